@@ -1,0 +1,117 @@
+package agent
+
+import "time"
+
+// Command is something to decide on an agent's stream. At is the moment of the decision; the command loop sets
+// it to the later of its own clock and the stream's last event.
+//
+//sumtype:decl
+type Command interface{ agentCommand() }
+
+// Tool is what a decision needs to know of the catalog: read from the catalog's stream, never from a read model.
+type Tool struct {
+	ID                  string
+	Exists              bool
+	PerAgent            bool // each agent has a credential of its own
+	SecretID            string
+	CredentialVersion   int
+	InstructionsVersion int
+	MaxGrant            time.Duration // 0: no limit
+}
+
+// The commands of an agent.
+type (
+	// Register begins the agent.
+	Register struct {
+		OrganizationID, Name, Description, OwnerID string
+		Key                                        Key
+	}
+	// Update changes the named fields; nil leaves one alone. IfRevision is 0 or the revision the edit is based on.
+	Update struct {
+		Name, Description, OwnerID *string
+		IfRevision                 int
+	}
+	// RotateKey replaces the keys; the newest former one works on for Overlap. The key's number is the state's
+	// NextKey.
+	RotateKey struct {
+		At      time.Time
+		Key     Key
+		Overlap time.Duration
+	}
+	// Suspend stops the agent and ends every open grant.
+	Suspend struct{ IfRevision int }
+	// Reactivate lets it call again.
+	Reactivate struct{}
+	// Retire ends it for good.
+	Retire struct{}
+
+	// Request asks for a tool.
+	Request struct {
+		At        time.Time
+		Tool      Tool
+		RequestID string
+		Reason    string
+	}
+	// Withdraw takes a pending request back.
+	Withdraw struct{ ToolID string }
+	// Approve says yes to one request. SecretID names the agent's own credential where the tool's mode asks for one.
+	Approve struct {
+		At        time.Time
+		Tool      Tool
+		RequestID string
+		SecretID  string
+		ExpiresAt *time.Time
+	}
+	// Deny says no to one request.
+	Deny struct {
+		Tool      Tool
+		RequestID string
+		Reason    string
+	}
+	// Assign gives access without a request, or approves the pending one.
+	Assign struct {
+		At        time.Time
+		Tool      Tool
+		SecretID  string
+		ExpiresAt *time.Time
+	}
+	// Revoke ends access or a request.
+	Revoke struct {
+		ToolID string
+		Cause  Cause
+	}
+	// Expire ends access whose time has passed.
+	Expire struct {
+		At     time.Time
+		ToolID string
+	}
+	// ReplaceCredential gives the agent's access a new credential of its own.
+	ReplaceCredential struct {
+		At        time.Time
+		Tool      Tool
+		SecretID  string
+		ExpiresAt *time.Time
+	}
+	// Vend hands out a credential. KeyNumber is the key that asked: a key that is not live any more gets nothing.
+	Vend struct {
+		At        time.Time
+		Tool      Tool
+		KeyNumber int
+	}
+)
+
+func (Register) agentCommand()          {}
+func (Update) agentCommand()            {}
+func (RotateKey) agentCommand()         {}
+func (Suspend) agentCommand()           {}
+func (Reactivate) agentCommand()        {}
+func (Retire) agentCommand()            {}
+func (Request) agentCommand()           {}
+func (Withdraw) agentCommand()          {}
+func (Approve) agentCommand()           {}
+func (Deny) agentCommand()              {}
+func (Assign) agentCommand()            {}
+func (Revoke) agentCommand()            {}
+func (Expire) agentCommand()            {}
+func (ReplaceCredential) agentCommand() {}
+func (Vend) agentCommand()              {}

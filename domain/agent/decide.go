@@ -1,0 +1,275 @@
+package agent
+
+import (
+	"fmt"
+	"time"
+
+	"agentkey/domain"
+)
+
+// MaxOpenGrants bounds what one agent may hold open, so that suspending it stays one atomic append.
+const MaxOpenGrants = 500
+
+// Decide answers a command on a state: events to append, none when it is already so, or a refusal.
+func Decide(s State, c Command) ([]Event, error) {
+	if r, ok := c.(Register); ok {
+		if s.Status != "" {
+			return nil, nil
+		}
+		return one(Registered(r)), nil
+	}
+	if v, ok := c.(Vend); ok {
+		return vend(s, v)
+	}
+	if _, ok := c.(Retire); ok && s.Status == StatusRetired {
+		return nil, nil
+	}
+	if !s.Exists() {
+		return nil, domain.NotFound("agent")
+	}
+	switch c := c.(type) {
+	case Register, Vend:
+		return nil, nil // answered above
+	case Update:
+		return update(s, c)
+	case RotateKey:
+		return one(KeyRotated{Key: c.Key, Ended: ends(s, c.At, c.Overlap)}), nil
+	case Suspend:
+		if c.IfRevision != 0 && c.IfRevision != s.Revision {
+			return nil, domain.Stale()
+		}
+		if s.Status == StatusSuspend {
+			return nil, nil
+		}
+		return append(one(Suspended{}), revokeAll(s, CauseSuspended)...), nil
+	case Reactivate:
+		if s.Status == Active {
+			return nil, nil
+		}
+		return one(Reactivated{}), nil
+	case Retire:
+		return append(one(Retired{}), revokeAll(s, CauseRetired)...), nil
+	case Request:
+		return request(s, c)
+	case Withdraw:
+		if g := s.Grants[c.ToolID]; g.Status == Pending {
+			return one(GrantWithdrawn{ToolID: c.ToolID, RequestID: g.RequestID}), nil
+		}
+		return nil, nil
+	case Approve:
+		return approve(s, c)
+	case Deny:
+		if err := undecided(s, c.Tool.ID, c.RequestID); err != nil {
+			return nil, err
+		}
+		return one(GrantDenied{ToolID: c.Tool.ID, RequestID: c.RequestID, Reason: c.Reason}), nil
+	case Assign:
+		return assign(s, c)
+	case Revoke:
+		if g := s.Grants[c.ToolID]; g.Open() {
+			return one(GrantRevoked{ToolID: c.ToolID, RequestID: g.RequestID, Cause: c.Cause}), nil
+		}
+		return nil, nil
+	case Expire:
+		if s.Grants[c.ToolID].At(c.At) == Expired && s.Grants[c.ToolID].Status == Approved {
+			return one(GrantExpired{ToolID: c.ToolID}), nil
+		}
+		return nil, nil
+	case ReplaceCredential:
+		return replaceCredential(s, c)
+	}
+	return nil, fmt.Errorf("agent: no decision for %T", c)
+}
+
+func one(e Event) []Event { return []Event{e} }
+
+func revokeAll(s State, cause Cause) []Event {
+	var events []Event
+	for _, tool := range s.openTools() {
+		events = append(events, GrantRevoked{ToolID: tool, RequestID: s.Grants[tool].RequestID, Cause: cause})
+	}
+	return events
+}
+
+func update(s State, c Update) ([]Event, error) {
+	if c.IfRevision != 0 && c.IfRevision != s.Revision {
+		return nil, domain.Stale()
+	}
+	changed := Updated{
+		Name:        differs(c.Name, s.Name),
+		Description: differs(c.Description, s.Description),
+		OwnerID:     differs(c.OwnerID, s.OwnerID),
+	}
+	if changed == (Updated{}) {
+		return nil, nil
+	}
+	return one(changed), nil
+}
+
+func differs(want *string, is string) *string {
+	if want == nil || *want == is {
+		return nil
+	}
+	return want
+}
+
+// ends lists when each key that still lives will stop: the newest after the overlap, the others now, so that
+// never more than two are live.
+func ends(s State, at time.Time, overlap time.Duration) []KeyEnd {
+	ended := []KeyEnd{}
+	for i, k := range s.Keys {
+		if !k.Live(at) {
+			continue
+		}
+		end := at
+		if i == len(s.Keys)-1 {
+			end = at.Add(overlap)
+		}
+		if k.ExpiresAt != nil && k.ExpiresAt.Before(end) {
+			end = *k.ExpiresAt
+		}
+		ended = append(ended, KeyEnd{Number: k.Number, At: end})
+	}
+	return ended
+}
+
+func request(s State, c Request) ([]Event, error) {
+	if s.Status != Active {
+		return nil, suspended()
+	}
+	if !c.Tool.Exists {
+		return nil, domain.NotFound("tool")
+	}
+	g := s.Grants[c.Tool.ID]
+	switch g.At(c.At) {
+	case Pending:
+		if g.RequestID == c.RequestID {
+			return nil, nil
+		}
+		return nil, &domain.Error{
+			Kind: domain.KindConflict, Code: "already_pending", Detail: "You have already asked for this tool; the request waits for a human.",
+			Hint:  "Wait, and look at your_access with GET /api/tools/" + c.Tool.ID + ", or take the request back with DELETE /api/tools/" + c.Tool.ID + "/request.",
+			Extra: map[string]string{"request_id": g.RequestID},
+		}
+	case Approved:
+		return nil, &domain.Error{
+			Kind: domain.KindConflict, Code: "already_approved", Detail: "You already have access to this tool.",
+			Hint: "Fetch the credential with GET /api/tools/" + c.Tool.ID + "/credentials.",
+		}
+	case None, Denied, Withdrawn, Revoked, Expired:
+	}
+	if len(s.openTools()) >= MaxOpenGrants {
+		return nil, domain.Invalid("tool_id", fmt.Sprintf("an agent may hold at most %d open grants", MaxOpenGrants))
+	}
+	return append(expireFirst(g, c.At, c.Tool.ID), GrantRequested{ToolID: c.Tool.ID, RequestID: c.RequestID, Reason: c.Reason}), nil
+}
+
+// expireFirst writes the end of a grant whose time has passed before what follows it.
+func expireFirst(g Grant, at time.Time, toolID string) []Event {
+	if g.Status == Approved && g.At(at) == Expired {
+		return one(GrantExpired{ToolID: toolID})
+	}
+	return nil
+}
+
+func undecided(s State, toolID, requestID string) error {
+	if g := s.Grants[toolID]; g.RequestID != requestID || g.Status != Pending {
+		return &domain.Error{
+			Kind: domain.KindConflict, Code: "already_decided", Detail: "This request is no longer pending.",
+			Hint: "See how it ended with GET /api/admin/requests/" + requestID + ".",
+		}
+	}
+	return nil
+}
+
+func approve(s State, c Approve) ([]Event, error) {
+	if err := undecided(s, c.Tool.ID, c.RequestID); err != nil {
+		return nil, err
+	}
+	expires, err := terms(s, c.Tool, c.SecretID, c.At, c.ExpiresAt)
+	if err != nil {
+		return nil, err
+	}
+	return one(GrantApproved{ToolID: c.Tool.ID, RequestID: c.RequestID, SecretID: c.SecretID, ExpiresAt: expires}), nil
+}
+
+func assign(s State, c Assign) ([]Event, error) {
+	g := s.Grants[c.Tool.ID]
+	if g.At(c.At) == Approved {
+		return nil, &domain.Error{
+			Kind: domain.KindConflict, Code: "already_approved", Detail: "The agent already has access to this tool.",
+			Hint: "To change its terms, end it with DELETE /api/admin/agents/{id}/grants/" + c.Tool.ID + " and assign it again.",
+		}
+	}
+	expires, err := terms(s, c.Tool, c.SecretID, c.At, c.ExpiresAt)
+	if err != nil {
+		return nil, err
+	}
+	if g.Status == Pending {
+		return one(GrantApproved{ToolID: c.Tool.ID, RequestID: g.RequestID, SecretID: c.SecretID, ExpiresAt: expires}), nil
+	}
+	if len(s.openTools()) >= MaxOpenGrants {
+		return nil, domain.Invalid("tool_id", fmt.Sprintf("an agent may hold at most %d open grants", MaxOpenGrants))
+	}
+	return append(expireFirst(g, c.At, c.Tool.ID), GrantAssigned{ToolID: c.Tool.ID, SecretID: c.SecretID, ExpiresAt: expires}), nil
+}
+
+// terms checks what approving and assigning share and returns when the grant ends.
+func terms(s State, tool Tool, secretID string, at time.Time, expires *time.Time) (*time.Time, error) {
+	if s.Status != Active {
+		return nil, &domain.Error{
+			Kind: domain.KindConflict, Code: "agent_not_active", Detail: "The agent is suspended; it can't be given access.",
+			Hint: "Reactivate it first with POST /api/admin/agents/{id}/reactivate.",
+		}
+	}
+	if !tool.Exists {
+		return nil, domain.NotFound("tool")
+	}
+	if err := ownCredential(tool, secretID); err != nil {
+		return nil, err
+	}
+	if expires != nil && !at.Before(*expires) {
+		return nil, domain.Invalid("expires_at", "it must lie in the future")
+	}
+	if tool.MaxGrant > 0 {
+		latest := at.Add(tool.MaxGrant)
+		if expires == nil {
+			return &latest, nil
+		}
+		if expires.After(latest) {
+			return nil, domain.Invalid("expires_at", fmt.Sprintf("this tool is granted for at most %d seconds", int64(tool.MaxGrant/time.Second)))
+		}
+	}
+	return expires, nil
+}
+
+// ownCredential holds the mode of the tool against what was sent: exactly the tools with a credential for each
+// agent take one with the grant.
+func ownCredential(tool Tool, secretID string) error {
+	switch {
+	case tool.PerAgent && secretID == "":
+		return domain.Invalid("credential", "this tool needs a credential of the agent's own")
+	case !tool.PerAgent && secretID != "":
+		return domain.Invalid("credential", "this tool has one shared credential; rotate it with PUT /api/admin/tools/"+tool.ID+"/credential")
+	}
+	return nil
+}
+
+func replaceCredential(s State, c ReplaceCredential) ([]Event, error) {
+	g := s.Grants[c.Tool.ID]
+	if !c.Tool.Exists || g.At(c.At) != Approved {
+		return nil, domain.NotFound("grant")
+	}
+	if err := ownCredential(c.Tool, c.SecretID); err != nil {
+		return nil, err
+	}
+	if c.SecretID == g.SecretID {
+		return nil, nil
+	}
+	if c.ExpiresAt != nil && !c.At.Before(*c.ExpiresAt) {
+		return nil, domain.Invalid("expires_at", "it must lie in the future")
+	}
+	return one(GrantCredentialReplaced{
+		ToolID: c.Tool.ID, SecretID: c.SecretID, CredentialVersion: g.CredentialVersion + 1, ExpiresAt: c.ExpiresAt,
+	}), nil
+}

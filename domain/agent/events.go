@@ -1,0 +1,136 @@
+// Package agent decides everything that happens to one agent: its identity, its keys, its status and all of
+// its grants, because what must not race shares one stream. It never decides on a read model, holds no secret
+// and knows of a tool only what arrives on the command.
+package agent
+
+import "time"
+
+// Event is what happened to an agent. The structs are the wire format of the stored events.
+//
+//sumtype:decl
+type Event interface{ agentEvent() }
+
+// Key is an agent key as it is stored: found by its number, told apart by its hash.
+type Key struct {
+	Number int    `json:"number"`
+	ID     string `json:"id"`
+	Hash   string `json:"hash"` // SHA-256 of the whole key, hex
+}
+
+// KeyEnd says when a key stops working.
+type KeyEnd struct {
+	Number int       `json:"number"`
+	At     time.Time `json:"at"`
+}
+
+// The events of an agent's stream. RequestID is empty where access was given without a request.
+type (
+	// Registered begins the stream.
+	Registered struct {
+		OrganizationID string `json:"organization_id"`
+		Name           string `json:"name"`
+		Description    string `json:"description,omitempty"`
+		OwnerID        string `json:"owner_id,omitempty"` // a person's id, never an address
+		Key            Key    `json:"key"`
+	}
+	// Updated holds the fields that changed.
+	Updated struct {
+		Name        *string `json:"name,omitempty"`
+		Description *string `json:"description,omitempty"`
+		OwnerID     *string `json:"owner_id,omitempty"`
+	}
+	// KeyRotated adds a key and ends the ones before it.
+	KeyRotated struct {
+		Key   Key      `json:"key"`
+		Ended []KeyEnd `json:"ended"`
+	}
+	// Suspended stops the agent; a GrantRevoked for every open grant follows in the same append.
+	Suspended struct{}
+	// Reactivated lets the agent call again, with no grant.
+	Reactivated struct{}
+	// Retired ends the agent for good.
+	Retired struct{}
+
+	// GrantRequested is an agent asking for a tool.
+	GrantRequested struct {
+		ToolID    string `json:"tool_id"`
+		RequestID string `json:"request_id"`
+		Reason    string `json:"reason"`
+	}
+	// GrantWithdrawn is an agent taking its request back.
+	GrantWithdrawn struct {
+		ToolID    string `json:"tool_id"`
+		RequestID string `json:"request_id"`
+	}
+	// GrantApproved is a human's yes to a request.
+	GrantApproved struct {
+		ToolID    string     `json:"tool_id"`
+		RequestID string     `json:"request_id"`
+		SecretID  string     `json:"secret_id,omitempty"` // the agent's own credential, where the tool's mode asks for one
+		ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	}
+	// GrantDenied is a human's no to a request.
+	GrantDenied struct {
+		ToolID    string `json:"tool_id"`
+		RequestID string `json:"request_id"`
+		Reason    string `json:"reason,omitempty"`
+	}
+	// GrantAssigned is access given without a request.
+	GrantAssigned struct {
+		ToolID    string     `json:"tool_id"`
+		SecretID  string     `json:"secret_id,omitempty"`
+		ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	}
+	// GrantRevoked ends access, or a request, from outside.
+	GrantRevoked struct {
+		ToolID    string `json:"tool_id"`
+		RequestID string `json:"request_id,omitempty"`
+		Cause     Cause  `json:"cause"`
+	}
+	// GrantExpired ends access whose time has passed.
+	GrantExpired struct {
+		ToolID string `json:"tool_id"`
+	}
+	// GrantCredentialReplaced gives one agent's access a new credential.
+	GrantCredentialReplaced struct {
+		ToolID            string     `json:"tool_id"`
+		SecretID          string     `json:"secret_id"`
+		CredentialVersion int        `json:"credential_version"`
+		ExpiresAt         *time.Time `json:"expires_at,omitempty"` // of the credential
+	}
+	// CredentialVended is durable before the credential leaves.
+	CredentialVended struct {
+		ToolID              string `json:"tool_id"`
+		SecretID            string `json:"secret_id"`
+		CredentialVersion   int    `json:"credential_version"`
+		InstructionsVersion int    `json:"instructions_version"`
+		KeyNumber           int    `json:"key_number"`
+	}
+)
+
+// Cause is why a grant was revoked.
+type Cause string
+
+// The causes of a revocation.
+const (
+	CauseAdmin       Cause = "admin"
+	CauseSuspended   Cause = "agent_suspended"
+	CauseRetired     Cause = "agent_retired"
+	CauseToolRemoved Cause = "tool_removed"
+)
+
+func (Registered) agentEvent()              {}
+func (Updated) agentEvent()                 {}
+func (KeyRotated) agentEvent()              {}
+func (Suspended) agentEvent()               {}
+func (Reactivated) agentEvent()             {}
+func (Retired) agentEvent()                 {}
+func (GrantRequested) agentEvent()          {}
+func (GrantWithdrawn) agentEvent()          {}
+func (GrantApproved) agentEvent()           {}
+func (GrantDenied) agentEvent()             {}
+func (GrantAssigned) agentEvent()           {}
+func (GrantRevoked) agentEvent()            {}
+func (GrantExpired) agentEvent()            {}
+func (GrantCredentialReplaced) agentEvent() {}
+func (CredentialVended) agentEvent()        {}

@@ -1,0 +1,248 @@
+package agent
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"agentkey/domain"
+)
+
+// Status of an agent. The zero value is an agent that was never registered.
+type Status string
+
+// The states of an agent.
+const (
+	Active        Status = "active"
+	StatusSuspend Status = "suspended"
+	StatusRetired Status = "retired"
+)
+
+// GrantStatus is where one grant stands. The zero value is none.
+type GrantStatus string
+
+// The states of a grant.
+const (
+	None      GrantStatus = ""
+	Pending   GrantStatus = "pending"
+	Approved  GrantStatus = "approved"
+	Denied    GrantStatus = "denied"
+	Withdrawn GrantStatus = "withdrawn"
+	Revoked   GrantStatus = "revoked"
+	Expired   GrantStatus = "expired"
+)
+
+// Origin is how a grant came to be.
+type Origin string
+
+// The origins of a grant.
+const (
+	FromRequest    Origin = "request"
+	FromAssignment Origin = "assignment"
+)
+
+// Grant is the newest state of an agent's access to one tool.
+type Grant struct {
+	Status              GrantStatus   `json:"status"`
+	Origin              Origin        `json:"origin,omitempty"`
+	RequestID           string        `json:"request_id,omitempty"`
+	Reason              string        `json:"reason,omitempty"`
+	RequestedAt         time.Time     `json:"requested_at,omitzero"`
+	DecidedAt           time.Time     `json:"decided_at,omitzero"`
+	DecidedBy           *domain.Actor `json:"decided_by,omitempty"`
+	DenialReason        string        `json:"denial_reason,omitempty"`
+	ExpiresAt           *time.Time    `json:"expires_at,omitempty"`
+	SecretID            string        `json:"secret_id,omitempty"`
+	CredentialVersion   int           `json:"credential_version,omitempty"`
+	CredentialExpiresAt *time.Time    `json:"credential_expires_at,omitempty"`
+	FetchCount          int64         `json:"fetch_count,omitempty"`
+	LastFetchedAt       time.Time     `json:"last_fetched_at,omitzero"`
+}
+
+// At is the grant's status at a moment: an approved grant counts as expired from the instant of ExpiresAt,
+// whether or not the event exists yet.
+func (g Grant) At(now time.Time) GrantStatus {
+	if g.Status == Approved && g.ExpiresAt != nil && !now.Before(*g.ExpiresAt) {
+		return Expired
+	}
+	return g.Status
+}
+
+// Open reports whether the grant gives access now or may give it later without asking anew.
+func (g Grant) Open() bool { return g.Status == Pending || g.Status == Approved }
+
+// LiveKey is a key with its times.
+type LiveKey struct {
+	Key
+	CreatedAt time.Time  `json:"created_at"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+}
+
+// Live reports whether the key works at a moment.
+func (k LiveKey) Live(now time.Time) bool { return k.ExpiresAt == nil || now.Before(*k.ExpiresAt) }
+
+// State is what decisions about an agent, and the answers to them, read. The zero State is the one before the
+// first event. A State is a value: Evolve never changes what an older one holds.
+type State struct {
+	OrganizationID string           `json:"organization_id,omitempty"`
+	Name           string           `json:"name,omitempty"`
+	Description    string           `json:"description,omitempty"`
+	OwnerID        string           `json:"owner_id,omitempty"`
+	Status         Status           `json:"status,omitempty"`
+	Keys           []LiveKey        `json:"keys,omitempty"` // newest last, at most two that may be live
+	NextKey        int              `json:"next_key,omitempty"`
+	CreatedAt      time.Time        `json:"created_at,omitzero"`
+	CreatedBy      domain.Actor     `json:"created_by,omitzero"`
+	LastSeenAt     time.Time        `json:"last_seen_at,omitzero"`
+	Revision       int              `json:"revision,omitempty"` // of the resource: one more with each edit
+	Grants         map[string]Grant `json:"grants,omitempty"`   // by tool
+}
+
+// Exists reports whether the agent was registered and not retired.
+func (s State) Exists() bool { return s.Status == Active || s.Status == StatusSuspend }
+
+// FindKey returns the stored key of a number.
+func (s State) FindKey(number int) (LiveKey, bool) {
+	for _, k := range s.Keys {
+		if k.Number == number {
+			return k, true
+		}
+	}
+	return LiveKey{}, false
+}
+
+// Count returns how many grants have a status at a moment.
+func (s State) Count(status GrantStatus, now time.Time) int {
+	n := 0
+	for _, g := range s.Grants {
+		if g.At(now) == status {
+			n++
+		}
+	}
+	return n
+}
+
+// openTools lists the tools with an open grant in a stable order.
+func (s State) openTools() []string {
+	var tools []string
+	for id, g := range s.Grants {
+		if g.Open() {
+			tools = append(tools, id)
+		}
+	}
+	slices.Sort(tools)
+	return tools
+}
+
+// with returns s with one grant changed, leaving the map that older states share alone.
+func (s State) with(tool string, change func(*Grant)) State {
+	grants := maps.Clone(s.Grants)
+	if grants == nil {
+		grants = map[string]Grant{}
+	}
+	g := grants[tool]
+	change(&g)
+	grants[tool] = g
+	s.Grants = grants
+	return s
+}
+
+// Evolve folds one fact into the state. It never refuses: it has happened.
+func Evolve(s State, f domain.Fact[Event]) State {
+	if f.By.Type == domain.ActorAgent {
+		s.LastSeenAt = f.At
+	}
+	decided := func(g *Grant, status GrantStatus) {
+		by := f.By
+		g.Status, g.DecidedAt, g.DecidedBy = status, f.At, &by
+	}
+	switch e := f.Event.(type) {
+	case Registered:
+		s.OrganizationID, s.Name, s.Description, s.OwnerID = e.OrganizationID, e.Name, e.Description, e.OwnerID
+		s.Status, s.CreatedAt, s.CreatedBy, s.Revision = Active, f.At, f.By, 1
+		s.Keys, s.NextKey = []LiveKey{{Key: e.Key, CreatedAt: f.At}}, e.Key.Number+1
+	case Updated:
+		if e.Name != nil {
+			s.Name = *e.Name
+		}
+		if e.Description != nil {
+			s.Description = *e.Description
+		}
+		if e.OwnerID != nil {
+			s.OwnerID = *e.OwnerID
+		}
+		s.Revision++
+	case KeyRotated:
+		s.Keys = rotated(s.Keys, e, f.At)
+		s.NextKey = e.Key.Number + 1
+		s.Revision++
+	case Suspended:
+		s.Status = StatusSuspend
+		s.Revision++
+	case Reactivated:
+		s.Status = Active
+		s.Revision++
+	case Retired:
+		s.Status, s.Keys = StatusRetired, nil
+		s.Revision++
+	case GrantRequested:
+		return s.with(e.ToolID, func(g *Grant) {
+			*g = Grant{Status: Pending, Origin: FromRequest, RequestID: e.RequestID, Reason: e.Reason, RequestedAt: f.At}
+		})
+	case GrantWithdrawn:
+		return s.with(e.ToolID, func(g *Grant) { decided(g, Withdrawn) })
+	case GrantApproved:
+		return s.with(e.ToolID, func(g *Grant) {
+			decided(g, Approved)
+			g.ExpiresAt = e.ExpiresAt
+			g.own(e.SecretID)
+		})
+	case GrantDenied:
+		return s.with(e.ToolID, func(g *Grant) {
+			decided(g, Denied)
+			g.DenialReason = e.Reason
+		})
+	case GrantAssigned:
+		return s.with(e.ToolID, func(g *Grant) {
+			*g = Grant{Origin: FromAssignment, ExpiresAt: e.ExpiresAt}
+			decided(g, Approved)
+			g.own(e.SecretID)
+		})
+	case GrantRevoked:
+		return s.with(e.ToolID, func(g *Grant) { decided(g, Revoked) })
+	case GrantExpired:
+		return s.with(e.ToolID, func(g *Grant) { g.Status = Expired })
+	case GrantCredentialReplaced:
+		return s.with(e.ToolID, func(g *Grant) {
+			g.SecretID, g.CredentialVersion, g.CredentialExpiresAt = e.SecretID, e.CredentialVersion, e.ExpiresAt
+		})
+	case CredentialVended:
+		return s.with(e.ToolID, func(g *Grant) {
+			g.FetchCount++
+			g.LastFetchedAt = f.At
+		})
+	}
+	return s
+}
+
+func (g *Grant) own(secretID string) {
+	if secretID != "" {
+		g.SecretID, g.CredentialVersion = secretID, 1
+	}
+}
+
+// rotated keeps only the keys that may still be live: the new one and those whose end lies ahead.
+func rotated(keys []LiveKey, e KeyRotated, at time.Time) []LiveKey {
+	var kept []LiveKey
+	for _, k := range keys {
+		for _, end := range e.Ended {
+			if end.Number == k.Number {
+				k.ExpiresAt = &end.At
+			}
+		}
+		kept = append(kept, k)
+	}
+	// Ended keys stay known while there are at most two, so that a caller learns that his key was rotated.
+	kept = append(kept, LiveKey{Key: e.Key, CreatedAt: at})
+	return kept[max(0, len(kept)-3):]
+}

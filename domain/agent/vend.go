@@ -1,0 +1,90 @@
+package agent
+
+import (
+	"time"
+
+	"agentkey/domain"
+)
+
+// Admit refuses a caller whose key is not live or whose agent is not active at a moment. It is decided on the
+// state alone, so the same rule holds when a request begins and when a vend is decided anew after a conflict.
+func Admit(s State, keyNumber int, at time.Time) error {
+	key, found := s.FindKey(keyNumber)
+	if !s.Exists() || !found {
+		return Unknown()
+	}
+	if !key.Live(at) {
+		return &domain.Error{
+			Kind: domain.KindUnauthenticated, Code: "credentials_expired", Detail: "This agent key was rotated and no longer works.",
+			Hint: "Use the newest key; an admin makes one with POST /api/admin/agents/{id}/rotate-key.",
+		}
+	}
+	if s.Status != Active {
+		return suspended()
+	}
+	return nil
+}
+
+// Unknown is the refusal of a key that belongs to nobody.
+func Unknown() *domain.Error {
+	return &domain.Error{
+		Kind: domain.KindUnauthenticated, Code: "credentials_unknown", Detail: "No agent has this key.",
+		Hint: "Check that the whole key was sent as Authorization: Bearer sk_agent_…; an admin makes a new one with POST /api/admin/agents/{id}/rotate-key.",
+	}
+}
+
+func suspended() *domain.Error {
+	return &domain.Error{
+		Kind: domain.KindForbidden, Code: "agent_suspended", Detail: "This agent is suspended.",
+		Hint: "Tell the human who runs you; an admin can let you call again with POST /api/admin/agents/{id}/reactivate.",
+	}
+}
+
+func vend(s State, c Vend) ([]Event, error) {
+	if err := Admit(s, c.KeyNumber, c.At); err != nil {
+		return nil, err
+	}
+	if !c.Tool.Exists {
+		return nil, domain.NotFound("tool")
+	}
+	g := s.Grants[c.Tool.ID]
+	if access := g.At(c.At); access != Approved {
+		return nil, notApproved(g, access, c.Tool.ID)
+	}
+	secret, version := c.Tool.SecretID, c.Tool.CredentialVersion
+	if c.Tool.PerAgent {
+		secret, version = g.SecretID, g.CredentialVersion
+	}
+	return one(CredentialVended{
+		ToolID: c.Tool.ID, SecretID: secret, CredentialVersion: version,
+		InstructionsVersion: c.Tool.InstructionsVersion, KeyNumber: c.KeyNumber,
+	}), nil
+}
+
+func notApproved(g Grant, access GrantStatus, toolID string) *domain.Error {
+	refusal := &domain.Error{
+		Kind: domain.KindForbidden, Code: "access_not_approved", Detail: "You have no approved access to this tool.",
+		Hint:  "Ask for it with POST /api/tools/" + toolID + `/request and a body {"reason": "…"} of 5 to 500 characters.`,
+		Extra: map[string]string{"your_access": string(Shown(access))},
+	}
+	switch access {
+	case Pending:
+		refusal.Detail = "Your request for this tool waits for a human."
+		refusal.Hint = "Wait, and look at your_access with GET /api/tools/" + toolID + " from time to time."
+		refusal.Extra["request_id"] = g.RequestID
+	case Denied:
+		if g.DenialReason != "" {
+			refusal.Extra["denial_reason"] = g.DenialReason
+		}
+	case None, Approved, Withdrawn, Revoked, Expired:
+	}
+	return refusal
+}
+
+// Shown is a grant's status as agents see it: a request taken back leaves no access, like none at all.
+func Shown(s GrantStatus) GrantStatus {
+	if s == None || s == Withdrawn {
+		return "none"
+	}
+	return s
+}

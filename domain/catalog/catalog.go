@@ -1,0 +1,179 @@
+// Package catalog decides which tools an organization offers: names, modes, which secret is current and the
+// usage guide of each. Adding, renaming and removing are ordered by one stream, so that two tools never share
+// a name. It does not know who has access to what.
+package catalog
+
+import (
+	"maps"
+	"time"
+
+	"agentkey/domain"
+)
+
+// Mode says whose credential a tool hands out.
+type Mode string
+
+// The modes: one credential for everybody, or one for each agent.
+const (
+	Shared   Mode = "shared"
+	PerAgent Mode = "per_agent"
+)
+
+// AuthType is what kind of credential a tool takes.
+type AuthType string
+
+// Event is what happened in a catalog. The structs are the wire format of the stored events.
+//
+//sumtype:decl
+type Event interface{ catalogEvent() }
+
+// The events of a catalog's stream.
+type (
+	// ToolAdded offers a tool. FoldedName and Site arrive on the command, so that a newer Unicode or suffix
+	// table changes no past decision.
+	ToolAdded struct {
+		ToolID          string   `json:"tool_id"`
+		Name            string   `json:"name"`
+		FoldedName      string   `json:"folded_name"`
+		Description     string   `json:"description,omitempty"`
+		URL             string   `json:"url,omitempty"`
+		Site            string   `json:"site,omitempty"`
+		DocsURL         string   `json:"docs_url,omitempty"`
+		AuthType        AuthType `json:"auth_type"`
+		Mode            Mode     `json:"credential_mode"`
+		SecretID        string   `json:"secret_id,omitempty"`
+		MaxGrantSeconds int64    `json:"max_grant_seconds,omitempty"`
+	}
+	// ToolUpdated holds the fields that changed.
+	ToolUpdated struct {
+		ToolID          string    `json:"tool_id"`
+		Name            *string   `json:"name,omitempty"`
+		FoldedName      *string   `json:"folded_name,omitempty"`
+		Description     *string   `json:"description,omitempty"`
+		URL             *string   `json:"url,omitempty"`
+		Site            *string   `json:"site,omitempty"`
+		DocsURL         *string   `json:"docs_url,omitempty"`
+		AuthType        *AuthType `json:"auth_type,omitempty"`
+		MaxGrantSeconds *int64    `json:"max_grant_seconds,omitempty"`
+	}
+	// ToolCredentialRotated names the secret that is vended from now on.
+	ToolCredentialRotated struct {
+		ToolID            string     `json:"tool_id"`
+		SecretID          string     `json:"secret_id"`
+		CredentialVersion int        `json:"credential_version"`
+		ExpiresAt         *time.Time `json:"expires_at,omitempty"`
+	}
+	// ToolInstructionsRevised is one version of a usage guide. RestoredFrom is the version it repeats, or 0.
+	ToolInstructionsRevised struct {
+		ToolID       string `json:"tool_id"`
+		Version      int    `json:"version"`
+		Instructions string `json:"instructions"`
+		RestoredFrom int    `json:"restored_from,omitempty"`
+	}
+	// ToolRemoved takes a tool away for good; every grant of it counts as revoked from here on.
+	ToolRemoved struct {
+		ToolID string `json:"tool_id"`
+	}
+)
+
+func (ToolAdded) catalogEvent()               {}
+func (ToolUpdated) catalogEvent()             {}
+func (ToolCredentialRotated) catalogEvent()   {}
+func (ToolInstructionsRevised) catalogEvent() {}
+func (ToolRemoved) catalogEvent()             {}
+
+// Tool is the newest state of one tool.
+type Tool struct {
+	Name                string     `json:"name"`
+	FoldedName          string     `json:"folded_name"`
+	Description         string     `json:"description,omitempty"`
+	URL                 string     `json:"url,omitempty"`
+	Site                string     `json:"site,omitempty"`
+	DocsURL             string     `json:"docs_url,omitempty"`
+	AuthType            AuthType   `json:"auth_type"`
+	Mode                Mode       `json:"credential_mode"`
+	SecretID            string     `json:"secret_id,omitempty"`
+	CredentialVersion   int        `json:"credential_version,omitempty"`
+	CredentialExpiresAt *time.Time `json:"credential_expires_at,omitempty"`
+	Instructions        string     `json:"instructions,omitempty"`
+	InstructionsVersion int        `json:"instructions_version,omitempty"`
+	MaxGrantSeconds     int64      `json:"max_grant_seconds,omitempty"`
+	CreatedAt           time.Time  `json:"created_at"`
+	UpdatedAt           time.Time  `json:"updated_at"`
+	Revision            int        `json:"revision"` // of the resource: one more with each edit
+}
+
+// State is every tool that is offered now. The zero State is an empty catalog. A State is a value: Evolve never
+// changes what an older one holds.
+type State struct {
+	Tools map[string]Tool `json:"tools,omitempty"`
+}
+
+// Named returns the id of the tool with a folded name.
+func (s State) Named(folded string) (string, bool) {
+	for id, t := range s.Tools {
+		if t.FoldedName == folded {
+			return id, true
+		}
+	}
+	return "", false
+}
+
+func (s State) with(id string, at time.Time, change func(*Tool)) State {
+	tools := maps.Clone(s.Tools)
+	if tools == nil {
+		tools = map[string]Tool{}
+	}
+	t := tools[id]
+	change(&t)
+	t.UpdatedAt = at
+	t.Revision++
+	tools[id] = t
+	return State{Tools: tools}
+}
+
+// Evolve folds one fact into the state. It never refuses: it has happened.
+func Evolve(s State, f domain.Fact[Event]) State {
+	switch e := f.Event.(type) {
+	case ToolAdded:
+		return s.with(e.ToolID, f.At, func(t *Tool) {
+			*t = Tool{
+				Name: e.Name, FoldedName: e.FoldedName, Description: e.Description, URL: e.URL, Site: e.Site, DocsURL: e.DocsURL,
+				AuthType: e.AuthType, Mode: e.Mode, MaxGrantSeconds: e.MaxGrantSeconds, CreatedAt: f.At,
+			}
+			if e.SecretID != "" {
+				t.SecretID, t.CredentialVersion = e.SecretID, 1
+			}
+		})
+	case ToolUpdated:
+		return s.with(e.ToolID, f.At, func(t *Tool) {
+			set(&t.Name, e.Name)
+			set(&t.FoldedName, e.FoldedName)
+			set(&t.Description, e.Description)
+			set(&t.URL, e.URL)
+			set(&t.Site, e.Site)
+			set(&t.DocsURL, e.DocsURL)
+			set(&t.AuthType, e.AuthType)
+			set(&t.MaxGrantSeconds, e.MaxGrantSeconds)
+		})
+	case ToolCredentialRotated:
+		return s.with(e.ToolID, f.At, func(t *Tool) {
+			t.SecretID, t.CredentialVersion, t.CredentialExpiresAt = e.SecretID, e.CredentialVersion, e.ExpiresAt
+		})
+	case ToolInstructionsRevised:
+		return s.with(e.ToolID, f.At, func(t *Tool) {
+			t.Instructions, t.InstructionsVersion = e.Instructions, e.Version
+		})
+	case ToolRemoved:
+		tools := maps.Clone(s.Tools)
+		delete(tools, e.ToolID)
+		return State{Tools: tools}
+	}
+	return s
+}
+
+func set[T any](field *T, to *T) {
+	if to != nil {
+		*field = *to
+	}
+}

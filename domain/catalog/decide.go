@@ -1,0 +1,181 @@
+package catalog
+
+import (
+	"fmt"
+	"time"
+
+	"agentkey/domain"
+)
+
+// Command is something to decide on a catalog's stream.
+//
+//sumtype:decl
+type Command interface{ catalogCommand() }
+
+// The commands of a catalog.
+type (
+	// AddTool offers a tool. SecretID is set exactly when the mode is Shared.
+	AddTool struct {
+		ToolID, Name, FoldedName, Description, URL, Site, DocsURL string
+		AuthType                                                  AuthType
+		Mode                                                      Mode
+		SecretID                                                  string
+		Instructions                                              string
+		MaxGrantSeconds                                           int64
+	}
+	// UpdateTool changes the named fields; nil leaves one alone. IfRevision is 0 or the revision the edit is based on.
+	UpdateTool struct {
+		ToolID                                            string
+		Name, FoldedName, Description, URL, Site, DocsURL *string
+		AuthType                                          *AuthType
+		Instructions                                      *string
+		MaxGrantSeconds                                   *int64
+		IfRevision                                        int
+	}
+	// RotateCredential replaces the shared credential.
+	RotateCredential struct {
+		At         time.Time
+		ToolID     string
+		SecretID   string
+		ExpiresAt  *time.Time
+		IfRevision int
+	}
+	// RestoreInstructions makes an earlier version of the usage guide the newest.
+	RestoreInstructions struct {
+		ToolID       string
+		Version      int
+		Instructions string
+		IfRevision   int
+	}
+	// RemoveTool takes a tool away for good.
+	RemoveTool struct {
+		ToolID     string
+		IfRevision int
+	}
+)
+
+func (AddTool) catalogCommand()             {}
+func (UpdateTool) catalogCommand()          {}
+func (RotateCredential) catalogCommand()    {}
+func (RestoreInstructions) catalogCommand() {}
+func (RemoveTool) catalogCommand()          {}
+
+// Decide answers a command on a state: events to append, none when it is already so, or a refusal.
+func Decide(s State, c Command) ([]Event, error) {
+	switch c := c.(type) {
+	case AddTool:
+		return addTool(s, c)
+	case UpdateTool:
+		return updateTool(s, c)
+	case RotateCredential:
+		t, err := s.editable(c.ToolID, c.IfRevision)
+		switch {
+		case err != nil:
+			return nil, err
+		case t.Mode == PerAgent:
+			return nil, domain.Invalid("credential", "this tool has a credential for each agent; replace one with PUT /api/admin/agents/{id}/grants/"+c.ToolID+"/credential")
+		case t.SecretID == c.SecretID:
+			return nil, nil
+		case c.ExpiresAt != nil && !c.At.Before(*c.ExpiresAt):
+			return nil, domain.Invalid("expires_at", "it must lie in the future")
+		}
+		return []Event{ToolCredentialRotated{ToolID: c.ToolID, SecretID: c.SecretID, CredentialVersion: t.CredentialVersion + 1, ExpiresAt: c.ExpiresAt}}, nil
+	case RestoreInstructions:
+		t, err := s.editable(c.ToolID, c.IfRevision)
+		if err != nil || c.Version == t.InstructionsVersion || c.Instructions == t.Instructions {
+			return nil, err
+		}
+		return []Event{ToolInstructionsRevised{ToolID: c.ToolID, Version: t.InstructionsVersion + 1, Instructions: c.Instructions, RestoredFrom: c.Version}}, nil
+	case RemoveTool:
+		if _, err := s.editable(c.ToolID, c.IfRevision); err != nil {
+			return nil, err
+		}
+		return []Event{ToolRemoved{ToolID: c.ToolID}}, nil
+	}
+	return nil, fmt.Errorf("catalog: no decision for %T", c)
+}
+
+func (s State) editable(id string, ifRevision int) (Tool, error) {
+	t, found := s.Tools[id]
+	if !found {
+		return Tool{}, domain.NotFound("tool")
+	}
+	if ifRevision != 0 && ifRevision != t.Revision {
+		return Tool{}, domain.Stale()
+	}
+	return t, nil
+}
+
+// unique refuses a folded name that another tool has.
+func (s State) unique(folded, self string) error {
+	id, taken := s.Named(folded)
+	if !taken || id == self {
+		return nil
+	}
+	return &domain.Error{
+		Kind: domain.KindConflict, Code: "tool_exists", Detail: "The catalog already has a tool of this name.",
+		Hint:  "Look at it with GET /api/admin/tools/" + id + ", or choose another name.",
+		Extra: map[string]string{"tool_id": id, "tool_name": s.Tools[id].Name},
+	}
+}
+
+func addTool(s State, c AddTool) ([]Event, error) {
+	if _, found := s.Tools[c.ToolID]; found {
+		return nil, nil
+	}
+	if err := s.unique(c.FoldedName, c.ToolID); err != nil {
+		return nil, err
+	}
+	switch {
+	case c.Mode == Shared && c.SecretID == "":
+		return nil, domain.Invalid("credential", "a tool with a shared credential needs it")
+	case c.Mode == PerAgent && c.SecretID != "":
+		return nil, domain.Invalid("credential", "a tool with a credential for each agent takes none here; it is given at approval")
+	}
+	events := []Event{ToolAdded{
+		ToolID: c.ToolID, Name: c.Name, FoldedName: c.FoldedName, Description: c.Description, URL: c.URL, Site: c.Site,
+		DocsURL: c.DocsURL, AuthType: c.AuthType, Mode: c.Mode, SecretID: c.SecretID, MaxGrantSeconds: c.MaxGrantSeconds,
+	}}
+	if c.Instructions != "" {
+		events = append(events, ToolInstructionsRevised{ToolID: c.ToolID, Version: 1, Instructions: c.Instructions})
+	}
+	return events, nil
+}
+
+func updateTool(s State, c UpdateTool) ([]Event, error) {
+	t, err := s.editable(c.ToolID, c.IfRevision)
+	if err != nil {
+		return nil, err
+	}
+	if c.FoldedName != nil {
+		if err := s.unique(*c.FoldedName, c.ToolID); err != nil {
+			return nil, err
+		}
+	}
+	changed := ToolUpdated{
+		ToolID:          c.ToolID,
+		Name:            differs(c.Name, t.Name),
+		FoldedName:      differs(c.FoldedName, t.FoldedName),
+		Description:     differs(c.Description, t.Description),
+		URL:             differs(c.URL, t.URL),
+		Site:            differs(c.Site, t.Site),
+		DocsURL:         differs(c.DocsURL, t.DocsURL),
+		AuthType:        differs(c.AuthType, t.AuthType),
+		MaxGrantSeconds: differs(c.MaxGrantSeconds, t.MaxGrantSeconds),
+	}
+	var events []Event
+	if changed != (ToolUpdated{ToolID: c.ToolID}) {
+		events = append(events, changed)
+	}
+	if guide := differs(c.Instructions, t.Instructions); guide != nil {
+		events = append(events, ToolInstructionsRevised{ToolID: c.ToolID, Version: t.InstructionsVersion + 1, Instructions: *guide})
+	}
+	return events, nil
+}
+
+func differs[T comparable](want *T, is T) *T {
+	if want == nil || *want == is {
+		return nil
+	}
+	return want
+}

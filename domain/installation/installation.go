@@ -1,0 +1,111 @@
+// Package installation decides about the installation as a whole: that it was begun once, by whom its events
+// are signed, and which master keys may open its secrets. Of a master key it knows only an id and a check value.
+package installation
+
+import (
+	"fmt"
+	"slices"
+
+	"agentkey/domain"
+)
+
+// Event is what happened to the installation. The structs are the wire format of the stored events.
+//
+//sumtype:decl
+type Event interface{ installationEvent() }
+
+// MasterKey names a master key and holds the value by which a configured key is recognised.
+type MasterKey struct {
+	ID    string `json:"id"`
+	Check string `json:"check"`
+}
+
+// PublicKey is an Ed25519 key that signs events. SecretID is where its private half is sealed.
+type PublicKey struct {
+	ID       string `json:"id"`
+	Public   string `json:"public"` // 32 bytes, base64url without padding
+	SecretID string `json:"secret_id"`
+}
+
+// The events of the installation's stream, and of the stream of its signing keys.
+type (
+	// Begun is the first event of the log.
+	Begun struct {
+		StoreID        string      `json:"store_id"`
+		OrganizationID string      `json:"organization_id"` // the first one
+		SigningKey     PublicKey   `json:"signing_key"`
+		MACSecretID    string      `json:"mac_secret_id"`
+		MasterKeys     []MasterKey `json:"master_keys"`
+		AdminTokenHash string      `json:"admin_token_hash"` // SHA-256 of the first organization's first token, hex
+		AdminTokenID   string      `json:"admin_token_id"`
+		MinimumVersion int         `json:"minimum_version"` // of the formats: a program that knows less must not open the log
+	}
+	// MasterKeyAdded lets a further master key wrap secrets.
+	MasterKeyAdded struct {
+		MasterKey
+	}
+	// SigningKeyAdded names the key that signs from now on and vouches for the former ones.
+	SigningKeyAdded struct {
+		SigningKey PublicKey   `json:"signing_key"`
+		Former     []PublicKey `json:"former"`
+	}
+)
+
+func (Begun) installationEvent()           {}
+func (MasterKeyAdded) installationEvent()  {}
+func (SigningKeyAdded) installationEvent() {}
+
+// Command is something to decide on the installation's stream.
+//
+//sumtype:decl
+type Command interface{ installationCommand() }
+
+// The commands of the installation.
+type (
+	// Begin starts it, once.
+	Begin struct{ Begun }
+	// AddMasterKey makes a further master key known.
+	AddMasterKey struct{ MasterKey }
+)
+
+func (Begin) installationCommand()        {}
+func (AddMasterKey) installationCommand() {}
+
+// State is what the start of every process checks itself against.
+type State struct {
+	Begun
+	Exists bool `json:"exists"`
+}
+
+// Evolve folds one fact into the state. It never refuses: it has happened.
+func Evolve(s State, f domain.Fact[Event]) State {
+	switch e := f.Event.(type) {
+	case Begun:
+		return State{Begun: e, Exists: true}
+	case MasterKeyAdded:
+		s.MasterKeys = append(slices.Clone(s.MasterKeys), e.MasterKey)
+	case SigningKeyAdded:
+		s.SigningKey = e.SigningKey
+	}
+	return s
+}
+
+// Decide answers a command on a state: events to append, none when it is already so, or a refusal.
+func Decide(s State, c Command) ([]Event, error) {
+	switch c := c.(type) {
+	case Begin:
+		if s.Exists {
+			return nil, nil
+		}
+		return []Event{c.Begun}, nil
+	case AddMasterKey:
+		if !s.Exists {
+			return nil, domain.NotFound("installation")
+		}
+		if slices.ContainsFunc(s.MasterKeys, func(k MasterKey) bool { return k.ID == c.ID }) {
+			return nil, nil
+		}
+		return []Event{MasterKeyAdded(c)}, nil
+	}
+	return nil, fmt.Errorf("installation: no decision for %T", c)
+}

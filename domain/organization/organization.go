@@ -1,0 +1,138 @@
+// Package organization decides about one organization: that it exists, its name, and the service tokens that
+// may act for it. Members and their roles will join it here. It never sees a token, only hashes.
+package organization
+
+import (
+	"fmt"
+	"maps"
+	"time"
+
+	"agentkey/domain"
+)
+
+// ConfiguredToken is the number of the one token that configuration may replace at every start.
+const ConfiguredToken = 0
+
+// Event is what happened to an organization. The structs are the wire format of the stored events.
+//
+//sumtype:decl
+type Event interface{ organizationEvent() }
+
+// The events of an organization's stream.
+type (
+	// Created begins the stream.
+	Created struct {
+		Name string `json:"name"`
+	}
+	// TokenCreated lets a service token act. One of the same number that came before stops working.
+	TokenCreated struct {
+		Number  int         `json:"number"`
+		TokenID string      `json:"token_id"`
+		Name    string      `json:"name"`
+		Role    domain.Role `json:"role"`
+		Hash    string      `json:"hash"` // SHA-256 of the whole token, hex
+	}
+	// TokenRevoked ends a service token.
+	TokenRevoked struct {
+		Number  int    `json:"number"`
+		TokenID string `json:"token_id"`
+	}
+)
+
+func (Created) organizationEvent()      {}
+func (TokenCreated) organizationEvent() {}
+func (TokenRevoked) organizationEvent() {}
+
+// Command is something to decide on an organization's stream.
+//
+//sumtype:decl
+type Command interface{ organizationCommand() }
+
+// The commands of an organization.
+type (
+	// Create begins the organization.
+	Create struct{ Name string }
+	// CreateToken adds a service token under the number that its text carries: the state's NextToken, or
+	// ConfiguredToken.
+	CreateToken struct {
+		Number  int
+		TokenID string
+		Name    string
+		Role    domain.Role
+		Hash    string
+	}
+	// RevokeToken ends a service token.
+	RevokeToken struct{ Number int }
+)
+
+func (Create) organizationCommand()      {}
+func (CreateToken) organizationCommand() {}
+func (RevokeToken) organizationCommand() {}
+
+// Token is a service token that works.
+type Token struct {
+	ID        string      `json:"id"`
+	Name      string      `json:"name"`
+	Role      domain.Role `json:"role"`
+	Hash      string      `json:"hash"`
+	CreatedAt time.Time   `json:"created_at"`
+}
+
+// State is what decisions about an organization read.
+type State struct {
+	Exists    bool          `json:"exists,omitempty"`
+	Name      string        `json:"name,omitempty"`
+	Tokens    map[int]Token `json:"tokens,omitempty"`
+	NextToken int           `json:"next_token,omitempty"`
+}
+
+// Evolve folds one fact into the state. It never refuses: it has happened.
+func Evolve(s State, f domain.Fact[Event]) State {
+	switch e := f.Event.(type) {
+	case Created:
+		s.Exists, s.Name, s.NextToken = true, e.Name, ConfiguredToken+1
+	case TokenCreated:
+		s.Tokens = maps.Clone(s.Tokens)
+		if s.Tokens == nil {
+			s.Tokens = map[int]Token{}
+		}
+		s.Tokens[e.Number] = Token{ID: e.TokenID, Name: e.Name, Role: e.Role, Hash: e.Hash, CreatedAt: f.At}
+		s.NextToken = max(s.NextToken, e.Number+1)
+	case TokenRevoked:
+		s.Tokens = maps.Clone(s.Tokens)
+		delete(s.Tokens, e.Number)
+	}
+	return s
+}
+
+// Decide answers a command on a state: events to append, none when it is already so, or a refusal.
+func Decide(s State, c Command) ([]Event, error) {
+	if c, ok := c.(Create); ok {
+		if s.Exists {
+			return nil, nil
+		}
+		return []Event{Created(c)}, nil
+	}
+	if !s.Exists {
+		return nil, domain.NotFound("organization")
+	}
+	switch c := c.(type) {
+	case Create:
+		return nil, nil // answered above
+	case CreateToken:
+		if s.Tokens[c.Number].Hash == c.Hash {
+			return nil, nil
+		}
+		if !c.Role.Valid() {
+			return nil, domain.Invalid("role", "it must be owner, admin, approver or auditor")
+		}
+		return []Event{TokenCreated(c)}, nil
+	case RevokeToken:
+		t, found := s.Tokens[c.Number]
+		if !found {
+			return nil, nil
+		}
+		return []Event{TokenRevoked{Number: c.Number, TokenID: t.ID}}, nil
+	}
+	return nil, fmt.Errorf("organization: no decision for %T", c)
+}
