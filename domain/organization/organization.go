@@ -50,8 +50,11 @@ type Command interface{ organizationCommand() }
 
 // The commands of an organization.
 type (
-	// Create begins the organization.
-	Create struct{ Name string }
+	// Create begins the organization, with its first token when Token is not nil.
+	Create struct {
+		Name  string
+		Token *CreateToken
+	}
 	// CreateToken adds a service token under the number that its text carries: the state's NextToken, or
 	// ConfiguredToken.
 	CreateToken struct {
@@ -111,7 +114,11 @@ func Decide(s State, c Command) ([]Event, error) {
 		if s.Exists {
 			return nil, nil
 		}
-		return []Event{Created(c)}, nil
+		events := []Event{Created{Name: c.Name}}
+		if c.Token != nil {
+			events = append(events, TokenCreated(*c.Token))
+		}
+		return events, nil
 	}
 	if !s.Exists {
 		return nil, domain.NotFound("organization")

@@ -1,0 +1,160 @@
+package commands
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
+
+	"agentkey/commands/keys"
+	"agentkey/domain"
+	"agentkey/domain/agent"
+	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
+	"agentkey/eventstore/seal"
+)
+
+// AgentResult is a command on an agent carried out.
+type AgentResult = Result[agent.State, agent.Event]
+
+// Agents carries out what admins do to agents. An agent of another organization looks like none.
+type Agents struct {
+	Loop     *AgentLoop
+	Catalogs *CatalogLoop
+	Secrets  *seal.Secrets
+	Privacy  *seal.Privacy
+	Log      *codec.Log
+	MACKey   domain.Secret
+	Clock    func() time.Time
+}
+
+// Do decides one command on an agent of the caller's organization.
+func (a *Agents) Do(ctx context.Context, m Meta, id string, build Build[agent.State, agent.Command]) (AgentResult, error) {
+	return a.Loop.Do(ctx, id, m, owned(m, build))
+}
+
+// owned makes an agent of another organization look like none.
+func owned(m Meta, build Build[agent.State, agent.Command]) Build[agent.State, agent.Command] {
+	return func(s agent.State, at time.Time) (agent.Command, error) {
+		if s.OrganizationID != m.Organization {
+			return nil, domain.NotFound("agent")
+		}
+		return build(s, at)
+	}
+}
+
+// NewAgent is what an admin says of a new agent. Owner is whoever answers for it, an e-mail or a name: it is
+// stored sealed, under an id that only this installation can derive.
+type NewAgent struct{ Name, Description, Owner string }
+
+// Registered is a new agent with its key, which is shown once.
+type Registered struct {
+	AgentResult
+	ID     string
+	APIKey string
+}
+
+// Register makes an agent and its first key.
+func (a *Agents) Register(ctx context.Context, m Meta, n NewAgent) (Registered, error) {
+	id := derivedID(m.CommandID, "agent")
+	text, key, err := keys.New(keys.Agent, id, 1)
+	if err != nil {
+		return Registered{}, err
+	}
+	owner, err := a.Person(ctx, m, n.Owner)
+	if err != nil {
+		return Registered{}, err
+	}
+	done, err := a.Loop.Do(ctx, id.String(), m, func(agent.State, time.Time) (agent.Command, error) {
+		return agent.Register{
+			OrganizationID: m.Organization, Name: n.Name, Description: n.Description, OwnerID: owner,
+			Key: agent.Key{Number: 1, ID: derivedID(m.CommandID, "key").String(), Hash: key.Hash()},
+		}, nil
+	})
+	return Registered{AgentResult: done, ID: id.String(), APIKey: text}, err
+}
+
+// RotateKey makes a new key; the former one works on for the overlap. The key is shown once.
+func (a *Agents) RotateKey(ctx context.Context, m Meta, id string, overlap time.Duration) (Registered, error) {
+	agentID, err := uuid.Parse(id)
+	if err != nil {
+		return Registered{}, domain.NotFound("agent")
+	}
+	// The text carries the key's number, which is the state's: one text for each number that is tried.
+	texts := map[int]string{}
+	done, err := a.Do(ctx, m, id, func(s agent.State, at time.Time) (agent.Command, error) {
+		text, key, err := keys.New(keys.Agent, agentID, s.NextKey)
+		if err != nil {
+			return nil, err
+		}
+		texts[s.NextKey] = text
+		return agent.RotateKey{At: at, Overlap: overlap, Key: agent.Key{Number: s.NextKey, ID: derivedID(m.CommandID, "key").String(), Hash: key.Hash()}}, nil
+	})
+	if err != nil {
+		return Registered{}, err
+	}
+	return Registered{AgentResult: done, ID: id, APIKey: texts[done.State.NextKey-1]}, nil
+}
+
+// Retire ends an agent for good and removes the credentials that were its own.
+func (a *Agents) Retire(ctx context.Context, m Meta, id string) (AgentResult, error) {
+	done, err := a.Do(ctx, m, id, func(s agent.State, _ time.Time) (agent.Command, error) {
+		if s.Status == agent.StatusRetired && m.Since == 0 {
+			return nil, domain.NotFound("agent")
+		}
+		return agent.Retire{}, nil
+	})
+	if err != nil {
+		return done, err
+	}
+	for _, g := range done.State.Grants {
+		if g.SecretID != "" {
+			if err := a.Secrets.Remove(ctx, g.SecretID); err != nil {
+				return done, refusalOf(err)
+			}
+		}
+	}
+	return done, nil
+}
+
+// Person records who an e-mail or a name is, sealed with a key of that person's own, and returns the id under
+// which events may name him. The same text has the same id, which nobody can derive without our MAC key.
+func (a *Agents) Person(ctx context.Context, m Meta, text string) (string, error) {
+	if text == "" {
+		return "", nil
+	}
+	folded := Fold(text)
+	id := uuid.NewSHA1(uuid.NameSpaceOID, hmacOf(a.MACKey, "person", m.Organization, folded)).String()
+	plain, err := json.Marshal(struct {
+		Name string `json:"name"`
+	}{Name: text})
+	if err != nil {
+		return "", err
+	}
+	known, err := a.Log.ReadForward(ctx, "person-"+id, 0, 1)
+	if err == nil && len(known) > 0 {
+		return id, nil
+	}
+	keyID, sealed, err := a.Privacy.SealPerson(ctx, m.Organization, id, plain)
+	if err != nil {
+		return "", refusalOf(err)
+	}
+	signed := codec.Signed{
+		Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), RequestID: m.RequestID,
+		Time: later(a.Clock(), time.Time{}),
+	}
+	_, err = a.Log.Write(ctx, "person-"+id, eventstore.NoStream, codec.PersonRecorded{OrganizationID: m.Organization, KeyID: keyID, Sealed: sealed}, signed)
+	if err != nil && !isExisting(err) {
+		return "", refusalOf(err)
+	}
+	return id, nil
+}
+
+// Fold is the form in which names are compared: NFKC, case folded, single spaces.
+func Fold(name string) string {
+	return strings.Join(strings.Fields(cases.Fold().String(norm.NFKC.String(name))), " ")
+}

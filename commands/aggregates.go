@@ -1,0 +1,37 @@
+package commands
+
+import (
+	"agentkey/domain/agent"
+	"agentkey/domain/catalog"
+	"agentkey/domain/installation"
+	"agentkey/domain/organization"
+)
+
+// The kinds of stream and their loops. The Fold number goes up with every change of an Evolve or of the JSON of
+// a State; 0 means that no snapshots are kept.
+type (
+	AgentLoop        = Loop[agent.State, agent.Command, agent.Event]
+	CatalogLoop      = Loop[catalog.State, catalog.Command, catalog.Event]
+	OrganizationLoop = Loop[organization.State, organization.Command, organization.Event]
+	InstallationLoop = Loop[installation.State, installation.Command, installation.Event]
+)
+
+// NewAgentLoop returns the loop of the agent- streams.
+func NewAgentLoop(env *Env) *AgentLoop {
+	return NewLoop(env, Aggregate[agent.State, agent.Command, agent.Event]{Category: "agent", Fold: 1, Decide: agent.Decide, Evolve: agent.Evolve})
+}
+
+// NewCatalogLoop returns the loop of the catalog- streams.
+func NewCatalogLoop(env *Env) *CatalogLoop {
+	return NewLoop(env, Aggregate[catalog.State, catalog.Command, catalog.Event]{Category: "catalog", Fold: 1, Decide: catalog.Decide, Evolve: catalog.Evolve})
+}
+
+// NewOrganizationLoop returns the loop of the organization- streams.
+func NewOrganizationLoop(env *Env) *OrganizationLoop {
+	return NewLoop(env, Aggregate[organization.State, organization.Command, organization.Event]{Category: "organization", Fold: 1, Decide: organization.Decide, Evolve: organization.Evolve})
+}
+
+// NewInstallationLoop returns the loop of the one installation stream.
+func NewInstallationLoop(env *Env) *InstallationLoop {
+	return NewLoop(env, Aggregate[installation.State, installation.Command, installation.Event]{Category: "installation", Decide: installation.Decide, Evolve: installation.Evolve})
+}

@@ -1,0 +1,322 @@
+package commands
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"agentkey/commands/keys"
+	"agentkey/domain"
+	"agentkey/domain/installation"
+	"agentkey/domain/organization"
+	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
+	"agentkey/eventstore/seal"
+)
+
+// ErrMasterKeyRequired is the answer to a start without a master key on a log that has begun.
+var ErrMasterKeyRequired = errors.New("the log was begun with a master key and none is configured: set AGENTKEY_MASTER_KEYS, or put the file master-key back into the data folder")
+
+// Installation is what every process learns before it listens.
+type Installation struct {
+	Begun   installation.Begun
+	Log     *codec.Log
+	Secrets *seal.Secrets
+	MACKey  domain.Secret
+}
+
+// Beginning is how an installation is begun or joined.
+type Beginning struct {
+	Client     *eventstore.Client
+	Ring       seal.Ring
+	AdminToken string // configured; empty: one is made when the installation is begun
+	Clock      func() time.Time
+	NewID      func() uuid.UUID
+
+	// SaveToken keeps a token that was made, before anything refers to it; DropToken takes it back when another
+	// process began the installation first.
+	SaveToken func(text string) error
+	DropToken func() error
+}
+
+var system = domain.Actor{Type: domain.ActorSystem, ID: "installation"}
+
+// Exists reports whether the log has begun.
+func Exists(ctx context.Context, client *eventstore.Client) (bool, error) {
+	_, err := client.ReadForward(ctx, "installation", 0, 1)
+	if errors.Is(err, eventstore.ErrStreamNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Begin joins the installation of a log, and begins it when the log is empty. Of several processes that begin at
+// once one wins and the others join it. It fails before anything listens when a master key is wrong or unknown.
+func (b Beginning) Begin(ctx context.Context) (*Installation, error) {
+	for {
+		exists, err := Exists(ctx, b.Client)
+		if err != nil {
+			return nil, fmt.Errorf("read the installation: %w", err)
+		}
+		if !exists {
+			if err := b.begin(ctx); err != nil {
+				return nil, err
+			}
+		}
+		inst, err := b.join(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return inst, b.complete(ctx, inst)
+	}
+}
+
+func (b Beginning) begin(ctx context.Context) error {
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return fmt.Errorf("make the signing key: %w", err)
+	}
+	mac := make([]byte, 32)
+	if _, err := rand.Read(mac); err != nil {
+		return fmt.Errorf("make the MAC key: %w", err)
+	}
+	hash, made, err := b.token()
+	if err != nil {
+		return err
+	}
+	begun := installation.Begun{
+		StoreID: b.NewID().String(), OrganizationID: b.NewID().String(), MACSecretID: b.NewID().String(), MasterKeys: b.Ring.Public(),
+		SigningKey: installation.PublicKey{
+			ID: b.NewID().String(), SecretID: b.NewID().String(), Public: base64.RawURLEncoding.EncodeToString(public),
+		},
+		AdminTokenHash: hash, AdminTokenID: b.NewID().String(), MinimumVersion: codec.Schema,
+	}
+	log := &codec.Log{Client: b.Client, Keys: codec.NewKeyring(begun.StoreID, begun.SigningKey.ID, private, nil)}
+	secrets := seal.NewSecrets(log, b.Ring)
+	signed := codec.Signed{Organization: begun.OrganizationID, Actor: system, CommandID: b.NewID().String(), Time: later(b.Clock(), time.Time{})}
+	if err := secrets.Put(ctx, signed, signingBinding(begun, begun.SigningKey), domain.NewSecret(private.Seed())); err != nil {
+		return err
+	}
+	if err := secrets.Put(ctx, signed, macBinding(begun), domain.NewSecret(mac)); err != nil {
+		return err
+	}
+	_, err = log.Write(ctx, "installation", eventstore.NoStream, begun, signed)
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, eventstore.ErrWrongRevision) {
+		return fmt.Errorf("begin the installation: %w", err)
+	}
+	if made {
+		err = b.DropToken()
+	} else {
+		err = nil
+	}
+	return errors.Join(err, secrets.Remove(ctx, begun.SigningKey.SecretID), secrets.Remove(ctx, begun.MACSecretID))
+}
+
+// token returns the hash of the first organization's first token, and whether it was made just now.
+func (b Beginning) token() (hash string, made bool, err error) {
+	if b.AdminToken != "" {
+		key, err := b.configured()
+		return key.Hash(), false, err
+	}
+	text, key, err := keys.New(keys.Service, uuid.Nil, organization.ConfiguredToken)
+	if err != nil {
+		return "", false, err
+	}
+	if err := b.SaveToken(text); err != nil {
+		return "", false, fmt.Errorf("keep the first admin token: %w", err)
+	}
+	return key.Hash(), true, nil
+}
+
+func (b Beginning) configured() (keys.Key, error) {
+	key, err := keys.Parse(b.AdminToken)
+	if err != nil || key.Kind != keys.Service || key.ID != uuid.Nil {
+		return keys.Key{}, errors.New("AGENTKEY_ADMIN_TOKEN is no token for the first organization; make one with: agentkey token new")
+	}
+	return key, nil
+}
+
+// join opens the installation's keys. The current signing key is trusted because its private half opens under
+// our master key and matches the public one; it vouches for the former ones.
+func (b Beginning) join(ctx context.Context) (*Installation, error) {
+	stored, err := b.Client.ReadForward(ctx, "installation", 0, pageSize)
+	if err != nil {
+		return nil, fmt.Errorf("read the installation: %w", err)
+	}
+	var begun installation.Begun
+	known := []installation.MasterKey{}
+	for i, e := range stored {
+		event, err := codec.Decode(e.Type, e.Data)
+		if err != nil {
+			return nil, fmt.Errorf("read the installation: %w", err)
+		}
+		switch event := event.(type) {
+		case installation.Begun:
+			if i == 0 {
+				begun, known = event, event.MasterKeys
+			}
+		case installation.MasterKeyAdded:
+			known = append(known, event.MasterKey)
+		}
+	}
+	if begun.StoreID == "" {
+		return nil, errors.New("the first event of the stream installation is not ours")
+	}
+	if begun.MinimumVersion > codec.Schema {
+		return nil, fmt.Errorf("%w: it needs format %d", codec.ErrUnknownEvent, begun.MinimumVersion)
+	}
+	if err := b.Ring.Check(known); err != nil {
+		return nil, err
+	}
+	current, former, err := b.signingKeys(ctx, begun)
+	if err != nil {
+		return nil, err
+	}
+	private, err := b.private(ctx, begun, current)
+	if err != nil {
+		return nil, err
+	}
+	trusted := map[string]ed25519.PublicKey{}
+	for _, k := range former {
+		raw, err := base64.RawURLEncoding.DecodeString(k.Public)
+		if err != nil || len(raw) != ed25519.PublicKeySize {
+			return nil, fmt.Errorf("the former signing key %s is not a key", k.ID)
+		}
+		trusted[k.ID] = raw
+	}
+	log := &codec.Log{Client: b.Client, Keys: codec.NewKeyring(begun.StoreID, current.ID, private, trusted)}
+	if _, err := log.Verify(stored); err != nil {
+		return nil, fmt.Errorf("read the installation: %w", err)
+	}
+	secrets := seal.NewSecrets(log, b.Ring)
+	mac, err := secrets.Open(ctx, macBinding(begun))
+	if err != nil {
+		return nil, fmt.Errorf("open the MAC key: %w", err)
+	}
+	return &Installation{Begun: begun, Log: log, Secrets: secrets, MACKey: mac}, nil
+}
+
+// signingKeys returns the current signing key and those it vouches for.
+func (b Beginning) signingKeys(ctx context.Context, begun installation.Begun) (installation.PublicKey, []installation.PublicKey, error) {
+	last, err := b.Client.ReadBackward(ctx, "signing-keys", 1)
+	if errors.Is(err, eventstore.ErrStreamNotFound) {
+		return begun.SigningKey, nil, nil
+	}
+	if err != nil {
+		return installation.PublicKey{}, nil, fmt.Errorf("read the signing keys: %w", err)
+	}
+	event, err := codec.Decode(last[0].Type, last[0].Data)
+	if err != nil {
+		return installation.PublicKey{}, nil, fmt.Errorf("read the signing keys: %w", err)
+	}
+	added, ok := event.(installation.SigningKeyAdded)
+	if !ok {
+		return installation.PublicKey{}, nil, fmt.Errorf("%w: %s has no place in signing-keys", codec.ErrUnknownEvent, last[0].Type)
+	}
+	return added.SigningKey, added.Former, nil
+}
+
+// private opens the private half of a signing key. The sealed text is authenticated by the master key alone,
+// because no signature can be checked before there is a key.
+func (b Beginning) private(ctx context.Context, begun installation.Begun, key installation.PublicKey) (ed25519.PrivateKey, error) {
+	stored, err := b.Client.ReadForward(ctx, "secret-"+key.SecretID, 0, pageSize)
+	if err != nil {
+		return nil, fmt.Errorf("read the signing key %s: %w", key.ID, err)
+	}
+	var sealed codec.SecretSealed
+	for _, e := range stored {
+		event, err := codec.Decode(e.Type, e.Data)
+		if err != nil {
+			return nil, fmt.Errorf("read the signing key %s: %w", key.ID, err)
+		}
+		switch event := event.(type) {
+		case codec.SecretSealed:
+			sealed = event
+		case codec.SecretRewrapped:
+			sealed.Wrapping = event.Wrapping
+		}
+	}
+	seed, err := b.Ring.OpenSecret(signingBinding(begun, key), sealed)
+	if err != nil {
+		return nil, fmt.Errorf("open the signing key %s: %w", key.ID, err)
+	}
+	if len(seed.Reveal()) != ed25519.SeedSize {
+		return nil, fmt.Errorf("the signing key %s is not a key", key.ID)
+	}
+	private := ed25519.NewKeyFromSeed(seed.Reveal())
+	if base64.RawURLEncoding.EncodeToString(private.Public().(ed25519.PublicKey)) != key.Public { //nolint:forcetypeassert // what crypto/ed25519 documents
+		return nil, fmt.Errorf("the signing key %s does not match its public key", key.ID)
+	}
+	return private, nil
+}
+
+// complete adds what a process that died while beginning left out, and carries a configured token over.
+func (b Beginning) complete(ctx context.Context, inst *Installation) error {
+	begun := inst.Begun
+	command := func(what string) uuid.UUID {
+		return uuid.NewSHA1(uuid.NameSpaceOID, []byte("agentkey.begin/"+begun.StoreID+"/"+what))
+	}
+	now := later(b.Clock(), time.Time{})
+	signed := codec.Signed{Organization: begun.OrganizationID, Actor: system, CommandID: command("signing-keys").String(), Time: now}
+	_, err := inst.Log.Write(ctx, "signing-keys", eventstore.NoStream, installation.SigningKeyAdded{SigningKey: begun.SigningKey, Former: []installation.PublicKey{}}, signed)
+	if err != nil && !isExisting(err) {
+		return fmt.Errorf("write the signing keys: %w", err)
+	}
+	organizations := NewOrganizationLoop(inst.Env(b.Clock, nil, nil))
+	m := Meta{Organization: begun.OrganizationID, Actor: system, CommandID: command("organization")}
+	done, err := organizations.Do(ctx, begun.OrganizationID, m, func(organization.State, time.Time) (organization.Command, error) {
+		return organization.Create{Name: "Default", Token: &organization.CreateToken{
+			Number: organization.ConfiguredToken, TokenID: begun.AdminTokenID, Name: "first admin token", Role: domain.RoleOwner, Hash: begun.AdminTokenHash,
+		}}, nil
+	})
+	if err != nil {
+		return fmt.Errorf("create the first organization: %w", err)
+	}
+	if b.AdminToken == "" {
+		return nil
+	}
+	key, err := b.configured()
+	if err != nil || done.State.Tokens[organization.ConfiguredToken].Hash == key.Hash() {
+		return err
+	}
+	m.CommandID = b.NewID()
+	_, err = organizations.Do(ctx, begun.OrganizationID, m, func(organization.State, time.Time) (organization.Command, error) {
+		return organization.CreateToken{
+			Number: organization.ConfiguredToken, TokenID: derivedID(m.CommandID, "token").String(), Name: "configured admin token",
+			Role: domain.RoleOwner, Hash: key.Hash(),
+		}, nil
+	})
+	if err != nil {
+		return fmt.Errorf("replace the configured admin token: %w", err)
+	}
+	return nil
+}
+
+// Env returns what the loops of this installation share. A nil sealer keeps no personal data; a nil onFault
+// tells nobody.
+func (i *Installation) Env(clock func() time.Time, sealer Sealer, onFault func(string, error)) *Env {
+	if sealer == nil {
+		sealer = func(context.Context, Meta) (string, error) { return "", nil }
+	}
+	if onFault == nil {
+		onFault = func(string, error) {}
+	}
+	return &Env{Log: i.Log, Sealer: sealer, MACKey: i.MACKey, Clock: clock, OnFault: onFault}
+}
+
+func signingBinding(b installation.Begun, key installation.PublicKey) seal.Binding {
+	return seal.Binding{SecretID: key.SecretID, Organization: b.OrganizationID, Purpose: seal.SigningKey, Owner: b.StoreID}
+}
+
+func macBinding(b installation.Begun) seal.Binding {
+	return seal.Binding{SecretID: b.MACSecretID, Organization: b.OrganizationID, Purpose: seal.MACKey, Owner: b.StoreID}
+}

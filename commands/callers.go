@@ -1,0 +1,89 @@
+package commands
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+
+	"agentkey/commands/keys"
+	"agentkey/domain"
+	"agentkey/domain/agent"
+	"agentkey/domain/organization"
+)
+
+// Callers knows who presents a key. It decides on streams alone.
+type Callers struct {
+	Agents        *Loop[agent.State, agent.Command, agent.Event]
+	Organizations *Loop[organization.State, organization.Command, organization.Event]
+	First         string // the first organization's id, for tokens made before there was one
+}
+
+// Caller is who presented a key.
+type Caller struct {
+	Actor        domain.Actor
+	Organization string
+	Role         domain.Role // of a service token; empty for agents
+	KeyNumber    int
+	Agent        agent.State // of an agent, as it was when it was admitted
+}
+
+// Agent finds the agent of a key. A caller that is refused, or whose fetch will not decide anew, is judged on a
+// fresh read; with trustCached a state that admits the key is enough, because the vend decides on the log.
+// Refusals: credentials_unknown, credentials_expired, agent_suspended (with the caller, for the record).
+func (c *Callers) Agent(ctx context.Context, key keys.Key, trustCached bool) (Caller, error) {
+	id := key.ID.String()
+	read := c.Agents.Recent
+	if trustCached {
+		read = c.Agents.Cached
+	}
+	head, err := read(ctx, id)
+	if err != nil {
+		return Caller{}, err
+	}
+	err = c.admit(head.State, key)
+	if err != nil && trustCached {
+		if head, err = c.Agents.Fresh(ctx, id); err != nil {
+			return Caller{}, err
+		}
+		err = c.admit(head.State, key)
+	}
+	stored, found := head.State.FindKey(key.Number)
+	if !found || !key.Matches(stored.Hash) {
+		return Caller{}, agent.Unknown()
+	}
+	return Caller{
+		Actor:        domain.Actor{Type: domain.ActorAgent, ID: id, Label: head.State.Name},
+		Organization: head.State.OrganizationID, KeyNumber: key.Number, Agent: head.State,
+	}, err
+}
+
+func (c *Callers) admit(s agent.State, key keys.Key) error {
+	stored, found := s.FindKey(key.Number)
+	if !found || !key.Matches(stored.Hash) {
+		return agent.Unknown()
+	}
+	return agent.Admit(s, key.Number, c.Agents.env.Clock())
+}
+
+// Service finds the organization and the role of a service token.
+func (c *Callers) Service(ctx context.Context, key keys.Key) (Caller, error) {
+	id := key.ID.String()
+	if key.ID == uuid.Nil {
+		id = c.First
+	}
+	head, err := c.Organizations.Recent(ctx, id)
+	if err != nil {
+		return Caller{}, err
+	}
+	token, found := head.State.Tokens[key.Number]
+	if !found || !key.Matches(token.Hash) {
+		return Caller{}, &domain.Error{
+			Kind: domain.KindUnauthenticated, Code: "credentials_unknown", Detail: "This service token is unknown, revoked or replaced.",
+			Hint: "Use a token that works, or make one on the server with: agentkey admin recover.",
+		}
+	}
+	return Caller{
+		Actor:        domain.Actor{Type: domain.ActorService, ID: token.ID, Label: token.Name},
+		Organization: id, Role: token.Role, KeyNumber: key.Number,
+	}, nil
+}

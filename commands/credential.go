@@ -1,0 +1,86 @@
+package commands
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"agentkey/domain"
+	"agentkey/eventstore/codec"
+	"agentkey/eventstore/seal"
+)
+
+const (
+	maxCredentialBytes  = 16_384
+	maxCredentialFields = 16
+)
+
+// NewCredential checks a credential as it was given, a string or an object of named strings, and returns it as
+// the JSON text that comes back on a fetch.
+func NewCredential(raw []byte) (domain.Secret, error) {
+	var text string
+	if err := json.Unmarshal(raw, &text); err == nil {
+		if len(text) < 1 || len(text) > maxCredentialBytes {
+			return domain.Secret{}, domain.Invalid("credential", fmt.Sprintf("it must have 1 to %d bytes", maxCredentialBytes))
+		}
+		return encodeSecret(text)
+	}
+	var fields map[string]string
+	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
+		return domain.Secret{}, domain.Invalid("credential", "it must be a string or an object of named strings")
+	}
+	size := 0
+	for name, value := range fields {
+		if name == "" || value == "" {
+			return domain.Secret{}, domain.Invalid("credential", "its fields must have a name and a value")
+		}
+		size += len(name) + len(value)
+	}
+	if len(fields) == 0 || len(fields) > maxCredentialFields || size > maxCredentialBytes {
+		return domain.Secret{}, domain.Invalid("credential", fmt.Sprintf("it must have 1 to %d fields and at most %d bytes", maxCredentialFields, maxCredentialBytes))
+	}
+	return encodeSecret(fields)
+}
+
+func encodeSecret(v any) (domain.Secret, error) {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return domain.Secret{}, errors.New("encode a credential")
+	}
+	return domain.NewSecret(raw), nil
+}
+
+// derivedID makes the id of something that a command creates: a UUIDv7 of the command's time whose random part
+// is derived, so that a command that is carried out again creates the same thing and not another.
+func derivedID(command uuid.UUID, what string) uuid.UUID {
+	id := uuid.NewSHA1(command, []byte(what))
+	copy(id[:6], command[:6])
+	id[6] = id[6]&0x0f | 0x70
+	return id
+}
+
+// vault writes and removes the secrets that commands refer to.
+type vault struct {
+	secrets *seal.Secrets
+	clock   func() time.Time
+}
+
+// put writes a credential before the event that refers to it.
+func (v vault) put(ctx context.Context, m Meta, owner string, credential domain.Secret) (string, error) {
+	id := derivedID(m.CommandID, "secret").String()
+	signed := codec.Signed{
+		Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), RequestID: m.RequestID,
+		Time: later(v.clock(), time.Time{}),
+	}
+	return id, refusalOf(v.secrets.Put(ctx, signed, credentialBinding(m.Organization, owner, id), credential))
+}
+
+// drop removes a secret whose event was refused after all. What can't be removed now is unreferenced and will be
+// removed later.
+func (v vault) drop(ctx context.Context, id string) {
+	_ = v.secrets.Remove(context.WithoutCancel(ctx), id)
+}

@@ -1,0 +1,190 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"agentkey/domain"
+	"agentkey/domain/agent"
+	"agentkey/domain/catalog"
+	"agentkey/eventstore"
+	"agentkey/eventstore/seal"
+)
+
+// Fetch hands out credentials. The order is the whole point: the vend is durable before the secret is opened,
+// and what it names is checked against the log once more before the secret leaves.
+type Fetch struct {
+	Agents   *AgentLoop
+	Catalogs *CatalogLoop
+	Secrets  *seal.Secrets
+	Refusals *Refusals
+	Log      *eventstore.Client
+	NewID    func() uuid.UUID
+}
+
+// Vended is a credential on its way out, with the receipt of its event.
+type Vended struct {
+	ToolID              string
+	ToolName            string
+	AuthType            catalog.AuthType
+	Credential          domain.Secret // as it was given, encoded by EncodeCredential; the caller clears it
+	CredentialVersion   int
+	CredentialExpiresAt *time.Time
+	Instructions        string
+	InstructionsVersion int
+	EventID             uuid.UUID
+	Stream              string
+	Revision            int64
+	Position            uint64
+}
+
+// attempts bounds how often a fetch is decided anew because the catalog moved under it.
+const attempts = 8
+
+// Do vends the credential of one tool to the agent that called with a key of this number. When it returns
+// without an error, credential.vended is durable and came before any revocation, suspension, rotation or
+// removal acknowledged since. Refusals are recorded before they are returned.
+func (f *Fetch) Do(ctx context.Context, m Meta, agentID string, keyNumber int, toolID string) (Vended, error) {
+	for range attempts {
+		v, again, err := f.once(ctx, m, agentID, keyNumber, toolID)
+		if refusal := (*domain.Error)(nil); errors.As(err, &refusal) && refusal.Kind != domain.KindUnavailable {
+			if rerr := f.Refusals.Record(ctx, m, agentID, toolID, refusal.Code); rerr != nil {
+				return Vended{}, rerr
+			}
+		}
+		if err != nil || !again {
+			return v, err
+		}
+		m.CommandID = f.NewID() // another vend, another event
+	}
+	return Vended{}, &domain.Error{
+		Kind: domain.KindUnavailable, Code: "busy", Detail: "The tool's credential is being changed right now.",
+		Hint: "Send the same request again after Retry-After.", RetryAfter: time.Second,
+	}
+}
+
+func (f *Fetch) once(ctx context.Context, m Meta, agentID string, keyNumber int, toolID string) (v Vended, again bool, err error) {
+	known, err := f.Catalogs.Cached(ctx, m.Organization)
+	if err != nil {
+		return Vended{}, false, err
+	}
+	connection := f.Log.Generation()
+	done, err := f.Agents.Do(ctx, agentID, m, func(s agent.State, at time.Time) (agent.Command, error) {
+		if s.OrganizationID != m.Organization {
+			return nil, agent.Unknown()
+		}
+		return agent.Vend{At: at, Tool: ToolFacts(known.State, toolID), KeyNumber: keyNumber}, nil
+	})
+	// The append, or the fresh read behind a refusal, was the barrier; this read begins after it.
+	now, rerr := f.Catalogs.Fresh(ctx, m.Organization)
+	if err != nil {
+		moved := rerr == nil && named(now.State, toolID) != named(known.State, toolID)
+		return Vended{}, moved && isRefusal(err), unless(moved && isRefusal(err), err)
+	}
+	if rerr != nil {
+		return Vended{}, false, rerr
+	}
+	tool, offered := now.State.Tools[toolID]
+	if f.Log.Generation() != connection || !offered || named(now.State, toolID) != named(known.State, toolID) {
+		return Vended{}, true, nil
+	}
+	vend, ok := vendOf(done.Events)
+	if !ok {
+		return Vended{}, false, fmt.Errorf("fetch %s for agent %s: the vend left no event", toolID, agentID)
+	}
+	grant := done.State.Grants[toolID]
+	owner, expires := toolOwner(toolID), tool.CredentialExpiresAt
+	if tool.Mode == catalog.PerAgent {
+		owner, expires = grantOwner(agentID, toolID), grant.CredentialExpiresAt
+	}
+	secret, err := f.Secrets.Open(ctx, credentialBinding(m.Organization, owner, vend.SecretID))
+	if errors.Is(err, seal.ErrGone) {
+		again, gerr := f.replaced(ctx, m, agentID, toolID, vend.SecretID)
+		return Vended{}, again, errors.Join(gerr, unless(again || gerr != nil, err))
+	}
+	if err != nil {
+		return Vended{}, false, secretRefusal(err)
+	}
+	return Vended{
+		ToolID: toolID, ToolName: tool.Name, AuthType: tool.AuthType, Credential: secret,
+		CredentialVersion: vend.CredentialVersion, CredentialExpiresAt: expires,
+		Instructions: tool.Instructions, InstructionsVersion: tool.InstructionsVersion,
+		EventID: done.EventID, Stream: "agent-" + agentID, Revision: done.Revision, Position: done.Position,
+	}, false, nil
+}
+
+// replaced tells a secret that was rotated away after the vend, which is decided again, from one that is simply
+// missing, which is a fault.
+func (f *Fetch) replaced(ctx context.Context, m Meta, agentID, toolID, secretID string) (bool, error) {
+	now, err := f.Catalogs.Fresh(ctx, m.Organization)
+	if err != nil {
+		return false, err
+	}
+	head, err := f.Agents.Fresh(ctx, agentID)
+	if err != nil {
+		return false, err
+	}
+	current := now.State.Tools[toolID].SecretID
+	if now.State.Tools[toolID].Mode == catalog.PerAgent {
+		current = head.State.Grants[toolID].SecretID
+	}
+	return current != secretID, nil
+}
+
+// ToolFacts is what decisions about an agent's access read of a catalog.
+func ToolFacts(s catalog.State, toolID string) agent.Tool {
+	t, found := s.Tools[toolID]
+	return agent.Tool{
+		ID: toolID, Exists: found, PerAgent: t.Mode == catalog.PerAgent, SecretID: t.SecretID, CredentialVersion: t.CredentialVersion,
+		InstructionsVersion: t.InstructionsVersion, MaxGrant: time.Duration(t.MaxGrantSeconds) * time.Second,
+	}
+}
+
+// named is what a vend names of a tool: if it moved, the vend is decided again.
+func named(s catalog.State, toolID string) agent.Tool {
+	facts := ToolFacts(s, toolID)
+	facts.MaxGrant = 0
+	return facts
+}
+
+func vendOf(events []agent.Event) (agent.CredentialVended, bool) {
+	if len(events) != 1 {
+		return agent.CredentialVended{}, false
+	}
+	v, ok := events[0].(agent.CredentialVended)
+	return v, ok
+}
+
+func isRefusal(err error) bool {
+	var refusal *domain.Error
+	return errors.As(err, &refusal) && refusal.Kind != domain.KindUnavailable
+}
+
+func unless(condition bool, err error) error {
+	if condition {
+		return nil
+	}
+	return err
+}
+
+func toolOwner(toolID string) string           { return "tool/" + toolID }
+func grantOwner(agentID, toolID string) string { return "agent/" + agentID + "/tool/" + toolID }
+
+func credentialBinding(organization, owner, secretID string) seal.Binding {
+	return seal.Binding{SecretID: secretID, Organization: organization, Purpose: seal.Credential, Owner: owner}
+}
+
+// secretRefusal tells a caller that this process lacks a master key; everything else stays a fault.
+func secretRefusal(err error) error {
+	if errors.Is(err, seal.ErrMasterKeyMissing) {
+		return &domain.Error{
+			Kind: domain.KindUnavailable, Code: "busy", Detail: "This process lacks the master key that opens the credential.",
+			Hint: "An operator must configure the key named in GET /readyz on every replica; then send the same request again.", RetryAfter: 10 * time.Second,
+		}
+	}
+	return refusalOf(err)
+}

@@ -1,0 +1,218 @@
+// Package commands carries commands out: read, fold, decide, append at the revision read, and on a conflict
+// decide again. It is the only place that appends what was decided. It knows no HTTP and never reads a read
+// model.
+package commands
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"agentkey/domain"
+	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
+)
+
+// Meta is who gives a command and how the call came in.
+type Meta struct {
+	Organization string
+	Actor        domain.Actor
+	CommandID    uuid.UUID
+	RequestID    string
+	Address      string // of the client; stored sealed
+	UserAgent    string // stored sealed
+
+	// Since is not 0 when the command may have been carried out before, by a process that died: the position in
+	// the log after which its events would be.
+	Since uint64
+}
+
+// Aggregate is one kind of stream: how it is named, decided and folded.
+type Aggregate[S, C, E any] struct {
+	Category string // of the stream's name, without the dash
+	Fold     int    // version of Evolve and of the state's JSON; snapshots of another version are not used
+	Decide   func(S, C) ([]E, error)
+	Evolve   func(S, domain.Fact[E]) S
+}
+
+// Head is a stream folded up to a revision.
+type Head[S any] struct {
+	State    S
+	Revision int64     // of the last event, -1 before the first
+	Position uint64    // of the last event in the whole log
+	At       time.Time // of the last event
+	eventID  uuid.UUID // of the last event
+	readAt   time.Time // when the log last said that this is the end
+}
+
+// Result is a command carried out. Everything in it is durable.
+type Result[S, E any] struct {
+	State    S         // after the command's own events
+	Events   []E       // that the command caused; none when it was found to be done already
+	Revision int64     // of the command's last event, or the stream's when nothing changed
+	Position uint64    // of the same event in the whole log
+	EventID  uuid.UUID // of the same event
+	Changed  bool      // false when it was so already
+}
+
+// Loop carries out the commands of one kind of stream. All methods are safe for concurrent use.
+type Loop[S, C, E any] struct {
+	Aggregate[S, C, E]
+	env *Env
+
+	mu      sync.Mutex
+	streams map[string]*stream[S, C, E]
+}
+
+// Env is what all loops share.
+type Env struct {
+	Log     *codec.Log
+	Sealer  Sealer
+	MACKey  domain.Secret // of snapshots
+	Clock   func() time.Time
+	OnFault func(msg string, err error) // told what goes wrong where nobody waits for an answer
+}
+
+// Sealer seals what an event tells of the person or machine behind a call.
+type Sealer func(ctx context.Context, m Meta) (string, error)
+
+// NewLoop returns the loop of one kind of stream.
+func NewLoop[S, C, E any](env *Env, a Aggregate[S, C, E]) *Loop[S, C, E] {
+	return &Loop[S, C, E]{Aggregate: a, env: env, streams: map[string]*stream[S, C, E]{}}
+}
+
+const (
+	batchDeadline = 10 * time.Second
+	maxStreams    = 20_000 // kept folded in memory
+	recentState   = time.Minute
+)
+
+// Build makes the command when it is decided: on the state that it is decided on, at the time that its events
+// will carry. It runs once for each round, so it must have no effect.
+type Build[S, C any] func(state S, at time.Time) (C, error)
+
+// Do decides a command on the newest state, appends what it decided and returns when that is durable. A refusal
+// is decided only after a fresh read. The caller's context bounds his waiting, not the command: a command that
+// was begun is finished. Errors: *domain.Error for refusals, 503 event_log_unavailable among them.
+func (l *Loop[S, C, E]) Do(ctx context.Context, id string, m Meta, build Build[S, C]) (Result[S, E], error) {
+	private, err := l.env.Sealer(ctx, m)
+	if err != nil {
+		return Result[S, E]{}, refusalOf(err)
+	}
+	c := &call[S, C, E]{meta: m, build: build, done: make(chan struct{}), signed: codec.Signed{
+		Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), RequestID: m.RequestID, Private: private,
+	}}
+	s := l.stream(id)
+	if err := s.enqueue(c); err != nil {
+		return Result[S, E]{}, err
+	}
+	select {
+	case <-c.done:
+		return c.result, refusalOf(c.err)
+	case <-ctx.Done():
+		return Result[S, E]{}, refusalOf(ctx.Err())
+	}
+}
+
+// Check decides a command on the newest state and appends nothing.
+func (l *Loop[S, C, E]) Check(ctx context.Context, id string, build Build[S, C]) error {
+	head, err := l.Fresh(ctx, id)
+	if err != nil {
+		return err
+	}
+	cmd, err := build(head.State, later(l.env.Clock(), head.At))
+	if err == nil {
+		_, err = l.Decide(head.State, cmd)
+	}
+	return refusalOf(err)
+}
+
+// Cached returns the state as this process last saw it, reading the stream only when it never did.
+func (l *Loop[S, C, E]) Cached(ctx context.Context, id string) (Head[S], error) {
+	s := l.stream(id)
+	if head, loaded := s.peek(); loaded {
+		return head, nil
+	}
+	return l.Fresh(ctx, id)
+}
+
+// Fresh returns the state after a read that began after the call. Calls at the same time share reads.
+func (l *Loop[S, C, E]) Fresh(ctx context.Context, id string) (Head[S], error) {
+	s := l.stream(id)
+	if err := s.refresh(ctx); err != nil {
+		return Head[S]{}, refusalOf(err)
+	}
+	head, _ := s.peek()
+	return head, nil
+}
+
+// Recent is Fresh, but while the log can't be reached it goes on with a state at most a minute old.
+func (l *Loop[S, C, E]) Recent(ctx context.Context, id string) (Head[S], error) {
+	s := l.stream(id)
+	err := s.refresh(ctx)
+	head, loaded := s.peek()
+	if err != nil && errors.Is(err, eventstore.ErrUnavailable) && loaded && l.env.Clock().Sub(head.readAt) <= recentState {
+		return head, nil
+	}
+	return head, refusalOf(err)
+}
+
+func (l *Loop[S, C, E]) stream(id string) *stream[S, C, E] {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s, found := l.streams[id]
+	if !found {
+		// Dropping a stream that somebody still uses is harmless: appends name the revision they were decided on.
+		for old, idle := range l.streams {
+			if len(l.streams) < maxStreams {
+				break
+			}
+			if idle.idle() {
+				delete(l.streams, old)
+			} else {
+				break
+			}
+		}
+		s = &stream[S, C, E]{loop: l, name: l.name(id), head: Head[S]{Revision: eventstore.NoStream}}
+		l.streams[id] = s
+	}
+	return s
+}
+
+func (l *Loop[S, C, E]) name(id string) string {
+	if id == "" {
+		return l.Category
+	}
+	return l.Category + "-" + id
+}
+
+func later(a, b time.Time) time.Time {
+	a = a.UTC().Truncate(time.Microsecond)
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// refusalOf turns what the log says into what a caller may know. Refusals and faults pass unchanged.
+func refusalOf(err error) error {
+	var refusal *domain.Error
+	switch {
+	case err == nil || errors.As(err, &refusal):
+		return err
+	case errors.Is(err, codec.ErrUnknownEvent):
+		return &domain.Error{
+			Kind: domain.KindUnavailable, Code: "newer_version_required", Detail: "A newer version of agentkey wrote to this part of the log.",
+			Hint: "Upgrade this process to the newest version that writes to the log.", RetryAfter: time.Minute,
+		}
+	case errors.Is(err, eventstore.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return &domain.Error{
+			Kind: domain.KindUnavailable, Code: "event_log_unavailable", Detail: "The event log can't be reached, so nothing was decided or handed out.",
+			Hint: "Send the same request again after Retry-After; GET /readyz says when the log is back.", RetryAfter: time.Second,
+		}
+	}
+	return err
+}

@@ -1,0 +1,207 @@
+package commands
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"agentkey/domain"
+	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
+	"agentkey/eventstore/seal"
+)
+
+const (
+	onceKept     = 24 * time.Hour        // an answer
+	onceTakeover = 30 * time.Second      // after which a reservation counts as left behind
+	onceWait     = 2 * time.Second       // for a first call that still runs
+	oncePoll     = 50 * time.Millisecond // between looks at it
+)
+
+// Once gives a command that carries an idempotency key one effect and one answer.
+type Once struct {
+	Log    *codec.Log
+	MACKey domain.Secret
+	Clock  func() time.Time
+	NewID  func() uuid.UUID
+}
+
+// Stored is an answer that is kept for repeats. Nothing in it is shown only once.
+type Stored struct {
+	Status int               `json:"status"`
+	Header map[string]string `json:"header,omitempty"`
+	Body   []byte            `json:"body,omitempty"`
+}
+
+// Ticket is an idempotency key taken for one call: either Replay is the answer of an earlier one, or the call is
+// to be made with CommandID and Since in its Meta, and then completed or released.
+type Ticket struct {
+	CommandID uuid.UUID
+	Since     uint64
+	Replay    *Stored
+
+	stream   string
+	revision int64
+	signed   codec.Signed
+}
+
+// Begin takes a key for the actor of m. digest is of method, path and body: the same key with another digest is
+// refused with idempotency_key_reused, and a first call that still runs after two seconds with
+// idempotency_in_progress. A call that was left behind by a process that died is taken over with its command id.
+func (o *Once) Begin(ctx context.Context, m Meta, key string, digest []byte) (Ticket, error) {
+	name := hex.EncodeToString(hmacOf(o.MACKey, "once", m.Organization, string(m.Actor.Type), m.Actor.ID, key))
+	t := Ticket{stream: "once-" + name, revision: eventstore.NoStream, signed: codec.Signed{Organization: m.Organization, Actor: m.Actor, RequestID: m.RequestID}}
+	request := hex.EncodeToString(hmacOf(o.MACKey, "once.request", string(digest)))
+	deadline := time.NewTimer(onceWait)
+	defer deadline.Stop()
+	for {
+		wait, err := o.try(ctx, &t, request)
+		if err != nil || !wait {
+			return t, refusalOf(err)
+		}
+		select {
+		case <-time.After(oncePoll):
+		case <-ctx.Done():
+			return t, refusalOf(ctx.Err())
+		case <-deadline.C:
+			return t, &domain.Error{
+				Kind: domain.KindConflict, Code: "idempotency_in_progress", Detail: "A first call with this Idempotency-Key is still running.",
+				Hint: "Send the same request with the same Idempotency-Key again in a moment.", RetryAfter: time.Second,
+			}
+		}
+	}
+}
+
+// try looks at the key once. It reports true when somebody else has it and may still finish.
+func (o *Once) try(ctx context.Context, t *Ticket, request string) (bool, error) {
+	now := later(o.Clock(), time.Time{})
+	past, err := o.Log.ReadBackward(ctx, t.stream, 16)
+	if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
+		return false, err
+	}
+	t.revision, t.Since, t.CommandID = eventstore.NoStream, 0, o.NewID()
+	if len(past) > 0 {
+		t.revision = int64(past[0].Revision) //nolint:gosec // revisions fit
+		if now.Sub(past[0].Signed.Time) < onceKept {
+			if done, wait, err := o.judge(t, past, request, now); done || wait || err != nil {
+				return wait, err
+			}
+		}
+	}
+	t.signed.CommandID, t.signed.Time = o.NewID().String(), now
+	appended, err := o.Log.Write(ctx, t.stream, t.revision, codec.OnceReserved{Request: request, CommandID: t.CommandID.String()}, t.signed)
+	if errors.Is(err, eventstore.ErrWrongRevision) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("reserve an idempotency key: %w", err)
+	}
+	t.revision = int64(appended.Revision) //nolint:gosec // revisions fit
+	if t.revision == 0 {
+		return false, o.Log.Client.SetStreamMetadata(ctx, t.stream, eventstore.StreamMetadata{MaxAge: onceKept})
+	}
+	return false, nil
+}
+
+// judge reads the newest events of a key, newest first. It leaves the ticket ready to reserve unless it reports
+// that the call is answered or must wait.
+func (o *Once) judge(t *Ticket, past []codec.Verified, request string, now time.Time) (done, wait bool, err error) {
+	if _, free := past[0].Event.(codec.OnceReleased); free {
+		return false, false, nil
+	}
+	var reserved codec.OnceReserved
+	for _, e := range past {
+		r, ok := e.Event.(codec.OnceReserved)
+		if !ok {
+			continue
+		}
+		if reserved.CommandID == "" {
+			reserved = r
+		}
+		if r.CommandID != reserved.CommandID {
+			break
+		}
+		t.Since = e.Position // of the first reservation with this command id
+	}
+	if reserved.Request != request {
+		return true, false, &domain.Error{
+			Kind: domain.KindConflict, Code: "idempotency_key_reused", Detail: "This Idempotency-Key was used for another request.",
+			Hint: "Use a new Idempotency-Key for a new request.",
+		}
+	}
+	if completed, ok := past[0].Event.(codec.OnceCompleted); ok {
+		t.Replay, err = o.open(t.stream, completed.Sealed)
+		return true, false, err
+	}
+	if now.Sub(past[0].Signed.Time) < onceTakeover {
+		return false, true, nil
+	}
+	t.CommandID, err = uuid.Parse(reserved.CommandID)
+	return false, false, err
+}
+
+// Complete keeps the answer of the call. Repeats get it from here on.
+func (o *Once) Complete(ctx context.Context, t Ticket, s Stored) error {
+	plain, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	key, err := o.sealingKey()
+	if err != nil {
+		return err
+	}
+	sealed, err := seal.Seal(key, plain, []byte(t.stream))
+	if err != nil {
+		return err
+	}
+	return o.finish(ctx, t, codec.OnceCompleted{Sealed: sealed})
+}
+
+// Release gives the key back after an answer that may be tried again.
+func (o *Once) Release(ctx context.Context, t Ticket) error {
+	return o.finish(ctx, t, codec.OnceReleased{})
+}
+
+func (o *Once) finish(ctx context.Context, t Ticket, event any) error {
+	t.signed.CommandID, t.signed.Time = o.NewID().String(), later(o.Clock(), time.Time{})
+	_, err := o.Log.Write(ctx, t.stream, t.revision, event, t.signed)
+	if errors.Is(err, eventstore.ErrWrongRevision) {
+		return nil // somebody took the call over; his answer counts
+	}
+	return refusalOf(err)
+}
+
+func (o *Once) open(stream, sealed string) (*Stored, error) {
+	key, err := o.sealingKey()
+	if err != nil {
+		return nil, err
+	}
+	plain, err := seal.Open(key, sealed, []byte(stream))
+	if err != nil {
+		return nil, fmt.Errorf("open the answer kept in %s: %w", stream, err)
+	}
+	var s Stored
+	return &s, json.Unmarshal(plain, &s)
+}
+
+func (o *Once) sealingKey() ([]byte, error) {
+	return hkdf.Key(sha256.New, o.MACKey.Reveal(), nil, "agentkey.once.v1", 32)
+}
+
+func hmacOf(key domain.Secret, pieces ...string) []byte {
+	raw := make([][]byte, len(pieces))
+	for i, p := range pieces {
+		raw[i] = []byte(p)
+	}
+	h := hmac.New(sha256.New, key.Reveal())
+	h.Write(codec.PAE(raw...))
+	return h.Sum(nil)
+}

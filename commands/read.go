@@ -1,0 +1,121 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"agentkey/domain"
+	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
+)
+
+// flight is one read of a stream's end that several callers wait for.
+type flight struct {
+	done chan struct{}
+	err  error
+}
+
+// refresh reads what is new in the stream. The read begins after refresh was called, so whoever appended, or
+// heard of an append, before the call sees it afterwards. Callers share the read that has not begun yet.
+func (s *stream[S, C, E]) refresh(ctx context.Context) error {
+	s.mu.Lock()
+	f := s.next
+	if f == nil {
+		f = &flight{done: make(chan struct{})}
+		s.next = f
+		if s.reading == nil {
+			s.reading, s.next = f, nil
+			go s.readAll()
+		}
+	}
+	s.mu.Unlock()
+	select {
+	case <-f.done:
+		return f.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *stream[S, C, E]) readAll() {
+	for {
+		s.mu.Lock()
+		f := s.reading
+		s.mu.Unlock()
+
+		ctx, cancel := context.WithTimeout(context.Background(), batchDeadline)
+		f.err = s.read(ctx)
+		cancel()
+		close(f.done)
+
+		s.mu.Lock()
+		s.reading, s.next = s.next, nil
+		again := s.reading != nil
+		s.mu.Unlock()
+		if !again {
+			return
+		}
+	}
+}
+
+// read brings the state to the stream's end: from a snapshot when nothing was read before.
+func (s *stream[S, C, E]) read(ctx context.Context) error {
+	head, loaded := s.peek()
+	if !loaded {
+		head = s.fromSnapshot(ctx)
+	}
+	began := s.loop.env.Clock()
+	for {
+		events, err := s.loop.env.Log.ReadForward(ctx, s.name, uint64(head.Revision+1), pageSize) //nolint:gosec // never below -1
+		if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
+			return fmt.Errorf("read %s: %w", s.name, err)
+		}
+		if head, err = s.fold(head, events); err != nil {
+			return err
+		}
+		if len(events) < pageSize {
+			break
+		}
+	}
+	head.readAt = began
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// The queue may have appended meanwhile and be further than what was read.
+	if !s.loaded || head.Revision >= s.head.Revision {
+		s.head = head
+	} else {
+		s.head.readAt = began
+	}
+	s.loaded = true
+	return nil
+}
+
+func (s *stream[S, C, E]) fold(head Head[S], events []codec.Verified) (Head[S], error) {
+	for _, e := range events {
+		event, ok := e.Event.(E)
+		if !ok {
+			return head, fmt.Errorf("%w: %s has no place in %s", codec.ErrUnknownEvent, e.Type, s.name)
+		}
+		if int64(e.Revision) != head.Revision+1 { //nolint:gosec // revisions fit
+			return head, fmt.Errorf("read %s: revision %d follows %d", s.name, e.Revision, head.Revision)
+		}
+		head.State = s.loop.Evolve(head.State, domain.Fact[E]{Event: event, At: e.Signed.Time, By: e.Signed.Actor})
+		head.Revision, head.Position, head.eventID = int64(e.Revision), e.Position, e.ID //nolint:gosec // revisions fit
+		head.At = laterOf(head.At, e.Signed.Time)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range events[max(0, len(events)-seenCommands):] {
+		s.rememberLocked(e)
+	}
+	return head, nil
+}
+
+func laterOf(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}

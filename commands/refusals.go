@@ -1,0 +1,158 @@
+package commands
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"agentkey/domain"
+	"agentkey/eventstore/codec"
+)
+
+// Refusals records refused fetches: the first of a tool and a reason in a minute is durable before its answer,
+// the rest are counted and written together within the minute. So a flood of refusals can't fill the log.
+type Refusals struct {
+	loop  *Loop[struct{}, codec.CredentialRefused, codec.CredentialRefused]
+	newID func() uuid.UUID
+	every time.Duration
+
+	mu      sync.Mutex
+	windows map[refusal]*window
+}
+
+type refusal struct{ agentID, toolID, reason string }
+
+// window is one minute of one refusal. opened is closed when the first one is durable, or failed with err.
+type window struct {
+	began  time.Time
+	opened chan struct{}
+	err    error
+	meta   Meta // of the last one counted
+	count  int
+	last   time.Time
+}
+
+// NewRefusals returns the record of refused fetches. Run must be running for counted ones to be written.
+func NewRefusals(env *Env, newID func() uuid.UUID) *Refusals {
+	return &Refusals{
+		newID: newID, every: time.Minute, windows: map[refusal]*window{},
+		loop: NewLoop(env, Aggregate[struct{}, codec.CredentialRefused, codec.CredentialRefused]{
+			Category: "refusals",
+			Decide: func(_ struct{}, c codec.CredentialRefused) ([]codec.CredentialRefused, error) {
+				return []codec.CredentialRefused{c}, nil
+			},
+			Evolve: func(s struct{}, _ domain.Fact[codec.CredentialRefused]) struct{} { return s },
+		}),
+	}
+}
+
+// Record returns when the refusal is durable or counted. Its only errors are those of the log.
+func (r *Refusals) Record(ctx context.Context, m Meta, agentID, toolID, reason string) error {
+	key := refusal{agentID: agentID, toolID: toolID, reason: reason}
+	now := r.loop.env.Clock().UTC().Truncate(time.Microsecond)
+	r.mu.Lock()
+	w, open := r.windows[key]
+	if open && now.Sub(w.began) < r.every {
+		w.count++
+		w.meta, w.last = m, now
+		r.mu.Unlock()
+		select {
+		case <-w.opened:
+			return w.err
+		case <-ctx.Done():
+			return refusalOf(ctx.Err())
+		}
+	}
+	due := w
+	w = &window{began: now, opened: make(chan struct{})}
+	r.windows[key] = w
+	r.mu.Unlock()
+
+	err := r.write(ctx, key, due)
+	if err == nil {
+		m.CommandID = r.newID()
+		err = r.append(ctx, m, codec.CredentialRefused{AgentID: agentID, ToolID: toolID, Reason: reason, Count: 1, LastAt: now})
+	}
+	w.err = err
+	if err != nil {
+		r.mu.Lock()
+		if r.windows[key] == w {
+			delete(r.windows, key)
+		}
+		r.mu.Unlock()
+	}
+	close(w.opened)
+	return err
+}
+
+// Run writes what was counted when its minute is over, until ctx ends; then it writes the rest. tick is how
+// often it looks.
+func (r *Refusals) Run(ctx context.Context, tick <-chan time.Time) {
+	for {
+		select {
+		case <-tick:
+			r.flush(context.WithoutCancel(ctx), r.every/2)
+		case <-ctx.Done():
+			r.flush(context.WithoutCancel(ctx), 0)
+			return
+		}
+	}
+}
+
+// flush writes the windows that are at least so old. What can't be written is kept and tried again.
+func (r *Refusals) flush(ctx context.Context, age time.Duration) {
+	now := r.loop.env.Clock()
+	due := map[refusal]*window{}
+	r.mu.Lock()
+	for key, w := range r.windows {
+		if now.Sub(w.began) >= age && isClosed(w.opened) {
+			due[key] = w
+		}
+		if now.Sub(w.began) >= r.every && isClosed(w.opened) && w.count == 0 {
+			delete(r.windows, key)
+		}
+	}
+	r.mu.Unlock()
+	for key, w := range due {
+		if err := r.write(ctx, key, w); err != nil {
+			r.loop.env.OnFault("counted refusals not written yet", err)
+		}
+	}
+}
+
+func (r *Refusals) write(ctx context.Context, key refusal, w *window) error {
+	if w == nil {
+		return nil
+	}
+	r.mu.Lock()
+	count, m, last := w.count, w.meta, w.last
+	w.count = 0
+	r.mu.Unlock()
+	if count == 0 {
+		return nil
+	}
+	m.CommandID = r.newID()
+	err := r.append(ctx, m, codec.CredentialRefused{AgentID: key.agentID, ToolID: key.toolID, Reason: key.reason, Count: count, LastAt: last})
+	if err != nil {
+		r.mu.Lock()
+		w.count += count
+		r.mu.Unlock()
+	}
+	return err
+}
+
+func (r *Refusals) append(ctx context.Context, m Meta, e codec.CredentialRefused) error {
+	_, err := r.loop.Do(ctx, e.AgentID, m, func(struct{}, time.Time) (codec.CredentialRefused, error) { return e, nil })
+	return err
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,126 @@
+package commands
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+
+	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
+)
+
+// snapshotEvery is the number of events after which a stream's state is written down.
+const snapshotEvery = 256
+
+// maxSnapshot bounds a snapshot's state; a larger one is not written, and the stream is folded from further back.
+const maxSnapshot = 900 << 10
+
+// snapshot is a state that may stand in for the events before it. It is a cache: used only if the MAC, the fold
+// and the event at its revision all agree.
+type snapshot struct {
+	Revision int64           `json:"revision"`
+	EventID  uuid.UUID       `json:"event_id"` // of the event at that revision
+	Fold     int             `json:"fold"`
+	At       time.Time       `json:"at"`
+	State    json.RawMessage `json:"state"`
+	MAC      string          `json:"mac"` // HMAC-SHA256 (RFC 2104), hex
+}
+
+func (s *stream[S, C, E]) mac(n snapshot) string {
+	h := hmac.New(sha256.New, s.loop.env.MACKey.Reveal())
+	h.Write(codec.PAE(
+		[]byte("agentkey.snapshot.v1"), []byte(s.loop.env.Log.Keys.StoreID()), []byte(s.name), strconv.AppendInt(nil, n.Revision, 10),
+		n.EventID[:], strconv.AppendInt(nil, int64(n.Fold), 10), []byte(n.At.Format(time.RFC3339Nano)), n.State,
+	))
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// snapshotLocked writes a snapshot beside the queue when the append crossed a multiple of snapshotEvery.
+func (s *stream[S, C, E]) snapshotLocked(before int64) {
+	if s.loop.Fold == 0 || (before+1)/snapshotEvery == (s.head.Revision+1)/snapshotEvery || s.snapshotting {
+		return
+	}
+	s.snapshotting = true
+	head, trimmed := s.head, s.trimmed
+	go func() {
+		err := s.writeSnapshot(head, trimmed)
+		if err != nil && !errors.Is(err, eventstore.ErrUnavailable) {
+			s.loop.env.OnFault("snapshot not written", err)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.snapshotting = false
+		s.trimmed = s.trimmed || err == nil
+	}()
+}
+
+func (s *stream[S, C, E]) writeSnapshot(head Head[S], trimmed bool) error {
+	ctx, cancel := context.WithTimeout(context.Background(), batchDeadline)
+	defer cancel()
+	state, err := json.Marshal(head.State)
+	if err != nil {
+		return fmt.Errorf("encode the snapshot of %s: %w", s.name, err)
+	}
+	if len(state) > maxSnapshot {
+		return nil
+	}
+	name := "snapshot-" + s.name
+	if !trimmed {
+		if err := s.loop.env.Log.Client.SetStreamMetadata(ctx, name, eventstore.StreamMetadata{MaxCount: 1}); err != nil {
+			return fmt.Errorf("trim %s: %w", name, err)
+		}
+	}
+	n := snapshot{Revision: head.Revision, EventID: head.eventID, Fold: s.loop.Fold, At: head.At, State: state}
+	n.MAC = s.mac(n)
+	data, err := json.Marshal(n)
+	if err != nil {
+		return fmt.Errorf("encode the snapshot of %s: %w", s.name, err)
+	}
+	id := uuid.NewSHA1(uuid.NameSpaceOID, []byte(name+"/"+strconv.FormatInt(n.Revision, 10)+"/"+strconv.Itoa(n.Fold)))
+	// Nothing is decided on this stream, and each snapshot is checked against the events: any revision will do.
+	_, err = s.loop.env.Log.Client.Append(ctx, name, eventstore.Any, eventstore.Event{ID: id, Type: codec.Snapshot, Data: data, Metadata: []byte("{}")})
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return nil
+}
+
+// fromSnapshot returns where folding may begin: at the newest snapshot if everything about it agrees, else
+// before the first event. A snapshot that was tampered with is named in the log and not used.
+func (s *stream[S, C, E]) fromSnapshot(ctx context.Context) Head[S] {
+	begin := Head[S]{Revision: eventstore.NoStream}
+	if s.loop.Fold == 0 {
+		return begin
+	}
+	stored, err := s.loop.env.Log.Client.ReadBackward(ctx, "snapshot-"+s.name, 1)
+	if err != nil || len(stored) == 0 {
+		return begin // without one, or without the log, which the next read will say
+	}
+	var n snapshot
+	if err := json.Unmarshal(stored[0].Data, &n); err != nil || !hmac.Equal([]byte(n.MAC), []byte(s.mac(n))) {
+		s.loop.env.OnFault("snapshot refused", &codec.ForgedError{Stream: "snapshot-" + s.name, Revision: stored[0].Revision, Reason: "its MAC is not ours"})
+		return begin
+	}
+	if n.Fold != s.loop.Fold || n.Revision < 0 {
+		return begin
+	}
+	events, err := s.loop.env.Log.Client.ReadForward(ctx, s.name, uint64(n.Revision), 1)
+	if err != nil || len(events) == 0 || events[0].ID != n.EventID {
+		s.loop.env.OnFault("snapshot refused", fmt.Errorf("%s names an event that is not at revision %d of %s", "snapshot-"+s.name, n.Revision, s.name))
+		return begin
+	}
+	var state S
+	if err := json.Unmarshal(n.State, &state); err != nil {
+		s.loop.env.OnFault("snapshot refused", fmt.Errorf("decode snapshot-%s: %w", s.name, err))
+		return begin
+	}
+	return Head[S]{State: state, Revision: n.Revision, Position: events[0].Position, At: n.At, eventID: n.EventID}
+}

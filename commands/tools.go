@@ -1,0 +1,124 @@
+package commands
+
+import (
+	"context"
+	"time"
+
+	"agentkey/domain"
+	"agentkey/domain/catalog"
+	"agentkey/eventstore/codec"
+	"agentkey/eventstore/seal"
+)
+
+// CatalogResult is a command on a catalog carried out.
+type CatalogResult = Result[catalog.State, catalog.Event]
+
+// Tools carries out what admins do to the catalog.
+type Tools struct {
+	Catalogs *CatalogLoop
+	Secrets  *seal.Secrets
+	Log      *codec.Log
+	Clock    func() time.Time
+}
+
+// Add offers a tool and returns its id. The credential is empty exactly when each agent has one of its own. The
+// ids and the folded name and site of tool are filled in here.
+func (t *Tools) Add(ctx context.Context, m Meta, tool catalog.AddTool, credential domain.Secret) (string, CatalogResult, error) {
+	tool.ToolID = derivedID(m.CommandID, "tool").String()
+	tool.FoldedName, tool.Site = Fold(tool.Name), Site(tool.URL)
+	done, err := t.withSecret(ctx, m, tool.ToolID, credential, func(_ catalog.State, secretID string, _ time.Time) catalog.Command {
+		tool.SecretID = secretID
+		return tool
+	})
+	return tool.ToolID, done, err
+}
+
+// Update changes the named fields of a tool; the folded name and site are filled in here.
+func (t *Tools) Update(ctx context.Context, m Meta, change catalog.UpdateTool) (CatalogResult, error) {
+	if change.Name != nil {
+		folded := Fold(*change.Name)
+		change.FoldedName = &folded
+	}
+	if change.URL != nil {
+		site := Site(*change.URL)
+		change.Site = &site
+	}
+	return t.Catalogs.Do(ctx, m.Organization, m, func(catalog.State, time.Time) (catalog.Command, error) { return change, nil })
+}
+
+// RotateCredential replaces a shared credential. Every fetch that begins after it returned gets the new one.
+func (t *Tools) RotateCredential(ctx context.Context, m Meta, toolID string, credential domain.Secret, expires *time.Time, ifRevision int) (CatalogResult, error) {
+	return t.withSecret(ctx, m, toolID, credential, func(_ catalog.State, secretID string, at time.Time) catalog.Command {
+		return catalog.RotateCredential{At: at, ToolID: toolID, SecretID: secretID, ExpiresAt: expires, IfRevision: ifRevision}
+	})
+}
+
+// Restore makes an earlier version of a usage guide the newest.
+func (t *Tools) Restore(ctx context.Context, m Meta, toolID string, version, ifRevision int) (CatalogResult, error) {
+	text, err := t.guide(ctx, m.Organization, toolID, version)
+	if err != nil {
+		return CatalogResult{}, err
+	}
+	return t.Catalogs.Do(ctx, m.Organization, m, func(catalog.State, time.Time) (catalog.Command, error) {
+		return catalog.RestoreInstructions{ToolID: toolID, Version: version, Instructions: text, IfRevision: ifRevision}, nil
+	})
+}
+
+// guide finds one version of a usage guide in the catalog's stream, which is where all of them are.
+func (t *Tools) guide(ctx context.Context, organization, toolID string, version int) (string, error) {
+	for from := uint64(0); ; {
+		events, err := t.Log.ReadForward(ctx, "catalog-"+organization, from, pageSize)
+		if err != nil {
+			return "", refusalOf(err)
+		}
+		for _, e := range events {
+			if g, ok := e.Event.(catalog.ToolInstructionsRevised); ok && g.ToolID == toolID && g.Version == version {
+				return g.Instructions, nil
+			}
+		}
+		if len(events) < pageSize {
+			return "", domain.NotFound("version of the usage guide")
+		}
+		from += uint64(len(events))
+	}
+}
+
+// Remove takes a tool away for good and removes its shared credential. No fetch that begins after it returned
+// succeeds.
+func (t *Tools) Remove(ctx context.Context, m Meta, toolID string, ifRevision int) (CatalogResult, error) {
+	secretID := ""
+	done, err := t.Catalogs.Do(ctx, m.Organization, m, func(s catalog.State, _ time.Time) (catalog.Command, error) {
+		secretID = s.Tools[toolID].SecretID
+		return catalog.RemoveTool{ToolID: toolID, IfRevision: ifRevision}, nil
+	})
+	if err == nil && secretID != "" {
+		err = refusalOf(t.Secrets.Remove(ctx, secretID))
+	}
+	return done, err
+}
+
+// withSecret decides once without effect, writes the secret, and decides for good. A secret whose event was
+// refused after all is removed.
+func (t *Tools) withSecret(ctx context.Context, m Meta, toolID string, credential domain.Secret, command func(catalog.State, string, time.Time) catalog.Command) (CatalogResult, error) {
+	secrets := vault{secrets: t.Secrets, clock: t.Clock}
+	secretID := ""
+	if !credential.Empty() {
+		secretID = derivedID(m.CommandID, "secret").String()
+	}
+	build := func(s catalog.State, at time.Time) (catalog.Command, error) { return command(s, secretID, at), nil }
+	if secretID != "" {
+		if m.Since == 0 {
+			if err := t.Catalogs.Check(ctx, m.Organization, build); err != nil {
+				return CatalogResult{}, err
+			}
+		}
+		if _, err := secrets.put(ctx, m, toolOwner(toolID), credential); err != nil {
+			return CatalogResult{}, err
+		}
+	}
+	done, err := t.Catalogs.Do(ctx, m.Organization, m, build)
+	if isRefusal(err) && secretID != "" {
+		secrets.drop(ctx, secretID)
+	}
+	return done, err
+}

@@ -1,0 +1,67 @@
+package codec
+
+import "time"
+
+// The events of streams on which no aggregate decides. Like those in domain, the structs are the wire format.
+type (
+	// RequestOpened finds the agent of a request by the request's id. It is written before grant.requested; one
+	// without is an orphan and names nothing.
+	RequestOpened struct {
+		AgentID string `json:"agent_id"`
+		ToolID  string `json:"tool_id"`
+	}
+	// CredentialRefused counts refused fetches of one tool for one reason. The first in a minute is written with
+	// Count 1 before its answer; the others follow together.
+	CredentialRefused struct {
+		AgentID string    `json:"agent_id"`
+		ToolID  string    `json:"tool_id"`
+		Reason  string    `json:"reason"` // the code of the answer
+		Count   int       `json:"count"`
+		LastAt  time.Time `json:"last_at"`
+	}
+	// PersonRecorded is a person's name and address, sealed with a key that can be removed.
+	PersonRecorded struct {
+		OrganizationID string `json:"organization_id"`
+		KeyID          string `json:"key_id"`
+		Sealed         string `json:"sealed"`
+	}
+
+	// SecretSealed is one version of one secret.
+	SecretSealed struct {
+		SecretID       string   `json:"secret_id"`
+		OrganizationID string   `json:"organization_id"`
+		Purpose        string   `json:"purpose"`
+		Owner          string   `json:"owner"`
+		Format         string   `json:"format"`
+		Sealed         string   `json:"sealed"` // IV ‖ tag ‖ ciphertext, base64url without padding
+		Wrapping       Wrapping `json:"wrapping"`
+	}
+	// SecretRewrapped replaces the wrapping of a secret's data key; the sealed text never changes.
+	SecretRewrapped struct {
+		SecretID string   `json:"secret_id"`
+		Wrapping Wrapping `json:"wrapping"`
+	}
+	// Wrapping is a data key sealed by a master key.
+	Wrapping struct {
+		MasterKeyID string `json:"master_key_id"`
+		Key         string `json:"key"` // IV ‖ tag ‖ ciphertext, base64url without padding
+	}
+
+	// OnceReserved takes an idempotency key for one command. Request is an HMAC of what was asked.
+	OnceReserved struct {
+		Request   string `json:"request"`
+		CommandID string `json:"command_id"`
+	}
+	// OnceCompleted keeps the answer, sealed, without anything that is shown once.
+	OnceCompleted struct {
+		Sealed string `json:"sealed"`
+	}
+	// OnceReleased gives the key back after an answer that may be tried again.
+	OnceReleased struct{}
+
+	// ReactionHandled is how far a reaction has come: the last event that it handled with an effect.
+	ReactionHandled struct {
+		Stream   string `json:"stream"`
+		Revision uint64 `json:"revision"`
+	}
+)

@@ -1,0 +1,208 @@
+package seal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"agentkey/domain"
+	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
+)
+
+// ErrGone marks a secret that was removed, or never written.
+var ErrGone = errors.New("the secret was removed")
+
+// cached bounds how many sealed texts are kept in memory. They are ciphertext, never plaintext.
+const cached = 4096
+
+// Secrets keeps each secret in a stream of its own.
+type Secrets struct {
+	log  *codec.Log
+	ring Ring
+
+	mu    sync.Mutex
+	texts map[string]codec.SecretSealed
+}
+
+// NewSecrets returns the secrets of a log, opened and wrapped by a ring.
+func NewSecrets(log *codec.Log, ring Ring) *Secrets {
+	return &Secrets{log: log, ring: ring, texts: map[string]codec.SecretSealed{}}
+}
+
+// Ring returns the master keys in use.
+func (s *Secrets) Ring() Ring { return s.ring }
+
+func stream(id string) string { return "secret-" + id }
+
+// Put seals and writes a secret before anything refers to it. On return it is durable. An id that exists already
+// is the same command repeated, and the secret written first stays.
+func (s *Secrets) Put(ctx context.Context, signed codec.Signed, b Binding, plaintext domain.Secret) error {
+	sealed, err := s.ring.SealSecret(b, plaintext)
+	if err != nil {
+		return err
+	}
+	_, err = s.log.Write(ctx, stream(b.SecretID), eventstore.NoStream, sealed, signed)
+	if err != nil && !errors.Is(err, eventstore.ErrWrongRevision) {
+		return fmt.Errorf("write secret %s: %w", b.SecretID, err)
+	}
+	return nil
+}
+
+// Open unseals a secret for the binding that the caller derived from what he decided. Errors: ErrGone,
+// ErrDoesNotOpen, ErrMasterKeyMissing, or those of the log.
+func (s *Secrets) Open(ctx context.Context, b Binding) (domain.Secret, error) {
+	s.mu.Lock()
+	text, hit := s.texts[b.SecretID]
+	s.mu.Unlock()
+	if hit {
+		plain, err := s.ring.OpenSecret(b, text)
+		if err == nil || !errors.Is(err, ErrMasterKeyMissing) {
+			return plain, err
+		}
+		// It may have been wrapped anew since it was cached.
+	}
+	text, _, err := s.read(ctx, b.SecretID)
+	if err != nil {
+		return domain.Secret{}, err
+	}
+	plain, err := s.ring.OpenSecret(b, text)
+	if err == nil {
+		s.remember(text)
+	}
+	return plain, err
+}
+
+// Remove tombstones a secret: the product can't open it any more, and the embedded store deletes it physically.
+// A secret that is gone already is no error.
+func (s *Secrets) Remove(ctx context.Context, id string) error {
+	s.mu.Lock()
+	delete(s.texts, id)
+	s.mu.Unlock()
+	if err := s.log.Client.Tombstone(ctx, stream(id)); err != nil {
+		return fmt.Errorf("remove secret %s: %w", id, err)
+	}
+	return nil
+}
+
+func (s *Secrets) remember(text codec.SecretSealed) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id := range s.texts {
+		if len(s.texts) < cached {
+			break
+		}
+		delete(s.texts, id)
+	}
+	s.texts[text.SecretID] = text
+}
+
+// read folds a secret's stream: the sealed text with its newest wrapping, and the revision of the last event.
+func (s *Secrets) read(ctx context.Context, id string) (codec.SecretSealed, int64, error) {
+	var text codec.SecretSealed
+	revision := eventstore.NoStream
+	for {
+		events, err := s.log.ReadForward(ctx, stream(id), uint64(revision+1), 256) //nolint:gosec // never below -1
+		if errors.Is(err, eventstore.ErrStreamNotFound) || errors.Is(err, eventstore.ErrStreamDeleted) {
+			return text, revision, fmt.Errorf("%w: %s", ErrGone, id)
+		}
+		if err != nil {
+			return text, revision, fmt.Errorf("read secret %s: %w", id, err)
+		}
+		for _, e := range events {
+			switch e := e.Event.(type) {
+			case codec.SecretSealed:
+				text = e
+			case codec.SecretRewrapped:
+				text.Wrapping = e.Wrapping
+			}
+			revision = int64(e.Revision) //nolint:gosec // revisions of secrets are small
+		}
+		if len(events) < 256 {
+			break
+		}
+	}
+	if text.SecretID != id {
+		// A whole event copied here from another stream fails its signature; this is a stream without a text.
+		return text, revision, fmt.Errorf("%w: %s", ErrGone, id)
+	}
+	return text, revision, nil
+}
+
+// Roll wraps every live secret with the ring's current master key and returns how many it changed. It passes
+// over the log until a pass finds none left. The sealed texts never change.
+func (s *Secrets) Roll(ctx context.Context, signed codec.Signed) (int, error) {
+	changed := 0
+	for {
+		ids, err := s.list(ctx)
+		if err != nil {
+			return changed, err
+		}
+		left := 0
+		for _, id := range ids {
+			did, err := s.rollOne(ctx, signed, id)
+			if err != nil {
+				return changed, err
+			}
+			if did {
+				left++
+			}
+		}
+		changed += left
+		if left == 0 {
+			return changed, nil
+		}
+	}
+}
+
+func (s *Secrets) rollOne(ctx context.Context, signed codec.Signed, id string) (bool, error) {
+	text, revision, err := s.read(ctx, id)
+	if errors.Is(err, ErrGone) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	binding := Binding{SecretID: id, Organization: text.OrganizationID, Purpose: Purpose(text.Purpose), Owner: text.Owner}
+	wrapping, fresh, err := s.ring.Rewrap(binding, text.Wrapping)
+	if err != nil || !fresh {
+		return false, err
+	}
+	signed.Organization = text.OrganizationID
+	_, err = s.log.Write(ctx, stream(id), revision, codec.SecretRewrapped{SecretID: id, Wrapping: wrapping}, signed)
+	if errors.Is(err, eventstore.ErrWrongRevision) {
+		return true, nil // somebody else rolls too: the next pass looks again
+	}
+	if err != nil && !errors.Is(err, eventstore.ErrStreamDeleted) {
+		return false, fmt.Errorf("wrap secret %s anew: %w", id, err)
+	}
+	s.mu.Lock()
+	delete(s.texts, id)
+	s.mu.Unlock()
+	return true, nil
+}
+
+// list finds every secret that was ever written by walking the log up to its present end.
+func (s *Secrets) list(ctx context.Context) ([]string, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	sub, err := s.log.Client.SubscribeAll(ctx, 0, `^secret\.sealed\.`)
+	if err != nil {
+		return nil, fmt.Errorf("list the secrets: %w", err)
+	}
+	defer sub.Close() //nolint:errcheck // reading is over
+	var ids []string
+	for {
+		item, err := sub.Next()
+		if err != nil {
+			return nil, fmt.Errorf("list the secrets: %w", err)
+		}
+		if item.Event != nil {
+			ids = append(ids, item.Event.Stream[len("secret-"):])
+		}
+		if item.CaughtUp {
+			return ids, nil
+		}
+	}
+}
