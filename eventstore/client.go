@@ -1,0 +1,171 @@
+// Package eventstore is the way to the event log: the official EventStoreDB client behind one concrete wrapper
+// that cures its defects. It knows streams, revisions and bytes; what an event means, who signed it and what
+// follows from it are not its business. There is no second implementation and no interface over it.
+package eventstore
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"google.golang.org/grpc/metadata"
+)
+
+// Config says where the log is.
+type Config struct {
+	URL      string         // esdb://… or esdb+discover://…; ignored when Socket is set
+	Socket   string         // path of the embedded store's unix socket
+	RootCAs  *x509.CertPool // of the server's certificate; nil: those of the URL or the host
+	Username string         // over TLS only: without it the client would drop both silently, so Open refuses
+	Password string
+	Logger   *slog.Logger  // what the client says, at debug level; nil: nothing
+	Timeout  time.Duration // of one attempt of one call; 0: 3 s
+}
+
+// maxCalls bounds the calls under way, those that wait for an outage to end included.
+const maxCalls = 1024
+
+// Client is a connection to the log. It connects at the first call and again after an outage, for as long as the
+// caller's context lets it. All methods are safe for concurrent use.
+type Client struct {
+	inner      *esdb.Client
+	timeout    time.Duration
+	slots      chan struct{}
+	generation atomic.Uint64
+	calls      sync.WaitGroup
+	closing    sync.RWMutex
+	closed     bool
+}
+
+// Open reads the configuration; it does not connect.
+func Open(cfg Config) (*Client, error) {
+	url := cfg.URL
+	if cfg.Socket != "" {
+		url = "esdb://127.0.0.1?tls=false"
+	}
+	conf, err := esdb.ParseConnectionString(url)
+	if err != nil {
+		return nil, errors.New("the URL of the event log is not valid; it looks like esdb://host:2113?tls=true")
+	}
+	if cfg.Socket != "" {
+		conf.Address = "unix://" + cfg.Socket
+	}
+	if cfg.Username != "" {
+		conf.Username, conf.Password = cfg.Username, cfg.Password
+	}
+	if conf.Username != "" && conf.DisableTLS {
+		return nil, errors.New("the event log's user and password would be dropped without TLS: remove them or use tls=true")
+	}
+	if cfg.RootCAs != nil {
+		conf.RootCAs = cfg.RootCAs
+	}
+	c := &Client{timeout: cfg.Timeout, slots: make(chan struct{}, maxCalls)}
+	if c.timeout == 0 {
+		c.timeout = 3 * time.Second
+	}
+	// A discovery that gives up kills the client for good, so it never does.
+	conf.MaxDiscoverAttempts, conf.DiscoveryInterval = math.MaxInt32, 200
+	conf.DefaultDeadline = &c.timeout
+	conf.Logger = func(level esdb.LogLevel, format string, args ...any) {
+		c.observe(format)
+		if cfg.Logger != nil {
+			cfg.Logger.Debug("event log client", slog.String("client_level", level), slog.String("text", fmt.Sprintf(format, args...)))
+		}
+	}
+	if c.inner, err = esdb.NewClient(conf); err != nil {
+		return nil, fmt.Errorf("open the event log: %w", err)
+	}
+	return c, nil
+}
+
+// observe counts new connections. The client tells of them nowhere but in its log.
+func (c *Client) observe(format string) {
+	if strings.HasPrefix(format, "starting a new discovery") || strings.HasPrefix(format, "Connecting to leader") {
+		c.generation.Add(1)
+	}
+}
+
+// Generation changes whenever the client leaves its connection for another. Equal before and after two calls, it
+// says that both went to the same node.
+func (c *Client) Generation() uint64 { return c.generation.Load() }
+
+// Close waits for the calls under way, then ends the connection. Calls after it fail with ErrUnavailable.
+func (c *Client) Close() error {
+	c.closing.Lock()
+	already := c.closed
+	c.closed = true
+	c.closing.Unlock()
+	if already {
+		return nil
+	}
+	// The client panics when it is closed during a failing call. A call that hangs in an outage holds its slot
+	// until the log is back; then the process is better left to end with the connection open.
+	idle := make(chan struct{})
+	go func() {
+		c.calls.Wait()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+		return c.inner.Close()
+	case <-time.After(c.timeout):
+		return nil
+	}
+}
+
+// call runs fn beside its caller, because the client ignores contexts while it connects, and bounds it by the
+// caller's context and by the timeout of one attempt. fn must write only to what it returns.
+func call[T any](ctx context.Context, c *Client, fn func(context.Context) (T, error)) (T, error) {
+	var none T
+	c.closing.RLock()
+	if c.closed {
+		c.closing.RUnlock()
+		return none, fmt.Errorf("%w: the client is closed", ErrUnavailable)
+	}
+	c.calls.Add(1)
+	c.closing.RUnlock()
+
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	type outcome struct {
+		value T
+		err   error
+	}
+	select {
+	case c.slots <- struct{}{}:
+	case <-ctx.Done():
+		cancel()
+		c.calls.Done()
+		return none, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+	}
+	// The client puts this header where it never reaches the wire.
+	outgoing := metadata.AppendToOutgoingContext(ctx, "requires-leader", "true")
+	done := make(chan outcome, 1)
+	go func() {
+		var o outcome
+		defer func() {
+			if r := recover(); r != nil {
+				o.err = fmt.Errorf("%w: the client panicked: %v", ErrUnavailable, r)
+			}
+			done <- o
+			<-c.slots
+			c.calls.Done()
+		}()
+		o.value, o.err = fn(outgoing)
+	}()
+	select {
+	case o := <-done:
+		cancel()
+		return o.value, classify(o.err)
+	case <-ctx.Done():
+		cancel()
+		return none, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+	}
+}

@@ -1,0 +1,77 @@
+package eventstore
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"google.golang.org/grpc/metadata"
+)
+
+// Item is one message of a subscription: an event, a position that the server has passed, or the news that
+// everything written so far was sent.
+type Item struct {
+	Event      *Recorded // nil in the other two
+	Checkpoint uint64    // 0 in the other two
+	CaughtUp   bool
+}
+
+// Subscription follows the whole log. It is not resumed when it drops: subscribe again from what was handled.
+type Subscription struct {
+	inner  *esdb.Subscription
+	ctx    context.Context //nolint:containedctx // a subscription lives as long as its context
+	cancel context.CancelFunc
+}
+
+// checkpointEvery is how many windows of 32 considered events pass between two positions from the server.
+const checkpointEvery = 32
+
+// SubscribeAll follows the log after a position, 0 for all of it. Only events whose type matches the pattern, a
+// plain regular expression without look-around, are sent; "" sends all. The context ends the subscription.
+func (c *Client) SubscribeAll(ctx context.Context, after uint64, typePattern string) (*Subscription, error) {
+	opts := esdb.SubscribeToAllOptions{From: esdb.Start{}}
+	if after > 0 {
+		opts.From = esdb.Position{Commit: after, Prepare: after}
+	}
+	if typePattern != "" {
+		opts.Filter = &esdb.SubscriptionFilter{Type: esdb.EventFilterType, Regex: typePattern}
+		opts.CheckpointInterval = checkpointEvery
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	// The attempt is bounded by its own context, but the subscription must outlive it.
+	sub, err := call(ctx, c, func(context.Context) (*esdb.Subscription, error) {
+		return c.inner.SubscribeToAll(metadata.AppendToOutgoingContext(ctx, "requires-leader", "true"), opts)
+	})
+	if err != nil {
+		cancel()
+		return nil, fmt.Errorf("subscribe to the log: %w", err)
+	}
+	return &Subscription{inner: sub, ctx: ctx, cancel: cancel}, nil
+}
+
+// Next returns the next message. Its error says why the subscription ended: the context's, or ErrUnavailable.
+func (s *Subscription) Next() (Item, error) {
+	for {
+		e := s.inner.Recv()
+		switch {
+		case e.EventAppeared != nil && e.EventAppeared.Event != nil:
+			r := recordedOf(e.EventAppeared.OriginalEvent())
+			return Item{Event: &r}, nil
+		case e.CheckPointReached != nil:
+			return Item{Checkpoint: e.CheckPointReached.Commit}, nil
+		case e.CaughtUp != nil:
+			return Item{CaughtUp: true}, nil
+		case e.SubscriptionDropped != nil:
+			if err := s.ctx.Err(); err != nil {
+				return Item{}, err
+			}
+			return Item{}, fmt.Errorf("the subscription dropped: %w", classify(e.SubscriptionDropped.Error))
+		}
+	}
+}
+
+// Close ends the subscription.
+func (s *Subscription) Close() error {
+	s.cancel()
+	return s.inner.Close()
+}
