@@ -1,0 +1,178 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strconv"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/google/uuid"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// maxAppend is EventStoreDB's limit on one append, in bytes: kept here so that what works on one machine works
+// on a cluster.
+const maxAppend = 1 << 20
+
+// service answers the calls on streams. BatchAppend stays unimplemented; no client of ours calls it.
+type service struct {
+	streams.UnimplementedStreamsServer
+	store *Store
+}
+
+// Append reads the whole request before it answers, so that the client sees the answer and not a broken stream.
+func (s *service) Append(call streams.Streams_AppendServer) error {
+	ctx := call.Context()
+	first, err := call.Recv()
+	if err != nil {
+		return err
+	}
+	options := first.GetOptions()
+	if options == nil {
+		return status.Error(codes.InvalidArgument, "the first message of an append must be its options")
+	}
+	r := &request{stream: string(options.GetStreamIdentifier().GetStreamName()), done: make(chan struct{})}
+	if problem := reserved(r.stream); problem != "" {
+		return status.Error(codes.InvalidArgument, problem)
+	}
+	switch e := options.GetExpectedStreamRevision().(type) {
+	case *streams.AppendReq_Options_Revision:
+		r.expected = int64(e.Revision) //nolint:gosec // a revision beyond int64 is none
+	case *streams.AppendReq_Options_NoStream:
+		r.expected = noStream
+	case *streams.AppendReq_Options_StreamExists:
+		r.expected = streamExists
+	default:
+		r.expected = anyRevision
+	}
+	refused, err := s.receive(ctx, call, r)
+	if err != nil {
+		return err
+	}
+	if refused != nil {
+		return refused
+	}
+	if err := s.store.submit(ctx, r); err != nil {
+		return failed(err)
+	}
+	if r.reply.err != nil {
+		return failed(r.reply.err)
+	}
+	switch r.reply.verdict {
+	case deleted:
+		return streamDeleted(ctx, r.stream)
+	case wrong:
+		return call.SendAndClose(wrongExpected(r))
+	case written:
+	}
+	return call.SendAndClose(success(r))
+}
+
+// receive takes the events of an append. refused is the answer to give once all was read.
+func (s *service) receive(ctx context.Context, call streams.Streams_AppendServer, r *request) (refused, err error) {
+	size := 0
+	for {
+		message, err := call.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		m := message.GetProposedMessage()
+		if m == nil {
+			refused = status.Error(codes.InvalidArgument, "an append has one message of options, then events")
+			continue
+		}
+		p := proposal{data: m.GetData(), meta: m.GetCustomMetadata(), typ: m.GetMetadata()["type"]}
+		contentType, given := m.GetMetadata()["content-type"]
+		if p.typ == "" || !given {
+			refused = exception(ctx, codes.InvalidArgument, "an event needs a type and a content type",
+				"exception", "missing-required-metadata-property", "required-metadata-properties", "type,content-type")
+			continue
+		}
+		p.json = contentType == "application/json"
+		if p.id, err = parseID(m.GetId()); err != nil {
+			refused = status.Error(codes.InvalidArgument, "the id of an event is no UUID")
+			continue
+		}
+		if size += len(p.data) + len(p.meta) + 2*len(p.typ); size > maxAppend {
+			r.events = nil // what is too much needs no memory
+			continue
+		}
+		r.events = append(r.events, p)
+	}
+	if size > maxAppend {
+		refused = exception(ctx, codes.InvalidArgument, "Maximum Append Size of "+strconv.Itoa(maxAppend)+" Exceeded.",
+			"exception", "maximum-append-size-exceeded", "maximum-append-size", strconv.Itoa(maxAppend))
+	}
+	return refused, nil
+}
+
+func parseID(id *shared.UUID) (out [16]byte, err error) {
+	switch v := id.GetValue().(type) {
+	case *shared.UUID_Structured_:
+		putHalves(&out, v.Structured.GetMostSignificantBits(), v.Structured.GetLeastSignificantBits())
+		return out, nil
+	case *shared.UUID_String_:
+		return uuid.Parse(v.String_)
+	}
+	return out, errors.New("no id")
+}
+
+func putHalves(out *[16]byte, most, least int64) {
+	for i := range 8 {
+		out[i] = byte(uint64(most) >> (56 - 8*i))    //nolint:gosec // the bits, not the number
+		out[8+i] = byte(uint64(least) >> (56 - 8*i)) //nolint:gosec // as above
+	}
+}
+
+// structured is an id as two big-endian halves.
+func structured(id [16]byte) *shared.UUID {
+	var most, least uint64
+	for i := range 8 {
+		most = most<<8 | uint64(id[i])
+		least = least<<8 | uint64(id[8+i])
+	}
+	return &shared.UUID{Value: &shared.UUID_Structured_{Structured: &shared.UUID_Structured{
+		MostSignificantBits: int64(most), LeastSignificantBits: int64(least), //nolint:gosec // the bits, not the number
+	}}}
+}
+
+func success(r *request) *streams.AppendResp {
+	out := &streams.AppendResp_Success{}
+	if r.reply.revision >= 0 {
+		out.CurrentRevisionOption = &streams.AppendResp_Success_CurrentRevision{CurrentRevision: uint64(r.reply.revision)}
+	} else {
+		out.CurrentRevisionOption = &streams.AppendResp_Success_NoStream{NoStream: &shared.Empty{}}
+	}
+	if p := r.reply.position; p > 0 {
+		out.PositionOption = &streams.AppendResp_Success_Position{Position: &streams.AppendResp_Position{CommitPosition: p, PreparePosition: p}}
+	} else {
+		out.PositionOption = &streams.AppendResp_Success_NoPosition{NoPosition: &shared.Empty{}}
+	}
+	return &streams.AppendResp{Result: &streams.AppendResp_Success_{Success: out}}
+}
+
+func wrongExpected(r *request) *streams.AppendResp {
+	out := &streams.AppendResp_WrongExpectedVersion{}
+	if r.reply.revision >= 0 {
+		out.CurrentRevisionOption = &streams.AppendResp_WrongExpectedVersion_CurrentRevision{CurrentRevision: uint64(r.reply.revision)}
+	} else {
+		out.CurrentRevisionOption = &streams.AppendResp_WrongExpectedVersion_CurrentNoStream{CurrentNoStream: &shared.Empty{}}
+	}
+	switch {
+	case r.expected == noStream:
+		out.ExpectedRevisionOption = &streams.AppendResp_WrongExpectedVersion_ExpectedNoStream{ExpectedNoStream: &shared.Empty{}}
+	case r.expected == streamExists:
+		out.ExpectedRevisionOption = &streams.AppendResp_WrongExpectedVersion_ExpectedStreamExists{ExpectedStreamExists: &shared.Empty{}}
+	case r.expected < 0:
+		out.ExpectedRevisionOption = &streams.AppendResp_WrongExpectedVersion_ExpectedAny{ExpectedAny: &shared.Empty{}}
+	default:
+		out.ExpectedRevisionOption = &streams.AppendResp_WrongExpectedVersion_ExpectedRevision{ExpectedRevision: uint64(r.expected)}
+	}
+	return &streams.AppendResp{Result: &streams.AppendResp_WrongExpectedVersion_{WrongExpectedVersion: out}}
+}

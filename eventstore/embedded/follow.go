@@ -1,0 +1,182 @@
+package embedded
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"strings"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// filter chooses events by type or stream. The zero filter lets all pass.
+type filter struct {
+	on       bool
+	streams  bool
+	pattern  *regexp.Regexp
+	prefixes []string
+	every    uint64 // considered events between two checkpoints
+}
+
+// countWindow is EventStoreDB's window when the client names none.
+const countWindow = 32
+
+func newFilter(o *streams.ReadReq_Options) (filter, error) {
+	options := o.GetFilter()
+	if options == nil {
+		return filter{}, nil
+	}
+	f := filter{on: true, every: countWindow}
+	if window, bounded := options.GetWindow().(*streams.ReadReq_Options_FilterOptions_Max); bounded {
+		f.every = uint64(max(window.Max, 1))
+	}
+	f.every *= uint64(max(options.GetCheckpointIntervalMultiplier(), 1))
+	expression := options.GetEventType()
+	if by := options.GetStreamIdentifier(); by != nil {
+		f.streams, expression = true, by
+	}
+	f.prefixes = expression.GetPrefix()
+	if text := expression.GetRegex(); text != "" {
+		var err error
+		if f.pattern, err = regexp.Compile(text); err != nil {
+			return f, fmt.Errorf("the filter %q is no regular expression that this store knows: %w", text, err)
+		}
+	}
+	return f, nil
+}
+
+func (f filter) matches(r record) bool {
+	if !f.on {
+		return true
+	}
+	text := r.typ
+	if f.streams {
+		text = r.stream
+	}
+	if f.pattern != nil {
+		return f.pattern.MatchString(text)
+	}
+	for _, p := range f.prefixes {
+		if strings.HasPrefix(text, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// followAll sends what comes after a position, and goes on as events are written. It pulls pages and keeps no
+// buffer: a slow client is held back by its own window and costs no memory.
+func (s *service) followAll(out *sender, o *streams.ReadReq_Options_AllOptions, f filter) error {
+	ctx := out.call.Context()
+	var at int64 // the newest position that was considered
+	switch p := o.GetAllOption().(type) {
+	case *streams.ReadReq_Options_AllOptions_Position:
+		at = int64(min(p.Position.GetCommitPosition(), math.MaxInt64)) //nolint:gosec // bounded here
+	case *streams.ReadReq_Options_AllOptions_End:
+		at = int64(s.store.head.Load()) //nolint:gosec // positions fit
+	}
+	considered, marked := uint64(0), at
+	for live := false; ; {
+		more := s.store.changed.wait()
+		head := int64(s.store.head.Load()) //nolint:gosec // positions fit
+		page, err := read(ctx, s.store.pages.after, at+1, head, pageSize)
+		if err != nil {
+			return failed(err)
+		}
+		for _, r := range page {
+			at = r.pos
+			if f.matches(r) {
+				if err := out.event(r); err != nil {
+					return err
+				}
+			}
+			if considered++; f.on && considered%f.every == 0 {
+				if err := out.checkpoint(uint64(at)); err != nil {
+					return err
+				}
+				marked = at
+			}
+		}
+		if len(page) == pageSize {
+			live = false
+			continue
+		}
+		if !live {
+			live = true
+			if f.on && at > marked {
+				if err := out.checkpoint(uint64(at)); err != nil {
+					return err
+				}
+				marked = at
+			}
+			if err := out.caughtUp(); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return status.FromContextError(ctx.Err()).Err()
+		case <-s.store.closing:
+			return status.Error(codes.Unavailable, errClosing.Error())
+		}
+	}
+}
+
+func (s *service) followStream(out *sender, o *streams.ReadReq_Options_StreamOptions) error {
+	ctx := out.call.Context()
+	name := string(o.GetStreamIdentifier().GetStreamName())
+	at := int64(-1) // the newest revision that was considered
+	fromEnd := false
+	switch r := o.GetRevisionOption().(type) {
+	case *streams.ReadReq_Options_StreamOptions_Revision:
+		at = int64(min(r.Revision, math.MaxInt64)) //nolint:gosec // bounded here
+	case *streams.ReadReq_Options_StreamOptions_End:
+		fromEnd = true
+	}
+	for live := false; ; {
+		more := s.store.changed.wait()
+		i, err := s.store.infos.of(ctx, s.store.pages.lookup, name)
+		if err != nil {
+			return failed(err)
+		}
+		if fromEnd {
+			at, fromEnd = i.head, false
+		}
+		page, err := s.page(ctx, i.sid, max(at+1, i.first()), math.MaxInt64, pageSize, false)
+		if err != nil {
+			return failed(err)
+		}
+		for _, r := range page {
+			at = r.rev
+			if s.tooOld(i, r) && !i.tombstoned {
+				continue
+			}
+			if err := out.event(r); err != nil {
+				return err
+			}
+		}
+		if i.tombstoned {
+			return streamDeleted(ctx, name)
+		}
+		if len(page) == pageSize {
+			live = false
+			continue
+		}
+		if !live {
+			live = true
+			if err := out.caughtUp(); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return status.FromContextError(ctx.Err()).Err()
+		case <-s.store.closing:
+			return status.Error(codes.Unavailable, errClosing.Error())
+		}
+	}
+}

@@ -1,0 +1,74 @@
+package embedded
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+)
+
+const (
+	readers  = 8   // connections
+	pageSize = 256 // events read at once; a page is read fully before it is sent, so no slow client pins the WAL
+)
+
+// record is a stored event.
+type record struct {
+	pos     int64
+	stream  string
+	rev     int64
+	id      [16]byte
+	typ     string
+	json    bool
+	created int64
+	data    []byte
+	meta    []byte
+}
+
+// pages are the prepared reads.
+type pages struct {
+	lookup   *sql.Stmt
+	forward  *sql.Stmt // of a stream
+	backward *sql.Stmt
+	after    *sql.Stmt // of the log
+	before   *sql.Stmt
+}
+
+func newPages(ctx context.Context, db *sql.DB) (*pages, error) {
+	p := &pages{}
+	const columns = `select e.pos, s.name, e.rev, e.id, e.type, e.json, e.created, e.data, e.meta from events e join streams s on s.sid = e.sid `
+	for text, stmt := range map[string]**sql.Stmt{
+		`select sid, head, tombstoned, before_rev, max_count, max_age from streams where name = $1`: &p.lookup,
+		columns + `where e.sid = $1 and e.rev >= $2 and e.rev <= $3 order by e.rev limit $4`:        &p.forward,
+		columns + `where e.sid = $1 and e.rev >= $2 and e.rev <= $3 order by e.rev desc limit $4`:   &p.backward,
+		columns + `where e.pos >= $1 and e.pos <= $2 order by e.pos limit $3`:                       &p.after,
+		columns + `where e.pos < $1 order by e.pos desc limit $2`:                                   &p.before,
+	} {
+		var err error
+		if *stmt, err = db.PrepareContext(ctx, text); err != nil {
+			return nil, fmt.Errorf("prepare the reads: %w", err)
+		}
+	}
+	return p, nil
+}
+
+func read(ctx context.Context, stmt *sql.Stmt, args ...any) ([]record, error) {
+	rows, err := stmt.QueryContext(ctx, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read events: %w", err)
+	}
+	defer rows.Close() //nolint:errcheck // Err is read below
+	var out []record
+	for rows.Next() {
+		var r record
+		var id []byte
+		if err := rows.Scan(&r.pos, &r.stream, &r.rev, &id, &r.typ, &r.json, &r.created, &r.data, &r.meta); err != nil {
+			return nil, fmt.Errorf("read events: %w", err)
+		}
+		copy(r.id[:], id)
+		out = append(out, r)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read events: %w", err)
+	}
+	return out, nil
+}

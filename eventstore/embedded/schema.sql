@@ -1,0 +1,23 @@
+-- The whole store. A position is never used twice; (sid, rev) is the last guard against a wrong head in memory.
+create table streams (
+  sid        integer primary key,
+  name       text    not null unique,
+  head       integer not null, -- newest revision, -1 before the first event
+  tombstoned integer not null default 0,
+  before_rev integer not null default 0, -- $tb: revisions below are hidden
+  max_count  integer not null default 0, -- $maxCount, 0 for none
+  max_age    integer not null default 0  -- $maxAge in seconds, 0 for none
+);
+create table events (
+  pos     integer primary key,
+  sid     integer not null,
+  rev     integer not null,
+  id      blob    not null,
+  type    text    not null,
+  json    integer not null,
+  created integer not null, -- 100 ns since 1970
+  data    blob    not null,
+  meta    blob    not null
+);
+create unique index events_by_stream on events (sid, rev);
+pragma user_version = 1;
