@@ -87,6 +87,12 @@ func (o *Once) try(ctx context.Context, t *Ticket, request string) (bool, error)
 	if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
 		return false, err
 	}
+	if err == nil && len(past) == 0 {
+		// Everything in it has expired, and at which revision is no longer to be seen.
+		if err := o.Log.Client.Forget(ctx, t.stream); err != nil {
+			return false, fmt.Errorf("begin an idempotency key anew: %w", err)
+		}
+	}
 	t.revision, t.Since, t.CommandID = eventstore.NoStream, 0, o.NewID()
 	if len(past) > 0 {
 		t.revision = int64(past[0].Revision) //nolint:gosec // revisions fit
@@ -105,7 +111,7 @@ func (o *Once) try(ctx context.Context, t *Ticket, request string) (bool, error)
 		return false, fmt.Errorf("reserve an idempotency key: %w", err)
 	}
 	t.revision = int64(appended.Revision) //nolint:gosec // revisions fit
-	if t.revision == 0 {
+	if len(past) == 0 {
 		return false, o.Log.Client.SetStreamMetadata(ctx, t.stream, eventstore.StreamMetadata{MaxAge: onceKept})
 	}
 	return false, nil

@@ -1,0 +1,74 @@
+// Command agentkey is a credential broker for AI agents: the server, the event store on its own, and the tools
+// of whoever runs them. It is the only place that knows every package; it decides nothing.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}
+
+// Exit codes.
+const (
+	exitOK    = 0
+	exitFault = 1
+	exitUsage = 2 // wrong arguments or configuration; nothing was opened
+)
+
+type commandLine struct {
+	Serve        serveCommand        `cmd:"" help:"Start the service. Configured by AGENTKEY_… variables; with none it needs nothing else."`
+	EventStore   eventStoreCommand   `cmd:"" name:"eventstore" help:"The embedded event store on its own."`
+	Organization organizationCommand `cmd:"" help:"Organizations."`
+	Token        tokenCommand        `cmd:"" help:"Service tokens."`
+	Keys         keysCommand         `cmd:"" help:"Master keys."`
+	Admin        adminCommand        `cmd:"" help:"When the admin token was lost."`
+	Projections  projectionsCommand  `cmd:"" help:"Read models."`
+}
+
+// shell is what a subcommand gets from the world around it.
+type shell struct {
+	ctx     context.Context //nolint:containedctx // a command runs for exactly as long as its shell
+	environ []string
+	stdout  io.Writer
+	stderr  io.Writer
+}
+
+// run is the whole program but for the process around it; tests call it too.
+func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
+	var line commandLine
+	exited := -1
+	parser, err := kong.New(&line, kong.Name("agentkey"), kong.UsageOnError(),
+		kong.Description("Credential governance for AI agents: nothing by default, a human approves once, every fetch is in the log."),
+		kong.Writers(stdout, stderr), kong.Exit(func(code int) { exited = code }))
+	if err != nil {
+		_, _ = fmt.Fprintln(stderr, "agentkey:", err)
+		return exitFault
+	}
+	parsed, err := parser.Parse(args)
+	if exited >= 0 {
+		return exited
+	}
+	if err != nil {
+		_, _ = fmt.Fprintln(stderr, "agentkey:", err)
+		return exitUsage
+	}
+	if err := parsed.Run(&shell{ctx: ctx, environ: environ, stdout: stdout, stderr: stderr}); err != nil {
+		_, _ = fmt.Fprintln(stderr, "agentkey:", err)
+		if isUsage(err) {
+			return exitUsage
+		}
+		return exitFault
+	}
+	return exitOK
+}
