@@ -1,0 +1,151 @@
+package readmodels
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"agentkey/domain"
+)
+
+// Target is what an audited event is about. Label is its name now, "" when it has none.
+type Target struct{ Type, ID, Label string }
+
+// AuditEntry is one audited event. Private is still sealed: who may read it opens it. Data holds no secret and no
+// hash of one.
+type AuditEntry struct {
+	Organization string
+	ID           string // of the event
+	Position     uint64
+	Stream       string
+	Revision     uint64
+	Action       string // the event's name without its version
+	Actor        domain.Actor
+	Target       Target
+	AgentID      string // by or about which agent
+	ToolID       string
+	RequestID    string // of the HTTP request
+	OccurredAt   time.Time
+	Data         json.RawMessage
+	Private      string
+}
+
+// AuditFilter narrows the audit; zero fields do not. From is inclusive, To is not.
+type AuditFilter struct {
+	ActorType, ActorID, AgentID, ToolID, Action string
+	From, To                                    time.Time
+}
+
+const auditColumns = `SELECT e.organization_id, e.position, e.id, e.stream, e.revision, e.action, e.actor_type, e.actor_id,
+    e.target_type, e.target_id, e.agent_id, e.tool_id, e.request_id, e.occurred_at, e.data, e.private,
+    coalesce(b.name, ''), coalesce(a.name, t.name, '')
+FROM audit_entries AS e
+LEFT JOIN agents AS a ON e.target_type = 'agent' AND a.id = e.target_id
+LEFT JOIN tools AS t ON e.target_type = 'tool' AND t.id = e.target_id
+LEFT JOIN agents AS b ON e.actor_type = 'agent' AND b.id = e.actor_id
+WHERE e.organization_id = `
+
+func auditQuery(organization string, f AuditFilter, p Page) *text {
+	q := &text{}
+	q.add(auditColumns, q.arg(organization))
+	if f.AgentID != "" {
+		q.add(" AND e.agent_id <> ''") // what the index holds
+	}
+	if f.ToolID != "" {
+		q.add(" AND e.tool_id <> ''")
+	}
+	q.is("e.agent_id", f.AgentID)
+	q.is("e.tool_id", f.ToolID)
+	q.is("e.action", f.Action)
+	q.is("e.actor_type", f.ActorType)
+	q.is("e.actor_id", f.ActorID)
+	if !f.From.IsZero() {
+		q.add(" AND e.occurred_at >= ", q.arg(Micros(f.From)))
+	}
+	if !f.To.IsZero() {
+		q.add(" AND e.occurred_at < ", q.arg(Micros(f.To)))
+	}
+	q.page("e", p)
+	return q
+}
+
+// Audit lists audited events, newest first by their position in the log.
+func (db *DB) Audit(ctx context.Context, organization string, f AuditFilter, p Page) (List[AuditEntry], error) {
+	entries, err := collect(ctx, db, auditQuery(organization, f, p), "audit entries", func(rows *sql.Rows) (AuditEntry, error) {
+		var e AuditEntry
+		var position, revision, at int64
+		var data string
+		err := rows.Scan(&e.Organization, &position, &e.ID, &e.Stream, &revision, &e.Action, &e.Actor.Type, &e.Actor.ID,
+			&e.Target.Type, &e.Target.ID, &e.AgentID, &e.ToolID, &e.RequestID, &at, &data, &e.Private,
+			&e.Actor.Label, &e.Target.Label)
+		e.Position, e.Revision, e.OccurredAt, e.Data = unsigned(position), unsigned(revision), toTime(at), json.RawMessage(data)
+		return e, err
+	})
+	return cut(entries, p, func(e AuditEntry) uint64 { return e.Position }), err
+}
+
+// auditInserts are the prepared inserts of audit entries: many at once for a rebuild, one for what is left.
+type auditInserts struct{ many, one *sql.Stmt }
+
+const (
+	auditChunk = 32 // rows of one statement
+	auditWidth = 16 // columns of one row
+)
+
+const auditInsert = `INSERT INTO audit_entries (organization_id, position, id, stream, revision, action, actor_type, actor_id,
+    target_type, target_id, agent_id, tool_id, request_id, occurred_at, data, private) VALUES `
+
+func prepareAudit(ctx context.Context, db *sql.DB) (auditInserts, error) {
+	many, err := db.PrepareContext(ctx, auditInsert+placeholders(auditChunk))
+	if err != nil {
+		return auditInserts{}, err
+	}
+	one, err := db.PrepareContext(ctx, auditInsert+placeholders(1))
+	return auditInserts{many: many, one: one}, err
+}
+
+func placeholders(rows int) string {
+	var b strings.Builder
+	for i := range rows * auditWidth {
+		switch {
+		case i == 0:
+			b.WriteString("(")
+		case i%auditWidth == 0:
+			b.WriteString("), (")
+		default:
+			b.WriteString(", ")
+		}
+		b.WriteString("$" + strconv.Itoa(i+1))
+	}
+	return b.String() + ")"
+}
+
+// InsertAudit adds entries.
+func (t *Tx) InsertAudit(ctx context.Context, entries []AuditEntry) error {
+	var many, one *sql.Stmt
+	args := make([]any, 0, auditChunk*auditWidth)
+	for len(entries) > 0 {
+		n, stmt := 1, &one
+		parent := t.audit.one
+		if len(entries) >= auditChunk {
+			n, stmt, parent = auditChunk, &many, t.audit.many
+		}
+		if *stmt == nil {
+			*stmt = t.tx.StmtContext(ctx, parent)
+		}
+		args = args[:0]
+		for _, e := range entries[:n] {
+			args = append(args, e.Organization, signed(e.Position), e.ID, e.Stream, signed(e.Revision), e.Action, string(e.Actor.Type), e.Actor.ID,
+				e.Target.Type, e.Target.ID, e.AgentID, e.ToolID, e.RequestID, Micros(e.OccurredAt), string(e.Data), e.Private)
+		}
+		if _, err := (*stmt).ExecContext(ctx, args...); err != nil {
+			return fmt.Errorf("write the audit entries after position %d: %w", entries[0].Position, err)
+		}
+		entries = entries[n:]
+	}
+	return nil
+}

@@ -1,0 +1,95 @@
+package readmodels
+
+import (
+	"context"
+	"database/sql"
+	"time"
+
+	"agentkey/domain"
+)
+
+// Grant is the newest state of one agent's access to one tool. A request that was taken back is none.
+type Grant struct {
+	AgentID, AgentName, ToolID, ToolName string
+	Status                               string // pending, approved, denied, revoked or expired
+	Origin                               string // request or assignment
+	RequestID, Reason                    string // "" without a request
+	DenialReason                         string
+	DecidedAt                            time.Time    // zero while pending
+	DecidedBy                            domain.Actor // zero while pending
+	ExpiresAt                            time.Time    // zero: never
+	FetchCount                           int64        // since it was last asked for or assigned
+	LastFetchedAt                        time.Time
+	Position                             uint64 // of the first asking or assignment
+}
+
+// GrantFilter narrows the grants; zero fields do not.
+type GrantFilter struct{ Status, AgentID, ToolID string }
+
+const (
+	grantColumns = `SELECT g.agent_id, a.name, g.tool_id, t.name, g.status, t.removed_at, g.origin, g.request_id, g.reason, g.denial_reason,
+    g.decided_at, g.decided_by_type, g.decided_by_id, g.expires_at, g.fetch_count, g.last_fetched_at, g.position
+FROM grants AS g
+JOIN agents AS a ON a.id = g.agent_id
+JOIN tools AS t ON t.id = g.tool_id
+WHERE g.organization_id = `
+	grantOpen = "g.status IN ('pending', 'approved')"
+)
+
+func grantQuery(organization string, f GrantFilter, now time.Time, p Page) *text {
+	q := &text{}
+	q.add(grantColumns, q.arg(organization))
+	q.is("g.agent_id", f.AgentID)
+	q.is("g.tool_id", f.ToolID)
+	switch f.Status {
+	case "":
+		q.add(" AND g.status <> 'withdrawn'")
+	case "approved":
+		q.add(" AND g.status = 'approved' AND t.removed_at = 0 AND (g.expires_at = 0 OR g.expires_at > ", q.arg(Micros(now)), ")")
+	case "pending":
+		q.add(" AND g.status = 'pending' AND t.removed_at = 0")
+	case "revoked":
+		q.add(" AND (g.status = 'revoked' OR (t.removed_at <> 0 AND ", grantOpen, "))")
+	case "expired":
+		q.add(" AND (g.status = 'expired' OR (g.status = 'approved' AND t.removed_at = 0 AND g.expires_at <> 0 AND g.expires_at <= ", q.arg(Micros(now)), "))")
+	default:
+		q.is("g.status", f.Status)
+		q.add(" AND g.status <> 'withdrawn'")
+	}
+	q.page("g", p)
+	return q
+}
+
+// Grants lists who has, had or asks for what, the first asked for last.
+func (db *DB) Grants(ctx context.Context, organization string, f GrantFilter, now time.Time, p Page) (List[Grant], error) {
+	grants, err := collect(ctx, db, grantQuery(organization, f, now, p), "grants", func(rows *sql.Rows) (Grant, error) {
+		var g Grant
+		var removed, decided, expires, fetched, position int64
+		err := rows.Scan(&g.AgentID, &g.AgentName, &g.ToolID, &g.ToolName, &g.Status, &removed, &g.Origin, &g.RequestID, &g.Reason, &g.DenialReason,
+			&decided, &g.DecidedBy.Type, &g.DecidedBy.ID, &expires, &g.FetchCount, &fetched, &position)
+		g.Status = shownStatus(g.Status, removed != 0, expires, Micros(now))
+		g.DecidedAt, g.ExpiresAt, g.LastFetchedAt, g.Position = toTime(decided), toTime(expires), toTime(fetched), unsigned(position)
+		return g, err
+	})
+	return cut(grants, p, func(g Grant) uint64 { return g.Position }), err
+}
+
+// Grant returns one agent's access to one tool, or ErrNotFound.
+func (db *DB) Grant(ctx context.Context, organization, agentID, toolID string, now time.Time) (Grant, error) {
+	if agentID == "" || toolID == "" {
+		return Grant{}, ErrNotFound
+	}
+	list, err := db.Grants(ctx, organization, GrantFilter{AgentID: agentID, ToolID: toolID}, now, Page{Limit: 1})
+	return only(list.Items, err)
+}
+
+// shownStatus is what a stored status counts as now.
+func shownStatus(stored string, toolRemoved bool, expires, now int64) string {
+	switch {
+	case toolRemoved && (stored == "pending" || stored == "approved"):
+		return "revoked"
+	case stored == "approved" && expires != 0 && expires <= now:
+		return "expired"
+	}
+	return stored
+}

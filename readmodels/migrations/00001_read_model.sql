@@ -1,0 +1,151 @@
+-- The read model. One text for every engine: times are microseconds since 1970 as BIGINT with 0 for none, ids and
+-- JSON are TEXT with '' for none, and nothing here calls a function that one engine alone has. position is the
+-- place in the log of the event that made the row: unique, never changed, and the order of every list.
+
+-- +goose Up
+CREATE TABLE checkpoints (
+    name          TEXT   NOT NULL PRIMARY KEY,
+    model         TEXT   NOT NULL, -- fingerprint of the tables and of what fills them
+    store_id      TEXT   NOT NULL, -- of the log that the rows came from; '' before the first event
+    store_created BIGINT NOT NULL, -- the log's own time of its first event: a copied log has another
+    position      BIGINT NOT NULL  -- of the last event that the rows know
+);
+
+CREATE TABLE agents (
+    id              TEXT   NOT NULL PRIMARY KEY,
+    organization_id TEXT   NOT NULL,
+    position        BIGINT NOT NULL,
+    name            TEXT   NOT NULL,
+    name_folded     TEXT   NOT NULL,
+    description     TEXT   NOT NULL,
+    owner_id        TEXT   NOT NULL,
+    status          TEXT   NOT NULL, -- active, suspended, retired
+    created_at      BIGINT NOT NULL,
+    created_by_type TEXT   NOT NULL,
+    created_by_id   TEXT   NOT NULL,
+    last_seen_at    BIGINT NOT NULL DEFAULT 0,
+    revision        BIGINT NOT NULL DEFAULT 1
+);
+CREATE INDEX agents_newest ON agents (organization_id, position);
+
+CREATE TABLE agent_keys (
+    agent_id   TEXT   NOT NULL,
+    number     BIGINT NOT NULL,
+    id         TEXT   NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL DEFAULT 0,
+    PRIMARY KEY (agent_id, number)
+);
+
+CREATE TABLE tools (
+    id                    TEXT   NOT NULL PRIMARY KEY,
+    organization_id       TEXT   NOT NULL,
+    position              BIGINT NOT NULL,
+    name                  TEXT   NOT NULL,
+    name_folded           TEXT   NOT NULL,
+    description           TEXT   NOT NULL,
+    url                   TEXT   NOT NULL,
+    docs_url              TEXT   NOT NULL,
+    auth_type             TEXT   NOT NULL,
+    credential_mode       TEXT   NOT NULL,
+    credential_version    BIGINT NOT NULL DEFAULT 0, -- 0: the tool has no credential of its own
+    credential_expires_at BIGINT NOT NULL DEFAULT 0,
+    instructions          TEXT   NOT NULL DEFAULT '',
+    instructions_version  BIGINT NOT NULL DEFAULT 0,
+    max_grant_seconds     BIGINT NOT NULL,
+    created_at            BIGINT NOT NULL,
+    updated_at            BIGINT NOT NULL,
+    removed_at            BIGINT NOT NULL DEFAULT 0, -- a removed tool stays for the names in old requests
+    revision              BIGINT NOT NULL DEFAULT 1
+);
+CREATE INDEX tools_newest ON tools (organization_id, position);
+
+CREATE TABLE tool_instructions (
+    tool_id         TEXT   NOT NULL,
+    version         BIGINT NOT NULL,
+    organization_id TEXT   NOT NULL,
+    instructions    TEXT   NOT NULL,
+    restored_from   BIGINT NOT NULL,
+    created_at      BIGINT NOT NULL,
+    created_by_type TEXT   NOT NULL,
+    created_by_id   TEXT   NOT NULL,
+    PRIMARY KEY (tool_id, version)
+);
+
+CREATE TABLE requests (
+    id              TEXT   NOT NULL PRIMARY KEY,
+    organization_id TEXT   NOT NULL,
+    position        BIGINT NOT NULL,
+    agent_id        TEXT   NOT NULL,
+    tool_id         TEXT   NOT NULL,
+    reason          TEXT   NOT NULL,
+    status          TEXT   NOT NULL, -- pending, approved, denied, withdrawn
+    created_at      BIGINT NOT NULL,
+    decided_at      BIGINT NOT NULL DEFAULT 0,
+    decided_by_type TEXT   NOT NULL DEFAULT '',
+    decided_by_id   TEXT   NOT NULL DEFAULT '',
+    denial_reason   TEXT   NOT NULL DEFAULT ''
+);
+CREATE INDEX requests_newest ON requests (organization_id, position);
+CREATE INDEX requests_by_status ON requests (organization_id, status, position);
+CREATE INDEX requests_by_agent ON requests (agent_id, position);
+CREATE INDEX requests_by_tool ON requests (tool_id, position);
+
+-- The newest state of each agent's access to each tool.
+CREATE TABLE grants (
+    agent_id        TEXT   NOT NULL,
+    tool_id         TEXT   NOT NULL,
+    organization_id TEXT   NOT NULL,
+    position        BIGINT NOT NULL,
+    status          TEXT   NOT NULL, -- as the last event left it; see the queries for what counts now
+    origin          TEXT   NOT NULL,
+    request_id      TEXT   NOT NULL,
+    reason          TEXT   NOT NULL,
+    decided_at      BIGINT NOT NULL DEFAULT 0,
+    decided_by_type TEXT   NOT NULL DEFAULT '',
+    decided_by_id   TEXT   NOT NULL DEFAULT '',
+    denial_reason   TEXT   NOT NULL DEFAULT '',
+    expires_at      BIGINT NOT NULL DEFAULT 0,
+    fetch_count     BIGINT NOT NULL DEFAULT 0,
+    last_fetched_at BIGINT NOT NULL DEFAULT 0,
+    PRIMARY KEY (agent_id, tool_id)
+);
+CREATE INDEX grants_newest ON grants (organization_id, position);
+CREATE INDEX grants_by_status ON grants (organization_id, status, position);
+CREATE INDEX grants_by_tool ON grants (tool_id, position);
+
+CREATE TABLE audit_entries (
+    organization_id TEXT   NOT NULL,
+    position        BIGINT NOT NULL,
+    id              TEXT   NOT NULL,
+    stream          TEXT   NOT NULL,
+    revision        BIGINT NOT NULL,
+    action          TEXT   NOT NULL,
+    actor_type      TEXT   NOT NULL,
+    actor_id        TEXT   NOT NULL,
+    target_type     TEXT   NOT NULL,
+    target_id       TEXT   NOT NULL,
+    agent_id        TEXT   NOT NULL,
+    tool_id         TEXT   NOT NULL,
+    request_id      TEXT   NOT NULL, -- of the HTTP request
+    occurred_at     BIGINT NOT NULL,
+    data            TEXT   NOT NULL,
+    private         TEXT   NOT NULL, -- sealed, as it is in the log
+    PRIMARY KEY (organization_id, position)
+);
+CREATE INDEX audit_entries_by_agent ON audit_entries (agent_id, position) WHERE agent_id <> '';
+CREATE INDEX audit_entries_by_tool ON audit_entries (tool_id, position) WHERE tool_id <> '';
+CREATE INDEX audit_entries_by_action ON audit_entries (organization_id, action, position);
+CREATE INDEX audit_entries_by_actor_type ON audit_entries (organization_id, actor_type, position);
+CREATE INDEX audit_entries_by_actor ON audit_entries (actor_id, position);
+CREATE INDEX audit_entries_by_time ON audit_entries (organization_id, occurred_at);
+
+-- +goose Down
+DROP TABLE audit_entries;
+DROP TABLE grants;
+DROP TABLE requests;
+DROP TABLE tool_instructions;
+DROP TABLE tools;
+DROP TABLE agent_keys;
+DROP TABLE agents;
+DROP TABLE checkpoints;

@@ -1,0 +1,150 @@
+-- What the projection does with an event. Each statement states an effect; none reads a value to compute the next.
+
+-- name: CreateCheckpoint :exec
+INSERT INTO checkpoints (name, model, store_id, store_created, position)
+VALUES (sqlc.arg(name), sqlc.arg(model), '', 0, 0);
+
+-- name: GetCheckpoint :one
+SELECT model, store_id, store_created, position FROM checkpoints WHERE name = sqlc.arg(name);
+
+-- name: ClaimCheckpoint :execrows
+UPDATE checkpoints SET store_id = sqlc.arg(store_id), store_created = sqlc.arg(store_created)
+WHERE name = sqlc.arg(name) AND store_id = '' AND position = 0;
+
+-- name: MoveCheckpoint :execrows
+UPDATE checkpoints SET position = sqlc.arg(to_position)
+WHERE name = sqlc.arg(name) AND store_id = sqlc.arg(store_id) AND position = sqlc.arg(from_position);
+
+-- name: InsertAgent :exec
+INSERT INTO agents (id, organization_id, position, name, name_folded, description, owner_id, status, created_at, created_by_type, created_by_id)
+VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(name), sqlc.arg(name_folded), sqlc.arg(description),
+        sqlc.arg(owner_id), 'active', sqlc.arg(created_at), sqlc.arg(created_by_type), sqlc.arg(created_by_id));
+
+-- name: UpdateAgent :exec
+UPDATE agents SET
+    name = coalesce(sqlc.narg(name), name),
+    name_folded = coalesce(sqlc.narg(name_folded), name_folded),
+    description = coalesce(sqlc.narg(description), description),
+    owner_id = coalesce(sqlc.narg(owner_id), owner_id),
+    revision = revision + 1
+WHERE id = sqlc.arg(id);
+
+-- name: SetAgentStatus :exec
+UPDATE agents SET status = sqlc.arg(status), revision = revision + 1 WHERE id = sqlc.arg(id);
+
+-- name: SeeAgent :exec
+UPDATE agents SET last_seen_at = sqlc.arg(last_seen_at) WHERE id = sqlc.arg(id);
+
+-- name: TouchAgent :exec
+UPDATE agents SET revision = revision + 1 WHERE id = sqlc.arg(id);
+
+-- name: InsertKey :exec
+INSERT INTO agent_keys (agent_id, number, id, created_at)
+VALUES (sqlc.arg(agent_id), sqlc.arg(number), sqlc.arg(id), sqlc.arg(created_at));
+
+-- name: EndKey :exec
+UPDATE agent_keys SET expires_at = sqlc.arg(expires_at) WHERE agent_id = sqlc.arg(agent_id) AND number = sqlc.arg(number);
+
+-- name: ForgetKeys :exec
+DELETE FROM agent_keys WHERE agent_id = sqlc.arg(agent_id) AND number <= sqlc.arg(upto);
+
+-- name: InsertTool :exec
+INSERT INTO tools (id, organization_id, position, name, name_folded, description, url, docs_url, auth_type, credential_mode,
+                   credential_version, max_grant_seconds, created_at, updated_at)
+VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(name), sqlc.arg(name_folded), sqlc.arg(description),
+        sqlc.arg(url), sqlc.arg(docs_url), sqlc.arg(auth_type), sqlc.arg(credential_mode), sqlc.arg(credential_version),
+        sqlc.arg(max_grant_seconds), sqlc.arg(at), sqlc.arg(at));
+
+-- name: UpdateTool :exec
+UPDATE tools SET
+    name = coalesce(sqlc.narg(name), name),
+    name_folded = coalesce(sqlc.narg(name_folded), name_folded),
+    description = coalesce(sqlc.narg(description), description),
+    url = coalesce(sqlc.narg(url), url),
+    docs_url = coalesce(sqlc.narg(docs_url), docs_url),
+    auth_type = coalesce(sqlc.narg(auth_type), auth_type),
+    max_grant_seconds = coalesce(sqlc.narg(max_grant_seconds), max_grant_seconds),
+    updated_at = sqlc.arg(at),
+    revision = revision + 1
+WHERE id = sqlc.arg(id);
+
+-- name: RotateToolCredential :exec
+UPDATE tools SET
+    credential_version = sqlc.arg(credential_version),
+    credential_expires_at = sqlc.arg(credential_expires_at),
+    updated_at = sqlc.arg(at),
+    revision = revision + 1
+WHERE id = sqlc.arg(id);
+
+-- name: ReviseTool :exec
+UPDATE tools SET
+    instructions = sqlc.arg(instructions),
+    instructions_version = sqlc.arg(instructions_version),
+    updated_at = sqlc.arg(at),
+    revision = revision + 1
+WHERE id = sqlc.arg(id);
+
+-- name: InsertInstructions :exec
+INSERT INTO tool_instructions (tool_id, version, organization_id, instructions, restored_from, created_at, created_by_type, created_by_id)
+VALUES (sqlc.arg(tool_id), sqlc.arg(version), sqlc.arg(organization_id), sqlc.arg(instructions), sqlc.arg(restored_from),
+        sqlc.arg(created_at), sqlc.arg(created_by_type), sqlc.arg(created_by_id));
+
+-- name: RemoveTool :exec
+UPDATE tools SET removed_at = sqlc.arg(removed_at) WHERE id = sqlc.arg(id);
+
+-- name: InsertRequest :exec
+INSERT INTO requests (id, organization_id, position, agent_id, tool_id, reason, status, created_at)
+VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(agent_id), sqlc.arg(tool_id), sqlc.arg(reason),
+        'pending', sqlc.arg(created_at));
+
+-- name: DecideRequest :exec
+UPDATE requests SET
+    status = sqlc.arg(status),
+    decided_at = sqlc.arg(decided_at),
+    decided_by_type = sqlc.arg(decided_by_type),
+    decided_by_id = sqlc.arg(decided_by_id),
+    denial_reason = sqlc.arg(denial_reason)
+WHERE id = sqlc.arg(id) AND status = 'pending';
+
+-- name: AskGrant :exec
+INSERT INTO grants (agent_id, tool_id, organization_id, position, status, origin, request_id, reason)
+VALUES (sqlc.arg(agent_id), sqlc.arg(tool_id), sqlc.arg(organization_id), sqlc.arg(position), 'pending', 'request',
+        sqlc.arg(request_id), sqlc.arg(reason))
+ON CONFLICT (agent_id, tool_id) DO UPDATE SET
+    status = excluded.status, origin = excluded.origin, request_id = excluded.request_id, reason = excluded.reason,
+    decided_at = 0, decided_by_type = '', decided_by_id = '', denial_reason = '', expires_at = 0, fetch_count = 0, last_fetched_at = 0;
+
+-- name: AssignGrant :exec
+INSERT INTO grants (agent_id, tool_id, organization_id, position, status, origin, request_id, reason,
+                    decided_at, decided_by_type, decided_by_id, expires_at)
+VALUES (sqlc.arg(agent_id), sqlc.arg(tool_id), sqlc.arg(organization_id), sqlc.arg(position), 'approved', 'assignment', '', '',
+        sqlc.arg(decided_at), sqlc.arg(decided_by_type), sqlc.arg(decided_by_id), sqlc.arg(expires_at))
+ON CONFLICT (agent_id, tool_id) DO UPDATE SET
+    status = excluded.status, origin = excluded.origin, request_id = '', reason = '', decided_at = excluded.decided_at,
+    decided_by_type = excluded.decided_by_type, decided_by_id = excluded.decided_by_id, denial_reason = '',
+    expires_at = excluded.expires_at, fetch_count = 0, last_fetched_at = 0;
+
+-- name: ApproveGrant :exec
+UPDATE grants SET
+    status = 'approved', expires_at = sqlc.arg(expires_at),
+    decided_at = sqlc.arg(decided_at), decided_by_type = sqlc.arg(decided_by_type), decided_by_id = sqlc.arg(decided_by_id)
+WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
+
+-- name: DenyGrant :exec
+UPDATE grants SET
+    status = 'denied', denial_reason = sqlc.arg(denial_reason),
+    decided_at = sqlc.arg(decided_at), decided_by_type = sqlc.arg(decided_by_type), decided_by_id = sqlc.arg(decided_by_id)
+WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
+
+-- name: EndGrant :exec
+UPDATE grants SET
+    status = sqlc.arg(status),
+    decided_at = sqlc.arg(decided_at), decided_by_type = sqlc.arg(decided_by_type), decided_by_id = sqlc.arg(decided_by_id)
+WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
+
+-- name: ExpireGrant :exec
+UPDATE grants SET status = 'expired' WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
+
+-- name: CountFetches :exec
+UPDATE grants SET fetch_count = fetch_count + sqlc.arg(fetches), last_fetched_at = sqlc.arg(last_fetched_at)
+WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);

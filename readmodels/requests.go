@@ -1,0 +1,77 @@
+package readmodels
+
+import (
+	"context"
+	"database/sql"
+	"time"
+
+	"agentkey/domain"
+)
+
+// Request is one request of one agent for one tool. It is never reused: asking anew is another request.
+type Request struct {
+	ID, AgentID, AgentName, ToolID, ToolName string
+	CredentialMode                           string
+	Reason                                   string
+	Status                                   string // pending, approved, denied or withdrawn
+	CreatedAt                                time.Time
+	DecidedAt                                time.Time    // zero while pending
+	DecidedBy                                domain.Actor // zero while pending
+	DenialReason                             string
+	Position                                 uint64 // of the asking
+}
+
+// RequestFilter narrows the requests; zero fields do not.
+type RequestFilter struct{ Status, AgentID, ToolID string }
+
+// A request for a tool that was removed left the queue with it.
+const requestColumns = `SELECT r.id, r.agent_id, a.name, r.tool_id, t.name, t.credential_mode, r.reason,
+    CASE WHEN r.status = 'pending' AND t.removed_at <> 0 THEN 'withdrawn' ELSE r.status END,
+    r.created_at, r.decided_at, r.decided_by_type, r.decided_by_id, r.denial_reason, r.position
+FROM requests AS r
+JOIN agents AS a ON a.id = r.agent_id
+JOIN tools AS t ON t.id = r.tool_id
+WHERE r.organization_id = `
+
+func requestQuery(organization, id string, f RequestFilter, p Page) *text {
+	q := &text{}
+	q.add(requestColumns, q.arg(organization))
+	q.is("r.id", id)
+	q.is("r.agent_id", f.AgentID)
+	q.is("r.tool_id", f.ToolID)
+	switch f.Status {
+	case "withdrawn":
+		q.add(" AND (r.status = 'withdrawn' OR (r.status = 'pending' AND t.removed_at <> 0))")
+	case "pending":
+		q.add(" AND r.status = 'pending' AND t.removed_at = 0")
+	default:
+		q.is("r.status", f.Status)
+	}
+	q.page("r", p)
+	return q
+}
+
+// Requests lists requests, newest first.
+func (db *DB) Requests(ctx context.Context, organization string, f RequestFilter, p Page) (List[Request], error) {
+	requests, err := db.requests(ctx, requestQuery(organization, "", f, p))
+	return cut(requests, p, func(r Request) uint64 { return r.Position }), err
+}
+
+// Request returns one request, or ErrNotFound.
+func (db *DB) Request(ctx context.Context, organization, id string) (Request, error) {
+	if id == "" {
+		return Request{}, ErrNotFound
+	}
+	return only(db.requests(ctx, requestQuery(organization, id, RequestFilter{}, Page{Limit: 1})))
+}
+
+func (db *DB) requests(ctx context.Context, q *text) ([]Request, error) {
+	return collect(ctx, db, q, "requests", func(rows *sql.Rows) (Request, error) {
+		var r Request
+		var created, decided, position int64
+		err := rows.Scan(&r.ID, &r.AgentID, &r.AgentName, &r.ToolID, &r.ToolName, &r.CredentialMode, &r.Reason, &r.Status,
+			&created, &decided, &r.DecidedBy.Type, &r.DecidedBy.ID, &r.DenialReason, &position)
+		r.CreatedAt, r.DecidedAt, r.Position = toTime(created), toTime(decided), unsigned(position)
+		return r, err
+	})
+}

@@ -1,0 +1,66 @@
+package readmodels
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// text is a query whose conditions depend on what is asked, so that each combination gets its own plan and its own
+// index. It is put together from constants of this package; what callers say goes into the arguments alone.
+type text struct {
+	sql  strings.Builder
+	args []any
+}
+
+// arg adds a value and returns the parameter that stands for it.
+func (q *text) arg(v any) string {
+	q.args = append(q.args, v)
+	return "$" + strconv.Itoa(len(q.args))
+}
+
+func (q *text) add(parts ...string) {
+	for _, p := range parts {
+		q.sql.WriteString(p)
+	}
+}
+
+// is adds a condition on a column unless the value is empty.
+func (q *text) is(column, value string) {
+	if value != "" {
+		q.add(" AND ", column, " = ", q.arg(value))
+	}
+}
+
+// page adds where a page begins, the order of every list, and its length.
+func (q *text) page(table string, p Page) {
+	if p.Before != 0 {
+		q.add(" AND ", table, ".position < ", q.arg(p.before()))
+	}
+	q.add(" ORDER BY ", table, ".position DESC LIMIT ", q.arg(p.rows()))
+}
+
+// collect runs the query and scans every row.
+func collect[T any](ctx context.Context, db *DB, q *text, what string, scan func(*sql.Rows) (T, error)) ([]T, error) {
+	return query(db, func(t *tables) ([]T, error) {
+		rows, err := t.reader.QueryContext(ctx, q.sql.String(), q.args...)
+		if err != nil {
+			return nil, fmt.Errorf("list %s: %w", what, err)
+		}
+		defer func() { _ = rows.Close() }() // rows.Err tells what went wrong
+		items := []T{}
+		for rows.Next() {
+			item, err := scan(rows)
+			if err != nil {
+				return nil, fmt.Errorf("list %s: %w", what, err)
+			}
+			items = append(items, item)
+		}
+		if err := rows.Err(); err != nil {
+			return nil, fmt.Errorf("list %s: %w", what, err)
+		}
+		return items, nil
+	})
+}

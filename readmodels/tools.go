@@ -1,0 +1,101 @@
+package readmodels
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"agentkey/domain"
+)
+
+// Tool is one tool that was not removed.
+type Tool struct {
+	ID, Name, Description, URL, DocsURL string
+	AuthType, CredentialMode            string
+	CredentialVersion                   int // of the shared credential; 0: it has none
+	CredentialExpiresAt                 time.Time
+	Instructions                        string
+	InstructionsVersion                 int
+	MaxGrantSeconds                     int64 // 0: no limit
+	Approved, Pending                   int   // grants
+	CreatedAt, UpdatedAt                time.Time
+	Revision                            int
+	Position                            uint64 // of its addition
+}
+
+// Tools lists the tools of an organization, newest first. q is any part of the name, whatever its case.
+func (db *DB) Tools(ctx context.Context, organization, q string, now time.Time, p Page) (List[Tool], error) {
+	tools, err := db.tools(ctx, listToolsParams{OrganizationID: organization, Now: Micros(now), Before: p.before(), Q: Fold(q), MaxRows: p.rows()})
+	return cut(tools, p, func(t Tool) uint64 { return t.Position }), err
+}
+
+// Tool returns one tool, or ErrNotFound.
+func (db *DB) Tool(ctx context.Context, organization, id string, now time.Time) (Tool, error) {
+	tools, err := db.tools(ctx, listToolsParams{OrganizationID: organization, Now: Micros(now), Before: Page{}.before(), ID: id, MaxRows: 1})
+	return only(tools, err)
+}
+
+func (db *DB) tools(ctx context.Context, params listToolsParams) ([]Tool, error) {
+	rows, err := query(db, func(t *tables) ([]listToolsRow, error) { return t.read.listTools(ctx, params) })
+	if err != nil {
+		return nil, fmt.Errorf("list tools: %w", err)
+	}
+	tools := make([]Tool, len(rows))
+	for i, r := range rows {
+		tools[i] = Tool{
+			ID: r.ID, Name: r.Name, Description: r.Description, URL: r.Url, DocsURL: r.DocsUrl, AuthType: r.AuthType, CredentialMode: r.CredentialMode,
+			CredentialVersion: int(r.CredentialVersion), CredentialExpiresAt: toTime(r.CredentialExpiresAt),
+			Instructions: r.Instructions, InstructionsVersion: int(r.InstructionsVersion), MaxGrantSeconds: r.MaxGrantSeconds,
+			Approved: int(r.Approved), Pending: int(r.Pending), CreatedAt: toTime(r.CreatedAt), UpdatedAt: toTime(r.UpdatedAt),
+			Revision: int(r.Revision), Position: unsigned(r.Position),
+		}
+	}
+	return tools, nil
+}
+
+// Instructions is one version of a tool's usage guide.
+type Instructions struct {
+	Version      int
+	Text         string
+	RestoredFrom int // the version that it repeats, or 0
+	CreatedAt    time.Time
+	CreatedBy    domain.Actor
+}
+
+// Instructions lists the versions of a tool's usage guide, newest first, or says ErrNotFound when there is no such
+// tool. Their page is told by version: Before and Next are versions.
+func (db *DB) Instructions(ctx context.Context, organization, toolID string, p Page) (List[Instructions], error) {
+	if _, err := db.Tool(ctx, organization, toolID, time.Time{}); err != nil {
+		return List[Instructions]{}, err
+	}
+	versions, err := db.instructions(ctx, listInstructionsParams{OrganizationID: organization, ToolID: toolID, Before: p.before(), MaxRows: p.rows()})
+	return cut(versions, p, func(i Instructions) uint64 { return uint64(i.Version) }), err //nolint:gosec // versions count from 1
+}
+
+// InstructionsVersion returns one version of a tool's usage guide, or ErrNotFound.
+func (db *DB) InstructionsVersion(ctx context.Context, organization, toolID string, version int) (Instructions, error) {
+	if version < 1 || version == math.MaxInt {
+		return Instructions{}, ErrNotFound
+	}
+	found, err := only(db.instructions(ctx, listInstructionsParams{OrganizationID: organization, ToolID: toolID, Before: int64(version) + 1, MaxRows: 1}))
+	if err == nil && found.Version != version {
+		return Instructions{}, ErrNotFound
+	}
+	return found, err
+}
+
+func (db *DB) instructions(ctx context.Context, params listInstructionsParams) ([]Instructions, error) {
+	rows, err := query(db, func(t *tables) ([]listInstructionsRow, error) { return t.read.listInstructions(ctx, params) })
+	if err != nil {
+		return nil, fmt.Errorf("list versions of instructions: %w", err)
+	}
+	versions := make([]Instructions, len(rows))
+	for i, r := range rows {
+		versions[i] = Instructions{
+			Version: int(r.Version), Text: r.Instructions, RestoredFrom: int(r.RestoredFrom), CreatedAt: toTime(r.CreatedAt),
+			CreatedBy: domain.Actor{Type: domain.ActorType(r.CreatedByType), ID: r.CreatedByID},
+		}
+	}
+	return versions, nil
+}

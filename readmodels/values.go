@@ -1,0 +1,92 @@
+package readmodels
+
+import (
+	"database/sql"
+	"math"
+	"strings"
+	"time"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
+)
+
+// Page says which part of a list is asked for: at most Limit items that come after the position Before, which is
+// the Next of the page before; 0 asks for the newest.
+type Page struct {
+	Before uint64
+	Limit  int
+}
+
+func (p Page) before() int64 {
+	if p.Before == 0 {
+		return math.MaxInt64
+	}
+	return signed(p.Before)
+}
+
+// rows is how many rows to ask for: one more than the page holds tells whether there is another.
+func (p Page) rows() int32 { return int32(min(max(p.Limit, 1), 1000) + 1) } //nolint:gosec // bounded
+
+// List is one page, newest first. Next is 0 on the last one.
+type List[T any] struct {
+	Items []T
+	Next  uint64
+}
+
+// cut makes a page of the rows that were read.
+func cut[T any](items []T, p Page, position func(T) uint64) List[T] {
+	limit := int(p.rows()) - 1
+	if len(items) <= limit {
+		return List[T]{Items: items}
+	}
+	items = items[:limit]
+	return List[T]{Items: items, Next: position(items[limit-1])}
+}
+
+// Micros is how a time is stored: microseconds since 1970, 0 for none.
+func Micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+// MicrosOf is Micros of a time that may be absent.
+func MicrosOf(t *time.Time) int64 {
+	if t == nil {
+		return 0
+	}
+	return Micros(*t)
+}
+
+func toTime(micros int64) time.Time {
+	if micros == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(micros).UTC()
+}
+
+// Optional is a parameter that changes nothing when v is nil.
+func Optional[T ~string](v *T) sql.NullString {
+	if v == nil {
+		return sql.NullString{}
+	}
+	return sql.NullString{String: string(*v), Valid: true}
+}
+
+// OptionalInt is Optional for numbers.
+func OptionalInt(v *int64) sql.NullInt64 {
+	if v == nil {
+		return sql.NullInt64{}
+	}
+	return sql.NullInt64{Int64: *v, Valid: true}
+}
+
+// Fold is the form in which names are searched: compatibility characters and case do not matter.
+func Fold(name string) string {
+	return strings.Join(strings.Fields(cases.Fold().String(norm.NFKC.String(name))), " ")
+}
+
+// signed and unsigned carry positions and revisions, which the log counts unsigned, through SQL.
+func signed(n uint64) int64   { return int64(n) }  //nolint:gosec // a log never holds 2^63 bytes or events
+func unsigned(n int64) uint64 { return uint64(n) } //nolint:gosec // only what signed has written
