@@ -92,7 +92,7 @@ func (a *Agents) RotateKey(ctx context.Context, m Meta, id string, overlap time.
 			return nil, err
 		}
 		texts[s.NextKey] = text
-		return agent.RotateKey{At: at, Overlap: overlap, Key: agent.Key{Number: s.NextKey, ID: derivedID(m.CommandID, "key").String(), Hash: key.Hash()}}, nil
+		return agent.RotateKey{At: at, Overlap: overlap, IfRevision: m.IfRevision, Key: agent.Key{Number: s.NextKey, ID: derivedID(m.CommandID, "key").String(), Hash: key.Hash()}}, nil
 	})
 	if err != nil {
 		return Registered{}, err
@@ -106,7 +106,7 @@ func (a *Agents) Retire(ctx context.Context, m Meta, id string) (AgentResult, er
 		if s.Status == agent.StatusRetired && m.Since == 0 {
 			return nil, domain.NotFound("agent")
 		}
-		return agent.Retire{}, nil
+		return agent.Retire{IfRevision: m.IfRevision}, nil
 	})
 	if err != nil {
 		return done, err

@@ -41,7 +41,7 @@ func TestAnAgentAsksAHumanApprovesTheAgentFetches(t *testing.T) {
 	if err != nil || len(stored) != 1 || stored[0].ID != v.EventID || stored[0].Type != "credential.vended.v1" || stored[0].Position != v.Position {
 		t.Errorf("the receipt names %+v: %v", stored, err)
 	}
-	if _, err := o.tools.RotateCredential(ctx, o.meta(), tool, o.credential("ghp_second"), nil, 0); err != nil {
+	if _, err := o.tools.RotateCredential(ctx, o.meta(), tool, o.credential("ghp_second"), nil); err != nil {
 		t.Fatal(err)
 	}
 	if v := o.mustFetch(id, tool, key.Number); string(v.Credential.Reveal()) != `"ghp_second"` || v.CredentialVersion != 2 {

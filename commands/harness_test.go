@@ -71,7 +71,7 @@ func openOn(t testing.TB, server *eventstoretest.Server, r seal.Ring) *office {
 	o := &office{t: t, server: server, inst: inst, ring: r, faults: make(chan error, 100)}
 	privacy := seal.NewPrivacy(inst.Secrets, time.Now)
 	o.env = inst.Env(time.Now, func(ctx context.Context, m commands.Meta) (string, error) {
-		return privacy.Seal(ctx, m.Organization, m.CommandID.String(), seal.Personal{Address: m.Address, UserAgent: m.UserAgent})
+		return privacy.Seal(ctx, m.Organization, seal.Personal{Address: m.Address, UserAgent: m.UserAgent})
 	}, func(_ string, err error) { o.faults <- err })
 	agents, catalogs := commands.NewAgentLoop(o.env), commands.NewCatalogLoop(o.env)
 	o.refusals = commands.NewRefusals(o.env, newID)

@@ -25,6 +25,8 @@ type Meta struct {
 	Address      string // of the client; stored sealed
 	UserAgent    string // stored sealed
 
+	IfRevision int // of the resource that an edit is based on; 0: whatever it is
+
 	// Since is not 0 when the command may have been carried out before, by a process that died: the position in
 	// the log after which its events would be.
 	Since uint64

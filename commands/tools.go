@@ -43,24 +43,25 @@ func (t *Tools) Update(ctx context.Context, m Meta, change catalog.UpdateTool) (
 		site := Site(*change.URL)
 		change.Site = &site
 	}
+	change.IfRevision = m.IfRevision
 	return t.Catalogs.Do(ctx, m.Organization, m, func(catalog.State, time.Time) (catalog.Command, error) { return change, nil })
 }
 
 // RotateCredential replaces a shared credential. Every fetch that begins after it returned gets the new one.
-func (t *Tools) RotateCredential(ctx context.Context, m Meta, toolID string, credential domain.Secret, expires *time.Time, ifRevision int) (CatalogResult, error) {
+func (t *Tools) RotateCredential(ctx context.Context, m Meta, toolID string, credential domain.Secret, expires *time.Time) (CatalogResult, error) {
 	return t.withSecret(ctx, m, toolID, credential, func(_ catalog.State, secretID string, at time.Time) catalog.Command {
-		return catalog.RotateCredential{At: at, ToolID: toolID, SecretID: secretID, ExpiresAt: expires, IfRevision: ifRevision}
+		return catalog.RotateCredential{At: at, ToolID: toolID, SecretID: secretID, ExpiresAt: expires, IfRevision: m.IfRevision}
 	})
 }
 
 // Restore makes an earlier version of a usage guide the newest.
-func (t *Tools) Restore(ctx context.Context, m Meta, toolID string, version, ifRevision int) (CatalogResult, error) {
+func (t *Tools) Restore(ctx context.Context, m Meta, toolID string, version int) (CatalogResult, error) {
 	text, err := t.guide(ctx, m.Organization, toolID, version)
 	if err != nil {
 		return CatalogResult{}, err
 	}
 	return t.Catalogs.Do(ctx, m.Organization, m, func(catalog.State, time.Time) (catalog.Command, error) {
-		return catalog.RestoreInstructions{ToolID: toolID, Version: version, Instructions: text, IfRevision: ifRevision}, nil
+		return catalog.RestoreInstructions{ToolID: toolID, Version: version, Instructions: text, IfRevision: m.IfRevision}, nil
 	})
 }
 
@@ -85,11 +86,11 @@ func (t *Tools) guide(ctx context.Context, organization, toolID string, version 
 
 // Remove takes a tool away for good and removes its shared credential. No fetch that begins after it returned
 // succeeds.
-func (t *Tools) Remove(ctx context.Context, m Meta, toolID string, ifRevision int) (CatalogResult, error) {
+func (t *Tools) Remove(ctx context.Context, m Meta, toolID string) (CatalogResult, error) {
 	secretID := ""
 	done, err := t.Catalogs.Do(ctx, m.Organization, m, func(s catalog.State, _ time.Time) (catalog.Command, error) {
 		secretID = s.Tools[toolID].SecretID
-		return catalog.RemoveTool{ToolID: toolID, IfRevision: ifRevision}, nil
+		return catalog.RemoveTool{ToolID: toolID, IfRevision: m.IfRevision}, nil
 	})
 	if err == nil && secretID != "" {
 		err = refusalOf(t.Secrets.Remove(ctx, secretID))

@@ -26,7 +26,8 @@ type (
 		OrganizationID, Name, Description, OwnerID string
 		Key                                        Key
 	}
-	// Update changes the named fields; nil leaves one alone. IfRevision is 0 or the revision the edit is based on.
+	// Update changes the named fields; nil leaves one alone. Here and below IfRevision is 0 or the revision of the
+	// resource that the edit is based on.
 	Update struct {
 		Name, Description, OwnerID *string
 		IfRevision                 int
@@ -34,16 +35,17 @@ type (
 	// RotateKey replaces the keys; the newest former one works on for Overlap. The key's number is the state's
 	// NextKey.
 	RotateKey struct {
-		At      time.Time
-		Key     Key
-		Overlap time.Duration
+		At         time.Time
+		Key        Key
+		Overlap    time.Duration
+		IfRevision int
 	}
 	// Suspend stops the agent and ends every open grant.
 	Suspend struct{ IfRevision int }
 	// Reactivate lets it call again.
-	Reactivate struct{}
+	Reactivate struct{ IfRevision int }
 	// Retire ends it for good.
-	Retire struct{}
+	Retire struct{ IfRevision int }
 
 	// Request asks for a tool.
 	Request struct {

@@ -27,6 +27,9 @@ func Decide(s State, c Command) ([]Event, error) {
 	if !s.Exists() {
 		return nil, domain.NotFound("agent")
 	}
+	if based := basedOn(c); based != 0 && based != s.Revision {
+		return nil, domain.Stale()
+	}
 	switch c := c.(type) {
 	case Register, Vend:
 		return nil, nil // answered above
@@ -35,9 +38,6 @@ func Decide(s State, c Command) ([]Event, error) {
 	case RotateKey:
 		return one(KeyRotated{Key: c.Key, Ended: ends(s, c.At, c.Overlap)}), nil
 	case Suspend:
-		if c.IfRevision != 0 && c.IfRevision != s.Revision {
-			return nil, domain.Stale()
-		}
 		if s.Status == StatusSuspend {
 			return nil, nil
 		}
@@ -81,6 +81,24 @@ func Decide(s State, c Command) ([]Event, error) {
 	return nil, fmt.Errorf("agent: no decision for %T", c)
 }
 
+// basedOn is the revision that an edit names, or 0.
+func basedOn(c Command) int {
+	switch c := c.(type) {
+	case Update:
+		return c.IfRevision
+	case RotateKey:
+		return c.IfRevision
+	case Suspend:
+		return c.IfRevision
+	case Reactivate:
+		return c.IfRevision
+	case Retire:
+		return c.IfRevision
+	case Register, Request, Withdraw, Approve, Deny, Assign, Revoke, Expire, ReplaceCredential, Vend:
+	}
+	return 0
+}
+
 func one(e Event) []Event { return []Event{e} }
 
 func revokeAll(s State, cause Cause) []Event {
@@ -92,9 +110,6 @@ func revokeAll(s State, cause Cause) []Event {
 }
 
 func update(s State, c Update) ([]Event, error) {
-	if c.IfRevision != 0 && c.IfRevision != s.Revision {
-		return nil, domain.Stale()
-	}
 	changed := Updated{
 		Name:        differs(c.Name, s.Name),
 		Description: differs(c.Description, s.Description),

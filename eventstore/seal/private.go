@@ -49,8 +49,8 @@ func personal(organization, person string) Binding {
 	return Binding{SecretID: id.String(), Organization: organization, Purpose: PersonKey, Owner: person}
 }
 
-// Seal returns p sealed for the events of one command, or "" when there is nothing to seal.
-func (v *Privacy) Seal(ctx context.Context, organization, commandID string, p Personal) (string, error) {
+// Seal returns p sealed, or "" when there is nothing to seal. What binds it to its event is the event's signature.
+func (v *Privacy) Seal(ctx context.Context, organization string, p Personal) (string, error) {
 	if p == (Personal{}) {
 		return "", nil
 	}
@@ -63,7 +63,7 @@ func (v *Privacy) Seal(ctx context.Context, organization, commandID string, p Pe
 	if err != nil {
 		return "", err
 	}
-	sealed, err := Seal(key.Reveal(), plain, codec.PAE([]byte(privateFormat), []byte(organization), []byte(month), []byte(commandID)))
+	sealed, err := Seal(key.Reveal(), plain, codec.PAE([]byte(privateFormat), []byte(organization), []byte(month)))
 	if err != nil {
 		return "", err
 	}
@@ -71,7 +71,7 @@ func (v *Privacy) Seal(ctx context.Context, organization, commandID string, p Pe
 }
 
 // Open undoes Seal for the metadata of one event. What was erased is the zero Personal.
-func (v *Privacy) Open(ctx context.Context, organization, commandID, private string) (Personal, error) {
+func (v *Privacy) Open(ctx context.Context, organization, private string) (Personal, error) {
 	month, sealed, found := strings.Cut(private, ":")
 	if !found {
 		return Personal{}, nil
@@ -83,7 +83,7 @@ func (v *Privacy) Open(ctx context.Context, organization, commandID, private str
 	if err != nil {
 		return Personal{}, err
 	}
-	plain, err := Open(key.Reveal(), sealed, codec.PAE([]byte(privateFormat), []byte(organization), []byte(month), []byte(commandID)))
+	plain, err := Open(key.Reveal(), sealed, codec.PAE([]byte(privateFormat), []byte(organization), []byte(month)))
 	if err != nil {
 		return Personal{}, fmt.Errorf("open personal data: %w", err)
 	}
