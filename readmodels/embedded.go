@@ -261,3 +261,8 @@ func (db *DB) Reset(ctx context.Context) error {
 	}
 	return db.Replace(ctx, empty)
 }
+
+// Discard closes tables that came from Beside and removes them.
+func (db *DB) Discard() error {
+	return errors.Join(db.Close(), remove(db.file.path))
+}

@@ -1,0 +1,157 @@
+package projections
+
+import (
+	"context"
+
+	"agentkey/domain/agent"
+	"agentkey/readmodels"
+)
+
+// keptKeys is how many keys an agent's state keeps: those that may be live, and the last that ended.
+const keptKeys = 3
+
+func (r *rows) agent(ctx context.Context, id string, e Event, body agent.Event) error {
+	at, by := readmodels.Micros(e.Signed.Time), e.Signed.Actor
+	switch b := body.(type) {
+	case agent.Registered:
+		err := r.tx.InsertAgent(ctx, readmodels.InsertAgentParams{
+			ID: id, OrganizationID: b.OrganizationID, Position: int64(e.Position), //nolint:gosec // positions fit
+			Name: b.Name, NameFolded: readmodels.Fold(b.Name), Description: b.Description, OwnerID: b.OwnerID,
+			CreatedAt: at, CreatedByType: string(by.Type), CreatedByID: by.ID,
+		})
+		if err != nil {
+			return err
+		}
+		return r.key(ctx, id, b.Key, at)
+	case agent.Updated:
+		return r.tx.UpdateAgent(ctx, readmodels.UpdateAgentParams{
+			ID: id, Name: readmodels.Optional(b.Name), NameFolded: readmodels.Optional(folded(b.Name)),
+			Description: readmodels.Optional(b.Description), OwnerID: readmodels.Optional(b.OwnerID),
+		})
+	case agent.KeyRotated:
+		return r.rotate(ctx, id, b, at)
+	case agent.Suspended:
+		return r.tx.SetAgentStatus(ctx, readmodels.SetAgentStatusParams{ID: id, Status: string(agent.StatusSuspend)})
+	case agent.Reactivated:
+		return r.tx.SetAgentStatus(ctx, readmodels.SetAgentStatusParams{ID: id, Status: string(agent.Active)})
+	case agent.Retired:
+		if err := r.tx.ForgetKeys(ctx, readmodels.ForgetKeysParams{AgentID: id, Upto: 1 << 62}); err != nil {
+			return err
+		}
+		return r.tx.SetAgentStatus(ctx, readmodels.SetAgentStatusParams{ID: id, Status: string(agent.StatusRetired)})
+	case agent.CredentialVended:
+		key := access{agentID: id, toolID: b.ToolID}
+		f, found := r.fetches[key]
+		if !found {
+			f = &fetches{}
+			r.fetches[key] = f
+		}
+		f.count++
+		f.last = e.Signed.Time
+		return nil
+	case agent.GrantRequested, agent.GrantWithdrawn, agent.GrantApproved, agent.GrantDenied, agent.GrantAssigned,
+		agent.GrantRevoked, agent.GrantExpired, agent.GrantCredentialReplaced:
+		return r.grant(ctx, id, e, body)
+	}
+	return nil
+}
+
+func (r *rows) key(ctx context.Context, agentID string, k agent.Key, at int64) error {
+	return r.tx.InsertKey(ctx, readmodels.InsertKeyParams{AgentID: agentID, Number: int64(k.Number), ID: k.ID, CreatedAt: at})
+}
+
+func (r *rows) rotate(ctx context.Context, id string, b agent.KeyRotated, at int64) error {
+	for _, end := range b.Ended {
+		err := r.tx.EndKey(ctx, readmodels.EndKeyParams{AgentID: id, Number: int64(end.Number), ExpiresAt: readmodels.Micros(end.At)})
+		if err != nil {
+			return err
+		}
+	}
+	if err := r.key(ctx, id, b.Key, at); err != nil {
+		return err
+	}
+	if err := r.tx.ForgetKeys(ctx, readmodels.ForgetKeysParams{AgentID: id, Upto: int64(b.Key.Number - keptKeys)}); err != nil {
+		return err
+	}
+	return r.tx.TouchAgent(ctx, id)
+}
+
+// grant applies what happens to an agent's access, and to the request that led to it.
+func (r *rows) grant(ctx context.Context, id string, e Event, body agent.Event) error {
+	d := decision{rows: r, agentID: id, at: readmodels.Micros(e.Signed.Time), byType: string(e.Signed.Actor.Type), byID: e.Signed.Actor.ID}
+	position := int64(e.Position) //nolint:gosec // positions fit
+	switch b := body.(type) {
+	case agent.GrantRequested:
+		if err := r.flush(ctx, access{agentID: id, toolID: b.ToolID}); err != nil {
+			return err
+		}
+		err := r.tx.InsertRequest(ctx, readmodels.InsertRequestParams{
+			ID: b.RequestID, OrganizationID: e.Signed.Organization, Position: position, AgentID: id, ToolID: b.ToolID, Reason: b.Reason, CreatedAt: d.at,
+		})
+		if err != nil {
+			return err
+		}
+		return r.tx.AskGrant(ctx, readmodels.AskGrantParams{
+			AgentID: id, ToolID: b.ToolID, OrganizationID: e.Signed.Organization, Position: position, RequestID: b.RequestID, Reason: b.Reason,
+		})
+	case agent.GrantAssigned:
+		if err := r.flush(ctx, access{agentID: id, toolID: b.ToolID}); err != nil {
+			return err
+		}
+		return r.tx.AssignGrant(ctx, readmodels.AssignGrantParams{
+			AgentID: id, ToolID: b.ToolID, OrganizationID: e.Signed.Organization, Position: position, ExpiresAt: readmodels.MicrosOf(b.ExpiresAt),
+			DecidedAt: d.at, DecidedByType: d.byType, DecidedByID: d.byID,
+		})
+	case agent.GrantApproved:
+		err := r.tx.ApproveGrant(ctx, readmodels.ApproveGrantParams{
+			AgentID: id, ToolID: b.ToolID, ExpiresAt: readmodels.MicrosOf(b.ExpiresAt), DecidedAt: d.at, DecidedByType: d.byType, DecidedByID: d.byID,
+		})
+		if err != nil {
+			return err
+		}
+		return d.request(ctx, b.RequestID, "approved", "")
+	case agent.GrantDenied:
+		err := r.tx.DenyGrant(ctx, readmodels.DenyGrantParams{
+			AgentID: id, ToolID: b.ToolID, DenialReason: b.Reason, DecidedAt: d.at, DecidedByType: d.byType, DecidedByID: d.byID,
+		})
+		if err != nil {
+			return err
+		}
+		return d.request(ctx, b.RequestID, "denied", b.Reason)
+	case agent.GrantWithdrawn:
+		return d.end(ctx, b.ToolID, b.RequestID, agent.Withdrawn)
+	case agent.GrantRevoked:
+		return d.end(ctx, b.ToolID, b.RequestID, agent.Revoked)
+	case agent.GrantExpired:
+		return r.tx.ExpireGrant(ctx, readmodels.ExpireGrantParams{AgentID: id, ToolID: b.ToolID})
+	case agent.GrantCredentialReplaced, agent.Registered, agent.Updated, agent.KeyRotated, agent.Suspended, agent.Reactivated,
+		agent.Retired, agent.CredentialVended:
+	}
+	return nil
+}
+
+// decision is who decided about one agent's access, and when.
+type decision struct {
+	*rows
+	agentID      string
+	at           int64
+	byType, byID string
+}
+
+// request notes a decision on a request that is still pending; on a decided one it changes nothing.
+func (d decision) request(ctx context.Context, id, status, denial string) error {
+	return d.tx.DecideRequest(ctx, readmodels.DecideRequestParams{
+		ID: id, Status: status, DenialReason: denial, DecidedAt: d.at, DecidedByType: d.byType, DecidedByID: d.byID,
+	})
+}
+
+// end takes access away; a request that was still pending leaves the queue with it.
+func (d decision) end(ctx context.Context, toolID, requestID string, status agent.GrantStatus) error {
+	err := d.tx.EndGrant(ctx, readmodels.EndGrantParams{
+		AgentID: d.agentID, ToolID: toolID, Status: string(status), DecidedAt: d.at, DecidedByType: d.byType, DecidedByID: d.byID,
+	})
+	if err != nil {
+		return err
+	}
+	return d.request(ctx, requestID, "withdrawn", "")
+}

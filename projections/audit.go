@@ -1,0 +1,143 @@
+package projections
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+
+	"agentkey/domain"
+	"agentkey/domain/agent"
+	"agentkey/domain/catalog"
+	"agentkey/domain/installation"
+	"agentkey/domain/organization"
+	"agentkey/eventstore/codec"
+	"agentkey/readmodels"
+)
+
+// auditEntry returns what the audit says of an event, and false for the streams that are no part of it.
+func auditEntry(e Event) (readmodels.AuditEntry, bool) {
+	category, id, _ := strings.Cut(e.Stream, "-")
+	switch category {
+	case "request", "secret", "once", "snapshot", "reaction", "checkpoint":
+		return readmodels.AuditEntry{}, false
+	}
+	entry := readmodels.AuditEntry{
+		Organization: e.Signed.Organization, ID: e.ID.String(), Position: e.Position, Stream: e.Stream, Revision: e.Revision,
+		Action: action(e.Type), Actor: e.Signed.Actor, RequestID: e.Signed.RequestID, OccurredAt: e.Signed.Time,
+		Data: withoutSecrets(e.Data), Private: e.Signed.Private, ToolID: toolOf(e.Body),
+	}
+	switch {
+	case category == "agent", category == "refusals":
+		entry.AgentID = id
+	case e.Signed.Actor.Type == domain.ActorAgent:
+		entry.AgentID = e.Signed.Actor.ID
+	}
+	entry.Target = target(e, category, id, entry.ToolID)
+	return entry, true
+}
+
+// action is a stored name without its version.
+func action(name string) string {
+	if i := strings.LastIndex(name, ".v"); i > 0 {
+		return name[:i]
+	}
+	return name
+}
+
+// target says what an event is about: the tool of every event that concerns one, for access and fetches too,
+// whose agent stands beside it; else the thing that the stream is of.
+func target(e Event, category, id, toolID string) readmodels.Target {
+	if toolID != "" {
+		return readmodels.Target{Type: "tool", ID: toolID}
+	}
+	switch b := e.Body.(type) {
+	case installation.Begun:
+		return readmodels.Target{Type: "installation", ID: b.StoreID}
+	case installation.MasterKeyAdded:
+		return readmodels.Target{Type: "master_key", ID: b.ID}
+	case installation.SigningKeyAdded:
+		return readmodels.Target{Type: "signing_key", ID: b.SigningKey.ID}
+	case organization.TokenCreated:
+		return readmodels.Target{Type: "service_token", ID: b.TokenID}
+	case organization.TokenRevoked:
+		return readmodels.Target{Type: "service_token", ID: b.TokenID}
+	}
+	return readmodels.Target{Type: category, ID: id}
+}
+
+func toolOf(body any) string {
+	switch b := body.(type) {
+	case agent.CredentialVended:
+		return b.ToolID
+	case codec.CredentialRefused:
+		return b.ToolID
+	case agent.GrantRequested:
+		return b.ToolID
+	case agent.GrantWithdrawn:
+		return b.ToolID
+	case agent.GrantApproved:
+		return b.ToolID
+	case agent.GrantDenied:
+		return b.ToolID
+	case agent.GrantAssigned:
+		return b.ToolID
+	case agent.GrantRevoked:
+		return b.ToolID
+	case agent.GrantExpired:
+		return b.ToolID
+	case agent.GrantCredentialReplaced:
+		return b.ToolID
+	case catalog.ToolAdded:
+		return b.ToolID
+	case catalog.ToolUpdated:
+		return b.ToolID
+	case catalog.ToolCredentialRotated:
+		return b.ToolID
+	case catalog.ToolInstructionsRevised:
+		return b.ToolID
+	case catalog.ToolRemoved:
+		return b.ToolID
+	}
+	return ""
+}
+
+// withheld tells the members that the audit does not show: hashes and check values of keys, and sealed text.
+func withheld(member string) bool {
+	return strings.HasSuffix(member, "hash") || member == "check" || member == "sealed"
+}
+
+// withoutSecrets returns an event's data without the members that are withheld, at any depth.
+func withoutSecrets(data []byte) []byte {
+	if !bytes.Contains(data, []byte(`hash"`)) && !bytes.Contains(data, []byte(`"check"`)) && !bytes.Contains(data, []byte(`"sealed"`)) {
+		return data
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	var v any
+	if err := d.Decode(&v); err != nil {
+		return []byte("{}") // it was decoded before, so this does not happen; nothing is shown rather than too much
+	}
+	clean, err := json.Marshal(strip(v))
+	if err != nil {
+		return []byte("{}")
+	}
+	return clean
+}
+
+func strip(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for member, value := range v {
+			if withheld(member) {
+				delete(v, member)
+				continue
+			}
+			v[member] = strip(value)
+		}
+	case []any:
+		for i := range v {
+			v[i] = strip(v[i])
+		}
+	}
+	return v
+}

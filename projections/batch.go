@@ -1,0 +1,69 @@
+package projections
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
+)
+
+// Event is a stored event, decoded. Its signature was not checked: a projection shows, it does not decide.
+type Event struct {
+	eventstore.Recorded
+	Signed codec.Signed
+	Body   any // the event's struct, such as agent.GrantApproved
+}
+
+func decode(r eventstore.Recorded) (Event, error) {
+	signed, err := codec.ReadSigned(r.Metadata)
+	if err != nil {
+		return Event{}, err
+	}
+	body, err := codec.Decode(r.Type, r.Data)
+	return Event{Recorded: r, Signed: signed, Body: body}, err
+}
+
+// EventError names the event that a projection can't get past.
+type EventError struct {
+	Stream   string
+	Revision uint64
+	Err      error
+}
+
+// Error implements error.
+func (e *EventError) Error() string { return fmt.Sprintf("%s@%d: %v", e.Stream, e.Revision, e.Err) }
+
+// Unwrap implements errors.Unwrap.
+func (e *EventError) Unwrap() error { return e.Err }
+
+// Batch is what one Watermill message carries: events in the order of the log, to be applied together with the
+// move of the position from From to To. Without events only the position moves.
+type Batch struct {
+	From, To uint64
+	Events   []Event
+}
+
+// delivery is a batch on its way, and what came of it: Watermill tells a subscriber that a message failed, but
+// not why.
+type delivery struct {
+	Batch
+	err error // written before the message is refused, read after
+}
+
+type deliveryKey struct{}
+
+func (d *delivery) in(ctx context.Context) context.Context {
+	return context.WithValue(ctx, deliveryKey{}, d)
+}
+
+// BatchOf returns the batch that a message of a Feed carries in its context.
+func BatchOf(msg *message.Message) (Batch, bool) {
+	d, ok := msg.Context().Value(deliveryKey{}).(*delivery)
+	if !ok {
+		return Batch{}, false
+	}
+	return d.Batch, true
+}

@@ -1,0 +1,275 @@
+package projections
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"agentkey/eventstore"
+)
+
+// FeedConfig says what a feed follows. Zero durations and sizes take defaults.
+type FeedConfig struct {
+	Name   string
+	Client *eventstore.Client
+	Logger *slog.Logger
+
+	// Begin returns the stored position, after which the next session begins.
+	Begin func(context.Context) (uint64, error)
+
+	MaxBatch           int           // events in one message
+	Idle               time.Duration // how long a position without events of ours may wait to be stored
+	MinDelay, MaxDelay time.Duration // between a session that failed and the next
+}
+
+// pattern leaves out what the store writes for itself, and our snapshots.
+const pattern = "^[^$~]"
+
+// Feed is a Watermill subscriber that follows the whole log. Each message is one batch of events in order; the
+// next is sent when the one before it was acknowledged. Whatever goes wrong, a refused message or a dropped
+// connection, ends a session; the next begins, after a growing pause, at the position that was stored. No event is
+// ever passed over, and the channel is closed only when the feed is.
+type Feed struct {
+	FeedConfig
+	*progress
+
+	closing context.CancelFunc
+	closed  context.Context //nolint:containedctx // ends every subscription of the feed
+	running sync.WaitGroup
+}
+
+// NewFeed returns a feed that is stopped until Watermill subscribes to it.
+func NewFeed(c FeedConfig) *Feed {
+	if c.MaxBatch == 0 {
+		c.MaxBatch = 1000
+	}
+	if c.Idle == 0 {
+		c.Idle = 5 * time.Second
+	}
+	if c.MinDelay == 0 {
+		c.MinDelay = 50 * time.Millisecond
+	}
+	if c.MaxDelay == 0 {
+		c.MaxDelay = 30 * time.Second
+	}
+	f := &Feed{FeedConfig: c, progress: newProgress()}
+	f.closed, f.closing = context.WithCancel(context.Background())
+	return f
+}
+
+// Subscribe implements message.Subscriber. The topic is only a name.
+func (f *Feed) Subscribe(ctx context.Context, _ string) (<-chan *message.Message, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(f.closed, cancel)
+	out := make(chan *message.Message)
+	f.running.Go(func() {
+		defer close(out)
+		defer cancel()
+		defer stop()
+		f.run(ctx, out)
+	})
+	return out, nil
+}
+
+// Close implements message.Subscriber: it ends the subscriptions and waits for them.
+func (f *Feed) Close() error {
+	f.closing()
+	f.running.Wait()
+	return nil
+}
+
+func (f *Feed) run(ctx context.Context, out chan<- *message.Message) {
+	delay := f.MinDelay
+	for {
+		progressed, err := f.session(ctx, out)
+		if ctx.Err() != nil {
+			f.enter(Stopped, "")
+			return
+		}
+		if progressed {
+			delay = f.MinDelay
+		}
+		f.report(ctx, err, delay)
+		select {
+		case <-time.After(delay/2 + rand.N(delay)): //nolint:gosec // spreading retries needs no secrecy
+		case <-ctx.Done():
+			f.enter(Stopped, "")
+			return
+		}
+		delay = min(2*delay, f.MaxDelay)
+	}
+}
+
+// report says why a session ended: an event that can't be applied loudly, a connection that was lost in passing.
+func (f *Feed) report(ctx context.Context, err error, delay time.Duration) {
+	attrs := []any{slog.String("projection", f.Name), slog.String("error", err.Error()), slog.Duration("retry_in", delay)}
+	switch {
+	case errors.Is(err, errOutpaced):
+		f.enter(CatchingUp, "another worker is ahead")
+		f.Logger.DebugContext(ctx, "projection begins anew behind another worker", attrs...)
+	case errors.Is(err, eventstore.ErrUnavailable):
+		f.enter(CatchingUp, "the event log is unavailable")
+		f.Logger.WarnContext(ctx, "projection waits for the event log", attrs...)
+	default:
+		f.enter(Failed, err.Error())
+		f.Logger.ErrorContext(ctx, "projection stopped", attrs...)
+	}
+}
+
+// errOutpaced marks a batch that another worker has applied meanwhile.
+var errOutpaced = errors.New("another worker was faster")
+
+// item is one thing a subscription says: an event, a position that was passed, the end of what is there, or why
+// it ended.
+type item struct {
+	event    *Event
+	passed   uint64
+	caughtUp bool
+	err      error
+}
+
+// session follows the log from the stored position until something goes wrong, and says whether it got anywhere.
+func (f *Feed) session(ctx context.Context, out chan<- *message.Message) (progressed bool, err error) {
+	stored, err := f.Begin(ctx)
+	if err != nil {
+		return false, err
+	}
+	f.reach(stored)
+	f.resume(Stopped)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	sub, err := f.Client.SubscribeAll(ctx, stored, pattern)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = sub.Close() }() // it ends with its context
+	items := make(chan item, 2*f.MaxBatch)
+	go receive(ctx, sub, items)
+
+	idle := time.NewTicker(f.Idle)
+	defer idle.Stop()
+	passed := stored
+	for {
+		var b gathered
+		select {
+		case first := <-items:
+			b = f.gather(first, items, passed)
+		case <-idle.C:
+			b = gathered{passed: passed, store: passed > stored}
+		case <-ctx.Done():
+			return progressed, ctx.Err()
+		}
+		if len(b.events) > 0 || b.store {
+			if err := f.deliver(ctx, out, Batch{From: stored, To: b.passed, Events: b.events}); err != nil {
+				return progressed, err
+			}
+			stored, progressed = b.passed, true
+			f.resume(Failed)
+		}
+		passed = b.passed
+		f.reach(passed)
+		if b.caughtUp {
+			progressed = true
+			f.enter(Running, "")
+		}
+		if b.err != nil {
+			return progressed, b.err
+		}
+	}
+}
+
+// gathered is what was there without waiting.
+type gathered struct {
+	events   []Event
+	passed   uint64
+	caughtUp bool
+	store    bool // the position, though there is no event
+	err      error
+}
+
+func (f *Feed) gather(it item, items <-chan item, passed uint64) gathered {
+	g := gathered{passed: passed}
+	for {
+		switch {
+		case it.err != nil:
+			g.err = it.err
+			return g
+		case it.event != nil:
+			g.events = append(g.events, *it.event)
+			g.passed = it.event.Position
+		case it.caughtUp:
+			g.caughtUp = true
+		default:
+			g.passed = max(g.passed, it.passed)
+		}
+		if len(g.events) == f.MaxBatch {
+			return g
+		}
+		select {
+		case it = <-items:
+		default:
+			return g
+		}
+	}
+}
+
+// deliver hands a batch to the handler and waits for what comes of it.
+func (f *Feed) deliver(ctx context.Context, out chan<- *message.Message, b Batch) error {
+	d := &delivery{Batch: b}
+	msg := message.NewMessage(watermill.NewUUID(), nil)
+	msg.SetContext(d.in(ctx))
+	select {
+	case out <- msg:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-msg.Acked():
+		return nil
+	case <-msg.Nacked():
+		if d.err == nil {
+			return errors.New("the handler refused the batch without a reason")
+		}
+		return d.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// receive passes on what a subscription says, decoded, until it or the context ends. An event that can't be
+// decoded ends it.
+func receive(ctx context.Context, sub *eventstore.Subscription, items chan<- item) {
+	for {
+		it := next(sub)
+		select {
+		case items <- it:
+		case <-ctx.Done():
+			return
+		}
+		if it.err != nil {
+			return
+		}
+	}
+}
+
+func next(sub *eventstore.Subscription) item {
+	said, err := sub.Next()
+	switch {
+	case err != nil:
+		return item{err: fmt.Errorf("follow the log: %w", err)}
+	case said.Event == nil:
+		return item{passed: said.Checkpoint, caughtUp: said.CaughtUp}
+	}
+	event, err := decode(*said.Event)
+	if err != nil {
+		return item{err: &EventError{Stream: said.Event.Stream, Revision: said.Event.Revision, Err: err}}
+	}
+	return item{event: &event}
+}

@@ -1,0 +1,189 @@
+package projections
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"agentkey/domain/installation"
+	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
+	"agentkey/readmodels"
+)
+
+// ErrForeignCheckpoint says that the rows were not made from this log, or from a longer one.
+var ErrForeignCheckpoint = errors.New("the read model was not made from this log")
+
+// ReadModelConfig is what the projection of the read model works with. Zero durations take the feed's defaults.
+type ReadModelConfig struct {
+	Client *eventstore.Client
+	DB     *readmodels.DB
+	Logger *slog.Logger
+
+	Idle, MinDelay, MaxDelay time.Duration
+}
+
+// ReadModel fills the tables that the API joins: one projection with one checkpoint.
+type ReadModel struct {
+	ReadModelConfig
+	feed *Feed
+
+	storeID  string     // of the log; set when a session begins, read by its batches
+	applying sync.Mutex // held while a batch is applied, and while a rebuild takes the tables' place
+	building sync.Mutex // one rebuild at a time
+}
+
+// NewReadModel returns the projection; Run sets it going.
+func NewReadModel(c ReadModelConfig) *ReadModel {
+	m := &ReadModel{ReadModelConfig: c}
+	m.feed = NewFeed(FeedConfig{
+		Name: "read_model", Client: c.Client, Logger: c.Logger, Begin: m.begin, Idle: c.Idle, MinDelay: c.MinDelay, MaxDelay: c.MaxDelay,
+	})
+	return m
+}
+
+// Run applies what happens until ctx ends. It is called once.
+func (m *ReadModel) Run(ctx context.Context) error { return Run(ctx, m.feed, m.apply) }
+
+// WaitFor returns when everything up to a position is in the tables, or with the context's error.
+func (m *ReadModel) WaitFor(ctx context.Context, position uint64) error {
+	return m.feed.wait(ctx, position)
+}
+
+// Status is where the projection stands.
+type Status struct {
+	Name         string
+	Position     uint64 // everything up to here is in the tables
+	Head         uint64 // the newest event of the log, 0 when it can't be reached
+	Lag          uint64 // Head less Position, in the log's own measure; what the store writes for itself counts
+	CaughtUpOnce bool   // since this process began
+	State        State
+	Detail       string // of a failure: the event as stream@revision, and what is wrong
+}
+
+// Status asks the log for its head; when that fails the rest still holds.
+func (m *ReadModel) Status(ctx context.Context) Status {
+	head, err := m.Client.Head(ctx)
+	m.feed.mu.Lock()
+	defer m.feed.mu.Unlock()
+	s := Status{
+		Name: m.feed.Name, Position: m.feed.position, State: m.feed.state, Detail: m.feed.detail, CaughtUpOnce: m.feed.caughtUp,
+	}
+	if err == nil {
+		s.Head = head
+		s.Lag = max(head, s.Position) - s.Position
+	}
+	return s
+}
+
+// origin is what tells one log from another, copies included: a copied log keeps the id, not the time.
+type origin struct {
+	storeID string
+	created time.Time
+}
+
+func readOrigin(ctx context.Context, client *eventstore.Client) (origin, error) {
+	first, err := client.ReadForward(ctx, "installation", 0, 1)
+	if err != nil {
+		return origin{}, fmt.Errorf("read the beginning of the log: %w", err)
+	}
+	if len(first) == 0 {
+		return origin{}, errors.New("the log has no installation")
+	}
+	event, err := codec.Decode(first[0].Type, first[0].Data)
+	if err != nil {
+		return origin{}, &EventError{Stream: first[0].Stream, Revision: first[0].Revision, Err: err}
+	}
+	begun, ok := event.(installation.Begun)
+	if !ok {
+		return origin{}, fmt.Errorf("the log begins with %s", first[0].Type)
+	}
+	return origin{storeID: begun.StoreID, created: first[0].Created.Truncate(time.Microsecond).UTC()}, nil
+}
+
+// check refuses a checkpoint that belongs to another log or lies beyond the end of this one, after which the
+// subscription would silently pass over new events.
+func (o origin) check(c readmodels.Checkpoint, head uint64) error {
+	switch {
+	case c.StoreID == "":
+		return nil
+	case c.StoreID != o.storeID:
+		return fmt.Errorf("%w: it is of the store %s, the log is %s", ErrForeignCheckpoint, c.StoreID, o.storeID)
+	case !c.StoreCreated.Equal(o.created):
+		return fmt.Errorf("%w: it is of a log begun at %s, this copy was begun at %s", ErrForeignCheckpoint, c.StoreCreated, o.created)
+	case c.Position > head:
+		return fmt.Errorf("%w: it is at position %d, the log ends at %d", ErrForeignCheckpoint, c.Position, head)
+	}
+	return nil
+}
+
+// begin returns the stored position. Tables that do not belong to this log are emptied: nobody needs them.
+func (m *ReadModel) begin(ctx context.Context) (uint64, error) {
+	log, err := readOrigin(ctx, m.Client)
+	if err != nil {
+		return 0, err
+	}
+	stored, err := m.DB.ReadCheckpoint(ctx)
+	if err != nil {
+		return 0, err
+	}
+	head, err := m.Client.Head(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("read the end of the log: %w", err)
+	}
+	if err := log.check(stored, head); err != nil {
+		m.Logger.WarnContext(ctx, "the read model is filled again from the beginning", slog.String("reason", err.Error()))
+		if err := m.DB.Reset(ctx); err != nil {
+			return 0, err
+		}
+		m.feed.restart(0)
+		stored = readmodels.Checkpoint{}
+	}
+	if stored.StoreID == "" {
+		err := m.DB.Write(ctx, func(tx *readmodels.Tx) error { return tx.Claim(ctx, log.storeID, log.created) })
+		if err != nil {
+			return 0, err
+		}
+	}
+	m.storeID = log.storeID
+	return stored.Position, nil
+}
+
+// apply writes a batch in one transaction. When that fails for another reason than a faster worker, the events
+// are applied one by one, so that everything before the one at fault is there and that one is named.
+func (m *ReadModel) apply(ctx context.Context, b Batch) error {
+	m.applying.Lock()
+	defer m.applying.Unlock()
+	err := m.write(ctx, b)
+	if errors.Is(err, readmodels.ErrMoved) {
+		return fmt.Errorf("%w: %w", errOutpaced, err)
+	}
+	if err == nil || ctx.Err() != nil || len(b.Events) == 0 {
+		return err
+	}
+	from := b.From
+	for _, e := range b.Events {
+		if err := m.write(ctx, Batch{From: from, To: e.Position, Events: []Event{e}}); err != nil {
+			return &EventError{Stream: e.Stream, Revision: e.Revision, Err: err}
+		}
+		from = e.Position
+	}
+	return nil
+}
+
+func (m *ReadModel) write(ctx context.Context, b Batch) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = panicked(r)
+		}
+	}()
+	return m.DB.Write(ctx, func(tx *readmodels.Tx) error {
+		if err := tx.Move(ctx, m.storeID, b.From, b.To); err != nil {
+			return err
+		}
+		return newRows(tx).apply(ctx, b.Events)
+	})
+}

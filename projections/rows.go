@@ -1,0 +1,126 @@
+package projections
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"agentkey/domain"
+	"agentkey/domain/agent"
+	"agentkey/domain/catalog"
+	"agentkey/readmodels"
+)
+
+// rows turns events into changes of the read model within one transaction. What happens often is gathered and
+// written once: fetches for each agent and tool, the last call of each agent, and the audit entries.
+type rows struct {
+	tx      *readmodels.Tx
+	fetches map[access]*fetches
+	seen    map[string]time.Time
+	audit   []readmodels.AuditEntry
+}
+
+type access struct{ agentID, toolID string }
+
+type fetches struct {
+	count int64
+	last  time.Time
+}
+
+func newRows(tx *readmodels.Tx) *rows {
+	return &rows{tx: tx, fetches: map[access]*fetches{}, seen: map[string]time.Time{}}
+}
+
+func (r *rows) apply(ctx context.Context, events []Event) error {
+	for _, e := range events {
+		if err := r.one(ctx, e); err != nil {
+			return err
+		}
+	}
+	for key := range r.fetches {
+		if err := r.flush(ctx, key); err != nil {
+			return err
+		}
+	}
+	for id, at := range r.seen {
+		if err := r.tx.SeeAgent(ctx, readmodels.SeeAgentParams{ID: id, LastSeenAt: readmodels.Micros(at)}); err != nil {
+			return err
+		}
+	}
+	return r.tx.InsertAudit(ctx, r.audit)
+}
+
+func (r *rows) one(ctx context.Context, e Event) error {
+	if entry, audited := auditEntry(e); audited {
+		r.audit = append(r.audit, entry)
+	}
+	switch body := e.Body.(type) {
+	case agent.Event:
+		id, _ := strings.CutPrefix(e.Stream, "agent-")
+		if e.Signed.Actor.Type == domain.ActorAgent {
+			r.seen[id] = e.Signed.Time
+		}
+		return r.agent(ctx, id, e, body)
+	case catalog.Event:
+		return r.tool(ctx, e, body)
+	}
+	return nil // what no table but the audit tells of
+}
+
+// flush writes the fetches of one grant that were gathered.
+func (r *rows) flush(ctx context.Context, key access) error {
+	f, any := r.fetches[key]
+	if !any {
+		return nil
+	}
+	delete(r.fetches, key)
+	return r.tx.CountFetches(ctx, readmodels.CountFetchesParams{
+		AgentID: key.agentID, ToolID: key.toolID, Fetches: f.count, LastFetchedAt: readmodels.Micros(f.last),
+	})
+}
+
+func (r *rows) tool(ctx context.Context, e Event, body catalog.Event) error {
+	at, by := readmodels.Micros(e.Signed.Time), e.Signed.Actor
+	switch b := body.(type) {
+	case catalog.ToolAdded:
+		version := int64(0)
+		if b.SecretID != "" {
+			version = 1
+		}
+		return r.tx.InsertTool(ctx, readmodels.InsertToolParams{
+			ID: b.ToolID, OrganizationID: e.Signed.Organization, Position: int64(e.Position), //nolint:gosec // positions fit
+			Name: b.Name, NameFolded: readmodels.Fold(b.Name), Description: b.Description, Url: b.URL, DocsUrl: b.DocsURL,
+			AuthType: string(b.AuthType), CredentialMode: string(b.Mode), CredentialVersion: version, MaxGrantSeconds: b.MaxGrantSeconds, At: at,
+		})
+	case catalog.ToolUpdated:
+		return r.tx.UpdateTool(ctx, readmodels.UpdateToolParams{
+			ID: b.ToolID, Name: readmodels.Optional(b.Name), NameFolded: readmodels.Optional(folded(b.Name)),
+			Description: readmodels.Optional(b.Description), Url: readmodels.Optional(b.URL), DocsUrl: readmodels.Optional(b.DocsURL),
+			AuthType: readmodels.Optional(b.AuthType), MaxGrantSeconds: readmodels.OptionalInt(b.MaxGrantSeconds), At: at,
+		})
+	case catalog.ToolCredentialRotated:
+		return r.tx.RotateToolCredential(ctx, readmodels.RotateToolCredentialParams{
+			ID: b.ToolID, CredentialVersion: int64(b.CredentialVersion), CredentialExpiresAt: readmodels.MicrosOf(b.ExpiresAt), At: at,
+		})
+	case catalog.ToolInstructionsRevised:
+		err := r.tx.InsertInstructions(ctx, readmodels.InsertInstructionsParams{
+			ToolID: b.ToolID, Version: int64(b.Version), OrganizationID: e.Signed.Organization, Instructions: b.Instructions,
+			RestoredFrom: int64(b.RestoredFrom), CreatedAt: at, CreatedByType: string(by.Type), CreatedByID: by.ID,
+		})
+		if err != nil {
+			return err
+		}
+		return r.tx.ReviseTool(ctx, readmodels.ReviseToolParams{ID: b.ToolID, Instructions: b.Instructions, InstructionsVersion: int64(b.Version), At: at})
+	case catalog.ToolRemoved:
+		return r.tx.RemoveTool(ctx, readmodels.RemoveToolParams{ID: b.ToolID, RemovedAt: at})
+	}
+	return nil
+}
+
+func folded(name *string) *string {
+	if name == nil {
+		return nil
+	}
+	f := readmodels.Fold(*name)
+	return &f
+}
