@@ -111,14 +111,33 @@ func (a *Agents) Retire(ctx context.Context, m Meta, id string) (AgentResult, er
 	if err != nil {
 		return done, err
 	}
-	for _, g := range done.State.Grants {
+	return done, a.dropOwn(ctx, done.State)
+}
+
+// Suspend stops an agent, ends every grant and request of it and removes the credentials that were its own.
+func (a *Agents) Suspend(ctx context.Context, m Meta, id string) (AgentResult, error) {
+	done, err := a.Do(ctx, m, id, func(s agent.State, _ time.Time) (agent.Command, error) {
+		if s.Status == agent.StatusRetired {
+			return nil, domain.NotFound("agent")
+		}
+		return agent.Suspend{IfRevision: m.IfRevision}, nil
+	})
+	if err != nil || !done.Changed {
+		return done, err
+	}
+	return done, a.dropOwn(ctx, done.State)
+}
+
+// dropOwn removes an agent's own credentials for access that has ended.
+func (a *Agents) dropOwn(ctx context.Context, s agent.State) error {
+	for _, g := range s.Grants {
 		if g.SecretID != "" {
 			if err := a.Secrets.Remove(ctx, g.SecretID); err != nil {
-				return done, refusalOf(err)
+				return refusalOf(err)
 			}
 		}
 	}
-	return done, nil
+	return nil
 }
 
 // Person records who an e-mail or a name is, sealed with a key of that person's own, and returns the id under

@@ -1,0 +1,156 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"agentkey/commands"
+	"agentkey/domain"
+	"agentkey/domain/agent"
+	"agentkey/readmodels"
+)
+
+// instructionsFor is the block that goes into an agent's instructions file. It names where the key is, never the
+// key: such files end up in repositories.
+func instructionsFor(name string) string {
+	return "## Credentials for tools (AgentKey)\n\n" +
+		"You are " + name + ". You have no API keys of your own. Your AgentKey key is in the environment variable AGENTKEY_API_KEY and the\n" +
+		"address of the service in AGENTKEY_URL. Send the header `Authorization: Bearer $AGENTKEY_API_KEY` with every call; never write the key down.\n\n" +
+		"1. `GET $AGENTKEY_URL/api/tools` lists the tools and your access to each.\n" +
+		"2. Ask with `POST $AGENTKEY_URL/api/tools/{id}/request` and the JSON body {\"reason\": \"why you need it\"}. A human decides.\n" +
+		"3. Once `your_access` is `approved`, `GET $AGENTKEY_URL/api/tools/{id}/credentials` returns the credential and how to use it.\n" +
+		"   Fetch it each time you need it; don't store it, log it or pass it on.\n" +
+		"4. Every error has a `hint` that says what to call next.\n"
+}
+
+// ListAgents answers GET /api/admin/agents.
+func (s *Server) ListAgents(ctx context.Context, r ListAgentsRequestObject) (ListAgentsResponseObject, error) {
+	call := callOf(ctx)
+	p, err := page(r.Params.Limit, r.Params.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	filter := readmodels.AgentFilter{Query: value(r.Params.Q), Status: string(value(r.Params.Status))}
+	found, err := s.Models.Agents(call.ctx, call.caller.Organization, filter, s.Clock(), p)
+	if err != nil {
+		return nil, asked(err, "agent")
+	}
+	return ListAgents200JSONResponse{
+		Items:      views(found.Items, func(a readmodels.Agent) Agent { return s.agentRow(call.ctx, call.caller.Organization, a) }),
+		NextCursor: cursor(found.Next),
+	}, nil
+}
+
+// GetAgent answers GET /api/admin/agents/{id}.
+func (s *Server) GetAgent(ctx context.Context, r GetAgentRequestObject) (GetAgentResponseObject, error) {
+	call := callOf(ctx)
+	found, err := s.Models.Agent(call.ctx, call.caller.Organization, r.ID, s.Clock())
+	if err != nil {
+		return nil, asked(err, "agent")
+	}
+	call.tag(found.Revision)
+	return GetAgent200JSONResponse(s.agentRow(call.ctx, call.caller.Organization, found)), nil
+}
+
+// RegisterAgent answers POST /api/admin/agents.
+func (s *Server) RegisterAgent(ctx context.Context, r RegisterAgentRequestObject) (RegisterAgentResponseObject, error) {
+	call := callOf(ctx)
+	made, err := s.Agents.Register(call.ctx, call.meta(), commands.NewAgent{
+		Name: r.Body.Name, Description: value(r.Body.Description), Owner: value(r.Body.Owner),
+	})
+	if err != nil {
+		return nil, err
+	}
+	call.header.Set("Location", "/api/admin/agents/"+made.ID)
+	return RegisterAgent201JSONResponse(s.withKey(call, made)), nil
+}
+
+// RotateKey answers POST /api/admin/agents/{id}/rotate-key.
+func (s *Server) RotateKey(ctx context.Context, r RotateKeyRequestObject) (RotateKeyResponseObject, error) {
+	call := callOf(ctx)
+	overlap := 0
+	if r.Body != nil {
+		overlap = value(r.Body.OverlapSeconds)
+	}
+	made, err := s.Agents.RotateKey(call.ctx, call.edit(), r.ID, time.Duration(overlap)*time.Second)
+	if err != nil {
+		return nil, err
+	}
+	return RotateKey200JSONResponse(s.withKey(call, made)), nil
+}
+
+func (s *Server) withKey(call *call, made commands.Registered) AgentWithKey {
+	call.header.Set("Cache-Control", "no-store, private")
+	return AgentWithKey{
+		Agent: s.changedAgent(call, made.ID, made.AgentResult), APIKey: optional(made.APIKey), Instructions: instructionsFor(made.State.Name),
+	}
+}
+
+// changedAgent is an agent as a command of this call left it.
+func (s *Server) changedAgent(call *call, id string, done commands.AgentResult) Agent {
+	call.done(done.Position)
+	call.tag(done.State.Revision)
+	return s.agentView(call.ctx, id, done.State)
+}
+
+// UpdateAgent answers PATCH /api/admin/agents/{id}.
+func (s *Server) UpdateAgent(ctx context.Context, r UpdateAgentRequestObject) (UpdateAgentResponseObject, error) {
+	call := callOf(ctx)
+	change := agent.Update{IfRevision: call.ifMatch}
+	if r.Body != nil {
+		change.Name, change.Description = r.Body.Name, r.Body.Description
+		if r.Body.Owner != nil {
+			owner, err := s.Agents.Person(call.ctx, call.meta(), *r.Body.Owner)
+			if err != nil {
+				return nil, err
+			}
+			change.OwnerID = &owner
+		}
+	}
+	done, err := s.doAgent(call, r.ID, change)
+	if err != nil {
+		return nil, err
+	}
+	return UpdateAgent200JSONResponse(s.changedAgent(call, r.ID, done)), nil
+}
+
+// doAgent carries out a command on an agent that has not been retired.
+func (s *Server) doAgent(call *call, id string, command agent.Command) (commands.AgentResult, error) {
+	return s.Agents.Do(call.ctx, call.edit(), id, func(state agent.State, _ time.Time) (agent.Command, error) {
+		if state.Status == agent.StatusRetired {
+			return nil, domain.NotFound("agent")
+		}
+		return command, nil
+	})
+}
+
+// SuspendAgent answers POST /api/admin/agents/{id}/suspend.
+func (s *Server) SuspendAgent(ctx context.Context, r SuspendAgentRequestObject) (SuspendAgentResponseObject, error) {
+	call := callOf(ctx)
+	done, err := s.Agents.Suspend(call.ctx, call.edit(), r.ID)
+	if err != nil {
+		return nil, err
+	}
+	return SuspendAgent200JSONResponse(s.changedAgent(call, r.ID, done)), nil
+}
+
+// ReactivateAgent answers POST /api/admin/agents/{id}/reactivate.
+func (s *Server) ReactivateAgent(ctx context.Context, r ReactivateAgentRequestObject) (ReactivateAgentResponseObject, error) {
+	call := callOf(ctx)
+	done, err := s.doAgent(call, r.ID, agent.Reactivate{IfRevision: call.ifMatch})
+	if err != nil {
+		return nil, err
+	}
+	return ReactivateAgent200JSONResponse(s.changedAgent(call, r.ID, done)), nil
+}
+
+// RetireAgent answers DELETE /api/admin/agents/{id}.
+func (s *Server) RetireAgent(ctx context.Context, r RetireAgentRequestObject) (RetireAgentResponseObject, error) {
+	call := callOf(ctx)
+	done, err := s.Agents.Retire(call.ctx, call.edit(), r.ID)
+	if err != nil {
+		return nil, err
+	}
+	call.done(done.Position)
+	return RetireAgent204Response{}, nil
+}

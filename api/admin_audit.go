@@ -1,0 +1,75 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"agentkey/readmodels"
+)
+
+// GetAdmin answers GET /api/admin/me.
+func (s *Server) GetAdmin(ctx context.Context, _ GetAdminRequestObject) (GetAdminResponseObject, error) {
+	call := callOf(ctx)
+	head, err := s.Callers.Organizations.Cached(call.ctx, call.caller.Organization)
+	if err != nil {
+		return nil, err
+	}
+	out := GetAdmin200JSONResponse{
+		Actor: s.actor(call.ctx, call.caller.Organization, call.caller.Actor), Role: GetAdmin200JSONResponseBodyRole(call.caller.Role),
+	}
+	out.Organization.ID, out.Organization.Name = call.caller.Organization, head.State.Name
+	return out, nil
+}
+
+// ListAudit answers GET /api/admin/audit.
+func (s *Server) ListAudit(ctx context.Context, r ListAuditRequestObject) (ListAuditResponseObject, error) {
+	call := callOf(ctx)
+	p, err := page(r.Params.Limit, r.Params.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.Models.Audit(call.ctx, call.caller.Organization, readmodels.AuditFilter{
+		ActorType: string(value(r.Params.ActorType)), ActorID: value(r.Params.ActorID), AgentID: value(r.Params.AgentID),
+		ToolID: value(r.Params.ToolID), Action: value(r.Params.Action), From: value(r.Params.From), To: value(r.Params.To),
+	}, p)
+	if err != nil {
+		return nil, asked(err, "audit entry")
+	}
+	out := ListAudit200JSONResponse{Items: make([]AuditEntry, len(found.Items)), NextCursor: cursor(found.Next)}
+	for i, e := range found.Items {
+		if out.Items[i], err = s.auditEntry(call.ctx, e); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// auditEntry opens what an entry tells of the person or machine behind it. What was erased stays away.
+func (s *Server) auditEntry(ctx context.Context, e readmodels.AuditEntry) (AuditEntry, error) {
+	out := AuditEntry{
+		ID: e.ID, Position: int64(e.Position), Stream: e.Stream, Revision: int64(e.Revision), Action: e.Action, //nolint:gosec // a log never holds 2^63
+		Actor: s.actor(ctx, e.Organization, e.Actor), AgentID: optional(e.AgentID), ToolID: optional(e.ToolID), OccurredAt: e.OccurredAt.UTC(),
+		Data: map[string]any{},
+	}
+	out.Target.Type, out.Target.ID, out.Target.Label = e.Target.Type, e.Target.ID, optional(e.Target.Label)
+	if err := json.Unmarshal(e.Data, &out.Data); err != nil {
+		return AuditEntry{}, fmt.Errorf("read the data of %s: %w", e.ID, err)
+	}
+	if e.RequestID == "" {
+		return out, nil
+	}
+	personal, err := s.Reveal(ctx, e.Organization, e.Private)
+	if err != nil {
+		return AuditEntry{}, fmt.Errorf("open the personal data of %s: %w", e.ID, err)
+	}
+	if out.Actor.Label == nil {
+		out.Actor.Label = optional(personal.Label)
+	}
+	out.Request = &struct {
+		ID        string  `json:"id"`
+		IP        *string `json:"ip,omitempty"`
+		UserAgent *string `json:"user_agent,omitempty"`
+	}{ID: e.RequestID, IP: optional(personal.Address), UserAgent: optional(personal.UserAgent)}
+	return out, nil
+}

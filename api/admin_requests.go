@@ -1,0 +1,130 @@
+package api
+
+import (
+	"context"
+
+	"agentkey/commands"
+	"agentkey/domain/agent"
+	"agentkey/readmodels"
+)
+
+// ListRequests answers GET /api/admin/requests.
+func (s *Server) ListRequests(ctx context.Context, r ListRequestsRequestObject) (ListRequestsResponseObject, error) {
+	call := callOf(ctx)
+	p, err := page(r.Params.Limit, r.Params.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	filter := readmodels.RequestFilter{Status: string(value(r.Params.Status)), AgentID: value(r.Params.AgentID), ToolID: value(r.Params.ToolID)}
+	found, err := s.Models.Requests(call.ctx, call.caller.Organization, filter, p)
+	if err != nil {
+		return nil, asked(err, "request")
+	}
+	return ListRequests200JSONResponse{
+		Items:      views(found.Items, func(q readmodels.Request) Request { return s.requestRow(call.ctx, call.caller.Organization, q) }),
+		NextCursor: cursor(found.Next),
+	}, nil
+}
+
+// GetRequest answers GET /api/admin/requests/{id}.
+func (s *Server) GetRequest(ctx context.Context, r GetRequestRequestObject) (GetRequestResponseObject, error) {
+	call := callOf(ctx)
+	found, err := s.Models.Request(call.ctx, call.caller.Organization, r.ID)
+	if err != nil {
+		return nil, asked(err, "request")
+	}
+	return GetRequest200JSONResponse(s.requestRow(call.ctx, call.caller.Organization, found)), nil
+}
+
+// ApproveRequest answers POST /api/admin/requests/{id}/approve.
+func (s *Server) ApproveRequest(ctx context.Context, r ApproveRequestRequestObject) (ApproveRequestResponseObject, error) {
+	call := callOf(ctx)
+	var terms commands.Terms
+	if r.Body != nil {
+		secret, err := credential(r.Body.Credential)
+		if err != nil {
+			return nil, err
+		}
+		terms = commands.Terms{Credential: secret, ExpiresAt: r.Body.ExpiresAt}
+	}
+	done, err := s.Grants.Approve(call.ctx, call.meta(), r.ID, terms)
+	if err != nil {
+		return nil, err
+	}
+	call.done(done.Position)
+	return ApproveRequest200JSONResponse(s.requestView(call.ctx, done)), nil
+}
+
+// DenyRequest answers POST /api/admin/requests/{id}/deny.
+func (s *Server) DenyRequest(ctx context.Context, r DenyRequestRequestObject) (DenyRequestResponseObject, error) {
+	call := callOf(ctx)
+	reason := ""
+	if r.Body != nil {
+		reason = value(r.Body.Reason)
+	}
+	done, err := s.Grants.Deny(call.ctx, call.meta(), r.ID, reason)
+	if err != nil {
+		return nil, err
+	}
+	call.done(done.Position)
+	return DenyRequest200JSONResponse(s.requestView(call.ctx, done)), nil
+}
+
+// ListGrants answers GET /api/admin/grants.
+func (s *Server) ListGrants(ctx context.Context, r ListGrantsRequestObject) (ListGrantsResponseObject, error) {
+	call := callOf(ctx)
+	p, err := page(r.Params.Limit, r.Params.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	filter := readmodels.GrantFilter{Status: string(value(r.Params.Status)), AgentID: value(r.Params.AgentID), ToolID: value(r.Params.ToolID)}
+	found, err := s.Models.Grants(call.ctx, call.caller.Organization, filter, s.Clock(), p)
+	if err != nil {
+		return nil, asked(err, "grant")
+	}
+	return ListGrants200JSONResponse{
+		Items:      views(found.Items, func(g readmodels.Grant) Grant { return s.grantRow(call.ctx, call.caller.Organization, g) }),
+		NextCursor: cursor(found.Next),
+	}, nil
+}
+
+// AssignTool answers POST /api/admin/agents/{id}/grants.
+func (s *Server) AssignTool(ctx context.Context, r AssignToolRequestObject) (AssignToolResponseObject, error) {
+	call := callOf(ctx)
+	secret, err := credential(r.Body.Credential)
+	if err != nil {
+		return nil, err
+	}
+	done, err := s.Grants.Assign(call.ctx, call.meta(), r.ID, r.Body.ToolID, commands.Terms{Credential: secret, ExpiresAt: r.Body.ExpiresAt})
+	if err != nil {
+		return nil, err
+	}
+	call.done(done.Position)
+	return AssignTool201JSONResponse(s.grantView(call.ctx, done)), nil
+}
+
+// ReplaceGrantCredential answers PUT /api/admin/agents/{id}/grants/{tool_id}/credential.
+func (s *Server) ReplaceGrantCredential(ctx context.Context, r ReplaceGrantCredentialRequestObject) (ReplaceGrantCredentialResponseObject, error) {
+	call := callOf(ctx)
+	secret, err := credential(&r.Body.Credential)
+	if err != nil {
+		return nil, err
+	}
+	done, err := s.Grants.Replace(call.ctx, call.meta(), r.ID, r.ToolID, commands.Terms{Credential: secret, ExpiresAt: r.Body.ExpiresAt})
+	if err != nil {
+		return nil, err
+	}
+	call.done(done.Position)
+	return ReplaceGrantCredential200JSONResponse(s.grantView(call.ctx, done)), nil
+}
+
+// RevokeGrant answers DELETE /api/admin/agents/{id}/grants/{tool_id}.
+func (s *Server) RevokeGrant(ctx context.Context, r RevokeGrantRequestObject) (RevokeGrantResponseObject, error) {
+	call := callOf(ctx)
+	done, err := s.Grants.Revoke(call.ctx, call.meta(), r.ID, r.ToolID, agent.CauseAdmin)
+	if err != nil {
+		return nil, err
+	}
+	call.done(done.Position)
+	return RevokeGrant204Response{}, nil
+}

@@ -1,0 +1,178 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"agentkey/commands"
+	"agentkey/domain"
+	"agentkey/domain/agent"
+	"agentkey/domain/catalog"
+	"agentkey/readmodels"
+)
+
+// credential reads a credential out of a body; one that is absent is the empty secret.
+func credential(raw *Credential) (domain.Secret, error) {
+	if raw == nil || len(*raw) == 0 {
+		return domain.Secret{}, nil
+	}
+	return commands.NewCredential(*raw)
+}
+
+// ListTools answers GET /api/admin/tools.
+func (s *Server) ListTools(ctx context.Context, r ListToolsRequestObject) (ListToolsResponseObject, error) {
+	call := callOf(ctx)
+	p, err := page(r.Params.Limit, r.Params.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.Models.Tools(call.ctx, call.caller.Organization, value(r.Params.Q), s.Clock(), p)
+	if err != nil {
+		return nil, asked(err, "tool")
+	}
+	return ListTools200JSONResponse{Items: views(found.Items, toolRow), NextCursor: cursor(found.Next)}, nil
+}
+
+// GetTool answers GET /api/admin/tools/{id}.
+func (s *Server) GetTool(ctx context.Context, r GetToolRequestObject) (GetToolResponseObject, error) {
+	call := callOf(ctx)
+	found, err := s.Models.Tool(call.ctx, call.caller.Organization, r.ID, s.Clock())
+	if err != nil {
+		return nil, asked(err, "tool")
+	}
+	call.tag(found.Revision)
+	return GetTool200JSONResponse(toolRow(found)), nil
+}
+
+// AddTool answers POST /api/admin/tools.
+func (s *Server) AddTool(ctx context.Context, r AddToolRequestObject) (AddToolResponseObject, error) {
+	call := callOf(ctx)
+	secret, err := credential(r.Body.Credential)
+	if err != nil {
+		return nil, err
+	}
+	b := r.Body
+	id, done, err := s.Tools.Add(call.ctx, call.meta(), catalog.AddTool{
+		Name: b.Name, Description: value(b.Description), URL: value(b.URL), DocsURL: value(b.DocsURL), AuthType: catalog.AuthType(b.AuthType),
+		Mode: catalog.Mode(b.CredentialMode), Instructions: value(b.Instructions), MaxGrantSeconds: value(b.MaxGrantSeconds),
+	}, secret)
+	if err != nil {
+		return nil, err
+	}
+	call.header.Set("Location", "/api/admin/tools/"+id)
+	return AddTool201JSONResponse(s.changedTool(call, id, done)), nil
+}
+
+// changedTool is a tool as a command of this call left it.
+func (s *Server) changedTool(call *call, id string, done commands.CatalogResult) Tool {
+	tool := done.State.Tools[id]
+	call.done(done.Position)
+	call.tag(tool.Revision)
+	return s.toolView(call.ctx, call.caller.Organization, id, tool)
+}
+
+// UpdateTool answers PATCH /api/admin/tools/{id}.
+func (s *Server) UpdateTool(ctx context.Context, r UpdateToolRequestObject) (UpdateToolResponseObject, error) {
+	call := callOf(ctx)
+	change := catalog.UpdateTool{ToolID: r.ID}
+	if b := r.Body; b != nil {
+		change.Name, change.Description, change.URL, change.DocsURL = b.Name, b.Description, b.URL, b.DocsURL
+		change.Instructions, change.MaxGrantSeconds = b.Instructions, b.MaxGrantSeconds
+		if b.AuthType != nil {
+			auth := catalog.AuthType(*b.AuthType)
+			change.AuthType = &auth
+		}
+	}
+	done, err := s.Tools.Update(call.ctx, call.edit(), change)
+	if err != nil {
+		return nil, err
+	}
+	return UpdateTool200JSONResponse(s.changedTool(call, r.ID, done)), nil
+}
+
+// RotateCredential answers PUT /api/admin/tools/{id}/credential.
+func (s *Server) RotateCredential(ctx context.Context, r RotateCredentialRequestObject) (RotateCredentialResponseObject, error) {
+	call := callOf(ctx)
+	secret, err := credential(&r.Body.Credential)
+	if err != nil {
+		return nil, err
+	}
+	done, err := s.Tools.RotateCredential(call.ctx, call.edit(), r.ID, secret, r.Body.ExpiresAt)
+	if err != nil {
+		return nil, err
+	}
+	return RotateCredential200JSONResponse(s.changedTool(call, r.ID, done)), nil
+}
+
+// RemoveTool answers DELETE /api/admin/tools/{id}. From the catalog's event on nothing of the tool is vended; the
+// grants are revoked one by one after it.
+func (s *Server) RemoveTool(ctx context.Context, r RemoveToolRequestObject) (RemoveToolResponseObject, error) {
+	call := callOf(ctx)
+	done, err := s.Tools.Remove(call.ctx, call.edit(), r.ID)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.revokeAll(call, r.ID, done.Position); err != nil {
+		return nil, err
+	}
+	call.done(done.Position)
+	return RemoveTool204Response{}, nil
+}
+
+// revokeAll ends what agents had of a removed tool, once the read model knows of everything up to the removal.
+func (s *Server) revokeAll(call *call, toolID string, removed uint64) error {
+	wait, cancel := context.WithTimeout(call.ctx, 2*time.Second)
+	defer cancel()
+	if err := s.WaitFor(wait, removed); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	for p := (readmodels.Page{Limit: 200}); ; {
+		found, err := s.Models.Grants(call.ctx, call.caller.Organization, readmodels.GrantFilter{ToolID: toolID}, s.Clock(), p)
+		if err != nil {
+			return asked(err, "tool")
+		}
+		for _, g := range found.Items {
+			m := call.meta()
+			m.CommandID, m.Since = s.NewID(), 0
+			if _, err := s.Grants.Revoke(call.ctx, m, g.AgentID, toolID, agent.CauseToolRemoved); err != nil {
+				return err
+			}
+		}
+		if p.Before = found.Next; p.Before == 0 {
+			return nil
+		}
+	}
+}
+
+// ListInstructions answers GET /api/admin/tools/{id}/instructions.
+func (s *Server) ListInstructions(ctx context.Context, r ListInstructionsRequestObject) (ListInstructionsResponseObject, error) {
+	call := callOf(ctx)
+	p, err := page(r.Params.Limit, r.Params.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.Models.Instructions(call.ctx, call.caller.Organization, r.ID, p)
+	if err != nil {
+		return nil, asked(err, "tool")
+	}
+	return ListInstructions200JSONResponse{
+		Items: views(found.Items, func(i readmodels.Instructions) InstructionsVersion {
+			return InstructionsVersion{
+				Version: i.Version, Instructions: i.Text, RestoredFrom: optional(i.RestoredFrom), CreatedAt: i.CreatedAt,
+				CreatedBy: s.actor(call.ctx, call.caller.Organization, i.CreatedBy),
+			}
+		}),
+		NextCursor: cursor(found.Next),
+	}, nil
+}
+
+// RestoreInstructions answers POST /api/admin/tools/{id}/instructions/{version}/restore.
+func (s *Server) RestoreInstructions(ctx context.Context, r RestoreInstructionsRequestObject) (RestoreInstructionsResponseObject, error) {
+	call := callOf(ctx)
+	done, err := s.Tools.Restore(call.ctx, call.edit(), r.ID, r.Version)
+	if err != nil {
+		return nil, err
+	}
+	return RestoreInstructions200JSONResponse(s.changedTool(call, r.ID, done)), nil
+}

@@ -1,0 +1,120 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"agentkey/domain"
+	"agentkey/domain/agent"
+	"agentkey/readmodels"
+)
+
+// GetMe answers GET /api/me.
+func (s *Server) GetMe(ctx context.Context, _ GetMeRequestObject) (GetMeResponseObject, error) {
+	call := callOf(ctx)
+	// Who is calling was read from the log; what it may use is asked of the read model, which may be a moment behind.
+	me, err := s.Models.Me(call.ctx, call.caller.Organization, call.caller.Actor.ID, s.Clock())
+	if err != nil && !isNotFound(err) {
+		return nil, asked(err, "agent")
+	}
+	known := call.caller.Agent
+	out := GetMe200JSONResponse{
+		AgentID: call.caller.Actor.ID, AgentName: known.Name, Description: known.Description, CreatedAt: known.CreatedAt.UTC(),
+		ToolsApproved: list(me.ToolsApproved), ToolsPending: list(me.ToolsPending), ToolsAvailable: me.ToolsAvailable,
+	}
+	out.ToolsDenied = make([]struct {
+		Name   string  `json:"name"`
+		Reason *string `json:"reason,omitempty"`
+	}, len(me.ToolsDenied))
+	for i, d := range me.ToolsDenied {
+		out.ToolsDenied[i].Name, out.ToolsDenied[i].Reason = d.Name, optional(d.Reason)
+	}
+	if len(out.ToolsApproved) == 0 {
+		out.Hint = optional("List the catalog with GET /api/tools, then ask with POST /api/tools/{id}/request and a reason; a human decides.")
+	}
+	return out, nil
+}
+
+// ListMyTools answers GET /api/tools.
+func (s *Server) ListMyTools(ctx context.Context, _ ListMyToolsRequestObject) (ListMyToolsResponseObject, error) {
+	call := callOf(ctx)
+	offers, err := s.Models.Catalog(call.ctx, call.caller.Organization, call.caller.Actor.ID, s.Clock())
+	if err != nil {
+		return nil, asked(err, "catalog")
+	}
+	return ListMyTools200JSONResponse{Tools: views(offers, myTool)}, nil
+}
+
+// GetMyTool answers GET /api/tools/{id}.
+func (s *Server) GetMyTool(ctx context.Context, r GetMyToolRequestObject) (GetMyToolResponseObject, error) {
+	call := callOf(ctx)
+	offer, err := s.Models.CatalogTool(call.ctx, call.caller.Organization, call.caller.Actor.ID, r.ID, s.Clock())
+	if err != nil {
+		return nil, asked(err, "tool")
+	}
+	return GetMyTool200JSONResponse(myTool(offer)), nil
+}
+
+func myTool(o readmodels.Offer) MyTool {
+	return MyTool{
+		ID: o.ID, Name: o.Name, Description: o.Description, URL: optional(o.URL), AuthType: AuthType(o.AuthType), YourAccess: Access(o.Access),
+		DenialReason: optional(o.DenialReason), RequestID: optional(o.RequestID), ExpiresAt: optionalTime(o.ExpiresAt),
+	}
+}
+
+// DescribeRequestTool answers GET /api/tools/{id}/request.
+func (s *Server) DescribeRequestTool(context.Context, DescribeRequestToolRequestObject) (DescribeRequestToolResponseObject, error) {
+	return DescribeRequestTool200JSONResponse(s.contract.describe("POST", "/api/tools/{id}/request")), nil
+}
+
+// RequestTool answers POST /api/tools/{id}/request.
+func (s *Server) RequestTool(ctx context.Context, r RequestToolRequestObject) (RequestToolResponseObject, error) {
+	call := callOf(ctx)
+	id, done, err := s.Grants.Request(call.ctx, call.meta(), call.caller.Actor.ID, r.ID, r.Body.Reason)
+	if err != nil {
+		return nil, err
+	}
+	call.done(done.Position)
+	return RequestTool201JSONResponse{
+		RequestID: id, Status: RequestTool201JSONResponseBodyStatusPending,
+		Message: "A human will decide. See GET /api/tools/" + r.ID + "; once your_access is approved, GET /api/tools/" + r.ID + "/credentials.",
+	}, nil
+}
+
+// WithdrawRequest answers DELETE /api/tools/{id}/request.
+func (s *Server) WithdrawRequest(ctx context.Context, r WithdrawRequestRequestObject) (WithdrawRequestResponseObject, error) {
+	call := callOf(ctx)
+	catalog, err := s.Tools.Catalogs.Fresh(call.ctx, call.caller.Organization)
+	if err != nil {
+		return nil, err
+	}
+	if _, offered := catalog.State.Tools[r.ID]; !offered {
+		return nil, domain.NotFound("tool")
+	}
+	done, err := s.Agents.Do(call.ctx, call.meta(), call.caller.Actor.ID, func(agent.State, time.Time) (agent.Command, error) {
+		return agent.Withdraw{ToolID: r.ID}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	call.done(done.Position)
+	return WithdrawRequest204Response{}, nil
+}
+
+// FetchCredential answers GET /api/tools/{id}/credentials. What it answers must be kept nowhere on its way.
+func (s *Server) FetchCredential(ctx context.Context, r FetchCredentialRequestObject) (FetchCredentialResponseObject, error) {
+	call := callOf(ctx)
+	call.header.Set("Cache-Control", "no-store, private")
+	v, err := s.Fetch.Do(call.ctx, call.meta(), call.caller.Actor.ID, call.caller.KeyNumber, r.ID)
+	if err != nil {
+		return nil, err
+	}
+	call.done(v.Position)
+	out := FetchCredential200JSONResponse{
+		ToolID: v.ToolID, ToolName: v.ToolName, AuthType: AuthType(v.AuthType), CredentialVersion: v.CredentialVersion,
+		CredentialExpiresAt: optionalTime(value(v.CredentialExpiresAt)), Instructions: v.Instructions, InstructionsVersion: v.InstructionsVersion,
+		Credential: Credential(v.Credential.Reveal()),
+	}
+	out.Receipt.EventID, out.Receipt.Stream, out.Receipt.Revision = v.EventID.String(), v.Stream, v.Revision
+	return out, nil
+}

@@ -1,0 +1,93 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+
+	"agentkey/commands"
+	"agentkey/domain"
+)
+
+// call is one HTTP call as it goes through the checks.
+type call struct {
+	ctx       context.Context //nolint:containedctx // the request's own; gin's is reused after the call
+	op        *operation
+	requestID string
+	address   string
+	userAgent string
+	caller    commands.Caller
+	command   uuid.UUID
+	since     uint64
+	ifMatch   int
+	began     time.Time
+	code      string // of the refusal, for the record
+	header    http.Header
+}
+
+type callKey struct{}
+
+// callOf returns the call that a context belongs to.
+func callOf(ctx context.Context) *call {
+	if c, ok := ctx.(*gin.Context); ok {
+		ctx = c.Request.Context()
+	}
+	c, _ := ctx.Value(callKey{}).(*call)
+	if c == nil {
+		c = &call{ctx: ctx}
+	}
+	return c
+}
+
+// meta is who gives the command of this call.
+func (c *call) meta() commands.Meta {
+	return commands.Meta{
+		Organization: c.caller.Organization, Actor: c.caller.Actor, CommandID: c.command, RequestID: c.requestID,
+		Address: c.address, UserAgent: c.userAgent, Since: c.since,
+	}
+}
+
+// edit is meta for a command on a resource that people edit: it honours If-Match.
+func (c *call) edit() commands.Meta {
+	m := c.meta()
+	m.IfRevision = c.ifMatch
+	return m
+}
+
+// done tells the client where in the log its command is.
+func (c *call) done(position uint64) {
+	c.header.Set("X-Event-Position", strconv.FormatUint(position, 10))
+}
+
+// tag names the revision of the resource that is answered.
+func (c *call) tag(revision int) {
+	c.header.Set("ETag", `"`+strconv.Itoa(revision)+`"`)
+}
+
+// parseIfMatch returns the revision that If-Match asks for, 0 for any, and -1 for what matches none.
+func parseIfMatch(header string) int {
+	switch header = strings.TrimSpace(header); header {
+	case "", "*":
+		return 0
+	}
+	text, quoted := strings.CutPrefix(header, `"`)
+	text, closed := strings.CutSuffix(text, `"`)
+	n, err := strconv.Atoi(text)
+	if !quoted || !closed || err != nil || n < 1 {
+		return -1
+	}
+	return n
+}
+
+// canonical reports whether a path's id is a UUID in the one form in which we write them.
+func canonical(id string) bool {
+	u, err := uuid.Parse(id)
+	return err == nil && u.String() == id
+}
+
+var errNoSuchPath = domain.NotFound("path")

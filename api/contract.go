@@ -1,0 +1,215 @@
+package api
+
+import (
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+	"github.com/pb33f/libopenapi"
+	validator "github.com/pb33f/libopenapi-validator"
+	"github.com/pb33f/libopenapi-validator/config"
+	"go.yaml.in/yaml/v3"
+
+	"agentkey/domain"
+)
+
+//go:embed openapi_gen.yaml
+var documentYAML []byte
+
+// operation is what the document says of one call: the one place where caller, tier and permission stand.
+type operation struct {
+	Method, Path string // as in the document
+	ID           string
+	Summary      string
+	Caller       string // agent, admin or anyone
+	Tier         string
+	Permission   string
+	Command      bool
+	StrictCORS   bool
+	params       []string // query
+	takesBody    bool
+	needsBody    bool
+	body         *yaml.Node
+	responses    map[string]string
+}
+
+// contract is the document, as it is served and as it is held against every request.
+type contract struct {
+	json       []byte
+	operations map[string]*operation // by method and gin path
+	methods    map[string][]string   // by gin path
+	validator  validator.Validator
+	root       *yaml.Node
+}
+
+func loadContract() (*contract, error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(documentYAML, &doc); err != nil {
+		return nil, fmt.Errorf("read the OpenAPI document: %w", err)
+	}
+	var plain any
+	if err := doc.Decode(&plain); err != nil {
+		return nil, fmt.Errorf("read the OpenAPI document: %w", err)
+	}
+	text, err := json.Marshal(plain)
+	if err != nil {
+		return nil, fmt.Errorf("encode the OpenAPI document: %w", err)
+	}
+	model, err := libopenapi.NewDocument(documentYAML)
+	if err != nil {
+		return nil, fmt.Errorf("read the OpenAPI document: %w", err)
+	}
+	v, errs := validator.NewValidator(model, config.WithFormatAssertions(), config.WithoutSecurityValidation())
+	if len(errs) > 0 {
+		return nil, fmt.Errorf("read the OpenAPI document: %w", errors.Join(errs...))
+	}
+	c := &contract{json: text, operations: map[string]*operation{}, methods: map[string][]string{}, validator: v, root: doc.Content[0]}
+	paths := child(c.root, "paths")
+	for i := 0; i < len(paths.Content); i += 2 {
+		if err := c.addPath(paths.Content[i].Value, paths.Content[i+1]); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+func (c *contract) addPath(path string, item *yaml.Node) error {
+	route := strings.NewReplacer("{", ":", "}", "").Replace(path)
+	for i := 0; i < len(item.Content); i += 2 {
+		method := strings.ToUpper(item.Content[i].Value)
+		if !slices.Contains([]string{"GET", "POST", "PUT", "PATCH", "DELETE"}, method) {
+			continue
+		}
+		node := item.Content[i+1]
+		var o struct {
+			ID      string `yaml:"operationId"`
+			Summary string `yaml:"summary"`
+			Rules   struct {
+				Caller, Tier, Permission, Effect, CORS string
+			} `yaml:"x-agentkey"`
+			Responses map[string]yaml.Node `yaml:"responses"`
+		}
+		if err := node.Decode(&o); err != nil {
+			return fmt.Errorf("read %s %s: %w", method, path, err)
+		}
+		op := &operation{
+			Method: method, Path: path, ID: o.ID, Summary: o.Summary, Caller: o.Rules.Caller, Tier: o.Rules.Tier,
+			Permission: o.Rules.Permission, Command: o.Rules.Effect == "command", StrictCORS: o.Rules.CORS == "strict",
+			responses: map[string]string{},
+		}
+		if op.Caller == "" || o.Rules.Effect == "" {
+			return fmt.Errorf("%s %s does not say who may call it", method, path)
+		}
+		for status := range o.Responses {
+			response := c.resolve(child(child(node, "responses"), status))
+			op.responses[status] = scalar(child(response, "description"))
+		}
+		for _, list := range []*yaml.Node{child(node, "parameters"), child(item, "parameters")} {
+			for _, p := range contents(list) {
+				if p = c.resolve(p); scalar(child(p, "in")) == "query" {
+					op.params = append(op.params, scalar(child(p, "name")))
+				}
+			}
+		}
+		if body := child(node, "requestBody"); body != nil {
+			op.takesBody, op.needsBody = true, scalar(child(body, "required")) == "true"
+			op.body = c.resolve(child(child(child(body, "content"), "application/json"), "schema"))
+		}
+		c.operations[method+" "+route] = op
+		c.methods[route] = append(c.methods[route], method)
+	}
+	return nil
+}
+
+// resolve follows a reference within the document.
+func (c *contract) resolve(n *yaml.Node) *yaml.Node {
+	ref := scalar(child(n, "$ref"))
+	if ref == "" {
+		return n
+	}
+	at := c.root
+	for _, step := range strings.Split(strings.TrimPrefix(ref, "#/"), "/") {
+		at = child(at, step)
+	}
+	return c.resolve(at)
+}
+
+func (c *contract) of(ctx *gin.Context) *operation {
+	return c.operations[ctx.Request.Method+" "+ctx.FullPath()]
+}
+
+// methodNotAllowed is the refusal of a method on a path that has others.
+func (c *contract) methodNotAllowed(ctx *gin.Context) *domain.Error {
+	allowed := slices.Clone(strings.Split(ctx.Writer.Header().Get("Allow"), ", "))
+	sort.Strings(allowed)
+	list := strings.Join(allowed, ", ")
+	ctx.Header("Allow", list)
+	return &domain.Error{
+		Kind: domain.KindMethod, Code: "method_not_allowed", Detail: "This path does not take " + ctx.Request.Method + ".",
+		Hint: "Use " + list + " on " + ctx.Request.URL.Path + ".",
+	}
+}
+
+// describe is what GET on a POST path answers: the definitions that validate the call.
+func (c *contract) describe(method, path string) CallSchema {
+	op := c.operations[method+" "+strings.NewReplacer("{", ":", "}", "").Replace(path)]
+	var out CallSchema
+	out.Schema.Method, out.Schema.Path, out.Schema.Description = method, path, op.Summary
+	out.Schema.Responses = op.responses
+	required := []string{}
+	for _, n := range contents(child(op.body, "required")) {
+		required = append(required, n.Value)
+	}
+	body := map[string]json.RawMessage{}
+	properties := child(op.body, "properties")
+	for i := 0; properties != nil && i < len(properties.Content); i += 2 {
+		name, schema := properties.Content[i].Value, c.resolve(properties.Content[i+1])
+		field := map[string]any{"type": scalar(child(schema, "type")), "required": slices.Contains(required, name)}
+		for key, from := range map[string]string{"min_length": "minLength", "max_length": "maxLength", "description": "description", "example": "example"} {
+			if n := child(schema, from); n != nil {
+				var v any
+				if n.Decode(&v) == nil {
+					field[key] = v
+				}
+			}
+		}
+		body[name], _ = json.Marshal(field) // of strings, numbers and booleans
+	}
+	raw, _ := json.Marshal(body)
+	_ = json.Unmarshal(raw, &out.Schema.Body)
+	return out
+}
+
+func child(n *yaml.Node, key string) *yaml.Node {
+	if n == nil || n.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			return n.Content[i+1]
+		}
+	}
+	return nil
+}
+
+func contents(n *yaml.Node) []*yaml.Node {
+	if n == nil {
+		return nil
+	}
+	return n.Content
+}
+
+func scalar(n *yaml.Node) string {
+	if n == nil {
+		return ""
+	}
+	return n.Value
+}
+
+var _ http.Handler = (*gin.Engine)(nil)

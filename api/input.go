@@ -1,0 +1,230 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	verrors "github.com/pb33f/libopenapi-validator/errors"
+
+	"agentkey/domain"
+)
+
+// The largest bodies, in bytes.
+const (
+	maxAgentBody = 8 << 10
+	maxAdminBody = 32 << 10
+)
+
+// checkInput holds a request against the document: media type, size, JSON, then fields and parameters. The body
+// that it leaves is exactly what was validated.
+func (s *Server) checkInput(c *gin.Context, call *call) error {
+	if err := checkParameterNames(c, call.op); err != nil {
+		return err
+	}
+	if call.op.takesBody {
+		if err := s.readBody(c, call); err != nil {
+			return err
+		}
+	} else if c.Request.Body != nil && !call.op.takesBody {
+		c.Request.Body = http.NoBody
+	}
+	if !call.op.takesBody && c.Request.URL.RawQuery == "" {
+		return nil // nothing left that the document could object to
+	}
+	return s.validate(c)
+}
+
+func checkParameterNames(c *gin.Context, op *operation) error {
+	if c.Request.URL.RawQuery == "" {
+		return nil
+	}
+	query, err := queryOf(c.Request)
+	if err != nil {
+		return domain.Invalid("query", "it is malformed")
+	}
+	names := make([]string, 0, len(query))
+	for name, values := range query {
+		names = append(names, name)
+		if len(values) > 1 {
+			return domain.Invalid(name, "it is given more than once")
+		}
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		if !slices.Contains(op.params, name) {
+			return domain.Invalid(name, "there is no such query parameter here")
+		}
+	}
+	return nil
+}
+
+// readBody takes the body off the stream, counting what comes and not what Content-Length says.
+func (s *Server) readBody(c *gin.Context, call *call) error {
+	limit := int64(maxAdminBody)
+	if call.op.Caller == "agent" {
+		limit = maxAgentBody
+	}
+	mediaType := c.GetHeader("Content-Type")
+	present := c.Request.Body != nil && c.Request.Body != http.NoBody && c.Request.ContentLength != 0
+	if !present && !call.op.needsBody && mediaType == "" {
+		c.Request.Body = http.NoBody
+		return nil
+	}
+	if kind, params, err := mime.ParseMediaType(mediaType); err != nil || kind != "application/json" || !utf8Charset(params) {
+		return &domain.Error{
+			Kind: domain.KindUnsupported, Code: "unsupported_media_type", Detail: "This call takes application/json.",
+			Hint: "Send the body with Content-Type: application/json.",
+		}
+	}
+	raw, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, limit))
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return &domain.Error{
+			Kind: domain.KindTooLarge, Code: "body_too_large", Detail: fmt.Sprintf("The body is larger than %d bytes.", limit),
+			Hint: "Send a smaller body; GET /openapi.json says how long each field may be.",
+		}
+	}
+	if err != nil {
+		return errMalformed("The body ended before it was complete.")
+	}
+	if len(raw) == 0 && !call.op.needsBody {
+		c.Request.Body = http.NoBody
+		return nil
+	}
+	clean, err := normalise(raw)
+	if err != nil {
+		return err
+	}
+	c.Request.Body = io.NopCloser(bytes.NewReader(clean))
+	c.Request.ContentLength = int64(len(clean))
+	c.Request.Header.Set("Content-Type", "application/json")
+	return nil
+}
+
+func utf8Charset(params map[string]string) bool {
+	for name, value := range params {
+		if name == "charset" && !strings.EqualFold(value, "utf-8") {
+			return false
+		}
+	}
+	return true
+}
+
+// validate holds parameters and body against the document, and puts the body back for the handler.
+func (s *Server) validate(c *gin.Context) error {
+	var body []byte
+	if c.Request.Body != nil && c.Request.Body != http.NoBody {
+		var err error
+		if body, err = io.ReadAll(c.Request.Body); err != nil {
+			return err
+		}
+		c.Request.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	ok, found := s.contract.validator.ValidateHttpRequestSync(c.Request)
+	if body != nil {
+		c.Request.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	if ok {
+		return nil
+	}
+	refusal := &domain.Error{
+		Kind: domain.KindInvalid, Code: "validation_failed", Detail: "The request is not what this call takes.",
+		Hint: "Correct what details names; GET /openapi.json describes every field.", Fields: fieldsOf(found),
+	}
+	if len(refusal.Fields) > 0 {
+		refusal.Detail = "The field " + refusal.Fields[0].Field + " is not valid: " + refusal.Fields[0].Message + "."
+	}
+	return refusal
+}
+
+// fieldsOf names what the validator found, without the values: a credential may be among them.
+func fieldsOf(found []*verrors.ValidationError) []domain.Field {
+	var out []domain.Field
+	add := func(field, message string) {
+		f := domain.Field{Field: field, Message: message}
+		if !slices.Contains(out, f) {
+			out = append(out, f)
+		}
+	}
+	for _, e := range found {
+		if e.ParameterName != "" {
+			add(e.ParameterName, reason(e.SchemaValidationErrors, "it is not valid"))
+			continue
+		}
+		for _, v := range e.SchemaValidationErrors {
+			field := "body"
+			if len(v.InstancePath) > 0 {
+				field = v.InstancePath[0]
+			}
+			if field == "credential" {
+				add(field, "it must be a string, or an object of 1 to 16 named strings")
+				continue
+			}
+			if names := namesIn(v); len(names) > 0 {
+				for _, name := range names {
+					add(name, keywordMessage(v))
+				}
+				continue
+			}
+			add(field, v.Reason)
+		}
+		if len(e.SchemaValidationErrors) == 0 {
+			add("body", "it is missing")
+		}
+	}
+	return out
+}
+
+func reason(found []*verrors.SchemaValidationFailure, fallback string) string {
+	for _, v := range found {
+		return v.Reason
+	}
+	return fallback
+}
+
+// namesIn returns the members that an object lacks or has too many of.
+func namesIn(v *verrors.SchemaValidationFailure) []string {
+	if v.OriginalJsonSchemaError == nil || v.OriginalJsonSchemaError.ErrorKind == nil {
+		return nil
+	}
+	return memberNames(v.OriginalJsonSchemaError.ErrorKind)
+}
+
+func keywordMessage(v *verrors.SchemaValidationFailure) string {
+	if strings.HasSuffix(v.KeywordLocation, "/required") {
+		return "it is required"
+	}
+	return "there is no such field here"
+}
+
+// awaitPosition holds a query back until the read model knows what its caller knows.
+func (s *Server) awaitPosition(c *gin.Context, call *call) error {
+	header := c.GetHeader("X-Wait-For-Position")
+	if header == "" || call.op.Command {
+		return nil
+	}
+	position, err := strconv.ParseUint(header, 10, 63)
+	if err != nil {
+		return domain.Invalid("X-Wait-For-Position", "it must be the X-Event-Position of an earlier answer")
+	}
+	ctx, cancel := context.WithTimeout(call.ctx, 2*time.Second)
+	defer cancel()
+	if err := s.WaitFor(ctx, position); err != nil {
+		return &domain.Error{
+			Kind: domain.KindUnavailable, Code: "read_model_behind", Detail: "The read model has not reached this position yet.",
+			Hint: "Send the same request again after Retry-After; GET /readyz says how far it is.", RetryAfter: time.Second,
+		}
+	}
+	return nil
+}

@@ -1,0 +1,176 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/pb33f/jsonschema/v6"
+	"github.com/pb33f/jsonschema/v6/kind"
+)
+
+// untouched is the one member whose white space is part of its value.
+const untouched = "credential"
+
+// normalise reads exactly one JSON object, refuses what two readers could understand differently (RFC 7493), trims
+// every string but a credential's, and drops optional members that are empty. What it returns is what is validated
+// and what is bound.
+func normalise(raw []byte) ([]byte, error) {
+	if !utf8.Valid(raw) {
+		return nil, errMalformed("The body is not UTF-8.")
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	value, err := readValue(d)
+	if errors.Is(err, errDuplicate) {
+		return nil, errMalformed("A member is given twice.")
+	}
+	if err != nil {
+		return nil, errMalformed("The body is not complete JSON.")
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errMalformed("There is something after the JSON object.")
+	}
+	object, ok := value.(map[string]any)
+	if !ok {
+		return nil, errMalformed("The body must be one JSON object.")
+	}
+	if loneSurrogate(raw) {
+		return nil, errMalformed("A \\u escape names half a character.")
+	}
+	for name, v := range object {
+		if name == untouched {
+			continue
+		}
+		v = trimmed(v)
+		object[name] = v
+		if v == "" {
+			delete(object, name)
+		}
+	}
+	var out bytes.Buffer
+	e := json.NewEncoder(&out)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(object); err != nil {
+		return nil, errMalformed("The body can't be read.")
+	}
+	return out.Bytes(), nil
+}
+
+var errDuplicate = errors.New("a member is given twice")
+
+func readValue(d *json.Decoder) (any, error) {
+	token, err := d.Token()
+	if err != nil {
+		return nil, err
+	}
+	switch delim, _ := token.(json.Delim); delim {
+	case '{':
+		object := map[string]any{}
+		for d.More() {
+			name, err := d.Token()
+			if err != nil {
+				return nil, err
+			}
+			text, _ := name.(string)
+			if _, twice := object[text]; twice {
+				return nil, errDuplicate
+			}
+			if object[text], err = readValue(d); err != nil {
+				return nil, err
+			}
+		}
+		_, err := d.Token()
+		return object, err
+	case '[':
+		list := []any{}
+		for d.More() {
+			v, err := readValue(d)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, v)
+		}
+		_, err := d.Token()
+		return list, err
+	}
+	return token, nil
+}
+
+func trimmed(v any) any {
+	switch v := v.(type) {
+	case string:
+		return strings.TrimSpace(v)
+	case map[string]any:
+		for name := range v {
+			v[name] = trimmed(v[name])
+		}
+	case []any:
+		for i := range v {
+			v[i] = trimmed(v[i])
+		}
+	}
+	return v
+}
+
+// loneSurrogate finds a \u escape of half a pair, which encoding/json would replace silently. raw is valid JSON.
+func loneSurrogate(raw []byte) bool {
+	for i := 0; i < len(raw); i++ {
+		if raw[i] != '\\' {
+			continue
+		}
+		unit, ok := escape(raw[i:])
+		switch {
+		case !ok:
+			i++ // the character after the backslash is part of the escape
+		case unit >= 0xDC00 && unit <= 0xDFFF:
+			return true
+		case unit >= 0xD800 && unit <= 0xDBFF:
+			low, ok := escape(raw[min(i+6, len(raw)):])
+			if !ok || low < 0xDC00 || low > 0xDFFF {
+				return true
+			}
+			i += 11
+		default:
+			i += 5
+		}
+	}
+	return false
+}
+
+// escape reads a \uXXXX at the beginning of b.
+func escape(b []byte) (uint16, bool) {
+	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
+		return 0, false
+	}
+	var unit uint16
+	for _, digit := range b[2:6] {
+		at := strings.IndexByte("0123456789abcdef", digit|0x20)
+		if digit <= '9' {
+			at = int(digit) - '0'
+		}
+		if at < 0 || at > 15 {
+			return 0, false
+		}
+		unit = unit<<4 | uint16(at)
+	}
+	return unit, true
+}
+
+// memberNames returns the members that a required or an additionalProperties keyword complains about.
+func memberNames(k jsonschema.ErrorKind) []string {
+	switch k := k.(type) {
+	case *kind.Required:
+		return k.Missing
+	case *kind.AdditionalProperties:
+		return k.Properties
+	}
+	return nil
+}
+
+func queryOf(r *http.Request) (url.Values, error) { return url.ParseQuery(r.URL.RawQuery) }

@@ -1,0 +1,217 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"agentkey/commands/keys"
+	"agentkey/domain"
+)
+
+// serve takes every call through the checks, in the order of the contract: route and path, origin, failed
+// authentications of the address, authentication, the caller's state, kind and role, media type, size, JSON and
+// fields, the tier's limit, idempotency; then the handler.
+func (s *Server) serve(c *gin.Context) {
+	call := &call{
+		op: s.contract.of(c), requestID: s.NewID().String(), address: s.clientAddress(c.Request), userAgent: c.Request.UserAgent(),
+		command: s.NewID(), ifMatch: parseIfMatch(c.GetHeader("If-Match")), began: s.Clock(), header: c.Writer.Header(),
+	}
+	call.ctx = context.WithValue(c.Request.Context(), callKey{}, call)
+	c.Request = c.Request.WithContext(call.ctx)
+	c.Header("X-Request-Id", call.requestID)
+	defer s.record(c, call)
+	defer func() {
+		if r := recover(); r != nil {
+			if err, ok := r.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+				panic(r)
+			}
+			s.refuse(c, fmt.Errorf("panic: %v\n%s", r, debug.Stack()))
+		}
+	}()
+	if s.preflight(c) {
+		return
+	}
+	if call.op == nil { // gin answers with 404 or 405
+		c.Next()
+		return
+	}
+	if err := s.check(c, call); err != nil {
+		s.refuse(c, err)
+		return
+	}
+	if err := s.once(c, call); err != nil {
+		s.refuse(c, err)
+	}
+}
+
+// check goes through everything that can be refused before a handler runs.
+func (s *Server) check(c *gin.Context, call *call) error {
+	for _, p := range c.Params {
+		if p.Key != "version" && !canonical(p.Value) {
+			return errNoSuchPath
+		}
+	}
+	if err := s.checkOrigin(c, call.op); err != nil {
+		return err
+	}
+	if call.op.Caller == "anyone" {
+		return nil
+	}
+	if err := s.authenticate(c, call); err != nil {
+		return err
+	}
+	if err := s.checkInput(c, call); err != nil {
+		if lerr := s.count(c, call, s.fallbackTier(call)); lerr != nil {
+			return lerr
+		}
+		s.announce(c, call)
+		return err
+	}
+	if err := s.count(c, call, call.op.Tier); err != nil {
+		return err
+	}
+	return s.awaitPosition(c, call)
+}
+
+// authenticate finds the caller and holds him against the call. On a fetch a cached state is enough: the vend
+// decides on the log.
+func (s *Server) authenticate(c *gin.Context, call *call) error {
+	if err := s.checkFailures(call); err != nil {
+		return err
+	}
+	key, err := presented(c.Request)
+	if err == nil {
+		switch key.Kind {
+		case keys.Agent:
+			call.caller, err = s.Callers.Agent(call.ctx, key, call.op.ID == "fetchCredential")
+		case keys.Service:
+			call.caller, err = s.Callers.Service(call.ctx, key)
+		}
+	}
+	var refusal *domain.Error
+	if errors.As(err, &refusal) && refusal.Kind == domain.KindUnauthenticated {
+		s.countFailure(call)
+		return err
+	}
+	if err != nil && call.caller.Actor.ID == "" {
+		return err
+	}
+	s.announce(c, call)
+	if err != nil {
+		return s.refusedFetch(c, call, refusal, err)
+	}
+	return authorize(call)
+}
+
+// refusedFetch records that a suspended agent asked for a credential.
+func (s *Server) refusedFetch(c *gin.Context, call *call, refusal *domain.Error, err error) error {
+	if refusal == nil || call.op.ID != "fetchCredential" {
+		return err
+	}
+	if rerr := s.Refusals.Record(call.ctx, call.meta(), call.caller.Actor.ID, c.Param("id"), refusal.Code); rerr != nil {
+		return rerr
+	}
+	return err
+}
+
+// presented reads the key of a call.
+func presented(r *http.Request) (keys.Key, error) {
+	header := r.Header.Values("Authorization")
+	if len(header) == 0 {
+		return keys.Key{}, &domain.Error{
+			Kind: domain.KindUnauthenticated, Code: "credentials_missing", Detail: "This call needs a key.",
+			Hint: "Send it as Authorization: Bearer sk_agent_… (agents) or Bearer sk_admin_… (admins).",
+		}
+	}
+	scheme, text, _ := strings.Cut(header[0], " ")
+	key, err := keys.Parse(strings.TrimSpace(text))
+	if len(header) > 1 || !strings.EqualFold(scheme, "Bearer") || err != nil {
+		return keys.Key{}, &domain.Error{
+			Kind: domain.KindUnauthenticated, Code: "credentials_malformed", Detail: "This is no key of ours, or it is mistyped: the checksum does not match.",
+			Hint: "Send the whole key as Authorization: Bearer sk_agent_… or Bearer sk_admin_….",
+		}
+	}
+	return key, nil
+}
+
+// permissions says what each role may do.
+var permissions = map[domain.Role][]string{
+	domain.RoleOwner:    {"read", "approve", "manage"},
+	domain.RoleAdmin:    {"read", "approve", "manage"},
+	domain.RoleApprover: {"read", "approve"},
+	domain.RoleAuditor:  {"read"},
+}
+
+func authorize(call *call) error {
+	isAgent := call.caller.Actor.Type == domain.ActorAgent
+	if isAgent != (call.op.Caller == "agent") {
+		hint := "Agents call /api/me and /api/tools."
+		if !isAgent {
+			hint = "Admins call /api/admin/…; an agent's calls need the agent's own key."
+		}
+		return &domain.Error{Kind: domain.KindForbidden, Code: "wrong_caller", Detail: "This key is not for this call.", Hint: hint}
+	}
+	if isAgent {
+		return nil
+	}
+	for _, p := range permissions[call.caller.Role] {
+		if p == call.op.Permission {
+			return nil
+		}
+	}
+	return &domain.Error{
+		Kind: domain.KindForbidden, Code: "role_insufficient", Detail: "The role " + string(call.caller.Role) + " may not do this.",
+		Hint: "See your role with GET /api/admin/me, and ask an owner.",
+	}
+}
+
+// once runs the handler, under an idempotency key when the call has one.
+func (s *Server) once(c *gin.Context, call *call) error {
+	header := c.Request.Header.Values("Idempotency-Key")
+	if len(header) == 0 || !call.op.Command || c.Request.Method == http.MethodGet {
+		c.Next()
+		return nil
+	}
+	if len(header) > 1 || !validIdempotencyKey(header[0]) {
+		return domain.Invalid("Idempotency-Key", "it must be 1 to 128 visible ASCII characters")
+	}
+	return s.runOnce(c, call, header[0])
+}
+
+func validIdempotencyKey(key string) bool {
+	if len(key) < 1 || len(key) > 128 {
+		return false
+	}
+	for _, b := range []byte(key) {
+		if b < 0x21 || b > 0x7e {
+			return false
+		}
+	}
+	return true
+}
+
+// record writes the one line that each call leaves in the log of the process.
+func (s *Server) record(c *gin.Context, call *call) {
+	attrs := []slog.Attr{
+		slog.String("request_id", call.requestID), slog.String("method", c.Request.Method), slog.String("route", c.FullPath()),
+		slog.Int("status", c.Writer.Status()), slog.Duration("duration", s.Clock().Sub(call.began)),
+	}
+	if call.caller.Actor.ID != "" {
+		attrs = append(attrs, slog.String("actor_type", string(call.caller.Actor.Type)), slog.String("actor_id", call.caller.Actor.ID))
+	}
+	if call.code != "" {
+		attrs = append(attrs, slog.String("code", call.code))
+	}
+	level := slog.LevelInfo
+	if call.op != nil && call.op.Caller == "anyone" {
+		level = slog.LevelDebug
+	}
+	s.Logger.LogAttrs(call.ctx, level, "request", attrs...)
+}

@@ -1,0 +1,88 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"maps"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"agentkey/domain"
+)
+
+// statuses is the one table from the kind of a refusal to its status.
+var statuses = map[domain.Kind]int{
+	domain.KindInvalid:         http.StatusBadRequest,
+	domain.KindUnauthenticated: http.StatusUnauthorized,
+	domain.KindForbidden:       http.StatusForbidden,
+	domain.KindNotFound:        http.StatusNotFound,
+	domain.KindMethod:          http.StatusMethodNotAllowed,
+	domain.KindConflict:        http.StatusConflict,
+	domain.KindStale:           http.StatusPreconditionFailed,
+	domain.KindTooLarge:        http.StatusRequestEntityTooLarge,
+	domain.KindUnsupported:     http.StatusUnsupportedMediaType,
+	domain.KindLimited:         http.StatusTooManyRequests,
+	domain.KindUnavailable:     http.StatusServiceUnavailable,
+}
+
+// refuse ends a call with a problem document (RFC 9457). A refusal says what it is; a fault shows nothing but the
+// id of the request, and is logged whole.
+func (s *Server) refuse(c *gin.Context, err error) {
+	call := callOf(c)
+	var refusal *domain.Error
+	if !errors.As(err, &refusal) {
+		s.Logger.ErrorContext(c.Request.Context(), "fault", slog.String("request_id", call.requestID), slog.String("error", err.Error()))
+		refusal = &domain.Error{
+			Code: "internal", Detail: "Something went wrong on our side; the log has it under this request id.",
+			Hint: "Send the same request again later; if it stays, tell the operator the request id.",
+		}
+	}
+	if c.Writer.Written() {
+		return
+	}
+	status, known := statuses[refusal.Kind]
+	if !known {
+		status = http.StatusInternalServerError
+	}
+	body := map[string]any{}
+	maps.Insert(body, func(yield func(string, any) bool) {
+		for name, value := range refusal.Extra {
+			if !yield(name, value) {
+				return
+			}
+		}
+	})
+	maps.Copy(body, map[string]any{
+		"type": "urn:agentkey:error:" + refusal.Code, "title": http.StatusText(status), "status": status, "detail": refusal.Detail,
+		"code": refusal.Code, "error": refusal.Detail, "hint": refusal.Hint,
+	})
+	if len(refusal.Fields) > 0 {
+		details := make([]map[string]string, len(refusal.Fields))
+		for i, f := range refusal.Fields {
+			details[i] = map[string]string{"field": f.Field, "message": f.Message}
+		}
+		body["details"] = details
+	}
+	if _, taken := body["request_id"]; !taken {
+		// already_pending and its like name the request for a tool; X-Request-Id names the call in any case.
+		body["request_id"] = call.requestID
+	}
+	if status == http.StatusUnauthorized {
+		c.Header("WWW-Authenticate", "Bearer")
+	}
+	if refusal.RetryAfter > 0 {
+		seconds := int64((refusal.RetryAfter + time.Second - 1) / time.Second)
+		c.Header("Retry-After", strconv.FormatInt(seconds, 10))
+	}
+	call.code = refusal.Code
+	raw, err := json.Marshal(body)
+	if err != nil {
+		raw = []byte("{}") // of strings and numbers: it can't fail
+	}
+	c.Data(status, "application/problem+json", raw)
+	c.Abort()
+}

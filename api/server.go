@@ -1,0 +1,91 @@
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+
+	"agentkey/api/limits"
+	"agentkey/commands"
+	"agentkey/domain"
+	"agentkey/readmodels"
+)
+
+// Server answers the HTTP calls. Its fields are what it needs, filled in where the program is put together.
+type Server struct {
+	Callers  *commands.Callers
+	Agents   *commands.Agents
+	Grants   *commands.Grants
+	Tools    *commands.Tools
+	Fetch    *commands.Fetch
+	Refusals *commands.Refusals
+	Once     *commands.Once
+	Models   *readmodels.DB
+
+	// WaitFor returns when the read model has reached a position, or with the context's error.
+	WaitFor func(ctx context.Context, position uint64) error
+	// Reveal opens what an event tells of the person or machine behind a call.
+	Reveal func(ctx context.Context, organization, private string) (Personal, error)
+	// Ready says how the process is; see GET /readyz.
+	Ready func(ctx context.Context) Readiness
+
+	Limiter *limits.Limiter
+	Rules   Rules
+	Clock   func() time.Time
+	NewID   func() uuid.UUID
+	Logger  *slog.Logger
+
+	Proxies      []netip.Prefix // whose X-Forwarded-For is believed
+	AgentOrigins []string
+	AdminOrigins []string
+
+	contract *contract
+}
+
+// Personal is what an event tells of the person or machine behind a call; all of it may be absent.
+type Personal struct{ Label, Address, UserAgent string }
+
+// Rules are the limits of the tiers. PreAuth counts failed authentications by address.
+type Rules struct{ Reads, Requests, Credentials, Admin, PreAuth limits.Rule }
+
+// Handler returns the whole HTTP face. It fails only when the document and the code disagree.
+func (s *Server) Handler() (http.Handler, error) {
+	contract, err := loadContract()
+	if err != nil {
+		return nil, err
+	}
+	s.contract = contract
+	gin.SetMode(gin.ReleaseMode)
+	engine := gin.New()
+	engine.ContextWithFallback = true // or the context of a call would never end
+	engine.HandleMethodNotAllowed = true
+	engine.RedirectTrailingSlash = false
+	engine.RemoveExtraSlash = false
+	if err := engine.SetTrustedProxies(nil); err != nil {
+		return nil, err
+	}
+	engine.Use(s.serve)
+	engine.NoRoute(func(c *gin.Context) { s.refuse(c, domain.NotFound("path")) })
+	engine.NoMethod(func(c *gin.Context) { s.refuse(c, s.contract.methodNotAllowed(c)) })
+	fault := func(c *gin.Context, err error) { s.refuse(c, err) }
+	RegisterHandlersWithOptions(engine, NewStrictHandlerWithOptions(s, nil, StrictGinServerOptions{
+		RequestErrorHandlerFunc: fault, HandlerErrorFunc: fault, ResponseErrorHandlerFunc: fault,
+	}), GinServerOptions{ErrorHandler: func(c *gin.Context, err error, _ int) {
+		// What the document asks of parameters was checked before; this is what its types ask of them.
+		s.refuse(c, domain.Invalid("parameters", "a parameter is malformed"))
+	}})
+	return engine, nil
+}
+
+// errMalformed is the refusal of a body that is not one JSON object.
+func errMalformed(detail string) *domain.Error {
+	return &domain.Error{
+		Kind: domain.KindInvalid, Code: "malformed_json", Detail: detail,
+		Hint: "Send exactly one JSON object in UTF-8, each member once, as described in GET /openapi.json.",
+	}
+}

@@ -1,0 +1,217 @@
+package api
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"agentkey/commands"
+	"agentkey/domain"
+	"agentkey/domain/agent"
+	"agentkey/domain/catalog"
+	"agentkey/readmodels"
+)
+
+// optional is a field that is absent when it has no value.
+func optional[T comparable](v T) *T {
+	var none T
+	if v == none {
+		return nil
+	}
+	return &v
+}
+
+func optionalTime(t time.Time) *Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+func value[T any](p *T) T {
+	var none T
+	if p == nil {
+		return none
+	}
+	return *p
+}
+
+// actor names who acted. A service token's label is its name; an agent's is given by the caller.
+func (s *Server) actor(ctx context.Context, organization string, a domain.Actor) Actor {
+	out := Actor{Type: ActorType(a.Type), ID: a.ID, Label: optional(a.Label)}
+	if a.Type != domain.ActorService || out.Label != nil {
+		return out
+	}
+	if head, err := s.Callers.Organizations.Cached(ctx, organization); err == nil {
+		for _, t := range head.State.Tokens {
+			if t.ID == a.ID {
+				out.Label = optional(t.Name)
+			}
+		}
+	}
+	return out
+}
+
+// agentView is an agent as a command left it.
+func (s *Server) agentView(ctx context.Context, id string, a agent.State) Agent {
+	now := s.Clock()
+	out := Agent{
+		ID: id, Name: a.Name, Description: a.Description, Status: AgentStatus(a.Status), CreatedAt: a.CreatedAt.UTC(),
+		CreatedBy: s.actor(ctx, a.OrganizationID, a.CreatedBy), LastSeenAt: optionalTime(a.LastSeenAt), Revision: a.Revision,
+		Grants: GrantCounts{Approved: a.Count(agent.Approved, now), Pending: a.Count(agent.Pending, now)},
+	}
+	for _, k := range a.Keys {
+		out.addKey(k.ID, k.CreatedAt, value(k.ExpiresAt))
+	}
+	return out
+}
+
+func (a *Agent) addKey(id string, created, expires time.Time) {
+	a.Keys = append(a.Keys, struct {
+		CreatedAt Time   `json:"created_at"`
+		ExpiresAt *Time  `json:"expires_at,omitempty"`
+		ID        string `json:"id"`
+	}{CreatedAt: created.UTC(), ExpiresAt: optionalTime(expires), ID: id})
+}
+
+// agentRow is an agent as the read model has it.
+func (s *Server) agentRow(ctx context.Context, organization string, a readmodels.Agent) Agent {
+	out := Agent{
+		ID: a.ID, Name: a.Name, Description: a.Description, Status: AgentStatus(a.Status), CreatedAt: a.CreatedAt,
+		CreatedBy: s.actor(ctx, organization, a.CreatedBy), LastSeenAt: optionalTime(a.LastSeenAt), Revision: a.Revision,
+		Grants: GrantCounts{Approved: a.Approved, Pending: a.Pending},
+	}
+	for _, k := range a.Keys {
+		out.addKey(k.ID, k.CreatedAt, k.ExpiresAt)
+	}
+	return out
+}
+
+// toolView is a tool as a command left it. Grants are counted by the read model, which may be a moment behind.
+func (s *Server) toolView(ctx context.Context, organization, id string, t catalog.Tool) Tool {
+	out := Tool{
+		ID: id, Name: t.Name, Description: t.Description, URL: optional(t.URL), DocsURL: optional(t.DocsURL), AuthType: AuthType(t.AuthType),
+		CredentialMode: CredentialMode(t.Mode), HasCredential: t.SecretID != "", CredentialVersion: t.CredentialVersion,
+		CredentialExpiresAt: optionalTime(value(t.CredentialExpiresAt)), Instructions: t.Instructions, InstructionsVersion: t.InstructionsVersion,
+		MaxGrantSeconds: optional(t.MaxGrantSeconds), CreatedAt: t.CreatedAt.UTC(), UpdatedAt: t.UpdatedAt.UTC(), Revision: t.Revision,
+	}
+	if row, err := s.Models.Tool(ctx, organization, id, s.Clock()); err == nil {
+		out.Grants = GrantCounts{Approved: row.Approved, Pending: row.Pending}
+	}
+	return out
+}
+
+func toolRow(t readmodels.Tool) Tool {
+	return Tool{
+		ID: t.ID, Name: t.Name, Description: t.Description, URL: optional(t.URL), DocsURL: optional(t.DocsURL), AuthType: AuthType(t.AuthType),
+		CredentialMode: CredentialMode(t.CredentialMode), HasCredential: t.CredentialVersion > 0, CredentialVersion: t.CredentialVersion,
+		CredentialExpiresAt: optionalTime(t.CredentialExpiresAt), Instructions: t.Instructions, InstructionsVersion: t.InstructionsVersion,
+		MaxGrantSeconds: optional(t.MaxGrantSeconds), CreatedAt: t.CreatedAt, UpdatedAt: t.UpdatedAt, Revision: t.Revision,
+		Grants: GrantCounts{Approved: t.Approved, Pending: t.Pending},
+	}
+}
+
+// grantView is a grant as a command left it.
+func (s *Server) grantView(ctx context.Context, d commands.Decided) Grant {
+	g := d.Grant()
+	out := Grant{
+		AgentID: d.AgentID, AgentName: d.State.Name, ToolID: d.ToolID, ToolName: d.Tool.Name, Status: GrantStatus(g.At(s.Clock())), Origin: GrantOrigin(g.Origin),
+		RequestID: optional(g.RequestID), Reason: optional(g.Reason), DecidedAt: optionalTime(g.DecidedAt), ExpiresAt: optionalTime(value(g.ExpiresAt)),
+		FetchCount: g.FetchCount, LastFetchedAt: optionalTime(g.LastFetchedAt),
+	}
+	if g.DecidedBy != nil {
+		by := s.actor(ctx, d.State.OrganizationID, *g.DecidedBy)
+		out.DecidedBy = &by
+	}
+	return out
+}
+
+func (s *Server) grantRow(ctx context.Context, organization string, g readmodels.Grant) Grant {
+	out := Grant{
+		AgentID: g.AgentID, AgentName: g.AgentName, ToolID: g.ToolID, ToolName: g.ToolName, Status: GrantStatus(g.Status), Origin: GrantOrigin(g.Origin),
+		RequestID: optional(g.RequestID), Reason: optional(g.Reason), DecidedAt: optionalTime(g.DecidedAt), ExpiresAt: optionalTime(g.ExpiresAt),
+		FetchCount: g.FetchCount, LastFetchedAt: optionalTime(g.LastFetchedAt),
+	}
+	if g.DecidedBy.ID != "" {
+		by := s.actor(ctx, organization, g.DecidedBy)
+		out.DecidedBy = &by
+	}
+	return out
+}
+
+// requestView is a request as its decision left it.
+func (s *Server) requestView(ctx context.Context, d commands.Decided) Request {
+	g := d.Grant()
+	out := Request{
+		ID: g.RequestID, AgentID: d.AgentID, AgentName: d.State.Name, ToolID: d.ToolID, ToolName: d.Tool.Name, CredentialMode: CredentialMode(d.Tool.Mode),
+		Reason: g.Reason, Status: RequestStatus(g.Status), CreatedAt: g.RequestedAt.UTC(), DecidedAt: optionalTime(g.DecidedAt), DenialReason: optional(g.DenialReason),
+	}
+	if g.DecidedBy != nil {
+		by := s.actor(ctx, d.State.OrganizationID, *g.DecidedBy)
+		out.DecidedBy = &by
+	}
+	return out
+}
+
+func (s *Server) requestRow(ctx context.Context, organization string, r readmodels.Request) Request {
+	out := Request{
+		ID: r.ID, AgentID: r.AgentID, AgentName: r.AgentName, ToolID: r.ToolID, ToolName: r.ToolName, CredentialMode: CredentialMode(r.CredentialMode),
+		Reason: r.Reason, Status: RequestStatus(r.Status), CreatedAt: r.CreatedAt, DecidedAt: optionalTime(r.DecidedAt), DenialReason: optional(r.DenialReason),
+	}
+	if r.DecidedBy.ID != "" {
+		by := s.actor(ctx, organization, r.DecidedBy)
+		out.DecidedBy = &by
+	}
+	return out
+}
+
+// page reads where a list is to go on. A cursor is the position of the last item, in URL-safe base64.
+func page(limit *Limit, cursor *Cursor) (readmodels.Page, error) {
+	p := readmodels.Page{Limit: 50}
+	if limit != nil {
+		p.Limit = *limit
+	}
+	if cursor == nil {
+		return p, nil
+	}
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(*cursor)
+	if err != nil || len(raw) != 8 {
+		return p, domain.Invalid("cursor", "it must be the next_cursor of the page before")
+	}
+	p.Before = binary.BigEndian.Uint64(raw)
+	return p, nil
+}
+
+func cursor(next uint64) *string {
+	if next == 0 {
+		return nil
+	}
+	text := base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint64(nil, next))
+	return &text
+}
+
+// asked turns an error of the read model into what a caller may know.
+func asked(err error, what string) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, readmodels.ErrNotFound):
+		return domain.NotFound(what)
+	}
+	return errors.Join(&domain.Error{
+		Kind: domain.KindUnavailable, Code: "read_model_unavailable", Detail: "The read model can't be reached, so this question has no answer now.",
+		Hint: "Send the same request again after Retry-After; commands and fetches go on meanwhile.", RetryAfter: time.Second,
+	}, fmt.Errorf("ask the read model: %w", err))
+}
+
+func views[A, B any](rows []A, view func(A) B) []B {
+	out := make([]B, len(rows))
+	for i, r := range rows {
+		out[i] = view(r)
+	}
+	return out
+}

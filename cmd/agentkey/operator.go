@@ -1,0 +1,259 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"agentkey/commands"
+	"agentkey/commands/keys"
+	"agentkey/domain"
+	"agentkey/domain/installation"
+	"agentkey/domain/organization"
+	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
+	"agentkey/eventstore/seal"
+	"agentkey/projections"
+	"agentkey/readmodels"
+)
+
+// operator is who acts through the commands of this program: whoever can read the data folder.
+var operator = domain.Actor{Type: domain.ActorSystem, ID: "operator"}
+
+// office is the installation as the operator's commands see it, through the running server's socket or the store
+// opened by themselves.
+type office struct {
+	config Config
+	client *eventstore.Client
+	inst   *commands.Installation
+	env    *commands.Env
+	logger *slog.Logger
+}
+
+// inOffice joins an installation that has begun, does something with it, and leaves.
+func inOffice(sh *shell, do func(context.Context, *office) error) (err error) {
+	c, err := LoadConfig(sh.environ)
+	if err != nil {
+		return err
+	}
+	logger := slog.New(slog.NewTextHandler(sh.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	log, err := OpenLog(c, true, logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	begun, err := commands.Exists(sh.ctx, log.Client)
+	if err != nil {
+		return fmt.Errorf("read the event log: %w", err)
+	}
+	if !begun {
+		return fmt.Errorf("there is no installation in %s yet: start one with agentkey serve", c.DataDir)
+	}
+	c.AdminToken = domain.Secret{} // replacing it is for serve to do
+	inst, err := beginning(sh.ctx, c, log.Client, func(string) {})
+	if err != nil {
+		return err
+	}
+	return do(sh.ctx, &office{config: c, client: log.Client, inst: inst, env: inst.Env(time.Now, nil, nil), logger: logger})
+}
+
+func (o *office) meta(organization string) commands.Meta {
+	return commands.Meta{Organization: organization, Actor: operator, CommandID: newID()}
+}
+
+type organizationCommand struct {
+	Create struct {
+		Name string `arg:"" help:"What it is called."`
+	} `cmd:"" help:"Create an organization; prints its id."`
+}
+
+// Run creates an organization.
+func (c *organizationCommand) Run(sh *shell) error {
+	name := strings.TrimSpace(c.Create.Name)
+	if n := len([]rune(name)); n < 2 || n > 120 {
+		return usageError{errors.New("the name must have 2 to 120 characters")}
+	}
+	return inOffice(sh, func(ctx context.Context, o *office) error {
+		id := newID().String()
+		_, err := commands.NewOrganizationLoop(o.env).Do(ctx, id, o.meta(id), func(organization.State, time.Time) (organization.Command, error) {
+			return organization.Create{Name: name}, nil
+		})
+		if err == nil {
+			_, err = fmt.Fprintln(sh.stdout, id)
+		}
+		return err
+	})
+}
+
+type tokenCommand struct {
+	New    tokenNew    `cmd:"" help:"Print a token for AGENTKEY_ADMIN_TOKEN. It is stored nowhere."`
+	Create tokenCreate `cmd:"" help:"Create a service token; prints it, once."`
+}
+
+type tokenNew struct{}
+
+// Run prints a fresh token.
+func (tokenNew) Run(sh *shell) error {
+	text, _, err := keys.New(keys.Service, uuid.Nil, organization.ConfiguredToken)
+	if err == nil {
+		_, err = fmt.Fprintln(sh.stdout, text)
+	}
+	return err
+}
+
+type tokenCreate struct {
+	Organization string `required:"" help:"The organization's id."`
+	Name         string `required:"" help:"What the token is for."`
+	Role         string `required:"" enum:"owner,admin,approver,auditor" help:"owner, admin, approver or auditor."`
+}
+
+// Run creates a service token.
+func (c *tokenCreate) Run(sh *shell) error {
+	return inOffice(sh, func(ctx context.Context, o *office) error {
+		text, err := o.createToken(ctx, c.Organization, c.Name, domain.Role(c.Role))
+		if err == nil {
+			_, err = fmt.Fprintln(sh.stdout, text)
+		}
+		return err
+	})
+}
+
+func (o *office) createToken(ctx context.Context, organizationID, name string, role domain.Role) (string, error) {
+	id, err := uuid.Parse(organizationID)
+	if err != nil {
+		return "", usageError{fmt.Errorf("%q is no organization's id", organizationID)}
+	}
+	if id.String() == o.inst.Begun.OrganizationID {
+		id = uuid.Nil
+	}
+	m, text := o.meta(organizationID), ""
+	_, err = commands.NewOrganizationLoop(o.env).Do(ctx, organizationID, m, func(s organization.State, _ time.Time) (organization.Command, error) {
+		made, key, err := keys.New(keys.Service, id, s.NextToken)
+		text = made
+		return organization.CreateToken{Number: s.NextToken, TokenID: newID().String(), Name: name, Role: role, Hash: key.Hash()}, err
+	})
+	return text, err
+}
+
+type adminCommand struct {
+	Recover adminRecover `cmd:"" help:"Create an owner token of the first organization; prints it, once."`
+}
+
+type adminRecover struct{}
+
+// Run creates an owner token.
+func (adminRecover) Run(sh *shell) error {
+	return inOffice(sh, func(ctx context.Context, o *office) error {
+		text, err := o.createToken(ctx, o.inst.Begun.OrganizationID, "recovered", domain.RoleOwner)
+		if err == nil {
+			_, err = fmt.Fprintln(sh.stdout, text)
+		}
+		return err
+	})
+}
+
+type keysCommand struct {
+	Add  keysAdd  `cmd:"" help:"Make a further master key known to the installation."`
+	Roll keysRoll `cmd:"" help:"Wrap every secret with the current master key, the first one."`
+}
+
+type keysAdd struct {
+	KeyFile string `help:"A file with the new key, 32 bytes in base64. Without it one is made." type:"existingfile"`
+}
+
+// Run adds a master key.
+func (c *keysAdd) Run(sh *shell) error {
+	text, err := c.text()
+	if err != nil {
+		return err
+	}
+	key, err := seal.ParseMasterKey(text)
+	if err != nil {
+		return usageError{err}
+	}
+	return inOffice(sh, func(ctx context.Context, o *office) error {
+		_, err := commands.NewInstallationLoop(o.env).Do(ctx, "", o.meta(o.inst.Begun.OrganizationID), func(installation.State, time.Time) (installation.Command, error) {
+			return installation.AddMasterKey{MasterKey: key.Public()}, nil
+		})
+		if err != nil {
+			return err
+		}
+		if len(o.config.MasterKeys) > 0 {
+			if c.KeyFile == "" {
+				_, err = fmt.Fprintln(sh.stdout, text)
+			}
+			if err == nil {
+				_, err = fmt.Fprintf(sh.stderr, "The installation knows the master key %s. Configure it behind the current one on every process, then first on every process, then run: agentkey keys roll\n", key.ID())
+			}
+			return err
+		}
+		path := filepath.Join(o.config.DataDir, masterKeyFile)
+		old, err := os.ReadFile(path) //nolint:gosec // the operator names the folder
+		if err != nil {
+			return fmt.Errorf("read the master key: %w", err)
+		}
+		lines := append(strings.Fields(string(old)), text)
+		if err := writePrivate(path, strings.Join(lines, "\n")+"\n"); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(sh.stderr, "The installation knows the master key %s, now the last line of %s. Restart agentkey serve, make it the first line, restart again, then run: agentkey keys roll\n", key.ID(), path)
+		return err
+	})
+}
+
+func (c *keysAdd) text() (string, error) {
+	if c.KeyFile == "" {
+		return seal.NewMasterKeyText()
+	}
+	raw, err := os.ReadFile(c.KeyFile)
+	return strings.TrimSpace(string(raw)), err
+}
+
+type keysRoll struct{}
+
+// Run wraps every secret anew.
+func (keysRoll) Run(sh *shell) error {
+	return inOffice(sh, func(ctx context.Context, o *office) error {
+		m := o.meta(o.inst.Begun.OrganizationID)
+		signed := codec.Signed{Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), Time: time.Now().UTC().Truncate(time.Microsecond)}
+		changed, err := o.inst.Secrets.Roll(ctx, signed)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(sh.stdout, "%d secrets are now wrapped with the master key %s; none is left with another.\n", changed, o.inst.Secrets.Ring().Current().ID())
+		return err
+	})
+}
+
+type projectionsCommand struct {
+	Rebuild projectionsRebuild `cmd:"" help:"Fill the read model again from the log, beside the old one, and put it in its place. Stop serve first."`
+}
+
+type projectionsRebuild struct{}
+
+// Run rebuilds the read model.
+func (projectionsRebuild) Run(sh *shell) error {
+	return inOffice(sh, func(ctx context.Context, o *office) (err error) {
+		models, err := readmodels.OpenEmbedded(ctx, filepath.Join(o.config.DataDir, readModelFile), o.logger)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, models.Close()) }()
+		model := projections.NewReadModel(projections.ReadModelConfig{Client: o.client, DB: models, Logger: o.logger})
+		if err := model.Rebuild(ctx); err != nil {
+			return err
+		}
+		reached, err := models.ReadCheckpoint(ctx)
+		if err == nil {
+			_, err = fmt.Fprintf(sh.stdout, "The read model was filled again up to position %d.\n", reached.Position)
+		}
+		return err
+	})
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"agentkey/api"
+	"agentkey/api/limits"
+	"agentkey/commands"
+	"agentkey/eventstore/seal"
+	"agentkey/projections"
+	"agentkey/readmodels"
+)
+
+type serveCommand struct{}
+
+// stopTime is how long calls under way may take to end.
+const stopTime = 10 * time.Second
+
+// Run serves until the shell's context ends.
+func (serveCommand) Run(sh *shell) error {
+	c, err := LoadConfig(sh.environ)
+	if err != nil {
+		return err
+	}
+	logger := slog.New(slog.NewJSONHandler(sh.stderr, nil))
+	log, err := OpenLog(c, false, logger)
+	if err != nil {
+		return err
+	}
+	err = serve(sh, c, log, logger)
+	return errors.Join(err, log.Close())
+}
+
+func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
+	inst, err := beginning(sh.ctx, c, log.Client, func(token string) {
+		_, _ = fmt.Fprintf(sh.stdout, "The first admin token, shown once (also in %s):\n%s\n", filepath.Join(c.DataDir, firstTokenFile), token)
+	})
+	if err != nil {
+		return err
+	}
+	models, err := readmodels.OpenEmbedded(sh.ctx, filepath.Join(c.DataDir, readModelFile), logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, models.Close()) }()
+
+	readModel := projections.NewReadModel(projections.ReadModelConfig{Client: log.Client, DB: models, Logger: logger})
+	health := &health{client: log.Client, readModel: readModel, clock: time.Now}
+	parts := assemble(c, inst, models, readModel, health, logger)
+	handler, err := parts.server.Handler()
+	if err != nil {
+		return err
+	}
+	listener, err := listen(sh.ctx, c)
+	if err != nil {
+		return err
+	}
+
+	// What runs beside the calls ends after the last of them.
+	beside, stop := context.WithCancel(context.WithoutCancel(sh.ctx))
+	defer stop()
+	ended := make(chan error, 2)
+	go func() { ended <- readModel.Run(beside) }()
+	go func() {
+		ticker := time.NewTicker(time.Second)
+		defer ticker.Stop()
+		parts.refusals.Run(beside, ticker.C)
+		ended <- nil
+	}()
+
+	server := &http.Server{
+		Handler: handler, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: 32 << 10,
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	scheme := "http"
+	if c.TLSCert != "" {
+		scheme = "https"
+	}
+	_, _ = fmt.Fprintf(sh.stdout, "AgentKey listens on %s://%s\n", scheme, listener.Addr())
+
+	select {
+	case <-sh.ctx.Done():
+		health.stopping.Store(true)
+		shutdown, cancel := context.WithTimeout(context.WithoutCancel(sh.ctx), stopTime)
+		defer cancel()
+		err = server.Shutdown(shutdown)
+	case err = <-failed:
+	}
+	stop()
+	return errors.Join(err, <-ended, <-ended)
+}
+
+// listen opens the address, with TLS when a certificate is configured.
+func listen(ctx context.Context, c Config) (net.Listener, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w; set AGENTKEY_LISTEN to another address", err)
+	}
+	if c.TLSCert == "" {
+		return listener, nil
+	}
+	pair, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read the TLS certificate: %w", err), listener.Close())
+	}
+	return tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}), nil
+}
+
+// parts are what assemble puts together.
+type parts struct {
+	server   *api.Server
+	refusals *commands.Refusals
+}
+
+// assemble is the one place where everything meets.
+func assemble(c Config, inst *commands.Installation, models *readmodels.DB, readModel *projections.ReadModel, h *health, logger *slog.Logger) parts {
+	privacy := seal.NewPrivacy(inst.Secrets, time.Now)
+	env := inst.Env(time.Now, func(ctx context.Context, m commands.Meta) (string, error) {
+		return privacy.Seal(ctx, m.Organization, seal.Personal{Label: m.Actor.Label, Address: m.Address, UserAgent: m.UserAgent})
+	}, func(what string, err error) {
+		logger.Error("a command's background work failed", slog.String("what", what), slog.String("error", err.Error()))
+	})
+	agents, catalogs := commands.NewAgentLoop(env), commands.NewCatalogLoop(env)
+	refusals := commands.NewRefusals(env, newID)
+	h.installation = commands.NewInstallationLoop(env)
+	h.ring = inst.Secrets.Ring()
+	server := &api.Server{
+		Callers:  &commands.Callers{Agents: agents, Organizations: commands.NewOrganizationLoop(env), First: inst.Begun.OrganizationID},
+		Agents:   &commands.Agents{Loop: agents, Catalogs: catalogs, Secrets: inst.Secrets, Privacy: privacy, Log: inst.Log, MACKey: inst.MACKey, Clock: time.Now},
+		Grants:   &commands.Grants{Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: time.Now},
+		Tools:    &commands.Tools{Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: time.Now},
+		Fetch:    &commands.Fetch{Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Refusals: refusals, Log: inst.Log.Client, NewID: newID},
+		Refusals: refusals,
+		Once:     &commands.Once{Log: inst.Log, MACKey: inst.MACKey, Clock: time.Now, NewID: newID},
+		Models:   models, WaitFor: readModel.WaitFor, Ready: h.Ready,
+		Reveal: func(ctx context.Context, organization, private string) (api.Personal, error) {
+			p, err := privacy.Open(ctx, organization, private)
+			return api.Personal(p), err
+		},
+		Limiter: limits.New(limits.NewMemory(time.Now), time.Now), Rules: api.Rules(c.Limits), Clock: time.Now, NewID: newID, Logger: logger,
+		Proxies: c.Proxies, AgentOrigins: c.AgentOrigins, AdminOrigins: c.AdminOrigins,
+	}
+	return parts{server: server, refusals: refusals}
+}
