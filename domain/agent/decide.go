@@ -62,6 +62,9 @@ func Decide(s State, c Command) ([]Event, error) {
 		if err := undecided(s, c.Tool.ID, c.RequestID); err != nil {
 			return nil, err
 		}
+		if !c.Tool.Exists {
+			return nil, domain.NotFound("tool") // its requests went with it
+		}
 		return one(GrantDenied{ToolID: c.Tool.ID, RequestID: c.RequestID, Reason: c.Reason}), nil
 	case Assign:
 		return assign(s, c)
@@ -173,10 +176,23 @@ func request(s State, c Request) ([]Event, error) {
 		}
 	case None, Denied, Withdrawn, Revoked, Expired:
 	}
-	if len(s.openTools()) >= MaxOpenGrants {
-		return nil, domain.Invalid("tool_id", fmt.Sprintf("an agent may hold at most %d open grants", MaxOpenGrants))
+	if err := room(s, g); err != nil {
+		return nil, err
 	}
 	return append(expireFirst(g, c.At, c.Tool.ID), GrantRequested{ToolID: c.Tool.ID, RequestID: c.RequestID, Reason: c.Reason}), nil
+}
+
+// room refuses one more open grant than an agent may hold. g is the one about to be replaced; if it is still
+// open it makes room for itself.
+func room(s State, g Grant) error {
+	open := len(s.openTools())
+	if g.Open() {
+		open--
+	}
+	if open >= MaxOpenGrants {
+		return domain.Invalid("tool_id", fmt.Sprintf("an agent may hold at most %d open grants", MaxOpenGrants))
+	}
+	return nil
 }
 
 // expireFirst writes the end of a grant whose time has passed before what follows it.
@@ -223,8 +239,8 @@ func assign(s State, c Assign) ([]Event, error) {
 	if g.Status == Pending {
 		return one(GrantApproved{ToolID: c.Tool.ID, RequestID: g.RequestID, SecretID: c.SecretID, ExpiresAt: expires}), nil
 	}
-	if len(s.openTools()) >= MaxOpenGrants {
-		return nil, domain.Invalid("tool_id", fmt.Sprintf("an agent may hold at most %d open grants", MaxOpenGrants))
+	if err := room(s, g); err != nil {
+		return nil, err
 	}
 	return append(expireFirst(g, c.At, c.Tool.ID), GrantAssigned{ToolID: c.Tool.ID, SecretID: c.SecretID, ExpiresAt: expires}), nil
 }
