@@ -1,0 +1,265 @@
+package catalog_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"agentkey/domain"
+	"agentkey/domain/catalog"
+)
+
+var (
+	start = time.Date(2026, 3, 4, 14, 3, 0, 0, time.UTC)
+	soon  = start.Add(time.Hour)
+	admin = domain.Actor{Type: domain.ActorService, ID: "token"}
+)
+
+func github() catalog.Event {
+	return catalog.ToolAdded{ToolID: "1", Name: "GitHub", FoldedName: "github", AuthType: "api_key", Mode: catalog.Shared, SecretID: "s1", MaxGrantSeconds: 60}
+}
+
+func linear() catalog.Event {
+	return catalog.ToolAdded{ToolID: "2", Name: "Linear", FoldedName: "linear", AuthType: "api_key", Mode: catalog.PerAgent}
+}
+
+func guide(version int, text string) catalog.Event {
+	return catalog.ToolInstructionsRevised{ToolID: "1", Version: version, Instructions: text}
+}
+
+func fold(events ...catalog.Event) catalog.State {
+	var s catalog.State
+	for i, e := range events {
+		s = catalog.Evolve(s, domain.Fact[catalog.Event]{Event: e, At: start.Add(time.Duration(i) * time.Minute), By: admin})
+	}
+	return s
+}
+
+func TestDecide(t *testing.T) {
+	addGitHub := catalog.AddTool{ToolID: "1", Name: "GitHub", FoldedName: "github", AuthType: "api_key", Mode: catalog.Shared, SecretID: "s1", MaxGrantSeconds: 60}
+	withGuide := addGitHub
+	withGuide.Instructions = "Use the REST API."
+	tests := []struct {
+		name  string
+		given []catalog.Event
+		when  catalog.Command
+		then  []catalog.Event
+		code  string
+	}{
+		{"a tool is added", nil, addGitHub, []catalog.Event{github()}, ""},
+		{"a tool is added with its usage guide in one write", nil, withGuide, []catalog.Event{github(), guide(1, "Use the REST API.")}, ""},
+		{"adding the same tool again does nothing", []catalog.Event{github()}, addGitHub, nil, ""},
+		{"a second tool of the same folded name", []catalog.Event{github()}, catalog.AddTool{ToolID: "9", Name: "GITHUB", FoldedName: "github", Mode: catalog.PerAgent}, nil, "tool_exists"},
+		{"a name is free once its tool is removed", []catalog.Event{github(), catalog.ToolRemoved{ToolID: "1"}}, catalog.AddTool{ToolID: "9", Name: "GITHUB", FoldedName: "github", Mode: catalog.PerAgent}, []catalog.Event{catalog.ToolAdded{ToolID: "9", Name: "GITHUB", FoldedName: "github", Mode: catalog.PerAgent}}, ""},
+		{"a name is free once its tool has another", []catalog.Event{github(), catalog.ToolUpdated{ToolID: "1", Name: ptr("GH"), FoldedName: ptr("gh")}}, catalog.AddTool{ToolID: "9", Name: "GitHub", FoldedName: "github", Mode: catalog.PerAgent}, []catalog.Event{catalog.ToolAdded{ToolID: "9", Name: "GitHub", FoldedName: "github", Mode: catalog.PerAgent}}, ""},
+		{"a shared tool needs a credential", nil, catalog.AddTool{ToolID: "1", FoldedName: "github", Mode: catalog.Shared}, nil, "validation_failed"},
+		{"a tool with a credential for each agent takes none", nil, catalog.AddTool{ToolID: "1", FoldedName: "github", Mode: catalog.PerAgent, SecretID: "s1"}, nil, "validation_failed"},
+
+		{"only what differs is changed", []catalog.Event{github()}, catalog.UpdateTool{ToolID: "1", Name: ptr("GitHub"), FoldedName: ptr("github"), Description: ptr("Code"), MaxGrantSeconds: ptr(int64(60))}, []catalog.Event{catalog.ToolUpdated{ToolID: "1", Description: ptr("Code")}}, ""},
+		{"a change to the same values does nothing", []catalog.Event{github()}, catalog.UpdateTool{ToolID: "1", Name: ptr("GitHub"), FoldedName: ptr("github"), AuthType: ptr(catalog.AuthType("api_key"))}, nil, ""},
+		{"a field can be emptied", []catalog.Event{github(), catalog.ToolUpdated{ToolID: "1", Description: ptr("Code")}}, catalog.UpdateTool{ToolID: "1", Description: ptr(""), MaxGrantSeconds: ptr(int64(0))}, []catalog.Event{catalog.ToolUpdated{ToolID: "1", Description: ptr(""), MaxGrantSeconds: ptr(int64(0))}}, ""},
+		{"a tool can change the case of its name", []catalog.Event{github()}, catalog.UpdateTool{ToolID: "1", Name: ptr("github"), FoldedName: ptr("github")}, []catalog.Event{catalog.ToolUpdated{ToolID: "1", Name: ptr("github")}}, ""},
+		{"renaming to another's name", []catalog.Event{github(), linear()}, catalog.UpdateTool{ToolID: "2", Name: ptr("GitHub"), FoldedName: ptr("github")}, nil, "tool_exists"},
+		{"changing what does not exist", nil, catalog.UpdateTool{ToolID: "1", Name: ptr("x")}, nil, "not_found"},
+		{"changing what was removed", []catalog.Event{github(), catalog.ToolRemoved{ToolID: "1"}}, catalog.UpdateTool{ToolID: "1", Name: ptr("x")}, nil, "not_found"},
+		{"a change on an old revision", []catalog.Event{github(), catalog.ToolUpdated{ToolID: "1", Description: ptr("Code")}}, catalog.UpdateTool{ToolID: "1", Name: ptr("x"), IfRevision: 1}, nil, "revision_stale"},
+		{"a change on the newest revision", []catalog.Event{github(), catalog.ToolUpdated{ToolID: "1", Description: ptr("Code")}}, catalog.UpdateTool{ToolID: "1", Name: ptr("GH"), FoldedName: ptr("gh"), IfRevision: 2}, []catalog.Event{catalog.ToolUpdated{ToolID: "1", Name: ptr("GH"), FoldedName: ptr("gh")}}, ""},
+		{"a change of the guide alone", []catalog.Event{github()}, catalog.UpdateTool{ToolID: "1", Instructions: ptr("First.")}, []catalog.Event{guide(1, "First.")}, ""},
+		{"a change of both is one write", []catalog.Event{github(), guide(1, "First.")}, catalog.UpdateTool{ToolID: "1", Description: ptr("Code"), Instructions: ptr("Second.")}, []catalog.Event{catalog.ToolUpdated{ToolID: "1", Description: ptr("Code")}, guide(2, "Second.")}, ""},
+		{"the same guide again does nothing", []catalog.Event{github(), guide(1, "First.")}, catalog.UpdateTool{ToolID: "1", Instructions: ptr("First.")}, nil, ""},
+		{"a guide can be emptied, which is a version", []catalog.Event{github(), guide(1, "First.")}, catalog.UpdateTool{ToolID: "1", Instructions: ptr("")}, []catalog.Event{guide(2, "")}, ""},
+
+		{"a credential is rotated", []catalog.Event{github()}, catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s2", ExpiresAt: &soon}, []catalog.Event{catalog.ToolCredentialRotated{ToolID: "1", SecretID: "s2", CredentialVersion: 2, ExpiresAt: &soon}}, ""},
+		{"rotated twice", []catalog.Event{github(), catalog.ToolCredentialRotated{ToolID: "1", SecretID: "s2", CredentialVersion: 2}}, catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s3"}, []catalog.Event{catalog.ToolCredentialRotated{ToolID: "1", SecretID: "s3", CredentialVersion: 3}}, ""},
+		{"rotating to the same secret does nothing", []catalog.Event{github()}, catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s1"}, nil, ""},
+		{"a credential that has ended", []catalog.Event{github()}, catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s2", ExpiresAt: &start}, nil, "validation_failed"},
+		{"rotating what each agent has of its own", []catalog.Event{linear()}, catalog.RotateCredential{At: start, ToolID: "2", SecretID: "s2"}, nil, "validation_failed"},
+		{"rotating what does not exist", nil, catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s2"}, nil, "not_found"},
+		{"rotating on an old revision", []catalog.Event{github(), guide(1, "First.")}, catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s2", IfRevision: 1}, nil, "revision_stale"},
+
+		{"an earlier guide is restored as a new version", []catalog.Event{github(), guide(1, "First."), guide(2, "Second.")}, catalog.RestoreInstructions{ToolID: "1", Version: 1, Instructions: "First."}, []catalog.Event{catalog.ToolInstructionsRevised{ToolID: "1", Version: 3, Instructions: "First.", RestoredFrom: 1}}, ""},
+		{"restoring the newest does nothing", []catalog.Event{github(), guide(1, "First."), guide(2, "Second.")}, catalog.RestoreInstructions{ToolID: "1", Version: 2, Instructions: "Second."}, nil, ""},
+		{"restoring for a tool that is gone", nil, catalog.RestoreInstructions{ToolID: "1", Version: 1, Instructions: "First."}, nil, "not_found"},
+		{"restoring on an old revision", []catalog.Event{github(), guide(1, "First."), guide(2, "Second.")}, catalog.RestoreInstructions{ToolID: "1", Version: 1, Instructions: "First.", IfRevision: 2}, nil, "revision_stale"},
+
+		{"a tool is removed", []catalog.Event{github()}, catalog.RemoveTool{ToolID: "1"}, []catalog.Event{catalog.ToolRemoved{ToolID: "1"}}, ""},
+		{"a tool is removed once", []catalog.Event{github(), catalog.ToolRemoved{ToolID: "1"}}, catalog.RemoveTool{ToolID: "1"}, nil, "not_found"},
+		{"removing on an old revision", []catalog.Event{github(), guide(1, "First.")}, catalog.RemoveTool{ToolID: "1", IfRevision: 1}, nil, "revision_stale"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			events, err := catalog.Decide(fold(tt.given...), tt.when)
+			if got := codeOf(err); got != tt.code {
+				t.Fatalf("refused with %q, want %q (%v)", got, tt.code, err)
+			}
+			if diff := cmp.Diff(tt.then, events); diff != "" {
+				t.Errorf("events (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestWhoseNameItIsIsTold(t *testing.T) {
+	_, err := catalog.Decide(fold(github()), catalog.AddTool{ToolID: "9", Name: "GITHUB", FoldedName: "github", Mode: catalog.PerAgent})
+	var refusal *domain.Error
+	if !errors.As(err, &refusal) || refusal.Extra["tool_id"] != "1" || refusal.Extra["tool_name"] != "GitHub" {
+		t.Errorf("got %+v", refusal)
+	}
+}
+
+func TestTheStateOfATool(t *testing.T) {
+	got := fold(github(), linear(), catalog.ToolUpdated{ToolID: "1", URL: ptr("https://github.com"), Site: ptr("github.com")}, guide(1, "First."),
+		catalog.ToolCredentialRotated{ToolID: "1", SecretID: "s2", CredentialVersion: 2, ExpiresAt: &soon}, catalog.ToolRemoved{ToolID: "2"})
+	want := catalog.State{Tools: map[string]catalog.Tool{"1": {
+		Name: "GitHub", FoldedName: "github", URL: "https://github.com", Site: "github.com", AuthType: "api_key", Mode: catalog.Shared,
+		SecretID: "s2", CredentialVersion: 2, CredentialExpiresAt: &soon, Instructions: "First.", InstructionsVersion: 1, MaxGrantSeconds: 60,
+		CreatedAt: start, UpdatedAt: start.Add(4 * time.Minute), Revision: 4,
+	}}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestLaws draws commands and holds them to the plainest rules: one tool a name, a repeat that does nothing, a
+// refusal without events, versions that count, and states that nobody changes behind another's back.
+func TestLaws(t *testing.T) {
+	names := []string{"github", "linear", "stripe"}
+	rapid.Check(t, func(t *rapid.T) {
+		var s catalog.State
+		var facts []domain.Fact[catalog.Event]
+		removed := map[string]bool{}
+		ids, secrets := 0, 0
+		for range rapid.IntRange(1, 50).Draw(t, "commands") {
+			c := draw(t, s, names, &ids, &secrets)
+			before := encoded(t, s)
+			events, err := catalog.Decide(s, c)
+			if err != nil && len(events) > 0 {
+				t.Fatalf("%T was refused and has events", c)
+			}
+			old := s
+			for _, e := range events {
+				f := domain.Fact[catalog.Event]{Event: e, At: start.Add(time.Duration(len(facts)) * time.Minute), By: admin}
+				s, facts = catalog.Evolve(s, f), append(facts, f)
+				if r, ok := e.(catalog.ToolRemoved); ok {
+					removed[r.ToolID] = true
+				}
+			}
+			if encoded(t, old) != before {
+				t.Fatalf("%T changed a state that others may hold", c)
+			}
+			if again, err := catalog.Decide(s, c); len(again) > 0 {
+				t.Fatalf("%T twice made more events: %v %v", c, again, err)
+			}
+			checkTools(t, s, removed)
+		}
+		checkFolds(t, s, facts)
+	})
+}
+
+func draw(t *rapid.T, s catalog.State, names []string, ids, secrets *int) catalog.Command {
+	id := fmt.Sprint(rapid.IntRange(1, max(1, *ids)).Draw(t, "id"))
+	name := rapid.SampledFrom(names).Draw(t, "name")
+	based := rapid.SampledFrom([]int{0, 0, s.Tools[id].Revision, 1}).Draw(t, "based on")
+	*secrets++
+	secret := fmt.Sprint("s", *secrets)
+	switch rapid.IntRange(0, 6).Draw(t, "command") {
+	case 0, 1:
+		*ids++
+		c := catalog.AddTool{ToolID: fmt.Sprint(*ids), Name: name, FoldedName: name, Mode: rapid.SampledFrom([]catalog.Mode{catalog.Shared, catalog.PerAgent}).Draw(t, "mode")}
+		if rapid.IntRange(0, 9).Draw(t, "right") > 0 == (c.Mode == catalog.Shared) {
+			c.SecretID = secret
+		}
+		return c
+	case 2:
+		return catalog.UpdateTool{ToolID: id, Name: &name, FoldedName: &name, IfRevision: based}
+	case 3:
+		return catalog.UpdateTool{ToolID: id, Instructions: ptr(rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "guide")), IfRevision: based}
+	case 4:
+		return catalog.RotateCredential{At: start, ToolID: id, SecretID: secret, IfRevision: based}
+	case 5:
+		return catalog.RestoreInstructions{ToolID: id, Version: rapid.IntRange(0, 3).Draw(t, "version"), Instructions: "a", IfRevision: based}
+	default:
+		return catalog.RemoveTool{ToolID: id, IfRevision: based}
+	}
+}
+
+func checkTools(t *rapid.T, s catalog.State, removed map[string]bool) {
+	named := map[string]string{}
+	for id, tool := range s.Tools {
+		if other, taken := named[tool.FoldedName]; taken {
+			t.Fatalf("the tools %s and %s share the name %s", id, other, tool.FoldedName)
+		}
+		named[tool.FoldedName] = id
+		if removed[id] {
+			t.Fatalf("tool %s came back", id)
+		}
+		if (tool.Mode == catalog.Shared) != (tool.SecretID != "") || (tool.SecretID != "") != (tool.CredentialVersion > 0) {
+			t.Fatalf("a %s tool has secret %q, version %d", tool.Mode, tool.SecretID, tool.CredentialVersion)
+		}
+		if found, ok := s.Named(tool.FoldedName); !ok || found != id {
+			t.Fatalf("%s is not found by its name", id)
+		}
+	}
+}
+
+// checkFolds holds the fold from the beginning against the fold from a snapshot in the middle, as it is stored.
+func checkFolds(t *rapid.T, want catalog.State, facts []domain.Fact[catalog.Event]) {
+	cut := rapid.IntRange(0, len(facts)).Draw(t, "cut")
+	var s, from catalog.State
+	for _, f := range facts[:cut] {
+		s = catalog.Evolve(s, f)
+	}
+	if err := json.Unmarshal([]byte(encoded(t, s)), &from); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range facts[cut:] {
+		from = catalog.Evolve(from, f)
+	}
+	if encoded(t, want) != encoded(t, from) {
+		t.Fatalf("folded from a snapshot:\n%s", cmp.Diff(want, from))
+	}
+}
+
+// TestFoldingNeverFails folds events in orders that no decision would ever make.
+func TestFoldingNeverFails(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var s catalog.State
+		for range rapid.IntRange(0, 40).Draw(t, "events") {
+			before := encoded(t, s)
+			next := catalog.Evolve(s, domain.Fact[catalog.Event]{At: start, By: admin, Event: rapid.SampledFrom([]catalog.Event{
+				github(), linear(), guide(1, "x"), guide(-1, ""), catalog.ToolRemoved{ToolID: "1"}, catalog.ToolRemoved{ToolID: "3"}, catalog.ToolRemoved{},
+				catalog.ToolUpdated{ToolID: "1"}, catalog.ToolUpdated{ToolID: "3", Name: ptr("x")}, catalog.ToolCredentialRotated{ToolID: "2", SecretID: "s"},
+			}).Draw(t, "event")})
+			if encoded(t, s) != before {
+				t.Fatal("folding changed a state that others may hold")
+			}
+			s = next
+		}
+	})
+}
+
+func encoded(t *rapid.T, s catalog.State) string {
+	raw, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+func codeOf(err error) string {
+	var refusal *domain.Error
+	if errors.As(err, &refusal) {
+		return refusal.Code
+	}
+	if err != nil {
+		return "fault: " + err.Error()
+	}
+	return ""
+}
+
+func ptr[T any](v T) *T { return &v }

@@ -1,0 +1,147 @@
+package installation_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"agentkey/domain"
+	"agentkey/domain/installation"
+)
+
+func begun(store string) installation.Begun {
+	return installation.Begun{
+		StoreID: store, OrganizationID: "org", SigningKey: installation.PublicKey{ID: "k1", Public: "p1", SecretID: "s1"}, MACSecretID: "s2",
+		MasterKeys: []installation.MasterKey{master(1)}, AdminTokenHash: "h", AdminTokenID: "t", MinimumVersion: 1,
+	}
+}
+
+func master(n int) installation.MasterKey {
+	return installation.MasterKey{ID: fmt.Sprint("m", n), Check: fmt.Sprint("c", n)}
+}
+
+func fold(events ...installation.Event) installation.State {
+	var s installation.State
+	for _, e := range events {
+		s = installation.Evolve(s, domain.Fact[installation.Event]{Event: e})
+	}
+	return s
+}
+
+func TestDecide(t *testing.T) {
+	tests := []struct {
+		name  string
+		given []installation.Event
+		when  installation.Command
+		then  []installation.Event
+		code  string
+	}{
+		{"it begins", nil, installation.Begin{Begun: begun("a")}, []installation.Event{begun("a")}, ""},
+		{"it begins once, whoever else would", []installation.Event{begun("a")}, installation.Begin{Begun: begun("b")}, nil, ""},
+		{"no master key before it began", nil, installation.AddMasterKey{MasterKey: master(2)}, nil, "not_found"},
+		{"a master key is added", []installation.Event{begun("a")}, installation.AddMasterKey{MasterKey: master(2)}, []installation.Event{installation.MasterKeyAdded{MasterKey: master(2)}}, ""},
+		{"the key that it began with is there", []installation.Event{begun("a")}, installation.AddMasterKey{MasterKey: master(1)}, nil, ""},
+		{"a master key is added once", []installation.Event{begun("a"), installation.MasterKeyAdded{MasterKey: master(2)}}, installation.AddMasterKey{MasterKey: master(2)}, nil, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			events, err := installation.Decide(fold(tt.given...), tt.when)
+			if got := codeOf(err); got != tt.code {
+				t.Fatalf("refused with %q, want %q (%v)", got, tt.code, err)
+			}
+			if diff := cmp.Diff(tt.then, events); diff != "" {
+				t.Errorf("events (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTheStateHoldsEveryMasterKeyAndTheNewestSigningKey(t *testing.T) {
+	next := installation.PublicKey{ID: "k2", Public: "p2", SecretID: "s9"}
+	s := fold(begun("a"), installation.MasterKeyAdded{MasterKey: master(2)}, installation.SigningKeyAdded{SigningKey: next}, installation.MasterKeyAdded{MasterKey: master(3)})
+	if diff := cmp.Diff([]installation.MasterKey{master(1), master(2), master(3)}, s.MasterKeys); diff != "" || s.SigningKey != next || !s.Exists || s.StoreID != "a" {
+		t.Errorf("got %+v, master keys (-want +got):\n%s", s, diff)
+	}
+}
+
+// TestLaws draws commands: a repeat does nothing, a refusal has no events, the beginning never changes, no master
+// key is lost, and a state that others hold never changes.
+func TestLaws(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var s installation.State
+		first := ""
+		known := map[string]bool{}
+		for range rapid.IntRange(1, 30).Draw(t, "commands") {
+			c := rapid.SampledFrom([]installation.Command{
+				installation.Begin{Begun: begun("a")}, installation.Begin{Begun: begun("b")},
+				installation.AddMasterKey{MasterKey: master(1)}, installation.AddMasterKey{MasterKey: master(2)}, installation.AddMasterKey{MasterKey: master(3)},
+			}).Draw(t, "command")
+			before, old := encoded(t, s), s
+			events, err := installation.Decide(s, c)
+			if err != nil && len(events) > 0 {
+				t.Fatalf("%T was refused and has events", c)
+			}
+			for _, e := range events {
+				s = installation.Evolve(s, domain.Fact[installation.Event]{Event: e})
+			}
+			if encoded(t, old) != before {
+				t.Fatalf("%T changed a state that others may hold", c)
+			}
+			if again, _ := installation.Decide(s, c); len(again) > 0 {
+				t.Fatalf("%T twice made more events: %v", c, again)
+			}
+			if first == "" {
+				first = s.StoreID
+			}
+			if s.StoreID != first {
+				t.Fatalf("%s began, and now it is %s", first, s.StoreID)
+			}
+			for _, k := range s.MasterKeys {
+				known[k.ID] = true
+			}
+			if len(known) != len(s.MasterKeys) {
+				t.Fatalf("it knows %v, and knew %v", s.MasterKeys, known)
+			}
+		}
+	})
+}
+
+// TestFoldingNeverFails folds events in orders that no decision would ever make.
+func TestFoldingNeverFails(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var s installation.State
+		for range rapid.IntRange(0, 30).Draw(t, "events") {
+			before := encoded(t, s)
+			next := installation.Evolve(s, domain.Fact[installation.Event]{Event: rapid.SampledFrom([]installation.Event{
+				begun("a"), installation.Begun{}, installation.MasterKeyAdded{MasterKey: master(2)}, installation.MasterKeyAdded{}, installation.SigningKeyAdded{},
+			}).Draw(t, "event")})
+			if encoded(t, s) != before {
+				t.Fatal("folding changed a state that others may hold")
+			}
+			s = next
+		}
+	})
+}
+
+func encoded(t *rapid.T, s installation.State) string {
+	raw, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+func codeOf(err error) string {
+	var refusal *domain.Error
+	if errors.As(err, &refusal) {
+		return refusal.Code
+	}
+	if err != nil {
+		return "fault: " + err.Error()
+	}
+	return ""
+}
