@@ -54,6 +54,9 @@ var variables = map[string]bool{
 	"AGENTKEY_TLS_CERT": false, "AGENTKEY_TLS_KEY": false, "AGENTKEY_PLAIN_HTTP": false,
 }
 
+// clientVariables are what agents' instructions tell agents to set; they may stand in the same shell and mean nothing here.
+var clientVariables = []string{"AGENTKEY_URL", "AGENTKEY_API_KEY"}
+
 // loader collects the mistakes of a configuration.
 type loader struct {
 	values   map[string]string
@@ -113,7 +116,7 @@ func LoadConfig(environ []string) (Config, error) {
 func (l *loader) collect(environ []string) {
 	for _, entry := range environ {
 		name, value, _ := strings.Cut(entry, "=")
-		if !strings.HasPrefix(name, "AGENTKEY_") || value == "" {
+		if !strings.HasPrefix(name, "AGENTKEY_") || value == "" || slices.Contains(clientVariables, name) {
 			continue
 		}
 		if _, known := variables[name]; known {
@@ -196,7 +199,7 @@ func (l *loader) eventStoreURL() string {
 
 func (l *loader) list(name string) []string {
 	var out []string
-	for _, item := range strings.Split(l.get(name, ""), ",") {
+	for item := range strings.SplitSeq(l.get(name, ""), ",") {
 		if item = strings.TrimSpace(item); item != "" {
 			out = append(out, item)
 		}

@@ -14,6 +14,7 @@ import (
 )
 
 func main() {
+	syscall.Umask(0o077) // whatever SQLite makes beside its files is nobody else's either
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))

@@ -1,0 +1,26 @@
+# Tools are pinned in tools/go.mod and tools/lint/go.mod and built on first use.
+tool = go tool -modfile=$(CURDIR)/tools/go.mod
+.DEFAULT_GOAL := help
+.PHONY: help test quick bench lint format format-check generate generate-check vuln
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
+test: ## everything, as CI runs it
+	./scripts/test
+quick: ## the tests without the race detector
+	CGO_ENABLED=0 ./scripts/engines go test ./...
+bench: ## fetches, appends, rebuilds, memory; and the machine beside them
+	go test -run '^$$' -bench . -benchtime 3s -timeout 60m ./cmd/agentkey
+lint: ## vet and golangci-lint
+	go vet ./...
+	go tool -modfile=$(CURDIR)/tools/lint/go.mod golangci-lint run ./...
+format: ## gofumpt
+	$(tool) gofumpt -w .
+format-check:
+	@out=$$($(tool) gofumpt -l .); test -z "$$out" || { echo "make format would change: $$out"; exit 1; }
+generate: ## what comes from the OpenAPI document and the SQL
+	go generate ./...
+generate-check: generate
+	@git diff --exit-code -- '*_gen.go' '*_gen.yaml' || { echo 'commit what make generate has made'; exit 1; }
+vuln: ## known vulnerabilities; needs a network that reaches the database
+	$(tool) govulncheck ./...

@@ -1,0 +1,290 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+
+	"agentkey/commands"
+	"agentkey/domain"
+	"agentkey/domain/agent"
+	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
+	"agentkey/eventstore/eventstoretest"
+)
+
+// machine is what the machine does in this run with nothing of ours on it. Only ratios to it compare between runs.
+var machine struct{ appends, requests float64 }
+
+// connections are the loads of every table.
+var connections = []int{1, 8, 32, 64}
+
+// BenchmarkMachine measures a bare durable append to the embedded store, and a bare gin handler, at 64 connections.
+func BenchmarkMachine(b *testing.B) {
+	b.Run("durable_append", func(b *testing.B) {
+		log := eventstoretest.Start(b).Client
+		data, meta := bytes.Repeat([]byte{'x'}, 400), []byte(`{}`)
+		data[0], data[len(data)-1] = '"', '"'
+		l := load(b, 64, func(worker int) (func() error, error) {
+			stream, revision := "bench-"+uuid.NewString(), eventstore.NoStream
+			return func() error {
+				_, err := log.Append(b.Context(), stream, revision, eventstore.Event{ID: uuid.New(), Type: "bench", Data: data, Metadata: meta})
+				revision++
+				return err
+			}, nil
+		})
+		machine.appends = l.rate
+		b.ReportMetric(l.rate, "appends/s")
+	})
+	b.Run("gin_handler", func(b *testing.B) {
+		gin.SetMode(gin.ReleaseMode)
+		engine := gin.New()
+		engine.GET("/", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"credential": "x"}) })
+		server := httptest.NewServer(engine)
+		defer server.Close()
+		l := load(b, 64, func(int) (func() error, error) { return get(server.URL, "/", "") })
+		machine.requests = l.rate
+		b.ReportMetric(l.rate, "requests/s")
+	})
+}
+
+// unlimited is a configuration in which nobody is turned away.
+var unlimited = []string{
+	"AGENTKEY_LIMIT_READS=off", "AGENTKEY_LIMIT_REQUESTS=off", "AGENTKEY_LIMIT_CREDENTIALS=off", "AGENTKEY_LIMIT_ADMIN=off",
+	"AGENTKEY_LIMIT_PREAUTH=off",
+}
+
+// fleet is agents with access to tools.
+type fleet struct{ keys, ids, tools []string }
+
+func mustFleet(p *program, agents, tools int) fleet {
+	var f fleet
+	admin := p.admin()
+	for i := range tools {
+		f.tools = append(f.tools, admin.mustTool(fmt.Sprintf("Tool %d", i), "credential"))
+	}
+	for i := range agents {
+		id, key := admin.mustAgent(fmt.Sprintf("Agent %d", i))
+		f.ids, f.keys = append(f.ids, id), append(f.keys, key)
+		for _, tool := range f.tools {
+			admin.mustAssign(id, tool)
+		}
+	}
+	return f
+}
+
+// BenchmarkFetch fetches credentials through HTTP, each with its durable event: once spread over 64 agents and 10
+// tools, once all of one agent and one tool.
+func BenchmarkFetch(b *testing.B) {
+	for _, size := range []struct {
+		name          string
+		agents, tools int
+	}{{"64_agents_10_tools", 64, 10}, {"1_agent_1_tool", 1, 1}} {
+		b.Run(size.name, func(b *testing.B) {
+			p := startProcess(b, unlimited...)
+			f := mustFleet(p, size.agents, size.tools)
+			for _, n := range connections {
+				b.Run(fmt.Sprintf("connections_%d", n), func(b *testing.B) {
+					l := load(b, n, func(worker int) (func() error, error) {
+						return get(p.URL, "/api/tools/"+f.tools[worker%len(f.tools)]+"/credentials", f.keys[worker%len(f.keys)])
+					})
+					b.ReportMetric(l.rate, "fetches/s")
+					b.ReportMetric(milliseconds(l.quantile(0.5)), "p50-ms")
+					b.ReportMetric(milliseconds(l.quantile(0.99)), "p99-ms")
+					if machine.appends > 0 && n == 64 {
+						b.ReportMetric(l.rate/machine.appends, "of-bare-append")
+						b.ReportMetric(l.rate/machine.requests, "of-bare-handler")
+					}
+				})
+			}
+			b.Logf("resident after the fetches: %d MiB", p.resident()>>20)
+		})
+	}
+}
+
+// history is the length of the log in the benchmarks of a start and of a rebuild.
+const history = 200_000
+
+// BenchmarkHistory starts on a log of 200,000 events, and fills the read model again from it.
+func BenchmarkHistory(b *testing.B) {
+	p := startProcess(b, unlimited...)
+	f := mustFleet(p, 64, 10)
+	p.stop()
+	seed(b, p, f, history)
+	p.run() // catches up with what was seeded
+	p.stop()
+	b.Run("start_to_ready", func(b *testing.B) {
+		for b.Loop() {
+			p.run()
+			b.StopTimer()
+			b.ReportMetric(float64(p.resident()>>20), "resident-MiB")
+			p.stop()
+			b.StartTimer()
+		}
+	})
+	b.Run("rebuild", func(b *testing.B) {
+		began := time.Now()
+		n := 0
+		for b.Loop() {
+			p.shell("projections", "rebuild")
+			n++
+		}
+		b.ReportMetric(float64(history*n)/time.Since(began).Seconds(), "events/s")
+	})
+}
+
+// seed appends fetches to a stopped program's log as if they had been made.
+func seed(t testing.TB, p *program, f fleet, events int) {
+	t.Helper()
+	p.office(func(ctx context.Context, o *office) error {
+		const batch = 500
+		agents := commands.NewAgentLoop(o.env)
+		for n := 0; n < events; n += batch {
+			id := f.ids[n/batch%len(f.ids)]
+			head, err := agents.Fresh(ctx, id)
+			if err != nil {
+				return err
+			}
+			entries := make([]codec.Entry, batch)
+			for i := range entries {
+				tool := f.tools[i%len(f.tools)]
+				signed := codec.Signed{
+					Organization: o.inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorAgent, ID: id}, CommandID: newID().String(),
+					RequestID: newID().String(), Time: time.Now().UTC().Truncate(time.Microsecond),
+				}
+				event := agent.CredentialVended{ToolID: tool, SecretID: newID().String(), CredentialVersion: 1, KeyNumber: 1}
+				if entries[i], err = codec.NewEntry(event, signed, 0); err != nil {
+					return err
+				}
+			}
+			if _, err := o.inst.Log.Append(ctx, "agent-"+id, head.Revision, entries...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// measured is one load.
+type measured struct {
+	rate  float64 // a second
+	times []time.Duration
+}
+
+func (m measured) quantile(q float64) time.Duration { return m.times[int(q*float64(len(m.times)-1))] }
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// load shares b.N operations among workers that each wait for one before they begin the next.
+func load(b *testing.B, workers int, open func(worker int) (func() error, error)) measured {
+	b.Helper()
+	ops := make([]func() error, workers)
+	for w := range ops {
+		var err error
+		if ops[w], err = open(w); err != nil {
+			b.Fatal(err)
+		}
+		if err := ops[w](); err != nil { // connections and caches are made before the clock runs
+			b.Fatal(err)
+		}
+	}
+	times := make([][]time.Duration, workers)
+	var wg sync.WaitGroup
+	b.ResetTimer()
+	began := time.Now()
+	for w := range workers {
+		share := b.N / workers
+		if w < b.N%workers {
+			share++
+		}
+		wg.Go(func() {
+			for range share {
+				start := time.Now()
+				if err := ops[w](); err != nil {
+					b.Error(err)
+					return
+				}
+				times[w] = append(times[w], time.Since(start))
+			}
+		})
+	}
+	wg.Wait()
+	m := measured{rate: float64(b.N) / time.Since(began).Seconds(), times: slices.Concat(times...)}
+	b.StopTimer()
+	slices.Sort(m.times)
+	return m
+}
+
+// get returns an operation that asks for a path on a connection of its own and reads the answer: as little client
+// as there can be, because it shares the machine with the server.
+func get(base, path, key string) (func() error, error) {
+	conn, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
+	if err != nil {
+		return nil, err
+	}
+	request := "GET " + path + " HTTP/1.1\r\nHost: bench\r\n"
+	if key != "" {
+		request += "Authorization: Bearer " + key + "\r\n"
+	}
+	text, in := []byte(request+"\r\n"), bufio.NewReader(conn)
+	return func() error {
+		if _, err := conn.Write(text); err != nil {
+			return err
+		}
+		status, err := in.ReadString('\n')
+		if err != nil {
+			return err
+		}
+		length := 0
+		for {
+			line, err := in.ReadString('\n')
+			if err != nil {
+				return err
+			}
+			if line == "\r\n" {
+				break
+			}
+			if v, found := strings.CutPrefix(line, "Content-Length: "); found {
+				length, _ = strconv.Atoi(strings.TrimSpace(v))
+			}
+		}
+		body := make([]byte, length)
+		if _, err := io.ReadFull(in, body); err != nil {
+			return err
+		}
+		if !strings.HasPrefix(status, "HTTP/1.1 200") || !bytes.Contains(body, []byte(`"credential":`)) {
+			return fmt.Errorf("%s%s", status, body)
+		}
+		return nil
+	}, nil
+}
+
+// resident is the memory of the program's process, in bytes.
+func (p *program) resident() int64 {
+	p.t.Helper()
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.command.Process.Pid))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(raw), "VmRSS:")
+	kib, err := strconv.ParseInt(strings.Fields(after)[0], 10, 64)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return kib << 10
+}

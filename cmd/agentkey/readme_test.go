@@ -1,0 +1,50 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestTheReadmeTellsTheTruth runs the README's story as it stands, on the address of a server of its own.
+func TestTheReadmeTellsTheTruth(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, story, found := strings.Cut(string(text), "## The story in curl")
+	story, _, ends := strings.Cut(story, "\n## ")
+	if !found || !ends {
+		t.Fatal("the README has lost its story")
+	}
+	dir := t.TempDir()
+	p := start(t, "AGENTKEY_DATA_DIR="+filepath.Join(dir, "agentkey-data"))
+	script := "set -euo pipefail\n"
+	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(story, -1) {
+		script += block[1]
+	}
+	const address = "http://127.0.0.1:8080"
+	if !strings.Contains(script, address) {
+		t.Fatalf("the story no longer begins at %s", address)
+	}
+	command := exec.CommandContext(t.Context(), "bash", "-c", strings.ReplaceAll(script, address, p.URL))
+	command.Dir = dir
+	out, err := command.CombinedOutput()
+	if err != nil {
+		t.Fatalf("the story failed: %v\n%s", err, out)
+	}
+	for what, times := range map[string]int{
+		`"credential":"ghp_example"`:    1, // fetched once
+		`"code":"access_not_approved"`:  2, // before the approval and after the revocation
+		`"action":"credential.vended"`:  1,
+		`"action":"grant.approved"`:     1,
+		`"instructions":"Send it as a `: 1,
+	} {
+		if n := strings.Count(string(out), what); n != times {
+			t.Errorf("the story shows %s %d times, not %d:\n%s", what, n, times, out)
+		}
+	}
+}
