@@ -1,7 +1,6 @@
 package embedded
 
 import (
-	"context"
 	"errors"
 	"io"
 	"strconv"
@@ -31,16 +30,16 @@ func (s *service) Append(call streams.Streams_AppendServer) error {
 		return err
 	}
 	options := first.GetOptions()
-	if options == nil {
-		return status.Error(codes.InvalidArgument, "the first message of an append must be its options")
-	}
 	r := &request{stream: string(options.GetStreamIdentifier().GetStreamName()), done: make(chan struct{})}
-	if problem := reserved(r.stream); problem != "" {
-		return status.Error(codes.InvalidArgument, problem)
+	var refused error
+	if options == nil {
+		refused = status.Error(codes.InvalidArgument, "the first message of an append must be its options")
+	} else if problem := reserved(r.stream); problem != "" {
+		refused = status.Error(codes.InvalidArgument, problem)
 	}
 	switch e := options.GetExpectedStreamRevision().(type) {
 	case *streams.AppendReq_Options_Revision:
-		r.expected = int64(e.Revision) //nolint:gosec // a revision beyond int64 is none
+		r.expected = revision(e.Revision)
 	case *streams.AppendReq_Options_NoStream:
 		r.expected = noStream
 	case *streams.AppendReq_Options_StreamExists:
@@ -48,12 +47,8 @@ func (s *service) Append(call streams.Streams_AppendServer) error {
 	default:
 		r.expected = anyRevision
 	}
-	refused, err := s.receive(ctx, call, r)
-	if err != nil {
+	if err := receive(call, r, refused); err != nil {
 		return err
-	}
-	if refused != nil {
-		return refused
 	}
 	if err := s.store.submit(ctx, r); err != nil {
 		return failed(err)
@@ -71,16 +66,21 @@ func (s *service) Append(call streams.Streams_AppendServer) error {
 	return call.SendAndClose(success(r))
 }
 
-// receive takes the events of an append. refused is the answer to give once all was read.
-func (s *service) receive(ctx context.Context, call streams.Streams_AppendServer, r *request) (refused, err error) {
+// receive takes the events of an append. The first thing that is wrong with it, refused if that is set already,
+// is answered once all was read.
+func receive(call streams.Streams_AppendServer, r *request, refused error) error {
+	ctx := call.Context()
 	size := 0
 	for {
 		message, err := call.Recv()
 		if errors.Is(err, io.EOF) {
-			break
+			return refused
 		}
 		if err != nil {
-			return nil, err
+			return err
+		}
+		if refused != nil {
+			continue
 		}
 		m := message.GetProposedMessage()
 		if m == nil {
@@ -88,8 +88,8 @@ func (s *service) receive(ctx context.Context, call streams.Streams_AppendServer
 			continue
 		}
 		p := proposal{data: m.GetData(), meta: m.GetCustomMetadata(), typ: m.GetMetadata()["type"]}
-		contentType, given := m.GetMetadata()["content-type"]
-		if p.typ == "" || !given {
+		contentType := m.GetMetadata()["content-type"]
+		if p.typ == "" || contentType == "" {
 			refused = exception(ctx, codes.InvalidArgument, "an event needs a type and a content type",
 				"exception", "missing-required-metadata-property", "required-metadata-properties", "type,content-type")
 			continue
@@ -100,17 +100,17 @@ func (s *service) receive(ctx context.Context, call streams.Streams_AppendServer
 			continue
 		}
 		if size += len(p.data) + len(p.meta) + 2*len(p.typ); size > maxAppend {
+			refused = exception(ctx, codes.InvalidArgument, "Maximum Append Size of "+strconv.Itoa(maxAppend)+" Exceeded.",
+				"exception", "maximum-append-size-exceeded", "maximum-append-size", strconv.Itoa(maxAppend))
 			r.events = nil // what is too much needs no memory
 			continue
 		}
 		r.events = append(r.events, p)
 	}
-	if size > maxAppend {
-		refused = exception(ctx, codes.InvalidArgument, "Maximum Append Size of "+strconv.Itoa(maxAppend)+" Exceeded.",
-			"exception", "maximum-append-size-exceeded", "maximum-append-size", strconv.Itoa(maxAppend))
-	}
-	return refused, nil
 }
+
+// revision is the nearest one that there can be.
+func revision(r uint64) int64 { return int64(min(r, lastRevision)) } //nolint:gosec // bounded here
 
 func parseID(id *shared.UUID) (out [16]byte, err error) {
 	switch v := id.GetValue().(type) {

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"regexp"
@@ -38,6 +39,9 @@ func newFilter(o *streams.ReadReq_Options) (filter, error) {
 		f.streams, expression = true, by
 	}
 	f.prefixes = expression.GetPrefix()
+	if expression.GetRegex() == "" && len(f.prefixes) == 0 {
+		return f, errors.New("a filter needs a pattern or prefixes of types or streams")
+	}
 	if text := expression.GetRegex(); text != "" {
 		var err error
 		if f.pattern, err = regexp.Compile(text); err != nil {
@@ -73,7 +77,7 @@ func (s *service) followAll(out *sender, o *streams.ReadReq_Options_AllOptions, 
 	var at int64 // the newest position that was considered
 	switch p := o.GetAllOption().(type) {
 	case *streams.ReadReq_Options_AllOptions_Position:
-		at = int64(min(p.Position.GetCommitPosition(), math.MaxInt64)) //nolint:gosec // bounded here
+		at = int64(min(p.Position.GetCommitPosition(), math.MaxInt64-1)) //nolint:gosec // bounded here
 	case *streams.ReadReq_Options_AllOptions_End:
 		at = int64(s.store.head.Load()) //nolint:gosec // positions fit
 	}
@@ -125,27 +129,31 @@ func (s *service) followAll(out *sender, o *streams.ReadReq_Options_AllOptions, 
 	}
 }
 
+// followStream is followAll for one stream, which need not exist yet. A tombstone ends it: at once when it was
+// there before, else after all that came before it.
 func (s *service) followStream(out *sender, o *streams.ReadReq_Options_StreamOptions) error {
 	ctx := out.call.Context()
 	name := string(o.GetStreamIdentifier().GetStreamName())
+	i, err := s.store.infos.of(ctx, s.store.pages.lookup, name)
+	if err != nil {
+		return failed(err)
+	}
+	if i.tombstoned {
+		return streamDeleted(ctx, name)
+	}
 	at := int64(-1) // the newest revision that was considered
-	fromEnd := false
 	switch r := o.GetRevisionOption().(type) {
 	case *streams.ReadReq_Options_StreamOptions_Revision:
-		at = int64(min(r.Revision, math.MaxInt64)) //nolint:gosec // bounded here
+		at = min(revision(r.Revision), lastRevision-1)
 	case *streams.ReadReq_Options_StreamOptions_End:
-		fromEnd = true
+		at = i.head
 	}
 	for live := false; ; {
 		more := s.store.changed.wait()
-		i, err := s.store.infos.of(ctx, s.store.pages.lookup, name)
-		if err != nil {
+		if i, err = s.store.infos.of(ctx, s.store.pages.lookup, name); err != nil {
 			return failed(err)
 		}
-		if fromEnd {
-			at, fromEnd = i.head, false
-		}
-		page, err := s.page(ctx, i.sid, max(at+1, i.first()), math.MaxInt64, pageSize, false)
+		page, err := s.page(ctx, i.sid, max(at+1, i.first()), i.head, pageSize, false)
 		if err != nil {
 			return failed(err)
 		}
@@ -158,12 +166,12 @@ func (s *service) followStream(out *sender, o *streams.ReadReq_Options_StreamOpt
 				return err
 			}
 		}
-		if i.tombstoned {
-			return streamDeleted(ctx, name)
-		}
 		if len(page) == pageSize {
 			live = false
 			continue
+		}
+		if i.tombstoned {
+			return streamDeleted(ctx, name)
 		}
 		if !live {
 			live = true

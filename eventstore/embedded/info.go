@@ -87,12 +87,13 @@ func (c *infos) publish(changed map[string]info) {
 	}
 }
 
-// forget drops what is known of a stream that was deleted. The caller's transaction is not committed yet, so a
-// reader may bring the stream back once more: it finds it empty.
-func (c *infos) forget(name string) {
+// forget drops what is known of streams whose deletion is committed.
+func (c *infos) forget(names []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.known, name)
+	for _, name := range names {
+		delete(c.known, name)
+	}
 }
 
 func (c *infos) publishLocked(name string, i info) {

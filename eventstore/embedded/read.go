@@ -23,6 +23,9 @@ func (s *service) Read(req *streams.ReadReq, call streams.Streams_ReadServer) er
 	if err != nil {
 		return status.Error(codes.InvalidArgument, err.Error())
 	}
+	if o.GetAll() == nil && len(o.GetStream().GetStreamIdentifier().GetStreamName()) == 0 {
+		return status.Error(codes.InvalidArgument, "a read must name a stream or all of them")
+	}
 	out := &sender{call: call, textIDs: text}
 	backwards := o.GetReadDirection() == streams.ReadReq_Options_Backwards
 	if count, counted := o.GetCountOption().(*streams.ReadReq_Options_Count); counted {
@@ -31,8 +34,8 @@ func (s *service) Read(req *streams.ReadReq, call streams.Streams_ReadServer) er
 		}
 		return s.readAll(out, o.GetAll(), f, count.Count, backwards)
 	}
-	if backwards {
-		return status.Error(codes.InvalidArgument, "a subscription goes forwards")
+	if backwards || o.GetSubscription() == nil {
+		return status.Error(codes.InvalidArgument, "a read needs a count, and a subscription goes forwards")
 	}
 	if err := call.Send(&streams.ReadResp{Content: &streams.ReadResp_Confirmation{
 		Confirmation: &streams.ReadResp_SubscriptionConfirmation{SubscriptionId: uuid.NewString()},
@@ -63,7 +66,7 @@ func (s *service) readStream(out *sender, o *streams.ReadReq_Options_StreamOptio
 	first, last := i.first(), i.head
 	switch r := o.GetRevisionOption().(type) {
 	case *streams.ReadReq_Options_StreamOptions_Revision:
-		at := int64(min(r.Revision, math.MaxInt64)) //nolint:gosec // bounded here
+		at := revision(r.Revision)
 		if backwards {
 			last = min(last, at)
 		} else {

@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"strconv"
+	"strings"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"google.golang.org/grpc/codes"
@@ -15,7 +16,7 @@ func (s *service) Delete(ctx context.Context, req *streams.DeleteReq) (*streams.
 	expected := anyRevision
 	switch e := o.GetExpectedStreamRevision().(type) {
 	case *streams.DeleteReq_Options_Revision:
-		expected = int64(e.Revision) //nolint:gosec // a revision beyond int64 is none
+		expected = revision(e.Revision)
 	case *streams.DeleteReq_Options_NoStream:
 		expected = noStream
 	case *streams.DeleteReq_Options_StreamExists:
@@ -36,7 +37,7 @@ func (s *service) Tombstone(ctx context.Context, req *streams.TombstoneReq) (*st
 	expected := anyRevision
 	switch e := o.GetExpectedStreamRevision().(type) {
 	case *streams.TombstoneReq_Options_Revision:
-		expected = int64(e.Revision) //nolint:gosec // a revision beyond int64 is none
+		expected = revision(e.Revision)
 	case *streams.TombstoneReq_Options_NoStream:
 		expected = noStream
 	case *streams.TombstoneReq_Options_StreamExists:
@@ -52,7 +53,11 @@ func (s *service) Tombstone(ctx context.Context, req *streams.TombstoneReq) (*st
 }
 
 func (s *service) remove(ctx context.Context, k kind, name string, expected int64) (uint64, error) {
-	if problem := reserved(name); problem != "" {
+	problem := reserved(name)
+	if problem == "" && strings.HasPrefix(name, "$$") {
+		problem = "metadata goes with its stream"
+	}
+	if problem != "" {
 		return 0, status.Error(codes.InvalidArgument, problem)
 	}
 	r := &request{kind: k, stream: name, expected: expected, done: make(chan struct{})}

@@ -1,6 +1,7 @@
 -- The whole store. A position is never used twice; (sid, rev) is the last guard against a wrong head in memory.
+begin immediate;
 create table streams (
-  sid        integer primary key,
+  sid        integer primary key autoincrement, -- never used twice, because readers remember it
   name       text    not null unique,
   head       integer not null, -- newest revision, -1 before the first event
   tombstoned integer not null default 0,
@@ -21,3 +22,4 @@ create table events (
 );
 create unique index events_by_stream on events (sid, rev);
 pragma user_version = 1;
+commit;

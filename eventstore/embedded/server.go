@@ -74,7 +74,7 @@ func (s *Store) Serve(listener net.Listener, o ServeOptions) error {
 	}
 	s.servers = append(s.servers, server)
 	s.mu.Unlock()
-	if err := server.Serve(listener); err != nil {
+	if err := server.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("serve the event store: %w", err)
 	}
 	return nil
@@ -160,8 +160,8 @@ func reserved(name string) string {
 	switch {
 	case name == "":
 		return "a stream needs a name"
-	case strings.HasPrefix(name, "$$$"):
-		return "a metadata stream has no metadata stream"
+	case name == "$$", strings.HasPrefix(name, "$$$$"):
+		return "a metadata stream belongs to a stream, and has none of its own"
 	}
 	return ""
 }

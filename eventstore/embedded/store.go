@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,6 +53,8 @@ type Store struct {
 	drained  bool // nothing more may be written
 	workers  sync.WaitGroup
 	stopWork context.CancelFunc
+
+	unclean atomic.Bool // the WAL may still hold what was deleted
 }
 
 //go:embed schema.sql
@@ -85,6 +88,7 @@ func Open(opts Options) (*Store, error) {
 	if err := s.open(); err != nil {
 		return nil, errors.Join(err, s.release())
 	}
+	s.unclean.Store(true) // the process before may have ended between a deletion and the emptying of its WAL
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stopWork = cancel
 	s.workers.Go(s.writer.run)
@@ -104,7 +108,8 @@ func (s *Store) open() error {
 	if s.reads, err = sql.Open("sqlite", dsn+"&_pragma=query_only(1)"); err != nil {
 		return fmt.Errorf("open the event store: %w", err)
 	}
-	if s.side, err = sql.Open("sqlite", dsn); err != nil {
+	// While it empties the WAL the writer waits, so it must not wait long itself for readers.
+	if s.side, err = sql.Open("sqlite", strings.Replace(dsn, "busy_timeout(5000)", "busy_timeout(50)", 1)); err != nil {
 		return fmt.Errorf("open the event store: %w", err)
 	}
 	s.side.SetMaxOpenConns(1)
@@ -224,9 +229,18 @@ func (s *Store) submit(ctx context.Context, r *request) error {
 
 var errBusy = errors.New("too many appends wait")
 
-// Backup writes a consistent copy of the store to a new file while appends go on.
+// Backup writes a consistent copy of the store to a new file while appends go on, and syncs it.
 func (s *Store) Backup(ctx context.Context, path string) error {
-	if _, err := s.reads.ExecContext(ctx, `vacuum into ?`, path); err != nil {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the operator names the file
+	if err == nil {
+		if _, err = s.reads.ExecContext(ctx, `vacuum into ?`, path); err == nil {
+			err = file.Sync()
+		}
+		if err = errors.Join(err, file.Close()); err != nil {
+			err = errors.Join(err, os.Remove(path))
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("copy the event store to %s: %w", path, err)
 	}
 	return nil

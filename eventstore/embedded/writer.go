@@ -35,7 +35,7 @@ type request struct {
 	events   []proposal
 	kind     kind
 
-	maintenance func(context.Context, *sql.Conn) error // instead of all the above
+	maintenance func(context.Context, *sql.Conn) (forgotten []string, err error) // instead of all the above
 
 	reply outcome
 	done  chan struct{}
@@ -83,7 +83,7 @@ type writer struct {
 	insert   *sql.Stmt
 	addTo    *sql.Stmt // streams: insert
 	move     *sql.Stmt // streams: update
-	ids      *sql.Stmt
+	idsFrom  *sql.Stmt
 	recent   *recentIDs
 	next     int64 // position
 }
@@ -99,7 +99,7 @@ func newWriter(ctx context.Context, s *Store) (*writer, error) {
 		`insert into events (pos, sid, rev, id, type, json, created, data, meta) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`: &w.insert,
 		`insert into streams (name, head, tombstoned, before_rev, max_count, max_age) values ($1, $2, $3, $4, $5, $6)`:        &w.addTo,
 		`update streams set head = $2, tombstoned = $3, before_rev = $4, max_count = $5, max_age = $6 where sid = $1`:         &w.move,
-		`select rev, pos, id from events where sid = $1 and rev >= $2 order by rev limit $3`:                                  &w.ids,
+		`select rev, pos, id from events where sid = $1 and rev >= $2 order by rev limit $3`:                                  &w.idsFrom,
 	} {
 		if *stmt, err = conn.PrepareContext(ctx, text); err != nil {
 			return nil, fmt.Errorf("open the writer: %w", err)
@@ -159,11 +159,12 @@ func (w *writer) commit(batch []*request) {
 		fail(err)
 		return
 	}
-	t := &transaction{writer: w, changed: map[string]info{}, next: w.next, created: w.store.opts.Clock().UnixNano() / int64(ticksEpoch)}
+	t := &transaction{writer: w, changed: map[string]info{}, ids: map[[16]byte]writtenID{}, next: w.next, created: w.store.opts.Clock().UnixNano() / int64(ticksEpoch)}
 	var err error
+	var forgotten []string
 	for _, r := range batch {
 		if r.maintenance != nil {
-			err = r.maintenance(ctx, w.conn)
+			forgotten, err = r.maintenance(ctx, w.conn)
 		} else {
 			r.reply, err = t.decide(ctx, r)
 		}
@@ -187,6 +188,7 @@ func (w *writer) commit(batch []*request) {
 		fail(err)
 		return
 	}
+	w.store.infos.forget(forgotten)
 	if t.next == w.next {
 		return // nothing new
 	}
@@ -206,200 +208,4 @@ func (w *writer) commit(batch []*request) {
 func isFull(err error) bool {
 	var e *sqlite.Error
 	return errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_FULL
-}
-
-// transaction is one batch as it is written.
-type transaction struct {
-	*writer
-	changed map[string]info
-	written []writtenID
-	next    int64
-	created int64
-	secrets bool // a secret- stream was tombstoned
-}
-
-func (t *transaction) info(ctx context.Context, name string) (info, error) {
-	if i, changed := t.changed[name]; changed {
-		return i, nil
-	}
-	return t.store.infos.of(ctx, t.lookup, name)
-}
-
-// decide carries out one request. Its error is the store's failure and ends the batch.
-func (t *transaction) decide(ctx context.Context, r *request) (outcome, error) {
-	i, err := t.info(ctx, r.stream)
-	if err != nil {
-		return outcome{}, err
-	}
-	switch {
-	case i.tombstoned:
-		return outcome{verdict: deleted}, nil
-	case r.kind == deleting:
-		return t.softDelete(ctx, r, i)
-	case r.kind == tombstoning:
-		if !matches(r.expected, i) {
-			return outcome{verdict: wrong, revision: i.head}, nil
-		}
-		i.tombstoned = true
-		t.secrets = t.secrets || strings.HasPrefix(r.stream, "secret-")
-		return t.put(ctx, r.stream, i, []proposal{{typ: tombstoneType, json: true, data: []byte("{}"), id: newID()}})
-	}
-	switch ok, repeated, err := t.expected(ctx, r, i); {
-	case err != nil:
-		return outcome{}, err
-	case repeated != nil:
-		return *repeated, nil
-	case !ok && i.deleted() && r.expected == streamExists:
-		return outcome{verdict: deleted}, nil
-	case !ok:
-		return outcome{verdict: wrong, revision: i.head}, nil
-	}
-	if len(r.events) == 0 {
-		return outcome{revision: i.head}, nil
-	}
-	if i.deleted() {
-		if i, err = t.bring(ctx, r.stream, i); err != nil {
-			return outcome{}, err
-		}
-	}
-	return t.put(ctx, r.stream, i, r.events)
-}
-
-// matches is the expectation of a delete or a tombstone.
-func matches(expected int64, i info) bool {
-	switch expected {
-	case anyRevision:
-		return true
-	case streamExists:
-		return i.exists()
-	}
-	return expected == i.head
-}
-
-// expected is the decision table of EventStoreDB: whether an append may be written, or was written before. The
-// check of an explicit revision is exact, from storage, so a repeated append with the same ids is always safe.
-func (t *transaction) expected(ctx context.Context, r *request, i info) (ok bool, repeated *outcome, err error) {
-	switch {
-	case r.expected == anyRevision || r.expected == streamExists:
-		if r.expected == streamExists && !i.exists() && (i.deleted() || i.sid == 0 || i.head < 0) {
-			return false, nil, nil
-		}
-		return t.knownIDs(r, i)
-	case r.expected == i.head:
-		return true, nil, nil
-	case r.expected > i.head || len(r.events) == 0:
-		return false, nil, nil
-	}
-	rows, err := t.ids.QueryContext(ctx, i.sid, r.expected+1, len(r.events))
-	if err != nil {
-		return false, nil, fmt.Errorf("compare ids: %w", err)
-	}
-	defer rows.Close() //nolint:errcheck // read to the end below
-	n, last := 0, outcome{}
-	for rows.Next() {
-		var id []byte
-		if err := rows.Scan(&last.revision, &last.position, &id); err != nil {
-			return false, nil, fmt.Errorf("compare ids: %w", err)
-		}
-		if string(id) != string(r.events[n].id[:]) {
-			break
-		}
-		n++
-	}
-	if err := rows.Err(); err != nil {
-		return false, nil, fmt.Errorf("compare ids: %w", err)
-	}
-	if n == len(r.events) {
-		return false, &last, nil
-	}
-	return n == 0 && r.expected == noStream && i.deleted(), nil, nil
-}
-
-// knownIDs is the best effort for appends that name no revision: ids written lately are not written again.
-func (t *transaction) knownIDs(r *request, i info) (bool, *outcome, error) {
-	if len(r.events) == 0 || i.sid == 0 {
-		return true, nil, nil
-	}
-	known := 0
-	var last writtenID
-	for _, e := range r.events {
-		at, seen := t.recent.find(e.id)
-		if seen && at.sid == i.sid {
-			known++
-			last = at
-		}
-	}
-	switch known {
-	case 0:
-		return true, nil, nil
-	case len(r.events):
-		return false, &outcome{revision: last.rev, position: uint64(last.pos)}, nil //nolint:gosec // positions are positive
-	}
-	if at, seen := t.recent.find(r.events[0].id); !seen || at.sid != i.sid {
-		return true, nil, nil
-	}
-	return false, nil, nil
-}
-
-// put writes events at the end of a stream.
-func (t *transaction) put(ctx context.Context, name string, i info, events []proposal) (outcome, error) {
-	if i.sid == 0 {
-		result, err := t.addTo.ExecContext(ctx, name, i.head, i.tombstoned, i.before, i.maxCount, i.maxAge)
-		if err != nil {
-			return outcome{}, fmt.Errorf("add stream %s: %w", name, err)
-		}
-		if i.sid, err = result.LastInsertId(); err != nil {
-			return outcome{}, fmt.Errorf("add stream %s: %w", name, err)
-		}
-	}
-	rev := i.head
-	for _, e := range events {
-		rev++
-		if e.typ == tombstoneType {
-			rev = softDeleted // the revision of $streamDeleted is the largest there is
-		}
-		if _, err := t.insert.ExecContext(ctx, t.next, i.sid, rev, e.id[:], e.typ, e.json, t.created, nonNil(e.data), nonNil(e.meta)); err != nil {
-			return outcome{}, fmt.Errorf("write event %d@%s: %w", rev, name, err)
-		}
-		t.written = append(t.written, writtenID{id: e.id, sid: i.sid, rev: rev, pos: t.next})
-		t.next++
-	}
-	i.head = rev
-	t.changed[name] = i
-	if target, isMeta := strings.CutPrefix(name, "$$"); isMeta && len(events) > 0 {
-		of, err := t.info(ctx, target)
-		if err != nil {
-			return outcome{}, err
-		}
-		t.changed[target] = of.bounded(events[len(events)-1].data)
-	}
-	return outcome{revision: rev, position: uint64(t.next - 1)}, nil //nolint:gosec // positions are positive
-}
-
-// saveStreams brings the rows of the changed streams to what the batch left.
-func (t *transaction) saveStreams(ctx context.Context) error {
-	for name, i := range t.changed {
-		if i.sid == 0 { // bounds were set before the first event
-			result, err := t.addTo.ExecContext(ctx, name, i.head, i.tombstoned, i.before, i.maxCount, i.maxAge)
-			if err != nil {
-				return fmt.Errorf("add stream %s: %w", name, err)
-			}
-			if i.sid, err = result.LastInsertId(); err != nil {
-				return fmt.Errorf("add stream %s: %w", name, err)
-			}
-			t.changed[name] = i
-			continue
-		}
-		if _, err := t.move.ExecContext(ctx, i.sid, i.head, i.tombstoned, i.before, i.maxCount, i.maxAge); err != nil {
-			return fmt.Errorf("move stream %s: %w", name, err)
-		}
-	}
-	return nil
-}
-
-func nonNil(b []byte) []byte {
-	if b == nil {
-		return []byte{}
-	}
-	return b
 }
