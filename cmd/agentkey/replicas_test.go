@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+
+	"agentkey/commands/keys"
+	"agentkey/domain/organization"
+	"agentkey/eventstore/seal"
+
+	"github.com/google/uuid"
+)
+
+var storeListens = regexp.MustCompile(`The event store listens on (\S+)`)
+
+// logServer is `agentkey eventstore serve` in this process.
+type logServer struct {
+	t      testing.TB
+	dir    string
+	listen string
+	cancel context.CancelFunc
+	ended  chan int
+}
+
+// startLog serves an event store over loopback until the test ends.
+func startLog(t testing.TB) *logServer {
+	t.Helper()
+	l := &logServer{t: t, dir: t.TempDir(), listen: "127.0.0.1:0"}
+	l.start()
+	t.Cleanup(l.stop)
+	return l
+}
+
+// start serves, at the same address as before if there was one.
+func (l *logServer) start() {
+	l.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // it is stopped in the clean-up
+	out, errs := newLines(), newLines()
+	l.cancel, l.ended = cancel, make(chan int, 1)
+	ended := l.ended
+	go func() {
+		ended <- run(ctx, []string{"eventstore", "serve", "--listen", l.listen, "--data", l.dir, "--insecure"}, nil, out, errs)
+	}()
+	eventually(l.t, "listening: "+errs.String(), func() bool {
+		address, _ := out.find(storeListens)
+		if address != "" {
+			l.listen = address
+		}
+		return address != ""
+	})
+}
+
+func (l *logServer) stop() {
+	if l.cancel == nil {
+		return
+	}
+	l.cancel()
+	l.cancel = nil
+	if code := <-l.ended; code != exitOK {
+		l.t.Errorf("the event store ended with %d", code)
+	}
+}
+
+// replicas is the configuration that serve processes on one log share.
+func (l *logServer) replicas() []string {
+	l.t.Helper()
+	master, err := seal.NewMasterKeyText()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	token, _, err := keys.New(keys.Service, uuid.Nil, organization.ConfiguredToken)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return append([]string{
+		"AGENTKEY_EVENTSTORE_URL=esdb://" + l.listen + "?tls=false", "AGENTKEY_MASTER_KEYS=" + master, "AGENTKEY_ADMIN_TOKEN=" + token,
+	}, unlimited...)
+}
+
+// startReplicas runs serve processes on one log.
+func startReplicas(t testing.TB, n int) []*program {
+	t.Helper()
+	env := startLog(t).replicas()
+	out := make([]*program, n)
+	for i := range out {
+		out[i] = startProcess(t, env...)
+	}
+	return out
+}
+
+func TestTwoProcessesAreOneService(t *testing.T) {
+	p := startReplicas(t, 2)
+	tool := p[0].admin().mustTool("GitHub", "ghp_secret")
+	p[1].seen.Store(p[0].seen.Load())
+	id, key := p[1].admin().mustAgent("Onboarding")
+	p[0].admin().mustAssign(id, tool)
+	for i := range p {
+		if a := p[i].with(key).fetch(tool); a.Text("credential") != "ghp_secret" {
+			t.Errorf("replica %d: %s", i, a.Body)
+		}
+	}
+	if a := p[0].with(key).fetch(tool); !strings.HasPrefix(a.Text("receipt.stream"), "agent-"+id) || fmt.Sprint(a.At("receipt.revision")) != "4" {
+		t.Errorf("the third fetch: %s", a.Body)
+	}
+}
