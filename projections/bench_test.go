@@ -12,7 +12,7 @@ import (
 // BenchmarkRebuild fills the read model anew from a log of 200,000 fetches by 64 agents of 10 tools.
 func BenchmarkRebuild(b *testing.B) {
 	const total, agents, tools, chunk = 200_000, 64, 10, 400
-	w := newWorld(b)
+	w := newWorld(b, embedded)
 	toolIDs := make([]string, tools)
 	for i := range toolIDs {
 		toolIDs[i] = w.tool(uuid.NewString())

@@ -93,6 +93,9 @@ func (f *Feed) run(ctx context.Context, out chan<- *message.Message) {
 			f.enter(Stopped, "")
 			return
 		}
+		if errors.Is(err, errSilent) {
+			continue
+		}
 		if progressed {
 			delay = f.MinDelay
 		}
@@ -121,6 +124,16 @@ func (f *Feed) report(ctx context.Context, err error, delay time.Duration) {
 		f.enter(Failed, err.Error())
 		f.Logger.ErrorContext(ctx, "projection stopped", attrs...)
 	}
+}
+
+// errSilent ends a session to which the log said nothing although it has grown. Of what the pattern leaves out a
+// server tells in passing only now and then, but always at the beginning of a session; and if the subscription has
+// died without a word, this finds it out.
+var errSilent = errors.New("the log has grown without a word")
+
+func (f *Feed) silent(ctx context.Context, passed uint64) bool {
+	head, err := f.Client.Head(ctx)
+	return err == nil && head > passed
 }
 
 // errOutpaced marks a batch that another worker has applied meanwhile.
@@ -155,14 +168,17 @@ func (f *Feed) session(ctx context.Context, out chan<- *message.Message) (progre
 
 	idle := time.NewTicker(f.Idle)
 	defer idle.Stop()
-	passed := stored
+	passed, heard := stored, true
 	for {
 		var b gathered
 		select {
 		case first := <-items:
-			b = f.gather(first, items, passed)
+			b, heard = f.gather(first, items, passed), true
 		case <-idle.C:
-			b = gathered{passed: passed, store: passed > stored}
+			if !heard && f.silent(ctx, passed) {
+				return progressed, errSilent
+			}
+			b, heard = gathered{passed: passed, store: passed > stored}, false
 		case <-ctx.Done():
 			return progressed, ctx.Err()
 		}

@@ -158,15 +158,16 @@ func (m *ReadModel) apply(ctx context.Context, b Batch) error {
 	m.applying.Lock()
 	defer m.applying.Unlock()
 	err := m.write(ctx, b)
-	if errors.Is(err, readmodels.ErrMoved) {
-		return fmt.Errorf("%w: %w", errOutpaced, err)
-	}
-	if err == nil || ctx.Err() != nil || len(b.Events) == 0 {
+	if err == nil || errors.Is(err, errOutpaced) || ctx.Err() != nil || len(b.Events) == 0 {
 		return err
 	}
 	from := b.From
 	for _, e := range b.Events {
-		if err := m.write(ctx, Batch{From: from, To: e.Position, Events: []Event{e}}); err != nil {
+		err := m.write(ctx, Batch{From: from, To: e.Position, Events: []Event{e}})
+		if errors.Is(err, errOutpaced) {
+			return err
+		}
+		if err != nil {
 			return &EventError{Stream: e.Stream, Revision: e.Revision, Err: err}
 		}
 		from = e.Position
@@ -181,7 +182,11 @@ func (m *ReadModel) write(ctx context.Context, b Batch) (err error) {
 		}
 	}()
 	return m.DB.Write(ctx, func(tx *readmodels.Tx) error {
-		if err := tx.Move(ctx, m.storeID, b.From, b.To); err != nil {
+		err := tx.Move(ctx, m.storeID, b.From, b.To)
+		if errors.Is(err, readmodels.ErrMoved) {
+			return fmt.Errorf("%w: %w", errOutpaced, err)
+		}
+		if err != nil {
 			return err
 		}
 		return newRows(tx).apply(ctx, b.Events)

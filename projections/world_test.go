@@ -3,11 +3,10 @@ package projections_test
 import (
 	"context"
 	"crypto/ed25519"
-	"database/sql"
+	"encoding/json"
 	"fmt"
 	"log/slog"
-	"path/filepath"
-	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"agentkey/domain/installation"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
+	embeddedstore "agentkey/eventstore/embedded"
 	"agentkey/eventstore/eventstoretest"
 	"agentkey/projections"
 	"agentkey/readmodels"
@@ -33,56 +33,75 @@ const org = "0198c0de-0000-7000-8000-000000000001"
 
 // world is a log with a read model that follows it, and a clock that moves a second with every event.
 type world struct {
-	t     testing.TB
-	store *eventstoretest.Server
-	log   *codec.Log
-	path  string
-	db    *readmodels.DB
-	model *projections.ReadModel
-	stop  func()
+	t      testing.TB
+	store  *eventstoretest.Server
+	engine engine
+	place  place
+	db     *readmodels.DB
+	model  *projections.ReadModel
+	stop   func() // the projection
+	said   journal
 
-	org       string
+	log *codec.Log
+
+	mu        sync.Mutex // held while the world goes on
 	now       time.Time
 	revisions map[string]int64
 	ids       int
 }
 
-func newWorld(t testing.TB) *world {
+func newWorld(t testing.TB, e engine) *world {
 	t.Helper()
-	w := &world{
-		t: t, store: eventstoretest.Start(t), path: filepath.Join(t.TempDir(), "read.db"),
-		org: org, now: start, revisions: map[string]int64{},
-	}
-	w.log = &codec.Log{Client: w.store.Client, Keys: codec.NewKeyring("store-1", "key", ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), nil)}
-	w.happened("installation", admin, installation.Begun{
-		StoreID: "store-1", OrganizationID: org, AdminTokenHash: "0ff1ce",
-		SigningKey: installation.PublicKey{ID: "key"}, MasterKeys: []installation.MasterKey{{ID: "m", Check: "c0ffee"}},
-	})
+	w := emptyWorld(t, e(t), embeddedstore.Options{})
+	w.engine = e
+	w.begin("store-1")
 	w.open()
+	w.reached(w.head())
 	return w
 }
 
+// emptyWorld has a log without an event; no projection follows it yet.
+func emptyWorld(t testing.TB, p place, opts embeddedstore.Options) *world {
+	t.Helper()
+	return &world{t: t, store: eventstoretest.StartWith(t, opts), place: p, now: start, revisions: map[string]int64{}}
+}
+
+func (w *world) begin(storeID string) {
+	w.t.Helper()
+	w.log = &codec.Log{Client: w.store.Client, Keys: codec.NewKeyring(storeID, "key", ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), nil)}
+	w.happened("installation", admin, installation.Begun{
+		StoreID: storeID, OrganizationID: org, AdminTokenHash: "0ff1ce",
+		SigningKey: installation.PublicKey{ID: "key"}, MasterKeys: []installation.MasterKey{{ID: "m", Check: "c0ffee"}},
+	})
+}
+
+// open opens the tables and sets the projection going until close, or the end of the test.
 func (w *world) open() {
 	w.t.Helper()
-	db, err := readmodels.OpenEmbedded(w.t.Context(), w.path, slog.New(slog.DiscardHandler))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.db = db
+	w.db = w.place.open(w.t)
+	db := w.db
 	w.t.Cleanup(func() { _ = db.Close() })
 	w.run()
 }
 
-// run sets the projection going until close, or the end of the test.
 func (w *world) run() {
 	w.t.Helper()
 	w.model = w.newModel(w.db)
 	w.stop = runModel(w.t, w.model)
 }
 
+// close ends the projection and lets go of the tables.
+func (w *world) close() {
+	w.t.Helper()
+	w.stop()
+	if err := w.db.Close(); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 func (w *world) newModel(db *readmodels.DB) *projections.ReadModel {
 	return projections.NewReadModel(projections.ReadModelConfig{
-		Client: w.store.Client, DB: db, Logger: slog.New(slog.DiscardHandler),
+		Client: w.store.Client, DB: db, Logger: slog.New(slog.NewJSONHandler(&w.said, nil)),
 		Idle: 20 * time.Millisecond, MinDelay: time.Millisecond, MaxDelay: 20 * time.Millisecond,
 	})
 }
@@ -92,44 +111,110 @@ func runModel(t testing.TB, m *projections.ReadModel) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- m.Run(ctx) }()
-	stopped := false
+	var once sync.Once
 	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("run the projection: %v", err)
-		}
+		once.Do(func() {
+			cancel()
+			if err := <-ended; err != nil {
+				t.Errorf("run the projection: %v", err)
+			}
+		})
 	}
 	t.Cleanup(stop)
 	return stop
 }
 
-// happened appends events to a stream and returns the position of the last.
-func (w *world) happened(stream string, by domain.Actor, events ...any) uint64 {
-	w.t.Helper()
+// journal keeps what was logged.
+type journal struct {
+	mu      sync.Mutex
+	records []map[string]any
+}
+
+func (j *journal) Write(line []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	record := map[string]any{}
+	if err := json.Unmarshal(line, &record); err != nil {
+		return 0, err
+	}
+	j.records = append(j.records, record)
+	return len(line), nil
+}
+
+// of returns the records with a message.
+func (j *journal) of(message string) []map[string]any {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var out []map[string]any
+	for _, r := range j.records {
+		if r["msg"] == message {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// append appends events to a stream, a second after each other, and returns the position of the last.
+func (w *world) append(stream string, by domain.Actor, events ...any) (uint64, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	signed := make([]codec.Signed, len(events))
+	for i := range events {
+		w.now = w.now.Add(time.Second)
+		signed[i] = codec.Signed{Organization: org, Actor: by, CommandID: uuid.NewString(), RequestID: "call-1", Time: w.now, Private: "sealed-private"}
+	}
+	return w.appendSigned(stream, events, signed)
+}
+
+func (w *world) appendSigned(stream string, events []any, signed []codec.Signed) (uint64, error) {
 	at, known := w.revisions[stream]
 	if !known {
 		at = eventstore.NoStream
 	}
 	entries := make([]codec.Entry, len(events))
 	for i, e := range events {
-		w.now = w.now.Add(time.Second)
-		signed := codec.Signed{Organization: w.org, Actor: by, CommandID: uuid.NewString(), RequestID: "call-1", Time: w.now, Private: "sealed-private"}
-		entry, err := codec.NewEntry(e, signed, i)
-		if err != nil {
-			w.t.Fatal(err)
+		var err error
+		if entries[i], err = codec.NewEntry(e, signed[i], i); err != nil {
+			return 0, err
 		}
-		entries[i] = entry
 	}
 	done, err := w.log.Append(w.t.Context(), stream, at, entries...)
+	if err == nil {
+		w.revisions[stream] = int64(done.Revision) //nolint:gosec // small
+	}
+	return done.Position, err
+}
+
+// happened is append on the test's own goroutine.
+func (w *world) happened(stream string, by domain.Actor, events ...any) uint64 {
+	w.t.Helper()
+	position, err := w.append(stream, by, events...)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.revisions[stream] = int64(done.Revision) //nolint:gosec // small
-	return done.Position
+	return position
+}
+
+// story is a bit of everything; it returns the agents and the tools of it.
+func (w *world) story() (agents, tools []string) {
+	w.t.Helper()
+	for _, name := range []string{"github", "linear", "stripe"} {
+		tools = append(tools, w.tool(name))
+	}
+	for _, name := range []string{"one", "two", "three"} {
+		id := w.agent(name)
+		agents = append(agents, id)
+		stream, by := "agent-"+id, self(id)
+		w.then(stream, by, agent.GrantRequested{ToolID: tools[0], RequestID: w.id(), Reason: "because"}, agent.GrantRequested{ToolID: tools[1], RequestID: w.id(), Reason: "because"})
+		w.then(stream, admin, agent.GrantApproved{ToolID: tools[0], RequestID: fmt.Sprintf("0198c0de-0000-7000-9000-%012d", w.ids-1)}, agent.GrantAssigned{ToolID: tools[2]})
+		for range 5 {
+			w.then(stream, by, agent.CredentialVended{ToolID: tools[0], KeyNumber: 1}, agent.CredentialVended{ToolID: tools[2], KeyNumber: 1})
+		}
+		w.then(stream, admin, agent.KeyRotated{Key: agent.Key{Number: 2, ID: w.id()}, Ended: []agent.KeyEnd{{Number: 1, At: w.now}}})
+	}
+	w.then("agent-"+agents[1], admin, agent.Suspended{}, agent.GrantRevoked{ToolID: tools[0], Cause: agent.CauseSuspended})
+	w.then("catalog-"+org, admin, catalog.ToolInstructionsRevised{ToolID: tools[0], Version: 1, Instructions: "be kind"}, catalog.ToolRemoved{ToolID: tools[2]})
+	return agents, tools
 }
 
 func (w *world) reached(position uint64) {
@@ -137,7 +222,7 @@ func (w *world) reached(position uint64) {
 	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
 	defer cancel()
 	if err := w.model.WaitFor(ctx, position); err != nil {
-		w.t.Fatalf("%v: %+v", err, w.model.Status(w.t.Context()))
+		w.t.Fatalf("%v: %+v", err, w.model.Status(context.Background()))
 	}
 }
 
@@ -158,7 +243,7 @@ func (w *world) id() string {
 func (w *world) tool(name string) string {
 	w.t.Helper()
 	id := w.id()
-	w.then("catalog-"+w.org, admin, catalog.ToolAdded{ToolID: id, Name: name, FoldedName: name, AuthType: "api_key", Mode: catalog.Shared, SecretID: w.id()})
+	w.then("catalog-"+org, admin, catalog.ToolAdded{ToolID: id, Name: name, FoldedName: name, AuthType: "api_key", Mode: catalog.Shared, SecretID: w.id()})
 	return id
 }
 
@@ -166,7 +251,7 @@ func (w *world) tool(name string) string {
 func (w *world) agent(name string) string {
 	w.t.Helper()
 	id := w.id()
-	w.then("agent-"+id, admin, agent.Registered{OrganizationID: w.org, Name: name, Key: agent.Key{Number: 1, ID: w.id(), Hash: "5ec4e7"}})
+	w.then("agent-"+id, admin, agent.Registered{OrganizationID: org, Name: name, Key: agent.Key{Number: 1, ID: w.id(), Hash: "5ec4e7"}})
 	return id
 }
 
@@ -191,54 +276,22 @@ func (w *world) eventually(what string, met func(projections.Status) bool) proje
 	}
 }
 
-func must[T any](t testing.TB) func(T, error) T {
-	t.Helper()
-	return func(v T, err error) T {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return v
+// last is the newest event of a stream.
+func (w *world) last(stream string) eventstore.Recorded {
+	w.t.Helper()
+	events, err := w.store.Client.ReadBackward(w.t.Context(), stream, 1)
+	if err != nil {
+		w.t.Fatal(err)
 	}
+	return events[0]
 }
 
-// dump returns every row of every table of the read model, the checkpoint included.
-func dump(t testing.TB, path string) map[string][]string {
-	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=query_only(1)&_pragma=busy_timeout(5000)")
+// head is the position of the newest event of the log.
+func (w *world) head() uint64 {
+	w.t.Helper()
+	head, err := w.store.Client.Head(w.t.Context())
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	defer func() { _ = db.Close() }()
-	out := map[string][]string{}
-	for _, table := range []string{"agents", "agent_keys", "tools", "tool_instructions", "requests", "grants", "audit_entries", "checkpoints"} {
-		rows, err := db.QueryContext(t.Context(), "SELECT * FROM "+table+" ORDER BY 1, 2")
-		if err != nil {
-			t.Fatal(err)
-		}
-		columns, err := rows.Columns()
-		if err != nil {
-			t.Fatal(err)
-		}
-		out[table] = []string{}
-		for rows.Next() {
-			values := make([]any, len(columns))
-			for i := range values {
-				values[i] = new(any)
-			}
-			if err := rows.Scan(values...); err != nil {
-				t.Fatal(err)
-			}
-			var line []string
-			for i, c := range columns {
-				line = append(line, fmt.Sprintf("%s=%v", c, *values[i].(*any)))
-			}
-			out[table] = append(out[table], strings.Join(line, " "))
-		}
-		if err := rows.Err(); err != nil {
-			t.Fatal(err)
-		}
-		_ = rows.Close()
-	}
-	return out
+	return head
 }

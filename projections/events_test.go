@@ -1,0 +1,296 @@
+package projections_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"agentkey/domain"
+	"agentkey/domain/agent"
+	"agentkey/domain/catalog"
+	"agentkey/domain/installation"
+	"agentkey/domain/organization"
+	"agentkey/eventstore/codec"
+)
+
+// step is one event of a story.
+type step struct {
+	stream string
+	by     domain.Actor
+	event  any
+}
+
+func ptr[T any](v T) *T { return &v }
+
+var (
+	bot     = self("bot")
+	system  = domain.Actor{Type: domain.ActorSystem, ID: "agentkey"}
+	tonight = start.Add(12 * time.Hour)
+
+	registered = step{"agent-bot", admin, agent.Registered{
+		OrganizationID: org, Name: "Build  BOT", Description: "builds", OwnerID: "p1", Key: agent.Key{Number: 1, ID: "k1", Hash: "5ec4e7"},
+	}}
+	added = step{"catalog-" + org, admin, catalog.ToolAdded{
+		ToolID: "github", Name: "GitHub", FoldedName: "github", Description: "code", URL: "https://github.com", Site: "github.com",
+		DocsURL: "https://docs.github.com", AuthType: "api_key", Mode: catalog.Shared, SecretID: "s1", MaxGrantSeconds: 3600,
+	}}
+	asked    = step{"agent-bot", bot, agent.GrantRequested{ToolID: "github", RequestID: "r1", Reason: "to read issues"}}
+	approved = step{"agent-bot", admin, agent.GrantApproved{ToolID: "github", RequestID: "r1", ExpiresAt: &tonight}}
+	denied   = step{"agent-bot", admin, agent.GrantDenied{ToolID: "github", RequestID: "r1", Reason: "not now"}}
+	assigned = step{"agent-bot", admin, agent.GrantAssigned{ToolID: "github", ExpiresAt: &tonight}}
+	vended   = step{"agent-bot", bot, agent.CredentialVended{ToolID: "github", SecretID: "s1", CredentialVersion: 1, KeyNumber: 1}}
+	revoked  = step{"agent-bot", admin, agent.GrantRevoked{ToolID: "github", RequestID: "r1", Cause: agent.CauseAdmin}}
+)
+
+// about is what the audit says of an event: its target, agent and tool. "" says that it has no place there.
+var tellings = []struct {
+	name  string
+	given []step
+	when  step
+	want  []string
+	about string
+}{
+	{
+		"an agent is registered", nil, registered, []string{
+			"+agent_keys bot/1: created_at=now id=k1",
+			"+agents bot: created_at=now created_by_id=admin created_by_type=human description=builds name=Build  BOT name_folded=build bot organization_id=org owner_id=p1 position=here revision=1 status=active",
+		}, "agent bot, agent bot",
+	},
+	{"an agent gets another name", []step{registered}, step{"agent-bot", admin, agent.Updated{Name: ptr("Ops")}}, []string{"agents bot: name=Ops name_folded=ops revision=2"}, "agent bot, agent bot"},
+	{
+		"an agent gets another description and owner", []step{registered}, step{"agent-bot", admin, agent.Updated{Description: ptr(""), OwnerID: ptr("p2")}},
+		[]string{"agents bot: description= owner_id=p2 revision=2"}, "agent bot, agent bot",
+	},
+	{
+		"a key is rotated", []step{registered},
+		step{"agent-bot", admin, agent.KeyRotated{Key: agent.Key{Number: 2, ID: "k2"}, Ended: []agent.KeyEnd{{Number: 1, At: start.Add(10 * time.Second)}}}},
+		[]string{"+agent_keys bot/2: created_at=now id=k2", "agent_keys bot/1: expires_at=now+7", "agents bot: revision=2"}, "agent bot, agent bot",
+	},
+	{
+		"a key is rotated for the third time", []step{
+			registered,
+			{"agent-bot", admin, agent.KeyRotated{Key: agent.Key{Number: 2, ID: "k2"}, Ended: []agent.KeyEnd{{Number: 1, At: start}}}},
+			{"agent-bot", admin, agent.KeyRotated{Key: agent.Key{Number: 3, ID: "k3"}, Ended: []agent.KeyEnd{{Number: 2, At: start}}}},
+		},
+		step{"agent-bot", admin, agent.KeyRotated{Key: agent.Key{Number: 4, ID: "k4"}, Ended: []agent.KeyEnd{}}},
+		[]string{"+agent_keys bot/4: created_at=now id=k4", "-agent_keys bot/1", "agents bot: revision=4"}, "agent bot, agent bot",
+	},
+	{"an agent is suspended", []step{registered}, step{"agent-bot", admin, agent.Suspended{}}, []string{"agents bot: revision=2 status=suspended"}, "agent bot, agent bot"},
+	{
+		"an agent is reactivated", []step{registered, {"agent-bot", admin, agent.Suspended{}}}, step{"agent-bot", admin, agent.Reactivated{}},
+		[]string{"agents bot: revision=3 status=active"}, "agent bot, agent bot",
+	},
+	{"an agent is retired", []step{registered}, step{"agent-bot", admin, agent.Retired{}}, []string{"-agent_keys bot/1", "agents bot: revision=2 status=retired"}, "agent bot, agent bot"},
+
+	{
+		"an agent asks", []step{registered, added}, asked, []string{
+			"+grants bot/github: organization_id=org origin=request position=here reason=to read issues request_id=r1 status=pending",
+			"+requests r1: agent_id=bot created_at=now organization_id=org position=here reason=to read issues status=pending tool_id=github",
+			"agents bot: last_seen_at=now",
+		}, "tool github, agent bot, tool github",
+	},
+	{
+		"an agent asks anew", []step{registered, added, asked, approved, vended, revoked},
+		step{"agent-bot", bot, agent.GrantRequested{ToolID: "github", RequestID: "r2", Reason: "once more"}}, []string{
+			"+requests r2: agent_id=bot created_at=now organization_id=org position=here reason=once more status=pending tool_id=github",
+			"agents bot: last_seen_at=now",
+			"grants bot/github: decided_at=0 decided_by_id= decided_by_type= expires_at=0 fetch_count=0 last_fetched_at=0 reason=once more request_id=r2 status=pending",
+		}, "tool github, agent bot, tool github",
+	},
+	{
+		"an agent takes its request back", []step{registered, added, asked},
+		step{"agent-bot", bot, agent.GrantWithdrawn{ToolID: "github", RequestID: "r1"}}, []string{
+			"agents bot: last_seen_at=now",
+			"grants bot/github: decided_at=now decided_by_id=bot decided_by_type=agent status=withdrawn",
+			"requests r1: decided_at=now decided_by_id=bot decided_by_type=agent status=withdrawn",
+		}, "tool github, agent bot, tool github",
+	},
+	{
+		"a request is approved", []step{registered, added, asked}, approved, []string{
+			"grants bot/github: decided_at=now decided_by_id=admin decided_by_type=human expires_at=now+43195 status=approved",
+			"requests r1: decided_at=now decided_by_id=admin decided_by_type=human status=approved",
+		}, "tool github, agent bot, tool github",
+	},
+	{
+		"a request is denied", []step{registered, added, asked}, denied, []string{
+			"grants bot/github: decided_at=now decided_by_id=admin decided_by_type=human denial_reason=not now status=denied",
+			"requests r1: decided_at=now decided_by_id=admin decided_by_type=human denial_reason=not now status=denied",
+		}, "tool github, agent bot, tool github",
+	},
+	{
+		"access is given without a request", []step{registered, added}, assigned, []string{
+			"+grants bot/github: decided_at=now decided_by_id=admin decided_by_type=human expires_at=now+43196 organization_id=org origin=assignment position=here status=approved",
+		}, "tool github, agent bot, tool github",
+	},
+	{
+		"access is given to whom it was denied", []step{registered, added, asked, denied}, step{"agent-bot", admin, agent.GrantAssigned{ToolID: "github"}}, []string{
+			"grants bot/github: decided_at=now denial_reason= origin=assignment reason= request_id= status=approved",
+		}, "tool github, agent bot, tool github",
+	},
+	{
+		"access is revoked", []step{registered, added, asked, approved}, revoked,
+		[]string{"grants bot/github: decided_at=now status=revoked"}, "tool github, agent bot, tool github",
+	},
+	{
+		"a request is revoked and leaves the queue", []step{registered, added, asked}, revoked, []string{
+			"grants bot/github: decided_at=now decided_by_id=admin decided_by_type=human status=revoked",
+			"requests r1: decided_at=now decided_by_id=admin decided_by_type=human status=withdrawn",
+		}, "tool github, agent bot, tool github",
+	},
+	{
+		"access expires", []step{registered, added, assigned}, step{"agent-bot", system, agent.GrantExpired{ToolID: "github"}},
+		[]string{"grants bot/github: status=expired"}, "tool github, agent bot, tool github",
+	},
+	{
+		"an agent's own credential is replaced", []step{registered, added, assigned},
+		step{"agent-bot", admin, agent.GrantCredentialReplaced{ToolID: "github", SecretID: "s2", CredentialVersion: 2}}, nil, "tool github, agent bot, tool github",
+	},
+	{
+		"a credential is fetched", []step{registered, added, assigned, vended}, vended,
+		[]string{"agents bot: last_seen_at=now", "grants bot/github: fetch_count=2 last_fetched_at=now"}, "tool github, agent bot, tool github",
+	},
+	{
+		"a fetch is refused", []step{registered, added},
+		step{"refusals-bot", bot, codec.CredentialRefused{AgentID: "bot", ToolID: "github", Reason: "access_not_approved", Count: 1, LastAt: start}}, nil,
+		"tool github, agent bot, tool github",
+	},
+
+	{
+		"a tool with a shared credential is added", nil, added, []string{
+			"+tools github: auth_type=api_key created_at=now credential_mode=shared credential_version=1 description=code docs_url=https://docs.github.com max_grant_seconds=3600 name=GitHub name_folded=github organization_id=org position=here revision=1 updated_at=now url=https://github.com",
+		}, "tool github, tool github",
+	},
+	{
+		"a tool with a credential for each agent is added", nil,
+		step{"catalog-" + org, admin, catalog.ToolAdded{ToolID: "linear", Name: "Linear", FoldedName: "linear", AuthType: "other", Mode: catalog.PerAgent}}, []string{
+			"+tools linear: auth_type=other created_at=now credential_mode=per_agent name=Linear name_folded=linear organization_id=org position=here revision=1 updated_at=now",
+		}, "tool linear, tool linear",
+	},
+	{
+		"everything of a tool is changed", []step{added}, step{"catalog-" + org, admin, catalog.ToolUpdated{
+			ToolID: "github", Name: ptr("Git Hub"), FoldedName: ptr("git hub"), Description: ptr("d"), URL: ptr("u"), Site: ptr("s"), DocsURL: ptr(""),
+			AuthType: ptr(catalog.AuthType("other")), MaxGrantSeconds: ptr(int64(0)),
+		}}, []string{"tools github: auth_type=other description=d docs_url= max_grant_seconds=0 name=Git Hub name_folded=git hub revision=2 updated_at=now url=u"}, "tool github, tool github",
+	},
+	{
+		"one thing of a tool is changed", []step{added}, step{"catalog-" + org, admin, catalog.ToolUpdated{ToolID: "github", Description: ptr("d")}},
+		[]string{"tools github: description=d revision=2 updated_at=now"}, "tool github, tool github",
+	},
+	{
+		"a shared credential is rotated", []step{added},
+		step{"catalog-" + org, admin, catalog.ToolCredentialRotated{ToolID: "github", SecretID: "s2", CredentialVersion: 2, ExpiresAt: &tonight}},
+		[]string{"tools github: credential_expires_at=now+43197 credential_version=2 revision=2 updated_at=now"}, "tool github, tool github",
+	},
+	{
+		"instructions are revised", []step{added},
+		step{"catalog-" + org, admin, catalog.ToolInstructionsRevised{ToolID: "github", Version: 1, Instructions: "be kind"}}, []string{
+			"+tool_instructions github/1: created_at=now created_by_id=admin created_by_type=human instructions=be kind organization_id=org",
+			"tools github: instructions=be kind instructions_version=1 revision=2 updated_at=now",
+		}, "tool github, tool github",
+	},
+	{
+		"instructions are restored", []step{added, {"catalog-" + org, admin, catalog.ToolInstructionsRevised{ToolID: "github", Version: 1, Instructions: "be kind"}}},
+		step{"catalog-" + org, admin, catalog.ToolInstructionsRevised{ToolID: "github", Version: 2, Instructions: "be kind", RestoredFrom: 1}}, []string{
+			"+tool_instructions github/2: created_at=now created_by_id=admin created_by_type=human instructions=be kind organization_id=org restored_from=1",
+			"tools github: instructions_version=2 revision=3 updated_at=now",
+		}, "tool github, tool github",
+	},
+	{
+		"a tool is removed", []step{added, registered, assigned}, step{"catalog-" + org, admin, catalog.ToolRemoved{ToolID: "github"}},
+		[]string{"tools github: removed_at=now"}, "tool github, tool github",
+	},
+
+	{"an installation is begun", nil, step{"installation", system, installation.Begun{StoreID: "store-1", OrganizationID: org}}, nil, "installation store-1"},
+	{"a master key is added", nil, step{"installation", system, installation.MasterKeyAdded{MasterKey: installation.MasterKey{ID: "m2", Check: "c0ffee"}}}, nil, "master_key m2"},
+	{"a signing key is added", nil, step{"signing-keys", system, installation.SigningKeyAdded{SigningKey: installation.PublicKey{ID: "key"}}}, nil, "signing_key key"},
+	{"an organization is created", nil, step{"organization-" + org, system, organization.Created{Name: "Acme"}}, nil, "organization " + org},
+	{"a token is created", nil, step{"organization-" + org, admin, organization.TokenCreated{Number: 1, TokenID: "t1", Name: "ci", Role: "owner", Hash: "0ff1ce"}}, nil, "service_token t1"},
+	{"a token is revoked", nil, step{"organization-" + org, admin, organization.TokenRevoked{Number: 1, TokenID: "t1"}}, nil, "service_token t1"},
+	{"a person is recorded", nil, step{"person-p1", admin, codec.PersonRecorded{OrganizationID: org, KeyID: "k", Sealed: "5ea1ed"}}, nil, "person p1"},
+	{"a request is opened", nil, step{"request-r1", bot, codec.RequestOpened{AgentID: "bot", ToolID: "github"}}, nil, ""},
+	{"a secret is sealed", nil, step{"secret-s1", admin, codec.SecretSealed{SecretID: "s1"}}, nil, ""},
+	{"a secret is wrapped anew", nil, step{"secret-s1", admin, codec.SecretRewrapped{SecretID: "s1"}}, nil, ""},
+	{"an idempotency key is reserved", nil, step{"once-1", bot, codec.OnceReserved{CommandID: "c"}}, nil, ""},
+	{"an idempotency key is answered", nil, step{"once-1", bot, codec.OnceCompleted{}}, nil, ""},
+	{"an idempotency key is released", nil, step{"once-1", bot, codec.OnceReleased{}}, nil, ""},
+	{"a reaction has handled an event", nil, step{"reaction-expire", system, codec.ReactionHandled{Stream: "agent-bot"}}, nil, ""},
+}
+
+func TestEachEventChangesWhatItTellsOf(t *testing.T) {
+	told := map[string]bool{}
+	for _, c := range tellings {
+		name, _, err := codec.Encode(c.when.event)
+		if err != nil {
+			t.Fatal(err)
+		}
+		told[name] = true
+	}
+	if diff := cmp.Diff(slices.Sorted(slices.Values(codec.Names())), slices.Sorted(maps.Keys(told))); diff != "" {
+		t.Errorf("every event of the log is told of here (-log +here):\n%s", diff)
+	}
+	for _, c := range tellings {
+		t.Run(c.name, func(t *testing.T) {
+			everywhere(t, func(t *testing.T, w *world) {
+				for _, s := range c.given {
+					w.then(s.stream, s.by, s.event)
+				}
+				before := w.dump()
+				here := w.then(c.when.stream, c.when.by, c.when.event)
+				after := w.dump()
+				if diff := cmp.Diff(c.want, changes(before, after, w.now, here)); diff != "" {
+					t.Errorf("changes (-want +got):\n%s", diff)
+				}
+				w.audited(before, after, here, c.when, c.about)
+			})
+		})
+	}
+}
+
+// audited holds the one audit entry that an event made, or none, against the event as it is in the log.
+func (w *world) audited(before, after stored, here uint64, s step, about string) {
+	w.t.Helper()
+	before, after = before.only("audit_entries"), after.only("audit_entries")
+	for name := range before {
+		delete(after, name)
+	}
+	if about == "" {
+		if len(after) > 0 {
+			w.t.Errorf("audited: %v", after)
+		}
+		return
+	}
+	e := w.last(s.stream)
+	action, _, _ := strings.Cut(e.Type, ".v1")
+	want := map[string]string{
+		"organization_id": org, "id": e.ID.String(), "stream": s.stream, "revision": fmt.Sprint(e.Revision), "action": action,
+		"actor_type": string(s.by.Type), "actor_id": s.by.ID, "request_id": "call-1", "occurred_at": fmt.Sprint(w.now.UnixMicro()), "private": "sealed-private",
+		"agent_id": "", "tool_id": "",
+	}
+	for i, thing := range strings.Split(about, ", ") {
+		kind, id, _ := strings.Cut(thing, " ")
+		if i == 0 {
+			want["target_type"], want["target_id"] = kind, id
+		} else {
+			want[kind+"_id"] = id
+		}
+	}
+	got := after[fmt.Sprintf("audit_entries %d", here)]
+	data := got["data"]
+	delete(got, "data")
+	if diff := cmp.Diff(want, got); diff != "" || len(after) != 1 {
+		w.t.Errorf("audited %d times (-want +got):\n%s", len(after), diff)
+	}
+	for _, secret := range []string{"5ec4e7", "0ff1ce", "c0ffee", "5ea1ed", `hash"`, `"check"`, `"sealed"`} {
+		if strings.Contains(data, secret) {
+			w.t.Errorf("the audit shows %s: %s", secret, data)
+		}
+	}
+	if !strings.Contains(string(e.Data), `hash"`) && !strings.Contains(string(e.Data), `"check"`) && !strings.Contains(string(e.Data), `"sealed"`) && data != string(e.Data) {
+		w.t.Errorf("the audit has %s of %s", data, e.Data)
+	}
+}

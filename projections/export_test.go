@@ -1,0 +1,12 @@
+package projections
+
+import "context"
+
+// ErrOutpaced marks a batch that another worker has applied meanwhile.
+var ErrOutpaced = errOutpaced
+
+// Begin is how a session of m begins.
+func (m *ReadModel) Begin(ctx context.Context) (uint64, error) { return m.begin(ctx) }
+
+// Apply is how a batch reaches the tables of m.
+func (m *ReadModel) Apply(ctx context.Context, b Batch) error { return m.apply(ctx, b) }

@@ -1,0 +1,347 @@
+package projections_test
+
+import (
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"pgregory.net/rapid"
+
+	"agentkey/domain"
+	"agentkey/domain/agent"
+	"agentkey/domain/catalog"
+	"agentkey/eventstore/codec"
+	"agentkey/eventstore/eventstoretest"
+	"agentkey/readmodels"
+)
+
+// history is a drawn story of one organization: what was decided on its streams, and what is folded from them.
+type history struct {
+	w        *world
+	org      string
+	now      time.Time
+	tools    []string
+	catalog  catalog.State
+	agents   map[string]agent.State
+	requests map[string]string // status by id
+	ids      []string          // of the agents
+	position uint64
+}
+
+func newHistory(w *world) *history {
+	h := &history{w: w, org: uuid.NewString(), now: start, agents: map[string]agent.State{}, requests: map[string]string{}}
+	for range 3 {
+		h.tools, h.ids = append(h.tools, uuid.NewString()), append(h.ids, uuid.NewString())
+	}
+	return h
+}
+
+func (h *history) append(t *rapid.T, stream string, by domain.Actor, events []any) {
+	signed := make([]codec.Signed, len(events))
+	command := uuid.NewString()
+	for i := range events {
+		signed[i] = codec.Signed{Organization: h.org, Actor: by, CommandID: command, Time: h.now}
+	}
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	var err error
+	if h.position, err = h.w.appendSigned(stream, events, signed); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (h *history) onCatalog(t *rapid.T, c catalog.Command) {
+	events, err := catalog.Decide(h.catalog, c)
+	if err != nil || len(events) == 0 {
+		return
+	}
+	var stored []any
+	for _, e := range events {
+		h.catalog = catalog.Evolve(h.catalog, domain.Fact[catalog.Event]{Event: e, At: h.now, By: admin})
+		stored = append(stored, e)
+	}
+	h.append(t, "catalog-"+h.org, admin, stored)
+}
+
+func (h *history) onAgent(t *rapid.T, id string, by domain.Actor, c agent.Command) {
+	events, err := agent.Decide(h.agents[id], c)
+	if err != nil || len(events) == 0 {
+		return
+	}
+	var stored []any
+	for _, e := range events {
+		h.note(h.agents[id], e)
+		h.agents[id] = agent.Evolve(h.agents[id], domain.Fact[agent.Event]{Event: e, At: h.now, By: by})
+		stored = append(stored, e)
+	}
+	h.append(t, "agent-"+id, by, stored)
+}
+
+// note keeps the requests, of which an agent's state knows only the newest for each tool.
+func (h *history) note(before agent.State, e agent.Event) {
+	switch e := e.(type) {
+	case agent.GrantRequested:
+		h.requests[e.RequestID] = "pending"
+	case agent.GrantApproved:
+		h.requests[e.RequestID] = "approved"
+	case agent.GrantDenied:
+		h.requests[e.RequestID] = "denied"
+	case agent.GrantWithdrawn:
+		h.requests[e.RequestID] = "withdrawn"
+	case agent.GrantRevoked:
+		if before.Grants[e.ToolID].Status == agent.Pending {
+			h.requests[e.RequestID] = "withdrawn"
+		}
+	}
+}
+
+func (h *history) step(t *rapid.T) {
+	h.now = h.now.Add(time.Duration(rapid.IntRange(0, 90).Draw(t, "minutes")) * time.Minute)
+	id, tool := rapid.SampledFrom(h.ids).Draw(t, "agent"), rapid.SampledFrom(h.tools).Draw(t, "tool")
+	text := rapid.SampledFrom([]string{"", "a", "B", "Straße 1"}).Draw(t, "text")
+	var ends *time.Time
+	if rapid.Bool().Draw(t, "ends") {
+		ends = ptr(h.now.Add(time.Duration(rapid.IntRange(1, 5).Draw(t, "hours")) * time.Hour))
+	}
+	offered, s := h.catalog.Tools[tool], h.agents[id]
+	known := agent.Tool{
+		ID: tool, Exists: offered.Name != "", PerAgent: offered.Mode == catalog.PerAgent, SecretID: offered.SecretID,
+		CredentialVersion: offered.CredentialVersion, MaxGrant: time.Duration(offered.MaxGrantSeconds) * time.Second,
+	}
+	own := ""
+	if known.PerAgent {
+		own = uuid.NewString()
+	}
+	switch rapid.IntRange(0, 26).Draw(t, "command") {
+	case 0:
+		tool = h.unused(tool)
+		h.onCatalog(t, catalog.AddTool{ToolID: tool, Name: tool, FoldedName: tool, AuthType: "other", Mode: catalog.Shared, SecretID: uuid.NewString(), Instructions: text})
+	case 1:
+		tool = h.unused(tool)
+		h.onCatalog(t, catalog.AddTool{ToolID: tool, Name: tool, FoldedName: tool, Description: text, AuthType: "api_key", Mode: catalog.PerAgent, MaxGrantSeconds: 7200})
+	case 2:
+		h.onCatalog(t, catalog.UpdateTool{ToolID: tool, Description: &text, URL: &text, Instructions: &text, MaxGrantSeconds: ptr(int64(len(text)) * 3600)})
+	case 3:
+		h.onCatalog(t, catalog.RotateCredential{At: h.now, ToolID: tool, SecretID: uuid.NewString(), ExpiresAt: ends})
+	case 4:
+		h.onCatalog(t, catalog.RestoreInstructions{ToolID: tool, Version: 1, Instructions: text})
+	case 5:
+		if rapid.IntRange(0, 3).Draw(t, "really") == 0 {
+			h.onCatalog(t, catalog.RemoveTool{ToolID: tool})
+		}
+	case 6:
+		h.onAgent(t, id, admin, agent.Update{Name: &text, OwnerID: &text})
+	case 7:
+		h.onAgent(t, id, admin, agent.RotateKey{At: h.now, Key: agent.Key{Number: s.NextKey, ID: uuid.NewString()}, Overlap: time.Duration(len(text)) * time.Hour})
+	case 8:
+		h.onAgent(t, id, admin, agent.Suspend{})
+	case 9:
+		h.onAgent(t, id, admin, agent.Reactivate{})
+	case 10:
+		if rapid.IntRange(0, 5).Draw(t, "really") == 0 {
+			h.onAgent(t, id, admin, agent.Retire{})
+		}
+	case 11, 12, 13:
+		h.onAgent(t, id, self(id), agent.Request{At: h.now, Tool: known, RequestID: uuid.NewString(), Reason: text})
+	case 14:
+		h.onAgent(t, id, self(id), agent.Withdraw{ToolID: tool})
+	case 15, 16:
+		h.onAgent(t, id, admin, agent.Approve{At: h.now, Tool: known, RequestID: s.Grants[tool].RequestID, SecretID: own, ExpiresAt: ends})
+	case 17:
+		h.onAgent(t, id, admin, agent.Deny{Tool: known, RequestID: s.Grants[tool].RequestID, Reason: text})
+	case 18, 19:
+		h.onAgent(t, id, admin, agent.Assign{At: h.now, Tool: known, SecretID: own, ExpiresAt: ends})
+	case 20:
+		h.onAgent(t, id, admin, agent.Revoke{ToolID: tool, Cause: agent.CauseAdmin})
+	case 21:
+		h.onAgent(t, id, system, agent.Expire{At: h.now, ToolID: tool})
+	case 22:
+		h.onAgent(t, id, admin, agent.ReplaceCredential{At: h.now, Tool: known, SecretID: own})
+	default:
+		h.onAgent(t, id, self(id), agent.Vend{At: h.now, Tool: known, KeyNumber: max(s.NextKey-1, 1)})
+	}
+}
+
+// unused is the tool if it is offered, so that adding it changes nothing, else a new one: no id is used twice.
+func (h *history) unused(tool string) string {
+	if _, offered := h.catalog.Tools[tool]; !offered {
+		tool = uuid.NewString()
+		h.tools = append(h.tools, tool)
+	}
+	return tool
+}
+
+func TestTheRowsAreTheFoldOfTheStreams(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world) {
+		rapid.Check(t, func(t *rapid.T) {
+			h := newHistory(w)
+			for i, id := range h.ids {
+				h.onCatalog(t, catalog.AddTool{ToolID: h.tools[i], Name: h.tools[i], FoldedName: h.tools[i], AuthType: "other", Mode: catalog.Shared, SecretID: "s"})
+				h.onAgent(t, id, admin, agent.Register{OrganizationID: h.org, Name: "n", Key: agent.Key{Number: 1, ID: uuid.NewString()}})
+			}
+			for range rapid.IntRange(1, eventstoretest.Rounds(60)).Draw(t, "steps") {
+				h.step(t)
+			}
+			w.reached(h.position)
+			for _, now := range []time.Time{h.now, h.now.Add(time.Duration(rapid.IntRange(0, 300).Draw(t, "later")) * time.Minute)} {
+				h.checkAgents(t, now)
+				h.checkTools(t, now)
+				h.checkGrants(t, now)
+			}
+			h.checkRequests(t)
+		})
+	})
+}
+
+var everything = readmodels.Page{Limit: 1000}
+
+// access is what a folded grant counts as: of a removed tool nothing is open any more.
+func (h *history) access(g agent.Grant, tool string, now time.Time) agent.GrantStatus {
+	if _, offered := h.catalog.Tools[tool]; !offered && g.Open() {
+		return agent.Revoked
+	}
+	return g.At(now)
+}
+
+func (h *history) count(status agent.GrantStatus, now time.Time, match func(agentID, toolID string) bool) int {
+	n := 0
+	for id, s := range h.agents {
+		for tool, g := range s.Grants {
+			if match(id, tool) && h.access(g, tool, now) == status {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+func timeOf(t *time.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return *t
+}
+
+func (h *history) checkAgents(t *rapid.T, now time.Time) {
+	list, err := h.w.db.Agents(t.Context(), h.org, readmodels.AgentFilter{}, now, everything)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, want := map[string]readmodels.Agent{}, map[string]readmodels.Agent{}
+	for _, a := range list.Items {
+		a.Position = 0
+		got[a.ID] = a
+	}
+	for id, s := range h.agents {
+		if !s.Exists() {
+			continue
+		}
+		of := func(agentID, _ string) bool { return agentID == id }
+		a := readmodels.Agent{
+			ID: id, Name: s.Name, Description: s.Description, OwnerID: s.OwnerID, Status: string(s.Status), CreatedAt: s.CreatedAt, CreatedBy: s.CreatedBy,
+			LastSeenAt: s.LastSeenAt, Revision: s.Revision, Approved: h.count(agent.Approved, now, of), Pending: h.count(agent.Pending, now, of),
+		}
+		for _, k := range s.Keys {
+			a.Keys = append(a.Keys, readmodels.Key{ID: k.ID, CreatedAt: k.CreatedAt, ExpiresAt: timeOf(k.ExpiresAt)})
+		}
+		want[id] = a
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the agents (-fold +rows):\n%s", diff)
+	}
+}
+
+func (h *history) checkTools(t *rapid.T, now time.Time) {
+	list, err := h.w.db.Tools(t.Context(), h.org, "", now, everything)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, want := map[string]readmodels.Tool{}, map[string]readmodels.Tool{}
+	for _, tool := range list.Items {
+		tool.Position = 0
+		got[tool.ID] = tool
+	}
+	for id, s := range h.catalog.Tools {
+		of := func(_, toolID string) bool { return toolID == id }
+		want[id] = readmodels.Tool{
+			ID: id, Name: s.Name, Description: s.Description, URL: s.URL, DocsURL: s.DocsURL, AuthType: string(s.AuthType), CredentialMode: string(s.Mode),
+			CredentialVersion: s.CredentialVersion, CredentialExpiresAt: timeOf(s.CredentialExpiresAt), Instructions: s.Instructions,
+			InstructionsVersion: s.InstructionsVersion, MaxGrantSeconds: s.MaxGrantSeconds, CreatedAt: s.CreatedAt, UpdatedAt: s.UpdatedAt, Revision: s.Revision,
+			Approved: h.count(agent.Approved, now, of), Pending: h.count(agent.Pending, now, of),
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the tools (-fold +rows):\n%s", diff)
+	}
+}
+
+func (h *history) checkGrants(t *rapid.T, now time.Time) {
+	for id, s := range h.agents {
+		list, err := h.w.db.Grants(t.Context(), h.org, readmodels.GrantFilter{AgentID: id}, now, everything)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, want := map[string]readmodels.Grant{}, map[string]readmodels.Grant{}
+		for _, g := range list.Items {
+			g.Position, g.AgentName, g.ToolName = 0, "", ""
+			got[g.ToolID] = g
+		}
+		for tool, g := range s.Grants {
+			if g.Status == agent.Withdrawn || g.Status == agent.None {
+				continue
+			}
+			w := readmodels.Grant{
+				AgentID: id, ToolID: tool, Status: string(h.access(g, tool, now)), Origin: string(g.Origin), RequestID: g.RequestID, Reason: g.Reason,
+				DenialReason: g.DenialReason, DecidedAt: g.DecidedAt, ExpiresAt: timeOf(g.ExpiresAt), FetchCount: g.FetchCount, LastFetchedAt: g.LastFetchedAt,
+			}
+			if g.DecidedBy != nil {
+				w.DecidedBy = *g.DecidedBy
+			}
+			want[tool] = w
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("the grants of %s at %v (-fold +rows):\n%s", id, now, diff)
+		}
+		h.checkCatalog(t, id, now)
+	}
+}
+
+func (h *history) checkCatalog(t *rapid.T, id string, now time.Time) {
+	offers, err := h.w.db.Catalog(t.Context(), h.org, id, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, want := map[string]string{}, map[string]string{}
+	for _, o := range offers {
+		got[o.ID] = o.Access
+	}
+	for tool := range h.catalog.Tools {
+		want[tool] = string(agent.Shown(h.agents[id].Grants[tool].At(now)))
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the catalog of %s at %v (-fold +rows):\n%s", id, now, diff)
+	}
+}
+
+func (h *history) checkRequests(t *rapid.T) {
+	list, err := h.w.db.Requests(t.Context(), h.org, readmodels.RequestFilter{}, everything)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, want := map[string]string{}, maps.Clone(h.requests)
+	for _, r := range list.Items {
+		got[r.ID] = r.Status
+		if _, offered := h.catalog.Tools[r.ToolID]; !offered && want[r.ID] == "pending" {
+			want[r.ID] = "withdrawn"
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the requests (-fold +rows):\n%s", diff)
+	}
+	if !slices.IsSortedFunc(list.Items, func(a, b readmodels.Request) int { return b.CreatedAt.Compare(a.CreatedAt) }) {
+		t.Error("the newest request is not first")
+	}
+}

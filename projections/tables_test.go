@@ -1,0 +1,185 @@
+package projections_test
+
+import (
+	"database/sql"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"agentkey/readmodels"
+)
+
+// place is where the tables of a world are, as a process finds them that starts again.
+type place struct {
+	open func(testing.TB) *readmodels.DB
+	drop func(testing.TB)         // what an operator does who wants them gone, while nobody has them open
+	sql  func(testing.TB) *sql.DB // the tables past the program, for as long as the caller keeps it open
+}
+
+// engine makes a new place.
+type engine func(testing.TB) place
+
+var engines = map[string]engine{"embedded": embedded}
+
+// everywhere runs a test on each engine.
+func everywhere(t *testing.T, test func(*testing.T, *world)) {
+	for name, e := range engines {
+		t.Run(name, func(t *testing.T) { test(t, newWorld(t, e)) })
+	}
+}
+
+func embedded(t testing.TB) place {
+	path := filepath.Join(t.TempDir(), "read.db")
+	return place{
+		open: func(t testing.TB) *readmodels.DB {
+			t.Helper()
+			db, err := readmodels.OpenEmbedded(t.Context(), path, slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return db
+		},
+		drop: func(t testing.TB) {
+			t.Helper()
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+		},
+		sql: func(t testing.TB) *sql.DB {
+			t.Helper()
+			db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(5000)")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return db
+		},
+	}
+}
+
+// keys are the columns that name a row, table by table.
+var keys = map[string][]string{
+	"agents": {"id"}, "agent_keys": {"agent_id", "number"}, "tools": {"id"}, "tool_instructions": {"tool_id", "version"},
+	"requests": {"id"}, "grants": {"agent_id", "tool_id"}, "audit_entries": {"position"}, "checkpoints": {"name"},
+}
+
+// stored is every row of every table: the columns by the name of the row, such as "grants bot/github".
+type stored map[string]map[string]string
+
+func (w *world) dump() stored {
+	w.t.Helper()
+	db := w.place.sql(w.t)
+	defer func() { _ = db.Close() }()
+	out := stored{}
+	for table, key := range keys {
+		rows, err := db.QueryContext(w.t.Context(), "SELECT * FROM "+table)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		columns, err := rows.Columns()
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for rows.Next() {
+			row, values := map[string]string{}, make([]any, len(columns))
+			for i := range values {
+				values[i] = new(any)
+			}
+			if err := rows.Scan(values...); err != nil {
+				w.t.Fatal(err)
+			}
+			for i, c := range columns {
+				row[c] = fmt.Sprint(*values[i].(*any))
+			}
+			var id []string
+			for _, k := range key {
+				id = append(id, row[k])
+				delete(row, k)
+			}
+			out[table+" "+strings.Join(id, "/")] = row
+		}
+		if err := rows.Err(); err != nil {
+			w.t.Fatal(err)
+		}
+		_ = rows.Close()
+	}
+	return out
+}
+
+// afresh is what new tables hold that were filled from the whole log.
+func (w *world) afresh() stored {
+	w.t.Helper()
+	fresh := world{t: w.t, store: w.store, place: w.engine(w.t)}
+	fresh.open()
+	defer fresh.close()
+	fresh.reached(w.head())
+	return fresh.dump()
+}
+
+// rows are the rows without the checkpoint, which may have come further than the last of our events.
+func (s stored) rows() stored {
+	out := maps.Clone(s)
+	delete(out, "checkpoints read_model")
+	return out
+}
+
+// only keeps the rows of some tables.
+func (s stored) only(tables ...string) stored {
+	out := maps.Clone(s)
+	maps.DeleteFunc(out, func(name string, _ map[string]string) bool {
+		table, _, _ := strings.Cut(name, " ")
+		return !slices.Contains(tables, table)
+	})
+	return out
+}
+
+// changes says what became of the tables but for the audit and the checkpoint: new rows with the columns that hold
+// something, changed ones with the columns that changed. Times are told from now, positions from here.
+func changes(before, after stored, now time.Time, here uint64) []string {
+	tables := slices.DeleteFunc(slices.Collect(maps.Keys(keys)), func(t string) bool { return t == "audit_entries" || t == "checkpoints" })
+	before, after = before.only(tables...), after.only(tables...)
+	var out []string
+	for name, row := range after {
+		old, was := before[name]
+		var columns []string
+		for _, c := range slices.Sorted(maps.Keys(row)) {
+			if (was && row[c] != old[c]) || (!was && row[c] != "" && row[c] != "0") {
+				columns = append(columns, c+"="+told(c, row[c], now, here))
+			}
+		}
+		switch {
+		case !was:
+			out = append(out, "+"+name+": "+strings.Join(columns, " "))
+		case len(columns) > 0:
+			out = append(out, name+": "+strings.Join(columns, " "))
+		}
+	}
+	for name := range before {
+		if _, is := after[name]; !is {
+			out = append(out, "-"+name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func told(column, value string, now time.Time, here uint64) string {
+	switch {
+	case value == org:
+		return "org"
+	case value == admin.ID:
+		return "admin"
+	case column == "position" && value == fmt.Sprint(here):
+		return "here"
+	case strings.HasSuffix(column, "_at") && value != "0":
+		var micros int64
+		_, _ = fmt.Sscan(value, &micros)
+		return "now" + strings.TrimPrefix(fmt.Sprintf("%+d", time.UnixMicro(micros).Sub(now)/time.Second), "+0")
+	}
+	return value
+}
