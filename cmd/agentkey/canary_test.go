@@ -1,0 +1,175 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"agentkey/commands/keys"
+	"agentkey/domain/organization"
+	"agentkey/eventstore/seal"
+)
+
+// canaries are values that must stay where they belong, with the one answer that may hold each.
+type canaries struct {
+	t       *testing.T
+	values  map[string]string // by what they are
+	allowed map[string]string // by what they are: method and route
+}
+
+func (c *canaries) spread(what, value, allowed string) string {
+	c.values[what], c.allowed[what] = value, allowed
+	return value
+}
+
+// search looks for every canary, as it is and encoded.
+func (c *canaries) search(where string, text []byte) {
+	c.t.Helper()
+	for what, value := range c.values {
+		if strings.HasPrefix(where, c.allowed[what]) && c.allowed[what] != "" {
+			continue
+		}
+		for _, form := range []string{
+			value, base64.StdEncoding.EncodeToString([]byte(value)), base64.RawURLEncoding.EncodeToString([]byte(value)), hex.EncodeToString([]byte(value)),
+		} {
+			if bytes.Contains(text, []byte(form)) {
+				c.t.Errorf("the %s is in %s", what, where)
+			}
+		}
+	}
+}
+
+// watched lets a client search every answer that it gets.
+type watched struct {
+	client
+	c *canaries
+}
+
+func (w watched) call(method, path string, body any, headers ...string) answer {
+	w.t.Helper()
+	a := w.client.call(method, path, body, append([]string{"User-Agent", w.c.values["user agent"]}, headers...)...)
+	var text bytes.Buffer
+	_ = a.Header.Write(&text)
+	text.Write(a.Body)
+	w.c.search(method+" "+path, text.Bytes())
+	return a
+}
+
+func TestSecretsStayWhereTheyBelong(t *testing.T) {
+	c := &canaries{t: t, values: map[string]string{}, allowed: map[string]string{}}
+	master, err := seal.NewMasterKeyText()
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, _, err := keys.New(keys.Service, uuid.Nil, organization.ConfiguredToken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.spread("master key", master, "")
+	c.spread("admin token", token, "")
+	c.spread("user agent", "canary-agent/7f3a", "GET /api/admin/audit")
+	c.spread("credential", "canary-credential-91c2", "GET /api/tools/")
+	c.spread("own credential", "canary-own-credential-5d17", "GET /api/tools/")
+	c.spread("field of a credential", "canary-password-08be", "GET /api/tools/")
+	c.spread("owner", "canary-owner@example.com", "")
+
+	p := start(t, append([]string{"AGENTKEY_MASTER_KEYS=" + master, "AGENTKEY_ADMIN_TOKEN=" + token}, unlimited...)...)
+	admin := watched{p.admin(), c}
+	tool := admin.call("POST", "/api/admin/tools", object{
+		"name": "GitHub", "auth_type": "api_key", "credential_mode": "shared", "credential": c.values["credential"],
+	}, "Idempotency-Key", "one").Text("id")
+	own := admin.call("POST", "/api/admin/tools", object{"name": "Linear", "auth_type": "other", "credential_mode": "per_agent"}).Text("id")
+
+	// The key is known only once it was made; the answer that makes it may hold it.
+	made := p.admin().must(201, "POST", "/api/admin/agents", object{"name": "Onboarding", "owner": c.values["owner"]}, "Idempotency-Key", "two")
+	id, key := made.Text("agent.id"), c.spread("agent key", made.Text("api_key"), "POST /api/admin/agents")
+	replayed := admin.client.call("POST", "/api/admin/agents", object{"name": "Onboarding", "owner": c.values["owner"]}, "Idempotency-Key", "two")
+	if replayed.Header.Get("Idempotency-Replayed") != "true" || bytes.Contains(replayed.Body, []byte(key)) {
+		t.Errorf("a repeat shows the key again: %s", replayed.Body)
+	}
+	agent := watched{p.with(key), c}
+
+	for _, call := range []struct {
+		who          watched
+		method, path string
+		body         any
+		status       int
+	}{
+		{agent, "GET", "/api/me", nil, 200},
+		{agent, "GET", "/api/tools", nil, 200},
+		{agent, "POST", "/api/tools/" + tool + "/request", object{"reason": "to open pull requests"}, 201},
+		{admin, "POST", "/api/admin/agents/" + id + "/grants", object{"tool_id": tool}, 201},
+		{admin, "POST", "/api/admin/agents/" + id + "/grants", object{"tool_id": own, "credential": object{"user": "u", "password": c.values["field of a credential"]}}, 201},
+		{agent, "GET", "/api/tools/" + tool + "/credentials", nil, 200},
+		{agent, "GET", "/api/tools/" + own + "/credentials", nil, 200},
+		{admin, "PUT", "/api/admin/agents/" + id + "/grants/" + own + "/credential", object{"credential": c.values["own credential"]}, 200},
+		{admin, "PUT", "/api/admin/tools/" + tool + "/credential", object{"credential": c.values["credential"]}, 200},
+		// What is wrong with a body is said without the body.
+		{admin, "PUT", "/api/admin/tools/" + tool + "/credential", `{"credential": "` + c.values["credential"], 400},
+		{admin, "PUT", "/api/admin/tools/" + tool + "/credential", `{"credential": ["` + c.values["credential"] + `"]}`, 400},
+		{admin, "POST", "/api/admin/tools", object{"name": "x", "credential": object{"password": 7, c.values["field of a credential"]: "x"}}, 400},
+		{admin, "POST", "/api/admin/tools/" + tool + "/nothing", object{"credential": c.values["credential"]}, 404},
+		{watched{p.with(key + "x"), c}, "GET", "/api/me", nil, 401},
+		{agent, "GET", "/api/admin/me", nil, 403},
+		{admin, "GET", "/api/me", nil, 403},
+		{admin, "GET", "/api/admin/agents", nil, 200},
+		{admin, "GET", "/api/admin/agents/" + id, nil, 200},
+		{admin, "GET", "/api/admin/tools", nil, 200},
+		{admin, "GET", "/api/admin/tools/" + tool, nil, 200},
+		{admin, "GET", "/api/admin/requests", nil, 200},
+		{admin, "GET", "/api/admin/grants", nil, 200},
+		{admin, "GET", "/api/admin/me", nil, 200},
+		{admin, "GET", "/api/admin/audit?limit=200", nil, 200},
+		{watched{p.anyone(), c}, "GET", "/readyz", nil, 200},
+		{watched{p.anyone(), c}, "GET", "/openapi.json", nil, 200},
+		{admin, "POST", "/api/admin/agents/" + id + "/rotate-key", nil, 200},
+		{admin, "POST", "/api/admin/agents/" + id + "/suspend", nil, 200},
+		{admin, "DELETE", "/api/admin/tools/" + own, nil, 204},
+	} {
+		if a := call.who.call(call.method, call.path, call.body); a.Status != call.status {
+			t.Errorf("%s %s: status %d, not %d: %s", call.method, call.path, a.Status, call.status, a.Body)
+		}
+	}
+	found := p.admin().must(http.StatusOK, "GET", "/api/admin/audit?action=credential.vended", nil).Items()
+	if len(found) == 0 || !slices.ContainsFunc(found, func(e map[string]any) bool {
+		r, _ := e["request"].(map[string]any)
+		return r != nil && r["user_agent"] == c.values["user agent"] && r["ip"] == "127.0.0.1"
+	}) {
+		t.Errorf("the audit does not tell who fetched: %v", found)
+	}
+	for range 2 {
+		p.stop()
+		c.search("what the program printed", []byte(p.stdout.String()))
+		c.search("the log of the program", []byte(p.stderr.String()))
+		p.run()
+	}
+	p.stop()
+	searchFolder(t, p.Dir, c)
+}
+
+// searchFolder looks into every file of a data folder: events, read model, and what SQLite keeps beside them.
+func searchFolder(t *testing.T, dir string, c *canaries) {
+	t.Helper()
+	files := 0
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		files++
+		text, err := os.ReadFile(path)
+		c.search(path, text)
+		return err
+	})
+	if err != nil || files < 2 {
+		t.Errorf("%d files in the data folder: %v", files, err)
+	}
+}

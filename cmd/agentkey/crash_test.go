@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"agentkey/eventstore"
+	"agentkey/eventstore/eventstoretest"
+)
+
+// TestNothingAcknowledgedIsLostWhenItIsKilled kills the program at random moments under load. What it acknowledged is
+// there afterwards, whole, and the read model that went on from its checkpoint is the one that a rebuild makes.
+func TestNothingAcknowledgedIsLostWhenItIsKilled(t *testing.T) {
+	p := startProcess(t, unlimited...)
+	f := mustFleet(p, 8, 2)
+	acknowledged := map[string]bool{} // ids of events and names of tools
+	for round := range eventstoretest.Rounds(10) {
+		for id := range p.killUnderLoad(f, round) {
+			acknowledged[id] = true
+		}
+		p.run()
+	}
+	p.stop()
+	found := 0
+	p.office(func(ctx context.Context, o *office) error {
+		return walk(ctx, o.client, func(r eventstore.Recorded) error {
+			if acknowledged[r.ID.String()] {
+				found++
+			}
+			if r.Type == "tool.added.v1" {
+				for name := range acknowledged {
+					if strings.Contains(string(r.Data), `"name":"`+name+`"`) {
+						found++
+					}
+				}
+			}
+			return nil
+		})
+	})
+	t.Logf("%d writes were acknowledged", len(acknowledged))
+	if found != len(acknowledged) || found == 0 {
+		t.Errorf("%d of %d acknowledged writes are in the log", found, len(acknowledged))
+	}
+	live := p.tables()
+	p.shell("projections", "rebuild")
+	if diff := cmp.Diff(p.tables(), live); diff != "" {
+		t.Errorf("the read model is not what a rebuild makes (-rebuilt +live):\n%s", diff)
+	}
+}
+
+// killUnderLoad lets agents fetch and an admin add tools until the process is killed at a random moment, and returns
+// what was acknowledged before.
+func (p *program) killUnderLoad(f fleet, round int) map[string]bool {
+	p.t.Helper()
+	var mu sync.Mutex
+	acknowledged := map[string]bool{}
+	note := func(id string) {
+		mu.Lock()
+		defer mu.Unlock()
+		acknowledged[id] = true
+	}
+	var load sync.WaitGroup
+	enough := make(chan struct{})
+	var once sync.Once
+	for i, key := range f.keys {
+		agent := p.with(key)
+		load.Go(func() {
+			for n := 0; ; n++ {
+				a, err := agent.try("GET", "/api/tools/"+f.tools[n%len(f.tools)]+"/credentials", nil)
+				if err != nil {
+					return // it was killed
+				}
+				if a.Status != 200 {
+					p.t.Errorf("a fetch under load: %d %s", a.Status, a.Body)
+					return
+				}
+				note(a.Text("receipt.event_id"))
+				if n == 3 && i == 0 {
+					once.Do(func() { close(enough) })
+				}
+			}
+		})
+	}
+	admin := p.admin()
+	load.Go(func() {
+		for n := 0; ; n++ {
+			name := fmt.Sprintf("Round %d tool %d", round, n)
+			a, err := admin.try("POST", "/api/admin/tools", object{"name": name, "auth_type": "api_key", "credential_mode": "shared", "credential": "x"})
+			if err != nil || a.Status != 201 {
+				return
+			}
+			note(name)
+		}
+	})
+	<-enough
+	<-time.After(rand.N(300 * time.Millisecond))
+	p.kill()
+	load.Wait()
+	return acknowledged
+}
+
+// tables is every row of a stopped program's read model.
+func (p *program) tables() map[string][]string {
+	p.t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(p.Dir, readModelFile)+"?_pragma=query_only(1)")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer db.Close()
+	out := map[string][]string{}
+	for _, table := range column(p.t, db, `select name from sqlite_master where type = 'table' and name not like 'goose%' and name not like 'sqlite%'`) {
+		names := column(p.t, db, `select name from pragma_table_info('`+table+`')`)
+		out[table] = column(p.t, db, `select `+strings.Join(quoted(names), ` || ' ' || `)+` from `+table+` order by 1`)
+	}
+	return out
+}
+
+func quoted(names []string) []string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = "coalesce(" + n + ",'')"
+	}
+	return out
+}
+
+func column(t testing.TB, db *sql.DB, query string) []string {
+	t.Helper()
+	rows, err := db.Query(query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var out []string
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, text)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TestALostReadModelIsFilledAgain drops the read model of a program with a history: the next start has the same rows
+// and writes no event.
+func TestALostReadModelIsFilledAgain(t *testing.T) {
+	p := start(t, unlimited...)
+	f := mustFleet(p, 2, 2)
+	p.with(f.keys[0]).fetch(f.tools[0])
+	p.admin().must(200, "POST", "/api/admin/agents/"+f.ids[1]+"/suspend", nil)
+	p.admin().must(204, "DELETE", "/api/admin/tools/"+f.tools[1], nil)
+	p.restart()
+	p.stop()
+	before, head := p.tables(), p.head()
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.RemoveAll(filepath.Join(p.Dir, readModelFile+suffix)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.run()
+	p.stop()
+	if diff := cmp.Diff(before, p.tables()); diff != "" {
+		t.Errorf("other rows came back (-before +after):\n%s", diff)
+	}
+	if now := p.head(); now != head {
+		t.Errorf("the log went from position %d to %d", head, now)
+	}
+}
+
+func (p *program) head() (head uint64) {
+	p.t.Helper()
+	p.office(func(ctx context.Context, o *office) (err error) {
+		head, err = o.client.Head(ctx)
+		return err
+	})
+	return head
+}

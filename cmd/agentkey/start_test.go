@@ -1,0 +1,216 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"agentkey/eventstore/seal"
+)
+
+// TestMistakesInTheConfigurationAreListedAtOnce starts with what nobody should: exit 2, every mistake named, nothing
+// opened, and no secret repeated.
+func TestMistakesInTheConfigurationAreListedAtOnce(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	code, _, stderr := runOnce(t, []string{
+		"AGENTKEY_DATA_DIR=" + dir, "AGENTKEY_LISTEN=8080", "AGENTKEY_MASTER_KEYS=canary", "AGENTKEY_ADMIN_TOKEN=sk_admin_canary",
+		"AGENTKEY_LIMIT_READS=many", "AGENTKEY_NONSENSE=1", "AGENTKEY_TRUSTED_PROXIES=10.0.0.1", "AGENTKEY_EVENTSTORE_URL=postgres://canary",
+		"AGENTKEY_TLS_CERT=cert.pem", "AGENTKEY_PLAIN_HTTP=yes", "AGENTKEY_AGENT_CORS_ORIGINS=example.com", "AGENTKEY_URL=http://x",
+	}, "serve")
+	if code != exitUsage {
+		t.Errorf("exit %d", code)
+	}
+	for _, name := range []string{
+		"AGENTKEY_LISTEN", "AGENTKEY_MASTER_KEYS", "AGENTKEY_ADMIN_TOKEN", "AGENTKEY_LIMIT_READS", "AGENTKEY_NONSENSE", "AGENTKEY_TRUSTED_PROXIES",
+		"AGENTKEY_EVENTSTORE_URL", "AGENTKEY_TLS_CERT", "AGENTKEY_PLAIN_HTTP", "AGENTKEY_AGENT_CORS_ORIGINS",
+	} {
+		if !strings.Contains(stderr, name+":") {
+			t.Errorf("%s is not named:\n%s", name, stderr)
+		}
+	}
+	if strings.Contains(stderr, "canary") || strings.Contains(stderr, "AGENTKEY_URL") {
+		t.Errorf("a secret is repeated, or an agent's variable is a mistake:\n%s", stderr)
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("the data folder was made")
+	}
+}
+
+func TestASecretMayComeFromAFile(t *testing.T) {
+	key, err := seal.NewMasterKeyText()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "keys")
+	if err := os.WriteFile(file, []byte(key+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, "AGENTKEY_MASTER_KEYS_FILE="+file)
+	if _, err := os.Stat(filepath.Join(p.Dir, masterKeyFile)); err == nil {
+		t.Error("a key was made although one is configured")
+	}
+	if code, _, stderr := runOnce(t, append(p.env, "AGENTKEY_MASTER_KEYS="+key), "serve"); code != exitUsage || !strings.Contains(stderr, "not both") {
+		t.Errorf("both: exit %d: %s", code, stderr)
+	}
+}
+
+func TestTheFirstTokenIsPrintedOnceAndKept(t *testing.T) {
+	p := start(t)
+	kept, err := os.ReadFile(filepath.Join(p.Dir, firstTokenFile))
+	if err != nil || strings.TrimSpace(string(kept)) != p.Token || strings.Count(p.stdout.String(), p.Token) != 1 {
+		t.Errorf("the file holds another token than was printed: %v", err)
+	}
+	for _, name := range []string{firstTokenFile, masterKeyFile} {
+		if info, err := os.Stat(filepath.Join(p.Dir, name)); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v %v", name, info.Mode(), err)
+		}
+	}
+	p.restart()
+	if strings.Contains(p.stdout.String(), "sk_admin_") {
+		t.Error("the token was printed again")
+	}
+	p.admin().must(200, "GET", "/api/admin/me", nil)
+}
+
+func TestAConfiguredTokenReplacesTheOneBefore(t *testing.T) {
+	p := start(t)
+	first := p.Token
+	configured := p.shell("token", "new")
+	p.stop()
+	p.env = append(p.env, "AGENTKEY_ADMIN_TOKEN="+configured)
+	p.run()
+	if role := p.with(configured).must(200, "GET", "/api/admin/me", nil).Text("role"); role != "owner" {
+		t.Errorf("its role is %q", role)
+	}
+	p.with(first).refused(401, "credentials_unknown", "GET", "/api/admin/me", nil)
+	recovered := p.shell("admin", "recover")
+	p.with(recovered).must(200, "GET", "/api/admin/me", nil)
+}
+
+func TestASecondProcessOnTheDataFolderIsRefused(t *testing.T) {
+	p := start(t)
+	code, _, stderr := runOnce(t, p.env, "serve")
+	if code != exitFault || !strings.Contains(stderr, "process "+strconv.Itoa(os.Getpid())) {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	p.admin().must(200, "GET", "/api/admin/me", nil)
+}
+
+func TestAnAddressThatIsNotLoopbackNeedsTLS(t *testing.T) {
+	env := []string{"AGENTKEY_DATA_DIR=" + t.TempDir(), "AGENTKEY_LISTEN=0.0.0.0:0"}
+	if code, _, stderr := runOnce(t, env, "serve"); code != exitUsage || !strings.Contains(stderr, "AGENTKEY_TLS_CERT") || !strings.Contains(stderr, "behind-proxy") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	if _, err := LoadConfig(append(env, "AGENTKEY_PLAIN_HTTP=behind-proxy")); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestADataFolderThatCanNotBeWrittenIsNamed runs as a user who may not write there: root may write anywhere.
+func TestADataFolderThatCanNotBeWrittenIsNamed(t *testing.T) {
+	dir := t.TempDir()
+	program := filepath.Join(filepath.Dir(dir), "agentkey")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(program, text, 0o755), os.Chmod(filepath.Dir(dir), 0o755), os.Chmod(dir, 0o555)); err != nil {
+		t.Fatal(err)
+	}
+	command := exec.CommandContext(t.Context(), program, "serve")
+	command.Dir = "/"
+	command.Env = []string{asProgram + "=1", "AGENTKEY_DATA_DIR=" + dir, "AGENTKEY_LISTEN=127.0.0.1:0"}
+	if os.Geteuid() == 0 {
+		command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	}
+	out, err := command.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != exitFault || !strings.Contains(string(out), dir+" can't be written") {
+		t.Errorf("it ended with %v: %s", err, out)
+	}
+}
+
+// TestMasterKeys goes through a key's life: wrong and missing ones are refused before anything listens, a new one is
+// added, becomes the current one, takes over every secret, and the old one can be dropped.
+func TestMasterKeys(t *testing.T) {
+	p := start(t)
+	tool := p.admin().mustTool("GitHub", "ghp_secret")
+	id, key := p.admin().mustAgent("Onboarding")
+	p.admin().mustAssign(id, tool)
+	path := filepath.Join(p.Dir, masterKeyFile)
+	p.stop()
+	old, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger, err := seal.NewMasterKeyText()
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := seal.ParseMasterKey(stranger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := runOnce(t, append(p.env, "AGENTKEY_MASTER_KEYS="+stranger), "serve")
+	if code != exitFault || !strings.Contains(stderr, parsed.ID()) || strings.Contains(stdout, "listens") || strings.Contains(stderr, stranger) {
+		t.Errorf("a wrong key: exit %d: %s%s", code, stdout, stderr)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := runOnce(t, p.env, "serve"); code != exitFault || !strings.Contains(stderr, "AGENTKEY_MASTER_KEYS") {
+		t.Errorf("a missing key: exit %d: %s", code, stderr)
+	}
+	if err := os.WriteFile(path, old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.run()
+	p.shell("keys", "add") // while it serves, through its socket
+	p.restart()
+	lines := strings.Fields(readFile(t, path))
+	if len(lines) != 2 || lines[0] != strings.TrimSpace(string(old)) {
+		t.Fatalf("the file has %d keys", len(lines))
+	}
+	if err := os.WriteFile(path, []byte(lines[1]+"\n"+lines[0]+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.restart()
+	if out := p.shell("keys", "roll"); !strings.Contains(out, "secrets are now wrapped") {
+		t.Errorf("roll: %s", out)
+	}
+	if out := p.shell("keys", "roll"); !strings.HasPrefix(out, "0 secrets") {
+		t.Errorf("roll again: %s", out)
+	}
+	if a := p.with(key).fetch(tool); a.Text("credential") != "ghp_secret" {
+		t.Errorf("after rolling: %s", a.Body)
+	}
+	p.stop()
+	if err := os.WriteFile(path, []byte(lines[1]+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.run()
+	if a := p.with(key).fetch(tool); a.Text("credential") != "ghp_secret" {
+		t.Errorf("without the old key: %s", a.Body)
+	}
+	if code, _, stderr := runOnce(t, p.env, "nonsense"); code != exitUsage || !strings.Contains(stderr, "nonsense") {
+		t.Errorf("an unknown command: exit %d: %s", code, stderr)
+	}
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
