@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"google.golang.org/grpc/codes"
@@ -30,6 +32,34 @@ var (
 	ErrRefused = errors.New("the event log refuses access")
 )
 
+// WrongRevisionError is an ErrWrongRevision of an append that says where the stream is, whether or not an event of
+// it can still be seen.
+type WrongRevisionError struct {
+	Current int64 // NoStream when it has no event; Any when the log did not tell
+	err     error
+}
+
+// Error implements error.
+func (e *WrongRevisionError) Error() string { return ErrWrongRevision.Error() + ": " + e.err.Error() }
+
+// Unwrap implements errors.Is and errors.As.
+func (e *WrongRevisionError) Unwrap() []error { return []error{ErrWrongRevision, e.err} }
+
+// wrongRevision finds the stream's revision in the only place where the client leaves it: the end of its text.
+func wrongRevision(err error) *WrongRevisionError {
+	wrong := &WrongRevisionError{Current: Any, err: err}
+	text := strings.TrimSuffix(err.Error(), "'")
+	switch told := text[strings.LastIndexByte(text, '\'')+1:]; told {
+	case "no_stream":
+		wrong.Current = NoStream
+	default:
+		if revision, err := strconv.ParseInt(told, 10, 64); err == nil && revision >= 0 {
+			wrong.Current = revision
+		}
+	}
+	return wrong
+}
+
 // classify maps what the client and gRPC say to our errors. The client wraps some of its errors and hides the
 // status of others behind a code that says nothing.
 func classify(err error) error {
@@ -45,7 +75,7 @@ func classify(err error) error {
 	}
 	switch client.Code() { //nolint:exhaustive // the others are told by their status
 	case esdb.ErrorCodeWrongExpectedVersion:
-		return fmt.Errorf("%w: %w", ErrWrongRevision, err)
+		return wrongRevision(err)
 	case esdb.ErrorCodeResourceNotFound:
 		return fmt.Errorf("%w: %w", ErrStreamNotFound, err)
 	case esdb.ErrorCodeStreamDeleted:
