@@ -51,7 +51,8 @@ func owned(m Meta, build Build[agent.State, agent.Command]) Build[agent.State, a
 // stored sealed, under an id that only this installation can derive.
 type NewAgent struct{ Name, Description, Owner string }
 
-// Registered is a new agent with its key, which is shown once.
+// Registered is a new agent with its key, which is shown once: it is empty when the command was carried out by an
+// earlier call, which alone knew it.
 type Registered struct {
 	AgentResult
 	ID     string
@@ -75,6 +76,9 @@ func (a *Agents) Register(ctx context.Context, m Meta, n NewAgent) (Registered, 
 			Key: agent.Key{Number: 1, ID: derivedID(m.CommandID, "key").String(), Hash: key.Hash()},
 		}, nil
 	})
+	if len(done.Events) == 0 {
+		text = "" // the agent was there already, with a key that this call did not make
+	}
 	return Registered{AgentResult: done, ID: id.String(), APIKey: text}, err
 }
 
@@ -94,10 +98,13 @@ func (a *Agents) RotateKey(ctx context.Context, m Meta, id string, overlap time.
 		texts[s.NextKey] = text
 		return agent.RotateKey{At: at, Overlap: overlap, IfRevision: m.IfRevision, Key: agent.Key{Number: s.NextKey, ID: derivedID(m.CommandID, "key").String(), Hash: key.Hash()}}, nil
 	})
-	if err != nil {
-		return Registered{}, err
+	r := Registered{AgentResult: done, ID: id}
+	if made := len(done.Events); err == nil && made > 0 {
+		if rotated, ok := done.Events[made-1].(agent.KeyRotated); ok {
+			r.APIKey = texts[rotated.Key.Number]
+		}
 	}
-	return Registered{AgentResult: done, ID: id, APIKey: texts[done.State.NextKey-1]}, nil
+	return r, err
 }
 
 // Retire ends an agent for good and removes the credentials that were its own.
@@ -122,16 +129,17 @@ func (a *Agents) Suspend(ctx context.Context, m Meta, id string) (AgentResult, e
 		}
 		return agent.Suspend{IfRevision: m.IfRevision}, nil
 	})
-	if err != nil || !done.Changed {
+	if err != nil {
 		return done, err
 	}
 	return done, a.dropOwn(ctx, done.State)
 }
 
-// dropOwn removes an agent's own credentials for access that has ended.
+// dropOwn removes an agent's own credentials for access that has ended. A command that is found done may be
+// answered with a later state, in which there is access again.
 func (a *Agents) dropOwn(ctx context.Context, s agent.State) error {
 	for _, g := range s.Grants {
-		if g.SecretID != "" {
+		if g.SecretID != "" && !g.Open() {
 			if err := a.Secrets.Remove(ctx, g.SecretID); err != nil {
 				return refusalOf(err)
 			}

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"agentkey/domain"
+	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
 	"agentkey/eventstore/seal"
 )
@@ -69,14 +70,20 @@ type vault struct {
 	clock   func() time.Time
 }
 
-// put writes a credential before the event that refers to it.
+// put writes a credential before the event that refers to it, and returns its id. A command that is carried out
+// again finds what it wrote; where that was removed, because the command was refused before, it writes another.
 func (v vault) put(ctx context.Context, m Meta, owner string, credential domain.Secret) (string, error) {
-	id := derivedID(m.CommandID, "secret").String()
 	signed := codec.Signed{
 		Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), RequestID: m.RequestID,
 		Time: later(v.clock(), time.Time{}),
 	}
-	return id, refusalOf(v.secrets.Put(ctx, signed, credentialBinding(m.Organization, owner, id), credential))
+	for what := "secret"; ; what += " again" {
+		id := derivedID(m.CommandID, what).String()
+		err := v.secrets.Put(ctx, signed, credentialBinding(m.Organization, owner, id), credential)
+		if m.Since == 0 || !errors.Is(err, eventstore.ErrStreamDeleted) {
+			return id, refusalOf(err)
+		}
+	}
 }
 
 // drop removes a secret whose event was refused after all. What can't be removed now is unreferenced and will be

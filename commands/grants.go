@@ -203,7 +203,7 @@ func (g *Grants) decide(ctx context.Context, m Meta, agentID, toolID string, t T
 				return Decided{}, err
 			}
 		}
-		if _, err := secrets.put(ctx, m, grantOwner(agentID, toolID), t.Credential); err != nil {
+		if secretID, err = secrets.put(ctx, m, grantOwner(agentID, toolID), t.Credential); err != nil {
 			return Decided{}, err
 		}
 	}

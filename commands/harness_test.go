@@ -3,6 +3,7 @@ package commands_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,6 +25,7 @@ type office struct {
 	env    *commands.Env
 	ring   seal.Ring
 	faults chan error
+	clock  *clock
 
 	agents   *commands.Agents
 	grants   *commands.Grants
@@ -35,6 +37,12 @@ type office struct {
 }
 
 func newID() uuid.UUID { return uuid.Must(uuid.NewV7()) }
+
+// clock goes with the real one, and ahead of it as far as a test says.
+type clock struct{ ahead atomic.Int64 }
+
+func (c *clock) now() time.Time          { return time.Now().Add(time.Duration(c.ahead.Load())) }
+func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
 
 func ring(t testing.TB) seal.Ring {
 	t.Helper()
@@ -58,28 +66,39 @@ func open(t testing.TB) *office {
 	return openOn(t, eventstoretest.Start(t), ring(t))
 }
 
+// beginning is how a process begins or joins the installation of a store.
+func beginning(server *eventstoretest.Server, r seal.Ring) commands.Beginning {
+	return commands.Beginning{
+		Client: server.Client, Ring: r, Clock: time.Now, NewID: newID,
+		SaveToken: func(string) error { return nil }, DropToken: func() error { return nil },
+	}
+}
+
 // openOn begins or joins the installation of a store, as another process would.
 func openOn(t testing.TB, server *eventstoretest.Server, r seal.Ring) *office {
 	t.Helper()
-	inst, err := commands.Beginning{
-		Client: server.Client, Ring: r, Clock: time.Now, NewID: newID,
-		SaveToken: func(string) error { return nil }, DropToken: func() error { return nil },
-	}.Begin(t.Context())
+	return openAt(t, server, r, &clock{})
+}
+
+// openAt is openOn with a clock of the test's.
+func openAt(t testing.TB, server *eventstoretest.Server, r seal.Ring, c *clock) *office {
+	t.Helper()
+	inst, err := beginning(server, r).Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &office{t: t, server: server, inst: inst, ring: r, faults: make(chan error, 100)}
-	privacy := seal.NewPrivacy(inst.Secrets, time.Now)
-	o.env = inst.Env(time.Now, func(ctx context.Context, m commands.Meta) (string, error) {
+	o := &office{t: t, server: server, inst: inst, ring: r, faults: make(chan error, 100), clock: c}
+	privacy := seal.NewPrivacy(inst.Secrets, c.now)
+	o.env = inst.Env(c.now, func(ctx context.Context, m commands.Meta) (string, error) {
 		return privacy.Seal(ctx, m.Organization, seal.Personal{Address: m.Address, UserAgent: m.UserAgent})
 	}, func(_ string, err error) { o.faults <- err })
 	agents, catalogs := commands.NewAgentLoop(o.env), commands.NewCatalogLoop(o.env)
 	o.refusals = commands.NewRefusals(o.env, newID)
-	o.agents = &commands.Agents{Loop: agents, Catalogs: catalogs, Secrets: inst.Secrets, Privacy: privacy, Log: inst.Log, MACKey: inst.MACKey, Clock: time.Now}
-	o.grants = &commands.Grants{Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: time.Now}
-	o.tools = &commands.Tools{Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: time.Now}
+	o.agents = &commands.Agents{Loop: agents, Catalogs: catalogs, Secrets: inst.Secrets, Privacy: privacy, Log: inst.Log, MACKey: inst.MACKey, Clock: c.now}
+	o.grants = &commands.Grants{Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: c.now}
+	o.tools = &commands.Tools{Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: c.now}
 	o.fetch = &commands.Fetch{Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Refusals: o.refusals, Log: server.Client, NewID: newID}
-	o.once = &commands.Once{Log: inst.Log, MACKey: inst.MACKey, Clock: time.Now, NewID: newID}
+	o.once = &commands.Once{Log: inst.Log, MACKey: inst.MACKey, Clock: c.now, NewID: newID}
 	o.callers = &commands.Callers{Agents: agents, Organizations: commands.NewOrganizationLoop(o.env), First: inst.Begun.OrganizationID}
 	return o
 }

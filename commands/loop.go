@@ -90,6 +90,7 @@ const (
 	batchDeadline = 10 * time.Second
 	maxStreams    = 20_000 // kept folded in memory
 	recentState   = time.Minute
+	maxUserAgent  = 512 // bytes that are kept
 )
 
 // Build makes the command when it is decided: on the state that it is decided on, at the time that its events
@@ -100,6 +101,7 @@ type Build[S, C any] func(state S, at time.Time) (C, error)
 // is decided only after a fresh read. The caller's context bounds his waiting, not the command: a command that
 // was begun is finished. Errors: *domain.Error for refusals, 503 event_log_unavailable among them.
 func (l *Loop[S, C, E]) Do(ctx context.Context, id string, m Meta, build Build[S, C]) (Result[S, E], error) {
+	m.UserAgent = m.UserAgent[:min(len(m.UserAgent), maxUserAgent)]
 	private, err := l.env.Sealer(ctx, m)
 	if err != nil {
 		return Result[S, E]{}, refusalOf(err)

@@ -24,6 +24,7 @@ const (
 	onceTakeover = 30 * time.Second      // after which a reservation counts as left behind
 	onceWait     = 2 * time.Second       // for a first call that still runs
 	oncePoll     = 50 * time.Millisecond // between looks at it
+	oncePage     = 16                    // events in one read
 )
 
 // Once gives a command that carries an idempotency key one effect and one answer.
@@ -83,27 +84,35 @@ func (o *Once) Begin(ctx context.Context, m Meta, key string, digest []byte) (Ti
 // try looks at the key once. It reports true when somebody else has it and may still finish.
 func (o *Once) try(ctx context.Context, t *Ticket, request string) (bool, error) {
 	now := later(o.Clock(), time.Time{})
-	past, err := o.Log.ReadBackward(ctx, t.stream, 16)
+	past, err := o.Log.ReadBackward(ctx, t.stream, oncePage)
 	if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
 		return false, err
 	}
-	if err == nil && len(past) == 0 {
-		// Everything in it has expired, and at which revision is no longer to be seen.
-		if err := o.Log.Client.Forget(ctx, t.stream); err != nil {
-			return false, fmt.Errorf("begin an idempotency key anew: %w", err)
-		}
-	}
+	expired := err == nil && len(past) == 0
 	t.revision, t.Since, t.CommandID = eventstore.NoStream, 0, o.NewID()
 	if len(past) > 0 {
 		t.revision = int64(past[0].Revision) //nolint:gosec // revisions fit
 		if now.Sub(past[0].Signed.Time) < onceKept {
-			if done, wait, err := o.judge(t, past, request, now); done || wait || err != nil {
+			if done, wait, err := o.judge(ctx, t, past, request, now); done || wait || err != nil {
 				return wait, err
 			}
 		}
 	}
 	t.signed.CommandID, t.signed.Time = o.NewID().String(), now
-	appended, err := o.Log.Write(ctx, t.stream, t.revision, codec.OnceReserved{Request: request, CommandID: t.CommandID.String()}, t.signed)
+	reserved := codec.OnceReserved{Request: request, CommandID: t.CommandID.String()}
+	appended, err := o.Log.Write(ctx, t.stream, t.revision, reserved, t.signed)
+	if moved := (*eventstore.WrongRevisionError)(nil); expired && errors.As(err, &moved) && moved.Current >= 0 {
+		// Nothing of it was to be seen any more, so at which revision it goes on is known only now. If there is
+		// still nothing, nobody has begun it anew up to there.
+		past, err = o.Log.ReadBackward(ctx, t.stream, 1)
+		if len(past) > 0 || errors.Is(err, eventstore.ErrStreamNotFound) {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		appended, err = o.Log.Write(ctx, t.stream, moved.Current, reserved, t.signed)
+	}
 	if errors.Is(err, eventstore.ErrWrongRevision) {
 		return true, nil
 	}
@@ -118,40 +127,59 @@ func (o *Once) try(ctx context.Context, t *Ticket, request string) (bool, error)
 }
 
 // judge reads the newest events of a key, newest first. It leaves the ticket ready to reserve unless it reports
-// that the call is answered or must wait.
-func (o *Once) judge(t *Ticket, past []codec.Verified, request string, now time.Time) (done, wait bool, err error) {
-	if _, free := past[0].Event.(codec.OnceReleased); free {
+// that the call is answered or must wait. The same request goes on under the same command id, also after an
+// answer that may be tried again: that one may not have known that the command was carried out.
+func (o *Once) judge(ctx context.Context, t *Ticket, past []codec.Verified, request string, now time.Time) (done, wait bool, err error) {
+	_, free := past[0].Event.(codec.OnceReleased)
+	completed, answered := past[0].Event.(codec.OnceCompleted)
+	reserved, since, err := o.reservation(ctx, t.stream, past)
+	switch {
+	case err != nil:
+		return true, false, err
+	case free && reserved.Request != request:
 		return false, false, nil
-	}
-	var reserved codec.OnceReserved
-	for _, e := range past {
-		r, ok := e.Event.(codec.OnceReserved)
-		if !ok {
-			continue
-		}
-		if reserved.CommandID == "" {
-			reserved = r
-		}
-		if r.CommandID != reserved.CommandID {
-			break
-		}
-		t.Since = e.Position // of the first reservation with this command id
-	}
-	if reserved.Request != request {
+	case reserved.Request != request:
 		return true, false, &domain.Error{
 			Kind: domain.KindConflict, Code: "idempotency_key_reused", Detail: "This Idempotency-Key was used for another request.",
 			Hint: "Use a new Idempotency-Key for a new request.",
 		}
-	}
-	if completed, ok := past[0].Event.(codec.OnceCompleted); ok {
+	case answered:
 		t.Replay, err = o.open(t.stream, completed.Sealed)
 		return true, false, err
-	}
-	if now.Sub(past[0].Signed.Time) < onceTakeover {
+	case !free && now.Sub(past[0].Signed.Time) < onceTakeover:
 		return false, true, nil
 	}
 	t.CommandID, err = uuid.Parse(reserved.CommandID)
+	t.Since = since
 	return false, false, err
+}
+
+// reservation returns the newest reservation of a key and the position of the first one of the same command.
+func (o *Once) reservation(ctx context.Context, stream string, past []codec.Verified) (newest codec.OnceReserved, since uint64, err error) {
+	for len(past) > 0 {
+		for _, e := range past {
+			r, ok := e.Event.(codec.OnceReserved)
+			switch {
+			case !ok:
+			case newest.CommandID != "" && r.CommandID != newest.CommandID:
+				return newest, since, nil
+			default:
+				newest, since = r, e.Position
+			}
+		}
+		oldest := past[len(past)-1].Revision
+		if oldest == 0 || len(past) < oncePage {
+			break
+		}
+		more, err := o.Log.Client.ReadBackwardFrom(ctx, stream, oldest-1, oncePage)
+		if err != nil {
+			return newest, since, err
+		}
+		if past, err = o.Log.Verify(more); err != nil {
+			return newest, since, err
+		}
+	}
+	return newest, since, nil
 }
 
 // Complete keeps the answer of the call. Repeats get it from here on.

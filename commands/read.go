@@ -45,9 +45,9 @@ func (s *stream[S, C, E]) readAll() {
 		f := s.reading
 		s.mu.Unlock()
 
-		ctx, cancel := context.WithTimeout(context.Background(), batchDeadline)
-		f.err = s.read(ctx)
-		cancel()
+		// Each page has the log's own deadline. Together they have none: a long history that is folded from its
+		// beginning, as after a change of the fold, is read to its end although nobody waits so long.
+		f.err = s.read(context.Background())
 		close(f.done)
 
 		s.mu.Lock()
@@ -66,7 +66,7 @@ func (s *stream[S, C, E]) read(ctx context.Context) error {
 	if !loaded {
 		head = s.fromSnapshot(ctx)
 	}
-	began := s.loop.env.Clock()
+	began, from := s.loop.env.Clock(), head.Revision
 	for {
 		events, err := s.loop.env.Log.ReadForward(ctx, s.name, uint64(head.Revision+1), pageSize) //nolint:gosec // never below -1
 		if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
@@ -89,6 +89,9 @@ func (s *stream[S, C, E]) read(ctx context.Context) error {
 		s.head.readAt = began
 	}
 	s.loaded = true
+	if s.head.Revision-from >= snapshotEvery {
+		s.snapshotLocked() // whoever comes next need not read all that again
+	}
 	return nil
 }
 
@@ -107,7 +110,7 @@ func (s *stream[S, C, E]) fold(head Head[S], events []codec.Verified) (Head[S], 
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, e := range events[max(0, len(events)-seenCommands):] {
+	for _, e := range events {
 		s.rememberLocked(e)
 	}
 	return head, nil

@@ -43,9 +43,9 @@ func (s *stream[S, C, E]) mac(n snapshot) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// snapshotLocked writes a snapshot beside the queue when the append crossed a multiple of snapshotEvery.
-func (s *stream[S, C, E]) snapshotLocked(before int64) {
-	if s.loop.Fold == 0 || (before+1)/snapshotEvery == (s.head.Revision+1)/snapshotEvery || s.snapshotting {
+// snapshotLocked writes a snapshot beside the queue.
+func (s *stream[S, C, E]) snapshotLocked() {
+	if s.loop.Fold == 0 || s.snapshotting {
 		return
 	}
 	s.snapshotting = true
@@ -113,6 +113,9 @@ func (s *stream[S, C, E]) fromSnapshot(ctx context.Context) Head[S] {
 		return begin
 	}
 	events, err := s.loop.env.Log.Client.ReadForward(ctx, s.name, uint64(n.Revision), 1)
+	if errors.Is(err, eventstore.ErrUnavailable) {
+		return begin
+	}
 	if err != nil || len(events) == 0 || events[0].ID != n.EventID {
 		s.loop.env.OnFault("snapshot refused", fmt.Errorf("%s names an event that is not at revision %d of %s", "snapshot-"+s.name, n.Revision, s.name))
 		return begin

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,7 +20,6 @@ const (
 	maxBatchEvents = 512       // in one append
 	maxBatchBytes  = 256 << 10 // in one append of several commands
 	maxCallBytes   = 900 << 10 // in one command
-	seenCommands   = 1024      // whose ids are remembered from reads
 	pageSize       = 512       // events in one read
 )
 
@@ -34,11 +34,18 @@ type call[S, C, E any] struct {
 	done   chan struct{}
 }
 
-// seen is where a command was found in the log.
+// underway is one command that waits or is being carried out here, and where the log has it once a read found it.
+type underway struct {
+	calls int   // more than one when a call was taken over while it still runs
+	found *seen // nil until it was found
+}
+
+// seen is the last event of a command in the log.
 type seen struct {
 	revision int64
 	position uint64
 	eventID  uuid.UUID
+	data     []byte
 }
 
 // stream is the queue and the folded state of one stream in this process.
@@ -51,10 +58,9 @@ type stream[S, C, E any] struct {
 	loaded   bool
 	waiting  []*call[S, C, E]
 	running  bool
-	reading  *flight // the read that is under way
-	next     *flight // the read that whoever comes now will share
-	commands map[string]seen
-	order    []string // of commands, oldest first
+	reading  *flight              // the read that is under way
+	next     *flight              // the read that whoever comes now will share
+	commands map[string]*underway // by command id
 
 	snapshotting bool
 	trimmed      bool // the snapshot stream keeps one event
@@ -82,6 +88,14 @@ func (s *stream[S, C, E]) enqueue(c *call[S, C, E]) error {
 		}
 	}
 	s.waiting = append(s.waiting, c)
+	id := c.meta.CommandID.String()
+	if s.commands[id] == nil {
+		if s.commands == nil {
+			s.commands = map[string]*underway{}
+		}
+		s.commands[id] = &underway{}
+	}
+	s.commands[id].calls++
 	if !s.running {
 		s.running = true
 		go s.run()
@@ -120,20 +134,35 @@ func (s *stream[S, C, E]) batch(calls []*call[S, C, E]) int {
 		}
 	}
 	for _, c := range calls[:n] {
+		s.finish(c)
 		close(c.done)
 	}
 	return n
 }
 
+// finish forgets a command that nobody waits for any more, and lets another call of the same command find it.
+func (s *stream[S, C, E]) finish(c *call[S, C, E]) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id := c.meta.CommandID.String()
+	u := s.commands[id]
+	u.calls--
+	switch {
+	case u.calls == 0:
+		delete(s.commands, id)
+	case c.err == nil && c.result.Changed && u.found == nil:
+		u.found = &seen{revision: c.result.Revision, position: c.result.Position, eventID: c.result.EventID}
+	}
+}
+
 func (s *stream[S, C, E]) attempt(ctx context.Context, calls []*call[S, C, E]) (int, error) {
-	head, fresh := s.peek()
-	if !fresh {
+	head, loaded := s.peek()
+	fresh := !loaded
+	if fresh {
 		if err := s.refresh(ctx); err != nil {
 			return 0, err
 		}
-		head, fresh = s.peek()
-	} else {
-		fresh = false
+		head, _ = s.peek()
 	}
 	for _, c := range calls {
 		if c.meta.Since != 0 {
@@ -149,11 +178,13 @@ func (s *stream[S, C, E]) attempt(ctx context.Context, calls []*call[S, C, E]) (
 		}
 		if !d.needsRead {
 			appended, err := s.loop.env.Log.Append(ctx, s.name, head.Revision, d.entries...)
-			if err == nil {
+			switch {
+			case err == nil && d.alone:
+				return d.answered, s.settle(ctx, calls[d.answered-1])
+			case err == nil:
 				s.applied(head, d, appended)
 				return d.answered, nil
-			}
-			if !errors.Is(err, eventstore.ErrWrongRevision) {
+			case !errors.Is(err, eventstore.ErrWrongRevision):
 				return 0, fmt.Errorf("append to %s: %w", s.name, err)
 			}
 		}
@@ -169,6 +200,7 @@ func (s *stream[S, C, E]) attempt(ctx context.Context, calls []*call[S, C, E]) (
 type decision[S any] struct {
 	answered  int // calls that this round answers
 	needsRead bool
+	alone     bool // the entries are those of one call that may have been appended before
 	entries   []codec.Entry
 	head      Head[S] // as it will be
 	finish    []func(eventstore.Appended)
@@ -176,30 +208,37 @@ type decision[S any] struct {
 
 // decide goes through the calls in order. A refusal, and an "already so", count only on fresh state.
 func (s *stream[S, C, E]) decide(head Head[S], calls []*call[S, C, E], fresh bool) decision[S] {
+	now := s.loop.env.Clock()
 	d := decision[S]{head: head}
-	at := later(s.loop.env.Clock(), head.At)
+	d.head.readAt = now // an append at this head will say that it was the end
+	at := later(now, head.At)
 	size := 0
 	for _, c := range calls {
-		if found, ok := s.find(c.meta.CommandID); ok {
+		found, again := s.find(c)
+		if found != nil {
 			c.err = nil
 			c.result = Result[S, E]{State: d.head.State, Revision: found.revision, Position: found.position, EventID: found.eventID, Changed: true}
 			d.answered++
 			continue
+		}
+		if len(d.entries) > 0 && (d.alone || again) {
+			return d
 		}
 		cmd, err := c.build(d.head.State, at)
 		var events []E
 		if err == nil {
 			events, err = s.loop.Decide(d.head.State, cmd)
 		}
+		var entries []codec.Entry
+		more := 0 // bytes
+		if err == nil {
+			entries, more, err = s.entries(c, events, at)
+		}
 		if (err != nil || len(events) == 0) && !fresh {
 			d.needsRead = true
 			return d
 		}
-		entries, bytes, tooLarge := s.entries(c, events, at)
-		if err == nil {
-			err = tooLarge
-		}
-		if len(d.entries) > 0 && (len(d.entries)+len(entries) > maxBatchEvents || size+bytes > maxBatchBytes) {
+		if len(d.entries) > 0 && (len(d.entries)+len(entries) > maxBatchEvents || size+more > maxBatchBytes) {
 			return d // the rest goes into the next batch
 		}
 		d.answered++
@@ -212,7 +251,8 @@ func (s *stream[S, C, E]) decide(head Head[S], calls []*call[S, C, E], fresh boo
 			}
 			continue
 		}
-		size += bytes
+		size += more
+		d.alone = again
 		for i, e := range events {
 			d.head.State = s.loop.Evolve(d.head.State, domain.Fact[E]{Event: e, At: at, By: c.meta.Actor})
 			d.head.Revision++
@@ -223,15 +263,57 @@ func (s *stream[S, C, E]) decide(head Head[S], calls []*call[S, C, E], fresh boo
 		c.result = Result[S, E]{State: d.head.State, Events: events, Revision: d.head.Revision, EventID: d.head.eventID, Changed: true}
 		// One append has one position, that of its last event: whoever waits for it sees his own events too.
 		d.finish = append(d.finish, func(a eventstore.Appended) { c.result.Position = a.Position })
+		if d.alone {
+			return d
+		}
 	}
 	return d
 }
 
+// settle answers a call whose command may have been appended before, with the same ids: the log takes that for
+// a repetition and keeps the first. What counts is what is stored; the events are the call's own only if that is
+// what it decided.
+func (s *stream[S, C, E]) settle(ctx context.Context, c *call[S, C, E]) error {
+	if err := s.refresh(ctx); err != nil {
+		return err
+	}
+	found, _ := s.find(c)
+	if found == nil {
+		return fmt.Errorf("command %s was appended to %s and is not there", c.meta.CommandID, s.name)
+	}
+	_, data, err := codec.Encode(c.result.Events[len(c.result.Events)-1])
+	if err != nil || !bytes.Equal(data, found.data) {
+		c.result.Events = nil
+	}
+	head, _ := s.peek()
+	c.result.State, c.result.Revision, c.result.Position, c.result.EventID = head.State, found.revision, found.position, found.eventID
+	return err
+}
+
+// entries encodes what a call decided. What a call tells of its caller need not be told with each of its events:
+// where that would be too much, the first alone has it.
 func (s *stream[S, C, E]) entries(c *call[S, C, E], events []E, at time.Time) ([]codec.Entry, int, error) {
-	entries := make([]codec.Entry, len(events))
-	size := 0
 	signed := c.signed
 	signed.Time = at
+	entries, size, err := encode(events, signed)
+	if err == nil && size > maxCallBytes && len(events) > 1 {
+		signed.Private = ""
+		var bare []codec.Entry
+		if bare, size, err = encode(events, signed); err == nil {
+			size += entries[0].Size() - bare[0].Size()
+			bare[0] = entries[0]
+			entries = bare
+		}
+	}
+	if err == nil && (len(events) > maxBatchEvents || size > maxCallBytes) {
+		err = domain.Invalid("body", fmt.Sprintf("one command may cause at most %d events and %d bytes", maxBatchEvents, maxCallBytes))
+	}
+	return entries, size, err
+}
+
+func encode[E any](events []E, signed codec.Signed) ([]codec.Entry, int, error) {
+	entries := make([]codec.Entry, len(events))
+	size := 0
 	for i, e := range events {
 		entry, err := codec.NewEntry(e, signed, i)
 		if err != nil {
@@ -239,9 +321,6 @@ func (s *stream[S, C, E]) entries(c *call[S, C, E], events []E, at time.Time) ([
 		}
 		entries[i] = entry
 		size += entry.Size()
-	}
-	if len(events) > maxBatchEvents || size > maxCallBytes {
-		return nil, 0, domain.Invalid("body", fmt.Sprintf("one command may cause at most %d events and %d bytes", maxBatchEvents, maxCallBytes))
 	}
 	return entries, size, nil
 }
@@ -251,25 +330,29 @@ func (s *stream[S, C, E]) applied(base Head[S], d decision[S], a eventstore.Appe
 	for _, f := range d.finish {
 		f(a)
 	}
-	d.head.Position, d.head.readAt = a.Position, s.loop.env.Clock()
+	d.head.Position = a.Position
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.head.Revision == base.Revision {
 		s.head = d.head
 	}
-	s.snapshotLocked(base.Revision)
+	if (base.Revision+1)/snapshotEvery != (s.head.Revision+1)/snapshotEvery {
+		s.snapshotLocked()
+	}
 }
 
-func (s *stream[S, C, E]) find(command uuid.UUID) (seen, bool) {
+// find returns where the log has the command of a call, if a read found it, and whether there may be, or have
+// been, another call of the same command.
+func (s *stream[S, C, E]) find(c *call[S, C, E]) (found *seen, again bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found, ok := s.commands[command.String()]
-	return found, ok
+	u := s.commands[c.meta.CommandID.String()]
+	return u.found, u.calls > 1 || c.meta.Since != 0
 }
 
 // searchBack looks for the events of a command that may have been carried out before.
 func (s *stream[S, C, E]) searchBack(ctx context.Context, c *call[S, C, E]) error {
-	if _, ok := s.find(c.meta.CommandID); ok {
+	if found, _ := s.find(c); found != nil {
 		return nil
 	}
 	if err := s.refresh(ctx); err != nil {
@@ -304,18 +387,10 @@ func (s *stream[S, C, E]) searchBack(ctx context.Context, c *call[S, C, E]) erro
 	return nil
 }
 
-// rememberLocked keeps the id of a command that was read from the log, so that a command which finds itself
-// there is done instead of decided twice.
+// rememberLocked notes that a command which is under way here was read from the log, so that it is done instead
+// of decided twice. Events come in the order of the log: the last one counts.
 func (s *stream[S, C, E]) rememberLocked(e codec.Verified) {
-	if s.commands == nil {
-		s.commands = map[string]seen{}
-	}
-	if _, known := s.commands[e.Signed.CommandID]; !known {
-		s.order = append(s.order, e.Signed.CommandID)
-	}
-	s.commands[e.Signed.CommandID] = seen{revision: int64(e.Revision), position: e.Position, eventID: e.ID} //nolint:gosec // revisions fit
-	if len(s.order) > seenCommands {
-		delete(s.commands, s.order[0])
-		s.order = s.order[1:]
+	if u := s.commands[e.Signed.CommandID]; u != nil {
+		u.found = &seen{revision: int64(e.Revision), position: e.Position, eventID: e.ID, data: e.Data} //nolint:gosec // revisions fit
 	}
 }

@@ -113,7 +113,8 @@ func (t *Tools) withSecret(ctx context.Context, m Meta, toolID string, credentia
 				return CatalogResult{}, err
 			}
 		}
-		if _, err := secrets.put(ctx, m, toolOwner(toolID), credential); err != nil {
+		var err error
+		if secretID, err = secrets.put(ctx, m, toolOwner(toolID), credential); err != nil {
 			return CatalogResult{}, err
 		}
 	}

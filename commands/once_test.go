@@ -1,0 +1,369 @@
+package commands_test
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"agentkey/commands"
+	"agentkey/domain"
+	"agentkey/domain/agent"
+	"agentkey/domain/catalog"
+	"agentkey/eventstore"
+	"agentkey/eventstore/embedded"
+	"agentkey/eventstore/eventstoretest"
+)
+
+func (o *office) mustTicket(m commands.Meta, key, request string) commands.Ticket {
+	o.t.Helper()
+	t, err := o.once.Begin(o.t.Context(), m, key, []byte(request))
+	if err != nil {
+		o.t.Fatalf("begin %s: %v", key, err)
+	}
+	return t
+}
+
+func (o *office) mustComplete(t commands.Ticket, body string) {
+	o.t.Helper()
+	if err := o.once.Complete(o.t.Context(), t, commands.Stored{Status: http.StatusCreated, Header: map[string]string{"ETag": `"1"`}, Body: []byte(body)}); err != nil {
+		o.t.Fatalf("complete: %v", err)
+	}
+}
+
+func (o *office) mustRelease(t commands.Ticket) {
+	o.t.Helper()
+	if err := o.once.Release(o.t.Context(), t); err != nil {
+		o.t.Fatalf("release: %v", err)
+	}
+}
+
+func TestARepeatedCallGetsTheAnswerOfTheFirst(t *testing.T) {
+	o := open(t)
+	first := o.mustTicket(o.meta(), "k", "body")
+	if first.Replay != nil || first.Since != 0 {
+		t.Fatalf("the first call is %+v", first)
+	}
+	o.mustComplete(first, `{"id":"1"}`)
+	other := openOn(t, o.server, o.ring)
+	for _, process := range []*office{o, other} {
+		again := process.mustTicket(process.meta(), "k", "body")
+		want := &commands.Stored{Status: http.StatusCreated, Header: map[string]string{"ETag": `"1"`}, Body: []byte(`{"id":"1"}`)}
+		if diff := cmp.Diff(want, again.Replay); diff != "" {
+			t.Errorf("the answer (-want +got):\n%s", diff)
+		}
+		if _, err := process.once.Begin(t.Context(), process.meta(), "k", []byte("another body")); code(err) != "idempotency_key_reused" {
+			t.Errorf("another request under the same key: %v", err)
+		}
+	}
+	elsewhere, somebody := o.meta(), o.meta()
+	elsewhere.Organization, somebody.Actor.ID = newID().String(), "another token"
+	for _, m := range []commands.Meta{elsewhere, somebody} {
+		if ticket := o.mustTicket(m, "k", "body"); ticket.Replay != nil {
+			t.Error("somebody else's key got the answer")
+		}
+	}
+}
+
+func TestAnAnswerIsKeptSealed(t *testing.T) {
+	o := open(t)
+	o.mustComplete(o.mustTicket(o.meta(), "k", "body"), "canary-7a1d")
+	found := false
+	for _, e := range everything(t, o) {
+		if e.Type == "once.completed.v1" {
+			found = true
+		}
+		if contains(e, "canary-7a1d") {
+			t.Errorf("%s holds the answer in clear", e.Type)
+		}
+	}
+	if !found {
+		t.Error("no answer was kept")
+	}
+}
+
+func TestARepeatWaitsTwoSecondsForTheFirst(t *testing.T) {
+	o := open(t)
+	first := o.mustTicket(o.meta(), "k", "body")
+	began := time.Now()
+	if _, err := o.once.Begin(t.Context(), o.meta(), "k", []byte("body")); code(err) != "idempotency_in_progress" {
+		t.Errorf("while the first runs: %v", err)
+	}
+	if waited := time.Since(began); waited < 2*time.Second || waited > 10*time.Second {
+		t.Errorf("it waited %s", waited)
+	}
+	if _, err := o.once.Begin(t.Context(), o.meta(), "k", []byte("another")); code(err) != "idempotency_key_reused" {
+		t.Errorf("another request while the first runs: %v", err)
+	}
+	answers := make(chan commands.Ticket)
+	go func() { answers <- o.mustTicket(o.meta(), "k", "body") }()
+	o.mustComplete(first, "done")
+	if again := <-answers; again.Replay == nil || string(again.Replay.Body) != "done" {
+		t.Errorf("who waited got %+v", again)
+	}
+}
+
+func TestOfManyCallsAtOnceOneRunsAndTheOthersGetItsAnswer(t *testing.T) {
+	a := open(t)
+	b := openOn(t, a.server, a.ring)
+	for range eventstoretest.Rounds(20) {
+		key := newID().String()
+		var ran atomic.Int32
+		var wg sync.WaitGroup
+		for i := range 8 {
+			process := []*office{a, b}[i%2]
+			wg.Go(func() {
+				ticket, err := process.once.Begin(t.Context(), process.meta(), key, []byte("body"))
+				switch {
+				case err != nil:
+					t.Errorf("begin: %v", err)
+				case ticket.Replay == nil:
+					ran.Add(1)
+					process.mustComplete(ticket, "done")
+				case string(ticket.Replay.Body) != "done":
+					t.Errorf("replayed %s", ticket.Replay.Body)
+				}
+			})
+		}
+		wg.Wait()
+		if ran.Load() != 1 {
+			t.Fatalf("%d calls ran", ran.Load())
+		}
+	}
+}
+
+// TestACallThatWasLeftBehindIsTakenOverWithoutASecondEffect stops after the effect and before the answer, as a
+// process that is killed would, for commands that are not idempotent by themselves.
+func TestACallThatWasLeftBehindIsTakenOverWithoutASecondEffect(t *testing.T) {
+	a := open(t)
+	id, _ := a.mustAgent("Onboarding")
+	tool := a.mustTool("GitHub", catalog.Shared, "ghp_first")
+	effects := map[string]func(*office, commands.Meta) (string, error){
+		"agent.registered.v1": func(o *office, m commands.Meta) (string, error) {
+			r, err := o.agents.Register(t.Context(), m, commands.NewAgent{Name: "Another", Owner: "ada@example.com"})
+			return r.APIKey, err
+		},
+		"agent.key_rotated.v1": func(o *office, m commands.Meta) (string, error) {
+			r, err := o.agents.RotateKey(t.Context(), m, id, time.Hour)
+			return r.APIKey, err
+		},
+		"tool.credential_rotated.v1": func(o *office, m commands.Meta) (string, error) {
+			_, err := o.tools.RotateCredential(t.Context(), m, tool, o.credential("ghp_second"), nil)
+			return "", err
+		},
+		"grant.requested.v1": func(o *office, m commands.Meta) (string, error) {
+			m.Actor = domain.Actor{Type: domain.ActorAgent, ID: id}
+			_, _, err := o.grants.Request(t.Context(), m, id, tool, "open pull requests")
+			return "", err
+		},
+	}
+	for name, effect := range effects {
+		t.Run(name, func(t *testing.T) {
+			before := count(t, a, name)
+			first := a.mustTicket(a.meta(), name, "body")
+			m := a.meta()
+			m.CommandID = first.CommandID
+			if _, err := effect(a, m); err != nil {
+				t.Fatal(err)
+			}
+			b := openAt(t, a.server, a.ring, &clock{})
+			b.clock.advance(20 * time.Second)
+			if _, err := b.once.Begin(t.Context(), b.meta(), name, []byte("body")); code(err) != "idempotency_in_progress" {
+				t.Errorf("after 20 s: %v", err)
+			}
+			b.clock.advance(11 * time.Second)
+			taken := b.mustTicket(b.meta(), name, "body")
+			if taken.CommandID != first.CommandID || taken.Since == 0 {
+				t.Fatalf("taken over as %s since %d, it was %s", taken.CommandID, taken.Since, first.CommandID)
+			}
+			m = b.meta()
+			m.CommandID, m.Since = taken.CommandID, taken.Since
+			if key, err := effect(b, m); err != nil || key != "" {
+				t.Errorf("carried out again: %v, with a key: %v", err, key != "")
+			}
+			if after := count(t, a, name); after != before+1 {
+				t.Errorf("it has %d effects", after-before)
+			}
+			b.mustComplete(taken, "done")
+			a.mustComplete(first, "too late") // it was taken over: the other's answer counts
+			if again := a.mustTicket(a.meta(), name, "body"); again.Replay == nil || string(again.Replay.Body) != "done" {
+				t.Errorf("replayed %+v", again.Replay)
+			}
+		})
+	}
+}
+
+// TestACallThatIsTakenOverBeforeItsEffectHasIt is the other half: the process died before it appended.
+func TestACallThatIsTakenOverBeforeItsEffectHasIt(t *testing.T) {
+	o := open(t)
+	id, _ := o.mustAgent("Onboarding")
+	o.mustTicket(o.meta(), "k", "body")
+	o.clock.advance(31 * time.Second)
+	taken := o.mustTicket(o.meta(), "k", "body")
+	m := o.meta()
+	m.CommandID, m.Since = taken.CommandID, taken.Since
+	r, err := o.agents.RotateKey(t.Context(), m, id, 0)
+	if err != nil || r.APIKey == "" || count(t, o, "agent.key_rotated.v1") != 1 {
+		t.Errorf("rotated %v, with a key: %v", err, r.APIKey != "")
+	}
+}
+
+// TestATryAgainIsTheSameCommand covers an append whose answer was lost: 503 was answered, and it had been carried
+// out. The caller tries again under the same key, perhaps often, and there is one effect.
+func TestATryAgainIsTheSameCommand(t *testing.T) {
+	o := open(t)
+	id, _ := o.mustAgent("Onboarding")
+	first := o.mustTicket(o.meta(), "k", "body")
+	m := o.meta()
+	m.CommandID = first.CommandID
+	if _, err := o.agents.RotateKey(t.Context(), m, id, 0); err != nil {
+		t.Fatal(err)
+	}
+	o.mustRelease(first)
+	for range 20 { // more than one page of the key's events
+		o.mustRelease(o.mustTicket(o.meta(), "k", "body"))
+	}
+	again := o.mustTicket(o.meta(), "k", "body")
+	if again.CommandID != first.CommandID || again.Since == 0 {
+		t.Fatalf("it goes on as another command: %+v", again)
+	}
+	m = o.meta()
+	m.CommandID, m.Since = again.CommandID, again.Since
+	if r, err := o.agents.RotateKey(t.Context(), m, id, 0); err != nil || r.APIKey != "" {
+		t.Errorf("tried again: %v, with a key that never worked: %v", err, r.APIKey != "")
+	}
+	if n := count(t, o, "agent.key_rotated.v1"); n != 1 {
+		t.Errorf("it has %d effects", n)
+	}
+	o.mustRelease(again)
+	other := o.mustTicket(o.meta(), "k", "another body")
+	if other.CommandID == first.CommandID || other.Since != 0 {
+		t.Error("another request goes on as the first's command")
+	}
+}
+
+// TestACommandRefusedBeforeMayBeAcceptedWhenItIsTakenOver: its secret was removed with the refusal.
+func TestACommandRefusedBeforeMayBeAcceptedWhenItIsTakenOver(t *testing.T) {
+	o := open(t)
+	tool := o.mustTool("Linear", catalog.PerAgent, "")
+	id, key := o.mustAgent("Onboarding")
+	ticket := o.mustTicket(o.meta(), "k", "body")
+	m := o.meta()
+	m.CommandID = ticket.CommandID
+	if _, err := o.agents.Suspend(t.Context(), o.meta(), id); err != nil {
+		t.Fatal(err)
+	}
+	m.Since = 1 // so that nothing is checked first, and the secret is written in vain
+	if _, err := o.grants.Assign(t.Context(), m, id, tool, commands.Terms{Credential: o.credential("lin_one")}); code(err) != "agent_not_active" {
+		t.Fatalf("assigned to a suspended agent: %v", err)
+	}
+	if _, err := o.agents.Do(t.Context(), o.meta(), id, func(agent.State, time.Time) (agent.Command, error) { return agent.Reactivate{}, nil }); err != nil {
+		t.Fatal(err)
+	}
+	o.clock.advance(31 * time.Second)
+	taken := o.mustTicket(o.meta(), "k", "body")
+	m.CommandID, m.Since = taken.CommandID, taken.Since
+	if _, err := o.grants.Assign(t.Context(), m, id, tool, commands.Terms{Credential: o.credential("lin_one")}); err != nil {
+		t.Fatal(err)
+	}
+	if v := o.mustFetch(id, tool, key.Number); string(v.Credential.Reveal()) != `"lin_one"` {
+		t.Error("another credential came")
+	}
+}
+
+func TestAKeyBeginsAnewAfterADay(t *testing.T) {
+	c := &clock{}
+	server := eventstoretest.StartWith(t, embedded.Options{Clock: c.now})
+	a := openAt(t, server, ring(t), c)
+	b := openAt(t, server, a.ring, c)
+	a.mustComplete(a.mustTicket(a.meta(), "k", "body"), "done")
+	c.advance(24*time.Hour - time.Minute)
+	if again := a.mustTicket(a.meta(), "k", "body"); again.Replay == nil {
+		t.Error("the answer was forgotten before its day was over")
+	}
+	c.advance(2 * time.Minute)
+	anew := a.mustTicket(a.meta(), "k", "another body")
+	if anew.Replay != nil || anew.Since != 0 {
+		t.Fatalf("after a day it is not begun anew: %+v", anew)
+	}
+	a.mustComplete(anew, "anew")
+	if again := b.mustTicket(b.meta(), "k", "another body"); again.Replay == nil || string(again.Replay.Body) != "anew" {
+		t.Errorf("replayed %+v", again.Replay)
+	}
+	for range eventstoretest.Rounds(20) { // everything has expired and many begin at once
+		c.advance(25 * time.Hour)
+		var ran atomic.Int32
+		var wg sync.WaitGroup
+		for i := range 8 {
+			process := []*office{a, b}[i%2]
+			wg.Go(func() {
+				switch ticket, err := process.once.Begin(t.Context(), process.meta(), "k", []byte("body")); {
+				case err != nil:
+					t.Errorf("begin: %v", err)
+				case ticket.Replay == nil:
+					ran.Add(1)
+					process.mustComplete(ticket, "done")
+				}
+			})
+		}
+		wg.Wait()
+		if ran.Load() != 1 {
+			t.Fatalf("%d calls ran", ran.Load())
+		}
+	}
+}
+
+func TestWithoutTheLogNoKeyIsTaken(t *testing.T) {
+	o := open(t)
+	ticket := o.mustTicket(o.meta(), "k", "body")
+	o.server.Stop()
+	_, err := o.once.Begin(t.Context(), o.meta(), "other", []byte("body"))
+	if refusal := (*domain.Error)(nil); !errors.As(err, &refusal) || refusal.Code != "event_log_unavailable" || refusal.RetryAfter <= 0 {
+		t.Errorf("got %v", err)
+	}
+	o.server.Restart()
+	o.mustComplete(ticket, "done")
+}
+
+// everything is the whole log, oldest first.
+func everything(t testing.TB, o *office) []eventstore.Recorded {
+	t.Helper()
+	sub, err := o.server.Client.SubscribeAll(t.Context(), 0, `^[^$]`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.Close() //nolint:errcheck // reading is over
+	var events []eventstore.Recorded
+	for {
+		item, err := sub.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if item.Event != nil {
+			events = append(events, *item.Event)
+		}
+		if item.CaughtUp {
+			return events
+		}
+	}
+}
+
+func count(t testing.TB, o *office, name string) int {
+	t.Helper()
+	n := 0
+	for _, e := range everything(t, o) {
+		if e.Type == name {
+			n++
+		}
+	}
+	return n
+}
+
+func contains(e eventstore.Recorded, text string) bool {
+	return bytes.Contains(e.Data, []byte(text)) || bytes.Contains(e.Metadata, []byte(text))
+}
