@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,7 +28,7 @@ import (
 // ServeOptions say who may come in. The zero value lets everybody in who reaches the listener.
 type ServeOptions struct {
 	TLS      *tls.Config
-	Username string // with Password: HTTP basic credentials on every call, over TLS only
+	Username string // with Password: HTTP basic credentials on every call on streams, over TLS only
 	Password string
 }
 
@@ -51,13 +52,13 @@ func (s *Store) Serve(listener net.Listener, o ServeOptions) error {
 		if o.TLS == nil {
 			return errors.New("a user and a password need TLS: clients do not send them without it")
 		}
-		opts = append(opts, grpc.UnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-			if err := o.admit(ctx); err != nil {
+		opts = append(opts, grpc.UnaryInterceptor(func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+			if err := o.admit(ctx, info.FullMethod); err != nil {
 				return nil, err
 			}
 			return next(ctx, req)
-		}), grpc.StreamInterceptor(func(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-			if err := o.admit(ss.Context()); err != nil {
+		}), grpc.StreamInterceptor(func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+			if err := o.admit(ss.Context(), info.FullMethod); err != nil {
 				return err
 			}
 			return next(srv, ss)
@@ -70,7 +71,7 @@ func (s *Store) Serve(listener net.Listener, o ServeOptions) error {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
-		return errClosing
+		return listener.Close()
 	}
 	s.servers = append(s.servers, server)
 	s.mu.Unlock()
@@ -80,7 +81,13 @@ func (s *Store) Serve(listener net.Listener, o ServeOptions) error {
 	return nil
 }
 
-func (o ServeOptions) admit(ctx context.Context) error {
+// open are the calls that clients make without their credentials while they look for a node.
+var open = []string{serverfeatures.ServerFeatures_GetSupportedMethods_FullMethodName, gossip.Gossip_Read_FullMethodName}
+
+func (o ServeOptions) admit(ctx context.Context, method string) error {
+	if slices.Contains(open, method) {
+		return nil
+	}
 	md, _ := metadata.FromIncomingContext(ctx)
 	want := "Basic " + base64.StdEncoding.EncodeToString([]byte(o.Username+":"+o.Password))
 	for _, got := range md.Get("authorization") {

@@ -68,6 +68,13 @@ func dial(t *testing.T, target string, creds credentials.TransportCredentials, o
 	return &wire{t: t, conn: conn, streams: streams.NewStreamsClient(conn)}
 }
 
+// in is the same connection for a test within the test.
+func (w *wire) in(t *testing.T) *wire {
+	inner := *w
+	inner.t = t
+	return &inner
+}
+
 func closed(t *testing.T, store *embedded.Store) {
 	t.Helper()
 	if err := store.Close(); err != nil {
