@@ -59,22 +59,20 @@ func Exists(ctx context.Context, client *eventstore.Client) (bool, error) {
 // Begin joins the installation of a log, and begins it when the log is empty. Of several processes that begin at
 // once one wins and the others join it. It fails before anything listens when a master key is wrong or unknown.
 func (b Beginning) Begin(ctx context.Context) (*Installation, error) {
-	for {
-		exists, err := Exists(ctx, b.Client)
-		if err != nil {
-			return nil, fmt.Errorf("read the installation: %w", err)
-		}
-		if !exists {
-			if err := b.begin(ctx); err != nil {
-				return nil, err
-			}
-		}
-		inst, err := b.join(ctx)
-		if err != nil {
+	exists, err := Exists(ctx, b.Client)
+	if err != nil {
+		return nil, fmt.Errorf("read the installation: %w", err)
+	}
+	if !exists {
+		if err := b.begin(ctx); err != nil {
 			return nil, err
 		}
-		return inst, b.complete(ctx, inst)
 	}
+	inst, err := b.join(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return inst, b.complete(ctx, inst)
 }
 
 func (b Beginning) begin(ctx context.Context) error {
@@ -177,13 +175,18 @@ func (b Beginning) join(ctx context.Context) (*Installation, error) {
 	if err := b.Ring.Check(known); err != nil {
 		return nil, err
 	}
-	current, former, err := b.signingKeys(ctx, begun)
+	current, former, listed, err := b.signingKeys(ctx, begun)
 	if err != nil {
 		return nil, err
 	}
 	private, err := b.private(ctx, begun, current)
 	if err != nil {
 		return nil, err
+	}
+	// The current key alone says which former ones count.
+	alone := codec.Log{Keys: codec.NewKeyring(begun.StoreID, current.ID, private, nil)}
+	if _, err := alone.Verify(listed); err != nil {
+		return nil, fmt.Errorf("read the signing keys: %w", err)
 	}
 	trusted := map[string]ed25519.PublicKey{}
 	for _, k := range former {
@@ -205,24 +208,24 @@ func (b Beginning) join(ctx context.Context) (*Installation, error) {
 	return &Installation{Begun: begun, Log: log, Secrets: secrets, MACKey: mac}, nil
 }
 
-// signingKeys returns the current signing key and those it vouches for.
-func (b Beginning) signingKeys(ctx context.Context, begun installation.Begun) (installation.PublicKey, []installation.PublicKey, error) {
+// signingKeys returns the current signing key, those it vouches for, and the event that says so, unverified.
+func (b Beginning) signingKeys(ctx context.Context, begun installation.Begun) (installation.PublicKey, []installation.PublicKey, []eventstore.Recorded, error) {
 	last, err := b.Client.ReadBackward(ctx, "signing-keys", 1)
-	if errors.Is(err, eventstore.ErrStreamNotFound) {
-		return begun.SigningKey, nil, nil
+	if errors.Is(err, eventstore.ErrStreamNotFound) || err == nil && len(last) == 0 {
+		return begun.SigningKey, nil, nil, nil
+	}
+	var event any
+	if err == nil {
+		event, err = codec.Decode(last[0].Type, last[0].Data)
 	}
 	if err != nil {
-		return installation.PublicKey{}, nil, fmt.Errorf("read the signing keys: %w", err)
-	}
-	event, err := codec.Decode(last[0].Type, last[0].Data)
-	if err != nil {
-		return installation.PublicKey{}, nil, fmt.Errorf("read the signing keys: %w", err)
+		return installation.PublicKey{}, nil, nil, fmt.Errorf("read the signing keys: %w", err)
 	}
 	added, ok := event.(installation.SigningKeyAdded)
 	if !ok {
-		return installation.PublicKey{}, nil, fmt.Errorf("%w: %s has no place in signing-keys", codec.ErrUnknownEvent, last[0].Type)
+		return installation.PublicKey{}, nil, nil, fmt.Errorf("%w: %s has no place in signing-keys", codec.ErrUnknownEvent, last[0].Type)
 	}
-	return added.SigningKey, added.Former, nil
+	return added.SigningKey, added.Former, last, nil
 }
 
 // private opens the private half of a signing key. The sealed text is authenticated by the master key alone,

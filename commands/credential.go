@@ -64,6 +64,12 @@ func derivedID(command uuid.UUID, what string) uuid.UUID {
 	return id
 }
 
+// madeAt is the time in an id that was made here.
+func madeAt(id uuid.UUID) time.Time {
+	sec, nsec := id.Time().UnixTime()
+	return time.Unix(sec, nsec)
+}
+
 // vault writes and removes the secrets that commands refer to.
 type vault struct {
 	secrets *seal.Secrets

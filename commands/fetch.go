@@ -3,7 +3,6 @@ package commands
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -81,12 +80,15 @@ func (f *Fetch) once(ctx context.Context, m Meta, agentID string, keyNumber int,
 	})
 	// The append, or the fresh read behind a refusal, was the barrier; this read begins after it.
 	now, rerr := f.Catalogs.Fresh(ctx, m.Organization)
-	if err != nil {
-		moved := rerr == nil && named(now.State, toolID) != named(known.State, toolID)
-		return Vended{}, moved && isRefusal(err), unless(moved && isRefusal(err), err)
+	if err != nil && !isRefusal(err) {
+		return Vended{}, false, err
 	}
 	if rerr != nil {
 		return Vended{}, false, rerr
+	}
+	if err != nil {
+		moved := named(now.State, toolID) != named(known.State, toolID)
+		return Vended{}, moved, unless(moved, err)
 	}
 	tool, offered := now.State.Tools[toolID]
 	if f.Log.Generation() != connection || !offered || named(now.State, toolID) != named(known.State, toolID) {
@@ -94,7 +96,7 @@ func (f *Fetch) once(ctx context.Context, m Meta, agentID string, keyNumber int,
 	}
 	vend, ok := vendOf(done.Events)
 	if !ok {
-		return Vended{}, false, fmt.Errorf("fetch %s for agent %s: the vend left no event", toolID, agentID)
+		return Vended{}, true, nil // it was found in the log, which does not say here what it names
 	}
 	grant := done.State.Grants[toolID]
 	owner, expires := toolOwner(toolID), tool.CredentialExpiresAt

@@ -121,8 +121,7 @@ func (g *Grants) asked(ctx context.Context, agentID, requestID string) (bool, er
 	if err != nil {
 		return false, nil
 	}
-	sec, nsec := id.Time().UnixTime()
-	oldest := time.Unix(sec, nsec).Add(-time.Minute)
+	oldest := madeAt(id).Add(-time.Minute)
 	head, err := g.Agents.Fresh(ctx, agentID)
 	if err != nil {
 		return false, err

@@ -24,14 +24,20 @@ type Refusals struct {
 
 type refusal struct{ agentID, toolID, reason string }
 
-// window is one minute of one refusal. opened is closed when the first one is durable, or failed with err.
+// window is the present minute of one refusal, and what was counted and not written yet.
 type window struct {
-	began  time.Time
-	opened chan struct{}
-	err    error
-	meta   Meta // of the last one counted
-	count  int
-	last   time.Time
+	began time.Time
+	first *first
+	meta  Meta // of the last one counted
+	count int
+	last  time.Time
+}
+
+// first is the refusal that began a minute. done is closed when it is durable, or failed with err.
+type first struct {
+	done    chan struct{}
+	err     error
+	waiting int // were counted since
 }
 
 // NewRefusals returns the record of refused fetches. Run must be running for counted ones to be written.
@@ -39,7 +45,7 @@ func NewRefusals(env *Env, newID func() uuid.UUID) *Refusals {
 	return &Refusals{
 		newID: newID, every: time.Minute, windows: map[refusal]*window{},
 		loop: NewLoop(env, Aggregate[struct{}, codec.CredentialRefused, codec.CredentialRefused]{
-			Category: "refusals",
+			Category: "refusals", Fold: 1, // there is nothing to fold, and a snapshot says so without reading it all
 			Decide: func(_ struct{}, c codec.CredentialRefused) ([]codec.CredentialRefused, error) {
 				return []codec.CredentialRefused{c}, nil
 			},
@@ -48,43 +54,48 @@ func NewRefusals(env *Env, newID func() uuid.UUID) *Refusals {
 	}
 }
 
-// Record returns when the refusal is durable or counted. Its only errors are those of the log.
+// Record returns when the refusal is durable or counted. Its only errors are those of the log. What was begun is
+// written even if the caller leaves, because others count on it.
 func (r *Refusals) Record(ctx context.Context, m Meta, agentID, toolID, reason string) error {
 	key := refusal{agentID: agentID, toolID: toolID, reason: reason}
 	now := r.loop.env.Clock().UTC().Truncate(time.Microsecond)
 	r.mu.Lock()
-	w, open := r.windows[key]
-	if open && now.Sub(w.began) < r.every {
+	w := r.windows[key]
+	if w == nil {
+		w = &window{}
+		r.windows[key] = w
+	}
+	if w.first != nil && now.Sub(w.began) < r.every {
+		f := w.first
 		w.count++
+		f.waiting++
 		w.meta, w.last = m, now
 		r.mu.Unlock()
 		select {
-		case <-w.opened:
-			return w.err
+		case <-f.done:
+			return f.err
 		case <-ctx.Done():
 			return refusalOf(ctx.Err())
 		}
 	}
-	due := w
-	w = &window{began: now, opened: make(chan struct{})}
-	r.windows[key] = w
+	f := &first{done: make(chan struct{})}
+	w.began, w.first = now, f
 	r.mu.Unlock()
 
-	err := r.write(ctx, key, due)
-	if err == nil {
+	ctx = context.WithoutCancel(ctx)
+	f.err = r.write(ctx, key, w)
+	if f.err == nil {
 		m.CommandID = r.newID()
-		err = r.append(ctx, m, codec.CredentialRefused{AgentID: agentID, ToolID: toolID, Reason: reason, Count: 1, LastAt: now})
+		f.err = r.append(ctx, m, codec.CredentialRefused{AgentID: agentID, ToolID: toolID, Reason: reason, Count: 1, LastAt: now})
 	}
-	w.err = err
-	if err != nil {
+	if f.err != nil {
 		r.mu.Lock()
-		if r.windows[key] == w {
-			delete(r.windows, key)
-		}
+		w.first = nil                       // the next one begins anew
+		w.count = max(0, w.count-f.waiting) // nobody was told that he was refused
 		r.mu.Unlock()
 	}
-	close(w.opened)
-	return err
+	close(f.done)
+	return f.err
 }
 
 // Run writes what was counted when its minute is over, until ctx ends; then it writes the rest. tick is how
@@ -107,10 +118,11 @@ func (r *Refusals) flush(ctx context.Context, age time.Duration) {
 	due := map[refusal]*window{}
 	r.mu.Lock()
 	for key, w := range r.windows {
-		if now.Sub(w.began) >= age && isClosed(w.opened) {
+		switch {
+		case w.first != nil && !isClosed(w.first.done):
+		case w.count > 0 && now.Sub(w.began) >= age:
 			due[key] = w
-		}
-		if now.Sub(w.began) >= r.every && isClosed(w.opened) && w.count == 0 {
+		case w.count == 0 && now.Sub(w.began) >= r.every:
 			delete(r.windows, key)
 		}
 	}
@@ -122,10 +134,8 @@ func (r *Refusals) flush(ctx context.Context, age time.Duration) {
 	}
 }
 
+// write appends what was counted. What can't be written counts on.
 func (r *Refusals) write(ctx context.Context, key refusal, w *window) error {
-	if w == nil {
-		return nil
-	}
 	r.mu.Lock()
 	count, m, last := w.count, w.meta, w.last
 	w.count = 0

@@ -214,7 +214,7 @@ func (s *stream[S, C, E]) decide(head Head[S], calls []*call[S, C, E], fresh boo
 	at := later(now, head.At)
 	size := 0
 	for _, c := range calls {
-		found, again := s.find(c)
+		found, again := s.find(c, now)
 		if found != nil {
 			c.err = nil
 			c.result = Result[S, E]{State: d.head.State, Revision: found.revision, Position: found.position, EventID: found.eventID, Changed: true}
@@ -277,7 +277,7 @@ func (s *stream[S, C, E]) settle(ctx context.Context, c *call[S, C, E]) error {
 	if err := s.refresh(ctx); err != nil {
 		return err
 	}
-	found, _ := s.find(c)
+	found, _ := s.find(c, time.Time{})
 	if found == nil {
 		return fmt.Errorf("command %s was appended to %s and is not there", c.meta.CommandID, s.name)
 	}
@@ -342,17 +342,17 @@ func (s *stream[S, C, E]) applied(base Head[S], d decision[S], a eventstore.Appe
 }
 
 // find returns where the log has the command of a call, if a read found it, and whether there may be, or have
-// been, another call of the same command.
-func (s *stream[S, C, E]) find(c *call[S, C, E]) (found *seen, again bool) {
+// been, another call of the same command: one that this call took over, or one that has taken over this call.
+func (s *stream[S, C, E]) find(c *call[S, C, E], now time.Time) (found *seen, again bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := s.commands[c.meta.CommandID.String()]
-	return u.found, u.calls > 1 || c.meta.Since != 0
+	return u.found, u.calls > 1 || c.meta.Since != 0 || now.Sub(madeAt(c.meta.CommandID)) > onceTakeover/2
 }
 
 // searchBack looks for the events of a command that may have been carried out before.
 func (s *stream[S, C, E]) searchBack(ctx context.Context, c *call[S, C, E]) error {
-	if found, _ := s.find(c); found != nil {
+	if found, _ := s.find(c, time.Time{}); found != nil {
 		return nil
 	}
 	if err := s.refresh(ctx); err != nil {
