@@ -42,6 +42,9 @@ func (db *DB) Agents(ctx context.Context, organization string, f AgentFilter, no
 
 // Agent returns one agent, or ErrNotFound.
 func (db *DB) Agent(ctx context.Context, organization, id string, now time.Time) (Agent, error) {
+	if id == "" {
+		return Agent{}, ErrNotFound
+	}
 	agents, err := db.agents(ctx, listAgentsParams{OrganizationID: organization, Now: Micros(now), Before: Page{}.before(), ID: id, MaxRows: 1})
 	return only(agents, err)
 }

@@ -22,6 +22,9 @@ func (db *DB) Catalog(ctx context.Context, organization, agentID string, now tim
 
 // CatalogTool returns one tool with one agent's access, or ErrNotFound.
 func (db *DB) CatalogTool(ctx context.Context, organization, agentID, toolID string, now time.Time) (Offer, error) {
+	if toolID == "" {
+		return Offer{}, ErrNotFound
+	}
 	return only(db.offers(ctx, listCatalogParams{OrganizationID: organization, AgentID: agentID, ID: toolID}, now))
 }
 

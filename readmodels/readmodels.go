@@ -56,16 +56,18 @@ type Tx struct {
 	audit auditInserts
 }
 
-// Write runs fn in one transaction, which is committed when fn returns nil and leaves no trace otherwise.
-func (db *DB) Write(ctx context.Context, fn func(*Tx) error) error {
+// Write runs fn in one transaction, which is committed when fn returns nil and leaves no trace otherwise, also when
+// fn panics.
+func (db *DB) Write(ctx context.Context, fn func(*Tx) error) (err error) {
 	db.mu.RLock()
 	defer db.mu.RUnlock()
 	tx, err := db.live.writer.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin to write the read model: %w", err)
 	}
+	defer func() { err = errors.Join(err, ignoreDone(tx.Rollback())) }()
 	if err := fn(&Tx{Queries: db.live.write.WithTx(tx), tx: tx, audit: db.live.audit}); err != nil {
-		return errors.Join(err, ignoreDone(tx.Rollback()))
+		return err
 	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("commit to the read model: %w", err)
@@ -73,7 +75,7 @@ func (db *DB) Write(ctx context.Context, fn func(*Tx) error) error {
 	return nil
 }
 
-// ignoreDone drops the error of a transaction that its context has already rolled back.
+// ignoreDone drops the error of a transaction that was committed, or that its context has already rolled back.
 func ignoreDone(err error) error {
 	if errors.Is(err, sql.ErrTxDone) {
 		return nil

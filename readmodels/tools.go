@@ -32,6 +32,9 @@ func (db *DB) Tools(ctx context.Context, organization, q string, now time.Time, 
 
 // Tool returns one tool, or ErrNotFound.
 func (db *DB) Tool(ctx context.Context, organization, id string, now time.Time) (Tool, error) {
+	if id == "" {
+		return Tool{}, ErrNotFound
+	}
 	tools, err := db.tools(ctx, listToolsParams{OrganizationID: organization, Now: Micros(now), Before: Page{}.before(), ID: id, MaxRows: 1})
 	return only(tools, err)
 }
