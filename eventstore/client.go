@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	neturl "net/url"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -56,7 +58,11 @@ func Open(cfg Config) (*Client, error) {
 		return nil, errors.New("the URL of the event log is not valid; it looks like esdb://host:2113?tls=true")
 	}
 	if cfg.Socket != "" {
-		conf.Address = "unix://" + cfg.Socket
+		path, err := filepath.Abs(cfg.Socket)
+		if err != nil {
+			return nil, fmt.Errorf("find the event log's socket: %w", err)
+		}
+		conf.Address = (&neturl.URL{Scheme: "unix", Path: path}).String()
 	}
 	if cfg.Username != "" {
 		conf.Username, conf.Password = cfg.Username, cfg.Password

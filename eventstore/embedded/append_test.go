@@ -282,6 +282,7 @@ func TestTheSizeOfAnAppendCountsDataMetadataAndTwiceTheType(t *testing.T) {
 }
 
 func TestAMessageBeyondTheTransportsLimit(t *testing.T) {
+	t.Parallel()
 	w := serve(t, embedded.Options{})
 	_, _, err := w.append("s", "any", proposed("happened", strings.Repeat("x", 16<<20)))
 	refused(t, err, nil, codes.ResourceExhausted)
@@ -308,6 +309,7 @@ func TestAnyRepeatedAtOnceIsWrittenOnce(t *testing.T) {
 // TestConcurrentAppendsAreAtomicAndOrdered lets appends of several events race on few streams while a reader
 // pulls the log: each call's events lie together, and what a reader saw never moves.
 func TestConcurrentAppendsAreAtomicAndOrdered(t *testing.T) {
+	t.Parallel()
 	w := serve(t, embedded.Options{})
 	const appenders, calls, events = 16, 20, 4
 	var wrote atomic.Int32

@@ -175,6 +175,7 @@ func TestFollowersAreFiltered(t *testing.T) {
 // TestCheckpoints counts positions: one after each interval of considered events, one before it is caught up,
 // ascending, and never behind an event that was sent.
 func TestCheckpoints(t *testing.T) {
+	t.Parallel()
 	w := serve(t, embedded.Options{})
 	for range 10 {
 		w.wrote("hidden", "any", several(100)...)
@@ -240,6 +241,7 @@ func TestWithoutAFilterThereAreNoCheckpoints(t *testing.T) {
 
 // TestASlowFollowerHoldsBackNobody lets a follower take nothing while the log grows beyond what any window holds.
 func TestASlowFollowerHoldsBackNobody(t *testing.T) {
+	t.Parallel()
 	w := serve(t, embedded.Options{})
 	slow := w.follow("", all)
 	for range 64 {

@@ -35,6 +35,7 @@ type Options struct {
 type Store struct {
 	opts   Options
 	lock   *os.File
+	dsn    string
 	write  *sql.DB // one connection
 	reads  *sql.DB
 	side   *sql.DB // copies the WAL into the file beside the writer
@@ -80,6 +81,12 @@ func Open(opts Options) (*Store, error) {
 			os.Exit(1)
 		}
 	}
+	// Others find the socket by what is noted in the folder, whatever their working directory is.
+	dir, err := filepath.Abs(opts.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("find the data folder: %w", err)
+	}
+	opts.Dir = dir
 	lock, err := takeFolder(opts.Dir)
 	if err != nil {
 		return nil, err
@@ -98,18 +105,18 @@ func Open(opts Options) (*Store, error) {
 
 func (s *Store) open() error {
 	path := filepath.Join(s.opts.Dir, fileName)
-	dsn := "file:" + uriPath(path) + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=secure_delete(1)" +
+	s.dsn = "file:" + uriPath(path) + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=secure_delete(1)" +
 		"&_pragma=wal_autocheckpoint(0)&_pragma=cache_size(-16000)"
 	var err error
-	if s.write, err = sql.Open("sqlite", dsn+"&_txlock=immediate"); err != nil {
+	if s.write, err = sql.Open("sqlite", s.dsn+"&_txlock=immediate"); err != nil {
 		return fmt.Errorf("open the event store: %w", err)
 	}
 	s.write.SetMaxOpenConns(1)
-	if s.reads, err = sql.Open("sqlite", dsn+"&_pragma=query_only(1)"); err != nil {
+	if s.reads, err = sql.Open("sqlite", s.dsn+"&_pragma=query_only(1)"); err != nil {
 		return fmt.Errorf("open the event store: %w", err)
 	}
 	// While it empties the WAL the writer waits, so it must not wait long itself for readers.
-	if s.side, err = sql.Open("sqlite", strings.Replace(dsn, "busy_timeout(5000)", "busy_timeout(50)", 1)); err != nil {
+	if s.side, err = sql.Open("sqlite", strings.Replace(s.dsn, "busy_timeout(5000)", "busy_timeout(50)", 1)); err != nil {
 		return fmt.Errorf("open the event store: %w", err)
 	}
 	s.side.SetMaxOpenConns(1)
@@ -233,7 +240,7 @@ var errBusy = errors.New("too many appends wait")
 func (s *Store) Backup(ctx context.Context, path string) error {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the operator names the file
 	if err == nil {
-		if _, err = s.reads.ExecContext(ctx, `vacuum into ?`, path); err == nil {
+		if err = s.copyInto(ctx, path); err == nil {
 			err = file.Sync()
 		}
 		if err = errors.Join(err, file.Close()); err != nil {
@@ -244,6 +251,16 @@ func (s *Store) Backup(ctx context.Context, path string) error {
 		return fmt.Errorf("copy the event store to %s: %w", path, err)
 	}
 	return nil
+}
+
+// copyInto needs a connection of its own: readers may not write, not even another file.
+func (s *Store) copyInto(ctx context.Context, path string) error {
+	db, err := sql.Open("sqlite", s.dsn)
+	if err != nil {
+		return err
+	}
+	_, err = db.ExecContext(ctx, `vacuum into ?`, path)
+	return errors.Join(err, db.Close())
 }
 
 // Head returns the newest durable position, 0 when there is none.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -52,7 +53,7 @@ func serve(t *testing.T, opts embedded.Options) *wire {
 			t.Errorf("serve: %v", err)
 		}
 	}()
-	w := dial(t, "unix://"+socket, insecure.NewCredentials())
+	w := dial(t, (&url.URL{Scheme: "unix", Path: socket}).String(), insecure.NewCredentials())
 	w.store, w.dir, w.socket = store, opts.Dir, socket
 	return w
 }
