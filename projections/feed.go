@@ -27,6 +27,7 @@ type FeedConfig struct {
 	MaxBatch           int           // events in one message
 	Idle               time.Duration // how long a position without events of ours may wait to be stored
 	MinDelay, MaxDelay time.Duration // between a session that failed and the next
+	MaxOutage          time.Duration // the same while the log can't be reached, which is nobody's fault here
 }
 
 // pattern leaves out what the store writes for itself, and our snapshots.
@@ -58,6 +59,9 @@ func NewFeed(c FeedConfig) *Feed {
 	}
 	if c.MaxDelay == 0 {
 		c.MaxDelay = 30 * time.Second
+	}
+	if c.MaxOutage == 0 {
+		c.MaxOutage = time.Second
 	}
 	f := &Feed{FeedConfig: c, progress: newProgress()}
 	f.closed, f.closing = context.WithCancel(context.Background())
@@ -98,6 +102,9 @@ func (f *Feed) run(ctx context.Context, out chan<- *message.Message) {
 		}
 		if progressed {
 			delay = f.MinDelay
+		}
+		if errors.Is(err, eventstore.ErrUnavailable) {
+			delay = min(delay, f.MaxOutage)
 		}
 		f.report(ctx, err, delay)
 		select {

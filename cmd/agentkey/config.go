@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/redis/go-redis/v9"
+
 	"agentkey/api/limits"
 	"agentkey/commands/keys"
 	"agentkey/domain"
@@ -25,6 +27,7 @@ type Config struct {
 	MasterKeys    []seal.MasterKey // AGENTKEY_MASTER_KEYS, current first; empty: the data folder's
 	AdminToken    domain.Secret    // AGENTKEY_ADMIN_TOKEN; empty: one is made when the installation is begun
 	EventStoreURL string           // AGENTKEY_EVENTSTORE_URL; empty: the embedded store
+	Redis         *redis.Options   // AGENTKEY_REDIS_URL; nil: calls are counted in this process
 	Limits        Limits
 	Proxies       []netip.Prefix // AGENTKEY_TRUSTED_PROXIES
 	AgentOrigins  []string       // AGENTKEY_AGENT_CORS_ORIGINS
@@ -48,7 +51,7 @@ func isUsage(err error) bool { return errors.As(err, new(usageError)) }
 // named by the same variable with the suffix _FILE.
 var variables = map[string]bool{
 	"AGENTKEY_LISTEN": false, "AGENTKEY_DATA_DIR": false, "AGENTKEY_MASTER_KEYS": true, "AGENTKEY_ADMIN_TOKEN": true,
-	"AGENTKEY_EVENTSTORE_URL": true, "AGENTKEY_LIMIT_READS": false, "AGENTKEY_LIMIT_REQUESTS": false,
+	"AGENTKEY_EVENTSTORE_URL": true, "AGENTKEY_REDIS_URL": true, "AGENTKEY_LIMIT_READS": false, "AGENTKEY_LIMIT_REQUESTS": false,
 	"AGENTKEY_LIMIT_CREDENTIALS": false, "AGENTKEY_LIMIT_ADMIN": false, "AGENTKEY_LIMIT_PREAUTH": false,
 	"AGENTKEY_TRUSTED_PROXIES": false, "AGENTKEY_AGENT_CORS_ORIGINS": false, "AGENTKEY_ADMIN_CORS_ORIGINS": false,
 	"AGENTKEY_TLS_CERT": false, "AGENTKEY_TLS_KEY": false, "AGENTKEY_PLAIN_HTTP": false,
@@ -77,6 +80,7 @@ func LoadConfig(environ []string) (Config, error) {
 		AdminToken:    l.token(),
 		MasterKeys:    l.masterKeys(),
 		EventStoreURL: l.eventStoreURL(),
+		Redis:         l.redis(),
 		Limits: Limits{
 			Reads:       l.rule("AGENTKEY_LIMIT_READS", "120/1m"),
 			Requests:    l.rule("AGENTKEY_LIMIT_REQUESTS", "30/1h"),
@@ -195,6 +199,18 @@ func (l *loader) eventStoreURL() string {
 		l.wrong("AGENTKEY_EVENTSTORE_URL", "it must begin with esdb:// or esdb+discover://")
 	}
 	return raw
+}
+
+func (l *loader) redis() *redis.Options {
+	raw := l.get("AGENTKEY_REDIS_URL", "")
+	if raw == "" {
+		return nil
+	}
+	opts, err := limits.ParseURL(raw)
+	if err != nil {
+		l.wrong("AGENTKEY_REDIS_URL", "%v", err)
+	}
+	return opts
 }
 
 func (l *loader) list(name string) []string {

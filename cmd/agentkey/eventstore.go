@@ -24,6 +24,7 @@ type eventStoreServe struct {
 	TLSKey       string `name:"tls-key" help:"Its key, PEM." type:"existingfile"`
 	User         string `help:"User name that clients must give."`
 	PasswordFile string `help:"File with the user's password." type:"existingfile"`
+	MaxBytes     int64  `help:"Refuse appends that would make the file larger than this; 0: as far as the disk."`
 }
 
 // options turns the flags into who may come in.
@@ -63,7 +64,7 @@ func (c *eventStoreServe) Run(sh *shell) error {
 		return err
 	}
 	logger := slog.New(slog.NewJSONHandler(sh.stderr, nil))
-	store, err := embedded.Open(embedded.Options{Dir: c.Data, Logger: logger})
+	store, err := embedded.Open(embedded.Options{Dir: c.Data, Logger: logger, MaxBytes: c.MaxBytes})
 	if err != nil {
 		return err
 	}

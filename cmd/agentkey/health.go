@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"agentkey/api"
+	"agentkey/api/limits"
 	"agentkey/commands"
 	"agentkey/eventstore"
 	"agentkey/eventstore/seal"
@@ -19,6 +20,7 @@ type health struct {
 	readModel    *projections.ReadModel
 	installation *commands.InstallationLoop
 	ring         seal.Ring
+	counts       limits.Store
 	clock        func() time.Time
 	stopping     atomic.Bool
 }
@@ -58,6 +60,12 @@ func (h *health) Ready(ctx context.Context) api.Readiness {
 		check("event_log", api.ReadinessChecksStatusOk, "")
 	}
 	h.masterKeys(ctx, check)
+	if shared, ok := h.counts.(*limits.Shared); ok && shared.Alone() {
+		worse(api.ReadinessStatusDegraded)
+		check("limits", api.ReadinessChecksStatusDegraded, "Redis is slow or can't be reached, so this process counts alone")
+	} else {
+		check("limits", api.ReadinessChecksStatusOk, "")
+	}
 
 	status := h.readModel.Status(ctx)
 	switch {

@@ -7,11 +7,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
+
 	"agentkey/commands/keys"
 	"agentkey/domain/organization"
 	"agentkey/eventstore/seal"
-
-	"github.com/google/uuid"
 )
 
 var storeListens = regexp.MustCompile(`The event store listens on (\S+)`)
@@ -21,14 +21,15 @@ type logServer struct {
 	t      testing.TB
 	dir    string
 	listen string
+	flags  []string
 	cancel context.CancelFunc
 	ended  chan int
 }
 
 // startLog serves an event store over loopback until the test ends.
-func startLog(t testing.TB) *logServer {
+func startLog(t testing.TB, flags ...string) *logServer {
 	t.Helper()
-	l := &logServer{t: t, dir: t.TempDir(), listen: "127.0.0.1:0"}
+	l := &logServer{t: t, dir: t.TempDir(), listen: "127.0.0.1:0", flags: flags}
 	l.start()
 	t.Cleanup(l.stop)
 	return l
@@ -42,7 +43,7 @@ func (l *logServer) start() {
 	l.cancel, l.ended = cancel, make(chan int, 1)
 	ended := l.ended
 	go func() {
-		ended <- run(ctx, []string{"eventstore", "serve", "--listen", l.listen, "--data", l.dir, "--insecure"}, nil, out, errs)
+		ended <- run(ctx, append([]string{"eventstore", "serve", "--listen", l.listen, "--data", l.dir, "--insecure"}, l.flags...), nil, out, errs)
 	}()
 	eventually(l.t, "listening: "+errs.String(), func() bool {
 		address, _ := out.find(storeListens)
@@ -65,7 +66,10 @@ func (l *logServer) stop() {
 }
 
 // replicas is the configuration that serve processes on one log share.
-func (l *logServer) replicas() []string {
+func (l *logServer) replicas() []string { return l.replicasAt(l.listen) }
+
+// replicasAt is replicas for processes that reach the log at another address.
+func (l *logServer) replicasAt(address string) []string {
 	l.t.Helper()
 	master, err := seal.NewMasterKeyText()
 	if err != nil {
@@ -76,7 +80,7 @@ func (l *logServer) replicas() []string {
 		l.t.Fatal(err)
 	}
 	return append([]string{
-		"AGENTKEY_EVENTSTORE_URL=esdb://" + l.listen + "?tls=false", "AGENTKEY_MASTER_KEYS=" + master, "AGENTKEY_ADMIN_TOKEN=" + token,
+		"AGENTKEY_EVENTSTORE_URL=esdb://" + address + "?tls=false", "AGENTKEY_MASTER_KEYS=" + master, "AGENTKEY_ADMIN_TOKEN=" + token,
 	}, unlimited...)
 }
 

@@ -5,9 +5,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -41,7 +43,12 @@ func (serveCommand) Run(sh *shell) error {
 
 func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	inst, err := beginning(sh.ctx, c, log.Client, func(token string) {
-		_, _ = fmt.Fprintf(sh.stdout, "The first admin token, shown once (also in %s):\n%s\n", filepath.Join(c.DataDir, firstTokenFile), token)
+		path := filepath.Join(c.DataDir, firstTokenFile)
+		if c.EventStoreURL != "" && !isTerminal(sh.stdout) { // a log collector is no place for it
+			_, _ = fmt.Fprintf(sh.stdout, "The first admin token is in %s\n", path)
+			return
+		}
+		_, _ = fmt.Fprintf(sh.stdout, "The first admin token, shown once (also in %s):\n%s\n", path, token)
 	})
 	if err != nil {
 		return err
@@ -54,6 +61,13 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 
 	readModel := projections.NewReadModel(projections.ReadModelConfig{Client: log.Client, DB: models, Logger: logger})
 	health := &health{client: log.Client, readModel: readModel, clock: time.Now}
+	if c.Redis == nil {
+		health.counts = limits.NewMemory(time.Now)
+	} else {
+		shared := limits.NewShared(c.Redis, time.Now)
+		defer func() { err = errors.Join(err, shared.Close()) }()
+		health.counts = shared
+	}
 	parts := assemble(c, inst, models, readModel, health, logger)
 	handler, err := parts.server.Handler()
 	if err != nil {
@@ -99,6 +113,15 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	}
 	stop()
 	return errors.Join(err, <-ended, <-ended)
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // listen opens the address, with TLS when a certificate is configured.
@@ -148,7 +171,7 @@ func assemble(c Config, inst *commands.Installation, models *readmodels.DB, read
 			p, err := privacy.Open(ctx, organization, private)
 			return api.Personal(p), err
 		},
-		Limiter: limits.New(limits.NewMemory(time.Now), time.Now), Rules: api.Rules(c.Limits), Clock: time.Now, NewID: newID, Logger: logger,
+		Limiter: limits.New(h.counts, time.Now), Rules: api.Rules(c.Limits), Clock: time.Now, NewID: newID, Logger: logger,
 		Proxies: c.Proxies, AgentOrigins: c.AgentOrigins, AdminOrigins: c.AdminOrigins,
 	}
 	return parts{server: server, refusals: refusals}

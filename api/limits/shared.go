@@ -1,0 +1,123 @@
+package limits
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	// patience is how long Redis may take to count one call before it counts as slow.
+	patience = 50 * time.Millisecond
+	// apart is how long each replica then counts for itself before Redis is asked again.
+	apart = 5 * time.Second
+)
+
+// Shared counts in Redis, one count for all replicas. While Redis can't be reached or is slow it counts in this
+// process, for five seconds at a time: nothing opens, and nothing stops. It comes back by itself.
+type Shared struct {
+	client *redis.Client
+	alone  *Memory
+	clock  func() time.Time
+	until  atomic.Int64 // Redis is not asked before then, in Unix nanoseconds; 0: it is asked
+}
+
+// ParseURL reads where Redis is: redis://, rediss:// or unix://. The error does not repeat the URL, which may hold a
+// password.
+func ParseURL(url string) (*redis.Options, error) {
+	opts, err := redis.ParseURL(url)
+	if err != nil {
+		return nil, errors.New("it must be like redis://user:password@host:6379/0, rediss://… or unix:///path")
+	}
+	return opts, nil
+}
+
+// NewShared counts in the Redis of opts. It does not connect: Redis may come later.
+func NewShared(opts *redis.Options, clock func() time.Time) *Shared {
+	opts.DialTimeout, opts.ReadTimeout, opts.WriteTimeout, opts.PoolTimeout = patience, patience, patience, patience
+	opts.MaxRetries, opts.DialerRetries, opts.ContextTimeoutEnabled = -1, 1, true
+	return &Shared{client: redis.NewClient(opts), alone: NewMemory(clock), clock: clock}
+}
+
+// Close ends the connections.
+func (s *Shared) Close() error {
+	if err := s.client.Close(); err != nil {
+		return fmt.Errorf("close redis: %w", err)
+	}
+	return nil
+}
+
+// Alone reports whether this replica counts for itself now.
+func (s *Shared) Alone() bool { return s.until.Load() != 0 }
+
+// Eval implements Store.
+func (s *Shared) Eval(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {
+	cmd := s.ask(ctx, func(ctx context.Context) *redis.Cmd { return s.client.Eval(ctx, script, keys, args...) })
+	if cmd == nil {
+		return s.alone.Eval(ctx, script, keys, args...)
+	}
+	return cmd
+}
+
+// EvalSha implements Store.
+func (s *Shared) EvalSha(ctx context.Context, hash string, keys []string, args ...any) *redis.Cmd {
+	cmd := s.ask(ctx, func(ctx context.Context) *redis.Cmd { return s.client.EvalSha(ctx, hash, keys, args...) })
+	if cmd == nil {
+		return s.alone.EvalSha(ctx, hash, keys, args...) // it makes the caller send the script
+	}
+	return cmd
+}
+
+// ask asks Redis unless it failed within the last seconds, and returns nil when this process must count alone.
+func (s *Shared) ask(ctx context.Context, do func(context.Context) *redis.Cmd) *redis.Cmd {
+	now := s.clock()
+	until := s.until.Load()
+	if until != 0 {
+		// One caller tries again when the time is over; the others go on alone until he has succeeded.
+		if now.UnixNano() < until || !s.until.CompareAndSwap(until, now.Add(apart).UnixNano()) {
+			return nil
+		}
+	}
+	bounded, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	cmd := do(bounded)
+	var answered redis.Error
+	switch err := cmd.Err(); {
+	case err == nil, errors.As(err, &answered): // NOSCRIPT is an answer too
+		s.until.Store(0)
+		return cmd
+	case ctx.Err() != nil: // the caller left; that says nothing about Redis
+		return cmd
+	}
+	s.until.Store(now.Add(apart).UnixNano())
+	return nil
+}
+
+// EvalRO implements Store.
+func (s *Shared) EvalRO(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {
+	return s.Eval(ctx, script, keys, args...)
+}
+
+// EvalShaRO implements Store.
+func (s *Shared) EvalShaRO(ctx context.Context, hash string, keys []string, args ...any) *redis.Cmd {
+	return s.EvalSha(ctx, hash, keys, args...)
+}
+
+// ScriptExists implements Store.
+func (s *Shared) ScriptExists(ctx context.Context, hashes ...string) *redis.BoolSliceCmd {
+	return s.client.ScriptExists(ctx, hashes...)
+}
+
+// ScriptLoad implements Store.
+func (s *Shared) ScriptLoad(ctx context.Context, script string) *redis.StringCmd {
+	return s.client.ScriptLoad(ctx, script)
+}
+
+// Del implements Store.
+func (s *Shared) Del(ctx context.Context, keys ...string) *redis.IntCmd {
+	return s.client.Del(ctx, keys...)
+}
