@@ -63,10 +63,11 @@ func wrongRevision(err error) *WrongRevisionError {
 // classify maps what the client and gRPC say to our errors. The client wraps some of its errors and hides the
 // status of others behind a code that says nothing.
 func classify(err error) error {
-	if err == nil || errors.Is(err, ErrUnavailable) || errors.Is(err, io.EOF) {
+	if err == nil || errors.Is(err, ErrUnavailable) {
 		return err
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	// EOF is all that is left of an answer that came before the request was sent whole, or of none.
+	if errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	var client *esdb.Error
