@@ -28,6 +28,7 @@ type FeedConfig struct {
 	Idle               time.Duration // how long a position without events of ours may wait to be stored
 	MinDelay, MaxDelay time.Duration // between a session that failed and the next
 	MaxOutage          time.Duration // the same while the log can't be reached, which is nobody's fault here
+	Pace               time.Duration // between two batches when nobody waits: what comes meanwhile shares a transaction
 }
 
 // pattern leaves out what the store writes for itself, and our snapshots.
@@ -59,6 +60,9 @@ func NewFeed(c FeedConfig) *Feed {
 	}
 	if c.MaxDelay == 0 {
 		c.MaxDelay = 30 * time.Second
+	}
+	if c.Pace == 0 {
+		c.Pace = 25 * time.Millisecond
 	}
 	if c.MaxOutage == 0 {
 		c.MaxOutage = time.Second
@@ -205,6 +209,20 @@ func (f *Feed) session(ctx context.Context, out chan<- *message.Message) (progre
 		if b.err != nil {
 			return progressed, b.err
 		}
+		if len(b.events) > 0 && len(b.events) < f.MaxBatch {
+			f.rest(ctx)
+		}
+	}
+}
+
+// rest lets events gather, unless somebody waits for them.
+func (f *Feed) rest(ctx context.Context) {
+	pace := time.NewTimer(f.Pace)
+	defer pace.Stop()
+	select {
+	case <-pace.C:
+	case <-f.awaited():
+	case <-ctx.Done():
 	}
 }
 

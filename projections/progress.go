@@ -25,9 +25,13 @@ type progress struct {
 	detail   string
 	caughtUp bool          // once, ever
 	changed  chan struct{} // closed, and replaced, at every change
+	waiting  int           // callers of wait whose position is ahead
+	arrived  chan struct{} // closed while there are any
 }
 
-func newProgress() *progress { return &progress{state: Stopped, changed: make(chan struct{})} }
+func newProgress() *progress {
+	return &progress{state: Stopped, changed: make(chan struct{}), arrived: make(chan struct{})}
+}
 
 func (p *progress) update(change func()) {
 	p.mu.Lock()
@@ -78,7 +82,30 @@ func (p *progress) until(ctx context.Context, met func() bool) error {
 	}
 }
 
+// awaited is closed while somebody waits for a position.
+func (p *progress) awaited() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.arrived
+}
+
 func (p *progress) wait(ctx context.Context, position uint64) error {
+	p.mu.Lock()
+	if p.position >= position {
+		p.mu.Unlock()
+		return nil
+	}
+	if p.waiting++; p.waiting == 1 {
+		close(p.arrived)
+	}
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.waiting--; p.waiting == 0 {
+			p.arrived = make(chan struct{})
+		}
+	}()
 	err := p.until(ctx, func() bool { return p.position >= position })
 	if err != nil {
 		return fmt.Errorf("wait for position %d: %w", position, err)
