@@ -85,9 +85,12 @@ func (s *service) followAll(out *sender, o *streams.ReadReq_Options_AllOptions, 
 	for live := false; ; {
 		more := s.store.changed.wait()
 		head := int64(s.store.head.Load()) //nolint:gosec // positions fit
-		page, err := read(ctx, s.store.pages.after, at+1, head, pageSize)
-		if err != nil {
-			return failed(err)
+		page, recent := s.store.tail.after(at, pageSize)
+		if !recent {
+			var err error
+			if page, err = read(ctx, s.store.pages.after, at+1, head, pageSize); err != nil {
+				return failed(err)
+			}
 		}
 		for _, r := range page {
 			at = r.pos

@@ -26,6 +26,7 @@ type transaction struct {
 	next    int64
 	created int64
 	secrets bool // a secret- stream was tombstoned
+	records []record
 }
 
 func (t *transaction) info(ctx context.Context, name string) (info, error) {
@@ -51,6 +52,9 @@ func (t *transaction) put(ctx context.Context, name string, i info, events []pro
 		w := writtenID{id: e.id, sid: i.sid, rev: i.head, pos: t.next}
 		t.written = append(t.written, w)
 		t.ids[e.id] = w
+		t.records = append(t.records, record{
+			pos: t.next, stream: name, rev: i.head, id: e.id, typ: e.typ, json: e.json, created: t.created, data: e.data, meta: e.meta,
+		})
 		t.next++
 	}
 	t.changed[name] = i

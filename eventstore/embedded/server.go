@@ -35,6 +35,9 @@ type ServeOptions struct {
 // serverVersion is what clients are told: the protocol of EventStoreDB 24.10.
 const serverVersion = "24.10.0"
 
+// streamWorkers is how many calls find a goroutine waiting; more than that get one of their own.
+const streamWorkers = 64
+
 // maxMessage is the largest message that is received, in bytes.
 const maxMessage = 16 << 20
 
@@ -42,6 +45,7 @@ const maxMessage = 16 << 20
 func (s *Store) Serve(listener net.Listener, o ServeOptions) error {
 	opts := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.NumStreamWorkers(streamWorkers), // a call begins on a stack that has grown already
 		// Clients ping every ten seconds even without a call; the default would drop them for it.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	}

@@ -43,6 +43,8 @@ type Store struct {
 	infos  *infos
 	pages  *pages
 
+	tail tail
+
 	head    atomic.Uint64 // newest durable position
 	changed *signal
 

@@ -194,6 +194,7 @@ func (w *writer) commit(batch []*request) {
 	}
 	w.next = t.next
 	w.recent.add(t.written)
+	w.store.tail.add(t.records)
 	w.store.infos.publish(t.changed)
 	if t.secrets {
 		select {
