@@ -46,6 +46,9 @@ func of[T any](name string) row {
 			if err := d.Decode(&event); err != nil {
 				return nil, err
 			}
+			if d.More() {
+				return nil, errors.New("it holds more than one value")
+			}
 			return event, nil
 		},
 	}

@@ -1,0 +1,261 @@
+package codec_test
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"agentkey/domain"
+	"agentkey/domain/agent"
+	"agentkey/domain/catalog"
+	"agentkey/domain/installation"
+	"agentkey/domain/organization"
+	"agentkey/eventstore/codec"
+)
+
+var update = flag.Bool("update", false, "write golden files that are not there yet; those that are there are never changed")
+
+var (
+	at     = time.Date(2026, 3, 4, 5, 6, 7, 891_000_000, time.UTC)
+	public = installation.PublicKey{ID: "key-2", Public: "cHVibGljLWtleQ", SecretID: "secret-2"}
+	wrap   = codec.Wrapping{MasterKeyID: "1111111111111111", Key: "d3JhcHBlZA"}
+)
+
+// samples has every name of the table with every field filled, so that the golden files notice each change.
+var samples = map[string]any{
+	"credential.vended.v1":  agent.CredentialVended{ToolID: "tool-1", SecretID: "secret-1", CredentialVersion: 2, InstructionsVersion: 3, KeyNumber: 4},
+	"credential.refused.v1": codec.CredentialRefused{AgentID: "agent-1", ToolID: "tool-1", Reason: "access_not_approved", Count: 5, LastAt: at},
+
+	"installation.begun.v1": installation.Begun{
+		StoreID: "store-1", OrganizationID: "org-1", SigningKey: public, MACSecretID: "secret-3",
+		MasterKeys: []installation.MasterKey{{ID: "1111111111111111", Check: "22222222222222222222222222222222"}}, AdminTokenHash: "hash", AdminTokenID: "token-1", MinimumVersion: 1,
+	},
+	"master_key.added.v1":  installation.MasterKeyAdded{MasterKey: installation.MasterKey{ID: "1111111111111111", Check: "22222222222222222222222222222222"}},
+	"signing_key.added.v1": installation.SigningKeyAdded{SigningKey: public, Former: []installation.PublicKey{{ID: "key-1", Public: "Zm9ybWVy", SecretID: "secret-1"}}},
+
+	"organization.created.v1":  organization.Created{Name: "Ädams & <Sons>"},
+	"service_token.created.v1": organization.TokenCreated{Number: 1, TokenID: "token-1", Name: "ci", Role: domain.RoleAdmin, Hash: "hash"},
+	"service_token.revoked.v1": organization.TokenRevoked{Number: 1, TokenID: "token-1"},
+
+	"agent.registered.v1": agent.Registered{
+		OrganizationID: "org-1", Name: "Ädams \"bot\"", Description: "line\nline", OwnerID: "person-1", Key: agent.Key{Number: 1, ID: "key-1", Hash: "hash"},
+	},
+	"agent.updated.v1":             agent.Updated{Name: new("name"), Description: new(""), OwnerID: new("person-1")},
+	"agent.key_rotated.v1":         agent.KeyRotated{Key: agent.Key{Number: 2, ID: "key-2", Hash: "hash"}, Ended: []agent.KeyEnd{{Number: 1, At: at}}},
+	"agent.suspended.v1":           agent.Suspended{},
+	"agent.reactivated.v1":         agent.Reactivated{},
+	"agent.retired.v1":             agent.Retired{},
+	"grant.requested.v1":           agent.GrantRequested{ToolID: "tool-1", RequestID: "request-1", Reason: "to deploy"},
+	"grant.withdrawn.v1":           agent.GrantWithdrawn{ToolID: "tool-1", RequestID: "request-1"},
+	"grant.approved.v1":            agent.GrantApproved{ToolID: "tool-1", RequestID: "request-1", SecretID: "secret-1", ExpiresAt: &at},
+	"grant.denied.v1":              agent.GrantDenied{ToolID: "tool-1", RequestID: "request-1", Reason: "no"},
+	"grant.assigned.v1":            agent.GrantAssigned{ToolID: "tool-1", SecretID: "secret-1", ExpiresAt: &at},
+	"grant.revoked.v1":             agent.GrantRevoked{ToolID: "tool-1", RequestID: "request-1", Cause: agent.CauseToolRemoved},
+	"grant.expired.v1":             agent.GrantExpired{ToolID: "tool-1"},
+	"grant.credential_replaced.v1": agent.GrantCredentialReplaced{ToolID: "tool-1", SecretID: "secret-2", CredentialVersion: 2, ExpiresAt: &at},
+	"tool.removed.v1":              catalog.ToolRemoved{ToolID: "tool-1"},
+	"tool.credential_rotated.v1":   catalog.ToolCredentialRotated{ToolID: "tool-1", SecretID: "secret-2", CredentialVersion: 2, ExpiresAt: &at},
+	"tool.instructions_revised.v1": catalog.ToolInstructionsRevised{ToolID: "tool-1", Version: 3, Instructions: "use it\u2028so", RestoredFrom: 1},
+	"tool.added.v1": catalog.ToolAdded{
+		ToolID: "tool-1", Name: "Straße", FoldedName: "strasse", Description: "d", URL: "https://api.example.com/a?b=c&d=e", Site: "example.com",
+		DocsURL: "https://docs.example.com", AuthType: "api_key", Mode: catalog.Shared, SecretID: "secret-1", MaxGrantSeconds: 86_400,
+	},
+	"tool.updated.v1": catalog.ToolUpdated{
+		ToolID: "tool-1", Name: new("name"), FoldedName: new("name"), Description: new("d"), URL: new("https://example.com"), Site: new("example.com"),
+		DocsURL: new("https://docs.example.com"), AuthType: new(catalog.AuthType("other")), MaxGrantSeconds: new(int64(60)),
+	},
+
+	"request.opened.v1":  codec.RequestOpened{AgentID: "agent-1", ToolID: "tool-1"},
+	"person.recorded.v1": codec.PersonRecorded{OrganizationID: "org-1", KeyID: "key-1", Sealed: "c2VhbGVk"},
+	"secret.sealed.v1": codec.SecretSealed{
+		SecretID: "secret-1", OrganizationID: "org-1", Purpose: "credential", Owner: "tool-1", Format: "agentkey.secret.v1", Sealed: "c2VhbGVk", Wrapping: wrap,
+	},
+	"secret.rewrapped.v1": codec.SecretRewrapped{SecretID: "secret-1", Wrapping: wrap},
+	"once.reserved.v1":    codec.OnceReserved{Request: "hmac", CommandID: "command-1"},
+	"once.completed.v1":   codec.OnceCompleted{Sealed: "c2VhbGVk"},
+	"once.released.v1":    codec.OnceReleased{},
+	"reaction.handled.v1": codec.ReactionHandled{Stream: "agent-1", Revision: 7},
+}
+
+// golden returns what was stored under a name when it was first written.
+func golden(t *testing.T, file string, now []byte) []byte {
+	t.Helper()
+	path := filepath.Join("testdata", file)
+	stored, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) && *update {
+		stored = append(now, '\n')
+		err = os.WriteFile(path, stored, 0o644)
+	}
+	if err != nil {
+		t.Fatalf("%v (go test ./eventstore/codec -update writes a new one)", err)
+	}
+	return bytes.TrimSuffix(stored, []byte("\n"))
+}
+
+// TestGoldenEvents says that what was ever stored is read as ever, and written as ever.
+func TestGoldenEvents(t *testing.T) {
+	for _, name := range codec.Names() {
+		t.Run(name, func(t *testing.T) {
+			sample, known := samples[name]
+			if !known {
+				t.Fatal("the name has no sample")
+			}
+			as, data, err := codec.Encode(sample)
+			if err != nil || as != name {
+				t.Fatalf("encoded as %q: %v", as, err)
+			}
+			stored := golden(t, name+".json", data)
+			if string(stored) != string(data) {
+				t.Errorf("it is written as\n%s\nand was\n%s", data, stored)
+			}
+			event, err := codec.Decode(name, stored)
+			if diff := cmp.Diff(sample, event); diff != "" || err != nil {
+				t.Errorf("it is read otherwise (-want +got):\n%s%v", diff, err)
+			}
+			if hole := hole(reflect.ValueOf(sample), ""); hole != "" {
+				t.Errorf("the sample leaves %s empty, so its golden file would not notice a change", hole)
+			}
+		})
+	}
+}
+
+// hole names the first field that a value leaves empty; "" when none does.
+func hole(v reflect.Value, path string) string {
+	switch {
+	case v.Kind() == reflect.Pointer && !v.IsNil(): // even to an empty string: it is written
+		return ""
+	case v.Type() == reflect.TypeFor[time.Time]() && !v.IsZero():
+		return ""
+	case v.Kind() == reflect.Struct:
+		for i := range v.NumField() {
+			if h := hole(v.Field(i), path+"."+v.Type().Field(i).Name); h != "" {
+				return h
+			}
+		}
+		return ""
+	case v.Kind() == reflect.Slice && v.Len() > 0:
+		return hole(v.Index(0), path+"[0]")
+	case v.IsZero():
+		return path
+	}
+	return ""
+}
+
+func TestEveryNameHasASampleAndAGoldenFile(t *testing.T) {
+	names := codec.Names()
+	for name := range samples {
+		if !slices.Contains(names, name) {
+			t.Errorf("%s left the table: what was stored can't be read any more", name)
+		}
+	}
+	files, err := filepath.Glob(filepath.Join("testdata", "*.v[0-9]*.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if name := strings.TrimSuffix(filepath.Base(file), ".json"); !slices.Contains(names, name) {
+			t.Errorf("%s was stored once and left the table", name)
+		}
+	}
+	if len(files) != len(names) {
+		t.Errorf("%d golden files for %d names", len(files), len(names))
+	}
+	shape := regexp.MustCompile(`^[a-z]+(_[a-z]+)*\.[a-z]+(_[a-z]+)*\.v[1-9][0-9]*$`)
+	seen := map[string]bool{}
+	for _, name := range names {
+		if !shape.MatchString(name) || seen[name] {
+			t.Errorf("%q is no name, or there twice", name)
+		}
+		seen[name] = true
+	}
+}
+
+// TestEveryEventOfTheDomainIsInTheTable reads the domain's source for the types of its sealed interfaces.
+func TestEveryEventOfTheDomainIsInTheTable(t *testing.T) {
+	inTable := map[string]bool{}
+	for _, sample := range samples {
+		inTable[fmt.Sprintf("%T", sample)] = true
+	}
+	files, err := filepath.Glob("../../domain/*/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, file := range files {
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range parsed.Decls {
+			method, ok := d.(*ast.FuncDecl)
+			if !ok || method.Recv == nil || !strings.HasSuffix(method.Name.Name, "Event") || len(method.Type.Params.List) > 0 || method.Type.Results != nil {
+				continue
+			}
+			receiver, ok := method.Recv.List[0].Type.(*ast.Ident)
+			if !ok {
+				t.Fatalf("%s: an event's method has another receiver", file)
+			}
+			found++
+			if name := parsed.Name.Name + "." + receiver.Name; !inTable[name] {
+				t.Errorf("%s can happen and not be stored", name)
+			}
+		}
+	}
+	if found < 20 {
+		t.Errorf("only %d events were found", found)
+	}
+}
+
+func TestWhatIsUnknownIsNeverSkipped(t *testing.T) {
+	for _, tt := range []struct{ name, data string }{
+		{"grant.approved.v2", `{}`},
+		{"", `{}`},
+		{"$metadata", `{}`},
+		{"~snapshot.v1", `{}`},
+		{"tool.removed.v1", `{"tool_id":"t","why":"new field"}`},
+		{"secret.rewrapped.v1", `{"secret_id":"s","wrapping":{"master_key_id":"m","key":"k","hsm":true}}`},
+		{"once.released.v1", `{"by":"x"}`},
+		{"tool.removed.v1", `{"tool_id":7}`},
+		{"tool.removed.v1", `{"tool_id":"t"}{"tool_id":"u"}`},
+		{"tool.removed.v1", `not JSON`},
+		{"tool.removed.v1", ``},
+	} {
+		if event, err := codec.Decode(tt.name, []byte(tt.data)); !errors.Is(err, codec.ErrUnknownEvent) {
+			t.Errorf("%s %s: %v %v", tt.name, tt.data, event, err)
+		}
+	}
+	for _, stranger := range []any{struct{}{}, nil, &agent.Suspended{}, "text"} {
+		if name, _, err := codec.Encode(stranger); err == nil {
+			t.Errorf("%T was encoded as %q", stranger, name)
+		}
+	}
+}
+
+// TestAnEventWithOnlyWhatItNeedsRoundTrips: what is omitted comes back as nothing.
+func TestAnEventWithOnlyWhatItNeedsRoundTrips(t *testing.T) {
+	for name, sample := range samples {
+		zero := reflect.Zero(reflect.TypeOf(sample)).Interface()
+		as, data, err := codec.Encode(zero)
+		if err != nil || as != name {
+			t.Fatalf("%s: encoded as %s: %v", name, as, err)
+		}
+		event, err := codec.Decode(name, data)
+		if diff := cmp.Diff(zero, event); diff != "" || err != nil {
+			t.Errorf("%s (-want +got):\n%s%v", name, diff, err)
+		}
+	}
+}

@@ -1,0 +1,233 @@
+package codec_test
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"pgregory.net/rapid"
+
+	"agentkey/domain"
+	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
+)
+
+// TestPAEVectors are those of PASETO's specification and its test suite.
+func TestPAEVectors(t *testing.T) {
+	for _, tt := range []struct {
+		pieces []string
+		want   string
+	}{
+		{nil, "0000000000000000"},
+		{[]string{""}, "01000000000000000000000000000000"},
+		{[]string{"", ""}, "020000000000000000000000000000000000000000000000"},
+		{[]string{"test"}, "0100000000000000040000000000000074657374"},
+		{[]string{"Paragon"}, "0100000000000000070000000000000050617261676f6e"},
+		{[]string{"Paragon", "Initiative"}, "0200000000000000070000000000000050617261676f6e0a00000000000000496e6974696174697665"},
+		{[]string{"Paragon\n\x00\x00\x00\x00\x00\x00\x00Initiative"}, "0100000000000000190000000000000050617261676f6e0a00000000000000496e6974696174697665"},
+	} {
+		pieces := make([][]byte, len(tt.pieces))
+		for i, p := range tt.pieces {
+			pieces[i] = []byte(p)
+		}
+		if got := hex.EncodeToString(codec.PAE(pieces...)); got != tt.want {
+			t.Errorf("%q is %s, want %s", tt.pieces, got, tt.want)
+		}
+	}
+}
+
+// TestPAECanBeTakenApart, hence two lists of pieces never encode to the same bytes.
+func TestPAECanBeTakenApart(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		pieces := rapid.SliceOf(rapid.SliceOf(rapid.Byte())).Draw(t, "pieces")
+		raw := codec.PAE(pieces...)
+		next := func() uint64 {
+			n := binary.LittleEndian.Uint64(raw)
+			raw = raw[8:]
+			return n
+		}
+		if n := next(); n != uint64(len(pieces)) {
+			t.Fatalf("it says %d pieces of %d", n, len(pieces))
+		}
+		for _, p := range pieces {
+			n := next()
+			if !bytes.Equal(raw[:n], p) {
+				t.Fatalf("%x came back as %x", p, raw[:n])
+			}
+			raw = raw[n:]
+		}
+		if len(raw) != 0 {
+			t.Fatalf("%x is left", raw)
+		}
+	})
+}
+
+// key is an Ed25519 key that is the same in every run.
+func key(n byte) ed25519.PrivateKey {
+	return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{n}, ed25519.SeedSize))
+}
+
+func publicOf(k ed25519.PrivateKey) ed25519.PublicKey { return k.Public().(ed25519.PublicKey) }
+
+var signed = codec.Signed{
+	Organization: "org-1", Actor: domain.Actor{Type: domain.ActorHuman, ID: "person-1", Label: "never stored"}, CommandID: "command-1", Correlation: "correlation-1",
+	Causation: "event-1", RequestID: "request-1", Time: at, Schema: codec.Schema, Private: "2026-03:c2VhbGVk",
+}
+
+// recorded is an event as the store gives it back.
+func recorded(t *testing.T, k *codec.Keyring, s codec.Signed) eventstore.Recorded {
+	t.Helper()
+	r := eventstore.Recorded{
+		Stream: "agent-1", Revision: 7, Position: 1000, ID: uuid.MustParse("018f2b6a-7c2d-7a3b-9c4d-1234567890ab"), Type: "grant.expired.v1", Data: []byte(`{"tool_id":"tool-1"}`),
+	}
+	var err error
+	if r.Metadata, err = k.Sign(r.Stream, r.Revision, r.ID, r.Type, r.Data, s); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// TestGoldenMetadata says that signatures made ever verify forever, and that the same input gives the same bytes.
+func TestGoldenMetadata(t *testing.T) {
+	k := codec.NewKeyring("store-1", "key-1", key(1), nil)
+	r := recorded(t, k, signed)
+	stored := golden(t, "metadata.json", r.Metadata)
+	if string(stored) != string(r.Metadata) {
+		t.Errorf("it is signed as\n%s\nand was\n%s", r.Metadata, stored)
+	}
+	r.Metadata = stored
+	got, err := k.Verify(r)
+	want := signed
+	want.Actor.Label = ""
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("(-want +got):\n%s%v", diff, err)
+	}
+	if unchecked, err := codec.ReadSigned(stored); err != nil || unchecked != want {
+		t.Errorf("without checking: %+v %v", unchecked, err)
+	}
+}
+
+// TestAnyChangeOfASignedEventIsNamed changes each thing that the signature covers, and the signature.
+func TestAnyChangeOfASignedEventIsNamed(t *testing.T) {
+	k := codec.NewKeyring("store-1", "key-1", key(1), nil)
+	type parts struct {
+		Signed string `json:"signed"`
+		Key    string `json:"key"`
+		Sig    string `json:"sig"`
+	}
+	meta := func(change func(*parts)) func(*eventstore.Recorded) {
+		return func(r *eventstore.Recorded) {
+			var p parts
+			if err := json.Unmarshal(r.Metadata, &p); err != nil {
+				t.Fatal(err)
+			}
+			change(&p)
+			var err error
+			if r.Metadata, err = json.Marshal(p); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for name, change := range map[string]func(*eventstore.Recorded){
+		"stream":                  func(r *eventstore.Recorded) { r.Stream = "agent-2" },
+		"revision":                func(r *eventstore.Recorded) { r.Revision++ },
+		"id":                      func(r *eventstore.Recorded) { r.ID[15]++ },
+		"type":                    func(r *eventstore.Recorded) { r.Type = "tool.removed.v1" },
+		"data":                    func(r *eventstore.Recorded) { r.Data = []byte(`{"tool_id":"tool-2"}`) },
+		"white space in the data": func(r *eventstore.Recorded) { r.Data = append(r.Data, ' ') },
+		"type and data together":  func(r *eventstore.Recorded) { r.Type, r.Data = r.Type+string(r.Data[:1]), r.Data[1:] },
+		"no metadata":             func(r *eventstore.Recorded) { r.Metadata = nil },
+		"metadata of others":      func(r *eventstore.Recorded) { r.Metadata = []byte(`{"$correlationId":"1"}`) },
+		"signed text":             meta(func(p *parts) { p.Signed = strings.Replace(p.Signed, "person-1", "person-2", 1) }),
+		"a field more in it":      meta(func(p *parts) { p.Signed = strings.Replace(p.Signed, "{", `{"x":1,`, 1) }),
+		"no signed text":          meta(func(p *parts) { p.Signed = "" }),
+		"another key":             meta(func(p *parts) { p.Key = "key-2" }),
+		"no key":                  meta(func(p *parts) { p.Key = "" }),
+		"no signature":            meta(func(p *parts) { p.Sig = "" }),
+		"half a signature":        meta(func(p *parts) { p.Sig = p.Sig[:len(p.Sig)/2] }),
+		"signature of others":     meta(func(p *parts) { p.Sig = strings.Repeat("A", len(p.Sig)) }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := recorded(t, k, signed)
+			change(&r)
+			_, err := k.Verify(r)
+			var forged *codec.ForgedError
+			if !errors.As(err, &forged) || forged.Stream != r.Stream || forged.Revision != r.Revision || forged.Reason == "" || !strings.Contains(err.Error(), r.Stream) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	// What the store adds is not signed, so that a log may be copied into another store.
+	r := recorded(t, k, signed)
+	r.Position, r.Created = 1, at
+	if _, err := k.Verify(r); err != nil {
+		t.Errorf("a copied event: %v", err)
+	}
+}
+
+// TestEveryBitOfASignedEventCounts flips drawn bits.
+func TestEveryBitOfASignedEventCounts(t *testing.T) {
+	k := codec.NewKeyring("store-1", "key-1", key(1), nil)
+	whole := recorded(t, k, signed)
+	rapid.Check(t, func(rt *rapid.T) {
+		r := whole
+		r.Data, r.Metadata = bytes.Clone(whole.Data), bytes.Clone(whole.Metadata)
+		field := rapid.SampledFrom([]*[]byte{&r.Data, &r.Metadata}).Draw(rt, "field")
+		at := rapid.IntRange(0, len(*field)-1).Draw(rt, "byte")
+		(*field)[at] ^= 1 << rapid.IntRange(0, 7).Draw(rt, "bit")
+		if got, err := k.Verify(r); err == nil {
+			// The names of JSON members may change their case; nothing that they hold may change.
+			want, _ := k.Verify(whole)
+			if got != want || !strings.EqualFold(string(r.Metadata), string(whole.Metadata)) {
+				rt.Fatalf("a flipped bit at %d went through: %s", at, r.Metadata)
+			}
+		}
+	})
+}
+
+func TestFormerKeysVerifyAndOthersDoNot(t *testing.T) {
+	old := codec.NewKeyring("store-1", "key-1", key(1), nil)
+	now := codec.NewKeyring("store-1", "key-2", key(2), map[string]ed25519.PublicKey{"key-1": publicOf(key(1))})
+	if _, err := now.Verify(recorded(t, old, signed)); err != nil {
+		t.Errorf("signed by a former key: %v", err)
+	}
+	if _, err := now.Verify(recorded(t, now, signed)); err != nil {
+		t.Errorf("signed by this key: %v", err)
+	}
+	for name, foreign := range map[string]*codec.Keyring{
+		"a key that is not ours":         codec.NewKeyring("store-1", "key-3", key(3), nil),
+		"another key by a former's name": codec.NewKeyring("store-1", "key-1", key(3), nil),
+		"another key by this one's name": codec.NewKeyring("store-1", "key-2", key(3), nil),
+		"our key in another store":       codec.NewKeyring("store-2", "key-2", key(2), nil),
+	} {
+		var forged *codec.ForgedError
+		if _, err := now.Verify(recorded(t, foreign, signed)); !errors.As(err, &forged) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	var forged *codec.ForgedError
+	if _, err := old.Verify(recorded(t, now, signed)); !errors.As(err, &forged) {
+		t.Errorf("a key that is not known yet: %v", err)
+	}
+	if now.StoreID() != "store-1" {
+		t.Errorf("the store is %s", now.StoreID())
+	}
+}
+
+func TestANewerSchemaIsRefusedAndNotCalledForged(t *testing.T) {
+	k := codec.NewKeyring("store-1", "key-1", key(1), nil)
+	newer := signed
+	newer.Schema = codec.Schema + 1
+	_, err := k.Verify(recorded(t, k, newer))
+	var forged *codec.ForgedError
+	if !errors.Is(err, codec.ErrUnknownEvent) || errors.As(err, &forged) {
+		t.Errorf("got %v", err)
+	}
+}
