@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"time"
 
@@ -165,6 +166,9 @@ func (a *Agents) Person(ctx context.Context, m Meta, text string) (string, error
 	known, err := a.Log.ReadForward(ctx, "person-"+id, 0, 1)
 	if err == nil && len(known) > 0 {
 		return id, nil
+	}
+	if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
+		return "", refusalOf(err)
 	}
 	keyID, sealed, err := a.Privacy.SealPerson(ctx, m.Organization, id, plain)
 	if err != nil {

@@ -88,6 +88,7 @@ func TestAnAnswerIsKeptSealed(t *testing.T) {
 }
 
 func TestARepeatWaitsTwoSecondsForTheFirst(t *testing.T) {
+	t.Parallel() // it waits
 	o := open(t)
 	first := o.mustTicket(o.meta(), "k", "body")
 	began := time.Now()
@@ -140,6 +141,7 @@ func TestOfManyCallsAtOnceOneRunsAndTheOthersGetItsAnswer(t *testing.T) {
 // TestACallThatWasLeftBehindIsTakenOverWithoutASecondEffect stops after the effect and before the answer, as a
 // process that is killed would, for commands that are not idempotent by themselves.
 func TestACallThatWasLeftBehindIsTakenOverWithoutASecondEffect(t *testing.T) {
+	t.Parallel() // it waits
 	a := open(t)
 	id, _ := a.mustAgent("Onboarding")
 	tool := a.mustTool("GitHub", catalog.Shared, "ghp_first")

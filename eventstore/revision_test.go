@@ -3,9 +3,32 @@ package eventstore_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"agentkey/eventstore"
+	"agentkey/eventstore/eventstoretest"
 )
+
+func TestAnAppendDuringAnOutageGivesUpThoughItsCallerWouldWaitForEver(t *testing.T) {
+	server := eventstoretest.Start(t)
+	c, err := eventstore.Open(eventstore.Config{Socket: server.Socket, Timeout: 100 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	server.Stop()
+	began := time.Now()
+	if _, err := c.Append(t.Context(), stream(t), eventstore.NoStream, event(1)); !errors.Is(err, eventstore.ErrUnavailable) {
+		t.Errorf("append: %v", err)
+	}
+	if err := c.Tombstone(t.Context(), stream(t)); !errors.Is(err, eventstore.ErrUnavailable) {
+		t.Errorf("tombstone: %v", err)
+	}
+	if waited := time.Since(began); waited > 10*time.Second {
+		t.Errorf("it waited %s", waited)
+	}
+	server.Restart()
+}
 
 func TestAStaleAppendIsToldWhereTheStreamIs(t *testing.T) {
 	c, name := open(t), stream(t)

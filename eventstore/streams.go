@@ -52,15 +52,15 @@ type StreamMetadata struct {
 }
 
 // Append writes all events or none at the expected revision. When it returns without an error they are durable.
-// While the outcome is unknown it repeats the identical append until the context ends: the same ids at the same
-// revision are written once. Errors: ErrWrongRevision, ErrStreamDeleted, ErrTooLarge, ErrUnavailable, ErrRefused.
+// While the outcome is unknown it repeats the identical append until the context ends, or for a few attempts when
+// it has no end: the same ids at the same revision are written once. Errors: ErrWrongRevision, ErrStreamDeleted, ErrTooLarge, ErrUnavailable, ErrRefused.
 func (c *Client) Append(ctx context.Context, stream string, expected int64, events ...Event) (Appended, error) {
 	data, err := proposed(stream, events)
 	if err != nil {
 		return Appended{}, err
 	}
 	opts := esdb.AppendToStreamOptions{ExpectedRevision: revisionOf(expected)}
-	result, err := retry(ctx, func() (*esdb.WriteResult, error) {
+	result, err := retry(ctx, c, func() (*esdb.WriteResult, error) {
 		return call(ctx, c, func(ctx context.Context) (*esdb.WriteResult, error) {
 			return c.inner.AppendToStream(ctx, stream, opts, data...)
 		})
@@ -100,8 +100,16 @@ func revisionOf(expected int64) esdb.ExpectedRevision {
 	return esdb.Revision(uint64(expected))
 }
 
+// patience is for how many attempts' time a call whose context has no end is repeated.
+const patience = 3
+
 // retry repeats what failed for want of the log until the context ends. A full disk is not waited for.
-func retry[T any](ctx context.Context, fn func() (T, error)) (T, error) {
+func retry[T any](ctx context.Context, c *Client, fn func() (T, error)) (T, error) {
+	if _, ends := ctx.Deadline(); !ends {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, patience*c.timeout)
+		defer cancel()
+	}
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
 		value, err := fn()
 		if err == nil || !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrDiskFull) || ctx.Err() != nil {
@@ -205,7 +213,7 @@ func (c *Client) readAll(ctx context.Context, opts esdb.ReadAllOptions, count ui
 
 // Tombstone removes a stream for good. One that is gone already, or never was, is no error.
 func (c *Client) Tombstone(ctx context.Context, stream string) error {
-	_, err := retry(ctx, func() (*esdb.DeleteResult, error) {
+	_, err := retry(ctx, c, func() (*esdb.DeleteResult, error) {
 		return call(ctx, c, func(ctx context.Context) (*esdb.DeleteResult, error) {
 			return c.inner.TombstoneStream(ctx, stream, esdb.TombstoneStreamOptions{ExpectedRevision: esdb.StreamExists{}})
 		})
@@ -218,7 +226,7 @@ func (c *Client) Tombstone(ctx context.Context, stream string) error {
 
 // Forget hides everything in a stream; the next append begins it anew at NoStream.
 func (c *Client) Forget(ctx context.Context, stream string) error {
-	_, err := retry(ctx, func() (*esdb.DeleteResult, error) {
+	_, err := retry(ctx, c, func() (*esdb.DeleteResult, error) {
 		return call(ctx, c, func(ctx context.Context) (*esdb.DeleteResult, error) {
 			return c.inner.DeleteStream(ctx, stream, esdb.DeleteStreamOptions{ExpectedRevision: esdb.Any{}})
 		})
@@ -235,7 +243,7 @@ func (c *Client) SetStreamMetadata(ctx context.Context, stream string, m StreamM
 	if m.MaxAge > 0 {
 		meta.SetMaxAge(m.MaxAge)
 	}
-	_, err := retry(ctx, func() (*esdb.WriteResult, error) {
+	_, err := retry(ctx, c, func() (*esdb.WriteResult, error) {
 		return call(ctx, c, func(ctx context.Context) (*esdb.WriteResult, error) {
 			return c.inner.SetStreamMetadata(ctx, stream, esdb.AppendToStreamOptions{ExpectedRevision: esdb.Any{}}, meta)
 		})
