@@ -100,19 +100,21 @@ func BenchmarkFetch(b *testing.B) {
 			f := mustFleet(p, size.agents, size.tools)
 			for _, n := range connections {
 				b.Run(fmt.Sprintf("connections_%d", n), func(b *testing.B) {
+					spent := p.processor()
 					l := load(b, n, func(worker int) (func() error, error) {
 						return get(p.URL, "/api/tools/"+f.tools[worker%len(f.tools)]+"/credentials", f.keys[worker%len(f.keys)])
 					})
 					b.ReportMetric(l.rate, "fetches/s")
 					b.ReportMetric(milliseconds(l.quantile(0.5)), "p50-ms")
 					b.ReportMetric(milliseconds(l.quantile(0.99)), "p99-ms")
+					b.ReportMetric(float64((p.processor()-spent).Microseconds())/float64(b.N), "cpu-us/fetch")
+					b.ReportMetric(float64(p.resident()>>20), "resident-MiB")
 					if machine.appends > 0 && n == 64 {
 						b.ReportMetric(l.rate/machine.appends, "of-bare-append")
 						b.ReportMetric(l.rate/machine.requests, "of-bare-handler")
 					}
 				})
 			}
-			b.Logf("resident after the fetches: %d MiB", p.resident()>>20)
 		})
 	}
 }
@@ -272,6 +274,26 @@ func get(base, path, key string) (func() error, error) {
 		}
 		return nil
 	}, nil
+}
+
+// processor is the time that the program's process has spent on processors.
+func (p *program) processor() time.Duration {
+	p.t.Helper()
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.command.Process.Pid))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(raw), ") ") // the name may hold anything
+	fields := strings.Fields(after)
+	var ticks int64
+	for _, f := range fields[11:13] { // utime and stime of proc_pid_stat(5), in hundredths of a second
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
 // resident is the memory of the program's process, in bytes.
