@@ -84,9 +84,9 @@ func (s *stream[S, C, E]) writeSnapshot(head Head[S], trimmed bool) error {
 	if err != nil {
 		return fmt.Errorf("encode the snapshot of %s: %w", s.name, err)
 	}
-	id := uuid.NewSHA1(uuid.NameSpaceOID, []byte(name+"/"+strconv.FormatInt(n.Revision, 10)+"/"+strconv.Itoa(n.Fold)))
-	// Nothing is decided on this stream, and each snapshot is checked against the events: any revision will do.
-	_, err = s.loop.env.Log.Client.Append(ctx, name, eventstore.Any, eventstore.Event{ID: id, Type: codec.Snapshot, Data: data, Metadata: []byte("{}")})
+	// Nothing is decided on this stream, and each snapshot is checked against the events: any revision will do. A
+	// new id each time replaces also one of the same revision that was tampered with.
+	_, err = s.loop.env.Log.Client.Append(ctx, name, eventstore.Any, eventstore.Event{ID: uuid.New(), Type: codec.Snapshot, Data: data, Metadata: []byte("{}")})
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}

@@ -1,0 +1,237 @@
+package commands_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"agentkey/commands"
+	"agentkey/domain"
+	"agentkey/domain/agent"
+	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
+)
+
+// mustAge appends at least n events to an agent's stream and waits for the snapshot that they cause.
+func (o *office) mustAge(id string, n int) commands.Head[agent.State] {
+	o.t.Helper()
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() { o.mustDo(id, rename(fmt.Sprint("name ", newID(), i))) })
+	}
+	wg.Wait()
+	head := o.mustFresh(id)
+	eventually(o.t, "there is a snapshot", func() bool {
+		at := o.grants.Agents.FromSnapshot(o.t.Context(), id).Revision
+		return at >= 0 && head.Revision-at < 2*commands.SnapshotEvery
+	})
+	return head
+}
+
+// noFault fails the test when something was reported.
+func (o *office) noFault() {
+	o.t.Helper()
+	select {
+	case err := <-o.faults:
+		o.t.Errorf("reported: %v", err)
+	default:
+	}
+}
+
+// fault is what was reported first.
+func (o *office) fault() error {
+	select {
+	case err := <-o.faults:
+		return err
+	default:
+		return nil
+	}
+}
+
+// folded is the state of an agent's stream, folded from its first event without the loop.
+func (o *office) folded(id string) agent.State {
+	o.t.Helper()
+	var s agent.State
+	for from := uint64(0); ; {
+		page, err := o.inst.Log.ReadForward(o.t.Context(), "agent-"+id, from, 500)
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		for _, e := range page {
+			s = agent.Evolve(s, domain.Fact[agent.Event]{Event: e.Event.(agent.Event), At: e.Signed.Time, By: e.Signed.Actor})
+		}
+		from += uint64(len(page))
+		if len(page) < 500 {
+			return s
+		}
+	}
+}
+
+func TestASnapshotStandsInForTheEventsBeforeIt(t *testing.T) {
+	o := open(t)
+	id, _ := o.mustAgent("zero")
+	head := o.mustAge(id, 2*commands.SnapshotEvery)
+	snapshot := o.grants.Agents.FromSnapshot(t.Context(), id)
+	if snapshot.Revision < commands.SnapshotEvery {
+		t.Fatalf("the newest snapshot is at %d", snapshot.Revision)
+	}
+	stored, err := o.server.Client.ReadForward(t.Context(), "snapshot-agent-"+id, 0, 10)
+	if err != nil || len(stored) != 1 || stored[0].Type != codec.Snapshot {
+		t.Errorf("%d snapshots are kept: %v", len(stored), err)
+	}
+	other := openOn(t, o.server, o.ring)
+	if diff := cmp.Diff(head.State, other.mustFresh(id).State); diff != "" {
+		t.Errorf("from the snapshot (-before +after):\n%s", diff)
+	}
+	if diff := cmp.Diff(o.folded(id), other.mustFresh(id).State); diff != "" {
+		t.Errorf("from the snapshot (-folded +after):\n%s", diff)
+	}
+	// One with our MAC that says something else shows that the events before it are not read again.
+	doctored := head
+	doctored.State.Name = "from the snapshot"
+	if err := o.grants.Agents.WriteSnapshot(id, doctored); err != nil {
+		t.Fatal(err)
+	}
+	if got := openOn(t, o.server, o.ring).mustFresh(id); got.State.Name != "from the snapshot" || got.Revision != head.Revision || got.Position != head.Position {
+		t.Errorf("it was folded from elsewhere: %+v", got)
+	}
+	o.noFault()
+	other.noFault()
+}
+
+func TestWhoeverReadsALongHistoryLeavesASnapshot(t *testing.T) {
+	o := open(t)
+	id, _ := o.mustAgent("zero")
+	o.seed(id, 3000)
+	head := o.mustFresh(id)
+	eventually(t, "there is a snapshot", func() bool { return o.grants.Agents.FromSnapshot(t.Context(), id).Revision == head.Revision })
+	if diff := cmp.Diff(o.folded(id), openOn(t, o.server, o.ring).mustFresh(id).State); diff != "" {
+		t.Errorf("from it (-folded +snapshot):\n%s", diff)
+	}
+}
+
+// seed appends n signed vends of one tool to an agent's stream, as its fetches would have, past the loop.
+func (o *office) seed(id string, n int) {
+	o.t.Helper()
+	head := o.mustFresh(id)
+	at := time.Now().UTC().Truncate(time.Microsecond)
+	for revision := head.Revision; n > 0; {
+		entries := make([]codec.Entry, min(n, 500))
+		for i := range entries {
+			signed := codec.Signed{Organization: o.inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorAgent, ID: id}, CommandID: newID().String(), Time: at}
+			entry, err := codec.NewEntry(agent.CredentialVended{ToolID: "seeded", SecretID: "s", CredentialVersion: 1, KeyNumber: 1}, signed, 0)
+			if err != nil {
+				o.t.Fatal(err)
+			}
+			entries[i] = entry
+		}
+		appended, err := o.inst.Log.Append(o.t.Context(), "agent-"+id, revision, entries...)
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		revision, n = int64(appended.Revision), n-len(entries)
+	}
+}
+
+func TestASnapshotThatDoesNotAgreeIsNotUsed(t *testing.T) {
+	o := open(t)
+	first, _ := o.mustAgent("first")
+	second, _ := o.mustAgent("second")
+	head, want := o.mustAge(first, commands.SnapshotEvery), o.folded(first)
+	o.mustAge(second, commands.SnapshotEvery)
+	genuine := o.snapshotOf(first)
+	edit := func(change func(map[string]any)) []byte {
+		var members map[string]any
+		if err := json.Unmarshal(genuine, &members); err != nil {
+			t.Fatal(err)
+		}
+		change(members)
+		raw, err := json.Marshal(members)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	forged := map[string][]byte{
+		"another state": edit(func(m map[string]any) { m["state"].(map[string]any)["name"] = "forged" }),
+		"another revision": edit(func(m map[string]any) {
+			m["revision"] = m["revision"].(float64) - 1
+		}),
+		"another event":       edit(func(m map[string]any) { m["event_id"] = newID().String() }),
+		"another fold":        edit(func(m map[string]any) { m["fold"] = m["fold"].(float64) + 1 }),
+		"another time":        edit(func(m map[string]any) { m["at"] = "2020-01-01T00:00:00Z" }),
+		"another MAC":         edit(func(m map[string]any) { m["mac"] = strings.Repeat("0", 64) }),
+		"no MAC":              edit(func(m map[string]any) { delete(m, "mac") }),
+		"another agent's":     o.snapshotOf(second),
+		"nothing of the kind": []byte(`{"hello":1}`),
+		"no JSON":             []byte(`snapshot`),
+	}
+	for name, data := range forged {
+		t.Run(name, func(t *testing.T) {
+			o.putSnapshot(first, data)
+			other := openOn(t, o.server, o.ring)
+			got := other.mustFresh(first)
+			if diff := cmp.Diff(want, got.State); diff != "" || got.Revision != head.Revision {
+				t.Errorf("the state is not the log's (-folded +got):\n%s", diff)
+			}
+			var named *codec.ForgedError
+			if err := other.fault(); !errors.As(err, &named) || named.Stream != "snapshot-agent-"+first {
+				t.Errorf("reported was: %v", err)
+			}
+			o.healed(first, data)
+		})
+	}
+	for name, change := range map[string]func(*commands.Head[agent.State]){
+		"an event that is elsewhere":   func(h *commands.Head[agent.State]) { h.Revision-- },
+		"an event that does not exist": func(h *commands.Head[agent.State]) { h.Revision += 1000 },
+	} {
+		t.Run("with our MAC it names "+name, func(t *testing.T) {
+			wrong := head
+			wrong.State.Name = "wrong"
+			change(&wrong)
+			if err := o.grants.Agents.WriteSnapshot(first, wrong); err != nil {
+				t.Fatal(err)
+			}
+			data := o.snapshotOf(first)
+			other := openOn(t, o.server, o.ring)
+			if diff := cmp.Diff(want, other.mustFresh(first).State); diff != "" {
+				t.Errorf("the state is not the log's (-folded +got):\n%s", diff)
+			}
+			if err := other.fault(); err == nil || !strings.Contains(err.Error(), "snapshot-agent-"+first) {
+				t.Errorf("reported was: %v", err)
+			}
+			o.healed(first, data)
+		})
+	}
+}
+
+// healed waits until whoever had to read all events has replaced a snapshot that was of no use.
+func (o *office) healed(id string, data []byte) {
+	o.t.Helper()
+	eventually(o.t, "it is replaced", func() bool { return !bytes.Equal(o.snapshotOf(id), data) })
+}
+
+func (o *office) snapshotOf(id string) []byte {
+	o.t.Helper()
+	stored, err := o.server.Client.ReadBackward(o.t.Context(), "snapshot-agent-"+id, 1)
+	if err != nil || len(stored) != 1 {
+		o.t.Fatalf("the snapshot of %s: %v", id, err)
+	}
+	return stored[0].Data
+}
+
+func (o *office) putSnapshot(id string, data []byte) {
+	o.t.Helper()
+	event := eventstore.Event{ID: uuid.New(), Type: codec.Snapshot, Data: data, Metadata: []byte("{}")}
+	if _, err := o.server.Client.Append(o.t.Context(), "snapshot-agent-"+id, eventstore.Any, event); err != nil {
+		o.t.Fatal(err)
+	}
+}
