@@ -1,0 +1,250 @@
+package commands_test
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"agentkey/commands"
+	"agentkey/domain"
+	"agentkey/domain/agent"
+	"agentkey/domain/catalog"
+	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
+)
+
+// victim is an agent that was suspended after it had access, so that a forged event could give it back.
+type victim struct {
+	*office
+	id, tool string
+	number   int
+	next     int64 // the revision of the next event
+}
+
+func newVictim(t *testing.T) victim {
+	t.Helper()
+	o := open(t)
+	tool := o.mustTool("GitHub", catalog.Shared, "ghp_first")
+	id, key := o.mustAgent("Onboarding")
+	o.mustAssign(id, tool)
+	o.mustFetch(id, tool, key.Number)
+	if _, err := o.grants.Revoke(t.Context(), o.meta(), id, tool, agent.CauseAdmin); err != nil {
+		t.Fatal(err)
+	}
+	return victim{office: o, id: id, tool: tool, number: key.Number, next: o.mustFresh(id).Revision + 1}
+}
+
+// put writes an event past everything that we do, as somebody with a connection to the store could.
+func (v victim) put(e eventstore.Event) {
+	v.t.Helper()
+	if _, err := v.server.Client.Append(v.t.Context(), "agent-"+v.id, v.next-1, e); err != nil {
+		v.t.Fatal(err)
+	}
+}
+
+func (v victim) read(stream string, revision uint64) eventstore.Recorded {
+	v.t.Helper()
+	events, err := v.server.Client.ReadForward(v.t.Context(), stream, revision, 1)
+	if err != nil || len(events) != 1 {
+		v.t.Fatalf("read %d@%s: %v", revision, stream, err)
+	}
+	return events[0]
+}
+
+// sign makes an event with our key, as a newer version of ours might.
+func (v victim) sign(stream string, revision int64, name string, data string) eventstore.Event {
+	v.t.Helper()
+	id := newID()
+	signed := codec.Signed{Organization: v.inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorService, ID: "token"}, CommandID: newID().String(), Time: time.Now().UTC(), Schema: codec.Schema}
+	meta, err := v.inst.Log.Keys.Sign(stream, uint64(revision), id, name, []byte(data), signed)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	return eventstore.Event{ID: id, Type: name, Data: []byte(data), Metadata: meta}
+}
+
+// calls are what anybody could try on the agent, by a process that knew it before and by one that did not.
+func (v victim) calls(t *testing.T) map[string]error {
+	t.Helper()
+	ctx := t.Context()
+	out := map[string]error{}
+	for name, o := range map[string]*office{"warm": v.office, "cold": openOn(t, v.server, v.ring)} {
+		_, out[name+" fetch"] = o.fetch.Do(ctx, o.asAgent(v.id), v.id, v.number, v.tool)
+		_, out[name+" assign"] = o.grants.Assign(ctx, o.meta(), v.id, v.tool, commands.Terms{})
+		_, out[name+" revoke"] = o.grants.Revoke(ctx, o.meta(), v.id, v.tool, agent.CauseAdmin)
+		_, out[name+" suspend"] = o.agents.Suspend(ctx, o.meta(), v.id)
+		_, out[name+" rename"] = o.agents.Do(ctx, o.meta(), v.id, rename("x"))
+		_, out[name+" query"] = o.grants.Agents.Recent(ctx, v.id)
+	}
+	return out
+}
+
+// unchanged fails the test when the stream goes on after the event that was put.
+func (v victim) unchanged(t *testing.T) {
+	t.Helper()
+	events, err := v.server.Client.ReadForward(t.Context(), "agent-"+v.id, uint64(v.next)+1, 10)
+	if err != nil || len(events) > 0 {
+		t.Errorf("the stream went on with %d events: %v", len(events), err)
+	}
+}
+
+func TestAForgedEventIsNamedAndNothingIsDecidedOnItsStream(t *testing.T) {
+	_, stranger, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reassign := func(v victim) (string, []byte) {
+		return "grant.assigned.v1", []byte(`{"tool_id":"` + v.tool + `"}`)
+	}
+	// genuine is the assignment that was revoked, as it is stored.
+	genuine := func(v victim) eventstore.Recorded { return v.read("agent-"+v.id, 1) }
+	forgeries := map[string]func(v victim) eventstore.Event{
+		"without metadata": func(v victim) eventstore.Event {
+			name, data := reassign(v)
+			return eventstore.Event{ID: uuid.New(), Type: name, Data: data, Metadata: []byte(`{}`)}
+		},
+		"signed with a key of somebody else's": func(v victim) eventstore.Event {
+			name, data := reassign(v)
+			id := uuid.New()
+			keyring := codec.NewKeyring(v.inst.Begun.StoreID, "another key", stranger, nil)
+			return eventstore.Event{ID: id, Type: name, Data: data, Metadata: mustSign(v.t, keyring, v, id, name, data)}
+		},
+		"signed with a key of somebody else's under the id of ours": func(v victim) eventstore.Event {
+			name, data := reassign(v)
+			id := uuid.New()
+			keyring := codec.NewKeyring(v.inst.Begun.StoreID, v.inst.Begun.SigningKey.ID, stranger, nil)
+			return eventstore.Event{ID: id, Type: name, Data: data, Metadata: mustSign(v.t, keyring, v, id, name, data)}
+		},
+		"an authentic event of an earlier revision": func(v victim) eventstore.Event {
+			e := genuine(v)
+			return eventstore.Event{ID: uuid.New(), Type: e.Type, Data: e.Data, Metadata: e.Metadata}
+		},
+		"an authentic event of an earlier revision under its own id": func(v victim) eventstore.Event {
+			e := genuine(v)
+			return eventstore.Event{ID: e.ID, Type: e.Type, Data: e.Data, Metadata: e.Metadata}
+		},
+		"an authentic event of another agent at the same revision": func(v victim) eventstore.Event {
+			other, _ := v.mustAgent("Other")
+			for i := range v.next - 1 {
+				v.mustDo(other, rename(strings.Repeat("x", int(i+1))))
+			}
+			v.mustAssign(other, v.tool)
+			e := v.read("agent-"+other, uint64(v.next))
+			return eventstore.Event{ID: e.ID, Type: e.Type, Data: e.Data, Metadata: e.Metadata}
+		},
+		"signed for this place with other data": func(v victim) eventstore.Event {
+			name, data := reassign(v)
+			e := v.sign("agent-"+v.id, v.next, name, string(data))
+			e.Data = bytes.Replace(e.Data, []byte(`}`), []byte(`,"secret_id":"x"}`), 1)
+			return e
+		},
+		"signed for this place with another type": func(v victim) eventstore.Event {
+			e := v.sign("agent-"+v.id, v.next, "grant.expired.v1", `{"tool_id":"`+v.tool+`"}`)
+			e.Type = "grant.assigned.v1"
+			return e
+		},
+		"signed for this place with another id": func(v victim) eventstore.Event {
+			name, data := reassign(v)
+			e := v.sign("agent-"+v.id, v.next, name, string(data))
+			e.ID = uuid.New()
+			return e
+		},
+		"signed for this place by another actor": func(v victim) eventstore.Event {
+			name, data := reassign(v)
+			e := v.sign("agent-"+v.id, v.next, name, string(data))
+			var m map[string]string
+			if err := json.Unmarshal(e.Metadata, &m); err != nil {
+				v.t.Fatal(err)
+			}
+			m["signed"] = strings.Replace(m["signed"], `"token"`, `"owner"`, 1)
+			e.Metadata, _ = json.Marshal(m)
+			return e
+		},
+		"signed for another store": func(v victim) eventstore.Event {
+			other := open(v.t.(*testing.T))
+			name, data := reassign(v)
+			return victim{office: other}.sign("agent-"+v.id, v.next, name, string(data))
+		},
+	}
+	for name, forge := range forgeries {
+		t.Run(name, func(t *testing.T) {
+			v := newVictim(t)
+			v.put(forge(v))
+			for call, err := range v.calls(t) {
+				var forged *codec.ForgedError
+				if !errors.As(err, &forged) || forged.Stream != "agent-"+v.id || forged.Revision != uint64(v.next) {
+					t.Errorf("%s: %v", call, err)
+				}
+			}
+			v.unchanged(t)
+		})
+	}
+}
+
+func mustSign(t testing.TB, keyring *codec.Keyring, v victim, id uuid.UUID, name string, data []byte) []byte {
+	t.Helper()
+	signed := codec.Signed{Actor: domain.Actor{Type: domain.ActorService, ID: "token"}, CommandID: newID().String(), Time: time.Now().UTC(), Schema: codec.Schema}
+	meta, err := keyring.Sign("agent-"+v.id, uint64(v.next), id, name, data, signed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return meta
+}
+
+func TestAnEventOfANewerVersionStopsItsStreamUntilAnUpgrade(t *testing.T) {
+	for name, event := range map[string]func(v victim) eventstore.Event{
+		"an unknown name":    func(v victim) eventstore.Event { return v.sign("agent-"+v.id, v.next, "grant.frozen.v1", `{}`) },
+		"an unknown version": func(v victim) eventstore.Event { return v.sign("agent-"+v.id, v.next, "grant.assigned.v2", `{}`) },
+		"an unknown field": func(v victim) eventstore.Event {
+			return v.sign("agent-"+v.id, v.next, "grant.assigned.v1", `{"tool_id":"t","ip":"x"}`)
+		},
+		"an event from elsewhere": func(v victim) eventstore.Event {
+			return v.sign("agent-"+v.id, v.next, "tool.removed.v1", `{"tool_id":"t"}`)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := newVictim(t)
+			v.put(event(v))
+			for call, err := range v.calls(t) {
+				var refusal *domain.Error
+				if !errors.As(err, &refusal) || refusal.Code != "newer_version_required" || refusal.Kind != domain.KindUnavailable || refusal.RetryAfter <= 0 {
+					t.Errorf("%s: %v", call, err)
+				}
+			}
+			v.unchanged(t)
+		})
+	}
+}
+
+// TestAForgedCatalogVendsNothing: what an agent gets is also what the catalog says.
+func TestAForgedCatalogVendsNothing(t *testing.T) {
+	o := open(t)
+	tool, other := o.mustTool("GitHub", catalog.Shared, "ghp_first"), o.mustTool("Stripe", catalog.Shared, "sk_live")
+	id, key := o.mustAgent("Onboarding")
+	o.mustAssign(id, tool)
+	cold := openOn(t, o.server, o.ring)
+	head, err := o.grants.Catalogs.Fresh(t.Context(), o.inst.Begun.OrganizationID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream := "catalog-" + o.inst.Begun.OrganizationID
+	data := []byte(`{"tool_id":"` + tool + `","secret_id":"` + head.State.Tools[other].SecretID + `","credential_version":2}`)
+	forged := eventstore.Event{ID: uuid.New(), Type: "tool.credential_rotated.v1", Data: data, Metadata: []byte(`{}`)}
+	if _, err := o.server.Client.Append(t.Context(), stream, head.Revision, forged); err != nil {
+		t.Fatal(err)
+	}
+	for name, process := range map[string]*office{"warm": o, "cold": cold} {
+		v, err := process.fetch.Do(t.Context(), process.asAgent(id), id, key.Number, tool)
+		var named *codec.ForgedError
+		if !errors.As(err, &named) || named.Stream != stream || !v.Credential.Empty() {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
