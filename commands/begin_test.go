@@ -1,0 +1,362 @@
+package commands_test
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"agentkey/commands"
+	"agentkey/commands/keys"
+	"agentkey/domain"
+	"agentkey/domain/installation"
+	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
+	"agentkey/eventstore/eventstoretest"
+	"agentkey/eventstore/seal"
+)
+
+// starter is one process about to begin or join, and the file of the token that it made.
+type starter struct {
+	commands.Beginning
+	mu    sync.Mutex
+	saved string
+}
+
+func newStarter(server *eventstoretest.Server, r seal.Ring) *starter {
+	s := &starter{Beginning: beginning(server, r)}
+	s.SaveToken = func(text string) error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.saved = text
+		return nil
+	}
+	s.DropToken = func() error { return s.Beginning.SaveToken("") }
+	return s
+}
+
+// works tells whether a token is one of the installation's, as a process that joins it would.
+func works(t *testing.T, inst *commands.Installation, text string) error {
+	t.Helper()
+	key, err := keys.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	callers := &commands.Callers{Organizations: commands.NewOrganizationLoop(inst.Env(time.Now, nil, nil)), First: inst.Begun.OrganizationID}
+	caller, err := callers.Service(t.Context(), key)
+	if err == nil && (caller.Role != domain.RoleOwner || caller.Organization != inst.Begun.OrganizationID) {
+		t.Errorf("the token is %+v", caller)
+	}
+	return err
+}
+
+// streams lists the streams of a log without the store's own, each with its number of events.
+func streams(t *testing.T, server *eventstoretest.Server) map[string]int {
+	t.Helper()
+	out := map[string]int{}
+	for _, e := range everything(t, &office{t: t, server: server}) {
+		name, _, _ := strings.Cut(e.Stream, "-")
+		if name == "signing" {
+			name = e.Stream
+		}
+		out[name]++
+	}
+	return out
+}
+
+func TestAnEmptyLogIsBegunAndThenJoined(t *testing.T) {
+	server, r := eventstoretest.Start(t), ring(t)
+	first := newStarter(server, r)
+	inst, err := first.Begin(t.Context())
+	if err != nil || works(t, inst, first.saved) != nil {
+		t.Fatalf("begin: %v", err)
+	}
+	want := map[string]int{"installation": 1, "secret": 2, "signing-keys": 1, "organization": 2}
+	if diff := cmp.Diff(want, streams(t, server)); diff != "" {
+		t.Errorf("written (-want +got):\n%s", diff)
+	}
+	second := newStarter(server, r)
+	joined, err := second.Begin(t.Context())
+	if err != nil || !cmp.Equal(joined.Begun, inst.Begun) || second.saved != "" {
+		t.Errorf("join: %v", err)
+	}
+	if diff := cmp.Diff(want, streams(t, server)); diff != "" {
+		t.Errorf("joining wrote (-want +got):\n%s", diff)
+	}
+}
+
+func TestOfManyProcessesThatBeginAtOnceOneWins(t *testing.T) {
+	r := ring(t)
+	for range eventstoretest.Rounds(30) {
+		server := eventstoretest.Start(t)
+		racers := make([]*starter, 4)
+		installations := make([]*commands.Installation, len(racers))
+		var wg sync.WaitGroup
+		for i := range racers {
+			racers[i] = newStarter(server, r)
+			wg.Go(func() {
+				var err error
+				if installations[i], err = racers[i].Begin(t.Context()); err != nil {
+					t.Errorf("racer %d: %v", i, err)
+				}
+			})
+		}
+		wg.Wait()
+		if t.Failed() {
+			return
+		}
+		var tokens []string
+		for i, inst := range installations {
+			if !cmp.Equal(inst.Begun, installations[0].Begun) || string(inst.MACKey.Reveal()) != string(installations[0].MACKey.Reveal()) {
+				t.Fatal("two installations began")
+			}
+			if racers[i].saved != "" {
+				tokens = append(tokens, racers[i].saved)
+			}
+		}
+		if len(tokens) != 1 || works(t, installations[1], tokens[0]) != nil {
+			t.Fatalf("%d tokens were kept", len(tokens))
+		}
+		wrote := streams(t, server)
+		if wrote["installation"] != 1 || wrote["signing-keys"] != 1 || wrote["organization"] != 2 {
+			t.Fatalf("written: %v", wrote)
+		}
+		for _, e := range everything(t, &office{t: t, server: server}) {
+			id, isSecret := strings.CutPrefix(e.Stream, "secret-")
+			if isSecret && id != installations[0].Begun.MACSecretID && id != installations[0].Begun.SigningKey.SecretID {
+				if _, err := server.Client.ReadForward(t.Context(), e.Stream, 0, 1); !errors.Is(err, eventstore.ErrStreamDeleted) {
+					t.Errorf("a loser's secret is still there: %v", err)
+				}
+			}
+		}
+		server.Stop()
+		server.Restart()
+	}
+}
+
+func TestABeginningThatWasInterruptedIsCompletedByTheNextStart(t *testing.T) {
+	server, r := eventstoretest.Start(t), ring(t)
+	killed := newStarter(server, r)
+	if err := killed.BeginOnly(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]int{"installation": 1, "secret": 2}, streams(t, server)); diff != "" {
+		t.Fatalf("written (-want +got):\n%s", diff)
+	}
+	next := newStarter(server, r)
+	inst, err := next.Begin(t.Context())
+	if err != nil || next.saved != "" || works(t, inst, killed.saved) != nil {
+		t.Fatalf("the next start: %v, another token: %v", err, next.saved != "")
+	}
+	if diff := cmp.Diff(map[string]int{"installation": 1, "secret": 2, "signing-keys": 1, "organization": 2}, streams(t, server)); diff != "" {
+		t.Errorf("written (-want +got):\n%s", diff)
+	}
+}
+
+// TestAProcessThatDiedBeforeItBeganLeavesNothingBehindThatCounts died at each step before `installation`.
+func TestAProcessThatDiedBeforeItBeganLeavesNothingBehindThatCounts(t *testing.T) {
+	server, r := eventstoretest.Start(t), ring(t)
+	died := newStarter(server, r)
+	ctx, die := context.WithCancel(t.Context())
+	died.SaveToken = func(text string) error {
+		die()
+		died.saved = text
+		return nil
+	}
+	if _, err := died.Begin(ctx); err == nil {
+		t.Fatal("it went on")
+	}
+	failed := newStarter(server, r)
+	failed.SaveToken = func(string) error { return errors.New("the disk is full") }
+	if _, err := failed.Begin(t.Context()); err == nil || !strings.Contains(err.Error(), "the disk is full") {
+		t.Errorf("a token that can't be kept: %v", err)
+	}
+	if exists, err := commands.Exists(t.Context(), server.Client); exists || err != nil {
+		t.Errorf("it has begun: %v %v", exists, err)
+	}
+	next := newStarter(server, r)
+	inst, err := next.Begin(t.Context())
+	if err != nil || works(t, inst, next.saved) != nil || code(works(t, inst, died.saved)) != "credentials_unknown" {
+		t.Errorf("the next start: %v", err)
+	}
+}
+
+func TestAConfiguredTokenIsTheFirstAndIsReplacedAtTheNextStart(t *testing.T) {
+	server, r := eventstoretest.Start(t), ring(t)
+	var texts []string
+	for range 3 {
+		text, _, err := keys.New(keys.Service, uuid.Nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts = append(texts, text)
+	}
+	start := func(token string) (*starter, *commands.Installation) {
+		s := newStarter(server, r)
+		s.AdminToken = token
+		inst, err := s.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s, inst
+	}
+	s, inst := start(texts[0])
+	if s.saved != "" || works(t, inst, texts[0]) != nil {
+		t.Error("the configured token is not the first")
+	}
+	for range 2 {
+		_, inst = start(texts[1])
+		if works(t, inst, texts[1]) != nil || code(works(t, inst, texts[0])) != "credentials_unknown" {
+			t.Error("another configured token does not replace the former")
+		}
+	}
+	_, inst = start("") // none configured: what is there stays
+	if works(t, inst, texts[1]) != nil || streams(t, server)["organization"] != 3 {
+		t.Errorf("written: %v", streams(t, server))
+	}
+	for _, bad := range []string{"secret", strings.Replace(texts[2], "sk_admin_", "sk_agent_", 1), texts[2][:len(texts[2])-1]} {
+		s := newStarter(server, r)
+		s.AdminToken = bad
+		if _, err := s.Begin(t.Context()); err == nil || strings.Contains(err.Error(), bad) || !strings.Contains(err.Error(), "AGENTKEY_ADMIN_TOKEN") {
+			t.Errorf("a token of another form: %v", err)
+		}
+	}
+}
+
+func masterKey(t *testing.T) seal.MasterKey {
+	t.Helper()
+	return ring(t).Current()
+}
+
+func ringOf(t *testing.T, keys ...seal.MasterKey) seal.Ring {
+	t.Helper()
+	r, err := seal.NewRing(keys...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestAWrongOrUnknownMasterKeyIsNamedBeforeAnythingIsDone(t *testing.T) {
+	server := eventstoretest.Start(t)
+	right, wrong := masterKey(t), masterKey(t)
+	inst, err := newStarter(server, ringOf(t, right)).Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := streams(t, server)
+	for name, r := range map[string]seal.Ring{"another": ringOf(t, wrong), "one that was never added": ringOf(t, right, wrong), "one in front": ringOf(t, wrong, right)} {
+		if _, err := newStarter(server, r).Begin(t.Context()); err == nil || !strings.Contains(err.Error(), wrong.ID()) || !strings.Contains(err.Error(), right.ID()) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if diff := cmp.Diff(before, streams(t, server)); diff != "" {
+		t.Errorf("a start that failed wrote (-before +after):\n%s", diff)
+	}
+	loop := commands.NewInstallationLoop(inst.Env(time.Now, nil, nil))
+	m := commands.Meta{Organization: inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorSystem, ID: "keys"}, CommandID: newID()}
+	if _, err := loop.Do(t.Context(), "", m, func(installation.State, time.Time) (installation.Command, error) {
+		return installation.AddMasterKey{MasterKey: wrong.Public()}, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := newStarter(server, ringOf(t, right, wrong)).Begin(t.Context()); err != nil {
+		t.Errorf("once it was added: %v", err)
+	}
+	// What was wrapped before is still wrapped by the former key alone.
+	if _, err := newStarter(server, ringOf(t, wrong)).Begin(t.Context()); !errors.Is(err, seal.ErrMasterKeyMissing) || !strings.Contains(err.Error(), right.ID()) {
+		t.Errorf("without the former: %v", err)
+	}
+}
+
+// TestForgedKeysOfTheInstallationAreRefused: somebody with a connection to the store but none of our keys.
+func TestForgedKeysOfTheInstallationAreRefused(t *testing.T) {
+	public, _, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs := installation.PublicKey{ID: newID().String(), Public: base64.RawURLEncoding.EncodeToString(public), SecretID: newID().String()}
+	for name, forge := range map[string]struct {
+		stream string
+		event  func(installation.Begun) installation.Event
+	}{
+		"a former key that ours would vouch for": {"signing-keys", func(b installation.Begun) installation.Event {
+			return installation.SigningKeyAdded{SigningKey: b.SigningKey, Former: []installation.PublicKey{theirs}}
+		}},
+		"a new key": {"signing-keys", func(installation.Begun) installation.Event {
+			return installation.SigningKeyAdded{SigningKey: theirs, Former: []installation.PublicKey{}}
+		}},
+		"a new key in the place of ours": {"signing-keys", func(b installation.Begun) installation.Event {
+			swapped := b.SigningKey
+			swapped.Public = theirs.Public
+			return installation.SigningKeyAdded{SigningKey: swapped, Former: []installation.PublicKey{}}
+		}},
+		"a master key": {"installation", func(installation.Begun) installation.Event {
+			return installation.MasterKeyAdded{MasterKey: installation.MasterKey{ID: "theirs", Check: "x"}}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server, r := eventstoretest.Start(t), ring(t)
+			inst, err := newStarter(server, r).Begin(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			typ, data, err := codec.Encode(forge.event(inst.Begun))
+			if err != nil {
+				t.Fatal(err)
+			}
+			forged := eventstore.Event{ID: uuid.New(), Type: typ, Data: data, Metadata: []byte(`{}`)}
+			if _, err := server.Client.Append(t.Context(), forge.stream, 0, forged); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := newStarter(server, r).Begin(t.Context()); err == nil {
+				t.Error("it was taken")
+			} else if !strings.Contains(err.Error(), "sign") {
+				t.Errorf("it is not named: %v", err)
+			}
+		})
+	}
+}
+
+// TestAFormerSigningKeyIsTrustedForWhatItSigned changes the key as a later version will: the new one is sealed,
+// lists the former and signs the list.
+func TestAFormerSigningKeyIsTrustedForWhatItSigned(t *testing.T) {
+	o := open(t)
+	id, _ := o.mustAgent("Onboarding")
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun := o.inst.Begun
+	next := installation.PublicKey{ID: newID().String(), Public: base64.RawURLEncoding.EncodeToString(public), SecretID: newID().String()}
+	binding := seal.Binding{SecretID: next.SecretID, Organization: begun.OrganizationID, Purpose: seal.SigningKey, Owner: begun.StoreID}
+	signed := codec.Signed{Organization: begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorSystem, ID: "keys"}, CommandID: newID().String(), Time: time.Now().UTC()}
+	if err := o.inst.Secrets.Put(t.Context(), signed, binding, domain.NewSecret(slices.Clone(private.Seed()))); err != nil {
+		t.Fatal(err)
+	}
+	log := &codec.Log{Client: o.server.Client, Keys: codec.NewKeyring(begun.StoreID, next.ID, private, nil)}
+	added := installation.SigningKeyAdded{SigningKey: next, Former: []installation.PublicKey{begun.SigningKey}}
+	if _, err := log.Write(t.Context(), "signing-keys", 0, added, signed); err != nil {
+		t.Fatal(err)
+	}
+	after := openOn(t, o.server, o.ring)
+	done := after.mustDo(id, rename("signed with the new key"))
+	stored, err := o.server.Client.ReadForward(t.Context(), "agent-"+id, uint64(done.Revision), 1)
+	var meta struct{ Key string }
+	if err != nil || json.Unmarshal(stored[0].Metadata, &meta) != nil || meta.Key != next.ID {
+		t.Errorf("it is signed with %s: %v", meta.Key, err)
+	}
+	if _, err := o.agents.Do(t.Context(), o.meta(), id, rename("x")); err == nil || !strings.Contains(err.Error(), "its key is not ours") {
+		t.Errorf("a process that does not know the new key yet: %v", err)
+	}
+}
