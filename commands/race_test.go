@@ -1,0 +1,372 @@
+package commands_test
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"agentkey/commands"
+	"agentkey/domain"
+	"agentkey/domain/agent"
+	"agentkey/domain/catalog"
+	"agentkey/eventstore/eventstoretest"
+)
+
+// vendedAs reads the event that a receipt names.
+func (o *office) vendedAs(v commands.Vended) (agent.CredentialVended, uint64) {
+	o.t.Helper()
+	stored, err := o.inst.Log.ReadForward(o.t.Context(), v.Stream, uint64(v.Revision), 1)
+	if err != nil || len(stored) != 1 || stored[0].ID != v.EventID {
+		o.t.Errorf("the receipt names nothing: %v", err)
+		return agent.CredentialVended{}, 0
+	}
+	return stored[0].Event.(agent.CredentialVended), stored[0].Position
+}
+
+// TestEveryFetchGetsWhatItsEventNames changes credential and usage guide under many fetches in two processes, and
+// removes each replaced secret at once. Version n of either says so in its text.
+func TestEveryFetchGetsWhatItsEventNames(t *testing.T) {
+	for _, mode := range []catalog.Mode{catalog.Shared, catalog.PerAgent} {
+		t.Run(string(mode), func(t *testing.T) {
+			a := open(t)
+			b := openOn(t, a.server, a.ring)
+			ctx := t.Context()
+			var tool string
+			id, key := a.mustAgent("One")
+			if mode == catalog.Shared {
+				tool = a.mustTool("GitHub", mode, "version 1")
+				a.mustAssign(id, tool)
+			} else {
+				tool = a.mustTool("GitHub", mode, "")
+				a.mustOwn(id, tool, "version 1")
+			}
+			var acknowledged, fetched, busy atomic.Int64
+			acknowledged.Store(1)
+			stop := make(chan struct{})
+			var wg sync.WaitGroup
+			for i := range 6 {
+				process := []*office{a, b}[i%2]
+				wg.Go(func() {
+					for {
+						select {
+						case <-stop:
+							return
+						default:
+						}
+						least := acknowledged.Load()
+						v, err := process.fetch.Do(ctx, process.asAgent(id), id, key.Number, tool)
+						if code(err) == "busy" {
+							busy.Add(1)
+							continue
+						}
+						if err != nil {
+							t.Errorf("fetch: %v", err)
+							return
+						}
+						fetched.Add(1)
+						event, _ := process.vendedAs(v)
+						if text := string(v.Credential.Reveal()); text != fmt.Sprintf(`"version %d"`, v.CredentialVersion) || event.CredentialVersion != v.CredentialVersion {
+							t.Errorf("version %d came as %s, vended as %+v", v.CredentialVersion, text, event)
+						}
+						if v.InstructionsVersion > 0 && v.Instructions != fmt.Sprint("guide ", v.InstructionsVersion) || event.InstructionsVersion != v.InstructionsVersion {
+							t.Errorf("guide %d came as %q, vended as %+v", v.InstructionsVersion, v.Instructions, event)
+						}
+						if int64(v.CredentialVersion) < least {
+							t.Errorf("version %d came after the rotation to %d was acknowledged", v.CredentialVersion, least)
+						}
+					}
+				})
+			}
+			for n := 2; n <= 1+eventstoretest.Rounds(60); n++ {
+				if err := a.replaced(id, tool, mode, n); err != nil {
+					t.Fatal(err)
+				}
+				acknowledged.Store(int64(n))
+				guide := fmt.Sprint("guide ", n-1)
+				if _, err := b.tools.Update(ctx, b.meta(), catalog.UpdateTool{ToolID: tool, Instructions: &guide}); err != nil {
+					t.Fatal(err)
+				}
+				before := fetched.Load()
+				eventually(t, "somebody fetched", func() bool { return fetched.Load() > before || t.Failed() })
+			}
+			close(stop)
+			wg.Wait()
+			t.Logf("%d fetches, %d times busy", fetched.Load(), busy.Load())
+		})
+	}
+}
+
+// replaced makes version n of a credential the current one and removes the one before, as the reaction will.
+func (o *office) replaced(id, tool string, mode catalog.Mode, n int) error {
+	ctx, next := o.t.Context(), o.credential(fmt.Sprint("version ", n))
+	head, err := o.grants.Catalogs.Fresh(ctx, o.inst.Begun.OrganizationID)
+	if err != nil {
+		return err
+	}
+	former := head.State.Tools[tool].SecretID
+	if mode == catalog.PerAgent {
+		former = o.mustFresh(id).State.Grants[tool].SecretID
+		_, err = o.grants.Replace(ctx, o.meta(), id, tool, commands.Terms{Credential: next})
+	} else {
+		_, err = o.tools.RotateCredential(ctx, o.meta(), tool, next, nil)
+	}
+	return errors.Join(err, o.inst.Secrets.Remove(ctx, former))
+}
+
+// TestNoFetchSucceedsOnceItsEndIsAcknowledged races fetches in two processes with everything that ends access:
+// each success was vended before the end in the log, and none that began after the answer succeeds.
+func TestNoFetchSucceedsOnceItsEndIsAcknowledged(t *testing.T) {
+	a := open(t)
+	b := openOn(t, a.server, a.ring)
+	ctx := t.Context()
+	ends := map[string]struct {
+		end  func(id, tool string) (uint64, error)
+		then string
+	}{
+		"revoking": {func(id, tool string) (uint64, error) {
+			r, err := a.grants.Revoke(ctx, a.meta(), id, tool, agent.CauseAdmin)
+			return r.Position, err
+		}, "access_not_approved"},
+		"suspending": {func(id, _ string) (uint64, error) {
+			r, err := a.agents.Suspend(ctx, a.meta(), id)
+			return r.Position, err
+		}, "agent_suspended"},
+		"retiring": {func(id, _ string) (uint64, error) {
+			r, err := a.agents.Retire(ctx, a.meta(), id)
+			return r.Position, err
+		}, "credentials_unknown"},
+		"rotating the key": {func(id, _ string) (uint64, error) {
+			r, err := a.agents.RotateKey(ctx, a.meta(), id, 0)
+			return r.Position, err
+		}, "credentials_expired"},
+		"removing the tool": {func(_, tool string) (uint64, error) {
+			r, err := a.tools.Remove(ctx, a.meta(), tool)
+			return r.Position, err
+		}, "not_found"},
+	}
+	for name, tt := range ends {
+		t.Run(name, func(t *testing.T) {
+			vended := 0
+			for range eventstoretest.Rounds(60) {
+				tool := a.mustTool(newID().String(), catalog.Shared, "x")
+				id, key := a.mustAgent("One")
+				a.mustAssign(id, tool)
+				b.mustFetch(id, tool, key.Number)
+				var wg sync.WaitGroup
+				var mu sync.Mutex
+				var positions []uint64
+				for i := range 4 {
+					process := []*office{a, b}[i%2]
+					wg.Go(func() {
+						for {
+							v, err := process.fetch.Do(ctx, process.asAgent(id), id, key.Number, tool)
+							if err != nil {
+								if code(err) != tt.then {
+									t.Errorf("a fetch under it: %v", err)
+								}
+								return
+							}
+							_, position := process.vendedAs(v)
+							mu.Lock()
+							positions = append(positions, position)
+							mu.Unlock()
+						}
+					})
+				}
+				end, err := tt.end(id, tool)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, process := range []*office{a, b} {
+					if _, err := process.fetch.Do(ctx, process.asAgent(id), id, key.Number, tool); code(err) != tt.then {
+						t.Errorf("a fetch after the answer: %v", err)
+					}
+				}
+				wg.Wait()
+				for _, position := range positions {
+					vended++
+					if position >= end {
+						t.Errorf("vended at %d, ended at %d", position, end)
+					}
+				}
+				if t.Failed() {
+					return
+				}
+			}
+			if vended == 0 {
+				t.Error("no round vended: nothing was raced")
+			}
+			t.Logf("%d fetches succeeded under it", vended)
+		})
+	}
+}
+
+// TestAnApprovalNeverOutlivesItsTool races giving access with the removal of the tool.
+func TestAnApprovalNeverOutlivesItsTool(t *testing.T) {
+	a := open(t)
+	b := openOn(t, a.server, a.ring)
+	ctx := t.Context()
+	revoked := 0
+	for range eventstoretest.Rounds(150) {
+		tool := a.mustTool(newID().String(), catalog.PerAgent, "")
+		id, _ := a.mustAgent("One")
+		request := a.mustRequest(id, tool)
+		if _, err := b.grants.Catalogs.Fresh(ctx, b.inst.Begun.OrganizationID); err != nil {
+			t.Fatal(err)
+		}
+		var approved, removed error
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			_, approved = b.grants.Approve(ctx, b.meta(), request, commands.Terms{Credential: b.credential("lin")})
+		})
+		wg.Go(func() { _, removed = a.tools.Remove(ctx, a.meta(), tool) })
+		wg.Wait()
+		if removed != nil || (approved != nil && code(approved) != "not_found") {
+			t.Fatalf("removed: %v, approved: %v", removed, approved)
+		}
+		g := a.mustFresh(id).State.Grants[tool]
+		switch {
+		case approved == nil && g.Status != agent.Approved:
+			t.Fatalf("it was approved before the removal, and is %s", g.Status)
+		case approved != nil && g.Status == agent.Approved:
+			t.Fatal("access to a tool that is gone was left open")
+		case approved != nil && g.Status == agent.Revoked:
+			revoked++
+			if a.secretIs(g.SecretID) != "removed" {
+				t.Fatal("its credential was left")
+			}
+		}
+	}
+	t.Logf("%d approvals were revoked again", revoked)
+}
+
+// TestDecisionsFallOnTheRequestThatWasSeen races an approval with the agent, who withdraws and asks anew, and
+// with a second admin, who denies.
+func TestDecisionsFallOnTheRequestThatWasSeen(t *testing.T) {
+	a := open(t)
+	b := openOn(t, a.server, a.ring)
+	ctx := t.Context()
+	tool := a.mustTool("GitHub", catalog.Shared, "x")
+	outcomes := map[agent.GrantStatus]int{}
+	for range eventstoretest.Rounds(100) {
+		id, _ := a.mustAgent("One")
+		first := a.mustRequest(id, tool)
+		b.mustFresh(id)
+		second := ""
+		var approved, denied error
+		var wg sync.WaitGroup
+		wg.Go(func() { _, approved = b.grants.Approve(ctx, b.meta(), first, commands.Terms{}) })
+		wg.Go(func() { _, denied = a.grants.Deny(ctx, a.meta(), first, "no") })
+		wg.Go(func() {
+			a.mustDo(id, always(agent.Withdraw{ToolID: tool}))
+			var err error
+			if second, _, err = a.grants.Request(ctx, a.asAgent(id), id, tool, "again"); err != nil && code(err) != "already_approved" {
+				t.Errorf("asking anew: %v", err)
+			}
+		})
+		wg.Wait()
+		for _, err := range []error{approved, denied} {
+			if err != nil && code(err) != "already_decided" {
+				t.Fatalf("deciding: %v", err)
+			}
+		}
+		if approved == nil && denied == nil {
+			t.Fatal("two decisions were acknowledged")
+		}
+		g := a.mustFresh(id).State.Grants[tool]
+		outcomes[g.Status]++
+		if (g.Status == agent.Approved) != (approved == nil) || (g.Status == agent.Pending) != (second != "") || (g.Status == agent.Pending && g.RequestID != second) {
+			t.Fatalf("approved: %v, denied: %v, asked anew: %q, and it is %+v", approved, denied, second, g)
+		}
+	}
+	t.Logf("it ended as %v", outcomes)
+}
+
+// TestNothingIsLiveAfterASuspensionThatRacedWithAnApproval and a reactivation after both.
+func TestNothingIsLiveAfterASuspensionThatRacedWithAnApproval(t *testing.T) {
+	a := open(t)
+	b := openOn(t, a.server, a.ring)
+	ctx := t.Context()
+	tool := a.mustTool("GitHub", catalog.Shared, "x")
+	for range eventstoretest.Rounds(100) {
+		id, key := a.mustAgent("One")
+		request := a.mustRequest(id, tool)
+		b.mustFresh(id)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := b.grants.Approve(ctx, b.meta(), request, commands.Terms{}); err != nil && code(err) != "already_decided" {
+				t.Errorf("approve: %v", err)
+			}
+		})
+		wg.Go(func() {
+			if _, err := a.agents.Suspend(ctx, a.meta(), id); err != nil {
+				t.Errorf("suspend: %v", err)
+			}
+		})
+		wg.Wait()
+		b.mustDo(id, always(agent.Reactivate{}))
+		s := b.mustFresh(id).State
+		if n := s.Count(agent.Approved, time.Now()) + s.Count(agent.Pending, time.Now()); n > 0 {
+			t.Fatalf("%d grants are live", n)
+		}
+		if _, err := a.fetch.Do(ctx, a.asAgent(id), id, key.Number, tool); code(err) != "access_not_approved" {
+			t.Fatalf("a fetch: %v", err)
+		}
+	}
+}
+
+func TestBothKeysWorkWhileTheyOverlap(t *testing.T) {
+	c := &clock{}
+	o := openAt(t, eventstoretest.Start(t), ring(t), c)
+	tool := o.mustTool("GitHub", catalog.Shared, "x")
+	id, former := o.mustAgent("One")
+	o.mustAssign(id, tool)
+	if _, err := o.agents.RotateKey(t.Context(), o.meta(), id, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	fetch := func(number int) error {
+		_, err := o.fetch.Do(t.Context(), o.asAgent(id), id, number, tool)
+		return err
+	}
+	if err := errors.Join(fetch(former.Number), fetch(former.Number+1)); err != nil {
+		t.Errorf("during the overlap: %v", err)
+	}
+	c.advance(time.Hour)
+	if err := fetch(former.Number); code(err) != "credentials_expired" {
+		t.Errorf("the former after it: %v", err)
+	}
+	if err := fetch(former.Number + 1); err != nil {
+		t.Errorf("the newer after it: %v", err)
+	}
+	for _, cached := range []bool{true, false} {
+		if _, err := o.callers.Agent(t.Context(), former, cached); code(err) != "credentials_expired" {
+			t.Errorf("the former is admitted: %v", err)
+		}
+	}
+}
+
+func TestAccessEndsAtItsTimeWithoutAnybodyWritingIt(t *testing.T) {
+	c := &clock{}
+	o := openAt(t, eventstoretest.Start(t), ring(t), c)
+	tool := o.mustTool("GitHub", catalog.Shared, "x")
+	id, key := o.mustAgent("One")
+	ends := c.now().Add(time.Hour)
+	if _, err := o.grants.Assign(t.Context(), o.meta(), id, tool, commands.Terms{ExpiresAt: &ends}); err != nil {
+		t.Fatal(err)
+	}
+	o.mustFetch(id, tool, key.Number)
+	c.advance(time.Hour)
+	_, err := o.fetch.Do(t.Context(), o.asAgent(id), id, key.Number, tool)
+	if refusal := (*domain.Error)(nil); !errors.As(err, &refusal) || refusal.Extra["your_access"] != "expired" {
+		t.Errorf("after its time: %v", err)
+	}
+	if n := count(t, o, "grant.expired.v1"); n != 0 {
+		t.Errorf("%d ends are written", n)
+	}
+	if _, _, err := o.grants.Request(t.Context(), o.asAgent(id), id, tool, "again"); err != nil || count(t, o, "grant.expired.v1") != 1 {
+		t.Errorf("asking anew: %v, %d ends are written", err, count(t, o, "grant.expired.v1"))
+	}
+}
