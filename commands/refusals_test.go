@@ -1,0 +1,193 @@
+package commands_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"agentkey/commands"
+	"agentkey/domain/catalog"
+	"agentkey/eventstore/codec"
+	"agentkey/eventstore/eventstoretest"
+)
+
+// refused lists what is recorded of an agent's refusals, as their counts.
+func (o *office) refused(agentID string) []int {
+	o.t.Helper()
+	var counts []int
+	for _, e := range everything(o.t, o) {
+		if e.Stream != "refusals-"+agentID || e.Type == codec.Snapshot {
+			continue
+		}
+		event, err := codec.Decode(e.Type, e.Data)
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		counts = append(counts, event.(codec.CredentialRefused).Count)
+	}
+	return counts
+}
+
+func total(counts []int) int {
+	n := 0
+	for _, c := range counts {
+		n += c
+	}
+	return n
+}
+
+func (o *office) mustRecord(agentID, toolID, reason string) {
+	o.t.Helper()
+	if err := o.refusals.Record(o.t.Context(), o.asAgent(agentID), agentID, toolID, reason); err != nil {
+		o.t.Fatalf("record: %v", err)
+	}
+}
+
+// running runs the record of refusals until stop is called, and looks when tick is called.
+func (o *office) running() (tick, stop func()) {
+	ticks := make(chan time.Time)
+	ctx, cancel := context.WithCancel(o.t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { o.refusals.Run(ctx, ticks) })
+	return func() { ticks <- time.Now() }, func() {
+		cancel()
+		wg.Wait()
+	}
+}
+
+func TestRefusalsAreWrittenMinuteByMinute(t *testing.T) {
+	c := &clock{}
+	o := openAt(t, eventstoretest.Start(t), ring(t), c)
+	id, tool := newID().String(), newID().String()
+	tick, stop := o.running()
+	want := func(when string, counts ...int) {
+		t.Helper()
+		got := o.refused(id)
+		if len(got) != len(counts) {
+			t.Fatalf("%s: recorded %v, want %v", when, got, counts)
+		}
+		for i := range counts {
+			if got[i] != counts[i] {
+				t.Fatalf("%s: recorded %v, want %v", when, got, counts)
+			}
+		}
+	}
+	for range 5 {
+		o.mustRecord(id, tool, "access_not_approved")
+	}
+	want("the first is durable before its answer", 1)
+	tick()
+	tick()
+	want("the others are counted on", 1)
+	c.advance(31 * time.Second)
+	tick()
+	tick() // the one before is done
+	want("they are written within the minute", 1, 4)
+	o.mustRecord(id, tool, "access_not_approved")
+	o.mustRecord(id, tool, "access_not_approved")
+	c.advance(30 * time.Second)
+	o.mustRecord(id, tool, "access_not_approved")
+	want("the first of the next minute comes after what was left of the last", 1, 4, 2, 1)
+	o.mustRecord(id, newID().String(), "access_not_approved")
+	o.mustRecord(id, tool, "not_found")
+	want("another tool and another reason are others", 1, 4, 2, 1, 1, 1)
+	c.advance(2 * time.Minute)
+	tick()
+	tick()
+	want("a quiet minute writes nothing", 1, 4, 2, 1, 1, 1)
+	o.mustRecord(id, tool, "access_not_approved")
+	o.mustRecord(id, tool, "access_not_approved")
+	stop()
+	want("the rest is written when the process stops", 1, 4, 2, 1, 1, 1, 1, 1)
+}
+
+func TestManyRefusalsAtOnceAreAllCounted(t *testing.T) {
+	c := &clock{}
+	o := openAt(t, eventstoretest.Start(t), ring(t), c)
+	id, tool := newID().String(), newID().String()
+	_, stop := o.running()
+	const each = 50
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range each {
+				o.mustRecord(id, tool, "access_not_approved")
+				c.advance(time.Second)
+			}
+		})
+	}
+	wg.Wait()
+	stop()
+	if counts := o.refused(id); total(counts) != 8*each || len(counts) > 2*(8*each/60+2) {
+		t.Errorf("of %d refusals %d are recorded in %d events", 8*each, total(counts), len(counts))
+	}
+}
+
+// TestARefusalWhoseCallerLeftIsRecordedForTheOthers: the first of a minute writes for those who are counted.
+func TestARefusalWhoseCallerLeftIsRecordedForTheOthers(t *testing.T) {
+	o := open(t)
+	id, tool := newID().String(), newID().String()
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	if err := o.refusals.Record(gone, o.asAgent(id), id, tool, "access_not_approved"); err != nil {
+		t.Errorf("the first: %v", err)
+	}
+	o.mustRecord(id, tool, "access_not_approved")
+	if counts := o.refused(id); len(counts) != 1 {
+		t.Errorf("recorded %v", counts)
+	}
+}
+
+func TestARefusalThatCantBeRecordedIsNotAnsweredAndNothingCountedIsLost(t *testing.T) {
+	t.Parallel() // it waits
+	c := &clock{}
+	o := openAt(t, impatient(t), ring(t), c)
+	tool := o.mustTool("GitHub", catalog.Shared, "x")
+	id, key := o.mustAgent("One")
+	fetch := func() error {
+		_, err := o.fetch.Do(t.Context(), o.asAgent(id), id, key.Number, tool)
+		return err
+	}
+	for range 4 {
+		if err := fetch(); code(err) != "access_not_approved" {
+			t.Fatal(err)
+		}
+	}
+	o.server.Stop()
+	if err := fetch(); code(err) != "event_log_unavailable" {
+		t.Errorf("a fetch without the log: %v", err)
+	}
+	c.advance(time.Minute)
+	if err := o.refusals.Record(t.Context(), o.asAgent(id), id, tool, "access_not_approved"); code(err) != "event_log_unavailable" {
+		t.Errorf("the first of a minute without the log: %v", err)
+	}
+	o.server.Restart()
+	_, stop := o.running()
+	o.mustRecord(id, tool, "access_not_approved")
+	stop()
+	if counts := o.refused(id); total(counts) != 5 {
+		t.Errorf("recorded %v", counts)
+	}
+}
+
+// TestALongRecordOfRefusalsIsNotReadAgain: the next process begins at a snapshot, though there is nothing to fold.
+func TestALongRecordOfRefusalsIsNotReadAgain(t *testing.T) {
+	o := open(t)
+	id := newID().String()
+	var wg sync.WaitGroup
+	for range 2 * commands.SnapshotEvery {
+		wg.Go(func() { o.mustRecord(id, newID().String(), "not_found") })
+	}
+	wg.Wait()
+	eventually(t, "there is a snapshot", func() bool {
+		stored, err := o.server.Client.ReadForward(t.Context(), "snapshot-refusals-"+id, 0, 10)
+		return err == nil && len(stored) == 1
+	})
+	other := openOn(t, o.server, o.ring)
+	other.mustRecord(id, newID().String(), "not_found")
+	if n := len(o.refused(id)); n != 2*commands.SnapshotEvery+1 {
+		t.Errorf("%d are recorded", n)
+	}
+	other.noFault()
+}
