@@ -180,6 +180,27 @@ func (c *Client) Head(ctx context.Context) (uint64, error) {
 	return events[0].Position, nil
 }
 
+// Newest returns the newest event of the log that is wanted, and false when there is none.
+func (c *Client) Newest(ctx context.Context, wanted func(Recorded) bool) (Recorded, bool, error) {
+	opts := esdb.ReadAllOptions{Direction: esdb.Backwards, From: esdb.End{}}
+	for {
+		events, err := c.readAll(ctx, opts, 256)
+		if err != nil {
+			return Recorded{}, false, err
+		}
+		for _, e := range events {
+			if wanted(e) {
+				return e, true, nil
+			}
+		}
+		if len(events) < 256 {
+			return Recorded{}, false, nil
+		}
+		last := events[len(events)-1].Position
+		opts.From = esdb.Position{Commit: last, Prepare: last}
+	}
+}
+
 // First returns the oldest event of the log that is not the store's own. Its Created tells a log from a copy.
 func (c *Client) First(ctx context.Context) (Recorded, bool, error) {
 	opts := esdb.ReadAllOptions{Direction: esdb.Forwards, From: esdb.Start{}}

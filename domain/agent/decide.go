@@ -70,12 +70,12 @@ func Decide(s State, c Command) ([]Event, error) {
 		return assign(s, c)
 	case Revoke:
 		if g := s.Grants[c.ToolID]; g.Open() {
-			return one(GrantRevoked{ToolID: c.ToolID, RequestID: g.RequestID, Cause: c.Cause}), nil
+			return one(revoked(g, c.ToolID, c.Cause)), nil
 		}
 		return nil, nil
 	case Expire:
 		if s.Grants[c.ToolID].At(c.At) == Expired && s.Grants[c.ToolID].Status == Approved {
-			return one(GrantExpired{ToolID: c.ToolID}), nil
+			return one(GrantExpired{ToolID: c.ToolID, SecretID: s.Grants[c.ToolID].SecretID}), nil
 		}
 		return nil, nil
 	case ReplaceCredential:
@@ -104,10 +104,14 @@ func basedOn(c Command) int {
 
 func one(e Event) []Event { return []Event{e} }
 
+func revoked(g Grant, toolID string, cause Cause) GrantRevoked {
+	return GrantRevoked{ToolID: toolID, RequestID: g.RequestID, SecretID: g.SecretID, Cause: cause}
+}
+
 func revokeAll(s State, cause Cause) []Event {
 	var events []Event
 	for _, tool := range s.openTools() {
-		events = append(events, GrantRevoked{ToolID: tool, RequestID: s.Grants[tool].RequestID, Cause: cause})
+		events = append(events, revoked(s.Grants[tool], tool, cause))
 	}
 	return events
 }
@@ -198,7 +202,7 @@ func room(s State, g Grant) error {
 // expireFirst writes the end of a grant whose time has passed before what follows it.
 func expireFirst(g Grant, at time.Time, toolID string) []Event {
 	if g.Status == Approved && g.At(at) == Expired {
-		return one(GrantExpired{ToolID: toolID})
+		return one(GrantExpired{ToolID: toolID, SecretID: g.SecretID})
 	}
 	return nil
 }
@@ -301,6 +305,6 @@ func replaceCredential(s State, c ReplaceCredential) ([]Event, error) {
 		return nil, domain.Invalid("expires_at", "it must lie in the future")
 	}
 	return one(GrantCredentialReplaced{
-		ToolID: c.Tool.ID, SecretID: c.SecretID, CredentialVersion: g.CredentialVersion + 1, ExpiresAt: c.ExpiresAt,
+		ToolID: c.Tool.ID, SecretID: c.SecretID, Replaces: g.SecretID, CredentialVersion: g.CredentialVersion + 1, ExpiresAt: c.ExpiresAt,
 	}), nil
 }

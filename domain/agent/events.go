@@ -81,20 +81,23 @@ type (
 		SecretID  string     `json:"secret_id,omitempty"`
 		ExpiresAt *time.Time `json:"expires_at,omitempty"`
 	}
-	// GrantRevoked ends access, or a request, from outside.
+	// GrantRevoked ends access, or a request, from outside. SecretID is the agent's own credential that ends with it.
 	GrantRevoked struct {
 		ToolID    string `json:"tool_id"`
 		RequestID string `json:"request_id,omitempty"`
+		SecretID  string `json:"secret_id,omitempty"`
 		Cause     Cause  `json:"cause"`
 	}
-	// GrantExpired ends access whose time has passed.
+	// GrantExpired ends access whose time has passed. SecretID is the agent's own credential that ends with it.
 	GrantExpired struct {
-		ToolID string `json:"tool_id"`
+		ToolID   string `json:"tool_id"`
+		SecretID string `json:"secret_id,omitempty"`
 	}
 	// GrantCredentialReplaced gives one agent's access a new credential.
 	GrantCredentialReplaced struct {
 		ToolID            string     `json:"tool_id"`
 		SecretID          string     `json:"secret_id"`
+		Replaces          string     `json:"replaces,omitempty"` // the secret before it
 		CredentialVersion int        `json:"credential_version"`
 		ExpiresAt         *time.Time `json:"expires_at,omitempty"` // of the credential
 	}

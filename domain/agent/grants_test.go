@@ -189,9 +189,11 @@ func endOf(events []agent.Event) *time.Time {
 
 func TestReplacingACredentialCountsItsVersions(t *testing.T) {
 	given := []agent.Event{registered(), agent.GrantAssigned{ToolID: "linear", SecretID: "a"}}
+	before := "a"
 	for i, secret := range []string{"b", "c"} {
 		events, err := agent.Decide(fold(given...), agent.ReplaceCredential{At: start, Tool: own, SecretID: secret, ExpiresAt: &soon})
-		want := []agent.Event{agent.GrantCredentialReplaced{ToolID: "linear", SecretID: secret, CredentialVersion: i + 2, ExpiresAt: &soon}}
+		want := []agent.Event{agent.GrantCredentialReplaced{ToolID: "linear", SecretID: secret, Replaces: before, CredentialVersion: i + 2, ExpiresAt: &soon}}
+		before = secret
 		if diff := cmp.Diff(want, events); err != nil || diff != "" {
 			t.Fatalf("%v (-want +got):\n%s", err, diff)
 		}

@@ -60,6 +60,7 @@ type (
 	ToolCredentialRotated struct {
 		ToolID            string     `json:"tool_id"`
 		SecretID          string     `json:"secret_id"`
+		Replaces          string     `json:"replaces,omitempty"` // the secret before it
 		CredentialVersion int        `json:"credential_version"`
 		ExpiresAt         *time.Time `json:"expires_at,omitempty"`
 	}
@@ -70,9 +71,11 @@ type (
 		Instructions string `json:"instructions"`
 		RestoredFrom int    `json:"restored_from,omitempty"`
 	}
-	// ToolRemoved takes a tool away for good; every grant of it counts as revoked from here on.
+	// ToolRemoved takes a tool away for good; every grant of it counts as revoked from here on. SecretID is the shared
+	// credential that ends with it.
 	ToolRemoved struct {
-		ToolID string `json:"tool_id"`
+		ToolID   string `json:"tool_id"`
+		SecretID string `json:"secret_id,omitempty"`
 	}
 )
 

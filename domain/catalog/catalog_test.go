@@ -74,8 +74,8 @@ func TestDecide(t *testing.T) {
 		{"the same guide again does nothing", []catalog.Event{github(), guide(1, "First.")}, catalog.UpdateTool{ToolID: "1", Instructions: ptr("First.")}, nil, ""},
 		{"a guide can be emptied, which is a version", []catalog.Event{github(), guide(1, "First.")}, catalog.UpdateTool{ToolID: "1", Instructions: ptr("")}, []catalog.Event{guide(2, "")}, ""},
 
-		{"a credential is rotated", []catalog.Event{github()}, catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s2", ExpiresAt: &soon}, []catalog.Event{catalog.ToolCredentialRotated{ToolID: "1", SecretID: "s2", CredentialVersion: 2, ExpiresAt: &soon}}, ""},
-		{"rotated twice", []catalog.Event{github(), catalog.ToolCredentialRotated{ToolID: "1", SecretID: "s2", CredentialVersion: 2}}, catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s3"}, []catalog.Event{catalog.ToolCredentialRotated{ToolID: "1", SecretID: "s3", CredentialVersion: 3}}, ""},
+		{"a credential is rotated", []catalog.Event{github()}, catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s2", ExpiresAt: &soon}, []catalog.Event{catalog.ToolCredentialRotated{ToolID: "1", SecretID: "s2", Replaces: "s1", CredentialVersion: 2, ExpiresAt: &soon}}, ""},
+		{"rotated twice", []catalog.Event{github(), catalog.ToolCredentialRotated{ToolID: "1", SecretID: "s2", CredentialVersion: 2}}, catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s3"}, []catalog.Event{catalog.ToolCredentialRotated{ToolID: "1", SecretID: "s3", Replaces: "s2", CredentialVersion: 3}}, ""},
 		{"rotating to the same secret does nothing", []catalog.Event{github()}, catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s1"}, nil, ""},
 		{"a credential that has ended", []catalog.Event{github()}, catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s2", ExpiresAt: &start}, nil, "validation_failed"},
 		{"rotating what each agent has of its own", []catalog.Event{linear()}, catalog.RotateCredential{At: start, ToolID: "2", SecretID: "s2"}, nil, "validation_failed"},
@@ -87,7 +87,7 @@ func TestDecide(t *testing.T) {
 		{"restoring for a tool that is gone", nil, catalog.RestoreInstructions{ToolID: "1", Version: 1, Instructions: "First."}, nil, "not_found"},
 		{"restoring on an old revision", []catalog.Event{github(), guide(1, "First."), guide(2, "Second.")}, catalog.RestoreInstructions{ToolID: "1", Version: 1, Instructions: "First.", IfRevision: 2}, nil, "revision_stale"},
 
-		{"a tool is removed", []catalog.Event{github()}, catalog.RemoveTool{ToolID: "1"}, []catalog.Event{catalog.ToolRemoved{ToolID: "1"}}, ""},
+		{"a tool is removed", []catalog.Event{github()}, catalog.RemoveTool{ToolID: "1"}, []catalog.Event{catalog.ToolRemoved{ToolID: "1", SecretID: "s1"}}, ""},
 		{"a tool is removed once", []catalog.Event{github(), catalog.ToolRemoved{ToolID: "1"}}, catalog.RemoveTool{ToolID: "1"}, nil, "not_found"},
 		{"removing on an old revision", []catalog.Event{github(), guide(1, "First.")}, catalog.RemoveTool{ToolID: "1", IfRevision: 1}, nil, "revision_stale"},
 	}

@@ -79,7 +79,7 @@ func Decide(s State, c Command) ([]Event, error) {
 		case c.ExpiresAt != nil && !c.At.Before(*c.ExpiresAt):
 			return nil, domain.Invalid("expires_at", "it must lie in the future")
 		}
-		return []Event{ToolCredentialRotated{ToolID: c.ToolID, SecretID: c.SecretID, CredentialVersion: t.CredentialVersion + 1, ExpiresAt: c.ExpiresAt}}, nil
+		return []Event{ToolCredentialRotated{ToolID: c.ToolID, SecretID: c.SecretID, Replaces: t.SecretID, CredentialVersion: t.CredentialVersion + 1, ExpiresAt: c.ExpiresAt}}, nil
 	case RestoreInstructions:
 		t, err := s.editable(c.ToolID, c.IfRevision)
 		if err != nil || c.Version == t.InstructionsVersion || c.Instructions == t.Instructions {
@@ -87,10 +87,11 @@ func Decide(s State, c Command) ([]Event, error) {
 		}
 		return []Event{ToolInstructionsRevised{ToolID: c.ToolID, Version: t.InstructionsVersion + 1, Instructions: c.Instructions, RestoredFrom: c.Version}}, nil
 	case RemoveTool:
-		if _, err := s.editable(c.ToolID, c.IfRevision); err != nil {
+		t, err := s.editable(c.ToolID, c.IfRevision)
+		if err != nil {
 			return nil, err
 		}
-		return []Event{ToolRemoved{ToolID: c.ToolID}}, nil
+		return []Event{ToolRemoved{ToolID: c.ToolID, SecretID: t.SecretID}}, nil
 	}
 	return nil, fmt.Errorf("catalog: no decision for %T", c)
 }
