@@ -185,7 +185,9 @@ func (a *Agents) Person(ctx context.Context, m Meta, text string) (string, error
 	return id, nil
 }
 
-// Fold is the form in which names are compared: NFKC, case folded, single spaces.
+// Fold is the form in which names are compared: NFKC, case folded, single spaces. Upper case comes first because
+// folding alone exchanges the two cases of Cherokee.
 func Fold(name string) string {
-	return strings.Join(strings.Fields(cases.Fold().String(norm.NFKC.String(name))), " ")
+	upper := strings.ToUpper(norm.NFKC.String(name))
+	return strings.Join(strings.Fields(norm.NFKC.String(cases.Fold().String(upper))), " ")
 }

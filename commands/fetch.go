@@ -30,7 +30,7 @@ type Vended struct {
 	ToolID              string
 	ToolName            string
 	AuthType            catalog.AuthType
-	Credential          domain.Secret // as it was given, encoded by EncodeCredential; the caller clears it
+	Credential          domain.Secret // as it was given, the JSON text of NewCredential; the caller clears it
 	CredentialVersion   int
 	CredentialExpiresAt *time.Time
 	Instructions        string
