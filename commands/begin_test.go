@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -96,51 +97,52 @@ func TestAnEmptyLogIsBegunAndThenJoined(t *testing.T) {
 }
 
 func TestOfManyProcessesThatBeginAtOnceOneWins(t *testing.T) {
-	r := ring(t)
-	for range eventstoretest.Rounds(30) {
-		server := eventstoretest.Start(t)
-		racers := make([]*starter, 4)
-		installations := make([]*commands.Installation, len(racers))
-		var wg sync.WaitGroup
-		for i := range racers {
-			racers[i] = newStarter(server, r)
-			wg.Go(func() {
-				var err error
-				if installations[i], err = racers[i].Begin(t.Context()); err != nil {
-					t.Errorf("racer %d: %v", i, err)
-				}
-			})
-		}
-		wg.Wait()
-		if t.Failed() {
-			return
-		}
-		var tokens []string
-		for i, inst := range installations {
-			if !cmp.Equal(inst.Begun, installations[0].Begun) || string(inst.MACKey.Reveal()) != string(installations[0].MACKey.Reveal()) {
-				t.Fatal("two installations began")
+	for round := range eventstoretest.Rounds(30) {
+		t.Run(fmt.Sprint("round ", round), raceToBegin)
+	}
+}
+
+func raceToBegin(t *testing.T) {
+	server, r := eventstoretest.Start(t), ring(t)
+	racers := make([]*starter, 4)
+	installations := make([]*commands.Installation, len(racers))
+	var wg sync.WaitGroup
+	for i := range racers {
+		racers[i] = newStarter(server, r)
+		wg.Go(func() {
+			var err error
+			if installations[i], err = racers[i].Begin(t.Context()); err != nil {
+				t.Errorf("racer %d: %v", i, err)
 			}
-			if racers[i].saved != "" {
-				tokens = append(tokens, racers[i].saved)
+		})
+	}
+	wg.Wait()
+	if t.Failed() {
+		return
+	}
+	var tokens []string
+	for i, inst := range installations {
+		if !cmp.Equal(inst.Begun, installations[0].Begun) || string(inst.MACKey.Reveal()) != string(installations[0].MACKey.Reveal()) {
+			t.Fatal("two installations began")
+		}
+		if racers[i].saved != "" {
+			tokens = append(tokens, racers[i].saved)
+		}
+	}
+	if len(tokens) != 1 || works(t, installations[1], tokens[0]) != nil {
+		t.Fatalf("%d tokens were kept", len(tokens))
+	}
+	wrote := streams(t, server)
+	if wrote["installation"] != 1 || wrote["signing-keys"] != 1 || wrote["organization"] != 2 {
+		t.Fatalf("written: %v", wrote)
+	}
+	for _, e := range everything(t, &office{t: t, server: server}) {
+		id, isSecret := strings.CutPrefix(e.Stream, "secret-")
+		if isSecret && id != installations[0].Begun.MACSecretID && id != installations[0].Begun.SigningKey.SecretID {
+			if _, err := server.Client.ReadForward(t.Context(), e.Stream, 0, 1); !errors.Is(err, eventstore.ErrStreamDeleted) {
+				t.Errorf("a loser's secret is still there: %v", err)
 			}
 		}
-		if len(tokens) != 1 || works(t, installations[1], tokens[0]) != nil {
-			t.Fatalf("%d tokens were kept", len(tokens))
-		}
-		wrote := streams(t, server)
-		if wrote["installation"] != 1 || wrote["signing-keys"] != 1 || wrote["organization"] != 2 {
-			t.Fatalf("written: %v", wrote)
-		}
-		for _, e := range everything(t, &office{t: t, server: server}) {
-			id, isSecret := strings.CutPrefix(e.Stream, "secret-")
-			if isSecret && id != installations[0].Begun.MACSecretID && id != installations[0].Begun.SigningKey.SecretID {
-				if _, err := server.Client.ReadForward(t.Context(), e.Stream, 0, 1); !errors.Is(err, eventstore.ErrStreamDeleted) {
-					t.Errorf("a loser's secret is still there: %v", err)
-				}
-			}
-		}
-		server.Stop()
-		server.Restart()
 	}
 }
 

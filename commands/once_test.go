@@ -328,7 +328,7 @@ func TestWithoutTheLogNoKeyIsTaken(t *testing.T) {
 	if refusal := (*domain.Error)(nil); !errors.As(err, &refusal) || refusal.Code != "event_log_unavailable" || refusal.RetryAfter <= 0 {
 		t.Errorf("got %v", err)
 	}
-	o.server.Restart()
+	o.restart()
 	o.mustComplete(ticket, "done")
 }
 

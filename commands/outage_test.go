@@ -18,11 +18,21 @@ import (
 	"agentkey/eventstore/eventstoretest"
 )
 
-// impatient is a store whose client gives up an attempt after a fifth of a second.
+// restart stops the store if it runs, starts it, and waits until it answers.
+func (o *office) restart() {
+	o.t.Helper()
+	o.server.Restart()
+	eventually(o.t, "the log is back", func() bool {
+		_, err := o.server.Client.Head(o.t.Context())
+		return err == nil
+	})
+}
+
+// impatient is a store whose client gives up an attempt after half a second.
 func impatient(t testing.TB) *eventstoretest.Server {
 	t.Helper()
 	server := eventstoretest.Start(t)
-	client, err := eventstore.Open(eventstore.Config{Socket: server.Socket, Logger: slog.New(slog.DiscardHandler), Timeout: 200 * time.Millisecond})
+	client, err := eventstore.Open(eventstore.Config{Socket: server.Socket, Logger: slog.New(slog.DiscardHandler), Timeout: 500 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +75,7 @@ func TestWithoutTheLogCallersOfTheLastMinuteAreStillKnown(t *testing.T) {
 	c.advance(2 * time.Second)
 	_, err = other.callers.Agent(t.Context(), key, false)
 	unavailable(t, "after the minute", err)
-	o.server.Restart()
+	o.restart()
 	o.mustDo(id, always(agent.Suspend{}))
 	if _, err := other.callers.Agent(t.Context(), key, false); code(err) != "agent_suspended" {
 		t.Errorf("when the log is back: %v", err)
@@ -132,7 +142,7 @@ func TestWithoutTheLogNothingIsDecidedOrVended(t *testing.T) {
 		wg.Go(func() { unavailable(t, what, call()) })
 	}
 	wg.Wait()
-	o.server.Restart()
+	o.restart()
 	if again := o.mustFresh(id); again.State.Name != head.State.Name && again.State.Grants[own].Status != agent.None {
 		t.Errorf("something was half done: %+v", again.State)
 	}

@@ -162,7 +162,7 @@ func TestARefusalThatCantBeRecordedIsNotAnsweredAndNothingCountedIsLost(t *testi
 	if err := o.refusals.Record(t.Context(), o.asAgent(id), id, tool, "access_not_approved"); code(err) != "event_log_unavailable" {
 		t.Errorf("the first of a minute without the log: %v", err)
 	}
-	o.server.Restart()
+	o.restart()
 	_, stop := o.running()
 	o.mustRecord(id, tool, "access_not_approved")
 	stop()
@@ -176,8 +176,12 @@ func TestALongRecordOfRefusalsIsNotReadAgain(t *testing.T) {
 	o := open(t)
 	id := newID().String()
 	var wg sync.WaitGroup
-	for range 2 * commands.SnapshotEvery {
-		wg.Go(func() { o.mustRecord(id, newID().String(), "not_found") })
+	for range 16 {
+		wg.Go(func() {
+			for range 2 * commands.SnapshotEvery / 16 {
+				o.mustRecord(id, newID().String(), "not_found")
+			}
+		})
 	}
 	wg.Wait()
 	eventually(t, "there is a snapshot", func() bool {
