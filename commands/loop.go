@@ -27,6 +27,8 @@ type Meta struct {
 
 	IfRevision int // of the resource that an edit is based on; 0: whatever it is
 
+	Causation string // the id of the event that this follows from; empty: a call
+
 	// Since is not 0 when the command may have been carried out before, by a process that died: the position in
 	// the log after which its events would be.
 	Since uint64
@@ -107,7 +109,7 @@ func (l *Loop[S, C, E]) Do(ctx context.Context, id string, m Meta, build Build[S
 		return Result[S, E]{}, refusalOf(err)
 	}
 	c := &call[S, C, E]{meta: m, build: build, done: make(chan struct{}), signed: codec.Signed{
-		Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), RequestID: m.RequestID, Private: private,
+		Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), RequestID: m.RequestID, Causation: m.Causation, Private: private,
 	}}
 	s := l.stream(id)
 	if err := s.enqueue(c); err != nil {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"agentkey/api"
@@ -73,6 +74,11 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
+	for _, re := range parts.reactions {
+		if err := parts.reactor.Begin(sh.ctx, re); err != nil {
+			return err
+		}
+	}
 	listener, err := listen(sh.ctx, c)
 	if err != nil {
 		return err
@@ -80,14 +86,23 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 
 	// What runs beside the calls ends after the last of them.
 	beside, stop := context.WithCancel(context.WithoutCancel(sh.ctx))
-	defer stop()
-	ended := make(chan error, 2)
-	go func() { ended <- readModel.Run(beside) }()
-	go func() {
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := readModel.Run(beside); err != nil {
+			logger.Error("the projection of the read model ended", slog.String("error", err.Error()))
+		}
+	})
+	running.Go(func() {
 		ticker := time.NewTicker(time.Second)
 		defer ticker.Stop()
 		parts.refusals.Run(beside, ticker.C)
-		ended <- nil
+	})
+	for _, re := range parts.reactions {
+		running.Go(func() { parts.reactor.Run(beside, re) })
+	}
+	defer func() {
+		stop()
+		running.Wait()
 	}()
 
 	server := &http.Server{
@@ -111,8 +126,7 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 		err = server.Shutdown(shutdown)
 	case err = <-failed:
 	}
-	stop()
-	return errors.Join(err, <-ended, <-ended)
+	return err
 }
 
 func isTerminal(w io.Writer) bool {
@@ -144,6 +158,9 @@ func listen(ctx context.Context, c Config) (net.Listener, error) {
 type parts struct {
 	server   *api.Server
 	refusals *commands.Refusals
+
+	reactor   *projections.Reactor
+	reactions []projections.Reaction
 }
 
 // assemble is the one place where everything meets.
@@ -158,10 +175,11 @@ func assemble(c Config, inst *commands.Installation, models *readmodels.DB, read
 	refusals := commands.NewRefusals(env, newID)
 	h.installation = commands.NewInstallationLoop(env)
 	h.ring = inst.Secrets.Ring()
+	grants := &commands.Grants{Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: time.Now}
 	server := &api.Server{
 		Callers:  &commands.Callers{Agents: agents, Organizations: commands.NewOrganizationLoop(env), First: inst.Begun.OrganizationID},
 		Agents:   &commands.Agents{Loop: agents, Catalogs: catalogs, Secrets: inst.Secrets, Privacy: privacy, Log: inst.Log, MACKey: inst.MACKey, Clock: time.Now},
-		Grants:   &commands.Grants{Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: time.Now},
+		Grants:   grants,
 		Tools:    &commands.Tools{Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: time.Now},
 		Fetch:    &commands.Fetch{Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Refusals: refusals, Log: inst.Log.Client, NewID: newID},
 		Refusals: refusals,
@@ -174,5 +192,12 @@ func assemble(c Config, inst *commands.Installation, models *readmodels.DB, read
 		Limiter: limits.New(h.counts, time.Now), Rules: api.Rules(c.Limits), Clock: time.Now, NewID: newID, Logger: logger,
 		Proxies: c.Proxies, AgentOrigins: c.AgentOrigins, AdminOrigins: c.AdminOrigins,
 	}
-	return parts{server: server, refusals: refusals}
+	return parts{
+		server: server, refusals: refusals,
+		reactor: &projections.Reactor{Log: inst.Log, Organization: inst.Begun.OrganizationID, Clock: time.Now, NewID: newID, Logger: logger},
+		reactions: []projections.Reaction{
+			projections.RemovedTools(readModel, grants),
+			projections.EndedSecrets(inst.Secrets),
+		},
+	}
 }

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"agentkey/commands"
+	"agentkey/domain/agent"
+	"agentkey/domain/catalog"
+	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
+	"agentkey/projections"
+)
+
+// TestWhatARemovalLeftIsFinishedByWhoeverLives removes a tool as a process does that dies right after its append. The
+// next one revokes what agents had of it, once, and a further start writes nothing.
+func TestWhatARemovalLeftIsFinishedByWhoeverLives(t *testing.T) {
+	p := start(t, unlimited...)
+	f := mustFleet(p, 3, 2)
+	p.stop()
+	p.office(func(ctx context.Context, o *office) error {
+		tools := &commands.Tools{Catalogs: commands.NewCatalogLoop(o.env), Secrets: o.inst.Secrets, Log: o.inst.Log, Clock: time.Now}
+		_, err := tools.Remove(ctx, o.meta(o.inst.Begun.OrganizationID), f.tools[0])
+		return err
+	})
+	p.run()
+	revoked := func() []string {
+		var out []string
+		for _, e := range p.admin().must(200, "GET", "/api/admin/audit?action=grant.revoked&tool_id="+f.tools[0], nil).Items() {
+			out = append(out, e["agent_id"].(string))
+		}
+		return out
+	}
+	eventually(t, "revoked for every agent", func() bool { return len(revoked()) == len(f.ids) })
+	got := revoked()
+	slices.Sort(got)
+	if diff := cmp.Diff(slices.Sorted(slices.Values(f.ids)), got); diff != "" {
+		t.Errorf("revoked for other agents (-want +got):\n%s", diff)
+	}
+	if a := p.with(f.keys[0]).fetch(f.tools[1]); a.Status != 200 {
+		t.Errorf("another tool: %s", a.Body)
+	}
+	p.restart()
+	p.stop()
+	head := p.head()
+	p.run()
+	p.stop()
+	if now := p.head(); now != head {
+		t.Errorf("an idle start moved the log from %d to %d", head, now)
+	}
+}
+
+// TestReplacedCredentialsAreRemovedAMinuteLater lets the reaction's clock be two minutes ahead.
+func TestReplacedCredentialsAreRemovedAMinuteLater(t *testing.T) {
+	p := start(t, unlimited...)
+	f := mustFleet(p, 1, 1)
+	admin := p.admin()
+	admin.must(200, "PUT", "/api/admin/tools/"+f.tools[0]+"/credential", object{"credential": "second"})
+	own := admin.must(201, "POST", "/api/admin/tools", object{"name": "Linear", "auth_type": "api_key", "credential_mode": "per_agent"}).Text("id")
+	grant := "/api/admin/agents/" + f.ids[0] + "/grants"
+	admin.must(201, "POST", grant, object{"tool_id": own, "credential": "own"})
+	admin.must(200, "PUT", grant+"/"+own+"/credential", object{"credential": "own again"})
+	p.office(func(ctx context.Context, o *office) error {
+		replaced, current, err := secretsOf(ctx, o)
+		if err != nil || len(replaced) != 2 || len(current) != 2 {
+			t.Fatalf("%d replaced and %d current secrets: %v", len(replaced), len(current), err)
+		}
+		run, stop := context.WithCancel(ctx)
+		defer stop()
+		ahead := func() time.Time { return time.Now().Add(2 * time.Minute) }
+		reactor := &projections.Reactor{Log: o.inst.Log, Organization: o.inst.Begun.OrganizationID, Clock: ahead, NewID: newID, Logger: slog.New(slog.DiscardHandler)}
+		go reactor.Run(run, projections.EndedSecrets(o.inst.Secrets))
+		for _, id := range replaced {
+			eventually(t, "removed", func() bool {
+				_, err := o.client.ReadForward(ctx, "secret-"+id, 0, 1)
+				return errors.Is(err, eventstore.ErrStreamDeleted)
+			})
+		}
+		for _, id := range current {
+			if _, err := o.client.ReadForward(ctx, "secret-"+id, 0, 1); err != nil {
+				t.Errorf("a current secret is gone: %v", err)
+			}
+		}
+		return nil
+	})
+	if a := p.with(f.keys[0]).fetch(f.tools[0]); a.Text("credential") != "second" {
+		t.Errorf("the shared credential: %s", a.Body)
+	}
+	if a := p.with(f.keys[0]).fetch(own); a.Text("credential") != "own again" {
+		t.Errorf("the agent's own credential: %s", a.Body)
+	}
+}
+
+// secretsOf finds what was replaced in the log, and by what.
+func secretsOf(ctx context.Context, o *office) (replaced, current []string, err error) {
+	err = walk(ctx, o.client, func(r eventstore.Recorded) error {
+		event, err := codec.Decode(r.Type, r.Data)
+		switch e := event.(type) {
+		case catalog.ToolCredentialRotated:
+			replaced, current = append(replaced, e.Replaces), append(current, e.SecretID)
+		case agent.GrantCredentialReplaced:
+			replaced, current = append(replaced, e.Replaces), append(current, e.SecretID)
+		}
+		return err
+	})
+	return replaced, current, err
+}

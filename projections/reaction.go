@@ -1,0 +1,186 @@
+package projections
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"agentkey/domain"
+	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
+)
+
+// Reaction turns events into commands. How far it has come stands in the log, in reaction-<name>: the last event that
+// it handled with an effect, by stream and revision, so that it holds on a copied log too. Any number of processes may
+// run the same reaction: its commands are decided on streams and derive their ids from the cause, so a second one
+// changes nothing. An idle or restarting system writes nothing.
+type Reaction struct {
+	Name  string
+	Types string        // pattern of the types that it reacts to, a plain regular expression
+	After time.Duration // how old an event must be before it is handled
+
+	// Handle carries out what follows from an event, and says whether there was anything to do. After an error it gets
+	// the same event again.
+	Handle func(ctx context.Context, cause codec.Verified) (acted bool, err error)
+}
+
+// Reactor runs reactions.
+type Reactor struct {
+	Log          *codec.Log
+	Organization string // that the records count as: the first one
+	Clock        func() time.Time
+	NewID        func() uuid.UUID
+	Logger       *slog.Logger
+}
+
+// Begin writes down where a reaction that never ran begins: at the end of the log. After it nothing is missed.
+func (r *Reactor) Begin(ctx context.Context, re Reaction) error {
+	_, _, err := r.resume(ctx, re)
+	if errors.Is(err, errRecorded) {
+		return nil // another process was first
+	}
+	return err
+}
+
+// Run carries a reaction out until ctx ends. What fails is logged and tried again after a growing pause.
+func (r *Reactor) Run(ctx context.Context, re Reaction) {
+	const shortest, longest = 100 * time.Millisecond, 10 * time.Second
+	for pause := shortest; ; pause = min(2*pause, longest) {
+		handled, err := r.session(ctx, re)
+		if ctx.Err() != nil {
+			return
+		}
+		if handled {
+			pause = shortest
+		}
+		if err != nil && !errors.Is(err, eventstore.ErrUnavailable) {
+			r.Logger.ErrorContext(ctx, "reaction stopped", slog.String("reaction", re.Name), slog.String("error", err.Error()), slog.Duration("retry_in", pause))
+		}
+		select {
+		case <-time.After(pause/2 + rand.N(pause)): //nolint:gosec // spreading retries needs no secrecy
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (r *Reactor) session(ctx context.Context, re Reaction) (handled bool, err error) {
+	position, revision, err := r.resume(ctx, re)
+	if err != nil {
+		return false, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	sub, err := r.Log.Client.SubscribeAll(ctx, position, re.Types)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = sub.Close() }() // it ends with its context
+	for {
+		item, err := sub.Next()
+		if err != nil {
+			return handled, err
+		}
+		if item.Event == nil {
+			continue
+		}
+		causes, err := r.Log.Verify([]eventstore.Recorded{*item.Event})
+		if err != nil {
+			return handled, err
+		}
+		if err := r.ripen(ctx, causes[0], re.After); err != nil {
+			return handled, err
+		}
+		acted, err := re.Handle(ctx, causes[0])
+		if err != nil {
+			return handled, fmt.Errorf("react to %d@%s: %w", item.Event.Revision, item.Event.Stream, err)
+		}
+		if handled = true; !acted {
+			continue
+		}
+		if revision, err = r.record(ctx, re, revision, *item.Event); err != nil {
+			return handled, err
+		}
+	}
+}
+
+// ripen waits until an event is old enough.
+func (r *Reactor) ripen(ctx context.Context, e codec.Verified, after time.Duration) error {
+	left := e.Signed.Time.Add(after).Sub(r.Clock())
+	if after == 0 || left <= 0 {
+		return nil
+	}
+	select {
+	case <-time.After(left):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// resume returns where the reaction goes on, and the revision of its record. A new reaction begins at the end of the
+// log and says so, because what happens after that must not be missed.
+func (r *Reactor) resume(ctx context.Context, re Reaction) (position uint64, revision int64, err error) {
+	last, err := r.Log.ReadBackward(ctx, reactionStream(re), 1)
+	if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
+		return 0, 0, err
+	}
+	if len(last) == 0 {
+		end, found, err := r.Log.Client.Newest(ctx, lasting)
+		if err != nil || !found {
+			return 0, 0, errors.Join(err, errors.New("the log has not begun"))
+		}
+		if revision, err = r.record(ctx, re, eventstore.NoStream, end); err != nil {
+			return 0, 0, err
+		}
+		return end.Position, revision, nil
+	}
+	record, ok := last[0].Event.(codec.ReactionHandled)
+	if !ok {
+		return 0, 0, fmt.Errorf("%w: %s has no place in %s", codec.ErrUnknownEvent, last[0].Type, last[0].Stream)
+	}
+	at, err := r.Log.Client.ReadForward(ctx, record.Stream, record.Revision, 1)
+	if err != nil {
+		return 0, 0, fmt.Errorf("find the last event that %s handled: %w", re.Name, err)
+	}
+	if len(at) == 0 || at[0].Revision != record.Revision {
+		return 0, 0, fmt.Errorf("the log does not reach %d@%s, which %s has handled", record.Revision, record.Stream, re.Name)
+	}
+	return at[0].Position, int64(last[0].Revision), nil //nolint:gosec // revisions fit
+}
+
+var errRecorded = errors.New("another process has recorded more")
+
+func (r *Reactor) record(ctx context.Context, re Reaction, revision int64, handled eventstore.Recorded) (int64, error) {
+	signed := codec.Signed{
+		Organization: r.Organization, Actor: domain.Actor{Type: domain.ActorSystem, ID: re.Name}, CommandID: r.NewID().String(),
+		Causation: handled.ID.String(), Time: r.Clock().UTC().Truncate(time.Microsecond),
+	}
+	event := codec.ReactionHandled{Stream: handled.Stream, Revision: handled.Revision}
+	appended, err := r.Log.Write(ctx, reactionStream(re), revision, event, signed)
+	if errors.Is(err, eventstore.ErrWrongRevision) {
+		return 0, fmt.Errorf("%w: %w", eventstore.ErrUnavailable, errRecorded) // begin again behind it, quietly
+	}
+	if err != nil {
+		return 0, fmt.Errorf("record what %s has handled: %w", re.Name, err)
+	}
+	return int64(appended.Revision), nil //nolint:gosec // revisions fit
+}
+
+func reactionStream(re Reaction) string { return "reaction-" + re.Name }
+
+// lasting tells the events of streams that are never truncated or removed.
+func lasting(e eventstore.Recorded) bool {
+	category, _, _ := strings.Cut(e.Stream, "-")
+	switch category {
+	case "installation", "organization", "agent", "catalog", "signing":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,84 @@
+package projections
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"agentkey/commands"
+	"agentkey/domain"
+	"agentkey/domain/agent"
+	"agentkey/domain/catalog"
+	"agentkey/eventstore/codec"
+	"agentkey/eventstore/seal"
+	"agentkey/readmodels"
+)
+
+// RemovedTools revokes what agents had of a tool that was removed. The removal alone has ended all of it; this writes
+// it down for each agent.
+func RemovedTools(model *ReadModel, grants *commands.Grants) Reaction {
+	const name = "removed_tools"
+	return Reaction{Name: name, Types: `^tool\.removed\.`, Handle: func(ctx context.Context, cause codec.Verified) (bool, error) {
+		removed, ok := cause.Event.(catalog.ToolRemoved)
+		if !ok {
+			return false, fmt.Errorf("%w: %s", codec.ErrUnknownEvent, cause.Type)
+		}
+		// The read model names the agents once it knows of everything before the removal; the decision is the stream's.
+		if err := model.WaitFor(ctx, cause.Position); err != nil {
+			return false, err
+		}
+		acted := false
+		for p := (readmodels.Page{Limit: 200}); ; {
+			found, err := model.DB.Grants(ctx, cause.Signed.Organization, readmodels.GrantFilter{ToolID: removed.ToolID}, cause.Signed.Time, p)
+			if err != nil {
+				return acted, err
+			}
+			for _, g := range found.Items {
+				done, err := grants.Revoke(ctx, consequence(name, cause, g.AgentID), g.AgentID, removed.ToolID, agent.CauseToolRemoved)
+				if err != nil {
+					return acted, err
+				}
+				acted = acted || done.Changed
+			}
+			if p.Before = found.Next; p.Before == 0 {
+				return acted, nil
+			}
+		}
+	}}
+}
+
+// EndedSecrets removes the credentials that were replaced, or that ended with a tool or with an agent's access. A
+// minute passes first, in which a fetch that was vended the former version may still open it.
+func EndedSecrets(secrets *seal.Secrets) Reaction {
+	const types = `^(tool\.removed|tool\.credential_rotated|grant\.revoked|grant\.expired|grant\.credential_replaced)\.`
+	return Reaction{Name: "ended_secrets", Types: types, After: time.Minute, Handle: func(ctx context.Context, cause codec.Verified) (bool, error) {
+		id := ""
+		switch e := cause.Event.(type) {
+		case catalog.ToolRemoved:
+			id = e.SecretID
+		case catalog.ToolCredentialRotated:
+			id = e.Replaces
+		case agent.GrantRevoked:
+			id = e.SecretID
+		case agent.GrantExpired:
+			id = e.SecretID
+		case agent.GrantCredentialReplaced:
+			id = e.Replaces
+		}
+		if id == "" {
+			return false, nil
+		}
+		return true, secrets.Remove(ctx, id)
+	}}
+}
+
+// consequence is who acts on what follows from an event for one agent. The same cause has the same command, so a
+// second process that reacts too finds it done.
+func consequence(reaction string, cause codec.Verified, about string) commands.Meta {
+	return commands.Meta{
+		Organization: cause.Signed.Organization, Actor: domain.Actor{Type: domain.ActorSystem, ID: reaction},
+		CommandID: uuid.NewSHA1(cause.ID, []byte(reaction+"/"+about)), Causation: cause.ID.String(),
+	}
+}
