@@ -2,12 +2,9 @@ package api
 
 import (
 	"context"
-	"errors"
-	"time"
 
 	"agentkey/commands"
 	"agentkey/domain"
-	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
 	"agentkey/readmodels"
 )
@@ -105,44 +102,16 @@ func (s *Server) RotateCredential(ctx context.Context, r RotateCredentialRequest
 	return RotateCredential200JSONResponse(s.changedTool(call, r.ID, done)), nil
 }
 
-// RemoveTool answers DELETE /api/admin/tools/{id}. From the catalog's event on nothing of the tool is vended; the
-// grants are revoked one by one after it.
+// RemoveTool answers DELETE /api/admin/tools/{id}. From the catalog's event on nothing of the tool is vended; a
+// reaction writes down for each agent that its access was revoked.
 func (s *Server) RemoveTool(ctx context.Context, r RemoveToolRequestObject) (RemoveToolResponseObject, error) {
 	call := callOf(ctx)
 	done, err := s.Tools.Remove(call.ctx, call.edit(), r.ID)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.revokeAll(call, r.ID, done.Position); err != nil {
-		return nil, err
-	}
 	call.done(done.Position)
 	return RemoveTool204Response{}, nil
-}
-
-// revokeAll ends what agents had of a removed tool, once the read model knows of everything up to the removal.
-func (s *Server) revokeAll(call *call, toolID string, removed uint64) error {
-	wait, cancel := context.WithTimeout(call.ctx, 2*time.Second)
-	defer cancel()
-	if err := s.WaitFor(wait, removed); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	for p := (readmodels.Page{Limit: 200}); ; {
-		found, err := s.Models.Grants(call.ctx, call.caller.Organization, readmodels.GrantFilter{ToolID: toolID}, s.Clock(), p)
-		if err != nil {
-			return asked(err, "tool")
-		}
-		for _, g := range found.Items {
-			m := call.meta()
-			m.CommandID, m.Since = s.NewID(), 0
-			if _, err := s.Grants.Revoke(call.ctx, m, g.AgentID, toolID, agent.CauseToolRemoved); err != nil {
-				return err
-			}
-		}
-		if p.Before = found.Next; p.Before == 0 {
-			return nil
-		}
-	}
 }
 
 // ListInstructions answers GET /api/admin/tools/{id}/instructions.
