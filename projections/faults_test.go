@@ -2,6 +2,7 @@ package projections_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -37,13 +38,15 @@ func (w *world) raw(stream string, e eventstore.Event) uint64 {
 	return done.Position
 }
 
-func (w *world) sql(statement string) {
+func (w *world) sql(statements ...string) {
 	w.t.Helper()
-	db := w.place.sql(w.t)
-	defer func() { _ = db.Close() }()
-	if _, err := db.ExecContext(w.t.Context(), statement); err != nil {
-		w.t.Fatalf("%s: %v", statement, err)
-	}
+	w.place.ask(w.t, func(db *sql.DB) {
+		for _, statement := range statements {
+			if _, err := db.ExecContext(w.t.Context(), statement); err != nil {
+				w.t.Fatalf("%s: %v", statement, err)
+			}
+		}
+	})
 }
 
 const metadata = `{"signed":"{\"organization\":\"o\",\"actor\":{\"type\":\"human\",\"id\":\"a\"},\"time\":\"2026-04-01T09:00:00Z\",\"schema\":1}","key":"key","sig":""}`

@@ -13,6 +13,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"agentkey/eventstore"
+	"agentkey/readmodels"
 )
 
 // FeedConfig says what a feed follows. Zero durations and sizes take defaults.
@@ -23,6 +24,11 @@ type FeedConfig struct {
 
 	// Begin returns the stored position, after which the next session begins.
 	Begin func(context.Context) (uint64, error)
+	// Lead returns when this process is the one that handles the events, with a context that ends when it no longer
+	// is, and a function that gives the lead back. nil: there is no other process.
+	Lead func(context.Context) (context.Context, func(), error)
+	// CaughtUp is called once in a session, when everything written so far was handled; nil: nothing is.
+	CaughtUp func(context.Context) error
 
 	MaxBatch           int           // events in one message
 	Idle               time.Duration // how long a position without events of ours may wait to be stored
@@ -101,9 +107,6 @@ func (f *Feed) run(ctx context.Context, out chan<- *message.Message) {
 			f.enter(Stopped, "")
 			return
 		}
-		if errors.Is(err, errSilent) {
-			continue
-		}
 		if progressed {
 			delay = f.MinDelay
 		}
@@ -131,15 +134,18 @@ func (f *Feed) report(ctx context.Context, err error, delay time.Duration) {
 	case errors.Is(err, eventstore.ErrUnavailable):
 		f.enter(CatchingUp, "the event log is unavailable")
 		f.Logger.WarnContext(ctx, "projection waits for the event log", attrs...)
+	case errors.Is(err, readmodels.ErrUnavailable):
+		f.enter(Failed, readmodels.ErrUnavailable.Error())
+		f.Logger.WarnContext(ctx, "projection waits for the store of the read model", attrs...)
 	default:
 		f.enter(Failed, err.Error())
 		f.Logger.ErrorContext(ctx, "projection stopped", attrs...)
 	}
 }
 
-// errSilent ends a session to which the log said nothing although it has grown. Of what the pattern leaves out a
-// server tells in passing only now and then, but always at the beginning of a session; and if the subscription has
-// died without a word, this finds it out.
+// errSilent ends a subscription that said nothing although the log has grown; another follows at once. Of what the
+// pattern leaves out a server tells in passing only now and then, but always at the beginning; and if the
+// subscription has died without a word, this finds it out.
 var errSilent = errors.New("the log has grown without a word")
 
 func (f *Feed) silent(ctx context.Context, passed uint64) bool {
@@ -159,14 +165,34 @@ type item struct {
 	err      error
 }
 
-// session follows the log from the stored position until something goes wrong, and says whether it got anywhere.
+// session follows the log, while this process leads, until something goes wrong, and says whether it got anywhere.
 func (f *Feed) session(ctx context.Context, out chan<- *message.Message) (progressed bool, err error) {
+	if f.Lead != nil {
+		lead, release, err := f.Lead(ctx)
+		if err != nil {
+			return false, err
+		}
+		defer release()
+		ctx = lead
+	}
+	settled := f.CaughtUp == nil
+	for err = errSilent; errors.Is(err, errSilent); {
+		var more bool
+		more, err = f.follow(ctx, out, &settled)
+		progressed = progressed || more
+	}
+	return progressed, err
+}
+
+// follow is one subscription, from the stored position on.
+func (f *Feed) follow(ctx context.Context, out chan<- *message.Message, settled *bool) (progressed bool, err error) {
 	stored, err := f.Begin(ctx)
 	if err != nil {
 		return false, err
 	}
 	f.reach(stored)
 	f.resume(Stopped)
+	f.resume(Standby)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	sub, err := f.Client.SubscribeAll(ctx, stored, pattern)
@@ -191,7 +217,7 @@ func (f *Feed) session(ctx context.Context, out chan<- *message.Message) (progre
 			}
 			b, heard = gathered{passed: passed, store: passed > stored}, false
 		case <-ctx.Done():
-			return progressed, ctx.Err()
+			return progressed, context.Cause(ctx)
 		}
 		if len(b.events) > 0 || b.store {
 			if err := f.deliver(ctx, out, Batch{From: stored, To: b.passed, Events: b.events}); err != nil {
@@ -203,7 +229,12 @@ func (f *Feed) session(ctx context.Context, out chan<- *message.Message) (progre
 		passed = b.passed
 		f.reach(passed)
 		if b.caughtUp {
-			progressed = true
+			if !*settled {
+				if err := f.CaughtUp(ctx); err != nil {
+					return progressed, err
+				}
+			}
+			progressed, *settled = true, true
 			f.enter(Running, "")
 		}
 		if b.err != nil {
@@ -269,7 +300,7 @@ func (f *Feed) deliver(ctx context.Context, out chan<- *message.Message, b Batch
 	select {
 	case out <- msg:
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 	select {
 	case <-msg.Acked():
@@ -280,7 +311,7 @@ func (f *Feed) deliver(ctx context.Context, out chan<- *message.Message, b Batch
 		}
 		return d.err
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 }
 

@@ -14,6 +14,7 @@ const (
 	Running    State = "running"     // it has everything and follows
 	CatchingUp State = "catching_up" // it is behind, or waits for the log
 	Failed     State = "failed"      // it can't get past an event or can't write; it tries again and again
+	Standby    State = "standby"     // another process does the work, and this one takes over when that ends
 	Stopped    State = "stopped"
 )
 

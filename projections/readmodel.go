@@ -31,8 +31,7 @@ type ReadModel struct {
 	ReadModelConfig
 	feed *Feed
 
-	storeID  string     // of the log; set when a session begins, read by its batches
-	applying sync.Mutex // held while a batch is applied, and while a rebuild takes the tables' place
+	log      origin     // known since the first session; read by its batches
 	building sync.Mutex // one rebuild at a time
 }
 
@@ -40,7 +39,8 @@ type ReadModel struct {
 func NewReadModel(c ReadModelConfig) *ReadModel {
 	m := &ReadModel{ReadModelConfig: c}
 	m.feed = NewFeed(FeedConfig{
-		Name: "read_model", Client: c.Client, Logger: c.Logger, Begin: m.begin, Idle: c.Idle, MinDelay: c.MinDelay, MaxDelay: c.MaxDelay,
+		Name: "read_model", Client: c.Client, Logger: c.Logger, Begin: m.begin, Lead: m.lead, CaughtUp: c.DB.Settle,
+		Idle: c.Idle, MinDelay: c.MinDelay, MaxDelay: c.MaxDelay,
 	})
 	return m
 }
@@ -120,21 +120,42 @@ func (o origin) check(c readmodels.Checkpoint, head uint64) error {
 	return nil
 }
 
-// begin returns the stored position. Tables that do not belong to this log are emptied: nobody needs them.
-func (m *ReadModel) begin(ctx context.Context) (uint64, error) {
+// lead waits until this process fills the tables. Until then it tells how far they are, which is all that callers
+// who wait for a position need.
+func (m *ReadModel) lead(ctx context.Context) (context.Context, func(), error) {
 	log, err := readOrigin(ctx, m.Client)
 	if err != nil {
-		return 0, err
+		return nil, nil, err
 	}
+	m.log = log
+	caughtUp := false
+	return m.DB.Lead(ctx, func(at readmodels.Checkpoint) {
+		if !at.Of(log.storeID, log.created) {
+			m.feed.restart(0) // whoever leads fills them again
+			return
+		}
+		m.feed.reach(at.Position)
+		if !caughtUp {
+			head, err := m.Client.Head(ctx)
+			caughtUp = err == nil && at.Position >= head
+		}
+		if caughtUp {
+			m.feed.enter(Standby, "")
+		}
+	})
+}
+
+// begin returns the stored position. Tables that do not belong to this log are emptied: nobody needs them.
+func (m *ReadModel) begin(ctx context.Context) (uint64, error) {
 	stored, err := m.DB.ReadCheckpoint(ctx)
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("%w: %w", readmodels.ErrUnavailable, err)
 	}
 	head, err := m.Client.Head(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("read the end of the log: %w", err)
 	}
-	if err := log.check(stored, head); err != nil {
+	if err := m.log.check(stored, head); err != nil {
 		m.Logger.WarnContext(ctx, "the read model is filled again from the beginning", slog.String("reason", err.Error()))
 		if err := m.DB.Reset(ctx); err != nil {
 			return 0, err
@@ -143,28 +164,28 @@ func (m *ReadModel) begin(ctx context.Context) (uint64, error) {
 		stored = readmodels.Checkpoint{}
 	}
 	if stored.StoreID == "" {
-		err := m.DB.Write(ctx, func(tx *readmodels.Tx) error { return tx.Claim(ctx, log.storeID, log.created) })
+		err := m.DB.Write(ctx, func(tx *readmodels.Tx) error { return tx.Claim(ctx, m.log.storeID, m.log.created) })
 		if err != nil {
 			return 0, err
 		}
 	}
-	m.storeID = log.storeID
 	return stored.Position, nil
 }
 
-// apply writes a batch in one transaction. When that fails for another reason than a faster worker, the events
-// are applied one by one, so that everything before the one at fault is there and that one is named.
+// apply writes a batch in one transaction. When that fails and neither a faster worker nor the store is the reason,
+// the events are applied one by one, so that everything before the one at fault is there and that one is named.
 func (m *ReadModel) apply(ctx context.Context, b Batch) error {
-	m.applying.Lock()
-	defer m.applying.Unlock()
+	innocent := func(err error) bool {
+		return errors.Is(err, errOutpaced) || errors.Is(err, readmodels.ErrUnavailable) || ctx.Err() != nil
+	}
 	err := m.write(ctx, b)
-	if err == nil || errors.Is(err, errOutpaced) || ctx.Err() != nil || len(b.Events) == 0 {
+	if err == nil || innocent(err) || len(b.Events) == 0 {
 		return err
 	}
 	from := b.From
 	for _, e := range b.Events {
 		err := m.write(ctx, Batch{From: from, To: e.Position, Events: []Event{e}})
-		if errors.Is(err, errOutpaced) {
+		if err != nil && innocent(err) {
 			return err
 		}
 		if err != nil {
@@ -182,7 +203,7 @@ func (m *ReadModel) write(ctx context.Context, b Batch) (err error) {
 		}
 	}()
 	return m.DB.Write(ctx, func(tx *readmodels.Tx) error {
-		err := tx.Move(ctx, m.storeID, b.From, b.To)
+		err := tx.Move(ctx, m.log.storeID, b.From, b.To)
 		if errors.Is(err, readmodels.ErrMoved) {
 			return fmt.Errorf("%w: %w", errOutpaced, err)
 		}

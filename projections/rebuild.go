@@ -9,7 +9,8 @@ import (
 )
 
 // Rebuild fills new tables from the whole log beside the live ones, then puts them in their place in one step. It
-// works with and without Run, and writes nothing to the log. When it fails, the live tables stay.
+// works with and without Run, here or in another process, and writes nothing to the log. When it fails, the live
+// tables stay.
 func (m *ReadModel) Rebuild(ctx context.Context) error {
 	m.building.Lock()
 	defer m.building.Unlock()
@@ -17,44 +18,36 @@ func (m *ReadModel) Rebuild(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("rebuild the read model: %w", err)
 	}
-	if err := m.rebuild(ctx, beside); err != nil {
+	if err := m.fill(ctx, beside); err != nil {
 		return errors.Join(fmt.Errorf("rebuild the read model: %w", err), beside.Discard())
 	}
+	reached := uint64(0)
+	err = m.DB.Replace(ctx, beside, func(ctx context.Context, was readmodels.Checkpoint) (err error) {
+		reached, err = m.finish(ctx, beside, was)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("rebuild the read model: %w", err)
+	}
+	m.feed.reach(reached)
 	return nil
 }
 
-func (m *ReadModel) rebuild(ctx context.Context, beside *readmodels.DB) error {
+// finish lets the new tables take in the little that came meanwhile, while the live ones stand still, and returns how
+// far they are.
+func (m *ReadModel) finish(ctx context.Context, beside *readmodels.DB, was readmodels.Checkpoint) (uint64, error) {
 	if err := m.fill(ctx, beside); err != nil {
-		return err
-	}
-	// Now the live tables stand still while the new ones take in the little that came meanwhile.
-	m.applying.Lock()
-	defer m.applying.Unlock()
-	if err := m.fill(ctx, beside); err != nil {
-		return err
-	}
-	was, err := m.DB.ReadCheckpoint(ctx)
-	if err != nil {
-		return err
+		return 0, err
 	}
 	is, err := beside.ReadCheckpoint(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	// The live position may lie on events that are not for us; the new tables know everything up to there too.
-	sameLog := was.StoreID == is.StoreID && was.StoreCreated.Equal(is.StoreCreated)
-	if sameLog && was.Position > is.Position {
-		err := beside.Write(ctx, func(tx *readmodels.Tx) error { return tx.Move(ctx, is.StoreID, is.Position, was.Position) })
-		if err != nil {
-			return err
-		}
-		is.Position = was.Position
+	if !was.Of(is.StoreID, is.StoreCreated) || was.Position <= is.Position {
+		return is.Position, nil
 	}
-	if err := m.DB.Replace(ctx, beside); err != nil {
-		return err
-	}
-	m.feed.reach(is.Position)
-	return nil
+	return was.Position, beside.Write(ctx, func(tx *readmodels.Tx) error { return tx.Move(ctx, is.StoreID, is.Position, was.Position) })
 }
 
 // fill applies the log to tables until they have everything.

@@ -1,6 +1,7 @@
 package projections_test
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"log/slog"
@@ -13,19 +14,20 @@ import (
 	"time"
 
 	"agentkey/readmodels"
+	"agentkey/readmodels/readmodelstest"
 )
 
 // place is where the tables of a world are, as a process finds them that starts again.
 type place struct {
 	open func(testing.TB) *readmodels.DB
-	drop func(testing.TB)         // what an operator does who wants them gone, while nobody has them open
-	sql  func(testing.TB) *sql.DB // the tables past the program, for as long as the caller keeps it open
+	drop func(testing.TB)                // what an operator does who wants them gone, while nobody has them open
+	ask  func(testing.TB, func(*sql.DB)) // the tables past the program
 }
 
 // engine makes a new place.
 type engine func(testing.TB) place
 
-var engines = map[string]engine{"embedded": embedded}
+var engines = map[string]engine{"embedded": embedded, "postgres": postgres}
 
 // everywhere runs a test on each engine.
 func everywhere(t *testing.T, test func(*testing.T, *world)) {
@@ -51,14 +53,53 @@ func embedded(t testing.TB) place {
 				t.Fatal(err)
 			}
 		},
-		sql: func(t testing.TB) *sql.DB {
+		ask: func(t testing.TB, fn func(*sql.DB)) {
 			t.Helper()
 			db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(5000)")
 			if err != nil {
 				t.Fatal(err)
 			}
+			defer func() { _ = db.Close() }()
+			fn(db)
+		},
+	}
+}
+
+func postgres(t testing.TB) place {
+	url := readmodelstest.Postgres(t)
+	db, err := sql.Open("pgx", url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	db.SetMaxOpenConns(1)
+	ask := func(t testing.TB, fn func(*sql.DB)) {
+		t.Helper()
+		const find = "SELECT set_config('search_path', nspname, false) FROM pg_namespace WHERE nspname ~ '^agentkey_[0-9a-f]{12}$'"
+		if err := db.QueryRowContext(t.Context(), find).Scan(new(string)); err != nil {
+			t.Fatal(err)
+		}
+		fn(db)
+	}
+	return place{
+		open: func(t testing.TB) *readmodels.DB {
+			t.Helper()
+			db, err := readmodels.OpenPostgres(t.Context(), url, slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
 			return db
 		},
+		drop: func(t testing.TB) {
+			t.Helper()
+			ask(t, func(db *sql.DB) {
+				const drop = "DO $$ BEGIN EXECUTE 'DROP SCHEMA ' || current_schema() || ' CASCADE'; END $$"
+				if _, err := db.ExecContext(t.Context(), drop); err != nil {
+					t.Fatal(err)
+				}
+			})
+		},
+		ask: ask,
 	}
 }
 
@@ -73,42 +114,46 @@ type stored map[string]map[string]string
 
 func (w *world) dump() stored {
 	w.t.Helper()
-	db := w.place.sql(w.t)
-	defer func() { _ = db.Close() }()
 	out := stored{}
-	for table, key := range keys {
-		rows, err := db.QueryContext(w.t.Context(), "SELECT * FROM "+table)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		columns, err := rows.Columns()
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		for rows.Next() {
-			row, values := map[string]string{}, make([]any, len(columns))
-			for i := range values {
-				values[i] = new(any)
-			}
-			if err := rows.Scan(values...); err != nil {
+	w.place.ask(w.t, func(db *sql.DB) {
+		for table, key := range keys {
+			if err := out.read(w.t.Context(), db, table, key); err != nil {
 				w.t.Fatal(err)
 			}
-			for i, c := range columns {
-				row[c] = fmt.Sprint(*values[i].(*any))
-			}
-			var id []string
-			for _, k := range key {
-				id = append(id, row[k])
-				delete(row, k)
-			}
-			out[table+" "+strings.Join(id, "/")] = row
 		}
-		if err := rows.Err(); err != nil {
-			w.t.Fatal(err)
-		}
-		_ = rows.Close()
-	}
+	})
 	return out
+}
+
+func (s stored) read(ctx context.Context, db *sql.DB, table string, key []string) error {
+	rows, err := db.QueryContext(ctx, "SELECT * FROM "+table)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	columns, err := rows.Columns()
+	if err != nil {
+		return err
+	}
+	for rows.Next() {
+		row, values := map[string]string{}, make([]any, len(columns))
+		for i := range values {
+			values[i] = new(any)
+		}
+		if err := rows.Scan(values...); err != nil {
+			return err
+		}
+		for i, c := range columns {
+			row[c] = fmt.Sprint(*values[i].(*any))
+		}
+		var id []string
+		for _, k := range key {
+			id = append(id, row[k])
+			delete(row, k)
+		}
+		s[table+" "+strings.Join(id, "/")] = row
+	}
+	return rows.Err()
 }
 
 // afresh is what new tables hold that were filled from the whole log.

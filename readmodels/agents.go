@@ -50,7 +50,7 @@ func (db *DB) Agent(ctx context.Context, organization, id string, now time.Time)
 }
 
 func (db *DB) agents(ctx context.Context, params listAgentsParams) ([]Agent, error) {
-	rows, err := query(db, func(t *tables) ([]listAgentsRow, error) { return t.read.listAgents(ctx, params) })
+	rows, err := query(ctx, db, func(ctx context.Context, t *tables) ([]listAgentsRow, error) { return t.read.listAgents(ctx, params) })
 	if err != nil {
 		return nil, fmt.Errorf("list agents: %w", err)
 	}

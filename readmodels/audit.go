@@ -99,12 +99,14 @@ const (
 const auditInsert = `INSERT INTO audit_entries (organization_id, position, id, stream, revision, action, actor_type, actor_id,
     target_type, target_id, agent_id, tool_id, request_id, occurred_at, data, private) VALUES `
 
+var auditMany, auditOne = auditInsert + placeholders(auditChunk), auditInsert + placeholders(1)
+
 func prepareAudit(ctx context.Context, db *sql.DB) (auditInserts, error) {
-	many, err := db.PrepareContext(ctx, auditInsert+placeholders(auditChunk))
+	many, err := db.PrepareContext(ctx, auditMany)
 	if err != nil {
 		return auditInserts{}, err
 	}
-	one, err := db.PrepareContext(ctx, auditInsert+placeholders(1))
+	one, err := db.PrepareContext(ctx, auditOne)
 	return auditInserts{many: many, one: one}, err
 }
 
@@ -126,23 +128,17 @@ func placeholders(rows int) string {
 
 // InsertAudit adds entries.
 func (t *Tx) InsertAudit(ctx context.Context, entries []AuditEntry) error {
-	var many, one *sql.Stmt
-	args := make([]any, 0, auditChunk*auditWidth)
 	for len(entries) > 0 {
-		n, stmt := 1, &one
-		parent := t.audit.one
+		n, text, stmt := 1, auditOne, t.audit.one
 		if len(entries) >= auditChunk {
-			n, stmt, parent = auditChunk, &many, t.audit.many
+			n, text, stmt = auditChunk, auditMany, t.audit.many
 		}
-		if *stmt == nil {
-			*stmt = t.tx.StmtContext(ctx, parent)
-		}
-		args = args[:0]
+		args := make([]any, 0, n*auditWidth)
 		for _, e := range entries[:n] {
 			args = append(args, e.Organization, signed(e.Position), e.ID, e.Stream, signed(e.Revision), e.Action, string(e.Actor.Type), e.Actor.ID,
 				e.Target.Type, e.Target.ID, e.AgentID, e.ToolID, e.RequestID, Micros(e.OccurredAt), string(e.Data), e.Private)
 		}
-		if _, err := (*stmt).ExecContext(ctx, args...); err != nil {
+		if _, err := t.exec(ctx, stmt, text, args...); err != nil {
 			return fmt.Errorf("write the audit entries after position %d: %w", entries[0].Position, err)
 		}
 		entries = entries[n:]

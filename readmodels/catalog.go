@@ -29,7 +29,7 @@ func (db *DB) CatalogTool(ctx context.Context, organization, agentID, toolID str
 }
 
 func (db *DB) offers(ctx context.Context, params listCatalogParams, now time.Time) ([]Offer, error) {
-	rows, err := query(db, func(t *tables) ([]listCatalogRow, error) { return t.read.listCatalog(ctx, params) })
+	rows, err := query(ctx, db, func(ctx context.Context, t *tables) ([]listCatalogRow, error) { return t.read.listCatalog(ctx, params) })
 	if err != nil {
 		return nil, fmt.Errorf("list the catalog of an agent: %w", err)
 	}

@@ -2,10 +2,7 @@ package readmodels
 
 import (
 	"context"
-	"crypto/sha256"
 	"database/sql"
-	"embed"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,29 +10,24 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
+	"sync/atomic"
 
 	"github.com/pressly/goose/v3"
-	_ "modernc.org/sqlite" // the embedded engine
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 )
-
-//go:embed migrations/*.sql
-var migrations embed.FS
-
-// fill goes up whenever the projection writes other rows for the same events: rows of another number are dropped
-// and filled again. A change of the tables is noticed without it.
-const fill = 1
 
 // file is where embedded tables are. The file may be removed at any time while nobody has it open.
 type file struct {
-	path   string
-	logger *slog.Logger
+	path     string
+	logger   *slog.Logger
+	building *atomic.Bool // there are tables beside; shared with them
 }
 
 // OpenEmbedded opens the read model in an SQLite file, and makes it when it is absent. A file that is damaged, or
 // that another version has made, is removed with a warning: the projection fills the new one from the log.
 func OpenEmbedded(ctx context.Context, path string, logger *slog.Logger) (*DB, error) {
-	f := &file{path: path, logger: logger}
+	f := &file{path: path, logger: logger, building: new(atomic.Bool)}
 	if err := remove(f.besidePath()); err != nil {
 		return nil, err
 	}
@@ -43,7 +35,7 @@ func OpenEmbedded(ctx context.Context, path string, logger *slog.Logger) (*DB, e
 	if err == nil {
 		err = live.check(ctx)
 		if err == nil {
-			return &DB{file: f, live: live}, nil
+			return &DB{place: f, live: live}, nil
 		}
 		err = errors.Join(err, live.close())
 	}
@@ -56,7 +48,7 @@ func OpenEmbedded(ctx context.Context, path string, logger *slog.Logger) (*DB, e
 	if live, err = f.create(ctx, path, false); err != nil {
 		return nil, err
 	}
-	return &DB{file: f, live: live}, nil
+	return &DB{place: f, live: live}, nil
 }
 
 func (f *file) besidePath() string { return f.path + ".rebuild" }
@@ -70,46 +62,12 @@ func (f *file) create(ctx context.Context, path string, building bool) (*tables,
 	if err != nil {
 		return nil, fmt.Errorf("make the read model: %w", err)
 	}
-	err = migrate(ctx, writer)
+	writer.SetMaxOpenConns(1)
+	err = migrate(ctx, goose.DialectSQLite3, writer)
 	if err := errors.Join(err, writer.Close()); err != nil {
 		return nil, fmt.Errorf("make the read model %s: %w", path, err)
 	}
 	return f.open(ctx, path, building)
-}
-
-func migrate(ctx context.Context, writer *sql.DB) error {
-	writer.SetMaxOpenConns(1)
-	sub, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	provider, err := goose.NewProvider(goose.DialectSQLite3, writer, sub)
-	if err != nil {
-		return err
-	}
-	if _, err := provider.Up(ctx); err != nil {
-		return err
-	}
-	model, err := fingerprint()
-	if err != nil {
-		return err
-	}
-	return New(writer).CreateCheckpoint(ctx, CreateCheckpointParams{Name: checkpointName, Model: model})
-}
-
-// fingerprint tells one version of the tables and their contents from another.
-func fingerprint() (string, error) {
-	h := sha256.New()
-	h.Write([]byte(strconv.Itoa(fill)))
-	err := fs.WalkDir(migrations, ".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		text, err := migrations.ReadFile(path)
-		h.Write(text)
-		return err
-	})
-	return hex.EncodeToString(h.Sum(nil)), err
 }
 
 // dsn names a file with its settings. While a model is being built nobody relies on it, so nothing is synced.
@@ -146,11 +104,14 @@ func (f *file) open(ctx context.Context, path string, building bool) (*tables, e
 		return nil, fmt.Errorf("open the read model: %w", err)
 	}
 	t.writer.SetMaxOpenConns(1)
-	if t.reader, err = sql.Open("sqlite", dsn(path, building, false)); err != nil {
+	reader, err := sql.Open("sqlite", dsn(path, building, false))
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the read model: %w", err), t.writer.Close())
 	}
-	t.reader.SetMaxOpenConns(readers)
-	t.reader.SetMaxIdleConns(readers)
+	reader.SetMaxOpenConns(readers)
+	reader.SetMaxIdleConns(readers)
+	t.reader = reader
+	t.close = func() error { return errors.Join(reader.Close(), t.writer.Close()) }
 	if err := t.prepare(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the read model %s: %w", path, err), t.close())
 	}
@@ -170,16 +131,8 @@ func (t *tables) prepare(ctx context.Context) (err error) {
 
 // check refuses tables that are damaged or of another version.
 func (t *tables) check(ctx context.Context) error {
-	want, err := fingerprint()
-	if err != nil {
+	if err := checkModel(ctx, t.read); err != nil {
 		return err
-	}
-	row, err := t.read.GetCheckpoint(ctx, checkpointName)
-	if err != nil {
-		return fmt.Errorf("read the checkpoint: %w", err)
-	}
-	if row.Model != want {
-		return errors.New("it was made by another version")
 	}
 	var verdict string
 	if err := t.reader.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
@@ -201,22 +154,38 @@ func remove(path string) error {
 	return nil
 }
 
-// Beside opens new, empty tables beside the live ones, for Replace.
-func (db *DB) Beside(ctx context.Context) (*DB, error) {
-	t, err := db.file.create(ctx, db.file.besidePath(), true)
+func (f *file) beside(ctx context.Context) (*DB, error) {
+	if !f.building.CompareAndSwap(false, true) {
+		return nil, errBuilding
+	}
+	t, err := f.create(ctx, f.besidePath(), true)
 	if err != nil {
+		f.building.Store(false)
 		return nil, err
 	}
-	return &DB{file: &file{path: db.file.besidePath(), logger: db.file.logger}, live: t}, nil
+	return &DB{place: &file{path: f.besidePath(), logger: f.logger, building: f.building}, live: t}, nil
 }
 
-// Replace puts the tables of other, which came from Beside, in the place of the live ones. Queries that run finish
-// on the old tables, those that come wait a moment and see the new. other is closed, also when Replace fails.
-func (db *DB) Replace(ctx context.Context, other *DB) error {
+func (f *file) discard() error {
+	f.building.Store(false)
+	return remove(f.path)
+}
+
+func (f *file) replace(ctx context.Context, db, other *DB, finish func(context.Context, Checkpoint) error) error {
+	db.still.Lock()
+	defer db.still.Unlock()
+	was, err := db.ReadCheckpoint(ctx)
+	if err == nil {
+		err = finish(ctx, was)
+	}
+	if err != nil {
+		return errors.Join(err, other.Discard())
+	}
+	defer f.building.Store(false)
 	if err := other.Close(); err != nil {
 		return fmt.Errorf("finish the new read model: %w", err)
 	}
-	if err := syncFile(other.file.path); err != nil {
+	if err := syncFile(f.besidePath()); err != nil {
 		return fmt.Errorf("finish the new read model: %w", err)
 	}
 	db.mu.Lock()
@@ -224,8 +193,8 @@ func (db *DB) Replace(ctx context.Context, other *DB) error {
 	if err := db.live.close(); err != nil {
 		return fmt.Errorf("close the old read model: %w", err)
 	}
-	err := db.file.swap(other.file.path)
-	live, openErr := db.file.open(ctx, db.file.path, false)
+	err = f.swap(f.besidePath())
+	live, openErr := f.open(ctx, f.path, false)
 	if openErr != nil {
 		return errors.Join(err, openErr)
 	}
@@ -253,16 +222,21 @@ func syncFile(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// Reset empties the tables.
-func (db *DB) Reset(ctx context.Context) error {
-	empty, err := db.Beside(ctx)
-	if err != nil {
-		return err
-	}
-	return db.Replace(ctx, empty)
+func (f *file) lead(ctx context.Context, _ *DB, _ func(Checkpoint)) (context.Context, func(), error) {
+	return ctx, func() {}, nil
 }
 
-// Discard closes tables that came from Beside and removes them.
-func (db *DB) Discard() error {
-	return errors.Join(db.Close(), remove(db.file.path))
+func (f *file) settle(context.Context) error { return nil }
+
+// down: what SQLite refuses for the sake of the data lies in the data, anything else in the file.
+func (f *file) down(err error) bool {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return errors.Is(err, sql.ErrConnDone)
+	}
+	switch e.Code() & 0xff {
+	case sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG:
+		return false
+	}
+	return true
 }

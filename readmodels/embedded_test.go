@@ -166,7 +166,7 @@ func TestAFileThatIsOpenElsewhereIsNotReplaced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := db.Replace(t.Context(), beside); err == nil || !strings.Contains(err.Error(), "open elsewhere") {
+	if err := db.Replace(t.Context(), beside, nil); err == nil || !strings.Contains(err.Error(), "open elsewhere") {
 		t.Errorf("replaced: %v", err)
 	}
 	for _, db := range []*readmodels.DB{db, other} {

@@ -1,6 +1,6 @@
 // Package readmodels answers questions: the tables that the projection fills from the event log, and every query
 // that the API asks of them. It is disposable: what is lost is filled again, so nothing that grants, refuses or
-// vends is decided here, and no secret is kept here. It runs on embedded SQLite, with SQL that Postgres takes too.
+// vends is decided here, and no secret is kept here. It runs on embedded SQLite and on Postgres, with one SQL text.
 package readmodels
 
 import (
@@ -15,24 +15,45 @@ import (
 // ErrNotFound is the answer for what does not exist, was removed, or belongs to another organization.
 var ErrNotFound = errors.New("there is no such row in the read model")
 
+// ErrUnavailable says that the tables can't be reached or take nothing now, whatever was to be written.
+var ErrUnavailable = errors.New("the store of the read model is unavailable")
+
 // DB is the read model. All methods are safe for concurrent use. Its tables may be replaced as a whole while it is
 // used: each query sees the tables of one moment.
 type DB struct {
-	file *file
+	place place
 
-	mu   sync.RWMutex // held for writing only while the tables are replaced
-	live *tables
+	still sync.RWMutex // held for reading by whoever writes, for writing while nothing may be written
+	mu    sync.RWMutex // held for writing only while live is replaced
+	live  *tables
 }
 
-// tables is one set of tables with the connections to it: one that writes, several that read.
+// place is where tables are kept, and what the engines do differently but for opening: a file of SQLite, or a schema
+// of Postgres.
+type place interface {
+	// beside makes new, empty tables; it refuses while there are some.
+	beside(ctx context.Context) (*DB, error)
+	// discard removes tables that came from beside and were closed.
+	discard() error
+	// replace is DB.Replace.
+	replace(ctx context.Context, db, other *DB, finish func(context.Context, Checkpoint) error) error
+	// lead is DB.Lead.
+	lead(ctx context.Context, db *DB, standby func(Checkpoint)) (context.Context, func(), error)
+	// settle is DB.Settle.
+	settle(ctx context.Context) error
+	// down reports whether an error lies in the store, and not in what was to be written.
+	down(err error) bool
+}
+
+// tables is one set of tables with the connections to it.
 type tables struct {
-	writer, reader *sql.DB
-	write, read    *Queries
-	audit          auditInserts
-}
-
-func (t *tables) close() error {
-	return errors.Join(t.reader.Close(), t.writer.Close())
+	writer *sql.DB
+	reader DBTX
+	read   *Queries
+	write  *Queries     // prepared; nil where what is written is sent together
+	audit  auditInserts // likewise
+	notify string       // the channel that hears of every commit
+	close  func() error
 }
 
 // Close ends the connections. Queries after it fail.
@@ -42,31 +63,56 @@ func (db *DB) Close() error {
 	return db.live.close()
 }
 
+// answerTime bounds a query: a caller learns that the tables can't be reached before he gives up.
+const answerTime = 5 * time.Second
+
 // query runs fn on the tables as they are; they are not replaced before it returns.
-func query[T any](db *DB, fn func(*tables) (T, error)) (T, error) {
+func query[T any](ctx context.Context, db *DB, fn func(context.Context, *tables) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
 	db.mu.RLock()
 	defer db.mu.RUnlock()
-	return fn(db.live)
+	return fn(ctx, db.live)
 }
 
 // Tx is one transaction that changes the read model.
 type Tx struct {
 	*Queries
-	tx    *sql.Tx
 	audit auditInserts
 }
 
 // Write runs fn in one transaction, which is committed when fn returns nil and leaves no trace otherwise, also when
-// fn panics.
+// fn panics. An error that lies in the store and not in what fn writes wraps ErrUnavailable. Where statements are
+// sent together, one that fails says so only here; then too nothing is left of the transaction.
 func (db *DB) Write(ctx context.Context, fn func(*Tx) error) (err error) {
+	db.still.RLock()
+	defer db.still.RUnlock()
 	db.mu.RLock()
 	defer db.mu.RUnlock()
-	tx, err := db.live.writer.BeginTx(ctx, nil)
+	defer func() {
+		if err != nil && ctx.Err() == nil && db.place.down(err) {
+			err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+	}()
+	conn, err := db.live.writer.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("begin to write the read model: %w", err)
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	tx, err := conn.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin to write the read model: %w", err)
 	}
 	defer func() { err = errors.Join(err, ignoreDone(tx.Rollback())) }()
-	if err := fn(&Tx{Queries: db.live.write.WithTx(tx), tx: tx, audit: db.live.audit}); err != nil {
+	if db.live.write != nil {
+		err = fn(&Tx{Queries: db.live.write.WithTx(tx), audit: db.live.audit})
+	} else {
+		p := &pipeline{ctx: ctx, conn: conn, tx: tx}
+		if err = fn(&Tx{Queries: New(textual{p})}); err == nil {
+			err = p.end(db.live.notify)
+		}
+	}
+	if err != nil {
 		return err
 	}
 	if err := tx.Commit(); err != nil {
@@ -83,6 +129,44 @@ func ignoreDone(err error) error {
 	return err
 }
 
+// Beside makes new, empty tables beside the live ones, for Replace or Discard. There may be some only once at a time.
+func (db *DB) Beside(ctx context.Context) (*DB, error) { return db.place.beside(ctx) }
+
+// Replace puts the tables of other, which came from Beside, in the place of the live ones, in one step: queries that
+// run finish on the old tables, those that come see the new. From the reading of the live checkpoint, which finish is
+// told, to the end nobody writes to the live tables, in no process; so finish can bring the new ones as far. finish
+// may be nil. other is closed and gone, also when Replace fails; then the live tables stay.
+func (db *DB) Replace(ctx context.Context, other *DB, finish func(context.Context, Checkpoint) error) error {
+	if finish == nil {
+		finish = func(context.Context, Checkpoint) error { return nil }
+	}
+	return db.place.replace(ctx, db, other, finish)
+}
+
+// Discard closes tables that came from Beside and removes them.
+func (db *DB) Discard() error { return errors.Join(db.Close(), db.place.discard()) }
+
+// Reset empties the tables.
+func (db *DB) Reset(ctx context.Context) error {
+	empty, err := db.Beside(ctx)
+	if err != nil {
+		return err
+	}
+	return db.Replace(ctx, empty, nil)
+}
+
+// Lead returns when this process is the one that fills the tables, with a context that ends when it no longer is. Of
+// several processes on one Postgres one leads, and when it ends another takes its place within seconds; standby is
+// told meanwhile how far the tables are. An embedded file has one process, which leads at once. release gives the
+// lead back. That two lead for a moment does no harm: Move lets one of them through.
+func (db *DB) Lead(ctx context.Context, standby func(Checkpoint)) (lead context.Context, release func(), err error) {
+	return db.place.lead(ctx, db, standby)
+}
+
+// Settle is called by whoever leads, when the tables have everything: what other versions have left behind goes, and
+// what is told of the tables elsewhere is told of these.
+func (db *DB) Settle(ctx context.Context) error { return db.place.settle(ctx) }
+
 // Checkpoint is how far a projection has come in which log.
 type Checkpoint struct {
 	StoreID      string    // of the log; "" before its first event was applied
@@ -90,15 +174,24 @@ type Checkpoint struct {
 	Position     uint64    // of the last event that the rows know
 }
 
+// Of reports whether the rows came from a log.
+func (c Checkpoint) Of(storeID string, created time.Time) bool {
+	return c.StoreID == storeID && c.StoreCreated.Equal(created)
+}
+
 // ReadCheckpoint returns how far the tables have come.
 func (db *DB) ReadCheckpoint(ctx context.Context) (Checkpoint, error) {
-	return query(db, func(t *tables) (Checkpoint, error) {
-		row, err := t.read.GetCheckpoint(ctx, checkpointName)
-		if err != nil {
-			return Checkpoint{}, fmt.Errorf("read the checkpoint of the read model: %w", err)
-		}
-		return Checkpoint{StoreID: row.StoreID, StoreCreated: toTime(row.StoreCreated), Position: unsigned(row.Position)}, nil
+	return query(ctx, db, func(ctx context.Context, t *tables) (Checkpoint, error) {
+		return readCheckpoint(ctx, t.read)
 	})
+}
+
+func readCheckpoint(ctx context.Context, q *Queries) (Checkpoint, error) {
+	row, err := q.GetCheckpoint(ctx, checkpointName)
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("read the checkpoint of the read model: %w", err)
+	}
+	return Checkpoint{StoreID: row.StoreID, StoreCreated: toTime(row.StoreCreated), Position: unsigned(row.Position)}, nil
 }
 
 // ErrMoved says that another worker has moved the checkpoint: what was about to be written is not written.

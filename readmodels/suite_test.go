@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"agentkey/readmodels"
+	"agentkey/readmodels/readmodelstest"
 )
 
 func TestEmbedded(t *testing.T) {
@@ -28,6 +29,25 @@ func TestEmbedded(t *testing.T) {
 		})
 		return db
 	})
+}
+
+func TestPostgres(t *testing.T) {
+	suite(t, func(t *testing.T) *readmodels.DB { return postgres(t, readmodelstest.Postgres(t)) })
+}
+
+// postgres opens a database as one process does.
+func postgres(t *testing.T, url string) *readmodels.DB {
+	t.Helper()
+	db, err := readmodels.OpenPostgres(t.Context(), url, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return db
 }
 
 // suite is what every engine passes. open returns empty tables of the test's own.

@@ -107,7 +107,7 @@ func testReplace(t *testing.T, s *shelf) {
 			}
 			continue
 		}
-		if err := s.db.Replace(ctx, beside); err != nil {
+		if err := s.db.Replace(ctx, beside, nil); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff([]string{fmt.Sprint("new", n)}, agents()); diff != "" {
@@ -133,7 +133,7 @@ func testReplace(t *testing.T, s *shelf) {
 // testReplaceUnderReaders: in generation n every agent has the name n and there are 20 of them; a writer goes on in
 // the live tables meanwhile.
 func testReplaceUnderReaders(t *testing.T, s *shelf) {
-	const size, generations = 20, 12
+	const size, generations = 20, 6
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	fill := func(db *readmodels.DB, generation int) {
@@ -193,7 +193,7 @@ func testReplaceUnderReaders(t *testing.T, s *shelf) {
 			t.Fatal(err)
 		}
 		fill(beside, n+1)
-		if err := s.db.Replace(t.Context(), beside); err != nil {
+		if err := s.db.Replace(t.Context(), beside, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

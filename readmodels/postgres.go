@@ -1,0 +1,164 @@
+package readmodels
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+)
+
+// schema is where tables are on Postgres. The name of the live schema says which version of the tables it holds, so
+// that two versions of the program work side by side while one replaces the other. Tables that are filled anew are
+// in a schema beside it, which takes over its name.
+type schema struct {
+	name   string
+	config *pgxpool.Config
+	logger *slog.Logger
+	free   func() // of a schema beside: another may be built
+}
+
+// setUpTime is how long OpenPostgres tries to reach the server.
+const setUpTime = 10 * time.Second
+
+// OpenPostgres opens the read model in a database of Postgres, and makes its tables when they are absent: of several
+// processes that start at once one does. A URL that is not valid, a user or a database that the server refuses is an
+// error. A server that can't be reached now is none: queries fail, and Lead makes the tables when it is back.
+func OpenPostgres(ctx context.Context, url string, logger *slog.Logger) (*DB, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil { // its text may quote the URL, and that holds a password
+		return nil, errors.New("the URL of the read model's database is not valid; it looks like postgres://user:password@host:5432/database")
+	}
+	model, err := fingerprint()
+	if err != nil {
+		return nil, err
+	}
+	s := &schema{name: "agentkey_" + model[:12], config: config, logger: logger}
+	db, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	limited, cancel := context.WithTimeout(ctx, setUpTime)
+	defer cancel()
+	err = s.prepare(limited, db.live)
+	if refused(err) || ctx.Err() != nil {
+		return nil, errors.Join(fmt.Errorf("open the read model: %w", err), db.Close())
+	}
+	if err != nil {
+		logger.WarnContext(ctx, "the read model's database can't be reached yet", slog.String("error", err.Error()))
+	}
+	return db, nil
+}
+
+// refused reports whether a server refuses for good: the user, the database, or what he may do there.
+func refused(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && (strings.HasPrefix(e.Code, "28") || e.Code == "3D000" || e.Code == "42501")
+}
+
+// open makes a pool of connections that find their tables in the schema; none is opened yet.
+func (s *schema) open(ctx context.Context) (*DB, error) {
+	config := s.config.Copy()
+	set := config.ConnConfig.RuntimeParams
+	set["search_path"] = s.name
+	set["synchronous_commit"] = "off" // rows and checkpoint are lost together and filled again
+	set["idle_in_transaction_session_timeout"] = "60s"
+	// A process whose machine is gone must not lead for longer than some seconds.
+	set["tcp_keepalives_idle"], set["tcp_keepalives_interval"], set["tcp_keepalives_count"] = "4", "1", "3"
+	if set["application_name"] == "" {
+		set["application_name"] = "agentkey"
+	}
+	if config.ConnConfig.ConnectTimeout == 0 || config.ConnConfig.ConnectTimeout > setUpTime {
+		config.ConnConfig.ConnectTimeout = answerTime
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("open the read model: %w", err)
+	}
+	own := *s
+	own.config = config
+	db := stdlib.OpenDBFromPool(pool)
+	reader := textual{db}
+	live := &tables{writer: db, reader: reader, read: New(reader), notify: s.name}
+	live.close = func() error {
+		err := db.Close()
+		pool.Close()
+		return err
+	}
+	return &DB{place: &own, live: live}, nil
+}
+
+// connect opens a connection of its own: what it locks, it locks until it is closed.
+func (s *schema) connect(ctx context.Context) (*pgx.Conn, error) {
+	return pgx.ConnectConfig(ctx, s.config.ConnConfig.Copy())
+}
+
+// closeConn closes a connection also when the context of its work is over.
+func closeConn(ctx context.Context, conn *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	return conn.Close(ctx)
+}
+
+// locked runs fn on a connection that holds one of the locks of the database; whoever wants it too waits.
+func (s *schema) locked(ctx context.Context, lock string, fn func(*pgx.Conn) error) (err error) {
+	conn, err := s.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeConn(ctx, conn)) }()
+	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock("+key("$1")+")", lock); err != nil {
+		return err
+	}
+	return fn(conn)
+}
+
+// key is the number of a named lock. The names begin with agentkey: other programs may lock in the same database.
+func key(name string) string { return "hashtextextended('agentkey ' || " + name + ", 0)" }
+
+// prepare makes the tables unless they are there and of this version.
+func (s *schema) prepare(ctx context.Context, t *tables) error {
+	if checkModel(ctx, t.read) == nil {
+		return nil
+	}
+	return s.locked(ctx, "tables", func(conn *pgx.Conn) error {
+		if checkModel(ctx, t.read) == nil {
+			return nil // by somebody else, meanwhile
+		}
+		return s.create(ctx, conn, t)
+	})
+}
+
+// create makes the schema anew, with empty tables.
+func (s *schema) create(ctx context.Context, conn *pgx.Conn, t *tables) error {
+	name := pgx.Identifier{s.name}.Sanitize()
+	if _, err := conn.Exec(ctx, "DROP SCHEMA IF EXISTS "+name+" CASCADE; CREATE SCHEMA "+name); err != nil {
+		return fmt.Errorf("make the schema %s: %w", s.name, err)
+	}
+	if err := migrate(ctx, goose.DialectPostgres, t.writer); err != nil {
+		return fmt.Errorf("make the tables of the read model: %w", err)
+	}
+	return nil
+}
+
+// down: data that Postgres refuses, and rows that are there already, lie in what was written.
+func (s *schema) down(err error) bool {
+	var e *pgconn.PgError
+	if errors.As(err, &e) {
+		class := e.Code[:min(2, len(e.Code))]
+		return class != "22" && class != "23" && class != "54"
+	}
+	var network net.Error
+	var connect *pgconn.ConnectError
+	return errors.As(err, &connect) || errors.As(err, &network) || pgconn.Timeout(err) || pgconn.SafeToRetry(err) ||
+		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed)
+}

@@ -1,0 +1,42 @@
+package readmodels
+
+import (
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+//go:embed reporting.sql
+var reporting string
+
+// told marks the views of one version that tell of one schema.
+func (s *schema) told() string {
+	sum := sha256.Sum256([]byte(reporting))
+	return "agentkey: what reports may rely on; made from " + s.name + " by " + hex.EncodeToString(sum[:6])
+}
+
+// tell lets the views of the reporting schema tell of this one. They are replaced, so that whom somebody has granted
+// them keeps them; only views that can't become these, because a newer version has made them, are made anew. It is
+// part of the caller's transaction.
+func (s *schema) tell(ctx context.Context, conn *pgx.Conn) error {
+	name := pgx.Identifier{s.name}.Sanitize()
+	text := "CREATE SCHEMA IF NOT EXISTS reporting; SET LOCAL search_path = " + name + ";" + reporting +
+		"; COMMENT ON SCHEMA reporting IS '" + strings.ReplaceAll(s.told(), "'", "''") + "'"
+	if _, err := conn.Exec(ctx, "SAVEPOINT views"); err != nil {
+		return err
+	}
+	_, err := conn.Exec(ctx, text)
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && refused.Code == "42P16" { // invalid_table_definition
+		s.logger.WarnContext(ctx, "the reporting views of a newer version are made anew and must be granted again", slog.String("reason", refused.Message))
+		_, err = conn.Exec(ctx, "ROLLBACK TO SAVEPOINT views; DROP SCHEMA reporting CASCADE;"+text)
+	}
+	return err
+}

@@ -1,0 +1,64 @@
+-- What reports may rely on: names and types stay, columns are only added, at the end. Times are timestamptz, ids uuid,
+-- data jsonb, and what is absent is NULL. A view is of its caller's moment: grants count as expired and revoked as
+-- everywhere else. Whom you grant USAGE on the schema and SELECT on its views keeps both when the tables are replaced.
+
+CREATE OR REPLACE VIEW reporting.agents AS
+SELECT id::uuid AS id, organization_id::uuid AS organization_id, position, name, description, nullif(owner_id, '') AS owner_id, status,
+    'epoch'::timestamptz + created_at * interval '1 microsecond' AS created_at, created_by_type, created_by_id,
+    'epoch'::timestamptz + nullif(last_seen_at, 0) * interval '1 microsecond' AS last_seen_at, revision
+FROM agents;
+
+CREATE OR REPLACE VIEW reporting.agent_keys AS
+SELECT agent_id::uuid AS agent_id, number, id::uuid AS id,
+    'epoch'::timestamptz + created_at * interval '1 microsecond' AS created_at,
+    'epoch'::timestamptz + nullif(expires_at, 0) * interval '1 microsecond' AS expires_at
+FROM agent_keys;
+
+CREATE OR REPLACE VIEW reporting.tools AS
+SELECT id::uuid AS id, organization_id::uuid AS organization_id, position, name, description, nullif(url, '') AS url, nullif(docs_url, '') AS docs_url,
+    auth_type, credential_mode, credential_version,
+    'epoch'::timestamptz + nullif(credential_expires_at, 0) * interval '1 microsecond' AS credential_expires_at,
+    instructions, instructions_version, nullif(max_grant_seconds, 0) * interval '1 second' AS max_grant,
+    'epoch'::timestamptz + created_at * interval '1 microsecond' AS created_at,
+    'epoch'::timestamptz + updated_at * interval '1 microsecond' AS updated_at,
+    'epoch'::timestamptz + nullif(removed_at, 0) * interval '1 microsecond' AS removed_at, revision
+FROM tools;
+
+CREATE OR REPLACE VIEW reporting.tool_instructions AS
+SELECT tool_id::uuid AS tool_id, version, organization_id::uuid AS organization_id, instructions, nullif(restored_from, 0) AS restored_from,
+    'epoch'::timestamptz + created_at * interval '1 microsecond' AS created_at, created_by_type, created_by_id
+FROM tool_instructions;
+
+CREATE OR REPLACE VIEW reporting.requests AS
+SELECT r.id::uuid AS id, r.organization_id::uuid AS organization_id, r.position, r.agent_id::uuid AS agent_id, r.tool_id::uuid AS tool_id, r.reason,
+    CASE WHEN r.status = 'pending' AND t.removed_at <> 0 THEN 'withdrawn' ELSE r.status END AS status,
+    'epoch'::timestamptz + r.created_at * interval '1 microsecond' AS created_at,
+    'epoch'::timestamptz + nullif(r.decided_at, 0) * interval '1 microsecond' AS decided_at,
+    nullif(r.decided_by_type, '') AS decided_by_type, nullif(r.decided_by_id, '') AS decided_by_id, nullif(r.denial_reason, '') AS denial_reason
+FROM requests AS r
+JOIN tools AS t ON t.id = r.tool_id;
+
+CREATE OR REPLACE VIEW reporting.grants AS
+SELECT g.agent_id::uuid AS agent_id, g.tool_id::uuid AS tool_id, g.organization_id::uuid AS organization_id, g.position,
+    CASE WHEN t.removed_at <> 0 AND g.status IN ('pending', 'approved') THEN 'revoked'
+         WHEN g.status = 'approved' AND g.expires_at <> 0 AND 'epoch'::timestamptz + g.expires_at * interval '1 microsecond' <= now() THEN 'expired'
+         ELSE g.status END AS status,
+    g.origin, nullif(g.request_id, '')::uuid AS request_id, nullif(g.reason, '') AS reason,
+    'epoch'::timestamptz + nullif(g.decided_at, 0) * interval '1 microsecond' AS decided_at,
+    nullif(g.decided_by_type, '') AS decided_by_type, nullif(g.decided_by_id, '') AS decided_by_id, nullif(g.denial_reason, '') AS denial_reason,
+    'epoch'::timestamptz + nullif(g.expires_at, 0) * interval '1 microsecond' AS expires_at, g.fetch_count,
+    'epoch'::timestamptz + nullif(g.last_fetched_at, 0) * interval '1 microsecond' AS last_fetched_at
+FROM grants AS g
+JOIN tools AS t ON t.id = g.tool_id;
+
+-- jsonb has no NUL in texts, so an escaped one becomes another sign.
+CREATE OR REPLACE VIEW reporting.audit_entries AS
+SELECT id::uuid AS id, organization_id::uuid AS organization_id, position, stream, revision, action, actor_type, actor_id, target_type, target_id,
+    nullif(agent_id, '')::uuid AS agent_id, nullif(tool_id, '')::uuid AS tool_id, nullif(request_id, '') AS request_id,
+    'epoch'::timestamptz + occurred_at * interval '1 microsecond' AS occurred_at,
+    replace(data, '\u0000', '\ufffd')::jsonb AS data
+FROM audit_entries;
+
+CREATE OR REPLACE VIEW reporting.progress AS
+SELECT store_id, 'epoch'::timestamptz + nullif(store_created, 0) * interval '1 microsecond' AS store_created, position
+FROM checkpoints
