@@ -15,7 +15,7 @@ import (
 
 func begun(store string) installation.Begun {
 	return installation.Begun{
-		StoreID: store, OrganizationID: "org", SigningKey: installation.PublicKey{ID: "k1", Public: "p1", SecretID: "s1"}, MACSecretID: "s2",
+		StoreID: store, OrganizationID: "org", SigningKey: installation.PublicKey{ID: "k" + store, Public: "p1", SecretID: "s1"}, MACSecretID: "s2",
 		MasterKeys: []installation.MasterKey{master(1)}, AdminTokenHash: "h", AdminTokenID: "t", MinimumVersion: 1,
 	}
 }
@@ -63,7 +63,7 @@ func TestDecide(t *testing.T) {
 func TestTheStateHoldsEveryMasterKeyAndTheNewestSigningKey(t *testing.T) {
 	next := installation.PublicKey{ID: "k2", Public: "p2", SecretID: "s9"}
 	s := fold(begun("a"), installation.MasterKeyAdded{MasterKey: master(2)}, installation.SigningKeyAdded{SigningKey: next}, installation.MasterKeyAdded{MasterKey: master(3)})
-	if diff := cmp.Diff([]installation.MasterKey{master(1), master(2), master(3)}, s.MasterKeys); diff != "" || s.SigningKey != next || !s.Exists || s.StoreID != "a" {
+	if diff := cmp.Diff([]installation.MasterKey{master(1), master(2), master(3)}, s.MasterKeys); diff != "" || s.SigningKey != next || !s.Exists {
 		t.Errorf("got %+v, master keys (-want +got):\n%s", s, diff)
 	}
 }
@@ -95,10 +95,10 @@ func TestLaws(t *testing.T) {
 				t.Fatalf("%T twice made more events: %v", c, again)
 			}
 			if first == "" {
-				first = s.StoreID
+				first = s.SigningKey.ID
 			}
-			if s.StoreID != first {
-				t.Fatalf("%s began, and now it is %s", first, s.StoreID)
+			if s.SigningKey.ID != first {
+				t.Fatalf("it began with %s, and now it is %s", first, s.SigningKey.ID)
 			}
 			for _, k := range s.MasterKeys {
 				known[k.ID] = true
