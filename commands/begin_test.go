@@ -42,7 +42,7 @@ func newStarter(server *eventstoretest.Server, r seal.Ring) *starter {
 		s.saved = text
 		return nil
 	}
-	s.DropToken = func() error { return s.Beginning.SaveToken("") }
+	s.DropToken = func() error { return s.SaveToken("") }
 	return s
 }
 

@@ -249,6 +249,7 @@ func (o *office) checkStories(acknowledged map[string]string) {
 			if !known["secret-"+event.SecretID] && len(gone) == 0 && !errors.Is(err, eventstore.ErrStreamDeleted) {
 				t.Errorf("%s names a secret that never was: %v", e.Stream, err)
 			}
+		default:
 		}
 	}
 	for stream, s := range states {

@@ -45,7 +45,7 @@ func TestASecretReachesNoPrinterLoggerOrMarshaller(t *testing.T) {
 	slog.New(slog.NewJSONHandler(&out, nil)).Info("x", slog.Any("secret", secret), slog.Any("holder", holder))
 	slog.New(slog.NewTextHandler(&out, nil)).Info("x", slog.Any("secret", secret), slog.Any("holder", holder))
 	_, _ = fmt.Fprintln(&out, fmt.Errorf("with %v: %w", secret, errors.New("x")))
-	for _, form := range []string{canary, fmt.Sprintf("%x", canary), fmt.Sprintf("%X", canary), fmt.Sprint([]byte(canary))} {
+	for _, form := range []string{canary, fmt.Sprintf("%x", canary), fmt.Sprintf("%X", canary), fmt.Sprintf("%d", []byte(canary))} {
 		if strings.Contains(out.String(), form) {
 			t.Errorf("it leaves as %s", form)
 		}

@@ -81,7 +81,7 @@ func TestDecide(t *testing.T) {
 		{"the end is not written before its time", []agent.Event{registered(), agent.GrantAssigned{ToolID: "github", ExpiresAt: &soon}}, agent.Expire{At: start, ToolID: "github"}, nil, ""},
 		{"asking after the end writes the end first", []agent.Event{registered(), agent.GrantAssigned{ToolID: "github", ExpiresAt: &past}}, agent.Request{At: start, Tool: shared, RequestID: "r9", Reason: "open pull requests"}, []agent.Event{agent.GrantExpired{ToolID: "github"}, requested("r9")}, ""},
 		{"expiry must lie ahead", []agent.Event{registered(), requested("r1")}, agent.Approve{At: start, Tool: shared, RequestID: "r1", ExpiresAt: &start}, nil, "validation_failed"},
-		{"a tool's longest grant is the default", []agent.Event{registered()}, agent.Assign{At: start, Tool: capped}, []agent.Event{agent.GrantAssigned{ToolID: "github", ExpiresAt: ptr(start.Add(time.Minute))}}, ""},
+		{"a tool's longest grant is the default", []agent.Event{registered()}, agent.Assign{At: start, Tool: capped}, []agent.Event{agent.GrantAssigned{ToolID: "github", ExpiresAt: new(start.Add(time.Minute))}}, ""},
 		{"a tool's longest grant is the limit", []agent.Event{registered()}, agent.Assign{At: start, Tool: capped, ExpiresAt: &soon}, nil, "validation_failed"},
 		{"a shared tool takes no credential of the agent's own", []agent.Event{registered()}, agent.Assign{At: start, Tool: shared, SecretID: "mine"}, nil, "validation_failed"},
 		{"a tool with own credentials needs one", []agent.Event{registered()}, agent.Assign{At: start, Tool: own}, nil, "validation_failed"},
@@ -99,8 +99,8 @@ func TestDecide(t *testing.T) {
 		{"at most two keys live", []agent.Event{registered(), agent.KeyRotated{Key: agent.Key{Number: 2}, Ended: []agent.KeyEnd{{Number: 1, At: soon}}}}, agent.RotateKey{At: start, Key: agent.Key{Number: 3}, Overlap: time.Minute}, []agent.Event{agent.KeyRotated{Key: agent.Key{Number: 3}, Ended: []agent.KeyEnd{{Number: 1, At: start}, {Number: 2, At: start.Add(time.Minute)}}}}, ""},
 		{"a retired agent's key is nobody's", []agent.Event{registered(), agent.Retired{}}, vend, nil, "credentials_unknown"},
 		{"retiring twice does nothing", []agent.Event{registered(), agent.Retired{}}, agent.Retire{}, nil, ""},
-		{"a change to the same value does nothing", []agent.Event{registered()}, agent.Update{Name: ptr("Onboarding")}, nil, ""},
-		{"a change on an old revision is stale", []agent.Event{registered(), agent.Updated{Name: ptr("New")}}, agent.Update{Name: ptr("Newer"), IfRevision: 1}, nil, "revision_stale"},
+		{"a change to the same value does nothing", []agent.Event{registered()}, agent.Update{Name: new("Onboarding")}, nil, ""},
+		{"a change on an old revision is stale", []agent.Event{registered(), agent.Updated{Name: new("New")}}, agent.Update{Name: new("Newer"), IfRevision: 1}, nil, "revision_stale"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -128,8 +128,7 @@ func TestRefusalsSayWhatToDoNext(t *testing.T) {
 }
 
 func codeOf(err error) string {
-	var refusal *domain.Error
-	if errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*domain.Error](err); ok {
 		return refusal.Code
 	}
 	if err != nil {
@@ -137,5 +136,3 @@ func codeOf(err error) string {
 	}
 	return ""
 }
-
-func ptr[T any](v T) *T { return &v }

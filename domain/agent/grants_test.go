@@ -182,6 +182,7 @@ func endOf(events []agent.Event) *time.Time {
 			return e.ExpiresAt
 		case agent.GrantAssigned:
 			return e.ExpiresAt
+		default:
 		}
 	}
 	return nil
@@ -288,9 +289,17 @@ func TestSuspendingAndRetiringEndWhatIsOpenAndReactivatingRestoresNothing(t *tes
 func TestNothingIsDecidedOnceAnAgentIsRetired(t *testing.T) {
 	s := fold(registered(), requested("r1"), agent.Retired{}, agent.GrantRevoked{ToolID: "github", RequestID: "r1"})
 	for _, c := range []agent.Command{
-		agent.Update{Name: ptr("x")}, agent.RotateKey{At: start, Key: agent.Key{Number: 2}}, agent.Suspend{}, agent.Reactivate{},
-		agent.Request{At: start, Tool: shared, RequestID: "r2"}, agent.Withdraw{ToolID: "github"}, agent.Approve{At: start, Tool: shared, RequestID: "r1"},
-		agent.Deny{Tool: shared, RequestID: "r1"}, agent.Assign{At: start, Tool: shared}, agent.Revoke{ToolID: "github"}, agent.Expire{At: start, ToolID: "github"},
+		agent.Update{Name: new("x")},
+		agent.RotateKey{At: start, Key: agent.Key{Number: 2}},
+		agent.Suspend{},
+		agent.Reactivate{},
+		agent.Request{At: start, Tool: shared, RequestID: "r2"},
+		agent.Withdraw{ToolID: "github"},
+		agent.Approve{At: start, Tool: shared, RequestID: "r1"},
+		agent.Deny{Tool: shared, RequestID: "r1"},
+		agent.Assign{At: start, Tool: shared},
+		agent.Revoke{ToolID: "github"},
+		agent.Expire{At: start, ToolID: "github"},
 		agent.ReplaceCredential{At: start, Tool: own, SecretID: "b"},
 	} {
 		if events, err := agent.Decide(s, c); codeOf(err) != "not_found" || len(events) > 0 {

@@ -91,6 +91,7 @@ func (h *history) note(t *rapid.T, e agent.Event) {
 		h.keys[e.Key.Number] = never
 	case agent.Retired:
 		clear(h.keys)
+	default:
 	}
 }
 
@@ -114,7 +115,7 @@ func (h *history) command(t *rapid.T) agent.Command {
 	}
 	var ends *time.Time
 	if rapid.Bool().Draw(t, "ends") {
-		ends = ptr(h.now.Add(time.Duration(rapid.IntRange(-1, 5).Draw(t, "hours")) * time.Hour))
+		ends = new(h.now.Add(time.Duration(rapid.IntRange(-1, 5).Draw(t, "hours")) * time.Hour))
 	}
 	h.now = h.now.Add(time.Duration(rapid.IntRange(0, 90).Draw(t, "minutes")) * time.Minute)
 	switch rapid.IntRange(0, 16).Draw(t, "command") {
@@ -126,7 +127,7 @@ func (h *history) command(t *rapid.T) agent.Command {
 		overlap := time.Duration(rapid.IntRange(0, 3).Draw(t, "overlap")) * time.Hour
 		return agent.RotateKey{At: h.now, Key: agent.Key{Number: h.state.NextKey}, Overlap: overlap}
 	case 13:
-		return agent.Update{Name: ptr(rapid.SampledFrom([]string{"n", "m"}).Draw(t, "name"))}
+		return agent.Update{Name: new(rapid.SampledFrom([]string{"n", "m"}).Draw(t, "name"))}
 	case 14:
 		if rapid.IntRange(0, 9).Draw(t, "retires") == 0 {
 			return agent.Retire{}
@@ -218,11 +219,22 @@ func anyEvent(t *rapid.T) agent.Event {
 	tool := rapid.SampledFrom(tools).Draw(t, "tool")
 	number := rapid.IntRange(-1, 5).Draw(t, "number")
 	return rapid.SampledFrom([]agent.Event{
-		agent.Registered{Name: "n", Key: agent.Key{Number: number}}, agent.Updated{Name: ptr("m")}, agent.Updated{},
+		agent.Registered{Name: "n", Key: agent.Key{Number: number}},
+		agent.Updated{Name: new("m")},
+		agent.Updated{},
 		agent.KeyRotated{Key: agent.Key{Number: number}, Ended: []agent.KeyEnd{{Number: number, At: soon}, {Number: 1, At: past}}},
-		agent.KeyRotated{}, agent.Suspended{}, agent.Reactivated{}, agent.Retired{},
-		agent.GrantRequested{ToolID: tool, RequestID: "r"}, agent.GrantWithdrawn{ToolID: tool}, agent.GrantApproved{ToolID: tool, ExpiresAt: &soon},
-		agent.GrantDenied{ToolID: tool}, agent.GrantAssigned{ToolID: tool, SecretID: "s"}, agent.GrantRevoked{ToolID: tool}, agent.GrantExpired{ToolID: tool},
-		agent.GrantCredentialReplaced{ToolID: tool, SecretID: "t", CredentialVersion: number}, agent.CredentialVended{ToolID: tool, KeyNumber: number},
+		agent.KeyRotated{},
+		agent.Suspended{},
+		agent.Reactivated{},
+		agent.Retired{},
+		agent.GrantRequested{ToolID: tool, RequestID: "r"},
+		agent.GrantWithdrawn{ToolID: tool},
+		agent.GrantApproved{ToolID: tool, ExpiresAt: &soon},
+		agent.GrantDenied{ToolID: tool},
+		agent.GrantAssigned{ToolID: tool, SecretID: "s"},
+		agent.GrantRevoked{ToolID: tool},
+		agent.GrantExpired{ToolID: tool},
+		agent.GrantCredentialReplaced{ToolID: tool, SecretID: "t", CredentialVersion: number},
+		agent.CredentialVended{ToolID: tool, KeyNumber: number},
 	}).Draw(t, "event")
 }

@@ -56,23 +56,23 @@ func TestDecide(t *testing.T) {
 		{"adding the same tool again does nothing", []catalog.Event{github()}, addGitHub, nil, ""},
 		{"a second tool of the same folded name", []catalog.Event{github()}, catalog.AddTool{ToolID: "9", Name: "GITHUB", FoldedName: "github", Mode: catalog.PerAgent}, nil, "tool_exists"},
 		{"a name is free once its tool is removed", []catalog.Event{github(), catalog.ToolRemoved{ToolID: "1"}}, catalog.AddTool{ToolID: "9", Name: "GITHUB", FoldedName: "github", Mode: catalog.PerAgent}, []catalog.Event{catalog.ToolAdded{ToolID: "9", Name: "GITHUB", FoldedName: "github", Mode: catalog.PerAgent}}, ""},
-		{"a name is free once its tool has another", []catalog.Event{github(), catalog.ToolUpdated{ToolID: "1", Name: ptr("GH"), FoldedName: ptr("gh")}}, catalog.AddTool{ToolID: "9", Name: "GitHub", FoldedName: "github", Mode: catalog.PerAgent}, []catalog.Event{catalog.ToolAdded{ToolID: "9", Name: "GitHub", FoldedName: "github", Mode: catalog.PerAgent}}, ""},
+		{"a name is free once its tool has another", []catalog.Event{github(), catalog.ToolUpdated{ToolID: "1", Name: new("GH"), FoldedName: new("gh")}}, catalog.AddTool{ToolID: "9", Name: "GitHub", FoldedName: "github", Mode: catalog.PerAgent}, []catalog.Event{catalog.ToolAdded{ToolID: "9", Name: "GitHub", FoldedName: "github", Mode: catalog.PerAgent}}, ""},
 		{"a shared tool needs a credential", nil, catalog.AddTool{ToolID: "1", FoldedName: "github", Mode: catalog.Shared}, nil, "validation_failed"},
 		{"a tool with a credential for each agent takes none", nil, catalog.AddTool{ToolID: "1", FoldedName: "github", Mode: catalog.PerAgent, SecretID: "s1"}, nil, "validation_failed"},
 
-		{"only what differs is changed", []catalog.Event{github()}, catalog.UpdateTool{ToolID: "1", Name: ptr("GitHub"), FoldedName: ptr("github"), Description: ptr("Code"), MaxGrantSeconds: ptr(int64(60))}, []catalog.Event{catalog.ToolUpdated{ToolID: "1", Description: ptr("Code")}}, ""},
-		{"a change to the same values does nothing", []catalog.Event{github()}, catalog.UpdateTool{ToolID: "1", Name: ptr("GitHub"), FoldedName: ptr("github"), AuthType: ptr(catalog.AuthType("api_key"))}, nil, ""},
-		{"a field can be emptied", []catalog.Event{github(), catalog.ToolUpdated{ToolID: "1", Description: ptr("Code")}}, catalog.UpdateTool{ToolID: "1", Description: ptr(""), MaxGrantSeconds: ptr(int64(0))}, []catalog.Event{catalog.ToolUpdated{ToolID: "1", Description: ptr(""), MaxGrantSeconds: ptr(int64(0))}}, ""},
-		{"a tool can change the case of its name", []catalog.Event{github()}, catalog.UpdateTool{ToolID: "1", Name: ptr("github"), FoldedName: ptr("github")}, []catalog.Event{catalog.ToolUpdated{ToolID: "1", Name: ptr("github")}}, ""},
-		{"renaming to another's name", []catalog.Event{github(), linear()}, catalog.UpdateTool{ToolID: "2", Name: ptr("GitHub"), FoldedName: ptr("github")}, nil, "tool_exists"},
-		{"changing what does not exist", nil, catalog.UpdateTool{ToolID: "1", Name: ptr("x")}, nil, "not_found"},
-		{"changing what was removed", []catalog.Event{github(), catalog.ToolRemoved{ToolID: "1"}}, catalog.UpdateTool{ToolID: "1", Name: ptr("x")}, nil, "not_found"},
-		{"a change on an old revision", []catalog.Event{github(), catalog.ToolUpdated{ToolID: "1", Description: ptr("Code")}}, catalog.UpdateTool{ToolID: "1", Name: ptr("x"), IfRevision: 1}, nil, "revision_stale"},
-		{"a change on the newest revision", []catalog.Event{github(), catalog.ToolUpdated{ToolID: "1", Description: ptr("Code")}}, catalog.UpdateTool{ToolID: "1", Name: ptr("GH"), FoldedName: ptr("gh"), IfRevision: 2}, []catalog.Event{catalog.ToolUpdated{ToolID: "1", Name: ptr("GH"), FoldedName: ptr("gh")}}, ""},
-		{"a change of the guide alone", []catalog.Event{github()}, catalog.UpdateTool{ToolID: "1", Instructions: ptr("First.")}, []catalog.Event{guide(1, "First.")}, ""},
-		{"a change of both is one write", []catalog.Event{github(), guide(1, "First.")}, catalog.UpdateTool{ToolID: "1", Description: ptr("Code"), Instructions: ptr("Second.")}, []catalog.Event{catalog.ToolUpdated{ToolID: "1", Description: ptr("Code")}, guide(2, "Second.")}, ""},
-		{"the same guide again does nothing", []catalog.Event{github(), guide(1, "First.")}, catalog.UpdateTool{ToolID: "1", Instructions: ptr("First.")}, nil, ""},
-		{"a guide can be emptied, which is a version", []catalog.Event{github(), guide(1, "First.")}, catalog.UpdateTool{ToolID: "1", Instructions: ptr("")}, []catalog.Event{guide(2, "")}, ""},
+		{"only what differs is changed", []catalog.Event{github()}, catalog.UpdateTool{ToolID: "1", Name: new("GitHub"), FoldedName: new("github"), Description: new("Code"), MaxGrantSeconds: new(int64(60))}, []catalog.Event{catalog.ToolUpdated{ToolID: "1", Description: new("Code")}}, ""},
+		{"a change to the same values does nothing", []catalog.Event{github()}, catalog.UpdateTool{ToolID: "1", Name: new("GitHub"), FoldedName: new("github"), AuthType: new(catalog.AuthType("api_key"))}, nil, ""},
+		{"a field can be emptied", []catalog.Event{github(), catalog.ToolUpdated{ToolID: "1", Description: new("Code")}}, catalog.UpdateTool{ToolID: "1", Description: new(""), MaxGrantSeconds: new(int64(0))}, []catalog.Event{catalog.ToolUpdated{ToolID: "1", Description: new(""), MaxGrantSeconds: new(int64(0))}}, ""},
+		{"a tool can change the case of its name", []catalog.Event{github()}, catalog.UpdateTool{ToolID: "1", Name: new("github"), FoldedName: new("github")}, []catalog.Event{catalog.ToolUpdated{ToolID: "1", Name: new("github")}}, ""},
+		{"renaming to another's name", []catalog.Event{github(), linear()}, catalog.UpdateTool{ToolID: "2", Name: new("GitHub"), FoldedName: new("github")}, nil, "tool_exists"},
+		{"changing what does not exist", nil, catalog.UpdateTool{ToolID: "1", Name: new("x")}, nil, "not_found"},
+		{"changing what was removed", []catalog.Event{github(), catalog.ToolRemoved{ToolID: "1"}}, catalog.UpdateTool{ToolID: "1", Name: new("x")}, nil, "not_found"},
+		{"a change on an old revision", []catalog.Event{github(), catalog.ToolUpdated{ToolID: "1", Description: new("Code")}}, catalog.UpdateTool{ToolID: "1", Name: new("x"), IfRevision: 1}, nil, "revision_stale"},
+		{"a change on the newest revision", []catalog.Event{github(), catalog.ToolUpdated{ToolID: "1", Description: new("Code")}}, catalog.UpdateTool{ToolID: "1", Name: new("GH"), FoldedName: new("gh"), IfRevision: 2}, []catalog.Event{catalog.ToolUpdated{ToolID: "1", Name: new("GH"), FoldedName: new("gh")}}, ""},
+		{"a change of the guide alone", []catalog.Event{github()}, catalog.UpdateTool{ToolID: "1", Instructions: new("First.")}, []catalog.Event{guide(1, "First.")}, ""},
+		{"a change of both is one write", []catalog.Event{github(), guide(1, "First.")}, catalog.UpdateTool{ToolID: "1", Description: new("Code"), Instructions: new("Second.")}, []catalog.Event{catalog.ToolUpdated{ToolID: "1", Description: new("Code")}, guide(2, "Second.")}, ""},
+		{"the same guide again does nothing", []catalog.Event{github(), guide(1, "First.")}, catalog.UpdateTool{ToolID: "1", Instructions: new("First.")}, nil, ""},
+		{"a guide can be emptied, which is a version", []catalog.Event{github(), guide(1, "First.")}, catalog.UpdateTool{ToolID: "1", Instructions: new("")}, []catalog.Event{guide(2, "")}, ""},
 
 		{"a credential is rotated", []catalog.Event{github()}, catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s2", ExpiresAt: &soon}, []catalog.Event{catalog.ToolCredentialRotated{ToolID: "1", SecretID: "s2", Replaces: "s1", CredentialVersion: 2, ExpiresAt: &soon}}, ""},
 		{"rotated twice", []catalog.Event{github(), catalog.ToolCredentialRotated{ToolID: "1", SecretID: "s2", CredentialVersion: 2}}, catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s3"}, []catalog.Event{catalog.ToolCredentialRotated{ToolID: "1", SecretID: "s3", Replaces: "s2", CredentialVersion: 3}}, ""},
@@ -113,7 +113,7 @@ func TestWhoseNameItIsIsTold(t *testing.T) {
 }
 
 func TestTheStateOfATool(t *testing.T) {
-	got := fold(github(), linear(), catalog.ToolUpdated{ToolID: "1", URL: ptr("https://github.com"), Site: ptr("github.com")}, guide(1, "First."),
+	got := fold(github(), linear(), catalog.ToolUpdated{ToolID: "1", URL: new("https://github.com"), Site: new("github.com")}, guide(1, "First."),
 		catalog.ToolCredentialRotated{ToolID: "1", SecretID: "s2", CredentialVersion: 2, ExpiresAt: &soon}, catalog.ToolRemoved{ToolID: "2"})
 	want := catalog.State{Tools: map[string]catalog.Tool{"1": {
 		Name: "GitHub", FoldedName: "github", URL: "https://github.com", Site: "github.com", AuthType: "api_key", Mode: catalog.Shared,
@@ -178,7 +178,7 @@ func draw(t *rapid.T, s catalog.State, names []string, ids, secrets *int) catalo
 	case 2:
 		return catalog.UpdateTool{ToolID: id, Name: &name, FoldedName: &name, IfRevision: based}
 	case 3:
-		return catalog.UpdateTool{ToolID: id, Instructions: ptr(rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "guide")), IfRevision: based}
+		return catalog.UpdateTool{ToolID: id, Instructions: new(rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "guide")), IfRevision: based}
 	case 4:
 		return catalog.RotateCredential{At: start, ToolID: id, SecretID: secret, IfRevision: based}
 	case 5:
@@ -232,8 +232,13 @@ func TestFoldingNeverFails(t *testing.T) {
 		for range rapid.IntRange(0, 40).Draw(t, "events") {
 			before := encoded(t, s)
 			next := catalog.Evolve(s, domain.Fact[catalog.Event]{At: start, By: admin, Event: rapid.SampledFrom([]catalog.Event{
-				github(), linear(), guide(1, "x"), guide(-1, ""), catalog.ToolRemoved{ToolID: "1"}, catalog.ToolRemoved{ToolID: "3"}, catalog.ToolRemoved{},
-				catalog.ToolUpdated{ToolID: "1"}, catalog.ToolUpdated{ToolID: "3", Name: ptr("x")}, catalog.ToolCredentialRotated{ToolID: "2", SecretID: "s"},
+				github(), linear(), guide(1, "x"), guide(-1, ""),
+				catalog.ToolRemoved{ToolID: "1"},
+				catalog.ToolRemoved{ToolID: "3"},
+				catalog.ToolRemoved{},
+				catalog.ToolUpdated{ToolID: "1"},
+				catalog.ToolUpdated{ToolID: "3", Name: new("x")},
+				catalog.ToolCredentialRotated{ToolID: "2", SecretID: "s"},
 			}).Draw(t, "event")})
 			if encoded(t, s) != before {
 				t.Fatal("folding changed a state that others may hold")
@@ -252,8 +257,7 @@ func encoded(t *rapid.T, s catalog.State) string {
 }
 
 func codeOf(err error) string {
-	var refusal *domain.Error
-	if errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*domain.Error](err); ok {
 		return refusal.Code
 	}
 	if err != nil {
@@ -261,5 +265,3 @@ func codeOf(err error) string {
 	}
 	return ""
 }
-
-func ptr[T any](v T) *T { return &v }

@@ -77,8 +77,11 @@ func TestLaws(t *testing.T) {
 		known := map[string]bool{}
 		for range rapid.IntRange(1, 30).Draw(t, "commands") {
 			c := rapid.SampledFrom([]installation.Command{
-				installation.Begin{Begun: begun("a")}, installation.Begin{Begun: begun("b")},
-				installation.AddMasterKey{MasterKey: master(1)}, installation.AddMasterKey{MasterKey: master(2)}, installation.AddMasterKey{MasterKey: master(3)},
+				installation.Begin{Begun: begun("a")},
+				installation.Begin{Begun: begun("b")},
+				installation.AddMasterKey{MasterKey: master(1)},
+				installation.AddMasterKey{MasterKey: master(2)},
+				installation.AddMasterKey{MasterKey: master(3)},
 			}).Draw(t, "command")
 			before, old := encoded(t, s), s
 			events, err := installation.Decide(s, c)
@@ -136,8 +139,7 @@ func encoded(t *rapid.T, s installation.State) string {
 }
 
 func codeOf(err error) string {
-	var refusal *domain.Error
-	if errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*domain.Error](err); ok {
 		return refusal.Code
 	}
 	if err != nil {

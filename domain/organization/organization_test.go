@@ -173,8 +173,7 @@ func encoded(t *rapid.T, s organization.State) string {
 }
 
 func codeOf(err error) string {
-	var refusal *domain.Error
-	if errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*domain.Error](err); ok {
 		return refusal.Code
 	}
 	if err != nil {
