@@ -134,7 +134,7 @@ func (c *contract) resolve(n *yaml.Node) *yaml.Node {
 		return n
 	}
 	at := c.root
-	for _, step := range strings.Split(strings.TrimPrefix(ref, "#/"), "/") {
+	for step := range strings.SplitSeq(strings.TrimPrefix(ref, "#/"), "/") {
 		at = child(at, step)
 	}
 	return c.resolve(at)

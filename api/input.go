@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"path"
 	"slices"
 	"sort"
 	"strconv"
@@ -88,8 +89,7 @@ func (s *Server) readBody(c *gin.Context, call *call) error {
 		}
 	}
 	raw, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, limit))
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		return &domain.Error{
 			Kind: domain.KindTooLarge, Code: "body_too_large", Detail: fmt.Sprintf("The body is larger than %d bytes.", limit),
 			Hint: "Send a smaller body; GET /openapi.json says how long each field may be.",
@@ -171,9 +171,9 @@ func fieldsOf(found []*verrors.ValidationError) []domain.Field {
 				add(field, "it must be a string, or an object of 1 to 16 named strings")
 				continue
 			}
-			if names := namesIn(v); len(names) > 0 {
-				for _, name := range names {
-					add(name, keywordMessage(v))
+			if message, about := memberMessages[path.Base(v.KeywordLocation)]; about && v.OriginalJsonSchemaError != nil {
+				for _, name := range memberNames(v.OriginalJsonSchemaError, path.Base(v.KeywordLocation)) {
+					add(name, message)
 				}
 				continue
 			}
@@ -193,20 +193,8 @@ func reason(found []*verrors.SchemaValidationFailure, fallback string) string {
 	return fallback
 }
 
-// namesIn returns the members that an object lacks or has too many of.
-func namesIn(v *verrors.SchemaValidationFailure) []string {
-	if v.OriginalJsonSchemaError == nil || v.OriginalJsonSchemaError.ErrorKind == nil {
-		return nil
-	}
-	return memberNames(v.OriginalJsonSchemaError.ErrorKind)
-}
-
-func keywordMessage(v *verrors.SchemaValidationFailure) string {
-	if strings.HasSuffix(v.KeywordLocation, "/required") {
-		return "it is required"
-	}
-	return "there is no such field here"
-}
+// memberMessages are what is said of a member that an object lacks or has too many of, by the keyword that found it.
+var memberMessages = map[string]string{"required": "it is required", "additionalProperties": "there is no such field here"}
 
 // awaitPosition holds a query back until the read model knows what its caller knows.
 func (s *Server) awaitPosition(c *gin.Context, call *call) error {

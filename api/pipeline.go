@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/gin-gonic/gin"
@@ -161,10 +162,8 @@ func authorize(call *call) error {
 	if isAgent {
 		return nil
 	}
-	for _, p := range permissions[call.caller.Role] {
-		if p == call.op.Permission {
-			return nil
-		}
+	if slices.Contains(permissions[call.caller.Role], call.op.Permission) {
+		return nil
 	}
 	return &domain.Error{
 		Kind: domain.KindForbidden, Code: "role_insufficient", Detail: "The role " + string(call.caller.Role) + " may not do this.",

@@ -119,7 +119,7 @@ func (g *Grants) decideRequest(ctx context.Context, m Meta, requestID string, t 
 func (g *Grants) asked(ctx context.Context, agentID, requestID string) (bool, error) {
 	id, err := uuid.Parse(requestID)
 	if err != nil {
-		return false, nil
+		return false, nil //nolint:nilerr // what is no id of ours was never asked for
 	}
 	oldest := madeAt(id).Add(-time.Minute)
 	head, err := g.Agents.Fresh(ctx, agentID)
@@ -132,7 +132,7 @@ func (g *Grants) asked(ctx context.Context, agentID, requestID string) (bool, er
 		}
 	}
 	for from := head.Revision; from >= 0; {
-		events, err := g.Log.Client.ReadBackwardFrom(ctx, "agent-"+agentID, uint64(from), pageSize) //nolint:gosec // not negative here
+		events, err := g.Log.Client.ReadBackwardFrom(ctx, "agent-"+agentID, uint64(from), pageSize)
 		if err != nil {
 			return false, refusalOf(err)
 		}

@@ -27,7 +27,7 @@ func (s *stream[S, C, E]) refresh(ctx context.Context) error {
 		s.next = f
 		if s.reading == nil {
 			s.reading, s.next = f, nil
-			go s.readAll()
+			go s.readAll() //nolint:contextcheck // it is shared, so no one caller may end it
 		}
 	}
 	s.mu.Unlock()

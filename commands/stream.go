@@ -360,7 +360,7 @@ func (s *stream[S, C, E]) searchBack(ctx context.Context, c *call[S, C, E]) erro
 	}
 	head, _ := s.peek()
 	for from := head.Revision; from >= 0; {
-		events, err := s.loop.env.Log.Client.ReadBackwardFrom(ctx, s.name, uint64(from), pageSize) //nolint:gosec // not negative here
+		events, err := s.loop.env.Log.Client.ReadBackwardFrom(ctx, s.name, uint64(from), pageSize)
 		if err != nil {
 			return err
 		}

@@ -63,7 +63,7 @@ type Command interface{ installationCommand() }
 // The commands of the installation.
 type (
 	// Begin starts it, once.
-	Begin struct{ Begun }
+	Begin struct{ Begun Begun }
 	// AddMasterKey makes a further master key known.
 	AddMasterKey struct{ MasterKey }
 )
@@ -73,15 +73,17 @@ func (AddMasterKey) installationCommand() {}
 
 // State is what the start of every process checks itself against.
 type State struct {
-	Begun
-	Exists bool `json:"exists"`
+	Exists     bool
+	StoreID    string
+	SigningKey PublicKey
+	MasterKeys []MasterKey
 }
 
 // Evolve folds one fact into the state. It never refuses: it has happened.
 func Evolve(s State, f domain.Fact[Event]) State {
 	switch e := f.Event.(type) {
 	case Begun:
-		return State{Begun: e, Exists: true}
+		return State{Exists: true, StoreID: e.StoreID, SigningKey: e.SigningKey, MasterKeys: e.MasterKeys}
 	case MasterKeyAdded:
 		s.MasterKeys = append(slices.Clone(s.MasterKeys), e.MasterKey)
 	case SigningKeyAdded:
