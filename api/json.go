@@ -162,15 +162,23 @@ func escape(b []byte) (uint16, bool) {
 	return unit, true
 }
 
-// memberNames returns the members that a required or an additionalProperties keyword complains about.
-func memberNames(k jsonschema.ErrorKind) []string {
-	switch k := k.(type) {
+// memberNames returns the members that a keyword of an error or of one of its causes complains about.
+func memberNames(e *jsonschema.ValidationError, keyword string) []string {
+	var out []string
+	switch k := e.ErrorKind.(type) {
 	case *kind.Required:
-		return k.Missing
+		if keyword == "required" {
+			out = k.Missing
+		}
 	case *kind.AdditionalProperties:
-		return k.Properties
+		if keyword == "additionalProperties" {
+			out = k.Properties
+		}
 	}
-	return nil
+	for _, cause := range e.Causes {
+		out = append(out, memberNames(cause, keyword)...)
+	}
+	return out
 }
 
 func queryOf(r *http.Request) (url.Values, error) { return url.ParseQuery(r.URL.RawQuery) }
