@@ -27,6 +27,7 @@ type Config struct {
 	MasterKeys    []seal.MasterKey // AGENTKEY_MASTER_KEYS, current first; empty: the data folder's
 	AdminToken    domain.Secret    // AGENTKEY_ADMIN_TOKEN; empty: one is made when the installation is begun
 	EventStoreURL string           // AGENTKEY_EVENTSTORE_URL; empty: the embedded store
+	DatabaseURL   string           // AGENTKEY_DATABASE_URL; empty: the read model is a file in the data folder
 	Redis         *redis.Options   // AGENTKEY_REDIS_URL; nil: calls are counted in this process
 	Limits        Limits
 	Proxies       []netip.Prefix // AGENTKEY_TRUSTED_PROXIES
@@ -51,7 +52,7 @@ func isUsage(err error) bool { return errors.As(err, new(usageError)) }
 // named by the same variable with the suffix _FILE.
 var variables = map[string]bool{
 	"AGENTKEY_LISTEN": false, "AGENTKEY_DATA_DIR": false, "AGENTKEY_MASTER_KEYS": true, "AGENTKEY_ADMIN_TOKEN": true,
-	"AGENTKEY_EVENTSTORE_URL": true, "AGENTKEY_REDIS_URL": true, "AGENTKEY_LIMIT_READS": false, "AGENTKEY_LIMIT_REQUESTS": false,
+	"AGENTKEY_EVENTSTORE_URL": true, "AGENTKEY_DATABASE_URL": true, "AGENTKEY_REDIS_URL": true, "AGENTKEY_LIMIT_READS": false, "AGENTKEY_LIMIT_REQUESTS": false,
 	"AGENTKEY_LIMIT_CREDENTIALS": false, "AGENTKEY_LIMIT_ADMIN": false, "AGENTKEY_LIMIT_PREAUTH": false,
 	"AGENTKEY_TRUSTED_PROXIES": false, "AGENTKEY_AGENT_CORS_ORIGINS": false, "AGENTKEY_ADMIN_CORS_ORIGINS": false,
 	"AGENTKEY_TLS_CERT": false, "AGENTKEY_TLS_KEY": false, "AGENTKEY_PLAIN_HTTP": false,
@@ -79,7 +80,8 @@ func LoadConfig(environ []string) (Config, error) {
 		DataDir:       l.get("AGENTKEY_DATA_DIR", "agentkey-data"),
 		AdminToken:    l.token(),
 		MasterKeys:    l.masterKeys(),
-		EventStoreURL: l.eventStoreURL(),
+		EventStoreURL: l.url("AGENTKEY_EVENTSTORE_URL", "esdb", "esdb+discover"),
+		DatabaseURL:   l.url("AGENTKEY_DATABASE_URL", "postgres", "postgresql"),
 		Redis:         l.redis(),
 		Limits: Limits{
 			Reads:       l.rule("AGENTKEY_LIMIT_READS", "120/1m"),
@@ -189,14 +191,14 @@ func (l *loader) masterKeys() []seal.MasterKey {
 	return out
 }
 
-func (l *loader) eventStoreURL() string {
-	raw := l.get("AGENTKEY_EVENTSTORE_URL", "")
+// url reads a URL of one of some schemes. What is wrong with it is said without repeating it: it may hold a password.
+func (l *loader) url(name string, schemes ...string) string {
+	raw := l.get(name, "")
 	if raw == "" {
 		return ""
 	}
-	u, err := url.Parse(raw)
-	if err != nil || (u.Scheme != "esdb" && u.Scheme != "esdb+discover") {
-		l.wrong("AGENTKEY_EVENTSTORE_URL", "it must begin with esdb:// or esdb+discover://")
+	if u, err := url.Parse(raw); err != nil || !slices.Contains(schemes, u.Scheme) {
+		l.wrong(name, "it must begin with %s://", strings.Join(schemes, ":// or "))
 	}
 	return raw
 }

@@ -17,6 +17,7 @@ import (
 	"agentkey/eventstore"
 	"agentkey/eventstore/embedded"
 	"agentkey/eventstore/seal"
+	"agentkey/readmodels"
 )
 
 // The files that we keep in the data folder, beside those of the event store.
@@ -73,6 +74,14 @@ func (l *openLog) Close() error {
 		err = errors.Join(err, l.store.Close(), <-l.served)
 	}
 	return err
+}
+
+// openModels opens the read model: in Postgres, or in a file of the data folder.
+func openModels(ctx context.Context, c Config, logger *slog.Logger) (*readmodels.DB, error) {
+	if c.DatabaseURL != "" {
+		return readmodels.OpenPostgres(ctx, c.DatabaseURL, logger)
+	}
+	return readmodels.OpenEmbedded(ctx, filepath.Join(c.DataDir, readModelFile), logger)
 }
 
 // ring returns the configured master keys, or those in the data folder. A key is made only for an empty log.

@@ -21,7 +21,6 @@ import (
 	"agentkey/eventstore/codec"
 	"agentkey/eventstore/seal"
 	"agentkey/projections"
-	"agentkey/readmodels"
 )
 
 // operator is who acts through the commands of this program: whoever can read the data folder.
@@ -241,7 +240,7 @@ type projectionsRebuild struct{}
 // Run rebuilds the read model.
 func (projectionsRebuild) Run(sh *shell) error {
 	return inOffice(sh, func(ctx context.Context, o *office) (err error) {
-		models, err := readmodels.OpenEmbedded(ctx, filepath.Join(o.config.DataDir, readModelFile), o.logger)
+		models, err := openModels(ctx, o.config, o.logger)
 		if err != nil {
 			return err
 		}

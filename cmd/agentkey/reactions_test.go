@@ -97,6 +97,46 @@ func TestReplacedCredentialsAreRemovedAMinuteLater(t *testing.T) {
 	}
 }
 
+// TestTheEndOfAnAccessIsWrittenOnce lets access end with two processes looking: from the instant it is refused, and the
+// log is told within a second, once.
+func TestTheEndOfAnAccessIsWrittenOnce(t *testing.T) {
+	p := startReplicas(t, 2)
+	admin := p[0].admin()
+	tool := admin.mustTool("GitHub", "ghp_secret")
+	id, key := admin.mustAgent("Onboarding")
+	ends := time.Now().Add(1500 * time.Millisecond)
+	admin.must(201, "POST", "/api/admin/agents/"+id+"/grants", object{"tool_id": tool, "expires_at": ends.UTC().Format(time.RFC3339Nano)})
+	if a := p[1].with(key).fetch(tool); a.Status != 200 {
+		t.Fatalf("before the end: %s", a.Body)
+	}
+	<-time.After(time.Until(ends))
+	if a := p[1].with(key).fetch(tool); a.Code() != "access_not_approved" || a.Text("your_access") != "expired" {
+		t.Errorf("after the end: %s", a.Body)
+	}
+	expired := func() []map[string]any {
+		return admin.must(200, "GET", "/api/admin/audit?action=grant.expired", nil).Items()
+	}
+	eventually(t, "written", func() bool { return len(expired()) > 0 })
+	written, err := time.Parse(time.RFC3339Nano, expired()[0]["occurred_at"].(string))
+	if late := written.Sub(ends); err != nil || late > 2*time.Second || late < 0 {
+		t.Errorf("it was written %v late: %v", late, err)
+	}
+	p[0].stop()
+	p[1].stop()
+	found := 0
+	p[0].office(func(ctx context.Context, o *office) error {
+		return walk(ctx, o.client, func(r eventstore.Recorded) error {
+			if r.Type == "grant.expired.v1" {
+				found++
+			}
+			return nil
+		})
+	})
+	if found != 1 {
+		t.Errorf("the end was written %d times", found)
+	}
+}
+
 // secretsOf finds what was replaced in the log, and by what.
 func secretsOf(ctx context.Context, o *office) (replaced, current []string, err error) {
 	err = walk(ctx, o.client, func(r eventstore.Recorded) error {

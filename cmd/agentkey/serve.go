@@ -54,7 +54,7 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	models, err := readmodels.OpenEmbedded(sh.ctx, filepath.Join(c.DataDir, readModelFile), logger)
+	models, err := openModels(sh.ctx, c, logger)
 	if err != nil {
 		return err
 	}
@@ -96,6 +96,11 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 		ticker := time.NewTicker(time.Second)
 		defer ticker.Stop()
 		parts.refusals.Run(beside, ticker.C)
+	})
+	running.Go(func() {
+		ticker := time.NewTicker(time.Second / 2)
+		defer ticker.Stop()
+		parts.expiry.Run(beside, ticker.C)
 	})
 	for _, re := range parts.reactions {
 		running.Go(func() { parts.reactor.Run(beside, re) })
@@ -159,6 +164,7 @@ type parts struct {
 	server   *api.Server
 	refusals *commands.Refusals
 
+	expiry    *projections.Expiry
 	reactor   *projections.Reactor
 	reactions []projections.Reaction
 }
@@ -194,6 +200,7 @@ func assemble(c Config, inst *commands.Installation, models *readmodels.DB, read
 	}
 	return parts{
 		server: server, refusals: refusals,
+		expiry:  &projections.Expiry{Models: models, Agents: agents, Clock: time.Now, NewID: newID, Logger: logger},
 		reactor: &projections.Reactor{Log: inst.Log, Organization: inst.Begun.OrganizationID, Clock: time.Now, NewID: newID, Logger: logger},
 		reactions: []projections.Reaction{
 			projections.RemovedTools(readModel, grants),

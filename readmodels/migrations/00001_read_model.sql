@@ -113,6 +113,7 @@ CREATE TABLE grants (
 CREATE INDEX grants_newest ON grants (organization_id, position);
 CREATE INDEX grants_by_status ON grants (organization_id, status, position);
 CREATE INDEX grants_by_tool ON grants (tool_id, position);
+CREATE INDEX grants_due ON grants (expires_at) WHERE status = 'approved' AND expires_at > 0;
 
 CREATE TABLE audit_entries (
     organization_id TEXT   NOT NULL,
@@ -139,13 +140,3 @@ CREATE INDEX audit_entries_by_action ON audit_entries (organization_id, action, 
 CREATE INDEX audit_entries_by_actor_type ON audit_entries (organization_id, actor_type, position);
 CREATE INDEX audit_entries_by_actor ON audit_entries (actor_id, position);
 CREATE INDEX audit_entries_by_time ON audit_entries (organization_id, occurred_at);
-
--- +goose Down
-DROP TABLE audit_entries;
-DROP TABLE grants;
-DROP TABLE requests;
-DROP TABLE tool_instructions;
-DROP TABLE tools;
-DROP TABLE agent_keys;
-DROP TABLE agents;
-DROP TABLE checkpoints;

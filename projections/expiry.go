@@ -1,0 +1,63 @@
+package projections
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+
+	"agentkey/commands"
+	"agentkey/domain"
+	"agentkey/domain/agent"
+	"agentkey/readmodels"
+)
+
+// Expiry writes grant.expired when the time of an access has passed. The access counts as expired from that instant
+// in any case; this tells the log. The read model says where to look, the decision falls on the agent's stream, so any
+// number of processes may look and one event is written.
+type Expiry struct {
+	Models *readmodels.DB
+	Agents *commands.AgentLoop
+	Clock  func() time.Time
+	NewID  func() uuid.UUID
+	Logger *slog.Logger
+}
+
+// atOnce is how many ends one look may find; what is left is found by the next.
+const atOnce = 200
+
+// Run looks at every tick until ctx ends. What fails is tried again at a later tick.
+func (x *Expiry) Run(ctx context.Context, tick <-chan time.Time) {
+	failed := false
+	for {
+		select {
+		case <-tick:
+		case <-ctx.Done():
+			return
+		}
+		err := x.look(ctx)
+		if err != nil && !failed && ctx.Err() == nil {
+			x.Logger.WarnContext(ctx, "the end of some access is not written yet", slog.String("error", err.Error()))
+		}
+		failed = err != nil
+	}
+}
+
+func (x *Expiry) look(ctx context.Context) error {
+	now := x.Clock()
+	due, err := x.Models.DueGrants(ctx, now, atOnce)
+	if err != nil {
+		return err
+	}
+	for _, d := range due {
+		m := commands.Meta{Organization: d.Organization, Actor: domain.Actor{Type: domain.ActorSystem, ID: "expiry"}, CommandID: x.NewID()}
+		_, err := x.Agents.Do(ctx, d.AgentID, m, func(_ agent.State, at time.Time) (agent.Command, error) {
+			return agent.Expire{At: at, ToolID: d.ToolID}, nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
