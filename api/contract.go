@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/pb33f/libopenapi"
@@ -65,7 +67,7 @@ func loadContract() (*contract, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the OpenAPI document: %w", err)
 	}
-	v, errs := validator.NewValidator(model, config.WithFormatAssertions(), config.WithoutSecurityValidation())
+	v, errs := validator.NewValidator(model, config.WithFormatAssertions(), config.WithCustomFormat("date-time", checkTime), config.WithoutSecurityValidation())
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("read the OpenAPI document: %w", errors.Join(errs...))
 	}
@@ -77,6 +79,22 @@ func loadContract() (*contract, error) {
 		}
 	}
 	return c, nil
+}
+
+var timeShape = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+
+// checkTime takes the times that can be bound and written again in UTC. They are fewer than RFC 3339 has: there are no
+// leap seconds, no small t, and no year beyond 9999.
+func checkTime(v any) error {
+	text, ok := v.(string)
+	if !ok {
+		return nil
+	}
+	at, err := time.Parse(time.RFC3339Nano, text)
+	if year := at.UTC().Year(); err != nil || !timeShape.MatchString(text) || year < 1 || year > 9999 {
+		return errors.New("it must be a time such as 2030-01-31T12:00:00Z")
+	}
+	return nil
 }
 
 func (c *contract) addPath(path string, item *yaml.Node) error {

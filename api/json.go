@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -29,6 +31,9 @@ func normalise(raw []byte) ([]byte, error) {
 	value, err := readValue(d)
 	if errors.Is(err, errDuplicate) {
 		return nil, errMalformed("A member is given twice.")
+	}
+	if errors.Is(err, errRange) {
+		return nil, errMalformed("A number is beyond what is exchanged safely.")
 	}
 	if err != nil {
 		return nil, errMalformed("The body is not complete JSON.")
@@ -62,7 +67,10 @@ func normalise(raw []byte) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-var errDuplicate = errors.New("a member is given twice")
+var (
+	errDuplicate = errors.New("a member is given twice")
+	errRange     = errors.New("a number is out of range")
+)
 
 func readValue(d *json.Decoder) (any, error) {
 	token, err := d.Token()
@@ -99,7 +107,26 @@ func readValue(d *json.Decoder) (any, error) {
 		_, err := d.Token()
 		return list, err
 	}
+	if n, ok := token.(json.Number); ok {
+		return number(n)
+	}
 	return token, nil
+}
+
+// number writes whole numbers in the one way that every reader of a whole number takes: 60.0 and 6e1 are 60.
+func number(n json.Number) (json.Number, error) {
+	if _, err := n.Int64(); err == nil {
+		return n, nil
+	}
+	f, err := n.Float64()
+	mantissa, _, _ := strings.Cut(strings.ToLower(n.String()), "e")
+	if err != nil || f == 0 && strings.ContainsAny(mantissa, "123456789") {
+		return "", errRange
+	}
+	if f == math.Trunc(f) && math.Abs(f) < 1<<53 {
+		return json.Number(strconv.FormatInt(int64(f), 10)), nil
+	}
+	return n, nil
 }
 
 func trimmed(v any) any {
