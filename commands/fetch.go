@@ -71,7 +71,6 @@ func (f *Fetch) once(ctx context.Context, m Meta, agentID string, keyNumber int,
 	if err != nil {
 		return Vended{}, false, err
 	}
-	connection := f.Log.Generation()
 	done, err := f.Agents.Do(ctx, agentID, m, func(s agent.State, at time.Time) (agent.Command, error) {
 		if s.OrganizationID != m.Organization {
 			return nil, agent.Unknown()
@@ -91,7 +90,8 @@ func (f *Fetch) once(ctx context.Context, m Meta, agentID string, keyNumber int,
 		return Vended{}, moved, unless(moved, err)
 	}
 	tool, offered := now.State.Tools[toolID]
-	if f.Log.Generation() != connection || !offered || named(now.State, toolID) != named(known.State, toolID) {
+	// The node that acknowledged the append has everything that came before it; another may not.
+	if f.Log.Generation() != done.connection || !offered || named(now.State, toolID) != named(known.State, toolID) {
 		return Vended{}, true, nil
 	}
 	vend, ok := vendOf(done.Events)

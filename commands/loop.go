@@ -60,6 +60,8 @@ type Result[S, E any] struct {
 	Position uint64    // of the same event in the whole log
 	EventID  uuid.UUID // of the same event
 	Changed  bool      // false when it was so already
+
+	connection uint64 // of the client, over which the append was acknowledged
 }
 
 // Loop carries out the commands of one kind of stream. All methods are safe for concurrent use.
@@ -69,6 +71,7 @@ type Loop[S, C, E any] struct {
 
 	mu      sync.Mutex
 	streams map[string]*stream[S, C, E]
+	most    int // kept folded in memory
 }
 
 // Env is what all loops share.
@@ -85,7 +88,7 @@ type Sealer func(ctx context.Context, m Meta) (string, error)
 
 // NewLoop returns the loop of one kind of stream.
 func NewLoop[S, C, E any](env *Env, a Aggregate[S, C, E]) *Loop[S, C, E] {
-	return &Loop[S, C, E]{Aggregate: a, env: env, streams: map[string]*stream[S, C, E]{}}
+	return &Loop[S, C, E]{Aggregate: a, env: env, streams: map[string]*stream[S, C, E]{}, most: maxStreams}
 }
 
 const (
@@ -172,14 +175,13 @@ func (l *Loop[S, C, E]) stream(id string) *stream[S, C, E] {
 	s, found := l.streams[id]
 	if !found {
 		// Dropping a stream that somebody still uses is harmless: appends name the revision they were decided on.
-		for old, idle := range l.streams {
-			if len(l.streams) < maxStreams {
+		looked := 0
+		for old, other := range l.streams {
+			if len(l.streams) < l.most || looked == 8 {
 				break
 			}
-			if idle.idle() {
+			if looked++; other.idle() {
 				delete(l.streams, old)
-			} else {
-				break
 			}
 		}
 		s = &stream[S, C, E]{loop: l, name: l.name(id), head: Head[S]{Revision: eventstore.NoStream}}

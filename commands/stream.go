@@ -254,7 +254,8 @@ func (s *stream[S, C, E]) decide(head Head[S], calls []*call[S, C, E], fresh boo
 		size += more
 		d.alone = again
 		for i, e := range events {
-			d.head.State = s.loop.Evolve(d.head.State, domain.Fact[E]{Event: e, At: at, By: c.meta.Actor})
+			by := domain.Actor{Type: c.meta.Actor.Type, ID: c.meta.Actor.ID} // as it is read again: without a label
+			d.head.State = s.loop.Evolve(d.head.State, domain.Fact[E]{Event: e, At: at, By: by})
 			d.head.Revision++
 			d.head.eventID = codec.EventID(entries[i].Signed.CommandID, s.name, i)
 		}
@@ -262,7 +263,7 @@ func (s *stream[S, C, E]) decide(head Head[S], calls []*call[S, C, E], fresh boo
 		d.entries = append(d.entries, entries...)
 		c.result = Result[S, E]{State: d.head.State, Events: events, Revision: d.head.Revision, EventID: d.head.eventID, Changed: true}
 		// One append has one position, that of its last event: whoever waits for it sees his own events too.
-		d.finish = append(d.finish, func(a eventstore.Appended) { c.result.Position = a.Position })
+		d.finish = append(d.finish, func(a eventstore.Appended) { c.result.Position, c.result.connection = a.Position, a.Connection })
 		if d.alone {
 			return d
 		}

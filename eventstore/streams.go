@@ -42,8 +42,8 @@ type Recorded struct {
 	Created  time.Time // by the store's own clock
 }
 
-// Appended is where the last event of an append is.
-type Appended struct{ Revision, Position uint64 }
+// Appended is where the last event of an append is, and the Generation of the client whose connection said so.
+type Appended struct{ Revision, Position, Connection uint64 }
 
 // StreamMetadata bounds what a stream keeps. Zero fields set no bound.
 type StreamMetadata struct {
@@ -60,7 +60,15 @@ func (c *Client) Append(ctx context.Context, stream string, expected int64, even
 		return Appended{}, err
 	}
 	opts := esdb.AppendToStreamOptions{ExpectedRevision: revisionOf(expected)}
+	connection, again := uint64(0), false
 	result, err := retry(ctx, c, func() (*esdb.WriteResult, error) {
+		if again {
+			// A read settles which connection comes after the one that failed, before the append goes through it.
+			if _, err := c.Head(ctx); errors.Is(err, ErrUnavailable) {
+				return nil, err
+			}
+		}
+		connection, again = c.Generation(), true
 		return call(ctx, c, func(ctx context.Context) (*esdb.WriteResult, error) {
 			return c.inner.AppendToStream(ctx, stream, opts, data...)
 		})
@@ -68,7 +76,7 @@ func (c *Client) Append(ctx context.Context, stream string, expected int64, even
 	if err != nil {
 		return Appended{}, err
 	}
-	return Appended{Revision: result.NextExpectedVersion, Position: result.CommitPosition}, nil
+	return Appended{Revision: result.NextExpectedVersion, Position: result.CommitPosition, Connection: connection}, nil
 }
 
 func proposed(stream string, events []Event) ([]esdb.EventData, error) {
