@@ -92,7 +92,7 @@ func NewLoop[S, C, E any](env *Env, a Aggregate[S, C, E]) *Loop[S, C, E] {
 }
 
 const (
-	batchDeadline = 10 * time.Second
+	batchDeadline = 5 * time.Second
 	maxStreams    = 20_000 // kept folded in memory
 	recentState   = time.Minute
 	maxUserAgent  = 512 // bytes that are kept
