@@ -90,4 +90,10 @@ func canonical(id string) bool {
 	return err == nil && u.String() == id
 }
 
+// counted reports whether a path's number is one that counts from 1, in the one form in which we write it.
+func counted(number string) bool {
+	n, err := strconv.Atoi(number)
+	return err == nil && n > 0 && strconv.Itoa(n) == number
+}
+
 var errNoSuchPath = domain.NotFound("path")

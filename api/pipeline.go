@@ -55,7 +55,7 @@ func (s *Server) serve(c *gin.Context) {
 // check goes through everything that can be refused before a handler runs.
 func (s *Server) check(c *gin.Context, call *call) error {
 	for _, p := range c.Params {
-		if p.Key != "version" && !canonical(p.Value) {
+		if p.Key == "version" && !counted(p.Value) || p.Key != "version" && !canonical(p.Value) {
 			return errNoSuchPath
 		}
 	}

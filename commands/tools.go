@@ -2,10 +2,12 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"agentkey/domain"
 	"agentkey/domain/catalog"
+	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
 	"agentkey/eventstore/seal"
 )
@@ -69,6 +71,9 @@ func (t *Tools) Restore(ctx context.Context, m Meta, toolID string, version int)
 func (t *Tools) guide(ctx context.Context, organization, toolID string, version int) (string, error) {
 	for from := uint64(0); ; {
 		events, err := t.Log.ReadForward(ctx, "catalog-"+organization, from, pageSize)
+		if errors.Is(err, eventstore.ErrStreamNotFound) {
+			return "", domain.NotFound("tool")
+		}
 		if err != nil {
 			return "", refusalOf(err)
 		}
