@@ -48,3 +48,39 @@ func TestTheReadmeTellsTheTruth(t *testing.T) {
 		}
 	}
 }
+
+// TestTheInvariantsNameTestsThatExist holds the table of docs/architecture.md against the packages it names.
+func TestTheInvariantsNameTestsThatExist(t *testing.T) {
+	text, err := os.ReadFile("../../docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, found := strings.Cut(string(text), "| invariant | test |")
+	if !found {
+		t.Fatal("the table of invariants is gone")
+	}
+	names := 0
+	for _, place := range regexp.MustCompile("`([a-z/]+)`([^;|`]*)").FindAllStringSubmatch(table, -1) {
+		files, err := filepath.Glob(filepath.Join("../..", place[1], "*_test.go"))
+		if err != nil || len(files) == 0 {
+			t.Errorf("%s has no tests: %v", place[1], err)
+		}
+		var sources strings.Builder
+		for _, file := range files {
+			source, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sources.Write(source)
+		}
+		for _, name := range regexp.MustCompile(`Test\w+`).FindAllString(place[2], -1) {
+			names++
+			if !strings.Contains(sources.String(), "func "+name+"(") {
+				t.Errorf("%s has no %s", place[1], name)
+			}
+		}
+	}
+	if names < 20 {
+		t.Errorf("only %d tests are named", names)
+	}
+}
