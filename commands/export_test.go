@@ -10,6 +10,16 @@ const MaxWaiting = maxWaiting
 // SnapshotEvery is the number of events between two snapshots.
 const SnapshotEvery = snapshotEvery
 
+// KeepAtMost bounds how many streams are kept folded in memory.
+func (l *Loop[S, C, E]) KeepAtMost(n int) { l.most = n }
+
+// Kept is how many are.
+func (l *Loop[S, C, E]) Kept() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.streams)
+}
+
 // Waiting is how many commands wait for their turn on a stream.
 func (l *Loop[S, C, E]) Waiting(id string) int {
 	s := l.stream(id)

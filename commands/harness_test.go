@@ -110,7 +110,7 @@ func openAt(t testing.TB, server *eventstoretest.Server, r seal.Ring, c *clock) 
 
 func (o *office) meta() commands.Meta {
 	return commands.Meta{
-		Organization: o.inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorService, ID: "token"},
+		Organization: o.inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorService, ID: "token", Label: "ci"},
 		CommandID: newID(), RequestID: "request", Address: "192.0.2.1", UserAgent: "test",
 	}
 }

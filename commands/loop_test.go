@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
 	"agentkey/commands"
@@ -376,6 +377,31 @@ func TestTheSameCommandTwiceAtOnceHasOneEffect(t *testing.T) {
 	}
 }
 
+func TestTheSameCommandTwiceInOneQueueIsDecidedOnce(t *testing.T) {
+	o := open(t)
+	id, _ := o.mustAgent("zero")
+	release := o.blocked(id)
+	m := o.meta()
+	texts := make([]string, 5)
+	var wg sync.WaitGroup
+	for i := range texts {
+		wg.Go(func() {
+			r, err := o.agents.RotateKey(t.Context(), m, id, 0)
+			if err != nil || !r.Changed {
+				t.Errorf("call %d: %+v %v", i, r.AgentResult, err)
+			}
+			texts[i] = r.APIKey
+		})
+	}
+	eventually(t, "all wait", func() bool { return o.grants.Agents.Waiting(id) == len(texts) })
+	release()
+	wg.Wait()
+	slices.Sort(texts)
+	if n := count(t, o, "agent.key_rotated.v1"); n != 1 || texts[len(texts)-1] == "" || texts[len(texts)-2] != "" {
+		t.Errorf("%d rotations, the keys handed out are not one", n)
+	}
+}
+
 func TestATimeNeverGoesBackInAStream(t *testing.T) {
 	a := open(t)
 	id, _ := a.mustAgent("zero")
@@ -415,5 +441,41 @@ func TestStreamsOfOthersAreNobody(t *testing.T) {
 	}
 	if _, err := o.server.Client.ReadForward(t.Context(), "agent-"+id, 1, 1); err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
 		t.Error(err)
+	}
+}
+
+// TestStreamsThatLeaveMemoryLoseNothing keeps far fewer streams than are worked on, so that they are dropped and
+// read again all the time, also under commands that wait.
+func TestStreamsThatLeaveMemoryLoseNothing(t *testing.T) {
+	o := open(t)
+	o.grants.Agents.KeepAtMost(3)
+	ids := make([]string, 12)
+	for i := range ids {
+		ids[i], _ = o.mustAgent("zero")
+	}
+	const each = 20
+	var wg sync.WaitGroup
+	for worker := range 8 {
+		wg.Go(func() {
+			for i := range each {
+				id := ids[(worker+i*5)%len(ids)]
+				name := fmt.Sprint(worker, "/", i)
+				if done := o.mustDo(id, rename(name)); done.State.Name != name || !done.Changed {
+					t.Errorf("%s became %+v", name, done.State)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	total := int64(0)
+	for _, id := range ids {
+		head := o.mustFresh(id)
+		total += head.Revision
+		if diff := cmp.Diff(o.folded(id), head.State); diff != "" {
+			t.Errorf("agent %s (-folded +kept):\n%s", id, diff)
+		}
+	}
+	if kept := o.grants.Agents.Kept(); total != 8*each || kept > 6 {
+		t.Errorf("%d commands were carried out, %d streams are kept", total, kept)
 	}
 }

@@ -12,7 +12,9 @@ import (
 	"agentkey/domain"
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
+	"agentkey/domain/installation"
 	"agentkey/eventstore/eventstoretest"
+	"agentkey/eventstore/seal"
 )
 
 // vendedAs reads the event that a receipt names.
@@ -116,6 +118,86 @@ func (o *office) replaced(id, tool string, mode catalog.Mode, n int) error {
 	return errors.Join(err, o.inst.Secrets.Remove(ctx, former))
 }
 
+// TestAFetchUnderAReplacementGetsOneOfTheTwo is by a process that holds no sealed text, so that it meets secrets
+// that were removed since its vend.
+func TestAFetchUnderAReplacementGetsOneOfTheTwo(t *testing.T) {
+	for _, mode := range []catalog.Mode{catalog.Shared, catalog.PerAgent} {
+		t.Run(string(mode), func(t *testing.T) {
+			a := open(t)
+			id, key := a.mustAgent("One")
+			tool := a.mustTool("GitHub", catalog.PerAgent, "")
+			if mode == catalog.Shared {
+				tool = a.mustTool("Stripe", mode, "version 1")
+				a.mustAssign(id, tool)
+			} else {
+				a.mustOwn(id, tool, "version 1")
+			}
+			for n := 2; n <= 1+eventstoretest.Rounds(40); n++ {
+				b := openOn(t, a.server, a.ring)
+				var wg sync.WaitGroup
+				wg.Go(func() {
+					if err := a.replaced(id, tool, mode, n); err != nil {
+						t.Errorf("replace: %v", err)
+					}
+				})
+				v, err := b.fetch.Do(t.Context(), b.asAgent(id), id, key.Number, tool)
+				wg.Wait()
+				if text := string(v.Credential.Reveal()); err != nil || text != fmt.Sprintf(`"version %d"`, v.CredentialVersion) || v.CredentialVersion < n-1 || v.CredentialVersion > n {
+					t.Fatalf("round %d: version %d came as %s: %v", n, v.CredentialVersion, text, err)
+				}
+			}
+		})
+	}
+}
+
+// TestASecretThatIsMissingIsAFault: nobody replaced it, so to vend once more would not help.
+func TestASecretThatIsMissingIsAFault(t *testing.T) {
+	o := open(t)
+	tool, own := o.mustTool("GitHub", catalog.Shared, "x"), o.mustTool("Linear", catalog.PerAgent, "")
+	id, key := o.mustAgent("One")
+	o.mustAssign(id, tool)
+	secrets := []string{o.mustOwn(id, own, "lin")}
+	head, err := o.grants.Catalogs.Fresh(t.Context(), o.inst.Begun.OrganizationID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range append(secrets, head.State.Tools[tool].SecretID) {
+		if err := o.inst.Secrets.Remove(t.Context(), secret); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, toolID := range []string{tool, own} {
+		before := count(t, o, "credential.vended.v1")
+		if _, err := o.fetch.Do(t.Context(), o.asAgent(id), id, key.Number, toolID); !errors.Is(err, seal.ErrGone) {
+			t.Errorf("got %v", err)
+		}
+		if n := count(t, o, "credential.vended.v1") - before; n != 1 {
+			t.Errorf("it was vended %d times", n)
+		}
+	}
+}
+
+// TestAProcessThatLacksAMasterKeySaysSo: another replica has put the new key first already.
+func TestAProcessThatLacksAMasterKeySaysSo(t *testing.T) {
+	o := open(t)
+	next := masterKey(t)
+	loop := commands.NewInstallationLoop(o.env)
+	if _, err := loop.Do(t.Context(), "", o.meta(), func(installation.State, time.Time) (installation.Command, error) {
+		return installation.AddMasterKey{MasterKey: next.Public()}, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	ahead := openOn(t, o.server, ringOf(t, next, o.ring.Current()))
+	tool := ahead.mustTool("GitHub", catalog.Shared, "x")
+	id, key := ahead.mustAgent("One")
+	ahead.mustAssign(id, tool)
+	ahead.mustFetch(id, tool, key.Number)
+	_, err := o.fetch.Do(t.Context(), o.asAgent(id), id, key.Number, tool)
+	if refusal := (*domain.Error)(nil); !errors.As(err, &refusal) || refusal.Kind != domain.KindUnavailable || refusal.RetryAfter <= 0 {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestNoFetchSucceedsOnceItsEndIsAcknowledged races fetches in two processes with everything that ends access:
 // each success was vended before the end in the log, and none that began after the answer succeeds.
 func TestNoFetchSucceedsOnceItsEndIsAcknowledged(t *testing.T) {
@@ -204,43 +286,65 @@ func TestNoFetchSucceedsOnceItsEndIsAcknowledged(t *testing.T) {
 	}
 }
 
-// TestAnApprovalNeverOutlivesItsTool races giving access with the removal of the tool.
-func TestAnApprovalNeverOutlivesItsTool(t *testing.T) {
+// TestNothingIsGrantedOnceItsToolIsRemoved races asking for access and giving it with the removal of the tool: what
+// came after the removal in the log is revoked again before anybody hears of it, and its credential removed.
+func TestNothingIsGrantedOnceItsToolIsRemoved(t *testing.T) {
 	a := open(t)
 	b := openOn(t, a.server, a.ring)
 	ctx := t.Context()
-	revoked := 0
-	for range eventstoretest.Rounds(150) {
-		tool := a.mustTool(newID().String(), catalog.PerAgent, "")
-		id, _ := a.mustAgent("One")
-		request := a.mustRequest(id, tool)
-		if _, err := b.grants.Catalogs.Fresh(ctx, b.inst.Begun.OrganizationID); err != nil {
-			t.Fatal(err)
-		}
-		var approved, removed error
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			_, approved = b.grants.Approve(ctx, b.meta(), request, commands.Terms{Credential: b.credential("lin")})
-		})
-		wg.Go(func() { _, removed = a.tools.Remove(ctx, a.meta(), tool) })
-		wg.Wait()
-		if removed != nil || (approved != nil && code(approved) != "not_found") {
-			t.Fatalf("removed: %v, approved: %v", removed, approved)
-		}
-		g := a.mustFresh(id).State.Grants[tool]
-		switch {
-		case approved == nil && g.Status != agent.Approved:
-			t.Fatalf("it was approved before the removal, and is %s", g.Status)
-		case approved != nil && g.Status == agent.Approved:
-			t.Fatal("access to a tool that is gone was left open")
-		case approved != nil && g.Status == agent.Revoked:
-			revoked++
-			if a.secretIs(g.SecretID) != "removed" {
-				t.Fatal("its credential was left")
-			}
-		}
+	terms := func() commands.Terms { return commands.Terms{Credential: b.credential("lin")} }
+	grants := map[string]func(id, tool, request string) (commands.AgentResult, error){
+		"asking": func(id, tool, _ string) (commands.AgentResult, error) {
+			_, done, err := b.grants.Request(ctx, b.asAgent(id), id, tool, "because")
+			return done, err
+		},
+		"approving": func(_, _, request string) (commands.AgentResult, error) {
+			d, err := b.grants.Approve(ctx, b.meta(), request, terms())
+			return d.AgentResult, err
+		},
+		"assigning": func(id, tool, _ string) (commands.AgentResult, error) {
+			d, err := b.grants.Assign(ctx, b.meta(), id, tool, terms())
+			return d.AgentResult, err
+		},
 	}
-	t.Logf("%d approvals were revoked again", revoked)
+	for name, grant := range grants {
+		t.Run(name, func(t *testing.T) {
+			revoked := 0
+			for range eventstoretest.Rounds(60) {
+				tool := a.mustTool(newID().String(), catalog.PerAgent, "")
+				id, _ := a.mustAgent("One")
+				request := ""
+				if name == "approving" {
+					request = a.mustRequest(id, tool)
+				}
+				var granted commands.AgentResult
+				var removed commands.CatalogResult
+				var gerr, rerr error
+				var wg sync.WaitGroup
+				wg.Go(func() { granted, gerr = grant(id, tool, request) })
+				wg.Go(func() { removed, rerr = a.tools.Remove(ctx, a.meta(), tool) })
+				wg.Wait()
+				if rerr != nil || (gerr != nil && code(gerr) != "not_found") {
+					t.Fatalf("removed: %v, granted: %v", rerr, gerr)
+				}
+				g := a.mustFresh(id).State.Grants[tool]
+				switch {
+				case gerr == nil && (!g.Open() || granted.Position > removed.Position):
+					t.Fatalf("it was acknowledged at %d, the tool was removed at %d, and it is %s", granted.Position, removed.Position, g.Status)
+				case gerr != nil && g.Open() && request == "":
+					t.Fatalf("it was refused, and is %s", g.Status)
+				case gerr != nil && g.Status == agent.Approved:
+					t.Fatal("it was refused, and is approved")
+				case gerr != nil && g.Status == agent.Revoked:
+					revoked++
+					if g.SecretID != "" && a.secretIs(g.SecretID) != "removed" {
+						t.Fatal("its credential was left")
+					}
+				}
+			}
+			t.Logf("%d were revoked again", revoked)
+		})
+	}
 }
 
 // TestDecisionsFallOnTheRequestThatWasSeen races an approval with the agent, who withdraws and asks anew, and
@@ -345,6 +449,29 @@ func TestBothKeysWorkWhileTheyOverlap(t *testing.T) {
 		if _, err := o.callers.Agent(t.Context(), former, cached); code(err) != "credentials_expired" {
 			t.Errorf("the former is admitted: %v", err)
 		}
+	}
+}
+
+// TestAFetchIsVendedOnceAfterAnOutage also when it waited so long that its command may have been taken over.
+func TestAFetchIsVendedOnceAfterAnOutage(t *testing.T) {
+	o := open(t)
+	tool := o.mustTool("GitHub", catalog.Shared, "x")
+	id, key := o.mustAgent("One")
+	o.mustAssign(id, tool)
+	o.mustFetch(id, tool, key.Number)
+	o.restart()
+	o.mustFresh(id)
+	for _, old := range []bool{false, true} {
+		before := count(t, o, "credential.vended.v1")
+		m := o.asAgent(id)
+		if old {
+			m.CommandID = longAgo(m.CommandID)
+		}
+		v, err := o.fetch.Do(t.Context(), m, id, key.Number, tool)
+		if err != nil || count(t, o, "credential.vended.v1") != before+1 {
+			t.Errorf("%d vends: %v", count(t, o, "credential.vended.v1")-before, err)
+		}
+		o.vendedAs(v)
 	}
 }
 

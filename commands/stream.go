@@ -180,7 +180,7 @@ func (s *stream[S, C, E]) attempt(ctx context.Context, calls []*call[S, C, E]) (
 			appended, err := s.loop.env.Log.Append(ctx, s.name, head.Revision, d.entries...)
 			switch {
 			case err == nil && d.alone:
-				return d.answered, s.settle(ctx, calls[d.answered-1])
+				return d.answered, s.settle(ctx, calls[d.answered-1], appended)
 			case err == nil:
 				s.applied(head, d, appended)
 				return d.answered, nil
@@ -274,7 +274,7 @@ func (s *stream[S, C, E]) decide(head Head[S], calls []*call[S, C, E], fresh boo
 // settle answers a call whose command may have been appended before, with the same ids: the log takes that for
 // a repetition and keeps the first. What counts is what is stored; the events are the call's own only if that is
 // what it decided.
-func (s *stream[S, C, E]) settle(ctx context.Context, c *call[S, C, E]) error {
+func (s *stream[S, C, E]) settle(ctx context.Context, c *call[S, C, E], a eventstore.Appended) error {
 	if err := s.refresh(ctx); err != nil {
 		return err
 	}
@@ -288,6 +288,7 @@ func (s *stream[S, C, E]) settle(ctx context.Context, c *call[S, C, E]) error {
 	}
 	head, _ := s.peek()
 	c.result.State, c.result.Revision, c.result.Position, c.result.EventID = head.State, found.revision, found.position, found.eventID
+	c.result.connection = a.Connection
 	return err
 }
 
