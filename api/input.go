@@ -30,9 +30,6 @@ const (
 // checkInput holds a request against the document: media type, size, JSON, then fields and parameters. The body
 // that it leaves is exactly what was validated.
 func (s *Server) checkInput(c *gin.Context, call *call) error {
-	if err := checkParameterNames(c, call.op); err != nil {
-		return err
-	}
 	if call.op.takesBody {
 		if err := s.readBody(c, call); err != nil {
 			return err
@@ -40,10 +37,25 @@ func (s *Server) checkInput(c *gin.Context, call *call) error {
 	} else if c.Request.Body != nil && !call.op.takesBody {
 		c.Request.Body = http.NoBody
 	}
+	if err := checkParameterNames(c, call.op); err != nil {
+		return err
+	}
+	if err := checkHeaders(c, call.op); err != nil {
+		return err
+	}
 	if !call.op.takesBody && c.Request.URL.RawQuery == "" {
 		return nil // nothing left that the document could object to
 	}
 	return s.validate(c)
+}
+
+func checkHeaders(c *gin.Context, op *operation) error {
+	key := c.Request.Header.Values("Idempotency-Key")
+	if takesIdempotencyKey(op) && len(key) > 0 && (len(key) > 1 || !validIdempotencyKey(key[0])) {
+		return domain.Invalid("Idempotency-Key", "it must be 1 to 128 visible ASCII characters")
+	}
+	_, err := waitedFor(c, op)
+	return err
 }
 
 func checkParameterNames(c *gin.Context, op *operation) error {
@@ -196,15 +208,24 @@ func reason(found []*verrors.SchemaValidationFailure, fallback string) string {
 // memberMessages are what is said of a member that an object lacks or has too many of, by the keyword that found it.
 var memberMessages = map[string]string{"required": "it is required", "additionalProperties": "there is no such field here"}
 
-// awaitPosition holds a query back until the read model knows what its caller knows.
-func (s *Server) awaitPosition(c *gin.Context, call *call) error {
+// waitedFor is the position that a query asks the read model to have reached, 0 for any.
+func waitedFor(c *gin.Context, op *operation) (uint64, error) {
 	header := c.GetHeader("X-Wait-For-Position")
-	if header == "" || call.op.Command {
-		return nil
+	if header == "" || op.Command {
+		return 0, nil
 	}
 	position, err := strconv.ParseUint(header, 10, 63)
 	if err != nil {
-		return domain.Invalid("X-Wait-For-Position", "it must be the X-Event-Position of an earlier answer")
+		return 0, domain.Invalid("X-Wait-For-Position", "it must be the X-Event-Position of an earlier answer")
+	}
+	return position, nil
+}
+
+// awaitPosition holds a query back until the read model knows what its caller knows.
+func (s *Server) awaitPosition(c *gin.Context, call *call) error {
+	position, err := waitedFor(c, call.op)
+	if err != nil || position == 0 {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(call.ctx, 2*time.Second)
 	defer cancel()
