@@ -13,6 +13,7 @@ import (
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
 	"agentkey/domain/installation"
+	"agentkey/eventstore"
 	"agentkey/eventstore/eventstoretest"
 	"agentkey/eventstore/seal"
 )
@@ -454,13 +455,20 @@ func TestBothKeysWorkWhileTheyOverlap(t *testing.T) {
 
 // TestAFetchIsVendedOnceAfterAnOutage also when it waited so long that its command may have been taken over.
 func TestAFetchIsVendedOnceAfterAnOutage(t *testing.T) {
-	o := open(t)
+	o := openOn(t, impatient(t), ring(t))
 	tool := o.mustTool("GitHub", catalog.Shared, "x")
 	id, key := o.mustAgent("One")
 	o.mustAssign(id, tool)
 	o.mustFetch(id, tool, key.Number)
+	before := o.server.Client.Generation()
+	o.server.Stop()
+	if err := o.server.Client.Tombstone(t.Context(), "secret-none"); !errors.Is(err, eventstore.ErrUnavailable) {
+		t.Fatalf("without the log: %v", err)
+	}
 	o.restart()
-	o.mustFresh(id)
+	if o.server.Client.Generation() == before {
+		t.Fatal("it is the connection that it was")
+	}
 	for _, old := range []bool{false, true} {
 		before := count(t, o, "credential.vended.v1")
 		m := o.asAgent(id)
