@@ -1,0 +1,260 @@
+package commands_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"agentkey/commands"
+	"agentkey/domain"
+	"agentkey/domain/agent"
+)
+
+// blocked holds a stream's queue in the decision of a first command until the returned function is called.
+func (o *office) blocked(id string) (release func()) {
+	o.t.Helper()
+	deciding, free := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		o.mustDo(id, func(agent.State, time.Time) (agent.Command, error) {
+			once.Do(func() { close(deciding) })
+			<-free
+			name := "first"
+			return agent.Update{Name: &name}, nil
+		})
+	})
+	<-deciding
+	return func() {
+		close(free)
+		wg.Wait()
+	}
+}
+
+func TestManyCommandsAtOnceShareOneAppendAndEachAnswersForItself(t *testing.T) {
+	o := open(t)
+	id, _ := o.mustAgent("zero")
+	const n = 200
+	results, errs := make([]commands.AgentResult, n), make([]error, n)
+	release := o.blocked(id)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			name := fmt.Sprint("name ", i)
+			command := agent.Update{Name: &name}
+			if i%10 == 0 {
+				command.IfRevision = 9999
+			}
+			results[i], errs[i] = o.agents.Do(t.Context(), o.meta(), id, always(command))
+		})
+	}
+	eventually(t, "all wait", func() bool { return o.grants.Agents.Waiting(id) == n })
+	release()
+	wg.Wait()
+	positions, revisions := map[uint64]bool{}, map[int64]bool{}
+	for i := range n {
+		if i%10 == 0 {
+			if code(errs[i]) != "revision_stale" {
+				t.Fatalf("command %d was to be refused: %v", i, errs[i])
+			}
+			continue
+		}
+		if errs[i] != nil || results[i].State.Name != fmt.Sprint("name ", i) || len(results[i].Events) != 1 {
+			t.Fatalf("command %d: %+v %v", i, results[i], errs[i])
+		}
+		positions[results[i].Position], revisions[results[i].Revision] = true, true
+		stored, err := o.inst.Log.ReadForward(t.Context(), "agent-"+id, uint64(results[i].Revision), 1)
+		if err != nil || stored[0].ID != results[i].EventID {
+			t.Fatalf("command %d is not where it says: %v", i, err)
+		}
+	}
+	if len(positions) != 1 || len(revisions) != n-n/10 {
+		t.Errorf("%d commands took %d appends and %d revisions", n-n/10, len(positions), len(revisions))
+	}
+	if left := o.grants.Agents.Remembered(id); left != 0 {
+		t.Errorf("%d commands are kept in mind", left)
+	}
+}
+
+func TestABatchIsNotLargerThanOneAppendMayBe(t *testing.T) {
+	o := open(t)
+	id, _ := o.mustAgent("zero")
+	for name, tt := range map[string]struct{ commands, bytes, most int }{
+		"events": {1100, 10, 512},
+		"bytes":  {40, 30_000, 8}, // 256 KiB
+	} {
+		t.Run(name, func(t *testing.T) {
+			release := o.blocked(id)
+			var mu sync.Mutex
+			appends := map[uint64]int{}
+			var wg sync.WaitGroup
+			for i := range tt.commands {
+				wg.Go(func() {
+					m := o.meta()
+					m.Address, m.UserAgent = "", ""
+					text := fmt.Sprint(i, strings.Repeat("x", tt.bytes))
+					done, err := o.agents.Do(t.Context(), m, id, always(agent.Update{Description: &text}))
+					if err != nil || done.State.Description != text {
+						t.Errorf("command %d: %v", i, err)
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					appends[done.Position]++
+				})
+			}
+			eventually(t, "all wait", func() bool { return o.grants.Agents.Waiting(id) == tt.commands })
+			release()
+			wg.Wait()
+			total := 0
+			for position, n := range appends {
+				total += n
+				if n > tt.most {
+					t.Errorf("the append at %d has %d events", position, n)
+				}
+			}
+			if total != tt.commands || len(appends) > tt.commands/2 {
+				t.Errorf("%d commands in %d appends", total, len(appends))
+			}
+		})
+	}
+}
+
+func TestACommandThatIsTooLargeIsRefusedAndItsNeighboursAreNot(t *testing.T) {
+	o := open(t)
+	id, _ := o.mustAgent("zero")
+	release := o.blocked(id)
+	var wg sync.WaitGroup
+	for i, size := range []int{10, 2 << 20, 950_000, 800_000, 20} {
+		wg.Go(func() {
+			text := strings.Repeat("x", size)
+			done, err := o.agents.Do(t.Context(), o.meta(), id, always(agent.Update{Description: &text}))
+			want := ""
+			if size > 900<<10 {
+				want = "validation_failed"
+			}
+			if code(err) != want || (err == nil && len(done.State.Description) != size) {
+				t.Errorf("command %d of %d bytes: %v", i, size, err)
+			}
+		})
+	}
+	eventually(t, "all wait", func() bool { return o.grants.Agents.Waiting(id) == 5 })
+	release()
+	wg.Wait()
+}
+
+// TestAnAgentWithEveryGrantCanBeSuspendedWhateverTheCallerSays: the largest command there is, with a user agent
+// that would take it over the size of one append if each of its events told it.
+func TestAnAgentWithEveryGrantCanBeSuspendedWhateverTheCallerSays(t *testing.T) {
+	o := open(t)
+	id, _ := o.mustAgent("zero")
+	var wg sync.WaitGroup
+	for range agent.MaxOpenGrants {
+		wg.Go(func() {
+			tool := agent.Tool{ID: newID().String(), Exists: true}
+			o.mustDo(id, func(_ agent.State, at time.Time) (agent.Command, error) { return agent.Assign{At: at, Tool: tool}, nil })
+		})
+	}
+	wg.Wait()
+	m := o.meta()
+	m.UserAgent = strings.Repeat("<", 100_000)
+	done, err := o.agents.Suspend(t.Context(), m, id)
+	if err != nil || len(done.Events) != 1+agent.MaxOpenGrants || done.State.Count(agent.Approved, time.Now()) != 0 {
+		t.Fatalf("%d events: %v", len(done.Events), err)
+	}
+	stored, err := o.inst.Log.ReadForward(t.Context(), "agent-"+id, uint64(done.Revision)-agent.MaxOpenGrants, 1000)
+	if err != nil || len(stored) != 1+agent.MaxOpenGrants || stored[0].Signed.Private == "" {
+		t.Errorf("%d are stored: %v", len(stored), err)
+	}
+}
+
+func TestACallerWhoLeavesCancelsNobody(t *testing.T) {
+	o := open(t)
+	id, _ := o.mustAgent("zero")
+	release := o.blocked(id)
+	ctx, leave := context.WithCancel(t.Context())
+	left := make(chan error, 1)
+	go func() {
+		_, err := o.agents.Do(ctx, o.meta(), id, rename("left"))
+		left <- err
+	}()
+	eventually(t, "he waits", func() bool { return o.grants.Agents.Waiting(id) == 1 })
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if done := o.mustDo(id, rename("stayed")); done.State.Name != "stayed" {
+			t.Errorf("who stayed got %+v", done)
+		}
+	})
+	eventually(t, "both wait", func() bool { return o.grants.Agents.Waiting(id) == 2 })
+	leave()
+	if err := <-left; code(err) != "event_log_unavailable" {
+		t.Errorf("who left got %v", err)
+	}
+	release()
+	wg.Wait()
+	stored, err := o.inst.Log.ReadForward(t.Context(), "agent-"+id, 0, 100)
+	if err != nil || len(stored) != 4 || *stored[2].Event.(agent.Updated).Name != "left" {
+		t.Errorf("a command that was begun is not finished: %d events, %v", len(stored), err)
+	}
+}
+
+func TestAQueueThatIsFullIsBusy(t *testing.T) {
+	o := open(t)
+	id, _ := o.mustAgent("zero")
+	release := o.blocked(id)
+	var wg sync.WaitGroup
+	for range commands.MaxWaiting {
+		wg.Go(func() { o.mustDo(id, rename("first")) }) // so already
+	}
+	eventually(t, "the queue is full", func() bool { return o.grants.Agents.Waiting(id) == commands.MaxWaiting })
+	_, err := o.agents.Do(t.Context(), o.meta(), id, rename("one too many"))
+	if refusal := (*domain.Error)(nil); !errors.As(err, &refusal) || refusal.Code != "busy" || refusal.Kind != domain.KindUnavailable || refusal.RetryAfter <= 0 {
+		t.Errorf("one more: %v", err)
+	}
+	release()
+	wg.Wait()
+	if done := o.mustDo(id, rename("again")); done.State.Name != "again" {
+		t.Errorf("afterwards: %+v", done)
+	}
+}
+
+// TestStreamsThatLeaveMemoryLoseNothing keeps far fewer streams than are worked on, so that they are dropped and
+// read again all the time, also under commands that wait.
+func TestStreamsThatLeaveMemoryLoseNothing(t *testing.T) {
+	o := open(t)
+	o.grants.Agents.KeepAtMost(3)
+	ids := make([]string, 12)
+	for i := range ids {
+		ids[i], _ = o.mustAgent("zero")
+	}
+	const each = 20
+	var wg sync.WaitGroup
+	for worker := range 8 {
+		wg.Go(func() {
+			for i := range each {
+				id := ids[(worker+i*5)%len(ids)]
+				name := fmt.Sprint(worker, "/", i)
+				if done := o.mustDo(id, rename(name)); done.State.Name != name || !done.Changed {
+					t.Errorf("%s became %+v", name, done.State)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	total := int64(0)
+	for _, id := range ids {
+		head := o.mustFresh(id)
+		total += head.Revision
+		if diff := cmp.Diff(o.folded(id), head.State); diff != "" {
+			t.Errorf("agent %s (-folded +kept):\n%s", id, diff)
+		}
+	}
+	if kept := o.grants.Agents.Kept(); total != 8*each || kept > 6 {
+		t.Errorf("%d commands were carried out, %d streams are kept", total, kept)
+	}
+}
