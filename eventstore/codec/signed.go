@@ -57,7 +57,7 @@ func (e *ForgedError) Error() string {
 type Keyring struct {
 	storeID string
 	keyID   string
-	private ed25519.PrivateKey
+	sign    func(message []byte) []byte // holds the private key, out of reach of every print verb
 	public  map[string]ed25519.PublicKey
 }
 
@@ -68,7 +68,8 @@ func NewKeyring(storeID, keyID string, private ed25519.PrivateKey, trusted map[s
 		public[id] = key
 	}
 	public[keyID] = private.Public().(ed25519.PublicKey) //nolint:forcetypeassert // what crypto/ed25519 documents
-	return &Keyring{storeID: storeID, keyID: keyID, private: private, public: public}
+	sign := func(message []byte) []byte { return ed25519.Sign(private, message) }
+	return &Keyring{storeID: storeID, keyID: keyID, sign: sign, public: public}
 }
 
 // StoreID is the id of the store whose events the keyring signs.
@@ -85,7 +86,7 @@ func (k *Keyring) Sign(stream string, revision uint64, id uuid.UUID, name string
 	if err != nil {
 		return nil, fmt.Errorf("encode the metadata of %s: %w", name, err)
 	}
-	sig := ed25519.Sign(k.private, k.message(stream, revision, id, name, data, string(text)))
+	sig := k.sign(k.message(stream, revision, id, name, data, string(text)))
 	return json.Marshal(metadata{Signed: string(text), Key: k.keyID, Sig: base64.RawURLEncoding.EncodeToString(sig)})
 }
 

@@ -236,6 +236,7 @@ func TestBadAppendsAreRefusedWhole(t *testing.T) {
 	missing := "exception=missing-required-metadata-property"
 	tooMuch := []string{"exception=maximum-append-size-exceeded", "maximum-append-size=" + strconv.Itoa(1<<20)}
 	type events = []*streams.AppendReq_ProposedMessage
+	long := slices.Repeat(events{proposed("happened", strings.Repeat("x", 10_000))}, 100)
 	for _, tt := range []struct {
 		name    string
 		options *streams.AppendReq_Options
@@ -254,9 +255,9 @@ func TestBadAppendsAreRefusedWhole(t *testing.T) {
 			}
 			return out
 		}(), tooMuch},
-		{"no name", expected("", "any"), several(600), nil},
+		{"no name", expected("", "any"), long, nil},
 		{"metadata of metadata", expected("$$$$s", "any"), several(1), nil},
-		{"no options", nil, several(600), nil},
+		{"no options", nil, long, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			head := w.store.Head()
@@ -264,6 +265,9 @@ func TestBadAppendsAreRefusedWhole(t *testing.T) {
 			refused(t, err, trailer, codes.InvalidArgument, tt.trailer...)
 			if w.store.Head() != head {
 				t.Error("something was written")
+			}
+			if w.cut.Load() != 0 {
+				t.Error("it was answered before it was read, which loses the answer")
 			}
 		})
 	}

@@ -94,6 +94,31 @@ func TestWhatWaitsIsCommittedTogether(t *testing.T) {
 	}
 }
 
+// TestARepeatBesideItsFirstIsWrittenOnce commits an append and its repetition together, as happens when an answer
+// took too long.
+func TestARepeatBesideItsFirstIsWrittenOnce(t *testing.T) {
+	h := hold(t)
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = h.submit(t.Context(), appendTo("s", noStream)) })
+	<-h.inside
+	once := appendTo("s", anyRevision)
+	for n := range 3 {
+		again := *once
+		again.done = make(chan struct{})
+		wg.Go(func() {
+			if err := h.submit(t.Context(), &again); err != nil || again.reply.err != nil || again.reply.revision != 1 || again.reply.position != 2 {
+				t.Errorf("got %v %+v", err, again.reply)
+			}
+		})
+		h.until(t, n+1)
+	}
+	close(h.release)
+	wg.Wait()
+	if h.Head() != 2 {
+		t.Errorf("the head is %d", h.Head())
+	}
+}
+
 func TestACallerWhoLeavesCancelsNobody(t *testing.T) {
 	h := hold(t)
 	first, leaving, staying := appendTo("s", noStream), appendTo("s", 0), appendTo("s", 1)
@@ -146,13 +171,13 @@ func TestAForgottenStreamBeginsAnew(t *testing.T) {
 			t.Fatalf("%s: %v %+v", r.stream, err, r.reply)
 		}
 	}
-	must(appendTo("once-1", noStream), 0)
+	must(appendTo("s", noStream), 0)
+	must(appendTo("once-1", noStream), 0) // the newest row, whose id is the next to be used again
 	must(appendTo("once-1", 0), 1)
 	before, err := h.infos.of(t.Context(), h.pages.lookup, "once-1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	must(appendTo("s", noStream), 0)
 	if err := h.maintain(t.Context(), func(ctx context.Context, conn *sql.Conn) ([]string, error) {
 		if _, err := conn.ExecContext(ctx, `delete from events where sid = $1`, before.sid); err != nil {
 			return nil, err

@@ -223,6 +223,10 @@ func TestPositionsAreNeverUsedTwice(t *testing.T) {
 		if head := w.store.Head(); round > 0 && !used[head] {
 			t.Fatalf("the head %d was never given out", head)
 		}
+		name := fmt.Sprintf("secret-%d", round)
+		w.wrote(name, "none", several(1)...)
+		w.tombstone(name)
+		sweep(t, w)
 		for n := range 3 {
 			name := fmt.Sprintf("once-%d-%d", round, n)
 			w.bound(name, `{"$maxAge":1}`)
@@ -234,10 +238,6 @@ func TestPositionsAreNeverUsedTwice(t *testing.T) {
 			now.Add(int64(time.Minute))
 			sweep(t, w)
 		}
-		w.wrote(fmt.Sprintf("secret-%d", round), "none", several(1)...)
-		w.tombstone(fmt.Sprintf("secret-%d", round))
-		used[w.store.Head()] = true
-		sweep(t, w)
 		closed(t, w.store)
 	}
 	intact(t, dir)

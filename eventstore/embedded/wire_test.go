@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,6 +32,7 @@ type wire struct {
 	streams streams.StreamsClient
 	dir     string
 	socket  string
+	cut     *atomic.Int32 // messages that could not be sent, because an answer had come
 }
 
 // serve runs a store on its socket until the test ends.
@@ -66,7 +68,7 @@ func dial(t *testing.T, target string, creds credentials.TransportCredentials, o
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	return &wire{t: t, conn: conn, streams: streams.NewStreamsClient(conn)}
+	return &wire{t: t, conn: conn, streams: streams.NewStreamsClient(conn), cut: &atomic.Int32{}}
 }
 
 // in is the same connection for a test within the test.
@@ -141,7 +143,10 @@ func (w *wire) appendWith(o *streams.AppendReq_Options, events ...*streams.Appen
 		w.t.Fatal(err)
 	}
 	send := func(r *streams.AppendReq) {
-		if err := call.Send(r); err != nil && !errors.Is(err, io.EOF) {
+		switch err := call.Send(r); {
+		case errors.Is(err, io.EOF):
+			w.cut.Add(1)
+		case err != nil:
 			w.t.Fatal(err)
 		}
 	}

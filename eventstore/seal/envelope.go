@@ -90,7 +90,7 @@ func (r Ring) Rewrap(b Binding, w codec.Wrapping) (codec.Wrapping, bool, error) 
 
 func (r Ring) wrap(b Binding, data []byte) (codec.Wrapping, error) {
 	key := r.Current()
-	wrapped, err := Seal(key.wrap, data, b.associated("wrapping/"+key.id))
+	wrapped, err := Seal(key.wrap.Reveal(), data, b.associated("wrapping/"+key.id))
 	if err != nil {
 		return codec.Wrapping{}, fmt.Errorf("wrap the key of secret %s: %w", b.SecretID, err)
 	}
@@ -102,5 +102,5 @@ func (r Ring) unwrap(b Binding, w codec.Wrapping) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Open(key.wrap, w.Key, b.associated("wrapping/"+w.MasterKeyID))
+	return Open(key.wrap.Reveal(), w.Key, b.associated("wrapping/"+w.MasterKeyID))
 }

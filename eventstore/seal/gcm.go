@@ -10,6 +10,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 const (
@@ -51,7 +52,7 @@ func Open(key []byte, sealed string, associated []byte) ([]byte, error) {
 		return nil, err
 	}
 	raw, err := encoding.DecodeString(sealed)
-	if err != nil || len(raw) < ivSize+tagSize {
+	if err != nil || len(raw) < ivSize+tagSize || strings.ContainsAny(sealed, "\r\n") { // the decoder skips these
 		return nil, ErrDoesNotOpen
 	}
 	iv, tag, body := raw[:ivSize], raw[ivSize:ivSize+tagSize], raw[ivSize+tagSize:]

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"agentkey/domain"
 	"agentkey/domain/installation"
 )
 
@@ -21,7 +22,7 @@ var ErrMasterKeyMissing = errors.New("the master key that wraps this secret is n
 // RFC 5869), so that the id and the check value say nothing about the key.
 type MasterKey struct {
 	id, check string
-	wrap      []byte
+	wrap      domain.Secret
 }
 
 // NewMasterKeyText draws a master key and returns its text: 32 bytes as standard base64.
@@ -52,7 +53,7 @@ func ParseMasterKey(text string) (MasterKey, error) {
 	key := MasterKey{
 		id:    hex.EncodeToString(derive("agentkey.master.id.v1", 8)),
 		check: hex.EncodeToString(derive("agentkey.master.check.v1", 16)),
-		wrap:  derive("agentkey.master.wrap.v1", keySize),
+		wrap:  domain.NewSecret(derive("agentkey.master.wrap.v1", keySize)),
 	}
 	return key, err
 }

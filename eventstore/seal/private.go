@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"agentkey/domain"
+	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
 )
 
@@ -31,12 +32,20 @@ type Privacy struct {
 	clock   func() time.Time
 
 	mu   sync.Mutex
-	keys map[string]domain.Secret // by secret id
+	keys map[string]privateKey // by secret id
 }
+
+type privateKey struct {
+	key   domain.Secret
+	until time.Time
+}
+
+// trusted is how long a key is used without looking whether it was removed.
+const trusted = time.Minute
 
 // NewPrivacy returns the privacy of a log's personal data.
 func NewPrivacy(secrets *Secrets, clock func() time.Time) *Privacy {
-	return &Privacy{secrets: secrets, clock: clock, keys: map[string]domain.Secret{}}
+	return &Privacy{secrets: secrets, clock: clock, keys: map[string]privateKey{}}
 }
 
 func monthly(organization, month string) Binding {
@@ -49,7 +58,8 @@ func personal(organization, person string) Binding {
 	return Binding{SecretID: id.String(), Organization: organization, Purpose: PersonKey, Owner: person}
 }
 
-// Seal returns p sealed, or "" when there is nothing to seal. What binds it to its event is the event's signature.
+// Seal returns p sealed, or "" when there is nothing to seal or the month's key was removed before the month was
+// over: what shall not be known is not written again. What binds it to its event is the event's signature.
 func (v *Privacy) Seal(ctx context.Context, organization string, p Personal) (string, error) {
 	if p == (Personal{}) {
 		return "", nil
@@ -60,6 +70,9 @@ func (v *Privacy) Seal(ctx context.Context, organization string, p Personal) (st
 	}
 	month := v.clock().UTC().Format("2006-01")
 	key, err := v.key(ctx, monthly(organization, month), true)
+	if errors.Is(err, ErrGone) {
+		return "", nil
+	}
 	if err != nil {
 		return "", err
 	}
@@ -106,38 +119,50 @@ func (v *Privacy) SealPerson(ctx context.Context, organization, person string, p
 }
 
 // key finds the key of a binding, and makes it when asked to and nobody has yet. All processes derive the same
-// id, so whoever writes first decides and the others read.
+// id, so whoever writes first decides and the others read. A key that was removed is ErrGone.
 func (v *Privacy) key(ctx context.Context, b Binding, create bool) (domain.Secret, error) {
+	now := v.clock()
 	v.mu.Lock()
-	key, hit := v.keys[b.SecretID]
+	known, hit := v.keys[b.SecretID]
 	v.mu.Unlock()
-	if hit {
-		return key, nil
+	if hit && now.Before(known.until) {
+		return known.key, nil
 	}
-	key, err := v.secrets.Open(ctx, b)
+	key, err := v.secrets.openStored(ctx, b)
 	if errors.Is(err, ErrGone) && create {
-		raw, rerr := randomKey()
-		if rerr != nil {
-			return domain.Secret{}, rerr
-		}
-		now := v.clock().UTC().Truncate(time.Microsecond)
-		signed := codec.Signed{
-			Organization: b.Organization, Actor: domain.Actor{Type: domain.ActorSystem, ID: "privacy"},
-			CommandID: b.SecretID, Time: now,
-		}
-		if perr := v.secrets.Put(ctx, signed, b, domain.NewSecret(raw)); perr != nil {
-			return domain.Secret{}, perr
-		}
-		key, err = v.secrets.Open(ctx, b)
+		key, err = v.create(ctx, b, now)
 	}
-	if err != nil {
-		return domain.Secret{}, fmt.Errorf("open the key of personal data: %w", err)
+	if hit && errors.Is(err, eventstore.ErrUnavailable) {
+		return known.key, nil // what is behind it answers as far as it can without the log
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if err != nil {
+		delete(v.keys, b.SecretID)
+		return domain.Secret{}, fmt.Errorf("open the key of personal data: %w", err)
+	}
 	if len(v.keys) >= cached {
 		clear(v.keys)
 	}
-	v.keys[b.SecretID] = key
+	v.keys[b.SecretID] = privateKey{key: key, until: now.Add(trusted)}
 	return key, nil
+}
+
+func (v *Privacy) create(ctx context.Context, b Binding, now time.Time) (domain.Secret, error) {
+	raw, err := randomKey()
+	if err != nil {
+		return domain.Secret{}, err
+	}
+	signed := codec.Signed{
+		Organization: b.Organization, Actor: domain.Actor{Type: domain.ActorSystem, ID: "privacy"},
+		CommandID: b.SecretID, Time: now.UTC().Truncate(time.Microsecond),
+	}
+	err = v.secrets.Put(ctx, signed, b, domain.NewSecret(raw))
+	if errors.Is(err, eventstore.ErrStreamDeleted) {
+		return domain.Secret{}, fmt.Errorf("%w: %s", ErrGone, b.SecretID)
+	}
+	if err != nil {
+		return domain.Secret{}, err
+	}
+	return v.secrets.openStored(ctx, b)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"agentkey/domain"
@@ -56,13 +57,14 @@ func (s *Secrets) Open(ctx context.Context, b Binding) (domain.Secret, error) {
 	s.mu.Lock()
 	text, hit := s.texts[b.SecretID]
 	s.mu.Unlock()
-	if hit {
-		plain, err := s.ring.OpenSecret(b, text)
-		if err == nil || !errors.Is(err, ErrMasterKeyMissing) {
-			return plain, err
-		}
-		// It may have been wrapped anew since it was cached.
+	if hit { // a former wrapping opens like the newest one
+		return s.ring.OpenSecret(b, text)
 	}
+	return s.openStored(ctx, b)
+}
+
+// openStored is Open of what is in the log now.
+func (s *Secrets) openStored(ctx context.Context, b Binding) (domain.Secret, error) {
 	text, _, err := s.read(ctx, b.SecretID)
 	if err != nil {
 		return domain.Secret{}, err
@@ -141,46 +143,51 @@ func (s *Secrets) Roll(ctx context.Context, signed codec.Signed) (int, error) {
 		}
 		left := 0
 		for _, id := range ids {
-			did, err := s.rollOne(ctx, signed, id)
+			found, wrote, err := s.rollOne(ctx, signed, id)
 			if err != nil {
 				return changed, err
 			}
-			if did {
+			if found {
 				left++
 			}
+			if wrote {
+				changed++
+			}
 		}
-		changed += left
 		if left == 0 {
 			return changed, nil
 		}
 	}
 }
 
-func (s *Secrets) rollOne(ctx context.Context, signed codec.Signed, id string) (bool, error) {
+// rollOne reports whether a secret was wrapped with another key, and whether this call changed that.
+func (s *Secrets) rollOne(ctx context.Context, signed codec.Signed, id string) (found, wrote bool, err error) {
 	text, revision, err := s.read(ctx, id)
 	if errors.Is(err, ErrGone) {
-		return false, nil
+		return false, false, nil
 	}
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	binding := Binding{SecretID: id, Organization: text.OrganizationID, Purpose: Purpose(text.Purpose), Owner: text.Owner}
 	wrapping, fresh, err := s.ring.Rewrap(binding, text.Wrapping)
 	if err != nil || !fresh {
-		return false, err
+		return false, false, err
 	}
 	signed.Organization = text.OrganizationID
 	_, err = s.log.Write(ctx, stream(id), revision, codec.SecretRewrapped{SecretID: id, Wrapping: wrapping}, signed)
-	if errors.Is(err, eventstore.ErrWrongRevision) {
-		return true, nil // somebody else rolls too: the next pass looks again
-	}
-	if err != nil && !errors.Is(err, eventstore.ErrStreamDeleted) {
-		return false, fmt.Errorf("wrap secret %s anew: %w", id, err)
+	switch {
+	case errors.Is(err, eventstore.ErrWrongRevision): // somebody else rolls too: the next pass looks again
+		return true, false, nil
+	case errors.Is(err, eventstore.ErrStreamDeleted):
+		return false, false, nil
+	case err != nil:
+		return true, false, fmt.Errorf("wrap secret %s anew: %w", id, err)
 	}
 	s.mu.Lock()
 	delete(s.texts, id)
 	s.mu.Unlock()
-	return true, nil
+	return true, true, nil
 }
 
 // list finds every secret that was ever written by walking the log up to its present end.
@@ -199,7 +206,9 @@ func (s *Secrets) list(ctx context.Context) ([]string, error) {
 			return nil, fmt.Errorf("list the secrets: %w", err)
 		}
 		if item.Event != nil {
-			ids = append(ids, item.Event.Stream[len("secret-"):])
+			if id, secret := strings.CutPrefix(item.Event.Stream, stream("")); secret {
+				ids = append(ids, id)
+			}
 		}
 		if item.CaughtUp {
 			return ids, nil
