@@ -71,6 +71,11 @@ func TestNoFetchSucceedsOnceItsEndIsAcknowledged(t *testing.T) {
 						}
 					})
 				}
+				eventually(t, "somebody fetched", func() bool {
+					mu.Lock()
+					defer mu.Unlock()
+					return len(positions) > 0 || t.Failed()
+				})
 				end, err := tt.end(id, tool)
 				if err != nil {
 					t.Fatal(err)
@@ -90,9 +95,6 @@ func TestNoFetchSucceedsOnceItsEndIsAcknowledged(t *testing.T) {
 				if t.Failed() {
 					return
 				}
-			}
-			if vended == 0 {
-				t.Error("no round vended: nothing was raced")
 			}
 			t.Logf("%d fetches succeeded under it", vended)
 		})

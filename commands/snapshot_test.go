@@ -110,7 +110,7 @@ func TestASnapshotStandsInForTheEventsBeforeIt(t *testing.T) {
 func TestWhoeverReadsALongHistoryLeavesASnapshot(t *testing.T) {
 	o := open(t)
 	id, _ := o.mustAgent("zero")
-	o.seed(id, 3000)
+	o.seed(id, 1100) // more than one page
 	head := o.mustFresh(id)
 	eventually(t, "there is a snapshot", func() bool { return o.grants.Agents.FromSnapshot(t.Context(), id).Revision == head.Revision })
 	if diff := cmp.Diff(o.folded(id), openOn(t, o.server, o.ring).mustFresh(id).State); diff != "" {
