@@ -79,12 +79,12 @@ func (s *Secrets) openStored(ctx context.Context, b Binding) (domain.Secret, err
 // Remove tombstones a secret: the product can't open it any more, and the embedded store deletes it physically.
 // A secret that is gone already is no error.
 func (s *Secrets) Remove(ctx context.Context, id string) error {
-	s.mu.Lock()
-	delete(s.texts, id)
-	s.mu.Unlock()
 	if err := s.log.Client.Tombstone(ctx, stream(id)); err != nil {
 		return fmt.Errorf("remove secret %s: %w", id, err)
 	}
+	s.mu.Lock() // after the tombstone: what is read from here on is not remembered any more
+	delete(s.texts, id)
+	s.mu.Unlock()
 	return nil
 }
 
