@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,6 +14,7 @@ import (
 	"agentkey/commands/keys"
 	"agentkey/domain/organization"
 	"agentkey/eventstore/seal"
+	"agentkey/readmodels/readmodelstest"
 )
 
 var storeListens = regexp.MustCompile(`The event store listens on (\S+)`)
@@ -84,10 +87,21 @@ func (l *logServer) replicasAt(address string) []string {
 	}, unlimited...)
 }
 
-// startReplicas runs serve processes on one log.
+// startReplicas runs serve processes on one log, with the read model in one Postgres and the counts in one Redis.
 func startReplicas(t testing.TB, n int) []*program {
 	t.Helper()
-	env := startLog(t).replicas()
+	counts := os.Getenv("TEST_REDIS_URL")
+	if counts == "" {
+		t.Fatal("TEST_REDIS_URL is not set: run the tests with scripts/engines go test …")
+	}
+	env := append(startLog(t).replicas(), "AGENTKEY_DATABASE_URL="+readmodelstest.Postgres(t), "AGENTKEY_REDIS_URL="+counts,
+		"AGENTKEY_LIMIT_CREDENTIALS=1000000/1s")
+	for i, e := range env {
+		if e == "AGENTKEY_LIMIT_CREDENTIALS=off" {
+			env = slices.Delete(env, i, i+1) // fetches are counted, and never too many
+			break
+		}
+	}
 	out := make([]*program, n)
 	for i := range out {
 		out[i] = startProcess(t, env...)
