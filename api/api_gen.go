@@ -180,6 +180,108 @@ func (e GrantStatus) Valid() bool {
 	}
 }
 
+// Defines values for ProblemCode.
+const (
+	AccessNotApproved     ProblemCode = "access_not_approved"
+	AgentNotActive        ProblemCode = "agent_not_active"
+	AgentSuspended        ProblemCode = "agent_suspended"
+	AlreadyApproved       ProblemCode = "already_approved"
+	AlreadyDecided        ProblemCode = "already_decided"
+	AlreadyPending        ProblemCode = "already_pending"
+	BodyTooLarge          ProblemCode = "body_too_large"
+	Busy                  ProblemCode = "busy"
+	CredentialsExpired    ProblemCode = "credentials_expired"
+	CredentialsMalformed  ProblemCode = "credentials_malformed"
+	CredentialsMissing    ProblemCode = "credentials_missing"
+	CredentialsUnknown    ProblemCode = "credentials_unknown"
+	EventLogUnavailable   ProblemCode = "event_log_unavailable"
+	IdempotencyInProgress ProblemCode = "idempotency_in_progress"
+	IdempotencyKeyReused  ProblemCode = "idempotency_key_reused"
+	Internal              ProblemCode = "internal"
+	MalformedJSON         ProblemCode = "malformed_json"
+	MethodNotAllowed      ProblemCode = "method_not_allowed"
+	NewerVersionRequired  ProblemCode = "newer_version_required"
+	NotFound              ProblemCode = "not_found"
+	OriginNotAllowed      ProblemCode = "origin_not_allowed"
+	RateLimited           ProblemCode = "rate_limited"
+	ReadModelBehind       ProblemCode = "read_model_behind"
+	ReadModelUnavailable  ProblemCode = "read_model_unavailable"
+	RevisionStale         ProblemCode = "revision_stale"
+	RoleInsufficient      ProblemCode = "role_insufficient"
+	ToolExists            ProblemCode = "tool_exists"
+	UnsupportedMediaType  ProblemCode = "unsupported_media_type"
+	ValidationFailed      ProblemCode = "validation_failed"
+	WrongCaller           ProblemCode = "wrong_caller"
+)
+
+// Valid indicates whether the value is a known member of the ProblemCode enum.
+func (e ProblemCode) Valid() bool {
+	switch e {
+	case AccessNotApproved:
+		return true
+	case AgentNotActive:
+		return true
+	case AgentSuspended:
+		return true
+	case AlreadyApproved:
+		return true
+	case AlreadyDecided:
+		return true
+	case AlreadyPending:
+		return true
+	case BodyTooLarge:
+		return true
+	case Busy:
+		return true
+	case CredentialsExpired:
+		return true
+	case CredentialsMalformed:
+		return true
+	case CredentialsMissing:
+		return true
+	case CredentialsUnknown:
+		return true
+	case EventLogUnavailable:
+		return true
+	case IdempotencyInProgress:
+		return true
+	case IdempotencyKeyReused:
+		return true
+	case Internal:
+		return true
+	case MalformedJSON:
+		return true
+	case MethodNotAllowed:
+		return true
+	case NewerVersionRequired:
+		return true
+	case NotFound:
+		return true
+	case OriginNotAllowed:
+		return true
+	case RateLimited:
+		return true
+	case ReadModelBehind:
+		return true
+	case ReadModelUnavailable:
+		return true
+	case RevisionStale:
+		return true
+	case RoleInsufficient:
+		return true
+	case ToolExists:
+		return true
+	case UnsupportedMediaType:
+		return true
+	case ValidationFailed:
+		return true
+	case WrongCaller:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ReadinessChecksStatus.
 const (
 	ReadinessChecksStatusDegraded ReadinessChecksStatus = "degraded"
@@ -680,10 +782,14 @@ type NewTool struct {
 	URL *WebAddress `json:"url,omitempty"`
 }
 
+// NoFields There is nothing to say. The body may be absent.
+type NoFields = map[string]interface{}
+
 // Problem RFC 9457. The code is contract, the texts are not.
 type Problem struct {
-	Code    string `json:"code"`
-	Detail  string `json:"detail"`
+	// Code What went wrong, for programs. Later versions may know more.
+	Code    ProblemCode `json:"code"`
+	Detail  string      `json:"detail"`
 	Details *[]struct {
 		Field   string `json:"field"`
 		Message string `json:"message"`
@@ -702,6 +808,9 @@ type Problem struct {
 	Type                 string                 `json:"type"`
 	AdditionalProperties map[string]interface{} `json:"-"`
 }
+
+// ProblemCode What went wrong, for programs. Later versions may know more.
+type ProblemCode string
 
 // Readiness defines model for Readiness.
 type Readiness struct {
@@ -956,8 +1065,14 @@ type AssignToolJSONRequestBody = Assignment
 // ReplaceGrantCredentialJSONRequestBody defines body for ReplaceGrantCredential for application/json ContentType.
 type ReplaceGrantCredentialJSONRequestBody = NewCredential
 
+// ReactivateAgentJSONRequestBody defines body for ReactivateAgent for application/json ContentType.
+type ReactivateAgentJSONRequestBody = NoFields
+
 // RotateKeyJSONRequestBody defines body for RotateKey for application/json ContentType.
 type RotateKeyJSONRequestBody = KeyRotation
+
+// SuspendAgentJSONRequestBody defines body for SuspendAgent for application/json ContentType.
+type SuspendAgentJSONRequestBody = NoFields
 
 // ApproveRequestJSONRequestBody defines body for ApproveRequest for application/json ContentType.
 type ApproveRequestJSONRequestBody = Approval
@@ -973,6 +1088,9 @@ type UpdateToolJSONRequestBody = ToolChange
 
 // RotateCredentialJSONRequestBody defines body for RotateCredential for application/json ContentType.
 type RotateCredentialJSONRequestBody = NewCredential
+
+// RestoreInstructionsJSONRequestBody defines body for RestoreInstructions for application/json ContentType.
+type RestoreInstructionsJSONRequestBody = NoFields
 
 // RequestToolJSONRequestBody defines body for RequestTool for application/json ContentType.
 type RequestToolJSONRequestBody = ToolRequest
@@ -2675,7 +2793,8 @@ func (response ReplaceGrantCredentialdefaultApplicationProblemPlusJSONResponse) 
 }
 
 type ReactivateAgentRequestObject struct {
-	ID PathID `json:"id"`
+	ID   PathID `json:"id"`
+	Body *ReactivateAgentJSONRequestBody
 }
 
 type ReactivateAgentResponseObject interface {
@@ -2754,7 +2873,8 @@ func (response RotateKeydefaultApplicationProblemPlusJSONResponse) VisitRotateKe
 }
 
 type SuspendAgentRequestObject struct {
-	ID PathID `json:"id"`
+	ID   PathID `json:"id"`
+	Body *SuspendAgentJSONRequestBody
 }
 
 type SuspendAgentResponseObject interface {
@@ -3360,6 +3480,7 @@ func (response ListInstructionsdefaultApplicationProblemPlusJSONResponse) VisitL
 type RestoreInstructionsRequestObject struct {
 	ID      PathID  `json:"id"`
 	Version Version `json:"version"`
+	Body    *RestoreInstructionsJSONRequestBody
 }
 
 type RestoreInstructionsResponseObject interface {
@@ -4205,6 +4326,27 @@ func (sh *strictHandler) ReactivateAgent(ctx *gin.Context, id PathID) {
 
 	request.ID = id
 
+	var body ReactivateAgentJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(ctx, err)
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
 	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
 		return sh.ssi.ReactivateAgent(ctx, request.(ReactivateAgentRequestObject))
 	}
@@ -4277,6 +4419,27 @@ func (sh *strictHandler) SuspendAgent(ctx *gin.Context, id PathID) {
 	var request SuspendAgentRequestObject
 
 	request.ID = id
+
+	var body SuspendAgentJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(ctx, err)
+			return
+		}
+	} else {
+		request.Body = &body
+	}
 
 	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
 		return sh.ssi.SuspendAgent(ctx, request.(SuspendAgentRequestObject))
@@ -4764,6 +4927,27 @@ func (sh *strictHandler) RestoreInstructions(ctx *gin.Context, id PathID, versio
 
 	request.ID = id
 	request.Version = version
+
+	var body RestoreInstructionsJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(ctx, err)
+			return
+		}
+	} else {
+		request.Body = &body
+	}
 
 	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
 		return sh.ssi.RestoreInstructions(ctx, request.(RestoreInstructionsRequestObject))

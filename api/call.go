@@ -66,23 +66,24 @@ func (c *call) done(position uint64) {
 
 // tag names the revision of the resource that is answered.
 func (c *call) tag(revision int) {
-	c.header.Set("ETag", `"`+strconv.Itoa(revision)+`"`)
+	c.header.Set("ETag", tagOf(revision))
 }
 
-// parseIfMatch returns the revision that If-Match asks for, 0 for any, and -1 for what matches none.
-func parseIfMatch(header string) int {
-	switch header = strings.TrimSpace(header); header {
-	case "", "*":
+// parseIfMatch returns the revision that If-Match asks for, 0 for any, and -1 for what matches none: a tag that is not
+// ours, a weak one, more than one.
+func parseIfMatch(headers []string) int {
+	header := strings.TrimSpace(strings.Join(headers, ","))
+	if header == "" || header == "*" {
 		return 0
 	}
-	text, quoted := strings.CutPrefix(header, `"`)
-	text, closed := strings.CutSuffix(text, `"`)
-	n, err := strconv.Atoi(text)
-	if !quoted || !closed || err != nil || n < 1 {
+	n, err := strconv.Atoi(strings.Trim(header, `"`))
+	if err != nil || n < 1 || header != tagOf(n) {
 		return -1
 	}
 	return n
 }
+
+func tagOf(revision int) string { return `"` + strconv.Itoa(revision) + `"` }
 
 // canonical reports whether a path's id is a UUID in the one form in which we write them.
 func canonical(id string) bool {

@@ -159,7 +159,15 @@ func (c *contract) resolve(n *yaml.Node) *yaml.Node {
 }
 
 func (c *contract) of(ctx *gin.Context) *operation {
-	return c.operations[ctx.Request.Method+" "+ctx.FullPath()]
+	method := ctx.Request.Method
+	if method == http.MethodHead {
+		method = http.MethodGet // with the same answer, of which net/http sends the headers alone
+	}
+	op := c.operations[method+" "+ctx.FullPath()]
+	if op != nil && op.Command && method != ctx.Request.Method {
+		return nil
+	}
+	return op
 }
 
 // methodNotAllowed is the refusal of a method on a path that has others.
@@ -229,5 +237,3 @@ func scalar(n *yaml.Node) string {
 	}
 	return n.Value
 }
-
-var _ http.Handler = (*gin.Engine)(nil)

@@ -30,41 +30,36 @@ func originNotAllowed() *domain.Error {
 	}
 }
 
-// preflight answers a browser that asks before it calls (Fetch Standard, CORS protocol). It reports whether the
-// call was one of those.
-func (s *Server) preflight(c *gin.Context) bool {
+// admitOrigin lets pages of allowed origins read the answer, whatever it will be. It reports false for a page of an
+// origin that is not allowed.
+func (s *Server) admitOrigin(c *gin.Context) bool {
+	c.Header("Vary", "Origin")
 	origin := c.GetHeader("Origin")
-	if c.Request.Method != http.MethodOptions || origin == "" || c.GetHeader("Access-Control-Request-Method") == "" {
+	if origin == "" {
+		return true
+	}
+	if !s.allows(origin, c.Request.URL.Path) {
 		return false
 	}
-	c.Header("Vary", "Origin")
-	if !s.allows(origin, c.Request.URL.Path) {
+	c.Header("Access-Control-Allow-Origin", origin)
+	c.Header("Access-Control-Expose-Headers", exposedHeaders)
+	return true
+}
+
+// preflight answers a browser that asks before it calls (Fetch Standard, CORS protocol). It reports whether the
+// call was one of those.
+func (s *Server) preflight(c *gin.Context, allowed bool) bool {
+	if c.Request.Method != http.MethodOptions || c.GetHeader("Origin") == "" || c.GetHeader("Access-Control-Request-Method") == "" {
+		return false
+	}
+	if !allowed {
 		s.refuse(c, originNotAllowed())
 		return true
 	}
-	c.Header("Access-Control-Allow-Origin", origin)
 	c.Header("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
 	c.Header("Access-Control-Allow-Headers", allowedHeaders)
 	c.Header("Access-Control-Max-Age", "600")
 	c.AbortWithStatus(http.StatusNoContent)
 	c.Writer.WriteHeaderNow()
 	return true
-}
-
-// checkOrigin lets pages of allowed origins read the answer; a credential does not go to others at all.
-func (s *Server) checkOrigin(c *gin.Context, op *operation) error {
-	origin := c.GetHeader("Origin")
-	if origin == "" {
-		return nil
-	}
-	c.Header("Vary", "Origin")
-	if s.allows(origin, c.Request.URL.Path) {
-		c.Header("Access-Control-Allow-Origin", origin)
-		c.Header("Access-Control-Expose-Headers", exposedHeaders)
-		return nil
-	}
-	if op.StrictCORS {
-		return originNotAllowed()
-	}
-	return nil
 }

@@ -143,7 +143,12 @@ func (s *Server) validate(c *gin.Context) error {
 		}
 		c.Request.Body = io.NopCloser(bytes.NewReader(body))
 	}
-	ok, found := s.contract.validator.ValidateHttpRequestSync(c.Request)
+	request := c.Request
+	if request.Method == http.MethodHead {
+		request = request.Clone(request.Context())
+		request.Method = http.MethodGet
+	}
+	ok, found := s.contract.validator.ValidateHttpRequestSync(request)
 	if body != nil {
 		c.Request.Body = io.NopCloser(bytes.NewReader(body))
 	}

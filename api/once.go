@@ -19,7 +19,7 @@ import (
 const shownOnce = "api_key"
 
 // kept are the headers of an answer that a repeat gets again.
-var kept = []string{"Content-Type", "ETag", "X-Event-Position"}
+var kept = []string{"Content-Type", "ETag", "Location", "X-Event-Position"}
 
 // runOnce runs the handler under an idempotency key, or answers with what an earlier call got.
 func (s *Server) runOnce(c *gin.Context, call *call, key string) error {

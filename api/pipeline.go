@@ -22,11 +22,16 @@ import (
 func (s *Server) serve(c *gin.Context) {
 	call := &call{
 		op: s.contract.of(c), requestID: s.NewID().String(), address: s.clientAddress(c.Request), userAgent: c.Request.UserAgent(),
-		command: s.NewID(), ifMatch: parseIfMatch(c.GetHeader("If-Match")), began: s.Clock(), header: c.Writer.Header(),
+		command: s.NewID(), ifMatch: parseIfMatch(c.Request.Header.Values("If-Match")), began: s.Clock(), header: c.Writer.Header(),
 	}
 	call.ctx = context.WithValue(c.Request.Context(), callKey{}, call)
 	c.Request = c.Request.WithContext(call.ctx)
 	c.Header("X-Request-Id", call.requestID)
+	c.Header("Cache-Control", "no-store")
+	c.Header("X-Content-Type-Options", "nosniff")
+	if call.op != nil && call.op.StrictCORS {
+		c.Header("Cache-Control", "no-store, private")
+	}
 	defer s.record(c, call)
 	defer func() {
 		if r := recover(); r != nil {
@@ -36,14 +41,15 @@ func (s *Server) serve(c *gin.Context) {
 			s.refuse(c, fmt.Errorf("panic: %v\n%s", r, debug.Stack()))
 		}
 	}()
-	if s.preflight(c) {
+	allowed := s.admitOrigin(c)
+	if s.preflight(c, allowed) {
 		return
 	}
 	if call.op == nil { // gin answers with 404 or 405
 		c.Next()
 		return
 	}
-	if err := s.check(c, call); err != nil {
+	if err := s.check(c, call, allowed); err != nil {
 		s.refuse(c, err)
 		return
 	}
@@ -53,14 +59,14 @@ func (s *Server) serve(c *gin.Context) {
 }
 
 // check goes through everything that can be refused before a handler runs.
-func (s *Server) check(c *gin.Context, call *call) error {
+func (s *Server) check(c *gin.Context, call *call, originAllowed bool) error {
 	for _, p := range c.Params {
 		if p.Key == "version" && !counted(p.Value) || p.Key != "version" && !canonical(p.Value) {
 			return errNoSuchPath
 		}
 	}
-	if err := s.checkOrigin(c, call.op); err != nil {
-		return err
+	if call.op.StrictCORS && !originAllowed {
+		return originNotAllowed() // a credential does not go to pages of others at all
 	}
 	if call.op.Caller == "anyone" {
 		return nil
@@ -111,9 +117,17 @@ func (s *Server) authenticate(c *gin.Context, call *call) error {
 	return authorize(call)
 }
 
-// refusedFetch records that a suspended agent asked for a credential.
+// refusedFetch records that a suspended agent asked for a credential. A tool that there is not is none: what is
+// refused here is not counted yet, so whoever names a new one each time could fill the log.
 func (s *Server) refusedFetch(c *gin.Context, call *call, refusal *domain.Error, err error) error {
 	if refusal == nil || call.op.ID != "fetchCredential" {
+		return err
+	}
+	catalog, cerr := s.Tools.Catalogs.Fresh(call.ctx, call.caller.Organization)
+	if cerr != nil {
+		return cerr
+	}
+	if _, offered := catalog.State.Tools[c.Param("id")]; !offered {
 		return err
 	}
 	if rerr := s.Refusals.Record(call.ctx, call.meta(), call.caller.Actor.ID, c.Param("id"), refusal.Code); rerr != nil {

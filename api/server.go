@@ -73,7 +73,7 @@ func (s *Server) Handler() (http.Handler, error) {
 	engine.NoRoute(func(c *gin.Context) { s.refuse(c, domain.NotFound("path")) })
 	engine.NoMethod(func(c *gin.Context) { s.refuse(c, s.contract.methodNotAllowed(c)) })
 	fault := func(c *gin.Context, err error) { s.refuse(c, err) }
-	RegisterHandlersWithOptions(engine, NewStrictHandlerWithOptions(s, nil, StrictGinServerOptions{
+	RegisterHandlersWithOptions(headToo{engine, contract}, NewStrictHandlerWithOptions(s, nil, StrictGinServerOptions{
 		// What was validated can be bound; where the document takes more than a type does, the input is at fault.
 		RequestErrorHandlerFunc: func(c *gin.Context, _ error) { s.refuse(c, domain.Invalid("body", "a value is out of range")) },
 		HandlerErrorFunc:        fault, ResponseErrorHandlerFunc: fault,
@@ -82,6 +82,20 @@ func (s *Server) Handler() (http.Handler, error) {
 		s.refuse(c, domain.Invalid("parameters", "a parameter is malformed"))
 	}})
 	return engine, nil
+}
+
+// headToo registers HEAD beside each GET that has no effect.
+type headToo struct {
+	gin.IRouter
+	contract *contract
+}
+
+// GET implements gin.IRoutes.
+func (r headToo) GET(path string, handlers ...gin.HandlerFunc) gin.IRoutes {
+	if op := r.contract.operations["GET "+path]; op != nil && !op.Command {
+		r.HEAD(path, handlers...)
+	}
+	return r.IRouter.GET(path, handlers...)
 }
 
 // errMalformed is the refusal of a body that is not one JSON object.

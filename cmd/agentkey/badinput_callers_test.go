@@ -354,10 +354,13 @@ func TestAPathIsExactlyARoute(t *testing.T) {
 		methods[r.path] = append(methods[r.path], r.method)
 	}
 	for path, allowed := range methods {
+		if slices.Contains(allowed, "GET") && path != "/api/tools/{id}/credentials" {
+			allowed = append(allowed, "HEAD")
+		}
 		at := route{path: path}.at(id, tool)
 		slices.Sort(allowed)
 		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"} {
-			if slices.Contains(allowed, method) || (method == "HEAD" && path != "/api/tools/{id}/credentials") {
+			if slices.Contains(allowed, method) {
 				continue
 			}
 			a := admin.call(method, at, nil)
