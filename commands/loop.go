@@ -81,6 +81,10 @@ type Env struct {
 	MACKey  domain.Secret // of snapshots
 	Clock   func() time.Time
 	OnFault func(msg string, err error) // told what goes wrong where nobody waits for an answer
+
+	// OnAppend is told of every append to a stream of this category that a loop tried: how many commands it was to
+	// answer, how long the log took, and what it said. It must not block, and may be nil.
+	OnAppend func(category string, commands int, took time.Duration, err error)
 }
 
 // Sealer seals what an event tells of the person or machine behind a call.
@@ -188,6 +192,17 @@ func (l *Loop[S, C, E]) stream(id string) *stream[S, C, E] {
 		l.streams[id] = s
 	}
 	return s
+}
+
+// append writes the events that some commands caused behind a revision.
+func (l *Loop[S, C, E]) append(ctx context.Context, stream string, revision int64, commands int, entries []codec.Entry) (eventstore.Appended, error) {
+	if l.env.OnAppend == nil {
+		return l.env.Log.Append(ctx, stream, revision, entries...)
+	}
+	began := l.env.Clock()
+	appended, err := l.env.Log.Append(ctx, stream, revision, entries...)
+	l.env.OnAppend(l.Category, commands, l.env.Clock().Sub(began), err)
+	return appended, err
 }
 
 func (l *Loop[S, C, E]) name(id string) string {

@@ -177,7 +177,7 @@ func (s *stream[S, C, E]) attempt(ctx context.Context, calls []*call[S, C, E]) (
 			return d.answered, nil
 		}
 		if !d.needsRead {
-			appended, err := s.loop.env.Log.Append(ctx, s.name, head.Revision, d.entries...)
+			appended, err := s.loop.append(ctx, s.name, head.Revision, d.answered, d.entries)
 			switch {
 			case err == nil && d.alone:
 				return d.answered, s.settle(ctx, calls[d.answered-1], appended)

@@ -37,6 +37,9 @@ type Reactor struct {
 	Clock        func() time.Time
 	NewID        func() uuid.UUID
 	Logger       *slog.Logger
+
+	// OnAct is told each time that a reaction had an effect and recorded it. It must not block, and may be nil.
+	OnAct func(reaction string)
 }
 
 // Begin writes down where a reaction that never ran begins: at the end of the log. After it nothing is missed.
@@ -106,6 +109,9 @@ func (r *Reactor) session(ctx context.Context, re Reaction) (handled bool, err e
 		}
 		if revision, err = r.record(ctx, re, revision, *item.Event); err != nil {
 			return handled, err
+		}
+		if r.OnAct != nil {
+			r.OnAct(re.Name)
 		}
 	}
 }
