@@ -209,11 +209,15 @@ func validIdempotencyKey(key string) bool {
 	return true
 }
 
-// record writes the one line that each call leaves in the log of the process.
+// record writes the one line that each call leaves in the log of the process, and tells whoever counts.
 func (s *Server) record(c *gin.Context, call *call) {
+	took := s.Clock().Sub(call.began)
+	if s.OnAnswer != nil {
+		s.OnAnswer(answered(c, call, took))
+	}
 	attrs := []slog.Attr{
 		slog.String("request_id", call.requestID), slog.String("method", c.Request.Method), slog.String("route", c.FullPath()),
-		slog.Int("status", c.Writer.Status()), slog.Duration("duration", s.Clock().Sub(call.began)),
+		slog.Int("status", c.Writer.Status()), slog.Duration("duration", took),
 	}
 	if call.caller.Actor.ID != "" {
 		attrs = append(attrs, slog.String("actor_type", string(call.caller.Actor.Type)), slog.String("actor_id", call.caller.Actor.ID))

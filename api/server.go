@@ -33,6 +33,8 @@ type Server struct {
 	Reveal func(ctx context.Context, organization, private string) (Personal, error)
 	// Ready says how the process is; see GET /readyz.
 	Ready func(ctx context.Context) Readiness
+	// OnAnswer is told of every call once it was answered. It must not block, and may be nil.
+	OnAnswer func(Answered)
 
 	Limiter *limits.Limiter
 	Rules   Rules
