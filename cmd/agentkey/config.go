@@ -36,6 +36,7 @@ type Config struct {
 	TLSCert       string         // AGENTKEY_TLS_CERT, a PEM file
 	TLSKey        string         // AGENTKEY_TLS_KEY, a PEM file
 	BehindProxy   bool           // AGENTKEY_PLAIN_HTTP=behind-proxy
+	MetricsListen string         // AGENTKEY_METRICS_LISTEN; empty: no metrics are served
 }
 
 // Limits are the rules of the tiers.
@@ -56,6 +57,7 @@ var variables = map[string]bool{
 	"AGENTKEY_LIMIT_CREDENTIALS": false, "AGENTKEY_LIMIT_ADMIN": false, "AGENTKEY_LIMIT_PREAUTH": false,
 	"AGENTKEY_TRUSTED_PROXIES": false, "AGENTKEY_AGENT_CORS_ORIGINS": false, "AGENTKEY_ADMIN_CORS_ORIGINS": false,
 	"AGENTKEY_TLS_CERT": false, "AGENTKEY_TLS_KEY": false, "AGENTKEY_PLAIN_HTTP": false,
+	"AGENTKEY_METRICS_LISTEN": false,
 }
 
 // clientVariables are what agents' instructions tell agents to set; they may stand in the same shell and mean nothing here.
@@ -95,6 +97,8 @@ func LoadConfig(environ []string) (Config, error) {
 		AdminOrigins: l.origins("AGENTKEY_ADMIN_CORS_ORIGINS"),
 		TLSCert:      l.get("AGENTKEY_TLS_CERT", ""),
 		TLSKey:       l.get("AGENTKEY_TLS_KEY", ""),
+
+		MetricsListen: l.get("AGENTKEY_METRICS_LISTEN", ""),
 	}
 	dir, err := filepath.Abs(c.DataDir)
 	if err != nil {
@@ -112,6 +116,9 @@ func LoadConfig(environ []string) (Config, error) {
 		l.wrong("AGENTKEY_PLAIN_HTTP", "the only value is behind-proxy")
 	}
 	l.address(c)
+	if _, _, err := net.SplitHostPort(c.MetricsListen); err != nil && c.MetricsListen != "" {
+		l.wrong("AGENTKEY_METRICS_LISTEN", "it must be host:port, such as 127.0.0.1:9090")
+	}
 	if len(l.mistakes) > 0 {
 		slices.SortFunc(l.mistakes, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 		return Config{}, usageError{fmt.Errorf("the configuration is not valid:\n%w", errors.Join(l.mistakes...))}

@@ -69,7 +69,8 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 		defer func() { err = errors.Join(err, shared.Close()) }()
 		health.counts = shared
 	}
-	parts := assemble(c, inst, models, readModel, health, logger)
+	counted := newMetrics(health, c.DataDir)
+	parts := assemble(c, inst, models, readModel, health, counted, logger)
 	handler, err := parts.server.Handler()
 	if err != nil {
 		return err
@@ -82,6 +83,10 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	listener, err := listen(sh.ctx, c)
 	if err != nil {
 		return err
+	}
+	scraped, err := listenMetrics(sh.ctx, c)
+	if err != nil {
+		return errors.Join(err, listener.Close())
 	}
 
 	// What runs beside the calls ends after the last of them.
@@ -104,6 +109,10 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	})
 	for _, re := range parts.reactions {
 		running.Go(func() { parts.reactor.Run(beside, re) })
+	}
+	if scraped != nil {
+		running.Go(func() { counted.serve(beside, scraped, logger) })
+		_, _ = fmt.Fprintf(sh.stdout, "The metrics are on http://%s/metrics\n", scraped.Addr())
 	}
 	defer func() {
 		stop()
@@ -170,13 +179,14 @@ type parts struct {
 }
 
 // assemble is the one place where everything meets.
-func assemble(c Config, inst *commands.Installation, models *readmodels.DB, readModel *projections.ReadModel, h *health, logger *slog.Logger) parts {
+func assemble(c Config, inst *commands.Installation, models *readmodels.DB, readModel *projections.ReadModel, h *health, m *metrics, logger *slog.Logger) parts {
 	privacy := seal.NewPrivacy(inst.Secrets, time.Now)
 	env := inst.Env(time.Now, func(ctx context.Context, m commands.Meta) (string, error) {
 		return privacy.Seal(ctx, m.Organization, seal.Personal{Label: m.Actor.Label, Address: m.Address, UserAgent: m.UserAgent})
 	}, func(what string, err error) {
 		logger.Error("a command's background work failed", slog.String("what", what), slog.String("error", err.Error()))
 	})
+	env.OnAppend = m.appended
 	agents, catalogs := commands.NewAgentLoop(env), commands.NewCatalogLoop(env)
 	refusals := commands.NewRefusals(env, newID)
 	h.installation = commands.NewInstallationLoop(env)
@@ -190,7 +200,7 @@ func assemble(c Config, inst *commands.Installation, models *readmodels.DB, read
 		Fetch:    &commands.Fetch{Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Refusals: refusals, Log: inst.Log.Client, NewID: newID},
 		Refusals: refusals,
 		Once:     &commands.Once{Log: inst.Log, MACKey: inst.MACKey, Clock: time.Now, NewID: newID},
-		Models:   models, WaitFor: readModel.WaitFor, Ready: h.Ready,
+		Models:   models, WaitFor: readModel.WaitFor, Ready: h.Ready, OnAnswer: m.answered,
 		Reveal: func(ctx context.Context, organization, private string) (api.Personal, error) {
 			p, err := privacy.Open(ctx, organization, private)
 			return api.Personal(p), err
@@ -198,13 +208,15 @@ func assemble(c Config, inst *commands.Installation, models *readmodels.DB, read
 		Limiter: limits.New(h.counts, time.Now), Rules: api.Rules(c.Limits), Clock: time.Now, NewID: newID, Logger: logger,
 		Proxies: c.Proxies, AgentOrigins: c.AgentOrigins, AdminOrigins: c.AdminOrigins,
 	}
+	reactions := []projections.Reaction{
+		projections.RemovedTools(readModel, grants),
+		projections.EndedSecrets(inst.Secrets),
+	}
+	m.expect([]string{agents.Category, catalogs.Category}, reactions)
 	return parts{
 		server: server, refusals: refusals,
-		expiry:  &projections.Expiry{Models: models, Agents: agents, Clock: time.Now, NewID: newID, Logger: logger},
-		reactor: &projections.Reactor{Log: inst.Log, Organization: inst.Begun.OrganizationID, Clock: time.Now, NewID: newID, Logger: logger},
-		reactions: []projections.Reaction{
-			projections.RemovedTools(readModel, grants),
-			projections.EndedSecrets(inst.Secrets),
-		},
+		expiry:    &projections.Expiry{Models: models, Agents: agents, Clock: time.Now, NewID: newID, Logger: logger},
+		reactor:   &projections.Reactor{Log: inst.Log, Organization: inst.Begun.OrganizationID, Clock: time.Now, NewID: newID, Logger: logger, OnAct: m.acted},
+		reactions: reactions,
 	}
 }
