@@ -144,9 +144,12 @@ func (s *Server) validate(c *gin.Context) error {
 		c.Request.Body = io.NopCloser(bytes.NewReader(body))
 	}
 	request := c.Request
-	if request.Method == http.MethodHead {
+	if request.Method == http.MethodHead || request.URL.RawPath != "" { // the document knows one spelling of either
 		request = request.Clone(request.Context())
-		request.Method = http.MethodGet
+		request.URL.RawPath = ""
+		if request.Method == http.MethodHead {
+			request.Method = http.MethodGet
+		}
 	}
 	ok, found := s.contract.validator.ValidateHttpRequestSync(request)
 	if body != nil {
