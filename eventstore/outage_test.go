@@ -214,11 +214,11 @@ func startProxy(t *testing.T, s *eventstoretest.Server) (*proxy, string) {
 }
 
 func (p *proxy) pass(client, server net.Conn) {
-	defer client.Close()
-	defer server.Close()
+	defer func() { _ = client.Close() }()
+	defer func() { _ = server.Close() }()
 	head := p.store.Head()
 	go func() {
-		defer server.Close()
+		defer func() { _ = server.Close() }()
 		buffer := make([]byte, 32<<10)
 		for {
 			n, err := client.Read(buffer)

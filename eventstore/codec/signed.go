@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strconv"
 	"time"
 
@@ -64,9 +65,7 @@ type Keyring struct {
 // NewKeyring returns a keyring of one store. trusted holds the former public keys by id.
 func NewKeyring(storeID, keyID string, private ed25519.PrivateKey, trusted map[string]ed25519.PublicKey) *Keyring {
 	public := map[string]ed25519.PublicKey{}
-	for id, key := range trusted {
-		public[id] = key
-	}
+	maps.Copy(public, trusted)
 	public[keyID] = private.Public().(ed25519.PublicKey) //nolint:forcetypeassert // what crypto/ed25519 documents
 	sign := func(message []byte) []byte { return ed25519.Sign(private, message) }
 	return &Keyring{storeID: storeID, keyID: keyID, sign: sign, public: public}

@@ -110,7 +110,7 @@ func receive(call streams.Streams_AppendServer, r *request, refused error) error
 }
 
 // revision is the nearest one that there can be.
-func revision(r uint64) int64 { return int64(min(r, lastRevision)) } //nolint:gosec // bounded here
+func revision(r uint64) int64 { return int64(min(r, lastRevision)) }
 
 func parseID(id *shared.UUID) (out [16]byte, err error) {
 	switch v := id.GetValue().(type) {
@@ -138,7 +138,7 @@ func structured(id [16]byte) *shared.UUID {
 		least = least<<8 | uint64(id[8+i])
 	}
 	return &shared.UUID{Value: &shared.UUID_Structured_{Structured: &shared.UUID_Structured{
-		MostSignificantBits: int64(most), LeastSignificantBits: int64(least), //nolint:gosec // the bits, not the number
+		MostSignificantBits: int64(most), LeastSignificantBits: int64(least),
 	}}}
 }
 

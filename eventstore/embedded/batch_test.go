@@ -182,7 +182,7 @@ func TestAForgottenStreamBeginsAnew(t *testing.T) {
 		if _, err := conn.ExecContext(ctx, `delete from events where sid = $1`, before.sid); err != nil {
 			return nil, err
 		}
-		names, err := forgetEmpty(ctx, conn, int64(h.Head()))
+		names, err := h.forgetEmpty(ctx, conn, sweeping{names: []string{"once-1"}, head: int64(h.Head()), now: 1})
 		if err != nil {
 			return nil, err
 		}

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -44,7 +45,7 @@ func takeFolder(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("take the data folder: %w", err)
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil { //nolint:gosec // a descriptor fits
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		holder, _ := os.ReadFile(path) //nolint:gosec // as above
 		return nil, errors.Join(fmt.Errorf("the data folder %s is in use by process %s: stop it first, or choose another folder with AGENTKEY_DATA_DIR",
 			dir, strings.TrimSpace(string(holder))), lock.Close())
@@ -108,7 +109,9 @@ func FindSocket(dir string) (string, bool) {
 		return "", false
 	}
 	path := strings.TrimSpace(string(raw))
-	conn, err := net.DialTimeout("unix", path, time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
 	if err != nil {
 		return "", false
 	}

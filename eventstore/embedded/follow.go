@@ -77,7 +77,7 @@ func (s *service) followAll(out *sender, o *streams.ReadReq_Options_AllOptions, 
 	var at int64 // the newest position that was considered
 	switch p := o.GetAllOption().(type) {
 	case *streams.ReadReq_Options_AllOptions_Position:
-		at = int64(min(p.Position.GetCommitPosition(), math.MaxInt64-1)) //nolint:gosec // bounded here
+		at = int64(min(p.Position.GetCommitPosition(), math.MaxInt64-1))
 	case *streams.ReadReq_Options_AllOptions_End:
 		at = int64(s.store.head.Load()) //nolint:gosec // positions fit
 	}
@@ -100,7 +100,7 @@ func (s *service) followAll(out *sender, o *streams.ReadReq_Options_AllOptions, 
 				}
 			}
 			if considered++; f.on && considered%f.every == 0 {
-				if err := out.checkpoint(uint64(at)); err != nil {
+				if err := out.checkpoint(uint64(at)); err != nil { //nolint:gosec // positions are positive
 					return err
 				}
 				marked = at

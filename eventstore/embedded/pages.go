@@ -44,7 +44,7 @@ func newPages(ctx context.Context, db *sql.DB) (*pages, error) {
 		columns + `where e.pos < $1 order by e.pos desc limit $2`:                                   &p.before,
 	} {
 		var err error
-		if *stmt, err = db.PrepareContext(ctx, text); err != nil {
+		if *stmt, err = db.PrepareContext(ctx, text); err != nil { //nolint:sqlclosecheck // it closes with the database
 			return nil, fmt.Errorf("prepare the reads: %w", err)
 		}
 	}

@@ -83,7 +83,7 @@ func (s *service) readStream(out *sender, o *streams.ReadReq_Options_StreamOptio
 	}
 	for count > 0 && first <= last {
 		n := min(count, pageSize)
-		page, err := s.page(ctx, i.sid, first, last, int(n), backwards) //nolint:gosec // at most a page
+		page, err := s.page(ctx, i.sid, first, last, int(n), backwards)
 		if err != nil {
 			return failed(err)
 		}
@@ -125,7 +125,7 @@ func (s *service) readAll(out *sender, o *streams.ReadReq_Options_AllOptions, f 
 	var from int64
 	switch p := o.GetAllOption().(type) {
 	case *streams.ReadReq_Options_AllOptions_Position:
-		from = int64(min(p.Position.GetCommitPosition(), math.MaxInt64)) //nolint:gosec // bounded here
+		from = int64(min(p.Position.GetCommitPosition(), math.MaxInt64))
 	case *streams.ReadReq_Options_AllOptions_End:
 		from = head + 1
 	}

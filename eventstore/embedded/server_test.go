@@ -168,7 +168,7 @@ func TestAUserAndAPasswordOverTLS(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.Close()
+		defer func() { _ = c.Close() }()
 		_, err = c.Append(within(t), "s", eventstore.Any, eventstore.Event{ID: uuid.New(), Type: "happened", Data: []byte("{}")})
 		if err == nil {
 			_, err = c.Head(within(t))
@@ -220,7 +220,7 @@ func TestAPasswordWithoutTLSIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
+	defer func() { _ = listener.Close() }()
 	if err := w.store.Serve(listener, embedded.ServeOptions{Username: "agentkey", Password: "x"}); err == nil || !strings.Contains(err.Error(), "TLS") {
 		t.Errorf("got %v", err)
 	}
@@ -235,7 +235,7 @@ func TestPingsWithoutACallAreNotPunished(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
 		t.Fatal(err)
 	}

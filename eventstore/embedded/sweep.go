@@ -18,7 +18,7 @@ const (
 	walTruncate = 64 << 20 // bytes of WAL from which it is emptied too
 	emptyWithin = 2 * time.Second
 	emptyAgain  = 20 * time.Millisecond
-	sweepBatch  = 1000 // streams in one transaction
+	sweepBatch  = 256 // streams in one transaction
 )
 
 // housekeep keeps the WAL small off the writer's path and sweeps, until ctx ends.
@@ -36,7 +36,7 @@ func (s *Store) housekeep(ctx context.Context) {
 		case <-sweep.C:
 			err = s.Sweep(ctx)
 		case <-s.writer.sweep:
-			err = s.Sweep(ctx)
+			err = s.sweep(ctx, []string{secretsToSweep})
 		}
 		if err != nil && ctx.Err() == nil {
 			s.opts.Logger.Warn("event store housekeeping", slog.String("error", err.Error()))
@@ -93,25 +93,18 @@ func (s *Store) emptyWAL(ctx context.Context) error {
 // that it holds no copy. Other streams are only hidden. The newest event of the log always stays, because its
 // position must not be given out again.
 func (s *Store) Sweep(ctx context.Context) error {
-	err := s.maintain(ctx, func(ctx context.Context, conn *sql.Conn) ([]string, error) {
-		head := int64(s.head.Load()) //nolint:gosec // positions fit
-		now := s.opts.Clock().UnixNano() / int64(ticksEpoch)
-		for _, text := range []string{sweepSecrets, sweepOnce, sweepSnapshots} {
-			result, err := conn.ExecContext(ctx, text, head, now)
-			if err != nil {
-				return nil, err
-			}
-			n, err := result.RowsAffected()
-			if err != nil {
-				return nil, err
-			}
-			if n > 0 {
-				s.unclean.Store(true)
-			}
+	return s.sweep(ctx, []string{secretsToSweep, onceToSweep, snapshotsToSweep})
+}
+
+// sweep looks for streams on a reader's connection, because that takes its time where there are many, and has the
+// writer delete what of them is still to go. What is empty then is forgotten.
+func (s *Store) sweep(ctx context.Context, queries []string) error {
+	for _, query := range queries {
+		if err := s.inBatches(ctx, query, s.deleteEvents); err != nil {
+			return fmt.Errorf("sweep: %w", err)
 		}
-		return forgetEmpty(ctx, conn, head)
-	})
-	if err != nil {
+	}
+	if err := s.inBatches(ctx, emptyToForget, s.forgetEmpty); err != nil {
 		return fmt.Errorf("sweep: %w", err)
 	}
 	if !s.unclean.Load() {
@@ -120,46 +113,103 @@ func (s *Store) Sweep(ctx context.Context) error {
 	return s.emptyWAL(ctx)
 }
 
+// In the events e of a stream s, what is to go at a time $2, in ticks. The newest event of the log is at $1.
 const (
-	sweepSecrets = `delete from events where pos < $1 and $2 > 0 and type <> '$streamDeleted' and sid in
-		(select sid from streams where tombstoned = 1 and name >= 'secret-' and name < 'secret.')`
-	sweepOnce = `delete from events where pos < $1 and sid in (select sid from streams where (max_age > 0 or before_rev > 0) and name >= 'once-' and name < 'once.')
-		and exists (select 1 from streams s where s.sid = events.sid and (events.rev < s.before_rev
-			or s.max_age > 0 and events.created < $2 - 10000000 * s.max_age))`
-	sweepSnapshots = `delete from events where pos < $1 and $2 > 0 and sid in (select sid from streams where max_count > 0 and name >= 'snapshot-' and name < 'snapshot.')
-		and rev <= (select head - max_count from streams s where s.sid = events.sid)`
+	sealedGone    = `s.tombstoned = 1 and s.name >= 'secret-' and s.name < 'secret.' and e.rev < 9223372036854775807 and e.pos < $1 and $2 > 0`
+	onceGone      = `s.name >= 'once-' and s.name < 'once.' and (e.rev < s.before_rev or s.max_age > 0 and e.created < $2 - 10000000 * s.max_age) and e.pos < $1`
+	snapshotsGone = `s.name >= 'snapshot-' and s.name < 'snapshot.' and s.max_count > 0 and e.rev <= s.head - s.max_count and e.pos < $1 and $2 > 0`
+
+	toSweep          = `select s.name from streams s where exists (select 1 from events e where e.sid = s.sid and `
+	secretsToSweep   = toSweep + sealedGone + `) limit $3`
+	onceToSweep      = toSweep + onceGone + `) limit $3`
+	snapshotsToSweep = toSweep + snapshotsGone + `) limit $3`
+	deleteGone       = `delete from events where pos in (select e.pos from events e join streams s on s.sid = e.sid where s.name = $3
+		and (` + sealedGone + ` or ` + onceGone + ` or ` + snapshotsGone + `))`
+
+	// once- streams of which nothing is left but metadata that is not the newest event.
+	empty = `select s.name from streams s where s.head >= 0 and s.name >= 'once-' and s.name < 'once.' and $2 > 0
+		and not exists (select 1 from events e where e.sid = s.sid)
+		and not exists (select 1 from streams m join events e on e.sid = m.sid where m.name = '$$' || s.name and e.pos >= $1)`
+	emptyToForget = empty + ` limit $3`
+	stillEmpty    = empty + ` and s.name = $3`
 )
 
-// forgetEmpty deletes once- streams of which nothing is left, with their metadata, so that the key may begin anew.
-// It returns their names.
-func forgetEmpty(ctx context.Context, conn *sql.Conn, head int64) ([]string, error) {
-	rows, err := conn.QueryContext(ctx, `select name from streams s where head >= 0 and name >= 'once-' and name < 'once.'
-		and not exists (select 1 from events e where e.sid = s.sid)
-		and not exists (select 1 from events e join streams m on e.sid = m.sid where m.name = '$$' || s.name and e.pos >= $1) limit $2`, head, sweepBatch)
+// inBatches hands the streams that a query finds to the writer, so many at a time that appends need not wait long.
+func (s *Store) inBatches(ctx context.Context, query string, fn func(context.Context, *sql.Conn, sweeping) ([]string, error)) error {
+	for {
+		w := sweeping{head: int64(s.head.Load()), now: s.opts.Clock().UnixNano() / int64(ticksEpoch)} //nolint:gosec // positions fit
+		var err error
+		if w.names, err = names(ctx, s.reads, query, w.head, w.now, sweepBatch); err != nil || len(w.names) == 0 {
+			return err
+		}
+		if err := s.maintain(ctx, func(ctx context.Context, conn *sql.Conn) ([]string, error) { return fn(ctx, conn, w) }); err != nil {
+			return err
+		}
+		if len(w.names) < sweepBatch {
+			return nil
+		}
+	}
+}
+
+// sweeping is one batch of streams, found when the newest event was at head.
+type sweeping struct {
+	names     []string
+	head, now int64
+}
+
+func (s *Store) deleteEvents(ctx context.Context, conn *sql.Conn, w sweeping) ([]string, error) {
+	for _, name := range w.names {
+		if _, err := conn.ExecContext(ctx, deleteGone, w.head, w.now, name); err != nil {
+			return nil, err
+		}
+	}
+	s.unclean.Store(true)
+	return nil, nil
+}
+
+// forgetEmpty deletes streams with their metadata, so that the key may begin anew. It returns their names.
+func (*Store) forgetEmpty(ctx context.Context, conn *sql.Conn, w sweeping) ([]string, error) {
+	var forgotten []string
+	for _, name := range w.names {
+		still, err := names(ctx, conn, stillEmpty, w.head, w.now, name)
+		if err != nil {
+			return nil, err
+		}
+		if len(still) == 0 {
+			continue
+		}
+		for _, of := range []string{name, "$$" + name} {
+			if _, err := conn.ExecContext(ctx, `delete from events where sid = (select sid from streams where name = $1)`, of); err != nil {
+				return nil, err
+			}
+			if _, err := conn.ExecContext(ctx, `delete from streams where name = $1`, of); err != nil {
+				return nil, err
+			}
+			forgotten = append(forgotten, of)
+		}
+	}
+	return forgotten, nil
+}
+
+// names runs a query for names of streams.
+func names(ctx context.Context, db interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}, query string, args ...any,
+) ([]string, error) {
+	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close() //nolint:errcheck // Err is read below
-	var names []string
+	var out []string
 	for rows.Next() {
 		var name string
 		if err := rows.Scan(&name); err != nil {
 			return nil, err
 		}
-		names = append(names, name, "$$"+name)
+		out = append(out, name)
 	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	for _, name := range names {
-		if _, err := conn.ExecContext(ctx, `delete from events where sid = (select sid from streams where name = $1)`, name); err != nil {
-			return nil, err
-		}
-		if _, err := conn.ExecContext(ctx, `delete from streams where name = $1`, name); err != nil {
-			return nil, err
-		}
-	}
-	return names, nil
+	return out, rows.Err()
 }
 
 // maintain runs fn in a transaction of its own between two batches of the writer. The streams that fn returns are

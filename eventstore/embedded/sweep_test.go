@@ -242,3 +242,20 @@ func TestPositionsAreNeverUsedTwice(t *testing.T) {
 	}
 	intact(t, dir)
 }
+
+func TestASweepGoesOnUntilNothingIsLeft(t *testing.T) {
+	var now atomic.Int64
+	now.Store(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano())
+	w := serve(t, embedded.Options{Clock: func() time.Time { return time.Unix(0, now.Load()) }})
+	for n := range 600 { // more than the writer deletes at a time
+		name := fmt.Sprintf("once-%d", n)
+		w.bound(name, `{"$maxAge":60}`)
+		w.wrote(name, "none", several(1)...)
+	}
+	now.Add(int64(time.Hour))
+	w.wrote("s", "none", several(1)...)
+	sweep(t, w)
+	if got, _, err := w.read(readOptions("", all)); err != nil || !slices.Equal(saw(got), []string{"0@s"}) {
+		t.Errorf("%d are left: %v", len(got), err)
+	}
+}

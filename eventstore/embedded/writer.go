@@ -101,7 +101,7 @@ func newWriter(ctx context.Context, s *Store) (*writer, error) {
 		`update streams set head = $2, tombstoned = $3, before_rev = $4, max_count = $5, max_age = $6 where sid = $1`:         &w.move,
 		`select rev, pos, id from events where sid = $1 and rev >= $2 order by rev limit $3`:                                  &w.idsFrom,
 	} {
-		if *stmt, err = conn.PrepareContext(ctx, text); err != nil {
+		if *stmt, err = conn.PrepareContext(ctx, text); err != nil { //nolint:sqlclosecheck // it closes with the connection
 			return nil, fmt.Errorf("open the writer: %w", err)
 		}
 	}

@@ -41,7 +41,7 @@ func keysOf(t *testing.T, log *codec.Log, p seal.Purpose) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer sub.Close()
+	defer func() { _ = sub.Close() }()
 	var ids []string
 	for {
 		item, err := sub.Next()

@@ -318,7 +318,7 @@ func TestNothingPrintsAKeyOrASecret(t *testing.T) {
 	holder := inside{opened, opened, r.Current(), r.Current(), r, secrets, log.Keys, map[string]any{"secret": opened, "ring": r}}
 	needles := []string{plain, base64.StdEncoding.EncodeToString([]byte(plain)), base64.RawURLEncoding.EncodeToString([]byte(plain)), fmt.Sprintf("%x", plain), fmt.Sprintf("%X", plain)}
 	for _, raw := range [][]byte{[]byte(plain), wrapKeyOf(t, plain), signingKey} {
-		needles = append(needles, strings.Trim(fmt.Sprint(raw[:8]), "[]"), strings.Trim(fmt.Sprintf("%#v", raw[:4]), "[]byte{}"), fmt.Sprintf("%x", raw[:8]))
+		needles = append(needles, strings.Trim(fmt.Sprintf("%d", raw[:8]), "[]"), strings.Trim(fmt.Sprintf("%#v", raw[:4]), "[]byte{}"), fmt.Sprintf("%x", raw[:8]))
 	}
 	for name, v := range map[string]any{
 		"secret": opened, "pointer": &opened, "inside": holder, "pointer inside": &holder, "ring": r, "key": r.Current(), "slice": []domain.Secret{opened},

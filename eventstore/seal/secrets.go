@@ -105,7 +105,7 @@ func (s *Secrets) read(ctx context.Context, id string) (codec.SecretSealed, int6
 	var text codec.SecretSealed
 	revision := eventstore.NoStream
 	for {
-		events, err := s.log.ReadForward(ctx, stream(id), uint64(revision+1), 256) //nolint:gosec // never below -1
+		events, err := s.log.ReadForward(ctx, stream(id), uint64(revision+1), 256)
 		if errors.Is(err, eventstore.ErrStreamNotFound) || errors.Is(err, eventstore.ErrStreamDeleted) {
 			return text, revision, fmt.Errorf("%w: %s", ErrGone, id)
 		}

@@ -254,7 +254,7 @@ func TestARollPassesAgainUntilNoneIsLeft(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer sub.Close()
+	defer func() { _ = sub.Close() }()
 	rolled := make(chan int, 1)
 	go func() {
 		n, err := seal.NewSecrets(log, ring(t, text(2), text(1))).Roll(within(t), signed)
