@@ -304,12 +304,15 @@ func TestAnotherOrganizationsIDsLookLikeNone(t *testing.T) {
 			if item["action"] == "credential.refused" {
 				continue // it has the id that their agent sent
 			}
-			if text := fmt.Sprint(item); strings.Contains(text, id) || strings.Contains(text, own) || strings.Contains(text, tool) || strings.Contains(text, request) {
+			text := fmt.Sprint(item)
+			if strings.Contains(text, id) || strings.Contains(text, own) || strings.Contains(text, tool) || strings.Contains(text, request) {
 				t.Errorf("their %s: %s", list, text)
 			}
 		}
 	}
-	for _, filter := range []string{"grants?agent_id=" + own, "grants?tool_id=" + tool, "requests?agent_id=" + id, "audit?agent_id=" + id, "audit?action=grant.requested&tool_id=" + tool} {
+	for _, filter := range []string{
+		"grants?agent_id=" + own, "grants?tool_id=" + tool, "requests?agent_id=" + id, "audit?agent_id=" + id, "audit?action=grant.requested&tool_id=" + tool,
+	} {
 		if items := other.must(200, "GET", "/api/admin/"+filter, nil).Items(); len(items) > 0 {
 			t.Errorf("%s: %v", filter, items)
 		}
@@ -364,7 +367,8 @@ func TestAPathIsExactlyARoute(t *testing.T) {
 				continue
 			}
 			a := admin.call(method, at, nil)
-			if a.Status != http.StatusMethodNotAllowed || a.Header.Get("Allow") != strings.Join(allowed, ", ") || method != "HEAD" && a.Code() != "method_not_allowed" {
+			if a.Status != http.StatusMethodNotAllowed ||
+				a.Header.Get("Allow") != strings.Join(allowed, ", ") || method != "HEAD" && a.Code() != "method_not_allowed" {
 				t.Errorf("%s %s: %d, Allow %q, not %v: %s", method, path, a.Status, a.Header.Get("Allow"), allowed, a.Body)
 			}
 		}

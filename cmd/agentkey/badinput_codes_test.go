@@ -110,7 +110,7 @@ func TestACallThatStillRunsIsInProgress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer direct.Close()
+	defer func() { _ = direct.Close() }()
 	reserved := make(chan struct{}, 100)
 	head, err := direct.Head(t.Context())
 	if err != nil {
@@ -120,7 +120,7 @@ func TestACallThatStillRunsIsInProgress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer sub.Close()
+	defer func() { _ = sub.Close() }()
 	go func() {
 		for item, err := sub.Next(); err == nil; item, err = sub.Next() {
 			if item.Event != nil {
@@ -184,7 +184,7 @@ func TestAQueryThatCanNotBeAnsweredSaysSo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	tables := column(t, db, `select name from sqlite_master where type = 'table' and name not like 'goose%' and name not like 'sqlite%'`)
 	rename := func(from, to string) {
 		t.Helper()
@@ -196,7 +196,9 @@ func TestAQueryThatCanNotBeAnsweredSaysSo(t *testing.T) {
 	}
 	rename("", "_away")
 	now := []string{"X-Wait-For-Position", ""}
-	for _, path := range []string{"agents", "agents/" + id, "tools", "tools/" + tool, "tools/" + tool + "/instructions", "requests", "requests/" + newID().String(), "grants", "audit"} {
+	for _, path := range []string{
+		"agents", "agents/" + id, "tools", "tools/" + tool, "tools/" + tool + "/instructions", "requests", "requests/" + newID().String(), "grants", "audit",
+	} {
 		if a := admin.refused(503, "read_model_unavailable", "GET", "/api/admin/"+path, nil, now...); a.Header.Get("Retry-After") == "" {
 			t.Errorf("%s: %v", path, a.Header)
 		}

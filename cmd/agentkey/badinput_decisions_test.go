@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -119,7 +120,8 @@ func TestOfTwoAdminsWhoDecideAtOnceOneDecides(t *testing.T) {
 	tool := admin.mustTool("GitHub", "ghp_secret")
 	id, key := admin.mustAgent("Onboarding")
 	agent := p.with(key)
-	token := p.shell("token", "create", "--organization", admin.must(200, "GET", "/api/admin/me", nil).Text("organization.id"), "--name", "b", "--role", "approver")
+	organization := admin.must(200, "GET", "/api/admin/me", nil).Text("organization.id")
+	token := p.shell("token", "create", "--organization", organization, "--name", "b", "--role", "approver")
 	won := map[string]string{} // how each request was decided, as the winner was told
 	wins := map[string]int{}
 	for round := range eventstoretest.Rounds(200) {
@@ -242,7 +244,8 @@ func TestWhatIsAlreadySoIsToldWithItsID(t *testing.T) {
 	ask, grants := "/api/tools/"+tool+"/request", "/api/admin/agents/"+id+"/grants"
 
 	request := agent.mustRequest(tool)
-	if a := agent.refused(409, "already_pending", "POST", ask, object{"reason": "once more"}); a.Text("request_id") != request || a.Header.Get("X-Request-Id") == request {
+	a := agent.refused(409, "already_pending", "POST", ask, object{"reason": "once more"})
+	if a.Text("request_id") != request || a.Header.Get("X-Request-Id") == request {
 		t.Errorf("already pending: %s", a.Body)
 	}
 	admin.must(201, "POST", grants, object{"tool_id": tool}) // which approves the pending one
@@ -285,9 +288,7 @@ func TestTermsAreHeldAgainstTheToolAndTheClock(t *testing.T) {
 	}
 	added := func(name, mode string, more object) answer {
 		body := object{"name": name, "auth_type": "api_key", "credential_mode": mode}
-		for k, v := range more {
-			body[k] = v
-		}
+		maps.Copy(body, more)
 		return admin.call("POST", "/api/admin/tools", body)
 	}
 	for mode, more := range map[string]object{"shared": {}, "per_agent": {"credential": "x"}} {

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -29,9 +30,7 @@ func TestFieldsAreCountedInCodePoints(t *testing.T) {
 	agents, tools, one := "/api/admin/agents", "/api/admin/tools", "/api/admin/tools/"+tool
 	added := func(more object) object {
 		body := object{"name": newID().String(), "auth_type": "api_key", "credential_mode": "shared", "credential": "x"}
-		for name, v := range more {
-			body[name] = v
-		}
+		maps.Copy(body, more)
 		return body
 	}
 	long := func(n int) string { return strings.Repeat("😀", n) }
@@ -153,7 +152,8 @@ func TestAnEmptyTextCountsAsAbsent(t *testing.T) {
 	}
 	path := "/api/admin/agents/" + made.Text("agent.id")
 	admin.must(200, "PATCH", path, object{"description": "  opens pull requests "})
-	if a := admin.must(200, "PATCH", path, object{"name": "", "description": " \n"}); a.Text("name") != "Onboarding" || a.Text("description") != "opens pull requests" {
+	a := admin.must(200, "PATCH", path, object{"name": "", "description": " \n"})
+	if a.Text("name") != "Onboarding" || a.Text("description") != "opens pull requests" {
 		t.Errorf("what was sent empty was changed: %s", a.Body)
 	}
 	tool := admin.must(201, "POST", "/api/admin/tools", object{

@@ -31,7 +31,8 @@ func TestTheThirtyFirstRequestInAnHourIsRefused(t *testing.T) {
 	agent := p.with(key)
 	for i, tool := range tools[:30] {
 		a := agent.must(201, "POST", "/api/tools/"+tool+"/request", object{"reason": "to open pull requests"})
-		if left(a) != 29-i || a.Header.Get("X-RateLimit-Limit") != "30" || a.Header.Get("X-RateLimit-Policy") != "30;w=3600" || a.Header.Get("Retry-After") != "" {
+		if left(a) != 29-i || a.Header.Get("X-RateLimit-Limit") != "30" ||
+			a.Header.Get("X-RateLimit-Policy") != "30;w=3600" || a.Header.Get("Retry-After") != "" {
 			t.Errorf("request %d: %v", i+1, a.Header)
 		}
 	}
@@ -64,9 +65,11 @@ func TestTheFirstMistakeInTheOrderOfTheChecksIsTold(t *testing.T) {
 	id, key := admin.mustAgent("Onboarding")
 	suspendedID, suspended := admin.mustAgent("Suspended")
 	admin.must(200, "POST", "/api/admin/agents/"+suspendedID+"/suspend", nil)
-	auditor := p.shell("token", "create", "--organization", admin.must(200, "GET", "/api/admin/me", nil).Text("organization.id"), "--name", "a", "--role", "auditor")
+	organization := admin.must(200, "GET", "/api/admin/me", nil).Text("organization.id")
+	auditor := p.shell("token", "create", "--organization", organization, "--name", "a", "--role", "auditor")
 	path, nowhere := "/api/tools/"+tool+"/request", "/api/tools/"+newID().String()+"/request"
 	p.with(key).must(201, "POST", path, object{"reason": "to open pull requests"}) // the only one that the limit has
+	nobody := "/api/admin/agents/" + newID().String() + "/grants"
 	large, long := strings.Repeat("x", 40<<10), strings.Repeat("x", 9<<10)
 	const reason = `{"reason":"to open pull requests"}`
 	for _, tt := range []struct {
@@ -87,10 +90,10 @@ func TestTheFirstMistakeInTheOrderOfTheChecksIsTold(t *testing.T) {
 		{"the fields", "POST", path, key, `{"reason":1}`, "application/json", 400, "validation_failed"},
 		{"the query", "POST", path + "?x=1", key, reason, "application/json", 400, "validation_failed"},
 		{"the limit", "POST", nowhere, key, reason, "application/json", 429, "rate_limited"},
-		{"an admin's media type", "POST", "/api/admin/agents/" + newID().String() + "/grants", p.Token, large, "text/plain", 415, "unsupported_media_type"},
-		{"an admin's size", "POST", "/api/admin/agents/" + newID().String() + "/grants", p.Token, large, "application/json", 413, "body_too_large"},
-		{"an admin's fields", "POST", "/api/admin/agents/" + newID().String() + "/grants", p.Token, `{}`, "application/json", 400, "validation_failed"},
-		{"what there is not", "POST", "/api/admin/agents/" + newID().String() + "/grants", p.Token, `{"tool_id":"` + tool + `"}`, "application/json", 404, "not_found"},
+		{"an admin's media type", "POST", nobody, p.Token, large, "text/plain", 415, "unsupported_media_type"},
+		{"an admin's size", "POST", nobody, p.Token, large, "application/json", 413, "body_too_large"},
+		{"an admin's fields", "POST", nobody, p.Token, `{}`, "application/json", 400, "validation_failed"},
+		{"what there is not", "POST", nobody, p.Token, `{"tool_id":"` + tool + `"}`, "application/json", 404, "not_found"},
 		{"all is right", "POST", "/api/admin/agents/" + id + "/grants", p.Token, `{"tool_id":"` + tool + `"}`, "application/json", 201, ""},
 	} {
 		a := p.with(tt.key).call(tt.method, tt.path, tt.body, "Content-Type", tt.mediaType)
@@ -98,7 +101,8 @@ func TestTheFirstMistakeInTheOrderOfTheChecksIsTold(t *testing.T) {
 			t.Errorf("%s: %d %s", tt.name, a.Status, a.Body)
 		}
 		if tt.status >= 400 && (a.Header.Get("Content-Type") != "application/problem+json" || a.Text("type") != "urn:agentkey:error:"+tt.code ||
-			a.Text("error") != a.Text("detail") || a.Text("hint") == "" || a.Text("request_id") != a.Header.Get("X-Request-Id") || a.At("status") != float64(tt.status)) {
+			a.Text("error") != a.Text("detail") ||
+			a.Text("hint") == "" || a.Text("request_id") != a.Header.Get("X-Request-Id") || a.At("status") != float64(tt.status)) {
 			t.Errorf("%s is no problem document of ours: %v %s", tt.name, a.Header, a.Body)
 		}
 	}
@@ -166,7 +170,8 @@ func TestEachAnswerTellsTheLimitOfItsTier(t *testing.T) {
 				}
 				limit, _, _ := strings.Cut(policies[r.tier], ";")
 				reset, err := strconv.ParseInt(a.Header.Get("X-RateLimit-Reset"), 10, 64)
-				if a.Header.Get("X-RateLimit-Policy") != policies[r.tier] || a.Header.Get("X-RateLimit-Limit") != limit || left(a) < 0 || err != nil || reset < 1e12 {
+				if a.Header.Get("X-RateLimit-Policy") != policies[r.tier] ||
+					a.Header.Get("X-RateLimit-Limit") != limit || left(a) < 0 || err != nil || reset < 1e12 {
 					t.Errorf("%s by %s: %d with %v", r, who, a.Status, a.Header)
 				}
 			}
