@@ -2,9 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"io/fs"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -49,23 +46,22 @@ func (v *vitals) Collect(out chan<- prometheus.Metric) {
 	if s.Head > 0 {
 		gauge("agentkey_projection_lag_events", "How far the projection is behind the end of the event log.", float64(s.Lag), labels)
 	}
-	gauge("agentkey_projection_up", "1 when the projection follows the event log, catches up or stands by; 0 when it failed, waits or stopped.", number(moves(s)), labels)
-	if free, err := freeBytes(v.dataDir); err == nil {
-		gauge("agentkey_data_folder_free_bytes", "What may still be written to the file system of the data folder.", free, nil)
-	}
-	if size, err := folderBytes(v.dataDir); err == nil {
-		gauge("agentkey_data_folder_size_bytes", "What the files in the data folder hold.", size, nil)
+	gauge("agentkey_projection_up", "1 where the projection follows the event log or catches up; 0 where it failed, waits or stands by.", number(moves(s)), labels)
+	if disk := (syscall.Statfs_t{}); syscall.Statfs(v.dataDir, &disk) == nil {
+		block := float64(disk.Bsize)
+		gauge("agentkey_data_folder_free_bytes", "Room that is left for us on the file system of the data folder.", float64(disk.Bavail)*block, nil)
+		gauge("agentkey_data_folder_size_bytes", "Size of the file system of the data folder.", float64(disk.Blocks)*block, nil)
 	}
 }
 
-// moves tells whether a projection does its work. One that catches up has something to say when it can't.
+// moves tells whether a projection does its work in this process. One that catches up has something to say when it can't.
 func moves(s projections.Status) bool {
 	switch s.State {
-	case projections.Running, projections.Standby:
+	case projections.Running:
 		return true
 	case projections.CatchingUp:
 		return s.Detail == ""
-	case projections.Failed, projections.Stopped:
+	case projections.Failed, projections.Standby, projections.Stopped:
 	}
 	return false
 }
@@ -75,33 +71,4 @@ func number(is bool) float64 {
 		return 1
 	}
 	return 0
-}
-
-func freeBytes(dir string) (float64, error) {
-	var s syscall.Statfs_t
-	err := syscall.Statfs(dir, &s)
-	return float64(s.Bavail) * float64(s.Bsize), err
-}
-
-func folderBytes(dir string) (float64, error) {
-	total := 0.0
-	err := filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.Type().IsRegular() {
-			return passing(err)
-		}
-		info, err := entry.Info()
-		if err == nil {
-			total += float64(info.Size())
-		}
-		return passing(err)
-	})
-	return total, err
-}
-
-// passing drops the news that a file is gone: SQLite removes those that it keeps beside its own as it likes.
-func passing(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }
