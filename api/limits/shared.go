@@ -23,7 +23,8 @@ type Shared struct {
 	client *redis.Client
 	alone  *Memory
 	clock  func() time.Time
-	until  atomic.Int64 // Redis is not asked before then, in Unix nanoseconds; 0: it is asked
+	within time.Duration // patience
+	until  atomic.Int64  // Redis is not asked before then, in Unix nanoseconds; 0: it is asked
 }
 
 // ParseURL reads where Redis is: redis://, rediss:// or unix://. The error does not repeat the URL, which may hold a
@@ -36,11 +37,16 @@ func ParseURL(url string) (*redis.Options, error) {
 	return opts, nil
 }
 
-// NewShared counts in the Redis of opts. It does not connect: Redis may come later.
+// NewShared counts in the Redis of opts. It does not connect: Redis may come later. Whoever has a slow Redis and would
+// rather wait than count alone sets read_timeout in the URL.
 func NewShared(opts *redis.Options, clock func() time.Time) *Shared {
-	opts.DialTimeout, opts.ReadTimeout, opts.WriteTimeout, opts.PoolTimeout = patience, patience, patience, patience
+	within := patience
+	if opts.ReadTimeout > 0 { // asked for in the URL
+		within = opts.ReadTimeout
+	}
+	opts.DialTimeout, opts.ReadTimeout, opts.WriteTimeout, opts.PoolTimeout = within, within, within, within
 	opts.MaxRetries, opts.DialerRetries, opts.ContextTimeoutEnabled = -1, 1, true
-	return &Shared{client: redis.NewClient(opts), alone: NewMemory(clock), clock: clock}
+	return &Shared{client: redis.NewClient(opts), alone: NewMemory(clock), clock: clock, within: opts.ReadTimeout}
 }
 
 // Close ends the connections.
@@ -82,7 +88,7 @@ func (s *Shared) ask(ctx context.Context, do func(context.Context) *redis.Cmd) *
 			return nil
 		}
 	}
-	bounded, cancel := context.WithTimeout(ctx, patience)
+	bounded, cancel := context.WithTimeout(ctx, s.within)
 	defer cancel()
 	cmd := do(bounded)
 	var answered redis.Error

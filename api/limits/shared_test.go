@@ -40,7 +40,7 @@ func TestReplicasShareOneCount(t *testing.T) {
 	key, rule := uuid.NewString(), limits.Rule{Limit: 10, Window: time.Hour}
 	allowed := 0
 	for range 2 {
-		l := limits.New(openShared(t, redisURL(t), time.Now), time.Now)
+		l := limits.New(openShared(t, redisURL(t)+"?read_timeout=20s", time.Now), time.Now)
 		for range 8 {
 			d, err := l.Allow(t.Context(), key, rule)
 			if must(t, d, err).Allowed {
@@ -121,7 +121,7 @@ func TestASlowRedisIsLeftForFiveSeconds(t *testing.T) {
 	c := &clock{}
 	c.now.Store(time.Now().UnixNano())
 	r := startRelay(t, strings.TrimPrefix(redisURL(t), "unix://"))
-	shared := openShared(t, "unix://"+r.path, c.Now)
+	shared := openShared(t, "unix://"+r.path+"?read_timeout=1s", c.Now)
 	l := limits.New(shared, c.Now)
 	key, rule := uuid.NewString(), limits.Rule{Limit: 5, Window: time.Hour}
 	allow := func() bool {
@@ -144,7 +144,7 @@ func TestASlowRedisIsLeftForFiveSeconds(t *testing.T) {
 	if allow() {
 		t.Error("alone it lets more through than the limit")
 	}
-	if !shared.Alone() || time.Since(began) > 2*time.Second {
+	if !shared.Alone() || time.Since(began) > 4*time.Second {
 		t.Errorf("six calls with Redis stalled took %v", time.Since(began))
 	}
 	r.stalled.Store(false)

@@ -138,7 +138,7 @@ func TestAFullDiskRefusesAppendsAndLosesNothing(t *testing.T) {
 		t.Errorf("%d tools were added and %d are there", added, n)
 	}
 	log.stop()
-	log.flags = nil
+	log.flags = []string{"--insecure"}
 	log.start()
 	eventually(t, "ready again", func() bool { return p.anyone().call("GET", "/readyz", nil).Status == 200 })
 	admin.mustTool("After the disk was full", "x")

@@ -32,6 +32,12 @@ type logServer struct {
 // startLog serves an event store over loopback until the test ends.
 func startLog(t testing.TB, flags ...string) *logServer {
 	t.Helper()
+	return startLogWith(t, append([]string{"--insecure"}, flags...)...)
+}
+
+// startLogWith is startLog with flags of one's own for who may come in.
+func startLogWith(t testing.TB, flags ...string) *logServer {
+	t.Helper()
 	l := &logServer{t: t, dir: t.TempDir(), listen: "127.0.0.1:0", flags: flags}
 	l.start()
 	t.Cleanup(l.stop)
@@ -46,7 +52,7 @@ func (l *logServer) start() {
 	l.cancel, l.ended = cancel, make(chan int, 1)
 	ended := l.ended
 	go func() {
-		ended <- run(ctx, append([]string{"eventstore", "serve", "--listen", l.listen, "--data", l.dir, "--insecure"}, l.flags...), nil, out, errs)
+		ended <- run(ctx, append([]string{"eventstore", "serve", "--listen", l.listen, "--data", l.dir}, l.flags...), nil, out, errs)
 	}()
 	eventually(l.t, "listening: "+errs.String(), func() bool {
 		address, _ := out.find(storeListens)

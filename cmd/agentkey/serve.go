@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/redis/go-redis/v9/logging"
+
 	"agentkey/api"
 	"agentkey/api/limits"
 	"agentkey/commands"
@@ -65,6 +67,7 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	if c.Redis == nil {
 		health.counts = limits.NewMemory(time.Now)
 	} else {
+		logging.Disable() // an outage shows in readiness and metrics, not line by line
 		shared := limits.NewShared(c.Redis, time.Now)
 		defer func() { err = errors.Join(err, shared.Close()) }()
 		health.counts = shared
