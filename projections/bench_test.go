@@ -11,8 +11,14 @@ import (
 
 // BenchmarkRebuild fills the read model anew from a log of 200,000 fetches by 64 agents of 10 tools.
 func BenchmarkRebuild(b *testing.B) {
+	for name, e := range engines {
+		b.Run(name, func(b *testing.B) { benchmarkRebuild(b, e) })
+	}
+}
+
+func benchmarkRebuild(b *testing.B, e engine) {
 	const total, agents, tools, chunk = 200_000, 64, 10, 400
-	w := newWorld(b, embedded)
+	w := newWorld(b, e)
 	toolIDs := make([]string, tools)
 	for i := range toolIDs {
 		toolIDs[i] = w.tool(uuid.NewString())

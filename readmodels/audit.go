@@ -99,18 +99,19 @@ const (
 const auditInsert = `INSERT INTO audit_entries (organization_id, position, id, stream, revision, action, actor_type, actor_id,
     target_type, target_id, agent_id, tool_id, request_id, occurred_at, data, private) VALUES `
 
-var auditMany, auditOne = auditInsert + placeholders(auditChunk), auditInsert + placeholders(1)
+var auditMany, auditOne = auditInsert + placeholders(auditChunk, true), auditInsert + placeholders(1, true)
 
+// prepareAudit is for SQLite, where a numbered parameter is a named one and binding it searches all names.
 func prepareAudit(ctx context.Context, db *sql.DB) (auditInserts, error) {
-	many, err := db.PrepareContext(ctx, auditMany)
+	many, err := db.PrepareContext(ctx, auditInsert+placeholders(auditChunk, false))
 	if err != nil {
 		return auditInserts{}, err
 	}
-	one, err := db.PrepareContext(ctx, auditOne)
+	one, err := db.PrepareContext(ctx, auditInsert+placeholders(1, false))
 	return auditInserts{many: many, one: one}, err
 }
 
-func placeholders(rows int) string {
+func placeholders(rows int, numbered bool) string {
 	var b strings.Builder
 	for i := range rows * auditWidth {
 		switch {
@@ -121,7 +122,11 @@ func placeholders(rows int) string {
 		default:
 			b.WriteString(", ")
 		}
-		b.WriteString("$" + strconv.Itoa(i+1))
+		if numbered {
+			b.WriteString("$" + strconv.Itoa(i+1))
+		} else {
+			b.WriteString("?")
+		}
 	}
 	return b.String() + ")"
 }

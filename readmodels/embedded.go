@@ -163,6 +163,10 @@ func (f *file) beside(ctx context.Context) (*DB, error) {
 		f.building.Store(false)
 		return nil, err
 	}
+	if t.later, err = unindex(ctx, t.writer, "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"); err != nil {
+		f.building.Store(false)
+		return nil, errors.Join(err, t.close())
+	}
 	return &DB{place: &file{path: f.besidePath(), logger: f.logger, building: f.building}, live: t}, nil
 }
 

@@ -73,3 +73,42 @@ func checkModel(ctx context.Context, q *Queries) error {
 	}
 	return nil
 }
+
+// unindex drops the indexes of new tables that only queries need, and returns the statements that make them again:
+// tables are filled faster without, and an index of all rows at once costs less than one row by row. listing asks for
+// name and statement of each.
+func unindex(ctx context.Context, db *sql.DB, listing string) (statements []string, err error) {
+	rows, err := db.QueryContext(ctx, listing)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	var names []string
+	for rows.Next() {
+		var name, statement string
+		if err := rows.Scan(&name, &statement); err != nil {
+			return nil, err
+		}
+		names, statements = append(names, name), append(statements, statement)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if _, err := db.ExecContext(ctx, "DROP INDEX "+name); err != nil {
+			return nil, err
+		}
+	}
+	return statements, nil
+}
+
+// complete runs the statements that were put off until new tables are filled.
+func (t *tables) complete(ctx context.Context) error {
+	for _, statement := range t.later {
+		if _, err := t.writer.ExecContext(ctx, statement); err != nil {
+			return fmt.Errorf("complete the new read model: %w", err)
+		}
+	}
+	t.later = nil
+	return nil
+}

@@ -147,8 +147,19 @@ func (s *schema) create(ctx context.Context, conn *pgx.Conn, t *tables) error {
 	if err := migrate(ctx, goose.DialectPostgres, t.writer); err != nil {
 		return fmt.Errorf("make the tables of the read model: %w", err)
 	}
+	if _, err := t.writer.ExecContext(ctx, byBytes); err != nil {
+		return fmt.Errorf("make the tables of the read model: %w", err)
+	}
 	return nil
 }
+
+// byBytes lets texts be compared by their bytes, as on the other engine and whatever the locale of the database: that
+// is also several times faster than a language's order, which nothing here asks for.
+const byBytes = `DO $$ DECLARE change text; BEGIN
+    FOR change IN SELECT format('ALTER TABLE %I ', table_name) || string_agg(format('ALTER COLUMN %I TYPE text COLLATE "C"', column_name), ', ')
+                  FROM information_schema.columns WHERE table_schema = current_schema() AND data_type = 'text' GROUP BY table_name
+    LOOP EXECUTE change; END LOOP;
+END $$`
 
 // down: data that Postgres refuses, and rows that are there already, lie in what was written.
 func (s *schema) down(err error) bool {

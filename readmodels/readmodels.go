@@ -53,6 +53,7 @@ type tables struct {
 	write  *Queries     // prepared; nil where what is written is sent together
 	audit  auditInserts // likewise
 	notify string       // the channel that hears of every commit
+	later  []string     // statements that complete tables from beside
 	close  func() error
 }
 
@@ -139,6 +140,9 @@ func (db *DB) Beside(ctx context.Context) (*DB, error) { return db.place.beside(
 func (db *DB) Replace(ctx context.Context, other *DB, finish func(context.Context, Checkpoint) error) error {
 	if finish == nil {
 		finish = func(context.Context, Checkpoint) error { return nil }
+	}
+	if err := other.live.complete(ctx); err != nil {
+		return errors.Join(err, other.Discard())
 	}
 	return db.place.replace(ctx, db, other, finish)
 }

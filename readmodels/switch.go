@@ -42,6 +42,11 @@ func (s *schema) beside(ctx context.Context) (_ *DB, err error) {
 	if err := next.create(ctx, conn, db.live); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+	const listing = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema() AND indexname !~ '_pkey$'"
+	if db.live.later, err = unindex(ctx, db.live.writer, listing); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	db.live.later = append(db.live.later, "ANALYZE agents, agent_keys, tools, tool_instructions, requests, grants, audit_entries")
 	return db, nil
 }
 
