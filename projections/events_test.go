@@ -63,27 +63,37 @@ var tellings = []struct {
 	},
 	{"an agent gets another name", []step{registered}, step{"agent-bot", admin, agent.Updated{Name: ptr("Ops")}}, []string{"agents bot: name=Ops name_folded=ops revision=2"}, "agent bot, agent bot"},
 	{
-		"an agent gets another description and owner", []step{registered}, step{"agent-bot", admin, agent.Updated{Description: ptr(""), OwnerID: ptr("p2")}},
-		[]string{"agents bot: description= owner_id=p2 revision=2"}, "agent bot, agent bot",
+		"an agent gets another description and owner",
+		[]step{registered},
+		step{"agent-bot", admin, agent.Updated{Description: ptr(""), OwnerID: ptr("p2")}},
+		[]string{"agents bot: description= owner_id=p2 revision=2"},
+		"agent bot, agent bot",
 	},
 	{
-		"a key is rotated", []step{registered},
+		"a key is rotated",
+		[]step{registered},
 		step{"agent-bot", admin, agent.KeyRotated{Key: agent.Key{Number: 2, ID: "k2"}, Ended: []agent.KeyEnd{{Number: 1, At: start.Add(10 * time.Second)}}}},
-		[]string{"+agent_keys bot/2: created_at=now id=k2", "agent_keys bot/1: expires_at=now+7", "agents bot: revision=2"}, "agent bot, agent bot",
+		[]string{"+agent_keys bot/2: created_at=now id=k2", "agent_keys bot/1: expires_at=now+7", "agents bot: revision=2"},
+		"agent bot, agent bot",
 	},
 	{
-		"a key is rotated for the third time", []step{
+		"a key is rotated for the third time",
+		[]step{
 			registered,
 			{"agent-bot", admin, agent.KeyRotated{Key: agent.Key{Number: 2, ID: "k2"}, Ended: []agent.KeyEnd{{Number: 1, At: start}}}},
 			{"agent-bot", admin, agent.KeyRotated{Key: agent.Key{Number: 3, ID: "k3"}, Ended: []agent.KeyEnd{{Number: 2, At: start}}}},
 		},
 		step{"agent-bot", admin, agent.KeyRotated{Key: agent.Key{Number: 4, ID: "k4"}, Ended: []agent.KeyEnd{}}},
-		[]string{"+agent_keys bot/4: created_at=now id=k4", "-agent_keys bot/1", "agents bot: revision=4"}, "agent bot, agent bot",
+		[]string{"+agent_keys bot/4: created_at=now id=k4", "-agent_keys bot/1", "agents bot: revision=4"},
+		"agent bot, agent bot",
 	},
 	{"an agent is suspended", []step{registered}, step{"agent-bot", admin, agent.Suspended{}}, []string{"agents bot: revision=2 status=suspended"}, "agent bot, agent bot"},
 	{
-		"an agent is reactivated", []step{registered, {"agent-bot", admin, agent.Suspended{}}}, step{"agent-bot", admin, agent.Reactivated{}},
-		[]string{"agents bot: revision=3 status=active"}, "agent bot, agent bot",
+		"an agent is reactivated",
+		[]step{registered, {"agent-bot", admin, agent.Suspended{}}},
+		step{"agent-bot", admin, agent.Reactivated{}},
+		[]string{"agents bot: revision=3 status=active"},
+		"agent bot, agent bot",
 	},
 	{"an agent is retired", []step{registered}, step{"agent-bot", admin, agent.Retired{}}, []string{"-agent_keys bot/1", "agents bot: revision=2 status=retired"}, "agent bot, agent bot"},
 
@@ -95,20 +105,26 @@ var tellings = []struct {
 		}, "tool github, agent bot, tool github",
 	},
 	{
-		"an agent asks anew", []step{registered, added, asked, approved, vended, revoked},
-		step{"agent-bot", bot, agent.GrantRequested{ToolID: "github", RequestID: "r2", Reason: "once more"}}, []string{
+		"an agent asks anew",
+		[]step{registered, added, asked, approved, vended, revoked},
+		step{"agent-bot", bot, agent.GrantRequested{ToolID: "github", RequestID: "r2", Reason: "once more"}},
+		[]string{
 			"+requests r2: agent_id=bot created_at=now organization_id=org position=here reason=once more status=pending tool_id=github",
 			"agents bot: last_seen_at=now",
 			"grants bot/github: decided_at=0 decided_by_id= decided_by_type= expires_at=0 fetch_count=0 last_fetched_at=0 reason=once more request_id=r2 status=pending",
-		}, "tool github, agent bot, tool github",
+		},
+		"tool github, agent bot, tool github",
 	},
 	{
-		"an agent takes its request back", []step{registered, added, asked},
-		step{"agent-bot", bot, agent.GrantWithdrawn{ToolID: "github", RequestID: "r1"}}, []string{
+		"an agent takes its request back",
+		[]step{registered, added, asked},
+		step{"agent-bot", bot, agent.GrantWithdrawn{ToolID: "github", RequestID: "r1"}},
+		[]string{
 			"agents bot: last_seen_at=now",
 			"grants bot/github: decided_at=now decided_by_id=bot decided_by_type=agent status=withdrawn",
 			"requests r1: decided_at=now decided_by_id=bot decided_by_type=agent status=withdrawn",
-		}, "tool github, agent bot, tool github",
+		},
+		"tool github, agent bot, tool github",
 	},
 	{
 		"a request is approved", []step{registered, added, asked}, approved, []string{
@@ -133,8 +149,11 @@ var tellings = []struct {
 		}, "tool github, agent bot, tool github",
 	},
 	{
-		"access is revoked", []step{registered, added, asked, approved}, revoked,
-		[]string{"grants bot/github: decided_at=now status=revoked"}, "tool github, agent bot, tool github",
+		"access is revoked",
+		[]step{registered, added, asked, approved},
+		revoked,
+		[]string{"grants bot/github: decided_at=now status=revoked"},
+		"tool github, agent bot, tool github",
 	},
 	{
 		"a request is revoked and leaves the queue", []step{registered, added, asked}, revoked, []string{
@@ -143,20 +162,30 @@ var tellings = []struct {
 		}, "tool github, agent bot, tool github",
 	},
 	{
-		"access expires", []step{registered, added, assigned}, step{"agent-bot", system, agent.GrantExpired{ToolID: "github"}},
-		[]string{"grants bot/github: status=expired"}, "tool github, agent bot, tool github",
+		"access expires",
+		[]step{registered, added, assigned},
+		step{"agent-bot", system, agent.GrantExpired{ToolID: "github"}},
+		[]string{"grants bot/github: status=expired"},
+		"tool github, agent bot, tool github",
 	},
 	{
-		"an agent's own credential is replaced", []step{registered, added, assigned},
-		step{"agent-bot", admin, agent.GrantCredentialReplaced{ToolID: "github", SecretID: "s2", CredentialVersion: 2}}, nil, "tool github, agent bot, tool github",
+		"an agent's own credential is replaced",
+		[]step{registered, added, assigned},
+		step{"agent-bot", admin, agent.GrantCredentialReplaced{ToolID: "github", SecretID: "s2", CredentialVersion: 2}},
+		nil, "tool github, agent bot, tool github",
 	},
 	{
-		"a credential is fetched", []step{registered, added, assigned, vended}, vended,
-		[]string{"agents bot: last_seen_at=now", "grants bot/github: fetch_count=2 last_fetched_at=now"}, "tool github, agent bot, tool github",
+		"a credential is fetched",
+		[]step{registered, added, assigned, vended},
+		vended,
+		[]string{"agents bot: last_seen_at=now", "grants bot/github: fetch_count=2 last_fetched_at=now"},
+		"tool github, agent bot, tool github",
 	},
 	{
-		"a fetch is refused", []step{registered, added},
-		step{"refusals-bot", bot, codec.CredentialRefused{AgentID: "bot", ToolID: "github", Reason: "access_not_approved", Count: 1, LastAt: start}}, nil,
+		"a fetch is refused",
+		[]step{registered, added},
+		step{"refusals-bot", bot, codec.CredentialRefused{AgentID: "bot", ToolID: "github", Reason: "access_not_approved", Count: 1, LastAt: start}},
+		nil,
 		"tool github, agent bot, tool github",
 	},
 
@@ -167,9 +196,11 @@ var tellings = []struct {
 	},
 	{
 		"a tool with a credential for each agent is added", nil,
-		step{"catalog-" + org, admin, catalog.ToolAdded{ToolID: "linear", Name: "Linear", FoldedName: "linear", AuthType: "other", Mode: catalog.PerAgent}}, []string{
+		step{"catalog-" + org, admin, catalog.ToolAdded{ToolID: "linear", Name: "Linear", FoldedName: "linear", AuthType: "other", Mode: catalog.PerAgent}},
+		[]string{
 			"+tools linear: auth_type=other created_at=now credential_mode=per_agent name=Linear name_folded=linear organization_id=org position=here revision=1 updated_at=now",
-		}, "tool linear, tool linear",
+		},
+		"tool linear, tool linear",
 	},
 	{
 		"everything of a tool is changed", []step{added}, step{"catalog-" + org, admin, catalog.ToolUpdated{
@@ -178,31 +209,45 @@ var tellings = []struct {
 		}}, []string{"tools github: auth_type=other description=d docs_url= max_grant_seconds=0 name=Git Hub name_folded=git hub revision=2 updated_at=now url=u"}, "tool github, tool github",
 	},
 	{
-		"one thing of a tool is changed", []step{added}, step{"catalog-" + org, admin, catalog.ToolUpdated{ToolID: "github", Description: ptr("d")}},
-		[]string{"tools github: description=d revision=2 updated_at=now"}, "tool github, tool github",
+		"one thing of a tool is changed",
+		[]step{added},
+		step{"catalog-" + org, admin, catalog.ToolUpdated{ToolID: "github", Description: ptr("d")}},
+		[]string{"tools github: description=d revision=2 updated_at=now"},
+		"tool github, tool github",
 	},
 	{
-		"a shared credential is rotated", []step{added},
+		"a shared credential is rotated",
+		[]step{added},
 		step{"catalog-" + org, admin, catalog.ToolCredentialRotated{ToolID: "github", SecretID: "s2", CredentialVersion: 2, ExpiresAt: &tonight}},
-		[]string{"tools github: credential_expires_at=now+43197 credential_version=2 revision=2 updated_at=now"}, "tool github, tool github",
+		[]string{"tools github: credential_expires_at=now+43197 credential_version=2 revision=2 updated_at=now"},
+		"tool github, tool github",
 	},
 	{
-		"instructions are revised", []step{added},
-		step{"catalog-" + org, admin, catalog.ToolInstructionsRevised{ToolID: "github", Version: 1, Instructions: "be kind"}}, []string{
+		"instructions are revised",
+		[]step{added},
+		step{"catalog-" + org, admin, catalog.ToolInstructionsRevised{ToolID: "github", Version: 1, Instructions: "be kind"}},
+		[]string{
 			"+tool_instructions github/1: created_at=now created_by_id=admin created_by_type=human instructions=be kind organization_id=org",
 			"tools github: instructions=be kind instructions_version=1 revision=2 updated_at=now",
-		}, "tool github, tool github",
+		},
+		"tool github, tool github",
 	},
 	{
-		"instructions are restored", []step{added, {"catalog-" + org, admin, catalog.ToolInstructionsRevised{ToolID: "github", Version: 1, Instructions: "be kind"}}},
-		step{"catalog-" + org, admin, catalog.ToolInstructionsRevised{ToolID: "github", Version: 2, Instructions: "be kind", RestoredFrom: 1}}, []string{
+		"instructions are restored",
+		[]step{added, {"catalog-" + org, admin, catalog.ToolInstructionsRevised{ToolID: "github", Version: 1, Instructions: "be kind"}}},
+		step{"catalog-" + org, admin, catalog.ToolInstructionsRevised{ToolID: "github", Version: 2, Instructions: "be kind", RestoredFrom: 1}},
+		[]string{
 			"+tool_instructions github/2: created_at=now created_by_id=admin created_by_type=human instructions=be kind organization_id=org restored_from=1",
 			"tools github: instructions_version=2 revision=3 updated_at=now",
-		}, "tool github, tool github",
+		},
+		"tool github, tool github",
 	},
 	{
-		"a tool is removed", []step{added, registered, assigned}, step{"catalog-" + org, admin, catalog.ToolRemoved{ToolID: "github"}},
-		[]string{"tools github: removed_at=now"}, "tool github, tool github",
+		"a tool is removed",
+		[]step{added, registered, assigned},
+		step{"catalog-" + org, admin, catalog.ToolRemoved{ToolID: "github"}},
+		[]string{"tools github: removed_at=now"},
+		"tool github, tool github",
 	},
 
 	{"an installation is begun", nil, step{"installation", system, installation.Begun{StoreID: "store-1", OrganizationID: org}}, nil, "installation store-1"},
