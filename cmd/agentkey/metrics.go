@@ -135,7 +135,7 @@ func (m *metrics) serve(ctx context.Context, listener net.Listener, logger *slog
 // listenMetrics opens the address that is scraped; nil when none is configured.
 func listenMetrics(ctx context.Context, c Config) (net.Listener, error) {
 	if c.MetricsListen == "" {
-		return nil, nil //nolint:nilnil // not to listen is no error
+		return nil, nil
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.MetricsListen)
 	if err != nil {
