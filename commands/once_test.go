@@ -339,7 +339,7 @@ func everything(t testing.TB, o *office) []eventstore.Recorded {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer sub.Close() //nolint:errcheck // reading is over
+	defer sub.Close()
 	var events []eventstore.Recorded
 	for {
 		item, err := sub.Next()

@@ -213,7 +213,7 @@ func TestTheEntryAsksReplicasWhetherTheyAreReady(t *testing.T) {
 	}
 	replicas := 0
 	for _, line := range proxied {
-		for _, upstream := range strings.Fields(line[1]) {
+		for upstream := range strings.FieldsSeq(line[1]) {
 			host, port, _ := strings.Cut(upstream, ":")
 			s, is := c.Services[host]
 			if !is || (host != "grafana" && !strings.HasSuffix(s.Environment["AGENTKEY_LISTEN"], ":"+port)) {

@@ -25,7 +25,8 @@ type step struct {
 	event  any
 }
 
-func ptr[T any](v T) *T { return &v }
+//go:fix inline
+func ptr[T any](v T) *T { return new(v) }
 
 var (
 	bot     = self("bot")
@@ -61,11 +62,11 @@ var tellings = []struct {
 			"+agents bot: created_at=now created_by_id=admin created_by_type=human description=builds name=Build  BOT name_folded=build bot organization_id=org owner_id=p1 position=here revision=1 status=active",
 		}, "agent bot, agent bot",
 	},
-	{"an agent gets another name", []step{registered}, step{"agent-bot", admin, agent.Updated{Name: ptr("Ops")}}, []string{"agents bot: name=Ops name_folded=ops revision=2"}, "agent bot, agent bot"},
+	{"an agent gets another name", []step{registered}, step{"agent-bot", admin, agent.Updated{Name: new("Ops")}}, []string{"agents bot: name=Ops name_folded=ops revision=2"}, "agent bot, agent bot"},
 	{
 		"an agent gets another description and owner",
 		[]step{registered},
-		step{"agent-bot", admin, agent.Updated{Description: ptr(""), OwnerID: ptr("p2")}},
+		step{"agent-bot", admin, agent.Updated{Description: new(""), OwnerID: new("p2")}},
 		[]string{"agents bot: description= owner_id=p2 revision=2"},
 		"agent bot, agent bot",
 	},
@@ -204,14 +205,14 @@ var tellings = []struct {
 	},
 	{
 		"everything of a tool is changed", []step{added}, step{"catalog-" + org, admin, catalog.ToolUpdated{
-			ToolID: "github", Name: ptr("Git Hub"), FoldedName: ptr("git hub"), Description: ptr("d"), URL: ptr("u"), Site: ptr("s"), DocsURL: ptr(""),
-			AuthType: ptr(catalog.AuthType("other")), MaxGrantSeconds: ptr(int64(0)),
+			ToolID: "github", Name: new("Git Hub"), FoldedName: new("git hub"), Description: new("d"), URL: new("u"), Site: new("s"), DocsURL: new(""),
+			AuthType: new(catalog.AuthType("other")), MaxGrantSeconds: new(int64(0)),
 		}}, []string{"tools github: auth_type=other description=d docs_url= max_grant_seconds=0 name=Git Hub name_folded=git hub revision=2 updated_at=now url=u"}, "tool github, tool github",
 	},
 	{
 		"one thing of a tool is changed",
 		[]step{added},
-		step{"catalog-" + org, admin, catalog.ToolUpdated{ToolID: "github", Description: ptr("d")}},
+		step{"catalog-" + org, admin, catalog.ToolUpdated{ToolID: "github", Description: new("d")}},
 		[]string{"tools github: description=d revision=2 updated_at=now"},
 		"tool github, tool github",
 	},

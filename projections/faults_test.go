@@ -34,7 +34,7 @@ func (w *world) raw(stream string, e eventstore.Event) uint64 {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.revisions[stream] = int64(done.Revision) //nolint:gosec // small
+	w.revisions[stream] = int64(done.Revision)
 	return done.Position
 }
 
@@ -242,7 +242,7 @@ func (w *world) copy(from *world) {
 	w.t.Helper()
 	for _, b := range from.batches(0) {
 		for _, e := range b.Events {
-			_, err := w.store.Client.Append(w.t.Context(), e.Stream, int64(e.Revision)-1, eventstore.Event{ID: e.ID, Type: e.Type, Data: e.Data, Metadata: e.Metadata}) //nolint:gosec // small
+			_, err := w.store.Client.Append(w.t.Context(), e.Stream, int64(e.Revision)-1, eventstore.Event{ID: e.ID, Type: e.Type, Data: e.Data, Metadata: e.Metadata})
 			if err != nil {
 				w.t.Fatal(err)
 			}

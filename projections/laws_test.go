@@ -104,7 +104,7 @@ func (h *history) step(t *rapid.T) {
 	text := rapid.SampledFrom([]string{"", "a", "B", "Straße 1"}).Draw(t, "text")
 	var ends *time.Time
 	if rapid.Bool().Draw(t, "ends") {
-		ends = ptr(h.now.Add(time.Duration(rapid.IntRange(1, 5).Draw(t, "hours")) * time.Hour))
+		ends = new(h.now.Add(time.Duration(rapid.IntRange(1, 5).Draw(t, "hours")) * time.Hour))
 	}
 	offered, s := h.catalog.Tools[tool], h.agents[id]
 	known := agent.Tool{
@@ -123,7 +123,7 @@ func (h *history) step(t *rapid.T) {
 		tool = h.unused(tool)
 		h.onCatalog(t, catalog.AddTool{ToolID: tool, Name: tool, FoldedName: tool, Description: text, AuthType: "api_key", Mode: catalog.PerAgent, MaxGrantSeconds: 7200})
 	case 2:
-		h.onCatalog(t, catalog.UpdateTool{ToolID: tool, Description: &text, URL: &text, Instructions: &text, MaxGrantSeconds: ptr(int64(len(text)) * 3600)})
+		h.onCatalog(t, catalog.UpdateTool{ToolID: tool, Description: &text, URL: &text, Instructions: &text, MaxGrantSeconds: new(int64(len(text)) * 3600)})
 	case 3:
 		h.onCatalog(t, catalog.RotateCredential{At: h.now, ToolID: tool, SecretID: uuid.NewString(), ExpiresAt: ends})
 	case 4:

@@ -31,7 +31,7 @@ func TestWaitingForAPosition(t *testing.T) {
 			next := w.head() + 1
 			waited := make(chan error, 1)
 			go func() { waited <- w.model.WaitFor(t.Context(), next) }()
-			w.happened("agent-"+id, admin, agent.GrantAssigned{ToolID: tool}, agent.GrantRevoked{ToolID: tool, Cause: agent.CauseAdmin}, agent.Updated{Name: ptr(fmt.Sprint(n))})
+			w.happened("agent-"+id, admin, agent.GrantAssigned{ToolID: tool}, agent.GrantRevoked{ToolID: tool, Cause: agent.CauseAdmin}, agent.Updated{Name: new(fmt.Sprint(n))})
 			if err := <-waited; err != nil {
 				t.Fatal(err)
 			}

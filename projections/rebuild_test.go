@@ -28,7 +28,7 @@ func TestRebuildingUnderTrafficEqualsLive(t *testing.T) {
 			writers.Go(func() {
 				for n := 1; traffic.Err() == nil; n++ {
 					vend := agent.CredentialVended{ToolID: tools[1], KeyNumber: 2}
-					position, err := w.append("agent-"+id, self(id), vend, agent.Updated{Name: ptr(fmt.Sprintf("agent %d.%d", i, n))}, vend)
+					position, err := w.append("agent-"+id, self(id), vend, agent.Updated{Name: new(fmt.Sprintf("agent %d.%d", i, n))}, vend)
 					if err == nil {
 						err = w.model.WaitFor(t.Context(), position)
 					}

@@ -67,8 +67,7 @@ func (l logAdapter) Error(msg string, err error, fields watermill.LogFields) {
 	if err != nil {
 		text, _, _ = strings.Cut(err.Error(), "\n")
 	}
-	var p middleware.RecoveredPanicError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[middleware.RecoveredPanicError](err); ok {
 		text = panicked(p.V).Error()
 	}
 	l.logger.Debug("watermill", append(attrsOf(msg, fields), slog.String("error", text))...)

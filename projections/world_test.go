@@ -180,7 +180,7 @@ func (w *world) appendSigned(stream string, events []any, signed []codec.Signed)
 	}
 	done, err := w.log.Append(w.t.Context(), stream, at, entries...)
 	if err == nil {
-		w.revisions[stream] = int64(done.Revision) //nolint:gosec // small
+		w.revisions[stream] = int64(done.Revision)
 	}
 	return done.Position, err
 }

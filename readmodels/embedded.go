@@ -219,7 +219,7 @@ func (f *file) swap(from string) error {
 }
 
 func syncFile(path string) error {
-	f, err := os.Open(path)
+	f, err := os.Open(path) //nolint:gosec // the operator names the folder
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func (s *schema) lead(ctx context.Context, db *DB, standby func(Checkpoint)) (co
 }
 
 func (s *schema) waitForLead(ctx context.Context, conn *pgx.Conn, db *DB, standby func(Checkpoint)) error {
-	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock_shared("+key("$1")+")", "use "+s.name); err != nil {
+	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock_shared("+key+")", "use "+s.name); err != nil {
 		return err
 	}
 	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{s.name}.Sanitize()); err != nil {
@@ -62,7 +62,7 @@ func (s *schema) waitForLead(ctx context.Context, conn *pgx.Conn, db *DB, standb
 	}
 	for {
 		var leads bool
-		if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock("+key("$1")+")", "lead "+s.name).Scan(&leads); err != nil {
+		if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock("+key+")", "lead "+s.name).Scan(&leads); err != nil {
 			return err
 		}
 		if leads {

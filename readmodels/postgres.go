@@ -116,14 +116,14 @@ func (s *schema) locked(ctx context.Context, lock string, fn func(*pgx.Conn) err
 		return err
 	}
 	defer func() { err = errors.Join(err, closeConn(ctx, conn)) }()
-	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock("+key("$1")+")", lock); err != nil {
+	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock("+key+")", lock); err != nil {
 		return err
 	}
 	return fn(conn)
 }
 
-// key is the number of a named lock. The names begin with agentkey: other programs may lock in the same database.
-func key(name string) string { return "hashtextextended('agentkey ' || " + name + ", 0)" }
+// key is the number of the lock that $1 names. The names begin with agentkey: other programs may lock in the same database.
+const key = "hashtextextended('agentkey ' || $1, 0)"
 
 // prepare makes the tables unless they are there and of this version.
 func (s *schema) prepare(ctx context.Context, t *tables) error {
@@ -163,8 +163,7 @@ END $$`
 
 // down: data that Postgres refuses, and rows that are there already, lie in what was written.
 func (s *schema) down(err error) bool {
-	var e *pgconn.PgError
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		class := e.Code[:min(2, len(e.Code))]
 		return class != "22" && class != "23" && class != "54"
 	}

@@ -28,7 +28,7 @@ func (s *schema) beside(ctx context.Context) (_ *DB, err error) {
 		}
 	}()
 	var alone bool
-	if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock("+key("$1")+")", "build "+s.name).Scan(&alone); err != nil {
+	if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock("+key+")", "build "+s.name).Scan(&alone); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	if !alone {
@@ -170,7 +170,7 @@ func (s *schema) sweep(ctx context.Context, conn *pgx.Conn) error {
 				return err
 			}
 			var unused bool
-			if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock("+key("$1")+")", "use "+other).Scan(&unused); err != nil {
+			if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock("+key+")", "use "+other).Scan(&unused); err != nil {
 				return err
 			}
 			if unused {

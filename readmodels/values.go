@@ -25,7 +25,7 @@ func (p Page) before() int64 {
 }
 
 // rows is how many rows to ask for: one more than the page holds tells whether there is another.
-func (p Page) rows() int32 { return int32(min(max(p.Limit, 1), 1000) + 1) } //nolint:gosec // bounded
+func (p Page) rows() int32 { return int32(min(max(p.Limit, 1), 1000) + 1) }
 
 // List is one page, newest first. Next is 0 on the last one.
 type List[T any] struct {

@@ -46,7 +46,7 @@ func (a answer) Text(path string) string {
 // At is one member, reached by a dotted path.
 func (a answer) At(path string) any {
 	var v any = a.JSON
-	for _, step := range strings.Split(path, ".") {
+	for step := range strings.SplitSeq(path, ".") {
 		object, ok := v.(map[string]any)
 		if !ok {
 			return nil

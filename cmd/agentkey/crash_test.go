@@ -109,7 +109,8 @@ func (p *program) killUnderLoad(f fleet, round int) map[string]bool {
 	return acknowledged
 }
 
-// tables is every row of a stopped program's read model.
+// tables is every row of a stopped program's read model. How far it has come is left out: what reactions note down at
+// the very end may be read by the next start.
 func (p *program) tables() map[string][]string {
 	p.t.Helper()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(p.Dir, readModelFile)+"?_pragma=query_only(1)")
@@ -118,7 +119,7 @@ func (p *program) tables() map[string][]string {
 	}
 	defer db.Close()
 	out := map[string][]string{}
-	for _, table := range column(p.t, db, `select name from sqlite_master where type = 'table' and name not like 'goose%' and name not like 'sqlite%'`) {
+	for _, table := range column(p.t, db, `select name from sqlite_master where type = 'table' and name <> 'checkpoints' and name not like 'goose%' and name not like 'sqlite%'`) {
 		names := column(p.t, db, `select name from pragma_table_info('`+table+`')`)
 		out[table] = column(p.t, db, `select `+strings.Join(quoted(names), ` || ' ' || `)+` from `+table+` order by 1`)
 	}

@@ -147,7 +147,7 @@ func (p *program) launch() {
 	p.t.Helper()
 	p.stdout, p.stderr, p.ended = newLines(), newLines(), make(chan int, 1)
 	if p.command == nil {
-		ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // it is stopped in the clean-up
+		ctx, cancel := context.WithCancel(context.Background())
 		p.cancel = cancel
 		ended, stdout, stderr := p.ended, p.stdout, p.stderr
 		go func() { ended <- run(ctx, []string{"serve"}, p.env, stdout, stderr) }()
@@ -167,8 +167,7 @@ func (p *program) launch() {
 	p.cancel = func() { _ = command.Process.Signal(syscall.SIGTERM) }
 	go func() {
 		err := command.Wait()
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 			ended <- exit.ExitCode()
 			return
 		}
@@ -243,14 +242,14 @@ func (p *program) shell(args ...string) string {
 func runOnce(t testing.TB, env []string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, err bytes.Buffer
-	code = run(context.Background(), args, env, &out, &err) //nolint:usetesting // also called while the test cleans up
+	code = run(context.Background(), args, env, &out, &err)
 	return code, out.String(), err.String()
 }
 
 // office joins the installation on the program's configuration.
 func (p *program) office(do func(context.Context, *office) error) {
 	p.t.Helper()
-	sh := &shell{ctx: context.Background(), environ: p.env, stdout: &bytes.Buffer{}, stderr: &bytes.Buffer{}} //nolint:usetesting // as above
+	sh := &shell{ctx: context.Background(), environ: p.env, stdout: &bytes.Buffer{}, stderr: &bytes.Buffer{}}
 	if err := inOffice(sh, do); err != nil {
 		p.t.Errorf("%v\n%s", err, sh.stderr)
 	}

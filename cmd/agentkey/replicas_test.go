@@ -47,7 +47,7 @@ func startLogWith(t testing.TB, flags ...string) *logServer {
 // start serves, at the same address as before if there was one.
 func (l *logServer) start() {
 	l.t.Helper()
-	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // it is stopped in the clean-up
+	ctx, cancel := context.WithCancel(context.Background())
 	out, errs := newLines(), newLines()
 	l.cancel, l.ended = cancel, make(chan int, 1)
 	ended := l.ended
