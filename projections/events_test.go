@@ -25,9 +25,6 @@ type step struct {
 	event  any
 }
 
-//go:fix inline
-func ptr[T any](v T) *T { return new(v) }
-
 var (
 	bot     = self("bot")
 	system  = domain.Actor{Type: domain.ActorSystem, ID: "agentkey"}
