@@ -8,7 +8,7 @@ import (
 
 // TestHeadIsGetWithoutABody asks every query twice. What has an effect takes no HEAD, see TestAPathIsExactlyARoute.
 func TestHeadIsGetWithoutABody(t *testing.T) {
-	p := start(t, "AGENTKEY_LIMIT_READS=1000/1m", "AGENTKEY_LIMIT_ADMIN=1000/1m")
+	p := start(t, "AGENTKEY_LIMIT_READS=1000/24h", "AGENTKEY_LIMIT_ADMIN=1000/24h")
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
 	id, key := admin.mustAgent("Onboarding")
