@@ -196,14 +196,14 @@ func (w *writer) commit(batch []*request) {
 	w.recent.add(t.written)
 	w.store.tail.add(t.records)
 	w.store.infos.publish(t.changed)
+	w.store.head.Store(uint64(w.next - 1)) //nolint:gosec // positions are positive
+	w.store.changed.broadcast()
 	if t.secrets {
 		select {
 		case w.sweep <- struct{}{}:
 		default:
 		}
 	}
-	w.store.head.Store(uint64(w.next - 1)) //nolint:gosec // positions are positive
-	w.store.changed.broadcast()
 }
 
 func isFull(err error) bool {
