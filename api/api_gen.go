@@ -516,7 +516,9 @@ type Agent struct {
 	Description string      `json:"description"`
 	Grants      GrantCounts `json:"grants"`
 	ID          string      `json:"id"`
-	Keys        []struct {
+
+	// Keys The keys that work now. One with expires_at works until then.
+	Keys []struct {
 		// CreatedAt RFC 3339 in UTC.
 		CreatedAt Time `json:"created_at"`
 

@@ -50,8 +50,10 @@ func (s *Server) runOnce(c *gin.Context, call *call, key string) error {
 	call.command, call.since = ticket.CommandID, ticket.Since
 	recorder := &recorder{ResponseWriter: c.Writer}
 	c.Writer = recorder
-	defer func() { s.finish(call, ticket, recorder) }()
+	answered := false // stays so when the handler panics
+	defer func() { s.finish(call, ticket, recorder, answered) }()
 	c.Next()
+	answered = true
 	return nil
 }
 
@@ -68,11 +70,11 @@ func replay(c *gin.Context, stored *commands.Stored) {
 
 // finish keeps an answer that counts and releases the key after one that may be tried again. A caller who left
 // does not undo what was done.
-func (s *Server) finish(call *call, ticket commands.Ticket, r *recorder) {
+func (s *Server) finish(call *call, ticket commands.Ticket, r *recorder, answered bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(call.ctx), 5*time.Second)
 	defer cancel()
 	var err error
-	if status := r.Status(); !r.Written() || status >= http.StatusInternalServerError || status == http.StatusTooManyRequests {
+	if status := r.Status(); !answered || status >= http.StatusInternalServerError || status == http.StatusTooManyRequests {
 		err = s.Once.Release(ctx, ticket)
 	} else {
 		stored := commands.Stored{Status: status, Header: map[string]string{}, Body: withoutOnceShown(r.body.Bytes())}

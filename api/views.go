@@ -65,12 +65,16 @@ func (s *Server) agentView(ctx context.Context, id string, a agent.State) Agent 
 		Grants: GrantCounts{Approved: a.Count(agent.Approved, now), Pending: a.Count(agent.Pending, now)},
 	}
 	for _, k := range a.Keys {
-		out.addKey(k.ID, k.CreatedAt, value(k.ExpiresAt))
+		out.addKey(now, k.ID, k.CreatedAt, value(k.ExpiresAt))
 	}
 	return out
 }
 
-func (a *Agent) addKey(id string, created, expires time.Time) {
+// addKey lists a key that still works; each one that ever did would be a long list.
+func (a *Agent) addKey(now time.Time, id string, created, expires time.Time) {
+	if !expires.IsZero() && !now.Before(expires) {
+		return
+	}
 	a.Keys = append(a.Keys, struct {
 		CreatedAt Time   `json:"created_at"`
 		ExpiresAt *Time  `json:"expires_at,omitempty"`
@@ -80,13 +84,14 @@ func (a *Agent) addKey(id string, created, expires time.Time) {
 
 // agentRow is an agent as the read model has it.
 func (s *Server) agentRow(ctx context.Context, organization string, a readmodels.Agent) Agent {
+	now := s.Clock()
 	out := Agent{
 		ID: a.ID, Name: a.Name, Description: a.Description, Status: AgentStatus(a.Status), CreatedAt: a.CreatedAt,
 		CreatedBy: s.actor(ctx, organization, a.CreatedBy), LastSeenAt: optionalTime(a.LastSeenAt), Revision: a.Revision,
 		Grants: GrantCounts{Approved: a.Approved, Pending: a.Pending},
 	}
 	for _, k := range a.Keys {
-		out.addKey(k.ID, k.CreatedAt, k.ExpiresAt)
+		out.addKey(now, k.ID, k.CreatedAt, k.ExpiresAt)
 	}
 	return out
 }
