@@ -251,3 +251,16 @@ func (c client) fetch(tool string) answer {
 	c.t.Helper()
 	return c.call("GET", "/api/tools/"+tool+"/credentials", nil)
 }
+
+// userAgent makes every call name a program.
+func userAgent(name string, next http.RoundTripper) http.RoundTripper {
+	return roundTrip(func(r *http.Request) (*http.Response, error) {
+		r.Header.Set("User-Agent", name)
+		return next.RoundTrip(r)
+	})
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+// RoundTrip implements http.RoundTripper.
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
