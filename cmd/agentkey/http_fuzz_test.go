@@ -1,0 +1,322 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"agentkey/eventstore/eventstoretest"
+)
+
+// operation is one call of the document, with what it takes.
+type operation struct {
+	route
+	params []object // of the query
+	body   object   // schema; nil when it takes none
+	needs  bool     // a body
+}
+
+// operations reads the document once more, with what each call takes.
+func (p *program) operations() []operation {
+	p.t.Helper()
+	doc := p.apiDocument()
+	paths, _ := doc.JSON["paths"].(object)
+	var out []operation
+	for _, r := range p.routes() {
+		item, _ := paths[r.path].(object)
+		o, _ := item[strings.ToLower(r.method)].(object)
+		op := operation{route: r}
+		params, _ := o["parameters"].([]any)
+		for _, v := range params {
+			if param := resolve(doc, v); param["in"] == "query" {
+				param["schema"] = resolve(doc, param["schema"])
+				op.params = append(op.params, param)
+			}
+		}
+		if body, _ := o["requestBody"].(object); body != nil {
+			content, _ := body["content"].(object)["application/json"].(object)
+			op.body, op.needs = resolve(doc, content["schema"]), body["required"] == true
+			properties, _ := op.body["properties"].(object)
+			for name, schema := range properties {
+				properties[name] = resolve(doc, schema)
+			}
+		}
+		out = append(out, op)
+	}
+	return out
+}
+
+// world is what the drawn calls may name. What they make is added, and what is old or dead leaves.
+type world struct {
+	agents, tools, requests, keys []string
+	admins                        []string
+}
+
+func (w *world) learn(d drawn, a answer) {
+	add := func(list *[]string, id string) {
+		if id != "" && !slices.Contains(*list, id) {
+			*list = append(*list, id)
+			*list = (*list)[max(0, len(*list)-8):]
+		}
+	}
+	if i := slices.Index(w.keys, d.key); a.Status == 401 && i >= 0 && len(w.keys) > 1 {
+		w.keys = slices.Delete(w.keys, i, i+1)
+	}
+	add(&w.agents, a.Text("agent.id"))
+	add(&w.keys, a.Text("api_key"))
+	add(&w.requests, a.Text("request_id"))
+	if a.Status == 201 && a.Text("auth_type") != "" {
+		add(&w.tools, a.Text("id"))
+	}
+}
+
+// drawn is one request, and whether the document takes it.
+type drawn struct {
+	method, path, key string
+	body              any
+	headers           []string
+	valid             bool
+	mutations         []string
+}
+
+// spoil makes a request invalid, and remembers how.
+func (d *drawn) spoil(how string) { d.valid, d.mutations = false, append(d.mutations, how) }
+
+func pick[T any](rt *rapid.T, what string, list []T) T { return rapid.SampledFrom(list).Draw(rt, what) }
+
+func seldom(rt *rapid.T, what string) bool { return rapid.IntRange(0, 19).Draw(rt, what) == 0 }
+
+// text draws a string of so many code points that is the same when it is trimmed.
+func text(rt *rapid.T, what string, least, most int) string {
+	n := rapid.IntRange(least, min(most, least+rapid.SampledFrom([]int{3, 40, most}).Draw(rt, "most"))).Draw(rt, "length")
+	return strings.Join(rapid.SliceOfN(rapid.SampledFrom([]string{"a", "Z", "0", "ß", "й", "漢", "😀", "\u0301", "'", `"`, "\\", "<", "%", "-"}), n, n).Draw(rt, what), "")
+}
+
+// value draws what a schema takes, or now and then what it does not.
+func (w *world) value(rt *rapid.T, d *drawn, name string, schema object) any {
+	if seldom(rt, "wrong type of "+name) {
+		d.spoil(name + " has another type")
+		return pick(rt, name, []any{nil, true, 1.5, []any{"x"}, []any{}})
+	}
+	least, most := 0, 60
+	if n, is := schema["minLength"].(float64); is {
+		least = int(n)
+	}
+	if n, is := schema["maxLength"].(float64); is {
+		most = int(n)
+	}
+	switch {
+	case name == "credential":
+		switch rapid.IntRange(0, 5).Draw(rt, "credential") {
+		case 0:
+			return object{"user": text(rt, "user", 1, 20), "password": " " + text(rt, "password", 1, 2000)}
+		case 1:
+			d.spoil("a credential without a value")
+			return object{"user": ""}
+		}
+		return " " + text(rt, "credential", 1, 4000)
+	case schema["enum"] != nil:
+		if seldom(rt, "unknown "+name) {
+			d.spoil("an unknown " + name)
+			return "unknown"
+		}
+		return pick(rt, name, schema["enum"].([]any))
+	case schema["type"] == "integer":
+		lowest, highest := int64(schema["minimum"].(float64)), int64(schema["maximum"].(float64))
+		if seldom(rt, "range of "+name) {
+			d.spoil(name + " is out of range")
+			return pick(rt, name, []int64{lowest - 1, highest + 1})
+		}
+		return rapid.Int64Range(lowest, highest).Draw(rt, name)
+	case schema["format"] == "date-time":
+		if seldom(rt, "time of "+name) {
+			d.spoil(name + " is no time")
+			return pick(rt, name, []any{"tomorrow", "2030-01-01", "2030-02-30T00:00:00Z"})
+		}
+		return time.Now().UTC().Add(time.Duration(rapid.IntRange(1, 1000).Draw(rt, name)) * time.Hour).Format(time.RFC3339)
+	case strings.HasSuffix(name, "tool_id"):
+		return pick(rt, name, append([]string{newID().String()}, w.tools...))
+	case strings.HasSuffix(name, "agent_id"):
+		return pick(rt, name, append([]string{newID().String()}, w.agents...))
+	case strings.HasSuffix(name, "url"):
+		if seldom(rt, "scheme of "+name) {
+			d.spoil(name + " is no web address")
+			return "javascript:alert(1)"
+		}
+		return "https://example.com/" + text(rt, name, 0, 400)
+	case seldom(rt, "too long "+name):
+		d.spoil(name + " is too long")
+		return strings.Repeat("漢", most+1)
+	case least > 1 && seldom(rt, "too short "+name):
+		d.spoil(name + " is too short")
+		return strings.Repeat("漢", least-1)
+	}
+	value := text(rt, name, least, most)
+	if rapid.IntRange(0, 5).Draw(rt, "white space") == 0 {
+		return " \t" + value + "\n"
+	}
+	return value
+}
+
+// query draws parameters.
+func (w *world) query(rt *rapid.T, d *drawn, op operation) string {
+	var out []string
+	for _, param := range op.params {
+		if rapid.IntRange(0, 3).Draw(rt, "more parameters") > 0 {
+			continue
+		}
+		name, schema := fmt.Sprint(param["name"]), param["schema"].(object)
+		switch {
+		case name == "cursor":
+			d.spoil("a cursor of nobody's")
+			out = append(out, "cursor=x")
+		case name == "q":
+			out = append(out, "q="+pick(rt, "q", []string{"a", "%25", "", "Z", "%F0%9F%98%80"}))
+		case name == "action":
+			out = append(out, "action="+pick(rt, "action", []string{"credential.vended", "no.such"}))
+		case name == "actor_id":
+			out = append(out, "actor_id="+pick(rt, "actor_id", w.agents))
+		default:
+			scratch := drawn{valid: true}
+			value := w.value(rt, &scratch, name, schema)
+			if !scratch.valid && value == nil {
+				continue
+			}
+			if !scratch.valid {
+				d.spoil("query: " + scratch.mutations[0])
+			}
+			out = append(out, name+"="+strings.NewReplacer(" ", "%20", "[", "", "]", "").Replace(fmt.Sprint(value)))
+		}
+	}
+	if op.caller != "anyone" && seldom(rt, "unknown parameter") { // probes may add what they like
+		d.spoil("an unknown parameter")
+		out = append(out, "unknown=1")
+	}
+	if len(out) == 0 {
+		return ""
+	}
+	return "?" + strings.Join(out, "&")
+}
+
+// draw draws a request that is mostly valid.
+func (w *world) draw(rt *rapid.T, ops []operation) drawn {
+	op := pick(rt, "operation", ops)
+	d := drawn{method: op.method, valid: true}
+	of := func(list []string) string {
+		if seldom(rt, "nobody's id") {
+			return newID().String()
+		}
+		return pick(rt, "id", list)
+	}
+	ids := w.agents
+	switch {
+	case strings.Contains(op.path, "/requests/"):
+		ids = w.requests
+	case strings.Contains(op.path, "/tools/"):
+		ids = w.tools
+	}
+	d.path = op.at(of(ids), of(w.tools)) + w.query(rt, &d, op)
+	switch op.caller {
+	case "agent":
+		d.key = pick(rt, "key", w.keys)
+	case "admin":
+		d.key = pick(rt, "token", w.admins)
+	}
+	if seldom(rt, "another caller") {
+		d.key = pick(rt, "key", append([]string{"", "sk_admin_x"}, append(w.keys, w.admins...)...))
+	}
+	if op.body != nil && (op.needs || rapid.Bool().Draw(rt, "a body")) {
+		d.body = w.draft(rt, &d, op.body)
+	}
+	for name, values := range map[string][]string{
+		"If-Match": {"*", `"1"`, `"2"`, `W/"1"`, "x"}, "Idempotency-Key": {"a", "b", newID().String()}, "Accept": {"text/html"}, "Origin": {"https://example.com"},
+		"X-Wait-For-Position": {"1"},
+	} {
+		if seldom(rt, name) {
+			d.headers = append(d.headers, name, pick(rt, name, values))
+		}
+	}
+	return d
+}
+
+// draft draws a body as text.
+func (w *world) draft(rt *rapid.T, d *drawn, schema object) any {
+	required, _ := schema["required"].([]any)
+	properties, _ := schema["properties"].(object)
+	body := object{}
+	for _, name := range slices.Sorted(maps.Keys(properties)) {
+		must := slices.Contains(required, any(name))
+		switch {
+		case must && seldom(rt, "without "+name):
+			d.spoil("without " + name)
+		case must || rapid.Bool().Draw(rt, "with "+name):
+			body[name] = w.value(rt, d, name, properties[name].(object))
+		}
+	}
+	if seldom(rt, "unknown field") {
+		d.spoil("an unknown field")
+		body[pick(rt, "unknown", []string{"unknown", "Name", "credential ", "__proto__", ""})] = "x"
+	}
+	raw, err := json.Marshal(body)
+	if err != nil {
+		rt.Fatal(err)
+	}
+	if seldom(rt, "cut") {
+		d.spoil("cut")
+		return string(raw[:len(raw)-1])
+	}
+	return string(raw)
+}
+
+// TestNoDrawnRequestIsAFault draws requests from the document, mostly valid ones. None is a fault, none that the document does
+// not take is accepted, none that it takes is refused for its form, and every answer is one that the document knows.
+func TestNoDrawnRequestIsAFault(t *testing.T) {
+	p := start(t, unlimited...)
+	admin := p.admin()
+	w := &world{admins: []string{p.Token}}
+	for i := range 3 {
+		w.tools = append(w.tools, admin.mustTool(fmt.Sprint("Tool ", i), "x"))
+		agentID, key := admin.mustAgent(fmt.Sprint("Agent ", i))
+		w.agents, w.keys = append(w.agents, agentID), append(w.keys, key)
+		w.requests = append(w.requests, p.with(key).mustRequest(w.tools[i]))
+	}
+	ops, c := p.operations(), p.anyone()
+	statuses := map[int]int{}
+	for range eventstoretest.Rounds(30) {
+		rapid.Check(t, func(rt *rapid.T) {
+			d := w.draw(rt, ops)
+			headers := d.headers
+			if d.key != "" {
+				headers = append(headers, "Authorization", "Bearer "+d.key)
+			}
+			a, err := c.try(d.method, d.path, d.body, append([]string{"X-Wait-For-Position", ""}, headers...)...)
+			if err != nil {
+				rt.Fatalf("%s %s with %.500v: %v", d.method, d.path, d.body, err)
+			}
+			told := fmt.Sprintf("%s %s %v with %.500v, spoilt by %v: %d %s", d.method, d.path, d.headers, d.body, d.mutations, a.Status, a.Body)
+			switch {
+			case a.Status >= 500:
+				rt.Fatalf("a fault: %s", told)
+			case !d.valid && a.Status < 400:
+				rt.Fatalf("accepted: %s", told)
+			case d.valid && a.Code() == "malformed_json", d.valid && a.Code() == "validation_failed" && !names(a, "credential") && !names(a, "expires_at"):
+				rt.Fatalf("refused for its form: %s", told)
+			}
+			statuses[a.Status]++
+			w.learn(d, a)
+		})
+	}
+	t.Logf("answers by status: %v", statuses)
+	for _, status := range []int{200, 201, 204, 400, 401, 403, 404, 409, 412} {
+		if statuses[status] == 0 {
+			t.Errorf("no answer was %d: %v", status, statuses)
+		}
+	}
+	admin.must(200, "GET", "/api/admin/audit?limit=200", nil) // the read model still follows
+}
