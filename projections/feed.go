@@ -190,7 +190,7 @@ func (f *Feed) follow(ctx context.Context, out chan<- *message.Message, settled 
 	if err != nil {
 		return false, err
 	}
-	f.reach(stored)
+	f.restart(stored) // the tables may have been lost meanwhile
 	f.resume(Stopped)
 	f.resume(Standby)
 	ctx, cancel := context.WithCancel(ctx)

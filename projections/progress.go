@@ -42,7 +42,7 @@ func (p *progress) update(change func()) {
 	p.changed = make(chan struct{})
 }
 
-// reach moves the position, never back.
+// reach moves the position on.
 func (p *progress) reach(position uint64) {
 	p.update(func() { p.position = max(p.position, position) })
 }

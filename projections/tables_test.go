@@ -67,6 +67,11 @@ func embedded(t testing.TB) place {
 
 func postgres(t testing.TB) place {
 	url := readmodelstest.Postgres(t)
+	return postgresAt(t, url, url)
+}
+
+// postgresAt is a database which the program reaches by another way than the test.
+func postgresAt(t testing.TB, url, way string) place {
 	db, err := sql.Open("pgx", url)
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +89,7 @@ func postgres(t testing.TB) place {
 	return place{
 		open: func(t testing.TB) *readmodels.DB {
 			t.Helper()
-			db, err := readmodels.OpenPostgres(t.Context(), url, slog.New(slog.DiscardHandler))
+			db, err := readmodels.OpenPostgres(t.Context(), way, slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -98,7 +98,7 @@ func (s *schema) rename(ctx context.Context, old, next string, finish func(conte
 	}
 	defer func() { err = errors.Join(err, closeConn(ctx, conn)) }() // and rolls back what is not committed
 	live := pgx.Identifier{s.name}
-	if _, err := conn.Exec(ctx, "BEGIN; SET LOCAL lock_timeout = '5s'; LOCK TABLE "+append(live, "checkpoints").Sanitize()+" IN EXCLUSIVE MODE"); err != nil {
+	if _, err := conn.Exec(ctx, "BEGIN; SET LOCAL lock_timeout = '2s'; LOCK TABLE "+append(live, "checkpoints").Sanitize()+" IN EXCLUSIVE MODE"); err != nil {
 		return err
 	}
 	var was Checkpoint
@@ -136,7 +136,7 @@ func (s *schema) settle(ctx context.Context) error {
 			return err
 		}
 		if !told {
-			if _, err := conn.Exec(ctx, "BEGIN; SET LOCAL lock_timeout = '5s'"); err != nil {
+			if _, err := conn.Exec(ctx, "BEGIN; SET LOCAL lock_timeout = '2s'"); err != nil {
 				return err
 			}
 			if err := s.tell(ctx, conn); err != nil {
@@ -165,7 +165,7 @@ func (s *schema) sweep(ctx context.Context, conn *pgx.Conn) error {
 	}
 	for _, other := range others {
 		for _, name := range []string{other, other + "_next", other + "_old"} {
-			_, err := conn.Exec(ctx, "BEGIN; SET LOCAL lock_timeout = '5s'")
+			_, err := conn.Exec(ctx, "BEGIN; SET LOCAL lock_timeout = '2s'")
 			if err != nil {
 				return err
 			}

@@ -21,13 +21,14 @@ func Postgres(t testing.TB) string {
 	}
 	name := "test_" + uuid.NewString()
 	admin := server.String()
-	do(t, admin, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize()+" TEMPLATE template0")
-	t.Cleanup(func() { do(t, admin, "DROP DATABASE "+pgx.Identifier{name}.Sanitize()+" WITH (FORCE)") })
+	Do(t, admin, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize()+" TEMPLATE template0")
+	t.Cleanup(func() { Do(t, admin, "DROP DATABASE "+pgx.Identifier{name}.Sanitize()+" WITH (FORCE)") })
 	server.Path = "/" + name
 	return server.String()
 }
 
-func do(t testing.TB, server, statement string) {
+// Do runs statements on a connection of its own, also when the test is over.
+func Do(t testing.TB, server, statement string) {
 	t.Helper()
 	ctx := context.Background() // cleaning up has no test's context any more
 	conn, err := pgx.Connect(ctx, server)
