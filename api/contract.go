@@ -38,6 +38,7 @@ type operation struct {
 	takesBody    bool
 	needsBody    bool
 	body         *yaml.Node
+	musts        map[string]string // what a field of the query or the body must be
 	responses    map[string]string
 }
 
@@ -119,7 +120,7 @@ func (c *contract) addPath(path string, item *yaml.Node) error {
 		op := &operation{
 			Method: method, Path: path, ID: o.ID, Summary: o.Summary, Caller: o.Rules.Caller, Tier: o.Rules.Tier,
 			Permission: o.Rules.Permission, Command: o.Rules.Effect == "command", StrictCORS: o.Rules.CORS == "strict",
-			responses: map[string]string{},
+			responses: map[string]string{}, musts: map[string]string{},
 		}
 		if op.Caller == "" || o.Rules.Effect == "" {
 			return fmt.Errorf("%s %s does not say who may call it", method, path)
@@ -132,12 +133,17 @@ func (c *contract) addPath(path string, item *yaml.Node) error {
 			for _, p := range contents(list) {
 				if p = c.resolve(p); scalar(child(p, "in")) == "query" {
 					op.params = append(op.params, scalar(child(p, "name")))
+					op.musts[scalar(child(p, "name"))] = mustBe(c.resolve(child(p, "schema")))
 				}
 			}
 		}
 		if body := child(node, "requestBody"); body != nil {
 			op.takesBody, op.needsBody = true, scalar(child(body, "required")) == "true"
 			op.body = c.resolve(child(child(child(body, "content"), "application/json"), "schema"))
+			properties := contents(child(op.body, "properties"))
+			for i := 0; i+1 < len(properties); i += 2 {
+				op.musts[properties[i].Value] = mustBe(c.resolve(properties[i+1]))
+			}
 		}
 		c.operations[method+" "+route] = op
 		c.methods[route] = append(c.methods[route], method)
@@ -168,6 +174,14 @@ func (c *contract) of(ctx *gin.Context) *operation {
 		return nil
 	}
 	return op
+}
+
+// described is where the fields of a call are described: on its own path when GET tells them, else in the document.
+func (c *contract) described(ctx *gin.Context) string {
+	if op := c.operations["GET "+ctx.FullPath()]; op != nil && strings.HasPrefix(op.ID, "describe") && ctx.Request.Method == http.MethodPost {
+		return ctx.Request.URL.Path
+	}
+	return "/openapi.json"
 }
 
 // methodNotAllowed is the refusal of a method on a path that has others.

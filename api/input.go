@@ -8,7 +8,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"path"
 	"slices"
 	"sort"
 	"strconv"
@@ -16,7 +15,6 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
-	verrors "github.com/pb33f/libopenapi-validator/errors"
 
 	"agentkey/domain"
 )
@@ -46,7 +44,7 @@ func (s *Server) checkInput(c *gin.Context, call *call) error {
 	if !call.op.takesBody && c.Request.URL.RawQuery == "" {
 		return nil // nothing left that the document could object to
 	}
-	return s.validate(c)
+	return s.validate(c, call.op)
 }
 
 func checkHeaders(c *gin.Context, op *operation) error {
@@ -100,6 +98,12 @@ func (s *Server) readBody(c *gin.Context, call *call) error {
 			Hint: "Send the body with Content-Type: application/json.",
 		}
 	}
+	if coding := c.GetHeader("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		return &domain.Error{
+			Kind: domain.KindUnsupported, Code: "unsupported_media_type", Detail: "This call takes a body that is not compressed.",
+			Hint: "Send the body without Content-Encoding.",
+		}
+	}
 	raw, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, limit))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		return &domain.Error{
@@ -134,7 +138,7 @@ func utf8Charset(params map[string]string) bool {
 }
 
 // validate holds parameters and body against the document, and puts the body back for the handler.
-func (s *Server) validate(c *gin.Context) error {
+func (s *Server) validate(c *gin.Context, op *operation) error {
 	var body []byte
 	if c.Request.Body != nil && c.Request.Body != http.NoBody {
 		var err error
@@ -160,61 +164,13 @@ func (s *Server) validate(c *gin.Context) error {
 	}
 	refusal := &domain.Error{
 		Kind: domain.KindInvalid, Code: "validation_failed", Detail: "The request is not what this call takes.",
-		Hint: "Correct what details names; GET /openapi.json describes every field.", Fields: fieldsOf(found),
+		Hint: "Correct what details names; GET " + s.contract.described(c) + " describes every field.", Fields: fieldsOf(op, found),
 	}
 	if len(refusal.Fields) > 0 {
 		refusal.Detail = "The field " + refusal.Fields[0].Field + " is not valid: " + refusal.Fields[0].Message + "."
 	}
 	return refusal
 }
-
-// fieldsOf names what the validator found, without the values: a credential may be among them.
-func fieldsOf(found []*verrors.ValidationError) []domain.Field {
-	var out []domain.Field
-	add := func(field, message string) {
-		f := domain.Field{Field: field, Message: message}
-		if !slices.Contains(out, f) {
-			out = append(out, f)
-		}
-	}
-	for _, e := range found {
-		if e.ParameterName != "" {
-			add(e.ParameterName, reason(e.SchemaValidationErrors, "it is not valid"))
-			continue
-		}
-		for _, v := range e.SchemaValidationErrors {
-			field := "body"
-			if len(v.InstancePath) > 0 {
-				field = v.InstancePath[0]
-			}
-			if field == "credential" {
-				add(field, "it must be a string, or an object of 1 to 16 named strings")
-				continue
-			}
-			if message, about := memberMessages[path.Base(v.KeywordLocation)]; about && v.OriginalJsonSchemaError != nil {
-				for _, name := range memberNames(v.OriginalJsonSchemaError, path.Base(v.KeywordLocation)) {
-					add(name, message)
-				}
-				continue
-			}
-			add(field, v.Reason)
-		}
-		if len(e.SchemaValidationErrors) == 0 {
-			add("body", "it is missing")
-		}
-	}
-	return out
-}
-
-func reason(found []*verrors.SchemaValidationFailure, fallback string) string {
-	for _, v := range found {
-		return v.Reason
-	}
-	return fallback
-}
-
-// memberMessages are what is said of a member that an object lacks or has too many of, by the keyword that found it.
-var memberMessages = map[string]string{"required": "it is required", "additionalProperties": "there is no such field here"}
 
 // waitedFor is the position that a query asks the read model to have reached, 0 for any.
 func waitedFor(c *gin.Context, op *operation) (uint64, error) {
