@@ -46,7 +46,7 @@ func migrate(ctx context.Context, dialect goose.Dialect, db *sql.DB) error {
 // fingerprint tells one version of the tables and their contents from another.
 func fingerprint() (string, error) {
 	h := sha256.New()
-	h.Write([]byte(strconv.Itoa(fill)))
+	h.Write([]byte(strconv.Itoa(fill) + byBytes))
 	err := fs.WalkDir(migrations, ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err

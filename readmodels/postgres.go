@@ -65,6 +65,9 @@ func refused(err error) bool {
 	return errors.As(err, &e) && (strings.HasPrefix(e.Code, "28") || e.Code == "3D000" || e.Code == "42501")
 }
 
+// connections is how many a pool has at most, unless the URL says so with pool_max_conns.
+const connections = 12
+
 // open makes a pool of connections that find their tables in the schema; none is opened yet.
 func (s *schema) open(ctx context.Context) (*DB, error) {
 	config := s.config.Copy()
@@ -74,6 +77,9 @@ func (s *schema) open(ctx context.Context) (*DB, error) {
 	set["idle_in_transaction_session_timeout"] = "60s"
 	// A process whose machine is gone must not lead for longer than some seconds.
 	set["tcp_keepalives_idle"], set["tcp_keepalives_interval"], set["tcp_keepalives_count"] = "4", "1", "3"
+	if !strings.Contains(s.config.ConnString(), "pool_max_conns") {
+		config.MaxConns = connections
+	}
 	if set["application_name"] == "" {
 		set["application_name"] = "agentkey"
 	}

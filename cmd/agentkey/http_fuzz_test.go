@@ -172,15 +172,15 @@ func (w *world) query(rt *rapid.T, d *drawn, op operation) string {
 			continue
 		}
 		name, schema := fmt.Sprint(param["name"]), param["schema"].(object)
-		switch {
-		case name == "cursor":
+		switch name {
+		case "cursor":
 			d.spoil("a cursor of nobody's")
 			out = append(out, "cursor=x")
-		case name == "q":
+		case "q":
 			out = append(out, "q="+pick(rt, "q", []string{"a", "%25", "", "Z", "%F0%9F%98%80"}))
-		case name == "action":
+		case "action":
 			out = append(out, "action="+pick(rt, "action", []string{"credential.vended", "no.such"}))
-		case name == "actor_id":
+		case "actor_id":
 			out = append(out, "actor_id="+pick(rt, "actor_id", w.agents))
 		default:
 			scratch := drawn{valid: true}
