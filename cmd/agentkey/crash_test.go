@@ -163,6 +163,7 @@ func TestALostReadModelIsFilledAgain(t *testing.T) {
 	p.with(f.keys[0]).fetch(f.tools[0])
 	p.admin().must(200, "POST", "/api/admin/agents/"+f.ids[1]+"/suspend", nil)
 	p.admin().must(204, "DELETE", "/api/admin/tools/"+f.tools[1], nil)
+	p.reacted("removed_tools", 1)
 	p.restart()
 	p.stop()
 	before, head := p.tables(), p.head()

@@ -46,6 +46,7 @@ func TestWhatARemovalLeftIsFinishedByWhoeverLives(t *testing.T) {
 	if a := p.with(f.keys[0]).fetch(f.tools[1]); a.Status != 200 {
 		t.Errorf("another tool: %s", a.Body)
 	}
+	p.reacted("removed_tools", 1)
 	p.restart()
 	p.stop()
 	head := p.head()
@@ -54,6 +55,18 @@ func TestWhatARemovalLeftIsFinishedByWhoeverLives(t *testing.T) {
 	if now := p.head(); now != head {
 		t.Errorf("an idle start moved the log from %d to %d", head, now)
 	}
+}
+
+// reacted waits until a reaction has recorded so many effects; its first record says only where it began.
+func (p *program) reacted(name string, effects uint64) {
+	p.t.Helper()
+	p.office(func(ctx context.Context, o *office) error {
+		eventually(p.t, "handled by "+name, func() bool {
+			last, err := o.client.ReadBackward(ctx, "reaction-"+name, 1)
+			return err == nil && len(last) == 1 && last[0].Revision >= effects
+		})
+		return nil
+	})
 }
 
 // TestReplacedCredentialsAreRemovedAMinuteLater lets the reaction's clock be two minutes ahead.
