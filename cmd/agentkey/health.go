@@ -19,7 +19,7 @@ type health struct {
 	client       *eventstore.Client
 	readModel    *projections.ReadModel
 	installation *commands.InstallationLoop
-	ring         seal.Ring
+	secrets      *seal.Secrets
 	counts       limits.Store
 	clock        func() time.Time
 	stopping     atomic.Bool
@@ -59,7 +59,14 @@ func (h *health) Ready(ctx context.Context) api.Readiness {
 	} else {
 		check("event_log", api.ReadinessChecksStatusOk, "")
 	}
-	h.masterKeys(ctx, check)
+	if missing, detail, err := h.masterKeys(ctx); err == nil { // otherwise the log's own check says so
+		if missing {
+			worse(api.ReadinessStatusNotReady)
+			check("master_keys", api.ReadinessChecksStatusDown, detail)
+		} else {
+			check("master_keys", api.ReadinessChecksStatusOk, detail)
+		}
+	}
 	if shared, ok := h.counts.(*limits.Shared); ok && shared.Alone() {
 		worse(api.ReadinessStatusDegraded)
 		check("limits", api.ReadinessChecksStatusDegraded, "Redis is slow or can't be reached, so this process counts alone")
@@ -87,26 +94,32 @@ func (h *health) Ready(ctx context.Context) api.Readiness {
 	return out
 }
 
-// masterKeys names the keys that the installation knows and this process does not have. That is no fault once
-// such a key was retired; it explains an answer that says a key is missing.
-func (h *health) masterKeys(ctx context.Context, check func(string, api.ReadinessChecksStatus, string)) {
+// masterKeys reports whether a credential could not be vended for want of a master key, and names it. Keys that the
+// installation knows, this process does not have and nothing needed are no fault: such a key was retired, or is about to be.
+func (h *health) masterKeys(ctx context.Context) (missing bool, detail string, err error) {
+	id, err := h.secrets.Missing(ctx)
+	if err != nil {
+		return false, "", err
+	}
+	if id != "" {
+		return true, "a secret needs the key " + id + ", which is not configured here", nil
+	}
 	head, err := h.installation.Recent(ctx, "")
 	if err != nil {
-		return // the log's own check says so
+		return false, "", err
 	}
 	configured := map[string]bool{}
-	for _, k := range h.ring.Public() {
+	for _, k := range h.secrets.Ring().Public() {
 		configured[k.ID] = true
 	}
-	var missing []string
+	var absent []string
 	for _, k := range head.State.MasterKeys {
 		if !configured[k.ID] {
-			missing = append(missing, k.ID)
+			absent = append(absent, k.ID)
 		}
 	}
-	detail := ""
-	if len(missing) > 0 {
-		detail = "not configured here: " + strings.Join(missing, ", ")
+	if len(absent) > 0 {
+		detail = "not configured here: " + strings.Join(absent, ", ")
 	}
-	check("master_keys", api.ReadinessChecksStatusOk, detail)
+	return false, detail, nil
 }

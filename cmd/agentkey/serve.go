@@ -193,7 +193,7 @@ func assemble(c Config, inst *commands.Installation, models *readmodels.DB, read
 	agents, catalogs := commands.NewAgentLoop(env), commands.NewCatalogLoop(env)
 	refusals := commands.NewRefusals(env, newID)
 	h.installation = commands.NewInstallationLoop(env)
-	h.ring = inst.Secrets.Ring()
+	h.secrets = inst.Secrets
 	grants := &commands.Grants{Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: time.Now}
 	server := &api.Server{
 		Callers:  &commands.Callers{Agents: agents, Organizations: commands.NewOrganizationLoop(env), First: inst.Begun.OrganizationID},

@@ -206,6 +206,37 @@ func TestMasterKeys(t *testing.T) {
 	}
 }
 
+// TestAProcessThatLacksAMasterKeyIsNotReady wraps the credentials with a key that a serving process does not have, and
+// then with the one that it has.
+func TestAProcessThatLacksAMasterKeyIsNotReady(t *testing.T) {
+	p := start(t)
+	tool := p.admin().mustTool("GitHub", "ghp_secret")
+	id, key := p.admin().mustAgent("Onboarding")
+	p.admin().mustAssign(id, tool)
+	p.shell("keys", "add")
+	keys := strings.Fields(readFile(t, filepath.Join(p.Dir, masterKeyFile)))
+	added, err := seal.ParseMasterKey(keys[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	roll := func(ring string) {
+		if code, _, stderr := runOnce(t, append(p.env, "AGENTKEY_MASTER_KEYS="+ring), "keys", "roll"); code != exitOK {
+			t.Fatalf("roll: exit %d: %s", code, stderr)
+		}
+	}
+	roll(keys[1] + "," + keys[0])
+	p.anyone().must(200, "GET", "/readyz", nil) // nothing has needed it yet
+	p.with(key).refused(503, "busy", "GET", "/api/tools/"+tool+"/credentials", nil)
+	if a := p.anyone().must(503, "GET", "/readyz", nil); a.Text("status") != "not_ready" || !strings.Contains(string(a.Body), added.ID()) {
+		t.Errorf("without the key: %s", a.Body)
+	}
+	roll(keys[0] + "," + keys[1])
+	p.anyone().must(200, "GET", "/readyz", nil)
+	if a := p.with(key).fetch(tool); a.Text("credential") != "ghp_secret" {
+		t.Errorf("after it was wrapped with a key that is configured: %s", a.Body)
+	}
+}
+
 func readFile(t *testing.T, path string) string {
 	t.Helper()
 	text, err := os.ReadFile(path)

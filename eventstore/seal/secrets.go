@@ -23,8 +23,9 @@ type Secrets struct {
 	log  *codec.Log
 	ring Ring
 
-	mu    sync.Mutex
-	texts map[string]codec.SecretSealed
+	mu     sync.Mutex
+	texts  map[string]codec.SecretSealed
+	closed string // the last secret whose wrapping names a master key that is not configured
 }
 
 // NewSecrets returns the secrets of a log, opened and wrapped by a ring.
@@ -73,7 +74,38 @@ func (s *Secrets) openStored(ctx context.Context, b Binding) (domain.Secret, err
 	if err == nil {
 		s.remember(text)
 	}
+	if errors.Is(err, ErrMasterKeyMissing) {
+		s.mu.Lock()
+		s.closed = b.SecretID
+		s.mu.Unlock()
+	}
 	return plain, err
+}
+
+// Missing returns the id of a master key that a secret needed and that is not configured; empty when there is none,
+// or none any more, because somebody wrapped that secret anew or removed it.
+func (s *Secrets) Missing(ctx context.Context) (string, error) {
+	s.mu.Lock()
+	id := s.closed
+	s.mu.Unlock()
+	if id == "" {
+		return "", nil
+	}
+	text, _, err := s.read(ctx, id)
+	if err != nil && !errors.Is(err, ErrGone) {
+		return "", err
+	}
+	if err == nil {
+		if _, err := s.ring.find(text.Wrapping.MasterKeyID); err != nil {
+			return text.Wrapping.MasterKeyID, nil //nolint:nilerr // that it is not found is the answer
+		}
+	}
+	s.mu.Lock()
+	if s.closed == id {
+		s.closed = ""
+	}
+	s.mu.Unlock()
+	return "", nil
 }
 
 // Remove tombstones a secret: the product can't open it any more, and the embedded store deletes it physically.
