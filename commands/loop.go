@@ -82,9 +82,21 @@ type Env struct {
 	Clock   func() time.Time
 	OnFault func(msg string, err error) // told what goes wrong where nobody waits for an answer
 
-	// OnAppend is told of every append to a stream of this category that a loop tried: how many commands it was to
-	// answer, how long the log took, and what it said. It must not block, and may be nil.
-	OnAppend func(category string, commands int, took time.Duration, err error)
+	// OnAppend is told of every append that a loop tried. It must not block, and may be nil.
+	OnAppend func(Appending)
+}
+
+// Appending is an append that a loop tried.
+type Appending struct {
+	Category string // of the stream
+	Stream   string
+	Commands int // that it was to answer
+	Took     time.Duration
+	Err      error
+
+	// Without an error:
+	Revision int64     // of its last event
+	At       time.Time // when the answer came, by the clock of this process
 }
 
 // Sealer seals what an event tells of the person or machine behind a call.
@@ -201,7 +213,11 @@ func (l *Loop[S, C, E]) append(ctx context.Context, stream string, revision int6
 	}
 	began := l.env.Clock()
 	appended, err := l.env.Log.Append(ctx, stream, revision, entries...)
-	l.env.OnAppend(l.Category, commands, l.env.Clock().Sub(began), err)
+	ended := l.env.Clock()
+	l.env.OnAppend(Appending{
+		Category: l.Category, Stream: stream, Commands: commands, Took: ended.Sub(began), Err: err,
+		Revision: int64(appended.Revision), At: ended, //nolint:gosec // revisions fit
+	})
 	return appended, err
 }
 

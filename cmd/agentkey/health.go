@@ -21,7 +21,7 @@ type health struct {
 	installation *commands.InstallationLoop
 	secrets      *seal.Secrets
 	counts       limits.Store
-	clock        func() time.Time
+	clock        *clockCheck
 	stopping     atomic.Bool
 }
 
@@ -65,6 +65,14 @@ func (h *health) Ready(ctx context.Context) api.Readiness {
 			check("master_keys", api.ReadinessChecksStatusDown, detail)
 		} else {
 			check("master_keys", api.ReadinessChecksStatusOk, detail)
+		}
+	}
+	if off, err := h.clock.Off(ctx); err == nil {
+		if off.Abs() > maxClockOff {
+			worse(api.ReadinessStatusNotReady)
+			check("clock", api.ReadinessChecksStatusDown, h.clock.describe(off))
+		} else {
+			check("clock", api.ReadinessChecksStatusOk, "")
 		}
 	}
 	if shared, ok := h.counts.(*limits.Shared); ok && shared.Alone() {

@@ -6,8 +6,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"agentkey/eventstore/embedded"
+	"agentkey/eventstore/eventstoretest"
 )
 
 func TestAnybodyMayAskHowItIs(t *testing.T) {
@@ -31,7 +35,7 @@ func TestAnybodyMayAskHowItIs(t *testing.T) {
 			t.Errorf("a check: %v", c)
 		}
 	}
-	for _, name := range []string{"event_log", "limits", "master_keys", "read_model"} {
+	for _, name := range []string{"clock", "event_log", "limits", "master_keys", "read_model"} {
 		if !slices.Contains(names, name) {
 			t.Errorf("nothing checks %s: %v", name, names)
 		}
@@ -49,6 +53,42 @@ func TestAnybodyMayAskHowItIs(t *testing.T) {
 	// It tells nothing that is of one organization, and asks nobody who he is.
 	p.with("nonsense").must(200, "GET", "/readyz", nil)
 	admin.must(429, "GET", "/api/admin/me", nil)
+}
+
+// TestAClockThatIsOffIsFoundByTheFirstEvent lets the log's clock be ahead, right, and behind.
+func TestAClockThatIsOffIsFoundByTheFirstEvent(t *testing.T) {
+	var off atomic.Int64
+	log := eventstoretest.StartWith(t, embedded.Options{Clock: func() time.Time { return time.Now().Add(time.Duration(off.Load())) }})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = log.Store.Serve(listener, embedded.ServeOptions{}) }() // it ends with the store
+	p := start(t, (&logServer{t: t}).replicasAt(listener.Addr().String())...)
+	tool := p.admin().mustTool("GitHub", "ghp_secret")
+	id, key := p.admin().mustAgent("Onboarding")
+	p.admin().mustAssign(id, tool)
+	for _, c := range []struct {
+		off    time.Duration
+		status int
+		says   string
+	}{
+		{0, 200, `"ready"`},
+		{1500 * time.Millisecond, 200, `"ready"`},
+		{3 * time.Second, 503, "behind the log's"},
+		{0, 200, `"ready"`},
+		{-1500 * time.Millisecond, 200, `"ready"`},
+		{-3 * time.Second, 503, "ahead of the log's"},
+		{0, 200, `"ready"`},
+	} {
+		off.Store(int64(c.off))
+		if a := p.with(key).fetch(tool); a.Status != 200 {
+			t.Fatalf("the log is %s off: %s", c.off, a.Body)
+		}
+		if a := p.anyone().must(c.status, "GET", "/readyz", nil); !strings.Contains(string(a.Body), c.says) {
+			t.Errorf("the log is %s off: %s", c.off, a.Body)
+		}
+	}
 }
 
 // TestACallerWhoLeavesIsNotWaitedFor leaves while the read model is waited for. The handler's context is the

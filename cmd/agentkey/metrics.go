@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"agentkey/api"
+	"agentkey/commands"
 	"agentkey/eventstore"
 	"agentkey/projections"
 )
@@ -87,20 +88,20 @@ func (m *metrics) expect(categories []string, reactions []projections.Reaction) 
 }
 
 // appended counts an append; see commands.Env.
-func (m *metrics) appended(category string, commands int, took time.Duration, err error) {
-	m.appendSeconds.WithLabelValues(category).Observe(took.Seconds())
-	if err == nil {
-		m.appendCommands.Observe(float64(commands))
+func (m *metrics) appended(a commands.Appending) {
+	m.appendSeconds.WithLabelValues(a.Category).Observe(a.Took.Seconds())
+	if a.Err == nil {
+		m.appendCommands.Observe(float64(a.Commands))
 		return
 	}
 	reason := "other"
 	switch {
-	case errors.Is(err, eventstore.ErrWrongRevision):
+	case errors.Is(a.Err, eventstore.ErrWrongRevision):
 		reason = "conflict"
-	case errors.Is(err, eventstore.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(a.Err, eventstore.ErrUnavailable), errors.Is(a.Err, context.DeadlineExceeded):
 		reason = "unavailable"
 	}
-	m.appendErrors.WithLabelValues(category, reason).Inc()
+	m.appendErrors.WithLabelValues(a.Category, reason).Inc()
 }
 
 // acted counts what a reaction did; see projections.Reactor.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"agentkey/commands"
 	"agentkey/eventstore"
 )
 
@@ -185,9 +186,9 @@ func TestFailedAppendsAreCountedByWhatTheLogSaid(t *testing.T) {
 	for reason, said := range map[string]error{
 		"conflict": eventstore.ErrWrongRevision, "unavailable": eventstore.ErrUnavailable, "other": io.ErrUnexpectedEOF,
 	} {
-		m.appended("agent of "+reason, 1, time.Millisecond, fmt.Errorf("append: %w", said))
+		m.appended(commands.Appending{Category: "agent of " + reason, Commands: 1, Took: time.Millisecond, Err: fmt.Errorf("append: %w", said)})
 	}
-	m.appended("agent", 7, time.Millisecond, nil)
+	m.appended(commands.Appending{Category: "agent", Commands: 7, Took: time.Millisecond})
 	families, err := only.Gather()
 	if err != nil || len(families) != 2 || len(families[1].GetMetric()) != 3 {
 		t.Fatalf("%v: %v", families, err)

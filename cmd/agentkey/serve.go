@@ -63,7 +63,7 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	defer func() { err = errors.Join(err, models.Close()) }()
 
 	readModel := projections.NewReadModel(projections.ReadModelConfig{Client: log.Client, DB: models, Logger: logger})
-	health := &health{client: log.Client, readModel: readModel, clock: time.Now}
+	health := &health{client: log.Client, readModel: readModel}
 	if c.Redis == nil {
 		health.counts = limits.NewMemory(time.Now)
 	} else {
@@ -189,7 +189,11 @@ func assemble(c Config, inst *commands.Installation, models *readmodels.DB, read
 	}, func(what string, err error) {
 		logger.Error("a command's background work failed", slog.String("what", what), slog.String("error", err.Error()))
 	})
-	env.OnAppend = m.appended
+	h.clock = &clockCheck{log: inst.Log, clock: time.Now}
+	env.OnAppend = func(a commands.Appending) {
+		m.appended(a)
+		h.clock.appended(a)
+	}
 	agents, catalogs := commands.NewAgentLoop(env), commands.NewCatalogLoop(env)
 	refusals := commands.NewRefusals(env, newID)
 	h.installation = commands.NewInstallationLoop(env)
