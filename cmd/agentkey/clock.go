@@ -37,7 +37,7 @@ func (c *clockCheck) Off(ctx context.Context) (time.Duration, error) {
 	if a == nil {
 		return 0, nil
 	}
-	from := uint64(max(0, a.Revision-1)) //nolint:gosec // not below zero
+	from := uint64(max(0, a.Revision-1))
 	events, err := c.log.ReadForward(ctx, a.Stream, from, 2)
 	if errors.Is(err, eventstore.ErrStreamNotFound) || errors.Is(err, eventstore.ErrStreamDeleted) {
 		return 0, nil
