@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -180,6 +181,22 @@ func (g *Grants) Revoke(ctx context.Context, m Meta, agentID, toolID string, cau
 		err = refusalOf(g.Secrets.Remove(ctx, secretID))
 	}
 	return done, err
+}
+
+// Uses reports whether the tool, or the agent's access, that a credential was written for refers to it now.
+func (g *Grants) Uses(ctx context.Context, organization, owner, secretID string) (bool, error) {
+	kind, rest, _ := strings.Cut(owner, "/")
+	switch kind {
+	case "tool":
+		head, err := g.Catalogs.Fresh(ctx, organization)
+		return head.State.Tools[rest].SecretID == secretID, err
+	case "agent":
+		agentID, toolID, _ := strings.Cut(rest, "/tool/")
+		head, err := g.Agents.Fresh(ctx, agentID)
+		access := head.State.Grants[toolID]
+		return access.SecretID == secretID, err
+	}
+	return true, nil // of a kind that another version knows
 }
 
 // decide carries out a decision that may bring a credential: it is decided once without effect, then the secret

@@ -19,11 +19,12 @@ import (
 // Reaction turns events into commands. How far it has come stands in the log, in reaction-<name>: the last event that
 // it handled with an effect, by stream and revision, so that it holds on a copied log too. Any number of processes may
 // run the same reaction: its commands are decided on streams and derive their ids from the cause, so a second one
-// changes nothing. An idle or restarting system writes nothing.
+// changes nothing. An idle or restarting system writes nothing. What needs no record says so with Anew.
 type Reaction struct {
 	Name  string
 	Types string        // pattern of the types that it reacts to, a plain regular expression
 	After time.Duration // how old an event must be before it is handled
+	Anew  bool          // it begins at the log's start in every process and records nothing: doing it twice changes nothing
 
 	// Handle carries out what follows from an event, and says whether there was anything to do. After an error it gets
 	// the same event again.
@@ -38,12 +39,15 @@ type Reactor struct {
 	NewID        func() uuid.UUID
 	Logger       *slog.Logger
 
-	// OnAct is told each time that a reaction had an effect and recorded it. It must not block, and may be nil.
+	// OnAct is told each time that a reaction had an effect and recorded it if it records. It must not block, and may be nil.
 	OnAct func(reaction string)
 }
 
 // Begin writes down where a reaction that never ran begins: at the end of the log. After it nothing is missed.
 func (r *Reactor) Begin(ctx context.Context, re Reaction) error {
+	if re.Anew {
+		return nil
+	}
 	_, _, err := r.resume(ctx, re)
 	if errors.Is(err, errRecorded) {
 		return nil // another process was first
@@ -74,9 +78,12 @@ func (r *Reactor) Run(ctx context.Context, re Reaction) {
 }
 
 func (r *Reactor) session(ctx context.Context, re Reaction) (handled bool, err error) {
-	position, revision, err := r.resume(ctx, re)
-	if err != nil {
-		return false, err
+	var position uint64
+	var revision int64
+	if !re.Anew {
+		if position, revision, err = r.resume(ctx, re); err != nil {
+			return false, err
+		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -107,8 +114,10 @@ func (r *Reactor) session(ctx context.Context, re Reaction) (handled bool, err e
 		if handled = true; !acted {
 			continue
 		}
-		if revision, err = r.record(ctx, re, revision, *item.Event); err != nil {
-			return handled, err
+		if !re.Anew {
+			if revision, err = r.record(ctx, re, revision, *item.Event); err != nil {
+				return handled, err
+			}
 		}
 		if r.OnAct != nil {
 			r.OnAct(re.Name)

@@ -74,6 +74,26 @@ func EndedSecrets(secrets *seal.Secrets) Reaction {
 	}}
 }
 
+// UnusedSecrets removes the credentials that nothing refers to an hour after they were written: the process died before
+// the event that was to refer to them, or their end was never carried out. A command takes seconds, so what is not used
+// by then never will be.
+func UnusedSecrets(grants *commands.Grants) Reaction {
+	return Reaction{Name: "unused_secrets", Types: `^secret\.sealed\.`, After: time.Hour, Anew: true, Handle: func(ctx context.Context, cause codec.Verified) (bool, error) {
+		sealed, ok := cause.Event.(codec.SecretSealed)
+		if !ok {
+			return false, fmt.Errorf("%w: %s", codec.ErrUnknownEvent, cause.Type)
+		}
+		if seal.Purpose(sealed.Purpose) != seal.Credential {
+			return false, nil
+		}
+		used, err := grants.Uses(ctx, sealed.OrganizationID, sealed.Owner, sealed.SecretID)
+		if err != nil || used {
+			return false, err
+		}
+		return true, grants.Secrets.Remove(ctx, sealed.SecretID)
+	}}
+}
+
 // consequence is who acts on what follows from an event for one agent. The same cause has the same command, so a
 // second process that reacts too finds it done.
 func consequence(reaction string, cause codec.Verified, about string) commands.Meta {

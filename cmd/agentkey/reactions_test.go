@@ -11,10 +11,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"agentkey/commands"
+	"agentkey/domain"
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
+	"agentkey/eventstore/seal"
 	"agentkey/projections"
 )
 
@@ -107,6 +109,52 @@ func TestReplacedCredentialsAreRemovedAMinuteLater(t *testing.T) {
 	}
 	if a := p.with(f.keys[0]).fetch(own); a.Text("credential") != "own again" {
 		t.Errorf("the agent's own credential: %s", a.Body)
+	}
+}
+
+// TestUnusedSecretsAreRemovedAnHourLater leaves secrets as a process does that dies before it refers to them, and lets
+// the reaction's clock be two hours ahead. What is in use stays.
+func TestUnusedSecretsAreRemovedAnHourLater(t *testing.T) {
+	p := start(t, unlimited...)
+	f := mustFleet(p, 1, 1)
+	admin := p.admin()
+	own := admin.must(201, "POST", "/api/admin/tools", object{"name": "Linear", "auth_type": "api_key", "credential_mode": "per_agent"}).Text("id")
+	admin.must(201, "POST", "/api/admin/agents/"+f.ids[0]+"/grants", object{"tool_id": own, "credential": "own"})
+	p.office(func(ctx context.Context, o *office) error {
+		var unused []string
+		for _, owner := range []string{"tool/" + f.tools[0], "tool/" + newID().String(), "agent/" + f.ids[0] + "/tool/" + own} {
+			id := newID().String()
+			binding := seal.Binding{SecretID: id, Organization: o.inst.Begun.OrganizationID, Purpose: seal.Credential, Owner: owner}
+			signed := codec.Signed{Organization: binding.Organization, Actor: operator, CommandID: newID().String(), Time: time.Now()}
+			if err := o.inst.Secrets.Put(ctx, signed, binding, domain.NewSecret([]byte(`"unused"`))); err != nil {
+				return err
+			}
+			unused = append(unused, id)
+		}
+		run, stop := context.WithCancel(ctx)
+		defer stop()
+		ahead := func() time.Time { return time.Now().Add(2 * time.Hour) }
+		reactor := &projections.Reactor{Log: o.inst.Log, Organization: o.inst.Begun.OrganizationID, Clock: ahead, NewID: newID, Logger: slog.New(slog.DiscardHandler)}
+		grants := &commands.Grants{Agents: commands.NewAgentLoop(o.env), Catalogs: commands.NewCatalogLoop(o.env), Secrets: o.inst.Secrets, Log: o.inst.Log, Clock: time.Now}
+		go reactor.Run(run, projections.UnusedSecrets(grants))
+		for _, id := range unused { // written last, so that what is in use has been looked at before
+			eventually(t, "removed", func() bool {
+				_, err := o.client.ReadForward(ctx, "secret-"+id, 0, 1)
+				return errors.Is(err, eventstore.ErrStreamDeleted)
+			})
+		}
+		return nil
+	})
+	p.restart() // nothing is remembered
+	if a := p.with(f.keys[0]).fetch(f.tools[0]); a.Status != 200 {
+		t.Errorf("the shared credential: %s", a.Body)
+	}
+	if a := p.with(f.keys[0]).fetch(own); a.Text("credential") != "own" {
+		t.Errorf("the agent's own credential: %s", a.Body)
+	}
+	admin = p.admin()
+	if a := admin.must(200, "GET", "/api/admin/audit?action=credential.vended", nil); len(a.Items()) != 2 {
+		t.Errorf("the audit: %s", a.Body)
 	}
 }
 

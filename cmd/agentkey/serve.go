@@ -218,6 +218,7 @@ func assemble(c Config, inst *commands.Installation, models *readmodels.DB, read
 	reactions := []projections.Reaction{
 		projections.RemovedTools(readModel, grants),
 		projections.EndedSecrets(inst.Secrets),
+		projections.UnusedSecrets(grants),
 	}
 	m.expect([]string{agents.Category, catalogs.Category}, reactions)
 	return parts{
