@@ -34,7 +34,7 @@ type FeedConfig struct {
 	Idle               time.Duration // how long a position without events of ours may wait to be stored
 	MinDelay, MaxDelay time.Duration // between a session that failed and the next
 	MaxOutage          time.Duration // the same while the log can't be reached, which is nobody's fault here
-	Pace               time.Duration // between two batches when nobody waits: what comes meanwhile shares a transaction
+	Pace               time.Duration // from one to four of it pass between two batches when nobody waits: what comes meanwhile shares a transaction
 }
 
 // pattern leaves out what the store writes for itself, and our snapshots.
@@ -241,14 +241,14 @@ func (f *Feed) follow(ctx context.Context, out chan<- *message.Message, settled 
 			return progressed, b.err
 		}
 		if len(b.events) > 0 && len(b.events) < f.MaxBatch {
-			f.rest(ctx)
+			f.rest(ctx, len(b.events))
 		}
 	}
 }
 
-// rest lets events gather, unless somebody waits for them.
-func (f *Feed) rest(ctx context.Context) {
-	pace := time.NewTimer(f.Pace)
+// rest lets events gather, unless somebody waits for them: the longer, the more of them the last batch had.
+func (f *Feed) rest(ctx context.Context, events int) {
+	pace := time.NewTimer(f.Pace * time.Duration(1+min(events, 48)/16))
 	defer pace.Stop()
 	select {
 	case <-pace.C:

@@ -79,10 +79,11 @@ func dsn(path string, building, writes bool) string {
 		q.Set("_txlock", "immediate")
 		add("journal_mode(WAL)")
 		add("wal_autocheckpoint(4000)")
-		add("cache_size(-16384)")
 		if building {
+			add("cache_size(-16384)")
 			add("synchronous(OFF)")
 		} else {
+			add("cache_size(-8192)")
 			add("synchronous(NORMAL)")
 		}
 	} else {

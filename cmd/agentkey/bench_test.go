@@ -28,39 +28,44 @@ import (
 	"agentkey/eventstore/eventstoretest"
 )
 
-// machine is what the machine does in this run with nothing of ours on it. Only ratios to it compare between runs.
-var machine struct{ appends, requests float64 }
+// machine is what the machine does in this run with nothing of ours on it, a second, by the number of connections.
+// Only ratios to it compare between runs.
+var machine = struct{ appends, requests map[int]float64 }{map[int]float64{}, map[int]float64{}}
 
 // connections are the loads of every table.
 var connections = []int{1, 8, 32, 64}
 
-// BenchmarkMachine measures a bare durable append to the embedded store, and a bare gin handler, at 64 connections.
+// BenchmarkMachine measures a bare durable append to the embedded store, and a bare gin handler.
 func BenchmarkMachine(b *testing.B) {
-	b.Run("durable_append", func(b *testing.B) {
-		log := eventstoretest.Start(b).Client
-		data, meta := bytes.Repeat([]byte{'x'}, 400), []byte(`{}`)
-		data[0], data[len(data)-1] = '"', '"'
-		l := load(b, 64, func(worker int) (func() error, error) {
-			stream, revision := "bench-"+uuid.NewString(), eventstore.NoStream
-			return func() error {
-				_, err := log.Append(b.Context(), stream, revision, eventstore.Event{ID: uuid.New(), Type: "bench", Data: data, Metadata: meta})
-				revision++
-				return err
-			}, nil
+	for _, n := range connections {
+		b.Run(fmt.Sprintf("durable_append/connections_%d", n), func(b *testing.B) {
+			log := eventstoretest.Start(b).Client
+			data, meta := bytes.Repeat([]byte{'x'}, 400), []byte(`{}`)
+			data[0], data[len(data)-1] = '"', '"'
+			l := load(b, n, func(int) (func() error, error) {
+				stream, revision := "bench-"+uuid.NewString(), eventstore.NoStream
+				return func() error {
+					_, err := log.Append(b.Context(), stream, revision, eventstore.Event{ID: uuid.New(), Type: "bench", Data: data, Metadata: meta})
+					revision++
+					return err
+				}, nil
+			})
+			machine.appends[n] = l.rate
+			b.ReportMetric(l.rate, "appends/s")
 		})
-		machine.appends = l.rate
-		b.ReportMetric(l.rate, "appends/s")
-	})
-	b.Run("gin_handler", func(b *testing.B) {
-		gin.SetMode(gin.ReleaseMode)
-		engine := gin.New()
-		engine.GET("/", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"credential": "x"}) })
-		server := httptest.NewServer(engine)
-		defer server.Close()
-		l := load(b, 64, func(int) (func() error, error) { return get(server.URL, "/", "") })
-		machine.requests = l.rate
-		b.ReportMetric(l.rate, "requests/s")
-	})
+	}
+	for _, n := range connections {
+		b.Run(fmt.Sprintf("gin_handler/connections_%d", n), func(b *testing.B) {
+			gin.SetMode(gin.ReleaseMode)
+			engine := gin.New()
+			engine.GET("/", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"credential": "x"}) })
+			server := httptest.NewServer(engine)
+			defer server.Close()
+			l := load(b, n, func(int) (func() error, error) { return get(server.URL, "/", "") })
+			machine.requests[n] = l.rate
+			b.ReportMetric(l.rate, "requests/s")
+		})
+	}
 }
 
 // unlimited is a configuration in which nobody is turned away.
@@ -109,9 +114,9 @@ func BenchmarkFetch(b *testing.B) {
 					b.ReportMetric(milliseconds(l.quantile(0.99)), "p99-ms")
 					b.ReportMetric(float64((p.processor()-spent).Microseconds())/float64(b.N), "cpu-us/fetch")
 					b.ReportMetric(float64(p.resident()>>20), "resident-MiB")
-					if machine.appends > 0 && n == 64 {
-						b.ReportMetric(l.rate/machine.appends, "of-bare-append")
-						b.ReportMetric(l.rate/machine.requests, "of-bare-handler")
+					if machine.appends[n] > 0 && machine.requests[n] > 0 {
+						b.ReportMetric(l.rate/machine.appends[n], "of-bare-append")
+						b.ReportMetric(l.rate/machine.requests[n], "of-bare-handler")
 					}
 				})
 			}

@@ -6,16 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"time"
 )
 
 const (
 	sweepEvery  = time.Minute
 	walEvery    = 200 * time.Millisecond
-	walPassive  = 8 << 20  // bytes of WAL from which it is copied into the file beside the writer
-	walTruncate = 64 << 20 // bytes of WAL from which it is emptied too
+	walGrown    = 8 << 20 // bytes, about, that the WAL grows by before it is copied into the file
+	walLimit    = 4 * walGrown
+	pageBytes   = 4096
 	emptyWithin = 2 * time.Second
 	emptyAgain  = 20 * time.Millisecond
 	sweepBatch  = 256 // streams in one transaction
@@ -44,12 +43,22 @@ func (s *Store) housekeep(ctx context.Context) {
 	}
 }
 
+// checkpoint copies the WAL into the file, beside the writer while that is much, then on the writer's connection the
+// little that came meanwhile. With all of it copied the next commit begins the WAL anew, and overwriting is cheaper
+// to sync than growing is.
 func (s *Store) checkpoint(ctx context.Context) error {
-	wal, err := os.Stat(filepath.Join(s.opts.Dir, fileName+"-wal"))
-	if err != nil || wal.Size() < walPassive {
-		return nil //nolint:nilerr // no WAL, nothing to do
+	grown := s.writer.unsaved.Load()
+	if grown < walGrown {
+		return nil
 	}
-	_, err = s.copyWAL(ctx, wal.Size() >= walTruncate)
+	if _, err := s.copyWAL(ctx, false); err != nil {
+		return err
+	}
+	err := s.hand(ctx, &request{between: func(ctx context.Context, conn *sql.Conn) error {
+		_, err := conn.ExecContext(ctx, `pragma wal_checkpoint(passive)`)
+		return err
+	}})
+	s.writer.unsaved.Add(-grown)
 	return err
 }
 
@@ -215,7 +224,12 @@ func names(ctx context.Context, db interface {
 // maintain runs fn in a transaction of its own between two batches of the writer. The streams that fn returns are
 // forgotten once that is committed.
 func (s *Store) maintain(ctx context.Context, fn func(context.Context, *sql.Conn) ([]string, error)) error {
-	r := &request{maintenance: fn, done: make(chan struct{})}
+	return s.hand(ctx, &request{maintenance: fn})
+}
+
+// hand gives the writer what it does alone.
+func (s *Store) hand(ctx context.Context, r *request) error {
+	r.done = make(chan struct{})
 	if err := s.submit(ctx, r); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 
 	"agentkey/eventstore/embedded"
 )
@@ -258,4 +259,31 @@ func TestASweepGoesOnUntilNothingIsLeft(t *testing.T) {
 	if got, _, err := w.read(readOptions("", all)); err != nil || !slices.Equal(saw(got), []string{"0@s"}) {
 		t.Errorf("%d are left: %v", len(got), err)
 	}
+}
+
+// TestTheWALIsBegunAnew writes many times what the WAL may hold, and waits each time until it is in the file.
+func TestTheWALIsBegunAnew(t *testing.T) {
+	t.Parallel()
+	w := serve(t, embedded.Options{})
+	size := func(name string) int64 {
+		info, err := os.Stat(filepath.Join(w.dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	const rounds, round = 6, 12 * 900_000
+	event := proposed("happened", strings.Repeat("x", 900_000))
+	for n := range rounds {
+		for range round / 900_000 {
+			event.Id = text(uuid.NewString())
+			w.wrote("agent-1", "any", event)
+		}
+		waitFor(t, "copy into the file", func() bool { return size("events.db") > int64(n)*round })
+	}
+	if got := size("events.db-wal"); got > rounds/2*round {
+		t.Errorf("of %d bytes that were written the WAL still has %d", rounds*round, got)
+	}
+	closed(t, w.store)
+	intact(t, w.dir)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"modernc.org/sqlite"
@@ -36,6 +37,7 @@ type request struct {
 	kind     kind
 
 	maintenance func(context.Context, *sql.Conn) (forgotten []string, err error) // instead of all the above
+	between     func(context.Context, *sql.Conn) error                           // instead, outside of a transaction
 
 	reply outcome
 	done  chan struct{}
@@ -85,7 +87,8 @@ type writer struct {
 	move     *sql.Stmt // streams: update
 	idsFrom  *sql.Stmt
 	recent   *recentIDs
-	next     int64 // position
+	next     int64        // position
+	unsaved  atomic.Int64 // bytes that the WAL grew by since it was copied into the file, about
 }
 
 func newWriter(ctx context.Context, s *Store) (*writer, error) {
@@ -112,23 +115,34 @@ func newWriter(ctx context.Context, s *Store) (*writer, error) {
 func (w *writer) run() {
 	batch := make([]*request, 0, maxBatch)
 	for r := range w.requests {
-		var alone *request // maintenance shares no transaction: it must not fail with others, nor they with it
-		if batch = append(batch[:0], r); r.maintenance == nil {
+		var alone *request
+		if batch = append(batch[:0], r); !r.alone() {
 			batch, alone = w.gather(batch)
 		}
-		w.commit(batch)
-		for _, r := range batch {
-			close(r.done)
-		}
+		w.carryOut(batch)
 		if alone != nil {
-			w.commit([]*request{alone})
-			close(alone.done)
+			w.carryOut([]*request{alone})
 		}
 	}
 	_ = w.conn.Close() // the store closes the database behind it
 }
 
-// gather adds what waits to a batch, up to a maintenance request, which it returns apart.
+// alone is true of what shares no transaction: it must not fail with others, nor they with it.
+func (r *request) alone() bool { return r.maintenance != nil || r.between != nil }
+
+// carryOut answers a batch.
+func (w *writer) carryOut(batch []*request) {
+	if between := batch[0].between; between != nil {
+		batch[0].reply.err = between(context.Background(), w.conn)
+	} else {
+		w.commit(batch)
+	}
+	for _, r := range batch {
+		close(r.done)
+	}
+}
+
+// gather adds what waits to a batch, up to a request that is carried out alone, which it returns apart.
 func (w *writer) gather(batch []*request) ([]*request, *request) {
 	for len(batch) < maxBatch {
 		select {
@@ -136,7 +150,7 @@ func (w *writer) gather(batch []*request) ([]*request, *request) {
 			switch {
 			case !open:
 				return batch, nil
-			case more.maintenance != nil:
+			case more.alone():
 				return batch, more
 			}
 			batch = append(batch, more)
@@ -195,6 +209,7 @@ func (w *writer) commit(batch []*request) {
 	w.next = t.next
 	w.recent.add(t.written)
 	w.store.tail.add(t.records)
+	w.unsaved.Add(t.walGrowth())
 	w.store.infos.publish(t.changed)
 	w.store.head.Store(uint64(w.next - 1)) //nolint:gosec // positions are positive
 	w.store.changed.broadcast()
