@@ -252,24 +252,6 @@ func TestBoundsHideEvents(t *testing.T) {
 	}
 }
 
-func TestForgetHidesAStreamUntilItIsWrittenAgain(t *testing.T) {
-	c, name := open(t), stream(t)
-	mustAppend(t, c, name, eventstore.NoStream, events(3)...)
-	if err := c.Forget(within(t), name); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.ReadForward(within(t), name, 0, 1); !errors.Is(err, eventstore.ErrStreamNotFound) {
-		t.Errorf("reading it: %v", err)
-	}
-	if a := mustAppend(t, c, name, eventstore.NoStream, event(9)); a.Revision != 3 {
-		t.Errorf("it went on at revision %d", a.Revision)
-	}
-	out, err := c.ReadForward(within(t), name, 0, 10)
-	if err != nil || len(out) != 1 || out[0].Revision != 3 {
-		t.Errorf("visible: %v %v", out, err)
-	}
-}
-
 // follow reads a subscription in the background; the test ends it.
 func follow(t *testing.T, c *eventstore.Client, after uint64, pattern string) <-chan eventstore.Item {
 	t.Helper()

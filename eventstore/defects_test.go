@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -56,7 +57,9 @@ func TestRequiresLeaderArrivesOnTheWire(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		method = method[strings.LastIndexByte(method, '/')+1:]
-		said[method] = append(said[method], strings.Join(md.Get("requires-leader"), ","))
+		if header := strings.Join(md.Get("requires-leader"), ","); !slices.Contains(said[method], header) { // a call may be repeated
+			said[method] = append(said[method], header)
+		}
 		return status.Error(codes.Unimplemented, "records only")
 	}))
 	c := to(t, address, 0)
@@ -65,14 +68,14 @@ func TestRequiresLeaderArrivesOnTheWire(t *testing.T) {
 	_, read := c.ReadForward(ctx, "s", 0, 1)
 	_, head := c.Head(ctx)
 	_, followed := c.SubscribeAll(ctx, 0, "")
-	for n, err := range []error{appended, read, head, followed, c.Tombstone(ctx, "s"), c.Forget(ctx, "s"), c.SetStreamMetadata(ctx, "s", eventstore.StreamMetadata{MaxCount: 1})} {
+	for n, err := range []error{appended, read, head, followed, c.Tombstone(ctx, "s"), c.SetStreamMetadata(ctx, "s", eventstore.StreamMetadata{MaxCount: 1})} {
 		if status.Code(err) != codes.Unimplemented {
 			t.Errorf("call %d: %v", n, err)
 		}
 	}
 	want := map[string][]string{
 		"GetSupportedMethods": {""}, // on connecting, before there is a call
-		"Append":              {"true", "true"}, "Read": {"true", "true", "true"}, "Delete": {"true"}, "Tombstone": {"true"},
+		"Append":              {"true"}, "Read": {"true"}, "Tombstone": {"true"},
 	}
 	if diff := cmp.Diff(want, said); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -165,7 +168,7 @@ func TestErrorsAreToldByTheirStatus(t *testing.T) {
 			_, appended := c.Append(deadline(t, 300*time.Millisecond), "s", eventstore.Any, event(1))
 			_, read := c.ReadForward(deadline(t, 300*time.Millisecond), "s", 0, 1)
 			_, head := c.Head(deadline(t, 300*time.Millisecond))
-			for name, err := range map[string]error{"append": appended, "read": read, "head": head, "forget": c.Forget(deadline(t, 300*time.Millisecond), "s")} {
+			for name, err := range map[string]error{"append": appended, "read": read, "head": head} {
 				if err == nil {
 					t.Errorf("%s succeeded", name)
 				}

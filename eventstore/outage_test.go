@@ -113,7 +113,6 @@ func TestCallsInAnOutageEndByTheirContext(t *testing.T) {
 		"head":      func(ctx context.Context) error { _, err := c.Head(ctx); return err },
 		"first":     func(ctx context.Context) error { _, _, err := c.First(ctx); return err },
 		"tombstone": func(ctx context.Context) error { return c.Tombstone(ctx, "s") },
-		"forget":    func(ctx context.Context) error { return c.Forget(ctx, "s") },
 		"metadata": func(ctx context.Context) error {
 			return c.SetStreamMetadata(ctx, "s", eventstore.StreamMetadata{MaxCount: 1})
 		},
@@ -285,19 +284,11 @@ func TestARemovalWhoseAnswerIsLostIsDone(t *testing.T) {
 	p, path := startProxy(t, s)
 	c := dial(t, eventstore.Config{Socket: path})
 	mustAppend(t, c, "secret-1", eventstore.NoStream, event(1))
-	mustAppend(t, c, "once-1", eventstore.NoStream, event(1))
 	p.armed.Store(1)
 	if err := c.Tombstone(within(t), "secret-1"); err != nil || p.armed.Load() != 0 {
 		t.Errorf("tombstone: %v", err)
 	}
-	p.armed.Store(1)
-	if err := c.Forget(within(t), "once-1"); err != nil || p.armed.Load() != 0 {
-		t.Errorf("forget: %v", err)
-	}
 	if _, err := c.ReadForward(within(t), "secret-1", 0, 1); !errors.Is(err, eventstore.ErrStreamDeleted) {
-		t.Errorf("got %v", err)
-	}
-	if _, err := c.ReadForward(within(t), "once-1", 0, 1); !errors.Is(err, eventstore.ErrStreamNotFound) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -253,16 +253,6 @@ func (c *Client) Tombstone(ctx context.Context, stream string) error {
 	return err
 }
 
-// Forget hides everything in a stream; the next append begins it anew at NoStream.
-func (c *Client) Forget(ctx context.Context, stream string) error {
-	_, err := retry(ctx, c, func() (*esdb.DeleteResult, error) {
-		return call(ctx, c, func(ctx context.Context) (*esdb.DeleteResult, error) {
-			return c.inner.DeleteStream(ctx, stream, esdb.DeleteStreamOptions{ExpectedRevision: esdb.Any{}})
-		})
-	})
-	return err
-}
-
 // SetStreamMetadata replaces the bounds of a stream.
 func (c *Client) SetStreamMetadata(ctx context.Context, stream string, m StreamMetadata) error {
 	var meta esdb.StreamMetadata

@@ -89,6 +89,17 @@ func TestFollowingTheLog(t *testing.T) {
 	beyond.want(lines("s", 602, 604)...) // from a position that was not yet: what came up to it is not sent
 }
 
+// TestWhatWasSweptIsNotSentFromMemory follows from the beginning what was written a moment ago.
+func TestWhatWasSweptIsNotSentFromMemory(t *testing.T) {
+	w := serve(t, embedded.Options{})
+	w.wrote("agent-1", "none", several(1)...)
+	w.wrote("secret-1", "none", several(1)...)
+	w.wrote("agent-1", 0, several(1)...)
+	w.tombstone("secret-1")
+	sweep(t, w)
+	w.follow("", all).want("0@agent-1", "1@agent-1", "9223372036854775807@secret-1", "caught up")
+}
+
 func TestFollowingAStream(t *testing.T) {
 	w := serve(t, embedded.Options{})
 	w.wrote("s", "none", several(600)...)

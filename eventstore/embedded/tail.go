@@ -32,6 +32,13 @@ func (t *tail) add(records []record) {
 	t.records = t.records[drop:]
 }
 
+// clear leaves it to the database to tell what is still there.
+func (t *tail) clear() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.records, t.bytes = nil, 0
+}
+
 // after returns up to n records behind a position and false when it does not go back that far.
 func (t *tail) after(position int64, n int) ([]record, bool) {
 	t.mu.RLock()

@@ -202,6 +202,9 @@ func (w *writer) commit(batch []*request) {
 		fail(err)
 		return
 	}
+	if batch[0].maintenance != nil {
+		w.store.tail.clear() // what was deleted may be in it
+	}
 	w.store.infos.forget(forgotten)
 	if t.next == w.next {
 		return // nothing new
