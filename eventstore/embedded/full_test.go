@@ -2,8 +2,6 @@ package embedded_test
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -80,54 +78,4 @@ func TestAFullDiskRefusesAppendsAndKeepsTheRest(t *testing.T) {
 	whole(w, 1)
 	closed(t, w.store)
 	intact(t, dir)
-}
-
-func TestABackupUnderAppendsIsWhole(t *testing.T) {
-	w := serve(t, embedded.Options{})
-	w.wrote("s", "none", several(500)...)
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	for range 4 {
-		wg.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-					w.wrote("s", "any", several(5)...)
-				}
-			}
-		})
-	}
-	defer wg.Wait()
-	defer close(stop)
-	for range 3 {
-		dir := t.TempDir()
-		path := filepath.Join(dir, "events.db")
-		before := w.store.Head()
-		if err := w.store.Backup(within(t), path); err != nil {
-			t.Fatal(err)
-		}
-		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
-			t.Errorf("the copy: %v %v", info.Mode(), err)
-		}
-		if err := w.store.Backup(within(t), path); err == nil {
-			t.Error("it was written over")
-		}
-		intact(t, dir)
-		restored := serve(t, embedded.Options{Dir: dir})
-		after := restored.store.Head()
-		if after < before || after%5 != 0 {
-			t.Errorf("the copy ends at %d, the log was at %d", after, before)
-		}
-		if got, _, err := restored.read(readOptions("s")); err != nil || uint64(len(got)) != after {
-			t.Errorf("%d events up to %d: %v", len(got), after, err)
-		}
-		if p := restored.wrote("s", int(after-1), several(1)...); p != after+1 {
-			t.Errorf("it goes on at %d", p)
-		}
-	}
-	if err := w.store.Backup(within(t), filepath.Join(t.TempDir(), "no", "folder")); err == nil {
-		t.Error("it was written nowhere")
-	}
 }

@@ -238,33 +238,6 @@ func (s *Store) submit(ctx context.Context, r *request) error {
 
 var errBusy = errors.New("too many appends wait")
 
-// Backup writes a consistent copy of the store to a new file while appends go on, and syncs it.
-func (s *Store) Backup(ctx context.Context, path string) error {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the operator names the file
-	if err == nil {
-		if err = s.copyInto(ctx, path); err == nil {
-			err = file.Sync()
-		}
-		if err = errors.Join(err, file.Close()); err != nil {
-			err = errors.Join(err, os.Remove(path))
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("copy the event store to %s: %w", path, err)
-	}
-	return nil
-}
-
-// copyInto needs a connection of its own: readers may not write, not even another file.
-func (s *Store) copyInto(ctx context.Context, path string) error {
-	db, err := sql.Open("sqlite", s.dsn)
-	if err != nil {
-		return err
-	}
-	_, err = db.ExecContext(ctx, `vacuum into ?`, path)
-	return errors.Join(err, db.Close())
-}
-
 // Head returns the newest durable position, 0 when there is none.
 func (s *Store) Head() uint64 { return s.head.Load() }
 

@@ -124,6 +124,10 @@ func (w *writer) run() {
 			w.carryOut([]*request{alone})
 		}
 	}
+	// Open statements would keep the connection, and the WAL would stay beside the file.
+	for _, stmt := range []*sql.Stmt{w.lookup, w.insert, w.addTo, w.move, w.idsFrom} {
+		_ = stmt.Close()
+	}
 	_ = w.conn.Close() // the store closes the database behind it
 }
 

@@ -1,0 +1,178 @@
+package embedded
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"agentkey/eventstore"
+)
+
+// Copy is what a backup or a restore has made.
+type Copy struct {
+	Position uint64 // of its newest event, the note that it is a copy
+	Bytes    int64
+}
+
+// ErrNoBackup says that a file is no whole event store.
+var ErrNoBackup = errors.New("this is no backup of an event store, or it is damaged")
+
+// Backup writes a consistent copy of the store in a data folder to a new file, whether or not a process serves it:
+// appends go on. The copy was checked and is durable when Backup returns, and carries a note that it is one. It holds
+// nothing of what was removed before. An error leaves no file.
+func Backup(ctx context.Context, dir, path string, clock func() time.Time) (Copy, error) {
+	source := filepath.Join(dir, fileName)
+	if _, err := os.Stat(source); err != nil {
+		return Copy{}, fmt.Errorf("there is no event store in %s: %w", dir, err)
+	}
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the operator names the file
+	if err != nil {
+		return Copy{}, fmt.Errorf("make the backup: %w", err)
+	}
+	made, err := prepared(ctx, filepath.Dir(path), clock, func(to string) error {
+		return vacuumInto(ctx, source, to)
+	}, func(from string) error { return os.Rename(from, path) })
+	if err = errors.Join(err, file.Close()); err != nil {
+		return Copy{}, errors.Join(fmt.Errorf("make the backup: %w", err), os.Remove(path))
+	}
+	return made, nil
+}
+
+// Restore puts a backup into a data folder that has no event store and that no process serves. The store there was
+// checked, is durable, and carries a note that it was restored. An error leaves the folder as it was.
+func Restore(ctx context.Context, dir, path string, clock func() time.Time) (Copy, error) {
+	if err := whole(ctx, path); err != nil {
+		return Copy{}, fmt.Errorf("restore %s: %w", path, err)
+	}
+	lock, err := takeFolder(dir)
+	if err != nil {
+		return Copy{}, err
+	}
+	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
+		there := filepath.Join(dir, fileName+suffix)
+		if _, err := os.Lstat(there); !errors.Is(err, fs.ErrNotExist) {
+			return Copy{}, errors.Join(fmt.Errorf("%s is there already: move every %s* out of the folder, and keep them, before a backup takes their place", there, fileName), lock.Close())
+		}
+	}
+	made, err := prepared(ctx, dir, clock, func(to string) error {
+		return copyFile(path, to)
+	}, func(from string) error { return os.Rename(from, filepath.Join(dir, fileName)) })
+	if err = errors.Join(err, lock.Close()); err != nil {
+		return Copy{}, fmt.Errorf("restore %s: %w", path, err)
+	}
+	return made, nil
+}
+
+// prepared makes a store in a folder of its own below dir, checks it, leaves a note in it and puts it in its place.
+func prepared(ctx context.Context, dir string, clock func() time.Time, make, place func(path string) error) (out Copy, err error) {
+	own, err := os.MkdirTemp(dir, ".agentkey-copy-")
+	if err != nil {
+		return Copy{}, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(own)) }()
+	path := filepath.Join(own, fileName)
+	if err := make(path); err != nil {
+		return Copy{}, err
+	}
+	if err := whole(ctx, path); err != nil {
+		return Copy{}, err
+	}
+	if out.Position, err = leaveNote(ctx, own, clock); err != nil {
+		return Copy{}, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return Copy{}, err
+	}
+	out.Bytes = info.Size()
+	if err := errors.Join(os.Chmod(path, 0o600), synced(path)); err != nil {
+		return Copy{}, err
+	}
+	return out, errors.Join(place(path), synced(dir))
+}
+
+// vacuumInto needs a connection that may write, though it writes only the other file.
+func vacuumInto(ctx context.Context, from, to string) error {
+	db, err := sql.Open("sqlite", "file:"+uriPath(from)+"?_pragma=busy_timeout(5000)&_pragma=secure_delete(1)")
+	if err != nil {
+		return err
+	}
+	_, err = db.ExecContext(ctx, `vacuum into ?`, to)
+	return errors.Join(err, db.Close())
+}
+
+func copyFile(from, to string) error {
+	in, err := os.Open(from) //nolint:gosec // the operator names the file
+	if err != nil {
+		return err
+	}
+	defer in.Close()                                                      //nolint:errcheck // it was only read
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // in a folder that we made
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}
+
+// whole refuses a file that is no store of a format that this version knows, or that is damaged.
+func whole(ctx context.Context, path string) (err error) {
+	db, err := sql.Open("sqlite", "file:"+uriPath(path)+"?mode=ro")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	var version, tables int
+	if err := db.QueryRowContext(ctx, `pragma user_version`).Scan(&version); err != nil {
+		return fmt.Errorf("%w: %w", ErrNoBackup, err)
+	}
+	if version > schemaVersion {
+		return fmt.Errorf("%s was written by a newer version of agentkey (format %d, this one knows %d)", path, version, schemaVersion)
+	}
+	err = db.QueryRowContext(ctx, `select count(*) from sqlite_master where type = 'table' and name in ('streams', 'events')`).Scan(&tables)
+	if err != nil || version == 0 || tables != 2 {
+		return errors.Join(ErrNoBackup, err)
+	}
+	var verdict string
+	if err := db.QueryRowContext(ctx, `pragma integrity_check(1)`).Scan(&verdict); err != nil || verdict != "ok" {
+		return errors.Join(fmt.Errorf("%w: %s", ErrNoBackup, verdict), err)
+	}
+	return nil
+}
+
+// leaveNote opens the store in a folder and appends the note that it is a copy. It returns its position.
+func leaveNote(ctx context.Context, dir string, clock func() time.Time) (uint64, error) {
+	s, err := Open(Options{Dir: dir, Clock: clock}) //nolint:contextcheck // a store lives until it is closed
+	if err != nil {
+		return 0, err
+	}
+	data, err := json.Marshal(struct {
+		At   time.Time `json:"at"`
+		Head uint64    `json:"head"`
+	}{clock().UTC(), s.Head()})
+	r := &request{stream: eventstore.BackupStream, expected: anyRevision, done: make(chan struct{}), events: []proposal{
+		{id: newID(), typ: eventstore.BackupNote, json: true, data: data, meta: []byte("{}")},
+	}}
+	if err == nil {
+		err = s.submit(ctx, r)
+	}
+	if err == nil {
+		err = r.reply.err
+	}
+	return s.Head(), errors.Join(err, s.Close())
+}
+
+func synced(path string) error {
+	f, err := os.Open(path) //nolint:gosec // a file or folder of ours
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

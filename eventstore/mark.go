@@ -1,0 +1,59 @@
+package eventstore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// BackupStream is where the embedded store notes in a copy of itself that it is one, so that whoever opens it later
+// knows; a log that was never restored has no such stream. BackupNote is the type of the note. No projection sees it.
+const (
+	BackupStream = "backup"
+	BackupNote   = "~backup.v1"
+)
+
+// Mark names an event that somebody has seen in the log: a high-water mark, by which a log that was restored or
+// lost its end is told from the one that was written. The zero Mark names none.
+type Mark struct {
+	Stream   string    `json:"stream"`
+	Revision uint64    `json:"revision"`
+	Position uint64    `json:"position"`
+	ID       uuid.UUID `json:"id"`
+	At       time.Time `json:"at"` // as the event says
+}
+
+// Lost reports whether the log does not have the event, or no longer. A node that was deposed may not have it yet, so
+// it is asked again after a write that only a leader can acknowledge: new bounds for a stream without events.
+func (c *Client) Lost(ctx context.Context, m Mark) (bool, error) {
+	if there, err := c.holds(ctx, m); err != nil || there {
+		return false, err
+	}
+	if err := c.SetStreamMetadata(ctx, "barrier", StreamMetadata{MaxCount: 1}); err != nil {
+		return false, err
+	}
+	there, err := c.holds(ctx, m)
+	return !there && err == nil, err
+}
+
+func (c *Client) holds(ctx context.Context, m Mark) (bool, error) {
+	events, err := c.ReadForward(ctx, m.Stream, m.Revision, 1)
+	if errors.Is(err, ErrStreamNotFound) {
+		return false, nil
+	}
+	return len(events) == 1 && events[0].Revision == m.Revision && events[0].ID == m.ID, err
+}
+
+// Backup returns the note of the backup that the log came from last, and false when it came from none.
+func (c *Client) Backup(ctx context.Context) (Recorded, bool, error) {
+	notes, err := c.ReadBackward(ctx, BackupStream, 1)
+	switch {
+	case errors.Is(err, ErrStreamNotFound):
+		return Recorded{}, false, nil
+	case err != nil || len(notes) == 0:
+		return Recorded{}, false, err
+	}
+	return notes[0], true, nil
+}
