@@ -198,6 +198,7 @@ const (
 	IdempotencyInProgress ProblemCode = "idempotency_in_progress"
 	IdempotencyKeyReused  ProblemCode = "idempotency_key_reused"
 	Internal              ProblemCode = "internal"
+	LogRestored           ProblemCode = "log_restored"
 	MalformedJSON         ProblemCode = "malformed_json"
 	MethodNotAllowed      ProblemCode = "method_not_allowed"
 	NewerVersionRequired  ProblemCode = "newer_version_required"
@@ -248,6 +249,8 @@ func (e ProblemCode) Valid() bool {
 	case IdempotencyKeyReused:
 		return true
 	case Internal:
+		return true
+	case LogRestored:
 		return true
 	case MalformedJSON:
 		return true

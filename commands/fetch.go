@@ -21,6 +21,7 @@ type Fetch struct {
 	Catalogs *CatalogLoop
 	Secrets  *seal.Secrets
 	Refusals *Refusals
+	Fence    *Fence
 	Log      *eventstore.Client
 	NewID    func() uuid.UUID
 }
@@ -67,6 +68,9 @@ func (f *Fetch) Do(ctx context.Context, m Meta, agentID string, keyNumber int, t
 }
 
 func (f *Fetch) once(ctx context.Context, m Meta, agentID string, keyNumber int, toolID string) (v Vended, again bool, err error) {
+	if _, err := f.Fence.Admit(ctx); err != nil {
+		return Vended{}, false, err // before there is an event
+	}
 	known, err := f.Catalogs.Cached(ctx, m.Organization)
 	if err != nil {
 		return Vended{}, false, err
@@ -90,8 +94,12 @@ func (f *Fetch) once(ctx context.Context, m Meta, agentID string, keyNumber int,
 		return Vended{}, moved, unless(moved, err)
 	}
 	tool, offered := now.State.Tools[toolID]
+	through, err := f.Fence.Admit(ctx) // the append may have gone over another connection
+	if err != nil {
+		return Vended{}, false, err
+	}
 	// The node that acknowledged the append has everything that came before it; another may not.
-	if f.Log.Generation() != done.connection || !offered || named(now.State, toolID) != named(known.State, toolID) {
+	if done.connection != through || f.Log.Generation() != through || !offered || named(now.State, toolID) != named(known.State, toolID) {
 		return Vended{}, true, nil
 	}
 	vend, ok := vendOf(done.Events)

@@ -3,6 +3,8 @@ package commands_test
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -31,6 +33,7 @@ type office struct {
 	grants   *commands.Grants
 	tools    *commands.Tools
 	fetch    *commands.Fetch
+	fence    *commands.Fence
 	refusals *commands.Refusals
 	once     *commands.Once
 	callers  *commands.Callers
@@ -102,7 +105,21 @@ func openAt(t testing.TB, server *eventstoretest.Server, r seal.Ring, c *clock) 
 	o.agents = &commands.Agents{Loop: agents, Catalogs: catalogs, Secrets: inst.Secrets, Privacy: privacy, Log: inst.Log, MACKey: inst.MACKey, Clock: c.now}
 	o.grants = &commands.Grants{Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: c.now}
 	o.tools = &commands.Tools{Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: c.now}
-	o.fetch = &commands.Fetch{Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Refusals: o.refusals, Log: server.Client, NewID: newID}
+	o.fence = commands.NewFence(commands.FenceConfig{
+		Installation: commands.NewInstallationLoop(o.env), Log: inst.Log, Organization: inst.Begun.OrganizationID, NewID: newID,
+		Logger: slog.New(slog.DiscardHandler), Forget: []func(){agents.Forget, catalogs.Forget},
+	})
+	o.env.OnAppend = o.fence.Seen
+	follow, stop := context.WithCancel(context.Background())
+	var following sync.WaitGroup
+	following.Go(func() { o.fence.Run(follow) })
+	t.Cleanup(func() {
+		stop()
+		following.Wait()
+	})
+	o.fetch = &commands.Fetch{
+		Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Refusals: o.refusals, Fence: o.fence, Log: server.Client, NewID: newID,
+	}
 	o.once = &commands.Once{Log: inst.Log, MACKey: inst.MACKey, Clock: c.now, NewID: newID}
 	o.callers = &commands.Callers{Agents: agents, Organizations: commands.NewOrganizationLoop(o.env), First: inst.Begun.OrganizationID}
 	return o

@@ -95,8 +95,8 @@ type Appending struct {
 	Err      error
 
 	// Without an error:
-	Revision int64     // of its last event
-	At       time.Time // when the answer came, by the clock of this process
+	Last eventstore.Mark // its last event
+	At   time.Time       // when the answer came, by the clock of this process
 }
 
 // Sealer seals what an event tells of the person or machine behind a call.
@@ -185,6 +185,13 @@ func (l *Loop[S, C, E]) Recent(ctx context.Context, id string) (Head[S], error) 
 	return head, refusalOf(err)
 }
 
+// Forget drops what the loop knows of the log.
+func (l *Loop[S, C, E]) Forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.streams) // for whoever still uses one see stream
+}
+
 func (l *Loop[S, C, E]) stream(id string) *stream[S, C, E] {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -214,10 +221,12 @@ func (l *Loop[S, C, E]) append(ctx context.Context, stream string, revision int6
 	began := l.env.Clock()
 	appended, err := l.env.Log.Append(ctx, stream, revision, entries...)
 	ended := l.env.Clock()
-	l.env.OnAppend(Appending{
-		Category: l.Category, Stream: stream, Commands: commands, Took: ended.Sub(began), Err: err,
-		Revision: int64(appended.Revision), At: ended, //nolint:gosec // revisions fit
-	})
+	a := Appending{Category: l.Category, Stream: stream, Commands: commands, Took: ended.Sub(began), Err: err, At: ended}
+	if err == nil {
+		last := entries[len(entries)-1]
+		a.Last = eventstore.Mark{Stream: stream, Revision: appended.Revision, Position: appended.Position, ID: last.ID(stream), At: last.Signed.Time}
+	}
+	l.env.OnAppend(a)
 	return appended, err
 }
 

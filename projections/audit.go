@@ -57,6 +57,8 @@ func target(e Event, category, id, toolID string) readmodels.Target {
 		return readmodels.Target{Type: "master_key", ID: b.ID}
 	case installation.SigningKeyAdded:
 		return readmodels.Target{Type: "signing_key", ID: b.SigningKey.ID}
+	case installation.RestoreFound, installation.RestoreConfirmed:
+		return readmodels.Target{Type: "event_log"}
 	case organization.TokenCreated:
 		return readmodels.Target{Type: "service_token", ID: b.TokenID}
 	case organization.TokenRevoked:

@@ -251,6 +251,8 @@ var tellings = []struct {
 	{"an installation is begun", nil, step{"installation", system, installation.Begun{StoreID: "store-1", OrganizationID: org}}, nil, "installation store-1"},
 	{"a master key is added", nil, step{"installation", system, installation.MasterKeyAdded{MasterKey: installation.MasterKey{ID: "m2", Check: "c0ffee"}}}, nil, "master_key m2"},
 	{"a signing key is added", nil, step{"signing-keys", system, installation.SigningKeyAdded{SigningKey: installation.PublicKey{ID: "key"}}}, nil, "signing_key key"},
+	{"a restore is found", nil, step{"installation", system, installation.RestoreFound{Evidence: installation.Evidence{BackupID: "b1"}}}, nil, "event_log "},
+	{"a restore is confirmed", nil, step{"installation", system, installation.RestoreConfirmed{SuspendedAgents: 1}}, nil, "event_log "},
 	{"an organization is created", nil, step{"organization-" + org, system, organization.Created{Name: "Acme"}}, nil, "organization " + org},
 	{"a token is created", nil, step{"organization-" + org, admin, organization.TokenCreated{Number: 1, TokenID: "t1", Name: "ci", Role: "owner", Hash: "0ff1ce"}}, nil, "service_token t1"},
 	{"a token is revoked", nil, step{"organization-" + org, admin, organization.TokenRevoked{Number: 1, TokenID: "t1"}}, nil, "service_token t1"},

@@ -2,9 +2,12 @@ package projections
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,6 +25,9 @@ type ReadModelConfig struct {
 	Client *eventstore.Client
 	DB     *readmodels.DB
 	Logger *slog.Logger
+
+	// OnLost is told of an event that the rows know and the log has lost, before they are filled again; nil: nobody is.
+	OnLost func(context.Context, eventstore.Mark) error
 
 	Idle, MinDelay, MaxDelay time.Duration
 }
@@ -120,6 +126,52 @@ func (o origin) check(c readmodels.Checkpoint, head uint64) error {
 	return nil
 }
 
+// mark returns the newest event of a batch that the log keeps for good, as the checkpoint holds it; "" for none.
+func mark(events []Event) string {
+	for _, e := range slices.Backward(events) {
+		switch category, _, _ := strings.Cut(e.Stream, "-"); category {
+		case "agent", "catalog", "organization", "installation":
+			text, err := json.Marshal(eventstore.Mark{Stream: e.Stream, Revision: e.Revision, Position: e.Position, ID: e.ID, At: e.Signed.Time})
+			if err == nil {
+				return string(text)
+			}
+		}
+	}
+	return ""
+}
+
+// Mark returns the newest event that the rows know of those that the log keeps for good; the zero Mark for none.
+func (m *ReadModel) Mark(ctx context.Context) (eventstore.Mark, error) {
+	stored, err := m.DB.ReadCheckpoint(ctx)
+	if err != nil || stored.Mark == "" {
+		return eventstore.Mark{}, err
+	}
+	var seen eventstore.Mark
+	err = json.Unmarshal([]byte(stored.Mark), &seen)
+	return seen, err
+}
+
+// sameHistory refuses rows that know an event which the log has lost: other events may stand there now.
+func (m *ReadModel) sameHistory(ctx context.Context, stored readmodels.Checkpoint) error {
+	if !stored.Of(m.log.storeID, m.log.created) {
+		return nil // they are not of this log at all
+	}
+	seen, err := m.Mark(ctx)
+	if err != nil || seen.Stream == "" {
+		return err
+	}
+	lost, err := m.Client.Lost(ctx, seen)
+	if err != nil || !lost {
+		return err
+	}
+	if m.OnLost != nil {
+		if err := m.OnLost(ctx, seen); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: it knows the revision %d of %s, which is not there", ErrForeignCheckpoint, seen.Revision, seen.Stream)
+}
+
 // lead waits until this process fills the tables. Until then it tells how far they are, which is all that callers
 // who wait for a position need.
 func (m *ReadModel) lead(ctx context.Context) (context.Context, func(), error) {
@@ -155,13 +207,20 @@ func (m *ReadModel) begin(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read the end of the log: %w", err)
 	}
-	if err := m.log.check(stored, head); err != nil {
+	err = m.sameHistory(ctx, stored)
+	if err == nil {
+		err = m.log.check(stored, head)
+	}
+	if errors.Is(err, ErrForeignCheckpoint) {
 		m.Logger.WarnContext(ctx, "the read model is filled again from the beginning", slog.String("reason", err.Error()))
 		if err := m.DB.Reset(ctx); err != nil {
 			return 0, err
 		}
 		m.feed.restart(0)
-		stored = readmodels.Checkpoint{}
+		stored, err = readmodels.Checkpoint{}, nil
+	}
+	if err != nil {
+		return 0, err
 	}
 	if stored.StoreID == "" {
 		err := m.DB.Write(ctx, func(tx *readmodels.Tx) error { return tx.Claim(ctx, m.log.storeID, m.log.created) })
@@ -203,7 +262,7 @@ func (m *ReadModel) write(ctx context.Context, b Batch) (err error) {
 		}
 	}()
 	return m.DB.Write(ctx, func(tx *readmodels.Tx) error {
-		err := tx.Move(ctx, m.log.storeID, b.From, b.To)
+		err := tx.Move(ctx, m.log.storeID, b.From, b.To, mark(b.Events))
 		if errors.Is(err, readmodels.ErrMoved) {
 			return fmt.Errorf("%w: %w", errOutpaced, err)
 		}

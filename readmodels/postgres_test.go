@@ -264,7 +264,7 @@ func TestOneLeadsAndAnotherTakesItsPlace(t *testing.T) {
 	s := &shelf{t: t, db: first}
 	s.write(func(tx *readmodels.Tx) error { return tx.Claim(t.Context(), "s1", noon) })
 	for n := range uint64(20) {
-		s.write(func(tx *readmodels.Tx) error { return tx.Move(t.Context(), "s1", n, n+1) })
+		s.write(func(tx *readmodels.Tx) error { return tx.Move(t.Context(), "s1", n, n+1, "") })
 		for began := time.Now(); within(t, "told of a commit", heard).Position != n+1; {
 			if time.Since(began) > 10*time.Second {
 				t.Fatalf("never told of %d", n+1)

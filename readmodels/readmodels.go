@@ -176,6 +176,7 @@ type Checkpoint struct {
 	StoreID      string    // of the log; "" before its first event was applied
 	StoreCreated time.Time // the log's own time of its first event
 	Position     uint64    // of the last event that the rows know
+	Mark         string    // by which the projection knows the log again, in its own words; "" for none
 }
 
 // Of reports whether the rows came from a log.
@@ -195,7 +196,7 @@ func readCheckpoint(ctx context.Context, q *Queries) (Checkpoint, error) {
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("read the checkpoint of the read model: %w", err)
 	}
-	return Checkpoint{StoreID: row.StoreID, StoreCreated: toTime(row.StoreCreated), Position: unsigned(row.Position)}, nil
+	return Checkpoint{StoreID: row.StoreID, StoreCreated: toTime(row.StoreCreated), Position: unsigned(row.Position), Mark: row.Mark}, nil
 }
 
 // ErrMoved says that another worker has moved the checkpoint: what was about to be written is not written.
@@ -215,9 +216,11 @@ func (t *Tx) Claim(ctx context.Context, storeID string, created time.Time) error
 }
 
 // Move takes the checkpoint from one position to another, or fails with ErrMoved. It comes first in a transaction,
-// so that of two workers one waits for the other and then learns that it is late.
-func (t *Tx) Move(ctx context.Context, storeID string, from, to uint64) error {
-	n, err := t.MoveCheckpoint(ctx, MoveCheckpointParams{Name: checkpointName, StoreID: storeID, FromPosition: signed(from), ToPosition: signed(to)})
+// so that of two workers one waits for the other and then learns that it is late. An empty mark leaves the old one.
+func (t *Tx) Move(ctx context.Context, storeID string, from, to uint64, mark string) error {
+	n, err := t.MoveCheckpoint(ctx, MoveCheckpointParams{
+		Name: checkpointName, StoreID: storeID, FromPosition: signed(from), ToPosition: signed(to), Mark: sql.NullString{String: mark, Valid: mark != ""},
+	})
 	if err != nil {
 		return fmt.Errorf("move the checkpoint: %w", err)
 	}

@@ -33,7 +33,7 @@ func TestEveryProcessSeesTheSwitch(t *testing.T) {
 	// The name of both agents is the position.
 	step := func(db *readmodels.DB, to uint64) error {
 		return db.Write(t.Context(), func(tx *readmodels.Tx) error {
-			err := tx.Move(t.Context(), "s1", to-1, to)
+			err := tx.Move(t.Context(), "s1", to-1, to, "")
 			for _, id := range []string{"a1", "a2"} {
 				err = errors.Join(err, tx.UpdateAgent(t.Context(), readmodels.UpdateAgentParams{ID: id, Name: readmodels.Optional(new(fmt.Sprint(to)))}))
 			}
@@ -75,7 +75,7 @@ func TestEveryProcessSeesTheSwitch(t *testing.T) {
 		}
 		err = here.Replace(t.Context(), beside, func(ctx context.Context, was readmodels.Checkpoint) error {
 			return beside.Write(ctx, func(tx *readmodels.Tx) error {
-				err := errors.Join(tx.Claim(ctx, was.StoreID, was.StoreCreated), tx.Move(ctx, was.StoreID, 0, was.Position))
+				err := errors.Join(tx.Claim(ctx, was.StoreID, was.StoreCreated), tx.Move(ctx, was.StoreID, 0, was.Position, ""))
 				for i, id := range []string{"a1", "a2"} {
 					err = errors.Join(err, tx.InsertAgent(ctx, readmodels.InsertAgentParams{ID: id, OrganizationID: acme, Position: int64(i + 1), Name: fmt.Sprint(was.Position)}))
 				}

@@ -23,7 +23,7 @@ func testCheckpoint(t *testing.T, s *shelf) {
 		return s.db.Write(t.Context(), func(tx *readmodels.Tx) error { return tx.Claim(t.Context(), store, noon) })
 	}
 	move := func(store string, from, to uint64) error {
-		return s.db.Write(t.Context(), func(tx *readmodels.Tx) error { return tx.Move(t.Context(), store, from, to) })
+		return s.db.Write(t.Context(), func(tx *readmodels.Tx) error { return tx.Move(t.Context(), store, from, to, "") })
 	}
 	is(readmodels.Checkpoint{})
 	if err := move("", 1, 2); !errors.Is(err, readmodels.ErrMoved) {
@@ -78,7 +78,7 @@ func testReplace(t *testing.T, s *shelf) {
 	ctx := t.Context()
 	s.agent(acme, "old", "old")
 	s.write(func(tx *readmodels.Tx) error {
-		return errors.Join(tx.Claim(ctx, "s1", noon), tx.Move(ctx, "s1", 0, 7))
+		return errors.Join(tx.Claim(ctx, "s1", noon), tx.Move(ctx, "s1", 0, 7, ""))
 	})
 	agents := func() []string {
 		t.Helper()

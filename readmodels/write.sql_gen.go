@@ -147,8 +147,8 @@ func (q *Queries) CountFetches(ctx context.Context, arg CountFetchesParams) erro
 
 const createCheckpoint = `-- name: CreateCheckpoint :exec
 
-INSERT INTO checkpoints (name, model, store_id, store_created, position)
-VALUES ($1, $2, '', 0, 0)
+INSERT INTO checkpoints (name, model, store_id, store_created, position, mark)
+VALUES ($1, $2, '', 0, 0, '')
 `
 
 type CreateCheckpointParams struct {
@@ -293,7 +293,7 @@ func (q *Queries) ForgetKeys(ctx context.Context, arg ForgetKeysParams) error {
 }
 
 const getCheckpoint = `-- name: GetCheckpoint :one
-SELECT model, store_id, store_created, position FROM checkpoints WHERE name = $1
+SELECT model, store_id, store_created, position, mark FROM checkpoints WHERE name = $1
 `
 
 type GetCheckpointRow struct {
@@ -301,6 +301,7 @@ type GetCheckpointRow struct {
 	StoreID      string
 	StoreCreated int64
 	Position     int64
+	Mark         string
 }
 
 func (q *Queries) GetCheckpoint(ctx context.Context, name string) (GetCheckpointRow, error) {
@@ -311,6 +312,7 @@ func (q *Queries) GetCheckpoint(ctx context.Context, name string) (GetCheckpoint
 		&i.StoreID,
 		&i.StoreCreated,
 		&i.Position,
+		&i.Mark,
 	)
 	return i, err
 }
@@ -476,12 +478,13 @@ func (q *Queries) InsertTool(ctx context.Context, arg InsertToolParams) error {
 }
 
 const moveCheckpoint = `-- name: MoveCheckpoint :execrows
-UPDATE checkpoints SET position = $1
-WHERE name = $2 AND store_id = $3 AND position = $4
+UPDATE checkpoints SET position = $1, mark = coalesce($2, mark)
+WHERE name = $3 AND store_id = $4 AND position = $5
 `
 
 type MoveCheckpointParams struct {
 	ToPosition   int64
+	Mark         sql.NullString
 	Name         string
 	StoreID      string
 	FromPosition int64
@@ -490,6 +493,7 @@ type MoveCheckpointParams struct {
 func (q *Queries) MoveCheckpoint(ctx context.Context, arg MoveCheckpointParams) (int64, error) {
 	result, err := q.exec(ctx, q.moveCheckpointStmt, moveCheckpoint,
 		arg.ToPosition,
+		arg.Mark,
 		arg.Name,
 		arg.StoreID,
 		arg.FromPosition,

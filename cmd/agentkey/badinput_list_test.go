@@ -16,7 +16,7 @@ var contractCodes = []string{
 	"agent_suspended", "role_insufficient", "wrong_caller", "origin_not_allowed", "access_not_approved", "not_found", "method_not_allowed",
 	"already_pending", "already_approved", "already_decided", "agent_not_active", "tool_exists", "idempotency_key_reused",
 	"idempotency_in_progress", "revision_stale", "body_too_large", "unsupported_media_type", "rate_limited", "internal",
-	"event_log_unavailable", "read_model_unavailable", "read_model_behind", "busy", "newer_version_required",
+	"event_log_unavailable", "read_model_unavailable", "read_model_behind", "busy", "newer_version_required", "log_restored",
 }
 
 // TestEachCodeOfTheContractIsProduced looks for each code in the tests of this folder, which call a running program,

@@ -37,15 +37,14 @@ func (c *clockCheck) Off(ctx context.Context) (time.Duration, error) {
 	if a == nil {
 		return 0, nil
 	}
-	from := uint64(max(0, a.Revision-1))
-	events, err := c.log.ReadForward(ctx, a.Stream, from, 2)
+	events, err := c.log.ReadForward(ctx, a.Stream, max(1, a.Last.Revision)-1, 2)
 	if errors.Is(err, eventstore.ErrStreamNotFound) || errors.Is(err, eventstore.ErrStreamDeleted) {
 		return 0, nil
 	}
 	if err != nil {
 		return 0, fmt.Errorf("read the last event that was written: %w", err)
 	}
-	if len(events) == 0 || int64(events[len(events)-1].Revision) != a.Revision { //nolint:gosec // revisions fit
+	if len(events) == 0 || events[len(events)-1].Revision != a.Last.Revision {
 		return 0, nil
 	}
 	event := events[len(events)-1]

@@ -22,6 +22,7 @@ type health struct {
 	secrets      *seal.Secrets
 	counts       limits.Store
 	clock        *clockCheck
+	fence        *commands.Fence
 	stopping     atomic.Bool
 }
 
@@ -66,6 +67,11 @@ func (h *health) Ready(ctx context.Context) api.Readiness {
 		} else {
 			check("master_keys", api.ReadinessChecksStatusOk, detail)
 		}
+	}
+	if head, err := h.installation.Recent(ctx, ""); err == nil && head.State.Restored {
+		// Admins must get in to look after who has access, so it is not taken out of service.
+		worse(api.ReadinessStatusDegraded)
+		check("log_restored", api.ReadinessChecksStatusDegraded, "no credential is vended until agentkey confirm-restore was run")
 	}
 	if off, err := h.clock.Off(ctx); err == nil {
 		if off.Abs() > maxClockOff {

@@ -35,6 +35,10 @@ type commandLine struct {
 	Keys         keysCommand         `cmd:"" help:"Master keys."`
 	Admin        adminCommand        `cmd:"" help:"When the admin token was lost."`
 	Projections  projectionsCommand  `cmd:"" help:"Read models."`
+	Backup       backupCommand       `cmd:"" help:"Copy the embedded event log into a file, also while it is being served."`
+	Restore      restoreCommand      `cmd:"" help:"Put a backup in the place of an event log that is gone."`
+
+	ConfirmRestore confirmRestoreCommand `cmd:"" help:"Let credentials be vended again after the event log was restored."`
 }
 
 // shell is what a subcommand gets from the world around it.

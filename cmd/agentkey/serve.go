@@ -19,6 +19,7 @@ import (
 	"agentkey/api"
 	"agentkey/api/limits"
 	"agentkey/commands"
+	"agentkey/eventstore"
 	"agentkey/eventstore/seal"
 	"agentkey/projections"
 	"agentkey/readmodels"
@@ -62,8 +63,14 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	}
 	defer func() { err = errors.Join(err, models.Close()) }()
 
-	readModel := projections.NewReadModel(projections.ReadModelConfig{Client: log.Client, DB: models, Logger: logger})
-	health := &health{client: log.Client, readModel: readModel}
+	health := &health{client: log.Client}
+	readModel := projections.NewReadModel(projections.ReadModelConfig{
+		Client: log.Client, DB: models, Logger: logger, OnLost: func(ctx context.Context, m eventstore.Mark) error {
+			_, err := health.fence.Look(ctx, m)
+			return err
+		},
+	})
+	health.readModel = readModel
 	if c.Redis == nil {
 		health.counts = limits.NewMemory(time.Now)
 	} else {
@@ -76,6 +83,13 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	parts := assemble(c, inst, models, readModel, health, counted, logger)
 	handler, err := parts.server.Handler()
 	if err != nil {
+		return err
+	}
+	kept, err := readMark(filepath.Join(c.DataDir, markFile))
+	if err != nil {
+		return err
+	}
+	if _, err := health.fence.Look(sh.ctx, kept); err != nil {
 		return err
 	}
 	for _, re := range parts.reactions {
@@ -109,6 +123,12 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 		ticker := time.NewTicker(time.Second / 2)
 		defer ticker.Stop()
 		parts.expiry.Run(beside, ticker.C)
+	})
+	running.Go(func() { health.fence.Run(beside) })
+	running.Go(func() {
+		ticker := time.NewTicker(5 * time.Second)
+		defer ticker.Stop()
+		keepMark(beside, c.DataDir, health.fence, ticker.C, logger)
 	})
 	for _, re := range parts.reactions {
 		running.Go(func() { parts.reactor.Run(beside, re) })
@@ -189,22 +209,29 @@ func assemble(c Config, inst *commands.Installation, models *readmodels.DB, read
 	}, func(what string, err error) {
 		logger.Error("a command's background work failed", slog.String("what", what), slog.String("error", err.Error()))
 	})
+	agents, catalogs, organizations := commands.NewAgentLoop(env), commands.NewCatalogLoop(env), commands.NewOrganizationLoop(env)
+	refusals := commands.NewRefusals(env, newID)
+	h.installation = commands.NewInstallationLoop(env)
 	h.clock = &clockCheck{log: inst.Log, clock: time.Now}
+	h.fence = commands.NewFence(commands.FenceConfig{
+		Installation: h.installation, Log: inst.Log, Organization: inst.Begun.OrganizationID, NewID: newID, Logger: logger,
+		Rows: readModel.Mark, Forget: []func(){agents.Forget, catalogs.Forget, organizations.Forget, h.installation.Forget},
+	})
 	env.OnAppend = func(a commands.Appending) {
 		m.appended(a)
 		h.clock.appended(a)
+		h.fence.Seen(a)
 	}
-	agents, catalogs := commands.NewAgentLoop(env), commands.NewCatalogLoop(env)
-	refusals := commands.NewRefusals(env, newID)
-	h.installation = commands.NewInstallationLoop(env)
 	h.secrets = inst.Secrets
 	grants := &commands.Grants{Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: time.Now}
 	server := &api.Server{
-		Callers:  &commands.Callers{Agents: agents, Organizations: commands.NewOrganizationLoop(env), First: inst.Begun.OrganizationID},
-		Agents:   &commands.Agents{Loop: agents, Catalogs: catalogs, Secrets: inst.Secrets, Privacy: privacy, Log: inst.Log, MACKey: inst.MACKey, Clock: time.Now},
-		Grants:   grants,
-		Tools:    &commands.Tools{Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: time.Now},
-		Fetch:    &commands.Fetch{Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Refusals: refusals, Log: inst.Log.Client, NewID: newID},
+		Callers: &commands.Callers{Agents: agents, Organizations: organizations, First: inst.Begun.OrganizationID},
+		Agents:  &commands.Agents{Loop: agents, Catalogs: catalogs, Secrets: inst.Secrets, Privacy: privacy, Log: inst.Log, MACKey: inst.MACKey, Clock: time.Now},
+		Grants:  grants,
+		Tools:   &commands.Tools{Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: time.Now},
+		Fetch: &commands.Fetch{
+			Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Refusals: refusals, Fence: h.fence, Log: inst.Log.Client, NewID: newID,
+		},
 		Refusals: refusals,
 		Once:     &commands.Once{Log: inst.Log, MACKey: inst.MACKey, Clock: time.Now, NewID: newID},
 		Models:   models, WaitFor: readModel.WaitFor, Ready: h.Ready, OnAnswer: m.answered,

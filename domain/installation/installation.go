@@ -3,8 +3,10 @@
 package installation
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"agentkey/domain"
 )
@@ -49,11 +51,30 @@ type (
 		SigningKey PublicKey   `json:"signing_key"`
 		Former     []PublicKey `json:"former"`
 	}
+	// RestoreFound says that the log is not the one that was written last: it came out of a backup, or its end is
+	// gone, and with it perhaps revocations. Nothing is vended until that is confirmed.
+	RestoreFound struct{ Evidence }
+	// RestoreConfirmed says that somebody has looked after the access that the log now grants.
+	RestoreConfirmed struct {
+		SuspendedAgents int `json:"suspended_agents"` // by whoever confirmed, before he did
+	}
 )
 
-func (Begun) installationEvent()           {}
-func (MasterKeyAdded) installationEvent()  {}
-func (SigningKeyAdded) installationEvent() {}
+// Evidence is what shows that the log was restored: the note that came with a backup, or an event that a process
+// had seen and that is not there.
+type Evidence struct {
+	BackupID string    `json:"backup_id,omitempty"`
+	Stream   string    `json:"stream,omitempty"`
+	Revision int64     `json:"revision,omitempty"`
+	EventID  string    `json:"event_id,omitempty"`
+	EventAt  time.Time `json:"event_at,omitzero"`
+}
+
+func (Begun) installationEvent()            {}
+func (MasterKeyAdded) installationEvent()   {}
+func (SigningKeyAdded) installationEvent()  {}
+func (RestoreFound) installationEvent()     {}
+func (RestoreConfirmed) installationEvent() {}
 
 // Command is something to decide on the installation's stream.
 //
@@ -66,10 +87,16 @@ type (
 	Begin struct{ Begun Begun }
 	// AddMasterKey makes a further master key known.
 	AddMasterKey struct{ MasterKey }
+	// ReportRestore holds credentials back.
+	ReportRestore struct{ Evidence }
+	// ConfirmRestore lets them go again.
+	ConfirmRestore struct{ SuspendedAgents int }
 )
 
-func (Begin) installationCommand()        {}
-func (AddMasterKey) installationCommand() {}
+func (Begin) installationCommand()          {}
+func (AddMasterKey) installationCommand()   {}
+func (ReportRestore) installationCommand()  {}
+func (ConfirmRestore) installationCommand() {}
 
 // State is what the start of every process checks itself against.
 type State struct {
@@ -77,6 +104,10 @@ type State struct {
 	StoreID    string
 	SigningKey PublicKey
 	MasterKeys []MasterKey
+
+	Restored    bool      // and not confirmed
+	BackupID    string    // of the backup that was found last
+	ConfirmedAt time.Time // when a restored log was confirmed last
 }
 
 // Evolve folds one fact into the state. It never refuses: it has happened.
@@ -88,9 +119,28 @@ func Evolve(s State, f domain.Fact[Event]) State {
 		s.MasterKeys = append(slices.Clone(s.MasterKeys), e.MasterKey)
 	case SigningKeyAdded:
 		s.SigningKey = e.SigningKey
+	case RestoreFound:
+		s.Restored = true
+		if e.BackupID != "" {
+			s.BackupID = e.BackupID
+		}
+	case RestoreConfirmed:
+		s.Restored, s.ConfirmedAt = false, f.At
 	}
 	return s
 }
+
+// Knows reports whether evidence tells nothing new: of a backup that was found before, or of an event that was lost
+// before somebody confirmed, or while nothing is vended anyway.
+func (s State) Knows(e Evidence) bool {
+	if e.BackupID != "" {
+		return e.BackupID == s.BackupID
+	}
+	return s.Restored || !e.EventAt.After(s.ConfirmedAt)
+}
+
+// ErrNotRestored says that there is nothing to confirm.
+var ErrNotRestored = errors.New("the log was not restored, or that is confirmed already")
 
 // Decide answers a command on a state: events to append, none when it is already so, or a refusal.
 func Decide(s State, c Command) ([]Event, error) {
@@ -108,6 +158,19 @@ func Decide(s State, c Command) ([]Event, error) {
 			return nil, nil
 		}
 		return []Event{MasterKeyAdded(c)}, nil
+	case ReportRestore:
+		if !s.Exists {
+			return nil, domain.NotFound("installation")
+		}
+		if s.Knows(c.Evidence) {
+			return nil, nil
+		}
+		return []Event{RestoreFound(c)}, nil
+	case ConfirmRestore:
+		if !s.Restored {
+			return nil, ErrNotRestored
+		}
+		return []Event{RestoreConfirmed(c)}, nil
 	}
 	return nil, fmt.Errorf("installation: no decision for %T", c)
 }

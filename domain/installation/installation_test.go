@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -24,10 +25,22 @@ func master(n int) installation.MasterKey {
 	return installation.MasterKey{ID: fmt.Sprint("m", n), Check: fmt.Sprint("c", n)}
 }
 
+func backup(id string) installation.Evidence { return installation.Evidence{BackupID: id} }
+
+// lost is an event of the nth hour.
+func lost(n int) installation.Evidence {
+	return installation.Evidence{Stream: "agent-1", Revision: int64(n), EventID: fmt.Sprint("e", n), EventAt: hour(n)}
+}
+
+func found(e installation.Evidence) installation.Event { return installation.RestoreFound{Evidence: e} }
+
+func hour(n int) time.Time { return time.Date(2026, 1, 1, n, 0, 0, 0, time.UTC) }
+
+// fold lets an hour pass with every event.
 func fold(events ...installation.Event) installation.State {
 	var s installation.State
-	for _, e := range events {
-		s = installation.Evolve(s, domain.Fact[installation.Event]{Event: e})
+	for n, e := range events {
+		s = installation.Evolve(s, domain.Fact[installation.Event]{Event: e, At: hour(n)})
 	}
 	return s
 }
@@ -45,6 +58,45 @@ func TestDecide(t *testing.T) {
 		{"no master key before it began", nil, installation.AddMasterKey{MasterKey: master(2)}, nil, "not_found"},
 		{"a master key is added", []installation.Event{begun("a")}, installation.AddMasterKey{MasterKey: master(2)}, []installation.Event{installation.MasterKeyAdded{MasterKey: master(2)}}, ""},
 		{"the key that it began with is there", []installation.Event{begun("a")}, installation.AddMasterKey{MasterKey: master(1)}, nil, ""},
+		{"no restore before it began", nil, installation.ReportRestore{Evidence: backup("b1")}, nil, "not_found"},
+		{"a backup is found", []installation.Event{begun("a")}, installation.ReportRestore{Evidence: backup("b1")}, []installation.Event{found(backup("b1"))}, ""},
+		{"a backup is found once", []installation.Event{begun("a"), found(backup("b1"))}, installation.ReportRestore{Evidence: backup("b1")}, nil, ""},
+		{
+			"a backup that was confirmed is known",
+			[]installation.Event{begun("a"), found(backup("b1")), installation.RestoreConfirmed{}},
+			installation.ReportRestore{Evidence: backup("b1")},
+			nil, "",
+		},
+		{
+			"another backup is another matter",
+			[]installation.Event{begun("a"), found(backup("b1")), installation.RestoreConfirmed{}},
+			installation.ReportRestore{Evidence: backup("b2")},
+			[]installation.Event{found(backup("b2"))},
+			"",
+		},
+		{"a lost event is found", []installation.Event{begun("a")}, installation.ReportRestore{Evidence: lost(1)}, []installation.Event{found(lost(1))}, ""},
+		{"one lost event says enough", []installation.Event{begun("a"), found(backup("b1"))}, installation.ReportRestore{Evidence: lost(9)}, nil, ""},
+		{
+			"what was lost before somebody confirmed is settled",
+			[]installation.Event{begun("a"), found(lost(1)), installation.RestoreConfirmed{}},
+			installation.ReportRestore{Evidence: lost(2)},
+			nil, "",
+		},
+		{
+			"what was lost after that is not",
+			[]installation.Event{begun("a"), found(lost(1)), installation.RestoreConfirmed{}},
+			installation.ReportRestore{Evidence: lost(4)},
+			[]installation.Event{found(lost(4))},
+			"",
+		},
+		{"nothing to confirm", []installation.Event{begun("a")}, installation.ConfirmRestore{}, nil, "fault: " + installation.ErrNotRestored.Error()},
+		{
+			"a restore is confirmed",
+			[]installation.Event{begun("a"), found(backup("b1"))},
+			installation.ConfirmRestore{SuspendedAgents: 3},
+			[]installation.Event{installation.RestoreConfirmed{SuspendedAgents: 3}},
+			"",
+		},
 		{"a master key is added once", []installation.Event{begun("a"), installation.MasterKeyAdded{MasterKey: master(2)}}, installation.AddMasterKey{MasterKey: master(2)}, nil, ""},
 	}
 	for _, tt := range tests {
@@ -82,6 +134,8 @@ func TestLaws(t *testing.T) {
 				installation.AddMasterKey{MasterKey: master(1)},
 				installation.AddMasterKey{MasterKey: master(2)},
 				installation.AddMasterKey{MasterKey: master(3)},
+				installation.ReportRestore{Evidence: backup("b1")},
+				installation.ReportRestore{Evidence: lost(1)},
 			}).Draw(t, "command")
 			before, old := encoded(t, s), s
 			events, err := installation.Decide(s, c)
@@ -120,7 +174,7 @@ func TestFoldingNeverFails(t *testing.T) {
 		for range rapid.IntRange(0, 30).Draw(t, "events") {
 			before := encoded(t, s)
 			next := installation.Evolve(s, domain.Fact[installation.Event]{Event: rapid.SampledFrom([]installation.Event{
-				begun("a"), installation.Begun{}, installation.MasterKeyAdded{MasterKey: master(2)}, installation.MasterKeyAdded{}, installation.SigningKeyAdded{},
+				begun("a"), installation.Begun{}, installation.MasterKeyAdded{MasterKey: master(2)}, installation.MasterKeyAdded{}, installation.SigningKeyAdded{}, found(backup("b1")), installation.RestoreConfirmed{},
 			}).Draw(t, "event")})
 			if encoded(t, s) != before {
 				t.Fatal("folding changed a state that others may hold")

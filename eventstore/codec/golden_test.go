@@ -47,6 +47,9 @@ var samples = map[string]any{
 	"master_key.added.v1":  installation.MasterKeyAdded{MasterKey: installation.MasterKey{ID: "1111111111111111", Check: "22222222222222222222222222222222"}},
 	"signing_key.added.v1": installation.SigningKeyAdded{SigningKey: public, Former: []installation.PublicKey{{ID: "key-1", Public: "Zm9ybWVy", SecretID: "secret-1"}}},
 
+	"log.restore_found.v1":     installation.RestoreFound{Evidence: installation.Evidence{BackupID: "backup-1", Stream: "agent-1", Revision: 7, EventID: "event-1", EventAt: at}},
+	"log.restore_confirmed.v1": installation.RestoreConfirmed{SuspendedAgents: 2},
+
 	"organization.created.v1":  organization.Created{Name: "Ädams & <Sons>"},
 	"service_token.created.v1": organization.TokenCreated{Number: 1, TokenID: "token-1", Name: "ci", Role: domain.RoleAdmin, Hash: "hash"},
 	"service_token.revoked.v1": organization.TokenRevoked{Number: 1, TokenID: "token-1"},

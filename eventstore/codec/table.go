@@ -63,6 +63,8 @@ var table = []row{
 	of[installation.Begun]("installation.begun.v1"),
 	of[installation.MasterKeyAdded]("master_key.added.v1"),
 	of[installation.SigningKeyAdded]("signing_key.added.v1"),
+	of[installation.RestoreFound]("log.restore_found.v1"),
+	of[installation.RestoreConfirmed]("log.restore_confirmed.v1"),
 
 	of[organization.Created]("organization.created.v1"),
 	of[organization.TokenCreated]("service_token.created.v1"),

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"agentkey/commands"
+	"agentkey/domain"
+	"agentkey/domain/agent"
+	"agentkey/domain/installation"
+	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
+	"agentkey/eventstore/embedded"
+)
+
+type backupCommand struct {
+	File string `arg:"" help:"The file to make. It must not be there yet." type:"path"`
+	Data string `help:"The data folder of the event store; by default that of agentkey serve." type:"path"`
+}
+
+// Run copies the embedded event store, whether or not it is being served.
+func (b *backupCommand) Run(sh *shell) error {
+	dir, err := storeFolder(sh, b.Data)
+	if err != nil {
+		return err
+	}
+	made, err := embedded.Backup(sh.ctx, dir, b.File, time.Now)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(sh.stdout, "The event log up to position %d was copied to %s (%d bytes) and checked.\n", made.Position, b.File, made.Bytes)
+	if err != nil {
+		return err
+	}
+	return aboutKeys(sh, dir, "It does not contain a master key. Keep that apart from it: without %s nothing in it can be opened.\n")
+}
+
+type restoreCommand struct {
+	File string `arg:"" help:"A file that agentkey backup has made." type:"existingfile"`
+	Data string `help:"The data folder of the event store; by default that of agentkey serve." type:"path"`
+}
+
+// Run puts a backup in the place of an event store that is gone.
+func (r *restoreCommand) Run(sh *shell) error {
+	dir, err := storeFolder(sh, r.Data)
+	if err != nil {
+		return err
+	}
+	made, err := embedded.Restore(sh.ctx, dir, r.File, time.Now)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(sh.stdout, "The event log up to position %d is in %s. What happened after the backup is not in it, revocations among it: "+
+		"agentkey serve vends nothing until you have looked after who has access and run agentkey confirm-restore.\n", made.Position, dir)
+	if err != nil {
+		return err
+	}
+	return aboutKeys(sh, dir, "It needs a master key that a backup does not contain: %s, configured as before.\n")
+}
+
+// storeFolder is the folder of the embedded store: the one named, or that of the configuration.
+func storeFolder(sh *shell, named string) (string, error) {
+	if named != "" {
+		return named, nil
+	}
+	c, err := LoadConfig(sh.environ)
+	if err != nil {
+		return "", err
+	}
+	if c.EventStoreURL != "" {
+		return "", usageError{errors.New("the event log is not in the data folder but at AGENTKEY_EVENTSTORE_URL: name the folder of agentkey eventstore serve with --data, or use the backup of EventStoreDB itself")}
+	}
+	return c.DataDir, nil
+}
+
+// aboutKeys says which master keys open the secrets of a store. format has room for their ids.
+func aboutKeys(sh *shell, dir, format string) (err error) {
+	log, err := OpenLog(Config{DataDir: dir}, true, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	ids, err := masterKeyIDs(sh.ctx, log.Client)
+	if err == nil {
+		_, err = fmt.Fprintf(sh.stdout, format, strings.Join(ids, " or "))
+	}
+	return err
+}
+
+func masterKeyIDs(ctx context.Context, client *eventstore.Client) ([]string, error) {
+	stored, err := client.ReadForward(ctx, "installation", 0, 1000)
+	if err != nil {
+		return nil, fmt.Errorf("read the installation: %w", err)
+	}
+	var ids []string
+	for _, e := range stored {
+		event, err := codec.Decode(e.Type, e.Data)
+		if err != nil {
+			return nil, fmt.Errorf("read the installation: %w", err)
+		}
+		switch event := event.(type) {
+		case installation.Begun:
+			for _, k := range event.MasterKeys {
+				ids = append(ids, k.ID)
+			}
+		case installation.MasterKeyAdded:
+			ids = append(ids, event.ID)
+		}
+	}
+	return ids, nil
+}
+
+type confirmRestoreCommand struct {
+	SuspendAgents bool `help:"Suspend every agent first, which ends all its access. Reactivate those that may go on."`
+	KeepAgents    bool `help:"Leave the agents as the restored log has them."`
+}
+
+// Run lets credentials be vended again after a restore.
+func (c *confirmRestoreCommand) Run(sh *shell) error {
+	if c.SuspendAgents == c.KeepAgents {
+		return usageError{errors.New("revocations, suspensions and rotations that came after the backup are gone. Give --suspend-agents, which is safe, or --keep-agents if you have looked after who has access")}
+	}
+	return inOffice(sh, func(ctx context.Context, o *office) error {
+		// Whether there is anything to confirm is looked at first, because the log may not have been opened since.
+		if _, err := o.fence(ctx); err != nil {
+			return err
+		}
+		loop := commands.NewInstallationLoop(o.env)
+		head, err := loop.Fresh(ctx, "")
+		if err != nil {
+			return err
+		}
+		suspended := 0
+		if c.SuspendAgents && head.State.Restored {
+			if suspended, err = o.suspendAll(ctx); err != nil {
+				return err
+			}
+		}
+		_, err = loop.Do(ctx, "", o.meta(o.inst.Begun.OrganizationID), func(installation.State, time.Time) (installation.Command, error) {
+			return installation.ConfirmRestore{SuspendedAgents: suspended}, nil
+		})
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(sh.stdout, "It is confirmed, credentials are vended again. Suspended agents: %d.\n", suspended)
+		return err
+	})
+}
+
+// fence looks whether the log was restored, as serve does before it vends anything.
+func (o *office) fence(ctx context.Context) (bool, error) {
+	f := commands.NewFence(commands.FenceConfig{
+		Installation: commands.NewInstallationLoop(o.env), Log: o.inst.Log, Organization: o.inst.Begun.OrganizationID, NewID: newID, Logger: o.logger,
+	})
+	kept, err := readMark(filepath.Join(o.config.DataDir, markFile))
+	if err != nil {
+		return false, err
+	}
+	return f.Look(ctx, kept)
+}
+
+// suspendAll suspends every agent of every organization and returns how many it suspended.
+func (o *office) suspendAll(ctx context.Context) (int, error) {
+	agents, n := commands.NewAgentLoop(o.env), 0
+	sub, err := o.client.SubscribeAll(ctx, 0, `^agent\.registered\.`)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = sub.Close() }() // it was only read
+	for {
+		item, err := sub.Next()
+		if err != nil {
+			return n, fmt.Errorf("list the agents: %w", err)
+		}
+		if item.CaughtUp {
+			return n, nil
+		}
+		if item.Event == nil {
+			continue
+		}
+		event, err := codec.Decode(item.Event.Type, item.Event.Data)
+		registered, ok := event.(agent.Registered)
+		if err != nil || !ok {
+			return n, fmt.Errorf("read %s: %w", item.Event.Stream, err)
+		}
+		done, err := agents.Do(ctx, strings.TrimPrefix(item.Event.Stream, "agent-"), o.meta(registered.OrganizationID), func(agent.State, time.Time) (agent.Command, error) {
+			return agent.Suspend{}, nil
+		})
+		if refusal, refused := errors.AsType[*domain.Error](err); refused && refusal.Kind == domain.KindNotFound {
+			continue // it is retired
+		}
+		if err != nil {
+			return n, fmt.Errorf("suspend %s: %w", item.Event.Stream, err)
+		}
+		if done.Changed {
+			n++
+		}
+	}
+}

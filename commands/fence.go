@@ -1,0 +1,283 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"agentkey/domain"
+	"agentkey/domain/installation"
+	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
+)
+
+// Fence holds credentials back when the log is not the one that was written: restored from a backup, or without the
+// end that somebody has seen. Revocations may be gone with it. That it was found out, and that somebody confirmed it,
+// are events of the installation, so every process knows, and keeps knowing after a restart.
+type Fence struct {
+	FenceConfig
+
+	looking  sync.Mutex
+	restored bool      // as it was looked at last
+	since    time.Time // when a restored log was confirmed last, then
+
+	mu       sync.Mutex
+	admitted uint64                   // one more than the connection over which all was well; 0: none
+	link     *eventstore.Subscription // nil while the log is not followed
+	linked   chan struct{}            // closed when it is followed again
+	mark     eventstore.Mark          // the newest event that this process wrote
+}
+
+// FenceConfig is what a fence works with.
+type FenceConfig struct {
+	Installation *InstallationLoop
+	Log          *codec.Log
+	Organization string // the first one
+	NewID        func() uuid.UUID
+	Logger       *slog.Logger
+	Forget       []func() // each drops what is known of a log that is no more
+
+	// Rows returns the newest event that the read model has seen; nil: there is none to ask. Whoever empties the read
+	// model because the log lost that event reports it before, with Look.
+	Rows func(context.Context) (eventstore.Mark, error)
+}
+
+// NewFence returns a fence that lets nothing through until Run follows the log.
+func NewFence(c FenceConfig) *Fence { return &Fence{FenceConfig: c, linked: make(chan struct{})} }
+
+// Seen takes note of an append; see Env.OnAppend. The streams that decide are never cut, so their events can be
+// looked for later.
+func (f *Fence) Seen(a Appending) {
+	if a.Err != nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if a.Last.Position > f.mark.Position {
+		f.mark = a.Last
+	}
+}
+
+// Mark returns the newest event that this process wrote, the zero Mark when it wrote none.
+func (f *Fence) Mark() eventstore.Mark {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mark
+}
+
+// Admit returns the connection over which credentials may be vended. Nothing is vended over another before the log
+// was looked at through it. The refusals are 503 log_restored and event_log_unavailable.
+func (f *Fence) Admit(ctx context.Context) (uint64, error) {
+	if through, well := f.well(); well {
+		return through, nil
+	}
+	f.looking.Lock()
+	defer f.looking.Unlock()
+	for {
+		if through, well := f.well(); well {
+			return through, nil
+		}
+		if err := f.awaitLink(ctx); err != nil {
+			return 0, refusalOf(err)
+		}
+		restored, err := f.look(ctx, nil)
+		if err != nil {
+			return 0, refusalOf(err)
+		}
+		if restored {
+			return 0, &domain.Error{
+				Kind: domain.KindUnavailable, Code: "log_restored", Detail: "The event log was restored from a backup or lost its end, and with it perhaps revocations, so no credential is vended.",
+				Hint: "An operator looks after who has access, then runs: agentkey confirm-restore. After that send the same request again.", RetryAfter: time.Minute,
+			}
+		}
+	}
+}
+
+// well returns the present connection, and whether all was well over it.
+func (f *Fence) well() (uint64, bool) {
+	through := f.Log.Client.Generation()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return through, f.admitted == through+1
+}
+
+// awaitLink waits until the log is followed.
+func (f *Fence) awaitLink(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, batchDeadline)
+	defer cancel()
+	for {
+		f.mu.Lock()
+		there, linked := f.link != nil, f.linked
+		f.mu.Unlock()
+		if there {
+			return nil
+		}
+		select {
+		case <-linked:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: it is not followed: %w", eventstore.ErrUnavailable, ctx.Err())
+		}
+	}
+}
+
+// Look looks whether the log was restored: by the note that a backup carries, by the newest event that this process
+// wrote, and by further marks that somebody kept. What it finds is in the log when it returns. It reports whether
+// credentials are held back, and lets nothing be vended unless all was well.
+func (f *Fence) Look(ctx context.Context, marks ...eventstore.Mark) (restored bool, err error) {
+	f.looking.Lock()
+	defer f.looking.Unlock()
+	return f.look(ctx, marks)
+}
+
+func (f *Fence) look(ctx context.Context, marks []eventstore.Mark) (restored bool, err error) {
+	f.mu.Lock()
+	f.admitted = 0
+	over := f.link
+	f.mu.Unlock()
+	through := f.Log.Client.Generation()
+	marks = append(marks, f.Mark(), f.rows(ctx)) // before the log: see Rows
+	head, err := f.Installation.Fresh(ctx, "")
+	if err != nil {
+		return false, err
+	}
+	evidence, err := f.evidence(ctx, head.State, marks)
+	if err != nil {
+		return false, err
+	}
+	state := head.State
+	for _, e := range evidence {
+		if state, err = f.report(ctx, e); err != nil {
+			return false, err
+		}
+	}
+	if state.Restored != f.restored || !state.ConfirmedAt.Equal(f.since) {
+		f.restored, f.since = state.Restored, state.ConfirmedAt
+		f.forget() // another process may have found it out
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !state.Restored && over != nil && over == f.link {
+		f.admitted = through + 1
+	}
+	return state.Restored, nil
+}
+
+func (f *Fence) forget() {
+	for _, forget := range f.Forget {
+		forget()
+	}
+}
+
+// rows asks the read model, which nothing must wait for.
+func (f *Fence) rows(ctx context.Context) eventstore.Mark {
+	if f.Rows == nil {
+		return eventstore.Mark{}
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	m, err := f.Rows(ctx)
+	if err != nil {
+		f.Logger.WarnContext(ctx, "the read model could not say what it has seen of the event log", slog.String("error", err.Error()))
+	}
+	return m
+}
+
+func (f *Fence) evidence(ctx context.Context, s installation.State, marks []eventstore.Mark) ([]installation.Evidence, error) {
+	var out []installation.Evidence
+	note, restored, err := f.Log.Client.Backup(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look for a backup: %w", err)
+	}
+	if e := (installation.Evidence{BackupID: note.ID.String()}); restored && !s.Knows(e) {
+		out = append(out, e)
+	}
+	for _, m := range marks {
+		e := installation.Evidence{Stream: m.Stream, Revision: int64(m.Revision), EventID: m.ID.String(), EventAt: m.At} //nolint:gosec // revisions fit
+		if m.Stream == "" || s.Knows(e) {
+			continue
+		}
+		lost, err := f.Log.Client.Lost(ctx, m)
+		if err != nil {
+			return nil, fmt.Errorf("look for an event that was seen: %w", err)
+		}
+		if lost {
+			out = append(out, e)
+		}
+	}
+	return out, nil
+}
+
+func (f *Fence) report(ctx context.Context, e installation.Evidence) (installation.State, error) {
+	f.mu.Lock()
+	f.mark = eventstore.Mark{} // what comes now has other positions
+	f.mu.Unlock()
+	f.forget()
+	m := Meta{Organization: f.Organization, Actor: system, CommandID: f.NewID()}
+	done, err := f.Installation.Do(ctx, "", m, func(installation.State, time.Time) (installation.Command, error) {
+		return installation.ReportRestore{Evidence: e}, nil
+	})
+	if err != nil {
+		return installation.State{}, err
+	}
+	if done.Changed {
+		f.Logger.ErrorContext(ctx, "the event log was restored from a backup or lost its end: no credential is vended until agentkey confirm-restore was run",
+			slog.String("backup", e.BackupID), slog.String("lost_stream", e.Stream), slog.Int64("lost_revision", e.Revision))
+	}
+	return done.State, nil
+}
+
+// Run follows the log until ctx ends, to learn at once what other processes found out and what was confirmed. That the
+// subscription ends is the only sign that the connection did: the next call would go over another, perhaps to a log at
+// the same address that is not the same.
+func (f *Fence) Run(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := f.follow(ctx)
+		f.mu.Lock()
+		f.link, f.admitted = nil, 0
+		f.mu.Unlock()
+		if ctx.Err() == nil && !errors.Is(err, eventstore.ErrUnavailable) {
+			f.Logger.WarnContext(ctx, "look whether the event log was restored", slog.String("error", err.Error()))
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+func (f *Fence) follow(ctx context.Context) error {
+	head, err := f.Log.Client.Head(ctx)
+	if err != nil {
+		return err
+	}
+	sub, err := f.Log.Client.SubscribeAll(ctx, head, `^log\.restore_`)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = sub.Close() }() // it was only read
+	f.mu.Lock()
+	f.link = sub
+	close(f.linked)
+	f.linked = make(chan struct{})
+	f.mu.Unlock()
+	if _, err := f.Look(ctx); err != nil {
+		return err
+	}
+	for {
+		item, err := sub.Next()
+		if err != nil {
+			return err
+		}
+		if item.Event == nil {
+			continue
+		}
+		if _, err := f.Look(ctx); err != nil {
+			return err
+		}
+	}
+}
