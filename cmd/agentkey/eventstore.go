@@ -9,11 +9,13 @@ import (
 	"os"
 	"strings"
 
+	"agentkey/eventstore"
 	"agentkey/eventstore/embedded"
 )
 
 type eventStoreCommand struct {
 	Serve eventStoreServe `cmd:"" help:"Serve a data folder over TCP, for tools, tests and several serve processes."`
+	Copy  eventStoreCopy  `cmd:"" help:"Copy an event log to another store, such as a cluster. Stop agentkey serve first."`
 }
 
 type eventStoreServe struct {
@@ -81,4 +83,45 @@ func (c *eventStoreServe) Run(sh *shell) error {
 	case err := <-ended:
 		return errors.Join(err, store.Close())
 	}
+}
+
+type eventStoreCopy struct {
+	From string `required:"" help:"The data folder of an embedded store, or the URL of a server."`
+	To   string `required:"" help:"Where to copy it to: the URL of a server, such as esdb://host:2113?tls=true, or a data folder."`
+}
+
+// Run copies what the destination lacks and compares the two. It may be broken off and run again.
+func (c *eventStoreCopy) Run(sh *shell) (err error) {
+	logger := slog.New(slog.NewTextHandler(sh.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	from, err := openEnd(c.From, logger)
+	if err != nil {
+		return fmt.Errorf("open the source: %w", err)
+	}
+	defer func() { err = errors.Join(err, from.Close()) }()
+	to, err := openEnd(c.To, logger)
+	if err != nil {
+		return fmt.Errorf("open the destination: %w", err)
+	}
+	defer func() { err = errors.Join(err, to.Close()) }()
+	told := 0
+	done, err := eventstore.Copy(sh.ctx, from.Client, to.Client, func(c eventstore.Copied) {
+		if c.Written/10_000 > told {
+			told = c.Written / 10_000
+			_, _ = fmt.Fprintf(sh.stderr, "%d events copied\n", c.Written)
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("%w (%d events were copied; run it again to go on)", err, done.Written)
+	}
+	_, err = fmt.Fprintf(sh.stdout, "Both logs hold the same %d events, %d of them copied now. Every process needs the same master keys as before, and fills its read model again.\n", done.Events, done.Written)
+	return err
+}
+
+// openEnd opens a log by URL or by folder. A folder that is being served is refused: its log may grow.
+func openEnd(where string, logger *slog.Logger) (*openLog, error) {
+	if strings.HasPrefix(where, "esdb://") || strings.HasPrefix(where, "esdb+discover://") {
+		client, err := eventstore.Open(eventstore.Config{URL: where, Logger: logger})
+		return &openLog{Client: client}, err
+	}
+	return OpenLog(Config{DataDir: where}, false, logger)
 }

@@ -1,0 +1,230 @@
+package eventstore
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// ErrAnotherLog says that a destination holds events that are not the source's, or more than it: it is in use.
+var ErrAnotherLog = errors.New("the destination holds another log, or has gone on")
+
+// Copied is what a copy has done.
+type Copied struct {
+	Events  int // that both logs have now
+	Written int // of them by this call
+}
+
+// copied is what is copied of a log: everything but what a store writes for itself, and but snapshots, which are
+// made anew. The bounds of streams are among what a store writes, and go along.
+const copied = `^([^$~]|~b|\$metadata)`
+
+// Copy appends the events of one log to another: the same ids and bytes under the same names at the same revisions,
+// in the same order, so that signatures still verify. Positions and the times of storing do not travel. A copy that
+// was broken off is gone on with. At the end both logs are read again and compared. Idempotency keys whose beginning
+// has expired are left out; nothing else may lack its beginning. Nobody may write to either log meanwhile.
+func Copy(ctx context.Context, from, to *Client, progress func(Copied)) (Copied, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c := &copying{from: from, to: to, progress: progress, left: map[string]bool{}}
+	done, err := c.resume(ctx)
+	if err != nil {
+		return Copied{}, err
+	}
+	if err := c.append(ctx, done); err != nil {
+		return c.Copied, err
+	}
+	return c.Copied, c.compare(ctx)
+}
+
+type copying struct {
+	Copied
+	from, to *Client
+	progress func(Copied)
+	left     map[string]bool // secrets and caches: whether they are left out
+	batch    []Recorded      // of one stream
+	size     int             // of the batch, in bytes
+}
+
+// resume returns the newest event that the destination has, the zero one when it has none.
+func (c *copying) resume(ctx context.Context) (Recorded, error) {
+	last, found, err := c.to.Newest(ctx, func(r Recorded) bool { return !strings.HasPrefix(r.Type, "$") })
+	if err != nil || !found {
+		return Recorded{}, err
+	}
+	there, err := c.from.ReadForward(ctx, last.Stream, last.Revision, 1)
+	if err != nil && !errors.Is(err, ErrStreamNotFound) {
+		return Recorded{}, err
+	}
+	if len(there) != 1 || !same(there[0], last) {
+		return Recorded{}, fmt.Errorf("%w: it ends with the revision %d of %s", ErrAnotherLog, last.Revision, last.Stream)
+	}
+	return last, nil
+}
+
+// append copies what comes after an event.
+func (c *copying) append(ctx context.Context, done Recorded) error {
+	reached := done.Stream == ""
+	err := each(ctx, c.from, func(r Recorded) error {
+		if left, err := c.skip(ctx, r); err != nil || left {
+			return err
+		}
+		if r.Type != "$metadata" {
+			c.Events++
+		}
+		if !reached {
+			reached = same(r, done)
+			return nil
+		}
+		if r.Type == "$metadata" {
+			return errors.Join(c.flush(ctx), c.bound(ctx, r))
+		}
+		size := len(r.Data) + len(r.Metadata) + 2*len(r.Type)
+		if len(c.batch) > 0 && (c.batch[0].Stream != r.Stream || len(c.batch) == 500 || c.size+size > maxAppendBytes/2) {
+			if err := c.flush(ctx); err != nil {
+				return err
+			}
+		}
+		c.batch, c.size = append(c.batch, r), c.size+size
+		return nil
+	})
+	return errors.Join(err, c.flush(ctx))
+}
+
+// skip tells what is left out: snapshots, secrets that were removed and are only not yet swept, and idempotency keys
+// whose beginning has expired.
+func (c *copying) skip(ctx context.Context, r Recorded) (bool, error) {
+	name := strings.TrimPrefix(r.Stream, "$$")
+	left, known := c.left[name]
+	if known {
+		return left, nil
+	}
+	switch category, _, _ := strings.Cut(name, "-"); {
+	case strings.HasPrefix(name, "$"), category == "snapshot":
+		left = true
+	case r.Type == "$metadata":
+		return false, nil // its first event will tell
+	case category == "once":
+		left = r.Revision > 0
+	case category == "secret":
+		_, err := c.from.ReadForward(ctx, name, 0, 1)
+		if left = errors.Is(err, ErrStreamDeleted); err != nil && !left {
+			return false, err
+		}
+	default:
+		return false, nil
+	}
+	c.left[name] = left
+	return left, nil
+}
+
+func (c *copying) flush(ctx context.Context) error {
+	if len(c.batch) == 0 {
+		return nil
+	}
+	first := c.batch[0]
+	events := make([]Event, len(c.batch))
+	for i, r := range c.batch {
+		events[i] = Event{ID: r.ID, Type: r.Type, Data: r.Data, Metadata: r.Metadata}
+	}
+	_, err := c.to.Append(ctx, first.Stream, int64(first.Revision)-1, events...) //nolint:gosec // revisions fit
+	if err != nil {
+		return fmt.Errorf("copy the revision %d of %s: %w", first.Revision, first.Stream, err)
+	}
+	c.Written += len(c.batch)
+	c.batch, c.size = c.batch[:0], 0
+	c.progress(c.Copied)
+	return nil
+}
+
+// bound sets the bounds of a stream as a metadata event does.
+func (c *copying) bound(ctx context.Context, r Recorded) error {
+	var m struct {
+		MaxCount uint64 `json:"$maxCount"`
+		MaxAge   int64  `json:"$maxAge"` // seconds
+	}
+	if err := json.Unmarshal(r.Data, &m); err != nil {
+		return fmt.Errorf("read the bounds of %s: %w", r.Stream, err)
+	}
+	if m.MaxCount == 0 && m.MaxAge == 0 {
+		return nil
+	}
+	return c.to.SetStreamMetadata(ctx, strings.TrimPrefix(r.Stream, "$$"), StreamMetadata{MaxCount: m.MaxCount, MaxAge: time.Duration(m.MaxAge) * time.Second})
+}
+
+func same(a, b Recorded) bool {
+	return a.Stream == b.Stream && a.Revision == b.Revision && a.ID == b.ID && a.Type == b.Type && bytes.Equal(a.Data, b.Data) && bytes.Equal(a.Metadata, b.Metadata)
+}
+
+// compare reads both logs to their ends. Idempotency keys may have expired meanwhile, so they do not count.
+func (c *copying) compare(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	counts := func(r Recorded) (bool, error) {
+		if r.Type == "$metadata" || strings.HasPrefix(r.Stream, "once-") {
+			return false, nil
+		}
+		left, err := c.skip(ctx, r)
+		return !left, err
+	}
+	source := make(chan Recorded, 1000)
+	read := make(chan error, 1)
+	go func() {
+		defer close(source)
+		read <- each(ctx, c.from, func(r Recorded) error {
+			if yes, err := counts(r); err != nil || !yes {
+				return err
+			}
+			select {
+			case source <- r:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	}()
+	err := each(ctx, c.to, func(r Recorded) error {
+		if r.Type == "$metadata" || strings.HasPrefix(r.Stream, "once-") {
+			return nil
+		}
+		if want, more := <-source; !more || !same(want, r) {
+			return fmt.Errorf("%w: the revision %d of %s is not what the source has there", ErrAnotherLog, r.Revision, r.Stream)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if r, more := <-source; more {
+		return fmt.Errorf("%w: the revision %d of %s is missing", ErrAnotherLog, r.Revision, r.Stream)
+	}
+	return <-read
+}
+
+// each hands fn what is copied of a log, in order, up to its present end.
+func each(ctx context.Context, c *Client, fn func(Recorded) error) error {
+	sub, err := c.SubscribeAll(ctx, 0, copied)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = sub.Close() }() // it was only read
+	for {
+		item, err := sub.Next()
+		if err != nil {
+			return err
+		}
+		if item.CaughtUp {
+			return nil
+		}
+		if item.Event == nil {
+			continue
+		}
+		if err := fn(*item.Event); err != nil {
+			return err
+		}
+	}
+}
