@@ -51,10 +51,16 @@ func TestNothingAcknowledgedIsLostWhenItIsKilled(t *testing.T) {
 	if found != len(acknowledged) || found == 0 {
 		t.Errorf("%d of %d acknowledged writes are in the log", found, len(acknowledged))
 	}
+	p.holdAgainstRebuild()
+}
+
+// holdAgainstRebuild fills a stopped program's read model anew and compares.
+func (p *program) holdAgainstRebuild() {
+	p.t.Helper()
 	live := p.tables()
 	p.shell("projections", "rebuild")
 	if diff := cmp.Diff(p.tables(), live); diff != "" {
-		t.Errorf("the read model is not what a rebuild makes (-rebuilt +live):\n%s", diff)
+		p.t.Errorf("the read model is not what a rebuild makes (-rebuilt +live):\n%s", diff)
 	}
 }
 
@@ -113,15 +119,40 @@ func (p *program) killUnderLoad(f fleet, round int) map[string]bool {
 // the very end may be read by the next start.
 func (p *program) tables() map[string][]string {
 	p.t.Helper()
+	for _, e := range p.env {
+		if database, found := strings.CutPrefix(e, "AGENTKEY_DATABASE_URL="); found {
+			return tablesIn(p.t, database)
+		}
+	}
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(p.Dir, readModelFile)+"?_pragma=query_only(1)")
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	defer db.Close()
 	out := map[string][]string{}
-	for _, table := range column(p.t, db, `select name from sqlite_master where type = 'table' and name <> 'checkpoints' and name not like 'goose%' and name not like 'sqlite%'`) {
+	for _, table := range column(p.t, db, `select name from sqlite_master where type = 'table'
+		and name <> 'checkpoints' and name not like 'goose%' and name not like 'sqlite%'`) {
 		names := column(p.t, db, `select name from pragma_table_info('`+table+`')`)
 		out[table] = column(p.t, db, `select `+strings.Join(quoted(names), ` || ' ' || `)+` from `+table+` order by 1`)
+	}
+	return out
+}
+
+// tablesIn is tables of a database on Postgres.
+func tablesIn(t testing.TB, database string) map[string][]string {
+	t.Helper()
+	db, err := sql.Open("pgx", database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	out := map[string][]string{}
+	for _, table := range column(t, db, `select format('%I.%I', schemaname, tablename) from pg_tables
+		where schemaname like 'agentkey%' and tablename <> 'checkpoints' and tablename not like 'goose%'`) {
+		out[table] = column(t, db, `select one::text from `+table+` as one order by 1`)
+	}
+	if len(out) == 0 {
+		t.Error("there is no read model in the database")
 	}
 	return out
 }

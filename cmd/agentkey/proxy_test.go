@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"net"
+	"path/filepath"
 	"sync"
 	"testing"
 )
@@ -10,7 +11,7 @@ import (
 // proxy stands between a program and what it depends on, and does to the connection what networks do.
 type proxy struct {
 	listener net.Listener
-	target   string
+	target   string // an address, or the path of a socket
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool
@@ -46,7 +47,11 @@ func startProxy(t testing.TB, target string) *proxy {
 func (p *proxy) address() string { return p.listener.Addr().String() }
 
 func (p *proxy) serve(conn net.Conn) {
-	far, err := net.Dial("tcp", p.target)
+	network := "tcp"
+	if filepath.IsAbs(p.target) {
+		network = "unix"
+	}
+	far, err := net.Dial(network, p.target)
 	if err != nil {
 		_ = conn.Close()
 		return

@@ -93,21 +93,32 @@ func (l *logServer) replicasAt(address string) []string {
 	}, unlimited...)
 }
 
-// startReplicas runs serve processes on one log, with the read model in one Postgres and the counts in one Redis.
-func startReplicas(t testing.TB, n int) []*program {
+// sharedRedis is the Redis that all tests may use.
+func sharedRedis(t testing.TB) string {
 	t.Helper()
-	counts := os.Getenv("TEST_REDIS_URL")
-	if counts == "" {
+	url := os.Getenv("TEST_REDIS_URL")
+	if url == "" {
 		t.Fatal("TEST_REDIS_URL is not set: run the tests with scripts/engines go test …")
 	}
-	env := append(startLog(t).replicas(), "AGENTKEY_DATABASE_URL="+readmodelstest.Postgres(t), "AGENTKEY_REDIS_URL="+counts,
-		"AGENTKEY_LIMIT_CREDENTIALS=1000000/1s")
-	for i, e := range env {
-		if e == "AGENTKEY_LIMIT_CREDENTIALS=off" {
-			env = slices.Delete(env, i, i+1) // fetches are counted, and never too many
-			break
-		}
+	return url
+}
+
+// startReplicas runs serve processes on one log, with the read model in one Postgres and the counts in one Redis. Fetches
+// are counted, and never too many.
+func startReplicas(t testing.TB, n int) []*program {
+	t.Helper()
+	return startReplicasOn(t, n, startLog(t), readmodelstest.Postgres(t), sharedRedis(t), "AGENTKEY_LIMIT_CREDENTIALS=1000000/1s")
+}
+
+// startReplicasOn is startReplicas on engines of one's own. settings take the place of what replicas are otherwise told.
+func startReplicasOn(t testing.TB, n int, log *logServer, database, counts string, settings ...string) []*program {
+	t.Helper()
+	env := append(log.replicas(), "AGENTKEY_DATABASE_URL="+database, "AGENTKEY_REDIS_URL="+counts)
+	for _, setting := range settings {
+		name, _, _ := strings.Cut(setting, "=")
+		env = slices.DeleteFunc(env, func(e string) bool { return strings.HasPrefix(e, name+"=") })
 	}
+	env = append(env, settings...)
 	out := make([]*program, n)
 	for i := range out {
 		out[i] = startProcess(t, env...)

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"agentkey/readmodels/readmodelstest"
+)
+
+// mustTake fetches until the limit says no on each replica, and returns how many fetches it let through on each.
+func mustTake(t testing.TB, replicas []*program, key, tool string) []int {
+	t.Helper()
+	out := make([]int, len(replicas))
+	for i, p := range replicas {
+		for {
+			a := p.with(key).fetch(tool)
+			if a.Status == 429 && a.Code() == "rate_limited" {
+				break
+			}
+			if a.Status != 200 {
+				t.Fatalf("a fetch got %d: %s", a.Status, a.Body)
+			}
+			out[i]++
+		}
+	}
+	return out
+}
+
+// TestRedisMayStopAndStart stops the Redis that counts calls, under load. Calls go on, each replica counts for itself,
+// says so, and goes back to the common count when Redis is there again.
+func TestRedisMayStopAndStart(t *testing.T) {
+	redis := startRedis(t)
+	patient := redis.URL + "?read_timeout=5s" // a machine that is busy with other tests is no Redis that is slow
+	replicas := startReplicasOn(t, 2, startLog(t), readmodelstest.Postgres(t), patient,
+		"AGENTKEY_LIMIT_CREDENTIALS=5/24h", "AGENTKEY_LIMIT_ADMIN=1000000/1s", scraped)
+	f := mustFleet(replicas[0], 4, 1)
+	stop := mustAsk(t, replicas)
+	if got := mustTake(t, replicas, f.keys[0], f.tools[0]); !slices.Equal(got, []int{5, 0}) {
+		t.Errorf("with Redis it let %v through", got)
+	}
+	for _, key := range f.keys[1:3] {
+		redis.stop()
+		at(t, replicas, "limits", "degraded", "degraded")
+		for _, p := range replicas {
+			p.shows(map[string]float64{"agentkey_limiter_alone": 1, "agentkey_ready": 0.5})
+		}
+		if got := mustTake(t, replicas, key, f.tools[0]); !slices.Equal(got, []int{5, 5}) {
+			t.Errorf("without Redis it let %v through", got)
+		}
+		redis.start()
+		at(t, replicas, "limits", "ready", "ok")
+		for _, p := range replicas {
+			p.shows(map[string]float64{"agentkey_limiter_alone": 0, "agentkey_ready": 1})
+		}
+	}
+	stop()
+	if got := mustTake(t, replicas, f.keys[3], f.tools[0]); !slices.Equal(got, []int{5, 0}) {
+		t.Errorf("with Redis again it let %v through", got)
+	}
+}
+
+// TestAStalledRedisMakesNobodyWait lets Redis accept connections and answer nothing.
+func TestAStalledRedisMakesNobodyWait(t *testing.T) {
+	proxy := startProxy(t, strings.TrimPrefix(sharedRedis(t), "unix://"))
+	p := startReplicasOn(t, 1, startLog(t), readmodelstest.Postgres(t), "redis://"+proxy.address(),
+		"AGENTKEY_LIMIT_CREDENTIALS=1000000/1s", "AGENTKEY_LIMIT_ADMIN=1000000/1s", scraped)[0]
+	f := mustFleet(p, 2, 1)
+	for range 2 {
+		proxy.loseAnswers()
+		agent, began := p.with(f.keys[0]), time.Now()
+		var took []time.Duration
+		for len(took) < 50 || time.Since(began) < 6*time.Second { // Redis is asked once more in this time
+			start := time.Now()
+			if a := agent.fetch(f.tools[0]); a.Status != 200 || a.Header.Get("X-RateLimit-Limit") != "1000000" {
+				t.Fatalf("with Redis stalled a fetch got %d %v: %s", a.Status, a.Header, a.Body)
+			}
+			took = append(took, time.Since(start))
+			if len(took) == 1 { // the first has found it out
+				at(t, []*program{p}, "limits", "degraded", "degraded")
+				p.shows(map[string]float64{"agentkey_limiter_alone": 1, "agentkey_ready": 0.5})
+			}
+		}
+		slices.Sort(took)
+		// Redis has 50 ms to answer. Only who asks it waits for that; on a machine with other work some others may be late too.
+		if usual := took[len(took)/2]; usual > 50*time.Millisecond {
+			t.Errorf("with Redis stalled a fetch takes %s", usual)
+		}
+		if longest := took[len(took)-1]; longest > 2*time.Second {
+			t.Errorf("with Redis stalled a fetch took %s", longest)
+		}
+		proxy.cut()
+		eventually(t, "counted together again", func() bool {
+			agent.fetch(f.tools[0])
+			status, limits := p.ready("limits")
+			return status == "ready" && limits == "ok"
+		})
+	}
+}
+
+// mustAsk lets an admin ask every replica, over and over, who he is. Each call is counted and must be answered.
+func mustAsk(t testing.TB, replicas []*program) (stop func()) {
+	t.Helper()
+	over := make(chan struct{})
+	var asking sync.WaitGroup
+	for _, p := range replicas {
+		admin := p.admin()
+		asking.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				if a, err := admin.try("GET", "/api/admin/me", nil); err != nil || a.Status != 200 || a.Header.Get("X-RateLimit-Limit") == "" {
+					t.Errorf("call %d got %d %v: %s %v", n, a.Status, a.Header, a.Body, err)
+					return
+				}
+			}
+		})
+	}
+	stop = sync.OnceFunc(func() {
+		close(over)
+		asking.Wait()
+	})
+	t.Cleanup(stop)
+	return stop
+}
