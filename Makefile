@@ -9,8 +9,8 @@ test: ## everything, as CI runs it
 	./scripts/test
 quick: ## the tests without the race detector
 	CGO_ENABLED=0 ./scripts/engines go test ./...
-bench: ## fetches, appends, rebuilds, memory; and the machine beside them
-	go test -run '^$$' -bench . -benchtime 3s -timeout 60m ./cmd/agentkey
+bench: ## fetches, appends, rebuilds, memory, on both kinds of engines; and the machine beside them
+	./scripts/engines go test -run '^$$' -bench . -benchtime 3s -timeout 60m ./cmd/agentkey
 lint: ## vet and golangci-lint
 	go vet ./...
 	go tool -modfile=$(CURDIR)/tools/lint/go.mod golangci-lint run ./...

@@ -102,23 +102,45 @@ func BenchmarkFetch(b *testing.B) {
 	}{{"64_agents_10_tools", 64, 10}, {"1_agent_1_tool", 1, 1}} {
 		b.Run(size.name, func(b *testing.B) {
 			p := startProcess(b, unlimited...)
-			f := mustFleet(p, size.agents, size.tools)
-			for _, n := range connections {
-				b.Run(fmt.Sprintf("connections_%d", n), func(b *testing.B) {
-					spent := p.processor()
-					l := load(b, n, func(worker int) (func() error, error) {
-						return get(p.URL, "/api/tools/"+f.tools[worker%len(f.tools)]+"/credentials", f.keys[worker%len(f.keys)])
-					})
-					b.ReportMetric(l.rate, "fetches/s")
-					b.ReportMetric(milliseconds(l.quantile(0.5)), "p50-ms")
-					b.ReportMetric(milliseconds(l.quantile(0.99)), "p99-ms")
-					b.ReportMetric(float64((p.processor()-spent).Microseconds())/float64(b.N), "cpu-us/fetch")
-					b.ReportMetric(float64(p.resident()>>20), "resident-MiB")
-					if machine.appends[n] > 0 && machine.requests[n] > 0 {
-						b.ReportMetric(l.rate/machine.appends[n], "of-bare-append")
-						b.ReportMetric(l.rate/machine.requests[n], "of-bare-handler")
-					}
-				})
+			benchFetches(b, []*program{p}, mustFleet(p, size.agents, size.tools))
+		})
+	}
+}
+
+// BenchmarkFetchOnEngines is BenchmarkFetch with the log served to one process, and to two, that fill one Postgres and
+// count in one Redis. The log is the embedded store, served in the process that measures.
+func BenchmarkFetchOnEngines(b *testing.B) {
+	for n, name := range []string{"one_process", "two_processes"} {
+		b.Run(name, func(b *testing.B) {
+			replicas := startReplicas(b, n+1)
+			benchFetches(b, replicas, mustFleet(replicas[0], 64, 10))
+		})
+	}
+}
+
+// benchFetches shares connections among processes.
+func benchFetches(b *testing.B, replicas []*program, f fleet) {
+	spent := func() (all time.Duration) {
+		for _, p := range replicas {
+			all += p.processor()
+		}
+		return all
+	}
+	for _, n := range connections {
+		b.Run(fmt.Sprintf("connections_%d", n), func(b *testing.B) {
+			before := spent()
+			l := load(b, n, func(worker int) (func() error, error) {
+				p := replicas[worker%len(replicas)]
+				return get(p.URL, "/api/tools/"+f.tools[worker%len(f.tools)]+"/credentials", f.keys[worker%len(f.keys)])
+			})
+			b.ReportMetric(l.rate, "fetches/s")
+			b.ReportMetric(milliseconds(l.quantile(0.5)), "p50-ms")
+			b.ReportMetric(milliseconds(l.quantile(0.99)), "p99-ms")
+			b.ReportMetric(float64((spent()-before).Microseconds())/float64(b.N), "cpu-us/fetch")
+			b.ReportMetric(float64(replicas[0].resident()>>20), "resident-MiB")
+			if machine.appends[n] > 0 && machine.requests[n] > 0 {
+				b.ReportMetric(l.rate/machine.appends[n], "of-bare-append")
+				b.ReportMetric(l.rate/machine.requests[n], "of-bare-handler")
 			}
 		})
 	}
