@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -198,11 +197,7 @@ func TestALostReadModelIsFilledAgain(t *testing.T) {
 	p.restart()
 	p.stop()
 	before, head := p.tables(), p.head()
-	for _, suffix := range []string{"", "-wal", "-shm"} {
-		if err := os.RemoveAll(filepath.Join(p.Dir, readModelFile+suffix)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	p.loseReadModel()
 	p.run()
 	p.stop()
 	if diff := cmp.Diff(before, p.tables()); diff != "" {
