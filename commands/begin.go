@@ -68,7 +68,7 @@ func (b Beginning) Begin(ctx context.Context) (*Installation, error) {
 			return nil, err
 		}
 	}
-	inst, err := b.join(ctx)
+	inst, err := b.Join(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -143,9 +143,10 @@ func (b Beginning) configured() (keys.Key, error) {
 	return key, nil
 }
 
-// join opens the installation's keys. The current signing key is trusted because its private half opens under
-// our master key and matches the public one; it vouches for the former ones.
-func (b Beginning) join(ctx context.Context) (*Installation, error) {
+// Join opens the keys of an installation that has begun, and writes nothing. It fails when a master key is wrong or
+// unknown. The current signing key is trusted because its private half opens under our master key and matches the
+// public one; it vouches for the former ones.
+func (b Beginning) Join(ctx context.Context) (*Installation, error) {
 	stored, err := b.Client.ReadForward(ctx, "installation", 0, pageSize)
 	if err != nil {
 		return nil, fmt.Errorf("read the installation: %w", err)

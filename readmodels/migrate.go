@@ -21,6 +21,8 @@ var migrations embed.FS
 // and filled again. A change of the tables is noticed without it.
 const fill = 1
 
+var errOtherVersion = errors.New("it was made by another version")
+
 var errBuilding = errors.New("the read model is being filled again already")
 
 // migrate makes the tables, and the checkpoint of empty ones.
@@ -69,7 +71,7 @@ func checkModel(ctx context.Context, q *Queries) error {
 		return fmt.Errorf("read the checkpoint: %w", err)
 	}
 	if row.Model != want {
-		return errors.New("it was made by another version")
+		return errOtherVersion
 	}
 	return nil
 }

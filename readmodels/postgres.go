@@ -34,15 +34,10 @@ const setUpTime = 10 * time.Second
 // processes that start at once one does. A URL that is not valid, a user or a database that the server refuses is an
 // error. A server that can't be reached now is none: queries fail, and Lead makes the tables when it is back.
 func OpenPostgres(ctx context.Context, url string, logger *slog.Logger) (*DB, error) {
-	config, err := pgxpool.ParseConfig(url)
-	if err != nil { // its text may quote the URL, and that holds a password
-		return nil, errors.New("the URL of the read model's database is not valid; it looks like postgres://user:password@host:5432/database")
-	}
-	model, err := fingerprint()
+	s, err := at(url, logger)
 	if err != nil {
 		return nil, err
 	}
-	s := &schema{name: "agentkey_" + model[:12], config: config, logger: logger}
 	db, err := s.open(ctx)
 	if err != nil {
 		return nil, err
@@ -57,6 +52,19 @@ func OpenPostgres(ctx context.Context, url string, logger *slog.Logger) (*DB, er
 		logger.WarnContext(ctx, "the read model's database can't be reached yet", slog.String("error", err.Error()))
 	}
 	return db, nil
+}
+
+// at returns where the tables of this version are in the database of a URL; nothing is connected.
+func at(url string, logger *slog.Logger) (*schema, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil { // its text may quote the URL, and that holds a password
+		return nil, errors.New("the URL of the read model's database is not valid; it looks like postgres://user:password@host:5432/database")
+	}
+	model, err := fingerprint()
+	if err != nil {
+		return nil, err
+	}
+	return &schema{name: "agentkey_" + model[:12], config: config, logger: logger}, nil
 }
 
 // refused reports whether a server refuses for good: the user, the database, or what he may do there.

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// patience is how long Redis may take to count one call before it counts as slow.
-	patience = 50 * time.Millisecond
+	// Patience is how long Redis may take to count one call before it counts as slow, unless its URL says otherwise.
+	Patience = 50 * time.Millisecond
 	// apart is how long each replica then counts for itself before Redis is asked again.
 	apart = 5 * time.Second
 )
@@ -23,7 +23,7 @@ type Shared struct {
 	client *redis.Client
 	alone  *Memory
 	clock  func() time.Time
-	within time.Duration // patience
+	within time.Duration // Patience
 	until  atomic.Int64  // Redis is not asked before then, in Unix nanoseconds; 0: it is asked
 }
 
@@ -40,13 +40,32 @@ func ParseURL(url string) (*redis.Options, error) {
 // NewShared counts in the Redis of opts. It does not connect: Redis may come later. Whoever has a slow Redis and would
 // rather wait than count alone sets read_timeout in the URL.
 func NewShared(opts *redis.Options, clock func() time.Time) *Shared {
-	within := patience
+	within := Patience
 	if opts.ReadTimeout > 0 { // asked for in the URL
 		within = opts.ReadTimeout
 	}
 	opts.DialTimeout, opts.ReadTimeout, opts.WriteTimeout, opts.PoolTimeout = within, within, within, within
 	opts.MaxRetries, opts.DialerRetries, opts.ContextTimeoutEnabled = -1, 1, true
 	return &Shared{client: redis.NewClient(opts), alone: NewMemory(clock), clock: clock, within: opts.ReadTimeout}
+}
+
+// Ping asks the Redis of opts for a sign of life and returns how long the quickest of three answers took. One that
+// takes longer than Patience is too slow to count in.
+func Ping(ctx context.Context, opts *redis.Options) (time.Duration, error) {
+	once := *opts
+	once.MaxRetries, once.DialerRetries, once.ContextTimeoutEnabled = -1, 1, true
+	client := redis.NewClient(&once)
+	quickest := time.Duration(0)
+	for i := range 3 { // the first one connects too
+		began := time.Now() //nolint:forbidigo // what is measured has no other clock
+		if err := client.Ping(ctx).Err(); err != nil {
+			return 0, errors.Join(err, client.Close())
+		}
+		if took := time.Since(began); i == 0 || took < quickest {
+			quickest = took
+		}
+	}
+	return quickest, client.Close()
 }
 
 // Close ends the connections.

@@ -64,7 +64,8 @@ func (c *clockCheck) Off(ctx context.Context) (time.Duration, error) {
 	return 0, nil
 }
 
-func (c *clockCheck) describe(off time.Duration) string {
+// describeClock says what a clock that is off is, and what to do.
+func describeClock(off time.Duration) string {
 	direction := "ahead of"
 	if off < 0 {
 		direction = "behind"

@@ -76,7 +76,7 @@ func (h *health) Ready(ctx context.Context) api.Readiness {
 	if off, err := h.clock.Off(ctx); err == nil {
 		if off.Abs() > maxClockOff {
 			worse(api.ReadinessStatusNotReady)
-			check("clock", api.ReadinessChecksStatusDown, h.clock.describe(off))
+			check("clock", api.ReadinessChecksStatusDown, describeClock(off))
 		} else {
 			check("clock", api.ReadinessChecksStatusOk, "")
 		}

@@ -29,6 +29,7 @@ const (
 
 type commandLine struct {
 	Serve        serveCommand        `cmd:"" help:"Start the service. Configured by AGENTKEY_… variables; with none it needs nothing else."`
+	Doctor       doctorCommand       `cmd:"" help:"Look at everything that serve needs, and say what is wrong."`
 	EventStore   eventStoreCommand   `cmd:"" name:"eventstore" help:"The embedded event store on its own."`
 	Organization organizationCommand `cmd:"" help:"Organizations."`
 	Token        tokenCommand        `cmd:"" help:"Service tokens."`

@@ -46,9 +46,8 @@ func takeFolder(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("take the data folder: %w", err)
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		holder, _ := os.ReadFile(path) //nolint:gosec // as above
 		return nil, errors.Join(fmt.Errorf("the data folder %s is in use by process %s: stop it first, or choose another folder with AGENTKEY_DATA_DIR",
-			dir, strings.TrimSpace(string(holder))), lock.Close())
+			dir, Holder(dir)), lock.Close())
 	}
 	err = lock.Truncate(0)
 	if err == nil {
@@ -58,6 +57,18 @@ func takeFolder(dir string) (*os.File, error) {
 		return nil, errors.Join(fmt.Errorf("take the data folder: %w", err), lock.Close())
 	}
 	return lock, nil
+}
+
+// Holder returns the id of the process that has, or had, a data folder for itself; "" when there was none.
+func Holder(dir string) string {
+	text, _ := os.ReadFile(filepath.Join(dir, lockName)) //nolint:gosec // the operator names the folder
+	return strings.TrimSpace(string(text))
+}
+
+// Exists reports whether a data folder holds a store.
+func Exists(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, fileName))
+	return err == nil
 }
 
 // ListenUnix opens a socket that only this user can reach, in a folder of mode 0700, and notes its path in the

@@ -1,0 +1,295 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"agentkey/commands"
+	"agentkey/eventstore"
+	"agentkey/eventstore/embedded"
+	"agentkey/readmodels"
+)
+
+type doctorCommand struct{}
+
+// lookTime is how long one look may take.
+const lookTime = 10 * time.Second
+
+// verdict is what came of one look.
+type verdict string
+
+const (
+	isOK      verdict = "ok"
+	isWarning verdict = "warning" // it works, and won't for ever
+	isFailed  verdict = "failed"
+)
+
+// doctor looks at everything that serve needs, whether it runs or not. It changes nothing and writes no event.
+type doctor struct {
+	shell  *shell
+	config Config
+	failed int
+
+	log   *openLog // nil: there is none yet, or it can't be reached
+	where string   // it is, in words
+	begun bool
+	inst  *commands.Installation // nil: it has not begun, or can't be joined
+
+	say func(v verdict, what, format string, args ...any)
+}
+
+// Run prints a line for each look. It fails when a look did; a warning is no failure.
+func (doctorCommand) Run(sh *shell) (err error) {
+	c, err := LoadConfig(sh.environ)
+	if err != nil {
+		return err
+	}
+	d := &doctor{shell: sh, config: c}
+	d.say = func(v verdict, what, format string, args ...any) {
+		if v == isFailed {
+			d.failed++
+		}
+		text := strings.ReplaceAll(strings.TrimSpace(fmt.Sprintf(format, args...)), "\n", "; ")
+		_, _ = fmt.Fprintf(sh.stdout, "%-8s %-13s %s\n", v, what, text)
+	}
+	d.say(isOK, "configuration", "nothing is wrong with it")
+	eventLog := d.eventLog
+	if d.where, err = d.openLog(); err != nil {
+		why := err
+		d.log, eventLog = nil, func(context.Context) { d.say(isFailed, "event log", "%v", why) }
+	}
+	defer func() {
+		if d.log != nil {
+			err = errors.Join(err, d.log.Close())
+		}
+	}()
+	for _, look := range []func(context.Context){
+		d.dataFolder, d.disk, eventLog, d.clock, d.masterKeys, d.readModel, d.redis, d.certificate, d.address, d.metricsAddress,
+	} {
+		ctx, cancel := context.WithTimeout(sh.ctx, lookTime)
+		look(ctx)
+		cancel()
+	}
+	if d.failed > 0 {
+		return fmt.Errorf("%d of these failed", d.failed)
+	}
+	return nil
+}
+
+// existing returns the nearest folder above a path, or the path, that is there.
+func existing(path string) string {
+	for {
+		if _, err := os.Stat(path); err == nil || path == filepath.Dir(path) {
+			return path
+		}
+		path = filepath.Dir(path)
+	}
+}
+
+const mayUse = 0b111 // R_OK, W_OK and X_OK of access(2)
+
+func (d *doctor) dataFolder(context.Context) {
+	const what = "data folder"
+	dir := d.config.DataDir
+	there := existing(dir)
+	info, err := os.Stat(there)
+	switch {
+	case err != nil:
+		d.say(isFailed, what, "%v", err)
+		return
+	case !info.IsDir():
+		d.say(isFailed, what, "%s is a file: choose a folder with AGENTKEY_DATA_DIR", there)
+		return
+	case syscall.Access(there, mayUse) != nil:
+		d.say(isFailed, what, "%s can't be written by this user: change its owner or choose another one with AGENTKEY_DATA_DIR", there)
+		return
+	case there != dir:
+		d.say(isOK, what, "%s is not there yet; serve makes it", dir)
+		return
+	}
+	open := []string{}
+	if info.Mode().Perm()&0o077 != 0 {
+		open = append(open, "chmod 0700 "+dir)
+	}
+	for _, name := range []string{masterKeyFile, firstTokenFile} {
+		path := filepath.Join(dir, name)
+		if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
+			open = append(open, "chmod 0600 "+path)
+		}
+	}
+	if len(open) > 0 {
+		d.say(isWarning, what, "other users may look into %s: %s", dir, strings.Join(open, " && "))
+		return
+	}
+	d.say(isOK, what, "%s, mode %04o", dir, info.Mode().Perm())
+}
+
+func (d *doctor) disk(context.Context) {
+	var disk syscall.Statfs_t
+	if err := syscall.Statfs(existing(d.config.DataDir), &disk); err != nil {
+		d.say(isFailed, "disk", "%v", err)
+		return
+	}
+	block := uint64(disk.Bsize) //nolint:gosec // it is not below 0
+	v, text := full(disk.Bavail*block, disk.Blocks*block)
+	d.say(v, "disk", "%s", text)
+}
+
+// full judges a file system by the bytes that it has left for us.
+func full(free, size uint64) (verdict, string) {
+	used := 100 - int(float64(free)/float64(max(size, 1))*100)
+	text := fmt.Sprintf("%d %% full, %d MiB left", used, free>>20)
+	switch {
+	case free < 16<<20:
+		return isFailed, text + ": appends are refused, or soon will be; make room"
+	case used >= 80:
+		return isWarning, text + ": make room before appends are refused"
+	}
+	return isOK, text
+}
+
+// openLog finds the event log, for all looks that need it; nothing is made where none is. Without an error and with
+// no log there is none yet.
+func (d *doctor) openLog() (where string, err error) {
+	c, logger := d.config, slog.New(slog.DiscardHandler)
+	if c.EventStoreURL != "" {
+		where = "the EventStoreDB of AGENTKEY_EVENTSTORE_URL"
+		if u, err := url.Parse(c.EventStoreURL); err == nil {
+			where = "the EventStoreDB at " + u.Host
+		}
+		client, err := eventstore.Open(eventstore.Config{URL: c.EventStoreURL, Logger: logger})
+		if err == nil {
+			d.log = &openLog{Client: client}
+		}
+		return where, err
+	}
+	if _, served := embedded.FindSocket(c.DataDir); served {
+		where = "the store in the data folder, served by process " + embedded.Holder(c.DataDir)
+	} else if embedded.Exists(c.DataDir) {
+		where = "the store in the data folder, which nobody serves now"
+	} else {
+		return "", nil
+	}
+	d.log, err = OpenLog(c, true, logger)
+	return where, err
+}
+
+func (d *doctor) eventLog(ctx context.Context) {
+	const what = "event log"
+	if d.log == nil {
+		d.say(isOK, what, "there is none yet; serve begins one in the data folder")
+		return
+	}
+	head, err := d.log.Client.Head(ctx)
+	if err != nil {
+		d.say(isFailed, what, "%s can't be reached: %v; look whether it runs, and at AGENTKEY_EVENTSTORE_URL", d.where, err)
+		_ = d.log.Close() // it could not be reached
+		d.log = nil
+		return
+	}
+	first, found, err := d.log.Client.First(ctx)
+	switch {
+	case err != nil:
+		d.say(isFailed, what, "%s can't be read: %v", d.where, err)
+	case !found:
+		d.say(isOK, what, "%s; it is empty, and serve begins it", d.where)
+	default:
+		d.begun = true
+		days := int(time.Since(first.Created).Hours() / 24)
+		d.say(isOK, what, "%s; begun %s (%d days ago), its end is position %d", d.where, first.Created.UTC().Format(time.RFC3339), days, head)
+	}
+}
+
+// clock finds a clock that is behind the log's: nothing was written in the future. One that is ahead shows with the
+// next event that is written.
+func (d *doctor) clock(ctx context.Context) {
+	if d.log == nil || !d.begun {
+		return
+	}
+	newest, found, err := d.log.Client.Newest(ctx, func(eventstore.Recorded) bool { return true })
+	if err != nil || !found {
+		d.say(isFailed, "clock", "the newest event can't be read: %v", err)
+		return
+	}
+	if off := time.Until(newest.Created); off > maxClockOff {
+		d.say(isFailed, "clock", "%s", describeClock(-off))
+		return
+	}
+	d.say(isOK, "clock", "it is not behind the log's; whether it is ahead, GET /readyz tells with the next event that serve writes")
+}
+
+func (d *doctor) masterKeys(ctx context.Context) {
+	const what = "master keys"
+	if d.log == nil && (d.config.EventStoreURL != "" || embedded.Exists(d.config.DataDir)) {
+		d.say(isWarning, what, "whether they are the installation's can't be told without the event log")
+		return
+	}
+	begun := false
+	if d.log != nil {
+		var err error
+		if begun, err = commands.Exists(ctx, d.log.Client); err != nil {
+			d.say(isFailed, what, "the installation can't be read: %v", err)
+			return
+		}
+	}
+	_, absent := os.Stat(filepath.Join(d.config.DataDir, masterKeyFile))
+	if !begun && len(d.config.MasterKeys) == 0 && absent != nil {
+		d.say(isOK, what, "none is configured; serve makes one in the data folder when it begins the log")
+		return
+	}
+	keys, err := ring(d.config, true)
+	if err == nil && begun {
+		d.inst, err = commands.Beginning{Client: d.log.Client, Ring: keys, Clock: time.Now, NewID: newID}.Join(ctx)
+	}
+	if err != nil {
+		d.say(isFailed, what, "%v", err)
+		return
+	}
+	ids := []string{}
+	for _, k := range keys.Public() {
+		ids = append(ids, k.ID)
+	}
+	d.say(isOK, what, "configured, the current one first: %s", strings.Join(ids, ", "))
+}
+
+func (d *doctor) readModel(ctx context.Context) {
+	const what = "read model"
+	var reached readmodels.Checkpoint
+	var err error
+	where, next := "the file "+filepath.Join(d.config.DataDir, readModelFile), "stop serve and start it again, which fills a new one from the log"
+	if d.config.DatabaseURL != "" {
+		where, next = "the database of AGENTKEY_DATABASE_URL", "until it is mended queries are answered with 503"
+		reached, err = readmodels.ExaminePostgres(ctx, d.config.DatabaseURL)
+	} else {
+		reached, err = readmodels.ExamineEmbedded(ctx, filepath.Join(d.config.DataDir, readModelFile))
+	}
+	switch {
+	case errors.Is(err, readmodels.ErrNoTables):
+		d.say(isOK, what, "%s: %v; serve makes them and fills them from the log", where, err)
+	case err != nil:
+		d.say(isFailed, what, "%s can't be used: %v; %s", where, err, next)
+	case reached.StoreID == "":
+		d.say(isOK, what, "%s is empty; serve fills it from the log", where)
+	case !d.fills(ctx, reached):
+		d.say(isWarning, what, "%s was filled from another log; serve fills it again", where)
+	default:
+		d.say(isOK, what, "%s, filled up to position %d", where, reached.Position)
+	}
+}
+
+// fills reports whether a read model came from this log, as far as that can be told now.
+func (d *doctor) fills(ctx context.Context, reached readmodels.Checkpoint) bool {
+	if d.inst == nil {
+		return true
+	}
+	first, err := d.log.Client.ReadForward(ctx, "installation", 0, 1)
+	return err != nil || len(first) == 0 || reached.Of(d.inst.Begun.StoreID, first[0].Created.Truncate(time.Microsecond))
+}

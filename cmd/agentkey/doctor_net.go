@@ -1,0 +1,135 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/redis/go-redis/v9/logging"
+
+	"agentkey/api/limits"
+)
+
+func (d *doctor) redis(ctx context.Context) {
+	const what = "limits"
+	if d.config.Redis == nil {
+		d.say(isOK, what, "each process counts for itself; AGENTKEY_REDIS_URL makes it one count for all")
+		return
+	}
+	within := limits.Patience
+	if d.config.Redis.ReadTimeout > 0 {
+		within = d.config.Redis.ReadTimeout
+	}
+	logging.Disable()
+	took, err := limits.Ping(ctx, d.config.Redis)
+	switch {
+	case err != nil:
+		d.say(isFailed, what, "Redis can't be reached: %v; until it can, each process counts for itself. See AGENTKEY_REDIS_URL", err)
+	case took > within:
+		d.say(isWarning, what, "Redis takes %s, more than %s, so each process counts for itself; bring it nearer, or set read_timeout in AGENTKEY_REDIS_URL",
+			took.Round(time.Millisecond), within)
+	default:
+		d.say(isOK, what, "Redis at %s answers in %s", d.config.Redis.Addr, took.Round(10*time.Microsecond))
+	}
+}
+
+// renewBefore is how long before its end a certificate should have been replaced.
+const renewBefore = 21 * 24 * time.Hour
+
+func (d *doctor) certificate(context.Context) {
+	const what = "certificate"
+	if d.config.TLSCert == "" {
+		return
+	}
+	pair, err := tls.LoadX509KeyPair(d.config.TLSCert, d.config.TLSKey)
+	if err != nil {
+		d.say(isFailed, what, "%v; see AGENTKEY_TLS_CERT and AGENTKEY_TLS_KEY", err)
+		return
+	}
+	v, text := valid(pair.Leaf, time.Now())
+	if info, err := os.Stat(d.config.TLSKey); v == isOK && err == nil && info.Mode().Perm()&0o007 != 0 {
+		v, text = isWarning, "every user may read the key: chmod 0600 "+d.config.TLSKey
+	}
+	d.say(v, what, "%s", text)
+}
+
+// valid judges a certificate by its time.
+func valid(leaf *x509.Certificate, now time.Time) (verdict, string) {
+	days := int(leaf.NotAfter.Sub(now).Hours() / 24)
+	end := leaf.NotAfter.UTC().Format(time.DateOnly)
+	switch {
+	case now.Before(leaf.NotBefore):
+		return isFailed, "it is valid from " + leaf.NotBefore.UTC().Format(time.RFC3339) + " on: look at the clock, or wait"
+	case now.After(leaf.NotAfter):
+		return isFailed, fmt.Sprintf("it expired on %s, %d days ago: replace both files; serve reads them again by itself", end, -days)
+	case leaf.NotAfter.Sub(now) < renewBefore:
+		return isWarning, fmt.Sprintf("it expires on %s, in %d days: replace both files; serve reads them again by itself", end, days)
+	}
+	return isOK, fmt.Sprintf("valid until %s, for %d days", end, days)
+}
+
+func (d *doctor) address(ctx context.Context) {
+	host, _, _ := net.SplitHostPort(d.config.Listen) // LoadConfig has checked it
+	scheme, how := "http", "plain HTTP on loopback"
+	switch {
+	case d.config.TLSCert != "":
+		scheme, how = "https", "TLS"
+	case !isLoopback(host):
+		how = "plain HTTP behind a proxy that does TLS: nothing else may reach it"
+	}
+	d.taken(ctx, "address", d.config.Listen, how, "AGENTKEY_LISTEN", scheme+"://"+d.config.Listen+"/healthz", `"alive"`)
+}
+
+func (d *doctor) metricsAddress(ctx context.Context) {
+	at := d.config.MetricsListen
+	if at == "" {
+		d.say(isOK, "metrics", "not served; AGENTKEY_METRICS_LISTEN names an address")
+		return
+	}
+	d.taken(ctx, "metrics", at, "plain HTTP without a key: let only Prometheus reach it", "AGENTKEY_METRICS_LISTEN", "http://"+at+"/metrics", "agentkey_ready")
+}
+
+// taken tells whether serve may have an address, or has it: what is there answers a URL with a sign of its own.
+func (d *doctor) taken(ctx context.Context, what, at, how, setting, url, sign string) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", at)
+	switch {
+	case err == nil:
+		_ = listener.Close() // it was only to see
+		d.say(isOK, what, "%s is free; %s", at, how)
+	case errors.Is(err, syscall.EADDRINUSE) && isThere(ctx, url, sign):
+		d.say(isOK, what, "%s is served by agentkey; %s", at, how)
+	case errors.Is(err, syscall.EADDRINUSE):
+		d.say(isFailed, what, "%s is taken by another program: stop it, or set %s to another address", at, setting)
+	default:
+		d.say(isFailed, what, "%v; set %s to another address", err, setting)
+	}
+}
+
+func isThere(ctx context.Context, url, sign string) bool {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return false
+	}
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // nothing is told and nothing believed but that it is there
+	}}
+	response, err := client.Do(request)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(response.Body, 4<<20))
+	return err == nil && bytes.Contains(text, []byte(sign))
+}

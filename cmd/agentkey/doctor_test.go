@@ -1,0 +1,272 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"agentkey/eventstore"
+	"agentkey/eventstore/embedded"
+	"agentkey/eventstore/eventstoretest"
+	"agentkey/eventstore/seal"
+	"agentkey/readmodels/readmodelstest"
+)
+
+var lookedAt = regexp.MustCompile(`(?m)^(ok|warning|failed) +(configuration|data folder|disk|event log|clock|master keys|read model|limits|certificate|address|metrics) +(\S.*)$`)
+
+// consult runs the doctor and returns his exit code, and what he says of each thing.
+func consult(t *testing.T, env []string) (code int, said map[string]string, stderr string) {
+	t.Helper()
+	code, stdout, stderr := runOnce(t, env, "doctor")
+	said = map[string]string{}
+	for _, m := range lookedAt.FindAllStringSubmatch(stdout, -1) {
+		said[m[2]] = m[1] + " " + m[3]
+	}
+	if lines := strings.Count(stdout, "\n"); lines != len(said) {
+		t.Errorf("%d things in %d lines:\n%s", len(said), lines, stdout)
+	}
+	return code, said, stderr
+}
+
+// expect holds what the doctor says against the verdict on each thing and a word that must stand there.
+func expect(t *testing.T, said map[string]string, want map[string]string) {
+	t.Helper()
+	for what, words := range want {
+		verdict, word, _ := strings.Cut(words, " ")
+		if !strings.HasPrefix(said[what], verdict+" ") || !strings.Contains(said[what], word) {
+			t.Errorf("%s: %q, not %q", what, said[what], words)
+		}
+	}
+}
+
+func TestTheDoctorMakesNothingWhereNothingIs(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	code, said, stderr := consult(t, []string{"AGENTKEY_DATA_DIR=" + dir, "AGENTKEY_LISTEN=127.0.0.1:0"})
+	if code != exitOK {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	expect(t, said, map[string]string{
+		"configuration": "ok ", "data folder": "ok serve makes it", "event log": "ok none yet", "master keys": "ok serve makes one",
+		"read model": "ok ", "limits": "ok ", "address": "ok is free", "metrics": "ok not served",
+	})
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("the data folder was made")
+	}
+}
+
+// TestTheDoctorLooksWhetherItRunsOrNot asks while it serves and after it has stopped; the log stays as it is.
+func TestTheDoctorLooksWhetherItRunsOrNot(t *testing.T) {
+	cert, key := certificate(t)
+	certify(t, cert, key, 1, time.Now().Add(100*24*time.Hour+time.Hour))
+	p := start(t, scraped)
+	tool := p.admin().mustTool("GitHub", "ghp_secret")
+	id, _ := p.admin().mustAgent("Onboarding")
+	p.admin().mustAssign(id, tool)
+	events := func() (n int) {
+		p.office(func(ctx context.Context, o *office) error {
+			return walk(ctx, o.client, func(eventstore.Recorded) error { n++; return nil })
+		})
+		return n
+	}
+	if err := os.Chmod(p.Dir, 0o700); err != nil { // a test's folder is open to others
+		t.Fatal(err)
+	}
+	before := events()
+	env := []string{
+		"AGENTKEY_DATA_DIR=" + p.Dir, "AGENTKEY_LISTEN=" + strings.TrimPrefix(p.URL, "http://"),
+		"AGENTKEY_METRICS_LISTEN=" + strings.TrimSuffix(strings.TrimPrefix(p.await(p.stdout, metricsAt), "http://"), "/metrics"),
+	}
+	code, said, stderr := consult(t, env)
+	if code != exitOK {
+		t.Errorf("while it serves: exit %d: %s", code, stderr)
+	}
+	expect(t, said, map[string]string{
+		"data folder": "ok 0700", "event log": "ok served by process", "clock": "ok ", "master keys": "ok the current one first", "read model": "ok up to position",
+		"address": "ok served by agentkey", "metrics": "ok served by agentkey",
+	})
+	p.stop()
+	env = append(env, "AGENTKEY_TLS_CERT="+cert, "AGENTKEY_TLS_KEY="+key)
+	if code, said, stderr = consult(t, env); code != exitOK {
+		t.Errorf("after it stopped: exit %d: %s", code, stderr)
+	}
+	expect(t, said, map[string]string{
+		"event log": "ok nobody serves", "clock": "ok ", "master keys": "ok the current one first", "read model": "ok up to position",
+		"address": "ok is free; TLS", "metrics": "ok is free", "certificate": "ok for 100 days",
+	})
+	if after := events(); after != before {
+		t.Errorf("the log had %d events and has %d", before, after)
+	}
+}
+
+func TestTheDoctorLooksAtTheProductionEngines(t *testing.T) {
+	log := startLog(t)
+	database, counts := readmodelstest.Postgres(t), os.Getenv("TEST_REDIS_URL")
+	env := append(log.replicas(), "AGENTKEY_DATABASE_URL="+database, "AGENTKEY_REDIS_URL="+counts)
+	_, said, _ := consult(t, append(env, "AGENTKEY_DATA_DIR="+t.TempDir(), "AGENTKEY_LISTEN=127.0.0.1:0"))
+	expect(t, said, map[string]string{
+		"event log": "ok empty", "master keys": "ok the current one first", "read model": "ok no tables of this version yet", "limits": "ok answers in",
+	})
+	p := start(t, env...)
+	tool := p.admin().mustTool("GitHub", "ghp_secret")
+	p.admin().must(200, "GET", "/api/admin/tools/"+tool, nil)
+	code, said, stderr := consult(t, p.env)
+	if code != exitOK {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	expect(t, said, map[string]string{
+		"event log": "ok EventStoreDB at " + log.listen, "clock": "ok ", "master keys": "ok ", "read model": "ok up to position", "limits": "ok answers in",
+	})
+}
+
+// TestTheDoctorNamesEverythingThatIsBrokenAtOnce breaks what can be broken, and looks for the passwords of it all.
+func TestTheDoctorNamesEverythingThatIsBrokenAtOnce(t *testing.T) {
+	p := start(t)
+	p.stop()
+	cert, key := certificate(t)
+	certify(t, cert, key, 1, time.Now().Add(-50*time.Hour))
+	stranger, err := seal.NewMasterKeyText()
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := seal.ParseMasterKey(stranger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if err := os.Chmod(p.Dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := runOnce(t, []string{
+		"AGENTKEY_DATA_DIR=" + p.Dir, "AGENTKEY_LISTEN=127.0.0.1:0", "AGENTKEY_METRICS_LISTEN=" + other.Addr().String(), "AGENTKEY_MASTER_KEYS=" + stranger,
+		"AGENTKEY_DATABASE_URL=postgres://agentkey:canary@127.0.0.1:1/agentkey", "AGENTKEY_REDIS_URL=redis://agentkey:canary@127.0.0.1:1/0",
+		"AGENTKEY_TLS_CERT=" + cert, "AGENTKEY_TLS_KEY=" + key,
+	}, "doctor")
+	if code != exitFault || !strings.Contains(stderr, "5 of these failed") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	for _, said := range []string{
+		`(?m)^warning +data folder .*chmod 0700 `, `(?m)^failed +master keys .*` + parsed.ID(), `(?m)^failed +read model .*127.0.0.1:1`,
+		`(?m)^failed +limits .*refused`, `(?m)^failed +certificate .*expired on .* 2 days ago`, `(?m)^failed +metrics .*another program.*AGENTKEY_METRICS_LISTEN`,
+		`(?m)^ok +event log `, `(?m)^ok +address `,
+	} {
+		if !regexp.MustCompile(said).MatchString(stdout) {
+			t.Errorf("it does not say %s:\n%s", said, stdout)
+		}
+	}
+	if strings.Contains(stdout+stderr, "canary") || strings.Contains(stdout+stderr, stranger) {
+		t.Errorf("a secret is repeated:\n%s%s", stdout, stderr)
+	}
+	if err := os.Remove(filepath.Join(p.Dir, masterKeyFile)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(p.Dir, readModelFile), []byte("no database at all"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(key, []byte("no key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := []string{"AGENTKEY_DATA_DIR=" + p.Dir, "AGENTKEY_LISTEN=127.0.0.1:0", "AGENTKEY_TLS_CERT=" + cert, "AGENTKEY_TLS_KEY=" + key}
+	code, said, _ := consult(t, env)
+	if code != exitFault {
+		t.Errorf("exit %d", code)
+	}
+	expect(t, said, map[string]string{
+		"master keys": "failed AGENTKEY_MASTER_KEYS", "read model": "failed fills a new one", "certificate": "failed AGENTKEY_TLS_KEY",
+	})
+	if _, err := os.Stat(filepath.Join(p.Dir, masterKeyFile)); err == nil {
+		t.Error("a master key was made")
+	}
+	p.unverified = true // its key is gone
+}
+
+func TestTheDoctorSaysThatTheLogCanNotBeReached(t *testing.T) {
+	log := startLog(t)
+	env := append(log.replicas(), "AGENTKEY_DATA_DIR="+t.TempDir(), "AGENTKEY_LISTEN=127.0.0.1:0")
+	log.stop()
+	code, said, _ := consult(t, env)
+	if code != exitFault {
+		t.Errorf("exit %d", code)
+	}
+	expect(t, said, map[string]string{"event log": "failed " + log.listen + " can't be reached", "master keys": "warning ", "address": "ok "})
+}
+
+func TestTheDoctorRefusesAWrongConfiguration(t *testing.T) {
+	for _, c := range []struct {
+		env, args []string
+		says      string
+	}{
+		{[]string{"AGENTKEY_LISTEN=0.0.0.0:8080"}, []string{"doctor"}, "plain HTTP"},
+		{[]string{"AGENTKEY_NONSENSE=1"}, []string{"doctor"}, "AGENTKEY_NONSENSE"},
+		{nil, []string{"doctor", "nonsense"}, "nonsense"},
+	} {
+		code, stdout, stderr := runOnce(t, append(c.env, "AGENTKEY_DATA_DIR="+t.TempDir()), c.args...)
+		if code != exitUsage || !strings.Contains(stdout+stderr, c.says) || strings.Contains(stdout, "failed ") {
+			t.Errorf("%v %v: exit %d: %s%s", c.env, c.args, code, stdout, stderr)
+		}
+	}
+}
+
+func TestADiskIsFullBeforeItIs(t *testing.T) {
+	const gib = 1 << 30
+	for _, c := range []struct {
+		free, size uint64
+		want       verdict
+	}{
+		{100 * gib, 100 * gib, isOK},
+		{21 * gib, 100 * gib, isOK},
+		{20 * gib, 100 * gib, isWarning},
+		{1 << 25, 100 * gib, isWarning},
+		{1 << 20, 100 * gib, isFailed},
+		{0, 100 * gib, isFailed},
+		{0, 0, isFailed},
+	} {
+		if got, text := full(c.free, c.size); got != c.want {
+			t.Errorf("%d of %d: %s %s", c.free, c.size, got, text)
+		}
+	}
+}
+
+func TestACertificateIsJudgedByItsTime(t *testing.T) {
+	now := time.Now()
+	day := 24 * time.Hour
+	for _, c := range []struct {
+		from, until time.Duration
+		want        verdict
+	}{
+		{-day, 90 * day, isOK}, {-day, 20 * day, isWarning}, {-day, time.Hour, isWarning}, {-2 * day, -day, isFailed}, {day, 90 * day, isFailed},
+	} {
+		if got, text := valid(&x509.Certificate{NotBefore: now.Add(c.from), NotAfter: now.Add(c.until)}, now); got != c.want {
+			t.Errorf("from %s until %s: %s %s", c.from, c.until, got, text)
+		}
+	}
+}
+
+// TestTheDoctorFindsAClockThatIsBehind lets the log's clock run ahead of ours.
+func TestTheDoctorFindsAClockThatIsBehind(t *testing.T) {
+	var off atomic.Int64
+	log := eventstoretest.StartWith(t, embedded.Options{Clock: func() time.Time { return time.Now().Add(time.Duration(off.Load())) }})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = log.Store.Serve(listener, embedded.ServeOptions{}) }() // it ends with the store
+	p := start(t, (&logServer{t: t}).replicasAt(listener.Addr().String())...)
+	off.Store(int64(time.Minute))
+	p.admin().mustAgent("Onboarding")
+	code, said, _ := consult(t, p.env)
+	if code != exitFault {
+		t.Errorf("exit %d", code)
+	}
+	expect(t, said, map[string]string{"clock": "failed behind the log's"})
+}

@@ -1,0 +1,71 @@
+package readmodels
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// ErrNoTables says that there are no tables of this version yet. Whoever opens the read model makes them.
+var ErrNoTables = errors.New("it has no tables of this version yet")
+
+// ExamineEmbedded looks at the read model in an SQLite file, whoever else has it open, and leaves it as it is.
+// Errors: ErrNoTables; any other one is about a file that can't be read or is damaged.
+func ExamineEmbedded(ctx context.Context, path string) (reached Checkpoint, err error) {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return Checkpoint{}, ErrNoTables
+	}
+	reader, err := sql.Open("sqlite", dsn(path, false, false))
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("open the read model: %w", err)
+	}
+	defer func() { err = errors.Join(err, reader.Close()) }()
+	t := &tables{reader: reader, read: New(reader)}
+	err = t.check(ctx)
+	if errors.Is(err, errOtherVersion) {
+		return Checkpoint{}, ErrNoTables
+	}
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	return readCheckpoint(ctx, t.read)
+}
+
+// ExaminePostgres looks at the read model in a database of Postgres and leaves it as it is. Errors: ErrNoTables where
+// this user may make them; any other one is about a database that can't be reached or used.
+func ExaminePostgres(ctx context.Context, url string) (reached Checkpoint, err error) {
+	s, err := at(url, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	db, err := s.open(ctx)
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	var makes bool
+	err = db.live.writer.QueryRowContext(ctx, "SELECT has_database_privilege(current_database(), 'CREATE')").Scan(&makes)
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("ask the database: %w", err)
+	}
+	err = checkModel(ctx, db.live.read)
+	absent := errors.Is(err, errOtherVersion) || errors.Is(err, sql.ErrNoRows)
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		absent = absent || e.Code == "42P01" // undefined_table
+	}
+	switch {
+	case absent && makes:
+		return Checkpoint{}, ErrNoTables
+	case absent:
+		return Checkpoint{}, errors.New("it has no tables of this version, and its user may make none: let him, with GRANT CREATE ON DATABASE … TO …")
+	case err != nil:
+		return Checkpoint{}, err
+	}
+	return readCheckpoint(ctx, db.live.read)
+}

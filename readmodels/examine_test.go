@@ -1,0 +1,63 @@
+package readmodels_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"agentkey/readmodels"
+	"agentkey/readmodels/readmodelstest"
+)
+
+func TestExaminingLeavesAFileAsItIs(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "read-model.db")
+	if _, err := readmodels.ExamineEmbedded(t.Context(), path); !errors.Is(err, readmodels.ErrNoTables) {
+		t.Errorf("of a file that is not there: %v", err)
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("it was made")
+	}
+	db, err := readmodels.OpenEmbedded(t.Context(), path, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if reached, err := readmodels.ExamineEmbedded(t.Context(), path); err != nil || reached.Position != 0 {
+		t.Errorf("of empty tables that are open: %v %v", reached, err)
+	}
+	const garbage = "no database, but a text that is long enough to look at"
+	if err := os.WriteFile(path+".other", []byte(garbage), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readmodels.ExamineEmbedded(t.Context(), path+".other"); err == nil || errors.Is(err, readmodels.ErrNoTables) {
+		t.Errorf("of a file that is no database: %v", err)
+	}
+	if text, err := os.ReadFile(path + ".other"); err != nil || string(text) != garbage {
+		t.Errorf("it is now %q: %v", text, err)
+	}
+}
+
+func TestExaminingLeavesADatabaseAsItIs(t *testing.T) {
+	url := readmodelstest.Postgres(t)
+	for range 2 {
+		if _, err := readmodels.ExaminePostgres(t.Context(), url); !errors.Is(err, readmodels.ErrNoTables) {
+			t.Errorf("of an empty database: %v", err)
+		}
+	}
+	db, err := readmodels.OpenPostgres(context.Background(), url, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if reached, err := readmodels.ExaminePostgres(t.Context(), url); err != nil || reached.Position != 0 {
+		t.Errorf("of empty tables: %v %v", reached, err)
+	}
+	_, err = readmodels.ExaminePostgres(t.Context(), "postgres://agentkey:canary@127.0.0.1:1/agentkey")
+	if err == nil || errors.Is(err, readmodels.ErrNoTables) || strings.Contains(err.Error(), "canary") {
+		t.Errorf("of a database that is not there: %v", err)
+	}
+}
