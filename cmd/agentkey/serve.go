@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -97,7 +95,11 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 			return err
 		}
 	}
-	listener, err := listen(sh.ctx, c)
+	pair, err := openKeyPair(c, logger)
+	if err != nil {
+		return err
+	}
+	listener, err := listen(sh.ctx, c, pair)
 	if err != nil {
 		return err
 	}
@@ -132,6 +134,10 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	})
 	for _, re := range parts.reactions {
 		running.Go(func() { parts.reactor.Run(beside, re) })
+	}
+	if pair != nil {
+		hangup := hangups() // before anybody learns that we listen
+		running.Go(func() { pair.follow(beside, hangup) })
 	}
 	if scraped != nil {
 		running.Go(func() { counted.serve(beside, scraped, logger) })
@@ -173,22 +179,6 @@ func isTerminal(w io.Writer) bool {
 	}
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
-
-// listen opens the address, with TLS when a certificate is configured.
-func listen(ctx context.Context, c Config) (net.Listener, error) {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
-	if err != nil {
-		return nil, fmt.Errorf("listen: %w; set AGENTKEY_LISTEN to another address", err)
-	}
-	if c.TLSCert == "" {
-		return listener, nil
-	}
-	pair, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("read the TLS certificate: %w", err), listener.Close())
-	}
-	return tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}), nil
 }
 
 // parts are what assemble puts together.
