@@ -18,9 +18,9 @@ format: ## gofumpt
 	$(tool) gofumpt -w .
 format-check:
 	@out=$$($(tool) gofumpt -l .); test -z "$$out" || { echo "make format would change: $$out"; exit 1; }
-generate: ## what comes from the OpenAPI document and the SQL
+generate: ## what comes from the OpenAPI document, the SQL and the table of settings
 	go generate ./...
 generate-check: generate
-	@git diff --exit-code -- '*_gen.go' '*_gen.yaml' || { echo 'commit what make generate has made'; exit 1; }
+	@git diff --exit-code -- '*_gen.go' '*_gen.yaml' docs/configuration.md || { echo 'commit what make generate has made'; exit 1; }
 vuln: ## known vulnerabilities; needs a network that reaches the database
 	$(tool) govulncheck ./...

@@ -72,12 +72,20 @@ func text(t *testing.T, e ast.Expr) string {
 // known are the variables that the program reads, with those that name a file, and what agents are told to set.
 func known(t *testing.T) map[string]bool {
 	t.Helper()
-	out := map[string]bool{}
-	for _, e := range literal(t, "variables").Elts {
-		pair := e.(*ast.KeyValueExpr)
-		name := text(t, pair.Key)
+	out := map[string]bool{"AGENTKEY_CONFIG": true}
+	for _, e := range literal(t, "settings").Elts {
+		name, secret := "", false
+		for _, field := range e.(*ast.CompositeLit).Elts {
+			pair := field.(*ast.KeyValueExpr)
+			switch pair.Key.(*ast.Ident).Name {
+			case "name":
+				name = text(t, pair.Value)
+			case "secret":
+				secret = true
+			}
+		}
 		out[name] = true
-		if secret, is := pair.Value.(*ast.Ident); is && secret.Name == "true" {
+		if secret {
 			out[name+"_FILE"] = true
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -28,7 +29,10 @@ const (
 )
 
 type commandLine struct {
+	Config string `placeholder:"FILE" help:"Configuration file, for what the environment does not set. AGENTKEY_CONFIG names it too."`
+
 	Serve        serveCommand        `cmd:"" help:"Start the service. Configured by AGENTKEY_… variables; with none it needs nothing else."`
+	Settings     settingsCommand     `cmd:"" help:"Print everything that can be set, as Markdown."`
 	Doctor       doctorCommand       `cmd:"" help:"Look at everything that serve needs, and say what is wrong."`
 	EventStore   eventStoreCommand   `cmd:"" name:"eventstore" help:"The embedded event store on its own."`
 	Organization organizationCommand `cmd:"" help:"Organizations."`
@@ -68,6 +72,9 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	if err != nil {
 		_, _ = fmt.Fprintln(stderr, "agentkey:", err)
 		return exitUsage
+	}
+	if line.Config != "" {
+		environ = append(slices.Clone(environ), configVariable+"="+line.Config)
 	}
 	if err := parsed.Run(&shell{ctx: ctx, environ: environ, stdout: stdout, stderr: stderr}); err != nil {
 		_, _ = fmt.Fprintln(stderr, "agentkey:", err)

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"agentkey/eventstore/seal"
+)
+
+// write puts a text into a file of the test.
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func masterKeyText(t *testing.T) string {
+	t.Helper()
+	text, err := seal.NewMasterKeyText()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func TestTheEnvironmentWinsOverTheFile(t *testing.T) {
+	first, second := masterKeyText(t), masterKeyText(t)
+	file := write(t, "agentkey.yaml", `# what this process is
+listen: 127.0.0.1:1111
+limit_reads: 7/1m
+limit_admin: "off"
+trusted_proxies:
+  - 10.0.0.0/8
+  - 192.168.0.0/16
+agent_cors_origins: https://a.example, https://b.example
+metrics_listen:
+master_keys_file: `+write(t, "keys", first)+`
+database_url_file: `+write(t, "url", "postgres://agentkey:secret@db/agentkey")+`
+`)
+	c, err := LoadConfig([]string{"AGENTKEY_CONFIG=" + file, "AGENTKEY_LISTEN=127.0.0.1:2222", "AGENTKEY_LIMIT_READS=", "AGENTKEY_MASTER_KEYS=" + second, "AGENTKEY_DATA_DIR=/data"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := LoadConfig([]string{"AGENTKEY_DATA_DIR=/data"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := plain // what neither sets is the default
+	want.Listen, want.DatabaseURL = "127.0.0.1:2222", "postgres://agentkey:secret@db/agentkey"
+	want.Limits.Reads.Limit, want.Limits.Admin.Limit, want.Limits.Admin.Window = 7, 0, 0
+	want.Proxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.168.0.0/16")}
+	want.AgentOrigins = []string{"https://a.example", "https://b.example"}
+	if diff := cmp.Diff(want, c, cmpopts.IgnoreFields(Config{}, "MasterKeys", "AdminToken"), cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+		t.Error(diff)
+	}
+	if parsed, err := seal.ParseMasterKey(second); err != nil || len(c.MasterKeys) != 1 || c.MasterKeys[0].ID() != parsed.ID() {
+		t.Errorf("the master keys are %v: %v", c.MasterKeys, err)
+	}
+}
+
+func TestMistakesInTheFileAreListedWithTheirLines(t *testing.T) {
+	file := write(t, "agentkey.yaml", `listen: 8080
+lissten: 127.0.0.1:8080
+master_keys: canary-1
+database_url: postgres://agentkey:canary-2@db/agentkey
+redis_url_file: /nowhere/redis
+listen: 127.0.0.1:8080
+limit_reads: {a: b}
+trusted_proxies: [[10.0.0.0/8]]
+tls_cert_file: cert.pem
+plain_http: yes
+admin_token_file: `+write(t, "token", " \n")+`
+eventstore_url_file: `+write(t, "url", "canary-3")+`
+`)
+	code, stdout, stderr := runOnce(t, []string{"AGENTKEY_NONSENSE=1", "AGENTKEY_DATA_DIR=" + t.TempDir()}, "serve", "--config", file)
+	if code != exitUsage || stdout != "" {
+		t.Errorf("exit %d: %s", code, stdout)
+	}
+	for _, said := range []string{
+		":1: listen: it must be host:port", ":2: lissten: there is no such setting", ":3: master_keys: a secret must not stand in this file",
+		"master_keys_file, or set AGENTKEY_MASTER_KEYS", ":4: database_url: a secret must not", ":5: redis_url_file: open /nowhere/redis",
+		":6: listen: it stands in line 1 already", ":7: limit_reads: it must be a text", ":8: trusted_proxies: an item", ":9: tls_cert_file: there is no such",
+		":10: plain_http: the only value", ":11: admin_token_file: the file", ":12: eventstore_url_file: it must begin with esdb://", "AGENTKEY_NONSENSE: there is",
+	} {
+		if !strings.Contains(stderr, said) {
+			t.Errorf("%q is not said:\n%s", said, stderr)
+		}
+	}
+	if strings.Contains(stderr, "canary") {
+		t.Errorf("a secret is repeated:\n%s", stderr)
+	}
+}
+
+func TestAFileThatIsNoConfigurationIsNamed(t *testing.T) {
+	for text, said := range map[string]string{
+		"listen: [":                       "line ",
+		"just a text":                     "it must hold keys with values",
+		"- listen":                        "it must hold keys with values",
+		"listen: 127.0.0.1:1\n---\na: b":  "one document",
+		"":                                "",
+		"# nothing yet\n":                 "",
+		"---\n":                           "",
+		"listen: &here 127.0.0.1:1\n":     "",
+		"a: &b x\nlisten: *b":             "it must be a text",
+		"<<: {listen: 127.0.0.1:1}\n":     "<<: there is no such",
+		"listen: !!binary MTI3LjAuMC4x\n": "host:port",
+	} {
+		path := write(t, "agentkey.yaml", text)
+		_, err := LoadConfig([]string{"AGENTKEY_CONFIG=" + path})
+		if (err == nil) != (said == "") || err != nil && (!strings.Contains(err.Error(), said) || !strings.Contains(err.Error(), path)) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	if _, err := LoadConfig([]string{"AGENTKEY_CONFIG=/nowhere/agentkey.yaml"}); err == nil || !strings.Contains(err.Error(), "AGENTKEY_CONFIG: open /nowhere") {
+		t.Errorf("of a file that is not there: %v", err)
+	}
+}
+
+// TestAProcessRunsFromItsFileAlone names the file in both ways.
+func TestAProcessRunsFromItsFileAlone(t *testing.T) {
+	dir := t.TempDir()
+	file := write(t, "agentkey.yaml", "listen: 127.0.0.1:0\ndata_dir: "+dir+"\nmetrics_listen: 127.0.0.1:0\n")
+	p := start(t, "AGENTKEY_CONFIG="+file, "AGENTKEY_DATA_DIR="+dir)
+	p.await(p.stdout, metricsAt)
+	for _, args := range [][]string{{"--config", file, "doctor"}, {"doctor", "--config", file}} {
+		if code, stdout, stderr := runOnce(t, []string{"AGENTKEY_CONFIG=/nowhere"}, args...); code != exitOK || !strings.Contains(stdout, dir) {
+			t.Errorf("%v: exit %d: %s%s", args, code, stdout, stderr)
+		}
+	}
+}
+
+func TestThePageOfTheSettingsIsUpToDateAndItsExampleRight(t *testing.T) {
+	page := readFile(t, "../../docs/configuration.md")
+	if diff := cmp.Diff(settingsPage(), page); diff != "" {
+		t.Errorf("run make generate: %s", diff)
+	}
+	if code, stdout, _ := runOnce(t, nil, "settings"); code != exitOK || stdout != page {
+		t.Errorf("the command prints another page: exit %d", code)
+	}
+	dir := t.TempDir()
+	for name, text := range map[string]string{"master-keys": masterKeyText(t), "database-url": "postgres://db/agentkey"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := LoadConfig([]string{"AGENTKEY_CONFIG=" + write(t, "agentkey.yaml", strings.ReplaceAll(exampleFile, "/etc/agentkey", dir))})
+	if err != nil || c.Listen != "0.0.0.0:8443" || len(c.Proxies) != 2 {
+		t.Errorf("the example is read as %v: %v", c, err)
+	}
+	for _, s := range settings {
+		if s.meaning == "" || (s.value == "") == (s.without == "") || s.take == nil {
+			t.Errorf("%s is not described", s.name)
+		}
+	}
+}
