@@ -9,6 +9,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/trace"
 
 	"agentkey/commands"
 	"agentkey/domain"
@@ -28,6 +29,7 @@ type call struct {
 	began     time.Time
 	code      string // of the refusal, for the record
 	header    http.Header
+	span      trace.Span // nil: it is not traced
 }
 
 type callKey struct{}

@@ -14,6 +14,7 @@ import (
 
 	"agentkey/commands/keys"
 	"agentkey/domain"
+	"agentkey/eventstore/spans"
 )
 
 // serve takes every call through the checks, in the order of the contract: route and path, origin, failed
@@ -24,7 +25,8 @@ func (s *Server) serve(c *gin.Context) {
 		op: s.contract.of(c), requestID: s.NewID().String(), address: s.clientAddress(c.Request), userAgent: c.Request.UserAgent(),
 		command: s.NewID(), ifMatch: parseIfMatch(c.Request.Header.Values("If-Match")), began: s.Clock(), header: c.Writer.Header(),
 	}
-	call.ctx = context.WithValue(c.Request.Context(), callKey{}, call)
+	ctx, span := s.begin(c, call.op)
+	call.span, call.ctx = span, context.WithValue(ctx, callKey{}, call)
 	c.Request = c.Request.WithContext(call.ctx)
 	c.Header("X-Request-Id", call.requestID)
 	c.Header("Cache-Control", "no-store")
@@ -95,12 +97,14 @@ func (s *Server) authenticate(c *gin.Context, call *call) error {
 	}
 	key, err := presented(c.Request)
 	if err == nil {
+		ctx, span := spans.Step(call.ctx, "authenticate", call.op.Caller)
 		switch key.Kind {
 		case keys.Agent:
-			call.caller, err = s.Callers.Agent(call.ctx, key, call.op.ID == "fetchCredential")
+			call.caller, err = s.Callers.Agent(ctx, key, call.op.ID == "fetchCredential")
 		case keys.Service:
-			call.caller, err = s.Callers.Service(call.ctx, key)
+			call.caller, err = s.Callers.Service(ctx, key)
 		}
+		spans.End(span, "")
 	}
 	var refusal *domain.Error
 	if errors.As(err, &refusal) && refusal.Kind == domain.KindUnauthenticated {
@@ -212,6 +216,7 @@ func validIdempotencyKey(key string) bool {
 // record writes the one line that each call leaves in the log of the process, and tells whoever counts.
 func (s *Server) record(c *gin.Context, call *call) {
 	took := s.Clock().Sub(call.began)
+	call.end(c.Writer.Status())
 	if s.OnAnswer != nil {
 		s.OnAnswer(answered(c, call, took))
 	}
@@ -224,6 +229,9 @@ func (s *Server) record(c *gin.Context, call *call) {
 	}
 	if call.code != "" {
 		attrs = append(attrs, slog.String("code", call.code))
+	}
+	if call.span != nil {
+		attrs = append(attrs, slog.String("trace_id", call.span.SpanContext().TraceID().String()))
 	}
 	level := slog.LevelInfo
 	if call.op != nil && call.op.Caller == "anyone" {

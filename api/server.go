@@ -9,6 +9,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/trace"
 
 	"agentkey/api/limits"
 	"agentkey/commands"
@@ -35,6 +36,9 @@ type Server struct {
 	Ready func(ctx context.Context) Readiness
 	// OnAnswer is told of every call once it was answered. It must not block, and may be nil.
 	OnAnswer func(Answered)
+
+	// Tracer makes a span of every call but those of anyone; nil: nothing is traced.
+	Tracer trace.Tracer
 
 	Limiter *limits.Limiter
 	Rules   Rules

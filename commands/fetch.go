@@ -12,6 +12,7 @@ import (
 	"agentkey/domain/catalog"
 	"agentkey/eventstore"
 	"agentkey/eventstore/seal"
+	"agentkey/eventstore/spans"
 )
 
 // Fetch hands out credentials. The order is the whole point: the vend is durable before the secret is opened,
@@ -111,7 +112,9 @@ func (f *Fetch) once(ctx context.Context, m Meta, agentID string, keyNumber int,
 	if tool.Mode == catalog.PerAgent {
 		owner, expires = grantOwner(agentID, toolID), grant.CredentialExpiresAt
 	}
-	secret, err := f.Secrets.Open(ctx, credentialBinding(m.Organization, owner, vend.SecretID))
+	opening, span := spans.Step(ctx, "open", "credential")
+	secret, err := f.Secrets.Open(opening, credentialBinding(m.Organization, owner, vend.SecretID))
+	spans.End(span, "")
 	if errors.Is(err, seal.ErrGone) {
 		again, gerr := f.replaced(ctx, m, agentID, toolID, vend.SecretID)
 		return Vended{}, again, errors.Join(gerr, unless(again || gerr != nil, err))

@@ -14,6 +14,7 @@ import (
 	"agentkey/domain"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
+	"agentkey/eventstore/spans"
 )
 
 // Meta is who gives a command and how the call came in.
@@ -127,7 +128,9 @@ func (l *Loop[S, C, E]) Do(ctx context.Context, id string, m Meta, build Build[S
 	if err != nil {
 		return Result[S, E]{}, refusalOf(err)
 	}
-	c := &call[S, C, E]{meta: m, build: build, done: make(chan struct{}), signed: codec.Signed{
+	ctx, span := spans.Step(ctx, "command", l.Category)
+	defer span.End()
+	c := &call[S, C, E]{meta: m, build: build, span: span, done: make(chan struct{}), signed: codec.Signed{
 		Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), RequestID: m.RequestID, Causation: m.Causation, Private: private,
 	}}
 	s := l.stream(id)

@@ -6,24 +6,30 @@ import (
 	"fmt"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"agentkey/domain"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
+	"agentkey/eventstore/spans"
 )
 
 // flight is one read of a stream's end that several callers wait for.
 type flight struct {
 	done chan struct{}
 	err  error
+	span trace.Span // of whoever asked first
 }
 
 // refresh reads what is new in the stream. The read begins after refresh was called, so whoever appended, or
 // heard of an append, before the call sees it afterwards. Callers share the read that has not begun yet.
 func (s *stream[S, C, E]) refresh(ctx context.Context) error {
+	ctx, span := spans.Step(ctx, "refresh", s.loop.Category)
+	defer span.End()
 	s.mu.Lock()
 	f := s.next
 	if f == nil {
-		f = &flight{done: make(chan struct{})}
+		f = &flight{done: make(chan struct{}), span: span}
 		s.next = f
 		if s.reading == nil {
 			s.reading, s.next = f, nil
@@ -47,7 +53,7 @@ func (s *stream[S, C, E]) readAll() {
 
 		// Each page has the log's own deadline. Together they have none: a long history that is folded from its
 		// beginning, as after a change of the fold, is read to its end although nobody waits so long.
-		f.err = s.read(context.Background())
+		f.err = s.read(spans.Within(context.Background(), f.span))
 		close(f.done)
 
 		s.mu.Lock()

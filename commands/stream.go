@@ -9,10 +9,12 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/trace"
 
 	"agentkey/domain"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
+	"agentkey/eventstore/spans"
 )
 
 const (
@@ -28,6 +30,7 @@ type call[S, C, E any] struct {
 	meta   Meta
 	signed codec.Signed
 	build  Build[S, C]
+	span   trace.Span
 
 	result Result[S, E]
 	err    error
@@ -126,14 +129,18 @@ func (s *stream[S, C, E]) run() {
 func (s *stream[S, C, E]) batch(calls []*call[S, C, E]) int {
 	ctx, cancel := context.WithTimeout(context.Background(), batchDeadline)
 	defer cancel()
-	n, err := s.attempt(ctx, calls)
+	first := calls[0].span
+	n, err := s.attempt(spans.Within(ctx, first), calls)
 	if err != nil {
 		n = len(calls)
 		for _, c := range calls {
 			c.err = err
 		}
 	}
-	for _, c := range calls[:n] {
+	for i, c := range calls[:n] {
+		if i > 0 && c.span.IsRecording() { // what was done for it stands below the first
+			c.span.AddLink(trace.Link{SpanContext: first.SpanContext()})
+		}
 		s.finish(c)
 		close(c.done)
 	}

@@ -11,6 +11,8 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"agentkey/eventstore/spans"
 )
 
 // The errors of the log, matched with errors.Is.
@@ -107,4 +109,17 @@ func sort(code codes.Code) error {
 		return ErrUnavailable
 	}
 	return errUnexpected
+}
+
+// classOf names what sort of fault an error is, for spans; "" for none. That a stream is not there is an answer.
+func classOf(err error) string {
+	switch {
+	case err == nil, errors.Is(err, ErrStreamNotFound), errors.Is(err, ErrStreamDeleted):
+		return ""
+	case errors.Is(err, ErrWrongRevision):
+		return "wrong_revision"
+	case errors.Is(err, ErrUnavailable):
+		return "unavailable"
+	}
+	return spans.Other
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/google/uuid"
+
+	"agentkey/eventstore/spans"
 )
 
 // What an append may expect instead of a revision.
@@ -54,11 +56,13 @@ type StreamMetadata struct {
 // Append writes all events or none at the expected revision. When it returns without an error they are durable.
 // While the outcome is unknown it repeats the identical append until the context ends, or for a few attempts when
 // it has no end: the same ids at the same revision are written once. Errors: ErrWrongRevision, ErrStreamDeleted, ErrTooLarge, ErrUnavailable, ErrRefused.
-func (c *Client) Append(ctx context.Context, stream string, expected int64, events ...Event) (Appended, error) {
+func (c *Client) Append(ctx context.Context, stream string, expected int64, events ...Event) (_ Appended, err error) {
 	data, err := proposed(stream, events)
 	if err != nil {
 		return Appended{}, err
 	}
+	ctx, span := spans.Call(ctx, "append", category(stream), len(events))
+	defer func() { spans.End(span, classOf(err)) }()
 	opts := esdb.AppendToStreamOptions{ExpectedRevision: revisionOf(expected)}
 	connection, again := uint64(0), false
 	result, err := retry(ctx, c, func() (*esdb.WriteResult, error) {
@@ -77,6 +81,12 @@ func (c *Client) Append(ctx context.Context, stream string, expected int64, even
 		return Appended{}, err
 	}
 	return Appended{Revision: result.NextExpectedVersion, Position: result.CommitPosition, Connection: connection}, nil
+}
+
+// category is the kind of a stream.
+func category(stream string) string {
+	name, _, _ := strings.Cut(stream, "-")
+	return name
 }
 
 func proposed(stream string, events []Event) ([]esdb.EventData, error) {
@@ -147,7 +157,9 @@ func (c *Client) ReadBackwardFrom(ctx context.Context, stream string, from, coun
 	return c.read(ctx, stream, esdb.ReadStreamOptions{Direction: esdb.Backwards, From: esdb.Revision(from)}, count)
 }
 
-func (c *Client) read(ctx context.Context, stream string, opts esdb.ReadStreamOptions, count uint64) ([]Recorded, error) {
+func (c *Client) read(ctx context.Context, stream string, opts esdb.ReadStreamOptions, count uint64) (_ []Recorded, err error) {
+	ctx, span := spans.Call(ctx, "read", category(stream), 1)
+	defer func() { spans.End(span, classOf(err)) }()
 	return call(ctx, c, func(ctx context.Context) ([]Recorded, error) {
 		s, err := c.inner.ReadStream(ctx, stream, opts, count)
 		if err != nil {

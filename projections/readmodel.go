@@ -11,9 +11,13 @@ import (
 	"sync"
 	"time"
 
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+
 	"agentkey/domain/installation"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
+	"agentkey/eventstore/spans"
 	"agentkey/readmodels"
 )
 
@@ -25,6 +29,7 @@ type ReadModelConfig struct {
 	Client *eventstore.Client
 	DB     *readmodels.DB
 	Logger *slog.Logger
+	Tracer trace.Tracer // makes a span of every batch of events; nil: nothing is traced
 
 	// OnLost is told of an event that the rows know and the log has lost, before they are filled again; nil: nobody is.
 	OnLost func(context.Context, eventstore.Mark) error
@@ -233,11 +238,19 @@ func (m *ReadModel) begin(ctx context.Context) (uint64, error) {
 
 // apply writes a batch in one transaction. When that fails and neither a faster worker nor the store is the reason,
 // the events are applied one by one, so that everything before the one at fault is there and that one is named.
-func (m *ReadModel) apply(ctx context.Context, b Batch) error {
+func (m *ReadModel) apply(ctx context.Context, b Batch) (err error) {
+	if m.Tracer != nil && len(b.Events) > 0 {
+		var span trace.Span
+		ctx, span = m.Tracer.Start(ctx, "apply "+m.feed.Name, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
+			semconv.MessagingSystemKey.String("eventstoredb"), semconv.MessagingOperationTypeProcess, semconv.MessagingOperationName("apply"),
+			semconv.MessagingBatchMessageCount(len(b.Events)),
+		))
+		defer func() { spans.End(span, classOf(err)) }()
+	}
 	innocent := func(err error) bool {
 		return errors.Is(err, errOutpaced) || errors.Is(err, readmodels.ErrUnavailable) || ctx.Err() != nil
 	}
-	err := m.write(ctx, b)
+	err = m.write(ctx, b)
 	if err == nil || innocent(err) || len(b.Events) == 0 {
 		return err
 	}
@@ -253,6 +266,17 @@ func (m *ReadModel) apply(ctx context.Context, b Batch) error {
 		from = e.Position
 	}
 	return nil
+}
+
+// classOf names what sort of fault an error is, for spans.
+func classOf(err error) string {
+	switch {
+	case err == nil, errors.Is(err, errOutpaced):
+		return ""
+	case errors.Is(err, readmodels.ErrUnavailable):
+		return "unavailable"
+	}
+	return spans.Other
 }
 
 func (m *ReadModel) write(ctx context.Context, b Batch) (err error) {

@@ -34,6 +34,7 @@ type Config struct {
 	DatabaseURL   string           // empty: the read model is a file in the data folder
 	Redis         *redis.Options   // nil: calls are counted in this process
 	Limits        Limits
+	TracesURL     string // of an OTLP receiver; empty: nothing is traced
 }
 
 // Limits are the rules of the tiers.
@@ -112,7 +113,8 @@ func LoadConfig(environ []string) (Config, error) {
 func (l *loader) environment(environ []string) (path string) {
 	for _, entry := range environ {
 		name, text, _ := strings.Cut(entry, "=")
-		if !strings.HasPrefix(name, "AGENTKEY_") || text == "" || slices.Contains(clientVariables, name) {
+		ours := strings.HasPrefix(name, "AGENTKEY_") && !slices.Contains(clientVariables, name)
+		if text == "" || !ours && !slices.ContainsFunc(settings, func(s setting) bool { return s.name == name }) {
 			continue
 		}
 		if name == configVariable {

@@ -55,6 +55,12 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
+	traces, err := startTracing(sh.ctx, c, logger)
+	if err != nil {
+		return err
+	}
+	var stopBy time.Time
+	defer func() { traces.stop(sh.ctx, stopBy) }()
 	models, err := openModels(sh.ctx, c, logger)
 	if err != nil {
 		return err
@@ -63,7 +69,7 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 
 	health := &health{client: log.Client}
 	readModel := projections.NewReadModel(projections.ReadModelConfig{
-		Client: log.Client, DB: models, Logger: logger, OnLost: func(ctx context.Context, m eventstore.Mark) error {
+		Client: log.Client, DB: models, Logger: logger, Tracer: traces.tracer, OnLost: func(ctx context.Context, m eventstore.Mark) error {
 			_, err := health.fence.Look(ctx, m)
 			return err
 		},
@@ -79,6 +85,7 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	}
 	counted := newMetrics(health, c.DataDir)
 	parts := assemble(c, inst, models, readModel, health, counted, logger)
+	parts.server.Tracer = traces.tracer
 	handler, err := parts.server.Handler()
 	if err != nil {
 		return err
@@ -164,7 +171,8 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	select {
 	case <-sh.ctx.Done():
 		health.stopping.Store(true)
-		shutdown, cancel := context.WithTimeout(context.WithoutCancel(sh.ctx), stopTime)
+		stopBy = time.Now().Add(stopTime)
+		shutdown, cancel := context.WithDeadline(context.WithoutCancel(sh.ctx), stopBy)
 		defer cancel()
 		err = server.Shutdown(shutdown)
 	case err = <-failed:

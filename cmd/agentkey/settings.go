@@ -12,7 +12,7 @@ import (
 
 // setting is one thing that can be set.
 type setting struct {
-	name    string // of the variable, AGENTKEY_…; see key
+	name    string // of the variable, AGENTKEY_… but for those that OpenTelemetry has named; see key
 	secret  bool   // it may come from a file that name_FILE or key_file names, and must not stand in the configuration file
 	value   string // that it has when it is not set
 	without string // what holds when it has none, for the documentation
@@ -128,6 +128,29 @@ var settings = []setting{
 	{
 		name: "AGENTKEY_LIMIT_PREAUTH", value: "600/1m", meaning: "failed authentications from one address",
 		take: func(c *Config, text string) (err error) { c.Limits.PreAuth, err = limits.ParseRule(text); return err },
+	},
+	{
+		name: "OTEL_EXPORTER_OTLP_ENDPOINT", without: "nothing is traced",
+		meaning: "URL of an OTLP receiver, which gets traces by HTTP and protobuf below `/v1/traces`",
+		take: func(c *Config, text string) error {
+			c.TracesURL = strings.TrimRight(text, "/") + "/v1/traces"
+			return scheme(text, "http", "https")
+		},
+	},
+	{
+		name: "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", without: "as above",
+		meaning: "the same as the whole URL, for traces alone",
+		take:    func(c *Config, text string) error { c.TracesURL = text; return scheme(text, "http", "https") },
+	},
+	{
+		name: "OTEL_SDK_DISABLED", value: "false",
+		meaning: "`true`: nothing is traced, whatever is said above",
+		take: func(c *Config, text string) error {
+			if strings.EqualFold(text, "true") {
+				c.TracesURL = ""
+			}
+			return nil
+		},
 	},
 }
 

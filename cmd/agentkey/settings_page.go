@@ -63,6 +63,8 @@ func settingsPage() string {
 		}
 		_, _ = fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", name, key, s.meaning, without)
 	}
+	b.WriteString("\nOpenTelemetry's other variables, such as `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` and\n" +
+		"`OTEL_TRACES_SAMPLER`, mean what its specification says, and stand in the environment only.\n")
 	b.WriteString("\nSuch a file:\n\n```yaml\n" + exampleFile + "```\n\n`" + strings.Join(clientVariables, "` and `") +
 		"` are what agents' instructions use; they mean nothing here.\n")
 	return b.String()
