@@ -122,6 +122,14 @@ func (s *stream[S, C, E]) fold(head Head[S], events []codec.Verified) (Head[S], 
 	return head, nil
 }
 
+// rememberLocked notes that a command which is under way here was read from the log, so that it is done instead
+// of decided twice. Events come in the order of the log: the last one counts.
+func (s *stream[S, C, E]) rememberLocked(e codec.Verified) {
+	if u := s.commands[e.Signed.CommandID]; u != nil {
+		u.found = &seen{revision: int64(e.Revision), position: e.Position, eventID: e.ID, data: e.Data} //nolint:gosec // revisions fit
+	}
+}
+
 func laterOf(a, b time.Time) time.Time {
 	if b.After(a) {
 		return b

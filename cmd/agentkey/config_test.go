@@ -46,7 +46,9 @@ metrics_listen:
 master_keys_file: `+write(t, "keys", first)+`
 database_url_file: `+write(t, "url", "postgres://agentkey:secret@db/agentkey")+`
 `)
-	c, err := LoadConfig([]string{"AGENTKEY_CONFIG=" + file, "AGENTKEY_LISTEN=127.0.0.1:2222", "AGENTKEY_LIMIT_READS=", "AGENTKEY_MASTER_KEYS=" + second, "AGENTKEY_DATA_DIR=/data"})
+	c, err := LoadConfig([]string{
+		"AGENTKEY_CONFIG=" + file, "AGENTKEY_LISTEN=127.0.0.1:2222", "AGENTKEY_LIMIT_READS=", "AGENTKEY_MASTER_KEYS=" + second, "AGENTKEY_DATA_DIR=/data",
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

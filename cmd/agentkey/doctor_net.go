@@ -95,7 +95,8 @@ func (d *doctor) metricsAddress(ctx context.Context) {
 		d.say(isOK, "metrics", "not served; AGENTKEY_METRICS_LISTEN names an address")
 		return
 	}
-	d.taken(ctx, "metrics", at, "plain HTTP without a key: let only Prometheus reach it", "AGENTKEY_METRICS_LISTEN", "http://"+at+"/metrics", "agentkey_ready")
+	const how = "plain HTTP without a key: let only Prometheus reach it"
+	d.taken(ctx, "metrics", at, how, "AGENTKEY_METRICS_LISTEN", "http://"+at+"/metrics", "agentkey_ready")
 }
 
 // taken tells whether serve may have an address, or has it: what is there answers a URL with a sign of its own.

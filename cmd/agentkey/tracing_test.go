@@ -209,7 +209,8 @@ func TestNothingIsTracedUnlessItIsAskedFor(t *testing.T) {
 			t.Errorf("%v, but disabled: %q %v", env, c.TracesURL, err)
 		}
 	}
-	if _, err := LoadConfig([]string{"OTEL_EXPORTER_OTLP_ENDPOINT=collector:4317"}); err == nil || !strings.Contains(err.Error(), "OTEL_EXPORTER_OTLP_ENDPOINT: it must begin with http://") {
+	_, err := LoadConfig([]string{"OTEL_EXPORTER_OTLP_ENDPOINT=collector:4317"})
+	if err == nil || !strings.Contains(err.Error(), "OTEL_EXPORTER_OTLP_ENDPOINT: it must begin with http://") {
 		t.Errorf("of an address without a scheme: %v", err)
 	}
 }
