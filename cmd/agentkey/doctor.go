@@ -72,7 +72,7 @@ func (doctorCommand) Run(sh *shell) (err error) {
 		}
 	}()
 	for _, look := range []func(context.Context){
-		d.dataFolder, d.disk, eventLog, d.clock, d.masterKeys, d.readModel, d.redis, d.certificate, d.address, d.metricsAddress,
+		d.dataFolder, d.disk, eventLog, d.clock, d.masterKeys, d.restored, d.readModel, d.redis, d.certificate, d.address, d.metricsAddress,
 	} {
 		ctx, cancel := context.WithTimeout(sh.ctx, lookTime)
 		look(ctx)
@@ -258,6 +258,22 @@ func (d *doctor) masterKeys(ctx context.Context) {
 		ids = append(ids, k.ID)
 	}
 	d.say(isOK, what, "configured, the current one first: %s", strings.Join(ids, ", "))
+}
+
+// restored tells what serve found out about the log; nothing is looked for that serve has not found yet.
+func (d *doctor) restored(ctx context.Context) {
+	if d.inst == nil {
+		return
+	}
+	head, err := commands.NewInstallationLoop(d.inst.Env(time.Now, nil, nil)).Fresh(ctx, "")
+	switch {
+	case err != nil:
+		d.say(isFailed, "history", "the installation can't be read: %v", err)
+	case head.State.Restored:
+		d.say(isFailed, "history", "the log was restored from a backup or lost its end, so nothing is vended: look after who has access, then run agentkey confirm-restore")
+	default:
+		d.say(isOK, "history", "nothing is held back for a restore")
+	}
 }
 
 func (d *doctor) readModel(ctx context.Context) {

@@ -19,7 +19,7 @@ import (
 	"agentkey/readmodels/readmodelstest"
 )
 
-var lookedAt = regexp.MustCompile(`(?m)^(ok|warning|failed) +(configuration|data folder|disk|event log|clock|master keys|read model|limits|certificate|address|metrics) +(\S.*)$`)
+var lookedAt = regexp.MustCompile(`(?m)^(ok|warning|failed) +(configuration|data folder|disk|event log|clock|master keys|history|read model|limits|certificate|address|metrics) +(\S.*)$`)
 
 // consult runs the doctor and returns his exit code, and what he says of each thing.
 func consult(t *testing.T, env []string) (code int, said map[string]string, stderr string) {
@@ -88,7 +88,7 @@ func TestTheDoctorLooksWhetherItRunsOrNot(t *testing.T) {
 		t.Errorf("while it serves: exit %d: %s", code, stderr)
 	}
 	expect(t, said, map[string]string{
-		"data folder": "ok 0700", "event log": "ok served by process", "clock": "ok ", "master keys": "ok the current one first", "read model": "ok up to position",
+		"data folder": "ok 0700", "event log": "ok served by process", "clock": "ok ", "master keys": "ok the current one first", "history": "ok ", "read model": "ok up to position",
 		"address": "ok served by agentkey", "metrics": "ok served by agentkey",
 	})
 	p.stop()
@@ -97,7 +97,7 @@ func TestTheDoctorLooksWhetherItRunsOrNot(t *testing.T) {
 		t.Errorf("after it stopped: exit %d: %s", code, stderr)
 	}
 	expect(t, said, map[string]string{
-		"event log": "ok nobody serves", "clock": "ok ", "master keys": "ok the current one first", "read model": "ok up to position",
+		"event log": "ok nobody serves", "clock": "ok ", "master keys": "ok the current one first", "history": "ok ", "read model": "ok up to position",
 		"address": "ok is free; TLS", "metrics": "ok is free", "certificate": "ok for 100 days",
 	})
 	if after := events(); after != before {

@@ -79,6 +79,9 @@ func TestARestoreIsRehearsed(t *testing.T) {
 	heldBack(t, q, tool, key, keptKey)
 	q.restart()
 	heldBack(t, q, tool, key, keptKey)
+	if code, said, _ := runOnce(t, q.env, "doctor"); code != exitFault || !strings.Contains(said, "confirm-restore") {
+		t.Errorf("the doctor says %d %s", code, said)
+	}
 
 	if code, _, said := runOnce(t, q.env, "confirm-restore"); code != exitUsage || !strings.Contains(said, "--suspend-agents") {
 		t.Errorf("confirmed without a word about the agents: %d %s", code, said)
