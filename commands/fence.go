@@ -29,6 +29,7 @@ type Fence struct {
 	mu       sync.Mutex
 	admitted uint64                   // one more than the connection over which all was well; 0: none
 	link     *eventstore.Subscription // nil while the log is not followed
+	under    *look                    // nil while nobody looks for Admit
 	linked   chan struct{}            // closed when it is followed again
 	mark     eventstore.Mark          // the newest event that this process wrote
 }
@@ -73,29 +74,57 @@ func (f *Fence) Mark() eventstore.Mark {
 // Admit returns the connection over which credentials may be vended. Nothing is vended over another before the log
 // was looked at through it. The refusals are 503 log_restored and event_log_unavailable.
 func (f *Fence) Admit(ctx context.Context) (uint64, error) {
-	if through, well := f.well(); well {
-		return through, nil
-	}
-	f.looking.Lock()
-	defer f.looking.Unlock()
-	for {
+	for range attempts {
 		if through, well := f.well(); well {
 			return through, nil
 		}
 		if err := f.awaitLink(ctx); err != nil {
 			return 0, refusalOf(err)
 		}
-		restored, err := f.look(ctx, nil)
-		if err != nil {
-			return 0, refusalOf(err)
+		l := f.shared() //nolint:contextcheck // it is shared, so no one caller may end it
+		select {
+		case <-l.done:
+		case <-ctx.Done():
+			return 0, refusalOf(ctx.Err())
 		}
-		if restored {
+		if l.err != nil {
+			return 0, refusalOf(l.err)
+		}
+		if l.restored {
 			return 0, &domain.Error{
 				Kind: domain.KindUnavailable, Code: "log_restored", Detail: "The event log was restored from a backup or lost its end, and with it perhaps revocations, so no credential is vended.",
 				Hint: "An operator looks after who has access, then runs: agentkey confirm-restore. After that send the same request again.", RetryAfter: time.Minute,
 			}
 		}
 	}
+	return 0, refusalOf(fmt.Errorf("%w: its connection does not last", eventstore.ErrUnavailable))
+}
+
+// look is one look that several callers wait for.
+type look struct {
+	done     chan struct{}
+	restored bool
+	err      error
+}
+
+// shared returns the look that is under way, and begins one when none is.
+func (f *Fence) shared() *look {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.under == nil {
+		l := &look{done: make(chan struct{})}
+		f.under = l
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), batchDeadline)
+			defer cancel()
+			l.restored, l.err = f.Look(ctx)
+			f.mu.Lock()
+			f.under = nil
+			f.mu.Unlock()
+			close(l.done)
+		}()
+	}
+	return f.under
 }
 
 // well returns the present connection, and whether all was well over it.
@@ -131,10 +160,6 @@ func (f *Fence) awaitLink(ctx context.Context) error {
 func (f *Fence) Look(ctx context.Context, marks ...eventstore.Mark) (restored bool, err error) {
 	f.looking.Lock()
 	defer f.looking.Unlock()
-	return f.look(ctx, marks)
-}
-
-func (f *Fence) look(ctx context.Context, marks []eventstore.Mark) (restored bool, err error) {
 	f.mu.Lock()
 	f.admitted = 0
 	over := f.link
