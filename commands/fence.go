@@ -38,6 +38,7 @@ type Fence struct {
 type FenceConfig struct {
 	Installation *InstallationLoop
 	Log          *codec.Log
+	StoreID      string
 	Organization string // the first one
 	NewID        func() uuid.UUID
 	Logger       *slog.Logger
@@ -68,7 +69,11 @@ func (f *Fence) Seen(a Appending) {
 func (f *Fence) Mark() eventstore.Mark {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.mark
+	m := f.mark
+	if m.Stream != "" {
+		m.StoreID = f.StoreID
+	}
+	return m
 }
 
 // Admit returns the connection over which credentials may be vended. Nothing is vended over another before the log
@@ -223,7 +228,7 @@ func (f *Fence) evidence(ctx context.Context, s installation.State, marks []even
 	}
 	for _, m := range marks {
 		e := installation.Evidence{Stream: m.Stream, Revision: int64(m.Revision), EventID: m.ID.String(), EventAt: m.At} //nolint:gosec // revisions fit
-		if m.Stream == "" || s.Knows(e) {
+		if m.StoreID != f.StoreID || s.Knows(e) {                                                                        // it may be of a log that this process followed before
 			continue
 		}
 		lost, err := f.Log.Client.Lost(ctx, m)

@@ -106,7 +106,7 @@ func openAt(t testing.TB, server *eventstoretest.Server, r seal.Ring, c *clock) 
 	o.grants = &commands.Grants{Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: c.now}
 	o.tools = &commands.Tools{Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: c.now}
 	o.fence = commands.NewFence(commands.FenceConfig{
-		Installation: commands.NewInstallationLoop(o.env), Log: inst.Log, Organization: inst.Begun.OrganizationID, NewID: newID,
+		Installation: commands.NewInstallationLoop(o.env), Log: inst.Log, StoreID: inst.Begun.StoreID, Organization: inst.Begun.OrganizationID, NewID: newID,
 		Logger: slog.New(slog.DiscardHandler), Forget: []func(){agents.Forget, catalogs.Forget},
 	})
 	o.env.OnAppend = o.fence.Seen

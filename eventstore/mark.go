@@ -18,6 +18,7 @@ const (
 // Mark names an event that somebody has seen in the log: a high-water mark, by which a log that was restored or
 // lost its end is told from the one that was written. The zero Mark names none.
 type Mark struct {
+	StoreID  string    `json:"store_id"` // of the installation whose log it is
 	Stream   string    `json:"stream"`
 	Revision uint64    `json:"revision"`
 	Position uint64    `json:"position"`

@@ -153,6 +153,7 @@ func (m *ReadModel) Mark(ctx context.Context) (eventstore.Mark, error) {
 	}
 	var seen eventstore.Mark
 	err = json.Unmarshal([]byte(stored.Mark), &seen)
+	seen.StoreID = stored.StoreID
 	return seen, err
 }
 

@@ -155,7 +155,7 @@ func (c *confirmRestoreCommand) Run(sh *shell) error {
 // fence looks whether the log was restored, as serve does before it vends anything.
 func (o *office) fence(ctx context.Context) (bool, error) {
 	f := commands.NewFence(commands.FenceConfig{
-		Installation: commands.NewInstallationLoop(o.env), Log: o.inst.Log, Organization: o.inst.Begun.OrganizationID, NewID: newID, Logger: o.logger,
+		Installation: commands.NewInstallationLoop(o.env), Log: o.inst.Log, StoreID: o.inst.Begun.StoreID, Organization: o.inst.Begun.OrganizationID, NewID: newID, Logger: o.logger,
 	})
 	kept, err := readMark(filepath.Join(o.config.DataDir, markFile))
 	if err != nil {

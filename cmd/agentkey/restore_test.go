@@ -150,6 +150,19 @@ func TestAnOlderFileInPlaceIsFound(t *testing.T) {
 	}
 }
 
+// TestAnotherLogIsNoRestoredOne uses a data folder, and the tables of a read model, with another installation's log.
+func TestAnotherLogIsNoRestoredOne(t *testing.T) {
+	dir, database := t.TempDir(), readmodelstest.Postgres(t)
+	for range 2 {
+		log := startLog(t)
+		p := start(t, append(log.replicas(), "AGENTKEY_DATA_DIR="+dir, "AGENTKEY_DATABASE_URL="+database)...)
+		f := mustFleet(p, 1, 1)
+		p.with(f.keys[0]).fetch(f.tools[0])
+		p.admin().must(200, "GET", "/api/admin/audit", nil)
+		p.stop()
+	}
+}
+
 // TestALogThatLosesItsEndUnderReplicas takes an older copy of the log under two running replicas, as a cluster does that
 // lost its newest events. One of them wrote what is lost, the other did not.
 func TestALogThatLosesItsEndUnderReplicas(t *testing.T) {

@@ -212,7 +212,7 @@ func assemble(c Config, inst *commands.Installation, models *readmodels.DB, read
 	h.installation = commands.NewInstallationLoop(env)
 	h.clock = &clockCheck{log: inst.Log, clock: time.Now}
 	h.fence = commands.NewFence(commands.FenceConfig{
-		Installation: h.installation, Log: inst.Log, Organization: inst.Begun.OrganizationID, NewID: newID, Logger: logger,
+		Installation: h.installation, Log: inst.Log, StoreID: inst.Begun.StoreID, Organization: inst.Begun.OrganizationID, NewID: newID, Logger: logger,
 		Rows: readModel.Mark, Forget: []func(){agents.Forget, catalogs.Forget, organizations.Forget, h.installation.Forget},
 	})
 	env.OnAppend = func(a commands.Appending) {
