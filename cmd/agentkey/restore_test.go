@@ -38,6 +38,14 @@ func heldBack(t *testing.T, p *program, tool string, agentKeys ...string) {
 	p.admin().must(200, "GET", "/api/admin/agents", nil)
 }
 
+// mustVend fetches a credential and gets it.
+func mustVend(p *program, key, tool string) {
+	p.t.Helper()
+	if a := p.with(key).fetch(tool); a.Status != http.StatusOK || a.Text("credential") == "" {
+		p.t.Fatalf("a fetch got %d: %s", a.Status, a.Body)
+	}
+}
+
 // actions are those of the newest audit entries, newest first.
 func actions(p *program) []string {
 	var out []string
@@ -102,7 +110,7 @@ func TestARestoreIsRehearsed(t *testing.T) {
 		t.Errorf("the audit tells %v", got)
 	}
 	q.restart()
-	q.with(keptKey).fetch(tool)
+	mustVend(q, keptKey, tool)
 }
 
 // TestAnOlderFileInPlaceIsFound puts back an older copy of the store by hand, which is no backup and says nothing. What
@@ -115,7 +123,7 @@ func TestAnOlderFileInPlaceIsFound(t *testing.T) {
 			tool := p.admin().mustTool("GitHub", "ghp_secret")
 			id, key := p.admin().mustAgent("Onboarding")
 			p.admin().mustAssign(id, tool)
-			p.with(key).fetch(tool)
+			mustVend(p, key, tool)
 			p.stop()
 			older := filepath.Join(t.TempDir(), "older")
 			mustCopy(t, filepath.Join(p.Dir, "events.db"), older)
@@ -143,9 +151,9 @@ func TestAnOlderFileInPlaceIsFound(t *testing.T) {
 			p.restart()
 			heldBack(t, p, tool, key)
 			p.shell("confirm-restore", "--keep-agents")
-			p.with(key).fetch(tool)
+			mustVend(p, key, tool)
 			p.restart()
-			p.with(key).fetch(tool)
+			mustVend(p, key, tool)
 		})
 	}
 }
@@ -157,7 +165,7 @@ func TestAnotherLogIsNoRestoredOne(t *testing.T) {
 		log := startLog(t)
 		p := start(t, append(log.replicas(), "AGENTKEY_DATA_DIR="+dir, "AGENTKEY_DATABASE_URL="+database)...)
 		f := mustFleet(p, 1, 1)
-		p.with(f.keys[0]).fetch(f.tools[0])
+		mustVend(p, f.keys[0], f.tools[0])
 		p.admin().must(200, "GET", "/api/admin/audit", nil)
 		p.stop()
 	}
@@ -173,7 +181,7 @@ func TestALogThatLosesItsEndUnderReplicas(t *testing.T) {
 	id, key := p[0].admin().mustAgent("Onboarding")
 	p[0].admin().mustAssign(id, tool)
 	for _, replica := range p {
-		replica.with(key).fetch(tool)
+		mustVend(replica, key, tool)
 	}
 	log.stop()
 	older := filepath.Join(t.TempDir(), "older")
