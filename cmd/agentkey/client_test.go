@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/pb33f/libopenapi"
 	validator "github.com/pb33f/libopenapi-validator"
@@ -70,7 +71,7 @@ func (a answer) Items() []map[string]any {
 }
 
 func (p *program) anyone() client {
-	return client{t: p.t, base: p.URL, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}, seen: &p.seen}
+	return client{t: p.t, base: p.URL, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 2 * time.Second}}, seen: &p.seen}
 }
 
 func (p *program) admin() client { return p.with(p.Token) }
