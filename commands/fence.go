@@ -171,6 +171,7 @@ func (f *Fence) Look(ctx context.Context, marks ...eventstore.Mark) (restored bo
 	f.mu.Unlock()
 	through := f.Log.Client.Generation()
 	marks = append(marks, f.Mark(), f.rows(ctx)) // before the log: see Rows
+	f.Installation.Forget()                      // it may have lost its end too, so it is read from the beginning, which is short
 	head, err := f.Installation.Fresh(ctx, "")
 	if err != nil {
 		return false, err
@@ -243,9 +244,6 @@ func (f *Fence) evidence(ctx context.Context, s installation.State, marks []even
 }
 
 func (f *Fence) report(ctx context.Context, e installation.Evidence) (installation.State, error) {
-	f.mu.Lock()
-	f.mark = eventstore.Mark{} // what comes now has other positions
-	f.mu.Unlock()
 	f.forget()
 	m := Meta{Organization: f.Organization, Actor: system, CommandID: f.NewID()}
 	done, err := f.Installation.Do(ctx, "", m, func(installation.State, time.Time) (installation.Command, error) {
@@ -254,6 +252,9 @@ func (f *Fence) report(ctx context.Context, e installation.Evidence) (installati
 	if err != nil {
 		return installation.State{}, err
 	}
+	f.mu.Lock()
+	f.mark = eventstore.Mark{} // the log knows; what comes now has other positions
+	f.mu.Unlock()
 	if done.Changed {
 		f.Logger.ErrorContext(ctx, "the event log was restored from a backup or lost its end: no credential is vended until agentkey confirm-restore was run",
 			slog.String("backup", e.BackupID), slog.String("lost_stream", e.Stream), slog.Int64("lost_revision", e.Revision))
@@ -265,29 +266,32 @@ func (f *Fence) report(ctx context.Context, e installation.Evidence) (installati
 // subscription ends is the only sign that the connection did: the next call would go over another, perhaps to a log at
 // the same address that is not the same.
 func (f *Fence) Run(ctx context.Context) {
-	for ctx.Err() == nil {
-		err := f.follow(ctx)
+	const shortest, longest = 50 * time.Millisecond, 5 * time.Second
+	for pause := shortest; ctx.Err() == nil; pause = min(2*pause, longest) {
+		looked, err := f.follow(ctx)
 		f.mu.Lock()
 		f.link, f.admitted = nil, 0
 		f.mu.Unlock()
-		if ctx.Err() == nil && !errors.Is(err, eventstore.ErrUnavailable) {
+		if looked || errors.Is(err, eventstore.ErrUnavailable) {
+			pause = shortest
+		} else if ctx.Err() == nil {
 			f.Logger.WarnContext(ctx, "look whether the event log was restored", slog.String("error", err.Error()))
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(pause):
 		}
 	}
 }
 
-func (f *Fence) follow(ctx context.Context) error {
+func (f *Fence) follow(ctx context.Context) (looked bool, err error) {
 	head, err := f.Log.Client.Head(ctx)
 	if err != nil {
-		return err
+		return looked, err
 	}
 	sub, err := f.Log.Client.SubscribeAll(ctx, head, `^log\.restore_`)
 	if err != nil {
-		return err
+		return looked, err
 	}
 	defer func() { _ = sub.Close() }() // it was only read
 	f.mu.Lock()
@@ -295,19 +299,15 @@ func (f *Fence) follow(ctx context.Context) error {
 	close(f.linked)
 	f.linked = make(chan struct{})
 	f.mu.Unlock()
-	if _, err := f.Look(ctx); err != nil {
-		return err
-	}
 	for {
-		item, err := sub.Next()
-		if err != nil {
-			return err
-		}
-		if item.Event == nil {
-			continue
-		}
 		if _, err := f.Look(ctx); err != nil {
-			return err
+			return looked, err
+		}
+		looked = true
+		for item := (eventstore.Item{}); item.Event == nil; {
+			if item, err = sub.Next(); err != nil {
+				return looked, err
+			}
 		}
 	}
 }
