@@ -205,7 +205,7 @@ func (f *Feed) follow(ctx context.Context, out chan<- *message.Message, settled 
 
 	idle := time.NewTicker(f.Idle)
 	defer idle.Stop()
-	passed, heard := stored, true
+	passed, heard, live := stored, true, false
 	for {
 		var b gathered
 		select {
@@ -234,13 +234,13 @@ func (f *Feed) follow(ctx context.Context, out chan<- *message.Message, settled 
 					return progressed, err
 				}
 			}
-			progressed, *settled = true, true
+			progressed, *settled, live = true, true, true
 			f.enter(Running, "")
 		}
 		if b.err != nil {
 			return progressed, b.err
 		}
-		if len(b.events) > 0 && len(b.events) < f.MaxBatch {
+		if live && len(b.events) > 0 && len(b.events) < f.MaxBatch {
 			f.rest(ctx, len(b.events))
 		}
 	}
