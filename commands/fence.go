@@ -228,8 +228,11 @@ func (f *Fence) evidence(ctx context.Context, s installation.State, marks []even
 		out = append(out, e)
 	}
 	for _, m := range marks {
+		if m.StoreID != f.StoreID {
+			continue // there is none, or it is of a log that was followed here before
+		}
 		e := installation.Evidence{Stream: m.Stream, Revision: int64(m.Revision), EventID: m.ID.String(), EventAt: m.At} //nolint:gosec // revisions fit
-		if m.StoreID != f.StoreID || s.Knows(e) {                                                                        // it may be of a log that this process followed before
+		if s.Knows(e) {
 			continue
 		}
 		lost, err := f.Log.Client.Lost(ctx, m)

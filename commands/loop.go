@@ -216,8 +216,8 @@ func (l *Loop[S, C, E]) stream(id string) *stream[S, C, E] {
 	return s
 }
 
-// append writes the events that some commands caused behind a revision.
-func (l *Loop[S, C, E]) append(ctx context.Context, stream string, revision int64, commands int, entries []codec.Entry) (eventstore.Appended, error) {
+// append writes the events that some commands caused behind a revision. last is the id of the last one.
+func (l *Loop[S, C, E]) append(ctx context.Context, stream string, revision int64, commands int, entries []codec.Entry, last uuid.UUID) (eventstore.Appended, error) {
 	if l.env.OnAppend == nil {
 		return l.env.Log.Append(ctx, stream, revision, entries...)
 	}
@@ -226,8 +226,8 @@ func (l *Loop[S, C, E]) append(ctx context.Context, stream string, revision int6
 	ended := l.env.Clock()
 	a := Appending{Category: l.Category, Stream: stream, Commands: commands, Took: ended.Sub(began), Err: err, At: ended}
 	if err == nil {
-		last := entries[len(entries)-1]
-		a.Last = eventstore.Mark{Stream: stream, Revision: appended.Revision, Position: appended.Position, ID: last.ID(stream), At: last.Signed.Time}
+		at := entries[len(entries)-1].Signed.Time
+		a.Last = eventstore.Mark{Stream: stream, Revision: appended.Revision, Position: appended.Position, ID: last, At: at}
 	}
 	l.env.OnAppend(a)
 	return appended, err

@@ -184,7 +184,7 @@ func (s *stream[S, C, E]) attempt(ctx context.Context, calls []*call[S, C, E]) (
 			return d.answered, nil
 		}
 		if !d.needsRead {
-			appended, err := s.loop.append(ctx, s.name, head.Revision, d.answered, d.entries)
+			appended, err := s.loop.append(ctx, s.name, head.Revision, d.answered, d.entries, d.head.eventID)
 			switch {
 			case err == nil && d.alone:
 				return d.answered, s.settle(ctx, calls[d.answered-1], appended)

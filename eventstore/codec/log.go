@@ -39,9 +39,6 @@ func NewEntry(event any, signed Signed, index int) (Entry, error) {
 // Size is about what the entry takes in the log, in bytes.
 func (e Entry) Size() int { return len(e.data) + len(e.Signed.Private) + 700 }
 
-// ID is the id of the entry's event in a stream.
-func (e Entry) ID(stream string) uuid.UUID { return EventID(e.Signed.CommandID, stream, e.index) }
-
 // Verified is a stored event whose signature is ours.
 type Verified struct {
 	eventstore.Recorded
@@ -59,7 +56,7 @@ func EventID(commandID, stream string, index int) uuid.UUID {
 func (l *Log) Append(ctx context.Context, stream string, expected int64, entries ...Entry) (eventstore.Appended, error) {
 	events := make([]eventstore.Event, len(entries))
 	for i, e := range entries {
-		id := e.ID(stream)
+		id := EventID(e.Signed.CommandID, stream, e.index)
 		meta, err := l.Keys.Sign(stream, uint64(expected+1)+uint64(i), id, e.name, e.data, e.Signed) //nolint:gosec // expected is -1 or a revision
 		if err != nil {
 			return eventstore.Appended{}, err
