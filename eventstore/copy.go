@@ -50,9 +50,10 @@ type copying struct {
 	size     int             // of the batch, in bytes
 }
 
-// resume returns the newest event that the destination has, the zero one when it has none.
+// resume returns the newest event that the destination has, the zero one when it has none. An idempotency key is no
+// event to go by: it may have expired at the source since.
 func (c *copying) resume(ctx context.Context) (Recorded, error) {
-	last, found, err := c.to.Newest(ctx, func(r Recorded) bool { return !strings.HasPrefix(r.Type, "$") })
+	last, found, err := c.to.Newest(ctx, func(r Recorded) bool { return !strings.HasPrefix(r.Type, "$") && !strings.HasPrefix(r.Stream, "once-") })
 	if err != nil || !found {
 		return Recorded{}, err
 	}
