@@ -97,20 +97,19 @@ func masterKeyIDs(ctx context.Context, client *eventstore.Client) ([]string, err
 	if err != nil {
 		return nil, fmt.Errorf("read the installation: %w", err)
 	}
-	var ids []string
+	var state installation.State
 	for _, e := range stored {
 		event, err := codec.Decode(e.Type, e.Data)
 		if err != nil {
 			return nil, fmt.Errorf("read the installation: %w", err)
 		}
-		switch event := event.(type) {
-		case installation.Begun:
-			for _, k := range event.MasterKeys {
-				ids = append(ids, k.ID)
-			}
-		case installation.MasterKeyAdded:
-			ids = append(ids, event.ID)
+		if event, ok := event.(installation.Event); ok {
+			state = installation.Evolve(state, domain.Fact[installation.Event]{Event: event})
 		}
+	}
+	var ids []string
+	for _, k := range state.MasterKeys {
+		ids = append(ids, k.ID)
 	}
 	return ids, nil
 }

@@ -8,13 +8,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"agentkey/eventstore"
-	"agentkey/eventstore/embedded"
-	"agentkey/eventstore/eventstoretest"
 	"agentkey/eventstore/seal"
 	"agentkey/readmodels/readmodelstest"
 )
@@ -254,14 +251,7 @@ func TestACertificateIsJudgedByItsTime(t *testing.T) {
 
 // TestTheDoctorFindsAClockThatIsBehind lets the log's clock run ahead of ours.
 func TestTheDoctorFindsAClockThatIsBehind(t *testing.T) {
-	var off atomic.Int64
-	log := eventstoretest.StartWith(t, embedded.Options{Clock: func() time.Time { return time.Now().Add(time.Duration(off.Load())) }})
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() { _ = log.Store.Serve(listener, embedded.ServeOptions{}) }() // it ends with the store
-	p := start(t, (&logServer{t: t}).replicasAt(listener.Addr().String())...)
+	p, off := startOnClock(t)
 	off.Store(int64(time.Minute))
 	p.admin().mustAgent("Onboarding")
 	code, said, _ := consult(t, p.env)

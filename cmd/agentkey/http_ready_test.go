@@ -55,16 +55,22 @@ func TestAnybodyMayAskHowItIs(t *testing.T) {
 	admin.must(429, "GET", "/api/admin/me", nil)
 }
 
-// TestAClockThatIsOffIsFoundByTheFirstEvent lets the log's clock be ahead, right, and behind.
-func TestAClockThatIsOffIsFoundByTheFirstEvent(t *testing.T) {
-	var off atomic.Int64
+// startOnClock runs the program on a log whose clock is ahead of ours as far as the test says.
+func startOnClock(t *testing.T) (*program, *atomic.Int64) {
+	t.Helper()
+	off := &atomic.Int64{}
 	log := eventstoretest.StartWith(t, embedded.Options{Clock: func() time.Time { return time.Now().Add(time.Duration(off.Load())) }})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	go func() { _ = log.Store.Serve(listener, embedded.ServeOptions{}) }() // it ends with the store
-	p := start(t, (&logServer{t: t}).replicasAt(listener.Addr().String())...)
+	return start(t, (&logServer{t: t}).replicasAt(listener.Addr().String())...), off
+}
+
+// TestAClockThatIsOffIsFoundByTheFirstEvent lets the log's clock be ahead, right, and behind.
+func TestAClockThatIsOffIsFoundByTheFirstEvent(t *testing.T) {
+	p, off := startOnClock(t)
 	tool := p.admin().mustTool("GitHub", "ghp_secret")
 	id, key := p.admin().mustAgent("Onboarding")
 	p.admin().mustAssign(id, tool)
