@@ -42,18 +42,23 @@ func (s *Server) GetTool(ctx context.Context, r GetToolRequestObject) (GetToolRe
 	return GetTool200JSONResponse(toolRow(found)), nil
 }
 
+// newTool is the tool that a body asks for, with its credential.
+func newTool(b NewTool) (catalog.AddTool, domain.Secret, error) {
+	secret, err := credential(b.Credential)
+	return catalog.AddTool{
+		Name: b.Name, Description: value(b.Description), URL: value(b.URL), DocsURL: value(b.DocsURL), AuthType: catalog.AuthType(b.AuthType),
+		Mode: catalog.Mode(b.CredentialMode), Instructions: value(b.Instructions), MaxGrantSeconds: value(b.MaxGrantSeconds),
+	}, secret, err
+}
+
 // AddTool answers POST /api/admin/tools.
 func (s *Server) AddTool(ctx context.Context, r AddToolRequestObject) (AddToolResponseObject, error) {
 	call := callOf(ctx)
-	secret, err := credential(r.Body.Credential)
+	tool, secret, err := newTool(*r.Body)
 	if err != nil {
 		return nil, err
 	}
-	b := r.Body
-	id, done, err := s.Tools.Add(call.ctx, call.meta(), catalog.AddTool{
-		Name: b.Name, Description: value(b.Description), URL: value(b.URL), DocsURL: value(b.DocsURL), AuthType: catalog.AuthType(b.AuthType),
-		Mode: catalog.Mode(b.CredentialMode), Instructions: value(b.Instructions), MaxGrantSeconds: value(b.MaxGrantSeconds),
-	}, secret)
+	id, done, err := s.Tools.Add(call.ctx, call.meta(), tool, secret)
 	if err != nil {
 		return nil, err
 	}

@@ -101,6 +101,46 @@ func (s *Server) WithdrawRequest(ctx context.Context, r WithdrawRequestRequestOb
 	return WithdrawRequest204Response{}, nil
 }
 
+// DescribeSuggestTool answers GET /api/tools/suggest.
+func (s *Server) DescribeSuggestTool(context.Context, DescribeSuggestToolRequestObject) (DescribeSuggestToolResponseObject, error) {
+	return DescribeSuggestTool200JSONResponse(s.contract.describe("POST", "/api/tools/suggest")), nil
+}
+
+// SuggestTool answers POST /api/tools/suggest.
+func (s *Server) SuggestTool(ctx context.Context, r SuggestToolRequestObject) (SuggestToolResponseObject, error) {
+	call := callOf(ctx)
+	done, err := s.Suggestions.Suggest(call.ctx, call.meta(), call.caller.Actor.ID, r.Body.Name, value(r.Body.URL), r.Body.Reason)
+	if err != nil {
+		return nil, err
+	}
+	call.done(done.Position)
+	message := "You are the first to miss it. A human will decide; see GET /api/tools from time to time."
+	if done.Existing {
+		message = "Others miss it too, and your reason was added. A human will decide; see GET /api/tools from time to time."
+	}
+	return SuggestTool201JSONResponse{SuggestionID: done.ID, Status: SuggestedStatusPending, Existing: done.Existing, Message: message}, nil
+}
+
+// DescribeSuggestInstructions answers GET /api/tools/{id}/instructions/suggest.
+func (s *Server) DescribeSuggestInstructions(context.Context, DescribeSuggestInstructionsRequestObject) (DescribeSuggestInstructionsResponseObject, error) {
+	return DescribeSuggestInstructions200JSONResponse(s.contract.describe("POST", "/api/tools/{id}/instructions/suggest")), nil
+}
+
+// SuggestInstructions answers POST /api/tools/{id}/instructions/suggest.
+func (s *Server) SuggestInstructions(ctx context.Context, r SuggestInstructionsRequestObject) (SuggestInstructionsResponseObject, error) {
+	call := callOf(ctx)
+	done, err := s.Notes.Suggest(call.ctx, call.meta(), call.caller.Actor.ID, r.ID, r.Body.Learned, r.Body.Why)
+	if err != nil {
+		return nil, err
+	}
+	call.done(done.Position)
+	message := "A human will read it; what is accepted comes with the credential, in instructions."
+	if done.Existing {
+		message = "Another agent has learned the same, and you back it. " + message
+	}
+	return SuggestInstructions201JSONResponse{SuggestionID: done.ID, Status: SuggestedStatusPending, Existing: done.Existing, Message: message}, nil
+}
+
 // FetchCredential answers GET /api/tools/{id}/credentials. What it answers must be kept nowhere on its way.
 func (s *Server) FetchCredential(ctx context.Context, r FetchCredentialRequestObject) (FetchCredentialResponseObject, error) {
 	call := callOf(ctx)
@@ -113,7 +153,7 @@ func (s *Server) FetchCredential(ctx context.Context, r FetchCredentialRequestOb
 	out := FetchCredential200JSONResponse{
 		ToolID: v.ToolID, ToolName: v.ToolName, AuthType: AuthType(v.AuthType), CredentialVersion: v.CredentialVersion,
 		CredentialExpiresAt: optionalTime(value(v.CredentialExpiresAt)), Instructions: v.Instructions, InstructionsVersion: v.InstructionsVersion,
-		Credential: Credential(v.Credential.Reveal()),
+		Credential: Credential(v.Credential.Reveal()), SuggestInstructionsEndpoint: "/api/tools/" + v.ToolID + "/instructions/suggest",
 	}
 	out.Receipt.EventID, out.Receipt.Stream, out.Receipt.Revision = v.EventID.String(), v.Stream, v.Revision
 	return out, nil

@@ -180,6 +180,27 @@ func (e GrantStatus) Valid() bool {
 	}
 }
 
+// Defines values for NoteStatus.
+const (
+	NoteStatusAccepted  NoteStatus = "accepted"
+	NoteStatusDismissed NoteStatus = "dismissed"
+	NoteStatusPending   NoteStatus = "pending"
+)
+
+// Valid indicates whether the value is a known member of the NoteStatus enum.
+func (e NoteStatus) Valid() bool {
+	switch e {
+	case NoteStatusAccepted:
+		return true
+	case NoteStatusDismissed:
+		return true
+	case NoteStatusPending:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ProblemCode.
 const (
 	AccessNotApproved     ProblemCode = "access_not_approved"
@@ -209,6 +230,8 @@ const (
 	ReadModelUnavailable  ProblemCode = "read_model_unavailable"
 	RevisionStale         ProblemCode = "revision_stale"
 	RoleInsufficient      ProblemCode = "role_insufficient"
+	SuggestionCoolingDown ProblemCode = "suggestion_cooling_down"
+	SuggestionDismissed   ProblemCode = "suggestion_dismissed"
 	ToolExists            ProblemCode = "tool_exists"
 	UnsupportedMediaType  ProblemCode = "unsupported_media_type"
 	ValidationFailed      ProblemCode = "validation_failed"
@@ -271,6 +294,10 @@ func (e ProblemCode) Valid() bool {
 	case RevisionStale:
 		return true
 	case RoleInsufficient:
+		return true
+	case SuggestionCoolingDown:
+		return true
+	case SuggestionDismissed:
 		return true
 	case ToolExists:
 		return true
@@ -351,6 +378,45 @@ func (e RequestStatus) Valid() bool {
 	}
 }
 
+// Defines values for SuggestedStatus.
+const (
+	SuggestedStatusPending SuggestedStatus = "pending"
+)
+
+// Valid indicates whether the value is a known member of the SuggestedStatus enum.
+func (e SuggestedStatus) Valid() bool {
+	switch e {
+	case SuggestedStatusPending:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for SuggestionStatus.
+const (
+	SuggestionStatusAccepted   SuggestionStatus = "accepted"
+	SuggestionStatusDismissed  SuggestionStatus = "dismissed"
+	SuggestionStatusPending    SuggestionStatus = "pending"
+	SuggestionStatusRedirected SuggestionStatus = "redirected"
+)
+
+// Valid indicates whether the value is a known member of the SuggestionStatus enum.
+func (e SuggestionStatus) Valid() bool {
+	switch e {
+	case SuggestionStatusAccepted:
+		return true
+	case SuggestionStatusDismissed:
+		return true
+	case SuggestionStatusPending:
+		return true
+	case SuggestionStatusRedirected:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ListAgentsParamsStatus.
 const (
 	ListAgentsParamsStatusActive    ListAgentsParamsStatus = "active"
@@ -420,6 +486,27 @@ func (e ListGrantsParamsStatus) Valid() bool {
 	}
 }
 
+// Defines values for ListInstructionSuggestionsParamsStatus.
+const (
+	ListInstructionSuggestionsParamsStatusAccepted  ListInstructionSuggestionsParamsStatus = "accepted"
+	ListInstructionSuggestionsParamsStatusDismissed ListInstructionSuggestionsParamsStatus = "dismissed"
+	ListInstructionSuggestionsParamsStatusPending   ListInstructionSuggestionsParamsStatus = "pending"
+)
+
+// Valid indicates whether the value is a known member of the ListInstructionSuggestionsParamsStatus enum.
+func (e ListInstructionSuggestionsParamsStatus) Valid() bool {
+	switch e {
+	case ListInstructionSuggestionsParamsStatusAccepted:
+		return true
+	case ListInstructionSuggestionsParamsStatusDismissed:
+		return true
+	case ListInstructionSuggestionsParamsStatusPending:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for GetAdmin200JSONResponseBodyRole.
 const (
 	Admin    GetAdmin200JSONResponseBodyRole = "admin"
@@ -462,6 +549,54 @@ func (e ListRequestsParamsStatus) Valid() bool {
 	case ListRequestsParamsStatusPending:
 		return true
 	case ListRequestsParamsStatusWithdrawn:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListSuggestionsParamsStatus.
+const (
+	ListSuggestionsParamsStatusAccepted   ListSuggestionsParamsStatus = "accepted"
+	ListSuggestionsParamsStatusDismissed  ListSuggestionsParamsStatus = "dismissed"
+	ListSuggestionsParamsStatusPending    ListSuggestionsParamsStatus = "pending"
+	ListSuggestionsParamsStatusRedirected ListSuggestionsParamsStatus = "redirected"
+)
+
+// Valid indicates whether the value is a known member of the ListSuggestionsParamsStatus enum.
+func (e ListSuggestionsParamsStatus) Valid() bool {
+	switch e {
+	case ListSuggestionsParamsStatusAccepted:
+		return true
+	case ListSuggestionsParamsStatusDismissed:
+		return true
+	case ListSuggestionsParamsStatusPending:
+		return true
+	case ListSuggestionsParamsStatusRedirected:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AcceptSuggestion201JSONResponseBodyBackersOutcome.
+const (
+	AcceptSuggestion201JSONResponseBodyBackersOutcomeGranted    AcceptSuggestion201JSONResponseBodyBackersOutcome = "granted"
+	AcceptSuggestion201JSONResponseBodyBackersOutcomeInProgress AcceptSuggestion201JSONResponseBodyBackersOutcome = "in_progress"
+	AcceptSuggestion201JSONResponseBodyBackersOutcomePending    AcceptSuggestion201JSONResponseBodyBackersOutcome = "pending"
+	AcceptSuggestion201JSONResponseBodyBackersOutcomeSkipped    AcceptSuggestion201JSONResponseBodyBackersOutcome = "skipped"
+)
+
+// Valid indicates whether the value is a known member of the AcceptSuggestion201JSONResponseBodyBackersOutcome enum.
+func (e AcceptSuggestion201JSONResponseBodyBackersOutcome) Valid() bool {
+	switch e {
+	case AcceptSuggestion201JSONResponseBodyBackersOutcomeGranted:
+		return true
+	case AcceptSuggestion201JSONResponseBodyBackersOutcomeInProgress:
+		return true
+	case AcceptSuggestion201JSONResponseBodyBackersOutcomePending:
+		return true
+	case AcceptSuggestion201JSONResponseBodyBackersOutcomeSkipped:
 		return true
 	default:
 		return false
@@ -696,8 +831,20 @@ type GrantCounts struct {
 	Pending  int `json:"pending"`
 }
 
+// GuideText Text without control characters but tabs and line breaks.
+type GuideText = string
+
 // ID A UUID in canonical lower case.
 type ID = string
+
+// InstructionSuggestion defines model for InstructionSuggestion.
+type InstructionSuggestion struct {
+	// Learned Text without control characters but tabs and line breaks.
+	Learned string `json:"learned"`
+
+	// Why Text without control characters but tabs and line breaks.
+	Why string `json:"why"`
+}
 
 // InstructionsVersion defines model for InstructionsVersion.
 type InstructionsVersion struct {
@@ -777,18 +924,74 @@ type NewTool struct {
 	CredentialMode CredentialMode `json:"credential_mode"`
 	Description    *string        `json:"description,omitempty"`
 
-	// DocsURL An http or https URL.
-	DocsURL         *WebAddress `json:"docs_url,omitempty"`
-	Instructions    *string     `json:"instructions,omitempty"`
-	MaxGrantSeconds *int64      `json:"max_grant_seconds,omitempty"`
-	Name            string      `json:"name"`
+	// DocsURL An http or https URL without a user.
+	DocsURL *WebAddress `json:"docs_url,omitempty"`
 
-	// URL An http or https URL.
+	// Instructions Text without control characters but tabs and line breaks.
+	Instructions    *GuideText `json:"instructions,omitempty"`
+	MaxGrantSeconds *int64     `json:"max_grant_seconds,omitempty"`
+	Name            string     `json:"name"`
+
+	// URL An http or https URL without a user.
 	URL *WebAddress `json:"url,omitempty"`
 }
 
 // NoFields There is nothing to say. The body may be absent.
 type NoFields = map[string]interface{}
+
+// Note defines model for Note.
+type Note struct {
+	BackerCount int `json:"backer_count"`
+
+	// Backers The first is the agent that told it.
+	Backers []struct {
+		AgentID   string `json:"agent_id"`
+		AgentName string `json:"agent_name"`
+
+		// FirstAt RFC 3339 in UTC.
+		FirstAt Time `json:"first_at"`
+
+		// LastAt RFC 3339 in UTC.
+		LastAt    Time   `json:"last_at"`
+		LatestWhy string `json:"latest_why"`
+	} `json:"backers"`
+
+	// CreatedAt RFC 3339 in UTC.
+	CreatedAt Time `json:"created_at"`
+
+	// CurrentVersion Of the usage guide now.
+	CurrentVersion int `json:"current_version"`
+
+	// DecidedAt RFC 3339 in UTC.
+	DecidedAt       *Time   `json:"decided_at,omitempty"`
+	DecidedBy       *Actor  `json:"decided_by,omitempty"`
+	DismissalReason *string `json:"dismissal_reason,omitempty"`
+
+	// GuideVersion Of the usage guide that its agent had; of an accepted note, that took it up.
+	GuideVersion int    `json:"guide_version"`
+	ID           string `json:"id"`
+
+	// LastActivityAt RFC 3339 in UTC.
+	LastActivityAt Time       `json:"last_activity_at"`
+	Learned        string     `json:"learned"`
+	Status         NoteStatus `json:"status"`
+	ToolID         string     `json:"tool_id"`
+	ToolName       string     `json:"tool_name"`
+}
+
+// NoteStatus defines model for Note.Status.
+type NoteStatus string
+
+// NoteAcceptance defines model for NoteAcceptance.
+type NoteAcceptance struct {
+	// Instructions Text without control characters but tabs and line breaks.
+	Instructions GuideText `json:"instructions"`
+}
+
+// NoteDismissal defines model for NoteDismissal.
+type NoteDismissal struct {
+	Reason string `json:"reason"`
+}
 
 // Problem RFC 9457. The code is contract, the texts are not.
 type Problem struct {
@@ -865,6 +1068,69 @@ type Request struct {
 // RequestStatus defines model for Request.Status.
 type RequestStatus string
 
+// Suggested defines model for Suggested.
+type Suggested struct {
+	// Existing Somebody had suggested it before.
+	Existing     bool            `json:"existing"`
+	Message      string          `json:"message"`
+	Status       SuggestedStatus `json:"status"`
+	SuggestionID string          `json:"suggestion_id"`
+}
+
+// SuggestedStatus defines model for Suggested.Status.
+type SuggestedStatus string
+
+// Suggestion defines model for Suggestion.
+type Suggestion struct {
+	BackerCount int `json:"backer_count"`
+
+	// Backers The first is the agent that made it.
+	Backers []struct {
+		AgentID   string `json:"agent_id"`
+		AgentName string `json:"agent_name"`
+
+		// FirstAt RFC 3339 in UTC.
+		FirstAt Time `json:"first_at"`
+
+		// LastAt RFC 3339 in UTC.
+		LastAt       Time   `json:"last_at"`
+		LatestReason string `json:"latest_reason"`
+	} `json:"backers"`
+
+	// CreatedAt RFC 3339 in UTC.
+	CreatedAt Time `json:"created_at"`
+
+	// DecidedAt RFC 3339 in UTC.
+	DecidedAt       *Time   `json:"decided_at,omitempty"`
+	DecidedBy       *Actor  `json:"decided_by,omitempty"`
+	DismissalReason *string `json:"dismissal_reason,omitempty"`
+	ID              string  `json:"id"`
+
+	// LastActivityAt RFC 3339 in UTC.
+	LastActivityAt Time             `json:"last_activity_at"`
+	Name           string           `json:"name"`
+	Status         SuggestionStatus `json:"status"`
+
+	// ToolID The tool that answered it.
+	ToolID *string `json:"tool_id,omitempty"`
+	URL    *string `json:"url,omitempty"`
+}
+
+// SuggestionStatus defines model for Suggestion.Status.
+type SuggestionStatus string
+
+// SuggestionAcceptance defines model for SuggestionAcceptance.
+type SuggestionAcceptance struct {
+	// GrantBackers false: every backer gets a pending request instead of access.
+	GrantBackers *bool   `json:"grant_backers,omitempty"`
+	Tool         NewTool `json:"tool"`
+}
+
+// SuggestionDismissal defines model for SuggestionDismissal.
+type SuggestionDismissal struct {
+	Reason *string `json:"reason,omitempty"`
+}
+
 // Time RFC 3339 in UTC.
 type Time = time.Time
 
@@ -900,13 +1166,15 @@ type ToolChange struct {
 	AuthType    *AuthType `json:"auth_type,omitempty"`
 	Description *string   `json:"description,omitempty"`
 
-	// DocsURL An http or https URL.
-	DocsURL         *WebAddress `json:"docs_url,omitempty"`
-	Instructions    *string     `json:"instructions,omitempty"`
-	MaxGrantSeconds *int64      `json:"max_grant_seconds,omitempty"`
-	Name            *string     `json:"name,omitempty"`
+	// DocsURL An http or https URL without a user.
+	DocsURL *WebAddress `json:"docs_url,omitempty"`
 
-	// URL An http or https URL.
+	// Instructions Text without control characters but tabs and line breaks.
+	Instructions    *GuideText `json:"instructions,omitempty"`
+	MaxGrantSeconds *int64     `json:"max_grant_seconds,omitempty"`
+	Name            *string    `json:"name,omitempty"`
+
+	// URL An http or https URL without a user.
 	URL *WebAddress `json:"url,omitempty"`
 }
 
@@ -916,7 +1184,19 @@ type ToolRequest struct {
 	Reason Reason `json:"reason"`
 }
 
-// WebAddress An http or https URL.
+// ToolSuggestion defines model for ToolSuggestion.
+type ToolSuggestion struct {
+	// Name Text without control characters.
+	Name string `json:"name"`
+
+	// Reason Why the agent needs the tool.
+	Reason Reason `json:"reason"`
+
+	// URL An http or https URL without a user.
+	URL *WebAddress `json:"url,omitempty"`
+}
+
+// WebAddress An http or https URL without a user.
 type WebAddress = string
 
 // AgentIDFilter A UUID in canonical lower case.
@@ -1008,6 +1288,23 @@ type ListGrantsParams struct {
 // ListGrantsParamsStatus defines parameters for ListGrants.
 type ListGrantsParamsStatus string
 
+// ListInstructionSuggestionsParams defines parameters for ListInstructionSuggestions.
+type ListInstructionSuggestionsParams struct {
+	Status *ListInstructionSuggestionsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// ToolID Only about this tool.
+	ToolID *ToolIDFilter `form:"tool_id,omitempty" json:"tool_id,omitempty"`
+
+	// Limit How many items a page has.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the page before.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListInstructionSuggestionsParamsStatus defines parameters for ListInstructionSuggestions.
+type ListInstructionSuggestionsParamsStatus string
+
 // GetAdmin200JSONResponseBodyRole defines parameters for GetAdmin.
 type GetAdmin200JSONResponseBodyRole string
 
@@ -1030,6 +1327,23 @@ type ListRequestsParams struct {
 
 // ListRequestsParamsStatus defines parameters for ListRequests.
 type ListRequestsParamsStatus string
+
+// ListSuggestionsParams defines parameters for ListSuggestions.
+type ListSuggestionsParams struct {
+	Status *ListSuggestionsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// Limit How many items a page has.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the page before.
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListSuggestionsParamsStatus defines parameters for ListSuggestions.
+type ListSuggestionsParamsStatus string
+
+// AcceptSuggestion201JSONResponseBodyBackersOutcome defines parameters for AcceptSuggestion.
+type AcceptSuggestion201JSONResponseBodyBackersOutcome string
 
 // ListToolsParams defines parameters for ListTools.
 type ListToolsParams struct {
@@ -1079,11 +1393,23 @@ type RotateKeyJSONRequestBody = KeyRotation
 // SuspendAgentJSONRequestBody defines body for SuspendAgent for application/json ContentType.
 type SuspendAgentJSONRequestBody = NoFields
 
+// AcceptInstructionSuggestionJSONRequestBody defines body for AcceptInstructionSuggestion for application/json ContentType.
+type AcceptInstructionSuggestionJSONRequestBody = NoteAcceptance
+
+// DismissInstructionSuggestionJSONRequestBody defines body for DismissInstructionSuggestion for application/json ContentType.
+type DismissInstructionSuggestionJSONRequestBody = NoteDismissal
+
 // ApproveRequestJSONRequestBody defines body for ApproveRequest for application/json ContentType.
 type ApproveRequestJSONRequestBody = Approval
 
 // DenyRequestJSONRequestBody defines body for DenyRequest for application/json ContentType.
 type DenyRequestJSONRequestBody = Denial
+
+// AcceptSuggestionJSONRequestBody defines body for AcceptSuggestion for application/json ContentType.
+type AcceptSuggestionJSONRequestBody = SuggestionAcceptance
+
+// DismissSuggestionJSONRequestBody defines body for DismissSuggestion for application/json ContentType.
+type DismissSuggestionJSONRequestBody = SuggestionDismissal
 
 // AddToolJSONRequestBody defines body for AddTool for application/json ContentType.
 type AddToolJSONRequestBody = NewTool
@@ -1096,6 +1422,12 @@ type RotateCredentialJSONRequestBody = NewCredential
 
 // RestoreInstructionsJSONRequestBody defines body for RestoreInstructions for application/json ContentType.
 type RestoreInstructionsJSONRequestBody = NoFields
+
+// SuggestToolJSONRequestBody defines body for SuggestTool for application/json ContentType.
+type SuggestToolJSONRequestBody = ToolSuggestion
+
+// SuggestInstructionsJSONRequestBody defines body for SuggestInstructions for application/json ContentType.
+type SuggestInstructionsJSONRequestBody = InstructionSuggestion
 
 // RequestToolJSONRequestBody defines body for RequestTool for application/json ContentType.
 type RequestToolJSONRequestBody = ToolRequest
@@ -1313,6 +1645,18 @@ type ServerInterface interface {
 	// ListGrants Who has what.
 	// (GET /api/admin/grants)
 	ListGrants(c *gin.Context, params ListGrantsParams)
+	// ListInstructionSuggestions What agents learned about tools, newest first.
+	// (GET /api/admin/instruction-suggestions)
+	ListInstructionSuggestions(c *gin.Context, params ListInstructionSuggestionsParams)
+	// GetInstructionSuggestion One note.
+	// (GET /api/admin/instruction-suggestions/{id})
+	GetInstructionSuggestion(c *gin.Context, id PathID)
+	// AcceptInstructionSuggestion Make a usage guide that takes the note up the newest version. It does not matter how often the guide was revised since.
+	// (POST /api/admin/instruction-suggestions/{id}/accept)
+	AcceptInstructionSuggestion(c *gin.Context, id PathID)
+	// DismissInstructionSuggestion Say no. The next agent that tells the same is shown the reason.
+	// (POST /api/admin/instruction-suggestions/{id}/dismiss)
+	DismissInstructionSuggestion(c *gin.Context, id PathID)
 	// GetAdmin Who am I, in which organization, with which role?
 	// (GET /api/admin/me)
 	GetAdmin(c *gin.Context)
@@ -1328,6 +1672,18 @@ type ServerInterface interface {
 	// DenyRequest Say no. The agent is shown the reason.
 	// (POST /api/admin/requests/{id}/deny)
 	DenyRequest(c *gin.Context, id PathID)
+	// ListSuggestions What agents miss, by backers, then recency, then name.
+	// (GET /api/admin/suggestions)
+	ListSuggestions(c *gin.Context, params ListSuggestionsParams)
+	// GetSuggestion One suggestion.
+	// (GET /api/admin/suggestions/{id})
+	GetSuggestion(c *gin.Context, id PathID)
+	// AcceptSuggestion Add the tool and decide for every backer, once for the whole fleet.
+	// (POST /api/admin/suggestions/{id}/accept)
+	AcceptSuggestion(c *gin.Context, id PathID)
+	// DismissSuggestion Say no for now. After 24 hours it may be made again, with the backers that it has.
+	// (POST /api/admin/suggestions/{id}/dismiss)
+	DismissSuggestion(c *gin.Context, id PathID)
 	// ListTools The catalog, newest first.
 	// (GET /api/admin/tools)
 	ListTools(c *gin.Context, params ListToolsParams)
@@ -1358,12 +1714,24 @@ type ServerInterface interface {
 	// ListMyTools The catalog, newest first, with my access to each tool.
 	// (GET /api/tools)
 	ListMyTools(c *gin.Context)
+	// DescribeSuggestTool What POST to this path takes.
+	// (GET /api/tools/suggest)
+	DescribeSuggestTool(c *gin.Context)
+	// SuggestTool Suggest a tool that the catalog lacks, or back the suggestion that means the same; a human decides.
+	// (POST /api/tools/suggest)
+	SuggestTool(c *gin.Context)
 	// GetMyTool One tool with my access to it.
 	// (GET /api/tools/{id})
 	GetMyTool(c *gin.Context, id PathID)
 	// FetchCredential The credential, at the moment of use. Every fetch is an event.
 	// (GET /api/tools/{id}/credentials)
 	FetchCredential(c *gin.Context, id PathID)
+	// DescribeSuggestInstructions What POST to this path takes.
+	// (GET /api/tools/{id}/instructions/suggest)
+	DescribeSuggestInstructions(c *gin.Context, id PathID)
+	// SuggestInstructions Tell what you learned about a tool that you have access to, or back the note that says the same.
+	// (POST /api/tools/{id}/instructions/suggest)
+	SuggestInstructions(c *gin.Context, id PathID)
 	// WithdrawRequest Take a pending request back.
 	// (DELETE /api/tools/{id}/request)
 	WithdrawRequest(c *gin.Context, id PathID)
@@ -1850,6 +2218,132 @@ func (siw *ServerInterfaceWrapper) ListGrants(c *gin.Context) {
 	siw.Handler.ListGrants(c, params)
 }
 
+// ListInstructionSuggestions operation middleware
+func (siw *ServerInterfaceWrapper) ListInstructionSuggestions(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListInstructionSuggestionsParams
+
+	// ------------- Optional query parameter "status" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "status", c.Request.URL.Query(), &params.Status, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter status: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "tool_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "tool_id", c.Request.URL.Query(), &params.ToolID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter tool_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListInstructionSuggestions(c, params)
+}
+
+// GetInstructionSuggestion operation middleware
+func (siw *ServerInterfaceWrapper) GetInstructionSuggestion(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetInstructionSuggestion(c, id)
+}
+
+// AcceptInstructionSuggestion operation middleware
+func (siw *ServerInterfaceWrapper) AcceptInstructionSuggestion(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.AcceptInstructionSuggestion(c, id)
+}
+
+// DismissInstructionSuggestion operation middleware
+func (siw *ServerInterfaceWrapper) DismissInstructionSuggestion(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.DismissInstructionSuggestion(c, id)
+}
+
 // GetAdmin operation middleware
 func (siw *ServerInterfaceWrapper) GetAdmin(c *gin.Context) {
 
@@ -1995,6 +2489,124 @@ func (siw *ServerInterfaceWrapper) DenyRequest(c *gin.Context) {
 	}
 
 	siw.Handler.DenyRequest(c, id)
+}
+
+// ListSuggestions operation middleware
+func (siw *ServerInterfaceWrapper) ListSuggestions(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListSuggestionsParams
+
+	// ------------- Optional query parameter "status" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "status", c.Request.URL.Query(), &params.Status, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter status: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListSuggestions(c, params)
+}
+
+// GetSuggestion operation middleware
+func (siw *ServerInterfaceWrapper) GetSuggestion(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetSuggestion(c, id)
+}
+
+// AcceptSuggestion operation middleware
+func (siw *ServerInterfaceWrapper) AcceptSuggestion(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.AcceptSuggestion(c, id)
+}
+
+// DismissSuggestion operation middleware
+func (siw *ServerInterfaceWrapper) DismissSuggestion(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.DismissSuggestion(c, id)
 }
 
 // ListTools operation middleware
@@ -2257,6 +2869,32 @@ func (siw *ServerInterfaceWrapper) ListMyTools(c *gin.Context) {
 	siw.Handler.ListMyTools(c)
 }
 
+// DescribeSuggestTool operation middleware
+func (siw *ServerInterfaceWrapper) DescribeSuggestTool(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.DescribeSuggestTool(c)
+}
+
+// SuggestTool operation middleware
+func (siw *ServerInterfaceWrapper) SuggestTool(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.SuggestTool(c)
+}
+
 // GetMyTool operation middleware
 func (siw *ServerInterfaceWrapper) GetMyTool(c *gin.Context) {
 
@@ -2305,6 +2943,56 @@ func (siw *ServerInterfaceWrapper) FetchCredential(c *gin.Context) {
 	}
 
 	siw.Handler.FetchCredential(c, id)
+}
+
+// DescribeSuggestInstructions operation middleware
+func (siw *ServerInterfaceWrapper) DescribeSuggestInstructions(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.DescribeSuggestInstructions(c, id)
+}
+
+// SuggestInstructions operation middleware
+func (siw *ServerInterfaceWrapper) SuggestInstructions(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.SuggestInstructions(c, id)
 }
 
 // WithdrawRequest operation middleware
@@ -2466,6 +3154,14 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/admin/requests/:id/approve", wrapper.ApproveRequest)
 	router.POST(options.BaseURL+"/api/admin/requests/:id/deny", wrapper.DenyRequest)
 	router.GET(options.BaseURL+"/api/admin/grants", wrapper.ListGrants)
+	router.GET(options.BaseURL+"/api/admin/suggestions", wrapper.ListSuggestions)
+	router.GET(options.BaseURL+"/api/admin/suggestions/:id", wrapper.GetSuggestion)
+	router.POST(options.BaseURL+"/api/admin/suggestions/:id/accept", wrapper.AcceptSuggestion)
+	router.POST(options.BaseURL+"/api/admin/suggestions/:id/dismiss", wrapper.DismissSuggestion)
+	router.GET(options.BaseURL+"/api/admin/instruction-suggestions", wrapper.ListInstructionSuggestions)
+	router.GET(options.BaseURL+"/api/admin/instruction-suggestions/:id", wrapper.GetInstructionSuggestion)
+	router.POST(options.BaseURL+"/api/admin/instruction-suggestions/:id/accept", wrapper.AcceptInstructionSuggestion)
+	router.POST(options.BaseURL+"/api/admin/instruction-suggestions/:id/dismiss", wrapper.DismissInstructionSuggestion)
 	router.GET(options.BaseURL+"/api/admin/tools", wrapper.ListTools)
 	router.POST(options.BaseURL+"/api/admin/tools", wrapper.AddTool)
 	router.DELETE(options.BaseURL+"/api/admin/tools/:id", wrapper.RemoveTool)
@@ -2480,6 +3176,10 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.DELETE(options.BaseURL+"/api/tools/:id/request", wrapper.WithdrawRequest)
 	router.GET(options.BaseURL+"/api/tools/:id/request", wrapper.DescribeRequestTool)
 	router.POST(options.BaseURL+"/api/tools/:id/request", wrapper.RequestTool)
+	router.GET(options.BaseURL+"/api/tools/suggest", wrapper.DescribeSuggestTool)
+	router.POST(options.BaseURL+"/api/tools/suggest", wrapper.SuggestTool)
+	router.GET(options.BaseURL+"/api/tools/:id/instructions/suggest", wrapper.DescribeSuggestInstructions)
+	router.POST(options.BaseURL+"/api/tools/:id/instructions/suggest", wrapper.SuggestInstructions)
 	router.GET(options.BaseURL+"/api/tools/:id/credentials", wrapper.FetchCredential)
 	router.GET(options.BaseURL+"/healthz", wrapper.GetHealth)
 	router.GET(options.BaseURL+"/readyz", wrapper.GetReadiness)
@@ -3001,6 +3701,167 @@ func (response ListGrantsdefaultApplicationProblemPlusJSONResponse) VisitListGra
 	return err
 }
 
+type ListInstructionSuggestionsRequestObject struct {
+	Params ListInstructionSuggestionsParams
+}
+
+type ListInstructionSuggestionsResponseObject interface {
+	VisitListInstructionSuggestionsResponse(w http.ResponseWriter) error
+}
+
+type ListInstructionSuggestions200JSONResponse struct {
+	Items      []Note  `json:"items"`
+	NextCursor *string `json:"next_cursor,omitempty"`
+}
+
+func (response ListInstructionSuggestions200JSONResponse) VisitListInstructionSuggestionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListInstructionSuggestionsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListInstructionSuggestionsdefaultApplicationProblemPlusJSONResponse) VisitListInstructionSuggestionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetInstructionSuggestionRequestObject struct {
+	ID PathID `json:"id"`
+}
+
+type GetInstructionSuggestionResponseObject interface {
+	VisitGetInstructionSuggestionResponse(w http.ResponseWriter) error
+}
+
+type GetInstructionSuggestion200JSONResponse Note
+
+func (response GetInstructionSuggestion200JSONResponse) VisitGetInstructionSuggestionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetInstructionSuggestiondefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetInstructionSuggestiondefaultApplicationProblemPlusJSONResponse) VisitGetInstructionSuggestionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AcceptInstructionSuggestionRequestObject struct {
+	ID   PathID `json:"id"`
+	Body *AcceptInstructionSuggestionJSONRequestBody
+}
+
+type AcceptInstructionSuggestionResponseObject interface {
+	VisitAcceptInstructionSuggestionResponse(w http.ResponseWriter) error
+}
+
+type AcceptInstructionSuggestion200JSONResponse Note
+
+func (response AcceptInstructionSuggestion200JSONResponse) VisitAcceptInstructionSuggestionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AcceptInstructionSuggestiondefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response AcceptInstructionSuggestiondefaultApplicationProblemPlusJSONResponse) VisitAcceptInstructionSuggestionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DismissInstructionSuggestionRequestObject struct {
+	ID   PathID `json:"id"`
+	Body *DismissInstructionSuggestionJSONRequestBody
+}
+
+type DismissInstructionSuggestionResponseObject interface {
+	VisitDismissInstructionSuggestionResponse(w http.ResponseWriter) error
+}
+
+type DismissInstructionSuggestion200JSONResponse Note
+
+func (response DismissInstructionSuggestion200JSONResponse) VisitDismissInstructionSuggestionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DismissInstructionSuggestiondefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DismissInstructionSuggestiondefaultApplicationProblemPlusJSONResponse) VisitDismissInstructionSuggestionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetAdminRequestObject struct {
 }
 
@@ -3196,6 +4057,176 @@ type DenyRequestdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response DenyRequestdefaultApplicationProblemPlusJSONResponse) VisitDenyRequestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListSuggestionsRequestObject struct {
+	Params ListSuggestionsParams
+}
+
+type ListSuggestionsResponseObject interface {
+	VisitListSuggestionsResponse(w http.ResponseWriter) error
+}
+
+type ListSuggestions200JSONResponse struct {
+	Items      []Suggestion `json:"items"`
+	NextCursor *string      `json:"next_cursor,omitempty"`
+}
+
+func (response ListSuggestions200JSONResponse) VisitListSuggestionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListSuggestionsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListSuggestionsdefaultApplicationProblemPlusJSONResponse) VisitListSuggestionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSuggestionRequestObject struct {
+	ID PathID `json:"id"`
+}
+
+type GetSuggestionResponseObject interface {
+	VisitGetSuggestionResponse(w http.ResponseWriter) error
+}
+
+type GetSuggestion200JSONResponse Suggestion
+
+func (response GetSuggestion200JSONResponse) VisitGetSuggestionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSuggestiondefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetSuggestiondefaultApplicationProblemPlusJSONResponse) VisitGetSuggestionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AcceptSuggestionRequestObject struct {
+	ID   PathID `json:"id"`
+	Body *AcceptSuggestionJSONRequestBody
+}
+
+type AcceptSuggestionResponseObject interface {
+	VisitAcceptSuggestionResponse(w http.ResponseWriter) error
+}
+
+type AcceptSuggestion201JSONResponse struct {
+	Backers []struct {
+		AgentID string                                            `json:"agent_id"`
+		Outcome AcceptSuggestion201JSONResponseBodyBackersOutcome `json:"outcome"`
+
+		// Reason Why it is not granted.
+		Reason *string `json:"reason,omitempty"`
+	} `json:"backers"`
+	Tool Tool `json:"tool"`
+}
+
+func (response AcceptSuggestion201JSONResponse) VisitAcceptSuggestionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AcceptSuggestiondefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response AcceptSuggestiondefaultApplicationProblemPlusJSONResponse) VisitAcceptSuggestionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DismissSuggestionRequestObject struct {
+	ID   PathID `json:"id"`
+	Body *DismissSuggestionJSONRequestBody
+}
+
+type DismissSuggestionResponseObject interface {
+	VisitDismissSuggestionResponse(w http.ResponseWriter) error
+}
+
+type DismissSuggestion200JSONResponse Suggestion
+
+func (response DismissSuggestion200JSONResponse) VisitDismissSuggestionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DismissSuggestiondefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DismissSuggestiondefaultApplicationProblemPlusJSONResponse) VisitDismissSuggestionResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -3601,6 +4632,83 @@ func (response ListMyToolsdefaultApplicationProblemPlusJSONResponse) VisitListMy
 	return err
 }
 
+type DescribeSuggestToolRequestObject struct {
+}
+
+type DescribeSuggestToolResponseObject interface {
+	VisitDescribeSuggestToolResponse(w http.ResponseWriter) error
+}
+
+type DescribeSuggestTool200JSONResponse CallSchema
+
+func (response DescribeSuggestTool200JSONResponse) VisitDescribeSuggestToolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DescribeSuggestTooldefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DescribeSuggestTooldefaultApplicationProblemPlusJSONResponse) VisitDescribeSuggestToolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SuggestToolRequestObject struct {
+	Body *SuggestToolJSONRequestBody
+}
+
+type SuggestToolResponseObject interface {
+	VisitSuggestToolResponse(w http.ResponseWriter) error
+}
+
+type SuggestTool201JSONResponse Suggested
+
+func (response SuggestTool201JSONResponse) VisitSuggestToolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SuggestTooldefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response SuggestTooldefaultApplicationProblemPlusJSONResponse) VisitSuggestToolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetMyToolRequestObject struct {
 	ID PathID `json:"id"`
 }
@@ -3668,6 +4776,85 @@ type FetchCredentialdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response FetchCredentialdefaultApplicationProblemPlusJSONResponse) VisitFetchCredentialResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DescribeSuggestInstructionsRequestObject struct {
+	ID PathID `json:"id"`
+}
+
+type DescribeSuggestInstructionsResponseObject interface {
+	VisitDescribeSuggestInstructionsResponse(w http.ResponseWriter) error
+}
+
+type DescribeSuggestInstructions200JSONResponse CallSchema
+
+func (response DescribeSuggestInstructions200JSONResponse) VisitDescribeSuggestInstructionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DescribeSuggestInstructionsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DescribeSuggestInstructionsdefaultApplicationProblemPlusJSONResponse) VisitDescribeSuggestInstructionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SuggestInstructionsRequestObject struct {
+	ID   PathID `json:"id"`
+	Body *SuggestInstructionsJSONRequestBody
+}
+
+type SuggestInstructionsResponseObject interface {
+	VisitSuggestInstructionsResponse(w http.ResponseWriter) error
+}
+
+type SuggestInstructions201JSONResponse Suggested
+
+func (response SuggestInstructions201JSONResponse) VisitSuggestInstructionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SuggestInstructionsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response SuggestInstructionsdefaultApplicationProblemPlusJSONResponse) VisitSuggestInstructionsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -3914,6 +5101,18 @@ type StrictServerInterface interface {
 	// ListGrants Who has what.
 	// (GET /api/admin/grants)
 	ListGrants(ctx context.Context, request ListGrantsRequestObject) (ListGrantsResponseObject, error)
+	// ListInstructionSuggestions What agents learned about tools, newest first.
+	// (GET /api/admin/instruction-suggestions)
+	ListInstructionSuggestions(ctx context.Context, request ListInstructionSuggestionsRequestObject) (ListInstructionSuggestionsResponseObject, error)
+	// GetInstructionSuggestion One note.
+	// (GET /api/admin/instruction-suggestions/{id})
+	GetInstructionSuggestion(ctx context.Context, request GetInstructionSuggestionRequestObject) (GetInstructionSuggestionResponseObject, error)
+	// AcceptInstructionSuggestion Make a usage guide that takes the note up the newest version. It does not matter how often the guide was revised since.
+	// (POST /api/admin/instruction-suggestions/{id}/accept)
+	AcceptInstructionSuggestion(ctx context.Context, request AcceptInstructionSuggestionRequestObject) (AcceptInstructionSuggestionResponseObject, error)
+	// DismissInstructionSuggestion Say no. The next agent that tells the same is shown the reason.
+	// (POST /api/admin/instruction-suggestions/{id}/dismiss)
+	DismissInstructionSuggestion(ctx context.Context, request DismissInstructionSuggestionRequestObject) (DismissInstructionSuggestionResponseObject, error)
 	// GetAdmin Who am I, in which organization, with which role?
 	// (GET /api/admin/me)
 	GetAdmin(ctx context.Context, request GetAdminRequestObject) (GetAdminResponseObject, error)
@@ -3929,6 +5128,18 @@ type StrictServerInterface interface {
 	// DenyRequest Say no. The agent is shown the reason.
 	// (POST /api/admin/requests/{id}/deny)
 	DenyRequest(ctx context.Context, request DenyRequestRequestObject) (DenyRequestResponseObject, error)
+	// ListSuggestions What agents miss, by backers, then recency, then name.
+	// (GET /api/admin/suggestions)
+	ListSuggestions(ctx context.Context, request ListSuggestionsRequestObject) (ListSuggestionsResponseObject, error)
+	// GetSuggestion One suggestion.
+	// (GET /api/admin/suggestions/{id})
+	GetSuggestion(ctx context.Context, request GetSuggestionRequestObject) (GetSuggestionResponseObject, error)
+	// AcceptSuggestion Add the tool and decide for every backer, once for the whole fleet.
+	// (POST /api/admin/suggestions/{id}/accept)
+	AcceptSuggestion(ctx context.Context, request AcceptSuggestionRequestObject) (AcceptSuggestionResponseObject, error)
+	// DismissSuggestion Say no for now. After 24 hours it may be made again, with the backers that it has.
+	// (POST /api/admin/suggestions/{id}/dismiss)
+	DismissSuggestion(ctx context.Context, request DismissSuggestionRequestObject) (DismissSuggestionResponseObject, error)
 	// ListTools The catalog, newest first.
 	// (GET /api/admin/tools)
 	ListTools(ctx context.Context, request ListToolsRequestObject) (ListToolsResponseObject, error)
@@ -3959,12 +5170,24 @@ type StrictServerInterface interface {
 	// ListMyTools The catalog, newest first, with my access to each tool.
 	// (GET /api/tools)
 	ListMyTools(ctx context.Context, request ListMyToolsRequestObject) (ListMyToolsResponseObject, error)
+	// DescribeSuggestTool What POST to this path takes.
+	// (GET /api/tools/suggest)
+	DescribeSuggestTool(ctx context.Context, request DescribeSuggestToolRequestObject) (DescribeSuggestToolResponseObject, error)
+	// SuggestTool Suggest a tool that the catalog lacks, or back the suggestion that means the same; a human decides.
+	// (POST /api/tools/suggest)
+	SuggestTool(ctx context.Context, request SuggestToolRequestObject) (SuggestToolResponseObject, error)
 	// GetMyTool One tool with my access to it.
 	// (GET /api/tools/{id})
 	GetMyTool(ctx context.Context, request GetMyToolRequestObject) (GetMyToolResponseObject, error)
 	// FetchCredential The credential, at the moment of use. Every fetch is an event.
 	// (GET /api/tools/{id}/credentials)
 	FetchCredential(ctx context.Context, request FetchCredentialRequestObject) (FetchCredentialResponseObject, error)
+	// DescribeSuggestInstructions What POST to this path takes.
+	// (GET /api/tools/{id}/instructions/suggest)
+	DescribeSuggestInstructions(ctx context.Context, request DescribeSuggestInstructionsRequestObject) (DescribeSuggestInstructionsResponseObject, error)
+	// SuggestInstructions Tell what you learned about a tool that you have access to, or back the note that says the same.
+	// (POST /api/tools/{id}/instructions/suggest)
+	SuggestInstructions(ctx context.Context, request SuggestInstructionsRequestObject) (SuggestInstructionsResponseObject, error)
 	// WithdrawRequest Take a pending request back.
 	// (DELETE /api/tools/{id}/request)
 	WithdrawRequest(ctx context.Context, request WithdrawRequestRequestObject) (WithdrawRequestResponseObject, error)
@@ -4518,6 +5741,146 @@ func (sh *strictHandler) ListGrants(ctx *gin.Context, params ListGrantsParams) {
 	}
 }
 
+// ListInstructionSuggestions operation middleware
+func (sh *strictHandler) ListInstructionSuggestions(ctx *gin.Context, params ListInstructionSuggestionsParams) {
+	var request ListInstructionSuggestionsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListInstructionSuggestions(ctx, request.(ListInstructionSuggestionsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListInstructionSuggestions")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListInstructionSuggestionsResponseObject); ok {
+		if err := validResponse.VisitListInstructionSuggestionsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetInstructionSuggestion operation middleware
+func (sh *strictHandler) GetInstructionSuggestion(ctx *gin.Context, id PathID) {
+	var request GetInstructionSuggestionRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetInstructionSuggestion(ctx, request.(GetInstructionSuggestionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetInstructionSuggestion")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetInstructionSuggestionResponseObject); ok {
+		if err := validResponse.VisitGetInstructionSuggestionResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AcceptInstructionSuggestion operation middleware
+func (sh *strictHandler) AcceptInstructionSuggestion(ctx *gin.Context, id PathID) {
+	var request AcceptInstructionSuggestionRequestObject
+
+	request.ID = id
+
+	var body AcceptInstructionSuggestionJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.AcceptInstructionSuggestion(ctx, request.(AcceptInstructionSuggestionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AcceptInstructionSuggestion")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(AcceptInstructionSuggestionResponseObject); ok {
+		if err := validResponse.VisitAcceptInstructionSuggestionResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DismissInstructionSuggestion operation middleware
+func (sh *strictHandler) DismissInstructionSuggestion(ctx *gin.Context, id PathID) {
+	var request DismissInstructionSuggestionRequestObject
+
+	request.ID = id
+
+	var body DismissInstructionSuggestionJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DismissInstructionSuggestion(ctx, request.(DismissInstructionSuggestionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DismissInstructionSuggestion")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(DismissInstructionSuggestionResponseObject); ok {
+		if err := validResponse.VisitDismissInstructionSuggestionResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // GetAdmin operation middleware
 func (sh *strictHandler) GetAdmin(ctx *gin.Context) {
 	var request GetAdminRequestObject
@@ -4681,6 +6044,149 @@ func (sh *strictHandler) DenyRequest(ctx *gin.Context, id PathID) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(DenyRequestResponseObject); ok {
 		if err := validResponse.VisitDenyRequestResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListSuggestions operation middleware
+func (sh *strictHandler) ListSuggestions(ctx *gin.Context, params ListSuggestionsParams) {
+	var request ListSuggestionsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListSuggestions(ctx, request.(ListSuggestionsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListSuggestions")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListSuggestionsResponseObject); ok {
+		if err := validResponse.VisitListSuggestionsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetSuggestion operation middleware
+func (sh *strictHandler) GetSuggestion(ctx *gin.Context, id PathID) {
+	var request GetSuggestionRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetSuggestion(ctx, request.(GetSuggestionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetSuggestion")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetSuggestionResponseObject); ok {
+		if err := validResponse.VisitGetSuggestionResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AcceptSuggestion operation middleware
+func (sh *strictHandler) AcceptSuggestion(ctx *gin.Context, id PathID) {
+	var request AcceptSuggestionRequestObject
+
+	request.ID = id
+
+	var body AcceptSuggestionJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.AcceptSuggestion(ctx, request.(AcceptSuggestionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AcceptSuggestion")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(AcceptSuggestionResponseObject); ok {
+		if err := validResponse.VisitAcceptSuggestionResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DismissSuggestion operation middleware
+func (sh *strictHandler) DismissSuggestion(ctx *gin.Context, id PathID) {
+	var request DismissSuggestionRequestObject
+
+	request.ID = id
+
+	var body DismissSuggestionJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(ctx, err)
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DismissSuggestion(ctx, request.(DismissSuggestionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DismissSuggestion")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(DismissSuggestionResponseObject); ok {
+		if err := validResponse.VisitDismissSuggestionResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {
@@ -5022,6 +6528,72 @@ func (sh *strictHandler) ListMyTools(ctx *gin.Context) {
 	}
 }
 
+// DescribeSuggestTool operation middleware
+func (sh *strictHandler) DescribeSuggestTool(ctx *gin.Context) {
+	var request DescribeSuggestToolRequestObject
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DescribeSuggestTool(ctx, request.(DescribeSuggestToolRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DescribeSuggestTool")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(DescribeSuggestToolResponseObject); ok {
+		if err := validResponse.VisitDescribeSuggestToolResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// SuggestTool operation middleware
+func (sh *strictHandler) SuggestTool(ctx *gin.Context) {
+	var request SuggestToolRequestObject
+
+	var body SuggestToolJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.SuggestTool(ctx, request.(SuggestToolRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SuggestTool")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(SuggestToolResponseObject); ok {
+		if err := validResponse.VisitSuggestToolResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // GetMyTool operation middleware
 func (sh *strictHandler) GetMyTool(ctx *gin.Context, id PathID) {
 	var request GetMyToolRequestObject
@@ -5067,6 +6639,76 @@ func (sh *strictHandler) FetchCredential(ctx *gin.Context, id PathID) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(FetchCredentialResponseObject); ok {
 		if err := validResponse.VisitFetchCredentialResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DescribeSuggestInstructions operation middleware
+func (sh *strictHandler) DescribeSuggestInstructions(ctx *gin.Context, id PathID) {
+	var request DescribeSuggestInstructionsRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DescribeSuggestInstructions(ctx, request.(DescribeSuggestInstructionsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DescribeSuggestInstructions")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(DescribeSuggestInstructionsResponseObject); ok {
+		if err := validResponse.VisitDescribeSuggestInstructionsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// SuggestInstructions operation middleware
+func (sh *strictHandler) SuggestInstructions(ctx *gin.Context, id PathID) {
+	var request SuggestInstructionsRequestObject
+
+	request.ID = id
+
+	var body SuggestInstructionsJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.SuggestInstructions(ctx, request.(SuggestInstructionsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SuggestInstructions")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(SuggestInstructionsResponseObject); ok {
+		if err := validResponse.VisitSuggestInstructionsResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -39,6 +39,7 @@ type operation struct {
 	needsBody    bool
 	body         *yaml.Node
 	musts        map[string]string // what a field of the query or the body must be
+	objects      map[string]bool   // the fields of the body that have fields
 	responses    map[string]string
 }
 
@@ -120,7 +121,7 @@ func (c *contract) addPath(path string, item *yaml.Node) error {
 		op := &operation{
 			Method: method, Path: path, ID: o.ID, Summary: o.Summary, Caller: o.Rules.Caller, Tier: o.Rules.Tier,
 			Permission: o.Rules.Permission, Command: o.Rules.Effect == "command", StrictCORS: o.Rules.CORS == "strict",
-			responses: map[string]string{}, musts: map[string]string{},
+			responses: map[string]string{}, musts: map[string]string{}, objects: map[string]bool{},
 		}
 		if op.Caller == "" || o.Rules.Effect == "" {
 			return fmt.Errorf("%s %s does not say who may call it", method, path)
@@ -140,15 +141,25 @@ func (c *contract) addPath(path string, item *yaml.Node) error {
 		if body := child(node, "requestBody"); body != nil {
 			op.takesBody, op.needsBody = true, scalar(child(body, "required")) == "true"
 			op.body = c.resolve(child(child(child(body, "content"), "application/json"), "schema"))
-			properties := contents(child(op.body, "properties"))
-			for i := 0; i+1 < len(properties); i += 2 {
-				op.musts[properties[i].Value] = mustBe(c.resolve(properties[i+1]))
-			}
+			c.describeFields(op, op.body, "")
 		}
 		c.operations[method+" "+route] = op
 		c.methods[route] = append(c.methods[route], method)
 	}
 	return nil
+}
+
+// describeFields notes what each field of a body must be, those of objects within it too, as object.field.
+func (c *contract) describeFields(op *operation, schema *yaml.Node, within string) {
+	properties := contents(child(schema, "properties"))
+	for i := 0; i+1 < len(properties); i += 2 {
+		name, field := within+properties[i].Value, c.resolve(properties[i+1])
+		op.musts[name] = mustBe(field)
+		if child(field, "properties") != nil {
+			op.objects[name] = true
+			c.describeFields(op, field, name+".")
+		}
+	}
 }
 
 // resolve follows a reference within the document.

@@ -36,13 +36,16 @@ func fieldsOf(op *operation, found []*verrors.ValidationError) []domain.Field {
 		for _, v := range e.SchemaValidationErrors {
 			keyword := path.Base(v.KeywordLocation)
 			message, about := memberMessages[keyword]
-			switch {
+			within := strings.Join(v.InstancePath, ".")
+			switch _, known := op.musts[within]; {
+			case about && v.OriginalJsonSchemaError != nil && (len(v.InstancePath) == 0 || op.objects[within]):
+				for _, name := range memberNames(v.OriginalJsonSchemaError, keyword) {
+					add(strings.TrimPrefix(within+"."+name, "."), message)
+				}
+			case known:
+				must(within)
 			case len(v.InstancePath) > 0:
 				must(v.InstancePath[0])
-			case about && v.OriginalJsonSchemaError != nil:
-				for _, name := range memberNames(v.OriginalJsonSchemaError, keyword) {
-					add(name, message)
-				}
 			default:
 				must("body")
 			}
@@ -70,6 +73,10 @@ func mustBe(schema *yaml.Node) string {
 		return "it must be one of " + strings.Join(values, ", ")
 	case child(schema, "oneOf") != nil: // the credential's, which alone has two shapes
 		return "it must be a string, or an object of 1 to 16 named strings, of at most 16384 bytes"
+	case keyword("type") == "object":
+		return "it must be an object"
+	case keyword("type") == "boolean":
+		return "it must be true or false"
 	case keyword("type") == "integer":
 		return "it must be a whole number from " + keyword("minimum") + " to " + keyword("maximum")
 	case keyword("format") == "date-time":

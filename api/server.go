@@ -19,14 +19,16 @@ import (
 
 // Server answers the HTTP calls. Its fields are what it needs, filled in where the program is put together.
 type Server struct {
-	Callers  *commands.Callers
-	Agents   *commands.Agents
-	Grants   *commands.Grants
-	Tools    *commands.Tools
-	Fetch    *commands.Fetch
-	Refusals *commands.Refusals
-	Once     *commands.Once
-	Models   *readmodels.DB
+	Callers     *commands.Callers
+	Agents      *commands.Agents
+	Grants      *commands.Grants
+	Tools       *commands.Tools
+	Suggestions *commands.Suggestions
+	Notes       *commands.Notes
+	Fetch       *commands.Fetch
+	Refusals    *commands.Refusals
+	Once        *commands.Once
+	Models      *readmodels.DB
 
 	// WaitFor returns when the read model has reached a position, or with the context's error.
 	WaitFor func(ctx context.Context, position uint64) error

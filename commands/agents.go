@@ -4,12 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
-	"golang.org/x/text/cases"
-	"golang.org/x/text/unicode/norm"
 
 	"agentkey/commands/keys"
 	"agentkey/domain"
@@ -183,11 +180,4 @@ func (a *Agents) Person(ctx context.Context, m Meta, text string) (string, error
 		return "", refusalOf(err)
 	}
 	return id, nil
-}
-
-// Fold is the form in which names are compared: NFKC, case folded, single spaces. Upper case comes first because
-// folding alone exchanges the two cases of Cherokee.
-func Fold(name string) string {
-	upper := strings.ToUpper(norm.NFKC.String(name))
-	return strings.Join(strings.Fields(norm.NFKC.String(cases.Fold().String(upper))), " ")
 }

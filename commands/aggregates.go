@@ -3,6 +3,7 @@ package commands
 import (
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
+	"agentkey/domain/guide"
 	"agentkey/domain/installation"
 	"agentkey/domain/organization"
 )
@@ -12,18 +13,24 @@ import (
 type (
 	AgentLoop        = Loop[agent.State, agent.Command, agent.Event]
 	CatalogLoop      = Loop[catalog.State, catalog.Command, catalog.Event]
+	GuideLoop        = Loop[guide.State, guide.Command, guide.Event]
 	OrganizationLoop = Loop[organization.State, organization.Command, organization.Event]
 	InstallationLoop = Loop[installation.State, installation.Command, installation.Event]
 )
 
 // NewAgentLoop returns the loop of the agent- streams.
 func NewAgentLoop(env *Env) *AgentLoop {
-	return NewLoop(env, Aggregate[agent.State, agent.Command, agent.Event]{Category: "agent", Fold: 1, Decide: agent.Decide, Evolve: agent.Evolve})
+	return NewLoop(env, Aggregate[agent.State, agent.Command, agent.Event]{Category: "agent", Fold: 2, Decide: agent.Decide, Evolve: agent.Evolve})
 }
 
 // NewCatalogLoop returns the loop of the catalog- streams.
 func NewCatalogLoop(env *Env) *CatalogLoop {
-	return NewLoop(env, Aggregate[catalog.State, catalog.Command, catalog.Event]{Category: "catalog", Fold: 1, Decide: catalog.Decide, Evolve: catalog.Evolve})
+	return NewLoop(env, Aggregate[catalog.State, catalog.Command, catalog.Event]{Category: "catalog", Fold: 2, Decide: catalog.Decide, Evolve: catalog.Evolve})
+}
+
+// NewGuideLoop returns the loop of the guide- streams.
+func NewGuideLoop(env *Env) *GuideLoop {
+	return NewLoop(env, Aggregate[guide.State, guide.Command, guide.Event]{Category: "guide", Decide: guide.Decide, Evolve: guide.Evolve})
 }
 
 // NewOrganizationLoop returns the loop of the organization- streams.

@@ -48,13 +48,8 @@ func (g *Grants) Request(ctx context.Context, m Meta, agentID, toolID, reason st
 			return "", AgentResult{}, err
 		}
 	}
-	signed := codec.Signed{
-		Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), RequestID: m.RequestID,
-		Time: later(g.Clock(), time.Time{}),
-	}
-	_, err = g.Log.Write(ctx, requestStream(requestID), eventstore.NoStream, codec.RequestOpened{AgentID: agentID, ToolID: toolID}, signed)
-	if err != nil && !isExisting(err) {
-		return "", AgentResult{}, refusalOf(err)
+	if err := g.open(ctx, m, requestID, agentID, toolID); err != nil {
+		return "", AgentResult{}, err
 	}
 	done, err := g.Agents.Do(ctx, agentID, m, ask)
 	if err != nil {
@@ -89,16 +84,12 @@ type Decided struct {
 func (d Decided) Grant() agent.Grant { return d.State.Grants[d.ToolID] }
 
 func (g *Grants) decideRequest(ctx context.Context, m Meta, requestID string, t Terms, command func(agent.Tool, string, time.Time) agent.Command) (Decided, error) {
-	opened, err := g.Log.ReadForward(ctx, requestStream(requestID), 0, 1)
-	if errors.Is(err, eventstore.ErrStreamNotFound) {
+	request, err := g.opened(ctx, m, requestID)
+	if errors.Is(err, errNotOpened) {
 		return Decided{}, domain.NotFound("request")
 	}
 	if err != nil {
-		return Decided{}, refusalOf(err)
-	}
-	request, ok := opened[0].Event.(codec.RequestOpened)
-	if !ok || opened[0].Signed.Organization != m.Organization {
-		return Decided{}, domain.NotFound("request")
+		return Decided{}, err
 	}
 	d, err := g.decide(ctx, m, request.AgentID, request.ToolID, t, func(tool agent.Tool, _ agent.State, secretID string, at time.Time) (agent.Command, error) {
 		return command(tool, secretID, at), nil

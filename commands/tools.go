@@ -18,6 +18,7 @@ type CatalogResult = Result[catalog.State, catalog.Event]
 // Tools carries out what admins do to the catalog.
 type Tools struct {
 	Catalogs *CatalogLoop
+	Agents   *AgentLoop
 	Secrets  *seal.Secrets
 	Log      *codec.Log
 	Clock    func() time.Time
@@ -27,18 +28,18 @@ type Tools struct {
 // ids and the folded name and site of tool are filled in here.
 func (t *Tools) Add(ctx context.Context, m Meta, tool catalog.AddTool, credential domain.Secret) (string, CatalogResult, error) {
 	tool.ToolID = derivedID(m.CommandID, "tool").String()
-	tool.FoldedName, tool.Site = Fold(tool.Name), Site(tool.URL)
-	done, err := t.withSecret(ctx, m, tool.ToolID, credential, func(_ catalog.State, secretID string, _ time.Time) catalog.Command {
-		tool.SecretID = secretID
+	tool.FoldedName, tool.Site = FoldProduct(tool.Name), Site(tool.URL)
+	done, err := t.withSecret(ctx, m, tool.ToolID, credential, func(_ catalog.State, secretID string, _ time.Time, standings standings) catalog.Command {
+		tool.SecretID, tool.Standings = secretID, standings
 		return tool
 	})
 	return tool.ToolID, done, err
 }
 
 // Update changes the named fields of a tool; the folded name and site are filled in here.
-func (t *Tools) Update(ctx context.Context, m Meta, change catalog.UpdateTool) (CatalogResult, error) {
+func (t *Tools) Update(ctx context.Context, m Meta, change catalog.UpdateTool) (done CatalogResult, err error) {
 	if change.Name != nil {
-		folded := Fold(*change.Name)
+		folded := FoldProduct(*change.Name)
 		change.FoldedName = &folded
 	}
 	if change.URL != nil {
@@ -46,12 +47,18 @@ func (t *Tools) Update(ctx context.Context, m Meta, change catalog.UpdateTool) (
 		change.Site = &site
 	}
 	change.IfRevision = m.IfRevision
-	return t.Catalogs.Do(ctx, m.Organization, m, func(catalog.State, time.Time) (catalog.Command, error) { return change, nil })
+	err = t.withStandings(ctx, m, func(standings standings) error {
+		change := change
+		change.Standings = standings
+		done, err = t.Catalogs.Do(ctx, m.Organization, m, func(catalog.State, time.Time) (catalog.Command, error) { return change, nil })
+		return err
+	})
+	return done, err
 }
 
 // RotateCredential replaces a shared credential. Every fetch that begins after it returned gets the new one.
 func (t *Tools) RotateCredential(ctx context.Context, m Meta, toolID string, credential domain.Secret, expires *time.Time) (CatalogResult, error) {
-	return t.withSecret(ctx, m, toolID, credential, func(_ catalog.State, secretID string, at time.Time) catalog.Command {
+	return t.withSecret(ctx, m, toolID, credential, func(_ catalog.State, secretID string, at time.Time, _ standings) catalog.Command {
 		return catalog.RotateCredential{At: at, ToolID: toolID, SecretID: secretID, ExpiresAt: expires, IfRevision: m.IfRevision}
 	})
 }
@@ -105,25 +112,32 @@ func (t *Tools) Remove(ctx context.Context, m Meta, toolID string) (CatalogResul
 
 // withSecret decides once without effect, writes the secret, and decides for good. A secret whose event was
 // refused after all is removed.
-func (t *Tools) withSecret(ctx context.Context, m Meta, toolID string, credential domain.Secret, command func(catalog.State, string, time.Time) catalog.Command) (CatalogResult, error) {
+func (t *Tools) withSecret(ctx context.Context, m Meta, toolID string, credential domain.Secret, command func(catalog.State, string, time.Time, standings) catalog.Command) (done CatalogResult, err error) {
 	secrets := vault{secrets: t.Secrets, clock: t.Clock}
 	secretID := ""
 	if !credential.Empty() {
 		secretID = derivedID(m.CommandID, "secret").String()
 	}
-	build := func(s catalog.State, at time.Time) (catalog.Command, error) { return command(s, secretID, at), nil }
+	build := func(standings standings) Build[catalog.State, catalog.Command] {
+		return func(s catalog.State, at time.Time) (catalog.Command, error) {
+			return command(s, secretID, at, standings), nil
+		}
+	}
 	if secretID != "" {
 		if m.Since == 0 {
-			if err := t.Catalogs.Check(ctx, m.Organization, build); err != nil {
+			err := t.withStandings(ctx, m, func(standings standings) error { return t.Catalogs.Check(ctx, m.Organization, build(standings)) })
+			if err != nil {
 				return CatalogResult{}, err
 			}
 		}
-		var err error
 		if secretID, err = secrets.put(ctx, m, toolOwner(toolID), credential); err != nil {
 			return CatalogResult{}, err
 		}
 	}
-	done, err := t.Catalogs.Do(ctx, m.Organization, m, build)
+	err = t.withStandings(ctx, m, func(standings standings) error {
+		done, err = t.Catalogs.Do(ctx, m.Organization, m, build(standings))
+		return err
+	})
 	if isRefusal(err) && secretID != "" {
 		secrets.drop(ctx, secretID)
 	}

@@ -232,7 +232,7 @@ func TestAToolsNameAndSiteAreFoldedWhenItIsChanged(t *testing.T) {
 	tool := o.mustTool("GitHub", catalog.Shared, "x")
 	name, url := "Git  Hub", "https://api.github.com/v3"
 	done, err := o.tools.Update(ctx, o.meta(), catalog.UpdateTool{ToolID: tool, Name: &name, URL: &url})
-	if got := done.State.Tools[tool]; err != nil || got.FoldedName != "git hub" || got.Site != "github.com" {
+	if got := done.State.Tools[tool]; err != nil || got.FoldedName != "github" || got.Site != "github.com" {
 		t.Errorf("%+v: %v", got, err)
 	}
 	_, _, err = o.tools.Add(ctx, o.meta(), catalog.AddTool{Name: "GIT HUB", Mode: catalog.PerAgent}, domain.Secret{})

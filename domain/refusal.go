@@ -71,6 +71,10 @@ func hintFor(what string) string {
 		return "List the agents with GET /api/admin/agents."
 	case "request":
 		return "List the requests with GET /api/admin/requests."
+	case "suggestion":
+		return "List the suggestions with GET /api/admin/suggestions."
+	case "note":
+		return "List the notes with GET /api/admin/instruction-suggestions."
 	case "grant":
 		return "List who has what with GET /api/admin/grants, or give access with POST /api/admin/agents/{id}/grants."
 	}

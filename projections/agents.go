@@ -93,6 +93,7 @@ func (r *rows) grant(ctx context.Context, id string, e Event, body agent.Event) 
 		}
 		return r.tx.AskGrant(ctx, readmodels.AskGrantParams{
 			AgentID: id, ToolID: b.ToolID, OrganizationID: e.Signed.Organization, Position: position, RequestID: b.RequestID, Reason: b.Reason,
+			Origin: originOf(agent.FromRequest, b.SuggestionID),
 		})
 	case agent.GrantAssigned:
 		if err := r.flush(ctx, access{agentID: id, toolID: b.ToolID}); err != nil {
@@ -100,6 +101,7 @@ func (r *rows) grant(ctx context.Context, id string, e Event, body agent.Event) 
 		}
 		return r.tx.AssignGrant(ctx, readmodels.AssignGrantParams{
 			AgentID: id, ToolID: b.ToolID, OrganizationID: e.Signed.Organization, Position: position, ExpiresAt: readmodels.MicrosOf(b.ExpiresAt),
+			Origin: originOf(agent.FromAssignment, b.SuggestionID), Reason: b.Reason,
 			DecidedAt: d.at, DecidedByType: d.byType, DecidedByID: d.byID,
 		})
 	case agent.GrantApproved:
@@ -128,6 +130,14 @@ func (r *rows) grant(ctx context.Context, id string, e Event, body agent.Event) 
 		agent.Retired, agent.CredentialVended:
 	}
 	return nil
+}
+
+// originOf is how a grant came to be: what it looks like, or the suggestion that it answers.
+func originOf(plain agent.Origin, suggestionID string) string {
+	if suggestionID != "" {
+		return string(agent.FromSuggestion)
+	}
+	return string(plain)
 }
 
 // decision is who decided about one agent's access, and when.

@@ -8,6 +8,7 @@ import (
 	"agentkey/domain"
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
+	"agentkey/domain/guide"
 	"agentkey/domain/installation"
 	"agentkey/domain/organization"
 	"agentkey/eventstore/codec"
@@ -63,6 +64,14 @@ func target(e Event, category, id, toolID string) readmodels.Target {
 		return readmodels.Target{Type: "service_token", ID: b.TokenID}
 	case organization.TokenRevoked:
 		return readmodels.Target{Type: "service_token", ID: b.TokenID}
+	case catalog.SuggestionMade:
+		return readmodels.Target{Type: "suggestion", ID: b.SuggestionID}
+	case catalog.SuggestionBacked:
+		return readmodels.Target{Type: "suggestion", ID: b.SuggestionID}
+	case catalog.SuggestionDismissed:
+		return readmodels.Target{Type: "suggestion", ID: b.SuggestionID}
+	case catalog.SuggestionCooldownRefused:
+		return readmodels.Target{Type: "suggestion", ID: b.SuggestionID}
 	}
 	return readmodels.Target{Type: category, ID: id}
 }
@@ -98,6 +107,18 @@ func toolOf(body any) string {
 	case catalog.ToolInstructionsRevised:
 		return b.ToolID
 	case catalog.ToolRemoved:
+		return b.ToolID
+	case catalog.SuggestionAccepted:
+		return b.ToolID
+	case catalog.SuggestionRedirected:
+		return b.ToolID
+	case guide.NoteMade:
+		return b.ToolID
+	case guide.NoteBacked:
+		return b.ToolID
+	case guide.NoteAccepted:
+		return b.ToolID
+	case guide.NoteDismissed:
 		return b.ToolID
 	}
 	return ""

@@ -13,6 +13,7 @@ import (
 	"agentkey/domain"
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
+	"agentkey/domain/guide"
 	"agentkey/domain/installation"
 	"agentkey/domain/organization"
 	"agentkey/eventstore/codec"
@@ -37,12 +38,14 @@ var (
 		ToolID: "github", Name: "GitHub", FoldedName: "github", Description: "code", URL: "https://github.com", Site: "github.com",
 		DocsURL: "https://docs.github.com", AuthType: "api_key", Mode: catalog.Shared, SecretID: "s1", MaxGrantSeconds: 3600,
 	}}
-	asked    = step{"agent-bot", bot, agent.GrantRequested{ToolID: "github", RequestID: "r1", Reason: "to read issues"}}
-	approved = step{"agent-bot", admin, agent.GrantApproved{ToolID: "github", RequestID: "r1", ExpiresAt: &tonight}}
-	denied   = step{"agent-bot", admin, agent.GrantDenied{ToolID: "github", RequestID: "r1", Reason: "not now"}}
-	assigned = step{"agent-bot", admin, agent.GrantAssigned{ToolID: "github", ExpiresAt: &tonight}}
-	vended   = step{"agent-bot", bot, agent.CredentialVended{ToolID: "github", SecretID: "s1", CredentialVersion: 1, KeyNumber: 1}}
-	revoked  = step{"agent-bot", admin, agent.GrantRevoked{ToolID: "github", RequestID: "r1", Cause: agent.CauseAdmin}}
+	asked     = step{"agent-bot", bot, agent.GrantRequested{ToolID: "github", RequestID: "r1", Reason: "to read issues"}}
+	approved  = step{"agent-bot", admin, agent.GrantApproved{ToolID: "github", RequestID: "r1", ExpiresAt: &tonight}}
+	denied    = step{"agent-bot", admin, agent.GrantDenied{ToolID: "github", RequestID: "r1", Reason: "not now"}}
+	assigned  = step{"agent-bot", admin, agent.GrantAssigned{ToolID: "github", ExpiresAt: &tonight}}
+	vended    = step{"agent-bot", bot, agent.CredentialVended{ToolID: "github", SecretID: "s1", CredentialVersion: 1, KeyNumber: 1}}
+	suggested = step{"catalog-" + org, bot, catalog.SuggestionMade{SuggestionID: "g1", Name: "Linear", FoldedName: "linear", AgentID: "bot", Reason: "to plan"}}
+	noted     = step{"guide-github", bot, guide.NoteMade{NoteID: "n1", ToolID: "github", AgentID: "bot", Learned: "page by cursor", Why: "it failed", GuideVersion: 2}}
+	revoked   = step{"agent-bot", admin, agent.GrantRevoked{ToolID: "github", RequestID: "r1", Cause: agent.CauseAdmin}}
 )
 
 // about is what the audit says of an event: its target, agent and tool. "" says that it has no place there.
@@ -245,6 +248,114 @@ var tellings = []struct {
 		[]step{added, registered, assigned},
 		step{"catalog-" + org, admin, catalog.ToolRemoved{ToolID: "github"}},
 		[]string{"tools github: removed_at=now"},
+		"tool github, tool github",
+	},
+
+	{
+		"a backer of a suggestion is given access",
+		[]step{registered, added},
+		step{"agent-bot", admin, agent.GrantAssigned{ToolID: "github", Reason: "to read issues", SuggestionID: "g1"}},
+		[]string{"+grants bot/github: decided_at=now decided_by_id=admin decided_by_type=human organization_id=org origin=suggestion position=here reason=to read issues status=approved"},
+		"tool github, agent bot, tool github",
+	},
+	{
+		"a backer of a suggestion gets a request",
+		[]step{registered, added},
+		step{"agent-bot", admin, agent.GrantRequested{ToolID: "github", RequestID: "r1", Reason: "to read issues", SuggestionID: "g1"}},
+		[]string{
+			"+grants bot/github: organization_id=org origin=suggestion position=here reason=to read issues request_id=r1 status=pending",
+			"+requests r1: agent_id=bot created_at=now organization_id=org position=here reason=to read issues status=pending tool_id=github",
+		},
+		"tool github, agent bot, tool github",
+	},
+
+	{
+		"an agent suggests a tool", []step{registered}, suggested, []string{
+			"+suggestion_backers g1/bot: first_at=now last_at=now latest_reason=to plan position=here",
+			"+suggestions g1: backer_count=1 created_at=now last_activity_at=now name=Linear name_folded=linear organization_id=org status=pending",
+		}, "suggestion g1, agent bot",
+	},
+	{
+		"another backs it and gives it an address",
+		[]step{registered, suggested},
+		step{"catalog-" + org, self("bot2"), catalog.SuggestionBacked{SuggestionID: "g1", AgentID: "bot2", Reason: "me too", URL: "https://linear.app", Site: "linear.app"}},
+		[]string{
+			"+suggestion_backers g1/bot2: first_at=now last_at=now latest_reason=me too position=here",
+			"suggestions g1: backer_count=2 last_activity_at=now url=https://linear.app",
+		},
+		"suggestion g1, agent bot2",
+	},
+	{
+		"the same backs it for another reason",
+		[]step{registered, suggested},
+		step{"catalog-" + org, bot, catalog.SuggestionBacked{SuggestionID: "g1", AgentID: "bot", Reason: "to plan more"}},
+		[]string{"suggestion_backers g1/bot: last_at=now latest_reason=to plan more", "suggestions g1: last_activity_at=now"},
+		"suggestion g1, agent bot",
+	},
+	{
+		"it is dismissed",
+		[]step{registered, suggested},
+		step{"catalog-" + org, admin, catalog.SuggestionDismissed{SuggestionID: "g1", Reason: "we use Jira"}},
+		[]string{"suggestions g1: decided_at=now decided_by_id=admin decided_by_type=human dismissal_reason=we use Jira status=dismissed"},
+		"suggestion g1",
+	},
+	{
+		"a dismissed one comes back",
+		[]step{registered, suggested, {"catalog-" + org, admin, catalog.SuggestionDismissed{SuggestionID: "g1", Reason: "we use Jira"}}},
+		step{"catalog-" + org, bot, catalog.SuggestionBacked{SuggestionID: "g1", AgentID: "bot", Reason: "still"}},
+		[]string{
+			"suggestion_backers g1/bot: last_at=now latest_reason=still",
+			"suggestions g1: decided_at=0 decided_by_id= decided_by_type= dismissal_reason= last_activity_at=now status=pending",
+		},
+		"suggestion g1, agent bot",
+	},
+	{
+		"a dismissed one is made again too early",
+		[]step{registered, suggested, {"catalog-" + org, admin, catalog.SuggestionDismissed{SuggestionID: "g1"}}},
+		step{"catalog-" + org, bot, catalog.SuggestionCooldownRefused{SuggestionID: "g1", AgentID: "bot"}},
+		nil,
+		"suggestion g1, agent bot",
+	},
+	{
+		"it is accepted",
+		[]step{registered, suggested, added},
+		step{"catalog-" + org, admin, catalog.SuggestionAccepted{SuggestionID: "g1", ToolID: "github", Decisions: []catalog.Decision{{AgentID: "bot", Outcome: catalog.Granted}}}},
+		[]string{"suggestions g1: decided_at=now decided_by_id=admin decided_by_type=human status=accepted tool_id=github"},
+		"tool github, tool github",
+	},
+	{
+		"it is answered by another tool",
+		[]step{registered, suggested, added},
+		step{"catalog-" + org, admin, catalog.SuggestionRedirected{SuggestionID: "g1", ToolID: "github", Decisions: []catalog.Decision{{AgentID: "bot", Outcome: catalog.Pending}}}},
+		[]string{"suggestions g1: decided_at=now decided_by_id=admin decided_by_type=human status=redirected tool_id=github"},
+		"tool github, tool github",
+	},
+
+	{
+		"an agent has learned something", []step{registered, added}, noted, []string{
+			"+note_backers n1/bot: first_at=now last_at=now latest_why=it failed position=here",
+			"+notes n1: created_at=now guide_version=2 last_activity_at=now learned=page by cursor organization_id=org position=here status=pending tool_id=github",
+		}, "tool github, agent bot, tool github",
+	},
+	{
+		"another has learned the same",
+		[]step{registered, added, noted},
+		step{"guide-github", self("bot2"), guide.NoteBacked{NoteID: "n1", ToolID: "github", AgentID: "bot2", Why: "so it is"}},
+		[]string{"+note_backers n1/bot2: first_at=now last_at=now latest_why=so it is position=here", "notes n1: last_activity_at=now"},
+		"tool github, agent bot2, tool github",
+	},
+	{
+		"a note is taken up",
+		[]step{registered, added, noted},
+		step{"guide-github", admin, guide.NoteAccepted{NoteID: "n1", ToolID: "github", GuideVersion: 3}},
+		[]string{"notes n1: decided_at=now decided_by_id=admin decided_by_type=human guide_version=3 status=accepted"},
+		"tool github, tool github",
+	},
+	{
+		"a note is dismissed",
+		[]step{registered, added, noted},
+		step{"guide-github", admin, guide.NoteDismissed{NoteID: "n1", ToolID: "github", Reason: "it is wrong"}},
+		[]string{"notes n1: decided_at=now decided_by_id=admin decided_by_type=human dismissal_reason=it is wrong status=dismissed"},
 		"tool github, tool github",
 	},
 

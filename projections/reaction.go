@@ -194,7 +194,7 @@ func reactionStream(re Reaction) string { return "reaction-" + re.Name }
 func lasting(e eventstore.Recorded) bool {
 	category, _, _ := strings.Cut(e.Stream, "-")
 	switch category {
-	case "installation", "organization", "agent", "catalog", "signing":
+	case "installation", "organization", "agent", "catalog", "guide", "signing":
 		return true
 	}
 	return false

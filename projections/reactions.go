@@ -49,6 +49,51 @@ func RemovedTools(model *ReadModel, grants *commands.Grants) Reaction {
 	}}
 }
 
+// AnsweredSuggestions gives the backers of a suggestion what was decided for them, where the request that decided it
+// did not come to that. It acts for whoever decided.
+func AnsweredSuggestions(grants *commands.Grants) Reaction {
+	return Reaction{Name: "answered_suggestions", Types: `^suggestion\.(accepted|redirected)\.`, Handle: func(ctx context.Context, cause codec.Verified) (acted bool, err error) {
+		var suggestionID, toolID string
+		var decisions []catalog.Decision
+		switch e := cause.Event.(type) {
+		case catalog.SuggestionAccepted:
+			suggestionID, toolID, decisions = e.SuggestionID, e.ToolID, e.Decisions
+		case catalog.SuggestionRedirected:
+			suggestionID, toolID, decisions = e.SuggestionID, e.ToolID, e.Decisions
+		default:
+			return false, fmt.Errorf("%w: %s", codec.ErrUnknownEvent, cause.Type)
+		}
+		m := commands.Meta{Organization: cause.Signed.Organization, Actor: cause.Signed.Actor, Causation: cause.ID.String()}
+		for _, d := range decisions {
+			_, changed, err := grants.Seed(ctx, m, suggestionID, toolID, d)
+			if err != nil {
+				return acted, err
+			}
+			acted = acted || changed
+		}
+		return acted, nil
+	}}
+}
+
+// TakenNotes marks the note that a revision of a usage guide took up, where the request that revised it did not come to
+// that.
+func TakenNotes(notes *commands.Notes) Reaction {
+	const name = "taken_notes"
+	return Reaction{Name: name, Types: `^tool\.instructions_revised\.`, Handle: func(ctx context.Context, cause codec.Verified) (bool, error) {
+		revised, ok := cause.Event.(catalog.ToolInstructionsRevised)
+		if !ok {
+			return false, fmt.Errorf("%w: %s", codec.ErrUnknownEvent, cause.Type)
+		}
+		if revised.NoteID == "" {
+			return false, nil
+		}
+		m := consequence(name, cause, revised.NoteID)
+		m.Actor = cause.Signed.Actor
+		done, err := notes.Take(ctx, m, revised.ToolID, revised.NoteID, revised.Version)
+		return done.Changed, err
+	}}
+}
+
 // EndedSecrets removes the credentials that were replaced, or that ended with a tool or with an agent's access. A
 // minute passes first, in which a fetch that was vended the former version may still open it.
 func EndedSecrets(secrets *seal.Secrets) Reaction {

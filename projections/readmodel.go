@@ -135,7 +135,7 @@ func (o origin) check(c readmodels.Checkpoint, head uint64) error {
 func mark(events []Event) string {
 	for _, e := range slices.Backward(events) {
 		switch category, _, _ := strings.Cut(e.Stream, "-"); category {
-		case "agent", "catalog", "organization", "installation":
+		case "agent", "catalog", "guide", "organization", "installation":
 			text, err := json.Marshal(eventstore.Mark{Stream: e.Stream, Revision: e.Revision, Position: e.Position, ID: e.ID, At: e.Signed.Time})
 			if err == nil {
 				return string(text)

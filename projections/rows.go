@@ -8,6 +8,7 @@ import (
 	"agentkey/domain"
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
+	"agentkey/domain/guide"
 	"agentkey/readmodels"
 )
 
@@ -63,6 +64,8 @@ func (r *rows) one(ctx context.Context, e Event) error {
 		return r.agent(ctx, id, e, body)
 	case catalog.Event:
 		return r.tool(ctx, e, body)
+	case guide.Event:
+		return r.note(ctx, e, body)
 	}
 	return nil // what no table but the audit tells of
 }
@@ -113,6 +116,9 @@ func (r *rows) tool(ctx context.Context, e Event, body catalog.Event) error {
 		return r.tx.ReviseTool(ctx, readmodels.ReviseToolParams{ID: b.ToolID, Instructions: b.Instructions, InstructionsVersion: int64(b.Version), At: at})
 	case catalog.ToolRemoved:
 		return r.tx.RemoveTool(ctx, readmodels.RemoveToolParams{ID: b.ToolID, RemovedAt: at})
+	case catalog.SuggestionMade, catalog.SuggestionBacked, catalog.SuggestionDismissed, catalog.SuggestionAccepted, catalog.SuggestionRedirected,
+		catalog.SuggestionCooldownRefused:
+		return r.suggestion(ctx, e, body)
 	}
 	return nil
 }

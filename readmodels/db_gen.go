@@ -33,6 +33,12 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.assignGrantStmt, err = db.PrepareContext(ctx, assignGrant); err != nil {
 		return nil, fmt.Errorf("error preparing query AssignGrant: %w", err)
 	}
+	if q.backNoteStmt, err = db.PrepareContext(ctx, backNote); err != nil {
+		return nil, fmt.Errorf("error preparing query BackNote: %w", err)
+	}
+	if q.backSuggestionStmt, err = db.PrepareContext(ctx, backSuggestion); err != nil {
+		return nil, fmt.Errorf("error preparing query BackSuggestion: %w", err)
+	}
 	if q.claimCheckpointStmt, err = db.PrepareContext(ctx, claimCheckpoint); err != nil {
 		return nil, fmt.Errorf("error preparing query ClaimCheckpoint: %w", err)
 	}
@@ -42,8 +48,14 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.createCheckpointStmt, err = db.PrepareContext(ctx, createCheckpoint); err != nil {
 		return nil, fmt.Errorf("error preparing query CreateCheckpoint: %w", err)
 	}
+	if q.decideNoteStmt, err = db.PrepareContext(ctx, decideNote); err != nil {
+		return nil, fmt.Errorf("error preparing query DecideNote: %w", err)
+	}
 	if q.decideRequestStmt, err = db.PrepareContext(ctx, decideRequest); err != nil {
 		return nil, fmt.Errorf("error preparing query DecideRequest: %w", err)
+	}
+	if q.decideSuggestionStmt, err = db.PrepareContext(ctx, decideSuggestion); err != nil {
+		return nil, fmt.Errorf("error preparing query DecideSuggestion: %w", err)
 	}
 	if q.denyGrantStmt, err = db.PrepareContext(ctx, denyGrant); err != nil {
 		return nil, fmt.Errorf("error preparing query DenyGrant: %w", err)
@@ -72,8 +84,14 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.insertKeyStmt, err = db.PrepareContext(ctx, insertKey); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertKey: %w", err)
 	}
+	if q.insertNoteStmt, err = db.PrepareContext(ctx, insertNote); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertNote: %w", err)
+	}
 	if q.insertRequestStmt, err = db.PrepareContext(ctx, insertRequest); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertRequest: %w", err)
+	}
+	if q.insertSuggestionStmt, err = db.PrepareContext(ctx, insertSuggestion); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertSuggestion: %w", err)
 	}
 	if q.insertToolStmt, err = db.PrepareContext(ctx, insertTool); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertTool: %w", err)
@@ -84,6 +102,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.removeToolStmt, err = db.PrepareContext(ctx, removeTool); err != nil {
 		return nil, fmt.Errorf("error preparing query RemoveTool: %w", err)
 	}
+	if q.reopenSuggestionStmt, err = db.PrepareContext(ctx, reopenSuggestion); err != nil {
+		return nil, fmt.Errorf("error preparing query ReopenSuggestion: %w", err)
+	}
 	if q.reviseToolStmt, err = db.PrepareContext(ctx, reviseTool); err != nil {
 		return nil, fmt.Errorf("error preparing query ReviseTool: %w", err)
 	}
@@ -92,6 +113,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.seeAgentStmt, err = db.PrepareContext(ctx, seeAgent); err != nil {
 		return nil, fmt.Errorf("error preparing query SeeAgent: %w", err)
+	}
+	if q.seeNoteStmt, err = db.PrepareContext(ctx, seeNote); err != nil {
+		return nil, fmt.Errorf("error preparing query SeeNote: %w", err)
 	}
 	if q.setAgentStatusStmt, err = db.PrepareContext(ctx, setAgentStatus); err != nil {
 		return nil, fmt.Errorf("error preparing query SetAgentStatus: %w", err)
@@ -137,6 +161,16 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing assignGrantStmt: %w", cerr)
 		}
 	}
+	if q.backNoteStmt != nil {
+		if cerr := q.backNoteStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing backNoteStmt: %w", cerr)
+		}
+	}
+	if q.backSuggestionStmt != nil {
+		if cerr := q.backSuggestionStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing backSuggestionStmt: %w", cerr)
+		}
+	}
 	if q.claimCheckpointStmt != nil {
 		if cerr := q.claimCheckpointStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing claimCheckpointStmt: %w", cerr)
@@ -152,9 +186,19 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing createCheckpointStmt: %w", cerr)
 		}
 	}
+	if q.decideNoteStmt != nil {
+		if cerr := q.decideNoteStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing decideNoteStmt: %w", cerr)
+		}
+	}
 	if q.decideRequestStmt != nil {
 		if cerr := q.decideRequestStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing decideRequestStmt: %w", cerr)
+		}
+	}
+	if q.decideSuggestionStmt != nil {
+		if cerr := q.decideSuggestionStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing decideSuggestionStmt: %w", cerr)
 		}
 	}
 	if q.denyGrantStmt != nil {
@@ -202,9 +246,19 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing insertKeyStmt: %w", cerr)
 		}
 	}
+	if q.insertNoteStmt != nil {
+		if cerr := q.insertNoteStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertNoteStmt: %w", cerr)
+		}
+	}
 	if q.insertRequestStmt != nil {
 		if cerr := q.insertRequestStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertRequestStmt: %w", cerr)
+		}
+	}
+	if q.insertSuggestionStmt != nil {
+		if cerr := q.insertSuggestionStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertSuggestionStmt: %w", cerr)
 		}
 	}
 	if q.insertToolStmt != nil {
@@ -222,6 +276,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing removeToolStmt: %w", cerr)
 		}
 	}
+	if q.reopenSuggestionStmt != nil {
+		if cerr := q.reopenSuggestionStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing reopenSuggestionStmt: %w", cerr)
+		}
+	}
 	if q.reviseToolStmt != nil {
 		if cerr := q.reviseToolStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing reviseToolStmt: %w", cerr)
@@ -235,6 +294,11 @@ func (q *Queries) Close() error {
 	if q.seeAgentStmt != nil {
 		if cerr := q.seeAgentStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing seeAgentStmt: %w", cerr)
+		}
+	}
+	if q.seeNoteStmt != nil {
+		if cerr := q.seeNoteStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing seeNoteStmt: %w", cerr)
 		}
 	}
 	if q.setAgentStatusStmt != nil {
@@ -319,10 +383,14 @@ type Queries struct {
 	approveGrantStmt         *sql.Stmt
 	askGrantStmt             *sql.Stmt
 	assignGrantStmt          *sql.Stmt
+	backNoteStmt             *sql.Stmt
+	backSuggestionStmt       *sql.Stmt
 	claimCheckpointStmt      *sql.Stmt
 	countFetchesStmt         *sql.Stmt
 	createCheckpointStmt     *sql.Stmt
+	decideNoteStmt           *sql.Stmt
 	decideRequestStmt        *sql.Stmt
+	decideSuggestionStmt     *sql.Stmt
 	denyGrantStmt            *sql.Stmt
 	endGrantStmt             *sql.Stmt
 	endKeyStmt               *sql.Stmt
@@ -332,13 +400,17 @@ type Queries struct {
 	insertAgentStmt          *sql.Stmt
 	insertInstructionsStmt   *sql.Stmt
 	insertKeyStmt            *sql.Stmt
+	insertNoteStmt           *sql.Stmt
 	insertRequestStmt        *sql.Stmt
+	insertSuggestionStmt     *sql.Stmt
 	insertToolStmt           *sql.Stmt
 	moveCheckpointStmt       *sql.Stmt
 	removeToolStmt           *sql.Stmt
+	reopenSuggestionStmt     *sql.Stmt
 	reviseToolStmt           *sql.Stmt
 	rotateToolCredentialStmt *sql.Stmt
 	seeAgentStmt             *sql.Stmt
+	seeNoteStmt              *sql.Stmt
 	setAgentStatusStmt       *sql.Stmt
 	touchAgentStmt           *sql.Stmt
 	updateAgentStmt          *sql.Stmt
@@ -356,10 +428,14 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		approveGrantStmt:         q.approveGrantStmt,
 		askGrantStmt:             q.askGrantStmt,
 		assignGrantStmt:          q.assignGrantStmt,
+		backNoteStmt:             q.backNoteStmt,
+		backSuggestionStmt:       q.backSuggestionStmt,
 		claimCheckpointStmt:      q.claimCheckpointStmt,
 		countFetchesStmt:         q.countFetchesStmt,
 		createCheckpointStmt:     q.createCheckpointStmt,
+		decideNoteStmt:           q.decideNoteStmt,
 		decideRequestStmt:        q.decideRequestStmt,
+		decideSuggestionStmt:     q.decideSuggestionStmt,
 		denyGrantStmt:            q.denyGrantStmt,
 		endGrantStmt:             q.endGrantStmt,
 		endKeyStmt:               q.endKeyStmt,
@@ -369,13 +445,17 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		insertAgentStmt:          q.insertAgentStmt,
 		insertInstructionsStmt:   q.insertInstructionsStmt,
 		insertKeyStmt:            q.insertKeyStmt,
+		insertNoteStmt:           q.insertNoteStmt,
 		insertRequestStmt:        q.insertRequestStmt,
+		insertSuggestionStmt:     q.insertSuggestionStmt,
 		insertToolStmt:           q.insertToolStmt,
 		moveCheckpointStmt:       q.moveCheckpointStmt,
 		removeToolStmt:           q.removeToolStmt,
+		reopenSuggestionStmt:     q.reopenSuggestionStmt,
 		reviseToolStmt:           q.reviseToolStmt,
 		rotateToolCredentialStmt: q.rotateToolCredentialStmt,
 		seeAgentStmt:             q.seeAgentStmt,
+		seeNoteStmt:              q.seeNoteStmt,
 		setAgentStatusStmt:       q.setAgentStatusStmt,
 		touchAgentStmt:           q.touchAgentStmt,
 		updateAgentStmt:          q.updateAgentStmt,

@@ -40,8 +40,8 @@ func (q *Queries) ApproveGrant(ctx context.Context, arg ApproveGrantParams) erro
 
 const askGrant = `-- name: AskGrant :exec
 INSERT INTO grants (agent_id, tool_id, organization_id, position, status, origin, request_id, reason)
-VALUES ($1, $2, $3, $4, 'pending', 'request',
-        $5, $6)
+VALUES ($1, $2, $3, $4, 'pending', $5,
+        $6, $7)
 ON CONFLICT (agent_id, tool_id) DO UPDATE SET
     status = excluded.status, origin = excluded.origin, request_id = excluded.request_id, reason = excluded.reason,
     decided_at = 0, decided_by_type = '', decided_by_id = '', denial_reason = '', expires_at = 0, fetch_count = 0, last_fetched_at = 0
@@ -52,6 +52,7 @@ type AskGrantParams struct {
 	ToolID         string
 	OrganizationID string
 	Position       int64
+	Origin         string
 	RequestID      string
 	Reason         string
 }
@@ -62,6 +63,7 @@ func (q *Queries) AskGrant(ctx context.Context, arg AskGrantParams) error {
 		arg.ToolID,
 		arg.OrganizationID,
 		arg.Position,
+		arg.Origin,
 		arg.RequestID,
 		arg.Reason,
 	)
@@ -71,10 +73,10 @@ func (q *Queries) AskGrant(ctx context.Context, arg AskGrantParams) error {
 const assignGrant = `-- name: AssignGrant :exec
 INSERT INTO grants (agent_id, tool_id, organization_id, position, status, origin, request_id, reason,
                     decided_at, decided_by_type, decided_by_id, expires_at)
-VALUES ($1, $2, $3, $4, 'approved', 'assignment', '', '',
-        $5, $6, $7, $8)
+VALUES ($1, $2, $3, $4, 'approved', $5, '', $6,
+        $7, $8, $9, $10)
 ON CONFLICT (agent_id, tool_id) DO UPDATE SET
-    status = excluded.status, origin = excluded.origin, request_id = '', reason = '', decided_at = excluded.decided_at,
+    status = excluded.status, origin = excluded.origin, request_id = '', reason = excluded.reason, decided_at = excluded.decided_at,
     decided_by_type = excluded.decided_by_type, decided_by_id = excluded.decided_by_id, denial_reason = '',
     expires_at = excluded.expires_at, fetch_count = 0, last_fetched_at = 0
 `
@@ -84,6 +86,8 @@ type AssignGrantParams struct {
 	ToolID         string
 	OrganizationID string
 	Position       int64
+	Origin         string
+	Reason         string
 	DecidedAt      int64
 	DecidedByType  string
 	DecidedByID    string
@@ -96,10 +100,62 @@ func (q *Queries) AssignGrant(ctx context.Context, arg AssignGrantParams) error 
 		arg.ToolID,
 		arg.OrganizationID,
 		arg.Position,
+		arg.Origin,
+		arg.Reason,
 		arg.DecidedAt,
 		arg.DecidedByType,
 		arg.DecidedByID,
 		arg.ExpiresAt,
+	)
+	return err
+}
+
+const backNote = `-- name: BackNote :exec
+INSERT INTO note_backers (note_id, agent_id, position, latest_why, first_at, last_at)
+VALUES ($1, $2, $3, $4, $5, $5)
+ON CONFLICT (note_id, agent_id) DO UPDATE SET latest_why = excluded.latest_why, last_at = excluded.last_at
+`
+
+type BackNoteParams struct {
+	NoteID   string
+	AgentID  string
+	Position int64
+	Why      string
+	At       int64
+}
+
+func (q *Queries) BackNote(ctx context.Context, arg BackNoteParams) error {
+	_, err := q.exec(ctx, q.backNoteStmt, backNote,
+		arg.NoteID,
+		arg.AgentID,
+		arg.Position,
+		arg.Why,
+		arg.At,
+	)
+	return err
+}
+
+const backSuggestion = `-- name: BackSuggestion :exec
+INSERT INTO suggestion_backers (suggestion_id, agent_id, position, latest_reason, first_at, last_at)
+VALUES ($1, $2, $3, $4, $5, $5)
+ON CONFLICT (suggestion_id, agent_id) DO UPDATE SET latest_reason = excluded.latest_reason, last_at = excluded.last_at
+`
+
+type BackSuggestionParams struct {
+	SuggestionID string
+	AgentID      string
+	Position     int64
+	Reason       string
+	At           int64
+}
+
+func (q *Queries) BackSuggestion(ctx context.Context, arg BackSuggestionParams) error {
+	_, err := q.exec(ctx, q.backSuggestionStmt, backSuggestion,
+		arg.SuggestionID,
+		arg.AgentID,
+		arg.Position,
+		arg.Reason,
+		arg.At,
 	)
 	return err
 }
@@ -162,6 +218,36 @@ func (q *Queries) CreateCheckpoint(ctx context.Context, arg CreateCheckpointPara
 	return err
 }
 
+const decideNote = `-- name: DecideNote :exec
+UPDATE notes SET
+    status = $1, guide_version = coalesce($2, guide_version), dismissal_reason = $3,
+    decided_at = $4, decided_by_type = $5, decided_by_id = $6
+WHERE id = $7
+`
+
+type DecideNoteParams struct {
+	Status          string
+	GuideVersion    sql.NullInt64
+	DismissalReason string
+	DecidedAt       int64
+	DecidedByType   string
+	DecidedByID     string
+	ID              string
+}
+
+func (q *Queries) DecideNote(ctx context.Context, arg DecideNoteParams) error {
+	_, err := q.exec(ctx, q.decideNoteStmt, decideNote,
+		arg.Status,
+		arg.GuideVersion,
+		arg.DismissalReason,
+		arg.DecidedAt,
+		arg.DecidedByType,
+		arg.DecidedByID,
+		arg.ID,
+	)
+	return err
+}
+
 const decideRequest = `-- name: DecideRequest :exec
 UPDATE requests SET
     status = $1,
@@ -188,6 +274,36 @@ func (q *Queries) DecideRequest(ctx context.Context, arg DecideRequestParams) er
 		arg.DecidedByType,
 		arg.DecidedByID,
 		arg.DenialReason,
+		arg.ID,
+	)
+	return err
+}
+
+const decideSuggestion = `-- name: DecideSuggestion :exec
+UPDATE suggestions SET
+    status = $1, tool_id = $2, dismissal_reason = $3, decided_at = $4,
+    decided_by_type = $5, decided_by_id = $6
+WHERE id = $7
+`
+
+type DecideSuggestionParams struct {
+	Status          string
+	ToolID          string
+	DismissalReason string
+	DecidedAt       int64
+	DecidedByType   string
+	DecidedByID     string
+	ID              string
+}
+
+func (q *Queries) DecideSuggestion(ctx context.Context, arg DecideSuggestionParams) error {
+	_, err := q.exec(ctx, q.decideSuggestionStmt, decideSuggestion,
+		arg.Status,
+		arg.ToolID,
+		arg.DismissalReason,
+		arg.DecidedAt,
+		arg.DecidedByType,
+		arg.DecidedByID,
 		arg.ID,
 	)
 	return err
@@ -405,6 +521,35 @@ func (q *Queries) InsertKey(ctx context.Context, arg InsertKeyParams) error {
 	return err
 }
 
+const insertNote = `-- name: InsertNote :exec
+INSERT INTO notes (id, organization_id, position, tool_id, learned, status, guide_version, created_at, last_activity_at)
+VALUES ($1, $2, $3, $4, $5, 'pending', $6,
+        $7, $7)
+`
+
+type InsertNoteParams struct {
+	ID             string
+	OrganizationID string
+	Position       int64
+	ToolID         string
+	Learned        string
+	GuideVersion   int64
+	At             int64
+}
+
+func (q *Queries) InsertNote(ctx context.Context, arg InsertNoteParams) error {
+	_, err := q.exec(ctx, q.insertNoteStmt, insertNote,
+		arg.ID,
+		arg.OrganizationID,
+		arg.Position,
+		arg.ToolID,
+		arg.Learned,
+		arg.GuideVersion,
+		arg.At,
+	)
+	return err
+}
+
 const insertRequest = `-- name: InsertRequest :exec
 INSERT INTO requests (id, organization_id, position, agent_id, tool_id, reason, status, created_at)
 VALUES ($1, $2, $3, $4, $5, $6,
@@ -430,6 +575,32 @@ func (q *Queries) InsertRequest(ctx context.Context, arg InsertRequestParams) er
 		arg.ToolID,
 		arg.Reason,
 		arg.CreatedAt,
+	)
+	return err
+}
+
+const insertSuggestion = `-- name: InsertSuggestion :exec
+INSERT INTO suggestions (id, organization_id, name, name_folded, url, status, created_at, last_activity_at)
+VALUES ($1, $2, $3, $4, $5, 'pending', $6, $6)
+`
+
+type InsertSuggestionParams struct {
+	ID             string
+	OrganizationID string
+	Name           string
+	NameFolded     string
+	Url            string
+	At             int64
+}
+
+func (q *Queries) InsertSuggestion(ctx context.Context, arg InsertSuggestionParams) error {
+	_, err := q.exec(ctx, q.insertSuggestionStmt, insertSuggestion,
+		arg.ID,
+		arg.OrganizationID,
+		arg.Name,
+		arg.NameFolded,
+		arg.Url,
+		arg.At,
 	)
 	return err
 }
@@ -518,6 +689,24 @@ func (q *Queries) RemoveTool(ctx context.Context, arg RemoveToolParams) error {
 	return err
 }
 
+const reopenSuggestion = `-- name: ReopenSuggestion :exec
+UPDATE suggestions SET
+    status = 'pending', url = coalesce($1, url), last_activity_at = $2, decided_at = 0, decided_by_type = '', decided_by_id = '', dismissal_reason = '',
+    backer_count = (SELECT count(*) FROM suggestion_backers AS b WHERE b.suggestion_id = suggestions.id)
+WHERE suggestions.id = $3
+`
+
+type ReopenSuggestionParams struct {
+	Url sql.NullString
+	At  int64
+	ID  string
+}
+
+func (q *Queries) ReopenSuggestion(ctx context.Context, arg ReopenSuggestionParams) error {
+	_, err := q.exec(ctx, q.reopenSuggestionStmt, reopenSuggestion, arg.Url, arg.At, arg.ID)
+	return err
+}
+
 const reviseTool = `-- name: ReviseTool :exec
 UPDATE tools SET
     instructions = $1,
@@ -581,6 +770,20 @@ type SeeAgentParams struct {
 
 func (q *Queries) SeeAgent(ctx context.Context, arg SeeAgentParams) error {
 	_, err := q.exec(ctx, q.seeAgentStmt, seeAgent, arg.LastSeenAt, arg.ID)
+	return err
+}
+
+const seeNote = `-- name: SeeNote :exec
+UPDATE notes SET last_activity_at = $1 WHERE id = $2
+`
+
+type SeeNoteParams struct {
+	At int64
+	ID string
+}
+
+func (q *Queries) SeeNote(ctx context.Context, arg SeeNoteParams) error {
+	_, err := q.exec(ctx, q.seeNoteStmt, seeNote, arg.At, arg.ID)
 	return err
 }
 

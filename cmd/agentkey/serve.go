@@ -208,12 +208,13 @@ func assemble(c Config, inst *commands.Installation, models *readmodels.DB, read
 		logger.Error("a command's background work failed", slog.String("what", what), slog.String("error", err.Error()))
 	})
 	agents, catalogs, organizations := commands.NewAgentLoop(env), commands.NewCatalogLoop(env), commands.NewOrganizationLoop(env)
+	guides := commands.NewGuideLoop(env)
 	refusals := commands.NewRefusals(env, newID)
 	h.installation = commands.NewInstallationLoop(env)
 	h.clock = &clockCheck{log: inst.Log, clock: time.Now}
 	h.fence = commands.NewFence(commands.FenceConfig{
 		Installation: h.installation, Log: inst.Log, StoreID: inst.Begun.StoreID, Organization: inst.Begun.OrganizationID, NewID: newID, Logger: logger,
-		Rows: readModel.Mark, Forget: []func(){agents.Forget, catalogs.Forget, organizations.Forget, h.installation.Forget},
+		Rows: readModel.Mark, Forget: []func(){agents.Forget, catalogs.Forget, guides.Forget, organizations.Forget, h.installation.Forget},
 	})
 	env.OnAppend = func(a commands.Appending) {
 		m.appended(a)
@@ -222,11 +223,13 @@ func assemble(c Config, inst *commands.Installation, models *readmodels.DB, read
 	}
 	h.secrets = inst.Secrets
 	grants := &commands.Grants{Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: time.Now}
+	tools := &commands.Tools{Catalogs: catalogs, Agents: agents, Secrets: inst.Secrets, Log: inst.Log, Clock: time.Now}
+	notes := &commands.Notes{Guides: guides, Tools: tools, Grants: grants}
 	server := &api.Server{
 		Callers: &commands.Callers{Agents: agents, Organizations: organizations, First: inst.Begun.OrganizationID},
 		Agents:  &commands.Agents{Loop: agents, Catalogs: catalogs, Secrets: inst.Secrets, Privacy: privacy, Log: inst.Log, MACKey: inst.MACKey, Clock: time.Now},
 		Grants:  grants,
-		Tools:   &commands.Tools{Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: time.Now},
+		Tools:   tools, Suggestions: &commands.Suggestions{Tools: tools, Grants: grants}, Notes: notes,
 		Fetch: &commands.Fetch{
 			Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Refusals: refusals, Fence: h.fence, Log: inst.Log.Client, NewID: newID,
 		},
@@ -242,6 +245,8 @@ func assemble(c Config, inst *commands.Installation, models *readmodels.DB, read
 	}
 	reactions := []projections.Reaction{
 		projections.RemovedTools(readModel, grants),
+		projections.AnsweredSuggestions(grants),
+		projections.TakenNotes(notes),
 		projections.EndedSecrets(inst.Secrets),
 		projections.UnusedSecrets(grants),
 	}

@@ -77,6 +77,18 @@ type (
 		SecretID  string
 		ExpiresAt *time.Time
 	}
+	// Seed carries out what an answered suggestion decided for the agent: access, or a request where Approved is false.
+	// It gives only what the agent never had, asked for or lost: whatever happened to its grant of this tool stays so.
+	// Suspensions is how often the agent had been suspended when it was decided; one since then ends it too.
+	Seed struct {
+		At           time.Time
+		Tool         Tool
+		SuggestionID string
+		RequestID    string
+		Reason       string
+		Approved     bool
+		Suspensions  int
+	}
 	// Revoke ends access or a request.
 	Revoke struct {
 		ToolID string
@@ -113,6 +125,7 @@ func (Withdraw) agentCommand()          {}
 func (Approve) agentCommand()           {}
 func (Deny) agentCommand()              {}
 func (Assign) agentCommand()            {}
+func (Seed) agentCommand()              {}
 func (Revoke) agentCommand()            {}
 func (Expire) agentCommand()            {}
 func (ReplaceCredential) agentCommand() {}

@@ -68,6 +68,8 @@ func Decide(s State, c Command) ([]Event, error) {
 		return one(GrantDenied{ToolID: c.Tool.ID, RequestID: c.RequestID, Reason: c.Reason}), nil
 	case Assign:
 		return assign(s, c)
+	case Seed:
+		return seed(s, c)
 	case Revoke:
 		if g := s.Grants[c.ToolID]; g.Open() {
 			return one(revoked(g, c.ToolID, c.Cause)), nil
@@ -97,7 +99,7 @@ func basedOn(c Command) int {
 		return c.IfRevision
 	case Retire:
 		return c.IfRevision
-	case Register, Request, Withdraw, Approve, Deny, Assign, Revoke, Expire, ReplaceCredential, Vend:
+	case Register, Request, Withdraw, Approve, Deny, Assign, Seed, Revoke, Expire, ReplaceCredential, Vend:
 	}
 	return 0
 }

@@ -51,11 +51,12 @@ type (
 	// Retired ends the agent for good.
 	Retired struct{}
 
-	// GrantRequested is an agent asking for a tool.
+	// GrantRequested is an agent asking for a tool, or having suggested it: SuggestionID is the one that was answered.
 	GrantRequested struct {
-		ToolID    string `json:"tool_id"`
-		RequestID string `json:"request_id"`
-		Reason    string `json:"reason"`
+		ToolID       string `json:"tool_id"`
+		RequestID    string `json:"request_id"`
+		Reason       string `json:"reason"`
+		SuggestionID string `json:"suggestion_id,omitempty"`
 	}
 	// GrantWithdrawn is an agent taking its request back.
 	GrantWithdrawn struct {
@@ -75,11 +76,13 @@ type (
 		RequestID string `json:"request_id"`
 		Reason    string `json:"reason,omitempty"`
 	}
-	// GrantAssigned is access given without a request.
+	// GrantAssigned is access given without a request. SuggestionID and Reason are of the suggestion that it answers.
 	GrantAssigned struct {
-		ToolID    string     `json:"tool_id"`
-		SecretID  string     `json:"secret_id,omitempty"`
-		ExpiresAt *time.Time `json:"expires_at,omitempty"`
+		ToolID       string     `json:"tool_id"`
+		SecretID     string     `json:"secret_id,omitempty"`
+		ExpiresAt    *time.Time `json:"expires_at,omitempty"`
+		Reason       string     `json:"reason,omitempty"`
+		SuggestionID string     `json:"suggestion_id,omitempty"`
 	}
 	// GrantRevoked ends access, or a request, from outside. SecretID is the agent's own credential that ends with it.
 	GrantRevoked struct {

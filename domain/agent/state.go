@@ -39,6 +39,7 @@ type Origin string
 const (
 	FromRequest    Origin = "request"
 	FromAssignment Origin = "assignment"
+	FromSuggestion Origin = "suggestion"
 )
 
 // Grant is the newest state of an agent's access to one tool.
@@ -46,6 +47,7 @@ type Grant struct {
 	Status              GrantStatus   `json:"status"`
 	Origin              Origin        `json:"origin,omitempty"`
 	RequestID           string        `json:"request_id,omitempty"`
+	SuggestionID        string        `json:"suggestion_id,omitempty"`
 	Reason              string        `json:"reason,omitempty"`
 	RequestedAt         time.Time     `json:"requested_at,omitzero"`
 	DecidedAt           time.Time     `json:"decided_at,omitzero"`
@@ -95,7 +97,8 @@ type State struct {
 	CreatedBy      domain.Actor     `json:"created_by,omitzero"`
 	LastSeenAt     time.Time        `json:"last_seen_at,omitzero"`
 	Revision       int              `json:"revision,omitempty"` // of the resource: one more with each edit
-	Grants         map[string]Grant `json:"grants,omitempty"`   // by tool
+	Suspensions    int              `json:"suspensions,omitempty"`
+	Grants         map[string]Grant `json:"grants,omitempty"` // by tool
 }
 
 // Exists reports whether the agent was registered and not retired.
@@ -178,6 +181,7 @@ func Evolve(s State, f domain.Fact[Event]) State {
 		s.Revision++
 	case Suspended:
 		s.Status = StatusSuspend
+		s.Suspensions++
 		s.Revision++
 	case Reactivated:
 		s.Status = Active
@@ -188,6 +192,7 @@ func Evolve(s State, f domain.Fact[Event]) State {
 	case GrantRequested:
 		return s.with(e.ToolID, func(g *Grant) {
 			*g = Grant{Status: Pending, Origin: FromRequest, RequestID: e.RequestID, Reason: e.Reason, RequestedAt: f.At}
+			g.answers(e.SuggestionID)
 		})
 	case GrantWithdrawn:
 		return s.with(e.ToolID, func(g *Grant) { decided(g, Withdrawn) })
@@ -204,7 +209,8 @@ func Evolve(s State, f domain.Fact[Event]) State {
 		})
 	case GrantAssigned:
 		return s.with(e.ToolID, func(g *Grant) {
-			*g = Grant{Origin: FromAssignment, ExpiresAt: e.ExpiresAt}
+			*g = Grant{Origin: FromAssignment, ExpiresAt: e.ExpiresAt, Reason: e.Reason}
+			g.answers(e.SuggestionID)
 			decided(g, Approved)
 			g.own(e.SecretID)
 		})
@@ -223,6 +229,12 @@ func Evolve(s State, f domain.Fact[Event]) State {
 		})
 	}
 	return s
+}
+
+func (g *Grant) answers(suggestionID string) {
+	if suggestionID != "" {
+		g.Origin, g.SuggestionID = FromSuggestion, suggestionID
+	}
 }
 
 func (g *Grant) own(secretID string) {

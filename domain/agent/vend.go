@@ -47,10 +47,10 @@ func vend(s State, c Vend) ([]Event, error) {
 	if !c.Tool.Exists {
 		return nil, domain.NotFound("tool")
 	}
-	g := s.Grants[c.Tool.ID]
-	if access := g.At(c.At); access != Approved {
-		return nil, notApproved(g, access, c.Tool.ID)
+	if err := Uses(s, c.Tool.ID, c.At); err != nil {
+		return nil, err
 	}
+	g := s.Grants[c.Tool.ID]
 	secret, version := c.Tool.SecretID, c.Tool.CredentialVersion
 	if c.Tool.PerAgent {
 		secret, version = g.SecretID, g.CredentialVersion
@@ -59,6 +59,15 @@ func vend(s State, c Vend) ([]Event, error) {
 		ToolID: c.Tool.ID, SecretID: secret, CredentialVersion: version,
 		InstructionsVersion: c.Tool.InstructionsVersion, KeyNumber: c.KeyNumber,
 	}), nil
+}
+
+// Uses refuses an agent that has no approved access to a tool at a moment.
+func Uses(s State, toolID string, at time.Time) error {
+	g := s.Grants[toolID]
+	if access := g.At(at); access != Approved {
+		return notApproved(g, access, toolID)
+	}
+	return nil
 }
 
 func notApproved(g Grant, access GrantStatus, toolID string) *domain.Error {

@@ -1,6 +1,7 @@
 // Package catalog decides which tools an organization offers: names, modes, which secret is current and the
-// usage guide of each. Adding, renaming and removing are ordered by one stream, so that two tools never share
-// a name. It does not know who has access to what.
+// usage guide of each; and what agents suggest that it should offer. Adding, renaming, removing, suggesting and
+// accepting are ordered by one stream, so that two tools never share a name and two suggestions never mean the same.
+// It does not know who has access to what.
 package catalog
 
 import (
@@ -64,12 +65,14 @@ type (
 		CredentialVersion int        `json:"credential_version"`
 		ExpiresAt         *time.Time `json:"expires_at,omitempty"`
 	}
-	// ToolInstructionsRevised is one version of a usage guide. RestoredFrom is the version it repeats, or 0.
+	// ToolInstructionsRevised is one version of a usage guide. RestoredFrom is the version it repeats, or 0; NoteID the
+	// note of an agent that it took up, if it did.
 	ToolInstructionsRevised struct {
 		ToolID       string `json:"tool_id"`
 		Version      int    `json:"version"`
 		Instructions string `json:"instructions"`
 		RestoredFrom int    `json:"restored_from,omitempty"`
+		NoteID       string `json:"note_id,omitempty"`
 	}
 	// ToolRemoved takes a tool away for good; every grant of it counts as revoked from here on. SecretID is the shared
 	// credential that ends with it.
@@ -106,10 +109,12 @@ type Tool struct {
 	Revision            int        `json:"revision"` // of the resource: one more with each edit
 }
 
-// State is every tool that is offered now. The zero State is an empty catalog. A State is a value: Evolve never
-// changes what an older one holds.
+// State is every tool that is offered now, and every suggestion there was. The zero State is an empty catalog. A State
+// is a value: Evolve never changes what an older one holds.
 type State struct {
-	Tools map[string]Tool `json:"tools,omitempty"`
+	Tools       map[string]Tool       `json:"tools,omitempty"`
+	Revision    int                   `json:"revision,omitempty"` // one more with each change of a tool
+	Suggestions map[string]Suggestion `json:"suggestions,omitempty"`
 }
 
 // Named returns the id of the tool with a folded name.
@@ -132,7 +137,9 @@ func (s State) with(id string, at time.Time, change func(*Tool)) State {
 	t.UpdatedAt = at
 	t.Revision++
 	tools[id] = t
-	return State{Tools: tools}
+	s.Tools = tools
+	s.Revision++
+	return s
 }
 
 // Evolve folds one fact into the state. It never refuses: it has happened.
@@ -170,7 +177,10 @@ func Evolve(s State, f domain.Fact[Event]) State {
 	case ToolRemoved:
 		tools := maps.Clone(s.Tools)
 		delete(tools, e.ToolID)
-		return State{Tools: tools}
+		s.Tools = tools
+		s.Revision++
+	case SuggestionMade, SuggestionBacked, SuggestionDismissed, SuggestionAccepted, SuggestionRedirected, SuggestionCooldownRefused:
+		return s.evolveSuggestion(e, f)
 	}
 	return s
 }

@@ -115,7 +115,7 @@ func TestWhoseNameItIsIsTold(t *testing.T) {
 func TestTheStateOfATool(t *testing.T) {
 	got := fold(github(), linear(), catalog.ToolUpdated{ToolID: "1", URL: new("https://github.com"), Site: new("github.com")}, guide(1, "First."),
 		catalog.ToolCredentialRotated{ToolID: "1", SecretID: "s2", CredentialVersion: 2, ExpiresAt: &soon}, catalog.ToolRemoved{ToolID: "2"})
-	want := catalog.State{Tools: map[string]catalog.Tool{"1": {
+	want := catalog.State{Revision: 6, Tools: map[string]catalog.Tool{"1": {
 		Name: "GitHub", FoldedName: "github", URL: "https://github.com", Site: "github.com", AuthType: "api_key", Mode: catalog.Shared,
 		SecretID: "s2", CredentialVersion: 2, CredentialExpiresAt: &soon, Instructions: "First.", InstructionsVersion: 1, MaxGrantSeconds: 60,
 		CreatedAt: start, UpdatedAt: start.Add(4 * time.Minute), Revision: 4,

@@ -22,6 +22,7 @@ type (
 		SecretID                                                  string
 		Instructions                                              string
 		MaxGrantSeconds                                           int64
+		Standings                                                 map[string]Standing // of the backers of suggestions that it answers
 	}
 	// UpdateTool changes the named fields; nil leaves one alone. IfRevision is 0 or the revision the edit is based on.
 	UpdateTool struct {
@@ -31,6 +32,8 @@ type (
 		Instructions                                      *string
 		MaxGrantSeconds                                   *int64
 		IfRevision                                        int
+		NoteID                                            string              // the note that the new usage guide takes up, or ""
+		Standings                                         map[string]Standing // of the backers of suggestions that it answers
 	}
 	// RotateCredential replaces the shared credential.
 	RotateCredential struct {
@@ -86,6 +89,15 @@ func Decide(s State, c Command) ([]Event, error) {
 			return nil, err
 		}
 		return []Event{ToolInstructionsRevised{ToolID: c.ToolID, Version: t.InstructionsVersion + 1, Instructions: c.Instructions, RestoredFrom: c.Version}}, nil
+	case Suggest:
+		return suggest(s, c)
+	case AcceptSuggestion:
+		return accept(s, c)
+	case DismissSuggestion:
+		if _, err := s.waiting(c.SuggestionID); err != nil {
+			return nil, err
+		}
+		return []Event{SuggestionDismissed(c)}, nil
 	case RemoveTool:
 		t, err := s.editable(c.ToolID, c.IfRevision)
 		if err != nil {
@@ -124,6 +136,19 @@ func addTool(s State, c AddTool) ([]Event, error) {
 	if _, found := s.Tools[c.ToolID]; found {
 		return nil, nil
 	}
+	events, err := offer(s, c)
+	if err != nil {
+		return nil, err
+	}
+	answered, err := s.answered(c.ToolID, c.FoldedName, c.Site, c.Standings)
+	if err != nil {
+		return nil, err
+	}
+	return append(events, answered...), nil
+}
+
+// offer is a new tool with its first usage guide.
+func offer(s State, c AddTool) ([]Event, error) {
 	if err := s.unique(c.FoldedName, c.ToolID); err != nil {
 		return nil, err
 	}
@@ -169,9 +194,18 @@ func updateTool(s State, c UpdateTool) ([]Event, error) {
 		events = append(events, changed)
 	}
 	if guide := differs(c.Instructions, t.Instructions); guide != nil {
-		events = append(events, ToolInstructionsRevised{ToolID: c.ToolID, Version: t.InstructionsVersion + 1, Instructions: *guide})
+		events = append(events, ToolInstructionsRevised{ToolID: c.ToolID, Version: t.InstructionsVersion + 1, Instructions: *guide, NoteID: c.NoteID})
 	}
-	return events, nil
+	if changed.FoldedName == nil && changed.Site == nil {
+		return events, nil
+	}
+	set(&t.FoldedName, c.FoldedName)
+	set(&t.Site, c.Site)
+	answered, err := s.answered(c.ToolID, t.FoldedName, t.Site, c.Standings)
+	if err != nil {
+		return nil, err
+	}
+	return append(events, answered...), nil
 }
 
 func differs[T comparable](want *T, is T) *T {

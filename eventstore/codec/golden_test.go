@@ -22,6 +22,7 @@ import (
 	"agentkey/domain"
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
+	"agentkey/domain/guide"
 	"agentkey/domain/installation"
 	"agentkey/domain/organization"
 	"agentkey/eventstore/codec"
@@ -62,17 +63,17 @@ var samples = map[string]any{
 	"agent.suspended.v1":           agent.Suspended{},
 	"agent.reactivated.v1":         agent.Reactivated{},
 	"agent.retired.v1":             agent.Retired{},
-	"grant.requested.v1":           agent.GrantRequested{ToolID: "tool-1", RequestID: "request-1", Reason: "to deploy"},
+	"grant.requested.v1":           agent.GrantRequested{ToolID: "tool-1", RequestID: "request-1", Reason: "to deploy", SuggestionID: "suggestion-1"},
 	"grant.withdrawn.v1":           agent.GrantWithdrawn{ToolID: "tool-1", RequestID: "request-1"},
 	"grant.approved.v1":            agent.GrantApproved{ToolID: "tool-1", RequestID: "request-1", SecretID: "secret-1", ExpiresAt: &at},
 	"grant.denied.v1":              agent.GrantDenied{ToolID: "tool-1", RequestID: "request-1", Reason: "no"},
-	"grant.assigned.v1":            agent.GrantAssigned{ToolID: "tool-1", SecretID: "secret-1", ExpiresAt: &at},
+	"grant.assigned.v1":            agent.GrantAssigned{ToolID: "tool-1", SecretID: "secret-1", ExpiresAt: &at, Reason: "to deploy", SuggestionID: "suggestion-1"},
 	"grant.revoked.v1":             agent.GrantRevoked{ToolID: "tool-1", RequestID: "request-1", SecretID: "secret-1", Cause: agent.CauseToolRemoved},
 	"grant.expired.v1":             agent.GrantExpired{ToolID: "tool-1", SecretID: "secret-1"},
 	"grant.credential_replaced.v1": agent.GrantCredentialReplaced{ToolID: "tool-1", SecretID: "secret-2", Replaces: "secret-1", CredentialVersion: 2, ExpiresAt: &at},
 	"tool.removed.v1":              catalog.ToolRemoved{ToolID: "tool-1", SecretID: "secret-1"},
 	"tool.credential_rotated.v1":   catalog.ToolCredentialRotated{ToolID: "tool-1", SecretID: "secret-2", Replaces: "secret-1", CredentialVersion: 2, ExpiresAt: &at},
-	"tool.instructions_revised.v1": catalog.ToolInstructionsRevised{ToolID: "tool-1", Version: 3, Instructions: "use it\u2028so", RestoredFrom: 1},
+	"tool.instructions_revised.v1": catalog.ToolInstructionsRevised{ToolID: "tool-1", Version: 3, Instructions: "use it\u2028so", RestoredFrom: 1, NoteID: "note-1"},
 	"tool.added.v1": catalog.ToolAdded{
 		ToolID: "tool-1", Name: "Straße", FoldedName: "strasse", Description: "d", URL: "https://api.example.com/a?b=c&d=e", Site: "example.com",
 		DocsURL: "https://docs.example.com", AuthType: "api_key", Mode: catalog.Shared, SecretID: "secret-1", MaxGrantSeconds: 86_400,
@@ -81,6 +82,23 @@ var samples = map[string]any{
 		ToolID: "tool-1", Name: new("name"), FoldedName: new("name"), Description: new("d"), URL: new("https://example.com"), Site: new("example.com"),
 		DocsURL: new("https://docs.example.com"), AuthType: new(catalog.AuthType("other")), MaxGrantSeconds: new(int64(60)),
 	},
+	"suggestion.made.v1": catalog.SuggestionMade{
+		SuggestionID: "suggestion-1", Name: "C++", FoldedName: "c++", URL: "https://cpp.example.com", Site: "example.com", AgentID: "agent-1", Reason: "to compile",
+	},
+	"suggestion.backed.v1":    catalog.SuggestionBacked{SuggestionID: "suggestion-1", AgentID: "agent-2", Reason: "me too", URL: "https://example.com", Site: "example.com"},
+	"suggestion.dismissed.v1": catalog.SuggestionDismissed{SuggestionID: "suggestion-1", Reason: "not now"},
+	"suggestion.accepted.v1": catalog.SuggestionAccepted{SuggestionID: "suggestion-1", ToolID: "tool-1", Decisions: []catalog.Decision{
+		{AgentID: "agent-1", Outcome: catalog.Pending, Why: "each agent needs its own", Reason: "to compile", Suspensions: 2}, {AgentID: "agent-2", Outcome: catalog.Skipped, Why: "the agent is suspended"},
+	}},
+	"suggestion.redirected.v1":       catalog.SuggestionRedirected{SuggestionID: "suggestion-1", ToolID: "tool-1", Decisions: []catalog.Decision{{AgentID: "agent-1", Outcome: catalog.Pending, Why: "w", Reason: "to compile", Suspensions: 1}}},
+	"suggestion.cooldown_refused.v1": catalog.SuggestionCooldownRefused{SuggestionID: "suggestion-1", AgentID: "agent-1"},
+
+	"instruction_suggestion.made.v1": guide.NoteMade{
+		NoteID: "note-1", ToolID: "tool-1", AgentID: "agent-1", Learned: "Page by cursor.", FoldedText: "page by cursor.", Why: "offsets end at 1,000", GuideVersion: 3,
+	},
+	"instruction_suggestion.backed.v1":    guide.NoteBacked{NoteID: "note-1", ToolID: "tool-1", AgentID: "agent-2", Why: "so it is"},
+	"instruction_suggestion.accepted.v1":  guide.NoteAccepted{NoteID: "note-1", ToolID: "tool-1", GuideVersion: 4},
+	"instruction_suggestion.dismissed.v1": guide.NoteDismissed{NoteID: "note-1", ToolID: "tool-1", Reason: "it is in the guide"},
 
 	"request.opened.v1":  codec.RequestOpened{AgentID: "agent-1", ToolID: "tool-1"},
 	"person.recorded.v1": codec.PersonRecorded{OrganizationID: "org-1", KeyID: "key-1", Sealed: "c2VhbGVk"},

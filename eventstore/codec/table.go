@@ -11,6 +11,7 @@ import (
 
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
+	"agentkey/domain/guide"
 	"agentkey/domain/installation"
 	"agentkey/domain/organization"
 )
@@ -90,6 +91,17 @@ var table = []row{
 	of[catalog.ToolCredentialRotated]("tool.credential_rotated.v1"),
 	of[catalog.ToolInstructionsRevised]("tool.instructions_revised.v1"),
 	of[catalog.ToolRemoved]("tool.removed.v1"),
+	of[catalog.SuggestionMade]("suggestion.made.v1"),
+	of[catalog.SuggestionBacked]("suggestion.backed.v1"),
+	of[catalog.SuggestionDismissed]("suggestion.dismissed.v1"),
+	of[catalog.SuggestionAccepted]("suggestion.accepted.v1"),
+	of[catalog.SuggestionRedirected]("suggestion.redirected.v1"),
+	of[catalog.SuggestionCooldownRefused]("suggestion.cooldown_refused.v1"),
+
+	of[guide.NoteMade]("instruction_suggestion.made.v1"),
+	of[guide.NoteBacked]("instruction_suggestion.backed.v1"),
+	of[guide.NoteAccepted]("instruction_suggestion.accepted.v1"),
+	of[guide.NoteDismissed]("instruction_suggestion.dismissed.v1"),
 
 	of[RequestOpened]("request.opened.v1"),
 	of[PersonRecorded]("person.recorded.v1"),

@@ -141,3 +141,59 @@ CREATE INDEX audit_entries_by_action ON audit_entries (organization_id, action, 
 CREATE INDEX audit_entries_by_actor_type ON audit_entries (organization_id, actor_type, position);
 CREATE INDEX audit_entries_by_actor ON audit_entries (actor_id, position);
 CREATE INDEX audit_entries_by_time ON audit_entries (organization_id, occurred_at);
+
+CREATE TABLE suggestions (
+    id               TEXT   NOT NULL PRIMARY KEY,
+    organization_id  TEXT   NOT NULL,
+    name             TEXT   NOT NULL,
+    name_folded      TEXT   NOT NULL,
+    url              TEXT   NOT NULL,
+    status           TEXT   NOT NULL, -- pending, accepted, dismissed, redirected
+    tool_id          TEXT   NOT NULL DEFAULT '', -- that answered it
+    created_at       BIGINT NOT NULL,
+    backer_count     BIGINT NOT NULL DEFAULT 0,
+    last_activity_at BIGINT NOT NULL, -- the last that an agent said
+    decided_at       BIGINT NOT NULL DEFAULT 0,
+    decided_by_type  TEXT   NOT NULL DEFAULT '',
+    decided_by_id    TEXT   NOT NULL DEFAULT '',
+    dismissal_reason TEXT   NOT NULL DEFAULT ''
+);
+CREATE INDEX suggestions_by_demand ON suggestions (organization_id, status, backer_count, last_activity_at);
+
+CREATE TABLE suggestion_backers (
+    suggestion_id TEXT   NOT NULL,
+    agent_id      TEXT   NOT NULL,
+    position      BIGINT NOT NULL, -- of the first time
+    latest_reason TEXT   NOT NULL,
+    first_at      BIGINT NOT NULL,
+    last_at       BIGINT NOT NULL,
+    PRIMARY KEY (suggestion_id, agent_id)
+);
+
+-- What agents learned about a tool.
+CREATE TABLE notes (
+    id               TEXT   NOT NULL PRIMARY KEY,
+    organization_id  TEXT   NOT NULL,
+    position         BIGINT NOT NULL,
+    tool_id          TEXT   NOT NULL,
+    learned          TEXT   NOT NULL,
+    status           TEXT   NOT NULL, -- pending, accepted, dismissed
+    guide_version    BIGINT NOT NULL, -- that its agent had before it; of an accepted one: that took it up
+    created_at       BIGINT NOT NULL,
+    last_activity_at BIGINT NOT NULL,
+    decided_at       BIGINT NOT NULL DEFAULT 0,
+    decided_by_type  TEXT   NOT NULL DEFAULT '',
+    decided_by_id    TEXT   NOT NULL DEFAULT '',
+    dismissal_reason TEXT   NOT NULL DEFAULT ''
+);
+CREATE INDEX notes_newest ON notes (organization_id, status, position);
+
+CREATE TABLE note_backers (
+    note_id    TEXT   NOT NULL,
+    agent_id   TEXT   NOT NULL,
+    position   BIGINT NOT NULL, -- of the first time
+    latest_why TEXT   NOT NULL,
+    first_at   BIGINT NOT NULL,
+    last_at    BIGINT NOT NULL,
+    PRIMARY KEY (note_id, agent_id)
+);

@@ -108,7 +108,7 @@ WHERE id = sqlc.arg(id) AND status = 'pending';
 
 -- name: AskGrant :exec
 INSERT INTO grants (agent_id, tool_id, organization_id, position, status, origin, request_id, reason)
-VALUES (sqlc.arg(agent_id), sqlc.arg(tool_id), sqlc.arg(organization_id), sqlc.arg(position), 'pending', 'request',
+VALUES (sqlc.arg(agent_id), sqlc.arg(tool_id), sqlc.arg(organization_id), sqlc.arg(position), 'pending', sqlc.arg(origin),
         sqlc.arg(request_id), sqlc.arg(reason))
 ON CONFLICT (agent_id, tool_id) DO UPDATE SET
     status = excluded.status, origin = excluded.origin, request_id = excluded.request_id, reason = excluded.reason,
@@ -117,10 +117,10 @@ ON CONFLICT (agent_id, tool_id) DO UPDATE SET
 -- name: AssignGrant :exec
 INSERT INTO grants (agent_id, tool_id, organization_id, position, status, origin, request_id, reason,
                     decided_at, decided_by_type, decided_by_id, expires_at)
-VALUES (sqlc.arg(agent_id), sqlc.arg(tool_id), sqlc.arg(organization_id), sqlc.arg(position), 'approved', 'assignment', '', '',
+VALUES (sqlc.arg(agent_id), sqlc.arg(tool_id), sqlc.arg(organization_id), sqlc.arg(position), 'approved', sqlc.arg(origin), '', sqlc.arg(reason),
         sqlc.arg(decided_at), sqlc.arg(decided_by_type), sqlc.arg(decided_by_id), sqlc.arg(expires_at))
 ON CONFLICT (agent_id, tool_id) DO UPDATE SET
-    status = excluded.status, origin = excluded.origin, request_id = '', reason = '', decided_at = excluded.decided_at,
+    status = excluded.status, origin = excluded.origin, request_id = '', reason = excluded.reason, decided_at = excluded.decided_at,
     decided_by_type = excluded.decided_by_type, decided_by_id = excluded.decided_by_id, denial_reason = '',
     expires_at = excluded.expires_at, fetch_count = 0, last_fetched_at = 0;
 
@@ -148,3 +148,43 @@ UPDATE grants SET status = 'expired' WHERE agent_id = sqlc.arg(agent_id) AND too
 -- name: CountFetches :exec
 UPDATE grants SET fetch_count = fetch_count + sqlc.arg(fetches), last_fetched_at = sqlc.arg(last_fetched_at)
 WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
+
+-- name: InsertSuggestion :exec
+INSERT INTO suggestions (id, organization_id, name, name_folded, url, status, created_at, last_activity_at)
+VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(name), sqlc.arg(name_folded), sqlc.arg(url), 'pending', sqlc.arg(at), sqlc.arg(at));
+
+-- name: BackSuggestion :exec
+INSERT INTO suggestion_backers (suggestion_id, agent_id, position, latest_reason, first_at, last_at)
+VALUES (sqlc.arg(suggestion_id), sqlc.arg(agent_id), sqlc.arg(position), sqlc.arg(reason), sqlc.arg(at), sqlc.arg(at))
+ON CONFLICT (suggestion_id, agent_id) DO UPDATE SET latest_reason = excluded.latest_reason, last_at = excluded.last_at;
+
+-- name: ReopenSuggestion :exec
+UPDATE suggestions SET
+    status = 'pending', url = coalesce(sqlc.narg(url), url), last_activity_at = sqlc.arg(at), decided_at = 0, decided_by_type = '', decided_by_id = '', dismissal_reason = '',
+    backer_count = (SELECT count(*) FROM suggestion_backers AS b WHERE b.suggestion_id = suggestions.id)
+WHERE suggestions.id = sqlc.arg(id);
+
+-- name: DecideSuggestion :exec
+UPDATE suggestions SET
+    status = sqlc.arg(status), tool_id = sqlc.arg(tool_id), dismissal_reason = sqlc.arg(dismissal_reason), decided_at = sqlc.arg(decided_at),
+    decided_by_type = sqlc.arg(decided_by_type), decided_by_id = sqlc.arg(decided_by_id)
+WHERE id = sqlc.arg(id);
+
+-- name: InsertNote :exec
+INSERT INTO notes (id, organization_id, position, tool_id, learned, status, guide_version, created_at, last_activity_at)
+VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(tool_id), sqlc.arg(learned), 'pending', sqlc.arg(guide_version),
+        sqlc.arg(at), sqlc.arg(at));
+
+-- name: BackNote :exec
+INSERT INTO note_backers (note_id, agent_id, position, latest_why, first_at, last_at)
+VALUES (sqlc.arg(note_id), sqlc.arg(agent_id), sqlc.arg(position), sqlc.arg(why), sqlc.arg(at), sqlc.arg(at))
+ON CONFLICT (note_id, agent_id) DO UPDATE SET latest_why = excluded.latest_why, last_at = excluded.last_at;
+
+-- name: SeeNote :exec
+UPDATE notes SET last_activity_at = sqlc.arg(at) WHERE id = sqlc.arg(id);
+
+-- name: DecideNote :exec
+UPDATE notes SET
+    status = sqlc.arg(status), guide_version = coalesce(sqlc.narg(guide_version), guide_version), dismissal_reason = sqlc.arg(dismissal_reason),
+    decided_at = sqlc.arg(decided_at), decided_by_type = sqlc.arg(decided_by_type), decided_by_id = sqlc.arg(decided_by_id)
+WHERE id = sqlc.arg(id);

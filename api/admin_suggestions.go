@@ -1,0 +1,164 @@
+package api
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"time"
+
+	"agentkey/commands"
+	"agentkey/domain"
+	"agentkey/readmodels"
+)
+
+// ListSuggestions answers GET /api/admin/suggestions.
+func (s *Server) ListSuggestions(ctx context.Context, r ListSuggestionsRequestObject) (ListSuggestionsResponseObject, error) {
+	call := callOf(ctx)
+	p, err := page(r.Params.Limit, nil)
+	if err != nil {
+		return nil, err
+	}
+	after, err := demandOf(r.Params.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	found, next, err := s.Models.Suggestions(call.ctx, call.caller.Organization, string(value(r.Params.Status)), after, p.Limit)
+	if err != nil {
+		return nil, asked(err, "suggestion")
+	}
+	view := func(x readmodels.Suggestion) Suggestion {
+		return s.suggestionRow(call.ctx, call.caller.Organization, x)
+	}
+	return ListSuggestions200JSONResponse{Items: views(found, view), NextCursor: demandCursor(next)}, nil
+}
+
+// demandOf reads where a page of suggestions begins.
+func demandOf(cursor *string) (*readmodels.Demand, error) {
+	if cursor == nil {
+		return nil, nil
+	}
+	var after readmodels.Demand
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(*cursor)
+	if err == nil {
+		err = json.Unmarshal(raw, &after)
+	}
+	if err != nil || after.ID == "" {
+		return nil, domain.Invalid("cursor", "it must be the next_cursor of the page before")
+	}
+	return &after, nil
+}
+
+func demandCursor(next *readmodels.Demand) *string {
+	if next == nil {
+		return nil
+	}
+	raw, _ := json.Marshal(next) // of strings and numbers
+	text := base64.RawURLEncoding.EncodeToString(raw)
+	return &text
+}
+
+// GetSuggestion answers GET /api/admin/suggestions/{id}.
+func (s *Server) GetSuggestion(ctx context.Context, r GetSuggestionRequestObject) (GetSuggestionResponseObject, error) {
+	call := callOf(ctx)
+	found, err := s.Models.Suggestion(call.ctx, call.caller.Organization, r.ID)
+	if err != nil {
+		return nil, asked(err, "suggestion")
+	}
+	return GetSuggestion200JSONResponse(s.suggestionRow(call.ctx, call.caller.Organization, found)), nil
+}
+
+func (s *Server) suggestionRow(ctx context.Context, organization string, x readmodels.Suggestion) Suggestion {
+	out := Suggestion{
+		ID: x.ID, Name: x.Name, URL: optional(x.URL), Status: SuggestionStatus(x.Status), ToolID: optional(x.ToolID), BackerCount: x.BackerCount,
+		CreatedAt: x.CreatedAt, LastActivityAt: x.LastActivityAt, DecidedAt: optionalTime(x.DecidedAt), DismissalReason: optional(x.DismissalReason),
+	}
+	for _, b := range x.Backers {
+		out.back(b.AgentID, b.AgentName, b.Latest, b.FirstAt, b.LastAt)
+	}
+	if x.DecidedBy.ID != "" {
+		by := s.actor(ctx, organization, x.DecidedBy)
+		out.DecidedBy = &by
+	}
+	return out
+}
+
+func (x *Suggestion) back(id, name, reason string, first, last time.Time) {
+	x.Backers = append(x.Backers, struct {
+		AgentID      string `json:"agent_id"`
+		AgentName    string `json:"agent_name"`
+		FirstAt      Time   `json:"first_at"`
+		LastAt       Time   `json:"last_at"`
+		LatestReason string `json:"latest_reason"`
+	}{AgentID: id, AgentName: name, FirstAt: first.UTC(), LastAt: last.UTC(), LatestReason: reason})
+}
+
+// AcceptSuggestion answers POST /api/admin/suggestions/{id}/accept.
+func (s *Server) AcceptSuggestion(ctx context.Context, r AcceptSuggestionRequestObject) (AcceptSuggestionResponseObject, error) {
+	call := callOf(ctx)
+	tool, secret, err := newTool(r.Body.Tool)
+	if err != nil {
+		return nil, err
+	}
+	grant := r.Body.GrantBackers == nil || *r.Body.GrantBackers
+	done, err := s.Suggestions.Accept(call.ctx, call.meta(), r.ID, tool, secret, grant)
+	if err != nil {
+		return nil, err
+	}
+	call.header.Set("Location", "/api/admin/tools/"+done.ToolID)
+	out := AcceptSuggestion201JSONResponse{Tool: s.changedTool(call, done.ToolID, done.CatalogResult)}
+	for _, b := range done.Backers {
+		out.Backers = append(out.Backers, struct {
+			AgentID string                                            `json:"agent_id"`
+			Outcome AcceptSuggestion201JSONResponseBodyBackersOutcome `json:"outcome"`
+			Reason  *string                                           `json:"reason,omitempty"`
+		}{AgentID: b.AgentID, Outcome: AcceptSuggestion201JSONResponseBodyBackersOutcome(b.Outcome), Reason: optional(b.Why)})
+	}
+	return out, nil
+}
+
+// DismissSuggestion answers POST /api/admin/suggestions/{id}/dismiss.
+func (s *Server) DismissSuggestion(ctx context.Context, r DismissSuggestionRequestObject) (DismissSuggestionResponseObject, error) {
+	call := callOf(ctx)
+	reason := ""
+	if r.Body != nil {
+		reason = value(r.Body.Reason)
+	}
+	done, err := s.Suggestions.Dismiss(call.ctx, call.meta(), r.ID, reason)
+	if err != nil {
+		return nil, err
+	}
+	call.done(done.Position)
+	return DismissSuggestion200JSONResponse(s.suggestionView(call.ctx, call.caller.Organization, r.ID, done)), nil
+}
+
+// suggestionView is a suggestion as a command left it.
+func (s *Server) suggestionView(ctx context.Context, organization, id string, done commands.CatalogResult) Suggestion {
+	x := done.State.Suggestions[id]
+	out := Suggestion{
+		ID: id, Name: x.Name, URL: optional(x.URL), Status: SuggestionStatus(x.Status), ToolID: optional(x.ToolID), BackerCount: len(x.Backers),
+		DecidedAt: optionalTime(x.DecidedAt), DismissalReason: optional(x.Dismissal),
+	}
+	for i, b := range x.Backers {
+		out.back(b.AgentID, s.agentName(ctx, b.AgentID), b.Reason, b.FirstAt, b.LastAt)
+		if i == 0 {
+			out.CreatedAt = b.FirstAt.UTC()
+		}
+		if b.LastAt.After(out.LastActivityAt) {
+			out.LastActivityAt = b.LastAt.UTC()
+		}
+	}
+	if x.DecidedBy != nil {
+		by := s.actor(ctx, organization, *x.DecidedBy)
+		out.DecidedBy = &by
+	}
+	return out
+}
+
+// agentName is what an agent is called, as far as this process knows.
+func (s *Server) agentName(ctx context.Context, id string) string {
+	head, err := s.Agents.Loop.Cached(ctx, id)
+	if err != nil {
+		return ""
+	}
+	return head.State.Name
+}

@@ -1,0 +1,256 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"agentkey/domain"
+	"agentkey/domain/agent"
+	"agentkey/domain/catalog"
+	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
+)
+
+// Suggestions carries out what agents suggest and what becomes of it.
+type Suggestions struct {
+	Tools  *Tools
+	Grants *Grants
+}
+
+// Suggested is a suggestion as an agent is told of it.
+type Suggested struct {
+	CatalogResult
+	ID       string
+	Existing bool // somebody had made it before
+}
+
+// Suggest tells that an agent misses a tool, or backs the suggestion that means the same. Refusals: tool_exists,
+// suggestion_cooling_down.
+func (s *Suggestions) Suggest(ctx context.Context, m Meta, agentID, name, address, reason string) (Suggested, error) {
+	c := catalog.Suggest{
+		SuggestionID: derivedID(m.CommandID, "suggestion").String(), AgentID: agentID, Name: name, FoldedName: FoldProduct(name),
+		URL: address, Site: Site(address), Reason: reason,
+	}
+	done, err := s.Tools.Catalogs.Do(ctx, m.Organization, m, func(_ catalog.State, at time.Time) (catalog.Command, error) {
+		c.At = at
+		return c, nil
+	})
+	if err != nil {
+		return Suggested{}, err
+	}
+	id, known := done.State.Suggested(c.FoldedName, c.Site)
+	if !known {
+		return Suggested{}, domain.NotFound("suggestion") // it was decided between its first call and this repeat
+	}
+	if x := done.State.Suggestions[id]; x.Status == catalog.SuggestionDismissal {
+		return Suggested{}, catalog.CoolingDown(x, id, later(s.Tools.Clock(), time.Time{}))
+	}
+	return Suggested{CatalogResult: done, ID: id, Existing: id != c.SuggestionID}, nil
+}
+
+// Dismiss says no, for now.
+func (s *Suggestions) Dismiss(ctx context.Context, m Meta, id, reason string) (CatalogResult, error) {
+	return s.Tools.Catalogs.Do(ctx, m.Organization, m, func(catalog.State, time.Time) (catalog.Command, error) {
+		return catalog.DismissSuggestion{SuggestionID: id, Reason: reason}, nil
+	})
+}
+
+// Seeded is what became of one backer of an accepted suggestion.
+type Seeded struct {
+	AgentID string
+	Outcome catalog.Outcome // or InProgress
+	Why     string          // it is not granted
+}
+
+// InProgress is the outcome of a decision that is made and not carried out yet; a reaction does that.
+const InProgress catalog.Outcome = "in_progress"
+
+// carryOutTime is how long an accepted suggestion is carried out within its request.
+const carryOutTime = 5 * time.Second
+
+// Accepted is an accepted suggestion: its tool, and its backers in the order in which they came.
+type Accepted struct {
+	CatalogResult
+	ToolID  string
+	Backers []Seeded
+}
+
+// Accept adds the tool that a suggestion asks for and decides for every backer, in one append; then it carries the
+// decisions out for at most five seconds. What is left is in progress.
+func (s *Suggestions) Accept(ctx context.Context, m Meta, id string, tool catalog.AddTool, credential domain.Secret, grantBackers bool) (Accepted, error) {
+	tool.ToolID = derivedID(m.CommandID, "tool").String()
+	tool.FoldedName, tool.Site = FoldProduct(tool.Name), Site(tool.URL)
+	done, err := s.Tools.withSecret(ctx, m, tool.ToolID, credential, func(_ catalog.State, secretID string, _ time.Time, standings standings) catalog.Command {
+		tool.SecretID, tool.Standings = secretID, standings
+		return catalog.AcceptSuggestion{SuggestionID: id, Tool: tool, GrantBackers: grantBackers}
+	})
+	if err != nil {
+		return Accepted{}, err
+	}
+	accepted, err := s.acceptedBy(ctx, m, done)
+	if err != nil {
+		return Accepted{}, err
+	}
+	m.Causation = done.EventID.String()
+	return Accepted{CatalogResult: done, ToolID: tool.ToolID, Backers: s.carryOut(ctx, m, id, tool.ToolID, accepted.Decisions)}, nil
+}
+
+// acceptedBy returns the last event of a command that accepted; one that was found done already is read from the log.
+func (s *Suggestions) acceptedBy(ctx context.Context, m Meta, done CatalogResult) (catalog.SuggestionAccepted, error) {
+	var last any
+	if n := len(done.Events); n > 0 {
+		last = done.Events[n-1]
+	} else {
+		events, err := s.Tools.Log.ReadForward(ctx, "catalog-"+m.Organization, uint64(done.Revision), 1) //nolint:gosec // it has events
+		if err != nil {
+			return catalog.SuggestionAccepted{}, refusalOf(err)
+		}
+		if len(events) > 0 {
+			last = events[0].Event
+		}
+	}
+	accepted, ok := last.(catalog.SuggestionAccepted)
+	if !ok {
+		return accepted, fmt.Errorf("the command %s accepted a suggestion and ends with %T", m.CommandID, last)
+	}
+	return accepted, nil
+}
+
+func (s *Suggestions) carryOut(ctx context.Context, m Meta, suggestionID, toolID string, decisions []catalog.Decision) []Seeded {
+	ctx, cancel := context.WithTimeout(ctx, carryOutTime)
+	defer cancel()
+	out := make([]Seeded, len(decisions))
+	var workers errgroup.Group
+	workers.SetLimit(16)
+	for i, d := range decisions {
+		workers.Go(func() error {
+			seeded, _, err := s.Grants.Seed(ctx, m, suggestionID, toolID, d)
+			if err != nil {
+				seeded = Seeded{AgentID: d.AgentID, Outcome: InProgress}
+			}
+			out[i] = seeded
+			return nil
+		})
+	}
+	_ = workers.Wait() // none fails
+	return out
+}
+
+// Seed carries out one decision of an answered suggestion on its agent's stream, and reports whether that changed
+// anything. It has one effect however often and by whomever it is called: its command is derived from suggestion, tool
+// and agent, and it gives only what the agent never had.
+func (g *Grants) Seed(ctx context.Context, m Meta, suggestionID, toolID string, d catalog.Decision) (Seeded, bool, error) {
+	if d.Outcome == catalog.Skipped {
+		return Seeded{AgentID: d.AgentID, Outcome: catalog.Skipped, Why: d.Why}, false, nil
+	}
+	id, err := uuid.Parse(toolID)
+	if err != nil {
+		return Seeded{}, false, fmt.Errorf("the tool of a suggestion: %w", err)
+	}
+	m.CommandID, m.Since, m.IfRevision = derivedID(id, "suggestion/"+suggestionID+"/"+d.AgentID), 0, 0
+	c := agent.Seed{
+		SuggestionID: suggestionID, RequestID: derivedID(m.CommandID, "request").String(), Reason: d.Reason,
+		Approved: d.Outcome == catalog.Granted, Suspensions: d.Suspensions,
+	}
+	build, err := g.building(ctx, m, toolID, func(tool agent.Tool, _ agent.State, at time.Time) (agent.Command, error) {
+		c.Tool, c.At = tool, at
+		return c, nil
+	})
+	if err != nil {
+		return Seeded{}, false, err
+	}
+	if !c.Approved {
+		if err := g.open(ctx, m, c.RequestID, d.AgentID, toolID); err != nil {
+			return Seeded{}, false, err
+		}
+	}
+	done, err := g.Agents.Do(ctx, d.AgentID, m, owned(m, build))
+	if refusal, refused := errors.AsType[*domain.Error](err); refused && refusal.Kind == domain.KindNotFound {
+		return Seeded{AgentID: d.AgentID, Outcome: catalog.Skipped, Why: "the agent is retired"}, false, nil
+	}
+	if err != nil {
+		return Seeded{}, false, err
+	}
+	err = g.barrier(ctx, m, d.AgentID, toolID)
+	if refusal, refused := errors.AsType[*domain.Error](err); refused && refusal.Kind == domain.KindNotFound {
+		return Seeded{AgentID: d.AgentID, Outcome: catalog.Skipped, Why: "the tool was removed"}, len(done.Events) > 0, nil
+	}
+	if err != nil {
+		return Seeded{}, false, err
+	}
+	out := Seeded{AgentID: d.AgentID, Outcome: catalog.Pending, Why: d.Why}
+	switch status, why := agent.Seeded(done.State, c); status {
+	case agent.Approved:
+		out.Outcome, out.Why = catalog.Granted, ""
+	case agent.Pending:
+	default:
+		out.Outcome, out.Why = catalog.Skipped, why
+	}
+	return out, len(done.Events) > 0, nil
+}
+
+// open writes the stream that finds a request, or a note, by its id.
+func (g *Grants) open(ctx context.Context, m Meta, requestID, agentID, toolID string) error {
+	signed := codec.Signed{
+		Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), RequestID: m.RequestID,
+		Time: later(g.Clock(), time.Time{}),
+	}
+	_, err := g.Log.Write(ctx, requestStream(requestID), eventstore.NoStream, codec.RequestOpened{AgentID: agentID, ToolID: toolID}, signed)
+	if err != nil && !isExisting(err) {
+		return refusalOf(err)
+	}
+	return nil
+}
+
+// standings are what decisions about the backers of suggestions need to know of them.
+type standings = map[string]catalog.Standing
+
+// withStandings tries a decision on the catalog until it came with the standing of every agent that it concerns.
+func (t *Tools) withStandings(ctx context.Context, m Meta, try func(standings) error) error {
+	known := standings{}
+	for range 8 {
+		err := try(known)
+		needed, missing := errors.AsType[*catalog.StandingsNeededError](err)
+		if !missing {
+			return err
+		}
+		known = maps.Clone(known) // the former may still be looked at by a command whose caller has left
+		if err := t.look(ctx, m.Organization, needed, known); err != nil {
+			return err
+		}
+	}
+	return &domain.Error{
+		Kind: domain.KindUnavailable, Code: "busy", Detail: "Agents back this faster than it can be decided.",
+		Hint: "Send the same request again after Retry-After.", RetryAfter: time.Second,
+	}
+}
+
+func (t *Tools) look(ctx context.Context, organization string, needed *catalog.StandingsNeededError, known standings) error {
+	var mu sync.Mutex
+	workers, ctx := errgroup.WithContext(ctx)
+	workers.SetLimit(16)
+	for _, id := range needed.AgentIDs {
+		workers.Go(func() error {
+			head, err := t.Agents.Fresh(ctx, id)
+			if err != nil {
+				return err
+			}
+			standing := catalog.Standing{Why: agent.WhyNot(head.State, needed.ToolID, later(t.Clock(), head.At)), Suspensions: head.State.Suspensions}
+			if head.State.OrganizationID != organization {
+				standing.Why = "there is no such agent"
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			known[id] = standing
+			return nil
+		})
+	}
+	return workers.Wait()
+}

@@ -1,0 +1,60 @@
+package agent
+
+import "time"
+
+// WhyNot says why a suggestion's answer can give an agent nothing of a tool, or "" if it can.
+func WhyNot(s State, toolID string, at time.Time) string {
+	switch {
+	case !s.Exists():
+		return "the agent is retired"
+	case s.Status != Active:
+		return "the agent is suspended"
+	}
+	g := s.Grants[toolID]
+	switch g.At(at) {
+	case None:
+		if room(s, g) != nil {
+			return "the agent holds as many open grants as it may"
+		}
+		return ""
+	case Pending:
+		return "the agent has asked for it already"
+	case Approved:
+		return "the agent has access already"
+	case Denied:
+		return "a human has denied it"
+	case Revoked:
+		return "a human has revoked it"
+	case Withdrawn:
+		return "the agent took its request back"
+	case Expired:
+		return "the agent had access, which has expired"
+	}
+	return "its access is in a state of a newer version"
+}
+
+// Seeded says what a carried-out Seed left: the status of the grant that came of it, or why none did.
+func Seeded(s State, c Seed) (status GrantStatus, why string) {
+	g := s.Grants[c.Tool.ID]
+	if g.SuggestionID == c.SuggestionID && g.Open() {
+		return g.At(c.At), ""
+	}
+	if why = WhyNot(s, c.Tool.ID, c.At); why == "" {
+		why = "the agent was suspended since"
+	}
+	return None, why
+}
+
+func seed(s State, c Seed) ([]Event, error) {
+	if WhyNot(s, c.Tool.ID, c.At) != "" || s.Suspensions != c.Suspensions || !c.Tool.Exists {
+		return nil, nil
+	}
+	if !c.Approved || c.Tool.PerAgent {
+		return one(GrantRequested{ToolID: c.Tool.ID, RequestID: c.RequestID, Reason: c.Reason, SuggestionID: c.SuggestionID}), nil
+	}
+	expires, err := terms(s, c.Tool, "", c.At, nil)
+	if err != nil {
+		return nil, err
+	}
+	return one(GrantAssigned{ToolID: c.Tool.ID, ExpiresAt: expires, Reason: c.Reason, SuggestionID: c.SuggestionID}), nil
+}

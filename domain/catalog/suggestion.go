@@ -1,0 +1,222 @@
+package catalog
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"agentkey/domain"
+)
+
+// Cooldown is how long a dismissed suggestion can't be made again.
+const Cooldown = 24 * time.Hour
+
+// Outcome is what an accepted suggestion decides for one of its backers.
+type Outcome string
+
+// The outcomes: access at once, a request that waits for a human, or nothing.
+const (
+	Granted Outcome = "granted"
+	Pending Outcome = "pending"
+	Skipped Outcome = "skipped"
+)
+
+// Decision is what becomes of one backer. It is carried out on the agent's own stream, which may have moved by then.
+type Decision struct {
+	AgentID     string  `json:"agent_id"`
+	Outcome     Outcome `json:"outcome"`
+	Why         string  `json:"why,omitempty"`         // it is not granted
+	Reason      string  `json:"reason,omitempty"`      // that the agent gave; becomes that of its grant
+	Suspensions int     `json:"suspensions,omitempty"` // of the agent until this was decided: a later one ends it
+}
+
+// The events about suggestions. A suggestion's name and site are those of whoever made it. Folded name and site arrive
+// on the command, as with tools.
+type (
+	// SuggestionMade is an agent missing a tool that nobody has suggested yet.
+	SuggestionMade struct {
+		SuggestionID string `json:"suggestion_id"`
+		Name         string `json:"name"`
+		FoldedName   string `json:"folded_name"`
+		URL          string `json:"url,omitempty"`
+		Site         string `json:"site,omitempty"`
+		AgentID      string `json:"agent_id"`
+		Reason       string `json:"reason"`
+	}
+	// SuggestionBacked is an agent missing it too, or giving another reason. URL and Site are set where a suggestion
+	// without an address gains one. A suggestion that was dismissed is open again.
+	SuggestionBacked struct {
+		SuggestionID string `json:"suggestion_id"`
+		AgentID      string `json:"agent_id"`
+		Reason       string `json:"reason"`
+		URL          string `json:"url,omitempty"`
+		Site         string `json:"site,omitempty"`
+	}
+	// SuggestionDismissed is a human's no, for now.
+	SuggestionDismissed struct {
+		SuggestionID string `json:"suggestion_id"`
+		Reason       string `json:"reason,omitempty"`
+	}
+	// SuggestionAccepted is a human's yes: the tool was added in the same append, and this is what it means for each
+	// backer.
+	SuggestionAccepted struct {
+		SuggestionID string     `json:"suggestion_id"`
+		ToolID       string     `json:"tool_id"`
+		Decisions    []Decision `json:"decisions"`
+	}
+	// SuggestionRedirected ends a suggestion that a tool of the catalog answers: one that was added or renamed.
+	SuggestionRedirected struct {
+		SuggestionID string     `json:"suggestion_id"`
+		ToolID       string     `json:"tool_id"`
+		Decisions    []Decision `json:"decisions"`
+	}
+	// SuggestionCooldownRefused is an agent suggesting again what was dismissed a moment ago; once for each agent.
+	SuggestionCooldownRefused struct {
+		SuggestionID string `json:"suggestion_id"`
+		AgentID      string `json:"agent_id"`
+	}
+)
+
+func (SuggestionMade) catalogEvent()            {}
+func (SuggestionBacked) catalogEvent()          {}
+func (SuggestionDismissed) catalogEvent()       {}
+func (SuggestionAccepted) catalogEvent()        {}
+func (SuggestionRedirected) catalogEvent()      {}
+func (SuggestionCooldownRefused) catalogEvent() {}
+
+// SuggestionStatus is where a suggestion stands.
+type SuggestionStatus string
+
+// The states of a suggestion.
+const (
+	SuggestionPending    SuggestionStatus = "pending"
+	SuggestionDismissal  SuggestionStatus = "dismissed"
+	SuggestionAcceptance SuggestionStatus = "accepted"
+	SuggestionRedirect   SuggestionStatus = "redirected"
+)
+
+// Backer is an agent that wants the tool.
+type Backer struct {
+	AgentID string    `json:"agent_id"`
+	Reason  string    `json:"reason"` // the latest
+	FirstAt time.Time `json:"first_at"`
+	LastAt  time.Time `json:"last_at"`
+}
+
+// Suggestion is the newest state of a suggestion. Of one that was accepted or redirected only status and tool are kept.
+type Suggestion struct {
+	Name       string           `json:"name,omitempty"`
+	FoldedName string           `json:"folded_name,omitempty"`
+	URL        string           `json:"url,omitempty"`
+	Site       string           `json:"site,omitempty"`
+	Status     SuggestionStatus `json:"status"`
+	Backers    []Backer         `json:"backers,omitempty"` // the first is who made it
+	DecidedAt  time.Time        `json:"decided_at,omitzero"`
+	DecidedBy  *domain.Actor    `json:"decided_by,omitempty"`
+	Dismissal  string           `json:"dismissal,omitempty"` // its reason
+	Refused    []string         `json:"refused,omitempty"`   // agents that suggested it again while it cools down
+	ToolID     string           `json:"tool_id,omitempty"`
+}
+
+// RetryAt is when a dismissed suggestion may be made again.
+func (s Suggestion) RetryAt() time.Time { return s.DecidedAt.Add(Cooldown) }
+
+// backer returns the place of an agent among the backers, or -1.
+func (s Suggestion) backer(agentID string) int {
+	return slices.IndexFunc(s.Backers, func(b Backer) bool { return b.AgentID == agentID })
+}
+
+// Offered returns the id of the tool that answers a suggestion: one of that name, or else of that site.
+func (s State) Offered(folded, site string) (string, bool) {
+	if id, found := s.Named(folded); found {
+		return id, true
+	}
+	if site != "" {
+		for _, id := range slices.Sorted(maps.Keys(s.Tools)) {
+			if s.Tools[id].Site == site {
+				return id, true
+			}
+		}
+	}
+	return "", false
+}
+
+// Suggested returns the id of the suggestion, pending or dismissed, that means the same: by site where both have one,
+// else by name. Of several that a name alone can mean it is a pending one if there is any, and the oldest.
+func (s State) Suggested(folded, site string) (string, bool) {
+	best := ""
+	for _, id := range slices.Sorted(maps.Keys(s.Suggestions)) {
+		open := s.Suggestions[id]
+		if !open.undecided() {
+			continue
+		}
+		if site != "" && open.Site != "" {
+			if site == open.Site {
+				return id, true
+			}
+			continue
+		}
+		if folded == open.FoldedName && (best == "" || s.Suggestions[best].Status != SuggestionPending && open.Status == SuggestionPending) {
+			best = id
+		}
+	}
+	return best, best != ""
+}
+
+// undecided reports whether the suggestion waits or may come back.
+func (s Suggestion) undecided() bool {
+	return s.Status == SuggestionPending || s.Status == SuggestionDismissal
+}
+
+func (s State) evolveSuggestion(event Event, f domain.Fact[Event]) State {
+	switch e := event.(type) {
+	case SuggestionMade:
+		return s.suggestion(e.SuggestionID, func(x *Suggestion) {
+			*x = Suggestion{
+				Name: e.Name, FoldedName: e.FoldedName, URL: e.URL, Site: e.Site, Status: SuggestionPending,
+				Backers: []Backer{{AgentID: e.AgentID, Reason: e.Reason, FirstAt: f.At, LastAt: f.At}},
+			}
+		})
+	case SuggestionBacked:
+		return s.suggestion(e.SuggestionID, func(x *Suggestion) {
+			x.Status, x.DecidedAt, x.DecidedBy, x.Dismissal, x.Refused = SuggestionPending, time.Time{}, nil, "", nil
+			if e.URL != "" {
+				x.URL, x.Site = e.URL, e.Site
+			}
+			x.Backers = slices.Clone(x.Backers)
+			if i := x.backer(e.AgentID); i >= 0 {
+				x.Backers[i].Reason, x.Backers[i].LastAt = e.Reason, f.At
+				return
+			}
+			x.Backers = append(x.Backers, Backer{AgentID: e.AgentID, Reason: e.Reason, FirstAt: f.At, LastAt: f.At})
+		})
+	case SuggestionDismissed:
+		return s.suggestion(e.SuggestionID, func(x *Suggestion) {
+			x.Status, x.DecidedAt, x.DecidedBy, x.Dismissal, x.Refused = SuggestionDismissal, f.At, &f.By, e.Reason, nil
+		})
+	case SuggestionAccepted:
+		return s.suggestion(e.SuggestionID, func(x *Suggestion) {
+			*x = Suggestion{Status: SuggestionAcceptance, DecidedAt: f.At, ToolID: e.ToolID}
+		})
+	case SuggestionRedirected:
+		return s.suggestion(e.SuggestionID, func(x *Suggestion) {
+			*x = Suggestion{Status: SuggestionRedirect, DecidedAt: f.At, ToolID: e.ToolID}
+		})
+	case SuggestionCooldownRefused:
+		return s.suggestion(e.SuggestionID, func(x *Suggestion) { x.Refused = append(slices.Clone(x.Refused), e.AgentID) })
+	}
+	return s
+}
+
+// suggestion returns s with one suggestion changed, leaving the map that older states share alone.
+func (s State) suggestion(id string, change func(*Suggestion)) State {
+	suggestions := maps.Clone(s.Suggestions)
+	if suggestions == nil {
+		suggestions = map[string]Suggestion{}
+	}
+	x := suggestions[id]
+	change(&x)
+	suggestions[id] = x
+	s.Suggestions = suggestions
+	return s
+}

@@ -1,0 +1,86 @@
+package projections
+
+import (
+	"context"
+
+	"agentkey/domain/catalog"
+	"agentkey/domain/guide"
+	"agentkey/readmodels"
+)
+
+// suggestion applies what happens to a suggestion.
+func (r *rows) suggestion(ctx context.Context, e Event, body catalog.Event) error {
+	at := readmodels.Micros(e.Signed.Time)
+	back := func(id, agentID, reason string, url *string) error {
+		err := r.tx.BackSuggestion(ctx, readmodels.BackSuggestionParams{
+			SuggestionID: id, AgentID: agentID, Position: int64(e.Position), Reason: reason, At: at, //nolint:gosec // positions fit
+		})
+		if err != nil {
+			return err
+		}
+		return r.tx.ReopenSuggestion(ctx, readmodels.ReopenSuggestionParams{ID: id, Url: readmodels.Optional(url), At: at})
+	}
+	decide := func(id string, status catalog.SuggestionStatus, toolID, reason string) error {
+		return r.tx.DecideSuggestion(ctx, readmodels.DecideSuggestionParams{
+			ID: id, Status: string(status), ToolID: toolID, DismissalReason: reason, DecidedAt: at,
+			DecidedByType: string(e.Signed.Actor.Type), DecidedByID: e.Signed.Actor.ID,
+		})
+	}
+	switch b := body.(type) {
+	case catalog.SuggestionMade:
+		err := r.tx.InsertSuggestion(ctx, readmodels.InsertSuggestionParams{
+			ID: b.SuggestionID, OrganizationID: e.Signed.Organization, Name: b.Name, NameFolded: b.FoldedName, Url: b.URL, At: at,
+		})
+		if err != nil {
+			return err
+		}
+		return back(b.SuggestionID, b.AgentID, b.Reason, nil)
+	case catalog.SuggestionBacked:
+		var gained *string
+		if b.URL != "" {
+			gained = &b.URL
+		}
+		return back(b.SuggestionID, b.AgentID, b.Reason, gained)
+	case catalog.SuggestionDismissed:
+		return decide(b.SuggestionID, catalog.SuggestionDismissal, "", b.Reason)
+	case catalog.SuggestionAccepted:
+		return decide(b.SuggestionID, catalog.SuggestionAcceptance, b.ToolID, "")
+	case catalog.SuggestionRedirected:
+		return decide(b.SuggestionID, catalog.SuggestionRedirect, b.ToolID, "")
+	default: // tools, and what the audit alone tells of
+	}
+	return nil
+}
+
+// note applies what happens to a note on a usage guide.
+func (r *rows) note(ctx context.Context, e Event, body guide.Event) error {
+	at, position := readmodels.Micros(e.Signed.Time), int64(e.Position) //nolint:gosec // positions fit
+	decide := func(id string, status guide.Status, version *int64, reason string) error {
+		return r.tx.DecideNote(ctx, readmodels.DecideNoteParams{
+			ID: id, Status: string(status), GuideVersion: readmodels.OptionalInt(version), DismissalReason: reason, DecidedAt: at,
+			DecidedByType: string(e.Signed.Actor.Type), DecidedByID: e.Signed.Actor.ID,
+		})
+	}
+	switch b := body.(type) {
+	case guide.NoteMade:
+		err := r.tx.InsertNote(ctx, readmodels.InsertNoteParams{
+			ID: b.NoteID, OrganizationID: e.Signed.Organization, Position: position, ToolID: b.ToolID, Learned: b.Learned, GuideVersion: int64(b.GuideVersion), At: at,
+		})
+		if err != nil {
+			return err
+		}
+		return r.tx.BackNote(ctx, readmodels.BackNoteParams{NoteID: b.NoteID, AgentID: b.AgentID, Position: position, Why: b.Why, At: at})
+	case guide.NoteBacked:
+		err := r.tx.BackNote(ctx, readmodels.BackNoteParams{NoteID: b.NoteID, AgentID: b.AgentID, Position: position, Why: b.Why, At: at})
+		if err != nil {
+			return err
+		}
+		return r.tx.SeeNote(ctx, readmodels.SeeNoteParams{ID: b.NoteID, At: at})
+	case guide.NoteAccepted:
+		version := int64(b.GuideVersion)
+		return decide(b.NoteID, guide.Accepted, &version, "")
+	case guide.NoteDismissed:
+		return decide(b.NoteID, guide.Dismissed, nil, b.Reason)
+	}
+	return nil
+}
