@@ -110,6 +110,9 @@ func (s *Server) DescribeSuggestTool(context.Context, DescribeSuggestToolRequest
 func (s *Server) SuggestTool(ctx context.Context, r SuggestToolRequestObject) (SuggestToolResponseObject, error) {
 	call := callOf(ctx)
 	done, err := s.Suggestions.Suggest(call.ctx, call.meta(), call.caller.Actor.ID, r.Body.Name, value(r.Body.URL), r.Body.Reason)
+	if done.Changed {
+		call.done(done.Position) // also when it was refused
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -31,8 +31,8 @@ type Suggested struct {
 	Existing bool // somebody had made it before
 }
 
-// Suggest tells that an agent misses a tool, or backs the suggestion that means the same. Refusals: tool_exists,
-// suggestion_cooling_down.
+// Suggest tells that an agent misses a tool, or backs the suggestion that means the same. Refusals: tool_exists;
+// suggestion_cooling_down, whose first for each agent is an event, with the result beside the refusal.
 func (s *Suggestions) Suggest(ctx context.Context, m Meta, agentID, name, address, reason string) (Suggested, error) {
 	c := catalog.Suggest{
 		SuggestionID: derivedID(m.CommandID, "suggestion").String(), AgentID: agentID, Name: name, FoldedName: FoldProduct(name),
@@ -50,7 +50,7 @@ func (s *Suggestions) Suggest(ctx context.Context, m Meta, agentID, name, addres
 		return Suggested{}, domain.NotFound("suggestion") // it was decided between its first call and this repeat
 	}
 	if x := done.State.Suggestions[id]; x.Status == catalog.SuggestionDismissal {
-		return Suggested{}, catalog.CoolingDown(x, id, later(s.Tools.Clock(), time.Time{}))
+		return Suggested{CatalogResult: done, ID: id, Existing: true}, catalog.CoolingDown(x, id, later(s.Tools.Clock(), time.Time{}))
 	}
 	return Suggested{CatalogResult: done, ID: id, Existing: id != c.SuggestionID}, nil
 }
@@ -67,6 +67,9 @@ type Seeded struct {
 	AgentID string
 	Outcome catalog.Outcome // or InProgress
 	Why     string          // it is not granted
+
+	changed  bool
+	position uint64
 }
 
 // InProgress is the outcome of a decision that is made and not carried out yet; a reaction does that.
@@ -99,7 +102,11 @@ func (s *Suggestions) Accept(ctx context.Context, m Meta, id string, tool catalo
 		return Accepted{}, err
 	}
 	m.Causation = done.EventID.String()
-	return Accepted{CatalogResult: done, ToolID: tool.ToolID, Backers: s.carryOut(ctx, m, id, tool.ToolID, accepted.Decisions)}, nil
+	out := Accepted{CatalogResult: done, ToolID: tool.ToolID, Backers: s.carryOut(ctx, m, id, tool.ToolID, accepted.Decisions)}
+	for _, b := range out.Backers {
+		out.Position = max(out.Position, b.position) // whoever waits for it sees what the backers got, too
+	}
+	return out, nil
 }
 
 // acceptedBy returns the last event of a command that accepted; one that was found done already is read from the log.
@@ -131,7 +138,7 @@ func (s *Suggestions) carryOut(ctx context.Context, m Meta, suggestionID, toolID
 	workers.SetLimit(16)
 	for i, d := range decisions {
 		workers.Go(func() error {
-			seeded, _, err := s.Grants.Seed(ctx, m, suggestionID, toolID, d)
+			seeded, err := s.Grants.Seed(ctx, m, suggestionID, toolID, d)
 			if err != nil {
 				seeded = Seeded{AgentID: d.AgentID, Outcome: InProgress}
 			}
@@ -143,20 +150,22 @@ func (s *Suggestions) carryOut(ctx context.Context, m Meta, suggestionID, toolID
 	return out
 }
 
-// Seed carries out one decision of an answered suggestion on its agent's stream, and reports whether that changed
-// anything. It has one effect however often and by whomever it is called: its command is derived from suggestion, tool
+// Changed reports whether the agent's stream got an event of it just now.
+func (s Seeded) Changed() bool { return s.changed }
+
+// Seed carries out one decision of an answered suggestion on its agent's stream. It has one effect however often and by whomever it is called: its command is derived from suggestion, tool
 // and agent, and it gives only what the agent never had.
-func (g *Grants) Seed(ctx context.Context, m Meta, suggestionID, toolID string, d catalog.Decision) (Seeded, bool, error) {
+func (g *Grants) Seed(ctx context.Context, m Meta, suggestionID, toolID string, d catalog.Decision) (Seeded, error) {
 	if d.Outcome == catalog.Skipped {
-		return Seeded{AgentID: d.AgentID, Outcome: catalog.Skipped, Why: d.Why}, false, nil
+		return Seeded{AgentID: d.AgentID, Outcome: catalog.Skipped, Why: d.Why}, nil
 	}
 	id, err := uuid.Parse(toolID)
 	if err != nil {
-		return Seeded{}, false, fmt.Errorf("the tool of a suggestion: %w", err)
+		return Seeded{}, fmt.Errorf("the tool of a suggestion: %w", err)
 	}
 	m.CommandID, m.Since, m.IfRevision = derivedID(id, "suggestion/"+suggestionID+"/"+d.AgentID), 0, 0
 	c := agent.Seed{
-		SuggestionID: suggestionID, RequestID: derivedID(m.CommandID, "request").String(), Reason: d.Reason,
+		At: later(g.Clock(), time.Time{}), Tool: agent.Tool{ID: toolID}, SuggestionID: suggestionID, RequestID: derivedID(m.CommandID, "request").String(), Reason: d.Reason,
 		Approved: d.Outcome == catalog.Granted, Suspensions: d.Suspensions,
 	}
 	build, err := g.building(ctx, m, toolID, func(tool agent.Tool, _ agent.State, at time.Time) (agent.Command, error) {
@@ -164,28 +173,28 @@ func (g *Grants) Seed(ctx context.Context, m Meta, suggestionID, toolID string, 
 		return c, nil
 	})
 	if err != nil {
-		return Seeded{}, false, err
+		return Seeded{}, err
 	}
 	if !c.Approved {
 		if err := g.open(ctx, m, c.RequestID, d.AgentID, toolID); err != nil {
-			return Seeded{}, false, err
+			return Seeded{}, err
 		}
 	}
 	done, err := g.Agents.Do(ctx, d.AgentID, m, owned(m, build))
 	if refusal, refused := errors.AsType[*domain.Error](err); refused && refusal.Kind == domain.KindNotFound {
-		return Seeded{AgentID: d.AgentID, Outcome: catalog.Skipped, Why: "the agent is retired"}, false, nil
+		return Seeded{AgentID: d.AgentID, Outcome: catalog.Skipped, Why: "the agent is retired"}, nil
 	}
 	if err != nil {
-		return Seeded{}, false, err
+		return Seeded{}, err
 	}
 	err = g.barrier(ctx, m, d.AgentID, toolID)
 	if refusal, refused := errors.AsType[*domain.Error](err); refused && refusal.Kind == domain.KindNotFound {
-		return Seeded{AgentID: d.AgentID, Outcome: catalog.Skipped, Why: "the tool was removed"}, len(done.Events) > 0, nil
+		return Seeded{AgentID: d.AgentID, Outcome: catalog.Skipped, Why: "the tool was removed", changed: len(done.Events) > 0, position: done.Position}, nil
 	}
 	if err != nil {
-		return Seeded{}, false, err
+		return Seeded{}, err
 	}
-	out := Seeded{AgentID: d.AgentID, Outcome: catalog.Pending, Why: d.Why}
+	out := Seeded{AgentID: d.AgentID, Outcome: catalog.Pending, Why: d.Why, changed: len(done.Events) > 0, position: done.Position}
 	switch status, why := agent.Seeded(done.State, c); status {
 	case agent.Approved:
 		out.Outcome, out.Why = catalog.Granted, ""
@@ -193,7 +202,7 @@ func (g *Grants) Seed(ctx context.Context, m Meta, suggestionID, toolID string, 
 	default:
 		out.Outcome, out.Why = catalog.Skipped, why
 	}
-	return out, len(done.Events) > 0, nil
+	return out, nil
 }
 
 // open writes the stream that finds a request, or a note, by its id.

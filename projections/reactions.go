@@ -65,11 +65,11 @@ func AnsweredSuggestions(grants *commands.Grants) Reaction {
 		}
 		m := commands.Meta{Organization: cause.Signed.Organization, Actor: cause.Signed.Actor, Causation: cause.ID.String()}
 		for _, d := range decisions {
-			_, changed, err := grants.Seed(ctx, m, suggestionID, toolID, d)
+			seeded, err := grants.Seed(ctx, m, suggestionID, toolID, d)
 			if err != nil {
 				return acted, err
 			}
-			acted = acted || changed
+			acted = acted || seeded.Changed()
 		}
 		return acted, nil
 	}}

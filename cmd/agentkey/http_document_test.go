@@ -101,7 +101,8 @@ func TestTheDocumentSaysWhatIsTaken(t *testing.T) {
 			properties, _ := schema["properties"].(object)
 			for field, of := range properties {
 				of := resolve(doc, of)
-				bounded := of["maxLength"] != nil || of["enum"] != nil || of["pattern"] != nil || of["format"] != nil || of["maximum"] != nil || field == "credential"
+				bounded := of["maxLength"] != nil || of["enum"] != nil || of["pattern"] != nil || of["format"] != nil || of["maximum"] != nil ||
+					of["type"] == "boolean" || of["additionalProperties"] == false || field == "credential"
 				if !bounded {
 					t.Errorf("%s: %s has no bound: %v", name, field, of)
 				}

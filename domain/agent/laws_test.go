@@ -118,7 +118,7 @@ func (h *history) command(t *rapid.T) agent.Command {
 		ends = new(h.now.Add(time.Duration(rapid.IntRange(-1, 5).Draw(t, "hours")) * time.Hour))
 	}
 	h.now = h.now.Add(time.Duration(rapid.IntRange(0, 90).Draw(t, "minutes")) * time.Minute)
-	switch rapid.IntRange(0, 16).Draw(t, "command") {
+	switch rapid.IntRange(0, 17).Draw(t, "command") {
 	case 0:
 		return agent.Suspend{IfRevision: rapid.IntRange(0, 3).Draw(t, "revision")}
 	case 1:
@@ -126,6 +126,10 @@ func (h *history) command(t *rapid.T) agent.Command {
 	case 2:
 		overlap := time.Duration(rapid.IntRange(0, 3).Draw(t, "overlap")) * time.Hour
 		return agent.RotateKey{At: h.now, Key: agent.Key{Number: h.state.NextKey}, Overlap: overlap}
+	case 17:
+		return agent.Seed{
+			At: h.now, Tool: tool, SuggestionID: "g", RequestID: "seeded", Approved: rapid.Bool().Draw(t, "approved"), Suspensions: rapid.IntRange(0, 2).Draw(t, "suspensions"),
+		}
 	case 13:
 		return agent.Update{Name: new(rapid.SampledFrom([]string{"n", "m"}).Draw(t, "name"))}
 	case 14:
@@ -161,10 +165,16 @@ func TestLaws(t *testing.T) {
 		h.apply(t, agent.Register{OrganizationID: "org", Name: "n", Key: agent.Key{Number: 1}})
 		for range rapid.IntRange(1, 60).Draw(t, "commands") {
 			c := h.command(t)
-			live := h.state.Status == agent.Active
+			live, before := h.state.Status == agent.Active, agent.None
+			if seed, ok := c.(agent.Seed); ok {
+				before = h.state.Grants[seed.Tool.ID].Status
+			}
 			events := h.apply(t, c)
 			if h.live() > 2 {
 				t.Fatalf("%d keys are live", h.live())
+			}
+			if seed, ok := c.(agent.Seed); ok && len(events) > 0 && (before != agent.None || !live || seed.Suspensions != h.state.Suspensions) {
+				t.Fatalf("a grant that was %q, or of an agent that was suspended, was given again", before)
 			}
 			if v, ok := c.(agent.Vend); ok && len(events) > 0 {
 				g := h.state.Grants[v.Tool.ID]
@@ -232,6 +242,8 @@ func anyEvent(t *rapid.T) agent.Event {
 		agent.GrantApproved{ToolID: tool, ExpiresAt: &soon},
 		agent.GrantDenied{ToolID: tool},
 		agent.GrantAssigned{ToolID: tool, SecretID: "s"},
+		agent.GrantAssigned{ToolID: tool, SuggestionID: "g"},
+		agent.GrantRequested{ToolID: tool, RequestID: "r", SuggestionID: "g"},
 		agent.GrantRevoked{ToolID: tool},
 		agent.GrantExpired{ToolID: tool},
 		agent.GrantCredentialReplaced{ToolID: tool, SecretID: "t", CredentialVersion: number},

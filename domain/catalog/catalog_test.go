@@ -156,6 +156,7 @@ func TestLaws(t *testing.T) {
 				t.Fatalf("%T twice made more events: %v %v", c, again, err)
 			}
 			checkTools(t, s, removed)
+			checkSuggestions(t, s)
 		}
 		checkFolds(t, s, facts)
 	})
@@ -167,16 +168,30 @@ func draw(t *rapid.T, s catalog.State, names []string, ids, secrets *int) catalo
 	based := rapid.SampledFrom([]int{0, 0, s.Tools[id].Revision, 1}).Draw(t, "based on")
 	*secrets++
 	secret := fmt.Sprint("s", *secrets)
-	switch rapid.IntRange(0, 6).Draw(t, "command") {
+	agent := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "agent")
+	suggestion := fmt.Sprint("g", rapid.IntRange(1, max(1, *ids)).Draw(t, "suggestion"))
+	switch rapid.IntRange(0, 11).Draw(t, "command") {
+	case 7, 8, 9:
+		*ids++
+		site := rapid.SampledFrom([]string{"", "x.com", "y.com"}).Draw(t, "site")
+		now := start.Add(time.Duration(rapid.IntRange(0, 40).Draw(t, "hours")) * time.Hour)
+		return catalog.Suggest{At: now, SuggestionID: fmt.Sprint("g", *ids), AgentID: agent, Name: name, FoldedName: name, URL: site, Site: site, Reason: "because"}
+	case 10:
+		return catalog.DismissSuggestion{SuggestionID: suggestion}
+	case 11:
+		*ids++
+		return catalog.AcceptSuggestion{SuggestionID: suggestion, GrantBackers: true, Tool: catalog.AddTool{
+			ToolID: fmt.Sprint(*ids), Name: name, FoldedName: name, Mode: catalog.Shared, SecretID: secret, Standings: anybody,
+		}}
 	case 0, 1:
 		*ids++
-		c := catalog.AddTool{ToolID: fmt.Sprint(*ids), Name: name, FoldedName: name, Mode: rapid.SampledFrom([]catalog.Mode{catalog.Shared, catalog.PerAgent}).Draw(t, "mode")}
+		c := catalog.AddTool{ToolID: fmt.Sprint(*ids), Name: name, FoldedName: name, Standings: anybody, Mode: rapid.SampledFrom([]catalog.Mode{catalog.Shared, catalog.PerAgent}).Draw(t, "mode")}
 		if rapid.IntRange(0, 9).Draw(t, "right") > 0 == (c.Mode == catalog.Shared) {
 			c.SecretID = secret
 		}
 		return c
 	case 2:
-		return catalog.UpdateTool{ToolID: id, Name: &name, FoldedName: &name, IfRevision: based}
+		return catalog.UpdateTool{ToolID: id, Name: &name, FoldedName: &name, IfRevision: based, Standings: anybody}
 	case 3:
 		return catalog.UpdateTool{ToolID: id, Instructions: new(rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "guide")), IfRevision: based}
 	case 4:
@@ -185,6 +200,33 @@ func draw(t *rapid.T, s catalog.State, names []string, ids, secrets *int) catalo
 		return catalog.RestoreInstructions{ToolID: id, Version: rapid.IntRange(0, 3).Draw(t, "version"), Instructions: "a", IfRevision: based}
 	default:
 		return catalog.RemoveTool{ToolID: id, IfRevision: based}
+	}
+}
+
+var anybody = map[string]catalog.Standing{"a": {}, "b": {Why: "the agent is suspended"}}
+
+// checkSuggestions: of what means the same one is open, what the catalog offers by name is not open, and an agent backs
+// once.
+func checkSuggestions(t *rapid.T, s catalog.State) {
+	sites := map[string]string{}
+	for id, x := range s.Suggestions {
+		if x.Status != catalog.SuggestionPending && x.Status != catalog.SuggestionDismissal {
+			continue
+		}
+		if other, taken := sites[x.Site]; taken && x.Site != "" {
+			t.Fatalf("the suggestions %s and %s are of one site", id, other)
+		}
+		sites[x.Site] = id
+		if tool, offered := s.Offered(x.FoldedName, x.Site); offered && x.Status == catalog.SuggestionPending {
+			t.Fatalf("the suggestion %s waits for the tool %s", id, tool)
+		}
+		backers := map[string]bool{}
+		for _, b := range x.Backers {
+			if backers[b.AgentID] {
+				t.Fatalf("%s backs %s twice", b.AgentID, id)
+			}
+			backers[b.AgentID] = true
+		}
 	}
 }
 
@@ -239,6 +281,10 @@ func TestFoldingNeverFails(t *testing.T) {
 				catalog.ToolUpdated{ToolID: "1"},
 				catalog.ToolUpdated{ToolID: "3", Name: new("x")},
 				catalog.ToolCredentialRotated{ToolID: "2", SecretID: "s"},
+				missed(), backed("a"), backed("b"), dismissed(),
+				catalog.SuggestionCooldownRefused{SuggestionID: "g1", AgentID: "a"},
+				catalog.SuggestionAccepted{SuggestionID: "g1", ToolID: "1"},
+				catalog.SuggestionRedirected{SuggestionID: "g2", ToolID: "1"},
 			}).Draw(t, "event")})
 			if encoded(t, s) != before {
 				t.Fatal("folding changed a state that others may hold")
