@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -174,6 +175,24 @@ func (e GrantStatus) Valid() bool {
 	case GrantStatusPending:
 		return true
 	case GrantStatusRevoked:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ImportPlanChangesAction.
+const (
+	Add    ImportPlanChangesAction = "add"
+	Change ImportPlanChangesAction = "change"
+)
+
+// Valid indicates whether the value is a known member of the ImportPlanChangesAction enum.
+func (e ImportPlanChangesAction) Valid() bool {
+	switch e {
+	case Add:
+		return true
+	case Change:
 		return true
 	default:
 		return false
@@ -453,6 +472,24 @@ func (e ListAuditParamsActorType) Valid() bool {
 	case ListAuditParamsActorTypeService:
 		return true
 	case ListAuditParamsActorTypeSystem:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ExportCatalogParamsFormat.
+const (
+	JSON ExportCatalogParamsFormat = "json"
+	Yaml ExportCatalogParamsFormat = "yaml"
+)
+
+// Valid indicates whether the value is a known member of the ExportCatalogParamsFormat enum.
+func (e ExportCatalogParamsFormat) Valid() bool {
+	switch e {
+	case JSON:
+		return true
+	case Yaml:
 		return true
 	default:
 		return false
@@ -763,6 +800,34 @@ type CallSchema struct {
 	} `json:"schema"`
 }
 
+// CatalogFile defines model for CatalogFile.
+type CatalogFile struct {
+	// AgentkeyCatalog The version of this format.
+	AgentkeyCatalog int               `json:"agentkey_catalog"`
+	Tools           []CatalogFileTool `json:"tools"`
+}
+
+// CatalogFileTool defines model for CatalogFileTool.
+type CatalogFileTool struct {
+	AuthType       AuthType       `json:"auth_type"`
+	CredentialMode CredentialMode `json:"credential_mode"`
+	Description    *string        `json:"description,omitempty"`
+
+	// DocsURL An http or https URL without a user.
+	DocsURL *WebAddress `json:"docs_url,omitempty"`
+
+	// ID A UUID in canonical lower case.
+	ID *ID `json:"id,omitempty"`
+
+	// Instructions Text without control characters but tabs and line breaks.
+	Instructions    *GuideText `json:"instructions,omitempty"`
+	MaxGrantSeconds *int64     `json:"max_grant_seconds,omitempty"`
+	Name            string     `json:"name"`
+
+	// URL An http or https URL without a user.
+	URL *WebAddress `json:"url,omitempty"`
+}
+
 // Credential A string of 1 to 16,384 bytes, or at most 16 named strings such as user and password. It comes back as it was given.
 type Credential = json.RawMessage
 
@@ -836,6 +901,39 @@ type GuideText = string
 
 // ID A UUID in canonical lower case.
 type ID = string
+
+// ImportPlan defines model for ImportPlan.
+type ImportPlan struct {
+	Changes []struct {
+		Action ImportPlanChangesAction `json:"action"`
+		Fields []struct {
+			Field string `json:"field"`
+			From  string `json:"from"`
+			To    string `json:"to"`
+		} `json:"fields"`
+		Name string `json:"name"`
+
+		// NeedsCredential Set it with PUT /api/admin/tools/{id}/credential afterwards.
+		NeedsCredential *bool `json:"needs_credential,omitempty"`
+
+		// ToolID Of a tool that there is.
+		ToolID *string `json:"tool_id,omitempty"`
+	} `json:"changes"`
+	DryRun bool `json:"dry_run"`
+
+	// Missing Tools that the file does not name. They are kept.
+	Missing []struct {
+		Name   string `json:"name"`
+		ToolID string `json:"tool_id"`
+	} `json:"missing"`
+
+	// Revision Of the catalog that this was planned on; after an import, that it left.
+	Revision  int `json:"revision"`
+	Unchanged int `json:"unchanged"`
+}
+
+// ImportPlanChangesAction defines model for ImportPlan.Changes.Action.
+type ImportPlanChangesAction string
 
 // InstructionSuggestion defines model for InstructionSuggestion.
 type InstructionSuggestion struct {
@@ -985,7 +1083,7 @@ type NoteStatus string
 // NoteAcceptance defines model for NoteAcceptance.
 type NoteAcceptance struct {
 	// Instructions Text without control characters but tabs and line breaks.
-	Instructions GuideText `json:"instructions"`
+	Instructions string `json:"instructions"`
 }
 
 // NoteDismissal defines model for NoteDismissal.
@@ -1269,6 +1367,21 @@ type ListAuditParams struct {
 // ListAuditParamsActorType defines parameters for ListAudit.
 type ListAuditParamsActorType string
 
+// ExportCatalogParams defines parameters for ExportCatalog.
+type ExportCatalogParams struct {
+	// Format Of the file.
+	Format *ExportCatalogParamsFormat `form:"format,omitempty" json:"format,omitempty"`
+}
+
+// ExportCatalogParamsFormat defines parameters for ExportCatalog.
+type ExportCatalogParamsFormat string
+
+// ImportCatalogParams defines parameters for ImportCatalog.
+type ImportCatalogParams struct {
+	// DryRun Only plan.
+	DryRun *bool `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+}
+
 // ListGrantsParams defines parameters for ListGrants.
 type ListGrantsParams struct {
 	// AgentID Only about this agent.
@@ -1392,6 +1505,9 @@ type RotateKeyJSONRequestBody = KeyRotation
 
 // SuspendAgentJSONRequestBody defines body for SuspendAgent for application/json ContentType.
 type SuspendAgentJSONRequestBody = NoFields
+
+// ImportCatalogJSONRequestBody defines body for ImportCatalog for application/json ContentType.
+type ImportCatalogJSONRequestBody = CatalogFile
 
 // AcceptInstructionSuggestionJSONRequestBody defines body for AcceptInstructionSuggestion for application/json ContentType.
 type AcceptInstructionSuggestionJSONRequestBody = NoteAcceptance
@@ -1642,6 +1758,12 @@ type ServerInterface interface {
 	// ListAudit Everything that happened, newest first.
 	// (GET /api/admin/audit)
 	ListAudit(c *gin.Context, params ListAuditParams)
+	// ExportCatalog The catalog as a file, without secrets, in a stable order.
+	// (GET /api/admin/catalog/export)
+	ExportCatalog(c *gin.Context, params ExportCatalogParams)
+	// ImportCatalog Make the catalog what a file says, all or nothing. Tools that the file does not name are reported and kept.
+	// (PUT /api/admin/catalog/import)
+	ImportCatalog(c *gin.Context, params ImportCatalogParams)
 	// ListGrants Who has what.
 	// (GET /api/admin/grants)
 	ListGrants(c *gin.Context, params ListGrantsParams)
@@ -2157,6 +2279,60 @@ func (siw *ServerInterfaceWrapper) ListAudit(c *gin.Context) {
 	}
 
 	siw.Handler.ListAudit(c, params)
+}
+
+// ExportCatalog operation middleware
+func (siw *ServerInterfaceWrapper) ExportCatalog(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ExportCatalogParams
+
+	// ------------- Optional query parameter "format" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "format", c.Request.URL.Query(), &params.Format, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter format: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ExportCatalog(c, params)
+}
+
+// ImportCatalog operation middleware
+func (siw *ServerInterfaceWrapper) ImportCatalog(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ImportCatalogParams
+
+	// ------------- Optional query parameter "dry_run" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dry_run", c.Request.URL.Query(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter dry_run: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ImportCatalog(c, params)
 }
 
 // ListGrants operation middleware
@@ -3149,6 +3325,8 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.DELETE(options.BaseURL+"/api/admin/agents/:id/grants/:tool_id", wrapper.RevokeGrant)
 	router.PUT(options.BaseURL+"/api/admin/agents/:id/grants/:tool_id/credential", wrapper.ReplaceGrantCredential)
 	router.GET(options.BaseURL+"/api/admin/audit", wrapper.ListAudit)
+	router.GET(options.BaseURL+"/api/admin/catalog/export", wrapper.ExportCatalog)
+	router.PUT(options.BaseURL+"/api/admin/catalog/import", wrapper.ImportCatalog)
 	router.GET(options.BaseURL+"/api/admin/requests", wrapper.ListRequests)
 	router.GET(options.BaseURL+"/api/admin/requests/:id", wrapper.GetRequest)
 	router.POST(options.BaseURL+"/api/admin/requests/:id/approve", wrapper.ApproveRequest)
@@ -3648,6 +3826,106 @@ type ListAuditdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListAuditdefaultApplicationProblemPlusJSONResponse) VisitListAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportCatalogRequestObject struct {
+	Params ExportCatalogParams
+}
+
+type ExportCatalogResponseObject interface {
+	VisitExportCatalogResponse(w http.ResponseWriter) error
+}
+
+type ExportCatalog200JSONResponse CatalogFile
+
+func (response ExportCatalog200JSONResponse) VisitExportCatalogResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportCatalog200ApplicationYamlResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response ExportCatalog200ApplicationYamlResponse) VisitExportCatalogResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/yaml")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type ExportCatalogdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ExportCatalogdefaultApplicationProblemPlusJSONResponse) VisitExportCatalogResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportCatalogRequestObject struct {
+	Params   ImportCatalogParams
+	JSONBody *ImportCatalogJSONRequestBody
+	Body     io.Reader
+}
+
+type ImportCatalogResponseObject interface {
+	VisitImportCatalogResponse(w http.ResponseWriter) error
+}
+
+type ImportCatalog200JSONResponse ImportPlan
+
+func (response ImportCatalog200JSONResponse) VisitImportCatalogResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportCatalogdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ImportCatalogdefaultApplicationProblemPlusJSONResponse) VisitImportCatalogResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -5098,6 +5376,12 @@ type StrictServerInterface interface {
 	// ListAudit Everything that happened, newest first.
 	// (GET /api/admin/audit)
 	ListAudit(ctx context.Context, request ListAuditRequestObject) (ListAuditResponseObject, error)
+	// ExportCatalog The catalog as a file, without secrets, in a stable order.
+	// (GET /api/admin/catalog/export)
+	ExportCatalog(ctx context.Context, request ExportCatalogRequestObject) (ExportCatalogResponseObject, error)
+	// ImportCatalog Make the catalog what a file says, all or nothing. Tools that the file does not name are reported and kept.
+	// (PUT /api/admin/catalog/import)
+	ImportCatalog(ctx context.Context, request ImportCatalogRequestObject) (ImportCatalogResponseObject, error)
 	// ListGrants Who has what.
 	// (GET /api/admin/grants)
 	ListGrants(ctx context.Context, request ListGrantsRequestObject) (ListGrantsResponseObject, error)
@@ -5708,6 +5992,82 @@ func (sh *strictHandler) ListAudit(ctx *gin.Context, params ListAuditParams) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(ListAuditResponseObject); ok {
 		if err := validResponse.VisitListAuditResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ExportCatalog operation middleware
+func (sh *strictHandler) ExportCatalog(ctx *gin.Context, params ExportCatalogParams) {
+	var request ExportCatalogRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ExportCatalog(ctx, request.(ExportCatalogRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ExportCatalog")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ExportCatalogResponseObject); ok {
+		if err := validResponse.VisitExportCatalogResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ImportCatalog operation middleware
+func (sh *strictHandler) ImportCatalog(ctx *gin.Context, params ImportCatalogParams) {
+	var request ImportCatalogRequestObject
+
+	request.Params = params
+	if strings.HasPrefix(ctx.GetHeader("Content-Type"), "application/json") {
+
+		var body ImportCatalogJSONRequestBody
+		var err error
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = ctx.ShouldBindJSON(&body)
+		} else if binding.Validator != nil {
+			// ShouldBindJSON runs the struct validator after decoding; keep that.
+			err = binding.Validator.ValidateStruct(&body)
+		}
+		if err != nil {
+			sh.options.RequestErrorHandlerFunc(ctx, err)
+			return
+		}
+		request.JSONBody = &body
+
+	}
+	if strings.HasPrefix(ctx.GetHeader("Content-Type"), "application/yaml") {
+		request.Body = ctx.Request.Body
+	}
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ImportCatalog(ctx, request.(ImportCatalogRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ImportCatalog")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ImportCatalogResponseObject); ok {
+		if err := validResponse.VisitImportCatalogResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -37,6 +37,8 @@ type operation struct {
 	params       []string // query
 	takesBody    bool
 	needsBody    bool
+	takesYAML    bool
+	maxBody      int64 // bytes; 0: what callers of its kind may send
 	body         *yaml.Node
 	musts        map[string]string // what a field of the query or the body must be
 	objects      map[string]bool   // the fields of the body that have fields
@@ -112,6 +114,7 @@ func (c *contract) addPath(path string, item *yaml.Node) error {
 			Summary string `yaml:"summary"`
 			Rules   struct {
 				Caller, Tier, Permission, Effect, CORS string
+				MaxBody                                int64 `yaml:"max_body"`
 			} `yaml:"x-agentkey"`
 			Responses map[string]yaml.Node `yaml:"responses"`
 		}
@@ -120,7 +123,7 @@ func (c *contract) addPath(path string, item *yaml.Node) error {
 		}
 		op := &operation{
 			Method: method, Path: path, ID: o.ID, Summary: o.Summary, Caller: o.Rules.Caller, Tier: o.Rules.Tier,
-			Permission: o.Rules.Permission, Command: o.Rules.Effect == "command", StrictCORS: o.Rules.CORS == "strict",
+			Permission: o.Rules.Permission, Command: o.Rules.Effect == "command", maxBody: o.Rules.MaxBody, StrictCORS: o.Rules.CORS == "strict",
 			responses: map[string]string{}, musts: map[string]string{}, objects: map[string]bool{},
 		}
 		if op.Caller == "" || o.Rules.Effect == "" {
@@ -140,6 +143,7 @@ func (c *contract) addPath(path string, item *yaml.Node) error {
 		}
 		if body := child(node, "requestBody"); body != nil {
 			op.takesBody, op.needsBody = true, scalar(child(body, "required")) == "true"
+			op.takesYAML = child(child(body, "content"), "application/yaml") != nil
 			op.body = c.resolve(child(child(child(body, "content"), "application/json"), "schema"))
 			c.describeFields(op, op.body, "")
 		}

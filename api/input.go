@@ -86,16 +86,25 @@ func (s *Server) readBody(c *gin.Context, call *call) error {
 	if call.op.Caller == "agent" {
 		limit = maxAgentBody
 	}
+	if call.op.maxBody != 0 {
+		limit = call.op.maxBody
+	}
 	mediaType := c.GetHeader("Content-Type")
 	present := c.Request.Body != nil && c.Request.Body != http.NoBody && c.Request.ContentLength != 0
 	if !present && !call.op.needsBody && mediaType == "" {
 		c.Request.Body = http.NoBody
 		return nil
 	}
-	if kind, params, err := mime.ParseMediaType(mediaType); err != nil || kind != "application/json" || !utf8Charset(params) {
+	kind, params, err := mime.ParseMediaType(mediaType)
+	isYAML := call.op.takesYAML && kind == "application/yaml"
+	if err != nil || kind != "application/json" && !isYAML || !utf8Charset(params) {
+		takes := "application/json"
+		if call.op.takesYAML {
+			takes += " or application/yaml"
+		}
 		return &domain.Error{
-			Kind: domain.KindUnsupported, Code: "unsupported_media_type", Detail: "This call takes application/json.",
-			Hint: "Send the body with Content-Type: application/json.",
+			Kind: domain.KindUnsupported, Code: "unsupported_media_type", Detail: "This call takes " + takes + ".",
+			Hint: "Send the body with Content-Type: " + takes + ".",
 		}
 	}
 	if coding := c.GetHeader("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
@@ -117,6 +126,11 @@ func (s *Server) readBody(c *gin.Context, call *call) error {
 	if len(raw) == 0 && !call.op.needsBody {
 		c.Request.Body = http.NoBody
 		return nil
+	}
+	if isYAML {
+		if raw, err = jsonOf(raw); err != nil {
+			return err
+		}
 	}
 	clean, err := normalise(raw)
 	if err != nil {

@@ -135,7 +135,9 @@ func trimmed(v any) any {
 		return strings.TrimSpace(v)
 	case map[string]any:
 		for name := range v {
-			v[name] = trimmed(v[name])
+			if name != untouched {
+				v[name] = trimmed(v[name])
+			}
 		}
 	case []any:
 		for i := range v {

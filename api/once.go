@@ -35,7 +35,7 @@ func (s *Server) runOnce(c *gin.Context, call *call, key string) error {
 		}
 	}
 	digest := sha256.New()
-	for _, piece := range [][]byte{[]byte(c.Request.Method), []byte(c.Request.URL.Path), []byte(c.GetHeader("If-Match")), body} {
+	for _, piece := range [][]byte{[]byte(c.Request.Method), []byte(c.Request.URL.Path), []byte(c.Request.URL.RawQuery), []byte(c.GetHeader("If-Match")), body} {
 		sum := sha256.Sum256(piece)
 		digest.Write(sum[:])
 	}

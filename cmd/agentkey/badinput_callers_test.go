@@ -343,7 +343,7 @@ func TestAPathIsExactlyARoute(t *testing.T) {
 	}
 	for _, path := range []string{
 		"/", "/api", "/api/", "/api/tools/", "/api/tool", "/API/tools", "//api/tools", "/api//tools", "/api/tools/./", "/api/admin", "/api/admin/",
-		"/api/admin/tools/", "/api/admin/suggestions", "/api/tools/" + tool + "/credentials/", "/openapi.yaml", "/debug/pprof/", "/metrics",
+		"/api/admin/tools/", "/api/admin/suggestion", "/api/tools/" + tool + "/credentials/", "/openapi.yaml", "/debug/pprof/", "/metrics",
 	} {
 		for _, method := range []string{"GET", "POST", "DELETE", "HEAD", "OPTIONS"} {
 			a := admin.call(method, path, nil)

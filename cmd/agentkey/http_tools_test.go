@@ -117,7 +117,7 @@ func TestACredentialIsRotatedWhereItIs(t *testing.T) {
 		t.Helper()
 		a := p.with(key).fetch(tool)
 		if a.Text("credential") != credential || a.At("credential_version") != version || a.Text("credential_expires_at") != expires || a.Text("tool_id") != tool ||
-			a.At("instructions_version") != 0.0 || a.Text("suggest_instructions_endpoint") != "" {
+			a.At("instructions_version") != 0.0 || a.Text("suggest_instructions_endpoint") != "/api/tools/"+tool+"/instructions/suggest" {
 			t.Errorf("the fetch: %s", a.Body)
 		}
 	}

@@ -55,6 +55,12 @@ func vend(s State, c Vend) ([]Event, error) {
 	if c.Tool.PerAgent {
 		secret, version = g.SecretID, g.CredentialVersion
 	}
+	if secret == "" { // it was imported from a file, which holds no secret
+		return nil, &domain.Error{
+			Kind: domain.KindNotFound, Code: "not_found", Detail: "This tool has no credential yet.",
+			Hint: "Tell the human who runs you; an admin sets it with PUT /api/admin/tools/" + c.Tool.ID + "/credential.",
+		}
+	}
 	return one(CredentialVended{
 		ToolID: c.Tool.ID, SecretID: secret, CredentialVersion: version,
 		InstructionsVersion: c.Tool.InstructionsVersion, KeyNumber: c.KeyNumber,

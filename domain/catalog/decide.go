@@ -98,6 +98,8 @@ func Decide(s State, c Command) ([]Event, error) {
 			return nil, err
 		}
 		return []Event{SuggestionDismissed(c)}, nil
+	case ImportCatalog:
+		return importCatalog(s, c)
 	case RemoveTool:
 		t, err := s.editable(c.ToolID, c.IfRevision)
 		if err != nil {
@@ -158,6 +160,10 @@ func offer(s State, c AddTool) ([]Event, error) {
 	case c.Mode == PerAgent && c.SecretID != "":
 		return nil, domain.Invalid("credential", "a tool with a credential for each agent takes none here; it is given at approval")
 	}
+	return c.events(), nil
+}
+
+func (c AddTool) events() []Event {
 	events := []Event{ToolAdded{
 		ToolID: c.ToolID, Name: c.Name, FoldedName: c.FoldedName, Description: c.Description, URL: c.URL, Site: c.Site,
 		DocsURL: c.DocsURL, AuthType: c.AuthType, Mode: c.Mode, SecretID: c.SecretID, MaxGrantSeconds: c.MaxGrantSeconds,
@@ -165,7 +171,7 @@ func offer(s State, c AddTool) ([]Event, error) {
 	if c.Instructions != "" {
 		events = append(events, ToolInstructionsRevised{ToolID: c.ToolID, Version: 1, Instructions: c.Instructions})
 	}
-	return events, nil
+	return events
 }
 
 func updateTool(s State, c UpdateTool) ([]Event, error) {
@@ -178,6 +184,22 @@ func updateTool(s State, c UpdateTool) ([]Event, error) {
 			return nil, err
 		}
 	}
+	events := c.events(t)
+	before := t
+	set(&t.FoldedName, c.FoldedName)
+	set(&t.Site, c.Site)
+	if t.FoldedName == before.FoldedName && t.Site == before.Site {
+		return events, nil
+	}
+	answered, err := s.answered(c.ToolID, t.FoldedName, t.Site, c.Standings)
+	if err != nil {
+		return nil, err
+	}
+	return append(events, answered...), nil
+}
+
+// events are what a change makes of a tool: nothing where nothing differs.
+func (c UpdateTool) events(t Tool) []Event {
 	changed := ToolUpdated{
 		ToolID:          c.ToolID,
 		Name:            differs(c.Name, t.Name),
@@ -196,16 +218,7 @@ func updateTool(s State, c UpdateTool) ([]Event, error) {
 	if guide := differs(c.Instructions, t.Instructions); guide != nil {
 		events = append(events, ToolInstructionsRevised{ToolID: c.ToolID, Version: t.InstructionsVersion + 1, Instructions: *guide, NoteID: c.NoteID})
 	}
-	if changed.FoldedName == nil && changed.Site == nil {
-		return events, nil
-	}
-	set(&t.FoldedName, c.FoldedName)
-	set(&t.Site, c.Site)
-	answered, err := s.answered(c.ToolID, t.FoldedName, t.Site, c.Standings)
-	if err != nil {
-		return nil, err
-	}
-	return append(events, answered...), nil
+	return events
 }
 
 func differs[T comparable](want *T, is T) *T {

@@ -1,0 +1,40 @@
+package commands
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"agentkey/domain/catalog"
+)
+
+// Import makes the catalog what a file says, in one append, and returns what it did. New tools get ids derived from
+// the command. A dry run says the same and appends nothing. m.IfRevision is 0 or the revision of the catalog that an
+// earlier plan was made on.
+func (t *Tools) Import(ctx context.Context, m Meta, tools []catalog.FileTool, dryRun bool) (plan catalog.Plan, done CatalogResult, err error) {
+	for i := range tools {
+		tools[i].NewID = derivedID(m.CommandID, "tool "+strconv.Itoa(i)).String()
+		tools[i].FoldedName, tools[i].Site = FoldProduct(tools[i].Name), Site(tools[i].URL)
+	}
+	c := catalog.ImportCatalog{Tools: tools, IfRevision: m.IfRevision}
+	if dryRun {
+		head, err := t.Catalogs.Fresh(ctx, m.Organization)
+		if err != nil {
+			return plan, done, err
+		}
+		plan, err = catalog.PlanImport(head.State, c)
+		return plan, CatalogResult{State: head.State, Revision: head.Revision, Position: head.Position}, err
+	}
+	err = t.withStandings(ctx, m, func(standings standings) error {
+		done, err = t.Catalogs.Do(ctx, m.Organization, m, func(s catalog.State, _ time.Time) (catalog.Command, error) {
+			// What is carried out is planned on the very state that it is decided on.
+			c := c
+			c.Standings = standings
+			var perr error
+			plan, perr = catalog.PlanImport(s, c)
+			return c, perr
+		})
+		return err
+	})
+	return plan, done, err
+}

@@ -1,0 +1,201 @@
+package catalog
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"agentkey/domain"
+)
+
+// MaxImportEvents is how many events one import may cause: it is one append.
+const MaxImportEvents = 500
+
+// FileTool is a tool as a file describes it. It holds no secret, and what it leaves out is empty.
+type FileTool struct {
+	ID              string // of the tool that it changes; "", or one that the catalog does not know, is found by name
+	NewID           string // that it gets when it is new
+	Name            string
+	FoldedName      string
+	Description     string
+	URL             string
+	Site            string
+	DocsURL         string
+	AuthType        AuthType
+	Mode            Mode
+	Instructions    string
+	MaxGrantSeconds int64
+}
+
+// ImportCatalog makes the catalog what a file says, all or nothing. Tools that the file does not name are kept.
+// IfRevision is 0 or the edition of the catalog that a plan was made on.
+type ImportCatalog struct {
+	Tools      []FileTool
+	IfRevision int
+	Standings  map[string]Standing // of the backers of suggestions that it answers
+}
+
+func (ImportCatalog) catalogCommand() {}
+
+// Edition counts the states that the tools have been in, from 1.
+func (s State) Edition() int { return s.Revision + 1 }
+
+// Change is what an import does to one tool.
+type Change struct {
+	ToolID          string
+	Name            string // as it will be
+	Added           bool
+	NeedsCredential bool // it is new, its credential is shared, and no file holds it
+	Fields          []FieldChange
+}
+
+// FieldChange is one field of a tool that an import changes.
+type FieldChange struct{ Field, From, To string }
+
+// Plan is what an import does.
+type Plan struct {
+	Changes   []Change
+	Unchanged int
+	Missing   []string // ids of tools that the file does not name; they are kept
+
+	events []Event
+}
+
+// PlanImport says what an import would do, or refuses it with everything that is wrong.
+func PlanImport(s State, c ImportCatalog) (Plan, error) {
+	if c.IfRevision != 0 && c.IfRevision != s.Edition() {
+		return Plan{}, domain.Stale()
+	}
+	var p Plan
+	var wrong []domain.Field
+	refuse := func(i int, field, message string) {
+		wrong = append(wrong, domain.Field{Field: fmt.Sprintf("tools[%d].%s", i, field), Message: message})
+	}
+	names := map[string]string{} // of every tool, as it will be
+	for id, t := range s.Tools {
+		names[id] = t.FoldedName
+	}
+	named := map[string]bool{}
+	for i, want := range c.Tools {
+		id, known := s.find(want)
+		t := s.Tools[id]
+		if !known {
+			id = want.NewID
+		}
+		switch {
+		case named[id]:
+			refuse(i, "name", "the file names this tool twice")
+			continue
+		case known && t.Mode != want.Mode:
+			refuse(i, "credential_mode", "an import can't change it, because credentials would change hands; remove the tool and add it again")
+			continue
+		}
+		named[id], names[id] = true, want.FoldedName
+		p.plan(id, t, known, want)
+	}
+	count := map[string]int{}
+	for _, name := range names {
+		count[name]++
+	}
+	for i, want := range slices.Backward(c.Tools) {
+		if count[want.FoldedName] > 1 {
+			refuse(i, "name", "another tool would have this name too")
+			count[want.FoldedName] = 0 // said once
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.Tools)) {
+		if !named[id] {
+			p.Missing = append(p.Missing, id)
+		}
+	}
+	if len(p.events) > MaxImportEvents {
+		wrong = append(wrong, domain.Field{Field: "tools", Message: fmt.Sprintf("it changes more than %d things; import it in parts", MaxImportEvents)})
+	}
+	if len(wrong) > 0 {
+		return Plan{}, &domain.Error{
+			Kind: domain.KindInvalid, Code: "validation_failed", Detail: "The field " + wrong[0].Field + " is not valid: " + wrong[0].Message + ".",
+			Hint: "Correct what details names in the file; PUT /api/admin/catalog/import?dry_run=true changes nothing.", Fields: wrong,
+		}
+	}
+	return p, nil
+}
+
+// find returns the tool that a file means: by id, else by name.
+func (s State) find(want FileTool) (string, bool) {
+	if _, known := s.Tools[want.ID]; known {
+		return want.ID, true
+	}
+	return s.Named(want.FoldedName)
+}
+
+func (p *Plan) plan(id string, t Tool, known bool, want FileTool) {
+	if !known {
+		add := AddTool{
+			ToolID: id, Name: want.Name, FoldedName: want.FoldedName, Description: want.Description, URL: want.URL, Site: want.Site, DocsURL: want.DocsURL,
+			AuthType: want.AuthType, Mode: want.Mode, Instructions: want.Instructions, MaxGrantSeconds: want.MaxGrantSeconds,
+		}
+		p.events = append(p.events, add.events()...)
+		p.Changes = append(p.Changes, Change{ToolID: id, Name: want.Name, Added: true, NeedsCredential: want.Mode == Shared})
+		return
+	}
+	events := UpdateTool{
+		ToolID: id, Name: &want.Name, FoldedName: &want.FoldedName, Description: &want.Description, URL: &want.URL, Site: &want.Site, DocsURL: &want.DocsURL,
+		AuthType: &want.AuthType, Instructions: &want.Instructions, MaxGrantSeconds: &want.MaxGrantSeconds,
+	}.events(t)
+	if len(events) == 0 {
+		p.Unchanged++
+		return
+	}
+	p.events = append(p.events, events...)
+	change := Change{ToolID: id, Name: want.Name}
+	for _, f := range []FieldChange{
+		{"name", t.Name, want.Name},
+		{"description", t.Description, want.Description},
+		{"url", t.URL, want.URL},
+		{"docs_url", t.DocsURL, want.DocsURL},
+		{"auth_type", string(t.AuthType), string(want.AuthType)},
+		{"instructions", t.Instructions, want.Instructions},
+		{"max_grant_seconds", seconds(t.MaxGrantSeconds), seconds(want.MaxGrantSeconds)},
+	} {
+		if f.From != f.To {
+			change.Fields = append(change.Fields, f)
+		}
+	}
+	p.Changes = append(p.Changes, change)
+}
+
+func seconds(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprint(n)
+}
+
+func importCatalog(s State, c ImportCatalog) ([]Event, error) {
+	p, err := PlanImport(s, c)
+	if err != nil {
+		return nil, err
+	}
+	events := p.events
+	after := s
+	for _, e := range events {
+		after = Evolve(after, domain.Fact[Event]{Event: e})
+	}
+	var missing []string
+	for _, change := range p.Changes {
+		t := after.Tools[change.ToolID]
+		if before, known := s.Tools[change.ToolID]; known && before.FoldedName == t.FoldedName && before.Site == t.Site {
+			continue
+		}
+		answered, more := after.redirect(change.ToolID, t.FoldedName, t.Site, "", c.Standings)
+		missing = append(missing, more...)
+		for _, e := range answered {
+			after = Evolve(after, domain.Fact[Event]{Event: e})
+		}
+		events = append(events, answered...)
+	}
+	if len(missing) > 0 {
+		return nil, &StandingsNeededError{AgentIDs: missing}
+	}
+	return events, nil
+}
