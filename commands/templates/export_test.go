@@ -1,0 +1,4 @@
+package templates
+
+// Parse is parse.
+var Parse = parse
