@@ -93,22 +93,22 @@ func (e AgentStatus) Valid() bool {
 
 // Defines values for AuthType.
 const (
-	APIKey     AuthType = "api_key"
-	BotToken   AuthType = "bot_token"
-	OauthToken AuthType = "oauth_token"
-	Other      AuthType = "other"
+	AuthTypeAPIKey     AuthType = "api_key"
+	AuthTypeBotToken   AuthType = "bot_token"
+	AuthTypeOauthToken AuthType = "oauth_token"
+	AuthTypeOther      AuthType = "other"
 )
 
 // Valid indicates whether the value is a known member of the AuthType enum.
 func (e AuthType) Valid() bool {
 	switch e {
-	case APIKey:
+	case AuthTypeAPIKey:
 		return true
-	case BotToken:
+	case AuthTypeBotToken:
 		return true
-	case OauthToken:
+	case AuthTypeOauthToken:
 		return true
-	case Other:
+	case AuthTypeOther:
 		return true
 	default:
 		return false
@@ -127,6 +127,30 @@ func (e CredentialMode) Valid() bool {
 	case PerAgent:
 		return true
 	case Shared:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for CredentialUsageIn.
+const (
+	CredentialUsageInBasic  CredentialUsageIn = "basic"
+	CredentialUsageInHeader CredentialUsageIn = "header"
+	CredentialUsageInOther  CredentialUsageIn = "other"
+	CredentialUsageInQuery  CredentialUsageIn = "query"
+)
+
+// Valid indicates whether the value is a known member of the CredentialUsageIn enum.
+func (e CredentialUsageIn) Valid() bool {
+	switch e {
+	case CredentialUsageInBasic:
+		return true
+	case CredentialUsageInHeader:
+		return true
+	case CredentialUsageInOther:
+		return true
+	case CredentialUsageInQuery:
 		return true
 	default:
 		return false
@@ -834,6 +858,21 @@ type Credential = json.RawMessage
 // CredentialMode defines model for CredentialMode.
 type CredentialMode string
 
+// CredentialUsage defines model for CredentialUsage.
+type CredentialUsage struct {
+	// In basic: user and password of HTTP Basic authentication, with a colon between them. other: value says how.
+	In CredentialUsageIn `json:"in"`
+
+	// Name The header's or parameter's name.
+	Name *string `json:"name,omitempty"`
+
+	// Value <credential> stands for the credential, <credential.part> for one of the strings it is made of.
+	Value string `json:"value"`
+}
+
+// CredentialUsageIn basic: user and password of HTTP Basic authentication, with a colon between them. other: value says how.
+type CredentialUsageIn string
+
 // Denial defines model for Denial.
 type Denial struct {
 	Reason *string `json:"reason,omitempty"`
@@ -1229,6 +1268,13 @@ type SuggestionDismissal struct {
 	Reason *string `json:"reason,omitempty"`
 }
 
+// TemplateScope defines model for TemplateScope.
+type TemplateScope struct {
+	// Name In the vendor's words.
+	Name string  `json:"name"`
+	Why  *string `json:"why,omitempty"`
+}
+
 // Time RFC 3339 in UTC.
 type Time = time.Time
 
@@ -1292,6 +1338,34 @@ type ToolSuggestion struct {
 
 	// URL An http or https URL without a user.
 	URL *WebAddress `json:"url,omitempty"`
+}
+
+// ToolTemplate defines model for ToolTemplate.
+type ToolTemplate struct {
+	AuthType AuthType `json:"auth_type"`
+
+	// CredentialFields The names of the strings that the credential is made of. Absent: it is one string.
+	CredentialFields *[]string `json:"credential_fields,omitempty"`
+
+	// CredentialKind What the vendor calls the credential to make.
+	CredentialKind string `json:"credential_kind"`
+
+	// CredentialUsage Where the credential goes in a request to the product. Each of these is sent.
+	CredentialUsage []CredentialUsage `json:"credential_usage"`
+
+	// DocsURL Where the vendor says how the credential is made and used.
+	DocsURL string `json:"docs_url"`
+
+	// ID A name for programs that never changes.
+	ID   string `json:"id"`
+	Name string `json:"name"`
+
+	// Scopes The least to choose to begin with. Absent: the vendor has none, or they depend on the task.
+	Scopes *[]TemplateScope `json:"scopes,omitempty"`
+	Tool   NewTool          `json:"tool"`
+
+	// URL The product's site.
+	URL string `json:"url"`
 }
 
 // WebAddress An http or https URL without a user.
@@ -1457,6 +1531,12 @@ type ListSuggestionsParamsStatus string
 
 // AcceptSuggestion201JSONResponseBodyBackersOutcome defines parameters for AcceptSuggestion.
 type AcceptSuggestion201JSONResponseBodyBackersOutcome string
+
+// ListToolTemplatesParams defines parameters for ListToolTemplates.
+type ListToolTemplatesParams struct {
+	// Q Part of the name, in any case.
+	Q *Q `form:"q,omitempty" json:"q,omitempty"`
+}
 
 // ListToolsParams defines parameters for ListTools.
 type ListToolsParams struct {
@@ -1806,6 +1886,9 @@ type ServerInterface interface {
 	// DismissSuggestion Say no for now. After 24 hours it may be made again, with the backers that it has.
 	// (POST /api/admin/suggestions/{id}/dismiss)
 	DismissSuggestion(c *gin.Context, id PathID)
+	// ListToolTemplates Well-known products to begin with, by name, on one page.
+	// (GET /api/admin/tool-templates)
+	ListToolTemplates(c *gin.Context, params ListToolTemplatesParams)
 	// ListTools The catalog, newest first.
 	// (GET /api/admin/tools)
 	ListTools(c *gin.Context, params ListToolsParams)
@@ -2785,6 +2868,33 @@ func (siw *ServerInterfaceWrapper) DismissSuggestion(c *gin.Context) {
 	siw.Handler.DismissSuggestion(c, id)
 }
 
+// ListToolTemplates operation middleware
+func (siw *ServerInterfaceWrapper) ListToolTemplates(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListToolTemplatesParams
+
+	// ------------- Optional query parameter "q" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", c.Request.URL.Query(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter q: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListToolTemplates(c, params)
+}
+
 // ListTools operation middleware
 func (siw *ServerInterfaceWrapper) ListTools(c *gin.Context) {
 
@@ -3340,6 +3450,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/admin/instruction-suggestions/:id", wrapper.GetInstructionSuggestion)
 	router.POST(options.BaseURL+"/api/admin/instruction-suggestions/:id/accept", wrapper.AcceptInstructionSuggestion)
 	router.POST(options.BaseURL+"/api/admin/instruction-suggestions/:id/dismiss", wrapper.DismissInstructionSuggestion)
+	router.GET(options.BaseURL+"/api/admin/tool-templates", wrapper.ListToolTemplates)
 	router.GET(options.BaseURL+"/api/admin/tools", wrapper.ListTools)
 	router.POST(options.BaseURL+"/api/admin/tools", wrapper.AddTool)
 	router.DELETE(options.BaseURL+"/api/admin/tools/:id", wrapper.RemoveTool)
@@ -4516,6 +4627,47 @@ func (response DismissSuggestiondefaultApplicationProblemPlusJSONResponse) Visit
 	return err
 }
 
+type ListToolTemplatesRequestObject struct {
+	Params ListToolTemplatesParams
+}
+
+type ListToolTemplatesResponseObject interface {
+	VisitListToolTemplatesResponse(w http.ResponseWriter) error
+}
+
+type ListToolTemplates200JSONResponse struct {
+	Items []ToolTemplate `json:"items"`
+}
+
+func (response ListToolTemplates200JSONResponse) VisitListToolTemplatesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListToolTemplatesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListToolTemplatesdefaultApplicationProblemPlusJSONResponse) VisitListToolTemplatesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListToolsRequestObject struct {
 	Params ListToolsParams
 }
@@ -5424,6 +5576,9 @@ type StrictServerInterface interface {
 	// DismissSuggestion Say no for now. After 24 hours it may be made again, with the backers that it has.
 	// (POST /api/admin/suggestions/{id}/dismiss)
 	DismissSuggestion(ctx context.Context, request DismissSuggestionRequestObject) (DismissSuggestionResponseObject, error)
+	// ListToolTemplates Well-known products to begin with, by name, on one page.
+	// (GET /api/admin/tool-templates)
+	ListToolTemplates(ctx context.Context, request ListToolTemplatesRequestObject) (ListToolTemplatesResponseObject, error)
 	// ListTools The catalog, newest first.
 	// (GET /api/admin/tools)
 	ListTools(ctx context.Context, request ListToolsRequestObject) (ListToolsResponseObject, error)
@@ -6547,6 +6702,32 @@ func (sh *strictHandler) DismissSuggestion(ctx *gin.Context, id PathID) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(DismissSuggestionResponseObject); ok {
 		if err := validResponse.VisitDismissSuggestionResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListToolTemplates operation middleware
+func (sh *strictHandler) ListToolTemplates(ctx *gin.Context, params ListToolTemplatesParams) {
+	var request ListToolTemplatesRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListToolTemplates(ctx, request.(ListToolTemplatesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListToolTemplates")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListToolTemplatesResponseObject); ok {
+		if err := validResponse.VisitListToolTemplatesResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -13,6 +13,7 @@ import (
 
 	"agentkey/api/limits"
 	"agentkey/commands"
+	"agentkey/commands/templates"
 	"agentkey/domain"
 	"agentkey/readmodels"
 )
@@ -29,6 +30,9 @@ type Server struct {
 	Refusals    *commands.Refusals
 	Once        *commands.Once
 	Models      *readmodels.DB
+
+	// Templates are what adding a tool can start from.
+	Templates *templates.Set
 
 	// WaitFor returns when the read model has reached a position, or with the context's error.
 	WaitFor func(ctx context.Context, position uint64) error

@@ -17,6 +17,7 @@ import (
 	"agentkey/api"
 	"agentkey/api/limits"
 	"agentkey/commands"
+	"agentkey/commands/templates"
 	"agentkey/eventstore"
 	"agentkey/eventstore/seal"
 	"agentkey/projections"
@@ -86,6 +87,9 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	counted := newMetrics(health, c.DataDir)
 	parts := assemble(c, inst, models, readModel, health, counted, logger)
 	parts.server.Tracer = traces.tracer
+	if parts.server.Templates, err = templates.Load(commands.Fold, commands.Site); err != nil {
+		return err
+	}
 	handler, err := parts.server.Handler()
 	if err != nil {
 		return err
