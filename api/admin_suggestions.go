@@ -71,6 +71,7 @@ func (s *Server) suggestionRow(ctx context.Context, organization string, x readm
 	out := Suggestion{
 		ID: x.ID, Name: x.Name, URL: optional(x.URL), Status: SuggestionStatus(x.Status), ToolID: optional(x.ToolID), BackerCount: x.BackerCount,
 		CreatedAt: x.CreatedAt, LastActivityAt: x.LastActivityAt, DecidedAt: optionalTime(x.DecidedAt), DismissalReason: optional(x.DismissalReason),
+		TemplateID: s.templateOf(x.Name, x.URL),
 	}
 	for _, b := range x.Backers {
 		out.back(b.AgentID, b.AgentName, b.Latest, b.FirstAt, b.LastAt)
@@ -137,6 +138,7 @@ func (s *Server) suggestionView(ctx context.Context, organization, id string, do
 	out := Suggestion{
 		ID: id, Name: x.Name, URL: optional(x.URL), Status: SuggestionStatus(x.Status), ToolID: optional(x.ToolID), BackerCount: len(x.Backers),
 		DecidedAt: optionalTime(x.DecidedAt), DismissalReason: optional(x.Dismissal),
+		TemplateID: s.templateOf(x.Name, x.URL),
 	}
 	for i, b := range x.Backers {
 		out.back(b.AgentID, s.agentName(ctx, b.AgentID), b.Reason, b.FirstAt, b.LastAt)

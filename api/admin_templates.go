@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"agentkey/commands"
 	"agentkey/commands/templates"
 	"agentkey/domain/catalog"
 	"agentkey/readmodels"
@@ -41,4 +42,10 @@ func templateView(t templates.Template) ToolTemplate {
 		out.Scopes = &scopes
 	}
 	return out
+}
+
+// templateOf is the id of the template of a product that has this name or is at this URL.
+func (s *Server) templateOf(name, url string) *string {
+	found, _ := s.Templates.Match(commands.FoldProduct(name), commands.Site(url))
+	return optional(found.ID)
 }

@@ -1248,6 +1248,9 @@ type Suggestion struct {
 	Name           string           `json:"name"`
 	Status         SuggestionStatus `json:"status"`
 
+	// TemplateID The built-in template of this product; see GET /api/admin/tool-templates.
+	TemplateID *string `json:"template_id,omitempty"`
+
 	// ToolID The tool that answered it.
 	ToolID *string `json:"tool_id,omitempty"`
 	URL    *string `json:"url,omitempty"`

@@ -91,3 +91,33 @@ func TestTheTemplatesAreForThoseWhoLook(t *testing.T) {
 	admin.refused(405, "method_not_allowed", "POST", "/api/admin/tool-templates", object{})
 	admin.refused(404, "not_found", "GET", "/api/admin/tool-templates/"+newID().String(), nil)
 }
+
+// TestASuggestionNamesItsTemplate looks at suggestions as they are listed and as a decision left them.
+func TestASuggestionNamesItsTemplate(t *testing.T) {
+	p := start(t, unlimited...)
+	admin := p.admin()
+	_, key := admin.mustAgent("Onboarding")
+	for _, tt := range []struct {
+		body     object
+		template any
+	}{
+		{object{"name": "linear"}, "linear"},
+		{object{"name": "Our wiki", "url": "https://www.notion.so/acme"}, "notion"},
+		{object{"name": "In-house CRM", "url": "https://crm.example.com"}, nil},
+	} {
+		tt.body["reason"] = "to do what I am for"
+		made := p.with(key).must(201, "POST", "/api/tools/suggest", tt.body).Text("suggestion_id")
+		path := "/api/admin/suggestions/" + made
+		if a := admin.must(200, "GET", path, nil); a.At("template_id") != tt.template {
+			t.Errorf("%v has the template %v, not %v", tt.body, a.At("template_id"), tt.template)
+		}
+		for _, item := range admin.must(200, "GET", "/api/admin/suggestions", nil).Items() {
+			if item["id"] == made && item["template_id"] != tt.template {
+				t.Errorf("%v is listed with the template %v", tt.body, item["template_id"])
+			}
+		}
+		if a := admin.must(200, "POST", path+"/dismiss", nil); a.At("template_id") != tt.template {
+			t.Errorf("%v was dismissed with the template %v", tt.body, a.At("template_id"))
+		}
+	}
+}

@@ -87,7 +87,7 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	counted := newMetrics(health, c.DataDir)
 	parts := assemble(c, inst, models, readModel, health, counted, logger)
 	parts.server.Tracer = traces.tracer
-	if parts.server.Templates, err = templates.Load(commands.Fold, commands.Site); err != nil {
+	if parts.server.Templates, err = templates.Load(commands.FoldProduct, commands.Site); err != nil {
 		return err
 	}
 	handler, err := parts.server.Handler()

@@ -17,7 +17,7 @@ import (
 
 func load(t *testing.T) *templates.Set {
 	t.Helper()
-	set, err := templates.Load(commands.Fold, commands.Site)
+	set, err := templates.Load(commands.FoldProduct, commands.Site)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func checkUsage(t *testing.T, tt templates.Template) {
 func TestTheTemplatesAreInOrder(t *testing.T) {
 	set := load(t)
 	if !slices.IsSortedFunc(set.All(), func(a, b templates.Template) int {
-		return strings.Compare(commands.Fold(a.Name), commands.Fold(b.Name))
+		return strings.Compare(commands.FoldProduct(a.Name), commands.FoldProduct(b.Name))
 	}) {
 		t.Error("they are not by name")
 	}
@@ -192,7 +192,7 @@ func TestEachTemplateMatchesItself(t *testing.T) {
 	set := load(t)
 	for _, tt := range set.All() {
 		for _, site := range append([]string{"", commands.Site(tt.URL)}, tt.Sites...) {
-			if found, ok := set.Match(commands.Fold(tt.Name), site); !ok || found.ID != tt.ID {
+			if found, ok := set.Match(commands.FoldProduct(tt.Name), site); !ok || found.ID != tt.ID {
 				t.Errorf("%s at %q is found as %q", tt.Name, site, found.ID)
 			}
 		}
@@ -217,7 +217,7 @@ func TestAToolIsMatchedBySiteThenByName(t *testing.T) {
 		{"Acme", "", ""},
 		{"", "", ""},
 	} {
-		found, ok := set.Match(commands.Fold(tt.name), commands.Site(tt.url))
+		found, ok := set.Match(commands.FoldProduct(tt.name), commands.Site(tt.url))
 		if found.ID != tt.want || ok != (tt.want != "") {
 			t.Errorf("%q at %q is found as %q, not %q", tt.name, tt.url, found.ID, tt.want)
 		}
@@ -226,7 +226,7 @@ func TestAToolIsMatchedBySiteThenByName(t *testing.T) {
 
 func TestAFileWithAMistakeIsRefused(t *testing.T) {
 	const good = "- {id: a, name: A, url: 'https://a.com'}\n"
-	if _, err := templates.Parse([]byte(good+"- {id: b, name: B, url: 'https://a.com'}\n"), commands.Fold, commands.Site); err != nil {
+	if _, err := templates.Parse([]byte(good+"- {id: b, name: B, url: 'https://a.com'}\n"), commands.FoldProduct, commands.Site); err != nil {
 		t.Errorf("two products of one site: %v", err)
 	}
 	for what, text := range map[string]string{
@@ -240,7 +240,7 @@ func TestAFileWithAMistakeIsRefused(t *testing.T) {
 		"nothing":               "",
 		"a field that is twice": "- {id: a, id: b, name: A, url: 'https://a.com'}\n",
 	} {
-		if set, err := templates.Parse([]byte(text), commands.Fold, commands.Site); err == nil {
+		if set, err := templates.Parse([]byte(text), commands.FoldProduct, commands.Site); err == nil {
 			t.Errorf("%s is taken: %v", what, set.All())
 		}
 	}
