@@ -143,7 +143,7 @@ func testGrants(t *testing.T, s *shelf) {
 		t.Errorf("approved (-want +got):\n%s", diff)
 	}
 	s.write(func(tx *readmodels.Tx) error {
-		return tx.AssignGrant(t.Context(), readmodels.AssignGrantParams{AgentID: "a1", ToolID: "t1", OrganizationID: acme, Position: s.next(), DecidedAt: readmodels.Micros(noon), DecidedByType: "human", DecidedByID: "bob"})
+		return tx.AssignGrant(t.Context(), readmodels.AssignGrantParams{AgentID: "a1", ToolID: "t1", Origin: "assignment", OrganizationID: acme, Position: s.next(), DecidedAt: readmodels.Micros(noon), DecidedByType: "human", DecidedByID: "bob"})
 	})
 	want = readmodels.Grant{
 		AgentID: "a1", AgentName: "One", ToolID: "t1", ToolName: "GitHub", Status: "approved", Origin: "assignment", DecidedAt: noon,

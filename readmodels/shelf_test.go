@@ -99,7 +99,7 @@ func (s *shelf) ask(organization, agentID, toolID, requestID string) {
 			return err
 		}
 		return tx.AskGrant(s.t.Context(), readmodels.AskGrantParams{
-			AgentID: agentID, ToolID: toolID, OrganizationID: organization, Position: position, RequestID: requestID, Reason: "why",
+			AgentID: agentID, ToolID: toolID, OrganizationID: organization, Position: position, RequestID: requestID, Reason: "why", Origin: "request",
 		})
 	})
 }

@@ -67,6 +67,8 @@ func suite(t *testing.T, open func(*testing.T) *readmodels.DB) {
 		{"access ends with its time, its tool and its agent", testEnds},
 		{"the audit", testAudit},
 		{"the audit is found by all it says", testAuditFilters},
+		{"suggestions, by demand", testSuggestions},
+		{"notes", testNotes},
 		{"another organization sees nothing", testOrganizations},
 		{"pages stay what they are while rows come", testPages},
 		{"strange text", testText},
