@@ -204,6 +204,7 @@ func (s State) evolveSuggestion(event Event, f domain.Fact[Event]) State {
 		})
 	case SuggestionCooldownRefused:
 		return s.suggestion(e.SuggestionID, func(x *Suggestion) { x.Refused = append(slices.Clone(x.Refused), e.AgentID) })
+	case ToolAdded, ToolUpdated, ToolCredentialRotated, ToolInstructionsRevised, ToolRemoved: // the caller's
 	}
 	return s
 }
