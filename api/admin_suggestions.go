@@ -8,6 +8,7 @@ import (
 
 	"agentkey/commands"
 	"agentkey/domain"
+	"agentkey/domain/catalog"
 	"agentkey/readmodels"
 )
 
@@ -107,7 +108,14 @@ func (s *Server) AcceptSuggestion(ctx context.Context, r AcceptSuggestionRequest
 	}
 	call.header.Set("Location", "/api/admin/tools/"+done.ToolID)
 	out := AcceptSuggestion201JSONResponse{Tool: s.changedTool(call, done.ToolID, done.CatalogResult)}
+	out.Tool.Grants = GrantCounts{}
 	for _, b := range done.Backers {
+		switch b.Outcome {
+		case catalog.Granted:
+			out.Tool.Grants.Approved++
+		case catalog.Pending:
+			out.Tool.Grants.Pending++
+		}
 		out.Backers = append(out.Backers, struct {
 			AgentID string                                            `json:"agent_id"`
 			Outcome AcceptSuggestion201JSONResponseBodyBackersOutcome `json:"outcome"`

@@ -98,6 +98,9 @@ func TestADecisionForTheFleet(t *testing.T) {
 	if diff := cmp.Diff(map[string]string{first: "granted", second: "granted", asleep: "skipped"}, outcomes(accepted)); diff != "" {
 		t.Errorf("the outcomes (-want +got):\n%s", diff)
 	}
+	if accepted.At("tool.grants.approved") != 2.0 {
+		t.Errorf("the tool: %s", accepted.Body)
+	}
 	for _, key := range []string{firstKey, secondKey} {
 		if a := p.with(key).fetch(tool); a.Status != 200 || a.Text("credential") != "lin_secret" {
 			t.Errorf("a backer fetches: %s", a.Body)
