@@ -246,9 +246,10 @@ func TestAnotherOrganizationsIDsLookLikeNone(t *testing.T) {
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
 	id, key := admin.mustAgent("Onboarding")
-	own, _ := admin.mustAgent("With access")
+	own, ownKey := admin.mustAgent("With access")
 	admin.mustAssign(own, tool)
 	request := p.with(key).mustRequest(tool)
+	suggestion, note := p.with(key).suggest("Linear", "", "to file issues"), p.with(ownKey).noteOn(tool, "It answers in JSON.", "I expected XML.")
 	other := p.organization("Another", "owner")
 	otherTool := other.mustTool("GitHub", "ghp_other") // names are unique within an organization alone
 	otherID, otherKey := other.mustAgent("Onboarding")
@@ -262,9 +263,13 @@ func TestAnotherOrganizationsIDsLookLikeNone(t *testing.T) {
 		"PATCH /api/admin/agents/{id}":                           {"name": "Taken"},
 		"PATCH /api/admin/tools/{id}":                            {"name": "Taken"},
 		"POST /api/tools/{id}/request":                           {"reason": "to open pull requests"},
+		"POST /api/tools/{id}/instructions/suggest":              {"learned": "It answers in JSON.", "why": "I expected XML."},
+		"POST /api/admin/suggestions/{id}/accept":                {"tool": object{"name": "Taken", "auth_type": "other", "credential_mode": "per_agent"}},
+		"POST /api/admin/instruction-suggestions/{id}/accept":    {"instructions": "Taken"},
+		"POST /api/admin/instruction-suggestions/{id}/dismiss":   {"reason": "Taken"},
 	}
 	for _, r := range p.routes() {
-		if !strings.Contains(r.path, "{id}") || r.String() == "GET /api/tools/{id}/request" {
+		if !strings.Contains(r.path, "{id}") || r.method == "GET" && (strings.HasSuffix(r.path, "/request") || strings.HasSuffix(r.path, "/suggest")) {
 			continue
 		}
 		theirs, caller := id, other
@@ -275,6 +280,10 @@ func TestAnotherOrganizationsIDsLookLikeNone(t *testing.T) {
 			theirs = tool
 		case strings.HasPrefix(r.path, "/api/admin/requests/"):
 			theirs = request
+		case strings.HasPrefix(r.path, "/api/admin/suggestions/"):
+			theirs = suggestion
+		case strings.HasPrefix(r.path, "/api/admin/instruction-suggestions/"):
+			theirs = note
 		}
 		body := any(nil)
 		if b, needs := bodies[r.String()]; needs {

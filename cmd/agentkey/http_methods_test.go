@@ -13,6 +13,9 @@ func TestHeadIsGetWithoutABody(t *testing.T) {
 	tool := admin.mustTool("GitHub", "ghp_secret")
 	id, key := admin.mustAgent("Onboarding")
 	request := p.with(key).mustRequest(tool)
+	own, ownKey := admin.mustAgent("With access")
+	admin.mustAssign(own, tool)
+	suggestion, note := p.with(key).suggest("Linear", "", "to file issues"), p.with(ownKey).noteOn(tool, "It answers in JSON.", "I expected XML.")
 	admin.must(200, "GET", "/api/admin/audit", nil)
 	before := p.seen.Load()
 	for _, r := range p.routes() {
@@ -25,6 +28,10 @@ func TestHeadIsGetWithoutABody(t *testing.T) {
 			path = r.at(id, tool)
 		case strings.Contains(r.path, "/requests/"):
 			path = r.at(request, tool)
+		case strings.Contains(r.path, "/suggestions/"):
+			path = r.at(suggestion, tool)
+		case strings.Contains(r.path, "/instruction-suggestions/"):
+			path = r.at(note, tool)
 		case r.caller == "agent":
 			c = p.with(key)
 		}

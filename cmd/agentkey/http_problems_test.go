@@ -34,7 +34,7 @@ func TestARefusalSaysWhatEachFieldMustBe(t *testing.T) {
 			field{"field": "credential_mode", "message": "it is required"},
 			field{"field": "max_grant_seconds", "message": "it must be a whole number from 1 to 315360000"},
 			field{"field": "name", "message": "it is required"},
-			field{"field": "url", "message": "it must be an http or https URL of at most 500 characters"},
+			field{"field": "url", "message": "it must be an http or https URL without a user of at most 500 characters"},
 		}},
 		{"access", "POST", "/api/admin/agents/" + agentID + "/grants", admin, object{"tool_id": sent, "expires_at": sent}, []any{
 			field{"field": "expires_at", "message": "it must be a time such as 2030-01-31T12:00:00Z"},
