@@ -39,7 +39,9 @@ func (s *Server) ExportCatalog(ctx context.Context, r ExportCatalogRequestObject
 	for id := range head.State.Tools {
 		ids = append(ids, id)
 	}
-	slices.SortFunc(ids, func(a, b string) int { return strings.Compare(head.State.Tools[a].FoldedName, head.State.Tools[b].FoldedName) })
+	slices.SortFunc(ids, func(a, b string) int {
+		return strings.Compare(head.State.Tools[a].FoldedName, head.State.Tools[b].FoldedName)
+	})
 	if r.Params.Format != nil && *r.Params.Format == JSON {
 		out := ExportCatalog200JSONResponse{AgentkeyCatalog: fileVersion, Tools: make([]CatalogFileTool, len(ids))}
 		for i, id := range ids {

@@ -208,7 +208,9 @@ func TestTwoAtOnceMakeOneSuggestion(t *testing.T) {
 	var wait sync.WaitGroup
 	ids := make([]string, len(f.keys))
 	for i, key := range f.keys {
-		wait.Go(func() { ids[i] = p.with(key).suggest("Linear", []string{"https://linear.app", ""}[i%2], "to file issues") })
+		wait.Go(func() {
+			ids[i] = p.with(key).suggest("Linear", []string{"https://linear.app", ""}[i%2], "to file issues")
+		})
 	}
 	wait.Wait()
 	slices.Sort(ids)
