@@ -34,6 +34,7 @@ type Config struct {
 	DatabaseURL   string           // empty: the read model is a file in the data folder
 	Redis         *redis.Options   // nil: calls are counted in this process
 	Limits        Limits
+	OutboundAllow []netip.Prefix
 	TracesURL     string // of an OTLP receiver; empty: nothing is traced
 }
 

@@ -42,6 +42,7 @@ trusted_proxies:
   - 10.0.0.0/8
   - 192.168.0.0/16
 agent_cors_origins: https://a.example, https://b.example
+outbound_allow: 10.20.1.0/16
 metrics_listen:
 master_keys_file: `+write(t, "keys", first)+`
 database_url_file: `+write(t, "url", "postgres://agentkey:secret@db/agentkey")+`
@@ -60,6 +61,7 @@ database_url_file: `+write(t, "url", "postgres://agentkey:secret@db/agentkey")+`
 	want.Listen, want.DatabaseURL = "127.0.0.1:2222", "postgres://agentkey:secret@db/agentkey"
 	want.Limits.Reads.Limit, want.Limits.Admin.Limit, want.Limits.Admin.Window = 7, 0, 0
 	want.Proxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.168.0.0/16")}
+	want.OutboundAllow = []netip.Prefix{netip.MustParsePrefix("10.20.0.0/16")}
 	want.AgentOrigins = []string{"https://a.example", "https://b.example"}
 	if diff := cmp.Diff(want, c, cmpopts.IgnoreFields(Config{}, "MasterKeys", "AdminToken"), cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 		t.Error(diff)

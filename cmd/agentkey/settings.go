@@ -130,6 +130,11 @@ var settings = []setting{
 		take: func(c *Config, text string) (err error) { c.Limits.PreAuth, err = limits.ParseRule(text); return err },
 	},
 	{
+		name: "AGENTKEY_OUTBOUND_ALLOW", without: "public addresses only, on ports 443 and 80",
+		meaning: "list of CIDRs that URLs which people name (documentation, webhooks) may lead to besides, on any port",
+		take:    func(c *Config, text string) (err error) { c.OutboundAllow, err = prefixes(text); return err },
+	},
+	{
 		name: "OTEL_EXPORTER_OTLP_ENDPOINT", without: "nothing is traced",
 		meaning: "URL of an OTLP receiver, which gets traces by HTTP and protobuf below `/v1/traces`",
 		take: func(c *Config, text string) error {

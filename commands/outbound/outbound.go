@@ -1,0 +1,149 @@
+// Package outbound is the only HTTP client for addresses that users name: documentation pages, webhooks. It looks at the
+// address that is really dialled, so neither a name that resolves elsewhere later nor a redirect leads it into the network
+// this process stands in. Its errors hold neither a resolved address nor the URL, which may be a secret. It is no client
+// for what the operator configures.
+package outbound
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// ErrRefused is what every error matches that says: this is never called, however often it is tried.
+var ErrRefused = errors.New("the address is not one that may be called")
+
+// ErrTimeout is what a call ends with that took longer than its client or its context lets it.
+var ErrTimeout = fmt.Errorf("it did not answer in time: %w", context.DeadlineExceeded)
+
+// refusal is why, for whoever named the address.
+type refusal struct{ why string }
+
+func (r *refusal) Error() string { return ErrRefused.Error() + ": " + r.why }
+func (r *refusal) Unwrap() error { return ErrRefused }
+
+// Options are what callers differ in.
+type Options struct {
+	Allow     []netip.Prefix // addresses that may be called whatever they are, on any port
+	Timeout   time.Duration  // of a whole call, its redirects and its body included
+	Redirects int            // that are followed, each checked like the first address; with 0 a redirect is refused
+}
+
+// Client calls what its options allow. It takes no proxy from the environment, which would dial for us.
+type Client struct{ http http.Client }
+
+// New returns a client. It may be used by many at once.
+func New(o Options) *Client {
+	dialer := &net.Dialer{Timeout: 10 * time.Second, ControlContext: func(_ context.Context, network, address string, _ syscall.RawConn) error {
+		return check(o.Allow, network, address)
+	}}
+	return &Client{http: http.Client{
+		Timeout:       o.Timeout,
+		CheckRedirect: redirects(o.Redirects),
+		Transport: guard{&http.Transport{
+			DialContext:            dialer.DialContext,
+			ForceAttemptHTTP2:      true,
+			TLSHandshakeTimeout:    10 * time.Second,
+			MaxResponseHeaderBytes: 64 << 10,
+			MaxIdleConns:           16,
+			MaxIdleConnsPerHost:    2,
+			IdleConnTimeout:        30 * time.Second,
+		}},
+	}}
+}
+
+// Do is http.Client's, but that its errors, those of reading the body included, hold nothing of the way there. An answer
+// of any status is an answer; its body must be closed.
+func (c *Client) Do(request *http.Request) (*http.Response, error) {
+	if request.Header.Get("User-Agent") == "" {
+		request.Header.Set("User-Agent", "AgentKey")
+	}
+	answer, err := c.http.Do(request) //nolint:bodyclose // the caller closes it; with an error it is closed
+	if err != nil {
+		return nil, plain(err)
+	}
+	answer.Body = body{answer.Body}
+	return answer, nil
+}
+
+// guard looks at the URL of each call, also of one that a redirect led to.
+type guard struct{ next http.RoundTripper }
+
+func (g guard) RoundTrip(request *http.Request) (*http.Response, error) {
+	if err := CheckURL(request.URL); err != nil {
+		if request.Body != nil {
+			_ = request.Body.Close()
+		}
+		return nil, err
+	}
+	return g.next.RoundTrip(request)
+}
+
+// CheckURL refuses what no address could make right. It resolves nothing.
+func CheckURL(u *url.URL) error {
+	switch {
+	case u.Scheme != "https" && u.Scheme != "http":
+		return &refusal{"it is neither https nor http"}
+	case u.Hostname() == "":
+		return &refusal{"it names no host"}
+	case u.User != nil:
+		return &refusal{"a name or password stands in it"}
+	}
+	return nil
+}
+
+func redirects(most int) func(*http.Request, []*http.Request) error {
+	return func(request *http.Request, before []*http.Request) error {
+		if most == 0 {
+			return &refusal{"it redirects elsewhere"}
+		}
+		if len(before) > most {
+			return &refusal{"it redirects more than " + strconv.Itoa(most) + " times"}
+		}
+		request.Header.Del("Referer") // it would tell the next host the URL before
+		return nil
+	}
+}
+
+// body hides the addresses in what reading fails with.
+type body struct{ io.ReadCloser }
+
+func (b body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = plain(err)
+	}
+	return n, err //nolint:wrapcheck // io.EOF must stay what it is
+}
+
+// plain says what failed, without the addresses and names that net and net/http write into their errors.
+func plain(err error) error {
+	var refused *refusal
+	var name *net.DNSError
+	var timeout net.Error
+	var certificate *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &refused):
+		return refused
+	case errors.Is(err, context.Canceled):
+		return context.Canceled
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return ErrTimeout
+	case errors.As(err, &name):
+		return errors.New("its host name can't be resolved")
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return errors.New("nothing answers there")
+	case errors.As(err, &certificate):
+		return errors.New("its certificate is not valid for it")
+	}
+	return errors.New("the connection failed")
+}
