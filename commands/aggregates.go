@@ -35,7 +35,7 @@ func NewGuideLoop(env *Env) *GuideLoop {
 
 // NewOrganizationLoop returns the loop of the organization- streams.
 func NewOrganizationLoop(env *Env) *OrganizationLoop {
-	return NewLoop(env, Aggregate[organization.State, organization.Command, organization.Event]{Category: "organization", Fold: 1, Decide: organization.Decide, Evolve: organization.Evolve})
+	return NewLoop(env, Aggregate[organization.State, organization.Command, organization.Event]{Category: "organization", Fold: 2, Decide: organization.Decide, Evolve: organization.Evolve})
 }
 
 // NewInstallationLoop returns the loop of the one installation stream.

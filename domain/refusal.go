@@ -75,6 +75,10 @@ func hintFor(what string) string {
 		return "List the suggestions with GET /api/admin/suggestions."
 	case "note":
 		return "List the notes with GET /api/admin/instruction-suggestions."
+	case "notification channel":
+		return "List the channels with GET /api/admin/notification-channels."
+	case "notification":
+		return "List what was sent with GET /api/admin/notification-deliveries."
 	case "grant":
 		return "List who has what with GET /api/admin/grants, or give access with POST /api/admin/agents/{id}/grants."
 	}

@@ -1,5 +1,6 @@
-// Package organization decides about one organization: that it exists, its name, and the service tokens that
-// may act for it. Members and their roles will join it here. It never sees a token, only hashes.
+// Package organization decides about one organization: that it exists, its name, the service tokens that may act
+// for it, and the channels that its notifications go to. Members and their roles will join it here. It never sees
+// a token, only hashes, and never an address of a channel, only the id of the secret that has it.
 package organization
 
 import (
@@ -87,6 +88,8 @@ type State struct {
 	Name      string        `json:"name,omitempty"`
 	Tokens    map[int]Token `json:"tokens,omitempty"`
 	NextToken int           `json:"next_token,omitempty"`
+
+	Channels map[string]Channel `json:"channels,omitempty"`
 }
 
 // Evolve folds one fact into the state. It never refuses: it has happened.
@@ -104,6 +107,8 @@ func Evolve(s State, f domain.Fact[Event]) State {
 	case TokenRevoked:
 		s.Tokens = maps.Clone(s.Tokens)
 		delete(s.Tokens, e.Number)
+	case ChannelAdded, ChannelUpdated, ChannelRemoved:
+		return evolveChannel(s, f)
 	}
 	return s
 }
@@ -140,6 +145,8 @@ func Decide(s State, c Command) ([]Event, error) {
 			return nil, nil
 		}
 		return []Event{TokenRevoked{Number: c.Number, TokenID: t.ID}}, nil
+	case AddChannel, UpdateChannel, RemoveChannel:
+		return decideChannel(s, c)
 	}
 	return nil, fmt.Errorf("organization: no decision for %T", c)
 }

@@ -94,13 +94,15 @@ func TestLaws(t *testing.T) {
 		used := map[int]bool{}
 		for i := range rapid.IntRange(1, 40).Draw(t, "commands") {
 			var c organization.Command
-			switch rapid.IntRange(0, 4).Draw(t, "command") {
+			switch rapid.IntRange(0, 7).Draw(t, "command") {
 			case 0:
 				c = organization.Create{Name: "n"}
 			case 1:
 				c = create(organization.ConfiguredToken, fmt.Sprint("h", i))
 			case 2:
 				c = organization.RevokeToken{Number: rapid.IntRange(0, max(1, s.NextToken)).Draw(t, "number")}
+			case 3, 4, 5:
+				c = channelCommand(t)
 			default:
 				c = create(s.NextToken, fmt.Sprint("h", i))
 				if s.Exists && used[s.NextToken] {
@@ -155,6 +157,7 @@ func TestFoldingNeverFails(t *testing.T) {
 			before := encoded(t, s)
 			next := organization.Evolve(s, domain.Fact[organization.Event]{At: start, By: system, Event: rapid.SampledFrom([]organization.Event{
 				created(), token(0, "a"), token(5, "b"), token(-1, ""), organization.TokenRevoked{Number: 5}, organization.TokenRevoked{Number: 9},
+				added("c1"), organization.ChannelUpdated{ChannelID: "c1", Name: new("n"), SecretID: "s2"}, organization.ChannelRemoved{ChannelID: "c2"},
 			}).Draw(t, "event")})
 			if encoded(t, s) != before {
 				t.Fatal("folding changed a state that others may hold")

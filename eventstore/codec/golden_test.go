@@ -22,6 +22,7 @@ import (
 	"agentkey/domain"
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
+	"agentkey/domain/delivery"
 	"agentkey/domain/guide"
 	"agentkey/domain/installation"
 	"agentkey/domain/organization"
@@ -54,6 +55,23 @@ var samples = map[string]any{
 	"organization.created.v1":  organization.Created{Name: "Ädams & <Sons>"},
 	"service_token.created.v1": organization.TokenCreated{Number: 1, TokenID: "token-1", Name: "ci", Role: domain.RoleAdmin, Hash: "hash"},
 	"service_token.revoked.v1": organization.TokenRevoked{Number: 1, TokenID: "token-1"},
+
+	"notification_channel.added.v1": organization.ChannelAdded{
+		ChannelID: "channel-1", Kind: organization.Webhook, Name: "Ops", Topics: []domain.Topic{domain.AccessRequested}, SecretID: "secret-1", Host: "example.com", Recipients: 1,
+	},
+	"notification_channel.updated.v1": organization.ChannelUpdated{
+		ChannelID: "channel-1", Name: new("Ops"), Topics: []domain.Topic{domain.GrantExpiring}, SecretID: "secret-2", Replaces: "secret-1", Host: "example.com", Recipients: 2,
+	},
+	"notification_channel.removed.v1": organization.ChannelRemoved{ChannelID: "channel-1", SecretID: "secret-1"},
+
+	"delivery.queued.v1": delivery.Queued{OrganizationID: "org-1", ChannelID: "channel-1", Topic: domain.CredentialExpiring, About: delivery.About{
+		Stream: "agent-1", Revision: 7, AgentID: "agent-1", ToolID: "tool-1", RequestID: "request-1", SuggestionID: "suggestion-1", EndsAt: &at,
+	}},
+	"delivery.claimed.v1":   delivery.Claimed{Attempt: 1, Until: at},
+	"delivery.succeeded.v1": delivery.Succeeded{Attempt: 1},
+	"delivery.failed.v1":    delivery.Failed{Attempt: 1, Problem: "it answered 500", NextAt: at},
+	"delivery.abandoned.v1": delivery.Abandoned{Attempt: 2, Problem: "it answered 410"},
+	"delivery.requeued.v1":  delivery.Requeued{},
 
 	"agent.registered.v1": agent.Registered{
 		OrganizationID: "org-1", Name: "Ädams \"bot\"", Description: "line\nline", OwnerID: "person-1", Key: agent.Key{Number: 1, ID: "key-1", Hash: "hash"},

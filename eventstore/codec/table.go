@@ -11,6 +11,7 @@ import (
 
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
+	"agentkey/domain/delivery"
 	"agentkey/domain/guide"
 	"agentkey/domain/installation"
 	"agentkey/domain/organization"
@@ -70,6 +71,9 @@ var table = []row{
 	of[organization.Created]("organization.created.v1"),
 	of[organization.TokenCreated]("service_token.created.v1"),
 	of[organization.TokenRevoked]("service_token.revoked.v1"),
+	of[organization.ChannelAdded]("notification_channel.added.v1"),
+	of[organization.ChannelUpdated]("notification_channel.updated.v1"),
+	of[organization.ChannelRemoved]("notification_channel.removed.v1"),
 
 	of[agent.Registered]("agent.registered.v1"),
 	of[agent.Updated]("agent.updated.v1"),
@@ -102,6 +106,13 @@ var table = []row{
 	of[guide.NoteBacked]("instruction_suggestion.backed.v1"),
 	of[guide.NoteAccepted]("instruction_suggestion.accepted.v1"),
 	of[guide.NoteDismissed]("instruction_suggestion.dismissed.v1"),
+
+	of[delivery.Queued]("delivery.queued.v1"),
+	of[delivery.Claimed]("delivery.claimed.v1"),
+	of[delivery.Succeeded]("delivery.succeeded.v1"),
+	of[delivery.Failed]("delivery.failed.v1"),
+	of[delivery.Abandoned]("delivery.abandoned.v1"),
+	of[delivery.Requeued]("delivery.requeued.v1"),
 
 	of[RequestOpened]("request.opened.v1"),
 	of[PersonRecorded]("person.recorded.v1"),

@@ -1,0 +1,111 @@
+package delivery
+
+import (
+	"fmt"
+	"time"
+
+	"agentkey/domain"
+)
+
+// How long a notification is tried, and how.
+const (
+	KeepTrying = 24 * time.Hour   // since it was queued, or queued again
+	FirstPause = 2 * time.Second  // after the first attempt; twice as long after each further one
+	MaxPause   = time.Hour        // however often it was tried, and however long the receiver asks for
+	Turn       = 20 * time.Second // that a process has for an attempt before another takes over
+)
+
+// Command is something to decide on a notification's stream. At is the time of the decision.
+//
+//sumtype:decl
+type Command interface{ deliveryCommand() }
+
+// The commands of a notification.
+type (
+	// Queue begins a notification.
+	Queue Queued
+	// Claim asks for the turn. Who gets it has Claimed among his events, of two one.
+	Claim struct{ At time.Time }
+	// Succeed says that the receiver took what was sent on an attempt.
+	Succeed struct{ Attempt int }
+	// Fail says that an attempt failed.
+	Fail struct {
+		At      time.Time
+		Attempt int
+		Problem string
+		Never   bool          // trying again is of no use
+		Now     bool          // it is not the receiver's fault: the next attempt need not wait
+		Wait    time.Duration // that the receiver asks for
+		Jitter  float64       // from 0 to 1, drawn, so that what failed together does not come back together
+	}
+	// Requeue wants what failed, or was given up, sent again.
+	Requeue struct{}
+)
+
+func (Queue) deliveryCommand()   {}
+func (Claim) deliveryCommand()   {}
+func (Succeed) deliveryCommand() {}
+func (Fail) deliveryCommand()    {}
+func (Requeue) deliveryCommand() {}
+
+// Decide answers a command on a state: events to append, none when it is already so, or a refusal.
+func Decide(s State, c Command) ([]Event, error) {
+	if c, ok := c.(Queue); ok {
+		if s.Status != "" {
+			return nil, nil
+		}
+		return []Event{Queued(c)}, nil
+	}
+	if s.Status == "" {
+		return nil, domain.NotFound("notification")
+	}
+	switch c := c.(type) {
+	case Queue:
+		return nil, nil // answered above
+	case Claim:
+		if s.DueAt.IsZero() || c.At.Before(s.DueAt) {
+			return nil, nil
+		}
+		return []Event{Claimed{Attempt: s.Attempts + 1, Until: c.At.Add(Turn)}}, nil
+	case Succeed:
+		// Also when another process has the turn meanwhile, or it was given up: the receiver has it.
+		if s.Status == Delivered || c.Attempt > s.Attempts {
+			return nil, nil
+		}
+		return []Event{Succeeded(c)}, nil
+	case Fail:
+		return fail(s, c), nil
+	case Requeue:
+		if s.Status != Dead && s.Status != Failing {
+			return nil, nil
+		}
+		return []Event{Requeued{}}, nil
+	}
+	return nil, fmt.Errorf("delivery: no decision for %T", c)
+}
+
+// fail ends the attempt whose turn it is. What another attempt has overtaken does not count.
+func fail(s State, c Fail) []Event {
+	if !s.Claimed || c.Attempt != s.Attempts {
+		return nil
+	}
+	next := c.At.Add(pause(s.Tries, c.Wait, c.Jitter))
+	if c.Now {
+		next = c.At
+	}
+	if c.Never || next.After(s.Since.Add(KeepTrying)) {
+		return []Event{Abandoned{Attempt: c.Attempt, Problem: c.Problem}}
+	}
+	return []Event{Failed{Attempt: c.Attempt, Problem: c.Problem, NextAt: next}}
+}
+
+// pause is how long to wait after so many tries: it doubles, and of the second half of it the jitter takes a part. What
+// the receiver asks for counts when it is more.
+func pause(tries int, wait time.Duration, jitter float64) time.Duration {
+	p := MaxPause
+	if tries <= 12 {
+		p = min(MaxPause, FirstPause<<(tries-1))
+	}
+	p -= time.Duration(float64(p/2) * min(max(jitter, 0), 1))
+	return max(p, min(wait, MaxPause))
+}

@@ -1,0 +1,26 @@
+package domain
+
+// Topic is what a notification is about.
+type Topic string
+
+// The topics that a channel may be told of. Of the first three somebody waits for a human, the other two need care.
+const (
+	AccessRequested    Topic = "access_requested"
+	ToolSuggested      Topic = "tool_suggested"
+	NoteSuggested      Topic = "note_suggested"
+	CredentialExpiring Topic = "credential_expiring"
+	GrantExpiring      Topic = "grant_expiring"
+)
+
+// Test is the topic of what is sent only to see that a channel works. No channel chooses it.
+const Test Topic = "test"
+
+// Valid reports whether a channel may choose t.
+func (t Topic) Valid() bool {
+	switch t {
+	case AccessRequested, ToolSuggested, NoteSuggested, CredentialExpiring, GrantExpiring:
+		return true
+	case Test:
+	}
+	return false
+}
