@@ -126,8 +126,9 @@ func (r *rows) grant(ctx context.Context, id string, e Event, body agent.Event) 
 		return d.end(ctx, b.ToolID, b.RequestID, agent.Revoked)
 	case agent.GrantExpired:
 		return r.tx.ExpireGrant(ctx, readmodels.ExpireGrantParams{AgentID: id, ToolID: b.ToolID})
-	case agent.GrantCredentialReplaced, agent.Registered, agent.Updated, agent.KeyRotated, agent.Suspended, agent.Reactivated,
-		agent.Retired, agent.CredentialVended:
+	case agent.GrantCredentialReplaced:
+		return r.tx.ReplaceGrantCredential(ctx, readmodels.ReplaceGrantCredentialParams{AgentID: id, ToolID: b.ToolID, CredentialExpiresAt: readmodels.MicrosOf(b.ExpiresAt)})
+	case agent.Registered, agent.Updated, agent.KeyRotated, agent.Suspended, agent.Reactivated, agent.Retired, agent.CredentialVended:
 	}
 	return nil
 }

@@ -72,6 +72,12 @@ func target(e Event, category, id, toolID string) readmodels.Target {
 		return readmodels.Target{Type: "suggestion", ID: b.SuggestionID}
 	case catalog.SuggestionCooldownRefused:
 		return readmodels.Target{Type: "suggestion", ID: b.SuggestionID}
+	case organization.ChannelAdded:
+		return readmodels.Target{Type: "notification_channel", ID: b.ChannelID}
+	case organization.ChannelUpdated:
+		return readmodels.Target{Type: "notification_channel", ID: b.ChannelID}
+	case organization.ChannelRemoved:
+		return readmodels.Target{Type: "notification_channel", ID: b.ChannelID}
 	}
 	return readmodels.Target{Type: category, ID: id}
 }

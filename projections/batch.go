@@ -46,22 +46,22 @@ type Batch struct {
 	Events   []Event
 }
 
-// delivery is a batch on its way, and what came of it: Watermill tells a subscriber that a message failed, but
+// handover is a batch on its way, and what came of it: Watermill tells a subscriber that a message failed, but
 // not why.
-type delivery struct {
+type handover struct {
 	Batch
 	err error // written before the message is refused, read after
 }
 
-type deliveryKey struct{}
+type handoverKey struct{}
 
-func (d *delivery) in(ctx context.Context) context.Context {
-	return context.WithValue(ctx, deliveryKey{}, d)
+func (d *handover) in(ctx context.Context) context.Context {
+	return context.WithValue(ctx, handoverKey{}, d)
 }
 
 // BatchOf returns the batch that a message of a Feed carries in its context.
 func BatchOf(msg *message.Message) (Batch, bool) {
-	d, ok := msg.Context().Value(deliveryKey{}).(*delivery)
+	d, ok := msg.Context().Value(handoverKey{}).(*handover)
 	if !ok {
 		return Batch{}, false
 	}

@@ -13,6 +13,7 @@ import (
 	"agentkey/domain"
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
+	"agentkey/domain/delivery"
 	"agentkey/domain/guide"
 	"agentkey/domain/installation"
 	"agentkey/domain/organization"
@@ -46,6 +47,15 @@ var (
 	suggested = step{"catalog-" + org, bot, catalog.SuggestionMade{SuggestionID: "g1", Name: "Linear", FoldedName: "linear", AgentID: "bot", Reason: "to plan"}}
 	noted     = step{"guide-github", bot, guide.NoteMade{NoteID: "n1", ToolID: "github", AgentID: "bot", Learned: "page by cursor", Why: "it failed", GuideVersion: 2}}
 	revoked   = step{"agent-bot", admin, agent.GrantRevoked{ToolID: "github", RequestID: "r1", Cause: agent.CauseAdmin}}
+
+	opened = step{"organization-" + org, admin, organization.ChannelAdded{
+		ChannelID: "c1", Kind: organization.Slack, Name: "#ops", Topics: []domain.Topic{domain.AccessRequested, domain.GrantExpiring}, SecretID: "s9", Host: "hooks.slack.com",
+	}}
+	queued = step{"delivery-d1", system, delivery.Queued{OrganizationID: org, ChannelID: "c1", Topic: domain.AccessRequested, About: delivery.About{
+		Stream: "agent-bot", Revision: 1, AgentID: "bot", ToolID: "github", RequestID: "r1",
+	}}}
+	claimed = step{"delivery-d1", system, delivery.Claimed{Attempt: 1, Until: tonight}}
+	dead    = step{"delivery-d1", system, delivery.Abandoned{Attempt: 1, Problem: "it answered 410"}}
 )
 
 // about is what the audit says of an event: its target, agent and tool. "" says that it has no place there.
@@ -172,8 +182,16 @@ var tellings = []struct {
 	{
 		"an agent's own credential is replaced",
 		[]step{registered, added, assigned},
-		step{"agent-bot", admin, agent.GrantCredentialReplaced{ToolID: "github", SecretID: "s2", CredentialVersion: 2}},
-		nil, "tool github, agent bot, tool github",
+		step{"agent-bot", admin, agent.GrantCredentialReplaced{ToolID: "github", SecretID: "s2", CredentialVersion: 2, ExpiresAt: &tonight}},
+		[]string{"grants bot/github: credential_expires_at=now+43195"},
+		"tool github, agent bot, tool github",
+	},
+	{
+		"access is given anew, with another credential",
+		[]step{registered, added, assigned, {"agent-bot", admin, agent.GrantCredentialReplaced{ToolID: "github", ExpiresAt: &tonight}}, revoked},
+		step{"agent-bot", admin, agent.GrantAssigned{ToolID: "github"}},
+		[]string{"grants bot/github: credential_expires_at=0 decided_at=now expires_at=0 status=approved"},
+		"tool github, agent bot, tool github",
 	},
 	{
 		"a credential is fetched",
@@ -357,6 +375,66 @@ var tellings = []struct {
 		step{"guide-github", admin, guide.NoteDismissed{NoteID: "n1", ToolID: "github", Reason: "it is wrong"}},
 		[]string{"notes n1: decided_at=now decided_by_id=admin decided_by_type=human dismissal_reason=it is wrong status=dismissed"},
 		"tool github, tool github",
+	},
+	{
+		"a notification channel is added", nil, opened, []string{
+			"+notification_channels c1: created_at=now host=hooks.slack.com kind=slack name=#ops organization_id=org position=here revision=1 topics=access_requested,grant_expiring updated_at=now",
+		}, "notification_channel c1",
+	},
+	{
+		"a notification channel gets another name",
+		[]step{opened},
+		step{"organization-" + org, admin, organization.ChannelUpdated{ChannelID: "c1", Name: new("Ops")}},
+		[]string{"notification_channels c1: name=Ops revision=2 updated_at=now"},
+		"notification_channel c1",
+	},
+	{
+		"a notification channel leads elsewhere and is told of something else",
+		[]step{opened},
+		step{"organization-" + org, admin, organization.ChannelUpdated{ChannelID: "c1", Topics: []domain.Topic{domain.ToolSuggested}, SecretID: "s10", Recipients: 3}},
+		[]string{"notification_channels c1: host= recipients=3 revision=2 topics=tool_suggested updated_at=now"},
+		"notification_channel c1",
+	},
+	{
+		"a notification channel is removed",
+		[]step{opened},
+		step{"organization-" + org, admin, organization.ChannelRemoved{ChannelID: "c1", SecretID: "s9"}},
+		[]string{"notification_channels c1: removed_at=now"},
+		"notification_channel c1",
+	},
+	{
+		"a notification is queued", []step{opened}, queued, []string{
+			"+deliveries d1: agent_id=bot channel_id=c1 due_at=now organization_id=org position=here queued_at=now request_id=r1 status=pending tool_id=github topic=access_requested",
+		}, "delivery d1",
+	},
+	{"a notification is claimed", []step{opened, queued}, claimed, []string{"deliveries d1: attempts=1 due_at=now+43196"}, "delivery d1"},
+	{
+		"a notification is delivered",
+		[]step{opened, queued, claimed, {"delivery-d1", system, delivery.Failed{Attempt: 1, Problem: "p", NextAt: tonight}}},
+		step{"delivery-d1", system, delivery.Succeeded{Attempt: 1}},
+		[]string{"deliveries d1: due_at=0 ended_at=now problem= status=delivered"},
+		"delivery d1",
+	},
+	{
+		"a notification fails",
+		[]step{opened, queued, claimed},
+		step{"delivery-d1", system, delivery.Failed{Attempt: 1, Problem: "it answered 500", NextAt: tonight.Add(time.Hour)}},
+		[]string{"deliveries d1: due_at=now+46795 problem=it answered 500 status=failed"},
+		"delivery d1",
+	},
+	{
+		"a notification is given up",
+		[]step{opened, queued, claimed},
+		dead,
+		[]string{"deliveries d1: due_at=0 ended_at=now problem=it answered 410 status=dead"},
+		"delivery d1",
+	},
+	{
+		"a notification is sent again",
+		[]step{opened, queued, claimed, dead},
+		step{"delivery-d1", admin, delivery.Requeued{}},
+		[]string{"deliveries d1: due_at=now ended_at=0 status=pending"},
+		"delivery d1",
 	},
 
 	{"an installation is begun", nil, step{"installation", system, installation.Begun{StoreID: "store-1", OrganizationID: org}}, nil, "installation store-1"},

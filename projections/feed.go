@@ -294,7 +294,7 @@ func (f *Feed) gather(it item, items <-chan item, passed uint64) gathered {
 
 // deliver hands a batch to the handler and waits for what comes of it.
 func (f *Feed) deliver(ctx context.Context, out chan<- *message.Message, b Batch) error {
-	d := &delivery{Batch: b}
+	d := &handover{Batch: b}
 	msg := message.NewMessage(watermill.NewUUID(), nil)
 	msg.SetContext(d.in(ctx))
 	select {

@@ -38,7 +38,7 @@ func Run(ctx context.Context, f *Feed, handle func(context.Context, Batch) error
 // tellFeed keeps the reason of a failure where the feed finds it.
 func tellFeed(next message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) (produced []*message.Message, err error) {
-		d, ok := msg.Context().Value(deliveryKey{}).(*delivery)
+		d, ok := msg.Context().Value(handoverKey{}).(*handover)
 		if !ok {
 			return next(msg)
 		}

@@ -8,7 +8,9 @@ import (
 	"agentkey/domain"
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
+	"agentkey/domain/delivery"
 	"agentkey/domain/guide"
+	"agentkey/domain/organization"
 	"agentkey/readmodels"
 )
 
@@ -66,6 +68,11 @@ func (r *rows) one(ctx context.Context, e Event) error {
 		return r.tool(ctx, e, body)
 	case guide.Event:
 		return r.note(ctx, e, body)
+	case organization.Event:
+		return r.channel(ctx, e, body)
+	case delivery.Event:
+		id, _ := strings.CutPrefix(e.Stream, "delivery-")
+		return r.delivery(ctx, id, e, body)
 	}
 	return nil // what no table but the audit tells of
 }

@@ -113,6 +113,7 @@ var keys = map[string][]string{
 	"agents": {"id"}, "agent_keys": {"agent_id", "number"}, "tools": {"id"}, "tool_instructions": {"tool_id", "version"},
 	"suggestions": {"id"}, "suggestion_backers": {"suggestion_id", "agent_id"}, "notes": {"id"}, "note_backers": {"note_id", "agent_id"},
 	"requests": {"id"}, "grants": {"agent_id", "tool_id"}, "audit_entries": {"position"}, "checkpoints": {"name"},
+	"notification_channels": {"id"}, "deliveries": {"id"},
 }
 
 // stored is every row of every table: the columns by the name of the row, such as "grants bot/github".

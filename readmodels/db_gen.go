@@ -42,6 +42,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.claimCheckpointStmt, err = db.PrepareContext(ctx, claimCheckpoint); err != nil {
 		return nil, fmt.Errorf("error preparing query ClaimCheckpoint: %w", err)
 	}
+	if q.claimDeliveryStmt, err = db.PrepareContext(ctx, claimDelivery); err != nil {
+		return nil, fmt.Errorf("error preparing query ClaimDelivery: %w", err)
+	}
 	if q.countFetchesStmt, err = db.PrepareContext(ctx, countFetches); err != nil {
 		return nil, fmt.Errorf("error preparing query CountFetches: %w", err)
 	}
@@ -60,6 +63,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.denyGrantStmt, err = db.PrepareContext(ctx, denyGrant); err != nil {
 		return nil, fmt.Errorf("error preparing query DenyGrant: %w", err)
 	}
+	if q.endDeliveryStmt, err = db.PrepareContext(ctx, endDelivery); err != nil {
+		return nil, fmt.Errorf("error preparing query EndDelivery: %w", err)
+	}
 	if q.endGrantStmt, err = db.PrepareContext(ctx, endGrant); err != nil {
 		return nil, fmt.Errorf("error preparing query EndGrant: %w", err)
 	}
@@ -69,6 +75,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.expireGrantStmt, err = db.PrepareContext(ctx, expireGrant); err != nil {
 		return nil, fmt.Errorf("error preparing query ExpireGrant: %w", err)
 	}
+	if q.failDeliveryStmt, err = db.PrepareContext(ctx, failDelivery); err != nil {
+		return nil, fmt.Errorf("error preparing query FailDelivery: %w", err)
+	}
 	if q.forgetKeysStmt, err = db.PrepareContext(ctx, forgetKeys); err != nil {
 		return nil, fmt.Errorf("error preparing query ForgetKeys: %w", err)
 	}
@@ -77,6 +86,12 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.insertAgentStmt, err = db.PrepareContext(ctx, insertAgent); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertAgent: %w", err)
+	}
+	if q.insertChannelStmt, err = db.PrepareContext(ctx, insertChannel); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertChannel: %w", err)
+	}
+	if q.insertDeliveryStmt, err = db.PrepareContext(ctx, insertDelivery); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertDelivery: %w", err)
 	}
 	if q.insertInstructionsStmt, err = db.PrepareContext(ctx, insertInstructions); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertInstructions: %w", err)
@@ -99,11 +114,20 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.moveCheckpointStmt, err = db.PrepareContext(ctx, moveCheckpoint); err != nil {
 		return nil, fmt.Errorf("error preparing query MoveCheckpoint: %w", err)
 	}
+	if q.removeChannelStmt, err = db.PrepareContext(ctx, removeChannel); err != nil {
+		return nil, fmt.Errorf("error preparing query RemoveChannel: %w", err)
+	}
 	if q.removeToolStmt, err = db.PrepareContext(ctx, removeTool); err != nil {
 		return nil, fmt.Errorf("error preparing query RemoveTool: %w", err)
 	}
 	if q.reopenSuggestionStmt, err = db.PrepareContext(ctx, reopenSuggestion); err != nil {
 		return nil, fmt.Errorf("error preparing query ReopenSuggestion: %w", err)
+	}
+	if q.replaceGrantCredentialStmt, err = db.PrepareContext(ctx, replaceGrantCredential); err != nil {
+		return nil, fmt.Errorf("error preparing query ReplaceGrantCredential: %w", err)
+	}
+	if q.requeueDeliveryStmt, err = db.PrepareContext(ctx, requeueDelivery); err != nil {
+		return nil, fmt.Errorf("error preparing query RequeueDelivery: %w", err)
 	}
 	if q.reviseToolStmt, err = db.PrepareContext(ctx, reviseTool); err != nil {
 		return nil, fmt.Errorf("error preparing query ReviseTool: %w", err)
@@ -125,6 +149,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.updateAgentStmt, err = db.PrepareContext(ctx, updateAgent); err != nil {
 		return nil, fmt.Errorf("error preparing query UpdateAgent: %w", err)
+	}
+	if q.updateChannelStmt, err = db.PrepareContext(ctx, updateChannel); err != nil {
+		return nil, fmt.Errorf("error preparing query UpdateChannel: %w", err)
 	}
 	if q.updateToolStmt, err = db.PrepareContext(ctx, updateTool); err != nil {
 		return nil, fmt.Errorf("error preparing query UpdateTool: %w", err)
@@ -176,6 +203,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing claimCheckpointStmt: %w", cerr)
 		}
 	}
+	if q.claimDeliveryStmt != nil {
+		if cerr := q.claimDeliveryStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing claimDeliveryStmt: %w", cerr)
+		}
+	}
 	if q.countFetchesStmt != nil {
 		if cerr := q.countFetchesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing countFetchesStmt: %w", cerr)
@@ -206,6 +238,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing denyGrantStmt: %w", cerr)
 		}
 	}
+	if q.endDeliveryStmt != nil {
+		if cerr := q.endDeliveryStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing endDeliveryStmt: %w", cerr)
+		}
+	}
 	if q.endGrantStmt != nil {
 		if cerr := q.endGrantStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing endGrantStmt: %w", cerr)
@@ -221,6 +258,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing expireGrantStmt: %w", cerr)
 		}
 	}
+	if q.failDeliveryStmt != nil {
+		if cerr := q.failDeliveryStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing failDeliveryStmt: %w", cerr)
+		}
+	}
 	if q.forgetKeysStmt != nil {
 		if cerr := q.forgetKeysStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing forgetKeysStmt: %w", cerr)
@@ -234,6 +276,16 @@ func (q *Queries) Close() error {
 	if q.insertAgentStmt != nil {
 		if cerr := q.insertAgentStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertAgentStmt: %w", cerr)
+		}
+	}
+	if q.insertChannelStmt != nil {
+		if cerr := q.insertChannelStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertChannelStmt: %w", cerr)
+		}
+	}
+	if q.insertDeliveryStmt != nil {
+		if cerr := q.insertDeliveryStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertDeliveryStmt: %w", cerr)
 		}
 	}
 	if q.insertInstructionsStmt != nil {
@@ -271,6 +323,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing moveCheckpointStmt: %w", cerr)
 		}
 	}
+	if q.removeChannelStmt != nil {
+		if cerr := q.removeChannelStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing removeChannelStmt: %w", cerr)
+		}
+	}
 	if q.removeToolStmt != nil {
 		if cerr := q.removeToolStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing removeToolStmt: %w", cerr)
@@ -279,6 +336,16 @@ func (q *Queries) Close() error {
 	if q.reopenSuggestionStmt != nil {
 		if cerr := q.reopenSuggestionStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing reopenSuggestionStmt: %w", cerr)
+		}
+	}
+	if q.replaceGrantCredentialStmt != nil {
+		if cerr := q.replaceGrantCredentialStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing replaceGrantCredentialStmt: %w", cerr)
+		}
+	}
+	if q.requeueDeliveryStmt != nil {
+		if cerr := q.requeueDeliveryStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing requeueDeliveryStmt: %w", cerr)
 		}
 	}
 	if q.reviseToolStmt != nil {
@@ -314,6 +381,11 @@ func (q *Queries) Close() error {
 	if q.updateAgentStmt != nil {
 		if cerr := q.updateAgentStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing updateAgentStmt: %w", cerr)
+		}
+	}
+	if q.updateChannelStmt != nil {
+		if cerr := q.updateChannelStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing updateChannelStmt: %w", cerr)
 		}
 	}
 	if q.updateToolStmt != nil {
@@ -378,91 +450,109 @@ func (q *Queries) queryRow(ctx context.Context, stmt *sql.Stmt, query string, ar
 }
 
 type Queries struct {
-	db                       DBTX
-	tx                       *sql.Tx
-	approveGrantStmt         *sql.Stmt
-	askGrantStmt             *sql.Stmt
-	assignGrantStmt          *sql.Stmt
-	backNoteStmt             *sql.Stmt
-	backSuggestionStmt       *sql.Stmt
-	claimCheckpointStmt      *sql.Stmt
-	countFetchesStmt         *sql.Stmt
-	createCheckpointStmt     *sql.Stmt
-	decideNoteStmt           *sql.Stmt
-	decideRequestStmt        *sql.Stmt
-	decideSuggestionStmt     *sql.Stmt
-	denyGrantStmt            *sql.Stmt
-	endGrantStmt             *sql.Stmt
-	endKeyStmt               *sql.Stmt
-	expireGrantStmt          *sql.Stmt
-	forgetKeysStmt           *sql.Stmt
-	getCheckpointStmt        *sql.Stmt
-	insertAgentStmt          *sql.Stmt
-	insertInstructionsStmt   *sql.Stmt
-	insertKeyStmt            *sql.Stmt
-	insertNoteStmt           *sql.Stmt
-	insertRequestStmt        *sql.Stmt
-	insertSuggestionStmt     *sql.Stmt
-	insertToolStmt           *sql.Stmt
-	moveCheckpointStmt       *sql.Stmt
-	removeToolStmt           *sql.Stmt
-	reopenSuggestionStmt     *sql.Stmt
-	reviseToolStmt           *sql.Stmt
-	rotateToolCredentialStmt *sql.Stmt
-	seeAgentStmt             *sql.Stmt
-	seeNoteStmt              *sql.Stmt
-	setAgentStatusStmt       *sql.Stmt
-	touchAgentStmt           *sql.Stmt
-	updateAgentStmt          *sql.Stmt
-	updateToolStmt           *sql.Stmt
-	listAgentsStmt           *sql.Stmt
-	listCatalogStmt          *sql.Stmt
-	listInstructionsStmt     *sql.Stmt
-	listToolsStmt            *sql.Stmt
+	db                         DBTX
+	tx                         *sql.Tx
+	approveGrantStmt           *sql.Stmt
+	askGrantStmt               *sql.Stmt
+	assignGrantStmt            *sql.Stmt
+	backNoteStmt               *sql.Stmt
+	backSuggestionStmt         *sql.Stmt
+	claimCheckpointStmt        *sql.Stmt
+	claimDeliveryStmt          *sql.Stmt
+	countFetchesStmt           *sql.Stmt
+	createCheckpointStmt       *sql.Stmt
+	decideNoteStmt             *sql.Stmt
+	decideRequestStmt          *sql.Stmt
+	decideSuggestionStmt       *sql.Stmt
+	denyGrantStmt              *sql.Stmt
+	endDeliveryStmt            *sql.Stmt
+	endGrantStmt               *sql.Stmt
+	endKeyStmt                 *sql.Stmt
+	expireGrantStmt            *sql.Stmt
+	failDeliveryStmt           *sql.Stmt
+	forgetKeysStmt             *sql.Stmt
+	getCheckpointStmt          *sql.Stmt
+	insertAgentStmt            *sql.Stmt
+	insertChannelStmt          *sql.Stmt
+	insertDeliveryStmt         *sql.Stmt
+	insertInstructionsStmt     *sql.Stmt
+	insertKeyStmt              *sql.Stmt
+	insertNoteStmt             *sql.Stmt
+	insertRequestStmt          *sql.Stmt
+	insertSuggestionStmt       *sql.Stmt
+	insertToolStmt             *sql.Stmt
+	moveCheckpointStmt         *sql.Stmt
+	removeChannelStmt          *sql.Stmt
+	removeToolStmt             *sql.Stmt
+	reopenSuggestionStmt       *sql.Stmt
+	replaceGrantCredentialStmt *sql.Stmt
+	requeueDeliveryStmt        *sql.Stmt
+	reviseToolStmt             *sql.Stmt
+	rotateToolCredentialStmt   *sql.Stmt
+	seeAgentStmt               *sql.Stmt
+	seeNoteStmt                *sql.Stmt
+	setAgentStatusStmt         *sql.Stmt
+	touchAgentStmt             *sql.Stmt
+	updateAgentStmt            *sql.Stmt
+	updateChannelStmt          *sql.Stmt
+	updateToolStmt             *sql.Stmt
+	listAgentsStmt             *sql.Stmt
+	listCatalogStmt            *sql.Stmt
+	listInstructionsStmt       *sql.Stmt
+	listToolsStmt              *sql.Stmt
 }
 
 func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 	return &Queries{
-		db:                       tx,
-		tx:                       tx,
-		approveGrantStmt:         q.approveGrantStmt,
-		askGrantStmt:             q.askGrantStmt,
-		assignGrantStmt:          q.assignGrantStmt,
-		backNoteStmt:             q.backNoteStmt,
-		backSuggestionStmt:       q.backSuggestionStmt,
-		claimCheckpointStmt:      q.claimCheckpointStmt,
-		countFetchesStmt:         q.countFetchesStmt,
-		createCheckpointStmt:     q.createCheckpointStmt,
-		decideNoteStmt:           q.decideNoteStmt,
-		decideRequestStmt:        q.decideRequestStmt,
-		decideSuggestionStmt:     q.decideSuggestionStmt,
-		denyGrantStmt:            q.denyGrantStmt,
-		endGrantStmt:             q.endGrantStmt,
-		endKeyStmt:               q.endKeyStmt,
-		expireGrantStmt:          q.expireGrantStmt,
-		forgetKeysStmt:           q.forgetKeysStmt,
-		getCheckpointStmt:        q.getCheckpointStmt,
-		insertAgentStmt:          q.insertAgentStmt,
-		insertInstructionsStmt:   q.insertInstructionsStmt,
-		insertKeyStmt:            q.insertKeyStmt,
-		insertNoteStmt:           q.insertNoteStmt,
-		insertRequestStmt:        q.insertRequestStmt,
-		insertSuggestionStmt:     q.insertSuggestionStmt,
-		insertToolStmt:           q.insertToolStmt,
-		moveCheckpointStmt:       q.moveCheckpointStmt,
-		removeToolStmt:           q.removeToolStmt,
-		reopenSuggestionStmt:     q.reopenSuggestionStmt,
-		reviseToolStmt:           q.reviseToolStmt,
-		rotateToolCredentialStmt: q.rotateToolCredentialStmt,
-		seeAgentStmt:             q.seeAgentStmt,
-		seeNoteStmt:              q.seeNoteStmt,
-		setAgentStatusStmt:       q.setAgentStatusStmt,
-		touchAgentStmt:           q.touchAgentStmt,
-		updateAgentStmt:          q.updateAgentStmt,
-		updateToolStmt:           q.updateToolStmt,
-		listAgentsStmt:           q.listAgentsStmt,
-		listCatalogStmt:          q.listCatalogStmt,
-		listInstructionsStmt:     q.listInstructionsStmt,
-		listToolsStmt:            q.listToolsStmt,
+		db:                         tx,
+		tx:                         tx,
+		approveGrantStmt:           q.approveGrantStmt,
+		askGrantStmt:               q.askGrantStmt,
+		assignGrantStmt:            q.assignGrantStmt,
+		backNoteStmt:               q.backNoteStmt,
+		backSuggestionStmt:         q.backSuggestionStmt,
+		claimCheckpointStmt:        q.claimCheckpointStmt,
+		claimDeliveryStmt:          q.claimDeliveryStmt,
+		countFetchesStmt:           q.countFetchesStmt,
+		createCheckpointStmt:       q.createCheckpointStmt,
+		decideNoteStmt:             q.decideNoteStmt,
+		decideRequestStmt:          q.decideRequestStmt,
+		decideSuggestionStmt:       q.decideSuggestionStmt,
+		denyGrantStmt:              q.denyGrantStmt,
+		endDeliveryStmt:            q.endDeliveryStmt,
+		endGrantStmt:               q.endGrantStmt,
+		endKeyStmt:                 q.endKeyStmt,
+		expireGrantStmt:            q.expireGrantStmt,
+		failDeliveryStmt:           q.failDeliveryStmt,
+		forgetKeysStmt:             q.forgetKeysStmt,
+		getCheckpointStmt:          q.getCheckpointStmt,
+		insertAgentStmt:            q.insertAgentStmt,
+		insertChannelStmt:          q.insertChannelStmt,
+		insertDeliveryStmt:         q.insertDeliveryStmt,
+		insertInstructionsStmt:     q.insertInstructionsStmt,
+		insertKeyStmt:              q.insertKeyStmt,
+		insertNoteStmt:             q.insertNoteStmt,
+		insertRequestStmt:          q.insertRequestStmt,
+		insertSuggestionStmt:       q.insertSuggestionStmt,
+		insertToolStmt:             q.insertToolStmt,
+		moveCheckpointStmt:         q.moveCheckpointStmt,
+		removeChannelStmt:          q.removeChannelStmt,
+		removeToolStmt:             q.removeToolStmt,
+		reopenSuggestionStmt:       q.reopenSuggestionStmt,
+		replaceGrantCredentialStmt: q.replaceGrantCredentialStmt,
+		requeueDeliveryStmt:        q.requeueDeliveryStmt,
+		reviseToolStmt:             q.reviseToolStmt,
+		rotateToolCredentialStmt:   q.rotateToolCredentialStmt,
+		seeAgentStmt:               q.seeAgentStmt,
+		seeNoteStmt:                q.seeNoteStmt,
+		setAgentStatusStmt:         q.setAgentStatusStmt,
+		touchAgentStmt:             q.touchAgentStmt,
+		updateAgentStmt:            q.updateAgentStmt,
+		updateChannelStmt:          q.updateChannelStmt,
+		updateToolStmt:             q.updateToolStmt,
+		listAgentsStmt:             q.listAgentsStmt,
+		listCatalogStmt:            q.listCatalogStmt,
+		listInstructionsStmt:       q.listInstructionsStmt,
+		listToolsStmt:              q.listToolsStmt,
 	}
 }

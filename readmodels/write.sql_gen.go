@@ -44,7 +44,8 @@ VALUES ($1, $2, $3, $4, 'pending', $5,
         $6, $7)
 ON CONFLICT (agent_id, tool_id) DO UPDATE SET
     status = excluded.status, origin = excluded.origin, request_id = excluded.request_id, reason = excluded.reason,
-    decided_at = 0, decided_by_type = '', decided_by_id = '', denial_reason = '', expires_at = 0, fetch_count = 0, last_fetched_at = 0
+    decided_at = 0, decided_by_type = '', decided_by_id = '', denial_reason = '', expires_at = 0, fetch_count = 0, last_fetched_at = 0,
+    credential_expires_at = 0
 `
 
 type AskGrantParams struct {
@@ -78,7 +79,7 @@ VALUES ($1, $2, $3, $4, 'approved', $5, '', $6,
 ON CONFLICT (agent_id, tool_id) DO UPDATE SET
     status = excluded.status, origin = excluded.origin, request_id = '', reason = excluded.reason, decided_at = excluded.decided_at,
     decided_by_type = excluded.decided_by_type, decided_by_id = excluded.decided_by_id, denial_reason = '',
-    expires_at = excluded.expires_at, fetch_count = 0, last_fetched_at = 0
+    expires_at = excluded.expires_at, fetch_count = 0, last_fetched_at = 0, credential_expires_at = 0
 `
 
 type AssignGrantParams struct {
@@ -177,6 +178,21 @@ func (q *Queries) ClaimCheckpoint(ctx context.Context, arg ClaimCheckpointParams
 		return 0, err
 	}
 	return result.RowsAffected()
+}
+
+const claimDelivery = `-- name: ClaimDelivery :exec
+UPDATE deliveries SET attempts = $1, due_at = $2 WHERE id = $3
+`
+
+type ClaimDeliveryParams struct {
+	Attempts int64
+	DueAt    int64
+	ID       string
+}
+
+func (q *Queries) ClaimDelivery(ctx context.Context, arg ClaimDeliveryParams) error {
+	_, err := q.exec(ctx, q.claimDeliveryStmt, claimDelivery, arg.Attempts, arg.DueAt, arg.ID)
+	return err
 }
 
 const countFetches = `-- name: CountFetches :exec
@@ -337,6 +353,27 @@ func (q *Queries) DenyGrant(ctx context.Context, arg DenyGrantParams) error {
 	return err
 }
 
+const endDelivery = `-- name: EndDelivery :exec
+UPDATE deliveries SET status = $1, problem = $2, due_at = 0, ended_at = $3 WHERE id = $4
+`
+
+type EndDeliveryParams struct {
+	Status  string
+	Problem string
+	EndedAt int64
+	ID      string
+}
+
+func (q *Queries) EndDelivery(ctx context.Context, arg EndDeliveryParams) error {
+	_, err := q.exec(ctx, q.endDeliveryStmt, endDelivery,
+		arg.Status,
+		arg.Problem,
+		arg.EndedAt,
+		arg.ID,
+	)
+	return err
+}
+
 const endGrant = `-- name: EndGrant :exec
 UPDATE grants SET
     status = $1,
@@ -391,6 +428,21 @@ type ExpireGrantParams struct {
 
 func (q *Queries) ExpireGrant(ctx context.Context, arg ExpireGrantParams) error {
 	_, err := q.exec(ctx, q.expireGrantStmt, expireGrant, arg.AgentID, arg.ToolID)
+	return err
+}
+
+const failDelivery = `-- name: FailDelivery :exec
+UPDATE deliveries SET status = 'failed', problem = $1, due_at = $2 WHERE id = $3
+`
+
+type FailDeliveryParams struct {
+	Problem string
+	DueAt   int64
+	ID      string
+}
+
+func (q *Queries) FailDelivery(ctx context.Context, arg FailDeliveryParams) error {
+	_, err := q.exec(ctx, q.failDeliveryStmt, failDelivery, arg.Problem, arg.DueAt, arg.ID)
 	return err
 }
 
@@ -464,6 +516,76 @@ func (q *Queries) InsertAgent(ctx context.Context, arg InsertAgentParams) error 
 		arg.CreatedAt,
 		arg.CreatedByType,
 		arg.CreatedByID,
+	)
+	return err
+}
+
+const insertChannel = `-- name: InsertChannel :exec
+INSERT INTO notification_channels (id, organization_id, position, kind, name, topics, host, recipients, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7,
+        $8, $9, $9)
+`
+
+type InsertChannelParams struct {
+	ID             string
+	OrganizationID string
+	Position       int64
+	Kind           string
+	Name           string
+	Topics         string
+	Host           string
+	Recipients     int64
+	At             int64
+}
+
+func (q *Queries) InsertChannel(ctx context.Context, arg InsertChannelParams) error {
+	_, err := q.exec(ctx, q.insertChannelStmt, insertChannel,
+		arg.ID,
+		arg.OrganizationID,
+		arg.Position,
+		arg.Kind,
+		arg.Name,
+		arg.Topics,
+		arg.Host,
+		arg.Recipients,
+		arg.At,
+	)
+	return err
+}
+
+const insertDelivery = `-- name: InsertDelivery :exec
+INSERT INTO deliveries (id, organization_id, position, channel_id, topic, agent_id, tool_id, request_id, suggestion_id, ends_at, status, queued_at, due_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7,
+        $8, $9, $10, 'pending', $11, $11)
+`
+
+type InsertDeliveryParams struct {
+	ID             string
+	OrganizationID string
+	Position       int64
+	ChannelID      string
+	Topic          string
+	AgentID        string
+	ToolID         string
+	RequestID      string
+	SuggestionID   string
+	EndsAt         int64
+	At             int64
+}
+
+func (q *Queries) InsertDelivery(ctx context.Context, arg InsertDeliveryParams) error {
+	_, err := q.exec(ctx, q.insertDeliveryStmt, insertDelivery,
+		arg.ID,
+		arg.OrganizationID,
+		arg.Position,
+		arg.ChannelID,
+		arg.Topic,
+		arg.AgentID,
+		arg.ToolID,
+		arg.RequestID,
+		arg.SuggestionID,
+		arg.EndsAt,
+		arg.At,
 	)
 	return err
 }
@@ -675,6 +797,20 @@ func (q *Queries) MoveCheckpoint(ctx context.Context, arg MoveCheckpointParams) 
 	return result.RowsAffected()
 }
 
+const removeChannel = `-- name: RemoveChannel :exec
+UPDATE notification_channels SET removed_at = $1 WHERE id = $2
+`
+
+type RemoveChannelParams struct {
+	RemovedAt int64
+	ID        string
+}
+
+func (q *Queries) RemoveChannel(ctx context.Context, arg RemoveChannelParams) error {
+	_, err := q.exec(ctx, q.removeChannelStmt, removeChannel, arg.RemovedAt, arg.ID)
+	return err
+}
+
 const removeTool = `-- name: RemoveTool :exec
 UPDATE tools SET removed_at = $1 WHERE id = $2
 `
@@ -704,6 +840,36 @@ type ReopenSuggestionParams struct {
 
 func (q *Queries) ReopenSuggestion(ctx context.Context, arg ReopenSuggestionParams) error {
 	_, err := q.exec(ctx, q.reopenSuggestionStmt, reopenSuggestion, arg.Url, arg.At, arg.ID)
+	return err
+}
+
+const replaceGrantCredential = `-- name: ReplaceGrantCredential :exec
+UPDATE grants SET credential_expires_at = $1
+WHERE agent_id = $2 AND tool_id = $3
+`
+
+type ReplaceGrantCredentialParams struct {
+	CredentialExpiresAt int64
+	AgentID             string
+	ToolID              string
+}
+
+func (q *Queries) ReplaceGrantCredential(ctx context.Context, arg ReplaceGrantCredentialParams) error {
+	_, err := q.exec(ctx, q.replaceGrantCredentialStmt, replaceGrantCredential, arg.CredentialExpiresAt, arg.AgentID, arg.ToolID)
+	return err
+}
+
+const requeueDelivery = `-- name: RequeueDelivery :exec
+UPDATE deliveries SET status = 'pending', due_at = $1, ended_at = 0 WHERE id = $2
+`
+
+type RequeueDeliveryParams struct {
+	DueAt int64
+	ID    string
+}
+
+func (q *Queries) RequeueDelivery(ctx context.Context, arg RequeueDeliveryParams) error {
+	_, err := q.exec(ctx, q.requeueDeliveryStmt, requeueDelivery, arg.DueAt, arg.ID)
 	return err
 }
 
@@ -834,6 +1000,38 @@ func (q *Queries) UpdateAgent(ctx context.Context, arg UpdateAgentParams) error 
 		arg.NameFolded,
 		arg.Description,
 		arg.OwnerID,
+		arg.ID,
+	)
+	return err
+}
+
+const updateChannel = `-- name: UpdateChannel :exec
+UPDATE notification_channels SET
+    name = coalesce($1, name),
+    topics = coalesce($2, topics),
+    host = coalesce($3, host),
+    recipients = coalesce($4, recipients),
+    updated_at = $5,
+    revision = revision + 1
+WHERE id = $6
+`
+
+type UpdateChannelParams struct {
+	Name       sql.NullString
+	Topics     sql.NullString
+	Host       sql.NullString
+	Recipients sql.NullInt64
+	At         int64
+	ID         string
+}
+
+func (q *Queries) UpdateChannel(ctx context.Context, arg UpdateChannelParams) error {
+	_, err := q.exec(ctx, q.updateChannelStmt, updateChannel,
+		arg.Name,
+		arg.Topics,
+		arg.Host,
+		arg.Recipients,
+		arg.At,
 		arg.ID,
 	)
 	return err

@@ -60,6 +60,7 @@ CREATE TABLE tools (
     revision              BIGINT NOT NULL DEFAULT 1
 );
 CREATE INDEX tools_newest ON tools (organization_id, position);
+CREATE INDEX tools_expiring ON tools (credential_expires_at) WHERE credential_expires_at > 0 AND removed_at = 0;
 
 CREATE TABLE tool_instructions (
     tool_id         TEXT   NOT NULL,
@@ -109,12 +110,14 @@ CREATE TABLE grants (
     expires_at      BIGINT NOT NULL DEFAULT 0,
     fetch_count     BIGINT NOT NULL DEFAULT 0,
     last_fetched_at BIGINT NOT NULL DEFAULT 0,
+    credential_expires_at BIGINT NOT NULL DEFAULT 0, -- of the agent's own credential
     PRIMARY KEY (agent_id, tool_id)
 );
 CREATE INDEX grants_newest ON grants (organization_id, position);
 CREATE INDEX grants_by_status ON grants (organization_id, status, position);
 CREATE INDEX grants_by_tool ON grants (tool_id, position);
 CREATE INDEX grants_due ON grants (expires_at) WHERE status = 'approved' AND expires_at > 0;
+CREATE INDEX grants_expiring ON grants (credential_expires_at) WHERE status = 'approved' AND credential_expires_at > 0;
 
 CREATE TABLE audit_entries (
     organization_id TEXT   NOT NULL,
@@ -197,3 +200,41 @@ CREATE TABLE note_backers (
     last_at    BIGINT NOT NULL,
     PRIMARY KEY (note_id, agent_id)
 );
+CREATE TABLE notification_channels (
+    id              TEXT   NOT NULL PRIMARY KEY,
+    organization_id TEXT   NOT NULL,
+    position        BIGINT NOT NULL,
+    kind            TEXT   NOT NULL,
+    name            TEXT   NOT NULL,
+    topics          TEXT   NOT NULL, -- with commas between them
+    host            TEXT   NOT NULL,
+    recipients      BIGINT NOT NULL,
+    created_at      BIGINT NOT NULL,
+    updated_at      BIGINT NOT NULL,
+    removed_at      BIGINT NOT NULL DEFAULT 0, -- a removed channel stays for the names in old deliveries
+    revision        BIGINT NOT NULL DEFAULT 1
+);
+CREATE INDEX notification_channels_newest ON notification_channels (organization_id, position);
+
+CREATE TABLE deliveries (
+    id              TEXT   NOT NULL PRIMARY KEY,
+    organization_id TEXT   NOT NULL,
+    position        BIGINT NOT NULL,
+    channel_id      TEXT   NOT NULL,
+    topic           TEXT   NOT NULL,
+    agent_id        TEXT   NOT NULL,
+    tool_id         TEXT   NOT NULL,
+    request_id      TEXT   NOT NULL, -- of an agent, for access
+    suggestion_id   TEXT   NOT NULL,
+    ends_at         BIGINT NOT NULL, -- of what needs care
+    status          TEXT   NOT NULL, -- pending, failed, delivered, dead
+    attempts        BIGINT NOT NULL DEFAULT 0,
+    problem         TEXT   NOT NULL DEFAULT '', -- of the last attempt
+    queued_at       BIGINT NOT NULL,
+    due_at          BIGINT NOT NULL, -- when the next attempt may begin; 0: never
+    ended_at        BIGINT NOT NULL DEFAULT 0
+);
+CREATE INDEX deliveries_newest ON deliveries (organization_id, position);
+CREATE INDEX deliveries_by_channel ON deliveries (channel_id, position);
+CREATE INDEX deliveries_by_status ON deliveries (organization_id, status, position);
+CREATE INDEX deliveries_due ON deliveries (channel_id, due_at) WHERE due_at > 0;

@@ -112,7 +112,8 @@ VALUES (sqlc.arg(agent_id), sqlc.arg(tool_id), sqlc.arg(organization_id), sqlc.a
         sqlc.arg(request_id), sqlc.arg(reason))
 ON CONFLICT (agent_id, tool_id) DO UPDATE SET
     status = excluded.status, origin = excluded.origin, request_id = excluded.request_id, reason = excluded.reason,
-    decided_at = 0, decided_by_type = '', decided_by_id = '', denial_reason = '', expires_at = 0, fetch_count = 0, last_fetched_at = 0;
+    decided_at = 0, decided_by_type = '', decided_by_id = '', denial_reason = '', expires_at = 0, fetch_count = 0, last_fetched_at = 0,
+    credential_expires_at = 0;
 
 -- name: AssignGrant :exec
 INSERT INTO grants (agent_id, tool_id, organization_id, position, status, origin, request_id, reason,
@@ -122,7 +123,7 @@ VALUES (sqlc.arg(agent_id), sqlc.arg(tool_id), sqlc.arg(organization_id), sqlc.a
 ON CONFLICT (agent_id, tool_id) DO UPDATE SET
     status = excluded.status, origin = excluded.origin, request_id = '', reason = excluded.reason, decided_at = excluded.decided_at,
     decided_by_type = excluded.decided_by_type, decided_by_id = excluded.decided_by_id, denial_reason = '',
-    expires_at = excluded.expires_at, fetch_count = 0, last_fetched_at = 0;
+    expires_at = excluded.expires_at, fetch_count = 0, last_fetched_at = 0, credential_expires_at = 0;
 
 -- name: ApproveGrant :exec
 UPDATE grants SET
@@ -188,3 +189,41 @@ UPDATE notes SET
     status = sqlc.arg(status), guide_version = coalesce(sqlc.narg(guide_version), guide_version), dismissal_reason = sqlc.arg(dismissal_reason),
     decided_at = sqlc.arg(decided_at), decided_by_type = sqlc.arg(decided_by_type), decided_by_id = sqlc.arg(decided_by_id)
 WHERE id = sqlc.arg(id);
+-- name: ReplaceGrantCredential :exec
+UPDATE grants SET credential_expires_at = sqlc.arg(credential_expires_at)
+WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
+
+-- name: InsertChannel :exec
+INSERT INTO notification_channels (id, organization_id, position, kind, name, topics, host, recipients, created_at, updated_at)
+VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(kind), sqlc.arg(name), sqlc.arg(topics), sqlc.arg(host),
+        sqlc.arg(recipients), sqlc.arg(at), sqlc.arg(at));
+
+-- name: UpdateChannel :exec
+UPDATE notification_channels SET
+    name = coalesce(sqlc.narg(name), name),
+    topics = coalesce(sqlc.narg(topics), topics),
+    host = coalesce(sqlc.narg(host), host),
+    recipients = coalesce(sqlc.narg(recipients), recipients),
+    updated_at = sqlc.arg(at),
+    revision = revision + 1
+WHERE id = sqlc.arg(id);
+
+-- name: RemoveChannel :exec
+UPDATE notification_channels SET removed_at = sqlc.arg(removed_at) WHERE id = sqlc.arg(id);
+
+-- name: InsertDelivery :exec
+INSERT INTO deliveries (id, organization_id, position, channel_id, topic, agent_id, tool_id, request_id, suggestion_id, ends_at, status, queued_at, due_at)
+VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(channel_id), sqlc.arg(topic), sqlc.arg(agent_id), sqlc.arg(tool_id),
+        sqlc.arg(request_id), sqlc.arg(suggestion_id), sqlc.arg(ends_at), 'pending', sqlc.arg(at), sqlc.arg(at));
+
+-- name: ClaimDelivery :exec
+UPDATE deliveries SET attempts = sqlc.arg(attempts), due_at = sqlc.arg(due_at) WHERE id = sqlc.arg(id);
+
+-- name: FailDelivery :exec
+UPDATE deliveries SET status = 'failed', problem = sqlc.arg(problem), due_at = sqlc.arg(due_at) WHERE id = sqlc.arg(id);
+
+-- name: EndDelivery :exec
+UPDATE deliveries SET status = sqlc.arg(status), problem = sqlc.arg(problem), due_at = 0, ended_at = sqlc.arg(ended_at) WHERE id = sqlc.arg(id);
+
+-- name: RequeueDelivery :exec
+UPDATE deliveries SET status = 'pending', due_at = sqlc.arg(due_at), ended_at = 0 WHERE id = sqlc.arg(id);

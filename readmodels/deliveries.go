@@ -1,0 +1,75 @@
+package readmodels
+
+import (
+	"context"
+	"database/sql"
+	"time"
+)
+
+// Delivery is one notification to one channel.
+type Delivery struct {
+	ID, ChannelID, ChannelName string // of a removed channel too
+	Topic                      string
+	AgentID, ToolID            string // that it is about, if there are any
+	RequestID, SuggestionID    string
+	EndsAt                     time.Time // of what needs care
+	Status                     string    // pending, failed, delivered or dead
+	Attempts                   int
+	Problem                    string // of the last attempt
+	QueuedAt                   time.Time
+	DueAt                      time.Time // zero: it is not tried any more
+	EndedAt                    time.Time // zero: it has not ended
+	Position                   uint64    // of its beginning
+}
+
+// DeliveryFilter narrows the deliveries; zero fields do not.
+type DeliveryFilter struct{ ChannelID, Status string }
+
+// Deliveries lists the notifications of an organization, newest first.
+func (db *DB) Deliveries(ctx context.Context, organization string, f DeliveryFilter, p Page) (List[Delivery], error) {
+	q := &text{}
+	q.add(`SELECT d.id, d.channel_id, c.name, d.topic, d.agent_id, d.tool_id, d.request_id, d.suggestion_id, d.ends_at, d.status, d.attempts, d.problem,
+    d.queued_at, d.due_at, d.ended_at, d.position
+FROM deliveries AS d
+JOIN notification_channels AS c ON c.id = d.channel_id
+WHERE d.organization_id = `, q.arg(organization))
+	q.is("d.channel_id", f.ChannelID)
+	q.is("d.status", f.Status)
+	q.page("d", p)
+	deliveries, err := collect(ctx, db, q, "deliveries", func(rows *sql.Rows) (Delivery, error) {
+		var d Delivery
+		var ends, queued, due, ended, position int64
+		err := rows.Scan(&d.ID, &d.ChannelID, &d.ChannelName, &d.Topic, &d.AgentID, &d.ToolID, &d.RequestID, &d.SuggestionID, &ends, &d.Status,
+			&d.Attempts, &d.Problem, &queued, &due, &ended, &position)
+		d.EndsAt, d.QueuedAt, d.DueAt, d.EndedAt, d.Position = toTime(ends), toTime(queued), toTime(due), toTime(ended), unsigned(position)
+		return d, err
+	})
+	return cut(deliveries, p, func(d Delivery) uint64 { return d.Position }), err
+}
+
+// DueChannels lists, of all organizations, up to a number of channels to which something is to be sent by now.
+func (db *DB) DueChannels(ctx context.Context, now time.Time, limit int) ([]string, error) {
+	q := &text{}
+	q.add(`SELECT d.channel_id FROM deliveries AS d WHERE d.due_at > 0 AND d.due_at <= `, q.arg(Micros(now)),
+		` GROUP BY d.channel_id ORDER BY min(d.due_at) LIMIT `, q.arg(limit))
+	return collect(ctx, db, q, "channels to which something is to be sent", func(rows *sql.Rows) (string, error) {
+		var id string
+		err := rows.Scan(&id)
+		return id, err
+	})
+}
+
+// DueDelivery is what is to be sent and was not.
+type DueDelivery struct{ Organization, ID string }
+
+// DueDeliveries lists up to a number of what is to be sent to a channel by now, what was to be sent first before the rest.
+func (db *DB) DueDeliveries(ctx context.Context, channelID string, now time.Time, limit int) ([]DueDelivery, error) {
+	q := &text{}
+	q.add(`SELECT d.organization_id, d.id FROM deliveries AS d WHERE d.due_at > 0 AND d.due_at <= `, q.arg(Micros(now)),
+		` AND d.channel_id = `, q.arg(channelID), ` ORDER BY d.due_at, d.position LIMIT `, q.arg(limit))
+	return collect(ctx, db, q, "what is to be sent", func(rows *sql.Rows) (DueDelivery, error) {
+		var d DueDelivery
+		err := rows.Scan(&d.Organization, &d.ID)
+		return d, err
+	})
+}
