@@ -115,6 +115,30 @@ func (e AuthType) Valid() bool {
 	}
 }
 
+// Defines values for ChannelKind.
+const (
+	Discord ChannelKind = "discord"
+	Email   ChannelKind = "email"
+	Slack   ChannelKind = "slack"
+	Webhook ChannelKind = "webhook"
+)
+
+// Valid indicates whether the value is a known member of the ChannelKind enum.
+func (e ChannelKind) Valid() bool {
+	switch e {
+	case Discord:
+		return true
+	case Email:
+		return true
+	case Slack:
+		return true
+	case Webhook:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for CredentialMode.
 const (
 	PerAgent CredentialMode = "per_agent"
@@ -151,6 +175,30 @@ func (e CredentialUsageIn) Valid() bool {
 	case CredentialUsageInOther:
 		return true
 	case CredentialUsageInQuery:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DeliveryStatus.
+const (
+	DeliveryStatusDead      DeliveryStatus = "dead"
+	DeliveryStatusDelivered DeliveryStatus = "delivered"
+	DeliveryStatusFailed    DeliveryStatus = "failed"
+	DeliveryStatusPending   DeliveryStatus = "pending"
+)
+
+// Valid indicates whether the value is a known member of the DeliveryStatus enum.
+func (e DeliveryStatus) Valid() bool {
+	switch e {
+	case DeliveryStatusDead:
+		return true
+	case DeliveryStatusDelivered:
+		return true
+	case DeliveryStatusFailed:
+		return true
+	case DeliveryStatusPending:
 		return true
 	default:
 		return false
@@ -238,6 +286,33 @@ func (e NoteStatus) Valid() bool {
 	case NoteStatusDismissed:
 		return true
 	case NoteStatusPending:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for NotificationTopic.
+const (
+	AccessRequested    NotificationTopic = "access_requested"
+	CredentialExpiring NotificationTopic = "credential_expiring"
+	GrantExpiring      NotificationTopic = "grant_expiring"
+	NoteSuggested      NotificationTopic = "note_suggested"
+	ToolSuggested      NotificationTopic = "tool_suggested"
+)
+
+// Valid indicates whether the value is a known member of the NotificationTopic enum.
+func (e NotificationTopic) Valid() bool {
+	switch e {
+	case AccessRequested:
+		return true
+	case CredentialExpiring:
+		return true
+	case GrantExpiring:
+		return true
+	case NoteSuggested:
+		return true
+	case ToolSuggested:
 		return true
 	default:
 		return false
@@ -852,6 +927,9 @@ type CatalogFileTool struct {
 	URL *WebAddress `json:"url,omitempty"`
 }
 
+// ChannelKind defines model for ChannelKind.
+type ChannelKind string
+
 // Credential A string of 1 to 16,384 bytes, or at most 16 named strings such as user and password. It comes back as it was given.
 type Credential = json.RawMessage
 
@@ -872,6 +950,9 @@ type CredentialUsage struct {
 
 // CredentialUsageIn basic: user and password of HTTP Basic authentication, with a colon between them. other: value says how.
 type CredentialUsageIn string
+
+// DeliveryStatus pending: not tried yet. failed: tried, and will be again. dead: not tried any more, unless it is resent.
+type DeliveryStatus string
 
 // Denial defines model for Denial.
 type Denial struct {
@@ -1052,6 +1133,22 @@ type NewCredential struct {
 	ExpiresAt *Time `json:"expires_at,omitempty"`
 }
 
+// NewNotificationChannel defines model for NewNotificationChannel.
+type NewNotificationChannel struct {
+	Kind ChannelKind `json:"kind"`
+	Name string      `json:"name"`
+
+	// Recipients Of e-mail.
+	Recipients *Recipients `json:"recipients,omitempty"`
+
+	// SigningSecret Of a webhook, for the signatures of the Standard Webhooks: whsec_ and 24 to 64 bytes in base64. One is drawn when there is none.
+	SigningSecret *SigningSecret     `json:"signing_secret,omitempty"`
+	Topics        NotificationTopics `json:"topics"`
+
+	// URL Where notifications are sent: an https URL. It is a secret.
+	URL *ReceiverURL `json:"url,omitempty"`
+}
+
 // NewTool defines model for NewTool.
 type NewTool struct {
 	AuthType AuthType `json:"auth_type"`
@@ -1130,6 +1227,94 @@ type NoteDismissal struct {
 	Reason string `json:"reason"`
 }
 
+// NotificationChannel defines model for NotificationChannel.
+type NotificationChannel struct {
+	// CreatedAt RFC 3339 in UTC.
+	CreatedAt Time `json:"created_at"`
+
+	// Host Of the URL. The rest of it is a secret.
+	Host *string     `json:"host,omitempty"`
+	ID   string      `json:"id"`
+	Kind ChannelKind `json:"kind"`
+	Name string      `json:"name"`
+
+	// RecipientCount Of e-mail. The addresses are not shown.
+	RecipientCount *int `json:"recipient_count,omitempty"`
+	Revision       int  `json:"revision"`
+
+	// SigningSecret Of a webhook, when it was drawn: shown once, in the answer that adds the channel.
+	SigningSecret *string            `json:"signing_secret,omitempty"`
+	Topics        NotificationTopics `json:"topics"`
+
+	// UpdatedAt RFC 3339 in UTC.
+	UpdatedAt Time `json:"updated_at"`
+}
+
+// NotificationChannelChange defines model for NotificationChannelChange.
+type NotificationChannelChange struct {
+	Name *string `json:"name,omitempty"`
+
+	// Recipients Of e-mail.
+	Recipients *Recipients `json:"recipients,omitempty"`
+
+	// SigningSecret Of a webhook, for the signatures of the Standard Webhooks: whsec_ and 24 to 64 bytes in base64. One is drawn when there is none.
+	SigningSecret *SigningSecret      `json:"signing_secret,omitempty"`
+	Topics        *NotificationTopics `json:"topics,omitempty"`
+
+	// URL Where notifications are sent: an https URL. It is a secret.
+	URL *ReceiverURL `json:"url,omitempty"`
+}
+
+// NotificationDelivery defines model for NotificationDelivery.
+type NotificationDelivery struct {
+	AgentID     *string `json:"agent_id,omitempty"`
+	Attempts    int     `json:"attempts"`
+	ChannelID   string  `json:"channel_id"`
+	ChannelName string  `json:"channel_name"`
+
+	// CreatedAt RFC 3339 in UTC.
+	CreatedAt Time `json:"created_at"`
+
+	// EndedAt RFC 3339 in UTC.
+	EndedAt *Time `json:"ended_at,omitempty"`
+
+	// EndsAt RFC 3339 in UTC.
+	EndsAt *Time `json:"ends_at,omitempty"`
+
+	// ID The webhook-id of a webhook.
+	ID string `json:"id"`
+
+	// NextAttemptAt RFC 3339 in UTC.
+	NextAttemptAt *Time `json:"next_attempt_at,omitempty"`
+
+	// Problem Of the last attempt.
+	Problem   *string `json:"problem,omitempty"`
+	RequestID *string `json:"request_id,omitempty"`
+
+	// Status pending: not tried yet. failed: tried, and will be again. dead: not tried any more, unless it is resent.
+	Status       DeliveryStatus `json:"status"`
+	SuggestionID *string        `json:"suggestion_id,omitempty"`
+	ToolID       *string        `json:"tool_id,omitempty"`
+
+	// Topic A topic, or test.
+	Topic string `json:"topic"`
+}
+
+// NotificationTest defines model for NotificationTest.
+type NotificationTest struct {
+	Delivered  bool   `json:"delivered"`
+	DeliveryID string `json:"delivery_id"`
+
+	// Problem Why it was not delivered.
+	Problem *string `json:"problem,omitempty"`
+}
+
+// NotificationTopic Of the first three somebody waits for a human; a credential is told of 7 days before it expires, a grant a day before.
+type NotificationTopic string
+
+// NotificationTopics defines model for NotificationTopics.
+type NotificationTopics = []NotificationTopic
+
 // Problem RFC 9457. The code is contract, the texts are not.
 type Problem struct {
 	// Code What went wrong, for programs. Later versions may know more.
@@ -1182,6 +1367,12 @@ type ReadinessStatus string
 // Reason Why the agent needs the tool.
 type Reason = string
 
+// ReceiverURL Where notifications are sent: an https URL. It is a secret.
+type ReceiverURL = string
+
+// Recipients Of e-mail.
+type Recipients = []string
+
 // Request defines model for Request.
 type Request struct {
 	AgentID   string `json:"agent_id"`
@@ -1204,6 +1395,9 @@ type Request struct {
 
 // RequestStatus defines model for Request.Status.
 type RequestStatus string
+
+// SigningSecret Of a webhook, for the signatures of the Standard Webhooks: whsec_ and 24 to 64 bytes in base64. One is drawn when there is none.
+type SigningSecret = string
 
 // Suggested defines model for Suggested.
 type Suggested struct {
@@ -1498,6 +1692,28 @@ type ListInstructionSuggestionsParamsStatus string
 // GetAdmin200JSONResponseBodyRole defines parameters for GetAdmin.
 type GetAdmin200JSONResponseBodyRole string
 
+// ListChannelsParams defines parameters for ListChannels.
+type ListChannelsParams struct {
+	// Limit How many items a page has.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the page before.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListDeliveriesParams defines parameters for ListDeliveries.
+type ListDeliveriesParams struct {
+	// ChannelID Only to this channel.
+	ChannelID *ID             `form:"channel_id,omitempty" json:"channel_id,omitempty"`
+	Status    *DeliveryStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// Limit How many items a page has.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the page before.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
 // ListRequestsParams defines parameters for ListRequests.
 type ListRequestsParams struct {
 	Status *ListRequestsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
@@ -1597,6 +1813,18 @@ type AcceptInstructionSuggestionJSONRequestBody = NoteAcceptance
 
 // DismissInstructionSuggestionJSONRequestBody defines body for DismissInstructionSuggestion for application/json ContentType.
 type DismissInstructionSuggestionJSONRequestBody = NoteDismissal
+
+// AddChannelJSONRequestBody defines body for AddChannel for application/json ContentType.
+type AddChannelJSONRequestBody = NewNotificationChannel
+
+// UpdateChannelJSONRequestBody defines body for UpdateChannel for application/json ContentType.
+type UpdateChannelJSONRequestBody = NotificationChannelChange
+
+// TestChannelJSONRequestBody defines body for TestChannel for application/json ContentType.
+type TestChannelJSONRequestBody = NoFields
+
+// ResendDeliveryJSONRequestBody defines body for ResendDelivery for application/json ContentType.
+type ResendDeliveryJSONRequestBody = NoFields
 
 // ApproveRequestJSONRequestBody defines body for ApproveRequest for application/json ContentType.
 type ApproveRequestJSONRequestBody = Approval
@@ -1865,6 +2093,30 @@ type ServerInterface interface {
 	// GetAdmin Who am I, in which organization, with which role?
 	// (GET /api/admin/me)
 	GetAdmin(c *gin.Context)
+	// ListChannels The channels that notifications go to, newest first. Where they lead to is not shown.
+	// (GET /api/admin/notification-channels)
+	ListChannels(c *gin.Context, params ListChannelsParams)
+	// AddChannel Add a channel. Its URL, signing secret and addresses are sealed, and shown nowhere again.
+	// (POST /api/admin/notification-channels)
+	AddChannel(c *gin.Context)
+	// RemoveChannel Remove a channel for good. What was still to be sent to it is given up.
+	// (DELETE /api/admin/notification-channels/{id})
+	RemoveChannel(c *gin.Context, id PathID)
+	// GetChannel One channel.
+	// (GET /api/admin/notification-channels/{id})
+	GetChannel(c *gin.Context, id PathID)
+	// UpdateChannel Change a channel. What is not named stays.
+	// (PATCH /api/admin/notification-channels/{id})
+	UpdateChannel(c *gin.Context, id PathID)
+	// TestChannel Send a test now, once, and say within some ten seconds what came of it.
+	// (POST /api/admin/notification-channels/{id}/test)
+	TestChannel(c *gin.Context, id PathID)
+	// ListDeliveries What was sent, or is to be, newest first; the dead letters with status=dead.
+	// (GET /api/admin/notification-deliveries)
+	ListDeliveries(c *gin.Context, params ListDeliveriesParams)
+	// ResendDelivery Send a dead letter again, or what waits for its next attempt at once. What was delivered, or is on its way, stays as it is.
+	// (POST /api/admin/notification-deliveries/{id}/resend)
+	ResendDelivery(c *gin.Context, id PathID)
 	// ListRequests The requests, newest first; the queue with status=pending.
 	// (GET /api/admin/requests)
 	ListRequests(c *gin.Context, params ListRequestsParams)
@@ -2617,6 +2869,230 @@ func (siw *ServerInterfaceWrapper) GetAdmin(c *gin.Context) {
 	}
 
 	siw.Handler.GetAdmin(c)
+}
+
+// ListChannels operation middleware
+func (siw *ServerInterfaceWrapper) ListChannels(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListChannelsParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListChannels(c, params)
+}
+
+// AddChannel operation middleware
+func (siw *ServerInterfaceWrapper) AddChannel(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.AddChannel(c)
+}
+
+// RemoveChannel operation middleware
+func (siw *ServerInterfaceWrapper) RemoveChannel(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RemoveChannel(c, id)
+}
+
+// GetChannel operation middleware
+func (siw *ServerInterfaceWrapper) GetChannel(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetChannel(c, id)
+}
+
+// UpdateChannel operation middleware
+func (siw *ServerInterfaceWrapper) UpdateChannel(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.UpdateChannel(c, id)
+}
+
+// TestChannel operation middleware
+func (siw *ServerInterfaceWrapper) TestChannel(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.TestChannel(c, id)
+}
+
+// ListDeliveries operation middleware
+func (siw *ServerInterfaceWrapper) ListDeliveries(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListDeliveriesParams
+
+	// ------------- Optional query parameter "channel_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "channel_id", c.Request.URL.Query(), &params.ChannelID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter channel_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "status" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "status", c.Request.URL.Query(), &params.Status, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter status: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListDeliveries(c, params)
+}
+
+// ResendDelivery operation middleware
+func (siw *ServerInterfaceWrapper) ResendDelivery(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ResendDelivery(c, id)
 }
 
 // ListRequests operation middleware
@@ -3440,6 +3916,14 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/admin/audit", wrapper.ListAudit)
 	router.GET(options.BaseURL+"/api/admin/catalog/export", wrapper.ExportCatalog)
 	router.PUT(options.BaseURL+"/api/admin/catalog/import", wrapper.ImportCatalog)
+	router.GET(options.BaseURL+"/api/admin/notification-channels", wrapper.ListChannels)
+	router.POST(options.BaseURL+"/api/admin/notification-channels", wrapper.AddChannel)
+	router.DELETE(options.BaseURL+"/api/admin/notification-channels/:id", wrapper.RemoveChannel)
+	router.GET(options.BaseURL+"/api/admin/notification-channels/:id", wrapper.GetChannel)
+	router.PATCH(options.BaseURL+"/api/admin/notification-channels/:id", wrapper.UpdateChannel)
+	router.POST(options.BaseURL+"/api/admin/notification-channels/:id/test", wrapper.TestChannel)
+	router.GET(options.BaseURL+"/api/admin/notification-deliveries", wrapper.ListDeliveries)
+	router.POST(options.BaseURL+"/api/admin/notification-deliveries/:id/resend", wrapper.ResendDelivery)
 	router.GET(options.BaseURL+"/api/admin/requests", wrapper.ListRequests)
 	router.GET(options.BaseURL+"/api/admin/requests/:id", wrapper.GetRequest)
 	router.POST(options.BaseURL+"/api/admin/requests/:id/approve", wrapper.ApproveRequest)
@@ -4288,6 +4772,320 @@ type GetAdmindefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetAdmindefaultApplicationProblemPlusJSONResponse) VisitGetAdminResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListChannelsRequestObject struct {
+	Params ListChannelsParams
+}
+
+type ListChannelsResponseObject interface {
+	VisitListChannelsResponse(w http.ResponseWriter) error
+}
+
+type ListChannels200JSONResponse struct {
+	Items      []NotificationChannel `json:"items"`
+	NextCursor *string               `json:"next_cursor,omitempty"`
+}
+
+func (response ListChannels200JSONResponse) VisitListChannelsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListChannelsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListChannelsdefaultApplicationProblemPlusJSONResponse) VisitListChannelsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AddChannelRequestObject struct {
+	Body *AddChannelJSONRequestBody
+}
+
+type AddChannelResponseObject interface {
+	VisitAddChannelResponse(w http.ResponseWriter) error
+}
+
+type AddChannel201JSONResponse NotificationChannel
+
+func (response AddChannel201JSONResponse) VisitAddChannelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AddChanneldefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response AddChanneldefaultApplicationProblemPlusJSONResponse) VisitAddChannelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RemoveChannelRequestObject struct {
+	ID PathID `json:"id"`
+}
+
+type RemoveChannelResponseObject interface {
+	VisitRemoveChannelResponse(w http.ResponseWriter) error
+}
+
+type RemoveChannel204Response = NoContentResponse
+
+func (response RemoveChannel204Response) VisitRemoveChannelResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type RemoveChanneldefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RemoveChanneldefaultApplicationProblemPlusJSONResponse) VisitRemoveChannelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetChannelRequestObject struct {
+	ID PathID `json:"id"`
+}
+
+type GetChannelResponseObject interface {
+	VisitGetChannelResponse(w http.ResponseWriter) error
+}
+
+type GetChannel200JSONResponse NotificationChannel
+
+func (response GetChannel200JSONResponse) VisitGetChannelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetChanneldefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetChanneldefaultApplicationProblemPlusJSONResponse) VisitGetChannelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateChannelRequestObject struct {
+	ID   PathID `json:"id"`
+	Body *UpdateChannelJSONRequestBody
+}
+
+type UpdateChannelResponseObject interface {
+	VisitUpdateChannelResponse(w http.ResponseWriter) error
+}
+
+type UpdateChannel200JSONResponse NotificationChannel
+
+func (response UpdateChannel200JSONResponse) VisitUpdateChannelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateChanneldefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response UpdateChanneldefaultApplicationProblemPlusJSONResponse) VisitUpdateChannelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TestChannelRequestObject struct {
+	ID   PathID `json:"id"`
+	Body *TestChannelJSONRequestBody
+}
+
+type TestChannelResponseObject interface {
+	VisitTestChannelResponse(w http.ResponseWriter) error
+}
+
+type TestChannel200JSONResponse NotificationTest
+
+func (response TestChannel200JSONResponse) VisitTestChannelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TestChanneldefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response TestChanneldefaultApplicationProblemPlusJSONResponse) VisitTestChannelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDeliveriesRequestObject struct {
+	Params ListDeliveriesParams
+}
+
+type ListDeliveriesResponseObject interface {
+	VisitListDeliveriesResponse(w http.ResponseWriter) error
+}
+
+type ListDeliveries200JSONResponse struct {
+	Items      []NotificationDelivery `json:"items"`
+	NextCursor *string                `json:"next_cursor,omitempty"`
+}
+
+func (response ListDeliveries200JSONResponse) VisitListDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDeliveriesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListDeliveriesdefaultApplicationProblemPlusJSONResponse) VisitListDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResendDeliveryRequestObject struct {
+	ID   PathID `json:"id"`
+	Body *ResendDeliveryJSONRequestBody
+}
+
+type ResendDeliveryResponseObject interface {
+	VisitResendDeliveryResponse(w http.ResponseWriter) error
+}
+
+type ResendDelivery200JSONResponse NotificationDelivery
+
+func (response ResendDelivery200JSONResponse) VisitResendDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResendDeliverydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ResendDeliverydefaultApplicationProblemPlusJSONResponse) VisitResendDeliveryResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -5555,6 +6353,30 @@ type StrictServerInterface interface {
 	// GetAdmin Who am I, in which organization, with which role?
 	// (GET /api/admin/me)
 	GetAdmin(ctx context.Context, request GetAdminRequestObject) (GetAdminResponseObject, error)
+	// ListChannels The channels that notifications go to, newest first. Where they lead to is not shown.
+	// (GET /api/admin/notification-channels)
+	ListChannels(ctx context.Context, request ListChannelsRequestObject) (ListChannelsResponseObject, error)
+	// AddChannel Add a channel. Its URL, signing secret and addresses are sealed, and shown nowhere again.
+	// (POST /api/admin/notification-channels)
+	AddChannel(ctx context.Context, request AddChannelRequestObject) (AddChannelResponseObject, error)
+	// RemoveChannel Remove a channel for good. What was still to be sent to it is given up.
+	// (DELETE /api/admin/notification-channels/{id})
+	RemoveChannel(ctx context.Context, request RemoveChannelRequestObject) (RemoveChannelResponseObject, error)
+	// GetChannel One channel.
+	// (GET /api/admin/notification-channels/{id})
+	GetChannel(ctx context.Context, request GetChannelRequestObject) (GetChannelResponseObject, error)
+	// UpdateChannel Change a channel. What is not named stays.
+	// (PATCH /api/admin/notification-channels/{id})
+	UpdateChannel(ctx context.Context, request UpdateChannelRequestObject) (UpdateChannelResponseObject, error)
+	// TestChannel Send a test now, once, and say within some ten seconds what came of it.
+	// (POST /api/admin/notification-channels/{id}/test)
+	TestChannel(ctx context.Context, request TestChannelRequestObject) (TestChannelResponseObject, error)
+	// ListDeliveries What was sent, or is to be, newest first; the dead letters with status=dead.
+	// (GET /api/admin/notification-deliveries)
+	ListDeliveries(ctx context.Context, request ListDeliveriesRequestObject) (ListDeliveriesResponseObject, error)
+	// ResendDelivery Send a dead letter again, or what waits for its next attempt at once. What was delivered, or is on its way, stays as it is.
+	// (POST /api/admin/notification-deliveries/{id}/resend)
+	ResendDelivery(ctx context.Context, request ResendDeliveryRequestObject) (ResendDeliveryResponseObject, error)
 	// ListRequests The requests, newest first; the queue with status=pending.
 	// (GET /api/admin/requests)
 	ListRequests(ctx context.Context, request ListRequestsRequestObject) (ListRequestsResponseObject, error)
@@ -6416,6 +7238,293 @@ func (sh *strictHandler) GetAdmin(ctx *gin.Context) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(GetAdminResponseObject); ok {
 		if err := validResponse.VisitGetAdminResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListChannels operation middleware
+func (sh *strictHandler) ListChannels(ctx *gin.Context, params ListChannelsParams) {
+	var request ListChannelsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListChannels(ctx, request.(ListChannelsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListChannels")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListChannelsResponseObject); ok {
+		if err := validResponse.VisitListChannelsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AddChannel operation middleware
+func (sh *strictHandler) AddChannel(ctx *gin.Context) {
+	var request AddChannelRequestObject
+
+	var body AddChannelJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.AddChannel(ctx, request.(AddChannelRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AddChannel")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(AddChannelResponseObject); ok {
+		if err := validResponse.VisitAddChannelResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RemoveChannel operation middleware
+func (sh *strictHandler) RemoveChannel(ctx *gin.Context, id PathID) {
+	var request RemoveChannelRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RemoveChannel(ctx, request.(RemoveChannelRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RemoveChannel")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(RemoveChannelResponseObject); ok {
+		if err := validResponse.VisitRemoveChannelResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetChannel operation middleware
+func (sh *strictHandler) GetChannel(ctx *gin.Context, id PathID) {
+	var request GetChannelRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetChannel(ctx, request.(GetChannelRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetChannel")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetChannelResponseObject); ok {
+		if err := validResponse.VisitGetChannelResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UpdateChannel operation middleware
+func (sh *strictHandler) UpdateChannel(ctx *gin.Context, id PathID) {
+	var request UpdateChannelRequestObject
+
+	request.ID = id
+
+	var body UpdateChannelJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(ctx, err)
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateChannel(ctx, request.(UpdateChannelRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateChannel")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(UpdateChannelResponseObject); ok {
+		if err := validResponse.VisitUpdateChannelResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// TestChannel operation middleware
+func (sh *strictHandler) TestChannel(ctx *gin.Context, id PathID) {
+	var request TestChannelRequestObject
+
+	request.ID = id
+
+	var body TestChannelJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(ctx, err)
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.TestChannel(ctx, request.(TestChannelRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "TestChannel")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(TestChannelResponseObject); ok {
+		if err := validResponse.VisitTestChannelResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListDeliveries operation middleware
+func (sh *strictHandler) ListDeliveries(ctx *gin.Context, params ListDeliveriesParams) {
+	var request ListDeliveriesRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListDeliveries(ctx, request.(ListDeliveriesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListDeliveries")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListDeliveriesResponseObject); ok {
+		if err := validResponse.VisitListDeliveriesResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ResendDelivery operation middleware
+func (sh *strictHandler) ResendDelivery(ctx *gin.Context, id PathID) {
+	var request ResendDeliveryRequestObject
+
+	request.ID = id
+
+	var body ResendDeliveryJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(ctx, err)
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ResendDelivery(ctx, request.(ResendDeliveryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ResendDelivery")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ResendDeliveryResponseObject); ok {
+		if err := validResponse.VisitResendDeliveryResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

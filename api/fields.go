@@ -77,6 +77,8 @@ func mustBe(schema *yaml.Node) string {
 		return "it must be an object"
 	case keyword("type") == "boolean":
 		return "it must be true or false"
+	case keyword("type") == "array":
+		return "it must be a list of " + keyword("minItems") + " to " + keyword("maxItems") + " of what the document names"
 	case keyword("type") == "integer":
 		return "it must be a whole number from " + keyword("minimum") + " to " + keyword("maximum")
 	case keyword("format") == "date-time":

@@ -15,8 +15,8 @@ import (
 	"agentkey/commands"
 )
 
-// shownOnce is the member of an answer that a repeat must not show again.
-const shownOnce = "api_key"
+// shownOnce are the members of an answer that a repeat must not show again.
+var shownOnce = []string{"api_key", "signing_secret"}
 
 // kept are the headers of an answer that a repeat gets again.
 var kept = []string{"Content-Type", "ETag", "Location", "X-Event-Position"}
@@ -95,10 +95,13 @@ func withoutOnceShown(body []byte) []byte {
 	if err := json.Unmarshal(body, &members); err != nil {
 		return body
 	}
-	if _, shown := members[shownOnce]; !shown {
+	all := len(members)
+	for _, name := range shownOnce {
+		delete(members, name)
+	}
+	if len(members) == all {
 		return body
 	}
-	delete(members, shownOnce)
 	raw, err := json.Marshal(members)
 	if err != nil {
 		return nil

@@ -30,6 +30,8 @@ type Server struct {
 	Refusals    *commands.Refusals
 	Once        *commands.Once
 	Models      *readmodels.DB
+	Channels    *commands.Channels
+	Deliveries  *commands.Deliveries
 
 	// Templates are what adding a tool can start from.
 	Templates *templates.Set

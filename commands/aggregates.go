@@ -3,6 +3,7 @@ package commands
 import (
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
+	"agentkey/domain/delivery"
 	"agentkey/domain/guide"
 	"agentkey/domain/installation"
 	"agentkey/domain/organization"
@@ -15,6 +16,7 @@ type (
 	CatalogLoop      = Loop[catalog.State, catalog.Command, catalog.Event]
 	GuideLoop        = Loop[guide.State, guide.Command, guide.Event]
 	OrganizationLoop = Loop[organization.State, organization.Command, organization.Event]
+	DeliveryLoop     = Loop[delivery.State, delivery.Command, delivery.Event]
 	InstallationLoop = Loop[installation.State, installation.Command, installation.Event]
 )
 
@@ -36,6 +38,11 @@ func NewGuideLoop(env *Env) *GuideLoop {
 // NewOrganizationLoop returns the loop of the organization- streams.
 func NewOrganizationLoop(env *Env) *OrganizationLoop {
 	return NewLoop(env, Aggregate[organization.State, organization.Command, organization.Event]{Category: "organization", Fold: 2, Decide: organization.Decide, Evolve: organization.Evolve})
+}
+
+// NewDeliveryLoop returns the loop of the delivery- streams, which are too short for snapshots.
+func NewDeliveryLoop(env *Env) *DeliveryLoop {
+	return NewLoop(env, Aggregate[delivery.State, delivery.Command, delivery.Event]{Category: "delivery", Decide: delivery.Decide, Evolve: delivery.Evolve})
 }
 
 // NewInstallationLoop returns the loop of the one installation stream.

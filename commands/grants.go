@@ -23,6 +23,8 @@ type Grants struct {
 	Secrets  *seal.Secrets
 	Log      *codec.Log
 	Clock    func() time.Time
+
+	Organizations *OrganizationLoop // whose channels have secrets too
 }
 
 // Terms are what a human attaches to access: the agent's own credential where the tool's mode asks for one (empty
@@ -174,7 +176,7 @@ func (g *Grants) Revoke(ctx context.Context, m Meta, agentID, toolID string, cau
 	return done, err
 }
 
-// Uses reports whether the tool, or the agent's access, that a credential was written for refers to it now.
+// Uses reports whether the tool, the agent's access or the channel that a secret was written for refers to it now.
 func (g *Grants) Uses(ctx context.Context, organization, owner, secretID string) (bool, error) {
 	kind, rest, _ := strings.Cut(owner, "/")
 	switch kind {
@@ -186,6 +188,9 @@ func (g *Grants) Uses(ctx context.Context, organization, owner, secretID string)
 		head, err := g.Agents.Fresh(ctx, agentID)
 		access := head.State.Grants[toolID]
 		return access.SecretID == secretID, err
+	case "channel":
+		head, err := g.Organizations.Fresh(ctx, organization)
+		return head.State.Channels[rest].SecretID == secretID, err
 	}
 	return true, nil // of a kind that another version knows
 }

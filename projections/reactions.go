@@ -11,6 +11,7 @@ import (
 	"agentkey/domain"
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
+	"agentkey/domain/organization"
 	"agentkey/eventstore/codec"
 	"agentkey/eventstore/seal"
 	"agentkey/readmodels"
@@ -95,9 +96,10 @@ func TakenNotes(notes *commands.Notes) Reaction {
 }
 
 // EndedSecrets removes the credentials that were replaced, or that ended with a tool or with an agent's access. A
+// EndedSecrets removes the secrets that were replaced, or that ended with a tool, an agent's access or a channel. A
 // minute passes first, in which a fetch that was vended the former version may still open it.
 func EndedSecrets(secrets *seal.Secrets) Reaction {
-	const types = `^(tool\.removed|tool\.credential_rotated|grant\.revoked|grant\.expired|grant\.credential_replaced)\.`
+	const types = `^(tool\.removed|tool\.credential_rotated|grant\.revoked|grant\.expired|grant\.credential_replaced|notification_channel\.(updated|removed))\.`
 	return Reaction{Name: "ended_secrets", Types: types, After: time.Minute, Handle: func(ctx context.Context, cause codec.Verified) (bool, error) {
 		id := ""
 		switch e := cause.Event.(type) {
@@ -111,6 +113,10 @@ func EndedSecrets(secrets *seal.Secrets) Reaction {
 			id = e.SecretID
 		case agent.GrantCredentialReplaced:
 			id = e.Replaces
+		case organization.ChannelUpdated:
+			id = e.Replaces
+		case organization.ChannelRemoved:
+			id = e.SecretID
 		}
 		if id == "" {
 			return false, nil

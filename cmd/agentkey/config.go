@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/mail"
 	"net/netip"
 	"net/url"
 	"os"
@@ -13,6 +14,7 @@ import (
 
 	"agentkey/api/limits"
 	"agentkey/commands/keys"
+	"agentkey/commands/notify"
 	"agentkey/domain"
 	"agentkey/eventstore/seal"
 )
@@ -35,6 +37,8 @@ type Config struct {
 	Redis         *redis.Options   // nil: calls are counted in this process
 	Limits        Limits
 	OutboundAllow []netip.Prefix
+	Mail          *notify.MailServer // nil: no e-mail is sent
+	MailFrom      mail.Address
 	TracesURL     string // of an OTLP receiver; empty: nothing is traced
 }
 

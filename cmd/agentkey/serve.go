@@ -17,6 +17,7 @@ import (
 	"agentkey/api"
 	"agentkey/api/limits"
 	"agentkey/commands"
+	"agentkey/commands/notify"
 	"agentkey/commands/templates"
 	"agentkey/eventstore"
 	"agentkey/eventstore/seal"
@@ -137,6 +138,16 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 		defer ticker.Stop()
 		parts.expiry.Run(beside, ticker.C)
 	})
+	running.Go(func() {
+		ticker := time.NewTicker(5 * time.Second)
+		defer ticker.Stop()
+		parts.reminders.Run(beside, ticker.C)
+	})
+	running.Go(func() {
+		ticker := time.NewTicker(time.Second / 2)
+		defer ticker.Stop()
+		parts.deliverer.Run(beside, ticker.C)
+	})
 	running.Go(func() { health.fence.Run(beside) })
 	running.Go(func() {
 		ticker := time.NewTicker(5 * time.Second)
@@ -199,6 +210,8 @@ type parts struct {
 	refusals *commands.Refusals
 
 	expiry    *projections.Expiry
+	reminders *projections.Reminders
+	deliverer *projections.Deliverer
 	reactor   *projections.Reactor
 	reactions []projections.Reaction
 }
@@ -213,12 +226,13 @@ func assemble(c Config, inst *commands.Installation, models *readmodels.DB, read
 	})
 	agents, catalogs, organizations := commands.NewAgentLoop(env), commands.NewCatalogLoop(env), commands.NewOrganizationLoop(env)
 	guides := commands.NewGuideLoop(env)
+	loop := commands.NewDeliveryLoop(env)
 	refusals := commands.NewRefusals(env, newID)
 	h.installation = commands.NewInstallationLoop(env)
 	h.clock = &clockCheck{log: inst.Log, clock: time.Now}
 	h.fence = commands.NewFence(commands.FenceConfig{
 		Installation: h.installation, Log: inst.Log, StoreID: inst.Begun.StoreID, Organization: inst.Begun.OrganizationID, NewID: newID, Logger: logger,
-		Rows: readModel.Mark, Forget: []func(){agents.Forget, catalogs.Forget, guides.Forget, organizations.Forget, h.installation.Forget},
+		Rows: readModel.Mark, Forget: []func(){agents.Forget, catalogs.Forget, guides.Forget, organizations.Forget, loop.Forget, h.installation.Forget},
 	})
 	env.OnAppend = func(a commands.Appending) {
 		m.appended(a)
@@ -226,14 +240,19 @@ func assemble(c Config, inst *commands.Installation, models *readmodels.DB, read
 		h.fence.Seen(a)
 	}
 	h.secrets = inst.Secrets
-	grants := &commands.Grants{Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: time.Now}
+	grants := &commands.Grants{Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: time.Now, Organizations: organizations}
 	tools := &commands.Tools{Catalogs: catalogs, Agents: agents, Secrets: inst.Secrets, Log: inst.Log, Clock: time.Now}
 	notes := &commands.Notes{Guides: guides, Tools: tools, Grants: grants}
+	channels := &commands.Channels{
+		Organizations: organizations, Secrets: inst.Secrets, Sender: notify.NewSender(c.OutboundAllow, c.Mail, c.MailFrom, time.Now), Clock: time.Now,
+	}
+	deliveries := &commands.Deliveries{Loop: loop, Agents: agents, Catalogs: catalogs, Channels: channels, Log: inst.Log, NewID: newID}
 	server := &api.Server{
 		Callers: &commands.Callers{Agents: agents, Organizations: organizations, First: inst.Begun.OrganizationID},
 		Agents:  &commands.Agents{Loop: agents, Catalogs: catalogs, Secrets: inst.Secrets, Privacy: privacy, Log: inst.Log, MACKey: inst.MACKey, Clock: time.Now},
 		Grants:  grants,
 		Tools:   tools, Suggestions: &commands.Suggestions{Tools: tools, Grants: grants}, Notes: notes,
+		Channels: channels, Deliveries: deliveries,
 		Fetch: &commands.Fetch{
 			Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Refusals: refusals, Fence: h.fence, Log: inst.Log.Client, NewID: newID,
 		},
@@ -253,11 +272,14 @@ func assemble(c Config, inst *commands.Installation, models *readmodels.DB, read
 		projections.TakenNotes(notes),
 		projections.EndedSecrets(inst.Secrets),
 		projections.UnusedSecrets(grants),
+		projections.Notifications(deliveries),
 	}
 	m.expect([]string{agents.Category, catalogs.Category}, reactions)
 	return parts{
 		server: server, refusals: refusals,
 		expiry:    &projections.Expiry{Models: models, Agents: agents, Clock: time.Now, NewID: newID, Logger: logger},
+		reminders: &projections.Reminders{Models: models, Deliveries: deliveries, Clock: time.Now, Logger: logger},
+		deliverer: &projections.Deliverer{Models: models, Deliveries: deliveries, Clock: time.Now, Logger: logger},
 		reactor:   &projections.Reactor{Log: inst.Log, Organization: inst.Begun.OrganizationID, Clock: time.Now, NewID: newID, Logger: logger, OnAct: m.acted},
 		reactions: reactions,
 	}

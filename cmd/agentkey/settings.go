@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"agentkey/api/limits"
+	"agentkey/commands/notify"
 )
 
 // setting is one thing that can be set.
@@ -135,6 +136,20 @@ var settings = []setting{
 		take:    func(c *Config, text string) (err error) { c.OutboundAllow, err = prefixes(text); return err },
 	},
 	{
+		name: "AGENTKEY_SMTP_URL", secret: true, without: "no e-mail is sent",
+		meaning: "`smtp://user:password@host:587` (with STARTTLS) or `smtps://user:password@host:465`, the mail server for notifications; on loopback also `smtp://127.0.0.1:1025?tls=off`",
+		take: func(c *Config, text string) error {
+			server, err := notify.ParseMailServer(text)
+			c.Mail = &server
+			return err
+		},
+	},
+	{
+		name: "AGENTKEY_SMTP_FROM", without: "no e-mail is sent",
+		meaning: "the address that e-mails come from, such as `AgentKey <agentkey@example.com>`",
+		take:    func(c *Config, text string) (err error) { c.MailFrom, err = notify.ParseMailFrom(text); return err },
+	},
+	{
 		name: "OTEL_EXPORTER_OTLP_ENDPOINT", without: "nothing is traced",
 		meaning: "URL of an OTLP receiver, which gets traces by HTTP and protobuf below `/v1/traces`",
 		take: func(c *Config, text string) error {
@@ -163,6 +178,9 @@ var settings = []setting{
 func (l *loader) together(c Config) {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		l.wrong("AGENTKEY_TLS_CERT", "set AGENTKEY_TLS_CERT and AGENTKEY_TLS_KEY together")
+	}
+	if l.has("AGENTKEY_SMTP_URL") != l.has("AGENTKEY_SMTP_FROM") {
+		l.wrong("AGENTKEY_SMTP_URL", "set AGENTKEY_SMTP_URL and AGENTKEY_SMTP_FROM together")
 	}
 	if l.has("AGENTKEY_EVENTSTORE_URL") && !l.has("AGENTKEY_MASTER_KEYS") {
 		l.wrong("AGENTKEY_MASTER_KEYS", "it is required with AGENTKEY_EVENTSTORE_URL; make one with: openssl rand -base64 32")

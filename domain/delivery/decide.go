@@ -24,6 +24,11 @@ type Command interface{ deliveryCommand() }
 type (
 	// Queue begins a notification.
 	Queue Queued
+	// Try begins a notification and takes the first turn at once.
+	Try struct {
+		Queued
+		At time.Time
+	}
 	// Claim asks for the turn. Who gets it has Claimed among his events, of two one.
 	Claim struct{ At time.Time }
 	// Succeed says that the receiver took what was sent on an attempt.
@@ -43,6 +48,7 @@ type (
 )
 
 func (Queue) deliveryCommand()   {}
+func (Try) deliveryCommand()     {}
 func (Claim) deliveryCommand()   {}
 func (Succeed) deliveryCommand() {}
 func (Fail) deliveryCommand()    {}
@@ -50,17 +56,24 @@ func (Requeue) deliveryCommand() {}
 
 // Decide answers a command on a state: events to append, none when it is already so, or a refusal.
 func Decide(s State, c Command) ([]Event, error) {
-	if c, ok := c.(Queue); ok {
+	switch c := c.(type) {
+	case Queue:
 		if s.Status != "" {
 			return nil, nil
 		}
 		return []Event{Queued(c)}, nil
+	case Try:
+		if s.Status != "" {
+			return nil, nil
+		}
+		return []Event{c.Queued, Claimed{Attempt: 1, Until: c.At.Add(Turn)}}, nil
+	case Claim, Succeed, Fail, Requeue:
 	}
 	if s.Status == "" {
 		return nil, domain.NotFound("notification")
 	}
 	switch c := c.(type) {
-	case Queue:
+	case Queue, Try:
 		return nil, nil // answered above
 	case Claim:
 		if s.DueAt.IsZero() || c.At.Before(s.DueAt) {

@@ -50,6 +50,8 @@ func TestDecide(t *testing.T) {
 	}{
 		{"it is queued", nil, delivery.Queue(queued), list(queued), ""},
 		{"it is queued once, whatever became of it", done, delivery.Queue(queued), nil, ""},
+		{"it is queued and tried at once", nil, delivery.Try{Queued: queued, At: start}, tried, ""},
+		{"but that once", begun, delivery.Try{Queued: queued, At: start}, nil, ""},
 		{"nobody sends what was never queued", nil, delivery.Claim{At: after(s)}, nil, "not_found"},
 		{"nor asks for it again", nil, delivery.Requeue{}, nil, "not_found"},
 		{"who comes first has the turn", begun, delivery.Claim{At: after(0)}, list(claimed(1, 20*s)), ""},
@@ -85,7 +87,8 @@ func TestDecide(t *testing.T) {
 		{"what is delivered stays so", done, delivery.Requeue{}, nil, ""},
 		{"what is sent again has the turn at once", append(dead, delivery.Requeued{}), delivery.Claim{At: after(3 * s)}, list(claimed(2, 23*s)), ""},
 		{
-			"and another day", append(dead, delivery.Requeued{}, claimed(2, 30*s)), delivery.Fail{At: after(day), Attempt: 2, Problem: "p"},
+			"and another day", append(dead, delivery.Requeued{}, claimed(2, 30*s)),
+			delivery.Fail{At: after(day), Attempt: 2, Problem: "p"},
 			list(failed(2, day+2*s)), "",
 		},
 	}
@@ -140,7 +143,12 @@ func TestLaws(t *testing.T) {
 			now = now.Add(time.Duration(rapid.IntRange(0, 3000).Draw(t, "seconds")) * time.Second)
 			attempt := rapid.IntRange(0, s.Attempts+1).Draw(t, "attempt")
 			c := rapid.SampledFrom([]delivery.Command{
-				delivery.Queue(queued), delivery.Claim{At: now}, delivery.Claim{At: now}, delivery.Claim{At: now}, delivery.Requeue{},
+				delivery.Queue(queued),
+				delivery.Try{Queued: queued, At: now},
+				delivery.Claim{At: now},
+				delivery.Claim{At: now},
+				delivery.Claim{At: now},
+				delivery.Requeue{},
 				delivery.Succeed{Attempt: attempt},
 				delivery.Fail{At: now, Attempt: attempt, Problem: "p", Jitter: 0.3},
 				delivery.Fail{At: now, Attempt: attempt, Problem: "p", Now: true},

@@ -72,7 +72,8 @@ func TestChannels(t *testing.T) {
 		{"the same topics are none", is, organization.UpdateChannel{ChannelID: "c1", Topics: two[:1]}, nil, ""},
 		{"topics that there are not", is, organization.UpdateChannel{ChannelID: "c1", Topics: []domain.Topic{"x"}}, nil, "validation_failed"},
 		{
-			"it goes elsewhere", is, organization.UpdateChannel{ChannelID: "c1", SecretID: "s2", Host: "other.example"},
+			"it goes elsewhere", is,
+			organization.UpdateChannel{ChannelID: "c1", SecretID: "s2", Host: "other.example"},
 			organization.ChannelUpdated{ChannelID: "c1", SecretID: "s2", Replaces: "secret of c1", Host: "other.example"},
 			"",
 		},

@@ -1,0 +1,192 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/google/uuid"
+
+	"agentkey/commands/notify"
+	"agentkey/domain"
+	"agentkey/domain/agent"
+	"agentkey/domain/delivery"
+	"agentkey/domain/organization"
+	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
+	"agentkey/eventstore/seal"
+)
+
+// DeliveryResult is a command on a notification carried out.
+type DeliveryResult = Result[delivery.State, delivery.Event]
+
+// Deliveries queues notifications and sends them. Each is claimed on its stream before it is sent, and what came of it
+// is written there, so any number of processes may try: it is sent at least once, under one id.
+type Deliveries struct {
+	Loop     *DeliveryLoop
+	Agents   *AgentLoop
+	Catalogs *CatalogLoop
+	Channels *Channels
+	Log      *codec.Log
+	NewID    func() uuid.UUID
+}
+
+var notifier = domain.Actor{Type: domain.ActorSystem, ID: "notifications"}
+
+// Queue tells every channel of an organization that wants a topic, each once for a cause, whoever says so how often: the
+// ids of what is sent are made of the cause's and the channel's. It reports whether there was anything to do.
+func (d *Deliveries) Queue(ctx context.Context, organizationID string, cause uuid.UUID, topic domain.Topic, about delivery.About) (acted bool, err error) {
+	head, err := d.Channels.Organizations.Fresh(ctx, organizationID)
+	if err != nil {
+		return false, err
+	}
+	for id, channel := range head.State.Channels {
+		if !channel.Wants(topic) {
+			continue
+		}
+		deliveryID := uuid.NewSHA1(cause, []byte("notify/"+id))
+		m := Meta{Organization: organizationID, Actor: notifier, CommandID: uuid.NewSHA1(deliveryID, []byte("queue")), Causation: cause.String()}
+		done, err := d.Loop.Do(ctx, deliveryID.String(), m, func(delivery.State, time.Time) (delivery.Command, error) {
+			return delivery.Queue{OrganizationID: organizationID, ChannelID: id, Topic: topic, About: about}, nil
+		})
+		if err != nil {
+			return acted, err
+		}
+		acted = acted || done.Changed
+	}
+	return acted, nil
+}
+
+// Test sends a test to a channel and returns what came of it. Whatever that is, it is not tried again.
+func (d *Deliveries) Test(ctx context.Context, m Meta, channelID string) (string, DeliveryResult, error) {
+	head, err := d.Channels.Organizations.Fresh(ctx, m.Organization)
+	if err != nil {
+		return "", DeliveryResult{}, err
+	}
+	if _, found := head.State.Channels[channelID]; !found {
+		return "", DeliveryResult{}, domain.NotFound("notification channel")
+	}
+	id := derivedID(m.CommandID, "delivery").String()
+	begun, err := d.Loop.Do(ctx, id, m, func(_ delivery.State, at time.Time) (delivery.Command, error) {
+		return delivery.Try{Queued: delivery.Queued{OrganizationID: m.Organization, ChannelID: channelID, Topic: domain.Test}, At: at}, nil
+	})
+	if err != nil || len(begun.Events) == 0 {
+		return id, begun, err // an earlier call of this command has begun it
+	}
+	done, err := d.attempt(ctx, id, begun.State)
+	return id, done, err
+}
+
+// Resend wants what failed, or was given up, sent again. A notification of another organization looks like none.
+func (d *Deliveries) Resend(ctx context.Context, m Meta, id string) (DeliveryResult, error) {
+	return d.Loop.Do(ctx, id, m, func(s delivery.State, _ time.Time) (delivery.Command, error) {
+		if s.OrganizationID != m.Organization {
+			return nil, domain.NotFound("notification")
+		}
+		return delivery.Requeue{}, nil
+	})
+}
+
+// Attempt sends a notification if it is due and nobody else does, and returns it as that left it. When ctx ends while it
+// is being sent, that is written down, and whoever lives sends it. Errors are those of the log: then the claim lapses.
+func (d *Deliveries) Attempt(ctx context.Context, organizationID, id string) (DeliveryResult, error) {
+	claimed, err := d.do(ctx, organizationID, id, func(_ delivery.State, at time.Time) (delivery.Command, error) { return delivery.Claim{At: at}, nil })
+	if err != nil || !claimed.Changed {
+		return claimed, err
+	}
+	return d.attempt(ctx, id, claimed.State)
+}
+
+func (d *Deliveries) do(ctx context.Context, organizationID, id string, build Build[delivery.State, delivery.Command]) (DeliveryResult, error) {
+	return d.Loop.Do(ctx, id, Meta{Organization: organizationID, Actor: notifier, CommandID: d.NewID()}, build)
+}
+
+// attempt sends a notification whose turn this process has, by the state that its claim left.
+func (d *Deliveries) attempt(ctx context.Context, id string, s delivery.State) (DeliveryResult, error) {
+	problem, err := d.send(ctx, id, s)
+	if err != nil {
+		return DeliveryResult{}, err
+	}
+	jitter := rand.Float64() //nolint:gosec // spreading retries needs no secrecy
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), batchDeadline)
+	defer cancel()
+	return d.do(ctx, s.OrganizationID, id, func(_ delivery.State, at time.Time) (delivery.Command, error) {
+		if problem == nil {
+			return delivery.Succeed{Attempt: s.Attempts}, nil
+		}
+		return delivery.Fail{
+			At: at, Attempt: s.Attempts, Problem: problem.Text, Never: problem.Never || s.Topic == domain.Test, Now: problem.Now,
+			Wait: problem.Wait, Jitter: jitter,
+		}, nil
+	})
+}
+
+// send finds the words for a notification and brings them to where its channel leads now.
+func (d *Deliveries) send(ctx context.Context, id string, s delivery.State) (*notify.Problem, error) {
+	head, err := d.Channels.Organizations.Fresh(ctx, s.OrganizationID)
+	if err != nil {
+		return nil, err
+	}
+	channel, found := head.State.Channels[s.ChannelID]
+	if !found {
+		return &notify.Problem{Text: "the channel was removed", Never: true}, nil
+	}
+	target, err := d.Channels.open(ctx, s.OrganizationID, s.ChannelID, channel)
+	if errors.Is(err, seal.ErrGone) {
+		return &notify.Problem{Text: "the channel was changed meanwhile", Now: true}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	message, err := d.message(ctx, id, s, channel)
+	if err != nil {
+		return nil, err
+	}
+	return d.Channels.Sender.Send(ctx, channel.Kind, target, message), nil
+}
+
+// message finds the words: names as they are now, reasons as the cause has them.
+func (d *Deliveries) message(ctx context.Context, id string, s delivery.State, channel organization.Channel) (notify.Message, error) {
+	a := s.About
+	m := notify.Message{
+		ID: id, Topic: s.Topic, At: s.QueuedAt, Organization: s.OrganizationID, Channel: channel.Name,
+		AgentID: a.AgentID, ToolID: a.ToolID, RequestID: a.RequestID, SuggestionID: a.SuggestionID,
+	}
+	if a.EndsAt != nil {
+		m.EndsAt = *a.EndsAt
+	}
+	if a.AgentID != "" {
+		head, err := d.Agents.Fresh(ctx, a.AgentID)
+		if err != nil {
+			return m, err
+		}
+		m.Agent = head.State.Name
+	}
+	if a.ToolID != "" {
+		head, err := d.Catalogs.Fresh(ctx, s.OrganizationID)
+		if err != nil {
+			return m, err
+		}
+		if m.Tool = head.State.Tools[a.ToolID].Name; m.Tool == "" {
+			m.Tool = "a tool that was removed"
+		}
+	}
+	if a.Stream == "" {
+		return m, nil
+	}
+	causes, err := d.Log.ReadForward(ctx, a.Stream, a.Revision, 1)
+	if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
+		return m, refusalOf(err)
+	}
+	if len(causes) != 1 || causes[0].Revision != a.Revision {
+		return m, fmt.Errorf("the log does not reach %d@%s, which notification %s tells of", a.Revision, a.Stream, id)
+	}
+	m.At = causes[0].Signed.Time
+	switch e := causes[0].Event.(type) {
+	case agent.GrantRequested:
+		m.Reason = e.Reason
+	}
+	return m, nil
+}

@@ -1,0 +1,129 @@
+package notify
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/mail"
+	"net/netip"
+	"strconv"
+	"time"
+
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"agentkey/commands/outbound"
+	"agentkey/domain/organization"
+)
+
+// sendTime is how long a receiver may take. It is less than a turn, so that whoever takes over does not send beside.
+const sendTime = 10 * time.Second
+
+// Sender sends.
+type Sender struct {
+	HTTP     *outbound.Client
+	Allow    []netip.Prefix // addresses at which anything may stand in for a product
+	Mail     *MailServer    // nil: no e-mail is sent
+	MailFrom mail.Address
+	Clock    func() time.Time
+}
+
+// NewSender returns a sender that reaches what is public, and what is allowed besides.
+func NewSender(allow []netip.Prefix, server *MailServer, from mail.Address, clock func() time.Time) *Sender {
+	return &Sender{HTTP: outbound.New(outbound.Options{Allow: allow, Timeout: sendTime}), Allow: allow, Mail: server, MailFrom: from, Clock: clock}
+}
+
+// Problem is why something was not sent, in words that may be shown: they tell nothing of the address but its kind, and
+// nothing that the receiver said but a number.
+type Problem struct {
+	Text  string
+	Never bool          // trying again is of no use
+	Now   bool          // it is not the receiver's fault
+	Wait  time.Duration // that the receiver asks for
+}
+
+// interrupted is what stopping the program makes of an attempt.
+var interrupted = &Problem{Text: "the program was stopped meanwhile", Now: true}
+
+// Send brings a message to a target and returns nil when it was taken. It takes at most ten seconds.
+func (s *Sender) Send(ctx context.Context, kind organization.ChannelKind, t Target, m Message) *Problem {
+	ctx, cancel := context.WithTimeout(ctx, sendTime)
+	defer cancel()
+	var body []byte
+	var err error
+	header := http.Header{"Content-Type": {"application/json"}}
+	switch kind {
+	case organization.Email:
+		return s.mail(ctx, m, t)
+	case organization.Slack:
+		body, err = m.slack()
+	case organization.Discord:
+		body, err = m.discord()
+	case organization.Webhook:
+		if body, err = m.webhook(); err == nil {
+			err = sign(header, t.SigningSecret, m.ID, s.Clock(), body)
+		}
+	default:
+		err = errors.New("of a kind that another version knows")
+	}
+	if err != nil {
+		return &Problem{Text: "this version can't put it into words for the channel"}
+	}
+	return s.post(ctx, t.URL, header, body)
+}
+
+// sign adds the headers of the Standard Webhooks.
+func sign(header http.Header, secret, id string, now time.Time, body []byte) error {
+	if err := checkSigningSecret(secret); err != nil {
+		return err
+	}
+	signer, err := standardwebhooks.NewWebhook(secret)
+	if err != nil {
+		return err
+	}
+	signature, err := signer.Sign(id, now, body)
+	if err != nil {
+		return err
+	}
+	header.Set(standardwebhooks.HeaderWebhookID, id)
+	header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
+	header.Set(standardwebhooks.HeaderWebhookSignature, signature)
+	return nil
+}
+
+func (s *Sender) post(ctx context.Context, url string, header http.Header, body []byte) *Problem {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return &Problem{Text: "it has no URL that can be called", Never: true}
+	}
+	request.Header = header
+	answer, err := s.HTTP.Do(request)
+	switch {
+	case errors.Is(err, context.Canceled):
+		return interrupted
+	case errors.Is(err, outbound.ErrTimeout):
+		return &Problem{Text: "the receiver did not answer in time"}
+	case err != nil:
+		return &Problem{Text: err.Error(), Never: errors.Is(err, outbound.ErrRefused)}
+	}
+	_ = answer.Body.Close() // what it says does not matter
+	if answer.StatusCode >= 200 && answer.StatusCode < 300 {
+		return nil
+	}
+	return &Problem{
+		Text: fmt.Sprintf("the receiver answered %d", answer.StatusCode), Never: answer.StatusCode == http.StatusGone,
+		Wait: retryAfter(answer.Header.Get("Retry-After"), s.Clock()),
+	}
+}
+
+// retryAfter reads seconds or a date; 0 for anything else.
+func retryAfter(text string, now time.Time) time.Duration {
+	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second //nolint:gosec // of 31 bits
+	}
+	if at, err := http.ParseTime(text); err == nil {
+		return max(0, at.Sub(now))
+	}
+	return 0
+}

@@ -1,0 +1,126 @@
+package notify
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"net/mail"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+
+	"agentkey/commands/outbound"
+	"agentkey/domain"
+	"agentkey/domain/organization"
+)
+
+// Target is where a channel leads to: what is secret of it, as it is sealed.
+type Target struct {
+	URL           string   `json:"url,omitempty"`
+	SigningSecret string   `json:"signing_secret,omitempty"` // of a webhook
+	Recipients    []string `json:"recipients,omitempty"`     // of e-mail
+}
+
+// Equal reports whether two targets are the same.
+func (t Target) Equal(o Target) bool {
+	return t.URL == o.URL && t.SigningSecret == o.SigningSecret && slices.Equal(t.Recipients, o.Recipients)
+}
+
+// signingPrefix begins the signing secrets of the Standard Webhooks.
+const signingPrefix = "whsec_"
+
+// NewSigningSecret draws one.
+func NewSigningSecret() string {
+	raw := make([]byte, 32)
+	_, _ = rand.Read(raw) // it never fails
+	return signingPrefix + base64.StdEncoding.EncodeToString(raw)
+}
+
+// Host is what may be shown of the URL.
+func (t Target) Host() string {
+	u, err := url.Parse(t.URL)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+// Check refuses a target that a channel of a kind can't have. A field that is wrong is named, and not repeated.
+func (t Target) Check(kind organization.ChannelKind, allow []netip.Prefix) error {
+	if kind == organization.Email {
+		switch {
+		case t.URL != "":
+			return domain.Invalid("url", "an e-mail channel has none")
+		case t.SigningSecret != "":
+			return domain.Invalid("signing_secret", "an e-mail channel has none")
+		}
+		return checkRecipients(t.Recipients)
+	}
+	switch {
+	case len(t.Recipients) > 0:
+		return domain.Invalid("recipients", "only an e-mail channel has some")
+	case kind != organization.Webhook && t.SigningSecret != "":
+		return domain.Invalid("signing_secret", "only a webhook has one")
+	case kind == organization.Webhook:
+		if err := checkSigningSecret(t.SigningSecret); err != nil {
+			return err
+		}
+	}
+	return checkURL(t.URL, kind, allow)
+}
+
+func checkRecipients(recipients []string) error {
+	if len(recipients) == 0 {
+		return domain.Invalid("recipients", "an e-mail channel needs them")
+	}
+	for _, r := range recipients {
+		if a, err := mail.ParseAddress(r); err != nil || a.Address != r || a.Name != "" {
+			return domain.Invalid("recipients", "each must be an e-mail address such as ops@example.com, without a name")
+		}
+	}
+	return nil
+}
+
+// checkSigningSecret holds a secret against the Standard Webhooks, whose library takes any, an empty one too.
+func checkSigningSecret(text string) error {
+	encoded, prefixed := strings.CutPrefix(text, signingPrefix)
+	key, err := base64.StdEncoding.Strict().DecodeString(encoded)
+	if !prefixed || err != nil || len(key) < 24 || len(key) > 64 {
+		return domain.Invalid("signing_secret", "it must be whsec_ and 24 to 64 bytes in base64")
+	}
+	return nil
+}
+
+// places are where the webhooks of a product are.
+var places = map[organization.ChannelKind]struct {
+	hosts []string
+	path  string
+}{
+	organization.Slack:   {[]string{"hooks.slack.com", "hooks.slack-gov.com"}, "/"},
+	organization.Discord: {[]string{"discord.com", "discordapp.com", "ptb.discord.com", "canary.discord.com"}, "/api/webhooks/"},
+}
+
+// checkURL wants https, and for a product the place of its webhooks. At an address that the operator lets us call, which
+// stands in for them, neither is asked for.
+func checkURL(text string, kind organization.ChannelKind, allow []netip.Prefix) error {
+	u, err := url.Parse(text)
+	if text == "" || err != nil {
+		return domain.Invalid("url", "it must be the URL that receives the notifications")
+	}
+	if err := outbound.CheckURL(u); err != nil {
+		return domain.Invalid("url", err.Error())
+	}
+	if addr, err := netip.ParseAddr(u.Hostname()); err == nil {
+		if slices.ContainsFunc(allow, func(p netip.Prefix) bool { return p.Contains(addr.WithZone("").Unmap()) }) {
+			return nil
+		}
+	}
+	if u.Scheme != "https" {
+		return domain.Invalid("url", "it must begin with https://")
+	}
+	place, known := places[kind]
+	if known && (!slices.Contains(place.hosts, u.Host) || !strings.HasPrefix(u.Path, place.path)) {
+		return domain.Invalid("url", "it must be that of an incoming webhook, which begins with https://"+place.hosts[0]+place.path)
+	}
+	return nil
+}

@@ -1,0 +1,60 @@
+package notify
+
+import (
+	"regexp"
+	"strings"
+	"unicode"
+)
+
+// flat makes one line of a text that others wrote: whatever breaks lines, turns the direction of writing or can't be seen
+// becomes a space, and so does every run of them. At most a number of characters are left.
+func flat(text string, most int) string {
+	text = strings.Map(func(r rune) rune {
+		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Co, unicode.Cs, unicode.Noncharacter_Code_Point) || unicode.IsSpace(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text, "\uFFFD"))
+	text = strings.Join(strings.Fields(text), " ")
+	if runes := []rune(text); len(runes) > most {
+		text = string(runes[:most-1]) + "…"
+	}
+	return text
+}
+
+var (
+	colons = regexp.MustCompile(`([:：])([/\\]+)`)
+	dots   = regexp.MustCompile(`([\pL\pN_-])([.。．｡])([\pL\pN-]*\pL)`)
+)
+
+// unlinked writes addresses as people do who warn of them, so that no program makes links of them.
+func unlinked(text string) string {
+	return dots.ReplaceAllString(colons.ReplaceAllString(text, "[$1]$2"), "$1[$2]$3")
+}
+
+// plain is a text for readers that only make links.
+func plain(text string) string { return unlinked(text) }
+
+// slackText is a text that Slack shows as it is: no mention, link or channel begins without one of the three characters.
+func slackText(text string) string {
+	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(unlinked(text))
+}
+
+// markdown are the characters that mean something to Discord, in a line that does not begin with them.
+const markdown = "\\*_~`|<>[]()#-+:"
+
+// discordText is a text that Discord shows as it is. What follows an @ is kept apart from it, because no backslash
+// keeps it from looking like a mention.
+func discordText(text string) string {
+	var out strings.Builder
+	for _, r := range unlinked(text) {
+		if strings.ContainsRune(markdown, r) {
+			out.WriteByte('\\')
+		}
+		out.WriteRune(r)
+		if r == '@' {
+			out.WriteRune('\u200B')
+		}
+	}
+	return out.String()
+}

@@ -1,0 +1,105 @@
+package projections
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"agentkey/commands"
+	"agentkey/readmodels"
+)
+
+// Deliverer sends what is due to be sent. The read model says where to look, and the delivery's stream whose turn it is,
+// so any number of processes may look. What goes to one channel goes one after another; channels do not wait for each
+// other.
+type Deliverer struct {
+	Models     *readmodels.DB
+	Deliveries *commands.Deliveries
+	Clock      func() time.Time
+	Logger     *slog.Logger
+
+	mu   sync.Mutex
+	busy map[string]bool // channels to which something is being sent here
+}
+
+const (
+	maxLanes = 64 // channels to which something is sent at a time
+	laneLoad = 16 // that are sent to one before it is looked again
+)
+
+// Run looks at every tick until ctx ends, and returns when nothing is being sent any more. What fails is tried again at
+// a later tick.
+func (d *Deliverer) Run(ctx context.Context, tick <-chan time.Time) {
+	var lanes sync.WaitGroup
+	defer lanes.Wait()
+	failed := false
+	for {
+		select {
+		case <-tick:
+		case <-ctx.Done():
+			return
+		}
+		err := d.look(ctx, &lanes)
+		if err != nil && !failed && ctx.Err() == nil {
+			d.Logger.WarnContext(ctx, "some notifications are not sent yet", slog.String("error", err.Error()))
+		}
+		failed = err != nil
+	}
+}
+
+// look opens a lane for each channel that is due and has none.
+func (d *Deliverer) look(ctx context.Context, lanes *sync.WaitGroup) error {
+	due, err := d.Models.DueChannels(ctx, d.Clock(), 2*maxLanes)
+	if err != nil {
+		return err
+	}
+	for _, channel := range due {
+		if !d.enter(channel) {
+			continue
+		}
+		lanes.Go(func() {
+			defer d.leave(channel)
+			if err := d.lane(ctx, channel); err != nil && ctx.Err() == nil {
+				d.Logger.WarnContext(ctx, "a notification is not sent yet", slog.String("channel_id", channel), slog.String("error", err.Error()))
+			}
+		})
+	}
+	return nil
+}
+
+func (d *Deliverer) enter(channel string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.busy[channel] || len(d.busy) >= maxLanes {
+		return false
+	}
+	if d.busy == nil {
+		d.busy = map[string]bool{}
+	}
+	d.busy[channel] = true
+	return true
+}
+
+func (d *Deliverer) leave(channel string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.busy, channel)
+}
+
+// lane sends to one channel.
+func (d *Deliverer) lane(ctx context.Context, channel string) error {
+	due, err := d.Models.DueDeliveries(ctx, channel, d.Clock(), laneLoad)
+	if err != nil {
+		return err
+	}
+	for _, n := range due {
+		if ctx.Err() != nil {
+			return nil // stopped: whoever lives sends the rest
+		}
+		if _, err := d.Deliveries.Attempt(ctx, n.Organization, n.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}

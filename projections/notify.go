@@ -1,0 +1,31 @@
+package projections
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"agentkey/commands"
+	"agentkey/domain"
+	"agentkey/domain/agent"
+	"agentkey/domain/delivery"
+	"agentkey/eventstore/codec"
+)
+
+// Notifications queues what people are to be told of: somebody waits for a human. It looks at no event of deliveries, so
+// that nothing is told of telling, and begins at the end of the log, so that nothing of the past is told.
+func Notifications(deliveries *commands.Deliveries) Reaction {
+	const types = `^grant\.requested\.`
+	return Reaction{Name: "notifications", Types: types, Handle: func(ctx context.Context, cause codec.Verified) (bool, error) {
+		_, id, _ := strings.Cut(cause.Stream, "-")
+		about := delivery.About{Stream: cause.Stream, Revision: cause.Revision}
+		var topic domain.Topic
+		switch e := cause.Event.(type) {
+		case agent.GrantRequested:
+			topic, about.AgentID, about.ToolID, about.RequestID = domain.AccessRequested, id, e.ToolID, e.RequestID
+		default:
+			return false, fmt.Errorf("%w: %s", codec.ErrUnknownEvent, cause.Type)
+		}
+		return deliveries.Queue(ctx, cause.Signed.Organization, cause.ID, topic, about)
+	}}
+}
