@@ -16,6 +16,7 @@ func TestHeadIsGetWithoutABody(t *testing.T) {
 	own, ownKey := admin.mustAgent("With access")
 	admin.mustAssign(own, tool)
 	suggestion, note := p.with(key).suggest("Linear", "", "to file issues"), p.with(ownKey).noteOn(tool, "It answers in JSON.", "I expected XML.")
+	channel := admin.mustChannel("webhook", "https://127.0.0.1").Text("id")
 	admin.must(200, "GET", "/api/admin/audit", nil)
 	before := p.seen.Load()
 	for _, r := range p.routes() {
@@ -32,6 +33,8 @@ func TestHeadIsGetWithoutABody(t *testing.T) {
 			path = r.at(suggestion, tool)
 		case strings.Contains(r.path, "/instruction-suggestions/"):
 			path = r.at(note, tool)
+		case strings.Contains(r.path, "/notification-channels/"):
+			path = r.at(channel, tool)
 		case r.caller == "agent":
 			c = p.with(key)
 		}
