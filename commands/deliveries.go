@@ -12,7 +12,9 @@ import (
 	"agentkey/commands/notify"
 	"agentkey/domain"
 	"agentkey/domain/agent"
+	"agentkey/domain/catalog"
 	"agentkey/domain/delivery"
+	"agentkey/domain/guide"
 	"agentkey/domain/organization"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
@@ -187,6 +189,10 @@ func (d *Deliveries) message(ctx context.Context, id string, s delivery.State, c
 	switch e := causes[0].Event.(type) {
 	case agent.GrantRequested:
 		m.Reason = e.Reason
+	case catalog.SuggestionMade:
+		m.Tool, m.Reason = e.Name, e.Reason
+	case guide.NoteMade:
+		m.Reason = e.Learned
 	}
 	return m, nil
 }

@@ -8,14 +8,16 @@ import (
 	"agentkey/commands"
 	"agentkey/domain"
 	"agentkey/domain/agent"
+	"agentkey/domain/catalog"
 	"agentkey/domain/delivery"
+	"agentkey/domain/guide"
 	"agentkey/eventstore/codec"
 )
 
 // Notifications queues what people are to be told of: somebody waits for a human. It looks at no event of deliveries, so
 // that nothing is told of telling, and begins at the end of the log, so that nothing of the past is told.
 func Notifications(deliveries *commands.Deliveries) Reaction {
-	const types = `^grant\.requested\.`
+	const types = `^(grant\.requested|suggestion\.made|instruction_suggestion\.made)\.`
 	return Reaction{Name: "notifications", Types: types, Handle: func(ctx context.Context, cause codec.Verified) (bool, error) {
 		_, id, _ := strings.Cut(cause.Stream, "-")
 		about := delivery.About{Stream: cause.Stream, Revision: cause.Revision}
@@ -23,6 +25,10 @@ func Notifications(deliveries *commands.Deliveries) Reaction {
 		switch e := cause.Event.(type) {
 		case agent.GrantRequested:
 			topic, about.AgentID, about.ToolID, about.RequestID = domain.AccessRequested, id, e.ToolID, e.RequestID
+		case catalog.SuggestionMade:
+			topic, about.AgentID, about.SuggestionID = domain.ToolSuggested, e.AgentID, e.SuggestionID
+		case guide.NoteMade:
+			topic, about.AgentID, about.ToolID, about.SuggestionID = domain.NoteSuggested, e.AgentID, e.ToolID, e.NoteID
 		default:
 			return false, fmt.Errorf("%w: %s", codec.ErrUnknownEvent, cause.Type)
 		}
