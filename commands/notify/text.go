@@ -22,14 +22,35 @@ func flat(text string, most int) string {
 	return text
 }
 
-var (
-	colons = regexp.MustCompile(`([:：])([/\\]+)`)
-	dots   = regexp.MustCompile(`([\pL\pN_-])([.。．｡])([\pL\pN-]*\pL)`)
-)
+// colons are those before a slash, as in a URL.
+var colons = regexp.MustCompile(`([:：])([/\\]+)`)
 
 // unlinked writes addresses as people do who warn of them, so that no program makes links of them.
 func unlinked(text string) string {
-	return dots.ReplaceAllString(colons.ReplaceAllString(text, "[$1]$2"), "$1[$2]$3")
+	runes := []rune(colons.ReplaceAllString(text, "[$1]$2"))
+	var out strings.Builder
+	for i, r := range runes {
+		if strings.ContainsRune(".。．｡", r) && i > 0 && inName(runes[i-1]) && beginsName(runes[i+1:]) {
+			out.WriteString("[" + string(r) + "]")
+			continue
+		}
+		out.WriteRune(r)
+	}
+	return out.String()
+}
+
+func inName(r rune) bool {
+	return r == '-' || r == '_' || unicode.In(r, unicode.L, unicode.N, unicode.M)
+}
+
+// beginsName reports whether what follows a dot may be part of a host name, as no part of a number or of “e.g.” is.
+func beginsName(after []rune) bool {
+	n, letter := 0, false
+	for n < len(after) && inName(after[n]) {
+		letter = letter || unicode.IsLetter(after[n])
+		n++
+	}
+	return n > 1 && letter
 }
 
 // plain is a text for readers that only make links.
