@@ -82,7 +82,14 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 	c.spread("field of a credential", "canary-password-08be", "GET /api/tools/")
 	c.spread("owner", "canary-owner@example.com", "")
 
-	p := start(t, append([]string{"AGENTKEY_MASTER_KEYS=" + master, "AGENTKEY_ADMIN_TOKEN=" + token}, unlimited...)...)
+	c.spread("channel's URL", "canary-channel-77ab", "")
+	c.spread("recipient", "canary-recipient-2e90@example.com", "")
+	c.spread("mail password", "canary-mail-password-6b1f", "")
+
+	p := start(t, append([]string{
+		"AGENTKEY_MASTER_KEYS=" + master, "AGENTKEY_ADMIN_TOKEN=" + token, toLoopback,
+		"AGENTKEY_SMTP_URL=smtp://agentkey:" + c.values["mail password"] + "@127.0.0.1:1?tls=off", "AGENTKEY_SMTP_FROM=agentkey@example.com",
+	}, unlimited...)...)
 	admin := watched{p.admin(), c}
 	tool := admin.call("POST", "/api/admin/tools", object{
 		"name": "GitHub", "auth_type": "api_key", "credential_mode": "shared", "credential": c.values["credential"],
@@ -97,6 +104,17 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 		t.Errorf("a repeat shows the key again: %s", replayed.Body)
 	}
 	agent := watched{p.with(key), c}
+	hook := startHook(t, func(_ int, w http.ResponseWriter) {
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = w.Write([]byte(c.values["channel's URL"]))
+	})
+	channel := p.admin().must(201, "POST", "/api/admin/notification-channels", object{
+		"kind": "webhook", "name": "Ops", "url": hook.URL + "/" + c.values["channel's URL"], "topics": []string{"access_requested"},
+	}, "Idempotency-Key", "three")
+	c.spread("signing secret", channel.Text("signing_secret"), "POST /api/admin/notification-channels")
+	mail := admin.call("POST", "/api/admin/notification-channels", object{
+		"kind": "email", "name": "On call", "topics": []string{"access_requested"}, "recipients": []string{c.values["recipient"]},
+	}).Text("id")
 
 	for _, call := range []struct {
 		who          watched
@@ -129,6 +147,12 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 		{admin, "GET", "/api/admin/grants", nil, 200},
 		{admin, "GET", "/api/admin/me", nil, 200},
 		{admin, "GET", "/api/admin/audit?limit=200", nil, 200},
+		{admin, "POST", "/api/admin/notification-channels/" + channel.Text("id") + "/test", nil, 200},
+		{admin, "POST", "/api/admin/notification-channels/" + mail + "/test", nil, 200},
+		{admin, "PATCH", "/api/admin/notification-channels/" + channel.Text("id"), object{"url": "ftp://" + c.values["channel's URL"]}, 400},
+		{admin, "PATCH", "/api/admin/notification-channels/" + mail, object{"recipients": []string{c.values["recipient"] + " x"}}, 400},
+		{admin, "GET", "/api/admin/notification-channels", nil, 200},
+		{admin, "GET", "/api/admin/notification-deliveries?status=dead", nil, 200},
 		{watched{p.anyone(), c}, "GET", "/readyz", nil, 200},
 		{watched{p.anyone(), c}, "GET", "/openapi.json", nil, 200},
 		{admin, "POST", "/api/admin/agents/" + id + "/rotate-key", nil, 200},
