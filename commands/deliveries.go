@@ -72,7 +72,7 @@ func (d *Deliveries) Test(ctx context.Context, m Meta, channelID string) (string
 	}
 	id := derivedID(m.CommandID, "delivery").String()
 	begun, err := d.Loop.Do(ctx, id, m, func(_ delivery.State, at time.Time) (delivery.Command, error) {
-		return delivery.Try{Queued: delivery.Queued{OrganizationID: m.Organization, ChannelID: channelID, Topic: domain.Test}, At: at}, nil
+		return delivery.Try{What: delivery.Queued{OrganizationID: m.Organization, ChannelID: channelID, Topic: domain.Test}, At: at}, nil
 	})
 	if err != nil || len(begun.Events) == 0 {
 		return id, begun, err // an earlier call of this command has begun it

@@ -8,7 +8,7 @@ const (
 	AccessRequested    Topic = "access_requested"
 	ToolSuggested      Topic = "tool_suggested"
 	NoteSuggested      Topic = "note_suggested"
-	CredentialExpiring Topic = "credential_expiring"
+	CredentialExpiring Topic = "credential_expiring" //nolint:gosec // the name of a topic
 	GrantExpiring      Topic = "grant_expiring"
 )
 

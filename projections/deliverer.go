@@ -94,8 +94,8 @@ func (d *Deliverer) lane(ctx context.Context, channel string) error {
 		return err
 	}
 	for _, n := range due {
-		if ctx.Err() != nil {
-			return nil // stopped: whoever lives sends the rest
+		if err := ctx.Err(); err != nil {
+			return err // whoever lives sends the rest
 		}
 		if _, err := d.Deliveries.Attempt(ctx, n.Organization, n.ID); err != nil {
 			return err

@@ -120,7 +120,7 @@ func (s *Sender) post(ctx context.Context, url string, header http.Header, body 
 // retryAfter reads seconds or a date; 0 for anything else.
 func retryAfter(text string, now time.Time) time.Duration {
 	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second //nolint:gosec // of 31 bits
+		return time.Duration(seconds) * time.Second
 	}
 	if at, err := http.ParseTime(text); err == nil {
 		return max(0, at.Sub(now))

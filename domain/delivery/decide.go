@@ -26,8 +26,8 @@ type (
 	Queue Queued
 	// Try begins a notification and takes the first turn at once.
 	Try struct {
-		Queued
-		At time.Time
+		What Queued
+		At   time.Time
 	}
 	// Claim asks for the turn. Who gets it has Claimed among his events, of two one.
 	Claim struct{ At time.Time }
@@ -66,7 +66,7 @@ func Decide(s State, c Command) ([]Event, error) {
 		if s.Status != "" {
 			return nil, nil
 		}
-		return []Event{c.Queued, Claimed{Attempt: 1, Until: c.At.Add(Turn)}}, nil
+		return []Event{c.What, Claimed{Attempt: 1, Until: c.At.Add(Turn)}}, nil
 	case Claim, Succeed, Fail, Requeue:
 	}
 	if s.Status == "" {

@@ -50,8 +50,8 @@ func TestDecide(t *testing.T) {
 	}{
 		{"it is queued", nil, delivery.Queue(queued), list(queued), ""},
 		{"it is queued once, whatever became of it", done, delivery.Queue(queued), nil, ""},
-		{"it is queued and tried at once", nil, delivery.Try{Queued: queued, At: start}, tried, ""},
-		{"but that once", begun, delivery.Try{Queued: queued, At: start}, nil, ""},
+		{"it is queued and tried at once", nil, delivery.Try{What: queued, At: start}, tried, ""},
+		{"but that once", begun, delivery.Try{What: queued, At: start}, nil, ""},
 		{"nobody sends what was never queued", nil, delivery.Claim{At: after(s)}, nil, "not_found"},
 		{"nor asks for it again", nil, delivery.Requeue{}, nil, "not_found"},
 		{"who comes first has the turn", begun, delivery.Claim{At: after(0)}, list(claimed(1, 20*s)), ""},
@@ -144,7 +144,7 @@ func TestLaws(t *testing.T) {
 			attempt := rapid.IntRange(0, s.Attempts+1).Draw(t, "attempt")
 			c := rapid.SampledFrom([]delivery.Command{
 				delivery.Queue(queued),
-				delivery.Try{Queued: queued, At: now},
+				delivery.Try{What: queued, At: now},
 				delivery.Claim{At: now},
 				delivery.Claim{At: now},
 				delivery.Claim{At: now},
