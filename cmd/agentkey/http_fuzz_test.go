@@ -112,7 +112,11 @@ func text(rt *rapid.T, what string, least, most int) string {
 func (w *world) value(rt *rapid.T, d *drawn, name string, schema object) any {
 	if seldom(rt, "wrong type of "+name) {
 		d.spoil(name + " has another type")
-		return pick(rt, name, []any{nil, true, 1.5, []any{"x"}, []any{}})
+		others := []any{nil, true, 1.5, []any{"x"}, []any{}}
+		if schema["type"] == "array" {
+			others = others[:3]
+		}
+		return pick(rt, name, others)
 	}
 	least, most := 0, 60
 	if n, is := schema["minLength"].(float64); is {
