@@ -169,6 +169,8 @@ func (w *world) value(rt *rapid.T, d *drawn, name string, schema object) any {
 		return time.Now().UTC().Add(time.Duration(rapid.IntRange(1, 1000).Draw(rt, name)) * time.Hour).Format(time.RFC3339)
 	case strings.HasSuffix(name, "tool_id"):
 		return pick(rt, name, append([]string{newID().String()}, w.tools...))
+	case name == "channel_id":
+		return newID().String()
 	case strings.HasSuffix(name, "agent_id"):
 		return pick(rt, name, append([]string{newID().String()}, w.agents...))
 	case strings.HasSuffix(name, "url"):
