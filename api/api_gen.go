@@ -324,6 +324,9 @@ const (
 	AccessNotApproved     ProblemCode = "access_not_approved"
 	AgentNotActive        ProblemCode = "agent_not_active"
 	AgentSuspended        ProblemCode = "agent_suspended"
+	AiAnswerInvalid       ProblemCode = "ai_answer_invalid"
+	AiNotConfigured       ProblemCode = "ai_not_configured"
+	AiUnavailable         ProblemCode = "ai_unavailable"
 	AlreadyApproved       ProblemCode = "already_approved"
 	AlreadyDecided        ProblemCode = "already_decided"
 	AlreadyPending        ProblemCode = "already_pending"
@@ -333,6 +336,7 @@ const (
 	CredentialsMalformed  ProblemCode = "credentials_malformed"
 	CredentialsMissing    ProblemCode = "credentials_missing"
 	CredentialsUnknown    ProblemCode = "credentials_unknown"
+	DocsUnavailable       ProblemCode = "docs_unavailable"
 	EventLogUnavailable   ProblemCode = "event_log_unavailable"
 	IdempotencyInProgress ProblemCode = "idempotency_in_progress"
 	IdempotencyKeyReused  ProblemCode = "idempotency_key_reused"
@@ -365,6 +369,12 @@ func (e ProblemCode) Valid() bool {
 		return true
 	case AgentSuspended:
 		return true
+	case AiAnswerInvalid:
+		return true
+	case AiNotConfigured:
+		return true
+	case AiUnavailable:
+		return true
 	case AlreadyApproved:
 		return true
 	case AlreadyDecided:
@@ -382,6 +392,8 @@ func (e ProblemCode) Valid() bool {
 	case CredentialsMissing:
 		return true
 	case CredentialsUnknown:
+		return true
+	case DocsUnavailable:
 		return true
 	case EventLogUnavailable:
 		return true
@@ -1396,6 +1408,18 @@ type Request struct {
 // RequestStatus defines model for Request.Status.
 type RequestStatus string
 
+// SetupGuideWanted defines model for SetupGuideWanted.
+type SetupGuideWanted struct {
+	// DocsURL An http or https URL without a user.
+	DocsURL *WebAddress `json:"docs_url,omitempty"`
+
+	// Name The product's name.
+	Name string `json:"name"`
+
+	// URL An http or https URL without a user.
+	URL *WebAddress `json:"url,omitempty"`
+}
+
 // SigningSecret Of a webhook, for the signatures of the Standard Webhooks: whsec_ and 24 to 64 bytes in base64. One is drawn when there is none.
 type SigningSecret = string
 
@@ -1841,6 +1865,9 @@ type DismissSuggestionJSONRequestBody = SuggestionDismissal
 // AddToolJSONRequestBody defines body for AddTool for application/json ContentType.
 type AddToolJSONRequestBody = NewTool
 
+// StreamSetupGuideJSONRequestBody defines body for StreamSetupGuide for application/json ContentType.
+type StreamSetupGuideJSONRequestBody = SetupGuideWanted
+
 // UpdateToolJSONRequestBody defines body for UpdateTool for application/json ContentType.
 type UpdateToolJSONRequestBody = ToolChange
 
@@ -2150,6 +2177,9 @@ type ServerInterface interface {
 	// AddTool Add a tool. A shared credential is sealed before anything refers to it.
 	// (POST /api/admin/tools)
 	AddTool(c *gin.Context)
+	// StreamSetupGuide How the credential for a product is made, written from its documentation while it is read.
+	// (POST /api/admin/tools/setup-guide)
+	StreamSetupGuide(c *gin.Context)
 	// RemoveTool Remove a tool for good, with every grant of it and its credential.
 	// (DELETE /api/admin/tools/{id})
 	RemoveTool(c *gin.Context, id PathID)
@@ -3430,6 +3460,19 @@ func (siw *ServerInterfaceWrapper) AddTool(c *gin.Context) {
 	siw.Handler.AddTool(c)
 }
 
+// StreamSetupGuide operation middleware
+func (siw *ServerInterfaceWrapper) StreamSetupGuide(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.StreamSetupGuide(c)
+}
+
 // RemoveTool operation middleware
 func (siw *ServerInterfaceWrapper) RemoveTool(c *gin.Context) {
 
@@ -3929,6 +3972,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/admin/requests/:id/approve", wrapper.ApproveRequest)
 	router.POST(options.BaseURL+"/api/admin/requests/:id/deny", wrapper.DenyRequest)
 	router.GET(options.BaseURL+"/api/admin/grants", wrapper.ListGrants)
+	router.POST(options.BaseURL+"/api/admin/tools/setup-guide", wrapper.StreamSetupGuide)
 	router.GET(options.BaseURL+"/api/admin/suggestions", wrapper.ListSuggestions)
 	router.GET(options.BaseURL+"/api/admin/suggestions/:id", wrapper.GetSuggestion)
 	router.POST(options.BaseURL+"/api/admin/suggestions/:id/accept", wrapper.AcceptSuggestion)
@@ -5550,6 +5594,74 @@ func (response AddTooldefaultApplicationProblemPlusJSONResponse) VisitAddToolRes
 	return err
 }
 
+type StreamSetupGuideRequestObject struct {
+	Body *StreamSetupGuideJSONRequestBody
+}
+
+type StreamSetupGuideResponseObject interface {
+	VisitStreamSetupGuideResponse(w http.ResponseWriter) error
+}
+
+type StreamSetupGuide200TextEventStreamResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response StreamSetupGuide200TextEventStreamResponse) VisitStreamSetupGuideResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/event-stream")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type StreamSetupGuidedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response StreamSetupGuidedefaultApplicationProblemPlusJSONResponse) VisitStreamSetupGuideResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type RemoveToolRequestObject struct {
 	ID PathID `json:"id"`
 }
@@ -6410,6 +6522,9 @@ type StrictServerInterface interface {
 	// AddTool Add a tool. A shared credential is sealed before anything refers to it.
 	// (POST /api/admin/tools)
 	AddTool(ctx context.Context, request AddToolRequestObject) (AddToolResponseObject, error)
+	// StreamSetupGuide How the credential for a product is made, written from its documentation while it is read.
+	// (POST /api/admin/tools/setup-guide)
+	StreamSetupGuide(ctx context.Context, request StreamSetupGuideRequestObject) (StreamSetupGuideResponseObject, error)
 	// RemoveTool Remove a tool for good, with every grant of it and its credential.
 	// (DELETE /api/admin/tools/{id})
 	RemoveTool(ctx context.Context, request RemoveToolRequestObject) (RemoveToolResponseObject, error)
@@ -7908,6 +8023,48 @@ func (sh *strictHandler) AddTool(ctx *gin.Context) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(AddToolResponseObject); ok {
 		if err := validResponse.VisitAddToolResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// StreamSetupGuide operation middleware
+func (sh *strictHandler) StreamSetupGuide(ctx *gin.Context) {
+	var request StreamSetupGuideRequestObject
+
+	var body StreamSetupGuideJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.StreamSetupGuide(ctx, request.(StreamSetupGuideRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "StreamSetupGuide")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(StreamSetupGuideResponseObject); ok {
+		if err := validResponse.VisitStreamSetupGuideResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -191,6 +191,13 @@ func (c *contract) of(ctx *gin.Context) *operation {
 	return op
 }
 
+// shadowed reports whether a path has a route of its own, but not with this method, and gin took it for the parameter of
+// another route.
+func (c *contract) shadowed(ctx *gin.Context) bool {
+	_, exact := c.methods[ctx.Request.URL.Path]
+	return exact && ctx.FullPath() != "" && ctx.FullPath() != ctx.Request.URL.Path
+}
+
 // described is where the fields of a call are described: on its own path when GET tells them, else in the document.
 func (c *contract) described(ctx *gin.Context) string {
 	if op := c.operations["GET "+ctx.FullPath()]; op != nil && strings.HasPrefix(op.ID, "describe") && ctx.Request.Method == http.MethodPost {
@@ -202,6 +209,12 @@ func (c *contract) described(ctx *gin.Context) string {
 // methodNotAllowed is the refusal of a method on a path that has others.
 func (c *contract) methodNotAllowed(ctx *gin.Context) *domain.Error {
 	allowed := slices.Clone(strings.Split(ctx.Writer.Header().Get("Allow"), ", "))
+	if exact, found := c.methods[ctx.Request.URL.Path]; found { // gin counts those of routes with a parameter there, too
+		allowed = slices.Clone(exact)
+		if op := c.operations["GET "+ctx.Request.URL.Path]; op != nil && !op.Command {
+			allowed = append(allowed, http.MethodHead)
+		}
+	}
 	sort.Strings(allowed)
 	list := strings.Join(allowed, ", ")
 	ctx.Header("Allow", list)

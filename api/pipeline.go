@@ -47,6 +47,10 @@ func (s *Server) serve(c *gin.Context) {
 	if s.preflight(c, allowed) {
 		return
 	}
+	if s.contract.shadowed(c) {
+		s.refuse(c, s.contract.methodNotAllowed(c))
+		return
+	}
 	if call.op == nil { // gin answers with 404 or 405
 		c.Next()
 		return

@@ -33,16 +33,29 @@ var statuses = map[domain.Kind]int{
 // id of the request, and is logged whole.
 func (s *Server) refuse(c *gin.Context, err error) {
 	call := callOf(c)
-	var refusal *domain.Error
+	status, body, refusal := s.problem(call, err)
+	if c.Writer.Written() {
+		return
+	}
+	if status == http.StatusUnauthorized {
+		c.Header("WWW-Authenticate", "Bearer")
+	}
+	if refusal.RetryAfter > 0 {
+		seconds := int64((refusal.RetryAfter + time.Second - 1) / time.Second)
+		c.Header("Retry-After", strconv.FormatInt(seconds, 10))
+	}
+	c.Data(status, "application/problem+json", body)
+	c.Abort()
+}
+
+// problem is the document that says why a call was refused or failed. A fault is logged here.
+func (s *Server) problem(call *call, err error) (status int, document []byte, refusal *domain.Error) {
 	if !errors.As(err, &refusal) {
-		s.Logger.ErrorContext(c.Request.Context(), "fault", slog.String("request_id", call.requestID), slog.String("error", err.Error()))
+		s.Logger.ErrorContext(call.ctx, "fault", slog.String("request_id", call.requestID), slog.String("error", err.Error()))
 		refusal = &domain.Error{
 			Code: "internal", Detail: "Something went wrong on our side; the log has it under this request id.",
 			Hint: "Send the same request again later; if it stays, tell the operator the request id.",
 		}
-	}
-	if c.Writer.Written() {
-		return
 	}
 	status, known := statuses[refusal.Kind]
 	if !known {
@@ -71,18 +84,10 @@ func (s *Server) refuse(c *gin.Context, err error) {
 		// already_pending and its like name the request for a tool; X-Request-Id names the call in any case.
 		body["request_id"] = call.requestID
 	}
-	if status == http.StatusUnauthorized {
-		c.Header("WWW-Authenticate", "Bearer")
-	}
-	if refusal.RetryAfter > 0 {
-		seconds := int64((refusal.RetryAfter + time.Second - 1) / time.Second)
-		c.Header("Retry-After", strconv.FormatInt(seconds, 10))
-	}
 	call.code = refusal.Code
-	raw, err := json.Marshal(body)
+	document, err = json.Marshal(body)
 	if err != nil {
-		raw = []byte("{}") // of strings and numbers: it can't fail
+		document = []byte("{}") // of strings and numbers: it can't fail
 	}
-	c.Data(status, "application/problem+json", raw)
-	c.Abort()
+	return status, document, refusal
 }

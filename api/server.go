@@ -13,6 +13,7 @@ import (
 
 	"agentkey/api/limits"
 	"agentkey/commands"
+	"agentkey/commands/setupguide"
 	"agentkey/commands/templates"
 	"agentkey/domain"
 	"agentkey/readmodels"
@@ -36,6 +37,8 @@ type Server struct {
 	// Templates are what adding a tool can start from.
 	Templates *templates.Set
 
+	SetupGuide *setupguide.Guide
+
 	// WaitFor returns when the read model has reached a position, or with the context's error.
 	WaitFor func(ctx context.Context, position uint64) error
 	// Reveal opens what an event tells of the person or machine behind a call.
@@ -44,6 +47,9 @@ type Server struct {
 	Ready func(ctx context.Context) Readiness
 	// OnAnswer is told of every call once it was answered. It must not block, and may be nil.
 	OnAnswer func(Answered)
+
+	// Stopping ends when no more calls are taken. What lasts long ends with it.
+	Stopping context.Context //nolint:containedctx // it outlives every call
 
 	// Tracer makes a span of every call but those of anyone; nil: nothing is traced.
 	Tracer trace.Tracer

@@ -18,6 +18,7 @@ var contractCodes = []string{
 	"suggestion_dismissed", "idempotency_key_reused",
 	"idempotency_in_progress", "revision_stale", "body_too_large", "unsupported_media_type", "rate_limited", "internal",
 	"event_log_unavailable", "read_model_unavailable", "read_model_behind", "busy", "newer_version_required", "log_restored",
+	"ai_not_configured", "ai_unavailable", "ai_answer_invalid", "docs_unavailable",
 }
 
 // TestEachCodeOfTheContractIsProduced looks for each code in the tests of this folder, which call a running program,

@@ -39,11 +39,19 @@ type Config struct {
 	OutboundAllow []netip.Prefix
 	Mail          *notify.MailServer // nil: no e-mail is sent
 	MailFrom      mail.Address
+	AI            AI
 	TracesURL     string // of an OTLP receiver; empty: nothing is traced
 }
 
 // Limits are the rules of the tiers.
 type Limits struct{ Reads, Requests, Credentials, Admin, PreAuth limits.Rule }
+
+// AI is the language model that writes setup guides.
+type AI struct {
+	BaseURL string // empty: there is none
+	Model   string
+	Key     domain.Secret // empty: none is sent
+}
 
 // usageError is a mistake of whoever started us: exit code 2, and nothing was opened.
 type usageError struct{ error }
@@ -181,6 +189,18 @@ func scheme(text string, schemes ...string) error {
 	return mistakeUnless(err == nil && slices.Contains(schemes, u.Scheme), "it must begin with %s://", strings.Join(schemes, ":// or "))
 }
 
+// endpoint checks a base URL, to which paths are added. A key has a setting of its own.
+func endpoint(text string) error {
+	u, err := url.Parse(text)
+	right := err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Hostname() != "" && u.User == nil && u.RawQuery == "" && u.Fragment == ""
+	return mistakeUnless(right, "it must be a URL such as https://api.example.com/v1, without a user, a query or a fragment")
+}
+
+func headerText(text string) error {
+	visible := !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' })
+	return mistakeUnless(visible, "it must be visible ASCII characters")
+}
+
 func list(text string) []string {
 	var out []string
 	for item := range strings.SplitSeq(text, ",") {
@@ -212,6 +232,15 @@ func origins(text string) (out []string, err error) {
 		}
 	}
 	return out, err
+}
+
+// isNear reports whether a host is this machine, or on a private network by its address or by a name without a dot.
+func isNear(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return !strings.Contains(host, ".")
+	}
+	return addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast()
 }
 
 func isLoopback(host string) bool {

@@ -63,7 +63,7 @@ database_url_file: `+write(t, "url", "postgres://agentkey:secret@db/agentkey")+`
 	want.Proxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.168.0.0/16")}
 	want.OutboundAllow = []netip.Prefix{netip.MustParsePrefix("10.20.0.0/16")}
 	want.AgentOrigins = []string{"https://a.example", "https://b.example"}
-	if diff := cmp.Diff(want, c, cmpopts.IgnoreFields(Config{}, "MasterKeys", "AdminToken"), cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+	if diff := cmp.Diff(want, c, cmpopts.IgnoreFields(Config{}, "MasterKeys", "AdminToken", "AI.Key"), cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 		t.Error(diff)
 	}
 	if parsed, err := seal.ParseMasterKey(second); err != nil || len(c.MasterKeys) != 1 || c.MasterKeys[0].ID() != parsed.ID() {
@@ -163,6 +163,37 @@ func TestThePageOfTheSettingsIsUpToDateAndItsExampleRight(t *testing.T) {
 	for _, s := range settings {
 		if s.meaning == "" || (s.value == "") == (s.without == "") || s.take == nil {
 			t.Errorf("%s is not described", s.name)
+		}
+	}
+}
+
+func TestALanguageModelIsConfiguredWhole(t *testing.T) {
+	const url, model, key = "AGENTKEY_AI_BASE_URL=", "AGENTKEY_AI_MODEL=m", "AGENTKEY_AI_API_KEY=canary"
+	for _, c := range []struct {
+		said    string // "" when nothing is wrong
+		environ []string
+	}{
+		{"", []string{url + "https://models.example.com/v1", model, key}},
+		{"", []string{url + "http://localhost:11434/v1", model}},
+		{"", []string{url + "http://127.0.0.1:11434/v1", model, key}},
+		{"", []string{url + "http://[fd00::1]/v1", model, key}},
+		{"", []string{url + "http://ollama:11434/v1", model, key}},
+		{"", []string{url + "http://models.example.com/v1", model}},
+		{"AGENTKEY_AI_BASE_URL: AGENTKEY_AI_API_KEY would cross", []string{url + "http://models.example.com/v1", model, key}},
+		{"AGENTKEY_AI_BASE_URL: AGENTKEY_AI_API_KEY would cross", []string{url + "http://8.8.8.8/v1", model, key}},
+		{"set AGENTKEY_AI_BASE_URL and AGENTKEY_AI_MODEL together", []string{url + "https://models.example.com/v1"}},
+		{"set AGENTKEY_AI_BASE_URL and AGENTKEY_AI_MODEL together", []string{model}},
+		{"AGENTKEY_AI_API_KEY: it is of no use", []string{key}},
+		{"AGENTKEY_AI_API_KEY: it must be visible", []string{url + "https://models.example.com/v1", model, key + "\r\nX: y"}},
+		{"it must be a URL", []string{url + "models.example.com", model}},
+		{"it must be a URL", []string{url + "ftp://models.example.com/", model}},
+		{"it must be a URL", []string{url + "https:///v1", model}},
+		{"it must be a URL", []string{url + "https://user:canary@models.example.com/v1", model}},
+		{"it must be a URL", []string{url + "https://models.example.com/v1?key=canary", model}},
+	} {
+		_, err := LoadConfig(c.environ)
+		if (err == nil) != (c.said == "") || err != nil && (!strings.Contains(err.Error(), c.said) || strings.Contains(err.Error(), "canary")) {
+			t.Errorf("%q: %v", c.environ, err)
 		}
 	}
 }

@@ -72,7 +72,7 @@ func (doctorCommand) Run(sh *shell) (err error) {
 		}
 	}()
 	for _, look := range []func(context.Context){
-		d.dataFolder, d.disk, eventLog, d.clock, d.masterKeys, d.restored, d.readModel, d.redis, d.certificate, d.address, d.metricsAddress,
+		d.dataFolder, d.disk, eventLog, d.clock, d.masterKeys, d.restored, d.readModel, d.redis, d.certificate, d.address, d.metricsAddress, d.model,
 	} {
 		ctx, cancel := context.WithTimeout(sh.ctx, lookTime)
 		look(ctx)

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -97,6 +98,41 @@ func (d *doctor) metricsAddress(ctx context.Context) {
 	}
 	const how = "plain HTTP without a key: let only Prometheus reach it"
 	d.taken(ctx, "metrics", at, how, "AGENTKEY_METRICS_LISTEN", "http://"+at+"/metrics", "agentkey_ready")
+}
+
+// model asks the language model's endpoint what it has, which costs nothing. Not all of them tell.
+func (d *doctor) model(ctx context.Context) {
+	const what = "setup guides"
+	if d.config.AI.BaseURL == "" {
+		d.say(isOK, what, "the built-in ones; AGENTKEY_AI_BASE_URL names a language model that writes others")
+		return
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(d.config.AI.BaseURL, "/")+"/models", http.NoBody)
+	if err != nil {
+		d.say(isFailed, what, "AGENTKEY_AI_BASE_URL is no URL")
+		return
+	}
+	if key := d.config.AI.Key.Reveal(); len(key) > 0 {
+		request.Header.Set("Authorization", "Bearer "+string(key))
+	}
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	response, err := client.Do(request)
+	if err != nil {
+		d.say(isFailed, what, "the language model can't be reached: %v; look whether it runs, and at AGENTKEY_AI_BASE_URL", err)
+		return
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, _ := io.ReadAll(io.LimitReader(response.Body, 4<<20)) // without it the model is not found
+	switch {
+	case response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusForbidden:
+		d.say(isFailed, what, "the language model's endpoint does not take the key: see AGENTKEY_AI_API_KEY")
+	case response.StatusCode != http.StatusOK:
+		d.say(isWarning, what, "the language model's endpoint answers, but does not tell which models it has (status %d)", response.StatusCode)
+	case !bytes.Contains(text, []byte(`"`+d.config.AI.Model+`"`)):
+		d.say(isWarning, what, "the language model's endpoint answers, but lists no %s: see AGENTKEY_AI_MODEL", d.config.AI.Model)
+	default:
+		d.say(isOK, what, "%s, at the endpoint of AGENTKEY_AI_BASE_URL", d.config.AI.Model)
+	}
 }
 
 // taken tells whether serve may have an address, or has it: what is there answers a URL with a sign of its own.

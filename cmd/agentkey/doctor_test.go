@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"crypto/x509"
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -16,7 +19,7 @@ import (
 	"agentkey/readmodels/readmodelstest"
 )
 
-var lookedAt = regexp.MustCompile(`(?m)^(ok|warning|failed) +(configuration|data folder|disk|event log|clock|master keys|history|read model|limits|certificate|address|metrics) +(\S.*)$`)
+var lookedAt = regexp.MustCompile(`(?m)^(ok|warning|failed) +(configuration|data folder|disk|event log|clock|master keys|history|read model|limits|certificate|address|metrics|setup guides) +(\S.*)$`)
 
 // consult runs the doctor and returns his exit code, and what he says of each thing.
 func consult(t *testing.T, env []string) (code int, said map[string]string, stderr string) {
@@ -52,6 +55,7 @@ func TestTheDoctorMakesNothingWhereNothingIs(t *testing.T) {
 	expect(t, said, map[string]string{
 		"configuration": "ok ", "data folder": "ok serve makes it", "event log": "ok none yet", "master keys": "ok serve makes one",
 		"read model": "ok ", "limits": "ok ", "address": "ok is free", "metrics": "ok not served",
+		"setup guides": "ok built-in",
 	})
 	if _, err := os.Stat(dir); err == nil {
 		t.Error("the data folder was made")
@@ -259,4 +263,33 @@ func TestTheDoctorFindsAClockThatIsBehind(t *testing.T) {
 		t.Errorf("exit %d", code)
 	}
 	expect(t, said, map[string]string{"clock": "failed behind the log's"})
+}
+
+func TestTheDoctorAsksForTheModel(t *testing.T) {
+	models := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path != "/v1/models":
+			http.NotFound(w, r)
+		case r.Header.Get("Authorization") != "Bearer right":
+			w.WriteHeader(401)
+		default:
+			_, _ = io.WriteString(w, `{"object":"list","data":[{"id":"there","object":"model"}]}`)
+		}
+	}))
+	t.Cleanup(models.Close)
+	for _, c := range []struct{ url, model, key, want string }{
+		{models.URL + "/v1/", "there", "right", "ok there"},
+		{models.URL + "/v1", "elsewhere", "right", "warning lists no elsewhere"},
+		{models.URL, "there", "right", "warning status 404"},
+		{models.URL + "/v1", "there", "canary", "failed AGENTKEY_AI_API_KEY"},
+		{"http://127.0.0.1:1/v1", "there", "canary", "failed can't be reached"},
+	} {
+		_, said, _ := consult(t, []string{
+			"AGENTKEY_DATA_DIR=" + t.TempDir(), "AGENTKEY_LISTEN=127.0.0.1:0", "AGENTKEY_AI_BASE_URL=" + c.url, "AGENTKEY_AI_MODEL=" + c.model, "AGENTKEY_AI_API_KEY=" + c.key,
+		})
+		expect(t, said, map[string]string{"setup guides": c.want})
+		if strings.Contains(said["setup guides"], "canary") {
+			t.Errorf("the key is told: %s", said["setup guides"])
+		}
+	}
 }

@@ -18,6 +18,7 @@ import (
 	"agentkey/api/limits"
 	"agentkey/commands"
 	"agentkey/commands/notify"
+	"agentkey/commands/setupguide"
 	"agentkey/commands/templates"
 	"agentkey/eventstore"
 	"agentkey/eventstore/seal"
@@ -91,6 +92,10 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	if parts.server.Templates, err = templates.Load(commands.FoldProduct, commands.Site); err != nil {
 		return err
 	}
+	parts.server.SetupGuide = setupGuide(c, parts.server.Templates)
+	stopping, stopStreams := context.WithCancel(context.WithoutCancel(sh.ctx))
+	defer stopStreams()
+	parts.server.Stopping = stopping
 	handler, err := parts.server.Handler()
 	if err != nil {
 		return err
@@ -175,6 +180,7 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 32 << 10,
 	}
+	server.RegisterOnShutdown(stopStreams)
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	scheme := "http"
@@ -202,6 +208,15 @@ func isTerminal(w io.Writer) bool {
 	}
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// setupGuide is what writes setup guides, without a model when none is configured.
+func setupGuide(c Config, known *templates.Set) *setupguide.Guide {
+	var model *setupguide.Model
+	if c.AI.BaseURL != "" {
+		model = setupguide.NewModel(c.AI.BaseURL, c.AI.Model, c.AI.Key, setupguide.Times{First: 90 * time.Second, Idle: 30 * time.Second})
+	}
+	return setupguide.New(setupguide.NewDocuments(c.OutboundAllow, 15*time.Second), model, known, 3*time.Minute)
 }
 
 // parts are what assemble puts together.

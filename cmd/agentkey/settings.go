@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"path/filepath"
 	"strings"
 
 	"agentkey/api/limits"
 	"agentkey/commands/notify"
+	"agentkey/domain"
 )
 
 // setting is one thing that can be set.
@@ -150,6 +152,21 @@ var settings = []setting{
 		take:    func(c *Config, text string) (err error) { c.MailFrom, err = notify.ParseMailFrom(text); return err },
 	},
 	{
+		name: "AGENTKEY_AI_BASE_URL", without: "setup guides are the built-in ones only",
+		meaning: "`http(s)://…/v1`, an endpoint that speaks OpenAI's protocol (a hosted gateway, Ollama, vLLM); it writes setup guides",
+		take:    func(c *Config, text string) (err error) { c.AI.BaseURL = text; return endpoint(text) },
+	},
+	{
+		name: "AGENTKEY_AI_API_KEY", secret: true, without: "none is sent",
+		meaning: "its key. It crosses no public network over plain HTTP",
+		take:    func(c *Config, text string) error { c.AI.Key = domain.NewSecret([]byte(text)); return headerText(text) },
+	},
+	{
+		name: "AGENTKEY_AI_MODEL", without: "required with `AGENTKEY_AI_BASE_URL`",
+		meaning: "the name of the model there",
+		take:    func(c *Config, text string) error { c.AI.Model = text; return nil },
+	},
+	{
 		name: "OTEL_EXPORTER_OTLP_ENDPOINT", without: "nothing is traced",
 		meaning: "URL of an OTLP receiver, which gets traces by HTTP and protobuf below `/v1/traces`",
 		take: func(c *Config, text string) error {
@@ -181,6 +198,15 @@ func (l *loader) together(c Config) {
 	}
 	if l.has("AGENTKEY_SMTP_URL") != l.has("AGENTKEY_SMTP_FROM") {
 		l.wrong("AGENTKEY_SMTP_URL", "set AGENTKEY_SMTP_URL and AGENTKEY_SMTP_FROM together")
+	}
+	if (c.AI.BaseURL == "") != (c.AI.Model == "") {
+		l.wrong("AGENTKEY_AI_BASE_URL", "set AGENTKEY_AI_BASE_URL and AGENTKEY_AI_MODEL together")
+	}
+	if !c.AI.Key.Empty() && c.AI.BaseURL == "" {
+		l.wrong("AGENTKEY_AI_API_KEY", "it is of no use without AGENTKEY_AI_BASE_URL")
+	}
+	if u, err := url.Parse(c.AI.BaseURL); err == nil && u.Scheme == "http" && !c.AI.Key.Empty() && !isNear(u.Hostname()) {
+		l.wrong("AGENTKEY_AI_BASE_URL", "AGENTKEY_AI_API_KEY would cross the network in clear: it must begin with https://, or name a host on this machine or a private network")
 	}
 	if l.has("AGENTKEY_EVENTSTORE_URL") && !l.has("AGENTKEY_MASTER_KEYS") {
 		l.wrong("AGENTKEY_MASTER_KEYS", "it is required with AGENTKEY_EVENTSTORE_URL; make one with: openssl rand -base64 32")

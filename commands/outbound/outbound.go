@@ -67,7 +67,7 @@ func (c *Client) Do(request *http.Request) (*http.Response, error) {
 	if request.Header.Get("User-Agent") == "" {
 		request.Header.Set("User-Agent", "AgentKey")
 	}
-	answer, err := c.http.Do(request) //nolint:bodyclose // the caller closes it; with an error it is closed
+	answer, err := c.http.Do(request)
 	if err != nil {
 		return nil, plain(err)
 	}
