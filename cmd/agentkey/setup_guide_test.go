@@ -148,7 +148,7 @@ func (p *program) conformingEvents(all []guideEvent) {
 		if err != nil {
 			p.t.Fatal(err)
 		}
-		if err := schema.Validate(map[string]any(e.Data)); err != nil {
+		if err := schema.Validate(e.Data); err != nil {
 			p.t.Errorf("%s: %v", e.Name, err)
 		}
 	}

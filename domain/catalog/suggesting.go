@@ -60,12 +60,8 @@ func (AcceptSuggestion) catalogCommand()  {}
 func (DismissSuggestion) catalogCommand() {}
 
 func suggest(s State, c Suggest) ([]Event, error) {
-	if id, offered := s.Offered(c.FoldedName, c.Site); offered {
-		return nil, &domain.Error{
-			Kind: domain.KindConflict, Code: "tool_exists", Detail: "The catalog already has this tool.",
-			Hint:  "Ask for it with POST /api/tools/" + id + "/request.",
-			Extra: map[string]string{"tool_id": id, "tool_name": s.Tools[id].Name},
-		}
+	if tool, offered := s.Offered(c.FoldedName, c.Site); offered {
+		return nil, s.exists(tool)
 	}
 	id, known := s.Suggested(c.FoldedName, c.Site)
 	if !known {
@@ -76,7 +72,20 @@ func suggest(s State, c Suggest) ([]Event, error) {
 			SuggestionID: c.SuggestionID, Name: c.Name, FoldedName: c.FoldedName, URL: c.URL, Site: c.Site, AgentID: c.AgentID, Reason: c.Reason,
 		}}, nil
 	}
-	return back(s.Suggestions[id], id, c)
+	x := s.Suggestions[id]
+	if tool, offered := s.Offered(x.FoldedName, x.Site); offered {
+		return nil, s.exists(tool) // it was added while the suggestion was dismissed
+	}
+	return back(x, id, c)
+}
+
+// exists tells an agent which tool it misses no longer.
+func (s State) exists(id string) error {
+	return &domain.Error{
+		Kind: domain.KindConflict, Code: "tool_exists", Detail: "The catalog already has this tool.",
+		Hint:  "Ask for it with POST /api/tools/" + id + "/request.",
+		Extra: map[string]string{"tool_id": id, "tool_name": s.Tools[id].Name},
+	}
 }
 
 func back(x Suggestion, id string, c Suggest) ([]Event, error) {

@@ -77,6 +77,8 @@ func TestSuggestions(t *testing.T) {
 		{"the catalog has it by site", []catalog.Event{atSite}, suggest("a", "notion", "notion.so"), nil, "tool_exists"},
 		{"a removed tool is missed", []catalog.Event{atSite, catalog.ToolRemoved{ToolID: "7"}}, suggest("a", "notion", "notion.so"), []catalog.Event{made(suggest("a", "notion", "notion.so"))}, ""},
 
+		{"a dismissed one whose tool was added since is not opened from its site", []catalog.Event{missed(), dismissed(), catalog.ToolAdded{ToolID: "9", Name: "Notion", FoldedName: "notion", Mode: catalog.PerAgent}}, at(suggest("b", "notes", "notion.so"), later), nil, "tool_exists"},
+
 		{"it is dismissed", []catalog.Event{missed()}, catalog.DismissSuggestion{SuggestionID: "g1", Reason: "no"}, []catalog.Event{dismissed()}, ""},
 		{"it is dismissed twice", []catalog.Event{missed(), dismissed()}, catalog.DismissSuggestion{SuggestionID: "g1"}, nil, "already_decided"},
 		{"what there is not is dismissed", nil, catalog.DismissSuggestion{SuggestionID: "g1"}, nil, "not_found"},
