@@ -115,6 +115,7 @@ func (s *Server) AcceptSuggestion(ctx context.Context, r AcceptSuggestionRequest
 			out.Tool.Grants.Approved++
 		case catalog.Pending:
 			out.Tool.Grants.Pending++
+		default: // it has nothing of it, or not yet
 		}
 		out.Backers = append(out.Backers, struct {
 			AgentID string                                            `json:"agent_id"`
