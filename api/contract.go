@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -53,6 +54,9 @@ type contract struct {
 	validator  validator.Validator
 	root       *yaml.Node
 }
+
+// theContract is read once in a process: it never changes, and reading it takes a quarter of a second.
+var theContract = sync.OnceValues(loadContract)
 
 func loadContract() (*contract, error) {
 	var doc yaml.Node

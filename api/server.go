@@ -75,7 +75,7 @@ type Rules struct{ Reads, Requests, Credentials, Admin, PreAuth limits.Rule }
 
 // Handler returns the whole HTTP face. It fails only when the document and the code disagree.
 func (s *Server) Handler() (http.Handler, error) {
-	contract, err := loadContract()
+	contract, err := theContract()
 	if err != nil {
 		return nil, err
 	}

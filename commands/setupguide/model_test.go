@@ -195,7 +195,7 @@ func TestAnEndpointThatFailsIsToldApartAndNeverHangs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, text, done, err := write(t.Context(), modelOf(t, Times{First: 1500 * time.Millisecond, Idle: 1500 * time.Millisecond}, c.handler))
+			_, text, done, err := write(t.Context(), modelOf(t, Times{First: 6 * time.Second, Idle: 6 * time.Second}, c.handler))
 			refusal, is := errors.AsType[*domain.Error](err)
 			if !is || refusal.Code != c.code || !strings.Contains(refusal.Detail, c.detail) || refusal.Hint == "" || done != nil {
 				t.Fatalf("%q, %+v: %v", text, done, err)
