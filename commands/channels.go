@@ -124,33 +124,25 @@ func (c *Channels) Remove(ctx context.Context, m Meta, id string) (OrganizationR
 	return done, err
 }
 
-// withSecret decides once without effect, writes where a channel leads to, and decides for good. A secret whose event
-// was refused after all is removed. Without a target there is no secret.
-func (c *Channels) withSecret(ctx context.Context, m Meta, id string, t *notify.Target, command func(secretID string) organization.Command) (OrganizationResult, error) {
-	secrets := vault{secrets: c.Secrets, clock: c.Clock}
-	secretID := ""
+// withSecret carries out a command that may bring a target, nil for none.
+func (c *Channels) withSecret(ctx context.Context, m Meta, id string, t *notify.Target, command func(secretID string) organization.Command) (done OrganizationResult, err error) {
+	var secret domain.Secret
 	if t != nil {
-		secretID = derivedID(m.CommandID, "secret").String()
-	}
-	build := func(organization.State, time.Time) (organization.Command, error) { return command(secretID), nil }
-	if t != nil {
-		if m.Since == 0 {
-			if err := c.Organizations.Check(ctx, m.Organization, build); err != nil {
-				return OrganizationResult{}, err
-			}
-		}
 		text, err := json.Marshal(t)
 		if err != nil {
 			return OrganizationResult{}, errors.New("encode where a channel leads to")
 		}
-		if secretID, err = secrets.put(ctx, m, channelOwner(id), domain.NewSecret(text)); err != nil {
-			return OrganizationResult{}, err
-		}
+		secret = domain.NewSecret(text)
 	}
-	done, err := c.Organizations.Do(ctx, m.Organization, m, build)
-	if isRefusal(err) && secretID != "" {
-		secrets.drop(ctx, secretID)
+	build := func(secretID string) Build[organization.State, organization.Command] {
+		return func(organization.State, time.Time) (organization.Command, error) { return command(secretID), nil }
 	}
+	check := func(secretID string) error { return c.Organizations.Check(ctx, m.Organization, build(secretID)) }
+	do := func(secretID string) error {
+		done, err = c.Organizations.Do(ctx, m.Organization, m, build(secretID))
+		return err
+	}
+	err = vault{secrets: c.Secrets, clock: c.Clock}.between(ctx, m, channelOwner(id), secret, check, do)
 	return done, err
 }
 

@@ -76,6 +76,28 @@ type vault struct {
 	clock   func() time.Time
 }
 
+// between writes a secret between two decisions: check decides without effect, then the secret is written, then do decides
+// for good on its id. One whose event was refused after all is removed. Without a secret there is only do, with "".
+func (v vault) between(ctx context.Context, m Meta, owner string, secret domain.Secret, check, do func(secretID string) error) error {
+	if secret.Empty() {
+		return do("")
+	}
+	if m.Since == 0 {
+		if err := check(derivedID(m.CommandID, "secret").String()); err != nil {
+			return err
+		}
+	}
+	id, err := v.put(ctx, m, owner, secret)
+	if err != nil {
+		return err
+	}
+	err = do(id)
+	if isRefusal(err) {
+		v.drop(ctx, id)
+	}
+	return err
+}
+
 // put writes a credential before the event that refers to it, and returns its id. A command that is carried out
 // again finds what it wrote; where that was removed, because the command was refused before, it writes another.
 func (v vault) put(ctx context.Context, m Meta, owner string, credential domain.Secret) (string, error) {

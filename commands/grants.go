@@ -195,34 +195,30 @@ func (g *Grants) Uses(ctx context.Context, organization, owner, secretID string)
 	return true, nil // of a kind that another version knows
 }
 
-// decide carries out a decision that may bring a credential: it is decided once without effect, then the secret
-// is written, then it is decided for good. A secret whose event was refused after all is removed.
+// decide carries out a decision that may bring a credential.
 func (g *Grants) decide(ctx context.Context, m Meta, agentID, toolID string, t Terms, command func(agent.Tool, agent.State, string, time.Time) (agent.Command, error)) (Decided, error) {
-	secrets := vault{secrets: g.Secrets, clock: g.Clock}
-	secretID := ""
-	if !t.Credential.Empty() {
-		secretID = derivedID(m.CommandID, "secret").String()
+	build := func(secretID string) (Build[agent.State, agent.Command], error) {
+		return g.building(ctx, m, toolID, func(tool agent.Tool, s agent.State, at time.Time) (agent.Command, error) {
+			return command(tool, s, secretID, at)
+		})
 	}
-	build, err := g.building(ctx, m, toolID, func(tool agent.Tool, s agent.State, at time.Time) (agent.Command, error) {
-		return command(tool, s, secretID, at)
-	})
-	if err != nil {
-		return Decided{}, err
-	}
-	if secretID != "" {
-		if m.Since == 0 {
-			if err := g.Agents.Check(ctx, agentID, owned(m, build)); err != nil {
-				return Decided{}, err
-			}
+	check := func(secretID string) error {
+		ask, err := build(secretID)
+		if err != nil {
+			return err
 		}
-		if secretID, err = secrets.put(ctx, m, grantOwner(agentID, toolID), t.Credential); err != nil {
-			return Decided{}, err
+		return g.Agents.Check(ctx, agentID, owned(m, ask))
+	}
+	var done AgentResult
+	do := func(secretID string) error {
+		ask, err := build(secretID)
+		if err != nil {
+			return err
 		}
+		done, err = g.Agents.Do(ctx, agentID, m, owned(m, ask))
+		return err
 	}
-	done, err := g.Agents.Do(ctx, agentID, m, owned(m, build))
-	if isRefusal(err) && secretID != "" {
-		secrets.drop(ctx, secretID)
-	}
+	err := vault{secrets: g.Secrets, clock: g.Clock}.between(ctx, m, grantOwner(agentID, toolID), t.Credential, check, do)
 	if err != nil {
 		return Decided{}, err
 	}

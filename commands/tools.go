@@ -110,36 +110,24 @@ func (t *Tools) Remove(ctx context.Context, m Meta, toolID string) (CatalogResul
 	return done, err
 }
 
-// withSecret decides once without effect, writes the secret, and decides for good. A secret whose event was
-// refused after all is removed.
+// withSecret carries out a command that may bring a credential.
 func (t *Tools) withSecret(ctx context.Context, m Meta, toolID string, credential domain.Secret, command func(catalog.State, string, time.Time, standings) catalog.Command) (done CatalogResult, err error) {
-	secrets := vault{secrets: t.Secrets, clock: t.Clock}
-	secretID := ""
-	if !credential.Empty() {
-		secretID = derivedID(m.CommandID, "secret").String()
-	}
-	build := func(standings standings) Build[catalog.State, catalog.Command] {
+	build := func(secretID string, standings standings) Build[catalog.State, catalog.Command] {
 		return func(s catalog.State, at time.Time) (catalog.Command, error) {
 			return command(s, secretID, at, standings), nil
 		}
 	}
-	if secretID != "" {
-		if m.Since == 0 {
-			err := t.withStandings(ctx, m, func(standings standings) error { return t.Catalogs.Check(ctx, m.Organization, build(standings)) })
-			if err != nil {
-				return CatalogResult{}, err
-			}
-		}
-		if secretID, err = secrets.put(ctx, m, toolOwner(toolID), credential); err != nil {
-			return CatalogResult{}, err
-		}
+	check := func(secretID string) error {
+		return t.withStandings(ctx, m, func(standings standings) error {
+			return t.Catalogs.Check(ctx, m.Organization, build(secretID, standings))
+		})
 	}
-	err = t.withStandings(ctx, m, func(standings standings) error {
-		done, err = t.Catalogs.Do(ctx, m.Organization, m, build(standings))
-		return err
-	})
-	if isRefusal(err) && secretID != "" {
-		secrets.drop(ctx, secretID)
+	do := func(secretID string) error {
+		return t.withStandings(ctx, m, func(standings standings) error {
+			done, err = t.Catalogs.Do(ctx, m.Organization, m, build(secretID, standings))
+			return err
+		})
 	}
+	err = vault{secrets: t.Secrets, clock: t.Clock}.between(ctx, m, toolOwner(toolID), credential, check, do)
 	return done, err
 }
