@@ -90,50 +90,28 @@ func (s *Server) ImportCatalog(ctx context.Context, r ImportCatalogRequestObject
 	}
 	call.done(done.Position)
 	call.tag(done.State.Edition())
-	out := ImportCatalog200JSONResponse{DryRun: dryRun, Revision: done.State.Edition(), Unchanged: plan.Unchanged}
-	none(&out.Changes)
-	none(&out.Missing)
-	for _, c := range plan.Changes {
-		out.addChange(c, dryRun)
-	}
-	for _, id := range plan.Missing {
-		out.Missing = append(out.Missing, struct {
-			Name   string `json:"name"`
-			ToolID string `json:"tool_id"`
-		}{Name: done.State.Tools[id].Name, ToolID: id})
+	out := ImportCatalog200JSONResponse{
+		DryRun: dryRun, Revision: done.State.Edition(), Unchanged: plan.Unchanged,
+		Changes: views(plan.Changes, func(c catalog.Change) ToolImport { return toolImport(c, dryRun) }),
+		Missing: views(plan.Missing, func(id string) KeptTool { return KeptTool{ToolID: id, Name: done.State.Tools[id].Name} }),
+		Answers: views(plan.Answers, func(a catalog.Answer) ImportAnswer {
+			return ImportAnswer{SuggestionID: a.SuggestionID, Name: a.Name, ToolName: a.ToolName, BackerCount: a.Backers}
+		}),
 	}
 	return out, nil
 }
 
-// addChange lists a change. A tool that a dry run would add has no id yet.
-func (p *ImportCatalog200JSONResponse) addChange(c catalog.Change, dryRun bool) {
-	p.Changes = append(p.Changes, struct {
-		Action ImportPlanChangesAction `json:"action"`
-		Fields []struct {
-			Field string `json:"field"`
-			From  string `json:"from"`
-			To    string `json:"to"`
-		} `json:"fields"`
-		Name            string  `json:"name"`
-		NeedsCredential *bool   `json:"needs_credential,omitempty"`
-		ToolID          *string `json:"tool_id,omitempty"`
-	}{Action: Change, Name: c.Name, NeedsCredential: optional(c.NeedsCredential)})
-	last := &p.Changes[len(p.Changes)-1]
-	none(&last.Fields)
+// toolImport is what an import does to one tool. A tool that a dry run would add has no id yet.
+func toolImport(c catalog.Change, dryRun bool) ToolImport {
+	out := ToolImport{
+		Action: Change, Name: c.Name, NeedsCredential: optional(c.NeedsCredential),
+		Fields: views(c.Fields, func(f catalog.FieldChange) FieldImport { return FieldImport(f) }),
+	}
 	if c.Added {
-		last.Action = Add
+		out.Action = Add
 	}
 	if !c.Added || !dryRun {
-		last.ToolID = optional(c.ToolID)
+		out.ToolID = optional(c.ToolID)
 	}
-	for _, f := range c.Fields {
-		last.Fields = append(last.Fields, struct {
-			Field string `json:"field"`
-			From  string `json:"from"`
-			To    string `json:"to"`
-		}{Field: f.Field, From: f.From, To: f.To})
-	}
+	return out
 }
-
-// none makes a list that has nothing an empty one.
-func none[T any](list *[]T) { *list = []T{} }

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"time"
 
 	"agentkey/commands"
 	"agentkey/readmodels"
@@ -37,27 +36,14 @@ func (s *Server) GetInstructionSuggestion(ctx context.Context, r GetInstructionS
 func (s *Server) noteRow(ctx context.Context, organization string, n readmodels.Note) Note {
 	out := Note{
 		ID: n.ID, ToolID: n.ToolID, ToolName: n.ToolName, Learned: n.Learned, Status: NoteStatus(n.Status), GuideVersion: n.GuideVersion,
-		CurrentVersion: n.CurrentVersion, BackerCount: len(n.Backers), CreatedAt: n.CreatedAt, LastActivityAt: n.LastActivityAt,
+		CurrentVersion: n.CurrentVersion, BackerCount: len(n.Backers), Backers: views(n.Backers, backerRow), CreatedAt: n.CreatedAt, LastActivityAt: n.LastActivityAt,
 		DecidedAt: optionalTime(n.DecidedAt), DismissalReason: optional(n.DismissalReason),
-	}
-	for _, b := range n.Backers {
-		out.back(b.AgentID, b.AgentName, b.Latest, b.FirstAt, b.LastAt)
 	}
 	if n.DecidedBy.ID != "" {
 		by := s.actor(ctx, organization, n.DecidedBy)
 		out.DecidedBy = &by
 	}
 	return out
-}
-
-func (n *Note) back(id, name, why string, first, last time.Time) {
-	n.Backers = append(n.Backers, struct {
-		AgentID   string `json:"agent_id"`
-		AgentName string `json:"agent_name"`
-		FirstAt   Time   `json:"first_at"`
-		LastAt    Time   `json:"last_at"`
-		LatestWhy string `json:"latest_why"`
-	}{AgentID: id, AgentName: name, FirstAt: first.UTC(), LastAt: last.UTC(), LatestWhy: why})
 }
 
 // AcceptInstructionSuggestion answers POST /api/admin/instruction-suggestions/{id}/accept.
@@ -94,15 +80,10 @@ func (s *Server) noteView(call *call, done commands.Noted) (Note, error) {
 		ID: done.ID, ToolID: done.ToolID, ToolName: tool.Name, Learned: n.Learned, Status: NoteStatus(n.Status), GuideVersion: n.GuideVersion,
 		CurrentVersion: tool.InstructionsVersion, BackerCount: len(n.Backers), DecidedAt: optionalTime(n.DecidedAt), DismissalReason: optional(n.DismissalReason),
 	}
-	for i, b := range n.Backers {
-		out.back(b.AgentID, s.agentName(call.ctx, b.AgentID), b.Why, b.FirstAt, b.LastAt)
-		if i == 0 {
-			out.CreatedAt = b.FirstAt.UTC()
-		}
-		if b.LastAt.After(out.LastActivityAt) {
-			out.LastActivityAt = b.LastAt.UTC()
-		}
+	for _, b := range n.Backers {
+		out.Backers = append(out.Backers, s.backerView(call.ctx, b.AgentID, b.Why, b.FirstAt, b.LastAt))
 	}
+	out.CreatedAt, out.LastActivityAt = span(out.Backers)
 	if n.DecidedBy != nil {
 		by := s.actor(call.ctx, call.caller.Organization, *n.DecidedBy)
 		out.DecidedBy = &by

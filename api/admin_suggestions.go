@@ -70,12 +70,9 @@ func (s *Server) GetSuggestion(ctx context.Context, r GetSuggestionRequestObject
 
 func (s *Server) suggestionRow(ctx context.Context, organization string, x readmodels.Suggestion) Suggestion {
 	out := Suggestion{
-		ID: x.ID, Name: x.Name, URL: optional(x.URL), Status: SuggestionStatus(x.Status), ToolID: optional(x.ToolID), BackerCount: x.BackerCount,
+		ID: x.ID, Name: x.Name, URL: optional(x.URL), Status: SuggestionStatus(x.Status), ToolID: optional(x.ToolID), BackerCount: x.BackerCount, Backers: views(x.Backers, backerRow),
 		CreatedAt: x.CreatedAt, LastActivityAt: x.LastActivityAt, DecidedAt: optionalTime(x.DecidedAt), DismissalReason: optional(x.DismissalReason),
 		TemplateID: s.templateOf(x.Name, x.URL),
-	}
-	for _, b := range x.Backers {
-		out.back(b.AgentID, b.AgentName, b.Latest, b.FirstAt, b.LastAt)
 	}
 	if x.DecidedBy.ID != "" {
 		by := s.actor(ctx, organization, x.DecidedBy)
@@ -84,14 +81,8 @@ func (s *Server) suggestionRow(ctx context.Context, organization string, x readm
 	return out
 }
 
-func (x *Suggestion) back(id, name, reason string, first, last time.Time) {
-	x.Backers = append(x.Backers, struct {
-		AgentID      string `json:"agent_id"`
-		AgentName    string `json:"agent_name"`
-		FirstAt      Time   `json:"first_at"`
-		LastAt       Time   `json:"last_at"`
-		LatestReason string `json:"latest_reason"`
-	}{AgentID: id, AgentName: name, FirstAt: first.UTC(), LastAt: last.UTC(), LatestReason: reason})
+func backerRow(b readmodels.Backer) Backer {
+	return Backer{AgentID: b.AgentID, AgentName: b.AgentName, LatestReason: b.Latest, FirstAt: b.FirstAt, LastAt: b.LastAt}
 }
 
 // AcceptSuggestion answers POST /api/admin/suggestions/{id}/accept.
@@ -117,11 +108,7 @@ func (s *Server) AcceptSuggestion(ctx context.Context, r AcceptSuggestionRequest
 			out.Tool.Grants.Pending++
 		default: // it has nothing of it, or not yet
 		}
-		out.Backers = append(out.Backers, struct {
-			AgentID string                                            `json:"agent_id"`
-			Outcome AcceptSuggestion201JSONResponseBodyBackersOutcome `json:"outcome"`
-			Reason  *string                                           `json:"reason,omitempty"`
-		}{AgentID: b.AgentID, Outcome: AcceptSuggestion201JSONResponseBodyBackersOutcome(b.Outcome), Reason: optional(b.Why)})
+		out.Backers = append(out.Backers, BackerOutcome{AgentID: b.AgentID, Outcome: BackerOutcomeOutcome(b.Outcome), Reason: optional(b.Why)})
 	}
 	return out, nil
 }
@@ -149,15 +136,10 @@ func (s *Server) suggestionView(ctx context.Context, organization, id string, do
 		DecidedAt: optionalTime(x.DecidedAt), DismissalReason: optional(x.Dismissal),
 		TemplateID: s.templateOf(x.Name, x.URL),
 	}
-	for i, b := range x.Backers {
-		out.back(b.AgentID, s.agentName(ctx, b.AgentID), b.Reason, b.FirstAt, b.LastAt)
-		if i == 0 {
-			out.CreatedAt = b.FirstAt.UTC()
-		}
-		if b.LastAt.After(out.LastActivityAt) {
-			out.LastActivityAt = b.LastAt.UTC()
-		}
+	for _, b := range x.Backers {
+		out.Backers = append(out.Backers, s.backerView(ctx, b.AgentID, b.Reason, b.FirstAt, b.LastAt))
 	}
+	out.CreatedAt, out.LastActivityAt = span(out.Backers)
 	if x.DecidedBy != nil {
 		by := s.actor(ctx, organization, *x.DecidedBy)
 		out.DecidedBy = &by
@@ -165,11 +147,24 @@ func (s *Server) suggestionView(ctx context.Context, organization, id string, do
 	return out
 }
 
-// agentName is what an agent is called, as far as this process knows.
-func (s *Server) agentName(ctx context.Context, id string) string {
-	head, err := s.Agents.Loop.Cached(ctx, id)
-	if err != nil {
-		return ""
+// backerView is a backer as a command left it. What the agent is called this process knows as far as it has read.
+func (s *Server) backerView(ctx context.Context, agentID, reason string, first, last time.Time) Backer {
+	b := Backer{AgentID: agentID, LatestReason: reason, FirstAt: first.UTC(), LastAt: last.UTC()}
+	if head, err := s.Agents.Loop.Cached(ctx, agentID); err == nil {
+		b.AgentName = head.State.Name
 	}
-	return head.State.Name
+	return b
+}
+
+// span is when the first backer came, who made what they back, and when any of them last said something.
+func span(backers []Backer) (created, active time.Time) {
+	for i, b := range backers {
+		if i == 0 {
+			created = b.FirstAt
+		}
+		if b.LastAt.After(active) {
+			active = b.LastAt
+		}
+	}
+	return created, active
 }

@@ -115,6 +115,30 @@ func (e AuthType) Valid() bool {
 	}
 }
 
+// Defines values for BackerOutcomeOutcome.
+const (
+	BackerOutcomeOutcomeGranted    BackerOutcomeOutcome = "granted"
+	BackerOutcomeOutcomeInProgress BackerOutcomeOutcome = "in_progress"
+	BackerOutcomeOutcomePending    BackerOutcomeOutcome = "pending"
+	BackerOutcomeOutcomeSkipped    BackerOutcomeOutcome = "skipped"
+)
+
+// Valid indicates whether the value is a known member of the BackerOutcomeOutcome enum.
+func (e BackerOutcomeOutcome) Valid() bool {
+	switch e {
+	case BackerOutcomeOutcomeGranted:
+		return true
+	case BackerOutcomeOutcomeInProgress:
+		return true
+	case BackerOutcomeOutcomePending:
+		return true
+	case BackerOutcomeOutcomeSkipped:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ChannelKind.
 const (
 	Discord ChannelKind = "discord"
@@ -247,24 +271,6 @@ func (e GrantStatus) Valid() bool {
 	case GrantStatusPending:
 		return true
 	case GrantStatusRevoked:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for ImportPlanChangesAction.
-const (
-	Add    ImportPlanChangesAction = "add"
-	Change ImportPlanChangesAction = "change"
-)
-
-// Valid indicates whether the value is a known member of the ImportPlanChangesAction enum.
-func (e ImportPlanChangesAction) Valid() bool {
-	switch e {
-	case Add:
-		return true
-	case Change:
 		return true
 	default:
 		return false
@@ -547,6 +553,24 @@ func (e SuggestionStatus) Valid() bool {
 	}
 }
 
+// Defines values for ToolImportAction.
+const (
+	Add    ToolImportAction = "add"
+	Change ToolImportAction = "change"
+)
+
+// Valid indicates whether the value is a known member of the ToolImportAction enum.
+func (e ToolImportAction) Valid() bool {
+	switch e {
+	case Add:
+		return true
+	case Change:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ListAgentsParamsStatus.
 const (
 	ListAgentsParamsStatusActive    ListAgentsParamsStatus = "active"
@@ -727,30 +751,6 @@ func (e ListSuggestionsParamsStatus) Valid() bool {
 	}
 }
 
-// Defines values for AcceptSuggestion201JSONResponseBodyBackersOutcome.
-const (
-	AcceptSuggestion201JSONResponseBodyBackersOutcomeGranted    AcceptSuggestion201JSONResponseBodyBackersOutcome = "granted"
-	AcceptSuggestion201JSONResponseBodyBackersOutcomeInProgress AcceptSuggestion201JSONResponseBodyBackersOutcome = "in_progress"
-	AcceptSuggestion201JSONResponseBodyBackersOutcomePending    AcceptSuggestion201JSONResponseBodyBackersOutcome = "pending"
-	AcceptSuggestion201JSONResponseBodyBackersOutcomeSkipped    AcceptSuggestion201JSONResponseBodyBackersOutcome = "skipped"
-)
-
-// Valid indicates whether the value is a known member of the AcceptSuggestion201JSONResponseBodyBackersOutcome enum.
-func (e AcceptSuggestion201JSONResponseBodyBackersOutcome) Valid() bool {
-	switch e {
-	case AcceptSuggestion201JSONResponseBodyBackersOutcomeGranted:
-		return true
-	case AcceptSuggestion201JSONResponseBodyBackersOutcomeInProgress:
-		return true
-	case AcceptSuggestion201JSONResponseBodyBackersOutcomePending:
-		return true
-	case AcceptSuggestion201JSONResponseBodyBackersOutcomeSkipped:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for RequestTool201JSONResponseBodyStatus.
 const (
 	RequestTool201JSONResponseBodyStatusPending RequestTool201JSONResponseBodyStatus = "pending"
@@ -893,6 +893,33 @@ type AuditEntry struct {
 // AuthType defines model for AuthType.
 type AuthType string
 
+// Backer defines model for Backer.
+type Backer struct {
+	AgentID   string `json:"agent_id"`
+	AgentName string `json:"agent_name"`
+
+	// FirstAt RFC 3339 in UTC.
+	FirstAt Time `json:"first_at"`
+
+	// LastAt RFC 3339 in UTC.
+	LastAt Time `json:"last_at"`
+
+	// LatestReason What it gave as its reason last.
+	LatestReason string `json:"latest_reason"`
+}
+
+// BackerOutcome defines model for BackerOutcome.
+type BackerOutcome struct {
+	AgentID string               `json:"agent_id"`
+	Outcome BackerOutcomeOutcome `json:"outcome"`
+
+	// Reason Why it is not granted.
+	Reason *string `json:"reason,omitempty"`
+}
+
+// BackerOutcomeOutcome defines model for BackerOutcome.Outcome.
+type BackerOutcomeOutcome string
+
 // CallSchema defines model for CallSchema.
 type CallSchema struct {
 	Schema struct {
@@ -993,6 +1020,13 @@ type Fetched struct {
 	ToolName                    string `json:"tool_name"`
 }
 
+// FieldImport defines model for FieldImport.
+type FieldImport struct {
+	Field string `json:"field"`
+	From  string `json:"from"`
+	To    string `json:"to"`
+}
+
 // Grant defines model for Grant.
 type Grant struct {
 	AgentID   string `json:"agent_id"`
@@ -1034,38 +1068,28 @@ type GuideText = string
 // ID A UUID in canonical lower case.
 type ID = string
 
+// ImportAnswer defines model for ImportAnswer.
+type ImportAnswer struct {
+	BackerCount  int    `json:"backer_count"`
+	Name         string `json:"name"`
+	SuggestionID string `json:"suggestion_id"`
+	ToolName     string `json:"tool_name"`
+}
+
 // ImportPlan defines model for ImportPlan.
 type ImportPlan struct {
-	Changes []struct {
-		Action ImportPlanChangesAction `json:"action"`
-		Fields []struct {
-			Field string `json:"field"`
-			From  string `json:"from"`
-			To    string `json:"to"`
-		} `json:"fields"`
-		Name string `json:"name"`
-
-		// NeedsCredential Set it with PUT /api/admin/tools/{id}/credential afterwards.
-		NeedsCredential *bool `json:"needs_credential,omitempty"`
-
-		// ToolID Of a tool that there is.
-		ToolID *string `json:"tool_id,omitempty"`
-	} `json:"changes"`
-	DryRun bool `json:"dry_run"`
+	// Answers Suggestions that a tool answers which is new or renamed. Their backers get pending requests.
+	Answers []ImportAnswer `json:"answers"`
+	Changes []ToolImport   `json:"changes"`
+	DryRun  bool           `json:"dry_run"`
 
 	// Missing Tools that the file does not name. They are kept.
-	Missing []struct {
-		Name   string `json:"name"`
-		ToolID string `json:"tool_id"`
-	} `json:"missing"`
+	Missing []KeptTool `json:"missing"`
 
 	// Revision Of the catalog that this was planned on; after an import, that it left.
 	Revision  int `json:"revision"`
 	Unchanged int `json:"unchanged"`
 }
-
-// ImportPlanChangesAction defines model for ImportPlan.Changes.Action.
-type ImportPlanChangesAction string
 
 // InstructionSuggestion defines model for InstructionSuggestion.
 type InstructionSuggestion struct {
@@ -1084,6 +1108,12 @@ type InstructionsVersion struct {
 	Instructions string `json:"instructions"`
 	RestoredFrom *int   `json:"restored_from,omitempty"`
 	Version      int    `json:"version"`
+}
+
+// KeptTool defines model for KeptTool.
+type KeptTool struct {
+	Name   string `json:"name"`
+	ToolID string `json:"tool_id"`
 }
 
 // KeyRotation defines model for KeyRotation.
@@ -1190,17 +1220,7 @@ type Note struct {
 	BackerCount int `json:"backer_count"`
 
 	// Backers The first is the agent that told it.
-	Backers []struct {
-		AgentID   string `json:"agent_id"`
-		AgentName string `json:"agent_name"`
-
-		// FirstAt RFC 3339 in UTC.
-		FirstAt Time `json:"first_at"`
-
-		// LastAt RFC 3339 in UTC.
-		LastAt    Time   `json:"last_at"`
-		LatestWhy string `json:"latest_why"`
-	} `json:"backers"`
+	Backers []Backer `json:"backers"`
 
 	// CreatedAt RFC 3339 in UTC.
 	CreatedAt Time `json:"created_at"`
@@ -1440,17 +1460,7 @@ type Suggestion struct {
 	BackerCount int `json:"backer_count"`
 
 	// Backers The first is the agent that made it.
-	Backers []struct {
-		AgentID   string `json:"agent_id"`
-		AgentName string `json:"agent_name"`
-
-		// FirstAt RFC 3339 in UTC.
-		FirstAt Time `json:"first_at"`
-
-		// LastAt RFC 3339 in UTC.
-		LastAt       Time   `json:"last_at"`
-		LatestReason string `json:"latest_reason"`
-	} `json:"backers"`
+	Backers []Backer `json:"backers"`
 
 	// CreatedAt RFC 3339 in UTC.
 	CreatedAt Time `json:"created_at"`
@@ -1542,6 +1552,22 @@ type ToolChange struct {
 	// URL An http or https URL without a user.
 	URL *WebAddress `json:"url,omitempty"`
 }
+
+// ToolImport defines model for ToolImport.
+type ToolImport struct {
+	Action ToolImportAction `json:"action"`
+	Fields []FieldImport    `json:"fields"`
+	Name   string           `json:"name"`
+
+	// NeedsCredential Set it with PUT /api/admin/tools/{id}/credential afterwards.
+	NeedsCredential *bool `json:"needs_credential,omitempty"`
+
+	// ToolID Of a tool that there is.
+	ToolID *string `json:"tool_id,omitempty"`
+}
+
+// ToolImportAction defines model for ToolImport.Action.
+type ToolImportAction string
 
 // ToolRequest defines model for ToolRequest.
 type ToolRequest struct {
@@ -1771,9 +1797,6 @@ type ListSuggestionsParams struct {
 
 // ListSuggestionsParamsStatus defines parameters for ListSuggestions.
 type ListSuggestionsParamsStatus string
-
-// AcceptSuggestion201JSONResponseBodyBackersOutcome defines parameters for AcceptSuggestion.
-type AcceptSuggestion201JSONResponseBodyBackersOutcome string
 
 // ListToolTemplatesParams defines parameters for ListToolTemplates.
 type ListToolTemplatesParams struct {
@@ -5393,14 +5416,8 @@ type AcceptSuggestionResponseObject interface {
 }
 
 type AcceptSuggestion201JSONResponse struct {
-	Backers []struct {
-		AgentID string                                            `json:"agent_id"`
-		Outcome AcceptSuggestion201JSONResponseBodyBackersOutcome `json:"outcome"`
-
-		// Reason Why it is not granted.
-		Reason *string `json:"reason,omitempty"`
-	} `json:"backers"`
-	Tool Tool `json:"tool"`
+	Backers []BackerOutcome `json:"backers"`
+	Tool    Tool            `json:"tool"`
 }
 
 func (response AcceptSuggestion201JSONResponse) VisitAcceptSuggestionResponse(w http.ResponseWriter) error {

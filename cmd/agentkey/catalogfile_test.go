@@ -78,6 +78,9 @@ func TestTheCatalogIsAFile(t *testing.T) {
 	if diff := cmp.Diff([]string{"add GitHub", "add Zebra: \"yes\" # no"}, planned(plan)); diff != "" || !strings.Contains(string(plan.Body), "needs_credential") {
 		t.Errorf("the plan (-want +got):\n%s%s", diff, plan.Body)
 	}
+	if want := `"answers":[{"backer_count":1,"name":"git hub","suggestion_id":"` + missing + `","tool_name":"GitHub"}]`; !strings.Contains(string(plan.Body), want) {
+		t.Errorf("the plan does not tell what it answers: %s", plan.Body)
+	}
 	if tools := there.must(200, "GET", "/api/admin/tools", nil).Items(); len(tools) != 0 {
 		t.Errorf("a plan made %v", tools)
 	}

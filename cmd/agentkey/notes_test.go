@@ -56,7 +56,7 @@ func TestAGuideGrows(t *testing.T) {
 		t.Fatalf("the notes: %v", list)
 	}
 	backers, _ := list[0]["backers"].([]any)
-	if b, _ := backers[1].(map[string]any); b["latest_why"] != "So did I, thrice." {
+	if b, _ := backers[1].(map[string]any); b["latest_reason"] != "So did I, thrice." {
 		t.Errorf("the second backer: %v", b)
 	}
 	admin.refused(400, "validation_failed", "POST", "/api/admin/instruction-suggestions/"+id+"/accept", object{"instructions": "bell \a"})

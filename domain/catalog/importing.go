@@ -57,8 +57,16 @@ type Plan struct {
 	Changes   []Change
 	Unchanged int
 	Missing   []string // ids of tools that the file does not name; they are kept
+	Answers   []Answer
 
 	events []Event
+}
+
+// Answer is a suggestion that a tool answers which an import adds or renames.
+type Answer struct {
+	SuggestionID, Name string
+	ToolID, ToolName   string
+	Backers            int
 }
 
 // PlanImport says what an import would do, or refuses it with everything that is wrong.
@@ -75,6 +83,7 @@ func PlanImport(s State, c ImportCatalog) (Plan, error) {
 	for id, t := range s.Tools {
 		names[id] = t.FoldedName
 	}
+	answered := map[string]bool{}
 	named := map[string]bool{}
 	for i, want := range c.Tools {
 		id, known := s.find(want)
@@ -92,6 +101,16 @@ func PlanImport(s State, c ImportCatalog) (Plan, error) {
 		}
 		named[id], names[id] = true, want.FoldedName
 		p.plan(id, t, known, want)
+		if known && t.FoldedName == want.FoldedName && t.Site == want.Site {
+			continue
+		}
+		for _, suggestion := range s.answerable(want.FoldedName, want.Site) {
+			if !answered[suggestion] { // by an earlier tool of the file
+				answered[suggestion] = true
+				x := s.Suggestions[suggestion]
+				p.Answers = append(p.Answers, Answer{SuggestionID: suggestion, Name: x.Name, ToolID: id, ToolName: want.Name, Backers: len(x.Backers)})
+			}
+		}
 	}
 	count := map[string]int{}
 	for _, name := range names {
@@ -177,22 +196,11 @@ func importCatalog(s State, c ImportCatalog) ([]Event, error) {
 		return nil, err
 	}
 	events := p.events
-	after := s
-	for _, e := range events {
-		after = Evolve(after, domain.Fact[Event]{Event: e})
-	}
 	var missing []string
-	for _, change := range p.Changes {
-		t := after.Tools[change.ToolID]
-		if before, known := s.Tools[change.ToolID]; known && before.FoldedName == t.FoldedName && before.Site == t.Site {
-			continue
-		}
-		answered, more := after.redirect(change.ToolID, t.FoldedName, t.Site, "", c.Standings)
+	for _, a := range p.Answers {
+		decided, more := decisions(s.Suggestions[a.SuggestionID], false, Shared, c.Standings)
 		missing = append(missing, more...)
-		for _, e := range answered {
-			after = Evolve(after, domain.Fact[Event]{Event: e})
-		}
-		events = append(events, answered...)
+		events = append(events, SuggestionRedirected{SuggestionID: a.SuggestionID, ToolID: a.ToolID, Decisions: decided})
 	}
 	if len(missing) > 0 {
 		return nil, &StandingsNeededError{AgentIDs: missing}

@@ -175,16 +175,26 @@ func (s State) answered(toolID, folded, site string, standings map[string]Standi
 }
 
 func (s State) redirect(toolID, folded, site, but string, standings map[string]Standing) (events []Event, missing []string) {
-	for _, id := range slices.Sorted(maps.Keys(s.Suggestions)) {
-		x := s.Suggestions[id]
-		if id == but || x.Status != SuggestionPending || x.FoldedName != folded && (site == "" || x.Site != site) {
+	for _, id := range s.answerable(folded, site) {
+		if id == but {
 			continue
 		}
-		decided, more := decisions(x, false, Shared, standings)
+		decided, more := decisions(s.Suggestions[id], false, Shared, standings)
 		missing = append(missing, more...)
 		events = append(events, SuggestionRedirected{SuggestionID: id, ToolID: toolID, Decisions: decided})
 	}
 	return events, missing
+}
+
+// answerable lists the pending suggestions that a tool of this name and site answers.
+func (s State) answerable(folded, site string) []string {
+	var ids []string
+	for _, id := range slices.Sorted(maps.Keys(s.Suggestions)) {
+		if x := s.Suggestions[id]; x.Status == SuggestionPending && (x.FoldedName == folded || site != "" && x.Site == site) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // decisions says what becomes of each backer, or whose standing is missing.
