@@ -191,6 +191,14 @@ func (d *Deliveries) message(ctx context.Context, id string, s delivery.State, c
 		m.Reason = e.Reason
 	case catalog.SuggestionMade:
 		m.Tool, m.Reason = e.Name, e.Reason
+	case catalog.SuggestionBacked: // of what was dismissed and is missed again
+		head, err := d.Catalogs.Fresh(ctx, s.OrganizationID)
+		if err != nil {
+			return m, err
+		}
+		if m.Tool, m.Reason = head.State.Suggestions[e.SuggestionID].Name, e.Reason; m.Tool == "" {
+			m.Tool = "a tool that was decided about since"
+		}
 	case guide.NoteMade:
 		m.Reason = e.Learned
 	}

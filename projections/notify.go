@@ -17,7 +17,7 @@ import (
 // Notifications queues what people are to be told of: somebody waits for a human. It looks at no event of deliveries, so
 // that nothing is told of telling, and begins at the end of the log, so that nothing of the past is told.
 func Notifications(deliveries *commands.Deliveries) Reaction {
-	const types = `^(grant\.requested|suggestion\.made|instruction_suggestion\.made)\.`
+	const types = `^(grant\.requested|suggestion\.made|suggestion\.backed|instruction_suggestion\.made)\.`
 	return Reaction{Name: "notifications", Types: types, Handle: func(ctx context.Context, cause codec.Verified) (bool, error) {
 		_, id, _ := strings.Cut(cause.Stream, "-")
 		about := delivery.About{Stream: cause.Stream, Revision: cause.Revision}
@@ -26,6 +26,11 @@ func Notifications(deliveries *commands.Deliveries) Reaction {
 		case agent.GrantRequested:
 			topic, about.AgentID, about.ToolID, about.RequestID = domain.AccessRequested, id, e.ToolID, e.RequestID
 		case catalog.SuggestionMade:
+			topic, about.AgentID, about.SuggestionID = domain.ToolSuggested, e.AgentID, e.SuggestionID
+		case catalog.SuggestionBacked:
+			if !e.Reopens {
+				return false, nil
+			}
 			topic, about.AgentID, about.SuggestionID = domain.ToolSuggested, e.AgentID, e.SuggestionID
 		case guide.NoteMade:
 			topic, about.AgentID, about.ToolID, about.SuggestionID = domain.NoteSuggested, e.AgentID, e.ToolID, e.NoteID

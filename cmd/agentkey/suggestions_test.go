@@ -98,6 +98,11 @@ func TestADecisionForTheFleet(t *testing.T) {
 	if diff := cmp.Diff(map[string]string{first: "granted", second: "granted", asleep: "skipped"}, outcomes(accepted)); diff != "" {
 		t.Errorf("the outcomes (-want +got):\n%s", diff)
 	}
+	for _, path := range []string{"/api/tools/suggest", "/instructions/suggest"} { // what an agent is told of when it is registered
+		if block := admin.must(201, "POST", "/api/admin/agents", object{"name": "Told"}).Text("instructions"); !strings.Contains(block, path) {
+			t.Errorf("an agent does not learn of %s: %s", path, block)
+		}
+	}
 	if accepted.At("tool.grants.approved") != 2.0 {
 		t.Errorf("the tool: %s", accepted.Body)
 	}
@@ -222,10 +227,13 @@ func TestTwoAtOnceMakeOneSuggestion(t *testing.T) {
 	}
 }
 
-// TestADismissedSuggestionCoolsDown: for a day it can't be made again, then it comes back with its backers.
+// TestADismissedSuggestionCoolsDown: for a day it can't be made again, then it comes back with its backers, and people
+// are told again.
 func TestADismissedSuggestionCoolsDown(t *testing.T) {
-	p := start(t, unlimited...)
+	hook := startHook(t, nil)
+	p := start(t, append([]string{toLoopback}, unlimited...)...)
 	admin := p.admin()
+	admin.mustChannel("webhook", hook.URL, "tool_suggested")
 	_, one := admin.mustAgent("One")
 	two, key := admin.mustAgent("Two")
 	id := p.with(one).suggest("Linear", "https://linear.app", "to file issues")
@@ -254,6 +262,15 @@ func TestADismissedSuggestionCoolsDown(t *testing.T) {
 		}
 		return err
 	})
+	p.run()
+	eventually(t, "told again", func() bool { return len(hook.about("still")) == 1 })
+	if told := hook.all(); len(told) != 2 || !strings.Contains(string(told[1].Body), "Linear") {
+		t.Errorf("told %d times, of %s", len(told), told[len(told)-1].Body)
+	}
+	if a := p.admin().must(200, "GET", "/api/admin/suggestions?status=pending", nil).Items(); len(a) != 1 || a[0]["id"] != id || a[0]["backer_count"] != 2.0 {
+		t.Errorf("the list: %v", a)
+	}
+	p.stop()
 	p.verify()
 }
 

@@ -95,7 +95,7 @@ func back(x Suggestion, id string, c Suggest) ([]Event, error) {
 		}
 		return []Event{SuggestionCooldownRefused{SuggestionID: id, AgentID: c.AgentID}}, nil
 	}
-	backed := SuggestionBacked{SuggestionID: id, AgentID: c.AgentID, Reason: c.Reason}
+	backed := SuggestionBacked{SuggestionID: id, AgentID: c.AgentID, Reason: c.Reason, Reopens: x.Status == SuggestionDismissal}
 	if x.URL == "" && c.URL != "" {
 		backed.URL, backed.Site = c.URL, c.Site
 	}

@@ -44,13 +44,14 @@ type (
 		Reason       string `json:"reason"`
 	}
 	// SuggestionBacked is an agent missing it too, or giving another reason. URL and Site are set where a suggestion
-	// without an address gains one. A suggestion that was dismissed is open again.
+	// without an address gains one. With Reopens a suggestion that was dismissed waits for a human again.
 	SuggestionBacked struct {
 		SuggestionID string `json:"suggestion_id"`
 		AgentID      string `json:"agent_id"`
 		Reason       string `json:"reason"`
 		URL          string `json:"url,omitempty"`
 		Site         string `json:"site,omitempty"`
+		Reopens      bool   `json:"reopens,omitempty"`
 	}
 	// SuggestionDismissed is a human's no, for now.
 	SuggestionDismissed struct {

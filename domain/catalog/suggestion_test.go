@@ -33,6 +33,10 @@ func backed(agent string) catalog.Event {
 	return catalog.SuggestionBacked{SuggestionID: "g1", AgentID: agent, Reason: "to write"}
 }
 
+func reopened(agent string) catalog.Event {
+	return catalog.SuggestionBacked{SuggestionID: "g1", AgentID: agent, Reason: "to write", Reopens: true}
+}
+
 func dismissed() catalog.Event {
 	return catalog.SuggestionDismissed{SuggestionID: "g1", Reason: "no"}
 }
@@ -84,8 +88,8 @@ func TestSuggestions(t *testing.T) {
 		{"what there is not is dismissed", nil, catalog.DismissSuggestion{SuggestionID: "g1"}, nil, "not_found"},
 		{"it is made again too early", []catalog.Event{missed(), dismissed()}, suggest("b", "notion", ""), []catalog.Event{catalog.SuggestionCooldownRefused{SuggestionID: "g1", AgentID: "b"}}, ""},
 		{"it is made again too early, again", []catalog.Event{missed(), dismissed(), catalog.SuggestionCooldownRefused{SuggestionID: "g1", AgentID: "b"}}, suggest("b", "notion", ""), nil, "suggestion_cooling_down"},
-		{"it is made again a day later", []catalog.Event{missed(), dismissed()}, at(suggest("b", "notion", ""), later), []catalog.Event{backed("b")}, ""},
-		{"its maker makes it again a day later", []catalog.Event{missed(), dismissed()}, at(suggest("a", "notion", ""), later), []catalog.Event{backed("a")}, ""},
+		{"it is made again a day later", []catalog.Event{missed(), dismissed()}, at(suggest("b", "notion", ""), later), []catalog.Event{reopened("b")}, ""},
+		{"its maker makes it again a day later", []catalog.Event{missed(), dismissed()}, at(suggest("a", "notion", ""), later), []catalog.Event{reopened("a")}, ""},
 
 		{"accepting needs to know the backers", []catalog.Event{missed(), backed("b")}, catalog.AcceptSuggestion{SuggestionID: "g1", Tool: notion, GrantBackers: true}, nil, "fault: the standing of 2 agents is needed"},
 		{"it is accepted", []catalog.Event{missed(), backed("b")}, catalog.AcceptSuggestion{SuggestionID: "g1", Tool: with(notion), GrantBackers: true}, []catalog.Event{
