@@ -20,7 +20,11 @@ func instructionsFor(name string) string {
 		"2. Ask with `POST $AGENTKEY_URL/api/tools/{id}/request` and the JSON body {\"reason\": \"why you need it\"}. A human decides.\n" +
 		"3. Once `your_access` is `approved`, `GET $AGENTKEY_URL/api/tools/{id}/credentials` returns the credential and how to use it.\n" +
 		"   Fetch it each time you need it; don't store it, log it or pass it on.\n" +
-		"4. Every error has a `hint` that says what to call next.\n"
+		"4. A tool that you miss you suggest with `POST $AGENTKEY_URL/api/tools/suggest` and {\"name\": \"…\", \"url\": \"…\", \"reason\": \"…\"}. Others may\n" +
+		"   miss it too; a human decides for all.\n" +
+		"5. What you learned about using a tool you tell with `POST $AGENTKEY_URL/api/tools/{id}/instructions/suggest` and\n" +
+		"   {\"learned\": \"…\", \"why\": \"…\"}, so that the next one is told with the credential.\n" +
+		"6. Every error has a `hint` that says what to call next.\n"
 }
 
 // ListAgents answers GET /api/admin/agents.
