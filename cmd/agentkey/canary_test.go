@@ -115,6 +115,9 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 	mail := admin.call("POST", "/api/admin/notification-channels", object{
 		"kind": "email", "name": "On call", "topics": []string{"access_requested"}, "recipients": []string{c.values["recipient"]},
 	}).Text("id")
+	suggested := agent.call("POST", "/api/tools/suggest", object{"name": "Notion", "reason": "to write things down"}).Text("suggestion_id")
+	accept := "/api/admin/suggestions/" + suggested + "/accept"
+	notion := object{"name": "Notion", "auth_type": "api_key", "credential_mode": "per_agent", "credential": c.values["credential"]}
 
 	for _, call := range []struct {
 		who          watched
@@ -135,6 +138,12 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 		{admin, "PUT", "/api/admin/tools/" + tool + "/credential", `{"credential": "` + c.values["credential"], 400},
 		{admin, "PUT", "/api/admin/tools/" + tool + "/credential", `{"credential": ["` + c.values["credential"] + `"]}`, 400},
 		{admin, "POST", "/api/admin/tools", object{"name": "x", "credential": object{"password": 7, c.values["field of a credential"]: "x"}}, 400},
+		{admin, "POST", accept, object{"tool": notion}, 400}, // where each agent has its own, none is taken
+		{admin, "POST", accept, object{"tool": object{"credential": []string{c.values["credential"]}}}, 400},
+		{admin, "POST", accept, object{"tool": object{"name": "Notion", "auth_type": "api_key", "credential_mode": "shared", "credential": c.values["credential"]}}, 201},
+		{admin, "PUT", "/api/admin/catalog/import", object{"agentkey_catalog": 1, "tools": []object{notion}}, 400}, // a file has no place for it
+		{admin, "GET", "/api/admin/catalog/export", nil, 200},
+		{admin, "GET", "/api/admin/suggestions", nil, 200},
 		{admin, "POST", "/api/admin/tools/" + tool + "/nothing", object{"credential": c.values["credential"]}, 404},
 		{watched{p.with(key + "x"), c}, "GET", "/api/me", nil, 401},
 		{agent, "GET", "/api/admin/me", nil, 403},
