@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -134,11 +135,14 @@ func TestAWorkerGoesOnWhereItStopped(t *testing.T) {
 			for _, id := range agents {
 				w.happened("agent-"+id, self(id), agent.CredentialVended{ToolID: tools[1], KeyNumber: 2})
 			}
-			stopped := w.dump()["checkpoints read_model"]["position"]
+			stopped, err := strconv.ParseUint(w.dump()["checkpoints read_model"]["position"], 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
 			w.open()
 			began, err := w.db.ReadCheckpoint(t.Context())
-			if err != nil || fmt.Sprint(began.Position) < stopped {
-				t.Errorf("stopped at %s, goes on at %d: %v", stopped, began.Position, err)
+			if err != nil || began.Position < stopped {
+				t.Errorf("stopped at %d, goes on at %d: %v", stopped, began.Position, err)
 			}
 			w.reached(w.head())
 		}
