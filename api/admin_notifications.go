@@ -4,10 +4,10 @@ import (
 	"context"
 
 	"agentkey/commands"
-	"agentkey/commands/notify"
 	"agentkey/domain"
 	"agentkey/domain/delivery"
 	"agentkey/domain/organization"
+	"agentkey/integrations/notify"
 	"agentkey/readmodels"
 )
 

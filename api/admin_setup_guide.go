@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"net/http"
 
-	"agentkey/commands/setupguide"
 	"agentkey/domain"
+	"agentkey/integrations/setupguide"
 )
 
 // StreamSetupGuide answers POST /api/admin/tools/setup-guide.

@@ -5,8 +5,8 @@ import (
 	"strings"
 
 	"agentkey/commands"
-	"agentkey/commands/templates"
 	"agentkey/domain/catalog"
+	"agentkey/integrations/templates"
 	"agentkey/readmodels"
 )
 

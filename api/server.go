@@ -13,9 +13,9 @@ import (
 
 	"agentkey/api/limits"
 	"agentkey/commands"
-	"agentkey/commands/setupguide"
-	"agentkey/commands/templates"
 	"agentkey/domain"
+	"agentkey/integrations/setupguide"
+	"agentkey/integrations/templates"
 	"agentkey/readmodels"
 )
 

@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"time"
 
-	"agentkey/commands/notify"
 	"agentkey/domain"
 	"agentkey/domain/organization"
 	"agentkey/eventstore/seal"
+	"agentkey/integrations/notify"
 )
 
 // OrganizationResult is a command on an organization carried out.

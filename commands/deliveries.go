@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"agentkey/commands/notify"
 	"agentkey/domain"
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
@@ -19,6 +18,7 @@ import (
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
 	"agentkey/eventstore/seal"
+	"agentkey/integrations/notify"
 )
 
 // DeliveryResult is a command on a notification carried out.

@@ -14,9 +14,9 @@ import (
 
 	"agentkey/api/limits"
 	"agentkey/commands/keys"
-	"agentkey/commands/notify"
 	"agentkey/domain"
 	"agentkey/eventstore/seal"
+	"agentkey/integrations/notify"
 )
 
 // Config is everything that can be set; see settings.

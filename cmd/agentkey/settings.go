@@ -9,8 +9,8 @@ import (
 	"strings"
 
 	"agentkey/api/limits"
-	"agentkey/commands/notify"
 	"agentkey/domain"
+	"agentkey/integrations/notify"
 )
 
 // setting is one thing that can be set.

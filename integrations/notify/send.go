@@ -13,8 +13,8 @@ import (
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
-	"agentkey/commands/outbound"
 	"agentkey/domain/organization"
+	"agentkey/integrations/outbound"
 )
 
 // sendTime is how long a receiver may take. It is less than a turn, so that whoever takes over does not send beside.

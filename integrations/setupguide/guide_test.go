@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"agentkey/commands"
-	"agentkey/commands/templates"
 	"agentkey/domain"
+	"agentkey/integrations/templates"
 )
 
 func guide(t *testing.T, m *Model, within time.Duration) *Guide {

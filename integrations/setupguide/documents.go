@@ -22,8 +22,8 @@ import (
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/charset"
 
-	"agentkey/commands/outbound"
 	"agentkey/domain"
+	"agentkey/integrations/outbound"
 )
 
 // What is read of a page at most.

@@ -4,8 +4,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"agentkey/commands/templates"
 	"agentkey/domain/catalog"
+	"agentkey/integrations/templates"
 )
 
 // fromTemplate hands on the guide that is built in; why says so to its reader.

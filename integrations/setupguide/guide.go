@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"agentkey/commands"
-	"agentkey/commands/templates"
 	"agentkey/domain"
 	"agentkey/domain/catalog"
+	"agentkey/integrations/templates"
 )
 
 // Guide writes setup guides, a few at once.

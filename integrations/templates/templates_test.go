@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 
 	"agentkey/commands"
-	"agentkey/commands/templates"
+	"agentkey/integrations/templates"
 )
 
 func load(t *testing.T) *templates.Set {

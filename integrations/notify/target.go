@@ -9,9 +9,9 @@ import (
 	"slices"
 	"strings"
 
-	"agentkey/commands/outbound"
 	"agentkey/domain"
 	"agentkey/domain/organization"
+	"agentkey/integrations/outbound"
 )
 
 // Target is where a channel leads to: what is secret of it, as it is sealed.
