@@ -4,7 +4,7 @@ import (
 	"context"
 	"strings"
 
-	"agentkey/commands"
+	"agentkey/commands/names"
 	"agentkey/domain/catalog"
 	"agentkey/integrations/templates"
 	"agentkey/readmodels"
@@ -46,6 +46,6 @@ func templateView(t templates.Template) ToolTemplate {
 
 // templateOf is the id of the template of a product that has this name or is at this URL.
 func (s *Server) templateOf(name, url string) *string {
-	found, _ := s.Templates.Match(commands.FoldProduct(name), commands.Site(url))
+	found, _ := s.Templates.Match(names.FoldProduct(name), names.Site(url))
 	return optional(found.ID)
 }

@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"agentkey/commands"
+	"agentkey/commands/loop"
 	"agentkey/domain"
 )
 
@@ -47,15 +48,15 @@ func callOf(ctx context.Context) *call {
 }
 
 // meta is who gives the command of this call.
-func (c *call) meta() commands.Meta {
-	return commands.Meta{
+func (c *call) meta() loop.Meta {
+	return loop.Meta{
 		Organization: c.caller.Organization, Actor: c.caller.Actor, CommandID: c.command, RequestID: c.requestID,
 		Address: c.address, UserAgent: c.userAgent, Since: c.since,
 	}
 }
 
 // edit is meta for a command on a resource that people edit: it honours If-Match.
-func (c *call) edit() commands.Meta {
+func (c *call) edit() loop.Meta {
 	m := c.meta()
 	m.IfRevision = c.ifMatch
 	return m

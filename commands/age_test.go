@@ -1,14 +1,18 @@
 package commands_test
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
-	"agentkey/commands"
+	"agentkey/commands/commandstest"
+	"agentkey/commands/loop"
 	"agentkey/domain/catalog"
+	"agentkey/eventstore"
 )
 
 // aged is an agent with about n fetches behind it. The last ones go through the loop, so that a snapshot is where
@@ -16,29 +20,29 @@ import (
 func aged(b *testing.B, n int) (o *office, id, tool string, number int) {
 	b.Helper()
 	o = open(b)
-	tool = o.mustTool("GitHub", catalog.Shared, "ghp_first")
-	id, key := o.mustAgent("Onboarding")
+	tool = o.MustTool("GitHub", catalog.Shared, "ghp_first")
+	id, key := o.MustAgent("Onboarding")
 	for i := range 9 {
-		o.mustAssign(id, o.mustTool(fmt.Sprint("tool ", i), catalog.Shared, "x"))
+		o.MustAssign(id, o.MustTool(fmt.Sprint("tool ", i), catalog.Shared, "x"))
 	}
-	o.mustAssign(id, tool)
-	own := min(n, 3*commands.SnapshotEvery)
+	o.MustAssign(id, tool)
+	own := min(n, 3*loop.SnapshotEvery)
 	if n > own {
-		o.seed(id, n-own)
+		o.Seed(id, n-own)
 	}
-	o.mustFresh(id)
+	o.MustFresh(id)
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
 			for range own/8 + min(1, max(0, own%8-i)) {
-				o.mustFetch(id, tool, key.Number)
+				o.MustFetch(id, tool, key.Number)
 			}
 		})
 	}
 	wg.Wait()
-	if n > commands.SnapshotEvery {
-		eventually(b, "there is a snapshot", func() bool {
-			return o.mustFresh(id).Revision-o.grants.Agents.FromSnapshot(b.Context(), id).Revision < 2*commands.SnapshotEvery
+	if n > loop.SnapshotEvery {
+		commandstest.Eventually(b, "there is a snapshot", func() bool {
+			return o.MustFresh(id).Revision-o.snapshotted(id) < 2*loop.SnapshotEvery
 		})
 	}
 	return o, id, tool, key.Number
@@ -51,9 +55,9 @@ func BenchmarkFetchAtAge(b *testing.B) {
 	for _, n := range ages {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			o, id, tool, number := aged(b, n)
-			o.mustFetch(id, tool, number)
+			o.MustFetch(id, tool, number)
 			for b.Loop() {
-				o.mustFetch(id, tool, number)
+				o.MustFetch(id, tool, number)
 			}
 		})
 	}
@@ -67,16 +71,35 @@ func BenchmarkFirstFetchAfterRestart(b *testing.B) {
 			var took []time.Duration
 			for b.Loop() {
 				b.StopTimer()
-				other := openOn(b, o.server, o.ring)
+				other := openOn(b, o.Server, o.Ring)
 				b.StartTimer()
 				began := time.Now()
-				other.mustFetch(id, tool, number)
+				other.MustFetch(id, tool, number)
 				took = append(took, time.Since(began))
 			}
 			slices.Sort(took)
 			b.ReportMetric(float64(b.Elapsed().Microseconds())/1000/float64(b.N), "ms/op")
 			b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
-			o.noFault()
+			o.NoFault()
 		})
 	}
+}
+
+// snapshotted is the revision at which the newest snapshot of an agent stands.
+func (o *office) snapshotted(id string) int64 {
+	o.T.Helper()
+	stored, err := o.Server.Client.ReadBackward(o.T.Context(), "snapshot-agent-"+id, 1)
+	if errors.Is(err, eventstore.ErrStreamNotFound) {
+		return eventstore.NoStream
+	}
+	var s struct {
+		Revision int64 `json:"revision"`
+	}
+	if err == nil {
+		err = json.Unmarshal(stored[0].Data, &s)
+	}
+	if err != nil {
+		o.T.Fatal(err)
+	}
+	return s.Revision
 }

@@ -9,6 +9,8 @@ import (
 	"github.com/google/uuid"
 
 	"agentkey/commands/keys"
+	"agentkey/commands/loop"
+	"agentkey/commands/names"
 	"agentkey/domain"
 	"agentkey/domain/agent"
 	"agentkey/eventstore"
@@ -17,7 +19,7 @@ import (
 )
 
 // AgentResult is a command on an agent carried out.
-type AgentResult = Result[agent.State, agent.Event]
+type AgentResult = loop.Result[agent.State, agent.Event]
 
 // Agents carries out what admins do to agents. An agent of another organization looks like none.
 type Agents struct {
@@ -31,12 +33,12 @@ type Agents struct {
 }
 
 // Do decides one command on an agent of the caller's organization.
-func (a *Agents) Do(ctx context.Context, m Meta, id string, build Build[agent.State, agent.Command]) (AgentResult, error) {
+func (a *Agents) Do(ctx context.Context, m loop.Meta, id string, build loop.Build[agent.State, agent.Command]) (AgentResult, error) {
 	return a.Loop.Do(ctx, id, m, owned(m, build))
 }
 
 // owned makes an agent of another organization look like none.
-func owned(m Meta, build Build[agent.State, agent.Command]) Build[agent.State, agent.Command] {
+func owned(m loop.Meta, build loop.Build[agent.State, agent.Command]) loop.Build[agent.State, agent.Command] {
 	return func(s agent.State, at time.Time) (agent.Command, error) {
 		if s.OrganizationID != m.Organization {
 			return nil, domain.NotFound("agent")
@@ -58,8 +60,8 @@ type Registered struct {
 }
 
 // Register makes an agent and its first key.
-func (a *Agents) Register(ctx context.Context, m Meta, n NewAgent) (Registered, error) {
-	id := derivedID(m.CommandID, "agent")
+func (a *Agents) Register(ctx context.Context, m loop.Meta, n NewAgent) (Registered, error) {
+	id := loop.DerivedID(m.CommandID, "agent")
 	text, key, err := keys.New(keys.Agent, id, 1)
 	if err != nil {
 		return Registered{}, err
@@ -71,7 +73,7 @@ func (a *Agents) Register(ctx context.Context, m Meta, n NewAgent) (Registered, 
 	done, err := a.Loop.Do(ctx, id.String(), m, func(agent.State, time.Time) (agent.Command, error) {
 		return agent.Register{
 			OrganizationID: m.Organization, Name: n.Name, Description: n.Description, OwnerID: owner,
-			Key: agent.Key{Number: 1, ID: derivedID(m.CommandID, "key").String(), Hash: key.Hash()},
+			Key: agent.Key{Number: 1, ID: loop.DerivedID(m.CommandID, "key").String(), Hash: key.Hash()},
 		}, nil
 	})
 	if len(done.Events) == 0 {
@@ -81,7 +83,7 @@ func (a *Agents) Register(ctx context.Context, m Meta, n NewAgent) (Registered, 
 }
 
 // RotateKey makes a new key; the former one works on for the overlap. The key is shown once.
-func (a *Agents) RotateKey(ctx context.Context, m Meta, id string, overlap time.Duration) (Registered, error) {
+func (a *Agents) RotateKey(ctx context.Context, m loop.Meta, id string, overlap time.Duration) (Registered, error) {
 	agentID, err := uuid.Parse(id)
 	if err != nil {
 		return Registered{}, domain.NotFound("agent")
@@ -94,7 +96,7 @@ func (a *Agents) RotateKey(ctx context.Context, m Meta, id string, overlap time.
 			return nil, err
 		}
 		texts[s.NextKey] = text
-		return agent.RotateKey{At: at, Overlap: overlap, IfRevision: m.IfRevision, Key: agent.Key{Number: s.NextKey, ID: derivedID(m.CommandID, "key").String(), Hash: key.Hash()}}, nil
+		return agent.RotateKey{At: at, Overlap: overlap, IfRevision: m.IfRevision, Key: agent.Key{Number: s.NextKey, ID: loop.DerivedID(m.CommandID, "key").String(), Hash: key.Hash()}}, nil
 	})
 	r := Registered{AgentResult: done, ID: id}
 	if made := len(done.Events); err == nil && made > 0 {
@@ -106,7 +108,7 @@ func (a *Agents) RotateKey(ctx context.Context, m Meta, id string, overlap time.
 }
 
 // Retire ends an agent for good and removes the credentials that were its own.
-func (a *Agents) Retire(ctx context.Context, m Meta, id string) (AgentResult, error) {
+func (a *Agents) Retire(ctx context.Context, m loop.Meta, id string) (AgentResult, error) {
 	done, err := a.Do(ctx, m, id, func(s agent.State, _ time.Time) (agent.Command, error) {
 		if s.Status == agent.StatusRetired && m.Since == 0 {
 			return nil, domain.NotFound("agent")
@@ -120,7 +122,7 @@ func (a *Agents) Retire(ctx context.Context, m Meta, id string) (AgentResult, er
 }
 
 // Suspend stops an agent, ends every grant and request of it and removes the credentials that were its own.
-func (a *Agents) Suspend(ctx context.Context, m Meta, id string) (AgentResult, error) {
+func (a *Agents) Suspend(ctx context.Context, m loop.Meta, id string) (AgentResult, error) {
 	done, err := a.Do(ctx, m, id, func(s agent.State, _ time.Time) (agent.Command, error) {
 		if s.Status == agent.StatusRetired {
 			return nil, domain.NotFound("agent")
@@ -139,7 +141,7 @@ func (a *Agents) dropOwn(ctx context.Context, s agent.State) error {
 	for _, g := range s.Grants {
 		if g.SecretID != "" && !g.Open() {
 			if err := a.Secrets.Remove(ctx, g.SecretID); err != nil {
-				return refusalOf(err)
+				return loop.Refusal(err)
 			}
 		}
 	}
@@ -148,11 +150,11 @@ func (a *Agents) dropOwn(ctx context.Context, s agent.State) error {
 
 // Person records who an e-mail or a name is, sealed with a key of that person's own, and returns the id under
 // which events may name him. The same text has the same id, which nobody can derive without our MAC key.
-func (a *Agents) Person(ctx context.Context, m Meta, text string) (string, error) {
+func (a *Agents) Person(ctx context.Context, m loop.Meta, text string) (string, error) {
 	if text == "" {
 		return "", nil
 	}
-	folded := Fold(text)
+	folded := names.Fold(text)
 	id := uuid.NewSHA1(uuid.NameSpaceOID, hmacOf(a.MACKey, "person", m.Organization, folded)).String()
 	plain, err := json.Marshal(struct {
 		Name string `json:"name"`
@@ -165,19 +167,19 @@ func (a *Agents) Person(ctx context.Context, m Meta, text string) (string, error
 		return id, nil
 	}
 	if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
-		return "", refusalOf(err)
+		return "", loop.Refusal(err)
 	}
 	keyID, sealed, err := a.Privacy.SealPerson(ctx, m.Organization, id, plain)
 	if err != nil {
-		return "", refusalOf(err)
+		return "", loop.Refusal(err)
 	}
 	signed := codec.Signed{
 		Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), RequestID: m.RequestID,
-		Time: later(a.Clock(), time.Time{}),
+		Time: loop.Later(a.Clock(), time.Time{}),
 	}
 	_, err = a.Log.Write(ctx, "person-"+id, eventstore.NoStream, codec.PersonRecorded{OrganizationID: m.Organization, KeyID: keyID, Sealed: sealed}, signed)
 	if err != nil && !isExisting(err) {
-		return "", refusalOf(err)
+		return "", loop.Refusal(err)
 	}
 	return id, nil
 }

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"agentkey/commands/loop"
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
 	"agentkey/domain/delivery"
@@ -12,40 +13,40 @@ import (
 // The kinds of stream and their loops. The Fold number goes up with every change of an Evolve or of the JSON of
 // a State; 0 means that no snapshots are kept.
 type (
-	AgentLoop        = Loop[agent.State, agent.Command, agent.Event]
-	CatalogLoop      = Loop[catalog.State, catalog.Command, catalog.Event]
-	GuideLoop        = Loop[guide.State, guide.Command, guide.Event]
-	OrganizationLoop = Loop[organization.State, organization.Command, organization.Event]
-	DeliveryLoop     = Loop[delivery.State, delivery.Command, delivery.Event]
-	InstallationLoop = Loop[installation.State, installation.Command, installation.Event]
+	AgentLoop        = loop.Loop[agent.State, agent.Command, agent.Event]
+	CatalogLoop      = loop.Loop[catalog.State, catalog.Command, catalog.Event]
+	GuideLoop        = loop.Loop[guide.State, guide.Command, guide.Event]
+	OrganizationLoop = loop.Loop[organization.State, organization.Command, organization.Event]
+	DeliveryLoop     = loop.Loop[delivery.State, delivery.Command, delivery.Event]
+	InstallationLoop = loop.Loop[installation.State, installation.Command, installation.Event]
 )
 
 // NewAgentLoop returns the loop of the agent- streams.
-func NewAgentLoop(env *Env) *AgentLoop {
-	return NewLoop(env, Aggregate[agent.State, agent.Command, agent.Event]{Category: "agent", Fold: 2, Decide: agent.Decide, Evolve: agent.Evolve})
+func NewAgentLoop(env *loop.Env) *AgentLoop {
+	return loop.New(env, loop.Aggregate[agent.State, agent.Command, agent.Event]{Category: "agent", Fold: 2, Decide: agent.Decide, Evolve: agent.Evolve})
 }
 
 // NewCatalogLoop returns the loop of the catalog- streams.
-func NewCatalogLoop(env *Env) *CatalogLoop {
-	return NewLoop(env, Aggregate[catalog.State, catalog.Command, catalog.Event]{Category: "catalog", Fold: 2, Decide: catalog.Decide, Evolve: catalog.Evolve})
+func NewCatalogLoop(env *loop.Env) *CatalogLoop {
+	return loop.New(env, loop.Aggregate[catalog.State, catalog.Command, catalog.Event]{Category: "catalog", Fold: 2, Decide: catalog.Decide, Evolve: catalog.Evolve})
 }
 
 // NewGuideLoop returns the loop of the guide- streams.
-func NewGuideLoop(env *Env) *GuideLoop {
-	return NewLoop(env, Aggregate[guide.State, guide.Command, guide.Event]{Category: "guide", Decide: guide.Decide, Evolve: guide.Evolve})
+func NewGuideLoop(env *loop.Env) *GuideLoop {
+	return loop.New(env, loop.Aggregate[guide.State, guide.Command, guide.Event]{Category: "guide", Decide: guide.Decide, Evolve: guide.Evolve})
 }
 
 // NewOrganizationLoop returns the loop of the organization- streams.
-func NewOrganizationLoop(env *Env) *OrganizationLoop {
-	return NewLoop(env, Aggregate[organization.State, organization.Command, organization.Event]{Category: "organization", Fold: 2, Decide: organization.Decide, Evolve: organization.Evolve})
+func NewOrganizationLoop(env *loop.Env) *OrganizationLoop {
+	return loop.New(env, loop.Aggregate[organization.State, organization.Command, organization.Event]{Category: "organization", Fold: 2, Decide: organization.Decide, Evolve: organization.Evolve})
 }
 
 // NewDeliveryLoop returns the loop of the delivery- streams, which are too short for snapshots.
-func NewDeliveryLoop(env *Env) *DeliveryLoop {
-	return NewLoop(env, Aggregate[delivery.State, delivery.Command, delivery.Event]{Category: "delivery", Decide: delivery.Decide, Evolve: delivery.Evolve})
+func NewDeliveryLoop(env *loop.Env) *DeliveryLoop {
+	return loop.New(env, loop.Aggregate[delivery.State, delivery.Command, delivery.Event]{Category: "delivery", Decide: delivery.Decide, Evolve: delivery.Evolve})
 }
 
 // NewInstallationLoop returns the loop of the one installation stream.
-func NewInstallationLoop(env *Env) *InstallationLoop {
-	return NewLoop(env, Aggregate[installation.State, installation.Command, installation.Event]{Category: "installation", Decide: installation.Decide, Evolve: installation.Evolve})
+func NewInstallationLoop(env *loop.Env) *InstallationLoop {
+	return loop.New(env, loop.Aggregate[installation.State, installation.Command, installation.Event]{Category: "installation", Decide: installation.Decide, Evolve: installation.Evolve})
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"agentkey/commands/keys"
+	"agentkey/commands/loop"
 	"agentkey/domain"
 	"agentkey/domain/installation"
 	"agentkey/domain/organization"
@@ -97,7 +98,7 @@ func (b Beginning) begin(ctx context.Context) error {
 	}
 	log := &codec.Log{Client: b.Client, Keys: codec.NewKeyring(begun.StoreID, begun.SigningKey.ID, private, nil)}
 	secrets := seal.NewSecrets(log, b.Ring)
-	signed := codec.Signed{Organization: begun.OrganizationID, Actor: system, CommandID: b.NewID().String(), Time: later(b.Clock(), time.Time{})}
+	signed := codec.Signed{Organization: begun.OrganizationID, Actor: system, CommandID: b.NewID().String(), Time: loop.Later(b.Clock(), time.Time{})}
 	if err := secrets.Put(ctx, signed, signingBinding(begun, begun.SigningKey), domain.NewSecret(private.Seed())); err != nil {
 		return err
 	}
@@ -269,14 +270,14 @@ func (b Beginning) complete(ctx context.Context, inst *Installation) error {
 	command := func(what string) uuid.UUID {
 		return uuid.NewSHA1(uuid.NameSpaceOID, []byte("agentkey.begin/"+begun.StoreID+"/"+what))
 	}
-	now := later(b.Clock(), time.Time{})
+	now := loop.Later(b.Clock(), time.Time{})
 	signed := codec.Signed{Organization: begun.OrganizationID, Actor: system, CommandID: command("signing-keys").String(), Time: now}
 	_, err := inst.Log.Write(ctx, "signing-keys", eventstore.NoStream, installation.SigningKeyAdded{SigningKey: begun.SigningKey, Former: []installation.PublicKey{}}, signed)
 	if err != nil && !isExisting(err) {
 		return fmt.Errorf("write the signing keys: %w", err)
 	}
 	organizations := NewOrganizationLoop(inst.Env(b.Clock, nil, nil))
-	m := Meta{Organization: begun.OrganizationID, Actor: system, CommandID: command("organization")}
+	m := loop.Meta{Organization: begun.OrganizationID, Actor: system, CommandID: command("organization")}
 	done, err := organizations.Do(ctx, begun.OrganizationID, m, func(organization.State, time.Time) (organization.Command, error) {
 		return organization.Create{Name: "Default", Token: &organization.CreateToken{
 			Number: organization.ConfiguredToken, TokenID: begun.AdminTokenID, Name: "first admin token", Role: domain.RoleOwner, Hash: begun.AdminTokenHash,
@@ -295,7 +296,7 @@ func (b Beginning) complete(ctx context.Context, inst *Installation) error {
 	m.CommandID = b.NewID()
 	_, err = organizations.Do(ctx, begun.OrganizationID, m, func(organization.State, time.Time) (organization.Command, error) {
 		return organization.CreateToken{
-			Number: organization.ConfiguredToken, TokenID: derivedID(m.CommandID, "token").String(), Name: "configured admin token",
+			Number: organization.ConfiguredToken, TokenID: loop.DerivedID(m.CommandID, "token").String(), Name: "configured admin token",
 			Role: domain.RoleOwner, Hash: key.Hash(),
 		}, nil
 	})
@@ -307,14 +308,14 @@ func (b Beginning) complete(ctx context.Context, inst *Installation) error {
 
 // Env returns what the loops of this installation share. A nil sealer keeps no personal data; a nil onFault
 // tells nobody.
-func (i *Installation) Env(clock func() time.Time, sealer Sealer, onFault func(string, error)) *Env {
+func (i *Installation) Env(clock func() time.Time, sealer loop.Sealer, onFault func(string, error)) *loop.Env {
 	if sealer == nil {
-		sealer = func(context.Context, Meta) (string, error) { return "", nil }
+		sealer = func(context.Context, loop.Meta) (string, error) { return "", nil }
 	}
 	if onFault == nil {
 		onFault = func(string, error) {}
 	}
-	return &Env{Log: i.Log, Sealer: sealer, MACKey: i.MACKey, Clock: clock, OnFault: onFault}
+	return &loop.Env{Log: i.Log, Sealer: sealer, MACKey: i.MACKey, Clock: clock, OnFault: onFault}
 }
 
 func signingBinding(b installation.Begun, key installation.PublicKey) seal.Binding {

@@ -18,7 +18,9 @@ import (
 	"github.com/google/uuid"
 
 	"agentkey/commands"
+	"agentkey/commands/commandstest"
 	"agentkey/commands/keys"
+	"agentkey/commands/loop"
 	"agentkey/domain"
 	"agentkey/domain/installation"
 	"agentkey/eventstore"
@@ -35,7 +37,7 @@ type starter struct {
 }
 
 func newStarter(server *eventstoretest.Server, r seal.Ring) *starter {
-	s := &starter{Beginning: beginning(server, r)}
+	s := &starter{Beginning: commandstest.Beginning(server, r)}
 	s.SaveToken = func(text string) error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -65,7 +67,7 @@ func works(t *testing.T, inst *commands.Installation, text string) error {
 func streams(t *testing.T, server *eventstoretest.Server) map[string]int {
 	t.Helper()
 	out := map[string]int{}
-	for _, e := range everything(t, &office{t: t, server: server}) {
+	for _, e := range commandstest.Everything(t, server) {
 		name, _, _ := strings.Cut(e.Stream, "-")
 		if name == "signing" {
 			name = e.Stream
@@ -76,7 +78,7 @@ func streams(t *testing.T, server *eventstoretest.Server) map[string]int {
 }
 
 func TestAnEmptyLogIsBegunAndThenJoined(t *testing.T) {
-	server, r := eventstoretest.Start(t), ring(t)
+	server, r := eventstoretest.Start(t), commandstest.Ring(t)
 	first := newStarter(server, r)
 	inst, err := first.Begin(t.Context())
 	if err != nil || works(t, inst, first.saved) != nil {
@@ -103,7 +105,7 @@ func TestOfManyProcessesThatBeginAtOnceOneWins(t *testing.T) {
 }
 
 func raceToBegin(t *testing.T) {
-	server, r := eventstoretest.Start(t), ring(t)
+	server, r := eventstoretest.Start(t), commandstest.Ring(t)
 	racers := make([]*starter, 4)
 	installations := make([]*commands.Installation, len(racers))
 	var wg sync.WaitGroup
@@ -136,7 +138,7 @@ func raceToBegin(t *testing.T) {
 	if wrote["installation"] != 1 || wrote["signing-keys"] != 1 || wrote["organization"] != 2 {
 		t.Fatalf("written: %v", wrote)
 	}
-	for _, e := range everything(t, &office{t: t, server: server}) {
+	for _, e := range commandstest.Everything(t, server) {
 		id, isSecret := strings.CutPrefix(e.Stream, "secret-")
 		if isSecret && id != installations[0].Begun.MACSecretID && id != installations[0].Begun.SigningKey.SecretID {
 			if _, err := server.Client.ReadForward(t.Context(), e.Stream, 0, 1); !errors.Is(err, eventstore.ErrStreamDeleted) {
@@ -147,7 +149,7 @@ func raceToBegin(t *testing.T) {
 }
 
 func TestABeginningThatWasInterruptedIsCompletedByTheNextStart(t *testing.T) {
-	server, r := eventstoretest.Start(t), ring(t)
+	server, r := eventstoretest.Start(t), commandstest.Ring(t)
 	killed := newStarter(server, r)
 	if err := killed.BeginOnly(t.Context()); err != nil {
 		t.Fatal(err)
@@ -167,7 +169,7 @@ func TestABeginningThatWasInterruptedIsCompletedByTheNextStart(t *testing.T) {
 
 // TestAProcessThatDiedBeforeItBeganLeavesNothingBehindThatCounts died at each step before `installation`.
 func TestAProcessThatDiedBeforeItBeganLeavesNothingBehindThatCounts(t *testing.T) {
-	server, r := eventstoretest.Start(t), ring(t)
+	server, r := eventstoretest.Start(t), commandstest.Ring(t)
 	died := newStarter(server, r)
 	ctx, die := context.WithCancel(t.Context())
 	died.SaveToken = func(text string) error {
@@ -188,13 +190,13 @@ func TestAProcessThatDiedBeforeItBeganLeavesNothingBehindThatCounts(t *testing.T
 	}
 	next := newStarter(server, r)
 	inst, err := next.Begin(t.Context())
-	if err != nil || works(t, inst, next.saved) != nil || code(works(t, inst, died.saved)) != "credentials_unknown" {
+	if err != nil || works(t, inst, next.saved) != nil || commandstest.Code(works(t, inst, died.saved)) != "credentials_unknown" {
 		t.Errorf("the next start: %v", err)
 	}
 }
 
 func TestAConfiguredTokenIsTheFirstAndIsReplacedAtTheNextStart(t *testing.T) {
-	server, r := eventstoretest.Start(t), ring(t)
+	server, r := eventstoretest.Start(t), commandstest.Ring(t)
 	var texts []string
 	for range 3 {
 		text, _, err := keys.New(keys.Service, uuid.Nil, 0)
@@ -218,7 +220,7 @@ func TestAConfiguredTokenIsTheFirstAndIsReplacedAtTheNextStart(t *testing.T) {
 	}
 	for range 2 {
 		_, inst = start(texts[1])
-		if works(t, inst, texts[1]) != nil || code(works(t, inst, texts[0])) != "credentials_unknown" {
+		if works(t, inst, texts[1]) != nil || commandstest.Code(works(t, inst, texts[0])) != "credentials_unknown" {
 			t.Error("another configured token does not replace the former")
 		}
 	}
@@ -237,7 +239,7 @@ func TestAConfiguredTokenIsTheFirstAndIsReplacedAtTheNextStart(t *testing.T) {
 
 func masterKey(t *testing.T) seal.MasterKey {
 	t.Helper()
-	return ring(t).Current()
+	return commandstest.Ring(t).Current()
 }
 
 func ringOf(t *testing.T, keys ...seal.MasterKey) seal.Ring {
@@ -265,9 +267,9 @@ func TestAWrongOrUnknownMasterKeyIsNamedBeforeAnythingIsDone(t *testing.T) {
 	if diff := cmp.Diff(before, streams(t, server)); diff != "" {
 		t.Errorf("a start that failed wrote (-before +after):\n%s", diff)
 	}
-	loop := commands.NewInstallationLoop(inst.Env(time.Now, nil, nil))
-	m := commands.Meta{Organization: inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorSystem, ID: "keys"}, CommandID: newID()}
-	if _, err := loop.Do(t.Context(), "", m, func(installation.State, time.Time) (installation.Command, error) {
+	installations := commands.NewInstallationLoop(inst.Env(time.Now, nil, nil))
+	m := loop.Meta{Organization: inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorSystem, ID: "keys"}, CommandID: commandstest.NewID()}
+	if _, err := installations.Do(t.Context(), "", m, func(installation.State, time.Time) (installation.Command, error) {
 		return installation.AddMasterKey{MasterKey: wrong.Public()}, nil
 	}); err != nil {
 		t.Fatal(err)
@@ -287,7 +289,7 @@ func TestForgedKeysOfTheInstallationAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	theirs := installation.PublicKey{ID: newID().String(), Public: base64.RawURLEncoding.EncodeToString(public), SecretID: newID().String()}
+	theirs := installation.PublicKey{ID: commandstest.NewID().String(), Public: base64.RawURLEncoding.EncodeToString(public), SecretID: commandstest.NewID().String()}
 	for name, forge := range map[string]struct {
 		stream string
 		event  func(installation.Begun) installation.Event
@@ -308,7 +310,7 @@ func TestForgedKeysOfTheInstallationAreRefused(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			server, r := eventstoretest.Start(t), ring(t)
+			server, r := eventstoretest.Start(t), commandstest.Ring(t)
 			inst, err := newStarter(server, r).Begin(t.Context())
 			if err != nil {
 				t.Fatal(err)
@@ -334,31 +336,31 @@ func TestForgedKeysOfTheInstallationAreRefused(t *testing.T) {
 // lists the former and signs the list.
 func TestAFormerSigningKeyIsTrustedForWhatItSigned(t *testing.T) {
 	o := open(t)
-	id, _ := o.mustAgent("Onboarding")
+	id, _ := o.MustAgent("Onboarding")
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	begun := o.inst.Begun
-	next := installation.PublicKey{ID: newID().String(), Public: base64.RawURLEncoding.EncodeToString(public), SecretID: newID().String()}
+	begun := o.Inst.Begun
+	next := installation.PublicKey{ID: commandstest.NewID().String(), Public: base64.RawURLEncoding.EncodeToString(public), SecretID: commandstest.NewID().String()}
 	binding := seal.Binding{SecretID: next.SecretID, Organization: begun.OrganizationID, Purpose: seal.SigningKey, Owner: begun.StoreID}
-	signed := codec.Signed{Organization: begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorSystem, ID: "keys"}, CommandID: newID().String(), Time: time.Now().UTC()}
-	if err := o.inst.Secrets.Put(t.Context(), signed, binding, domain.NewSecret(slices.Clone(private.Seed()))); err != nil {
+	signed := codec.Signed{Organization: begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorSystem, ID: "keys"}, CommandID: commandstest.NewID().String(), Time: time.Now().UTC()}
+	if err := o.Inst.Secrets.Put(t.Context(), signed, binding, domain.NewSecret(slices.Clone(private.Seed()))); err != nil {
 		t.Fatal(err)
 	}
-	log := &codec.Log{Client: o.server.Client, Keys: codec.NewKeyring(begun.StoreID, next.ID, private, nil)}
+	log := &codec.Log{Client: o.Server.Client, Keys: codec.NewKeyring(begun.StoreID, next.ID, private, nil)}
 	added := installation.SigningKeyAdded{SigningKey: next, Former: []installation.PublicKey{begun.SigningKey}}
 	if _, err := log.Write(t.Context(), "signing-keys", 0, added, signed); err != nil {
 		t.Fatal(err)
 	}
-	after := openOn(t, o.server, o.ring)
-	done := after.mustDo(id, rename("signed with the new key"))
-	stored, err := o.server.Client.ReadForward(t.Context(), "agent-"+id, uint64(done.Revision), 1)
+	after := openOn(t, o.Server, o.Ring)
+	done := after.MustDo(id, commandstest.Rename("signed with the new key"))
+	stored, err := o.Server.Client.ReadForward(t.Context(), "agent-"+id, uint64(done.Revision), 1)
 	var meta struct{ Key string }
 	if err != nil || json.Unmarshal(stored[0].Metadata, &meta) != nil || meta.Key != next.ID {
 		t.Errorf("it is signed with %s: %v", meta.Key, err)
 	}
-	if _, err := o.agents.Do(t.Context(), o.meta(), id, rename("x")); err == nil || !strings.Contains(err.Error(), "its key is not ours") {
+	if _, err := o.Agents.Do(t.Context(), o.Meta(), id, commandstest.Rename("x")); err == nil || !strings.Contains(err.Error(), "its key is not ours") {
 		t.Errorf("a process that does not know the new key yet: %v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/google/uuid"
 
 	"agentkey/commands/keys"
+	"agentkey/commands/loop"
 	"agentkey/domain"
 	"agentkey/domain/agent"
 	"agentkey/domain/organization"
@@ -13,8 +14,8 @@ import (
 
 // Callers knows who presents a key. It decides on streams alone.
 type Callers struct {
-	Agents        *Loop[agent.State, agent.Command, agent.Event]
-	Organizations *Loop[organization.State, organization.Command, organization.Event]
+	Agents        *loop.Loop[agent.State, agent.Command, agent.Event]
+	Organizations *loop.Loop[organization.State, organization.Command, organization.Event]
 	First         string // the first organization's id, for tokens made before there was one
 }
 
@@ -62,7 +63,7 @@ func (c *Callers) admit(s agent.State, key keys.Key) error {
 	if !found || !key.Matches(stored.Hash) {
 		return agent.Unknown()
 	}
-	return agent.Admit(s, key.Number, c.Agents.env.Clock())
+	return agent.Admit(s, key.Number, c.Agents.Env.Clock())
 }
 
 // Service finds the organization and the role of a service token.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"agentkey/commands/loop"
 	"agentkey/domain"
 	"agentkey/domain/organization"
 	"agentkey/eventstore/seal"
@@ -14,7 +15,7 @@ import (
 )
 
 // OrganizationResult is a command on an organization carried out.
-type OrganizationResult = Result[organization.State, organization.Event]
+type OrganizationResult = loop.Result[organization.State, organization.Event]
 
 // Channels carries out what admins do to notification channels. Where a channel leads to is sealed like a credential.
 type Channels struct {
@@ -35,8 +36,8 @@ type Added struct {
 
 // Add makes a channel. Its ids and what is shown of the target are filled in here; a webhook without a signing secret
 // gets one.
-func (c *Channels) Add(ctx context.Context, m Meta, channel organization.AddChannel, t notify.Target) (Added, error) {
-	a := Added{ID: derivedID(m.CommandID, "channel").String()}
+func (c *Channels) Add(ctx context.Context, m loop.Meta, channel organization.AddChannel, t notify.Target) (Added, error) {
+	a := Added{ID: loop.DerivedID(m.CommandID, "channel").String()}
 	drawn := channel.Kind == organization.Webhook && t.SigningSecret == ""
 	if drawn {
 		t.SigningSecret = notify.NewSigningSecret()
@@ -72,7 +73,7 @@ type ChannelChange struct {
 }
 
 // Update changes a channel. What is not named of the target stays.
-func (c *Channels) Update(ctx context.Context, m Meta, id string, change ChannelChange) (OrganizationResult, error) {
+func (c *Channels) Update(ctx context.Context, m loop.Meta, id string, change ChannelChange) (OrganizationResult, error) {
 	command := organization.UpdateChannel{ChannelID: id, Name: change.Name, Topics: change.Topics, IfRevision: m.IfRevision}
 	var target *notify.Target
 	if change.URL != nil || change.SigningSecret != nil || len(change.Recipients) > 0 {
@@ -112,20 +113,20 @@ func (c *Channels) Update(ctx context.Context, m Meta, id string, change Channel
 }
 
 // Remove ends a channel and removes where it led to. What was still to be sent to it is given up.
-func (c *Channels) Remove(ctx context.Context, m Meta, id string) (OrganizationResult, error) {
+func (c *Channels) Remove(ctx context.Context, m loop.Meta, id string) (OrganizationResult, error) {
 	secretID := ""
 	done, err := c.Organizations.Do(ctx, m.Organization, m, func(s organization.State, _ time.Time) (organization.Command, error) {
 		secretID = s.Channels[id].SecretID
 		return organization.RemoveChannel{ChannelID: id, IfRevision: m.IfRevision}, nil
 	})
 	if err == nil && secretID != "" {
-		err = refusalOf(c.Secrets.Remove(ctx, secretID))
+		err = loop.Refusal(c.Secrets.Remove(ctx, secretID))
 	}
 	return done, err
 }
 
 // withSecret carries out a command that may bring a target, nil for none.
-func (c *Channels) withSecret(ctx context.Context, m Meta, id string, t *notify.Target, command func(secretID string) organization.Command) (done OrganizationResult, err error) {
+func (c *Channels) withSecret(ctx context.Context, m loop.Meta, id string, t *notify.Target, command func(secretID string) organization.Command) (done OrganizationResult, err error) {
 	var secret domain.Secret
 	if t != nil {
 		text, err := json.Marshal(t)
@@ -134,7 +135,7 @@ func (c *Channels) withSecret(ctx context.Context, m Meta, id string, t *notify.
 		}
 		secret = domain.NewSecret(text)
 	}
-	build := func(secretID string) Build[organization.State, organization.Command] {
+	build := func(secretID string) loop.Build[organization.State, organization.Command] {
 		return func(organization.State, time.Time) (organization.Command, error) { return command(secretID), nil }
 	}
 	check := func(secretID string) error { return c.Organizations.Check(ctx, m.Organization, build(secretID)) }

@@ -7,8 +7,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
-
+	"agentkey/commands/loop"
 	"agentkey/domain"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
@@ -55,21 +54,6 @@ func encodeSecret(v any) (domain.Secret, error) {
 	return domain.NewSecret(raw), nil
 }
 
-// derivedID makes the id of something that a command creates: a UUIDv7 of the command's time whose random part
-// is derived, so that a command that is carried out again creates the same thing and not another.
-func derivedID(command uuid.UUID, what string) uuid.UUID {
-	id := uuid.NewSHA1(command, []byte(what))
-	copy(id[:6], command[:6])
-	id[6] = id[6]&0x0f | 0x70
-	return id
-}
-
-// madeAt is the time in an id that was made here.
-func madeAt(id uuid.UUID) time.Time {
-	sec, nsec := id.Time().UnixTime()
-	return time.Unix(sec, nsec)
-}
-
 // vault writes and removes the secrets that commands refer to.
 type vault struct {
 	secrets *seal.Secrets
@@ -78,12 +62,12 @@ type vault struct {
 
 // between writes a secret between two decisions: check decides without effect, then the secret is written, then do decides
 // for good on its id. One whose event was refused after all is removed. Without a secret there is only do, with "".
-func (v vault) between(ctx context.Context, m Meta, owner string, secret domain.Secret, check, do func(secretID string) error) error {
+func (v vault) between(ctx context.Context, m loop.Meta, owner string, secret domain.Secret, check, do func(secretID string) error) error {
 	if secret.Empty() {
 		return do("")
 	}
 	if m.Since == 0 {
-		if err := check(derivedID(m.CommandID, "secret").String()); err != nil {
+		if err := check(loop.DerivedID(m.CommandID, "secret").String()); err != nil {
 			return err
 		}
 	}
@@ -100,16 +84,16 @@ func (v vault) between(ctx context.Context, m Meta, owner string, secret domain.
 
 // put writes a credential before the event that refers to it, and returns its id. A command that is carried out
 // again finds what it wrote; where that was removed, because the command was refused before, it writes another.
-func (v vault) put(ctx context.Context, m Meta, owner string, credential domain.Secret) (string, error) {
+func (v vault) put(ctx context.Context, m loop.Meta, owner string, credential domain.Secret) (string, error) {
 	signed := codec.Signed{
 		Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), RequestID: m.RequestID,
-		Time: later(v.clock(), time.Time{}),
+		Time: loop.Later(v.clock(), time.Time{}),
 	}
 	for what := "secret"; ; what += " again" {
-		id := derivedID(m.CommandID, what).String()
+		id := loop.DerivedID(m.CommandID, what).String()
 		err := v.secrets.Put(ctx, signed, credentialBinding(m.Organization, owner, id), credential)
 		if m.Since == 0 || !errors.Is(err, eventstore.ErrStreamDeleted) {
-			return id, refusalOf(err)
+			return id, loop.Refusal(err)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"agentkey/commands/loop"
 	"agentkey/domain"
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
@@ -22,7 +23,7 @@ import (
 )
 
 // DeliveryResult is a command on a notification carried out.
-type DeliveryResult = Result[delivery.State, delivery.Event]
+type DeliveryResult = loop.Result[delivery.State, delivery.Event]
 
 // Deliveries queues notifications and sends them. Each is claimed on its stream before it is sent, and what came of it
 // is written there, so any number of processes may try: it is sent at least once, under one id.
@@ -49,7 +50,7 @@ func (d *Deliveries) Queue(ctx context.Context, organizationID string, cause uui
 			continue
 		}
 		deliveryID := uuid.NewSHA1(cause, []byte("notify/"+id))
-		m := Meta{Organization: organizationID, Actor: notifier, CommandID: uuid.NewSHA1(deliveryID, []byte("queue")), Causation: cause.String()}
+		m := loop.Meta{Organization: organizationID, Actor: notifier, CommandID: uuid.NewSHA1(deliveryID, []byte("queue")), Causation: cause.String()}
 		done, err := d.Loop.Do(ctx, deliveryID.String(), m, func(delivery.State, time.Time) (delivery.Command, error) {
 			return delivery.Queue{OrganizationID: organizationID, ChannelID: id, Topic: topic, About: about}, nil
 		})
@@ -62,7 +63,7 @@ func (d *Deliveries) Queue(ctx context.Context, organizationID string, cause uui
 }
 
 // Test sends a test to a channel and returns what came of it. Whatever that is, it is not tried again.
-func (d *Deliveries) Test(ctx context.Context, m Meta, channelID string) (string, DeliveryResult, error) {
+func (d *Deliveries) Test(ctx context.Context, m loop.Meta, channelID string) (string, DeliveryResult, error) {
 	head, err := d.Channels.Organizations.Fresh(ctx, m.Organization)
 	if err != nil {
 		return "", DeliveryResult{}, err
@@ -70,7 +71,7 @@ func (d *Deliveries) Test(ctx context.Context, m Meta, channelID string) (string
 	if _, found := head.State.Channels[channelID]; !found {
 		return "", DeliveryResult{}, domain.NotFound("notification channel")
 	}
-	id := derivedID(m.CommandID, "delivery").String()
+	id := loop.DerivedID(m.CommandID, "delivery").String()
 	begun, err := d.Loop.Do(ctx, id, m, func(_ delivery.State, at time.Time) (delivery.Command, error) {
 		return delivery.Try{What: delivery.Queued{OrganizationID: m.Organization, ChannelID: channelID, Topic: domain.Test}, At: at}, nil
 	})
@@ -82,7 +83,7 @@ func (d *Deliveries) Test(ctx context.Context, m Meta, channelID string) (string
 }
 
 // Resend wants what failed, or was given up, sent again. A notification of another organization looks like none.
-func (d *Deliveries) Resend(ctx context.Context, m Meta, id string) (DeliveryResult, error) {
+func (d *Deliveries) Resend(ctx context.Context, m loop.Meta, id string) (DeliveryResult, error) {
 	return d.Loop.Do(ctx, id, m, func(s delivery.State, _ time.Time) (delivery.Command, error) {
 		if s.OrganizationID != m.Organization {
 			return nil, domain.NotFound("notification")
@@ -101,8 +102,8 @@ func (d *Deliveries) Attempt(ctx context.Context, organizationID, id string) (De
 	return d.attempt(ctx, id, claimed.State)
 }
 
-func (d *Deliveries) do(ctx context.Context, organizationID, id string, build Build[delivery.State, delivery.Command]) (DeliveryResult, error) {
-	return d.Loop.Do(ctx, id, Meta{Organization: organizationID, Actor: notifier, CommandID: d.NewID()}, build)
+func (d *Deliveries) do(ctx context.Context, organizationID, id string, build loop.Build[delivery.State, delivery.Command]) (DeliveryResult, error) {
+	return d.Loop.Do(ctx, id, loop.Meta{Organization: organizationID, Actor: notifier, CommandID: d.NewID()}, build)
 }
 
 // attempt sends a notification whose turn this process has, by the state that its claim left.
@@ -112,7 +113,7 @@ func (d *Deliveries) attempt(ctx context.Context, id string, s delivery.State) (
 		return DeliveryResult{}, err
 	}
 	jitter := rand.Float64() //nolint:gosec // spreading retries needs no secrecy
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), batchDeadline)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loop.Deadline)
 	defer cancel()
 	return d.do(ctx, s.OrganizationID, id, func(_ delivery.State, at time.Time) (delivery.Command, error) {
 		if problem == nil {
@@ -180,7 +181,7 @@ func (d *Deliveries) message(ctx context.Context, id string, s delivery.State, c
 	}
 	causes, err := d.Log.ReadForward(ctx, a.Stream, a.Revision, 1)
 	if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
-		return m, refusalOf(err)
+		return m, loop.Refusal(err)
 	}
 	if len(causes) != 1 || causes[0].Revision != a.Revision {
 		return m, fmt.Errorf("the log does not reach %d@%s, which notification %s tells of", a.Revision, a.Stream, id)

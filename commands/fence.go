@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"agentkey/commands/loop"
 	"agentkey/domain"
 	"agentkey/domain/installation"
 	"agentkey/eventstore"
@@ -54,7 +55,7 @@ func NewFence(c FenceConfig) *Fence { return &Fence{FenceConfig: c, linked: make
 
 // Seen takes note of an append; see Env.OnAppend. The streams that decide are never cut, so their events can be
 // looked for later.
-func (f *Fence) Seen(a Appending) {
+func (f *Fence) Seen(a loop.Appending) {
 	if a.Err != nil {
 		return
 	}
@@ -84,16 +85,16 @@ func (f *Fence) Admit(ctx context.Context) (uint64, error) {
 			return through, nil
 		}
 		if err := f.awaitLink(ctx); err != nil {
-			return 0, refusalOf(err)
+			return 0, loop.Refusal(err)
 		}
 		l := f.shared() //nolint:contextcheck // it is shared, so no one caller may end it
 		select {
 		case <-l.done:
 		case <-ctx.Done():
-			return 0, refusalOf(ctx.Err())
+			return 0, loop.Refusal(ctx.Err())
 		}
 		if l.err != nil {
-			return 0, refusalOf(l.err)
+			return 0, loop.Refusal(l.err)
 		}
 		if l.restored {
 			return 0, &domain.Error{
@@ -102,7 +103,7 @@ func (f *Fence) Admit(ctx context.Context) (uint64, error) {
 			}
 		}
 	}
-	return 0, refusalOf(fmt.Errorf("%w: its connection does not last", eventstore.ErrUnavailable))
+	return 0, loop.Refusal(fmt.Errorf("%w: its connection does not last", eventstore.ErrUnavailable))
 }
 
 // look is one look that several callers wait for.
@@ -120,7 +121,7 @@ func (f *Fence) shared() *look {
 		l := &look{done: make(chan struct{})}
 		f.under = l
 		go func() {
-			ctx, cancel := context.WithTimeout(context.Background(), batchDeadline)
+			ctx, cancel := context.WithTimeout(context.Background(), loop.Deadline)
 			defer cancel()
 			l.restored, l.err = f.Look(ctx)
 			f.mu.Lock()
@@ -142,7 +143,7 @@ func (f *Fence) well() (uint64, bool) {
 
 // awaitLink waits until the log is followed.
 func (f *Fence) awaitLink(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, batchDeadline)
+	ctx, cancel := context.WithTimeout(ctx, loop.Deadline)
 	defer cancel()
 	for {
 		f.mu.Lock()
@@ -248,7 +249,7 @@ func (f *Fence) evidence(ctx context.Context, s installation.State, marks []even
 
 func (f *Fence) report(ctx context.Context, e installation.Evidence) (installation.State, error) {
 	f.forget()
-	m := Meta{Organization: f.Organization, Actor: system, CommandID: f.NewID()}
+	m := loop.Meta{Organization: f.Organization, Actor: system, CommandID: f.NewID()}
 	done, err := f.Installation.Do(ctx, "", m, func(installation.State, time.Time) (installation.Command, error) {
 		return installation.ReportRestore{Evidence: e}, nil
 	})

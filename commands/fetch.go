@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"agentkey/commands/loop"
 	"agentkey/domain"
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
@@ -49,7 +50,7 @@ const attempts = 8
 // Do vends the credential of one tool to the agent that called with a key of this number. When it returns
 // without an error, credential.vended is durable and came before any revocation, suspension, rotation or
 // removal acknowledged since. Refusals are recorded before they are returned.
-func (f *Fetch) Do(ctx context.Context, m Meta, agentID string, keyNumber int, toolID string) (Vended, error) {
+func (f *Fetch) Do(ctx context.Context, m loop.Meta, agentID string, keyNumber int, toolID string) (Vended, error) {
 	for range attempts {
 		v, again, err := f.once(ctx, m, agentID, keyNumber, toolID)
 		if refusal := (*domain.Error)(nil); errors.As(err, &refusal) && refusal.Kind != domain.KindUnavailable {
@@ -68,7 +69,7 @@ func (f *Fetch) Do(ctx context.Context, m Meta, agentID string, keyNumber int, t
 	}
 }
 
-func (f *Fetch) once(ctx context.Context, m Meta, agentID string, keyNumber int, toolID string) (v Vended, again bool, err error) {
+func (f *Fetch) once(ctx context.Context, m loop.Meta, agentID string, keyNumber int, toolID string) (v Vended, again bool, err error) {
 	if _, err := f.Fence.Admit(ctx); err != nil {
 		return Vended{}, false, err // before there is an event
 	}
@@ -100,7 +101,7 @@ func (f *Fetch) once(ctx context.Context, m Meta, agentID string, keyNumber int,
 		return Vended{}, false, err
 	}
 	// The node that acknowledged the append has everything that came before it; another may not.
-	if done.connection != through || f.Log.Generation() != through || !offered || named(now.State, toolID) != named(known.State, toolID) {
+	if done.Connection != through || f.Log.Generation() != through || !offered || named(now.State, toolID) != named(known.State, toolID) {
 		return Vended{}, true, nil
 	}
 	vend, ok := vendOf(done.Events)
@@ -132,7 +133,7 @@ func (f *Fetch) once(ctx context.Context, m Meta, agentID string, keyNumber int,
 
 // replaced tells a secret that was rotated away after the vend, which is decided again, from one that is simply
 // missing, which is a fault.
-func (f *Fetch) replaced(ctx context.Context, m Meta, agentID, toolID, secretID string) (bool, error) {
+func (f *Fetch) replaced(ctx context.Context, m loop.Meta, agentID, toolID, secretID string) (bool, error) {
 	now, err := f.Catalogs.Fresh(ctx, m.Organization)
 	if err != nil {
 		return false, err
@@ -199,5 +200,5 @@ func secretRefusal(err error) error {
 			Hint: "An operator must configure the key named in GET /readyz on every replica; then send the same request again.", RetryAfter: 10 * time.Second,
 		}
 	}
-	return refusalOf(err)
+	return loop.Refusal(err)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"agentkey/commands"
+	"agentkey/commands/commandstest"
 	"agentkey/domain"
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
@@ -31,41 +32,41 @@ type victim struct {
 func newVictim(t *testing.T) victim {
 	t.Helper()
 	o := open(t)
-	tool := o.mustTool("GitHub", catalog.Shared, "ghp_first")
-	id, key := o.mustAgent("Onboarding")
-	o.mustAssign(id, tool)
-	o.mustFetch(id, tool, key.Number)
-	if _, err := o.grants.Revoke(t.Context(), o.meta(), id, tool, agent.CauseAdmin); err != nil {
+	tool := o.MustTool("GitHub", catalog.Shared, "ghp_first")
+	id, key := o.MustAgent("Onboarding")
+	o.MustAssign(id, tool)
+	o.MustFetch(id, tool, key.Number)
+	if _, err := o.Grants.Revoke(t.Context(), o.Meta(), id, tool, agent.CauseAdmin); err != nil {
 		t.Fatal(err)
 	}
-	return victim{office: o, id: id, tool: tool, number: key.Number, next: o.mustFresh(id).Revision + 1}
+	return victim{office: o, id: id, tool: tool, number: key.Number, next: o.MustFresh(id).Revision + 1}
 }
 
 // put writes an event past everything that we do, as somebody with a connection to the store could.
 func (v victim) put(e eventstore.Event) {
-	v.t.Helper()
-	if _, err := v.server.Client.Append(v.t.Context(), "agent-"+v.id, v.next-1, e); err != nil {
-		v.t.Fatal(err)
+	v.T.Helper()
+	if _, err := v.Server.Client.Append(v.T.Context(), "agent-"+v.id, v.next-1, e); err != nil {
+		v.T.Fatal(err)
 	}
 }
 
 func (v victim) read(stream string, revision uint64) eventstore.Recorded {
-	v.t.Helper()
-	events, err := v.server.Client.ReadForward(v.t.Context(), stream, revision, 1)
+	v.T.Helper()
+	events, err := v.Server.Client.ReadForward(v.T.Context(), stream, revision, 1)
 	if err != nil || len(events) != 1 {
-		v.t.Fatalf("read %d@%s: %v", revision, stream, err)
+		v.T.Fatalf("read %d@%s: %v", revision, stream, err)
 	}
 	return events[0]
 }
 
 // sign makes an event with our key, as a newer version of ours might.
 func (v victim) sign(stream string, revision int64, name string, data string) eventstore.Event {
-	v.t.Helper()
-	id := newID()
-	signed := codec.Signed{Organization: v.inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorService, ID: "token"}, CommandID: newID().String(), Time: time.Now().UTC(), Schema: codec.Schema}
-	meta, err := v.inst.Log.Keys.Sign(stream, uint64(revision), id, name, []byte(data), signed)
+	v.T.Helper()
+	id := commandstest.NewID()
+	signed := codec.Signed{Organization: v.Inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorService, ID: "token"}, CommandID: commandstest.NewID().String(), Time: time.Now().UTC(), Schema: codec.Schema}
+	meta, err := v.Inst.Log.Keys.Sign(stream, uint64(revision), id, name, []byte(data), signed)
 	if err != nil {
-		v.t.Fatal(err)
+		v.T.Fatal(err)
 	}
 	return eventstore.Event{ID: id, Type: name, Data: []byte(data), Metadata: meta}
 }
@@ -75,13 +76,13 @@ func (v victim) calls(t *testing.T) map[string]error {
 	t.Helper()
 	ctx := t.Context()
 	out := map[string]error{}
-	for name, o := range map[string]*office{"warm": v.office, "cold": openOn(t, v.server, v.ring)} {
-		_, out[name+" fetch"] = o.fetch.Do(ctx, o.asAgent(v.id), v.id, v.number, v.tool)
-		_, out[name+" assign"] = o.grants.Assign(ctx, o.meta(), v.id, v.tool, commands.Terms{})
-		_, out[name+" revoke"] = o.grants.Revoke(ctx, o.meta(), v.id, v.tool, agent.CauseAdmin)
-		_, out[name+" suspend"] = o.agents.Suspend(ctx, o.meta(), v.id)
-		_, out[name+" rename"] = o.agents.Do(ctx, o.meta(), v.id, rename("x"))
-		_, out[name+" query"] = o.grants.Agents.Recent(ctx, v.id)
+	for name, o := range map[string]*office{"warm": v.office, "cold": openOn(t, v.Server, v.Ring)} {
+		_, out[name+" fetch"] = o.Fetch.Do(ctx, o.AsAgent(v.id), v.id, v.number, v.tool)
+		_, out[name+" assign"] = o.Grants.Assign(ctx, o.Meta(), v.id, v.tool, commands.Terms{})
+		_, out[name+" revoke"] = o.Grants.Revoke(ctx, o.Meta(), v.id, v.tool, agent.CauseAdmin)
+		_, out[name+" suspend"] = o.Agents.Suspend(ctx, o.Meta(), v.id)
+		_, out[name+" rename"] = o.Agents.Do(ctx, o.Meta(), v.id, commandstest.Rename("x"))
+		_, out[name+" query"] = o.Grants.Agents.Recent(ctx, v.id)
 	}
 	return out
 }
@@ -89,7 +90,7 @@ func (v victim) calls(t *testing.T) map[string]error {
 // unchanged fails the test when the stream goes on after the event that was put.
 func (v victim) unchanged(t *testing.T) {
 	t.Helper()
-	events, err := v.server.Client.ReadForward(t.Context(), "agent-"+v.id, uint64(v.next)+1, 10)
+	events, err := v.Server.Client.ReadForward(t.Context(), "agent-"+v.id, uint64(v.next)+1, 10)
 	if err != nil || len(events) > 0 {
 		t.Errorf("the stream went on with %d events: %v", len(events), err)
 	}
@@ -113,14 +114,14 @@ func TestAForgedEventIsNamedAndNothingIsDecidedOnItsStream(t *testing.T) {
 		"signed with a key of somebody else's": func(v victim) eventstore.Event {
 			name, data := reassign(v)
 			id := uuid.New()
-			keyring := codec.NewKeyring(v.inst.Begun.StoreID, "another key", stranger, nil)
-			return eventstore.Event{ID: id, Type: name, Data: data, Metadata: mustSign(v.t, keyring, v, id, name, data)}
+			keyring := codec.NewKeyring(v.Inst.Begun.StoreID, "another key", stranger, nil)
+			return eventstore.Event{ID: id, Type: name, Data: data, Metadata: mustSign(v.T, keyring, v, id, name, data)}
 		},
 		"signed with a key of somebody else's under the id of ours": func(v victim) eventstore.Event {
 			name, data := reassign(v)
 			id := uuid.New()
-			keyring := codec.NewKeyring(v.inst.Begun.StoreID, v.inst.Begun.SigningKey.ID, stranger, nil)
-			return eventstore.Event{ID: id, Type: name, Data: data, Metadata: mustSign(v.t, keyring, v, id, name, data)}
+			keyring := codec.NewKeyring(v.Inst.Begun.StoreID, v.Inst.Begun.SigningKey.ID, stranger, nil)
+			return eventstore.Event{ID: id, Type: name, Data: data, Metadata: mustSign(v.T, keyring, v, id, name, data)}
 		},
 		"an authentic event of an earlier revision": func(v victim) eventstore.Event {
 			e := genuine(v)
@@ -131,11 +132,11 @@ func TestAForgedEventIsNamedAndNothingIsDecidedOnItsStream(t *testing.T) {
 			return eventstore.Event{ID: e.ID, Type: e.Type, Data: e.Data, Metadata: e.Metadata}
 		},
 		"an authentic event of another agent at the same revision": func(v victim) eventstore.Event {
-			other, _ := v.mustAgent("Other")
+			other, _ := v.MustAgent("Other")
 			for i := range v.next - 1 {
-				v.mustDo(other, rename(strings.Repeat("x", int(i+1))))
+				v.MustDo(other, commandstest.Rename(strings.Repeat("x", int(i+1))))
 			}
-			v.mustAssign(other, v.tool)
+			v.MustAssign(other, v.tool)
 			e := v.read("agent-"+other, uint64(v.next))
 			return eventstore.Event{ID: e.ID, Type: e.Type, Data: e.Data, Metadata: e.Metadata}
 		},
@@ -161,14 +162,14 @@ func TestAForgedEventIsNamedAndNothingIsDecidedOnItsStream(t *testing.T) {
 			e := v.sign("agent-"+v.id, v.next, name, string(data))
 			var m map[string]string
 			if err := json.Unmarshal(e.Metadata, &m); err != nil {
-				v.t.Fatal(err)
+				v.T.Fatal(err)
 			}
 			m["signed"] = strings.Replace(m["signed"], `"token"`, `"owner"`, 1)
 			e.Metadata, _ = json.Marshal(m)
 			return e
 		},
 		"signed for another store": func(v victim) eventstore.Event {
-			other := open(v.t.(*testing.T))
+			other := open(v.T.(*testing.T))
 			name, data := reassign(v)
 			return victim{office: other}.sign("agent-"+v.id, v.next, name, string(data))
 		},
@@ -190,7 +191,7 @@ func TestAForgedEventIsNamedAndNothingIsDecidedOnItsStream(t *testing.T) {
 
 func mustSign(t testing.TB, keyring *codec.Keyring, v victim, id uuid.UUID, name string, data []byte) []byte {
 	t.Helper()
-	signed := codec.Signed{Actor: domain.Actor{Type: domain.ActorService, ID: "token"}, CommandID: newID().String(), Time: time.Now().UTC(), Schema: codec.Schema}
+	signed := codec.Signed{Actor: domain.Actor{Type: domain.ActorService, ID: "token"}, CommandID: commandstest.NewID().String(), Time: time.Now().UTC(), Schema: codec.Schema}
 	meta, err := keyring.Sign("agent-"+v.id, uint64(v.next), id, name, data, signed)
 	if err != nil {
 		t.Fatal(err)
@@ -226,22 +227,22 @@ func TestAnEventOfANewerVersionStopsItsStreamUntilAnUpgrade(t *testing.T) {
 // TestAForgedCatalogVendsNothing: what an agent gets is also what the catalog says.
 func TestAForgedCatalogVendsNothing(t *testing.T) {
 	o := open(t)
-	tool, other := o.mustTool("GitHub", catalog.Shared, "ghp_first"), o.mustTool("Stripe", catalog.Shared, "sk_live")
-	id, key := o.mustAgent("Onboarding")
-	o.mustAssign(id, tool)
-	cold := openOn(t, o.server, o.ring)
-	head, err := o.grants.Catalogs.Fresh(t.Context(), o.inst.Begun.OrganizationID)
+	tool, other := o.MustTool("GitHub", catalog.Shared, "ghp_first"), o.MustTool("Stripe", catalog.Shared, "sk_live")
+	id, key := o.MustAgent("Onboarding")
+	o.MustAssign(id, tool)
+	cold := openOn(t, o.Server, o.Ring)
+	head, err := o.Grants.Catalogs.Fresh(t.Context(), o.Inst.Begun.OrganizationID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	stream := "catalog-" + o.inst.Begun.OrganizationID
+	stream := "catalog-" + o.Inst.Begun.OrganizationID
 	data := []byte(`{"tool_id":"` + tool + `","secret_id":"` + head.State.Tools[other].SecretID + `","credential_version":2}`)
 	forged := eventstore.Event{ID: uuid.New(), Type: "tool.credential_rotated.v1", Data: data, Metadata: []byte(`{}`)}
-	if _, err := o.server.Client.Append(t.Context(), stream, head.Revision, forged); err != nil {
+	if _, err := o.Server.Client.Append(t.Context(), stream, head.Revision, forged); err != nil {
 		t.Fatal(err)
 	}
 	for name, process := range map[string]*office{"warm": o, "cold": cold} {
-		v, err := process.fetch.Do(t.Context(), process.asAgent(id), id, key.Number, tool)
+		v, err := process.Fetch.Do(t.Context(), process.AsAgent(id), id, key.Number, tool)
 		var named *codec.ForgedError
 		if !errors.As(err, &named) || named.Stream != stream || !v.Credential.Empty() {
 			t.Errorf("%s: %v", name, err)

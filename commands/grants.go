@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"agentkey/commands/loop"
 	"agentkey/domain"
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
@@ -37,8 +38,8 @@ type Terms struct {
 func requestStream(id string) string { return "request-" + id }
 
 // Request asks for a tool in the name of an agent and returns the request's id.
-func (g *Grants) Request(ctx context.Context, m Meta, agentID, toolID, reason string) (string, AgentResult, error) {
-	requestID := derivedID(m.CommandID, "request").String()
+func (g *Grants) Request(ctx context.Context, m loop.Meta, agentID, toolID, reason string) (string, AgentResult, error) {
+	requestID := loop.DerivedID(m.CommandID, "request").String()
 	ask, err := g.building(ctx, m, toolID, func(tool agent.Tool, _ agent.State, at time.Time) (agent.Command, error) {
 		return agent.Request{At: at, Tool: tool, RequestID: requestID, Reason: reason}, nil
 	})
@@ -61,14 +62,14 @@ func (g *Grants) Request(ctx context.Context, m Meta, agentID, toolID, reason st
 }
 
 // Approve says yes to a request.
-func (g *Grants) Approve(ctx context.Context, m Meta, requestID string, t Terms) (Decided, error) {
+func (g *Grants) Approve(ctx context.Context, m loop.Meta, requestID string, t Terms) (Decided, error) {
 	return g.decideRequest(ctx, m, requestID, t, func(tool agent.Tool, secretID string, at time.Time) agent.Command {
 		return agent.Approve{At: at, Tool: tool, RequestID: requestID, SecretID: secretID, ExpiresAt: t.ExpiresAt}
 	})
 }
 
 // Deny says no to a request.
-func (g *Grants) Deny(ctx context.Context, m Meta, requestID, reason string) (Decided, error) {
+func (g *Grants) Deny(ctx context.Context, m loop.Meta, requestID, reason string) (Decided, error) {
 	return g.decideRequest(ctx, m, requestID, Terms{}, func(tool agent.Tool, _ string, _ time.Time) agent.Command {
 		return agent.Deny{Tool: tool, RequestID: requestID, Reason: reason}
 	})
@@ -85,7 +86,7 @@ type Decided struct {
 // Grant is the access as the command left it.
 func (d Decided) Grant() agent.Grant { return d.State.Grants[d.ToolID] }
 
-func (g *Grants) decideRequest(ctx context.Context, m Meta, requestID string, t Terms, command func(agent.Tool, string, time.Time) agent.Command) (Decided, error) {
+func (g *Grants) decideRequest(ctx context.Context, m loop.Meta, requestID string, t Terms, command func(agent.Tool, string, time.Time) agent.Command) (Decided, error) {
 	request, err := g.opened(ctx, m, requestID)
 	if errors.Is(err, errNotOpened) {
 		return Decided{}, domain.NotFound("request")
@@ -115,7 +116,7 @@ func (g *Grants) asked(ctx context.Context, agentID, requestID string) (bool, er
 	if err != nil {
 		return false, nil //nolint:nilerr // what is no id of ours was never asked for
 	}
-	oldest := madeAt(id).Add(-time.Minute)
+	oldest := loop.MadeAt(id).Add(-time.Minute)
 	head, err := g.Agents.Fresh(ctx, agentID)
 	if err != nil {
 		return false, err
@@ -128,11 +129,11 @@ func (g *Grants) asked(ctx context.Context, agentID, requestID string) (bool, er
 	for from := head.Revision; from >= 0; {
 		events, err := g.Log.Client.ReadBackwardFrom(ctx, "agent-"+agentID, uint64(from), pageSize)
 		if err != nil {
-			return false, refusalOf(err)
+			return false, loop.Refusal(err)
 		}
 		verified, err := g.Log.Verify(events)
 		if err != nil {
-			return false, refusalOf(err)
+			return false, loop.Refusal(err)
 		}
 		for _, e := range verified {
 			if asked, ok := e.Event.(agent.GrantRequested); ok && asked.RequestID == requestID {
@@ -150,28 +151,28 @@ func (g *Grants) asked(ctx context.Context, agentID, requestID string) (bool, er
 }
 
 // Assign gives access without a request, or approves the pending one.
-func (g *Grants) Assign(ctx context.Context, m Meta, agentID, toolID string, t Terms) (Decided, error) {
+func (g *Grants) Assign(ctx context.Context, m loop.Meta, agentID, toolID string, t Terms) (Decided, error) {
 	return g.decide(ctx, m, agentID, toolID, t, func(tool agent.Tool, _ agent.State, secretID string, at time.Time) (agent.Command, error) {
 		return agent.Assign{At: at, Tool: tool, SecretID: secretID, ExpiresAt: t.ExpiresAt}, nil
 	})
 }
 
 // Replace gives an agent's access a new credential of its own.
-func (g *Grants) Replace(ctx context.Context, m Meta, agentID, toolID string, t Terms) (Decided, error) {
+func (g *Grants) Replace(ctx context.Context, m loop.Meta, agentID, toolID string, t Terms) (Decided, error) {
 	return g.decide(ctx, m, agentID, toolID, t, func(tool agent.Tool, _ agent.State, secretID string, at time.Time) (agent.Command, error) {
 		return agent.ReplaceCredential{At: at, Tool: tool, SecretID: secretID, ExpiresAt: t.ExpiresAt}, nil
 	})
 }
 
 // Revoke ends an agent's access to a tool, or its request. Nothing to revoke is no error.
-func (g *Grants) Revoke(ctx context.Context, m Meta, agentID, toolID string, cause agent.Cause) (AgentResult, error) {
+func (g *Grants) Revoke(ctx context.Context, m loop.Meta, agentID, toolID string, cause agent.Cause) (AgentResult, error) {
 	secretID := ""
 	done, err := g.Agents.Do(ctx, agentID, m, owned(m, func(s agent.State, _ time.Time) (agent.Command, error) {
 		secretID = s.Grants[toolID].SecretID
 		return agent.Revoke{ToolID: toolID, Cause: cause}, nil
 	}))
 	if err == nil && secretID != "" {
-		err = refusalOf(g.Secrets.Remove(ctx, secretID))
+		err = loop.Refusal(g.Secrets.Remove(ctx, secretID))
 	}
 	return done, err
 }
@@ -196,8 +197,8 @@ func (g *Grants) Uses(ctx context.Context, organization, owner, secretID string)
 }
 
 // decide carries out a decision that may bring a credential.
-func (g *Grants) decide(ctx context.Context, m Meta, agentID, toolID string, t Terms, command func(agent.Tool, agent.State, string, time.Time) (agent.Command, error)) (Decided, error) {
-	build := func(secretID string) (Build[agent.State, agent.Command], error) {
+func (g *Grants) decide(ctx context.Context, m loop.Meta, agentID, toolID string, t Terms, command func(agent.Tool, agent.State, string, time.Time) (agent.Command, error)) (Decided, error) {
+	build := func(secretID string) (loop.Build[agent.State, agent.Command], error) {
 		return g.building(ctx, m, toolID, func(tool agent.Tool, s agent.State, at time.Time) (agent.Command, error) {
 			return command(tool, s, secretID, at)
 		})
@@ -230,7 +231,7 @@ func (g *Grants) decide(ctx context.Context, m Meta, agentID, toolID string, t T
 }
 
 // building returns a Build that knows the tool as the catalog is now.
-func (g *Grants) building(ctx context.Context, m Meta, toolID string, command func(agent.Tool, agent.State, time.Time) (agent.Command, error)) (Build[agent.State, agent.Command], error) {
+func (g *Grants) building(ctx context.Context, m loop.Meta, toolID string, command func(agent.Tool, agent.State, time.Time) (agent.Command, error)) (loop.Build[agent.State, agent.Command], error) {
 	head, err := g.Catalogs.Fresh(ctx, m.Organization)
 	if err != nil {
 		return nil, err
@@ -241,7 +242,7 @@ func (g *Grants) building(ctx context.Context, m Meta, toolID string, command fu
 
 // barrier closes the gap between the catalog that a command relied on and its append: access to a tool that was
 // removed meanwhile is revoked again before anybody hears of it.
-func (g *Grants) barrier(ctx context.Context, m Meta, agentID, toolID string) error {
+func (g *Grants) barrier(ctx context.Context, m loop.Meta, agentID, toolID string) error {
 	head, err := g.Catalogs.Fresh(ctx, m.Organization)
 	if err != nil {
 		return err
@@ -249,7 +250,7 @@ func (g *Grants) barrier(ctx context.Context, m Meta, agentID, toolID string) er
 	if _, offered := head.State.Tools[toolID]; offered {
 		return nil
 	}
-	m.CommandID, m.Since = derivedID(m.CommandID, "tool removed"), 0
+	m.CommandID, m.Since = loop.DerivedID(m.CommandID, "tool removed"), 0
 	if _, err := g.Revoke(ctx, m, agentID, toolID, agent.CauseToolRemoved); err != nil {
 		return err
 	}

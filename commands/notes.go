@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"agentkey/commands/loop"
+	"agentkey/commands/names"
 	"agentkey/domain"
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
@@ -14,7 +16,7 @@ import (
 )
 
 // GuideResult is a command on the notes on one tool carried out.
-type GuideResult = Result[guide.State, guide.Event]
+type GuideResult = loop.Result[guide.State, guide.Event]
 
 // Notes carries out what agents tell of tools they use, and what a human makes of it.
 type Notes struct {
@@ -35,7 +37,7 @@ func (n Noted) Note() guide.Note { return n.State.Notes[n.ID] }
 
 // Suggest tells what an agent with approved access has learned about a tool, or backs the note that says the same.
 // Refusals: access_not_approved, suggestion_dismissed.
-func (n *Notes) Suggest(ctx context.Context, m Meta, agentID, toolID, learned, why string) (Noted, error) {
+func (n *Notes) Suggest(ctx context.Context, m loop.Meta, agentID, toolID, learned, why string) (Noted, error) {
 	offered, err := n.Tools.Catalogs.Fresh(ctx, m.Organization)
 	if err != nil {
 		return Noted{}, err
@@ -48,11 +50,11 @@ func (n *Notes) Suggest(ctx context.Context, m Meta, agentID, toolID, learned, w
 	if err != nil {
 		return Noted{}, err
 	}
-	if err := agent.Uses(caller.State, toolID, later(n.Tools.Clock(), caller.At)); err != nil {
+	if err := agent.Uses(caller.State, toolID, loop.Later(n.Tools.Clock(), caller.At)); err != nil {
 		return Noted{}, err
 	}
 	c := guide.Suggest{
-		NoteID: derivedID(m.CommandID, "note").String(), ToolID: toolID, AgentID: agentID, Learned: learned, FoldedText: Fold(learned), Why: why,
+		NoteID: loop.DerivedID(m.CommandID, "note").String(), ToolID: toolID, AgentID: agentID, Learned: learned, FoldedText: names.Fold(learned), Why: why,
 		GuideVersion: tool.InstructionsVersion,
 	}
 	if err := n.Grants.open(ctx, m, c.NoteID, agentID, toolID); err != nil {
@@ -72,7 +74,7 @@ func (n *Notes) Suggest(ctx context.Context, m Meta, agentID, toolID, learned, w
 // Accept revises the usage guide and marks the note as taken up. It does not matter how often the guide was revised
 // since the note was made: instructions is the whole new guide. Of two who accept one note at once the later wins, and
 // both versions are kept.
-func (n *Notes) Accept(ctx context.Context, m Meta, noteID, instructions string) (Noted, error) {
+func (n *Notes) Accept(ctx context.Context, m loop.Meta, noteID, instructions string) (Noted, error) {
 	toolID, err := n.find(ctx, m, noteID)
 	if err != nil {
 		return Noted{}, err
@@ -85,7 +87,7 @@ func (n *Notes) Accept(ctx context.Context, m Meta, noteID, instructions string)
 }
 
 // Take marks a note as taken up by a version of the usage guide.
-func (n *Notes) Take(ctx context.Context, m Meta, toolID, noteID string, version int) (Noted, error) {
+func (n *Notes) Take(ctx context.Context, m loop.Meta, toolID, noteID string, version int) (Noted, error) {
 	done, err := n.Guides.Do(ctx, toolID, m, func(guide.State, time.Time) (guide.Command, error) {
 		return guide.Accept{NoteID: noteID, ToolID: toolID, GuideVersion: version}, nil
 	})
@@ -93,7 +95,7 @@ func (n *Notes) Take(ctx context.Context, m Meta, toolID, noteID string, version
 }
 
 // Dismiss says no, with a reason that the next agent who tells the same is shown.
-func (n *Notes) Dismiss(ctx context.Context, m Meta, noteID, reason string) (Noted, error) {
+func (n *Notes) Dismiss(ctx context.Context, m loop.Meta, noteID, reason string) (Noted, error) {
 	toolID, err := n.find(ctx, m, noteID)
 	if err != nil {
 		return Noted{}, err
@@ -105,7 +107,7 @@ func (n *Notes) Dismiss(ctx context.Context, m Meta, noteID, reason string) (Not
 }
 
 // find returns the tool of a note that a human may decide about.
-func (n *Notes) find(ctx context.Context, m Meta, noteID string) (string, error) {
+func (n *Notes) find(ctx context.Context, m loop.Meta, noteID string) (string, error) {
 	opened, err := n.Grants.opened(ctx, m, noteID)
 	if errors.Is(err, errNotOpened) {
 		return "", domain.NotFound("note")
@@ -133,13 +135,13 @@ func (n *Notes) find(ctx context.Context, m Meta, noteID string) (string, error)
 var errNotOpened = errors.New("nothing of this id was ever opened in this organization")
 
 // opened returns what was asked for, or noted, under an id, or errNotOpened.
-func (g *Grants) opened(ctx context.Context, m Meta, id string) (codec.RequestOpened, error) {
+func (g *Grants) opened(ctx context.Context, m loop.Meta, id string) (codec.RequestOpened, error) {
 	events, err := g.Log.ReadForward(ctx, requestStream(id), 0, 1)
 	if errors.Is(err, eventstore.ErrStreamNotFound) {
 		return codec.RequestOpened{}, errNotOpened
 	}
 	if err != nil {
-		return codec.RequestOpened{}, refusalOf(err)
+		return codec.RequestOpened{}, loop.Refusal(err)
 	}
 	opened, ok := events[0].Event.(codec.RequestOpened)
 	if !ok || events[0].Signed.Organization != m.Organization {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"agentkey/commands/loop"
 	"agentkey/domain"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
@@ -20,11 +21,10 @@ import (
 )
 
 const (
-	onceKept     = 24 * time.Hour        // an answer
-	onceTakeover = 30 * time.Second      // after which a reservation counts as left behind
-	onceWait     = 2 * time.Second       // for a first call that still runs
-	oncePoll     = 50 * time.Millisecond // between looks at it
-	oncePage     = 16                    // events in one read
+	onceKept = 24 * time.Hour        // an answer
+	onceWait = 2 * time.Second       // for a first call that still runs
+	oncePoll = 50 * time.Millisecond // between looks at it
+	oncePage = 16                    // events in one read
 )
 
 // Once gives a command that carries an idempotency key one effect and one answer.
@@ -57,7 +57,7 @@ type Ticket struct {
 // Begin takes a key for the actor of m. digest is of method, path and body: the same key with another digest is
 // refused with idempotency_key_reused, and a first call that still runs after two seconds with
 // idempotency_in_progress. A call that was left behind by a process that died is taken over with its command id.
-func (o *Once) Begin(ctx context.Context, m Meta, key string, digest []byte) (Ticket, error) {
+func (o *Once) Begin(ctx context.Context, m loop.Meta, key string, digest []byte) (Ticket, error) {
 	name := hex.EncodeToString(hmacOf(o.MACKey, "once", m.Organization, string(m.Actor.Type), m.Actor.ID, key))
 	t := Ticket{stream: "once-" + name, revision: eventstore.NoStream, signed: codec.Signed{Organization: m.Organization, Actor: m.Actor, RequestID: m.RequestID}}
 	request := hex.EncodeToString(hmacOf(o.MACKey, "once.request", string(digest)))
@@ -66,12 +66,12 @@ func (o *Once) Begin(ctx context.Context, m Meta, key string, digest []byte) (Ti
 	for {
 		wait, err := o.try(ctx, &t, request)
 		if err != nil || !wait {
-			return t, refusalOf(err)
+			return t, loop.Refusal(err)
 		}
 		select {
 		case <-time.After(oncePoll):
 		case <-ctx.Done():
-			return t, refusalOf(ctx.Err())
+			return t, loop.Refusal(ctx.Err())
 		case <-deadline.C:
 			return t, &domain.Error{
 				Kind: domain.KindConflict, Code: "idempotency_in_progress", Detail: "A first call with this Idempotency-Key is still running.",
@@ -83,7 +83,7 @@ func (o *Once) Begin(ctx context.Context, m Meta, key string, digest []byte) (Ti
 
 // try looks at the key once. It reports true when somebody else has it and may still finish.
 func (o *Once) try(ctx context.Context, t *Ticket, request string) (bool, error) {
-	now := later(o.Clock(), time.Time{})
+	now := loop.Later(o.Clock(), time.Time{})
 	past, err := o.Log.ReadBackward(ctx, t.stream, oncePage)
 	if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
 		return false, err
@@ -146,7 +146,7 @@ func (o *Once) judge(ctx context.Context, t *Ticket, past []codec.Verified, requ
 	case answered:
 		t.Replay, err = o.open(t.stream, completed.Sealed)
 		return true, false, err
-	case !free && now.Sub(past[0].Signed.Time) < onceTakeover:
+	case !free && now.Sub(past[0].Signed.Time) < loop.Takeover:
 		return false, true, nil
 	}
 	t.CommandID, err = uuid.Parse(reserved.CommandID)
@@ -205,12 +205,12 @@ func (o *Once) Release(ctx context.Context, t Ticket) error {
 }
 
 func (o *Once) finish(ctx context.Context, t Ticket, event any) error {
-	t.signed.CommandID, t.signed.Time = o.NewID().String(), later(o.Clock(), time.Time{})
+	t.signed.CommandID, t.signed.Time = o.NewID().String(), loop.Later(o.Clock(), time.Time{})
 	_, err := o.Log.Write(ctx, t.stream, t.revision, event, t.signed)
 	if errors.Is(err, eventstore.ErrWrongRevision) {
 		return nil // somebody took the call over; his answer counts
 	}
-	return refusalOf(err)
+	return loop.Refusal(err)
 }
 
 func (o *Once) open(stream, sealed string) (*Stored, error) {

@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"agentkey/commands"
+	"agentkey/commands/commandstest"
+	"agentkey/commands/loop"
 	"agentkey/domain"
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
@@ -20,50 +22,50 @@ import (
 	"agentkey/eventstore/eventstoretest"
 )
 
-func (o *office) mustTicket(m commands.Meta, key, request string) commands.Ticket {
-	o.t.Helper()
-	t, err := o.once.Begin(o.t.Context(), m, key, []byte(request))
+func (o *office) mustTicket(m loop.Meta, key, request string) commands.Ticket {
+	o.T.Helper()
+	t, err := o.Once.Begin(o.T.Context(), m, key, []byte(request))
 	if err != nil {
-		o.t.Fatalf("begin %s: %v", key, err)
+		o.T.Fatalf("begin %s: %v", key, err)
 	}
 	return t
 }
 
 func (o *office) mustComplete(t commands.Ticket, body string) {
-	o.t.Helper()
-	if err := o.once.Complete(o.t.Context(), t, commands.Stored{Status: http.StatusCreated, Header: map[string]string{"ETag": `"1"`}, Body: []byte(body)}); err != nil {
-		o.t.Fatalf("complete: %v", err)
+	o.T.Helper()
+	if err := o.Once.Complete(o.T.Context(), t, commands.Stored{Status: http.StatusCreated, Header: map[string]string{"ETag": `"1"`}, Body: []byte(body)}); err != nil {
+		o.T.Fatalf("complete: %v", err)
 	}
 }
 
 func (o *office) mustRelease(t commands.Ticket) {
-	o.t.Helper()
-	if err := o.once.Release(o.t.Context(), t); err != nil {
-		o.t.Fatalf("release: %v", err)
+	o.T.Helper()
+	if err := o.Once.Release(o.T.Context(), t); err != nil {
+		o.T.Fatalf("release: %v", err)
 	}
 }
 
 func TestARepeatedCallGetsTheAnswerOfTheFirst(t *testing.T) {
 	o := open(t)
-	first := o.mustTicket(o.meta(), "k", "body")
+	first := o.mustTicket(o.Meta(), "k", "body")
 	if first.Replay != nil || first.Since != 0 {
 		t.Fatalf("the first call is %+v", first)
 	}
 	o.mustComplete(first, `{"id":"1"}`)
-	other := openOn(t, o.server, o.ring)
+	other := openOn(t, o.Server, o.Ring)
 	for _, process := range []*office{o, other} {
-		again := process.mustTicket(process.meta(), "k", "body")
+		again := process.mustTicket(process.Meta(), "k", "body")
 		want := &commands.Stored{Status: http.StatusCreated, Header: map[string]string{"ETag": `"1"`}, Body: []byte(`{"id":"1"}`)}
 		if diff := cmp.Diff(want, again.Replay); diff != "" {
 			t.Errorf("the answer (-want +got):\n%s", diff)
 		}
-		if _, err := process.once.Begin(t.Context(), process.meta(), "k", []byte("another body")); code(err) != "idempotency_key_reused" {
+		if _, err := process.Once.Begin(t.Context(), process.Meta(), "k", []byte("another body")); commandstest.Code(err) != "idempotency_key_reused" {
 			t.Errorf("another request under the same key: %v", err)
 		}
 	}
-	elsewhere, somebody := o.meta(), o.meta()
-	elsewhere.Organization, somebody.Actor.ID = newID().String(), "another token"
-	for _, m := range []commands.Meta{elsewhere, somebody} {
+	elsewhere, somebody := o.Meta(), o.Meta()
+	elsewhere.Organization, somebody.Actor.ID = commandstest.NewID().String(), "another token"
+	for _, m := range []loop.Meta{elsewhere, somebody} {
 		if ticket := o.mustTicket(m, "k", "body"); ticket.Replay != nil {
 			t.Error("somebody else's key got the answer")
 		}
@@ -72,9 +74,9 @@ func TestARepeatedCallGetsTheAnswerOfTheFirst(t *testing.T) {
 
 func TestAnAnswerIsKeptSealed(t *testing.T) {
 	o := open(t)
-	o.mustComplete(o.mustTicket(o.meta(), "k", "body"), "canary-7a1d")
+	o.mustComplete(o.mustTicket(o.Meta(), "k", "body"), "canary-7a1d")
 	found := false
-	for _, e := range everything(t, o) {
+	for _, e := range commandstest.Everything(t, o.Server) {
 		if e.Type == "once.completed.v1" {
 			found = true
 		}
@@ -90,19 +92,19 @@ func TestAnAnswerIsKeptSealed(t *testing.T) {
 func TestARepeatWaitsTwoSecondsForTheFirst(t *testing.T) {
 	t.Parallel() // it waits
 	o := open(t)
-	first := o.mustTicket(o.meta(), "k", "body")
+	first := o.mustTicket(o.Meta(), "k", "body")
 	began := time.Now()
-	if _, err := o.once.Begin(t.Context(), o.meta(), "k", []byte("body")); code(err) != "idempotency_in_progress" {
+	if _, err := o.Once.Begin(t.Context(), o.Meta(), "k", []byte("body")); commandstest.Code(err) != "idempotency_in_progress" {
 		t.Errorf("while the first runs: %v", err)
 	}
 	if waited := time.Since(began); waited < 2*time.Second || waited > 10*time.Second {
 		t.Errorf("it waited %s", waited)
 	}
-	if _, err := o.once.Begin(t.Context(), o.meta(), "k", []byte("another")); code(err) != "idempotency_key_reused" {
+	if _, err := o.Once.Begin(t.Context(), o.Meta(), "k", []byte("another")); commandstest.Code(err) != "idempotency_key_reused" {
 		t.Errorf("another request while the first runs: %v", err)
 	}
 	answers := make(chan commands.Ticket)
-	go func() { answers <- o.mustTicket(o.meta(), "k", "body") }()
+	go func() { answers <- o.mustTicket(o.Meta(), "k", "body") }()
 	o.mustComplete(first, "done")
 	if again := <-answers; again.Replay == nil || string(again.Replay.Body) != "done" {
 		t.Errorf("who waited got %+v", again)
@@ -111,15 +113,15 @@ func TestARepeatWaitsTwoSecondsForTheFirst(t *testing.T) {
 
 func TestOfManyCallsAtOnceOneRunsAndTheOthersGetItsAnswer(t *testing.T) {
 	a := open(t)
-	b := openOn(t, a.server, a.ring)
+	b := openOn(t, a.Server, a.Ring)
 	for range eventstoretest.Rounds(20) {
-		key := newID().String()
+		key := commandstest.NewID().String()
 		var ran atomic.Int32
 		var wg sync.WaitGroup
 		for i := range 8 {
 			process := []*office{a, b}[i%2]
 			wg.Go(func() {
-				ticket, err := process.once.Begin(t.Context(), process.meta(), key, []byte("body"))
+				ticket, err := process.Once.Begin(t.Context(), process.Meta(), key, []byte("body"))
 				switch {
 				case err != nil:
 					t.Errorf("begin: %v", err)
@@ -143,57 +145,57 @@ func TestOfManyCallsAtOnceOneRunsAndTheOthersGetItsAnswer(t *testing.T) {
 func TestACallThatWasLeftBehindIsTakenOverWithoutASecondEffect(t *testing.T) {
 	t.Parallel() // it waits
 	a := open(t)
-	id, _ := a.mustAgent("Onboarding")
-	tool := a.mustTool("GitHub", catalog.Shared, "ghp_first")
-	effects := map[string]func(*office, commands.Meta) (string, error){
-		"agent.registered.v1": func(o *office, m commands.Meta) (string, error) {
-			r, err := o.agents.Register(t.Context(), m, commands.NewAgent{Name: "Another", Owner: "ada@example.com"})
+	id, _ := a.MustAgent("Onboarding")
+	tool := a.MustTool("GitHub", catalog.Shared, "ghp_first")
+	effects := map[string]func(*office, loop.Meta) (string, error){
+		"agent.registered.v1": func(o *office, m loop.Meta) (string, error) {
+			r, err := o.Agents.Register(t.Context(), m, commands.NewAgent{Name: "Another", Owner: "ada@example.com"})
 			return r.APIKey, err
 		},
-		"agent.key_rotated.v1": func(o *office, m commands.Meta) (string, error) {
-			r, err := o.agents.RotateKey(t.Context(), m, id, time.Hour)
+		"agent.key_rotated.v1": func(o *office, m loop.Meta) (string, error) {
+			r, err := o.Agents.RotateKey(t.Context(), m, id, time.Hour)
 			return r.APIKey, err
 		},
-		"tool.credential_rotated.v1": func(o *office, m commands.Meta) (string, error) {
-			_, err := o.tools.RotateCredential(t.Context(), m, tool, o.credential("ghp_second"), nil)
+		"tool.credential_rotated.v1": func(o *office, m loop.Meta) (string, error) {
+			_, err := o.Tools.RotateCredential(t.Context(), m, tool, o.Credential("ghp_second"), nil)
 			return "", err
 		},
-		"grant.requested.v1": func(o *office, m commands.Meta) (string, error) {
+		"grant.requested.v1": func(o *office, m loop.Meta) (string, error) {
 			m.Actor = domain.Actor{Type: domain.ActorAgent, ID: id}
-			_, _, err := o.grants.Request(t.Context(), m, id, tool, "open pull requests")
+			_, _, err := o.Grants.Request(t.Context(), m, id, tool, "open pull requests")
 			return "", err
 		},
 	}
 	for name, effect := range effects {
 		t.Run(name, func(t *testing.T) {
-			before := count(t, a, name)
-			first := a.mustTicket(a.meta(), name, "body")
-			m := a.meta()
+			before := a.Count(name)
+			first := a.mustTicket(a.Meta(), name, "body")
+			m := a.Meta()
 			m.CommandID = first.CommandID
 			if _, err := effect(a, m); err != nil {
 				t.Fatal(err)
 			}
-			b := openAt(t, a.server, a.ring, &clock{})
-			b.clock.advance(20 * time.Second)
-			if _, err := b.once.Begin(t.Context(), b.meta(), name, []byte("body")); code(err) != "idempotency_in_progress" {
+			b := openAt(t, a.Server, a.Ring, &commandstest.Clock{})
+			b.Clock.Advance(20 * time.Second)
+			if _, err := b.Once.Begin(t.Context(), b.Meta(), name, []byte("body")); commandstest.Code(err) != "idempotency_in_progress" {
 				t.Errorf("after 20 s: %v", err)
 			}
-			b.clock.advance(11 * time.Second)
-			taken := b.mustTicket(b.meta(), name, "body")
+			b.Clock.Advance(11 * time.Second)
+			taken := b.mustTicket(b.Meta(), name, "body")
 			if taken.CommandID != first.CommandID || taken.Since == 0 {
 				t.Fatalf("taken over as %s since %d, it was %s", taken.CommandID, taken.Since, first.CommandID)
 			}
-			m = b.meta()
+			m = b.Meta()
 			m.CommandID, m.Since = taken.CommandID, taken.Since
 			if key, err := effect(b, m); err != nil || key != "" {
 				t.Errorf("carried out again: %v, with a key: %v", err, key != "")
 			}
-			if after := count(t, a, name); after != before+1 {
+			if after := a.Count(name); after != before+1 {
 				t.Errorf("it has %d effects", after-before)
 			}
 			b.mustComplete(taken, "done")
 			a.mustComplete(first, "too late") // it was taken over: the other's answer counts
-			if again := a.mustTicket(a.meta(), name, "body"); again.Replay == nil || string(again.Replay.Body) != "done" {
+			if again := a.mustTicket(a.Meta(), name, "body"); again.Replay == nil || string(again.Replay.Body) != "done" {
 				t.Errorf("replayed %+v", again.Replay)
 			}
 		})
@@ -203,14 +205,14 @@ func TestACallThatWasLeftBehindIsTakenOverWithoutASecondEffect(t *testing.T) {
 // TestACallThatIsTakenOverBeforeItsEffectHasIt is the other half: the process died before it appended.
 func TestACallThatIsTakenOverBeforeItsEffectHasIt(t *testing.T) {
 	o := open(t)
-	id, _ := o.mustAgent("Onboarding")
-	o.mustTicket(o.meta(), "k", "body")
-	o.clock.advance(31 * time.Second)
-	taken := o.mustTicket(o.meta(), "k", "body")
-	m := o.meta()
+	id, _ := o.MustAgent("Onboarding")
+	o.mustTicket(o.Meta(), "k", "body")
+	o.Clock.Advance(31 * time.Second)
+	taken := o.mustTicket(o.Meta(), "k", "body")
+	m := o.Meta()
 	m.CommandID, m.Since = taken.CommandID, taken.Since
-	r, err := o.agents.RotateKey(t.Context(), m, id, 0)
-	if err != nil || r.APIKey == "" || count(t, o, "agent.key_rotated.v1") != 1 {
+	r, err := o.Agents.RotateKey(t.Context(), m, id, 0)
+	if err != nil || r.APIKey == "" || o.Count("agent.key_rotated.v1") != 1 {
 		t.Errorf("rotated %v, with a key: %v", err, r.APIKey != "")
 	}
 }
@@ -219,31 +221,31 @@ func TestACallThatIsTakenOverBeforeItsEffectHasIt(t *testing.T) {
 // out. The caller tries again under the same key, perhaps often, and there is one effect.
 func TestATryAgainIsTheSameCommand(t *testing.T) {
 	o := open(t)
-	id, _ := o.mustAgent("Onboarding")
-	first := o.mustTicket(o.meta(), "k", "body")
-	m := o.meta()
+	id, _ := o.MustAgent("Onboarding")
+	first := o.mustTicket(o.Meta(), "k", "body")
+	m := o.Meta()
 	m.CommandID = first.CommandID
-	if _, err := o.agents.RotateKey(t.Context(), m, id, 0); err != nil {
+	if _, err := o.Agents.RotateKey(t.Context(), m, id, 0); err != nil {
 		t.Fatal(err)
 	}
 	o.mustRelease(first)
 	for range 20 { // more than one page of the key's events
-		o.mustRelease(o.mustTicket(o.meta(), "k", "body"))
+		o.mustRelease(o.mustTicket(o.Meta(), "k", "body"))
 	}
-	again := o.mustTicket(o.meta(), "k", "body")
+	again := o.mustTicket(o.Meta(), "k", "body")
 	if again.CommandID != first.CommandID || again.Since == 0 {
 		t.Fatalf("it goes on as another command: %+v", again)
 	}
-	m = o.meta()
+	m = o.Meta()
 	m.CommandID, m.Since = again.CommandID, again.Since
-	if r, err := o.agents.RotateKey(t.Context(), m, id, 0); err != nil || r.APIKey != "" {
+	if r, err := o.Agents.RotateKey(t.Context(), m, id, 0); err != nil || r.APIKey != "" {
 		t.Errorf("tried again: %v, with a key that never worked: %v", err, r.APIKey != "")
 	}
-	if n := count(t, o, "agent.key_rotated.v1"); n != 1 {
+	if n := o.Count("agent.key_rotated.v1"); n != 1 {
 		t.Errorf("it has %d effects", n)
 	}
 	o.mustRelease(again)
-	other := o.mustTicket(o.meta(), "k", "another body")
+	other := o.mustTicket(o.Meta(), "k", "another body")
 	if other.CommandID == first.CommandID || other.Since != 0 {
 		t.Error("another request goes on as the first's command")
 	}
@@ -252,59 +254,59 @@ func TestATryAgainIsTheSameCommand(t *testing.T) {
 // TestACommandRefusedBeforeMayBeAcceptedWhenItIsTakenOver: its secret was removed with the refusal.
 func TestACommandRefusedBeforeMayBeAcceptedWhenItIsTakenOver(t *testing.T) {
 	o := open(t)
-	tool := o.mustTool("Linear", catalog.PerAgent, "")
-	id, key := o.mustAgent("Onboarding")
-	ticket := o.mustTicket(o.meta(), "k", "body")
-	m := o.meta()
+	tool := o.MustTool("Linear", catalog.PerAgent, "")
+	id, key := o.MustAgent("Onboarding")
+	ticket := o.mustTicket(o.Meta(), "k", "body")
+	m := o.Meta()
 	m.CommandID = ticket.CommandID
-	if _, err := o.agents.Suspend(t.Context(), o.meta(), id); err != nil {
+	if _, err := o.Agents.Suspend(t.Context(), o.Meta(), id); err != nil {
 		t.Fatal(err)
 	}
 	m.Since = 1 // so that nothing is checked first, and the secret is written in vain
-	if _, err := o.grants.Assign(t.Context(), m, id, tool, commands.Terms{Credential: o.credential("lin_one")}); code(err) != "agent_not_active" {
+	if _, err := o.Grants.Assign(t.Context(), m, id, tool, commands.Terms{Credential: o.Credential("lin_one")}); commandstest.Code(err) != "agent_not_active" {
 		t.Fatalf("assigned to a suspended agent: %v", err)
 	}
-	if _, err := o.agents.Do(t.Context(), o.meta(), id, func(agent.State, time.Time) (agent.Command, error) { return agent.Reactivate{}, nil }); err != nil {
+	if _, err := o.Agents.Do(t.Context(), o.Meta(), id, func(agent.State, time.Time) (agent.Command, error) { return agent.Reactivate{}, nil }); err != nil {
 		t.Fatal(err)
 	}
-	o.clock.advance(31 * time.Second)
-	taken := o.mustTicket(o.meta(), "k", "body")
+	o.Clock.Advance(31 * time.Second)
+	taken := o.mustTicket(o.Meta(), "k", "body")
 	m.CommandID, m.Since = taken.CommandID, taken.Since
-	if _, err := o.grants.Assign(t.Context(), m, id, tool, commands.Terms{Credential: o.credential("lin_one")}); err != nil {
+	if _, err := o.Grants.Assign(t.Context(), m, id, tool, commands.Terms{Credential: o.Credential("lin_one")}); err != nil {
 		t.Fatal(err)
 	}
-	if v := o.mustFetch(id, tool, key.Number); string(v.Credential.Reveal()) != `"lin_one"` {
+	if v := o.MustFetch(id, tool, key.Number); string(v.Credential.Reveal()) != `"lin_one"` {
 		t.Error("another credential came")
 	}
 }
 
 func TestAKeyBeginsAnewAfterADay(t *testing.T) {
-	c := &clock{}
-	server := eventstoretest.StartWith(t, embedded.Options{Clock: c.now})
-	a := openAt(t, server, ring(t), c)
-	b := openAt(t, server, a.ring, c)
-	a.mustComplete(a.mustTicket(a.meta(), "k", "body"), "done")
-	c.advance(24*time.Hour - time.Minute)
-	if again := a.mustTicket(a.meta(), "k", "body"); again.Replay == nil {
+	c := &commandstest.Clock{}
+	server := eventstoretest.StartWith(t, embedded.Options{Clock: c.Now})
+	a := openAt(t, server, commandstest.Ring(t), c)
+	b := openAt(t, server, a.Ring, c)
+	a.mustComplete(a.mustTicket(a.Meta(), "k", "body"), "done")
+	c.Advance(24*time.Hour - time.Minute)
+	if again := a.mustTicket(a.Meta(), "k", "body"); again.Replay == nil {
 		t.Error("the answer was forgotten before its day was over")
 	}
-	c.advance(2 * time.Minute)
-	anew := a.mustTicket(a.meta(), "k", "another body")
+	c.Advance(2 * time.Minute)
+	anew := a.mustTicket(a.Meta(), "k", "another body")
 	if anew.Replay != nil || anew.Since != 0 {
 		t.Fatalf("after a day it is not begun anew: %+v", anew)
 	}
 	a.mustComplete(anew, "anew")
-	if again := b.mustTicket(b.meta(), "k", "another body"); again.Replay == nil || string(again.Replay.Body) != "anew" {
+	if again := b.mustTicket(b.Meta(), "k", "another body"); again.Replay == nil || string(again.Replay.Body) != "anew" {
 		t.Errorf("replayed %+v", again.Replay)
 	}
 	for range eventstoretest.Rounds(20) { // everything has expired and many begin at once
-		c.advance(25 * time.Hour)
+		c.Advance(25 * time.Hour)
 		var ran atomic.Int32
 		var wg sync.WaitGroup
 		for i := range 8 {
 			process := []*office{a, b}[i%2]
 			wg.Go(func() {
-				switch ticket, err := process.once.Begin(t.Context(), process.meta(), "k", []byte("body")); {
+				switch ticket, err := process.Once.Begin(t.Context(), process.Meta(), "k", []byte("body")); {
 				case err != nil:
 					t.Errorf("begin: %v", err)
 				case ticket.Replay == nil:
@@ -322,48 +324,14 @@ func TestAKeyBeginsAnewAfterADay(t *testing.T) {
 
 func TestWithoutTheLogNoKeyIsTaken(t *testing.T) {
 	o := open(t)
-	ticket := o.mustTicket(o.meta(), "k", "body")
-	o.server.Stop()
-	_, err := o.once.Begin(t.Context(), o.meta(), "other", []byte("body"))
+	ticket := o.mustTicket(o.Meta(), "k", "body")
+	o.Server.Stop()
+	_, err := o.Once.Begin(t.Context(), o.Meta(), "other", []byte("body"))
 	if refusal := (*domain.Error)(nil); !errors.As(err, &refusal) || refusal.Code != "event_log_unavailable" || refusal.RetryAfter <= 0 {
 		t.Errorf("got %v", err)
 	}
 	o.restart()
 	o.mustComplete(ticket, "done")
-}
-
-// everything is the whole log, oldest first.
-func everything(t testing.TB, o *office) []eventstore.Recorded {
-	t.Helper()
-	sub, err := o.server.Client.SubscribeAll(t.Context(), 0, `^[^$]`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer sub.Close()
-	var events []eventstore.Recorded
-	for {
-		item, err := sub.Next()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if item.Event != nil {
-			events = append(events, *item.Event)
-		}
-		if item.CaughtUp {
-			return events
-		}
-	}
-}
-
-func count(t testing.TB, o *office, name string) int {
-	t.Helper()
-	n := 0
-	for _, e := range everything(t, o) {
-		if e.Type == name {
-			n++
-		}
-	}
-	return n
 }
 
 func contains(e eventstore.Recorded, text string) bool {

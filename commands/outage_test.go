@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"agentkey/commands"
+	"agentkey/commands/commandstest"
 	"agentkey/commands/keys"
 	"agentkey/domain"
 	"agentkey/domain/agent"
@@ -20,10 +21,10 @@ import (
 
 // restart stops the store if it runs, starts it, and waits until it answers.
 func (o *office) restart() {
-	o.t.Helper()
-	o.server.Restart()
-	eventually(o.t, "the log is back", func() bool {
-		_, err := o.server.Client.Head(o.t.Context())
+	o.T.Helper()
+	o.Server.Restart()
+	commandstest.Eventually(o.T, "the log is back", func() bool {
+		_, err := o.Server.Client.Head(o.T.Context())
 		return err == nil
 	})
 }
@@ -50,35 +51,35 @@ func unavailable(t *testing.T, what string, err error) {
 }
 
 func TestWithoutTheLogCallersOfTheLastMinuteAreStillKnown(t *testing.T) {
-	c := &clock{}
-	o := openAt(t, impatient(t), ring(t), c)
-	id, key := o.mustAgent("Onboarding")
-	stranger, strangerKey := o.mustAgent("Stranger")
-	other := openAt(t, o.server, o.ring, c)
+	c := &commandstest.Clock{}
+	o := openAt(t, impatient(t), commandstest.Ring(t), c)
+	id, key := o.MustAgent("Onboarding")
+	stranger, strangerKey := o.MustAgent("Stranger")
+	other := openAt(t, o.Server, o.Ring, c)
 	seen := time.Now()
-	if _, err := other.callers.Agent(t.Context(), key, false); err != nil {
+	if _, err := other.Callers.Agent(t.Context(), key, false); err != nil {
 		t.Fatal(err)
 	}
-	o.server.Stop()
-	caller, err := other.callers.Agent(t.Context(), key, false)
+	o.Server.Stop()
+	caller, err := other.Callers.Agent(t.Context(), key, false)
 	if err != nil || caller.Actor.ID != id || caller.Agent.Name != "Onboarding" {
 		t.Errorf("a caller of the last minute: %+v %v", caller.Actor, err)
 	}
-	_, err = other.callers.Agent(t.Context(), strangerKey, false)
+	_, err = other.Callers.Agent(t.Context(), strangerKey, false)
 	unavailable(t, "a caller never seen here, "+stranger, err)
-	if _, err := other.callers.Agent(t.Context(), wrongKey(t, key), false); code(err) != "credentials_unknown" {
+	if _, err := other.Callers.Agent(t.Context(), wrongKey(t, key), false); commandstest.Code(err) != "credentials_unknown" {
 		t.Errorf("a wrong key of a known caller: %v", err)
 	}
-	c.advance(50*time.Second - time.Since(seen)) // looking for the log took some time too
-	if _, err := other.callers.Agent(t.Context(), key, false); err != nil {
+	c.Advance(50*time.Second - time.Since(seen)) // looking for the log took some time too
+	if _, err := other.Callers.Agent(t.Context(), key, false); err != nil {
 		t.Errorf("just within the minute: %v", err)
 	}
-	c.advance(11 * time.Second)
-	_, err = other.callers.Agent(t.Context(), key, false)
+	c.Advance(11 * time.Second)
+	_, err = other.Callers.Agent(t.Context(), key, false)
 	unavailable(t, "after the minute", err)
 	o.restart()
-	o.mustDo(id, always(agent.Suspend{}))
-	if _, err := other.callers.Agent(t.Context(), key, false); code(err) != "agent_suspended" {
+	o.MustDo(id, commandstest.Always(agent.Suspend{}))
+	if _, err := other.Callers.Agent(t.Context(), key, false); commandstest.Code(err) != "agent_suspended" {
 		t.Errorf("when the log is back: %v", err)
 	}
 }
@@ -95,46 +96,46 @@ func wrongKey(t testing.TB, key keys.Key) keys.Key {
 
 func TestWithoutTheLogNothingIsDecidedOrVended(t *testing.T) {
 	t.Parallel() // it waits
-	o := openOn(t, impatient(t), ring(t))
-	tool := o.mustTool("GitHub", catalog.Shared, "ghp_first")
-	own := o.mustTool("Linear", catalog.PerAgent, "")
-	id, key := o.mustAgent("Onboarding")
-	o.mustAssign(id, tool)
-	o.mustFetch(id, tool, key.Number)
-	head := o.mustFresh(id)
-	o.server.Stop()
+	o := openOn(t, impatient(t), commandstest.Ring(t))
+	tool := o.MustTool("GitHub", catalog.Shared, "ghp_first")
+	own := o.MustTool("Linear", catalog.PerAgent, "")
+	id, key := o.MustAgent("Onboarding")
+	o.MustAssign(id, tool)
+	o.MustFetch(id, tool, key.Number)
+	head := o.MustFresh(id)
+	o.Server.Stop()
 	ctx := t.Context()
 	calls := map[string]func() error{
 		"a fetch": func() error {
-			_, err := o.fetch.Do(ctx, o.asAgent(id), id, key.Number, tool)
+			_, err := o.Fetch.Do(ctx, o.AsAgent(id), id, key.Number, tool)
 			return err
 		},
 		"a fetch that would be refused": func() error {
-			_, err := o.fetch.Do(ctx, o.asAgent(id), id, key.Number, own)
+			_, err := o.Fetch.Do(ctx, o.AsAgent(id), id, key.Number, own)
 			return err
 		},
 		"a command": func() error {
-			_, err := o.agents.Do(ctx, o.meta(), id, rename("x"))
+			_, err := o.Agents.Do(ctx, o.Meta(), id, commandstest.Rename("x"))
 			return err
 		},
 		"a command that would be refused": func() error {
-			_, err := o.agents.Do(ctx, o.meta(), newID().String(), rename("x"))
+			_, err := o.Agents.Do(ctx, o.Meta(), commandstest.NewID().String(), commandstest.Rename("x"))
 			return err
 		},
 		"a request": func() error {
-			_, _, err := o.grants.Request(ctx, o.asAgent(id), id, own, "plan the sprint")
+			_, _, err := o.Grants.Request(ctx, o.AsAgent(id), id, own, "plan the sprint")
 			return err
 		},
 		"an assignment": func() error {
-			_, err := o.grants.Assign(ctx, o.meta(), id, own, commands.Terms{Credential: o.credential("lin_one")})
+			_, err := o.Grants.Assign(ctx, o.Meta(), id, own, commands.Terms{Credential: o.Credential("lin_one")})
 			return err
 		},
 		"a rotation": func() error {
-			_, err := o.tools.RotateCredential(ctx, o.meta(), tool, o.credential("ghp_second"), nil)
+			_, err := o.Tools.RotateCredential(ctx, o.Meta(), tool, o.Credential("ghp_second"), nil)
 			return err
 		},
 		"a registration": func() error {
-			_, err := o.agents.Register(ctx, o.meta(), commands.NewAgent{Name: "Another", Owner: "ada@example.com"})
+			_, err := o.Agents.Register(ctx, o.Meta(), commands.NewAgent{Name: "Another", Owner: "ada@example.com"})
 			return err
 		},
 	}
@@ -144,17 +145,17 @@ func TestWithoutTheLogNothingIsDecidedOrVended(t *testing.T) {
 	}
 	wg.Wait()
 	o.restart()
-	if again := o.mustFresh(id); again.State.Name != head.State.Name && again.State.Grants[own].Status != agent.None {
+	if again := o.MustFresh(id); again.State.Name != head.State.Name && again.State.Grants[own].Status != agent.None {
 		t.Errorf("something was half done: %+v", again.State)
 	}
-	o.mustFetch(id, tool, key.Number)
+	o.MustFetch(id, tool, key.Number)
 }
 
 // TestAStoreThatStopsUnderLoadLeavesNoCommandHalfDone lets many stories run, stops and starts the store under
 // them, and reads from the whole log what became of each.
 func TestAStoreThatStopsUnderLoadLeavesNoCommandHalfDone(t *testing.T) {
-	o := openOn(t, impatient(t), ring(t))
-	shared, own := o.mustTool("GitHub", catalog.Shared, "ghp_first"), o.mustTool("Linear", catalog.PerAgent, "")
+	o := openOn(t, impatient(t), commandstest.Ring(t))
+	shared, own := o.MustTool("GitHub", catalog.Shared, "ghp_first"), o.MustTool("Linear", catalog.PerAgent, "")
 	var mu sync.Mutex
 	acknowledged := map[string]string{} // event id: name
 	keep := func(name string, id fmt.Stringer, err error) bool {
@@ -162,7 +163,7 @@ func TestAStoreThatStopsUnderLoadLeavesNoCommandHalfDone(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			acknowledged[id.String()] = name
-		} else if code(err) != "event_log_unavailable" {
+		} else if commandstest.Code(err) != "event_log_unavailable" {
 			t.Errorf("%s: %v", name, err)
 		}
 		return err == nil
@@ -178,29 +179,29 @@ func TestAStoreThatStopsUnderLoadLeavesNoCommandHalfDone(t *testing.T) {
 					return
 				default:
 				}
-				r, err := o.agents.Register(ctx, o.meta(), commands.NewAgent{Name: "Story"})
+				r, err := o.Agents.Register(ctx, o.Meta(), commands.NewAgent{Name: "Story"})
 				if !keep("registered", r.EventID, err) {
 					continue
 				}
-				request, asked, err := o.grants.Request(ctx, o.asAgent(r.ID), r.ID, shared, "because")
+				request, asked, err := o.Grants.Request(ctx, o.AsAgent(r.ID), r.ID, shared, "because")
 				if keep("asked", asked.EventID, err) {
-					d, err := o.grants.Approve(ctx, o.meta(), request, commands.Terms{})
+					d, err := o.Grants.Approve(ctx, o.Meta(), request, commands.Terms{})
 					keep("approved", d.EventID, err)
 				}
-				d, err := o.grants.Assign(ctx, o.meta(), r.ID, own, commands.Terms{Credential: o.credential("lin_one")})
+				d, err := o.Grants.Assign(ctx, o.Meta(), r.ID, own, commands.Terms{Credential: o.Credential("lin_one")})
 				if keep("assigned", d.EventID, err) {
-					v, err := o.fetch.Do(ctx, o.asAgent(r.ID), r.ID, 1, own)
+					v, err := o.Fetch.Do(ctx, o.AsAgent(r.ID), r.ID, 1, own)
 					keep("vended", v.EventID, err)
 				}
-				done, err := o.agents.Suspend(ctx, o.meta(), r.ID)
+				done, err := o.Agents.Suspend(ctx, o.Meta(), r.ID)
 				keep("suspended", done.EventID, err)
 			}
 		})
 	}
 	for range 3 {
 		before := o.head()
-		eventually(t, "some stories ran", func() bool { return o.head() > before+200 })
-		o.server.Restart()
+		commandstest.Eventually(t, "some stories ran", func() bool { return o.head() > before+200 })
+		o.Server.Restart()
 	}
 	close(stop)
 	wg.Wait()
@@ -208,7 +209,7 @@ func TestAStoreThatStopsUnderLoadLeavesNoCommandHalfDone(t *testing.T) {
 }
 
 func (o *office) head() uint64 {
-	head, err := o.server.Client.Head(o.t.Context())
+	head, err := o.Server.Client.Head(o.T.Context())
 	if err != nil {
 		return 0
 	}
@@ -218,15 +219,15 @@ func (o *office) head() uint64 {
 // checkStories reads the whole log: it must hold what was acknowledged, requests and secrets before what names
 // them, and a suspension with the end of everything that was open, in one piece.
 func (o *office) checkStories(acknowledged map[string]string) {
-	t := o.t
-	events := everything(t, o)
+	t := o.T
+	events := commandstest.Everything(t, o.Server)
 	var domainEvents []eventstore.Recorded
 	for _, e := range events {
 		if e.Type != codec.Snapshot {
 			domainEvents = append(domainEvents, e)
 		}
 	}
-	verified, err := o.inst.Log.Verify(domainEvents)
+	verified, err := o.Inst.Log.Verify(domainEvents)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +247,7 @@ func (o *office) checkStories(acknowledged map[string]string) {
 				t.Errorf("request %s can't be found by its id", event.RequestID)
 			}
 		case agent.GrantAssigned:
-			gone, err := o.server.Client.ReadForward(t.Context(), "secret-"+event.SecretID, 0, 1)
+			gone, err := o.Server.Client.ReadForward(t.Context(), "secret-"+event.SecretID, 0, 1)
 			if !known["secret-"+event.SecretID] && len(gone) == 0 && !errors.Is(err, eventstore.ErrStreamDeleted) {
 				t.Errorf("%s names a secret that never was: %v", e.Stream, err)
 			}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"agentkey/commands"
+	"agentkey/commands/commandstest"
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
 	"agentkey/eventstore/eventstoretest"
@@ -15,30 +16,30 @@ import (
 // each success was vended before the end in the log, and none that began after the answer succeeds.
 func TestNoFetchSucceedsOnceItsEndIsAcknowledged(t *testing.T) {
 	a := open(t)
-	b := openOn(t, a.server, a.ring)
+	b := openOn(t, a.Server, a.Ring)
 	ctx := t.Context()
 	ends := map[string]struct {
 		end  func(id, tool string) (uint64, error)
 		then string
 	}{
 		"revoking": {func(id, tool string) (uint64, error) {
-			r, err := a.grants.Revoke(ctx, a.meta(), id, tool, agent.CauseAdmin)
+			r, err := a.Grants.Revoke(ctx, a.Meta(), id, tool, agent.CauseAdmin)
 			return r.Position, err
 		}, "access_not_approved"},
 		"suspending": {func(id, _ string) (uint64, error) {
-			r, err := a.agents.Suspend(ctx, a.meta(), id)
+			r, err := a.Agents.Suspend(ctx, a.Meta(), id)
 			return r.Position, err
 		}, "agent_suspended"},
 		"retiring": {func(id, _ string) (uint64, error) {
-			r, err := a.agents.Retire(ctx, a.meta(), id)
+			r, err := a.Agents.Retire(ctx, a.Meta(), id)
 			return r.Position, err
 		}, "credentials_unknown"},
 		"rotating the key": {func(id, _ string) (uint64, error) {
-			r, err := a.agents.RotateKey(ctx, a.meta(), id, 0)
+			r, err := a.Agents.RotateKey(ctx, a.Meta(), id, 0)
 			return r.Position, err
 		}, "credentials_expired"},
 		"removing the tool": {func(_, tool string) (uint64, error) {
-			r, err := a.tools.Remove(ctx, a.meta(), tool)
+			r, err := a.Tools.Remove(ctx, a.Meta(), tool)
 			return r.Position, err
 		}, "not_found"},
 	}
@@ -46,10 +47,10 @@ func TestNoFetchSucceedsOnceItsEndIsAcknowledged(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			vended := 0
 			for range eventstoretest.Rounds(60) {
-				tool := a.mustTool(newID().String(), catalog.Shared, "x")
-				id, key := a.mustAgent("One")
-				a.mustAssign(id, tool)
-				b.mustFetch(id, tool, key.Number)
+				tool := a.MustTool(commandstest.NewID().String(), catalog.Shared, "x")
+				id, key := a.MustAgent("One")
+				a.MustAssign(id, tool)
+				b.MustFetch(id, tool, key.Number)
 				var wg sync.WaitGroup
 				var mu sync.Mutex
 				var positions []uint64
@@ -57,9 +58,9 @@ func TestNoFetchSucceedsOnceItsEndIsAcknowledged(t *testing.T) {
 					process := []*office{a, b}[i%2]
 					wg.Go(func() {
 						for {
-							v, err := process.fetch.Do(ctx, process.asAgent(id), id, key.Number, tool)
+							v, err := process.Fetch.Do(ctx, process.AsAgent(id), id, key.Number, tool)
 							if err != nil {
-								if code(err) != tt.then {
+								if commandstest.Code(err) != tt.then {
 									t.Errorf("a fetch under it: %v", err)
 								}
 								return
@@ -71,7 +72,7 @@ func TestNoFetchSucceedsOnceItsEndIsAcknowledged(t *testing.T) {
 						}
 					})
 				}
-				eventually(t, "somebody fetched", func() bool {
+				commandstest.Eventually(t, "somebody fetched", func() bool {
 					mu.Lock()
 					defer mu.Unlock()
 					return len(positions) > 0 || t.Failed()
@@ -81,7 +82,7 @@ func TestNoFetchSucceedsOnceItsEndIsAcknowledged(t *testing.T) {
 					t.Fatal(err)
 				}
 				for _, process := range []*office{a, b} {
-					if _, err := process.fetch.Do(ctx, process.asAgent(id), id, key.Number, tool); code(err) != tt.then {
+					if _, err := process.Fetch.Do(ctx, process.AsAgent(id), id, key.Number, tool); commandstest.Code(err) != tt.then {
 						t.Errorf("a fetch after the answer: %v", err)
 					}
 				}
@@ -105,20 +106,20 @@ func TestNoFetchSucceedsOnceItsEndIsAcknowledged(t *testing.T) {
 // came after the removal in the log is revoked again before anybody hears of it, and its credential removed.
 func TestNothingIsGrantedOnceItsToolIsRemoved(t *testing.T) {
 	a := open(t)
-	b := openOn(t, a.server, a.ring)
+	b := openOn(t, a.Server, a.Ring)
 	ctx := t.Context()
-	terms := func() commands.Terms { return commands.Terms{Credential: b.credential("lin")} }
+	terms := func() commands.Terms { return commands.Terms{Credential: b.Credential("lin")} }
 	grants := map[string]func(id, tool, request string) (commands.AgentResult, error){
 		"asking": func(id, tool, _ string) (commands.AgentResult, error) {
-			_, done, err := b.grants.Request(ctx, b.asAgent(id), id, tool, "because")
+			_, done, err := b.Grants.Request(ctx, b.AsAgent(id), id, tool, "because")
 			return done, err
 		},
 		"approving": func(_, _, request string) (commands.AgentResult, error) {
-			d, err := b.grants.Approve(ctx, b.meta(), request, terms())
+			d, err := b.Grants.Approve(ctx, b.Meta(), request, terms())
 			return d.AgentResult, err
 		},
 		"assigning": func(id, tool, _ string) (commands.AgentResult, error) {
-			d, err := b.grants.Assign(ctx, b.meta(), id, tool, terms())
+			d, err := b.Grants.Assign(ctx, b.Meta(), id, tool, terms())
 			return d.AgentResult, err
 		},
 	}
@@ -126,8 +127,8 @@ func TestNothingIsGrantedOnceItsToolIsRemoved(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			revoked := 0
 			for range eventstoretest.Rounds(60) {
-				tool := a.mustTool(newID().String(), catalog.PerAgent, "")
-				id, _ := a.mustAgent("One")
+				tool := a.MustTool(commandstest.NewID().String(), catalog.PerAgent, "")
+				id, _ := a.MustAgent("One")
 				request := ""
 				if name == "approving" {
 					request = a.mustRequest(id, tool)
@@ -137,12 +138,12 @@ func TestNothingIsGrantedOnceItsToolIsRemoved(t *testing.T) {
 				var gerr, rerr error
 				var wg sync.WaitGroup
 				wg.Go(func() { granted, gerr = grant(id, tool, request) })
-				wg.Go(func() { removed, rerr = a.tools.Remove(ctx, a.meta(), tool) })
+				wg.Go(func() { removed, rerr = a.Tools.Remove(ctx, a.Meta(), tool) })
 				wg.Wait()
-				if rerr != nil || (gerr != nil && code(gerr) != "not_found") {
+				if rerr != nil || (gerr != nil && commandstest.Code(gerr) != "not_found") {
 					t.Fatalf("removed: %v, granted: %v", rerr, gerr)
 				}
-				g := a.mustFresh(id).State.Grants[tool]
+				g := a.MustFresh(id).State.Grants[tool]
 				switch {
 				case gerr == nil && (!g.Open() || granted.Position > removed.Position):
 					t.Fatalf("it was acknowledged at %d, the tool was removed at %d, and it is %s", granted.Position, removed.Position, g.Status)
@@ -166,36 +167,36 @@ func TestNothingIsGrantedOnceItsToolIsRemoved(t *testing.T) {
 // with a second admin, who denies.
 func TestDecisionsFallOnTheRequestThatWasSeen(t *testing.T) {
 	a := open(t)
-	b := openOn(t, a.server, a.ring)
+	b := openOn(t, a.Server, a.Ring)
 	ctx := t.Context()
-	tool := a.mustTool("GitHub", catalog.Shared, "x")
+	tool := a.MustTool("GitHub", catalog.Shared, "x")
 	outcomes := map[agent.GrantStatus]int{}
 	for range eventstoretest.Rounds(100) {
-		id, _ := a.mustAgent("One")
+		id, _ := a.MustAgent("One")
 		first := a.mustRequest(id, tool)
-		b.mustFresh(id)
+		b.MustFresh(id)
 		second := ""
 		var approved, denied error
 		var wg sync.WaitGroup
-		wg.Go(func() { _, approved = b.grants.Approve(ctx, b.meta(), first, commands.Terms{}) })
-		wg.Go(func() { _, denied = a.grants.Deny(ctx, a.meta(), first, "no") })
+		wg.Go(func() { _, approved = b.Grants.Approve(ctx, b.Meta(), first, commands.Terms{}) })
+		wg.Go(func() { _, denied = a.Grants.Deny(ctx, a.Meta(), first, "no") })
 		wg.Go(func() {
-			a.mustDo(id, always(agent.Withdraw{ToolID: tool}))
+			a.MustDo(id, commandstest.Always(agent.Withdraw{ToolID: tool}))
 			var err error
-			if second, _, err = a.grants.Request(ctx, a.asAgent(id), id, tool, "again"); err != nil && code(err) != "already_approved" {
+			if second, _, err = a.Grants.Request(ctx, a.AsAgent(id), id, tool, "again"); err != nil && commandstest.Code(err) != "already_approved" {
 				t.Errorf("asking anew: %v", err)
 			}
 		})
 		wg.Wait()
 		for _, err := range []error{approved, denied} {
-			if err != nil && code(err) != "already_decided" {
+			if err != nil && commandstest.Code(err) != "already_decided" {
 				t.Fatalf("deciding: %v", err)
 			}
 		}
 		if approved == nil && denied == nil {
 			t.Fatal("two decisions were acknowledged")
 		}
-		g := a.mustFresh(id).State.Grants[tool]
+		g := a.MustFresh(id).State.Grants[tool]
 		outcomes[g.Status]++
 		if (g.Status == agent.Approved) != (approved == nil) || (g.Status == agent.Pending) != (second != "") || (g.Status == agent.Pending && g.RequestID != second) {
 			t.Fatalf("approved: %v, denied: %v, asked anew: %q, and it is %+v", approved, denied, second, g)
@@ -207,31 +208,31 @@ func TestDecisionsFallOnTheRequestThatWasSeen(t *testing.T) {
 // TestNothingIsLiveAfterASuspensionThatRacedWithAnApproval and a reactivation after both.
 func TestNothingIsLiveAfterASuspensionThatRacedWithAnApproval(t *testing.T) {
 	a := open(t)
-	b := openOn(t, a.server, a.ring)
+	b := openOn(t, a.Server, a.Ring)
 	ctx := t.Context()
-	tool := a.mustTool("GitHub", catalog.Shared, "x")
+	tool := a.MustTool("GitHub", catalog.Shared, "x")
 	for range eventstoretest.Rounds(100) {
-		id, key := a.mustAgent("One")
+		id, key := a.MustAgent("One")
 		request := a.mustRequest(id, tool)
-		b.mustFresh(id)
+		b.MustFresh(id)
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			if _, err := b.grants.Approve(ctx, b.meta(), request, commands.Terms{}); err != nil && code(err) != "already_decided" {
+			if _, err := b.Grants.Approve(ctx, b.Meta(), request, commands.Terms{}); err != nil && commandstest.Code(err) != "already_decided" {
 				t.Errorf("approve: %v", err)
 			}
 		})
 		wg.Go(func() {
-			if _, err := a.agents.Suspend(ctx, a.meta(), id); err != nil {
+			if _, err := a.Agents.Suspend(ctx, a.Meta(), id); err != nil {
 				t.Errorf("suspend: %v", err)
 			}
 		})
 		wg.Wait()
-		b.mustDo(id, always(agent.Reactivate{}))
-		s := b.mustFresh(id).State
+		b.MustDo(id, commandstest.Always(agent.Reactivate{}))
+		s := b.MustFresh(id).State
 		if n := s.Count(agent.Approved, time.Now()) + s.Count(agent.Pending, time.Now()); n > 0 {
 			t.Fatalf("%d grants are live", n)
 		}
-		if _, err := a.fetch.Do(ctx, a.asAgent(id), id, key.Number, tool); code(err) != "access_not_approved" {
+		if _, err := a.Fetch.Do(ctx, a.AsAgent(id), id, key.Number, tool); commandstest.Code(err) != "access_not_approved" {
 			t.Fatalf("a fetch: %v", err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"agentkey/commands/loop"
 	"agentkey/domain"
 	"agentkey/eventstore/codec"
 )
@@ -14,7 +15,7 @@ import (
 // Refusals records refused fetches: the first of a tool and a reason in a minute is durable before its answer,
 // the rest are counted and written together within the minute. So a flood of refusals can't fill the log.
 type Refusals struct {
-	loop  *Loop[struct{}, codec.CredentialRefused, codec.CredentialRefused]
+	loop  *loop.Loop[struct{}, codec.CredentialRefused, codec.CredentialRefused]
 	newID func() uuid.UUID
 	every time.Duration
 
@@ -28,7 +29,7 @@ type refusal struct{ agentID, toolID, reason string }
 type window struct {
 	began time.Time
 	first *first
-	meta  Meta // of the last one counted
+	meta  loop.Meta // of the last one counted
 	count int
 	last  time.Time
 }
@@ -41,10 +42,10 @@ type first struct {
 }
 
 // NewRefusals returns the record of refused fetches. Run must be running for counted ones to be written.
-func NewRefusals(env *Env, newID func() uuid.UUID) *Refusals {
+func NewRefusals(env *loop.Env, newID func() uuid.UUID) *Refusals {
 	return &Refusals{
 		newID: newID, every: time.Minute, windows: map[refusal]*window{},
-		loop: NewLoop(env, Aggregate[struct{}, codec.CredentialRefused, codec.CredentialRefused]{
+		loop: loop.New(env, loop.Aggregate[struct{}, codec.CredentialRefused, codec.CredentialRefused]{
 			Category: "refusals", Fold: 1, // there is nothing to fold, and a snapshot says so without reading it all
 			Decide: func(_ struct{}, c codec.CredentialRefused) ([]codec.CredentialRefused, error) {
 				return []codec.CredentialRefused{c}, nil
@@ -56,9 +57,9 @@ func NewRefusals(env *Env, newID func() uuid.UUID) *Refusals {
 
 // Record returns when the refusal is durable or counted. Its only errors are those of the log. What was begun is
 // written even if the caller leaves, because others count on it.
-func (r *Refusals) Record(ctx context.Context, m Meta, agentID, toolID, reason string) error {
+func (r *Refusals) Record(ctx context.Context, m loop.Meta, agentID, toolID, reason string) error {
 	key := refusal{agentID: agentID, toolID: toolID, reason: reason}
-	now := r.loop.env.Clock().UTC().Truncate(time.Microsecond)
+	now := r.loop.Env.Clock().UTC().Truncate(time.Microsecond)
 	r.mu.Lock()
 	w := r.windows[key]
 	if w == nil {
@@ -75,7 +76,7 @@ func (r *Refusals) Record(ctx context.Context, m Meta, agentID, toolID, reason s
 		case <-f.done:
 			return f.err
 		case <-ctx.Done():
-			return refusalOf(ctx.Err())
+			return loop.Refusal(ctx.Err())
 		}
 	}
 	f := &first{done: make(chan struct{})}
@@ -114,7 +115,7 @@ func (r *Refusals) Run(ctx context.Context, tick <-chan time.Time) {
 
 // flush writes the windows that are at least so old. What can't be written is kept and tried again.
 func (r *Refusals) flush(ctx context.Context, age time.Duration) {
-	now := r.loop.env.Clock()
+	now := r.loop.Env.Clock()
 	due := map[refusal]*window{}
 	r.mu.Lock()
 	for key, w := range r.windows {
@@ -129,7 +130,7 @@ func (r *Refusals) flush(ctx context.Context, age time.Duration) {
 	r.mu.Unlock()
 	for key, w := range due {
 		if err := r.write(ctx, key, w); err != nil {
-			r.loop.env.OnFault("counted refusals not written yet", err)
+			r.loop.Env.OnFault("counted refusals not written yet", err)
 		}
 	}
 }
@@ -153,7 +154,7 @@ func (r *Refusals) write(ctx context.Context, key refusal, w *window) error {
 	return err
 }
 
-func (r *Refusals) append(ctx context.Context, m Meta, e codec.CredentialRefused) error {
+func (r *Refusals) append(ctx context.Context, m loop.Meta, e codec.CredentialRefused) error {
 	_, err := r.loop.Do(ctx, e.AgentID, m, func(struct{}, time.Time) (codec.CredentialRefused, error) { return e, nil })
 	return err
 }

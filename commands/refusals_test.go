@@ -6,7 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"agentkey/commands"
+	"agentkey/commands/commandstest"
+	"agentkey/commands/loop"
 	"agentkey/domain/catalog"
 	"agentkey/eventstore/codec"
 	"agentkey/eventstore/eventstoretest"
@@ -14,15 +15,15 @@ import (
 
 // refused lists what is recorded of an agent's refusals, as their counts.
 func (o *office) refused(agentID string) []int {
-	o.t.Helper()
+	o.T.Helper()
 	var counts []int
-	for _, e := range everything(o.t, o) {
+	for _, e := range commandstest.Everything(o.T, o.Server) {
 		if e.Stream != "refusals-"+agentID || e.Type == codec.Snapshot {
 			continue
 		}
 		event, err := codec.Decode(e.Type, e.Data)
 		if err != nil {
-			o.t.Fatal(err)
+			o.T.Fatal(err)
 		}
 		counts = append(counts, event.(codec.CredentialRefused).Count)
 	}
@@ -38,18 +39,18 @@ func total(counts []int) int {
 }
 
 func (o *office) mustRecord(agentID, toolID, reason string) {
-	o.t.Helper()
-	if err := o.refusals.Record(o.t.Context(), o.asAgent(agentID), agentID, toolID, reason); err != nil {
-		o.t.Fatalf("record: %v", err)
+	o.T.Helper()
+	if err := o.Refusals.Record(o.T.Context(), o.AsAgent(agentID), agentID, toolID, reason); err != nil {
+		o.T.Fatalf("record: %v", err)
 	}
 }
 
 // running runs the record of refusals until stop is called, and looks when tick is called.
 func (o *office) running() (tick, stop func()) {
 	ticks := make(chan time.Time)
-	ctx, cancel := context.WithCancel(o.t.Context())
+	ctx, cancel := context.WithCancel(o.T.Context())
 	var wg sync.WaitGroup
-	wg.Go(func() { o.refusals.Run(ctx, ticks) })
+	wg.Go(func() { o.Refusals.Run(ctx, ticks) })
 	return func() { ticks <- time.Now() }, func() {
 		cancel()
 		wg.Wait()
@@ -57,9 +58,9 @@ func (o *office) running() (tick, stop func()) {
 }
 
 func TestRefusalsAreWrittenMinuteByMinute(t *testing.T) {
-	c := &clock{}
-	o := openAt(t, eventstoretest.Start(t), ring(t), c)
-	id, tool := newID().String(), newID().String()
+	c := &commandstest.Clock{}
+	o := openAt(t, eventstoretest.Start(t), commandstest.Ring(t), c)
+	id, tool := commandstest.NewID().String(), commandstest.NewID().String()
 	tick, stop := o.running()
 	want := func(when string, counts ...int) {
 		t.Helper()
@@ -80,19 +81,19 @@ func TestRefusalsAreWrittenMinuteByMinute(t *testing.T) {
 	tick()
 	tick()
 	want("the others are counted on", 1)
-	c.advance(31 * time.Second)
+	c.Advance(31 * time.Second)
 	tick()
 	tick() // the one before is done
 	want("they are written within the minute", 1, 4)
 	o.mustRecord(id, tool, "access_not_approved")
 	o.mustRecord(id, tool, "access_not_approved")
-	c.advance(30 * time.Second)
+	c.Advance(30 * time.Second)
 	o.mustRecord(id, tool, "access_not_approved")
 	want("the first of the next minute comes after what was left of the last", 1, 4, 2, 1)
-	o.mustRecord(id, newID().String(), "access_not_approved")
+	o.mustRecord(id, commandstest.NewID().String(), "access_not_approved")
 	o.mustRecord(id, tool, "not_found")
 	want("another tool and another reason are others", 1, 4, 2, 1, 1, 1)
-	c.advance(2 * time.Minute)
+	c.Advance(2 * time.Minute)
 	tick()
 	tick()
 	want("a quiet minute writes nothing", 1, 4, 2, 1, 1, 1)
@@ -103,9 +104,9 @@ func TestRefusalsAreWrittenMinuteByMinute(t *testing.T) {
 }
 
 func TestManyRefusalsAtOnceAreAllCounted(t *testing.T) {
-	c := &clock{}
-	o := openAt(t, eventstoretest.Start(t), ring(t), c)
-	id, tool := newID().String(), newID().String()
+	c := &commandstest.Clock{}
+	o := openAt(t, eventstoretest.Start(t), commandstest.Ring(t), c)
+	id, tool := commandstest.NewID().String(), commandstest.NewID().String()
 	_, stop := o.running()
 	const each = 50
 	var wg sync.WaitGroup
@@ -113,7 +114,7 @@ func TestManyRefusalsAtOnceAreAllCounted(t *testing.T) {
 		wg.Go(func() {
 			for range each {
 				o.mustRecord(id, tool, "access_not_approved")
-				c.advance(time.Second)
+				c.Advance(time.Second)
 			}
 		})
 	}
@@ -127,10 +128,10 @@ func TestManyRefusalsAtOnceAreAllCounted(t *testing.T) {
 // TestARefusalWhoseCallerLeftIsRecordedForTheOthers: the first of a minute writes for those who are counted.
 func TestARefusalWhoseCallerLeftIsRecordedForTheOthers(t *testing.T) {
 	o := open(t)
-	id, tool := newID().String(), newID().String()
+	id, tool := commandstest.NewID().String(), commandstest.NewID().String()
 	gone, leave := context.WithCancel(t.Context())
 	leave()
-	if err := o.refusals.Record(gone, o.asAgent(id), id, tool, "access_not_approved"); err != nil {
+	if err := o.Refusals.Record(gone, o.AsAgent(id), id, tool, "access_not_approved"); err != nil {
 		t.Errorf("the first: %v", err)
 	}
 	o.mustRecord(id, tool, "access_not_approved")
@@ -141,25 +142,25 @@ func TestARefusalWhoseCallerLeftIsRecordedForTheOthers(t *testing.T) {
 
 func TestARefusalThatCantBeRecordedIsNotAnsweredAndNothingCountedIsLost(t *testing.T) {
 	t.Parallel() // it waits
-	c := &clock{}
-	o := openAt(t, impatient(t), ring(t), c)
-	tool := o.mustTool("GitHub", catalog.Shared, "x")
-	id, key := o.mustAgent("One")
+	c := &commandstest.Clock{}
+	o := openAt(t, impatient(t), commandstest.Ring(t), c)
+	tool := o.MustTool("GitHub", catalog.Shared, "x")
+	id, key := o.MustAgent("One")
 	fetch := func() error {
-		_, err := o.fetch.Do(t.Context(), o.asAgent(id), id, key.Number, tool)
+		_, err := o.Fetch.Do(t.Context(), o.AsAgent(id), id, key.Number, tool)
 		return err
 	}
 	for range 4 {
-		if err := fetch(); code(err) != "access_not_approved" {
+		if err := fetch(); commandstest.Code(err) != "access_not_approved" {
 			t.Fatal(err)
 		}
 	}
-	o.server.Stop()
-	if err := fetch(); code(err) != "event_log_unavailable" {
+	o.Server.Stop()
+	if err := fetch(); commandstest.Code(err) != "event_log_unavailable" {
 		t.Errorf("a fetch without the log: %v", err)
 	}
-	c.advance(time.Minute)
-	if err := o.refusals.Record(t.Context(), o.asAgent(id), id, tool, "access_not_approved"); code(err) != "event_log_unavailable" {
+	c.Advance(time.Minute)
+	if err := o.Refusals.Record(t.Context(), o.AsAgent(id), id, tool, "access_not_approved"); commandstest.Code(err) != "event_log_unavailable" {
 		t.Errorf("the first of a minute without the log: %v", err)
 	}
 	o.restart()
@@ -174,24 +175,24 @@ func TestARefusalThatCantBeRecordedIsNotAnsweredAndNothingCountedIsLost(t *testi
 // TestALongRecordOfRefusalsIsNotReadAgain: the next process begins at a snapshot, though there is nothing to fold.
 func TestALongRecordOfRefusalsIsNotReadAgain(t *testing.T) {
 	o := open(t)
-	id := newID().String()
+	id := commandstest.NewID().String()
 	var wg sync.WaitGroup
 	for range 16 {
 		wg.Go(func() {
-			for range 2 * commands.SnapshotEvery / 16 {
-				o.mustRecord(id, newID().String(), "not_found")
+			for range 2 * loop.SnapshotEvery / 16 {
+				o.mustRecord(id, commandstest.NewID().String(), "not_found")
 			}
 		})
 	}
 	wg.Wait()
-	eventually(t, "there is a snapshot", func() bool {
-		stored, err := o.server.Client.ReadForward(t.Context(), "snapshot-refusals-"+id, 0, 10)
+	commandstest.Eventually(t, "there is a snapshot", func() bool {
+		stored, err := o.Server.Client.ReadForward(t.Context(), "snapshot-refusals-"+id, 0, 10)
 		return err == nil && len(stored) == 1
 	})
-	other := openOn(t, o.server, o.ring)
-	other.mustRecord(id, newID().String(), "not_found")
-	if n := len(o.refused(id)); n != 2*commands.SnapshotEvery+1 {
+	other := openOn(t, o.Server, o.Ring)
+	other.mustRecord(id, commandstest.NewID().String(), "not_found")
+	if n := len(o.refused(id)); n != 2*loop.SnapshotEvery+1 {
 		t.Errorf("%d are recorded", n)
 	}
-	other.noFault()
+	other.NoFault()
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"agentkey/commands"
+	"agentkey/commands/commandstest"
 	"agentkey/domain"
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
@@ -22,8 +23,8 @@ import (
 
 // secretIs tells what became of a secret: "there", "removed" or "never".
 func (o *office) secretIs(id string) string {
-	o.t.Helper()
-	switch _, err := o.server.Client.ReadForward(o.t.Context(), "secret-"+id, 0, 1); {
+	o.T.Helper()
+	switch _, err := o.Server.Client.ReadForward(o.T.Context(), "secret-"+id, 0, 1); {
 	case err == nil:
 		return "there"
 	case errors.Is(err, eventstore.ErrStreamDeleted):
@@ -31,22 +32,22 @@ func (o *office) secretIs(id string) string {
 	case errors.Is(err, eventstore.ErrStreamNotFound):
 		return "never"
 	default:
-		o.t.Fatal(err)
+		o.T.Fatal(err)
 		return ""
 	}
 }
 
 // credentials lists the secrets of purpose credential that were ever written, by id.
 func (o *office) credentials() []string {
-	o.t.Helper()
+	o.T.Helper()
 	var ids []string
-	for _, e := range everything(o.t, o) {
+	for _, e := range commandstest.Everything(o.T, o.Server) {
 		if e.Type != "secret.sealed.v1" {
 			continue
 		}
 		event, err := codec.Decode(e.Type, e.Data)
 		if err != nil {
-			o.t.Fatal(err)
+			o.T.Fatal(err)
 		}
 		if s := event.(codec.SecretSealed); s.Purpose == string(seal.Credential) {
 			ids = append(ids, s.SecretID)
@@ -56,41 +57,41 @@ func (o *office) credentials() []string {
 }
 
 func (o *office) mustOwn(agentID, toolID, text string) string {
-	o.t.Helper()
-	d, err := o.grants.Assign(o.t.Context(), o.meta(), agentID, toolID, commands.Terms{Credential: o.credential(text)})
+	o.T.Helper()
+	d, err := o.Grants.Assign(o.T.Context(), o.Meta(), agentID, toolID, commands.Terms{Credential: o.Credential(text)})
 	if err != nil {
-		o.t.Fatalf("assign: %v", err)
+		o.T.Fatalf("assign: %v", err)
 	}
 	return d.Grant().SecretID
 }
 
 func (o *office) mustRequest(agentID, toolID string) string {
-	o.t.Helper()
-	id, _, err := o.grants.Request(o.t.Context(), o.asAgent(agentID), agentID, toolID, "because")
+	o.T.Helper()
+	id, _, err := o.Grants.Request(o.T.Context(), o.AsAgent(agentID), agentID, toolID, "because")
 	if err != nil {
-		o.t.Fatalf("request: %v", err)
+		o.T.Fatalf("request: %v", err)
 	}
 	return id
 }
 
 func TestASecretIsDurableBeforeTheEventThatNamesIt(t *testing.T) {
 	o := open(t)
-	shared, own := o.mustTool("GitHub", catalog.Shared, "ghp_first"), o.mustTool("Linear", catalog.PerAgent, "")
+	shared, own := o.MustTool("GitHub", catalog.Shared, "ghp_first"), o.MustTool("Linear", catalog.PerAgent, "")
 	ctx := t.Context()
-	if _, err := o.tools.RotateCredential(ctx, o.meta(), shared, o.credential("ghp_second"), nil); err != nil {
+	if _, err := o.Tools.RotateCredential(ctx, o.Meta(), shared, o.Credential("ghp_second"), nil); err != nil {
 		t.Fatal(err)
 	}
-	id, _ := o.mustAgent("One")
+	id, _ := o.MustAgent("One")
 	o.mustOwn(id, own, "lin_one")
-	if _, err := o.grants.Replace(ctx, o.meta(), id, own, commands.Terms{Credential: o.credential("lin_two")}); err != nil {
+	if _, err := o.Grants.Replace(ctx, o.Meta(), id, own, commands.Terms{Credential: o.Credential("lin_two")}); err != nil {
 		t.Fatal(err)
 	}
-	other, _ := o.mustAgent("Two")
-	if _, err := o.grants.Approve(ctx, o.meta(), o.mustRequest(other, own), commands.Terms{Credential: o.credential("lin_three")}); err != nil {
+	other, _ := o.MustAgent("Two")
+	if _, err := o.Grants.Approve(ctx, o.Meta(), o.mustRequest(other, own), commands.Terms{Credential: o.Credential("lin_three")}); err != nil {
 		t.Fatal(err)
 	}
 	written, named := map[string]bool{}, 0
-	for _, e := range everything(t, o) {
+	for _, e := range commandstest.Everything(t, o.Server) {
 		if e.Type == codec.Snapshot {
 			continue
 		}
@@ -127,26 +128,26 @@ func TestASecretIsDurableBeforeTheEventThatNamesIt(t *testing.T) {
 
 func TestNoSecretIsWrittenForWhatIsRefused(t *testing.T) {
 	o := open(t)
-	shared, own := o.mustTool("GitHub", catalog.Shared, "ghp_first"), o.mustTool("Linear", catalog.PerAgent, "")
-	id, _ := o.mustAgent("One")
+	shared, own := o.MustTool("GitHub", catalog.Shared, "ghp_first"), o.MustTool("Linear", catalog.PerAgent, "")
+	id, _ := o.MustAgent("One")
 	o.mustOwn(id, own, "lin_one")
 	before := len(o.credentials())
 	past, ctx := time.Now().Add(-time.Minute), t.Context()
-	terms := commands.Terms{Credential: o.credential("lin_two")}
+	terms := commands.Terms{Credential: o.Credential("lin_two")}
 	for what, call := range map[string]func() error{
-		"already_approved":  func() error { _, err := o.grants.Assign(ctx, o.meta(), id, own, terms); return err },
-		"validation_failed": func() error { _, err := o.grants.Assign(ctx, o.meta(), id, shared, terms); return err },
-		"not_found":         func() error { _, err := o.grants.Replace(ctx, o.meta(), id, shared, terms); return err },
+		"already_approved":  func() error { _, err := o.Grants.Assign(ctx, o.Meta(), id, own, terms); return err },
+		"validation_failed": func() error { _, err := o.Grants.Assign(ctx, o.Meta(), id, shared, terms); return err },
+		"not_found":         func() error { _, err := o.Grants.Replace(ctx, o.Meta(), id, shared, terms); return err },
 		"tool_exists": func() error {
-			_, _, err := o.tools.Add(ctx, o.meta(), catalog.AddTool{Name: "GITHUB", Mode: catalog.Shared}, o.credential("x"))
+			_, _, err := o.Tools.Add(ctx, o.Meta(), catalog.AddTool{Name: "GITHUB", Mode: catalog.Shared}, o.Credential("x"))
 			return err
 		},
 		"validation_failed ": func() error {
-			_, err := o.tools.RotateCredential(ctx, o.meta(), shared, o.credential("x"), &past)
+			_, err := o.Tools.RotateCredential(ctx, o.Meta(), shared, o.Credential("x"), &past)
 			return err
 		},
 	} {
-		if err := call(); code(err) != strings.TrimSpace(what) {
+		if err := call(); commandstest.Code(err) != strings.TrimSpace(what) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -159,8 +160,8 @@ func TestNoSecretIsWrittenForWhatIsRefused(t *testing.T) {
 // looks, and the log can take once.
 func TestOfTwoWhoDecideAtOnceOneWinsAndTheOthersSecretIsRemoved(t *testing.T) {
 	a := open(t)
-	b := openOn(t, a.server, a.ring)
-	own := a.mustTool("Linear", catalog.PerAgent, "")
+	b := openOn(t, a.Server, a.Ring)
+	own := a.MustTool("Linear", catalog.PerAgent, "")
 	ctx := t.Context()
 	races := map[string]struct {
 		prepare func() string
@@ -169,23 +170,23 @@ func TestOfTwoWhoDecideAtOnceOneWinsAndTheOthersSecretIsRemoved(t *testing.T) {
 		event   string
 	}{
 		"approving": {
-			func() string { id, _ := a.mustAgent("x"); return a.mustRequest(id, own) },
+			func() string { id, _ := a.MustAgent("x"); return a.mustRequest(id, own) },
 			func(o *office, request string) error {
-				_, err := o.grants.Approve(ctx, o.meta(), request, commands.Terms{Credential: o.credential("lin")})
+				_, err := o.Grants.Approve(ctx, o.Meta(), request, commands.Terms{Credential: o.Credential("lin")})
 				return err
 			}, "already_decided", "grant.approved.v1",
 		},
 		"assigning": {
-			func() string { id, _ := a.mustAgent("x"); return id },
+			func() string { id, _ := a.MustAgent("x"); return id },
 			func(o *office, id string) error {
-				_, err := o.grants.Assign(ctx, o.meta(), id, own, commands.Terms{Credential: o.credential("lin")})
+				_, err := o.Grants.Assign(ctx, o.Meta(), id, own, commands.Terms{Credential: o.Credential("lin")})
 				return err
 			}, "already_approved", "grant.assigned.v1",
 		},
 		"adding a tool": {
-			func() string { return newID().String() },
+			func() string { return commandstest.NewID().String() },
 			func(o *office, name string) error {
-				_, _, err := o.tools.Add(ctx, o.meta(), catalog.AddTool{Name: name, Mode: catalog.Shared}, o.credential("x"))
+				_, _, err := o.Tools.Add(ctx, o.Meta(), catalog.AddTool{Name: name, Mode: catalog.Shared}, o.Credential("x"))
 				return err
 			}, "tool_exists", "tool.added.v1",
 		},
@@ -194,17 +195,17 @@ func TestOfTwoWhoDecideAtOnceOneWinsAndTheOthersSecretIsRemoved(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for range eventstoretest.Rounds(40) {
 				subject := race.prepare()
-				events, before := count(t, a, race.event), a.credentials()
+				events, before := a.Count(race.event), a.credentials()
 				errs := make([]error, 2)
 				var wg sync.WaitGroup
 				for i, process := range []*office{a, b} {
 					wg.Go(func() { errs[i] = race.decide(process, subject) })
 				}
 				wg.Wait()
-				if (errs[0] == nil) == (errs[1] == nil) || code(errors.Join(errs...)) != race.loser {
+				if (errs[0] == nil) == (errs[1] == nil) || commandstest.Code(errors.Join(errs...)) != race.loser {
 					t.Fatalf("they got %v and %v", errs[0], errs[1])
 				}
-				if n := count(t, a, race.event) - events; n != 1 {
+				if n := a.Count(race.event) - events; n != 1 {
 					t.Fatalf("the log holds %d decisions", n)
 				}
 				there := 0
@@ -223,24 +224,24 @@ func TestOfTwoWhoDecideAtOnceOneWinsAndTheOthersSecretIsRemoved(t *testing.T) {
 
 func TestASealedTextThatWasMovedDoesNotOpen(t *testing.T) {
 	o := open(t)
-	first, second := o.mustTool("GitHub", catalog.Shared, "ghp_first"), o.mustTool("Stripe", catalog.Shared, "sk_live")
-	id, key := o.mustAgent("One")
-	o.mustAssign(id, first)
-	head, err := o.grants.Catalogs.Fresh(t.Context(), o.inst.Begun.OrganizationID)
+	first, second := o.MustTool("GitHub", catalog.Shared, "ghp_first"), o.MustTool("Stripe", catalog.Shared, "sk_live")
+	id, key := o.MustAgent("One")
+	o.MustAssign(id, first)
+	head, err := o.Grants.Catalogs.Fresh(t.Context(), o.Inst.Begun.OrganizationID)
 	if err != nil {
 		t.Fatal(err)
 	}
 	target, source := head.State.Tools[first].SecretID, head.State.Tools[second].SecretID
 	read := func(id string) eventstore.Recorded {
-		stored, err := o.server.Client.ReadForward(t.Context(), "secret-"+id, 0, 1)
+		stored, err := o.Server.Client.ReadForward(t.Context(), "secret-"+id, 0, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return stored[0]
 	}
 	fetch := func() (commands.Vended, error) { // by a process that has neither in memory
-		other := openOn(t, o.server, o.ring)
-		return other.fetch.Do(t.Context(), other.asAgent(id), id, key.Number, first)
+		other := openOn(t, o.Server, o.Ring)
+		return other.Fetch.Do(t.Context(), other.AsAgent(id), id, key.Number, first)
 	}
 	if v, err := fetch(); err != nil || string(v.Credential.Reveal()) != `"ghp_first"` {
 		t.Fatalf("before: %v", err)
@@ -253,8 +254,8 @@ func TestASealedTextThatWasMovedDoesNotOpen(t *testing.T) {
 	moved := event.(codec.SecretSealed)
 	original, _ := codec.Decode(read(target).Type, read(target).Data)
 	moved.SecretID, moved.Owner = target, original.(codec.SecretSealed).Owner
-	signed := codec.Signed{Organization: o.inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorSystem, ID: "x"}, CommandID: newID().String(), Time: time.Now().UTC()}
-	if _, err := o.inst.Log.Write(t.Context(), "secret-"+target, 0, moved, signed); err != nil {
+	signed := codec.Signed{Organization: o.Inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorSystem, ID: "x"}, CommandID: commandstest.NewID().String(), Time: time.Now().UTC()}
+	if _, err := o.Inst.Log.Write(t.Context(), "secret-"+target, 0, moved, signed); err != nil {
 		t.Fatal(err)
 	}
 	if v, err := fetch(); !errors.Is(err, seal.ErrDoesNotOpen) || !v.Credential.Empty() {
@@ -262,7 +263,7 @@ func TestASealedTextThatWasMovedDoesNotOpen(t *testing.T) {
 	}
 	// The stored event itself, copied, is not even ours.
 	raw := read(source)
-	if _, err := o.server.Client.Append(t.Context(), "secret-"+target, 1, eventstore.Event{ID: newID(), Type: raw.Type, Data: raw.Data, Metadata: raw.Metadata}); err != nil {
+	if _, err := o.Server.Client.Append(t.Context(), "secret-"+target, 1, eventstore.Event{ID: commandstest.NewID(), Type: raw.Type, Data: raw.Data, Metadata: raw.Metadata}); err != nil {
 		t.Fatal(err)
 	}
 	var forged *codec.ForgedError
@@ -273,30 +274,30 @@ func TestASealedTextThatWasMovedDoesNotOpen(t *testing.T) {
 
 func TestWhatEndsAccessRemovesTheAgentsOwnCredential(t *testing.T) {
 	o := open(t)
-	shared, own := o.mustTool("GitHub", catalog.Shared, "ghp_first"), o.mustTool("Linear", catalog.PerAgent, "")
+	shared, own := o.MustTool("GitHub", catalog.Shared, "ghp_first"), o.MustTool("Linear", catalog.PerAgent, "")
 	ctx := t.Context()
 	ends := map[string]func(id string) error{
-		"revoking":   func(id string) error { _, err := o.grants.Revoke(ctx, o.meta(), id, own, agent.CauseAdmin); return err },
-		"suspending": func(id string) error { _, err := o.agents.Suspend(ctx, o.meta(), id); return err },
-		"retiring":   func(id string) error { _, err := o.agents.Retire(ctx, o.meta(), id); return err },
+		"revoking":   func(id string) error { _, err := o.Grants.Revoke(ctx, o.Meta(), id, own, agent.CauseAdmin); return err },
+		"suspending": func(id string) error { _, err := o.Agents.Suspend(ctx, o.Meta(), id); return err },
+		"retiring":   func(id string) error { _, err := o.Agents.Retire(ctx, o.Meta(), id); return err },
 	}
-	head, err := o.grants.Catalogs.Fresh(ctx, o.inst.Begun.OrganizationID)
+	head, err := o.Grants.Catalogs.Fresh(ctx, o.Inst.Begun.OrganizationID)
 	if err != nil {
 		t.Fatal(err)
 	}
 	sharedSecret := head.State.Tools[shared].SecretID
 	for name, end := range ends {
-		id, _ := o.mustAgent(name)
-		o.mustAssign(id, shared)
+		id, _ := o.MustAgent(name)
+		o.MustAssign(id, shared)
 		secret := o.mustOwn(id, own, "lin_"+name)
 		if err := end(id); err != nil || o.secretIs(secret) != "removed" || o.secretIs(sharedSecret) != "there" {
 			t.Errorf("%s: %v, its own is %s, the shared one %s", name, err, o.secretIs(secret), o.secretIs(sharedSecret))
 		}
-		if err := end(id); code(err) != "" && code(err) != "not_found" {
+		if err := end(id); commandstest.Code(err) != "" && commandstest.Code(err) != "not_found" {
 			t.Errorf("%s again: %v", name, err)
 		}
 	}
-	if _, err := o.tools.Remove(ctx, o.meta(), shared); err != nil || o.secretIs(sharedSecret) != "removed" {
+	if _, err := o.Tools.Remove(ctx, o.Meta(), shared); err != nil || o.secretIs(sharedSecret) != "removed" {
 		t.Errorf("removing a tool: %v, its secret is %s", err, o.secretIs(sharedSecret))
 	}
 }
@@ -304,20 +305,20 @@ func TestWhatEndsAccessRemovesTheAgentsOwnCredential(t *testing.T) {
 // TestACommandThatIsFoundDoneRemovesNothingNewer: a suspension taken over long after the agent got access again.
 func TestACommandThatIsFoundDoneRemovesNothingNewer(t *testing.T) {
 	o := open(t)
-	own := o.mustTool("Linear", catalog.PerAgent, "")
-	id, key := o.mustAgent("One")
+	own := o.MustTool("Linear", catalog.PerAgent, "")
+	id, key := o.MustAgent("One")
 	former := o.mustOwn(id, own, "lin_one")
-	m := o.meta()
-	if _, err := o.agents.Suspend(t.Context(), m, id); err != nil {
+	m := o.Meta()
+	if _, err := o.Agents.Suspend(t.Context(), m, id); err != nil {
 		t.Fatal(err)
 	}
-	o.mustDo(id, always(agent.Reactivate{}))
+	o.MustDo(id, commandstest.Always(agent.Reactivate{}))
 	newer := o.mustOwn(id, own, "lin_two")
 	m.Since = 1
-	if _, err := o.agents.Suspend(t.Context(), m, id); err != nil || o.secretIs(former) != "removed" || o.secretIs(newer) != "there" {
+	if _, err := o.Agents.Suspend(t.Context(), m, id); err != nil || o.secretIs(former) != "removed" || o.secretIs(newer) != "there" {
 		t.Errorf("%v, the newer credential is %s", err, o.secretIs(newer))
 	}
-	if v := o.mustFetch(id, own, key.Number); string(v.Credential.Reveal()) != `"lin_two"` {
+	if v := o.MustFetch(id, own, key.Number); string(v.Credential.Reveal()) != `"lin_two"` {
 		t.Error("another credential came")
 	}
 }
@@ -325,38 +326,38 @@ func TestACommandThatIsFoundDoneRemovesNothingNewer(t *testing.T) {
 func TestAPersonHasOneIDAndStandsNowhereInClear(t *testing.T) {
 	o := open(t)
 	ctx := t.Context()
-	first, err := o.agents.Person(ctx, o.meta(), "Ada.Lovelace@Example.com")
+	first, err := o.Agents.Person(ctx, o.Meta(), "Ada.Lovelace@Example.com")
 	if err != nil || first == "" {
 		t.Fatal(err)
 	}
 	for _, text := range []string{"Ada.Lovelace@Example.com", "ada.lovelace@example.com", " ADA.LOVELACE@EXAMPLE.COM ", "ａda.lovelace@example.com"} {
-		if again, err := openOn(t, o.server, o.ring).agents.Person(ctx, o.meta(), text); err != nil || again != first {
+		if again, err := openOn(t, o.Server, o.Ring).Agents.Person(ctx, o.Meta(), text); err != nil || again != first {
 			t.Errorf("%q is %s: %v", text, again, err)
 		}
 	}
-	elsewhere := o.meta()
-	elsewhere.Organization = newID().String()
+	elsewhere := o.Meta()
+	elsewhere.Organization = commandstest.NewID().String()
 	for what, id := range map[string]func() (string, error){
-		"another person":       func() (string, error) { return o.agents.Person(ctx, o.meta(), "grace@example.com") },
-		"another organization": func() (string, error) { return o.agents.Person(ctx, elsewhere, "Ada.Lovelace@Example.com") },
-		"nobody":               func() (string, error) { return o.agents.Person(ctx, o.meta(), "") },
+		"another person":       func() (string, error) { return o.Agents.Person(ctx, o.Meta(), "grace@example.com") },
+		"another organization": func() (string, error) { return o.Agents.Person(ctx, elsewhere, "Ada.Lovelace@Example.com") },
+		"nobody":               func() (string, error) { return o.Agents.Person(ctx, o.Meta(), "") },
 		"another installation": func() (string, error) {
 			other := open(t)
-			return other.agents.Person(ctx, o.meta(), "Ada.Lovelace@Example.com")
+			return other.Agents.Person(ctx, o.Meta(), "Ada.Lovelace@Example.com")
 		},
 	} {
 		if got, err := id(); err != nil || got == first {
 			t.Errorf("%s has the same id: %v", what, err)
 		}
 	}
-	if n := count(t, o, "person.recorded.v1"); n != 3 {
+	if n := o.Count("person.recorded.v1"); n != 3 {
 		t.Errorf("%d persons are recorded", n)
 	}
-	id, _ := o.mustAgent("One")
-	if o.mustFresh(id).State.OwnerID == "" {
+	id, _ := o.MustAgent("One")
+	if o.MustFresh(id).State.OwnerID == "" {
 		t.Error("the agent has no owner")
 	}
-	for _, e := range everything(t, o) {
+	for _, e := range commandstest.Everything(t, o.Server) {
 		both := bytes.ToLower(append(bytes.Clone(e.Data), e.Metadata...))
 		for _, text := range []string{"lovelace", "ada@", "grace", "192.0.2.1"} {
 			if bytes.Contains(both, []byte(text)) {
@@ -368,7 +369,7 @@ func TestAPersonHasOneIDAndStandsNowhereInClear(t *testing.T) {
 
 func TestPersonsAreRecordedOnceHoweverManyRegisterAtOnce(t *testing.T) {
 	a := open(t)
-	b := openOn(t, a.server, a.ring)
+	b := openOn(t, a.Server, a.Ring)
 	for i := range eventstoretest.Rounds(20) {
 		ids := make([]string, 6)
 		var wg sync.WaitGroup
@@ -376,7 +377,7 @@ func TestPersonsAreRecordedOnceHoweverManyRegisterAtOnce(t *testing.T) {
 			process := []*office{a, b}[j%2]
 			wg.Go(func() {
 				var err error
-				if ids[j], err = process.agents.Person(t.Context(), process.meta(), fmt.Sprintf("person-%d@example.com", i)); err != nil {
+				if ids[j], err = process.Agents.Person(t.Context(), process.Meta(), fmt.Sprintf("person-%d@example.com", i)); err != nil {
 					t.Errorf("record: %v", err)
 				}
 			})
@@ -387,7 +388,7 @@ func TestPersonsAreRecordedOnceHoweverManyRegisterAtOnce(t *testing.T) {
 				t.Fatalf("one person has the ids %v", ids)
 			}
 		}
-		if n := count(t, a, "person.recorded.v1"); n != i+1 {
+		if n := a.Count("person.recorded.v1"); n != i+1 {
 			t.Fatalf("%d persons are recorded, want %d", n, i+1)
 		}
 	}

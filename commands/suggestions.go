@@ -11,6 +11,8 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
+	"agentkey/commands/loop"
+	"agentkey/commands/names"
 	"agentkey/domain"
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
@@ -33,10 +35,10 @@ type Suggested struct {
 
 // Suggest tells that an agent misses a tool, or backs the suggestion that means the same. Refusals: tool_exists;
 // suggestion_cooling_down, whose first for each agent is an event, with the result beside the refusal.
-func (s *Suggestions) Suggest(ctx context.Context, m Meta, agentID, name, address, reason string) (Suggested, error) {
+func (s *Suggestions) Suggest(ctx context.Context, m loop.Meta, agentID, name, address, reason string) (Suggested, error) {
 	c := catalog.Suggest{
-		SuggestionID: derivedID(m.CommandID, "suggestion").String(), AgentID: agentID, Name: name, FoldedName: FoldProduct(name),
-		URL: address, Site: Site(address), Reason: reason,
+		SuggestionID: loop.DerivedID(m.CommandID, "suggestion").String(), AgentID: agentID, Name: name, FoldedName: names.FoldProduct(name),
+		URL: address, Site: names.Site(address), Reason: reason,
 	}
 	done, err := s.Tools.Catalogs.Do(ctx, m.Organization, m, func(_ catalog.State, at time.Time) (catalog.Command, error) {
 		c.At = at
@@ -50,13 +52,13 @@ func (s *Suggestions) Suggest(ctx context.Context, m Meta, agentID, name, addres
 		return Suggested{}, domain.NotFound("suggestion") // it was decided between its first call and this repeat
 	}
 	if x := done.State.Suggestions[id]; x.Status == catalog.SuggestionDismissal {
-		return Suggested{CatalogResult: done, ID: id, Existing: true}, catalog.CoolingDown(x, id, later(s.Tools.Clock(), time.Time{}))
+		return Suggested{CatalogResult: done, ID: id, Existing: true}, catalog.CoolingDown(x, id, loop.Later(s.Tools.Clock(), time.Time{}))
 	}
 	return Suggested{CatalogResult: done, ID: id, Existing: id != c.SuggestionID}, nil
 }
 
 // Dismiss says no, for now.
-func (s *Suggestions) Dismiss(ctx context.Context, m Meta, id, reason string) (CatalogResult, error) {
+func (s *Suggestions) Dismiss(ctx context.Context, m loop.Meta, id, reason string) (CatalogResult, error) {
 	return s.Tools.Catalogs.Do(ctx, m.Organization, m, func(catalog.State, time.Time) (catalog.Command, error) {
 		return catalog.DismissSuggestion{SuggestionID: id, Reason: reason}, nil
 	})
@@ -87,9 +89,9 @@ type Accepted struct {
 
 // Accept adds the tool that a suggestion asks for and decides for every backer, in one append; then it carries the
 // decisions out for at most five seconds. What is left is in progress.
-func (s *Suggestions) Accept(ctx context.Context, m Meta, id string, tool catalog.AddTool, credential domain.Secret, grantBackers bool) (Accepted, error) {
-	tool.ToolID = derivedID(m.CommandID, "tool").String()
-	tool.FoldedName, tool.Site = FoldProduct(tool.Name), Site(tool.URL)
+func (s *Suggestions) Accept(ctx context.Context, m loop.Meta, id string, tool catalog.AddTool, credential domain.Secret, grantBackers bool) (Accepted, error) {
+	tool.ToolID = loop.DerivedID(m.CommandID, "tool").String()
+	tool.FoldedName, tool.Site = names.FoldProduct(tool.Name), names.Site(tool.URL)
 	done, err := s.Tools.withSecret(ctx, m, tool.ToolID, credential, func(_ catalog.State, secretID string, _ time.Time, standings standings) catalog.Command {
 		tool.SecretID, tool.Standings = secretID, standings
 		return catalog.AcceptSuggestion{SuggestionID: id, Tool: tool, GrantBackers: grantBackers}
@@ -110,14 +112,14 @@ func (s *Suggestions) Accept(ctx context.Context, m Meta, id string, tool catalo
 }
 
 // acceptedBy returns the last event of a command that accepted; one that was found done already is read from the log.
-func (s *Suggestions) acceptedBy(ctx context.Context, m Meta, done CatalogResult) (catalog.SuggestionAccepted, error) {
+func (s *Suggestions) acceptedBy(ctx context.Context, m loop.Meta, done CatalogResult) (catalog.SuggestionAccepted, error) {
 	var last any
 	if n := len(done.Events); n > 0 {
 		last = done.Events[n-1]
 	} else {
 		events, err := s.Tools.Log.ReadForward(ctx, "catalog-"+m.Organization, uint64(done.Revision), 1) //nolint:gosec // it has events
 		if err != nil {
-			return catalog.SuggestionAccepted{}, refusalOf(err)
+			return catalog.SuggestionAccepted{}, loop.Refusal(err)
 		}
 		if len(events) > 0 {
 			last = events[0].Event
@@ -130,7 +132,7 @@ func (s *Suggestions) acceptedBy(ctx context.Context, m Meta, done CatalogResult
 	return accepted, nil
 }
 
-func (s *Suggestions) carryOut(ctx context.Context, m Meta, suggestionID, toolID string, decisions []catalog.Decision) []Seeded {
+func (s *Suggestions) carryOut(ctx context.Context, m loop.Meta, suggestionID, toolID string, decisions []catalog.Decision) []Seeded {
 	ctx, cancel := context.WithTimeout(ctx, carryOutTime)
 	defer cancel()
 	out := make([]Seeded, len(decisions))
@@ -155,7 +157,7 @@ func (s Seeded) Changed() bool { return s.changed }
 
 // Seed carries out one decision of an answered suggestion on its agent's stream. It has one effect however often and by whomever it is called: its command is derived from suggestion, tool
 // and agent, and it gives only what the agent never had.
-func (g *Grants) Seed(ctx context.Context, m Meta, suggestionID, toolID string, d catalog.Decision) (Seeded, error) {
+func (g *Grants) Seed(ctx context.Context, m loop.Meta, suggestionID, toolID string, d catalog.Decision) (Seeded, error) {
 	if d.Outcome == catalog.Skipped {
 		return Seeded{AgentID: d.AgentID, Outcome: catalog.Skipped, Why: d.Why}, nil
 	}
@@ -163,9 +165,9 @@ func (g *Grants) Seed(ctx context.Context, m Meta, suggestionID, toolID string, 
 	if err != nil {
 		return Seeded{}, fmt.Errorf("the tool of a suggestion: %w", err)
 	}
-	m.CommandID, m.Since, m.IfRevision = derivedID(id, "suggestion/"+suggestionID+"/"+d.AgentID), 0, 0
+	m.CommandID, m.Since, m.IfRevision = loop.DerivedID(id, "suggestion/"+suggestionID+"/"+d.AgentID), 0, 0
 	c := agent.Seed{
-		At: later(g.Clock(), time.Time{}), Tool: agent.Tool{ID: toolID}, SuggestionID: suggestionID, RequestID: derivedID(m.CommandID, "request").String(), Reason: d.Reason,
+		At: loop.Later(g.Clock(), time.Time{}), Tool: agent.Tool{ID: toolID}, SuggestionID: suggestionID, RequestID: loop.DerivedID(m.CommandID, "request").String(), Reason: d.Reason,
 		Approved: d.Outcome == catalog.Granted, Suspensions: d.Suspensions,
 	}
 	build, err := g.building(ctx, m, toolID, func(tool agent.Tool, _ agent.State, at time.Time) (agent.Command, error) {
@@ -206,14 +208,14 @@ func (g *Grants) Seed(ctx context.Context, m Meta, suggestionID, toolID string, 
 }
 
 // open writes the stream that finds a request, or a note, by its id.
-func (g *Grants) open(ctx context.Context, m Meta, requestID, agentID, toolID string) error {
+func (g *Grants) open(ctx context.Context, m loop.Meta, requestID, agentID, toolID string) error {
 	signed := codec.Signed{
 		Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), RequestID: m.RequestID,
-		Time: later(g.Clock(), time.Time{}),
+		Time: loop.Later(g.Clock(), time.Time{}),
 	}
 	_, err := g.Log.Write(ctx, requestStream(requestID), eventstore.NoStream, codec.RequestOpened{AgentID: agentID, ToolID: toolID}, signed)
 	if err != nil && !isExisting(err) {
-		return refusalOf(err)
+		return loop.Refusal(err)
 	}
 	return nil
 }
@@ -222,7 +224,7 @@ func (g *Grants) open(ctx context.Context, m Meta, requestID, agentID, toolID st
 type standings = map[string]catalog.Standing
 
 // withStandings tries a decision on the catalog until it came with the standing of every agent that it concerns.
-func (t *Tools) withStandings(ctx context.Context, m Meta, try func(standings) error) error {
+func (t *Tools) withStandings(ctx context.Context, m loop.Meta, try func(standings) error) error {
 	known := standings{}
 	for range 8 {
 		err := try(known)
@@ -251,7 +253,7 @@ func (t *Tools) look(ctx context.Context, organization string, needed *catalog.S
 			if err != nil {
 				return err
 			}
-			standing := catalog.Standing{Why: agent.WhyNot(head.State, needed.ToolID, later(t.Clock(), head.At)), Suspensions: head.State.Suspensions}
+			standing := catalog.Standing{Why: agent.WhyNot(head.State, needed.ToolID, loop.Later(t.Clock(), head.At)), Suspensions: head.State.Suspensions}
 			if head.State.OrganizationID != organization {
 				standing.Why = "there is no such agent"
 			}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"agentkey/commands/loop"
+	"agentkey/commands/names"
 	"agentkey/domain"
 	"agentkey/domain/catalog"
 	"agentkey/eventstore"
@@ -13,7 +15,7 @@ import (
 )
 
 // CatalogResult is a command on a catalog carried out.
-type CatalogResult = Result[catalog.State, catalog.Event]
+type CatalogResult = loop.Result[catalog.State, catalog.Event]
 
 // Tools carries out what admins do to the catalog.
 type Tools struct {
@@ -26,9 +28,9 @@ type Tools struct {
 
 // Add offers a tool and returns its id. The credential is empty exactly when each agent has one of its own. The
 // ids and the folded name and site of tool are filled in here.
-func (t *Tools) Add(ctx context.Context, m Meta, tool catalog.AddTool, credential domain.Secret) (string, CatalogResult, error) {
-	tool.ToolID = derivedID(m.CommandID, "tool").String()
-	tool.FoldedName, tool.Site = FoldProduct(tool.Name), Site(tool.URL)
+func (t *Tools) Add(ctx context.Context, m loop.Meta, tool catalog.AddTool, credential domain.Secret) (string, CatalogResult, error) {
+	tool.ToolID = loop.DerivedID(m.CommandID, "tool").String()
+	tool.FoldedName, tool.Site = names.FoldProduct(tool.Name), names.Site(tool.URL)
 	done, err := t.withSecret(ctx, m, tool.ToolID, credential, func(_ catalog.State, secretID string, _ time.Time, standings standings) catalog.Command {
 		tool.SecretID, tool.Standings = secretID, standings
 		return tool
@@ -37,13 +39,13 @@ func (t *Tools) Add(ctx context.Context, m Meta, tool catalog.AddTool, credentia
 }
 
 // Update changes the named fields of a tool; the folded name and site are filled in here.
-func (t *Tools) Update(ctx context.Context, m Meta, change catalog.UpdateTool) (done CatalogResult, err error) {
+func (t *Tools) Update(ctx context.Context, m loop.Meta, change catalog.UpdateTool) (done CatalogResult, err error) {
 	if change.Name != nil {
-		folded := FoldProduct(*change.Name)
+		folded := names.FoldProduct(*change.Name)
 		change.FoldedName = &folded
 	}
 	if change.URL != nil {
-		site := Site(*change.URL)
+		site := names.Site(*change.URL)
 		change.Site = &site
 	}
 	change.IfRevision = m.IfRevision
@@ -57,14 +59,14 @@ func (t *Tools) Update(ctx context.Context, m Meta, change catalog.UpdateTool) (
 }
 
 // RotateCredential replaces a shared credential. Every fetch that begins after it returned gets the new one.
-func (t *Tools) RotateCredential(ctx context.Context, m Meta, toolID string, credential domain.Secret, expires *time.Time) (CatalogResult, error) {
+func (t *Tools) RotateCredential(ctx context.Context, m loop.Meta, toolID string, credential domain.Secret, expires *time.Time) (CatalogResult, error) {
 	return t.withSecret(ctx, m, toolID, credential, func(_ catalog.State, secretID string, at time.Time, _ standings) catalog.Command {
 		return catalog.RotateCredential{At: at, ToolID: toolID, SecretID: secretID, ExpiresAt: expires, IfRevision: m.IfRevision}
 	})
 }
 
 // Restore makes an earlier version of a usage guide the newest.
-func (t *Tools) Restore(ctx context.Context, m Meta, toolID string, version int) (CatalogResult, error) {
+func (t *Tools) Restore(ctx context.Context, m loop.Meta, toolID string, version int) (CatalogResult, error) {
 	text, err := t.guide(ctx, m.Organization, toolID, version)
 	if err != nil {
 		return CatalogResult{}, err
@@ -82,7 +84,7 @@ func (t *Tools) guide(ctx context.Context, organization, toolID string, version 
 			return "", domain.NotFound("tool")
 		}
 		if err != nil {
-			return "", refusalOf(err)
+			return "", loop.Refusal(err)
 		}
 		for _, e := range events {
 			if g, ok := e.Event.(catalog.ToolInstructionsRevised); ok && g.ToolID == toolID && g.Version == version {
@@ -98,21 +100,21 @@ func (t *Tools) guide(ctx context.Context, organization, toolID string, version 
 
 // Remove takes a tool away for good and removes its shared credential. No fetch that begins after it returned
 // succeeds.
-func (t *Tools) Remove(ctx context.Context, m Meta, toolID string) (CatalogResult, error) {
+func (t *Tools) Remove(ctx context.Context, m loop.Meta, toolID string) (CatalogResult, error) {
 	secretID := ""
 	done, err := t.Catalogs.Do(ctx, m.Organization, m, func(s catalog.State, _ time.Time) (catalog.Command, error) {
 		secretID = s.Tools[toolID].SecretID
 		return catalog.RemoveTool{ToolID: toolID, IfRevision: m.IfRevision}, nil
 	})
 	if err == nil && secretID != "" {
-		err = refusalOf(t.Secrets.Remove(ctx, secretID))
+		err = loop.Refusal(t.Secrets.Remove(ctx, secretID))
 	}
 	return done, err
 }
 
 // withSecret carries out a command that may bring a credential.
-func (t *Tools) withSecret(ctx context.Context, m Meta, toolID string, credential domain.Secret, command func(catalog.State, string, time.Time, standings) catalog.Command) (done CatalogResult, err error) {
-	build := func(secretID string, standings standings) Build[catalog.State, catalog.Command] {
+func (t *Tools) withSecret(ctx context.Context, m loop.Meta, toolID string, credential domain.Secret, command func(catalog.State, string, time.Time, standings) catalog.Command) (done CatalogResult, err error) {
+	build := func(secretID string, standings standings) loop.Build[catalog.State, catalog.Command] {
 		return func(s catalog.State, at time.Time) (catalog.Command, error) {
 			return command(s, secretID, at, standings), nil
 		}

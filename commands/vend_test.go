@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"agentkey/commands"
+	"agentkey/commands/commandstest"
 	"agentkey/domain"
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
@@ -20,10 +21,10 @@ import (
 
 // vendedAs reads the event that a receipt names.
 func (o *office) vendedAs(v commands.Vended) (agent.CredentialVended, uint64) {
-	o.t.Helper()
-	stored, err := o.inst.Log.ReadForward(o.t.Context(), v.Stream, uint64(v.Revision), 1)
+	o.T.Helper()
+	stored, err := o.Inst.Log.ReadForward(o.T.Context(), v.Stream, uint64(v.Revision), 1)
 	if err != nil || len(stored) != 1 || stored[0].ID != v.EventID {
-		o.t.Errorf("the receipt names nothing: %v", err)
+		o.T.Errorf("the receipt names nothing: %v", err)
 		return agent.CredentialVended{}, 0
 	}
 	return stored[0].Event.(agent.CredentialVended), stored[0].Position
@@ -35,15 +36,15 @@ func TestEveryFetchGetsWhatItsEventNames(t *testing.T) {
 	for _, mode := range []catalog.Mode{catalog.Shared, catalog.PerAgent} {
 		t.Run(string(mode), func(t *testing.T) {
 			a := open(t)
-			b := openOn(t, a.server, a.ring)
+			b := openOn(t, a.Server, a.Ring)
 			ctx := t.Context()
 			var tool string
-			id, key := a.mustAgent("One")
+			id, key := a.MustAgent("One")
 			if mode == catalog.Shared {
-				tool = a.mustTool("GitHub", mode, "version 1")
-				a.mustAssign(id, tool)
+				tool = a.MustTool("GitHub", mode, "version 1")
+				a.MustAssign(id, tool)
 			} else {
-				tool = a.mustTool("GitHub", mode, "")
+				tool = a.MustTool("GitHub", mode, "")
 				a.mustOwn(id, tool, "version 1")
 			}
 			var acknowledged, fetched, busy atomic.Int64
@@ -60,8 +61,8 @@ func TestEveryFetchGetsWhatItsEventNames(t *testing.T) {
 						default:
 						}
 						least := acknowledged.Load()
-						v, err := process.fetch.Do(ctx, process.asAgent(id), id, key.Number, tool)
-						if code(err) == "busy" {
+						v, err := process.Fetch.Do(ctx, process.AsAgent(id), id, key.Number, tool)
+						if commandstest.Code(err) == "busy" {
 							busy.Add(1)
 							continue
 						}
@@ -89,11 +90,11 @@ func TestEveryFetchGetsWhatItsEventNames(t *testing.T) {
 				}
 				acknowledged.Store(int64(n))
 				guide := fmt.Sprint("guide ", n-1)
-				if _, err := b.tools.Update(ctx, b.meta(), catalog.UpdateTool{ToolID: tool, Instructions: &guide}); err != nil {
+				if _, err := b.Tools.Update(ctx, b.Meta(), catalog.UpdateTool{ToolID: tool, Instructions: &guide}); err != nil {
 					t.Fatal(err)
 				}
 				before := fetched.Load()
-				eventually(t, "somebody fetched", func() bool { return fetched.Load() > before || t.Failed() })
+				commandstest.Eventually(t, "somebody fetched", func() bool { return fetched.Load() > before || t.Failed() })
 			}
 			close(stop)
 			wg.Wait()
@@ -104,19 +105,19 @@ func TestEveryFetchGetsWhatItsEventNames(t *testing.T) {
 
 // replaced makes version n of a credential the current one and removes the one before, as the reaction will.
 func (o *office) replaced(id, tool string, mode catalog.Mode, n int) error {
-	ctx, next := o.t.Context(), o.credential(fmt.Sprint("version ", n))
-	head, err := o.grants.Catalogs.Fresh(ctx, o.inst.Begun.OrganizationID)
+	ctx, next := o.T.Context(), o.Credential(fmt.Sprint("version ", n))
+	head, err := o.Grants.Catalogs.Fresh(ctx, o.Inst.Begun.OrganizationID)
 	if err != nil {
 		return err
 	}
 	former := head.State.Tools[tool].SecretID
 	if mode == catalog.PerAgent {
-		former = o.mustFresh(id).State.Grants[tool].SecretID
-		_, err = o.grants.Replace(ctx, o.meta(), id, tool, commands.Terms{Credential: next})
+		former = o.MustFresh(id).State.Grants[tool].SecretID
+		_, err = o.Grants.Replace(ctx, o.Meta(), id, tool, commands.Terms{Credential: next})
 	} else {
-		_, err = o.tools.RotateCredential(ctx, o.meta(), tool, next, nil)
+		_, err = o.Tools.RotateCredential(ctx, o.Meta(), tool, next, nil)
 	}
-	return errors.Join(err, o.inst.Secrets.Remove(ctx, former))
+	return errors.Join(err, o.Inst.Secrets.Remove(ctx, former))
 }
 
 // TestAFetchUnderAReplacementGetsOneOfTheTwo is by a process that holds no sealed text, so that it meets secrets
@@ -125,23 +126,23 @@ func TestAFetchUnderAReplacementGetsOneOfTheTwo(t *testing.T) {
 	for _, mode := range []catalog.Mode{catalog.Shared, catalog.PerAgent} {
 		t.Run(string(mode), func(t *testing.T) {
 			a := open(t)
-			id, key := a.mustAgent("One")
-			tool := a.mustTool("GitHub", catalog.PerAgent, "")
+			id, key := a.MustAgent("One")
+			tool := a.MustTool("GitHub", catalog.PerAgent, "")
 			if mode == catalog.Shared {
-				tool = a.mustTool("Stripe", mode, "version 1")
-				a.mustAssign(id, tool)
+				tool = a.MustTool("Stripe", mode, "version 1")
+				a.MustAssign(id, tool)
 			} else {
 				a.mustOwn(id, tool, "version 1")
 			}
 			for n := 2; n <= 1+eventstoretest.Rounds(40); n++ {
-				b := openOn(t, a.server, a.ring)
+				b := openOn(t, a.Server, a.Ring)
 				var wg sync.WaitGroup
 				wg.Go(func() {
 					if err := a.replaced(id, tool, mode, n); err != nil {
 						t.Errorf("replace: %v", err)
 					}
 				})
-				v, err := b.fetch.Do(t.Context(), b.asAgent(id), id, key.Number, tool)
+				v, err := b.Fetch.Do(t.Context(), b.AsAgent(id), id, key.Number, tool)
 				wg.Wait()
 				if text := string(v.Credential.Reveal()); err != nil || text != fmt.Sprintf(`"version %d"`, v.CredentialVersion) || v.CredentialVersion < n-1 || v.CredentialVersion > n {
 					t.Fatalf("round %d: version %d came as %s: %v", n, v.CredentialVersion, text, err)
@@ -154,25 +155,25 @@ func TestAFetchUnderAReplacementGetsOneOfTheTwo(t *testing.T) {
 // TestASecretThatIsMissingIsAFault: nobody replaced it, so to vend once more would not help.
 func TestASecretThatIsMissingIsAFault(t *testing.T) {
 	o := open(t)
-	tool, own := o.mustTool("GitHub", catalog.Shared, "x"), o.mustTool("Linear", catalog.PerAgent, "")
-	id, key := o.mustAgent("One")
-	o.mustAssign(id, tool)
+	tool, own := o.MustTool("GitHub", catalog.Shared, "x"), o.MustTool("Linear", catalog.PerAgent, "")
+	id, key := o.MustAgent("One")
+	o.MustAssign(id, tool)
 	secrets := []string{o.mustOwn(id, own, "lin")}
-	head, err := o.grants.Catalogs.Fresh(t.Context(), o.inst.Begun.OrganizationID)
+	head, err := o.Grants.Catalogs.Fresh(t.Context(), o.Inst.Begun.OrganizationID)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, secret := range append(secrets, head.State.Tools[tool].SecretID) {
-		if err := o.inst.Secrets.Remove(t.Context(), secret); err != nil {
+		if err := o.Inst.Secrets.Remove(t.Context(), secret); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, toolID := range []string{tool, own} {
-		before := count(t, o, "credential.vended.v1")
-		if _, err := o.fetch.Do(t.Context(), o.asAgent(id), id, key.Number, toolID); !errors.Is(err, seal.ErrGone) {
+		before := o.Count("credential.vended.v1")
+		if _, err := o.Fetch.Do(t.Context(), o.AsAgent(id), id, key.Number, toolID); !errors.Is(err, seal.ErrGone) {
 			t.Errorf("got %v", err)
 		}
-		if n := count(t, o, "credential.vended.v1") - before; n != 1 {
+		if n := o.Count("credential.vended.v1") - before; n != 1 {
 			t.Errorf("it was vended %d times", n)
 		}
 	}
@@ -182,48 +183,48 @@ func TestASecretThatIsMissingIsAFault(t *testing.T) {
 func TestAProcessThatLacksAMasterKeySaysSo(t *testing.T) {
 	o := open(t)
 	next := masterKey(t)
-	loop := commands.NewInstallationLoop(o.env)
-	if _, err := loop.Do(t.Context(), "", o.meta(), func(installation.State, time.Time) (installation.Command, error) {
+	loop := commands.NewInstallationLoop(o.Env)
+	if _, err := loop.Do(t.Context(), "", o.Meta(), func(installation.State, time.Time) (installation.Command, error) {
 		return installation.AddMasterKey{MasterKey: next.Public()}, nil
 	}); err != nil {
 		t.Fatal(err)
 	}
-	ahead := openOn(t, o.server, ringOf(t, next, o.ring.Current()))
-	tool := ahead.mustTool("GitHub", catalog.Shared, "x")
-	id, key := ahead.mustAgent("One")
-	ahead.mustAssign(id, tool)
-	ahead.mustFetch(id, tool, key.Number)
-	_, err := o.fetch.Do(t.Context(), o.asAgent(id), id, key.Number, tool)
+	ahead := openOn(t, o.Server, ringOf(t, next, o.Ring.Current()))
+	tool := ahead.MustTool("GitHub", catalog.Shared, "x")
+	id, key := ahead.MustAgent("One")
+	ahead.MustAssign(id, tool)
+	ahead.MustFetch(id, tool, key.Number)
+	_, err := o.Fetch.Do(t.Context(), o.AsAgent(id), id, key.Number, tool)
 	if refusal := (*domain.Error)(nil); !errors.As(err, &refusal) || refusal.Kind != domain.KindUnavailable || refusal.RetryAfter <= 0 {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestBothKeysWorkWhileTheyOverlap(t *testing.T) {
-	c := &clock{}
-	o := openAt(t, eventstoretest.Start(t), ring(t), c)
-	tool := o.mustTool("GitHub", catalog.Shared, "x")
-	id, former := o.mustAgent("One")
-	o.mustAssign(id, tool)
-	if _, err := o.agents.RotateKey(t.Context(), o.meta(), id, time.Hour); err != nil {
+	c := &commandstest.Clock{}
+	o := openAt(t, eventstoretest.Start(t), commandstest.Ring(t), c)
+	tool := o.MustTool("GitHub", catalog.Shared, "x")
+	id, former := o.MustAgent("One")
+	o.MustAssign(id, tool)
+	if _, err := o.Agents.RotateKey(t.Context(), o.Meta(), id, time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	fetch := func(number int) error {
-		_, err := o.fetch.Do(t.Context(), o.asAgent(id), id, number, tool)
+		_, err := o.Fetch.Do(t.Context(), o.AsAgent(id), id, number, tool)
 		return err
 	}
 	if err := errors.Join(fetch(former.Number), fetch(former.Number+1)); err != nil {
 		t.Errorf("during the overlap: %v", err)
 	}
-	c.advance(time.Hour)
-	if err := fetch(former.Number); code(err) != "credentials_expired" {
+	c.Advance(time.Hour)
+	if err := fetch(former.Number); commandstest.Code(err) != "credentials_expired" {
 		t.Errorf("the former after it: %v", err)
 	}
 	if err := fetch(former.Number + 1); err != nil {
 		t.Errorf("the newer after it: %v", err)
 	}
 	for _, cached := range []bool{true, false} {
-		if _, err := o.callers.Agent(t.Context(), former, cached); code(err) != "credentials_expired" {
+		if _, err := o.Callers.Agent(t.Context(), former, cached); commandstest.Code(err) != "credentials_expired" {
 			t.Errorf("the former is admitted: %v", err)
 		}
 	}
@@ -231,53 +232,53 @@ func TestBothKeysWorkWhileTheyOverlap(t *testing.T) {
 
 // TestAFetchIsVendedOnceAfterAnOutage also when it waited so long that its command may have been taken over.
 func TestAFetchIsVendedOnceAfterAnOutage(t *testing.T) {
-	o := openOn(t, impatient(t), ring(t))
-	tool := o.mustTool("GitHub", catalog.Shared, "x")
-	id, key := o.mustAgent("One")
-	o.mustAssign(id, tool)
-	o.mustFetch(id, tool, key.Number)
-	before := o.server.Client.Generation()
-	o.server.Stop()
-	if err := o.server.Client.Tombstone(t.Context(), "secret-none"); !errors.Is(err, eventstore.ErrUnavailable) {
+	o := openOn(t, impatient(t), commandstest.Ring(t))
+	tool := o.MustTool("GitHub", catalog.Shared, "x")
+	id, key := o.MustAgent("One")
+	o.MustAssign(id, tool)
+	o.MustFetch(id, tool, key.Number)
+	before := o.Server.Client.Generation()
+	o.Server.Stop()
+	if err := o.Server.Client.Tombstone(t.Context(), "secret-none"); !errors.Is(err, eventstore.ErrUnavailable) {
 		t.Fatalf("without the log: %v", err)
 	}
 	o.restart()
-	if o.server.Client.Generation() == before {
+	if o.Server.Client.Generation() == before {
 		t.Fatal("it is the connection that it was")
 	}
 	for _, old := range []bool{false, true} {
-		before := count(t, o, "credential.vended.v1")
-		m := o.asAgent(id)
+		before := o.Count("credential.vended.v1")
+		m := o.AsAgent(id)
 		if old {
-			m.CommandID = longAgo(m.CommandID)
+			m.CommandID = commandstest.LongAgo(m.CommandID)
 		}
-		v, err := o.fetch.Do(t.Context(), m, id, key.Number, tool)
-		if err != nil || count(t, o, "credential.vended.v1") != before+1 {
-			t.Errorf("%d vends: %v", count(t, o, "credential.vended.v1")-before, err)
+		v, err := o.Fetch.Do(t.Context(), m, id, key.Number, tool)
+		if err != nil || o.Count("credential.vended.v1") != before+1 {
+			t.Errorf("%d vends: %v", o.Count("credential.vended.v1")-before, err)
 		}
 		o.vendedAs(v)
 	}
 }
 
 func TestAccessEndsAtItsTimeWithoutAnybodyWritingIt(t *testing.T) {
-	c := &clock{}
-	o := openAt(t, eventstoretest.Start(t), ring(t), c)
-	tool := o.mustTool("GitHub", catalog.Shared, "x")
-	id, key := o.mustAgent("One")
-	ends := c.now().Add(time.Hour)
-	if _, err := o.grants.Assign(t.Context(), o.meta(), id, tool, commands.Terms{ExpiresAt: &ends}); err != nil {
+	c := &commandstest.Clock{}
+	o := openAt(t, eventstoretest.Start(t), commandstest.Ring(t), c)
+	tool := o.MustTool("GitHub", catalog.Shared, "x")
+	id, key := o.MustAgent("One")
+	ends := c.Now().Add(time.Hour)
+	if _, err := o.Grants.Assign(t.Context(), o.Meta(), id, tool, commands.Terms{ExpiresAt: &ends}); err != nil {
 		t.Fatal(err)
 	}
-	o.mustFetch(id, tool, key.Number)
-	c.advance(time.Hour)
-	_, err := o.fetch.Do(t.Context(), o.asAgent(id), id, key.Number, tool)
+	o.MustFetch(id, tool, key.Number)
+	c.Advance(time.Hour)
+	_, err := o.Fetch.Do(t.Context(), o.AsAgent(id), id, key.Number, tool)
 	if refusal := (*domain.Error)(nil); !errors.As(err, &refusal) || refusal.Extra["your_access"] != "expired" {
 		t.Errorf("after its time: %v", err)
 	}
-	if n := count(t, o, "grant.expired.v1"); n != 0 {
+	if n := o.Count("grant.expired.v1"); n != 0 {
 		t.Errorf("%d ends are written", n)
 	}
-	if _, _, err := o.grants.Request(t.Context(), o.asAgent(id), id, tool, "again"); err != nil || count(t, o, "grant.expired.v1") != 1 {
-		t.Errorf("asking anew: %v, %d ends are written", err, count(t, o, "grant.expired.v1"))
+	if _, _, err := o.Grants.Request(t.Context(), o.AsAgent(id), id, tool, "again"); err != nil || o.Count("grant.expired.v1") != 1 {
+		t.Errorf("asking anew: %v, %d ends are written", err, o.Count("grant.expired.v1"))
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"agentkey/commands"
+	"agentkey/commands/loop"
 	"agentkey/domain"
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
@@ -64,7 +65,7 @@ func AnsweredSuggestions(grants *commands.Grants) Reaction {
 		default:
 			return false, fmt.Errorf("%w: %s", codec.ErrUnknownEvent, cause.Type)
 		}
-		m := commands.Meta{Organization: cause.Signed.Organization, Actor: cause.Signed.Actor, Causation: cause.ID.String()}
+		m := loop.Meta{Organization: cause.Signed.Organization, Actor: cause.Signed.Actor, Causation: cause.ID.String()}
 		for _, d := range decisions {
 			seeded, err := grants.Seed(ctx, m, suggestionID, toolID, d)
 			if err != nil {
@@ -147,8 +148,8 @@ func UnusedSecrets(grants *commands.Grants) Reaction {
 
 // consequence is who acts on what follows from an event for one agent. The same cause has the same command, so a
 // second process that reacts too finds it done.
-func consequence(reaction string, cause codec.Verified, about string) commands.Meta {
-	return commands.Meta{
+func consequence(reaction string, cause codec.Verified, about string) loop.Meta {
+	return loop.Meta{
 		Organization: cause.Signed.Organization, Actor: domain.Actor{Type: domain.ActorSystem, ID: reaction},
 		CommandID: uuid.NewSHA1(cause.ID, []byte(reaction+"/"+about)), Causation: cause.ID.String(),
 	}

@@ -129,8 +129,8 @@ func (c *confirmRestoreCommand) Run(sh *shell) error {
 		if _, err := o.fence(ctx); err != nil {
 			return err
 		}
-		loop := commands.NewInstallationLoop(o.env)
-		head, err := loop.Fresh(ctx, "")
+		installations := commands.NewInstallationLoop(o.env)
+		head, err := installations.Fresh(ctx, "")
 		if err != nil {
 			return err
 		}
@@ -140,7 +140,7 @@ func (c *confirmRestoreCommand) Run(sh *shell) error {
 				return err
 			}
 		}
-		_, err = loop.Do(ctx, "", o.meta(o.inst.Begun.OrganizationID), func(installation.State, time.Time) (installation.Command, error) {
+		_, err = installations.Do(ctx, "", o.meta(o.inst.Begun.OrganizationID), func(installation.State, time.Time) (installation.Command, error) {
 			return installation.ConfirmRestore{SuspendedAgents: suspended}, nil
 		})
 		if err != nil {

@@ -253,14 +253,14 @@ func TestABodyIsOneObjectThatReadsOneWay(t *testing.T) {
 			t.Errorf("%s: status %d: %.300s", tt.name, a.Status, a.Body)
 			continue
 		}
-		if tt.field != "" && !names(a, tt.field) {
+		if tt.field != "" && !namesField(a, tt.field) {
 			t.Errorf("%s: it does not name %s: %.300s", tt.name, tt.field, a.Body)
 		}
 	}
 }
 
-// names reports whether a refusal's details name a field.
-func names(a answer, field string) bool {
+// namesField reports whether a refusal's details name a field.
+func namesField(a answer, field string) bool {
 	details, _ := a.JSON["details"].([]any)
 	for _, d := range details {
 		if d, _ := d.(map[string]any); d["field"] == field {

@@ -76,7 +76,7 @@ func TestAnIdempotencyKeyIsForOneRequest(t *testing.T) {
 		admin.refused(409, "idempotency_key_reused", tt.method, tt.path, tt.body, key, "once")
 	}
 	for _, wrong := range []string{strings.Repeat("x", 129), "two words", "ä"} {
-		if a := admin.refused(400, "validation_failed", "POST", "/api/admin/agents", object{"name": "Wrong"}, key, wrong); !names(a, key) {
+		if a := admin.refused(400, "validation_failed", "POST", "/api/admin/agents", object{"name": "Wrong"}, key, wrong); !namesField(a, key) {
 			t.Errorf("%q: %s", wrong, a.Body)
 		}
 	}

@@ -282,7 +282,7 @@ func TestTermsAreHeldAgainstTheToolAndTheClock(t *testing.T) {
 	grants := "/api/admin/agents/" + id + "/grants"
 	invalid := func(field, method, path string, body any) {
 		t.Helper()
-		if a := admin.refused(400, "validation_failed", method, path, body); !names(a, field) {
+		if a := admin.refused(400, "validation_failed", method, path, body); !namesField(a, field) {
 			t.Errorf("%s %s does not name %s: %s", method, path, field, a.Body)
 		}
 	}
@@ -292,7 +292,7 @@ func TestTermsAreHeldAgainstTheToolAndTheClock(t *testing.T) {
 		return admin.call("POST", "/api/admin/tools", body)
 	}
 	for mode, more := range map[string]object{"shared": {}, "per_agent": {"credential": "x"}} {
-		if a := added("Wrong", mode, more); a.Status != 400 || !names(a, "credential") {
+		if a := added("Wrong", mode, more); a.Status != 400 || !namesField(a, "credential") {
 			t.Errorf("a tool that is %s with %v: %d %s", mode, more, a.Status, a.Body)
 		}
 	}

@@ -92,7 +92,7 @@ func TestFieldsAreCountedInCodePoints(t *testing.T) {
 		switch {
 		case tt.field == "" && a.Status >= 300:
 			t.Errorf("%s: status %d: %.300s", tt.name, a.Status, a.Body)
-		case tt.field != "" && (a.Status != 400 || a.Code() != "validation_failed" || !names(a, tt.field)):
+		case tt.field != "" && (a.Status != 400 || a.Code() != "validation_failed" || !namesField(a, tt.field)):
 			t.Errorf("%s: status %d: %.300s", tt.name, a.Status, a.Body)
 		}
 	}
@@ -209,7 +209,7 @@ func TestACredentialIsBoundedAndNamedFields(t *testing.T) {
 		a := admin.call("POST", "/api/admin/tools", object{
 			"name": tt.name, "auth_type": "other", "credential_mode": "shared", "credential": tt.credential,
 		})
-		if tt.ok && a.Status != 201 || !tt.ok && (a.Status != 400 || a.Code() != "validation_failed" || !names(a, "credential")) {
+		if tt.ok && a.Status != 201 || !tt.ok && (a.Status != 400 || a.Code() != "validation_failed" || !namesField(a, "credential")) {
 			t.Errorf("%s: status %d: %.300s", tt.name, a.Status, a.Body)
 		}
 	}

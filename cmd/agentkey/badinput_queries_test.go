@@ -48,7 +48,7 @@ func TestAQueryParameterIsKnownAndWellFormed(t *testing.T) {
 		{"audit", "a;b=1", "query"},
 	} {
 		a := admin.call("GET", "/api/admin/"+tt.path+"?"+tt.query, nil)
-		if a.Status != 400 || a.Code() != "validation_failed" || !names(a, tt.field) {
+		if a.Status != 400 || a.Code() != "validation_failed" || !namesField(a, tt.field) {
 			t.Errorf("%s?%s: %d %s", tt.path, tt.query, a.Status, a.Body)
 		}
 	}

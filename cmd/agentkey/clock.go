@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"agentkey/commands"
+	"agentkey/commands/loop"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
 )
@@ -20,11 +20,11 @@ const maxClockOff = 2 * time.Second
 type clockCheck struct {
 	log   *codec.Log
 	clock func() time.Time
-	last  atomic.Pointer[commands.Appending]
+	last  atomic.Pointer[loop.Appending]
 }
 
-// appended takes note of an append; see commands.Env.
-func (c *clockCheck) appended(a commands.Appending) {
+// appended takes note of an append; see loop.Env.
+func (c *clockCheck) appended(a loop.Appending) {
 	if a.Err == nil {
 		c.last.Store(&a)
 	}

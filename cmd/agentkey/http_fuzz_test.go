@@ -354,7 +354,7 @@ func TestNoDrawnRequestIsAFault(t *testing.T) {
 				rt.Fatalf("a fault: %s", told)
 			case !d.valid && a.Status < 400:
 				rt.Fatalf("accepted: %s", told)
-			case d.valid && a.Code() == "malformed_json", d.valid && a.Code() == "validation_failed" && !names(a, "credential") && !names(a, "expires_at") &&
+			case d.valid && a.Code() == "malformed_json", d.valid && a.Code() == "validation_failed" && !namesField(a, "credential") && !namesField(a, "expires_at") &&
 				!strings.Contains(string(a.Body), `"tools[`) &&
 				!strings.Contains(d.path, "/notification-channels"): // where the kind says what else there must be
 				rt.Fatalf("refused for its form: %s", told)

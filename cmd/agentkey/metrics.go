@@ -15,7 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"agentkey/api"
-	"agentkey/commands"
+	"agentkey/commands/loop"
 	"agentkey/eventstore"
 	"agentkey/projections"
 )
@@ -87,8 +87,8 @@ func (m *metrics) expect(categories []string, reactions []projections.Reaction) 
 	}
 }
 
-// appended counts an append; see commands.Env.
-func (m *metrics) appended(a commands.Appending) {
+// appended counts an append; see loop.Env.
+func (m *metrics) appended(a loop.Appending) {
 	m.appendSeconds.WithLabelValues(a.Category).Observe(a.Took.Seconds())
 	if a.Err == nil {
 		m.appendCommands.Observe(float64(a.Commands))

@@ -13,7 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"agentkey/commands"
+	"agentkey/commands/loop"
 	"agentkey/eventstore"
 )
 
@@ -186,9 +186,9 @@ func TestFailedAppendsAreCountedByWhatTheLogSaid(t *testing.T) {
 	for reason, said := range map[string]error{
 		"conflict": eventstore.ErrWrongRevision, "unavailable": eventstore.ErrUnavailable, "other": io.ErrUnexpectedEOF,
 	} {
-		m.appended(commands.Appending{Category: "agent of " + reason, Commands: 1, Took: time.Millisecond, Err: fmt.Errorf("append: %w", said)})
+		m.appended(loop.Appending{Category: "agent of " + reason, Commands: 1, Took: time.Millisecond, Err: fmt.Errorf("append: %w", said)})
 	}
-	m.appended(commands.Appending{Category: "agent", Commands: 7, Took: time.Millisecond})
+	m.appended(loop.Appending{Category: "agent", Commands: 7, Took: time.Millisecond})
 	families, err := only.Gather()
 	if err != nil || len(families) != 2 || len(families[1].GetMetric()) != 3 {
 		t.Fatalf("%v: %v", families, err)

@@ -66,7 +66,7 @@ func TestAChannelIsASettingThatShowsNoSecret(t *testing.T) {
 		"topics":         {"topics": []string{"everything"}},
 		"kind":           {"kind": "slack"},
 	} {
-		if a := admin.refused(400, "validation_failed", "PATCH", path, wrong); !names(a, field) {
+		if a := admin.refused(400, "validation_failed", "PATCH", path, wrong); !namesField(a, field) {
 			t.Errorf("%v: %s", wrong, a.Body)
 		}
 	}
@@ -76,7 +76,7 @@ func TestAChannelIsASettingThatShowsNoSecret(t *testing.T) {
 		"kind":   {"kind": "email", "name": "Mail", "recipients": []string{"ops@example.com"}, "topics": []string{"access_requested"}},
 		"topics": {"kind": "webhook", "name": "None", "url": hook.URL, "topics": []string{}},
 	} {
-		if a := admin.refused(400, "validation_failed", "POST", channelsPath, wrong); !names(a, field) {
+		if a := admin.refused(400, "validation_failed", "POST", channelsPath, wrong); !namesField(a, field) {
 			t.Errorf("%v: %s", wrong, a.Body)
 		}
 	}

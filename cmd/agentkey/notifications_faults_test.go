@@ -113,7 +113,7 @@ func TestWhatIsNotPublicIsNotCalled(t *testing.T) {
 	admin := p.admin()
 	for _, url := range []string{inside.URL, "http://127.0.0.1:1", "http://localhost", "https://user:pass@example.com", "file:///etc/passwd", "https://"} {
 		a := admin.refused(400, "validation_failed", "POST", "/api/admin/notification-channels", object{"kind": "webhook", "name": "In", "url": url, "topics": []string{"access_requested"}})
-		if !names(a, "url") {
+		if !namesField(a, "url") {
 			t.Errorf("%s: %s", url, a.Body)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"agentkey/commands"
 	"agentkey/commands/keys"
+	"agentkey/commands/loop"
 	"agentkey/domain"
 	"agentkey/domain/installation"
 	"agentkey/domain/organization"
@@ -32,7 +33,7 @@ type office struct {
 	config Config
 	client *eventstore.Client
 	inst   *commands.Installation
-	env    *commands.Env
+	env    *loop.Env
 	logger *slog.Logger
 }
 
@@ -63,8 +64,8 @@ func inOffice(sh *shell, do func(context.Context, *office) error) (err error) {
 	return do(sh.ctx, &office{config: c, client: log.Client, inst: inst, env: inst.Env(time.Now, nil, nil), logger: logger})
 }
 
-func (o *office) meta(organization string) commands.Meta {
-	return commands.Meta{Organization: organization, Actor: operator, CommandID: newID()}
+func (o *office) meta(organization string) loop.Meta {
+	return loop.Meta{Organization: organization, Actor: operator, CommandID: newID()}
 }
 
 type organizationCommand struct {

@@ -17,6 +17,8 @@ import (
 	"agentkey/api"
 	"agentkey/api/limits"
 	"agentkey/commands"
+	"agentkey/commands/loop"
+	"agentkey/commands/names"
 	"agentkey/eventstore"
 	"agentkey/eventstore/seal"
 	"agentkey/integrations/notify"
@@ -89,7 +91,7 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	counted := newMetrics(health, c.DataDir)
 	parts := assemble(c, inst, models, readModel, health, counted, logger)
 	parts.server.Tracer = traces.tracer
-	if parts.server.Templates, err = templates.Load(commands.FoldProduct, commands.Site); err != nil {
+	if parts.server.Templates, err = templates.Load(names.FoldProduct, names.Site); err != nil {
 		return err
 	}
 	parts.server.SetupGuide = setupGuide(c, parts.server.Templates)
@@ -234,22 +236,22 @@ type parts struct {
 // assemble is the one place where everything meets.
 func assemble(c Config, inst *commands.Installation, models *readmodels.DB, readModel *projections.ReadModel, h *health, m *metrics, logger *slog.Logger) parts {
 	privacy := seal.NewPrivacy(inst.Secrets, time.Now)
-	env := inst.Env(time.Now, func(ctx context.Context, m commands.Meta) (string, error) {
+	env := inst.Env(time.Now, func(ctx context.Context, m loop.Meta) (string, error) {
 		return privacy.Seal(ctx, m.Organization, seal.Personal{Label: m.Actor.Label, Address: m.Address, UserAgent: m.UserAgent})
 	}, func(what string, err error) {
 		logger.Error("a command's background work failed", slog.String("what", what), slog.String("error", err.Error()))
 	})
 	agents, catalogs, organizations := commands.NewAgentLoop(env), commands.NewCatalogLoop(env), commands.NewOrganizationLoop(env)
 	guides := commands.NewGuideLoop(env)
-	loop := commands.NewDeliveryLoop(env)
+	outgoing := commands.NewDeliveryLoop(env)
 	refusals := commands.NewRefusals(env, newID)
 	h.installation = commands.NewInstallationLoop(env)
 	h.clock = &clockCheck{log: inst.Log, clock: time.Now}
 	h.fence = commands.NewFence(commands.FenceConfig{
 		Installation: h.installation, Log: inst.Log, StoreID: inst.Begun.StoreID, Organization: inst.Begun.OrganizationID, NewID: newID, Logger: logger,
-		Rows: readModel.Mark, Forget: []func(){agents.Forget, catalogs.Forget, guides.Forget, organizations.Forget, loop.Forget, h.installation.Forget},
+		Rows: readModel.Mark, Forget: []func(){agents.Forget, catalogs.Forget, guides.Forget, organizations.Forget, outgoing.Forget, h.installation.Forget},
 	})
-	env.OnAppend = func(a commands.Appending) {
+	env.OnAppend = func(a loop.Appending) {
 		m.appended(a)
 		h.clock.appended(a)
 		h.fence.Seen(a)
@@ -261,7 +263,7 @@ func assemble(c Config, inst *commands.Installation, models *readmodels.DB, read
 	channels := &commands.Channels{
 		Organizations: organizations, Secrets: inst.Secrets, Sender: notify.NewSender(c.OutboundAllow, c.Mail, c.MailFrom, time.Now), Clock: time.Now,
 	}
-	deliveries := &commands.Deliveries{Loop: loop, Agents: agents, Catalogs: catalogs, Channels: channels, Log: inst.Log, NewID: newID}
+	deliveries := &commands.Deliveries{Loop: outgoing, Agents: agents, Catalogs: catalogs, Channels: channels, Log: inst.Log, NewID: newID}
 	server := &api.Server{
 		Callers: &commands.Callers{Agents: agents, Organizations: organizations, First: inst.Begun.OrganizationID},
 		Agents:  &commands.Agents{Loop: agents, Catalogs: catalogs, Secrets: inst.Secrets, Privacy: privacy, Log: inst.Log, MACKey: inst.MACKey, Clock: time.Now},

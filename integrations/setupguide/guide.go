@@ -9,7 +9,7 @@ import (
 	"errors"
 	"time"
 
-	"agentkey/commands"
+	"agentkey/commands/names"
 	"agentkey/domain"
 	"agentkey/domain/catalog"
 	"agentkey/integrations/templates"
@@ -75,7 +75,7 @@ type Plan struct {
 // Plan refuses what can be refused before anything is fetched.
 func (g *Guide) Plan(p Product) (Plan, error) {
 	plan := Plan{guide: g, product: p}
-	if t, found := g.Templates.Match(commands.FoldProduct(p.Name), commands.Site(p.URL)); found {
+	if t, found := g.Templates.Match(names.FoldProduct(p.Name), names.Site(p.URL)); found {
 		plan.template = &t
 		plan.product.URL, plan.product.DocsURL = cmp.Or(p.URL, t.URL), cmp.Or(p.DocsURL, t.DocsURL)
 	}

@@ -12,14 +12,14 @@ import (
 	"testing"
 	"time"
 
-	"agentkey/commands"
+	"agentkey/commands/names"
 	"agentkey/domain"
 	"agentkey/integrations/templates"
 )
 
 func guide(t *testing.T, m *Model, within time.Duration) *Guide {
 	t.Helper()
-	known, err := templates.Load(commands.FoldProduct, commands.Site)
+	known, err := templates.Load(names.FoldProduct, names.Site)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"unicode"
 
-	"agentkey/commands"
+	"agentkey/commands/names"
 )
 
 // visible is a text without what a reader does not see: controls, marks that turn the direction of writing, invisible
@@ -35,7 +35,7 @@ func newLinks(p Product) *links {
 	for _, address := range []string{p.DocsURL, p.URL} {
 		if u, err := url.Parse(address); err == nil && u.Host != "" {
 			l.hosts = append(l.hosts, strings.ToLower(u.Hostname()))
-			if site := commands.Site(address); site != "" {
+			if site := names.Site(address); site != "" {
 				l.sites = append(l.sites, site)
 			}
 		}
@@ -147,5 +147,5 @@ func (l *links) leadsHome(to string) bool {
 
 func (l *links) allows(host string) bool {
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
-	return slices.Contains(l.hosts, host) || slices.Contains(l.sites, commands.Site("https://"+host))
+	return slices.Contains(l.hosts, host) || slices.Contains(l.sites, names.Site("https://"+host))
 }

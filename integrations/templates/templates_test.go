@@ -11,13 +11,13 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"agentkey/commands"
+	"agentkey/commands/names"
 	"agentkey/integrations/templates"
 )
 
 func load(t *testing.T) *templates.Set {
 	t.Helper()
-	set, err := templates.Load(commands.FoldProduct, commands.Site)
+	set, err := templates.Load(names.FoldProduct, names.Site)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func TestTheTemplatesAreWhole(t *testing.T) {
 			checkAddress(t, "url", tt.URL)
 			checkAddress(t, "docs_url", tt.DocsURL)
 			for _, site := range tt.Sites {
-				if commands.Site("https://"+site) != site || site == commands.Site(tt.URL) {
+				if names.Site("https://"+site) != site || site == names.Site(tt.URL) {
 					t.Errorf("%s is no further site", site)
 				}
 			}
@@ -97,7 +97,7 @@ func unseen(r rune) bool {
 func checkAddress(t *testing.T, what, raw string) {
 	t.Helper()
 	u, err := url.Parse(raw)
-	if err != nil || u.Scheme != "https" || u.User != nil || u.Port() != "" || u.RawQuery != "" || commands.Site(raw) == "" || strings.ContainsFunc(raw, unicode.IsSpace) {
+	if err != nil || u.Scheme != "https" || u.User != nil || u.Port() != "" || u.RawQuery != "" || names.Site(raw) == "" || strings.ContainsFunc(raw, unicode.IsSpace) {
 		t.Errorf("the %s is %q (%v)", what, raw, err)
 	}
 }
@@ -162,7 +162,7 @@ func checkUsage(t *testing.T, tt templates.Template) {
 func TestTheTemplatesAreInOrder(t *testing.T) {
 	set := load(t)
 	if !slices.IsSortedFunc(set.All(), func(a, b templates.Template) int {
-		return strings.Compare(commands.FoldProduct(a.Name), commands.FoldProduct(b.Name))
+		return strings.Compare(names.FoldProduct(a.Name), names.FoldProduct(b.Name))
 	}) {
 		t.Error("they are not by name")
 	}
@@ -191,8 +191,8 @@ func TestTheTemplatesAreInOrder(t *testing.T) {
 func TestEachTemplateMatchesItself(t *testing.T) {
 	set := load(t)
 	for _, tt := range set.All() {
-		for _, site := range append([]string{"", commands.Site(tt.URL)}, tt.Sites...) {
-			if found, ok := set.Match(commands.FoldProduct(tt.Name), site); !ok || found.ID != tt.ID {
+		for _, site := range append([]string{"", names.Site(tt.URL)}, tt.Sites...) {
+			if found, ok := set.Match(names.FoldProduct(tt.Name), site); !ok || found.ID != tt.ID {
 				t.Errorf("%s at %q is found as %q", tt.Name, site, found.ID)
 			}
 		}
@@ -217,7 +217,7 @@ func TestAToolIsMatchedBySiteThenByName(t *testing.T) {
 		{"Acme", "", ""},
 		{"", "", ""},
 	} {
-		found, ok := set.Match(commands.FoldProduct(tt.name), commands.Site(tt.url))
+		found, ok := set.Match(names.FoldProduct(tt.name), names.Site(tt.url))
 		if found.ID != tt.want || ok != (tt.want != "") {
 			t.Errorf("%q at %q is found as %q, not %q", tt.name, tt.url, found.ID, tt.want)
 		}
@@ -226,7 +226,7 @@ func TestAToolIsMatchedBySiteThenByName(t *testing.T) {
 
 func TestAFileWithAMistakeIsRefused(t *testing.T) {
 	const good = "- {id: a, name: A, url: 'https://a.com'}\n"
-	if _, err := templates.Parse([]byte(good+"- {id: b, name: B, url: 'https://a.com'}\n"), commands.FoldProduct, commands.Site); err != nil {
+	if _, err := templates.Parse([]byte(good+"- {id: b, name: B, url: 'https://a.com'}\n"), names.FoldProduct, names.Site); err != nil {
 		t.Errorf("two products of one site: %v", err)
 	}
 	for what, text := range map[string]string{
@@ -240,7 +240,7 @@ func TestAFileWithAMistakeIsRefused(t *testing.T) {
 		"nothing":               "",
 		"a field that is twice": "- {id: a, id: b, name: A, url: 'https://a.com'}\n",
 	} {
-		if set, err := templates.Parse([]byte(text), commands.FoldProduct, commands.Site); err == nil {
+		if set, err := templates.Parse([]byte(text), names.FoldProduct, names.Site); err == nil {
 			t.Errorf("%s is taken: %v", what, set.All())
 		}
 	}

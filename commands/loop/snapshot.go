@@ -1,4 +1,4 @@
-package commands
+package loop
 
 import (
 	"context"
@@ -17,8 +17,8 @@ import (
 	"agentkey/eventstore/codec"
 )
 
-// snapshotEvery is the number of events after which a stream's state is written down.
-const snapshotEvery = 256
+// SnapshotEvery is the number of events after which a stream's state is written down.
+const SnapshotEvery = 256
 
 // maxSnapshot bounds a snapshot's state; a larger one is not written, and the stream is folded from further back.
 const maxSnapshot = 900 << 10
@@ -35,9 +35,9 @@ type snapshot struct {
 }
 
 func (s *stream[S, C, E]) mac(n snapshot) string {
-	h := hmac.New(sha256.New, s.loop.env.MACKey.Reveal())
+	h := hmac.New(sha256.New, s.loop.Env.MACKey.Reveal())
 	h.Write(codec.PAE(
-		[]byte("agentkey.snapshot.v1"), []byte(s.loop.env.Log.Keys.StoreID()), []byte(s.name), strconv.AppendInt(nil, n.Revision, 10),
+		[]byte("agentkey.snapshot.v1"), []byte(s.loop.Env.Log.Keys.StoreID()), []byte(s.name), strconv.AppendInt(nil, n.Revision, 10),
 		n.EventID[:], strconv.AppendInt(nil, int64(n.Fold), 10), []byte(n.At.Format(time.RFC3339Nano)), n.State,
 	))
 	return hex.EncodeToString(h.Sum(nil))
@@ -53,7 +53,7 @@ func (s *stream[S, C, E]) snapshotLocked() {
 	go func() {
 		err := s.writeSnapshot(head, trimmed)
 		if err != nil && !errors.Is(err, eventstore.ErrUnavailable) {
-			s.loop.env.OnFault("snapshot not written", err)
+			s.loop.Env.OnFault("snapshot not written", err)
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -63,7 +63,7 @@ func (s *stream[S, C, E]) snapshotLocked() {
 }
 
 func (s *stream[S, C, E]) writeSnapshot(head Head[S], trimmed bool) error {
-	ctx, cancel := context.WithTimeout(context.Background(), batchDeadline)
+	ctx, cancel := context.WithTimeout(context.Background(), Deadline)
 	defer cancel()
 	state, err := json.Marshal(head.State)
 	if err != nil {
@@ -74,7 +74,7 @@ func (s *stream[S, C, E]) writeSnapshot(head Head[S], trimmed bool) error {
 	}
 	name := "snapshot-" + s.name
 	if !trimmed {
-		if err := s.loop.env.Log.Client.SetStreamMetadata(ctx, name, eventstore.StreamMetadata{MaxCount: 1}); err != nil {
+		if err := s.loop.Env.Log.Client.SetStreamMetadata(ctx, name, eventstore.StreamMetadata{MaxCount: 1}); err != nil {
 			return fmt.Errorf("trim %s: %w", name, err)
 		}
 	}
@@ -86,7 +86,7 @@ func (s *stream[S, C, E]) writeSnapshot(head Head[S], trimmed bool) error {
 	}
 	// Nothing is decided on this stream, and each snapshot is checked against the events: any revision will do. A
 	// new id each time replaces also one of the same revision that was tampered with.
-	_, err = s.loop.env.Log.Client.Append(ctx, name, eventstore.Any, eventstore.Event{ID: uuid.New(), Type: codec.Snapshot, Data: data, Metadata: []byte("{}")})
+	_, err = s.loop.Env.Log.Client.Append(ctx, name, eventstore.Any, eventstore.Event{ID: uuid.New(), Type: codec.Snapshot, Data: data, Metadata: []byte("{}")})
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
@@ -100,29 +100,29 @@ func (s *stream[S, C, E]) fromSnapshot(ctx context.Context) Head[S] {
 	if s.loop.Fold == 0 {
 		return begin
 	}
-	stored, err := s.loop.env.Log.Client.ReadBackward(ctx, "snapshot-"+s.name, 1)
+	stored, err := s.loop.Env.Log.Client.ReadBackward(ctx, "snapshot-"+s.name, 1)
 	if err != nil || len(stored) == 0 {
 		return begin // without one, or without the log, which the next read will say
 	}
 	var n snapshot
 	if err := json.Unmarshal(stored[0].Data, &n); err != nil || !hmac.Equal([]byte(n.MAC), []byte(s.mac(n))) {
-		s.loop.env.OnFault("snapshot refused", &codec.ForgedError{Stream: "snapshot-" + s.name, Revision: stored[0].Revision, Reason: "its MAC is not ours"})
+		s.loop.Env.OnFault("snapshot refused", &codec.ForgedError{Stream: "snapshot-" + s.name, Revision: stored[0].Revision, Reason: "its MAC is not ours"})
 		return begin
 	}
 	if n.Fold != s.loop.Fold || n.Revision < 0 {
 		return begin
 	}
-	events, err := s.loop.env.Log.Client.ReadForward(ctx, s.name, uint64(n.Revision), 1)
+	events, err := s.loop.Env.Log.Client.ReadForward(ctx, s.name, uint64(n.Revision), 1)
 	if errors.Is(err, eventstore.ErrUnavailable) {
 		return begin
 	}
 	if err != nil || len(events) == 0 || events[0].ID != n.EventID {
-		s.loop.env.OnFault("snapshot refused", fmt.Errorf("%s names an event that is not at revision %d of %s", "snapshot-"+s.name, n.Revision, s.name))
+		s.loop.Env.OnFault("snapshot refused", fmt.Errorf("%s names an event that is not at revision %d of %s", "snapshot-"+s.name, n.Revision, s.name))
 		return begin
 	}
 	var state S
 	if err := json.Unmarshal(n.State, &state); err != nil {
-		s.loop.env.OnFault("snapshot refused", fmt.Errorf("decode snapshot-%s: %w", s.name, err))
+		s.loop.Env.OnFault("snapshot refused", fmt.Errorf("decode snapshot-%s: %w", s.name, err))
 		return begin
 	}
 	return Head[S]{State: state, Revision: n.Revision, Position: events[0].Position, At: n.At, eventID: n.EventID}

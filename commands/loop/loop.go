@@ -1,7 +1,6 @@
-// Package commands carries commands out: read, fold, decide, append at the revision read, and on a conflict
-// decide again. It is the only place that appends what was decided. It knows no HTTP and never reads a read
-// model.
-package commands
+// Package loop carries commands out: read, fold, decide, append at the revision read, and on a conflict decide
+// again. It is the only place that appends what was decided. It knows no HTTP, no use case and no read model.
+package loop
 
 import (
 	"context"
@@ -62,13 +61,13 @@ type Result[S, E any] struct {
 	EventID  uuid.UUID // of the same event
 	Changed  bool      // false when it was so already
 
-	connection uint64 // of the client, over which the append was acknowledged
+	Connection uint64 // of the client, over which the append was acknowledged
 }
 
 // Loop carries out the commands of one kind of stream. All methods are safe for concurrent use.
 type Loop[S, C, E any] struct {
 	Aggregate[S, C, E]
-	env *Env
+	Env *Env
 
 	mu      sync.Mutex
 	streams map[string]*stream[S, C, E]
@@ -103,13 +102,15 @@ type Appending struct {
 // Sealer seals what an event tells of the person or machine behind a call.
 type Sealer func(ctx context.Context, m Meta) (string, error)
 
-// NewLoop returns the loop of one kind of stream.
-func NewLoop[S, C, E any](env *Env, a Aggregate[S, C, E]) *Loop[S, C, E] {
-	return &Loop[S, C, E]{Aggregate: a, env: env, streams: map[string]*stream[S, C, E]{}, most: maxStreams}
+// New returns the loop of one kind of stream.
+func New[S, C, E any](env *Env, a Aggregate[S, C, E]) *Loop[S, C, E] {
+	return &Loop[S, C, E]{Aggregate: a, Env: env, streams: map[string]*stream[S, C, E]{}, most: maxStreams}
 }
 
+// Deadline bounds one batch: its reads and its append, under no caller's context.
+const Deadline = 5 * time.Second
+
 const (
-	batchDeadline = 5 * time.Second
 	maxStreams    = 20_000 // kept folded in memory
 	recentState   = time.Minute
 	maxUserAgent  = 512 // bytes that are kept
@@ -124,9 +125,9 @@ type Build[S, C any] func(state S, at time.Time) (C, error)
 // was begun is finished. Errors: *domain.Error for refusals, 503 event_log_unavailable among them.
 func (l *Loop[S, C, E]) Do(ctx context.Context, id string, m Meta, build Build[S, C]) (Result[S, E], error) {
 	m.UserAgent = m.UserAgent[:min(len(m.UserAgent), maxUserAgent)]
-	private, err := l.env.Sealer(ctx, m)
+	private, err := l.Env.Sealer(ctx, m)
 	if err != nil {
-		return Result[S, E]{}, refusalOf(err)
+		return Result[S, E]{}, Refusal(err)
 	}
 	ctx, span := spans.Step(ctx, "command", l.Category)
 	defer span.End()
@@ -139,9 +140,9 @@ func (l *Loop[S, C, E]) Do(ctx context.Context, id string, m Meta, build Build[S
 	}
 	select {
 	case <-c.done:
-		return c.result, refusalOf(c.err)
+		return c.result, Refusal(c.err)
 	case <-ctx.Done():
-		return Result[S, E]{}, refusalOf(ctx.Err())
+		return Result[S, E]{}, Refusal(ctx.Err())
 	}
 }
 
@@ -151,11 +152,11 @@ func (l *Loop[S, C, E]) Check(ctx context.Context, id string, build Build[S, C])
 	if err != nil {
 		return err
 	}
-	cmd, err := build(head.State, later(l.env.Clock(), head.At))
+	cmd, err := build(head.State, Later(l.Env.Clock(), head.At))
 	if err == nil {
 		_, err = l.Decide(head.State, cmd)
 	}
-	return refusalOf(err)
+	return Refusal(err)
 }
 
 // Cached returns the state as this process last saw it, reading the stream only when it never did.
@@ -171,7 +172,7 @@ func (l *Loop[S, C, E]) Cached(ctx context.Context, id string) (Head[S], error) 
 func (l *Loop[S, C, E]) Fresh(ctx context.Context, id string) (Head[S], error) {
 	s := l.stream(id)
 	if err := s.refresh(ctx); err != nil {
-		return Head[S]{}, refusalOf(err)
+		return Head[S]{}, Refusal(err)
 	}
 	head, _ := s.peek()
 	return head, nil
@@ -182,10 +183,10 @@ func (l *Loop[S, C, E]) Recent(ctx context.Context, id string) (Head[S], error) 
 	s := l.stream(id)
 	err := s.refresh(ctx)
 	head, loaded := s.peek()
-	if err != nil && errors.Is(err, eventstore.ErrUnavailable) && loaded && l.env.Clock().Sub(head.readAt) <= recentState {
+	if err != nil && errors.Is(err, eventstore.ErrUnavailable) && loaded && l.Env.Clock().Sub(head.readAt) <= recentState {
 		return head, nil
 	}
-	return head, refusalOf(err)
+	return head, Refusal(err)
 }
 
 // Forget drops what the loop knows of the log.
@@ -218,18 +219,18 @@ func (l *Loop[S, C, E]) stream(id string) *stream[S, C, E] {
 
 // append writes the events that some commands caused behind a revision. last is the id of the last one.
 func (l *Loop[S, C, E]) append(ctx context.Context, stream string, revision int64, commands int, entries []codec.Entry, last uuid.UUID) (eventstore.Appended, error) {
-	if l.env.OnAppend == nil {
-		return l.env.Log.Append(ctx, stream, revision, entries...)
+	if l.Env.OnAppend == nil {
+		return l.Env.Log.Append(ctx, stream, revision, entries...)
 	}
-	began := l.env.Clock()
-	appended, err := l.env.Log.Append(ctx, stream, revision, entries...)
-	ended := l.env.Clock()
+	began := l.Env.Clock()
+	appended, err := l.Env.Log.Append(ctx, stream, revision, entries...)
+	ended := l.Env.Clock()
 	a := Appending{Category: l.Category, Stream: stream, Commands: commands, Took: ended.Sub(began), Err: err, At: ended}
 	if err == nil {
 		at := entries[len(entries)-1].Signed.Time
 		a.Last = eventstore.Mark{Stream: stream, Revision: appended.Revision, Position: appended.Position, ID: last, At: at}
 	}
-	l.env.OnAppend(a)
+	l.Env.OnAppend(a)
 	return appended, err
 }
 
@@ -240,7 +241,7 @@ func (l *Loop[S, C, E]) name(id string) string {
 	return l.Category + "-" + id
 }
 
-func later(a, b time.Time) time.Time {
+func Later(a, b time.Time) time.Time {
 	a = a.UTC().Truncate(time.Microsecond)
 	if b.After(a) {
 		return b
@@ -248,8 +249,8 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// refusalOf turns what the log says into what a caller may know. Refusals and faults pass unchanged.
-func refusalOf(err error) error {
+// Refusal turns what the log says into what a caller may know. Refusals and faults pass unchanged.
+func Refusal(err error) error {
 	var refusal *domain.Error
 	switch {
 	case err == nil || errors.As(err, &refusal):

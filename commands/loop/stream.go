@@ -1,4 +1,4 @@
-package commands
+package loop
 
 import (
 	"bytes"
@@ -127,7 +127,7 @@ func (s *stream[S, C, E]) run() {
 // batch decides commands one after another on the state and appends their events in one write. It answers the
 // first n calls, as many as fit, and returns n, at least 1.
 func (s *stream[S, C, E]) batch(calls []*call[S, C, E]) int {
-	ctx, cancel := context.WithTimeout(context.Background(), batchDeadline)
+	ctx, cancel := context.WithTimeout(context.Background(), Deadline)
 	defer cancel()
 	first := calls[0].span
 	n, err := s.attempt(spans.Within(ctx, first), calls)
@@ -215,10 +215,10 @@ type decision[S any] struct {
 
 // decide goes through the calls in order. A refusal, and an "already so", count only on fresh state.
 func (s *stream[S, C, E]) decide(head Head[S], calls []*call[S, C, E], fresh bool) decision[S] {
-	now := s.loop.env.Clock()
+	now := s.loop.Env.Clock()
 	d := decision[S]{head: head}
 	d.head.readAt = now // an append at this head will say that it was the end
-	at := later(now, head.At)
+	at := Later(now, head.At)
 	size := 0
 	for _, c := range calls {
 		found, again := s.find(c, now)
@@ -270,7 +270,7 @@ func (s *stream[S, C, E]) decide(head Head[S], calls []*call[S, C, E], fresh boo
 		d.entries = append(d.entries, entries...)
 		c.result = Result[S, E]{State: d.head.State, Events: events, Revision: d.head.Revision, EventID: d.head.eventID, Changed: true}
 		// One append has one position, that of its last event: whoever waits for it sees his own events too.
-		d.finish = append(d.finish, func(a eventstore.Appended) { c.result.Position, c.result.connection = a.Position, a.Connection })
+		d.finish = append(d.finish, func(a eventstore.Appended) { c.result.Position, c.result.Connection = a.Position, a.Connection })
 		if d.alone {
 			return d
 		}
@@ -295,7 +295,7 @@ func (s *stream[S, C, E]) settle(ctx context.Context, c *call[S, C, E], a events
 	}
 	head, _ := s.peek()
 	c.result.State, c.result.Revision, c.result.Position, c.result.EventID = head.State, found.revision, found.position, found.eventID
-	c.result.connection = a.Connection
+	c.result.Connection = a.Connection
 	return err
 }
 
@@ -345,7 +345,7 @@ func (s *stream[S, C, E]) applied(base Head[S], d decision[S], a eventstore.Appe
 	if s.head.Revision == base.Revision {
 		s.head = d.head
 	}
-	if (base.Revision+1)/snapshotEvery != (s.head.Revision+1)/snapshotEvery {
+	if (base.Revision+1)/SnapshotEvery != (s.head.Revision+1)/SnapshotEvery {
 		s.snapshotLocked()
 	}
 }
@@ -356,7 +356,7 @@ func (s *stream[S, C, E]) find(c *call[S, C, E], now time.Time) (found *seen, ag
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := s.commands[c.meta.CommandID.String()]
-	return u.found, u.calls > 1 || c.meta.Since != 0 || now.Sub(madeAt(c.meta.CommandID)) > onceTakeover/2
+	return u.found, u.calls > 1 || c.meta.Since != 0 || now.Sub(MadeAt(c.meta.CommandID)) > Takeover/2
 }
 
 // searchBack looks for the events of a command that may have been carried out before.
@@ -369,11 +369,11 @@ func (s *stream[S, C, E]) searchBack(ctx context.Context, c *call[S, C, E]) erro
 	}
 	head, _ := s.peek()
 	for from := head.Revision; from >= 0; {
-		events, err := s.loop.env.Log.Client.ReadBackwardFrom(ctx, s.name, uint64(from), pageSize)
+		events, err := s.loop.Env.Log.Client.ReadBackwardFrom(ctx, s.name, uint64(from), pageSize)
 		if err != nil {
 			return err
 		}
-		verified, err := s.loop.env.Log.Verify(events)
+		verified, err := s.loop.Env.Log.Verify(events)
 		if err != nil {
 			return err
 		}

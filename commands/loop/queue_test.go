@@ -1,4 +1,4 @@
-package commands_test
+package loop_test
 
 import (
 	"context"
@@ -12,18 +12,20 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"agentkey/commands"
+	"agentkey/commands/commandstest"
+	"agentkey/commands/loop"
 	"agentkey/domain"
 	"agentkey/domain/agent"
 )
 
 // blocked holds a stream's queue in the decision of a first command until the returned function is called.
 func (o *office) blocked(id string) (release func()) {
-	o.t.Helper()
+	o.T.Helper()
 	deciding, free := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		o.mustDo(id, func(agent.State, time.Time) (agent.Command, error) {
+		o.MustDo(id, func(agent.State, time.Time) (agent.Command, error) {
 			once.Do(func() { close(deciding) })
 			<-free
 			name := "first"
@@ -39,7 +41,7 @@ func (o *office) blocked(id string) (release func()) {
 
 func TestManyCommandsAtOnceShareOneAppendAndEachAnswersForItself(t *testing.T) {
 	o := open(t)
-	id, _ := o.mustAgent("zero")
+	id, _ := o.MustAgent("zero")
 	const n = 200
 	results, errs := make([]commands.AgentResult, n), make([]error, n)
 	release := o.blocked(id)
@@ -51,16 +53,16 @@ func TestManyCommandsAtOnceShareOneAppendAndEachAnswersForItself(t *testing.T) {
 			if i%10 == 0 {
 				command.IfRevision = 9999
 			}
-			results[i], errs[i] = o.agents.Do(t.Context(), o.meta(), id, always(command))
+			results[i], errs[i] = o.Agents.Do(t.Context(), o.Meta(), id, commandstest.Always(command))
 		})
 	}
-	eventually(t, "all wait", func() bool { return o.grants.Agents.Waiting(id) == n })
+	commandstest.Eventually(t, "all wait", func() bool { return o.Grants.Agents.Waiting(id) == n })
 	release()
 	wg.Wait()
 	positions, revisions := map[uint64]bool{}, map[int64]bool{}
 	for i := range n {
 		if i%10 == 0 {
-			if code(errs[i]) != "revision_stale" {
+			if commandstest.Code(errs[i]) != "revision_stale" {
 				t.Fatalf("command %d was to be refused: %v", i, errs[i])
 			}
 			continue
@@ -69,7 +71,7 @@ func TestManyCommandsAtOnceShareOneAppendAndEachAnswersForItself(t *testing.T) {
 			t.Fatalf("command %d: %+v %v", i, results[i], errs[i])
 		}
 		positions[results[i].Position], revisions[results[i].Revision] = true, true
-		stored, err := o.inst.Log.ReadForward(t.Context(), "agent-"+id, uint64(results[i].Revision), 1)
+		stored, err := o.Inst.Log.ReadForward(t.Context(), "agent-"+id, uint64(results[i].Revision), 1)
 		if err != nil || stored[0].ID != results[i].EventID {
 			t.Fatalf("command %d is not where it says: %v", i, err)
 		}
@@ -77,14 +79,14 @@ func TestManyCommandsAtOnceShareOneAppendAndEachAnswersForItself(t *testing.T) {
 	if len(positions) != 1 || len(revisions) != n-n/10 {
 		t.Errorf("%d commands took %d appends and %d revisions", n-n/10, len(positions), len(revisions))
 	}
-	if left := o.grants.Agents.Remembered(id); left != 0 {
+	if left := o.Grants.Agents.Remembered(id); left != 0 {
 		t.Errorf("%d commands are kept in mind", left)
 	}
 }
 
 func TestABatchIsNotLargerThanOneAppendMayBe(t *testing.T) {
 	o := open(t)
-	id, _ := o.mustAgent("zero")
+	id, _ := o.MustAgent("zero")
 	for name, tt := range map[string]struct{ commands, bytes, most int }{
 		"events": {1100, 10, 512},
 		"bytes":  {40, 30_000, 8}, // 256 KiB
@@ -96,10 +98,10 @@ func TestABatchIsNotLargerThanOneAppendMayBe(t *testing.T) {
 			var wg sync.WaitGroup
 			for i := range tt.commands {
 				wg.Go(func() {
-					m := o.meta()
+					m := o.Meta()
 					m.Address, m.UserAgent = "", ""
 					text := fmt.Sprint(i, strings.Repeat("x", tt.bytes))
-					done, err := o.agents.Do(t.Context(), m, id, always(agent.Update{Description: &text}))
+					done, err := o.Agents.Do(t.Context(), m, id, commandstest.Always(agent.Update{Description: &text}))
 					if err != nil || done.State.Description != text {
 						t.Errorf("command %d: %v", i, err)
 					}
@@ -108,7 +110,7 @@ func TestABatchIsNotLargerThanOneAppendMayBe(t *testing.T) {
 					appends[done.Position]++
 				})
 			}
-			eventually(t, "all wait", func() bool { return o.grants.Agents.Waiting(id) == tt.commands })
+			commandstest.Eventually(t, "all wait", func() bool { return o.Grants.Agents.Waiting(id) == tt.commands })
 			release()
 			wg.Wait()
 			total := 0
@@ -127,23 +129,23 @@ func TestABatchIsNotLargerThanOneAppendMayBe(t *testing.T) {
 
 func TestACommandThatIsTooLargeIsRefusedAndItsNeighboursAreNot(t *testing.T) {
 	o := open(t)
-	id, _ := o.mustAgent("zero")
+	id, _ := o.MustAgent("zero")
 	release := o.blocked(id)
 	var wg sync.WaitGroup
 	for i, size := range []int{10, 2 << 20, 950_000, 800_000, 20} {
 		wg.Go(func() {
 			text := strings.Repeat("x", size)
-			done, err := o.agents.Do(t.Context(), o.meta(), id, always(agent.Update{Description: &text}))
+			done, err := o.Agents.Do(t.Context(), o.Meta(), id, commandstest.Always(agent.Update{Description: &text}))
 			want := ""
 			if size > 900<<10 {
 				want = "validation_failed"
 			}
-			if code(err) != want || (err == nil && len(done.State.Description) != size) {
+			if commandstest.Code(err) != want || (err == nil && len(done.State.Description) != size) {
 				t.Errorf("command %d of %d bytes: %v", i, size, err)
 			}
 		})
 	}
-	eventually(t, "all wait", func() bool { return o.grants.Agents.Waiting(id) == 5 })
+	commandstest.Eventually(t, "all wait", func() bool { return o.Grants.Agents.Waiting(id) == 5 })
 	release()
 	wg.Wait()
 }
@@ -152,22 +154,22 @@ func TestACommandThatIsTooLargeIsRefusedAndItsNeighboursAreNot(t *testing.T) {
 // that would take it over the size of one append if each of its events told it.
 func TestAnAgentWithEveryGrantCanBeSuspendedWhateverTheCallerSays(t *testing.T) {
 	o := open(t)
-	id, _ := o.mustAgent("zero")
+	id, _ := o.MustAgent("zero")
 	var wg sync.WaitGroup
 	for range agent.MaxOpenGrants {
 		wg.Go(func() {
-			tool := agent.Tool{ID: newID().String(), Exists: true}
-			o.mustDo(id, func(_ agent.State, at time.Time) (agent.Command, error) { return agent.Assign{At: at, Tool: tool}, nil })
+			tool := agent.Tool{ID: commandstest.NewID().String(), Exists: true}
+			o.MustDo(id, func(_ agent.State, at time.Time) (agent.Command, error) { return agent.Assign{At: at, Tool: tool}, nil })
 		})
 	}
 	wg.Wait()
-	m := o.meta()
+	m := o.Meta()
 	m.UserAgent = strings.Repeat("<", 100_000)
-	done, err := o.agents.Suspend(t.Context(), m, id)
+	done, err := o.Agents.Suspend(t.Context(), m, id)
 	if err != nil || len(done.Events) != 1+agent.MaxOpenGrants || done.State.Count(agent.Approved, time.Now()) != 0 {
 		t.Fatalf("%d events: %v", len(done.Events), err)
 	}
-	stored, err := o.inst.Log.ReadForward(t.Context(), "agent-"+id, uint64(done.Revision)-agent.MaxOpenGrants, 1000)
+	stored, err := o.Inst.Log.ReadForward(t.Context(), "agent-"+id, uint64(done.Revision)-agent.MaxOpenGrants, 1000)
 	if err != nil || len(stored) != 1+agent.MaxOpenGrants || stored[0].Signed.Private == "" {
 		t.Errorf("%d are stored: %v", len(stored), err)
 	}
@@ -175,29 +177,29 @@ func TestAnAgentWithEveryGrantCanBeSuspendedWhateverTheCallerSays(t *testing.T) 
 
 func TestACallerWhoLeavesCancelsNobody(t *testing.T) {
 	o := open(t)
-	id, _ := o.mustAgent("zero")
+	id, _ := o.MustAgent("zero")
 	release := o.blocked(id)
 	ctx, leave := context.WithCancel(t.Context())
 	left := make(chan error, 1)
 	go func() {
-		_, err := o.agents.Do(ctx, o.meta(), id, rename("left"))
+		_, err := o.Agents.Do(ctx, o.Meta(), id, commandstest.Rename("left"))
 		left <- err
 	}()
-	eventually(t, "he waits", func() bool { return o.grants.Agents.Waiting(id) == 1 })
+	commandstest.Eventually(t, "he waits", func() bool { return o.Grants.Agents.Waiting(id) == 1 })
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if done := o.mustDo(id, rename("stayed")); done.State.Name != "stayed" {
+		if done := o.MustDo(id, commandstest.Rename("stayed")); done.State.Name != "stayed" {
 			t.Errorf("who stayed got %+v", done)
 		}
 	})
-	eventually(t, "both wait", func() bool { return o.grants.Agents.Waiting(id) == 2 })
+	commandstest.Eventually(t, "both wait", func() bool { return o.Grants.Agents.Waiting(id) == 2 })
 	leave()
-	if err := <-left; code(err) != "event_log_unavailable" {
+	if err := <-left; commandstest.Code(err) != "event_log_unavailable" {
 		t.Errorf("who left got %v", err)
 	}
 	release()
 	wg.Wait()
-	stored, err := o.inst.Log.ReadForward(t.Context(), "agent-"+id, 0, 100)
+	stored, err := o.Inst.Log.ReadForward(t.Context(), "agent-"+id, 0, 100)
 	if err != nil || len(stored) != 4 || *stored[2].Event.(agent.Updated).Name != "left" {
 		t.Errorf("a command that was begun is not finished: %d events, %v", len(stored), err)
 	}
@@ -205,20 +207,20 @@ func TestACallerWhoLeavesCancelsNobody(t *testing.T) {
 
 func TestAQueueThatIsFullIsBusy(t *testing.T) {
 	o := open(t)
-	id, _ := o.mustAgent("zero")
+	id, _ := o.MustAgent("zero")
 	release := o.blocked(id)
 	var wg sync.WaitGroup
-	for range commands.MaxWaiting {
-		wg.Go(func() { o.mustDo(id, rename("first")) }) // so already
+	for range loop.MaxWaiting {
+		wg.Go(func() { o.MustDo(id, commandstest.Rename("first")) }) // so already
 	}
-	eventually(t, "the queue is full", func() bool { return o.grants.Agents.Waiting(id) == commands.MaxWaiting })
-	_, err := o.agents.Do(t.Context(), o.meta(), id, rename("one too many"))
+	commandstest.Eventually(t, "the queue is full", func() bool { return o.Grants.Agents.Waiting(id) == loop.MaxWaiting })
+	_, err := o.Agents.Do(t.Context(), o.Meta(), id, commandstest.Rename("one too many"))
 	if refusal := (*domain.Error)(nil); !errors.As(err, &refusal) || refusal.Code != "busy" || refusal.Kind != domain.KindUnavailable || refusal.RetryAfter <= 0 {
 		t.Errorf("one more: %v", err)
 	}
 	release()
 	wg.Wait()
-	if done := o.mustDo(id, rename("again")); done.State.Name != "again" {
+	if done := o.MustDo(id, commandstest.Rename("again")); done.State.Name != "again" {
 		t.Errorf("afterwards: %+v", done)
 	}
 }
@@ -227,10 +229,10 @@ func TestAQueueThatIsFullIsBusy(t *testing.T) {
 // read again all the time, also under commands that wait.
 func TestStreamsThatLeaveMemoryLoseNothing(t *testing.T) {
 	o := open(t)
-	o.grants.Agents.KeepAtMost(3)
+	o.Grants.Agents.KeepAtMost(3)
 	ids := make([]string, 12)
 	for i := range ids {
-		ids[i], _ = o.mustAgent("zero")
+		ids[i], _ = o.MustAgent("zero")
 	}
 	const each = 20
 	var wg sync.WaitGroup
@@ -239,7 +241,7 @@ func TestStreamsThatLeaveMemoryLoseNothing(t *testing.T) {
 			for i := range each {
 				id := ids[(worker+i*5)%len(ids)]
 				name := fmt.Sprint(worker, "/", i)
-				if done := o.mustDo(id, rename(name)); done.State.Name != name || !done.Changed {
+				if done := o.MustDo(id, commandstest.Rename(name)); done.State.Name != name || !done.Changed {
 					t.Errorf("%s became %+v", name, done.State)
 				}
 			}
@@ -248,13 +250,13 @@ func TestStreamsThatLeaveMemoryLoseNothing(t *testing.T) {
 	wg.Wait()
 	total := int64(0)
 	for _, id := range ids {
-		head := o.mustFresh(id)
+		head := o.MustFresh(id)
 		total += head.Revision
 		if diff := cmp.Diff(o.folded(id), head.State); diff != "" {
 			t.Errorf("agent %s (-folded +kept):\n%s", id, diff)
 		}
 	}
-	if kept := o.grants.Agents.Kept(); total != 8*each || kept > 6 {
+	if kept := o.Grants.Agents.Kept(); total != 8*each || kept > 6 {
 		t.Errorf("%d commands were carried out, %d streams are kept", total, kept)
 	}
 }

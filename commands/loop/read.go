@@ -1,4 +1,4 @@
-package commands
+package loop
 
 import (
 	"context"
@@ -72,9 +72,9 @@ func (s *stream[S, C, E]) read(ctx context.Context) error {
 	if !loaded {
 		head = s.fromSnapshot(ctx)
 	}
-	began, from := s.loop.env.Clock(), head.Revision
+	began, from := s.loop.Env.Clock(), head.Revision
 	for {
-		events, err := s.loop.env.Log.ReadForward(ctx, s.name, uint64(head.Revision+1), pageSize) //nolint:gosec // never below -1
+		events, err := s.loop.Env.Log.ReadForward(ctx, s.name, uint64(head.Revision+1), pageSize) //nolint:gosec // never below -1
 		if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
 			return fmt.Errorf("read %s: %w", s.name, err)
 		}
@@ -95,7 +95,7 @@ func (s *stream[S, C, E]) read(ctx context.Context) error {
 		s.head.readAt = began
 	}
 	s.loaded = true
-	if s.head.Revision-from >= snapshotEvery {
+	if s.head.Revision-from >= SnapshotEvery {
 		s.snapshotLocked() // whoever comes next need not read all that again
 	}
 	return nil

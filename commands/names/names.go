@@ -1,4 +1,7 @@
-package commands
+// Package names compares what people and agents call things: names folded across case, script variants and
+// punctuation, and the registrable domains of URLs. It depends on Unicode and suffix tables that change, so what it
+// returns is stored in events and never computed again from them.
+package names
 
 import (
 	"net/netip"

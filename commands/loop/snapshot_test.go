@@ -1,0 +1,194 @@
+package loop_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"agentkey/commands/commandstest"
+	"agentkey/commands/loop"
+	"agentkey/domain"
+	"agentkey/domain/agent"
+	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
+)
+
+// mustAge appends at least n events to an agent's stream and waits for the snapshot that they cause.
+func (o *office) mustAge(id string, n int) loop.Head[agent.State] {
+	o.T.Helper()
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() { o.MustDo(id, commandstest.Rename(fmt.Sprint("name ", commandstest.NewID(), i))) })
+	}
+	wg.Wait()
+	head := o.MustFresh(id)
+	commandstest.Eventually(o.T, "there is a snapshot", func() bool {
+		at := o.Grants.Agents.FromSnapshot(o.T.Context(), id).Revision
+		return at >= 0 && head.Revision-at < 2*loop.SnapshotEvery
+	})
+	return head
+}
+
+// folded is the state of an agent's stream, folded from its first event without the loop.
+func (o *office) folded(id string) agent.State {
+	o.T.Helper()
+	var s agent.State
+	for from := uint64(0); ; {
+		page, err := o.Inst.Log.ReadForward(o.T.Context(), "agent-"+id, from, 500)
+		if err != nil {
+			o.T.Fatal(err)
+		}
+		for _, e := range page {
+			s = agent.Evolve(s, domain.Fact[agent.Event]{Event: e.Event.(agent.Event), At: e.Signed.Time, By: e.Signed.Actor})
+		}
+		from += uint64(len(page))
+		if len(page) < 500 {
+			return s
+		}
+	}
+}
+
+func TestASnapshotStandsInForTheEventsBeforeIt(t *testing.T) {
+	o := open(t)
+	id, _ := o.MustAgent("zero")
+	head := o.mustAge(id, 2*loop.SnapshotEvery)
+	snapshot := o.Grants.Agents.FromSnapshot(t.Context(), id)
+	if snapshot.Revision < loop.SnapshotEvery {
+		t.Fatalf("the newest snapshot is at %d", snapshot.Revision)
+	}
+	stored, err := o.Server.Client.ReadForward(t.Context(), "snapshot-agent-"+id, 0, 10)
+	if err != nil || len(stored) != 1 || stored[0].Type != codec.Snapshot {
+		t.Errorf("%d snapshots are kept: %v", len(stored), err)
+	}
+	other := openOn(t, o.Server, o.Ring)
+	if diff := cmp.Diff(head.State, other.MustFresh(id).State); diff != "" {
+		t.Errorf("from the snapshot (-before +after):\n%s", diff)
+	}
+	if diff := cmp.Diff(o.folded(id), other.MustFresh(id).State); diff != "" {
+		t.Errorf("from the snapshot (-folded +after):\n%s", diff)
+	}
+	// One with our MAC that says something else shows that the events before it are not read again.
+	doctored := head
+	doctored.State.Name = "from the snapshot"
+	if err := o.Grants.Agents.WriteSnapshot(id, doctored); err != nil {
+		t.Fatal(err)
+	}
+	if got := openOn(t, o.Server, o.Ring).MustFresh(id); got.State.Name != "from the snapshot" || got.Revision != head.Revision || got.Position != head.Position {
+		t.Errorf("it was folded from elsewhere: %+v", got)
+	}
+	o.NoFault()
+	other.NoFault()
+}
+
+func TestWhoeverReadsALongHistoryLeavesASnapshot(t *testing.T) {
+	o := open(t)
+	id, _ := o.MustAgent("zero")
+	o.Seed(id, 1100) // more than one page
+	head := o.MustFresh(id)
+	commandstest.Eventually(t, "there is a snapshot", func() bool { return o.Grants.Agents.FromSnapshot(t.Context(), id).Revision == head.Revision })
+	if diff := cmp.Diff(o.folded(id), openOn(t, o.Server, o.Ring).MustFresh(id).State); diff != "" {
+		t.Errorf("from it (-folded +snapshot):\n%s", diff)
+	}
+}
+
+func TestASnapshotThatDoesNotAgreeIsNotUsed(t *testing.T) {
+	o := open(t)
+	first, _ := o.MustAgent("first")
+	second, _ := o.MustAgent("second")
+	head, want := o.mustAge(first, loop.SnapshotEvery), o.folded(first)
+	o.mustAge(second, loop.SnapshotEvery)
+	genuine := o.snapshotOf(first)
+	edit := func(change func(map[string]any)) []byte {
+		var members map[string]any
+		if err := json.Unmarshal(genuine, &members); err != nil {
+			t.Fatal(err)
+		}
+		change(members)
+		raw, err := json.Marshal(members)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	forged := map[string][]byte{
+		"another state": edit(func(m map[string]any) { m["state"].(map[string]any)["name"] = "forged" }),
+		"another revision": edit(func(m map[string]any) {
+			m["revision"] = m["revision"].(float64) - 1
+		}),
+		"another event":       edit(func(m map[string]any) { m["event_id"] = commandstest.NewID().String() }),
+		"another fold":        edit(func(m map[string]any) { m["fold"] = m["fold"].(float64) + 1 }),
+		"another time":        edit(func(m map[string]any) { m["at"] = "2020-01-01T00:00:00Z" }),
+		"another MAC":         edit(func(m map[string]any) { m["mac"] = strings.Repeat("0", 64) }),
+		"no MAC":              edit(func(m map[string]any) { delete(m, "mac") }),
+		"another agent's":     o.snapshotOf(second),
+		"nothing of the kind": []byte(`{"hello":1}`),
+		"no JSON":             []byte(`snapshot`),
+	}
+	for name, data := range forged {
+		t.Run(name, func(t *testing.T) {
+			o.putSnapshot(first, data)
+			other := openOn(t, o.Server, o.Ring)
+			got := other.MustFresh(first)
+			if diff := cmp.Diff(want, got.State); diff != "" || got.Revision != head.Revision {
+				t.Errorf("the state is not the log's (-folded +got):\n%s", diff)
+			}
+			var named *codec.ForgedError
+			if err := other.Fault(); !errors.As(err, &named) || named.Stream != "snapshot-agent-"+first {
+				t.Errorf("reported was: %v", err)
+			}
+			o.healed(first, data)
+		})
+	}
+	for name, change := range map[string]func(*loop.Head[agent.State]){
+		"an event that is elsewhere":   func(h *loop.Head[agent.State]) { h.Revision-- },
+		"an event that does not exist": func(h *loop.Head[agent.State]) { h.Revision += 1000 },
+	} {
+		t.Run("with our MAC it names "+name, func(t *testing.T) {
+			wrong := head
+			wrong.State.Name = "wrong"
+			change(&wrong)
+			if err := o.Grants.Agents.WriteSnapshot(first, wrong); err != nil {
+				t.Fatal(err)
+			}
+			data := o.snapshotOf(first)
+			other := openOn(t, o.Server, o.Ring)
+			if diff := cmp.Diff(want, other.MustFresh(first).State); diff != "" {
+				t.Errorf("the state is not the log's (-folded +got):\n%s", diff)
+			}
+			if err := other.Fault(); err == nil || !strings.Contains(err.Error(), "snapshot-agent-"+first) {
+				t.Errorf("reported was: %v", err)
+			}
+			o.healed(first, data)
+		})
+	}
+}
+
+// healed waits until whoever had to read all events has replaced a snapshot that was of no use.
+func (o *office) healed(id string, data []byte) {
+	o.T.Helper()
+	commandstest.Eventually(o.T, "it is replaced", func() bool { return !bytes.Equal(o.snapshotOf(id), data) })
+}
+
+func (o *office) snapshotOf(id string) []byte {
+	o.T.Helper()
+	stored, err := o.Server.Client.ReadBackward(o.T.Context(), "snapshot-agent-"+id, 1)
+	if err != nil || len(stored) != 1 {
+		o.T.Fatalf("the snapshot of %s: %v", id, err)
+	}
+	return stored[0].Data
+}
+
+func (o *office) putSnapshot(id string, data []byte) {
+	o.T.Helper()
+	event := eventstore.Event{ID: uuid.New(), Type: codec.Snapshot, Data: data, Metadata: []byte("{}")}
+	if _, err := o.Server.Client.Append(o.T.Context(), "snapshot-agent-"+id, eventstore.Any, event); err != nil {
+		o.T.Fatal(err)
+	}
+}
