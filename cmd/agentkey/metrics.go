@@ -17,7 +17,7 @@ import (
 	"agentkey/api"
 	"agentkey/commands/loop"
 	"agentkey/eventstore"
-	"agentkey/projections"
+	"agentkey/projections/reactions"
 )
 
 // metrics are what the process counts for Prometheus. No label says who called or what for: its values are few,
@@ -75,7 +75,7 @@ func (m *metrics) answered(a api.Answered) {
 }
 
 // expect lets what is certain to be counted begin at 0, so that its first increase is one.
-func (m *metrics) expect(categories []string, reactions []projections.Reaction) {
+func (m *metrics) expect(categories []string, reactions []reactions.Reaction) {
 	m.fetches.WithLabelValues("vended")
 	for _, category := range categories {
 		for _, reason := range []string{"conflict", "unavailable", "other"} {
@@ -104,7 +104,7 @@ func (m *metrics) appended(a loop.Appending) {
 	m.appendErrors.WithLabelValues(a.Category, reason).Inc()
 }
 
-// acted counts what a reaction did; see projections.Reactor.
+// acted counts what a reaction did; see reactions.Reactor.
 func (m *metrics) acted(reaction string) { m.reactions.WithLabelValues(reaction).Inc() }
 
 // serve answers scrapes of /metrics until ctx ends.

@@ -17,7 +17,7 @@ import (
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
 	"agentkey/eventstore/seal"
-	"agentkey/projections"
+	"agentkey/projections/reactions"
 )
 
 // TestWhatARemovalLeftIsFinishedByWhoeverLives removes a tool as a process does that dies right after its append. The
@@ -89,8 +89,8 @@ func TestReplacedCredentialsAreRemovedAMinuteLater(t *testing.T) {
 		run, stop := context.WithCancel(ctx)
 		defer stop()
 		ahead := func() time.Time { return time.Now().Add(2 * time.Minute) }
-		reactor := &projections.Reactor{Log: o.inst.Log, Organization: o.inst.Begun.OrganizationID, Clock: ahead, NewID: newID, Logger: slog.New(slog.DiscardHandler)}
-		go reactor.Run(run, projections.EndedSecrets(o.inst.Secrets))
+		reactor := &reactions.Reactor{Log: o.inst.Log, Organization: o.inst.Begun.OrganizationID, Clock: ahead, NewID: newID, Logger: slog.New(slog.DiscardHandler)}
+		go reactor.Run(run, reactions.EndedSecrets(o.inst.Secrets))
 		for _, id := range replaced {
 			eventually(t, "removed", func() bool {
 				_, err := o.client.ReadForward(ctx, "secret-"+id, 0, 1)
@@ -134,9 +134,9 @@ func TestUnusedSecretsAreRemovedAnHourLater(t *testing.T) {
 		run, stop := context.WithCancel(ctx)
 		defer stop()
 		ahead := func() time.Time { return time.Now().Add(2 * time.Hour) }
-		reactor := &projections.Reactor{Log: o.inst.Log, Organization: o.inst.Begun.OrganizationID, Clock: ahead, NewID: newID, Logger: slog.New(slog.DiscardHandler)}
+		reactor := &reactions.Reactor{Log: o.inst.Log, Organization: o.inst.Begun.OrganizationID, Clock: ahead, NewID: newID, Logger: slog.New(slog.DiscardHandler)}
 		grants := &commands.Grants{Agents: commands.NewAgentLoop(o.env), Catalogs: commands.NewCatalogLoop(o.env), Secrets: o.inst.Secrets, Log: o.inst.Log, Clock: time.Now}
-		go reactor.Run(run, projections.UnusedSecrets(grants))
+		go reactor.Run(run, reactions.UnusedSecrets(grants))
 		for _, id := range unused { // written last, so that what is in use has been looked at before
 			eventually(t, "removed", func() bool {
 				_, err := o.client.ReadForward(ctx, "secret-"+id, 0, 1)

@@ -25,6 +25,7 @@ import (
 	"agentkey/integrations/setupguide"
 	"agentkey/integrations/templates"
 	"agentkey/projections"
+	"agentkey/projections/reactions"
 	"agentkey/readmodels"
 )
 
@@ -226,11 +227,11 @@ type parts struct {
 	server   *api.Server
 	refusals *commands.Refusals
 
-	expiry    *projections.Expiry
-	reminders *projections.Reminders
-	deliverer *projections.Deliverer
-	reactor   *projections.Reactor
-	reactions []projections.Reaction
+	expiry    *reactions.Expiry
+	reminders *reactions.Reminders
+	deliverer *reactions.Deliverer
+	reactor   *reactions.Reactor
+	reactions []reactions.Reaction
 }
 
 // assemble is the one place where everything meets.
@@ -283,21 +284,21 @@ func assemble(c Config, inst *commands.Installation, models *readmodels.DB, read
 		Limiter: limits.New(h.counts, time.Now), Rules: api.Rules(c.Limits), Clock: time.Now, NewID: newID, Logger: logger,
 		Proxies: c.Proxies, AgentOrigins: c.AgentOrigins, AdminOrigins: c.AdminOrigins,
 	}
-	reactions := []projections.Reaction{
-		projections.RemovedTools(readModel, grants),
-		projections.AnsweredSuggestions(grants),
-		projections.TakenNotes(notes),
-		projections.EndedSecrets(inst.Secrets),
-		projections.UnusedSecrets(grants),
-		projections.Notifications(deliveries),
+	followers := []reactions.Reaction{
+		reactions.RemovedTools(readModel, grants),
+		reactions.AnsweredSuggestions(grants),
+		reactions.TakenNotes(notes),
+		reactions.EndedSecrets(inst.Secrets),
+		reactions.UnusedSecrets(grants),
+		reactions.Notifications(deliveries),
 	}
-	m.expect([]string{agents.Category, catalogs.Category}, reactions)
+	m.expect([]string{agents.Category, catalogs.Category}, followers)
 	return parts{
 		server: server, refusals: refusals,
-		expiry:    &projections.Expiry{Models: models, Agents: agents, Clock: time.Now, NewID: newID, Logger: logger},
-		reminders: &projections.Reminders{Models: models, Deliveries: deliveries, Clock: time.Now, Logger: logger},
-		deliverer: &projections.Deliverer{Models: models, Deliveries: deliveries, Clock: time.Now, Logger: logger},
-		reactor:   &projections.Reactor{Log: inst.Log, Organization: inst.Begun.OrganizationID, Clock: time.Now, NewID: newID, Logger: logger, OnAct: m.acted},
-		reactions: reactions,
+		expiry:    &reactions.Expiry{Models: models, Agents: agents, Clock: time.Now, NewID: newID, Logger: logger},
+		reminders: &reactions.Reminders{Models: models, Deliveries: deliveries, Clock: time.Now, Logger: logger},
+		deliverer: &reactions.Deliverer{Models: models, Deliveries: deliveries, Clock: time.Now, Logger: logger},
+		reactor:   &reactions.Reactor{Log: inst.Log, Organization: inst.Begun.OrganizationID, Clock: time.Now, NewID: newID, Logger: logger, OnAct: m.acted},
+		reactions: followers,
 	}
 }

@@ -19,7 +19,7 @@ import (
 	"agentkey/domain/catalog"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
-	"agentkey/projections"
+	"agentkey/projections/reactions"
 )
 
 // TestAYearHappensOnce lets a year of suspensions, expiries, rotations and removals pass, drops every read model and
@@ -260,10 +260,10 @@ func endSecretsNow(ctx context.Context, o *office) error {
 	run, stop := context.WithCancel(ctx)
 	defer stop()
 	ahead := func() time.Time { return time.Now().Add(2 * time.Minute) }
-	reactor := &projections.Reactor{
+	reactor := &reactions.Reactor{
 		Log: o.inst.Log, Organization: o.inst.Begun.OrganizationID, Clock: ahead, NewID: newID, Logger: slog.New(slog.DiscardHandler),
 	}
-	go reactor.Run(run, projections.EndedSecrets(o.inst.Secrets))
+	go reactor.Run(run, reactions.EndedSecrets(o.inst.Secrets))
 	return until(ctx, "the ended secret is removed", func() (bool, error) {
 		got, err := o.handled(ctx, "ended_secrets")
 		return got == removed, err

@@ -1,4 +1,4 @@
-package projections
+package reactions
 
 import (
 	"context"
@@ -15,12 +15,13 @@ import (
 	"agentkey/domain/organization"
 	"agentkey/eventstore/codec"
 	"agentkey/eventstore/seal"
+	"agentkey/projections"
 	"agentkey/readmodels"
 )
 
 // RemovedTools revokes what agents had of a tool that was removed. The removal alone has ended all of it; this writes
 // it down for each agent.
-func RemovedTools(model *ReadModel, grants *commands.Grants) Reaction {
+func RemovedTools(model *projections.ReadModel, grants *commands.Grants) Reaction {
 	const name = "removed_tools"
 	return Reaction{Name: name, Types: `^tool\.removed\.`, Handle: func(ctx context.Context, cause codec.Verified) (bool, error) {
 		removed, ok := cause.Event.(catalog.ToolRemoved)
