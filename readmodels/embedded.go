@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"sync/atomic"
 
-	"github.com/pressly/goose/v3"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
@@ -63,7 +62,7 @@ func (f *file) create(ctx context.Context, path string, building bool) (*tables,
 		return nil, fmt.Errorf("make the read model: %w", err)
 	}
 	writer.SetMaxOpenConns(1)
-	err = migrate(ctx, goose.DialectSQLite3, writer)
+	err = makeTables(ctx, writer)
 	if err := errors.Join(err, writer.Close()); err != nil {
 		return nil, fmt.Errorf("make the read model %s: %w", path, err)
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/pressly/goose/v3"
 )
 
 // schema is where tables are on Postgres. The name of the live schema says which version of the tables it holds, so
@@ -60,11 +59,7 @@ func at(url string, logger *slog.Logger) (*schema, error) {
 	if err != nil { // its text may quote the URL, and that holds a password
 		return nil, errors.New("the URL of the read model's database is not valid; it looks like postgres://user:password@host:5432/database")
 	}
-	model, err := fingerprint()
-	if err != nil {
-		return nil, err
-	}
-	return &schema{name: "agentkey_" + model[:12], config: config, logger: logger}, nil
+	return &schema{name: "agentkey_" + fingerprint()[:12], config: config, logger: logger}, nil
 }
 
 // refused reports whether a server refuses for good: the user, the database, or what he may do there.
@@ -158,10 +153,7 @@ func (s *schema) create(ctx context.Context, conn *pgx.Conn, t *tables) error {
 	if _, err := conn.Exec(ctx, "DROP SCHEMA IF EXISTS "+name+" CASCADE; CREATE SCHEMA "+name); err != nil {
 		return fmt.Errorf("make the schema %s: %w", s.name, err)
 	}
-	if err := migrate(ctx, goose.DialectPostgres, t.writer); err != nil {
-		return fmt.Errorf("make the tables of the read model: %w", err)
-	}
-	if _, err := t.writer.ExecContext(ctx, byBytes); err != nil {
+	if err := makeTables(ctx, t.writer, byBytes); err != nil {
 		return fmt.Errorf("make the tables of the read model: %w", err)
 	}
 	return nil

@@ -130,7 +130,7 @@ func (p *program) tables() map[string][]string {
 	defer db.Close()
 	out := map[string][]string{}
 	for _, table := range column(p.t, db, `select name from sqlite_master where type = 'table'
-		and name <> 'checkpoints' and name not like 'goose%' and name not like 'sqlite%'`) {
+		and name <> 'checkpoints' and name not like 'sqlite%'`) {
 		names := column(p.t, db, `select name from pragma_table_info('`+table+`')`)
 		out[table] = column(p.t, db, `select `+strings.Join(quoted(names), ` || ' ' || `)+` from `+table+` order by 1`)
 	}
@@ -147,7 +147,7 @@ func tablesIn(t testing.TB, database string) map[string][]string {
 	defer db.Close()
 	out := map[string][]string{}
 	for _, table := range column(t, db, `select format('%I.%I', schemaname, tablename) from pg_tables
-		where schemaname like 'agentkey%' and tablename <> 'checkpoints' and tablename not like 'goose%'`) {
+		where schemaname like 'agentkey%' and tablename <> 'checkpoints'`) {
 		out[table] = column(t, db, `select one::text from `+table+` as one order by 1`)
 	}
 	if len(out) == 0 {

@@ -4,18 +4,18 @@ import (
 	"context"
 	"crypto/sha256"
 	"database/sql"
-	"embed"
+	_ "embed"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strconv"
-
-	"github.com/pressly/goose/v3"
 )
 
-//go:embed migrations/*.sql
-var migrations embed.FS
+// tablesSQL makes the tables. They are never altered: another text is another fingerprint, and tables of another
+// fingerprint are made and filled from the log.
+//
+//go:embed tables.sql
+var tablesSQL string
 
 // fill goes up whenever the projection writes other rows for the same events: rows of another number are dropped
 // and filled again. A change of the tables is noticed without it.
@@ -25,52 +25,38 @@ var errOtherVersion = errors.New("it was made by another version")
 
 var errBuilding = errors.New("the read model is being filled again already")
 
-// migrate makes the tables, and the checkpoint of empty ones.
-func migrate(ctx context.Context, dialect goose.Dialect, db *sql.DB) error {
-	sub, err := fs.Sub(migrations, "migrations")
+// makeTables makes the tables and the checkpoint of empty ones, in one transaction that runs the statements of an
+// engine, too.
+func makeTables(ctx context.Context, db *sql.DB, engine ...string) (err error) {
+	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
-	provider, err := goose.NewProvider(dialect, db, sub)
-	if err != nil {
+	defer func() { err = errors.Join(err, ignoreDone(tx.Rollback())) }()
+	for _, statements := range append([]string{tablesSQL}, engine...) {
+		if _, err := tx.ExecContext(ctx, statements); err != nil {
+			return err
+		}
+	}
+	if err := New(tx).CreateCheckpoint(ctx, CreateCheckpointParams{Name: checkpointName, Model: fingerprint()}); err != nil {
 		return err
 	}
-	if _, err := provider.Up(ctx); err != nil {
-		return err
-	}
-	model, err := fingerprint()
-	if err != nil {
-		return err
-	}
-	return New(db).CreateCheckpoint(ctx, CreateCheckpointParams{Name: checkpointName, Model: model})
+	return tx.Commit()
 }
 
 // fingerprint tells one version of the tables and their contents from another.
-func fingerprint() (string, error) {
-	h := sha256.New()
-	h.Write([]byte(strconv.Itoa(fill) + byBytes))
-	err := fs.WalkDir(migrations, ".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		text, err := migrations.ReadFile(path)
-		h.Write(text)
-		return err
-	})
-	return hex.EncodeToString(h.Sum(nil)), err
+func fingerprint() string {
+	sum := sha256.Sum256([]byte(strconv.Itoa(fill) + byBytes + tablesSQL))
+	return hex.EncodeToString(sum[:])
 }
 
 // checkModel refuses tables of another version.
 func checkModel(ctx context.Context, q *Queries) error {
-	want, err := fingerprint()
-	if err != nil {
-		return err
-	}
 	row, err := q.GetCheckpoint(ctx, checkpointName)
 	if err != nil {
 		return fmt.Errorf("read the checkpoint: %w", err)
 	}
-	if row.Model != want {
+	if row.Model != fingerprint() {
 		return errOtherVersion
 	}
 	return nil

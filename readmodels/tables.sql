@@ -2,7 +2,6 @@
 -- JSON are TEXT with '' for none, and nothing here calls a function that one engine alone has. position is the
 -- place in the log of the event that made the row: unique, never changed, and the order of every list.
 
--- +goose Up
 CREATE TABLE checkpoints (
     name          TEXT   NOT NULL PRIMARY KEY,
     model         TEXT   NOT NULL, -- fingerprint of the tables and of what fills them
