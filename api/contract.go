@@ -50,7 +50,8 @@ type operation struct {
 type contract struct {
 	json       []byte
 	operations map[string]*operation // by method and gin path
-	methods    map[string][]string   // by gin path
+	byID       map[string]*operation
+	methods    map[string][]string // by gin path
 	validator  validator.Validator
 	root       *yaml.Node
 }
@@ -79,7 +80,7 @@ func loadContract() (*contract, error) {
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("read the OpenAPI document: %w", errors.Join(errs...))
 	}
-	c := &contract{json: text, operations: map[string]*operation{}, methods: map[string][]string{}, validator: v, root: doc.Content[0]}
+	c := &contract{json: text, operations: map[string]*operation{}, byID: map[string]*operation{}, methods: map[string][]string{}, validator: v, root: doc.Content[0]}
 	paths := child(c.root, "paths")
 	for i := 0; i < len(paths.Content); i += 2 {
 		if err := c.addPath(paths.Content[i].Value, paths.Content[i+1]); err != nil {
@@ -151,7 +152,7 @@ func (c *contract) addPath(path string, item *yaml.Node) error {
 			op.body = c.resolve(child(child(child(body, "content"), "application/json"), "schema"))
 			c.describeFields(op, op.body, "")
 		}
-		c.operations[method+" "+route] = op
+		c.operations[method+" "+route], c.byID[op.ID] = op, op
 		c.methods[route] = append(c.methods[route], method)
 	}
 	return nil

@@ -61,6 +61,7 @@ func (s *Server) problem(call *call, err error) (status int, document []byte, re
 	if !known {
 		status = http.StatusInternalServerError
 	}
+	say := func(text string) string { return s.contract.say(text, refusal.Next) }
 	body := map[string]any{}
 	maps.Insert(body, func(yield func(string, any) bool) {
 		for name, value := range refusal.Extra {
@@ -70,13 +71,13 @@ func (s *Server) problem(call *call, err error) (status int, document []byte, re
 		}
 	})
 	maps.Copy(body, map[string]any{
-		"type": "urn:agentkey:error:" + refusal.Code, "title": http.StatusText(status), "status": status, "detail": refusal.Detail,
-		"code": refusal.Code, "error": refusal.Detail, "hint": refusal.Hint,
+		"type": "urn:agentkey:error:" + refusal.Code, "title": http.StatusText(status), "status": status, "detail": say(refusal.Detail),
+		"code": refusal.Code, "error": say(refusal.Detail), "hint": say(refusal.Hint),
 	})
 	if len(refusal.Fields) > 0 {
 		details := make([]map[string]string, len(refusal.Fields))
 		for i, f := range refusal.Fields {
-			details[i] = map[string]string{"field": f.Field, "message": f.Message}
+			details[i] = map[string]string{"field": f.Field, "message": say(f.Message)}
 		}
 		body["details"] = details
 	}

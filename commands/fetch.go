@@ -65,7 +65,7 @@ func (f *Fetch) Do(ctx context.Context, m loop.Meta, agentID string, keyNumber i
 	}
 	return Vended{}, &domain.Error{
 		Kind: domain.KindUnavailable, Code: "busy", Detail: "The tool's credential is being changed right now.",
-		Hint: "Send the same request again after Retry-After.", RetryAfter: time.Second,
+		Hint: "Send the same request again after {wait}.", RetryAfter: time.Second,
 	}
 }
 
@@ -197,7 +197,8 @@ func secretRefusal(err error) error {
 	if errors.Is(err, seal.ErrMasterKeyMissing) {
 		return &domain.Error{
 			Kind: domain.KindUnavailable, Code: "busy", Detail: "This process lacks the master key that opens the credential.",
-			Hint: "An operator must configure the key named in GET /readyz on every replica; then send the same request again.", RetryAfter: 10 * time.Second,
+			Hint: "An operator must configure the key named in {getReadiness} on every replica; then send the same request again.",
+			Next: []domain.Next{{Op: "getReadiness"}}, RetryAfter: 10 * time.Second,
 		}
 	}
 	return loop.Refusal(err)

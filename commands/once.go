@@ -74,8 +74,8 @@ func (o *Once) Begin(ctx context.Context, m loop.Meta, key string, digest []byte
 			return t, loop.Refusal(ctx.Err())
 		case <-deadline.C:
 			return t, &domain.Error{
-				Kind: domain.KindConflict, Code: "idempotency_in_progress", Detail: "A first call with this Idempotency-Key is still running.",
-				Hint: "Send the same request with the same Idempotency-Key again in a moment.", RetryAfter: time.Second,
+				Kind: domain.KindConflict, Code: "idempotency_in_progress", Detail: "A first call with this {once} is still running.",
+				Hint: "Send the same request with the same {once} again in a moment.", RetryAfter: time.Second,
 			}
 		}
 	}
@@ -140,8 +140,8 @@ func (o *Once) judge(ctx context.Context, t *Ticket, past []codec.Verified, requ
 		return false, false, nil
 	case reserved.Request != request:
 		return true, false, &domain.Error{
-			Kind: domain.KindConflict, Code: "idempotency_key_reused", Detail: "This Idempotency-Key was used for another request.",
-			Hint: "Use a new Idempotency-Key for a new request.",
+			Kind: domain.KindConflict, Code: "idempotency_key_reused", Detail: "This {once} was used for another request.",
+			Hint: "Use a new {once} for a new request.",
 		}
 	case answered:
 		t.Replay, err = o.open(t.stream, completed.Sealed)

@@ -239,7 +239,7 @@ func (t *Tools) withStandings(ctx context.Context, m loop.Meta, try func(standin
 	}
 	return &domain.Error{
 		Kind: domain.KindUnavailable, Code: "busy", Detail: "Agents back this faster than it can be decided.",
-		Hint: "Send the same request again after Retry-After.", RetryAfter: time.Second,
+		Hint: "Send the same request again after {wait}.", RetryAfter: time.Second,
 	}
 }
 

@@ -82,16 +82,16 @@ func TestARoleIsOneOfFour(t *testing.T) {
 	}
 }
 
-func TestARefusalNamesTheNextCall(t *testing.T) {
+func TestARefusalNamesTheNextOperation(t *testing.T) {
 	for _, what := range []string{"tool", "agent", "request", "grant", "version of the usage guide"} {
-		if e := domain.NotFound(what); e.Kind != domain.KindNotFound || e.Code != "not_found" || !strings.Contains(e.Detail, what) || !strings.Contains(e.Hint, "GET /") {
+		if e := domain.NotFound(what); e.Kind != domain.KindNotFound || e.Code != "not_found" || !strings.Contains(e.Detail, what) || len(e.Next) == 0 || !strings.Contains(e.Hint, "{"+e.Next[0].Op+"}") {
 			t.Errorf("%s: %+v", what, e)
 		}
 	}
 	if e := domain.Invalid("expires_at", "it must lie in the future"); e.Kind != domain.KindInvalid || len(e.Fields) != 1 || e.Fields[0].Field != "expires_at" {
 		t.Errorf("got %+v", e)
 	}
-	if e := domain.Stale(); e.Kind != domain.KindStale || e.Code != "revision_stale" || !strings.Contains(e.Hint, "If-Match") {
+	if e := domain.Stale(); e.Kind != domain.KindStale || e.Code != "revision_stale" || !strings.Contains(e.Hint, "{condition}") {
 		t.Errorf("got %+v", e)
 	}
 }

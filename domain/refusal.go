@@ -26,13 +26,26 @@ type Field struct {
 	Message string
 }
 
+// Next is an operation that a reader may call next: its name in the contract and the ids that it takes, in
+// order. An empty or missing id is the reader's to fill in.
+type Next struct {
+	Op  string
+	IDs []string
+}
+
 // Error is a refusal: the rules said no and the caller may know why. Every other error is a fault, whose text
-// stays inside. Code is contract, the texts are not. Hint names the next call to make, with method and path.
+// stays inside. Code is contract, the texts are not.
+//
+// The texts say what to do, not how, because a caller may use HTTP, a chat or a tool protocol. What each of
+// these calls by another name is a slot: {requestTool} is an operation that Next lists, {wait} says when to
+// come back, {condition} the revision that a change is based on, {tag} a resource's revision, {once} the key
+// that gives a call one effect, {key} how an agent sends its key.
 type Error struct {
 	Kind       Kind
 	Code       string
 	Detail     string
 	Hint       string
+	Next       []Next            // the operations that the texts name
 	RetryAfter time.Duration     // how long to wait, 0 when waiting does not help
 	Fields     []Field           // what validation found
 	Extra      map[string]string // further members of the answer, such as request_id
@@ -43,14 +56,19 @@ func (e *Error) Error() string { return e.Code + ": " + e.Detail }
 
 // NotFound is the refusal for anything that does not exist or belongs to somebody else: the two look the same.
 func NotFound(what string) *Error {
-	return &Error{Kind: KindNotFound, Code: "not_found", Detail: "There is no such " + what + ".", Hint: hintFor(what)}
+	list, found := lists[what]
+	if !found {
+		list = lists[""]
+	}
+	return &Error{Kind: KindNotFound, Code: "not_found", Detail: "There is no such " + what + ".", Hint: list.hint, Next: list.next}
 }
 
-// Invalid is the refusal of one field of the input.
-func Invalid(field, message string) *Error {
+// Invalid is the refusal of one field of the input. next lists the operations that the message names.
+func Invalid(field, message string, next ...Next) *Error {
 	return &Error{
 		Kind: KindInvalid, Code: "validation_failed", Detail: "The field " + field + " is not valid: " + message + ".",
 		Hint:   "Correct the fields named in details and send the request again.",
+		Next:   next,
 		Fields: []Field{{Field: field, Message: message}},
 	}
 }
@@ -58,29 +76,23 @@ func Invalid(field, message string) *Error {
 // Stale is the refusal of an edit that was based on an older revision.
 func Stale() *Error {
 	return &Error{
-		Kind: KindStale, Code: "revision_stale", Detail: "It was changed since the revision named in If-Match.",
-		Hint: "GET it again, repeat the change on what it is now, and send the new ETag in If-Match.",
+		Kind: KindStale, Code: "revision_stale", Detail: "It was changed since the revision named in {condition}.",
+		Hint: "Read it again, repeat the change on what it is now, and send the new {tag} in {condition}.",
 	}
 }
 
-func hintFor(what string) string {
-	switch what {
-	case "tool":
-		return "List the tools with GET /api/tools (agents) or GET /api/admin/tools (admins)."
-	case "agent":
-		return "List the agents with GET /api/admin/agents."
-	case "request":
-		return "List the requests with GET /api/admin/requests."
-	case "suggestion":
-		return "List the suggestions with GET /api/admin/suggestions."
-	case "note":
-		return "List the notes with GET /api/admin/instruction-suggestions."
-	case "notification channel":
-		return "List the channels with GET /api/admin/notification-channels."
-	case "notification":
-		return "List what was sent with GET /api/admin/notification-deliveries."
-	case "grant":
-		return "List who has what with GET /api/admin/grants, or give access with POST /api/admin/agents/{id}/grants."
-	}
-	return "See GET /openapi.json for every path."
+// lists says how to find what there is of a kind.
+var lists = map[string]struct {
+	hint string
+	next []Next
+}{
+	"tool":                 {"List the tools with {listMyTools} (agents) or {listTools} (admins).", []Next{{Op: "listMyTools"}, {Op: "listTools"}}},
+	"agent":                {"List the agents with {listAgents}.", []Next{{Op: "listAgents"}}},
+	"request":              {"List the requests with {listRequests}.", []Next{{Op: "listRequests"}}},
+	"suggestion":           {"List the suggestions with {listSuggestions}.", []Next{{Op: "listSuggestions"}}},
+	"note":                 {"List the notes with {listInstructionSuggestions}.", []Next{{Op: "listInstructionSuggestions"}}},
+	"notification channel": {"List the channels with {listChannels}.", []Next{{Op: "listChannels"}}},
+	"notification":         {"List what was sent with {listDeliveries}.", []Next{{Op: "listDeliveries"}}},
+	"grant":                {"List who has what with {listGrants}, or give access with {assignTool}.", []Next{{Op: "listGrants"}, {Op: "assignTool"}}},
+	"":                     {"See {getDocument} for every path.", []Next{{Op: "getDocument"}}},
 }

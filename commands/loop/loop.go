@@ -263,7 +263,8 @@ func Refusal(err error) error {
 	case errors.Is(err, eventstore.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return &domain.Error{
 			Kind: domain.KindUnavailable, Code: "event_log_unavailable", Detail: "The event log can't be reached, so nothing was decided or handed out.",
-			Hint: "Send the same request again after Retry-After; GET /readyz says when the log is back.", RetryAfter: time.Second,
+			Hint: "Send the same request again after {wait}; {getReadiness} says when the log is back.",
+			Next: []domain.Next{{Op: "getReadiness"}}, RetryAfter: time.Second,
 		}
 	}
 	return err

@@ -87,7 +87,7 @@ func (s *stream[S, C, E]) enqueue(c *call[S, C, E]) error {
 	if len(s.waiting) >= maxWaiting {
 		return &domain.Error{
 			Kind: domain.KindUnavailable, Code: "busy", Detail: "Too many commands wait for this stream.",
-			Hint: "Send the same request again after Retry-After.", RetryAfter: time.Second,
+			Hint: "Send the same request again after {wait}.", RetryAfter: time.Second,
 		}
 	}
 	s.waiting = append(s.waiting, c)

@@ -172,13 +172,15 @@ func request(s State, c Request) ([]Event, error) {
 		}
 		return nil, &domain.Error{
 			Kind: domain.KindConflict, Code: "already_pending", Detail: "You have already asked for this tool; the request waits for a human.",
-			Hint:  "Wait, and look at your_access with GET /api/tools/" + c.Tool.ID + ", or take the request back with DELETE /api/tools/" + c.Tool.ID + "/request.",
+			Hint:  "Wait, and look at your_access with {getMyTool}, or take the request back with {withdrawRequest}.",
+			Next:  []domain.Next{{Op: "getMyTool", IDs: []string{c.Tool.ID}}, {Op: "withdrawRequest", IDs: []string{c.Tool.ID}}},
 			Extra: map[string]string{"request_id": g.RequestID},
 		}
 	case Approved:
 		return nil, &domain.Error{
 			Kind: domain.KindConflict, Code: "already_approved", Detail: "You already have access to this tool.",
-			Hint: "Fetch the credential with GET /api/tools/" + c.Tool.ID + "/credentials.",
+			Hint: "Fetch the credential with {fetchCredential}.",
+			Next: []domain.Next{{Op: "fetchCredential", IDs: []string{c.Tool.ID}}},
 		}
 	case None, Denied, Withdrawn, Revoked, Expired:
 	}
@@ -213,7 +215,8 @@ func undecided(s State, toolID, requestID string) error {
 	if g := s.Grants[toolID]; g.RequestID != requestID || g.Status != Pending {
 		return &domain.Error{
 			Kind: domain.KindConflict, Code: "already_decided", Detail: "This request is no longer pending.",
-			Hint: "See how it ended with GET /api/admin/requests/" + requestID + ".",
+			Hint: "See how it ended with {getRequest}.",
+			Next: []domain.Next{{Op: "getRequest", IDs: []string{requestID}}},
 		}
 	}
 	return nil
@@ -235,7 +238,8 @@ func assign(s State, c Assign) ([]Event, error) {
 	if g.At(c.At) == Approved {
 		return nil, &domain.Error{
 			Kind: domain.KindConflict, Code: "already_approved", Detail: "The agent already has access to this tool.",
-			Hint: "To change its terms, end it with DELETE /api/admin/agents/{id}/grants/" + c.Tool.ID + " and assign it again.",
+			Hint: "To change its terms, end it with {revokeGrant} and assign it again.",
+			Next: []domain.Next{{Op: "revokeGrant", IDs: []string{"", c.Tool.ID}}},
 		}
 	}
 	expires, err := terms(s, c.Tool, c.SecretID, c.At, c.ExpiresAt)
@@ -256,7 +260,7 @@ func terms(s State, tool Tool, secretID string, at time.Time, expires *time.Time
 	if s.Status != Active {
 		return nil, &domain.Error{
 			Kind: domain.KindConflict, Code: "agent_not_active", Detail: "The agent is suspended; it can't be given access.",
-			Hint: "Reactivate it first with POST /api/admin/agents/{id}/reactivate.",
+			Hint: "Reactivate it first with {reactivateAgent}.", Next: []domain.Next{{Op: "reactivateAgent"}},
 		}
 	}
 	if !tool.Exists {
@@ -287,7 +291,8 @@ func ownCredential(tool Tool, secretID string) error {
 	case tool.PerAgent && secretID == "":
 		return domain.Invalid("credential", "this tool needs a credential of the agent's own")
 	case !tool.PerAgent && secretID != "":
-		return domain.Invalid("credential", "this tool has one shared credential; rotate it with PUT /api/admin/tools/"+tool.ID+"/credential")
+		return domain.Invalid("credential", "this tool has one shared credential; rotate it with {rotateCredential}",
+			domain.Next{Op: "rotateCredential", IDs: []string{tool.ID}})
 	}
 	return nil
 }

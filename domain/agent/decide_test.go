@@ -2,7 +2,6 @@ package agent_test
 
 import (
 	"errors"
-	"strings"
 	"testing"
 	"time"
 
@@ -118,7 +117,8 @@ func TestDecide(t *testing.T) {
 func TestRefusalsSayWhatToDoNext(t *testing.T) {
 	_, err := agent.Decide(fold(registered(), requested("r1")), agent.Request{At: start, Tool: shared, RequestID: "r2"})
 	var refusal *domain.Error
-	if !errors.As(err, &refusal) || refusal.Extra["request_id"] != "r1" || !strings.Contains(refusal.Hint, "/api/tools/github") {
+	if !errors.As(err, &refusal) || refusal.Extra["request_id"] != "r1" ||
+		!cmp.Equal(refusal.Next, []domain.Next{{Op: "getMyTool", IDs: []string{"github"}}, {Op: "withdrawRequest", IDs: []string{"github"}}}) {
 		t.Errorf("got %+v", refusal)
 	}
 	_, err = agent.Decide(fold(registered(), requested("r1"), agent.GrantDenied{ToolID: "github", RequestID: "r1", Reason: "use the bot"}), agent.Vend{At: start, Tool: shared, KeyNumber: 1})

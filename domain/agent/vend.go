@@ -16,7 +16,7 @@ func Admit(s State, keyNumber int, at time.Time) error {
 	if !key.Live(at) {
 		return &domain.Error{
 			Kind: domain.KindUnauthenticated, Code: "credentials_expired", Detail: "This agent key was rotated and no longer works.",
-			Hint: "Use the newest key; an admin makes one with POST /api/admin/agents/{id}/rotate-key.",
+			Hint: "Use the newest key; an admin makes one with {rotateKey}.", Next: []domain.Next{{Op: "rotateKey"}},
 		}
 	}
 	if s.Status != Active {
@@ -29,14 +29,14 @@ func Admit(s State, keyNumber int, at time.Time) error {
 func Unknown() *domain.Error {
 	return &domain.Error{
 		Kind: domain.KindUnauthenticated, Code: "credentials_unknown", Detail: "No agent has this key.",
-		Hint: "Check that the whole key was sent as Authorization: Bearer sk_agent_…; an admin makes a new one with POST /api/admin/agents/{id}/rotate-key.",
+		Hint: "Check that the whole key was sent as {key}; an admin makes a new one with {rotateKey}.", Next: []domain.Next{{Op: "rotateKey"}},
 	}
 }
 
 func suspended() *domain.Error {
 	return &domain.Error{
 		Kind: domain.KindForbidden, Code: "agent_suspended", Detail: "This agent is suspended.",
-		Hint: "Tell the human who runs you; an admin can let you call again with POST /api/admin/agents/{id}/reactivate.",
+		Hint: "Tell the human who runs you; an admin can let you call again with {reactivateAgent}.", Next: []domain.Next{{Op: "reactivateAgent"}},
 	}
 }
 
@@ -58,7 +58,8 @@ func vend(s State, c Vend) ([]Event, error) {
 	if secret == "" { // it was imported from a file, which holds no secret
 		return nil, &domain.Error{
 			Kind: domain.KindNotFound, Code: "not_found", Detail: "This tool has no credential yet.",
-			Hint: "Tell the human who runs you; an admin sets it with PUT /api/admin/tools/" + c.Tool.ID + "/credential.",
+			Hint: "Tell the human who runs you; an admin sets it with {rotateCredential}.",
+			Next: []domain.Next{{Op: "rotateCredential", IDs: []string{c.Tool.ID}}},
 		}
 	}
 	return one(CredentialVended{
@@ -79,13 +80,15 @@ func Uses(s State, toolID string, at time.Time) error {
 func notApproved(g Grant, access GrantStatus, toolID string) *domain.Error {
 	refusal := &domain.Error{
 		Kind: domain.KindForbidden, Code: "access_not_approved", Detail: "You have no approved access to this tool.",
-		Hint:  "Ask for it with POST /api/tools/" + toolID + `/request and a body {"reason": "…"} of 5 to 500 characters.`,
+		Hint:  `Ask for it with {requestTool} and a body {"reason": "…"} of 5 to 500 characters.`,
+		Next:  []domain.Next{{Op: "requestTool", IDs: []string{toolID}}},
 		Extra: map[string]string{"your_access": string(Shown(access))},
 	}
 	switch access {
 	case Pending:
 		refusal.Detail = "Your request for this tool waits for a human."
-		refusal.Hint = "Wait, and look at your_access with GET /api/tools/" + toolID + " from time to time."
+		refusal.Hint = "Wait, and look at your_access with {getMyTool} from time to time."
+		refusal.Next = []domain.Next{{Op: "getMyTool", IDs: []string{toolID}}}
 		refusal.Extra["request_id"] = g.RequestID
 	case Denied:
 		if g.DenialReason != "" {

@@ -76,7 +76,8 @@ func Decide(s State, c Command) ([]Event, error) {
 		case err != nil:
 			return nil, err
 		case t.Mode == PerAgent:
-			return nil, domain.Invalid("credential", "this tool has a credential for each agent; replace one with PUT /api/admin/agents/{id}/grants/"+c.ToolID+"/credential")
+			return nil, domain.Invalid("credential", "this tool has a credential for each agent; replace one with {replaceGrantCredential}",
+				domain.Next{Op: "replaceGrantCredential", IDs: []string{"", c.ToolID}})
 		case t.SecretID == c.SecretID:
 			return nil, nil
 		case c.ExpiresAt != nil && !c.At.Before(*c.ExpiresAt):
@@ -129,7 +130,8 @@ func (s State) unique(folded, self string) error {
 	}
 	return &domain.Error{
 		Kind: domain.KindConflict, Code: "tool_exists", Detail: "The catalog already has a tool of this name.",
-		Hint:  "Look at it with GET /api/admin/tools/" + id + ", or choose another name.",
+		Hint:  "Look at it with {getTool}, or choose another name.",
+		Next:  []domain.Next{{Op: "getTool", IDs: []string{id}}},
 		Extra: map[string]string{"tool_id": id, "tool_name": s.Tools[id].Name},
 	}
 }

@@ -133,7 +133,8 @@ func PlanImport(s State, c ImportCatalog) (Plan, error) {
 	if len(wrong) > 0 {
 		return Plan{}, &domain.Error{
 			Kind: domain.KindInvalid, Code: "validation_failed", Detail: "The field " + wrong[0].Field + " is not valid: " + wrong[0].Message + ".",
-			Hint: "Correct what details names in the file; PUT /api/admin/catalog/import?dry_run=true changes nothing.", Fields: wrong,
+			Hint: "Correct what details names in the file; {importCatalog} and dry_run=true changes nothing.",
+			Next: []domain.Next{{Op: "importCatalog"}}, Fields: wrong,
 		}
 	}
 	return p, nil

@@ -83,7 +83,8 @@ func suggest(s State, c Suggest) ([]Event, error) {
 func (s State) exists(id string) error {
 	return &domain.Error{
 		Kind: domain.KindConflict, Code: "tool_exists", Detail: "The catalog already has this tool.",
-		Hint:  "Ask for it with POST /api/tools/" + id + "/request.",
+		Hint:  "Ask for it with {requestTool}.",
+		Next:  []domain.Next{{Op: "requestTool", IDs: []string{id}}},
 		Extra: map[string]string{"tool_id": id, "tool_name": s.Tools[id].Name},
 	}
 }
@@ -113,7 +114,8 @@ func back(x Suggestion, id string, c Suggest) ([]Event, error) {
 func CoolingDown(x Suggestion, id string, at time.Time) *domain.Error {
 	return &domain.Error{
 		Kind: domain.KindConflict, Code: "suggestion_cooling_down", Detail: "A human has dismissed this suggestion; it can be made again later.",
-		Hint:       "Do without the tool for now, and send the same POST /api/tools/suggest after retry_after if you still miss it.",
+		Hint:       "Do without the tool for now, and send the same {suggestTool} after retry_after if you still miss it.",
+		Next:       []domain.Next{{Op: "suggestTool"}},
 		RetryAfter: x.RetryAt().Sub(at),
 		Extra:      map[string]string{"suggestion_id": id, "retry_after": x.RetryAt().UTC().Format(time.RFC3339Nano)},
 	}
@@ -138,7 +140,7 @@ func (s State) waiting(id string) (Suggestion, error) {
 	case x.Status != SuggestionPending:
 		return x, &domain.Error{
 			Kind: domain.KindConflict, Code: "already_decided", Detail: "This suggestion is no longer pending.",
-			Hint: "See how it ended with GET /api/admin/suggestions.",
+			Hint: "See how it ended with {listSuggestions}.", Next: []domain.Next{{Op: "listSuggestions"}},
 		}
 	}
 	return x, nil

@@ -187,7 +187,7 @@ func (s State) Waiting(id string) (Note, error) {
 	case n.Status != Pending:
 		return n, &domain.Error{
 			Kind: domain.KindConflict, Code: "already_decided", Detail: "This note is no longer pending.",
-			Hint: "See how it ended with GET /api/admin/instruction-suggestions.",
+			Hint: "See how it ended with {listInstructionSuggestions}.", Next: []domain.Next{{Op: "listInstructionSuggestions"}},
 		}
 	}
 	return n, nil
@@ -230,7 +230,8 @@ func suggest(s State, c Suggest) ([]Event, error) {
 	if n.Status == Dismissed {
 		return nil, &domain.Error{
 			Kind: domain.KindConflict, Code: "suggestion_dismissed", Detail: "A human has dismissed this note.",
-			Hint:  "Read dismissal_reason; if you learned more than that, say what is new with POST /api/tools/" + c.ToolID + "/instructions/suggest.",
+			Hint:  "Read dismissal_reason; if you learned more than that, say what is new with {suggestInstructions}.",
+			Next:  []domain.Next{{Op: "suggestInstructions", IDs: []string{c.ToolID}}},
 			Extra: map[string]string{"dismissal_reason": n.DismissalReason},
 		}
 	}

@@ -146,7 +146,7 @@ func decideChannel(s State, c Command) ([]Event, error) {
 			return nil, nil
 		}
 		if len(s.Channels) >= MaxChannels {
-			return nil, domain.Invalid("body", fmt.Sprintf("an organization has at most %d channels; remove one with DELETE /api/admin/notification-channels/{id}", MaxChannels))
+			return nil, domain.Invalid("body", fmt.Sprintf("an organization has at most %d channels; remove one with {removeChannel}", MaxChannels), domain.Next{Op: "removeChannel"})
 		}
 		var err error
 		if c.Topics, err = chosen(c.Topics); err != nil {

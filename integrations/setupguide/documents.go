@@ -47,7 +47,8 @@ func NewDocuments(allow []netip.Prefix, within time.Duration) Documents {
 func unread(why string) *domain.Error {
 	return &domain.Error{
 		Kind: domain.KindInvalid, Code: "docs_unavailable", Detail: "The documentation can't be read: " + why + ".",
-		Hint:   "Send POST /api/admin/tools/setup-guide with another docs_url: a public page of text or HTML, that needs no login and no script.",
+		Next:   []domain.Next{{Op: "streamSetupGuide"}},
+		Hint:   "Send {streamSetupGuide} with another docs_url: a public page of text or HTML, that needs no login and no script.",
 		Fields: []domain.Field{{Field: "docs_url", Message: why}},
 	}
 }

@@ -82,7 +82,8 @@ func (g *Guide) Plan(p Product) (Plan, error) {
 	if g.Model == nil && plan.template == nil {
 		return Plan{}, &domain.Error{
 			Kind: domain.KindUnavailable, Code: "ai_not_configured", Detail: "No language model is configured, and there is no built-in guide for this product.",
-			Hint: "Ask the operator to set AGENTKEY_AI_BASE_URL and AGENTKEY_AI_MODEL; GET /api/admin/tool-templates lists what has a built-in guide.",
+			Hint: "Ask the operator to set AGENTKEY_AI_BASE_URL and AGENTKEY_AI_MODEL; {listToolTemplates} lists what has a built-in guide.",
+			Next: []domain.Next{{Op: "listToolTemplates"}},
 		}
 	}
 	if plan.product.DocsURL == "" {

@@ -1,0 +1,52 @@
+package api
+
+import (
+	"regexp"
+	"strings"
+
+	"agentkey/domain"
+)
+
+// terms are the slots of a refusal's texts that HTTP has a header for.
+var terms = map[string]string{
+	"wait":      "Retry-After",
+	"condition": "If-Match",
+	"tag":       "ETag",
+	"once":      "Idempotency-Key",
+	"key":       "Authorization: Bearer sk_agent_…",
+}
+
+var (
+	slots      = regexp.MustCompile(`\{[a-z][A-Za-z]*\}`)
+	parameters = regexp.MustCompile(`\{[a-z_]+\}`)
+)
+
+// say puts methods, paths and headers into the slots of a text. What is not a slot stays as it is.
+func (c *contract) say(text string, next []domain.Next) string {
+	return slots.ReplaceAllStringFunc(text, func(slot string) string {
+		name := strings.Trim(slot, "{}")
+		if term, known := terms[name]; known {
+			return term
+		}
+		for _, n := range next {
+			if op := c.byID[n.Op]; op != nil && n.Op == name {
+				return op.Method + " " + op.pathOf(n.IDs)
+			}
+		}
+		return slot
+	})
+}
+
+// pathOf is the operation's path for ids, in order; a parameter without one stays.
+func (o *operation) pathOf(ids []string) string {
+	return parameters.ReplaceAllStringFunc(o.Path, func(parameter string) string {
+		var id string
+		if len(ids) > 0 {
+			id, ids = ids[0], ids[1:]
+		}
+		if id == "" {
+			return parameter
+		}
+		return id
+	})
+}
