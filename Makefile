@@ -25,6 +25,6 @@ format-check:
 generate: ## what comes from the OpenAPI document, the SQL and the table of settings
 	go generate ./...
 generate-check: generate
-	@git diff --exit-code -- '*_gen.go' '*_gen.yaml' docs/configuration.md || { echo 'commit what make generate has made'; exit 1; }
+	@git diff --exit-code -- '*_gen.go' '*_gen.json' docs/configuration.md || { echo 'commit what make generate has made'; exit 1; }
 vuln: ## known vulnerabilities; needs a network that reaches the database
 	$(tool) govulncheck ./...

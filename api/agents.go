@@ -63,8 +63,8 @@ func myTool(o readmodels.Offer) MyTool {
 }
 
 // DescribeRequestTool answers GET /api/tools/{id}/request.
-func (s *Server) DescribeRequestTool(context.Context, DescribeRequestToolRequestObject) (DescribeRequestToolResponseObject, error) {
-	return DescribeRequestTool200JSONResponse(s.contract.describe("POST", "/api/tools/{id}/request")), nil
+func (s *Server) DescribeRequestTool(ctx context.Context, _ DescribeRequestToolRequestObject) (DescribeRequestToolResponseObject, error) {
+	return DescribeRequestTool200JSONResponse(s.routes.describe(callOf(ctx).op)), nil
 }
 
 // RequestTool answers POST /api/tools/{id}/request.
@@ -102,8 +102,8 @@ func (s *Server) WithdrawRequest(ctx context.Context, r WithdrawRequestRequestOb
 }
 
 // DescribeSuggestTool answers GET /api/tools/suggest.
-func (s *Server) DescribeSuggestTool(context.Context, DescribeSuggestToolRequestObject) (DescribeSuggestToolResponseObject, error) {
-	return DescribeSuggestTool200JSONResponse(s.contract.describe("POST", "/api/tools/suggest")), nil
+func (s *Server) DescribeSuggestTool(ctx context.Context, _ DescribeSuggestToolRequestObject) (DescribeSuggestToolResponseObject, error) {
+	return DescribeSuggestTool200JSONResponse(s.routes.describe(callOf(ctx).op)), nil
 }
 
 // SuggestTool answers POST /api/tools/suggest.
@@ -125,8 +125,8 @@ func (s *Server) SuggestTool(ctx context.Context, r SuggestToolRequestObject) (S
 }
 
 // DescribeSuggestInstructions answers GET /api/tools/{id}/instructions/suggest.
-func (s *Server) DescribeSuggestInstructions(context.Context, DescribeSuggestInstructionsRequestObject) (DescribeSuggestInstructionsResponseObject, error) {
-	return DescribeSuggestInstructions200JSONResponse(s.contract.describe("POST", "/api/tools/{id}/instructions/suggest")), nil
+func (s *Server) DescribeSuggestInstructions(ctx context.Context, _ DescribeSuggestInstructionsRequestObject) (DescribeSuggestInstructionsResponseObject, error) {
+	return DescribeSuggestInstructions200JSONResponse(s.routes.describe(callOf(ctx).op)), nil
 }
 
 // SuggestInstructions answers POST /api/tools/{id}/instructions/suggest.

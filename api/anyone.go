@@ -34,7 +34,7 @@ func (d document) VisitGetDocumentResponse(w http.ResponseWriter) error {
 
 // GetDocument answers GET /openapi.json.
 func (s *Server) GetDocument(context.Context, GetDocumentRequestObject) (GetDocumentResponseObject, error) {
-	return document(s.contract.json), nil
+	return document(s.document), nil
 }
 
 func isNotFound(err error) bool { return errors.Is(err, readmodels.ErrNotFound) }

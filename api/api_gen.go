@@ -920,21 +920,24 @@ type BackerOutcome struct {
 // BackerOutcomeOutcome defines model for BackerOutcome.Outcome.
 type BackerOutcomeOutcome string
 
+// CallField defines model for CallField.
+type CallField struct {
+	Description *string `json:"description,omitempty"`
+	Example     *string `json:"example,omitempty"`
+	MaxLength   *int    `json:"max_length,omitempty"`
+	MinLength   *int    `json:"min_length,omitempty"`
+	Required    bool    `json:"required"`
+	Type        string  `json:"type"`
+}
+
 // CallSchema defines model for CallSchema.
 type CallSchema struct {
 	Schema struct {
-		Body map[string]struct {
-			Description *string `json:"description,omitempty"`
-			Example     *string `json:"example,omitempty"`
-			MaxLength   *int    `json:"max_length,omitempty"`
-			MinLength   *int    `json:"min_length,omitempty"`
-			Required    bool    `json:"required"`
-			Type        string  `json:"type"`
-		} `json:"body"`
-		Description string            `json:"description"`
-		Method      string            `json:"method"`
-		Path        string            `json:"path"`
-		Responses   map[string]string `json:"responses"`
+		Body        map[string]CallField `json:"body"`
+		Description string               `json:"description"`
+		Method      string               `json:"method"`
+		Path        string               `json:"path"`
+		Responses   map[string]string    `json:"responses"`
 	} `json:"schema"`
 }
 
@@ -1094,9 +1097,13 @@ type ImportPlan struct {
 // InstructionSuggestion defines model for InstructionSuggestion.
 type InstructionSuggestion struct {
 	// Learned Text without control characters but tabs and line breaks.
+	//
+	// Examples: Issues are paged by cursor, 250 at most; offset is ignored.
 	Learned string `json:"learned"`
 
 	// Why Text without control characters but tabs and line breaks.
+	//
+	// Examples: I read the first page again and again.
 	Why string `json:"why"`
 }
 
@@ -1350,10 +1357,15 @@ type NotificationTopics = []NotificationTopic
 // Problem RFC 9457. The code is contract, the texts are not.
 type Problem struct {
 	// Code What went wrong, for programs. Later versions may know more.
-	Code    ProblemCode `json:"code"`
-	Detail  string      `json:"detail"`
+	Code   ProblemCode `json:"code"`
+	Detail string      `json:"detail"`
+
+	// Details The fields to correct, at most a hundred of them.
 	Details *[]struct {
-		Field   string `json:"field"`
+		// Field A parameter, or a path from the root of the body, such as name or tools[2].auth_type.
+		Field string `json:"field"`
+
+		// Message What it must be.
 		Message string `json:"message"`
 	} `json:"details,omitempty"`
 
@@ -1397,6 +1409,8 @@ type ReadinessChecksStatus string
 type ReadinessStatus string
 
 // Reason Why the agent needs the tool.
+//
+// Examples: Need to open pull requests on behalf of the user
 type Reason = string
 
 // ReceiverURL Where notifications are sent: an https URL. It is a secret.
@@ -1572,15 +1586,21 @@ type ToolImportAction string
 // ToolRequest defines model for ToolRequest.
 type ToolRequest struct {
 	// Reason Why the agent needs the tool.
+	//
+	// Examples: Need to open pull requests on behalf of the user
 	Reason Reason `json:"reason"`
 }
 
 // ToolSuggestion defines model for ToolSuggestion.
 type ToolSuggestion struct {
 	// Name Text without control characters.
+	//
+	// Examples: Linear
 	Name string `json:"name"`
 
 	// Reason Why the agent needs the tool.
+	//
+	// Examples: Need to open pull requests on behalf of the user
 	Reason Reason `json:"reason"`
 
 	// URL An http or https URL without a user.
@@ -3967,21 +3987,26 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 		ErrorHandler:       errorHandler,
 	}
 
-	router.GET(options.BaseURL+"/api/admin/me", wrapper.GetAdmin)
 	router.GET(options.BaseURL+"/api/admin/agents", wrapper.ListAgents)
 	router.POST(options.BaseURL+"/api/admin/agents", wrapper.RegisterAgent)
 	router.DELETE(options.BaseURL+"/api/admin/agents/:id", wrapper.RetireAgent)
 	router.GET(options.BaseURL+"/api/admin/agents/:id", wrapper.GetAgent)
 	router.PATCH(options.BaseURL+"/api/admin/agents/:id", wrapper.UpdateAgent)
-	router.POST(options.BaseURL+"/api/admin/agents/:id/rotate-key", wrapper.RotateKey)
-	router.POST(options.BaseURL+"/api/admin/agents/:id/suspend", wrapper.SuspendAgent)
-	router.POST(options.BaseURL+"/api/admin/agents/:id/reactivate", wrapper.ReactivateAgent)
 	router.POST(options.BaseURL+"/api/admin/agents/:id/grants", wrapper.AssignTool)
 	router.DELETE(options.BaseURL+"/api/admin/agents/:id/grants/:tool_id", wrapper.RevokeGrant)
 	router.PUT(options.BaseURL+"/api/admin/agents/:id/grants/:tool_id/credential", wrapper.ReplaceGrantCredential)
+	router.POST(options.BaseURL+"/api/admin/agents/:id/reactivate", wrapper.ReactivateAgent)
+	router.POST(options.BaseURL+"/api/admin/agents/:id/rotate-key", wrapper.RotateKey)
+	router.POST(options.BaseURL+"/api/admin/agents/:id/suspend", wrapper.SuspendAgent)
 	router.GET(options.BaseURL+"/api/admin/audit", wrapper.ListAudit)
 	router.GET(options.BaseURL+"/api/admin/catalog/export", wrapper.ExportCatalog)
 	router.PUT(options.BaseURL+"/api/admin/catalog/import", wrapper.ImportCatalog)
+	router.GET(options.BaseURL+"/api/admin/grants", wrapper.ListGrants)
+	router.GET(options.BaseURL+"/api/admin/instruction-suggestions", wrapper.ListInstructionSuggestions)
+	router.GET(options.BaseURL+"/api/admin/instruction-suggestions/:id", wrapper.GetInstructionSuggestion)
+	router.POST(options.BaseURL+"/api/admin/instruction-suggestions/:id/accept", wrapper.AcceptInstructionSuggestion)
+	router.POST(options.BaseURL+"/api/admin/instruction-suggestions/:id/dismiss", wrapper.DismissInstructionSuggestion)
+	router.GET(options.BaseURL+"/api/admin/me", wrapper.GetAdmin)
 	router.GET(options.BaseURL+"/api/admin/notification-channels", wrapper.ListChannels)
 	router.POST(options.BaseURL+"/api/admin/notification-channels", wrapper.AddChannel)
 	router.DELETE(options.BaseURL+"/api/admin/notification-channels/:id", wrapper.RemoveChannel)
@@ -3994,19 +4019,14 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/admin/requests/:id", wrapper.GetRequest)
 	router.POST(options.BaseURL+"/api/admin/requests/:id/approve", wrapper.ApproveRequest)
 	router.POST(options.BaseURL+"/api/admin/requests/:id/deny", wrapper.DenyRequest)
-	router.GET(options.BaseURL+"/api/admin/grants", wrapper.ListGrants)
-	router.POST(options.BaseURL+"/api/admin/tools/setup-guide", wrapper.StreamSetupGuide)
 	router.GET(options.BaseURL+"/api/admin/suggestions", wrapper.ListSuggestions)
 	router.GET(options.BaseURL+"/api/admin/suggestions/:id", wrapper.GetSuggestion)
 	router.POST(options.BaseURL+"/api/admin/suggestions/:id/accept", wrapper.AcceptSuggestion)
 	router.POST(options.BaseURL+"/api/admin/suggestions/:id/dismiss", wrapper.DismissSuggestion)
-	router.GET(options.BaseURL+"/api/admin/instruction-suggestions", wrapper.ListInstructionSuggestions)
-	router.GET(options.BaseURL+"/api/admin/instruction-suggestions/:id", wrapper.GetInstructionSuggestion)
-	router.POST(options.BaseURL+"/api/admin/instruction-suggestions/:id/accept", wrapper.AcceptInstructionSuggestion)
-	router.POST(options.BaseURL+"/api/admin/instruction-suggestions/:id/dismiss", wrapper.DismissInstructionSuggestion)
 	router.GET(options.BaseURL+"/api/admin/tool-templates", wrapper.ListToolTemplates)
 	router.GET(options.BaseURL+"/api/admin/tools", wrapper.ListTools)
 	router.POST(options.BaseURL+"/api/admin/tools", wrapper.AddTool)
+	router.POST(options.BaseURL+"/api/admin/tools/setup-guide", wrapper.StreamSetupGuide)
 	router.DELETE(options.BaseURL+"/api/admin/tools/:id", wrapper.RemoveTool)
 	router.GET(options.BaseURL+"/api/admin/tools/:id", wrapper.GetTool)
 	router.PATCH(options.BaseURL+"/api/admin/tools/:id", wrapper.UpdateTool)
@@ -4015,18 +4035,18 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/admin/tools/:id/instructions/:version/restore", wrapper.RestoreInstructions)
 	router.GET(options.BaseURL+"/api/me", wrapper.GetMe)
 	router.GET(options.BaseURL+"/api/tools", wrapper.ListMyTools)
+	router.GET(options.BaseURL+"/api/tools/suggest", wrapper.DescribeSuggestTool)
+	router.POST(options.BaseURL+"/api/tools/suggest", wrapper.SuggestTool)
 	router.GET(options.BaseURL+"/api/tools/:id", wrapper.GetMyTool)
+	router.GET(options.BaseURL+"/api/tools/:id/credentials", wrapper.FetchCredential)
+	router.GET(options.BaseURL+"/api/tools/:id/instructions/suggest", wrapper.DescribeSuggestInstructions)
+	router.POST(options.BaseURL+"/api/tools/:id/instructions/suggest", wrapper.SuggestInstructions)
 	router.DELETE(options.BaseURL+"/api/tools/:id/request", wrapper.WithdrawRequest)
 	router.GET(options.BaseURL+"/api/tools/:id/request", wrapper.DescribeRequestTool)
 	router.POST(options.BaseURL+"/api/tools/:id/request", wrapper.RequestTool)
-	router.GET(options.BaseURL+"/api/tools/suggest", wrapper.DescribeSuggestTool)
-	router.POST(options.BaseURL+"/api/tools/suggest", wrapper.SuggestTool)
-	router.GET(options.BaseURL+"/api/tools/:id/instructions/suggest", wrapper.DescribeSuggestInstructions)
-	router.POST(options.BaseURL+"/api/tools/:id/instructions/suggest", wrapper.SuggestInstructions)
-	router.GET(options.BaseURL+"/api/tools/:id/credentials", wrapper.FetchCredential)
 	router.GET(options.BaseURL+"/healthz", wrapper.GetHealth)
-	router.GET(options.BaseURL+"/readyz", wrapper.GetReadiness)
 	router.GET(options.BaseURL+"/openapi.json", wrapper.GetDocument)
+	router.GET(options.BaseURL+"/readyz", wrapper.GetReadiness)
 }
 
 type NoContentResponse struct {

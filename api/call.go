@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/trace"
 
+	"agentkey/api/contract"
 	"agentkey/commands"
 	"agentkey/commands/loop"
 	"agentkey/domain"
@@ -19,7 +20,7 @@ import (
 // call is one HTTP call as it goes through the checks.
 type call struct {
 	ctx       context.Context //nolint:containedctx // the request's own; gin's is reused after the call
-	op        *operation
+	op        *contract.Operation
 	requestID string
 	address   string
 	userAgent string

@@ -2,5 +2,5 @@
 // that give one command or ask one query. It decides nothing about access and never touches the event log.
 package api
 
-//go:generate go run ./internal/bundle openapi openapi_gen.yaml
-//go:generate go tool -modfile=../tools/go.mod oapi-codegen -config oapi-codegen.yaml openapi_gen.yaml
+//go:generate go run ./internal/bundle openapi contract/openapi_gen.json
+//go:generate go tool -modfile=../tools/go.mod oapi-codegen -config oapi-codegen.yaml contract/openapi_gen.json

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strings"
 
+	"agentkey/api/contract"
 	"agentkey/domain"
 )
 
@@ -22,24 +23,24 @@ var (
 )
 
 // say puts methods, paths and headers into the slots of a text. What is not a slot stays as it is.
-func (c *contract) say(text string, next []domain.Next) string {
+func (r routes) say(text string, next []domain.Next) string {
 	return slots.ReplaceAllStringFunc(text, func(slot string) string {
 		name := strings.Trim(slot, "{}")
 		if term, known := terms[name]; known {
 			return term
 		}
 		for _, n := range next {
-			if op := c.byID[n.Op]; op != nil && n.Op == name {
-				return op.Method + " " + op.pathOf(n.IDs)
+			if op := r.byID[n.Op]; op != nil && n.Op == name {
+				return op.Method + " " + pathOf(op, n.IDs)
 			}
 		}
 		return slot
 	})
 }
 
-// pathOf is the operation's path for ids, in order; a parameter without one stays.
-func (o *operation) pathOf(ids []string) string {
-	return parameters.ReplaceAllStringFunc(o.Path, func(parameter string) string {
+// pathOf is an operation's path for ids, in order; a parameter without one stays.
+func pathOf(op *contract.Operation, ids []string) string {
+	return parameters.ReplaceAllStringFunc(op.Path, func(parameter string) string {
 		var id string
 		if len(ids) > 0 {
 			id, ids = ids[0], ids[1:]

@@ -10,14 +10,21 @@ import (
 	"strings"
 	"testing"
 
+	"agentkey/api/contract"
 	"agentkey/domain"
 )
 
-func TestAHintNamesMethodPathAndHeader(t *testing.T) {
-	c, err := theContract()
+func allRoutes(t *testing.T) routes {
+	t.Helper()
+	c, err := contract.Load()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newRoutes(c.Operations)
+}
+
+func TestAHintNamesMethodPathAndHeader(t *testing.T) {
+	r := allRoutes(t)
 	tests := []struct {
 		text string
 		next []domain.Next
@@ -30,7 +37,7 @@ func TestAHintNamesMethodPathAndHeader(t *testing.T) {
 		{`A body {"reason": "…"}, {requestTool} and {id} stay.`, nil, `A body {"reason": "…"}, {requestTool} and {id} stay.`},
 	}
 	for _, tt := range tests {
-		if got := c.say(tt.text, tt.next); got != tt.want {
+		if got := r.say(tt.text, tt.next); got != tt.want {
 			t.Errorf("%q became %q, want %q", tt.text, got, tt.want)
 		}
 	}
@@ -39,10 +46,7 @@ func TestAHintNamesMethodPathAndHeader(t *testing.T) {
 // TestEverySlotOfARefusalIsKnown reads the code that refuses: an operation that a text names is in the contract
 // and among the refusal's Next in the same function or table; any other slot is a term.
 func TestEverySlotOfARefusalIsKnown(t *testing.T) {
-	c, err := theContract()
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := allRoutes(t)
 	named := 0
 	for _, root := range []string{"../domain", "../commands", "../integrations"} {
 		for path, file := range sources(t, root) {
@@ -51,7 +55,7 @@ func TestEverySlotOfARefusalIsKnown(t *testing.T) {
 				ast.Inspect(decl, func(n ast.Node) bool {
 					if op, ids, is := nextOf(n); is {
 						next[op] = true
-						if known := c.byID[op]; known == nil || len(parameters.FindAllString(known.Path, -1)) < ids {
+						if known := r.byID[op]; known == nil || len(parameters.FindAllString(known.Path, -1)) < ids {
 							t.Errorf("%s: Next names %s with %d ids, which the contract does not have", path, op, ids)
 						}
 					}

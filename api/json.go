@@ -6,47 +6,42 @@ import (
 	"errors"
 	"io"
 	"math"
-	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/pb33f/jsonschema/v6"
-	"github.com/pb33f/jsonschema/v6/kind"
 )
 
 // untouched is the one member whose white space is part of its value.
 const untouched = "credential"
 
 // normalise reads exactly one JSON object, refuses what two readers could understand differently (RFC 7493), trims
-// every string but a credential's, and drops optional members that are empty. What it returns is what is validated
-// and what is bound.
-func normalise(raw []byte) ([]byte, error) {
+// every string but a credential's, and drops optional members that are empty. What it returns is what is validated,
+// and the same as JSON, which is what is bound.
+func normalise(raw []byte) (map[string]any, []byte, error) {
 	if !utf8.Valid(raw) {
-		return nil, errMalformed("The body is not UTF-8.")
+		return nil, nil, errMalformed("The body is not UTF-8.")
 	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
 	value, err := readValue(d)
 	if errors.Is(err, errDuplicate) {
-		return nil, errMalformed("A member is given twice.")
+		return nil, nil, errMalformed("A member is given twice.")
 	}
 	if errors.Is(err, errRange) {
-		return nil, errMalformed("A number is beyond what is exchanged safely.")
+		return nil, nil, errMalformed("A number is beyond what is exchanged safely.")
 	}
 	if err != nil {
-		return nil, errMalformed("The body is not complete JSON.")
+		return nil, nil, errMalformed("The body is not complete JSON.")
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errMalformed("There is something after the JSON object.")
+		return nil, nil, errMalformed("There is something after the JSON object.")
 	}
 	object, ok := value.(map[string]any)
 	if !ok {
-		return nil, errMalformed("The body must be one JSON object.")
+		return nil, nil, errMalformed("The body must be one JSON object.")
 	}
 	if loneSurrogate(raw) {
-		return nil, errMalformed("A \\u escape names half a character.")
+		return nil, nil, errMalformed("A \\u escape names half a character.")
 	}
 	for name, v := range object {
 		if name == untouched {
@@ -62,9 +57,9 @@ func normalise(raw []byte) ([]byte, error) {
 	e := json.NewEncoder(&out)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(object); err != nil {
-		return nil, errMalformed("The body can't be read.")
+		return nil, nil, errMalformed("The body can't be read.")
 	}
-	return out.Bytes(), nil
+	return object, out.Bytes(), nil
 }
 
 var (
@@ -190,24 +185,3 @@ func escape(b []byte) (uint16, bool) {
 	}
 	return unit, true
 }
-
-// memberNames returns the members that a keyword of an error or of one of its causes complains about.
-func memberNames(e *jsonschema.ValidationError, keyword string) []string {
-	var out []string
-	switch k := e.ErrorKind.(type) {
-	case *kind.Required:
-		if keyword == "required" {
-			out = k.Missing
-		}
-	case *kind.AdditionalProperties:
-		if keyword == "additionalProperties" {
-			out = k.Properties
-		}
-	}
-	for _, cause := range e.Causes {
-		out = append(out, memberNames(cause, keyword)...)
-	}
-	return out
-}
-
-func queryOf(r *http.Request) (url.Values, error) { return url.ParseQuery(r.URL.RawQuery) }

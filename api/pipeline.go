@@ -12,6 +12,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"agentkey/api/contract"
 	"agentkey/commands/keys"
 	"agentkey/domain"
 	"agentkey/eventstore/spans"
@@ -22,7 +23,7 @@ import (
 // fields, the tier's limit, idempotency; then the handler.
 func (s *Server) serve(c *gin.Context) {
 	call := &call{
-		op: s.contract.of(c), requestID: s.NewID().String(), address: s.clientAddress(c.Request), userAgent: c.Request.UserAgent(),
+		op: s.routes.of(c), requestID: s.NewID().String(), address: s.clientAddress(c.Request), userAgent: c.Request.UserAgent(),
 		command: s.NewID(), ifMatch: parseIfMatch(c.Request.Header.Values("If-Match")), began: s.Clock(), header: c.Writer.Header(),
 	}
 	ctx, span := s.begin(c, call.op)
@@ -47,8 +48,8 @@ func (s *Server) serve(c *gin.Context) {
 	if s.preflight(c, allowed) {
 		return
 	}
-	if s.contract.shadowed(c) {
-		s.refuse(c, s.contract.methodNotAllowed(c))
+	if s.routes.shadowed(c) {
+		s.refuse(c, s.routes.methodNotAllowed(c))
 		return
 	}
 	if call.op == nil { // gin answers with 404 or 405
@@ -203,7 +204,9 @@ func (s *Server) once(c *gin.Context, call *call) error {
 	return s.runOnce(c, call, header[0])
 }
 
-func takesIdempotencyKey(op *operation) bool { return op.Command && op.Method != http.MethodGet }
+func takesIdempotencyKey(op *contract.Operation) bool {
+	return op.Command && op.Method != http.MethodGet
+}
 
 func validIdempotencyKey(key string) bool {
 	if len(key) < 1 || len(key) > 128 {

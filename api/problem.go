@@ -29,6 +29,9 @@ var statuses = map[domain.Kind]int{
 	domain.KindUnavailable:     http.StatusServiceUnavailable,
 }
 
+// maxDetails keeps the answer to a body of nothing but mistakes smaller than the body.
+const maxDetails = 100
+
 // refuse ends a call with a problem document (RFC 9457). A refusal says what it is; a fault shows nothing but the
 // id of the request, and is logged whole.
 func (s *Server) refuse(c *gin.Context, err error) {
@@ -61,7 +64,7 @@ func (s *Server) problem(call *call, err error) (status int, document []byte, re
 	if !known {
 		status = http.StatusInternalServerError
 	}
-	say := func(text string) string { return s.contract.say(text, refusal.Next) }
+	say := func(text string) string { return s.routes.say(text, refusal.Next) }
 	body := map[string]any{}
 	maps.Insert(body, func(yield func(string, any) bool) {
 		for name, value := range refusal.Extra {
@@ -74,9 +77,9 @@ func (s *Server) problem(call *call, err error) (status int, document []byte, re
 		"type": "urn:agentkey:error:" + refusal.Code, "title": http.StatusText(status), "status": status, "detail": say(refusal.Detail),
 		"code": refusal.Code, "error": say(refusal.Detail), "hint": say(refusal.Hint),
 	})
-	if len(refusal.Fields) > 0 {
-		details := make([]map[string]string, len(refusal.Fields))
-		for i, f := range refusal.Fields {
+	if fields := refusal.Fields[:min(len(refusal.Fields), maxDetails)]; len(fields) > 0 {
+		details := make([]map[string]string, len(fields))
+		for i, f := range fields {
 			details[i] = map[string]string{"field": f.Field, "message": say(f.Message)}
 		}
 		body["details"] = details

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/trace"
 
+	"agentkey/api/contract"
 	"agentkey/api/limits"
 	"agentkey/commands"
 	"agentkey/domain"
@@ -64,7 +65,8 @@ type Server struct {
 	AgentOrigins []string
 	AdminOrigins []string
 
-	contract *contract
+	document []byte // of OpenAPI
+	routes   routes
 }
 
 // Personal is what an event tells of the person or machine behind a call; all of it may be absent.
@@ -75,11 +77,11 @@ type Rules struct{ Reads, Requests, Credentials, Admin, PreAuth limits.Rule }
 
 // Handler returns the whole HTTP face. It fails only when the document and the code disagree.
 func (s *Server) Handler() (http.Handler, error) {
-	contract, err := theContract()
+	whole, err := contract.Load()
 	if err != nil {
 		return nil, err
 	}
-	s.contract = contract
+	s.document, s.routes = whole.JSON, newRoutes(whole.Operations)
 	gin.SetMode(gin.ReleaseMode)
 	engine := gin.New()
 	engine.ContextWithFallback = true // or the context of a call would never end
@@ -91,9 +93,9 @@ func (s *Server) Handler() (http.Handler, error) {
 	}
 	engine.Use(s.serve)
 	engine.NoRoute(func(c *gin.Context) { s.refuse(c, domain.NotFound("path")) })
-	engine.NoMethod(func(c *gin.Context) { s.refuse(c, s.contract.methodNotAllowed(c)) })
+	engine.NoMethod(func(c *gin.Context) { s.refuse(c, s.routes.methodNotAllowed(c)) })
 	fault := func(c *gin.Context, err error) { s.refuse(c, err) }
-	RegisterHandlersWithOptions(headToo{engine, contract}, NewStrictHandlerWithOptions(s, nil, StrictGinServerOptions{
+	RegisterHandlersWithOptions(headToo{engine, s.routes}, NewStrictHandlerWithOptions(s, nil, StrictGinServerOptions{
 		// What was validated can be bound; where the document takes more than a type does, the input is at fault.
 		RequestErrorHandlerFunc: func(c *gin.Context, _ error) { s.refuse(c, domain.Invalid("body", "a value is out of range")) },
 		HandlerErrorFunc:        fault, ResponseErrorHandlerFunc: fault,
@@ -107,12 +109,12 @@ func (s *Server) Handler() (http.Handler, error) {
 // headToo registers HEAD beside each GET that has no effect.
 type headToo struct {
 	gin.IRouter
-	contract *contract
+	routes routes
 }
 
 // GET implements gin.IRoutes.
 func (r headToo) GET(path string, handlers ...gin.HandlerFunc) gin.IRoutes {
-	if op := r.contract.operations["GET "+path]; op != nil && !op.Command {
+	if op := r.routes.operations["GET "+path]; op != nil && !op.Command {
 		r.HEAD(path, handlers...)
 	}
 	return r.IRouter.GET(path, handlers...)

@@ -130,7 +130,7 @@ func served(t *testing.T) []string {
 	var document struct {
 		Paths map[string]any `yaml:"paths"`
 	}
-	if err := yaml.Unmarshal(read(t, "../api/openapi_gen.yaml"), &document); err != nil || len(document.Paths) < 10 {
+	if err := yaml.Unmarshal(read(t, "../api/contract/openapi_gen.json"), &document); err != nil || len(document.Paths) < 10 {
 		t.Fatalf("the API has %d paths: %v", len(document.Paths), err)
 	}
 	var out []string

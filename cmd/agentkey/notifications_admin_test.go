@@ -63,7 +63,7 @@ func TestAChannelIsASettingThatShowsNoSecret(t *testing.T) {
 		"url":            {"url": "http://example.com"},
 		"recipients":     {"recipients": []string{"ops@example.com"}},
 		"signing_secret": {"signing_secret": "whsec_eA=="},
-		"topics":         {"topics": []string{"everything"}},
+		"topics[0]":      {"topics": []string{"everything"}},
 		"kind":           {"kind": "slack"},
 	} {
 		if a := admin.refused(400, "validation_failed", "PATCH", path, wrong); !namesField(a, field) {

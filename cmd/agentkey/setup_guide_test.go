@@ -13,7 +13,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/pb33f/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
 const setupGuidePath = "/api/admin/tools/setup-guide"

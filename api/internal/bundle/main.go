@@ -1,9 +1,10 @@
-// Command bundle merges the files of a folder of OpenAPI fragments into one document. Maps are merged, and a
-// value that two files give is an error.
+// Command bundle merges the files of a folder of OpenAPI fragments into one document in JSON, which the program
+// reads a dozen times faster than YAML. Maps are merged, and a value that two files give is an error.
 package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -50,11 +51,15 @@ func bundle(folder, out string) error {
 	if whole == nil {
 		return errors.New("there is nothing to bundle")
 	}
+	var plain any
+	if err := whole.Decode(&plain); err != nil {
+		return err
+	}
 	var text bytes.Buffer
-	text.WriteString("# Merged from " + filepath.Base(folder) + "/*.yaml by go generate. Edit those.\n")
-	encoder := yaml.NewEncoder(&text)
-	encoder.SetIndent(2)
-	if err := encoder.Encode(whole); err != nil {
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", " ")
+	if err := encoder.Encode(plain); err != nil {
 		return err
 	}
 	return os.WriteFile(out, text.Bytes(), 0o644) //nolint:gosec // a source file

@@ -1,0 +1,118 @@
+package contract
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// document is what is read of the OpenAPI document beside its schemas.
+type document struct {
+	Paths      map[string]pathItem `json:"paths"`
+	Components struct {
+		Parameters map[string]documentedParameter `json:"parameters"`
+		Responses  map[string]response            `json:"responses"`
+	} `json:"components"`
+}
+
+type pathItem struct {
+	Parameters []documentedParameter `json:"parameters"`
+
+	Get    *documented `json:"get"`
+	Post   *documented `json:"post"`
+	Put    *documented `json:"put"`
+	Patch  *documented `json:"patch"`
+	Delete *documented `json:"delete"`
+}
+
+// operations are those that a path has, by method.
+func (p pathItem) operations() map[string]*documented {
+	all := map[string]*documented{"GET": p.Get, "POST": p.Post, "PUT": p.Put, "PATCH": p.Patch, "DELETE": p.Delete}
+	maps.DeleteFunc(all, func(_ string, o *documented) bool { return o == nil })
+	return all
+}
+
+type documented struct {
+	ID         string                `json:"operationId"`
+	Summary    string                `json:"summary"`
+	Parameters []documentedParameter `json:"parameters"`
+	Body       *struct {
+		Required bool                `json:"required"`
+		Content  map[string]struct{} `json:"content"`
+	} `json:"requestBody"`
+	Responses map[string]response `json:"responses"`
+	Rules     struct {
+		Caller     string `json:"caller"`
+		Tier       string `json:"tier"`
+		Permission string `json:"permission"`
+		Effect     string `json:"effect"`
+		CORS       string `json:"cors"`
+		MaxBody    int64  `json:"max_body"`
+	} `json:"x-agentkey"`
+}
+
+type documentedParameter struct {
+	Ref      string `json:"$ref"`
+	Name     string `json:"name"`
+	In       string `json:"in"`
+	Required bool   `json:"required"`
+}
+
+type response struct {
+	Ref         string `json:"$ref"`
+	Description string `json:"description"`
+}
+
+// Where parts that are shared stand.
+const (
+	sharedParameters = "#/components/parameters/"
+	sharedResponses  = "#/components/responses/"
+)
+
+// operation reads one operation and compiles its schemas.
+func (d document) operation(method, path string, o *documented, schemas compiler) (*Operation, error) {
+	if o.Rules.Caller == "" || o.Rules.Effect == "" {
+		return nil, errors.New("x-agentkey does not say who may call it")
+	}
+	op := &Operation{
+		Method: method, Path: path, ID: o.ID, Summary: o.Summary, Responses: map[string]string{},
+		Caller: o.Rules.Caller, Tier: o.Rules.Tier, Permission: o.Rules.Permission,
+		Command: o.Rules.Effect == "command", StrictCORS: o.Rules.CORS == "strict",
+		MaxBody: o.Rules.MaxBody,
+	}
+	for status, r := range o.Responses {
+		if name, named := strings.CutPrefix(r.Ref, sharedResponses); named {
+			r = d.Components.Responses[name]
+		}
+		op.Responses[status] = r.Description
+	}
+	item := pointer("paths", path)
+	at := item + pointer(strings.ToLower(method))
+	for within, list := range map[string][]documentedParameter{item: d.Paths[path].Parameters, at: o.Parameters} {
+		for i, p := range list {
+			place := within + pointer("parameters", strconv.Itoa(i))
+			if name, named := strings.CutPrefix(p.Ref, sharedParameters); named {
+				p, place = d.Components.Parameters[name], pointer("components", "parameters", name)
+			}
+			if p.In != "query" { // what a path names is checked where it is read, and headers by name
+				continue
+			}
+			schema, err := schemas.at(place + pointer("schema"))
+			if err != nil {
+				return nil, err
+			}
+			op.query = append(op.query, parameter{p.Name, schema, p.Required})
+		}
+	}
+	slices.SortFunc(op.query, func(a, b parameter) int { return strings.Compare(a.name, b.name) })
+	if o.Body == nil {
+		return op, nil
+	}
+	op.NeedsBody = o.Body.Required
+	_, op.TakesYAML = o.Body.Content["application/yaml"]
+	var err error
+	op.Body, err = schemas.at(at + pointer("requestBody", "content", "application/json", "schema"))
+	return op, err
+}

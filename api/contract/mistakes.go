@@ -1,0 +1,202 @@
+package contract
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math/big"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6/kind"
+
+	"agentkey/domain"
+)
+
+const (
+	required = "it is required"
+	unknown  = "there is no such field here"
+	invalid  = "it is not valid"
+)
+
+// mistakes say of each place of a value that a schema objects to what it must be, in the order of the places. whole is
+// what the value itself is called. What was sent is not repeated: it may be a credential in the wrong place.
+func mistakes(schema *jsonschema.Schema, value any, whole string) []domain.Field {
+	err := schema.Validate(value)
+	if err == nil {
+		return nil
+	}
+	refused, known := errors.AsType[*jsonschema.ValidationError](err)
+	if !known {
+		return []domain.Field{{Field: whole, Message: invalid}}
+	}
+	var found []mistake
+	collect(refused, func(m mistake) { found = append(found, m) })
+	slices.SortFunc(found, func(a, b mistake) int { return slices.CompareFunc(a.at, b.at, byStep) })
+	var out []domain.Field
+	for _, m := range found {
+		field, of := place(schema, m.at)
+		if len(m.at) == 0 {
+			field = whole
+		}
+		f := domain.Field{Field: field, Message: cmp.Or(m.message, mustBe(of))}
+		if len(out) == 0 || out[len(out)-1] != f {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// mistake is one objection. Without a message it is to what stands there, whatever keyword found it.
+type mistake struct {
+	at      []string
+	message string
+}
+
+// collect goes to the ends of the tree of errors. A value that has none of several shapes is one mistake: which of
+// them was meant is not known.
+func collect(e *jsonschema.ValidationError, add func(mistake)) {
+	members := func(names []string, message string) {
+		for _, name := range names {
+			add(mistake{append(slices.Clone(e.InstanceLocation), name), message})
+		}
+	}
+	switch k := e.ErrorKind.(type) {
+	case *kind.Schema, *kind.Reference, *kind.Group, *kind.AllOf:
+		for _, cause := range e.Causes {
+			collect(cause, add)
+		}
+	case *kind.Required:
+		members(k.Missing, required)
+	case *kind.AdditionalProperties:
+		members(k.Properties, unknown)
+	default:
+		add(mistake{at: e.InstanceLocation})
+	}
+}
+
+// byStep sorts the ninth item of a list before the tenth. Members may be named like numbers, too.
+func byStep(a, b string) int {
+	m, merr := strconv.Atoi(a)
+	n, nerr := strconv.Atoi(b)
+	switch {
+	case merr == nil && nerr == nil:
+		return cmp.Or(cmp.Compare(m, n), strings.Compare(a, b))
+	case merr == nil:
+		return -1
+	case nerr == nil:
+		return 1
+	}
+	return strings.Compare(a, b)
+}
+
+// place is a path from the root of a value as people write it, such as tools[2].name, and the schema of what is there,
+// nil when none is.
+func place(schema *jsonschema.Schema, steps []string) (string, *jsonschema.Schema) {
+	var path strings.Builder
+	for _, step := range steps {
+		switch of := target(schema); {
+		case of != nil && of.Items2020 != nil:
+			path.WriteString("[" + step + "]")
+			schema = of.Items2020
+			continue
+		case of != nil:
+			schema = of.Properties[step]
+		}
+		if path.Len() > 0 {
+			path.WriteString(".")
+		}
+		path.WriteString(step)
+	}
+	return path.String(), target(schema)
+}
+
+// target follows references.
+func target(s *jsonschema.Schema) *jsonschema.Schema {
+	for s != nil && s.Ref != nil {
+		s = s.Ref
+	}
+	return s
+}
+
+// typeOf is the type that a schema wants, "" for none or several.
+func typeOf(s *jsonschema.Schema) string {
+	if s == nil || s.Types == nil || len(s.Types.ToStrings()) != 1 {
+		return ""
+	}
+	return s.Types.ToStrings()[0]
+}
+
+// mustBe puts a schema into words.
+func mustBe(s *jsonschema.Schema) string {
+	if s == nil {
+		return invalid
+	}
+	if s.Enum != nil {
+		values := make([]string, len(s.Enum.Values))
+		for i, v := range s.Enum.Values {
+			values[i] = fmt.Sprint(v)
+		}
+		return "it must be one of " + strings.Join(values, ", ")
+	}
+	if s.OneOf != nil { // the credential's, which alone has two shapes
+		return "it must be a string, or an object of 1 to 16 named strings, of at most 16384 bytes"
+	}
+	switch typeOf(s) {
+	case "object":
+		return "it must be an object"
+	case "boolean":
+		return "it must be true or false"
+	case "array":
+		return "it must be a list" + within(" of ", number(s.MinItems), number(s.MaxItems), " items")
+	case "integer":
+		if s.Minimum != nil && s.Maximum != nil && s.Minimum.Cmp(s.Maximum) == 0 {
+			return "it must be " + ratio(s.Minimum)
+		}
+		return "it must be a whole number" + within(" from ", ratio(s.Minimum), ratio(s.Maximum), "")
+	case "string":
+		return "it must be " + text(s)
+	}
+	return invalid
+}
+
+// text puts the schema of a string into words. Where a pattern must match, the description says what it wants.
+func text(s *jsonschema.Schema) string {
+	if s.Format != nil && s.Format.Name == "date-time" {
+		return "a time such as 2030-01-31T12:00:00Z"
+	}
+	what := "text"
+	if about := strings.TrimSuffix(s.Description, "."); s.Pattern != nil && about != "" {
+		what = strings.ToLower(about[:1]) + about[1:]
+	}
+	return what + within(" of ", number(s.MinLength), number(s.MaxLength), " characters")
+}
+
+// within puts bounds into words, "" when there are none.
+func within(before, least, most, after string) string {
+	switch {
+	case least != "" && most != "":
+		return before + least + " to " + most + after
+	case most != "":
+		return " of at most " + most + after
+	case least != "":
+		return " of at least " + least + after
+	}
+	return ""
+}
+
+func number(n *int) string {
+	if n == nil {
+		return ""
+	}
+	return strconv.Itoa(*n)
+}
+
+func ratio(r *big.Rat) string {
+	if r == nil {
+		return ""
+	}
+	return r.RatString()
+}

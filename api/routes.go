@@ -1,0 +1,94 @@
+package api
+
+import (
+	"net/http"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"agentkey/api/contract"
+	"agentkey/domain"
+)
+
+// routes are the operations of the contract as gin finds them.
+type routes struct {
+	operations map[string]*contract.Operation // by method and gin's path
+	byID       map[string]*contract.Operation
+	methods    map[string][]string // by gin's path
+}
+
+func newRoutes(operations []*contract.Operation) routes {
+	r := routes{operations: map[string]*contract.Operation{}, byID: map[string]*contract.Operation{}, methods: map[string][]string{}}
+	for _, op := range operations {
+		path := ginPath(op.Path)
+		r.operations[op.Method+" "+path], r.byID[op.ID] = op, op
+		r.methods[path] = append(r.methods[path], op.Method)
+	}
+	return r
+}
+
+var ginParameters = strings.NewReplacer("{", ":", "}", "")
+
+func ginPath(path string) string { return ginParameters.Replace(path) }
+
+func (r routes) of(ctx *gin.Context) *contract.Operation {
+	method := ctx.Request.Method
+	if method == http.MethodHead {
+		method = http.MethodGet // with the same answer, of which net/http sends the headers alone
+	}
+	op := r.operations[method+" "+ctx.FullPath()]
+	if op != nil && op.Command && method != ctx.Request.Method {
+		return nil
+	}
+	return op
+}
+
+// shadowed reports whether a path has a route of its own, but not with this method, and gin took it for the parameter of
+// another route.
+func (r routes) shadowed(ctx *gin.Context) bool {
+	_, exact := r.methods[ctx.Request.URL.Path]
+	return exact && ctx.FullPath() != "" && ctx.FullPath() != ctx.Request.URL.Path
+}
+
+// described is where the fields of a call are described: on its own path when GET tells them, else in the document.
+func (r routes) described(ctx *gin.Context) string {
+	if op := r.operations["GET "+ctx.FullPath()]; op != nil && strings.HasPrefix(op.ID, "describe") && ctx.Request.Method == http.MethodPost {
+		return ctx.Request.URL.Path
+	}
+	return "/openapi.json"
+}
+
+// methodNotAllowed is the refusal of a method on a path that has others.
+func (r routes) methodNotAllowed(ctx *gin.Context) *domain.Error {
+	allowed := slices.Clone(strings.Split(ctx.Writer.Header().Get("Allow"), ", "))
+	if exact, found := r.methods[ctx.Request.URL.Path]; found { // gin counts those of routes with a parameter there, too
+		allowed = slices.Clone(exact)
+		if op := r.operations["GET "+ctx.Request.URL.Path]; op != nil && !op.Command {
+			allowed = append(allowed, http.MethodHead)
+		}
+	}
+	sort.Strings(allowed)
+	list := strings.Join(allowed, ", ")
+	ctx.Header("Allow", list)
+	return &domain.Error{
+		Kind: domain.KindMethod, Code: "method_not_allowed", Detail: "This path does not take " + ctx.Request.Method + ".",
+		Hint: "Use " + list + " on " + ctx.Request.URL.Path + ".",
+	}
+}
+
+// describe says what POST takes on the path of a GET: the schema that validates it, in a few words.
+func (r routes) describe(get *contract.Operation) CallSchema {
+	op := r.operations["POST "+ginPath(get.Path)]
+	var out CallSchema
+	out.Schema.Method, out.Schema.Path, out.Schema.Description = op.Method, op.Path, op.Summary
+	out.Schema.Responses, out.Schema.Body = op.Responses, map[string]CallField{}
+	for _, m := range op.Members() {
+		out.Schema.Body[m.Name] = CallField{
+			Type: m.Type, Required: m.Required, MinLength: m.MinLength, MaxLength: m.MaxLength,
+			Description: optional(m.Description), Example: optional(m.Example),
+		}
+	}
+	return out
+}
