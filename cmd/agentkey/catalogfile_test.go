@@ -156,11 +156,11 @@ func TestAnImportIsWholeOrNothing(t *testing.T) {
 		{"a name twice", good + "- {name: LINEAR, auth_type: other, credential_mode: shared}", "tools[1].name"},
 		{"a tool twice, by id and by name", good + "- {id: " + github + ", name: Hub, auth_type: other, credential_mode: shared}\n- {name: GitHub, auth_type: other, credential_mode: shared}", "tools[2].name"},
 		{"a rename to what stays", good + "- {id: " + github + ", name: Linear, auth_type: other, credential_mode: shared}", ""},
-		{"a field that there is not", good + "- {name: Notion, auth_type: other, credential_mode: shared, credential: secret}", ""},
-		{"no name", good + "- {auth_type: other, credential_mode: shared}", ""},
-		{"a number for a name", good + "- {name: 123, auth_type: other, credential_mode: shared}", ""},
+		{"a field that there is not", good + "- {name: Notion, auth_type: other, credential_mode: shared, credential: secret}", "tools[1].credential"},
+		{"no name", good + "- {auth_type: other, credential_mode: shared}", "tools[1].name"},
+		{"a number for a name", good + "- {name: 123, auth_type: other, credential_mode: shared}", "tools[1].name"},
 		{"another version", strings.Replace(good, "1", "2", 1), "agentkey_catalog"},
-		{"a control character", good + `- {name: Notion, auth_type: other, credential_mode: shared, instructions: "\e[2J"}`, ""},
+		{"a control character", good + `- {name: Notion, auth_type: other, credential_mode: shared, instructions: "\e[2J"}`, "tools[1].instructions"},
 	} {
 		a := admin.refused(400, "validation_failed", "PUT", importPath, c.file, "Content-Type", "application/yaml")
 		if !strings.Contains(string(a.Body), c.field) {

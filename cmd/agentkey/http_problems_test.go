@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
@@ -43,6 +44,14 @@ func TestARefusalSaysWhatEachFieldMustBe(t *testing.T) {
 		{"a request", "POST", "/api/tools/" + tool + "/request", p.with(key), object{"reason": 1}, []any{
 			field{"field": "reason", "message": "it must be text of 5 to 500 characters"},
 		}},
+		{"a tool for a suggestion", "POST", "/api/admin/suggestions/" + tool + "/accept", admin, object{"tool": object{
+			"name": "Linear", "credential": object{"user": sent, "password": []string{sent}}, "auth_type": sent, "key": sent,
+		}}, []any{
+			field{"field": "tool.auth_type", "message": "it must be one of api_key, oauth_token, bot_token, other"},
+			field{"field": "tool.credential", "message": "it must be a string, or an object of 1 to 16 named strings, of at most 16384 bytes"},
+			field{"field": "tool.credential_mode", "message": "it is required"},
+			field{"field": "tool.key", "message": "there is no such field here"},
+		}},
 		{"a list", "GET", "/api/admin/agents?limit=" + sent + "&status=" + sent, admin, nil, []any{
 			field{"field": "limit", "message": "it must be a whole number from 1 to 200"},
 			field{"field": "status", "message": "it must be one of active, suspended"},
@@ -68,6 +77,17 @@ func TestARefusalSaysWhatEachFieldMustBe(t *testing.T) {
 				t.Errorf("%s: the hint is %q", tt.name, a.Text("hint"))
 			}
 		}
+	}
+}
+
+// TestARefusalNamesTheFirstHundredMistakes sends a list of nothing else.
+func TestARefusalNamesTheFirstHundredMistakes(t *testing.T) {
+	p := start(t, unlimited...)
+	tools := slices.Repeat([]any{1}, 1999)
+	a := p.admin().refused(400, "validation_failed", "PUT", "/api/admin/catalog/import", object{"agentkey_catalog": 1, "tools": tools})
+	details, _ := a.JSON["details"].([]any)
+	if len(details) != 100 || !namesField(a, "tools[0]") || !namesField(a, "tools[99]") {
+		t.Errorf("%d details: %.300s", len(details), a.Body)
 	}
 }
 
