@@ -10,21 +10,22 @@ import (
 	"agentkey/readmodels"
 )
 
-// instructionsFor is the block that goes into an agent's instructions file. It names where the key is, never the
-// key: such files end up in repositories.
+// instructionsFor returns the block for an agent's instructions file. It says where the key is and never holds the key,
+// because such files end up in repositories.
 func instructionsFor(name string) string {
 	return "## Credentials for tools (AgentKey)\n\n" +
-		"You are " + name + ". You have no API keys of your own. Your AgentKey key is in the environment variable AGENTKEY_API_KEY and the\n" +
-		"address of the service in AGENTKEY_URL. Send the header `Authorization: Bearer $AGENTKEY_API_KEY` with every call; never write the key down.\n\n" +
-		"1. `GET $AGENTKEY_URL/api/tools` lists the tools and your access to each.\n" +
-		"2. Ask with `POST $AGENTKEY_URL/api/tools/{id}/request` and the JSON body {\"reason\": \"why you need it\"}. A human decides.\n" +
-		"3. Once `your_access` is `approved`, `GET $AGENTKEY_URL/api/tools/{id}/credentials` returns the credential and how to use it.\n" +
-		"   Fetch it each time you need it; don't store it, log it or pass it on.\n" +
-		"4. A tool that you miss you suggest with `POST $AGENTKEY_URL/api/tools/suggest` and {\"name\": \"…\", \"url\": \"…\", \"reason\": \"…\"}. Others may\n" +
-		"   miss it too; a human decides for all.\n" +
-		"5. What you learned about using a tool you tell with `POST $AGENTKEY_URL/api/tools/{id}/instructions/suggest` and\n" +
-		"   {\"learned\": \"…\", \"why\": \"…\"}, so that the next one is told with the credential.\n" +
-		"6. Every error has a `hint` that says what to call next.\n"
+		"You are " + name + ". You start with access to nothing and hold no API keys. AgentKey gives you a credential once a human has approved it.\n" +
+		"Your AgentKey key is in the environment variable AGENTKEY_API_KEY, and the service's address is in AGENTKEY_URL. Send the header\n" +
+		"`Authorization: Bearer $AGENTKEY_API_KEY` with every call. Never write the key down.\n\n" +
+		"1. List the tools and your access to each: `GET $AGENTKEY_URL/api/tools`.\n" +
+		"2. Ask for a tool: `POST $AGENTKEY_URL/api/tools/{id}/request` with the JSON body {\"reason\": \"why you need it\"}. A human decides.\n" +
+		"3. When `your_access` is `approved`, fetch the credential and its instructions: `GET $AGENTKEY_URL/api/tools/{id}/credentials`.\n" +
+		"   Fetch it again each time you need it. Don't store it, log it or pass it on.\n" +
+		"4. If the catalog lacks a tool, suggest it: `POST $AGENTKEY_URL/api/tools/suggest` with {\"name\": \"…\", \"url\": \"…\", \"reason\": \"…\"}.\n" +
+		"   Other agents may back your suggestion. A human decides once for all of you.\n" +
+		"5. If you learn something about a tool that others should know, share it: `POST $AGENTKEY_URL/api/tools/{id}/instructions/suggest`\n" +
+		"   with {\"learned\": \"…\", \"why\": \"…\"}. A human reviews it, and the next agent gets it with the credential.\n" +
+		"6. Every error has a `hint` that names the call to make next.\n"
 }
 
 // ListAgents answers GET /api/admin/agents.

@@ -19,8 +19,8 @@ import (
 )
 
 type backupCommand struct {
-	File string `arg:"" help:"The file to make. It must not be there yet." type:"path"`
-	Data string `help:"The data folder of the event store; by default that of agentkey serve." type:"path"`
+	File string `arg:"" help:"The file to create. It must not exist yet." type:"path"`
+	Data string `help:"The event store's data folder; by default the one of agentkey serve." type:"path"`
 }
 
 // Run copies the embedded event store, whether or not it is being served.
@@ -33,16 +33,16 @@ func (b *backupCommand) Run(sh *shell) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(sh.stdout, "The event log up to position %d was copied to %s (%d bytes) and checked.\n", made.Position, b.File, made.Bytes)
+	_, err = fmt.Fprintf(sh.stdout, "Backed up the event log up to position %d to %s (%d bytes) and verified the copy.\n", made.Position, b.File, made.Bytes)
 	if err != nil {
 		return err
 	}
-	return aboutKeys(sh, dir, "It does not contain a master key. Keep that apart from it: without %s nothing in it can be opened.\n")
+	return aboutKeys(sh, dir, "It doesn't contain a master key. Keep %s in another place: without it, no secret in the backup can be decrypted.\n")
 }
 
 type restoreCommand struct {
-	File string `arg:"" help:"A file that agentkey backup has made." type:"existingfile"`
-	Data string `help:"The data folder of the event store; by default that of agentkey serve." type:"path"`
+	File string `arg:"" help:"A file created by agentkey backup." type:"existingfile"`
+	Data string `help:"The event store's data folder; by default the one of agentkey serve." type:"path"`
 }
 
 // Run puts a backup in the place of an event store that is gone.
@@ -55,12 +55,12 @@ func (r *restoreCommand) Run(sh *shell) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(sh.stdout, "The event log up to position %d is in %s. What happened after the backup is not in it, revocations among it: "+
-		"agentkey serve vends nothing until you have looked after who has access and run agentkey confirm-restore.\n", made.Position, dir)
+	_, err = fmt.Fprintf(sh.stdout, "Restored the event log up to position %d into %s. It lacks what happened after the backup, including revocations: "+
+		"agentkey serve vends nothing until you review who has access and run agentkey confirm-restore.\n", made.Position, dir)
 	if err != nil {
 		return err
 	}
-	return aboutKeys(sh, dir, "It needs a master key that a backup does not contain: %s, configured as before.\n")
+	return aboutKeys(sh, dir, "It needs the master key that the backup doesn't contain: %s, configured as before.\n")
 }
 
 // storeFolder is the folder of the embedded store: the one named, or that of the configuration.
@@ -73,7 +73,7 @@ func storeFolder(sh *shell, named string) (string, error) {
 		return "", err
 	}
 	if c.EventStoreURL != "" {
-		return "", usageError{errors.New("the event log is not in the data folder but at AGENTKEY_EVENTSTORE_URL: name the folder of agentkey eventstore serve with --data, or use the backup of EventStoreDB itself")}
+		return "", usageError{errors.New("the event log is at AGENTKEY_EVENTSTORE_URL, not in the data folder: pass the folder of agentkey eventstore serve with --data, or use EventStoreDB's own backup")}
 	}
 	return c.DataDir, nil
 }
@@ -115,14 +115,14 @@ func masterKeyIDs(ctx context.Context, client *eventstore.Client) ([]string, err
 }
 
 type confirmRestoreCommand struct {
-	SuspendAgents bool `help:"Suspend every agent first, which ends all its access. Reactivate those that may go on."`
+	SuspendAgents bool `help:"Suspend every agent first, which ends all access. Reactivate the agents that may continue."`
 	KeepAgents    bool `help:"Leave the agents as the restored log has them."`
 }
 
 // Run lets credentials be vended again after a restore.
 func (c *confirmRestoreCommand) Run(sh *shell) error {
 	if c.SuspendAgents == c.KeepAgents {
-		return usageError{errors.New("revocations, suspensions and rotations that came after the backup are gone. Give --suspend-agents, which is safe, or --keep-agents if you have looked after who has access")}
+		return usageError{errors.New("revocations, suspensions and rotations made after the backup are lost. Pass --suspend-agents, which is safe, or --keep-agents if you have reviewed who has access")}
 	}
 	return inOffice(sh, func(ctx context.Context, o *office) error {
 		// Whether there is anything to confirm is looked at first, because the log may not have been opened since.
@@ -146,7 +146,7 @@ func (c *confirmRestoreCommand) Run(sh *shell) error {
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(sh.stdout, "It is confirmed, credentials are vended again. Suspended agents: %d.\n", suspended)
+		_, err = fmt.Fprintf(sh.stdout, "Restore confirmed; credentials are vended again. Suspended agents: %d.\n", suspended)
 		return err
 	})
 }

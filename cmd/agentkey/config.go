@@ -167,7 +167,7 @@ func (l *loader) value(asSuch bool, text, where string) given {
 
 func adminToken(text string) (domain.Secret, error) {
 	if key, err := keys.Parse(text); err != nil || key.Kind != keys.Service {
-		return domain.Secret{}, errors.New("it is no service token, or mistyped; make one with: agentkey token new")
+		return domain.Secret{}, errors.New("it isn't a service token, or it is mistyped; create one with: agentkey token new")
 	}
 	return domain.NewSecret([]byte(text)), nil
 }
@@ -215,7 +215,7 @@ func prefixes(text string) (out []netip.Prefix, err error) {
 	for _, item := range list(text) {
 		prefix, perr := netip.ParsePrefix(item)
 		if perr != nil {
-			err = errors.Join(err, fmt.Errorf("%q is no CIDR such as 10.0.0.0/8", item))
+			err = errors.Join(err, fmt.Errorf("%q isn't a CIDR such as 10.0.0.0/8", item))
 			continue
 		}
 		out = append(out, prefix.Masked())
@@ -228,7 +228,7 @@ func origins(text string) (out []string, err error) {
 	for _, item := range out {
 		u, perr := url.Parse(item)
 		if perr != nil || u.Scheme == "" || u.Host == "" || u.Scheme+"://"+u.Host != item {
-			err = errors.Join(err, fmt.Errorf("%q is no origin such as https://example.com", item))
+			err = errors.Join(err, fmt.Errorf("%q isn't an origin such as https://example.com", item))
 		}
 	}
 	return out, err

@@ -183,7 +183,7 @@ func TestALanguageModelIsConfiguredWhole(t *testing.T) {
 		{"AGENTKEY_AI_BASE_URL: AGENTKEY_AI_API_KEY would cross", []string{url + "http://8.8.8.8/v1", model, key}},
 		{"set AGENTKEY_AI_BASE_URL and AGENTKEY_AI_MODEL together", []string{url + "https://models.example.com/v1"}},
 		{"set AGENTKEY_AI_BASE_URL and AGENTKEY_AI_MODEL together", []string{model}},
-		{"AGENTKEY_AI_API_KEY: it is of no use", []string{key}},
+		{"AGENTKEY_AI_API_KEY: it has no effect", []string{key}},
 		{"AGENTKEY_AI_API_KEY: it must be visible", []string{url + "https://models.example.com/v1", model, key + "\r\nX: y"}},
 		{"it must be a URL", []string{url + "models.example.com", model}},
 		{"it must be a URL", []string{url + "ftp://models.example.com/", model}},

@@ -60,7 +60,7 @@ func (doctorCommand) Run(sh *shell) (err error) {
 		text := strings.ReplaceAll(strings.TrimSpace(fmt.Sprintf(format, args...)), "\n", "; ")
 		_, _ = fmt.Fprintf(sh.stdout, "%-8s %-13s %s\n", v, what, text)
 	}
-	d.say(isOK, "configuration", "nothing is wrong with it")
+	d.say(isOK, "configuration", "valid")
 	eventLog := d.eventLog
 	if d.where, err = d.openLog(); err != nil {
 		why := err
@@ -109,10 +109,10 @@ func (d *doctor) dataFolder(context.Context) {
 		d.say(isFailed, what, "%s is a file: choose a folder with AGENTKEY_DATA_DIR", there)
 		return
 	case syscall.Access(there, mayUse) != nil:
-		d.say(isFailed, what, "%s can't be written by this user: change its owner or choose another one with AGENTKEY_DATA_DIR", there)
+		d.say(isFailed, what, "this user can't write to %s: change its owner, or choose another folder with AGENTKEY_DATA_DIR", there)
 		return
 	case there != dir:
-		d.say(isOK, what, "%s is not there yet; serve makes it", dir)
+		d.say(isOK, what, "%s doesn't exist yet; serve creates it", dir)
 		return
 	}
 	open := []string{}
@@ -126,7 +126,7 @@ func (d *doctor) dataFolder(context.Context) {
 		}
 	}
 	if len(open) > 0 {
-		d.say(isWarning, what, "other users may look into %s: %s", dir, strings.Join(open, " && "))
+		d.say(isWarning, what, "other users can read %s: %s", dir, strings.Join(open, " && "))
 		return
 	}
 	d.say(isOK, what, "%s, mode %04o", dir, info.Mode().Perm())
@@ -149,9 +149,9 @@ func full(free, size uint64) (verdict, string) {
 	text := fmt.Sprintf("%d %% full, %d MiB left", used, free>>20)
 	switch {
 	case free < 16<<20:
-		return isFailed, text + ": appends are refused, or soon will be; make room"
+		return isFailed, text + ": appends are refused or soon will be; free some space"
 	case used >= 80:
-		return isWarning, text + ": make room before appends are refused"
+		return isWarning, text + ": free some space before appends are refused"
 	}
 	return isOK, text
 }
@@ -174,7 +174,7 @@ func (d *doctor) openLog() (where string, err error) {
 	if _, served := embedded.FindSocket(c.DataDir); served {
 		where = "the store in the data folder, served by process " + embedded.Holder(c.DataDir)
 	} else if embedded.Exists(c.DataDir) {
-		where = "the store in the data folder, which nobody serves now"
+		where = "the store in the data folder, which no process serves now"
 	} else {
 		return "", nil
 	}
@@ -185,12 +185,12 @@ func (d *doctor) openLog() (where string, err error) {
 func (d *doctor) eventLog(ctx context.Context) {
 	const what = "event log"
 	if d.log == nil {
-		d.say(isOK, what, "there is none yet; serve begins one in the data folder")
+		d.say(isOK, what, "none yet; serve creates one in the data folder")
 		return
 	}
 	head, err := d.log.Client.Head(ctx)
 	if err != nil {
-		d.say(isFailed, what, "%s can't be reached: %v; look whether it runs, and at AGENTKEY_EVENTSTORE_URL", d.where, err)
+		d.say(isFailed, what, "%s can't be reached: %v; check that it runs, and check AGENTKEY_EVENTSTORE_URL", d.where, err)
 		_ = d.log.Close() // it could not be reached
 		d.log = nil
 		return
@@ -200,11 +200,11 @@ func (d *doctor) eventLog(ctx context.Context) {
 	case err != nil:
 		d.say(isFailed, what, "%s can't be read: %v", d.where, err)
 	case !found:
-		d.say(isOK, what, "%s; it is empty, and serve begins it", d.where)
+		d.say(isOK, what, "%s; it is empty; serve begins an installation in it", d.where)
 	default:
 		d.begun = true
 		days := int(time.Since(first.Created).Hours() / 24)
-		d.say(isOK, what, "%s; begun %s (%d days ago), its end is position %d", d.where, first.Created.UTC().Format(time.RFC3339), days, head)
+		d.say(isOK, what, "%s; begun %s (%d days ago), head at position %d", d.where, first.Created.UTC().Format(time.RFC3339), days, head)
 	}
 }
 
@@ -223,13 +223,13 @@ func (d *doctor) clock(ctx context.Context) {
 		d.say(isFailed, "clock", "%s", describeClock(-off))
 		return
 	}
-	d.say(isOK, "clock", "it is not behind the log's; whether it is ahead, GET /readyz tells with the next event that serve writes")
+	d.say(isOK, "clock", "it isn't behind the log's clock; GET /readyz reports whether it is ahead after the next event")
 }
 
 func (d *doctor) masterKeys(ctx context.Context) {
 	const what = "master keys"
 	if d.log == nil && (d.config.EventStoreURL != "" || embedded.Exists(d.config.DataDir)) {
-		d.say(isWarning, what, "whether they are the installation's can't be told without the event log")
+		d.say(isWarning, what, "not checked, because the event log isn't available")
 		return
 	}
 	begun := false
@@ -242,7 +242,7 @@ func (d *doctor) masterKeys(ctx context.Context) {
 	}
 	_, absent := os.Stat(filepath.Join(d.config.DataDir, masterKeyFile))
 	if !begun && len(d.config.MasterKeys) == 0 && absent != nil {
-		d.say(isOK, what, "none is configured; serve makes one in the data folder when it begins the log")
+		d.say(isOK, what, "none configured; serve creates one in the data folder when it begins the log")
 		return
 	}
 	keys, err := ring(d.config, true)
@@ -270,9 +270,9 @@ func (d *doctor) restored(ctx context.Context) {
 	case err != nil:
 		d.say(isFailed, "history", "the installation can't be read: %v", err)
 	case head.State.Restored:
-		d.say(isFailed, "history", "the log was restored from a backup or lost its end, so nothing is vended: look after who has access, then run agentkey confirm-restore")
+		d.say(isFailed, "history", "the log was restored from a backup or lost its end, so no credential is vended: review who has access, then run agentkey confirm-restore")
 	default:
-		d.say(isOK, "history", "nothing is held back for a restore")
+		d.say(isOK, "history", "no restore waits for confirmation")
 	}
 }
 
@@ -280,16 +280,16 @@ func (d *doctor) readModel(ctx context.Context) {
 	const what = "read model"
 	var reached readmodels.Checkpoint
 	var err error
-	where, next := "the file "+filepath.Join(d.config.DataDir, readModelFile), "stop serve and start it again, which fills a new one from the log"
+	where, next := "the file "+filepath.Join(d.config.DataDir, readModelFile), "restart serve, which fills a new one from the log"
 	if d.config.DatabaseURL != "" {
-		where, next = "the database of AGENTKEY_DATABASE_URL", "until it is mended queries are answered with 503"
+		where, next = "the database of AGENTKEY_DATABASE_URL", "queries answer 503 until it is repaired"
 		reached, err = readmodels.ExaminePostgres(ctx, d.config.DatabaseURL)
 	} else {
 		reached, err = readmodels.ExamineEmbedded(ctx, filepath.Join(d.config.DataDir, readModelFile))
 	}
 	switch {
 	case errors.Is(err, readmodels.ErrNoTables):
-		d.say(isOK, what, "%s: %v; serve makes them and fills them from the log", where, err)
+		d.say(isOK, what, "%s: %v; serve creates them and fills them from the log", where, err)
 	case err != nil:
 		d.say(isFailed, what, "%s can't be used: %v; %s", where, err, next)
 	case reached.StoreID == "":

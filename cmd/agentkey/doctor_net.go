@@ -23,7 +23,7 @@ import (
 func (d *doctor) redis(ctx context.Context) {
 	const what = "limits"
 	if d.config.Redis == nil {
-		d.say(isOK, what, "each process counts for itself; AGENTKEY_REDIS_URL makes it one count for all")
+		d.say(isOK, what, "each process counts for itself; set AGENTKEY_REDIS_URL to share one count")
 		return
 	}
 	within := limits.Patience
@@ -36,7 +36,7 @@ func (d *doctor) redis(ctx context.Context) {
 	case err != nil:
 		d.say(isFailed, what, "Redis can't be reached: %v; until it can, each process counts for itself. See AGENTKEY_REDIS_URL", err)
 	case took > within:
-		d.say(isWarning, what, "Redis takes %s, more than %s, so each process counts for itself; bring it nearer, or set read_timeout in AGENTKEY_REDIS_URL",
+		d.say(isWarning, what, "Redis takes %s, more than %s, so each process counts for itself; move Redis closer, or set read_timeout in AGENTKEY_REDIS_URL",
 			took.Round(time.Millisecond), within)
 	default:
 		d.say(isOK, what, "Redis at %s answers in %s", d.config.Redis.Addr, took.Round(10*time.Microsecond))
@@ -58,7 +58,7 @@ func (d *doctor) certificate(context.Context) {
 	}
 	v, text := valid(pair.Leaf, time.Now())
 	if info, err := os.Stat(d.config.TLSKey); v == isOK && err == nil && info.Mode().Perm()&0o007 != 0 {
-		v, text = isWarning, "every user may read the key: chmod 0600 "+d.config.TLSKey
+		v, text = isWarning, "every user can read the key: chmod 0600 "+d.config.TLSKey
 	}
 	d.say(v, what, "%s", text)
 }
@@ -69,11 +69,11 @@ func valid(leaf *x509.Certificate, now time.Time) (verdict, string) {
 	end := leaf.NotAfter.UTC().Format(time.DateOnly)
 	switch {
 	case now.Before(leaf.NotBefore):
-		return isFailed, "it is valid from " + leaf.NotBefore.UTC().Format(time.RFC3339) + " on: look at the clock, or wait"
+		return isFailed, "it becomes valid at " + leaf.NotBefore.UTC().Format(time.RFC3339) + ": check the clock, or wait"
 	case now.After(leaf.NotAfter):
-		return isFailed, fmt.Sprintf("it expired on %s, %d days ago: replace both files; serve reads them again by itself", end, -days)
+		return isFailed, fmt.Sprintf("it expired on %s, %d days ago: replace both files; serve reloads them", end, -days)
 	case leaf.NotAfter.Sub(now) < renewBefore:
-		return isWarning, fmt.Sprintf("it expires on %s, in %d days: replace both files; serve reads them again by itself", end, days)
+		return isWarning, fmt.Sprintf("it expires on %s, in %d days: replace both files; serve reloads them", end, days)
 	}
 	return isOK, fmt.Sprintf("valid until %s, for %d days", end, days)
 }
@@ -85,7 +85,7 @@ func (d *doctor) address(ctx context.Context) {
 	case d.config.TLSCert != "":
 		scheme, how = "https", "TLS"
 	case !isLoopback(host):
-		how = "plain HTTP behind a proxy that does TLS: nothing else may reach it"
+		how = "plain HTTP behind a proxy that terminates TLS; only the proxy may reach it"
 	}
 	d.taken(ctx, "address", d.config.Listen, how, "AGENTKEY_LISTEN", scheme+"://"+d.config.Listen+"/healthz", `"alive"`)
 }
@@ -93,10 +93,10 @@ func (d *doctor) address(ctx context.Context) {
 func (d *doctor) metricsAddress(ctx context.Context) {
 	at := d.config.MetricsListen
 	if at == "" {
-		d.say(isOK, "metrics", "not served; AGENTKEY_METRICS_LISTEN names an address")
+		d.say(isOK, "metrics", "off; set AGENTKEY_METRICS_LISTEN to serve them")
 		return
 	}
-	const how = "plain HTTP without a key: let only Prometheus reach it"
+	const how = "plain HTTP without a key; only Prometheus should reach it"
 	d.taken(ctx, "metrics", at, how, "AGENTKEY_METRICS_LISTEN", "http://"+at+"/metrics", "agentkey_ready")
 }
 
@@ -104,12 +104,12 @@ func (d *doctor) metricsAddress(ctx context.Context) {
 func (d *doctor) model(ctx context.Context) {
 	const what = "setup guides"
 	if d.config.AI.BaseURL == "" {
-		d.say(isOK, what, "the built-in ones; AGENTKEY_AI_BASE_URL names a language model that writes others")
+		d.say(isOK, what, "built-in only; set AGENTKEY_AI_BASE_URL to let a language model write others")
 		return
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(d.config.AI.BaseURL, "/")+"/models", http.NoBody)
 	if err != nil {
-		d.say(isFailed, what, "AGENTKEY_AI_BASE_URL is no URL")
+		d.say(isFailed, what, "AGENTKEY_AI_BASE_URL isn't a URL")
 		return
 	}
 	if key := d.config.AI.Key.Reveal(); len(key) > 0 {
@@ -118,18 +118,18 @@ func (d *doctor) model(ctx context.Context) {
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	response, err := client.Do(request)
 	if err != nil {
-		d.say(isFailed, what, "the language model can't be reached: %v; look whether it runs, and at AGENTKEY_AI_BASE_URL", err)
+		d.say(isFailed, what, "the language model can't be reached: %v; check that it runs, and check AGENTKEY_AI_BASE_URL", err)
 		return
 	}
 	defer func() { _ = response.Body.Close() }()
 	text, _ := io.ReadAll(io.LimitReader(response.Body, 4<<20)) // without it the model is not found
 	switch {
 	case response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusForbidden:
-		d.say(isFailed, what, "the language model's endpoint does not take the key: see AGENTKEY_AI_API_KEY")
+		d.say(isFailed, what, "the language model's endpoint rejects the key: check AGENTKEY_AI_API_KEY")
 	case response.StatusCode != http.StatusOK:
-		d.say(isWarning, what, "the language model's endpoint answers, but does not tell which models it has (status %d)", response.StatusCode)
+		d.say(isWarning, what, "the language model's endpoint answers, but doesn't list its models (status %d)", response.StatusCode)
 	case !bytes.Contains(text, []byte(`"`+d.config.AI.Model+`"`)):
-		d.say(isWarning, what, "the language model's endpoint answers, but lists no %s: see AGENTKEY_AI_MODEL", d.config.AI.Model)
+		d.say(isWarning, what, "the language model's endpoint answers, but doesn't list %s: check AGENTKEY_AI_MODEL", d.config.AI.Model)
 	default:
 		d.say(isOK, what, "%s, at the endpoint of AGENTKEY_AI_BASE_URL", d.config.AI.Model)
 	}
@@ -145,7 +145,7 @@ func (d *doctor) taken(ctx context.Context, what, at, how, setting, url, sign st
 	case errors.Is(err, syscall.EADDRINUSE) && isThere(ctx, url, sign):
 		d.say(isOK, what, "%s is served by agentkey; %s", at, how)
 	case errors.Is(err, syscall.EADDRINUSE):
-		d.say(isFailed, what, "%s is taken by another program: stop it, or set %s to another address", at, setting)
+		d.say(isFailed, what, "another program uses %s: stop it, or set %s to another address", at, setting)
 	default:
 		d.say(isFailed, what, "%v; set %s to another address", err, setting)
 	}

@@ -53,8 +53,8 @@ func TestTheDoctorMakesNothingWhereNothingIs(t *testing.T) {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 	expect(t, said, map[string]string{
-		"configuration": "ok ", "data folder": "ok serve makes it", "event log": "ok none yet", "master keys": "ok serve makes one",
-		"read model": "ok ", "limits": "ok ", "address": "ok is free", "metrics": "ok not served",
+		"configuration": "ok ", "data folder": "ok serve creates it", "event log": "ok none yet", "master keys": "ok serve creates one",
+		"read model": "ok ", "limits": "ok ", "address": "ok is free", "metrics": "ok off",
 		"setup guides": "ok built-in",
 	})
 	if _, err := os.Stat(dir); err == nil {
@@ -98,7 +98,7 @@ func TestTheDoctorLooksWhetherItRunsOrNot(t *testing.T) {
 		t.Errorf("after it stopped: exit %d: %s", code, stderr)
 	}
 	expect(t, said, map[string]string{
-		"event log": "ok nobody serves", "clock": "ok ", "master keys": "ok the current one first", "history": "ok ", "read model": "ok up to position",
+		"event log": "ok no process serves", "clock": "ok ", "master keys": "ok the current one first", "history": "ok ", "read model": "ok up to position",
 		"address": "ok is free; TLS", "metrics": "ok is free", "certificate": "ok for 100 days",
 	})
 	if after := events(); after != before {
@@ -279,7 +279,7 @@ func TestTheDoctorAsksForTheModel(t *testing.T) {
 	t.Cleanup(models.Close)
 	for _, c := range []struct{ url, model, key, want string }{
 		{models.URL + "/v1/", "there", "right", "ok there"},
-		{models.URL + "/v1", "elsewhere", "right", "warning lists no elsewhere"},
+		{models.URL + "/v1", "elsewhere", "right", "warning list elsewhere"},
 		{models.URL, "there", "right", "warning status 404"},
 		{models.URL + "/v1", "there", "canary", "failed AGENTKEY_AI_API_KEY"},
 		{"http://127.0.0.1:1/v1", "there", "canary", "failed can't be reached"},

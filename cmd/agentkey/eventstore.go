@@ -14,19 +14,19 @@ import (
 )
 
 type eventStoreCommand struct {
-	Serve eventStoreServe `cmd:"" help:"Serve a data folder over TCP, for tools, tests and several serve processes."`
+	Serve eventStoreServe `cmd:"" help:"Serve a data folder over TCP, for tools, tests and several agentkey serve processes."`
 	Copy  eventStoreCopy  `cmd:"" help:"Copy an event log to another store, such as a cluster. Stop agentkey serve first."`
 }
 
 type eventStoreServe struct {
 	Listen       string `default:"127.0.0.1:2113" help:"host:port to listen on."`
 	Data         string `required:"" help:"The data folder." type:"path"`
-	Insecure     bool   `help:"Without TLS; on loopback only."`
+	Insecure     bool   `help:"Serve without TLS, on loopback only."`
 	TLSCert      string `name:"tls-cert" help:"Certificate, PEM." type:"existingfile"`
 	TLSKey       string `name:"tls-key" help:"Its key, PEM." type:"existingfile"`
-	User         string `help:"User name that clients must give."`
+	User         string `help:"User name that clients must present."`
 	PasswordFile string `help:"File with the user's password." type:"existingfile"`
-	MaxBytes     int64  `help:"Refuse appends that would make the file larger than this; 0: as far as the disk."`
+	MaxBytes     int64  `help:"Refuse appends that would make the file larger than this; 0 means no limit."`
 }
 
 // options turns the flags into who may come in.
@@ -41,7 +41,7 @@ func (c *eventStoreServe) options() (embedded.ServeOptions, error) {
 	case c.Insecure && some, c.Insecure == secure:
 		return embedded.ServeOptions{}, usageError{errors.New("give either --insecure, or all of --tls-cert, --tls-key, --user and --password-file")}
 	case c.Insecure && !isLoopback(host):
-		return embedded.ServeOptions{}, usageError{fmt.Errorf("--insecure listens on loopback only, and %s is none: use TLS", host)}
+		return embedded.ServeOptions{}, usageError{fmt.Errorf("--insecure works on loopback only, and %s isn't a loopback address: use TLS", host)}
 	case c.Insecure:
 		return embedded.ServeOptions{}, nil
 	}
@@ -51,7 +51,7 @@ func (c *eventStoreServe) options() (embedded.ServeOptions, error) {
 	}
 	password, err := os.ReadFile(c.PasswordFile)
 	if err != nil || len(strings.TrimSpace(string(password))) == 0 {
-		return embedded.ServeOptions{}, usageError{errors.Join(errors.New("--password-file holds no password"), err)}
+		return embedded.ServeOptions{}, usageError{errors.Join(errors.New("--password-file is empty"), err)}
 	}
 	return embedded.ServeOptions{
 		TLS:      &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}},
@@ -87,7 +87,7 @@ func (c *eventStoreServe) Run(sh *shell) error {
 
 type eventStoreCopy struct {
 	From string `required:"" help:"The data folder of an embedded store, or the URL of a server."`
-	To   string `required:"" help:"Where to copy it to: the URL of a server, such as esdb://host:2113?tls=true, or a data folder."`
+	To   string `required:"" help:"The destination: the URL of a server, such as esdb://host:2113?tls=true, or a data folder."`
 }
 
 // Run copies what the destination lacks and compares the two. It may be broken off and run again.
@@ -111,9 +111,9 @@ func (c *eventStoreCopy) Run(sh *shell) (err error) {
 		}
 	})
 	if err != nil {
-		return fmt.Errorf("%w (%d events were copied; run it again to go on)", err, done.Written)
+		return fmt.Errorf("%w (%d events were copied; run the command again to continue)", err, done.Written)
 	}
-	_, err = fmt.Fprintf(sh.stdout, "Both logs hold the same %d events, %d of them copied now. Every process needs the same master keys as before, and fills its read model again.\n", done.Events, done.Written)
+	_, err = fmt.Fprintf(sh.stdout, "Both logs hold the same %d events; %d were copied in this run. Every process needs the same master keys as before and refills its read model.\n", done.Events, done.Written)
 	return err
 }
 

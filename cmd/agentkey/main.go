@@ -29,21 +29,21 @@ const (
 )
 
 type commandLine struct {
-	Config string `placeholder:"FILE" help:"Configuration file, for what the environment does not set. AGENTKEY_CONFIG names it too."`
+	Config string `placeholder:"FILE" help:"Configuration file. Environment variables take precedence. AGENTKEY_CONFIG also names it."`
 
-	Serve        serveCommand        `cmd:"" help:"Start the service. Configured by AGENTKEY_… variables; with none it needs nothing else."`
-	Settings     settingsCommand     `cmd:"" help:"Print everything that can be set, as Markdown."`
-	Doctor       doctorCommand       `cmd:"" help:"Look at everything that serve needs, and say what is wrong."`
-	EventStore   eventStoreCommand   `cmd:"" name:"eventstore" help:"The embedded event store on its own."`
-	Organization organizationCommand `cmd:"" help:"Organizations."`
-	Token        tokenCommand        `cmd:"" help:"Service tokens."`
-	Keys         keysCommand         `cmd:"" help:"Master keys."`
-	Admin        adminCommand        `cmd:"" help:"When the admin token was lost."`
-	Projections  projectionsCommand  `cmd:"" help:"Read models."`
-	Backup       backupCommand       `cmd:"" help:"Copy the embedded event log into a file, also while it is being served."`
-	Restore      restoreCommand      `cmd:"" help:"Put a backup in the place of an event log that is gone."`
+	Serve        serveCommand        `cmd:"" help:"Start the service. It is configured by AGENTKEY_… variables and needs nothing else by default."`
+	Settings     settingsCommand     `cmd:"" help:"Print all settings as Markdown."`
+	Doctor       doctorCommand       `cmd:"" help:"Check everything that serve needs and report problems."`
+	EventStore   eventStoreCommand   `cmd:"" name:"eventstore" help:"Run or copy the embedded event store."`
+	Organization organizationCommand `cmd:"" help:"Manage organizations."`
+	Token        tokenCommand        `cmd:"" help:"Manage service tokens."`
+	Keys         keysCommand         `cmd:"" help:"Manage master keys."`
+	Admin        adminCommand        `cmd:"" help:"Recover a lost admin token."`
+	Projections  projectionsCommand  `cmd:"" help:"Rebuild read models."`
+	Backup       backupCommand       `cmd:"" help:"Back up the embedded event log to a file. It works while serve is running."`
+	Restore      restoreCommand      `cmd:"" help:"Restore an event log from a backup."`
 
-	ConfirmRestore confirmRestoreCommand `cmd:"" help:"Let credentials be vended again after the event log was restored."`
+	ConfirmRestore confirmRestoreCommand `cmd:"" help:"Resume vending credentials after a restore."`
 }
 
 // shell is what a subcommand gets from the world around it.
@@ -59,7 +59,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	var line commandLine
 	exited := -1
 	parser, err := kong.New(&line, kong.Name("agentkey"), kong.UsageOnError(),
-		kong.Description("Credential governance for AI agents: nothing by default, a human approves once, every fetch is in the log."),
+		kong.Description("Credential governance for AI agents: no access by default, one human approval, every fetch logged."),
 		kong.Writers(stdout, stderr), kong.Exit(func(code int) { exited = code }))
 	if err != nil {
 		_, _ = fmt.Fprintln(stderr, "agentkey:", err)

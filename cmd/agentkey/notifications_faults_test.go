@@ -160,7 +160,7 @@ func TestALostReadModelSendsNothing(t *testing.T) {
 	p.with(f.key).must(201, "POST", "/api/tools/suggest", object{"name": "Linear", "reason": "to plan more"})
 	p.with(f.key).must(201, "POST", "/api/tools/"+f.tool+"/instructions/suggest", object{"learned": "page by cursor", "why": "offsets are ignored"})
 	eventually(t, "told of everything", func() bool { return len(admin.deliveries("status=delivered")) == 6 })
-	for _, say := range []string{"asks for", "misses “Linear”", "page by cursor", "The shared credential of", "The credential of the agent", "The access of the agent"} {
+	for _, say := range []string{"requests access to", "suggests adding “Linear”", "page by cursor", "The shared credential for", "The credential that", "The access that"} {
 		if n := len(hook.about(say)); n != 1 {
 			t.Errorf("%d times: %s", n, say)
 		}

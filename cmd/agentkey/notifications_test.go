@@ -45,7 +45,7 @@ func TestARequestIsToldToEachChannelOnce(t *testing.T) {
 	}
 
 	text := slack.about(request)[0].member("text")
-	if want := "The agent “Onboarding” asks for “GitHub”: “@everyone &lt;!channel&gt; [read](https[:]//evil[.]example/x) Approved by: admin”\n"; !strings.HasPrefix(text, want) {
+	if want := "“Onboarding” requests access to “GitHub”: “@everyone &lt;!channel&gt; [read](https[:]//evil[.]example/x) Approved by: admin”\n"; !strings.HasPrefix(text, want) {
 		t.Errorf("Slack was told %q", text)
 	}
 	text = discord.about(request)[0].member("content")

@@ -70,8 +70,8 @@ func (o *office) meta(organization string) loop.Meta {
 
 type organizationCommand struct {
 	Create struct {
-		Name string `arg:"" help:"What it is called."`
-	} `cmd:"" help:"Create an organization; prints its id."`
+		Name string `arg:"" help:"The organization's name."`
+	} `cmd:"" help:"Create an organization and print its id."`
 }
 
 // Run creates an organization.
@@ -93,8 +93,8 @@ func (c *organizationCommand) Run(sh *shell) error {
 }
 
 type tokenCommand struct {
-	New    tokenNew    `cmd:"" help:"Print a token for AGENTKEY_ADMIN_TOKEN. It is stored nowhere."`
-	Create tokenCreate `cmd:"" help:"Create a service token; prints it, once."`
+	New    tokenNew    `cmd:"" help:"Print a token for AGENTKEY_ADMIN_TOKEN. It isn't stored."`
+	Create tokenCreate `cmd:"" help:"Create a service token and print it once."`
 }
 
 type tokenNew struct{}
@@ -128,7 +128,7 @@ func (c *tokenCreate) Run(sh *shell) error {
 func (o *office) createToken(ctx context.Context, organizationID, name string, role domain.Role) (string, error) {
 	id, err := uuid.Parse(organizationID)
 	if err != nil {
-		return "", usageError{fmt.Errorf("%q is no organization's id", organizationID)}
+		return "", usageError{fmt.Errorf("%q isn't an organization's id", organizationID)}
 	}
 	if id.String() == o.inst.Begun.OrganizationID {
 		id = uuid.Nil
@@ -143,7 +143,7 @@ func (o *office) createToken(ctx context.Context, organizationID, name string, r
 }
 
 type adminCommand struct {
-	Recover adminRecover `cmd:"" help:"Create an owner token of the first organization; prints it, once."`
+	Recover adminRecover `cmd:"" help:"Create an owner token for the first organization and print it once."`
 }
 
 type adminRecover struct{}
@@ -160,12 +160,12 @@ func (adminRecover) Run(sh *shell) error {
 }
 
 type keysCommand struct {
-	Add  keysAdd  `cmd:"" help:"Make a further master key known to the installation."`
-	Roll keysRoll `cmd:"" help:"Wrap every secret with the current master key, the first one."`
+	Add  keysAdd  `cmd:"" help:"Register another master key with the installation."`
+	Roll keysRoll `cmd:"" help:"Rewrap every secret with the current master key, which is the first one."`
 }
 
 type keysAdd struct {
-	KeyFile string `help:"A file with the new key, 32 bytes in base64. Without it one is made." type:"existingfile"`
+	KeyFile string `help:"File with the new key, 32 bytes in base64. Without it, a key is created." type:"existingfile"`
 }
 
 // Run adds a master key.
@@ -190,7 +190,7 @@ func (c *keysAdd) Run(sh *shell) error {
 				_, err = fmt.Fprintln(sh.stdout, text)
 			}
 			if err == nil {
-				_, err = fmt.Fprintf(sh.stderr, "The installation knows the master key %s. Configure it behind the current one on every process, then first on every process, then run: agentkey keys roll\n", key.ID())
+				_, err = fmt.Fprintf(sh.stderr, "Registered the master key %s. Configure it after the current key on every process, then put it first on every process, then run: agentkey keys roll\n", key.ID())
 			}
 			return err
 		}
@@ -203,7 +203,7 @@ func (c *keysAdd) Run(sh *shell) error {
 		if err := writePrivate(path, strings.Join(lines, "\n")+"\n"); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(sh.stderr, "The installation knows the master key %s, now the last line of %s. Restart agentkey serve, make it the first line, restart again, then run: agentkey keys roll\n", key.ID(), path)
+		_, err = fmt.Fprintf(sh.stderr, "Registered the master key %s, now the last line of %s. Restart agentkey serve, move the key to the first line, restart again, then run: agentkey keys roll\n", key.ID(), path)
 		return err
 	})
 }
@@ -227,13 +227,13 @@ func (keysRoll) Run(sh *shell) error {
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(sh.stdout, "%d secrets are now wrapped with the master key %s; none is left with another.\n", changed, o.inst.Secrets.Ring().Current().ID())
+		_, err = fmt.Fprintf(sh.stdout, "Rewrapped %d secrets with the master key %s; no secret uses another key.\n", changed, o.inst.Secrets.Ring().Current().ID())
 		return err
 	})
 }
 
 type projectionsCommand struct {
-	Rebuild projectionsRebuild `cmd:"" help:"Fill the read model again from the log, beside the old one, and put it in its place. Stop serve first."`
+	Rebuild projectionsRebuild `cmd:"" help:"Rebuild the read model from the log beside the old one, then switch to it. Stop serve first."`
 }
 
 type projectionsRebuild struct{}
@@ -252,7 +252,7 @@ func (projectionsRebuild) Run(sh *shell) error {
 		}
 		reached, err := models.ReadCheckpoint(ctx)
 		if err == nil {
-			_, err = fmt.Fprintf(sh.stdout, "The read model was filled again up to position %d.\n", reached.Position)
+			_, err = fmt.Fprintf(sh.stdout, "Rebuilt the read model up to position %d.\n", reached.Position)
 		}
 		return err
 	})

@@ -65,7 +65,7 @@ func TestARestoreIsRehearsed(t *testing.T) {
 	p.admin().mustAssign(revoked, tool)
 	p.admin().mustAssign(kept, tool)
 	backup := filepath.Join(t.TempDir(), "backup.db")
-	if said := p.shell("backup", backup); !strings.Contains(said, "does not contain a master key") {
+	if said := p.shell("backup", backup); !strings.Contains(said, "doesn't contain a master key") {
 		t.Errorf("it says %s", said)
 	}
 	p.admin().must(204, "DELETE", "/api/admin/agents/"+revoked+"/grants/"+tool, nil)

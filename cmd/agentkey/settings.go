@@ -31,22 +31,22 @@ func (s setting) key() string { return strings.ToLower(strings.TrimPrefix(s.name
 var settings = []setting{
 	{
 		name: "AGENTKEY_LISTEN", value: "127.0.0.1:8080",
-		meaning: "`host:port` of the API. Anything but loopback needs TLS, or a proxy that does it",
+		meaning: "`host:port` of the API. An address that isn't loopback needs TLS, or a proxy that terminates it",
 		take:    func(c *Config, text string) error { c.Listen = text; return hostPort(text, "127.0.0.1:8080") },
 	},
 	{
 		name: "AGENTKEY_TLS_CERT", without: "plain HTTP",
-		meaning: "the certificate, a PEM file with its chain. It may be replaced while `serve` runs",
+		meaning: "the certificate, a PEM file with its chain. You may replace it while `serve` runs",
 		take:    func(c *Config, text string) error { c.TLSCert = text; return nil },
 	},
 	{
 		name: "AGENTKEY_TLS_KEY", without: "plain HTTP",
-		meaning: "its key, a PEM file",
+		meaning: "the certificate's private key, a PEM file",
 		take:    func(c *Config, text string) error { c.TLSKey = text; return nil },
 	},
 	{
 		name: "AGENTKEY_PLAIN_HTTP", without: "on loopback only",
-		meaning: "`behind-proxy`: plain HTTP on an address that is not loopback, because a proxy does TLS",
+		meaning: "`behind-proxy`: allow plain HTTP on an address that isn't loopback, because a proxy terminates TLS",
 		take: func(c *Config, text string) error {
 			c.BehindProxy = text == "behind-proxy"
 			return mistakeUnless(c.BehindProxy, "the only value is behind-proxy")
@@ -54,42 +54,42 @@ var settings = []setting{
 	},
 	{
 		name: "AGENTKEY_TRUSTED_PROXIES", without: "none",
-		meaning: "list of CIDRs whose `X-Forwarded-For` is believed, from the right",
+		meaning: "list of CIDRs of proxies. Their `X-Forwarded-For` is trusted, read from the right",
 		take:    func(c *Config, text string) (err error) { c.Proxies, err = prefixes(text); return err },
 	},
 	{
 		name: "AGENTKEY_AGENT_CORS_ORIGINS", without: "none",
-		meaning: "list of origins whose pages may call as agents",
+		meaning: "list of origins whose pages may call the agents' API",
 		take:    func(c *Config, text string) (err error) { c.AgentOrigins, err = origins(text); return err },
 	},
 	{
 		name: "AGENTKEY_ADMIN_CORS_ORIGINS", without: "none",
-		meaning: "list of origins whose pages may call as admins",
+		meaning: "list of origins whose pages may call the admins' API",
 		take:    func(c *Config, text string) (err error) { c.AdminOrigins, err = origins(text); return err },
 	},
 	{
 		name: "AGENTKEY_METRICS_LISTEN", without: "not served",
-		meaning: "`host:port` where `/metrics` is served to Prometheus, without a key",
+		meaning: "`host:port` that serves `/metrics` to Prometheus, without a key",
 		take:    func(c *Config, text string) error { c.MetricsListen = text; return hostPort(text, "127.0.0.1:9464") },
 	},
 	{
 		name: "AGENTKEY_DATA_DIR", value: "./agentkey-data",
-		meaning: "the data folder; made with mode 0700 when absent",
+		meaning: "the data folder. It is created with mode 0700 when it doesn't exist",
 		take:    func(c *Config, text string) (err error) { c.DataDir, err = filepath.Abs(text); return err },
 	},
 	{
-		name: "AGENTKEY_MASTER_KEYS", secret: true, without: "made in the data folder when the log is empty; required with an external log",
-		meaning: "list of 32-byte base64 keys, the current one first, then former ones that may still open",
+		name: "AGENTKEY_MASTER_KEYS", secret: true, without: "created in the data folder when the log is empty; required with an external log",
+		meaning: "list of 32-byte base64 keys: the current key first, then former keys that may still decrypt",
 		take:    func(c *Config, text string) (err error) { c.MasterKeys, err = masterKeys(text); return err },
 	},
 	{
-		name: "AGENTKEY_ADMIN_TOKEN", secret: true, without: "made when the installation is begun, in `first-admin-token`, printed once",
-		meaning: "owner token of the first organization, from `agentkey token new`. Another value replaces it at the next start, and the old one dies",
+		name: "AGENTKEY_ADMIN_TOKEN", secret: true, without: "created at the first start, in `first-admin-token`",
+		meaning: "owner token of the first organization, from `agentkey token new`. A new value replaces the old token at the next start",
 		take:    func(c *Config, text string) (err error) { c.AdminToken, err = adminToken(text); return err },
 	},
 	{
 		name: "AGENTKEY_EVENTSTORE_URL", secret: true, without: "the embedded store",
-		meaning: "`esdb://…` or `esdb+discover://…`, the event log elsewhere; see [eventstoredb.md](eventstoredb.md)",
+		meaning: "`esdb://…` or `esdb+discover://…`: an external event log; see [eventstoredb.md](eventstoredb.md)",
 		take: func(c *Config, text string) error {
 			c.EventStoreURL = text
 			return scheme(text, "esdb", "esdb+discover")
@@ -97,49 +97,49 @@ var settings = []setting{
 	},
 	{
 		name: "AGENTKEY_DATABASE_URL", secret: true, without: "an SQLite file in the data folder",
-		meaning: "`postgres://…`, the read model of all processes",
+		meaning: "`postgres://…`: a read model that all processes share",
 		take: func(c *Config, text string) error {
 			c.DatabaseURL = text
 			return scheme(text, "postgres", "postgresql")
 		},
 	},
 	{
-		name: "AGENTKEY_REDIS_URL", secret: true, without: "counted in the process",
-		meaning: "`redis://…`, `rediss://…` or `unix://…`: one count of calls for all processes",
+		name: "AGENTKEY_REDIS_URL", secret: true, without: "each process counts for itself",
+		meaning: "`redis://…`, `rediss://…` or `unix://…`: rate limits that all processes share",
 		take:    func(c *Config, text string) (err error) { c.Redis, err = limits.ParseURL(text); return err },
 	},
 	{
 		name: "AGENTKEY_LIMIT_READS", value: "120/1m",
-		meaning: "calls of one agent in a time, with a burst of them all, or `off`. The same goes for the limits below",
+		meaning: "read calls per agent and period, all of which may come in one burst, or `off`. The limits below have the same form",
 		take:    func(c *Config, text string) (err error) { c.Limits.Reads, err = limits.ParseRule(text); return err },
 	},
 	{
-		name: "AGENTKEY_LIMIT_REQUESTS", value: "30/1h", meaning: "requests for access by one agent",
+		name: "AGENTKEY_LIMIT_REQUESTS", value: "30/1h", meaning: "access requests per agent",
 		take: func(c *Config, text string) (err error) { c.Limits.Requests, err = limits.ParseRule(text); return err },
 	},
 	{
-		name: "AGENTKEY_LIMIT_CREDENTIALS", value: "60/1m", meaning: "fetches of credentials by one agent",
+		name: "AGENTKEY_LIMIT_CREDENTIALS", value: "60/1m", meaning: "credential fetches per agent",
 		take: func(c *Config, text string) (err error) {
 			c.Limits.Credentials, err = limits.ParseRule(text)
 			return err
 		},
 	},
 	{
-		name: "AGENTKEY_LIMIT_ADMIN", value: "120/1m", meaning: "calls with one service token",
+		name: "AGENTKEY_LIMIT_ADMIN", value: "120/1m", meaning: "calls per service token",
 		take: func(c *Config, text string) (err error) { c.Limits.Admin, err = limits.ParseRule(text); return err },
 	},
 	{
-		name: "AGENTKEY_LIMIT_PREAUTH", value: "600/1m", meaning: "failed authentications from one address",
+		name: "AGENTKEY_LIMIT_PREAUTH", value: "600/1m", meaning: "failed authentications per address",
 		take: func(c *Config, text string) (err error) { c.Limits.PreAuth, err = limits.ParseRule(text); return err },
 	},
 	{
 		name: "AGENTKEY_OUTBOUND_ALLOW", without: "public addresses only, on ports 443 and 80",
-		meaning: "list of CIDRs that URLs which people name (documentation, webhooks) may lead to besides, on any port",
+		meaning: "list of CIDRs that user-supplied URLs (documentation, webhooks) may also reach, on any port",
 		take:    func(c *Config, text string) (err error) { c.OutboundAllow, err = prefixes(text); return err },
 	},
 	{
-		name: "AGENTKEY_SMTP_URL", secret: true, without: "no e-mail is sent",
-		meaning: "`smtp://user:password@host:587` (with STARTTLS) or `smtps://user:password@host:465`, the mail server for notifications; on loopback also `smtp://127.0.0.1:1025?tls=off`",
+		name: "AGENTKEY_SMTP_URL", secret: true, without: "e-mail is off",
+		meaning: "`smtp://user:password@host:587` (with STARTTLS) or `smtps://user:password@host:465`, the mail server for notifications. On loopback, also `smtp://127.0.0.1:1025?tls=off`",
 		take: func(c *Config, text string) error {
 			server, err := notify.ParseMailServer(text)
 			c.Mail = &server
@@ -147,28 +147,28 @@ var settings = []setting{
 		},
 	},
 	{
-		name: "AGENTKEY_SMTP_FROM", without: "no e-mail is sent",
-		meaning: "the address that e-mails come from, such as `AgentKey <agentkey@example.com>`",
+		name: "AGENTKEY_SMTP_FROM", without: "e-mail is off",
+		meaning: "the sender address of e-mails, such as `AgentKey <agentkey@example.com>`",
 		take:    func(c *Config, text string) (err error) { c.MailFrom, err = notify.ParseMailFrom(text); return err },
 	},
 	{
-		name: "AGENTKEY_AI_BASE_URL", without: "setup guides are the built-in ones only",
-		meaning: "`http(s)://…/v1`, an endpoint that speaks OpenAI's protocol (a hosted gateway, Ollama, vLLM); it writes setup guides",
+		name: "AGENTKEY_AI_BASE_URL", without: "only built-in setup guides",
+		meaning: "`http(s)://…/v1`, an endpoint with an OpenAI-compatible API (a hosted gateway, Ollama, vLLM) that writes setup guides",
 		take:    func(c *Config, text string) (err error) { c.AI.BaseURL = text; return endpoint(text) },
 	},
 	{
-		name: "AGENTKEY_AI_API_KEY", secret: true, without: "none is sent",
-		meaning: "its key. It crosses no public network over plain HTTP",
+		name: "AGENTKEY_AI_API_KEY", secret: true, without: "no key is sent",
+		meaning: "the endpoint's key. It is never sent over plain HTTP to a public network",
 		take:    func(c *Config, text string) error { c.AI.Key = domain.NewSecret([]byte(text)); return headerText(text) },
 	},
 	{
 		name: "AGENTKEY_AI_MODEL", without: "required with `AGENTKEY_AI_BASE_URL`",
-		meaning: "the name of the model there",
+		meaning: "the model's name at that endpoint",
 		take:    func(c *Config, text string) error { c.AI.Model = text; return nil },
 	},
 	{
-		name: "OTEL_EXPORTER_OTLP_ENDPOINT", without: "nothing is traced",
-		meaning: "URL of an OTLP receiver, which gets traces by HTTP and protobuf below `/v1/traces`",
+		name: "OTEL_EXPORTER_OTLP_ENDPOINT", without: "tracing is off",
+		meaning: "URL of an OTLP receiver. Traces are sent to `/v1/traces` as protobuf over HTTP",
 		take: func(c *Config, text string) error {
 			c.TracesURL = strings.TrimRight(text, "/") + "/v1/traces"
 			return scheme(text, "http", "https")
@@ -176,12 +176,12 @@ var settings = []setting{
 	},
 	{
 		name: "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", without: "as above",
-		meaning: "the same as the whole URL, for traces alone",
+		meaning: "the full URL for traces",
 		take:    func(c *Config, text string) error { c.TracesURL = text; return scheme(text, "http", "https") },
 	},
 	{
 		name: "OTEL_SDK_DISABLED", value: "false",
-		meaning: "`true`: nothing is traced, whatever is said above",
+		meaning: "`true` turns tracing off, whatever the settings above say",
 		take: func(c *Config, text string) error {
 			if strings.EqualFold(text, "true") {
 				c.TracesURL = ""
@@ -203,18 +203,18 @@ func (l *loader) together(c Config) {
 		l.wrong("AGENTKEY_AI_BASE_URL", "set AGENTKEY_AI_BASE_URL and AGENTKEY_AI_MODEL together")
 	}
 	if !c.AI.Key.Empty() && c.AI.BaseURL == "" {
-		l.wrong("AGENTKEY_AI_API_KEY", "it is of no use without AGENTKEY_AI_BASE_URL")
+		l.wrong("AGENTKEY_AI_API_KEY", "it has no effect without AGENTKEY_AI_BASE_URL")
 	}
 	if u, err := url.Parse(c.AI.BaseURL); err == nil && u.Scheme == "http" && !c.AI.Key.Empty() && !isNear(u.Hostname()) {
-		l.wrong("AGENTKEY_AI_BASE_URL", "AGENTKEY_AI_API_KEY would cross the network in clear: it must begin with https://, or name a host on this machine or a private network")
+		l.wrong("AGENTKEY_AI_BASE_URL", "AGENTKEY_AI_API_KEY would cross the network unencrypted: use https://, or a host on this machine or a private network")
 	}
 	if l.has("AGENTKEY_EVENTSTORE_URL") && !l.has("AGENTKEY_MASTER_KEYS") {
-		l.wrong("AGENTKEY_MASTER_KEYS", "it is required with AGENTKEY_EVENTSTORE_URL; make one with: openssl rand -base64 32")
+		l.wrong("AGENTKEY_MASTER_KEYS", "it is required with AGENTKEY_EVENTSTORE_URL; create one with: openssl rand -base64 32")
 	}
 	// Keys would cross the network in clear.
 	if host, _, err := net.SplitHostPort(c.Listen); err == nil && !isLoopback(host) && c.TLSCert == "" && !c.BehindProxy {
-		l.wrong("AGENTKEY_LISTEN", "%s is not loopback and would serve keys over plain HTTP: set AGENTKEY_TLS_CERT and AGENTKEY_TLS_KEY, "+
-			"or AGENTKEY_PLAIN_HTTP=behind-proxy when a proxy in front of it does TLS", c.Listen)
+		l.wrong("AGENTKEY_LISTEN", "%s isn't a loopback address, so keys would be served over plain HTTP: set AGENTKEY_TLS_CERT and AGENTKEY_TLS_KEY, "+
+			"or AGENTKEY_PLAIN_HTTP=behind-proxy if a proxy terminates TLS", c.Listen)
 	}
 }
 

@@ -69,7 +69,7 @@ func ParseMailServer(text string) (MailServer, error) {
 	return s, nil
 }
 
-// ParseMailFrom reads the address that e-mails come from, such as AgentKey <agentkey@example.com>.
+// ParseMailFrom reads the sender address of e-mails, such as AgentKey <agentkey@example.com>.
 func ParseMailFrom(text string) (netmail.Address, error) {
 	a, err := netmail.ParseAddress(text)
 	if err != nil {

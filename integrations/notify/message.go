@@ -19,10 +19,10 @@ const (
 	maxSubject = 150
 )
 
-// Message is what is told. Which fields it has is a matter of its topic; names and reasons are as people and agents wrote
+// Message is one notification. Its topic decides which fields are set. Names and reasons are as people and agents wrote
 // them.
 type Message struct {
-	ID    string // the same however often it is sent
+	ID    string // the same for every attempt
 	Topic domain.Topic
 	At    time.Time // of the cause
 
@@ -37,7 +37,7 @@ type Message struct {
 // quotes keeps a text from ending the quotation that it stands in.
 var quotes = strings.NewReplacer("“", `"`, "”", `"`)
 
-// line says it in one line. show makes what others wrote fit for where it is read.
+// line returns the message in one line. show makes what others wrote safe for the place where it is read.
 func (m Message) line(show func(string) string) string {
 	quoted := func(text string, most int) string { return "“" + show(flat(quotes.Replace(text), most)) + "”" }
 	name := func(text string) string { return quoted(text, maxName) }
@@ -47,26 +47,26 @@ func (m Message) line(show func(string) string) string {
 	}
 	switch m.Topic {
 	case domain.AccessRequested:
-		return fmt.Sprintf("The agent %s asks for %s%s", name(m.Agent), name(m.Tool), because)
+		return fmt.Sprintf("%s requests access to %s%s", name(m.Agent), name(m.Tool), because)
 	case domain.ToolSuggested:
-		return fmt.Sprintf("The agent %s misses %s in the catalog%s", name(m.Agent), name(m.Tool), because)
+		return fmt.Sprintf("%s suggests adding %s to the catalog%s", name(m.Agent), name(m.Tool), because)
 	case domain.NoteSuggested:
-		return fmt.Sprintf("The agent %s suggests a note for the usage guide of %s%s", name(m.Agent), name(m.Tool), because)
+		return fmt.Sprintf("%s suggests a note for the usage guide of %s%s", name(m.Agent), name(m.Tool), because)
 	case domain.CredentialExpiring:
 		if m.AgentID != "" {
-			return fmt.Sprintf("The credential of the agent %s for %s expires on %s", name(m.Agent), name(m.Tool), m.ends())
+			return fmt.Sprintf("The credential that %s uses for %s expires on %s", name(m.Agent), name(m.Tool), m.ends())
 		}
-		return fmt.Sprintf("The shared credential of %s expires on %s", name(m.Tool), m.ends())
+		return fmt.Sprintf("The shared credential for %s expires on %s", name(m.Tool), m.ends())
 	case domain.GrantExpiring:
-		return fmt.Sprintf("The access of the agent %s to %s ends on %s", name(m.Agent), name(m.Tool), m.ends())
+		return fmt.Sprintf("The access that %s has to %s ends on %s", name(m.Agent), name(m.Tool), m.ends())
 	case domain.Test:
 	}
-	return fmt.Sprintf("This is a test of the notification channel %s", name(m.Channel))
+	return fmt.Sprintf("This is a test message for the notification channel %s", name(m.Channel))
 }
 
 func (m Message) ends() string { return m.EndsAt.UTC().Format("2 January 2006 at 15:04 UTC") }
 
-// next says what a human does about it.
+// next returns what a human can do about it.
 func (m Message) next() string {
 	switch m.Topic {
 	case domain.AccessRequested:
@@ -81,10 +81,10 @@ func (m Message) next() string {
 		}
 		return "Rotate it with PUT /api/admin/tools/" + m.ToolID + "/credential."
 	case domain.GrantExpiring:
-		return "Give it anew when it has ended, with POST /api/admin/agents/" + m.AgentID + "/grants."
+		return "To extend it, grant it again after it ends with POST /api/admin/agents/" + m.AgentID + "/grants."
 	case domain.Test:
 	}
-	return "Nothing is to be done."
+	return "You don't have to do anything."
 }
 
 // slack is the body for an incoming webhook of Slack.
@@ -134,5 +134,5 @@ func (m Message) webhook() ([]byte, error) {
 // mail is the subject and the text of an e-mail.
 func (m Message) mail() (subject, text string) {
 	line := m.line(plain)
-	return flat("AgentKey: "+line, maxSubject), line + "\n\n" + m.next() + "\n\n-- \nAgentKey sends this because a notification channel of its names your address.\n"
+	return flat("AgentKey: "+line, maxSubject), line + "\n\n" + m.next() + "\n\n-- \nYou receive this e-mail because a notification channel in AgentKey lists your address.\n"
 }

@@ -102,18 +102,18 @@ func TestWhateverAgentsWriteStaysText(t *testing.T) {
 
 func TestEachTopicSaysWhatItIsAndWhatToDo(t *testing.T) {
 	for i, want := range []string{
-		"The agent “x” asks for “x”: “x”\nApprove or deny it with POST /api/admin/requests/r1/approve or …/deny.",
-		"The agent “x” misses “x” in the catalog: “x”\nAccept or dismiss it with POST /api/admin/suggestions/s1/accept or …/dismiss.",
-		"The agent “x” suggests a note for the usage guide of “x”: “x”\nAccept or dismiss it with POST /api/admin/instruction-suggestions/s1/accept or …/dismiss.",
-		"The credential of the agent “x” for “x” expires on 1 January 1970 at 00:00 UTC\nReplace it with PUT /api/admin/agents/a1/grants/t1/credential.",
-		"The access of the agent “x” to “x” ends on 1 January 1970 at 00:00 UTC\nGive it anew when it has ended, with POST /api/admin/agents/a1/grants.",
-		"This is a test of the notification channel “x”\nNothing is to be done.",
+		"“x” requests access to “x”: “x”\nApprove or deny it with POST /api/admin/requests/r1/approve or …/deny.",
+		"“x” suggests adding “x” to the catalog: “x”\nAccept or dismiss it with POST /api/admin/suggestions/s1/accept or …/dismiss.",
+		"“x” suggests a note for the usage guide of “x”: “x”\nAccept or dismiss it with POST /api/admin/instruction-suggestions/s1/accept or …/dismiss.",
+		"The credential that “x” uses for “x” expires on 1 January 1970 at 00:00 UTC\nReplace it with PUT /api/admin/agents/a1/grants/t1/credential.",
+		"The access that “x” has to “x” ends on 1 January 1970 at 00:00 UTC\nTo extend it, grant it again after it ends with POST /api/admin/agents/a1/grants.",
+		"This is a test message for the notification channel “x”\nYou don't have to do anything.",
 	} {
 		if m := messages("x")[2*i]; m.line(plain)+"\n"+m.next() != want {
 			t.Errorf("%s\n%s\nand not\n%s", m.line(plain), m.next(), want)
 		}
 	}
-	if shared := messages("x")[7]; shared.line(plain) != "The shared credential of “x” expires on 1 January 1970 at 00:00 UTC" || !strings.Contains(shared.next(), "/api/admin/tools/t1/credential") {
+	if shared := messages("x")[7]; shared.line(plain) != "The shared credential for “x” expires on 1 January 1970 at 00:00 UTC" || !strings.Contains(shared.next(), "/api/admin/tools/t1/credential") {
 		t.Errorf("%s\n%s", shared.line(plain), shared.next())
 	}
 }
