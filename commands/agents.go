@@ -162,7 +162,7 @@ func (a *Agents) Person(ctx context.Context, m loop.Meta, text string) (string, 
 	if err != nil {
 		return "", err
 	}
-	known, err := a.Log.ReadForward(ctx, "person-"+id, 0, 1)
+	known, err := a.Log.ReadForward(ctx, codec.People.Stream(id), 0, 1)
 	if err == nil && len(known) > 0 {
 		return id, nil
 	}
@@ -177,7 +177,7 @@ func (a *Agents) Person(ctx context.Context, m loop.Meta, text string) (string, 
 		Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), RequestID: m.RequestID,
 		Time: loop.Later(a.Clock(), time.Time{}),
 	}
-	_, err = a.Log.Write(ctx, "person-"+id, eventstore.NoStream, codec.PersonRecorded{OrganizationID: m.Organization, KeyID: keyID, Sealed: sealed}, signed)
+	_, err = a.Log.Write(ctx, codec.People.Stream(id), eventstore.NoStream, codec.PersonRecorded{OrganizationID: m.Organization, KeyID: keyID, Sealed: sealed}, signed)
 	if err != nil && !isExisting(err) {
 		return "", loop.Refusal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"agentkey/domain/guide"
 	"agentkey/domain/installation"
 	"agentkey/domain/organization"
+	"agentkey/eventstore/codec"
 )
 
 // The kinds of stream and their loops. The Fold number goes up with every change of an Evolve or of the JSON of
@@ -23,30 +24,30 @@ type (
 
 // NewAgentLoop returns the loop of the agent- streams.
 func NewAgentLoop(env *loop.Env) *AgentLoop {
-	return loop.New(env, loop.Aggregate[agent.State, agent.Command, agent.Event]{Category: "agent", Fold: 2, Decide: agent.Decide, Evolve: agent.Evolve})
+	return loop.New(env, loop.Aggregate[agent.State, agent.Command, agent.Event]{Category: codec.Agents, Fold: 2, Decide: agent.Decide, Evolve: agent.Evolve})
 }
 
 // NewCatalogLoop returns the loop of the catalog- streams.
 func NewCatalogLoop(env *loop.Env) *CatalogLoop {
-	return loop.New(env, loop.Aggregate[catalog.State, catalog.Command, catalog.Event]{Category: "catalog", Fold: 2, Decide: catalog.Decide, Evolve: catalog.Evolve})
+	return loop.New(env, loop.Aggregate[catalog.State, catalog.Command, catalog.Event]{Category: codec.Catalogs, Fold: 2, Decide: catalog.Decide, Evolve: catalog.Evolve})
 }
 
 // NewGuideLoop returns the loop of the guide- streams.
 func NewGuideLoop(env *loop.Env) *GuideLoop {
-	return loop.New(env, loop.Aggregate[guide.State, guide.Command, guide.Event]{Category: "guide", Decide: guide.Decide, Evolve: guide.Evolve})
+	return loop.New(env, loop.Aggregate[guide.State, guide.Command, guide.Event]{Category: codec.Guides, Decide: guide.Decide, Evolve: guide.Evolve})
 }
 
 // NewOrganizationLoop returns the loop of the organization- streams.
 func NewOrganizationLoop(env *loop.Env) *OrganizationLoop {
-	return loop.New(env, loop.Aggregate[organization.State, organization.Command, organization.Event]{Category: "organization", Fold: 2, Decide: organization.Decide, Evolve: organization.Evolve})
+	return loop.New(env, loop.Aggregate[organization.State, organization.Command, organization.Event]{Category: codec.Organizations, Fold: 2, Decide: organization.Decide, Evolve: organization.Evolve})
 }
 
 // NewDeliveryLoop returns the loop of the delivery- streams, which are too short for snapshots.
 func NewDeliveryLoop(env *loop.Env) *DeliveryLoop {
-	return loop.New(env, loop.Aggregate[delivery.State, delivery.Command, delivery.Event]{Category: "delivery", Decide: delivery.Decide, Evolve: delivery.Evolve})
+	return loop.New(env, loop.Aggregate[delivery.State, delivery.Command, delivery.Event]{Category: codec.Deliveries, Decide: delivery.Decide, Evolve: delivery.Evolve})
 }
 
 // NewInstallationLoop returns the loop of the one installation stream.
 func NewInstallationLoop(env *loop.Env) *InstallationLoop {
-	return loop.New(env, loop.Aggregate[installation.State, installation.Command, installation.Event]{Category: "installation", Decide: installation.Decide, Evolve: installation.Evolve})
+	return loop.New(env, loop.Aggregate[installation.State, installation.Command, installation.Event]{Category: codec.Installation, Decide: installation.Decide, Evolve: installation.Evolve})
 }

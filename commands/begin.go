@@ -50,7 +50,7 @@ var system = domain.Actor{Type: domain.ActorSystem, ID: "installation"}
 
 // Exists reports whether the log has begun.
 func Exists(ctx context.Context, client *eventstore.Client) (bool, error) {
-	_, err := client.ReadForward(ctx, "installation", 0, 1)
+	_, err := client.ReadForward(ctx, codec.Installation.Stream(""), 0, 1)
 	if errors.Is(err, eventstore.ErrStreamNotFound) {
 		return false, nil
 	}
@@ -105,7 +105,7 @@ func (b Beginning) begin(ctx context.Context) error {
 	if err := secrets.Put(ctx, signed, macBinding(begun), domain.NewSecret(mac)); err != nil {
 		return err
 	}
-	_, err = log.Write(ctx, "installation", eventstore.NoStream, begun, signed)
+	_, err = log.Write(ctx, codec.Installation.Stream(""), eventstore.NoStream, begun, signed)
 	if err == nil {
 		return nil
 	}
@@ -148,7 +148,7 @@ func (b Beginning) configured() (keys.Key, error) {
 // unknown. The current signing key is trusted because its private half opens under our master key and matches the
 // public one; it vouches for the former ones.
 func (b Beginning) Join(ctx context.Context) (*Installation, error) {
-	stored, err := b.Client.ReadForward(ctx, "installation", 0, pageSize)
+	stored, err := b.Client.ReadForward(ctx, codec.Installation.Stream(""), 0, pageSize)
 	if err != nil {
 		return nil, fmt.Errorf("read the installation: %w", err)
 	}
@@ -212,7 +212,7 @@ func (b Beginning) Join(ctx context.Context) (*Installation, error) {
 
 // signingKeys returns the current signing key, those it vouches for, and the event that says so, unverified.
 func (b Beginning) signingKeys(ctx context.Context, begun installation.Begun) (installation.PublicKey, []installation.PublicKey, []eventstore.Recorded, error) {
-	last, err := b.Client.ReadBackward(ctx, "signing-keys", 1)
+	last, err := b.Client.ReadBackward(ctx, codec.SigningKeys.Stream(""), 1)
 	if errors.Is(err, eventstore.ErrStreamNotFound) || err == nil && len(last) == 0 {
 		return begun.SigningKey, nil, nil, nil
 	}
@@ -225,7 +225,7 @@ func (b Beginning) signingKeys(ctx context.Context, begun installation.Begun) (i
 	}
 	added, ok := event.(installation.SigningKeyAdded)
 	if !ok {
-		return installation.PublicKey{}, nil, nil, fmt.Errorf("%w: %s has no place in signing-keys", codec.ErrUnknownEvent, last[0].Type)
+		return installation.PublicKey{}, nil, nil, fmt.Errorf("%w: %s has no place in %s", codec.ErrUnknownEvent, last[0].Type, last[0].Stream)
 	}
 	return added.SigningKey, added.Former, last, nil
 }
@@ -233,7 +233,7 @@ func (b Beginning) signingKeys(ctx context.Context, begun installation.Begun) (i
 // private opens the private half of a signing key. The sealed text is authenticated by the master key alone,
 // because no signature can be checked before there is a key.
 func (b Beginning) private(ctx context.Context, begun installation.Begun, key installation.PublicKey) (ed25519.PrivateKey, error) {
-	stored, err := b.Client.ReadForward(ctx, "secret-"+key.SecretID, 0, pageSize)
+	stored, err := b.Client.ReadForward(ctx, codec.Secrets.Stream(key.SecretID), 0, pageSize)
 	if err != nil {
 		return nil, fmt.Errorf("read the signing key %s: %w", key.ID, err)
 	}
@@ -271,13 +271,13 @@ func (b Beginning) complete(ctx context.Context, inst *Installation) error {
 		return uuid.NewSHA1(uuid.NameSpaceOID, []byte("agentkey.begin/"+begun.StoreID+"/"+what))
 	}
 	now := loop.Later(b.Clock(), time.Time{})
-	signed := codec.Signed{Organization: begun.OrganizationID, Actor: system, CommandID: command("signing-keys").String(), Time: now}
-	_, err := inst.Log.Write(ctx, "signing-keys", eventstore.NoStream, installation.SigningKeyAdded{SigningKey: begun.SigningKey, Former: []installation.PublicKey{}}, signed)
+	signed := codec.Signed{Organization: begun.OrganizationID, Actor: system, CommandID: command(codec.SigningKeys.String()).String(), Time: now}
+	_, err := inst.Log.Write(ctx, codec.SigningKeys.Stream(""), eventstore.NoStream, installation.SigningKeyAdded{SigningKey: begun.SigningKey, Former: []installation.PublicKey{}}, signed)
 	if err != nil && !isExisting(err) {
 		return fmt.Errorf("write the signing keys: %w", err)
 	}
 	organizations := NewOrganizationLoop(inst.Env(b.Clock, nil, nil))
-	m := loop.Meta{Organization: begun.OrganizationID, Actor: system, CommandID: command("organization")}
+	m := loop.Meta{Organization: begun.OrganizationID, Actor: system, CommandID: command(codec.Organizations.String())}
 	done, err := organizations.Do(ctx, begun.OrganizationID, m, func(organization.State, time.Time) (organization.Command, error) {
 		return organization.Create{Name: "Default", Token: &organization.CreateToken{
 			Number: organization.ConfiguredToken, TokenID: begun.AdminTokenID, Name: "first admin token", Role: domain.RoleOwner, Hash: begun.AdminTokenHash,

@@ -12,6 +12,7 @@ import (
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
 	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
 	"agentkey/eventstore/seal"
 	"agentkey/eventstore/spans"
 )
@@ -127,7 +128,7 @@ func (f *Fetch) once(ctx context.Context, m loop.Meta, agentID string, keyNumber
 		ToolID: toolID, ToolName: tool.Name, AuthType: tool.AuthType, Credential: secret,
 		CredentialVersion: vend.CredentialVersion, CredentialExpiresAt: expires,
 		Instructions: tool.Instructions, InstructionsVersion: tool.InstructionsVersion,
-		EventID: done.EventID, Stream: "agent-" + agentID, Revision: done.Revision, Position: done.Position,
+		EventID: done.EventID, Stream: codec.Agents.Stream(agentID), Revision: done.Revision, Position: done.Position,
 	}, false, nil
 }
 

@@ -35,8 +35,6 @@ type Terms struct {
 	ExpiresAt  *time.Time
 }
 
-func requestStream(id string) string { return "request-" + id }
-
 // Request asks for a tool in the name of an agent and returns the request's id.
 func (g *Grants) Request(ctx context.Context, m loop.Meta, agentID, toolID, reason string) (string, AgentResult, error) {
 	requestID := loop.DerivedID(m.CommandID, "request").String()
@@ -127,7 +125,7 @@ func (g *Grants) asked(ctx context.Context, agentID, requestID string) (bool, er
 		}
 	}
 	for from := head.Revision; from >= 0; {
-		events, err := g.Log.Client.ReadBackwardFrom(ctx, "agent-"+agentID, uint64(from), pageSize)
+		events, err := g.Log.Client.ReadBackwardFrom(ctx, codec.Agents.Stream(agentID), uint64(from), pageSize)
 		if err != nil {
 			return false, loop.Refusal(err)
 		}

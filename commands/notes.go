@@ -136,7 +136,7 @@ var errNotOpened = errors.New("nothing of this id was ever opened in this organi
 
 // opened returns what was asked for, or noted, under an id, or errNotOpened.
 func (g *Grants) opened(ctx context.Context, m loop.Meta, id string) (codec.RequestOpened, error) {
-	events, err := g.Log.ReadForward(ctx, requestStream(id), 0, 1)
+	events, err := g.Log.ReadForward(ctx, codec.Requests.Stream(id), 0, 1)
 	if errors.Is(err, eventstore.ErrStreamNotFound) {
 		return codec.RequestOpened{}, errNotOpened
 	}

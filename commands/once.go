@@ -59,7 +59,7 @@ type Ticket struct {
 // idempotency_in_progress. A call that was left behind by a process that died is taken over with its command id.
 func (o *Once) Begin(ctx context.Context, m loop.Meta, key string, digest []byte) (Ticket, error) {
 	name := hex.EncodeToString(hmacOf(o.MACKey, "once", m.Organization, string(m.Actor.Type), m.Actor.ID, key))
-	t := Ticket{stream: "once-" + name, revision: eventstore.NoStream, signed: codec.Signed{Organization: m.Organization, Actor: m.Actor, RequestID: m.RequestID}}
+	t := Ticket{stream: codec.Keys.Stream(name), revision: eventstore.NoStream, signed: codec.Signed{Organization: m.Organization, Actor: m.Actor, RequestID: m.RequestID}}
 	request := hex.EncodeToString(hmacOf(o.MACKey, "once.request", string(digest)))
 	deadline := time.NewTimer(onceWait)
 	defer deadline.Stop()

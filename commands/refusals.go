@@ -46,7 +46,7 @@ func NewRefusals(env *loop.Env, newID func() uuid.UUID) *Refusals {
 	return &Refusals{
 		newID: newID, every: time.Minute, windows: map[refusal]*window{},
 		loop: loop.New(env, loop.Aggregate[struct{}, codec.CredentialRefused, codec.CredentialRefused]{
-			Category: "refusals", Fold: 1, // there is nothing to fold, and a snapshot says so without reading it all
+			Category: codec.Refusals, Fold: 1, // there is nothing to fold, and a snapshot says so without reading it all
 			Decide: func(_ struct{}, c codec.CredentialRefused) ([]codec.CredentialRefused, error) {
 				return []codec.CredentialRefused{c}, nil
 			},

@@ -117,7 +117,7 @@ func (s *Suggestions) acceptedBy(ctx context.Context, m loop.Meta, done CatalogR
 	if n := len(done.Events); n > 0 {
 		last = done.Events[n-1]
 	} else {
-		events, err := s.Tools.Log.ReadForward(ctx, "catalog-"+m.Organization, uint64(done.Revision), 1) //nolint:gosec // it has events
+		events, err := s.Tools.Log.ReadForward(ctx, codec.Catalogs.Stream(m.Organization), uint64(done.Revision), 1) //nolint:gosec // it has events
 		if err != nil {
 			return catalog.SuggestionAccepted{}, loop.Refusal(err)
 		}
@@ -213,7 +213,7 @@ func (g *Grants) open(ctx context.Context, m loop.Meta, requestID, agentID, tool
 		Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), RequestID: m.RequestID,
 		Time: loop.Later(g.Clock(), time.Time{}),
 	}
-	_, err := g.Log.Write(ctx, requestStream(requestID), eventstore.NoStream, codec.RequestOpened{AgentID: agentID, ToolID: toolID}, signed)
+	_, err := g.Log.Write(ctx, codec.Requests.Stream(requestID), eventstore.NoStream, codec.RequestOpened{AgentID: agentID, ToolID: toolID}, signed)
 	if err != nil && !isExisting(err) {
 		return loop.Refusal(err)
 	}

@@ -79,7 +79,7 @@ func (t *Tools) Restore(ctx context.Context, m loop.Meta, toolID string, version
 // guide finds one version of a usage guide in the catalog's stream, which is where all of them are.
 func (t *Tools) guide(ctx context.Context, organization, toolID string, version int) (string, error) {
 	for from := uint64(0); ; {
-		events, err := t.Log.ReadForward(ctx, "catalog-"+organization, from, pageSize)
+		events, err := t.Log.ReadForward(ctx, codec.Catalogs.Stream(organization), from, pageSize)
 		if errors.Is(err, eventstore.ErrStreamNotFound) {
 			return "", domain.NotFound("tool")
 		}

@@ -17,9 +17,8 @@ import (
 
 // auditEntry returns what the audit says of an event, and false for the streams that are no part of it.
 func auditEntry(e Event) (readmodels.AuditEntry, bool) {
-	category, id, _ := strings.Cut(e.Stream, "-")
-	switch category {
-	case "request", "secret", "once", "snapshot", "reaction", "checkpoint":
+	category, id := codec.Split(e.Stream)
+	if !category.Audited() {
 		return readmodels.AuditEntry{}, false
 	}
 	entry := readmodels.AuditEntry{
@@ -28,7 +27,7 @@ func auditEntry(e Event) (readmodels.AuditEntry, bool) {
 		Data: withoutSecrets(e.Data), Private: e.Signed.Private, ToolID: toolOf(e.Body),
 	}
 	switch {
-	case category == "agent", category == "refusals":
+	case category == codec.Agents, category == codec.Refusals:
 		entry.AgentID = id
 	case e.Signed.Actor.Type == domain.ActorAgent:
 		entry.AgentID = e.Signed.Actor.ID
@@ -47,7 +46,7 @@ func action(name string) string {
 
 // target says what an event is about: the tool of every event that concerns one, for access and fetches too,
 // whose agent stands beside it; else the thing that the stream is of.
-func target(e Event, category, id, toolID string) readmodels.Target {
+func target(e Event, category codec.Category, id, toolID string) readmodels.Target {
 	if toolID != "" {
 		return readmodels.Target{Type: "tool", ID: toolID}
 	}
@@ -79,7 +78,7 @@ func target(e Event, category, id, toolID string) readmodels.Target {
 	case organization.ChannelRemoved:
 		return readmodels.Target{Type: "notification_channel", ID: b.ChannelID}
 	}
-	return readmodels.Target{Type: category, ID: id}
+	return readmodels.Target{Type: category.String(), ID: id}
 }
 
 func toolOf(body any) string {

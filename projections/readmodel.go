@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -97,7 +96,7 @@ type origin struct {
 }
 
 func readOrigin(ctx context.Context, client *eventstore.Client) (origin, error) {
-	first, err := client.ReadForward(ctx, "installation", 0, 1)
+	first, err := client.ReadForward(ctx, codec.Installation.Stream(""), 0, 1)
 	if err != nil {
 		return origin{}, fmt.Errorf("read the beginning of the log: %w", err)
 	}
@@ -134,8 +133,7 @@ func (o origin) check(c readmodels.Checkpoint, head uint64) error {
 // mark returns the newest event of a batch that the log keeps for good, as the checkpoint holds it; "" for none.
 func mark(events []Event) string {
 	for _, e := range slices.Backward(events) {
-		switch category, _, _ := strings.Cut(e.Stream, "-"); category {
-		case "agent", "catalog", "guide", "organization", "installation":
+		if category, _ := codec.Split(e.Stream); category.Deciding() {
 			text, err := json.Marshal(eventstore.Mark{Stream: e.Stream, Revision: e.Revision, Position: e.Position, ID: e.ID, At: e.Signed.Time})
 			if err == nil {
 				return string(text)

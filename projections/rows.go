@@ -2,7 +2,6 @@ package projections
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"agentkey/domain"
@@ -11,6 +10,7 @@ import (
 	"agentkey/domain/delivery"
 	"agentkey/domain/guide"
 	"agentkey/domain/organization"
+	"agentkey/eventstore/codec"
 	"agentkey/readmodels"
 )
 
@@ -59,7 +59,7 @@ func (r *rows) one(ctx context.Context, e Event) error {
 	}
 	switch body := e.Body.(type) {
 	case agent.Event:
-		id, _ := strings.CutPrefix(e.Stream, "agent-")
+		_, id := codec.Split(e.Stream)
 		if e.Signed.Actor.Type == domain.ActorAgent {
 			r.seen[id] = e.Signed.Time
 		}
@@ -71,7 +71,7 @@ func (r *rows) one(ctx context.Context, e Event) error {
 	case organization.Event:
 		return r.channel(ctx, e, body)
 	case delivery.Event:
-		id, _ := strings.CutPrefix(e.Stream, "delivery-")
+		_, id := codec.Split(e.Stream)
 		return r.delivery(ctx, id, e, body)
 	}
 	return nil // what no table but the audit tells of

@@ -93,7 +93,7 @@ func aboutKeys(sh *shell, dir, format string) (err error) {
 }
 
 func masterKeyIDs(ctx context.Context, client *eventstore.Client) ([]string, error) {
-	stored, err := client.ReadForward(ctx, "installation", 0, 1000)
+	stored, err := client.ReadForward(ctx, codec.Installation.Stream(""), 0, 1000)
 	if err != nil {
 		return nil, fmt.Errorf("read the installation: %w", err)
 	}
@@ -187,7 +187,8 @@ func (o *office) suspendAll(ctx context.Context) (int, error) {
 		if err != nil || !ok {
 			return n, fmt.Errorf("read %s: %w", item.Event.Stream, err)
 		}
-		done, err := agents.Do(ctx, strings.TrimPrefix(item.Event.Stream, "agent-"), o.meta(registered.OrganizationID), func(agent.State, time.Time) (agent.Command, error) {
+		_, id := codec.Split(item.Event.Stream)
+		done, err := agents.Do(ctx, id, o.meta(registered.OrganizationID), func(agent.State, time.Time) (agent.Command, error) {
 			return agent.Suspend{}, nil
 		})
 		if refusal, refused := errors.AsType[*domain.Error](err); refused && refusal.Kind == domain.KindNotFound {

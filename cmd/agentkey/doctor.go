@@ -14,6 +14,7 @@ import (
 
 	"agentkey/commands"
 	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
 	"agentkey/eventstore/embedded"
 	"agentkey/readmodels"
 )
@@ -306,6 +307,6 @@ func (d *doctor) fills(ctx context.Context, reached readmodels.Checkpoint) bool 
 	if d.inst == nil {
 		return true
 	}
-	first, err := d.log.Client.ReadForward(ctx, "installation", 0, 1)
+	first, err := d.log.Client.ReadForward(ctx, codec.Installation.Stream(""), 0, 1)
 	return err != nil || len(first) == 0 || reached.Of(d.inst.Begun.StoreID, first[0].Created.Truncate(time.Microsecond))
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
 	"agentkey/eventstore/embedded"
 )
 
@@ -104,7 +105,7 @@ func (c *eventStoreCopy) Run(sh *shell) (err error) {
 	}
 	defer func() { err = errors.Join(err, to.Close()) }()
 	told := 0
-	done, err := eventstore.Copy(sh.ctx, from.Client, to.Client, func(c eventstore.Copied) {
+	done, err := codec.Copy(sh.ctx, from.Client, to.Client, func(c codec.Copied) {
 		if c.Written/10_000 > told {
 			told = c.Written / 10_000
 			_, _ = fmt.Fprintf(sh.stderr, "%d events copied\n", c.Written)

@@ -292,7 +292,7 @@ func assemble(c Config, inst *commands.Installation, models *readmodels.DB, read
 		reactions.UnusedSecrets(grants),
 		reactions.Notifications(deliveries),
 	}
-	m.expect([]string{agents.Category, catalogs.Category}, followers)
+	m.expect([]string{agents.Category.String(), catalogs.Category.String()}, followers)
 	return parts{
 		server: server, refusals: refusals,
 		expiry:    &reactions.Expiry{Models: models, Agents: agents, Clock: time.Now, NewID: newID, Logger: logger},

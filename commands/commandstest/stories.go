@@ -84,7 +84,7 @@ func (o *Office) Seed(id string, n int) {
 			}
 			entries[i] = entry
 		}
-		appended, err := o.Inst.Log.Append(o.T.Context(), "agent-"+id, revision, entries...)
+		appended, err := o.Inst.Log.Append(o.T.Context(), codec.Agents.Stream(id), revision, entries...)
 		if err != nil {
 			o.T.Fatal(err)
 		}

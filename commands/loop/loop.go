@@ -36,8 +36,8 @@ type Meta struct {
 
 // Aggregate is one kind of stream: how it is named, decided and folded.
 type Aggregate[S, C, E any] struct {
-	Category string // of the stream's name, without the dash
-	Fold     int    // version of Evolve and of the state's JSON; snapshots of another version are not used
+	Category codec.Category
+	Fold     int // version of Evolve and of the state's JSON; snapshots of another version are not used
 	Decide   func(S, C) ([]E, error)
 	Evolve   func(S, domain.Fact[E]) S
 }
@@ -111,9 +111,9 @@ func New[S, C, E any](env *Env, a Aggregate[S, C, E]) *Loop[S, C, E] {
 const Deadline = 5 * time.Second
 
 const (
-	maxStreams    = 20_000 // kept folded in memory
-	recentState   = time.Minute
-	maxUserAgent  = 512 // bytes that are kept
+	maxStreams   = 20_000 // kept folded in memory
+	recentState  = time.Minute
+	maxUserAgent = 512 // bytes that are kept
 )
 
 // Build makes the command when it is decided: on the state that it is decided on, at the time that its events
@@ -129,7 +129,7 @@ func (l *Loop[S, C, E]) Do(ctx context.Context, id string, m Meta, build Build[S
 	if err != nil {
 		return Result[S, E]{}, Refusal(err)
 	}
-	ctx, span := spans.Step(ctx, "command", l.Category)
+	ctx, span := spans.Step(ctx, "command", l.Category.String())
 	defer span.End()
 	c := &call[S, C, E]{meta: m, build: build, span: span, done: make(chan struct{}), signed: codec.Signed{
 		Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), RequestID: m.RequestID, Causation: m.Causation, Private: private,
@@ -211,7 +211,7 @@ func (l *Loop[S, C, E]) stream(id string) *stream[S, C, E] {
 				delete(l.streams, old)
 			}
 		}
-		s = &stream[S, C, E]{loop: l, name: l.name(id), head: Head[S]{Revision: eventstore.NoStream}}
+		s = &stream[S, C, E]{loop: l, name: l.Category.Stream(id), head: Head[S]{Revision: eventstore.NoStream}}
 		l.streams[id] = s
 	}
 	return s
@@ -225,20 +225,13 @@ func (l *Loop[S, C, E]) append(ctx context.Context, stream string, revision int6
 	began := l.Env.Clock()
 	appended, err := l.Env.Log.Append(ctx, stream, revision, entries...)
 	ended := l.Env.Clock()
-	a := Appending{Category: l.Category, Stream: stream, Commands: commands, Took: ended.Sub(began), Err: err, At: ended}
+	a := Appending{Category: l.Category.String(), Stream: stream, Commands: commands, Took: ended.Sub(began), Err: err, At: ended}
 	if err == nil {
 		at := entries[len(entries)-1].Signed.Time
 		a.Last = eventstore.Mark{Stream: stream, Revision: appended.Revision, Position: appended.Position, ID: last, At: at}
 	}
 	l.Env.OnAppend(a)
 	return appended, err
-}
-
-func (l *Loop[S, C, E]) name(id string) string {
-	if id == "" {
-		return l.Category
-	}
-	return l.Category + "-" + id
 }
 
 func Later(a, b time.Time) time.Time {

@@ -24,7 +24,7 @@ type flight struct {
 // refresh reads what is new in the stream. The read begins after refresh was called, so whoever appended, or
 // heard of an append, before the call sees it afterwards. Callers share the read that has not begun yet.
 func (s *stream[S, C, E]) refresh(ctx context.Context) error {
-	ctx, span := spans.Step(ctx, "refresh", s.loop.Category)
+	ctx, span := spans.Step(ctx, "refresh", s.loop.Category.String())
 	defer span.End()
 	s.mu.Lock()
 	f := s.next

@@ -72,7 +72,7 @@ func (s *stream[S, C, E]) writeSnapshot(head Head[S], trimmed bool) error {
 	if len(state) > maxSnapshot {
 		return nil
 	}
-	name := "snapshot-" + s.name
+	name := codec.Snapshots.Stream(s.name)
 	if !trimmed {
 		if err := s.loop.Env.Log.Client.SetStreamMetadata(ctx, name, eventstore.StreamMetadata{MaxCount: 1}); err != nil {
 			return fmt.Errorf("trim %s: %w", name, err)
@@ -100,13 +100,14 @@ func (s *stream[S, C, E]) fromSnapshot(ctx context.Context) Head[S] {
 	if s.loop.Fold == 0 {
 		return begin
 	}
-	stored, err := s.loop.Env.Log.Client.ReadBackward(ctx, "snapshot-"+s.name, 1)
+	name := codec.Snapshots.Stream(s.name)
+	stored, err := s.loop.Env.Log.Client.ReadBackward(ctx, name, 1)
 	if err != nil || len(stored) == 0 {
 		return begin // without one, or without the log, which the next read will say
 	}
 	var n snapshot
 	if err := json.Unmarshal(stored[0].Data, &n); err != nil || !hmac.Equal([]byte(n.MAC), []byte(s.mac(n))) {
-		s.loop.Env.OnFault("snapshot refused", &codec.ForgedError{Stream: "snapshot-" + s.name, Revision: stored[0].Revision, Reason: "its MAC is not ours"})
+		s.loop.Env.OnFault("snapshot refused", &codec.ForgedError{Stream: name, Revision: stored[0].Revision, Reason: "its MAC is not ours"})
 		return begin
 	}
 	if n.Fold != s.loop.Fold || n.Revision < 0 {
@@ -117,12 +118,12 @@ func (s *stream[S, C, E]) fromSnapshot(ctx context.Context) Head[S] {
 		return begin
 	}
 	if err != nil || len(events) == 0 || events[0].ID != n.EventID {
-		s.loop.Env.OnFault("snapshot refused", fmt.Errorf("%s names an event that is not at revision %d of %s", "snapshot-"+s.name, n.Revision, s.name))
+		s.loop.Env.OnFault("snapshot refused", fmt.Errorf("%s names an event that is not at revision %d of %s", name, n.Revision, s.name))
 		return begin
 	}
 	var state S
 	if err := json.Unmarshal(n.State, &state); err != nil {
-		s.loop.Env.OnFault("snapshot refused", fmt.Errorf("decode snapshot-%s: %w", s.name, err))
+		s.loop.Env.OnFault("snapshot refused", fmt.Errorf("decode %s: %w", name, err))
 		return begin
 	}
 	return Head[S]{State: state, Revision: n.Revision, Position: events[0].Position, At: n.At, eventID: n.EventID}

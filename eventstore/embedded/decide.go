@@ -3,7 +3,8 @@ package embedded
 import (
 	"context"
 	"fmt"
-	"strings"
+
+	"agentkey/eventstore/codec"
 )
 
 // decide carries out one request. Its error is the store's failure and ends the batch.
@@ -34,7 +35,8 @@ func (t *transaction) decide(ctx context.Context, r *request) (outcome, error) {
 		return t.softDelete(ctx, r.stream)
 	case r.kind == tombstoning:
 		i.tombstoned = true
-		t.secrets = t.secrets || strings.HasPrefix(r.stream, "secret-")
+		category, _ := codec.Split(r.stream)
+		t.removed = t.removed || category.Lifetime() == codec.Removable
 		return t.put(ctx, r.stream, i, []proposal{{typ: tombstoneType, json: true, data: []byte("{}"), id: newID()}})
 	}
 	switch ok, repeated, err := t.expected(ctx, r, i); {

@@ -25,7 +25,7 @@ type transaction struct {
 	ids     map[[16]byte]writtenID // of written
 	next    int64
 	created int64
-	secrets bool // a secret- stream was tombstoned
+	removed bool // a stream was tombstoned whose bytes must go
 	records []record
 }
 

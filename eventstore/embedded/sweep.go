@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
+
+	"agentkey/eventstore/codec"
 )
 
 const (
@@ -35,7 +38,7 @@ func (s *Store) housekeep(ctx context.Context) {
 		case <-sweep.C:
 			err = s.Sweep(ctx)
 		case <-s.writer.sweep:
-			err = s.sweep(ctx, []string{secretsToSweep})
+			err = s.sweep(ctx, []string{removedToSweep})
 		}
 		if err != nil && ctx.Err() == nil {
 			s.opts.Logger.Warn("event store housekeeping", slog.String("error", err.Error()))
@@ -97,12 +100,12 @@ func (s *Store) emptyWAL(ctx context.Context) error {
 	}
 }
 
-// Sweep deletes physically what may no longer be there: the events of tombstoned secret- streams, and what has
-// expired or was replaced in once- and snapshot- streams. Freed pages are overwritten, and the WAL is emptied so
+// Sweep deletes physically what may no longer be there: the events of tombstoned secrets, and what has expired
+// or was replaced where the category of a stream says so. Freed pages are overwritten, and the WAL is emptied so
 // that it holds no copy. Other streams are only hidden. The newest event of the log always stays, because its
 // position must not be given out again.
 func (s *Store) Sweep(ctx context.Context) error {
-	return s.sweep(ctx, []string{secretsToSweep, onceToSweep, snapshotsToSweep})
+	return s.sweep(ctx, []string{removedToSweep, expiredToSweep, replacedToSweep})
 }
 
 // sweep looks for streams on a reader's connection, because that takes its time where there are many, and has the
@@ -123,25 +126,34 @@ func (s *Store) sweep(ctx context.Context, queries []string) error {
 }
 
 // In the events e of a stream s, what is to go at a time $2, in ticks. The newest event of the log is at $1.
-const (
-	sealedGone    = `s.tombstoned = 1 and s.name >= 'secret-' and s.name < 'secret.' and e.rev < 9223372036854775807 and e.pos < $1 and $2 > 0`
-	onceGone      = `s.name >= 'once-' and s.name < 'once.' and (e.rev < s.before_rev or s.max_age > 0 and e.created < $2 - 10000000 * s.max_age) and e.pos < $1`
-	snapshotsGone = `s.name >= 'snapshot-' and s.name < 'snapshot.' and s.max_count > 0 and e.rev <= s.head - s.max_count and e.pos < $1 and $2 > 0`
+var (
+	removedGone  = named(codec.Removable) + ` and s.tombstoned = 1 and e.rev < 9223372036854775807 and e.pos < $1 and $2 > 0`
+	expiredGone  = named(codec.Expiring) + ` and (e.rev < s.before_rev or s.max_age > 0 and e.created < $2 - 10000000 * s.max_age) and e.pos < $1`
+	replacedGone = named(codec.Replaced) + ` and s.max_count > 0 and e.rev <= s.head - s.max_count and e.pos < $1 and $2 > 0`
 
-	toSweep          = `select s.name from streams s where exists (select 1 from events e where e.sid = s.sid and `
-	secretsToSweep   = toSweep + sealedGone + `) limit $3`
-	onceToSweep      = toSweep + onceGone + `) limit $3`
-	snapshotsToSweep = toSweep + snapshotsGone + `) limit $3`
-	deleteGone       = `delete from events where pos in (select e.pos from events e join streams s on s.sid = e.sid where s.name = $3
-		and (` + sealedGone + ` or ` + onceGone + ` or ` + snapshotsGone + `))`
+	toSweep         = `select s.name from streams s where exists (select 1 from events e where e.sid = s.sid and `
+	removedToSweep  = toSweep + removedGone + `) limit $3`
+	expiredToSweep  = toSweep + expiredGone + `) limit $3`
+	replacedToSweep = toSweep + replacedGone + `) limit $3`
+	deleteGone      = `delete from events where pos in (select e.pos from events e join streams s on s.sid = e.sid where s.name = $3
+		and (` + removedGone + ` or ` + expiredGone + ` or ` + replacedGone + `))`
 
-	// once- streams of which nothing is left but metadata that is not the newest event.
-	empty = `select s.name from streams s where s.head >= 0 and s.name >= 'once-' and s.name < 'once.' and $2 > 0
+	// streams of which nothing is left but metadata that is not the newest event.
+	empty = `select s.name from streams s where s.head >= 0 and ` + named(codec.Expiring) + ` and $2 > 0
 		and not exists (select 1 from events e where e.sid = s.sid)
 		and not exists (select 1 from streams m join events e on e.sid = m.sid where m.name = '$$' || s.name and e.pos >= $1)`
 	emptyToForget = empty + ` limit $3`
 	stillEmpty    = empty + ` and s.name = $3`
 )
+
+// named is the condition that a stream is of a category whose events live so long.
+func named(l codec.Lifetime) string {
+	var any []string
+	for _, c := range codec.Categories(l) {
+		any = append(any, fmt.Sprintf(`s.name >= '%[1]s-' and s.name < '%[1]s.'`, c))
+	}
+	return "(" + strings.Join(any, " or ") + ")"
+}
 
 // inBatches hands the streams that a query finds to the writer, so many at a time that appends need not wait long.
 func (s *Store) inBatches(ctx context.Context, query string, fn func(context.Context, *sql.Conn, sweeping) ([]string, error)) error {

@@ -220,7 +220,7 @@ func (w *writer) commit(batch []*request) {
 	w.store.infos.publish(t.changed)
 	w.store.head.Store(uint64(w.next - 1)) //nolint:gosec // positions are positive
 	w.store.changed.broadcast()
-	if t.secrets {
+	if t.removed {
 		select {
 		case w.sweep <- struct{}{}:
 		default:

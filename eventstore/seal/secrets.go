@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 
 	"agentkey/domain"
@@ -36,8 +35,6 @@ func NewSecrets(log *codec.Log, ring Ring) *Secrets {
 // Ring returns the master keys in use.
 func (s *Secrets) Ring() Ring { return s.ring }
 
-func stream(id string) string { return "secret-" + id }
-
 // Put seals and writes a secret before anything refers to it. On return it is durable. An id that exists already
 // is the same command repeated, and the secret written first stays.
 func (s *Secrets) Put(ctx context.Context, signed codec.Signed, b Binding, plaintext domain.Secret) error {
@@ -45,7 +42,7 @@ func (s *Secrets) Put(ctx context.Context, signed codec.Signed, b Binding, plain
 	if err != nil {
 		return err
 	}
-	_, err = s.log.Write(ctx, stream(b.SecretID), eventstore.NoStream, sealed, signed)
+	_, err = s.log.Write(ctx, codec.Secrets.Stream(b.SecretID), eventstore.NoStream, sealed, signed)
 	if err != nil && !errors.Is(err, eventstore.ErrWrongRevision) {
 		return fmt.Errorf("write secret %s: %w", b.SecretID, err)
 	}
@@ -111,7 +108,7 @@ func (s *Secrets) Missing(ctx context.Context) (string, error) {
 // Remove tombstones a secret: the product can't open it any more, and the embedded store deletes it physically.
 // A secret that is gone already is no error.
 func (s *Secrets) Remove(ctx context.Context, id string) error {
-	if err := s.log.Client.Tombstone(ctx, stream(id)); err != nil {
+	if err := s.log.Client.Tombstone(ctx, codec.Secrets.Stream(id)); err != nil {
 		return fmt.Errorf("remove secret %s: %w", id, err)
 	}
 	s.mu.Lock() // after the tombstone: what is read from here on is not remembered any more
@@ -137,7 +134,7 @@ func (s *Secrets) read(ctx context.Context, id string) (codec.SecretSealed, int6
 	var text codec.SecretSealed
 	revision := eventstore.NoStream
 	for {
-		events, err := s.log.ReadForward(ctx, stream(id), uint64(revision+1), 256)
+		events, err := s.log.ReadForward(ctx, codec.Secrets.Stream(id), uint64(revision+1), 256)
 		if errors.Is(err, eventstore.ErrStreamNotFound) || errors.Is(err, eventstore.ErrStreamDeleted) {
 			return text, revision, fmt.Errorf("%w: %s", ErrGone, id)
 		}
@@ -207,7 +204,7 @@ func (s *Secrets) rollOne(ctx context.Context, signed codec.Signed, id string) (
 		return false, false, err
 	}
 	signed.Organization = text.OrganizationID
-	_, err = s.log.Write(ctx, stream(id), revision, codec.SecretRewrapped{SecretID: id, Wrapping: wrapping}, signed)
+	_, err = s.log.Write(ctx, codec.Secrets.Stream(id), revision, codec.SecretRewrapped{SecretID: id, Wrapping: wrapping}, signed)
 	switch {
 	case errors.Is(err, eventstore.ErrWrongRevision): // somebody else rolls too: the next pass looks again
 		return true, false, nil
@@ -238,7 +235,7 @@ func (s *Secrets) list(ctx context.Context) ([]string, error) {
 			return nil, fmt.Errorf("list the secrets: %w", err)
 		}
 		if item.Event != nil {
-			if id, secret := strings.CutPrefix(item.Event.Stream, stream("")); secret {
+			if category, id := codec.Split(item.Event.Stream); category == codec.Secrets {
 				ids = append(ids, id)
 			}
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -142,12 +141,12 @@ func (r *Reactor) ripen(ctx context.Context, e codec.Verified, after time.Durati
 // resume returns where the reaction goes on, and the revision of its record. A new reaction begins at the end of the
 // log and says so, because what happens after that must not be missed.
 func (r *Reactor) resume(ctx context.Context, re Reaction) (position uint64, revision int64, err error) {
-	last, err := r.Log.ReadBackward(ctx, reactionStream(re), 1)
+	last, err := r.Log.ReadBackward(ctx, codec.Reactions.Stream(re.Name), 1)
 	if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
 		return 0, 0, err
 	}
 	if len(last) == 0 {
-		end, found, err := r.Log.Client.Newest(ctx, lasting)
+		end, found, err := r.Log.Client.Newest(ctx, decidedOn)
 		if err != nil || !found {
 			return 0, 0, errors.Join(err, errors.New("the log has not begun"))
 		}
@@ -178,7 +177,7 @@ func (r *Reactor) record(ctx context.Context, re Reaction, revision int64, handl
 		Causation: handled.ID.String(), Time: r.Clock().UTC().Truncate(time.Microsecond),
 	}
 	event := codec.ReactionHandled{Stream: handled.Stream, Revision: handled.Revision}
-	appended, err := r.Log.Write(ctx, reactionStream(re), revision, event, signed)
+	appended, err := r.Log.Write(ctx, codec.Reactions.Stream(re.Name), revision, event, signed)
 	if errors.Is(err, eventstore.ErrWrongRevision) {
 		return 0, fmt.Errorf("%w: %w", eventstore.ErrUnavailable, errRecorded) // begin again behind it, quietly
 	}
@@ -188,14 +187,8 @@ func (r *Reactor) record(ctx context.Context, re Reaction, revision int64, handl
 	return int64(appended.Revision), nil //nolint:gosec // revisions fit
 }
 
-func reactionStream(re Reaction) string { return "reaction-" + re.Name }
-
-// lasting tells the events of streams that are never truncated or removed.
-func lasting(e eventstore.Recorded) bool {
-	category, _, _ := strings.Cut(e.Stream, "-")
-	switch category {
-	case "installation", "organization", "agent", "catalog", "guide", "signing":
-		return true
-	}
-	return false
+// decidedOn reports whether an event is of a stream that is never cut short, so that it can name a place in the log.
+func decidedOn(e eventstore.Recorded) bool {
+	category, _ := codec.Split(e.Stream)
+	return category.Deciding()
 }

@@ -1,4 +1,4 @@
-package eventstore
+package codec
 
 import (
 	"bytes"
@@ -8,7 +8,12 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"agentkey/eventstore"
 )
+
+// batchBytes is how much is appended at once, half of what an append may hold.
+const batchBytes = 512 << 10
 
 // ErrAnotherLog says that a destination holds events that are not the source's, or more than it: it is in use.
 var ErrAnotherLog = errors.New("the destination holds another log, or has gone on")
@@ -27,7 +32,7 @@ const copied = `^([^$~]|~b|\$metadata)`
 // in the same order, so that signatures still verify. Positions and the times of storing do not travel. A copy that
 // was broken off is gone on with. At the end both logs are read again and compared. Idempotency keys whose beginning
 // has expired are left out; nothing else may lack its beginning. Nobody may write to either log meanwhile.
-func Copy(ctx context.Context, from, to *Client, progress func(Copied)) (Copied, error) {
+func Copy(ctx context.Context, from, to *eventstore.Client, progress func(Copied)) (Copied, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c := &copying{from: from, to: to, progress: progress, left: map[string]bool{}}
@@ -43,34 +48,34 @@ func Copy(ctx context.Context, from, to *Client, progress func(Copied)) (Copied,
 
 type copying struct {
 	Copied
-	from, to *Client
+	from, to *eventstore.Client
 	progress func(Copied)
-	left     map[string]bool // secrets and caches: whether they are left out
-	batch    []Recorded      // of one stream
-	size     int             // of the batch, in bytes
+	left     map[string]bool       // secrets and caches: whether they are left out
+	batch    []eventstore.Recorded // of one stream
+	size     int                   // of the batch, in bytes
 }
 
 // resume returns the newest event that the destination has, the zero one when it has none. An idempotency key is no
 // event to go by: it may have expired at the source since.
-func (c *copying) resume(ctx context.Context) (Recorded, error) {
-	last, found, err := c.to.Newest(ctx, func(r Recorded) bool { return !strings.HasPrefix(r.Type, "$") && !strings.HasPrefix(r.Stream, "once-") })
+func (c *copying) resume(ctx context.Context) (eventstore.Recorded, error) {
+	last, found, err := c.to.Newest(ctx, func(r eventstore.Recorded) bool { return !strings.HasPrefix(r.Type, "$") && !expiring(r.Stream) })
 	if err != nil || !found {
-		return Recorded{}, err
+		return eventstore.Recorded{}, err
 	}
 	there, err := c.from.ReadForward(ctx, last.Stream, last.Revision, 1)
-	if err != nil && !errors.Is(err, ErrStreamNotFound) {
-		return Recorded{}, err
+	if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
+		return eventstore.Recorded{}, err
 	}
 	if len(there) != 1 || !same(there[0], last) {
-		return Recorded{}, fmt.Errorf("%w: it ends with the revision %d of %s", ErrAnotherLog, last.Revision, last.Stream)
+		return eventstore.Recorded{}, fmt.Errorf("%w: it ends with the revision %d of %s", ErrAnotherLog, last.Revision, last.Stream)
 	}
 	return last, nil
 }
 
 // append copies what comes after an event.
-func (c *copying) append(ctx context.Context, done Recorded) error {
+func (c *copying) append(ctx context.Context, done eventstore.Recorded) error {
 	reached := done.Stream == ""
-	err := each(ctx, c.from, func(r Recorded) error {
+	err := each(ctx, c.from, func(r eventstore.Recorded) error {
 		if left, err := c.skip(ctx, r); err != nil || left {
 			return err
 		}
@@ -85,7 +90,7 @@ func (c *copying) append(ctx context.Context, done Recorded) error {
 			return errors.Join(c.flush(ctx), c.bound(ctx, r))
 		}
 		size := len(r.Data) + len(r.Metadata) + 2*len(r.Type)
-		if len(c.batch) > 0 && (c.batch[0].Stream != r.Stream || len(c.batch) == 500 || c.size+size > maxAppendBytes/2) {
+		if len(c.batch) > 0 && (c.batch[0].Stream != r.Stream || len(c.batch) == 500 || c.size+size > batchBytes) {
 			if err := c.flush(ctx); err != nil {
 				return err
 			}
@@ -98,22 +103,23 @@ func (c *copying) append(ctx context.Context, done Recorded) error {
 
 // skip tells what is left out: snapshots, secrets that were removed and are only not yet swept, and idempotency keys
 // whose beginning has expired.
-func (c *copying) skip(ctx context.Context, r Recorded) (bool, error) {
+func (c *copying) skip(ctx context.Context, r eventstore.Recorded) (bool, error) {
 	name := strings.TrimPrefix(r.Stream, "$$")
 	left, known := c.left[name]
 	if known {
 		return left, nil
 	}
-	switch category, _, _ := strings.Cut(name, "-"); {
-	case strings.HasPrefix(name, "$"), category == "snapshot":
+	category, _ := Split(name)
+	switch lifetime := category.Lifetime(); {
+	case strings.HasPrefix(name, "$"), lifetime == Replaced:
 		left = true
 	case r.Type == "$metadata":
 		return false, nil // its first event will tell
-	case category == "once":
+	case lifetime == Expiring:
 		left = r.Revision > 0
-	case category == "secret":
+	case lifetime == Removable:
 		_, err := c.from.ReadForward(ctx, name, 0, 1)
-		if left = errors.Is(err, ErrStreamDeleted); err != nil && !left {
+		if left = errors.Is(err, eventstore.ErrStreamDeleted); err != nil && !left {
 			return false, err
 		}
 	default:
@@ -128,9 +134,9 @@ func (c *copying) flush(ctx context.Context) error {
 		return nil
 	}
 	first := c.batch[0]
-	events := make([]Event, len(c.batch))
+	events := make([]eventstore.Event, len(c.batch))
 	for i, r := range c.batch {
-		events[i] = Event{ID: r.ID, Type: r.Type, Data: r.Data, Metadata: r.Metadata}
+		events[i] = eventstore.Event{ID: r.ID, Type: r.Type, Data: r.Data, Metadata: r.Metadata}
 	}
 	_, err := c.to.Append(ctx, first.Stream, int64(first.Revision)-1, events...) //nolint:gosec // revisions fit
 	if err != nil {
@@ -143,7 +149,7 @@ func (c *copying) flush(ctx context.Context) error {
 }
 
 // bound sets the bounds of a stream as a metadata event does.
-func (c *copying) bound(ctx context.Context, r Recorded) error {
+func (c *copying) bound(ctx context.Context, r eventstore.Recorded) error {
 	var m struct {
 		MaxCount uint64 `json:"$maxCount"`
 		MaxAge   int64  `json:"$maxAge"` // seconds
@@ -154,10 +160,10 @@ func (c *copying) bound(ctx context.Context, r Recorded) error {
 	if m.MaxCount == 0 && m.MaxAge == 0 {
 		return nil
 	}
-	return c.to.SetStreamMetadata(ctx, strings.TrimPrefix(r.Stream, "$$"), StreamMetadata{MaxCount: m.MaxCount, MaxAge: time.Duration(m.MaxAge) * time.Second})
+	return c.to.SetStreamMetadata(ctx, strings.TrimPrefix(r.Stream, "$$"), eventstore.StreamMetadata{MaxCount: m.MaxCount, MaxAge: time.Duration(m.MaxAge) * time.Second})
 }
 
-func same(a, b Recorded) bool {
+func same(a, b eventstore.Recorded) bool {
 	return a.Stream == b.Stream && a.Revision == b.Revision && a.ID == b.ID && a.Type == b.Type && bytes.Equal(a.Data, b.Data) && bytes.Equal(a.Metadata, b.Metadata)
 }
 
@@ -165,18 +171,18 @@ func same(a, b Recorded) bool {
 func (c *copying) compare(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	counts := func(r Recorded) (bool, error) {
-		if r.Type == "$metadata" || strings.HasPrefix(r.Stream, "once-") {
+	counts := func(r eventstore.Recorded) (bool, error) {
+		if r.Type == "$metadata" || expiring(r.Stream) {
 			return false, nil
 		}
 		left, err := c.skip(ctx, r)
 		return !left, err
 	}
-	source := make(chan Recorded, 1000)
+	source := make(chan eventstore.Recorded, 1000)
 	read := make(chan error, 1)
 	go func() {
 		defer close(source)
-		read <- each(ctx, c.from, func(r Recorded) error {
+		read <- each(ctx, c.from, func(r eventstore.Recorded) error {
 			if yes, err := counts(r); err != nil || !yes {
 				return err
 			}
@@ -188,8 +194,8 @@ func (c *copying) compare(ctx context.Context) error {
 			}
 		})
 	}()
-	err := each(ctx, c.to, func(r Recorded) error {
-		if r.Type == "$metadata" || strings.HasPrefix(r.Stream, "once-") {
+	err := each(ctx, c.to, func(r eventstore.Recorded) error {
+		if r.Type == "$metadata" || expiring(r.Stream) {
 			return nil
 		}
 		if want, more := <-source; !more || !same(want, r) {
@@ -206,8 +212,14 @@ func (c *copying) compare(ctx context.Context) error {
 	return <-read
 }
 
+// expiring reports whether a stream may lose its beginning at any time.
+func expiring(stream string) bool {
+	category, _ := Split(stream)
+	return category.Lifetime() == Expiring
+}
+
 // each hands fn what is copied of a log, in order, up to its present end.
-func each(ctx context.Context, c *Client, fn func(Recorded) error) error {
+func each(ctx context.Context, c *eventstore.Client, fn func(eventstore.Recorded) error) error {
 	sub, err := c.SubscribeAll(ctx, 0, copied)
 	if err != nil {
 		return err
