@@ -8,11 +8,11 @@ type Kind int
 // The kinds of refusal.
 const (
 	KindInvalid         Kind = iota + 1 // the input is wrong: 400
-	KindUnauthenticated                 // nobody we know: 401
+	KindUnauthenticated                 // unknown caller: 401
 	KindForbidden                       // known, but not allowed: 403
 	KindNotFound                        // no such thing, or not yours: 404
 	KindMethod                          // the path exists, the method does not: 405
-	KindConflict                        // somebody was first, or it is already so: 409
+	KindConflict                        // another caller was first, or it is already so: 409
 	KindStale                           // edited since you read it: 412
 	KindTooLarge                        // 413
 	KindUnsupported                     // media type: 415
@@ -54,7 +54,7 @@ type Error struct {
 // Error implements error.
 func (e *Error) Error() string { return e.Code + ": " + e.Detail }
 
-// NotFound is the refusal for anything that does not exist or belongs to somebody else: the two look the same.
+// NotFound is the refusal for what doesn't exist and for what belongs to another organization: the two look the same.
 func NotFound(what string) *Error {
 	list, found := lists[what]
 	if !found {

@@ -92,7 +92,7 @@ func Open(cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// observe counts new connections. The client tells of them nowhere but in its log.
+// observe counts new connections. The client reports them only in its log.
 func (c *Client) observe(format string) {
 	if strings.HasPrefix(format, "starting a new discovery") || strings.HasPrefix(format, "Connecting to leader") {
 		c.generation.Add(1)

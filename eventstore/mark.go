@@ -15,7 +15,7 @@ const (
 	BackupNote   = "~backup.v1"
 )
 
-// Mark names an event that somebody has seen in the log: a high-water mark, by which a log that was restored or
+// Mark names an event that was seen in the log: a high-water mark, by which a log that was restored or
 // lost its end is told from the one that was written. The zero Mark names none.
 type Mark struct {
 	StoreID  string    `json:"store_id"` // of the installation whose log it is
@@ -26,7 +26,7 @@ type Mark struct {
 	At       time.Time `json:"at"` // as the event says
 }
 
-// Lost reports whether the log does not have the event, or no longer. A node that was deposed may not have it yet, so
+// Lost reports whether the log lacks the event. A node that was deposed may not have it yet, so
 // it is asked again after a write that only a leader can acknowledge: new bounds for a stream without events.
 func (c *Client) Lost(ctx context.Context, m Mark) (bool, error) {
 	if there, err := c.holds(ctx, m); err != nil || there {

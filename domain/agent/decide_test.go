@@ -54,7 +54,7 @@ func TestDecide(t *testing.T) {
 	}{
 		{"an agent begins with nothing", nil, agent.Register{OrganizationID: "org", Name: "Onboarding", Key: agent.Key{Number: 1, ID: "k1", Hash: "h1"}}, []agent.Event{registered()}, ""},
 		{"registering again does nothing", []agent.Event{registered()}, agent.Register{Name: "Other"}, nil, ""},
-		{"nobody can be suspended", nil, agent.Suspend{}, nil, "not_found"},
+		{"an unknown agent can't be suspended", nil, agent.Suspend{}, nil, "not_found"},
 		{"an agent without access gets nothing", []agent.Event{registered()}, vend, nil, "access_not_approved"},
 		{"asking makes a pending request", []agent.Event{registered()}, agent.Request{At: start, Tool: shared, RequestID: "r1", Reason: "open pull requests"}, []agent.Event{requested("r1")}, ""},
 		{"asking twice is told so", []agent.Event{registered(), requested("r1")}, agent.Request{At: start, Tool: shared, RequestID: "r2"}, nil, "already_pending"},
@@ -96,7 +96,7 @@ func TestDecide(t *testing.T) {
 		{"a rotated key dies at once", []agent.Event{registered(), agent.GrantAssigned{ToolID: "github"}, agent.KeyRotated{Key: agent.Key{Number: 2}, Ended: []agent.KeyEnd{{Number: 1, At: start}}}}, vend, nil, "credentials_expired"},
 		{"or at the end of the overlap", []agent.Event{registered(), agent.GrantAssigned{ToolID: "github"}, agent.KeyRotated{Key: agent.Key{Number: 2}, Ended: []agent.KeyEnd{{Number: 1, At: soon}}}}, vend, []agent.Event{vended}, ""},
 		{"at most two keys live", []agent.Event{registered(), agent.KeyRotated{Key: agent.Key{Number: 2}, Ended: []agent.KeyEnd{{Number: 1, At: soon}}}}, agent.RotateKey{At: start, Key: agent.Key{Number: 3}, Overlap: time.Minute}, []agent.Event{agent.KeyRotated{Key: agent.Key{Number: 3}, Ended: []agent.KeyEnd{{Number: 1, At: start}, {Number: 2, At: start.Add(time.Minute)}}}}, ""},
-		{"a retired agent's key is nobody's", []agent.Event{registered(), agent.Retired{}}, vend, nil, "credentials_unknown"},
+		{"a retired agent's key is unknown", []agent.Event{registered(), agent.Retired{}}, vend, nil, "credentials_unknown"},
 		{"retiring twice does nothing", []agent.Event{registered(), agent.Retired{}}, agent.Retire{}, nil, ""},
 		{"a change to the same value does nothing", []agent.Event{registered()}, agent.Update{Name: new("Onboarding")}, nil, ""},
 		{"a change on an old revision is stale", []agent.Event{registered(), agent.Updated{Name: new("New")}}, agent.Update{Name: new("Newer"), IfRevision: 1}, nil, "revision_stale"},

@@ -205,7 +205,7 @@ func TestReplacingACredentialCountsItsVersions(t *testing.T) {
 	}
 	given = append(given, agent.GrantRevoked{ToolID: "linear"}, agent.GrantAssigned{ToolID: "linear", SecretID: "d"})
 	if g := fold(given...).Grants["linear"]; g.CredentialVersion != 1 || g.SecretID != "d" || g.CredentialExpiresAt != nil {
-		t.Errorf("access given anew carries what the former had: %+v", g)
+		t.Errorf("a new grant carries what the former had: %+v", g)
 	}
 }
 
@@ -356,6 +356,6 @@ func TestKeysOverlapAsAsked(t *testing.T) {
 	want(5, 6)
 	var refusal *domain.Error
 	if err := agent.Admit(s, 4, at); !errors.As(err, &refusal) || refusal.Code != "credentials_expired" {
-		t.Errorf("whoever holds the key before is not told that it was rotated: %v", err)
+		t.Errorf("a caller with the former key doesn't learn that it was rotated: %v", err)
 	}
 }

@@ -21,7 +21,7 @@ type history struct {
 	now    time.Time
 	asked  int
 	access map[string]bool   // approved and not ended since, whatever the clock says
-	keys   map[int]time.Time // when each key made so far ends; far ahead while nobody said
+	keys   map[int]time.Time // when each key made so far ends; far ahead while unset
 }
 
 var never = start.AddDate(100, 0, 0)
@@ -190,7 +190,7 @@ func TestLaws(t *testing.T) {
 	})
 }
 
-// checkFolds holds the fold from the beginning against the fold from a snapshot in the middle, as it is stored.
+// checkFolds compares the fold from the beginning with the fold from a stored snapshot in the middle.
 func checkFolds(t *rapid.T, h *history) {
 	cut := rapid.IntRange(0, len(h.facts)).Draw(t, "cut")
 	var s agent.State

@@ -70,7 +70,7 @@ func (g Grant) At(now time.Time) GrantStatus {
 	return g.Status
 }
 
-// Open reports whether the grant gives access now or may give it later without asking anew.
+// Open reports whether the grant gives access now or may give it later without another request.
 func (g Grant) Open() bool { return g.Status == Pending || g.Status == Approved }
 
 // LiveKey is a key with its times.
@@ -254,7 +254,7 @@ func rotated(keys []LiveKey, e KeyRotated, at time.Time) []LiveKey {
 		}
 		kept = append(kept, k)
 	}
-	// Ended keys stay known while there are at most two, so that a caller learns that his key was rotated.
+	// Ended keys stay known while there are at most two, so that callers learn that their key was rotated.
 	kept = append(kept, LiveKey{Key: e.Key, CreatedAt: at})
 	return kept[max(0, len(kept)-3):]
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // Admit refuses a caller whose key is not live or whose agent is not active at a moment. It is decided on the
-// state alone, so the same rule holds when a request begins and when a vend is decided anew after a conflict.
+// state alone, so the same rule holds when a request begins and when a vend is decided again after a conflict.
 func Admit(s State, keyNumber int, at time.Time) error {
 	key, found := s.FindKey(keyNumber)
 	if !s.Exists() || !found {
@@ -25,7 +25,7 @@ func Admit(s State, keyNumber int, at time.Time) error {
 	return nil
 }
 
-// Unknown is the refusal of a key that belongs to nobody.
+// Unknown is the refusal of an unknown key.
 func Unknown() *domain.Error {
 	return &domain.Error{
 		Kind: domain.KindUnauthenticated, Code: "credentials_unknown", Detail: "No agent has this key.",

@@ -249,7 +249,7 @@ func checkTools(t *rapid.T, s catalog.State, removed map[string]bool) {
 	}
 }
 
-// checkFolds holds the fold from the beginning against the fold from a snapshot in the middle, as it is stored.
+// checkFolds compares the fold from the beginning with the fold from a stored snapshot in the middle.
 func checkFolds(t *rapid.T, want catalog.State, facts []domain.Fact[catalog.Event]) {
 	cut := rapid.IntRange(0, len(facts)).Draw(t, "cut")
 	var s, from catalog.State

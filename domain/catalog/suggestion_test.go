@@ -85,7 +85,7 @@ func TestSuggestions(t *testing.T) {
 
 		{"it is dismissed", []catalog.Event{missed()}, catalog.DismissSuggestion{SuggestionID: "g1", Reason: "no"}, []catalog.Event{dismissed()}, ""},
 		{"it is dismissed twice", []catalog.Event{missed(), dismissed()}, catalog.DismissSuggestion{SuggestionID: "g1"}, nil, "already_decided"},
-		{"what there is not is dismissed", nil, catalog.DismissSuggestion{SuggestionID: "g1"}, nil, "not_found"},
+		{"an unknown note is dismissed", nil, catalog.DismissSuggestion{SuggestionID: "g1"}, nil, "not_found"},
 		{"it is made again too early", []catalog.Event{missed(), dismissed()}, suggest("b", "notion", ""), []catalog.Event{catalog.SuggestionCooldownRefused{SuggestionID: "g1", AgentID: "b"}}, ""},
 		{"it is made again too early, again", []catalog.Event{missed(), dismissed(), catalog.SuggestionCooldownRefused{SuggestionID: "g1", AgentID: "b"}}, suggest("b", "notion", ""), nil, "suggestion_cooling_down"},
 		{"it is made again a day later", []catalog.Event{missed(), dismissed()}, at(suggest("b", "notion", ""), later), []catalog.Event{reopened("b")}, ""},

@@ -29,7 +29,7 @@ type (
 		What Queued
 		At   time.Time
 	}
-	// Claim asks for the turn. Who gets it has Claimed among his events, of two one.
+	// Claim asks for the turn. Of two concurrent claims, one gets a Claimed event.
 	Claim struct{ At time.Time }
 	// Succeed says that the receiver took what was sent on an attempt.
 	Succeed struct{ Attempt int }

@@ -13,7 +13,7 @@ import (
 //sumtype:decl
 type Event interface{ deliveryEvent() }
 
-// About is what a notification tells of, in ids: the words are found when it is sent. Stream and Revision name the
+// About names what a notification is about, by ids: its words are looked up when it is sent. Stream and Revision name the
 // event that was its cause, where there was one.
 type About struct {
 	Stream       string     `json:"stream,omitempty"`

@@ -52,7 +52,7 @@ func TestDecide(t *testing.T) {
 		{"it is queued once, whatever became of it", done, delivery.Queue(queued), nil, ""},
 		{"it is queued and tried at once", nil, delivery.Try{What: queued, At: start}, tried, ""},
 		{"but that once", begun, delivery.Try{What: queued, At: start}, nil, ""},
-		{"nobody sends what was never queued", nil, delivery.Claim{At: after(s)}, nil, "not_found"},
+		{"a delivery that was never queued can't be sent", nil, delivery.Claim{At: after(s)}, nil, "not_found"},
 		{"nor asks for it again", nil, delivery.Requeue{}, nil, "not_found"},
 		{"who comes first has the turn", begun, delivery.Claim{At: after(0)}, list(claimed(1, 20*s)), ""},
 		{"who comes second has not", tried, delivery.Claim{At: after(19 * s)}, nil, ""},

@@ -67,7 +67,7 @@ type Command interface{ guideCommand() }
 
 // The commands of a guide.
 type (
-	// Suggest is an agent with access telling what it learned. NoteID is the one it gets if nobody told it before.
+	// Suggest is a note by an agent with access. NoteID is used if no other agent has suggested the same note.
 	Suggest struct {
 		NoteID, ToolID, AgentID  string
 		Learned, FoldedText, Why string

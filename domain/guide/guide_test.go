@@ -54,11 +54,11 @@ func TestDecide(t *testing.T) {
 		{"it is dismissed", []guide.Event{made("1", "a", "x", "why")}, guide.Dismiss(no), []guide.Event{no}, ""},
 		{"it is dismissed twice", []guide.Event{made("1", "a", "x", "why"), no}, guide.Dismiss(no), nil, "already_decided"},
 		{"it is dismissed after it was taken up", []guide.Event{made("1", "a", "x", "why"), taken}, guide.Dismiss(no), nil, "already_decided"},
-		{"what there is not is dismissed", nil, guide.Dismiss(no), nil, "not_found"},
+		{"an unknown note is dismissed", nil, guide.Dismiss(no), nil, "not_found"},
 		{"it is taken up", []guide.Event{made("1", "a", "x", "why")}, guide.Accept(taken), []guide.Event{taken}, ""},
 		{"it is taken up twice", []guide.Event{made("1", "a", "x", "why"), taken}, guide.Accept(taken), nil, ""},
-		{"a guide that has it counts, whoever dismissed it meanwhile", []guide.Event{made("1", "a", "x", "why"), no}, guide.Accept(taken), []guide.Event{taken}, ""},
-		{"what there is not is taken up", nil, guide.Accept(taken), nil, ""},
+		{"a note that a guide already has counts as accepted, even if it was dismissed meanwhile", []guide.Event{made("1", "a", "x", "why"), no}, guide.Accept(taken), []guide.Event{taken}, ""},
+		{"an unknown note is accepted", nil, guide.Accept(taken), nil, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -54,9 +54,9 @@ type (
 	// RestoreFound says that the log is not the one that was written last: it came out of a backup, or its end is
 	// gone, and with it perhaps revocations. Nothing is vended until that is confirmed.
 	RestoreFound struct{ Evidence }
-	// RestoreConfirmed says that somebody has looked after the access that the log now grants.
+	// RestoreConfirmed records that an operator reviewed the access that the log now grants.
 	RestoreConfirmed struct {
-		SuspendedAgents int `json:"suspended_agents"` // by whoever confirmed, before he did
+		SuspendedAgents int `json:"suspended_agents"` // by the operator, before confirming
 	}
 )
 
@@ -131,7 +131,7 @@ func Evolve(s State, f domain.Fact[Event]) State {
 }
 
 // Knows reports whether evidence tells nothing new: of a backup that was found before, or of an event that was lost
-// before somebody confirmed, or while nothing is vended anyway.
+// before an operator confirmed, or while nothing is vended anyway.
 func (s State) Knows(e Evidence) bool {
 	if e.BackupID != "" {
 		return e.BackupID == s.BackupID

@@ -54,7 +54,7 @@ func TestDecide(t *testing.T) {
 		code  string
 	}{
 		{"it begins", nil, installation.Begin{Begun: begun("a")}, []installation.Event{begun("a")}, ""},
-		{"it begins once, whoever else would", []installation.Event{begun("a")}, installation.Begin{Begun: begun("b")}, nil, ""},
+		{"it begins once, whatever other processes try", []installation.Event{begun("a")}, installation.Begin{Begun: begun("b")}, nil, ""},
 		{"no master key before it began", nil, installation.AddMasterKey{MasterKey: master(2)}, nil, "not_found"},
 		{"a master key is added", []installation.Event{begun("a")}, installation.AddMasterKey{MasterKey: master(2)}, []installation.Event{installation.MasterKeyAdded{MasterKey: master(2)}}, ""},
 		{"the key that it began with is there", []installation.Event{begun("a")}, installation.AddMasterKey{MasterKey: master(1)}, nil, ""},
@@ -77,7 +77,7 @@ func TestDecide(t *testing.T) {
 		{"a lost event is found", []installation.Event{begun("a")}, installation.ReportRestore{Evidence: lost(1)}, []installation.Event{found(lost(1))}, ""},
 		{"one lost event says enough", []installation.Event{begun("a"), found(backup("b1"))}, installation.ReportRestore{Evidence: lost(9)}, nil, ""},
 		{
-			"what was lost before somebody confirmed is settled",
+			"what was lost before a confirmation is settled",
 			[]installation.Event{begun("a"), found(lost(1)), installation.RestoreConfirmed{}},
 			installation.ReportRestore{Evidence: lost(2)},
 			nil, "",

@@ -55,7 +55,7 @@ func TestChannels(t *testing.T) {
 	}{
 		{"a channel is added", []organization.Event{created()}, add, added("c1"), ""},
 		{"it is added once", is, add, nil, ""},
-		{"nobody has no channels", nil, add, nil, "not_found"},
+		{"an unknown organization has no channels", nil, add, nil, "not_found"},
 		{"a channel is told of something", []organization.Event{created()}, with(), nil, "validation_failed"},
 		{"that there is", []organization.Event{created()}, with("nonsense"), nil, "validation_failed"},
 		{"tests are no topic", []organization.Event{created()}, with(domain.Test), nil, "validation_failed"},

@@ -31,7 +31,7 @@ const copied = `^([^$~]|~b|\$metadata)`
 // Copy appends the events of one log to another: the same ids and bytes under the same names at the same revisions,
 // in the same order, so that signatures still verify. Positions and the times of storing do not travel. A copy that
 // was broken off is gone on with. At the end both logs are read again and compared. Idempotency keys whose beginning
-// has expired are left out; nothing else may lack its beginning. Nobody may write to either log meanwhile.
+// has expired are left out; nothing else may lack its beginning. Nothing may write to either log during the copy.
 func Copy(ctx context.Context, from, to *eventstore.Client, progress func(Copied)) (Copied, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -101,7 +101,7 @@ func (c *copying) append(ctx context.Context, done eventstore.Recorded) error {
 	return errors.Join(err, c.flush(ctx))
 }
 
-// skip tells what is left out: snapshots, secrets that were removed and are only not yet swept, and idempotency keys
+// skip reports what is left out: snapshots, secrets that were removed and are only not yet swept, and idempotency keys
 // whose beginning has expired.
 func (c *copying) skip(ctx context.Context, r eventstore.Recorded) (bool, error) {
 	name := strings.TrimPrefix(r.Stream, "$$")

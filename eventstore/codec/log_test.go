@@ -100,7 +100,7 @@ func TestARepeatedCommandIsWrittenOnce(t *testing.T) {
 	}
 }
 
-// TestAForgedEventInTheStoreIsNamed has somebody with a connection to the store, but not our key, append.
+// TestAForgedEventInTheStoreIsNamed appends as an attacker who can reach the store but lacks our key.
 func TestAForgedEventInTheStoreIsNamed(t *testing.T) {
 	l := openLog(t)
 	intruder := &codec.Log{Client: l.Client, Keys: codec.NewKeyring("store-1", "key-1", key(2), nil)}

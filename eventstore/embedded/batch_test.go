@@ -48,7 +48,7 @@ func appendTo(name string, expected int64) *request {
 	}
 }
 
-// until waits for so many requests behind the one that is held.
+// until waits until so many requests queue after the one that is held.
 func (h *held) until(t *testing.T, n int) {
 	t.Helper()
 	tick, deadline := time.NewTicker(100*time.Microsecond), time.After(20*time.Second)

@@ -93,7 +93,7 @@ func TestASecondProcessIsRefusedAndToldTheHolder(t *testing.T) {
 		t.Errorf("got %v, the holder is %d", err, child.Process.Pid)
 	}
 	kill(t, child)
-	w := serve(t, embedded.Options{Dir: dir}) // what a killed one leaves behind holds nobody back
+	w := serve(t, embedded.Options{Dir: dir}) // what a killed process leaves behind blocks no other
 	if _, err := embedded.Open(embedded.Options{Dir: dir}); err == nil || !strings.Contains(err.Error(), "process "+strconv.Itoa(os.Getpid())+":") {
 		t.Errorf("got %v, the holder is this process", err)
 	}

@@ -70,7 +70,7 @@ func (f filter) matches(r record) bool {
 	return false
 }
 
-// followAll sends what comes after a position, and goes on as events are written. It pulls pages and keeps no
+// followAll sends what comes after a position, and continues as events are written. It pulls pages and keeps no
 // buffer: a slow client is held back by its own window and costs no memory.
 func (s *service) followAll(out *sender, o *streams.ReadReq_Options_AllOptions, f filter) error {
 	ctx := out.call.Context()

@@ -8,7 +8,7 @@ import (
 	"agentkey/eventstore/embedded"
 )
 
-// childFolder tells the test's own binary to serve a folder until it is killed.
+// childFolder makes the test's own binary serve a folder until it is killed.
 const childFolder = "EMBEDDED_TEST_SERVE"
 
 func TestMain(m *testing.M) {

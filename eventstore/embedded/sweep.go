@@ -47,7 +47,7 @@ func (s *Store) housekeep(ctx context.Context) {
 }
 
 // checkpoint copies the WAL into the file, beside the writer while that is much, then on the writer's connection the
-// little that came meanwhile. With all of it copied the next commit begins the WAL anew, and overwriting is cheaper
+// little that came meanwhile. With all of it copied the next commit restarts the WAL, and overwriting is cheaper
 // to sync than growing is.
 func (s *Store) checkpoint(ctx context.Context) error {
 	grown := s.writer.unsaved.Load()
@@ -188,7 +188,7 @@ func (s *Store) deleteEvents(ctx context.Context, conn *sql.Conn, w sweeping) ([
 	return nil, nil
 }
 
-// forgetEmpty deletes streams with their metadata, so that the key may begin anew. It returns their names.
+// forgetEmpty deletes streams with their metadata, so that the key may be used again. It returns their names.
 func (*Store) forgetEmpty(ctx context.Context, conn *sql.Conn, w sweeping) ([]string, error) {
 	var forgotten []string
 	for _, name := range w.names {

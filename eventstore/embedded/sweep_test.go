@@ -184,10 +184,10 @@ func TestExpiredAndReplacedEventsAreDeleted(t *testing.T) {
 	if diff := cmp.Diff(want, left()); diff != "" {
 		t.Errorf("left (-want +got):\n%s", diff)
 	}
-	// What still lives in them goes on at its revision.
+	// What still lives in them continues at its revision.
 	w.wrote("once-1", 2, several(1)...)
 	w.wrote("snapshot-1", 4, several(1)...)
-	// A key of which nothing is left begins anew, with its bounds forgotten; hidden ones too.
+	// A key whose events are all gone starts over without its bounds; a hidden one does too.
 	w.wrote("once-hidden", "none", several(1)...)
 	now.Add(int64(time.Hour))
 	w.wrote("s", "none", several(1)...)
@@ -202,7 +202,7 @@ func TestExpiredAndReplacedEventsAreDeleted(t *testing.T) {
 	}
 	now.Add(int64(time.Hour))
 	if got, _, err := w.read(readOptions("once-1")); err != nil || !slices.Equal(saw(got), []string{"0@once-1"}) {
-		t.Errorf("begun anew: %v %v", saw(got), err)
+		t.Errorf("started over: %v %v", saw(got), err)
 	}
 	closed(t, w.store)
 	intact(t, w.dir)

@@ -7,7 +7,7 @@ const (
 	tailBytes   = 8 << 20
 )
 
-// tail keeps the newest records in memory, so that whoever follows the log live is sent what was just committed
+// tail keeps the newest records in memory, so that live followers are sent what was just committed
 // without reading it from the database again.
 type tail struct {
 	mu      sync.RWMutex
@@ -26,13 +26,13 @@ func (t *tail) add(records []record) {
 	drop := 0
 	for len(t.records)-drop > tailRecords || t.bytes > tailBytes {
 		t.bytes -= t.records[drop].size()
-		t.records[drop] = record{} // whoever has read it keeps it; the array must not
+		t.records[drop] = record{} // readers keep their copy; the array must not
 		drop++
 	}
 	t.records = t.records[drop:]
 }
 
-// clear leaves it to the database to tell what is still there.
+// clear drops everything, so that readers ask the database.
 func (t *tail) clear() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -16,7 +16,7 @@ import (
 	"agentkey/eventstore/codec"
 )
 
-// Personal is what an event tells of the person or machine behind a call. It is stored sealed only.
+// Personal is what an event holds about the person or machine that made a call. It is only stored sealed.
 type Personal struct {
 	Label     string `json:"label,omitempty"`
 	Address   string `json:"address,omitempty"`
@@ -118,8 +118,8 @@ func (v *Privacy) SealPerson(ctx context.Context, organization, person string, p
 	return b.SecretID, sealed, err
 }
 
-// key finds the key of a binding, and makes it when asked to and nobody has yet. All processes derive the same
-// id, so whoever writes first decides and the others read. A key that was removed is ErrGone.
+// key finds the key of a binding, and makes it when asked to and no process has yet. All processes derive the same
+// id, so the first to write decides and the others read. A key that was removed is ErrGone.
 func (v *Privacy) key(ctx context.Context, b Binding, create bool) (domain.Secret, error) {
 	now := v.clock()
 	v.mu.Lock()

@@ -80,7 +80,7 @@ func (s *Secrets) openStored(ctx context.Context, b Binding) (domain.Secret, err
 }
 
 // Missing returns the id of a master key that a secret needed and that is not configured; empty when there is none,
-// or none any more, because somebody wrapped that secret anew or removed it.
+// or none any more, because another process rewrapped or removed that secret.
 func (s *Secrets) Missing(ctx context.Context) (string, error) {
 	s.mu.Lock()
 	id := s.closed
@@ -206,12 +206,12 @@ func (s *Secrets) rollOne(ctx context.Context, signed codec.Signed, id string) (
 	signed.Organization = text.OrganizationID
 	_, err = s.log.Write(ctx, codec.Secrets.Stream(id), revision, codec.SecretRewrapped{SecretID: id, Wrapping: wrapping}, signed)
 	switch {
-	case errors.Is(err, eventstore.ErrWrongRevision): // somebody else rolls too: the next pass looks again
+	case errors.Is(err, eventstore.ErrWrongRevision): // another process rolls too: the next pass looks again
 		return true, false, nil
 	case errors.Is(err, eventstore.ErrStreamDeleted):
 		return false, false, nil
 	case err != nil:
-		return true, false, fmt.Errorf("wrap secret %s anew: %w", id, err)
+		return true, false, fmt.Errorf("rewrap secret %s: %w", id, err)
 	}
 	s.mu.Lock()
 	delete(s.texts, id)

@@ -103,7 +103,7 @@ func TestASecretIsWrittenOnceAndReadByEveryProcess(t *testing.T) {
 	}
 }
 
-// TestACiphertextCopiedInTheStoreDoesNotOpen copies by a connection to the store, and by somebody who has our
+// TestACiphertextCopiedInTheStoreDoesNotOpen copies over a connection to the store, as an attacker with our
 // signing key too.
 func TestACiphertextCopiedInTheStoreDoesNotOpen(t *testing.T) {
 	log := openLog(t)

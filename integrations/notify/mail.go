@@ -87,7 +87,7 @@ func (s *Sender) mail(ctx context.Context, m Message, t Target) *Problem {
 	message := mail.NewMsg(mail.WithNoDefaultUserAgent())
 	message.FromMailAddress(&s.MailFrom)
 	if err := message.To(t.Recipients...); err != nil {
-		return &Problem{Text: "a recipient is no e-mail address", Never: true}
+		return &Problem{Text: "a recipient isn't an e-mail address", Never: true}
 	}
 	_, at, _ := strings.Cut(s.MailFrom.Address, "@")
 	message.SetMessageIDWithValue(m.ID + "@" + at)

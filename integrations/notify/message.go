@@ -94,7 +94,7 @@ func (m Message) slack() ([]byte, error) {
 	})
 }
 
-// discord is the body for a webhook of Discord. It mentions nobody, whatever the text says.
+// discord returns the body for a Discord webhook. It mentions no user, whatever the text says.
 func (m Message) discord() ([]byte, error) {
 	const suppressEmbeds = 1 << 2
 	return json.Marshal(map[string]any{

@@ -17,13 +17,13 @@ import (
 	"agentkey/integrations/outbound"
 )
 
-// sendTime is how long a receiver may take. It is less than a turn, so that whoever takes over does not send beside.
+// sendTime is how long a receiver may take. It is shorter than a lease, so that a second worker doesn't send at the same time.
 const sendTime = 10 * time.Second
 
 // Sender sends.
 type Sender struct {
 	HTTP     *outbound.Client
-	Allow    []netip.Prefix // addresses at which anything may stand in for a product
+	Allow    []netip.Prefix // addresses where any server may play a product
 	Mail     *MailServer    // nil: no e-mail is sent
 	MailFrom mail.Address
 	Clock    func() time.Time

@@ -81,7 +81,7 @@ func checkRecipients(recipients []string) error {
 	return nil
 }
 
-// checkSigningSecret holds a secret against the Standard Webhooks, whose library takes any, an empty one too.
+// checkSigningSecret checks a secret as Standard Webhooks requires. The library accepts any secret, even an empty one.
 func checkSigningSecret(text string) error {
 	encoded, prefixed := strings.CutPrefix(text, signingPrefix)
 	key, err := base64.StdEncoding.Strict().DecodeString(encoded)

@@ -25,7 +25,7 @@ var ErrRefused = errors.New("the address is not one that may be called")
 // ErrTimeout is what a call ends with that took longer than its client or its context lets it.
 var ErrTimeout = fmt.Errorf("it did not answer in time: %w", context.DeadlineExceeded)
 
-// refusal is why, for whoever named the address.
+// refusal is the reason, for the caller that named the address.
 type refusal struct{ why string }
 
 func (r *refusal) Error() string { return ErrRefused.Error() + ": " + r.why }
@@ -96,7 +96,7 @@ func CheckURL(u *url.URL) error {
 	case u.Hostname() == "":
 		return &refusal{"it names no host"}
 	case u.User != nil:
-		return &refusal{"a name or password stands in it"}
+		return &refusal{"it contains a user name or password"}
 	}
 	return nil
 }
@@ -109,7 +109,7 @@ func redirects(most int) func(*http.Request, []*http.Request) error {
 		if len(before) > most {
 			return &refusal{"it redirects more than " + strconv.Itoa(most) + " times"}
 		}
-		request.Header.Del("Referer") // it would tell the next host the URL before
+		request.Header.Del("Referer") // it would show the next host the previous URL
 		return nil
 	}
 }

@@ -51,7 +51,7 @@ func hello(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "h
 func TestNothingOfThisMachineIsReachedUnlessItIsAllowed(t *testing.T) {
 	base, calls := server(t, "127.0.0.1", hello)
 	_, port, _ := net.SplitHostPort(strings.TrimPrefix(base, "http://"))
-	// What a proxy in the environment dialled for us, nobody would have looked at.
+	// A proxy from the environment would dial without our check.
 	t.Setenv("HTTP_PROXY", base)
 	strict := New(Options{Timeout: 5 * time.Second, Redirects: 5})
 	for _, host := range []string{

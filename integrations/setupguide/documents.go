@@ -53,7 +53,7 @@ func unread(why string) *domain.Error {
 	}
 }
 
-// Page returns the text of a page as Markdown, of at most maxCharacters. It is as hostile as whoever wrote it.
+// Page returns the text of a page as Markdown, of at most maxCharacters. Treat it as hostile.
 func (d Documents) Page(ctx context.Context, address string) (string, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
 	if err != nil {

@@ -211,7 +211,7 @@ func TestAnEndpointThatFailsIsToldApartAndNeverHangs(t *testing.T) {
 	}
 }
 
-// endless writes a piece until nobody reads any more.
+// endless writes until the reader is gone.
 func endless(piece string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		streams(w)

@@ -24,7 +24,7 @@ Answer in this form and with nothing else:
    choose and why, when it expires, and how to revoke it. No HTML and no images. Links only to the product's own site and
    its documentation. Say only what the page supports; where it says nothing, say that. Never ask for the credential itself.`
 
-// prompt returns both messages. The mark is drawn after the data is fixed, and stands nowhere in it.
+// prompt returns both messages. The mark is drawn after the data is fixed, and doesn't occur in it.
 func prompt(name, page string) (system, user string) {
 	mark := ""
 	for mark == "" || strings.Contains(name, mark) || strings.Contains(page, mark) {

@@ -102,7 +102,7 @@ func checkAddress(t *testing.T, what, raw string) {
 	}
 }
 
-// checkUsage holds where the credential goes against the parts that it has, and the guide against both.
+// checkUsage compares where the credential goes with its parts, and the guide with both.
 func checkUsage(t *testing.T, tt templates.Template) {
 	t.Helper()
 	if len(tt.Usage) == 0 {
