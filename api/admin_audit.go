@@ -45,7 +45,7 @@ func (s *Server) ListAudit(ctx context.Context, r ListAuditRequestObject) (ListA
 	return out, nil
 }
 
-// auditEntry opens what an entry tells of the person or machine behind it. What was erased stays away.
+// auditEntry opens what an entry holds about the person or machine behind it. What was erased stays absent.
 func (s *Server) auditEntry(ctx context.Context, e readmodels.AuditEntry) (AuditEntry, error) {
 	out := AuditEntry{
 		ID: e.ID, Position: int64(e.Position), Stream: e.Stream, Revision: int64(e.Revision), Action: e.Action, //nolint:gosec // a log never holds 2^63

@@ -38,7 +38,7 @@ func (g guideStream) VisitStreamSetupGuideResponse(w http.ResponseWriter) error 
 			err = errStopping
 		}
 		if err == nil || errors.Is(err, context.Canceled) || events.gone() {
-			return // it is complete, or nobody reads what is left
+			return // it is complete, or the reader is gone
 		}
 		_, document, _ := g.server.problem(g.call, err)
 		_ = events.event("error", json.RawMessage(document)) // it was the last

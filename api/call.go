@@ -63,7 +63,7 @@ func (c *call) edit() loop.Meta {
 	return m
 }
 
-// done tells the client where in the log its command is.
+// done gives the client the position of its command in the log.
 func (c *call) done(position uint64) {
 	c.header.Set("X-Event-Position", strconv.FormatUint(position, 10))
 }

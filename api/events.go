@@ -59,7 +59,7 @@ func streamEvents(ctx context.Context, w http.ResponseWriter, clock func() time.
 	return nil
 }
 
-// event writes one event; data becomes JSON. An error means that nobody reads any more.
+// event writes one event; data becomes JSON. An error means that the reader is gone.
 func (s *eventStream) event(name string, data any) error {
 	raw, err := json.Marshal(data) // without a line break in it
 	if err != nil {
@@ -84,7 +84,7 @@ func (s *eventStream) write(text []byte) error {
 	return s.failed
 }
 
-// gone reports whether nobody reads any more.
+// gone reports whether the reader is gone.
 func (s *eventStream) gone() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

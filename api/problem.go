@@ -56,8 +56,8 @@ func (s *Server) problem(call *call, err error) (status int, document []byte, re
 	if !errors.As(err, &refusal) {
 		s.Logger.ErrorContext(call.ctx, "fault", slog.String("request_id", call.requestID), slog.String("error", err.Error()))
 		refusal = &domain.Error{
-			Code: "internal", Detail: "Something went wrong on our side; the log has it under this request id.",
-			Hint: "Send the same request again later; if it stays, tell the operator the request id.",
+			Code: "internal", Detail: "Something went wrong in the service. Its log has the details under this request id.",
+			Hint: "Send the same request again later. If it fails again, give the operator the request id.",
 		}
 	}
 	status, known := statuses[refusal.Kind]

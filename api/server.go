@@ -42,7 +42,7 @@ type Server struct {
 
 	// WaitFor returns when the read model has reached a position, or with the context's error.
 	WaitFor func(ctx context.Context, position uint64) error
-	// Reveal opens what an event tells of the person or machine behind a call.
+	// Reveal opens what an event holds about the person or machine that made a call.
 	Reveal func(ctx context.Context, organization, private string) (Personal, error)
 	// Ready says how the process is; see GET /readyz.
 	Ready func(ctx context.Context) Readiness
@@ -69,7 +69,7 @@ type Server struct {
 	routes   routes
 }
 
-// Personal is what an event tells of the person or machine behind a call; all of it may be absent.
+// Personal is what an event holds about the person or machine that made a call; any of it may be absent.
 type Personal struct{ Label, Address, UserAgent string }
 
 // Rules are the limits of the tiers. PreAuth counts failed authentications by address.

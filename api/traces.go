@@ -51,7 +51,7 @@ func (c *call) end(status int) {
 	if c.code != "" {
 		c.span.SetAttributes(attribute.String("agentkey.code", c.code))
 	}
-	if status < http.StatusInternalServerError { // the caller is at fault, or nobody
+	if status < http.StatusInternalServerError { // the caller's fault, or none
 		spans.End(c.span, "")
 		return
 	}

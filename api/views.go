@@ -174,7 +174,7 @@ func (s *Server) requestRow(ctx context.Context, organization string, r readmode
 	return out
 }
 
-// page reads where a list is to go on. A cursor is the position of the last item, in URL-safe base64.
+// page reads where a list continues. A cursor is the position of the last item, in URL-safe base64.
 func page(limit *Limit, cursor *Cursor) (readmodels.Page, error) {
 	p := readmodels.Page{Limit: 50}
 	if limit != nil {
@@ -208,8 +208,8 @@ func asked(err error, what string) error {
 		return domain.NotFound(what)
 	}
 	return errors.Join(&domain.Error{
-		Kind: domain.KindUnavailable, Code: "read_model_unavailable", Detail: "The read model can't be reached, so this question has no answer now.",
-		Hint: "Send the same request again after Retry-After; commands and fetches go on meanwhile.", RetryAfter: time.Second,
+		Kind: domain.KindUnavailable, Code: "read_model_unavailable", Detail: "The read model can't be reached, so this query can't be answered now.",
+		Hint: "Send the same request again after Retry-After; commands and fetches still work.", RetryAfter: time.Second,
 	}, fmt.Errorf("ask the read model: %w", err))
 }
 

@@ -36,7 +36,7 @@ func jsonOf(raw []byte) ([]byte, error) {
 	return out, nil
 }
 
-// plain refuses what a reader could take for something else than what stands there.
+// plain refuses what a reader could mistake for something else.
 func plain(n *yaml.Node) error {
 	if n.Anchor != "" || n.Kind == yaml.AliasNode {
 		return errYAML("It must not have anchors or aliases.")

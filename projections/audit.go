@@ -45,7 +45,7 @@ func action(name string) string {
 }
 
 // target says what an event is about: the tool of every event that concerns one, for access and fetches too,
-// whose agent stands beside it; else the thing that the stream is of.
+// whose agent is named too; else the stream's subject.
 func target(e Event, category codec.Category, id, toolID string) readmodels.Target {
 	if toolID != "" {
 		return readmodels.Target{Type: "tool", ID: toolID}
@@ -129,7 +129,7 @@ func toolOf(body any) string {
 	return ""
 }
 
-// withheld tells the members that the audit does not show: hashes and check values of keys, and sealed text.
+// withheld lists the members that the audit doesn't show: hashes and check values of keys, and sealed text.
 func withheld(member string) bool {
 	return strings.HasSuffix(member, "hash") || member == "check" || member == "sealed"
 }

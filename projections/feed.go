@@ -33,7 +33,7 @@ type FeedConfig struct {
 	MaxBatch           int           // events in one message
 	Idle               time.Duration // how long a position without events of ours may wait to be stored
 	MinDelay, MaxDelay time.Duration // between a session that failed and the next
-	MaxOutage          time.Duration // the same while the log can't be reached, which is nobody's fault here
+	MaxOutage          time.Duration // the same while the log can't be reached
 	Pace               time.Duration // from one to four of it pass between two batches when nobody waits: what comes meanwhile shares a transaction
 }
 
@@ -130,7 +130,7 @@ func (f *Feed) report(ctx context.Context, err error, delay time.Duration) {
 	switch {
 	case errors.Is(err, errOutpaced):
 		f.enter(CatchingUp, "another worker is ahead")
-		f.Logger.DebugContext(ctx, "projection begins anew behind another worker", attrs...)
+		f.Logger.DebugContext(ctx, "projection starts again after another worker", attrs...)
 	case errors.Is(err, eventstore.ErrUnavailable):
 		f.enter(CatchingUp, "the event log is unavailable")
 		f.Logger.WarnContext(ctx, "projection waits for the event log", attrs...)
@@ -246,7 +246,7 @@ func (f *Feed) follow(ctx context.Context, out chan<- *message.Message, settled 
 	}
 }
 
-// rest lets events gather, unless somebody waits for them: the longer, the more of them the last batch had.
+// rest lets events gather, unless a query waits for them: the longer, the more of them the last batch had.
 func (f *Feed) rest(ctx context.Context, events int) {
 	pace := time.NewTimer(f.Pace * time.Duration(1+min(events, 48)/16))
 	defer pace.Stop()

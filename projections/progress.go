@@ -83,7 +83,7 @@ func (p *progress) until(ctx context.Context, met func() bool) error {
 	}
 }
 
-// awaited is closed while somebody waits for a position.
+// awaited is closed while a caller waits for a position.
 func (p *progress) awaited() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()

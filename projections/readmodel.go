@@ -155,7 +155,7 @@ func (m *ReadModel) Mark(ctx context.Context) (eventstore.Mark, error) {
 	return seen, err
 }
 
-// sameHistory refuses rows that know an event which the log has lost: other events may stand there now.
+// sameHistory refuses rows that know an event which the log has lost: other events may be there now.
 func (m *ReadModel) sameHistory(ctx context.Context, stored readmodels.Checkpoint) error {
 	if !stored.Of(m.log.storeID, m.log.created) {
 		return nil // they are not of this log at all
@@ -187,7 +187,7 @@ func (m *ReadModel) lead(ctx context.Context) (context.Context, func(), error) {
 	caughtUp := false
 	return m.DB.Lead(ctx, func(at readmodels.Checkpoint) {
 		if !at.Of(log.storeID, log.created) {
-			m.feed.restart(0) // whoever leads fills them again
+			m.feed.restart(0) // the leader refills them
 			return
 		}
 		m.feed.reach(at.Position)
@@ -201,7 +201,7 @@ func (m *ReadModel) lead(ctx context.Context) (context.Context, func(), error) {
 	})
 }
 
-// begin returns the stored position. Tables that do not belong to this log are emptied: nobody needs them.
+// begin returns the stored position. Tables that don't belong to this log are emptied.
 func (m *ReadModel) begin(ctx context.Context) (uint64, error) {
 	stored, err := m.DB.ReadCheckpoint(ctx)
 	if err != nil {

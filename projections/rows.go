@@ -74,7 +74,7 @@ func (r *rows) one(ctx context.Context, e Event) error {
 		_, id := codec.Split(e.Stream)
 		return r.delivery(ctx, id, e, body)
 	}
-	return nil // what no table but the audit tells of
+	return nil // only in the audit
 }
 
 // flush writes the fetches of one grant that were gathered.

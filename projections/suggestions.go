@@ -47,7 +47,7 @@ func (r *rows) suggestion(ctx context.Context, e Event, body catalog.Event) erro
 		return decide(b.SuggestionID, catalog.SuggestionAcceptance, b.ToolID, "")
 	case catalog.SuggestionRedirected:
 		return decide(b.SuggestionID, catalog.SuggestionRedirect, b.ToolID, "")
-	default: // tools, and what the audit alone tells of
+	default: // tools, and what only the audit shows
 	}
 	return nil
 }

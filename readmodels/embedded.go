@@ -16,7 +16,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// file is where embedded tables are. The file may be removed at any time while nobody has it open.
+// file is where embedded tables are. The file may be removed whenever no process has it open.
 type file struct {
 	path     string
 	logger   *slog.Logger
@@ -69,7 +69,7 @@ func (f *file) create(ctx context.Context, path string, building bool) (*tables,
 	return f.open(ctx, path, building)
 }
 
-// dsn names a file with its settings. While a model is being built nobody relies on it, so nothing is synced.
+// dsn names a file with its settings. Nothing relies on a model that is being built, so nothing is synced.
 func dsn(path string, building, writes bool) string {
 	q := url.Values{}
 	add := func(pragma string) { q.Add("_pragma", pragma) }

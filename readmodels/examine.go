@@ -12,10 +12,10 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// ErrNoTables says that there are no tables of this version yet. Whoever opens the read model makes them.
+// ErrNoTables says that there are no tables of this version yet. Opening the read model creates them.
 var ErrNoTables = errors.New("it has no tables of this version yet")
 
-// ExamineEmbedded looks at the read model in an SQLite file, whoever else has it open, and leaves it as it is.
+// ExamineEmbedded inspects the read model in an SQLite file without changing it, even while another process has it open.
 // Errors: ErrNoTables; any other one is about a file that can't be read or is damaged.
 func ExamineEmbedded(ctx context.Context, path string) (reached Checkpoint, err error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {

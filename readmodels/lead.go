@@ -22,7 +22,7 @@ func (s *schema) lead(ctx context.Context, db *DB, standby func(Checkpoint)) (co
 		return nil, nil, fmt.Errorf("lead the filling of the read model: %w: %w", ErrUnavailable, err)
 	}
 	if s.free != nil {
-		return ctx, func() {}, nil // nobody else knows of tables beside
+		return ctx, func() {}, nil // no other process knows of these tables
 	}
 	if err := s.prepare(ctx, db.live); err != nil {
 		return fail(err)

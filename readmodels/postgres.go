@@ -118,7 +118,7 @@ func closeConn(ctx context.Context, conn *pgx.Conn) error {
 	return conn.Close(ctx)
 }
 
-// locked runs fn on a connection that holds one of the locks of the database; whoever wants it too waits.
+// locked runs fn on a connection that holds one of the locks of the database; others that want it wait.
 func (s *schema) locked(ctx context.Context, lock string, fn func(*pgx.Conn) error) (err error) {
 	conn, err := s.connect(ctx)
 	if err != nil {
@@ -141,13 +141,13 @@ func (s *schema) prepare(ctx context.Context, t *tables) error {
 	}
 	return s.locked(ctx, "tables", func(conn *pgx.Conn) error {
 		if checkModel(ctx, t.read) == nil {
-			return nil // by somebody else, meanwhile
+			return nil // another process did it meanwhile
 		}
 		return s.create(ctx, conn, t)
 	})
 }
 
-// create makes the schema anew, with empty tables.
+// create replaces the schema by one with empty tables.
 func (s *schema) create(ctx context.Context, conn *pgx.Conn, t *tables) error {
 	name := pgx.Identifier{s.name}.Sanitize()
 	if _, err := conn.Exec(ctx, "DROP SCHEMA IF EXISTS "+name+" CASCADE; CREATE SCHEMA "+name); err != nil {

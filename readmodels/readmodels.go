@@ -23,7 +23,7 @@ var ErrUnavailable = errors.New("the store of the read model is unavailable")
 type DB struct {
 	place place
 
-	still sync.RWMutex // held for reading by whoever writes, for writing while nothing may be written
+	still sync.RWMutex // held for reading by each writer, for writing while nothing may be written
 	mu    sync.RWMutex // held for writing only while live is replaced
 	live  *tables
 }
@@ -167,7 +167,7 @@ func (db *DB) Lead(ctx context.Context, standby func(Checkpoint)) (lead context.
 	return db.place.lead(ctx, db, standby)
 }
 
-// Settle is called by whoever leads, when the tables have everything: what other versions have left behind goes, and
+// Settle is called by the leader when the tables have everything: what other versions have left behind goes, and
 // what is told of the tables elsewhere is told of these.
 func (db *DB) Settle(ctx context.Context) error { return db.place.settle(ctx) }
 

@@ -16,7 +16,7 @@ import (
 //go:embed reporting.sql
 var reporting string
 
-// told marks the views of one version that tell of one schema.
+// told marks the views of one version that show one schema.
 func (s *schema) told() string {
 	sum := sha256.Sum256([]byte(reporting))
 	return "agentkey: what reports may rely on; made from " + s.name + " by " + hex.EncodeToString(sum[:6])
@@ -35,7 +35,7 @@ func (s *schema) tell(ctx context.Context, conn *pgx.Conn) error {
 	_, err := conn.Exec(ctx, text)
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && refused.Code == "42P16" { // invalid_table_definition
-		s.logger.WarnContext(ctx, "the reporting views of a newer version are made anew and must be granted again", slog.String("reason", refused.Message))
+		s.logger.WarnContext(ctx, "the reporting views of a newer version are recreated and must be granted again", slog.String("reason", refused.Message))
 		_, err = conn.Exec(ctx, "ROLLBACK TO SAVEPOINT views; DROP SCHEMA reporting CASCADE;"+text)
 	}
 	return err

@@ -45,7 +45,7 @@ const suggestionColumns = `SELECT s.id, s.name, s.name_folded, s.url, s.status, 
 FROM suggestions AS s
 WHERE s.organization_id = `
 
-// Suggestions lists at most limit suggestions behind a place, nil for the first, and says where the next page goes on,
+// Suggestions lists at most limit suggestions behind a place, nil for the first, and says where the next page starts,
 // nil on the last one.
 func (db *DB) Suggestions(ctx context.Context, organization, status string, after *Demand, limit int) ([]Suggestion, *Demand, error) {
 	q := &text{}

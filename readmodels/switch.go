@@ -57,7 +57,7 @@ func (s *schema) discard() error {
 	return s.drop(ctx, s.name)
 }
 
-// drop removes a schema with its tables, unless somebody goes on asking them.
+// drop removes a schema with its tables, unless queries still use them.
 func (s *schema) drop(ctx context.Context, name string) (err error) {
 	conn, err := s.connect(ctx)
 	if err != nil {
@@ -124,7 +124,7 @@ func (s *schema) rename(ctx context.Context, old, next string, finish func(conte
 	return err
 }
 
-// settle lets reports tell of this schema, and drops those of other versions that no process uses.
+// settle points the reports at this schema and drops those of other versions that no process uses.
 func (s *schema) settle(ctx context.Context) error {
 	if s.free != nil {
 		return nil // tables beside are not spoken of
@@ -180,7 +180,7 @@ func (s *schema) sweep(ctx context.Context, conn *pgx.Conn) error {
 			}
 			var refused *pgconn.PgError
 			if errors.As(err, &refused) && refused.Code == "55P03" {
-				_, err = conn.Exec(ctx, "ROLLBACK") // somebody asks it: the next time
+				_, err = conn.Exec(ctx, "ROLLBACK") // a query uses it: the next time
 			}
 			if err != nil {
 				return err

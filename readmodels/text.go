@@ -15,7 +15,7 @@ type text struct {
 	args []any
 }
 
-// arg adds a value and returns the parameter that stands for it.
+// arg adds a value and returns its parameter.
 func (q *text) arg(v any) string {
 	q.args = append(q.args, v)
 	return "$" + strconv.Itoa(len(q.args))
@@ -49,7 +49,7 @@ func collect[T any](ctx context.Context, db *DB, q *text, what string, scan func
 		if err != nil {
 			return nil, fmt.Errorf("list %s: %w", what, err)
 		}
-		defer func() { _ = rows.Close() }() // rows.Err tells what went wrong
+		defer func() { _ = rows.Close() }() // rows.Err reports what went wrong
 		items := []T{}
 		for rows.Next() {
 			item, err := scan(rows)

@@ -24,7 +24,7 @@ func (p Page) before() int64 {
 	return signed(p.Before)
 }
 
-// rows is how many rows to ask for: one more than the page holds tells whether there is another.
+// rows is how many rows to ask for: one more than the page holds shows whether another page follows.
 func (p Page) rows() int32 { return int32(min(max(p.Limit, 1), 1000) + 1) }
 
 // List is one page, newest first. Next is 0 on the last one.

@@ -53,14 +53,14 @@ type AI struct {
 	Key     domain.Secret // empty: none is sent
 }
 
-// usageError is a mistake of whoever started us: exit code 2, and nothing was opened.
+// usageError is a mistake in the arguments or the configuration: exit code 2, and nothing was opened.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
 func isUsage(err error) bool { return errors.As(err, new(usageError)) }
 
-// clientVariables are what agents' instructions tell agents to set; they may stand in the same shell and mean nothing here.
+// clientVariables are those that agents' instructions use; the same shell may set them, and they mean nothing here.
 var clientVariables = []string{"AGENTKEY_URL", "AGENTKEY_API_KEY"}
 
 // configVariable names the configuration file.
@@ -72,7 +72,7 @@ type loader struct {
 	mistakes []error
 }
 
-// given is a value and where it was given, for whoever has to mend it. One that could not be read has no text.
+// given is a value and where it was given, so that a mistake can be located. One that could not be read has no text.
 type given struct{ text, where string }
 
 // wrong notes what is wrong with a setting.

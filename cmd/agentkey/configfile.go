@@ -13,7 +13,7 @@ import (
 )
 
 // file takes what a configuration file sets and the environment does not. A file is copied, shown and kept in version
-// control, so no secret may stand in it: it names the file that holds it.
+// control, so it must not hold a secret: it names the file that does.
 func (l *loader) file(path string) {
 	raw, err := os.ReadFile(path) //nolint:gosec // the operator names the file
 	if err != nil {
@@ -43,7 +43,7 @@ func (l *loader) file(path string) {
 		key, value := top.Content[i], top.Content[i+1]
 		where := fmt.Sprintf("%s:%d: %s", path, key.Line, key.Value)
 		if first, twice := lines[key.Value]; twice {
-			l.wrong(where, "it stands in line %d already", first)
+			l.wrong(where, "line %d already sets it", first)
 			continue
 		}
 		lines[key.Value] = key.Line
@@ -61,7 +61,7 @@ func (l *loader) entry(key string, value *yaml.Node, where string) {
 	}
 	s := settings[i]
 	if s.secret && s.key() == key {
-		l.wrong(where, "a secret must not stand in this file: put it into a file of its own and name that with %s_file, or set %s", key, s.name)
+		l.wrong(where, "this file must not hold a secret: put it into a file of its own and name that file with %s_file, or set %s", key, s.name)
 		return
 	}
 	text, err := textOf(value)

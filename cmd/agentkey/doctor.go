@@ -261,7 +261,7 @@ func (d *doctor) masterKeys(ctx context.Context) {
 	d.say(isOK, what, "configured, the current one first: %s", strings.Join(ids, ", "))
 }
 
-// restored tells what serve found out about the log; nothing is looked for that serve has not found yet.
+// restored reports what serve found out about the log; it doesn't look further.
 func (d *doctor) restored(ctx context.Context) {
 	if d.inst == nil {
 		return

@@ -135,7 +135,7 @@ func (d *doctor) model(ctx context.Context) {
 	}
 }
 
-// taken tells whether serve may have an address, or has it: what is there answers a URL with a sign of its own.
+// taken reports whether an address is free or already served by agentkey, which a URL with a known answer shows.
 func (d *doctor) taken(ctx context.Context, what, at, how, setting, url, sign string) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", at)
 	switch {

@@ -1,5 +1,5 @@
 // Command agentkey is a credential broker for AI agents: the server, the event store on its own, and the tools
-// of whoever runs them. It is the only place that knows every package; it decides nothing.
+// of its operators. It is the only place that knows every package; it decides nothing.
 package main
 
 import (
@@ -15,7 +15,7 @@ import (
 )
 
 func main() {
-	syscall.Umask(0o077) // whatever SQLite makes beside its files is nobody else's either
+	syscall.Umask(0o077) // files that SQLite makes beside its own are private too
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))

@@ -24,7 +24,7 @@ import (
 	"agentkey/projections"
 )
 
-// operator is who acts through the commands of this program: whoever can read the data folder.
+// operator acts through the commands of this program: anyone who can read the data folder.
 var operator = domain.Actor{Type: domain.ActorSystem, ID: "operator"}
 
 // office is the installation as the operator's commands see it, through the running server's socket or the store
@@ -218,7 +218,7 @@ func (c *keysAdd) text() (string, error) {
 
 type keysRoll struct{}
 
-// Run wraps every secret anew.
+// Run rewraps every secret.
 func (keysRoll) Run(sh *shell) error {
 	return inOffice(sh, func(ctx context.Context, o *office) error {
 		m := o.meta(o.inst.Begun.OrganizationID)

@@ -16,7 +16,7 @@ import (
 // setting is one thing that can be set.
 type setting struct {
 	name    string // of the variable, AGENTKEY_… but for those that OpenTelemetry has named; see key
-	secret  bool   // it may come from a file that name_FILE or key_file names, and must not stand in the configuration file
+	secret  bool   // it may come from a file that name_FILE or key_file names, and must not be in the configuration file
 	value   string // that it has when it is not set
 	without string // what holds when it has none, for the documentation
 	meaning string // likewise

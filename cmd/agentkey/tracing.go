@@ -20,7 +20,7 @@ import (
 const flushTime = 3 * time.Second
 
 // tracing sends spans to where the configuration says. They wait in memory for it; when there are too many the newest
-// are dropped, and nobody else waits.
+// are dropped, and nothing else waits.
 type tracing struct {
 	tracer   trace.Tracer // nil: nothing is traced
 	provider *sdktrace.TracerProvider

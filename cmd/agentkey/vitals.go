@@ -44,7 +44,7 @@ func (v *vitals) Collect(out chan<- prometheus.Metric) {
 	s := v.health.readModel.Status(ctx)
 	labels := prometheus.Labels{"projection": s.Name}
 	if s.Head > 0 {
-		gauge("agentkey_projection_lag_events", "How far the projection is behind the end of the event log.", float64(s.Lag), labels)
+		gauge("agentkey_projection_lag_events", "How far the projection lags behind the head of the event log.", float64(s.Lag), labels)
 	}
 	gauge("agentkey_projection_up", "1 where the projection follows the event log or catches up; 0 where it failed, waits or stands by.", number(moves(s)), labels)
 	if disk := (syscall.Statfs_t{}); syscall.Statfs(v.dataDir, &disk) == nil {
@@ -54,7 +54,7 @@ func (v *vitals) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// moves tells whether a projection does its work in this process. One that catches up has something to say when it can't.
+// moves reports whether a projection does its work in this process. One that catches up has something to say when it can't.
 func moves(s projections.Status) bool {
 	switch s.State {
 	case projections.Running:

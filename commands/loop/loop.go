@@ -80,7 +80,7 @@ type Env struct {
 	Sealer  Sealer
 	MACKey  domain.Secret // of snapshots
 	Clock   func() time.Time
-	OnFault func(msg string, err error) // told what goes wrong where nobody waits for an answer
+	OnFault func(msg string, err error) // receives faults for which no caller waits
 
 	// OnAppend is told of every append that a loop tried. It must not block, and may be nil.
 	OnAppend func(Appending)
@@ -99,7 +99,7 @@ type Appending struct {
 	At   time.Time       // when the answer came, by the clock of this process
 }
 
-// Sealer seals what an event tells of the person or machine behind a call.
+// Sealer seals what an event holds about the person or machine that made a call.
 type Sealer func(ctx context.Context, m Meta) (string, error)
 
 // New returns the loop of one kind of stream.
@@ -121,7 +121,7 @@ const (
 type Build[S, C any] func(state S, at time.Time) (C, error)
 
 // Do decides a command on the newest state, appends what it decided and returns when that is durable. A refusal
-// is decided only after a fresh read. The caller's context bounds his waiting, not the command: a command that
+// is decided only after a fresh read. The caller's context bounds the wait, not the command: a command that
 // was begun is finished. Errors: *domain.Error for refusals, 503 event_log_unavailable among them.
 func (l *Loop[S, C, E]) Do(ctx context.Context, id string, m Meta, build Build[S, C]) (Result[S, E], error) {
 	m.UserAgent = m.UserAgent[:min(len(m.UserAgent), maxUserAgent)]
@@ -178,7 +178,7 @@ func (l *Loop[S, C, E]) Fresh(ctx context.Context, id string) (Head[S], error) {
 	return head, nil
 }
 
-// Recent is Fresh, but while the log can't be reached it goes on with a state at most a minute old.
+// Recent is Fresh, but while the log can't be reached it returns a state at most a minute old.
 func (l *Loop[S, C, E]) Recent(ctx context.Context, id string) (Head[S], error) {
 	s := l.stream(id)
 	err := s.refresh(ctx)
@@ -193,7 +193,7 @@ func (l *Loop[S, C, E]) Recent(ctx context.Context, id string) (Head[S], error) 
 func (l *Loop[S, C, E]) Forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	clear(l.streams) // for whoever still uses one see stream
+	clear(l.streams) // dropping one that is in use is harmless; see stream
 }
 
 func (l *Loop[S, C, E]) stream(id string) *stream[S, C, E] {
@@ -201,7 +201,7 @@ func (l *Loop[S, C, E]) stream(id string) *stream[S, C, E] {
 	defer l.mu.Unlock()
 	s, found := l.streams[id]
 	if !found {
-		// Dropping a stream that somebody still uses is harmless: appends name the revision they were decided on.
+		// Dropping a stream that is still in use is harmless: appends name the revision they were decided on.
 		looked := 0
 		for old, other := range l.streams {
 			if len(l.streams) < l.most || looked == 8 {

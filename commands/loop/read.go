@@ -18,10 +18,10 @@ import (
 type flight struct {
 	done chan struct{}
 	err  error
-	span trace.Span // of whoever asked first
+	span trace.Span // of the first caller
 }
 
-// refresh reads what is new in the stream. The read begins after refresh was called, so whoever appended, or
+// refresh reads what is new in the stream. The read begins after refresh was called, so whatever was appended, or
 // heard of an append, before the call sees it afterwards. Callers share the read that has not begun yet.
 func (s *stream[S, C, E]) refresh(ctx context.Context) error {
 	ctx, span := spans.Step(ctx, "refresh", s.loop.Category.String())
@@ -52,7 +52,7 @@ func (s *stream[S, C, E]) readAll() {
 		s.mu.Unlock()
 
 		// Each page has the log's own deadline. Together they have none: a long history that is folded from its
-		// beginning, as after a change of the fold, is read to its end although nobody waits so long.
+		// beginning, as after a change of the fold, is read to its end although no caller waits that long.
 		f.err = s.read(spans.Within(context.Background(), f.span))
 		close(f.done)
 
@@ -96,7 +96,7 @@ func (s *stream[S, C, E]) read(ctx context.Context) error {
 	}
 	s.loaded = true
 	if s.head.Revision-from >= SnapshotEvery {
-		s.snapshotLocked() // whoever comes next need not read all that again
+		s.snapshotLocked() // the next reader need not read all that again
 	}
 	return nil
 }

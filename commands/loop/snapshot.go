@@ -23,7 +23,7 @@ const SnapshotEvery = 256
 // maxSnapshot bounds a snapshot's state; a larger one is not written, and the stream is folded from further back.
 const maxSnapshot = 900 << 10
 
-// snapshot is a state that may stand in for the events before it. It is a cache: used only if the MAC, the fold
+// snapshot is a state that may replace the events before it. It is a cache: used only if the MAC, the fold
 // and the event at its revision all agree.
 type snapshot struct {
 	Revision int64           `json:"revision"`

@@ -62,7 +62,7 @@ type stream[S, C, E any] struct {
 	waiting  []*call[S, C, E]
 	running  bool
 	reading  *flight              // the read that is under way
-	next     *flight              // the read that whoever comes now will share
+	next     *flight              // the read that new callers will share
 	commands map[string]*underway // by command id
 
 	snapshotting bool
@@ -147,7 +147,7 @@ func (s *stream[S, C, E]) batch(calls []*call[S, C, E]) int {
 	return n
 }
 
-// finish forgets a command that nobody waits for any more, and lets another call of the same command find it.
+// finish forgets a command that no caller waits for, and lets another call of the same command find it.
 func (s *stream[S, C, E]) finish(c *call[S, C, E]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -269,7 +269,7 @@ func (s *stream[S, C, E]) decide(head Head[S], calls []*call[S, C, E], fresh boo
 		d.head.At = at
 		d.entries = append(d.entries, entries...)
 		c.result = Result[S, E]{State: d.head.State, Events: events, Revision: d.head.Revision, EventID: d.head.eventID, Changed: true}
-		// One append has one position, that of its last event: whoever waits for it sees his own events too.
+		// One append has one position, that of its last event: a caller that waits for it sees its own events too.
 		d.finish = append(d.finish, func(a eventstore.Appended) { c.result.Position, c.result.Connection = a.Position, a.Connection })
 		if d.alone {
 			return d
@@ -299,7 +299,7 @@ func (s *stream[S, C, E]) settle(ctx context.Context, c *call[S, C, E], a events
 	return err
 }
 
-// entries encodes what a call decided. What a call tells of its caller need not be told with each of its events:
+// entries encodes what a call decided. The caller's private data isn't repeated in each of its events:
 // where that would be too much, the first alone has it.
 func (s *stream[S, C, E]) entries(c *call[S, C, E], events []E, at time.Time) ([]codec.Entry, int, error) {
 	signed := c.signed

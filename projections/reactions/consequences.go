@@ -53,7 +53,7 @@ func RemovedTools(model *projections.ReadModel, grants *commands.Grants) Reactio
 }
 
 // AnsweredSuggestions gives the backers of a suggestion what was decided for them, where the request that decided it
-// did not come to that. It acts for whoever decided.
+// did not come to that. It acts on behalf of the person who decided.
 func AnsweredSuggestions(grants *commands.Grants) Reaction {
 	return Reaction{Name: "answered_suggestions", Types: `^suggestion\.(accepted|redirected)\.`, Handle: func(ctx context.Context, cause codec.Verified) (acted bool, err error) {
 		var suggestionID, toolID string

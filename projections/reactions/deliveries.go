@@ -95,7 +95,7 @@ func (d *Deliverer) lane(ctx context.Context, channel string) error {
 	}
 	for _, n := range due {
 		if err := ctx.Err(); err != nil {
-			return err // whoever lives sends the rest
+			return err // another process sends the rest
 		}
 		if _, err := d.Deliveries.Attempt(ctx, n.Organization, n.ID); err != nil {
 			return err

@@ -14,7 +14,7 @@ import (
 	"agentkey/eventstore/codec"
 )
 
-// Notifications queues what people are to be told of: somebody waits for a human. It looks at no event of deliveries, so
+// Notifications queues messages to people about what waits for a human decision. It looks at no event of deliveries, so
 // that nothing is told of telling, and begins at the end of the log, so that nothing of the past is told.
 func Notifications(deliveries *commands.Deliveries) Reaction {
 	const types = `^(grant\.requested|suggestion\.made|suggestion\.backed|instruction_suggestion\.made)\.`

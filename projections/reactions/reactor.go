@@ -138,7 +138,7 @@ func (r *Reactor) ripen(ctx context.Context, e codec.Verified, after time.Durati
 	}
 }
 
-// resume returns where the reaction goes on, and the revision of its record. A new reaction begins at the end of the
+// resume returns where the reaction continues, and the revision of its record. A new reaction begins at the end of the
 // log and says so, because what happens after that must not be missed.
 func (r *Reactor) resume(ctx context.Context, re Reaction) (position uint64, revision int64, err error) {
 	last, err := r.Log.ReadBackward(ctx, codec.Reactions.Stream(re.Name), 1)
@@ -179,7 +179,7 @@ func (r *Reactor) record(ctx context.Context, re Reaction, revision int64, handl
 	event := codec.ReactionHandled{Stream: handled.Stream, Revision: handled.Revision}
 	appended, err := r.Log.Write(ctx, codec.Reactions.Stream(re.Name), revision, event, signed)
 	if errors.Is(err, eventstore.ErrWrongRevision) {
-		return 0, fmt.Errorf("%w: %w", eventstore.ErrUnavailable, errRecorded) // begin again behind it, quietly
+		return 0, fmt.Errorf("%w: %w", eventstore.ErrUnavailable, errRecorded) // start again after it, quietly
 	}
 	if err != nil {
 		return 0, fmt.Errorf("record what %s has handled: %w", re.Name, err)
