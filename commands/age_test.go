@@ -9,10 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"agentkey/commands/commandstest"
 	"agentkey/commands/loop"
 	"agentkey/domain/catalog"
 	"agentkey/eventstore"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 // aged is an agent with about n fetches behind it. The last ones go through the loop, so that a snapshot is where
@@ -41,7 +41,7 @@ func aged(b *testing.B, n int) (o *office, id, tool string, number int) {
 	}
 	wg.Wait()
 	if n > loop.SnapshotEvery {
-		commandstest.Eventually(b, "there is a snapshot", func() bool {
+		wait.Until(b, "there is a snapshot", func() bool {
 			return o.MustFresh(id).Revision-o.snapshotted(id) < 2*loop.SnapshotEvery
 		})
 	}

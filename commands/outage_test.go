@@ -17,13 +17,14 @@ import (
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
 	"agentkey/eventstore/eventstoretest"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 // restart stops the store if it runs, starts it, and waits until it answers.
 func (o *office) restart() {
 	o.T.Helper()
 	o.Server.Restart()
-	commandstest.Eventually(o.T, "the log is back", func() bool {
+	wait.Until(o.T, "the log is back", func() bool {
 		_, err := o.Server.Client.Head(o.T.Context())
 		return err == nil
 	})
@@ -200,7 +201,7 @@ func TestAStoreThatStopsUnderLoadLeavesNoCommandHalfDone(t *testing.T) {
 	}
 	for range 3 {
 		before := o.head()
-		commandstest.Eventually(t, "some stories ran", func() bool { return o.head() > before+200 })
+		wait.Until(t, "some stories ran", func() bool { return o.head() > before+200 })
 		o.Server.Restart()
 	}
 	close(stop)

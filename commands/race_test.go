@@ -10,6 +10,7 @@ import (
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
 	"agentkey/eventstore/eventstoretest"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 // TestNoFetchSucceedsOnceItsEndIsAcknowledged races fetches in two processes with everything that ends access:
@@ -72,7 +73,7 @@ func TestNoFetchSucceedsOnceItsEndIsAcknowledged(t *testing.T) {
 						}
 					})
 				}
-				commandstest.Eventually(t, "somebody fetched", func() bool {
+				wait.Until(t, "somebody fetched", func() bool {
 					mu.Lock()
 					defer mu.Unlock()
 					return len(positions) > 0 || t.Failed()

@@ -11,6 +11,7 @@ import (
 	"agentkey/domain/catalog"
 	"agentkey/eventstore/codec"
 	"agentkey/eventstore/eventstoretest"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 // refused lists what is recorded of an agent's refusals, as their counts.
@@ -185,7 +186,7 @@ func TestALongRecordOfRefusalsIsNotReadAgain(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	commandstest.Eventually(t, "there is a snapshot", func() bool {
+	wait.Until(t, "there is a snapshot", func() bool {
 		stored, err := o.Server.Client.ReadForward(t.Context(), "snapshot-refusals-"+id, 0, 10)
 		return err == nil && len(stored) == 1
 	})

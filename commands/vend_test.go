@@ -16,6 +16,7 @@ import (
 	"agentkey/domain/installation"
 	"agentkey/eventstore"
 	"agentkey/eventstore/eventstoretest"
+	"agentkey/eventstore/eventstoretest/wait"
 	"agentkey/eventstore/seal"
 )
 
@@ -94,7 +95,7 @@ func TestEveryFetchGetsWhatItsEventNames(t *testing.T) {
 					t.Fatal(err)
 				}
 				before := fetched.Load()
-				commandstest.Eventually(t, "somebody fetched", func() bool { return fetched.Load() > before || t.Failed() })
+				wait.Until(t, "somebody fetched", func() bool { return fetched.Load() > before || t.Failed() })
 			}
 			close(stop)
 			wg.Wait()

@@ -18,6 +18,7 @@ import (
 
 	"agentkey/eventstore"
 	"agentkey/eventstore/eventstoretest"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 // open returns the log under test: the embedded store, or the one that TEST_EVENTSTORE_URL names.
@@ -63,16 +64,9 @@ func events(n int) []eventstore.Event {
 	return out
 }
 
-func within(t *testing.T) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 func mustAppend(t *testing.T, c *eventstore.Client, stream string, expected int64, e ...eventstore.Event) eventstore.Appended {
 	t.Helper()
-	a, err := c.Append(within(t), stream, expected, e...)
+	a, err := c.Append(wait.Context(t), stream, expected, e...)
 	if err != nil {
 		t.Fatalf("append to %s at %d: %v", stream, expected, err)
 	}
@@ -81,7 +75,7 @@ func mustAppend(t *testing.T, c *eventstore.Client, stream string, expected int6
 
 func TestAppendAndRead(t *testing.T) {
 	c, name := open(t), stream(t)
-	if _, err := c.ReadForward(within(t), name, 0, 10); !errors.Is(err, eventstore.ErrStreamNotFound) {
+	if _, err := c.ReadForward(wait.Context(t), name, 0, 10); !errors.Is(err, eventstore.ErrStreamNotFound) {
 		t.Fatalf("a stream that never was: %v", err)
 	}
 	in := events(600) // more than a page
@@ -93,7 +87,7 @@ func TestAppendAndRead(t *testing.T) {
 	if b.Position <= a.Position {
 		t.Errorf("positions %d then %d", a.Position, b.Position)
 	}
-	out, err := c.ReadForward(within(t), name, 0, 1000)
+	out, err := c.ReadForward(wait.Context(t), name, 0, 1000)
 	if err != nil || len(out) != 600 {
 		t.Fatalf("read %d events: %v", len(out), err)
 	}
@@ -108,21 +102,21 @@ func TestAppendAndRead(t *testing.T) {
 			t.Fatalf("created %v ago", age)
 		}
 	}
-	if tail, err := c.ReadForward(within(t), name, 598, 10); err != nil || len(tail) != 2 {
+	if tail, err := c.ReadForward(wait.Context(t), name, 598, 10); err != nil || len(tail) != 2 {
 		t.Errorf("the tail has %d events: %v", len(tail), err)
 	}
-	if none, err := c.ReadForward(within(t), name, 600, 10); err != nil || len(none) != 0 {
+	if none, err := c.ReadForward(wait.Context(t), name, 600, 10); err != nil || len(none) != 0 {
 		t.Errorf("beyond the end are %d events: %v", len(none), err)
 	}
-	back, err := c.ReadBackward(within(t), name, 3)
+	back, err := c.ReadBackward(wait.Context(t), name, 3)
 	if err != nil || len(back) != 3 || back[0].Revision != 599 || back[2].Revision != 597 {
 		t.Errorf("backwards: %v %v", back, err)
 	}
-	from, err := c.ReadBackwardFrom(within(t), name, 5, 10)
+	from, err := c.ReadBackwardFrom(wait.Context(t), name, 5, 10)
 	if err != nil || len(from) != 6 || from[0].Revision != 5 || from[5].Revision != 0 {
 		t.Errorf("backwards from 5: %d events, %v", len(from), err)
 	}
-	head, err := c.Head(within(t))
+	head, err := c.Head(wait.Context(t))
 	if err != nil || head < b.Position {
 		t.Errorf("the head is %d, the last append %d: %v", head, b.Position, err)
 	}
@@ -155,7 +149,7 @@ func TestExpectations(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			name := stream(t)
 			mustAppend(t, c, name, eventstore.NoStream, first, second)
-			a, err := c.Append(within(t), name, tt.expected, tt.events...)
+			a, err := c.Append(wait.Context(t), name, tt.expected, tt.events...)
 			if !errors.Is(err, tt.want) || (err == nil && a.Revision != tt.revision) {
 				t.Errorf("got revision %d and %v, want %d and %v", a.Revision, err, tt.revision, tt.want)
 			}
@@ -169,7 +163,7 @@ func TestOneRacerOfManyWins(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 32 {
 		wg.Go(func() {
-			_, err := c.Append(within(t), name, eventstore.NoStream, events(2)...)
+			_, err := c.Append(wait.Context(t), name, eventstore.NoStream, events(2)...)
 			switch {
 			case err == nil:
 				won.Add(1)
@@ -179,7 +173,7 @@ func TestOneRacerOfManyWins(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	out, err := c.ReadForward(within(t), name, 0, 100)
+	out, err := c.ReadForward(wait.Context(t), name, 0, 100)
 	if won.Load() != 1 || len(out) != 2 || err != nil {
 		t.Errorf("%d won and %d events were written: %v", won.Load(), len(out), err)
 	}
@@ -189,44 +183,44 @@ func TestAnAppendIsAllOrNothingAndBounded(t *testing.T) {
 	c, name := open(t), stream(t)
 	big := event(1)
 	big.Data = make([]byte, 1<<20)
-	if _, err := c.Append(within(t), name, eventstore.NoStream, event(0), big); !errors.Is(err, eventstore.ErrTooLarge) {
+	if _, err := c.Append(wait.Context(t), name, eventstore.NoStream, event(0), big); !errors.Is(err, eventstore.ErrTooLarge) {
 		t.Errorf("too much: %v", err)
 	}
-	if _, err := c.ReadForward(within(t), name, 0, 1); !errors.Is(err, eventstore.ErrStreamNotFound) {
+	if _, err := c.ReadForward(wait.Context(t), name, 0, 1); !errors.Is(err, eventstore.ErrStreamNotFound) {
 		t.Errorf("a part was written: %v", err)
 	}
 	big.Data = make([]byte, 1<<20-2000)
 	mustAppend(t, c, name, eventstore.NoStream, big)
-	out, err := c.ReadForward(within(t), name, 0, 1)
+	out, err := c.ReadForward(wait.Context(t), name, 0, 1)
 	if err != nil || len(out) != 1 || len(out[0].Data) != len(big.Data) {
 		t.Errorf("almost too much came back as %d events: %v", len(out), err)
 	}
 	for _, bad := range []eventstore.Event{{Type: "x"}, {ID: uuid.New()}, {ID: uuid.New(), Type: "$system"}} {
-		if _, err := c.Append(within(t), name, eventstore.Any, bad); err == nil {
+		if _, err := c.Append(wait.Context(t), name, eventstore.Any, bad); err == nil {
 			t.Errorf("%+v was taken", bad)
 		}
 	}
-	if _, err := c.Append(within(t), "$reserved", eventstore.Any, event(1)); err == nil {
+	if _, err := c.Append(wait.Context(t), "$reserved", eventstore.Any, event(1)); err == nil {
 		t.Error("a reserved name was taken")
 	}
 }
 
 func TestTombstone(t *testing.T) {
 	c, name := open(t), "secret-"+uuid.NewString()
-	if err := c.Tombstone(within(t), name); err != nil {
+	if err := c.Tombstone(wait.Context(t), name); err != nil {
 		t.Errorf("a stream that never was: %v", err)
 	}
 	mustAppend(t, c, name, eventstore.NoStream, event(1))
 	for range 2 {
-		if err := c.Tombstone(within(t), name); err != nil {
+		if err := c.Tombstone(wait.Context(t), name); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := c.ReadForward(within(t), name, 0, 1); !errors.Is(err, eventstore.ErrStreamDeleted) {
+	if _, err := c.ReadForward(wait.Context(t), name, 0, 1); !errors.Is(err, eventstore.ErrStreamDeleted) {
 		t.Errorf("reading it: %v", err)
 	}
 	for _, expected := range []int64{eventstore.NoStream, eventstore.Any, 0} {
-		if _, err := c.Append(within(t), name, expected, event(2)); !errors.Is(err, eventstore.ErrStreamDeleted) {
+		if _, err := c.Append(wait.Context(t), name, expected, event(2)); !errors.Is(err, eventstore.ErrStreamDeleted) {
 			t.Errorf("appending at %d: %v", expected, err)
 		}
 	}
@@ -234,12 +228,12 @@ func TestTombstone(t *testing.T) {
 
 func TestBoundsHideEvents(t *testing.T) {
 	c, name := open(t), stream(t)
-	if err := c.SetStreamMetadata(within(t), name, eventstore.StreamMetadata{MaxCount: 2}); err != nil {
+	if err := c.SetStreamMetadata(wait.Context(t), name, eventstore.StreamMetadata{MaxCount: 2}); err != nil {
 		t.Fatal(err)
 	}
 	mustAppend(t, c, name, eventstore.NoStream, events(5)...)
 	var got []uint64
-	out, err := c.ReadForward(within(t), name, 0, 10)
+	out, err := c.ReadForward(wait.Context(t), name, 0, 10)
 	for _, r := range out {
 		got = append(got, r.Revision)
 	}
@@ -247,7 +241,7 @@ func TestBoundsHideEvents(t *testing.T) {
 		t.Errorf("visible (-want +got):\n%s%v", diff, err)
 	}
 	mustAppend(t, c, name, 4, event(5))
-	if out, err := c.ReadBackward(within(t), name, 10); err != nil || len(out) != 2 || out[0].Revision != 5 {
+	if out, err := c.ReadBackward(wait.Context(t), name, 10); err != nil || len(out) != 2 || out[0].Revision != 5 {
 		t.Errorf("after one more: %v %v", out, err)
 	}
 }
@@ -276,25 +270,20 @@ func follow(t *testing.T, c *eventstore.Client, after uint64, pattern string) <-
 
 func next(t *testing.T, items <-chan eventstore.Item, want func(eventstore.Item) bool) eventstore.Item {
 	t.Helper()
-	timeout := time.After(20 * time.Second)
 	for {
-		select {
-		case item, open := <-items:
-			if !open {
-				t.Fatal("the subscription dropped")
-			}
-			if want(item) {
-				return item
-			}
-		case <-timeout:
-			t.Fatal("nothing came")
+		item := wait.For(t, "an item of the subscription", items)
+		if item == (eventstore.Item{}) {
+			t.Fatal("the subscription dropped")
+		}
+		if want(item) {
+			return item
 		}
 	}
 }
 
 func TestSubscriptionFollowsAndResumes(t *testing.T) {
 	c, name := open(t), stream(t)
-	start, err := c.Head(within(t))
+	start, err := c.Head(wait.Context(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -323,7 +312,7 @@ func TestSubscriptionFollowsAndResumes(t *testing.T) {
 
 func TestSubscriptionFilterSendsPositions(t *testing.T) {
 	c, name := open(t), stream(t)
-	start, err := c.Head(within(t))
+	start, err := c.Head(wait.Context(t))
 	if err != nil {
 		t.Fatal(err)
 	}

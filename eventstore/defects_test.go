@@ -22,6 +22,7 @@ import (
 	"agentkey/eventstore"
 	"agentkey/eventstore/embedded"
 	"agentkey/eventstore/eventstoretest"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 // foreign runs a gRPC server that is no event store on a port of loopback, and returns its address.
@@ -63,7 +64,7 @@ func TestRequiresLeaderArrivesOnTheWire(t *testing.T) {
 		return status.Error(codes.Unimplemented, "records only")
 	}))
 	c := to(t, address, 0)
-	ctx := within(t)
+	ctx := wait.Context(t)
 	_, appended := c.Append(ctx, "s", eventstore.Any, event(1))
 	_, read := c.ReadForward(ctx, "s", 0, 1)
 	_, head := c.Head(ctx)
@@ -256,7 +257,7 @@ func (odd) Read(_ *streams.ReadReq, call streams.Streams_ReadServer) error {
 
 func TestAPanicOfTheClientIsAnError(t *testing.T) {
 	c := to(t, foreign(t, func(s *grpc.Server) { streams.RegisterStreamsServer(s, odd{}) }), 0)
-	if _, err := c.ReadForward(within(t), "s", 0, 1); !errors.Is(err, eventstore.ErrUnavailable) || !strings.Contains(err.Error(), "panicked") {
+	if _, err := c.ReadForward(wait.Context(t), "s", 0, 1); !errors.Is(err, eventstore.ErrUnavailable) || !strings.Contains(err.Error(), "panicked") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -286,7 +287,7 @@ func TestAFollowerSendsTheAppendToItsLeader(t *testing.T) {
 	if a.Position != leader.Store.Head() || c.Generation() == before {
 		t.Errorf("appended at %+v, the leader is at %d, generation %d then %d", a, leader.Store.Head(), before, c.Generation())
 	}
-	if out, err := c.ReadForward(within(t), "s", 0, 1); err != nil || len(out) != 1 {
+	if out, err := c.ReadForward(wait.Context(t), "s", 0, 1); err != nil || len(out) != 1 {
 		t.Errorf("read %d: %v", len(out), err)
 	}
 }
@@ -299,13 +300,13 @@ func TestManyReadersAndWritersShareAClient(t *testing.T) {
 		wg.Go(func() {
 			name := fmt.Sprintf("s-%d", n%4)
 			for range 20 {
-				if _, err := s.Client.Append(within(t), name, eventstore.Any, event(n)); err != nil {
+				if _, err := s.Client.Append(wait.Context(t), name, eventstore.Any, event(n)); err != nil {
 					t.Errorf("append: %v", err)
 				}
-				if _, err := s.Client.ReadBackward(within(t), name, 3); err != nil {
+				if _, err := s.Client.ReadBackward(wait.Context(t), name, 3); err != nil {
 					t.Errorf("read: %v", err)
 				}
-				if _, err := s.Client.Head(within(t)); err != nil {
+				if _, err := s.Client.Head(wait.Context(t)); err != nil {
 					t.Errorf("head: %v", err)
 				}
 			}

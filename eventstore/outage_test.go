@@ -16,6 +16,7 @@ import (
 	"agentkey/eventstore"
 	"agentkey/eventstore/embedded"
 	"agentkey/eventstore/eventstoretest"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 // attempts counts what the client says about looking for a node.
@@ -50,20 +51,6 @@ func dial(t *testing.T, cfg eventstore.Config) *eventstore.Client {
 	return c
 }
 
-// eventually looks again and again until it is so.
-func eventually(t *testing.T, what string, so func() bool) {
-	t.Helper()
-	tick, deadline := time.NewTicker(5*time.Millisecond), time.After(20*time.Second)
-	defer tick.Stop()
-	for !so() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
-}
-
 func deadline(t *testing.T, d time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
@@ -84,17 +71,17 @@ func TestAClientOutlivesALongOutage(t *testing.T) {
 	pending := make(chan error, 1)
 	later := event(1)
 	go func() { // a call that has the time waits for the end of the outage
-		_, err := c.Append(within(t), "s", 0, later)
+		_, err := c.Append(wait.Context(t), "s", 0, later)
 		pending <- err
 	}()
 	already := n.Load()
-	eventually(t, "the client to have tried often", func() bool { return n.Load() > already+12 })
+	wait.Until(t, "the client to have tried often", func() bool { return n.Load() > already+12 })
 	eventstoretest.StartWith(t, embedded.Options{Dir: s.Dir})
 	if err := <-pending; err != nil {
 		t.Errorf("the call during the outage: %v", err)
 	}
 	mustAppend(t, c, "s", 1, event(2))
-	out, err := c.ReadForward(within(t), "s", 0, 10)
+	out, err := c.ReadForward(wait.Context(t), "s", 0, 10)
 	if err != nil || len(out) != 3 || out[1].ID != later.ID {
 		t.Errorf("afterwards there are %d events: %v", len(out), err)
 	}
@@ -160,10 +147,10 @@ func TestClosingDuringFailingCallsDoesNotPanic(t *testing.T) {
 				}
 			})
 		}
-		eventually(t, "calls", func() bool { return made.Load() > 50 })
+		wait.Until(t, "calls", func() bool { return made.Load() > 50 })
 		before := failed.Load()
 		s.Stop()
-		eventually(t, "failing calls", func() bool { return failed.Load() > before })
+		wait.Until(t, "failing calls", func() bool { return failed.Load() > before })
 		if err := c.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
@@ -268,7 +255,7 @@ func TestAnAppendWhoseAnswerIsLostIsWrittenOnce(t *testing.T) {
 			if p.armed.Load() != 0 {
 				t.Fatal("no answer was lost")
 			}
-			out, err := c.ReadForward(within(t), tt.name, uint64(first), 100)
+			out, err := c.ReadForward(wait.Context(t), tt.name, uint64(first), 100)
 			if err != nil || len(out) != 3 {
 				t.Fatalf("%d events were written: %v", len(out), err)
 			}
@@ -285,10 +272,10 @@ func TestARemovalWhoseAnswerIsLostIsDone(t *testing.T) {
 	c := dial(t, eventstore.Config{Socket: path})
 	mustAppend(t, c, "secret-1", eventstore.NoStream, event(1))
 	p.armed.Store(1)
-	if err := c.Tombstone(within(t), "secret-1"); err != nil || p.armed.Load() != 0 {
+	if err := c.Tombstone(wait.Context(t), "secret-1"); err != nil || p.armed.Load() != 0 {
 		t.Errorf("tombstone: %v", err)
 	}
-	if _, err := c.ReadForward(within(t), "secret-1", 0, 1); !errors.Is(err, eventstore.ErrStreamDeleted) {
+	if _, err := c.ReadForward(wait.Context(t), "secret-1", 0, 1); !errors.Is(err, eventstore.ErrStreamDeleted) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -299,7 +286,7 @@ func TestADroppedSubscriptionSaysSoAndTheNextResumes(t *testing.T) {
 	subscribe := func(after uint64) *eventstore.Subscription {
 		t.Helper()
 		var sub *eventstore.Subscription
-		eventually(t, "a subscription", func() bool {
+		wait.Until(t, "a subscription", func() bool {
 			var err error
 			sub, err = c.SubscribeAll(t.Context(), after, "^[^$~]")
 			if err != nil && !errors.Is(err, eventstore.ErrUnavailable) {

@@ -7,6 +7,7 @@ import (
 
 	"agentkey/eventstore"
 	"agentkey/eventstore/eventstoretest"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 func TestAnAppendDuringAnOutageGivesUpThoughItsCallerWouldWaitForEver(t *testing.T) {
@@ -38,7 +39,7 @@ func TestAStaleAppendIsToldWhereTheStreamIs(t *testing.T) {
 		expected int64
 		current  int64
 	}{{name, eventstore.NoStream, 2}, {name, 0, 2}, {name, 7, 2}, {stream(t), 4, eventstore.NoStream}} {
-		_, err := c.Append(within(t), tt.stream, tt.expected, event(9))
+		_, err := c.Append(wait.Context(t), tt.stream, tt.expected, event(9))
 		var wrong *eventstore.WrongRevisionError
 		if !errors.As(err, &wrong) || !errors.Is(err, eventstore.ErrWrongRevision) || wrong.Current != tt.current {
 			t.Errorf("at %d: %v", tt.expected, err)

@@ -20,6 +20,7 @@ import (
 	"agentkey/eventstore/codec"
 	embeddedstore "agentkey/eventstore/embedded"
 	"agentkey/eventstore/eventstoretest"
+	"agentkey/eventstore/eventstoretest/wait"
 	"agentkey/projections"
 	"agentkey/readmodels"
 )
@@ -219,9 +220,7 @@ func (w *world) story() (agents, tools []string) {
 
 func (w *world) reached(position uint64) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
-	defer cancel()
-	if err := w.model.WaitFor(ctx, position); err != nil {
+	if err := w.model.WaitFor(wait.Context(w.t), position); err != nil {
 		w.t.Fatalf("%v: %+v", err, w.model.Status(context.Background()))
 	}
 }
@@ -258,22 +257,18 @@ func (w *world) agent(name string) string {
 func self(id string) domain.Actor { return domain.Actor{Type: domain.ActorAgent, ID: id} }
 
 // eventually waits for a condition on the projection.
-func (w *world) eventually(what string, met func(projections.Status) bool) projections.Status {
+func (w *world) eventually(what string, met func(projections.Status) bool) (s projections.Status) {
 	w.t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(10 * time.Second)
-	for {
-		s := w.model.Status(w.t.Context())
-		if met(s) {
-			return s
+	defer func() {
+		if w.t.Failed() {
+			w.t.Logf("the projection: %+v", s)
 		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			w.t.Fatalf("never %s: %+v", what, s)
-		}
-	}
+	}()
+	wait.Until(w.t, what, func() bool {
+		s = w.model.Status(w.t.Context())
+		return met(s)
+	})
+	return s
 }
 
 // last is the newest event of a stream.

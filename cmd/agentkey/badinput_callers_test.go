@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"agentkey/commands/keys"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 // route is one call of the API as the served document describes it.
@@ -139,7 +140,7 @@ func TestARotatedKeyEndsWhenItWasTold(t *testing.T) {
 	works("the third key after a rotation without overlap", third, false)
 	works("the fourth key", fourth, true)
 	fifth := rotate(1)
-	eventually(t, "expired", func() bool { return p.with(fourth).call("GET", "/api/me", nil).Status == 401 })
+	wait.Until(t, "expired", func() bool { return p.with(fourth).call("GET", "/api/me", nil).Status == 401 })
 	works("the fourth key after the overlap", fourth, false)
 	works("the fifth key", fifth, true)
 	admin.must(204, "DELETE", "/api/admin/agents/"+id, nil)
@@ -230,7 +231,7 @@ func TestAFetchOfASuspendedAgentIsRecorded(t *testing.T) {
 	admin.must(200, "POST", "/api/admin/agents/"+id+"/suspend", nil)
 	p.with(key).refused(403, "agent_suspended", "GET", "/api/tools/"+tool+"/credentials", nil)
 	var refused []map[string]any
-	eventually(t, "recorded", func() bool {
+	wait.Until(t, "recorded", func() bool {
 		refused = admin.must(200, "GET", "/api/admin/audit?action=credential.refused&agent_id="+id, nil).Items()
 		return len(refused) > 0
 	})

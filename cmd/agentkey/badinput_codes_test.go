@@ -12,6 +12,7 @@ import (
 	"agentkey/domain"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 func TestAnEditOfAnOlderRevisionIsRefused(t *testing.T) {
@@ -213,7 +214,7 @@ func TestAQueryThatCanNotBeAnsweredSaysSo(t *testing.T) {
 	admin.must(204, "DELETE", "/api/admin/agents/"+id+"/grants/"+tool, nil)
 	agent.refused(403, "access_not_approved", "GET", "/api/tools/"+tool+"/credentials", nil)
 	rename("_away", "")
-	eventually(t, "answered again", func() bool {
+	wait.Until(t, "answered again", func() bool {
 		return agent.call("GET", "/api/tools/"+tool, nil).Text("your_access") == "revoked"
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
 	"agentkey/eventstore/eventstoretest"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 func TestARequestIsDecidedOnce(t *testing.T) {
@@ -333,5 +334,5 @@ func TestTermsAreHeldAgainstTheToolAndTheClock(t *testing.T) {
 	invalid("expires_at", "PUT", grants+"/"+each+"/credential", object{"credential": "own", "expires_at": "2001-01-01T00:00:00Z"})
 	invalid("credential", "PUT", grants+"/"+each+"/credential", object{})
 	admin.must(201, "POST", grants, object{"tool_id": brief, "expires_at": fmt.Sprint(time.Now().UTC().Add(time.Second).Format(time.RFC3339Nano))})
-	eventually(t, "expired", func() bool { return agent.fetch(brief).Text("your_access") == "expired" })
+	wait.Until(t, "expired", func() bool { return agent.fetch(brief).Text("your_access") == "expired" })
 }

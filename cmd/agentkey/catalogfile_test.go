@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 const (
@@ -93,11 +95,11 @@ func TestTheCatalogIsAFile(t *testing.T) {
 	if copied[0]["has_credential"] != false || copied[0]["docs_url"] != "https://docs.github.com" {
 		t.Errorf("the copy: %v", copied)
 	}
-	eventually(t, "the suggestion is answered", func() bool {
+	wait.Until(t, "the suggestion is answered", func() bool {
 		return there.must(200, "GET", "/api/admin/suggestions/"+missing, nil).Text("tool_id") == tool
 	})
 	var request string
-	eventually(t, "its backer's request", func() bool {
+	wait.Until(t, "its backer's request", func() bool {
 		queue := there.must(200, "GET", "/api/admin/requests?status=pending", nil).Items()
 		if len(queue) == 1 {
 			request = fmt.Sprint(queue[0]["id"])

@@ -3,9 +3,9 @@ package main
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"agentkey/eventstore"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 // TestALogMovesToAnotherStore moves an installation from its data folder to a server: signatures verify there, the
@@ -71,18 +71,13 @@ func TestACopyThatWasBrokenOffGoesOn(t *testing.T) {
 		code, _, _ := runOnce(t, nil, "eventstore", "copy", "--from", p.Dir, "--to", to)
 		ended <- code
 	}()
-	eventually(t, "half full", func() bool {
+	wait.Until(t, "half full", func() bool {
 		head, err := client.Head(t.Context())
 		return err == nil && head > 5000
 	})
 	log.stop()
-	select {
-	case code := <-ended:
-		if code != exitFault {
-			t.Errorf("the copy that was broken off ended with %d", code)
-		}
-	case <-time.After(time.Minute):
-		t.Fatal("the copy goes on without a destination")
+	if code := wait.For(t, "the end of a copy without a destination", ended); code != exitFault {
+		t.Errorf("the copy that was broken off ended with %d", code)
 	}
 	log.start()
 	if code, out, said := runOnce(t, nil, "eventstore", "copy", "--from", p.Dir, "--to", to); code != exitOK {

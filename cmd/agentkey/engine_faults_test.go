@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"agentkey/eventstore/eventstoretest/wait"
 	"agentkey/readmodels/readmodelstest"
 )
 
@@ -56,7 +57,7 @@ func mustGoOn(t testing.TB, replicas []*program, f fleet) *traffic {
 func (l *traffic) more(n int64) {
 	l.t.Helper()
 	before := l.fetched.Load()
-	eventually(l.t, "vended", func() bool { return l.fetched.Load() >= before+n || l.t.Failed() })
+	wait.Until(l.t, "vended", func() bool { return l.fetched.Load() >= before+n || l.t.Failed() })
 }
 
 // ready is what a replica says of itself: its own word, and the check of a name.
@@ -76,7 +77,7 @@ func (p *program) ready(check string) (status, checked string) {
 func at(t testing.TB, replicas []*program, check, status, checked string) {
 	t.Helper()
 	for _, p := range replicas {
-		eventually(t, status+": "+check+" is "+checked, func() bool {
+		wait.Until(t, status+": "+check+" is "+checked, func() bool {
 			now, of := p.ready(check)
 			return now == status && of == checked
 		})
@@ -137,11 +138,11 @@ func TestAReplicaKilledInTheMiddleOfABatchIsReplaced(t *testing.T) {
 		dies, lives := replicas[leads], replicas[1-leads]
 		load := mustGoOn(t, replicas[1-leads:2-leads], f)
 		free := holdTable(t, database, "audit_entries")
-		eventually(t, "in the middle of a batch", func() bool { return waiting(t, database) })
+		wait.Until(t, "in the middle of a batch", func() bool { return waiting(t, database) })
 		dies.kill()
 		killed := time.Now()
 		free()
-		eventually(t, "the one that fills the tables", func() bool { return lives.filling() == "running" })
+		wait.Until(t, "the one that fills the tables", func() bool { return lives.filling() == "running" })
 		if took := time.Since(killed); took > 10*time.Second {
 			t.Errorf("it took over after %s", took)
 		}
@@ -168,7 +169,7 @@ func (p *program) filling() string {
 // leader waits until one of two replicas fills the tables and the other stands by.
 func leader(t testing.TB, replicas []*program) (leads int) {
 	t.Helper()
-	eventually(t, "one leader", func() bool {
+	wait.Until(t, "one leader", func() bool {
 		first, second := replicas[0].filling(), replicas[1].filling()
 		if second == "running" {
 			leads = 1

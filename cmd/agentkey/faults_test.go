@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"time"
 
 	"agentkey/eventstore"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 // TestALostAnswerIsOneEventAndOneAnswer loses the answer of an append that succeeded. The caller gets one answer, and
@@ -30,7 +30,7 @@ func TestALostAnswerIsOneEventAndOneAnswer(t *testing.T) {
 	proxy.loseAnswers()
 	answered := make(chan answer, 1)
 	go func() { answered <- p.with(key).fetch(tool) }()
-	eventually(t, "durable", func() bool { return len(vends(t, direct, id)) > len(before) })
+	wait.Until(t, "durable", func() bool { return len(vends(t, direct, id)) > len(before) })
 	proxy.cut()
 	a := <-answered
 	if a.Status != 200 || a.Text("credential") != "ghp_secret" {
@@ -102,7 +102,7 @@ func TestTheLogMayStopAndStart(t *testing.T) {
 		t.Errorf("it says that it is ready: %s", a.Body)
 	}
 	log.start()
-	eventually(t, "ready again", func() bool { return p.anyone().call("GET", "/readyz", nil).Status == 200 })
+	wait.Until(t, "ready again", func() bool { return p.anyone().call("GET", "/readyz", nil).Status == 200 })
 	if a := agent.fetch(tool); a.Text("credential") != "ghp_secret" {
 		t.Errorf("after the outage: %s", a.Body)
 	}
@@ -140,7 +140,7 @@ func TestAFullDiskRefusesAppendsAndLosesNothing(t *testing.T) {
 	log.stop()
 	log.flags = []string{"--insecure"}
 	log.start()
-	eventually(t, "ready again", func() bool { return p.anyone().call("GET", "/readyz", nil).Status == 200 })
+	wait.Until(t, "ready again", func() bool { return p.anyone().call("GET", "/readyz", nil).Status == 200 })
 	admin.mustTool("After the disk was full", "x")
 	if a := p.with(key).fetch(tool); a.Text("credential") != "ghp_secret" {
 		t.Errorf("after the disk was full: %s", a.Body)
@@ -191,19 +191,15 @@ func TestAForgedSnapshotIsRefusedAndNamed(t *testing.T) {
 	}
 	var snapshot eventstore.Recorded
 	p.office(func(ctx context.Context, o *office) error {
-		deadline := time.After(10 * time.Second)
-		for {
+		wait.Until(t, "there is a snapshot", func() bool {
 			events, err := o.client.ReadBackward(ctx, "snapshot-agent-"+id, 1)
-			if err == nil && len(events) == 1 {
-				snapshot = events[0]
-				return nil
+			if err != nil || len(events) == 0 {
+				return false
 			}
-			select {
-			case <-deadline:
-				return fmt.Errorf("no snapshot was written: %w", err)
-			default:
-			}
-		}
+			snapshot = events[0]
+			return true
+		})
+		return nil
 	})
 	p.admin().must(204, "DELETE", "/api/admin/agents/"+id+"/grants/"+tool, nil)
 	p.office(func(ctx context.Context, o *office) error {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 // TestAccessReadsTheSameEverywhere brings an agent into every state that access can be in and looks at it from every
@@ -74,7 +76,7 @@ func TestAccessReadsTheSameEverywhere(t *testing.T) {
 	}
 	for _, s := range states {
 		if s.access == "expired" {
-			eventually(t, "expired", func() bool { return agent.fetch(tools[s.name]).Text("your_access") == "expired" })
+			wait.Until(t, "expired", func() bool { return agent.fetch(tools[s.name]).Text("your_access") == "expired" })
 		}
 	}
 

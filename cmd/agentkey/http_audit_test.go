@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 // TestTheAuditIsFiltered makes a story with two agents and two tools, and asks for its parts.
@@ -20,7 +22,7 @@ func TestTheAuditIsFiltered(t *testing.T) {
 	admin.must(200, "POST", "/api/admin/requests/"+request+"/approve", nil)
 	p.with(firstKey).fetch(one)
 	middle := time.Now().UTC()
-	eventually(t, "another microsecond", func() bool { return time.Since(middle) > 2*time.Microsecond })
+	wait.Until(t, "another microsecond", func() bool { return time.Since(middle) > 2*time.Microsecond })
 	p.with(secondKey).fetch(two) // is refused
 	admin.mustAssign(second, two)
 	p.with(secondKey).fetch(two)
@@ -30,7 +32,7 @@ func TestTheAuditIsFiltered(t *testing.T) {
 	list := func(query url.Values) []object {
 		return admin.must(200, "GET", "/api/admin/audit?limit=200&"+query.Encode(), nil).Items()
 	}
-	eventually(t, "written down", func() bool { return len(list(url.Values{"action": {"grant.revoked"}})) == 1 }) // by the reaction
+	wait.Until(t, "written down", func() bool { return len(list(url.Values{"action": {"grant.revoked"}})) == 1 }) // by the reaction
 
 	whole := list(nil)
 	for i, e := range whole {

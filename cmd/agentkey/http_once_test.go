@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 // TestEachCommandHasOneEffectUnderOneKey gives every command twice with one key, and once more after a restart. The
@@ -151,14 +153,14 @@ func TestARefusalThatMayPassIsNotKept(t *testing.T) {
 	ask = func(tool string) answer {
 		return agent.call("POST", "/api/tools/"+tool+"/request", object{"reason": "to open pull requests"}, "Idempotency-Key", "ask-"+tool)
 	}
-	eventually(t, "asked", func() bool { return ask(first).Status == 201 })
+	wait.Until(t, "asked", func() bool { return ask(first).Status == 201 })
 	limited := false
-	eventually(t, "asked", func() bool {
+	wait.Until(t, "asked", func() bool {
 		a := ask(second)
 		limited = limited || a.Status == 429
 		return a.Status == 201 && a.Header.Get("Idempotency-Replayed") == ""
 	})
-	eventually(t, "told again", func() bool { return ask(second).Header.Get("Idempotency-Replayed") == "true" })
+	wait.Until(t, "told again", func() bool { return ask(second).Header.Get("Idempotency-Replayed") == "true" })
 	if !limited {
 		t.Log("the second request was never limited")
 	}

@@ -12,6 +12,7 @@ import (
 
 	"agentkey/eventstore/embedded"
 	"agentkey/eventstore/eventstoretest"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 func TestAnybodyMayAskHowItIs(t *testing.T) {
@@ -115,7 +116,7 @@ func TestACallerWhoLeavesIsNotWaitedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	var took time.Duration
-	eventually(t, "over", func() bool {
+	wait.Until(t, "over", func() bool {
 		for line := range strings.SplitSeq(p.stderr.String(), "\n") {
 			var record struct {
 				Route    string

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 // TestAToolIsOneShapeEverywhere adds, edits, lists and reads a tool: every answer shows the same, and no credential.
@@ -239,10 +241,10 @@ func TestARemovedToolIsGoneButForTheAudit(t *testing.T) {
 		t.Errorf("the tools: %v", items)
 	}
 	for _, list := range []string{"grants?status=approved", "grants?status=pending", "requests?status=pending"} {
-		eventually(t, "empty: "+list, func() bool { return len(admin.must(200, "GET", "/api/admin/"+list, nil).Items()) == 0 })
+		wait.Until(t, "empty: "+list, func() bool { return len(admin.must(200, "GET", "/api/admin/"+list, nil).Items()) == 0 })
 	}
 	var story []string
-	eventually(t, "written down", func() bool {
+	wait.Until(t, "written down", func() bool {
 		story = nil
 		for _, e := range admin.must(200, "GET", "/api/admin/audit?tool_id="+tool, nil).Items() {
 			story = append(story, fmt.Sprint(e["action"]))

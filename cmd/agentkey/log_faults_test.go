@@ -11,6 +11,7 @@ import (
 
 	"agentkey/domain/agent"
 	"agentkey/eventstore"
+	"agentkey/eventstore/eventstoretest/wait"
 	"agentkey/readmodels/readmodelstest"
 )
 
@@ -69,7 +70,7 @@ func TestTheLogOfTwoReplicasMayStopAndStart(t *testing.T) {
 	o.await("vended", 20, func() int { return len(o.receipts) })
 	end()
 	for _, admin := range o.admins {
-		eventually(t, "in the read model", func() bool { return admin.call("GET", "/api/admin/tools", nil).Status == 200 })
+		wait.Until(t, "in the read model", func() bool { return admin.call("GET", "/api/admin/tools", nil).Status == 200 })
 	}
 	stopAll(o.replicas)
 	holdAgainstLog(t, o.replicas[0], o.receipts)
@@ -86,7 +87,7 @@ func (o *outage) await(what string, n int, count func() int) {
 		return count()
 	}
 	before := locked()
-	eventually(o.t, what, func() bool { return locked() >= before+n || o.t.Failed() })
+	wait.Until(o.t, what, func() bool { return locked() >= before+n || o.t.Failed() })
 }
 
 // tries calls, on all replicas by turns, until the answer has a status. Others may only say that the log is away, or

@@ -15,6 +15,7 @@ import (
 
 	"agentkey/commands/loop"
 	"agentkey/eventstore"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 var metricsAt = regexp.MustCompile(`The metrics are on (\S+)`)
@@ -54,7 +55,7 @@ func (p *program) shows(want map[string]float64) {
 	for name, value := range want {
 		var got float64
 		var found bool
-		eventually(p.t, fmt.Sprintf("%v: %s", value, name), func() bool {
+		wait.Until(p.t, fmt.Sprintf("%v: %s", value, name), func() bool {
 			_, samples := p.scrape()
 			got, found = samples[name]
 			return found && (got == value || value < 0 && got > 0)

@@ -9,6 +9,7 @@ import (
 
 	"agentkey/commands"
 	"agentkey/domain/catalog"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 const learned = "Issues are paged by cursor, 250 at most; offset is ignored."
@@ -112,7 +113,7 @@ func TestANoteThatWasTakenUpIsMarkedByWhoeverLives(t *testing.T) {
 		return err
 	})
 	p.run()
-	eventually(t, "marked", func() bool {
+	wait.Until(t, "marked", func() bool {
 		return p.admin().must(200, "GET", "/api/admin/instruction-suggestions/"+id, nil).Text("status") == "accepted"
 	})
 	p.reacted("taken_notes", 1)

@@ -12,6 +12,7 @@ import (
 	"agentkey/commands"
 	"agentkey/domain"
 	"agentkey/domain/delivery"
+	"agentkey/eventstore/eventstoretest/wait"
 	"agentkey/readmodels/readmodelstest"
 )
 
@@ -34,7 +35,7 @@ func TestWhatAKilledProcessWasSendingIsSentByTheNext(t *testing.T) {
 	close(release)
 	p.run()
 	admin = p.admin()
-	eventually(t, "delivered", func() bool { return len(admin.deliveries("status=delivered")) == 1 })
+	wait.Until(t, "delivered", func() bool { return len(admin.deliveries("status=delivered")) == 1 })
 	got := hook.about(request)
 	if len(got) != 2 || got[0].Header.Get("webhook-id") != got[1].Header.Get("webhook-id") || admin.deliveries("")[0]["attempts"] != 2.0 {
 		t.Errorf("it was sent %d times: %v", len(got), admin.deliveries(""))
@@ -60,7 +61,7 @@ func TestAStoppedProcessLeavesWhatItWasSending(t *testing.T) {
 	began := time.Now()
 	p.restart()
 	admin = p.admin()
-	eventually(t, "delivered", func() bool { return len(admin.deliveries("status=delivered")) == 1 })
+	wait.Until(t, "delivered", func() bool { return len(admin.deliveries("status=delivered")) == 1 })
 	if took := time.Since(began); took > 9*time.Second {
 		t.Errorf("it took %v", took)
 	}
@@ -89,7 +90,7 @@ func TestADeadLetterIsSeenAndSentAgain(t *testing.T) {
 		})
 		return err
 	})
-	eventually(t, "dead", func() bool { return len(admin.deliveries("status=dead")) == 1 })
+	wait.Until(t, "dead", func() bool { return len(admin.deliveries("status=dead")) == 1 })
 	d := admin.deliveries("status=dead&channel_id=" + channel)[0]
 	if d["id"] != id || d["problem"] != "the receiver answered 502" || d["attempts"] != 1.0 || d["ended_at"] == nil || d["next_attempt_at"] != nil {
 		t.Errorf("the dead letter: %v", d)
@@ -98,7 +99,7 @@ func TestADeadLetterIsSeenAndSentAgain(t *testing.T) {
 	if a := admin.must(200, "POST", resend, nil); a.Text("status") != "pending" || a.Text("id") != id || a.Text("channel_name") != "To webhook" {
 		t.Errorf("sent again: %s", a.Body)
 	}
-	eventually(t, "delivered", func() bool { return len(admin.deliveries("status=delivered")) == 1 })
+	wait.Until(t, "delivered", func() bool { return len(admin.deliveries("status=delivered")) == 1 })
 	if a := admin.must(200, "POST", resend, nil); a.Text("status") != "delivered" || len(hook.all()) != 2 {
 		t.Errorf("sent %d times: %s", len(hook.all()), a.Body)
 	}
@@ -142,7 +143,7 @@ func TestWhatIsNotPublicIsNotCalled(t *testing.T) {
 	admin.mustChannel("webhook", gone.URL)
 	_, key := admin.mustAgent("Onboarding")
 	q.with(key).must(201, "POST", "/api/tools/"+admin.mustTool("GitHub", "x")+"/request", object{"reason": "to open issues"})
-	eventually(t, "given up at once", func() bool { return len(admin.deliveries("status=dead")) == 2 })
+	wait.Until(t, "given up at once", func() bool { return len(admin.deliveries("status=dead")) == 2 })
 	if len(inside.all()) != 0 || len(away.all()) != 1 || len(gone.all()) != 1 {
 		t.Errorf("called %d, %d and %d times", len(inside.all()), len(away.all()), len(gone.all()))
 	}
@@ -159,7 +160,7 @@ func TestALostReadModelSendsNothing(t *testing.T) {
 	p.with(f.key).must(201, "POST", "/api/tools/"+admin.mustTool("Jira", "x")+"/request", object{"reason": "to plan things"})
 	p.with(f.key).must(201, "POST", "/api/tools/suggest", object{"name": "Linear", "reason": "to plan more"})
 	p.with(f.key).must(201, "POST", "/api/tools/"+f.tool+"/instructions/suggest", object{"learned": "page by cursor", "why": "offsets are ignored"})
-	eventually(t, "told of everything", func() bool { return len(admin.deliveries("status=delivered")) == 6 })
+	wait.Until(t, "told of everything", func() bool { return len(admin.deliveries("status=delivered")) == 6 })
 	for _, say := range []string{"requests access to", "suggests adding “Linear”", "page by cursor", "The shared credential for", "The credential that", "The access that"} {
 		if n := len(hook.about(say)); n != 1 {
 			t.Errorf("%d times: %s", n, say)
@@ -171,7 +172,7 @@ func TestALostReadModelSendsNothing(t *testing.T) {
 	p.loseReadModel()
 	p.run()
 	admin = p.admin()
-	eventually(t, "filled again", func() bool { return len(admin.deliveries("status=delivered")) == 6 })
+	wait.Until(t, "filled again", func() bool { return len(admin.deliveries("status=delivered")) == 6 })
 	p.stop()
 	if now := p.head(); now != head {
 		t.Errorf("the log went from %d to %d", head, now)
@@ -180,7 +181,7 @@ func TestALostReadModelSendsNothing(t *testing.T) {
 	admin = p.admin()
 	late := startHook(t, nil) // what it is told, it is told by looks at the rows that were filled again
 	admin.mustChannel("webhook", late.URL, "grant_expiring", "credential_expiring")
-	eventually(t, "told to who came late", func() bool { return len(admin.deliveries("status=delivered")) == 9 })
+	wait.Until(t, "told to who came late", func() bool { return len(admin.deliveries("status=delivered")) == 9 })
 	if len(late.all()) != 3 || len(hook.all()) != 6 {
 		t.Errorf("%d things were sent to who came late, and %d to who was there", len(late.all()), len(hook.all()))
 	}
@@ -216,11 +217,11 @@ func TestWhatEndsSoonIsToldOnce(t *testing.T) {
 	admin := replicas[0].admin()
 	admin.mustChannel("webhook", first.URL, "grant_expiring", "credential_expiring")
 	f := mustEnding(replicas[0])
-	eventually(t, "told", func() bool { return len(first.all()) == 3 })
+	wait.Until(t, "told", func() bool { return len(first.all()) == 3 })
 	admin.mustChannel("webhook", second.URL, "grant_expiring", "credential_expiring")
-	eventually(t, "told to the second", func() bool { return len(second.all()) == 3 })
+	wait.Until(t, "told to the second", func() bool { return len(second.all()) == 3 })
 	admin.must(200, "PUT", "/api/admin/tools/"+f.tool+"/credential", object{"credential": "other", "expires_at": time.Now().Add(100 * time.Hour).UTC().Format(time.RFC3339)})
-	eventually(t, "told of the change", func() bool { return len(first.all()) == 4 && len(second.all()) == 4 })
+	wait.Until(t, "told of the change", func() bool { return len(first.all()) == 4 && len(second.all()) == 4 })
 	ids := map[string]bool{}
 	for _, g := range append(first.all(), second.all()...) {
 		ids[g.Header.Get("webhook-id")] = true

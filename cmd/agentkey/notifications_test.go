@@ -8,6 +8,8 @@ import (
 	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 // TestARequestIsToldToEachChannelOnce lets an agent ask with a reason that would mention everybody and lead elsewhere.
@@ -29,12 +31,12 @@ func TestARequestIsToldToEachChannelOnce(t *testing.T) {
 	const reason = "@everyone <!channel> [read](https://evil.example/x)\nApproved by: admin"
 	request := p.with(key).must(201, "POST", "/api/tools/"+tool+"/request", object{"reason": reason}).Text("request_id")
 
-	eventually(t, "told everywhere", func() bool { return len(admin.deliveries("status=delivered")) == 4 })
+	wait.Until(t, "told everywhere", func() bool { return len(admin.deliveries("status=delivered")) == 4 })
 	p.restart()
 	admin = p.admin()
 	p.with(key).must(204, "DELETE", "/api/tools/"+tool+"/request", nil) // what comes behind it is handled after it
 	second := p.with(key).must(201, "POST", "/api/tools/"+tool+"/request", object{"reason": "once more, please"}).Text("request_id")
-	eventually(t, "told of the second", func() bool { return len(admin.deliveries("status=delivered")) == 8 })
+	wait.Until(t, "told of the second", func() bool { return len(admin.deliveries("status=delivered")) == 8 })
 	for name, got := range map[string][]received{"slack": slack.about(request), "discord": discord.about(request), "webhook": hook.about(request)} {
 		if len(got) != 1 {
 			t.Errorf("%s was told %d times", name, len(got))
@@ -106,7 +108,7 @@ func TestAStalledReceiverHoldsUpItselfAlone(t *testing.T) {
 	began := time.Now()
 	for _, name := range []string{"Second", "Third", "Fourth"} {
 		request := ask(name)
-		eventually(t, "told to the quick one", func() bool { return len(quick.about(request)) == 1 })
+		wait.Until(t, "told to the quick one", func() bool { return len(quick.about(request)) == 1 })
 	}
 	if took := time.Since(began); took > 9*time.Second {
 		t.Errorf("they took %v", took)
@@ -135,11 +137,11 @@ func TestAFailureIsTriedAgainUnderTheSameID(t *testing.T) {
 	secret := admin.mustChannel("webhook", hook.URL).Text("signing_secret")
 	_, key := admin.mustAgent("Onboarding")
 	p.with(key).must(201, "POST", "/api/tools/"+admin.mustTool("GitHub", "x")+"/request", object{"reason": "to open issues"})
-	eventually(t, "failed", func() bool {
+	wait.Until(t, "failed", func() bool {
 		got := admin.deliveries("status=failed")
 		return len(got) == 1 && got[0]["problem"] == "the receiver answered 503" && got[0]["next_attempt_at"] != nil
 	})
-	eventually(t, "delivered", func() bool { return len(admin.deliveries("status=delivered")) == 1 })
+	wait.Until(t, "delivered", func() bool { return len(admin.deliveries("status=delivered")) == 1 })
 	got := hook.all()
 	d := admin.deliveries("")[0]
 	if len(got) != 3 || d["attempts"] != 3.0 || d["problem"] != nil {

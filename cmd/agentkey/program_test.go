@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"agentkey/eventstore"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 // asProgram makes the test binary be the program itself, so that tests can kill it.
@@ -140,7 +141,7 @@ func (p *program) run() {
 		}
 	}
 	c := p.anyone()
-	eventually(p.t, "ready", func() bool { return c.call("GET", "/readyz", nil).Status == 200 })
+	wait.Until(p.t, "ready", func() bool { return c.call("GET", "/readyz", nil).Status == 200 })
 }
 
 func (p *program) launch() {
@@ -178,7 +179,7 @@ func (p *program) launch() {
 // await waits for a text that the program writes.
 func (p *program) await(out *lines, pattern *regexp.Regexp) string {
 	p.t.Helper()
-	deadline := time.After(60 * time.Second)
+	deadline := time.After(wait.Patience)
 	for {
 		text, more := out.find(pattern)
 		if text != "" {
@@ -298,21 +299,6 @@ func walk(ctx context.Context, client *eventstore.Client, fn func(eventstore.Rec
 			if err := fn(*item.Event); err != nil {
 				return err
 			}
-		}
-	}
-}
-
-// eventually waits for what must come true soon.
-func eventually(t testing.TB, what string, met func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(30 * time.Second)
-	for !met() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("it never became %s", what)
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"agentkey/domain/catalog"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
+	"agentkey/eventstore/eventstoretest/wait"
 	"agentkey/eventstore/seal"
 	"agentkey/projections/reactions"
 )
@@ -39,7 +40,7 @@ func TestWhatARemovalLeftIsFinishedByWhoeverLives(t *testing.T) {
 		}
 		return out
 	}
-	eventually(t, "revoked for every agent", func() bool { return len(revoked()) == len(f.ids) })
+	wait.Until(t, "revoked for every agent", func() bool { return len(revoked()) == len(f.ids) })
 	got := revoked()
 	slices.Sort(got)
 	if diff := cmp.Diff(slices.Sorted(slices.Values(f.ids)), got); diff != "" {
@@ -63,7 +64,7 @@ func TestWhatARemovalLeftIsFinishedByWhoeverLives(t *testing.T) {
 func (p *program) reacted(name string, effects uint64) {
 	p.t.Helper()
 	p.office(func(ctx context.Context, o *office) error {
-		eventually(p.t, "handled by "+name, func() bool {
+		wait.Until(p.t, "handled by "+name, func() bool {
 			last, err := o.client.ReadBackward(ctx, "reaction-"+name, 1)
 			return err == nil && len(last) == 1 && last[0].Revision >= effects
 		})
@@ -92,7 +93,7 @@ func TestReplacedCredentialsAreRemovedAMinuteLater(t *testing.T) {
 		reactor := &reactions.Reactor{Log: o.inst.Log, Organization: o.inst.Begun.OrganizationID, Clock: ahead, NewID: newID, Logger: slog.New(slog.DiscardHandler)}
 		go reactor.Run(run, reactions.EndedSecrets(o.inst.Secrets))
 		for _, id := range replaced {
-			eventually(t, "removed", func() bool {
+			wait.Until(t, "removed", func() bool {
 				_, err := o.client.ReadForward(ctx, "secret-"+id, 0, 1)
 				return errors.Is(err, eventstore.ErrStreamDeleted)
 			})
@@ -138,7 +139,7 @@ func TestUnusedSecretsAreRemovedAnHourLater(t *testing.T) {
 		grants := &commands.Grants{Agents: commands.NewAgentLoop(o.env), Catalogs: commands.NewCatalogLoop(o.env), Secrets: o.inst.Secrets, Log: o.inst.Log, Clock: time.Now}
 		go reactor.Run(run, reactions.UnusedSecrets(grants))
 		for _, id := range unused { // written last, so that what is in use has been looked at before
-			eventually(t, "removed", func() bool {
+			wait.Until(t, "removed", func() bool {
 				_, err := o.client.ReadForward(ctx, "secret-"+id, 0, 1)
 				return errors.Is(err, eventstore.ErrStreamDeleted)
 			})
@@ -177,7 +178,7 @@ func TestTheEndOfAnAccessIsWrittenOnce(t *testing.T) {
 	expired := func() []map[string]any {
 		return admin.must(200, "GET", "/api/admin/audit?action=grant.expired", nil).Items()
 	}
-	eventually(t, "written", func() bool { return len(expired()) > 0 })
+	wait.Until(t, "written", func() bool { return len(expired()) > 0 })
 	written, err := time.Parse(time.RFC3339Nano, expired()[0]["occurred_at"].(string))
 	if late := written.Sub(ends); err != nil || late > 2*time.Second || late < 0 {
 		t.Errorf("it was written %v late: %v", late, err)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"agentkey/eventstore/eventstoretest/wait"
 	"agentkey/readmodels/readmodelstest"
 )
 
@@ -92,7 +93,7 @@ func TestAStalledRedisMakesNobodyWait(t *testing.T) {
 			t.Errorf("with Redis stalled a fetch took %s", longest)
 		}
 		proxy.cut()
-		eventually(t, "counted together again", func() bool {
+		wait.Until(t, "counted together again", func() bool {
 			agent.fetch(f.tools[0])
 			status, limits := p.ready("limits")
 			return status == "ready" && limits == "ok"

@@ -13,6 +13,7 @@ import (
 
 	"agentkey/commands/keys"
 	"agentkey/domain/organization"
+	"agentkey/eventstore/eventstoretest/wait"
 	"agentkey/eventstore/seal"
 	"agentkey/readmodels/readmodelstest"
 )
@@ -54,7 +55,7 @@ func (l *logServer) start() {
 	go func() {
 		ended <- run(ctx, append([]string{"eventstore", "serve", "--listen", l.listen, "--data", l.dir}, l.flags...), nil, out, errs)
 	}()
-	eventually(l.t, "listening: "+errs.String(), func() bool {
+	wait.Until(l.t, "listening: "+errs.String(), func() bool {
 		address, _ := out.find(storeListens)
 		if address != "" {
 			l.listen = address

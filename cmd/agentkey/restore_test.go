@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"agentkey/eventstore/eventstoretest/wait"
 	"agentkey/readmodels/readmodelstest"
 )
 
@@ -187,7 +188,7 @@ func TestALogThatLosesItsEndUnderReplicas(t *testing.T) {
 	older := filepath.Join(t.TempDir(), "older")
 	mustCopy(t, filepath.Join(log.dir, "events.db"), older)
 	log.start()
-	eventually(t, "written again", func() bool {
+	wait.Until(t, "written again", func() bool {
 		return p[0].admin().call("POST", "/api/admin/agents/"+id+"/suspend", nil).Status == http.StatusOK
 	})
 	p[0].admin().must(200, "GET", "/api/admin/audit", nil) // the rows know
@@ -195,7 +196,7 @@ func TestALogThatLosesItsEndUnderReplicas(t *testing.T) {
 	mustCopy(t, older, filepath.Join(log.dir, "events.db"))
 	log.start()
 	for _, replica := range p {
-		eventually(t, "held back", func() bool {
+		wait.Until(t, "held back", func() bool {
 			a, err := replica.with(key).try("GET", "/api/tools/"+tool+"/credentials", nil)
 			if err == nil && a.Status == http.StatusOK {
 				t.Fatalf("a suspended agent was given %s", a.Body)
@@ -206,7 +207,7 @@ func TestALogThatLosesItsEndUnderReplicas(t *testing.T) {
 	p[1].shell("confirm-restore", "--keep-agents")
 	for _, replica := range p {
 		replica.seen.Store(0)
-		eventually(t, "vending again", func() bool {
+		wait.Until(t, "vending again", func() bool {
 			return replica.with(key).call("GET", "/api/tools/"+tool+"/credentials", nil).Status == http.StatusOK
 		})
 		replica.admin().must(200, "POST", "/api/admin/agents/"+id+"/suspend", nil)

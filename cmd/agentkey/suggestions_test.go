@@ -14,6 +14,7 @@ import (
 	"agentkey/commands"
 	"agentkey/domain"
 	"agentkey/domain/catalog"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 // suggest tells that the caller misses a tool and returns the suggestion's id.
@@ -125,7 +126,7 @@ func TestADecisionForTheFleet(t *testing.T) {
 		t.Errorf("afterwards: %s", a.Body)
 	}
 	// The other "linear", of another site, was answered by the tool of that name, with a request of its backer.
-	eventually(t, "the other suggestion's backer", func() bool {
+	wait.Until(t, "the other suggestion's backer", func() bool {
 		a := admin.must(200, "GET", "/api/admin/suggestions?status=redirected", nil).Items()
 		return len(a) == 1 && a[0]["tool_id"] == tool
 	})
@@ -263,7 +264,7 @@ func TestADismissedSuggestionCoolsDown(t *testing.T) {
 		return err
 	})
 	p.run()
-	eventually(t, "told again", func() bool { return len(hook.about("still")) == 1 })
+	wait.Until(t, "told again", func() bool { return len(hook.about("still")) == 1 })
 	if told := hook.all(); len(told) != 2 || !strings.Contains(string(told[1].Body), "Linear") {
 		t.Errorf("told %d times, of %s", len(told), told[len(told)-1].Body)
 	}
@@ -292,7 +293,7 @@ func TestWhatAHumanTookAwayStaysSo(t *testing.T) {
 	}
 	// The tool turns out to be the one: renamed, it answers the suggestion, with requests.
 	admin.must(200, "PATCH", "/api/admin/tools/"+tool, object{"name": "Linear"})
-	eventually(t, "a request of whoever had nothing", func() bool {
+	wait.Until(t, "a request of whoever had nothing", func() bool {
 		return len(admin.must(200, "GET", "/api/admin/requests?status=pending&tool_id="+tool, nil).Items()) == 1
 	})
 	p.reacted("answered_suggestions", 1)
@@ -400,7 +401,7 @@ func TestAnAcceptedSuggestionIsFinishedByWhoeverLives(t *testing.T) {
 	given := func() []map[string]any {
 		return p.admin().must(200, "GET", "/api/admin/audit?limit=200&action=grant.assigned&tool_id="+tool, nil).Items()
 	}
-	eventually(t, "given to everybody else", func() bool { return len(given()) >= len(f.ids)-1 })
+	wait.Until(t, "given to everybody else", func() bool { return len(given()) >= len(f.ids)-1 })
 	events := map[string]int{}
 	for _, e := range given() {
 		events[e["agent_id"].(string)]++

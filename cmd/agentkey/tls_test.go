@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 // shown makes a handshake and returns the number of the certificate that came, with the connection.
@@ -63,14 +65,14 @@ func TestANewCertificateNeedsNoRestart(t *testing.T) {
 
 	certify(t, cert, key, 2, time.Now().Add(time.Hour))
 	hangup()
-	eventually(t, "number 2", func() bool { number, _ := shown(t, address); return number == 2 })
+	wait.Until(t, "number 2", func() bool { number, _ := shown(t, address); return number == 2 })
 	alive(t, open)
 
 	if err := os.WriteFile(key, []byte("no key"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	hangup()
-	eventually(t, "told", func() bool { return strings.Contains(p.stderr.String(), "can't be used") })
+	wait.Until(t, "told", func() bool { return strings.Contains(p.stderr.String(), "can't be used") })
 	if number, _ := shown(t, address); number != 2 {
 		t.Errorf("after a pair that is none the certificate is number %d", number)
 	}
@@ -78,7 +80,7 @@ func TestANewCertificateNeedsNoRestart(t *testing.T) {
 
 	certify(t, cert, key, 3, time.Now().Add(time.Hour))
 	hangup()
-	eventually(t, "number 3", func() bool { number, _ := shown(t, address); return number == 3 })
+	wait.Until(t, "number 3", func() bool { number, _ := shown(t, address); return number == 3 })
 	alive(t, open)
 }
 

@@ -19,6 +19,7 @@ import (
 	"agentkey/domain/catalog"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
+	"agentkey/eventstore/eventstoretest/wait"
 	"agentkey/projections/reactions"
 )
 
@@ -36,7 +37,7 @@ func TestAYearHappensOnce(t *testing.T) {
 			stopAll(replicas)
 			first.office(passYear)
 			runAll(replicas)
-			first.office(awaitReactions)
+			first.awaitReactions()
 			stopAll(replicas)
 			head := first.head()
 			first.loseReadModel()
@@ -51,11 +52,11 @@ func TestAYearHappensOnce(t *testing.T) {
 			admin.mustAssign(id, goes)
 			admin.must(204, "DELETE", "/api/admin/tools/"+goes, nil)
 			for _, end := range []string{"grant.expired", "grant.revoked"} {
-				eventually(t, "written: "+end, func() bool {
+				wait.Until(t, "written: "+end, func() bool {
 					return len(admin.must(200, "GET", "/api/admin/audit?agent_id="+id+"&action="+end, nil).Items()) == 1
 				})
 			}
-			first.office(endSecretsNow)
+			first.endSecretsNow()
 			stopAll(replicas)
 
 			got := map[string]int{}
@@ -169,104 +170,95 @@ func (y *year) tool(id string, _ commands.CatalogResult, err error) string {
 func (y *year) decided(_ commands.Decided, err error) { y.did(err) }
 
 // awaitReactions returns when the running program has done what the log asks of it.
-func awaitReactions(ctx context.Context, o *office) error {
-	removed, ended, agents := "", "", map[string]bool{}
-	err := walk(ctx, o.client, func(r eventstore.Recorded) error {
-		event, err := codec.Decode(r.Type, r.Data)
-		at := fmt.Sprintf("%d@%s", r.Revision, r.Stream)
-		switch e := event.(type) {
-		case agent.Registered:
-			agents[strings.TrimPrefix(r.Stream, "agent-")] = true
-		case catalog.ToolRemoved:
-			removed, ended = at, at
-		case catalog.ToolCredentialRotated, agent.GrantCredentialReplaced:
-			ended = at
-		case agent.GrantRevoked:
-			if e.SecretID != "" {
+func (p *program) awaitReactions() {
+	p.t.Helper()
+	p.office(func(ctx context.Context, o *office) error {
+		removed, ended, agents := "", "", map[string]bool{}
+		err := walk(ctx, o.client, func(r eventstore.Recorded) error {
+			event, err := codec.Decode(r.Type, r.Data)
+			at := fmt.Sprintf("%d@%s", r.Revision, r.Stream)
+			switch e := event.(type) {
+			case agent.Registered:
+				agents[strings.TrimPrefix(r.Stream, "agent-")] = true
+			case catalog.ToolRemoved:
+				removed, ended = at, at
+			case catalog.ToolCredentialRotated, agent.GrantCredentialReplaced:
 				ended = at
-			}
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	loop := commands.NewAgentLoop(o.env)
-	return until(ctx, "what the year has left is done", func() (bool, error) {
-		for name, want := range map[string]string{"removed_tools": removed, "ended_secrets": ended} {
-			if got, err := o.handled(ctx, name); got != want {
-				return false, err
-			}
-		}
-		for id := range agents {
-			head, err := loop.Fresh(ctx, id)
-			if err != nil {
-				return false, err
-			}
-			for _, g := range head.State.Grants {
-				if g.Status == agent.Approved && g.At(time.Now()) == agent.Expired {
-					return false, nil
+			case agent.GrantRevoked:
+				if e.SecretID != "" {
+					ended = at
 				}
 			}
+			return err
+		})
+		if err != nil {
+			return err
 		}
-		return true, nil
+		loop := commands.NewAgentLoop(o.env)
+		wait.Until(p.t, "what the year has left is done", func() bool {
+			for name, want := range map[string]string{"removed_tools": removed, "ended_secrets": ended} {
+				if o.mustHandled(p.t, name) != want {
+					return false
+				}
+			}
+			for id := range agents {
+				head, err := loop.Fresh(ctx, id)
+				if err != nil {
+					p.t.Fatal(err)
+				}
+				for _, g := range head.State.Grants {
+					if g.Status == agent.Approved && g.At(time.Now()) == agent.Expired {
+						return false
+					}
+				}
+			}
+			return true
+		})
+		return nil
 	})
 }
 
-// handled is the last event that a reaction has recorded, as revision@stream.
-func (o *office) handled(ctx context.Context, name string) (string, error) {
-	last, err := o.inst.Log.ReadBackward(ctx, "reaction-"+name, 1)
-	if err != nil || len(last) == 0 {
-		return "", err
+// mustHandled is the last event that a reaction has recorded, as revision@stream.
+func (o *office) mustHandled(t testing.TB, name string) string {
+	t.Helper()
+	last, err := o.inst.Log.ReadBackward(t.Context(), "reaction-"+name, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(last) == 0 {
+		return ""
 	}
 	record, ok := last[0].Event.(codec.ReactionHandled)
 	if !ok {
-		return "", fmt.Errorf("a record of %s is %s", name, last[0].Type)
+		t.Fatalf("a record of %s is %s", name, last[0].Type)
 	}
-	return fmt.Sprintf("%d@%s", record.Revision, record.Stream), nil
-}
-
-func until(ctx context.Context, what string, met func() (bool, error)) error {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(60 * time.Second)
-	for {
-		if done, err := met(); done || err != nil {
-			return err
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			return fmt.Errorf("it never came to this: %s", what)
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+	return fmt.Sprintf("%d@%s", record.Revision, record.Stream)
 }
 
 // endSecretsNow carries out the removal of ended secrets at a clock that is two minutes ahead, up to the removal of a
 // tool that the log has last.
-func endSecretsNow(ctx context.Context, o *office) error {
-	removed := ""
-	err := walk(ctx, o.client, func(r eventstore.Recorded) error {
-		if r.Type == "tool.removed.v1" {
-			removed = fmt.Sprintf("%d@%s", r.Revision, r.Stream)
+func (p *program) endSecretsNow() {
+	p.t.Helper()
+	p.office(func(ctx context.Context, o *office) error {
+		removed := ""
+		err := walk(ctx, o.client, func(r eventstore.Recorded) error {
+			if r.Type == "tool.removed.v1" {
+				removed = fmt.Sprintf("%d@%s", r.Revision, r.Stream)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
+		run, stop := context.WithCancel(ctx)
+		defer stop()
+		ahead := func() time.Time { return time.Now().Add(2 * time.Minute) }
+		reactor := &reactions.Reactor{
+			Log: o.inst.Log, Organization: o.inst.Begun.OrganizationID, Clock: ahead, NewID: newID, Logger: slog.New(slog.DiscardHandler),
+		}
+		go reactor.Run(run, reactions.EndedSecrets(o.inst.Secrets))
+		wait.Until(p.t, "the ended secret is removed", func() bool { return o.mustHandled(p.t, "ended_secrets") == removed })
 		return nil
-	})
-	if err != nil {
-		return err
-	}
-	run, stop := context.WithCancel(ctx)
-	defer stop()
-	ahead := func() time.Time { return time.Now().Add(2 * time.Minute) }
-	reactor := &reactions.Reactor{
-		Log: o.inst.Log, Organization: o.inst.Begun.OrganizationID, Clock: ahead, NewID: newID, Logger: slog.New(slog.DiscardHandler),
-	}
-	go reactor.Run(run, reactions.EndedSecrets(o.inst.Secrets))
-	return until(ctx, "the ended secret is removed", func() (bool, error) {
-		got, err := o.handled(ctx, "ended_secrets")
-		return got == removed, err
 	})
 }
 

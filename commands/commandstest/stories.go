@@ -46,20 +46,6 @@ func (o *Office) MustFresh(id string) loop.Head[agent.State] {
 	return head
 }
 
-// Eventually waits for a condition.
-func Eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	tick, deadline := time.NewTicker(time.Millisecond), time.After(20*time.Second)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("it never came that %s", what)
-		}
-	}
-}
-
 // LongAgo is the id of a command whose key may have been taken over by now.
 func LongAgo(id uuid.UUID) uuid.UUID {
 	at := time.Now().Add(-31 * time.Second).UnixMilli()

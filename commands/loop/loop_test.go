@@ -14,6 +14,7 @@ import (
 	"agentkey/domain/catalog"
 	"agentkey/eventstore"
 	"agentkey/eventstore/eventstoretest"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 func TestAConflictIsDecidedAgainOnWhatCameFirst(t *testing.T) {
@@ -131,7 +132,7 @@ func TestTheSameCommandTwiceInOneQueueIsDecidedOnce(t *testing.T) {
 			texts[i] = r.APIKey
 		})
 	}
-	commandstest.Eventually(t, "all wait", func() bool { return o.Grants.Agents.Waiting(id) == len(texts) })
+	wait.Until(t, "all wait", func() bool { return o.Grants.Agents.Waiting(id) == len(texts) })
 	release()
 	wg.Wait()
 	slices.Sort(texts)

@@ -16,6 +16,7 @@ import (
 	"agentkey/commands/loop"
 	"agentkey/domain"
 	"agentkey/domain/agent"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 // blocked holds a stream's queue in the decision of a first command until the returned function is called.
@@ -56,7 +57,7 @@ func TestManyCommandsAtOnceShareOneAppendAndEachAnswersForItself(t *testing.T) {
 			results[i], errs[i] = o.Agents.Do(t.Context(), o.Meta(), id, commandstest.Always(command))
 		})
 	}
-	commandstest.Eventually(t, "all wait", func() bool { return o.Grants.Agents.Waiting(id) == n })
+	wait.Until(t, "all wait", func() bool { return o.Grants.Agents.Waiting(id) == n })
 	release()
 	wg.Wait()
 	positions, revisions := map[uint64]bool{}, map[int64]bool{}
@@ -110,7 +111,7 @@ func TestABatchIsNotLargerThanOneAppendMayBe(t *testing.T) {
 					appends[done.Position]++
 				})
 			}
-			commandstest.Eventually(t, "all wait", func() bool { return o.Grants.Agents.Waiting(id) == tt.commands })
+			wait.Until(t, "all wait", func() bool { return o.Grants.Agents.Waiting(id) == tt.commands })
 			release()
 			wg.Wait()
 			total := 0
@@ -145,7 +146,7 @@ func TestACommandThatIsTooLargeIsRefusedAndItsNeighboursAreNot(t *testing.T) {
 			}
 		})
 	}
-	commandstest.Eventually(t, "all wait", func() bool { return o.Grants.Agents.Waiting(id) == 5 })
+	wait.Until(t, "all wait", func() bool { return o.Grants.Agents.Waiting(id) == 5 })
 	release()
 	wg.Wait()
 }
@@ -185,14 +186,14 @@ func TestACallerWhoLeavesCancelsNobody(t *testing.T) {
 		_, err := o.Agents.Do(ctx, o.Meta(), id, commandstest.Rename("left"))
 		left <- err
 	}()
-	commandstest.Eventually(t, "he waits", func() bool { return o.Grants.Agents.Waiting(id) == 1 })
+	wait.Until(t, "he waits", func() bool { return o.Grants.Agents.Waiting(id) == 1 })
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if done := o.MustDo(id, commandstest.Rename("stayed")); done.State.Name != "stayed" {
 			t.Errorf("who stayed got %+v", done)
 		}
 	})
-	commandstest.Eventually(t, "both wait", func() bool { return o.Grants.Agents.Waiting(id) == 2 })
+	wait.Until(t, "both wait", func() bool { return o.Grants.Agents.Waiting(id) == 2 })
 	leave()
 	if err := <-left; commandstest.Code(err) != "event_log_unavailable" {
 		t.Errorf("who left got %v", err)
@@ -213,7 +214,7 @@ func TestAQueueThatIsFullIsBusy(t *testing.T) {
 	for range loop.MaxWaiting {
 		wg.Go(func() { o.MustDo(id, commandstest.Rename("first")) }) // so already
 	}
-	commandstest.Eventually(t, "the queue is full", func() bool { return o.Grants.Agents.Waiting(id) == loop.MaxWaiting })
+	wait.Until(t, "the queue is full", func() bool { return o.Grants.Agents.Waiting(id) == loop.MaxWaiting })
 	_, err := o.Agents.Do(t.Context(), o.Meta(), id, commandstest.Rename("one too many"))
 	if refusal := (*domain.Error)(nil); !errors.As(err, &refusal) || refusal.Code != "busy" || refusal.Kind != domain.KindUnavailable || refusal.RetryAfter <= 0 {
 		t.Errorf("one more: %v", err)

@@ -18,6 +18,7 @@ import (
 	"agentkey/domain/agent"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 // mustAge appends at least n events to an agent's stream and waits for the snapshot that they cause.
@@ -29,7 +30,7 @@ func (o *office) mustAge(id string, n int) loop.Head[agent.State] {
 	}
 	wg.Wait()
 	head := o.MustFresh(id)
-	commandstest.Eventually(o.T, "there is a snapshot", func() bool {
+	wait.Until(o.T, "there is a snapshot", func() bool {
 		at := o.Grants.Agents.FromSnapshot(o.T.Context(), id).Revision
 		return at >= 0 && head.Revision-at < 2*loop.SnapshotEvery
 	})
@@ -92,7 +93,7 @@ func TestWhoeverReadsALongHistoryLeavesASnapshot(t *testing.T) {
 	id, _ := o.MustAgent("zero")
 	o.Seed(id, 1100) // more than one page
 	head := o.MustFresh(id)
-	commandstest.Eventually(t, "there is a snapshot", func() bool { return o.Grants.Agents.FromSnapshot(t.Context(), id).Revision == head.Revision })
+	wait.Until(t, "there is a snapshot", func() bool { return o.Grants.Agents.FromSnapshot(t.Context(), id).Revision == head.Revision })
 	if diff := cmp.Diff(o.folded(id), openOn(t, o.Server, o.Ring).MustFresh(id).State); diff != "" {
 		t.Errorf("from it (-folded +snapshot):\n%s", diff)
 	}
@@ -173,7 +174,7 @@ func TestASnapshotThatDoesNotAgreeIsNotUsed(t *testing.T) {
 // healed waits until whoever had to read all events has replaced a snapshot that was of no use.
 func (o *office) healed(id string, data []byte) {
 	o.T.Helper()
-	commandstest.Eventually(o.T, "it is replaced", func() bool { return !bytes.Equal(o.snapshotOf(id), data) })
+	wait.Until(o.T, "it is replaced", func() bool { return !bytes.Equal(o.snapshotOf(id), data) })
 }
 
 func (o *office) snapshotOf(id string) []byte {

@@ -1,11 +1,9 @@
 package codec_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
@@ -14,14 +12,8 @@ import (
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
 	"agentkey/eventstore/eventstoretest"
+	"agentkey/eventstore/eventstoretest/wait"
 )
-
-func within(t *testing.T) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	t.Cleanup(cancel)
-	return ctx
-}
 
 func openLog(t *testing.T) *codec.Log {
 	t.Helper()
@@ -46,10 +38,10 @@ func TestWhatIsAppendedIsReadVerified(t *testing.T) {
 	for n := range 40 { // enough to be verified on all cores
 		entries = append(entries, requested(t, "command-1", n))
 	}
-	if a, err := l.Append(within(t), "agent-1", eventstore.NoStream, entries...); err != nil || a.Revision != 39 {
+	if a, err := l.Append(wait.Context(t), "agent-1", eventstore.NoStream, entries...); err != nil || a.Revision != 39 {
 		t.Fatalf("%+v %v", a, err)
 	}
-	forward, err := l.ReadForward(within(t), "agent-1", 0, 100)
+	forward, err := l.ReadForward(wait.Context(t), "agent-1", 0, 100)
 	if err != nil || len(forward) != 40 {
 		t.Fatalf("%d events: %v", len(forward), err)
 	}
@@ -61,7 +53,7 @@ func TestWhatIsAppendedIsReadVerified(t *testing.T) {
 			t.Fatalf("event %d is %+v", n, v)
 		}
 	}
-	backward, err := l.ReadBackward(within(t), "agent-1", 2)
+	backward, err := l.ReadBackward(wait.Context(t), "agent-1", 2)
 	if diff := cmp.Diff([]codec.Verified{forward[39], forward[38]}, backward); diff != "" || err != nil {
 		t.Errorf("backwards (-want +got):\n%s%v", diff, err)
 	}
@@ -70,18 +62,18 @@ func TestWhatIsAppendedIsReadVerified(t *testing.T) {
 func TestARepeatedCommandIsWrittenOnce(t *testing.T) {
 	l := openLog(t)
 	entries := []codec.Entry{requested(t, "command-1", 0), requested(t, "command-1", 1)}
-	first, err := l.Append(within(t), "agent-1", eventstore.NoStream, entries...)
+	first, err := l.Append(wait.Context(t), "agent-1", eventstore.NoStream, entries...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := l.Append(within(t), "agent-1", eventstore.NoStream, entries...)
+	again, err := l.Append(wait.Context(t), "agent-1", eventstore.NoStream, entries...)
 	if err != nil || again != first {
 		t.Errorf("first %+v, again %+v: %v", first, again, err)
 	}
-	if _, err := l.Append(within(t), "agent-1", eventstore.NoStream, requested(t, "command-2", 0)); !errors.Is(err, eventstore.ErrWrongRevision) {
+	if _, err := l.Append(wait.Context(t), "agent-1", eventstore.NoStream, requested(t, "command-2", 0)); !errors.Is(err, eventstore.ErrWrongRevision) {
 		t.Errorf("another command: %v", err)
 	}
-	if _, err := l.Write(within(t), "request-1", eventstore.NoStream, codec.RequestOpened{AgentID: "a", ToolID: "t"}, signed); err != nil {
+	if _, err := l.Write(wait.Context(t), "request-1", eventstore.NoStream, codec.RequestOpened{AgentID: "a", ToolID: "t"}, signed); err != nil {
 		t.Error(err)
 	}
 	ids := map[uuid.UUID]bool{}
@@ -107,7 +99,7 @@ func TestAForgedEventInTheStoreIsNamed(t *testing.T) {
 	honest := func(stream string, n int) {
 		t.Helper()
 		for i := range n {
-			if _, err := l.Append(within(t), stream, int64(i)-1, requested(t, fmt.Sprint(stream, i), 0)); err != nil {
+			if _, err := l.Append(wait.Context(t), stream, int64(i)-1, requested(t, fmt.Sprint(stream, i), 0)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -116,28 +108,28 @@ func TestAForgedEventInTheStoreIsNamed(t *testing.T) {
 	honest("agent-many", 30)
 	honest("agent-copy", 1)
 	for stream, at := range map[string]int64{"agent-few": 1, "agent-many": 29} {
-		if _, err := intruder.Append(within(t), stream, at, requested(t, "forged"+stream, 0)); err != nil {
+		if _, err := intruder.Append(wait.Context(t), stream, at, requested(t, "forged"+stream, 0)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	source, err := l.Client.ReadForward(within(t), "agent-few", 1, 1)
+	source, err := l.Client.ReadForward(wait.Context(t), "agent-few", 1, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	copied := source[0]
-	if _, err := l.Client.Append(within(t), "agent-copy", 0, eventstore.Event{ID: copied.ID, Type: copied.Type, Data: copied.Data, Metadata: copied.Metadata}); err != nil {
+	if _, err := l.Client.Append(wait.Context(t), "agent-copy", 0, eventstore.Event{ID: copied.ID, Type: copied.Type, Data: copied.Data, Metadata: copied.Metadata}); err != nil {
 		t.Fatal(err)
 	}
 	for stream, revision := range map[string]uint64{"agent-few": 2, "agent-many": 30, "agent-copy": 1} {
-		got, err := l.ReadForward(within(t), stream, 0, 100)
+		got, err := l.ReadForward(wait.Context(t), stream, 0, 100)
 		var forged *codec.ForgedError
 		if !errors.As(err, &forged) || forged.Stream != stream || forged.Revision != revision || got != nil {
 			t.Errorf("%s: %d events and %v", stream, len(got), err)
 		}
-		if _, err := l.ReadBackward(within(t), stream, 1); !errors.As(err, &forged) {
+		if _, err := l.ReadBackward(wait.Context(t), stream, 1); !errors.As(err, &forged) {
 			t.Errorf("%s backwards: %v", stream, err)
 		}
-		if got, err := l.ReadForward(within(t), stream, 0, revision); err != nil || uint64(len(got)) != revision {
+		if got, err := l.ReadForward(wait.Context(t), stream, 0, revision); err != nil || uint64(len(got)) != revision {
 			t.Errorf("%s before it: %d events, %v", stream, len(got), err)
 		}
 	}
@@ -150,10 +142,10 @@ func TestASignedEventOfANewerVersionStopsTheStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.Client.Append(within(t), "agent-1", eventstore.NoStream, eventstore.Event{ID: id, Type: "grant.paused.v1", Data: data, Metadata: meta}); err != nil {
+	if _, err := l.Client.Append(wait.Context(t), "agent-1", eventstore.NoStream, eventstore.Event{ID: id, Type: "grant.paused.v1", Data: data, Metadata: meta}); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := l.ReadForward(within(t), "agent-1", 0, 1); !errors.Is(err, codec.ErrUnknownEvent) || got != nil {
+	if got, err := l.ReadForward(wait.Context(t), "agent-1", 0, 1); !errors.Is(err, codec.ErrUnknownEvent) || got != nil {
 		t.Errorf("%v %v", got, err)
 	}
 }

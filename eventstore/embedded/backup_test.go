@@ -12,6 +12,7 @@ import (
 
 	"agentkey/eventstore"
 	"agentkey/eventstore/embedded"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 func TestABackupUnderAppendsIsWhole(t *testing.T) {
@@ -36,7 +37,7 @@ func TestABackupUnderAppendsIsWhole(t *testing.T) {
 	for range 3 {
 		path, dir := filepath.Join(t.TempDir(), "backup.db"), filepath.Join(t.TempDir(), "restored")
 		before := w.store.Head()
-		made, err := embedded.Backup(within(t), w.dir, path, time.Now)
+		made, err := embedded.Backup(wait.Context(t), w.dir, path, time.Now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -44,10 +45,10 @@ func TestABackupUnderAppendsIsWhole(t *testing.T) {
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 || info.Size() != made.Bytes {
 			t.Errorf("the copy: %v %v", info.Mode(), err)
 		}
-		if again, err := embedded.Backup(within(t), w.dir, path, time.Now); !errors.Is(err, os.ErrExist) {
+		if again, err := embedded.Backup(wait.Context(t), w.dir, path, time.Now); !errors.Is(err, os.ErrExist) {
 			t.Errorf("it was written over: %v %v", again, err)
 		}
-		if _, err := embedded.Restore(within(t), dir, path, time.Now); err != nil {
+		if _, err := embedded.Restore(wait.Context(t), dir, path, time.Now); err != nil {
 			t.Fatal(err)
 		}
 		intact(t, dir)
@@ -72,7 +73,7 @@ func TestWhatIsNoBackupIsRefused(t *testing.T) {
 	w := serve(t, embedded.Options{})
 	w.wrote("s", "any", several(500)...)
 	good := filepath.Join(t.TempDir(), "good.db")
-	if _, err := embedded.Backup(within(t), w.dir, good, time.Now); err != nil {
+	if _, err := embedded.Backup(wait.Context(t), w.dir, good, time.Now); err != nil {
 		t.Fatal(err)
 	}
 	raw, err := os.ReadFile(good)
@@ -95,26 +96,26 @@ func TestWhatIsNoBackupIsRefused(t *testing.T) {
 		"cut short": file(raw[:len(raw)/2]), "damaged": file(damaged),
 	} {
 		dir := filepath.Join(t.TempDir(), "data")
-		if _, err := embedded.Restore(within(t), dir, path, time.Now); err == nil {
+		if _, err := embedded.Restore(wait.Context(t), dir, path, time.Now); err == nil {
 			t.Errorf("%s was restored", name)
 		}
 		if left, _ := filepath.Glob(filepath.Join(dir, "*events*")); len(left) > 0 {
 			t.Errorf("%s left %v", name, left)
 		}
 	}
-	if _, err := embedded.Restore(within(t), w.dir, good, time.Now); err == nil || !strings.Contains(err.Error(), "in use by process") {
+	if _, err := embedded.Restore(wait.Context(t), w.dir, good, time.Now); err == nil || !strings.Contains(err.Error(), "in use by process") {
 		t.Errorf("over a store that is served: %v", err)
 	}
 	closed(t, w.store)
-	if _, err := embedded.Restore(within(t), w.dir, good, time.Now); err == nil || !strings.Contains(err.Error(), "move every events.db*") {
+	if _, err := embedded.Restore(wait.Context(t), w.dir, good, time.Now); err == nil || !strings.Contains(err.Error(), "move every events.db*") {
 		t.Errorf("over a store: %v", err)
 	}
 	for name, path := range map[string]string{"no store": t.TempDir(), "no folder": filepath.Join(t.TempDir(), "none")} {
-		if _, err := embedded.Backup(within(t), path, filepath.Join(t.TempDir(), "b"), time.Now); err == nil {
+		if _, err := embedded.Backup(wait.Context(t), path, filepath.Join(t.TempDir(), "b"), time.Now); err == nil {
 			t.Errorf("%s was backed up", name)
 		}
 	}
-	if _, err := embedded.Backup(within(t), w.dir, filepath.Join(t.TempDir(), "no", "folder"), time.Now); err == nil {
+	if _, err := embedded.Backup(wait.Context(t), w.dir, filepath.Join(t.TempDir(), "no", "folder"), time.Now); err == nil {
 		t.Error("it was written nowhere")
 	}
 }

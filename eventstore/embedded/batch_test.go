@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 // held is a store whose clock stops the writer inside its first commit until it is let go.
@@ -51,15 +53,7 @@ func appendTo(name string, expected int64) *request {
 // until waits until so many requests queue after the one that is held.
 func (h *held) until(t *testing.T, n int) {
 	t.Helper()
-	tick, deadline := time.NewTicker(100*time.Microsecond), time.After(20*time.Second)
-	defer tick.Stop()
-	for len(h.writer.requests) < n {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("%d requests wait, not %d", len(h.writer.requests), n)
-		}
-	}
+	wait.Until(t, fmt.Sprintf("%d requests wait", n), func() bool { return len(h.writer.requests) >= n })
 }
 
 func TestWhatWaitsIsCommittedTogether(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 
 	"agentkey/eventstore"
 	"agentkey/eventstore/embedded"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 func TestTheSocketIsInAFolderOfItsOwnersAlone(t *testing.T) {
@@ -55,7 +56,7 @@ func TestAFolderWhosePathIsLongOrOdd(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.Append(within(t), "s", eventstore.NoStream, eventstore.Event{ID: uuid.New(), Type: "happened"}); err != nil {
+		if _, err := c.Append(wait.Context(t), "s", eventstore.NoStream, eventstore.Event{ID: uuid.New(), Type: "happened"}); err != nil {
 			t.Errorf("in %s: %v", dir, err)
 		}
 		if err := c.Close(); err != nil {

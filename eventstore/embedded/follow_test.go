@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"agentkey/eventstore/embedded"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 // subscription reads what a follower is sent, message by message.
@@ -26,7 +27,7 @@ type subscription struct {
 // follow subscribes and takes the confirmation.
 func (w *wire) follow(name string, change ...option) *subscription {
 	w.t.Helper()
-	ctx, cancel := context.WithCancel(within(w.t))
+	ctx, cancel := context.WithCancel(wait.Context(w.t))
 	w.t.Cleanup(cancel)
 	call, err := w.streams.Read(ctx, readOptions(name, append(change, following)...))
 	if err != nil {
@@ -283,7 +284,7 @@ func TestClosingEndsFollowersAndFinishesCalls(t *testing.T) {
 	closed(t, w.store)
 	log.ends(codes.Unavailable)
 	stream.ends(codes.Unavailable)
-	call, err := w.streams.Read(within(t), readOptions("s"))
+	call, err := w.streams.Read(wait.Context(t), readOptions("s"))
 	if err == nil {
 		_, err = call.Recv()
 	}

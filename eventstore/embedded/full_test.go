@@ -12,6 +12,7 @@ import (
 
 	"agentkey/eventstore"
 	"agentkey/eventstore/embedded"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 func TestAFullDiskRefusesAppendsAndKeepsTheRest(t *testing.T) {
@@ -32,7 +33,7 @@ func TestAFullDiskRefusesAppendsAndKeepsTheRest(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for {
-				_, err := c.Append(within(t), "load", eventstore.Any, large())
+				_, err := c.Append(wait.Context(t), "load", eventstore.Any, large())
 				if errors.Is(err, eventstore.ErrDiskFull) && errors.Is(err, eventstore.ErrUnavailable) {
 					return
 				}

@@ -16,13 +16,13 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 
 	"agentkey/eventstore"
 	"agentkey/eventstore/embedded"
 	"agentkey/eventstore/eventstoretest"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 // startChild serves a folder in a process of its own and returns once its socket is there.
@@ -143,7 +143,7 @@ func TestKilledAtAnyMomentNothingAcknowledgedIsLost(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithCancel(within(t))
+		ctx, cancel := context.WithCancel(wait.Context(t))
 		var wg sync.WaitGroup
 		for _, a := range appenders {
 			wg.Go(func() {
@@ -153,7 +153,7 @@ func TestKilledAtAnyMomentNothingAcknowledgedIsLost(t *testing.T) {
 			})
 		}
 		moment := total.Load() + rand.Int64N(1500)
-		waitFor(t, "moment", func() bool { return total.Load() >= moment })
+		wait.Until(t, "moment", func() bool { return total.Load() >= moment })
 		kill(t, child)
 		cancel()
 		wg.Wait()
@@ -190,7 +190,7 @@ func TestKilledAtAnyMomentNothingAcknowledgedIsLost(t *testing.T) {
 // check compares a stream with what was acknowledged, and returns how many events it has.
 func (a *appender) check(t *testing.T, c *eventstore.Client) int {
 	t.Helper()
-	events, err := c.ReadForward(within(t), a.name, 0, 1<<40)
+	events, err := c.ReadForward(wait.Context(t), a.name, 0, 1<<40)
 	if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
 		t.Fatal(err)
 	}
@@ -209,18 +209,4 @@ func (a *appender) check(t *testing.T, c *eventstore.Client) int {
 		t.Errorf("%s lost %d acknowledged events", a.name, len(a.acked))
 	}
 	return len(events)
-}
-
-// waitFor looks again and again until it is so.
-func waitFor(t *testing.T, what string, so func() bool) {
-	t.Helper()
-	tick, deadline := time.NewTicker(time.Millisecond), time.After(20*time.Second)
-	defer tick.Stop()
-	for !so() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("no %s came", what)
-		}
-	}
 }

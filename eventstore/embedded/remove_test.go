@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"agentkey/eventstore/embedded"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 // remove calls Delete or Tombstone and returns the position.
@@ -32,7 +33,7 @@ func (w *wire) remove(final bool, name string, e any) (uint64, metadata.MD, erro
 		case *streams.AppendReq_Options_Revision:
 			d.ExpectedStreamRevision = &streams.TombstoneReq_Options_Revision{Revision: e.Revision}
 		}
-		r, err := w.streams.Tombstone(within(w.t), &streams.TombstoneReq{Options: d}, grpc.Trailer(&trailer))
+		r, err := w.streams.Tombstone(wait.Context(w.t), &streams.TombstoneReq{Options: d}, grpc.Trailer(&trailer))
 		return r.GetPosition().GetCommitPosition(), trailer, err
 	}
 	d := &streams.DeleteReq_Options{StreamIdentifier: o.GetStreamIdentifier()}
@@ -46,7 +47,7 @@ func (w *wire) remove(final bool, name string, e any) (uint64, metadata.MD, erro
 	case *streams.AppendReq_Options_Revision:
 		d.ExpectedStreamRevision = &streams.DeleteReq_Options_Revision{Revision: e.Revision}
 	}
-	r, err := w.streams.Delete(within(w.t), &streams.DeleteReq{Options: d}, grpc.Trailer(&trailer))
+	r, err := w.streams.Delete(wait.Context(w.t), &streams.DeleteReq{Options: d}, grpc.Trailer(&trailer))
 	return r.GetPosition().GetCommitPosition(), trailer, err
 }
 

@@ -32,11 +32,12 @@ import (
 
 	"agentkey/eventstore"
 	"agentkey/eventstore/embedded"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 func TestSupportedMethodsAreThoseThatThereAre(t *testing.T) {
 	w := serve(t, embedded.Options{})
-	got, err := serverfeatures.NewServerFeaturesClient(w.conn).GetSupportedMethods(within(t), empty)
+	got, err := serverfeatures.NewServerFeaturesClient(w.conn).GetSupportedMethods(wait.Context(t), empty)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,21 +56,21 @@ func TestSupportedMethodsAreThoseThatThereAre(t *testing.T) {
 
 func TestWhatIsLeftOutIsUnimplemented(t *testing.T) {
 	w := serve(t, embedded.Options{})
-	batch, err := w.streams.BatchAppend(within(t))
+	batch, err := w.streams.BatchAppend(wait.Context(t))
 	if err == nil {
 		_, err = batch.Recv()
 	}
 	refused(t, err, nil, codes.Unimplemented)
 	subscriptions := persistent.NewPersistentSubscriptionsClient(w.conn)
-	_, err = subscriptions.Create(within(t), &persistent.CreateReq{})
+	_, err = subscriptions.Create(wait.Context(t), &persistent.CreateReq{})
 	refused(t, err, nil, codes.Unimplemented)
-	read, err := subscriptions.Read(within(t))
+	read, err := subscriptions.Read(wait.Context(t))
 	if err == nil {
 		_, err = read.Recv()
 	}
 	refused(t, err, nil, codes.Unimplemented)
 	client := official(t, func(c *esdb.Configuration) { c.Address = "unix://" + w.socket })
-	err = client.CreatePersistentSubscriptionToAll(within(t), "group", esdb.PersistentAllSubscriptionOptions{})
+	err = client.CreatePersistentSubscriptionToAll(wait.Context(t), "group", esdb.PersistentAllSubscriptionOptions{})
 	if e := new(esdb.Error); !errors.As(err, &e) || e.Code() != esdb.ErrorCodeUnsupportedFeature {
 		t.Errorf("the official client says %v", err)
 	}
@@ -112,7 +113,7 @@ func TestGossipTellsOfOneLeaderWhereTheClientCame(t *testing.T) {
 	address := listen(t, w, embedded.ServeOptions{})
 	port := address[strings.LastIndex(address, ":")+1:]
 	for _, target := range []string{address, "localhost:" + port} {
-		seen, err := gossip.NewGossipClient(dial(t, target, insecure.NewCredentials()).conn).Read(within(t), empty)
+		seen, err := gossip.NewGossipClient(dial(t, target, insecure.NewCredentials()).conn).Read(wait.Context(t), empty)
 		if err != nil || len(seen.GetMembers()) != 1 {
 			t.Fatalf("gossip: %v %v", seen, err)
 		}
@@ -130,7 +131,7 @@ func TestGossipTellsOfOneLeaderWhereTheClientCame(t *testing.T) {
 		seed := &esdb.EndPoint{Host: host, Port: uint16(number)}
 		c.GossipSeeds = []*esdb.EndPoint{seed, seed}
 	})
-	if _, err := client.AppendToStream(within(t), "s", esdb.AppendToStreamOptions{}, esdb.EventData{EventID: uuid.New(), EventType: "happened", ContentType: esdb.ContentTypeJson}); err != nil {
+	if _, err := client.AppendToStream(wait.Context(t), "s", esdb.AppendToStreamOptions{}, esdb.EventData{EventID: uuid.New(), EventType: "happened", ContentType: esdb.ContentTypeJson}); err != nil {
 		t.Errorf("by a list of seeds: %v", err)
 	}
 }
@@ -169,9 +170,9 @@ func TestAUserAndAPasswordOverTLS(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = c.Close() }()
-		_, err = c.Append(within(t), "s", eventstore.Any, eventstore.Event{ID: uuid.New(), Type: "happened", Data: []byte("{}")})
+		_, err = c.Append(wait.Context(t), "s", eventstore.Any, eventstore.Event{ID: uuid.New(), Type: "happened", Data: []byte("{}")})
 		if err == nil {
-			_, err = c.Head(within(t))
+			_, err = c.Head(wait.Context(t))
 		}
 		return err
 	}
@@ -185,20 +186,20 @@ func TestAUserAndAPasswordOverTLS(t *testing.T) {
 	}
 	// Calls and streams ask for them alike; only what clients ask before they send any does not.
 	raw := dial(t, address, credentials.NewClientTLSFromCert(pool, ""))
-	if _, err := serverfeatures.NewServerFeaturesClient(raw.conn).GetSupportedMethods(within(t), empty); err != nil {
+	if _, err := serverfeatures.NewServerFeaturesClient(raw.conn).GetSupportedMethods(wait.Context(t), empty); err != nil {
 		t.Errorf("the features were not told: %v", err)
 	}
-	if _, err := gossip.NewGossipClient(raw.conn).Read(within(t), empty); err != nil {
+	if _, err := gossip.NewGossipClient(raw.conn).Read(wait.Context(t), empty); err != nil {
 		t.Errorf("the member was not told: %v", err)
 	}
-	_, err := raw.streams.Tombstone(within(t), &streams.TombstoneReq{Options: &streams.TombstoneReq_Options{StreamIdentifier: identifier("s")}})
+	_, err := raw.streams.Tombstone(wait.Context(t), &streams.TombstoneReq{Options: &streams.TombstoneReq_Options{StreamIdentifier: identifier("s")}})
 	refused(t, err, nil, codes.Unauthenticated)
 	_, _, err = raw.read(readOptions("s"))
 	refused(t, err, nil, codes.Unauthenticated)
 	_, _, err = raw.append("s", "any", several(1)...)
 	refused(t, err, nil, codes.Unauthenticated)
 	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("agentkey:correct"))
-	ctx := metadata.AppendToOutgoingContext(within(t), "authorization", basic)
+	ctx := metadata.AppendToOutgoingContext(wait.Context(t), "authorization", basic)
 	if _, err := raw.streams.Delete(ctx, &streams.DeleteReq{Options: &streams.DeleteReq_Options{
 		StreamIdentifier: identifier("s"), ExpectedStreamRevision: &streams.DeleteReq_Options_Any{Any: empty},
 	}}); err != nil {
@@ -209,7 +210,7 @@ func TestAUserAndAPasswordOverTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := plain.Head(within(t)); !errors.Is(err, eventstore.ErrUnavailable) {
+	if _, err := plain.Head(wait.Context(t)); !errors.Is(err, eventstore.ErrUnavailable) {
 		t.Errorf("without TLS: %v", err)
 	}
 }

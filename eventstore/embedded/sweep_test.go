@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"agentkey/eventstore/embedded"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 // holds reports whether a needle is in any file of the folder.
@@ -39,7 +40,7 @@ func holds(t *testing.T, dir, needle string) bool {
 
 func sweep(t *testing.T, w *wire) {
 	t.Helper()
-	if err := w.store.Sweep(within(t)); err != nil {
+	if err := w.store.Sweep(wait.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -94,7 +95,7 @@ func TestATombstoneIsSweptWithoutBeingAsked(t *testing.T) {
 	w := serve(t, embedded.Options{})
 	w.wrote("secret-1", "none", proposed("sealed", "needle"))
 	w.tombstone("secret-1")
-	waitFor(t, "sweep", func() bool { return !holds(t, w.dir, "needle") })
+	wait.Until(t, "sweep", func() bool { return !holds(t, w.dir, "needle") })
 }
 
 // TestASweepWaitsForALongRead keeps the deleted bytes in the WAL by a backup's sort of read. The next sweep after
@@ -113,7 +114,7 @@ func TestASweepWaitsForALongRead(t *testing.T) {
 		t.Fatalf("%d events: %v", n, err)
 	}
 	w.tombstone("secret-1")
-	if err := w.store.Sweep(within(t)); err == nil {
+	if err := w.store.Sweep(wait.Context(t)); err == nil {
 		t.Error("it was swept under a reader that needs it")
 	}
 	start := time.Now()
@@ -279,7 +280,7 @@ func TestTheWALIsBegunAnew(t *testing.T) {
 			event.Id = text(uuid.NewString())
 			w.wrote("agent-1", "any", event)
 		}
-		waitFor(t, "copy into the file", func() bool { return size("events.db") > int64(n)*round })
+		wait.Until(t, "copy into the file", func() bool { return size("events.db") > int64(n)*round })
 	}
 	if got := size("events.db-wal"); got > rounds/2*round {
 		t.Errorf("of %d bytes that were written the WAL still has %d", rounds*round, got)

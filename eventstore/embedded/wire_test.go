@@ -1,7 +1,6 @@
 package embedded_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,7 +8,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
@@ -22,6 +20,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"agentkey/eventstore/embedded"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 // wire speaks the protocol itself, because the official client hides much of it.
@@ -85,13 +84,6 @@ func closed(t *testing.T, store *embedded.Store) {
 	}
 }
 
-func within(t *testing.T) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 var empty = &shared.Empty{}
 
 // proposed is an event with a fresh id.
@@ -138,7 +130,7 @@ func (w *wire) append(name string, e any, events ...*streams.AppendReq_ProposedM
 
 func (w *wire) appendWith(o *streams.AppendReq_Options, events ...*streams.AppendReq_ProposedMessage) (*streams.AppendResp, metadata.MD, error) {
 	w.t.Helper()
-	call, err := w.streams.Append(within(w.t))
+	call, err := w.streams.Append(wait.Context(w.t))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -178,7 +170,7 @@ func (w *wire) bound(name, json string) {
 
 func (w *wire) softDelete(name string) {
 	w.t.Helper()
-	if _, err := w.streams.Delete(within(w.t), &streams.DeleteReq{Options: &streams.DeleteReq_Options{
+	if _, err := w.streams.Delete(wait.Context(w.t), &streams.DeleteReq{Options: &streams.DeleteReq_Options{
 		StreamIdentifier: identifier(name), ExpectedStreamRevision: &streams.DeleteReq_Options_Any{Any: empty},
 	}}); err != nil {
 		w.t.Fatalf("delete %s: %v", name, err)
@@ -187,7 +179,7 @@ func (w *wire) softDelete(name string) {
 
 func (w *wire) tombstone(name string) {
 	w.t.Helper()
-	if _, err := w.streams.Tombstone(within(w.t), &streams.TombstoneReq{Options: &streams.TombstoneReq_Options{
+	if _, err := w.streams.Tombstone(wait.Context(w.t), &streams.TombstoneReq{Options: &streams.TombstoneReq_Options{
 		StreamIdentifier: identifier(name), ExpectedStreamRevision: &streams.TombstoneReq_Options_Any{Any: empty},
 	}}); err != nil {
 		w.t.Fatalf("tombstone %s: %v", name, err)
@@ -249,7 +241,7 @@ func allEnd(o *streams.ReadReq_Options) {
 // read returns all messages of a count read, with the trailers.
 func (w *wire) read(req *streams.ReadReq) ([]*streams.ReadResp, metadata.MD, error) {
 	w.t.Helper()
-	call, err := w.streams.Read(within(w.t), req)
+	call, err := w.streams.Read(wait.Context(w.t), req)
 	if err != nil {
 		w.t.Fatal(err)
 	}

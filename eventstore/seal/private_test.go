@@ -11,6 +11,7 @@ import (
 
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
+	"agentkey/eventstore/eventstoretest/wait"
 	"agentkey/eventstore/seal"
 )
 
@@ -37,7 +38,7 @@ var caller = seal.Personal{Label: "Ada", Address: "192.0.2.7", UserAgent: "curl/
 // keysOf are the secrets of a purpose that the log holds.
 func keysOf(t *testing.T, log *codec.Log, p seal.Purpose) []string {
 	t.Helper()
-	sub, err := log.Client.SubscribeAll(within(t), 0, `^secret\.sealed\.`)
+	sub, err := log.Client.SubscribeAll(wait.Context(t), 0, `^secret\.sealed\.`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +68,7 @@ func keysOf(t *testing.T, log *codec.Log, p seal.Purpose) []string {
 func TestPersonalDataIsSealedUnderOneKeyAMonth(t *testing.T) {
 	log, now := openLog(t), &moving{now: clock()}
 	privacy := func() *seal.Privacy { return seal.NewPrivacy(seal.NewSecrets(log, ring(t, text(1))), now.Now) }
-	if sealed, err := privacy().Seal(within(t), "org-1", seal.Personal{}); sealed != "" || err != nil {
+	if sealed, err := privacy().Seal(wait.Context(t), "org-1", seal.Personal{}); sealed != "" || err != nil {
 		t.Errorf("nothing was sealed as %q: %v", sealed, err)
 	}
 	// Many processes begin the month at once.
@@ -77,7 +78,7 @@ func TestPersonalDataIsSealedUnderOneKeyAMonth(t *testing.T) {
 		p := privacy()
 		wg.Go(func() {
 			var err error
-			if sealed[n], err = p.Seal(within(t), "org-1", caller); err != nil {
+			if sealed[n], err = p.Seal(wait.Context(t), "org-1", caller); err != nil {
 				t.Error(err)
 			}
 		})
@@ -86,7 +87,7 @@ func TestPersonalDataIsSealedUnderOneKeyAMonth(t *testing.T) {
 	reader := privacy()
 	seen := map[string]bool{}
 	for _, s := range sealed {
-		got, err := reader.Open(within(t), "org-1", s)
+		got, err := reader.Open(wait.Context(t), "org-1", s)
 		if diff := cmp.Diff(caller, got); diff != "" || err != nil {
 			t.Errorf("(-want +got):\n%s%v", diff, err)
 		}
@@ -96,11 +97,11 @@ func TestPersonalDataIsSealedUnderOneKeyAMonth(t *testing.T) {
 		seen[s] = true
 	}
 	now.advance(40 * 24 * time.Hour)
-	april, err := reader.Seal(within(t), "org-1", caller)
+	april, err := reader.Seal(wait.Context(t), "org-1", caller)
 	if err != nil || !strings.HasPrefix(april, "2026-04:") {
 		t.Errorf("in the next month: %s %v", april, err)
 	}
-	other, err := reader.Seal(within(t), "org-2", caller)
+	other, err := reader.Seal(wait.Context(t), "org-2", caller)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,11 +109,11 @@ func TestPersonalDataIsSealedUnderOneKeyAMonth(t *testing.T) {
 		t.Errorf("there are %d keys", len(keys))
 	}
 	for name, moved := range map[string]string{"another organization's": other, "another month's": "2026-03" + strings.TrimPrefix(april, "2026-04"), "changed": sealed[0] + "A"} {
-		if got, err := reader.Open(within(t), "org-1", moved); !errors.Is(err, seal.ErrDoesNotOpen) || got != (seal.Personal{}) {
+		if got, err := reader.Open(wait.Context(t), "org-1", moved); !errors.Is(err, seal.ErrDoesNotOpen) || got != (seal.Personal{}) {
 			t.Errorf("%s: %+v %v", name, got, err)
 		}
 	}
-	if got, err := reader.Open(within(t), "org-1", ""); got != (seal.Personal{}) || err != nil {
+	if got, err := reader.Open(wait.Context(t), "org-1", ""); got != (seal.Personal{}) || err != nil {
 		t.Errorf("nothing: %+v %v", got, err)
 	}
 }
@@ -122,30 +123,30 @@ func TestARemovedKeyErasesWhatItSealed(t *testing.T) {
 	log, now := openLog(t), &moving{now: clock()}
 	secrets := seal.NewSecrets(log, ring(t, text(1)))
 	one, other := seal.NewPrivacy(secrets, now.Now), seal.NewPrivacy(seal.NewSecrets(log, ring(t, text(1))), now.Now)
-	sealed, err := one.Seal(within(t), "org-1", caller)
+	sealed, err := one.Seal(wait.Context(t), "org-1", caller)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range []*seal.Privacy{one, other} {
-		if got, err := p.Open(within(t), "org-1", sealed); got != caller || err != nil {
+		if got, err := p.Open(wait.Context(t), "org-1", sealed); got != caller || err != nil {
 			t.Fatalf("%+v %v", got, err)
 		}
 	}
-	if err := secrets.Remove(within(t), keysOf(t, log, seal.PrivateKey)[0]); err != nil {
+	if err := secrets.Remove(wait.Context(t), keysOf(t, log, seal.PrivateKey)[0]); err != nil {
 		t.Fatal(err)
 	}
 	now.advance(time.Minute)
 	for _, p := range []*seal.Privacy{one, other} {
-		if got, err := p.Open(within(t), "org-1", sealed); got != (seal.Personal{}) || err != nil {
+		if got, err := p.Open(wait.Context(t), "org-1", sealed); got != (seal.Personal{}) || err != nil {
 			t.Errorf("after the removal: %+v %v", got, err)
 		}
 		// The month is not over, and commands go on, without what shall not be known.
-		if again, err := p.Seal(within(t), "org-1", caller); again != "" || err != nil {
+		if again, err := p.Seal(wait.Context(t), "org-1", caller); again != "" || err != nil {
 			t.Errorf("sealed again as %q: %v", again, err)
 		}
 	}
 	now.advance(40 * 24 * time.Hour)
-	if next, err := one.Seal(within(t), "org-1", caller); next == "" || err != nil {
+	if next, err := one.Seal(wait.Context(t), "org-1", caller); next == "" || err != nil {
 		t.Errorf("in the next month: %q %v", next, err)
 	}
 }
@@ -154,21 +155,21 @@ func TestAPersonHasAKeyOfTheirOwn(t *testing.T) {
 	log := openLog(t)
 	secrets := seal.NewSecrets(log, ring(t, text(1)))
 	p := seal.NewPrivacy(secrets, clock)
-	keyID, sealed, err := p.SealPerson(within(t), "org-1", "person-1", []byte("ada@example.com"))
+	keyID, sealed, err := p.SealPerson(wait.Context(t), "org-1", "person-1", []byte("ada@example.com"))
 	if err != nil || strings.Contains(sealed, "ada") {
 		t.Fatalf("%s %v", sealed, err)
 	}
 	if keys := keysOf(t, log, seal.PersonKey); len(keys) != 1 || keys[0] != keyID {
 		t.Errorf("the keys are %v, not %s", keys, keyID)
 	}
-	otherID, _, err := p.SealPerson(within(t), "org-1", "person-2", []byte("x"))
+	otherID, _, err := p.SealPerson(wait.Context(t), "org-1", "person-2", []byte("x"))
 	if err != nil || otherID == keyID {
 		t.Errorf("two persons share a key: %v", err)
 	}
-	if err := secrets.Remove(within(t), keyID); err != nil {
+	if err := secrets.Remove(wait.Context(t), keyID); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := seal.NewPrivacy(secrets, clock).SealPerson(within(t), "org-1", "person-1", []byte("again")); !errors.Is(err, seal.ErrGone) {
+	if _, _, err := seal.NewPrivacy(secrets, clock).SealPerson(wait.Context(t), "org-1", "person-1", []byte("again")); !errors.Is(err, seal.ErrGone) {
 		t.Errorf("an erased person: %v", err)
 	}
 }
@@ -177,7 +178,7 @@ func TestAPersonHasAKeyOfTheirOwn(t *testing.T) {
 func TestPersonalDataGoesOnInAnOutage(t *testing.T) {
 	log, now := openLog(t), &moving{now: clock()}
 	p := seal.NewPrivacy(seal.NewSecrets(log, ring(t, text(1))), now.Now)
-	sealed, err := p.Seal(within(t), "org-1", caller)
+	sealed, err := p.Seal(wait.Context(t), "org-1", caller)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,10 +186,10 @@ func TestPersonalDataGoesOnInAnOutage(t *testing.T) {
 		t.Fatal(err)
 	}
 	now.advance(2 * time.Minute)
-	if got, err := p.Open(within(t), "org-1", sealed); got != caller || err != nil {
+	if got, err := p.Open(wait.Context(t), "org-1", sealed); got != caller || err != nil {
 		t.Errorf("%+v %v", got, err)
 	}
-	if _, err := p.Seal(within(t), "org-2", caller); !errors.Is(err, eventstore.ErrUnavailable) {
+	if _, err := p.Seal(wait.Context(t), "org-2", caller); !errors.Is(err, eventstore.ErrUnavailable) {
 		t.Errorf("a key never seen: %v", err)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"agentkey/domain"
 	"agentkey/domain/installation"
 	"agentkey/eventstore/codec"
+	"agentkey/eventstore/eventstoretest/wait"
 	"agentkey/eventstore/seal"
 )
 
@@ -294,14 +295,14 @@ func TestNothingPrintsAKeyOrASecret(t *testing.T) {
 	log := openLog(t)
 	secrets := seal.NewSecrets(log, r)
 	privacy := seal.NewPrivacy(secrets, clock)
-	if err := secrets.Put(within(t), signed, binding, domain.NewSecret([]byte(plain))); err != nil {
+	if err := secrets.Put(wait.Context(t), signed, binding, domain.NewSecret([]byte(plain))); err != nil {
 		t.Fatal(err)
 	}
-	opened, err := secrets.Open(within(t), binding)
+	opened, err := secrets.Open(wait.Context(t), binding)
 	if err != nil || string(opened.Reveal()) != plain {
 		t.Fatalf("%q %v", opened.Reveal(), err)
 	}
-	sealedPrivate, err := privacy.Seal(within(t), "org-1", seal.Personal{Label: plain})
+	sealedPrivate, err := privacy.Seal(wait.Context(t), "org-1", seal.Personal{Label: plain})
 	if err != nil {
 		t.Fatal(err)
 	}

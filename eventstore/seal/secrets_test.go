@@ -2,7 +2,6 @@ package seal_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/ed25519"
 	"crypto/hkdf"
 	"crypto/sha256"
@@ -19,6 +18,7 @@ import (
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
 	"agentkey/eventstore/eventstoretest"
+	"agentkey/eventstore/eventstoretest/wait"
 	"agentkey/eventstore/seal"
 )
 
@@ -27,13 +27,6 @@ var signingKey = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{9}, ed25519.SeedSize
 var signed = codec.Signed{Organization: "org-1", Actor: domain.Actor{Type: domain.ActorSystem, ID: "test"}, CommandID: "command-1", Time: clock()}
 
 func clock() time.Time { return time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC) }
-
-func within(t testing.TB) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	t.Cleanup(cancel)
-	return ctx
-}
 
 func openLog(t testing.TB) *codec.Log {
 	t.Helper()
@@ -58,14 +51,14 @@ func bound(n int) seal.Binding {
 
 func put(t *testing.T, s *seal.Secrets, b seal.Binding, plain string) {
 	t.Helper()
-	if err := s.Put(within(t), signed, b, domain.NewSecret([]byte(plain))); err != nil {
+	if err := s.Put(wait.Context(t), signed, b, domain.NewSecret([]byte(plain))); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func opens(t *testing.T, s *seal.Secrets, b seal.Binding, want string) {
 	t.Helper()
-	if plain, err := s.Open(within(t), b); err != nil || string(plain.Reveal()) != want {
+	if plain, err := s.Open(wait.Context(t), b); err != nil || string(plain.Reveal()) != want {
 		t.Errorf("secret %s opens as %q, not %q: %v", b.SecretID, plain.Reveal(), want, err)
 	}
 }
@@ -81,24 +74,24 @@ func TestASecretIsWrittenOnceAndReadByEveryProcess(t *testing.T) {
 	elsewhere := binding
 	elsewhere.Owner = "tool-2"
 	for _, s := range []*seal.Secrets{one, seal.NewSecrets(log, ring(t, text(1)))} { // from memory and from the log
-		if _, err := s.Open(within(t), elsewhere); !errors.Is(err, seal.ErrDoesNotOpen) {
+		if _, err := s.Open(wait.Context(t), elsewhere); !errors.Is(err, seal.ErrDoesNotOpen) {
 			t.Errorf("for another owner: %v", err)
 		}
 	}
-	if _, err := one.Open(within(t), bound(9)); !errors.Is(err, seal.ErrGone) {
+	if _, err := one.Open(wait.Context(t), bound(9)); !errors.Is(err, seal.ErrGone) {
 		t.Errorf("one that never was: %v", err)
 	}
 	for range 2 {
-		if err := one.Remove(within(t), binding.SecretID); err != nil {
+		if err := one.Remove(wait.Context(t), binding.SecretID); err != nil {
 			t.Errorf("remove: %v", err)
 		}
 	}
 	for _, s := range []*seal.Secrets{one, seal.NewSecrets(log, ring(t, text(1)))} {
-		if _, err := s.Open(within(t), binding); !errors.Is(err, seal.ErrGone) {
+		if _, err := s.Open(wait.Context(t), binding); !errors.Is(err, seal.ErrGone) {
 			t.Errorf("after its removal: %v", err)
 		}
 	}
-	if err := one.Put(within(t), signed, binding, domain.NewSecret([]byte("third"))); err == nil {
+	if err := one.Put(wait.Context(t), signed, binding, domain.NewSecret([]byte("third"))); err == nil {
 		t.Error("it came back")
 	}
 }
@@ -109,31 +102,31 @@ func TestACiphertextCopiedInTheStoreDoesNotOpen(t *testing.T) {
 	log := openLog(t)
 	s := seal.NewSecrets(log, ring(t, text(1)))
 	put(t, s, bound(1), "one")
-	stored, err := log.ReadForward(within(t), "secret-secret-1", 0, 1)
+	stored, err := log.ReadForward(wait.Context(t), "secret-secret-1", 0, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	e := stored[0]
-	if _, err := log.Client.Append(within(t), "secret-secret-2", eventstore.NoStream, eventstore.Event{ID: e.ID, Type: e.Type, Data: e.Data, Metadata: e.Metadata}); err != nil {
+	if _, err := log.Client.Append(wait.Context(t), "secret-secret-2", eventstore.NoStream, eventstore.Event{ID: e.ID, Type: e.Type, Data: e.Data, Metadata: e.Metadata}); err != nil {
 		t.Fatal(err)
 	}
 	var forged *codec.ForgedError
-	if _, err := s.Open(within(t), bound(2)); !errors.As(err, &forged) || forged.Stream != "secret-secret-2" {
+	if _, err := s.Open(wait.Context(t), bound(2)); !errors.As(err, &forged) || forged.Stream != "secret-secret-2" {
 		t.Errorf("a copied event: %v", err)
 	}
 	copied := e.Event.(codec.SecretSealed)
 	copied.SecretID = "secret-3"
-	if _, err := log.Write(within(t), "secret-secret-3", eventstore.NoStream, copied, signed); err != nil {
+	if _, err := log.Write(wait.Context(t), "secret-secret-3", eventstore.NoStream, copied, signed); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Open(within(t), bound(3)); !errors.Is(err, seal.ErrDoesNotOpen) {
+	if _, err := s.Open(wait.Context(t), bound(3)); !errors.Is(err, seal.ErrDoesNotOpen) {
 		t.Errorf("a copied text that is signed: %v", err)
 	}
 	copied.SecretID = "secret-1"
-	if _, err := log.Write(within(t), "secret-secret-4", eventstore.NoStream, copied, signed); err != nil {
+	if _, err := log.Write(wait.Context(t), "secret-secret-4", eventstore.NoStream, copied, signed); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Open(within(t), bound(4)); !errors.Is(err, seal.ErrGone) {
+	if _, err := s.Open(wait.Context(t), bound(4)); !errors.Is(err, seal.ErrGone) {
 		t.Errorf("a stream without a text of its own: %v", err)
 	}
 }
@@ -144,7 +137,7 @@ func sealedTexts(t *testing.T, log *codec.Log, n int) (texts, wrappedBy map[stri
 	texts, wrappedBy = map[string]string{}, map[string]string{}
 	for i := range n {
 		id := bound(i).SecretID
-		events, err := log.ReadForward(within(t), "secret-"+id, 0, 100)
+		events, err := log.ReadForward(wait.Context(t), "secret-"+id, 0, 100)
 		if errors.Is(err, eventstore.ErrStreamDeleted) || errors.Is(err, eventstore.ErrStreamNotFound) {
 			continue
 		}
@@ -176,14 +169,14 @@ func TestRollingUnderWriters(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for i := range during {
-			if err := old.Put(within(t), signed, bound(before+i), domain.NewSecret(fmt.Appendf(nil, "plain-%d", before+i))); err != nil {
+			if err := old.Put(wait.Context(t), signed, bound(before+i), domain.NewSecret(fmt.Appendf(nil, "plain-%d", before+i))); err != nil {
 				t.Errorf("a writer: %v", err)
 			}
 		}
 	})
 	wg.Go(func() {
 		for i := 10; i < 20; i++ {
-			if err := old.Remove(within(t), bound(i).SecretID); err != nil {
+			if err := old.Remove(wait.Context(t), bound(i).SecretID); err != nil {
 				t.Errorf("a removal: %v", err)
 			}
 		}
@@ -196,17 +189,17 @@ func TestRollingUnderWriters(t *testing.T) {
 			command := signed
 			command.CommandID = uuid.NewString()
 			var err error
-			if counts[n], err = rolling[n].Roll(within(t), command); err != nil {
+			if counts[n], err = rolling[n].Roll(wait.Context(t), command); err != nil {
 				t.Errorf("a roll: %v", err)
 			}
 		})
 	}
 	wg.Wait()
-	last, err := rolling[0].Roll(within(t), signed) // of what was still written with the old key after the passes
+	last, err := rolling[0].Roll(wait.Context(t), signed) // of what was still written with the old key after the passes
 	if err != nil {
 		t.Fatal(err)
 	}
-	if none, err := rolling[0].Roll(within(t), signed); err != nil || none != 0 {
+	if none, err := rolling[0].Roll(wait.Context(t), signed); err != nil || none != 0 {
 		t.Errorf("a roll with nothing left changed %d: %v", none, err)
 	}
 	now, by := sealedTexts(t, log, before+during)
@@ -231,7 +224,7 @@ func TestRollingUnderWriters(t *testing.T) {
 	dropped := seal.NewSecrets(log, ring(t, text(2)))
 	for i := range before + during {
 		if i >= 10 && i < 20 {
-			if _, err := dropped.Open(within(t), bound(i)); !errors.Is(err, seal.ErrGone) {
+			if _, err := dropped.Open(wait.Context(t), bound(i)); !errors.Is(err, seal.ErrGone) {
 				t.Errorf("secret %d was removed: %v", i, err)
 			}
 			continue
@@ -250,14 +243,14 @@ func TestARollPassesAgainUntilNoneIsLeft(t *testing.T) {
 	for i := range before {
 		put(t, old, bound(i), "plain")
 	}
-	sub, err := log.Client.SubscribeAll(within(t), 0, `^secret\.rewrapped\.`)
+	sub, err := log.Client.SubscribeAll(wait.Context(t), 0, `^secret\.rewrapped\.`)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = sub.Close() }()
 	rolled := make(chan int, 1)
 	go func() {
-		n, err := seal.NewSecrets(log, ring(t, text(2), text(1))).Roll(within(t), signed)
+		n, err := seal.NewSecrets(log, ring(t, text(2), text(1))).Roll(wait.Context(t), signed)
 		if err != nil {
 			t.Error(err)
 		}
@@ -280,7 +273,7 @@ func TestARollPassesAgainUntilNoneIsLeft(t *testing.T) {
 func TestARollWithoutTheFormerKeySaysWhichIsMissing(t *testing.T) {
 	log := openLog(t)
 	put(t, seal.NewSecrets(log, ring(t, text(1))), bound(1), "one")
-	changed, err := seal.NewSecrets(log, ring(t, text(2))).Roll(within(t), signed)
+	changed, err := seal.NewSecrets(log, ring(t, text(2))).Roll(wait.Context(t), signed)
 	if changed != 0 || !errors.Is(err, seal.ErrMasterKeyMissing) || !strings.Contains(err.Error(), ring(t, text(1)).Current().ID()) {
 		t.Errorf("%d changed: %v", changed, err)
 	}
@@ -291,14 +284,14 @@ func TestARollPassesOverWhatIsNoSecret(t *testing.T) {
 	log := openLog(t)
 	s := seal.NewSecrets(log, ring(t, text(1)))
 	put(t, s, bound(1), "one")
-	stored, err := log.ReadForward(within(t), "secret-secret-1", 0, 1)
+	stored, err := log.ReadForward(wait.Context(t), "secret-secret-1", 0, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := log.Write(within(t), "x", eventstore.NoStream, stored[0].Event, signed); err != nil {
+	if _, err := log.Write(wait.Context(t), "x", eventstore.NoStream, stored[0].Event, signed); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := seal.NewSecrets(log, ring(t, text(2), text(1))).Roll(within(t), signed); n != 1 || err != nil {
+	if n, err := seal.NewSecrets(log, ring(t, text(2), text(1))).Roll(wait.Context(t), signed); n != 1 || err != nil {
 		t.Errorf("%d changed: %v", n, err)
 	}
 }
