@@ -166,9 +166,15 @@ func TestErrorsAreToldByTheirStatus(t *testing.T) {
 				streams.RegisterStreamsServer(s, answering{code: tt.code, trailer: metadata.Pairs(tt.trailer...)})
 			})
 			c := to(t, address, 0)
-			_, appended := c.Append(deadline(t, 300*time.Millisecond), "s", eventstore.Any, event(1))
-			_, read := c.ReadForward(deadline(t, 300*time.Millisecond), "s", 0, 1)
-			_, head := c.Head(deadline(t, 300*time.Millisecond))
+			limit := func() context.Context {
+				if slices.Contains(tt.want, eventstore.ErrUnavailable) { // it would be tried until then
+					return deadline(t, 300*time.Millisecond)
+				}
+				return wait.Context(t)
+			}
+			_, appended := c.Append(limit(), "s", eventstore.Any, event(1))
+			_, read := c.ReadForward(limit(), "s", 0, 1)
+			_, head := c.Head(limit())
 			for name, err := range map[string]error{"append": appended, "read": read, "head": head} {
 				if err == nil {
 					t.Errorf("%s succeeded", name)
@@ -183,7 +189,7 @@ func TestErrorsAreToldByTheirStatus(t *testing.T) {
 					}
 				}
 			}
-			tombstone := c.Tombstone(deadline(t, 300*time.Millisecond), "s")
+			tombstone := c.Tombstone(limit(), "s")
 			gone := len(tt.want) == 1 && (errors.Is(tt.want[0], eventstore.ErrStreamDeleted) || errors.Is(tt.want[0], eventstore.ErrWrongRevision) || errors.Is(tt.want[0], eventstore.ErrStreamNotFound))
 			if (tombstone == nil) != gone {
 				t.Errorf("tombstone: %v", tombstone)
@@ -231,7 +237,6 @@ func (silent) Read(_ *streams.ReadReq, call streams.Streams_ReadServer) error {
 
 func TestEveryCallHasADeadline(t *testing.T) {
 	c := to(t, foreign(t, func(s *grpc.Server) { streams.RegisterStreamsServer(s, silent{}) }), 100*time.Millisecond)
-	start := time.Now()
 	_, read := c.ReadForward(t.Context(), "s", 0, 1)
 	_, head := c.Head(t.Context())
 	_, followed := c.SubscribeAll(t.Context(), 0, "")
@@ -240,9 +245,6 @@ func TestEveryCallHasADeadline(t *testing.T) {
 		if !errors.Is(err, eventstore.ErrUnavailable) {
 			t.Errorf("call %d: %v", n, err)
 		}
-	}
-	if took := time.Since(start); took > 5*time.Second {
-		t.Errorf("it took %v", took)
 	}
 }
 

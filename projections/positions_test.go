@@ -44,17 +44,17 @@ func TestWaitingForAPosition(t *testing.T) {
 	})
 }
 
-// A command answers with the position of its last event, whatever stream that is in.
+// A command answers with the position of its last event, whatever stream that is in. The feed hears of each: it is never
+// idle here, so it does not find out by looking for the end of the log.
 func TestEveryPositionOfACommandIsReachedAtOnce(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
+		w.stop()
+		w.idle = time.Hour
+		w.run()
 		for i, event := range []any{
 			codec.RequestOpened{}, codec.SecretSealed{}, codec.SecretRewrapped{}, codec.OnceReserved{}, codec.OnceCompleted{}, codec.ReactionHandled{},
 		} {
-			began := time.Now()
 			w.then(fmt.Sprintf("other-%d", i), admin, event)
-			if took := time.Since(began); took > time.Second {
-				t.Errorf("%T was reached after %v", event, took)
-			}
 		}
 	})
 }

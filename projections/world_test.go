@@ -30,7 +30,10 @@ var (
 	start = time.Date(2026, 4, 1, 9, 0, 0, 0, time.UTC)
 )
 
-const org = "0198c0de-0000-7000-8000-000000000001"
+const (
+	org  = "0198c0de-0000-7000-8000-000000000001"
+	idle = 20 * time.Millisecond
+)
 
 // world is a log with a read model that follows it, and a clock that moves a second with every event.
 type world struct {
@@ -40,7 +43,8 @@ type world struct {
 	place  place
 	db     *readmodels.DB
 	model  *projections.ReadModel
-	stop   func() // the projection
+	stop   func()        // the projection
+	idle   time.Duration // of its feed
 	said   journal
 
 	log *codec.Log
@@ -64,7 +68,7 @@ func newWorld(t testing.TB, e engine) *world {
 // emptyWorld has a log without an event; no projection follows it yet.
 func emptyWorld(t testing.TB, p place, opts embeddedstore.Options) *world {
 	t.Helper()
-	return &world{t: t, store: eventstoretest.StartWith(t, opts), place: p, now: start, revisions: map[string]int64{}}
+	return &world{t: t, store: eventstoretest.StartWith(t, opts), place: p, idle: idle, now: start, revisions: map[string]int64{}}
 }
 
 func (w *world) begin(storeID string) {
@@ -103,7 +107,7 @@ func (w *world) close() {
 func (w *world) newModel(db *readmodels.DB) *projections.ReadModel {
 	return projections.NewReadModel(projections.ReadModelConfig{
 		Client: w.store.Client, DB: db, Logger: slog.New(slog.NewJSONHandler(&w.said, nil)),
-		Idle: 20 * time.Millisecond, MinDelay: time.Millisecond, MaxDelay: 20 * time.Millisecond,
+		Idle: w.idle, MinDelay: time.Millisecond, MaxDelay: 20 * time.Millisecond,
 	})
 }
 

