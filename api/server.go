@@ -12,7 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"agentkey/api/contract"
-	"agentkey/api/limits"
+	"agentkey/api/door/limits"
 	"agentkey/commands"
 	"agentkey/domain"
 	"agentkey/integrations/setupguide"

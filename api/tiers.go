@@ -8,7 +8,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
-	"agentkey/api/limits"
+	"agentkey/api/door/limits"
 	"agentkey/domain"
 )
 

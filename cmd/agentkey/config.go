@@ -12,7 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"agentkey/api/limits"
+	"agentkey/api/door/limits"
 	"agentkey/commands/keys"
 	"agentkey/domain"
 	"agentkey/eventstore/seal"

@@ -17,7 +17,7 @@ import (
 
 	"github.com/redis/go-redis/v9/logging"
 
-	"agentkey/api/limits"
+	"agentkey/api/door/limits"
 )
 
 func (d *doctor) redis(ctx context.Context) {

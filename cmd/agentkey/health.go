@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"agentkey/api"
-	"agentkey/api/limits"
+	"agentkey/api/door/limits"
 	"agentkey/commands"
 	"agentkey/eventstore"
 	"agentkey/eventstore/seal"

@@ -15,7 +15,7 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 
 	"agentkey/api"
-	"agentkey/api/limits"
+	"agentkey/api/door/limits"
 	"agentkey/commands"
 	"agentkey/commands/loop"
 	"agentkey/commands/names"

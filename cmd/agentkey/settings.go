@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"agentkey/api/limits"
+	"agentkey/api/door/limits"
 	"agentkey/domain"
 	"agentkey/integrations/notify"
 )

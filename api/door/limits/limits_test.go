@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"agentkey/api/limits"
+	"agentkey/api/door/limits"
 )
 
 type clock struct{ now atomic.Int64 }

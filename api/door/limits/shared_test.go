@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"agentkey/api/limits"
+	"agentkey/api/door/limits"
 )
 
 // redisURL names the Redis that scripts/redis starts.
