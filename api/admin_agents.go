@@ -36,12 +36,12 @@ func (s *Server) ListAgents(ctx context.Context, r ListAgentsRequestObject) (Lis
 		return nil, err
 	}
 	filter := readmodels.AgentFilter{Query: value(r.Params.Q), Status: string(value(r.Params.Status))}
-	found, err := s.Models.Agents(call.ctx, call.caller.Organization, filter, s.Clock(), p)
+	found, err := s.Models.Agents(call.ctx, call.Caller.Organization, filter, s.Clock(), p)
 	if err != nil {
 		return nil, asked(err, "agent")
 	}
 	return ListAgents200JSONResponse{
-		Items:      views(found.Items, func(a readmodels.Agent) Agent { return s.agentRow(call.ctx, call.caller.Organization, a) }),
+		Items:      views(found.Items, func(a readmodels.Agent) Agent { return s.agentRow(call.ctx, call.Caller.Organization, a) }),
 		NextCursor: cursor(found.Next),
 	}, nil
 }
@@ -49,12 +49,12 @@ func (s *Server) ListAgents(ctx context.Context, r ListAgentsRequestObject) (Lis
 // GetAgent answers GET /api/admin/agents/{id}.
 func (s *Server) GetAgent(ctx context.Context, r GetAgentRequestObject) (GetAgentResponseObject, error) {
 	call := callOf(ctx)
-	found, err := s.Models.Agent(call.ctx, call.caller.Organization, r.ID, s.Clock())
+	found, err := s.Models.Agent(call.ctx, call.Caller.Organization, r.ID, s.Clock())
 	if err != nil {
 		return nil, asked(err, "agent")
 	}
 	call.tag(found.Revision)
-	return GetAgent200JSONResponse(s.agentRow(call.ctx, call.caller.Organization, found)), nil
+	return GetAgent200JSONResponse(s.agentRow(call.ctx, call.Caller.Organization, found)), nil
 }
 
 // RegisterAgent answers POST /api/admin/agents.

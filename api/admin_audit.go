@@ -11,14 +11,14 @@ import (
 // GetAdmin answers GET /api/admin/me.
 func (s *Server) GetAdmin(ctx context.Context, _ GetAdminRequestObject) (GetAdminResponseObject, error) {
 	call := callOf(ctx)
-	head, err := s.Callers.Organizations.Cached(call.ctx, call.caller.Organization)
+	head, err := s.Door.Callers.Organizations.Cached(call.ctx, call.Caller.Organization)
 	if err != nil {
 		return nil, err
 	}
 	out := GetAdmin200JSONResponse{
-		Actor: s.actor(call.ctx, call.caller.Organization, call.caller.Actor), Role: GetAdmin200JSONResponseBodyRole(call.caller.Role),
+		Actor: s.actor(call.ctx, call.Caller.Organization, call.Caller.Actor), Role: GetAdmin200JSONResponseBodyRole(call.Caller.Role),
 	}
-	out.Organization.ID, out.Organization.Name = call.caller.Organization, head.State.Name
+	out.Organization.ID, out.Organization.Name = call.Caller.Organization, head.State.Name
 	return out, nil
 }
 
@@ -29,7 +29,7 @@ func (s *Server) ListAudit(ctx context.Context, r ListAuditRequestObject) (ListA
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.Models.Audit(call.ctx, call.caller.Organization, readmodels.AuditFilter{
+	found, err := s.Models.Audit(call.ctx, call.Caller.Organization, readmodels.AuditFilter{
 		ActorType: string(value(r.Params.ActorType)), ActorID: value(r.Params.ActorID), AgentID: value(r.Params.AgentID),
 		ToolID: value(r.Params.ToolID), Action: value(r.Params.Action), From: value(r.Params.From), To: value(r.Params.To),
 	}, p)

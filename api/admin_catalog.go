@@ -30,7 +30,7 @@ type fileTool struct {
 // ExportCatalog answers GET /api/admin/catalog/export, ordered by name.
 func (s *Server) ExportCatalog(ctx context.Context, r ExportCatalogRequestObject) (ExportCatalogResponseObject, error) {
 	call := callOf(ctx)
-	head, err := s.Tools.Catalogs.Fresh(call.ctx, call.caller.Organization)
+	head, err := s.Tools.Catalogs.Fresh(call.ctx, call.Caller.Organization)
 	if err != nil {
 		return nil, err
 	}

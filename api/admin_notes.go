@@ -15,22 +15,22 @@ func (s *Server) ListInstructionSuggestions(ctx context.Context, r ListInstructi
 		return nil, err
 	}
 	f := readmodels.NoteFilter{Status: string(value(r.Params.Status)), ToolID: value(r.Params.ToolID)}
-	found, err := s.Models.Notes(call.ctx, call.caller.Organization, f, p)
+	found, err := s.Models.Notes(call.ctx, call.Caller.Organization, f, p)
 	if err != nil {
 		return nil, asked(err, "note")
 	}
-	view := func(n readmodels.Note) Note { return s.noteRow(call.ctx, call.caller.Organization, n) }
+	view := func(n readmodels.Note) Note { return s.noteRow(call.ctx, call.Caller.Organization, n) }
 	return ListInstructionSuggestions200JSONResponse{Items: views(found.Items, view), NextCursor: cursor(found.Next)}, nil
 }
 
 // GetInstructionSuggestion answers GET /api/admin/instruction-suggestions/{id}.
 func (s *Server) GetInstructionSuggestion(ctx context.Context, r GetInstructionSuggestionRequestObject) (GetInstructionSuggestionResponseObject, error) {
 	call := callOf(ctx)
-	found, err := s.Models.Note(call.ctx, call.caller.Organization, r.ID)
+	found, err := s.Models.Note(call.ctx, call.Caller.Organization, r.ID)
 	if err != nil {
 		return nil, asked(err, "note")
 	}
-	return GetInstructionSuggestion200JSONResponse(s.noteRow(call.ctx, call.caller.Organization, found)), nil
+	return GetInstructionSuggestion200JSONResponse(s.noteRow(call.ctx, call.Caller.Organization, found)), nil
 }
 
 func (s *Server) noteRow(ctx context.Context, organization string, n readmodels.Note) Note {
@@ -71,7 +71,7 @@ func (s *Server) DismissInstructionSuggestion(ctx context.Context, r DismissInst
 // noteView is a note as a command left it.
 func (s *Server) noteView(call *call, done commands.Noted) (Note, error) {
 	call.done(done.Position)
-	offered, err := s.Tools.Catalogs.Cached(call.ctx, call.caller.Organization)
+	offered, err := s.Tools.Catalogs.Cached(call.ctx, call.Caller.Organization)
 	if err != nil {
 		return Note{}, err
 	}
@@ -85,7 +85,7 @@ func (s *Server) noteView(call *call, done commands.Noted) (Note, error) {
 	}
 	out.CreatedAt, out.LastActivityAt = span(out.Backers)
 	if n.DecidedBy != nil {
-		by := s.actor(call.ctx, call.caller.Organization, *n.DecidedBy)
+		by := s.actor(call.ctx, call.Caller.Organization, *n.DecidedBy)
 		out.DecidedBy = &by
 	}
 	return out, nil

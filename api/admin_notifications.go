@@ -18,7 +18,7 @@ func (s *Server) ListChannels(ctx context.Context, r ListChannelsRequestObject) 
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.Models.Channels(call.ctx, call.caller.Organization, p)
+	found, err := s.Models.Channels(call.ctx, call.Caller.Organization, p)
 	if err != nil {
 		return nil, asked(err, "notification channel")
 	}
@@ -28,7 +28,7 @@ func (s *Server) ListChannels(ctx context.Context, r ListChannelsRequestObject) 
 // GetChannel answers GET /api/admin/notification-channels/{id}.
 func (s *Server) GetChannel(ctx context.Context, r GetChannelRequestObject) (GetChannelResponseObject, error) {
 	call := callOf(ctx)
-	found, err := s.Models.Channel(call.ctx, call.caller.Organization, r.ID)
+	found, err := s.Models.Channel(call.ctx, call.Caller.Organization, r.ID)
 	if err != nil {
 		return nil, asked(err, "notification channel")
 	}
@@ -96,7 +96,7 @@ func (s *Server) ListDeliveries(ctx context.Context, r ListDeliveriesRequestObje
 		return nil, err
 	}
 	filter := readmodels.DeliveryFilter{ChannelID: value(r.Params.ChannelID), Status: string(value(r.Params.Status))}
-	found, err := s.Models.Deliveries(call.ctx, call.caller.Organization, filter, p)
+	found, err := s.Models.Deliveries(call.ctx, call.Caller.Organization, filter, p)
 	if err != nil {
 		return nil, asked(err, "notification")
 	}
@@ -110,7 +110,7 @@ func (s *Server) ResendDelivery(ctx context.Context, r ResendDeliveryRequestObje
 	if err != nil {
 		return nil, err
 	}
-	head, err := s.Callers.Organizations.Cached(call.ctx, call.caller.Organization)
+	head, err := s.Door.Callers.Organizations.Cached(call.ctx, call.Caller.Organization)
 	if err != nil {
 		return nil, err
 	}

@@ -16,12 +16,12 @@ func (s *Server) ListRequests(ctx context.Context, r ListRequestsRequestObject) 
 		return nil, err
 	}
 	filter := readmodels.RequestFilter{Status: string(value(r.Params.Status)), AgentID: value(r.Params.AgentID), ToolID: value(r.Params.ToolID)}
-	found, err := s.Models.Requests(call.ctx, call.caller.Organization, filter, p)
+	found, err := s.Models.Requests(call.ctx, call.Caller.Organization, filter, p)
 	if err != nil {
 		return nil, asked(err, "request")
 	}
 	return ListRequests200JSONResponse{
-		Items:      views(found.Items, func(q readmodels.Request) Request { return s.requestRow(call.ctx, call.caller.Organization, q) }),
+		Items:      views(found.Items, func(q readmodels.Request) Request { return s.requestRow(call.ctx, call.Caller.Organization, q) }),
 		NextCursor: cursor(found.Next),
 	}, nil
 }
@@ -29,11 +29,11 @@ func (s *Server) ListRequests(ctx context.Context, r ListRequestsRequestObject) 
 // GetRequest answers GET /api/admin/requests/{id}.
 func (s *Server) GetRequest(ctx context.Context, r GetRequestRequestObject) (GetRequestResponseObject, error) {
 	call := callOf(ctx)
-	found, err := s.Models.Request(call.ctx, call.caller.Organization, r.ID)
+	found, err := s.Models.Request(call.ctx, call.Caller.Organization, r.ID)
 	if err != nil {
 		return nil, asked(err, "request")
 	}
-	return GetRequest200JSONResponse(s.requestRow(call.ctx, call.caller.Organization, found)), nil
+	return GetRequest200JSONResponse(s.requestRow(call.ctx, call.Caller.Organization, found)), nil
 }
 
 // ApproveRequest answers POST /api/admin/requests/{id}/approve.
@@ -78,12 +78,12 @@ func (s *Server) ListGrants(ctx context.Context, r ListGrantsRequestObject) (Lis
 		return nil, err
 	}
 	filter := readmodels.GrantFilter{Status: string(value(r.Params.Status)), AgentID: value(r.Params.AgentID), ToolID: value(r.Params.ToolID)}
-	found, err := s.Models.Grants(call.ctx, call.caller.Organization, filter, s.Clock(), p)
+	found, err := s.Models.Grants(call.ctx, call.Caller.Organization, filter, s.Clock(), p)
 	if err != nil {
 		return nil, asked(err, "grant")
 	}
 	return ListGrants200JSONResponse{
-		Items:      views(found.Items, func(g readmodels.Grant) Grant { return s.grantRow(call.ctx, call.caller.Organization, g) }),
+		Items:      views(found.Items, func(g readmodels.Grant) Grant { return s.grantRow(call.ctx, call.Caller.Organization, g) }),
 		NextCursor: cursor(found.Next),
 	}, nil
 }

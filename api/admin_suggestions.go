@@ -23,12 +23,12 @@ func (s *Server) ListSuggestions(ctx context.Context, r ListSuggestionsRequestOb
 	if err != nil {
 		return nil, err
 	}
-	found, next, err := s.Models.Suggestions(call.ctx, call.caller.Organization, string(value(r.Params.Status)), after, p.Limit)
+	found, next, err := s.Models.Suggestions(call.ctx, call.Caller.Organization, string(value(r.Params.Status)), after, p.Limit)
 	if err != nil {
 		return nil, asked(err, "suggestion")
 	}
 	view := func(x readmodels.Suggestion) Suggestion {
-		return s.suggestionRow(call.ctx, call.caller.Organization, x)
+		return s.suggestionRow(call.ctx, call.Caller.Organization, x)
 	}
 	return ListSuggestions200JSONResponse{Items: views(found, view), NextCursor: demandCursor(next)}, nil
 }
@@ -61,11 +61,11 @@ func demandCursor(next *readmodels.Demand) *string {
 // GetSuggestion answers GET /api/admin/suggestions/{id}.
 func (s *Server) GetSuggestion(ctx context.Context, r GetSuggestionRequestObject) (GetSuggestionResponseObject, error) {
 	call := callOf(ctx)
-	found, err := s.Models.Suggestion(call.ctx, call.caller.Organization, r.ID)
+	found, err := s.Models.Suggestion(call.ctx, call.Caller.Organization, r.ID)
 	if err != nil {
 		return nil, asked(err, "suggestion")
 	}
-	return GetSuggestion200JSONResponse(s.suggestionRow(call.ctx, call.caller.Organization, found)), nil
+	return GetSuggestion200JSONResponse(s.suggestionRow(call.ctx, call.Caller.Organization, found)), nil
 }
 
 func (s *Server) suggestionRow(ctx context.Context, organization string, x readmodels.Suggestion) Suggestion {
@@ -125,7 +125,7 @@ func (s *Server) DismissSuggestion(ctx context.Context, r DismissSuggestionReque
 		return nil, err
 	}
 	call.done(done.Position)
-	return DismissSuggestion200JSONResponse(s.suggestionView(call.ctx, call.caller.Organization, r.ID, done)), nil
+	return DismissSuggestion200JSONResponse(s.suggestionView(call.ctx, call.Caller.Organization, r.ID, done)), nil
 }
 
 // suggestionView is a suggestion as a command left it.

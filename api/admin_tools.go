@@ -24,7 +24,7 @@ func (s *Server) ListTools(ctx context.Context, r ListToolsRequestObject) (ListT
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.Models.Tools(call.ctx, call.caller.Organization, value(r.Params.Q), s.Clock(), p)
+	found, err := s.Models.Tools(call.ctx, call.Caller.Organization, value(r.Params.Q), s.Clock(), p)
 	if err != nil {
 		return nil, asked(err, "tool")
 	}
@@ -34,7 +34,7 @@ func (s *Server) ListTools(ctx context.Context, r ListToolsRequestObject) (ListT
 // GetTool answers GET /api/admin/tools/{id}.
 func (s *Server) GetTool(ctx context.Context, r GetToolRequestObject) (GetToolResponseObject, error) {
 	call := callOf(ctx)
-	found, err := s.Models.Tool(call.ctx, call.caller.Organization, r.ID, s.Clock())
+	found, err := s.Models.Tool(call.ctx, call.Caller.Organization, r.ID, s.Clock())
 	if err != nil {
 		return nil, asked(err, "tool")
 	}
@@ -71,7 +71,7 @@ func (s *Server) changedTool(call *call, id string, done commands.CatalogResult)
 	tool := done.State.Tools[id]
 	call.done(done.Position)
 	call.tag(tool.Revision)
-	return s.toolView(call.ctx, call.caller.Organization, id, tool)
+	return s.toolView(call.ctx, call.Caller.Organization, id, tool)
 }
 
 // UpdateTool answers PATCH /api/admin/tools/{id}.
@@ -126,7 +126,7 @@ func (s *Server) ListInstructions(ctx context.Context, r ListInstructionsRequest
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.Models.Instructions(call.ctx, call.caller.Organization, r.ID, p)
+	found, err := s.Models.Instructions(call.ctx, call.Caller.Organization, r.ID, p)
 	if err != nil {
 		return nil, asked(err, "tool")
 	}
@@ -134,7 +134,7 @@ func (s *Server) ListInstructions(ctx context.Context, r ListInstructionsRequest
 		Items: views(found.Items, func(i readmodels.Instructions) InstructionsVersion {
 			return InstructionsVersion{
 				Version: i.Version, Instructions: i.Text, RestoredFrom: optional(i.RestoredFrom), CreatedAt: i.CreatedAt,
-				CreatedBy: s.actor(call.ctx, call.caller.Organization, i.CreatedBy),
+				CreatedBy: s.actor(call.ctx, call.Caller.Organization, i.CreatedBy),
 			}
 		}),
 		NextCursor: cursor(found.Next),

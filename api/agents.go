@@ -13,13 +13,13 @@ import (
 func (s *Server) GetMe(ctx context.Context, _ GetMeRequestObject) (GetMeResponseObject, error) {
 	call := callOf(ctx)
 	// Who is calling was read from the log; what it may use is asked of the read model, which may be a moment behind.
-	me, err := s.Models.Me(call.ctx, call.caller.Organization, call.caller.Actor.ID, s.Clock())
+	me, err := s.Models.Me(call.ctx, call.Caller.Organization, call.Caller.Actor.ID, s.Clock())
 	if err != nil && !isNotFound(err) {
 		return nil, asked(err, "agent")
 	}
-	known := call.caller.Agent
+	known := call.Caller.Agent
 	out := GetMe200JSONResponse{
-		AgentID: call.caller.Actor.ID, AgentName: known.Name, Description: known.Description, CreatedAt: known.CreatedAt.UTC(),
+		AgentID: call.Caller.Actor.ID, AgentName: known.Name, Description: known.Description, CreatedAt: known.CreatedAt.UTC(),
 		ToolsApproved: list(me.ToolsApproved), ToolsPending: list(me.ToolsPending), ToolsAvailable: me.ToolsAvailable,
 	}
 	out.ToolsDenied = make([]struct {
@@ -38,7 +38,7 @@ func (s *Server) GetMe(ctx context.Context, _ GetMeRequestObject) (GetMeResponse
 // ListMyTools answers GET /api/tools.
 func (s *Server) ListMyTools(ctx context.Context, _ ListMyToolsRequestObject) (ListMyToolsResponseObject, error) {
 	call := callOf(ctx)
-	offers, err := s.Models.Catalog(call.ctx, call.caller.Organization, call.caller.Actor.ID, s.Clock())
+	offers, err := s.Models.Catalog(call.ctx, call.Caller.Organization, call.Caller.Actor.ID, s.Clock())
 	if err != nil {
 		return nil, asked(err, "catalog")
 	}
@@ -48,7 +48,7 @@ func (s *Server) ListMyTools(ctx context.Context, _ ListMyToolsRequestObject) (L
 // GetMyTool answers GET /api/tools/{id}.
 func (s *Server) GetMyTool(ctx context.Context, r GetMyToolRequestObject) (GetMyToolResponseObject, error) {
 	call := callOf(ctx)
-	offer, err := s.Models.CatalogTool(call.ctx, call.caller.Organization, call.caller.Actor.ID, r.ID, s.Clock())
+	offer, err := s.Models.CatalogTool(call.ctx, call.Caller.Organization, call.Caller.Actor.ID, r.ID, s.Clock())
 	if err != nil {
 		return nil, asked(err, "tool")
 	}
@@ -70,7 +70,7 @@ func (s *Server) DescribeRequestTool(ctx context.Context, _ DescribeRequestToolR
 // RequestTool answers POST /api/tools/{id}/request.
 func (s *Server) RequestTool(ctx context.Context, r RequestToolRequestObject) (RequestToolResponseObject, error) {
 	call := callOf(ctx)
-	id, done, err := s.Grants.Request(call.ctx, call.meta(), call.caller.Actor.ID, r.ID, r.Body.Reason)
+	id, done, err := s.Grants.Request(call.ctx, call.meta(), call.Caller.Actor.ID, r.ID, r.Body.Reason)
 	if err != nil {
 		return nil, err
 	}
@@ -84,14 +84,14 @@ func (s *Server) RequestTool(ctx context.Context, r RequestToolRequestObject) (R
 // WithdrawRequest answers DELETE /api/tools/{id}/request.
 func (s *Server) WithdrawRequest(ctx context.Context, r WithdrawRequestRequestObject) (WithdrawRequestResponseObject, error) {
 	call := callOf(ctx)
-	catalog, err := s.Tools.Catalogs.Fresh(call.ctx, call.caller.Organization)
+	catalog, err := s.Tools.Catalogs.Fresh(call.ctx, call.Caller.Organization)
 	if err != nil {
 		return nil, err
 	}
 	if _, offered := catalog.State.Tools[r.ID]; !offered {
 		return nil, domain.NotFound("tool")
 	}
-	done, err := s.Agents.Do(call.ctx, call.meta(), call.caller.Actor.ID, func(agent.State, time.Time) (agent.Command, error) {
+	done, err := s.Agents.Do(call.ctx, call.meta(), call.Caller.Actor.ID, func(agent.State, time.Time) (agent.Command, error) {
 		return agent.Withdraw{ToolID: r.ID}, nil
 	})
 	if err != nil {
@@ -109,7 +109,7 @@ func (s *Server) DescribeSuggestTool(ctx context.Context, _ DescribeSuggestToolR
 // SuggestTool answers POST /api/tools/suggest.
 func (s *Server) SuggestTool(ctx context.Context, r SuggestToolRequestObject) (SuggestToolResponseObject, error) {
 	call := callOf(ctx)
-	done, err := s.Suggestions.Suggest(call.ctx, call.meta(), call.caller.Actor.ID, r.Body.Name, value(r.Body.URL), r.Body.Reason)
+	done, err := s.Suggestions.Suggest(call.ctx, call.meta(), call.Caller.Actor.ID, r.Body.Name, value(r.Body.URL), r.Body.Reason)
 	if done.Changed {
 		call.done(done.Position) // also when it was refused
 	}
@@ -132,7 +132,7 @@ func (s *Server) DescribeSuggestInstructions(ctx context.Context, _ DescribeSugg
 // SuggestInstructions answers POST /api/tools/{id}/instructions/suggest.
 func (s *Server) SuggestInstructions(ctx context.Context, r SuggestInstructionsRequestObject) (SuggestInstructionsResponseObject, error) {
 	call := callOf(ctx)
-	done, err := s.Notes.Suggest(call.ctx, call.meta(), call.caller.Actor.ID, r.ID, r.Body.Learned, r.Body.Why)
+	done, err := s.Notes.Suggest(call.ctx, call.meta(), call.Caller.Actor.ID, r.ID, r.Body.Learned, r.Body.Why)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +148,7 @@ func (s *Server) SuggestInstructions(ctx context.Context, r SuggestInstructionsR
 func (s *Server) FetchCredential(ctx context.Context, r FetchCredentialRequestObject) (FetchCredentialResponseObject, error) {
 	call := callOf(ctx)
 	call.header.Set("Cache-Control", "no-store, private")
-	v, err := s.Fetch.Do(call.ctx, call.meta(), call.caller.Actor.ID, call.caller.KeyNumber, r.ID)
+	v, err := s.Fetch.Do(call.ctx, call.meta(), call.Caller.Actor.ID, call.Caller.KeyNumber, r.ID)
 	if err != nil {
 		return nil, err
 	}

@@ -12,19 +12,19 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"agentkey/api/contract"
-	"agentkey/commands"
+	"agentkey/api/door"
 	"agentkey/commands/loop"
 	"agentkey/domain"
 )
 
 // call is one HTTP call as it goes through the checks.
 type call struct {
+	door.Call
+
 	ctx       context.Context //nolint:containedctx // the request's own; gin's is reused after the call
 	op        *contract.Operation
 	requestID string
-	address   string
 	userAgent string
-	caller    commands.Caller
 	command   uuid.UUID
 	since     uint64
 	ifMatch   int
@@ -51,8 +51,8 @@ func callOf(ctx context.Context) *call {
 // meta is who gives the command of this call.
 func (c *call) meta() loop.Meta {
 	return loop.Meta{
-		Organization: c.caller.Organization, Actor: c.caller.Actor, CommandID: c.command, RequestID: c.requestID,
-		Address: c.address, UserAgent: c.userAgent, Since: c.since,
+		Organization: c.Caller.Organization, Actor: c.Caller.Actor, CommandID: c.command, RequestID: c.requestID,
+		Address: c.Address, UserAgent: c.userAgent, Since: c.since,
 	}
 }
 

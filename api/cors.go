@@ -2,33 +2,17 @@ package api
 
 import (
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/gin-gonic/gin"
 
-	"agentkey/domain"
+	"agentkey/api/door"
 )
 
 const (
 	exposedHeaders = "ETag, Idempotency-Replayed, Retry-After, X-Event-Position, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-RateLimit-Policy, X-Request-Id"
 	allowedHeaders = "Authorization, Content-Type, Idempotency-Key, If-Match, Last-Event-ID, X-Organization, X-Wait-For-Position"
 )
-
-// allows reports whether a browser's page of an origin may call a path.
-func (s *Server) allows(origin, path string) bool {
-	if strings.HasPrefix(path, "/api/admin/") {
-		return slices.Contains(s.AdminOrigins, origin)
-	}
-	return slices.Contains(s.AgentOrigins, origin)
-}
-
-func originNotAllowed() *domain.Error {
-	return &domain.Error{
-		Kind: domain.KindForbidden, Code: "origin_not_allowed", Detail: "Pages of this origin may not call this.",
-		Hint: "Call it from a server, or have the operator add the origin to AGENTKEY_AGENT_CORS_ORIGINS or AGENTKEY_ADMIN_CORS_ORIGINS.",
-	}
-}
 
 // admitOrigin lets pages of allowed origins read the answer, whatever it will be. It reports false for a page of an
 // origin that is not allowed.
@@ -38,7 +22,7 @@ func (s *Server) admitOrigin(c *gin.Context) bool {
 	if origin == "" {
 		return true
 	}
-	if !s.allows(origin, c.Request.URL.Path) {
+	if !s.Door.AllowsOrigin(origin, strings.HasPrefix(c.Request.URL.Path, "/api/admin/")) {
 		return false
 	}
 	c.Header("Access-Control-Allow-Origin", origin)
@@ -53,7 +37,7 @@ func (s *Server) preflight(c *gin.Context, allowed bool) bool {
 		return false
 	}
 	if !allowed {
-		s.refuse(c, originNotAllowed())
+		s.refuse(c, door.OriginNotAllowed())
 		return true
 	}
 	c.Header("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")

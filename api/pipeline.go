@@ -7,15 +7,13 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
-	"slices"
-	"strings"
+	"strconv"
 
 	"github.com/gin-gonic/gin"
 
 	"agentkey/api/contract"
-	"agentkey/commands/keys"
+	"agentkey/api/door"
 	"agentkey/domain"
-	"agentkey/eventstore/spans"
 )
 
 // serve takes every call through the checks, in the order of the contract: route and path, origin, failed
@@ -23,8 +21,17 @@ import (
 // fields, the tier's limit, idempotency; then the handler.
 func (s *Server) serve(c *gin.Context) {
 	call := &call{
-		op: s.routes.of(c), requestID: s.NewID().String(), address: s.clientAddress(c.Request), userAgent: c.Request.UserAgent(),
+		op: s.routes.of(c), requestID: s.NewID().String(), userAgent: c.Request.UserAgent(),
 		command: s.NewID(), ifMatch: parseIfMatch(c.Request.Header.Values("If-Match")), began: s.Clock(), header: c.Writer.Header(),
+		Call: door.Call{
+			Authorization: c.Request.Header.Values("Authorization"),
+			Address:       s.Door.Address(c.Request.RemoteAddr, c.Request.Header.Values("X-Forwarded-For")),
+		},
+	}
+	if call.op != nil {
+		call.Operation = door.Operation{
+			Caller: call.op.Caller, Tier: call.op.Tier, Permission: call.op.Permission, Vends: call.op.ID == "fetchCredential",
+		}
 	}
 	ctx, span := s.begin(c, call.op)
 	call.span, call.ctx = span, context.WithValue(ctx, callKey{}, call)
@@ -73,125 +80,57 @@ func (s *Server) check(c *gin.Context, call *call, originAllowed bool) error {
 		}
 	}
 	if call.op.StrictCORS && !originAllowed {
-		return originNotAllowed() // a credential does not go to pages of others at all
+		return door.OriginNotAllowed() // a credential does not go to pages of others at all
 	}
 	if call.op.Caller == "anyone" {
 		return nil
 	}
-	if err := s.authenticate(c, call); err != nil {
-		return err
+	defer setLimitHeaders(call)
+	if err := s.Door.Admit(call.ctx, &call.Call); err != nil {
+		return s.refusedFetch(c, call, err)
 	}
 	if err := s.checkInput(c, call); err != nil {
-		if lerr := s.count(c, call, s.fallbackTier(call)); lerr != nil {
+		if lerr := s.Door.CountRefused(call.ctx, &call.Call); lerr != nil {
 			return lerr
 		}
-		s.announce(c, call)
 		return err
 	}
-	if err := s.count(c, call, call.op.Tier); err != nil {
+	if err := s.Door.Count(call.ctx, &call.Call); err != nil {
 		return err
 	}
 	return s.awaitPosition(c, call)
 }
 
-// authenticate finds the caller and holds him against the call. On a fetch a cached state is enough: the vend
-// decides on the log.
-func (s *Server) authenticate(c *gin.Context, call *call) error {
-	if err := s.checkFailures(call); err != nil {
-		return err
-	}
-	key, err := presented(c.Request)
-	if err == nil {
-		ctx, span := spans.Step(call.ctx, "authenticate", call.op.Caller)
-		switch key.Kind {
-		case keys.Agent:
-			call.caller, err = s.Callers.Agent(ctx, key, call.op.ID == "fetchCredential")
-		case keys.Service:
-			call.caller, err = s.Callers.Service(ctx, key)
-		}
-		spans.End(span, "")
-	}
-	var refusal *domain.Error
-	if errors.As(err, &refusal) && refusal.Kind == domain.KindUnauthenticated {
-		s.countFailure(call)
-		return err
-	}
-	if err != nil && call.caller.Actor.ID == "" {
-		return err
-	}
-	s.announce(c, call)
-	if err != nil {
-		return s.refusedFetch(c, call, refusal, err)
-	}
-	return authorize(call)
-}
-
 // refusedFetch records that a suspended agent asked for a credential. A tool that there is not is none: what is
 // refused here is not counted yet, so whoever names a new one each time could fill the log.
-func (s *Server) refusedFetch(c *gin.Context, call *call, refusal *domain.Error, err error) error {
-	if refusal == nil || call.op.ID != "fetchCredential" {
+func (s *Server) refusedFetch(c *gin.Context, call *call, err error) error {
+	refusal, ok := errors.AsType[*domain.Error](err)
+	if !ok || refusal.Code != "agent_suspended" || call.op.ID != "fetchCredential" {
 		return err
 	}
-	catalog, cerr := s.Tools.Catalogs.Fresh(call.ctx, call.caller.Organization)
+	catalog, cerr := s.Tools.Catalogs.Fresh(call.ctx, call.Caller.Organization)
 	if cerr != nil {
 		return cerr
 	}
 	if _, offered := catalog.State.Tools[c.Param("id")]; !offered {
 		return err
 	}
-	if rerr := s.Refusals.Record(call.ctx, call.meta(), call.caller.Actor.ID, c.Param("id"), refusal.Code); rerr != nil {
+	if rerr := s.Refusals.Record(call.ctx, call.meta(), call.Caller.Actor.ID, c.Param("id"), refusal.Code); rerr != nil {
 		return rerr
 	}
 	return err
 }
 
-// presented reads the key of a call.
-func presented(r *http.Request) (keys.Key, error) {
-	header := r.Header.Values("Authorization")
-	if len(header) == 0 {
-		return keys.Key{}, &domain.Error{
-			Kind: domain.KindUnauthenticated, Code: "credentials_missing", Detail: "This call needs a key.",
-			Hint: "Send it as Authorization: Bearer sk_agent_… (agents) or Bearer sk_admin_… (admins).",
-		}
+// setLimitHeaders says how the limit of the call's tier stands.
+func setLimitHeaders(call *call) {
+	d := call.Standing
+	if d == nil {
+		return
 	}
-	scheme, text, _ := strings.Cut(header[0], " ")
-	key, err := keys.Parse(strings.TrimSpace(text))
-	if len(header) > 1 || !strings.EqualFold(scheme, "Bearer") || err != nil {
-		return keys.Key{}, &domain.Error{
-			Kind: domain.KindUnauthenticated, Code: "credentials_malformed", Detail: "This is no key of ours, or it is mistyped: the checksum does not match.",
-			Hint: "Send the whole key as Authorization: Bearer sk_agent_… or Bearer sk_admin_….",
-		}
-	}
-	return key, nil
-}
-
-// permissions says what each role may do.
-var permissions = map[domain.Role][]string{
-	domain.RoleOwner:    {"read", "approve", "manage"},
-	domain.RoleAdmin:    {"read", "approve", "manage"},
-	domain.RoleApprover: {"read", "approve"},
-	domain.RoleAuditor:  {"read"},
-}
-
-func authorize(call *call) error {
-	isAgent := call.caller.Actor.Type == domain.ActorAgent
-	if isAgent != (call.op.Caller == "agent") {
-		hint := "Agents call /api/me and /api/tools."
-		if !isAgent {
-			hint = "Admins call /api/admin/…; an agent's calls need the agent's own key."
-		}
-		return &domain.Error{Kind: domain.KindForbidden, Code: "wrong_caller", Detail: "This key is not for this call.", Hint: hint}
-	}
-	if isAgent {
-		return nil
-	}
-	if slices.Contains(permissions[call.caller.Role], call.op.Permission) {
-		return nil
-	}
-	return &domain.Error{
-		Kind: domain.KindForbidden, Code: "role_insufficient", Detail: "The role " + string(call.caller.Role) + " may not do this.",
-		Hint: "See your role with GET /api/admin/me, and ask an owner.",
-	}
+	call.header.Set("X-RateLimit-Limit", strconv.Itoa(d.Limit))
+	call.header.Set("X-RateLimit-Remaining", strconv.Itoa(d.Remaining))
+	call.header.Set("X-RateLimit-Reset", strconv.FormatInt(d.Reset.UnixMilli(), 10))
+	call.header.Set("X-RateLimit-Policy", strconv.Itoa(d.Limit)+";w="+strconv.Itoa(int(d.Window.Seconds())))
 }
 
 // once runs the handler, under an idempotency key when the call has one.
@@ -231,8 +170,8 @@ func (s *Server) record(c *gin.Context, call *call) {
 		slog.String("request_id", call.requestID), slog.String("method", c.Request.Method), slog.String("route", c.FullPath()),
 		slog.Int("status", c.Writer.Status()), slog.Duration("duration", took),
 	}
-	if call.caller.Actor.ID != "" {
-		attrs = append(attrs, slog.String("actor_type", string(call.caller.Actor.Type)), slog.String("actor_id", call.caller.Actor.ID))
+	if call.Caller.Actor.ID != "" {
+		attrs = append(attrs, slog.String("actor_type", string(call.Caller.Actor.Type)), slog.String("actor_id", call.Caller.Actor.ID))
 	}
 	if call.code != "" {
 		attrs = append(attrs, slog.String("code", call.code))

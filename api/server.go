@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -12,7 +11,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"agentkey/api/contract"
-	"agentkey/api/door/limits"
+	"agentkey/api/door"
 	"agentkey/commands"
 	"agentkey/domain"
 	"agentkey/integrations/setupguide"
@@ -22,7 +21,7 @@ import (
 
 // Server answers the HTTP calls. Its fields are what it needs, filled in where the program is put together.
 type Server struct {
-	Callers     *commands.Callers
+	Door        *door.Door
 	Agents      *commands.Agents
 	Grants      *commands.Grants
 	Tools       *commands.Tools
@@ -55,15 +54,9 @@ type Server struct {
 	// Tracer makes a span of every call but those of anyone; nil: nothing is traced.
 	Tracer trace.Tracer
 
-	Limiter *limits.Limiter
-	Rules   Rules
-	Clock   func() time.Time
-	NewID   func() uuid.UUID
-	Logger  *slog.Logger
-
-	Proxies      []netip.Prefix // whose X-Forwarded-For is believed
-	AgentOrigins []string
-	AdminOrigins []string
+	Clock  func() time.Time
+	NewID  func() uuid.UUID
+	Logger *slog.Logger
 
 	document []byte // of OpenAPI
 	routes   routes
@@ -71,9 +64,6 @@ type Server struct {
 
 // Personal is what an event holds about the person or machine that made a call; any of it may be absent.
 type Personal struct{ Label, Address, UserAgent string }
-
-// Rules are the limits of the tiers. PreAuth counts failed authentications by address.
-type Rules struct{ Reads, Requests, Credentials, Admin, PreAuth limits.Rule }
 
 // Handler returns the whole HTTP face. It fails only when the document and the code disagree.
 func (s *Server) Handler() (http.Handler, error) {

@@ -46,7 +46,7 @@ func (s *Server) actor(ctx context.Context, organization string, a domain.Actor)
 	if a.Type != domain.ActorService || out.Label != nil {
 		return out
 	}
-	if head, err := s.Callers.Organizations.Cached(ctx, organization); err == nil {
+	if head, err := s.Door.Callers.Organizations.Cached(ctx, organization); err == nil {
 		for _, t := range head.State.Tokens {
 			if t.ID == a.ID {
 				out.Label = optional(t.Name)

@@ -35,7 +35,7 @@ type Fact[E any] struct {
 // Role is what a service token or a member may do in an organization.
 type Role string
 
-// The roles, widest first. The table of what each may do is api's.
+// The roles, widest first. The table of what each may do is the door's.
 const (
 	RoleOwner    Role = "owner"
 	RoleAdmin    Role = "admin"

@@ -12,7 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"agentkey/api/door/limits"
+	"agentkey/api/door"
 	"agentkey/commands/keys"
 	"agentkey/domain"
 	"agentkey/eventstore/seal"
@@ -35,16 +35,13 @@ type Config struct {
 	EventStoreURL string           // empty: the embedded store
 	DatabaseURL   string           // empty: the read model is a file in the data folder
 	Redis         *redis.Options   // nil: calls are counted in this process
-	Limits        Limits
+	Limits        door.Rules
 	OutboundAllow []netip.Prefix
 	Mail          *notify.MailServer // nil: no e-mail is sent
 	MailFrom      mail.Address
 	AI            AI
 	TracesURL     string // of an OTLP receiver; empty: nothing is traced
 }
-
-// Limits are the rules of the tiers.
-type Limits struct{ Reads, Requests, Credentials, Admin, PreAuth limits.Rule }
 
 // AI is the language model that writes setup guides.
 type AI struct {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"agentkey/api"
+	"agentkey/api/door"
 	"agentkey/api/door/limits"
 	"agentkey/commands"
 	"agentkey/eventstore"
@@ -20,7 +21,7 @@ type health struct {
 	readModel    *projections.ReadModel
 	installation *commands.InstallationLoop
 	secrets      *seal.Secrets
-	counts       limits.Store
+	counter      door.Counter
 	clock        *clockCheck
 	fence        *commands.Fence
 	stopping     atomic.Bool
@@ -81,7 +82,7 @@ func (h *health) Ready(ctx context.Context) api.Readiness {
 			check("clock", api.ReadinessChecksStatusOk, "")
 		}
 	}
-	if shared, ok := h.counts.(*limits.Shared); ok && shared.Alone() {
+	if shared, ok := h.counter.(*limits.Shared); ok && shared.Alone() {
 		worse(api.ReadinessStatusDegraded)
 		check("limits", api.ReadinessChecksStatusDegraded, "Redis is slow or can't be reached, so this process counts alone")
 	} else {

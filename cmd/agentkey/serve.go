@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 
 	"agentkey/api"
+	"agentkey/api/door"
 	"agentkey/api/door/limits"
 	"agentkey/commands"
 	"agentkey/commands/loop"
@@ -82,12 +83,12 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	})
 	health.readModel = readModel
 	if c.Redis == nil {
-		health.counts = limits.NewMemory(time.Now)
+		health.counter = limits.NewMemory(time.Now)
 	} else {
 		logging.Disable() // an outage shows in readiness and metrics, not line by line
 		shared := limits.NewShared(c.Redis, time.Now)
 		defer func() { err = errors.Join(err, shared.Close()) }()
-		health.counts = shared
+		health.counter = shared
 	}
 	counted := newMetrics(health, c.DataDir)
 	parts := assemble(c, inst, models, readModel, health, counted, logger)
@@ -266,10 +267,13 @@ func assemble(c Config, inst *commands.Installation, models *readmodels.DB, read
 	}
 	deliveries := &commands.Deliveries{Loop: outgoing, Agents: agents, Catalogs: catalogs, Channels: channels, Log: inst.Log, NewID: newID}
 	server := &api.Server{
-		Callers: &commands.Callers{Agents: agents, Organizations: organizations, First: inst.Begun.OrganizationID},
-		Agents:  &commands.Agents{Loop: agents, Catalogs: catalogs, Secrets: inst.Secrets, Privacy: privacy, Log: inst.Log, MACKey: inst.MACKey, Clock: time.Now},
-		Grants:  grants,
-		Tools:   tools, Suggestions: &commands.Suggestions{Tools: tools, Grants: grants}, Notes: notes,
+		Door: &door.Door{
+			Callers: &commands.Callers{Agents: agents, Organizations: organizations, First: inst.Begun.OrganizationID},
+			Counter: h.counter, Rules: c.Limits, Proxies: c.Proxies, AgentOrigins: c.AgentOrigins, AdminOrigins: c.AdminOrigins,
+		},
+		Agents: &commands.Agents{Loop: agents, Catalogs: catalogs, Secrets: inst.Secrets, Privacy: privacy, Log: inst.Log, MACKey: inst.MACKey, Clock: time.Now},
+		Grants: grants,
+		Tools:  tools, Suggestions: &commands.Suggestions{Tools: tools, Grants: grants}, Notes: notes,
 		Channels: channels, Deliveries: deliveries,
 		Fetch: &commands.Fetch{
 			Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Refusals: refusals, Fence: h.fence, Log: inst.Log.Client, NewID: newID,
@@ -281,8 +285,7 @@ func assemble(c Config, inst *commands.Installation, models *readmodels.DB, read
 			p, err := privacy.Open(ctx, organization, private)
 			return api.Personal(p), err
 		},
-		Limiter: limits.New(h.counts, time.Now), Rules: api.Rules(c.Limits), Clock: time.Now, NewID: newID, Logger: logger,
-		Proxies: c.Proxies, AgentOrigins: c.AgentOrigins, AdminOrigins: c.AdminOrigins,
+		Clock: time.Now, NewID: newID, Logger: logger,
 	}
 	followers := []reactions.Reaction{
 		reactions.RemovedTools(readModel, grants),

@@ -16,11 +16,10 @@ type clock struct{ now atomic.Int64 }
 func (c *clock) Now() time.Time          { return time.Unix(0, c.now.Load()) }
 func (c *clock) Advance(d time.Duration) { c.now.Add(int64(d)) }
 
-func start() (*clock, *limits.Memory, *limits.Limiter) {
+func start() (*clock, *limits.Memory) {
 	c := &clock{}
 	c.now.Store(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano())
-	m := limits.NewMemory(c.Now)
-	return c, m, limits.New(m, c.Now)
+	return c, limits.NewMemory(c.Now)
 }
 
 func must(t *testing.T, d limits.Decision, err error) limits.Decision {
@@ -32,7 +31,7 @@ func must(t *testing.T, d limits.Decision, err error) limits.Decision {
 }
 
 func TestThirtyAnHourLetsThirtyThroughAtOnceThenOneEachTwoMinutes(t *testing.T) {
-	c, _, l := start()
+	c, l := start()
 	rule := limits.Rule{Limit: 30, Window: time.Hour}
 	take := func() limits.Decision {
 		t.Helper()
@@ -62,7 +61,7 @@ func TestThirtyAnHourLetsThirtyThroughAtOnceThenOneEachTwoMinutes(t *testing.T) 
 }
 
 func TestPeekTakesNothing(t *testing.T) {
-	_, _, l := start()
+	_, l := start()
 	rule := limits.Rule{Limit: 2, Window: time.Minute}
 	for range 5 {
 		d, err := l.Peek(t.Context(), "a", rule)
@@ -83,7 +82,7 @@ func TestPeekTakesNothing(t *testing.T) {
 }
 
 func TestCallersAtOnceGetExactlyTheBurst(t *testing.T) {
-	_, _, l := start()
+	_, l := start()
 	rule := limits.Rule{Limit: 50, Window: time.Minute}
 	var allowed atomic.Int64
 	var group sync.WaitGroup
@@ -101,7 +100,7 @@ func TestCallersAtOnceGetExactlyTheBurst(t *testing.T) {
 }
 
 func TestKeysThatAreFullAgainAreForgotten(t *testing.T) {
-	c, m, l := start()
+	c, l := start()
 	rule := limits.Rule{Limit: 10, Window: time.Minute}
 	for i := range 1000 {
 		if _, err := l.Allow(t.Context(), strconv.Itoa(i), rule); err != nil {
@@ -114,7 +113,7 @@ func TestKeysThatAreFullAgainAreForgotten(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := m.Len(); n != 1 {
+	if n := l.Len(); n != 1 {
 		t.Errorf("%d keys are kept, want 1", n)
 	}
 }
@@ -136,7 +135,7 @@ func TestRules(t *testing.T) {
 }
 
 func BenchmarkAllow(b *testing.B) {
-	l := limits.New(limits.NewMemory(time.Now), time.Now)
+	l := limits.NewMemory(time.Now)
 	rule := limits.Rule{Limit: 1_000_000, Window: time.Second}
 	for b.Loop() {
 		if _, err := l.Allow(b.Context(), "a", rule); err != nil {

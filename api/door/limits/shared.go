@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-redis/redis_rate/v10"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -21,6 +22,7 @@ const (
 // process, for five seconds at a time: nothing opens, and nothing stops. It comes back by itself.
 type Shared struct {
 	client *redis.Client
+	rates  *redis_rate.Limiter
 	alone  *Memory
 	clock  func() time.Time
 	within time.Duration // Patience
@@ -46,7 +48,8 @@ func NewShared(opts *redis.Options, clock func() time.Time) *Shared {
 	}
 	opts.DialTimeout, opts.ReadTimeout, opts.WriteTimeout, opts.PoolTimeout = within, within, within, within
 	opts.MaxRetries, opts.DialerRetries, opts.ContextTimeoutEnabled = -1, 1, true
-	return &Shared{client: redis.NewClient(opts), alone: NewMemory(clock), clock: clock, within: opts.ReadTimeout}
+	client := redis.NewClient(opts)
+	return &Shared{client: client, rates: redis_rate.NewLimiter(client), alone: NewMemory(clock), clock: clock, within: within}
 }
 
 // Ping asks the Redis of opts for a sign of life and returns how long the quickest of three answers took. One that
@@ -79,70 +82,52 @@ func (s *Shared) Close() error {
 // Alone reports whether this replica counts for itself now.
 func (s *Shared) Alone() bool { return s.until.Load() != 0 }
 
-// Eval implements Store.
-func (s *Shared) Eval(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {
-	cmd := s.ask(ctx, func(ctx context.Context) *redis.Cmd { return s.client.Eval(ctx, script, keys, args...) })
-	if cmd == nil {
-		return s.alone.Eval(ctx, script, keys, args...)
+// Allow takes one under a rule that is not off.
+func (s *Shared) Allow(ctx context.Context, key string, r Rule) (Decision, error) {
+	d, together, err := s.ask(ctx, key, r, 1)
+	if err != nil || together {
+		return d, err
 	}
-	return cmd
+	return s.alone.Allow(ctx, key, r)
 }
 
-// EvalSha implements Store.
-func (s *Shared) EvalSha(ctx context.Context, hash string, keys []string, args ...any) *redis.Cmd {
-	cmd := s.ask(ctx, func(ctx context.Context) *redis.Cmd { return s.client.EvalSha(ctx, hash, keys, args...) })
-	if cmd == nil {
-		return s.alone.EvalSha(ctx, hash, keys, args...) // it makes the caller send the script
+// Peek says how it stands and takes nothing.
+func (s *Shared) Peek(ctx context.Context, key string, r Rule) (Decision, error) {
+	d, together, err := s.ask(ctx, key, r, 0)
+	if err != nil || together {
+		return d.peeked(r, s.clock()), err
 	}
-	return cmd
+	return s.alone.Peek(ctx, key, r)
 }
 
-// ask asks Redis unless it failed within the last seconds, and returns nil when this process must count alone.
-func (s *Shared) ask(ctx context.Context, do func(context.Context) *redis.Cmd) *redis.Cmd {
+// ask counts in Redis unless it failed within the last seconds. It reports false when this process must count alone.
+func (s *Shared) ask(ctx context.Context, key string, r Rule, cost int) (d Decision, together bool, err error) {
 	now := s.clock()
 	until := s.until.Load()
 	if until != 0 {
 		// One caller tries again when the time is over; the others go on alone until he has succeeded.
 		if now.UnixNano() < until || !s.until.CompareAndSwap(until, now.Add(apart).UnixNano()) {
-			return nil
+			return Decision{}, false, nil
 		}
 	}
 	bounded, cancel := context.WithTimeout(ctx, s.within)
 	defer cancel()
-	cmd := do(bounded)
+	result, err := s.rates.AllowN(bounded, key, redis_rate.Limit{Rate: r.Limit, Burst: r.Limit, Period: r.Window}, cost)
 	var answered redis.Error
-	switch err := cmd.Err(); {
-	case err == nil, errors.As(err, &answered): // NOSCRIPT is an answer too
+	switch {
+	case err == nil:
 		s.until.Store(0)
-		return cmd
+	case errors.As(err, &answered):
+		s.until.Store(0)
+		return Decision{}, true, fmt.Errorf("count calls: %w", err)
 	case ctx.Err() != nil: // the caller left; that says nothing about Redis
-		return cmd
+		return Decision{}, true, fmt.Errorf("count calls: %w", err)
+	default:
+		s.until.Store(now.Add(apart).UnixNano())
+		return Decision{}, false, nil
 	}
-	s.until.Store(now.Add(apart).UnixNano())
-	return nil
-}
-
-// EvalRO implements Store.
-func (s *Shared) EvalRO(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {
-	return s.Eval(ctx, script, keys, args...)
-}
-
-// EvalShaRO implements Store.
-func (s *Shared) EvalShaRO(ctx context.Context, hash string, keys []string, args ...any) *redis.Cmd {
-	return s.EvalSha(ctx, hash, keys, args...)
-}
-
-// ScriptExists implements Store.
-func (s *Shared) ScriptExists(ctx context.Context, hashes ...string) *redis.BoolSliceCmd {
-	return s.client.ScriptExists(ctx, hashes...)
-}
-
-// ScriptLoad implements Store.
-func (s *Shared) ScriptLoad(ctx context.Context, script string) *redis.StringCmd {
-	return s.client.ScriptLoad(ctx, script)
-}
-
-// Del implements Store.
-func (s *Shared) Del(ctx context.Context, keys ...string) *redis.IntCmd {
-	return s.client.Del(ctx, keys...)
+	return Decision{
+		Allowed: result.Allowed >= cost && result.RetryAfter < 0, Limit: r.Limit, Window: r.Window, Remaining: result.Remaining,
+		Reset: s.clock().Add(result.ResetAfter), RetryAfter: max(result.RetryAfter, 0),
+	}, true, nil
 }

@@ -1,6 +1,7 @@
 package limits_test
 
 import (
+	"context"
 	"io"
 	"net"
 	"os"
@@ -40,7 +41,7 @@ func TestReplicasShareOneCount(t *testing.T) {
 	key, rule := uuid.NewString(), limits.Rule{Limit: 10, Window: time.Hour}
 	allowed := 0
 	for range 2 {
-		l := limits.New(openShared(t, redisURL(t)+"?read_timeout=20s", time.Now), time.Now)
+		l := openShared(t, redisURL(t)+"?read_timeout=20s", time.Now)
 		for range 8 {
 			d, err := l.Allow(t.Context(), key, rule)
 			if must(t, d, err).Allowed {
@@ -50,6 +51,27 @@ func TestReplicasShareOneCount(t *testing.T) {
 	}
 	if allowed != 10 {
 		t.Errorf("%d calls were allowed over two replicas, not 10", allowed)
+	}
+}
+
+// TestMemoryAndRedisCountAlike takes and peeks the same way in both.
+func TestMemoryAndRedisCountAlike(t *testing.T) {
+	memory, shared := limits.NewMemory(time.Now), openShared(t, redisURL(t)+"?read_timeout=20s", time.Now)
+	key, rule := uuid.NewString(), limits.Rule{Limit: 3, Window: 24 * time.Hour}
+	for i, do := range []string{"peek", "allow", "allow", "peek", "allow", "peek", "allow", "peek"} {
+		ask := []func(context.Context, string, limits.Rule) (limits.Decision, error){memory.Peek, shared.Peek}
+		if do == "allow" {
+			ask = []func(context.Context, string, limits.Rule) (limits.Decision, error){memory.Allow, shared.Allow}
+		}
+		here, err := ask[0](t.Context(), key, rule)
+		must(t, here, err)
+		there, err := ask[1](t.Context(), key, rule)
+		must(t, there, err)
+		near := func(a, b time.Duration) bool { return (a - b).Abs() < 10*time.Minute }
+		if here.Allowed != there.Allowed || here.Remaining != there.Remaining || here.Limit != there.Limit || here.Window != there.Window ||
+			!near(here.Reset.Sub(there.Reset), 0) || !near(here.RetryAfter, there.RetryAfter) {
+			t.Errorf("step %d, %s: %+v in memory, %+v in Redis", i+1, do, here, there)
+		}
 	}
 }
 
@@ -122,11 +144,10 @@ func TestASlowRedisIsLeftForFiveSeconds(t *testing.T) {
 	c.now.Store(time.Now().UnixNano())
 	r := startRelay(t, strings.TrimPrefix(redisURL(t), "unix://"))
 	shared := openShared(t, "unix://"+r.path+"?read_timeout=1s", c.Now)
-	l := limits.New(shared, c.Now)
 	key, rule := uuid.NewString(), limits.Rule{Limit: 5, Window: time.Hour}
 	allow := func() bool {
 		t.Helper()
-		d, err := l.Allow(t.Context(), key, rule)
+		d, err := shared.Allow(t.Context(), key, rule)
 		return must(t, d, err).Allowed
 	}
 	for range 3 {
@@ -163,8 +184,7 @@ func TestASlowRedisIsLeftForFiveSeconds(t *testing.T) {
 
 func TestAnAbsentRedisIsCountedWithout(t *testing.T) {
 	shared := openShared(t, "redis://127.0.0.1:1/0", time.Now)
-	l := limits.New(shared, time.Now)
-	d, err := l.Allow(t.Context(), "a", limits.Rule{Limit: 1, Window: time.Hour})
+	d, err := shared.Allow(t.Context(), "a", limits.Rule{Limit: 1, Window: time.Hour})
 	if !must(t, d, err).Allowed || !shared.Alone() {
 		t.Error("without Redis nothing is allowed")
 	}

@@ -1,0 +1,114 @@
+// Package door decides whether a call may come in: who calls, whether they may, how often, and from which origin. It
+// sees a plain Call, so that every face of the program, HTTP or another, stands behind the same door. It does not know
+// what a call does, and renders nothing.
+package door
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+
+	"agentkey/api/door/limits"
+	"agentkey/commands"
+	"agentkey/commands/keys"
+	"agentkey/domain"
+	"agentkey/eventstore/spans"
+)
+
+// Operation is what the contract says about the callers of an operation.
+type Operation struct {
+	Caller     string // agent, admin or anyone
+	Tier       string // that its calls count in
+	Permission string // that an admin needs
+	Vends      bool   // it decides about its caller on the log, so a cached state of the caller may let it in
+}
+
+// Call is one call as the door sees it. Standing is nil until the call's own tier is known, and where that is off.
+type Call struct {
+	Operation     Operation
+	Authorization []string // as the caller sent it, each value once
+	Address       string   // of the client, see Door.Address
+
+	Caller   commands.Caller  // who it is, once Admit knows
+	Standing *limits.Decision // of the limit that the answer names
+}
+
+// Counter counts calls in one place. Its only errors are those of a caller that left.
+type Counter interface {
+	// Allow takes one under a rule that is not off.
+	Allow(ctx context.Context, key string, r limits.Rule) (limits.Decision, error)
+	// Peek says how it stands and takes nothing.
+	Peek(ctx context.Context, key string, r limits.Rule) (limits.Decision, error)
+}
+
+// Door lets calls in. Its fields are filled in where the program is put together.
+type Door struct {
+	Callers *commands.Callers
+	Counter Counter
+	Rules   Rules
+
+	Proxies      []netip.Prefix // whose word about a client's address is believed
+	AgentOrigins []string
+	AdminOrigins []string
+}
+
+// Admit finds the caller and decides whether they may make this call. The caller of a refused call is filled in as
+// soon as it is known, because what is refused is recorded and counted too.
+func (d *Door) Admit(ctx context.Context, c *Call) error {
+	if err := d.checkFailures(ctx, c); err != nil {
+		return err
+	}
+	key, err := presented(c.Authorization)
+	if err == nil {
+		step, span := spans.Step(ctx, "authenticate", c.Operation.Caller)
+		switch key.Kind {
+		case keys.Agent:
+			c.Caller, err = d.Callers.Agent(step, key, c.Operation.Vends)
+		case keys.Service:
+			c.Caller, err = d.Callers.Service(step, key)
+		}
+		spans.End(span, "")
+	}
+	if refusal, ok := errors.AsType[*domain.Error](err); ok && refusal.Kind == domain.KindUnauthenticated {
+		d.countFailure(ctx, c)
+		return err
+	}
+	if err != nil && c.Caller.Actor.ID == "" {
+		return err
+	}
+	d.announce(ctx, c)
+	if err != nil {
+		return err
+	}
+	return authorize(c)
+}
+
+// permissions says what each role may do.
+var permissions = map[domain.Role][]string{
+	domain.RoleOwner:    {"read", "approve", "manage"},
+	domain.RoleAdmin:    {"read", "approve", "manage"},
+	domain.RoleApprover: {"read", "approve"},
+	domain.RoleAuditor:  {"read"},
+}
+
+func authorize(c *Call) error {
+	isAgent := c.Caller.Actor.Type == domain.ActorAgent
+	if isAgent != (c.Operation.Caller == "agent") {
+		hint := "Agents call /api/me and /api/tools."
+		if !isAgent {
+			hint = "Admins call /api/admin/…; an agent's calls need the agent's own key."
+		}
+		return &domain.Error{Kind: domain.KindForbidden, Code: "wrong_caller", Detail: "This key is not for this call.", Hint: hint}
+	}
+	if isAgent {
+		return nil
+	}
+	if slices.Contains(permissions[c.Caller.Role], c.Operation.Permission) {
+		return nil
+	}
+	return &domain.Error{
+		Kind: domain.KindForbidden, Code: "role_insufficient", Detail: "The role " + string(c.Caller.Role) + " may not do this.",
+		Hint: "See your role with GET /api/admin/me, and ask an owner.",
+	}
+}

@@ -1,0 +1,108 @@
+package door
+
+import (
+	"context"
+	"net/netip"
+
+	"agentkey/api/door/limits"
+	"agentkey/domain"
+)
+
+// Rules are the limits of the tiers. PreAuth counts failed authentications by address.
+type Rules struct{ Reads, Requests, Credentials, Admin, PreAuth limits.Rule }
+
+func (r Rules) of(tier string) limits.Rule {
+	switch tier {
+	case "requests":
+		return r.Requests
+	case "credentials":
+		return r.Credentials
+	case "admin":
+		return r.Admin
+	}
+	return r.Reads
+}
+
+func tierKey(c *Call, tier string) string {
+	return tier + "/" + string(c.Caller.Actor.Type) + "/" + c.Caller.Actor.ID
+}
+
+// Count takes one of the call's tier.
+func (d *Door) Count(ctx context.Context, c *Call) error { return d.count(ctx, c, c.Operation.Tier) }
+
+// CountRefused counts a call that is refused before its own tier is counted. The answer names that tier as it stands.
+func (d *Door) CountRefused(ctx context.Context, c *Call) error {
+	tier := "admin"
+	if c.Caller.Actor.Type == domain.ActorAgent {
+		tier = "reads"
+	}
+	if err := d.count(ctx, c, tier); err != nil {
+		return err
+	}
+	d.announce(ctx, c)
+	return nil
+}
+
+func (d *Door) count(ctx context.Context, c *Call, tier string) error {
+	rule := d.Rules.of(tier)
+	if rule.Off() {
+		return nil
+	}
+	standing, err := d.Counter.Allow(ctx, tierKey(c, tier), rule)
+	if err != nil {
+		return err
+	}
+	if tier == c.Operation.Tier || !standing.Allowed {
+		c.Standing = &standing
+	}
+	if standing.Allowed {
+		return nil
+	}
+	return limited(standing, "of "+tier)
+}
+
+// announce looks how the call's tier stands, without counting.
+func (d *Door) announce(ctx context.Context, c *Call) {
+	rule := d.Rules.of(c.Operation.Tier)
+	if c.Operation.Tier == "" || rule.Off() {
+		return
+	}
+	if standing, err := d.Counter.Peek(ctx, tierKey(c, c.Operation.Tier), rule); err == nil {
+		c.Standing = &standing
+	}
+}
+
+func limited(d limits.Decision, what string) *domain.Error {
+	return &domain.Error{
+		Kind: domain.KindLimited, Code: "rate_limited", Detail: "The limit " + what + " is used up.",
+		Hint: "Wait as long as Retry-After says, then send the same request again.", RetryAfter: d.RetryAfter,
+	}
+}
+
+// failureKey counts an address; a network of IPv6 is handed out as a whole, so it counts as one.
+func failureKey(address string) string {
+	if addr, err := netip.ParseAddr(address); err == nil && addr.Is6() {
+		if prefix, err := addr.Prefix(64); err == nil {
+			address = prefix.String()
+		}
+	}
+	return "preauth/" + address
+}
+
+// checkFailures refuses an address that failed to authenticate too often.
+func (d *Door) checkFailures(ctx context.Context, c *Call) error {
+	if d.Rules.PreAuth.Off() {
+		return nil
+	}
+	standing, err := d.Counter.Peek(ctx, failureKey(c.Address), d.Rules.PreAuth)
+	if err != nil || standing.Remaining > 0 {
+		return err
+	}
+	return limited(standing, "of failed authentications of this address")
+}
+
+func (d *Door) countFailure(ctx context.Context, c *Call) {
+	if !d.Rules.PreAuth.Off() {
+		_, _ = d.Counter.Allow(ctx, failureKey(c.Address), d.Rules.PreAuth) // the call is refused in any case
+	}
+}
