@@ -47,7 +47,8 @@ SELECT g.agent_id::uuid AS agent_id, g.tool_id::uuid AS tool_id, g.organization_
     'epoch'::timestamptz + nullif(g.decided_at, 0) * interval '1 microsecond' AS decided_at,
     nullif(g.decided_by_type, '') AS decided_by_type, nullif(g.decided_by_id, '') AS decided_by_id, nullif(g.denial_reason, '') AS denial_reason,
     'epoch'::timestamptz + nullif(g.expires_at, 0) * interval '1 microsecond' AS expires_at, g.fetch_count,
-    'epoch'::timestamptz + nullif(g.last_fetched_at, 0) * interval '1 microsecond' AS last_fetched_at
+    'epoch'::timestamptz + nullif(g.last_fetched_at, 0) * interval '1 microsecond' AS last_fetched_at,
+    'epoch'::timestamptz + nullif(g.credential_expires_at, 0) * interval '1 microsecond' AS credential_expires_at
 FROM grants AS g
 JOIN tools AS t ON t.id = g.tool_id;
 
@@ -58,6 +59,51 @@ SELECT id::uuid AS id, organization_id::uuid AS organization_id, position, strea
     'epoch'::timestamptz + occurred_at * interval '1 microsecond' AS occurred_at,
     replace(data, '\u0000', '\ufffd')::jsonb AS data
 FROM audit_entries;
+
+CREATE OR REPLACE VIEW reporting.suggestions AS
+SELECT id::uuid AS id, organization_id::uuid AS organization_id, name, nullif(url, '') AS url, status, nullif(tool_id, '')::uuid AS tool_id,
+    'epoch'::timestamptz + created_at * interval '1 microsecond' AS created_at, backer_count,
+    'epoch'::timestamptz + last_activity_at * interval '1 microsecond' AS last_activity_at,
+    'epoch'::timestamptz + nullif(decided_at, 0) * interval '1 microsecond' AS decided_at,
+    nullif(decided_by_type, '') AS decided_by_type, nullif(decided_by_id, '') AS decided_by_id, nullif(dismissal_reason, '') AS dismissal_reason
+FROM suggestions;
+
+CREATE OR REPLACE VIEW reporting.suggestion_backers AS
+SELECT suggestion_id::uuid AS suggestion_id, agent_id::uuid AS agent_id, position, latest_reason,
+    'epoch'::timestamptz + first_at * interval '1 microsecond' AS first_at,
+    'epoch'::timestamptz + last_at * interval '1 microsecond' AS last_at
+FROM suggestion_backers;
+
+CREATE OR REPLACE VIEW reporting.notes AS
+SELECT id::uuid AS id, organization_id::uuid AS organization_id, position, tool_id::uuid AS tool_id, learned, status, guide_version,
+    'epoch'::timestamptz + created_at * interval '1 microsecond' AS created_at,
+    'epoch'::timestamptz + last_activity_at * interval '1 microsecond' AS last_activity_at,
+    'epoch'::timestamptz + nullif(decided_at, 0) * interval '1 microsecond' AS decided_at,
+    nullif(decided_by_type, '') AS decided_by_type, nullif(decided_by_id, '') AS decided_by_id, nullif(dismissal_reason, '') AS dismissal_reason
+FROM notes;
+
+CREATE OR REPLACE VIEW reporting.note_backers AS
+SELECT note_id::uuid AS note_id, agent_id::uuid AS agent_id, position, latest_why,
+    'epoch'::timestamptz + first_at * interval '1 microsecond' AS first_at,
+    'epoch'::timestamptz + last_at * interval '1 microsecond' AS last_at
+FROM note_backers;
+
+CREATE OR REPLACE VIEW reporting.notification_channels AS
+SELECT id::uuid AS id, organization_id::uuid AS organization_id, position, kind, name, string_to_array(topics, ',') AS topics, host, recipients,
+    'epoch'::timestamptz + created_at * interval '1 microsecond' AS created_at,
+    'epoch'::timestamptz + updated_at * interval '1 microsecond' AS updated_at,
+    'epoch'::timestamptz + nullif(removed_at, 0) * interval '1 microsecond' AS removed_at, revision
+FROM notification_channels;
+
+CREATE OR REPLACE VIEW reporting.deliveries AS
+SELECT id::uuid AS id, organization_id::uuid AS organization_id, position, channel_id::uuid AS channel_id, topic,
+    nullif(agent_id, '')::uuid AS agent_id, nullif(tool_id, '')::uuid AS tool_id, nullif(request_id, '')::uuid AS request_id,
+    nullif(suggestion_id, '')::uuid AS suggestion_id,
+    'epoch'::timestamptz + nullif(ends_at, 0) * interval '1 microsecond' AS ends_at, status, attempts, nullif(problem, '') AS problem,
+    'epoch'::timestamptz + queued_at * interval '1 microsecond' AS queued_at,
+    'epoch'::timestamptz + nullif(due_at, 0) * interval '1 microsecond' AS due_at,
+    'epoch'::timestamptz + nullif(ended_at, 0) * interval '1 microsecond' AS ended_at
+FROM deliveries;
 
 CREATE OR REPLACE VIEW reporting.progress AS
 SELECT store_id, 'epoch'::timestamptz + nullif(store_created, 0) * interval '1 microsecond' AS store_created, position

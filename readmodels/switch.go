@@ -46,7 +46,12 @@ func (s *schema) beside(ctx context.Context) (_ *DB, err error) {
 	if db.live.later, err = unindex(ctx, db.live.writer, listing); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	db.live.later = append(db.live.later, "ANALYZE agents, agent_keys, tools, tool_instructions, requests, grants, audit_entries")
+	const analyze = "SELECT 'ANALYZE ' || string_agg(quote_ident(tablename), ', ') FROM pg_tables WHERE schemaname = current_schema()"
+	var statement string
+	if err := db.live.writer.QueryRowContext(ctx, analyze).Scan(&statement); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	db.live.later = append(db.live.later, statement)
 	return db, nil
 }
 
