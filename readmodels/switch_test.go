@@ -309,7 +309,7 @@ func TestReportsOfANewerVersionAreMadeAnew(t *testing.T) {
 	if got := scan[string](t, c, "SELECT store_id FROM reporting.progress"); got != "s1" {
 		t.Errorf("the view tells of %s", got)
 	}
-	if !strings.Contains(said.String(), "made anew") {
+	if !strings.Contains(said.String(), "recreated") {
 		t.Errorf("said %q", &said)
 	}
 	before := said.Len()
