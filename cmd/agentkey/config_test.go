@@ -91,7 +91,7 @@ eventstore_url_file: `+write(t, "url", "canary-3")+`
 	}
 	for _, said := range []string{
 		":1: listen: it must be host:port", ":2: lissten: there is no such setting", ":3: master_keys: this file must not hold a secret",
-		"master_keys_file, or set AGENTKEY_MASTER_KEYS", ":4: database_url: a secret must not", ":5: redis_url_file: open /nowhere/redis",
+		"master_keys_file, or set AGENTKEY_MASTER_KEYS", ":4: database_url: this file must not", ":5: redis_url_file: open /nowhere/redis",
 		":6: listen: line 1 already sets it", ":7: limit_reads: it must be a text", ":8: trusted_proxies: an item", ":9: tls_cert_file: there is no such",
 		":10: plain_http: the only value", ":11: admin_token_file: the file", ":12: eventstore_url_file: it must begin with esdb://", "AGENTKEY_NONSENSE: there is",
 	} {

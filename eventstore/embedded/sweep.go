@@ -126,6 +126,8 @@ func (s *Store) sweep(ctx context.Context, queries []string) error {
 }
 
 // In the events e of a stream s, what is to go at a time $2, in ticks. The newest event of the log is at $1.
+//
+//nolint:gosec // the pieces are constants
 var (
 	removedGone  = named(codec.Removable) + ` and s.tombstoned = 1 and e.rev < 9223372036854775807 and e.pos < $1 and $2 > 0`
 	expiredGone  = named(codec.Expiring) + ` and (e.rev < s.before_rev or s.max_age > 0 and e.created < $2 - 10000000 * s.max_age) and e.pos < $1`
