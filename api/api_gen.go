@@ -803,7 +803,7 @@ type Agent struct {
 	Grants      GrantCounts `json:"grants"`
 	ID          string      `json:"id"`
 
-	// Keys The keys that work now. One with expires_at works until then.
+	// Keys The keys that work now. A key with expires_at works until then.
 	Keys []struct {
 		// CreatedAt RFC 3339 in UTC.
 		CreatedAt Time `json:"created_at"`
@@ -828,7 +828,7 @@ type AgentChange struct {
 	Description *string `json:"description,omitempty"`
 	Name        *string `json:"name,omitempty"`
 
-	// Owner Who answers for the agent. It is stored sealed and never shown.
+	// Owner Who is responsible for the agent. It is stored sealed and never shown.
 	Owner *string `json:"owner,omitempty"`
 }
 
@@ -836,16 +836,16 @@ type AgentChange struct {
 type AgentWithKey struct {
 	Agent Agent `json:"agent"`
 
-	// APIKey Shown once; absent when an idempotent call is replayed.
+	// APIKey Shown once. It is absent when an idempotent call is replayed.
 	APIKey *string `json:"api_key,omitempty"`
 
-	// Instructions A block to paste into the agent's instructions file. It names the environment variable that holds the key and not the key.
+	// Instructions A block to paste into the agent's instructions file. It names the environment variable that holds the key instead of the key.
 	Instructions string `json:"instructions"`
 }
 
 // Approval defines model for Approval.
 type Approval struct {
-	// Credential A string of 1 to 16,384 bytes, or at most 16 named strings such as user and password. It comes back as it was given.
+	// Credential A string of 1 to 16,384 bytes, or at most 16 named strings such as user and password. It is returned exactly as given.
 	Credential *Credential `json:"credential,omitempty"`
 
 	// ExpiresAt RFC 3339 in UTC.
@@ -854,7 +854,7 @@ type Approval struct {
 
 // Assignment defines model for Assignment.
 type Assignment struct {
-	// Credential A string of 1 to 16,384 bytes, or at most 16 named strings such as user and password. It comes back as it was given.
+	// Credential A string of 1 to 16,384 bytes, or at most 16 named strings such as user and password. It is returned exactly as given.
 	Credential *Credential `json:"credential,omitempty"`
 
 	// ExpiresAt RFC 3339 in UTC.
@@ -904,7 +904,7 @@ type Backer struct {
 	// LastAt RFC 3339 in UTC.
 	LastAt Time `json:"last_at"`
 
-	// LatestReason What it gave as its reason last.
+	// LatestReason The reason that the agent gave most recently.
 	LatestReason string `json:"latest_reason"`
 }
 
@@ -913,7 +913,7 @@ type BackerOutcome struct {
 	AgentID string               `json:"agent_id"`
 	Outcome BackerOutcomeOutcome `json:"outcome"`
 
-	// Reason Why it is not granted.
+	// Reason Why access was not granted.
 	Reason *string `json:"reason,omitempty"`
 }
 
@@ -960,7 +960,7 @@ type CatalogFileTool struct {
 	// ID A UUID in canonical lower case.
 	ID *ID `json:"id,omitempty"`
 
-	// Instructions Text without control characters but tabs and line breaks.
+	// Instructions Text without control characters other than tabs and line breaks.
 	Instructions    *GuideText `json:"instructions,omitempty"`
 	MaxGrantSeconds *int64     `json:"max_grant_seconds,omitempty"`
 	Name            string     `json:"name"`
@@ -972,7 +972,7 @@ type CatalogFileTool struct {
 // ChannelKind defines model for ChannelKind.
 type ChannelKind string
 
-// Credential A string of 1 to 16,384 bytes, or at most 16 named strings such as user and password. It comes back as it was given.
+// Credential A string of 1 to 16,384 bytes, or at most 16 named strings such as user and password. It is returned exactly as given.
 type Credential = json.RawMessage
 
 // CredentialMode defines model for CredentialMode.
@@ -980,20 +980,20 @@ type CredentialMode string
 
 // CredentialUsage defines model for CredentialUsage.
 type CredentialUsage struct {
-	// In basic: user and password of HTTP Basic authentication, with a colon between them. other: value says how.
+	// In basic: user and password of HTTP Basic authentication, separated by a colon. other: value explains how.
 	In CredentialUsageIn `json:"in"`
 
 	// Name The header's or parameter's name.
 	Name *string `json:"name,omitempty"`
 
-	// Value <credential> stands for the credential, <credential.part> for one of the strings it is made of.
+	// Value <credential> stands for the credential, <credential.part> for one of its strings.
 	Value string `json:"value"`
 }
 
-// CredentialUsageIn basic: user and password of HTTP Basic authentication, with a colon between them. other: value says how.
+// CredentialUsageIn basic: user and password of HTTP Basic authentication, separated by a colon. other: value explains how.
 type CredentialUsageIn string
 
-// DeliveryStatus pending: not tried yet. failed: tried, and will be again. dead: not tried any more, unless it is resent.
+// DeliveryStatus pending: not tried yet. failed: tried, and will be retried. dead: no longer retried unless it is resent.
 type DeliveryStatus string
 
 // Denial defines model for Denial.
@@ -1005,7 +1005,7 @@ type Denial struct {
 type Fetched struct {
 	AuthType AuthType `json:"auth_type"`
 
-	// Credential A string of 1 to 16,384 bytes, or at most 16 named strings such as user and password. It comes back as it was given.
+	// Credential A string of 1 to 16,384 bytes, or at most 16 named strings such as user and password. It is returned exactly as given.
 	Credential Credential `json:"credential"`
 
 	// CredentialExpiresAt RFC 3339 in UTC.
@@ -1065,7 +1065,7 @@ type GrantCounts struct {
 	Pending  int `json:"pending"`
 }
 
-// GuideText Text without control characters but tabs and line breaks.
+// GuideText Text without control characters other than tabs and line breaks.
 type GuideText = string
 
 // ID A UUID in canonical lower case.
@@ -1081,27 +1081,27 @@ type ImportAnswer struct {
 
 // ImportPlan defines model for ImportPlan.
 type ImportPlan struct {
-	// Answers Suggestions that a tool answers which is new or renamed. Their backers get pending requests.
+	// Answers Suggestions that a new or renamed tool answers. Their backers get pending requests.
 	Answers []ImportAnswer `json:"answers"`
 	Changes []ToolImport   `json:"changes"`
 	DryRun  bool           `json:"dry_run"`
 
-	// Missing Tools that the file does not name. They are kept.
+	// Missing Tools that the file omits. They are kept.
 	Missing []KeptTool `json:"missing"`
 
-	// Revision Of the catalog that this was planned on; after an import, that it left.
+	// Revision The revision of the catalog that the plan is based on. After an import, the revision that it produced.
 	Revision  int `json:"revision"`
 	Unchanged int `json:"unchanged"`
 }
 
 // InstructionSuggestion defines model for InstructionSuggestion.
 type InstructionSuggestion struct {
-	// Learned Text without control characters but tabs and line breaks.
+	// Learned Text without control characters other than tabs and line breaks.
 	//
 	// Examples: Issues are paged by cursor, 250 at most; offset is ignored.
 	Learned string `json:"learned"`
 
-	// Why Text without control characters but tabs and line breaks.
+	// Why Text without control characters other than tabs and line breaks.
 	//
 	// Examples: I read the first page again and again.
 	Why string `json:"why"`
@@ -1125,7 +1125,7 @@ type KeptTool struct {
 
 // KeyRotation defines model for KeyRotation.
 type KeyRotation struct {
-	// OverlapSeconds How long the newest old key works on.
+	// OverlapSeconds How long the newest old key continues to work.
 	OverlapSeconds *int `json:"overlap_seconds,omitempty"`
 }
 
@@ -1140,7 +1140,7 @@ type Me struct {
 	Hint          *string  `json:"hint,omitempty"`
 	ToolsApproved []string `json:"tools_approved"`
 
-	// ToolsAvailable How many tools the catalog has.
+	// ToolsAvailable The number of tools in the catalog.
 	ToolsAvailable int `json:"tools_available"`
 	ToolsDenied    []struct {
 		Name   string  `json:"name"`
@@ -1169,13 +1169,13 @@ type NewAgent struct {
 	Description *string `json:"description,omitempty"`
 	Name        string  `json:"name"`
 
-	// Owner Who answers for the agent, such as an e-mail address. It is stored sealed and never shown.
+	// Owner Who is responsible for the agent, such as an e-mail address. It is stored sealed and never shown.
 	Owner *string `json:"owner,omitempty"`
 }
 
 // NewCredential defines model for NewCredential.
 type NewCredential struct {
-	// Credential A string of 1 to 16,384 bytes, or at most 16 named strings such as user and password. It comes back as it was given.
+	// Credential A string of 1 to 16,384 bytes, or at most 16 named strings such as user and password. It is returned exactly as given.
 	Credential Credential `json:"credential"`
 
 	// ExpiresAt RFC 3339 in UTC.
@@ -1187,14 +1187,14 @@ type NewNotificationChannel struct {
 	Kind ChannelKind `json:"kind"`
 	Name string      `json:"name"`
 
-	// Recipients Of e-mail.
+	// Recipients For e-mail: the addresses.
 	Recipients *Recipients `json:"recipients,omitempty"`
 
-	// SigningSecret Of a webhook, for the signatures of the Standard Webhooks: whsec_ and 24 to 64 bytes in base64. One is drawn when there is none.
+	// SigningSecret For webhooks: the secret for Standard Webhooks signatures, whsec_ followed by 24 to 64 bytes in base64. If you omit it, one is generated.
 	SigningSecret *SigningSecret     `json:"signing_secret,omitempty"`
 	Topics        NotificationTopics `json:"topics"`
 
-	// URL Where notifications are sent: an https URL. It is a secret.
+	// URL The https URL that notifications are sent to. It is a secret.
 	URL *ReceiverURL `json:"url,omitempty"`
 }
 
@@ -1202,7 +1202,7 @@ type NewNotificationChannel struct {
 type NewTool struct {
 	AuthType AuthType `json:"auth_type"`
 
-	// Credential A string of 1 to 16,384 bytes, or at most 16 named strings such as user and password. It comes back as it was given.
+	// Credential A string of 1 to 16,384 bytes, or at most 16 named strings such as user and password. It is returned exactly as given.
 	Credential     *Credential    `json:"credential,omitempty"`
 	CredentialMode CredentialMode `json:"credential_mode"`
 	Description    *string        `json:"description,omitempty"`
@@ -1210,7 +1210,7 @@ type NewTool struct {
 	// DocsURL An http or https URL without a user.
 	DocsURL *WebAddress `json:"docs_url,omitempty"`
 
-	// Instructions Text without control characters but tabs and line breaks.
+	// Instructions Text without control characters other than tabs and line breaks.
 	Instructions    *GuideText `json:"instructions,omitempty"`
 	MaxGrantSeconds *int64     `json:"max_grant_seconds,omitempty"`
 	Name            string     `json:"name"`
@@ -1219,20 +1219,20 @@ type NewTool struct {
 	URL *WebAddress `json:"url,omitempty"`
 }
 
-// NoFields There is nothing to say. The body may be absent.
+// NoFields The body has no members and may be absent.
 type NoFields = map[string]interface{}
 
 // Note defines model for Note.
 type Note struct {
 	BackerCount int `json:"backer_count"`
 
-	// Backers The first is the agent that told it.
+	// Backers The first is the agent that wrote the note.
 	Backers []Backer `json:"backers"`
 
 	// CreatedAt RFC 3339 in UTC.
 	CreatedAt Time `json:"created_at"`
 
-	// CurrentVersion Of the usage guide now.
+	// CurrentVersion The current version of the usage guide.
 	CurrentVersion int `json:"current_version"`
 
 	// DecidedAt RFC 3339 in UTC.
@@ -1240,7 +1240,7 @@ type Note struct {
 	DecidedBy       *Actor  `json:"decided_by,omitempty"`
 	DismissalReason *string `json:"dismissal_reason,omitempty"`
 
-	// GuideVersion Of the usage guide that its agent had; of an accepted note, that took it up.
+	// GuideVersion The version of the usage guide that the agent had. For an accepted note, the version that incorporates it.
 	GuideVersion int    `json:"guide_version"`
 	ID           string `json:"id"`
 
@@ -1257,7 +1257,7 @@ type NoteStatus string
 
 // NoteAcceptance defines model for NoteAcceptance.
 type NoteAcceptance struct {
-	// Instructions Text without control characters but tabs and line breaks.
+	// Instructions Text without control characters other than tabs and line breaks.
 	Instructions string `json:"instructions"`
 }
 
@@ -1271,17 +1271,17 @@ type NotificationChannel struct {
 	// CreatedAt RFC 3339 in UTC.
 	CreatedAt Time `json:"created_at"`
 
-	// Host Of the URL. The rest of it is a secret.
+	// Host The host of the URL. The rest of the URL is a secret.
 	Host *string     `json:"host,omitempty"`
 	ID   string      `json:"id"`
 	Kind ChannelKind `json:"kind"`
 	Name string      `json:"name"`
 
-	// RecipientCount Of e-mail. The addresses are not shown.
+	// RecipientCount For e-mail: the number of addresses. The addresses are not shown.
 	RecipientCount *int `json:"recipient_count,omitempty"`
 	Revision       int  `json:"revision"`
 
-	// SigningSecret Of a webhook, when it was drawn: shown once, in the answer that adds the channel.
+	// SigningSecret For webhooks: a generated secret, shown once in the response that adds the channel.
 	SigningSecret *string            `json:"signing_secret,omitempty"`
 	Topics        NotificationTopics `json:"topics"`
 
@@ -1293,14 +1293,14 @@ type NotificationChannel struct {
 type NotificationChannelChange struct {
 	Name *string `json:"name,omitempty"`
 
-	// Recipients Of e-mail.
+	// Recipients For e-mail: the addresses.
 	Recipients *Recipients `json:"recipients,omitempty"`
 
-	// SigningSecret Of a webhook, for the signatures of the Standard Webhooks: whsec_ and 24 to 64 bytes in base64. One is drawn when there is none.
+	// SigningSecret For webhooks: the secret for Standard Webhooks signatures, whsec_ followed by 24 to 64 bytes in base64. If you omit it, one is generated.
 	SigningSecret *SigningSecret      `json:"signing_secret,omitempty"`
 	Topics        *NotificationTopics `json:"topics,omitempty"`
 
-	// URL Where notifications are sent: an https URL. It is a secret.
+	// URL The https URL that notifications are sent to. It is a secret.
 	URL *ReceiverURL `json:"url,omitempty"`
 }
 
@@ -1320,17 +1320,17 @@ type NotificationDelivery struct {
 	// EndsAt RFC 3339 in UTC.
 	EndsAt *Time `json:"ends_at,omitempty"`
 
-	// ID The webhook-id of a webhook.
+	// ID For webhooks, this is the webhook-id.
 	ID string `json:"id"`
 
 	// NextAttemptAt RFC 3339 in UTC.
 	NextAttemptAt *Time `json:"next_attempt_at,omitempty"`
 
-	// Problem Of the last attempt.
+	// Problem Why the last attempt failed.
 	Problem   *string `json:"problem,omitempty"`
 	RequestID *string `json:"request_id,omitempty"`
 
-	// Status pending: not tried yet. failed: tried, and will be again. dead: not tried any more, unless it is resent.
+	// Status pending: not tried yet. failed: tried, and will be retried. dead: no longer retried unless it is resent.
 	Status       DeliveryStatus `json:"status"`
 	SuggestionID *string        `json:"suggestion_id,omitempty"`
 	ToolID       *string        `json:"tool_id,omitempty"`
@@ -1344,23 +1344,23 @@ type NotificationTest struct {
 	Delivered  bool   `json:"delivered"`
 	DeliveryID string `json:"delivery_id"`
 
-	// Problem Why it was not delivered.
+	// Problem Why the test was not delivered.
 	Problem *string `json:"problem,omitempty"`
 }
 
-// NotificationTopic Of the first three somebody waits for a human; a credential is told of 7 days before it expires, a grant a day before.
+// NotificationTopic The first three mean that someone is waiting for a human. credential_expiring is sent 7 days before a credential expires, grant_expiring one day before a grant ends.
 type NotificationTopic string
 
 // NotificationTopics defines model for NotificationTopics.
 type NotificationTopics = []NotificationTopic
 
-// Problem RFC 9457. The code is contract, the texts are not.
+// Problem A problem as RFC 9457 defines it. The code is part of the contract; the texts are not.
 type Problem struct {
-	// Code What went wrong, for programs. Later versions may know more.
+	// Code What went wrong, for programs. Later versions may add codes.
 	Code   ProblemCode `json:"code"`
 	Detail string      `json:"detail"`
 
-	// Details The fields to correct, at most a hundred of them.
+	// Details The fields to correct, at most a hundred.
 	Details *[]struct {
 		// Field A parameter, or a path from the root of the body, such as name or tools[2].auth_type.
 		Field string `json:"field"`
@@ -1383,7 +1383,7 @@ type Problem struct {
 	AdditionalProperties map[string]interface{} `json:"-"`
 }
 
-// ProblemCode What went wrong, for programs. Later versions may know more.
+// ProblemCode What went wrong, for programs. Later versions may add codes.
 type ProblemCode string
 
 // Readiness defines model for Readiness.
@@ -1413,10 +1413,10 @@ type ReadinessStatus string
 // Examples: Need to open pull requests on behalf of the user
 type Reason = string
 
-// ReceiverURL Where notifications are sent: an https URL. It is a secret.
+// ReceiverURL The https URL that notifications are sent to. It is a secret.
 type ReceiverURL = string
 
-// Recipients Of e-mail.
+// Recipients For e-mail: the addresses.
 type Recipients = []string
 
 // Request defines model for Request.
@@ -1454,12 +1454,12 @@ type SetupGuideWanted struct {
 	URL *WebAddress `json:"url,omitempty"`
 }
 
-// SigningSecret Of a webhook, for the signatures of the Standard Webhooks: whsec_ and 24 to 64 bytes in base64. One is drawn when there is none.
+// SigningSecret For webhooks: the secret for Standard Webhooks signatures, whsec_ followed by 24 to 64 bytes in base64. If you omit it, one is generated.
 type SigningSecret = string
 
 // Suggested defines model for Suggested.
 type Suggested struct {
-	// Existing Somebody had suggested it before.
+	// Existing Whether an agent had suggested it before.
 	Existing     bool            `json:"existing"`
 	Message      string          `json:"message"`
 	Status       SuggestedStatus `json:"status"`
@@ -1473,7 +1473,7 @@ type SuggestedStatus string
 type Suggestion struct {
 	BackerCount int `json:"backer_count"`
 
-	// Backers The first is the agent that made it.
+	// Backers The first is the agent that made the suggestion.
 	Backers []Backer `json:"backers"`
 
 	// CreatedAt RFC 3339 in UTC.
@@ -1493,7 +1493,7 @@ type Suggestion struct {
 	// TemplateID The built-in template of this product; see GET /api/admin/tool-templates.
 	TemplateID *string `json:"template_id,omitempty"`
 
-	// ToolID The tool that answered it.
+	// ToolID The tool that answered the suggestion.
 	ToolID *string `json:"tool_id,omitempty"`
 	URL    *string `json:"url,omitempty"`
 }
@@ -1503,7 +1503,7 @@ type SuggestionStatus string
 
 // SuggestionAcceptance defines model for SuggestionAcceptance.
 type SuggestionAcceptance struct {
-	// GrantBackers false: every backer gets a pending request instead of access.
+	// GrantBackers If false, every backer gets a pending request instead of access.
 	GrantBackers *bool   `json:"grant_backers,omitempty"`
 	Tool         NewTool `json:"tool"`
 }
@@ -1515,7 +1515,7 @@ type SuggestionDismissal struct {
 
 // TemplateScope defines model for TemplateScope.
 type TemplateScope struct {
-	// Name In the vendor's words.
+	// Name The vendor's name for the scope.
 	Name string  `json:"name"`
 	Why  *string `json:"why,omitempty"`
 }
@@ -1558,7 +1558,7 @@ type ToolChange struct {
 	// DocsURL An http or https URL without a user.
 	DocsURL *WebAddress `json:"docs_url,omitempty"`
 
-	// Instructions Text without control characters but tabs and line breaks.
+	// Instructions Text without control characters other than tabs and line breaks.
 	Instructions    *GuideText `json:"instructions,omitempty"`
 	MaxGrantSeconds *int64     `json:"max_grant_seconds,omitempty"`
 	Name            *string    `json:"name,omitempty"`
@@ -1573,10 +1573,10 @@ type ToolImport struct {
 	Fields []FieldImport    `json:"fields"`
 	Name   string           `json:"name"`
 
-	// NeedsCredential Set it with PUT /api/admin/tools/{id}/credential afterwards.
+	// NeedsCredential If true, set the credential afterwards with PUT /api/admin/tools/{id}/credential.
 	NeedsCredential *bool `json:"needs_credential,omitempty"`
 
-	// ToolID Of a tool that there is.
+	// ToolID The id of the tool. It is absent if a dry run would add the tool.
 	ToolID *string `json:"tool_id,omitempty"`
 }
 
@@ -1611,23 +1611,23 @@ type ToolSuggestion struct {
 type ToolTemplate struct {
 	AuthType AuthType `json:"auth_type"`
 
-	// CredentialFields The names of the strings that the credential is made of. Absent: it is one string.
+	// CredentialFields The names of the strings that make up the credential. If absent, the credential is one string.
 	CredentialFields *[]string `json:"credential_fields,omitempty"`
 
-	// CredentialKind What the vendor calls the credential to make.
+	// CredentialKind What the vendor calls the credential.
 	CredentialKind string `json:"credential_kind"`
 
-	// CredentialUsage Where the credential goes in a request to the product. Each of these is sent.
+	// CredentialUsage Where the credential goes in a request to the product. Send all of them.
 	CredentialUsage []CredentialUsage `json:"credential_usage"`
 
-	// DocsURL Where the vendor says how the credential is made and used.
+	// DocsURL Where the vendor explains how to create and use the credential.
 	DocsURL string `json:"docs_url"`
 
-	// ID A name for programs that never changes.
+	// ID A stable name for programs. It never changes.
 	ID   string `json:"id"`
 	Name string `json:"name"`
 
-	// Scopes The least to choose to begin with. Absent: the vendor has none, or they depend on the task.
+	// Scopes The narrowest scopes to start with. If absent, the vendor has none, or they depend on the task.
 	Scopes *[]TemplateScope `json:"scopes,omitempty"`
 	Tool   NewTool          `json:"tool"`
 
@@ -1664,14 +1664,14 @@ type Version = int
 
 // ListAgentsParams defines parameters for ListAgents.
 type ListAgentsParams struct {
-	// Q Part of the name, in any case.
+	// Q Part of the name, in upper or lower case.
 	Q      *Q                      `form:"q,omitempty" json:"q,omitempty"`
 	Status *ListAgentsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// Limit How many items a page has.
+	// Limit The number of items on a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The next_cursor of the page before.
+	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
@@ -1683,10 +1683,10 @@ type ListAuditParams struct {
 	ActorType *ListAuditParamsActorType `form:"actor_type,omitempty" json:"actor_type,omitempty"`
 	ActorID   *string                   `form:"actor_id,omitempty" json:"actor_id,omitempty"`
 
-	// AgentID Only about this agent.
+	// AgentID Only items about this agent.
 	AgentID *AgentIDFilter `form:"agent_id,omitempty" json:"agent_id,omitempty"`
 
-	// ToolID Only about this tool.
+	// ToolID Only items about this tool.
 	ToolID *ToolIDFilter `form:"tool_id,omitempty" json:"tool_id,omitempty"`
 
 	// Action A stored event's name without its version, such as credential.vended.
@@ -1698,10 +1698,10 @@ type ListAuditParams struct {
 	// To Before this time.
 	To *Time `form:"to,omitempty" json:"to,omitempty"`
 
-	// Limit How many items a page has.
+	// Limit The number of items on a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The next_cursor of the page before.
+	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
@@ -1710,7 +1710,7 @@ type ListAuditParamsActorType string
 
 // ExportCatalogParams defines parameters for ExportCatalog.
 type ExportCatalogParams struct {
-	// Format Of the file.
+	// Format The format of the file.
 	Format *ExportCatalogParamsFormat `form:"format,omitempty" json:"format,omitempty"`
 }
 
@@ -1719,23 +1719,23 @@ type ExportCatalogParamsFormat string
 
 // ImportCatalogParams defines parameters for ImportCatalog.
 type ImportCatalogParams struct {
-	// DryRun Only plan.
+	// DryRun Return the plan and change nothing.
 	DryRun *bool `form:"dry_run,omitempty" json:"dry_run,omitempty"`
 }
 
 // ListGrantsParams defines parameters for ListGrants.
 type ListGrantsParams struct {
-	// AgentID Only about this agent.
+	// AgentID Only items about this agent.
 	AgentID *AgentIDFilter `form:"agent_id,omitempty" json:"agent_id,omitempty"`
 
-	// ToolID Only about this tool.
+	// ToolID Only items about this tool.
 	ToolID *ToolIDFilter           `form:"tool_id,omitempty" json:"tool_id,omitempty"`
 	Status *ListGrantsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// Limit How many items a page has.
+	// Limit The number of items on a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The next_cursor of the page before.
+	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
@@ -1746,13 +1746,13 @@ type ListGrantsParamsStatus string
 type ListInstructionSuggestionsParams struct {
 	Status *ListInstructionSuggestionsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// ToolID Only about this tool.
+	// ToolID Only items about this tool.
 	ToolID *ToolIDFilter `form:"tool_id,omitempty" json:"tool_id,omitempty"`
 
-	// Limit How many items a page has.
+	// Limit The number of items on a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The next_cursor of the page before.
+	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
@@ -1764,23 +1764,23 @@ type GetAdmin200JSONResponseBodyRole string
 
 // ListChannelsParams defines parameters for ListChannels.
 type ListChannelsParams struct {
-	// Limit How many items a page has.
+	// Limit The number of items on a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The next_cursor of the page before.
+	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListDeliveriesParams defines parameters for ListDeliveries.
 type ListDeliveriesParams struct {
-	// ChannelID Only to this channel.
+	// ChannelID Only deliveries to this channel.
 	ChannelID *ID             `form:"channel_id,omitempty" json:"channel_id,omitempty"`
 	Status    *DeliveryStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// Limit How many items a page has.
+	// Limit The number of items on a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The next_cursor of the page before.
+	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
@@ -1788,16 +1788,16 @@ type ListDeliveriesParams struct {
 type ListRequestsParams struct {
 	Status *ListRequestsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// AgentID Only about this agent.
+	// AgentID Only items about this agent.
 	AgentID *AgentIDFilter `form:"agent_id,omitempty" json:"agent_id,omitempty"`
 
-	// ToolID Only about this tool.
+	// ToolID Only items about this tool.
 	ToolID *ToolIDFilter `form:"tool_id,omitempty" json:"tool_id,omitempty"`
 
-	// Limit How many items a page has.
+	// Limit The number of items on a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The next_cursor of the page before.
+	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
@@ -1808,10 +1808,10 @@ type ListRequestsParamsStatus string
 type ListSuggestionsParams struct {
 	Status *ListSuggestionsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// Limit How many items a page has.
+	// Limit The number of items on a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The next_cursor of the page before.
+	// Cursor The next_cursor of the previous page.
 	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
@@ -1820,28 +1820,28 @@ type ListSuggestionsParamsStatus string
 
 // ListToolTemplatesParams defines parameters for ListToolTemplates.
 type ListToolTemplatesParams struct {
-	// Q Part of the name, in any case.
+	// Q Part of the name, in upper or lower case.
 	Q *Q `form:"q,omitempty" json:"q,omitempty"`
 }
 
 // ListToolsParams defines parameters for ListTools.
 type ListToolsParams struct {
-	// Q Part of the name, in any case.
+	// Q Part of the name, in upper or lower case.
 	Q *Q `form:"q,omitempty" json:"q,omitempty"`
 
-	// Limit How many items a page has.
+	// Limit The number of items on a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The next_cursor of the page before.
+	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListInstructionsParams defines parameters for ListInstructions.
 type ListInstructionsParams struct {
-	// Limit How many items a page has.
+	// Limit The number of items on a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The next_cursor of the page before.
+	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
@@ -2103,184 +2103,184 @@ func (a Problem) MarshalJSON() ([]byte, error) {
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
-	// ListAgents The agents, newest first.
+	// ListAgents List the agents, newest first.
 	// (GET /api/admin/agents)
 	ListAgents(c *gin.Context, params ListAgentsParams)
-	// RegisterAgent Register an agent. Its key is shown once.
+	// RegisterAgent Register an agent. The response shows its key once.
 	// (POST /api/admin/agents)
 	RegisterAgent(c *gin.Context)
-	// RetireAgent Retire an agent for good: keys dead, grants revoked, its own credentials removed.
+	// RetireAgent Retire an agent permanently: disable its keys, revoke its grants and remove its own credentials.
 	// (DELETE /api/admin/agents/{id})
 	RetireAgent(c *gin.Context, id PathID)
-	// GetAgent One agent.
+	// GetAgent Show one agent.
 	// (GET /api/admin/agents/{id})
 	GetAgent(c *gin.Context, id PathID)
-	// UpdateAgent Change what is said of an agent.
+	// UpdateAgent Change an agent's name, description or owner.
 	// (PATCH /api/admin/agents/{id})
 	UpdateAgent(c *gin.Context, id PathID)
-	// AssignTool Give access without a request, or approve the pending one.
+	// AssignTool Assign a tool without a request, or approve the pending one.
 	// (POST /api/admin/agents/{id}/grants)
 	AssignTool(c *gin.Context, id PathID)
-	// RevokeGrant End an agent's access to a tool. No fetch that begins afterwards succeeds.
+	// RevokeGrant Revoke an agent's access to a tool. No fetch that starts afterwards succeeds.
 	// (DELETE /api/admin/agents/{id}/grants/{tool_id})
 	RevokeGrant(c *gin.Context, id PathID, toolID PathToolID)
 	// ReplaceGrantCredential Replace one agent's own credential.
 	// (PUT /api/admin/agents/{id}/grants/{tool_id}/credential)
 	ReplaceGrantCredential(c *gin.Context, id PathID, toolID PathToolID)
-	// ReactivateAgent Let a suspended agent call again. It gets nothing back.
+	// ReactivateAgent Reactivate a suspended agent. Its grants are not restored.
 	// (POST /api/admin/agents/{id}/reactivate)
 	ReactivateAgent(c *gin.Context, id PathID)
-	// RotateKey Make a new key. The old one dies at once, or at the end of the overlap.
+	// RotateKey Rotate an agent's key. The old one stops working at once, or at the end of the overlap.
 	// (POST /api/admin/agents/{id}/rotate-key)
 	RotateKey(c *gin.Context, id PathID)
-	// SuspendAgent Stop an agent and revoke everything it has or asked for.
+	// SuspendAgent Suspend an agent and revoke everything it has or requested.
 	// (POST /api/admin/agents/{id}/suspend)
 	SuspendAgent(c *gin.Context, id PathID)
-	// ListAudit Everything that happened, newest first.
+	// ListAudit List everything that happened, newest first.
 	// (GET /api/admin/audit)
 	ListAudit(c *gin.Context, params ListAuditParams)
-	// ExportCatalog The catalog as a file, without secrets, in a stable order.
+	// ExportCatalog Export the catalog as a file, without secrets and in a stable order.
 	// (GET /api/admin/catalog/export)
 	ExportCatalog(c *gin.Context, params ExportCatalogParams)
-	// ImportCatalog Make the catalog what a file says, all or nothing. Tools that the file does not name are reported and kept.
+	// ImportCatalog Import a catalog file, all or nothing. Tools that the file omits are reported and kept.
 	// (PUT /api/admin/catalog/import)
 	ImportCatalog(c *gin.Context, params ImportCatalogParams)
-	// ListGrants Who has what.
+	// ListGrants List which agents have access to which tools.
 	// (GET /api/admin/grants)
 	ListGrants(c *gin.Context, params ListGrantsParams)
-	// ListInstructionSuggestions What agents learned about tools, newest first.
+	// ListInstructionSuggestions List the notes on what agents learned about tools, newest first.
 	// (GET /api/admin/instruction-suggestions)
 	ListInstructionSuggestions(c *gin.Context, params ListInstructionSuggestionsParams)
-	// GetInstructionSuggestion One note.
+	// GetInstructionSuggestion Show one note.
 	// (GET /api/admin/instruction-suggestions/{id})
 	GetInstructionSuggestion(c *gin.Context, id PathID)
-	// AcceptInstructionSuggestion Make a usage guide that takes the note up the newest version. It does not matter how often the guide was revised since.
+	// AcceptInstructionSuggestion Accept a note with a new version of the usage guide that incorporates it. The guide may have been revised since the note.
 	// (POST /api/admin/instruction-suggestions/{id}/accept)
 	AcceptInstructionSuggestion(c *gin.Context, id PathID)
-	// DismissInstructionSuggestion Say no. The next agent that tells the same is shown the reason.
+	// DismissInstructionSuggestion Dismiss a note. The next agent that says the same sees the reason.
 	// (POST /api/admin/instruction-suggestions/{id}/dismiss)
 	DismissInstructionSuggestion(c *gin.Context, id PathID)
-	// GetAdmin Who am I, in which organization, with which role?
+	// GetAdmin Show who I am, in which organization and with which role.
 	// (GET /api/admin/me)
 	GetAdmin(c *gin.Context)
-	// ListChannels The channels that notifications go to, newest first. Where they lead to is not shown.
+	// ListChannels List the notification channels, newest first. Their URLs and addresses are not shown.
 	// (GET /api/admin/notification-channels)
 	ListChannels(c *gin.Context, params ListChannelsParams)
-	// AddChannel Add a channel. Its URL, signing secret and addresses are sealed, and shown nowhere again.
+	// AddChannel Add a channel. Its URL, signing secret and addresses are sealed and never shown again.
 	// (POST /api/admin/notification-channels)
 	AddChannel(c *gin.Context)
-	// RemoveChannel Remove a channel for good. What was still to be sent to it is given up.
+	// RemoveChannel Remove a channel permanently. Its outstanding notifications are abandoned.
 	// (DELETE /api/admin/notification-channels/{id})
 	RemoveChannel(c *gin.Context, id PathID)
-	// GetChannel One channel.
+	// GetChannel Show one channel.
 	// (GET /api/admin/notification-channels/{id})
 	GetChannel(c *gin.Context, id PathID)
-	// UpdateChannel Change a channel. What is not named stays.
+	// UpdateChannel Change a channel. Members that you omit keep their values.
 	// (PATCH /api/admin/notification-channels/{id})
 	UpdateChannel(c *gin.Context, id PathID)
-	// TestChannel Send a test now, once, and say within some ten seconds what came of it.
+	// TestChannel Send one test now and report the result within about ten seconds.
 	// (POST /api/admin/notification-channels/{id}/test)
 	TestChannel(c *gin.Context, id PathID)
-	// ListDeliveries What was sent, or is to be, newest first; the dead letters with status=dead.
+	// ListDeliveries List sent and outstanding notifications, newest first. With status=dead these are the dead letters.
 	// (GET /api/admin/notification-deliveries)
 	ListDeliveries(c *gin.Context, params ListDeliveriesParams)
-	// ResendDelivery Send a dead letter again, or what waits for its next attempt at once. What was delivered, or is on its way, stays as it is.
+	// ResendDelivery Resend a dead letter, or retry a waiting delivery at once. Delivered notifications, and those being sent, are left alone.
 	// (POST /api/admin/notification-deliveries/{id}/resend)
 	ResendDelivery(c *gin.Context, id PathID)
-	// ListRequests The requests, newest first; the queue with status=pending.
+	// ListRequests List the requests, newest first. With status=pending this is the queue.
 	// (GET /api/admin/requests)
 	ListRequests(c *gin.Context, params ListRequestsParams)
-	// GetRequest One request.
+	// GetRequest Show one request.
 	// (GET /api/admin/requests/{id})
 	GetRequest(c *gin.Context, id PathID)
-	// ApproveRequest Say yes, once.
+	// ApproveRequest Approve a request. Approving once is enough for all later fetches.
 	// (POST /api/admin/requests/{id}/approve)
 	ApproveRequest(c *gin.Context, id PathID)
-	// DenyRequest Say no. The agent is shown the reason.
+	// DenyRequest Deny a request. The agent sees the reason.
 	// (POST /api/admin/requests/{id}/deny)
 	DenyRequest(c *gin.Context, id PathID)
-	// ListSuggestions What agents miss, by backers, then recency, then name.
+	// ListSuggestions List the tools that agents suggest, by number of backers, then recency, then name.
 	// (GET /api/admin/suggestions)
 	ListSuggestions(c *gin.Context, params ListSuggestionsParams)
-	// GetSuggestion One suggestion.
+	// GetSuggestion Show one suggestion.
 	// (GET /api/admin/suggestions/{id})
 	GetSuggestion(c *gin.Context, id PathID)
 	// AcceptSuggestion Add the tool and decide for every backer, once for the whole fleet.
 	// (POST /api/admin/suggestions/{id}/accept)
 	AcceptSuggestion(c *gin.Context, id PathID)
-	// DismissSuggestion Say no for now. After 24 hours it may be made again, with the backers that it has.
+	// DismissSuggestion Dismiss a suggestion. After 24 hours it may be made again and keeps its backers.
 	// (POST /api/admin/suggestions/{id}/dismiss)
 	DismissSuggestion(c *gin.Context, id PathID)
-	// ListToolTemplates Well-known products to begin with, by name, on one page.
+	// ListToolTemplates List templates of well-known products, by name, on one page.
 	// (GET /api/admin/tool-templates)
 	ListToolTemplates(c *gin.Context, params ListToolTemplatesParams)
-	// ListTools The catalog, newest first.
+	// ListTools List the catalog, newest first.
 	// (GET /api/admin/tools)
 	ListTools(c *gin.Context, params ListToolsParams)
 	// AddTool Add a tool. A shared credential is sealed before anything refers to it.
 	// (POST /api/admin/tools)
 	AddTool(c *gin.Context)
-	// StreamSetupGuide How the credential for a product is made, written from its documentation while it is read.
+	// StreamSetupGuide Stream instructions for creating a product's credential, written from its documentation.
 	// (POST /api/admin/tools/setup-guide)
 	StreamSetupGuide(c *gin.Context)
-	// RemoveTool Remove a tool for good, with every grant of it and its credential.
+	// RemoveTool Remove a tool permanently, with its grants and its credential.
 	// (DELETE /api/admin/tools/{id})
 	RemoveTool(c *gin.Context, id PathID)
-	// GetTool One tool.
+	// GetTool Show one tool.
 	// (GET /api/admin/tools/{id})
 	GetTool(c *gin.Context, id PathID)
 	// UpdateTool Change a tool.
 	// (PATCH /api/admin/tools/{id})
 	UpdateTool(c *gin.Context, id PathID)
-	// RotateCredential Rotate the shared credential. The next fetch gets the new one.
+	// RotateCredential Rotate the shared credential. The next fetch returns the new one.
 	// (PUT /api/admin/tools/{id}/credential)
 	RotateCredential(c *gin.Context, id PathID)
-	// ListInstructions The versions of the usage guide, newest first.
+	// ListInstructions List the versions of the usage guide, newest first.
 	// (GET /api/admin/tools/{id}/instructions)
 	ListInstructions(c *gin.Context, id PathID, params ListInstructionsParams)
 	// RestoreInstructions Make an earlier version the newest. Nothing is overwritten.
 	// (POST /api/admin/tools/{id}/instructions/{version}/restore)
 	RestoreInstructions(c *gin.Context, id PathID, version Version)
-	// GetMe Who am I, and what may I use?
+	// GetMe Show who I am and what I may use.
 	// (GET /api/me)
 	GetMe(c *gin.Context)
-	// ListMyTools The catalog, newest first, with my access to each tool.
+	// ListMyTools List the catalog, newest first, with my access to each tool.
 	// (GET /api/tools)
 	ListMyTools(c *gin.Context)
-	// DescribeSuggestTool What POST to this path takes.
+	// DescribeSuggestTool Describe what POST to this path accepts.
 	// (GET /api/tools/suggest)
 	DescribeSuggestTool(c *gin.Context)
-	// SuggestTool Suggest a tool that the catalog lacks, or back the suggestion that means the same; a human decides.
+	// SuggestTool Suggest a tool that the catalog lacks, or back an existing suggestion of it. A human decides.
 	// (POST /api/tools/suggest)
 	SuggestTool(c *gin.Context)
-	// GetMyTool One tool with my access to it.
+	// GetMyTool Show one tool with my access to it.
 	// (GET /api/tools/{id})
 	GetMyTool(c *gin.Context, id PathID)
-	// FetchCredential The credential, at the moment of use. Every fetch is an event.
+	// FetchCredential Fetch the credential at the moment of use. Every fetch is an event.
 	// (GET /api/tools/{id}/credentials)
 	FetchCredential(c *gin.Context, id PathID)
-	// DescribeSuggestInstructions What POST to this path takes.
+	// DescribeSuggestInstructions Describe what POST to this path accepts.
 	// (GET /api/tools/{id}/instructions/suggest)
 	DescribeSuggestInstructions(c *gin.Context, id PathID)
-	// SuggestInstructions Tell what you learned about a tool that you have access to, or back the note that says the same.
+	// SuggestInstructions Share what you learned about a tool that you have access to, or back an existing note that says the same.
 	// (POST /api/tools/{id}/instructions/suggest)
 	SuggestInstructions(c *gin.Context, id PathID)
-	// WithdrawRequest Take a pending request back.
+	// WithdrawRequest Withdraw a pending request.
 	// (DELETE /api/tools/{id}/request)
 	WithdrawRequest(c *gin.Context, id PathID)
-	// DescribeRequestTool What POST to this path takes.
+	// DescribeRequestTool Describe what POST to this path accepts.
 	// (GET /api/tools/{id}/request)
 	DescribeRequestTool(c *gin.Context, id PathID)
-	// RequestTool Ask for access; a human decides.
+	// RequestTool Request access to a tool. A human decides.
 	// (POST /api/tools/{id}/request)
 	RequestTool(c *gin.Context, id PathID)
-	// GetHealth The process is alive.
+	// GetHealth Whether the process is alive.
 	// (GET /healthz)
 	GetHealth(c *gin.Context)
 	// GetDocument This document.
 	// (GET /openapi.json)
 	GetDocument(c *gin.Context)
-	// GetReadiness The process can authenticate, vend and refuse.
+	// GetReadiness Whether the process can authenticate, vend and refuse.
 	// (GET /readyz)
 	GetReadiness(c *gin.Context)
 }
@@ -6442,184 +6442,184 @@ func (response GetReadiness503JSONResponse) VisitGetReadinessResponse(w http.Res
 
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
-	// ListAgents The agents, newest first.
+	// ListAgents List the agents, newest first.
 	// (GET /api/admin/agents)
 	ListAgents(ctx context.Context, request ListAgentsRequestObject) (ListAgentsResponseObject, error)
-	// RegisterAgent Register an agent. Its key is shown once.
+	// RegisterAgent Register an agent. The response shows its key once.
 	// (POST /api/admin/agents)
 	RegisterAgent(ctx context.Context, request RegisterAgentRequestObject) (RegisterAgentResponseObject, error)
-	// RetireAgent Retire an agent for good: keys dead, grants revoked, its own credentials removed.
+	// RetireAgent Retire an agent permanently: disable its keys, revoke its grants and remove its own credentials.
 	// (DELETE /api/admin/agents/{id})
 	RetireAgent(ctx context.Context, request RetireAgentRequestObject) (RetireAgentResponseObject, error)
-	// GetAgent One agent.
+	// GetAgent Show one agent.
 	// (GET /api/admin/agents/{id})
 	GetAgent(ctx context.Context, request GetAgentRequestObject) (GetAgentResponseObject, error)
-	// UpdateAgent Change what is said of an agent.
+	// UpdateAgent Change an agent's name, description or owner.
 	// (PATCH /api/admin/agents/{id})
 	UpdateAgent(ctx context.Context, request UpdateAgentRequestObject) (UpdateAgentResponseObject, error)
-	// AssignTool Give access without a request, or approve the pending one.
+	// AssignTool Assign a tool without a request, or approve the pending one.
 	// (POST /api/admin/agents/{id}/grants)
 	AssignTool(ctx context.Context, request AssignToolRequestObject) (AssignToolResponseObject, error)
-	// RevokeGrant End an agent's access to a tool. No fetch that begins afterwards succeeds.
+	// RevokeGrant Revoke an agent's access to a tool. No fetch that starts afterwards succeeds.
 	// (DELETE /api/admin/agents/{id}/grants/{tool_id})
 	RevokeGrant(ctx context.Context, request RevokeGrantRequestObject) (RevokeGrantResponseObject, error)
 	// ReplaceGrantCredential Replace one agent's own credential.
 	// (PUT /api/admin/agents/{id}/grants/{tool_id}/credential)
 	ReplaceGrantCredential(ctx context.Context, request ReplaceGrantCredentialRequestObject) (ReplaceGrantCredentialResponseObject, error)
-	// ReactivateAgent Let a suspended agent call again. It gets nothing back.
+	// ReactivateAgent Reactivate a suspended agent. Its grants are not restored.
 	// (POST /api/admin/agents/{id}/reactivate)
 	ReactivateAgent(ctx context.Context, request ReactivateAgentRequestObject) (ReactivateAgentResponseObject, error)
-	// RotateKey Make a new key. The old one dies at once, or at the end of the overlap.
+	// RotateKey Rotate an agent's key. The old one stops working at once, or at the end of the overlap.
 	// (POST /api/admin/agents/{id}/rotate-key)
 	RotateKey(ctx context.Context, request RotateKeyRequestObject) (RotateKeyResponseObject, error)
-	// SuspendAgent Stop an agent and revoke everything it has or asked for.
+	// SuspendAgent Suspend an agent and revoke everything it has or requested.
 	// (POST /api/admin/agents/{id}/suspend)
 	SuspendAgent(ctx context.Context, request SuspendAgentRequestObject) (SuspendAgentResponseObject, error)
-	// ListAudit Everything that happened, newest first.
+	// ListAudit List everything that happened, newest first.
 	// (GET /api/admin/audit)
 	ListAudit(ctx context.Context, request ListAuditRequestObject) (ListAuditResponseObject, error)
-	// ExportCatalog The catalog as a file, without secrets, in a stable order.
+	// ExportCatalog Export the catalog as a file, without secrets and in a stable order.
 	// (GET /api/admin/catalog/export)
 	ExportCatalog(ctx context.Context, request ExportCatalogRequestObject) (ExportCatalogResponseObject, error)
-	// ImportCatalog Make the catalog what a file says, all or nothing. Tools that the file does not name are reported and kept.
+	// ImportCatalog Import a catalog file, all or nothing. Tools that the file omits are reported and kept.
 	// (PUT /api/admin/catalog/import)
 	ImportCatalog(ctx context.Context, request ImportCatalogRequestObject) (ImportCatalogResponseObject, error)
-	// ListGrants Who has what.
+	// ListGrants List which agents have access to which tools.
 	// (GET /api/admin/grants)
 	ListGrants(ctx context.Context, request ListGrantsRequestObject) (ListGrantsResponseObject, error)
-	// ListInstructionSuggestions What agents learned about tools, newest first.
+	// ListInstructionSuggestions List the notes on what agents learned about tools, newest first.
 	// (GET /api/admin/instruction-suggestions)
 	ListInstructionSuggestions(ctx context.Context, request ListInstructionSuggestionsRequestObject) (ListInstructionSuggestionsResponseObject, error)
-	// GetInstructionSuggestion One note.
+	// GetInstructionSuggestion Show one note.
 	// (GET /api/admin/instruction-suggestions/{id})
 	GetInstructionSuggestion(ctx context.Context, request GetInstructionSuggestionRequestObject) (GetInstructionSuggestionResponseObject, error)
-	// AcceptInstructionSuggestion Make a usage guide that takes the note up the newest version. It does not matter how often the guide was revised since.
+	// AcceptInstructionSuggestion Accept a note with a new version of the usage guide that incorporates it. The guide may have been revised since the note.
 	// (POST /api/admin/instruction-suggestions/{id}/accept)
 	AcceptInstructionSuggestion(ctx context.Context, request AcceptInstructionSuggestionRequestObject) (AcceptInstructionSuggestionResponseObject, error)
-	// DismissInstructionSuggestion Say no. The next agent that tells the same is shown the reason.
+	// DismissInstructionSuggestion Dismiss a note. The next agent that says the same sees the reason.
 	// (POST /api/admin/instruction-suggestions/{id}/dismiss)
 	DismissInstructionSuggestion(ctx context.Context, request DismissInstructionSuggestionRequestObject) (DismissInstructionSuggestionResponseObject, error)
-	// GetAdmin Who am I, in which organization, with which role?
+	// GetAdmin Show who I am, in which organization and with which role.
 	// (GET /api/admin/me)
 	GetAdmin(ctx context.Context, request GetAdminRequestObject) (GetAdminResponseObject, error)
-	// ListChannels The channels that notifications go to, newest first. Where they lead to is not shown.
+	// ListChannels List the notification channels, newest first. Their URLs and addresses are not shown.
 	// (GET /api/admin/notification-channels)
 	ListChannels(ctx context.Context, request ListChannelsRequestObject) (ListChannelsResponseObject, error)
-	// AddChannel Add a channel. Its URL, signing secret and addresses are sealed, and shown nowhere again.
+	// AddChannel Add a channel. Its URL, signing secret and addresses are sealed and never shown again.
 	// (POST /api/admin/notification-channels)
 	AddChannel(ctx context.Context, request AddChannelRequestObject) (AddChannelResponseObject, error)
-	// RemoveChannel Remove a channel for good. What was still to be sent to it is given up.
+	// RemoveChannel Remove a channel permanently. Its outstanding notifications are abandoned.
 	// (DELETE /api/admin/notification-channels/{id})
 	RemoveChannel(ctx context.Context, request RemoveChannelRequestObject) (RemoveChannelResponseObject, error)
-	// GetChannel One channel.
+	// GetChannel Show one channel.
 	// (GET /api/admin/notification-channels/{id})
 	GetChannel(ctx context.Context, request GetChannelRequestObject) (GetChannelResponseObject, error)
-	// UpdateChannel Change a channel. What is not named stays.
+	// UpdateChannel Change a channel. Members that you omit keep their values.
 	// (PATCH /api/admin/notification-channels/{id})
 	UpdateChannel(ctx context.Context, request UpdateChannelRequestObject) (UpdateChannelResponseObject, error)
-	// TestChannel Send a test now, once, and say within some ten seconds what came of it.
+	// TestChannel Send one test now and report the result within about ten seconds.
 	// (POST /api/admin/notification-channels/{id}/test)
 	TestChannel(ctx context.Context, request TestChannelRequestObject) (TestChannelResponseObject, error)
-	// ListDeliveries What was sent, or is to be, newest first; the dead letters with status=dead.
+	// ListDeliveries List sent and outstanding notifications, newest first. With status=dead these are the dead letters.
 	// (GET /api/admin/notification-deliveries)
 	ListDeliveries(ctx context.Context, request ListDeliveriesRequestObject) (ListDeliveriesResponseObject, error)
-	// ResendDelivery Send a dead letter again, or what waits for its next attempt at once. What was delivered, or is on its way, stays as it is.
+	// ResendDelivery Resend a dead letter, or retry a waiting delivery at once. Delivered notifications, and those being sent, are left alone.
 	// (POST /api/admin/notification-deliveries/{id}/resend)
 	ResendDelivery(ctx context.Context, request ResendDeliveryRequestObject) (ResendDeliveryResponseObject, error)
-	// ListRequests The requests, newest first; the queue with status=pending.
+	// ListRequests List the requests, newest first. With status=pending this is the queue.
 	// (GET /api/admin/requests)
 	ListRequests(ctx context.Context, request ListRequestsRequestObject) (ListRequestsResponseObject, error)
-	// GetRequest One request.
+	// GetRequest Show one request.
 	// (GET /api/admin/requests/{id})
 	GetRequest(ctx context.Context, request GetRequestRequestObject) (GetRequestResponseObject, error)
-	// ApproveRequest Say yes, once.
+	// ApproveRequest Approve a request. Approving once is enough for all later fetches.
 	// (POST /api/admin/requests/{id}/approve)
 	ApproveRequest(ctx context.Context, request ApproveRequestRequestObject) (ApproveRequestResponseObject, error)
-	// DenyRequest Say no. The agent is shown the reason.
+	// DenyRequest Deny a request. The agent sees the reason.
 	// (POST /api/admin/requests/{id}/deny)
 	DenyRequest(ctx context.Context, request DenyRequestRequestObject) (DenyRequestResponseObject, error)
-	// ListSuggestions What agents miss, by backers, then recency, then name.
+	// ListSuggestions List the tools that agents suggest, by number of backers, then recency, then name.
 	// (GET /api/admin/suggestions)
 	ListSuggestions(ctx context.Context, request ListSuggestionsRequestObject) (ListSuggestionsResponseObject, error)
-	// GetSuggestion One suggestion.
+	// GetSuggestion Show one suggestion.
 	// (GET /api/admin/suggestions/{id})
 	GetSuggestion(ctx context.Context, request GetSuggestionRequestObject) (GetSuggestionResponseObject, error)
 	// AcceptSuggestion Add the tool and decide for every backer, once for the whole fleet.
 	// (POST /api/admin/suggestions/{id}/accept)
 	AcceptSuggestion(ctx context.Context, request AcceptSuggestionRequestObject) (AcceptSuggestionResponseObject, error)
-	// DismissSuggestion Say no for now. After 24 hours it may be made again, with the backers that it has.
+	// DismissSuggestion Dismiss a suggestion. After 24 hours it may be made again and keeps its backers.
 	// (POST /api/admin/suggestions/{id}/dismiss)
 	DismissSuggestion(ctx context.Context, request DismissSuggestionRequestObject) (DismissSuggestionResponseObject, error)
-	// ListToolTemplates Well-known products to begin with, by name, on one page.
+	// ListToolTemplates List templates of well-known products, by name, on one page.
 	// (GET /api/admin/tool-templates)
 	ListToolTemplates(ctx context.Context, request ListToolTemplatesRequestObject) (ListToolTemplatesResponseObject, error)
-	// ListTools The catalog, newest first.
+	// ListTools List the catalog, newest first.
 	// (GET /api/admin/tools)
 	ListTools(ctx context.Context, request ListToolsRequestObject) (ListToolsResponseObject, error)
 	// AddTool Add a tool. A shared credential is sealed before anything refers to it.
 	// (POST /api/admin/tools)
 	AddTool(ctx context.Context, request AddToolRequestObject) (AddToolResponseObject, error)
-	// StreamSetupGuide How the credential for a product is made, written from its documentation while it is read.
+	// StreamSetupGuide Stream instructions for creating a product's credential, written from its documentation.
 	// (POST /api/admin/tools/setup-guide)
 	StreamSetupGuide(ctx context.Context, request StreamSetupGuideRequestObject) (StreamSetupGuideResponseObject, error)
-	// RemoveTool Remove a tool for good, with every grant of it and its credential.
+	// RemoveTool Remove a tool permanently, with its grants and its credential.
 	// (DELETE /api/admin/tools/{id})
 	RemoveTool(ctx context.Context, request RemoveToolRequestObject) (RemoveToolResponseObject, error)
-	// GetTool One tool.
+	// GetTool Show one tool.
 	// (GET /api/admin/tools/{id})
 	GetTool(ctx context.Context, request GetToolRequestObject) (GetToolResponseObject, error)
 	// UpdateTool Change a tool.
 	// (PATCH /api/admin/tools/{id})
 	UpdateTool(ctx context.Context, request UpdateToolRequestObject) (UpdateToolResponseObject, error)
-	// RotateCredential Rotate the shared credential. The next fetch gets the new one.
+	// RotateCredential Rotate the shared credential. The next fetch returns the new one.
 	// (PUT /api/admin/tools/{id}/credential)
 	RotateCredential(ctx context.Context, request RotateCredentialRequestObject) (RotateCredentialResponseObject, error)
-	// ListInstructions The versions of the usage guide, newest first.
+	// ListInstructions List the versions of the usage guide, newest first.
 	// (GET /api/admin/tools/{id}/instructions)
 	ListInstructions(ctx context.Context, request ListInstructionsRequestObject) (ListInstructionsResponseObject, error)
 	// RestoreInstructions Make an earlier version the newest. Nothing is overwritten.
 	// (POST /api/admin/tools/{id}/instructions/{version}/restore)
 	RestoreInstructions(ctx context.Context, request RestoreInstructionsRequestObject) (RestoreInstructionsResponseObject, error)
-	// GetMe Who am I, and what may I use?
+	// GetMe Show who I am and what I may use.
 	// (GET /api/me)
 	GetMe(ctx context.Context, request GetMeRequestObject) (GetMeResponseObject, error)
-	// ListMyTools The catalog, newest first, with my access to each tool.
+	// ListMyTools List the catalog, newest first, with my access to each tool.
 	// (GET /api/tools)
 	ListMyTools(ctx context.Context, request ListMyToolsRequestObject) (ListMyToolsResponseObject, error)
-	// DescribeSuggestTool What POST to this path takes.
+	// DescribeSuggestTool Describe what POST to this path accepts.
 	// (GET /api/tools/suggest)
 	DescribeSuggestTool(ctx context.Context, request DescribeSuggestToolRequestObject) (DescribeSuggestToolResponseObject, error)
-	// SuggestTool Suggest a tool that the catalog lacks, or back the suggestion that means the same; a human decides.
+	// SuggestTool Suggest a tool that the catalog lacks, or back an existing suggestion of it. A human decides.
 	// (POST /api/tools/suggest)
 	SuggestTool(ctx context.Context, request SuggestToolRequestObject) (SuggestToolResponseObject, error)
-	// GetMyTool One tool with my access to it.
+	// GetMyTool Show one tool with my access to it.
 	// (GET /api/tools/{id})
 	GetMyTool(ctx context.Context, request GetMyToolRequestObject) (GetMyToolResponseObject, error)
-	// FetchCredential The credential, at the moment of use. Every fetch is an event.
+	// FetchCredential Fetch the credential at the moment of use. Every fetch is an event.
 	// (GET /api/tools/{id}/credentials)
 	FetchCredential(ctx context.Context, request FetchCredentialRequestObject) (FetchCredentialResponseObject, error)
-	// DescribeSuggestInstructions What POST to this path takes.
+	// DescribeSuggestInstructions Describe what POST to this path accepts.
 	// (GET /api/tools/{id}/instructions/suggest)
 	DescribeSuggestInstructions(ctx context.Context, request DescribeSuggestInstructionsRequestObject) (DescribeSuggestInstructionsResponseObject, error)
-	// SuggestInstructions Tell what you learned about a tool that you have access to, or back the note that says the same.
+	// SuggestInstructions Share what you learned about a tool that you have access to, or back an existing note that says the same.
 	// (POST /api/tools/{id}/instructions/suggest)
 	SuggestInstructions(ctx context.Context, request SuggestInstructionsRequestObject) (SuggestInstructionsResponseObject, error)
-	// WithdrawRequest Take a pending request back.
+	// WithdrawRequest Withdraw a pending request.
 	// (DELETE /api/tools/{id}/request)
 	WithdrawRequest(ctx context.Context, request WithdrawRequestRequestObject) (WithdrawRequestResponseObject, error)
-	// DescribeRequestTool What POST to this path takes.
+	// DescribeRequestTool Describe what POST to this path accepts.
 	// (GET /api/tools/{id}/request)
 	DescribeRequestTool(ctx context.Context, request DescribeRequestToolRequestObject) (DescribeRequestToolResponseObject, error)
-	// RequestTool Ask for access; a human decides.
+	// RequestTool Request access to a tool. A human decides.
 	// (POST /api/tools/{id}/request)
 	RequestTool(ctx context.Context, request RequestToolRequestObject) (RequestToolResponseObject, error)
-	// GetHealth The process is alive.
+	// GetHealth Whether the process is alive.
 	// (GET /healthz)
 	GetHealth(ctx context.Context, request GetHealthRequestObject) (GetHealthResponseObject, error)
 	// GetDocument This document.
 	// (GET /openapi.json)
 	GetDocument(ctx context.Context, request GetDocumentRequestObject) (GetDocumentResponseObject, error)
-	// GetReadiness The process can authenticate, vend and refuse.
+	// GetReadiness Whether the process can authenticate, vend and refuse.
 	// (GET /readyz)
 	GetReadiness(ctx context.Context, request GetReadinessRequestObject) (GetReadinessResponseObject, error)
 }
