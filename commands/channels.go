@@ -38,11 +38,11 @@ type Added struct {
 // gets one.
 func (c *Channels) Add(ctx context.Context, m loop.Meta, channel organization.AddChannel, t notify.Target) (Added, error) {
 	a := Added{ID: loop.DerivedID(m.CommandID, "channel").String()}
-	drawn := channel.Kind == organization.Webhook && t.SigningSecret == ""
+	drawn := notify.Signed(channel.Kind) && t.SigningSecret == ""
 	if drawn {
 		t.SigningSecret = notify.NewSigningSecret()
 	}
-	if channel.Kind == organization.Email && c.Sender.Mail == nil {
+	if notify.Mailed(channel.Kind) && c.Sender.Mail == nil {
 		return a, domain.Invalid("kind", "no e-mail can be sent here; an operator sets AGENTKEY_SMTP_URL and AGENTKEY_SMTP_FROM")
 	}
 	if err := t.Check(channel.Kind, c.Sender.Allow); err != nil {

@@ -47,28 +47,24 @@ type Problem struct {
 var interrupted = &Problem{Text: "the program was stopped meanwhile", Now: true}
 
 // Send brings a message to a target and returns nil when it was taken. It takes at most ten seconds.
-func (s *Sender) Send(ctx context.Context, kind organization.ChannelKind, t Target, m Message) *Problem {
+func (s *Sender) Send(ctx context.Context, of organization.ChannelKind, t Target, m Message) *Problem {
 	ctx, cancel := context.WithTimeout(ctx, sendTime)
 	defer cancel()
-	var body []byte
-	var err error
-	header := http.Header{"Content-Type": {"application/json"}}
-	switch kind {
-	case organization.Email:
+	unknown := &Problem{Text: "this version can't put it into words for the channel"}
+	kind, known := kinds[of]
+	if !known {
+		return unknown
+	}
+	if kind.mailed {
 		return s.mail(ctx, m, t)
-	case organization.Slack:
-		body, err = m.slack()
-	case organization.Discord:
-		body, err = m.discord()
-	case organization.Webhook:
-		if body, err = m.webhook(); err == nil {
-			err = sign(header, t.SigningSecret, m.ID, s.Clock(), body)
-		}
-	default:
-		err = errors.New("of a kind that another version knows")
+	}
+	header := http.Header{"Content-Type": {"application/json"}}
+	body, err := kind.body(m)
+	if err == nil && kind.signed {
+		err = sign(header, t.SigningSecret, m.ID, s.Clock(), body)
 	}
 	if err != nil {
-		return &Problem{Text: "this version can't put it into words for the channel"}
+		return unknown
 	}
 	return s.post(ctx, t.URL, header, body)
 }

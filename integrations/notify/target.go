@@ -46,8 +46,12 @@ func (t Target) Host() string {
 }
 
 // Check refuses a target that a channel of a kind can't have. A field that is wrong is named, and not repeated.
-func (t Target) Check(kind organization.ChannelKind, allow []netip.Prefix) error {
-	if kind == organization.Email {
+func (t Target) Check(of organization.ChannelKind, allow []netip.Prefix) error {
+	kind, known := kinds[of]
+	if !known {
+		return domain.Invalid("kind", "this version has no such channels")
+	}
+	if kind.mailed {
 		switch {
 		case t.URL != "":
 			return domain.Invalid("url", "an e-mail channel has none")
@@ -59,9 +63,9 @@ func (t Target) Check(kind organization.ChannelKind, allow []netip.Prefix) error
 	switch {
 	case len(t.Recipients) > 0:
 		return domain.Invalid("recipients", "only an e-mail channel has some")
-	case kind != organization.Webhook && t.SigningSecret != "":
+	case !kind.signed && t.SigningSecret != "":
 		return domain.Invalid("signing_secret", "only a webhook has one")
-	case kind == organization.Webhook:
+	case kind.signed:
 		if err := checkSigningSecret(t.SigningSecret); err != nil {
 			return err
 		}
@@ -91,18 +95,9 @@ func checkSigningSecret(text string) error {
 	return nil
 }
 
-// places are where the webhooks of a product are.
-var places = map[organization.ChannelKind]struct {
-	hosts []string
-	path  string
-}{
-	organization.Slack:   {[]string{"hooks.slack.com", "hooks.slack-gov.com"}, "/"},
-	organization.Discord: {[]string{"discord.com", "discordapp.com", "ptb.discord.com", "canary.discord.com"}, "/api/webhooks/"},
-}
-
 // checkURL wants https, and for a product the place of its webhooks. At an address that the operator lets us call, which
 // stands in for them, neither is asked for.
-func checkURL(text string, kind organization.ChannelKind, allow []netip.Prefix) error {
+func checkURL(text string, place kind, allow []netip.Prefix) error {
 	u, err := url.Parse(text)
 	if text == "" || err != nil {
 		return domain.Invalid("url", "it must be the URL that receives the notifications")
@@ -118,8 +113,7 @@ func checkURL(text string, kind organization.ChannelKind, allow []netip.Prefix) 
 	if u.Scheme != "https" {
 		return domain.Invalid("url", "it must begin with https://")
 	}
-	place, known := places[kind]
-	if known && (!slices.Contains(place.hosts, u.Host) || !strings.HasPrefix(u.Path, place.path)) {
+	if len(place.hosts) > 0 && (!slices.Contains(place.hosts, u.Host) || !strings.HasPrefix(u.Path, place.path)) {
 		return domain.Invalid("url", "it must be that of an incoming webhook, which begins with https://"+place.hosts[0]+place.path)
 	}
 	return nil
