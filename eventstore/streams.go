@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -128,14 +127,13 @@ func retry[T any](ctx context.Context, c *Client, fn func() (T, error)) (T, erro
 		ctx, cancel = context.WithTimeout(ctx, patience*c.timeout)
 		defer cancel()
 	}
-	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
+	backoff := Backoff{Min: 10 * time.Millisecond, Max: 500 * time.Millisecond}
+	for {
 		value, err := fn()
 		if err == nil || !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrDiskFull) || ctx.Err() != nil {
 			return value, err
 		}
-		select {
-		case <-time.After(pause/2 + rand.N(pause)): //nolint:gosec // spreading retries needs no secrecy
-		case <-ctx.Done():
+		if !Pause(ctx, backoff.Next()) {
 			return value, err
 		}
 	}

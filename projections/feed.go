@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -100,7 +99,7 @@ func (f *Feed) Close() error {
 }
 
 func (f *Feed) run(ctx context.Context, out chan<- *message.Message) {
-	delay := f.MinDelay
+	backoff := eventstore.Backoff{Min: f.MinDelay}
 	for {
 		progressed, err := f.session(ctx, out)
 		if ctx.Err() != nil {
@@ -108,19 +107,18 @@ func (f *Feed) run(ctx context.Context, out chan<- *message.Message) {
 			return
 		}
 		if progressed {
-			delay = f.MinDelay
+			backoff.Reset()
 		}
+		backoff.Max = f.MaxDelay
 		if errors.Is(err, eventstore.ErrUnavailable) {
-			delay = min(delay, f.MaxOutage)
+			backoff.Max = min(f.MaxDelay, f.MaxOutage)
 		}
+		delay := backoff.Next()
 		f.report(ctx, err, delay)
-		select {
-		case <-time.After(delay/2 + rand.N(delay)): //nolint:gosec // spreading retries needs no secrecy
-		case <-ctx.Done():
+		if !eventstore.Pause(ctx, delay) {
 			f.enter(Stopped, "")
 			return
 		}
-		delay = min(2*delay, f.MaxDelay)
 	}
 }
 

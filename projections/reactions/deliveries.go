@@ -33,19 +33,7 @@ const (
 func (d *Deliverer) Run(ctx context.Context, tick <-chan time.Time) {
 	var lanes sync.WaitGroup
 	defer lanes.Wait()
-	failed := false
-	for {
-		select {
-		case <-tick:
-		case <-ctx.Done():
-			return
-		}
-		err := d.look(ctx, &lanes)
-		if err != nil && !failed && ctx.Err() == nil {
-			d.Logger.WarnContext(ctx, "some notifications are not sent yet", slog.String("error", err.Error()))
-		}
-		failed = err != nil
-	}
+	onTicks(ctx, tick, d.Logger, "some notifications are not sent yet", func(ctx context.Context) error { return d.look(ctx, &lanes) })
 }
 
 // look opens a lane for each channel that is due and has none.

@@ -30,19 +30,7 @@ const atOnce = 200
 
 // Run looks at every tick until ctx ends. What fails is tried again at a later tick.
 func (x *Expiry) Run(ctx context.Context, tick <-chan time.Time) {
-	failed := false
-	for {
-		select {
-		case <-tick:
-		case <-ctx.Done():
-			return
-		}
-		err := x.look(ctx)
-		if err != nil && !failed && ctx.Err() == nil {
-			x.Logger.WarnContext(ctx, "the end of some access is not written yet", slog.String("error", err.Error()))
-		}
-		failed = err != nil
-	}
+	onTicks(ctx, tick, x.Logger, "the end of some access is not written yet", x.look)
 }
 
 func (x *Expiry) look(ctx context.Context) error {

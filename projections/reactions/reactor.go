@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 
 	"github.com/google/uuid"
@@ -56,21 +55,20 @@ func (r *Reactor) Begin(ctx context.Context, re Reaction) error {
 
 // Run carries a reaction out until ctx ends. What fails is logged and tried again after a growing pause.
 func (r *Reactor) Run(ctx context.Context, re Reaction) {
-	const shortest, longest = 100 * time.Millisecond, 10 * time.Second
-	for pause := shortest; ; pause = min(2*pause, longest) {
+	backoff := eventstore.Backoff{Min: 100 * time.Millisecond, Max: 10 * time.Second}
+	for {
 		handled, err := r.session(ctx, re)
 		if ctx.Err() != nil {
 			return
 		}
 		if handled {
-			pause = shortest
+			backoff.Reset()
 		}
+		pause := backoff.Next()
 		if err != nil && !errors.Is(err, eventstore.ErrUnavailable) {
 			r.Logger.ErrorContext(ctx, "reaction stopped", slog.String("reaction", re.Name), slog.String("error", err.Error()), slog.Duration("retry_in", pause))
 		}
-		select {
-		case <-time.After(pause/2 + rand.N(pause)): //nolint:gosec // spreading retries needs no secrecy
-		case <-ctx.Done():
+		if !eventstore.Pause(ctx, pause) {
 			return
 		}
 	}

@@ -40,19 +40,7 @@ const (
 
 // Run looks at every tick until ctx ends. What fails is tried again at a later tick.
 func (r *Reminders) Run(ctx context.Context, tick <-chan time.Time) {
-	failed := false
-	for {
-		select {
-		case <-tick:
-		case <-ctx.Done():
-			return
-		}
-		err := r.look(ctx)
-		if err != nil && !failed && ctx.Err() == nil {
-			r.Logger.WarnContext(ctx, "what ends soon is not told yet", slog.String("error", err.Error()))
-		}
-		failed = err != nil
-	}
+	onTicks(ctx, tick, r.Logger, "what ends soon is not told yet", r.look)
 }
 
 func (r *Reminders) look(ctx context.Context) error {
