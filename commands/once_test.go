@@ -97,7 +97,7 @@ func TestARepeatWaitsTwoSecondsForTheFirst(t *testing.T) {
 	if _, err := o.Once.Begin(t.Context(), o.Meta(), "k", []byte("body")); commandstest.Code(err) != "idempotency_in_progress" {
 		t.Errorf("while the first runs: %v", err)
 	}
-	if waited := time.Since(began); waited < 2*time.Second || waited > 10*time.Second {
+	if waited := time.Since(began); waited < 2*time.Second {
 		t.Errorf("it waited %s", waited)
 	}
 	if _, err := o.Once.Begin(t.Context(), o.Meta(), "k", []byte("another")); commandstest.Code(err) != "idempotency_key_reused" {

@@ -45,11 +45,23 @@ type Office struct {
 // NewID draws an id.
 func NewID() uuid.UUID { return uuid.Must(uuid.NewV7()) }
 
-// Clock goes with the real one, and ahead of it as far as a test says.
-type Clock struct{ ahead atomic.Int64 }
+// Clock goes with the real one, and ahead of it as far as a test says. A stopped one moves only when it is advanced.
+type Clock struct {
+	ahead   atomic.Int64
+	stopped atomic.Pointer[time.Time]
+}
 
 // Now returns the time of this clock.
-func (c *Clock) Now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
+func (c *Clock) Now() time.Time {
+	now := time.Now()
+	if at := c.stopped.Load(); at != nil {
+		now = *at
+	}
+	return now.Add(time.Duration(c.ahead.Load()))
+}
+
+// Stop stops it, so that a slow machine spends no time.
+func (c *Clock) Stop() { c.stopped.Store(new(time.Now())) }
 
 // Advance sets it further ahead.
 func (c *Clock) Advance(d time.Duration) { c.ahead.Add(int64(d)) }
