@@ -44,6 +44,9 @@ func (e *EventError) Unwrap() error { return e.Err }
 type Batch struct {
 	From, To uint64
 	Events   []Event
+
+	StoreID string // of the log
+	Mark    string // of the newest event that the log keeps for good, for the checkpoint; "" for none
 }
 
 // handover is a batch on its way, and what came of it: Watermill tells a subscriber that a message failed, but

@@ -54,8 +54,7 @@ func (m *ReadModel) finish(ctx context.Context, beside *readmodels.DB, was readm
 func (m *ReadModel) fill(ctx context.Context, db *readmodels.DB) error {
 	c := m.ReadModelConfig
 	c.DB = db
-	b := NewReadModel(c)
-	b.feed.Name = "read_model_rebuild"
+	b := named("read_model_rebuild", c)
 	run, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := make(chan error, 1)

@@ -202,6 +202,11 @@ func readCheckpoint(ctx context.Context, q *Queries) (Checkpoint, error) {
 // ErrMoved says that another worker has moved the checkpoint: what was about to be written is not written.
 var ErrMoved = errors.New("another worker has moved the checkpoint")
 
+// Claim binds empty tables to a log, in a transaction of its own.
+func (db *DB) Claim(ctx context.Context, storeID string, created time.Time) error {
+	return db.Write(ctx, func(tx *Tx) error { return tx.Claim(ctx, storeID, created) })
+}
+
 // Claim binds empty tables to a log. It does nothing, without an error, when they are bound to that log already.
 func (t *Tx) Claim(ctx context.Context, storeID string, created time.Time) error {
 	n, err := t.ClaimCheckpoint(ctx, ClaimCheckpointParams{Name: checkpointName, StoreID: storeID, StoreCreated: Micros(created)})

@@ -1,0 +1,256 @@
+package projections
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+
+	"agentkey/eventstore"
+	"agentkey/eventstore/spans"
+	"agentkey/readmodels"
+)
+
+// Place is where a follower keeps its checkpoint, beside what it makes of the events.
+type Place interface {
+	ReadCheckpoint(ctx context.Context) (readmodels.Checkpoint, error)
+	// Claim binds an empty place to a log. It does nothing where the place is bound to that log already.
+	Claim(ctx context.Context, storeID string, created time.Time) error
+	// Reset empties the place, with everything that was made of the events.
+	Reset(ctx context.Context) error
+}
+
+// FollowerConfig says what a follower is: a name, a place for its checkpoint, a lead and a handler. The rest may be
+// left out; zero durations take the feed's defaults.
+type FollowerConfig struct {
+	Name   string
+	Client *eventstore.Client
+	Logger *slog.Logger
+	Place  Place
+
+	// Lead returns when this process is the one that handles the events; see readmodels.DB. Until then standby is
+	// told how far the leader is. nil: there is no other process.
+	Lead func(ctx context.Context, standby func(readmodels.Checkpoint)) (lead context.Context, release func(), err error)
+
+	// Handle stores what a batch means together with the move of the checkpoint, or neither. Its error wraps
+	// readmodels.ErrMoved where the checkpoint is no longer at Batch.From, and readmodels.ErrUnavailable where the
+	// place is at fault and not an event. After any error it gets the same events again.
+	Handle func(context.Context, Batch) error
+
+	CaughtUp func(context.Context) error // called once in a session, when everything written so far was handled
+	Tracer   trace.Tracer                // makes a span of every batch of events
+
+	// OnLost is told of an event that the place knows and the log has lost, before it is filled again.
+	OnLost func(context.Context, eventstore.Mark) error
+
+	Idle, MinDelay, MaxDelay time.Duration
+}
+
+// Follower follows the log from a checkpoint, one batch after another, and starts over when the checkpoint is of
+// another log.
+type Follower struct {
+	FollowerConfig
+	feed *Feed
+	log  origin // known since the first session; read by its batches
+}
+
+// NewFollower returns a follower; Run sets it going.
+func NewFollower(c FollowerConfig) *Follower {
+	f := &Follower{FollowerConfig: c}
+	feed := FeedConfig{
+		Name: c.Name, Client: c.Client, Logger: c.Logger, Begin: f.begin, CaughtUp: c.CaughtUp,
+		Idle: c.Idle, MinDelay: c.MinDelay, MaxDelay: c.MaxDelay, Lead: f.lead,
+	}
+	f.feed = NewFeed(feed)
+	return f
+}
+
+// Run applies what happens until ctx ends. It is called once.
+func (f *Follower) Run(ctx context.Context) error { return Run(ctx, f.feed, f.apply) }
+
+// WaitFor returns when everything up to a position is handled, or with the context's error.
+func (f *Follower) WaitFor(ctx context.Context, position uint64) error {
+	return f.feed.wait(ctx, position)
+}
+
+// Status is where the projection stands.
+type Status struct {
+	Name         string
+	Position     uint64 // everything up to here was handled
+	Head         uint64 // the newest event of the log, 0 when it can't be reached
+	Lag          uint64 // Head less Position, in the log's own measure; what the store writes for itself counts
+	CaughtUpOnce bool   // since this process began
+	State        State
+	Detail       string // of a failure: the event as stream@revision, and what is wrong
+}
+
+// Status asks the log for its head; when that fails the rest still holds.
+func (f *Follower) Status(ctx context.Context) Status {
+	head, err := f.Client.Head(ctx)
+	f.feed.mu.Lock()
+	defer f.feed.mu.Unlock()
+	s := Status{
+		Name: f.Name, Position: f.feed.position, State: f.feed.state, Detail: f.feed.detail, CaughtUpOnce: f.feed.caughtUp,
+	}
+	if err == nil {
+		s.Head = head
+		s.Lag = max(head, s.Position) - s.Position
+	}
+	return s
+}
+
+// Mark returns the newest event that the rows know of those that the log keeps for good; the zero Mark for none.
+func (f *Follower) Mark(ctx context.Context) (eventstore.Mark, error) {
+	stored, err := f.Place.ReadCheckpoint(ctx)
+	if err != nil || stored.Mark == "" {
+		return eventstore.Mark{}, err
+	}
+	var seen eventstore.Mark
+	err = json.Unmarshal([]byte(stored.Mark), &seen)
+	seen.StoreID = stored.StoreID
+	return seen, err
+}
+
+// sameHistory refuses rows that know an event which the log has lost: other events may be there now.
+func (f *Follower) sameHistory(ctx context.Context, stored readmodels.Checkpoint) error {
+	if !stored.Of(f.log.storeID, f.log.created) {
+		return nil // they are not of this log at all
+	}
+	seen, err := f.Mark(ctx)
+	if err != nil || seen.Stream == "" {
+		return err
+	}
+	lost, err := f.Client.Lost(ctx, seen)
+	if err != nil || !lost {
+		return err
+	}
+	if f.OnLost != nil {
+		if err := f.OnLost(ctx, seen); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: it knows the revision %d of %s, which is not there", ErrForeignCheckpoint, seen.Revision, seen.Stream)
+}
+
+// lead waits until this process fills the tables. Until then it tells how far they are, which is all that callers
+// who wait for a position need.
+func (f *Follower) lead(ctx context.Context) (context.Context, func(), error) {
+	log, err := readOrigin(ctx, f.Client)
+	if err != nil {
+		return nil, nil, err
+	}
+	f.log = log
+	if f.Lead == nil {
+		return ctx, func() {}, nil
+	}
+	caughtUp := false
+	return f.Lead(ctx, func(at readmodels.Checkpoint) {
+		if !at.Of(log.storeID, log.created) {
+			f.feed.restart(0) // the leader refills them
+			return
+		}
+		f.feed.reach(at.Position)
+		if !caughtUp {
+			head, err := f.Client.Head(ctx)
+			caughtUp = err == nil && at.Position >= head
+		}
+		if caughtUp {
+			f.feed.enter(Standby, "")
+		}
+	})
+}
+
+// begin returns the stored position. Tables that don't belong to this log are emptied.
+func (f *Follower) begin(ctx context.Context) (uint64, error) {
+	stored, err := f.Place.ReadCheckpoint(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", readmodels.ErrUnavailable, err)
+	}
+	head, err := f.Client.Head(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("read the end of the log: %w", err)
+	}
+	err = f.sameHistory(ctx, stored)
+	if err == nil {
+		err = f.log.check(stored, head)
+	}
+	if errors.Is(err, ErrForeignCheckpoint) {
+		f.Logger.WarnContext(ctx, "the read model is filled again from the beginning", slog.String("reason", err.Error()))
+		if err := f.Place.Reset(ctx); err != nil {
+			return 0, err
+		}
+		f.feed.restart(0)
+		stored, err = readmodels.Checkpoint{}, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	if stored.StoreID == "" {
+		if err := f.Place.Claim(ctx, f.log.storeID, f.log.created); err != nil {
+			return 0, err
+		}
+	}
+	return stored.Position, nil
+}
+
+// apply writes a batch in one transaction. When that fails and neither a faster worker nor the store is the reason,
+// the events are applied one by one, so that everything before the one at fault is there and that one is named.
+func (f *Follower) apply(ctx context.Context, b Batch) (err error) {
+	if f.Tracer != nil && len(b.Events) > 0 {
+		var span trace.Span
+		ctx, span = f.Tracer.Start(ctx, "apply "+f.Name, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
+			semconv.MessagingSystemKey.String("eventstoredb"), semconv.MessagingOperationTypeProcess, semconv.MessagingOperationName("apply"),
+			semconv.MessagingBatchMessageCount(len(b.Events)),
+		))
+		defer func() { spans.End(span, classOf(err)) }()
+	}
+	innocent := func(err error) bool {
+		return errors.Is(err, errOutpaced) || errors.Is(err, readmodels.ErrUnavailable) || ctx.Err() != nil
+	}
+	err = f.handle(ctx, b)
+	if err == nil || innocent(err) || len(b.Events) == 0 {
+		return err
+	}
+	from := b.From
+	for _, e := range b.Events {
+		err := f.handle(ctx, Batch{From: from, To: e.Position, Events: []Event{e}})
+		if err != nil && innocent(err) {
+			return err
+		}
+		if err != nil {
+			return &EventError{Stream: e.Stream, Revision: e.Revision, Err: err}
+		}
+		from = e.Position
+	}
+	return nil
+}
+
+// classOf names what sort of fault an error is, for spans.
+func classOf(err error) string {
+	switch {
+	case err == nil, errors.Is(err, errOutpaced):
+		return ""
+	case errors.Is(err, readmodels.ErrUnavailable):
+		return "unavailable"
+	}
+	return spans.Other
+}
+
+// handle hands a batch to the handler, with what its checkpoint is to say.
+func (f *Follower) handle(ctx context.Context, b Batch) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = panicked(r)
+		}
+	}()
+	b.StoreID, b.Mark = f.log.storeID, mark(b.Events)
+	if err = f.Handle(ctx, b); errors.Is(err, readmodels.ErrMoved) {
+		return fmt.Errorf("%w: %w", errOutpaced, err)
+	}
+	return err
+}
