@@ -56,15 +56,15 @@ func (s *Server) auditEntry(ctx context.Context, e readmodels.AuditEntry) (Audit
 	if err := json.Unmarshal(e.Data, &out.Data); err != nil {
 		return AuditEntry{}, fmt.Errorf("read the data of %s: %w", e.ID, err)
 	}
-	if e.RequestID == "" {
-		return out, nil
-	}
 	personal, err := s.Reveal(ctx, e.Organization, e.Private)
 	if err != nil {
 		return AuditEntry{}, fmt.Errorf("open the personal data of %s: %w", e.ID, err)
 	}
 	if out.Actor.Label == nil {
 		out.Actor.Label = optional(personal.Label)
+	}
+	if e.RequestID == "" { // an operator's command, or what followed from an event
+		return out, nil
 	}
 	out.Request = &struct {
 		ID        string  `json:"id"`

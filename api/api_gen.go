@@ -1393,6 +1393,9 @@ type Readiness struct {
 		Name   string                `json:"name"`
 		Status ReadinessChecksStatus `json:"status"`
 	} `json:"checks"`
+
+	// Commit The commit that it was built from.
+	Commit      string `json:"commit"`
 	Projections []struct {
 		LagEvents int64  `json:"lag_events"`
 		Name      string `json:"name"`
@@ -1400,6 +1403,9 @@ type Readiness struct {
 		Status    string `json:"status"`
 	} `json:"projections"`
 	Status ReadinessStatus `json:"status"`
+
+	// Version The version of the program.
+	Version string `json:"version"`
 }
 
 // ReadinessChecksStatus defines model for Readiness.Checks.Status.

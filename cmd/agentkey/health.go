@@ -35,6 +35,7 @@ func (h *health) Ready(ctx context.Context) api.Readiness {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	out := api.Readiness{Status: api.ReadinessStatusReady}
+	out.Version, out.Commit = build()
 	check := func(name string, status api.ReadinessChecksStatus, detail string) {
 		c := struct {
 			Detail *string                   `json:"detail,omitempty"`

@@ -29,7 +29,8 @@ const (
 )
 
 type commandLine struct {
-	Config string `placeholder:"FILE" help:"Configuration file. Environment variables take precedence. AGENTKEY_CONFIG also names it."`
+	Version kong.VersionFlag `help:"Print the version and the commit."`
+	Config  string           `placeholder:"FILE" help:"Configuration file. Environment variables take precedence. AGENTKEY_CONFIG also names it."`
 
 	Serve        serveCommand        `cmd:"" help:"Start the service. It is configured by AGENTKEY_… variables and needs nothing else by default."`
 	Settings     settingsCommand     `cmd:"" help:"Print all settings as Markdown."`
@@ -58,9 +59,10 @@ type shell struct {
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
 	var line commandLine
 	exited := -1
+	version, commit := build()
 	parser, err := kong.New(&line, kong.Name("agentkey"), kong.UsageOnError(),
 		kong.Description("Credential governance for AI agents: no access by default, one human approval, every fetch logged."),
-		kong.Writers(stdout, stderr), kong.Exit(func(code int) { exited = code }))
+		kong.Vars{"version": "agentkey " + version + " " + commit}, kong.Writers(stdout, stderr), kong.Exit(func(code int) { exited = code }))
 	if err != nil {
 		_, _ = fmt.Fprintln(stderr, "agentkey:", err)
 		return exitFault

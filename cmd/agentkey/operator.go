@@ -24,8 +24,11 @@ import (
 	"agentkey/projections"
 )
 
-// operator acts through the commands of this program: anyone who can read the data folder.
-var operator = domain.Actor{Type: domain.ActorSystem, ID: "operator"}
+// operator acts through the commands of this program: anyone who can read the data folder. Its label, which events hold
+// sealed, is the operating system's user and host.
+func operator() domain.Actor {
+	return domain.Actor{Type: domain.ActorSystem, ID: "operator", Label: whoRuns()}
+}
 
 // office is the installation as the operator's commands see it, through the running server's socket or the store
 // opened by themselves.
@@ -61,11 +64,11 @@ func inOffice(sh *shell, do func(context.Context, *office) error) (err error) {
 	if err != nil {
 		return err
 	}
-	return do(sh.ctx, &office{config: c, client: log.Client, inst: inst, env: inst.Env(time.Now, nil, nil), logger: logger})
+	return do(sh.ctx, &office{config: c, client: log.Client, inst: inst, env: inst.Env(time.Now, sealer(seal.NewPrivacy(inst.Secrets, time.Now)), nil), logger: logger})
 }
 
 func (o *office) meta(organization string) loop.Meta {
-	return loop.Meta{Organization: organization, Actor: operator, CommandID: newID()}
+	return loop.Meta{Organization: organization, Actor: operator(), CommandID: newID()}
 }
 
 type organizationCommand struct {

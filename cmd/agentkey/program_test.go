@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -122,18 +123,15 @@ func newProgram(t testing.TB, env []string) *program {
 
 func tail(text string) string { return text[max(0, len(text)-8000):] }
 
-var (
-	listens    = regexp.MustCompile(`AgentKey listens on (\S+)`)
-	firstToken = regexp.MustCompile(`(?m)^(sk_admin_\S+)$`)
-)
+var listens = regexp.MustCompile(`AgentKey listens on (\S+)`)
 
 // run starts the program and returns when it listens and is ready.
 func (p *program) run() {
 	p.t.Helper()
 	p.launch()
 	p.URL = p.await(p.stdout, listens)
-	if token, _ := p.stdout.find(firstToken); token != "" {
-		p.Token = token
+	if token, err := os.ReadFile(filepath.Join(p.Dir, firstTokenFile)); err == nil && p.Token == "" {
+		p.Token = strings.TrimSpace(string(token))
 	}
 	for _, e := range p.env {
 		if token, found := strings.CutPrefix(e, "AGENTKEY_ADMIN_TOKEN="); found {

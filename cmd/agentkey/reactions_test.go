@@ -126,7 +126,7 @@ func TestUnusedSecretsAreRemovedAnHourLater(t *testing.T) {
 		for _, owner := range []string{"tool/" + f.tools[0], "tool/" + newID().String(), "agent/" + f.ids[0] + "/tool/" + own} {
 			id := newID().String()
 			binding := seal.Binding{SecretID: id, Organization: o.inst.Begun.OrganizationID, Purpose: seal.Credential, Owner: owner}
-			signed := codec.Signed{Organization: binding.Organization, Actor: operator, CommandID: newID().String(), Time: time.Now()}
+			signed := codec.Signed{Organization: binding.Organization, Actor: operator(), CommandID: newID().String(), Time: time.Now()}
 			if err := o.inst.Secrets.Put(ctx, signed, binding, domain.NewSecret([]byte(`"unused"`))); err != nil {
 				return err
 			}

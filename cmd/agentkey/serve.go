@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mattn/go-isatty"
 	"github.com/redis/go-redis/v9/logging"
 
 	"agentkey/api"
@@ -46,14 +47,17 @@ func (serveCommand) Run(sh *shell) error {
 	if err != nil {
 		return err
 	}
-	err = serve(sh, c, log, logger)
-	return errors.Join(err, log.Close())
+	err = errors.Join(serve(sh, c, log, logger), log.Close())
+	if err == nil {
+		_, err = fmt.Fprintln(sh.stdout, "AgentKey has stopped.")
+	}
+	return err
 }
 
 func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	inst, err := beginning(sh.ctx, c, log.Client, func(token string) {
 		path := filepath.Join(c.DataDir, firstTokenFile)
-		if c.EventStoreURL != "" && !isTerminal(sh.stdout) { // a log collector is no place for it
+		if !isTerminal(sh.stdout) { // it would end up in a log collector
 			_, _ = fmt.Fprintf(sh.stdout, "The first admin token is in %s\n", path)
 			return
 		}
@@ -207,11 +211,14 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	if !ok {
-		return false
+	return ok && isatty.IsTerminal(f.Fd())
+}
+
+// sealer seals what events hold about the person or machine that made a call.
+func sealer(privacy *seal.Privacy) loop.Sealer {
+	return func(ctx context.Context, m loop.Meta) (string, error) {
+		return privacy.Seal(ctx, m.Organization, seal.Personal{Label: m.Actor.Label, Address: m.Address, UserAgent: m.UserAgent})
 	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // setupGuide is what writes setup guides, without a model when none is configured.
@@ -238,9 +245,7 @@ type parts struct {
 // assemble is the one place where everything meets.
 func assemble(c Config, inst *commands.Installation, models *readmodels.DB, readModel *projections.ReadModel, h *health, m *metrics, logger *slog.Logger) parts {
 	privacy := seal.NewPrivacy(inst.Secrets, time.Now)
-	env := inst.Env(time.Now, func(ctx context.Context, m loop.Meta) (string, error) {
-		return privacy.Seal(ctx, m.Organization, seal.Personal{Label: m.Actor.Label, Address: m.Address, UserAgent: m.UserAgent})
-	}, func(what string, err error) {
+	env := inst.Env(time.Now, sealer(privacy), func(what string, err error) {
 		logger.Error("a command's background work failed", slog.String("what", what), slog.String("error", err.Error()))
 	})
 	agents, catalogs, organizations := commands.NewAgentLoop(env), commands.NewCatalogLoop(env), commands.NewOrganizationLoop(env)

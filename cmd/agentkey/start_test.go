@@ -1,7 +1,11 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +14,9 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"agentkey/eventstore"
 	"agentkey/eventstore/seal"
 )
 
@@ -59,11 +66,64 @@ func TestASecretMayComeFromAFile(t *testing.T) {
 	}
 }
 
-func TestTheFirstTokenIsPrintedOnceAndKept(t *testing.T) {
+// terminal returns a terminal of the test's own: what a program writes to it, and the end that reads that.
+func terminal(t *testing.T) (program, reader *os.File) {
+	t.Helper()
+	reader, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = reader.Close() })
+	if err := unix.IoctlSetPointerInt(int(reader.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	number, err := unix.IoctlGetInt(int(reader.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = program.Close() })
+	return program, reader
+}
+
+func TestTheFirstTokenIsPrintedOnATerminal(t *testing.T) {
+	screen, reader := terminal(t)
+	dir := t.TempDir()
+	ctx, stop := context.WithCancel(t.Context())
+	ended, stderr := make(chan int, 1), newLines()
+	env := []string{"AGENTKEY_LISTEN=127.0.0.1:0", "AGENTKEY_DATA_DIR=" + dir}
+	go func() { ended <- run(ctx, []string{"serve"}, env, screen, stderr) }()
+	said, lines := "", bufio.NewScanner(reader)
+	for !strings.Contains(said, "AgentKey listens") && lines.Scan() {
+		said += lines.Text() + "\n"
+	}
+	if kept := readFile(t, filepath.Join(dir, firstTokenFile)); !strings.Contains(said, strings.TrimSpace(kept)) {
+		t.Errorf("the terminal shows %q", said)
+	}
+	stop()
+	if code := <-ended; code != exitOK {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+}
+
+func TestTheNullDeviceIsNotATerminal(t *testing.T) {
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	if isTerminal(null) || isTerminal(newLines()) {
+		t.Error("a token would be printed where it is collected")
+	}
+}
+
+func TestTheFirstTokenIsKeptAndNotPrinted(t *testing.T) {
 	p := start(t)
-	kept, err := os.ReadFile(filepath.Join(p.Dir, firstTokenFile))
-	if err != nil || strings.TrimSpace(string(kept)) != p.Token || strings.Count(p.stdout.String(), p.Token) != 1 {
-		t.Errorf("the file holds another token than was printed: %v", err)
+	if said := p.stdout.String(); strings.Contains(said, "sk_admin_") || !strings.Contains(said, filepath.Join(p.Dir, firstTokenFile)) {
+		t.Errorf("it says %q", said)
 	}
 	for _, name := range []string{firstTokenFile, masterKeyFile} {
 		if info, err := os.Stat(filepath.Join(p.Dir, name)); err != nil || info.Mode().Perm() != 0o600 {
@@ -75,6 +135,44 @@ func TestTheFirstTokenIsPrintedOnceAndKept(t *testing.T) {
 		t.Error("the token was printed again")
 	}
 	p.admin().must(200, "GET", "/api/admin/me", nil)
+	p.stop()
+	if !strings.HasSuffix(p.stdout.String(), "AgentKey has stopped.\n") {
+		t.Errorf("a clean stop writes %q", p.stdout.String())
+	}
+}
+
+func TestTheProgramSaysWhichItIs(t *testing.T) {
+	version, commit := build()
+	code, stdout, stderr := runOnce(t, nil, "--version")
+	if code != exitOK || stdout != "agentkey "+version+" "+commit+"\n" || version == "" || commit == "" {
+		t.Errorf("exit %d: %q %q", code, stdout, stderr)
+	}
+	p := start(t)
+	ready := p.anyone().must(200, "GET", "/readyz", nil)
+	if ready.Text("version") != version || ready.Text("commit") != commit {
+		t.Errorf("readiness says %v", ready.JSON)
+	}
+}
+
+func TestTheOperatorIsNamedInTheAuditAndNowhereInClear(t *testing.T) {
+	p := start(t)
+	id := strings.TrimSpace(p.shell("organization", "create", "Second"))
+	p.shell("token", "create", "--organization", id, "--name", "reader", "--role", "owner")
+	token := strings.TrimSpace(p.shell("token", "create", "--organization", id, "--name", "auditor", "--role", "auditor"))
+	entries := p.with(token).must(200, "GET", "/api/admin/audit", nil).JSON["items"].([]any)
+	for _, e := range entries {
+		if actor := e.(map[string]any)["actor"].(map[string]any); actor["id"] == "operator" && actor["label"] != whoRuns() {
+			t.Errorf("the operator is %v, not %s", actor, whoRuns())
+		}
+	}
+	p.office(func(ctx context.Context, o *office) error {
+		return walk(ctx, o.client, func(e eventstore.Recorded) error {
+			if bytes.Contains(e.Data, []byte(whoRuns())) || bytes.Contains(e.Metadata, []byte(whoRuns())) {
+				t.Errorf("%s holds the operator's name in clear", e.Stream)
+			}
+			return nil
+		})
+	})
 }
 
 func TestAConfiguredTokenReplacesTheOneBefore(t *testing.T) {
