@@ -27,10 +27,10 @@ const (
 	maxAdminBody = 32 << 10
 )
 
-// checkInput checks a request against the document: media type, size, JSON, then fields and parameters. The body
-// that it leaves is exactly what was validated.
+// checkInput checks a request against the document: media type, size, JSON, then parameters and
+// fields. It leaves exactly what was validated as the body.
 func (s *Server) checkInput(c *gin.Context, call *call) error {
-	var body any // nil: there is none
+	var body any // nil: the request has none
 	if call.op.Body != nil {
 		object, err := s.readBody(c, call)
 		if err != nil {
@@ -69,7 +69,7 @@ func checkHeaders(c *gin.Context, op *contract.Operation) error {
 	return err
 }
 
-// parametersOf reads the query, of which the operation must know every name.
+// parametersOf reads the query. The operation must take every parameter in it, once.
 func parametersOf(c *gin.Context, op *contract.Operation) (url.Values, error) {
 	query, err := url.ParseQuery(c.Request.URL.RawQuery)
 	if err != nil {
@@ -89,8 +89,8 @@ func parametersOf(c *gin.Context, op *contract.Operation) (url.Values, error) {
 	return query, nil
 }
 
-// readBody takes the body off the stream, counting what comes and not what Content-Length says. It returns nil when
-// there is none, where there may be none.
+// readBody reads the body and counts the bytes that arrive, whatever Content-Length says. It
+// returns nil if the body is optional and absent.
 func (s *Server) readBody(c *gin.Context, call *call) (map[string]any, error) {
 	limit := int64(maxAdminBody)
 	if call.op.Caller == "agent" {

@@ -14,9 +14,9 @@ import (
 // untouched is the one member whose white space is part of its value.
 const untouched = "credential"
 
-// normalise reads exactly one JSON object, refuses what two readers could understand differently (RFC 7493), trims
-// every string but a credential's, and drops optional members that are empty. What it returns is what is validated,
-// and the same as JSON, which is what is bound.
+// normalise reads exactly one JSON object, refuses what two readers could understand differently
+// (RFC 7493), trims every string but a credential's, and drops empty members at the top. It returns
+// the object to validate, and the same object as JSON to bind.
 func normalise(raw []byte) (map[string]any, []byte, error) {
 	if !utf8.Valid(raw) {
 		return nil, nil, errMalformed("The body is not UTF-8.")

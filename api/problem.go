@@ -29,7 +29,7 @@ var statuses = map[domain.Kind]int{
 	domain.KindUnavailable:     http.StatusServiceUnavailable,
 }
 
-// maxDetails keeps the answer to a body of nothing but mistakes smaller than the body.
+// maxDetails limits the answer to a large body that is all mistakes.
 const maxDetails = 100
 
 // refuse ends a call with a problem document (RFC 9457). A refusal says what it is; a fault shows nothing but the

@@ -12,7 +12,7 @@ import (
 	"agentkey/domain"
 )
 
-// routes are the operations of the contract as gin finds them.
+// routes finds the operations of the contract by what gin knows of a call.
 type routes struct {
 	operations map[string]*contract.Operation // by method and gin's path
 	byID       map[string]*contract.Operation
@@ -20,7 +20,9 @@ type routes struct {
 }
 
 func newRoutes(operations []*contract.Operation) routes {
-	r := routes{operations: map[string]*contract.Operation{}, byID: map[string]*contract.Operation{}, methods: map[string][]string{}}
+	r := routes{
+		operations: map[string]*contract.Operation{}, byID: map[string]*contract.Operation{}, methods: map[string][]string{},
+	}
 	for _, op := range operations {
 		path := ginPath(op.Path)
 		r.operations[op.Method+" "+path], r.byID[op.ID] = op, op
@@ -36,7 +38,7 @@ func ginPath(path string) string { return ginParameters.Replace(path) }
 func (r routes) of(ctx *gin.Context) *contract.Operation {
 	method := ctx.Request.Method
 	if method == http.MethodHead {
-		method = http.MethodGet // with the same answer, of which net/http sends the headers alone
+		method = http.MethodGet // HEAD gets the same answer, and net/http sends only its headers
 	}
 	op := r.operations[method+" "+ctx.FullPath()]
 	if op != nil && op.Command && method != ctx.Request.Method {
@@ -45,25 +47,27 @@ func (r routes) of(ctx *gin.Context) *contract.Operation {
 	return op
 }
 
-// shadowed reports whether a path has a route of its own, but not with this method, and gin took it for the parameter of
-// another route.
+// shadowed reports whether a path has its own route without this method, so that gin took it for
+// the parameter of another route.
 func (r routes) shadowed(ctx *gin.Context) bool {
 	_, exact := r.methods[ctx.Request.URL.Path]
 	return exact && ctx.FullPath() != "" && ctx.FullPath() != ctx.Request.URL.Path
 }
 
-// described is where the fields of a call are described: on its own path when GET tells them, else in the document.
+// described is the path that describes the fields of a call: its own if GET describes it, else the
+// document's.
 func (r routes) described(ctx *gin.Context) string {
-	if op := r.operations["GET "+ctx.FullPath()]; op != nil && strings.HasPrefix(op.ID, "describe") && ctx.Request.Method == http.MethodPost {
+	get := r.operations["GET "+ctx.FullPath()]
+	if get != nil && strings.HasPrefix(get.ID, "describe") && ctx.Request.Method == http.MethodPost {
 		return ctx.Request.URL.Path
 	}
 	return "/openapi.json"
 }
 
-// methodNotAllowed is the refusal of a method on a path that has others.
+// methodNotAllowed refuses a method on a path that has others.
 func (r routes) methodNotAllowed(ctx *gin.Context) *domain.Error {
 	allowed := slices.Clone(strings.Split(ctx.Writer.Header().Get("Allow"), ", "))
-	if exact, found := r.methods[ctx.Request.URL.Path]; found { // gin counts those of routes with a parameter there, too
+	if exact, found := r.methods[ctx.Request.URL.Path]; found { // gin adds other routes' methods
 		allowed = slices.Clone(exact)
 		if op := r.operations["GET "+ctx.Request.URL.Path]; op != nil && !op.Command {
 			allowed = append(allowed, http.MethodHead)
@@ -78,7 +82,7 @@ func (r routes) methodNotAllowed(ctx *gin.Context) *domain.Error {
 	}
 }
 
-// describe says what POST takes on the path of a GET: the schema that validates it, in a few words.
+// describe sums up the schema that validates the POST on the path of a GET.
 func (r routes) describe(get *contract.Operation) CallSchema {
 	op := r.operations["POST "+ginPath(get.Path)]
 	var out CallSchema

@@ -1,6 +1,6 @@
-// Package contract holds the OpenAPI document: the bytes that are served, and for each of its operations the rules
-// of access and the compiled JSON Schemas of the query and the body. It validates what it is given and says what each
-// field must be. It knows neither HTTP nor what an operation does.
+// Package contract reads the OpenAPI document: the bytes to serve and, for each operation, the
+// access rules and the compiled JSON Schemas of query and body. It validates input and says what
+// each field must be. It depends on neither HTTP nor what an operation does.
 package contract
 
 import (
@@ -20,13 +20,13 @@ import (
 //go:embed openapi_gen.json
 var indented []byte
 
-// Contract is the document. It never changes.
+// Contract is the document. It never changes after Load.
 type Contract struct {
-	JSON       []byte // as it is served
+	JSON       []byte // the document as clients get it
 	Operations []*Operation
 }
 
-// Load reads the document and compiles its schemas, once in a process.
+// Load reads the document and compiles its schemas, once per process.
 var Load = sync.OnceValues(func() (*Contract, error) {
 	c, err := load(indented)
 	if err != nil {
@@ -61,7 +61,7 @@ func load(text []byte) (*Contract, error) {
 	return c, nil
 }
 
-// compiler makes JSON Schemas of places in the document.
+// compiler compiles schemas by their place in the document.
 type compiler struct{ *jsonschema.Compiler }
 
 func newCompiler(text []byte) (compiler, error) {
@@ -70,7 +70,7 @@ func newCompiler(text []byte) (compiler, error) {
 		return compiler{}, err
 	}
 	c := jsonschema.NewCompiler()
-	c.DefaultDraft(jsonschema.Draft2020) // the one of OpenAPI 3.1
+	c.DefaultDraft(jsonschema.Draft2020) // the draft that OpenAPI 3.1 uses
 	c.AssertFormat()
 	c.RegisterFormat(&jsonschema.Format{Name: "date-time", Validate: checkTime})
 	return compiler{c}, c.AddResource(documentURL, whole)
@@ -85,7 +85,7 @@ func (c compiler) at(pointer string) (*jsonschema.Schema, error) {
 
 var pointerStep = strings.NewReplacer("~", "~0", "/", "~1")
 
-// pointer is the JSON pointer of a place.
+// pointer builds a JSON pointer.
 func pointer(steps ...string) string {
 	var out strings.Builder
 	for _, step := range steps {
@@ -96,8 +96,8 @@ func pointer(steps ...string) string {
 
 var timeShape = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
-// checkTime takes the times that can be bound and written again in UTC. They are fewer than RFC 3339 has: there are no
-// leap seconds, no small t, and no year beyond 9999.
+// checkTime accepts the times that can be bound and written again in UTC. RFC 3339 allows more:
+// leap seconds, a lower-case t, and years that leave four digits in UTC.
 func checkTime(v any) error {
 	text, ok := v.(string)
 	if !ok {
@@ -105,7 +105,7 @@ func checkTime(v any) error {
 	}
 	at, err := time.Parse(time.RFC3339Nano, text)
 	if year := at.UTC().Year(); err != nil || !timeShape.MatchString(text) || year < 1 || year > 9999 {
-		return errors.New("not a time of this contract")
+		return errors.New("not a time that can be bound")
 	}
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 	"agentkey/domain"
 )
 
-// operation is the one with an id.
+// operation finds an operation by its id.
 func operation(t *testing.T, id string) *Operation {
 	t.Helper()
 	c, err := Load()
@@ -48,44 +48,94 @@ func TestAMistakeIsNamedByItsPathFromTheRoot(t *testing.T) {
 	for _, i := range []int{9, 10, 236} {
 		many[i] = `{"name": "Linear", "auth_type": "password", "credential_mode": "shared"}`
 	}
-	const authTypes, credential = "it must be one of api_key, oauth_token, bot_token, other", "it must be a string, or an object of 1 to 16 named strings, of at most 16384 bytes"
+	const (
+		authTypes  = "it must be one of api_key, oauth_token, bot_token, other"
+		credential = "it must be a string, or an object of 1 to 16 named strings, of at most 16384 bytes"
+		topics     = "it must be one of access_requested, tool_suggested, note_suggested, credential_expiring, grant_expiring"
+	)
 	for _, tt := range []struct {
 		name, operation, body string
 		want                  []domain.Field
 	}{
 		{"nothing wrong", "importCatalog", file(tool), nil},
-		{"a field within an object", "acceptSuggestion", `{"tool": {"name": "L", "credential": 1, "auth_type": "other", "Credential_mode": "shared"}}`, []domain.Field{
-			{Field: "tool.Credential_mode", Message: unknown},
-			{Field: "tool.credential", Message: credential},
-			{Field: "tool.credential_mode", Message: required},
-			{Field: "tool.name", Message: "it must be text of 2 to 120 characters"},
-		}},
-		{"a part of a value that may have several shapes", "acceptSuggestion", `{"tool": {"name": "Linear", "auth_type": "other", "credential_mode": "shared", "credential": {"user": 1}}}`, []domain.Field{
-			{Field: "tool.credential", Message: credential},
-		}},
-		{"a value of another type than an object", "acceptSuggestion", `{"tool": "Linear"}`, []domain.Field{{Field: "tool", Message: "it must be an object"}}},
-		{"fields of items, in the order of the list", "importCatalog", file(many...), []domain.Field{
-			{Field: "tools[9].auth_type", Message: authTypes},
-			{Field: "tools[10].auth_type", Message: authTypes},
-			{Field: "tools[236].auth_type", Message: authTypes},
-		}},
-		{"members of items that are missing or unknown", "importCatalog", file(tool, `{"name": "Linear", "x": 1, "auth_type": "other"}`), []domain.Field{
-			{Field: "tools[1].credential_mode", Message: required},
-			{Field: "tools[1].x", Message: unknown},
-		}},
-		{"an item", "importCatalog", file("1"), []domain.Field{{Field: "tools[0]", Message: "it must be an object"}}},
-		{"an item that is text", "addChannel", `{"kind": "email", "name": "Mail", "topics": ["access_requested", "x"], "recipients": ["a@b.example", ""]}`, []domain.Field{
-			{Field: "recipients[1]", Message: "it must be text of 3 to 254 characters"},
-			{Field: "topics[1]", Message: "it must be one of access_requested, tool_suggested, note_suggested, credential_expiring, grant_expiring"},
-		}},
-		{"a list that is too short", "addChannel", `{"kind": "email", "name": "Mail", "topics": []}`, []domain.Field{{Field: "topics", Message: "it must be a list of 1 to 5 items"}}},
-		{"a list that has no least length", "importCatalog", `{"agentkey_catalog": 2, "tools": {}}`, []domain.Field{
-			{Field: "agentkey_catalog", Message: "it must be 1"},
-			{Field: "tools", Message: "it must be a list of at most 2000 items"},
-		}},
-		{"two keywords at one place", "suggestTool", `{"name": "\u0007", "reason": "to file issues"}`, []domain.Field{{Field: "name", Message: "it must be text without control characters of 2 to 120 characters"}}},
-		{"a member without a name", "registerAgent", `{"name": "Bot", "": 1}`, []domain.Field{{Field: "", Message: unknown}}},
-		{"the body itself", "registerAgent", `[]`, []domain.Field{{Field: "body", Message: "it must be an object"}}},
+		{
+			"fields within an object", "acceptSuggestion",
+			`{"tool": {"name": "L", "credential": 1, "auth_type": "other", "Credential_mode": "shared"}}`,
+			[]domain.Field{
+				{Field: "tool.Credential_mode", Message: unknown},
+				{Field: "tool.credential", Message: credential},
+				{Field: "tool.credential_mode", Message: required},
+				{Field: "tool.name", Message: "it must be text of 2 to 120 characters"},
+			},
+		},
+		{
+			"a part of a value with several possible shapes", "replaceGrantCredential", `{"credential": {"user": 1}}`,
+			[]domain.Field{{Field: "credential", Message: credential}},
+		},
+		{
+			"a value of another type than an object", "acceptSuggestion", `{"tool": "Linear"}`,
+			[]domain.Field{{Field: "tool", Message: "it must be an object"}},
+		},
+		{
+			"fields of items, in the order of the list", "importCatalog", file(many...),
+			[]domain.Field{
+				{Field: "tools[9].auth_type", Message: authTypes},
+				{Field: "tools[10].auth_type", Message: authTypes},
+				{Field: "tools[236].auth_type", Message: authTypes},
+			},
+		},
+		{
+			"missing and unknown members of items", "importCatalog",
+			file(tool, `{"name": "Linear", "x": 1, "auth_type": "other"}`),
+			[]domain.Field{
+				{Field: "tools[1].credential_mode", Message: required},
+				{Field: "tools[1].x", Message: unknown},
+			},
+		},
+		{
+			"an item", "importCatalog", file("1"),
+			[]domain.Field{{Field: "tools[0]", Message: "it must be an object"}},
+		},
+		{
+			"an item that is text", "updateChannel", `{"topics": ["access_requested", "x"], "recipients": ["a@b.example", ""]}`,
+			[]domain.Field{
+				{Field: "recipients[1]", Message: "it must be text of 3 to 254 characters"},
+				{Field: "topics[1]", Message: topics},
+			},
+		},
+		{
+			"a list that is too short", "updateChannel", `{"topics": []}`,
+			[]domain.Field{{Field: "topics", Message: "it must be a list of 1 to 5 items"}},
+		},
+		{
+			"a list without a minimum length", "importCatalog", `{"agentkey_catalog": 2, "tools": {}}`,
+			[]domain.Field{
+				{Field: "agentkey_catalog", Message: "it must be 1"},
+				{Field: "tools", Message: "it must be a list of at most 2000 items"},
+			},
+		},
+		{
+			"two keywords at one place", "suggestTool", `{"name": "\u0007", "reason": "to file issues"}`,
+			[]domain.Field{{Field: "name", Message: "it must be text without control characters of 2 to 120 characters"}},
+		},
+		{
+			"members that look like numbers", "registerAgent", `{"name": "Bot", "2": 1, "10": 1, "1a": 1, "01": 1, "1": 1}`,
+			[]domain.Field{
+				{Field: "01", Message: unknown},
+				{Field: "1", Message: unknown},
+				{Field: "2", Message: unknown},
+				{Field: "10", Message: unknown},
+				{Field: "1a", Message: unknown},
+			},
+		},
+		{
+			"a member without a name", "registerAgent", `{"name": "Bot", "": 1}`,
+			[]domain.Field{{Field: "", Message: unknown}},
+		},
+		{
+			"the body itself", "registerAgent", `[]`,
+			[]domain.Field{{Field: "body", Message: "it must be an object"}},
+		},
 	} {
 		for range 5 { // always in one order
 			if diff := cmp.Diff(tt.want, operation(t, tt.operation).Mistakes(nil, value(t, tt.body))); diff != "" {
@@ -96,6 +146,7 @@ func TestAMistakeIsNamedByItsPathFromTheRoot(t *testing.T) {
 }
 
 func TestAParameterIsReadAsTheTypeOfItsSchema(t *testing.T) {
+	const limit = "it must be a whole number from 1 to 200"
 	for _, tt := range []struct {
 		operation, query string
 		want             []domain.Field
@@ -103,14 +154,16 @@ func TestAParameterIsReadAsTheTypeOfItsSchema(t *testing.T) {
 		{"listAgents", "", nil},
 		{"listAgents", "limit=200&status=active&q=", nil},
 		{"listAgents", "limit=201&status=Active", []domain.Field{
-			{Field: "limit", Message: "it must be a whole number from 1 to 200"}, {Field: "status", Message: "it must be one of active, suspended"},
+			{Field: "limit", Message: limit}, {Field: "status", Message: "it must be one of active, suspended"},
 		}},
-		{"listAgents", "limit=5.0", []domain.Field{{Field: "limit", Message: "it must be a whole number from 1 to 200"}}},
-		{"listAgents", "limit=", []domain.Field{{Field: "limit", Message: "it must be a whole number from 1 to 200"}}},
+		{"listAgents", "limit=5.0", []domain.Field{{Field: "limit", Message: limit}}},
+		{"listAgents", "limit=", []domain.Field{{Field: "limit", Message: limit}}},
 		{"importCatalog", "dry_run=true", nil},
 		{"importCatalog", "dry_run=yes", []domain.Field{{Field: "dry_run", Message: "it must be true or false"}}},
 		{"listAudit", "from=2030-01-31T12:00:00Z&actor_id=12", nil},
-		{"listAudit", "from=2030-01-31", []domain.Field{{Field: "from", Message: "it must be a time such as 2030-01-31T12:00:00Z"}}},
+		{"listAudit", "from=2030-01-31", []domain.Field{
+			{Field: "from", Message: "it must be a time such as 2030-01-31T12:00:00Z"},
+		}},
 	} {
 		query, err := url.ParseQuery(tt.query)
 		if err != nil {
@@ -122,7 +175,7 @@ func TestAParameterIsReadAsTheTypeOfItsSchema(t *testing.T) {
 	}
 }
 
-// TestNoObjectOfABodyTakesUnknownMembers guards the binding, which would take a member in any case of its letters.
+// TestNoObjectOfABodyTakesUnknownMembers protects the binding, which ignores the case of letters.
 func TestNoObjectOfABodyTakesUnknownMembers(t *testing.T) {
 	c, err := Load()
 	if err != nil {
@@ -132,7 +185,7 @@ func TestNoObjectOfABodyTakesUnknownMembers(t *testing.T) {
 	var walk func(at string, s *jsonschema.Schema)
 	walk = func(at string, s *jsonschema.Schema) {
 		s = target(s)
-		if s.OneOf != nil { // the credential, which is bound as it is
+		if s.OneOf != nil { // the credential, which is bound unread
 			return
 		}
 		switch typeOf(s) {
@@ -161,14 +214,26 @@ func TestNoObjectOfABodyTakesUnknownMembers(t *testing.T) {
 }
 
 func TestADocumentThatCannotGuardACallIsRefused(t *testing.T) {
-	for name, tt := range map[string][2]string{
-		"a call without a caller":            {`{"paths": {"/x": {"get": {"x-agentkey": {"effect": "query"}}}}}`, "GET /x: x-agentkey does not say"},
-		"a schema that is none":              {`{"paths": {"/x": {"post": {"x-agentkey": {"caller": "agent", "effect": "command"}, "requestBody": {"content": {"application/json": {"schema": {"type": "text"}}}}}}}}`, "POST /x: "},
-		"a reference that leads nowhere":     {`{"paths": {"/x": {"post": {"x-agentkey": {"caller": "agent", "effect": "command"}, "requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/X"}}}}}}}}`, "POST /x: "},
-		"a pattern that Go's regexp has not": {`{"paths": {"/x": {"get": {"x-agentkey": {"caller": "agent", "effect": "query"}, "parameters": [{"name": "q", "in": "query", "schema": {"type": "string", "pattern": "(?=x)"}}]}}}}`, "GET /x: "},
-		"no JSON":                            {`openapi: 3.1.0`, "invalid character"},
+	call := func(more string) string {
+		return `{"paths": {"/x": {"post": {"x-agentkey": {"caller": "agent", "effect": "command"}` + more + `}}}}`
+	}
+	body := func(schema string) string {
+		return call(`, "requestBody": {"content": {"application/json": {"schema": ` + schema + `}}}`)
+	}
+	if _, err := load([]byte(body(`{"type": "object"}`))); err != nil {
+		t.Error(err)
+	}
+	for name, tt := range map[string]struct{ document, want string }{
+		"a call without a caller":         {`{"paths": {"/x": {"get": {}}}}`, "GET /x: x-agentkey does not say"},
+		"a schema with an unknown type":   {body(`{"type": "text"}`), "POST /x: "},
+		"a reference that leads nowhere":  {body(`{"$ref": "#/components/schemas/X"}`), "POST /x: "},
+		"a pattern that Go can't compile": {body(`{"type": "string", "pattern": "(?=x)"}`), "POST /x: "},
+		"a parameter that leads nowhere":  {call(`, "parameters": [{"$ref": "#/components/parameters/x"}]`), "POST /x: "},
+		"a parameter without a schema":    {call(`, "parameters": [{"name": "q", "in": "query"}]`), "POST /x: "},
+		"a body of another media type":    {call(`, "requestBody": {"content": {"text/plain": {}}}`), "POST /x: "},
+		"text that isn't JSON":            {`openapi: 3.1.0`, "invalid character"},
 	} {
-		if _, err := load([]byte(tt[0])); err == nil || !strings.Contains(err.Error(), tt[1]) {
+		if _, err := load([]byte(tt.document)); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -2,13 +2,14 @@ package contract
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 )
 
-// document is what is read of the OpenAPI document beside its schemas.
+// document is the part of the OpenAPI document outside its schemas.
 type document struct {
 	Paths      map[string]pathItem `json:"paths"`
 	Components struct {
@@ -27,7 +28,7 @@ type pathItem struct {
 	Delete *documented `json:"delete"`
 }
 
-// operations are those that a path has, by method.
+// operations are the operations of a path, by method.
 func (p pathItem) operations() map[string]*documented {
 	all := map[string]*documented{"GET": p.Get, "POST": p.Post, "PUT": p.Put, "PATCH": p.Patch, "DELETE": p.Delete}
 	maps.DeleteFunc(all, func(_ string, o *documented) bool { return o == nil })
@@ -65,7 +66,7 @@ type response struct {
 	Description string `json:"description"`
 }
 
-// Where parts that are shared stand.
+// References to shared parts.
 const (
 	sharedParameters = "#/components/parameters/"
 	sharedResponses  = "#/components/responses/"
@@ -96,7 +97,10 @@ func (d document) operation(method, path string, o *documented, schemas compiler
 			if name, named := strings.CutPrefix(p.Ref, sharedParameters); named {
 				p, place = d.Components.Parameters[name], pointer("components", "parameters", name)
 			}
-			if p.In != "query" { // what a path names is checked where it is read, and headers by name
+			if p.Name == "" {
+				return nil, fmt.Errorf("the parameter at %s has no name", place)
+			}
+			if p.In != "query" { // the API checks ids in paths itself: a wrong one means 404
 				continue
 			}
 			schema, err := schemas.at(place + pointer("schema"))

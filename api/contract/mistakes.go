@@ -21,8 +21,9 @@ const (
 	invalid  = "it is not valid"
 )
 
-// mistakes say of each place of a value that a schema objects to what it must be, in the order of the places. whole is
-// what the value itself is called. What was sent is not repeated: it may be a credential in the wrong place.
+// mistakes lists each place where a value breaks its schema and says what it must be there, in the
+// order of the places. whole names the value itself. A message never repeats what was sent, which
+// may be a credential in the wrong place.
 func mistakes(schema *jsonschema.Schema, value any, whole string) []domain.Field {
 	err := schema.Validate(value)
 	if err == nil {
@@ -49,14 +50,14 @@ func mistakes(schema *jsonschema.Schema, value any, whole string) []domain.Field
 	return out
 }
 
-// mistake is one objection. Without a message it is to what stands there, whatever keyword found it.
+// mistake is a place in a value that breaks its schema.
 type mistake struct {
-	at      []string
-	message string
+	at      []string // from the root of the value
+	message string   // "": the schema there says what it must be
 }
 
-// collect goes to the ends of the tree of errors. A value that has none of several shapes is one mistake: which of
-// them was meant is not known.
+// collect walks the tree of errors to its leaves. A value that matches none of several shapes is
+// one mistake, because nobody knows which shape was meant.
 func collect(e *jsonschema.ValidationError, add func(mistake)) {
 	members := func(names []string, message string) {
 		for _, name := range names {
@@ -77,7 +78,8 @@ func collect(e *jsonschema.ValidationError, add func(mistake)) {
 	}
 }
 
-// byStep sorts the ninth item of a list before the tenth. Members may be named like numbers, too.
+// byStep sorts item 9 of a list before item 10. A member of an object may look like a number too,
+// so numbers come before names.
 func byStep(a, b string) int {
 	m, merr := strconv.Atoi(a)
 	n, nerr := strconv.Atoi(b)
@@ -92,8 +94,8 @@ func byStep(a, b string) int {
 	return strings.Compare(a, b)
 }
 
-// place is a path from the root of a value as people write it, such as tools[2].name, and the schema of what is there,
-// nil when none is.
+// place writes a path from the root of a value, such as tools[2].name, and finds the schema there,
+// nil if there is none.
 func place(schema *jsonschema.Schema, steps []string) (string, *jsonschema.Schema) {
 	var path strings.Builder
 	for _, step := range steps {
@@ -121,7 +123,7 @@ func target(s *jsonschema.Schema) *jsonschema.Schema {
 	return s
 }
 
-// typeOf is the type that a schema wants, "" for none or several.
+// typeOf is the type that a schema wants, "" if it wants none or several.
 func typeOf(s *jsonschema.Schema) string {
 	if s == nil || s.Types == nil || len(s.Types.ToStrings()) != 1 {
 		return ""
@@ -129,7 +131,7 @@ func typeOf(s *jsonschema.Schema) string {
 	return s.Types.ToStrings()[0]
 }
 
-// mustBe puts a schema into words.
+// mustBe describes a schema in words.
 func mustBe(s *jsonschema.Schema) string {
 	if s == nil {
 		return invalid
@@ -141,7 +143,7 @@ func mustBe(s *jsonschema.Schema) string {
 		}
 		return "it must be one of " + strings.Join(values, ", ")
 	}
-	if s.OneOf != nil { // the credential's, which alone has two shapes
+	if s.OneOf != nil { // only the credential has two shapes
 		return "it must be a string, or an object of 1 to 16 named strings, of at most 16384 bytes"
 	}
 	switch typeOf(s) {
@@ -162,7 +164,7 @@ func mustBe(s *jsonschema.Schema) string {
 	return invalid
 }
 
-// text puts the schema of a string into words. Where a pattern must match, the description says what it wants.
+// text describes the schema of a string. The description of a pattern says what it matches.
 func text(s *jsonschema.Schema) string {
 	if s.Format != nil && s.Format.Name == "date-time" {
 		return "a time such as 2030-01-31T12:00:00Z"
@@ -174,7 +176,7 @@ func text(s *jsonschema.Schema) string {
 	return what + within(" of ", number(s.MinLength), number(s.MaxLength), " characters")
 }
 
-// within puts bounds into words, "" when there are none.
+// within describes bounds, "" if there are none.
 func within(before, least, most, after string) string {
 	switch {
 	case least != "" && most != "":

@@ -11,9 +11,10 @@ import (
 	"agentkey/domain"
 )
 
-// Operation is what the document says of one call: the one place where caller, tier and permission stand.
+// Operation is one call as the document describes it.
+// Nothing else defines its caller, tier and permission.
 type Operation struct {
-	Method, Path string // as in the document
+	Method, Path string // Path has the document's {parameters}
 	ID, Summary  string
 	Responses    map[string]string // descriptions, by status
 
@@ -23,28 +24,28 @@ type Operation struct {
 	Command    bool
 	StrictCORS bool
 
-	Body      *jsonschema.Schema // nil: it takes none
+	Body      *jsonschema.Schema // nil: it takes no body
 	NeedsBody bool
 	TakesYAML bool
-	MaxBody   int64 // bytes; 0: what callers of its kind may send
+	MaxBody   int64 // bytes; 0: the limit for the kind of caller
 
-	query []parameter // by name
+	query []parameter // sorted by name
 }
 
-// parameter is one of the query.
+// parameter is a query parameter.
 type parameter struct {
 	name     string
 	schema   *jsonschema.Schema
 	required bool
 }
 
-// TakesParameter reports whether the query may have a parameter of this name.
+// TakesParameter reports whether the query may contain a parameter.
 func (o *Operation) TakesParameter(name string) bool {
 	return slices.ContainsFunc(o.query, func(p parameter) bool { return p.name == name })
 }
 
-// Mistakes are what the contract objects to in a query, whose names must be known, and in a body, which is nil when
-// there is none.
+// Mistakes lists what is wrong with a query and a body; body is nil if the request has none.
+// The caller has refused parameters that the operation doesn't take.
 func (o *Operation) Mistakes(query url.Values, body any) []domain.Field {
 	var out []domain.Field
 	for _, p := range o.query {
@@ -61,8 +62,8 @@ func (o *Operation) Mistakes(query url.Values, body any) []domain.Field {
 	return out
 }
 
-// typed reads a parameter as the type that its schema wants, by the rules by which it is bound. Text that can't be read
-// so stays text, to which the schema objects.
+// typed converts a parameter to the type that its schema wants, by the rules that bind it later.
+// Text that can't be converted stays text, which the schema then refuses.
 func typed(schema *jsonschema.Schema, text string) any {
 	switch typeOf(target(schema)) {
 	case "integer":
@@ -77,7 +78,7 @@ func typed(schema *jsonschema.Schema, text string) any {
 	return text
 }
 
-// Member is a field of a body, as GET on the path of a POST describes it.
+// Member is a field of a body, in the few words with which a GET describes the POST on its path.
 type Member struct {
 	Name                 string
 	Type                 string
@@ -86,7 +87,7 @@ type Member struct {
 	Description, Example string
 }
 
-// Members are the fields of the body that an operation takes.
+// Members lists the fields of the body that an operation takes.
 func (o *Operation) Members() []Member {
 	body := target(o.Body)
 	out := make([]Member, 0, len(body.Properties))
