@@ -70,7 +70,8 @@ func (s *Server) GetSuggestion(ctx context.Context, r GetSuggestionRequestObject
 
 func (s *Server) suggestionRow(ctx context.Context, organization string, x readmodels.Suggestion) Suggestion {
 	out := Suggestion{
-		ID: x.ID, Name: x.Name, URL: optional(x.URL), Status: SuggestionStatus(x.Status), ToolID: optional(x.ToolID), BackerCount: x.BackerCount, Backers: views(x.Backers, backerRow),
+		ID: x.ID, Name: x.Name, URL: optional(x.URL), Status: SuggestionStatus(x.Status), ToolID: optional(x.ToolID), BackerCount: x.BackerCount,
+		Backers: views(x.Backers, wantedBy), Related: views(x.Related, relatedRow),
 		CreatedAt: x.CreatedAt, LastActivityAt: x.LastActivityAt, DecidedAt: optionalTime(x.DecidedAt), DismissalReason: optional(x.DismissalReason),
 		TemplateID: s.templateOf(x.Name, x.URL),
 	}
@@ -79,6 +80,16 @@ func (s *Server) suggestionRow(ctx context.Context, organization string, x readm
 		out.DecidedBy = &by
 	}
 	return out
+}
+
+func wantedBy(b readmodels.Backer) SuggestionBacker {
+	return SuggestionBacker{
+		AgentID: b.AgentID, AgentName: b.AgentName, Name: b.Name, URL: optional(b.URL), LatestReason: b.Latest, FirstAt: b.FirstAt, LastAt: b.LastAt,
+	}
+}
+
+func relatedRow(r readmodels.RelatedSuggestion) RelatedSuggestion {
+	return RelatedSuggestion{SuggestionID: r.ID, Name: r.Name, BackerCount: r.BackerCount}
 }
 
 func backerRow(b readmodels.Backer) Backer {
@@ -93,7 +104,7 @@ func (s *Server) AcceptSuggestion(ctx context.Context, r AcceptSuggestionRequest
 		return nil, err
 	}
 	grant := r.Body.GrantBackers == nil || *r.Body.GrantBackers
-	done, err := s.Suggestions.Accept(call.ctx, call.meta(), r.ID, tool, secret, grant)
+	done, err := s.Suggestions.Accept(call.ctx, call.meta(), r.ID, value(r.Body.Also), tool, secret, grant)
 	if err != nil {
 		return nil, err
 	}
@@ -137,9 +148,18 @@ func (s *Server) suggestionView(ctx context.Context, organization, id string, do
 		TemplateID: s.templateOf(x.Name, x.URL),
 	}
 	for _, b := range x.Backers {
-		out.Backers = append(out.Backers, s.backerView(ctx, b.AgentID, b.Reason, b.FirstAt, b.LastAt))
+		out.Backers = append(out.Backers, SuggestionBacker{
+			AgentID: b.AgentID, AgentName: s.agentName(ctx, b.AgentID), Name: b.Name, URL: optional(b.URL), LatestReason: b.Reason, FirstAt: b.FirstAt.UTC(), LastAt: b.LastAt.UTC(),
+		})
+		if b.LastAt.After(out.LastActivityAt) {
+			out.LastActivityAt = b.LastAt.UTC()
+		}
 	}
-	out.CreatedAt, out.LastActivityAt = span(out.Backers)
+	out.CreatedAt = x.MadeAt().UTC()
+	out.Related = views(done.State.Related(id), func(other string) RelatedSuggestion {
+		o := done.State.Suggestions[other]
+		return RelatedSuggestion{SuggestionID: other, Name: o.Name, BackerCount: len(o.Backers)}
+	})
 	if x.DecidedBy != nil {
 		by := s.actor(ctx, organization, *x.DecidedBy)
 		out.DecidedBy = &by
@@ -147,13 +167,18 @@ func (s *Server) suggestionView(ctx context.Context, organization, id string, do
 	return out
 }
 
-// backerView is a backer as a command left it. What the agent is called this process knows as far as it has read.
+// backerView is a backer of a note as a command left it.
 func (s *Server) backerView(ctx context.Context, agentID, reason string, first, last time.Time) Backer {
-	b := Backer{AgentID: agentID, LatestReason: reason, FirstAt: first.UTC(), LastAt: last.UTC()}
-	if head, err := s.Agents.Loop.Cached(ctx, agentID); err == nil {
-		b.AgentName = head.State.Name
+	return Backer{AgentID: agentID, AgentName: s.agentName(ctx, agentID), LatestReason: reason, FirstAt: first.UTC(), LastAt: last.UTC()}
+}
+
+// agentName is what an agent is called, as far as this process has read.
+func (s *Server) agentName(ctx context.Context, agentID string) string {
+	head, err := s.Agents.Loop.Cached(ctx, agentID)
+	if err != nil {
+		return ""
 	}
-	return b
+	return head.State.Name
 }
 
 // span is when the first backer came, who made what they back, and when any of them last said something.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"agentkey/commands"
 	"agentkey/domain"
 	"agentkey/domain/agent"
 	"agentkey/readmodels"
@@ -121,7 +122,13 @@ func (s *Server) SuggestTool(ctx context.Context, r SuggestToolRequestObject) (S
 	if done.Existing {
 		message = "Others miss it too, and your reason was added. A human will decide; see GET /api/tools from time to time."
 	}
-	return SuggestTool201JSONResponse{SuggestionID: done.ID, Status: SuggestedStatusPending, Existing: done.Existing, Message: message}, nil
+	out := SuggestTool201JSONResponse{SuggestionID: done.ID, Status: SuggestedStatusPending, Existing: done.Existing, Message: message}
+	if len(done.Similar) > 0 {
+		similar := views(done.Similar, func(tool commands.SimilarTool) SimilarTool { return SimilarTool{ID: tool.ID, Name: tool.Name} })
+		out.SimilarTools = &similar
+		out.Message += " The catalog has similar tools; if one of similar_tools is what you need, ask for it with POST /api/tools/{id}/request."
+	}
+	return out, nil
 }
 
 // DescribeSuggestInstructions answers GET /api/tools/{id}/instructions/suggest.

@@ -1425,6 +1425,13 @@ type ReceiverURL = string
 // Recipients For e-mail: the addresses.
 type Recipients = []string
 
+// RelatedSuggestion defines model for RelatedSuggestion.
+type RelatedSuggestion struct {
+	BackerCount  int    `json:"backer_count"`
+	Name         string `json:"name"`
+	SuggestionID string `json:"suggestion_id"`
+}
+
 // Request defines model for Request.
 type Request struct {
 	AgentID   string `json:"agent_id"`
@@ -1463,11 +1470,20 @@ type SetupGuideWanted struct {
 // SigningSecret For webhooks: the secret for Standard Webhooks signatures, whsec_ followed by 24 to 64 bytes in base64. If you omit it, one is generated.
 type SigningSecret = string
 
+// SimilarTool defines model for SimilarTool.
+type SimilarTool struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
 // Suggested defines model for Suggested.
 type Suggested struct {
 	// Existing Whether an agent had suggested it before.
-	Existing     bool            `json:"existing"`
-	Message      string          `json:"message"`
+	Existing bool   `json:"existing"`
+	Message  string `json:"message"`
+
+	// SimilarTools Tools of the same site, or of the same name at another site, at most 20. If one of them is what you need, ask for it.
+	SimilarTools *[]SimilarTool  `json:"similar_tools,omitempty"`
 	Status       SuggestedStatus `json:"status"`
 	SuggestionID string          `json:"suggestion_id"`
 }
@@ -1480,7 +1496,7 @@ type Suggestion struct {
 	BackerCount int `json:"backer_count"`
 
 	// Backers The first is the agent that made the suggestion.
-	Backers []Backer `json:"backers"`
+	Backers []SuggestionBacker `json:"backers"`
 
 	// CreatedAt RFC 3339 in UTC.
 	CreatedAt Time `json:"created_at"`
@@ -1492,16 +1508,22 @@ type Suggestion struct {
 	ID              string  `json:"id"`
 
 	// LastActivityAt RFC 3339 in UTC.
-	LastActivityAt Time             `json:"last_activity_at"`
-	Name           string           `json:"name"`
-	Status         SuggestionStatus `json:"status"`
+	LastActivityAt Time   `json:"last_activity_at"`
+	Name           string `json:"name"`
+
+	// Related Pending suggestions of the same site or the same name, at most 20, those with the most backers first. They are other
+	// products unless you say otherwise: name them in also when you accept this one.
+	Related []RelatedSuggestion `json:"related"`
+	Status  SuggestionStatus    `json:"status"`
 
 	// TemplateID The built-in template of this product; see GET /api/admin/tool-templates.
 	TemplateID *string `json:"template_id,omitempty"`
 
 	// ToolID The tool that answered the suggestion.
 	ToolID *string `json:"tool_id,omitempty"`
-	URL    *string `json:"url,omitempty"`
+
+	// URL The address that the first agent gave.
+	URL *string `json:"url,omitempty"`
 }
 
 // SuggestionStatus defines model for Suggestion.Status.
@@ -1509,9 +1531,33 @@ type SuggestionStatus string
 
 // SuggestionAcceptance defines model for SuggestionAcceptance.
 type SuggestionAcceptance struct {
+	// Also Other pending suggestions that this tool answers. Their backers are treated like those of the first.
+	Also *[]ID `json:"also,omitempty"`
+
 	// GrantBackers If false, every backer gets a pending request instead of access.
 	GrantBackers *bool   `json:"grant_backers,omitempty"`
 	Tool         NewTool `json:"tool"`
+}
+
+// SuggestionBacker An agent that wants the tool, in its own words. Nobody's words change another's.
+type SuggestionBacker struct {
+	AgentID   string `json:"agent_id"`
+	AgentName string `json:"agent_name"`
+
+	// FirstAt RFC 3339 in UTC.
+	FirstAt Time `json:"first_at"`
+
+	// LastAt RFC 3339 in UTC.
+	LastAt Time `json:"last_at"`
+
+	// LatestReason The reason that the agent gave most recently.
+	LatestReason string `json:"latest_reason"`
+
+	// Name What this agent calls the tool.
+	Name string `json:"name"`
+
+	// URL Where this agent says that it is.
+	URL *string `json:"url,omitempty"`
 }
 
 // SuggestionDismissal defines model for SuggestionDismissal.

@@ -31,7 +31,11 @@ type Suggested struct {
 	CatalogResult
 	ID       string
 	Existing bool // somebody had made it before
+	Similar  []SimilarTool
 }
+
+// SimilarTool is a tool that the agent may have meant: of the same site, or of the same name at another one.
+type SimilarTool struct{ ID, Name string }
 
 // Suggest tells that an agent misses a tool, or backs the suggestion that means the same. Refusals: tool_exists;
 // suggestion_cooling_down, whose first for each agent is an event, with the result beside the refusal.
@@ -54,7 +58,11 @@ func (s *Suggestions) Suggest(ctx context.Context, m loop.Meta, agentID, name, a
 	if x := done.State.Suggestions[id]; x.Status == catalog.SuggestionDismissal {
 		return Suggested{CatalogResult: done, ID: id, Existing: true}, catalog.CoolingDown(x, id, loop.Later(s.Tools.Clock(), time.Time{}))
 	}
-	return Suggested{CatalogResult: done, ID: id, Existing: id != c.SuggestionID}, nil
+	out := Suggested{CatalogResult: done, ID: id, Existing: id != c.SuggestionID}
+	for _, tool := range done.State.Similar(c.FoldedName, c.Site) {
+		out.Similar = append(out.Similar, SimilarTool{ID: tool, Name: done.State.Tools[tool].Name})
+	}
+	return out, nil
 }
 
 // Dismiss says no, for now.
@@ -87,66 +95,79 @@ type Accepted struct {
 	Backers []Seeded
 }
 
-// Accept adds the tool that a suggestion asks for and decides for every backer, in one append; then it carries the
-// decisions out for at most five seconds. What is left is in progress.
-func (s *Suggestions) Accept(ctx context.Context, m loop.Meta, id string, tool catalog.AddTool, credential domain.Secret, grantBackers bool) (Accepted, error) {
+// Accept adds the tool that a suggestion asks for and decides for every backer, of that suggestion and of those in
+// also, in one append; then it carries the decisions out for at most five seconds. What is left is in progress.
+func (s *Suggestions) Accept(ctx context.Context, m loop.Meta, id string, also []string, tool catalog.AddTool, credential domain.Secret, grantBackers bool) (Accepted, error) {
 	tool.ToolID = loop.DerivedID(m.CommandID, "tool").String()
 	tool.FoldedName, tool.Site = names.FoldProduct(tool.Name), names.Site(tool.URL)
 	done, err := s.Tools.withSecret(ctx, m, tool.ToolID, credential, func(_ catalog.State, secretID string, _ time.Time, standings standings) catalog.Command {
 		tool.SecretID, tool.Standings = secretID, standings
-		return catalog.AcceptSuggestion{SuggestionID: id, Tool: tool, GrantBackers: grantBackers}
+		return catalog.AcceptSuggestion{SuggestionID: id, Also: also, Tool: tool, GrantBackers: grantBackers}
 	})
 	if err != nil {
 		return Accepted{}, err
 	}
-	accepted, err := s.acceptedBy(ctx, m, done)
+	accepted, err := s.acceptedBy(ctx, m, done, 1+len(also))
 	if err != nil {
 		return Accepted{}, err
 	}
 	m.Causation = done.EventID.String()
-	out := Accepted{CatalogResult: done, ToolID: tool.ToolID, Backers: s.carryOut(ctx, m, id, tool.ToolID, accepted.Decisions)}
+	out := Accepted{CatalogResult: done, ToolID: tool.ToolID, Backers: s.carryOut(ctx, m, accepted)}
 	for _, b := range out.Backers {
 		out.Position = max(out.Position, b.position) // whoever waits for it sees what the backers got, too
 	}
 	return out, nil
 }
 
-// acceptedBy returns the last event of a command that accepted; one that was found done already is read from the log.
-func (s *Suggestions) acceptedBy(ctx context.Context, m loop.Meta, done CatalogResult) (catalog.SuggestionAccepted, error) {
-	var last any
-	if n := len(done.Events); n > 0 {
-		last = done.Events[n-1]
-	} else {
-		events, err := s.Tools.Log.ReadForward(ctx, codec.Catalogs.Stream(m.Organization), uint64(done.Revision), 1) //nolint:gosec // it has events
+// acceptedBy returns the last events of a command that accepted so many suggestions; of one that was found done already
+// they are read from the log.
+func (s *Suggestions) acceptedBy(ctx context.Context, m loop.Meta, done CatalogResult, n int) ([]catalog.SuggestionAccepted, error) {
+	events := done.Events
+	if len(events) == 0 {
+		first := uint64(done.Revision) - uint64(n-1)                                                       //nolint:gosec // it has as many events
+		read, err := s.Tools.Log.ReadForward(ctx, codec.Catalogs.Stream(m.Organization), first, uint64(n)) //nolint:gosec // a small number
 		if err != nil {
-			return catalog.SuggestionAccepted{}, loop.Refusal(err)
+			return nil, loop.Refusal(err)
 		}
-		if len(events) > 0 {
-			last = events[0].Event
+		for _, e := range read {
+			if event, is := e.Event.(catalog.Event); is {
+				events = append(events, event)
+			}
 		}
 	}
-	accepted, ok := last.(catalog.SuggestionAccepted)
-	if !ok {
-		return accepted, fmt.Errorf("the command %s accepted a suggestion and ends with %T", m.CommandID, last)
+	out := make([]catalog.SuggestionAccepted, 0, n)
+	for _, e := range events[max(0, len(events)-n):] {
+		if accepted, is := e.(catalog.SuggestionAccepted); is {
+			out = append(out, accepted)
+		}
 	}
-	return accepted, nil
+	if len(out) != n {
+		return nil, fmt.Errorf("the command %s accepted %d suggestions and the log has %d", m.CommandID, n, len(out))
+	}
+	return out, nil
 }
 
-func (s *Suggestions) carryOut(ctx context.Context, m loop.Meta, suggestionID, toolID string, decisions []catalog.Decision) []Seeded {
+func (s *Suggestions) carryOut(ctx context.Context, m loop.Meta, accepted []catalog.SuggestionAccepted) []Seeded {
 	ctx, cancel := context.WithTimeout(ctx, carryOutTime)
 	defer cancel()
-	out := make([]Seeded, len(decisions))
+	n := 0
+	for _, a := range accepted {
+		n += len(a.Decisions)
+	}
+	out := make([]Seeded, 0, n)
 	var workers errgroup.Group
 	workers.SetLimit(16)
-	for i, d := range decisions {
-		workers.Go(func() error {
-			seeded, err := s.Grants.Seed(ctx, m, suggestionID, toolID, d)
-			if err != nil {
-				seeded = Seeded{AgentID: d.AgentID, Outcome: InProgress}
-			}
-			out[i] = seeded
-			return nil
-		})
+	for _, a := range accepted {
+		for _, d := range a.Decisions {
+			out = append(out, Seeded{AgentID: d.AgentID, Outcome: InProgress})
+			mine := &out[len(out)-1]
+			workers.Go(func() error {
+				if seeded, err := s.Grants.Seed(ctx, m, a.SuggestionID, a.ToolID, d); err == nil {
+					*mine = seeded
+				}
+				return nil
+			})
+		}
 	}
 	_ = workers.Wait() // none fails
 	return out

@@ -289,25 +289,25 @@ var tellings = []struct {
 
 	{
 		"an agent suggests a tool", []step{registered}, suggested, []string{
-			"+suggestion_backers g1/bot: first_at=now last_at=now latest_reason=to plan position=here",
+			"+suggestion_backers g1/bot: first_at=now last_at=now latest_reason=to plan name=Linear position=here",
 			"+suggestions g1: backer_count=1 created_at=now last_activity_at=now name=Linear name_folded=linear organization_id=org status=pending",
 		}, "suggestion g1, agent bot",
 	},
 	{
-		"another backs it and gives it an address",
+		"another backs it in its own words",
 		[]step{registered, suggested},
-		step{"catalog-" + org, self("bot2"), catalog.SuggestionBacked{SuggestionID: "g1", AgentID: "bot2", Reason: "me too", URL: "https://linear.app", Site: "linear.app"}},
+		step{"catalog-" + org, self("bot2"), catalog.SuggestionBacked{SuggestionID: "g1", AgentID: "bot2", Name: "linear", URL: "https://linear.app", Reason: "me too"}},
 		[]string{
-			"+suggestion_backers g1/bot2: first_at=now last_at=now latest_reason=me too position=here",
-			"suggestions g1: backer_count=2 last_activity_at=now url=https://linear.app",
+			"+suggestion_backers g1/bot2: first_at=now last_at=now latest_reason=me too name=linear position=here url=https://linear.app",
+			"suggestions g1: backer_count=2 last_activity_at=now",
 		},
 		"suggestion g1, agent bot2",
 	},
 	{
 		"the same backs it for another reason",
 		[]step{registered, suggested},
-		step{"catalog-" + org, bot, catalog.SuggestionBacked{SuggestionID: "g1", AgentID: "bot", Reason: "to plan more"}},
-		[]string{"suggestion_backers g1/bot: last_at=now latest_reason=to plan more", "suggestions g1: last_activity_at=now"},
+		step{"catalog-" + org, bot, catalog.SuggestionBacked{SuggestionID: "g1", AgentID: "bot", Name: "Linear", URL: "https://linear.app", Reason: "to plan more"}},
+		[]string{"suggestion_backers g1/bot: last_at=now latest_reason=to plan more url=https://linear.app", "suggestions g1: last_activity_at=now"},
 		"suggestion g1, agent bot",
 	},
 	{
@@ -320,7 +320,7 @@ var tellings = []struct {
 	{
 		"a dismissed one comes back",
 		[]step{registered, suggested, {"catalog-" + org, admin, catalog.SuggestionDismissed{SuggestionID: "g1", Reason: "we use Jira"}}},
-		step{"catalog-" + org, bot, catalog.SuggestionBacked{SuggestionID: "g1", AgentID: "bot", Reason: "still"}},
+		step{"catalog-" + org, bot, catalog.SuggestionBacked{SuggestionID: "g1", AgentID: "bot", Name: "Linear", Reason: "still"}},
 		[]string{
 			"suggestion_backers g1/bot: last_at=now latest_reason=still",
 			"suggestions g1: decided_at=0 decided_by_id= decided_by_type= dismissal_reason= last_activity_at=now status=pending",

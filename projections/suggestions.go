@@ -11,14 +11,14 @@ import (
 // suggestion applies what happens to a suggestion.
 func (r *rows) suggestion(ctx context.Context, e Event, body catalog.Event) error {
 	at := readmodels.Micros(e.Signed.Time)
-	back := func(id, agentID, reason string, url *string) error {
+	back := func(b catalog.SuggestionBacked) error {
 		err := r.tx.BackSuggestion(ctx, readmodels.BackSuggestionParams{
-			SuggestionID: id, AgentID: agentID, Position: int64(e.Position), Reason: reason, At: at, //nolint:gosec // positions fit
+			SuggestionID: b.SuggestionID, AgentID: b.AgentID, Position: int64(e.Position), Name: b.Name, Url: b.URL, Reason: b.Reason, At: at, //nolint:gosec // positions fit
 		})
 		if err != nil {
 			return err
 		}
-		return r.tx.ReopenSuggestion(ctx, readmodels.ReopenSuggestionParams{ID: id, Url: readmodels.Optional(url), At: at})
+		return r.tx.ReopenSuggestion(ctx, readmodels.ReopenSuggestionParams{ID: b.SuggestionID, At: at})
 	}
 	decide := func(id string, status catalog.SuggestionStatus, toolID, reason string) error {
 		return r.tx.DecideSuggestion(ctx, readmodels.DecideSuggestionParams{
@@ -29,18 +29,14 @@ func (r *rows) suggestion(ctx context.Context, e Event, body catalog.Event) erro
 	switch b := body.(type) {
 	case catalog.SuggestionMade:
 		err := r.tx.InsertSuggestion(ctx, readmodels.InsertSuggestionParams{
-			ID: b.SuggestionID, OrganizationID: e.Signed.Organization, Name: b.Name, NameFolded: b.FoldedName, Url: b.URL, At: at,
+			ID: b.SuggestionID, OrganizationID: e.Signed.Organization, Name: b.Name, NameFolded: b.FoldedName, Url: b.URL, Site: b.Site, At: at,
 		})
 		if err != nil {
 			return err
 		}
-		return back(b.SuggestionID, b.AgentID, b.Reason, nil)
+		return back(catalog.SuggestionBacked{SuggestionID: b.SuggestionID, AgentID: b.AgentID, Name: b.Name, URL: b.URL, Reason: b.Reason})
 	case catalog.SuggestionBacked:
-		var gained *string
-		if b.URL != "" {
-			gained = &b.URL
-		}
-		return back(b.SuggestionID, b.AgentID, b.Reason, gained)
+		return back(b)
 	case catalog.SuggestionDismissed:
 		return decide(b.SuggestionID, catalog.SuggestionDismissal, "", b.Reason)
 	case catalog.SuggestionAccepted:

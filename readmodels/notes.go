@@ -70,7 +70,7 @@ func (db *DB) notes(ctx context.Context, q *text) ([]Note, error) {
 	for i, n := range found {
 		ids[i] = n.ID
 	}
-	backers, err := db.backers(ctx, "note_backers", "note_id", "latest_why", ids)
+	backers, err := db.backers(ctx, "note_backers", "note_id", "'', '', b.latest_why", ids)
 	if err != nil {
 		return nil, err
 	}

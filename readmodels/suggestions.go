@@ -17,6 +17,7 @@ type Suggestion struct {
 	ToolID          string // that answered it, or ""
 	Backers         []Backer
 	BackerCount     int
+	Related         []RelatedSuggestion
 	CreatedAt       time.Time
 	LastActivityAt  time.Time    // of an agent
 	DecidedAt       time.Time    // zero while pending
@@ -25,9 +26,16 @@ type Suggestion struct {
 	FoldedName      string // by which the list is ordered last
 }
 
+// RelatedSuggestion is a pending suggestion of the same site or name.
+type RelatedSuggestion struct {
+	ID, Name    string
+	BackerCount int
+}
+
 // Backer is an agent that wants a tool, or has learned the same.
 type Backer struct {
 	AgentID, AgentName string
+	Name, URL          string // of the tool that it wants
 	Latest             string // of what it said
 	FirstAt, LastAt    time.Time
 }
@@ -94,18 +102,61 @@ func (db *DB) suggestions(ctx context.Context, q *text) ([]Suggestion, error) {
 	for i, s := range found {
 		ids[i] = s.ID
 	}
-	backers, err := db.backers(ctx, "suggestion_backers", "suggestion_id", "latest_reason", ids)
+	backers, err := db.backers(ctx, "suggestion_backers", "suggestion_id", "b.name, b.url, b.latest_reason", ids)
+	if err != nil {
+		return nil, err
+	}
+	related, err := db.related(ctx, ids)
 	if err != nil {
 		return nil, err
 	}
 	for i := range found {
-		found[i].Backers = backers[found[i].ID]
+		found[i].Backers, found[i].Related = backers[found[i].ID], related[found[i].ID]
 	}
 	return found, nil
 }
 
-// backers lists who backs each of some things, the first first.
-func (db *DB) backers(ctx context.Context, table, of, said string, ids []string) (map[string][]Backer, error) {
+// maxRelated is how many related suggestions are named.
+const maxRelated = 20
+
+// related lists the pending suggestions that share site or name with each of some pending ones, those with the most
+// backers first.
+func (db *DB) related(ctx context.Context, ids []string) (map[string][]RelatedSuggestion, error) {
+	out := map[string][]RelatedSuggestion{}
+	if len(ids) == 0 {
+		return out, nil
+	}
+	q := &text{}
+	params := make([]string, len(ids))
+	for i, id := range ids {
+		params[i] = q.arg(id)
+	}
+	q.add(`SELECT s.id, o.id, o.name, o.backer_count FROM suggestions AS s
+JOIN suggestions AS o ON o.organization_id = s.organization_id AND o.status = 'pending' AND o.id <> s.id
+    AND (o.name_folded = s.name_folded OR o.site = s.site AND s.site <> '')
+WHERE s.status = 'pending' AND s.id IN (`, strings.Join(params, ", "), ") ORDER BY o.backer_count DESC, o.created_at, o.id")
+	type row struct {
+		of string
+		RelatedSuggestion
+	}
+	rows, err := collect(ctx, db, q, "related suggestions", func(rows *sql.Rows) (row, error) {
+		var r row
+		return r, rows.Scan(&r.of, &r.ID, &r.Name, &r.BackerCount)
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range rows {
+		if len(out[r.of]) < maxRelated {
+			out[r.of] = append(out[r.of], r.RelatedSuggestion)
+		}
+	}
+	return out, nil
+}
+
+// backers lists who backs each of some things, the first first. words are the columns of a name, a URL and the latest
+// that the agent said.
+func (db *DB) backers(ctx context.Context, table, of, words string, ids []string) (map[string][]Backer, error) {
 	out := map[string][]Backer{}
 	if len(ids) == 0 {
 		return out, nil
@@ -115,7 +166,7 @@ func (db *DB) backers(ctx context.Context, table, of, said string, ids []string)
 	for i, id := range ids {
 		params[i] = q.arg(id)
 	}
-	q.add("SELECT b.", of, ", b.agent_id, a.name, b.", said, ", b.first_at, b.last_at FROM ", table, " AS b JOIN agents AS a ON a.id = b.agent_id WHERE b.", of,
+	q.add("SELECT b.", of, ", b.agent_id, a.name, ", words, ", b.first_at, b.last_at FROM ", table, " AS b JOIN agents AS a ON a.id = b.agent_id WHERE b.", of,
 		" IN (", strings.Join(params, ", "), ") ORDER BY b.position, b.agent_id")
 	type row struct {
 		of string
@@ -124,7 +175,7 @@ func (db *DB) backers(ctx context.Context, table, of, said string, ids []string)
 	rows, err := collect(ctx, db, q, "backers", func(rows *sql.Rows) (row, error) {
 		var b row
 		var first, last int64
-		err := rows.Scan(&b.of, &b.AgentID, &b.AgentName, &b.Latest, &first, &last)
+		err := rows.Scan(&b.of, &b.AgentID, &b.AgentName, &b.Name, &b.URL, &b.Latest, &first, &last)
 		b.FirstAt, b.LastAt = toTime(first), toTime(last)
 		return b, err
 	})

@@ -15,15 +15,16 @@ import (
 func (s *shelf) suggest(organization, id, name, agentID string, minutes int, made bool) {
 	s.t.Helper()
 	at := readmodels.Micros(noon.Add(time.Duration(minutes) * time.Minute))
+	site := map[string]string{"one": "one.com", "three": "one.com", "five": "one.com", "six": "one.com"}[id]
 	s.write(func(tx *readmodels.Tx) error {
 		if made {
-			err := tx.InsertSuggestion(s.t.Context(), readmodels.InsertSuggestionParams{ID: id, OrganizationID: organization, Name: name, NameFolded: readmodels.Fold(name), Url: "https://" + id, At: at})
+			err := tx.InsertSuggestion(s.t.Context(), readmodels.InsertSuggestionParams{ID: id, OrganizationID: organization, Name: name, NameFolded: readmodels.Fold(name), Url: "https://" + id, Site: site, At: at})
 			if err != nil {
 				return err
 			}
 		}
 		return errors.Join(
-			tx.BackSuggestion(s.t.Context(), readmodels.BackSuggestionParams{SuggestionID: id, AgentID: agentID, Position: s.next(), Reason: fmt.Sprint("reason ", minutes), At: at}),
+			tx.BackSuggestion(s.t.Context(), readmodels.BackSuggestionParams{SuggestionID: id, AgentID: agentID, Position: s.next(), Name: name, Url: "https://" + agentID, Reason: fmt.Sprint("reason ", minutes), At: at}),
 			tx.ReopenSuggestion(s.t.Context(), readmodels.ReopenSuggestionParams{ID: id, At: at}),
 		)
 	})
@@ -35,8 +36,8 @@ func testSuggestions(t *testing.T, s *shelf) {
 	}
 	s.suggest(acme, "one", "Zulip", "a", 1, true)
 	s.suggest(acme, "two", "Linear", "a", 2, true)
-	s.suggest(acme, "two", "", "b", 3, false)
-	s.suggest(acme, "two", "", "a", 4, false) // for another reason
+	s.suggest(acme, "two", "LINEAR", "b", 3, false)
+	s.suggest(acme, "two", "Linear App", "a", 4, false) // for another reason
 	s.suggest(acme, "three", "Asana", "c", 5, true)
 	s.suggest(acme, "four", "Basecamp", "b", 1, true)
 	s.suggest(acme, "five", "Figma", "c", 9, true)
@@ -72,8 +73,8 @@ func testSuggestions(t *testing.T, s *shelf) {
 	want := readmodels.Suggestion{
 		ID: "two", Name: "Linear", FoldedName: "linear", URL: "https://two", Status: "pending", BackerCount: 2, CreatedAt: minute(2), LastActivityAt: minute(4),
 		Backers: []readmodels.Backer{
-			{AgentID: "a", AgentName: "Agent a", Latest: "reason 4", FirstAt: minute(2), LastAt: minute(4)},
-			{AgentID: "b", AgentName: "Agent b", Latest: "reason 3", FirstAt: minute(3), LastAt: minute(3)},
+			{AgentID: "a", AgentName: "Agent a", Name: "Linear App", URL: "https://a", Latest: "reason 4", FirstAt: minute(2), LastAt: minute(4)},
+			{AgentID: "b", AgentName: "Agent b", Name: "LINEAR", URL: "https://b", Latest: "reason 3", FirstAt: minute(3), LastAt: minute(3)},
 		},
 	}
 	if diff := cmp.Diff(want, must[readmodels.Suggestion](t)(s.db.Suggestion(ctx, acme, "two"))); diff != "" {
@@ -82,7 +83,13 @@ func testSuggestions(t *testing.T, s *shelf) {
 	if x := must[readmodels.Suggestion](t)(s.db.Suggestion(ctx, acme, "five")); x.DismissalReason != "no" || x.DecidedBy != human || !x.DecidedAt.Equal(noon.Add(time.Hour)) {
 		t.Errorf("a dismissed one: %+v", x)
 	}
-	for _, id := range []string{"six", "", "seven"} {
+	s.suggest(acme, "seven", "Zulip", "a", 10, true) // of the same name, elsewhere
+	s.suggest(acme, "seven", "Zulip", "b", 10, false)
+	related := []readmodels.RelatedSuggestion{{ID: "seven", Name: "Zulip", BackerCount: 2}, {ID: "three", Name: "Asana", BackerCount: 1}}
+	if diff := cmp.Diff(related, must[readmodels.Suggestion](t)(s.db.Suggestion(ctx, acme, "one")).Related); diff != "" {
+		t.Errorf("the related ones (-want +got):\n%s", diff)
+	}
+	for _, id := range []string{"six", "", "eight"} {
 		if _, err := s.db.Suggestion(ctx, acme, id); !errors.Is(err, readmodels.ErrNotFound) {
 			t.Errorf("suggestion %q: %v", id, err)
 		}

@@ -150,6 +150,7 @@ CREATE TABLE suggestions (
     name             TEXT   NOT NULL,
     name_folded      TEXT   NOT NULL,
     url              TEXT   NOT NULL,
+    site             TEXT   NOT NULL, -- the registrable domain of url
     status           TEXT   NOT NULL, -- pending, accepted, dismissed, redirected
     tool_id          TEXT   NOT NULL DEFAULT '', -- that answered it
     created_at       BIGINT NOT NULL,
@@ -166,6 +167,8 @@ CREATE TABLE suggestion_backers (
     suggestion_id TEXT   NOT NULL,
     agent_id      TEXT   NOT NULL,
     position      BIGINT NOT NULL, -- of the first time
+    name          TEXT   NOT NULL, -- what this agent calls it
+    url           TEXT   NOT NULL,
     latest_reason TEXT   NOT NULL,
     first_at      BIGINT NOT NULL,
     last_at       BIGINT NOT NULL,

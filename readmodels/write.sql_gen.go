@@ -137,15 +137,17 @@ func (q *Queries) BackNote(ctx context.Context, arg BackNoteParams) error {
 }
 
 const backSuggestion = `-- name: BackSuggestion :exec
-INSERT INTO suggestion_backers (suggestion_id, agent_id, position, latest_reason, first_at, last_at)
-VALUES ($1, $2, $3, $4, $5, $5)
-ON CONFLICT (suggestion_id, agent_id) DO UPDATE SET latest_reason = excluded.latest_reason, last_at = excluded.last_at
+INSERT INTO suggestion_backers (suggestion_id, agent_id, position, name, url, latest_reason, first_at, last_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
+ON CONFLICT (suggestion_id, agent_id) DO UPDATE SET name = excluded.name, url = excluded.url, latest_reason = excluded.latest_reason, last_at = excluded.last_at
 `
 
 type BackSuggestionParams struct {
 	SuggestionID string
 	AgentID      string
 	Position     int64
+	Name         string
+	Url          string
 	Reason       string
 	At           int64
 }
@@ -155,6 +157,8 @@ func (q *Queries) BackSuggestion(ctx context.Context, arg BackSuggestionParams) 
 		arg.SuggestionID,
 		arg.AgentID,
 		arg.Position,
+		arg.Name,
+		arg.Url,
 		arg.Reason,
 		arg.At,
 	)
@@ -702,8 +706,8 @@ func (q *Queries) InsertRequest(ctx context.Context, arg InsertRequestParams) er
 }
 
 const insertSuggestion = `-- name: InsertSuggestion :exec
-INSERT INTO suggestions (id, organization_id, name, name_folded, url, status, created_at, last_activity_at)
-VALUES ($1, $2, $3, $4, $5, 'pending', $6, $6)
+INSERT INTO suggestions (id, organization_id, name, name_folded, url, site, status, created_at, last_activity_at)
+VALUES ($1, $2, $3, $4, $5, $6, 'pending', $7, $7)
 `
 
 type InsertSuggestionParams struct {
@@ -712,6 +716,7 @@ type InsertSuggestionParams struct {
 	Name           string
 	NameFolded     string
 	Url            string
+	Site           string
 	At             int64
 }
 
@@ -722,6 +727,7 @@ func (q *Queries) InsertSuggestion(ctx context.Context, arg InsertSuggestionPara
 		arg.Name,
 		arg.NameFolded,
 		arg.Url,
+		arg.Site,
 		arg.At,
 	)
 	return err
@@ -827,19 +833,18 @@ func (q *Queries) RemoveTool(ctx context.Context, arg RemoveToolParams) error {
 
 const reopenSuggestion = `-- name: ReopenSuggestion :exec
 UPDATE suggestions SET
-    status = 'pending', url = coalesce($1, url), last_activity_at = $2, decided_at = 0, decided_by_type = '', decided_by_id = '', dismissal_reason = '',
+    status = 'pending', last_activity_at = $1, decided_at = 0, decided_by_type = '', decided_by_id = '', dismissal_reason = '',
     backer_count = (SELECT count(*) FROM suggestion_backers AS b WHERE b.suggestion_id = suggestions.id)
-WHERE suggestions.id = $3
+WHERE suggestions.id = $2
 `
 
 type ReopenSuggestionParams struct {
-	Url sql.NullString
-	At  int64
-	ID  string
+	At int64
+	ID string
 }
 
 func (q *Queries) ReopenSuggestion(ctx context.Context, arg ReopenSuggestionParams) error {
-	_, err := q.exec(ctx, q.reopenSuggestionStmt, reopenSuggestion, arg.Url, arg.At, arg.ID)
+	_, err := q.exec(ctx, q.reopenSuggestionStmt, reopenSuggestion, arg.At, arg.ID)
 	return err
 }
 

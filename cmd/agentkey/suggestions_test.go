@@ -50,15 +50,15 @@ func TestADecisionForTheFleet(t *testing.T) {
 	if made.At("existing") != false || made.Text("status") != "pending" {
 		t.Errorf("the first: %s", made.Body)
 	}
-	// Another name for the same site, a later address, and the same agent again.
+	// Other spellings of the name, an address that one of them knows, and the same agent again.
 	if a := p.with(secondKey).must(201, "POST", "/api/tools/suggest", object{"name": "LINEAR", "url": "https://WWW.linear.app/login", "reason": "to read roadmaps"}); a.Text("suggestion_id") != id || a.At("existing") != true {
 		t.Errorf("the second: %s", a.Body)
 	}
-	if again := p.with(asleepKey).suggest("Linear App", "https://docs.linear.app", "to sleep on it"); again != id {
+	if again := p.with(asleepKey).suggest("li-near", "https://docs.linear.app", "to sleep on it"); again != id {
 		t.Errorf("the third made %s", again)
 	}
-	if again := p.with(firstKey).suggest("linear", "https://evil.example.com", "to file more issues"); again == id {
-		t.Error("another site is the same suggestion")
+	if app := p.with(firstKey).suggest("Linear App", "https://linear.app", "to file issues"); app == id {
+		t.Error("another product of the site is the same suggestion")
 	}
 	p.with(firstKey).suggest("linear", "", "to file more issues")
 	p.with(secondKey).suggest("C++", "", "to compile things")
@@ -67,15 +67,18 @@ func TestADecisionForTheFleet(t *testing.T) {
 	p.with(firstKey).suggest("中文", "", "to read things")
 
 	found := admin.must(200, "GET", "/api/admin/suggestions?status=pending", nil).Items()
-	if len(found) != 6 || found[0]["id"] != id || found[0]["backer_count"] != 3.0 || found[0]["url"] != "https://WWW.linear.app/login" || found[0]["name"] != "Linear" {
+	if len(found) != 6 || found[0]["id"] != id || found[0]["backer_count"] != 3.0 || found[0]["url"] != nil || found[0]["name"] != "Linear" {
 		t.Fatalf("the demand: %v", found)
 	}
 	var said []string
 	for _, b := range found[0]["backers"].([]any) {
 		b := b.(map[string]any)
-		said = append(said, fmt.Sprint(b["agent_name"], ": ", b["latest_reason"]))
+		said = append(said, fmt.Sprint(b["agent_name"], " wants ", b["name"], " at ", b["url"], " ", b["latest_reason"]))
 	}
-	if diff := cmp.Diff([]string{"Onboarding-Agent: to file more issues", "Support: to read roadmaps", "Asleep: to sleep on it"}, said); diff != "" {
+	if diff := cmp.Diff([]string{
+		"Onboarding-Agent wants linear at <nil> to file more issues", "Support wants LINEAR at https://WWW.linear.app/login to read roadmaps",
+		"Asleep wants li-near at https://docs.linear.app to sleep on it",
+	}, said); diff != "" {
 		t.Errorf("the backers (-want +got):\n%s", diff)
 	}
 	var pages []string
@@ -88,7 +91,7 @@ func TestADecisionForTheFleet(t *testing.T) {
 			path = "/api/admin/suggestions?limit=2&cursor=" + a.Text("next_cursor")
 		}
 	}
-	if diff := cmp.Diff([]string{"Linear", "中文", "日本語", "C#", "C++", "linear"}, pages); diff != "" {
+	if diff := cmp.Diff([]string{"Linear", "中文", "日本語", "C#", "C++", "Linear App"}, pages); diff != "" {
 		t.Errorf("page by page (-want +got):\n%s", diff)
 	}
 	admin.refused(400, "validation_failed", "GET", "/api/admin/suggestions?cursor=bm90aGluZw", nil)
@@ -125,17 +128,15 @@ func TestADecisionForTheFleet(t *testing.T) {
 	if a := admin.must(200, "GET", "/api/admin/suggestions/"+id, nil); a.Text("status") != "accepted" || a.Text("tool_id") != tool {
 		t.Errorf("afterwards: %s", a.Body)
 	}
-	// The other "linear", of another site, was answered by the tool of that name, with a request of its backer.
-	wait.Until(t, "the other suggestion's backer", func() bool {
-		a := admin.must(200, "GET", "/api/admin/suggestions?status=redirected", nil).Items()
-		return len(a) == 1 && a[0]["tool_id"] == tool
-	})
+	if a := admin.must(200, "GET", "/api/admin/suggestions?status=pending", nil).Items(); len(a) != 5 {
+		t.Errorf("what waits still: %v", a)
+	}
 	p.reacted("answered_suggestions", 0)
 	p.stop()
 	p.verify()
 }
 
-// TestWhatTheCatalogHasIsNotSuggested: a tool is found by its name and by its site, whichever side lacks an address.
+// TestWhatTheCatalogHasIsNotSuggested: a tool is found by its name, where its site doesn't contradict.
 func TestWhatTheCatalogHasIsNotSuggested(t *testing.T) {
 	p := start(t, unlimited...)
 	admin := p.admin()
@@ -146,8 +147,7 @@ func TestWhatTheCatalogHasIsNotSuggested(t *testing.T) {
 	for _, c := range []struct{ name, url, tool string }{
 		{"github", "", github},
 		{"Git-Hub™", "", github},
-		{"ＧｉｔＨｕｂ", "https://github.example.com", github}, // a URL does not hide the tool of the same name
-		{"Something else", "http://api.GITHUB.com/x?y#z", github},
+		{"ＧｉｔＨｕｂ", "http://api.GITHUB.com/x?y#z", github},
 		{"c++", "https://isocpp.org", bare},
 		{"C ++", "", bare},
 	} {
@@ -163,7 +163,7 @@ func TestWhatTheCatalogHasIsNotSuggested(t *testing.T) {
 	if a := admin.must(200, "GET", "/api/admin/suggestions", nil).Items(); len(a) != 4 {
 		t.Errorf("%d suggestions: %v", len(a), a)
 	}
-	same := agent.suggest("Books", "https://xn--bcher-kva.example.org/", "I need it")
+	same := agent.suggest("ünïcode", "https://xn--bcher-kva.example.org/", "I need it")
 	if a := admin.must(200, "GET", "/api/admin/suggestions/"+same, nil); a.Text("name") != "Ünïcode" {
 		t.Errorf("the same site in its other spelling: %s", a.Body)
 	}
@@ -185,8 +185,111 @@ func TestWhatTheCatalogHasIsNotSuggested(t *testing.T) {
 	}
 }
 
-// TestNobodyChangesAnothersSuggestion: its name and site are those of whoever made it; only an address that it lacks
-// can come later, once.
+// TestProductsOfOneDomainStayApart: a site has many products. What shares one is shown together, and each is decided by
+// itself unless a human says otherwise.
+func TestProductsOfOneDomainStayApart(t *testing.T) {
+	p := start(t, unlimited...)
+	admin := p.admin()
+	products := []struct{ name, url string }{
+		{"Google Calendar", "https://calendar.google.com"}, {"Gmail", "https://mail.google.com"}, {"Google Cloud Console", "https://console.cloud.google.com"},
+	}
+	ids, agents, keys := make([]string, 3), make([]string, 3), make([]string, 3)
+	for i, x := range products {
+		agents[i], keys[i] = admin.mustAgent(x.name + " agent")
+		ids[i] = p.with(keys[i]).suggest(x.name, x.url, "to work with it")
+	}
+	for i, x := range products {
+		a := admin.must(200, "GET", "/api/admin/suggestions/"+ids[i], nil)
+		if related, _ := a.At("related").([]any); a.Text("name") != x.name || a.Text("url") != x.url || a.At("backer_count") != 1.0 || len(related) != 2 {
+			t.Errorf("%s is %s", x.name, a.Body)
+		}
+	}
+	google := func(name, url string) object {
+		return object{"name": name, "url": url, "auth_type": "oauth_token", "credential_mode": "shared", "credential": name + " secret"}
+	}
+	accepted := admin.must(201, "POST", "/api/admin/suggestions/"+ids[0]+"/accept", object{"tool": google(products[0].name, products[0].url)})
+	calendar := accepted.Text("tool.id")
+	if diff := cmp.Diff(map[string]string{agents[0]: "granted"}, outcomes(accepted)); diff != "" {
+		t.Errorf("who got Calendar (-want +got):\n%s", diff)
+	}
+	for i, want := range []int{200, 403, 403} {
+		if a := p.with(keys[i]).fetch(calendar); a.Status != want {
+			t.Errorf("%s fetches Calendar: %s", products[i].name, a.Body)
+		}
+	}
+	// Gmail can be suggested still, and the agent learns what there is.
+	again := p.with(keys[2]).must(201, "POST", "/api/tools/suggest", object{"name": "gmail", "url": "https://gmail.google.com/", "reason": "to read mail"})
+	if again.Text("suggestion_id") != ids[1] || fmt.Sprint(again.At("similar_tools")) != fmt.Sprint([]any{map[string]any{"id": calendar, "name": "Google Calendar"}}) {
+		t.Errorf("Gmail again: %s", again.Body)
+	}
+	// One answer for two: each backer gets it once.
+	both := admin.must(201, "POST", "/api/admin/suggestions/"+ids[1]+"/accept", object{"tool": google("Google Workspace", "https://workspace.google.com"), "also": []string{ids[2]}}, "Idempotency-Key", "both")
+	if diff := cmp.Diff(map[string]string{agents[1]: "granted", agents[2]: "granted"}, outcomes(both)); diff != "" {
+		t.Errorf("who got both (-want +got):\n%s", diff)
+	}
+	for _, id := range ids[1:] {
+		if a := admin.must(200, "GET", "/api/admin/suggestions/"+id, nil); a.Text("status") != "accepted" || a.Text("tool_id") != both.Text("tool.id") {
+			t.Errorf("afterwards: %s", a.Body)
+		}
+	}
+	// What neither name nor site says is not followed: tools by hand answer their own name only.
+	drive := p.with(keys[0]).suggest("Google Drive", "https://drive.google.com", "to read files")
+	docs := admin.must(201, "POST", "/api/admin/tools", google("Google Docs", "https://docs.google.com")).Text("id")
+	admin.must(200, "PATCH", "/api/admin/tools/"+docs, object{"url": "https://drive.google.com"})
+	if a := admin.must(200, "GET", "/api/admin/suggestions/"+drive, nil); a.Text("status") != "pending" {
+		t.Errorf("Drive: %s", a.Body)
+	}
+	admin.must(200, "PATCH", "/api/admin/tools/"+docs, object{"name": "google drive"})
+	if a := admin.must(200, "GET", "/api/admin/suggestions/"+drive, nil); a.Text("status") != "redirected" || a.Text("tool_id") != docs {
+		t.Errorf("Drive: %s", a.Body)
+	}
+	p.stop()
+	p.verify()
+}
+
+// TestANameOfTwoSites: the same name elsewhere is another product, and a tool's name is unique.
+func TestANameOfTwoSites(t *testing.T) {
+	p := start(t, unlimited...)
+	admin := p.admin()
+	_, one := admin.mustAgent("One")
+	two, key := admin.mustAgent("Two")
+	mercury := func(name, site string) object {
+		return object{"name": name, "url": "https://" + site, "auth_type": "api_key", "credential_mode": "shared", "credential": "x"}
+	}
+	bank := p.with(one).suggest("Mercury", "https://mercury.com", "to pay")
+	parser := p.with(key).suggest("Mercury", "https://mercury.dev", "to parse")
+	if bank == parser {
+		t.Fatal("two sites are one suggestion")
+	}
+	if oldest := p.with(key).suggest("mercury", "", "to do something"); oldest != bank {
+		t.Errorf("without an address it is not the oldest but %s", oldest)
+	}
+	if a := admin.must(200, "GET", "/api/admin/suggestions/"+bank, nil); fmt.Sprint(a.At("related")) != fmt.Sprint([]any{map[string]any{"suggestion_id": parser, "name": "Mercury", "backer_count": 1.0}}) {
+		t.Errorf("the bank: %s", a.Body)
+	}
+	admin.must(201, "POST", "/api/admin/tools", mercury("Mercury", "mercury.com"))
+	taken := admin.refused(409, "tool_exists", "POST", "/api/admin/suggestions/"+parser+"/accept", object{"tool": mercury("Mercury", "mercury.dev")})
+	if !strings.Contains(taken.Text("hint"), "POST /api/admin/suggestions/"+parser+"/accept") || !strings.Contains(taken.Text("hint"), "another tool.name") {
+		t.Errorf("the name is taken: %s", taken.Body)
+	}
+	a := admin.must(201, "POST", "/api/admin/suggestions/"+parser+"/accept", object{"tool": mercury("Mercury (mercury.dev)", "mercury.dev")})
+	if outcomes(a)[two] != "granted" {
+		t.Errorf("under another name: %s", a.Body)
+	}
+	for body, field := range map[string]object{"not_found": {"also": []string{two}}, "validation_failed": {"also": []string{parser, parser}}, "already_decided": {"also": []string{bank}}} {
+		other := p.with(one).suggest("Other "+body, "", "to test it")
+		field["tool"] = mercury("Other "+body, "example.com")
+		if body == "validation_failed" {
+			field["also"] = []string{other}
+		}
+		if a := admin.call("POST", "/api/admin/suggestions/"+other+"/accept", field); a.Text("code") != body {
+			t.Errorf("%s: %s", body, a.Body)
+		}
+	}
+}
+
+// TestNobodyChangesAnothersSuggestion: its name and site are those of the agent that made it; what others say of it is
+// shown with them.
 func TestNobodyChangesAnothersSuggestion(t *testing.T) {
 	p := start(t, unlimited...)
 	_, one := p.admin().mustAgent("One")
@@ -195,14 +298,18 @@ func TestNobodyChangesAnothersSuggestion(t *testing.T) {
 	if other := p.with(two).suggest("Notion", "https://notion.evil.example.com", "to phish"); other == id {
 		t.Error("a suggestion was pointed elsewhere")
 	}
-	p.with(two).suggest("N0tion", "https://www.notion.so/phish", "to phish")
-	if a := p.admin().must(200, "GET", "/api/admin/suggestions/"+id, nil); a.Text("name") != "Notion" || a.Text("url") != "https://notion.so" || a.At("backer_count") != 2.0 {
+	if same := p.with(two).suggest("NOTION", "https://www.notion.so/phish", "to phish"); same != id {
+		t.Error("another page of the site is another suggestion")
+	}
+	if a := p.admin().must(200, "GET", "/api/admin/suggestions/"+id, nil); a.Text("name") != "Notion" || a.Text("url") != "https://notion.so" || a.At("backer_count") != 2.0 ||
+		!strings.Contains(string(a.Body), `"name":"NOTION"`) || !strings.Contains(string(a.Body), `"url":"https://www.notion.so/phish"`) {
 		t.Errorf("it is now %s", a.Body)
 	}
 	bare := p.with(one).suggest("Figma", "", "to draw")
-	p.with(two).suggest("figma", "https://figma.com", "to draw")
-	p.with(one).suggest("figma", "https://www.figma.com/again", "to draw")
-	if a := p.admin().must(200, "GET", "/api/admin/suggestions/"+bare, nil); a.Text("url") != "https://figma.com" || a.At("backer_count") != 2.0 {
+	if same := p.with(two).suggest("figma", "https://figma.com", "to draw"); same != bare {
+		t.Error("an address makes it another suggestion")
+	}
+	if a := p.admin().must(200, "GET", "/api/admin/suggestions/"+bare, nil); a.Text("name") != "Figma" || a.Text("url") != "" || a.At("backer_count") != 2.0 {
 		t.Errorf("it is now %s", a.Body)
 	}
 }

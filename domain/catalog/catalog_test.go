@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -126,13 +127,15 @@ func TestTheStateOfATool(t *testing.T) {
 }
 
 // TestLaws draws commands and holds them to the plainest rules: one tool a name, a repeat that does nothing, a
-// refusal without events, versions that count, and states that nobody changes behind another's back.
+// refusal without events, versions that count, nothing for an agent that did not ask for it, and states that nobody
+// changes behind another's back.
 func TestLaws(t *testing.T) {
 	names := []string{"github", "linear", "stripe"}
 	rapid.Check(t, func(t *rapid.T) {
 		var s catalog.State
 		var facts []domain.Fact[catalog.Event]
 		removed := map[string]bool{}
+		asked := map[string]map[string]bool{} // the names that each agent asked for
 		ids, secrets := 0, 0
 		for range rapid.IntRange(1, 50).Draw(t, "commands") {
 			c := draw(t, s, names, &ids, &secrets)
@@ -155,6 +158,7 @@ func TestLaws(t *testing.T) {
 			if again, err := catalog.Decide(s, c); len(again) > 0 {
 				t.Fatalf("%T twice made more events: %v %v", c, again, err)
 			}
+			checkGifts(t, s, c, events, asked)
 			checkTools(t, s, removed)
 			checkSuggestions(t, s)
 		}
@@ -170,28 +174,32 @@ func draw(t *rapid.T, s catalog.State, names []string, ids, secrets *int) catalo
 	secret := fmt.Sprint("s", *secrets)
 	agent := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "agent")
 	suggestion := fmt.Sprint("g", rapid.IntRange(1, max(1, *ids)).Draw(t, "suggestion"))
+	site := rapid.SampledFrom([]string{"", "x.com", "y.com"}).Draw(t, "site")
 	switch rapid.IntRange(0, 11).Draw(t, "command") {
 	case 7, 8, 9:
 		*ids++
-		site := rapid.SampledFrom([]string{"", "x.com", "y.com"}).Draw(t, "site")
 		now := start.Add(time.Duration(rapid.IntRange(0, 40).Draw(t, "hours")) * time.Hour)
 		return catalog.Suggest{At: now, SuggestionID: fmt.Sprint("g", *ids), AgentID: agent, Name: name, FoldedName: name, URL: site, Site: site, Reason: "because"}
 	case 10:
 		return catalog.DismissSuggestion{SuggestionID: suggestion}
 	case 11:
 		*ids++
-		return catalog.AcceptSuggestion{SuggestionID: suggestion, GrantBackers: true, Tool: catalog.AddTool{
-			ToolID: fmt.Sprint(*ids), Name: name, FoldedName: name, Mode: catalog.Shared, SecretID: secret, Standings: anybody,
+		var also []string
+		if rapid.Bool().Draw(t, "several") {
+			also = s.Related(suggestion)
+		}
+		return catalog.AcceptSuggestion{SuggestionID: suggestion, Also: also, GrantBackers: true, Tool: catalog.AddTool{
+			ToolID: fmt.Sprint(*ids), Name: name, FoldedName: name, Site: site, Mode: catalog.Shared, SecretID: secret, Standings: anybody,
 		}}
 	case 0, 1:
 		*ids++
-		c := catalog.AddTool{ToolID: fmt.Sprint(*ids), Name: name, FoldedName: name, Standings: anybody, Mode: rapid.SampledFrom([]catalog.Mode{catalog.Shared, catalog.PerAgent}).Draw(t, "mode")}
+		c := catalog.AddTool{ToolID: fmt.Sprint(*ids), Name: name, FoldedName: name, Site: site, Standings: anybody, Mode: rapid.SampledFrom([]catalog.Mode{catalog.Shared, catalog.PerAgent}).Draw(t, "mode")}
 		if rapid.IntRange(0, 9).Draw(t, "right") > 0 == (c.Mode == catalog.Shared) {
 			c.SecretID = secret
 		}
 		return c
 	case 2:
-		return catalog.UpdateTool{ToolID: id, Name: &name, FoldedName: &name, IfRevision: based, Standings: anybody}
+		return catalog.UpdateTool{ToolID: id, Name: &name, FoldedName: &name, Site: &site, IfRevision: based, Standings: anybody}
 	case 3:
 		return catalog.UpdateTool{ToolID: id, Instructions: new(rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "guide")), IfRevision: based}
 	case 4:
@@ -205,20 +213,48 @@ func draw(t *rapid.T, s catalog.State, names []string, ids, secrets *int) catalo
 
 var anybody = map[string]catalog.Standing{"a": {}, "b": {Why: "the agent is suspended"}}
 
-// checkSuggestions: of what means the same one is open, what the catalog offers by name is not open, and an agent backs
+// checkGifts: only an agent that asked for a tool's name gets anything of it, and only access that a human gave: one
+// that backs a suggestion which the decision names.
+func checkGifts(t *rapid.T, s catalog.State, c catalog.Command, events []catalog.Event, asked map[string]map[string]bool) {
+	if c, is := c.(catalog.Suggest); is && len(events) > 0 {
+		if asked[c.AgentID] == nil {
+			asked[c.AgentID] = map[string]bool{}
+		}
+		asked[c.AgentID][c.FoldedName] = true
+	}
+	for _, e := range events {
+		switch e := e.(type) {
+		case catalog.SuggestionAccepted:
+			if c, is := c.(catalog.AcceptSuggestion); !is || e.SuggestionID != c.SuggestionID && !slices.Contains(c.Also, e.SuggestionID) {
+				t.Fatalf("%+v accepted %s", c, e.SuggestionID)
+			}
+		case catalog.SuggestionRedirected:
+			for _, d := range e.Decisions {
+				if d.Outcome == catalog.Granted || !asked[d.AgentID][s.Tools[e.ToolID].FoldedName] {
+					t.Fatalf("%s asked for %v and gets %s of %s", d.AgentID, asked[d.AgentID], d.Outcome, s.Tools[e.ToolID].Name)
+				}
+			}
+		}
+	}
+}
+
+// checkSuggestions: of one product one is open, what the catalog offers by name is not open, and an agent backs
 // once.
 func checkSuggestions(t *rapid.T, s catalog.State) {
-	sites := map[string]string{}
+	products := map[string]string{}
 	for id, x := range s.Suggestions {
 		if x.Status != catalog.SuggestionPending && x.Status != catalog.SuggestionDismissal {
 			continue
 		}
-		if other, taken := sites[x.Site]; taken && x.Site != "" {
-			t.Fatalf("the suggestions %s and %s are of one site", id, other)
+		product := x.FoldedName + " at " + x.Site
+		if other, taken := products[product]; taken {
+			t.Fatalf("the suggestions %s and %s are both of %s", id, other, product)
 		}
-		sites[x.Site] = id
-		if tool, offered := s.Offered(x.FoldedName, x.Site); offered && x.Status == catalog.SuggestionPending {
-			t.Fatalf("the suggestion %s waits for the tool %s", id, tool)
+		products[product] = id
+		if tool, offered := s.Named(x.FoldedName); offered && x.Status == catalog.SuggestionPending {
+			if site := s.Tools[tool].Site; site == "" || x.Site == "" || site == x.Site {
+				t.Fatalf("the suggestion %s waits for the tool %s", id, tool)
+			}
 		}
 		backers := map[string]bool{}
 		for _, b := range x.Backers {
@@ -281,7 +317,7 @@ func TestFoldingNeverFails(t *testing.T) {
 				catalog.ToolUpdated{ToolID: "1"},
 				catalog.ToolUpdated{ToolID: "3", Name: new("x")},
 				catalog.ToolCredentialRotated{ToolID: "2", SecretID: "s"},
-				missed(), backed("a"), backed("b"), dismissed(),
+				missed(), backed("a", "notion", ""), backed("b", "notion", ""), dismissed(),
 				catalog.SuggestionCooldownRefused{SuggestionID: "g1", AgentID: "a"},
 				catalog.SuggestionAccepted{SuggestionID: "g1", ToolID: "1"},
 				catalog.SuggestionRedirected{SuggestionID: "g2", ToolID: "1"},

@@ -144,7 +144,7 @@ func addTool(s State, c AddTool) ([]Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	answered, err := s.answered(c.ToolID, c.FoldedName, c.Site, c.Standings)
+	answered, err := s.answered(c.ToolID, c.product(), c.Standings)
 	if err != nil {
 		return nil, err
 	}
@@ -193,7 +193,7 @@ func updateTool(s State, c UpdateTool) ([]Event, error) {
 	if t.FoldedName == before.FoldedName && t.Site == before.Site {
 		return events, nil
 	}
-	answered, err := s.answered(c.ToolID, t.FoldedName, t.Site, c.Standings)
+	answered, err := s.answered(c.ToolID, t.product(), c.Standings)
 	if err != nil {
 		return nil, err
 	}

@@ -104,7 +104,7 @@ func PlanImport(s State, c ImportCatalog) (Plan, error) {
 		if known && t.FoldedName == want.FoldedName && t.Site == want.Site {
 			continue
 		}
-		for _, suggestion := range s.answerable(want.FoldedName, want.Site) {
+		for _, suggestion := range s.answerable(product{want.FoldedName, want.Site}) {
 			if !answered[suggestion] { // by an earlier tool of the file
 				answered[suggestion] = true
 				x := s.Suggestions[suggestion]
@@ -197,14 +197,16 @@ func importCatalog(s State, c ImportCatalog) ([]Event, error) {
 		return nil, err
 	}
 	events := p.events
-	var missing []string
-	for _, a := range p.Answers {
-		decided, more := decisions(s.Suggestions[a.SuggestionID], false, Shared, c.Standings)
-		missing = append(missing, more...)
-		events = append(events, SuggestionRedirected{SuggestionID: a.SuggestionID, ToolID: a.ToolID, Decisions: decided})
+	ids := make([]string, len(p.Answers))
+	for i, x := range p.Answers {
+		ids[i] = x.SuggestionID
 	}
-	if len(missing) > 0 {
-		return nil, &StandingsNeededError{AgentIDs: missing}
+	a := s.answering(ids, c.Standings)
+	for _, x := range p.Answers {
+		events = append(events, SuggestionRedirected{SuggestionID: x.SuggestionID, ToolID: x.ToolID, Decisions: a.decide(x.SuggestionID, x.ToolID)})
+	}
+	if err := a.needed(""); err != nil {
+		return nil, err
 	}
 	return events, nil
 }

@@ -1,8 +1,8 @@
 package catalog
 
 import (
+	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -12,9 +12,7 @@ import (
 // The bounds of what agents can pile up.
 const (
 	MaxPendingSuggestions = 500
-	MaxBackers            = 500     // of one suggestion
-	maxReasons            = 600_000 // bytes of all reasons in one event; beyond it each is cut
-	cutReason             = 100     // code points
+	MaxBackers            = 500 // of one suggestion
 )
 
 // Standing is what a decision about a backer needs to know of the agent: read from the agent's stream.
@@ -44,10 +42,11 @@ type (
 		Name, FoldedName, URL, Site string
 		Reason                      string
 	}
-	// AcceptSuggestion adds the tool and decides for every backer. Without GrantBackers they get pending requests, as
-	// they do where each agent needs a credential of its own.
+	// AcceptSuggestion adds the tool and decides for every backer of the suggestion, and of those in Also, which a human
+	// named too. Without GrantBackers they get pending requests, as they do where each agent needs a credential of its own.
 	AcceptSuggestion struct {
 		SuggestionID string
+		Also         []string
 		Tool         AddTool
 		GrantBackers bool
 	}
@@ -60,7 +59,7 @@ func (AcceptSuggestion) catalogCommand()  {}
 func (DismissSuggestion) catalogCommand() {}
 
 func suggest(s State, c Suggest) ([]Event, error) {
-	if tool, offered := s.Offered(c.FoldedName, c.Site); offered {
+	if tool, offered := s.offered(product{c.FoldedName, c.Site}); offered {
 		return nil, s.exists(tool)
 	}
 	id, known := s.Suggested(c.FoldedName, c.Site)
@@ -72,11 +71,7 @@ func suggest(s State, c Suggest) ([]Event, error) {
 			SuggestionID: c.SuggestionID, Name: c.Name, FoldedName: c.FoldedName, URL: c.URL, Site: c.Site, AgentID: c.AgentID, Reason: c.Reason,
 		}}, nil
 	}
-	x := s.Suggestions[id]
-	if tool, offered := s.Offered(x.FoldedName, x.Site); offered {
-		return nil, s.exists(tool) // it was added while the suggestion was dismissed
-	}
-	return back(x, id, c)
+	return back(s.Suggestions[id], id, c)
 }
 
 // exists tells an agent which tool it misses no longer.
@@ -96,18 +91,20 @@ func back(x Suggestion, id string, c Suggest) ([]Event, error) {
 		}
 		return []Event{SuggestionCooldownRefused{SuggestionID: id, AgentID: c.AgentID}}, nil
 	}
-	backed := SuggestionBacked{SuggestionID: id, AgentID: c.AgentID, Reason: c.Reason, Reopens: x.Status == SuggestionDismissal}
-	if x.URL == "" && c.URL != "" {
-		backed.URL, backed.Site = c.URL, c.Site
-	}
 	i := x.backer(c.AgentID)
-	switch {
-	case i < 0 && len(x.Backers) >= MaxBackers:
+	if i < 0 && len(x.Backers) >= MaxBackers {
 		return nil, domain.Invalid("name", fmt.Sprintf("%d agents back this suggestion already", MaxBackers))
-	case i >= 0 && x.Backers[i].Reason == c.Reason && backed.URL == "" && x.Status == SuggestionPending:
-		return nil, nil
 	}
-	return []Event{backed}, nil
+	if i >= 0 {
+		b := x.Backers[i]
+		c.URL = cmp.Or(c.URL, b.URL) // an address that is left out is not taken back
+		if b.Name == c.Name && b.URL == c.URL && b.Reason == c.Reason && x.Status == SuggestionPending {
+			return nil, nil
+		}
+	}
+	return []Event{SuggestionBacked{
+		SuggestionID: id, AgentID: c.AgentID, Name: c.Name, URL: c.URL, Reason: c.Reason, Reopens: x.Status == SuggestionDismissal,
+	}}, nil
 }
 
 // CoolingDown is the refusal of a suggestion that was dismissed a moment ago.
@@ -144,87 +141,4 @@ func (s State) waiting(id string) (Suggestion, error) {
 		}
 	}
 	return x, nil
-}
-
-func accept(s State, c AcceptSuggestion) ([]Event, error) {
-	if _, added := s.Tools[c.Tool.ToolID]; added && s.Suggestions[c.SuggestionID].ToolID == c.Tool.ToolID {
-		return nil, nil
-	}
-	x, err := s.waiting(c.SuggestionID)
-	if err != nil {
-		return nil, err
-	}
-	events, err := offer(s, c.Tool)
-	if err != nil {
-		return nil, err
-	}
-	decided, missing := decisions(x, c.GrantBackers, c.Tool.Mode, c.Tool.Standings)
-	redirected, more := s.redirect(c.Tool.ToolID, c.Tool.FoldedName, c.Tool.Site, c.SuggestionID, c.Tool.Standings)
-	if missing = append(missing, more...); len(missing) > 0 {
-		return nil, &StandingsNeededError{AgentIDs: missing, ToolID: c.Tool.ToolID}
-	}
-	events = append(events, redirected...)
-	return append(events, SuggestionAccepted{SuggestionID: c.SuggestionID, ToolID: c.Tool.ToolID, Decisions: decided}), nil
-}
-
-// answered ends every pending suggestion that a tool of this name and site answers, with requests of their backers.
-func (s State) answered(toolID, folded, site string, standings map[string]Standing) ([]Event, error) {
-	events, missing := s.redirect(toolID, folded, site, "", standings)
-	if len(missing) > 0 {
-		return nil, &StandingsNeededError{AgentIDs: missing, ToolID: toolID}
-	}
-	return events, nil
-}
-
-func (s State) redirect(toolID, folded, site, but string, standings map[string]Standing) (events []Event, missing []string) {
-	for _, id := range s.answerable(folded, site) {
-		if id == but {
-			continue
-		}
-		decided, more := decisions(s.Suggestions[id], false, Shared, standings)
-		missing = append(missing, more...)
-		events = append(events, SuggestionRedirected{SuggestionID: id, ToolID: toolID, Decisions: decided})
-	}
-	return events, missing
-}
-
-// answerable lists the pending suggestions that a tool of this name and site answers.
-func (s State) answerable(folded, site string) []string {
-	var ids []string
-	for _, id := range slices.Sorted(maps.Keys(s.Suggestions)) {
-		if x := s.Suggestions[id]; x.Status == SuggestionPending && (x.FoldedName == folded || site != "" && x.Site == site) {
-			ids = append(ids, id)
-		}
-	}
-	return ids
-}
-
-// decisions says what becomes of each backer, or whose standing is missing.
-func decisions(x Suggestion, grant bool, mode Mode, standings map[string]Standing) (decided []Decision, missing []string) {
-	size := 0
-	for _, b := range x.Backers {
-		size += len(b.Reason)
-	}
-	decided = make([]Decision, 0, len(x.Backers))
-	for _, b := range x.Backers {
-		standing, known := standings[b.AgentID]
-		if !known {
-			missing = append(missing, b.AgentID)
-			continue
-		}
-		d := Decision{AgentID: b.AgentID, Outcome: Pending, Reason: b.Reason, Suspensions: standing.Suspensions}
-		if runes := []rune(b.Reason); size > maxReasons && len(runes) > cutReason {
-			d.Reason = string(runes[:cutReason-1]) + "…"
-		}
-		switch {
-		case standing.Why != "":
-			d.Outcome, d.Why, d.Reason = Skipped, standing.Why, ""
-		case grant && mode == PerAgent:
-			d.Why = "each agent needs a credential of its own for this tool"
-		case grant:
-			d.Outcome = Granted
-		}
-		decided = append(decided, d)
-	}
-	return decided, missing
 }

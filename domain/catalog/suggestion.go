@@ -30,8 +30,8 @@ type Decision struct {
 	Suspensions int     `json:"suspensions,omitempty"` // of the agent until this was decided: a later one ends it
 }
 
-// The events about suggestions. A suggestion's name and site are those of whoever made it. Folded name and site arrive
-// on the command, as with tools.
+// The events about suggestions. A suggestion's name and site are those of the agent that made it; what the others
+// call it stays with them. Folded name and site arrive on the command, as with tools.
 type (
 	// SuggestionMade is an agent missing a tool that nobody has suggested yet.
 	SuggestionMade struct {
@@ -43,14 +43,14 @@ type (
 		AgentID      string `json:"agent_id"`
 		Reason       string `json:"reason"`
 	}
-	// SuggestionBacked is an agent missing it too, or giving another reason. URL and Site are set where a suggestion
-	// without an address gains one. With Reopens a suggestion that was dismissed waits for a human again.
+	// SuggestionBacked is an agent missing it too, or saying something else than before. Name, URL and Reason are all
+	// that this agent says from now on. With Reopens a suggestion that was dismissed waits for a human again.
 	SuggestionBacked struct {
 		SuggestionID string `json:"suggestion_id"`
 		AgentID      string `json:"agent_id"`
-		Reason       string `json:"reason"`
+		Name         string `json:"name"`
 		URL          string `json:"url,omitempty"`
-		Site         string `json:"site,omitempty"`
+		Reason       string `json:"reason"`
 		Reopens      bool   `json:"reopens,omitempty"`
 	}
 	// SuggestionDismissed is a human's no, for now.
@@ -96,10 +96,12 @@ const (
 	SuggestionRedirect   SuggestionStatus = "redirected"
 )
 
-// Backer is an agent that wants the tool.
+// Backer is an agent that wants the tool, in its own latest words.
 type Backer struct {
 	AgentID string    `json:"agent_id"`
-	Reason  string    `json:"reason"` // the latest
+	Name    string    `json:"name"`
+	URL     string    `json:"url,omitempty"`
+	Reason  string    `json:"reason"`
 	FirstAt time.Time `json:"first_at"`
 	LastAt  time.Time `json:"last_at"`
 }
@@ -119,6 +121,14 @@ type Suggestion struct {
 	ToolID     string           `json:"tool_id,omitempty"`
 }
 
+// MadeAt is when the first agent suggested it.
+func (s Suggestion) MadeAt() time.Time {
+	if len(s.Backers) == 0 {
+		return time.Time{}
+	}
+	return s.Backers[0].FirstAt
+}
+
 // RetryAt is when a dismissed suggestion may be made again.
 func (s Suggestion) RetryAt() time.Time { return s.DecidedAt.Add(Cooldown) }
 
@@ -127,69 +137,26 @@ func (s Suggestion) backer(agentID string) int {
 	return slices.IndexFunc(s.Backers, func(b Backer) bool { return b.AgentID == agentID })
 }
 
-// Offered returns the id of the tool that answers a suggestion: one of that name, or else of that site.
-func (s State) Offered(folded, site string) (string, bool) {
-	if id, found := s.Named(folded); found {
-		return id, true
-	}
-	if site != "" {
-		for _, id := range slices.Sorted(maps.Keys(s.Tools)) {
-			if s.Tools[id].Site == site {
-				return id, true
-			}
-		}
-	}
-	return "", false
-}
-
-// Suggested returns the id of the suggestion, pending or dismissed, that means the same: by site where both have one,
-// else by name. Of several that a name alone can mean it is a pending one if there is any, and the oldest.
-func (s State) Suggested(folded, site string) (string, bool) {
-	best := ""
-	for _, id := range slices.Sorted(maps.Keys(s.Suggestions)) {
-		open := s.Suggestions[id]
-		if !open.undecided() {
-			continue
-		}
-		if site != "" && open.Site != "" {
-			if site == open.Site {
-				return id, true
-			}
-			continue
-		}
-		if folded == open.FoldedName && (best == "" || s.Suggestions[best].Status != SuggestionPending && open.Status == SuggestionPending) {
-			best = id
-		}
-	}
-	return best, best != ""
-}
-
-// undecided reports whether the suggestion waits or may come back.
-func (s Suggestion) undecided() bool {
-	return s.Status == SuggestionPending || s.Status == SuggestionDismissal
-}
-
 func (s State) evolveSuggestion(event Event, f domain.Fact[Event]) State {
 	switch e := event.(type) {
 	case SuggestionMade:
 		return s.suggestion(e.SuggestionID, func(x *Suggestion) {
 			*x = Suggestion{
 				Name: e.Name, FoldedName: e.FoldedName, URL: e.URL, Site: e.Site, Status: SuggestionPending,
-				Backers: []Backer{{AgentID: e.AgentID, Reason: e.Reason, FirstAt: f.At, LastAt: f.At}},
+				Backers: []Backer{{AgentID: e.AgentID, Name: e.Name, URL: e.URL, Reason: e.Reason, FirstAt: f.At, LastAt: f.At}},
 			}
 		})
 	case SuggestionBacked:
 		return s.suggestion(e.SuggestionID, func(x *Suggestion) {
 			x.Status, x.DecidedAt, x.DecidedBy, x.Dismissal, x.Refused = SuggestionPending, time.Time{}, nil, "", nil
-			if e.URL != "" {
-				x.URL, x.Site = e.URL, e.Site
-			}
+			b := Backer{AgentID: e.AgentID, Name: e.Name, URL: e.URL, Reason: e.Reason, FirstAt: f.At, LastAt: f.At}
 			x.Backers = slices.Clone(x.Backers)
 			if i := x.backer(e.AgentID); i >= 0 {
-				x.Backers[i].Reason, x.Backers[i].LastAt = e.Reason, f.At
+				b.FirstAt = x.Backers[i].FirstAt
+				x.Backers[i] = b
 				return
 			}
-			x.Backers = append(x.Backers, Backer{AgentID: e.AgentID, Reason: e.Reason, FirstAt: f.At, LastAt: f.At})
+			x.Backers = append(x.Backers, b)
 		})
 	case SuggestionDismissed:
 		return s.suggestion(e.SuggestionID, func(x *Suggestion) {

@@ -29,12 +29,25 @@ func suggest(agent, name, site string) catalog.Suggest {
 	return c
 }
 
-func backed(agent string) catalog.Event {
-	return catalog.SuggestionBacked{SuggestionID: "g1", AgentID: agent, Reason: "to write"}
+// backed is an agent that backs g1 with what suggest says.
+func backed(agent, name, site string) catalog.SuggestionBacked {
+	c := suggest(agent, name, site)
+	return catalog.SuggestionBacked{SuggestionID: "g1", AgentID: agent, Name: c.Name, URL: c.URL, Reason: c.Reason}
 }
 
-func reopened(agent string) catalog.Event {
-	return catalog.SuggestionBacked{SuggestionID: "g1", AgentID: agent, Reason: "to write", Reopens: true}
+func reopened(agent, name, site string) catalog.Event {
+	e := backed(agent, name, site)
+	e.Reopens = true
+	return e
+}
+
+// elsewhere is a tool of another product at the site of what is missed.
+func elsewhere() catalog.Event {
+	return catalog.ToolAdded{ToolID: "7", Name: "Docs", FoldedName: "docs", Site: "notion.so", Mode: catalog.PerAgent}
+}
+
+func other(id, name, site, agent string) catalog.Event {
+	return catalog.SuggestionMade{SuggestionID: id, Name: name, FoldedName: name, URL: "https://" + site, Site: site, AgentID: agent, Reason: "to write"}
 }
 
 func dismissed() catalog.Event {
@@ -49,17 +62,16 @@ func at(c catalog.Suggest, when time.Time) catalog.Suggest {
 func TestSuggestions(t *testing.T) {
 	notion := catalog.AddTool{ToolID: "9", Name: "Notion", FoldedName: "notion", Site: "notion.so", Mode: catalog.Shared, SecretID: "s"}
 	added := catalog.ToolAdded{ToolID: "9", Name: "Notion", FoldedName: "notion", Site: "notion.so", Mode: catalog.Shared, SecretID: "s"}
+	nowhere := catalog.ToolAdded{ToolID: "9", Name: "Notion", FoldedName: "notion", Mode: catalog.PerAgent}
 	own := catalog.AddTool{ToolID: "9", Name: "Notion", FoldedName: "notion", Mode: catalog.PerAgent}
-	known := map[string]catalog.Standing{"a": {Suspensions: 1}, "b": {Why: "the agent is suspended"}}
+	known := map[string]catalog.Standing{"a": {Suspensions: 1}, "b": {Why: "the agent is suspended"}, "c": {}}
 	with := func(tool catalog.AddTool) catalog.AddTool {
 		tool.Standings = known
 		return tool
 	}
-	gain := catalog.SuggestionBacked{SuggestionID: "g1", AgentID: "b", Reason: "to write", URL: "https://notion.so", Site: "notion.so"}
 	made := func(c catalog.Suggest) catalog.Event {
 		return catalog.SuggestionMade{SuggestionID: c.SuggestionID, Name: c.Name, FoldedName: c.FoldedName, URL: c.URL, Site: c.Site, AgentID: c.AgentID, Reason: c.Reason}
 	}
-	atSite := catalog.ToolAdded{ToolID: "7", Name: "Docs", FoldedName: "docs", Site: "notion.so", Mode: catalog.PerAgent}
 	tests := []struct {
 		name  string
 		given []catalog.Event
@@ -68,31 +80,40 @@ func TestSuggestions(t *testing.T) {
 		code  string
 	}{
 		{"nobody missed it before", nil, suggest("a", "notion", "notion.so"), []catalog.Event{made(suggest("a", "notion", "notion.so"))}, ""},
-		{"another misses it", []catalog.Event{missed()}, suggest("b", "notion", "notion.so"), []catalog.Event{backed("b")}, ""},
-		{"another calls it otherwise", []catalog.Event{missed()}, suggest("b", "notes", "notion.so"), []catalog.Event{backed("b")}, ""},
-		{"another does not know where it is", []catalog.Event{missed()}, suggest("b", "notion", ""), []catalog.Event{backed("b")}, ""},
+		{"another misses it", []catalog.Event{missed()}, suggest("b", "notion", "notion.so"), []catalog.Event{backed("b", "notion", "notion.so")}, ""},
+		{"another product of the site is another", []catalog.Event{missed()}, suggest("b", "calendar", "notion.so"), []catalog.Event{made(suggest("b", "calendar", "notion.so"))}, ""},
+		{"another does not know where it is", []catalog.Event{missed()}, suggest("b", "notion", ""), []catalog.Event{backed("b", "notion", "")}, ""},
 		{"the same name elsewhere is another", []catalog.Event{missed()}, suggest("b", "notion", "notion.dev"), []catalog.Event{made(suggest("b", "notion", "notion.dev"))}, ""},
 		{"another name elsewhere is another", []catalog.Event{missed()}, suggest("b", "linear", ""), []catalog.Event{made(suggest("b", "linear", ""))}, ""},
-		{"the same agent for the same reason", []catalog.Event{missed()}, suggest("a", "notion", "notion.so"), nil, ""},
-		{"the same agent for another reason", []catalog.Event{catalog.SuggestionMade{SuggestionID: "g1", FoldedName: "notion", AgentID: "a", Reason: "because"}}, suggest("a", "notion", ""), []catalog.Event{backed("a")}, ""},
-		{"it gains an address", []catalog.Event{unplaced()}, suggest("b", "notion", "notion.so"), []catalog.Event{gain}, ""},
-		{"it gains an address once", []catalog.Event{unplaced(), gain}, suggest("c", "notion", "notion.dev"), []catalog.Event{made(suggest("c", "notion", "notion.dev"))}, ""},
-		{"the catalog has it by name", []catalog.Event{github()}, suggest("a", "github", "elsewhere.com"), nil, "tool_exists"},
-		{"the catalog has it by site", []catalog.Event{atSite}, suggest("a", "notion", "notion.so"), nil, "tool_exists"},
-		{"a removed tool is missed", []catalog.Event{atSite, catalog.ToolRemoved{ToolID: "7"}}, suggest("a", "notion", "notion.so"), []catalog.Event{made(suggest("a", "notion", "notion.so"))}, ""},
+		{"the same agent says the same", []catalog.Event{missed(), backed("a", "notion", "notion.so")}, suggest("a", "notion", "notion.so"), nil, ""},
+		{"the same agent leaves the address out", []catalog.Event{missed(), backed("a", "notion", "notion.so")}, suggest("a", "notion", ""), nil, ""},
+		{"the same agent calls it otherwise", []catalog.Event{missed()}, suggest("a", "notion", ""), []catalog.Event{backed("a", "notion", "notion.so")}, ""},
+		{"the same agent for another reason", []catalog.Event{catalog.SuggestionMade{SuggestionID: "g1", Name: "notion", FoldedName: "notion", AgentID: "a", Reason: "because"}}, suggest("a", "notion", ""), []catalog.Event{backed("a", "notion", "")}, ""},
+		{"it gains no address from a backer", []catalog.Event{unplaced()}, suggest("b", "notion", "notion.so"), []catalog.Event{backed("b", "notion", "notion.so")}, ""},
+		{"without an address it is the oldest that fits", []catalog.Event{missed(), other("g0", "notion", "notion.dev", "b")}, suggest("c", "notion", ""), []catalog.Event{backed("c", "notion", "")}, ""},
+		{"with an address it is the one at its site", []catalog.Event{other("g0", "notion", "notion.dev", "b"), missed()}, suggest("c", "notion", "notion.so"), []catalog.Event{backed("c", "notion", "notion.so")}, ""},
+		{"without an address it is a pending one", []catalog.Event{missed(), dismissed(), other("g0", "notion", "notion.dev", "b")}, suggest("c", "notion", ""), []catalog.Event{
+			catalog.SuggestionBacked{SuggestionID: "g0", AgentID: "c", Name: "notion", Reason: "to write"},
+		}, ""},
+		{"the catalog has it", []catalog.Event{added}, suggest("a", "notion", "notion.so"), nil, "tool_exists"},
+		{"the catalog has it, and the agent does not know where", []catalog.Event{added}, suggest("a", "notion", ""), nil, "tool_exists"},
+		{"the catalog has it, and says not where", []catalog.Event{nowhere}, suggest("a", "notion", "notion.so"), nil, "tool_exists"},
+		{"the catalog has that name elsewhere", []catalog.Event{added}, suggest("a", "notion", "notion.dev"), []catalog.Event{made(suggest("a", "notion", "notion.dev"))}, ""},
+		{"the catalog has another product of the site", []catalog.Event{elsewhere()}, suggest("a", "notion", "notion.so"), []catalog.Event{made(suggest("a", "notion", "notion.so"))}, ""},
+		{"a removed tool is missed", []catalog.Event{added, catalog.ToolRemoved{ToolID: "9"}}, suggest("a", "notion", "notion.so"), []catalog.Event{made(suggest("a", "notion", "notion.so"))}, ""},
 
-		{"a dismissed one whose tool was added since is not opened from its site", []catalog.Event{missed(), dismissed(), catalog.ToolAdded{ToolID: "9", Name: "Notion", FoldedName: "notion", Mode: catalog.PerAgent}}, at(suggest("b", "notes", "notion.so"), later), nil, "tool_exists"},
+		{"a dismissed one whose tool was added since is not opened by another site", []catalog.Event{unplaced(), dismissed(), added}, at(suggest("b", "notion", "notion.dev"), later), []catalog.Event{made(suggest("b", "notion", "notion.dev"))}, ""},
 
 		{"it is dismissed", []catalog.Event{missed()}, catalog.DismissSuggestion{SuggestionID: "g1", Reason: "no"}, []catalog.Event{dismissed()}, ""},
 		{"it is dismissed twice", []catalog.Event{missed(), dismissed()}, catalog.DismissSuggestion{SuggestionID: "g1"}, nil, "already_decided"},
 		{"an unknown note is dismissed", nil, catalog.DismissSuggestion{SuggestionID: "g1"}, nil, "not_found"},
 		{"it is made again too early", []catalog.Event{missed(), dismissed()}, suggest("b", "notion", ""), []catalog.Event{catalog.SuggestionCooldownRefused{SuggestionID: "g1", AgentID: "b"}}, ""},
 		{"it is made again too early, again", []catalog.Event{missed(), dismissed(), catalog.SuggestionCooldownRefused{SuggestionID: "g1", AgentID: "b"}}, suggest("b", "notion", ""), nil, "suggestion_cooling_down"},
-		{"it is made again a day later", []catalog.Event{missed(), dismissed()}, at(suggest("b", "notion", ""), later), []catalog.Event{reopened("b")}, ""},
-		{"its maker makes it again a day later", []catalog.Event{missed(), dismissed()}, at(suggest("a", "notion", ""), later), []catalog.Event{reopened("a")}, ""},
+		{"it is made again a day later", []catalog.Event{missed(), dismissed()}, at(suggest("b", "notion", ""), later), []catalog.Event{reopened("b", "notion", "")}, ""},
+		{"its maker makes it again a day later", []catalog.Event{missed(), dismissed()}, at(suggest("a", "notion", ""), later), []catalog.Event{reopened("a", "notion", "notion.so")}, ""},
 
-		{"accepting needs to know the backers", []catalog.Event{missed(), backed("b")}, catalog.AcceptSuggestion{SuggestionID: "g1", Tool: notion, GrantBackers: true}, nil, "fault: the standing of 2 agents is needed"},
-		{"it is accepted", []catalog.Event{missed(), backed("b")}, catalog.AcceptSuggestion{SuggestionID: "g1", Tool: with(notion), GrantBackers: true}, []catalog.Event{
+		{"accepting needs to know the backers", []catalog.Event{missed(), backed("b", "notion", "")}, catalog.AcceptSuggestion{SuggestionID: "g1", Tool: notion, GrantBackers: true}, nil, "fault: the standing of 2 agents is needed"},
+		{"it is accepted", []catalog.Event{missed(), backed("b", "notion", "")}, catalog.AcceptSuggestion{SuggestionID: "g1", Tool: with(notion), GrantBackers: true}, []catalog.Event{
 			added,
 			catalog.SuggestionAccepted{SuggestionID: "g1", ToolID: "9", Decisions: []catalog.Decision{
 				{AgentID: "a", Outcome: catalog.Granted, Reason: "to write", Suspensions: 1}, {AgentID: "b", Outcome: catalog.Skipped, Why: "the agent is suspended"},
@@ -107,16 +128,36 @@ func TestSuggestions(t *testing.T) {
 				{AgentID: "a", Outcome: catalog.Pending, Why: "each agent needs a credential of its own for this tool", Reason: "to write", Suspensions: 1},
 			}},
 		}, ""},
+		{"it is accepted with others that the human names", []catalog.Event{missed(), other("g2", "notes", "notion.so", "a"), other("g3", "wiki", "x.com", "c"), elsewhere()}, catalog.AcceptSuggestion{SuggestionID: "g1", Also: []string{"g2", "g3"}, Tool: with(notion), GrantBackers: true}, []catalog.Event{
+			added,
+			catalog.SuggestionAccepted{SuggestionID: "g1", ToolID: "9", Decisions: []catalog.Decision{{AgentID: "a", Outcome: catalog.Granted, Reason: "to write", Suspensions: 1}}},
+			catalog.SuggestionAccepted{SuggestionID: "g2", ToolID: "9", Decisions: []catalog.Decision{}},
+			catalog.SuggestionAccepted{SuggestionID: "g3", ToolID: "9", Decisions: []catalog.Decision{{AgentID: "c", Outcome: catalog.Granted, Reason: "to write"}}},
+		}, ""},
+		{"what is only related stays", []catalog.Event{missed(), other("g2", "notes", "notion.so", "b"), other("g3", "notion", "notion.dev", "b")}, catalog.AcceptSuggestion{SuggestionID: "g1", Tool: with(notion)}, []catalog.Event{
+			added, catalog.SuggestionAccepted{SuggestionID: "g1", ToolID: "9", Decisions: []catalog.Decision{{AgentID: "a", Outcome: catalog.Pending, Reason: "to write", Suspensions: 1}}},
+		}, ""},
+		{"as another product it answers that one too, with requests", []catalog.Event{missed(), other("g2", "notes", "notion.so", "c")}, catalog.AcceptSuggestion{SuggestionID: "g2", Tool: with(notion), GrantBackers: true}, []catalog.Event{
+			added,
+			catalog.SuggestionRedirected{SuggestionID: "g1", ToolID: "9", Decisions: []catalog.Decision{{AgentID: "a", Outcome: catalog.Pending, Reason: "to write", Suspensions: 1}}},
+			catalog.SuggestionAccepted{SuggestionID: "g2", ToolID: "9", Decisions: []catalog.Decision{{AgentID: "c", Outcome: catalog.Granted, Reason: "to write"}}},
+		}, ""},
+		{"it is accepted with itself", []catalog.Event{missed()}, catalog.AcceptSuggestion{SuggestionID: "g1", Also: []string{"g1"}, Tool: with(notion)}, nil, "validation_failed"},
+		{"it is accepted with one that there is not", []catalog.Event{missed()}, catalog.AcceptSuggestion{SuggestionID: "g1", Also: []string{"g9"}, Tool: with(notion)}, nil, "not_found"},
 		{"it is accepted as a tool that there is", []catalog.Event{github(), missed()}, catalog.AcceptSuggestion{SuggestionID: "g1", Tool: catalog.AddTool{ToolID: "9", FoldedName: "github", Mode: catalog.PerAgent}}, nil, "tool_exists"},
+		{"its name is taken by a tool of another site", []catalog.Event{added, other("g1", "notion", "notion.dev", "a")}, catalog.AcceptSuggestion{SuggestionID: "g1", Tool: catalog.AddTool{ToolID: "8", Name: "Notion", FoldedName: "notion", Site: "notion.dev", Mode: catalog.PerAgent, Standings: known}}, nil, "tool_exists"},
 		{"it is accepted after it was dismissed", []catalog.Event{missed(), dismissed()}, catalog.AcceptSuggestion{SuggestionID: "g1", Tool: with(notion)}, nil, "already_decided"},
 		{"it is accepted again as the same tool", []catalog.Event{missed(), added, catalog.SuggestionAccepted{SuggestionID: "g1", ToolID: "9"}}, catalog.AcceptSuggestion{SuggestionID: "g1", Tool: with(notion)}, nil, ""},
 		{"a tool that is added by hand answers it, with requests", []catalog.Event{missed()}, with(notion), []catalog.Event{
 			added, catalog.SuggestionRedirected{SuggestionID: "g1", ToolID: "9", Decisions: []catalog.Decision{{AgentID: "a", Outcome: catalog.Pending, Reason: "to write", Suspensions: 1}}},
 		}, ""},
-		{"a tool of another name at its site answers it", []catalog.Event{missed(), atSite}, catalog.UpdateTool{ToolID: "7", Description: new("d"), Site: new("notion.so"), Standings: known}, []catalog.Event{catalog.ToolUpdated{ToolID: "7", Description: new("d")}}, ""},
+		{"a tool of another name at its site does not answer it", []catalog.Event{missed(), elsewhere()}, catalog.UpdateTool{ToolID: "7", Description: new("d"), Site: new("notion.so"), Standings: known}, []catalog.Event{catalog.ToolUpdated{ToolID: "7", Description: new("d")}}, ""},
 		{"a renamed tool answers it", []catalog.Event{github(), missed()}, catalog.UpdateTool{ToolID: "1", Name: new("Notion"), FoldedName: new("notion"), Standings: known}, []catalog.Event{
 			catalog.ToolUpdated{ToolID: "1", Name: new("Notion"), FoldedName: new("notion")},
 			catalog.SuggestionRedirected{SuggestionID: "g1", ToolID: "1", Decisions: []catalog.Decision{{AgentID: "a", Outcome: catalog.Pending, Reason: "to write", Suspensions: 1}}},
+		}, ""},
+		{"a renamed tool of another site does not answer it", []catalog.Event{elsewhere(), other("g1", "notion", "notion.dev", "a")}, catalog.UpdateTool{ToolID: "7", Name: new("Notion"), FoldedName: new("notion"), Standings: known}, []catalog.Event{
+			catalog.ToolUpdated{ToolID: "7", Name: new("Notion"), FoldedName: new("notion")},
 		}, ""},
 		{"a dismissed one is answered by nobody", []catalog.Event{missed(), dismissed()}, notion, []catalog.Event{added}, ""},
 	}
@@ -144,7 +185,7 @@ func TestSuggestionsAreBounded(t *testing.T) {
 	}
 	events := []catalog.Event{missed()}
 	for i := range catalog.MaxBackers - 1 {
-		events = append(events, backed(fmt.Sprint("b", i)))
+		events = append(events, backed(fmt.Sprint("b", i), "notion", ""))
 	}
 	full := fold(events...)
 	if _, err := catalog.Decide(full, suggest("c", "notion", "")); codeOf(err) != "validation_failed" {

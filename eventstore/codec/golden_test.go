@@ -103,7 +103,7 @@ var samples = map[string]any{
 	"suggestion.made.v1": catalog.SuggestionMade{
 		SuggestionID: "suggestion-1", Name: "C++", FoldedName: "c++", URL: "https://cpp.example.com", Site: "example.com", AgentID: "agent-1", Reason: "to compile",
 	},
-	"suggestion.backed.v1":    catalog.SuggestionBacked{SuggestionID: "suggestion-1", AgentID: "agent-2", Reason: "me too", URL: "https://example.com", Site: "example.com", Reopens: true},
+	"suggestion.backed.v1":    catalog.SuggestionBacked{SuggestionID: "suggestion-1", AgentID: "agent-2", Name: "C plus plus", URL: "https://example.com", Reason: "me too", Reopens: true},
 	"suggestion.dismissed.v1": catalog.SuggestionDismissed{SuggestionID: "suggestion-1", Reason: "not now"},
 	"suggestion.accepted.v1": catalog.SuggestionAccepted{SuggestionID: "suggestion-1", ToolID: "tool-1", Decisions: []catalog.Decision{
 		{AgentID: "agent-1", Outcome: catalog.Pending, Why: "each agent needs its own", Reason: "to compile", Suspensions: 2}, {AgentID: "agent-2", Outcome: catalog.Skipped, Why: "the agent is suspended"},

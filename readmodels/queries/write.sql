@@ -151,17 +151,17 @@ UPDATE grants SET fetch_count = fetch_count + sqlc.arg(fetches), last_fetched_at
 WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
 
 -- name: InsertSuggestion :exec
-INSERT INTO suggestions (id, organization_id, name, name_folded, url, status, created_at, last_activity_at)
-VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(name), sqlc.arg(name_folded), sqlc.arg(url), 'pending', sqlc.arg(at), sqlc.arg(at));
+INSERT INTO suggestions (id, organization_id, name, name_folded, url, site, status, created_at, last_activity_at)
+VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(name), sqlc.arg(name_folded), sqlc.arg(url), sqlc.arg(site), 'pending', sqlc.arg(at), sqlc.arg(at));
 
 -- name: BackSuggestion :exec
-INSERT INTO suggestion_backers (suggestion_id, agent_id, position, latest_reason, first_at, last_at)
-VALUES (sqlc.arg(suggestion_id), sqlc.arg(agent_id), sqlc.arg(position), sqlc.arg(reason), sqlc.arg(at), sqlc.arg(at))
-ON CONFLICT (suggestion_id, agent_id) DO UPDATE SET latest_reason = excluded.latest_reason, last_at = excluded.last_at;
+INSERT INTO suggestion_backers (suggestion_id, agent_id, position, name, url, latest_reason, first_at, last_at)
+VALUES (sqlc.arg(suggestion_id), sqlc.arg(agent_id), sqlc.arg(position), sqlc.arg(name), sqlc.arg(url), sqlc.arg(reason), sqlc.arg(at), sqlc.arg(at))
+ON CONFLICT (suggestion_id, agent_id) DO UPDATE SET name = excluded.name, url = excluded.url, latest_reason = excluded.latest_reason, last_at = excluded.last_at;
 
 -- name: ReopenSuggestion :exec
 UPDATE suggestions SET
-    status = 'pending', url = coalesce(sqlc.narg(url), url), last_activity_at = sqlc.arg(at), decided_at = 0, decided_by_type = '', decided_by_id = '', dismissal_reason = '',
+    status = 'pending', last_activity_at = sqlc.arg(at), decided_at = 0, decided_by_type = '', decided_by_id = '', dismissal_reason = '',
     backer_count = (SELECT count(*) FROM suggestion_backers AS b WHERE b.suggestion_id = suggestions.id)
 WHERE suggestions.id = sqlc.arg(id);
 

@@ -1,0 +1,144 @@
+package catalog
+
+import (
+	"fmt"
+	"slices"
+
+	"agentkey/domain"
+)
+
+// The bounds of one answer, which is one append.
+const (
+	MaxAnswered = 1000    // backers of the suggestions that a human names in it
+	maxReasons  = 600_000 // bytes of all reasons; beyond it each is cut
+	cutReason   = 100     // code points
+)
+
+func accept(s State, c AcceptSuggestion) ([]Event, error) {
+	if _, added := s.Tools[c.Tool.ToolID]; added && s.Suggestions[c.SuggestionID].ToolID == c.Tool.ToolID {
+		return nil, nil
+	}
+	named := append([]string{c.SuggestionID}, c.Also...)
+	backers := 0
+	for i, id := range named {
+		x, err := s.waiting(id)
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(named[:i], id) {
+			return nil, domain.Invalid("also", "it names a suggestion twice")
+		}
+		backers += len(x.Backers)
+	}
+	if len(named) > 1 && backers > MaxAnswered {
+		return nil, domain.Invalid("also", fmt.Sprintf("these suggestions have more than %d backers; accept one, and add the tool's access by hand for the others", MaxAnswered))
+	}
+	if id, taken := s.Named(c.Tool.FoldedName); taken && !s.Tools[id].product().is(c.Tool.product()) {
+		return nil, &domain.Error{
+			Kind: domain.KindConflict, Code: "tool_exists",
+			Detail: "A tool of another site, " + s.Tools[id].Site + ", has this name, and names are unique.",
+			Hint:   "Send the same {acceptSuggestion} with another tool.name, such as “" + c.Tool.Name + " (" + c.Tool.Site + ")”.",
+			Next:   []domain.Next{{Op: "acceptSuggestion", IDs: []string{c.SuggestionID}}},
+			Extra:  map[string]string{"tool_id": id, "tool_name": s.Tools[id].Name},
+		}
+	}
+	events, err := offer(s, c.Tool)
+	if err != nil {
+		return nil, err
+	}
+	var redirected []string
+	for _, id := range s.answerable(c.Tool.product()) {
+		if !slices.Contains(named, id) {
+			redirected = append(redirected, id)
+		}
+	}
+	a := s.answering(slices.Concat(named, redirected), c.Tool.Standings)
+	a.grant, a.mode = c.GrantBackers, c.Tool.Mode
+	var accepted []Event
+	for _, id := range named { // before the others, so that a backer of several gets what the human said
+		accepted = append(accepted, SuggestionAccepted{SuggestionID: id, ToolID: c.Tool.ToolID, Decisions: a.decide(id, c.Tool.ToolID)})
+	}
+	a.grant = false
+	for _, id := range redirected {
+		events = append(events, SuggestionRedirected{SuggestionID: id, ToolID: c.Tool.ToolID, Decisions: a.decide(id, c.Tool.ToolID)})
+	}
+	if err := a.needed(c.Tool.ToolID); err != nil {
+		return nil, err
+	}
+	return append(events, accepted...), nil
+}
+
+// answered ends every pending suggestion of the product that a tool is, with requests of their backers.
+func (s State) answered(toolID string, p product, standings map[string]Standing) ([]Event, error) {
+	ids := s.answerable(p)
+	a := s.answering(ids, standings)
+	var events []Event
+	for _, id := range ids {
+		events = append(events, SuggestionRedirected{SuggestionID: id, ToolID: toolID, Decisions: a.decide(id, toolID)})
+	}
+	if err := a.needed(toolID); err != nil {
+		return nil, err
+	}
+	return events, nil
+}
+
+// answering is one answer to several suggestions: what becomes of each of their backers, once for each agent and tool.
+type answering struct {
+	state     State
+	grant     bool // access at once, where the mode allows it
+	mode      Mode
+	standings map[string]Standing
+	shorten   bool // the reasons
+	decided   map[got]bool
+	missing   []string
+}
+
+type got struct{ agentID, toolID string }
+
+func (s State) answering(ids []string, standings map[string]Standing) *answering {
+	size := 0
+	for _, id := range ids {
+		for _, b := range s.Suggestions[id].Backers {
+			size += len(b.Reason)
+		}
+	}
+	return &answering{state: s, mode: Shared, standings: standings, shorten: size > maxReasons, decided: map[got]bool{}}
+}
+
+// decide says what becomes of each backer of a suggestion that the answer did not decide about yet.
+func (a *answering) decide(id, toolID string) []Decision {
+	decided := []Decision{}
+	for _, b := range a.state.Suggestions[id].Backers {
+		if a.decided[got{b.AgentID, toolID}] {
+			continue
+		}
+		a.decided[got{b.AgentID, toolID}] = true
+		standing, known := a.standings[b.AgentID]
+		if !known {
+			a.missing = append(a.missing, b.AgentID)
+			continue
+		}
+		d := Decision{AgentID: b.AgentID, Outcome: Pending, Reason: b.Reason, Suspensions: standing.Suspensions}
+		if runes := []rune(b.Reason); a.shorten && len(runes) > cutReason {
+			d.Reason = string(runes[:cutReason-1]) + "…"
+		}
+		switch {
+		case standing.Why != "":
+			d.Outcome, d.Why, d.Reason = Skipped, standing.Why, ""
+		case a.grant && a.mode == PerAgent:
+			d.Why = "each agent needs a credential of its own for this tool"
+		case a.grant:
+			d.Outcome = Granted
+		}
+		decided = append(decided, d)
+	}
+	return decided
+}
+
+// needed is the error that asks for the standings that were missing, or nil.
+func (a *answering) needed(toolID string) error {
+	if len(a.missing) == 0 {
+		return nil
+	}
+	return &StandingsNeededError{AgentIDs: a.missing, ToolID: toolID}
+}
