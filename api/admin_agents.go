@@ -41,7 +41,7 @@ func (s *Server) ListAgents(ctx context.Context, r ListAgentsRequestObject) (Lis
 		return nil, asked(err, "agent")
 	}
 	return ListAgents200JSONResponse{
-		Items:      views(found.Items, func(a readmodels.Agent) Agent { return s.agentRow(call.ctx, call.Caller.Organization, a) }),
+		Items:      views(found.Items, func(a readmodels.Agent) Agent { return s.agentView(call.ctx, call.Caller.Organization, a) }),
 		NextCursor: cursor(found.Next),
 	}, nil
 }
@@ -54,7 +54,7 @@ func (s *Server) GetAgent(ctx context.Context, r GetAgentRequestObject) (GetAgen
 		return nil, asked(err, "agent")
 	}
 	call.tag(found.Revision)
-	return GetAgent200JSONResponse(s.agentRow(call.ctx, call.Caller.Organization, found)), nil
+	return GetAgent200JSONResponse(s.agentView(call.ctx, call.Caller.Organization, found)), nil
 }
 
 // RegisterAgent answers POST /api/admin/agents.
@@ -95,7 +95,7 @@ func (s *Server) withKey(call *call, made commands.Registered) AgentWithKey {
 func (s *Server) changedAgent(call *call, id string, done commands.AgentResult) Agent {
 	call.done(done.Position)
 	call.tag(done.State.Revision)
-	return s.agentView(call.ctx, id, done.State)
+	return s.agentView(call.ctx, done.State.OrganizationID, agentLeft(id, done.State, s.Clock()))
 }
 
 // UpdateAgent answers PATCH /api/admin/agents/{id}.

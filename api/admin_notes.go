@@ -19,7 +19,7 @@ func (s *Server) ListInstructionSuggestions(ctx context.Context, r ListInstructi
 	if err != nil {
 		return nil, asked(err, "note")
 	}
-	view := func(n readmodels.Note) Note { return s.noteRow(call.ctx, call.Caller.Organization, n) }
+	view := func(n readmodels.Note) Note { return s.noteView(call.ctx, call.Caller.Organization, n) }
 	return ListInstructionSuggestions200JSONResponse{Items: views(found.Items, view), NextCursor: cursor(found.Next)}, nil
 }
 
@@ -30,13 +30,13 @@ func (s *Server) GetInstructionSuggestion(ctx context.Context, r GetInstructionS
 	if err != nil {
 		return nil, asked(err, "note")
 	}
-	return GetInstructionSuggestion200JSONResponse(s.noteRow(call.ctx, call.Caller.Organization, found)), nil
+	return GetInstructionSuggestion200JSONResponse(s.noteView(call.ctx, call.Caller.Organization, found)), nil
 }
 
-func (s *Server) noteRow(ctx context.Context, organization string, n readmodels.Note) Note {
+func (s *Server) noteView(ctx context.Context, organization string, n readmodels.Note) Note {
 	out := Note{
 		ID: n.ID, ToolID: n.ToolID, ToolName: n.ToolName, Learned: n.Learned, Status: NoteStatus(n.Status), GuideVersion: n.GuideVersion,
-		CurrentVersion: n.CurrentVersion, BackerCount: len(n.Backers), Backers: views(n.Backers, backerRow), CreatedAt: n.CreatedAt, LastActivityAt: n.LastActivityAt,
+		CurrentVersion: n.CurrentVersion, BackerCount: len(n.Backers), Backers: views(n.Backers, backerView), CreatedAt: n.CreatedAt.UTC(), LastActivityAt: n.LastActivityAt.UTC(),
 		DecidedAt: optionalTime(n.DecidedAt), DismissalReason: optional(n.DismissalReason),
 	}
 	if n.DecidedBy.ID != "" {
@@ -53,7 +53,7 @@ func (s *Server) AcceptInstructionSuggestion(ctx context.Context, r AcceptInstru
 	if err != nil {
 		return nil, err
 	}
-	view, err := s.noteView(call, done)
+	view, err := s.changedNote(call, done)
 	return AcceptInstructionSuggestion200JSONResponse(view), err
 }
 
@@ -64,29 +64,16 @@ func (s *Server) DismissInstructionSuggestion(ctx context.Context, r DismissInst
 	if err != nil {
 		return nil, err
 	}
-	view, err := s.noteView(call, done)
+	view, err := s.changedNote(call, done)
 	return DismissInstructionSuggestion200JSONResponse(view), err
 }
 
-// noteView is a note as a command left it.
-func (s *Server) noteView(call *call, done commands.Noted) (Note, error) {
+// changedNote is a note as a command of this call left it.
+func (s *Server) changedNote(call *call, done commands.Noted) (Note, error) {
 	call.done(done.Position)
 	offered, err := s.Tools.Catalogs.Cached(call.ctx, call.Caller.Organization)
 	if err != nil {
 		return Note{}, err
 	}
-	tool, n := offered.State.Tools[done.ToolID], done.Note()
-	out := Note{
-		ID: done.ID, ToolID: done.ToolID, ToolName: tool.Name, Learned: n.Learned, Status: NoteStatus(n.Status), GuideVersion: n.GuideVersion,
-		CurrentVersion: tool.InstructionsVersion, BackerCount: len(n.Backers), DecidedAt: optionalTime(n.DecidedAt), DismissalReason: optional(n.DismissalReason),
-	}
-	for _, b := range n.Backers {
-		out.Backers = append(out.Backers, s.backerView(call.ctx, b.AgentID, b.Why, b.FirstAt, b.LastAt))
-	}
-	out.CreatedAt, out.LastActivityAt = span(out.Backers)
-	if n.DecidedBy != nil {
-		by := s.actor(call.ctx, call.Caller.Organization, *n.DecidedBy)
-		out.DecidedBy = &by
-	}
-	return out, nil
+	return s.noteView(call.ctx, call.Caller.Organization, s.noteLeft(call.ctx, done, offered.State.Tools[done.ToolID])), nil
 }

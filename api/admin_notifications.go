@@ -22,7 +22,7 @@ func (s *Server) ListChannels(ctx context.Context, r ListChannelsRequestObject) 
 	if err != nil {
 		return nil, asked(err, "notification channel")
 	}
-	return ListChannels200JSONResponse{Items: views(found.Items, channelRow), NextCursor: cursor(found.Next)}, nil
+	return ListChannels200JSONResponse{Items: views(found.Items, channelView), NextCursor: cursor(found.Next)}, nil
 }
 
 // GetChannel answers GET /api/admin/notification-channels/{id}.
@@ -33,7 +33,7 @@ func (s *Server) GetChannel(ctx context.Context, r GetChannelRequestObject) (Get
 		return nil, asked(err, "notification channel")
 	}
 	call.tag(found.Revision)
-	return GetChannel200JSONResponse(channelRow(found)), nil
+	return GetChannel200JSONResponse(channelView(found)), nil
 }
 
 // AddChannel answers POST /api/admin/notification-channels.
@@ -100,7 +100,7 @@ func (s *Server) ListDeliveries(ctx context.Context, r ListDeliveriesRequestObje
 	if err != nil {
 		return nil, asked(err, "notification")
 	}
-	return ListDeliveries200JSONResponse{Items: views(found.Items, deliveryRow), NextCursor: cursor(found.Next)}, nil
+	return ListDeliveries200JSONResponse{Items: views(found.Items, deliveryView), NextCursor: cursor(found.Next)}, nil
 }
 
 // ResendDelivery answers POST /api/admin/notification-deliveries/{id}/resend.
@@ -115,12 +115,7 @@ func (s *Server) ResendDelivery(ctx context.Context, r ResendDeliveryRequestObje
 		return nil, err
 	}
 	call.done(done.Position)
-	d := done.State
-	return ResendDelivery200JSONResponse(deliveryRow(readmodels.Delivery{
-		ID: r.ID, ChannelID: d.ChannelID, ChannelName: head.State.Channels[d.ChannelID].Name, Topic: string(d.Topic), AgentID: d.About.AgentID,
-		ToolID: d.About.ToolID, RequestID: d.About.RequestID, SuggestionID: d.About.SuggestionID, EndsAt: value(d.About.EndsAt),
-		Status: string(d.Status), Attempts: d.Attempts, Problem: d.Problem, QueuedAt: d.QueuedAt, DueAt: d.DueAt, EndedAt: d.EndedAt,
-	})), nil
+	return ResendDelivery200JSONResponse(deliveryView(deliveryLeft(r.ID, done.State, head.State.Channels[done.State.ChannelID].Name))), nil
 }
 
 // topics reads what a channel is to be told of.
@@ -136,20 +131,17 @@ func changedChannel(call *call, id string, done commands.OrganizationResult) Not
 	c := done.State.Channels[id]
 	call.done(done.Position)
 	call.tag(c.Revision)
+	return channelView(channelLeft(id, c))
+}
+
+func channelView(c readmodels.Channel) NotificationChannel {
 	return NotificationChannel{
-		ID: id, Kind: ChannelKind(c.Kind), Name: c.Name, Topics: views(c.Topics, func(t domain.Topic) NotificationTopic { return NotificationTopic(t) }),
+		ID: c.ID, Kind: ChannelKind(c.Kind), Name: c.Name, Topics: views(c.Topics, func(t string) NotificationTopic { return NotificationTopic(t) }),
 		Host: optional(c.Host), RecipientCount: optional(c.Recipients), CreatedAt: c.CreatedAt.UTC(), UpdatedAt: c.UpdatedAt.UTC(), Revision: c.Revision,
 	}
 }
 
-func channelRow(c readmodels.Channel) NotificationChannel {
-	return NotificationChannel{
-		ID: c.ID, Kind: ChannelKind(c.Kind), Name: c.Name, Topics: views(c.Topics, func(t string) NotificationTopic { return NotificationTopic(t) }),
-		Host: optional(c.Host), RecipientCount: optional(c.Recipients), CreatedAt: c.CreatedAt, UpdatedAt: c.UpdatedAt, Revision: c.Revision,
-	}
-}
-
-func deliveryRow(d readmodels.Delivery) NotificationDelivery {
+func deliveryView(d readmodels.Delivery) NotificationDelivery {
 	return NotificationDelivery{
 		ID: d.ID, ChannelID: d.ChannelID, ChannelName: d.ChannelName, Topic: d.Topic, Status: DeliveryStatus(d.Status), Attempts: d.Attempts,
 		Problem: optional(d.Problem), AgentID: optional(d.AgentID), ToolID: optional(d.ToolID), RequestID: optional(d.RequestID),

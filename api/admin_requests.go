@@ -21,7 +21,7 @@ func (s *Server) ListRequests(ctx context.Context, r ListRequestsRequestObject) 
 		return nil, asked(err, "request")
 	}
 	return ListRequests200JSONResponse{
-		Items:      views(found.Items, func(q readmodels.Request) Request { return s.requestRow(call.ctx, call.Caller.Organization, q) }),
+		Items:      views(found.Items, func(q readmodels.Request) Request { return s.requestView(call.ctx, call.Caller.Organization, q) }),
 		NextCursor: cursor(found.Next),
 	}, nil
 }
@@ -33,7 +33,7 @@ func (s *Server) GetRequest(ctx context.Context, r GetRequestRequestObject) (Get
 	if err != nil {
 		return nil, asked(err, "request")
 	}
-	return GetRequest200JSONResponse(s.requestRow(call.ctx, call.Caller.Organization, found)), nil
+	return GetRequest200JSONResponse(s.requestView(call.ctx, call.Caller.Organization, found)), nil
 }
 
 // ApproveRequest answers POST /api/admin/requests/{id}/approve.
@@ -52,7 +52,7 @@ func (s *Server) ApproveRequest(ctx context.Context, r ApproveRequestRequestObje
 		return nil, err
 	}
 	call.done(done.Position)
-	return ApproveRequest200JSONResponse(s.requestView(call.ctx, done)), nil
+	return ApproveRequest200JSONResponse(s.requestView(call.ctx, call.Caller.Organization, requestLeft(done))), nil
 }
 
 // DenyRequest answers POST /api/admin/requests/{id}/deny.
@@ -67,7 +67,7 @@ func (s *Server) DenyRequest(ctx context.Context, r DenyRequestRequestObject) (D
 		return nil, err
 	}
 	call.done(done.Position)
-	return DenyRequest200JSONResponse(s.requestView(call.ctx, done)), nil
+	return DenyRequest200JSONResponse(s.requestView(call.ctx, call.Caller.Organization, requestLeft(done))), nil
 }
 
 // ListGrants answers GET /api/admin/grants.
@@ -83,7 +83,7 @@ func (s *Server) ListGrants(ctx context.Context, r ListGrantsRequestObject) (Lis
 		return nil, asked(err, "grant")
 	}
 	return ListGrants200JSONResponse{
-		Items:      views(found.Items, func(g readmodels.Grant) Grant { return s.grantRow(call.ctx, call.Caller.Organization, g) }),
+		Items:      views(found.Items, func(g readmodels.Grant) Grant { return s.grantView(call.ctx, call.Caller.Organization, g) }),
 		NextCursor: cursor(found.Next),
 	}, nil
 }
@@ -100,7 +100,7 @@ func (s *Server) AssignTool(ctx context.Context, r AssignToolRequestObject) (Ass
 		return nil, err
 	}
 	call.done(done.Position)
-	return AssignTool201JSONResponse(s.grantView(call.ctx, done)), nil
+	return AssignTool201JSONResponse(s.grantView(call.ctx, call.Caller.Organization, grantLeft(done, s.Clock()))), nil
 }
 
 // ReplaceGrantCredential answers PUT /api/admin/agents/{id}/grants/{tool_id}/credential.
@@ -115,7 +115,7 @@ func (s *Server) ReplaceGrantCredential(ctx context.Context, r ReplaceGrantCrede
 		return nil, err
 	}
 	call.done(done.Position)
-	return ReplaceGrantCredential200JSONResponse(s.grantView(call.ctx, done)), nil
+	return ReplaceGrantCredential200JSONResponse(s.grantView(call.ctx, call.Caller.Organization, grantLeft(done, s.Clock()))), nil
 }
 
 // RevokeGrant answers DELETE /api/admin/agents/{id}/grants/{tool_id}.

@@ -4,9 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"time"
 
-	"agentkey/commands"
 	"agentkey/domain"
 	"agentkey/domain/catalog"
 	"agentkey/readmodels"
@@ -28,7 +26,7 @@ func (s *Server) ListSuggestions(ctx context.Context, r ListSuggestionsRequestOb
 		return nil, asked(err, "suggestion")
 	}
 	view := func(x readmodels.Suggestion) Suggestion {
-		return s.suggestionRow(call.ctx, call.Caller.Organization, x)
+		return s.suggestionView(call.ctx, call.Caller.Organization, x)
 	}
 	return ListSuggestions200JSONResponse{Items: views(found, view), NextCursor: demandCursor(next)}, nil
 }
@@ -65,14 +63,14 @@ func (s *Server) GetSuggestion(ctx context.Context, r GetSuggestionRequestObject
 	if err != nil {
 		return nil, asked(err, "suggestion")
 	}
-	return GetSuggestion200JSONResponse(s.suggestionRow(call.ctx, call.Caller.Organization, found)), nil
+	return GetSuggestion200JSONResponse(s.suggestionView(call.ctx, call.Caller.Organization, found)), nil
 }
 
-func (s *Server) suggestionRow(ctx context.Context, organization string, x readmodels.Suggestion) Suggestion {
+func (s *Server) suggestionView(ctx context.Context, organization string, x readmodels.Suggestion) Suggestion {
 	out := Suggestion{
 		ID: x.ID, Name: x.Name, URL: optional(x.URL), Status: SuggestionStatus(x.Status), ToolID: optional(x.ToolID), BackerCount: x.BackerCount,
-		Backers: views(x.Backers, wantedBy), Related: views(x.Related, relatedRow),
-		CreatedAt: x.CreatedAt, LastActivityAt: x.LastActivityAt, DecidedAt: optionalTime(x.DecidedAt), DismissalReason: optional(x.DismissalReason),
+		Backers: views(x.Backers, wantedBy), Related: views(x.Related, relatedView),
+		CreatedAt: x.CreatedAt.UTC(), LastActivityAt: x.LastActivityAt.UTC(), DecidedAt: optionalTime(x.DecidedAt), DismissalReason: optional(x.DismissalReason),
 		TemplateID: s.templateOf(x.Name, x.URL),
 	}
 	if x.DecidedBy.ID != "" {
@@ -84,16 +82,16 @@ func (s *Server) suggestionRow(ctx context.Context, organization string, x readm
 
 func wantedBy(b readmodels.Backer) SuggestionBacker {
 	return SuggestionBacker{
-		AgentID: b.AgentID, AgentName: b.AgentName, Name: b.Name, URL: optional(b.URL), LatestReason: b.Latest, FirstAt: b.FirstAt, LastAt: b.LastAt,
+		AgentID: b.AgentID, AgentName: b.AgentName, Name: b.Name, URL: optional(b.URL), LatestReason: b.Latest, FirstAt: b.FirstAt.UTC(), LastAt: b.LastAt.UTC(),
 	}
 }
 
-func relatedRow(r readmodels.RelatedSuggestion) RelatedSuggestion {
+func relatedView(r readmodels.RelatedSuggestion) RelatedSuggestion {
 	return RelatedSuggestion{SuggestionID: r.ID, Name: r.Name, BackerCount: r.BackerCount}
 }
 
-func backerRow(b readmodels.Backer) Backer {
-	return Backer{AgentID: b.AgentID, AgentName: b.AgentName, LatestReason: b.Latest, FirstAt: b.FirstAt, LastAt: b.LastAt}
+func backerView(b readmodels.Backer) Backer {
+	return Backer{AgentID: b.AgentID, AgentName: b.AgentName, LatestReason: b.Latest, FirstAt: b.FirstAt.UTC(), LastAt: b.LastAt.UTC()}
 }
 
 // AcceptSuggestion answers POST /api/admin/suggestions/{id}/accept.
@@ -136,60 +134,5 @@ func (s *Server) DismissSuggestion(ctx context.Context, r DismissSuggestionReque
 		return nil, err
 	}
 	call.done(done.Position)
-	return DismissSuggestion200JSONResponse(s.suggestionView(call.ctx, call.Caller.Organization, r.ID, done)), nil
-}
-
-// suggestionView is a suggestion as a command left it.
-func (s *Server) suggestionView(ctx context.Context, organization, id string, done commands.CatalogResult) Suggestion {
-	x := done.State.Suggestions[id]
-	out := Suggestion{
-		ID: id, Name: x.Name, URL: optional(x.URL), Status: SuggestionStatus(x.Status), ToolID: optional(x.ToolID), BackerCount: len(x.Backers),
-		DecidedAt: optionalTime(x.DecidedAt), DismissalReason: optional(x.Dismissal),
-		TemplateID: s.templateOf(x.Name, x.URL),
-	}
-	for _, b := range x.Backers {
-		out.Backers = append(out.Backers, SuggestionBacker{
-			AgentID: b.AgentID, AgentName: s.agentName(ctx, b.AgentID), Name: b.Name, URL: optional(b.URL), LatestReason: b.Reason, FirstAt: b.FirstAt.UTC(), LastAt: b.LastAt.UTC(),
-		})
-		if b.LastAt.After(out.LastActivityAt) {
-			out.LastActivityAt = b.LastAt.UTC()
-		}
-	}
-	out.CreatedAt = x.MadeAt().UTC()
-	out.Related = views(done.State.Related(id), func(other string) RelatedSuggestion {
-		o := done.State.Suggestions[other]
-		return RelatedSuggestion{SuggestionID: other, Name: o.Name, BackerCount: len(o.Backers)}
-	})
-	if x.DecidedBy != nil {
-		by := s.actor(ctx, organization, *x.DecidedBy)
-		out.DecidedBy = &by
-	}
-	return out
-}
-
-// backerView is a backer of a note as a command left it.
-func (s *Server) backerView(ctx context.Context, agentID, reason string, first, last time.Time) Backer {
-	return Backer{AgentID: agentID, AgentName: s.agentName(ctx, agentID), LatestReason: reason, FirstAt: first.UTC(), LastAt: last.UTC()}
-}
-
-// agentName is what an agent is called, as far as this process has read.
-func (s *Server) agentName(ctx context.Context, agentID string) string {
-	head, err := s.Agents.Loop.Cached(ctx, agentID)
-	if err != nil {
-		return ""
-	}
-	return head.State.Name
-}
-
-// span is when the first backer came, who made what they back, and when any of them last said something.
-func span(backers []Backer) (created, active time.Time) {
-	for i, b := range backers {
-		if i == 0 {
-			created = b.FirstAt
-		}
-		if b.LastAt.After(active) {
-			active = b.LastAt
-		}
-	}
-	return created, active
+	return DismissSuggestion200JSONResponse(s.suggestionView(call.ctx, call.Caller.Organization, s.suggestionLeft(call.ctx, r.ID, done.State))), nil
 }

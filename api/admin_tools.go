@@ -28,7 +28,7 @@ func (s *Server) ListTools(ctx context.Context, r ListToolsRequestObject) (ListT
 	if err != nil {
 		return nil, asked(err, "tool")
 	}
-	return ListTools200JSONResponse{Items: views(found.Items, toolRow), NextCursor: cursor(found.Next)}, nil
+	return ListTools200JSONResponse{Items: views(found.Items, toolView), NextCursor: cursor(found.Next)}, nil
 }
 
 // GetTool answers GET /api/admin/tools/{id}.
@@ -39,7 +39,7 @@ func (s *Server) GetTool(ctx context.Context, r GetToolRequestObject) (GetToolRe
 		return nil, asked(err, "tool")
 	}
 	call.tag(found.Revision)
-	return GetTool200JSONResponse(toolRow(found)), nil
+	return GetTool200JSONResponse(toolView(found)), nil
 }
 
 // newTool is the tool that a body asks for, with its credential.
@@ -71,7 +71,7 @@ func (s *Server) changedTool(call *call, id string, done commands.CatalogResult)
 	tool := done.State.Tools[id]
 	call.done(done.Position)
 	call.tag(tool.Revision)
-	return s.toolView(call.ctx, call.Caller.Organization, id, tool)
+	return toolView(s.toolLeft(call.ctx, call.Caller.Organization, id, tool))
 }
 
 // UpdateTool answers PATCH /api/admin/tools/{id}.

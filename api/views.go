@@ -8,10 +8,7 @@ import (
 	"fmt"
 	"time"
 
-	"agentkey/commands"
 	"agentkey/domain"
-	"agentkey/domain/agent"
-	"agentkey/domain/catalog"
 	"agentkey/readmodels"
 )
 
@@ -56,20 +53,6 @@ func (s *Server) actor(ctx context.Context, organization string, a domain.Actor)
 	return out
 }
 
-// agentView is an agent as a command left it.
-func (s *Server) agentView(ctx context.Context, id string, a agent.State) Agent {
-	now := s.Clock()
-	out := Agent{
-		ID: id, Name: a.Name, Description: a.Description, Status: AgentStatus(a.Status), CreatedAt: a.CreatedAt.UTC(),
-		CreatedBy: s.actor(ctx, a.OrganizationID, a.CreatedBy), LastSeenAt: optionalTime(a.LastSeenAt), Revision: a.Revision,
-		Grants: GrantCounts{Approved: a.Count(agent.Approved, now), Pending: a.Count(agent.Pending, now)},
-	}
-	for _, k := range a.Keys {
-		out.addKey(now, k.ID, k.CreatedAt, value(k.ExpiresAt))
-	}
-	return out
-}
-
 // addKey lists a key that still works; each one that ever did would be a long list.
 func (a *Agent) addKey(now time.Time, id string, created, expires time.Time) {
 	if !expires.IsZero() && !now.Before(expires) {
@@ -82,11 +65,12 @@ func (a *Agent) addKey(now time.Time, id string, created, expires time.Time) {
 	}{CreatedAt: created.UTC(), ExpiresAt: optionalTime(expires), ID: id})
 }
 
-// agentRow is an agent as the read model has it.
-func (s *Server) agentRow(ctx context.Context, organization string, a readmodels.Agent) Agent {
+// agentView renders an agent. As for every resource, there is one renderer: the answer to a command, GET and the
+// elements of the list are the same. What a command left is brought into the form of a row first; see left.go.
+func (s *Server) agentView(ctx context.Context, organization string, a readmodels.Agent) Agent {
 	now := s.Clock()
 	out := Agent{
-		ID: a.ID, Name: a.Name, Description: a.Description, Status: AgentStatus(a.Status), CreatedAt: a.CreatedAt,
+		ID: a.ID, Name: a.Name, Description: a.Description, Status: AgentStatus(a.Status), CreatedAt: a.CreatedAt.UTC(),
 		CreatedBy: s.actor(ctx, organization, a.CreatedBy), LastSeenAt: optionalTime(a.LastSeenAt), Revision: a.Revision,
 		Grants: GrantCounts{Approved: a.Approved, Pending: a.Pending},
 	}
@@ -96,46 +80,17 @@ func (s *Server) agentRow(ctx context.Context, organization string, a readmodels
 	return out
 }
 
-// toolView is a tool as a command left it. Grants are counted by the read model, which may be a moment behind.
-func (s *Server) toolView(ctx context.Context, organization, id string, t catalog.Tool) Tool {
-	out := Tool{
-		ID: id, Name: t.Name, Description: t.Description, URL: optional(t.URL), DocsURL: optional(t.DocsURL), AuthType: AuthType(t.AuthType),
-		CredentialMode: CredentialMode(t.Mode), HasCredential: t.SecretID != "", CredentialVersion: t.CredentialVersion,
-		CredentialExpiresAt: optionalTime(value(t.CredentialExpiresAt)), Instructions: t.Instructions, InstructionsVersion: t.InstructionsVersion,
-		MaxGrantSeconds: optional(t.MaxGrantSeconds), CreatedAt: t.CreatedAt.UTC(), UpdatedAt: t.UpdatedAt.UTC(), Revision: t.Revision,
-	}
-	if row, err := s.Models.Tool(ctx, organization, id, s.Clock()); err == nil {
-		out.Grants = GrantCounts{Approved: row.Approved, Pending: row.Pending}
-	}
-	return out
-}
-
-func toolRow(t readmodels.Tool) Tool {
+func toolView(t readmodels.Tool) Tool {
 	return Tool{
 		ID: t.ID, Name: t.Name, Description: t.Description, URL: optional(t.URL), DocsURL: optional(t.DocsURL), AuthType: AuthType(t.AuthType),
 		CredentialMode: CredentialMode(t.CredentialMode), HasCredential: t.CredentialVersion > 0, CredentialVersion: t.CredentialVersion,
 		CredentialExpiresAt: optionalTime(t.CredentialExpiresAt), Instructions: t.Instructions, InstructionsVersion: t.InstructionsVersion,
-		MaxGrantSeconds: optional(t.MaxGrantSeconds), CreatedAt: t.CreatedAt, UpdatedAt: t.UpdatedAt, Revision: t.Revision,
+		MaxGrantSeconds: optional(t.MaxGrantSeconds), CreatedAt: t.CreatedAt.UTC(), UpdatedAt: t.UpdatedAt.UTC(), Revision: t.Revision,
 		Grants: GrantCounts{Approved: t.Approved, Pending: t.Pending},
 	}
 }
 
-// grantView is a grant as a command left it.
-func (s *Server) grantView(ctx context.Context, d commands.Decided) Grant {
-	g := d.Grant()
-	out := Grant{
-		AgentID: d.AgentID, AgentName: d.State.Name, ToolID: d.ToolID, ToolName: d.Tool.Name, Status: GrantStatus(g.At(s.Clock())), Origin: GrantOrigin(g.Origin),
-		RequestID: optional(g.RequestID), Reason: optional(g.Reason), DecidedAt: optionalTime(g.DecidedAt), ExpiresAt: optionalTime(value(g.ExpiresAt)),
-		FetchCount: g.FetchCount, LastFetchedAt: optionalTime(g.LastFetchedAt),
-	}
-	if g.DecidedBy != nil {
-		by := s.actor(ctx, d.State.OrganizationID, *g.DecidedBy)
-		out.DecidedBy = &by
-	}
-	return out
-}
-
-func (s *Server) grantRow(ctx context.Context, organization string, g readmodels.Grant) Grant {
+func (s *Server) grantView(ctx context.Context, organization string, g readmodels.Grant) Grant {
 	out := Grant{
 		AgentID: g.AgentID, AgentName: g.AgentName, ToolID: g.ToolID, ToolName: g.ToolName, Status: GrantStatus(g.Status), Origin: GrantOrigin(g.Origin),
 		RequestID: optional(g.RequestID), Reason: optional(g.Reason), DecidedAt: optionalTime(g.DecidedAt), ExpiresAt: optionalTime(g.ExpiresAt),
@@ -148,24 +103,10 @@ func (s *Server) grantRow(ctx context.Context, organization string, g readmodels
 	return out
 }
 
-// requestView is a request as its decision left it.
-func (s *Server) requestView(ctx context.Context, d commands.Decided) Request {
-	g := d.Grant()
-	out := Request{
-		ID: g.RequestID, AgentID: d.AgentID, AgentName: d.State.Name, ToolID: d.ToolID, ToolName: d.Tool.Name, CredentialMode: CredentialMode(d.Tool.Mode),
-		Reason: g.Reason, Status: RequestStatus(g.Status), CreatedAt: g.RequestedAt.UTC(), DecidedAt: optionalTime(g.DecidedAt), DenialReason: optional(g.DenialReason),
-	}
-	if g.DecidedBy != nil {
-		by := s.actor(ctx, d.State.OrganizationID, *g.DecidedBy)
-		out.DecidedBy = &by
-	}
-	return out
-}
-
-func (s *Server) requestRow(ctx context.Context, organization string, r readmodels.Request) Request {
+func (s *Server) requestView(ctx context.Context, organization string, r readmodels.Request) Request {
 	out := Request{
 		ID: r.ID, AgentID: r.AgentID, AgentName: r.AgentName, ToolID: r.ToolID, ToolName: r.ToolName, CredentialMode: CredentialMode(r.CredentialMode),
-		Reason: r.Reason, Status: RequestStatus(r.Status), CreatedAt: r.CreatedAt, DecidedAt: optionalTime(r.DecidedAt), DenialReason: optional(r.DenialReason),
+		Reason: r.Reason, Status: RequestStatus(r.Status), CreatedAt: r.CreatedAt.UTC(), DecidedAt: optionalTime(r.DecidedAt), DenialReason: optional(r.DenialReason),
 	}
 	if r.DecidedBy.ID != "" {
 		by := s.actor(ctx, organization, r.DecidedBy)

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// shows compares what a command answered, a resource as JSON, with GET of its path, "" where there is none, and with
+// its element in a list.
+func (c client) shows(what string, answered []byte, path, list string) {
+	c.t.Helper()
+	answered = bytes.TrimSpace(answered)
+	if path != "" {
+		if got := bytes.TrimSpace(c.must(200, "GET", path, nil).Body); !bytes.Equal(got, answered) {
+			c.t.Errorf("%s:\nanswered %s\nGET      %s", what, answered, got)
+		}
+	}
+	var page struct {
+		Items []json.RawMessage `json:"items"`
+	}
+	if err := json.Unmarshal(c.must(200, "GET", list, nil).Body, &page); err != nil {
+		c.t.Fatal(err)
+	}
+	for _, element := range page.Items {
+		if bytes.Equal(element, answered) {
+			return
+		}
+	}
+	c.t.Errorf("%s:\nanswered %s\nthe list has %s", what, answered, page.Items)
+}
+
+// part is a member of an answer, as it was sent.
+func part(t *testing.T, a answer, name string) []byte {
+	t.Helper()
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(a.Body, &members); err != nil {
+		t.Fatal(err)
+	}
+	return members[name]
+}
+
+// TestAResourceLooksTheSameEverywhere makes and changes one of each resource, and compares each answer byte by byte
+// with what queries say afterwards.
+func TestAResourceLooksTheSameEverywhere(t *testing.T) {
+	failing := startHook(t, func(_ int, w http.ResponseWriter) { w.WriteHeader(http.StatusGone) })
+	p := start(t, append([]string{toLoopback}, unlimited...)...)
+	admin := p.admin()
+
+	const agents = "/api/admin/agents"
+	registered := admin.must(201, "POST", agents, object{"name": "Bot", "description": "Opens pull requests."})
+	id, path := registered.Text("agent.id"), registered.Header.Get("Location")
+	bot := p.with(registered.Text("api_key"))
+	admin.shows("a registered agent", part(t, registered, "agent"), path, agents)
+	admin.shows("a renamed agent", admin.must(200, "PATCH", path, object{"name": "Café bot"}).Body, path, agents)
+	admin.shows("a suspended agent", admin.must(200, "POST", path+"/suspend", nil).Body, path, agents)
+	admin.shows("a reactivated agent", admin.must(200, "POST", path+"/reactivate", nil).Body, path, agents)
+	rotated := admin.must(200, "POST", path+"/rotate-key", object{"overlap_seconds": 3600})
+	admin.shows("an agent with a new key", part(t, rotated, "agent"), path, agents)
+	bot = p.with(rotated.Text("api_key"))
+
+	const tools = "/api/admin/tools"
+	added := admin.must(201, "POST", tools, object{
+		"name": "GitHub", "url": "https://github.com", "auth_type": "api_key", "credential_mode": "shared", "credential": "s3cret", "instructions": "Be kind.",
+	})
+	tool, toolPath := added.Text("id"), added.Header.Get("Location")
+	admin.shows("an added tool", added.Body, toolPath, tools)
+	admin.shows("a changed tool", admin.must(200, "PATCH", toolPath, object{"description": "Code & issues <here>", "max_grant_seconds": 7200}).Body, toolPath, tools)
+	ends := time.Now().UTC().Add(30 * 24 * time.Hour).Format(time.RFC3339)
+	admin.shows("a rotated credential", admin.must(200, "PUT", toolPath+"/credential", object{"credential": "n3w", "expires_at": ends}).Body, toolPath, tools)
+
+	const requests, grants = "/api/admin/requests", "/api/admin/grants"
+	request := requests + "/" + bot.mustRequest(tool)
+	admin.shows("a denied request", admin.must(200, "POST", request+"/deny", object{"reason": "Say why."}).Body, request, requests)
+	request = requests + "/" + bot.mustRequest(tool)
+	until := time.Now().UTC().Add(time.Hour).Format(time.RFC3339)
+	admin.shows("an approved request", admin.must(200, "POST", request+"/approve", object{"expires_at": until}).Body, request, requests)
+	own := admin.must(201, "POST", tools, object{"name": "Mail", "auth_type": "api_key", "credential_mode": "per_agent"}).Text("id")
+	assigned := admin.must(201, "POST", path+"/grants", object{"tool_id": own, "credential": "first", "expires_at": until})
+	admin.shows("an assigned tool", assigned.Body, "", grants)
+	if a := bot.fetch(own); a.Status != 200 {
+		t.Fatalf("a fetch: %s", a.Body)
+	}
+	admin.shows("a replaced credential", admin.must(200, "PUT", path+"/grants/"+own+"/credential", object{"credential": "second"}).Body, "", grants)
+
+	const notes = "/api/admin/instruction-suggestions"
+	taken := notes + "/" + bot.noteOn(tool, learned, "A page was missing.")
+	admin.shows("an accepted note", admin.must(200, "POST", taken+"/accept", object{"instructions": "Be kind. " + learned}).Body, taken, notes)
+	left := notes + "/" + bot.noteOn(tool, "Search finds closed issues too.", "A list was too long.")
+	admin.shows("a dismissed note", admin.must(200, "POST", left+"/dismiss", object{"reason": "It is in the manual."}).Body, left, notes)
+
+	const suggestions = "/api/admin/suggestions"
+	suggestion := suggestions + "/" + bot.suggest("Linear", "https://linear.app", "to file issues")
+	admin.shows("a dismissed suggestion", admin.must(200, "POST", suggestion+"/dismiss", object{"reason": "We use Jira."}).Body, suggestion, suggestions)
+
+	channel := admin.mustChannel("webhook", failing.URL)
+	channelPath := channelsPath + "/" + channel.Text("id")
+	shown := bytes.Replace(channel.Body, []byte(`,"signing_secret":"`+channel.Text("signing_secret")+`"`), nil, 1)
+	admin.shows("an added channel", shown, channelPath, channelsPath)
+	admin.shows("a renamed channel", admin.must(200, "PATCH", channelPath, object{"name": "On call"}).Body, channelPath, channelsPath)
+	failed := admin.must(200, "POST", channelPath+"/test", nil)
+	const deliveries = "/api/admin/notification-deliveries"
+	// The receiver is gone, so the delivery ends again at once, and is compared with the list before the resend.
+	var dead struct {
+		Items []json.RawMessage `json:"items"`
+	}
+	if err := json.Unmarshal(admin.must(200, "GET", deliveries, nil).Body, &dead); err != nil || len(dead.Items) != 1 {
+		t.Fatalf("dead letters: %v %s", err, dead.Items)
+	}
+	resent := admin.must(200, "POST", deliveries+"/"+failed.Text("delivery_id")+"/resend", nil)
+	if was, is := members(t, dead.Items[0]), members(t, resent.Body); was != is {
+		t.Errorf("a delivery has %s in the list, and resent %s", was, is)
+	}
+	if !strings.Contains(string(registered.Body), id) {
+		t.Error("the agent has no id")
+	}
+}
+
+// members are the names of a JSON object's members, in their order, without what only an ended delivery has.
+func members(t *testing.T, text []byte) string {
+	t.Helper()
+	d := json.NewDecoder(bytes.NewReader(text))
+	var names []string
+	if _, err := d.Token(); err != nil {
+		t.Fatal(err)
+	}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			t.Fatal(err)
+		}
+		if name != "ended_at" && name != "next_attempt_at" && name != "problem" {
+			names = append(names, name.(string))
+		}
+	}
+	return strings.Join(names, " ")
+}
