@@ -21,14 +21,8 @@ import (
 	"agentkey/domain"
 )
 
-// The largest bodies, in bytes.
-const (
-	maxAgentBody = 8 << 10
-	maxAdminBody = 32 << 10
-)
-
-// checkInput checks a request against the document: media type, size, JSON, then parameters and
-// fields. It leaves exactly what was validated as the body.
+// checkInput checks a request against the document: media type, size, JSON, then fields and parameters. The body
+// that it leaves is exactly what was validated.
 func (s *Server) checkInput(c *gin.Context, call *call) error {
 	var body any // nil: the request has none
 	if call.op.Body != nil {
@@ -92,13 +86,6 @@ func parametersOf(c *gin.Context, op *contract.Operation) (url.Values, error) {
 // readBody reads the body and counts the bytes that arrive, whatever Content-Length says. It
 // returns nil if the body is optional and absent.
 func (s *Server) readBody(c *gin.Context, call *call) (map[string]any, error) {
-	limit := int64(maxAdminBody)
-	if call.op.Caller == "agent" {
-		limit = maxAgentBody
-	}
-	if call.op.MaxBody != 0 {
-		limit = call.op.MaxBody
-	}
 	mediaType := c.GetHeader("Content-Type")
 	present := c.Request.Body != nil && c.Request.Body != http.NoBody && c.Request.ContentLength != 0
 	if !present && !call.op.NeedsBody && mediaType == "" {
@@ -123,10 +110,10 @@ func (s *Server) readBody(c *gin.Context, call *call) (map[string]any, error) {
 			Hint: "Send the body without Content-Encoding.",
 		}
 	}
-	raw, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, limit))
+	raw, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, call.op.MaxBody))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		return nil, &domain.Error{
-			Kind: domain.KindTooLarge, Code: "body_too_large", Detail: fmt.Sprintf("The body is larger than %d bytes.", limit),
+			Kind: domain.KindTooLarge, Code: "body_too_large", Detail: fmt.Sprintf("The body is larger than %d bytes.", call.op.MaxBody),
 			Hint: "Send a smaller body; GET /openapi.json says how long each field may be.",
 		}
 	}

@@ -27,7 +27,7 @@ type Operation struct {
 	Body      *jsonschema.Schema // nil: it takes no body
 	NeedsBody bool
 	TakesYAML bool
-	MaxBody   int64 // bytes; 0: the limit for the kind of caller
+	MaxBody   int64 // bytes; no valid body is larger, however it is encoded
 
 	query []parameter // sorted by name
 }

@@ -70,7 +70,7 @@ func TestTheFirstMistakeInTheOrderOfTheChecksIsTold(t *testing.T) {
 	path, nowhere := "/api/tools/"+tool+"/request", "/api/tools/"+newID().String()+"/request"
 	p.with(key).must(201, "POST", path, object{"reason": "to open pull requests"}) // the only one that the limit has
 	nobody := "/api/admin/agents/" + newID().String() + "/grants"
-	large, long := strings.Repeat("x", 40<<10), strings.Repeat("x", 9<<10)
+	large, long := strings.Repeat("x", 1<<20), strings.Repeat("x", 9<<10)
 	const reason = `{"reason":"to open pull requests"}`
 	for _, tt := range []struct {
 		name, method, path, key, body, mediaType string

@@ -92,7 +92,7 @@ func TestABodyIsTakenWhereThereIsSomethingToSay(t *testing.T) {
 			{"null", "application/json", 400, "malformed_json"},
 			{"[]", "application/json", 400, "malformed_json"},
 			{`{"force":true}`, "application/json", 400, "validation_failed"},
-			{strings.Repeat(" ", 32<<10+1), "application/json", 413, "body_too_large"},
+			{strings.Repeat(" ", 1<<20), "application/json", 413, "body_too_large"},
 		} {
 			a := admin.call(method, path, tt.body, "Content-Type", tt.mediaType)
 			if a.Status != tt.status || a.Code() != tt.code {
