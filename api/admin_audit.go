@@ -16,7 +16,7 @@ func (s *Server) GetAdmin(ctx context.Context, _ GetAdminRequestObject) (GetAdmi
 		return nil, err
 	}
 	out := GetAdmin200JSONResponse{
-		Actor: s.actor(call.ctx, call.Caller.Organization, call.Caller.Actor), Role: GetAdmin200JSONResponseBodyRole(call.Caller.Role),
+		Actor: s.actor(call.ctx, call.Caller.Organization, call.Caller.Actor), Role: AdminRole(call.Caller.Role),
 	}
 	out.Organization.ID, out.Organization.Name = call.Caller.Organization, head.State.Name
 	return out, nil
@@ -66,10 +66,6 @@ func (s *Server) auditEntry(ctx context.Context, e readmodels.AuditEntry) (Audit
 	if e.RequestID == "" { // an operator's command, or what followed from an event
 		return out, nil
 	}
-	out.Request = &struct {
-		ID        string  `json:"id"`
-		IP        *string `json:"ip,omitempty"`
-		UserAgent *string `json:"user_agent,omitempty"`
-	}{ID: e.RequestID, IP: optional(personal.Address), UserAgent: optional(personal.UserAgent)}
+	out.Request = &AuditRequest{ID: e.RequestID, IP: optional(personal.Address), UserAgent: optional(personal.UserAgent)}
 	return out, nil
 }

@@ -23,12 +23,9 @@ func (s *Server) GetMe(ctx context.Context, _ GetMeRequestObject) (GetMeResponse
 		AgentID: call.Caller.Actor.ID, AgentName: known.Name, Description: known.Description, CreatedAt: known.CreatedAt.UTC(),
 		ToolsApproved: list(me.ToolsApproved), ToolsPending: list(me.ToolsPending), ToolsAvailable: me.ToolsAvailable,
 	}
-	out.ToolsDenied = make([]struct {
-		Name   string  `json:"name"`
-		Reason *string `json:"reason,omitempty"`
-	}, len(me.ToolsDenied))
+	out.ToolsDenied = make([]DeniedTool, len(me.ToolsDenied))
 	for i, d := range me.ToolsDenied {
-		out.ToolsDenied[i].Name, out.ToolsDenied[i].Reason = d.Name, optional(d.Reason)
+		out.ToolsDenied[i] = DeniedTool{Name: d.Name, Reason: optional(d.Reason)}
 	}
 	if len(out.ToolsApproved) == 0 {
 		out.Hint = optional("List the catalog with GET /api/tools, then ask with POST /api/tools/{id}/request and a reason; a human decides.")
@@ -77,7 +74,7 @@ func (s *Server) RequestTool(ctx context.Context, r RequestToolRequestObject) (R
 	}
 	call.done(done.Position)
 	return RequestTool201JSONResponse{
-		RequestID: id, Status: RequestTool201JSONResponseBodyStatusPending,
+		RequestID: id, Status: RequestedAccessStatusPending,
 		Message: "A human will decide. See GET /api/tools/" + r.ID + "; once your_access is approved, GET /api/tools/" + r.ID + "/credentials.",
 	}, nil
 }

@@ -73,6 +73,30 @@ func (e ActorType) Valid() bool {
 	}
 }
 
+// Defines values for AdminRole.
+const (
+	AdminRoleAdmin    AdminRole = "admin"
+	AdminRoleApprover AdminRole = "approver"
+	AdminRoleAuditor  AdminRole = "auditor"
+	AdminRoleOwner    AdminRole = "owner"
+)
+
+// Valid indicates whether the value is a known member of the AdminRole enum.
+func (e AdminRole) Valid() bool {
+	switch e {
+	case AdminRoleAdmin:
+		return true
+	case AdminRoleApprover:
+		return true
+	case AdminRoleAuditor:
+		return true
+	case AdminRoleOwner:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for AgentStatus.
 const (
 	AgentStatusActive    AgentStatus = "active"
@@ -277,6 +301,21 @@ func (e GrantStatus) Valid() bool {
 	}
 }
 
+// Defines values for HealthStatus.
+const (
+	Alive HealthStatus = "alive"
+)
+
+// Valid indicates whether the value is a known member of the HealthStatus enum.
+func (e HealthStatus) Valid() bool {
+	switch e {
+	case Alive:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for NoteStatus.
 const (
 	NoteStatusAccepted  NoteStatus = "accepted"
@@ -448,27 +487,6 @@ func (e ProblemCode) Valid() bool {
 	}
 }
 
-// Defines values for ReadinessChecksStatus.
-const (
-	ReadinessChecksStatusDegraded ReadinessChecksStatus = "degraded"
-	ReadinessChecksStatusDown     ReadinessChecksStatus = "down"
-	ReadinessChecksStatusOk       ReadinessChecksStatus = "ok"
-)
-
-// Valid indicates whether the value is a known member of the ReadinessChecksStatus enum.
-func (e ReadinessChecksStatus) Valid() bool {
-	switch e {
-	case ReadinessChecksStatusDegraded:
-		return true
-	case ReadinessChecksStatusDown:
-		return true
-	case ReadinessChecksStatusOk:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for ReadinessStatus.
 const (
 	ReadinessStatusDegraded ReadinessStatus = "degraded"
@@ -484,6 +502,27 @@ func (e ReadinessStatus) Valid() bool {
 	case ReadinessStatusNotReady:
 		return true
 	case ReadinessStatusReady:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ReadinessCheckStatus.
+const (
+	ReadinessCheckStatusDegraded ReadinessCheckStatus = "degraded"
+	ReadinessCheckStatusDown     ReadinessCheckStatus = "down"
+	ReadinessCheckStatusOk       ReadinessCheckStatus = "ok"
+)
+
+// Valid indicates whether the value is a known member of the ReadinessCheckStatus enum.
+func (e ReadinessCheckStatus) Valid() bool {
+	switch e {
+	case ReadinessCheckStatusDegraded:
+		return true
+	case ReadinessCheckStatusDown:
+		return true
+	case ReadinessCheckStatusOk:
 		return true
 	default:
 		return false
@@ -508,6 +547,21 @@ func (e RequestStatus) Valid() bool {
 	case RequestStatusPending:
 		return true
 	case RequestStatusWithdrawn:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RequestedAccessStatus.
+const (
+	RequestedAccessStatusPending RequestedAccessStatus = "pending"
+)
+
+// Valid indicates whether the value is a known member of the RequestedAccessStatus enum.
+func (e RequestedAccessStatus) Valid() bool {
+	switch e {
+	case RequestedAccessStatusPending:
 		return true
 	default:
 		return false
@@ -679,30 +733,6 @@ func (e ListInstructionSuggestionsParamsStatus) Valid() bool {
 	}
 }
 
-// Defines values for GetAdmin200JSONResponseBodyRole.
-const (
-	Admin    GetAdmin200JSONResponseBodyRole = "admin"
-	Approver GetAdmin200JSONResponseBodyRole = "approver"
-	Auditor  GetAdmin200JSONResponseBodyRole = "auditor"
-	Owner    GetAdmin200JSONResponseBodyRole = "owner"
-)
-
-// Valid indicates whether the value is a known member of the GetAdmin200JSONResponseBodyRole enum.
-func (e GetAdmin200JSONResponseBodyRole) Valid() bool {
-	switch e {
-	case Admin:
-		return true
-	case Approver:
-		return true
-	case Auditor:
-		return true
-	case Owner:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for ListRequestsParamsStatus.
 const (
 	ListRequestsParamsStatusApproved  ListRequestsParamsStatus = "approved"
@@ -751,34 +781,10 @@ func (e ListSuggestionsParamsStatus) Valid() bool {
 	}
 }
 
-// Defines values for RequestTool201JSONResponseBodyStatus.
-const (
-	RequestTool201JSONResponseBodyStatusPending RequestTool201JSONResponseBodyStatus = "pending"
-)
-
-// Valid indicates whether the value is a known member of the RequestTool201JSONResponseBodyStatus enum.
-func (e RequestTool201JSONResponseBodyStatus) Valid() bool {
-	switch e {
-	case RequestTool201JSONResponseBodyStatusPending:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for GetHealth200JSONResponseBodyStatus.
-const (
-	Alive GetHealth200JSONResponseBodyStatus = "alive"
-)
-
-// Valid indicates whether the value is a known member of the GetHealth200JSONResponseBodyStatus enum.
-func (e GetHealth200JSONResponseBodyStatus) Valid() bool {
-	switch e {
-	case Alive:
-		return true
-	default:
-		return false
-	}
+// AcceptedSuggestion defines model for AcceptedSuggestion.
+type AcceptedSuggestion struct {
+	Backers []BackerOutcome `json:"backers"`
+	Tool    Tool            `json:"tool"`
 }
 
 // Access defines model for Access.
@@ -794,6 +800,22 @@ type Actor struct {
 // ActorType defines model for Actor.Type.
 type ActorType string
 
+// Admin defines model for Admin.
+type Admin struct {
+	Actor        Actor             `json:"actor"`
+	Organization AdminOrganization `json:"organization"`
+	Role         AdminRole         `json:"role"`
+}
+
+// AdminRole defines model for Admin.Role.
+type AdminRole string
+
+// AdminOrganization defines model for AdminOrganization.
+type AdminOrganization struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
 // Agent defines model for Agent.
 type Agent struct {
 	// CreatedAt RFC 3339 in UTC.
@@ -804,14 +826,7 @@ type Agent struct {
 	ID          string      `json:"id"`
 
 	// Keys The keys that work now. A key with expires_at works until then.
-	Keys []struct {
-		// CreatedAt RFC 3339 in UTC.
-		CreatedAt Time `json:"created_at"`
-
-		// ExpiresAt RFC 3339 in UTC.
-		ExpiresAt *Time  `json:"expires_at,omitempty"`
-		ID        string `json:"id"`
-	} `json:"keys"`
+	Keys []AgentKey `json:"keys"`
 
 	// LastSeenAt RFC 3339 in UTC.
 	LastSeenAt *Time       `json:"last_seen_at,omitempty"`
@@ -830,6 +845,22 @@ type AgentChange struct {
 
 	// Owner Who is responsible for the agent. It is stored sealed and never shown.
 	Owner *string `json:"owner,omitempty"`
+}
+
+// AgentKey defines model for AgentKey.
+type AgentKey struct {
+	// CreatedAt RFC 3339 in UTC.
+	CreatedAt Time `json:"created_at"`
+
+	// ExpiresAt RFC 3339 in UTC.
+	ExpiresAt *Time  `json:"expires_at,omitempty"`
+	ID        string `json:"id"`
+}
+
+// AgentList defines model for AgentList.
+type AgentList struct {
+	Items      []Agent `json:"items"`
+	NextCursor *string `json:"next_cursor,omitempty"`
 }
 
 // AgentWithKey defines model for AgentWithKey.
@@ -873,21 +904,33 @@ type AuditEntry struct {
 	ID      string                 `json:"id"`
 
 	// OccurredAt RFC 3339 in UTC.
-	OccurredAt Time  `json:"occurred_at"`
-	Position   int64 `json:"position"`
-	Request    *struct {
-		ID        string  `json:"id"`
-		IP        *string `json:"ip,omitempty"`
-		UserAgent *string `json:"user_agent,omitempty"`
-	} `json:"request,omitempty"`
-	Revision int64  `json:"revision"`
-	Stream   string `json:"stream"`
-	Target   struct {
-		ID    string  `json:"id"`
-		Label *string `json:"label,omitempty"`
-		Type  string  `json:"type"`
-	} `json:"target"`
-	ToolID *string `json:"tool_id,omitempty"`
+	OccurredAt Time          `json:"occurred_at"`
+	Position   int64         `json:"position"`
+	Request    *AuditRequest `json:"request,omitempty"`
+	Revision   int64         `json:"revision"`
+	Stream     string        `json:"stream"`
+	Target     AuditTarget   `json:"target"`
+	ToolID     *string       `json:"tool_id,omitempty"`
+}
+
+// AuditList defines model for AuditList.
+type AuditList struct {
+	Items      []AuditEntry `json:"items"`
+	NextCursor *string      `json:"next_cursor,omitempty"`
+}
+
+// AuditRequest defines model for AuditRequest.
+type AuditRequest struct {
+	ID        string  `json:"id"`
+	IP        *string `json:"ip,omitempty"`
+	UserAgent *string `json:"user_agent,omitempty"`
+}
+
+// AuditTarget defines model for AuditTarget.
+type AuditTarget struct {
+	ID    string  `json:"id"`
+	Label *string `json:"label,omitempty"`
+	Type  string  `json:"type"`
 }
 
 // AuthType defines model for AuthType.
@@ -920,6 +963,15 @@ type BackerOutcome struct {
 // BackerOutcomeOutcome defines model for BackerOutcome.Outcome.
 type BackerOutcomeOutcome string
 
+// CallDescription defines model for CallDescription.
+type CallDescription struct {
+	Body        map[string]CallField `json:"body"`
+	Description string               `json:"description"`
+	Method      string               `json:"method"`
+	Path        string               `json:"path"`
+	Responses   map[string]string    `json:"responses"`
+}
+
 // CallField defines model for CallField.
 type CallField struct {
 	Description *string `json:"description,omitempty"`
@@ -932,13 +984,7 @@ type CallField struct {
 
 // CallSchema defines model for CallSchema.
 type CallSchema struct {
-	Schema struct {
-		Body        map[string]CallField `json:"body"`
-		Description string               `json:"description"`
-		Method      string               `json:"method"`
-		Path        string               `json:"path"`
-		Responses   map[string]string    `json:"responses"`
-	} `json:"schema"`
+	Schema CallDescription `json:"schema"`
 }
 
 // CatalogFile defines model for CatalogFile.
@@ -1001,6 +1047,12 @@ type Denial struct {
 	Reason *string `json:"reason,omitempty"`
 }
 
+// DeniedTool defines model for DeniedTool.
+type DeniedTool struct {
+	Name   string  `json:"name"`
+	Reason *string `json:"reason,omitempty"`
+}
+
 // Fetched defines model for Fetched.
 type Fetched struct {
 	AuthType AuthType `json:"auth_type"`
@@ -1009,18 +1061,14 @@ type Fetched struct {
 	Credential Credential `json:"credential"`
 
 	// CredentialExpiresAt RFC 3339 in UTC.
-	CredentialExpiresAt *Time  `json:"credential_expires_at,omitempty"`
-	CredentialVersion   int    `json:"credential_version"`
-	Instructions        string `json:"instructions"`
-	InstructionsVersion int    `json:"instructions_version"`
-	Receipt             struct {
-		EventID  string `json:"event_id"`
-		Revision int64  `json:"revision"`
-		Stream   string `json:"stream"`
-	} `json:"receipt"`
-	SuggestInstructionsEndpoint string `json:"suggest_instructions_endpoint"`
-	ToolID                      string `json:"tool_id"`
-	ToolName                    string `json:"tool_name"`
+	CredentialExpiresAt         *Time   `json:"credential_expires_at,omitempty"`
+	CredentialVersion           int     `json:"credential_version"`
+	Instructions                string  `json:"instructions"`
+	InstructionsVersion         int     `json:"instructions_version"`
+	Receipt                     Receipt `json:"receipt"`
+	SuggestInstructionsEndpoint string  `json:"suggest_instructions_endpoint"`
+	ToolID                      string  `json:"tool_id"`
+	ToolName                    string  `json:"tool_name"`
 }
 
 // FieldImport defines model for FieldImport.
@@ -1065,8 +1113,22 @@ type GrantCounts struct {
 	Pending  int `json:"pending"`
 }
 
+// GrantList defines model for GrantList.
+type GrantList struct {
+	Items      []Grant `json:"items"`
+	NextCursor *string `json:"next_cursor,omitempty"`
+}
+
 // GuideText Text without control characters other than tabs and line breaks.
 type GuideText = string
+
+// Health defines model for Health.
+type Health struct {
+	Status HealthStatus `json:"status"`
+}
+
+// HealthStatus defines model for Health.Status.
+type HealthStatus string
 
 // ID A UUID in canonical lower case.
 type ID = string
@@ -1107,6 +1169,12 @@ type InstructionSuggestion struct {
 	Why string `json:"why"`
 }
 
+// InstructionsList defines model for InstructionsList.
+type InstructionsList struct {
+	Items      []InstructionsVersion `json:"items"`
+	NextCursor *string               `json:"next_cursor,omitempty"`
+}
+
 // InstructionsVersion defines model for InstructionsVersion.
 type InstructionsVersion struct {
 	// CreatedAt RFC 3339 in UTC.
@@ -1141,12 +1209,9 @@ type Me struct {
 	ToolsApproved []string `json:"tools_approved"`
 
 	// ToolsAvailable The number of tools in the catalog.
-	ToolsAvailable int `json:"tools_available"`
-	ToolsDenied    []struct {
-		Name   string  `json:"name"`
-		Reason *string `json:"reason,omitempty"`
-	} `json:"tools_denied"`
-	ToolsPending []string `json:"tools_pending"`
+	ToolsAvailable int          `json:"tools_available"`
+	ToolsDenied    []DeniedTool `json:"tools_denied"`
+	ToolsPending   []string     `json:"tools_pending"`
 }
 
 // MyTool defines model for MyTool.
@@ -1162,6 +1227,11 @@ type MyTool struct {
 	RequestID  *string `json:"request_id,omitempty"`
 	URL        *string `json:"url,omitempty"`
 	YourAccess Access  `json:"your_access"`
+}
+
+// MyTools defines model for MyTools.
+type MyTools struct {
+	Tools []MyTool `json:"tools"`
 }
 
 // NewAgent defines model for NewAgent.
@@ -1266,6 +1336,12 @@ type NoteDismissal struct {
 	Reason string `json:"reason"`
 }
 
+// NoteList defines model for NoteList.
+type NoteList struct {
+	Items      []Note  `json:"items"`
+	NextCursor *string `json:"next_cursor,omitempty"`
+}
+
 // NotificationChannel defines model for NotificationChannel.
 type NotificationChannel struct {
 	// CreatedAt RFC 3339 in UTC.
@@ -1304,6 +1380,12 @@ type NotificationChannelChange struct {
 	URL *ReceiverURL `json:"url,omitempty"`
 }
 
+// NotificationChannelList defines model for NotificationChannelList.
+type NotificationChannelList struct {
+	Items      []NotificationChannel `json:"items"`
+	NextCursor *string               `json:"next_cursor,omitempty"`
+}
+
 // NotificationDelivery defines model for NotificationDelivery.
 type NotificationDelivery struct {
 	AgentID     *string `json:"agent_id,omitempty"`
@@ -1339,6 +1421,12 @@ type NotificationDelivery struct {
 	Topic string `json:"topic"`
 }
 
+// NotificationDeliveryList defines model for NotificationDeliveryList.
+type NotificationDeliveryList struct {
+	Items      []NotificationDelivery `json:"items"`
+	NextCursor *string                `json:"next_cursor,omitempty"`
+}
+
 // NotificationTest defines model for NotificationTest.
 type NotificationTest struct {
 	Delivered  bool   `json:"delivered"`
@@ -1361,13 +1449,7 @@ type Problem struct {
 	Detail string      `json:"detail"`
 
 	// Details The fields to correct, at most a hundred.
-	Details *[]struct {
-		// Field A parameter, or a path from the root of the body, such as name or tools[2].auth_type.
-		Field string `json:"field"`
-
-		// Message What it must be.
-		Message string `json:"message"`
-	} `json:"details,omitempty"`
+	Details *[]ProblemDetail `json:"details,omitempty"`
 
 	// Error The same text as detail.
 	Error string `json:"error"`
@@ -1386,38 +1468,60 @@ type Problem struct {
 // ProblemCode What went wrong, for programs. Later versions may add codes.
 type ProblemCode string
 
+// ProblemDetail defines model for ProblemDetail.
+type ProblemDetail struct {
+	// Field A parameter, or a path from the root of the body, such as name or tools[2].auth_type.
+	Field string `json:"field"`
+
+	// Message What it must be.
+	Message string `json:"message"`
+}
+
 // Readiness defines model for Readiness.
 type Readiness struct {
-	Checks []struct {
-		Detail *string               `json:"detail,omitempty"`
-		Name   string                `json:"name"`
-		Status ReadinessChecksStatus `json:"status"`
-	} `json:"checks"`
+	Checks []ReadinessCheck `json:"checks"`
 
 	// Commit The commit that it was built from.
-	Commit      string `json:"commit"`
-	Projections []struct {
-		LagEvents int64  `json:"lag_events"`
-		Name      string `json:"name"`
-		Position  int64  `json:"position"`
-		Status    string `json:"status"`
-	} `json:"projections"`
-	Status ReadinessStatus `json:"status"`
+	Commit      string                `json:"commit"`
+	Projections []ReadinessProjection `json:"projections"`
+	Status      ReadinessStatus       `json:"status"`
 
 	// Version The version of the program.
 	Version string `json:"version"`
 }
 
-// ReadinessChecksStatus defines model for Readiness.Checks.Status.
-type ReadinessChecksStatus string
-
 // ReadinessStatus defines model for Readiness.Status.
 type ReadinessStatus string
+
+// ReadinessCheck defines model for ReadinessCheck.
+type ReadinessCheck struct {
+	Detail *string              `json:"detail,omitempty"`
+	Name   string               `json:"name"`
+	Status ReadinessCheckStatus `json:"status"`
+}
+
+// ReadinessCheckStatus defines model for ReadinessCheck.Status.
+type ReadinessCheckStatus string
+
+// ReadinessProjection defines model for ReadinessProjection.
+type ReadinessProjection struct {
+	LagEvents int64  `json:"lag_events"`
+	Name      string `json:"name"`
+	Position  int64  `json:"position"`
+	Status    string `json:"status"`
+}
 
 // Reason Why the agent needs the tool.
 //
 // Examples: Need to open pull requests on behalf of the user
 type Reason = string
+
+// Receipt defines model for Receipt.
+type Receipt struct {
+	EventID  string `json:"event_id"`
+	Revision int64  `json:"revision"`
+	Stream   string `json:"stream"`
+}
 
 // ReceiverURL The https URL that notifications are sent to. It is a secret.
 type ReceiverURL = string
@@ -1454,6 +1558,22 @@ type Request struct {
 
 // RequestStatus defines model for Request.Status.
 type RequestStatus string
+
+// RequestList defines model for RequestList.
+type RequestList struct {
+	Items      []Request `json:"items"`
+	NextCursor *string   `json:"next_cursor,omitempty"`
+}
+
+// RequestedAccess defines model for RequestedAccess.
+type RequestedAccess struct {
+	Message   string                `json:"message"`
+	RequestID string                `json:"request_id"`
+	Status    RequestedAccessStatus `json:"status"`
+}
+
+// RequestedAccessStatus defines model for RequestedAccess.Status.
+type RequestedAccessStatus string
 
 // SetupGuideWanted defines model for SetupGuideWanted.
 type SetupGuideWanted struct {
@@ -1565,6 +1685,12 @@ type SuggestionDismissal struct {
 	Reason *string `json:"reason,omitempty"`
 }
 
+// SuggestionList defines model for SuggestionList.
+type SuggestionList struct {
+	Items      []Suggestion `json:"items"`
+	NextCursor *string      `json:"next_cursor,omitempty"`
+}
+
 // TemplateScope defines model for TemplateScope.
 type TemplateScope struct {
 	// Name The vendor's name for the scope.
@@ -1635,6 +1761,12 @@ type ToolImport struct {
 // ToolImportAction defines model for ToolImport.Action.
 type ToolImportAction string
 
+// ToolList defines model for ToolList.
+type ToolList struct {
+	Items      []Tool  `json:"items"`
+	NextCursor *string `json:"next_cursor,omitempty"`
+}
+
 // ToolRequest defines model for ToolRequest.
 type ToolRequest struct {
 	// Reason Why the agent needs the tool.
@@ -1685,6 +1817,11 @@ type ToolTemplate struct {
 
 	// URL The product's site.
 	URL string `json:"url"`
+}
+
+// ToolTemplateList defines model for ToolTemplateList.
+type ToolTemplateList struct {
+	Items []ToolTemplate `json:"items"`
 }
 
 // WebAddress An http or https URL without a user.
@@ -1811,9 +1948,6 @@ type ListInstructionSuggestionsParams struct {
 // ListInstructionSuggestionsParamsStatus defines parameters for ListInstructionSuggestions.
 type ListInstructionSuggestionsParamsStatus string
 
-// GetAdmin200JSONResponseBodyRole defines parameters for GetAdmin.
-type GetAdmin200JSONResponseBodyRole string
-
 // ListChannelsParams defines parameters for ListChannels.
 type ListChannelsParams struct {
 	// Limit The number of items on a page.
@@ -1896,12 +2030,6 @@ type ListInstructionsParams struct {
 	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
-
-// RequestTool201JSONResponseBodyStatus defines parameters for RequestTool.
-type RequestTool201JSONResponseBodyStatus string
-
-// GetHealth200JSONResponseBodyStatus defines parameters for GetHealth.
-type GetHealth200JSONResponseBodyStatus string
 
 // RegisterAgentJSONRequestBody defines body for RegisterAgent for application/json ContentType.
 type RegisterAgentJSONRequestBody = NewAgent
@@ -4114,10 +4242,7 @@ type ListAgentsResponseObject interface {
 	VisitListAgentsResponse(w http.ResponseWriter) error
 }
 
-type ListAgents200JSONResponse struct {
-	Items      []Agent `json:"items"`
-	NextCursor *string `json:"next_cursor,omitempty"`
-}
+type ListAgents200JSONResponse AgentList
 
 func (response ListAgents200JSONResponse) VisitListAgentsResponse(w http.ResponseWriter) error {
 
@@ -4540,10 +4665,7 @@ type ListAuditResponseObject interface {
 	VisitListAuditResponse(w http.ResponseWriter) error
 }
 
-type ListAudit200JSONResponse struct {
-	Items      []AuditEntry `json:"items"`
-	NextCursor *string      `json:"next_cursor,omitempty"`
-}
+type ListAudit200JSONResponse AuditList
 
 func (response ListAudit200JSONResponse) VisitListAuditResponse(w http.ResponseWriter) error {
 
@@ -4682,10 +4804,7 @@ type ListGrantsResponseObject interface {
 	VisitListGrantsResponse(w http.ResponseWriter) error
 }
 
-type ListGrants200JSONResponse struct {
-	Items      []Grant `json:"items"`
-	NextCursor *string `json:"next_cursor,omitempty"`
-}
+type ListGrants200JSONResponse GrantList
 
 func (response ListGrants200JSONResponse) VisitListGrantsResponse(w http.ResponseWriter) error {
 
@@ -4724,10 +4843,7 @@ type ListInstructionSuggestionsResponseObject interface {
 	VisitListInstructionSuggestionsResponse(w http.ResponseWriter) error
 }
 
-type ListInstructionSuggestions200JSONResponse struct {
-	Items      []Note  `json:"items"`
-	NextCursor *string `json:"next_cursor,omitempty"`
-}
+type ListInstructionSuggestions200JSONResponse NoteList
 
 func (response ListInstructionSuggestions200JSONResponse) VisitListInstructionSuggestionsResponse(w http.ResponseWriter) error {
 
@@ -4884,14 +5000,7 @@ type GetAdminResponseObject interface {
 	VisitGetAdminResponse(w http.ResponseWriter) error
 }
 
-type GetAdmin200JSONResponse struct {
-	Actor        Actor `json:"actor"`
-	Organization struct {
-		ID   string `json:"id"`
-		Name string `json:"name"`
-	} `json:"organization"`
-	Role GetAdmin200JSONResponseBodyRole `json:"role"`
-}
+type GetAdmin200JSONResponse Admin
 
 func (response GetAdmin200JSONResponse) VisitGetAdminResponse(w http.ResponseWriter) error {
 
@@ -4930,10 +5039,7 @@ type ListChannelsResponseObject interface {
 	VisitListChannelsResponse(w http.ResponseWriter) error
 }
 
-type ListChannels200JSONResponse struct {
-	Items      []NotificationChannel `json:"items"`
-	NextCursor *string               `json:"next_cursor,omitempty"`
-}
+type ListChannels200JSONResponse NotificationChannelList
 
 func (response ListChannels200JSONResponse) VisitListChannelsResponse(w http.ResponseWriter) error {
 
@@ -5162,10 +5268,7 @@ type ListDeliveriesResponseObject interface {
 	VisitListDeliveriesResponse(w http.ResponseWriter) error
 }
 
-type ListDeliveries200JSONResponse struct {
-	Items      []NotificationDelivery `json:"items"`
-	NextCursor *string                `json:"next_cursor,omitempty"`
-}
+type ListDeliveries200JSONResponse NotificationDeliveryList
 
 func (response ListDeliveries200JSONResponse) VisitListDeliveriesResponse(w http.ResponseWriter) error {
 
@@ -5244,10 +5347,7 @@ type ListRequestsResponseObject interface {
 	VisitListRequestsResponse(w http.ResponseWriter) error
 }
 
-type ListRequests200JSONResponse struct {
-	Items      []Request `json:"items"`
-	NextCursor *string   `json:"next_cursor,omitempty"`
-}
+type ListRequests200JSONResponse RequestList
 
 func (response ListRequests200JSONResponse) VisitListRequestsResponse(w http.ResponseWriter) error {
 
@@ -5405,10 +5505,7 @@ type ListSuggestionsResponseObject interface {
 	VisitListSuggestionsResponse(w http.ResponseWriter) error
 }
 
-type ListSuggestions200JSONResponse struct {
-	Items      []Suggestion `json:"items"`
-	NextCursor *string      `json:"next_cursor,omitempty"`
-}
+type ListSuggestions200JSONResponse SuggestionList
 
 func (response ListSuggestions200JSONResponse) VisitListSuggestionsResponse(w http.ResponseWriter) error {
 
@@ -5487,10 +5584,7 @@ type AcceptSuggestionResponseObject interface {
 	VisitAcceptSuggestionResponse(w http.ResponseWriter) error
 }
 
-type AcceptSuggestion201JSONResponse struct {
-	Backers []BackerOutcome `json:"backers"`
-	Tool    Tool            `json:"tool"`
-}
+type AcceptSuggestion201JSONResponse AcceptedSuggestion
 
 func (response AcceptSuggestion201JSONResponse) VisitAcceptSuggestionResponse(w http.ResponseWriter) error {
 
@@ -5569,9 +5663,7 @@ type ListToolTemplatesResponseObject interface {
 	VisitListToolTemplatesResponse(w http.ResponseWriter) error
 }
 
-type ListToolTemplates200JSONResponse struct {
-	Items []ToolTemplate `json:"items"`
-}
+type ListToolTemplates200JSONResponse ToolTemplateList
 
 func (response ListToolTemplates200JSONResponse) VisitListToolTemplatesResponse(w http.ResponseWriter) error {
 
@@ -5610,10 +5702,7 @@ type ListToolsResponseObject interface {
 	VisitListToolsResponse(w http.ResponseWriter) error
 }
 
-type ListTools200JSONResponse struct {
-	Items      []Tool  `json:"items"`
-	NextCursor *string `json:"next_cursor,omitempty"`
-}
+type ListTools200JSONResponse ToolList
 
 func (response ListTools200JSONResponse) VisitListToolsResponse(w http.ResponseWriter) error {
 
@@ -5911,10 +6000,7 @@ type ListInstructionsResponseObject interface {
 	VisitListInstructionsResponse(w http.ResponseWriter) error
 }
 
-type ListInstructions200JSONResponse struct {
-	Items      []InstructionsVersion `json:"items"`
-	NextCursor *string               `json:"next_cursor,omitempty"`
-}
+type ListInstructions200JSONResponse InstructionsList
 
 func (response ListInstructions200JSONResponse) VisitListInstructionsResponse(w http.ResponseWriter) error {
 
@@ -6031,9 +6117,7 @@ type ListMyToolsResponseObject interface {
 	VisitListMyToolsResponse(w http.ResponseWriter) error
 }
 
-type ListMyTools200JSONResponse struct {
-	Tools []MyTool `json:"tools"`
-}
+type ListMyTools200JSONResponse MyTools
 
 func (response ListMyTools200JSONResponse) VisitListMyToolsResponse(w http.ResponseWriter) error {
 
@@ -6378,11 +6462,7 @@ type RequestToolResponseObject interface {
 	VisitRequestToolResponse(w http.ResponseWriter) error
 }
 
-type RequestTool201JSONResponse struct {
-	Message   string                               `json:"message"`
-	RequestID string                               `json:"request_id"`
-	Status    RequestTool201JSONResponseBodyStatus `json:"status"`
-}
+type RequestTool201JSONResponse RequestedAccess
 
 func (response RequestTool201JSONResponse) VisitRequestToolResponse(w http.ResponseWriter) error {
 
@@ -6420,9 +6500,7 @@ type GetHealthResponseObject interface {
 	VisitGetHealthResponse(w http.ResponseWriter) error
 }
 
-type GetHealth200JSONResponse struct {
-	Status GetHealth200JSONResponseBodyStatus `json:"status"`
-}
+type GetHealth200JSONResponse Health
 
 func (response GetHealth200JSONResponse) VisitGetHealthResponse(w http.ResponseWriter) error {
 

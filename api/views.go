@@ -58,11 +58,7 @@ func (a *Agent) addKey(now time.Time, id string, created, expires time.Time) {
 	if !expires.IsZero() && !now.Before(expires) {
 		return
 	}
-	a.Keys = append(a.Keys, struct {
-		CreatedAt Time   `json:"created_at"`
-		ExpiresAt *Time  `json:"expires_at,omitempty"`
-		ID        string `json:"id"`
-	}{CreatedAt: created.UTC(), ExpiresAt: optionalTime(expires), ID: id})
+	a.Keys = append(a.Keys, AgentKey{CreatedAt: created.UTC(), ExpiresAt: optionalTime(expires), ID: id})
 }
 
 // agentView renders an agent. As for every resource, there is one renderer: the answer to a command, GET and the

@@ -36,12 +36,8 @@ func (h *health) Ready(ctx context.Context) api.Readiness {
 	defer cancel()
 	out := api.Readiness{Status: api.ReadinessStatusReady}
 	out.Version, out.Commit = build()
-	check := func(name string, status api.ReadinessChecksStatus, detail string) {
-		c := struct {
-			Detail *string                   `json:"detail,omitempty"`
-			Name   string                    `json:"name"`
-			Status api.ReadinessChecksStatus `json:"status"`
-		}{Name: name, Status: status}
+	check := func(name string, status api.ReadinessCheckStatus, detail string) {
+		c := api.ReadinessCheck{Name: name, Status: status}
 		if detail != "" {
 			c.Detail = &detail
 		}
@@ -54,59 +50,56 @@ func (h *health) Ready(ctx context.Context) api.Readiness {
 	}
 	if h.stopping.Load() {
 		worse(api.ReadinessStatusNotReady)
-		check("process", api.ReadinessChecksStatusDown, "it is stopping")
+		check("process", api.ReadinessCheckStatusDown, "it is stopping")
 	}
 	if _, err := h.client.Head(ctx); err != nil {
 		worse(api.ReadinessStatusNotReady)
-		check("event_log", api.ReadinessChecksStatusDown, "it can't be reached")
+		check("event_log", api.ReadinessCheckStatusDown, "it can't be reached")
 	} else {
-		check("event_log", api.ReadinessChecksStatusOk, "")
+		check("event_log", api.ReadinessCheckStatusOk, "")
 	}
 	if missing, detail, err := h.masterKeys(ctx); err == nil { // otherwise the log's own check says so
 		if missing {
 			worse(api.ReadinessStatusNotReady)
-			check("master_keys", api.ReadinessChecksStatusDown, detail)
+			check("master_keys", api.ReadinessCheckStatusDown, detail)
 		} else {
-			check("master_keys", api.ReadinessChecksStatusOk, detail)
+			check("master_keys", api.ReadinessCheckStatusOk, detail)
 		}
 	}
 	if head, err := h.installation.Recent(ctx, ""); err == nil && head.State.Restored {
 		// Admins must get in to look after who has access, so it is not taken out of service.
 		worse(api.ReadinessStatusDegraded)
-		check("log_restored", api.ReadinessChecksStatusDegraded, "no credential is vended until agentkey confirm-restore was run")
+		check("log_restored", api.ReadinessCheckStatusDegraded, "no credential is vended until agentkey confirm-restore was run")
 	}
 	if off, err := h.clock.Off(ctx); err == nil {
 		if off.Abs() > maxClockOff {
 			worse(api.ReadinessStatusNotReady)
-			check("clock", api.ReadinessChecksStatusDown, describeClock(off))
+			check("clock", api.ReadinessCheckStatusDown, describeClock(off))
 		} else {
-			check("clock", api.ReadinessChecksStatusOk, "")
+			check("clock", api.ReadinessCheckStatusOk, "")
 		}
 	}
 	if shared, ok := h.counter.(*limits.Shared); ok && shared.Alone() {
 		worse(api.ReadinessStatusDegraded)
-		check("limits", api.ReadinessChecksStatusDegraded, "Redis is slow or can't be reached, so this process counts alone")
+		check("limits", api.ReadinessCheckStatusDegraded, "Redis is slow or can't be reached, so this process counts alone")
 	} else {
-		check("limits", api.ReadinessChecksStatusOk, "")
+		check("limits", api.ReadinessCheckStatusOk, "")
 	}
 
 	status := h.readModel.Status(ctx)
 	switch {
 	case !status.CaughtUpOnce:
 		worse(api.ReadinessStatusNotReady)
-		check("read_model", api.ReadinessChecksStatusDown, "it has not caught up yet since the start")
+		check("read_model", api.ReadinessCheckStatusDown, "it has not caught up yet since the start")
 	case status.State == projections.Failed || status.Lag > behind:
 		worse(api.ReadinessStatusDegraded)
-		check("read_model", api.ReadinessChecksStatusDegraded, status.Detail)
+		check("read_model", api.ReadinessCheckStatusDegraded, status.Detail)
 	default:
-		check("read_model", api.ReadinessChecksStatusOk, "")
+		check("read_model", api.ReadinessCheckStatusOk, "")
 	}
-	out.Projections = append(out.Projections, struct {
-		LagEvents int64  `json:"lag_events"`
-		Name      string `json:"name"`
-		Position  int64  `json:"position"`
-		Status    string `json:"status"`
-	}{LagEvents: int64(status.Lag), Name: status.Name, Position: int64(status.Position), Status: string(status.State)}) //nolint:gosec // a log never holds 2^63
+	out.Projections = append(out.Projections, api.ReadinessProjection{
+		Name: status.Name, Status: string(status.State), Position: int64(status.Position), LagEvents: int64(status.Lag), //nolint:gosec // a log never holds 2^63
+	})
 	return out
 }
 

@@ -33,7 +33,7 @@ func (v *vitals) Collect(out chan<- prometheus.Metric) {
 		api.ReadinessStatusReady: 1, api.ReadinessStatusDegraded: 0.5,
 	}[ready.Status], nil)
 	for _, check := range ready.Checks {
-		ok := check.Status == api.ReadinessChecksStatusOk
+		ok := check.Status == api.ReadinessCheckStatusOk
 		switch check.Name {
 		case "event_log":
 			gauge("agentkey_event_log_up", "1 when the event log answers.", number(ok), nil)
