@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestTheReadmeTellsTheTruth runs the README's story as it stands, on the address of a server of its own.
+// TestTheReadmeTellsTheTruth runs the story of the README as written, against its own server.
 func TestTheReadmeTellsTheTruth(t *testing.T) {
 	text, err := os.ReadFile("../../README.md")
 	if err != nil {
@@ -50,7 +50,7 @@ func TestTheReadmeTellsTheTruth(t *testing.T) {
 	}
 }
 
-// TestTheInvariantsNameTestsThatExist holds the table of docs/architecture.md against the packages it names.
+// TestTheInvariantsNameTestsThatExist looks for each test in the package that the table names.
 func TestTheInvariantsNameTestsThatExist(t *testing.T) {
 	text, err := os.ReadFile("../../docs/architecture.md")
 	if err != nil {
@@ -83,5 +83,29 @@ func TestTheInvariantsNameTestsThatExist(t *testing.T) {
 	}
 	if names < 20 {
 		t.Errorf("only %d tests are named", names)
+	}
+}
+
+// TestContributingNamesWhatExists finds every path in backquotes. Names of test files alone are
+// relative to this folder.
+func TestContributingNamesWhatExists(t *testing.T) {
+	text, err := os.ReadFile("../../CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths := 0
+	for _, found := range regexp.MustCompile("`([\\w*./-]*[/*_][\\w*./-]*|\\w+\\.md)`").FindAllStringSubmatch(string(text), -1) {
+		paths++
+		path := filepath.Join("../..", found[1])
+		if !strings.Contains(found[1], "/") && !strings.HasSuffix(found[1], ".md") {
+			path = found[1]
+		}
+		matches, err := filepath.Glob(path)
+		if err != nil || len(matches) == 0 {
+			t.Errorf("CONTRIBUTING.md names %s, which doesn't exist: %v", found[1], err)
+		}
+	}
+	if paths < 40 {
+		t.Errorf("only %d paths are named", paths)
 	}
 }
