@@ -32,7 +32,7 @@ func TestALogMovesToAnotherStore(t *testing.T) {
 	if code != exitOK || !strings.Contains(out, "Both logs hold the same") {
 		t.Fatalf("copy: %d %s%s", code, out, said)
 	}
-	if code, out, said := runOnce(t, nil, "eventstore", "copy", "--from", p.Dir, "--to", to); code != exitOK || !strings.Contains(out, " 0 of them copied now") {
+	if code, out, said := runOnce(t, nil, "eventstore", "copy", "--from", p.Dir, "--to", to); code != exitOK || !strings.Contains(out, " 0 were copied in this run") {
 		t.Errorf("copied again: %d %s%s", code, out, said)
 	}
 

@@ -24,7 +24,7 @@ func TestAnybodyMayAskHowItIs(t *testing.T) {
 		t.Errorf("health: %s", a.Body)
 	}
 	a := p.anyone().must(200, "GET", "/readyz", nil)
-	if a.Text("status") != "ready" || len(a.JSON) != 3 {
+	if a.Text("status") != "ready" || len(a.JSON) != 5 {
 		t.Errorf("ready: %s", a.Body)
 	}
 	checks, _ := a.JSON["checks"].([]any)

@@ -137,7 +137,7 @@ func TestATestSaysWhatCameOfIt(t *testing.T) {
 		t.Errorf("the channel: %s", mail.Body)
 	}
 	test := func(id string) answer { return admin.must(200, "POST", channelsPath+"/"+id+"/test", nil) }
-	if a := test(mail.Text("id")); a.At("delivered") != true || len(inbox.all()) != 1 || !strings.Contains(inbox.all()[0].text, "test of the notification channel “On call”") {
+	if a := test(mail.Text("id")); a.At("delivered") != true || len(inbox.all()) != 1 || !strings.Contains(inbox.all()[0].text, "test message for the notification channel “On call”") {
 		t.Errorf("by mail: %s %v", a.Body, inbox.all())
 	}
 	for problem, url := range map[string]string{

@@ -40,7 +40,7 @@ func takeFolder(dir string) (*os.File, error) {
 	path := filepath.Join(dir, lockName)
 	lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the operator names the folder
 	if errors.Is(err, os.ErrPermission) {
-		return nil, fmt.Errorf("the data folder this user can't write to %s: change its owner, or choose another folder with AGENTKEY_DATA_DIR", dir)
+		return nil, fmt.Errorf("this user can't write to the data folder %s: change its owner, or choose another folder with AGENTKEY_DATA_DIR", dir)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("take the data folder: %w", err)
