@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 // raw writes bytes to the server as they are and reads the answers that come until it closes the connection or has
@@ -19,7 +21,7 @@ func (p *program) raw(answers int, text string, cut bool) []answer {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(wait.Patience)); err != nil {
 		p.t.Fatal(err)
 	}
 	written := make(chan error, 1)
@@ -57,6 +59,7 @@ func head(method, path, key string) string {
 }
 
 func TestAMediaTypeThatIsNotJSONIsRefused(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	id, _ := admin.mustAgent("Onboarding")
@@ -93,6 +96,7 @@ func TestAMediaTypeThatIsNotJSONIsRefused(t *testing.T) {
 }
 
 func TestABodyIsMeasuredAsItComes(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	_, key := admin.mustAgent("Onboarding")
@@ -179,6 +183,7 @@ func TestABodyIsMeasuredAsItComes(t *testing.T) {
 }
 
 func TestABodyIsOneObjectThatReadsOneWay(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	for _, tt := range []struct {

@@ -63,6 +63,7 @@ func (p *program) organization(name, role string) client {
 }
 
 func TestAKeyThatDoesNotWorkIsToldWhy(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	id, key := admin.mustAgent("Onboarding")
@@ -112,6 +113,7 @@ func TestAKeyThatDoesNotWorkIsToldWhy(t *testing.T) {
 }
 
 func TestARotatedKeyEndsWhenItWasTold(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
@@ -172,6 +174,7 @@ func needed(r route) string {
 // TestEachRouteIsForItsCallers calls every route of the document with every kind of caller. Each names things that do
 // not exist, so whoever may call gets another answer than 401 and 403.
 func TestEachRouteIsForItsCallers(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	organization := p.admin().must(200, "GET", "/api/admin/me", nil).Text("organization.id")
 	agentID, agentKey := p.admin().mustAgent("Onboarding")
@@ -223,6 +226,7 @@ func TestEachRouteIsForItsCallers(t *testing.T) {
 }
 
 func TestAFetchOfASuspendedAgentIsRecorded(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
@@ -243,6 +247,7 @@ func TestAFetchOfASuspendedAgentIsRecorded(t *testing.T) {
 // TestAnotherOrganizationsIDsLookLikeNone calls every route that names something with the ids of another organization,
 // and with ids of nothing. The answers differ in nothing but the id of the request and the ids that were sent.
 func TestAnotherOrganizationsIDsLookLikeNone(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
@@ -333,6 +338,7 @@ func TestAnotherOrganizationsIDsLookLikeNone(t *testing.T) {
 }
 
 func TestAPathIsExactlyARoute(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")

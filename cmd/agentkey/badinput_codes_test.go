@@ -16,6 +16,7 @@ import (
 )
 
 func TestAnEditOfAnOlderRevisionIsRefused(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
@@ -54,6 +55,7 @@ func TestAnEditOfAnOlderRevisionIsRefused(t *testing.T) {
 }
 
 func TestAnIdempotencyKeyIsForOneRequest(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	id, _ := admin.mustAgent("Onboarding")
@@ -102,6 +104,7 @@ func TestAnIdempotencyKeyIsForOneRequest(t *testing.T) {
 // TestACallThatStillRunsIsInProgress loses what the log says to one process while it carries out a call with a key.
 // Another process refuses the same call meanwhile, and gets the first one's answer once there is one.
 func TestACallThatStillRunsIsInProgress(t *testing.T) {
+	t.Parallel()
 	log := startLog(t)
 	proxy := startProxy(t, log.listen)
 	env := log.replicas()
@@ -161,6 +164,7 @@ func TestACallThatStillRunsIsInProgress(t *testing.T) {
 
 // TestAQueryThatCanNotBeAnsweredSaysSo takes the tables of the read model away from a running program.
 func TestAQueryThatCanNotBeAnsweredSaysSo(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
@@ -221,6 +225,7 @@ func TestAQueryThatCanNotBeAnsweredSaysSo(t *testing.T) {
 
 // TestAnEventOfANewerVersionStopsNobodyElse appends, with the installation's own key, what this version does not know.
 func TestAnEventOfANewerVersionStopsNobodyElse(t *testing.T) {
+	t.Parallel()
 	p := newProgram(t, unlimited)
 	p.unverified = true // this version can't read the log that it leaves
 	p.run()
@@ -268,6 +273,7 @@ func TestAnEventOfANewerVersionStopsNobodyElse(t *testing.T) {
 
 // TestAProcessThatLacksAMasterKeyIsBusy lets one process seal with a key that the other was not given yet.
 func TestAProcessThatLacksAMasterKeyIsBusy(t *testing.T) {
+	t.Parallel()
 	env := startLog(t).replicas()
 	old := start(t, env...)
 	former, isSet := strings.CutPrefix(env[1], "AGENTKEY_MASTER_KEYS=")

@@ -17,6 +17,7 @@ import (
 )
 
 func TestARequestIsDecidedOnce(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	approve := func(request, _ string) {
@@ -116,6 +117,7 @@ func together(one, two func() answer) (first, second answer) {
 }
 
 func TestOfTwoAdminsWhoDecideAtOnceOneDecides(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
@@ -161,6 +163,7 @@ func TestOfTwoAdminsWhoDecideAtOnceOneDecides(t *testing.T) {
 // TestApprovingNeverReachesALaterRequest races an approval with its request being taken back and made anew: what is
 // approved is the request that the admin saw, or nothing.
 func TestApprovingNeverReachesALaterRequest(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
@@ -201,6 +204,7 @@ func TestApprovingNeverReachesALaterRequest(t *testing.T) {
 
 // TestNothingIsLiveAfterASuspensionThatRacedWithAnApproval reactivates the agent afterwards.
 func TestNothingIsLiveAfterASuspensionThatRacedWithAnApproval(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
@@ -237,6 +241,7 @@ func TestNothingIsLiveAfterASuspensionThatRacedWithAnApproval(t *testing.T) {
 }
 
 func TestWhatIsAlreadySoIsToldWithItsID(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	tool := admin.mustTool("Git Hub", "ghp_secret")
@@ -276,6 +281,7 @@ func TestWhatIsAlreadySoIsToldWithItsID(t *testing.T) {
 }
 
 func TestTermsAreHeldAgainstTheToolAndTheClock(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	id, key := admin.mustAgent("Onboarding")

@@ -21,6 +21,7 @@ func newAnswer(response *http.Response, body []byte) answer {
 }
 
 func TestFieldsAreCountedInCodePoints(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	id, key := admin.mustAgent("Onboarding")
@@ -103,6 +104,7 @@ func TestFieldsAreCountedInCodePoints(t *testing.T) {
 
 // TestNumbersAndTimesAreReadAsTheyAreWritten tries what a schema may take and a parser may not.
 func TestNumbersAndTimesAreReadAsTheyAreWritten(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
@@ -144,6 +146,7 @@ func TestNumbersAndTimesAreReadAsTheyAreWritten(t *testing.T) {
 }
 
 func TestAnEmptyTextCountsAsAbsent(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	made := admin.must(201, "POST", "/api/admin/agents", object{"name": " Onboarding ", "description": "", "owner": " "})
@@ -170,6 +173,7 @@ func TestAnEmptyTextCountsAsAbsent(t *testing.T) {
 }
 
 func TestACredentialIsBoundedAndNamedFields(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	fields := func(n, size int) object {
@@ -216,6 +220,7 @@ func TestACredentialIsBoundedAndNamedFields(t *testing.T) {
 }
 
 func TestACredentialComesBackByteForByte(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	id, key := admin.mustAgent("Onboarding")

@@ -20,6 +20,7 @@ func left(a answer) int {
 
 // TestTheThirtyFirstRequestInAnHourIsRefused uses the limits that come with the program.
 func TestTheThirtyFirstRequestInAnHourIsRefused(t *testing.T) {
+	t.Parallel()
 	p := start(t, "AGENTKEY_LIMIT_ADMIN=off")
 	admin := p.admin()
 	tools := make([]string, 31)
@@ -59,6 +60,7 @@ func TestTheThirtyFirstRequestInAnHourIsRefused(t *testing.T) {
 // TestTheFirstMistakeInTheOrderOfTheChecksIsTold sends calls with several things wrong at once. From one row to the
 // next the first of them is put right.
 func TestTheFirstMistakeInTheOrderOfTheChecksIsTold(t *testing.T) {
+	t.Parallel()
 	p := start(t, "AGENTKEY_LIMIT_REQUESTS=1/24h", "AGENTKEY_LIMIT_READS=1000/1m")
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
@@ -110,6 +112,7 @@ func TestTheFirstMistakeInTheOrderOfTheChecksIsTold(t *testing.T) {
 
 // TestARefusalBeforeTheTierCountsAsARead holds mistakes in a request against both tiers: the request's own is untouched.
 func TestARefusalBeforeTheTierCountsAsARead(t *testing.T) {
+	t.Parallel()
 	p := start(t, "AGENTKEY_LIMIT_READS=10/24h", "AGENTKEY_LIMIT_REQUESTS=5/24h", "AGENTKEY_LIMIT_CREDENTIALS=off", "AGENTKEY_LIMIT_ADMIN=20/24h")
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
@@ -147,6 +150,7 @@ func TestARefusalBeforeTheTierCountsAsARead(t *testing.T) {
 }
 
 func TestEachAnswerTellsTheLimitOfItsTier(t *testing.T) {
+	t.Parallel()
 	p := start(t, "AGENTKEY_LIMIT_READS=100/1m", "AGENTKEY_LIMIT_REQUESTS=200/1h", "AGENTKEY_LIMIT_CREDENTIALS=300/2m", "AGENTKEY_LIMIT_ADMIN=400/1m")
 	organization := p.admin().must(200, "GET", "/api/admin/me", nil).Text("organization.id")
 	tool := p.admin().mustTool("GitHub", "ghp_secret")
@@ -181,6 +185,7 @@ func TestEachAnswerTellsTheLimitOfItsTier(t *testing.T) {
 }
 
 func TestLimitsThatAreOffAreNotTold(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
@@ -198,6 +203,7 @@ func TestLimitsThatAreOffAreNotTold(t *testing.T) {
 
 // TestFailedAuthenticationsAreCountedByAddress tries to be other addresses, without and behind a proxy that is believed.
 func TestFailedAuthenticationsAreCountedByAddress(t *testing.T) {
+	t.Parallel()
 	const wrong = "Bearer sk_agent_x"
 	forge := []string{"X-Forwarded-For", "CF-Connecting-IP", "X-Real-IP", "True-Client-IP", "Forwarded", "X-Client-IP"}
 	fail := func(c client, headers ...string) answer {
@@ -254,6 +260,7 @@ func TestFailedAuthenticationsAreCountedByAddress(t *testing.T) {
 
 // TestTheAddressInTheAuditIsTheOneThatWasSeen forges every header that some proxy sets.
 func TestTheAddressInTheAuditIsTheOneThatWasSeen(t *testing.T) {
+	t.Parallel()
 	forged := []string{"CF-Connecting-IP", "203.0.113.66", "X-Real-IP", "203.0.113.66", "Forwarded", "for=203.0.113.66", "True-Client-IP", "203.0.113.66"}
 	for _, tt := range []struct{ name, proxies, forwarded, want string }{
 		{"no proxy is believed", "", "203.0.113.66", "127.0.0.1"},

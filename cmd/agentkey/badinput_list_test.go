@@ -24,6 +24,7 @@ var contractCodes = []string{
 // TestEachCodeOfTheContractIsProduced looks for each code in the tests of this folder, which call a running program,
 // and for codes in the program that the contract does not have.
 func TestEachCodeOfTheContractIsProduced(t *testing.T) {
+	t.Parallel()
 	files, err := filepath.Glob("*_test.go")
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 )
 
 func TestAQueryParameterIsKnownAndWellFormed(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
@@ -88,6 +89,7 @@ func TestAQueryParameterIsKnownAndWellFormed(t *testing.T) {
 }
 
 func TestAPageOfAnotherOriginIsTurnedAway(t *testing.T) {
+	t.Parallel()
 	p := start(t, append([]string{"AGENTKEY_AGENT_CORS_ORIGINS=https://agents.example", "AGENTKEY_ADMIN_CORS_ORIGINS=https://admin.example"}, unlimited...)...)
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")

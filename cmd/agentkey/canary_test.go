@@ -65,6 +65,7 @@ func (w watched) call(method, path string, body any, headers ...string) answer {
 }
 
 func TestSecretsStayWhereTheyBelong(t *testing.T) {
+	t.Parallel()
 	c := &canaries{t: t, values: map[string]string{}, allowed: map[string]string{}}
 	master, err := seal.NewMasterKeyText()
 	if err != nil {

@@ -35,6 +35,7 @@ func planned(plan answer) []string {
 
 // TestTheCatalogIsAFile exports a catalog, imports it elsewhere and where it came from, and changes it by its file.
 func TestTheCatalogIsAFile(t *testing.T) {
+	t.Parallel()
 	p, other := start(t, unlimited...), start(t, unlimited...)
 	admin := p.admin()
 	if a := admin.must(200, "GET", exportPath, nil); string(a.Body) != "agentkey_catalog: 1\ntools: []\n" || a.Header.Get("Content-Type") != "application/yaml" {
@@ -147,6 +148,7 @@ func TestTheCatalogIsAFile(t *testing.T) {
 
 // TestAnImportIsWholeOrNothing: one mistake anywhere, and nothing of a file is imported.
 func TestAnImportIsWholeOrNothing(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	github := admin.mustTool("GitHub", "ghp_secret")

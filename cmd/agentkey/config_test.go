@@ -33,6 +33,7 @@ func masterKeyText(t *testing.T) string {
 }
 
 func TestTheEnvironmentWinsOverTheFile(t *testing.T) {
+	t.Parallel()
 	first, second := masterKeyText(t), masterKeyText(t)
 	file := write(t, "agentkey.yaml", `# what this process is
 listen: 127.0.0.1:1111
@@ -72,6 +73,7 @@ database_url_file: `+write(t, "url", "postgres://agentkey:secret@db/agentkey")+`
 }
 
 func TestMistakesInTheFileAreListedWithTheirLines(t *testing.T) {
+	t.Parallel()
 	file := write(t, "agentkey.yaml", `listen: 8080
 lissten: 127.0.0.1:8080
 master_keys: canary-1
@@ -105,6 +107,7 @@ eventstore_url_file: `+write(t, "url", "canary-3")+`
 }
 
 func TestAFileThatIsNoConfigurationIsNamed(t *testing.T) {
+	t.Parallel()
 	for text, said := range map[string]string{
 		"listen: [":                       "line ",
 		"just a text":                     "it must hold keys with values",
@@ -131,6 +134,7 @@ func TestAFileThatIsNoConfigurationIsNamed(t *testing.T) {
 
 // TestAProcessRunsFromItsFileAlone names the file in both ways.
 func TestAProcessRunsFromItsFileAlone(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	file := write(t, "agentkey.yaml", "listen: 127.0.0.1:0\ndata_dir: "+dir+"\nmetrics_listen: 127.0.0.1:0\n")
 	p := start(t, "AGENTKEY_CONFIG="+file, "AGENTKEY_DATA_DIR="+dir)
@@ -143,6 +147,7 @@ func TestAProcessRunsFromItsFileAlone(t *testing.T) {
 }
 
 func TestThePageOfTheSettingsIsUpToDateAndItsExampleRight(t *testing.T) {
+	t.Parallel()
 	page := readFile(t, "../../docs/configuration.md")
 	if diff := cmp.Diff(settingsPage(), page); diff != "" {
 		t.Errorf("run make generate: %s", diff)
@@ -168,6 +173,7 @@ func TestThePageOfTheSettingsIsUpToDateAndItsExampleRight(t *testing.T) {
 }
 
 func TestALanguageModelIsConfiguredWhole(t *testing.T) {
+	t.Parallel()
 	const url, model, key = "AGENTKEY_AI_BASE_URL=", "AGENTKEY_AI_MODEL=m", "AGENTKEY_AI_API_KEY=canary"
 	for _, c := range []struct {
 		said    string // "" when nothing is wrong

@@ -11,6 +11,7 @@ import (
 // TestALogMovesToAnotherStore moves an installation from its data folder to a server: signatures verify there, the
 // agents' keys open the same credentials, and what was removed stays removed.
 func TestALogMovesToAnotherStore(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	f := mustFleet(p, 3, 3)
 	for _, key := range f.keys {
@@ -55,6 +56,7 @@ func TestALogMovesToAnotherStore(t *testing.T) {
 
 // TestACopyThatWasBrokenOffGoesOn stops the destination while it is being filled.
 func TestACopyThatWasBrokenOffGoesOn(t *testing.T) {
+	t.Parallel()
 	p := startProcess(t, unlimited...)
 	f := mustFleet(p, 4, 2)
 	p.stop()

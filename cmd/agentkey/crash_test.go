@@ -15,11 +15,13 @@ import (
 
 	"agentkey/eventstore"
 	"agentkey/eventstore/eventstoretest"
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 // TestNothingAcknowledgedIsLostWhenItIsKilled kills the program at random moments under load. What it acknowledged is
 // there afterwards, whole, and the read model that went on from its checkpoint is the one that a rebuild makes.
 func TestNothingAcknowledgedIsLostWhenItIsKilled(t *testing.T) {
+	t.Parallel()
 	p := startProcess(t, unlimited...)
 	f := mustFleet(p, 8, 2)
 	acknowledged := map[string]bool{} // ids of events and names of tools
@@ -29,6 +31,7 @@ func TestNothingAcknowledgedIsLostWhenItIsKilled(t *testing.T) {
 		}
 		p.run()
 	}
+	p.settled()
 	p.stop()
 	found := 0
 	p.office(func(ctx context.Context, o *office) error {
@@ -51,6 +54,16 @@ func TestNothingAcknowledgedIsLostWhenItIsKilled(t *testing.T) {
 		t.Errorf("%d of %d acknowledged writes are in the log", found, len(acknowledged))
 	}
 	p.holdAgainstRebuild()
+}
+
+// settled returns when the read model has everything that is in the log.
+func (p *program) settled() {
+	p.t.Helper()
+	wait.Until(p.t, "everything is in the read model", func() bool {
+		list, _ := p.anyone().call("GET", "/readyz", nil).At("projections").([]any)
+		one, _ := list[0].(object)
+		return one["lag_events"] == 0.0 && (one["status"] == "running" || one["status"] == "standby")
+	})
 }
 
 // holdAgainstRebuild fills a stopped program's read model anew and compares.
@@ -188,6 +201,7 @@ func column(t testing.TB, db *sql.DB, query string) []string {
 // TestALostReadModelIsFilledAgain drops the read model of a program with a history: the next start has the same rows
 // and writes no event.
 func TestALostReadModelIsFilledAgain(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	f := mustFleet(p, 2, 2)
 	p.with(f.keys[0]).fetch(f.tools[0])

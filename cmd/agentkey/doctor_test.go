@@ -47,6 +47,7 @@ func expect(t *testing.T, said map[string]string, want map[string]string) {
 }
 
 func TestTheDoctorMakesNothingWhereNothingIs(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
 	code, said, stderr := consult(t, []string{"AGENTKEY_DATA_DIR=" + dir, "AGENTKEY_LISTEN=127.0.0.1:0"})
 	if code != exitOK {
@@ -64,6 +65,7 @@ func TestTheDoctorMakesNothingWhereNothingIs(t *testing.T) {
 
 // TestTheDoctorLooksWhetherItRunsOrNot asks while it serves and after it has stopped; the log stays as it is.
 func TestTheDoctorLooksWhetherItRunsOrNot(t *testing.T) {
+	t.Parallel()
 	cert, key := certificate(t)
 	certify(t, cert, key, 1, time.Now().Add(100*24*time.Hour+time.Hour))
 	p := start(t, scraped)
@@ -107,6 +109,7 @@ func TestTheDoctorLooksWhetherItRunsOrNot(t *testing.T) {
 }
 
 func TestTheDoctorLooksAtTheProductionEngines(t *testing.T) {
+	t.Parallel()
 	log := startLog(t)
 	database, counts := readmodelstest.Postgres(t), os.Getenv("TEST_REDIS_URL")
 	env := append(log.replicas(), "AGENTKEY_DATABASE_URL="+database, "AGENTKEY_REDIS_URL="+counts)
@@ -128,6 +131,7 @@ func TestTheDoctorLooksAtTheProductionEngines(t *testing.T) {
 
 // TestTheDoctorNamesEverythingThatIsBrokenAtOnce breaks what can be broken, and looks for the passwords of it all.
 func TestTheDoctorNamesEverythingThatIsBrokenAtOnce(t *testing.T) {
+	t.Parallel()
 	p := start(t)
 	p.stop()
 	cert, key := certificate(t)
@@ -192,6 +196,7 @@ func TestTheDoctorNamesEverythingThatIsBrokenAtOnce(t *testing.T) {
 }
 
 func TestTheDoctorSaysThatTheLogCanNotBeReached(t *testing.T) {
+	t.Parallel()
 	log := startLog(t)
 	env := append(log.replicas(), "AGENTKEY_DATA_DIR="+t.TempDir(), "AGENTKEY_LISTEN=127.0.0.1:0")
 	log.stop()
@@ -203,6 +208,7 @@ func TestTheDoctorSaysThatTheLogCanNotBeReached(t *testing.T) {
 }
 
 func TestTheDoctorRefusesAWrongConfiguration(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		env, args []string
 		says      string
@@ -219,6 +225,7 @@ func TestTheDoctorRefusesAWrongConfiguration(t *testing.T) {
 }
 
 func TestADiskIsFullBeforeItIs(t *testing.T) {
+	t.Parallel()
 	const gib = 1 << 30
 	for _, c := range []struct {
 		free, size uint64
@@ -239,6 +246,7 @@ func TestADiskIsFullBeforeItIs(t *testing.T) {
 }
 
 func TestACertificateIsJudgedByItsTime(t *testing.T) {
+	t.Parallel()
 	now := time.Now()
 	day := 24 * time.Hour
 	for _, c := range []struct {
@@ -255,6 +263,7 @@ func TestACertificateIsJudgedByItsTime(t *testing.T) {
 
 // TestTheDoctorFindsAClockThatIsBehind lets the log's clock run ahead of ours.
 func TestTheDoctorFindsAClockThatIsBehind(t *testing.T) {
+	t.Parallel()
 	p, off := startOnClock(t)
 	off.Store(int64(time.Minute))
 	p.admin().mustAgent("Onboarding")
@@ -266,6 +275,7 @@ func TestTheDoctorFindsAClockThatIsBehind(t *testing.T) {
 }
 
 func TestTheDoctorAsksForTheModel(t *testing.T) {
+	t.Parallel()
 	models := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.URL.Path != "/v1/models":

@@ -55,6 +55,7 @@ func certify(t *testing.T, cert, key string, serial int64, end time.Time) {
 
 // TestAnEventStoreOverTLS serves the store with TLS and a password, and the API with TLS of its own on top of it.
 func TestAnEventStoreOverTLS(t *testing.T) {
+	t.Parallel()
 	cert, key := certificate(t)
 	password := filepath.Join(filepath.Dir(cert), "password")
 	if err := os.WriteFile(password, []byte("correct horse\n"), 0o600); err != nil {
@@ -78,6 +79,7 @@ func TestAnEventStoreOverTLS(t *testing.T) {
 }
 
 func TestAnEventStoreIsNotOpenToTheNetworkByAccident(t *testing.T) {
+	t.Parallel()
 	cert, key := certificate(t)
 	for _, flags := range [][]string{
 		{"--listen", "0.0.0.0:0", "--insecure"},

@@ -14,6 +14,7 @@ import (
 // TestALostAnswerIsOneEventAndOneAnswer loses the answer of an append that succeeded. The caller gets one answer, and
 // the log has one event.
 func TestALostAnswerIsOneEventAndOneAnswer(t *testing.T) {
+	t.Parallel()
 	log := startLog(t)
 	proxy := startProxy(t, log.listen)
 	p := start(t, log.replicasAt(proxy.address())...)
@@ -60,6 +61,7 @@ func vends(t *testing.T, log *eventstore.Client, agent string) []eventstore.Reco
 // TestTheLogMayStopAndStart stops the event log under load. Nothing is vended meanwhile, nothing is half done, queries
 // answer those who were seen lately, and everything goes on by itself when the log is back.
 func TestTheLogMayStopAndStart(t *testing.T) {
+	t.Parallel()
 	log := startLog(t)
 	p := start(t, log.replicas()...)
 	tool := p.admin().mustTool("GitHub", "ghp_secret")
@@ -72,13 +74,13 @@ func TestTheLogMayStopAndStart(t *testing.T) {
 	var load sync.WaitGroup
 	stop := make(chan struct{})
 	for i := range 4 {
-		admin := p.admin()
+		admin, next := p.admin(), pace(t)
 		load.Go(func() {
 			for n := 0; ; n++ {
 				select {
 				case <-stop:
 					return
-				default:
+				case <-next:
 				}
 				a := admin.call("POST", "/api/admin/tools", object{
 					"name": fmt.Sprintf("Tool %d of %d", n, i), "auth_type": "api_key", "credential_mode": "shared", "credential": "x",
@@ -113,6 +115,7 @@ func TestTheLogMayStopAndStart(t *testing.T) {
 
 // TestAFullDiskRefusesAppendsAndLosesNothing lets the log grow into its bound.
 func TestAFullDiskRefusesAppendsAndLosesNothing(t *testing.T) {
+	t.Parallel()
 	log := startLog(t, "--max-bytes", "1000000")
 	p := start(t, log.replicas()...)
 	admin := p.admin()
@@ -150,6 +153,7 @@ func TestAFullDiskRefusesAppendsAndLosesNothing(t *testing.T) {
 // TestAForgedEventIsRefusedAndNamed writes to an agent's stream without our key: nothing of that agent is decided any
 // more, others go on, and the log of the program says where it is.
 func TestAForgedEventIsRefusedAndNamed(t *testing.T) {
+	t.Parallel()
 	p := newProgram(t, unlimited)
 	p.unverified = true // that is the point
 	p.run()
@@ -181,6 +185,7 @@ func TestAForgedEventIsRefusedAndNamed(t *testing.T) {
 
 // TestAForgedSnapshotIsRefusedAndNamed puts a snapshot with more access in the place of ours. It is not used.
 func TestAForgedSnapshotIsRefusedAndNamed(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	tool := p.admin().mustTool("GitHub", "ghp_secret")
 	id, key := p.admin().mustAgent("Onboarding")

@@ -15,6 +15,7 @@ import (
 // TestAccessReadsTheSameEverywhere brings an agent into every state that access can be in and looks at it from every
 // side: the agent's catalog, the agent itself, a fetch, and the admin's lists and counts.
 func TestAccessReadsTheSameEverywhere(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	me, key := admin.mustAgent("Onboarding")
@@ -183,6 +184,7 @@ func btoi(yes bool) int {
 
 // TestAnAgentWithNothingIsToldWhatToDo follows the hints of an agent that knows only its key.
 func TestAnAgentWithNothingIsToldWhatToDo(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	_, key := admin.mustAgent("Onboarding")

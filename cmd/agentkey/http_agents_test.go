@@ -10,6 +10,7 @@ import (
 
 // TestAnAgentIsOneShapeEverywhere registers, edits, lists and reads an agent: every answer shows the same.
 func TestAnAgentIsOneShapeEverywhere(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	made := admin.must(201, "POST", "/api/admin/agents", object{"name": "Onboarding", "description": "Opens pull requests", "owner": "ada@example.com"})
@@ -69,6 +70,7 @@ func TestAnAgentIsOneShapeEverywhere(t *testing.T) {
 
 // TestAnAgentIsActiveSuspendedOrGone goes through the life of an agent.
 func TestAnAgentIsActiveSuspendedOrGone(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	tool, other := admin.mustTool("GitHub", "x"), admin.mustTool("GitLab", "x")

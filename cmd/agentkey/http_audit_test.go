@@ -13,6 +13,7 @@ import (
 
 // TestTheAuditIsFiltered makes a story with two agents and two tools, and asks for its parts.
 func TestTheAuditIsFiltered(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	one, two := admin.mustTool("GitHub", "ghp_secret"), admin.mustTool("GitLab", "glp_secret")
@@ -107,6 +108,7 @@ func TestTheAuditIsFiltered(t *testing.T) {
 
 // TestEachEntryOfTheAuditSaysWhoDidWhatToWhom looks at the members of one entry of each kind.
 func TestEachEntryOfTheAuditSaysWhoDidWhatToWhom(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	admin.http.Transport = userAgent("terraform/1.9", admin.http.Transport)

@@ -48,6 +48,7 @@ func resolve(doc answer, v any) object {
 // TestTheDocumentSaysWhatIsTaken holds the served document to what the rest relies on: no request has a field that it
 // does not name, every text has an upper bound, and every call says who may make it.
 func TestTheDocumentSaysWhatIsTaken(t *testing.T) {
+	t.Parallel()
 	p := start(t)
 	doc := p.apiDocument()
 	if version := doc.Text("openapi"); !strings.HasPrefix(version, "3.1.") {
@@ -163,6 +164,7 @@ func TestTheDocumentSaysWhatIsTaken(t *testing.T) {
 // TestGetOnAPostPathTellsWhatValidates makes, from what GET answers, the shortest and longest bodies that are taken
 // and those just beyond.
 func TestGetOnAPostPathTellsWhatValidates(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	_, key := admin.mustAgent("Onboarding")

@@ -316,6 +316,7 @@ func (w *world) fields(rt *rapid.T, d *drawn, schema object) object {
 // TestNoDrawnRequestIsAFault draws requests from the document, mostly valid ones. None is a fault, none that the document does
 // not take is accepted, none that it takes is refused for its form, and every answer is one that the document knows.
 func TestNoDrawnRequestIsAFault(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	w := &world{admins: []string{p.Token}}

@@ -9,6 +9,7 @@ import (
 
 // TestEveryAnswerIsForItsCallerAlone looks at what must be on every answer, errors and paths that there are not included.
 func TestEveryAnswerIsForItsCallerAlone(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
@@ -66,6 +67,7 @@ func isUUID(text string) bool {
 // TestWhateverAppendsTellsItsPosition gives every command twice: the second changes nothing and answers a position that
 // is no older than the first. A query tells none.
 func TestWhateverAppendsTellsItsPosition(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
@@ -124,6 +126,7 @@ func TestWhateverAppendsTellsItsPosition(t *testing.T) {
 
 // TestADashboardReadsItsOwnWrites asks, at once after each of many commands, for what it did.
 func TestADashboardReadsItsOwnWrites(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	for i := range 50 {

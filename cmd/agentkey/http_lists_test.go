@@ -40,6 +40,7 @@ func id(item object) string { return fmt.Sprint(item["id"]) }
 // TestAListIsReadPageByPageWhileItGrows pages through every list with every size of page. What is written meanwhile
 // neither hides nor repeats what was there before.
 func TestAListIsReadPageByPageWhileItGrows(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	const n = 7
@@ -108,6 +109,7 @@ func TestAListIsReadPageByPageWhileItGrows(t *testing.T) {
 
 // TestAPageHasFiftyItemsUnlessItIsSaid holds the sizes to the contract.
 func TestAPageHasFiftyItemsUnlessItIsSaid(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	if a := admin.must(200, "GET", "/api/admin/agents", nil); string(a.Body) != `{"items":[]}`+"\n" && string(a.Body) != `{"items":[]}` {

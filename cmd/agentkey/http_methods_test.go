@@ -8,6 +8,7 @@ import (
 
 // TestHeadIsGetWithoutABody asks every query twice. What has an effect takes no HEAD, see TestAPathIsExactlyARoute.
 func TestHeadIsGetWithoutABody(t *testing.T) {
+	t.Parallel()
 	p := start(t, "AGENTKEY_LIMIT_READS=1000/24h", "AGENTKEY_LIMIT_ADMIN=1000/24h")
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
@@ -63,6 +64,7 @@ func TestHeadIsGetWithoutABody(t *testing.T) {
 
 // TestABodyIsTakenWhereThereIsSomethingToSay sends what clients send that have nothing to say.
 func TestABodyIsTakenWhereThereIsSomethingToSay(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
@@ -122,6 +124,7 @@ func TestABodyIsTakenWhereThereIsSomethingToSay(t *testing.T) {
 // TestAPathHasNoSecondSpelling sends paths as they are, which clients would put right. Either there is no such route,
 // or it is the route with all its checks.
 func TestAPathHasNoSecondSpelling(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")

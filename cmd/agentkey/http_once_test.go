@@ -15,6 +15,7 @@ import (
 // TestEachCommandHasOneEffectUnderOneKey gives every command twice with one key, and once more after a restart. The
 // repeats get what the first got, but for what is shown once, and the log has nothing more.
 func TestEachCommandHasOneEffectUnderOneKey(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
@@ -110,6 +111,7 @@ func (p *program) entries() string {
 // TestOfManyEqualCallsOneHasAnEffect sends the same call many times at once with one key. Each gets the one answer, or
 // is told that the first still runs.
 func TestOfManyEqualCallsOneHasAnEffect(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	for round := range 5 {
@@ -139,6 +141,7 @@ func TestOfManyEqualCallsOneHasAnEffect(t *testing.T) {
 
 // TestARefusalThatMayPassIsNotKept repeats, with one key, a call that was refused for a reason that passes.
 func TestARefusalThatMayPassIsNotKept(t *testing.T) {
+	t.Parallel()
 	p := start(t, "AGENTKEY_LIMIT_REQUESTS=1/1s", "AGENTKEY_LIMIT_ADMIN=off")
 	admin := p.admin()
 	first, second := admin.mustTool("GitHub", "x"), admin.mustTool("GitLab", "x")

@@ -12,6 +12,7 @@ const (
 
 // TestAnAllowedPageCanUseWhatItIsAnswered reads, as a page of an allowed origin may, every kind of answer.
 func TestAnAllowedPageCanUseWhatItIsAnswered(t *testing.T) {
+	t.Parallel()
 	p := start(t, "AGENTKEY_ADMIN_CORS_ORIGINS="+dashboard, "AGENTKEY_AGENT_CORS_ORIGINS="+assistant)
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
@@ -98,6 +99,7 @@ func lists(header, item string) bool {
 
 // TestNoPageIsAllowedUnlessItIsNamed runs with the lists that come with the program.
 func TestNoPageIsAllowedUnlessItIsNamed(t *testing.T) {
+	t.Parallel()
 	p := start(t)
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")

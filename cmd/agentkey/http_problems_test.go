@@ -12,6 +12,7 @@ import (
 // TestARefusalSaysWhatEachFieldMustBe sends bodies and queries with several mistakes. All are told at once, each with what
 // is taken instead, and none with what was sent: it may be a secret in the wrong place.
 func TestARefusalSaysWhatEachFieldMustBe(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
@@ -82,6 +83,7 @@ func TestARefusalSaysWhatEachFieldMustBe(t *testing.T) {
 
 // TestARefusalNamesTheFirstHundredMistakes sends a list of nothing else.
 func TestARefusalNamesTheFirstHundredMistakes(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	tools := slices.Repeat([]any{1}, 1999)
 	a := p.admin().refused(400, "validation_failed", "PUT", "/api/admin/catalog/import", object{"agentkey_catalog": 1, "tools": tools})
@@ -93,6 +95,7 @@ func TestARefusalNamesTheFirstHundredMistakes(t *testing.T) {
 
 // TestABodyIsNotCompressed sends one that says that it is.
 func TestABodyIsNotCompressed(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	for _, coding := range []string{"gzip", "br", "deflate, gzip", "x"} {
 		p.admin().refused(415, "unsupported_media_type", "POST", "/api/admin/agents", object{"name": "Onboarding"}, "Content-Encoding", coding)

@@ -16,6 +16,7 @@ import (
 )
 
 func TestAnybodyMayAskHowItIs(t *testing.T) {
+	t.Parallel()
 	p := start(t, "AGENTKEY_LIMIT_PREAUTH=1/24h")
 	admin := p.admin()
 	p.with("sk_agent_x").must(401, "GET", "/api/me", nil)
@@ -71,6 +72,7 @@ func startOnClock(t *testing.T) (*program, *atomic.Int64) {
 
 // TestAClockThatIsOffIsFoundByTheFirstEvent lets the log's clock be ahead, right, and behind.
 func TestAClockThatIsOffIsFoundByTheFirstEvent(t *testing.T) {
+	t.Parallel()
 	p, off := startOnClock(t)
 	tool := p.admin().mustTool("GitHub", "ghp_secret")
 	id, key := p.admin().mustAgent("Onboarding")
@@ -99,37 +101,55 @@ func TestAClockThatIsOffIsFoundByTheFirstEvent(t *testing.T) {
 }
 
 // TestACallerWhoLeavesIsNotWaitedFor leaves while the read model is waited for. The handler's context is the
-// request's own, so the call ends long before the two seconds that it would have waited.
+// request's own, so the call takes a fraction of what it takes with a caller who stays for the two seconds. A machine
+// that stalls may spoil a try, and never makes one succeed.
 func TestACallerWhoLeavesIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
-	p.admin().must(200, "GET", "/api/admin/agents", nil)
-	conn, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
-	if err != nil {
-		t.Fatal(err)
+	const list = "/api/admin/requests"
+	p.admin().must(200, "GET", list, nil)
+	ask := head("GET", list, p.Token) + "X-Wait-For-Position: " + strconv.Itoa(1<<40) + "\r\n\r\n"
+	// took is how long a call took, as the program says when it is over.
+	took := func(call func()) time.Duration {
+		t.Helper()
+		before := len(p.durations(list))
+		call()
+		wait.Until(t, "the call is over", func() bool { return len(p.durations(list)) > before })
+		return p.durations(list)[before]
 	}
-	began := time.Now()
-	_, err = conn.Write([]byte(head("GET", "/api/admin/requests", p.Token) + "X-Wait-For-Position: " + strconv.Itoa(1<<40) + "\r\n\r\n"))
-	if err == nil {
-		err = conn.Close()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	var took time.Duration
-	wait.Until(t, "over", func() bool {
-		for line := range strings.SplitSeq(p.stderr.String(), "\n") {
-			var record struct {
-				Route    string
-				Duration time.Duration
+	stayed := took(func() { p.raw(1, ask, false) })
+	for range 10 {
+		left := took(func() {
+			conn, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
+			if err == nil {
+				_, err = conn.Write([]byte(ask))
 			}
-			if json.Unmarshal([]byte(line), &record) == nil && record.Route == "/api/admin/requests" {
-				took = record.Duration
-				return true
+			if err == nil {
+				err = conn.Close()
 			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		})
+		if left < stayed/2 {
+			return
 		}
-		return false
-	})
-	if took > 1900*time.Millisecond {
-		t.Errorf("the call went on for %s, %s after its caller left", took, time.Since(began))
+		t.Logf("a call whose caller left took %s, one whose caller stayed %s", left, stayed)
 	}
+	t.Error("the calls went on after their callers had left")
+}
+
+// durations is how long the calls of a route took, as far as they are over.
+func (p *program) durations(route string) []time.Duration {
+	var out []time.Duration
+	for line := range strings.SplitSeq(p.stderr.String(), "\n") {
+		var record struct {
+			Route    string
+			Duration time.Duration
+		}
+		if json.Unmarshal([]byte(line), &record) == nil && record.Route == route {
+			out = append(out, record.Duration)
+		}
+	}
+	return out
 }

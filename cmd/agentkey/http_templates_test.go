@@ -11,6 +11,7 @@ import (
 // TestAToolIsAddedFromEachTemplate sends the tool of every template as it is, with a credential of the shape that the
 // template asks for: it is what an agent then fetches and reads.
 func TestAToolIsAddedFromEachTemplate(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	agentID, key := admin.mustAgent("Onboarding")
@@ -56,6 +57,7 @@ func TestAToolIsAddedFromEachTemplate(t *testing.T) {
 
 // TestTheTemplatesAreForThoseWhoLook asks for them as everybody who may, and by their names.
 func TestTheTemplatesAreForThoseWhoLook(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	ids := func(c client, query string) []string {
@@ -94,6 +96,7 @@ func TestTheTemplatesAreForThoseWhoLook(t *testing.T) {
 
 // TestASuggestionNamesItsTemplate looks at suggestions as they are listed and as a decision left them.
 func TestASuggestionNamesItsTemplate(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	_, key := admin.mustAgent("Onboarding")

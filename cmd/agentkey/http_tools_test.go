@@ -13,6 +13,7 @@ import (
 
 // TestAToolIsOneShapeEverywhere adds, edits, lists and reads a tool: every answer shows the same, and no credential.
 func TestAToolIsOneShapeEverywhere(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	whole := object{
@@ -97,6 +98,7 @@ func TestAToolIsOneShapeEverywhere(t *testing.T) {
 
 // TestACredentialIsRotatedWhereItIs rotates a shared one and one of an agent's own. The next fetch gets the new one.
 func TestACredentialIsRotatedWhereItIs(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	shared := admin.mustTool("GitHub", "shared 1")
@@ -156,6 +158,7 @@ func TestACredentialIsRotatedWhereItIs(t *testing.T) {
 
 // TestAUsageGuideIsNeverOverwritten revises and restores it. Every version stays, and a fetch has the newest.
 func TestAUsageGuideIsNeverOverwritten(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
@@ -208,6 +211,7 @@ func TestAUsageGuideIsNeverOverwritten(t *testing.T) {
 
 // TestARemovedToolIsGoneButForTheAudit removes a tool that one agent uses and another waits for.
 func TestARemovedToolIsGoneButForTheAudit(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	tool, stays := admin.mustTool("GitHub", "ghp_secret"), admin.mustTool("GitLab", "x")

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"agentkey/domain/agent"
 	"agentkey/eventstore"
@@ -33,6 +34,7 @@ type outage struct {
 // TestTheLogOfTwoReplicasMayStopAndStart is TestTheLogMayStopAndStart on the production engines. Calls that were under
 // way or tried again meanwhile are done whole, once, or not at all.
 func TestTheLogOfTwoReplicasMayStopAndStart(t *testing.T) {
+	t.Parallel()
 	log := startLog(t)
 	o := &outage{
 		t: t, replicas: startReplicasOn(t, 2, log, readmodelstest.Postgres(t), sharedRedis(t)), over: make(chan struct{}), receipts: map[string]bool{},
@@ -105,11 +107,12 @@ func (o *outage) tries(n, status int, method, path string, body any, headers ...
 	}
 }
 
-func (o *outage) going() bool {
+// going waits for the next call of a load, and reports whether there is to be one.
+func (o *outage) going(next <-chan time.Time) bool {
 	select {
 	case <-o.over:
 		return false
-	default:
+	case <-next:
 		return !o.t.Failed()
 	}
 }
@@ -117,7 +120,8 @@ func (o *outage) going() bool {
 // fetch vends nothing to an agent while the log is away.
 func (o *outage) fetch(i int) {
 	agent := []client{o.replicas[0].with(o.f.keys[i]), o.replicas[1].with(o.f.keys[i])}
-	for n := i; o.going(); n++ {
+	next := pace(o.t)
+	for n := i; o.going(next); n++ {
 		before := o.times.Load()
 		a, err := agent[n%2].try("GET", "/api/tools/"+o.f.tools[n%len(o.f.tools)]+"/credentials", nil)
 		away := before%2 == 1 && o.times.Load() == before
@@ -136,7 +140,8 @@ func (o *outage) fetch(i int) {
 
 // addTools adds tools of names that can't be added twice, each until it is told that it did.
 func (o *outage) addTools(i int) {
-	for n := 0; o.going(); n++ {
+	next := pace(o.t)
+	for n := 0; o.going(next); n++ {
 		name := fmt.Sprintf("Tool %d of %d", n, i)
 		o.tries(n, 201, "POST", "/api/admin/tools", object{
 			"name": name, "auth_type": "api_key", "credential_mode": "shared", "credential": "x",
@@ -146,7 +151,8 @@ func (o *outage) addTools(i int) {
 
 // suspend ends all access of an agent and gives it again.
 func (o *outage) suspend(i int, id string) {
-	for n := i; o.going(); n++ {
+	next := pace(o.t)
+	for n := i; o.going(next); n++ {
 		for _, step := range []string{"suspend", "reactivate"} {
 			o.tries(n, 200, "POST", "/api/admin/agents/"+id+"/"+step, nil)
 		}

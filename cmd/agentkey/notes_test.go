@@ -23,6 +23,7 @@ func (c client) noteOn(tool, learned, why string) string {
 // TestAGuideGrows is the whole way of a note: an agent learns something, another backs it, the admin edits it into the
 // guide, and the next fetch brings it.
 func TestAGuideGrows(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	f := mustFleet(p, 3, 1)
 	admin, tool := p.admin(), f.tools[0]
@@ -102,6 +103,7 @@ func TestAGuideGrows(t *testing.T) {
 // TestANoteThatWasTakenUpIsMarkedByWhoeverLives revises the guide as a process does that dies before it has marked the
 // note.
 func TestANoteThatWasTakenUpIsMarkedByWhoeverLives(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	f := mustFleet(p, 1, 1)
 	id := p.with(f.keys[0]).noteOn(f.tools[0], learned, "I read the first page again and again.")

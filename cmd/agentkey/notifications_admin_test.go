@@ -13,6 +13,7 @@ const channelsPath = "/api/admin/notification-channels"
 
 // TestAChannelIsASettingThatShowsNoSecret adds, changes and removes a channel as an admin does.
 func TestAChannelIsASettingThatShowsNoSecret(t *testing.T) {
+	t.Parallel()
 	hook := startHook(t, nil)
 	p := start(t, append([]string{toLoopback}, unlimited...)...)
 	admin := p.admin()
@@ -122,6 +123,7 @@ func verified(t *testing.T, admin client, path string, hook *hook, secret string
 
 // TestATestSaysWhatCameOfIt sends tests to what takes them, refuses them, and does not answer.
 func TestATestSaysWhatCameOfIt(t *testing.T) {
+	t.Parallel()
 	inbox := startMailbox(t)
 	never := make(chan struct{})
 	silent := startHook(t, func(int, http.ResponseWriter) { <-never })

@@ -2,10 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
@@ -15,6 +15,7 @@ import (
 // TestARequestIsToldToEachChannelOnce lets an agent ask with a reason that would mention everybody and lead elsewhere.
 // Each kind of channel is told once, in words of its own; a restart tells nothing again.
 func TestARequestIsToldToEachChannelOnce(t *testing.T) {
+	t.Parallel()
 	inbox := startMailbox(t)
 	slack, discord, hook, other := startHook(t, nil), startHook(t, nil), startHook(t, nil), startHook(t, nil)
 	p := start(t, append([]string{toLoopback, "AGENTKEY_SMTP_URL=smtp://" + inbox.address + "?tls=off", "AGENTKEY_SMTP_FROM=AgentKey <agentkey@example.com>"}, unlimited...)...)
@@ -90,39 +91,43 @@ func TestARequestIsToldToEachChannelOnce(t *testing.T) {
 // TestAStalledReceiverHoldsUpItselfAlone lets one receiver take calls and never answer. The agent's request, and what goes
 // to another channel, do not wait for it.
 func TestAStalledReceiverHoldsUpItselfAlone(t *testing.T) {
+	t.Parallel()
 	release, called := make(chan struct{}), make(chan struct{}, 100)
 	stalled := startHook(t, func(int, http.ResponseWriter) { called <- struct{}{}; <-release })
 	defer close(release)
 	quick := startHook(t, nil)
 	p := start(t, append([]string{toLoopback}, unlimited...)...)
 	admin := p.admin()
-	slow := admin.mustChannel("webhook", stalled.URL).Text("id")
 	admin.mustChannel("slack", quick.URL)
 	_, key := admin.mustAgent("Onboarding")
 	agent := p.with(key)
 	ask := func(name string) string {
 		return agent.must(201, "POST", "/api/tools/"+admin.mustTool(name, "x")+"/request", object{"reason": "to open issues"}).Text("request_id")
 	}
-	ask("First")
-	<-called
-	began := time.Now()
-	for _, name := range []string{"Second", "Third", "Fourth"} {
-		request := ask(name)
-		wait.Until(t, "told to the quick one", func() bool { return len(quick.about(request)) == 1 })
+	// A receiver has ten seconds. If the machine needs them for three requests, the call has failed meanwhile and
+	// nothing is shown: another stalled channel is tried.
+	for try := range 10 {
+		slow := admin.mustChannel("webhook", stalled.URL).Text("id")
+		ask(fmt.Sprint("First ", try))
+		<-called
+		before := len(stalled.all())
+		for _, name := range []string{"Second ", "Third ", "Fourth "} {
+			request := ask(fmt.Sprint(name, try))
+			wait.Until(t, "told to the quick one", func() bool { return len(quick.about(request)) == 1 })
+		}
+		calls, pending := len(stalled.all()), admin.deliveries("status=pending&channel_id="+slow)
+		if calls == before && len(pending) == 4 && pending[3]["attempts"] == 1.0 {
+			return
+		}
+		t.Logf("%d more calls of the stalled one; for it wait: %v", calls-before, pending)
+		admin.must(204, "DELETE", "/api/admin/notification-channels/"+slow, nil)
 	}
-	if took := time.Since(began); took > 9*time.Second {
-		t.Errorf("they took %v", took)
-	}
-	if n := len(stalled.all()); n != 1 {
-		t.Errorf("the stalled one was called %d times at once", n)
-	}
-	if got := admin.deliveries("status=pending&channel_id=" + slow); len(got) != 4 || got[3]["attempts"] != 1.0 {
-		t.Errorf("for the stalled one wait: %v", got)
-	}
+	t.Error("what goes to another channel never came before the stalled one had failed")
 }
 
 // TestAFailureIsTriedAgainUnderTheSameID answers 500, then 503 with a wish, then takes it.
 func TestAFailureIsTriedAgainUnderTheSameID(t *testing.T) {
+	t.Parallel()
 	hook := startHook(t, func(n int, w http.ResponseWriter) {
 		switch n {
 		case 1:

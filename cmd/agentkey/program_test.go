@@ -74,7 +74,7 @@ type program struct {
 	stderr *lines
 	seen   atomic.Uint64 // see client
 
-	unverified bool // a test forges events, so the log that it leaves does not verify
+	unverified bool // the log that it leaves is not verified: a test forges events, or another program has the same
 
 	env     []string
 	command *exec.Cmd // nil: it runs in this process

@@ -16,6 +16,7 @@ type proxy struct {
 	mu    sync.Mutex
 	conns map[net.Conn]bool
 	mute  bool // what the target answers is lost
+	lost  int  // answers, or pieces of them
 }
 
 // startProxy listens on loopback until the test ends.
@@ -83,6 +84,9 @@ type answers struct {
 func (a answers) Write(b []byte) (int, error) {
 	a.p.mu.Lock()
 	lost := a.p.mute
+	if lost {
+		a.p.lost++
+	}
 	a.p.mu.Unlock()
 	if lost {
 		return len(b), nil
@@ -95,6 +99,13 @@ func (p *proxy) loseAnswers() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mute = true
+}
+
+// lostAnswers counts what was lost so far.
+func (p *proxy) lostAnswers() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lost
 }
 
 // cut ends every connection; those that come after it work.

@@ -130,6 +130,7 @@ var duels = []duel{
 // TestWhatEndsAccessIsLinearizable races fetches on two processes with everything that ends access: what succeeds is
 // in the log before the end, and what begins after the end was acknowledged does not succeed, on either.
 func TestWhatEndsAccessIsLinearizable(t *testing.T) {
+	t.Parallel()
 	const contestants = 4
 	replicas := startReplicas(t, 2)
 	for _, kind := range duels {

@@ -11,6 +11,7 @@ import (
 
 // TestTheReadmeTellsTheTruth runs the story of the README as written, against its own server.
 func TestTheReadmeTellsTheTruth(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -52,6 +53,7 @@ func TestTheReadmeTellsTheTruth(t *testing.T) {
 
 // TestTheInvariantsNameTestsThatExist looks for each test in the package that the table names.
 func TestTheInvariantsNameTestsThatExist(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("../../docs/architecture.md")
 	if err != nil {
 		t.Fatal(err)

@@ -59,6 +59,7 @@ func actions(p *program) []string {
 // TestARestoreIsRehearsed loses a machine: a backup was taken while the service ran, access was revoked after it, and
 // all that is left are the backup and the master key, which lay apart.
 func TestARestoreIsRehearsed(t *testing.T) {
+	t.Parallel()
 	p := startProcess(t, unlimited...)
 	tool := p.admin().mustTool("GitHub", "ghp_secret")
 	revoked, key := p.admin().mustAgent("Revoked later")
@@ -117,6 +118,7 @@ func TestARestoreIsRehearsed(t *testing.T) {
 // TestAnOlderFileInPlaceIsFound puts back an older copy of the store by hand, which is no backup and says nothing. What
 // was seen since is known beside it, and in the read model.
 func TestAnOlderFileInPlaceIsFound(t *testing.T) {
+	t.Parallel()
 	for name, lose := range map[string]string{"by the mark beside it": "read-model.db*", "by the read model": markFile, "by both": "nothing"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -161,6 +163,7 @@ func TestAnOlderFileInPlaceIsFound(t *testing.T) {
 
 // TestAnotherLogIsNoRestoredOne uses a data folder, and the tables of a read model, with another installation's log.
 func TestAnotherLogIsNoRestoredOne(t *testing.T) {
+	t.Parallel()
 	dir, database := t.TempDir(), readmodelstest.Postgres(t)
 	for range 2 {
 		log := startLog(t)
@@ -175,6 +178,7 @@ func TestAnotherLogIsNoRestoredOne(t *testing.T) {
 // TestALogThatLosesItsEndUnderReplicas takes an older copy of the log under two running replicas, as a cluster does that
 // lost its newest events. One of them wrote what is lost, the other did not.
 func TestALogThatLosesItsEndUnderReplicas(t *testing.T) {
+	t.Parallel()
 	log := startLog(t)
 	env := append(log.replicas(), "AGENTKEY_DATABASE_URL="+readmodelstest.Postgres(t))
 	p := []*program{start(t, env...), start(t, env...)}

@@ -160,6 +160,7 @@ const docsPage = `<html><head><title>API keys</title></head><body><p>Open the se
 // TestASetupGuideIsStreamed goes through it all: the page is fetched, the model is asked and told nothing secret, and each
 // piece arrives before the next is written.
 func TestASetupGuideIsStreamed(t *testing.T) {
+	t.Parallel()
 	seen := make(chan struct{})
 	model := startModel(t, func(w http.ResponseWriter, _ *http.Request) {
 		modelSays(w, modelFacts, "")
@@ -213,6 +214,7 @@ func TestASetupGuideIsStreamed(t *testing.T) {
 }
 
 func TestWhatGoesWrongWithASetupGuideIsItsLastEvent(t *testing.T) {
+	t.Parallel()
 	answers := map[string]http.HandlerFunc{
 		"/broken": func(w http.ResponseWriter, _ *http.Request) { modelSays(w, modelFacts+"1. Log in.\n", "") },
 		"/500":    func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
@@ -256,6 +258,7 @@ func TestWhatGoesWrongWithASetupGuideIsItsLastEvent(t *testing.T) {
 
 // TestASetupGuideEndsWithItsReader lets a reader leave, and then the server.
 func TestASetupGuideEndsWithItsReader(t *testing.T) {
+	t.Parallel()
 	left := make(chan struct{}, 2)
 	model := startModel(t, func(w http.ResponseWriter, r *http.Request) {
 		modelSays(w, modelFacts, "")
@@ -280,6 +283,7 @@ func TestASetupGuideEndsWithItsReader(t *testing.T) {
 }
 
 func TestWithoutAModelOnlyBuiltInGuidesAreStreamed(t *testing.T) {
+	t.Parallel()
 	p := start(t)
 	admin := p.admin()
 	all := admin.guideAll(object{"name": "Linear"})

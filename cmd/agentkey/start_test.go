@@ -23,6 +23,7 @@ import (
 // TestMistakesInTheConfigurationAreListedAtOnce starts with what nobody should: exit 2, every mistake named, nothing
 // opened, and no secret repeated.
 func TestMistakesInTheConfigurationAreListedAtOnce(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
 	code, _, stderr := runOnce(t, []string{
 		"AGENTKEY_DATA_DIR=" + dir, "AGENTKEY_LISTEN=8080", "AGENTKEY_MASTER_KEYS=canary", "AGENTKEY_ADMIN_TOKEN=sk_admin_canary",
@@ -49,6 +50,7 @@ func TestMistakesInTheConfigurationAreListedAtOnce(t *testing.T) {
 }
 
 func TestASecretMayComeFromAFile(t *testing.T) {
+	t.Parallel()
 	key, err := seal.NewMasterKeyText()
 	if err != nil {
 		t.Fatal(err)
@@ -90,6 +92,7 @@ func terminal(t *testing.T) (program, reader *os.File) {
 }
 
 func TestTheFirstTokenIsPrintedOnATerminal(t *testing.T) {
+	t.Parallel()
 	screen, reader := terminal(t)
 	dir := t.TempDir()
 	ctx, stop := context.WithCancel(t.Context())
@@ -110,6 +113,7 @@ func TestTheFirstTokenIsPrintedOnATerminal(t *testing.T) {
 }
 
 func TestTheNullDeviceIsNotATerminal(t *testing.T) {
+	t.Parallel()
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -121,6 +125,7 @@ func TestTheNullDeviceIsNotATerminal(t *testing.T) {
 }
 
 func TestTheFirstTokenIsKeptAndNotPrinted(t *testing.T) {
+	t.Parallel()
 	p := start(t)
 	if said := p.stdout.String(); strings.Contains(said, "sk_admin_") || !strings.Contains(said, filepath.Join(p.Dir, firstTokenFile)) {
 		t.Errorf("it says %q", said)
@@ -142,6 +147,7 @@ func TestTheFirstTokenIsKeptAndNotPrinted(t *testing.T) {
 }
 
 func TestTheProgramSaysWhichItIs(t *testing.T) {
+	t.Parallel()
 	version, commit := build()
 	code, stdout, stderr := runOnce(t, nil, "--version")
 	if code != exitOK || stdout != "agentkey "+version+" "+commit+"\n" || version == "" || commit == "" {
@@ -155,6 +161,7 @@ func TestTheProgramSaysWhichItIs(t *testing.T) {
 }
 
 func TestTheOperatorIsNamedInTheAuditAndNowhereInClear(t *testing.T) {
+	t.Parallel()
 	p := start(t)
 	id := strings.TrimSpace(p.shell("organization", "create", "Second"))
 	p.shell("token", "create", "--organization", id, "--name", "reader", "--role", "owner")
@@ -176,6 +183,7 @@ func TestTheOperatorIsNamedInTheAuditAndNowhereInClear(t *testing.T) {
 }
 
 func TestAConfiguredTokenReplacesTheOneBefore(t *testing.T) {
+	t.Parallel()
 	p := start(t)
 	first := p.Token
 	configured := p.shell("token", "new")
@@ -191,6 +199,7 @@ func TestAConfiguredTokenReplacesTheOneBefore(t *testing.T) {
 }
 
 func TestASecondProcessOnTheDataFolderIsRefused(t *testing.T) {
+	t.Parallel()
 	p := start(t)
 	code, _, stderr := runOnce(t, p.env, "serve")
 	if code != exitFault || !strings.Contains(stderr, "process "+strconv.Itoa(os.Getpid())) {
@@ -200,6 +209,7 @@ func TestASecondProcessOnTheDataFolderIsRefused(t *testing.T) {
 }
 
 func TestAnAddressThatIsNotLoopbackNeedsTLS(t *testing.T) {
+	t.Parallel()
 	env := []string{"AGENTKEY_DATA_DIR=" + t.TempDir(), "AGENTKEY_LISTEN=0.0.0.0:0"}
 	if code, _, stderr := runOnce(t, env, "serve"); code != exitUsage || !strings.Contains(stderr, "AGENTKEY_TLS_CERT") || !strings.Contains(stderr, "behind-proxy") {
 		t.Errorf("exit %d: %s", code, stderr)
@@ -211,6 +221,7 @@ func TestAnAddressThatIsNotLoopbackNeedsTLS(t *testing.T) {
 
 // TestADataFolderThatCanNotBeWrittenIsNamed runs as a user who may not write there: root may write anywhere.
 func TestADataFolderThatCanNotBeWrittenIsNamed(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	program := filepath.Join(filepath.Dir(dir), "agentkey")
 	self, err := os.Executable()
@@ -240,6 +251,7 @@ func TestADataFolderThatCanNotBeWrittenIsNamed(t *testing.T) {
 // TestMasterKeys goes through a key's life: wrong and missing ones are refused before anything listens, a new one is
 // added, becomes the current one, takes over every secret, and the old one can be dropped.
 func TestMasterKeys(t *testing.T) {
+	t.Parallel()
 	p := start(t)
 	tool := p.admin().mustTool("GitHub", "ghp_secret")
 	id, key := p.admin().mustAgent("Onboarding")
@@ -307,6 +319,7 @@ func TestMasterKeys(t *testing.T) {
 // TestAProcessThatLacksAMasterKeyIsNotReady wraps the credentials with a key that a serving process does not have, and
 // then with the one that it has.
 func TestAProcessThatLacksAMasterKeyIsNotReady(t *testing.T) {
+	t.Parallel()
 	p := start(t)
 	tool := p.admin().mustTool("GitHub", "ghp_secret")
 	id, key := p.admin().mustAgent("Onboarding")

@@ -3,6 +3,7 @@ package main
 import "testing"
 
 func TestTheStory(t *testing.T) {
+	t.Parallel()
 	p := start(t)
 	admin := p.admin()
 	tool := admin.must(201, "POST", "/api/admin/tools", object{

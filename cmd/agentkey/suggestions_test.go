@@ -39,6 +39,7 @@ var linear = object{"name": "Linear", "url": "https://linear.app", "auth_type": 
 // TestADecisionForTheFleet is the whole way of a suggestion: agents miss a tool, the admin sees how many and why, says
 // yes once, and each of them fetches.
 func TestADecisionForTheFleet(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	first, firstKey := admin.mustAgent("Onboarding-Agent")
@@ -138,6 +139,7 @@ func TestADecisionForTheFleet(t *testing.T) {
 
 // TestWhatTheCatalogHasIsNotSuggested: a tool is found by its name, where its site doesn't contradict.
 func TestWhatTheCatalogHasIsNotSuggested(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	github := admin.must(201, "POST", "/api/admin/tools", object{"name": "GitHub", "url": "https://github.com", "auth_type": "api_key", "credential_mode": "shared", "credential": "x"}).Text("id")
@@ -188,6 +190,7 @@ func TestWhatTheCatalogHasIsNotSuggested(t *testing.T) {
 // TestProductsOfOneDomainStayApart: a site has many products. What shares one is shown together, and each is decided by
 // itself unless a human says otherwise.
 func TestProductsOfOneDomainStayApart(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	products := []struct{ name, url string }{
@@ -249,6 +252,7 @@ func TestProductsOfOneDomainStayApart(t *testing.T) {
 
 // TestANameOfTwoSites: the same name elsewhere is another product, and a tool's name is unique.
 func TestANameOfTwoSites(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	_, one := admin.mustAgent("One")
@@ -291,6 +295,7 @@ func TestANameOfTwoSites(t *testing.T) {
 // TestNobodyChangesAnothersSuggestion: its name and site are those of the agent that made it; what others say of it is
 // shown with them.
 func TestNobodyChangesAnothersSuggestion(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	_, one := p.admin().mustAgent("One")
 	_, two := p.admin().mustAgent("Two")
@@ -316,6 +321,7 @@ func TestNobodyChangesAnothersSuggestion(t *testing.T) {
 
 // TestTwoAtOnceMakeOneSuggestion lets agents suggest the same together.
 func TestTwoAtOnceMakeOneSuggestion(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	f := mustFleet(p, 16, 1)
 	var wait sync.WaitGroup
@@ -338,6 +344,7 @@ func TestTwoAtOnceMakeOneSuggestion(t *testing.T) {
 // TestADismissedSuggestionCoolsDown: for a day it can't be made again, then it comes back with its backers, and people
 // are told again.
 func TestADismissedSuggestionCoolsDown(t *testing.T) {
+	t.Parallel()
 	hook := startHook(t, nil)
 	p := start(t, append([]string{toLoopback}, unlimited...)...)
 	admin := p.admin()
@@ -384,6 +391,7 @@ func TestADismissedSuggestionCoolsDown(t *testing.T) {
 
 // TestWhatAHumanTookAwayStaysSo: no answer to a suggestion gives an agent what a human denied or revoked.
 func TestWhatAHumanTookAwayStaysSo(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	denied, deniedKey := admin.mustAgent("Denied")
@@ -420,6 +428,7 @@ func TestWhatAHumanTookAwayStaysSo(t *testing.T) {
 
 // TestACredentialOfItsOwnIsNotGivenToAFleet: where each agent needs its own, the backers get requests.
 func TestACredentialOfItsOwnIsNotGivenToAFleet(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	agent, key := admin.mustAgent("One")
@@ -461,6 +470,7 @@ func TestACredentialOfItsOwnIsNotGivenToAFleet(t *testing.T) {
 // TestAnAcceptedSuggestionIsFinishedByWhoeverLives accepts as a process does that dies after a part of the backers. The
 // next one gives the others what was decided, each once, and a further start writes nothing.
 func TestAnAcceptedSuggestionIsFinishedByWhoeverLives(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	f := mustFleet(p, 12, 1)
 	var id, tool string

@@ -47,6 +47,7 @@ func alive(t *testing.T, conn *tls.Conn) {
 // TestANewCertificateNeedsNoRestart replaces the files of a process and sends it SIGHUP: new handshakes get the new
 // certificate, a pair that is none changes nothing, and a connection lives through all of it.
 func TestANewCertificateNeedsNoRestart(t *testing.T) {
+	t.Parallel()
 	cert, key := certificate(t)
 	p := newProgram(t, []string{"AGENTKEY_TLS_CERT=" + cert, "AGENTKEY_TLS_KEY=" + key})
 	p.command = &exec.Cmd{}
@@ -86,6 +87,7 @@ func TestANewCertificateNeedsNoRestart(t *testing.T) {
 
 // TestANewCertificateIsFoundWithoutASignal ticks by itself.
 func TestANewCertificateIsFoundWithoutASignal(t *testing.T) {
+	t.Parallel()
 	cert, key := certificate(t)
 	c := Config{Listen: "127.0.0.1:0", TLSCert: cert, TLSKey: key}
 	said := newLines()

@@ -26,6 +26,7 @@ import (
 // TestAYearHappensOnce lets a year of suspensions, expiries, rotations and removals pass, drops every read model and
 // starts again. The log gets what happens next, and nothing of the year a second time.
 func TestAYearHappensOnce(t *testing.T) {
+	t.Parallel()
 	for name, begin := range map[string]func(*testing.T) []*program{
 		"embedded":   func(t *testing.T) []*program { return []*program{start(t, unlimited...)} },
 		"production": func(t *testing.T) []*program { return startReplicas(t, 2) },
