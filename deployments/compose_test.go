@@ -13,7 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// compose is as much of a compose file as ours use.
+// compose has the fields of a compose file that ours use.
 type compose struct {
 	Name     string
 	Services map[string]service
@@ -58,7 +58,7 @@ type service struct {
 	PidsLimit       int     `yaml:"pids_limit"`
 }
 
-// names is a list, or a map from a name to what it says about it.
+// names is a list of names, or a map from a name to its details.
 type names map[string]struct {
 	Condition string
 	Address   string `yaml:"ipv4_address"`
@@ -80,7 +80,7 @@ func (n *names) UnmarshalYAML(node *yaml.Node) error {
 var composeFiles = []string{"compose.yaml", "eventstoredb/compose.yaml"}
 
 func TestEveryServiceIsConfined(t *testing.T) {
-	// .NET writes where it likes, and es-gencert-cli into the folder that is mounted.
+	// .NET writes anywhere, and es-gencert-cli into the mounted folder.
 	writes := []string{"eventstore", "node1", "node2", "node3", "certificates"}
 	for _, path := range composeFiles {
 		for name, s := range decode[compose](t, path).Services {
@@ -88,7 +88,7 @@ func TestEveryServiceIsConfined(t *testing.T) {
 			user := regexp.MustCompile(`^\$\{\w+:-(.*)\}$`).ReplaceAllString(s.User, "$1")
 			nonRoot(t, name, user)
 			if !slices.Equal(s.CapDrop, []string{"ALL"}) || !slices.Contains(s.SecurityOpt, "no-new-privileges:true") {
-				t.Errorf("%s keeps rights", name)
+				t.Errorf("%s keeps privileges", name)
 			}
 			if len(s.CapAdd) > 0 && (name != "entry" || !slices.Equal(s.CapAdd, []string{"NET_BIND_SERVICE"})) {
 				t.Errorf("%s gets %v", name, s.CapAdd)
@@ -97,7 +97,7 @@ func TestEveryServiceIsConfined(t *testing.T) {
 				t.Errorf("%s may write to its image", name)
 			}
 			if s.MemLimit == "" || s.CPUs == 0 || s.PidsLimit == 0 {
-				t.Errorf("%s has no bounds", name)
+				t.Errorf("%s has no limits", name)
 			}
 		}
 	}
@@ -113,7 +113,7 @@ func TestNothingIsPublishedButTheEntryOnLoopback(t *testing.T) {
 		}
 		for network := range s.Networks {
 			if replica := s.Image == "agentkey:local"; name != "entry" && !replica && !c.Networks[network].Internal {
-				t.Errorf("%s has a way out through %s", name, network)
+				t.Errorf("%s reaches the outside through %s", name, network)
 			}
 		}
 	}
@@ -165,41 +165,44 @@ func TestWhatAServiceNamesIsThere(t *testing.T) {
 			}
 			for variable, value := range s.Environment {
 				secret, is := strings.CutPrefix(value, "/run/secrets/")
-				if strings.HasSuffix(variable, "_FILE") && strings.HasPrefix(value, "/run/") && (!is || !slices.Contains(s.Secrets, secret)) {
-					t.Errorf("%s: %s names %s, which it is not given", name, variable, value)
+				given := is && slices.Contains(s.Secrets, secret)
+				if strings.HasSuffix(variable, "_FILE") && strings.HasPrefix(value, "/run/") && !given {
+					t.Errorf("%s: %s names %s, which the service doesn't get", name, variable, value)
 				}
 			}
 			for other, on := range s.DependsOn {
 				before, is := c.Services[other]
 				if !is || (on.Condition == "service_healthy" && len(before.Healthcheck.Test) == 0) {
-					t.Errorf("%s waits for %s in vain", name, other)
+					t.Errorf("%s waits for %s, which does not exist or has no health check", name, other)
 				}
 			}
 		}
 		for name := range c.Volumes {
 			if !used["volume "+name] {
-				t.Errorf("nobody uses the volume %s", name)
+				t.Errorf("no service uses the volume %s", name)
 			}
 		}
 		for name := range c.Extensions {
 			if !strings.HasPrefix(name, "x-") {
-				t.Errorf("%s: compose knows no %s", path, name)
+				t.Errorf("%s: compose has no section %s", path, name)
 			}
 		}
 		page := string(read(t, "../docs/deployment.md"))
 		for name, secret := range c.Secrets {
 			file, under := strings.CutPrefix(secret.File, "./secrets/")
-			if !used["secret "+name] || !under || file != name || !regexp.MustCompile(`> (secrets/)?`+name+`\n`).MatchString(page) {
-				t.Errorf("the secret %s is unused, lies elsewhere, or the page does not say how to make it", name)
+			documented := regexp.MustCompile(`> (secrets/)?` + name + `\n`).MatchString(page)
+			if !used["secret "+name] || !under || file != name || !documented {
+				t.Errorf("the secret %s is unused, is elsewhere, or the page doesn't say how to create it", name)
 			}
 		}
 	}
 	if !strings.Contains(string(read(t, ".gitignore")), "/secrets/\n") {
-		t.Error("git would take the secrets")
+		t.Error("git would track the secrets")
 	}
 }
 
-// TestTheEntryAsksReplicasWhetherTheyAreReady reads the Caddyfile as lines: addresses, the health check, who is believed.
+// TestTheEntryAsksReplicasWhetherTheyAreReady reads the Caddyfile as lines: addresses, the health
+// check and trusted proxies.
 func TestTheEntryAsksReplicasWhetherTheyAreReady(t *testing.T) {
 	c := decode[compose](t, "compose.yaml")
 	caddy := string(read(t, "caddy/Caddyfile"))
@@ -207,9 +210,10 @@ func TestTheEntryAsksReplicasWhetherTheyAreReady(t *testing.T) {
 	if health == nil || health[1] != "/readyz" || !slices.Contains(served(t), health[1]) {
 		t.Errorf("the entry asks %v", health)
 	}
-	proxied := regexp.MustCompile(`(?m)^\s*reverse_proxy(?: @\w+)?((?: [\w-]+:\d+)+) ?\{?$`).FindAllStringSubmatch(caddy, -1)
+	proxy := regexp.MustCompile(`(?m)^\s*reverse_proxy(?: @\w+)?((?: [\w-]+:\d+)+) ?\{?$`)
+	proxied := proxy.FindAllStringSubmatch(caddy, -1)
 	if len(proxied) != strings.Count(caddy, "reverse_proxy ") {
-		t.Errorf("of the entry's %d proxies %d can be read", strings.Count(caddy, "reverse_proxy "), len(proxied))
+		t.Errorf("the entry has %d proxies, and %d can be read", strings.Count(caddy, "reverse_proxy "), len(proxied))
 	}
 	replicas := 0
 	for _, line := range proxied {
@@ -217,9 +221,10 @@ func TestTheEntryAsksReplicasWhetherTheyAreReady(t *testing.T) {
 			host, port, _ := strings.Cut(upstream, ":")
 			s, is := c.Services[host]
 			if !is || (host != "grafana" && !strings.HasSuffix(s.Environment["AGENTKEY_LISTEN"], ":"+port)) {
-				t.Errorf("the entry sends calls to %s, where nobody listens", upstream)
+				t.Errorf("the entry sends calls to %s, where nothing listens", upstream)
 			}
-			if !slices.ContainsFunc(slices.Collect(maps.Keys(s.Networks)), func(n string) bool { _, both := c.Services["entry"].Networks[n]; return both }) {
+			shares := func(network string) bool { _, both := c.Services["entry"].Networks[network]; return both }
+			if !slices.ContainsFunc(slices.Collect(maps.Keys(s.Networks)), shares) {
 				t.Errorf("the entry does not reach %s", host)
 			}
 		}
@@ -234,7 +239,7 @@ func TestTheEntryAsksReplicasWhetherTheyAreReady(t *testing.T) {
 		}
 		replicas++
 		if s.Environment["AGENTKEY_TRUSTED_PROXIES"] != netip.PrefixFrom(entry, 32).String() {
-			t.Errorf("%s believes %s, and the entry is %s", name, s.Environment["AGENTKEY_TRUSTED_PROXIES"], entry)
+			t.Errorf("%s trusts %s, but the entry is %s", name, s.Environment["AGENTKEY_TRUSTED_PROXIES"], entry)
 		}
 		if !strings.Contains(proxied[0][1], " "+name+":") {
 			t.Errorf("%s gets no calls", name)
@@ -279,7 +284,7 @@ func TestPrometheusAsksWhereMetricsAre(t *testing.T) {
 	}
 	for name, s := range c.Services {
 		if s.Image == "agentkey:local" && !asked[name] {
-			t.Errorf("nobody watches %s", name)
+			t.Errorf("Prometheus doesn't scrape %s", name)
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// read returns a file of this folder, or one named from here.
+// read returns a file by its path relative to this folder.
 func read(t *testing.T, path string) []byte {
 	t.Helper()
 	raw, err := os.ReadFile(path)
@@ -26,7 +26,7 @@ func read(t *testing.T, path string) []byte {
 	return raw
 }
 
-// decode reads the only document of a YAML file. A field that T lacks is a mistake.
+// decode reads the only document of a YAML file. A field that T lacks is an error.
 func decode[T any](t *testing.T, path string) T {
 	t.Helper()
 	var out T
@@ -41,7 +41,7 @@ func decode[T any](t *testing.T, path string) T {
 	return out
 }
 
-// files are all of this folder but those an operator makes in it.
+// files are all files of this folder except those that an operator creates.
 func files(t *testing.T) []string {
 	t.Helper()
 	var out []string
@@ -60,8 +60,11 @@ func files(t *testing.T) []string {
 	return out
 }
 
-func TestEveryFileIsOfASortThatIsReadHere(t *testing.T) {
-	plain := []string{"Dockerfile", "Dockerfile.dockerignore", ".gitignore", "caddy/Caddyfile", "systemd/agentkey.service", "systemd/agentkey.sysusers"}
+func TestEveryFileIsOfAKindThatIsReadHere(t *testing.T) {
+	plain := []string{
+		"Dockerfile", "Dockerfile.dockerignore", ".gitignore", "caddy/Caddyfile",
+		"systemd/agentkey.service", "systemd/agentkey.sysusers",
+	}
 	for _, path := range files(t) {
 		raw := read(t, path)
 		var err error
@@ -72,7 +75,7 @@ func TestEveryFileIsOfASortThatIsReadHere(t *testing.T) {
 			err = json.Unmarshal(raw, new(map[string]any))
 		case strings.HasSuffix(path, ".go"), slices.Contains(plain, path):
 		default:
-			t.Errorf("%s: nothing here reads such a file", path)
+			t.Errorf("%s: no test here reads this kind of file", path)
 		}
 		if err != nil {
 			t.Errorf("%s: %v", path, err)
@@ -100,13 +103,13 @@ func TestNoSecretIsInTheFiles(t *testing.T) {
 		}
 		for _, found := range passwords.FindAllStringSubmatch(text, -1) {
 			if found[1] != "REPLACE" {
-				t.Errorf("%s holds the password of a URL: %s", path, found[0])
+				t.Errorf("%s contains a URL with a password: %s", path, found[0])
 			}
 		}
 	}
 }
 
-// image wants a name with a version, so that the same file means the same program next year.
+// image requires a version, so that the file still means the same program next year.
 func image(t *testing.T, where, name string) {
 	t.Helper()
 	tag := name[strings.LastIndex(name, "/")+1:]
@@ -116,7 +119,7 @@ func image(t *testing.T, where, name string) {
 	}
 }
 
-// nonRoot wants a number, which needs no passwd file to be seen not to be root.
+// nonRoot requires a number, which shows without a passwd file that the user isn't root.
 func nonRoot(t *testing.T, where, user string) {
 	t.Helper()
 	if !regexp.MustCompile(`^[1-9]\d*(:\d+)?$`).MatchString(user) {
@@ -130,7 +133,8 @@ func served(t *testing.T) []string {
 	var document struct {
 		Paths map[string]any `yaml:"paths"`
 	}
-	if err := yaml.Unmarshal(read(t, "../api/contract/openapi_gen.json"), &document); err != nil || len(document.Paths) < 10 {
+	err := yaml.Unmarshal(read(t, "../api/contract/openapi_gen.json"), &document)
+	if err != nil || len(document.Paths) < 10 {
 		t.Fatalf("the API has %d paths: %v", len(document.Paths), err)
 	}
 	var out []string
@@ -140,7 +144,7 @@ func served(t *testing.T) []string {
 	return out
 }
 
-func TestTheDocumentsNameFilesThatAreThere(t *testing.T) {
+func TestTheDocumentsNameFilesThatExist(t *testing.T) {
 	for _, document := range []string{"../docs/deployment.md", "../docs/eventstoredb.md"} {
 		text := string(read(t, document))
 		if lines := strings.Count(text, "\n"); lines > 120 {
@@ -152,7 +156,7 @@ func TestTheDocumentsNameFilesThatAreThere(t *testing.T) {
 		}
 		for _, path := range named {
 			if strings.HasPrefix(path, "deployments/eventstoredb/certs") {
-				continue // made by what the page says
+				continue // the commands on the page create it
 			}
 			if _, err := os.Stat(filepath.Join("..", path)); err != nil {
 				t.Errorf("%s: %v", document, err)

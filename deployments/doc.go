@@ -1,4 +1,4 @@
-// Package deployments holds no code: its folder has the image, a compose file, Kubernetes manifests, a systemd unit,
-// alert rules and a dashboard. Its test reads every one of them and holds it against the program: the names of
-// variables, metrics and paths, and what a container may do.
+// Package deployments holds no code, only the image, compose files, Kubernetes manifests, a systemd
+// unit, alert rules and a dashboard. Its tests read each of them, compare the names of variables,
+// metrics and paths with the program, and check what a container may do.
 package deployments

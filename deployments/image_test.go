@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// stages are the instructions of each stage of the Dockerfile, each as its words.
+// stages are the instructions of each stage of the Dockerfile, split into words.
 func stages(t *testing.T) [][][]string {
 	t.Helper()
 	var out [][][]string
@@ -25,21 +25,21 @@ func stages(t *testing.T) [][][]string {
 			out = append(out, nil)
 		}
 		if len(out) == 0 {
-			t.Fatalf("%s stands before the first stage", line)
+			t.Fatalf("%s comes before the first stage", line)
 		}
 		out[len(out)-1] = append(out[len(out)-1], words)
 	}
 	return out
 }
 
-// find returns the words of the only instruction that begins with some, and where it stands.
+// find returns the words of the only instruction with the given beginning, and its index.
 func find(t *testing.T, stage [][]string, begins ...string) ([]string, int) {
 	t.Helper()
 	at := -1
 	for i, words := range stage {
 		if len(words) >= len(begins) && slices.Equal(words[:len(begins)], begins) {
 			if at >= 0 {
-				t.Fatalf("%v stands there twice", begins)
+				t.Fatalf("%v appears twice", begins)
 			}
 			at = i
 		}
@@ -61,10 +61,10 @@ func TestTheImageIsAStaticBinaryOnNothing(t *testing.T) {
 	_, modules := find(t, build, "COPY", "go.mod", "go.sum", "./")
 	_, code := find(t, build, "COPY", ".", ".")
 	if modules > code {
-		t.Error("every change of the code would fetch the modules again")
+		t.Error("every change of the code would download the modules again")
 	}
 	if _, built := find(t, build, "RUN", "make", "build"); built < code {
-		t.Error("it is built before the code is there")
+		t.Error("it builds before it copies the code")
 	}
 
 	if base, _ := find(t, last, "FROM"); !slices.Equal(base, []string{"FROM", "scratch"}) {
@@ -72,7 +72,7 @@ func TestTheImageIsAStaticBinaryOnNothing(t *testing.T) {
 	}
 	for _, words := range last {
 		if words[0] == "RUN" || (words[0] == "COPY" && words[1] != "--from=build") {
-			t.Errorf("the last stage does more than take what was built: %v", words)
+			t.Errorf("the last stage does more than copy the build: %v", words)
 		}
 	}
 	user, _ := find(t, last, "USER")
@@ -98,7 +98,8 @@ func TestTheImageIsAStaticBinaryOnNothing(t *testing.T) {
 	}
 }
 
-// TestTheImageIsBuiltFromAllThatTheProgramNeeds finds folders that were left out of the build and are imported.
+// TestTheImageIsBuiltFromAllThatTheProgramNeeds finds folders that are imported but left out of the
+// build.
 func TestTheImageIsBuiltFromAllThatTheProgramNeeds(t *testing.T) {
 	left := map[string]bool{}
 	for line := range strings.Lines(string(read(t, "Dockerfile.dockerignore"))) {

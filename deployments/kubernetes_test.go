@@ -11,7 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// head is what every manifest has.
+// head has the fields of every manifest.
 type head struct {
 	Kind     string
 	Metadata struct {
@@ -20,7 +20,7 @@ type head struct {
 	}
 }
 
-// manifest decodes the manifest of a kind into out, and its head.
+// manifest decodes a manifest into out, and its head.
 func manifest(t *testing.T, kind string, out any) head {
 	t.Helper()
 	raw := read(t, filepath.Join("kubernetes", kind))
@@ -44,7 +44,7 @@ type probe struct {
 	HTTPGet struct{ Path, Port string } `yaml:"httpGet"`
 }
 
-// pod is as much of a pod's specification as is judged here.
+// pod has the fields of a pod specification that the tests check.
 type pod struct {
 	ServiceAccountName string `yaml:"serviceAccountName"`
 	Automount          *bool  `yaml:"automountServiceAccountToken"`
@@ -131,12 +131,12 @@ func TestEveryManifestIsInTheNamespaceAndUnderItsName(t *testing.T) {
 	}
 }
 
-func TestThePodHasNoRights(t *testing.T) {
+func TestThePodHasNoPrivileges(t *testing.T) {
 	var d deployment
 	manifest(t, "deployment.yaml", &d)
 	spec := d.Spec.Template.Spec
 	if spec.Automount == nil || *spec.Automount || spec.ServiceAccountName != "agentkey" {
-		t.Error("it gets a token of the cluster")
+		t.Error("it gets a token for the cluster")
 	}
 	if spec.ServiceLinks == nil || *spec.ServiceLinks {
 		t.Error("the cluster would set AGENTKEY_… variables that the program refuses")
@@ -160,7 +160,7 @@ func TestThePodHasNoRights(t *testing.T) {
 		t.Errorf("the container runs under %+v", c.SecurityContext)
 	}
 	if c.Resources.Limits["memory"] == "" || c.Resources.Requests["cpu"] == "" {
-		t.Errorf("the container has no bounds: %+v", c.Resources)
+		t.Errorf("the container has no limits: %+v", c.Resources)
 	}
 	var account struct {
 		Automount *bool `yaml:"automountServiceAccountToken"`
@@ -168,12 +168,13 @@ func TestThePodHasNoRights(t *testing.T) {
 	if manifest(t, "serviceaccount.yaml", &account); account.Automount == nil || *account.Automount {
 		t.Error("the account hands out its token")
 	}
-	if space := manifest(t, "namespace.yaml", new(any)); space.Metadata.Labels["pod-security.kubernetes.io/enforce"] != "restricted" {
+	space := manifest(t, "namespace.yaml", new(any))
+	if space.Metadata.Labels["pod-security.kubernetes.io/enforce"] != "restricted" {
 		t.Error("the namespace admits more than it needs")
 	}
 }
 
-func TestProbesAndPortsFitTheProgram(t *testing.T) {
+func TestProbesAndPortsMatchTheProgram(t *testing.T) {
 	var d deployment
 	var config settings
 	manifest(t, "deployment.yaml", &d)
@@ -222,11 +223,12 @@ func TestProbesAndPortsFitTheProgram(t *testing.T) {
 		"budget": budget.Spec.Selector.MatchLabels, "policy": policy.Spec.PodSelector.MatchLabels,
 	} {
 		if len(chosen) == 0 || !maps.Equal(chosen, marks) {
-			t.Errorf("the %s chooses %v and the pod is %v", name, chosen, marks)
+			t.Errorf("the %s selects %v, but the pod has %v", name, chosen, marks)
 		}
 	}
 	if service.Spec.Ports[0].Target != "http" || budget.Spec.Minimum < 1 || budget.Spec.Minimum >= d.Spec.Replicas {
-		t.Errorf("the service sends to %q, and of %d replicas %d must stay", service.Spec.Ports[0].Target, d.Spec.Replicas, budget.Spec.Minimum)
+		t.Errorf("the service sends to %q, and %d of %d replicas must stay",
+			service.Spec.Ports[0].Target, budget.Spec.Minimum, d.Spec.Replicas)
 	}
 	if !slices.Equal(policy.Spec.PolicyTypes, []string{"Ingress", "Egress"}) || len(policy.Spec.Ingress) != len(ports) {
 		t.Errorf("the policy says %+v", policy.Spec)
@@ -238,7 +240,7 @@ func TestProbesAndPortsFitTheProgram(t *testing.T) {
 	}
 }
 
-func TestEveryFileThatThePodIsToReadIsInItsSecret(t *testing.T) {
+func TestEveryFileThatThePodReadsIsInItsSecret(t *testing.T) {
 	var d deployment
 	var config, secret settings
 	manifest(t, "deployment.yaml", &d)
@@ -265,7 +267,7 @@ func TestEveryFileThatThePodIsToReadIsInItsSecret(t *testing.T) {
 			if strings.HasSuffix(variable, "_FILE") {
 				files++
 				if path.Dir(file) != at || secret.StringData[path.Base(file)] == "" {
-					t.Errorf("%s names %s, which is not there", variable, file)
+					t.Errorf("%s names %s, which doesn't exist", variable, file)
 				}
 			}
 		}
@@ -274,12 +276,14 @@ func TestEveryFileThatThePodIsToReadIsInItsSecret(t *testing.T) {
 		}
 		for name, value := range secret.StringData {
 			for _, word := range strings.FieldsFunc(value, func(r rune) bool { return r == '&' || r == '?' }) {
-				if _, file, is := strings.Cut(word, "="); is && strings.HasPrefix(file, "/") && (path.Dir(file) != at || secret.StringData[path.Base(file)] == "") {
-					t.Errorf("%s names %s, which is not there", name, file)
+				_, file, is := strings.Cut(word, "=")
+				mounted := path.Dir(file) == at && secret.StringData[path.Base(file)] != ""
+				if is && strings.HasPrefix(file, "/") && !mounted {
+					t.Errorf("%s names %s, which doesn't exist", name, file)
 				}
 			}
 			if !strings.Contains(value, "REPLACE") {
-				t.Errorf("%s could be real", name)
+				t.Errorf("%s looks like a real secret", name)
 			}
 		}
 	}

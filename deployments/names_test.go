@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// source parses what the command is made of, without its tests.
+// source parses the files of the command, without its tests.
 func source(t *testing.T) []*ast.File {
 	t.Helper()
 	paths, err := filepath.Glob("../cmd/agentkey/*.go")
@@ -69,7 +69,8 @@ func text(t *testing.T, e ast.Expr) string {
 	return out
 }
 
-// known are the variables that the program reads, with those that name a file, and what agents are told to set.
+// known are the variables that the program reads, including those that name a file, and those that
+// agents set.
 func known(t *testing.T) map[string]bool {
 	t.Helper()
 	out := map[string]bool{"AGENTKEY_CONFIG": true}
@@ -93,12 +94,12 @@ func known(t *testing.T) map[string]bool {
 		out[text(t, e)] = true
 	}
 	if len(out) < 20 {
-		t.Fatalf("the program knows %d variables only", len(out))
+		t.Fatalf("the program knows only %d variables", len(out))
 	}
 	return out
 }
 
-func TestEveryVariableThatIsNamedIsOneTheProgramKnows(t *testing.T) {
+func TestTheProgramKnowsEveryVariableThatIsNamed(t *testing.T) {
 	knows := known(t)
 	documents, err := filepath.Glob("../docs/*.md")
 	if err != nil {
@@ -112,7 +113,7 @@ func TestEveryVariableThatIsNamedIsOneTheProgramKnows(t *testing.T) {
 		for _, name := range regexp.MustCompile(`\bAGENTKEY_[A-Z][A-Z_]*`).FindAllString(string(read(t, path)), -1) {
 			found++
 			if !knows[name] {
-				t.Errorf("%s names %s, which is refused", path, name)
+				t.Errorf("%s names %s, which the program refuses", path, name)
 			}
 		}
 	}
@@ -155,7 +156,8 @@ func TestTheMetricsAreThoseOfTheProgram(t *testing.T) {
 	}
 }
 
-// foreign are metrics of others, as their documents name them, and those of Go's own collectors that we show.
+// foreign are metrics of other programs, named as in their documentation, and those of Go's own
+// collectors on the dashboard.
 var foreign = map[string][]string{
 	"up":                            {},
 	"eventstore_sys_disk_bytes":     {"disk", "kind"},
@@ -165,7 +167,7 @@ var foreign = map[string][]string{
 	"process_open_fds":              {},
 }
 
-// metric returns the labels of what a query selects, and whether there is such a series.
+// metric returns the labels of a series, and whether it exists.
 func metric(name string) ([]string, bool) {
 	if labels, is := foreign[name]; is {
 		return append([]string{"job", "instance"}, labels...), true
@@ -192,7 +194,8 @@ var (
 	matcher   = regexp.MustCompile(`(\w+) *(?:=~|!~|!=|=)`)
 )
 
-// query holds names and labels of a PromQL expression against what there is. It does not judge its grammar: promtool does.
+// query compares the names and labels of a PromQL expression with those that exist. promtool checks
+// the grammar.
 func query(t *testing.T, where, expr string) {
 	t.Helper()
 	plain := quoted.ReplaceAllString(expr, `""`)
@@ -224,7 +227,7 @@ func query(t *testing.T, where, expr string) {
 		}
 	}
 	if metrics == 0 {
-		t.Errorf("%s asks for no metric: %s", where, expr)
+		t.Errorf("%s queries no metric: %s", where, expr)
 	}
 }
 
@@ -237,7 +240,7 @@ type panel struct {
 	Targets    []struct{ RefID, Expr string }
 }
 
-func TestTheDashboardAsksForMetricsThatThereAre(t *testing.T) {
+func TestTheDashboardQueriesMetricsThatExist(t *testing.T) {
 	var dashboard struct {
 		UID    string
 		Panels []panel
@@ -248,14 +251,15 @@ func TestTheDashboardAsksForMetricsThatThereAre(t *testing.T) {
 	shown := ""
 	ids := map[int]bool{}
 	for i, p := range dashboard.Panels {
-		if ids[p.ID] || p.Title == "" || (p.Type != "alertlist" && (len(p.Targets) == 0 || p.Datasource.UID != "prometheus")) {
-			t.Errorf("panel %d %q: an id twice, no title, no query, or no data source", p.ID, p.Title)
+		queries := len(p.Targets) > 0 && p.Datasource.UID == "prometheus"
+		if ids[p.ID] || p.Title == "" || (p.Type != "alertlist" && !queries) {
+			t.Errorf("panel %d %q has a duplicate id, no title, no query, or no data source", p.ID, p.Title)
 		}
 		ids[p.ID] = true
 		for _, other := range dashboard.Panels[:i] {
 			a, b := p.GridPos, other.GridPos
 			if a.X+a.W > 24 || (a.X < b.X+b.W && b.X < a.X+a.W && a.Y < b.Y+b.H && b.Y < a.Y+a.H) {
-				t.Errorf("%q lies over %q or beside the page", p.Title, other.Title)
+				t.Errorf("%q overlaps %q or is off the page", p.Title, other.Title)
 			}
 		}
 		for _, target := range p.Targets {
@@ -265,12 +269,12 @@ func TestTheDashboardAsksForMetricsThatThereAre(t *testing.T) {
 	}
 	for name := range exported {
 		if !strings.Contains(shown, name) {
-			t.Errorf("nobody is shown %s", name)
+			t.Errorf("the dashboard doesn't show %s", name)
 		}
 	}
 }
 
-func TestAlertsWatchMetricsThatThereAre(t *testing.T) {
+func TestAlertsWatchMetricsThatExist(t *testing.T) {
 	type rule struct {
 		Alert, Expr, For    string
 		Labels, Annotations map[string]string
@@ -284,14 +288,15 @@ func TestAlertsWatchMetricsThatThereAre(t *testing.T) {
 	names := map[string]string{}
 	for _, group := range alerts.Groups {
 		for _, r := range group.Rules {
-			if names[r.Alert] != "" || r.For == "" || r.Annotations["summary"] == "" || !slices.Contains([]string{"page", "ticket"}, r.Labels["severity"]) {
-				t.Errorf("%s: there twice, or without time, summary or severity", r.Alert)
+			known := slices.Contains([]string{"page", "ticket"}, r.Labels["severity"])
+			if names[r.Alert] != "" || r.For == "" || r.Annotations["summary"] == "" || !known {
+				t.Errorf("%s is defined twice, or has no duration, summary or severity", r.Alert)
 			}
 			names[r.Alert] = r.Expr
 			query(t, r.Alert, r.Expr)
 		}
 	}
 	if disk := names["DiskFilling"]; !strings.HasSuffix(disk, "> 0.8") {
-		t.Errorf("a disk is warned of when %s", disk)
+		t.Errorf("the alert for a filling disk is %s", disk)
 	}
 }

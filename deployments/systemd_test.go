@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// unit reads a unit file: a list of values for each key of each section.
+// unit reads a unit file: the list of values of each key in each section.
 func unit(t *testing.T, path string) map[string]map[string][]string {
 	t.Helper()
 	out := map[string]map[string][]string{}
@@ -21,7 +21,7 @@ func unit(t *testing.T, path string) map[string]map[string][]string {
 		default:
 			key, value, is := strings.Cut(line, "=")
 			if !is || section == "" {
-				t.Fatalf("%s: %q is no setting of a section", path, line)
+				t.Fatalf("%s: %q isn't a setting in a section", path, line)
 			}
 			out[section][key] = append(out[section][key], value)
 		}
@@ -32,9 +32,10 @@ func unit(t *testing.T, path string) map[string]map[string][]string {
 func TestTheUnitIsHardened(t *testing.T) {
 	service := unit(t, "systemd/agentkey.service")["Service"]
 	for key, want := range map[string][]string{
-		"NoNewPrivileges": {"yes"}, "ProtectSystem": {"strict"}, "ProtectHome": {"yes"}, "PrivateTmp": {"yes"}, "PrivateDevices": {"yes"},
-		"ProtectKernelTunables": {"yes"}, "ProtectKernelModules": {"yes"}, "ProtectKernelLogs": {"yes"}, "ProtectControlGroups": {"yes"},
-		"RestrictNamespaces": {"yes"}, "RestrictSUIDSGID": {"yes"}, "LockPersonality": {"yes"}, "MemoryDenyWriteExecute": {"yes"},
+		"NoNewPrivileges": {"yes"}, "ProtectSystem": {"strict"}, "ProtectHome": {"yes"}, "PrivateTmp": {"yes"},
+		"PrivateDevices": {"yes"}, "ProtectKernelTunables": {"yes"}, "ProtectKernelModules": {"yes"},
+		"ProtectKernelLogs": {"yes"}, "ProtectControlGroups": {"yes"}, "RestrictNamespaces": {"yes"},
+		"RestrictSUIDSGID": {"yes"}, "LockPersonality": {"yes"}, "MemoryDenyWriteExecute": {"yes"},
 		"RestrictAddressFamilies": {"AF_UNIX AF_INET AF_INET6"}, "CapabilityBoundingSet": {""}, "AmbientCapabilities": {""},
 		"SystemCallFilter": {"@system-service", "~@privileged @resources"}, "SystemCallArchitectures": {"native"},
 		"UMask": {"0077"}, "LimitCORE": {"0"}, "StateDirectory": {"agentkey"}, "StateDirectoryMode": {"0700"},
@@ -45,12 +46,13 @@ func TestTheUnitIsHardened(t *testing.T) {
 		}
 	}
 	user := service["User"]
-	if len(user) != 1 || user[0] == "root" || !strings.Contains(string(read(t, "systemd/agentkey.sysusers")), "\nu "+user[0]+" ") {
-		t.Errorf("it runs as %q, whom nobody makes", user)
+	users := string(read(t, "systemd/agentkey.sysusers"))
+	if len(user) != 1 || user[0] == "root" || !strings.Contains(users, "\nu "+user[0]+" ") {
+		t.Errorf("it runs as %q, which nothing creates", user)
 	}
 }
 
-func TestTheUnitsSettingsAreWhereItPutsThem(t *testing.T) {
+func TestTheUnitProvidesTheFilesOfItsSettings(t *testing.T) {
 	service := unit(t, "systemd/agentkey.service")["Service"]
 	var credentials []string
 	for _, line := range service["LoadCredential"] {
@@ -76,7 +78,7 @@ func TestTheUnitsSettingsAreWhereItPutsThem(t *testing.T) {
 	page := string(read(t, "../docs/deployment.md"))
 	for _, line := range service["LoadCredential"] {
 		if _, path, _ := strings.Cut(line, ":"); !strings.Contains(page, "> "+path+"'") {
-			t.Errorf("the page does not say how to make %s", path)
+			t.Errorf("the page doesn't say how to create %s", path)
 		}
 	}
 	if used != len(credentials) || used == 0 {

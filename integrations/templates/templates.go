@@ -1,6 +1,6 @@
-// Package templates knows how to begin with well-known products: which credential to make and where, how to use it,
-// and a first usage guide. It decides nothing and changes nothing: a tool made from a template is a tool as any other,
-// and does not know where it came from.
+// Package templates holds templates of well-known products: which credential to create and where,
+// how to use it, and a first usage guide. It decides and changes nothing: a tool made from a
+// template is like any other tool and doesn't know its template.
 package templates
 
 import (
@@ -16,7 +16,7 @@ import (
 //go:embed templates.yaml
 var file []byte
 
-// Template is what is known of one product.
+// Template describes one product.
 type Template struct {
 	ID          string   `yaml:"id"` // a slug that never changes
 	Name        string   `yaml:"name"`
@@ -25,21 +25,21 @@ type Template struct {
 	Sites       []string `yaml:"sites"`    // registrable domains of the product besides that of its URL
 	DocsURL     string   `yaml:"docs_url"` // where the vendor says how a credential is made
 	AuthType    string   `yaml:"auth_type"`
-	Kind        string   `yaml:"credential_kind"`   // what the vendor calls the credential to make
-	Fields      []string `yaml:"credential_fields"` // the names of its parts; none: it is one string
-	Scopes      []Scope  `yaml:"scopes"`            // the least to begin with; none: the vendor has none, or they depend on the task
+	Kind        string   `yaml:"credential_kind"`   // what the vendor calls the credential
+	Fields      []string `yaml:"credential_fields"` // the names of its parts; none if it is one string
+	Scopes      []Scope  `yaml:"scopes"`            // the narrowest to start with; none if the task decides
 	Usage       []Usage  `yaml:"credential_usage"`  // where it goes; all of them are sent
 	Guide       string   `yaml:"instructions"`      // the first usage guide of a tool made from this
 }
 
-// Scope is a permission to give to the credential, in the vendor's words.
+// Scope is a permission of the credential, in the vendor's words.
 type Scope struct {
 	Name string `yaml:"name"`
 	Why  string `yaml:"why"`
 }
 
-// Usage is one place of a request that the credential goes to. In Value, <credential> stands for the credential and
-// <credential.part> for one of its parts.
+// Usage is one place in a request where the credential goes. In Value, <credential> stands for the
+// credential and <credential.part> for one of its parts.
 type Usage struct {
 	In    string `yaml:"in"`   // header, query, basic or other
 	Name  string `yaml:"name"` // of the header or parameter
@@ -55,8 +55,8 @@ type Set struct {
 	names  []string // folded, as sorted
 }
 
-// Load reads the templates that the program carries. fold is how names are compared, site the registrable domain of
-// a URL or "".
+// Load reads the embedded templates. fold prepares a name for comparison, and site returns the
+// registrable domain of a URL or "".
 func Load(fold, site func(string) string) (*Set, error) { return parse(file, fold, site) }
 
 func parse(text []byte, fold, site func(string) string) (*Set, error) {
@@ -95,8 +95,9 @@ func (s *Set) ByID(id string) (Template, bool) {
 	return s.sorted[i], true
 }
 
-// Match finds the template of a tool or a suggestion by its registrable site, else by its folded name; either may be
-// "". Products that share a site are told apart by name, and a name that none of them has matches nothing.
+// Match finds the template of a tool or a suggestion by its registrable site, otherwise by its
+// folded name; either may be "". Names distinguish products that share a site, and a name that none
+// of them has matches nothing.
 func (s *Set) Match(foldedName, site string) (Template, bool) {
 	there := s.bySite[site]
 	if len(there) == 1 {

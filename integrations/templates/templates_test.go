@@ -32,8 +32,9 @@ var (
 	placeholder = regexp.MustCompile(`TODO|FIXME|XXX|(?i:lorem|example\.|your_|changeme)`)
 )
 
-// TestTheTemplatesAreWhole holds the file to what POST /api/admin/tools takes and to what its readers rely on.
-func TestTheTemplatesAreWhole(t *testing.T) {
+// TestTheTemplatesAreComplete checks what POST /api/admin/tools and the readers of templates rely
+// on.
+func TestTheTemplatesAreComplete(t *testing.T) {
 	all := load(t).All()
 	if len(all) < 50 {
 		t.Errorf("there are only %d templates", len(all))
@@ -41,13 +42,15 @@ func TestTheTemplatesAreWhole(t *testing.T) {
 	for _, tt := range all {
 		t.Run(tt.ID, func(t *testing.T) {
 			if !slug.MatchString(tt.ID) {
-				t.Error("the id is no slug")
+				t.Error("the id isn't a slug")
 			}
 			for what, text := range texts(tt) {
-				if text.value != strings.TrimSpace(text.value) || utf8.RuneCountInString(text.value) < text.least || utf8.RuneCountInString(text.value) > text.most {
-					t.Errorf("the %s has %d characters or white space round it: %q", what, utf8.RuneCountInString(text.value), text.value)
+				length := utf8.RuneCountInString(text.value)
+				if text.value != strings.TrimSpace(text.value) || length < text.least || length > text.most {
+					t.Errorf("the %s has %d characters or white space around it: %q", what, length, text.value)
 				}
-				if strings.ContainsFunc(text.value, func(r rune) bool { return unseen(r) && (r != '\n' || what != "instructions") }) {
+				forbidden := func(r rune) bool { return unseen(r) && (r != '\n' || what != "instructions") }
+				if strings.ContainsFunc(text.value, forbidden) {
 					t.Errorf("the %s has control characters: %q", what, text.value)
 				}
 				if found := placeholder.FindString(text.value); found != "" {
@@ -58,7 +61,7 @@ func TestTheTemplatesAreWhole(t *testing.T) {
 			checkAddress(t, "docs_url", tt.DocsURL)
 			for _, site := range tt.Sites {
 				if names.Site("https://"+site) != site || site == names.Site(tt.URL) {
-					t.Errorf("%s is no further site", site)
+					t.Errorf("%s isn't another site", site)
 				}
 			}
 			if !slices.Contains([]string{"api_key", "oauth_token", "bot_token", "other"}, tt.AuthType) {
@@ -74,10 +77,11 @@ type text struct {
 	least, most int
 }
 
-// texts are all texts of a template, each with the lengths that it may have.
+// texts are all texts of a template, each with its permitted lengths.
 func texts(tt templates.Template) map[string]text {
 	all := map[string]text{
-		"name": {tt.Name, 2, 120}, "description": {tt.Description, 5, 500}, "url": {tt.URL, 10, 500}, "docs_url": {tt.DocsURL, 10, 500},
+		"name": {tt.Name, 2, 120}, "description": {tt.Description, 5, 500},
+		"url": {tt.URL, 10, 500}, "docs_url": {tt.DocsURL, 10, 500},
 		"instructions": {tt.Guide, 100, 4000}, "credential_kind": {tt.Kind, 5, 200},
 	}
 	for _, s := range tt.Scopes {
@@ -97,7 +101,8 @@ func unseen(r rune) bool {
 func checkAddress(t *testing.T, what, raw string) {
 	t.Helper()
 	u, err := url.Parse(raw)
-	if err != nil || u.Scheme != "https" || u.User != nil || u.Port() != "" || u.RawQuery != "" || names.Site(raw) == "" || strings.ContainsFunc(raw, unicode.IsSpace) {
+	if err != nil || u.Scheme != "https" || u.User != nil || u.Port() != "" || u.RawQuery != "" ||
+		names.Site(raw) == "" || strings.ContainsFunc(raw, unicode.IsSpace) {
 		t.Errorf("the %s is %q (%v)", what, raw, err)
 	}
 }
@@ -128,7 +133,7 @@ func checkUsage(t *testing.T, tt templates.Template) {
 		case "basic":
 			shown = "Basic authentication"
 			if strings.Count(u.Value, ":") != 1 {
-				t.Errorf("%q is no user and password", u.Value)
+				t.Errorf("%q isn't a user and a password", u.Value)
 			}
 		case "other":
 		default:
@@ -158,7 +163,8 @@ func checkUsage(t *testing.T, tt templates.Template) {
 	}
 }
 
-// TestTheTemplatesAreInOrder wants the answers by name and the file by id, so that a change of it is easy to read.
+// TestTheTemplatesAreInOrder requires answers sorted by name, and a file sorted by id, whose diffs
+// are easy to read.
 func TestTheTemplatesAreInOrder(t *testing.T) {
 	set := load(t)
 	if !slices.IsSortedFunc(set.All(), func(a, b templates.Template) int {
@@ -187,7 +193,8 @@ func TestTheTemplatesAreInOrder(t *testing.T) {
 	}
 }
 
-// TestEachTemplateMatchesItself finds each by its name, and with its name by each of its sites.
+// TestEachTemplateMatchesItself finds each template by its name, and by its name and each of its
+// sites.
 func TestEachTemplateMatchesItself(t *testing.T) {
 	set := load(t)
 	for _, tt := range set.All() {
@@ -226,7 +233,8 @@ func TestAToolIsMatchedBySiteThenByName(t *testing.T) {
 
 func TestAFileWithAMistakeIsRefused(t *testing.T) {
 	const good = "- {id: a, name: A, url: 'https://a.com'}\n"
-	if _, err := templates.Parse([]byte(good+"- {id: b, name: B, url: 'https://a.com'}\n"), names.FoldProduct, names.Site); err != nil {
+	shared := []byte(good + "- {id: b, name: B, url: 'https://a.com'}\n")
+	if _, err := templates.Parse(shared, names.FoldProduct, names.Site); err != nil {
 		t.Errorf("two products of one site: %v", err)
 	}
 	for what, text := range map[string]string{
@@ -241,7 +249,7 @@ func TestAFileWithAMistakeIsRefused(t *testing.T) {
 		"a field that is twice": "- {id: a, id: b, name: A, url: 'https://a.com'}\n",
 	} {
 		if set, err := templates.Parse([]byte(text), names.FoldProduct, names.Site); err == nil {
-			t.Errorf("%s is taken: %v", what, set.All())
+			t.Errorf("%s is accepted: %v", what, set.All())
 		}
 	}
 }
