@@ -4,7 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 
+	"agentkey/domain"
 	"agentkey/readmodels"
 )
 
@@ -29,6 +32,12 @@ func (s *Server) ListAudit(ctx context.Context, r ListAuditRequestObject) (ListA
 	if err != nil {
 		return nil, err
 	}
+	if action := value(r.Params.Action); action != "" && !slices.Contains(s.Actions, action) {
+		return nil, domain.Invalid("action", s.noAction(action))
+	}
+	if from, to := r.Params.From, r.Params.To; from != nil && to != nil && from.After(*to) {
+		return nil, domain.Invalid("from", "it is after to, so no event can match")
+	}
 	found, err := s.Models.Audit(call.ctx, call.Caller.Organization, readmodels.AuditFilter{
 		ActorType: string(value(r.Params.ActorType)), ActorID: value(r.Params.ActorID), AgentID: value(r.Params.AgentID),
 		ToolID: value(r.Params.ToolID), Action: value(r.Params.Action), From: value(r.Params.From), To: value(r.Params.To),
@@ -43,6 +52,25 @@ func (s *Server) ListAudit(ctx context.Context, r ListAuditRequestObject) (ListA
 		}
 	}
 	return out, nil
+}
+
+// noAction says which actions are like one that there isn't: those about the same thing, else what things there are.
+func (s *Server) noAction(action string) string {
+	about, _, _ := strings.Cut(strings.TrimSpace(strings.ToLower(action)), ".")
+	var alike, things []string
+	for _, a := range s.Actions {
+		thing, _, _ := strings.Cut(a, ".")
+		if thing == about {
+			alike = append(alike, a)
+		}
+		if !slices.Contains(things, thing) {
+			things = append(things, thing)
+		}
+	}
+	if len(alike) > 0 {
+		return "no event has this name; there are " + strings.Join(alike, ", ")
+	}
+	return "no event has this name; names such as credential.vended begin with " + strings.Join(things, ", ")
 }
 
 // auditEntry opens what an entry holds about the person or machine behind it. What was erased stays absent.

@@ -2,6 +2,8 @@ package api
 
 import (
 	"net/http"
+	"net/url"
+	"path"
 	"slices"
 	"sort"
 	"strings"
@@ -62,6 +64,44 @@ func (r routes) described(ctx *gin.Context) string {
 		return ctx.Request.URL.Path
 	}
 	return "/openapi.json"
+}
+
+// notFound refuses a path that is no route. Where it is one but for slashes, dots or case, it says which.
+func (r routes) notFound(ctx *gin.Context) *domain.Error {
+	refusal := domain.NotFound("path")
+	if right := r.meant(ctx.Request.URL.Path); right != "" {
+		refusal.Hint = "Use the path " + right + "."
+	}
+	return refusal
+}
+
+// meant is the route that a path was probably meant to be, "" if there is none.
+func (r routes) meant(wrong string) string {
+	given := strings.Split(path.Clean("/"+wrong), "/")
+	for route := range r.methods {
+		want := strings.Split(route, "/")
+		if len(want) != len(given) {
+			continue
+		}
+		right := slices.Clone(given)
+		for i, step := range want {
+			switch {
+			case strings.HasPrefix(step, ":"):
+				right[i] = url.PathEscape(given[i])
+			case strings.EqualFold(step, given[i]):
+				right[i] = step
+			default:
+				right = nil
+			}
+			if right == nil {
+				break
+			}
+		}
+		if _, exact := r.methods[strings.Join(given, "/")]; right != nil && (!exact || route == strings.Join(given, "/")) {
+			return strings.Join(right, "/")
+		}
+	}
+	return ""
 }
 
 // methodNotAllowed refuses a method on a path that has others.

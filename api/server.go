@@ -48,6 +48,8 @@ type Server struct {
 	// OnAnswer is told of every call once it was answered. It must not block, and may be nil.
 	OnAnswer func(Answered)
 
+	Actions []string // that an audit entry can have
+
 	// Stopping ends when no more calls are taken. What lasts long ends with it.
 	Stopping context.Context //nolint:containedctx // it outlives every call
 
@@ -82,7 +84,7 @@ func (s *Server) Handler() (http.Handler, error) {
 		return nil, err
 	}
 	engine.Use(s.serve)
-	engine.NoRoute(func(c *gin.Context) { s.refuse(c, domain.NotFound("path")) })
+	engine.NoRoute(func(c *gin.Context) { s.refuse(c, s.routes.notFound(c)) })
 	engine.NoMethod(func(c *gin.Context) { s.refuse(c, s.routes.methodNotAllowed(c)) })
 	fault := func(c *gin.Context, err error) { s.refuse(c, err) }
 	RegisterHandlersWithOptions(headToo{engine, s.routes}, NewStrictHandlerWithOptions(s, nil, StrictGinServerOptions{

@@ -23,7 +23,7 @@ func auditEntry(e Event) (readmodels.AuditEntry, bool) {
 	}
 	entry := readmodels.AuditEntry{
 		Organization: e.Signed.Organization, ID: e.ID.String(), Position: e.Position, Stream: e.Stream, Revision: e.Revision,
-		Action: action(e.Type), Actor: e.Signed.Actor, RequestID: e.Signed.RequestID, OccurredAt: e.Signed.Time,
+		Action: codec.Action(e.Type), Actor: e.Signed.Actor, RequestID: e.Signed.RequestID, OccurredAt: e.Signed.Time,
 		Data: withoutSecrets(e.Data), Private: e.Signed.Private, ToolID: toolOf(e.Body),
 	}
 	switch {
@@ -34,14 +34,6 @@ func auditEntry(e Event) (readmodels.AuditEntry, bool) {
 	}
 	entry.Target = target(e, category, id, entry.ToolID)
 	return entry, true
-}
-
-// action is a stored name without its version.
-func action(name string) string {
-	if i := strings.LastIndex(name, ".v"); i > 0 {
-		return name[:i]
-	}
-	return name
 }
 
 // target says what an event is about: the tool of every event that concerns one, for access and fetches too,

@@ -164,6 +164,11 @@ func TestAParameterIsReadAsTheTypeOfItsSchema(t *testing.T) {
 		{"listAudit", "from=2030-01-31", []domain.Field{
 			{Field: "from", Message: "it must be a time such as 2030-01-31T12:00:00Z"},
 		}},
+		{"listAudit", "from=2030-01-31T12:00:00%2B02:00", nil},
+		{"listAudit", "from=2030-01-31T12:00:00+02:00&to=2030-01-31+12:00:00Z", []domain.Field{
+			{Field: "from", Message: "the + of its time zone arrived as a blank; write it as %2B in a query, or use Z"},
+			{Field: "to", Message: "it must be a time such as 2030-01-31T12:00:00Z"},
+		}},
 	} {
 		query, err := url.ParseQuery(tt.query)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
@@ -51,7 +52,11 @@ func (o *Operation) Mistakes(query url.Values, body any) []domain.Field {
 	for _, p := range o.query {
 		switch {
 		case query.Has(p.name):
-			out = append(out, mistakes(p.schema, typed(p.schema, query.Get(p.name)), p.name)...)
+			found := mistakes(p.schema, typed(p.schema, query.Get(p.name)), p.name)
+			if len(found) > 0 && lostPlus(p.schema, query.Get(p.name)) {
+				found[0].Message = "the + of its time zone arrived as a blank; write it as %2B in a query, or use Z"
+			}
+			out = append(out, found...)
 		case p.required:
 			out = append(out, domain.Field{Field: p.name, Message: required})
 		}
@@ -60,6 +65,13 @@ func (o *Operation) Mistakes(query url.Values, body any) []domain.Field {
 		out = append(out, mistakes(o.Body, body, "body")...)
 	}
 	return out
+}
+
+// lostPlus reports whether a text would be a time if its blank were a +, which a query without escapes makes of it.
+func lostPlus(schema *jsonschema.Schema, text string) bool {
+	s := target(schema)
+	return s != nil && s.Format != nil && s.Format.Name == "date-time" &&
+		strings.Contains(text, " ") && checkTime(strings.Replace(text, " ", "+", 1)) == nil
 }
 
 // typed converts a parameter to the type that its schema wants, by the rules that bind it later.

@@ -368,6 +368,20 @@ func TestAPathIsExactlyARoute(t *testing.T) {
 			}
 		}
 	}
+	for wrong, right := range map[string]string{
+		"/api/tools/": "/api/tools", "//api/tools": "/api/tools", "/api//tools": "/api/tools", "/api/tools/./": "/api/tools", "/API/Tools": "/api/tools",
+		"//api//tools///": "/api/tools", "/api/tools//?x=1": "/api/tools", "/api/tools/" + tool + "/credentials/": "/api/tools/" + tool + "/credentials",
+		"/api/admin/tools/" + tool + "/": "/api/admin/tools/" + tool, "/api/tools/a b/": "/api/tools/a%20b", "/healthz/": "/healthz",
+		"/": "", "/api": "", "/api/": "", "/api/tool": "", "/api/tools/" + tool + "/credentials/x": "", "/metrics": "",
+	} {
+		a := agent.call("GET", strings.ReplaceAll(wrong, " ", "%20"), nil)
+		if hint := a.Text("hint"); a.Status != 404 || (right == "") != !strings.Contains(hint, "Use the path") || !strings.Contains(hint, right) {
+			t.Errorf("%s: %d %s", wrong, a.Status, a.Body)
+		}
+		if right != "" && !strings.Contains(a.Text("hint"), "Use the path "+right+".") {
+			t.Errorf("%s is not said to be %s: %s", wrong, right, a.Body)
+		}
+	}
 	methods := map[string][]string{}
 	for _, r := range p.routes() {
 		methods[r.path] = append(methods[r.path], r.method)

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"net/url"
+	"strings"
 	"testing"
 )
 
@@ -43,6 +45,17 @@ func TestAQueryParameterIsKnownAndWellFormed(t *testing.T) {
 		{"audit", "to=2024-12-31T23%3A59%3A60Z", "to"},
 		{"audit", "from=1700000000", "from"},
 		{"audit", "actor_type=robot", "actor_type"},
+		{"audit", "from=2024-01-01T00:00:00+01:00", "from"},
+		{"audit", "to=2024-01-01T00:00:00.5+00:00", "to"},
+		{"audit", "from=2024-01-02T00%3A00%3A00Z&to=2024-01-01T00%3A00%3A00Z", "from"},
+		{"audit", "from=2024-01-01T00%3A00%3A00Z&to=2024-01-01T00%3A30%3A00%2B01%3A00", "from"},
+		{"audit", "action=no.such", "action"},
+		{"audit", "action=credential", "action"},
+		{"audit", "action=credential.vended.v1", "action"},
+		{"audit", "action=Credential.Vended", "action"},
+		{"audit", "action=credential.vended%20", "action"},
+		{"audit", "action=secret.sealed", "action"},
+		{"audit", "action=once.reserved", "action"},
 		{"audit", "limit=200&cursor=x&z=1", "z"},
 		{"audit", "agent_id=x", "agent_id"},
 		{"audit", "%zz=1", "query"},
@@ -84,7 +97,21 @@ func TestAQueryParameterIsKnownAndWellFormed(t *testing.T) {
 	if a := admin.must(200, "GET", "/api/admin/tools?q=ITHUB", nil); len(a.Items()) != 1 {
 		t.Errorf("in another case: %s", a.Body)
 	}
-	admin.must(200, "GET", "/api/admin/audit?from=0001-01-01T00%3A00%3A00Z&to=9999-12-31T23%3A59%3A59Z&action=no.such", nil)
+	admin.must(200, "GET", "/api/admin/audit?from=0001-01-01T00%3A00%3A00Z&to=9999-12-31T23%3A59%3A59Z&action=credential.vended", nil)
+	admin.must(200, "GET", "/api/admin/audit?from=2024-01-01T00%3A00%3A00Z&to=2024-01-01T01%3A00%3A00%2B01%3A00", nil)
+	admin.must(200, "GET", "/api/admin/audit?action=", nil)
+	if a := admin.call("GET", "/api/admin/audit?from=2024-01-01T00:00:00+01:00", nil); !strings.Contains(string(a.Body), "%2B") {
+		t.Errorf("a + that became a blank: %s", a.Body)
+	}
+	if a := admin.call("GET", "/api/admin/audit?action=credential.fetched", nil); !strings.Contains(string(a.Body), "credential.vended") {
+		t.Errorf("an action that there isn't: %s", a.Body)
+	}
+	for _, e := range admin.must(200, "GET", "/api/admin/audit?limit=200", nil).Items() {
+		action := url.QueryEscape(fmt.Sprint(e["action"]))
+		if found := admin.must(200, "GET", "/api/admin/audit?action="+action, nil).Items(); len(found) == 0 {
+			t.Errorf("%s finds nothing", action)
+		}
+	}
 	admin.must(200, "GET", "/api/admin/agents?q=", nil)
 }
 

@@ -22,6 +22,7 @@ import (
 	"agentkey/commands/loop"
 	"agentkey/commands/names"
 	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
 	"agentkey/eventstore/seal"
 	"agentkey/integrations/notify"
 	"agentkey/integrations/setupguide"
@@ -285,7 +286,7 @@ func assemble(c Config, inst *commands.Installation, models *readmodels.DB, read
 		},
 		Refusals: refusals,
 		Once:     &commands.Once{Log: inst.Log, MACKey: inst.MACKey, Clock: time.Now, NewID: newID},
-		Models:   models, WaitFor: readModel.WaitFor, Ready: h.Ready, OnAnswer: m.answered,
+		Models:   models, WaitFor: readModel.WaitFor, Ready: h.Ready, OnAnswer: m.answered, Actions: codec.Actions(),
 		Reveal: func(ctx context.Context, organization, private string) (api.Personal, error) {
 			p, err := privacy.Open(ctx, organization, private)
 			return api.Personal(p), err

@@ -40,13 +40,16 @@ const (
 	single   = true
 )
 
-var categories = [...]struct {
+// category is a row of the table.
+type category struct {
 	name     string
 	audited  bool // its events are entries of the audit
 	deciding bool // an aggregate decides on it
 	lifetime Lifetime
 	single   bool // it has one stream, of the category's own name
-}{
+}
+
+var categories = [...]category{
 	Unknown:       {"", audited, false, Lasting, false},
 	Installation:  {"installation", audited, deciding, Lasting, single},
 	SigningKeys:   {"signing-keys", audited, false, Lasting, single},

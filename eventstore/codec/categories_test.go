@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -36,6 +37,25 @@ func TestOnlyWhatIsKeptForGoodIsAuditedOrDecidedOn(t *testing.T) {
 		if (c.Audited() || c.Deciding()) && c.Lifetime() != codec.Lasting {
 			t.Errorf("events of %v are audited or decided on, and don't last", c)
 		}
+	}
+}
+
+func TestActionsAreTheNamesOfAuditedEvents(t *testing.T) {
+	actions := codec.Actions()
+	for _, want := range []string{"credential.vended", "credential.refused", "agent.registered", "grant.approved", "log.restore_found", "person.recorded", "delivery.queued"} {
+		if !slices.Contains(actions, want) {
+			t.Errorf("%s is no action", want)
+		}
+	}
+	for _, a := range actions {
+		for _, other := range []string{"secret.", "once.", "reaction.", "request.", ".v1"} {
+			if strings.HasPrefix(a, other) || strings.HasSuffix(a, other) {
+				t.Errorf("%s is an action", a)
+			}
+		}
+	}
+	if !slices.IsSorted(actions) || len(slices.Compact(slices.Clone(actions))) != len(actions) {
+		t.Errorf("not a sorted set: %v", actions)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
@@ -166,4 +168,27 @@ func Names() []string {
 		names = append(names, r.name)
 	}
 	return names
+}
+
+// Action is a stored name without its version.
+func Action(name string) string {
+	if i := strings.LastIndex(name, ".v"); i > 0 {
+		return name[:i]
+	}
+	return name
+}
+
+// Actions lists the actions of the audit. Events of streams that are not audited are named after their category.
+func Actions() []string {
+	var actions []string
+	for _, r := range table {
+		action := Action(r.name)
+		about, _, _ := strings.Cut(action, ".")
+		unaudited := slices.ContainsFunc(categories[:], func(c category) bool { return c.name == about && !c.audited })
+		if !unaudited && !slices.Contains(actions, action) {
+			actions = append(actions, action)
+		}
+	}
+	slices.Sort(actions)
+	return actions
 }
