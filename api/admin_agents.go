@@ -84,7 +84,7 @@ func (s *Server) RotateKey(ctx context.Context, r RotateKeyRequestObject) (Rotat
 	return RotateKey200JSONResponse(s.withKey(call, made)), nil
 }
 
-func (s *Server) withKey(call *call, made commands.Registered) AgentWithKey {
+func (s *Server) withKey(call *call, made commands.IssuedKey) AgentWithKey {
 	call.header.Set("Cache-Control", "no-store, private")
 	return AgentWithKey{
 		Agent: s.changedAgent(call, made.ID, made.AgentResult), APIKey: optional(made.APIKey), Instructions: instructionsFor(made.State.Name),

@@ -69,7 +69,7 @@ func (s *Server) DismissInstructionSuggestion(ctx context.Context, r DismissInst
 }
 
 // changedNote is a note as a command of this call left it.
-func (s *Server) changedNote(call *call, done commands.Noted) (Note, error) {
+func (s *Server) changedNote(call *call, done commands.NoteResult) (Note, error) {
 	call.done(done.Position)
 	offered, err := s.Tools.Catalogs.Cached(call.ctx, call.Caller.Organization)
 	if err != nil {

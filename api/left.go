@@ -39,7 +39,7 @@ func (s *Server) toolLeft(ctx context.Context, organization, id string, t catalo
 	return out
 }
 
-func grantLeft(d commands.Decided, now time.Time) readmodels.Grant {
+func grantLeft(d commands.GrantResult, now time.Time) readmodels.Grant {
 	g := d.Grant()
 	return readmodels.Grant{
 		AgentID: d.AgentID, AgentName: d.State.Name, ToolID: d.ToolID, ToolName: d.Tool.Name, Status: string(g.At(now)), Origin: string(g.Origin),
@@ -48,7 +48,7 @@ func grantLeft(d commands.Decided, now time.Time) readmodels.Grant {
 	}
 }
 
-func requestLeft(d commands.Decided) readmodels.Request {
+func requestLeft(d commands.GrantResult) readmodels.Request {
 	g := d.Grant()
 	return readmodels.Request{
 		ID: g.RequestID, AgentID: d.AgentID, AgentName: d.State.Name, ToolID: d.ToolID, ToolName: d.Tool.Name, CredentialMode: string(d.Tool.Mode),
@@ -77,7 +77,7 @@ func (s *Server) suggestionLeft(ctx context.Context, id string, state catalog.St
 	return out
 }
 
-func (s *Server) noteLeft(ctx context.Context, done commands.Noted, tool catalog.Tool) readmodels.Note {
+func (s *Server) noteLeft(ctx context.Context, done commands.NoteResult, tool catalog.Tool) readmodels.Note {
 	n := done.Note()
 	out := readmodels.Note{
 		ID: done.ID, ToolID: done.ToolID, ToolName: tool.Name, Learned: n.Learned, Status: string(n.Status), GuideVersion: n.GuideVersion,

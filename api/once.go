@@ -57,7 +57,7 @@ func (s *Server) runOnce(c *gin.Context, call *call, key string) error {
 	return nil
 }
 
-func replay(c *gin.Context, stored *commands.Stored) {
+func replay(c *gin.Context, stored *commands.StoredAnswer) {
 	for name, value := range stored.Header {
 		c.Header(name, value)
 	}
@@ -77,7 +77,7 @@ func (s *Server) finish(call *call, ticket commands.Ticket, r *recorder, answere
 	if status := r.Status(); !answered || status >= http.StatusInternalServerError || status == http.StatusTooManyRequests {
 		err = s.Once.Release(ctx, ticket)
 	} else {
-		stored := commands.Stored{Status: status, Header: map[string]string{}, Body: withoutOnceShown(r.body.Bytes())}
+		stored := commands.StoredAnswer{Status: status, Header: map[string]string{}, Body: withoutOnceShown(r.body.Bytes())}
 		for _, name := range kept {
 			if value := r.Header().Get(name); value != "" {
 				stored.Header[name] = value

@@ -51,60 +51,83 @@ func owned(m loop.Meta, build loop.Build[agent.State, agent.Command]) loop.Build
 // stored sealed, under an id that only this installation can derive.
 type NewAgent struct{ Name, Description, Owner string }
 
-// Registered is a new agent with its key, which is shown once: it is empty when the command was carried out by an
-// earlier call, which alone knew it.
-type Registered struct {
+// IssuedKey is a key that an agent was given. The call that drew it shows its text once: APIKey is empty where the
+// command was carried out by an earlier call, which alone knew the text.
+type IssuedKey struct {
 	AgentResult
-	ID     string
+	ID     string // of the agent
 	APIKey string
 }
 
+// issued answers for the key that the log has for the command, which may be another than was drawn here.
+func issued(done AgentResult, id uuid.UUID, draft keys.Draft) (IssuedKey, error) {
+	out := IssuedKey{AgentResult: done, ID: id.String()}
+	for _, e := range done.Events {
+		var stored agent.Key
+		switch e := e.(type) {
+		case agent.Registered:
+			stored = e.Key
+		case agent.KeyRotated:
+			stored = e.Key
+		default:
+			continue
+		}
+		text, key, err := draft.Key(keys.Agent, id, stored.Number)
+		if err != nil {
+			return IssuedKey{}, err
+		}
+		if key.Matches(stored.Hash) {
+			out.APIKey = text
+		}
+	}
+	return out, nil
+}
+
 // Register makes an agent and its first key.
-func (a *Agents) Register(ctx context.Context, m loop.Meta, n NewAgent) (Registered, error) {
+func (a *Agents) Register(ctx context.Context, m loop.Meta, n NewAgent) (IssuedKey, error) {
 	id := loop.DerivedID(m.CommandID, "agent")
-	text, key, err := keys.New(keys.Agent, id, 1)
+	draft, err := keys.Draw()
 	if err != nil {
-		return Registered{}, err
+		return IssuedKey{}, err
 	}
 	owner, err := a.Person(ctx, m, n.Owner)
 	if err != nil {
-		return Registered{}, err
+		return IssuedKey{}, err
 	}
 	done, err := a.Loop.Do(ctx, id.String(), m, func(agent.State, time.Time) (agent.Command, error) {
+		_, key, err := draft.Key(keys.Agent, id, 1)
 		return agent.Register{
 			OrganizationID: m.Organization, Name: n.Name, Description: n.Description, OwnerID: owner,
 			Key: agent.Key{Number: 1, ID: loop.DerivedID(m.CommandID, "key").String(), Hash: key.Hash()},
-		}, nil
+		}, err
 	})
-	if len(done.Events) == 0 {
-		text = "" // the agent was there already, with a key that this call did not make
+	if err != nil {
+		return IssuedKey{}, err
 	}
-	return Registered{AgentResult: done, ID: id.String(), APIKey: text}, err
+	return issued(done, id, draft)
 }
 
 // RotateKey makes a new key; the former one works on for the overlap. The key is shown once.
-func (a *Agents) RotateKey(ctx context.Context, m loop.Meta, id string, overlap time.Duration) (Registered, error) {
+func (a *Agents) RotateKey(ctx context.Context, m loop.Meta, id string, overlap time.Duration) (IssuedKey, error) {
 	agentID, err := uuid.Parse(id)
 	if err != nil {
-		return Registered{}, domain.NotFound("agent")
+		return IssuedKey{}, domain.NotFound("agent")
 	}
-	// The text carries the key's number, which is the state's: one text for each number that is tried.
-	texts := map[int]string{}
+	draft, err := keys.Draw()
+	if err != nil {
+		return IssuedKey{}, err
+	}
 	done, err := a.Do(ctx, m, id, func(s agent.State, at time.Time) (agent.Command, error) {
-		text, key, err := keys.New(keys.Agent, agentID, s.NextKey)
-		if err != nil {
-			return nil, err
-		}
-		texts[s.NextKey] = text
-		return agent.RotateKey{At: at, Overlap: overlap, IfRevision: m.IfRevision, Key: agent.Key{Number: s.NextKey, ID: loop.DerivedID(m.CommandID, "key").String(), Hash: key.Hash()}}, nil
+		_, key, err := draft.Key(keys.Agent, agentID, s.NextKey) // the text carries its number, which is the state's
+		return agent.RotateKey{
+			At: at, Overlap: overlap, IfRevision: m.IfRevision,
+			Key: agent.Key{Number: s.NextKey, ID: loop.DerivedID(m.CommandID, "key").String(), Hash: key.Hash()},
+		}, err
 	})
-	r := Registered{AgentResult: done, ID: id}
-	if made := len(done.Events); err == nil && made > 0 {
-		if rotated, ok := done.Events[made-1].(agent.KeyRotated); ok {
-			r.APIKey = texts[rotated.Key.Number]
-		}
+	if err != nil {
+		return IssuedKey{}, err
 	}
-	return r, err
+	return issued(done, agentID, draft)
 }
 
 // Retire ends an agent for good and removes the credentials that were its own.

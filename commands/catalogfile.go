@@ -27,16 +27,19 @@ func (t *Tools) Import(ctx context.Context, m loop.Meta, tools []catalog.FileToo
 		plan, err = catalog.PlanImport(head.State, c)
 		return plan, CatalogResult{State: head.State, Revision: head.Revision, Position: head.Position}, err
 	}
-	err = t.withStandings(ctx, m, func(standings standings) error {
-		done, err = t.Catalogs.Do(ctx, m.Organization, m, func(s catalog.State, _ time.Time) (catalog.Command, error) {
-			// What is carried out is planned on the very state that it is decided on.
-			c := c
-			c.Standings = standings
-			var perr error
-			plan, perr = catalog.PlanImport(s, c)
-			return c, perr
-		})
+	err = t.withStandings(ctx, m, func(known standings) error {
+		decided := c
+		decided.Standings = known
+		done, err = t.Catalogs.Do(ctx, m.Organization, m, func(catalog.State, time.Time) (catalog.Command, error) { return decided, nil })
 		return err
 	})
+	if err != nil {
+		return plan, done, err
+	}
+	before, err := t.Catalogs.Before(ctx, m.Organization, done)
+	if err != nil {
+		return plan, done, err
+	}
+	plan, err = catalog.PlanImport(before, c)
 	return plan, done, err
 }

@@ -27,8 +27,8 @@ type Channels struct {
 
 func channelOwner(id string) string { return "channel/" + id }
 
-// Added is a new channel. SigningSecret is shown once: it is empty unless it was drawn here.
-type Added struct {
+// AddedChannel is a new channel. SigningSecret is shown once: it is empty unless it was drawn here.
+type AddedChannel struct {
 	OrganizationResult
 	ID            string
 	SigningSecret string
@@ -36,8 +36,8 @@ type Added struct {
 
 // Add makes a channel. Its ids and what is shown of the target are filled in here; a webhook without a signing secret
 // gets one.
-func (c *Channels) Add(ctx context.Context, m loop.Meta, channel organization.AddChannel, t notify.Target) (Added, error) {
-	a := Added{ID: loop.DerivedID(m.CommandID, "channel").String()}
+func (c *Channels) Add(ctx context.Context, m loop.Meta, channel organization.AddChannel, t notify.Target) (AddedChannel, error) {
+	a := AddedChannel{ID: loop.DerivedID(m.CommandID, "channel").String()}
 	drawn := notify.Signed(channel.Kind) && t.SigningSecret == ""
 	if drawn {
 		t.SigningSecret = notify.NewSigningSecret()
@@ -50,9 +50,10 @@ func (c *Channels) Add(ctx context.Context, m loop.Meta, channel organization.Ad
 	}
 	channel.ChannelID, channel.Host, channel.Recipients = a.ID, t.Host(), len(t.Recipients)
 	var err error
-	a.OrganizationResult, err = c.withSecret(ctx, m, a.ID, &t, func(secretID string) organization.Command {
-		channel.SecretID = secretID
-		return channel
+	a.OrganizationResult, err = c.propose(ctx, m, a.ID, &t, func(_ organization.State, secretID string, _ time.Time) (organization.Command, error) {
+		add := channel
+		add.SecretID = secretID
+		return add, nil
 	})
 	if err != nil || !drawn {
 		return a, err
@@ -106,45 +107,45 @@ func (c *Channels) Update(ctx context.Context, m loop.Meta, id string, change Ch
 			target, command.Host, command.Recipients = &t, t.Host(), len(t.Recipients)
 		}
 	}
-	return c.withSecret(ctx, m, id, target, func(secretID string) organization.Command {
-		command.SecretID = secretID
-		return command
+	return c.propose(ctx, m, id, target, func(_ organization.State, secretID string, _ time.Time) (organization.Command, error) {
+		update := command
+		update.SecretID = secretID
+		return update, nil
 	})
 }
 
 // Remove ends a channel and removes where it led to. What was still to be sent to it is given up.
 func (c *Channels) Remove(ctx context.Context, m loop.Meta, id string) (OrganizationResult, error) {
-	secretID := ""
-	done, err := c.Organizations.Do(ctx, m.Organization, m, func(s organization.State, _ time.Time) (organization.Command, error) {
-		secretID = s.Channels[id].SecretID
+	done, err := c.Organizations.Do(ctx, m.Organization, m, func(organization.State, time.Time) (organization.Command, error) {
 		return organization.RemoveChannel{ChannelID: id, IfRevision: m.IfRevision}, nil
 	})
-	if err == nil && secretID != "" {
-		err = loop.Refusal(c.Secrets.Remove(ctx, secretID))
+	if err != nil {
+		return done, err
 	}
-	return done, err
+	for _, e := range done.Events {
+		if removed, ok := e.(organization.ChannelRemoved); ok {
+			err = errors.Join(err, c.Secrets.Remove(ctx, removed.SecretID))
+		}
+	}
+	return done, loop.Refusal(err)
 }
 
-// withSecret carries out a command that may bring a target, nil for none.
-func (c *Channels) withSecret(ctx context.Context, m loop.Meta, id string, t *notify.Target, command func(secretID string) organization.Command) (done OrganizationResult, err error) {
-	var secret domain.Secret
+// propose carries out a command that may bring a target, nil for none.
+func (c *Channels) propose(ctx context.Context, m loop.Meta, id string, t *notify.Target, command making[organization.State, organization.Command]) (OrganizationResult, error) {
+	p := proposal[organization.State, organization.Command, organization.Event]{
+		loop: c.Organizations, stream: m.Organization, owner: channelOwner(id),
+		gather: func(_ context.Context, try func(making[organization.State, organization.Command]) error) error {
+			return try(command)
+		},
+	}
 	if t != nil {
 		text, err := json.Marshal(t)
 		if err != nil {
 			return OrganizationResult{}, errors.New("encode where a channel leads to")
 		}
-		secret = domain.NewSecret(text)
+		p.secret = domain.NewSecret(text)
 	}
-	build := func(secretID string) loop.Build[organization.State, organization.Command] {
-		return func(organization.State, time.Time) (organization.Command, error) { return command(secretID), nil }
-	}
-	check := func(secretID string) error { return c.Organizations.Check(ctx, m.Organization, build(secretID)) }
-	do := func(secretID string) error {
-		done, err = c.Organizations.Do(ctx, m.Organization, m, build(secretID))
-		return err
-	}
-	err = vault{secrets: c.Secrets, clock: c.Clock}.between(ctx, m, channelOwner(id), secret, check, do)
-	return done, err
+	return carryOut(ctx, vault{secrets: c.Secrets, clock: c.Clock}, m, p)
 }
 
 // open unseals where a channel leads to.

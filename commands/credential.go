@@ -60,26 +60,49 @@ type vault struct {
 	clock   func() time.Time
 }
 
-// between writes a secret between two decisions: check decides without effect, then the secret is written, then do decides
-// for good on its id. One whose event was refused after all is removed. Without a secret there is only do, with "".
-func (v vault) between(ctx context.Context, m loop.Meta, owner string, secret domain.Secret, check, do func(secretID string) error) error {
-	if secret.Empty() {
-		return do("")
+// proposal is a command that may bring a secret.
+type proposal[S, C, E any] struct {
+	loop   *loop.Loop[S, C, E]
+	stream string        // the id in its name
+	owner  string        // of the secret
+	secret domain.Secret // empty: it brings none
+
+	// gather finds what the decision needs beside the state that it falls on, and tries a command made of that. What it
+	// finds may be too little: then it gathers more and tries again.
+	gather func(ctx context.Context, try func(making[S, C]) error) error
+}
+
+// making makes a command. It runs once for each round, so it must have no effect. secretID is "" without a secret.
+type making[S, C any] func(s S, secretID string, at time.Time) (C, error)
+
+// carryOut decides a proposal. A secret is written between two decisions: the first has no effect, the second falls on
+// the secret's id. A secret whose event was refused after all is removed.
+func carryOut[S, C, E any](ctx context.Context, v vault, m loop.Meta, p proposal[S, C, E]) (done loop.Result[S, E], err error) {
+	try := func(secretID string, do func(loop.Build[S, C]) error) error {
+		return p.gather(ctx, func(command making[S, C]) error {
+			return do(func(s S, at time.Time) (C, error) { return command(s, secretID, at) })
+		})
 	}
-	if m.Since == 0 {
-		if err := check(loop.DerivedID(m.CommandID, "secret").String()); err != nil {
-			return err
+	secretID := ""
+	if !p.secret.Empty() {
+		if m.Since == 0 {
+			check := func(b loop.Build[S, C]) error { return p.loop.Check(ctx, p.stream, b) }
+			if err := try(loop.DerivedID(m.CommandID, "secret").String(), check); err != nil {
+				return done, err
+			}
+		}
+		if secretID, err = v.put(ctx, m, p.owner, p.secret); err != nil {
+			return done, err
 		}
 	}
-	id, err := v.put(ctx, m, owner, secret)
-	if err != nil {
+	err = try(secretID, func(b loop.Build[S, C]) error {
+		done, err = p.loop.Do(ctx, p.stream, m, b)
 		return err
+	})
+	if isRefusal(err) && secretID != "" {
+		v.drop(ctx, secretID)
 	}
-	err = do(id)
-	if isRefusal(err) {
-		v.drop(ctx, id)
-	}
-	return err
+	return done, err
 }
 
 // put writes a credential before the event that refers to it, and returns its id. A command that is carried out

@@ -75,8 +75,8 @@ func (d *Deliveries) Test(ctx context.Context, m loop.Meta, channelID string) (s
 	begun, err := d.Loop.Do(ctx, id, m, func(_ delivery.State, at time.Time) (delivery.Command, error) {
 		return delivery.Try{What: delivery.Queued{OrganizationID: m.Organization, ChannelID: channelID, Topic: domain.Test}, At: at}, nil
 	})
-	if err != nil || len(begun.Events) == 0 {
-		return id, begun, err // an earlier call of this command has begun it
+	if err != nil || begun.Repeated {
+		return id, begun, err
 	}
 	done, err := d.attempt(ctx, id, begun.State)
 	return id, done, err

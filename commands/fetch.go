@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -29,8 +30,8 @@ type Fetch struct {
 	NewID    func() uuid.UUID
 }
 
-// Vended is a credential on its way out, with the receipt of its event.
-type Vended struct {
+// VendedCredential is a credential on its way out, with the receipt of its event.
+type VendedCredential struct {
 	ToolID              string
 	ToolName            string
 	AuthType            catalog.AuthType
@@ -51,12 +52,12 @@ const attempts = 8
 // Do vends the credential of one tool to the agent that called with a key of this number. When it returns
 // without an error, credential.vended is durable and came before any revocation, suspension, rotation or
 // removal acknowledged since. Refusals are recorded before they are returned.
-func (f *Fetch) Do(ctx context.Context, m loop.Meta, agentID string, keyNumber int, toolID string) (Vended, error) {
+func (f *Fetch) Do(ctx context.Context, m loop.Meta, agentID string, keyNumber int, toolID string) (VendedCredential, error) {
 	for range attempts {
 		v, again, err := f.once(ctx, m, agentID, keyNumber, toolID)
 		if refusal := (*domain.Error)(nil); errors.As(err, &refusal) && refusal.Kind != domain.KindUnavailable {
 			if rerr := f.Refusals.Record(ctx, m, agentID, toolID, refusal.Code); rerr != nil {
-				return Vended{}, rerr
+				return VendedCredential{}, rerr
 			}
 		}
 		if err != nil || !again {
@@ -64,19 +65,19 @@ func (f *Fetch) Do(ctx context.Context, m loop.Meta, agentID string, keyNumber i
 		}
 		m.CommandID = f.NewID() // another vend, another event
 	}
-	return Vended{}, &domain.Error{
+	return VendedCredential{}, &domain.Error{
 		Kind: domain.KindUnavailable, Code: "busy", Detail: "The tool's credential is being changed right now.",
 		Hint: "Send the same request again after {wait}.", RetryAfter: time.Second,
 	}
 }
 
-func (f *Fetch) once(ctx context.Context, m loop.Meta, agentID string, keyNumber int, toolID string) (v Vended, again bool, err error) {
+func (f *Fetch) once(ctx context.Context, m loop.Meta, agentID string, keyNumber int, toolID string) (v VendedCredential, again bool, err error) {
 	if _, err := f.Fence.Admit(ctx); err != nil {
-		return Vended{}, false, err // before there is an event
+		return VendedCredential{}, false, err // before there is an event
 	}
 	known, err := f.Catalogs.Cached(ctx, m.Organization)
 	if err != nil {
-		return Vended{}, false, err
+		return VendedCredential{}, false, err
 	}
 	done, err := f.Agents.Do(ctx, agentID, m, func(s agent.State, at time.Time) (agent.Command, error) {
 		if s.OrganizationID != m.Organization {
@@ -87,27 +88,27 @@ func (f *Fetch) once(ctx context.Context, m loop.Meta, agentID string, keyNumber
 	// The append, or the fresh read behind a refusal, was the barrier; this read begins after it.
 	now, rerr := f.Catalogs.Fresh(ctx, m.Organization)
 	if err != nil && !isRefusal(err) {
-		return Vended{}, false, err
+		return VendedCredential{}, false, err
 	}
 	if rerr != nil {
-		return Vended{}, false, rerr
+		return VendedCredential{}, false, rerr
 	}
 	if err != nil {
 		moved := named(now.State, toolID) != named(known.State, toolID)
-		return Vended{}, moved, unless(moved, err)
+		return VendedCredential{}, moved, unless(moved, err)
 	}
 	tool, offered := now.State.Tools[toolID]
 	through, err := f.Fence.Admit(ctx) // the append may have gone over another connection
 	if err != nil {
-		return Vended{}, false, err
+		return VendedCredential{}, false, err
 	}
 	// The node that acknowledged the append has everything that came before it; another may not.
 	if done.Connection != through || f.Log.Generation() != through || !offered || named(now.State, toolID) != named(known.State, toolID) {
-		return Vended{}, true, nil
+		return VendedCredential{}, true, nil
 	}
 	vend, ok := vendOf(done.Events)
 	if !ok {
-		return Vended{}, true, nil // it was found in the log, which does not say here what it names
+		return VendedCredential{}, false, fmt.Errorf("the command %s vended nothing", m.CommandID)
 	}
 	grant := done.State.Grants[toolID]
 	owner, expires := toolOwner(toolID), tool.CredentialExpiresAt
@@ -119,12 +120,12 @@ func (f *Fetch) once(ctx context.Context, m loop.Meta, agentID string, keyNumber
 	spans.End(span, "")
 	if errors.Is(err, seal.ErrGone) {
 		again, gerr := f.replaced(ctx, m, agentID, toolID, vend.SecretID)
-		return Vended{}, again, errors.Join(gerr, unless(again || gerr != nil, err))
+		return VendedCredential{}, again, errors.Join(gerr, unless(again || gerr != nil, err))
 	}
 	if err != nil {
-		return Vended{}, false, secretRefusal(err)
+		return VendedCredential{}, false, secretRefusal(err)
 	}
-	return Vended{
+	return VendedCredential{
 		ToolID: toolID, ToolName: tool.Name, AuthType: tool.AuthType, Credential: secret,
 		CredentialVersion: vend.CredentialVersion, CredentialExpiresAt: expires,
 		Instructions: tool.Instructions, InstructionsVersion: tool.InstructionsVersion,

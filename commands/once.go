@@ -35,8 +35,8 @@ type Once struct {
 	NewID  func() uuid.UUID
 }
 
-// Stored is an answer that is kept for repeats. Nothing in it is shown only once.
-type Stored struct {
+// StoredAnswer is an answer that is kept for repeats. Nothing in it is shown only once.
+type StoredAnswer struct {
 	Status int               `json:"status"`
 	Header map[string]string `json:"header,omitempty"`
 	Body   []byte            `json:"body,omitempty"`
@@ -47,7 +47,7 @@ type Stored struct {
 type Ticket struct {
 	CommandID uuid.UUID
 	Since     uint64
-	Replay    *Stored
+	Replay    *StoredAnswer
 
 	stream   string
 	revision int64
@@ -183,7 +183,7 @@ func (o *Once) reservation(ctx context.Context, stream string, past []codec.Veri
 }
 
 // Complete keeps the answer of the call. Repeats get it from here on.
-func (o *Once) Complete(ctx context.Context, t Ticket, s Stored) error {
+func (o *Once) Complete(ctx context.Context, t Ticket, s StoredAnswer) error {
 	plain, err := json.Marshal(s)
 	if err != nil {
 		return err
@@ -213,7 +213,7 @@ func (o *Once) finish(ctx context.Context, t Ticket, event any) error {
 	return loop.Refusal(err)
 }
 
-func (o *Once) open(stream, sealed string) (*Stored, error) {
+func (o *Once) open(stream, sealed string) (*StoredAnswer, error) {
 	key, err := o.sealingKey()
 	if err != nil {
 		return nil, err
@@ -222,7 +222,7 @@ func (o *Once) open(stream, sealed string) (*Stored, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the answer kept in %s: %w", stream, err)
 	}
-	var s Stored
+	var s StoredAnswer
 	return &s, json.Unmarshal(plain, &s)
 }
 

@@ -33,7 +33,7 @@ func (o *office) mustTicket(m loop.Meta, key, request string) commands.Ticket {
 
 func (o *office) mustComplete(t commands.Ticket, body string) {
 	o.T.Helper()
-	if err := o.Once.Complete(o.T.Context(), t, commands.Stored{Status: http.StatusCreated, Header: map[string]string{"ETag": `"1"`}, Body: []byte(body)}); err != nil {
+	if err := o.Once.Complete(o.T.Context(), t, commands.StoredAnswer{Status: http.StatusCreated, Header: map[string]string{"ETag": `"1"`}, Body: []byte(body)}); err != nil {
 		o.T.Fatalf("complete: %v", err)
 	}
 }
@@ -55,7 +55,7 @@ func TestARepeatedCallGetsTheAnswerOfTheFirst(t *testing.T) {
 	other := openOn(t, o.Server, o.Ring)
 	for _, process := range []*office{o, other} {
 		again := process.mustTicket(process.Meta(), "k", "body")
-		want := &commands.Stored{Status: http.StatusCreated, Header: map[string]string{"ETag": `"1"`}, Body: []byte(`{"id":"1"}`)}
+		want := &commands.StoredAnswer{Status: http.StatusCreated, Header: map[string]string{"ETag": `"1"`}, Body: []byte(`{"id":"1"}`)}
 		if diff := cmp.Diff(want, again.Replay); diff != "" {
 			t.Errorf("the answer (-want +got):\n%s", diff)
 		}

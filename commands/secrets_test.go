@@ -239,7 +239,7 @@ func TestASealedTextThatWasMovedDoesNotOpen(t *testing.T) {
 		}
 		return stored[0]
 	}
-	fetch := func() (commands.Vended, error) { // by a process that has neither in memory
+	fetch := func() (commands.VendedCredential, error) { // by a process that has neither in memory
 		other := openOn(t, o.Server, o.Ring)
 		return other.Fetch.Do(t.Context(), other.AsAgent(id), id, key.Number, first)
 	}

@@ -31,9 +31,10 @@ type Tools struct {
 func (t *Tools) Add(ctx context.Context, m loop.Meta, tool catalog.AddTool, credential domain.Secret) (string, CatalogResult, error) {
 	tool.ToolID = loop.DerivedID(m.CommandID, "tool").String()
 	tool.FoldedName, tool.Site = names.FoldProduct(tool.Name), names.Site(tool.URL)
-	done, err := t.withSecret(ctx, m, tool.ToolID, credential, func(_ catalog.State, secretID string, _ time.Time, standings standings) catalog.Command {
-		tool.SecretID, tool.Standings = secretID, standings
-		return tool
+	done, err := t.propose(ctx, m, tool.ToolID, credential, func(known standings, secretID string, _ time.Time) catalog.Command {
+		add := tool
+		add.SecretID, add.Standings = secretID, known
+		return add
 	})
 	return tool.ToolID, done, err
 }
@@ -49,10 +50,10 @@ func (t *Tools) Update(ctx context.Context, m loop.Meta, change catalog.UpdateTo
 		change.Site = &site
 	}
 	change.IfRevision = m.IfRevision
-	err = t.withStandings(ctx, m, func(standings standings) error {
-		change := change
-		change.Standings = standings
-		done, err = t.Catalogs.Do(ctx, m.Organization, m, func(catalog.State, time.Time) (catalog.Command, error) { return change, nil })
+	err = t.withStandings(ctx, m, func(known standings) error {
+		update := change
+		update.Standings = known
+		done, err = t.Catalogs.Do(ctx, m.Organization, m, func(catalog.State, time.Time) (catalog.Command, error) { return update, nil })
 		return err
 	})
 	return done, err
@@ -60,7 +61,7 @@ func (t *Tools) Update(ctx context.Context, m loop.Meta, change catalog.UpdateTo
 
 // RotateCredential replaces a shared credential. Every fetch that begins after it returned gets the new one.
 func (t *Tools) RotateCredential(ctx context.Context, m loop.Meta, toolID string, credential domain.Secret, expires *time.Time) (CatalogResult, error) {
-	return t.withSecret(ctx, m, toolID, credential, func(_ catalog.State, secretID string, at time.Time, _ standings) catalog.Command {
+	return t.propose(ctx, m, toolID, credential, func(_ standings, secretID string, at time.Time) catalog.Command {
 		return catalog.RotateCredential{At: at, ToolID: toolID, SecretID: secretID, ExpiresAt: expires, IfRevision: m.IfRevision}
 	})
 }
@@ -101,35 +102,30 @@ func (t *Tools) guide(ctx context.Context, organization, toolID string, version 
 // Remove takes a tool away for good and removes its shared credential. No fetch that begins after it returned
 // succeeds.
 func (t *Tools) Remove(ctx context.Context, m loop.Meta, toolID string) (CatalogResult, error) {
-	secretID := ""
-	done, err := t.Catalogs.Do(ctx, m.Organization, m, func(s catalog.State, _ time.Time) (catalog.Command, error) {
-		secretID = s.Tools[toolID].SecretID
+	done, err := t.Catalogs.Do(ctx, m.Organization, m, func(catalog.State, time.Time) (catalog.Command, error) {
 		return catalog.RemoveTool{ToolID: toolID, IfRevision: m.IfRevision}, nil
 	})
-	if err == nil && secretID != "" {
-		err = loop.Refusal(t.Secrets.Remove(ctx, secretID))
+	if err != nil {
+		return done, err
 	}
-	return done, err
-}
-
-// withSecret carries out a command that may bring a credential.
-func (t *Tools) withSecret(ctx context.Context, m loop.Meta, toolID string, credential domain.Secret, command func(catalog.State, string, time.Time, standings) catalog.Command) (done CatalogResult, err error) {
-	build := func(secretID string, standings standings) loop.Build[catalog.State, catalog.Command] {
-		return func(s catalog.State, at time.Time) (catalog.Command, error) {
-			return command(s, secretID, at, standings), nil
+	for _, e := range done.Events {
+		if removed, ok := e.(catalog.ToolRemoved); ok && removed.SecretID != "" {
+			err = errors.Join(err, t.Secrets.Remove(ctx, removed.SecretID))
 		}
 	}
-	check := func(secretID string) error {
-		return t.withStandings(ctx, m, func(standings standings) error {
-			return t.Catalogs.Check(ctx, m.Organization, build(secretID, standings))
-		})
-	}
-	do := func(secretID string) error {
-		return t.withStandings(ctx, m, func(standings standings) error {
-			done, err = t.Catalogs.Do(ctx, m.Organization, m, build(secretID, standings))
-			return err
-		})
-	}
-	err = vault{secrets: t.Secrets, clock: t.Clock}.between(ctx, m, toolOwner(toolID), credential, check, do)
-	return done, err
+	return done, loop.Refusal(err)
+}
+
+// propose carries out a command that may bring a credential and may answer suggestions.
+func (t *Tools) propose(ctx context.Context, m loop.Meta, toolID string, credential domain.Secret, command func(standings, string, time.Time) catalog.Command) (CatalogResult, error) {
+	return carryOut(ctx, vault{secrets: t.Secrets, clock: t.Clock}, m, proposal[catalog.State, catalog.Command, catalog.Event]{
+		loop: t.Catalogs, stream: m.Organization, owner: toolOwner(toolID), secret: credential,
+		gather: func(ctx context.Context, try func(making[catalog.State, catalog.Command]) error) error {
+			return t.withStandings(ctx, m, func(known standings) error {
+				return try(func(_ catalog.State, secretID string, at time.Time) (catalog.Command, error) {
+					return command(known, secretID, at), nil
+				})
+			})
+		},
+	})
 }

@@ -21,7 +21,7 @@ import (
 )
 
 // vendedAs reads the event that a receipt names.
-func (o *office) vendedAs(v commands.Vended) (agent.CredentialVended, uint64) {
+func (o *office) vendedAs(v commands.VendedCredential) (agent.CredentialVended, uint64) {
 	o.T.Helper()
 	stored, err := o.Inst.Log.ReadForward(o.T.Context(), v.Stream, uint64(v.Revision), 1)
 	if err != nil || len(stored) != 1 || stored[0].ID != v.EventID {

@@ -79,19 +79,12 @@ type organizationCommand struct {
 
 // Run creates an organization.
 func (c *organizationCommand) Run(sh *shell) error {
-	name := strings.TrimSpace(c.Create.Name)
-	if n := len([]rune(name)); n < 2 || n > 120 {
-		return usageError{errors.New("the name must have 2 to 120 characters")}
-	}
 	return inOffice(sh, func(ctx context.Context, o *office) error {
-		id := newID().String()
-		_, err := commands.NewOrganizationLoop(o.env).Do(ctx, id, o.meta(id), func(organization.State, time.Time) (organization.Command, error) {
-			return organization.Create{Name: name}, nil
-		})
+		id, err := o.organizations().Create(ctx, o.meta(""), c.Create.Name)
 		if err == nil {
 			_, err = fmt.Fprintln(sh.stdout, id)
 		}
-		return err
+		return misused(err)
 	})
 }
 
@@ -120,29 +113,24 @@ type tokenCreate struct {
 // Run creates a service token.
 func (c *tokenCreate) Run(sh *shell) error {
 	return inOffice(sh, func(ctx context.Context, o *office) error {
-		text, err := o.createToken(ctx, c.Organization, c.Name, domain.Role(c.Role))
+		made, err := o.organizations().CreateToken(ctx, o.meta(c.Organization), c.Name, domain.Role(c.Role))
 		if err == nil {
-			_, err = fmt.Fprintln(sh.stdout, text)
+			_, err = fmt.Fprintln(sh.stdout, made.Text)
 		}
-		return err
+		return misused(err)
 	})
 }
 
-func (o *office) createToken(ctx context.Context, organizationID, name string, role domain.Role) (string, error) {
-	id, err := uuid.Parse(organizationID)
-	if err != nil {
-		return "", usageError{fmt.Errorf("%q isn't an organization's id", organizationID)}
+func (o *office) organizations() *commands.Organizations {
+	return &commands.Organizations{Loop: commands.NewOrganizationLoop(o.env), First: o.inst.Begun.OrganizationID}
+}
+
+// misused turns a refusal of what was typed into a usage error.
+func misused(err error) error {
+	if refusal, refused := errors.AsType[*domain.Error](err); refused && refusal.Kind == domain.KindInvalid {
+		return usageError{errors.New(refusal.Detail)}
 	}
-	if id.String() == o.inst.Begun.OrganizationID {
-		id = uuid.Nil
-	}
-	m, text := o.meta(organizationID), ""
-	_, err = commands.NewOrganizationLoop(o.env).Do(ctx, organizationID, m, func(s organization.State, _ time.Time) (organization.Command, error) {
-		made, key, err := keys.New(keys.Service, id, s.NextToken)
-		text = made
-		return organization.CreateToken{Number: s.NextToken, TokenID: newID().String(), Name: name, Role: role, Hash: key.Hash()}, err
-	})
-	return text, err
+	return err
 }
 
 type adminCommand struct {
@@ -154,9 +142,9 @@ type adminRecover struct{}
 // Run creates an owner token.
 func (adminRecover) Run(sh *shell) error {
 	return inOffice(sh, func(ctx context.Context, o *office) error {
-		text, err := o.createToken(ctx, o.inst.Begun.OrganizationID, "recovered", domain.RoleOwner)
+		made, err := o.organizations().CreateToken(ctx, o.meta(o.inst.Begun.OrganizationID), "recovered", domain.RoleOwner)
 		if err == nil {
-			_, err = fmt.Fprintln(sh.stdout, text)
+			_, err = fmt.Fprintln(sh.stdout, made.Text)
 		}
 		return err
 	})

@@ -168,7 +168,7 @@ func (y *year) tool(id string, _ commands.CatalogResult, err error) string {
 	return id
 }
 
-func (y *year) decided(_ commands.Decided, err error) { y.did(err) }
+func (y *year) decided(_ commands.GrantResult, err error) { y.did(err) }
 
 // awaitReactions returns when the running program has done what the log asks of it.
 func (p *program) awaitReactions() {

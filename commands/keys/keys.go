@@ -54,21 +54,35 @@ func (k Key) Matches(hash string) bool {
 	return subtle.ConstantTimeCompare([]byte(k.Hash()), []byte(hash)) == 1
 }
 
-// New draws a key and returns its text, to be shown once, beside what is stored. The zero id with number 0 is
-// the first organization's token made before there is an organization.
-func New(kind Kind, id uuid.UUID, number int) (string, Key, error) {
+// Draft is the part of a key that is drawn. A key can be made of it before its number is known.
+type Draft struct{ secret string }
+
+// Draw draws a key.
+func Draw() (Draft, error) {
+	secret, err := randomDigits(secretChars)
+	return Draft{secret: secret}, err
+}
+
+// Key returns the key's text, to be shown once, beside what is stored. The same draft makes the same key. The zero id
+// with number 0 is the first organization's token made before there is an organization.
+func (d Draft) Key(kind Kind, id uuid.UUID, number int) (string, Key, error) {
 	owner := "0"
 	if id != uuid.Nil || number != 0 {
 		owner = digits(new(big.Int).SetBytes(id[:]), idChars) + strconv.Itoa(number)
 	}
-	secret, err := randomDigits(secretChars)
-	if err != nil {
-		return "", Key{}, err
-	}
-	text := string(kind) + owner + "_" + secret
+	text := string(kind) + owner + "_" + d.secret
 	text += checksum(text)
 	key, err := Parse(text)
 	return text, key, err
+}
+
+// New draws a key whose number is known.
+func New(kind Kind, id uuid.UUID, number int) (string, Key, error) {
+	draft, err := Draw()
+	if err != nil {
+		return "", Key{}, err
+	}
+	return draft.Key(kind, id, number)
 }
 
 // Parse reads a key. Everything that is no key of ours, mistyped ones included, is ErrMalformed.

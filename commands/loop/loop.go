@@ -5,6 +5,7 @@ package loop
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -54,14 +55,17 @@ type Head[S any] struct {
 
 // Result is a command carried out. Everything in it is durable.
 type Result[S, E any] struct {
-	State    S         // after the command's own events
-	Events   []E       // that the command caused; none when it was found to be done already
+	State    S         // after the command's own events; of one that was found done, as it is now
+	Events   []E       // that the log has for the command, whether this call or an earlier one carried it out
 	Revision int64     // of the command's last event, or the stream's when nothing changed
 	Position uint64    // of the same event in the whole log
 	EventID  uuid.UUID // of the same event
 	Changed  bool      // false when it was so already
+	Repeated bool      // an earlier call carried the command out
 
 	Connection uint64 // of the client, over which the append was acknowledged
+
+	before *S // what it was decided on, if that is known here
 }
 
 // Loop carries out the commands of one kind of stream. All methods are safe for concurrent use.
@@ -144,6 +148,30 @@ func (l *Loop[S, C, E]) Do(ctx context.Context, id string, m Meta, build Build[S
 	case <-ctx.Done():
 		return Result[S, E]{}, Refusal(ctx.Err())
 	}
+}
+
+// Before returns the state that a command was decided on. Of one that was found done it is folded from the log.
+func (l *Loop[S, C, E]) Before(ctx context.Context, id string, r Result[S, E]) (S, error) {
+	switch {
+	case r.before != nil:
+		return *r.before, nil
+	case !r.Changed:
+		return r.State, nil
+	}
+	s, head := l.stream(id), Head[S]{Revision: eventstore.NoStream}
+	for end := r.Revision - int64(len(r.Events)); head.Revision < end; {
+		events, err := l.Env.Log.ReadForward(ctx, s.name, uint64(head.Revision+1), uint64(min(end-head.Revision, pageSize))) //nolint:gosec // neither is below 0
+		if err == nil && len(events) == 0 {
+			err = eventstore.ErrStreamNotFound
+		}
+		if err != nil {
+			return head.State, Refusal(fmt.Errorf("read %s up to %d: %w", s.name, end, err))
+		}
+		if head, err = s.fold(head, events); err != nil {
+			return head.State, Refusal(err)
+		}
+	}
+	return head.State, nil
 }
 
 // Check decides a command on the newest state and appends nothing.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -73,6 +74,7 @@ func (s *stream[S, C, E]) read(ctx context.Context) error {
 		head = s.fromSnapshot(ctx)
 	}
 	began, from := s.loop.Env.Clock(), head.Revision
+	var own []codec.Verified // of commands that are under way here
 	for {
 		events, err := s.loop.Env.Log.ReadForward(ctx, s.name, uint64(head.Revision+1), pageSize) //nolint:gosec // never below -1
 		if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
@@ -81,6 +83,7 @@ func (s *stream[S, C, E]) read(ctx context.Context) error {
 		if head, err = s.fold(head, events); err != nil {
 			return err
 		}
+		own = append(own, s.underway(events)...)
 		if len(events) < pageSize {
 			break
 		}
@@ -88,6 +91,9 @@ func (s *stream[S, C, E]) read(ctx context.Context) error {
 	head.readAt = began
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, e := range own {
+		s.rememberLocked(e, e.Event.(E)) //nolint:forcetypeassert // it was folded
+	}
 	// The queue may have appended meanwhile and be further than what was read.
 	if !s.loaded || head.Revision >= s.head.Revision {
 		s.head = head
@@ -103,9 +109,9 @@ func (s *stream[S, C, E]) read(ctx context.Context) error {
 
 func (s *stream[S, C, E]) fold(head Head[S], events []codec.Verified) (Head[S], error) {
 	for _, e := range events {
-		event, ok := e.Event.(E)
-		if !ok {
-			return head, fmt.Errorf("%w: %s has no place in %s", codec.ErrUnknownEvent, e.Type, s.name)
+		event, err := s.event(e)
+		if err != nil {
+			return head, err
 		}
 		if int64(e.Revision) != head.Revision+1 { //nolint:gosec // revisions fit
 			return head, fmt.Errorf("read %s: revision %d follows %d", s.name, e.Revision, head.Revision)
@@ -114,20 +120,42 @@ func (s *stream[S, C, E]) fold(head Head[S], events []codec.Verified) (Head[S], 
 		head.Revision, head.Position, head.eventID = int64(e.Revision), e.Position, e.ID //nolint:gosec // revisions fit
 		head.At = laterOf(head.At, e.Signed.Time)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, e := range events {
-		s.rememberLocked(e)
-	}
 	return head, nil
 }
 
-// rememberLocked notes that a command which is under way here was read from the log, so that it is done instead
-// of decided twice. Events come in the order of the log: the last one counts.
-func (s *stream[S, C, E]) rememberLocked(e codec.Verified) {
-	if u := s.commands[e.Signed.CommandID]; u != nil {
-		u.found = &seen{revision: int64(e.Revision), position: e.Position, eventID: e.ID, data: e.Data} //nolint:gosec // revisions fit
+func (s *stream[S, C, E]) event(e codec.Verified) (E, error) {
+	event, ok := e.Event.(E)
+	if !ok {
+		return event, fmt.Errorf("%w: %s has no place in %s", codec.ErrUnknownEvent, e.Type, s.name)
 	}
+	return event, nil
+}
+
+// underway returns the events of commands that are under way here.
+func (s *stream[S, C, E]) underway(events []codec.Verified) (own []codec.Verified) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range events {
+		if s.commands[e.Signed.CommandID] != nil {
+			own = append(own, e)
+		}
+	}
+	return own
+}
+
+// rememberLocked notes an event of a command that is under way here, so that the command is done instead of decided
+// twice. Events come in the order of the log, each perhaps more than once.
+func (s *stream[S, C, E]) rememberLocked(e codec.Verified, event E) {
+	u, revision := s.commands[e.Signed.CommandID], int64(e.Revision) //nolint:gosec // revisions fit
+	if u == nil || u.found != nil && revision <= u.found.revision {
+		return
+	}
+	found := stored[E]{revision: revision, position: e.Position, eventID: e.ID}
+	if u.found != nil {
+		found.events = slices.Clone(u.found.events) // which a caller may have by now
+	}
+	found.events = append(found.events, event)
+	u.found = &found
 }
 
 func laterOf(a, b time.Time) time.Time {

@@ -1,10 +1,10 @@
 package loop
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,18 +37,18 @@ type call[S, C, E any] struct {
 	done   chan struct{}
 }
 
-// underway is one command that waits or is being carried out here, and where the log has it once a read found it.
-type underway struct {
-	calls int   // more than one when a call was taken over while it still runs
-	found *seen // nil until it was found
+// underway is one command that waits or is being carried out here, and what the log has of it once it is known.
+type underway[E any] struct {
+	calls int        // more than one when a call was taken over while it still runs
+	found *stored[E] // nil until it was found
 }
 
-// seen is the last event of a command in the log.
-type seen struct {
+// stored is a command in the log: all its events, and where the last one is.
+type stored[E any] struct {
+	events   []E
 	revision int64
 	position uint64
 	eventID  uuid.UUID
-	data     []byte
 }
 
 // stream is the queue and the folded state of one stream in this process.
@@ -61,9 +61,9 @@ type stream[S, C, E any] struct {
 	loaded   bool
 	waiting  []*call[S, C, E]
 	running  bool
-	reading  *flight              // the read that is under way
-	next     *flight              // the read that new callers will share
-	commands map[string]*underway // by command id
+	reading  *flight                 // the read that is under way
+	next     *flight                 // the read that whoever comes now will share
+	commands map[string]*underway[E] // by command id
 
 	snapshotting bool
 	trimmed      bool // the snapshot stream keeps one event
@@ -94,9 +94,9 @@ func (s *stream[S, C, E]) enqueue(c *call[S, C, E]) error {
 	id := c.meta.CommandID.String()
 	if s.commands[id] == nil {
 		if s.commands == nil {
-			s.commands = map[string]*underway{}
+			s.commands = map[string]*underway[E]{}
 		}
-		s.commands[id] = &underway{}
+		s.commands[id] = &underway[E]{}
 	}
 	s.commands[id].calls++
 	if !s.running {
@@ -158,7 +158,7 @@ func (s *stream[S, C, E]) finish(c *call[S, C, E]) {
 	case u.calls == 0:
 		delete(s.commands, id)
 	case c.err == nil && c.result.Changed && u.found == nil:
-		u.found = &seen{revision: c.result.Revision, position: c.result.Position, eventID: c.result.EventID}
+		u.found = &stored[E]{events: c.result.Events, revision: c.result.Revision, position: c.result.Position, eventID: c.result.EventID}
 	}
 }
 
@@ -224,7 +224,7 @@ func (s *stream[S, C, E]) decide(head Head[S], calls []*call[S, C, E], fresh boo
 		found, again := s.find(c, now)
 		if found != nil {
 			c.err = nil
-			c.result = Result[S, E]{State: d.head.State, Revision: found.revision, Position: found.position, EventID: found.eventID, Changed: true}
+			c.result = Result[S, E]{State: d.head.State, Events: found.events, Revision: found.revision, Position: found.position, EventID: found.eventID, Changed: true, Repeated: true}
 			d.answered++
 			continue
 		}
@@ -260,6 +260,7 @@ func (s *stream[S, C, E]) decide(head Head[S], calls []*call[S, C, E], fresh boo
 		}
 		size += more
 		d.alone = again
+		before := d.head.State
 		for i, e := range events {
 			by := domain.Actor{Type: c.meta.Actor.Type, ID: c.meta.Actor.ID} // as it is read again: without a label
 			d.head.State = s.loop.Evolve(d.head.State, domain.Fact[E]{Event: e, At: at, By: by})
@@ -268,8 +269,8 @@ func (s *stream[S, C, E]) decide(head Head[S], calls []*call[S, C, E], fresh boo
 		}
 		d.head.At = at
 		d.entries = append(d.entries, entries...)
-		c.result = Result[S, E]{State: d.head.State, Events: events, Revision: d.head.Revision, EventID: d.head.eventID, Changed: true}
-		// One append has one position, that of its last event: a caller that waits for it sees its own events too.
+		c.result = Result[S, E]{State: d.head.State, Events: events, Revision: d.head.Revision, EventID: d.head.eventID, Changed: true, before: &before}
+		// One append has one position, that of its last event: whoever waits for it sees his own events too.
 		d.finish = append(d.finish, func(a eventstore.Appended) { c.result.Position, c.result.Connection = a.Position, a.Connection })
 		if d.alone {
 			return d
@@ -279,8 +280,7 @@ func (s *stream[S, C, E]) decide(head Head[S], calls []*call[S, C, E], fresh boo
 }
 
 // settle answers a call whose command may have been appended before, with the same ids: the log takes that for
-// a repetition and keeps the first. What counts is what is stored; the events are the call's own only if that is
-// what it decided.
+// a repetition and keeps the first. What counts is what is stored.
 func (s *stream[S, C, E]) settle(ctx context.Context, c *call[S, C, E], a eventstore.Appended) error {
 	if err := s.refresh(ctx); err != nil {
 		return err
@@ -289,14 +289,11 @@ func (s *stream[S, C, E]) settle(ctx context.Context, c *call[S, C, E], a events
 	if found == nil {
 		return fmt.Errorf("command %s was appended to %s and is not there", c.meta.CommandID, s.name)
 	}
-	_, data, err := codec.Encode(c.result.Events[len(c.result.Events)-1])
-	if err != nil || !bytes.Equal(data, found.data) {
-		c.result.Events = nil
-	}
 	head, _ := s.peek()
-	c.result.State, c.result.Revision, c.result.Position, c.result.EventID = head.State, found.revision, found.position, found.eventID
+	c.result.State, c.result.Events, c.result.before = head.State, found.events, nil
+	c.result.Revision, c.result.Position, c.result.EventID = found.revision, found.position, found.eventID
 	c.result.Connection = a.Connection
-	return err
+	return nil
 }
 
 // entries encodes what a call decided. The caller's private data isn't repeated in each of its events:
@@ -350,9 +347,9 @@ func (s *stream[S, C, E]) applied(base Head[S], d decision[S], a eventstore.Appe
 	}
 }
 
-// find returns where the log has the command of a call, if a read found it, and whether there may be, or have
+// find returns what the log has of the command of a call, if that is known, and whether there may be, or have
 // been, another call of the same command: one that this call took over, or one that has taken over this call.
-func (s *stream[S, C, E]) find(c *call[S, C, E], now time.Time) (found *seen, again bool) {
+func (s *stream[S, C, E]) find(c *call[S, C, E], now time.Time) (found *stored[E], again bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := s.commands[c.meta.CommandID.String()]
@@ -368,6 +365,7 @@ func (s *stream[S, C, E]) searchBack(ctx context.Context, c *call[S, C, E]) erro
 		return err
 	}
 	head, _ := s.peek()
+	var own []codec.Verified // newest first; they were appended together
 	for from := head.Revision; from >= 0; {
 		events, err := s.loop.Env.Log.Client.ReadBackwardFrom(ctx, s.name, uint64(from), pageSize)
 		if err != nil {
@@ -378,20 +376,31 @@ func (s *stream[S, C, E]) searchBack(ctx context.Context, c *call[S, C, E]) erro
 			return err
 		}
 		for _, e := range verified {
-			if e.Position < c.meta.Since {
-				return nil
-			}
-			if e.Signed.CommandID == c.meta.CommandID.String() {
-				s.mu.Lock()
-				s.rememberLocked(e)
-				s.mu.Unlock()
-				return nil
+			switch mine := e.Signed.CommandID == c.meta.CommandID.String(); {
+			case mine:
+				own = append(own, e)
+			case len(own) > 0 || e.Position < c.meta.Since:
+				return s.remember(own)
 			}
 		}
 		from -= int64(len(events))
 		if len(events) == 0 {
-			return nil
+			break
 		}
+	}
+	return s.remember(own)
+}
+
+// remember notes what was found of a command, newest first.
+func (s *stream[S, C, E]) remember(own []codec.Verified) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range slices.Backward(own) {
+		event, err := s.event(e)
+		if err != nil {
+			return err
+		}
+		s.rememberLocked(e, event)
 	}
 	return nil
 }

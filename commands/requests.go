@@ -1,0 +1,147 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	"agentkey/commands/loop"
+	"agentkey/domain"
+	"agentkey/domain/agent"
+	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
+)
+
+// Request asks for a tool in the name of an agent and returns the request's id.
+func (g *Grants) Request(ctx context.Context, m loop.Meta, agentID, toolID, reason string) (string, AgentResult, error) {
+	requestID := loop.DerivedID(m.CommandID, "request").String()
+	tool, err := g.tool(ctx, m, toolID)
+	if err != nil {
+		return "", AgentResult{}, err
+	}
+	ask := func(_ agent.State, at time.Time) (agent.Command, error) {
+		return agent.Request{At: at, Tool: tool, RequestID: requestID, Reason: reason}, nil
+	}
+	if m.Since == 0 {
+		if err := g.Agents.Check(ctx, agentID, ask); err != nil {
+			return "", AgentResult{}, err
+		}
+	}
+	if err := g.open(ctx, m, requestID, agentID, toolID); err != nil {
+		return "", AgentResult{}, err
+	}
+	done, err := g.Agents.Do(ctx, agentID, m, ask)
+	if err != nil {
+		return "", done, err
+	}
+	return requestID, done, g.barrier(ctx, m, agentID, toolID)
+}
+
+// Approve says yes to a request.
+func (g *Grants) Approve(ctx context.Context, m loop.Meta, requestID string, t Terms) (GrantResult, error) {
+	return g.decideRequest(ctx, m, requestID, t, func(tool agent.Tool, secretID string, at time.Time) agent.Command {
+		return agent.Approve{At: at, Tool: tool, RequestID: requestID, SecretID: secretID, ExpiresAt: t.ExpiresAt}
+	})
+}
+
+// Deny says no to a request.
+func (g *Grants) Deny(ctx context.Context, m loop.Meta, requestID, reason string) (GrantResult, error) {
+	return g.decideRequest(ctx, m, requestID, Terms{}, func(tool agent.Tool, _ string, _ time.Time) agent.Command {
+		return agent.Deny{Tool: tool, RequestID: requestID, Reason: reason}
+	})
+}
+
+func (g *Grants) decideRequest(ctx context.Context, m loop.Meta, requestID string, t Terms, command grantCommand) (GrantResult, error) {
+	request, err := g.opened(ctx, m, requestID)
+	if errors.Is(err, errNotOpened) {
+		return GrantResult{}, domain.NotFound("request")
+	}
+	if err != nil {
+		return GrantResult{}, err
+	}
+	d, err := g.decide(ctx, m, request.AgentID, request.ToolID, t, command)
+	if refusal := (*domain.Error)(nil); errors.As(err, &refusal) && refusal.Code == "already_decided" {
+		asked, serr := g.asked(ctx, request.AgentID, requestID)
+		if serr != nil {
+			return GrantResult{}, serr
+		}
+		if !asked {
+			return GrantResult{}, domain.NotFound("request")
+		}
+	}
+	return d, err
+}
+
+// asked reports whether a request ever reached the agent's stream. One whose writer died before that is an
+// orphan and names nothing. The stream is read back only as far as the request is old.
+func (g *Grants) asked(ctx context.Context, agentID, requestID string) (bool, error) {
+	id, err := uuid.Parse(requestID)
+	if err != nil {
+		return false, nil //nolint:nilerr // what is no id of ours was never asked for
+	}
+	oldest := loop.MadeAt(id).Add(-time.Minute)
+	head, err := g.Agents.Fresh(ctx, agentID)
+	if err != nil {
+		return false, err
+	}
+	for _, grant := range head.State.Grants {
+		if grant.RequestID == requestID {
+			return true, nil
+		}
+	}
+	for from := head.Revision; from >= 0; {
+		events, err := g.Log.Client.ReadBackwardFrom(ctx, codec.Agents.Stream(agentID), uint64(from), pageSize)
+		if err != nil {
+			return false, loop.Refusal(err)
+		}
+		verified, err := g.Log.Verify(events)
+		if err != nil {
+			return false, loop.Refusal(err)
+		}
+		for _, e := range verified {
+			if asked, ok := e.Event.(agent.GrantRequested); ok && asked.RequestID == requestID {
+				return true, nil
+			}
+			if e.Signed.Time.Before(oldest) {
+				return false, nil
+			}
+		}
+		if from -= int64(len(events)); len(events) == 0 {
+			break
+		}
+	}
+	return false, nil
+}
+
+var errNotOpened = errors.New("nothing of this id was ever opened in this organization")
+
+// opened returns what was asked for, or noted, under an id, or errNotOpened.
+func (g *Grants) opened(ctx context.Context, m loop.Meta, id string) (codec.RequestOpened, error) {
+	events, err := g.Log.ReadForward(ctx, codec.Requests.Stream(id), 0, 1)
+	if errors.Is(err, eventstore.ErrStreamNotFound) {
+		return codec.RequestOpened{}, errNotOpened
+	}
+	if err != nil {
+		return codec.RequestOpened{}, loop.Refusal(err)
+	}
+	opened, ok := events[0].Event.(codec.RequestOpened)
+	if !ok || events[0].Signed.Organization != m.Organization {
+		return codec.RequestOpened{}, errNotOpened
+	}
+	return opened, nil
+}
+
+// open writes the stream that finds a request, or a note, by its id.
+func (g *Grants) open(ctx context.Context, m loop.Meta, requestID, agentID, toolID string) error {
+	signed := codec.Signed{
+		Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), RequestID: m.RequestID,
+		Time: loop.Later(g.Clock(), time.Time{}),
+	}
+	_, err := g.Log.Write(ctx, codec.Requests.Stream(requestID), eventstore.NoStream, codec.RequestOpened{AgentID: agentID, ToolID: toolID}, signed)
+	if err != nil && !isExisting(err) {
+		return loop.Refusal(err)
+	}
+	return nil
+}
