@@ -31,10 +31,10 @@ func (d *doctor) redis(ctx context.Context) {
 		within = d.config.Redis.ReadTimeout
 	}
 	logging.Disable()
-	took, err := limits.Ping(ctx, d.config.Redis)
+	took, err := limits.Probe(ctx, d.config.Redis)
 	switch {
 	case err != nil:
-		d.say(isFailed, what, "Redis can't be reached: %v; until it can, each process counts for itself. See AGENTKEY_REDIS_URL", err)
+		d.say(isFailed, what, "%s: %v; until it counts calls, each process counts for itself. See AGENTKEY_REDIS_URL", limits.Why(err), err)
 	case took > within:
 		d.say(isWarning, what, "Redis takes %s, more than %s, so each process counts for itself; move Redis closer, or set read_timeout in AGENTKEY_REDIS_URL",
 			took.Round(time.Millisecond), within)

@@ -79,9 +79,9 @@ func (h *health) Ready(ctx context.Context) api.Readiness {
 			check("clock", api.ReadinessCheckStatusOk, "")
 		}
 	}
-	if shared, ok := h.counter.(*limits.Shared); ok && shared.Alone() {
+	if shared, ok := h.counter.(*limits.Shared); ok && shared.Alone() != "" {
 		worse(api.ReadinessStatusDegraded)
-		check("limits", api.ReadinessCheckStatusDegraded, "Redis is slow or can't be reached, so this process counts alone")
+		check("limits", api.ReadinessCheckStatusDegraded, shared.Alone()+", so this process counts alone")
 	} else {
 		check("limits", api.ReadinessCheckStatusOk, "")
 	}

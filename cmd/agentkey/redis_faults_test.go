@@ -1,10 +1,14 @@
 package main
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
 
 	"agentkey/eventstore/eventstoretest/wait"
 	"agentkey/readmodels/readmodelstest"
@@ -129,4 +133,91 @@ func mustAsk(t testing.TB, replicas []*program) (stop func()) {
 	})
 	t.Cleanup(stop)
 	return stop
+}
+
+// TestRedisMayAnswerWithErrors makes a Redis that runs refuse to count, and lets it count again. Fetches continue, within
+// the limit, and readiness and doctor say what is wrong.
+func TestRedisMayAnswerWithErrors(t *testing.T) {
+	wrong := func(t *testing.T, redis *goredis.Client) func() {
+		mustDo(t, redis, "config", "set", "requirepass", "another")
+		return func() {
+			redis.Options().Password = "another"
+			mustDo(t, redis, "config", "set", "requirepass", "")
+		}
+	}
+	for _, tt := range []struct {
+		name   string
+		code   string // that Redis answers with
+		before bool   // it is so from the start
+		fail   func(t *testing.T, redis *goredis.Client) (mend func())
+	}{
+		{"it became a replica", "READONLY", false, func(t *testing.T, redis *goredis.Client) func() {
+			mustDo(t, redis, "replicaof", "127.0.0.1", "1")
+			return func() { mustDo(t, redis, "replicaof", "no", "one") }
+		}},
+		{"its memory is full", "OOM", false, func(t *testing.T, redis *goredis.Client) func() {
+			mustDo(t, redis, "config", "set", "maxmemory", "1")
+			return func() { mustDo(t, redis, "config", "set", "maxmemory", "0") }
+		}},
+		{"its password changed", "NOAUTH", false, func(t *testing.T, redis *goredis.Client) func() {
+			mend := wrong(t, redis)
+			mustDo(t, redis.WithTimeout(10*time.Second), "client", "kill", "type", "normal")
+			return mend
+		}},
+		{"the password was wrong from the start", "NOAUTH", true, wrong},
+		{"its user may not run scripts", "NOPERM", false, func(t *testing.T, redis *goredis.Client) func() {
+			mustDo(t, redis, "acl", "setuser", "default", "-eval", "-evalsha")
+			return func() { mustDo(t, redis, "acl", "setuser", "default", "+eval", "+evalsha") }
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			engine := startRedis(t)
+			opts, err := goredis.ParseURL(engine.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			redis := goredis.NewClient(opts)
+			defer redis.Close()
+			var mend func()
+			if tt.before {
+				mend = tt.fail(t, redis)
+			}
+			p := start(t, "AGENTKEY_REDIS_URL="+engine.URL+"?read_timeout=5s", "AGENTKEY_LIMIT_CREDENTIALS=5/24h", "AGENTKEY_LIMIT_ADMIN=1000000/1s")
+			admin := p.admin()
+			tool := admin.mustTool("GitHub", "ghp_secret")
+			id, key := admin.mustAgent("Onboarding")
+			admin.mustAssign(id, tool)
+			if !tt.before {
+				if status, limits := p.ready("limits"); status != "ready" || limits != "ok" {
+					t.Errorf("before: %s, limits %s", status, limits)
+				}
+				mend = tt.fail(t, redis)
+			}
+			if got := mustTake(t, []*program{p}, key, tool); got[0] != 5 {
+				t.Errorf("alone it let %v through", got)
+			}
+			admin.must(200, "GET", "/api/admin/me", nil)
+			a := p.anyone().must(200, "GET", "/readyz", nil)
+			if a.Text("status") != "degraded" || !strings.Contains(string(a.Body), tt.code+", so this process counts alone") {
+				t.Errorf("readiness: %s", a.Body)
+			}
+			_, said, _ := runOnce(t, p.env, "doctor")
+			if !regexp.MustCompile(`(?m)^failed +limits .*` + tt.code + `.*AGENTKEY_REDIS_URL`).MatchString(said) {
+				t.Errorf("the doctor says:\n%s", said)
+			}
+			mend()
+			wait.Until(t, "counted together again", func() bool {
+				admin.must(200, "GET", "/api/admin/me", nil)
+				status, limits := p.ready("limits")
+				return status == "ready" && limits == "ok"
+			})
+		})
+	}
+}
+
+func mustDo(t *testing.T, redis *goredis.Client, args ...any) {
+	t.Helper()
+	if err := redis.Do(t.Context(), args...).Err(); err != nil {
+		t.Fatalf("%v: %v", args, err)
+	}
 }

@@ -38,7 +38,7 @@ func (v *vitals) Collect(out chan<- prometheus.Metric) {
 		case "event_log":
 			gauge("agentkey_event_log_up", "1 when the event log answers.", number(ok), nil)
 		case "limits":
-			gauge("agentkey_limiter_alone", "1 while Redis is slow or can't be reached and this process counts calls alone.", number(!ok), nil)
+			gauge("agentkey_limiter_alone", "1 while Redis is slow, can't be reached or answers with errors and this process counts calls alone.", number(!ok), nil)
 		}
 	}
 	s := v.health.readModel.Status(ctx)

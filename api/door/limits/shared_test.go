@@ -1,7 +1,9 @@
 package limits_test
 
 import (
+	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -153,12 +155,12 @@ func TestASlowRedisIsLeftForFiveSeconds(t *testing.T) {
 		return must(t, d, err).Allowed
 	}
 	for range 3 {
-		if !allow() || shared.Alone() {
+		if !allow() || shared.Alone() != "" {
 			t.Fatal("a call with Redis there was refused or counted alone")
 		}
 	}
 	r.stalled.Store(true)
-	if !allow() || !shared.Alone() {
+	if !allow() || shared.Alone() == "" {
 		t.Fatal("the call that Redis does not answer was refused or not counted alone")
 	}
 	asked := r.lost.Load()
@@ -170,16 +172,16 @@ func TestASlowRedisIsLeftForFiveSeconds(t *testing.T) {
 	if allow() {
 		t.Error("alone it lets more through than the limit")
 	}
-	if !shared.Alone() || asked == 0 || r.lost.Load() != asked {
+	if shared.Alone() == "" || asked == 0 || r.lost.Load() != asked {
 		t.Errorf("Redis was asked %d times more by calls that should not wait for it", r.lost.Load()-asked)
 	}
 	r.stalled.Store(false)
 	c.Advance(4 * time.Second)
-	if allow(); !shared.Alone() {
+	if allow(); shared.Alone() == "" {
 		t.Error("Redis was asked again too early")
 	}
 	c.Advance(2 * time.Second)
-	if !allow() || shared.Alone() {
+	if !allow() || shared.Alone() != "" {
 		t.Error("it does not come back to Redis")
 	}
 	if !allow() || allow() {
@@ -190,10 +192,113 @@ func TestASlowRedisIsLeftForFiveSeconds(t *testing.T) {
 func TestAnAbsentRedisIsCountedWithout(t *testing.T) {
 	shared := openShared(t, "redis://127.0.0.1:1/0", time.Now)
 	d, err := shared.Allow(t.Context(), "a", limits.Rule{Limit: 1, Window: time.Hour})
-	if !must(t, d, err).Allowed || !shared.Alone() {
+	if !must(t, d, err).Allowed || shared.Alone() == "" {
 		t.Error("without Redis nothing is allowed")
 	}
 	if _, err := limits.ParseURL("http://redis"); err == nil {
 		t.Error("a URL that is none of Redis's was taken")
 	}
+}
+
+// TestAnythingButACountFromRedisIsCountedWithout speaks Redis's protocol and answers the script with what it should not.
+func TestAnythingButACountFromRedisIsCountedWithout(t *testing.T) {
+	for name, answer := range map[string]string{
+		"a replica": "-READONLY You can't write against a read only replica.\r\n", "out of memory": "-OOM command not allowed when used memory > 'maxmemory'.\r\n",
+		"loading": "-LOADING Redis is loading the dataset in memory\r\n", "a lost primary": "-MASTERDOWN Link with MASTER is down\r\n",
+		"a busy script": "-BUSY Redis is busy running a script.\r\n", "no permission": "-NOPERM this user has no permissions\r\n",
+		"another password": "-NOAUTH Authentication required.\r\n", "a key of another type": "-WRONGTYPE Operation against a key\r\n",
+		"a killed script": "-ERR Error running script: Script killed by user with SCRIPT KILL\r\n", "never the script": "-NOSCRIPT No matching script.\r\n",
+		"another node": "-MOVED 1234 127.0.0.1:1\r\n", "an error without a code": "-\r\n", "a word": "+OK\r\n", "nothing": "$-1\r\n", "no array": "*-1\r\n",
+		"a number": ":1\r\n", "a short array": "*1\r\n:1\r\n", "other types": "*4\r\n+1\r\n+1\r\n:1\r\n:1\r\n", "no number": "*4\r\n:1\r\n:1\r\n$1\r\nx\r\n$1\r\nx\r\n",
+		"more than the limit": "*4\r\n:1\r\n:9999\r\n$2\r\n-1\r\n$1\r\n1\r\n", "fewer than none": "*4\r\n:1\r\n:-9\r\n$2\r\n-1\r\n$1\r\n1\r\n",
+		"a time without end": "*4\r\n:0\r\n:0\r\n$3\r\ninf\r\n$3\r\ninf\r\n", "no time": "*4\r\n:1\r\n:1\r\n$3\r\nnan\r\n$3\r\nnan\r\n",
+		"nonsense": "\x00\x01\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			shared := openShared(t, "redis://"+answering(t, answer)+"?read_timeout=20s", time.Now)
+			rule := limits.Rule{Limit: 2, Window: time.Hour}
+			d, err := shared.Peek(t.Context(), "a", rule)
+			if must(t, d, err).Remaining != 2 || shared.Alone() == "" {
+				t.Errorf("a look: %+v", d)
+			}
+			for i := range 3 {
+				d, err := shared.Allow(t.Context(), "a", rule)
+				if must(t, d, err).Allowed != (i < 2) {
+					t.Errorf("call %d: %+v", i+1, d)
+				}
+			}
+			opts, err := limits.ParseURL("redis://" + answering(t, answer))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := limits.Probe(t.Context(), opts); err == nil {
+				t.Error("the probe takes it for a count")
+			}
+		})
+	}
+}
+
+// answering serves connections that get one answer to every script and OK to everything else.
+func answering(t *testing.T, answer string) (address string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() {
+				defer conn.Close()
+				in := bufio.NewReader(conn)
+				for {
+					command, err := readCommand(in)
+					if err != nil {
+						return
+					}
+					out := "+OK\r\n"
+					switch strings.ToLower(command) {
+					case "eval", "evalsha":
+						out = answer
+					case "hello":
+						out = "-ERR unknown command\r\n"
+					}
+					if _, err := io.WriteString(conn, out); err != nil {
+						return
+					}
+				}
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		running.Wait()
+	})
+	return listener.Addr().String()
+}
+
+// readCommand reads one command and returns its name.
+func readCommand(in *bufio.Reader) (name string, err error) {
+	var parts int
+	if _, err := fmt.Fscanf(in, "*%d\r\n", &parts); err != nil {
+		return "", err
+	}
+	for i := range parts {
+		var length int
+		if _, err := fmt.Fscanf(in, "$%d\r\n", &length); err != nil {
+			return "", err
+		}
+		text := make([]byte, length+2)
+		if _, err := io.ReadFull(in, text); err != nil {
+			return "", err
+		}
+		if i == 0 {
+			name = string(text[:length])
+		}
+	}
+	return name, nil
 }
