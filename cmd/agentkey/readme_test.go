@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"agentkey/eventstore/codec"
 )
 
 // TestTheReadmeTellsTheTruth runs the story of the README as written, against its own server.
@@ -109,5 +111,19 @@ func TestContributingNamesWhatExists(t *testing.T) {
 	}
 	if paths < 40 {
 		t.Errorf("only %d paths are named", paths)
+	}
+}
+
+func TestTheArchitectureNamesEveryCategoryOfStreams(t *testing.T) {
+	text, err := os.ReadFile("../../docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, lifetime := range []codec.Lifetime{codec.Lasting, codec.Removable, codec.Expiring, codec.Replaced} {
+		for _, category := range codec.Categories(lifetime) {
+			if !regexp.MustCompile("(?m)^\\| `" + category.String() + "(-<\\w+>)?` \\|").Match(text) {
+				t.Errorf("the table of streams lacks %s", category)
+			}
+		}
 	}
 }
