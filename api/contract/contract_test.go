@@ -225,10 +225,13 @@ func TestADocumentThatCannotGuardACallIsRefused(t *testing.T) {
 	body := func(schema string) string {
 		return call(`, "requestBody": {"content": {"application/json": {"schema": ` + schema + `}}}`)
 	}
-	if _, err := load([]byte(body(`{"type": "object"}`))); err != nil {
+	if _, err := load([]byte(body(`{"type": "object", "additionalProperties": false}`))); err != nil {
 		t.Error(err)
 	}
 	for name, tt := range map[string]struct{ document, want string }{
+		"a body without a largest size":   {body(`{"type": "object"}`), "takes members that it does not name"},
+		"a text without a longest":        {body(`{"type": "object", "additionalProperties": false, "properties": {"a": {"type": "string"}}}`), "has no maxLength"},
+		"a list without a longest":        {body(`{"type": "array", "items": {"type": "boolean"}}`), "has no maxItems"},
 		"a call without a caller":         {`{"paths": {"/x": {"get": {}}}}`, "GET /x: x-agentkey does not say"},
 		"a schema with an unknown type":   {body(`{"type": "text"}`), "POST /x: "},
 		"a reference that leads nowhere":  {body(`{"$ref": "#/components/schemas/X"}`), "POST /x: "},
