@@ -2379,7 +2379,7 @@ type ServerInterface interface {
 	// DenyRequest Deny a request. The agent sees the reason.
 	// (POST /api/admin/requests/{id}/deny)
 	DenyRequest(c *gin.Context, id PathID)
-	// ListSuggestions List the tools that agents suggest, by number of backers, then recency, then name.
+	// ListSuggestions List the tools that agents suggest, by number of backers, newest first, then by name. Pages keep the order that the first one had.
 	// (GET /api/admin/suggestions)
 	ListSuggestions(c *gin.Context, params ListSuggestionsParams)
 	// GetSuggestion Show one suggestion.
@@ -6668,7 +6668,7 @@ type StrictServerInterface interface {
 	// DenyRequest Deny a request. The agent sees the reason.
 	// (POST /api/admin/requests/{id}/deny)
 	DenyRequest(ctx context.Context, request DenyRequestRequestObject) (DenyRequestResponseObject, error)
-	// ListSuggestions List the tools that agents suggest, by number of backers, then recency, then name.
+	// ListSuggestions List the tools that agents suggest, by number of backers, newest first, then by name. Pages keep the order that the first one had.
 	// (GET /api/admin/suggestions)
 	ListSuggestions(ctx context.Context, request ListSuggestionsRequestObject) (ListSuggestionsResponseObject, error)
 	// GetSuggestion Show one suggestion.

@@ -65,13 +65,15 @@ SELECT id::uuid AS id, organization_id::uuid AS organization_id, name, nullif(ur
     'epoch'::timestamptz + created_at * interval '1 microsecond' AS created_at, backer_count,
     'epoch'::timestamptz + last_activity_at * interval '1 microsecond' AS last_activity_at,
     'epoch'::timestamptz + nullif(decided_at, 0) * interval '1 microsecond' AS decided_at,
-    nullif(decided_by_type, '') AS decided_by_type, nullif(decided_by_id, '') AS decided_by_id, nullif(dismissal_reason, '') AS dismissal_reason
+    nullif(decided_by_type, '') AS decided_by_type, nullif(decided_by_id, '') AS decided_by_id, nullif(dismissal_reason, '') AS dismissal_reason,
+    nullif(site, '') AS site
 FROM suggestions;
 
 CREATE OR REPLACE VIEW reporting.suggestion_backers AS
 SELECT suggestion_id::uuid AS suggestion_id, agent_id::uuid AS agent_id, position, latest_reason,
     'epoch'::timestamptz + first_at * interval '1 microsecond' AS first_at,
-    'epoch'::timestamptz + last_at * interval '1 microsecond' AS last_at
+    'epoch'::timestamptz + last_at * interval '1 microsecond' AS last_at,
+    name, nullif(url, '') AS url
 FROM suggestion_backers;
 
 CREATE OR REPLACE VIEW reporting.notes AS

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -40,41 +41,58 @@ type Backer struct {
 	FirstAt, LastAt    time.Time
 }
 
-// Demand is a place in the list of suggestions, which is ordered by backers, then recency, then name.
+// Demand is a place in the list of suggestions, which is ordered by backers, newest first, then by name. Backers count
+// as they did at AsOf, a position in the log, so that a suggestion that rises between two pages keeps its place.
 type Demand struct {
-	Backers        int    `json:"b"`
-	LastActivityAt int64  `json:"t"` // microseconds since 1970
-	FoldedName     string `json:"n"`
-	ID             string `json:"i"`
+	AsOf       uint64 `json:"p"`
+	Backers    int    `json:"b"`
+	MadeAt     int64  `json:"t"` // microseconds since 1970
+	FoldedName string `json:"n"`
+	ID         string `json:"i"`
 }
 
 const suggestionColumns = `SELECT s.id, s.name, s.name_folded, s.url, s.status, s.tool_id, s.backer_count, s.created_at, s.last_activity_at,
-    s.decided_at, s.decided_by_type, s.decided_by_id, s.dismissal_reason
-FROM suggestions AS s
-WHERE s.organization_id = `
+    s.decided_at, s.decided_by_type, s.decided_by_id, s.dismissal_reason, s.demand
+FROM (SELECT x.*, (SELECT count(*) FROM suggestion_backers AS b WHERE b.suggestion_id = x.id AND b.position <= `
 
-// Suggestions lists at most limit suggestions behind a place, nil for the first, and says where the next page starts,
-// nil on the last one.
+// Suggestions lists at most limit suggestions after a place, nil for the first, and says where the next page starts,
+// nil on the last one. Pages together hold each suggestion once that there was when the first was read.
 func (db *DB) Suggestions(ctx context.Context, organization, status string, after *Demand, limit int) ([]Suggestion, *Demand, error) {
-	q := &text{}
-	q.add(suggestionColumns, q.arg(organization))
-	q.is("s.status", status)
+	asOf := uint64(0)
 	if after != nil {
-		backers, at, name := q.arg(after.Backers), q.arg(after.LastActivityAt), q.arg(after.FoldedName)
-		q.add(" AND (s.backer_count < ", backers, " OR s.backer_count = ", backers, " AND (s.last_activity_at < ", at, " OR s.last_activity_at = ", at,
+		asOf = after.AsOf
+	} else {
+		newest := &text{}
+		newest.add("SELECT coalesce(max(position), 0) FROM suggestion_backers")
+		found, err := collect(ctx, db, newest, "newest backer", func(rows *sql.Rows) (position int64, err error) {
+			err = rows.Scan(&position)
+			return position, err
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		asOf = unsigned(found[0])
+	}
+	q := &text{}
+	q.add(suggestionColumns, q.arg(signed(asOf)), ") AS demand FROM suggestions AS x WHERE x.organization_id = ", q.arg(organization))
+	q.is("x.status", status)
+	q.add(") AS s WHERE s.demand > 0")
+	if after != nil {
+		backers, at, name := q.arg(after.Backers), q.arg(after.MadeAt), q.arg(after.FoldedName)
+		q.add(" AND (s.demand < ", backers, " OR s.demand = ", backers, " AND (s.created_at < ", at, " OR s.created_at = ", at,
 			" AND (s.name_folded > ", name, " OR s.name_folded = ", name, " AND s.id > ", q.arg(after.ID), ")))")
 	}
 	rows := Page{Limit: limit}.rows()
-	q.add(" ORDER BY s.backer_count DESC, s.last_activity_at DESC, s.name_folded, s.id LIMIT ", q.arg(rows))
-	found, err := db.suggestions(ctx, q)
+	q.add(" ORDER BY s.demand DESC, s.created_at DESC, s.name_folded, s.id LIMIT ", q.arg(rows))
+	found, demand, err := db.suggestions(ctx, q)
 	if err != nil {
 		return nil, nil, err
 	}
 	var next *Demand
 	if len(found) == int(rows) {
 		found = found[:len(found)-1]
-		last := found[len(found)-1]
-		next = &Demand{Backers: last.BackerCount, LastActivityAt: Micros(last.LastActivityAt), FoldedName: last.FoldedName, ID: last.ID}
+		last := len(found) - 1
+		next = &Demand{AsOf: asOf, Backers: demand[last], MadeAt: Micros(found[last].CreatedAt), FoldedName: found[last].FoldedName, ID: found[last].ID}
 	}
 	return found, next, nil
 }
@@ -82,21 +100,27 @@ func (db *DB) Suggestions(ctx context.Context, organization, status string, afte
 // Suggestion returns one suggestion, or ErrNotFound.
 func (db *DB) Suggestion(ctx context.Context, organization, id string) (Suggestion, error) {
 	q := &text{}
-	q.add(suggestionColumns, q.arg(organization), " AND s.id = ", q.arg(id))
-	return only(db.suggestions(ctx, q))
+	q.add(suggestionColumns, q.arg(int64(math.MaxInt64)), ") AS demand FROM suggestions AS x WHERE x.organization_id = ", q.arg(organization),
+		" AND x.id = ", q.arg(id), ") AS s")
+	found, _, err := db.suggestions(ctx, q)
+	return only(found, err)
 }
 
-func (db *DB) suggestions(ctx context.Context, q *text) ([]Suggestion, error) {
+// suggestions also returns how many backers each suggestion had at the position that the query names.
+func (db *DB) suggestions(ctx context.Context, q *text) ([]Suggestion, []int, error) {
+	var demand []int
 	found, err := collect(ctx, db, q, "suggestions", func(rows *sql.Rows) (Suggestion, error) {
 		var s Suggestion
 		var created, active, decided int64
+		var backers int
 		err := rows.Scan(&s.ID, &s.Name, &s.FoldedName, &s.URL, &s.Status, &s.ToolID, &s.BackerCount, &created, &active, &decided,
-			&s.DecidedBy.Type, &s.DecidedBy.ID, &s.DismissalReason)
+			&s.DecidedBy.Type, &s.DecidedBy.ID, &s.DismissalReason, &backers)
+		demand = append(demand, backers)
 		s.CreatedAt, s.LastActivityAt, s.DecidedAt = toTime(created), toTime(active), toTime(decided)
 		return s, err
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	ids := make([]string, len(found))
 	for i, s := range found {
@@ -104,16 +128,16 @@ func (db *DB) suggestions(ctx context.Context, q *text) ([]Suggestion, error) {
 	}
 	backers, err := db.backers(ctx, "suggestion_backers", "suggestion_id", "b.name, b.url, b.latest_reason", ids)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	related, err := db.related(ctx, ids)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for i := range found {
 		found[i].Backers, found[i].Related = backers[found[i].ID], related[found[i].ID]
 	}
-	return found, nil
+	return found, demand, nil
 }
 
 // maxRelated is how many related suggestions are named.

@@ -69,6 +69,24 @@ func testSuggestions(t *testing.T, s *shelf) {
 			}
 		}
 	}
+	rising, next, err := s.db.Suggestions(ctx, acme, "pending", nil, 2)
+	if err != nil || next == nil {
+		t.Fatal(err)
+	}
+	for _, agentID := range []string{"b", "c"} {
+		s.suggest(acme, "one", "Zulip", agentID, 20, false)
+	}
+	s.suggest(acme, "new", "Notion", "a", 21, true)
+	rest, end, err := s.db.Suggestions(ctx, acme, "pending", next, 10)
+	if err != nil || end != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"two", "three", "four", "one"}, append(ids(rising), ids(rest)...)); diff != "" {
+		t.Errorf("with one that rises between two pages (-want +got):\n%s", diff)
+	}
+	if again, _, err := s.db.Suggestions(ctx, acme, "pending", nil, 10); err != nil || !cmp.Equal(ids(again), []string{"one", "two", "new", "three", "four"}) {
+		t.Errorf("from the beginning: %v %v", ids(again), err)
+	}
 	minute := func(n int) time.Time { return noon.Add(time.Duration(n) * time.Minute) }
 	want := readmodels.Suggestion{
 		ID: "two", Name: "Linear", FoldedName: "linear", URL: "https://two", Status: "pending", BackerCount: 2, CreatedAt: minute(2), LastActivityAt: minute(4),

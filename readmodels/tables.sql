@@ -161,7 +161,7 @@ CREATE TABLE suggestions (
     decided_by_id    TEXT   NOT NULL DEFAULT '',
     dismissal_reason TEXT   NOT NULL DEFAULT ''
 );
-CREATE INDEX suggestions_by_demand ON suggestions (organization_id, status, backer_count, last_activity_at);
+CREATE INDEX suggestions_by_status ON suggestions (organization_id, status);
 
 CREATE TABLE suggestion_backers (
     suggestion_id TEXT   NOT NULL,
@@ -174,6 +174,7 @@ CREATE TABLE suggestion_backers (
     last_at       BIGINT NOT NULL,
     PRIMARY KEY (suggestion_id, agent_id)
 );
+CREATE INDEX suggestion_backers_newest ON suggestion_backers (position);
 
 -- What agents learned about a tool.
 CREATE TABLE notes (

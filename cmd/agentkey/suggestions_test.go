@@ -545,3 +545,56 @@ func TestAnAcceptedSuggestionIsFinishedByWhoeverLives(t *testing.T) {
 	}
 	p.verify()
 }
+
+// TestPagesOfSuggestionsKeepTheirOrder reads the list page by page while what comes later in it gains backers.
+func TestPagesOfSuggestionsKeepTheirOrder(t *testing.T) {
+	p := start(t, unlimited...)
+	admin := p.admin()
+	agents := make([]client, 4)
+	for i := range agents {
+		_, key := admin.mustAgent(fmt.Sprint("Agent ", i))
+		agents[i] = p.with(key)
+	}
+	want := map[string]bool{}
+	names := []string{"Asana", "Basecamp", "ClickUp", "Drift", "Eventbrite"}
+	for i, name := range names {
+		id := agents[0].suggest(name, "", "to plan work")
+		want[id] = true
+		if i == 0 {
+			agents[1].suggest(name, "", "to plan work")
+		}
+	}
+	seen, next := map[string]int{}, ""
+	for page := 0; ; page++ {
+		path := "/api/admin/suggestions?status=pending&limit=2"
+		if next != "" {
+			path += "&cursor=" + next
+		}
+		a := admin.must(200, "GET", path, nil)
+		for _, item := range a.Items() {
+			seen[fmt.Sprint(item["id"])]++
+		}
+		if next = a.Text("next_cursor"); next == "" {
+			break
+		}
+		// The last of the list rises above everything, the first is suggested again, and a new one comes.
+		if page < 2 {
+			agents[2+page].suggest(names[0], "", "to plan more")
+			for _, agent := range agents[1:] {
+				agent.suggest(names[page+1], "", "to plan more")
+			}
+			agents[0].suggest(fmt.Sprint("New ", page), "", "to plan less")
+		}
+	}
+	for id := range want {
+		if seen[id] != 1 {
+			t.Errorf("%s is on %d pages", id, seen[id])
+		}
+	}
+	if len(seen) != len(want) {
+		t.Errorf("the pages have %d suggestions, not %d", len(seen), len(want))
+	}
+	for _, cursor := range []string{"x", "e30", "bnVsbA"} {
+		admin.refused(400, "validation_failed", "GET", "/api/admin/suggestions?cursor="+cursor, nil)
+	}
+}
