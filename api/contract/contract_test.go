@@ -234,6 +234,7 @@ func TestADocumentThatCannotGuardACallIsRefused(t *testing.T) {
 		"a list without a longest":        {body(`{"type": "array", "items": {"type": "boolean"}}`), "has no maxItems"},
 		"a call without a caller":         {`{"paths": {"/x": {"get": {}}}}`, "GET /x: x-agentkey does not say"},
 		"a schema with an unknown type":   {body(`{"type": "text"}`), "POST /x: "},
+		"an object of any members":        {body(`{"type": "object"}`), "takes members that it does not name"},
 		"a reference that leads nowhere":  {body(`{"$ref": "#/components/schemas/X"}`), "POST /x: "},
 		"a pattern that Go can't compile": {body(`{"type": "string", "pattern": "(?=x)"}`), "POST /x: "},
 		"a parameter that leads nowhere":  {call(`, "parameters": [{"$ref": "#/components/parameters/x"}]`), "POST /x: "},
