@@ -23,14 +23,22 @@ func (s *Server) ListInstructionSuggestions(ctx context.Context, r ListInstructi
 	return ListInstructionSuggestions200JSONResponse{Items: views(found.Items, view), NextCursor: cursor(found.Next)}, nil
 }
 
-// GetInstructionSuggestion answers GET /api/admin/instruction-suggestions/{id}.
+// GetInstructionSuggestion answers GET /api/admin/instruction-suggestions/{id}, from the note's stream.
 func (s *Server) GetInstructionSuggestion(ctx context.Context, r GetInstructionSuggestionRequestObject) (GetInstructionSuggestionResponseObject, error) {
 	call := callOf(ctx)
-	found, err := s.Models.Note(call.ctx, call.Caller.Organization, r.ID)
+	found, err := s.Notes.Get(call.ctx, call.meta(), r.ID)
 	if err != nil {
-		return nil, asked(err, "note")
+		return nil, err
 	}
-	return GetInstructionSuggestion200JSONResponse(s.noteView(call.ctx, call.Caller.Organization, found)), nil
+	var backers []string
+	for _, b := range found.Note().Backers {
+		backers = append(backers, b.AgentID)
+	}
+	if err := s.refreshNames(call.ctx, backers); err != nil {
+		return nil, err
+	}
+	view, err := s.noteNow(call, found)
+	return GetInstructionSuggestion200JSONResponse(view), err
 }
 
 func (s *Server) noteView(ctx context.Context, organization string, n readmodels.Note) Note {
@@ -49,7 +57,7 @@ func (s *Server) noteView(ctx context.Context, organization string, n readmodels
 // AcceptInstructionSuggestion answers POST /api/admin/instruction-suggestions/{id}/accept.
 func (s *Server) AcceptInstructionSuggestion(ctx context.Context, r AcceptInstructionSuggestionRequestObject) (AcceptInstructionSuggestionResponseObject, error) {
 	call := callOf(ctx)
-	done, err := s.Notes.Accept(call.ctx, call.meta(), r.ID, r.Body.Instructions)
+	done, err := s.Notes.Accept(call.ctx, call.decision(), r.ID, r.Body.Instructions)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +68,7 @@ func (s *Server) AcceptInstructionSuggestion(ctx context.Context, r AcceptInstru
 // DismissInstructionSuggestion answers POST /api/admin/instruction-suggestions/{id}/dismiss.
 func (s *Server) DismissInstructionSuggestion(ctx context.Context, r DismissInstructionSuggestionRequestObject) (DismissInstructionSuggestionResponseObject, error) {
 	call := callOf(ctx)
-	done, err := s.Notes.Dismiss(call.ctx, call.meta(), r.ID, r.Body.Reason)
+	done, err := s.Notes.Dismiss(call.ctx, call.decision(), r.ID, r.Body.Reason)
 	if err != nil {
 		return nil, err
 	}
@@ -71,6 +79,12 @@ func (s *Server) DismissInstructionSuggestion(ctx context.Context, r DismissInst
 // changedNote is a note as a command of this call left it.
 func (s *Server) changedNote(call *call, done commands.NoteResult) (Note, error) {
 	call.done(done.Position)
+	return s.noteNow(call, done)
+}
+
+// noteNow is a note as its stream has it.
+func (s *Server) noteNow(call *call, done commands.NoteResult) (Note, error) {
+	call.shows(done.Digest())
 	offered, err := s.Tools.Catalogs.Cached(call.ctx, call.Caller.Organization)
 	if err != nil {
 		return Note{}, err

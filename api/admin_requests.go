@@ -26,14 +26,25 @@ func (s *Server) ListRequests(ctx context.Context, r ListRequestsRequestObject) 
 	}, nil
 }
 
-// GetRequest answers GET /api/admin/requests/{id}.
+// GetRequest answers GET /api/admin/requests/{id}. What a human may decide about comes from its streams; only a request
+// that a later one followed comes from the read model.
 func (s *Server) GetRequest(ctx context.Context, r GetRequestRequestObject) (GetRequestResponseObject, error) {
 	call := callOf(ctx)
+	newest, is, err := s.Grants.Get(call.ctx, call.meta(), r.ID)
+	if err != nil {
+		return nil, err
+	}
+	if status := newest.Grant().Status; is && newest.Tool.Name != "" && (status == agent.Pending || status == agent.Approved || status == agent.Denied || status == agent.Withdrawn) {
+		call.shows(newest.Digest())
+		return GetRequest200JSONResponse(s.requestView(call.ctx, call.Caller.Organization, requestLeft(newest))), nil
+	}
 	found, err := s.Models.Request(call.ctx, call.Caller.Organization, r.ID)
 	if err != nil {
 		return nil, asked(err, "request")
 	}
-	return GetRequest200JSONResponse(s.requestView(call.ctx, call.Caller.Organization, found)), nil
+	out := s.requestView(call.ctx, call.Caller.Organization, found)
+	call.showsDecided(out)
+	return GetRequest200JSONResponse(out), nil
 }
 
 // ApproveRequest answers POST /api/admin/requests/{id}/approve.
@@ -47,11 +58,12 @@ func (s *Server) ApproveRequest(ctx context.Context, r ApproveRequestRequestObje
 		}
 		terms = commands.Terms{Credential: secret, ExpiresAt: r.Body.ExpiresAt}
 	}
-	done, err := s.Grants.Approve(call.ctx, call.meta(), r.ID, terms)
+	done, err := s.Grants.Approve(call.ctx, call.decision(), r.ID, terms)
 	if err != nil {
 		return nil, err
 	}
 	call.done(done.Position)
+	call.shows(done.Digest())
 	return ApproveRequest200JSONResponse(s.requestView(call.ctx, call.Caller.Organization, requestLeft(done))), nil
 }
 
@@ -62,11 +74,12 @@ func (s *Server) DenyRequest(ctx context.Context, r DenyRequestRequestObject) (D
 	if r.Body != nil {
 		reason = value(r.Body.Reason)
 	}
-	done, err := s.Grants.Deny(call.ctx, call.meta(), r.ID, reason)
+	done, err := s.Grants.Deny(call.ctx, call.decision(), r.ID, reason)
 	if err != nil {
 		return nil, err
 	}
 	call.done(done.Position)
+	call.shows(done.Digest())
 	return DenyRequest200JSONResponse(s.requestView(call.ctx, call.Caller.Organization, requestLeft(done))), nil
 }
 

@@ -56,12 +56,37 @@ func demandCursor(next *readmodels.Demand) *string {
 	return &text
 }
 
-// GetSuggestion answers GET /api/admin/suggestions/{id}.
+// GetSuggestion answers GET /api/admin/suggestions/{id}. What a human may decide about comes from its stream; what an
+// answered one was comes from the read model.
 func (s *Server) GetSuggestion(ctx context.Context, r GetSuggestionRequestObject) (GetSuggestionResponseObject, error) {
 	call := callOf(ctx)
+	head, err := s.Tools.Catalogs.Fresh(call.ctx, call.Caller.Organization)
+	if err != nil {
+		return nil, err
+	}
+	x, known := head.State.Suggestions[r.ID]
+	if !known {
+		return nil, domain.NotFound("suggestion")
+	}
+	call.shows(head.State.Digest(r.ID))
+	if x.Status == catalog.SuggestionPending || x.Status == catalog.SuggestionDismissal {
+		backers := make([]string, len(x.Backers))
+		for i, b := range x.Backers {
+			backers[i] = b.AgentID
+		}
+		if err := s.refreshNames(call.ctx, backers); err != nil {
+			return nil, err
+		}
+		return GetSuggestion200JSONResponse(s.suggestionView(call.ctx, call.Caller.Organization, s.suggestionLeft(call.ctx, r.ID, head.State))), nil
+	}
 	found, err := s.Models.Suggestion(call.ctx, call.Caller.Organization, r.ID)
 	if err != nil {
 		return nil, asked(err, "suggestion")
+	}
+	// The read model may be a moment behind, but not about whether it was decided.
+	found.Status, found.ToolID, found.DecidedAt, found.Related = string(x.Status), x.ToolID, x.DecidedAt, nil
+	if x.DecidedBy != nil {
+		found.DecidedBy = *x.DecidedBy
 	}
 	return GetSuggestion200JSONResponse(s.suggestionView(call.ctx, call.Caller.Organization, found)), nil
 }
@@ -102,7 +127,7 @@ func (s *Server) AcceptSuggestion(ctx context.Context, r AcceptSuggestionRequest
 		return nil, err
 	}
 	grant := r.Body.GrantBackers == nil || *r.Body.GrantBackers
-	done, err := s.Suggestions.Accept(call.ctx, call.meta(), r.ID, value(r.Body.Also), tool, secret, grant)
+	done, err := s.Suggestions.Accept(call.ctx, call.decision(), r.ID, value(r.Body.Also), tool, secret, grant)
 	if err != nil {
 		return nil, err
 	}
@@ -129,10 +154,11 @@ func (s *Server) DismissSuggestion(ctx context.Context, r DismissSuggestionReque
 	if r.Body != nil {
 		reason = value(r.Body.Reason)
 	}
-	done, err := s.Suggestions.Dismiss(call.ctx, call.meta(), r.ID, reason)
+	done, err := s.Suggestions.Dismiss(call.ctx, call.decision(), r.ID, reason)
 	if err != nil {
 		return nil, err
 	}
 	call.done(done.Position)
+	call.shows(done.State.Digest(r.ID))
 	return DismissSuggestion200JSONResponse(s.suggestionView(call.ctx, call.Caller.Organization, s.suggestionLeft(call.ctx, r.ID, done.State))), nil
 }

@@ -392,6 +392,7 @@ const (
 	NewerVersionRequired  ProblemCode = "newer_version_required"
 	NotFound              ProblemCode = "not_found"
 	OriginNotAllowed      ProblemCode = "origin_not_allowed"
+	PreconditionRequired  ProblemCode = "precondition_required"
 	RateLimited           ProblemCode = "rate_limited"
 	ReadModelBehind       ProblemCode = "read_model_behind"
 	ReadModelUnavailable  ProblemCode = "read_model_unavailable"
@@ -459,6 +460,8 @@ func (e ProblemCode) Valid() bool {
 	case NotFound:
 		return true
 	case OriginNotAllowed:
+		return true
+	case PreconditionRequired:
 		return true
 	case RateLimited:
 		return true

@@ -28,6 +28,7 @@ type call struct {
 	command   uuid.UUID
 	since     uint64
 	ifMatch   int
+	seen      domain.Seen // by If-Match
 	began     time.Time
 	code      string // of the refusal, for the record
 	header    http.Header

@@ -23,6 +23,7 @@ var statuses = map[domain.Kind]int{
 	domain.KindMethod:          http.StatusMethodNotAllowed,
 	domain.KindConflict:        http.StatusConflict,
 	domain.KindStale:           http.StatusPreconditionFailed,
+	domain.KindUnconditional:   http.StatusPreconditionRequired,
 	domain.KindTooLarge:        http.StatusRequestEntityTooLarge,
 	domain.KindUnsupported:     http.StatusUnsupportedMediaType,
 	domain.KindLimited:         http.StatusTooManyRequests,

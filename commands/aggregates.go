@@ -29,7 +29,7 @@ func NewAgentLoop(env *loop.Env) *AgentLoop {
 
 // NewCatalogLoop returns the loop of the catalog- streams.
 func NewCatalogLoop(env *loop.Env) *CatalogLoop {
-	return loop.New(env, loop.Aggregate[catalog.State, catalog.Command, catalog.Event]{Category: codec.Catalogs, Fold: 3, Decide: catalog.Decide, Evolve: catalog.Evolve})
+	return loop.New(env, loop.Aggregate[catalog.State, catalog.Command, catalog.Event]{Category: codec.Catalogs, Fold: 4, Decide: catalog.Decide, Evolve: catalog.Evolve})
 }
 
 // NewGuideLoop returns the loop of the guide- streams.

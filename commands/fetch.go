@@ -155,7 +155,7 @@ func (f *Fetch) replaced(ctx context.Context, m loop.Meta, agentID, toolID, secr
 func ToolFacts(s catalog.State, toolID string) agent.Tool {
 	t, found := s.Tools[toolID]
 	return agent.Tool{
-		ID: toolID, Exists: found, PerAgent: t.Mode == catalog.PerAgent, SecretID: t.SecretID, CredentialVersion: t.CredentialVersion,
+		ID: toolID, Name: t.Name, Exists: found, PerAgent: t.Mode == catalog.PerAgent, SecretID: t.SecretID, CredentialVersion: t.CredentialVersion,
 		InstructionsVersion: t.InstructionsVersion, MaxGrant: time.Duration(t.MaxGrantSeconds) * time.Second,
 	}
 }
@@ -163,7 +163,7 @@ func ToolFacts(s catalog.State, toolID string) agent.Tool {
 // named is what a vend names of a tool: if it moved, the vend is decided again.
 func named(s catalog.State, toolID string) agent.Tool {
 	facts := ToolFacts(s, toolID)
-	facts.MaxGrant = 0
+	facts.MaxGrant, facts.Name = 0, ""
 	return facts
 }
 

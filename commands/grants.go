@@ -44,6 +44,11 @@ type GrantResult struct {
 // Grant is the access as the command left it.
 func (d GrantResult) Grant() agent.Grant { return d.State.Grants[d.ToolID] }
 
+// Digest names the request as the command left it.
+func (d GrantResult) Digest() string {
+	return d.State.Digest(agent.Tool{ID: d.ToolID, Name: d.Tool.Name, PerAgent: d.Tool.Mode == catalog.PerAgent})
+}
+
 // Assign gives access without a request, or approves the pending one.
 func (g *Grants) Assign(ctx context.Context, m loop.Meta, agentID, toolID string, t Terms) (GrantResult, error) {
 	return g.decide(ctx, m, agentID, toolID, t, func(tool agent.Tool, secretID string, at time.Time) agent.Command {

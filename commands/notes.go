@@ -73,59 +73,80 @@ func (n *Notes) Suggest(ctx context.Context, m loop.Meta, agentID, toolID, learn
 // since the note was made: instructions is the whole new guide. Of two who accept one note at once the later wins, and
 // both versions are kept.
 func (n *Notes) Accept(ctx context.Context, m loop.Meta, noteID, instructions string) (NoteResult, error) {
-	toolID, err := n.find(ctx, m, noteID)
+	note, err := n.find(ctx, m, noteID)
 	if err != nil {
 		return NoteResult{}, err
 	}
-	revised, err := n.Tools.Update(ctx, m, catalog.UpdateTool{ToolID: toolID, Instructions: &instructions, NoteID: noteID})
+	digest := note.Digest()
+	if m.Since == 0 {
+		if err := m.Seen.Covers(digest); err != nil {
+			return NoteResult{}, err
+		}
+	}
+	revised, err := n.Tools.Update(ctx, m, catalog.UpdateTool{ToolID: note.ToolID, Instructions: &instructions, NoteID: noteID, DecidedOn: digest})
 	if err != nil {
 		return NoteResult{}, err
 	}
-	return n.Take(ctx, m, toolID, noteID, revised.State.Tools[toolID].InstructionsVersion)
+	return n.Take(ctx, m, note.ToolID, noteID, revised.State.Tools[note.ToolID].InstructionsVersion, digest)
 }
 
-// Take marks a note as taken up by a version of the usage guide.
-func (n *Notes) Take(ctx context.Context, m loop.Meta, toolID, noteID string, version int) (NoteResult, error) {
+// Take marks a note, as its digest names it, as taken up by a version of the usage guide.
+func (n *Notes) Take(ctx context.Context, m loop.Meta, toolID, noteID string, version int, digest string) (NoteResult, error) {
 	done, err := n.Guides.Do(ctx, toolID, m, func(guide.State, time.Time) (guide.Command, error) {
-		return guide.Accept{NoteID: noteID, ToolID: toolID, GuideVersion: version}, nil
+		return guide.Accept{NoteID: noteID, ToolID: toolID, GuideVersion: version, DecidedOn: digest}, nil
 	})
 	return NoteResult{GuideResult: done, ID: noteID, ToolID: toolID}, err
 }
 
 // Dismiss says no, with a reason that the next agent who tells the same is shown.
 func (n *Notes) Dismiss(ctx context.Context, m loop.Meta, noteID, reason string) (NoteResult, error) {
-	toolID, err := n.find(ctx, m, noteID)
+	note, err := n.find(ctx, m, noteID)
 	if err != nil {
 		return NoteResult{}, err
 	}
-	done, err := n.Guides.Do(ctx, toolID, m, func(guide.State, time.Time) (guide.Command, error) {
-		return guide.Dismiss{NoteID: noteID, ToolID: toolID, Reason: reason}, nil
+	done, err := n.Guides.Do(ctx, note.ToolID, m, func(guide.State, time.Time) (guide.Command, error) {
+		return guide.Dismiss{NoteID: noteID, ToolID: note.ToolID, Reason: reason, Seen: m.Seen}, nil
 	})
-	return NoteResult{GuideResult: done, ID: noteID, ToolID: toolID}, err
+	return NoteResult{GuideResult: done, ID: noteID, ToolID: note.ToolID}, err
 }
 
-// find returns the tool of a note that a human may decide about.
-func (n *Notes) find(ctx context.Context, m loop.Meta, noteID string) (string, error) {
+// Digest names the note as the command left it.
+func (n NoteResult) Digest() string { return n.State.Digest(n.ID) }
+
+// Get returns a note as its stream has it.
+func (n *Notes) Get(ctx context.Context, m loop.Meta, noteID string) (NoteResult, error) {
 	opened, err := n.Grants.opened(ctx, m, noteID)
 	if errors.Is(err, errNotOpened) {
-		return "", domain.NotFound("note")
+		return NoteResult{}, domain.NotFound("note")
 	}
 	if err != nil {
-		return "", err
+		return NoteResult{}, err
 	}
 	offered, err := n.Tools.Catalogs.Fresh(ctx, m.Organization)
 	if err != nil {
-		return "", err
+		return NoteResult{}, err
 	}
 	if _, found := offered.State.Tools[opened.ToolID]; !found {
-		return "", domain.NotFound("note") // it went with its tool
+		return NoteResult{}, domain.NotFound("note") // it went with its tool
 	}
 	notes, err := n.Guides.Fresh(ctx, opened.ToolID)
 	if err != nil {
-		return "", err
+		return NoteResult{}, err
 	}
-	if _, err := notes.State.Waiting(noteID); err != nil && m.Since == 0 {
-		return "", err
+	if _, found := notes.State.Notes[noteID]; !found {
+		return NoteResult{}, domain.NotFound("note")
 	}
-	return opened.ToolID, nil
+	return NoteResult{GuideResult: GuideResult{State: notes.State, Position: notes.Position}, ID: noteID, ToolID: opened.ToolID}, nil
+}
+
+// find returns a note that a human may decide about.
+func (n *Notes) find(ctx context.Context, m loop.Meta, noteID string) (NoteResult, error) {
+	found, err := n.Get(ctx, m, noteID)
+	if err != nil {
+		return NoteResult{}, err
+	}
+	if _, err := found.State.Waiting(noteID); err != nil && m.Since == 0 {
+		return NoteResult{}, err
+	}
+	return found, nil
 }

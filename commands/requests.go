@@ -42,14 +42,14 @@ func (g *Grants) Request(ctx context.Context, m loop.Meta, agentID, toolID, reas
 // Approve says yes to a request.
 func (g *Grants) Approve(ctx context.Context, m loop.Meta, requestID string, t Terms) (GrantResult, error) {
 	return g.decideRequest(ctx, m, requestID, t, func(tool agent.Tool, secretID string, at time.Time) agent.Command {
-		return agent.Approve{At: at, Tool: tool, RequestID: requestID, SecretID: secretID, ExpiresAt: t.ExpiresAt}
+		return agent.Approve{At: at, Tool: tool, RequestID: requestID, SecretID: secretID, ExpiresAt: t.ExpiresAt, Seen: m.Seen}
 	})
 }
 
 // Deny says no to a request.
 func (g *Grants) Deny(ctx context.Context, m loop.Meta, requestID, reason string) (GrantResult, error) {
 	return g.decideRequest(ctx, m, requestID, Terms{}, func(tool agent.Tool, _ string, _ time.Time) agent.Command {
-		return agent.Deny{Tool: tool, RequestID: requestID, Reason: reason}
+		return agent.Deny{Tool: tool, RequestID: requestID, Reason: reason, Seen: m.Seen}
 	})
 }
 
@@ -72,6 +72,30 @@ func (g *Grants) decideRequest(ctx context.Context, m loop.Meta, requestID strin
 		}
 	}
 	return d, err
+}
+
+// Get returns the newest request of an agent for a tool as its stream has it, or false where that is another one by now.
+func (g *Grants) Get(ctx context.Context, m loop.Meta, requestID string) (GrantResult, bool, error) {
+	request, err := g.opened(ctx, m, requestID)
+	if errors.Is(err, errNotOpened) {
+		return GrantResult{}, false, domain.NotFound("request")
+	}
+	if err != nil {
+		return GrantResult{}, false, err
+	}
+	offered, err := g.Catalogs.Fresh(ctx, m.Organization)
+	if err != nil {
+		return GrantResult{}, false, err
+	}
+	head, err := g.Agents.Fresh(ctx, request.AgentID)
+	if err != nil {
+		return GrantResult{}, false, err
+	}
+	d := GrantResult{
+		AgentResult: AgentResult{State: head.State, Position: head.Position}, AgentID: request.AgentID, ToolID: request.ToolID,
+		Tool: offered.State.Tools[request.ToolID],
+	}
+	return d, d.Grant().RequestID == requestID, nil
 }
 
 // asked reports whether a request ever reached the agent's stream. One whose writer died before that is an

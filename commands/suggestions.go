@@ -61,7 +61,7 @@ func (s *Suggestions) Suggest(ctx context.Context, m loop.Meta, agentID, name, a
 // Dismiss says no, for now.
 func (s *Suggestions) Dismiss(ctx context.Context, m loop.Meta, id, reason string) (CatalogResult, error) {
 	return s.Tools.Catalogs.Do(ctx, m.Organization, m, func(catalog.State, time.Time) (catalog.Command, error) {
-		return catalog.DismissSuggestion{SuggestionID: id, Reason: reason}, nil
+		return catalog.DismissSuggestion{SuggestionID: id, Reason: reason, Seen: m.Seen}, nil
 	})
 }
 
@@ -86,7 +86,7 @@ func (s *Suggestions) Accept(ctx context.Context, m loop.Meta, id string, also [
 	done, err := s.Tools.propose(ctx, m, tool.ToolID, credential, func(known standings, secretID string, _ time.Time) catalog.Command {
 		add := tool
 		add.SecretID, add.Standings = secretID, known
-		return catalog.AcceptSuggestion{SuggestionID: id, Also: also, Tool: add, GrantBackers: grantBackers}
+		return catalog.AcceptSuggestion{SuggestionID: id, Also: also, Seen: m.Seen, Tool: add, GrantBackers: grantBackers}
 	})
 	if err != nil {
 		return AcceptedSuggestion{}, err

@@ -14,6 +14,7 @@ const (
 	KindMethod                          // the path exists, the method does not: 405
 	KindConflict                        // another caller was first, or it is already so: 409
 	KindStale                           // edited since you read it: 412
+	KindUnconditional                   // say what you have read: 428
 	KindTooLarge                        // 413
 	KindUnsupported                     // media type: 415
 	KindLimited                         // rate limit: 429

@@ -202,7 +202,7 @@ func TestAQueryThatCanNotBeAnsweredSaysSo(t *testing.T) {
 	rename("", "_away")
 	now := []string{"X-Wait-For-Position", ""}
 	for _, path := range []string{
-		"agents", "agents/" + id, "tools", "tools/" + tool, "tools/" + tool + "/instructions", "requests", "requests/" + newID().String(), "grants", "audit",
+		"agents", "agents/" + id, "tools", "tools/" + tool, "tools/" + tool + "/instructions", "requests", "grants", "audit",
 	} {
 		if a := admin.refused(503, "read_model_unavailable", "GET", "/api/admin/"+path, nil, now...); a.Header.Get("Retry-After") == "" {
 			t.Errorf("%s: %v", path, a.Header)
@@ -212,6 +212,9 @@ func TestAQueryThatCanNotBeAnsweredSaysSo(t *testing.T) {
 		agent.refused(503, "read_model_unavailable", "GET", path, nil, now...)
 	}
 	admin.must(200, "GET", "/api/admin/me", nil, now...)
+	for _, path := range []string{"requests/", "suggestions/", "instruction-suggestions/"} { // come from the log
+		admin.refused(404, "not_found", "GET", "/api/admin/"+path+newID().String(), nil, now...)
+	}
 	if a := agent.fetch(tool); a.Text("credential") != "ghp_secret" {
 		t.Errorf("a fetch without the read model: %s", a.Body)
 	}

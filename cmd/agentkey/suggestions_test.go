@@ -23,6 +23,19 @@ func (c client) suggest(name, url, reason string) string {
 	return c.must(201, "POST", "/api/tools/suggest", object{"name": name, "url": url, "reason": reason}).Text("suggestion_id")
 }
 
+// read is a GET that a decision follows: the headers that bind it to what the answer shows.
+func (c client) read(path string) []string {
+	c.t.Helper()
+	return []string{"If-Match", c.must(200, "GET", path, nil).Header.Get("ETag")}
+}
+
+// accept accepts a suggestion as it is now.
+func (c client) accept(id string, body object, headers ...string) answer {
+	c.t.Helper()
+	path := "/api/admin/suggestions/" + id
+	return c.must(201, "POST", path+"/accept", body, append(c.read(path), headers...)...)
+}
+
 // outcomes are what became of each backer of an accepted suggestion, by agent.
 func outcomes(a answer) map[string]string {
 	out := map[string]string{}
@@ -98,7 +111,7 @@ func TestADecisionForTheFleet(t *testing.T) {
 	admin.refused(400, "validation_failed", "GET", "/api/admin/suggestions?cursor=bm90aGluZw", nil)
 
 	admin.must(200, "POST", "/api/admin/agents/"+asleep+"/suspend", nil)
-	accepted := admin.must(201, "POST", "/api/admin/suggestions/"+id+"/accept", object{"tool": linear})
+	accepted := admin.accept(id, object{"tool": linear})
 	tool := accepted.Text("tool.id")
 	if diff := cmp.Diff(map[string]string{first: "granted", second: "granted", asleep: "skipped"}, outcomes(accepted)); diff != "" {
 		t.Errorf("the outcomes (-want +got):\n%s", diff)
@@ -210,7 +223,7 @@ func TestProductsOfOneDomainStayApart(t *testing.T) {
 	google := func(name, url string) object {
 		return object{"name": name, "url": url, "auth_type": "oauth_token", "credential_mode": "shared", "credential": name + " secret"}
 	}
-	accepted := admin.must(201, "POST", "/api/admin/suggestions/"+ids[0]+"/accept", object{"tool": google(products[0].name, products[0].url)})
+	accepted := admin.accept(ids[0], object{"tool": google(products[0].name, products[0].url)})
 	calendar := accepted.Text("tool.id")
 	if diff := cmp.Diff(map[string]string{agents[0]: "granted"}, outcomes(accepted)); diff != "" {
 		t.Errorf("who got Calendar (-want +got):\n%s", diff)
@@ -226,7 +239,7 @@ func TestProductsOfOneDomainStayApart(t *testing.T) {
 		t.Errorf("Gmail again: %s", again.Body)
 	}
 	// One answer for two: each backer gets it once.
-	both := admin.must(201, "POST", "/api/admin/suggestions/"+ids[1]+"/accept", object{"tool": google("Google Workspace", "https://workspace.google.com"), "also": []string{ids[2]}}, "Idempotency-Key", "both")
+	both := admin.accept(ids[1], object{"tool": google("Google Workspace", "https://workspace.google.com"), "also": []string{ids[2]}}, "Idempotency-Key", "both")
 	if diff := cmp.Diff(map[string]string{agents[1]: "granted", agents[2]: "granted"}, outcomes(both)); diff != "" {
 		t.Errorf("who got both (-want +got):\n%s", diff)
 	}
@@ -272,11 +285,11 @@ func TestANameOfTwoSites(t *testing.T) {
 		t.Errorf("the bank: %s", a.Body)
 	}
 	admin.must(201, "POST", "/api/admin/tools", mercury("Mercury", "mercury.com"))
-	taken := admin.refused(409, "tool_exists", "POST", "/api/admin/suggestions/"+parser+"/accept", object{"tool": mercury("Mercury", "mercury.dev")})
+	taken := admin.refused(409, "tool_exists", "POST", "/api/admin/suggestions/"+parser+"/accept", object{"tool": mercury("Mercury", "mercury.dev")}, admin.read("/api/admin/suggestions/"+parser)...)
 	if !strings.Contains(taken.Text("hint"), "POST /api/admin/suggestions/"+parser+"/accept") || !strings.Contains(taken.Text("hint"), "another tool.name") {
 		t.Errorf("the name is taken: %s", taken.Body)
 	}
-	a := admin.must(201, "POST", "/api/admin/suggestions/"+parser+"/accept", object{"tool": mercury("Mercury (mercury.dev)", "mercury.dev")})
+	a := admin.accept(parser, object{"tool": mercury("Mercury (mercury.dev)", "mercury.dev")})
 	if outcomes(a)[two] != "granted" {
 		t.Errorf("under another name: %s", a.Body)
 	}
@@ -286,7 +299,7 @@ func TestANameOfTwoSites(t *testing.T) {
 		if body == "validation_failed" {
 			field["also"] = []string{other}
 		}
-		if a := admin.call("POST", "/api/admin/suggestions/"+other+"/accept", field); a.Text("code") != body {
+		if a := admin.call("POST", "/api/admin/suggestions/"+other+"/accept", field, admin.read("/api/admin/suggestions/"+other)...); a.Text("code") != body {
 			t.Errorf("%s: %s", body, a.Body)
 		}
 	}
@@ -433,7 +446,7 @@ func TestACredentialOfItsOwnIsNotGivenToAFleet(t *testing.T) {
 	admin := p.admin()
 	agent, key := admin.mustAgent("One")
 	id := p.with(key).suggest("Linear", "", "to file issues")
-	a := admin.must(201, "POST", "/api/admin/suggestions/"+id+"/accept", object{"tool": object{"name": "Linear", "auth_type": "api_key", "credential_mode": "per_agent"}})
+	a := admin.accept(id, object{"tool": object{"name": "Linear", "auth_type": "api_key", "credential_mode": "per_agent"}})
 	if got := outcomes(a)[agent]; got != "pending" || !strings.Contains(string(a.Body), "credential of its own") {
 		t.Errorf("accepted: %s", a.Body)
 	}
@@ -486,8 +499,8 @@ func TestAnAcceptedSuggestionIsFinishedByWhoeverLives(t *testing.T) {
 		}
 		m := o.meta(o.inst.Begun.OrganizationID)
 		tool = newID().String()
-		done, err := catalogs.Do(ctx, m.Organization, m, func(catalog.State, time.Time) (catalog.Command, error) {
-			return catalog.AcceptSuggestion{SuggestionID: id, GrantBackers: true, Tool: catalog.AddTool{
+		done, err := catalogs.Do(ctx, m.Organization, m, func(s catalog.State, _ time.Time) (catalog.Command, error) {
+			return catalog.AcceptSuggestion{SuggestionID: id, Seen: domain.Seen{s.Digest(id)}, GrantBackers: true, Tool: catalog.AddTool{
 				ToolID: tool, Name: "Linear", FoldedName: "linear", AuthType: "api_key", Mode: catalog.Shared, SecretID: newID().String(), Standings: standings,
 			}}, nil
 		})

@@ -1,6 +1,10 @@
 package agent
 
-import "time"
+import (
+	"time"
+
+	"agentkey/domain"
+)
 
 // Command is something to decide on an agent's stream. At is the moment of the decision; the command loop sets
 // it to the later of its own clock and the stream's last event.
@@ -11,6 +15,7 @@ type Command interface{ agentCommand() }
 // Tool is what a decision needs to know of the catalog: read from the catalog's stream, never from a read model.
 type Tool struct {
 	ID                  string
+	Name                string
 	Exists              bool
 	PerAgent            bool // each agent has a credential of its own
 	SecretID            string
@@ -56,19 +61,21 @@ type (
 	}
 	// Withdraw takes a pending request back.
 	Withdraw struct{ ToolID string }
-	// Approve says yes to one request. SecretID names the agent's own credential where the tool's mode asks for one.
+	// Approve says yes to one request, if it is what was Seen. SecretID names the agent's own credential where the tool's mode asks for one.
 	Approve struct {
 		At        time.Time
 		Tool      Tool
 		RequestID string
 		SecretID  string
 		ExpiresAt *time.Time
+		Seen      domain.Seen
 	}
 	// Deny says no to one request.
 	Deny struct {
 		Tool      Tool
 		RequestID string
 		Reason    string
+		Seen      domain.Seen
 	}
 	// Assign gives access without a request, or approves the pending one.
 	Assign struct {

@@ -59,13 +59,14 @@ func Decide(s State, c Command) ([]Event, error) {
 	case Approve:
 		return approve(s, c)
 	case Deny:
-		if err := undecided(s, c.Tool.ID, c.RequestID); err != nil {
+		digest, err := undecided(s, c.Tool, c.RequestID, c.Seen)
+		if err != nil {
 			return nil, err
 		}
 		if !c.Tool.Exists {
 			return nil, domain.NotFound("tool") // its requests went with it
 		}
-		return one(GrantDenied{ToolID: c.Tool.ID, RequestID: c.RequestID, Reason: c.Reason}), nil
+		return one(GrantDenied{ToolID: c.Tool.ID, RequestID: c.RequestID, Reason: c.Reason, DecidedOn: digest}), nil
 	case Assign:
 		return assign(s, c)
 	case Seed:
@@ -211,26 +212,40 @@ func expireFirst(g Grant, at time.Time, toolID string) []Event {
 	return nil
 }
 
-func undecided(s State, toolID, requestID string) error {
-	if g := s.Grants[toolID]; g.RequestID != requestID || g.Status != Pending {
-		return &domain.Error{
+// Digest names what a human is shown of the newest request for a tool.
+func (s State) Digest(tool Tool) string {
+	g := s.Grants[tool.ID]
+	mode := "shared"
+	if tool.PerAgent {
+		mode = "per_agent"
+	}
+	return domain.Digest("request", g.RequestID, s.Name, tool.ID, tool.Name, mode, g.Reason, string(g.Status), g.RequestedAt.UTC().Format(time.RFC3339Nano), g.DenialReason)
+}
+
+// undecided refuses a decision about a request that doesn't wait, or that is not what was seen. It returns the digest of
+// what the decision is about.
+func undecided(s State, tool Tool, requestID string, seen domain.Seen) (string, error) {
+	if g := s.Grants[tool.ID]; g.RequestID != requestID || g.Status != Pending {
+		return "", &domain.Error{
 			Kind: domain.KindConflict, Code: "already_decided", Detail: "This request is no longer pending.",
 			Hint: "See how it ended with {getRequest}.",
 			Next: []domain.Next{{Op: "getRequest", IDs: []string{requestID}}},
 		}
 	}
-	return nil
+	digest := s.Digest(tool)
+	return digest, seen.Covers(digest)
 }
 
 func approve(s State, c Approve) ([]Event, error) {
-	if err := undecided(s, c.Tool.ID, c.RequestID); err != nil {
+	digest, err := undecided(s, c.Tool, c.RequestID, c.Seen)
+	if err != nil {
 		return nil, err
 	}
 	expires, err := terms(s, c.Tool, c.SecretID, c.At, c.ExpiresAt)
 	if err != nil {
 		return nil, err
 	}
-	return one(GrantApproved{ToolID: c.Tool.ID, RequestID: c.RequestID, SecretID: c.SecretID, ExpiresAt: expires}), nil
+	return one(GrantApproved{ToolID: c.Tool.ID, RequestID: c.RequestID, SecretID: c.SecretID, ExpiresAt: expires, DecidedOn: digest}), nil
 }
 
 func assign(s State, c Assign) ([]Event, error) {
@@ -247,7 +262,7 @@ func assign(s State, c Assign) ([]Event, error) {
 		return nil, err
 	}
 	if g.Status == Pending {
-		return one(GrantApproved{ToolID: c.Tool.ID, RequestID: g.RequestID, SecretID: c.SecretID, ExpiresAt: expires}), nil
+		return one(GrantApproved{ToolID: c.Tool.ID, RequestID: g.RequestID, SecretID: c.SecretID, ExpiresAt: expires, DecidedOn: s.Digest(c.Tool)}), nil
 	}
 	if err := room(s, g); err != nil {
 		return nil, err

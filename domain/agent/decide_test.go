@@ -2,6 +2,8 @@ package agent_test
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -107,7 +109,7 @@ func TestDecide(t *testing.T) {
 			if got := codeOf(err); got != tt.code {
 				t.Fatalf("refused with %q, want %q (%v)", got, tt.code, err)
 			}
-			if diff := cmp.Diff(tt.then, events); diff != "" {
+			if diff := cmp.Diff(tt.then, events, anyDigest); diff != "" {
 				t.Errorf("events (-want +got):\n%s", diff)
 			}
 		})
@@ -136,3 +138,33 @@ func codeOf(err error) string {
 	}
 	return ""
 }
+
+// TestARequestIsDecidedAsItWasSeen: under the names of agent and tool that the human read, and the event says so.
+func TestARequestIsDecidedAsItWasSeen(t *testing.T) {
+	tool := shared
+	tool.Name = "GitHub"
+	s := fold(registered(), requested("r1"))
+	seen := domain.Seen{s.Digest(tool)}
+	for _, c := range []agent.Command{
+		agent.Approve{At: start, Tool: tool, RequestID: "r1", Seen: seen}, agent.Deny{Tool: tool, RequestID: "r1", Seen: seen},
+	} {
+		events, err := agent.Decide(s, c)
+		if err != nil || len(events) != 1 || !strings.Contains(fmt.Sprintf("%+v", events[0]), "DecidedOn:"+seen[0]) {
+			t.Errorf("%T as it was seen: %+v %v", c, events, err)
+		}
+		if _, err := agent.Decide(fold(registered(), requested("r1"), agent.Updated{Name: new("Payments")}), c); codeOf(err) != "revision_stale" {
+			t.Errorf("%T of an agent of another name: %v", c, err)
+		}
+	}
+	tool.Name = "Production"
+	for _, c := range []agent.Command{
+		agent.Approve{At: start, Tool: tool, RequestID: "r1", Seen: seen}, agent.Deny{Tool: tool, RequestID: "r1", Seen: domain.Seen{}},
+	} {
+		if _, err := agent.Decide(s, c); codeOf(err) != "revision_stale" {
+			t.Errorf("%T of a tool of another name: %v", c, err)
+		}
+	}
+}
+
+// anyDigest leaves the digest of what was decided on out of a comparison.
+var anyDigest = cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".DecidedOn" }, cmp.Ignore())

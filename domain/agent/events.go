@@ -63,18 +63,20 @@ type (
 		ToolID    string `json:"tool_id"`
 		RequestID string `json:"request_id"`
 	}
-	// GrantApproved is a human's yes to a request.
+	// GrantApproved is a human's yes to a request. DecidedOn, here and below, is the digest of what it said.
 	GrantApproved struct {
 		ToolID    string     `json:"tool_id"`
 		RequestID string     `json:"request_id"`
 		SecretID  string     `json:"secret_id,omitempty"` // the agent's own credential, where the tool's mode asks for one
 		ExpiresAt *time.Time `json:"expires_at,omitempty"`
+		DecidedOn string     `json:"decided_on,omitempty"`
 	}
 	// GrantDenied is a human's no to a request.
 	GrantDenied struct {
 		ToolID    string `json:"tool_id"`
 		RequestID string `json:"request_id"`
 		Reason    string `json:"reason,omitempty"`
+		DecidedOn string `json:"decided_on,omitempty"`
 	}
 	// GrantAssigned is access given without a request. SuggestionID and Reason are of the suggestion that it answers.
 	GrantAssigned struct {

@@ -30,6 +30,13 @@ func accept(s State, c AcceptSuggestion) ([]Event, error) {
 		}
 		backers += len(x.Backers)
 	}
+	digest, related := s.Digest(c.SuggestionID), s.Related(c.SuggestionID)
+	if c.GrantBackers && c.Seen == nil {
+		return nil, unconditional(c.SuggestionID)
+	}
+	if err := c.Seen.Covers(digest); err != nil {
+		return nil, err
+	}
 	if len(named) > 1 && backers > MaxAnswered {
 		return nil, domain.Invalid("also", fmt.Sprintf("these suggestions have more than %d backers; accept one, and add the tool's access by hand for the others", MaxAnswered))
 	}
@@ -55,10 +62,15 @@ func accept(s State, c AcceptSuggestion) ([]Event, error) {
 	a := s.answering(slices.Concat(named, redirected), c.Tool.Standings)
 	a.grant, a.mode = c.GrantBackers, c.Tool.Mode
 	var accepted []Event
-	for _, id := range named { // before the others, so that a backer of several gets what the human said
-		accepted = append(accepted, SuggestionAccepted{SuggestionID: id, ToolID: c.Tool.ToolID, Decisions: a.decide(id, c.Tool.ToolID)})
+	for i, id := range named { // before the others, so that a backer of several gets what the human said
+		a.unseen = i > 0 && !slices.Contains(related, id)
+		on := digest
+		if i > 0 {
+			on = s.Digest(id)
+		}
+		accepted = append(accepted, SuggestionAccepted{SuggestionID: id, ToolID: c.Tool.ToolID, Decisions: a.decide(id, c.Tool.ToolID), DecidedOn: on})
 	}
-	a.grant = false
+	a.grant, a.unseen = false, false
 	for _, id := range redirected {
 		events = append(events, SuggestionRedirected{SuggestionID: id, ToolID: c.Tool.ToolID, Decisions: a.decide(id, c.Tool.ToolID)})
 	}
@@ -66,6 +78,15 @@ func accept(s State, c AcceptSuggestion) ([]Event, error) {
 		return nil, err
 	}
 	return append(events, accepted...), nil
+}
+
+// unconditional is the refusal of access for backers that the human may not have seen.
+func unconditional(id string) *domain.Error {
+	return &domain.Error{
+		Kind: domain.KindUnconditional, Code: "precondition_required", Detail: "Access for all backers needs to say which backers were seen.",
+		Hint: "Read the suggestion with {getSuggestion} and send its {tag} in {condition}, or send grant_backers: false, and every backer gets a pending request.",
+		Next: []domain.Next{{Op: "getSuggestion", IDs: []string{id}}},
+	}
 }
 
 // answered ends every pending suggestion of the product that a tool is, with requests of their backers.
@@ -87,6 +108,7 @@ type answering struct {
 	state     State
 	grant     bool // access at once, where the mode allows it
 	mode      Mode
+	unseen    bool // the human was not shown these backers
 	standings map[string]Standing
 	shorten   bool // the reasons
 	decided   map[got]bool
@@ -125,6 +147,8 @@ func (a *answering) decide(id, toolID string) []Decision {
 		switch {
 		case standing.Why != "":
 			d.Outcome, d.Why, d.Reason = Skipped, standing.Why, ""
+		case a.grant && a.unseen:
+			d.Why = "it was not shown with the suggestion that was accepted"
 		case a.grant && a.mode == PerAgent:
 			d.Why = "each agent needs a credential of its own for this tool"
 		case a.grant:

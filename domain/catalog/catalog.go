@@ -66,13 +66,14 @@ type (
 		ExpiresAt         *time.Time `json:"expires_at,omitempty"`
 	}
 	// ToolInstructionsRevised is one version of a usage guide. RestoredFrom is the version it repeats, or 0; NoteID the
-	// note of an agent that it took up, if it did.
+	// note of an agent that it took up, if it did, and DecidedOn the digest of that note.
 	ToolInstructionsRevised struct {
 		ToolID       string `json:"tool_id"`
 		Version      int    `json:"version"`
 		Instructions string `json:"instructions"`
 		RestoredFrom int    `json:"restored_from,omitempty"`
 		NoteID       string `json:"note_id,omitempty"`
+		DecidedOn    string `json:"decided_on,omitempty"`
 	}
 	// ToolRemoved takes a tool away for good; every grant of it counts as revoked from here on. SecretID is the shared
 	// credential that ends with it.

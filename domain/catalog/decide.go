@@ -33,6 +33,7 @@ type (
 		MaxGrantSeconds                                   *int64
 		IfRevision                                        int
 		NoteID                                            string              // the note that the new usage guide takes up, or ""
+		DecidedOn                                         string              // the digest of that note
 		Standings                                         map[string]Standing // of the backers of suggestions that it answers
 	}
 	// RotateCredential replaces the shared credential.
@@ -98,7 +99,11 @@ func Decide(s State, c Command) ([]Event, error) {
 		if _, err := s.waiting(c.SuggestionID); err != nil {
 			return nil, err
 		}
-		return []Event{SuggestionDismissed(c)}, nil
+		digest := s.Digest(c.SuggestionID)
+		if err := c.Seen.Covers(digest); err != nil {
+			return nil, err
+		}
+		return []Event{SuggestionDismissed{SuggestionID: c.SuggestionID, Reason: c.Reason, DecidedOn: digest}}, nil
 	case ImportCatalog:
 		return importCatalog(s, c)
 	case RemoveTool:
@@ -218,7 +223,7 @@ func (c UpdateTool) events(t Tool) []Event {
 		events = append(events, changed)
 	}
 	if guide := differs(c.Instructions, t.Instructions); guide != nil {
-		events = append(events, ToolInstructionsRevised{ToolID: c.ToolID, Version: t.InstructionsVersion + 1, Instructions: *guide, NoteID: c.NoteID})
+		events = append(events, ToolInstructionsRevised{ToolID: c.ToolID, Version: t.InstructionsVersion + 1, Instructions: *guide, NoteID: c.NoteID, DecidedOn: c.DecidedOn})
 	}
 	return events
 }

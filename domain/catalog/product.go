@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"time"
+
+	"agentkey/domain"
 )
 
 // MaxRelated bounds how many related tools or suggestions an answer names.
@@ -98,6 +101,22 @@ func (s State) Related(id string) []string {
 		return cmp.Compare(len(s.Suggestions[b].Backers), len(s.Suggestions[a].Backers))
 	})
 	return ids[:min(len(ids), MaxRelated)]
+}
+
+// Digest names what a human is shown of a suggestion: what its backers say, and who backs those related to it.
+func (s State) Digest(id string) string {
+	x := s.Suggestions[id]
+	said := []string{"suggestion", id, x.Name, x.URL, string(x.Status), x.ToolID, x.Dismissal, x.DecidedAt.UTC().Format(time.RFC3339Nano)}
+	for _, b := range x.Backers {
+		said = append(said, "backer", b.AgentID, b.Name, b.URL, b.Reason, b.LastAt.UTC().Format(time.RFC3339Nano))
+	}
+	for _, other := range s.Related(id) {
+		said = append(said, "related", other, s.Suggestions[other].Name)
+		for _, b := range s.Suggestions[other].Backers {
+			said = append(said, b.AgentID)
+		}
+	}
+	return domain.Digest(said...)
 }
 
 // answerable lists the pending suggestions of a product, the oldest first.

@@ -47,11 +47,15 @@ type (
 	AcceptSuggestion struct {
 		SuggestionID string
 		Also         []string
+		Seen         domain.Seen // the suggestion with those related to it
 		Tool         AddTool
 		GrantBackers bool
 	}
 	// DismissSuggestion says no, for now.
-	DismissSuggestion struct{ SuggestionID, Reason string }
+	DismissSuggestion struct {
+		SuggestionID, Reason string
+		Seen                 domain.Seen
+	}
 )
 
 func (Suggest) catalogCommand()           {}

@@ -53,10 +53,11 @@ type (
 		Reason       string `json:"reason"`
 		Reopens      bool   `json:"reopens,omitempty"`
 	}
-	// SuggestionDismissed is a human's no, for now.
+	// SuggestionDismissed is a human's no, for now. DecidedOn, here and below, is the digest of what was suggested.
 	SuggestionDismissed struct {
 		SuggestionID string `json:"suggestion_id"`
 		Reason       string `json:"reason,omitempty"`
+		DecidedOn    string `json:"decided_on,omitempty"`
 	}
 	// SuggestionAccepted is a human's yes: the tool was added in the same append, and this is what it means for each
 	// backer.
@@ -64,6 +65,7 @@ type (
 		SuggestionID string     `json:"suggestion_id"`
 		ToolID       string     `json:"tool_id"`
 		Decisions    []Decision `json:"decisions"`
+		DecidedOn    string     `json:"decided_on,omitempty"`
 	}
 	// SuggestionRedirected ends a suggestion that a tool of the catalog answers: one that was added or renamed.
 	SuggestionRedirected struct {
@@ -164,11 +166,11 @@ func (s State) evolveSuggestion(event Event, f domain.Fact[Event]) State {
 		})
 	case SuggestionAccepted:
 		return s.suggestion(e.SuggestionID, func(x *Suggestion) {
-			*x = Suggestion{Status: SuggestionAcceptance, DecidedAt: f.At, ToolID: e.ToolID}
+			*x = Suggestion{Status: SuggestionAcceptance, DecidedAt: f.At, DecidedBy: &f.By, ToolID: e.ToolID}
 		})
 	case SuggestionRedirected:
 		return s.suggestion(e.SuggestionID, func(x *Suggestion) {
-			*x = Suggestion{Status: SuggestionRedirect, DecidedAt: f.At, ToolID: e.ToolID}
+			*x = Suggestion{Status: SuggestionRedirect, DecidedAt: f.At, DecidedBy: &f.By, ToolID: e.ToolID}
 		})
 	case SuggestionCooldownRefused:
 		return s.suggestion(e.SuggestionID, func(x *Suggestion) { x.Refused = append(slices.Clone(x.Refused), e.AgentID) })

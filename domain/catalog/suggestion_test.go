@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"agentkey/domain"
 	"agentkey/domain/catalog"
 )
 
@@ -46,6 +47,10 @@ func elsewhere() catalog.Event {
 	return catalog.ToolAdded{ToolID: "7", Name: "Docs", FoldedName: "docs", Site: "notion.so", Mode: catalog.PerAgent}
 }
 
+func backing(id, agent, name string) catalog.Event {
+	return catalog.SuggestionBacked{SuggestionID: id, AgentID: agent, Name: name, Reason: "to write"}
+}
+
 func other(id, name, site, agent string) catalog.Event {
 	return catalog.SuggestionMade{SuggestionID: id, Name: name, FoldedName: name, URL: "https://" + site, Site: site, AgentID: agent, Reason: "to write"}
 }
@@ -64,7 +69,7 @@ func TestSuggestions(t *testing.T) {
 	added := catalog.ToolAdded{ToolID: "9", Name: "Notion", FoldedName: "notion", Site: "notion.so", Mode: catalog.Shared, SecretID: "s"}
 	nowhere := catalog.ToolAdded{ToolID: "9", Name: "Notion", FoldedName: "notion", Mode: catalog.PerAgent}
 	own := catalog.AddTool{ToolID: "9", Name: "Notion", FoldedName: "notion", Mode: catalog.PerAgent}
-	known := map[string]catalog.Standing{"a": {Suspensions: 1}, "b": {Why: "the agent is suspended"}, "c": {}}
+	known := map[string]catalog.Standing{"a": {Suspensions: 1}, "b": {Why: "the agent is suspended"}, "c": {}, "d": {}}
 	with := func(tool catalog.AddTool) catalog.AddTool {
 		tool.Standings = known
 		return tool
@@ -128,11 +133,11 @@ func TestSuggestions(t *testing.T) {
 				{AgentID: "a", Outcome: catalog.Pending, Why: "each agent needs a credential of its own for this tool", Reason: "to write", Suspensions: 1},
 			}},
 		}, ""},
-		{"it is accepted with others that the human names", []catalog.Event{missed(), other("g2", "notes", "notion.so", "a"), other("g3", "wiki", "x.com", "c"), elsewhere()}, catalog.AcceptSuggestion{SuggestionID: "g1", Also: []string{"g2", "g3"}, Tool: with(notion), GrantBackers: true}, []catalog.Event{
+		{"it is accepted with others that the human names", []catalog.Event{missed(), other("g2", "notes", "notion.so", "a"), backing("g2", "c", "notes"), other("g3", "wiki", "x.com", "d"), elsewhere()}, catalog.AcceptSuggestion{SuggestionID: "g1", Also: []string{"g2", "g3"}, Tool: with(notion), GrantBackers: true}, []catalog.Event{
 			added,
 			catalog.SuggestionAccepted{SuggestionID: "g1", ToolID: "9", Decisions: []catalog.Decision{{AgentID: "a", Outcome: catalog.Granted, Reason: "to write", Suspensions: 1}}},
-			catalog.SuggestionAccepted{SuggestionID: "g2", ToolID: "9", Decisions: []catalog.Decision{}},
-			catalog.SuggestionAccepted{SuggestionID: "g3", ToolID: "9", Decisions: []catalog.Decision{{AgentID: "c", Outcome: catalog.Granted, Reason: "to write"}}},
+			catalog.SuggestionAccepted{SuggestionID: "g2", ToolID: "9", Decisions: []catalog.Decision{{AgentID: "c", Outcome: catalog.Granted, Reason: "to write"}}},
+			catalog.SuggestionAccepted{SuggestionID: "g3", ToolID: "9", Decisions: []catalog.Decision{{AgentID: "d", Outcome: catalog.Pending, Why: "it was not shown with the suggestion that was accepted", Reason: "to write"}}},
 		}, ""},
 		{"what is only related stays", []catalog.Event{missed(), other("g2", "notes", "notion.so", "b"), other("g3", "notion", "notion.dev", "b")}, catalog.AcceptSuggestion{SuggestionID: "g1", Tool: with(notion)}, []catalog.Event{
 			added, catalog.SuggestionAccepted{SuggestionID: "g1", ToolID: "9", Decisions: []catalog.Decision{{AgentID: "a", Outcome: catalog.Pending, Reason: "to write", Suspensions: 1}}},
@@ -163,14 +168,61 @@ func TestSuggestions(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			events, err := catalog.Decide(fold(tt.given...), tt.when)
+			state := fold(tt.given...)
+			if c, is := tt.when.(catalog.AcceptSuggestion); is {
+				c.Seen = domain.Seen{state.Digest(c.SuggestionID)}
+				tt.when = c
+			}
+			events, err := catalog.Decide(state, tt.when)
 			if got := codeOf(err); got != tt.code {
 				t.Fatalf("refused with %q, want %q (%v)", got, tt.code, err)
 			}
-			if diff := cmp.Diff(tt.then, events); diff != "" {
+			if diff := cmp.Diff(tt.then, events, anyDigest); diff != "" {
 				t.Errorf("events (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestASuggestionIsDecidedAsItWasSeen: access for its backers needs to say what was seen, no decision is about anything
+// else, and the event says what it was.
+func TestASuggestionIsDecidedAsItWasSeen(t *testing.T) {
+	tool := catalog.AddTool{ToolID: "9", Name: "Notion", FoldedName: "notion", Site: "notion.so", Mode: catalog.Shared, SecretID: "s", Standings: map[string]catalog.Standing{"a": {}, "b": {}, "c": {}}}
+	before := fold(missed(), other("g2", "notes", "notion.so", "c"))
+	seen := domain.Seen{before.Digest("g1")}
+	accept := catalog.AcceptSuggestion{SuggestionID: "g1", Tool: tool, GrantBackers: true}
+	if _, err := catalog.Decide(before, accept); codeOf(err) != "precondition_required" {
+		t.Errorf("access for whom: %v", err)
+	}
+	accept.GrantBackers = false
+	if _, err := catalog.Decide(before, accept); err != nil {
+		t.Errorf("requests need nothing: %v", err)
+	}
+	accept.GrantBackers, accept.Seen = true, seen
+	events, err := catalog.Decide(before, accept)
+	if err != nil || len(events) != 2 || events[1].(catalog.SuggestionAccepted).DecidedOn != seen[0] {
+		t.Errorf("as it was seen: %+v %v", events, err)
+	}
+	dismiss := catalog.DismissSuggestion{SuggestionID: "g1", Seen: seen}
+	if events, err := catalog.Decide(before, dismiss); err != nil || events[0].(catalog.SuggestionDismissed).DecidedOn != seen[0] {
+		t.Errorf("dismissed as it was seen: %+v %v", events, err)
+	}
+	for name, since := range map[string]catalog.Event{
+		"another backs it":              backed("b", "notion", ""),
+		"its maker says something else": backed("a", "notion!", "notion.so"),
+		"another backs a related one":   backing("g2", "b", "notes"),
+		"there is another related one":  other("g3", "wiki", "notion.so", "b"),
+		"a related one is dismissed":    catalog.SuggestionDismissed{SuggestionID: "g2"},
+	} {
+		after := fold(missed(), other("g2", "notes", "notion.so", "c"), since)
+		for _, c := range []catalog.Command{accept, dismiss} {
+			if _, err := catalog.Decide(after, c); codeOf(err) != "revision_stale" {
+				t.Errorf("%s: %T %v", name, c, err)
+			}
+		}
+	}
+	if after := fold(missed(), other("g2", "notes", "notion.so", "c"), other("g3", "linear", "linear.app", "b")); after.Digest("g1") != seen[0] {
+		t.Error("another suggestion changes what was seen")
 	}
 }
 

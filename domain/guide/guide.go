@@ -41,17 +41,20 @@ type (
 		AgentID string `json:"agent_id"`
 		Why     string `json:"why"`
 	}
-	// NoteAccepted says in which version of the guide a human took the note up.
+	// NoteAccepted says in which version of the guide a human took the note up. DecidedOn, here and below, is the digest
+	// of the note as it was then.
 	NoteAccepted struct {
 		NoteID       string `json:"note_id"`
 		ToolID       string `json:"tool_id"`
 		GuideVersion int    `json:"guide_version"`
+		DecidedOn    string `json:"decided_on,omitempty"`
 	}
 	// NoteDismissed is a human's no, with a reason that the next agent is shown.
 	NoteDismissed struct {
-		NoteID string `json:"note_id"`
-		ToolID string `json:"tool_id"`
-		Reason string `json:"reason"`
+		NoteID    string `json:"note_id"`
+		ToolID    string `json:"tool_id"`
+		Reason    string `json:"reason"`
+		DecidedOn string `json:"decided_on,omitempty"`
 	}
 )
 
@@ -77,9 +80,13 @@ type (
 	Accept struct {
 		NoteID, ToolID string
 		GuideVersion   int
+		DecidedOn      string // the digest of the note
 	}
 	// Dismiss says no.
-	Dismiss struct{ NoteID, ToolID, Reason string }
+	Dismiss struct {
+		NoteID, ToolID, Reason string
+		Seen                   domain.Seen
+	}
 )
 
 func (Suggest) guideCommand() {}
@@ -193,6 +200,16 @@ func (s State) Waiting(id string) (Note, error) {
 	return n, nil
 }
 
+// Digest names what a human is shown of a note.
+func (s State) Digest(id string) string {
+	n := s.Notes[id]
+	said := []string{"note", id, n.Learned, string(n.Status), fmt.Sprint(n.GuideVersion), n.DismissalReason, n.DecidedAt.UTC().Format(time.RFC3339Nano)}
+	for _, b := range n.Backers {
+		said = append(said, b.AgentID, b.Why, b.LastAt.UTC().Format(time.RFC3339Nano))
+	}
+	return domain.Digest(said...)
+}
+
 // Decide answers a command on a state: events to append, none when it is already so, or a refusal.
 func Decide(s State, c Command) ([]Event, error) {
 	switch c := c.(type) {
@@ -207,7 +224,11 @@ func Decide(s State, c Command) ([]Event, error) {
 		if _, err := s.Waiting(c.NoteID); err != nil {
 			return nil, err
 		}
-		return []Event{NoteDismissed(c)}, nil
+		digest := s.Digest(c.NoteID)
+		if err := c.Seen.Covers(digest); err != nil {
+			return nil, err
+		}
+		return []Event{NoteDismissed{NoteID: c.NoteID, ToolID: c.ToolID, Reason: c.Reason, DecidedOn: digest}}, nil
 	}
 	return nil, fmt.Errorf("guide: no decision for %T", c)
 }

@@ -51,10 +51,10 @@ func TestDecide(t *testing.T) {
 		{"it was dismissed", []guide.Event{made("1", "a", "x", "why"), no}, tell("2", "b", "x", "why"), nil, "suggestion_dismissed"},
 		{"it was taken up and is told again", []guide.Event{made("1", "a", "x", "why"), taken}, tell("2", "b", "x", "why"), []guide.Event{made("2", "b", "x", "why")}, ""},
 
-		{"it is dismissed", []guide.Event{made("1", "a", "x", "why")}, guide.Dismiss(no), []guide.Event{no}, ""},
-		{"it is dismissed twice", []guide.Event{made("1", "a", "x", "why"), no}, guide.Dismiss(no), nil, "already_decided"},
-		{"it is dismissed after it was taken up", []guide.Event{made("1", "a", "x", "why"), taken}, guide.Dismiss(no), nil, "already_decided"},
-		{"an unknown note is dismissed", nil, guide.Dismiss(no), nil, "not_found"},
+		{"it is dismissed", []guide.Event{made("1", "a", "x", "why")}, guide.Dismiss{NoteID: no.NoteID, ToolID: no.ToolID, Reason: no.Reason}, []guide.Event{no}, ""},
+		{"it is dismissed twice", []guide.Event{made("1", "a", "x", "why"), no}, guide.Dismiss{NoteID: no.NoteID, ToolID: no.ToolID, Reason: no.Reason}, nil, "already_decided"},
+		{"it is dismissed after it was taken up", []guide.Event{made("1", "a", "x", "why"), taken}, guide.Dismiss{NoteID: no.NoteID, ToolID: no.ToolID, Reason: no.Reason}, nil, "already_decided"},
+		{"an unknown note is dismissed", nil, guide.Dismiss{NoteID: no.NoteID, ToolID: no.ToolID, Reason: no.Reason}, nil, "not_found"},
 		{"it is taken up", []guide.Event{made("1", "a", "x", "why")}, guide.Accept(taken), []guide.Event{taken}, ""},
 		{"it is taken up twice", []guide.Event{made("1", "a", "x", "why"), taken}, guide.Accept(taken), nil, ""},
 		{"a note that a guide already has counts as accepted, even if it was dismissed meanwhile", []guide.Event{made("1", "a", "x", "why"), no}, guide.Accept(taken), []guide.Event{taken}, ""},
@@ -66,7 +66,7 @@ func TestDecide(t *testing.T) {
 			if got := codeOf(err); got != tt.code {
 				t.Fatalf("refused with %q, want %q (%v)", got, tt.code, err)
 			}
-			if diff := cmp.Diff(tt.then, events); diff != "" {
+			if diff := cmp.Diff(tt.then, events, anyDigest); diff != "" {
 				t.Errorf("events (-want +got):\n%s", diff)
 			}
 		})
@@ -142,3 +142,19 @@ func codeOf(err error) string {
 	}
 	return ""
 }
+
+// TestANoteIsDismissedAsItWasSeen: one that another agent backed since is not, and the event says what it was.
+func TestANoteIsDismissedAsItWasSeen(t *testing.T) {
+	before := fold(made("1", "a", "x", "why"))
+	c := guide.Dismiss{NoteID: "1", ToolID: "t", Reason: "no", Seen: domain.Seen{"other", before.Digest("1")}}
+	if events, err := guide.Decide(before, c); err != nil || !cmp.Equal(events, []guide.Event{guide.NoteDismissed{NoteID: "1", ToolID: "t", Reason: "no", DecidedOn: before.Digest("1")}}) {
+		t.Errorf("as it was seen: %v %v", events, err)
+	}
+	after := fold(made("1", "a", "x", "why"), guide.NoteBacked{NoteID: "1", ToolID: "t", AgentID: "b", Why: "why"})
+	if _, err := guide.Decide(after, c); codeOf(err) != "revision_stale" {
+		t.Errorf("another backs it: %v", err)
+	}
+}
+
+// anyDigest leaves the digest of what was decided on out of a comparison.
+var anyDigest = cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".DecidedOn" }, cmp.Ignore())

@@ -92,7 +92,7 @@ func TakenNotes(notes *commands.Notes) Reaction {
 		}
 		m := consequence(name, cause, revised.NoteID)
 		m.Actor = cause.Signed.Actor
-		done, err := notes.Take(ctx, m, revised.ToolID, revised.NoteID, revised.Version)
+		done, err := notes.Take(ctx, m, revised.ToolID, revised.NoteID, revised.Version, revised.DecidedOn)
 		return done.Changed, err
 	}}
 }
