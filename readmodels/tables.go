@@ -19,7 +19,7 @@ var tablesSQL string
 
 // fill goes up whenever the projection writes other rows for the same events: rows of another number are dropped
 // and filled again. A change of the tables is noticed without it.
-const fill = 1
+const fill = 2
 
 var errOtherVersion = errors.New("it was made by another version")
 

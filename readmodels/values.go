@@ -82,9 +82,16 @@ func OptionalInt(v *int64) sql.NullInt64 {
 	return sql.NullInt64{Int64: *v, Valid: true}
 }
 
-// Fold is the form in which names are searched: compatibility characters and case do not matter.
+// Fold is the form in which names are searched: compatibility characters, case, and the accents of European scripts
+// do not matter.
 func Fold(name string) string {
-	return strings.Join(strings.Fields(cases.Fold().String(norm.NFKC.String(name))), " ")
+	bare := strings.Map(func(r rune) rune {
+		if r >= '\u0300' && r <= '\u036f' {
+			return -1
+		}
+		return r
+	}, norm.NFKD.String(cases.Fold().String(norm.NFKD.String(name))))
+	return strings.Join(strings.Fields(norm.NFKC.String(bare)), " ")
 }
 
 // signed and unsigned carry positions and revisions, which the log counts unsigned, through SQL.

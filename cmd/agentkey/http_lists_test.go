@@ -130,3 +130,30 @@ func TestAPageHasFiftyItemsUnlessItIsSaid(t *testing.T) {
 		t.Errorf("another organization's cursor: %s", a.Body)
 	}
 }
+
+// TestASearchDisregardsCaseAccentsAndWidth finds names by what a person would type for them.
+func TestASearchDisregardsCaseAccentsAndWidth(t *testing.T) {
+	p := start(t, unlimited...)
+	admin := p.admin()
+	names := []string{"Café", "Cafe\u0301 Noir", "Straße", "Ångström", "Ｌｉｎｅａｒ", "がんばる", "Ёлка", "Đuka"}
+	for _, name := range names {
+		admin.mustTool(name, "s3cret")
+		admin.mustAgent(name)
+	}
+	for q, want := range map[string][]string{
+		"cafe": {"Café", "Cafe\u0301 Noir"}, "CAFÉ": {"Café", "Cafe\u0301 Noir"}, "cafe\u0301 n": {"Cafe\u0301 Noir"}, "strasse": {"Straße"},
+		"angstrom": {"Ångström"}, "linear": {"Ｌｉｎｅａｒ"}, "елка": {"Ёлка"}, "か": nil, "が": {"がんばる"}, "caffe": nil, "cafés": nil,
+	} {
+		for _, list := range []string{"tools", "agents"} {
+			var got []string
+			for _, item := range admin.must(200, "GET", "/api/admin/"+list+"?q="+url.QueryEscape(q), nil).Items() {
+				got = append(got, fmt.Sprint(item["name"]))
+			}
+			slices.Sort(got)
+			slices.Sort(want)
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: %q finds %q, not %q", list, q, got, want)
+			}
+		}
+	}
+}
