@@ -2,6 +2,7 @@ package contract
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -25,11 +26,11 @@ func TestEveryObjectOfTheDocumentHasAName(t *testing.T) {
 				}
 			}
 			for name, child := range node {
-				walk(append(path[:len(path):len(path)], name), child)
+				walk(append(slices.Clip(path), name), child)
 			}
 		case []any:
 			for _, child := range node {
-				walk(append(path[:len(path):len(path)], "[]"), child)
+				walk(append(slices.Clip(path), "[]"), child)
 			}
 		}
 	}

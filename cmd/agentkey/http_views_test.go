@@ -53,14 +53,13 @@ func TestAResourceLooksTheSameEverywhere(t *testing.T) {
 	const agents = "/api/admin/agents"
 	registered := admin.must(201, "POST", agents, object{"name": "Bot", "description": "Opens pull requests."})
 	id, path := registered.Text("agent.id"), registered.Header.Get("Location")
-	bot := p.with(registered.Text("api_key"))
 	admin.shows("a registered agent", part(t, registered, "agent"), path, agents)
 	admin.shows("a renamed agent", admin.must(200, "PATCH", path, object{"name": "Café bot"}).Body, path, agents)
 	admin.shows("a suspended agent", admin.must(200, "POST", path+"/suspend", nil).Body, path, agents)
 	admin.shows("a reactivated agent", admin.must(200, "POST", path+"/reactivate", nil).Body, path, agents)
 	rotated := admin.must(200, "POST", path+"/rotate-key", object{"overlap_seconds": 3600})
 	admin.shows("an agent with a new key", part(t, rotated, "agent"), path, agents)
-	bot = p.with(rotated.Text("api_key"))
+	bot := p.with(rotated.Text("api_key"))
 
 	const tools = "/api/admin/tools"
 	added := admin.must(201, "POST", tools, object{
