@@ -10,8 +10,8 @@ import (
 	"agentkey/readmodels"
 )
 
-// instructionsFor returns the block for an agent's instructions file. It says where the key is and never holds the key,
-// because such files end up in repositories.
+// instructionsFor returns the block for an agent's instructions file. It says where the key is and
+// never holds the key, because such files end up in repositories.
 func instructionsFor(name string) string {
 	return "## Credentials for tools (AgentKey)\n\n" +
 		"You are " + name + ". You start with access to nothing and hold no API keys. AgentKey gives you a credential once a human has approved it.\n" +

@@ -54,7 +54,8 @@ func (s *Server) ListAudit(ctx context.Context, r ListAuditRequestObject) (ListA
 	return out, nil
 }
 
-// noAction says which actions are like one that there isn't: those about the same thing, else what things there are.
+// noAction says which actions are like one that there isn't: those about the same thing, else what
+// things there are.
 func (s *Server) noAction(action string) string {
 	about, _, _ := strings.Cut(strings.TrimSpace(strings.ToLower(action)), ".")
 	var alike, things []string
@@ -73,7 +74,8 @@ func (s *Server) noAction(action string) string {
 	return "no event has this name; names such as credential.vended begin with " + strings.Join(things, ", ")
 }
 
-// auditEntry opens what an entry holds about the person or machine behind it. What was erased stays absent.
+// auditEntry opens what an entry holds about the person or machine behind it. What was erased stays
+// absent.
 func (s *Server) auditEntry(ctx context.Context, e readmodels.AuditEntry) (AuditEntry, error) {
 	out := AuditEntry{
 		ID: e.ID, Position: int64(e.Position), Stream: e.Stream, Revision: int64(e.Revision), Action: e.Action, //nolint:gosec // a log never holds 2^63

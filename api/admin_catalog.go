@@ -73,7 +73,8 @@ func (s *Server) ExportCatalog(ctx context.Context, r ExportCatalogRequestObject
 	return ExportCatalog200ApplicationYamlResponse{Body: &text, ContentLength: int64(text.Len())}, nil
 }
 
-// ImportCatalog answers PUT /api/admin/catalog/import. A body of YAML was made JSON when it was read.
+// ImportCatalog answers PUT /api/admin/catalog/import. A body of YAML was made JSON when it was
+// read.
 func (s *Server) ImportCatalog(ctx context.Context, r ImportCatalogRequestObject) (ImportCatalogResponseObject, error) {
 	call := callOf(ctx)
 	tools := make([]catalog.FileTool, len(r.JSONBody.Tools))

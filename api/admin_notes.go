@@ -23,7 +23,8 @@ func (s *Server) ListInstructionSuggestions(ctx context.Context, r ListInstructi
 	return ListInstructionSuggestions200JSONResponse{Items: views(found.Items, view), NextCursor: cursor(found.Next)}, nil
 }
 
-// GetInstructionSuggestion answers GET /api/admin/instruction-suggestions/{id}, from the note's stream.
+// GetInstructionSuggestion answers GET /api/admin/instruction-suggestions/{id}, from the note's
+// stream.
 func (s *Server) GetInstructionSuggestion(ctx context.Context, r GetInstructionSuggestionRequestObject) (GetInstructionSuggestionResponseObject, error) {
 	call := callOf(ctx)
 	found, err := s.Notes.Get(call.ctx, call.meta(), r.ID)

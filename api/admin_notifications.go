@@ -118,7 +118,7 @@ func (s *Server) ResendDelivery(ctx context.Context, r ResendDeliveryRequestObje
 	return ResendDelivery200JSONResponse(deliveryView(deliveryLeft(r.ID, done.State, head.State.Channels[done.State.ChannelID].Name))), nil
 }
 
-// topics reads what a channel is to be told of.
+// topics reads the topics of a channel.
 func topics(names *NotificationTopics) []domain.Topic {
 	if names == nil {
 		return nil

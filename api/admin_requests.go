@@ -26,8 +26,8 @@ func (s *Server) ListRequests(ctx context.Context, r ListRequestsRequestObject) 
 	}, nil
 }
 
-// GetRequest answers GET /api/admin/requests/{id}. What a human may decide about comes from its streams; only a request
-// that a later one followed comes from the read model.
+// GetRequest answers GET /api/admin/requests/{id}. What a human may decide about comes from its
+// streams; only a request that a later one followed comes from the read model.
 func (s *Server) GetRequest(ctx context.Context, r GetRequestRequestObject) (GetRequestResponseObject, error) {
 	call := callOf(ctx)
 	newest, is, err := s.Grants.Get(call.ctx, call.meta(), r.ID)

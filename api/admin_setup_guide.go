@@ -27,7 +27,8 @@ type guideStream struct {
 	plan   setupguide.Plan
 }
 
-// VisitStreamSetupGuideResponse writes the events, until the guide ends, the caller leaves or the server stops.
+// VisitStreamSetupGuideResponse writes the events, until the guide ends, the caller leaves or the
+// server stops.
 func (g guideStream) VisitStreamSetupGuideResponse(w http.ResponseWriter) error {
 	ctx, cancel := context.WithCancelCause(g.call.ctx)
 	defer cancel(nil)

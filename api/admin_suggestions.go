@@ -56,8 +56,8 @@ func demandCursor(next *readmodels.Demand) *string {
 	return &text
 }
 
-// GetSuggestion answers GET /api/admin/suggestions/{id}. What a human may decide about comes from its stream; what an
-// answered one was comes from the read model.
+// GetSuggestion answers GET /api/admin/suggestions/{id}. What a human may decide about comes from
+// its stream; what an answered one was comes from the read model.
 func (s *Server) GetSuggestion(ctx context.Context, r GetSuggestionRequestObject) (GetSuggestionResponseObject, error) {
 	call := callOf(ctx)
 	head, err := s.Tools.Catalogs.Fresh(call.ctx, call.Caller.Organization)

@@ -107,8 +107,8 @@ func (s *Server) RotateCredential(ctx context.Context, r RotateCredentialRequest
 	return RotateCredential200JSONResponse(s.changedTool(call, r.ID, done)), nil
 }
 
-// RemoveTool answers DELETE /api/admin/tools/{id}. From the catalog's event on nothing of the tool is vended; a
-// reaction writes down for each agent that its access was revoked.
+// RemoveTool answers DELETE /api/admin/tools/{id}. From the catalog's event on nothing of the tool
+// is vended; a reaction writes down for each agent that its access was revoked.
 func (s *Server) RemoveTool(ctx context.Context, r RemoveToolRequestObject) (RemoveToolResponseObject, error) {
 	call := callOf(ctx)
 	done, err := s.Tools.Remove(call.ctx, call.edit(), r.ID)

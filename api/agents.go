@@ -13,7 +13,8 @@ import (
 // GetMe answers GET /api/me.
 func (s *Server) GetMe(ctx context.Context, _ GetMeRequestObject) (GetMeResponseObject, error) {
 	call := callOf(ctx)
-	// Who is calling was read from the log; what it may use is asked of the read model, which may be a moment behind.
+	// Who is calling was read from the log; what it may use is asked of the read model, which may be a
+	// moment behind.
 	me, err := s.Models.Me(call.ctx, call.Caller.Organization, call.Caller.Actor.ID, s.Clock())
 	if err != nil && !isNotFound(err) {
 		return nil, asked(err, "agent")
@@ -148,7 +149,8 @@ func (s *Server) SuggestInstructions(ctx context.Context, r SuggestInstructionsR
 	return SuggestInstructions201JSONResponse{SuggestionID: done.ID, Status: SuggestedStatusPending, Existing: done.Existing, Message: message}, nil
 }
 
-// FetchCredential answers GET /api/tools/{id}/credentials. What it answers must be kept nowhere on its way.
+// FetchCredential answers GET /api/tools/{id}/credentials. What it answers must be kept nowhere on
+// its way.
 func (s *Server) FetchCredential(ctx context.Context, r FetchCredentialRequestObject) (FetchCredentialResponseObject, error) {
 	call := callOf(ctx)
 	call.header.Set("Cache-Control", "no-store, private")

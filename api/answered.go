@@ -7,8 +7,8 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// Answered is a call and what came of it, for whoever counts. It does not tell who called or for what, and however
-// calls are made, each member has few values.
+// Answered is a call and its result, for metrics. It doesn't say who called or for what, and
+// however calls are made, each member has few values.
 type Answered struct {
 	Operation string // its name in the document, "" when it has none
 	Method    string // "other" unless HTTP defines it

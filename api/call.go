@@ -74,8 +74,8 @@ func (c *call) tag(revision int) {
 	c.header.Set("ETag", tagOf(revision))
 }
 
-// parseIfMatch returns the revision that If-Match asks for, 0 for any, and -1 for what matches none: a tag that is not
-// ours, a weak one, more than one.
+// parseIfMatch returns the revision that If-Match asks for, 0 for any, and -1 for what matches
+// none: a tag that is not ours, a weak one, more than one.
 func parseIfMatch(headers []string) int {
 	header := strings.TrimSpace(strings.Join(headers, ","))
 	if header == "" || header == "*" {
@@ -96,7 +96,8 @@ func canonical(id string) bool {
 	return err == nil && u.String() == id
 }
 
-// counted reports whether a path's number is one that counts from 1, in the one form in which we write it.
+// counted reports whether a path's number is one that counts from 1, in the one form in which we
+// write it.
 func counted(number string) bool {
 	n, err := strconv.Atoi(number)
 	return err == nil && n > 0 && strconv.Itoa(n) == number

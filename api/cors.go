@@ -14,8 +14,8 @@ const (
 	allowedHeaders = "Authorization, Content-Type, Idempotency-Key, If-Match, Last-Event-ID, X-Organization, X-Wait-For-Position"
 )
 
-// admitOrigin lets pages of allowed origins read the answer, whatever it will be. It reports false for a page of an
-// origin that is not allowed.
+// admitOrigin lets pages of allowed origins read the answer, whatever it will be. It reports false
+// for a page of an origin that is not allowed.
 func (s *Server) admitOrigin(c *gin.Context) bool {
 	c.Header("Vary", "Origin")
 	origin := c.GetHeader("Origin")
@@ -30,8 +30,8 @@ func (s *Server) admitOrigin(c *gin.Context) bool {
 	return true
 }
 
-// preflight answers a browser that asks before it calls (Fetch Standard, CORS protocol). It reports whether the
-// call was one of those.
+// preflight answers a browser that asks before it calls (Fetch Standard, CORS protocol). It reports
+// whether the call was one of those.
 func (s *Server) preflight(c *gin.Context, allowed bool) bool {
 	if c.Request.Method != http.MethodOptions || c.GetHeader("Origin") == "" || c.GetHeader("Access-Control-Request-Method") == "" {
 		return false

@@ -14,8 +14,8 @@ const (
 	writeWithin = 10 * time.Second // one event, or its reader has stalled
 )
 
-// eventStream answers with server-sent events. The limits of time that hold for a whole answer do not hold for it; each
-// event has one of its own.
+// eventStream answers with server-sent events. The limits of time that hold for a whole answer do
+// not hold for it; each event has one of its own.
 type eventStream struct {
 	mu     sync.Mutex
 	w      http.ResponseWriter
@@ -24,8 +24,9 @@ type eventStream struct {
 	failed error // once set, nothing more is written
 }
 
-// streamEvents writes the head of an answer, runs do, and sends a comment each time that every has passed, so that nobody
-// between takes the connection for dead. The context that do gets ends when the reader leaves or stalls.
+// streamEvents writes the head of an answer, runs do, and sends a comment each time that every has
+// passed, so that nobody between takes the connection for dead. The context that do gets ends when
+// the reader leaves or stalls.
 func streamEvents(ctx context.Context, w http.ResponseWriter, clock func() time.Time, every time.Duration, do func(context.Context, *eventStream)) error {
 	s := &eventStream{w: w, socket: http.NewResponseController(w), clock: clock}
 	if err := s.socket.SetReadDeadline(time.Time{}); err != nil { // reading the request is over, and who reads on notices that the caller left

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// events serves a stream by a function, from a server whose limits of time are shorter than the stream.
+// events serves a stream by a function, from a server whose limits of time are shorter than the
+// stream.
 func events(t *testing.T, every time.Duration, do func(context.Context, *eventStream)) string {
 	t.Helper()
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -89,8 +90,9 @@ func TestAStreamEndsWhenItsReaderLeaves(t *testing.T) {
 	<-ended
 }
 
-// TestAReaderThatStallsIsLeft writes to a caller that reads nothing, until what lies between them is full. The clock stands
-// before now, so that the time for an event is over as soon as it can't be written at once.
+// TestAReaderThatStallsIsLeft writes to a caller that reads nothing, until what lies between them
+// is full. The clock stands before now, so that the time for an event is over as soon as it can't
+// be written at once.
 func TestAReaderThatStallsIsLeft(t *testing.T) {
 	ended := make(chan error, 1)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

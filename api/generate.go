@@ -1,5 +1,6 @@
-// Package api is the HTTP face: the OpenAPI document, what is generated from it, and for each call a few lines
-// that give one command or ask one query. It decides nothing about access and never touches the event log.
+// Package api is the HTTP face: the OpenAPI document, what is generated from it, and for each call
+// a few lines that give one command or ask one query. It decides nothing about access and never
+// touches the event log.
 package api
 
 //go:generate go run ./internal/bundle openapi contract/openapi_gen.json

@@ -43,8 +43,9 @@ func TestAHintNamesMethodPathAndHeader(t *testing.T) {
 	}
 }
 
-// TestEverySlotOfARefusalIsKnown reads the code that refuses: an operation that a text names is in the contract
-// and among the refusal's Next in the same function or table; any other slot is a term.
+// TestEverySlotOfARefusalIsKnown reads the code that refuses: an operation that a text names is in
+// the contract and among the refusal's Next in the same function or table; any other slot is a
+// term.
 func TestEverySlotOfARefusalIsKnown(t *testing.T) {
 	r := allRoutes(t)
 	named := 0

@@ -21,8 +21,8 @@ import (
 	"agentkey/domain"
 )
 
-// checkInput checks a request against the document: media type, size, JSON, then fields and parameters. The body
-// that it leaves is exactly what was validated.
+// checkInput checks a request against the document: media type, size, JSON, then fields and
+// parameters. The body that it leaves is exactly what was validated.
 func (s *Server) checkInput(c *gin.Context, call *call) error {
 	var body any // nil: the request has none
 	if call.op.Body != nil {

@@ -108,7 +108,8 @@ func readValue(d *json.Decoder) (any, error) {
 	return token, nil
 }
 
-// number writes whole numbers in the one way that every reader of a whole number takes: 60.0 and 6e1 are 60.
+// number writes whole numbers in the one way that every reader of a whole number takes: 60.0 and
+// 6e1 are 60.
 func number(n json.Number) (json.Number, error) {
 	if _, err := n.Int64(); err == nil {
 		return n, nil
@@ -142,7 +143,8 @@ func trimmed(v any) any {
 	return v
 }
 
-// loneSurrogate finds a \u escape of half a pair, which encoding/json would replace silently. raw is valid JSON.
+// loneSurrogate finds a \u escape of half a pair, which encoding/json would replace silently. raw
+// is valid JSON.
 func loneSurrogate(raw []byte) bool {
 	for i := 0; i < len(raw); i++ {
 		if raw[i] != '\\' {

@@ -13,7 +13,8 @@ import (
 	"agentkey/readmodels"
 )
 
-// What a command left of a resource, in the form of the read model's rows, whose projection may be a moment behind.
+// What a command left of a resource, in the form of the read model's rows, whose projection may be
+// a moment behind.
 
 func agentLeft(id string, a agent.State, now time.Time) readmodels.Agent {
 	out := readmodels.Agent{
@@ -99,7 +100,8 @@ func (s *Server) backerLeft(ctx context.Context, agentID, said string, first, la
 	return b
 }
 
-// span is when the first backer came, who made what they back, and when any of them last said something.
+// span is when the first backer came, who made what they back, and when any of them last said
+// something.
 func span(backers []readmodels.Backer) (created, active time.Time) {
 	for i, b := range backers {
 		if i == 0 {

@@ -68,8 +68,8 @@ func replay(c *gin.Context, stored *commands.StoredAnswer) {
 	c.Abort()
 }
 
-// finish keeps an answer that counts and releases the key after one that may be tried again. A caller who left
-// does not undo what was done.
+// finish keeps an answer that counts and releases the key after one that may be tried again. A
+// caller who left does not undo what was done.
 func (s *Server) finish(call *call, ticket commands.Ticket, r *recorder, answered bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(call.ctx), 5*time.Second)
 	defer cancel()

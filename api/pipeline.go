@@ -16,9 +16,9 @@ import (
 	"agentkey/domain"
 )
 
-// serve takes every call through the checks, in the order of the contract: route and path, origin, failed
-// authentications of the address, authentication, the caller's state, kind and role, media type, size, JSON and
-// fields, the tier's limit, idempotency; then the handler.
+// serve takes every call through the checks, in the order of the contract: route and path, origin,
+// failed authentications of the address, authentication, the caller's state, kind and role, media
+// type, size, JSON and fields, the tier's limit, idempotency; then the handler.
 func (s *Server) serve(c *gin.Context) {
 	call := &call{
 		op: s.routes.of(c), requestID: s.NewID().String(), userAgent: c.Request.UserAgent(),
@@ -101,8 +101,9 @@ func (s *Server) check(c *gin.Context, call *call, originAllowed bool) error {
 	return s.awaitPosition(c, call)
 }
 
-// refusedFetch records that a suspended agent asked for a credential. A tool that there is not is none: what is
-// refused here is not counted yet, so whoever names a new one each time could fill the log.
+// refusedFetch records that a suspended agent asked for a credential. A tool that there is not is
+// none: what is refused here is not counted yet, so a caller that names a new one each time could
+// fill the log.
 func (s *Server) refusedFetch(c *gin.Context, call *call, err error) error {
 	refusal, ok := errors.AsType[*domain.Error](err)
 	if !ok || refusal.Code != "agent_suspended" || call.op.ID != "fetchCredential" {
@@ -159,7 +160,8 @@ func validIdempotencyKey(key string) bool {
 	return true
 }
 
-// record writes the one line that each call leaves in the log of the process, and tells whoever counts.
+// record writes the one line that each call leaves in the log of the process, and reports it to the
+// metrics.
 func (s *Server) record(c *gin.Context, call *call) {
 	took := s.Clock().Sub(call.began)
 	call.end(c.Writer.Status())

@@ -33,8 +33,8 @@ var statuses = map[domain.Kind]int{
 // maxDetails limits the answer to a large body that is all mistakes.
 const maxDetails = 100
 
-// refuse ends a call with a problem document (RFC 9457). A refusal says what it is; a fault shows nothing but the
-// id of the request, and is logged whole.
+// refuse ends a call with a problem document (RFC 9457). A refusal says what it is; a fault shows
+// nothing but the id of the request, and is logged whole.
 func (s *Server) refuse(c *gin.Context, err error) {
 	call := callOf(c)
 	status, body, refusal := s.problem(call, err)
@@ -86,7 +86,8 @@ func (s *Server) problem(call *call, err error) (status int, document []byte, re
 		body["details"] = details
 	}
 	if _, taken := body["request_id"]; !taken {
-		// already_pending and its like name the request for a tool; X-Request-Id names the call in any case.
+		// already_pending and its like name the request for a tool; X-Request-Id names the call in any
+		// case.
 		body["request_id"] = call.requestID
 	}
 	call.code = refusal.Code

@@ -66,7 +66,8 @@ func (r routes) described(ctx *gin.Context) string {
 	return "/openapi.json"
 }
 
-// notFound refuses a path that is no route. Where it is one but for slashes, dots or case, it says which.
+// notFound refuses a path that isn't a route. Where it is one but for slashes, dots or case, it
+// says which.
 func (r routes) notFound(ctx *gin.Context) *domain.Error {
 	refusal := domain.NotFound("path")
 	if right := r.meant(ctx.Request.URL.Path); right != "" {

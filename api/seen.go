@@ -11,8 +11,9 @@ import (
 	"agentkey/domain"
 )
 
-// seenIn reads If-Match as the digests of what a human was shown: nil where it is absent or *, empty where no tag in it
-// is ours. A weak tag counts, because compressing proxies make it of a strong one.
+// seenIn reads If-Match as the digests of what a human was shown: nil where it is absent or *,
+// empty where no tag in it is ours. A weak tag counts, because compressing proxies make it of a
+// strong one.
 func seenIn(headers []string) domain.Seen {
 	header := strings.TrimSpace(strings.Join(headers, ","))
 	if header == "" || header == "*" {

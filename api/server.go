@@ -19,7 +19,8 @@ import (
 	"agentkey/readmodels"
 )
 
-// Server answers the HTTP calls. Its fields are what it needs, filled in where the program is put together.
+// Server answers the HTTP calls. Its fields are what it needs, filled in where the program is put
+// together.
 type Server struct {
 	Door        *door.Door
 	Agents      *commands.Agents
@@ -45,7 +46,7 @@ type Server struct {
 	Reveal func(ctx context.Context, organization, private string) (Personal, error)
 	// Ready says how the process is; see GET /readyz.
 	Ready func(ctx context.Context) Readiness
-	// OnAnswer is told of every call once it was answered. It must not block, and may be nil.
+	// OnAnswer receives every call once it was answered. It must not block, and may be nil.
 	OnAnswer func(Answered)
 
 	Actions []string // that an audit entry can have
@@ -64,7 +65,8 @@ type Server struct {
 	routes   routes
 }
 
-// Personal is what an event holds about the person or machine that made a call; any of it may be absent.
+// Personal is what an event holds about the person or machine that made a call; any of it may be
+// absent.
 type Personal struct{ Label, Address, UserAgent string }
 
 // Handler returns the whole HTTP face. It fails only when the document and the code disagree.
@@ -88,7 +90,8 @@ func (s *Server) Handler() (http.Handler, error) {
 	engine.NoMethod(func(c *gin.Context) { s.refuse(c, s.routes.methodNotAllowed(c)) })
 	fault := func(c *gin.Context, err error) { s.refuse(c, err) }
 	RegisterHandlersWithOptions(headToo{engine, s.routes}, NewStrictHandlerWithOptions(s, nil, StrictGinServerOptions{
-		// What was validated can be bound; where the document takes more than a type does, the input is at fault.
+		// What was validated can be bound; where the document takes more than a type does, the input is
+		// at fault.
 		RequestErrorHandlerFunc: func(c *gin.Context, _ error) { s.refuse(c, domain.Invalid("body", "a value is out of range")) },
 		HandlerErrorFunc:        fault, ResponseErrorHandlerFunc: fault,
 	}), GinServerOptions{ErrorHandler: func(c *gin.Context, err error, _ int) {

@@ -15,8 +15,9 @@ import (
 	"agentkey/eventstore/spans"
 )
 
-// begin begins the span of a call that is worth one, below the span that the caller names in traceparent: it is only
-// an id, so anybody may. It tells which route was called and never how it was filled in, nor by whom.
+// begin begins the span of a call that is worth one, below the span that the caller names in
+// traceparent: it is only an id, so anybody may. It tells which route was called and never how it
+// was filled in, nor by whom.
 func (s *Server) begin(c *gin.Context, op *contract.Operation) (context.Context, trace.Span) {
 	ctx := c.Request.Context()
 	if s.Tracer == nil || op != nil && op.Caller == "anyone" { // who looks how we are looks often

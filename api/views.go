@@ -61,8 +61,9 @@ func (a *Agent) addKey(now time.Time, id string, created, expires time.Time) {
 	a.Keys = append(a.Keys, AgentKey{CreatedAt: created.UTC(), ExpiresAt: optionalTime(expires), ID: id})
 }
 
-// agentView renders an agent. As for every resource, there is one renderer: the answer to a command, GET and the
-// elements of the list are the same. What a command left is brought into the form of a row first; see left.go.
+// agentView renders an agent. As for every resource, there is one renderer: the answer to a
+// command, GET and the elements of the list are the same. What a command left is brought into the
+// form of a row first; see left.go.
 func (s *Server) agentView(ctx context.Context, organization string, a readmodels.Agent) Agent {
 	now := s.Clock()
 	out := Agent{

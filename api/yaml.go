@@ -11,8 +11,9 @@ import (
 	"agentkey/domain"
 )
 
-// jsonOf reads exactly one YAML document and returns it as JSON, for all that is checked of JSON to be checked of it.
-// What JSON has no word for is refused: anchors and aliases, tags, keys that are no strings.
+// jsonOf reads exactly one YAML document and returns it as JSON, for all that is checked of JSON to
+// be checked of it. What JSON has no word for is refused: anchors and aliases, tags, keys that
+// aren't strings.
 func jsonOf(raw []byte) ([]byte, error) {
 	d := yaml.NewDecoder(bytes.NewReader(raw))
 	var doc, more yaml.Node

@@ -15,8 +15,8 @@ import (
 	"agentkey/eventstore/eventstoretest/wait"
 )
 
-// aged is an agent with about n fetches behind it. The last ones go through the loop, so that a snapshot is where
-// it would be.
+// aged is an agent with about n fetches behind it. The last ones go through the loop, so that a
+// snapshot is where it would be.
 func aged(b *testing.B, n int) (o *office, id, tool string, number int) {
 	b.Helper()
 	o = open(b)
@@ -63,7 +63,8 @@ func BenchmarkFetchAtAge(b *testing.B) {
 	}
 }
 
-// BenchmarkFirstFetchAfterRestart is the first fetch by a process that has just joined and has nothing in memory.
+// BenchmarkFirstFetchAfterRestart is the first fetch by a process that has just joined and has
+// nothing in memory.
 func BenchmarkFirstFetchAfterRestart(b *testing.B) {
 	for _, n := range ages {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

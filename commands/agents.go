@@ -47,19 +47,20 @@ func owned(m loop.Meta, build loop.Build[agent.State, agent.Command]) loop.Build
 	}
 }
 
-// NewAgent is what an admin says of a new agent. Owner is whoever answers for it, an e-mail or a name: it is
-// stored sealed, under an id that only this installation can derive.
+// NewAgent is what an admin says of a new agent. Owner is the person responsible for it, an e-mail
+// or a name: it is stored sealed, under an id that only this installation can derive.
 type NewAgent struct{ Name, Description, Owner string }
 
-// IssuedKey is a key that an agent was given. The call that drew it shows its text once: APIKey is empty where the
-// command was carried out by an earlier call, which alone knew the text.
+// IssuedKey is a key that an agent was given. The call that drew it shows its text once: APIKey is
+// empty where the command was carried out by an earlier call, which alone knew the text.
 type IssuedKey struct {
 	AgentResult
 	ID     string // of the agent
 	APIKey string
 }
 
-// issued answers for the key that the log has for the command, which may be another than was drawn here.
+// issued answers for the key that the log has for the command, which may be another than was drawn
+// here.
 func issued(done AgentResult, id uuid.UUID, draft keys.Draft) (IssuedKey, error) {
 	out := IssuedKey{AgentResult: done, ID: id.String()}
 	for _, e := range done.Events {
@@ -144,7 +145,8 @@ func (a *Agents) Retire(ctx context.Context, m loop.Meta, id string) (AgentResul
 	return done, a.dropOwn(ctx, done.State)
 }
 
-// Suspend stops an agent, ends every grant and request of it and removes the credentials that were its own.
+// Suspend stops an agent, ends every grant and request of it and removes the credentials that were
+// its own.
 func (a *Agents) Suspend(ctx context.Context, m loop.Meta, id string) (AgentResult, error) {
 	done, err := a.Do(ctx, m, id, func(s agent.State, _ time.Time) (agent.Command, error) {
 		if s.Status == agent.StatusRetired {
@@ -158,8 +160,8 @@ func (a *Agents) Suspend(ctx context.Context, m loop.Meta, id string) (AgentResu
 	return done, a.dropOwn(ctx, done.State)
 }
 
-// dropOwn removes an agent's own credentials for access that has ended. A command that is found done may be
-// answered with a later state, in which there is access again.
+// dropOwn removes an agent's own credentials for access that has ended. A command that is found
+// done may be answered with a later state, in which there is access again.
 func (a *Agents) dropOwn(ctx context.Context, s agent.State) error {
 	for _, g := range s.Grants {
 		if g.SecretID != "" && !g.Open() {
@@ -171,8 +173,9 @@ func (a *Agents) dropOwn(ctx context.Context, s agent.State) error {
 	return nil
 }
 
-// Person records who an e-mail or a name is, sealed with a key of that person's own, and returns the id under
-// which events may name him. The same text has the same id, which nobody can derive without our MAC key.
+// Person records who an e-mail or a name is, sealed with a key of that person's own, and returns
+// the id under which events may name them. The same text has the same id, which nobody can derive
+// without our MAC key.
 func (a *Agents) Person(ctx context.Context, m loop.Meta, text string) (string, error) {
 	if text == "" {
 		return "", nil

@@ -11,8 +11,8 @@ import (
 	"agentkey/eventstore/codec"
 )
 
-// The kinds of stream and their loops. The Fold number goes up with every change of an Evolve or of the JSON of
-// a State; 0 means that no snapshots are kept.
+// The kinds of stream and their loops. The Fold number goes up with every change of an Evolve or of
+// the JSON of a State; 0 means that no snapshots are kept.
 type (
 	AgentLoop        = loop.Loop[agent.State, agent.Command, agent.Event]
 	CatalogLoop      = loop.Loop[catalog.State, catalog.Command, catalog.Event]

@@ -40,8 +40,8 @@ type Beginning struct {
 	Clock      func() time.Time
 	NewID      func() uuid.UUID
 
-	// SaveToken keeps a token that was made, before anything refers to it; DropToken takes it back when another
-	// process began the installation first.
+	// SaveToken keeps a token that was made, before anything refers to it; DropToken takes it back
+	// when another process began the installation first.
 	SaveToken func(text string) error
 	DropToken func() error
 }
@@ -57,8 +57,9 @@ func Exists(ctx context.Context, client *eventstore.Client) (bool, error) {
 	return err == nil, err
 }
 
-// Begin joins the installation of a log, and begins it when the log is empty. Of several processes that begin at
-// once one wins and the others join it. It fails before anything listens when a master key is wrong or unknown.
+// Begin joins the installation of a log, and begins it when the log is empty. Of several processes
+// that begin at once one wins and the others join it. It fails before anything listens when a
+// master key is wrong or unknown.
 func (b Beginning) Begin(ctx context.Context) (*Installation, error) {
 	exists, err := Exists(ctx, b.Client)
 	if err != nil {
@@ -144,9 +145,9 @@ func (b Beginning) configured() (keys.Key, error) {
 	return key, nil
 }
 
-// Join opens the keys of an installation that has begun, and writes nothing. It fails when a master key is wrong or
-// unknown. The current signing key is trusted because its private half opens under our master key and matches the
-// public one; it vouches for the former ones.
+// Join opens the keys of an installation that has begun, and writes nothing. It fails when a master
+// key is wrong or unknown. The current signing key is trusted because its private half opens under
+// our master key and matches the public one; it vouches for the former ones.
 func (b Beginning) Join(ctx context.Context) (*Installation, error) {
 	stored, err := b.Client.ReadForward(ctx, codec.Installation.Stream(""), 0, pageSize)
 	if err != nil {
@@ -210,7 +211,8 @@ func (b Beginning) Join(ctx context.Context) (*Installation, error) {
 	return &Installation{Begun: begun, Log: log, Secrets: secrets, MACKey: mac}, nil
 }
 
-// signingKeys returns the current signing key, those it vouches for, and the event that says so, unverified.
+// signingKeys returns the current signing key, those it vouches for, and the event that says so,
+// unverified.
 func (b Beginning) signingKeys(ctx context.Context, begun installation.Begun) (installation.PublicKey, []installation.PublicKey, []eventstore.Recorded, error) {
 	last, err := b.Client.ReadBackward(ctx, codec.SigningKeys.Stream(""), 1)
 	if errors.Is(err, eventstore.ErrStreamNotFound) || err == nil && len(last) == 0 {
@@ -230,8 +232,8 @@ func (b Beginning) signingKeys(ctx context.Context, begun installation.Begun) (i
 	return added.SigningKey, added.Former, last, nil
 }
 
-// private opens the private half of a signing key. The sealed text is authenticated by the master key alone,
-// because no signature can be checked before there is a key.
+// private opens the private half of a signing key. The sealed text is authenticated by the master
+// key alone, because no signature can be checked before there is a key.
 func (b Beginning) private(ctx context.Context, begun installation.Begun, key installation.PublicKey) (ed25519.PrivateKey, error) {
 	stored, err := b.Client.ReadForward(ctx, codec.Secrets.Stream(key.SecretID), 0, pageSize)
 	if err != nil {
@@ -264,7 +266,8 @@ func (b Beginning) private(ctx context.Context, begun installation.Begun, key in
 	return private, nil
 }
 
-// complete adds what a process that died while beginning left out, and carries a configured token over.
+// complete adds what a process that died while beginning left out, and carries a configured token
+// over.
 func (b Beginning) complete(ctx context.Context, inst *Installation) error {
 	begun := inst.Begun
 	command := func(what string) uuid.UUID {
@@ -306,8 +309,8 @@ func (b Beginning) complete(ctx context.Context, inst *Installation) error {
 	return nil
 }
 
-// Env returns what the loops of this installation share. A nil sealer keeps no personal data; a nil onFault
-// tells nobody.
+// Env returns what the loops of this installation share. A nil sealer keeps no personal data; a nil
+// onFault tells nobody.
 func (i *Installation) Env(clock func() time.Time, sealer loop.Sealer, onFault func(string, error)) *loop.Env {
 	if sealer == nil {
 		sealer = func(context.Context, loop.Meta) (string, error) { return "", nil }

@@ -167,7 +167,8 @@ func TestABeginningThatWasInterruptedIsCompletedByTheNextStart(t *testing.T) {
 	}
 }
 
-// TestAProcessThatDiedBeforeItBeganLeavesNothingBehindThatCounts died at each step before `installation`.
+// TestAProcessThatDiedBeforeItBeganLeavesNothingBehindThatCounts died at each step before
+// `installation`.
 func TestAProcessThatDiedBeforeItBeganLeavesNothingBehindThatCounts(t *testing.T) {
 	server, r := eventstoretest.Start(t), commandstest.Ring(t)
 	died := newStarter(server, r)
@@ -283,7 +284,8 @@ func TestAWrongOrUnknownMasterKeyIsNamedBeforeAnythingIsDone(t *testing.T) {
 	}
 }
 
-// TestForgedKeysOfTheInstallationAreRefused: somebody with a connection to the store but none of our keys.
+// TestForgedKeysOfTheInstallationAreRefused: somebody with a connection to the store but none of
+// our keys.
 func TestForgedKeysOfTheInstallationAreRefused(t *testing.T) {
 	public, _, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -332,8 +334,8 @@ func TestForgedKeysOfTheInstallationAreRefused(t *testing.T) {
 	}
 }
 
-// TestAFormerSigningKeyIsTrustedForWhatItSigned changes the key as a later version will: the new one is sealed,
-// lists the former and signs the list.
+// TestAFormerSigningKeyIsTrustedForWhatItSigned changes the key as a later version will: the new
+// one is sealed, lists the former and signs the list.
 func TestAFormerSigningKeyIsTrustedForWhatItSigned(t *testing.T) {
 	o := open(t)
 	id, _ := o.MustAgent("Onboarding")

@@ -28,9 +28,10 @@ type Caller struct {
 	Agent        agent.State // of an agent, as it was when it was admitted
 }
 
-// Agent finds the agent of a key. A caller that is refused, or whose fetch will not decide anew, is judged on a
-// fresh read; with trustCached a state that admits the key is enough, because the vend decides on the log.
-// Refusals: credentials_unknown, credentials_expired, agent_suspended (with the caller, for the record).
+// Agent finds the agent of a key. A caller that is refused, or whose fetch won't decide again, is
+// judged on a fresh read; with trustCached a state that admits the key is enough, because the vend
+// decides on the log. Refusals: credentials_unknown, credentials_expired, agent_suspended (with the
+// caller, for the record).
 func (c *Callers) Agent(ctx context.Context, key keys.Key, trustCached bool) (Caller, error) {
 	id := key.ID.String()
 	read := c.Agents.Recent

@@ -14,8 +14,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestNoCommandIsMadeByAClosureThatWritesOutsideItself: such a closure runs once for each round, in another goroutine
-// than its caller's, and not at all where the log has the command. What a caller is told comes from the Result.
+// TestNoCommandIsMadeByAClosureThatWritesOutsideItself: such a closure runs once for each round, in
+// another goroutine than its caller's, and not at all where the log has the command. What a caller
+// is told comes from the Result.
 func TestNoCommandIsMadeByAClosureThatWritesOutsideItself(t *testing.T) {
 	makers := 0
 	for _, dir := range []string{".", "loop", "commandstest", "../api", "../projections/reactions", "../cmd/agentkey"} {
@@ -86,8 +87,9 @@ func outer(param State) {
 	}
 }
 
-// captures returns how many closures of one package make commands, and what they write outside themselves. A closure
-// makes a command when it returns one, or when it gets a time and returns something or an error.
+// captures returns how many closures of one package make commands, and what they write outside
+// themselves. A closure makes a command when it returns one, or when it gets a time and returns
+// something or an error.
 func captures(t *testing.T, sources map[string]string) (makers int, wrong []string) {
 	t.Helper()
 	set := token.NewFileSet()

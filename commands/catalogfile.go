@@ -10,9 +10,9 @@ import (
 	"agentkey/domain/catalog"
 )
 
-// Import makes the catalog what a file says, in one append, and returns what it did. New tools get ids derived from
-// the command. A dry run says the same and appends nothing. m.IfRevision is 0 or the revision of the catalog that an
-// earlier plan was made on.
+// Import makes the catalog what a file says, in one append, and returns what it did. New tools get
+// ids derived from the command. A dry run says the same and appends nothing. m.IfRevision is 0 or
+// the revision of the catalog that an earlier plan was made on.
 func (t *Tools) Import(ctx context.Context, m loop.Meta, tools []catalog.FileTool, dryRun bool) (plan catalog.Plan, done CatalogResult, err error) {
 	for i := range tools {
 		tools[i].NewID = loop.DerivedID(m.CommandID, "tool "+strconv.Itoa(i)).String()

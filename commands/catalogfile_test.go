@@ -15,7 +15,8 @@ import (
 
 var sameplan = cmpopts.IgnoreUnexported(catalog.Plan{})
 
-// TestARepeatedImportAnswersTheFirstPlan: the answer was lost, and a process that starts finds the command done.
+// TestARepeatedImportAnswersTheFirstPlan: the answer was lost, and a process that starts finds the
+// command done.
 func TestARepeatedImportAnswersTheFirstPlan(t *testing.T) {
 	a := open(t)
 	a.MustTool("GitHub", catalog.PerAgent, "")
@@ -49,8 +50,8 @@ func TestARepeatedImportAnswersTheFirstPlan(t *testing.T) {
 	}
 }
 
-// TestAnImportWhoseCallerLeftIsNotWrittenOver is for the race detector: the command of the first call is still decided
-// while the second is answered.
+// TestAnImportWhoseCallerLeftIsNotWrittenOver is for the race detector: the command of the first
+// call is still decided while the second is answered.
 func TestAnImportWhoseCallerLeftIsNotWrittenOver(t *testing.T) {
 	o := open(t)
 	m := o.Meta()

@@ -17,7 +17,8 @@ import (
 // OrganizationResult is a command on an organization carried out.
 type OrganizationResult = loop.Result[organization.State, organization.Event]
 
-// Channels carries out what admins do to notification channels. Where a channel leads to is sealed like a credential.
+// Channels carries out what admins do to notification channels. Where a channel leads to is sealed
+// like a credential.
 type Channels struct {
 	Organizations *OrganizationLoop
 	Secrets       *seal.Secrets
@@ -34,8 +35,8 @@ type AddedChannel struct {
 	SigningSecret string
 }
 
-// Add makes a channel. Its ids and what is shown of the target are filled in here; a webhook without a signing secret
-// gets one.
+// Add makes a channel. Its ids and what is shown of the target are filled in here; a webhook
+// without a signing secret gets one.
 func (c *Channels) Add(ctx context.Context, m loop.Meta, channel organization.AddChannel, t notify.Target) (AddedChannel, error) {
 	a := AddedChannel{ID: loop.DerivedID(m.CommandID, "channel").String()}
 	drawn := notify.Signed(channel.Kind) && t.SigningSecret == ""
@@ -58,7 +59,8 @@ func (c *Channels) Add(ctx context.Context, m loop.Meta, channel organization.Ad
 	if err != nil || !drawn {
 		return a, err
 	}
-	// The secret that was written first stays: of a command that was begun before it is not the one drawn here.
+	// The secret that was written first stays: of a command that was begun before it is not the one
+	// drawn here.
 	sealed, err := c.open(ctx, m.Organization, a.ID, a.State.Channels[a.ID])
 	a.SigningSecret = sealed.SigningSecret
 	return a, err

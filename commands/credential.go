@@ -19,8 +19,8 @@ const (
 	maxCredentialFields = 16
 )
 
-// NewCredential checks a credential as it was given, a string or an object of named strings, and returns it as
-// the JSON text that comes back on a fetch.
+// NewCredential checks a credential as it was given, a string or an object of named strings, and
+// returns it as the JSON text that comes back on a fetch.
 func NewCredential(raw []byte) (domain.Secret, error) {
 	var text string
 	if err := json.Unmarshal(raw, &text); err == nil {
@@ -67,16 +67,17 @@ type proposal[S, C, E any] struct {
 	owner  string        // of the secret
 	secret domain.Secret // empty: it brings none
 
-	// gather finds what the decision needs beside the state that it falls on, and tries a command made of that. What it
-	// finds may be too little: then it gathers more and tries again.
+	// gather finds what the decision needs beside the state that it falls on, and tries a command made
+	// of that. What it finds may be too little: then it gathers more and tries again.
 	gather func(ctx context.Context, try func(making[S, C]) error) error
 }
 
-// making makes a command. It runs once for each round, so it must have no effect. secretID is "" without a secret.
+// making makes a command. It runs once for each round, so it must have no effect. secretID is ""
+// without a secret.
 type making[S, C any] func(s S, secretID string, at time.Time) (C, error)
 
-// carryOut decides a proposal. A secret is written between two decisions: the first has no effect, the second falls on
-// the secret's id. A secret whose event was refused after all is removed.
+// carryOut decides a proposal. A secret is written between two decisions: the first has no effect,
+// the second falls on the secret's id. A secret whose event was refused after all is removed.
 func carryOut[S, C, E any](ctx context.Context, v vault, m loop.Meta, p proposal[S, C, E]) (done loop.Result[S, E], err error) {
 	try := func(secretID string, do func(loop.Build[S, C]) error) error {
 		return p.gather(ctx, func(command making[S, C]) error {
@@ -105,8 +106,9 @@ func carryOut[S, C, E any](ctx context.Context, v vault, m loop.Meta, p proposal
 	return done, err
 }
 
-// put writes a credential before the event that refers to it, and returns its id. A command that is carried out
-// again finds what it wrote; where that was removed, because the command was refused before, it writes another.
+// put writes a credential before the event that refers to it, and returns its id. A command that is
+// carried out again finds what it wrote; where that was removed, because the command was refused
+// before, it writes another.
 func (v vault) put(ctx context.Context, m loop.Meta, owner string, credential domain.Secret) (string, error) {
 	signed := codec.Signed{
 		Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), RequestID: m.RequestID,
@@ -121,8 +123,8 @@ func (v vault) put(ctx context.Context, m loop.Meta, owner string, credential do
 	}
 }
 
-// drop removes a secret whose event was refused after all. What can't be removed now is unreferenced and will be
-// removed later.
+// drop removes a secret whose event was refused after all. What can't be removed now is
+// unreferenced and will be removed later.
 func (v vault) drop(ctx context.Context, id string) {
 	_ = v.secrets.Remove(context.WithoutCancel(ctx), id)
 }

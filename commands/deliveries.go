@@ -25,8 +25,9 @@ import (
 // DeliveryResult is a command on a notification carried out.
 type DeliveryResult = loop.Result[delivery.State, delivery.Event]
 
-// Deliveries queues notifications and sends them. Each is claimed on its stream before it is sent, and what came of it
-// is written there, so any number of processes may try: it is sent at least once, under one id.
+// Deliveries queues notifications and sends them. Each is claimed on its stream before it is sent,
+// and what came of it is written there, so any number of processes may try: it is sent at least
+// once, under one id.
 type Deliveries struct {
 	Loop     *DeliveryLoop
 	Agents   *AgentLoop
@@ -38,8 +39,9 @@ type Deliveries struct {
 
 var notifier = domain.Actor{Type: domain.ActorSystem, ID: "notifications"}
 
-// Queue tells every channel of an organization that wants a topic, each once for a cause, whoever says so how often: the
-// ids of what is sent are made of the cause's and the channel's. It reports whether there was anything to do.
+// Queue queues one delivery to each channel of an organization that wants a topic, once for a cause
+// however often it is called: the ids of what is sent are made of the cause's and the channel's. It
+// reports whether there was anything to do.
 func (d *Deliveries) Queue(ctx context.Context, organizationID string, cause uuid.UUID, topic domain.Topic, about delivery.About) (acted bool, err error) {
 	head, err := d.Channels.Organizations.Fresh(ctx, organizationID)
 	if err != nil {
@@ -62,7 +64,8 @@ func (d *Deliveries) Queue(ctx context.Context, organizationID string, cause uui
 	return acted, nil
 }
 
-// Test sends a test to a channel and returns what came of it. Whatever that is, it is not tried again.
+// Test sends a test to a channel and returns what came of it. Whatever that is, it is not tried
+// again.
 func (d *Deliveries) Test(ctx context.Context, m loop.Meta, channelID string) (string, DeliveryResult, error) {
 	head, err := d.Channels.Organizations.Fresh(ctx, m.Organization)
 	if err != nil {
@@ -82,7 +85,8 @@ func (d *Deliveries) Test(ctx context.Context, m loop.Meta, channelID string) (s
 	return id, done, err
 }
 
-// Resend wants what failed, or was given up, sent again. A notification of another organization looks like none.
+// Resend wants what failed, or was given up, sent again. A notification of another organization
+// looks like none.
 func (d *Deliveries) Resend(ctx context.Context, m loop.Meta, id string) (DeliveryResult, error) {
 	return d.Loop.Do(ctx, id, m, func(s delivery.State, _ time.Time) (delivery.Command, error) {
 		if s.OrganizationID != m.Organization {
@@ -92,8 +96,9 @@ func (d *Deliveries) Resend(ctx context.Context, m loop.Meta, id string) (Delive
 	})
 }
 
-// Attempt sends a notification if it is due and nobody else does, and returns it as that left it. When ctx ends while it
-// is being sent, that is written down, and whoever lives sends it. Errors are those of the log: then the claim lapses.
+// Attempt sends a notification if it is due and nobody else does, and returns it as that left it.
+// When ctx ends while it is being sent, that is recorded, and another process sends it. Errors are
+// those of the log: then the claim lapses.
 func (d *Deliveries) Attempt(ctx context.Context, organizationID, id string) (DeliveryResult, error) {
 	claimed, err := d.do(ctx, organizationID, id, func(_ delivery.State, at time.Time) (delivery.Command, error) { return delivery.Claim{At: at}, nil })
 	if err != nil || !claimed.Changed {

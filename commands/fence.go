@@ -17,9 +17,10 @@ import (
 	"agentkey/eventstore/codec"
 )
 
-// Fence holds credentials back when the log is not the one that was written: restored from a backup, or without the
-// end that somebody has seen. Revocations may be gone with it. That it was found out, and that somebody confirmed it,
-// are events of the installation, so every process knows, and keeps knowing after a restart.
+// Fence holds credentials back when the log is not the one that was written: restored from a
+// backup, or without the end that somebody has seen. Revocations may be gone with it. That it was
+// found out, and that somebody confirmed it, are events of the installation, so every process
+// knows, and keeps knowing after a restart.
 type Fence struct {
 	FenceConfig
 
@@ -45,16 +46,16 @@ type FenceConfig struct {
 	Logger       *slog.Logger
 	Forget       []func() // each drops what is known of a log that is no more
 
-	// Rows returns the newest event that the read model has seen; nil: there is none to ask. Whoever empties the read
-	// model because the log lost that event reports it before, with Look.
+	// Rows returns the newest event that the read model has seen; nil: there is none to ask. What
+	// empties the read model because the log lost that event reports it before, with Look.
 	Rows func(context.Context) (eventstore.Mark, error)
 }
 
 // NewFence returns a fence that lets nothing through until Run follows the log.
 func NewFence(c FenceConfig) *Fence { return &Fence{FenceConfig: c, linked: make(chan struct{})} }
 
-// Seen takes note of an append; see Env.OnAppend. The streams that decide are never cut, so their events can be
-// looked for later.
+// Seen takes note of an append; see Env.OnAppend. The streams that decide are never cut, so their
+// events can be looked for later.
 func (f *Fence) Seen(a loop.Appending) {
 	if a.Err != nil {
 		return
@@ -77,8 +78,9 @@ func (f *Fence) Mark() eventstore.Mark {
 	return m
 }
 
-// Admit returns the connection over which credentials may be vended. Nothing is vended over another before the log
-// was looked at through it. The refusals are 503 log_restored and event_log_unavailable.
+// Admit returns the connection over which credentials may be vended. Nothing is vended over another
+// before the log was looked at through it. The refusals are 503 log_restored and
+// event_log_unavailable.
 func (f *Fence) Admit(ctx context.Context) (uint64, error) {
 	for range attempts {
 		if through, well := f.well(); well {
@@ -160,9 +162,10 @@ func (f *Fence) awaitLink(ctx context.Context) error {
 	}
 }
 
-// Look looks whether the log was restored: by the note that a backup carries, by the newest event that this process
-// wrote, and by further marks that somebody kept. What it finds is in the log when it returns. It reports whether
-// credentials are held back, and lets nothing be vended unless all was well.
+// Look looks whether the log was restored: by the note that a backup carries, by the newest event
+// that this process wrote, and by further marks that somebody kept. What it finds is in the log
+// when it returns. It reports whether credentials are held back, and lets nothing be vended unless
+// all was well.
 func (f *Fence) Look(ctx context.Context, marks ...eventstore.Mark) (restored bool, err error) {
 	f.looking.Lock()
 	defer f.looking.Unlock()
@@ -266,9 +269,9 @@ func (f *Fence) report(ctx context.Context, e installation.Evidence) (installati
 	return done.State, nil
 }
 
-// Run follows the log until ctx ends, to learn at once what other processes found out and what was confirmed. That the
-// subscription ends is the only sign that the connection did: the next call would go over another, perhaps to a log at
-// the same address that is not the same.
+// Run follows the log until ctx ends, to learn at once what other processes found out and what was
+// confirmed. That the subscription ends is the only sign that the connection did: the next call
+// would go over another, perhaps to a log at the same address that is not the same.
 func (f *Fence) Run(ctx context.Context) {
 	const shortest, longest = 50 * time.Millisecond, 5 * time.Second
 	for pause := shortest; ctx.Err() == nil; pause = min(2*pause, longest) {

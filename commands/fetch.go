@@ -18,8 +18,8 @@ import (
 	"agentkey/eventstore/spans"
 )
 
-// Fetch hands out credentials. The order is the whole point: the vend is durable before the secret is opened,
-// and what it names is checked against the log once more before the secret leaves.
+// Fetch hands out credentials. The order is the whole point: the vend is durable before the secret
+// is opened, and what it names is checked against the log once more before the secret leaves.
 type Fetch struct {
 	Agents   *AgentLoop
 	Catalogs *CatalogLoop
@@ -46,12 +46,13 @@ type VendedCredential struct {
 	Position            uint64
 }
 
-// attempts bounds how often a fetch is decided anew because the catalog moved under it.
+// attempts bounds how often a fetch is decided again because the catalog changed meanwhile.
 const attempts = 8
 
-// Do vends the credential of one tool to the agent that called with a key of this number. When it returns
-// without an error, credential.vended is durable and came before any revocation, suspension, rotation or
-// removal acknowledged since. Refusals are recorded before they are returned.
+// Do vends the credential of one tool to the agent that called with a key of this number. When it
+// returns without an error, credential.vended is durable and came before any revocation,
+// suspension, rotation or removal acknowledged since. Refusals are recorded before they are
+// returned.
 func (f *Fetch) Do(ctx context.Context, m loop.Meta, agentID string, keyNumber int, toolID string) (VendedCredential, error) {
 	for range attempts {
 		v, again, err := f.once(ctx, m, agentID, keyNumber, toolID)
@@ -133,8 +134,8 @@ func (f *Fetch) once(ctx context.Context, m loop.Meta, agentID string, keyNumber
 	}, false, nil
 }
 
-// replaced tells a secret that was rotated away after the vend, which is decided again, from one that is simply
-// missing, which is a fault.
+// replaced tells a secret that was rotated away after the vend, which is decided again, from one
+// that is simply missing, which is a fault.
 func (f *Fetch) replaced(ctx context.Context, m loop.Meta, agentID, toolID, secretID string) (bool, error) {
 	now, err := f.Catalogs.Fresh(ctx, m.Organization)
 	if err != nil {

@@ -132,7 +132,8 @@ func TestRefusalsAreRecordedOnceAMinute(t *testing.T) {
 	}
 }
 
-// BenchmarkFetch is a fetch without HTTP: one agent, one tool, as many callers as processors times 16.
+// BenchmarkFetch is a fetch without HTTP: one agent, one tool, as many callers as processors times
+// 16.
 func BenchmarkFetch(b *testing.B) {
 	o := open(b)
 	tool := o.MustTool("GitHub", catalog.Shared, "ghp_first")

@@ -21,7 +21,8 @@ import (
 	"agentkey/eventstore/codec"
 )
 
-// victim is an agent that was suspended after it had access, so that a forged event could give it back.
+// victim is an agent that was suspended after it had access, so that a forged event could give it
+// back.
 type victim struct {
 	*office
 	id, tool string
@@ -71,7 +72,8 @@ func (v victim) sign(stream string, revision int64, name string, data string) ev
 	return eventstore.Event{ID: id, Type: name, Data: []byte(data), Metadata: meta}
 }
 
-// calls are what anybody could try on the agent, by a process that knew it before and by one that did not.
+// calls are what anybody could try on the agent, by a process that knew it before and by one that
+// did not.
 func (v victim) calls(t *testing.T) map[string]error {
 	t.Helper()
 	ctx := t.Context()

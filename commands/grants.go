@@ -26,14 +26,15 @@ type Grants struct {
 	Organizations *OrganizationLoop // whose channels have secrets too
 }
 
-// Terms are what a human attaches to access: the agent's own credential where the tool's mode asks for one (empty
-// otherwise), and when the access, or for Replace the credential, ends.
+// Terms are what a human attaches to access: the agent's own credential where the tool's mode asks
+// for one (empty otherwise), and when the access, or for Replace the credential, ends.
 type Terms struct {
 	Credential domain.Secret
 	ExpiresAt  *time.Time
 }
 
-// GrantResult is a command on one agent's access to one tool carried out, with what an answer names.
+// GrantResult is a command on one agent's access to one tool carried out, with what an answer
+// names.
 type GrantResult struct {
 	AgentResult
 	AgentID string
@@ -63,7 +64,7 @@ func (g *Grants) Replace(ctx context.Context, m loop.Meta, agentID, toolID strin
 	})
 }
 
-// Revoke ends an agent's access to a tool, or its request. Nothing to revoke is no error.
+// Revoke ends an agent's access to a tool, or its request. Nothing to revoke isn't an error.
 func (g *Grants) Revoke(ctx context.Context, m loop.Meta, agentID, toolID string, cause agent.Cause) (AgentResult, error) {
 	done, err := g.Agents.Do(ctx, agentID, m, owned(m, func(agent.State, time.Time) (agent.Command, error) {
 		return agent.Revoke{ToolID: toolID, Cause: cause}, nil
@@ -79,7 +80,8 @@ func (g *Grants) Revoke(ctx context.Context, m loop.Meta, agentID, toolID string
 	return done, loop.Refusal(err)
 }
 
-// Uses reports whether the tool, the agent's access or the channel that a secret was written for refers to it now.
+// Uses reports whether the tool, the agent's access or the channel that a secret was written for
+// refers to it now.
 func (g *Grants) Uses(ctx context.Context, organization, owner, secretID string) (bool, error) {
 	kind, rest, _ := strings.Cut(owner, "/")
 	switch kind {
@@ -98,8 +100,8 @@ func (g *Grants) Uses(ctx context.Context, organization, owner, secretID string)
 	return true, nil // of a kind that another version knows
 }
 
-// grantCommand makes a command on the access to a tool, as the catalog has it, with the agent's own credential if it
-// brings one.
+// grantCommand makes a command on the access to a tool, as the catalog has it, with the agent's own
+// credential if it brings one.
 type grantCommand func(tool agent.Tool, secretID string, at time.Time) agent.Command
 
 // decide carries out a decision that may bring a credential.
@@ -135,8 +137,8 @@ func (g *Grants) tool(ctx context.Context, m loop.Meta, toolID string) (agent.To
 	return ToolFacts(head.State, toolID), err
 }
 
-// barrier closes the gap between the catalog that a command relied on and its append: access to a tool that was
-// removed meanwhile is revoked again before anybody hears of it.
+// barrier closes the gap between the catalog that a command relied on and its append: access to a
+// tool that was removed meanwhile is revoked again before anybody hears of it.
 func (g *Grants) barrier(ctx context.Context, m loop.Meta, agentID, toolID string) error {
 	head, err := g.Catalogs.Fresh(ctx, m.Organization)
 	if err != nil {

@@ -16,14 +16,14 @@ import (
 // GuideResult is a command on the notes on one tool carried out.
 type GuideResult = loop.Result[guide.State, guide.Event]
 
-// Notes carries out what agents tell of tools they use, and what a human makes of it.
+// Notes carries out what agents share about tools, and what people decide about it.
 type Notes struct {
 	Guides *GuideLoop
 	Tools  *Tools
 	Grants *Grants
 }
 
-// NoteResult is a note as the agent that told it, or the human who decided about it, is told of it.
+// NoteResult is a note as its agent, or the person who decided about it, sees it.
 type NoteResult struct {
 	GuideResult
 	ID, ToolID string
@@ -33,8 +33,8 @@ type NoteResult struct {
 // Note is the note as the command left it.
 func (n NoteResult) Note() guide.Note { return n.State.Notes[n.ID] }
 
-// Suggest tells what an agent with approved access has learned about a tool, or backs the note that says the same.
-// Refusals: access_not_approved, suggestion_dismissed.
+// Suggest tells what an agent with approved access has learned about a tool, or backs the note that
+// says the same. Refusals: access_not_approved, suggestion_dismissed.
 func (n *Notes) Suggest(ctx context.Context, m loop.Meta, agentID, toolID, learned, why string) (NoteResult, error) {
 	offered, err := n.Tools.Catalogs.Fresh(ctx, m.Organization)
 	if err != nil {
@@ -69,9 +69,9 @@ func (n *Notes) Suggest(ctx context.Context, m loop.Meta, agentID, toolID, learn
 	return NoteResult{GuideResult: done, ID: id, ToolID: toolID, Existing: id != c.NoteID}, nil
 }
 
-// Accept revises the usage guide and marks the note as taken up. It does not matter how often the guide was revised
-// since the note was made: instructions is the whole new guide. Of two who accept one note at once the later wins, and
-// both versions are kept.
+// Accept revises the usage guide and marks the note as taken up. It does not matter how often the
+// guide was revised since the note was made: instructions is the whole new guide. Of two who accept
+// one note at once the later wins, and both versions are kept.
 func (n *Notes) Accept(ctx context.Context, m loop.Meta, noteID, instructions string) (NoteResult, error) {
 	note, err := n.find(ctx, m, noteID)
 	if err != nil {

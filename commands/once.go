@@ -42,8 +42,8 @@ type StoredAnswer struct {
 	Body   []byte            `json:"body,omitempty"`
 }
 
-// Ticket is an idempotency key taken for one call: either Replay is the answer of an earlier one, or the call is
-// to be made with CommandID and Since in its Meta, and then completed or released.
+// Ticket is an idempotency key taken for one call: either Replay is the answer of an earlier one,
+// or the call is to be made with CommandID and Since in its Meta, and then completed or released.
 type Ticket struct {
 	CommandID uuid.UUID
 	Since     uint64
@@ -54,9 +54,10 @@ type Ticket struct {
 	signed   codec.Signed
 }
 
-// Begin takes a key for the actor of m. digest is of method, path and body: the same key with another digest is
-// refused with idempotency_key_reused, and a first call that still runs after two seconds with
-// idempotency_in_progress. A call that was left behind by a process that died is taken over with its command id.
+// Begin takes a key for the actor of m. digest is of method, path and body: the same key with
+// another digest is refused with idempotency_key_reused, and a first call that still runs after two
+// seconds with idempotency_in_progress. A call that was left behind by a process that died is taken
+// over with its command id.
 func (o *Once) Begin(ctx context.Context, m loop.Meta, key string, digest []byte) (Ticket, error) {
 	name := hex.EncodeToString(hmacOf(o.MACKey, "once", m.Organization, string(m.Actor.Type), m.Actor.ID, key))
 	t := Ticket{stream: codec.Keys.Stream(name), revision: eventstore.NoStream, signed: codec.Signed{Organization: m.Organization, Actor: m.Actor, RequestID: m.RequestID}}
@@ -102,8 +103,8 @@ func (o *Once) try(ctx context.Context, t *Ticket, request string) (bool, error)
 	reserved := codec.OnceReserved{Request: request, CommandID: t.CommandID.String()}
 	appended, err := o.Log.Write(ctx, t.stream, t.revision, reserved, t.signed)
 	if moved := (*eventstore.WrongRevisionError)(nil); expired && errors.As(err, &moved) && moved.Current >= 0 {
-		// Nothing of it was to be seen any more, so at which revision it goes on is known only now. If there is
-		// still nothing, nobody has begun it anew up to there.
+		// Nothing of it was to be seen any more, so at which revision it goes on is known only now. If
+		// there is still nothing, no other call has reserved it up to there.
 		past, err = o.Log.ReadBackward(ctx, t.stream, 1)
 		if len(past) > 0 || errors.Is(err, eventstore.ErrStreamNotFound) {
 			return true, nil
@@ -126,9 +127,10 @@ func (o *Once) try(ctx context.Context, t *Ticket, request string) (bool, error)
 	return false, nil
 }
 
-// judge reads the newest events of a key, newest first. It leaves the ticket ready to reserve unless it reports
-// that the call is answered or must wait. The same request goes on under the same command id, also after an
-// answer that may be tried again: that one may not have known that the command was carried out.
+// judge reads the newest events of a key, newest first. It leaves the ticket ready to reserve
+// unless it reports that the call is answered or must wait. The same request goes on under the same
+// command id, also after an answer that may be tried again: that one may not have known that the
+// command was carried out.
 func (o *Once) judge(ctx context.Context, t *Ticket, past []codec.Verified, request string, now time.Time) (done, wait bool, err error) {
 	_, free := past[0].Event.(codec.OnceReleased)
 	completed, answered := past[0].Event.(codec.OnceCompleted)
@@ -154,7 +156,8 @@ func (o *Once) judge(ctx context.Context, t *Ticket, past []codec.Verified, requ
 	return false, false, err
 }
 
-// reservation returns the newest reservation of a key and the position of the first one of the same command.
+// reservation returns the newest reservation of a key and the position of the first one of the same
+// command.
 func (o *Once) reservation(ctx context.Context, stream string, past []codec.Verified) (newest codec.OnceReserved, since uint64, err error) {
 	for len(past) > 0 {
 		for _, e := range past {

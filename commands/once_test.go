@@ -140,8 +140,8 @@ func TestOfManyCallsAtOnceOneRunsAndTheOthersGetItsAnswer(t *testing.T) {
 	}
 }
 
-// TestACallThatWasLeftBehindIsTakenOverWithoutASecondEffect stops after the effect and before the answer, as a
-// process that is killed would, for commands that are not idempotent by themselves.
+// TestACallThatWasLeftBehindIsTakenOverWithoutASecondEffect stops after the effect and before the
+// answer, as a process that is killed would, for commands that are not idempotent by themselves.
 func TestACallThatWasLeftBehindIsTakenOverWithoutASecondEffect(t *testing.T) {
 	t.Parallel() // it waits
 	a := open(t)
@@ -202,7 +202,8 @@ func TestACallThatWasLeftBehindIsTakenOverWithoutASecondEffect(t *testing.T) {
 	}
 }
 
-// TestACallThatIsTakenOverBeforeItsEffectHasIt is the other half: the process died before it appended.
+// TestACallThatIsTakenOverBeforeItsEffectHasIt is the other half: the process died before it
+// appended.
 func TestACallThatIsTakenOverBeforeItsEffectHasIt(t *testing.T) {
 	o := open(t)
 	id, _ := o.MustAgent("Onboarding")
@@ -217,8 +218,9 @@ func TestACallThatIsTakenOverBeforeItsEffectHasIt(t *testing.T) {
 	}
 }
 
-// TestATryAgainIsTheSameCommand covers an append whose answer was lost: 503 was answered, and it had been carried
-// out. The caller tries again under the same key, perhaps often, and there is one effect.
+// TestATryAgainIsTheSameCommand covers an append whose answer was lost: 503 was answered, and it
+// had been carried out. The caller tries again under the same key, perhaps often, and there is one
+// effect.
 func TestATryAgainIsTheSameCommand(t *testing.T) {
 	o := open(t)
 	id, _ := o.MustAgent("Onboarding")

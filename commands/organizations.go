@@ -33,7 +33,8 @@ func (o *Organizations) Create(ctx context.Context, m loop.Meta, name string) (s
 	return id, err
 }
 
-// IssuedToken is a service token. The call that drew it shows its text once; it is empty where an earlier call drew it.
+// IssuedToken is a service token. The call that drew it shows its text once; it is empty where an
+// earlier call drew it.
 type IssuedToken struct {
 	OrganizationResult
 	Text string

@@ -152,8 +152,8 @@ func TestWithoutTheLogNothingIsDecidedOrVended(t *testing.T) {
 	o.MustFetch(id, tool, key.Number)
 }
 
-// TestAStoreThatStopsUnderLoadLeavesNoCommandHalfDone lets many stories run, stops and starts the store under
-// them, and reads from the whole log what became of each.
+// TestAStoreThatStopsUnderLoadLeavesNoCommandHalfDone lets many stories run, stops and starts the
+// store under them, and reads from the whole log what became of each.
 func TestAStoreThatStopsUnderLoadLeavesNoCommandHalfDone(t *testing.T) {
 	o := openOn(t, impatient(t), commandstest.Ring(t))
 	shared, own := o.MustTool("GitHub", catalog.Shared, "ghp_first"), o.MustTool("Linear", catalog.PerAgent, "")
@@ -217,8 +217,8 @@ func (o *office) head() uint64 {
 	return head
 }
 
-// checkStories reads the whole log: it must hold what was acknowledged, requests and secrets before what names
-// them, and a suspension with the end of everything that was open, in one piece.
+// checkStories reads the whole log: it must hold what was acknowledged, requests and secrets before
+// what names them, and a suspension with the end of everything that was open, in one piece.
 func (o *office) checkStories(acknowledged map[string]string) {
 	t := o.T
 	events := commandstest.Everything(t, o.Server)

@@ -13,8 +13,9 @@ import (
 	"agentkey/eventstore/eventstoretest/wait"
 )
 
-// TestNoFetchSucceedsOnceItsEndIsAcknowledged races fetches in two processes with everything that ends access:
-// each success was vended before the end in the log, and none that began after the answer succeeds.
+// TestNoFetchSucceedsOnceItsEndIsAcknowledged races fetches in two processes with everything that
+// ends access: each success was vended before the end in the log, and none that began after the
+// answer succeeds.
 func TestNoFetchSucceedsOnceItsEndIsAcknowledged(t *testing.T) {
 	a := open(t)
 	b := openOn(t, a.Server, a.Ring)
@@ -103,8 +104,9 @@ func TestNoFetchSucceedsOnceItsEndIsAcknowledged(t *testing.T) {
 	}
 }
 
-// TestNothingIsGrantedOnceItsToolIsRemoved races asking for access and giving it with the removal of the tool: what
-// came after the removal in the log is revoked again before anybody hears of it, and its credential removed.
+// TestNothingIsGrantedOnceItsToolIsRemoved races asking for access and giving it with the removal
+// of the tool: what came after the removal in the log is revoked again before anybody hears of it,
+// and its credential removed.
 func TestNothingIsGrantedOnceItsToolIsRemoved(t *testing.T) {
 	a := open(t)
 	b := openOn(t, a.Server, a.Ring)
@@ -164,8 +166,8 @@ func TestNothingIsGrantedOnceItsToolIsRemoved(t *testing.T) {
 	}
 }
 
-// TestDecisionsFallOnTheRequestThatWasSeen races an approval with the agent, who withdraws and asks anew, and
-// with a second admin, who denies.
+// TestDecisionsFallOnTheRequestThatWasSeen races an approval with the agent, who withdraws and asks
+// again, and with a second admin, who denies.
 func TestDecisionsFallOnTheRequestThatWasSeen(t *testing.T) {
 	a := open(t)
 	b := openOn(t, a.Server, a.Ring)

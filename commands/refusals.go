@@ -12,8 +12,9 @@ import (
 	"agentkey/eventstore/codec"
 )
 
-// Refusals records refused fetches: the first of a tool and a reason in a minute is durable before its answer,
-// the rest are counted and written together within the minute. So a flood of refusals can't fill the log.
+// Refusals records refused fetches: the first of a tool and a reason in a minute is durable before
+// its answer, the rest are counted and written together within the minute. So a flood of refusals
+// can't fill the log.
 type Refusals struct {
 	loop  *loop.Loop[struct{}, codec.CredentialRefused, codec.CredentialRefused]
 	newID func() uuid.UUID
@@ -41,7 +42,8 @@ type first struct {
 	waiting int // were counted since
 }
 
-// NewRefusals returns the record of refused fetches. Run must be running for counted ones to be written.
+// NewRefusals returns the record of refused fetches. Run must be running for counted ones to be
+// written.
 func NewRefusals(env *loop.Env, newID func() uuid.UUID) *Refusals {
 	return &Refusals{
 		newID: newID, every: time.Minute, windows: map[refusal]*window{},
@@ -55,8 +57,8 @@ func NewRefusals(env *loop.Env, newID func() uuid.UUID) *Refusals {
 	}
 }
 
-// Record returns when the refusal is durable or counted. Its only errors are those of the log. What was begun is
-// written even if the caller leaves, because others count on it.
+// Record returns when the refusal is durable or counted. Its only errors are those of the log. What
+// was begun is written even if the caller leaves, because others count on it.
 func (r *Refusals) Record(ctx context.Context, m loop.Meta, agentID, toolID, reason string) error {
 	key := refusal{agentID: agentID, toolID: toolID, reason: reason}
 	now := r.loop.Env.Clock().UTC().Truncate(time.Microsecond)
@@ -99,8 +101,8 @@ func (r *Refusals) Record(ctx context.Context, m loop.Meta, agentID, toolID, rea
 	return f.err
 }
 
-// Run writes what was counted when its minute is over, until ctx ends; then it writes the rest. tick is how
-// often it looks.
+// Run writes what was counted when its minute is over, until ctx ends; then it writes the rest.
+// tick is how often it looks.
 func (r *Refusals) Run(ctx context.Context, tick <-chan time.Time) {
 	for {
 		select {

@@ -126,7 +126,8 @@ func TestManyRefusalsAtOnceAreAllCounted(t *testing.T) {
 	}
 }
 
-// TestARefusalWhoseCallerLeftIsRecordedForTheOthers: the first of a minute writes for those who are counted.
+// TestARefusalWhoseCallerLeftIsRecordedForTheOthers: the first of a minute writes for those who are
+// counted.
 func TestARefusalWhoseCallerLeftIsRecordedForTheOthers(t *testing.T) {
 	o := open(t)
 	id, tool := commandstest.NewID().String(), commandstest.NewID().String()
@@ -173,7 +174,8 @@ func TestARefusalThatCantBeRecordedIsNotAnsweredAndNothingCountedIsLost(t *testi
 	}
 }
 
-// TestALongRecordOfRefusalsIsNotReadAgain: the next process begins at a snapshot, though there is nothing to fold.
+// TestALongRecordOfRefusalsIsNotReadAgain: the next process begins at a snapshot, though there is
+// nothing to fold.
 func TestALongRecordOfRefusalsIsNotReadAgain(t *testing.T) {
 	o := open(t)
 	id := commandstest.NewID().String()

@@ -74,7 +74,8 @@ func (g *Grants) decideRequest(ctx context.Context, m loop.Meta, requestID strin
 	return d, err
 }
 
-// Get returns the newest request of an agent for a tool as its stream has it, or false where that is another one by now.
+// Get returns the newest request of an agent for a tool as its stream has it, or false where that
+// is another one by now.
 func (g *Grants) Get(ctx context.Context, m loop.Meta, requestID string) (GrantResult, bool, error) {
 	request, err := g.opened(ctx, m, requestID)
 	if errors.Is(err, errNotOpened) {
@@ -98,8 +99,8 @@ func (g *Grants) Get(ctx context.Context, m loop.Meta, requestID string) (GrantR
 	return d, d.Grant().RequestID == requestID, nil
 }
 
-// asked reports whether a request ever reached the agent's stream. One whose writer died before that is an
-// orphan and names nothing. The stream is read back only as far as the request is old.
+// asked reports whether a request ever reached the agent's stream. One whose writer died before
+// that is an orphan and names nothing. The stream is read back only as far as the request is old.
 func (g *Grants) asked(ctx context.Context, agentID, requestID string) (bool, error) {
 	id, err := uuid.Parse(requestID)
 	if err != nil {

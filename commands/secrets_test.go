@@ -156,8 +156,8 @@ func TestNoSecretIsWrittenForWhatIsRefused(t *testing.T) {
 	}
 }
 
-// TestOfTwoWhoDecideAtOnceOneWinsAndTheOthersSecretIsRemoved races what each of two processes accepts when it
-// looks, and the log can take once.
+// TestOfTwoWhoDecideAtOnceOneWinsAndTheOthersSecretIsRemoved races what each of two processes
+// accepts when it looks, and the log can take once.
 func TestOfTwoWhoDecideAtOnceOneWinsAndTheOthersSecretIsRemoved(t *testing.T) {
 	a := open(t)
 	b := openOn(t, a.Server, a.Ring)
@@ -250,7 +250,8 @@ func TestASealedTextThatWasMovedDoesNotOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Even signed by us, and with everything around the sealed text as it should be, it is another secret's.
+	// Even signed by us, and with everything around the sealed text as it should be, it is another
+	// secret's.
 	moved := event.(codec.SecretSealed)
 	original, _ := codec.Decode(read(target).Type, read(target).Data)
 	moved.SecretID, moved.Owner = target, original.(codec.SecretSealed).Owner
@@ -302,7 +303,8 @@ func TestWhatEndsAccessRemovesTheAgentsOwnCredential(t *testing.T) {
 	}
 }
 
-// TestACommandThatIsFoundDoneRemovesNothingNewer: a suspension taken over long after the agent got access again.
+// TestACommandThatIsFoundDoneRemovesNothingNewer: a suspension taken over long after the agent got
+// access again.
 func TestACommandThatIsFoundDoneRemovesNothingNewer(t *testing.T) {
 	o := open(t)
 	own := o.MustTool("Linear", catalog.PerAgent, "")

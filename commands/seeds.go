@@ -27,9 +27,9 @@ type SeededGrant struct {
 // Changed reports whether the agent's stream got an event of it just now.
 func (s SeededGrant) Changed() bool { return s.changed }
 
-// Seed carries out one decision of an answered suggestion on its agent's stream. It has one effect however often and by
-// whomever it is called: its command is derived from suggestion, tool and agent, and it gives only what the agent never
-// had.
+// Seed carries out one decision of an answered suggestion on its agent's stream. It has one effect
+// however often and by whomever it is called: its command is derived from suggestion, tool and
+// agent, and it gives only what the agent never had.
 func (g *Grants) Seed(ctx context.Context, m loop.Meta, suggestionID, toolID string, d catalog.Decision) (SeededGrant, error) {
 	if d.Outcome == catalog.Skipped {
 		return SeededGrant{AgentID: d.AgentID, Outcome: catalog.Skipped, Why: d.Why}, nil

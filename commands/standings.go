@@ -18,7 +18,8 @@ import (
 // standings are what decisions about the backers of suggestions need to know of them.
 type standings = map[string]catalog.Standing
 
-// withStandings tries a decision on the catalog until it came with the standing of every agent that it concerns.
+// withStandings tries a decision on the catalog until it came with the standing of every agent that
+// it concerns.
 func (t *Tools) withStandings(ctx context.Context, m loop.Meta, try func(standings) error) error {
 	known := standings{}
 	for range 8 {

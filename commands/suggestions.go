@@ -18,7 +18,7 @@ type Suggestions struct {
 	Grants *Grants
 }
 
-// SuggestionResult is a suggestion as an agent is told of it.
+// SuggestionResult is a suggestion as an agent sees it.
 type SuggestionResult struct {
 	CatalogResult
 	ID       string
@@ -26,11 +26,13 @@ type SuggestionResult struct {
 	Similar  []SimilarTool
 }
 
-// SimilarTool is a tool that the agent may have meant: of the same site, or of the same name at another one.
+// SimilarTool is a tool that the agent may have meant: of the same site, or of the same name at
+// another one.
 type SimilarTool struct{ ID, Name string }
 
-// Suggest tells that an agent misses a tool, or backs the suggestion that means the same. Refusals: tool_exists;
-// suggestion_cooling_down, whose first for each agent is an event, with the result beside the refusal.
+// Suggest suggests a tool for an agent, or backs the suggestion that means the same. Refusals:
+// tool_exists; suggestion_cooling_down, whose first for each agent is an event, with the result
+// beside the refusal.
 func (s *Suggestions) Suggest(ctx context.Context, m loop.Meta, agentID, name, address, reason string) (SuggestionResult, error) {
 	c := catalog.Suggest{
 		SuggestionID: loop.DerivedID(m.CommandID, "suggestion").String(), AgentID: agentID, Name: name, FoldedName: names.FoldProduct(name),
@@ -65,21 +67,24 @@ func (s *Suggestions) Dismiss(ctx context.Context, m loop.Meta, id, reason strin
 	})
 }
 
-// InProgress is the outcome of a decision that is made and not carried out yet; a reaction does that.
+// InProgress is the outcome of a decision that is made and not carried out yet; a reaction does
+// that.
 const InProgress catalog.Outcome = "in_progress"
 
 // carryOutTime is how long an accepted suggestion is carried out within its request.
 const carryOutTime = 5 * time.Second
 
-// AcceptedSuggestion is an accepted suggestion: its tool, and its backers in the order in which they came.
+// AcceptedSuggestion is an accepted suggestion: its tool, and its backers in the order in which
+// they came.
 type AcceptedSuggestion struct {
 	CatalogResult
 	ToolID  string
 	Backers []SeededGrant
 }
 
-// Accept adds the tool that a suggestion asks for and decides for every backer, of that suggestion and of those in
-// also, in one append; then it carries the decisions out for at most five seconds. What is left is in progress.
+// Accept adds the tool that a suggestion asks for and decides for every backer, of that suggestion
+// and of those in also, in one append; then it carries the decisions out for at most five seconds.
+// What is left is in progress.
 func (s *Suggestions) Accept(ctx context.Context, m loop.Meta, id string, also []string, tool catalog.AddTool, credential domain.Secret, grantBackers bool) (AcceptedSuggestion, error) {
 	tool.ToolID = loop.DerivedID(m.CommandID, "tool").String()
 	tool.FoldedName, tool.Site = names.FoldProduct(tool.Name), names.Site(tool.URL)

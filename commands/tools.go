@@ -26,8 +26,8 @@ type Tools struct {
 	Clock    func() time.Time
 }
 
-// Add offers a tool and returns its id. The credential is empty exactly when each agent has one of its own. The
-// ids and the folded name and site of tool are filled in here.
+// Add offers a tool and returns its id. The credential is empty exactly when each agent has one of
+// its own. The ids and the folded name and site of tool are filled in here.
 func (t *Tools) Add(ctx context.Context, m loop.Meta, tool catalog.AddTool, credential domain.Secret) (string, CatalogResult, error) {
 	tool.ToolID = loop.DerivedID(m.CommandID, "tool").String()
 	tool.FoldedName, tool.Site = names.FoldProduct(tool.Name), names.Site(tool.URL)
@@ -59,7 +59,8 @@ func (t *Tools) Update(ctx context.Context, m loop.Meta, change catalog.UpdateTo
 	return done, err
 }
 
-// RotateCredential replaces a shared credential. Every fetch that begins after it returned gets the new one.
+// RotateCredential replaces a shared credential. Every fetch that begins after it returned gets the
+// new one.
 func (t *Tools) RotateCredential(ctx context.Context, m loop.Meta, toolID string, credential domain.Secret, expires *time.Time) (CatalogResult, error) {
 	return t.propose(ctx, m, toolID, credential, func(_ standings, secretID string, at time.Time) catalog.Command {
 		return catalog.RotateCredential{At: at, ToolID: toolID, SecretID: secretID, ExpiresAt: expires, IfRevision: m.IfRevision}
@@ -99,8 +100,8 @@ func (t *Tools) guide(ctx context.Context, organization, toolID string, version 
 	}
 }
 
-// Remove takes a tool away for good and removes its shared credential. No fetch that begins after it returned
-// succeeds.
+// Remove takes a tool away for good and removes its shared credential. No fetch that begins after
+// it returned succeeds.
 func (t *Tools) Remove(ctx context.Context, m loop.Meta, toolID string) (CatalogResult, error) {
 	done, err := t.Catalogs.Do(ctx, m.Organization, m, func(catalog.State, time.Time) (catalog.Command, error) {
 		return catalog.RemoveTool{ToolID: toolID, IfRevision: m.IfRevision}, nil

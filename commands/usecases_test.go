@@ -44,7 +44,7 @@ func TestWhoPresentsAKeyIsFoundByIt(t *testing.T) {
 		}
 	}
 	o.MustDo(id, commandstest.Always(agent.Suspend{}))
-	// Whoever holds the key of a suspended agent learns so, with the caller for the record; nobody else does.
+	// A caller with the key of a suspended agent learns that, and is recorded; no other caller does.
 	if c, err := o.Callers.Agent(ctx, key, true); commandstest.Code(err) != "agent_suspended" || c.Actor.ID != id {
 		t.Errorf("suspended: %+v %v", c.Actor, err)
 	}
@@ -59,7 +59,8 @@ func TestWhoPresentsAKeyIsFoundByIt(t *testing.T) {
 	}
 }
 
-// TestACallerIsAdmittedOnWhatAnotherProcessDid: what is cached is enough to let a fetch go on, never to refuse.
+// TestACallerIsAdmittedOnWhatAnotherProcessDid: cached state is enough to continue a fetch, never
+// to refuse one.
 func TestACallerIsAdmittedOnWhatAnotherProcessDid(t *testing.T) {
 	a := open(t)
 	id, key := a.MustAgent("Onboarding")

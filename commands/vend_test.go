@@ -31,8 +31,8 @@ func (o *office) vendedAs(v commands.VendedCredential) (agent.CredentialVended, 
 	return stored[0].Event.(agent.CredentialVended), stored[0].Position
 }
 
-// TestEveryFetchGetsWhatItsEventNames changes credential and usage guide under many fetches in two processes, and
-// removes each replaced secret at once. Version n of either says so in its text.
+// TestEveryFetchGetsWhatItsEventNames changes credential and usage guide under many fetches in two
+// processes, and removes each replaced secret at once. Version n of either says so in its text.
 func TestEveryFetchGetsWhatItsEventNames(t *testing.T) {
 	for _, mode := range []catalog.Mode{catalog.Shared, catalog.PerAgent} {
 		t.Run(string(mode), func(t *testing.T) {
@@ -104,7 +104,8 @@ func TestEveryFetchGetsWhatItsEventNames(t *testing.T) {
 	}
 }
 
-// replaced makes version n of a credential the current one and removes the one before, as the reaction will.
+// replaced makes version n of a credential the current one and removes the one before, as the
+// reaction will.
 func (o *office) replaced(id, tool string, mode catalog.Mode, n int) error {
 	ctx, next := o.T.Context(), o.Credential(fmt.Sprint("version ", n))
 	head, err := o.Grants.Catalogs.Fresh(ctx, o.Inst.Begun.OrganizationID)
@@ -121,8 +122,8 @@ func (o *office) replaced(id, tool string, mode catalog.Mode, n int) error {
 	return errors.Join(err, o.Inst.Secrets.Remove(ctx, former))
 }
 
-// TestAFetchUnderAReplacementGetsOneOfTheTwo is by a process that holds no sealed text, so that it meets secrets
-// that were removed since its vend.
+// TestAFetchUnderAReplacementGetsOneOfTheTwo is by a process that holds no sealed text, so that it
+// meets secrets that were removed since its vend.
 func TestAFetchUnderAReplacementGetsOneOfTheTwo(t *testing.T) {
 	for _, mode := range []catalog.Mode{catalog.Shared, catalog.PerAgent} {
 		t.Run(string(mode), func(t *testing.T) {
@@ -231,7 +232,8 @@ func TestBothKeysWorkWhileTheyOverlap(t *testing.T) {
 	}
 }
 
-// TestAFetchIsVendedOnceAfterAnOutage also when it waited so long that its command may have been taken over.
+// TestAFetchIsVendedOnceAfterAnOutage also when it waited so long that its command may have been
+// taken over.
 func TestAFetchIsVendedOnceAfterAnOutage(t *testing.T) {
 	o := openOn(t, impatient(t), commandstest.Ring(t))
 	tool := o.MustTool("GitHub", catalog.Shared, "x")

@@ -1,6 +1,6 @@
-// Package domain holds what every aggregate shares: refusals, actors and facts. The aggregates are its
-// sub-packages. Nothing under domain knows a clock, randomness, a context or any kind of I/O: time and ids
-// arrive on the commands, and what has been decided is returned as events.
+// Package domain holds what every aggregate shares: refusals, actors and facts. The aggregates are
+// its sub-packages. Nothing under domain knows a clock, randomness, a context or any kind of I/O:
+// time and ids arrive on the commands, and what has been decided is returned as events.
 package domain
 
 import "time"
@@ -16,16 +16,17 @@ const (
 	ActorSystem  ActorType = "system"
 )
 
-// Actor is who did something. ID is an agent's, a service token's or a person's id, or the name of a part of
-// the system. Label is a display name; it is never stored in clear, so it is absent from stored actors.
+// Actor is who did something. ID is an agent's, a service token's or a person's id, or the name of
+// a part of the system. Label is a display name; it is never stored in clear, so it is absent from
+// stored actors.
 type Actor struct {
 	Type  ActorType `json:"type"`
 	ID    string    `json:"id"`
 	Label string    `json:"-"`
 }
 
-// Fact is one thing that happened: the event with the time and the actor of its signed metadata. States are
-// folded from facts; no event repeats either of the two in its data.
+// Fact is one thing that happened: the event with the time and the actor of its signed metadata.
+// States are folded from facts; no event repeats either of the two in its data.
 type Fact[E any] struct {
 	Event E
 	At    time.Time

@@ -2,7 +2,8 @@ package domain
 
 import "time"
 
-// Kind groups refusals by what the caller can do about them; the HTTP edge maps each kind to one status.
+// Kind groups refusals by what the caller can do about them; the HTTP edge maps each kind to one
+// status.
 type Kind int
 
 // The kinds of refusal.
@@ -27,20 +28,21 @@ type Field struct {
 	Message string
 }
 
-// Next is an operation that a reader may call next: its name in the contract and the ids that it takes, in
-// order. An empty or missing id is the reader's to fill in.
+// Next is an operation that a reader may call next: its name in the contract and the ids that it
+// takes, in order. An empty or missing id is the reader's to fill in.
 type Next struct {
 	Op  string
 	IDs []string
 }
 
-// Error is a refusal: the rules said no and the caller may know why. Every other error is a fault, whose text
-// stays inside. Code is contract, the texts are not.
+// Error is a refusal: the rules said no and the caller may know why. Every other error is a fault,
+// whose text stays inside. Code is contract, the texts are not.
 //
-// The texts say what to do, not how, because a caller may use HTTP, a chat or a tool protocol. What each of
-// these calls by another name is a slot: {requestTool} is an operation that Next lists, {wait} says when to
-// come back, {condition} the revision that a change is based on, {tag} a resource's revision, {once} the key
-// that gives a call one effect, {key} how an agent sends its key.
+// The texts say what to do, not how, because a caller may use HTTP, a chat or a tool protocol. What
+// each of these calls by another name is a slot: {requestTool} is an operation that Next lists,
+// {wait} says when to come back, {condition} the revision that a change is based on, {tag} a
+// resource's revision, {once} the key that gives a call one effect, {key} how an agent sends its
+// key.
 type Error struct {
 	Kind       Kind
 	Code       string
@@ -55,7 +57,8 @@ type Error struct {
 // Error implements error.
 func (e *Error) Error() string { return e.Code + ": " + e.Detail }
 
-// NotFound is the refusal for what doesn't exist and for what belongs to another organization: the two look the same.
+// NotFound is the refusal for what doesn't exist and for what belongs to another organization: the
+// two look the same.
 func NotFound(what string) *Error {
 	list, found := lists[what]
 	if !found {
@@ -64,7 +67,8 @@ func NotFound(what string) *Error {
 	return &Error{Kind: KindNotFound, Code: "not_found", Detail: "There is no such " + what + ".", Hint: list.hint, Next: list.next}
 }
 
-// Invalid is the refusal of one field of the input. next lists the operations that the message names.
+// Invalid is the refusal of one field of the input. next lists the operations that the message
+// names.
 func Invalid(field, message string, next ...Next) *Error {
 	return &Error{
 		Kind: KindInvalid, Code: "validation_failed", Detail: "The field " + field + " is not valid: " + message + ".",
@@ -82,7 +86,7 @@ func Stale() *Error {
 	}
 }
 
-// lists says how to find what there is of a kind.
+// lists names the operation that lists a kind.
 var lists = map[string]struct {
 	hint string
 	next []Next

@@ -1,7 +1,7 @@
 package domain
 
-// Secret holds bytes that must not leave by accident. They live in a closure, so that no print verb, logger or
-// marshaller reaches them. The zero Secret is empty.
+// Secret holds bytes that must not leave by accident. They live in a closure, so that no print
+// verb, logger or marshaller reaches them. The zero Secret is empty.
 type Secret struct{ reveal func() []byte }
 
 // NewSecret takes b over; the caller must not use it again.

@@ -16,8 +16,8 @@ func Digest(texts ...string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// Seen are the digests of what a human may have been shown before they decided. Nil means that they didn't say, and
-// the decision is about whatever it is now.
+// Seen are the digests of what a human may have been shown before they decided. Nil means that they
+// didn't say, and the decision is about whatever it is now.
 type Seen []string
 
 // Covers refuses a decision about something else than what was shown.

@@ -16,8 +16,8 @@ import (
 var how = regexp.MustCompile(`/api/|/readyz|/healthz|/openapi|\b(GET|POST|PUT|PATCH|DELETE)\b|` +
 	`\b(Authorization|Bearer|Content-Type|ETag|Idempotency-Key|If-Match|Retry-After)\b|\bX-[A-Z]|WWW-Auth`)
 
-// TestRefusalsSayWhatToDoAndNotHow reads every string in the code that decides: a chat message or a tool
-// protocol must be able to show it.
+// TestRefusalsSayWhatToDoAndNotHow reads every string in the code that decides: a chat message or a
+// tool protocol must be able to show it.
 func TestRefusalsSayWhatToDoAndNotHow(t *testing.T) {
 	read := 0
 	for _, root := range []string{".", "../commands"} {

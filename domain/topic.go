@@ -3,7 +3,8 @@ package domain
 // Topic is what a notification is about.
 type Topic string
 
-// The topics that a channel may subscribe to. The first three wait for a human's decision; the other two warn.
+// The topics that a channel may subscribe to. The first three wait for a human's decision; the
+// other two warn.
 const (
 	AccessRequested    Topic = "access_requested"
 	ToolSuggested      Topic = "tool_suggested"

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Backoff is the pause between two tries of what fails. It begins at Min, doubles each time, and ends at Max.
+// Backoff is the pause between two tries of what fails. It begins at Min, doubles each time, and
+// ends at Max.
 type Backoff struct {
 	Min, Max time.Duration
 	next     time.Duration
@@ -22,8 +23,8 @@ func (b *Backoff) Next() time.Duration {
 // Reset makes the next pause the shortest again, after a success.
 func (b *Backoff) Reset() { b.next = 0 }
 
-// Pause waits from half to one and a half of a duration, so that many that failed together don't return together.
-// It reports false when the context ended meanwhile.
+// Pause waits from half to one and a half of a duration, so that many that failed together don't
+// return together. It reports false when the context ended meanwhile.
 func Pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d/2 + rand.N(max(d, 1))) //nolint:gosec // spreading retries needs no secrecy
 	defer timer.Stop()

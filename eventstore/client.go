@@ -1,6 +1,7 @@
-// Package eventstore is the way to the event log: the official EventStoreDB client behind one concrete wrapper
-// that cures its defects. It knows streams, revisions and bytes; what an event means, who signed it and what
-// follows from it are not its business. There is no second implementation and no interface over it.
+// Package eventstore is the way to the event log: the official EventStoreDB client behind one
+// concrete wrapper that cures its defects. It knows streams, revisions and bytes; what an event
+// means, who signed it and what follows from it are not its business. There is no second
+// implementation and no interface over it.
 package eventstore
 
 import (
@@ -35,8 +36,8 @@ type Config struct {
 // maxCalls bounds the calls under way, those that wait for an outage to end included.
 const maxCalls = 1024
 
-// Client is a connection to the log. It connects at the first call and again after an outage, for as long as the
-// caller's context lets it. All methods are safe for concurrent use.
+// Client is a connection to the log. It connects at the first call and again after an outage, for
+// as long as the caller's context lets it. All methods are safe for concurrent use.
 type Client struct {
 	inner      *esdb.Client
 	timeout    time.Duration
@@ -99,11 +100,12 @@ func (c *Client) observe(format string) {
 	}
 }
 
-// Generation changes whenever the client leaves its connection for another. Equal before and after two calls, it
-// says that both went to the same node.
+// Generation changes whenever the client leaves its connection for another. Equal before and after
+// two calls, it says that both went to the same node.
 func (c *Client) Generation() uint64 { return c.generation.Load() }
 
-// Close waits for the calls under way, then ends the connection. Calls after it fail with ErrUnavailable.
+// Close waits for the calls under way, then ends the connection. Calls after it fail with
+// ErrUnavailable.
 func (c *Client) Close() error {
 	c.closing.Lock()
 	already := c.closed
@@ -112,8 +114,8 @@ func (c *Client) Close() error {
 	if already {
 		return nil
 	}
-	// The client panics when it is closed during a failing call. A call that hangs in an outage holds its slot
-	// until the log is back; then the process is better left to end with the connection open.
+	// The client panics when it is closed during a failing call. A call that hangs in an outage holds
+	// its slot until the log is back; then the process is better left to end with the connection open.
 	idle := make(chan struct{})
 	go func() {
 		c.calls.Wait()
@@ -127,8 +129,9 @@ func (c *Client) Close() error {
 	}
 }
 
-// call runs fn beside its caller, because the client ignores contexts while it connects, and bounds it by the
-// caller's context and by the timeout of one attempt. fn must write only to what it returns.
+// call runs fn beside its caller, because the client ignores contexts while it connects, and bounds
+// it by the caller's context and by the timeout of one attempt. fn must write only to what it
+// returns.
 func call[T any](ctx context.Context, c *Client, fn func(context.Context) (T, error)) (T, error) {
 	var none T
 	c.closing.RLock()

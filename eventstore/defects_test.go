@@ -25,7 +25,7 @@ import (
 	"agentkey/eventstore/eventstoretest/wait"
 )
 
-// foreign runs a gRPC server that is no event store on a port of loopback, and returns its address.
+// foreign runs a gRPC server that isn't an event store on a loopback port, and returns its address.
 func foreign(t *testing.T, register func(*grpc.Server), opts ...grpc.ServerOption) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -198,7 +198,8 @@ func TestErrorsAreToldByTheirStatus(t *testing.T) {
 	}
 }
 
-// early is a server that answers an append before it has read it, so that the client loses the answer.
+// early is a server that answers an append before it has read it, so that the client loses the
+// answer.
 type early struct {
 	streams.UnimplementedStreamsServer
 }

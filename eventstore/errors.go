@@ -25,8 +25,8 @@ var (
 	ErrStreamDeleted = errors.New("the stream was removed for good")
 	// ErrTooLarge: one append is larger than the log takes. Nothing was written.
 	ErrTooLarge = errors.New("too much for one append")
-	// ErrUnavailable: the log can't be reached, refuses for now, or its answer was lost. After an append the
-	// outcome is unknown; the same append with the same ids may be repeated.
+	// ErrUnavailable: the log can't be reached, refuses for now, or its answer was lost. After an
+	// append the outcome is unknown; the same append with the same ids may be repeated.
 	ErrUnavailable = errors.New("the event log is unavailable")
 	// ErrDiskFull is an ErrUnavailable whose reason is known. Nothing was written.
 	ErrDiskFull = fmt.Errorf("%w: its disk is full", ErrUnavailable)
@@ -34,8 +34,8 @@ var (
 	ErrRefused = errors.New("the event log refuses access")
 )
 
-// WrongRevisionError is an ErrWrongRevision of an append that says where the stream is, whether or not an event of
-// it can still be seen.
+// WrongRevisionError is an ErrWrongRevision of an append that says where the stream is, whether or
+// not an event of it can still be seen.
 type WrongRevisionError struct {
 	Current int64 // NoStream when it has no event; Any when the log did not tell
 	err     error
@@ -47,7 +47,8 @@ func (e *WrongRevisionError) Error() string { return ErrWrongRevision.Error() + 
 // Unwrap implements errors.Is and errors.As.
 func (e *WrongRevisionError) Unwrap() []error { return []error{ErrWrongRevision, e.err} }
 
-// wrongRevision finds the stream's revision in the only place where the client leaves it: the end of its text.
+// wrongRevision finds the stream's revision in the only place where the client leaves it: the end
+// of its text.
 func wrongRevision(err error) *WrongRevisionError {
 	wrong := &WrongRevisionError{Current: Any, err: err}
 	text := strings.TrimSuffix(err.Error(), "'")
@@ -62,8 +63,8 @@ func wrongRevision(err error) *WrongRevisionError {
 	return wrong
 }
 
-// classify maps what the client and gRPC say to our errors. The client wraps some of its errors and hides the
-// status of others behind a code that says nothing.
+// classify maps what the client and gRPC say to our errors. The client wraps some of its errors and
+// hides the status of others behind a code that says nothing.
 func classify(err error) error {
 	if err == nil || errors.Is(err, ErrUnavailable) {
 		return err
@@ -111,7 +112,8 @@ func sort(code codes.Code) error {
 	return errUnexpected
 }
 
-// classOf names what sort of fault an error is, for spans; "" for none. That a stream is not there is an answer.
+// classOf names what sort of fault an error is, for spans; "" for none. That a stream is not there
+// is an answer.
 func classOf(err error) string {
 	switch {
 	case err == nil, errors.Is(err, ErrStreamNotFound), errors.Is(err, ErrStreamDeleted):

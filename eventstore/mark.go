@@ -8,15 +8,16 @@ import (
 	"github.com/google/uuid"
 )
 
-// BackupStream is where the embedded store notes in a copy of itself that it is one, so that whoever opens it later
-// knows; a log that was never restored has no such stream. BackupNote is the type of the note. No projection sees it.
+// BackupStream is where the embedded store notes in a copy of itself that it is one, so that a
+// process that opens it later knows; a log that was never restored has no such stream. BackupNote
+// is the type of the note. No projection sees it.
 const (
 	BackupStream = "backup"
 	BackupNote   = "~backup.v1"
 )
 
-// Mark names an event that was seen in the log: a high-water mark, by which a log that was restored or
-// lost its end is told from the one that was written. The zero Mark names none.
+// Mark names an event that was seen in the log: a high-water mark, by which a log that was restored
+// or lost its end is told from the one that was written. The zero Mark names none.
 type Mark struct {
 	StoreID  string    `json:"store_id"` // of the installation whose log it is
 	Stream   string    `json:"stream"`
@@ -26,8 +27,9 @@ type Mark struct {
 	At       time.Time `json:"at"` // as the event says
 }
 
-// Lost reports whether the log lacks the event. A node that was deposed may not have it yet, so
-// it is asked again after a write that only a leader can acknowledge: new bounds for a stream without events.
+// Lost reports whether the log lacks the event. A node that was deposed may not have it yet, so it
+// is asked again after a write that only a leader can acknowledge: new bounds for a stream without
+// events.
 func (c *Client) Lost(ctx context.Context, m Mark) (bool, error) {
 	if there, err := c.holds(ctx, m); err != nil || there {
 		return false, err
@@ -47,7 +49,8 @@ func (c *Client) holds(ctx context.Context, m Mark) (bool, error) {
 	return len(events) == 1 && events[0].Revision == m.Revision && events[0].ID == m.ID, err
 }
 
-// Backup returns the note of the backup that the log came from last, and false when it came from none.
+// Backup returns the note of the backup that the log came from last, and false when it came from
+// none.
 func (c *Client) Backup(ctx context.Context) (Recorded, bool, error) {
 	notes, err := c.ReadBackward(ctx, BackupStream, 1)
 	switch {

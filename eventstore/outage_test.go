@@ -58,8 +58,8 @@ func deadline(t *testing.T, d time.Duration) context.Context {
 	return ctx
 }
 
-// TestAClientOutlivesALongOutage keeps the store away for longer than the client's own patience, ten attempts,
-// after which it would be dead for good.
+// TestAClientOutlivesALongOutage keeps the store away for longer than the client's own patience,
+// ten attempts, after which it would be dead for good.
 func TestAClientOutlivesALongOutage(t *testing.T) {
 	t.Parallel()
 	s := eventstoretest.Start(t)
@@ -119,7 +119,8 @@ func TestCallsInAnOutageEndByTheirContext(t *testing.T) {
 	wg.Wait()
 }
 
-// TestClosingDuringFailingCallsDoesNotPanic closes clients while the store goes away under their calls.
+// TestClosingDuringFailingCallsDoesNotPanic closes clients while the store goes away under their
+// calls.
 func TestClosingDuringFailingCallsDoesNotPanic(t *testing.T) {
 	t.Parallel()
 	for range eventstoretest.Rounds(10) {
@@ -161,8 +162,8 @@ func TestClosingDuringFailingCallsDoesNotPanic(t *testing.T) {
 	}
 }
 
-// proxy stands between a client and a store. Armed, it withholds the answers of the next connection that asks
-// for something, and cuts it once the store has committed.
+// proxy stands between a client and a store. Armed, it withholds the answers of the next connection
+// that asks for something, and cuts it once the store has committed.
 type proxy struct {
 	store *embedded.Store
 	to    string
@@ -229,8 +230,8 @@ func (p *proxy) pass(client, server net.Conn) {
 	}
 }
 
-// TestAnAppendWhoseAnswerIsLostIsWrittenOnce cuts the connection between the commit and the answer, several
-// times in a row.
+// TestAnAppendWhoseAnswerIsLostIsWrittenOnce cuts the connection between the commit and the answer,
+// several times in a row.
 func TestAnAppendWhoseAnswerIsLostIsWrittenOnce(t *testing.T) {
 	s := eventstoretest.Start(t)
 	p, path := startProxy(t, s)

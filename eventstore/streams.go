@@ -23,7 +23,8 @@ const (
 // maxAppendBytes is the server's limit on data, metadata and twice the types of one append.
 const maxAppendBytes = 1 << 20
 
-// Event is an event about to be written. ID must be set, and be the same when the append is repeated.
+// Event is an event about to be written. ID must be set, and be the same when the append is
+// repeated.
 type Event struct {
 	ID       uuid.UUID
 	Type     string
@@ -43,7 +44,8 @@ type Recorded struct {
 	Created  time.Time // by the store's own clock
 }
 
-// Appended is where the last event of an append is, and the Generation of the client whose connection said so.
+// Appended is where the last event of an append is, and the Generation of the client whose
+// connection said so.
 type Appended struct{ Revision, Position, Connection uint64 }
 
 // StreamMetadata bounds what a stream keeps. Zero fields set no bound.
@@ -52,9 +54,10 @@ type StreamMetadata struct {
 	MaxAge   time.Duration // in whole seconds
 }
 
-// Append writes all events or none at the expected revision. When it returns without an error they are durable.
-// While the outcome is unknown it repeats the identical append until the context ends, or for a few attempts when
-// it has no end: the same ids at the same revision are written once. Errors: ErrWrongRevision, ErrStreamDeleted, ErrTooLarge, ErrUnavailable, ErrRefused.
+// Append writes all events or none at the expected revision. When it returns without an error they
+// are durable. While the outcome is unknown it repeats the identical append until the context ends,
+// or for a few attempts when it has no end: the same ids at the same revision are written once.
+// Errors: ErrWrongRevision, ErrStreamDeleted, ErrTooLarge, ErrUnavailable, ErrRefused.
 func (c *Client) Append(ctx context.Context, stream string, expected int64, events ...Event) (_ Appended, err error) {
 	data, err := proposed(stream, events)
 	if err != nil {
@@ -66,7 +69,8 @@ func (c *Client) Append(ctx context.Context, stream string, expected int64, even
 	connection, again := uint64(0), false
 	result, err := retry(ctx, c, func() (*esdb.WriteResult, error) {
 		if again {
-			// A read settles which connection comes after the one that failed, before the append goes through it.
+			// A read settles which connection comes after the one that failed, before the append goes
+			// through it.
 			if _, err := c.Head(ctx); errors.Is(err, ErrUnavailable) {
 				return nil, err
 			}
@@ -120,7 +124,8 @@ func revisionOf(expected int64) esdb.ExpectedRevision {
 // patience is for how many attempts' time a call whose context has no end is repeated.
 const patience = 3
 
-// retry repeats what failed for want of the log until the context ends. A full disk is not waited for.
+// retry repeats what failed for want of the log until the context ends. A full disk is not waited
+// for.
 func retry[T any](ctx context.Context, c *Client, fn func() (T, error)) (T, error) {
 	if _, ends := ctx.Deadline(); !ends {
 		var cancel context.CancelFunc
@@ -139,18 +144,20 @@ func retry[T any](ctx context.Context, c *Client, fn func() (T, error)) (T, erro
 	}
 }
 
-// ReadForward returns up to count events from a revision on, oldest first; none when the stream ends before it.
-// Errors: ErrStreamNotFound, ErrStreamDeleted, ErrUnavailable, ErrRefused.
+// ReadForward returns up to count events from a revision on, oldest first; none when the stream
+// ends before it. Errors: ErrStreamNotFound, ErrStreamDeleted, ErrUnavailable, ErrRefused.
 func (c *Client) ReadForward(ctx context.Context, stream string, from, count uint64) ([]Recorded, error) {
 	return c.read(ctx, stream, esdb.ReadStreamOptions{Direction: esdb.Forwards, From: esdb.Revision(from)}, count)
 }
 
-// ReadBackward returns up to count events from the stream's end, newest first. Errors as ReadForward.
+// ReadBackward returns up to count events from the stream's end, newest first. Errors as
+// ReadForward.
 func (c *Client) ReadBackward(ctx context.Context, stream string, count uint64) ([]Recorded, error) {
 	return c.read(ctx, stream, esdb.ReadStreamOptions{Direction: esdb.Backwards, From: esdb.End{}}, count)
 }
 
-// ReadBackwardFrom returns up to count events from a revision back, newest first. Errors as ReadForward.
+// ReadBackwardFrom returns up to count events from a revision back, newest first. Errors as
+// ReadForward.
 func (c *Client) ReadBackwardFrom(ctx context.Context, stream string, from, count uint64) ([]Recorded, error) {
 	return c.read(ctx, stream, esdb.ReadStreamOptions{Direction: esdb.Backwards, From: esdb.Revision(from)}, count)
 }
@@ -219,7 +226,8 @@ func (c *Client) Newest(ctx context.Context, wanted func(Recorded) bool) (Record
 	}
 }
 
-// First returns the oldest event of the log that is not the store's own. Its Created tells a log from a copy.
+// First returns the oldest event of the log that is not the store's own. Its Created tells a log
+// from a copy.
 func (c *Client) First(ctx context.Context) (Recorded, bool, error) {
 	opts := esdb.ReadAllOptions{Direction: esdb.Forwards, From: esdb.Start{}}
 	for {
@@ -250,7 +258,8 @@ func (c *Client) readAll(ctx context.Context, opts esdb.ReadAllOptions, count ui
 	})
 }
 
-// Tombstone removes a stream for good. One that is gone already, or never was, is no error.
+// Tombstone removes a stream for good. A stream that is already gone, or never existed, isn't an
+// error.
 func (c *Client) Tombstone(ctx context.Context, stream string) error {
 	_, err := retry(ctx, c, func() (*esdb.DeleteResult, error) {
 		return call(ctx, c, func(ctx context.Context) (*esdb.DeleteResult, error) {

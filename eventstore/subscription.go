@@ -8,26 +8,29 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// Item is one message of a subscription: an event, a position that the server has passed, or the news that
-// everything written so far was sent.
+// Item is one message of a subscription: an event, a position that the server has passed, or the
+// news that everything written so far was sent.
 type Item struct {
 	Event      *Recorded // nil in the other two
 	Checkpoint uint64    // 0 in the other two
 	CaughtUp   bool
 }
 
-// Subscription follows the whole log. It is not resumed when it drops: subscribe again from what was handled.
+// Subscription follows the whole log. It is not resumed when it drops: subscribe again from what
+// was handled.
 type Subscription struct {
 	inner  *esdb.Subscription
 	ctx    context.Context //nolint:containedctx // a subscription lives as long as its context
 	cancel context.CancelFunc
 }
 
-// checkpointEvery is how many windows of 32 considered events pass between two positions from the server.
+// checkpointEvery is how many windows of 32 considered events pass between two positions from the
+// server.
 const checkpointEvery = 32
 
-// SubscribeAll follows the log after a position, 0 for all of it. Only events whose type matches the pattern, a
-// plain regular expression without look-around, are sent; "" sends all. The context ends the subscription.
+// SubscribeAll follows the log after a position, 0 for all of it. Only events whose type matches
+// the pattern, a plain regular expression without look-around, are sent; "" sends all. The context
+// ends the subscription.
 func (c *Client) SubscribeAll(ctx context.Context, after uint64, typePattern string) (*Subscription, error) {
 	opts := esdb.SubscribeToAllOptions{From: esdb.Start{}}
 	if after > 0 {
@@ -49,7 +52,8 @@ func (c *Client) SubscribeAll(ctx context.Context, after uint64, typePattern str
 	return &Subscription{inner: sub, ctx: ctx, cancel: cancel}, nil
 }
 
-// Next returns the next message. Its error says why the subscription ended: the context's, or ErrUnavailable.
+// Next returns the next message. Its error says why the subscription ended: the context's, or
+// ErrUnavailable.
 func (s *Subscription) Next() (Item, error) {
 	for {
 		e := s.inner.Recv()

@@ -7,7 +7,8 @@ import (
 	"agentkey/readmodels"
 )
 
-// keptKeys is how many keys an agent's state keeps: those that may be live, and the last that ended.
+// keptKeys is how many keys an agent's state keeps: those that may be live, and the last that
+// ended.
 const keptKeys = 3
 
 func (r *rows) agent(ctx context.Context, id string, e Event, body agent.Event) error {

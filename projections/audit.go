@@ -15,7 +15,7 @@ import (
 	"agentkey/readmodels"
 )
 
-// auditEntry returns what the audit says of an event, and false for the streams that are no part of it.
+// auditEntry returns what the audit says of an event, and false for the streams that it leaves out.
 func auditEntry(e Event) (readmodels.AuditEntry, bool) {
 	category, id := codec.Split(e.Stream)
 	if !category.Audited() {
@@ -36,8 +36,8 @@ func auditEntry(e Event) (readmodels.AuditEntry, bool) {
 	return entry, true
 }
 
-// target says what an event is about: the tool of every event that concerns one, for access and fetches too,
-// whose agent is named too; else the stream's subject.
+// target says what an event is about: the tool of every event that concerns one, for access and
+// fetches too, whose agent is named too; else the stream's subject.
 func target(e Event, category codec.Category, id, toolID string) readmodels.Target {
 	if toolID != "" {
 		return readmodels.Target{Type: "tool", ID: toolID}
@@ -121,7 +121,8 @@ func toolOf(body any) string {
 	return ""
 }
 
-// withheld lists the members that the audit doesn't show: hashes and check values of keys, and sealed text.
+// withheld lists the members that the audit doesn't show: hashes and check values of keys, and
+// sealed text.
 func withheld(member string) bool {
 	return strings.HasSuffix(member, "hash") || member == "check" || member == "sealed"
 }

@@ -10,7 +10,8 @@ import (
 	"agentkey/eventstore/codec"
 )
 
-// Event is a stored event, decoded. Its signature was not checked: a projection shows, it does not decide.
+// Event is a stored event, decoded. Its signature was not checked: a projection shows, it does not
+// decide.
 type Event struct {
 	eventstore.Recorded
 	Signed codec.Signed
@@ -39,8 +40,8 @@ func (e *EventError) Error() string { return fmt.Sprintf("%s@%d: %v", e.Stream, 
 // Unwrap implements errors.Unwrap.
 func (e *EventError) Unwrap() error { return e.Err }
 
-// Batch is what one Watermill message carries: events in the order of the log, to be applied together with the
-// move of the position from From to To. Without events only the position moves.
+// Batch is what one Watermill message carries: events in the order of the log, to be applied
+// together with the move of the position from From to To. Without events only the position moves.
 type Batch struct {
 	From, To uint64
 	Events   []Event
@@ -49,8 +50,8 @@ type Batch struct {
 	Mark    string // of the newest event that the log keeps for good, for the checkpoint; "" for none
 }
 
-// handover is a batch on its way, and what came of it: Watermill tells a subscriber that a message failed, but
-// not why.
+// handover is a batch on its way, and what came of it: Watermill tells a subscriber that a message
+// failed, but not why.
 type handover struct {
 	Batch
 	err error // written before the message is refused, read after

@@ -9,7 +9,7 @@ import (
 	"agentkey/eventstore/codec"
 )
 
-// BenchmarkRebuild fills the read model anew from a log of 200,000 fetches by 64 agents of 10 tools.
+// BenchmarkRebuild refills the read model from a log of 200,000 fetches by 64 agents of 10 tools.
 func BenchmarkRebuild(b *testing.B) {
 	for name, e := range engines {
 		b.Run(name, func(b *testing.B) { benchmarkRebuild(b, e) })

@@ -58,7 +58,8 @@ var (
 	dead    = step{"delivery-d1", system, delivery.Abandoned{Attempt: 1, Problem: "it answered 410"}}
 )
 
-// about is what the audit says of an event: its target, agent and tool. "" says that it has no place there.
+// about is what the audit says of an event: its target, agent and tool. "" says that it has no
+// place there.
 var tellings = []struct {
 	name  string
 	given []step
@@ -487,7 +488,8 @@ func TestEachEventChangesWhatItTellsOf(t *testing.T) {
 	})
 }
 
-// empty takes every row away but the checkpoint, and begins the day anew, so that one world does for many stories.
+// empty takes every row away but the checkpoint, and restarts the day, so that one world serves
+// many stories.
 func (w *world) empty(t *testing.T) {
 	w.t, w.now = t, start.Add(time.Second)
 	var statements []string
@@ -499,7 +501,8 @@ func (w *world) empty(t *testing.T) {
 	w.sql(statements...)
 }
 
-// audited holds the one audit entry that an event made, or none, against the event as it is in the log.
+// audited holds the one audit entry that an event made, or none, against the event as it is in the
+// log.
 func (w *world) audited(before, after stored, here uint64, s step, about string) {
 	w.t.Helper()
 	before, after = before.only("audit_entries"), after.only("audit_entries")

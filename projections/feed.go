@@ -23,10 +23,11 @@ type FeedConfig struct {
 
 	// Begin returns the stored position, after which the next session begins.
 	Begin func(context.Context) (uint64, error)
-	// Lead returns when this process is the one that handles the events, with a context that ends when it no longer
-	// is, and a function that gives the lead back. nil: there is no other process.
+	// Lead returns when this process is the one that handles the events, with a context that ends when
+	// it no longer is, and a function that gives the lead back. nil: there is no other process.
 	Lead func(context.Context) (context.Context, func(), error)
-	// CaughtUp is called once in a session, when everything written so far was handled; nil: nothing is.
+	// CaughtUp is called once in a session, when everything written so far was handled; nil: nothing
+	// is.
 	CaughtUp func(context.Context) error
 
 	MaxBatch           int           // events in one message
@@ -39,10 +40,11 @@ type FeedConfig struct {
 // pattern leaves out what the store writes for itself, and our snapshots.
 const pattern = "^[^$~]"
 
-// Feed is a Watermill subscriber that follows the whole log. Each message is one batch of events in order; the
-// next is sent when the one before it was acknowledged. Whatever goes wrong, a refused message or a dropped
-// connection, ends a session; the next begins, after a growing pause, at the position that was stored. No event is
-// ever passed over, and the channel is closed only when the feed is.
+// Feed is a Watermill subscriber that follows the whole log. Each message is one batch of events in
+// order; the next is sent when the one before it was acknowledged. Whatever goes wrong, a refused
+// message or a dropped connection, ends a session; the next begins, after a growing pause, at the
+// position that was stored. No event is ever passed over, and the channel is closed only when the
+// feed is.
 type Feed struct {
 	FeedConfig
 	*progress
@@ -122,7 +124,8 @@ func (f *Feed) run(ctx context.Context, out chan<- *message.Message) {
 	}
 }
 
-// report says why a session ended: an event that can't be applied loudly, a connection that was lost in passing.
+// report says why a session ended: an event that can't be applied loudly, a connection that was
+// lost in passing.
 func (f *Feed) report(ctx context.Context, err error, delay time.Duration) {
 	attrs := []any{slog.String("projection", f.Name), slog.String("error", err.Error()), slog.Duration("retry_in", delay)}
 	switch {
@@ -141,9 +144,9 @@ func (f *Feed) report(ctx context.Context, err error, delay time.Duration) {
 	}
 }
 
-// errSilent ends a subscription that said nothing although the log has grown; another follows at once. Of what the
-// pattern leaves out a server tells in passing only now and then, but always at the beginning; and if the
-// subscription has died without a word, this finds it out.
+// errSilent ends a subscription that said nothing although the log has grown; another follows at
+// once. Of what the pattern leaves out a server tells in passing only now and then, but always at
+// the beginning; and if the subscription has died without a word, this finds it out.
 var errSilent = errors.New("the log has grown without a word")
 
 func (f *Feed) silent(ctx context.Context, passed uint64) bool {
@@ -154,8 +157,8 @@ func (f *Feed) silent(ctx context.Context, passed uint64) bool {
 // errOutpaced marks a batch that another worker has applied meanwhile.
 var errOutpaced = errors.New("another worker was faster")
 
-// item is one thing a subscription says: an event, a position that was passed, the end of what is there, or why
-// it ended.
+// item is one thing a subscription says: an event, a position that was passed, the end of what is
+// there, or why it ended.
 type item struct {
 	event    *Event
 	passed   uint64
@@ -163,7 +166,8 @@ type item struct {
 	err      error
 }
 
-// session follows the log, while this process leads, until something goes wrong, and says whether it got anywhere.
+// session follows the log, while this process leads, until something goes wrong, and says whether
+// it got anywhere.
 func (f *Feed) session(ctx context.Context, out chan<- *message.Message) (progressed bool, err error) {
 	if f.Lead != nil {
 		lead, release, err := f.Lead(ctx)
@@ -244,7 +248,8 @@ func (f *Feed) follow(ctx context.Context, out chan<- *message.Message, settled 
 	}
 }
 
-// rest lets events gather, unless a query waits for them: the longer, the more of them the last batch had.
+// rest lets events gather, unless a query waits for them: the longer, the more of them the last
+// batch had.
 func (f *Feed) rest(ctx context.Context, events int) {
 	pace := time.NewTimer(f.Pace * time.Duration(1+min(events, 48)/16))
 	defer pace.Stop()
@@ -313,8 +318,8 @@ func (f *Feed) deliver(ctx context.Context, out chan<- *message.Message, b Batch
 	}
 }
 
-// receive passes on what a subscription says, decoded, until it or the context ends. An event that can't be
-// decoded ends it.
+// receive passes on what a subscription says, decoded, until it or the context ends. An event that
+// can't be decoded ends it.
 func receive(ctx context.Context, sub *eventstore.Subscription, items chan<- item) {
 	for {
 		it := next(sub)

@@ -19,40 +19,42 @@ import (
 // Place is where a follower keeps its checkpoint, beside what it makes of the events.
 type Place interface {
 	ReadCheckpoint(ctx context.Context) (readmodels.Checkpoint, error)
-	// Claim binds an empty place to a log. It does nothing where the place is bound to that log already.
+	// Claim binds an empty place to a log. It does nothing where the place is bound to that log
+	// already.
 	Claim(ctx context.Context, storeID string, created time.Time) error
 	// Reset empties the place, with everything that was made of the events.
 	Reset(ctx context.Context) error
 }
 
-// FollowerConfig says what a follower is: a name, a place for its checkpoint, a lead and a handler. The rest may be
-// left out; zero durations take the feed's defaults.
+// FollowerConfig says what a follower is: a name, a place for its checkpoint, a lead and a handler.
+// The rest may be left out; zero durations take the feed's defaults.
 type FollowerConfig struct {
 	Name   string
 	Client *eventstore.Client
 	Logger *slog.Logger
 	Place  Place
 
-	// Lead returns when this process is the one that handles the events; see readmodels.DB. Until then standby is
-	// told how far the leader is. nil: there is no other process.
+	// Lead returns when this process is the one that handles the events; see readmodels.DB. Until then
+	// standby is told how far the leader is. nil: there is no other process.
 	Lead func(ctx context.Context, standby func(readmodels.Checkpoint)) (lead context.Context, release func(), err error)
 
-	// Handle stores what a batch means together with the move of the checkpoint, or neither. Its error wraps
-	// readmodels.ErrMoved where the checkpoint is no longer at Batch.From, and readmodels.ErrUnavailable where the
-	// place is at fault and not an event. After any error it gets the same events again.
+	// Handle stores what a batch means together with the move of the checkpoint, or neither. Its error
+	// wraps readmodels.ErrMoved where the checkpoint is no longer at Batch.From, and
+	// readmodels.ErrUnavailable where the place is at fault and not an event. After any error it gets
+	// the same events again.
 	Handle func(context.Context, Batch) error
 
 	CaughtUp func(context.Context) error // called once in a session, when everything written so far was handled
 	Tracer   trace.Tracer                // makes a span of every batch of events
 
-	// OnLost is told of an event that the place knows and the log has lost, before it is filled again.
+	// OnLost receives an event that the place knows and the log has lost, before it is filled again.
 	OnLost func(context.Context, eventstore.Mark) error
 
 	Idle, MinDelay, MaxDelay time.Duration
 }
 
-// Follower follows the log from a checkpoint, one batch after another, and starts over when the checkpoint is of
-// another log.
+// Follower follows the log from a checkpoint, one batch after another, and starts over when the
+// checkpoint is of another log.
 type Follower struct {
 	FollowerConfig
 	feed *Feed
@@ -104,7 +106,8 @@ func (f *Follower) Status(ctx context.Context) Status {
 	return s
 }
 
-// Mark returns the newest event that the rows know of those that the log keeps for good; the zero Mark for none.
+// Mark returns the newest event that the rows know of those that the log keeps for good; the zero
+// Mark for none.
 func (f *Follower) Mark(ctx context.Context) (eventstore.Mark, error) {
 	stored, err := f.Place.ReadCheckpoint(ctx)
 	if err != nil || stored.Mark == "" {
@@ -116,7 +119,8 @@ func (f *Follower) Mark(ctx context.Context) (eventstore.Mark, error) {
 	return seen, err
 }
 
-// sameHistory refuses rows that know an event which the log has lost: other events may be there now.
+// sameHistory refuses rows that know an event which the log has lost: other events may be there
+// now.
 func (f *Follower) sameHistory(ctx context.Context, stored readmodels.Checkpoint) error {
 	if !stored.Of(f.log.storeID, f.log.created) {
 		return nil // they are not of this log at all
@@ -137,8 +141,8 @@ func (f *Follower) sameHistory(ctx context.Context, stored readmodels.Checkpoint
 	return fmt.Errorf("%w: it knows the revision %d of %s, which is not there", ErrForeignCheckpoint, seen.Revision, seen.Stream)
 }
 
-// lead waits until this process fills the tables. Until then it tells how far they are, which is all that callers
-// who wait for a position need.
+// lead waits until this process fills the tables. Until then it tells how far they are, which is
+// all that callers who wait for a position need.
 func (f *Follower) lead(ctx context.Context) (context.Context, func(), error) {
 	log, err := readOrigin(ctx, f.Client)
 	if err != nil {
@@ -198,8 +202,9 @@ func (f *Follower) begin(ctx context.Context) (uint64, error) {
 	return stored.Position, nil
 }
 
-// apply writes a batch in one transaction. When that fails and neither a faster worker nor the store is the reason,
-// the events are applied one by one, so that everything before the one at fault is there and that one is named.
+// apply writes a batch in one transaction. When that fails and neither a faster worker nor the
+// store is the reason, the events are applied one by one, so that everything before the one at
+// fault is there and that one is named.
 func (f *Follower) apply(ctx context.Context, b Batch) (err error) {
 	if f.Tracer != nil && len(b.Events) > 0 {
 		var span trace.Span

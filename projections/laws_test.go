@@ -18,7 +18,8 @@ import (
 	"agentkey/readmodels"
 )
 
-// history is a drawn story of one organization: what was decided on its streams, and what is folded from them.
+// history is a drawn story of one organization: what was decided on its streams, and what is folded
+// from them.
 type history struct {
 	w        *world
 	org      string
@@ -165,7 +166,8 @@ func (h *history) step(t *rapid.T) {
 	}
 }
 
-// unused is the tool if it is offered, so that adding it changes nothing, else a new one: no id is used twice.
+// unused is the tool if it is offered, so that adding it changes nothing, else a new one: no id is
+// used twice.
 func (h *history) unused(tool string) string {
 	if _, offered := h.catalog.Tools[tool]; !offered {
 		tool = uuid.NewString()

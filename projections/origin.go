@@ -17,7 +17,8 @@ import (
 // ErrForeignCheckpoint says that the rows were not made from this log, or from a longer one.
 var ErrForeignCheckpoint = errors.New("the read model was not made from this log")
 
-// origin is what tells one log from another, copies included: a copied log keeps the id, not the time.
+// origin is what tells one log from another, copies included: a copied log keeps the id, not the
+// time.
 type origin struct {
 	storeID string
 	created time.Time
@@ -42,8 +43,8 @@ func readOrigin(ctx context.Context, client *eventstore.Client) (origin, error) 
 	return origin{storeID: begun.StoreID, created: first[0].Created.Truncate(time.Microsecond).UTC()}, nil
 }
 
-// check refuses a checkpoint that belongs to another log or lies beyond the end of this one, after which the
-// subscription would silently pass over new events.
+// check refuses a checkpoint that belongs to another log or lies beyond the end of this one, after
+// which the subscription would silently pass over new events.
 func (o origin) check(c readmodels.Checkpoint, head uint64) error {
 	switch {
 	case c.StoreID == "":
@@ -58,7 +59,8 @@ func (o origin) check(c readmodels.Checkpoint, head uint64) error {
 	return nil
 }
 
-// mark returns the newest event of a batch that the log keeps for good, as the checkpoint holds it; "" for none.
+// mark returns the newest event of a batch that the log keeps for good, as the checkpoint holds it;
+// "" for none.
 func mark(events []Event) string {
 	for _, e := range slices.Backward(events) {
 		if category, _ := codec.Split(e.Stream); category.Deciding() {

@@ -26,7 +26,8 @@ func TestWaitingForAPosition(t *testing.T) {
 		if err := w.model.WaitFor(ctx, w.head()+1); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("for what has not happened: %v", err)
 		}
-		// Every position is awaited before it is there, and what it stands for is there when the wait is over.
+		// Every position is awaited before it is there, and what it stands for is there when the wait is
+		// over.
 		for n := 1; n <= 20; n++ {
 			next := w.head() + 1
 			waited := make(chan error, 1)
@@ -44,8 +45,8 @@ func TestWaitingForAPosition(t *testing.T) {
 	})
 }
 
-// A command answers with the position of its last event, whatever stream that is in. The feed hears of each: it is never
-// idle here, so it does not find out by looking for the end of the log.
+// A command answers with the position of its last event, whatever stream that is in. The feed hears
+// of each: it is never idle here, so it does not find out by looking for the end of the log.
 func TestEveryPositionOfACommandIsReachedAtOnce(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		w.stop()
@@ -59,8 +60,8 @@ func TestEveryPositionOfACommandIsReachedAtOnce(t *testing.T) {
 	})
 }
 
-// What the store writes for itself, and our snapshots, are no events for a projection; they must not make it look
-// as if it were behind.
+// What the store writes for itself, and our snapshots, aren't events for a projection; they must
+// not make it look as if it were behind.
 func TestThePositionMovesOverWhatIsNotForUs(t *testing.T) {
 	others := func(w *world) {
 		for range 3 {

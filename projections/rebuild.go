@@ -8,9 +8,9 @@ import (
 	"agentkey/readmodels"
 )
 
-// Rebuild fills new tables from the whole log beside the live ones, then puts them in their place in one step. It
-// works with and without Run, here or in another process, and writes nothing to the log. When it fails, the live
-// tables stay.
+// Rebuild fills new tables from the whole log beside the live ones, then puts them in their place
+// in one step. It works with and without Run, here or in another process, and writes nothing to the
+// log. When it fails, the live tables stay.
 func (m *ReadModel) Rebuild(ctx context.Context) error {
 	m.building.Lock()
 	defer m.building.Unlock()
@@ -33,8 +33,8 @@ func (m *ReadModel) Rebuild(ctx context.Context) error {
 	return nil
 }
 
-// finish lets the new tables take in the little that came meanwhile, while the live ones stand still, and returns how
-// far they are.
+// finish lets the new tables take in the little that came meanwhile, while the live ones stand
+// still, and returns how far they are.
 func (m *ReadModel) finish(ctx context.Context, beside *readmodels.DB, was readmodels.Checkpoint) (uint64, error) {
 	if err := m.fill(ctx, beside); err != nil {
 		return 0, err
@@ -43,7 +43,8 @@ func (m *ReadModel) finish(ctx context.Context, beside *readmodels.DB, was readm
 	if err != nil {
 		return 0, err
 	}
-	// The live position may lie on events that are not for us; the new tables know everything up to there too.
+	// The live position may lie on events that are not for us; the new tables know everything up to
+	// there too.
 	if !was.Of(is.StoreID, is.StoreCreated) || was.Position <= is.Position {
 		return is.Position, nil
 	}

@@ -14,8 +14,8 @@ import (
 	"agentkey/readmodels"
 )
 
-// While the tables are filled anew events go on to come, and everybody who asks sees a whole model: nothing that he
-// saw before is ever gone again.
+// While the tables are refilled, events keep coming and each reader sees a whole model: nothing
+// that it saw before is ever gone again.
 func TestRebuildingUnderTrafficEqualsLive(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		agents, tools := w.story()

@@ -26,7 +26,8 @@ func (w *world) replica() *world {
 	return r
 }
 
-// On Postgres one process fills the tables; the others know how far they are, and one of them goes on.
+// On Postgres one process fills the tables; the others know how far they are, and one of them
+// continues.
 func TestAnotherReplicaTakesOver(t *testing.T) {
 	w := newWorld(t, postgres)
 	agents, tools := w.story()
@@ -78,7 +79,7 @@ func (w *world) traffic(agents []string, toolID string) (quiet func()) {
 	}
 }
 
-// unblemished holds the tables against new ones, and what was said against blaming an event.
+// unblemished compares the tables with new ones, and checks that no event was blamed.
 func (w *world) unblemished() {
 	w.t.Helper()
 	w.reached(w.head())
@@ -139,7 +140,7 @@ func TestTablesThatAreDroppedUnderItAreFilledAgain(t *testing.T) {
 	w.unblemished()
 }
 
-// What reports see is of the tables that the projection fills, before and after they are filled anew.
+// What reports see is of the tables that the projection fills, before and after they are refilled.
 func TestReportsTellOfTheTables(t *testing.T) {
 	w := newWorld(t, postgres)
 	agents, tools := w.story()

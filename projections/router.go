@@ -14,8 +14,9 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
 )
 
-// Run hands the batches of a feed to a handler through a Watermill router until ctx ends. The handler must store
-// its effects and the position Batch.To together, or neither: after an error it gets the same events again.
+// Run hands the batches of a feed to a handler through a Watermill router until ctx ends. The
+// handler must store its effects and the position Batch.To together, or neither: after an error it
+// gets the same events again.
 func Run(ctx context.Context, f *Feed, handle func(context.Context, Batch) error) error {
 	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: 10 * time.Second}, logAdapter{f.Logger})
 	if err != nil {
@@ -49,7 +50,8 @@ func tellFeed(next message.HandlerFunc) message.HandlerFunc {
 	}
 }
 
-// panicked turns a recovered value into an error, without the text of values that may hold anything.
+// panicked turns a recovered value into an error, without the text of values that may hold
+// anything.
 func panicked(r any) error {
 	var fault runtime.Error
 	if err, ok := r.(error); ok && errors.As(err, &fault) {
@@ -58,8 +60,9 @@ func panicked(r any) error {
 	return fmt.Errorf("panic with a %T", r)
 }
 
-// logAdapter lets Watermill speak through slog. Why a batch failed is logged once, by its feed, so Watermill's own
-// errors, whose long form is a stack trace of many lines, are kept to one line at debug level.
+// logAdapter lets Watermill speak through slog. Why a batch failed is logged once, by its feed, so
+// Watermill's own errors, whose long form is a stack trace of many lines, are kept to one line at
+// debug level.
 type logAdapter struct{ logger *slog.Logger }
 
 func (l logAdapter) Error(msg string, err error, fields watermill.LogFields) {

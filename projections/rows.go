@@ -14,8 +14,9 @@ import (
 	"agentkey/readmodels"
 )
 
-// rows turns events into changes of the read model within one transaction. What happens often is gathered and
-// written once: fetches for each agent and tool, the last call of each agent, and the audit entries.
+// rows turns events into changes of the read model within one transaction. What happens often is
+// gathered and written once: fetches for each agent and tool, the last call of each agent, and the
+// audit entries.
 type rows struct {
 	tx      *readmodels.Tx
 	fetches map[access]*fetches

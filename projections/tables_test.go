@@ -116,7 +116,8 @@ var keys = map[string][]string{
 	"notification_channels": {"id"}, "deliveries": {"id"},
 }
 
-// stored is every row of every table: the columns by the name of the row, such as "grants bot/github".
+// stored is every row of every table: the columns by the name of the row, such as "grants
+// bot/github".
 type stored map[string]map[string]string
 
 func (w *world) dump() stored {
@@ -173,8 +174,9 @@ func (w *world) afresh() stored {
 	return fresh.dump()
 }
 
-// rows are the rows without the position of the checkpoint. It moves on by itself, over what the store writes for
-// itself after our last event, so two tables that hold the same may have been asked before and after.
+// rows are the rows without the position of the checkpoint. It moves on by itself, over what the
+// store writes for itself after our last event, so two tables that hold the same may have been
+// asked before and after.
 func (s stored) rows() stored {
 	const checkpoint = "checkpoints read_model"
 	out := maps.Clone(s)
@@ -195,8 +197,9 @@ func (s stored) only(tables ...string) stored {
 	return out
 }
 
-// changes says what became of the tables but for the audit and the checkpoint: new rows with the columns that hold
-// something, changed ones with the columns that changed. Times are told from now, positions from here.
+// changes says what became of the tables but for the audit and the checkpoint: new rows with the
+// columns that hold something, changed ones with the columns that changed. Times are told from now,
+// positions from here.
 func changes(before, after stored, now time.Time, here uint64) []string {
 	tables := slices.DeleteFunc(slices.Collect(maps.Keys(keys)), func(t string) bool { return t == "audit_entries" || t == "checkpoints" })
 	before, after = before.only(tables...), after.only(tables...)

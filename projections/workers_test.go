@@ -179,8 +179,8 @@ func TestTheLogIsFollowedAgainAfterItWasAway(t *testing.T) {
 	})
 }
 
-// While one worker goes through a batch event by event to find the one at fault, the others do the same: whoever is
-// late learns that he is, and blames no event for it.
+// While one worker goes through a batch event by event to find the one at fault, the others do the
+// same: a worker that is late notices and blames no event for it.
 func TestWorkersBlameOnlyTheEventAtFault(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		id, tool := w.agent("bot"), w.tool("github")

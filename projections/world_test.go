@@ -35,7 +35,8 @@ const (
 	idle = 20 * time.Millisecond
 )
 
-// world is a log with a read model that follows it, and a clock that moves a second with every event.
+// world is a log with a read model that follows it, and a clock that moves a second with every
+// event.
 type world struct {
 	t      testing.TB
 	store  *eventstoretest.Server
@@ -159,7 +160,8 @@ func (j *journal) of(message string) []map[string]any {
 	return out
 }
 
-// append appends events to a stream, a second after each other, and returns the position of the last.
+// append appends events to a stream, a second after each other, and returns the position of the
+// last.
 func (w *world) append(stream string, by domain.Actor, events ...any) (uint64, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -29,7 +29,8 @@ type Key struct {
 	ExpiresAt time.Time // zero: never
 }
 
-// AgentFilter narrows the agents; zero fields do not. Query is any part of the name, whatever its case.
+// AgentFilter narrows the agents; zero fields do not. Query is any part of the name, whatever its
+// case.
 type AgentFilter struct{ Query, Status string }
 
 // Agents lists the agents of an organization, newest first.

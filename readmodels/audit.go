@@ -15,8 +15,8 @@ import (
 // Target is what an audited event is about. Label is its name now, "" when it has none.
 type Target struct{ Type, ID, Label string }
 
-// AuditEntry is one audited event. Private is still sealed: who may read it opens it. Data holds no secret and no
-// hash of one.
+// AuditEntry is one audited event. Private is still sealed: who may read it opens it. Data holds no
+// secret and no hash of one.
 type AuditEntry struct {
 	Organization string
 	ID           string // of the event
@@ -88,7 +88,8 @@ func (db *DB) Audit(ctx context.Context, organization string, f AuditFilter, p P
 	return cut(entries, p, func(e AuditEntry) uint64 { return e.Position }), err
 }
 
-// auditInserts are the prepared inserts of audit entries: many at once for a rebuild, one for what is left.
+// auditInserts are the prepared inserts of audit entries: many at once for a rebuild, one for what
+// is left.
 type auditInserts struct{ many, one *sql.Stmt }
 
 const (
@@ -101,7 +102,8 @@ const auditInsert = `INSERT INTO audit_entries (organization_id, position, id, s
 
 var auditMany, auditOne = auditInsert + placeholders(auditChunk, true), auditInsert + placeholders(1, true)
 
-// prepareAudit is for SQLite, where a numbered parameter is a named one and binding it searches all names.
+// prepareAudit is for SQLite, where a numbered parameter is a named one and binding it searches all
+// names.
 func prepareAudit(ctx context.Context, db *sql.DB) (auditInserts, error) {
 	many, err := db.PrepareContext(ctx, auditInsert+placeholders(auditChunk, false))
 	if err != nil {

@@ -48,7 +48,7 @@ func (db *DB) offers(ctx context.Context, params listCatalogParams, now time.Tim
 // Denied is a tool that an agent was refused.
 type Denied struct{ Name, Reason string }
 
-// Me is what an agent is told of itself. The tools are named, newest first.
+// Me is what an agent sees of itself. The tools are named, newest first.
 type Me struct {
 	Agent
 	ToolsApproved, ToolsPending []string
@@ -56,7 +56,7 @@ type Me struct {
 	ToolsAvailable              int // size of the catalog
 }
 
-// Me returns what an agent is told of itself, or ErrNotFound.
+// Me returns what an agent sees of itself, or ErrNotFound.
 func (db *DB) Me(ctx context.Context, organization, agentID string, now time.Time) (Me, error) {
 	agent, err := db.Agent(ctx, organization, agentID, now)
 	if err != nil {

@@ -47,7 +47,7 @@ WHERE d.organization_id = `, q.arg(organization))
 	return cut(deliveries, p, func(d Delivery) uint64 { return d.Position }), err
 }
 
-// DueChannels lists, of all organizations, up to a number of channels to which something is to be sent by now.
+// DueChannels lists, of all organizations, up to a number of channels with a delivery that is due.
 func (db *DB) DueChannels(ctx context.Context, now time.Time, limit int) ([]string, error) {
 	q := &text{}
 	q.add(`SELECT d.channel_id FROM deliveries AS d WHERE d.due_at > 0 AND d.due_at <= `, q.arg(Micros(now)),
@@ -59,10 +59,10 @@ func (db *DB) DueChannels(ctx context.Context, now time.Time, limit int) ([]stri
 	})
 }
 
-// DueDelivery is what is to be sent and was not.
+// DueDelivery is a delivery that is due.
 type DueDelivery struct{ Organization, ID string }
 
-// DueDeliveries lists up to a number of what is to be sent to a channel by now, what was to be sent first before the rest.
+// DueDeliveries lists up to a number of a channel's due deliveries, oldest first.
 func (db *DB) DueDeliveries(ctx context.Context, channelID string, now time.Time, limit int) ([]DueDelivery, error) {
 	q := &text{}
 	q.add(`SELECT d.organization_id, d.id FROM deliveries AS d WHERE d.due_at > 0 AND d.due_at <= `, q.arg(Micros(now)),

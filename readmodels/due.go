@@ -9,7 +9,8 @@ import (
 // Due is access whose time has passed and whose end is not here yet.
 type Due struct{ Organization, AgentID, ToolID string }
 
-// DueGrants lists, of all organizations, up to a number of grants that have expired by now and still stand as approved.
+// DueGrants lists, of all organizations, up to a number of grants that have expired by now and
+// still stand as approved.
 func (db *DB) DueGrants(ctx context.Context, now time.Time, limit int) ([]Due, error) {
 	q := &text{}
 	q.add(`SELECT g.organization_id, g.agent_id, g.tool_id FROM grants AS g
@@ -21,13 +22,15 @@ WHERE g.status = 'approved' AND g.expires_at > 0 AND g.expires_at <= `, q.arg(Mi
 	})
 }
 
-// Ending is access, or a credential, that ends soon. AgentID is empty where the credential is shared.
+// Ending is access, or a credential, that ends soon. AgentID is empty where the credential is
+// shared.
 type Ending struct {
 	Organization, AgentID, ToolID string
 	At                            time.Time
 }
 
-// Endings pages through what ends between now and a time, soonest first, skipping what earlier pages had.
+// Endings pages through what ends between now and a time, soonest first, skipping what earlier
+// pages had.
 type Endings struct {
 	Now, Until  time.Time
 	Skip, Limit int
@@ -52,7 +55,8 @@ func (db *DB) EndingGrants(ctx context.Context, e Endings) ([]Ending, error) {
 	return db.endings(ctx, q, e)
 }
 
-// EndingCredentials lists the credentials in use, of all organizations, that end soon: shared ones and agents' own.
+// EndingCredentials lists the credentials in use, of all organizations, that end soon: shared ones
+// and agents' own.
 func (db *DB) EndingCredentials(ctx context.Context, e Endings) ([]Ending, error) {
 	q := &text{}
 	q.add(`SELECT t.organization_id, '' AS agent_id, t.id AS tool_id, t.credential_expires_at AS ends_at FROM tools AS t WHERE t.removed_at = 0`)

@@ -23,8 +23,9 @@ type file struct {
 	building *atomic.Bool // there are tables beside; shared with them
 }
 
-// OpenEmbedded opens the read model in an SQLite file, and makes it when it is absent. A file that is damaged, or
-// that another version has made, is removed with a warning: the projection fills the new one from the log.
+// OpenEmbedded opens the read model in an SQLite file, and makes it when it is absent. A file that
+// is damaged, or that another version has made, is removed with a warning: the projection fills the
+// new one from the log.
 func OpenEmbedded(ctx context.Context, path string, logger *slog.Logger) (*DB, error) {
 	f := &file{path: path, logger: logger, building: new(atomic.Bool)}
 	if err := remove(f.besidePath()); err != nil {
@@ -69,7 +70,8 @@ func (f *file) create(ctx context.Context, path string, building bool) (*tables,
 	return f.open(ctx, path, building)
 }
 
-// dsn names a file with its settings. Nothing relies on a model that is being built, so nothing is synced.
+// dsn names a file with its settings. Nothing relies on a model that is being built, so nothing is
+// synced.
 func dsn(path string, building, writes bool) string {
 	q := url.Values{}
 	add := func(pragma string) { q.Add("_pragma", pragma) }
@@ -206,8 +208,8 @@ func (f *file) replace(ctx context.Context, db, other *DB, finish func(context.C
 	return err
 }
 
-// swap renames the new file over the old one, which nobody has open: a journal that is left says otherwise, and
-// would be read as the new file's.
+// swap renames the new file over the old one, which nobody has open: a journal that is left says
+// otherwise, and would be read as the new file's.
 func (f *file) swap(from string) error {
 	if _, err := os.Stat(f.path + "-wal"); err == nil {
 		return fmt.Errorf("the read model %s is open elsewhere", f.path)

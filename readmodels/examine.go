@@ -12,11 +12,13 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// ErrNoTables says that there are no tables of this version yet. Opening the read model creates them.
+// ErrNoTables says that there are no tables of this version yet. Opening the read model creates
+// them.
 var ErrNoTables = errors.New("it has no tables of this version yet")
 
-// ExamineEmbedded inspects the read model in an SQLite file without changing it, even while another process has it open.
-// Errors: ErrNoTables; any other one is about a file that can't be read or is damaged.
+// ExamineEmbedded inspects the read model in an SQLite file without changing it, even while another
+// process has it open. Errors: ErrNoTables; any other one is about a file that can't be read or is
+// damaged.
 func ExamineEmbedded(ctx context.Context, path string) (reached Checkpoint, err error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return Checkpoint{}, ErrNoTables
@@ -37,8 +39,9 @@ func ExamineEmbedded(ctx context.Context, path string) (reached Checkpoint, err 
 	return readCheckpoint(ctx, t.read)
 }
 
-// ExaminePostgres looks at the read model in a database of Postgres and leaves it as it is. Errors: ErrNoTables where
-// this user may make them; any other one is about a database that can't be reached or used.
+// ExaminePostgres looks at the read model in a database of Postgres and leaves it as it is. Errors:
+// ErrNoTables where this user may make them; any other one is about a database that can't be
+// reached or used.
 func ExaminePostgres(ctx context.Context, url string) (reached Checkpoint, err error) {
 	s, err := at(url, slog.New(slog.DiscardHandler))
 	if err != nil {

@@ -8,7 +8,8 @@ import (
 	"agentkey/domain"
 )
 
-// Grant is the newest state of one agent's access to one tool. A request that was taken back is none.
+// Grant is the newest state of one agent's access to one tool. A request that was taken back is
+// none.
 type Grant struct {
 	AgentID, AgentName, ToolID, ToolName string
 	Status                               string // pending, approved, denied, revoked or expired

@@ -15,8 +15,9 @@ const standbyTime = time.Second
 
 var errLead = errors.New("this process no longer leads")
 
-// lead waits for the lock of whoever leads, which a connection of its own holds for as long as it lives. While it
-// waits it hears of every commit. The connection also holds the lock that says that the schema is in use.
+// lead waits for the leader's lock, which a connection of its own holds for as long as it lives.
+// While it waits it hears of every commit. The connection also holds the lock that says that the
+// schema is in use.
 func (s *schema) lead(ctx context.Context, db *DB, standby func(Checkpoint)) (context.Context, func(), error) {
 	fail := func(err error) (context.Context, func(), error) {
 		return nil, nil, fmt.Errorf("lead the filling of the read model: %w: %w", ErrUnavailable, err)

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// textual lets Postgres take every text: it has no NUL in texts and refuses what is no UTF-8, but an event that holds
-// such a name exists, and a search for it gets an answer. Both become U+FFFD.
+// textual lets Postgres take every text: it has no NUL in texts and refuses what isn't UTF-8, but
+// an event that holds such a name exists, and a search for it gets an answer. Both become U+FFFD.
 type textual struct{ DBTX }
 
 // ExecContext implements DBTX.

@@ -9,9 +9,10 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
-// pipeline is the DBTX of a transaction on Postgres: statements are gathered and sent together, when a result is
-// asked for and at the end, so that a batch of events costs a few round trips whatever it holds. What comes of a
-// statement is known only then; after a failure nothing more is sent.
+// pipeline is the DBTX of a transaction on Postgres: statements are gathered and sent together,
+// when a result is asked for and at the end, so that a batch of events costs a few round trips
+// whatever it holds. What comes of a statement is known only then; after a failure nothing more is
+// sent.
 type pipeline struct {
 	ctx      context.Context //nolint:containedctx // the transaction's own: it ends with this context
 	conn     *sql.Conn
@@ -60,13 +61,15 @@ func (p *pipeline) QueryContext(ctx context.Context, query string, args ...any) 
 	return p.tx.QueryContext(ctx, query, args...)
 }
 
-// QueryRowContext implements DBTX. When what waits fails, so does this, in a transaction that is aborted.
+// QueryRowContext implements DBTX. When what waits fails, so does this, in a transaction that is
+// aborted.
 func (p *pipeline) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
 	_ = p.send() // end returns it
 	return p.tx.QueryRowContext(ctx, query, args...)
 }
 
-// send sends what waits. It does so under the context of the transaction: once that is over, so is the transaction.
+// send sends what waits. It does so under the context of the transaction: once that is over, so is
+// the transaction.
 func (p *pipeline) send() error {
 	if p.err != nil || p.waiting.Len() == 0 {
 		return p.err

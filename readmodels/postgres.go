@@ -16,9 +16,9 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
-// schema is where tables are on Postgres. The name of the live schema says which version of the tables it holds, so
-// that two versions of the program work side by side while one replaces the other. Tables that are filled anew are
-// in a schema beside it, which takes over its name.
+// schema is where tables are on Postgres. The name of the live schema says which version of the
+// tables it holds, so that two versions of the program work side by side while one replaces the
+// other. Tables that are refilled are in a schema beside it, which takes over its name.
 type schema struct {
 	name   string
 	config *pgxpool.Config
@@ -29,9 +29,10 @@ type schema struct {
 // setUpTime is how long OpenPostgres tries to reach the server.
 const setUpTime = 10 * time.Second
 
-// OpenPostgres opens the read model in a database of Postgres, and makes its tables when they are absent: of several
-// processes that start at once one does. A URL that is not valid, a user or a database that the server refuses is an
-// error. A server that can't be reached now is none: queries fail, and Lead makes the tables when it is back.
+// OpenPostgres opens the read model in a database of Postgres, and makes its tables when they are
+// absent: of several processes that start at once one does. A URL that is not valid, a user or a
+// database that the server refuses is an error. A server that can't be reached now is none: queries
+// fail, and Lead makes the tables when it is back.
 func OpenPostgres(ctx context.Context, url string, logger *slog.Logger) (*DB, error) {
 	s, err := at(url, logger)
 	if err != nil {
@@ -62,7 +63,8 @@ func at(url string, logger *slog.Logger) (*schema, error) {
 	return &schema{name: "agentkey_" + fingerprint()[:12], config: config, logger: logger}, nil
 }
 
-// refused reports whether a server refuses for good: the user, the database, or what he may do there.
+// refused reports whether a server refuses for good: the user, the database, or the user's rights
+// there.
 func refused(err error) bool {
 	var e *pgconn.PgError
 	return errors.As(err, &e) && (strings.HasPrefix(e.Code, "28") || e.Code == "3D000" || e.Code == "42501")
@@ -118,7 +120,8 @@ func closeConn(ctx context.Context, conn *pgx.Conn) error {
 	return conn.Close(ctx)
 }
 
-// locked runs fn on a connection that holds one of the locks of the database; others that want it wait.
+// locked runs fn on a connection that holds one of the locks of the database; others that want it
+// wait.
 func (s *schema) locked(ctx context.Context, lock string, fn func(*pgx.Conn) error) (err error) {
 	conn, err := s.connect(ctx)
 	if err != nil {
@@ -131,7 +134,8 @@ func (s *schema) locked(ctx context.Context, lock string, fn func(*pgx.Conn) err
 	return fn(conn)
 }
 
-// key is the number of the lock that $1 names. The names begin with agentkey: other programs may lock in the same database.
+// key is the number of the lock that $1 names. The names begin with agentkey: other programs may
+// lock in the same database.
 const key = "hashtextextended('agentkey ' || $1, 0)"
 
 // prepare makes the tables unless they are there and of this version.
@@ -159,8 +163,9 @@ func (s *schema) create(ctx context.Context, conn *pgx.Conn, t *tables) error {
 	return nil
 }
 
-// byBytes lets texts be compared by their bytes, as on the other engine and whatever the locale of the database: that
-// is also several times faster than a language's order, which nothing here asks for.
+// byBytes lets texts be compared by their bytes, as on the other engine and whatever the locale of
+// the database: that is also several times faster than a language's order, which nothing here asks
+// for.
 const byBytes = `DO $$ DECLARE change text; BEGIN
     FOR change IN SELECT format('ALTER TABLE %I ', table_name) || string_agg(format('ALTER COLUMN %I TYPE text COLLATE "C"', column_name), ', ')
                   FROM information_schema.columns WHERE table_schema = current_schema() AND data_type = 'text' GROUP BY table_name

@@ -122,7 +122,8 @@ func TestAServerThatRefusesIsAnError(t *testing.T) {
 	}
 }
 
-// Without Postgres agents still get credentials: a process starts, answers no query, and goes on when it is there.
+// Without Postgres agents still get credentials: a process starts, answers no query, and goes on
+// when it is there.
 func TestAServerThatIsAwayIsWaitedFor(t *testing.T) {
 	wire := readmodelstest.NewWire(t, readmodelstest.Postgres(t))
 	wire.Cut()
@@ -288,7 +289,7 @@ func TestOneLeadsAndAnotherTakesItsPlace(t *testing.T) {
 	}
 	ctx = within(t, "leading after the first", next)
 
-	// An administrator, or a network, ends the connection of whoever leads: it learns that.
+	// An administrator, or a network, ends the leader's connection: the leader notices.
 	third := postgres(t, url)
 	last, releaseLast := lead(t, third, func(readmodels.Checkpoint) {})
 	defer releaseLast()

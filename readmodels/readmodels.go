@@ -1,6 +1,7 @@
-// Package readmodels answers questions: the tables that the projection fills from the event log, and every query
-// that the API asks of them. It is disposable: what is lost is filled again, so nothing that grants, refuses or
-// vends is decided here, and no secret is kept here. It runs on embedded SQLite and on Postgres, with one SQL text.
+// Package readmodels answers questions: the tables that the projection fills from the event log,
+// and every query that the API asks of them. It is disposable: what is lost is filled again, so
+// nothing that grants, refuses or vends is decided here, and no secret is kept here. It runs on
+// embedded SQLite and on Postgres, with one SQL text.
 package readmodels
 
 import (
@@ -12,14 +13,16 @@ import (
 	"time"
 )
 
-// ErrNotFound is the answer for what does not exist, was removed, or belongs to another organization.
+// ErrNotFound is the answer for what does not exist, was removed, or belongs to another
+// organization.
 var ErrNotFound = errors.New("there is no such row in the read model")
 
-// ErrUnavailable says that the tables can't be reached or take nothing now, whatever was to be written.
+// ErrUnavailable says that the tables can't be reached or take nothing now, whatever was to be
+// written.
 var ErrUnavailable = errors.New("the store of the read model is unavailable")
 
-// DB is the read model. All methods are safe for concurrent use. Its tables may be replaced as a whole while it is
-// used: each query sees the tables of one moment.
+// DB is the read model. All methods are safe for concurrent use. Its tables may be replaced as a
+// whole while it is used: each query sees the tables of one moment.
 type DB struct {
 	place place
 
@@ -28,8 +31,8 @@ type DB struct {
 	live  *tables
 }
 
-// place is where tables are kept, and what the engines do differently but for opening: a file of SQLite, or a schema
-// of Postgres.
+// place is where tables are kept, and what the engines do differently but for opening: a file of
+// SQLite, or a schema of Postgres.
 type place interface {
 	// beside makes new, empty tables; it refuses while there are some.
 	beside(ctx context.Context) (*DB, error)
@@ -64,7 +67,7 @@ func (db *DB) Close() error {
 	return db.live.close()
 }
 
-// answerTime bounds a query: a caller learns that the tables can't be reached before he gives up.
+// answerTime bounds a query: a caller learns that the tables can't be reached before it gives up.
 const answerTime = 5 * time.Second
 
 // query runs fn on the tables as they are; they are not replaced before it returns.
@@ -82,9 +85,10 @@ type Tx struct {
 	audit auditInserts
 }
 
-// Write runs fn in one transaction, which is committed when fn returns nil and leaves no trace otherwise, also when
-// fn panics. An error that lies in the store and not in what fn writes wraps ErrUnavailable. Where statements are
-// sent together, one that fails says so only here; then too nothing is left of the transaction.
+// Write runs fn in one transaction, which is committed when fn returns nil and leaves no trace
+// otherwise, also when fn panics. An error that lies in the store and not in what fn writes wraps
+// ErrUnavailable. Where statements are sent together, one that fails says so only here; then too
+// nothing is left of the transaction.
 func (db *DB) Write(ctx context.Context, fn func(*Tx) error) (err error) {
 	db.still.RLock()
 	defer db.still.RUnlock()
@@ -122,7 +126,8 @@ func (db *DB) Write(ctx context.Context, fn func(*Tx) error) (err error) {
 	return nil
 }
 
-// ignoreDone drops the error of a transaction that was committed, or that its context has already rolled back.
+// ignoreDone drops the error of a transaction that was committed, or that its context has already
+// rolled back.
 func ignoreDone(err error) error {
 	if errors.Is(err, sql.ErrTxDone) {
 		return nil
@@ -130,13 +135,15 @@ func ignoreDone(err error) error {
 	return err
 }
 
-// Beside makes new, empty tables beside the live ones, for Replace or Discard. There may be some only once at a time.
+// Beside makes new, empty tables beside the live ones, for Replace or Discard. There may be some
+// only once at a time.
 func (db *DB) Beside(ctx context.Context) (*DB, error) { return db.place.beside(ctx) }
 
-// Replace puts the tables of other, which came from Beside, in the place of the live ones, in one step: queries that
-// run finish on the old tables, those that come see the new. From the reading of the live checkpoint, which finish is
-// told, to the end nobody writes to the live tables, in no process; so finish can bring the new ones as far. finish
-// may be nil. other is closed and gone, also when Replace fails; then the live tables stay.
+// Replace puts the tables of other, which came from Beside, in the place of the live ones, in one
+// step: queries that run finish on the old tables, those that come see the new. From the reading of
+// the live checkpoint, which finish is told, to the end nobody writes to the live tables, in no
+// process; so finish can bring the new ones as far. finish may be nil. other is closed and gone,
+// also when Replace fails; then the live tables stay.
 func (db *DB) Replace(ctx context.Context, other *DB, finish func(context.Context, Checkpoint) error) error {
 	if finish == nil {
 		finish = func(context.Context, Checkpoint) error { return nil }
@@ -159,16 +166,17 @@ func (db *DB) Reset(ctx context.Context) error {
 	return db.Replace(ctx, empty, nil)
 }
 
-// Lead returns when this process is the one that fills the tables, with a context that ends when it no longer is. Of
-// several processes on one Postgres one leads, and when it ends another takes its place within seconds; standby is
-// told meanwhile how far the tables are. An embedded file has one process, which leads at once. release gives the
-// lead back. That two lead for a moment does no harm: Move lets one of them through.
+// Lead returns when this process is the one that fills the tables, with a context that ends when it
+// no longer is. Of several processes on one Postgres one leads, and when it ends another takes its
+// place within seconds; standby is told meanwhile how far the tables are. An embedded file has one
+// process, which leads at once. release gives the lead back. That two lead for a moment does no
+// harm: Move lets one of them through.
 func (db *DB) Lead(ctx context.Context, standby func(Checkpoint)) (lead context.Context, release func(), err error) {
 	return db.place.lead(ctx, db, standby)
 }
 
-// Settle is called by the leader when the tables have everything: what other versions have left behind goes, and
-// what is told of the tables elsewhere is told of these.
+// Settle is called by the leader when the tables have everything: what other versions have left
+// behind goes, and and the reports show these tables.
 func (db *DB) Settle(ctx context.Context) error { return db.place.settle(ctx) }
 
 // Checkpoint is how far a projection has come in which log.
@@ -199,7 +207,8 @@ func readCheckpoint(ctx context.Context, q *Queries) (Checkpoint, error) {
 	return Checkpoint{StoreID: row.StoreID, StoreCreated: toTime(row.StoreCreated), Position: unsigned(row.Position), Mark: row.Mark}, nil
 }
 
-// ErrMoved says that another worker has moved the checkpoint: what was about to be written is not written.
+// ErrMoved says that another worker has moved the checkpoint: what was about to be written is not
+// written.
 var ErrMoved = errors.New("another worker has moved the checkpoint")
 
 // Claim binds empty tables to a log, in a transaction of its own.
@@ -207,7 +216,8 @@ func (db *DB) Claim(ctx context.Context, storeID string, created time.Time) erro
 	return db.Write(ctx, func(tx *Tx) error { return tx.Claim(ctx, storeID, created) })
 }
 
-// Claim binds empty tables to a log. It does nothing, without an error, when they are bound to that log already.
+// Claim binds empty tables to a log. It does nothing, without an error, when they are bound to that
+// log already.
 func (t *Tx) Claim(ctx context.Context, storeID string, created time.Time) error {
 	n, err := t.ClaimCheckpoint(ctx, ClaimCheckpointParams{Name: checkpointName, StoreID: storeID, StoreCreated: Micros(created)})
 	if err != nil || n == 1 {
@@ -220,8 +230,9 @@ func (t *Tx) Claim(ctx context.Context, storeID string, created time.Time) error
 	return err
 }
 
-// Move takes the checkpoint from one position to another, or fails with ErrMoved. It comes first in a transaction,
-// so that of two workers one waits for the other and then learns that it is late. An empty mark leaves the old one.
+// Move takes the checkpoint from one position to another, or fails with ErrMoved. It comes first in
+// a transaction, so that of two workers one waits for the other and then learns that it is late. An
+// empty mark leaves the old one.
 func (t *Tx) Move(ctx context.Context, storeID string, from, to uint64, mark string) error {
 	n, err := t.MoveCheckpoint(ctx, MoveCheckpointParams{
 		Name: checkpointName, StoreID: storeID, FromPosition: signed(from), ToPosition: signed(to), Mark: sql.NullString{String: mark, Valid: mark != ""},

@@ -22,9 +22,9 @@ func (s *schema) told() string {
 	return "agentkey: what reports may rely on; made from " + s.name + " by " + hex.EncodeToString(sum[:6])
 }
 
-// tell lets the views of the reporting schema tell of this one. They are replaced, so that whom somebody has granted
-// them keeps them; only views that can't become these, because a newer version has made them, are made anew. It is
-// part of the caller's transaction.
+// tell lets the views of the reporting schema show this one. They are replaced, so that users who
+// were granted them keeps them; only views that can't become these, because a newer version has
+// made them, are recreated. It is part of the caller's transaction.
 func (s *schema) tell(ctx context.Context, conn *pgx.Conn) error {
 	name := pgx.Identifier{s.name}.Sanitize()
 	text := "CREATE SCHEMA IF NOT EXISTS reporting; SET LOCAL search_path = " + name + ";" + reporting +

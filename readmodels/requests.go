@@ -8,7 +8,8 @@ import (
 	"agentkey/domain"
 )
 
-// Request is one request of one agent for one tool. It is never reused: asking again is another request.
+// Request is one request of one agent for one tool. It is never reused: asking again is another
+// request.
 type Request struct {
 	ID, AgentID, AgentName, ToolID, ToolName string
 	CredentialMode                           string

@@ -104,7 +104,8 @@ func (s *shelf) ask(organization, agentID, toolID, requestID string) {
 	})
 }
 
-// decide ends a request as approved, denied or withdrawn, an hour after noon, and the grant with it.
+// decide ends a request as approved, denied or withdrawn, an hour after noon, and the grant with
+// it.
 func (s *shelf) decide(agentID, toolID, requestID, status string, expires time.Time) {
 	s.t.Helper()
 	at := readmodels.Micros(noon.Add(time.Hour))

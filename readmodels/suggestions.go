@@ -41,8 +41,9 @@ type Backer struct {
 	FirstAt, LastAt    time.Time
 }
 
-// Demand is a place in the list of suggestions, which is ordered by backers, newest first, then by name. Backers count
-// as they did at AsOf, a position in the log, so that a suggestion that rises between two pages keeps its place.
+// Demand is a place in the list of suggestions, which is ordered by backers, newest first, then by
+// name. Backers count as they did at AsOf, a position in the log, so that a suggestion that rises
+// between two pages keeps its place.
 type Demand struct {
 	AsOf       uint64 `json:"p"`
 	Backers    int    `json:"b"`
@@ -55,8 +56,9 @@ const suggestionColumns = `SELECT s.id, s.name, s.name_folded, s.url, s.status, 
     s.decided_at, s.decided_by_type, s.decided_by_id, s.dismissal_reason, s.demand
 FROM (SELECT x.*, (SELECT count(*) FROM suggestion_backers AS b WHERE b.suggestion_id = x.id AND b.position <= `
 
-// Suggestions lists at most limit suggestions after a place, nil for the first, and says where the next page starts,
-// nil on the last one. Pages together hold each suggestion once that there was when the first was read.
+// Suggestions lists at most limit suggestions after a place, nil for the first, and says where the
+// next page starts, nil on the last one. Pages together hold each suggestion once that there was
+// when the first was read.
 func (db *DB) Suggestions(ctx context.Context, organization, status string, after *Demand, limit int) ([]Suggestion, *Demand, error) {
 	asOf := uint64(0)
 	if after != nil {
@@ -106,7 +108,8 @@ func (db *DB) Suggestion(ctx context.Context, organization, id string) (Suggesti
 	return only(found, err)
 }
 
-// suggestions also returns how many backers each suggestion had at the position that the query names.
+// suggestions also returns how many backers each suggestion had at the position that the query
+// names.
 func (db *DB) suggestions(ctx context.Context, q *text) ([]Suggestion, []int, error) {
 	var demand []int
 	found, err := collect(ctx, db, q, "suggestions", func(rows *sql.Rows) (Suggestion, error) {
@@ -143,8 +146,8 @@ func (db *DB) suggestions(ctx context.Context, q *text) ([]Suggestion, []int, er
 // maxRelated is how many related suggestions are named.
 const maxRelated = 20
 
-// related lists the pending suggestions that share site or name with each of some pending ones, those with the most
-// backers first.
+// related lists the pending suggestions that share site or name with each of some pending ones,
+// those with the most backers first.
 func (db *DB) related(ctx context.Context, ids []string) (map[string][]RelatedSuggestion, error) {
 	out := map[string][]RelatedSuggestion{}
 	if len(ids) == 0 {
@@ -178,8 +181,8 @@ WHERE s.status = 'pending' AND s.id IN (`, strings.Join(params, ", "), ") ORDER 
 	return out, nil
 }
 
-// backers lists who backs each of some things, the first first. words are the columns of a name, a URL and the latest
-// that the agent said.
+// backers lists who backs each of some things, the first first. words are the columns of a name, a
+// URL and the latest that the agent said.
 func (db *DB) backers(ctx context.Context, table, of, words string, ids []string) (map[string][]Backer, error) {
 	out := map[string][]Backer{}
 	if len(ids) == 0 {

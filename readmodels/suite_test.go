@@ -128,8 +128,8 @@ func testOrganizations(t *testing.T, s *shelf) {
 	}
 }
 
-// testPages reads each list page by page while newer rows come before every page: each row that was there at the
-// beginning is seen once, in order, and no newer one.
+// testPages reads each list page by page while newer rows come before every page: each row that was
+// there at the beginning is seen once, in order, and no newer one.
 func testPages(t *testing.T, s *shelf) {
 	const rows = 7
 	n := 0

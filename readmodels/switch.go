@@ -14,8 +14,9 @@ import (
 // finishTime bounds how long a switch keeps everybody from writing.
 const finishTime = 30 * time.Second
 
-// beside makes a schema beside the live one. The lock that says so belongs to a connection of its own, so that what a
-// process left behind that was killed is nobody's, and is dropped by the next who builds.
+// beside makes a schema beside the live one. The lock that says so belongs to a connection of its
+// own, so that what a process left behind that was killed is nobody's, and is dropped by the next
+// who builds.
 func (s *schema) beside(ctx context.Context) (_ *DB, err error) {
 	conn, err := s.connect(ctx)
 	if err != nil {
@@ -75,9 +76,10 @@ func (s *schema) drop(ctx context.Context, name string) (err error) {
 	return nil
 }
 
-// replace renames the schemas in one transaction. It locks the checkpoint's table against writers, who begin there,
-// of this process and any other; renaming needs no more, so queries are never held up: a statement finds its tables
-// by name before or after. Only then the old tables are dropped, which waits for queries that are still at them.
+// replace renames the schemas in one transaction. It locks the checkpoint's table against writers,
+// who begin there, of this process and any other; renaming needs no more, so queries are never held
+// up: a statement finds its tables by name before or after. Only then the old tables are dropped,
+// which waits for queries that are still at them.
 func (s *schema) replace(ctx context.Context, db, other *DB, finish func(context.Context, Checkpoint) error) error {
 	old, next := s.name+"_old", other.place.(*schema).name //nolint:forcetypeassert // it came from beside
 	err := s.drop(ctx, old)                                // when it could not be dropped the last time

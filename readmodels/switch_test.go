@@ -17,8 +17,9 @@ import (
 	"agentkey/readmodels/readmodelstest"
 )
 
-// One process fills the tables again while another writes to them and everybody asks. A write is in the old tables or
-// in the new, whole; the new ones begin where the old ones ended; nobody goes back or sees half of anything.
+// One process fills the tables again while another writes to them and everybody asks. A write is in
+// the old tables or in the new, whole; the new ones begin where the old ones ended; nobody goes
+// back or sees half of anything.
 func TestEveryProcessSeesTheSwitch(t *testing.T) {
 	url := readmodelstest.Postgres(t)
 	here, there := postgres(t, url), postgres(t, url)
@@ -163,7 +164,7 @@ const (
 	vended   = "0198c0de-0000-7000-9000-000000000004"
 )
 
-// reports fills tables with one of everything, and answers what the reporting schema tells of it.
+// reports fills tables with one of everything, and answers what the reporting schema shows.
 func reports(t *testing.T, db *readmodels.DB) {
 	t.Helper()
 	s := &shelf{t: t, db: db}
@@ -219,7 +220,7 @@ func TestReportsHaveNativeTypesAndStableNames(t *testing.T) {
 	}
 }
 
-// Whom somebody has granted a view, and what he has built on it, keep it when the tables are replaced.
+// Users who were granted a view keep it, and what they built on it, when the tables are replaced.
 func TestReportsOutliveTheTables(t *testing.T) {
 	url := readmodelstest.Postgres(t)
 	db, c := postgres(t, url), conn(t, url)
@@ -250,7 +251,7 @@ func TestReportsOutliveTheTables(t *testing.T) {
 			t.Errorf("a reader counts %d agents, not %d", got, n+2)
 		}
 	}
-	// A report that runs for long holds up neither the switch for ever nor those who ask.
+	// A report that runs for long delays neither the switch nor queries forever.
 	report := conn(t, url)
 	do(t, report, "BEGIN; SELECT * FROM reporting.agents")
 	beside, err := db.Beside(t.Context())

@@ -11,22 +11,22 @@ import (
 	"strconv"
 )
 
-// tablesSQL makes the tables. They are never altered: another text is another fingerprint, and tables of another
-// fingerprint are made and filled from the log.
+// tablesSQL makes the tables. They are never altered: another text is another fingerprint, and
+// tables of another fingerprint are made and filled from the log.
 //
 //go:embed tables.sql
 var tablesSQL string
 
-// fill goes up whenever the projection writes other rows for the same events: rows of another number are dropped
-// and filled again. A change of the tables is noticed without it.
+// fill goes up whenever the projection writes other rows for the same events: rows of another
+// number are dropped and filled again. A change of the tables is noticed without it.
 const fill = 2
 
 var errOtherVersion = errors.New("it was made by another version")
 
 var errBuilding = errors.New("the read model is being filled again already")
 
-// makeTables makes the tables and the checkpoint of empty ones, in one transaction that runs the statements of an
-// engine, too.
+// makeTables makes the tables and the checkpoint of empty ones, in one transaction that runs the
+// statements of an engine, too.
 func makeTables(ctx context.Context, db *sql.DB, engine ...string) (err error) {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
@@ -62,9 +62,9 @@ func checkModel(ctx context.Context, q *Queries) error {
 	return nil
 }
 
-// unindex drops the indexes of new tables that only queries need, and returns the statements that make them again:
-// tables are filled faster without, and an index of all rows at once costs less than one row by row. listing asks for
-// name and statement of each.
+// unindex drops the indexes of new tables that only queries need, and returns the statements that
+// make them again: tables are filled faster without, and an index of all rows at once costs less
+// than one row by row. listing asks for name and statement of each.
 func unindex(ctx context.Context, db *sql.DB, listing string) (statements []string, err error) {
 	rows, err := db.QueryContext(ctx, listing)
 	if err != nil {

@@ -130,8 +130,8 @@ func testReplace(t *testing.T, s *shelf) {
 	s.agent(acme, "again", "again")
 }
 
-// testReplaceUnderReaders: in generation n every agent has the name n and there are 20 of them; a writer goes on in
-// the live tables meanwhile.
+// testReplaceUnderReaders: in generation n every agent has the name n and there are 20 of them; a
+// writer goes on in the live tables meanwhile.
 func testReplaceUnderReaders(t *testing.T, s *shelf) {
 	const size, generations = 20, 6
 	ctx, stop := context.WithCancel(t.Context())

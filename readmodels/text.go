@@ -8,8 +8,9 @@ import (
 	"strings"
 )
 
-// text is a query whose conditions depend on what is asked, so that each combination gets its own plan and its own
-// index. It is put together from constants of this package; what callers say goes into the arguments alone.
+// text is a query whose conditions depend on what is asked, so that each combination gets its own
+// plan and its own index. It is put together from constants of this package; what callers say goes
+// into the arguments alone.
 type text struct {
 	sql  strings.Builder
 	args []any

@@ -24,7 +24,8 @@ type Tool struct {
 	Position                            uint64 // of its addition
 }
 
-// Tools lists the tools of an organization, newest first. q is any part of the name, whatever its case.
+// Tools lists the tools of an organization, newest first. q is any part of the name, whatever its
+// case.
 func (db *DB) Tools(ctx context.Context, organization, q string, now time.Time, p Page) (List[Tool], error) {
 	tools, err := db.tools(ctx, listToolsParams{OrganizationID: organization, Now: Micros(now), Before: p.before(), Q: Fold(q), MaxRows: p.rows()})
 	return cut(tools, p, func(t Tool) uint64 { return t.Position }), err
@@ -66,8 +67,8 @@ type Instructions struct {
 	CreatedBy    domain.Actor
 }
 
-// Instructions lists the versions of a tool's usage guide, newest first, or says ErrNotFound when there is no such
-// tool. Their page is told by version: Before and Next are versions.
+// Instructions lists the versions of a tool's usage guide, newest first, or says ErrNotFound when
+// there is no such tool. Their page is told by version: Before and Next are versions.
 func (db *DB) Instructions(ctx context.Context, organization, toolID string, p Page) (List[Instructions], error) {
 	if _, err := db.Tool(ctx, organization, toolID, time.Time{}); err != nil {
 		return List[Instructions]{}, err

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Page says which part of a list is asked for: at most Limit items that come after the position Before, which is
-// the Next of the page before; 0 asks for the newest.
+// Page says which part of a list is asked for: at most Limit items that come after the position
+// Before, which is the Next of the page before; 0 asks for the newest.
 type Page struct {
 	Before uint64
 	Limit  int
@@ -24,7 +24,8 @@ func (p Page) before() int64 {
 	return signed(p.Before)
 }
 
-// rows is how many rows to ask for: one more than the page holds shows whether another page follows.
+// rows is how many rows to ask for: one more than the page holds shows whether another page
+// follows.
 func (p Page) rows() int32 { return int32(min(max(p.Limit, 1), 1000) + 1) }
 
 // List is one page, newest first. Next is 0 on the last one.
@@ -82,8 +83,8 @@ func OptionalInt(v *int64) sql.NullInt64 {
 	return sql.NullInt64{Int64: *v, Valid: true}
 }
 
-// Fold is the form in which names are searched: compatibility characters, case, and the accents of European scripts
-// do not matter.
+// Fold is the form in which names are searched: compatibility characters, case, and the accents of
+// European scripts do not matter.
 func Fold(name string) string {
 	bare := strings.Map(func(r rune) rune {
 		if r >= '\u0300' && r <= '\u036f' {

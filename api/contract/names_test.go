@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// An object without a name becomes a type that nobody can pass on, in the server and in each client.
+// An object without a name becomes a type that nobody can pass on, in the server and in each
+// client.
 func TestEveryObjectOfTheDocumentHasAName(t *testing.T) {
 	var document any
 	if err := json.Unmarshal(indented, &document); err != nil {

@@ -67,7 +67,8 @@ func (o *Operation) Mistakes(query url.Values, body any) []domain.Field {
 	return out
 }
 
-// lostPlus reports whether a text would be a time if its blank were a +, which a query without escapes makes of it.
+// lostPlus reports whether a text would be a time if its blank were a +, which a query without
+// escapes makes of it.
 func lostPlus(schema *jsonschema.Schema, text string) bool {
 	s := target(schema)
 	return s != nil && s.Format != nil && s.Format.Name == "date-time" &&

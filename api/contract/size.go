@@ -19,8 +19,8 @@ const (
 // credentialBytes bounds a credential: all its names and values together, in UTF-8.
 const credentialBytes = 16_384
 
-// largest returns how many bytes a valid value of a schema may take in its most wasteful encoding. It fails where the
-// schema has no bound.
+// largest returns how many bytes a valid value of a schema may take in its most wasteful encoding.
+// It fails where the schema has no bound.
 func largest(s *jsonschema.Schema) (int64, error) {
 	s = target(s)
 	if strings.HasSuffix(s.Location, "/schemas/Credential") {

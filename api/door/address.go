@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Address is the client's address: the peer, or, behind proxies of ours, the rightmost entry of X-Forwarded-For that is
-// none of them. What a client writes to the left of that is never believed.
+// Address is the client's address: the peer, or, behind proxies of ours, the rightmost entry of
+// X-Forwarded-For that is none of them. What a client writes to the left of that is never believed.
 func (d *Door) Address(remote string, forwardedFor []string) string {
 	peer, err := netip.ParseAddrPort(remote)
 	if err != nil {

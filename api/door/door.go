@@ -1,6 +1,6 @@
-// Package door decides whether a call may come in: who calls, whether they may, how often, and from which origin. It
-// sees a plain Call, so that every face of the program, HTTP or another, stands behind the same door. It does not know
-// what a call does, and renders nothing.
+// Package door decides whether a call may come in: who calls, whether they may, how often, and from
+// which origin. It sees a plain Call, so that every face of the program, HTTP or another, stands
+// behind the same door. It does not know what a call does, and renders nothing.
 package door
 
 import (
@@ -24,7 +24,8 @@ type Operation struct {
 	Vends      bool   // it decides about its caller on the log, so a cached state of the caller may let it in
 }
 
-// Call is one call as the door sees it. Standing is nil until the call's own tier is known, and where that is off.
+// Call is one call as the door sees it. Standing is nil until the call's own tier is known, and
+// where that is off.
 type Call struct {
 	Operation     Operation
 	Authorization []string // as the caller sent it, each value once
@@ -53,8 +54,8 @@ type Door struct {
 	AdminOrigins []string
 }
 
-// Admit finds the caller and decides whether they may make this call. The caller of a refused call is filled in as
-// soon as it is known, because what is refused is recorded and counted too.
+// Admit finds the caller and decides whether they may make this call. The caller of a refused call
+// is filled in as soon as it is known, because what is refused is recorded and counted too.
 func (d *Door) Admit(ctx context.Context, c *Call) error {
 	if err := d.checkFailures(ctx, c); err != nil {
 		return err

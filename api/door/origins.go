@@ -6,7 +6,8 @@ import (
 	"agentkey/domain"
 )
 
-// AllowsOrigin reports whether a browser's page of an origin may call the admins' half, or the agents'.
+// AllowsOrigin reports whether a browser's page of an origin may call the admins' half, or the
+// agents'.
 func (d *Door) AllowsOrigin(origin string, admins bool) bool {
 	if admins {
 		return slices.Contains(d.AdminOrigins, origin)

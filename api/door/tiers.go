@@ -30,7 +30,8 @@ func tierKey(c *Call, tier string) string {
 // Count takes one of the call's tier.
 func (d *Door) Count(ctx context.Context, c *Call) error { return d.count(ctx, c, c.Operation.Tier) }
 
-// CountRefused counts a call that is refused before its own tier is counted. The answer names that tier as it stands.
+// CountRefused counts a call that is refused before its own tier is counted. The answer names that
+// tier as it stands.
 func (d *Door) CountRefused(ctx context.Context, c *Call) error {
 	tier := "admin"
 	if c.Caller.Actor.Type == domain.ActorAgent {

@@ -125,7 +125,8 @@ func (c *confirmRestoreCommand) Run(sh *shell) error {
 		return usageError{errors.New("revocations, suspensions and rotations made after the backup are lost. Pass --suspend-agents, which is safe, or --keep-agents if you have reviewed who has access")}
 	}
 	return inOffice(sh, func(ctx context.Context, o *office) error {
-		// Whether there is anything to confirm is looked at first, because the log may not have been opened since.
+		// Whether there is anything to confirm is looked at first, because the log may not have been
+		// opened since.
 		if _, err := o.fence(ctx); err != nil {
 			return err
 		}

@@ -13,8 +13,9 @@ import (
 	"agentkey/eventstore/eventstoretest/wait"
 )
 
-// raw writes bytes to the server as they are and reads the answers that come until it closes the connection or has
-// given as many as were asked for. With cut the connection says that nothing follows.
+// raw writes bytes to the server as they are and reads the answers that come until it closes the
+// connection or has given as many as were asked for. With cut the connection says that nothing
+// follows.
 func (p *program) raw(answers int, text string, cut bool) []answer {
 	p.t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
@@ -87,7 +88,8 @@ func TestAMediaTypeThatIsNotJSONIsRefused(t *testing.T) {
 			t.Errorf("%q: status %d: %s", tt.mediaType, a.Status, a.Body)
 		}
 	}
-	// Where every field is optional there need be no body, and then no media type; a body needs one here too.
+	// Where every field is optional there need be no body, and then no media type; a body needs one
+	// here too.
 	admin.must(200, "POST", "/api/admin/agents/"+id+"/rotate-key", nil)
 	admin.must(200, "POST", "/api/admin/agents/"+id+"/rotate-key", "")
 	admin.refused(415, "unsupported_media_type", "POST", "/api/admin/agents/"+id+"/rotate-key", `{"overlap_seconds":1}`, "Content-Type", "")
@@ -169,7 +171,8 @@ func TestABodyIsMeasuredAsItComes(t *testing.T) {
 			}
 		}
 	}
-	// What follows a complete object within an understated length is the next call of the connection, and no call.
+	// What follows a complete object within an understated length is the next call of the connection,
+	// and no call.
 	got := p.raw(2, head("POST", "/api/admin/agents", p.Token)+fmt.Sprintf("Content-Length: %d\r\n\r\n", len(register))+register+register+"\r\n\r\n", false)
 	if len(got) != 2 || got[0].Status != 201 || got[1].Status != 400 {
 		t.Errorf("a longer stream: %+v", got)

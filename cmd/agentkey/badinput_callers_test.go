@@ -158,8 +158,8 @@ var permitted = map[string][]string{
 	"owner": {"read", "approve", "manage"}, "admin": {"read", "approve", "manage"}, "approver": {"read", "approve"}, "auditor": {"read"},
 }
 
-// needed is what each admin's call asks of a role, written here a second time: what reads, what decides about access,
-// and everything else.
+// needed is what each admin's call asks of a role, written here a second time: what reads, what
+// decides about access, and everything else.
 func needed(r route) string {
 	switch {
 	case r.method == "GET":
@@ -171,8 +171,8 @@ func needed(r route) string {
 	return "manage"
 }
 
-// TestEachRouteIsForItsCallers calls every route of the document with every kind of caller. Each names things that do
-// not exist, so whoever may call gets another answer than 401 and 403.
+// TestEachRouteIsForItsCallers calls every route of the document with every kind of caller. Each
+// names things that do not exist, so a caller with permission gets another answer than 401 and 403.
 func TestEachRouteIsForItsCallers(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
@@ -244,8 +244,9 @@ func TestAFetchOfASuspendedAgentIsRecorded(t *testing.T) {
 	}
 }
 
-// TestAnotherOrganizationsIDsLookLikeNone calls every route that names something with the ids of another organization,
-// and with ids of nothing. The answers differ in nothing but the id of the request and the ids that were sent.
+// TestAnotherOrganizationsIDsLookLikeNone calls every route that names something with the ids of
+// another organization, and with ids of nothing. The answers differ in nothing but the id of the
+// request and the ids that were sent.
 func TestAnotherOrganizationsIDsLookLikeNone(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)

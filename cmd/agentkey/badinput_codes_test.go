@@ -101,8 +101,9 @@ func TestAnIdempotencyKeyIsForOneRequest(t *testing.T) {
 	}
 }
 
-// TestACallThatStillRunsIsInProgress loses what the log says to one process while it carries out a call with a key.
-// Another process refuses the same call meanwhile, and gets the first one's answer once there is one.
+// TestACallThatStillRunsIsInProgress loses what the log says to one process while it carries out a
+// call with a key. Another process refuses the same call meanwhile, and gets the first one's answer
+// once there is one.
 func TestACallThatStillRunsIsInProgress(t *testing.T) {
 	t.Parallel()
 	log := startLog(t)
@@ -162,7 +163,8 @@ func TestACallThatStillRunsIsInProgress(t *testing.T) {
 	t.Error("no call was caught while it ran")
 }
 
-// TestAQueryThatCanNotBeAnsweredSaysSo takes the tables of the read model away from a running program.
+// TestAQueryThatCanNotBeAnsweredSaysSo takes the tables of the read model away from a running
+// program.
 func TestAQueryThatCanNotBeAnsweredSaysSo(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
@@ -226,7 +228,8 @@ func TestAQueryThatCanNotBeAnsweredSaysSo(t *testing.T) {
 	})
 }
 
-// TestAnEventOfANewerVersionStopsNobodyElse appends, with the installation's own key, what this version does not know.
+// TestAnEventOfANewerVersionStopsNobodyElse appends, with the installation's own key, what this
+// version does not know.
 func TestAnEventOfANewerVersionStopsNobodyElse(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t, unlimited)
@@ -274,7 +277,8 @@ func TestAnEventOfANewerVersionStopsNobodyElse(t *testing.T) {
 	admin.must(204, "DELETE", "/api/admin/agents/"+other+"/grants/"+tool, nil)
 }
 
-// TestAProcessThatLacksAMasterKeyIsBusy lets one process seal with a key that the other was not given yet.
+// TestAProcessThatLacksAMasterKeyIsBusy lets one process seal with a key that the other was not
+// given yet.
 func TestAProcessThatLacksAMasterKeyIsBusy(t *testing.T) {
 	t.Parallel()
 	env := startLog(t).replicas()

@@ -70,7 +70,8 @@ func TestARequestIsDecidedOnce(t *testing.T) {
 	admin.refused(404, "not_found", "POST", "/api/admin/requests/"+request+"/approve", nil) // whoever asked is gone
 }
 
-// decisions reads which decision each request has in the log, and holds each against what was pending before it.
+// decisions reads which decision each request has in the log, and compares each with what was
+// pending before it.
 func decisions(t *testing.T, p *program) map[string][]string {
 	t.Helper()
 	type access struct{ agent, tool string }
@@ -160,8 +161,8 @@ func TestOfTwoAdminsWhoDecideAtOnceOneDecides(t *testing.T) {
 	}
 }
 
-// TestApprovingNeverReachesALaterRequest races an approval with its request being taken back and made anew: what is
-// approved is the request that the admin saw, or nothing.
+// TestApprovingNeverReachesALaterRequest races an approval with its request being withdrawn and
+// made again: what is approved is the request that the admin saw, or nothing.
 func TestApprovingNeverReachesALaterRequest(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
@@ -306,7 +307,8 @@ func TestTermsAreHeldAgainstTheToolAndTheClock(t *testing.T) {
 	shared, each := added("Shared", "shared", object{"credential": "x"}).Text("id"), added("Each", "per_agent", nil).Text("id")
 	brief := added("Brief", "shared", object{"credential": "x", "max_grant_seconds": 3600}).Text("id")
 
-	// Assigning, approving and replacing, with the credential missing where it is needed and sent where it is not.
+	// Assigning, approving and replacing, with the credential missing where it is needed and sent
+	// where it is not.
 	invalid("credential", "POST", grants, object{"tool_id": shared, "credential": "own"})
 	invalid("credential", "POST", grants, object{"tool_id": each})
 	requests := map[string]string{shared: agent.mustRequest(shared), each: agent.mustRequest(each)}

@@ -57,8 +57,8 @@ func TestTheThirtyFirstRequestInAnHourIsRefused(t *testing.T) {
 	}
 }
 
-// TestTheFirstMistakeInTheOrderOfTheChecksIsTold sends calls with several things wrong at once. From one row to the
-// next the first of them is put right.
+// TestTheFirstMistakeInTheOrderOfTheChecksIsTold sends calls with several things wrong at once.
+// From one row to the next the first of them is put right.
 func TestTheFirstMistakeInTheOrderOfTheChecksIsTold(t *testing.T) {
 	t.Parallel()
 	p := start(t, "AGENTKEY_LIMIT_REQUESTS=1/24h", "AGENTKEY_LIMIT_READS=1000/1m")
@@ -110,7 +110,8 @@ func TestTheFirstMistakeInTheOrderOfTheChecksIsTold(t *testing.T) {
 	}
 }
 
-// TestARefusalBeforeTheTierCountsAsARead holds mistakes in a request against both tiers: the request's own is untouched.
+// TestARefusalBeforeTheTierCountsAsARead counts mistakes in a request: the request's own tier is
+// untouched.
 func TestARefusalBeforeTheTierCountsAsARead(t *testing.T) {
 	t.Parallel()
 	p := start(t, "AGENTKEY_LIMIT_READS=10/24h", "AGENTKEY_LIMIT_REQUESTS=5/24h", "AGENTKEY_LIMIT_CREDENTIALS=off", "AGENTKEY_LIMIT_ADMIN=20/24h")
@@ -201,7 +202,8 @@ func TestLimitsThatAreOffAreNotTold(t *testing.T) {
 	}
 }
 
-// TestFailedAuthenticationsAreCountedByAddress tries to be other addresses, without and behind a proxy that is believed.
+// TestFailedAuthenticationsAreCountedByAddress tries to be other addresses, without and behind a
+// proxy that is believed.
 func TestFailedAuthenticationsAreCountedByAddress(t *testing.T) {
 	t.Parallel()
 	const wrong = "Bearer sk_agent_x"

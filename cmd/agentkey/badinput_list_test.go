@@ -21,8 +21,8 @@ var contractCodes = []string{
 	"ai_not_configured", "ai_unavailable", "ai_answer_invalid", "docs_unavailable",
 }
 
-// TestEachCodeOfTheContractIsProduced looks for each code in the tests of this folder, which call a running program,
-// and for codes in the program that the contract does not have.
+// TestEachCodeOfTheContractIsProduced looks for each code in the tests of this folder, which call a
+// running program, and for codes in the program that the contract does not have.
 func TestEachCodeOfTheContractIsProduced(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("*_test.go")

@@ -12,8 +12,8 @@ import (
 
 const unknownID = "0198c0de-0000-7000-8000-00000000dead"
 
-// wasteful returns a value of a schema in which everything is as long as the contract allows and each character takes
-// as many bytes as JSON can make of it.
+// wasteful returns a value of a schema in which everything is as long as the contract allows and
+// each character takes as many bytes as JSON can make of it.
 func wasteful(s *jsonschema.Schema) string {
 	for s.Ref != nil {
 		s = s.Ref
@@ -50,8 +50,8 @@ func wasteful(s *jsonschema.Schema) string {
 	return "1000000000"
 }
 
-// TestNoDocumentedLengthIsTooLarge sends each operation the largest body that its schema allows, and one that is larger
-// than every such body.
+// TestNoDocumentedLengthIsTooLarge sends each operation the largest body that its schema allows,
+// and one that is larger than every such body.
 func TestNoDocumentedLengthIsTooLarge(t *testing.T) {
 	p := start(t, unlimited...)
 	_, key := p.admin().mustAgent("Onboarding")

@@ -28,8 +28,8 @@ import (
 	"agentkey/eventstore/eventstoretest"
 )
 
-// machine is what the machine does in this run with nothing of ours on it, a second, by the number of connections.
-// Only ratios to it compare between runs.
+// machine is what the machine does in this run with nothing of ours on it, a second, by the number
+// of connections. Only ratios to it compare between runs.
 var machine = struct{ appends, requests map[int]float64 }{map[int]float64{}, map[int]float64{}}
 
 // connections are the loads of every table.
@@ -93,8 +93,8 @@ func mustFleet(p *program, agents, tools int) fleet {
 	return f
 }
 
-// BenchmarkFetch fetches credentials through HTTP, each with its durable event: once spread over 64 agents and 10
-// tools, once all of one agent and one tool.
+// BenchmarkFetch fetches credentials through HTTP, each with its durable event: once spread over 64
+// agents and 10 tools, once all of one agent and one tool.
 func BenchmarkFetch(b *testing.B) {
 	for _, size := range []struct {
 		name          string
@@ -107,8 +107,9 @@ func BenchmarkFetch(b *testing.B) {
 	}
 }
 
-// BenchmarkFetchOnEngines is BenchmarkFetch with the log served to one process, and to two, that fill one Postgres and
-// count in one Redis. The log is the embedded store, served in the process that measures.
+// BenchmarkFetchOnEngines is BenchmarkFetch with the log served to one process, and to two, that
+// fill one Postgres and count in one Redis. The log is the embedded store, served in the process
+// that measures.
 func BenchmarkFetchOnEngines(b *testing.B) {
 	for n, name := range []string{"one_process", "two_processes"} {
 		b.Run(name, func(b *testing.B) {
@@ -259,8 +260,8 @@ func load(b *testing.B, workers int, open func(worker int) (func() error, error)
 	return m
 }
 
-// get returns an operation that asks for a path on a connection of its own and reads the answer: as little client
-// as there can be, because it shares the machine with the server.
+// get returns an operation that asks for a path on a connection of its own and reads the answer: as
+// little client as there can be, because it shares the machine with the server.
 func get(base, path, key string) (func() error, error) {
 	conn, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
 	if err != nil {

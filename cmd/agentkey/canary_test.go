@@ -190,7 +190,8 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 	searchFolder(t, p.Dir, c)
 }
 
-// searchFolder looks into every file of a data folder: events, read model, and what SQLite keeps beside them.
+// searchFolder looks into every file of a data folder: events, read model, and what SQLite keeps
+// beside them.
 func searchFolder(t *testing.T, dir string, c *canaries) {
 	t.Helper()
 	files := 0

@@ -33,7 +33,8 @@ func planned(plan answer) []string {
 	return out
 }
 
-// TestTheCatalogIsAFile exports a catalog, imports it elsewhere and where it came from, and changes it by its file.
+// TestTheCatalogIsAFile exports a catalog, imports it elsewhere and where it came from, and changes
+// it by its file.
 func TestTheCatalogIsAFile(t *testing.T) {
 	t.Parallel()
 	p, other := start(t, unlimited...), start(t, unlimited...)
@@ -119,7 +120,8 @@ func TestTheCatalogIsAFile(t *testing.T) {
 		t.Errorf("the guide came as %q", zebra[0])
 	}
 
-	// A change by the file: a name moves from one to the other, one is new, one is not named and stays.
+	// A change by the file: a name moves from one to the other, one is new, one is not named and
+	// stays.
 	edited := fmt.Sprintf("agentkey_catalog: 1\ntools:\n- {id: %s, name: Zebra, auth_type: other, credential_mode: per_agent, instructions: short}\n- {name: Linear, auth_type: api_key, credential_mode: per_agent}\n", zebra)
 	plan = admin.must(200, "PUT", importPath+"?dry_run=true", edited, yaml...)
 	want := []string{

@@ -18,7 +18,7 @@ import (
 	"github.com/pb33f/libopenapi-validator/config"
 )
 
-// client calls the API with one key. Every answer is held against the OpenAPI document.
+// client calls the API with one key. Every answer is validated against the OpenAPI document.
 type client struct {
 	t    testing.TB
 	base string
@@ -82,8 +82,8 @@ func (p *program) with(key string) client {
 	return c
 }
 
-// call sends body, a string as it is and anything else as JSON. headers are name and value by turns. A query waits
-// for what earlier calls have written.
+// call sends body, a string as it is and anything else as JSON. headers are name and value by
+// turns. A query waits for what earlier calls have written.
 func (c client) call(method, path string, body any, headers ...string) answer {
 	c.t.Helper()
 	a, err := c.try(method, path, body, headers...)
@@ -157,7 +157,7 @@ var document struct {
 	err       error
 }
 
-// conforms holds an answer against the document that the first server of the test binary served.
+// conforms validates an answer by the document that the first server of the test binary served.
 func (c client) conforms(request *http.Request, response *http.Response) error {
 	document.once.Do(func() { document.validator, document.err = c.readDocument() })
 	if document.err != nil {

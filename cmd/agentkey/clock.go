@@ -15,8 +15,9 @@ import (
 // maxClockOff is how far the clock of this process may be off the log's. Access ends by it.
 const maxClockOff = 2 * time.Second
 
-// clockCheck compares the clock of this process with the log's: by the last event that the process wrote. The log
-// stamped it after it was decided and before the answer came, whatever the network did in between.
+// clockCheck compares the clock of this process with the log's: by the last event that the process
+// wrote. The log stamped it after it was decided and before the answer came, whatever the network
+// did in between.
 type clockCheck struct {
 	log   *codec.Log
 	clock func() time.Time
@@ -30,8 +31,9 @@ func (c *clockCheck) appended(a loop.Appending) {
 	}
 }
 
-// Off returns how far the clock is ahead of the log's at least, below zero when it is behind; 0 as long as nothing
-// shows that it is off. What was found before the clock was set, or the machine slept, does not count any more.
+// Off returns how far the clock is ahead of the log's at least, below zero when it is behind; 0 as
+// long as nothing shows that it is off. What was found before the clock was set, or the machine
+// slept, does not count any more.
 func (c *clockCheck) Off(ctx context.Context) (time.Duration, error) {
 	a := c.last.Load()
 	if a == nil {
@@ -55,7 +57,8 @@ func (c *clockCheck) Off(ctx context.Context) (time.Duration, error) {
 	if behind := event.Created.Sub(a.At.Round(0)); behind > 0 {
 		return -behind, nil
 	}
-	// A command's time is not before the event's that it follows: then it tells of another process's clock.
+	// A command's time is not before the event's that it follows: then it comes from another process's
+	// clock.
 	if own := len(events) == 1 || event.Signed.Time.After(events[0].Signed.Time); own {
 		if ahead := event.Signed.Time.Sub(event.Created); ahead > 0 {
 			return ahead, nil

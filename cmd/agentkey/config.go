@@ -50,14 +50,16 @@ type AI struct {
 	Key     domain.Secret // empty: none is sent
 }
 
-// usageError is a mistake in the arguments or the configuration: exit code 2, and nothing was opened.
+// usageError is a mistake in the arguments or the configuration: exit code 2, and nothing was
+// opened.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
 func isUsage(err error) bool { return errors.As(err, new(usageError)) }
 
-// clientVariables are those that agents' instructions use; the same shell may set them, and they mean nothing here.
+// clientVariables are those that agents' instructions use; the same shell may set them, and they
+// mean nothing here.
 var clientVariables = []string{"AGENTKEY_URL", "AGENTKEY_API_KEY"}
 
 // configVariable names the configuration file.
@@ -69,7 +71,8 @@ type loader struct {
 	mistakes []error
 }
 
-// given is a value and where it was given, so that a mistake can be located. One that could not be read has no text.
+// given is a value and where it was given, so that a mistake can be located. One that could not be
+// read has no text.
 type given struct{ text, where string }
 
 // wrong notes what is wrong with a setting.
@@ -85,8 +88,8 @@ func (l *loader) has(name string) bool {
 	return found
 }
 
-// LoadConfig reads the environment, and the file that AGENTKEY_CONFIG names for what the environment leaves out. Its
-// error lists every mistake at once and holds no secret.
+// LoadConfig reads the environment, and the file that AGENTKEY_CONFIG names for what the
+// environment leaves out. Its error lists every mistake at once and holds no secret.
 func LoadConfig(environ []string) (Config, error) {
 	l := &loader{values: map[string]given{}}
 	if path := l.environment(environ); path != "" {
@@ -119,7 +122,8 @@ func LoadConfig(environ []string) (Config, error) {
 	return c, nil
 }
 
-// environment takes what the environment sets, and returns the path of the configuration file, "" when there is none.
+// environment takes what the environment sets, and returns the path of the configuration file, ""
+// when there is none.
 func (l *loader) environment(environ []string) (path string) {
 	for _, entry := range environ {
 		name, text, _ := strings.Cut(entry, "=")
@@ -180,7 +184,8 @@ func masterKeys(text string) (out []seal.MasterKey, err error) {
 	return out, err
 }
 
-// scheme checks a URL by how it begins. What is wrong with it is said without repeating it: it may hold a password.
+// scheme checks a URL by how it begins. What is wrong with it is said without repeating it: it may
+// hold a password.
 func scheme(text string, schemes ...string) error {
 	u, err := url.Parse(text)
 	return mistakeUnless(err == nil && slices.Contains(schemes, u.Scheme), "it must begin with %s://", strings.Join(schemes, ":// or "))
@@ -231,7 +236,8 @@ func origins(text string) (out []string, err error) {
 	return out, err
 }
 
-// isNear reports whether a host is this machine, or on a private network by its address or by a name without a dot.
+// isNear reports whether a host is this machine, or on a private network by its address or by a
+// name without a dot.
 func isNear(host string) bool {
 	addr, err := netip.ParseAddr(host)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// file takes what a configuration file sets and the environment does not. A file is copied, shown and kept in version
-// control, so it must not hold a secret: it names the file that does.
+// file takes what a configuration file sets and the environment does not. A file is copied, shown
+// and kept in version control, so it must not hold a secret: it names the file that does.
 func (l *loader) file(path string) {
 	raw, err := os.ReadFile(path) //nolint:gosec // the operator names the file
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"agentkey/eventstore/eventstoretest/wait"
 )
 
-// TestALogMovesToAnotherStore moves an installation from its data folder to a server: signatures verify there, the
-// agents' keys open the same credentials, and what was removed stays removed.
+// TestALogMovesToAnotherStore moves an installation from its data folder to a server: signatures
+// verify there, the agents' keys open the same credentials, and what was removed stays removed.
 func TestALogMovesToAnotherStore(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
@@ -48,7 +48,7 @@ func TestALogMovesToAnotherStore(t *testing.T) {
 	if a := q.admin().call("POST", "/api/admin/agents", map[string]any{"name": "Once"}, "Idempotency-Key", "once"); a.Status != 201 || a.Header.Get("Idempotency-Replayed") == "" {
 		t.Errorf("an idempotency key: %d %v %s", a.Status, a.Header, a.Body)
 	}
-	// The destination has gone on, so it is no place for a copy any more.
+	// The destination has changed, so a copy into it must fail.
 	if code, _, said := runOnce(t, nil, "eventstore", "copy", "--from", p.Dir, "--to", to); code != exitFault || !strings.Contains(said, "holds another log, or has gone on") {
 		t.Errorf("copied onto a log in use: %d %s", code, said)
 	}

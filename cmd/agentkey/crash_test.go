@@ -18,8 +18,9 @@ import (
 	"agentkey/eventstore/eventstoretest/wait"
 )
 
-// TestNothingAcknowledgedIsLostWhenItIsKilled kills the program at random moments under load. What it acknowledged is
-// there afterwards, whole, and the read model that went on from its checkpoint is the one that a rebuild makes.
+// TestNothingAcknowledgedIsLostWhenItIsKilled kills the program at random moments under load. What
+// it acknowledged is there afterwards, whole, and the read model that went on from its checkpoint
+// is the one that a rebuild makes.
 func TestNothingAcknowledgedIsLostWhenItIsKilled(t *testing.T) {
 	t.Parallel()
 	p := startProcess(t, unlimited...)
@@ -76,8 +77,8 @@ func (p *program) holdAgainstRebuild() {
 	}
 }
 
-// killUnderLoad lets agents fetch and an admin add tools until the process is killed at a random moment, and returns
-// what was acknowledged before.
+// killUnderLoad lets agents fetch and an admin add tools until the process is killed at a random
+// moment, and returns what was acknowledged before.
 func (p *program) killUnderLoad(f fleet, round int) map[string]bool {
 	p.t.Helper()
 	var mu sync.Mutex
@@ -127,8 +128,8 @@ func (p *program) killUnderLoad(f fleet, round int) map[string]bool {
 	return acknowledged
 }
 
-// tables is every row of a stopped program's read model. How far it has come is left out: what reactions note down at
-// the very end may be read by the next start.
+// tables is every row of a stopped program's read model. How far it has come is left out: what
+// reactions note down at the very end may be read by the next start.
 func (p *program) tables() map[string][]string {
 	p.t.Helper()
 	for _, e := range p.env {
@@ -198,8 +199,8 @@ func column(t testing.TB, db *sql.DB, query string) []string {
 	return out
 }
 
-// TestALostReadModelIsFilledAgain drops the read model of a program with a history: the next start has the same rows
-// and writes no event.
+// TestALostReadModelIsFilledAgain drops the read model of a program with a history: the next start
+// has the same rows and writes no event.
 func TestALostReadModelIsFilledAgain(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)

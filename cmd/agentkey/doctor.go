@@ -33,7 +33,8 @@ const (
 	isFailed  verdict = "failed"
 )
 
-// doctor looks at everything that serve needs, whether it runs or not. It changes nothing and writes no event.
+// doctor looks at everything that serve needs, whether it runs or not. It changes nothing and
+// writes no event.
 type doctor struct {
 	shell  *shell
 	config Config
@@ -47,7 +48,7 @@ type doctor struct {
 	say func(v verdict, what, format string, args ...any)
 }
 
-// Run prints a line for each look. It fails when a look did; a warning is no failure.
+// Run prints a line for each look. It fails when a check did; a warning isn't a failure.
 func (doctorCommand) Run(sh *shell) (err error) {
 	c, err := LoadConfig(sh.environ)
 	if err != nil {
@@ -157,8 +158,8 @@ func full(free, size uint64) (verdict, string) {
 	return isOK, text
 }
 
-// openLog finds the event log, for all looks that need it; nothing is made where none is. Without an error and with
-// no log there is none yet.
+// openLog finds the event log, for all looks that need it; nothing is made where none is. Without
+// an error and with no log there is none yet.
 func (d *doctor) openLog() (where string, err error) {
 	c, logger := d.config, slog.New(slog.DiscardHandler)
 	if c.EventStoreURL != "" {
@@ -209,8 +210,8 @@ func (d *doctor) eventLog(ctx context.Context) {
 	}
 }
 
-// clock finds a clock that is behind the log's: nothing was written in the future. One that is ahead shows with the
-// next event that is written.
+// clock finds a clock that is behind the log's: nothing was written in the future. One that is
+// ahead shows with the next event that is written.
 func (d *doctor) clock(ctx context.Context) {
 	if d.log == nil || !d.begun {
 		return

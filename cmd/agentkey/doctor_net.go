@@ -135,7 +135,8 @@ func (d *doctor) model(ctx context.Context) {
 	}
 }
 
-// taken reports whether an address is free or already served by agentkey, which a URL with a known answer shows.
+// taken reports whether an address is free or already served by agentkey, which a URL with a known
+// answer shows.
 func (d *doctor) taken(ctx context.Context, what, at, how, setting, url, sign string) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", at)
 	switch {

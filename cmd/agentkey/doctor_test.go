@@ -21,7 +21,7 @@ import (
 
 var lookedAt = regexp.MustCompile(`(?m)^(ok|warning|failed) +(configuration|data folder|disk|event log|clock|master keys|history|read model|limits|certificate|address|metrics|setup guides) +(\S.*)$`)
 
-// consult runs the doctor and returns his exit code, and what he says of each thing.
+// consult runs the doctor and returns its exit code and what it reports.
 func consult(t *testing.T, env []string) (code int, said map[string]string, stderr string) {
 	t.Helper()
 	code, stdout, stderr := runOnce(t, env, "doctor")
@@ -35,7 +35,7 @@ func consult(t *testing.T, env []string) (code int, said map[string]string, stde
 	return code, said, stderr
 }
 
-// expect holds what the doctor says against the verdict on each thing and a word that must stand there.
+// expect compares what the doctor reports with the expected verdicts and words.
 func expect(t *testing.T, said map[string]string, want map[string]string) {
 	t.Helper()
 	for what, words := range want {
@@ -63,7 +63,8 @@ func TestTheDoctorMakesNothingWhereNothingIs(t *testing.T) {
 	}
 }
 
-// TestTheDoctorLooksWhetherItRunsOrNot asks while it serves and after it has stopped; the log stays as it is.
+// TestTheDoctorLooksWhetherItRunsOrNot asks while it serves and after it has stopped; the log stays
+// as it is.
 func TestTheDoctorLooksWhetherItRunsOrNot(t *testing.T) {
 	t.Parallel()
 	cert, key := certificate(t)
@@ -129,7 +130,8 @@ func TestTheDoctorLooksAtTheProductionEngines(t *testing.T) {
 	})
 }
 
-// TestTheDoctorNamesEverythingThatIsBrokenAtOnce breaks what can be broken, and looks for the passwords of it all.
+// TestTheDoctorNamesEverythingThatIsBrokenAtOnce breaks what can be broken, and looks for the
+// passwords of it all.
 func TestTheDoctorNamesEverythingThatIsBrokenAtOnce(t *testing.T) {
 	t.Parallel()
 	p := start(t)

@@ -18,7 +18,8 @@ type traffic struct {
 	stop    func()
 }
 
-// mustGoOn lets each agent of a fleet fetch, on all replicas by turns, until stop. Every fetch must succeed.
+// mustGoOn lets each agent of a fleet fetch, on all replicas by turns, until stop. Every fetch must
+// succeed.
 func mustGoOn(t testing.TB, replicas []*program, f fleet) *traffic {
 	t.Helper()
 	l := &traffic{t: t}
@@ -54,7 +55,8 @@ func mustGoOn(t testing.TB, replicas []*program, f fleet) *traffic {
 	return l
 }
 
-// pace says when load calls next: often, and yet most of the processor is left to what the load is for.
+// pace says when load calls next: often, and yet most of the processor is left to what the load is
+// for.
 func pace(t testing.TB) <-chan time.Time {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -93,9 +95,9 @@ func at(t testing.TB, replicas []*program, check, status, checked string) {
 	}
 }
 
-// TestPostgresMayStopAndStart stops the read model's Postgres under load, once as its operator does and once with what
-// it had not written lost. Fetches and commands go on, queries say that they can't be answered, and when it is back the
-// rows become what they would have been.
+// TestPostgresMayStopAndStart stops the read model's Postgres under load, once as its operator does
+// and once with what it had not written lost. Fetches and commands continue, queries say that they
+// can't be answered, and when it is back the rows become what they would have been.
 func TestPostgresMayStopAndStart(t *testing.T) {
 	t.Parallel()
 	postgres := startPostgres(t)
@@ -137,8 +139,9 @@ func TestPostgresMayStopAndStart(t *testing.T) {
 	replicas[0].holdAgainstRebuild()
 }
 
-// TestAReplicaKilledInTheMiddleOfABatchIsReplaced kills the process that fills the tables while its transaction is open.
-// The other one takes over within ten seconds, and nothing is missing or there twice.
+// TestAReplicaKilledInTheMiddleOfABatchIsReplaced kills the process that fills the tables while its
+// transaction is open. The other one takes over within ten seconds, and nothing is missing or there
+// twice.
 func TestAReplicaKilledInTheMiddleOfABatchIsReplaced(t *testing.T) {
 	t.Parallel()
 	database := readmodelstest.Postgres(t)
@@ -186,7 +189,8 @@ func leader(t testing.TB, replicas []*program) (leads int) {
 	return leads
 }
 
-// holdTable keeps everybody from a table of the read model until the function that it returns is called.
+// holdTable keeps everybody from a table of the read model until the function that it returns is
+// called.
 func holdTable(t testing.TB, database, table string) (free func()) {
 	t.Helper()
 	db, err := sql.Open("pgx", database)

@@ -72,7 +72,8 @@ func (e *engine) start() {
 	e.URL = strings.TrimSpace(url)
 }
 
-// stop ends the engine as its operator does: it says good-bye to its clients, and keeps its data if it does.
+// stop ends the engine as its operator does: it says good-bye to its clients, and keeps its data if
+// it does.
 func (e *engine) stop() {
 	e.t.Helper()
 	if e.hold == nil {

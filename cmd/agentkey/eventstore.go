@@ -118,7 +118,8 @@ func (c *eventStoreCopy) Run(sh *shell) (err error) {
 	return err
 }
 
-// openEnd opens a log by URL or by folder. A folder that is being served is refused: its log may grow.
+// openEnd opens a log by URL or by folder. A folder that is being served is refused: its log may
+// grow.
 func openEnd(where string, logger *slog.Logger) (*openLog, error) {
 	if strings.HasPrefix(where, "esdb://") || strings.HasPrefix(where, "esdb+discover://") {
 		client, err := eventstore.Open(eventstore.Config{URL: where, Logger: logger})

@@ -26,7 +26,7 @@ func certificate(t *testing.T) (cert, key string) {
 	return cert, key
 }
 
-// certify is certificate with a number, an end and places of one's own.
+// certify is certificate with a given number, end and places.
 func certify(t *testing.T, cert, key string, serial int64, end time.Time) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -53,7 +53,8 @@ func certify(t *testing.T, cert, key string, serial int64, end time.Time) {
 	}
 }
 
-// TestAnEventStoreOverTLS serves the store with TLS and a password, and the API with TLS of its own on top of it.
+// TestAnEventStoreOverTLS serves the store with TLS and a password, and the API with TLS of its own
+// on top of it.
 func TestAnEventStoreOverTLS(t *testing.T) {
 	t.Parallel()
 	cert, key := certificate(t)

@@ -11,8 +11,8 @@ import (
 	"agentkey/eventstore/eventstoretest/wait"
 )
 
-// TestALostAnswerIsOneEventAndOneAnswer loses the answer of an append that succeeded. The caller gets one answer, and
-// the log has one event.
+// TestALostAnswerIsOneEventAndOneAnswer loses the answer of an append that succeeded. The caller
+// gets one answer, and the log has one event.
 func TestALostAnswerIsOneEventAndOneAnswer(t *testing.T) {
 	t.Parallel()
 	log := startLog(t)
@@ -58,8 +58,9 @@ func vends(t *testing.T, log *eventstore.Client, agent string) []eventstore.Reco
 	return out
 }
 
-// TestTheLogMayStopAndStart stops the event log under load. Nothing is vended meanwhile, nothing is half done, queries
-// answer those who were seen lately, and everything goes on by itself when the log is back.
+// TestTheLogMayStopAndStart stops the event log under load. Nothing is vended meanwhile, nothing is
+// half done, queries answer those who were seen lately, and everything recovers by itself when the
+// log is back.
 func TestTheLogMayStopAndStart(t *testing.T) {
 	t.Parallel()
 	log := startLog(t)
@@ -150,8 +151,8 @@ func TestAFullDiskRefusesAppendsAndLosesNothing(t *testing.T) {
 	}
 }
 
-// TestAForgedEventIsRefusedAndNamed writes to an agent's stream without our key: nothing of that agent is decided any
-// more, others go on, and the log of the program says where it is.
+// TestAForgedEventIsRefusedAndNamed writes to an agent's stream without our key: nothing of that
+// agent is decided any more, others continue, and the log of the program says where it is.
 func TestAForgedEventIsRefusedAndNamed(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t, unlimited)
@@ -183,7 +184,8 @@ func TestAForgedEventIsRefusedAndNamed(t *testing.T) {
 	}
 }
 
-// TestAForgedSnapshotIsRefusedAndNamed puts a snapshot with more access in the place of ours. It is not used.
+// TestAForgedSnapshotIsRefusedAndNamed puts a snapshot with more access in the place of ours. It is
+// not used.
 func TestAForgedSnapshotIsRefusedAndNamed(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)

@@ -15,7 +15,8 @@ import (
 	"agentkey/projections"
 )
 
-// health says how the process is. Being behind or counting alone degrades it; without the log it is not ready.
+// health says how the process is. Being behind or counting alone degrades it; without the log it is
+// not ready.
 type health struct {
 	client       *eventstore.Client
 	readModel    *projections.ReadModel
@@ -103,8 +104,9 @@ func (h *health) Ready(ctx context.Context) api.Readiness {
 	return out
 }
 
-// masterKeys reports whether a credential could not be vended for want of a master key, and names it. Keys that the
-// installation knows, this process does not have and nothing needed are no fault: such a key was retired, or is about to be.
+// masterKeys reports whether a credential could not be vended for want of a master key, and names
+// it. Keys that the installation knows, this process does not have and nothing needed aren't a
+// fault: such a key was retired, or is about to be.
 func (h *health) masterKeys(ctx context.Context) (missing bool, detail string, err error) {
 	id, err := h.secrets.Missing(ctx)
 	if err != nil {

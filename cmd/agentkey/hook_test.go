@@ -82,7 +82,7 @@ func (c client) mustChannel(kind, url string, topics ...string) answer {
 	return c.must(201, "POST", "/api/admin/notification-channels", object{"kind": kind, "name": "To " + kind, "url": url, "topics": topics})
 }
 
-// deliveries lists what was sent, or is to be.
+// deliveries lists what was sent or is due.
 func (c client) deliveries(query string) []map[string]any {
 	c.t.Helper()
 	return c.must(200, "GET", "/api/admin/notification-deliveries?"+query, nil).Items()

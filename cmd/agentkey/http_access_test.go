@@ -12,8 +12,9 @@ import (
 	"agentkey/eventstore/eventstoretest/wait"
 )
 
-// TestAccessReadsTheSameEverywhere brings an agent into every state that access can be in and looks at it from every
-// side: the agent's catalog, the agent itself, a fetch, and the admin's lists and counts.
+// TestAccessReadsTheSameEverywhere brings an agent into every state that access can be in and looks
+// at it from every side: the agent's catalog, the agent itself, a fetch, and the admin's lists and
+// counts.
 func TestAccessReadsTheSameEverywhere(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)

@@ -8,7 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestAnAgentIsOneShapeEverywhere registers, edits, lists and reads an agent: every answer shows the same.
+// TestAnAgentIsOneShapeEverywhere registers, edits, lists and reads an agent: every answer shows
+// the same.
 func TestAnAgentIsOneShapeEverywhere(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)

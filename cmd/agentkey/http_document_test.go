@@ -45,8 +45,9 @@ func resolve(doc answer, v any) object {
 	return o
 }
 
-// TestTheDocumentSaysWhatIsTaken holds the served document to what the rest relies on: no request has a field that it
-// does not name, every text has an upper bound, and every call says who may make it.
+// TestTheDocumentSaysWhatIsTaken holds the served document to what the rest relies on: no request
+// has a field that it does not name, every text has an upper bound, and every call says who may
+// make it.
 func TestTheDocumentSaysWhatIsTaken(t *testing.T) {
 	t.Parallel()
 	p := start(t)
@@ -161,8 +162,8 @@ func TestTheDocumentSaysWhatIsTaken(t *testing.T) {
 	}
 }
 
-// TestGetOnAPostPathTellsWhatValidates makes, from what GET answers, the shortest and longest bodies that are taken
-// and those just beyond.
+// TestGetOnAPostPathTellsWhatValidates makes, from what GET answers, the shortest and longest
+// bodies that are taken and those just beyond.
 func TestGetOnAPostPathTellsWhatValidates(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)

@@ -313,8 +313,9 @@ func (w *world) fields(rt *rapid.T, d *drawn, schema object) object {
 	return out
 }
 
-// TestNoDrawnRequestIsAFault draws requests from the document, mostly valid ones. None is a fault, none that the document does
-// not take is accepted, none that it takes is refused for its form, and every answer is one that the document knows.
+// TestNoDrawnRequestIsAFault draws requests from the document, mostly valid ones. None is a fault,
+// none that the document does not take is accepted, none that it takes is refused for its form, and
+// every answer is one that the document knows.
 func TestNoDrawnRequestIsAFault(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)

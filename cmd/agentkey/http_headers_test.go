@@ -7,7 +7,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// TestEveryAnswerIsForItsCallerAlone looks at what must be on every answer, errors and paths that there are not included.
+// TestEveryAnswerIsForItsCallerAlone looks at what must be on every answer, errors and paths that
+// there are not included.
 func TestEveryAnswerIsForItsCallerAlone(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
@@ -64,8 +65,8 @@ func isUUID(text string) bool {
 	return err == nil && id.String() == text
 }
 
-// TestWhateverAppendsTellsItsPosition gives every command twice: the second changes nothing and answers a position that
-// is no older than the first. A query tells none.
+// TestWhateverAppendsTellsItsPosition gives every command twice: the second changes nothing and
+// answers a position that isn't older than the first. A query reports none.
 func TestWhateverAppendsTellsItsPosition(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)

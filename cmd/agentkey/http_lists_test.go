@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// pages reads a list to its end and returns what name says of each item. between runs before each page but the first.
+// pages reads a list to its end and returns what name says of each item. between runs before each
+// page but the first.
 func (c client) pages(path string, limit int, name func(object) string, between func()) []string {
 	c.t.Helper()
 	var out []string
@@ -37,8 +38,8 @@ func (c client) pages(path string, limit int, name func(object) string, between 
 
 func id(item object) string { return fmt.Sprint(item["id"]) }
 
-// TestAListIsReadPageByPageWhileItGrows pages through every list with every size of page. What is written meanwhile
-// neither hides nor repeats what was there before.
+// TestAListIsReadPageByPageWhileItGrows pages through every list with every size of page. What is
+// written meanwhile neither hides nor repeats what was there before.
 func TestAListIsReadPageByPageWhileItGrows(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
@@ -124,7 +125,7 @@ func TestAPageHasFiftyItemsUnlessItIsSaid(t *testing.T) {
 			t.Errorf("%q: %d items, next_cursor %v", limit, len(a.Items()), a.JSON["next_cursor"])
 		}
 	}
-	// A cursor says where a list goes on, and nothing about who may read what.
+	// A cursor says where a list continues, and nothing about who may read what.
 	next := admin.must(200, "GET", "/api/admin/agents?limit=1", nil).Text("next_cursor")
 	if a := p.organization("Another", "owner").must(200, "GET", "/api/admin/agents?cursor="+next, nil); len(a.Items()) != 0 {
 		t.Errorf("another organization's cursor: %s", a.Body)

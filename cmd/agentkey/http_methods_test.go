@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestHeadIsGetWithoutABody asks every query twice. What has an effect takes no HEAD, see TestAPathIsExactlyARoute.
+// TestHeadIsGetWithoutABody asks every query twice. What has an effect takes no HEAD, see
+// TestAPathIsExactlyARoute.
 func TestHeadIsGetWithoutABody(t *testing.T) {
 	t.Parallel()
 	p := start(t, "AGENTKEY_LIMIT_READS=1000/24h", "AGENTKEY_LIMIT_ADMIN=1000/24h")
@@ -121,8 +122,8 @@ func TestABodyIsTakenWhereThereIsSomethingToSay(t *testing.T) {
 	agent.must(200, "GET", "/api/me", "{", "Content-Type", "text/plain")
 }
 
-// TestAPathHasNoSecondSpelling sends paths as they are, which clients would put right. Either there is no such route,
-// or it is the route with all its checks.
+// TestAPathHasNoSecondSpelling sends paths as they are, which clients would put right. Either there
+// is no such route, or it is the route with all its checks.
 func TestAPathHasNoSecondSpelling(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)

@@ -12,8 +12,9 @@ import (
 	"agentkey/eventstore/eventstoretest/wait"
 )
 
-// TestEachCommandHasOneEffectUnderOneKey gives every command twice with one key, and once more after a restart. The
-// repeats get what the first got, but for what is shown once, and the log has nothing more.
+// TestEachCommandHasOneEffectUnderOneKey gives every command twice with one key, and once more
+// after a restart. The repeats get what the first got, but for what is shown once, and the log has
+// nothing more.
 func TestEachCommandHasOneEffectUnderOneKey(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
@@ -108,8 +109,8 @@ func (p *program) entries() string {
 	return id(p.admin().must(200, "GET", "/api/admin/audit?limit=1&actor_type=service", nil).Items()[0])
 }
 
-// TestOfManyEqualCallsOneHasAnEffect sends the same call many times at once with one key. Each gets the one answer, or
-// is told that the first still runs.
+// TestOfManyEqualCallsOneHasAnEffect sends the same call many times at once with one key. Each gets
+// the one answer, or is told that the first still runs.
 func TestOfManyEqualCallsOneHasAnEffect(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
@@ -139,7 +140,8 @@ func TestOfManyEqualCallsOneHasAnEffect(t *testing.T) {
 	}
 }
 
-// TestARefusalThatMayPassIsNotKept repeats, with one key, a call that was refused for a reason that passes.
+// TestARefusalThatMayPassIsNotKept repeats, with one key, a call that was refused for a reason that
+// passes.
 func TestARefusalThatMayPassIsNotKept(t *testing.T) {
 	t.Parallel()
 	p := start(t, "AGENTKEY_LIMIT_REQUESTS=1/1s", "AGENTKEY_LIMIT_ADMIN=off")
@@ -167,7 +169,8 @@ func TestARefusalThatMayPassIsNotKept(t *testing.T) {
 	if !limited {
 		t.Log("the second request was never limited")
 	}
-	// What is wrong with a request is told before the key is taken, so it may be put right under the same key.
+	// What is wrong with a request is told before the key is taken, so it may be put right under the
+	// same key.
 	body := object{"name": "x"}
 	admin.refused(400, "validation_failed", "POST", "/api/admin/agents", body, "Idempotency-Key", "put-right")
 	body["name"] = "Put right"

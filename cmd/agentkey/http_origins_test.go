@@ -10,7 +10,8 @@ const (
 	assistant = "https://assistant.example:8443"
 )
 
-// TestAnAllowedPageCanUseWhatItIsAnswered reads, as a page of an allowed origin may, every kind of answer.
+// TestAnAllowedPageCanUseWhatItIsAnswered reads, as a page of an allowed origin may, every kind of
+// answer.
 func TestAnAllowedPageCanUseWhatItIsAnswered(t *testing.T) {
 	t.Parallel()
 	p := start(t, "AGENTKEY_ADMIN_CORS_ORIGINS="+dashboard, "AGENTKEY_AGENT_CORS_ORIGINS="+assistant)
@@ -121,7 +122,7 @@ func TestNoPageIsAllowedUnlessItIsNamed(t *testing.T) {
 			}
 		}
 	}
-	// OPTIONS that is no preflight is a method like any other that a path does not take.
+	// OPTIONS that isn't a preflight is a method like any other that a path does not take.
 	if a := p.anyone().refused(405, "method_not_allowed", "OPTIONS", credentials, nil); a.Header.Get("Allow") != "GET" {
 		t.Errorf("OPTIONS: %v", a.Header)
 	}

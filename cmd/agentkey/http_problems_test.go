@@ -9,8 +9,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestARefusalSaysWhatEachFieldMustBe sends bodies and queries with several mistakes. All are told at once, each with what
-// is taken instead, and none with what was sent: it may be a secret in the wrong place.
+// TestARefusalSaysWhatEachFieldMustBe sends bodies and queries with several mistakes. All are told
+// at once, each with what is taken instead, and none with what was sent: it may be a secret in the
+// wrong place.
 func TestARefusalSaysWhatEachFieldMustBe(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)

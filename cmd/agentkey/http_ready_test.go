@@ -52,7 +52,7 @@ func TestAnybodyMayAskHowItIs(t *testing.T) {
 			t.Errorf("a projection: %v", v)
 		}
 	}
-	// It tells nothing that is of one organization, and asks nobody who he is.
+	// It shows nothing of an organization and needs no key.
 	p.with("nonsense").must(200, "GET", "/readyz", nil)
 	admin.must(429, "GET", "/api/admin/me", nil)
 }
@@ -100,9 +100,9 @@ func TestAClockThatIsOffIsFoundByTheFirstEvent(t *testing.T) {
 	}
 }
 
-// TestACallerWhoLeavesIsNotWaitedFor leaves while the read model is waited for. The handler's context is the
-// request's own, so the call takes a fraction of what it takes with a caller who stays for the two seconds. A machine
-// that stalls may spoil a try, and never makes one succeed.
+// TestACallerWhoLeavesIsNotWaitedFor leaves while the read model is waited for. The handler's
+// context is the request's own, so the call takes a fraction of what it takes with a caller who
+// stays for the two seconds. A machine that stalls may spoil a try, and never makes one succeed.
 func TestACallerWhoLeavesIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestAToolIsAddedFromEachTemplate sends the tool of every template as it is, with a credential of the shape that the
-// template asks for: it is what an agent then fetches and reads.
+// TestAToolIsAddedFromEachTemplate sends the tool of every template as it is, with a credential of
+// the shape that the template asks for: it is what an agent then fetches and reads.
 func TestAToolIsAddedFromEachTemplate(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
@@ -94,7 +94,8 @@ func TestTheTemplatesAreForThoseWhoLook(t *testing.T) {
 	admin.refused(404, "not_found", "GET", "/api/admin/tool-templates/"+newID().String(), nil)
 }
 
-// TestASuggestionNamesItsTemplate looks at suggestions as they are listed and as a decision left them.
+// TestASuggestionNamesItsTemplate looks at suggestions as they are listed and as a decision left
+// them.
 func TestASuggestionNamesItsTemplate(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)

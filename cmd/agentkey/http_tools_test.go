@@ -11,7 +11,8 @@ import (
 	"agentkey/eventstore/eventstoretest/wait"
 )
 
-// TestAToolIsOneShapeEverywhere adds, edits, lists and reads a tool: every answer shows the same, and no credential.
+// TestAToolIsOneShapeEverywhere adds, edits, lists and reads a tool: every answer shows the same,
+// and no credential.
 func TestAToolIsOneShapeEverywhere(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
@@ -96,7 +97,8 @@ func TestAToolIsOneShapeEverywhere(t *testing.T) {
 	}
 }
 
-// TestACredentialIsRotatedWhereItIs rotates a shared one and one of an agent's own. The next fetch gets the new one.
+// TestACredentialIsRotatedWhereItIs rotates a shared one and one of an agent's own. The next fetch
+// gets the new one.
 func TestACredentialIsRotatedWhereItIs(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
@@ -156,7 +158,8 @@ func TestACredentialIsRotatedWhereItIs(t *testing.T) {
 	}
 }
 
-// TestAUsageGuideIsNeverOverwritten revises and restores it. Every version stays, and a fetch has the newest.
+// TestAUsageGuideIsNeverOverwritten revises and restores it. Every version stays, and a fetch has
+// the newest.
 func TestAUsageGuideIsNeverOverwritten(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)

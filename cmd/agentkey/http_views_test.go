@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// shows compares what a command answered, a resource as JSON, with GET of its path, "" where there is none, and with
-// its element in a list.
+// shows compares what a command answered, a resource as JSON, with GET of its path, "" where there
+// is none, and with its element in a list.
 func (c client) shows(what string, answered []byte, path, list string) {
 	c.t.Helper()
 	answered = bytes.TrimSpace(answered)
@@ -43,8 +43,8 @@ func part(t *testing.T, a answer, name string) []byte {
 	return members[name]
 }
 
-// TestAResourceLooksTheSameEverywhere makes and changes one of each resource, and compares each answer byte by byte
-// with what queries say afterwards.
+// TestAResourceLooksTheSameEverywhere makes and changes one of each resource, and compares each
+// answer byte by byte with what queries say afterwards.
 func TestAResourceLooksTheSameEverywhere(t *testing.T) {
 	failing := startHook(t, func(_ int, w http.ResponseWriter) { w.WriteHeader(http.StatusGone) })
 	p := start(t, append([]string{toLoopback}, unlimited...)...)
@@ -102,7 +102,8 @@ func TestAResourceLooksTheSameEverywhere(t *testing.T) {
 	admin.shows("a renamed channel", admin.must(200, "PATCH", channelPath, object{"name": "On call"}).Body, channelPath, channelsPath)
 	failed := admin.must(200, "POST", channelPath+"/test", nil)
 	const deliveries = "/api/admin/notification-deliveries"
-	// The receiver is gone, so the delivery ends again at once, and is compared with the list before the resend.
+	// The receiver is gone, so the delivery ends again at once, and is compared with the list before
+	// the resend.
 	var dead struct {
 		Items []json.RawMessage `json:"items"`
 	}
@@ -118,7 +119,8 @@ func TestAResourceLooksTheSameEverywhere(t *testing.T) {
 	}
 }
 
-// members are the names of a JSON object's members, in their order, without what only an ended delivery has.
+// members are the names of a JSON object's members, in their order, without what only an ended
+// delivery has.
 func members(t *testing.T, text []byte) string {
 	t.Helper()
 	d := json.NewDecoder(bytes.NewReader(text))

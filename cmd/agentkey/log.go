@@ -34,8 +34,8 @@ type openLog struct {
 	served chan error
 }
 
-// OpenLog connects to the configured log. With the embedded default it serves the store itself, and fails when
-// another process does, unless share lets it use that one's socket.
+// OpenLog connects to the configured log. With the embedded default it serves the store itself, and
+// fails when another process does, unless share lets it use that one's socket.
 func OpenLog(c Config, share bool, logger *slog.Logger) (*openLog, error) {
 	if c.EventStoreURL != "" {
 		if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
@@ -84,7 +84,8 @@ func openModels(ctx context.Context, c Config, logger *slog.Logger) (*readmodels
 	return readmodels.OpenEmbedded(ctx, filepath.Join(c.DataDir, readModelFile), logger)
 }
 
-// ring returns the configured master keys, or those in the data folder. A key is made only for an empty log.
+// ring returns the configured master keys, or those in the data folder. A key is made only for an
+// empty log.
 func ring(c Config, begun bool) (seal.Ring, error) {
 	if len(c.MasterKeys) > 0 {
 		return seal.NewRing(c.MasterKeys...)

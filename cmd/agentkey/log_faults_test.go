@@ -31,8 +31,8 @@ type outage struct {
 	refused  int             // fetches, for want of the log
 }
 
-// TestTheLogOfTwoReplicasMayStopAndStart is TestTheLogMayStopAndStart on the production engines. Calls that were under
-// way or tried again meanwhile are done whole, once, or not at all.
+// TestTheLogOfTwoReplicasMayStopAndStart is TestTheLogMayStopAndStart on the production engines.
+// Calls that were under way or tried again meanwhile are done whole, once, or not at all.
 func TestTheLogOfTwoReplicasMayStopAndStart(t *testing.T) {
 	t.Parallel()
 	log := startLog(t)
@@ -92,8 +92,8 @@ func (o *outage) await(what string, n int, count func() int) {
 	wait.Until(o.t, what, func() bool { return locked() >= before+n || o.t.Failed() })
 }
 
-// tries calls, on all replicas by turns, until the answer has a status. Others may only say that the log is away, or
-// that an earlier try is still under way.
+// tries calls, on all replicas by turns, until the answer has a status. Others may only say that
+// the log is away, or that an earlier try is still under way.
 func (o *outage) tries(n, status int, method, path string, body any, headers ...string) answer {
 	for ; ; n++ {
 		a, err := o.admins[n%len(o.admins)].try(method, path, body, headers...)
@@ -107,7 +107,7 @@ func (o *outage) tries(n, status int, method, path string, body any, headers ...
 	}
 }
 
-// going waits for the next call of a load, and reports whether there is to be one.
+// going waits for the next call of a load, and reports whether another comes.
 func (o *outage) going(next <-chan time.Time) bool {
 	select {
 	case <-o.over:

@@ -1,5 +1,6 @@
-// Command agentkey is a credential broker for AI agents: the server, the event store on its own, and the tools
-// of its operators. It is the only place that knows every package; it decides nothing.
+// Command agentkey is a credential broker for AI agents: the server, the event store on its own,
+// and the tools of its operators. It is the only place that knows every package; it decides
+// nothing.
 package main
 
 import (

@@ -15,12 +15,12 @@ import (
 	"agentkey/eventstore"
 )
 
-// markFile holds the newest event that this process has written, as far as it was noted: by it a log that lost its end
-// is found out at the next start.
+// markFile holds the newest event that this process has written, as far as it was noted: by it a
+// log that lost its end is found out at the next start.
 const markFile = "high-water-mark"
 
-// readMark returns the zero Mark when there is no file. One that was cut short, by a machine that lost its power, tells
-// nothing either.
+// readMark returns the zero Mark when there is no file. One that was cut short, by a machine that
+// lost its power, tells nothing either.
 func readMark(path string) (eventstore.Mark, error) {
 	raw, err := os.ReadFile(path) //nolint:gosec // the operator names the folder
 	if errors.Is(err, fs.ErrNotExist) {

@@ -20,8 +20,8 @@ import (
 	"agentkey/projections/reactions"
 )
 
-// metrics are what the process counts for Prometheus. No label says who called or what for: its values are few,
-// and none is an id or a secret.
+// metrics are what the process counts for Prometheus. No label says who called or what for: its
+// values are few, and none is an id or a secret.
 type metrics struct {
 	registry *prometheus.Registry
 
@@ -34,7 +34,8 @@ type metrics struct {
 	reactions      *prometheus.CounterVec // by reaction
 }
 
-// newMetrics registers everything that is counted. What only the moment tells comes from h when it is asked for.
+// newMetrics registers everything that is counted. What only the moment tells comes from h when it
+// is asked for.
 func newMetrics(h *health, dataDir string) *metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)

@@ -20,8 +20,8 @@ func (c client) noteOn(tool, learned, why string) string {
 	return c.must(201, "POST", "/api/tools/"+tool+"/instructions/suggest", object{"learned": learned, "why": why}).Text("suggestion_id")
 }
 
-// TestAGuideGrows is the whole way of a note: an agent learns something, another backs it, the admin edits it into the
-// guide, and the next fetch brings it.
+// TestAGuideGrows is the whole way of a note: an agent learns something, another backs it, the
+// admin edits it into the guide, and the next fetch brings it.
 func TestAGuideGrows(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
@@ -82,7 +82,7 @@ func TestAGuideGrows(t *testing.T) {
 	if a.Text("dismissal_reason") != "Keys in URLs end up in logs." {
 		t.Errorf("the next agent is shown %s", a.Body)
 	}
-	// What is no note finds none, and a note finds no request.
+	// Another id finds no note, and a note finds no request.
 	request := p.with(stranger).mustRequest(tool)
 	admin.refused(404, "not_found", "POST", "/api/admin/instruction-suggestions/"+request+"/dismiss", object{"reason": "not a note"})
 	admin.refused(404, "not_found", "POST", "/api/admin/requests/"+id+"/approve", nil)
@@ -100,8 +100,8 @@ func TestAGuideGrows(t *testing.T) {
 	p.verify()
 }
 
-// TestANoteThatWasTakenUpIsMarkedByWhoeverLives revises the guide as a process does that dies before it has marked the
-// note.
+// TestANoteThatWasTakenUpIsMarkedByWhoeverLives revises the guide as a process does that dies
+// before it has marked the note.
 func TestANoteThatWasTakenUpIsMarkedByWhoeverLives(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)

@@ -103,7 +103,7 @@ func TestAChannelIsASettingThatShowsNoSecret(t *testing.T) {
 	}
 }
 
-// verified sends a test and holds what came against a signing secret.
+// verified sends a test and checks what came with a signing secret.
 func verified(t *testing.T, admin client, path string, hook *hook, secret string) bool {
 	t.Helper()
 	if a := admin.must(200, "POST", path+"/test", nil); a.At("delivered") != true || a.Text("delivery_id") == "" || a.At("problem") != nil {

@@ -18,8 +18,9 @@ import (
 	"agentkey/readmodels/readmodelstest"
 )
 
-// TestWhatAKilledProcessWasSendingIsSentByTheNext kills a process that has claimed a delivery and waits for the receiver.
-// The next one takes the claim over when its time has passed, and sends under the same id.
+// TestWhatAKilledProcessWasSendingIsSentByTheNext kills a process that has claimed a delivery and
+// waits for the receiver. The next one takes the claim over when its time has passed, and sends
+// under the same id.
 func TestWhatAKilledProcessWasSendingIsSentByTheNext(t *testing.T) {
 	t.Parallel()
 	called, release := make(chan struct{}, 10), make(chan struct{})
@@ -45,8 +46,8 @@ func TestWhatAKilledProcessWasSendingIsSentByTheNext(t *testing.T) {
 	}
 }
 
-// TestAStoppedProcessLeavesWhatItWasSending stops a process in the middle of sending. It does not wait for the receiver,
-// and the next start sends at once.
+// TestAStoppedProcessLeavesWhatItWasSending stops a process in the middle of sending. It does not
+// wait for the receiver, and the next start sends at once.
 func TestAStoppedProcessLeavesWhatItWasSending(t *testing.T) {
 	t.Parallel()
 	called, release := make(chan struct{}, 10), make(chan struct{})
@@ -83,8 +84,9 @@ func TestAStoppedProcessLeavesWhatItWasSending(t *testing.T) {
 	}
 }
 
-// TestADeadLetterIsSeenAndSentAgain leaves a notification as a process does that died a day ago, while its receiver does
-// not work: it is tried once more, given up, seen, and sent again when somebody asks for that.
+// TestADeadLetterIsSeenAndSentAgain leaves a notification as a process does that died a day ago,
+// while its receiver does not work: it is tried once more, given up, seen, and sent again when
+// somebody asks for that.
 func TestADeadLetterIsSeenAndSentAgain(t *testing.T) {
 	t.Parallel()
 	hook := startHook(t, func(n int, w http.ResponseWriter) {
@@ -121,7 +123,8 @@ func TestADeadLetterIsSeenAndSentAgain(t *testing.T) {
 	admin.refused(404, "not_found", "POST", "/api/admin/notification-deliveries/"+newID().String()+"/resend", nil)
 }
 
-// TestWhatIsNotPublicIsNotCalled tries to make the program call where it stands, and sends it elsewhere by a redirect.
+// TestWhatIsNotPublicIsNotCalled tries to make the program call where it stands, and sends it
+// elsewhere by a redirect.
 func TestWhatIsNotPublicIsNotCalled(t *testing.T) {
 	t.Parallel()
 	inside := startHook(t, nil)
@@ -164,8 +167,8 @@ func TestWhatIsNotPublicIsNotCalled(t *testing.T) {
 	}
 }
 
-// TestALostReadModelSendsNothing drops and rebuilds the read model of a program that has sent things, and that reminds of
-// others: nothing is sent, and the log stays as it is.
+// TestALostReadModelSendsNothing drops and rebuilds the read model of a program that has sent
+// things, and that reminds of others: nothing is sent, and the log stays as it is.
 func TestALostReadModelSendsNothing(t *testing.T) {
 	t.Parallel()
 	hook := startHook(t, nil)
@@ -206,7 +209,8 @@ func TestALostReadModelSendsNothing(t *testing.T) {
 	p.holdAgainstRebuild()
 }
 
-// ending is an agent with what ends soon: its access to one tool, its own credential for another, and a shared one.
+// ending is an agent with what ends soon: its access to one tool, its own credential for another,
+// and a shared one.
 type ending struct{ key, tool string }
 
 func mustEnding(p *program) ending {
@@ -226,8 +230,8 @@ func mustEnding(p *program) ending {
 	return ending{key, tool}
 }
 
-// TestWhatEndsSoonIsToldOnce lets two processes look. A channel that comes later is told too, and an end that changes is
-// another one.
+// TestWhatEndsSoonIsToldOnce lets two processes look. A channel that comes later is told too, and
+// an end that changes is another one.
 func TestWhatEndsSoonIsToldOnce(t *testing.T) {
 	t.Parallel()
 	first, second := startHook(t, nil), startHook(t, nil)

@@ -12,8 +12,9 @@ import (
 	"agentkey/eventstore/eventstoretest/wait"
 )
 
-// TestARequestIsToldToEachChannelOnce lets an agent ask with a reason that would mention everybody and lead elsewhere.
-// Each kind of channel is told once, in words of its own; a restart tells nothing again.
+// TestARequestIsToldToEachChannelOnce lets an agent ask with a reason that would mention everybody
+// and lead elsewhere. Each kind of channel is told once, in words of its own; a restart tells
+// nothing again.
 func TestARequestIsToldToEachChannelOnce(t *testing.T) {
 	t.Parallel()
 	inbox := startMailbox(t)
@@ -88,8 +89,8 @@ func TestARequestIsToldToEachChannelOnce(t *testing.T) {
 	}
 }
 
-// TestAStalledReceiverHoldsUpItselfAlone lets one receiver take calls and never answer. The agent's request, and what goes
-// to another channel, do not wait for it.
+// TestAStalledReceiverHoldsUpItselfAlone lets one receiver take calls and never answer. The agent's
+// request, and what goes to another channel, do not wait for it.
 func TestAStalledReceiverHoldsUpItselfAlone(t *testing.T) {
 	t.Parallel()
 	release, called := make(chan struct{}), make(chan struct{}, 100)
@@ -104,8 +105,8 @@ func TestAStalledReceiverHoldsUpItselfAlone(t *testing.T) {
 	ask := func(name string) string {
 		return agent.must(201, "POST", "/api/tools/"+admin.mustTool(name, "x")+"/request", object{"reason": "to open issues"}).Text("request_id")
 	}
-	// A receiver has ten seconds. If the machine needs them for three requests, the call has failed meanwhile and
-	// nothing is shown: another stalled channel is tried.
+	// A receiver has ten seconds. If the machine needs them for three requests, the call has failed
+	// meanwhile and nothing is shown: another stalled channel is tried.
 	for try := range 10 {
 		slow := admin.mustChannel("webhook", stalled.URL).Text("id")
 		ask(fmt.Sprint("First ", try))

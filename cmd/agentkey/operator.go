@@ -24,14 +24,14 @@ import (
 	"agentkey/projections"
 )
 
-// operator acts through the commands of this program: anyone who can read the data folder. Its label, which events hold
-// sealed, is the operating system's user and host.
+// operator acts through the commands of this program: anyone who can read the data folder. Its
+// label, which events hold sealed, is the operating system's user and host.
 func operator() domain.Actor {
 	return domain.Actor{Type: domain.ActorSystem, ID: "operator", Label: whoRuns()}
 }
 
-// office is the installation as the operator's commands see it, through the running server's socket or the store
-// opened by themselves.
+// office is the installation as the operator's commands see it, through the running server's socket
+// or the store opened by themselves.
 type office struct {
 	config Config
 	client *eventstore.Client

@@ -64,7 +64,8 @@ func (l *lines) find(pattern *regexp.Regexp) (string, <-chan struct{}) {
 	return "", l.changed
 }
 
-// program is a serve process: the real wiring over a real socket, in this process or in one of its own.
+// program is a serve process: the real wiring over a real socket, in this process or in one of its
+// own.
 type program struct {
 	t      testing.TB
 	Dir    string
@@ -82,8 +83,8 @@ type program struct {
 	ended   chan int
 }
 
-// start runs the program in this process, in a data folder of its own unless env names one, until the test ends.
-// The log that it leaves is verified from its bytes.
+// start runs the program in this process, in a data folder of its own unless env names one, until
+// the test ends. The log that it leaves is verified from its bytes.
 func start(t testing.TB, env ...string) *program {
 	t.Helper()
 	p := newProgram(t, env)
@@ -254,7 +255,7 @@ func (p *program) office(do func(context.Context, *office) error) {
 	}
 }
 
-// verify reads the whole log, whoever serves it, and holds it against its signatures and its order.
+// verify reads the whole log, whatever serves it, and checks its signatures and its order.
 func (p *program) verify() {
 	p.t.Helper()
 	p.office(func(ctx context.Context, o *office) error {

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// proxy stands between a program and what it depends on, and does to the connection what networks do.
+// proxy stands between a program and what it depends on, and does to the connection what networks
+// do.
 type proxy struct {
 	listener net.Listener
 	target   string // an address, or the path of a socket
@@ -74,7 +75,7 @@ func (p *proxy) serve(conn net.Conn) {
 	delete(p.conns, far)
 }
 
-// answers writes what the target says, unless it is to be lost.
+// answers writes what the target says, unless it must be lost.
 type answers struct {
 	p    *proxy
 	conn net.Conn

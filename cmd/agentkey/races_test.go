@@ -15,7 +15,8 @@ import (
 	"agentkey/eventstore/eventstoretest"
 )
 
-// duel is something that ends access, or changes what is vended, raced against fetches on two replicas.
+// duel is something that ends access, or changes what is vended, raced against fetches on two
+// replicas.
 type duel struct {
 	name   string
 	arm    func(*duelist)        // gives access, as it is before each round
@@ -127,8 +128,9 @@ var duels = []duel{
 	},
 }
 
-// TestWhatEndsAccessIsLinearizable races fetches on two processes with everything that ends access: what succeeds is
-// in the log before the end, and what begins after the end was acknowledged does not succeed, on either.
+// TestWhatEndsAccessIsLinearizable races fetches on two processes with everything that ends access:
+// what succeeds is in the log before the end, and what begins after the end was acknowledged does
+// not succeed, on either.
 func TestWhatEndsAccessIsLinearizable(t *testing.T) {
 	t.Parallel()
 	const contestants = 4
@@ -164,8 +166,8 @@ func TestWhatEndsAccessIsLinearizable(t *testing.T) {
 	}
 }
 
-// holdAgainstLog finds the event of each fetch that succeeded, and each vend of the log at a time when its agent had
-// access and its key was the newest.
+// holdAgainstLog finds the event of each fetch that succeeded, and each vend of the log at a time
+// when its agent had access and its key was the newest.
 func holdAgainstLog(t *testing.T, p *program, receipts map[string]bool) {
 	t.Helper()
 	type access struct{ agent, tool string }
@@ -202,7 +204,8 @@ func holdAgainstLog(t *testing.T, p *program, receipts map[string]bool) {
 	}
 }
 
-// fight is one round: fetches on both replicas that go on until the strike was acknowledged, then one more on each.
+// fight is one round: fetches on both replicas that go on until the strike was acknowledged, then
+// one more on each.
 func (k duel) fight(d *duelist) {
 	k.arm(d)
 	struck := make(chan struct{})
@@ -238,7 +241,8 @@ func (k duel) fight(d *duelist) {
 			if k.vended != nil && !k.vended(d, a) {
 				continue
 			}
-			// One append may carry both, and then has one position; their order within it is held against the log.
+			// One append may carry both, and then has one position; their order within it is compared with
+			// the log.
 			if at := position(d.t, a); at > end {
 				d.t.Errorf("round %d: vended at position %d, after the end at %d", d.round, at, end)
 			}

@@ -21,8 +21,9 @@ import (
 	"agentkey/projections/reactions"
 )
 
-// TestWhatARemovalLeftIsFinishedByWhoeverLives removes a tool as a process does that dies right after its append. The
-// next one revokes what agents had of it, once, and a further start writes nothing.
+// TestWhatARemovalLeftIsFinishedByWhoeverLives removes a tool as a process does that dies right
+// after its append. The next one revokes what agents had of it, once, and a further start writes
+// nothing.
 func TestWhatARemovalLeftIsFinishedByWhoeverLives(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
@@ -61,7 +62,8 @@ func TestWhatARemovalLeftIsFinishedByWhoeverLives(t *testing.T) {
 	}
 }
 
-// reacted waits until a reaction has recorded so many effects; its first record says only where it began.
+// reacted waits until a reaction has recorded so many effects; its first record says only where it
+// began.
 func (p *program) reacted(name string, effects uint64) {
 	p.t.Helper()
 	p.office(func(ctx context.Context, o *office) error {
@@ -115,8 +117,8 @@ func TestReplacedCredentialsAreRemovedAMinuteLater(t *testing.T) {
 	}
 }
 
-// TestUnusedSecretsAreRemovedAnHourLater leaves secrets as a process does that dies before it refers to them, and lets
-// the reaction's clock be two hours ahead. What is in use stays.
+// TestUnusedSecretsAreRemovedAnHourLater leaves secrets as a process does that dies before it
+// refers to them, and lets the reaction's clock be two hours ahead. What is in use stays.
 func TestUnusedSecretsAreRemovedAnHourLater(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
@@ -162,8 +164,8 @@ func TestUnusedSecretsAreRemovedAnHourLater(t *testing.T) {
 	}
 }
 
-// TestTheEndOfAnAccessIsWrittenOnce lets access end with two processes looking: from the instant it is refused, and the
-// log is told within a second, once.
+// TestTheEndOfAnAccessIsWrittenOnce lets access end with two processes looking: from the instant it
+// is refused, and the log is told within a second, once.
 func TestTheEndOfAnAccessIsWrittenOnce(t *testing.T) {
 	t.Parallel()
 	p := startReplicas(t, 2)

@@ -14,7 +14,8 @@ import (
 	"agentkey/readmodels/readmodelstest"
 )
 
-// mustTake fetches until the limit says no on each replica, and returns how many fetches it let through on each.
+// mustTake fetches until the limit says no on each replica, and returns how many fetches it let
+// through on each.
 func mustTake(t testing.TB, replicas []*program, key, tool string) []int {
 	t.Helper()
 	out := make([]int, len(replicas))
@@ -33,8 +34,8 @@ func mustTake(t testing.TB, replicas []*program, key, tool string) []int {
 	return out
 }
 
-// TestRedisMayStopAndStart stops the Redis that counts calls, under load. Calls go on, each replica counts for itself,
-// says so, and goes back to the common count when Redis is there again.
+// TestRedisMayStopAndStart stops the Redis that counts calls, under load. Calls continue, each
+// replica counts for itself, says so, and goes back to the common count when Redis is there again.
 func TestRedisMayStopAndStart(t *testing.T) {
 	t.Parallel()
 	redis := startRedis(t)
@@ -67,8 +68,8 @@ func TestRedisMayStopAndStart(t *testing.T) {
 	}
 }
 
-// TestAStalledRedisMakesNobodyWait lets Redis accept connections and answer nothing. One fetch finds that out, and for five
-// seconds the others don't ask.
+// TestAStalledRedisMakesNobodyWait lets Redis accept connections and answer nothing. One fetch
+// finds that out, and for five seconds the others don't ask.
 func TestAStalledRedisMakesNobodyWait(t *testing.T) {
 	t.Parallel()
 	socket, _, _ := strings.Cut(strings.TrimPrefix(sharedRedis(t), "unix://"), "?")
@@ -106,7 +107,8 @@ func TestAStalledRedisMakesNobodyWait(t *testing.T) {
 	}
 }
 
-// mustAsk lets an admin ask every replica, over and over, who he is. Each call is counted and must be answered.
+// mustAsk lets an admin ask every replica, over and over, for their own name. Each call is counted
+// and must be answered.
 func mustAsk(t testing.TB, replicas []*program) (stop func()) {
 	t.Helper()
 	over := make(chan struct{})
@@ -135,8 +137,8 @@ func mustAsk(t testing.TB, replicas []*program) (stop func()) {
 	return stop
 }
 
-// TestRedisMayAnswerWithErrors makes a Redis that runs refuse to count, and lets it count again. Fetches continue, within
-// the limit, and readiness and doctor say what is wrong.
+// TestRedisMayAnswerWithErrors makes a Redis that runs refuse to count, and lets it count again.
+// Fetches continue, within the limit, and readiness and doctor say what is wrong.
 func TestRedisMayAnswerWithErrors(t *testing.T) {
 	wrong := func(t *testing.T, redis *goredis.Client) func() {
 		mustDo(t, redis, "config", "set", "requirepass", "another")

@@ -36,7 +36,7 @@ func startLog(t testing.TB, flags ...string) *logServer {
 	return startLogWith(t, append([]string{"--insecure"}, flags...)...)
 }
 
-// startLogWith is startLog with flags of one's own for who may come in.
+// startLogWith is startLog with given flags for who may come in.
 func startLogWith(t testing.TB, flags ...string) *logServer {
 	t.Helper()
 	l := &logServer{t: t, dir: t.TempDir(), listen: "127.0.0.1:0", flags: flags}
@@ -94,7 +94,8 @@ func (l *logServer) replicasAt(address string) []string {
 	}, unlimited...)
 }
 
-// sharedRedis is the Redis that all tests may use. A machine that is busy with other tests is no Redis that is slow.
+// sharedRedis is the Redis that all tests may use. A machine that is busy with other tests isn't a
+// slow Redis.
 func sharedRedis(t testing.TB) string {
 	t.Helper()
 	url := os.Getenv("TEST_REDIS_URL")
@@ -104,14 +105,14 @@ func sharedRedis(t testing.TB) string {
 	return url + "?read_timeout=20s"
 }
 
-// startReplicas runs serve processes on one log, with the read model in one Postgres and the counts in one Redis. Fetches
-// are counted, and never too many.
+// startReplicas runs serve processes on one log, with the read model in one Postgres and the counts
+// in one Redis. Fetches are counted, and never too many.
 func startReplicas(t testing.TB, n int) []*program {
 	t.Helper()
 	return startReplicasOn(t, n, startLog(t), readmodelstest.Postgres(t), sharedRedis(t), "AGENTKEY_LIMIT_CREDENTIALS=1000000/1s")
 }
 
-// startReplicasOn is startReplicas on engines of one's own. settings take the place of what replicas are otherwise told.
+// startReplicasOn is startReplicas on given engines. settings replace what replicas otherwise get.
 func startReplicasOn(t testing.TB, n int, log *logServer, database, counts string, settings ...string) []*program {
 	t.Helper()
 	env := append(log.replicas(), "AGENTKEY_DATABASE_URL="+database, "AGENTKEY_REDIS_URL="+counts)

@@ -56,8 +56,8 @@ func actions(p *program) []string {
 	return out
 }
 
-// TestARestoreIsRehearsed loses a machine: a backup was taken while the service ran, access was revoked after it, and
-// all that is left are the backup and the master key, which lay apart.
+// TestARestoreIsRehearsed loses a machine: a backup was taken while the service ran, access was
+// revoked after it, and all that is left are the backup and the master key, which lay apart.
 func TestARestoreIsRehearsed(t *testing.T) {
 	t.Parallel()
 	p := startProcess(t, unlimited...)
@@ -115,8 +115,8 @@ func TestARestoreIsRehearsed(t *testing.T) {
 	mustVend(q, keptKey, tool)
 }
 
-// TestAnOlderFileInPlaceIsFound puts back an older copy of the store by hand, which is no backup and says nothing. What
-// was seen since is known beside it, and in the read model.
+// TestAnOlderFileInPlaceIsFound puts back an older copy of the store by hand, without the marks of
+// a backup. What was seen since is known beside it, and in the read model.
 func TestAnOlderFileInPlaceIsFound(t *testing.T) {
 	t.Parallel()
 	for name, lose := range map[string]string{"by the mark beside it": "read-model.db*", "by the read model": markFile, "by both": "nothing"} {
@@ -161,7 +161,8 @@ func TestAnOlderFileInPlaceIsFound(t *testing.T) {
 	}
 }
 
-// TestAnotherLogIsNoRestoredOne uses a data folder, and the tables of a read model, with another installation's log.
+// TestAnotherLogIsNoRestoredOne uses a data folder, and the tables of a read model, with another
+// installation's log.
 func TestAnotherLogIsNoRestoredOne(t *testing.T) {
 	t.Parallel()
 	dir, database := t.TempDir(), readmodelstest.Postgres(t)
@@ -175,8 +176,8 @@ func TestAnotherLogIsNoRestoredOne(t *testing.T) {
 	}
 }
 
-// TestALogThatLosesItsEndUnderReplicas takes an older copy of the log under two running replicas, as a cluster does that
-// lost its newest events. One of them wrote what is lost, the other did not.
+// TestALogThatLosesItsEndUnderReplicas takes an older copy of the log under two running replicas,
+// as a cluster does that lost its newest events. One of them wrote what is lost, the other did not.
 func TestALogThatLosesItsEndUnderReplicas(t *testing.T) {
 	t.Parallel()
 	log := startLog(t)

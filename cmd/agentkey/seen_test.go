@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestADecisionIsAboutWhatWasSeen: what changed after a human read it is neither approved, denied, accepted nor
-// dismissed under the tag of what they read, and nobody who came later gets access.
+// TestADecisionIsAboutWhatWasSeen: what changed after a human read it is neither approved, denied,
+// accepted nor dismissed under the tag of what they read, and nobody who came later gets access.
 func TestADecisionIsAboutWhatWasSeen(t *testing.T) {
 	p := start(t, unlimited...)
 	admin := p.admin()
@@ -79,8 +79,8 @@ func TestADecisionIsAboutWhatWasSeen(t *testing.T) {
 	p.verify()
 }
 
-// TestTheReadModelCantChangeWhatIsDecidedOn writes other names into the read model: what a human reads before they
-// decide comes from the log.
+// TestTheReadModelCantChangeWhatIsDecidedOn writes other names into the read model: what a human
+// reads before they decide comes from the log.
 func TestTheReadModelCantChangeWhatIsDecidedOn(t *testing.T) {
 	p := start(t, unlimited...)
 	f := mustFleet(p, 1, 1)

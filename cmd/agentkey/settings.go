@@ -26,8 +26,8 @@ type setting struct {
 // key is its name in the configuration file.
 func (s setting) key() string { return strings.ToLower(strings.TrimPrefix(s.name, "AGENTKEY_")) }
 
-// settings is the only place that lists them: what reads the environment and the configuration file, and
-// docs/configuration.md, come from it.
+// settings is the only place that lists them: what reads the environment and the configuration
+// file, and docs/configuration.md, come from it.
 var settings = []setting{
 	{
 		name: "AGENTKEY_LISTEN", value: "127.0.0.1:8080",

@@ -9,13 +9,13 @@ import (
 	"agentkey/readmodels/readmodelstest"
 )
 
-// TestAStalledPostgresSlowsNoFetch lets Postgres keep its connections and say nothing. The slowest fetches are no slower
-// than otherwise.
+// TestAStalledPostgresSlowsNoFetch lets Postgres keep its connections and say nothing. The slowest
+// fetches aren't slower than otherwise.
 //
-// 1.2 times is the promise, and 0.5 ms beside it for what the clock of a shared machine is worth. The 99th of a hundred
-// fetches is whatever else the machine did meanwhile, so normal and stalled phases alternate and their medians are
-// compared; and as long as that says too slow, more pairs of phases are taken, because chance levels out and a fetch
-// that waits for Postgres does not.
+// 1.2 times is the promise, and 0.5 ms beside it for what the clock of a shared machine is worth.
+// The 99th of a hundred fetches is whatever else the machine did meanwhile, so normal and stalled
+// phases alternate and their medians are compared; and as long as that says too slow, more pairs of
+// phases are taken, because chance levels out and a fetch that waits for Postgres does not.
 func TestAStalledPostgresSlowsNoFetch(t *testing.T) {
 	const fewest, most, allowed = 5, 25, 1.2
 	wire := readmodelstest.NewWire(t, readmodelstest.Postgres(t))

@@ -20,8 +20,8 @@ import (
 	"agentkey/eventstore/seal"
 )
 
-// TestMistakesInTheConfigurationAreListedAtOnce starts with what nobody should: exit 2, every mistake named, nothing
-// opened, and no secret repeated.
+// TestMistakesInTheConfigurationAreListedAtOnce starts with what nobody should: exit 2, every
+// mistake named, nothing opened, and no secret repeated.
 func TestMistakesInTheConfigurationAreListedAtOnce(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
@@ -68,7 +68,8 @@ func TestASecretMayComeFromAFile(t *testing.T) {
 	}
 }
 
-// terminal returns a terminal of the test's own: what a program writes to it, and the end that reads that.
+// terminal returns a terminal of the test's own: what a program writes to it, and the end that
+// reads that.
 func terminal(t *testing.T) (program, reader *os.File) {
 	t.Helper()
 	reader, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
@@ -219,7 +220,8 @@ func TestAnAddressThatIsNotLoopbackNeedsTLS(t *testing.T) {
 	}
 }
 
-// TestADataFolderThatCanNotBeWrittenIsNamed runs as a user who may not write there: root may write anywhere.
+// TestADataFolderThatCanNotBeWrittenIsNamed runs as a user who may not write there: root may write
+// anywhere.
 func TestADataFolderThatCanNotBeWrittenIsNamed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -248,8 +250,9 @@ func TestADataFolderThatCanNotBeWrittenIsNamed(t *testing.T) {
 	}
 }
 
-// TestMasterKeys goes through a key's life: wrong and missing ones are refused before anything listens, a new one is
-// added, becomes the current one, takes over every secret, and the old one can be dropped.
+// TestMasterKeys goes through a key's life: wrong and missing ones are refused before anything
+// listens, a new one is added, becomes the current one, takes over every secret, and the old one
+// can be dropped.
 func TestMasterKeys(t *testing.T) {
 	t.Parallel()
 	p := start(t)
@@ -316,8 +319,8 @@ func TestMasterKeys(t *testing.T) {
 	}
 }
 
-// TestAProcessThatLacksAMasterKeyIsNotReady wraps the credentials with a key that a serving process does not have, and
-// then with the one that it has.
+// TestAProcessThatLacksAMasterKeyIsNotReady wraps the credentials with a key that a serving process
+// does not have, and then with the one that it has.
 func TestAProcessThatLacksAMasterKeyIsNotReady(t *testing.T) {
 	t.Parallel()
 	p := start(t)

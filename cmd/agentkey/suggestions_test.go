@@ -17,7 +17,7 @@ import (
 	"agentkey/eventstore/eventstoretest/wait"
 )
 
-// suggest tells that the caller misses a tool and returns the suggestion's id.
+// suggest suggests a tool and returns the suggestion's id.
 func (c client) suggest(name, url, reason string) string {
 	c.t.Helper()
 	return c.must(201, "POST", "/api/tools/suggest", object{"name": name, "url": url, "reason": reason}).Text("suggestion_id")
@@ -49,8 +49,8 @@ func outcomes(a answer) map[string]string {
 
 var linear = object{"name": "Linear", "url": "https://linear.app", "auth_type": "api_key", "credential_mode": "shared", "credential": "lin_secret"}
 
-// TestADecisionForTheFleet is the whole way of a suggestion: agents miss a tool, the admin sees how many and why, says
-// yes once, and each of them fetches.
+// TestADecisionForTheFleet is the whole way of a suggestion: agents suggest a tool, the admin sees
+// how many and why, says yes once, and each of them fetches.
 func TestADecisionForTheFleet(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
@@ -150,7 +150,8 @@ func TestADecisionForTheFleet(t *testing.T) {
 	p.verify()
 }
 
-// TestWhatTheCatalogHasIsNotSuggested: a tool is found by its name, where its site doesn't contradict.
+// TestWhatTheCatalogHasIsNotSuggested: a tool is found by its name, where its site doesn't
+// contradict.
 func TestWhatTheCatalogHasIsNotSuggested(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
@@ -200,8 +201,8 @@ func TestWhatTheCatalogHasIsNotSuggested(t *testing.T) {
 	}
 }
 
-// TestProductsOfOneDomainStayApart: a site has many products. What shares one is shown together, and each is decided by
-// itself unless a human says otherwise.
+// TestProductsOfOneDomainStayApart: a site has many products. What shares one is shown together,
+// and each is decided by itself unless a human says otherwise.
 func TestProductsOfOneDomainStayApart(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
@@ -233,7 +234,7 @@ func TestProductsOfOneDomainStayApart(t *testing.T) {
 			t.Errorf("%s fetches Calendar: %s", products[i].name, a.Body)
 		}
 	}
-	// Gmail can be suggested still, and the agent learns what there is.
+	// Gmail can be suggested still, and the agent learns which tools exist.
 	again := p.with(keys[2]).must(201, "POST", "/api/tools/suggest", object{"name": "gmail", "url": "https://gmail.google.com/", "reason": "to read mail"})
 	if again.Text("suggestion_id") != ids[1] || fmt.Sprint(again.At("similar_tools")) != fmt.Sprint([]any{map[string]any{"id": calendar, "name": "Google Calendar"}}) {
 		t.Errorf("Gmail again: %s", again.Body)
@@ -305,8 +306,8 @@ func TestANameOfTwoSites(t *testing.T) {
 	}
 }
 
-// TestNobodyChangesAnothersSuggestion: its name and site are those of the agent that made it; what others say of it is
-// shown with them.
+// TestNobodyChangesAnothersSuggestion: its name and site are those of the agent that made it; what
+// others say of it is shown with them.
 func TestNobodyChangesAnothersSuggestion(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
@@ -354,8 +355,8 @@ func TestTwoAtOnceMakeOneSuggestion(t *testing.T) {
 	}
 }
 
-// TestADismissedSuggestionCoolsDown: for a day it can't be made again, then it comes back with its backers, and people
-// are told again.
+// TestADismissedSuggestionCoolsDown: for a day it can't be made again, then it comes back with its
+// backers, and people are told again.
 func TestADismissedSuggestionCoolsDown(t *testing.T) {
 	t.Parallel()
 	hook := startHook(t, nil)
@@ -402,7 +403,8 @@ func TestADismissedSuggestionCoolsDown(t *testing.T) {
 	p.verify()
 }
 
-// TestWhatAHumanTookAwayStaysSo: no answer to a suggestion gives an agent what a human denied or revoked.
+// TestWhatAHumanTookAwayStaysSo: no answer to a suggestion gives an agent what a human denied or
+// revoked.
 func TestWhatAHumanTookAwayStaysSo(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
@@ -439,7 +441,8 @@ func TestWhatAHumanTookAwayStaysSo(t *testing.T) {
 	}
 }
 
-// TestACredentialOfItsOwnIsNotGivenToAFleet: where each agent needs its own, the backers get requests.
+// TestACredentialOfItsOwnIsNotGivenToAFleet: where each agent needs its own, the backers get
+// requests.
 func TestACredentialOfItsOwnIsNotGivenToAFleet(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
@@ -458,7 +461,8 @@ func TestACredentialOfItsOwnIsNotGivenToAFleet(t *testing.T) {
 	if f := p.with(key).fetch(a.Text("tool.id")); f.Text("credential") != "own" {
 		t.Errorf("the fetch: %s", f.Body)
 	}
-	// Asked for by the admin: requests although the credential is shared. What is wrong in the tool is named within it.
+	// Asked for by the admin: requests although the credential is shared. What is wrong in the tool is
+	// named within it.
 	second := p.with(key).suggest("Notion", "", "to write things")
 	wrong := admin.refused(400, "validation_failed", "POST", "/api/admin/suggestions/"+second+"/accept", object{"tool": object{"name": "N", "credential_mode": "shared"}})
 	for _, field := range []string{`"tool.name"`, `"tool.auth_type"`} {
@@ -480,8 +484,9 @@ func TestACredentialOfItsOwnIsNotGivenToAFleet(t *testing.T) {
 	}
 }
 
-// TestAnAcceptedSuggestionIsFinishedByWhoeverLives accepts as a process does that dies after a part of the backers. The
-// next one gives the others what was decided, each once, and a further start writes nothing.
+// TestAnAcceptedSuggestionIsFinishedByWhoeverLives accepts as a process does that dies after a part
+// of the backers. The next one gives the others what was decided, each once, and a further start
+// writes nothing.
 func TestAnAcceptedSuggestionIsFinishedByWhoeverLives(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
@@ -559,7 +564,8 @@ func TestAnAcceptedSuggestionIsFinishedByWhoeverLives(t *testing.T) {
 	p.verify()
 }
 
-// TestPagesOfSuggestionsKeepTheirOrder reads the list page by page while what comes later in it gains backers.
+// TestPagesOfSuggestionsKeepTheirOrder reads the list page by page while what comes later in it
+// gains backers.
 func TestPagesOfSuggestionsKeepTheirOrder(t *testing.T) {
 	p := start(t, unlimited...)
 	admin := p.admin()

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// keyPair is the certificate that new connections get. Its files may be replaced while the program runs; connections
-// that are open stay as they are.
+// keyPair is the certificate that new connections get. Its files may be replaced while the program
+// runs; connections that are open stay as they are.
 type keyPair struct {
 	cert, key string // PEM files
 	logger    *slog.Logger
@@ -35,8 +35,8 @@ func openKeyPair(c Config, logger *slog.Logger) (*keyPair, error) {
 	return k, nil
 }
 
-// read takes over what the files hold, if it is new and a pair. It may be half replaced: what is read then is no pair,
-// and the next time reads the rest.
+// read takes over what the files hold, if it is new and a pair. It may be half replaced: what is
+// read then isn't a pair, and the next time reads the rest.
 func (k *keyPair) read() (changed bool, err error) {
 	cert, err := os.ReadFile(k.cert)
 	if err != nil {
@@ -65,8 +65,8 @@ func (k *keyPair) note(tried string) (changed bool) {
 	return changed
 }
 
-// watch reads the files again at each tick and signal until ctx ends. What can't be used is told once, and the
-// certificate before stays.
+// watch reads the files again at each tick and signal until ctx ends. What can't be used is told
+// once, and the certificate before stays.
 func (k *keyPair) watch(ctx context.Context, tick <-chan time.Time, hangup <-chan os.Signal) {
 	for {
 		select {

@@ -44,8 +44,9 @@ func alive(t *testing.T, conn *tls.Conn) {
 	}
 }
 
-// TestANewCertificateNeedsNoRestart replaces the files of a process and sends it SIGHUP: new handshakes get the new
-// certificate, a pair that is none changes nothing, and a connection lives through all of it.
+// TestANewCertificateNeedsNoRestart replaces the files of a process and sends it SIGHUP: new
+// handshakes get the new certificate, a pair that is none changes nothing, and a connection lives
+// through all of it.
 func TestANewCertificateNeedsNoRestart(t *testing.T) {
 	t.Parallel()
 	cert, key := certificate(t)

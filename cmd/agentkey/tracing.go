@@ -19,8 +19,8 @@ import (
 // flushTime is how long a stop may wait for the receiver of traces.
 const flushTime = 3 * time.Second
 
-// tracing sends spans to where the configuration says. They wait in memory for it; when there are too many the newest
-// are dropped, and nothing else waits.
+// tracing sends spans to where the configuration says. They wait in memory for it; when there are
+// too many the newest are dropped, and nothing else waits.
 type tracing struct {
 	tracer   trace.Tracer // nil: nothing is traced
 	provider *sdktrace.TracerProvider

@@ -88,7 +88,8 @@ const (
 	parentID = "b7ad6b7169203331"
 )
 
-// TestAFetchIsOneTraceThatTellsNothing fetches below a span of the agent's own, and stops: everything was sent by then.
+// TestAFetchIsOneTraceThatTellsNothing fetches below a span of the agent's own, and stops:
+// everything was sent by then.
 func TestAFetchIsOneTraceThatTellsNothing(t *testing.T) {
 	// alone: what fails is told to one handler of the process
 	const canary, person, program = "canary-credential-91ab", "canary-owner@example.com", "canary-agent/1.0"
@@ -170,7 +171,8 @@ func TestAFetchIsOneTraceThatTellsNothing(t *testing.T) {
 	}
 }
 
-// TestAReceiverOfTracesThatIsGoneStopsNothing names one that nobody serves, and one that never answers.
+// TestAReceiverOfTracesThatIsGoneStopsNothing names one that nobody serves, and one that never
+// answers.
 func TestAReceiverOfTracesThatIsGoneStopsNothing(t *testing.T) {
 	// alone: what fails is told to one handler of the process
 	release := make(chan struct{})

@@ -7,8 +7,9 @@ import (
 	"runtime/debug"
 )
 
-// build returns the version and the commit of this program, from what the compiler recorded in it. A program from an
-// unversioned tree has the version (devel); without version control, and with go run, the commit is unknown.
+// build returns the version and the commit of this program, from what the compiler recorded in it.
+// A program from an unversioned tree has the version (devel); without version control, and with go
+// run, the commit is unknown.
 func build() (version, commit string) {
 	commit = "unknown"
 	info, ok := debug.ReadBuildInfo()
@@ -27,7 +28,8 @@ func build() (version, commit string) {
 	return cmp.Or(info.Main.Version, "(devel)"), commit + modified
 }
 
-// whoRuns names the operating system's user and host, as user@host. It identifies a person, so it is only stored sealed.
+// whoRuns names the operating system's user and host, as user@host. It identifies a person, so it
+// is only stored sealed.
 func whoRuns() string {
 	name := "unknown"
 	if u, err := user.Current(); err == nil {

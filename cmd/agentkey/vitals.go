@@ -11,14 +11,15 @@ import (
 	"agentkey/projections"
 )
 
-// vitals are the metrics that only the moment tells: what GET /readyz says, and the room for data. A scrape takes a
-// second at most, and what can't be found out by then is left out of it.
+// vitals are the metrics that only the moment tells: what GET /readyz says, and the room for data.
+// A scrape takes a second at most, and what can't be found out by then is left out of it.
 type vitals struct {
 	health  *health
 	dataDir string
 }
 
-// Describe implements prometheus.Collector. It promises nothing, because not every scrape finds everything out.
+// Describe implements prometheus.Collector. It promises nothing, because not every scrape finds
+// everything out.
 func (v *vitals) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.
@@ -54,7 +55,8 @@ func (v *vitals) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// moves reports whether a projection does its work in this process. One that catches up has something to say when it can't.
+// moves reports whether a projection does its work in this process. One that catches up has
+// something to say when it can't.
 func moves(s projections.Status) bool {
 	switch s.State {
 	case projections.Running:

@@ -23,8 +23,9 @@ import (
 	"agentkey/projections/reactions"
 )
 
-// TestAYearHappensOnce lets a year of suspensions, expiries, rotations and removals pass, drops every read model and
-// starts again. The log gets what happens next, and nothing of the year a second time.
+// TestAYearHappensOnce lets a year of suspensions, expiries, rotations and removals pass, drops
+// every read model and starts again. The log gets what happens next, and nothing of the year a
+// second time.
 func TestAYearHappensOnce(t *testing.T) {
 	t.Parallel()
 	for name, begin := range map[string]func(*testing.T) []*program{
@@ -44,7 +45,8 @@ func TestAYearHappensOnce(t *testing.T) {
 			first.loseReadModel()
 			runAll(replicas)
 
-			// Reactions keep the order of the log: what comes next is handled after whatever they would do again.
+			// Reactions keep the order of the log: what comes next is handled after whatever they would do
+			// again.
 			admin := first.admin()
 			lapses, goes := admin.mustTool("Lapses", "x"), admin.mustTool("Goes", "x")
 			id, _ := admin.mustAgent("The last")
@@ -92,8 +94,8 @@ func runAll(replicas []*program) {
 	}
 }
 
-// passYear does, at a clock of its own, what people did in the last year. Of every kind something is left for
-// reactions to do.
+// passYear does, at a clock of its own, what people did in the last year. Of every kind something
+// is left for reactions to do.
 func passYear(ctx context.Context, o *office) error {
 	now := time.Now().AddDate(-1, 0, 0)
 	clock := func() time.Time { return now }
@@ -236,8 +238,8 @@ func (o *office) mustHandled(t testing.TB, name string) string {
 	return fmt.Sprintf("%d@%s", record.Revision, record.Stream)
 }
 
-// endSecretsNow carries out the removal of ended secrets at a clock that is two minutes ahead, up to the removal of a
-// tool that the log has last.
+// endSecretsNow carries out the removal of ended secrets at a clock that is two minutes ahead, up
+// to the removal of a tool that the log has last.
 func (p *program) endSecretsNow() {
 	p.t.Helper()
 	p.office(func(ctx context.Context, o *office) error {

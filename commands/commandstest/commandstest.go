@@ -1,5 +1,5 @@
-// Package commandstest begins an installation on a real log, with the parts that commands need, for tests of commands and of
-// the loop below them.
+// Package commandstest begins an installation on a real log, with the parts that commands need, for
+// tests of commands and of the loop below them.
 package commandstest
 
 import (
@@ -22,7 +22,8 @@ import (
 	"agentkey/eventstore/seal"
 )
 
-// Office is an installation on a real log with the parts that commands need, and one token to act with.
+// Office is an installation on a real log with the parts that commands need, and one token to act
+// with.
 type Office struct {
 	T      testing.TB
 	Server *eventstoretest.Server
@@ -45,7 +46,8 @@ type Office struct {
 // NewID draws an id.
 func NewID() uuid.UUID { return uuid.Must(uuid.NewV7()) }
 
-// Clock goes with the real one, and ahead of it as far as a test says. A stopped one moves only when it is advanced.
+// Clock goes with the real one, and ahead of it as far as a test says. A stopped one moves only
+// when it is advanced.
 type Clock struct {
 	ahead   atomic.Int64
 	stopped atomic.Pointer[time.Time]

@@ -55,7 +55,8 @@ func LongAgo(id uuid.UUID) uuid.UUID {
 	return id
 }
 
-// Seed appends n signed vends of one tool to an agent's stream, as its fetches would have, past the loop.
+// Seed appends n signed vends of one tool to an agent's stream, as its fetches would have, past the
+// loop.
 func (o *Office) Seed(id string, n int) {
 	o.T.Helper()
 	head := o.MustFresh(id)

@@ -1,6 +1,7 @@
-// Package keys makes and reads the keys that callers present: agent keys and service tokens. Their text carries
-// a checksum, so that a mistyped one is told apart before any look-up and scanners can recognise one, and the
-// id of whom they belong to, so that nothing has to be searched. It stores nothing.
+// Package keys makes and reads the keys that callers present: agent keys and service tokens. Their
+// text carries a checksum, so that a mistyped one is told apart before any look-up and scanners can
+// recognise one, and the id of whom they belong to, so that nothing has to be searched. It stores
+// nothing.
 package keys
 
 import (
@@ -35,7 +36,7 @@ const (
 	maxKeyLength = 128
 )
 
-// ErrMalformed is the answer to a text that is no key: wrong shape or wrong checksum.
+// ErrMalformed is the answer to a text that isn't a key: wrong shape or wrong checksum.
 var ErrMalformed = errors.New("not a key, or mistyped: the checksum does not match")
 
 // Key is a key as it was presented. It holds the hash, not the text.
@@ -63,8 +64,9 @@ func Draw() (Draft, error) {
 	return Draft{secret: secret}, err
 }
 
-// Key returns the key's text, to be shown once, beside what is stored. The same draft makes the same key. The zero id
-// with number 0 is the first organization's token made before there is an organization.
+// Key returns the key's text, to be shown once, beside what is stored. The same draft makes the
+// same key. The zero id with number 0 is the first organization's token made before there is an
+// organization.
 func (d Draft) Key(kind Kind, id uuid.UUID, number int) (string, Key, error) {
 	owner := "0"
 	if id != uuid.Nil || number != 0 {
@@ -85,7 +87,7 @@ func New(kind Kind, id uuid.UUID, number int) (string, Key, error) {
 	return draft.Key(kind, id, number)
 }
 
-// Parse reads a key. Everything that is no key of ours, mistyped ones included, is ErrMalformed.
+// Parse reads a key. Anything else, mistyped keys included, is ErrMalformed.
 func Parse(text string) (Key, error) {
 	var kind Kind
 	switch {

@@ -31,7 +31,8 @@ func mustKey(t testing.TB, kind keys.Kind, id uuid.UUID, number int) (string, ke
 	return text, key
 }
 
-// checksum is the contract's, written a second time: the CRC-32 of IEEE 802.3 as six digits of base62.
+// checksum is the contract's, written a second time: the CRC-32 of IEEE 802.3 as six digits of
+// base62.
 func checksum(body string) string {
 	sum := new(big.Int).SetUint64(uint64(crc32.ChecksumIEEE([]byte(body))))
 	out := ""
@@ -102,7 +103,8 @@ func TestAnySingleMistypedCharacterIsToldApart(t *testing.T) {
 	}
 }
 
-// TestWhatIsNoKeyIsMalformed includes texts whose checksum is right but whose owner no key of ours would have.
+// TestWhatIsNoKeyIsMalformed includes texts whose checksum is right but whose owner no key of ours
+// would have.
 func TestWhatIsNoKeyIsMalformed(t *testing.T) {
 	secret := strings.Repeat("s", 33)
 	owner := strings.Repeat("0", 21) + "1"

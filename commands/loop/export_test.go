@@ -38,7 +38,8 @@ func (l *Loop[S, C, E]) FromSnapshot(ctx context.Context, id string) Head[S] {
 	return l.stream(id).fromSnapshot(ctx)
 }
 
-// WriteSnapshot writes a snapshot with our MAC of whatever state is said to be at a head, and waits for it.
+// WriteSnapshot writes a snapshot with our MAC of whatever state is said to be at a head, and waits
+// for it.
 func (l *Loop[S, C, E]) WriteSnapshot(id string, head Head[S]) error {
 	return l.stream(id).writeSnapshot(head, false)
 }

@@ -6,11 +6,13 @@ import (
 	"github.com/google/uuid"
 )
 
-// Takeover is how long a command may be under way before another call may carry it out under the same id.
+// Takeover is how long a command may be under way before another call may carry it out under the
+// same id.
 const Takeover = 30 * time.Second
 
-// DerivedID makes the id of something that a command creates: a UUIDv7 of the command's time whose random part
-// is derived, so that a command that is carried out again creates the same thing and not another.
+// DerivedID makes the id of something that a command creates: a UUIDv7 of the command's time whose
+// random part is derived, so that a command that is carried out again creates the same thing and
+// not another.
 func DerivedID(command uuid.UUID, what string) uuid.UUID {
 	id := uuid.NewSHA1(command, []byte(what))
 	copy(id[:6], command[:6])

@@ -1,5 +1,6 @@
-// Package loop carries commands out: read, fold, decide, append at the revision read, and on a conflict decide
-// again. It is the only place that appends what was decided. It knows no HTTP, no use case and no read model.
+// Package loop carries commands out: read, fold, decide, append at the revision read, and on a
+// conflict decide again. It is the only place that appends what was decided. It knows no HTTP, no
+// use case and no read model.
 package loop
 
 import (
@@ -31,8 +32,8 @@ type Meta struct {
 
 	Causation string // the id of the event that this follows from; empty: a call
 
-	// Since is not 0 when the command may have been carried out before, by a process that died: the position in
-	// the log after which its events would be.
+	// Since is not 0 when the command may have been carried out before, by a process that died: the
+	// position in the log after which its events would be.
 	Since uint64
 }
 
@@ -87,7 +88,7 @@ type Env struct {
 	Clock   func() time.Time
 	OnFault func(msg string, err error) // receives faults for which no caller waits
 
-	// OnAppend is told of every append that a loop tried. It must not block, and may be nil.
+	// OnAppend receives every append that a loop tried. It must not block, and may be nil.
 	OnAppend func(Appending)
 }
 
@@ -121,13 +122,14 @@ const (
 	maxUserAgent = 512 // bytes that are kept
 )
 
-// Build makes the command when it is decided: on the state that it is decided on, at the time that its events
-// will carry. It runs once for each round, so it must have no effect.
+// Build makes the command when it is decided: on the state that it is decided on, at the time that
+// its events will carry. It runs once for each round, so it must have no effect.
 type Build[S, C any] func(state S, at time.Time) (C, error)
 
-// Do decides a command on the newest state, appends what it decided and returns when that is durable. A refusal
-// is decided only after a fresh read. The caller's context bounds the wait, not the command: a command that
-// was begun is finished. Errors: *domain.Error for refusals, 503 event_log_unavailable among them.
+// Do decides a command on the newest state, appends what it decided and returns when that is
+// durable. A refusal is decided only after a fresh read. The caller's context bounds the wait, not
+// the command: a command that was begun is finished. Errors: *domain.Error for refusals, 503
+// event_log_unavailable among them.
 func (l *Loop[S, C, E]) Do(ctx context.Context, id string, m Meta, build Build[S, C]) (Result[S, E], error) {
 	m.UserAgent = m.UserAgent[:min(len(m.UserAgent), maxUserAgent)]
 	private, err := l.Env.Sealer(ctx, m)
@@ -151,7 +153,8 @@ func (l *Loop[S, C, E]) Do(ctx context.Context, id string, m Meta, build Build[S
 	}
 }
 
-// Before returns the state that a command was decided on. Of one that was found done it is folded from the log.
+// Before returns the state that a command was decided on. Of one that was found done it is folded
+// from the log.
 func (l *Loop[S, C, E]) Before(ctx context.Context, id string, r Result[S, E]) (S, error) {
 	switch {
 	case r.before != nil:
@@ -197,7 +200,8 @@ func (l *Loop[S, C, E]) Cached(ctx context.Context, id string) (Head[S], error) 
 	return l.Fresh(ctx, id)
 }
 
-// Fresh returns the state after a read that began after the call. Calls at the same time share reads.
+// Fresh returns the state after a read that began after the call. Calls at the same time share
+// reads.
 func (l *Loop[S, C, E]) Fresh(ctx context.Context, id string) (Head[S], error) {
 	s := l.stream(id)
 	if err := s.refresh(ctx); err != nil {
@@ -230,7 +234,8 @@ func (l *Loop[S, C, E]) stream(id string) *stream[S, C, E] {
 	defer l.mu.Unlock()
 	s, found := l.streams[id]
 	if !found {
-		// Dropping a stream that is still in use is harmless: appends name the revision they were decided on.
+		// Dropping a stream that is still in use is harmless: appends name the revision they were decided
+		// on.
 		looked := 0
 		for old, other := range l.streams {
 			if len(l.streams) < l.most || looked == 8 {
@@ -246,7 +251,8 @@ func (l *Loop[S, C, E]) stream(id string) *stream[S, C, E] {
 	return s
 }
 
-// append writes the events that some commands caused behind a revision. last is the id of the last one.
+// append writes the events that some commands caused behind a revision. last is the id of the last
+// one.
 func (l *Loop[S, C, E]) append(ctx context.Context, stream string, revision int64, commands int, entries []codec.Entry, last uuid.UUID) (eventstore.Appended, error) {
 	if l.Env.OnAppend == nil {
 		return l.Env.Log.Append(ctx, stream, revision, entries...)

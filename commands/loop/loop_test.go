@@ -62,8 +62,8 @@ func TestARefusalIsDecidedOnlyAfterAFreshRead(t *testing.T) {
 	}
 }
 
-// TestTheSameCommandTwiceAtOnceHasOneEffect is a takeover while the first call still runs, in this process and in
-// another.
+// TestTheSameCommandTwiceAtOnceHasOneEffect is a takeover while the first call still runs, in this
+// process and in another.
 func TestTheSameCommandTwiceAtOnceHasOneEffect(t *testing.T) {
 	a := open(t)
 	id, _ := a.MustAgent("zero")

@@ -19,7 +19,8 @@ import (
 	"agentkey/eventstore/eventstoretest/wait"
 )
 
-// blocked holds a stream's queue in the decision of a first command until the returned function is called.
+// blocked holds a stream's queue in the decision of a first command until the returned function is
+// called.
 func (o *office) blocked(id string) (release func()) {
 	o.T.Helper()
 	deciding, free := make(chan struct{}), make(chan struct{})
@@ -151,8 +152,8 @@ func TestACommandThatIsTooLargeIsRefusedAndItsNeighboursAreNot(t *testing.T) {
 	wg.Wait()
 }
 
-// TestAnAgentWithEveryGrantCanBeSuspendedWhateverTheCallerSays: the largest command there is, with a user agent
-// that would take it over the size of one append if each of its events told it.
+// TestAnAgentWithEveryGrantCanBeSuspendedWhateverTheCallerSays: the largest command there is, with
+// a user agent that would take it over the size of one append if each of its events told it.
 func TestAnAgentWithEveryGrantCanBeSuspendedWhateverTheCallerSays(t *testing.T) {
 	o := open(t)
 	id, _ := o.MustAgent("zero")
@@ -226,8 +227,8 @@ func TestAQueueThatIsFullIsBusy(t *testing.T) {
 	}
 }
 
-// TestStreamsThatLeaveMemoryLoseNothing keeps far fewer streams than are worked on, so that they are dropped and
-// read again all the time, also under commands that wait.
+// TestStreamsThatLeaveMemoryLoseNothing keeps far fewer streams than are worked on, so that they
+// are dropped and read again all the time, also under commands that wait.
 func TestStreamsThatLeaveMemoryLoseNothing(t *testing.T) {
 	o := open(t)
 	o.Grants.Agents.KeepAtMost(3)

@@ -22,8 +22,9 @@ type flight struct {
 	span trace.Span // of the first caller
 }
 
-// refresh reads what is new in the stream. The read begins after refresh was called, so whatever was appended, or
-// heard of an append, before the call sees it afterwards. Callers share the read that has not begun yet.
+// refresh reads what is new in the stream. The read begins after refresh was called, so whatever
+// was appended, or heard of an append, before the call sees it afterwards. Callers share the read
+// that has not begun yet.
 func (s *stream[S, C, E]) refresh(ctx context.Context) error {
 	ctx, span := spans.Step(ctx, "refresh", s.loop.Category.String())
 	defer span.End()
@@ -52,8 +53,9 @@ func (s *stream[S, C, E]) readAll() {
 		f := s.reading
 		s.mu.Unlock()
 
-		// Each page has the log's own deadline. Together they have none: a long history that is folded from its
-		// beginning, as after a change of the fold, is read to its end although no caller waits that long.
+		// Each page has the log's own deadline. Together they have none: a long history that is folded
+		// from its beginning, as after a change of the fold, is read to its end although no caller waits
+		// that long.
 		f.err = s.read(spans.Within(context.Background(), f.span))
 		close(f.done)
 
@@ -143,8 +145,8 @@ func (s *stream[S, C, E]) underway(events []codec.Verified) (own []codec.Verifie
 	return own
 }
 
-// rememberLocked notes an event of a command that is under way here, so that the command is done instead of decided
-// twice. Events come in the order of the log, each perhaps more than once.
+// rememberLocked notes an event of a command that is under way here, so that the command is done
+// instead of decided twice. Events come in the order of the log, each perhaps more than once.
 func (s *stream[S, C, E]) rememberLocked(e codec.Verified, event E) {
 	u, revision := s.commands[e.Signed.CommandID], int64(e.Revision) //nolint:gosec // revisions fit
 	if u == nil || u.found != nil && revision <= u.found.revision {

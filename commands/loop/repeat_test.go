@@ -10,7 +10,8 @@ import (
 	"agentkey/domain/agent"
 )
 
-// TestACommandThatIsFoundDoneAnswersWithAllItsEvents: here, and in a process that reads the log only now.
+// TestACommandThatIsFoundDoneAnswersWithAllItsEvents: here, and in a process that reads the log
+// only now.
 func TestACommandThatIsFoundDoneAnswersWithAllItsEvents(t *testing.T) {
 	a := open(t)
 	id, _ := a.MustAgent("zero")

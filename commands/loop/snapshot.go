@@ -20,11 +20,12 @@ import (
 // SnapshotEvery is the number of events after which a stream's state is written down.
 const SnapshotEvery = 256
 
-// maxSnapshot bounds a snapshot's state; a larger one is not written, and the stream is folded from further back.
+// maxSnapshot bounds a snapshot's state; a larger one is not written, and the stream is folded from
+// further back.
 const maxSnapshot = 900 << 10
 
-// snapshot is a state that may replace the events before it. It is a cache: used only if the MAC, the fold
-// and the event at its revision all agree.
+// snapshot is a state that may replace the events before it. It is a cache: used only if the MAC,
+// the fold and the event at its revision all agree.
 type snapshot struct {
 	Revision int64           `json:"revision"`
 	EventID  uuid.UUID       `json:"event_id"` // of the event at that revision
@@ -84,8 +85,8 @@ func (s *stream[S, C, E]) writeSnapshot(head Head[S], trimmed bool) error {
 	if err != nil {
 		return fmt.Errorf("encode the snapshot of %s: %w", s.name, err)
 	}
-	// Nothing is decided on this stream, and each snapshot is checked against the events: any revision will do. A
-	// new id each time replaces also one of the same revision that was tampered with.
+	// Nothing is decided on this stream, and each snapshot is checked against the events: any revision
+	// will do. A new id each time replaces also one of the same revision that was tampered with.
 	_, err = s.loop.Env.Log.Client.Append(ctx, name, eventstore.Any, eventstore.Event{ID: uuid.New(), Type: codec.Snapshot, Data: data, Metadata: []byte("{}")})
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
@@ -93,8 +94,9 @@ func (s *stream[S, C, E]) writeSnapshot(head Head[S], trimmed bool) error {
 	return nil
 }
 
-// fromSnapshot returns where folding may begin: at the newest snapshot if everything about it agrees, else
-// before the first event. A snapshot that was tampered with is named in the log and not used.
+// fromSnapshot returns where folding may begin: at the newest snapshot if everything about it
+// agrees, else before the first event. A snapshot that was tampered with is named in the log and
+// not used.
 func (s *stream[S, C, E]) fromSnapshot(ctx context.Context) Head[S] {
 	begin := Head[S]{Revision: eventstore.NoStream}
 	if s.loop.Fold == 0 {

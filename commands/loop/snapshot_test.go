@@ -21,7 +21,8 @@ import (
 	"agentkey/eventstore/eventstoretest/wait"
 )
 
-// mustAge appends at least n events to an agent's stream and waits for the snapshot that they cause.
+// mustAge appends at least n events to an agent's stream and waits for the snapshot that they
+// cause.
 func (o *office) mustAge(id string, n int) loop.Head[agent.State] {
 	o.T.Helper()
 	var wg sync.WaitGroup
@@ -171,7 +172,7 @@ func TestASnapshotThatDoesNotAgreeIsNotUsed(t *testing.T) {
 	}
 }
 
-// healed waits until whoever had to read all events has replaced a snapshot that was of no use.
+// healed waits until a process that had to read all events has replaced a useless snapshot.
 func (o *office) healed(id string, data []byte) {
 	o.T.Helper()
 	wait.Until(o.T, "it is replaced", func() bool { return !bytes.Equal(o.snapshotOf(id), data) })

@@ -37,7 +37,8 @@ type call[S, C, E any] struct {
 	done   chan struct{}
 }
 
-// underway is one command that waits or is being carried out here, and what the log has of it once it is known.
+// underway is one command that waits or is being carried out here, and what the log has of it once
+// it is known.
 type underway[E any] struct {
 	calls int        // more than one when a call was taken over while it still runs
 	found *stored[E] // nil until it was found
@@ -106,7 +107,8 @@ func (s *stream[S, C, E]) enqueue(c *call[S, C, E]) error {
 	return nil
 }
 
-// run takes all waiting commands at a time until none is left. One run exists for each stream in a process.
+// run takes all waiting commands at a time until none is left. One run exists for each stream in a
+// process.
 func (s *stream[S, C, E]) run() {
 	for {
 		s.mu.Lock()
@@ -124,8 +126,8 @@ func (s *stream[S, C, E]) run() {
 	}
 }
 
-// batch decides commands one after another on the state and appends their events in one write. It answers the
-// first n calls, as many as fit, and returns n, at least 1.
+// batch decides commands one after another on the state and appends their events in one write. It
+// answers the first n calls, as many as fit, and returns n, at least 1.
 func (s *stream[S, C, E]) batch(calls []*call[S, C, E]) int {
 	ctx, cancel := context.WithTimeout(context.Background(), Deadline)
 	defer cancel()
@@ -147,7 +149,8 @@ func (s *stream[S, C, E]) batch(calls []*call[S, C, E]) int {
 	return n
 }
 
-// finish forgets a command that no caller waits for, and lets another call of the same command find it.
+// finish forgets a command that no caller waits for, and lets another call of the same command find
+// it.
 func (s *stream[S, C, E]) finish(c *call[S, C, E]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -213,7 +216,8 @@ type decision[S any] struct {
 	finish    []func(eventstore.Appended)
 }
 
-// decide goes through the calls in order. A refusal, and an "already so", count only on fresh state.
+// decide goes through the calls in order. A refusal, and an "already so", count only on fresh
+// state.
 func (s *stream[S, C, E]) decide(head Head[S], calls []*call[S, C, E], fresh bool) decision[S] {
 	now := s.loop.Env.Clock()
 	d := decision[S]{head: head}
@@ -270,7 +274,8 @@ func (s *stream[S, C, E]) decide(head Head[S], calls []*call[S, C, E], fresh boo
 		d.head.At = at
 		d.entries = append(d.entries, entries...)
 		c.result = Result[S, E]{State: d.head.State, Events: events, Revision: d.head.Revision, EventID: d.head.eventID, Changed: true, before: &before}
-		// One append has one position, that of its last event: whoever waits for it sees his own events too.
+		// One append has one position, that of its last event: a caller that waits for it sees its own
+		// events too.
 		d.finish = append(d.finish, func(a eventstore.Appended) { c.result.Position, c.result.Connection = a.Position, a.Connection })
 		if d.alone {
 			return d
@@ -279,8 +284,8 @@ func (s *stream[S, C, E]) decide(head Head[S], calls []*call[S, C, E], fresh boo
 	return d
 }
 
-// settle answers a call whose command may have been appended before, with the same ids: the log takes that for
-// a repetition and keeps the first. What counts is what is stored.
+// settle answers a call whose command may have been appended before, with the same ids: the log
+// takes that for a repetition and keeps the first. What counts is what is stored.
 func (s *stream[S, C, E]) settle(ctx context.Context, c *call[S, C, E], a eventstore.Appended) error {
 	if err := s.refresh(ctx); err != nil {
 		return err
@@ -296,8 +301,8 @@ func (s *stream[S, C, E]) settle(ctx context.Context, c *call[S, C, E], a events
 	return nil
 }
 
-// entries encodes what a call decided. The caller's private data isn't repeated in each of its events:
-// where that would be too much, the first alone has it.
+// entries encodes what a call decided. The caller's private data isn't repeated in each of its
+// events: where that would be too much, the first alone has it.
 func (s *stream[S, C, E]) entries(c *call[S, C, E], events []E, at time.Time) ([]codec.Entry, int, error) {
 	signed := c.signed
 	signed.Time = at
@@ -347,8 +352,9 @@ func (s *stream[S, C, E]) applied(base Head[S], d decision[S], a eventstore.Appe
 	}
 }
 
-// find returns what the log has of the command of a call, if that is known, and whether there may be, or have
-// been, another call of the same command: one that this call took over, or one that has taken over this call.
+// find returns what the log has of the command of a call, if that is known, and whether there may
+// be, or have been, another call of the same command: one that this call took over, or one that has
+// taken over this call.
 func (s *stream[S, C, E]) find(c *call[S, C, E], now time.Time) (found *stored[E], again bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,6 +1,6 @@
-// Package names compares what people and agents call things: names folded across case, script variants and
-// punctuation, and the registrable domains of URLs. It depends on Unicode and suffix tables that change, so what it
-// returns is stored in events and never computed again from them.
+// Package names compares what people and agents call things: names folded across case, script
+// variants and punctuation, and the registrable domains of URLs. It depends on Unicode and suffix
+// tables that change, so what it returns is stored in events and never computed again from them.
 package names
 
 import (
@@ -15,8 +15,8 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Fold is the form in which names are compared: NFKC, case folded, single spaces. Upper case comes first because
-// folding alone exchanges the two cases of Cherokee.
+// Fold is the form in which names are compared: NFKC, case folded, single spaces. Upper case comes
+// first because folding alone exchanges the two cases of Cherokee.
 func Fold(name string) string {
 	upper := strings.ToUpper(norm.NFKC.String(name))
 	return strings.Join(strings.Fields(norm.NFKC.String(cases.Fold().String(upper))), " ")
@@ -25,9 +25,9 @@ func Fold(name string) string {
 // trademarks say nothing of what a product is called.
 var trademarks = strings.NewReplacer("™", "", "®", "", "©", "", "℠", "")
 
-// FoldProduct is the form in which names of products are compared: folded, and of that the letters, digits and marks
-// of any script, and the signs that tell products apart (C++ and C#). Spaces and punctuation don't: GitHub is git-hub. A
-// name of nothing else is compared as it is.
+// FoldProduct is the form in which names of products are compared: folded, and of that the letters,
+// digits and marks of any script, and the signs that tell products apart (C++ and C#). Spaces and
+// punctuation don't: GitHub is git-hub. A name of nothing else is compared as it is.
 func FoldProduct(name string) string {
 	folded := Fold(trademarks.Replace(name))
 	kept := strings.Map(func(r rune) rune {
@@ -45,8 +45,8 @@ func FoldProduct(name string) string {
 	return kept
 }
 
-// Site is the registrable domain of a URL in lower-case ASCII (Public Suffix List, UTS 46), or "" when it has
-// none: an address, a bare suffix, or no URL.
+// Site is the registrable domain of a URL in lower-case ASCII (Public Suffix List, UTS 46), or ""
+// when it has none: an address, a bare suffix, or no URL.
 func Site(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil || u.Hostname() == "" {

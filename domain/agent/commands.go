@@ -6,13 +6,14 @@ import (
 	"agentkey/domain"
 )
 
-// Command is something to decide on an agent's stream. At is the moment of the decision; the command loop sets
-// it to the later of its own clock and the stream's last event.
+// Command is something to decide on an agent's stream. At is the moment of the decision; the
+// command loop sets it to the later of its own clock and the stream's last event.
 //
 //sumtype:decl
 type Command interface{ agentCommand() }
 
-// Tool is what a decision needs to know of the catalog: read from the catalog's stream, never from a read model.
+// Tool is what a decision needs to know of the catalog: read from the catalog's stream, never from
+// a read model.
 type Tool struct {
 	ID                  string
 	Name                string
@@ -31,14 +32,14 @@ type (
 		OrganizationID, Name, Description, OwnerID string
 		Key                                        Key
 	}
-	// Update changes the named fields; nil leaves one alone. Here and below IfRevision is 0 or the revision of the
-	// resource that the edit is based on.
+	// Update changes the named fields; nil leaves one alone. Here and below IfRevision is 0 or the
+	// revision of the resource that the edit is based on.
 	Update struct {
 		Name, Description, OwnerID *string
 		IfRevision                 int
 	}
-	// RotateKey replaces the keys; the newest former one works on for Overlap. The key's number is the state's
-	// NextKey.
+	// RotateKey replaces the keys; the newest former one works on for Overlap. The key's number is the
+	// state's NextKey.
 	RotateKey struct {
 		At         time.Time
 		Key        Key
@@ -61,7 +62,8 @@ type (
 	}
 	// Withdraw takes a pending request back.
 	Withdraw struct{ ToolID string }
-	// Approve says yes to one request, if it is what was Seen. SecretID names the agent's own credential where the tool's mode asks for one.
+	// Approve says yes to one request, if it is what was Seen. SecretID names the agent's own
+	// credential where the tool's mode asks for one.
 	Approve struct {
 		At        time.Time
 		Tool      Tool
@@ -84,9 +86,10 @@ type (
 		SecretID  string
 		ExpiresAt *time.Time
 	}
-	// Seed carries out what an answered suggestion decided for the agent: access, or a request where Approved is false.
-	// It gives only what the agent never had, asked for or lost: whatever happened to its grant of this tool stays so.
-	// Suspensions is how often the agent had been suspended when it was decided; one since then ends it too.
+	// Seed carries out what an answered suggestion decided for the agent: access, or a request where
+	// Approved is false. It gives only what the agent never had, asked for or lost: whatever happened
+	// to its grant of this tool stays so. Suspensions is how often the agent had been suspended when
+	// it was decided; one since then ends it too.
 	Seed struct {
 		At           time.Time
 		Tool         Tool
@@ -113,7 +116,8 @@ type (
 		SecretID  string
 		ExpiresAt *time.Time
 	}
-	// Vend hands out a credential. KeyNumber is the key that asked: a key that is not live any more gets nothing.
+	// Vend hands out a credential. KeyNumber is the key that asked: a key that is not live any more
+	// gets nothing.
 	Vend struct {
 		At        time.Time
 		Tool      Tool

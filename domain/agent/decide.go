@@ -138,8 +138,8 @@ func differs(want *string, is string) *string {
 	return want
 }
 
-// ends lists when each key that still lives will stop: the newest after the overlap, the others now, so that
-// never more than two are live.
+// ends lists when each key that still lives will stop: the newest after the overlap, the others
+// now, so that never more than two are live.
 func ends(s State, at time.Time, overlap time.Duration) []KeyEnd {
 	ended := []KeyEnd{}
 	for i, k := range s.Keys {
@@ -191,8 +191,8 @@ func request(s State, c Request) ([]Event, error) {
 	return append(expireFirst(g, c.At, c.Tool.ID), GrantRequested{ToolID: c.Tool.ID, RequestID: c.RequestID, Reason: c.Reason}), nil
 }
 
-// room refuses one more open grant than an agent may hold. g is the one about to be replaced; if it is still
-// open it makes room for itself.
+// room refuses one more open grant than an agent may hold. g is the one about to be replaced; if it
+// is still open it makes room for itself.
 func room(s State, g Grant) error {
 	open := len(s.openTools())
 	if g.Open() {
@@ -222,8 +222,8 @@ func (s State) Digest(tool Tool) string {
 	return domain.Digest("request", g.RequestID, s.Name, tool.ID, tool.Name, mode, g.Reason, string(g.Status), g.RequestedAt.UTC().Format(time.RFC3339Nano), g.DenialReason)
 }
 
-// undecided refuses a decision about a request that doesn't wait, or that is not what was seen. It returns the digest of
-// what the decision is about.
+// undecided refuses a decision about a request that doesn't wait, or that is not what was seen. It
+// returns the digest of what the decision is about.
 func undecided(s State, tool Tool, requestID string, seen domain.Seen) (string, error) {
 	if g := s.Grants[tool.ID]; g.RequestID != requestID || g.Status != Pending {
 		return "", &domain.Error{
@@ -299,8 +299,8 @@ func terms(s State, tool Tool, secretID string, at time.Time, expires *time.Time
 	return expires, nil
 }
 
-// ownCredential holds the mode of the tool against what was sent: exactly the tools with a credential for each
-// agent take one with the grant.
+// ownCredential checks the tool's mode and what was sent: exactly the tools with a credential for
+// each agent take one with the grant.
 func ownCredential(tool Tool, secretID string) error {
 	switch {
 	case tool.PerAgent && secretID == "":

@@ -139,7 +139,8 @@ func codeOf(err error) string {
 	return ""
 }
 
-// TestARequestIsDecidedAsItWasSeen: under the names of agent and tool that the human read, and the event says so.
+// TestARequestIsDecidedAsItWasSeen: under the names of agent and tool that the human read, and the
+// event says so.
 func TestARequestIsDecidedAsItWasSeen(t *testing.T) {
 	tool := shared
 	tool.Name = "GitHub"

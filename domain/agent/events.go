@@ -1,6 +1,6 @@
-// Package agent decides everything that happens to one agent: its identity, its keys, its status and all of
-// its grants, because what must not race shares one stream. It never decides on a read model, holds no secret
-// and knows of a tool only what arrives on the command.
+// Package agent decides everything that happens to one agent: its identity, its keys, its status
+// and all of its grants, because what must not race shares one stream. It never decides on a read
+// model, holds no secret and knows of a tool only what arrives on the command.
 package agent
 
 import "time"
@@ -51,7 +51,8 @@ type (
 	// Retired ends the agent for good.
 	Retired struct{}
 
-	// GrantRequested is an agent asking for a tool, or having suggested it: SuggestionID is the one that was answered.
+	// GrantRequested is an agent asking for a tool, or having suggested it: SuggestionID is the one
+	// that was answered.
 	GrantRequested struct {
 		ToolID       string `json:"tool_id"`
 		RequestID    string `json:"request_id"`
@@ -63,7 +64,8 @@ type (
 		ToolID    string `json:"tool_id"`
 		RequestID string `json:"request_id"`
 	}
-	// GrantApproved is a human's yes to a request. DecidedOn, here and below, is the digest of what it said.
+	// GrantApproved is a human's yes to a request. DecidedOn, here and below, is the digest of what it
+	// said.
 	GrantApproved struct {
 		ToolID    string     `json:"tool_id"`
 		RequestID string     `json:"request_id"`
@@ -78,7 +80,8 @@ type (
 		Reason    string `json:"reason,omitempty"`
 		DecidedOn string `json:"decided_on,omitempty"`
 	}
-	// GrantAssigned is access given without a request. SuggestionID and Reason are of the suggestion that it answers.
+	// GrantAssigned is access given without a request. SuggestionID and Reason are of the suggestion
+	// that it answers.
 	GrantAssigned struct {
 		ToolID       string     `json:"tool_id"`
 		SecretID     string     `json:"secret_id,omitempty"`
@@ -86,14 +89,16 @@ type (
 		Reason       string     `json:"reason,omitempty"`
 		SuggestionID string     `json:"suggestion_id,omitempty"`
 	}
-	// GrantRevoked ends access, or a request, from outside. SecretID is the agent's own credential that ends with it.
+	// GrantRevoked ends access, or a request, from outside. SecretID is the agent's own credential
+	// that ends with it.
 	GrantRevoked struct {
 		ToolID    string `json:"tool_id"`
 		RequestID string `json:"request_id,omitempty"`
 		SecretID  string `json:"secret_id,omitempty"`
 		Cause     Cause  `json:"cause"`
 	}
-	// GrantExpired ends access whose time has passed. SecretID is the agent's own credential that ends with it.
+	// GrantExpired ends access whose time has passed. SecretID is the agent's own credential that ends
+	// with it.
 	GrantExpired struct {
 		ToolID   string `json:"tool_id"`
 		SecretID string `json:"secret_id,omitempty"`

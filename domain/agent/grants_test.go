@@ -14,8 +14,9 @@ import (
 	"agentkey/domain/agent"
 )
 
-// TestEveryTransitionOfAGrant is the whole state machine: a row for each state that a grant can be in, a column
-// for each command that concerns one. A cell holds the events, the code of the refusal, or "-" for "already so".
+// TestEveryTransitionOfAGrant is the whole state machine: a row for each state that a grant can be
+// in, a column for each command that concerns one. A cell holds the events, the code of the
+// refusal, or "-" for "already so".
 func TestEveryTransitionOfAGrant(t *testing.T) {
 	asked := agent.GrantRequested{ToolID: own.ID, RequestID: "r1", Reason: "plan the sprint"}
 	yes := agent.GrantApproved{ToolID: own.ID, RequestID: "r1", SecretID: "a"}
@@ -209,7 +210,8 @@ func TestReplacingACredentialCountsItsVersions(t *testing.T) {
 	}
 }
 
-// full is an agent with as many open grants as it may have, the first of them until an hour before start.
+// full is an agent with as many open grants as it may have, the first of them until an hour before
+// start.
 func full() []agent.Event {
 	events := []agent.Event{registered(), agent.GrantAssigned{ToolID: "t0", ExpiresAt: &past}}
 	for i := 1; i < agent.MaxOpenGrants; i++ {

@@ -14,7 +14,8 @@ import (
 
 var tools = []string{"github", "linear", "stripe"}
 
-// history draws a state by carrying out drawn commands, and says what it did by the plainest rule there is.
+// history draws a state by carrying out drawn commands, and says what it did by the plainest rule
+// there is.
 type history struct {
 	state  agent.State
 	facts  []domain.Fact[agent.Event]
@@ -190,7 +191,8 @@ func TestLaws(t *testing.T) {
 	})
 }
 
-// checkFolds compares the fold from the beginning with the fold from a stored snapshot in the middle.
+// checkFolds compares the fold from the beginning with the fold from a stored snapshot in the
+// middle.
 func checkFolds(t *rapid.T, h *history) {
 	cut := rapid.IntRange(0, len(h.facts)).Draw(t, "cut")
 	var s agent.State

@@ -33,7 +33,8 @@ func WhyNot(s State, toolID string, at time.Time) string {
 	return "its access is in a state of a newer version"
 }
 
-// Seeded says what a carried-out Seed left: the status of the grant that came of it, or why none did.
+// Seeded says what a carried-out Seed left: the status of the grant that came of it, or why none
+// did.
 func Seeded(s State, c Seed) (status GrantStatus, why string) {
 	g := s.Grants[c.Tool.ID]
 	if g.SuggestionID == c.SuggestionID && g.Open() {

@@ -61,8 +61,8 @@ type Grant struct {
 	LastFetchedAt       time.Time     `json:"last_fetched_at,omitzero"`
 }
 
-// At is the grant's status at a moment: an approved grant counts as expired from the instant of ExpiresAt,
-// whether or not the event exists yet.
+// At is the grant's status at a moment: an approved grant counts as expired from the instant of
+// ExpiresAt, whether or not the event exists yet.
 func (g Grant) At(now time.Time) GrantStatus {
 	if g.Status == Approved && g.ExpiresAt != nil && !now.Before(*g.ExpiresAt) {
 		return Expired
@@ -83,8 +83,8 @@ type LiveKey struct {
 // Live reports whether the key works at a moment.
 func (k LiveKey) Live(now time.Time) bool { return k.ExpiresAt == nil || now.Before(*k.ExpiresAt) }
 
-// State is what decisions about an agent, and the answers to them, read. The zero State is the one before the
-// first event. A State is a value: Evolve never changes what an older one holds.
+// State is what decisions about an agent, and the answers to them, read. The zero State is the one
+// before the first event. A State is a value: Evolve never changes what an older one holds.
 type State struct {
 	OrganizationID string           `json:"organization_id,omitempty"`
 	Name           string           `json:"name,omitempty"`
@@ -254,7 +254,8 @@ func rotated(keys []LiveKey, e KeyRotated, at time.Time) []LiveKey {
 		}
 		kept = append(kept, k)
 	}
-	// Ended keys stay known while there are at most two, so that callers learn that their key was rotated.
+	// Ended keys stay known while there are at most two, so that callers learn that their key was
+	// rotated.
 	kept = append(kept, LiveKey{Key: e.Key, CreatedAt: at})
 	return kept[max(0, len(kept)-3):]
 }

@@ -6,8 +6,9 @@ import (
 	"agentkey/domain"
 )
 
-// Admit refuses a caller whose key is not live or whose agent is not active at a moment. It is decided on the
-// state alone, so the same rule holds when a request begins and when a vend is decided again after a conflict.
+// Admit refuses a caller whose key is not live or whose agent is not active at a moment. It is
+// decided on the state alone, so the same rule holds when a request begins and when a vend is
+// decided again after a conflict.
 func Admit(s State, keyNumber int, at time.Time) error {
 	key, found := s.FindKey(keyNumber)
 	if !s.Exists() || !found {
@@ -99,7 +100,8 @@ func notApproved(g Grant, access GrantStatus, toolID string) *domain.Error {
 	return refusal
 }
 
-// Shown is a grant's status as agents see it: a request taken back leaves no access, like none at all.
+// Shown is a grant's status as agents see it: a request taken back leaves no access, like none at
+// all.
 func Shown(s GrantStatus) GrantStatus {
 	if s == None || s == Withdrawn {
 		return "none"

@@ -89,7 +89,8 @@ func unconditional(id string) *domain.Error {
 	}
 }
 
-// answered ends every pending suggestion of the product that a tool is, with requests of their backers.
+// answered ends every pending suggestion of the product that a tool is, with requests of their
+// backers.
 func (s State) answered(toolID string, p product, standings map[string]Standing) ([]Event, error) {
 	ids := s.answerable(p)
 	a := s.answering(ids, standings)
@@ -103,7 +104,8 @@ func (s State) answered(toolID string, p product, standings map[string]Standing)
 	return events, nil
 }
 
-// answering is one answer to several suggestions: what becomes of each of their backers, once for each agent and tool.
+// answering is one answer to several suggestions: what becomes of each of their backers, once for
+// each agent and tool.
 type answering struct {
 	state     State
 	grant     bool // access at once, where the mode allows it

@@ -1,7 +1,7 @@
-// Package catalog decides which tools an organization offers: names, modes, which secret is current and the
-// usage guide of each; and what agents suggest that it should offer. Adding, renaming, removing, suggesting and
-// accepting are ordered by one stream, so that two tools never share a name and two suggestions never mean the same.
-// It does not know who has access to what.
+// Package catalog decides which tools an organization offers: names, modes, which secret is current
+// and the usage guide of each; and what agents suggest that it should offer. Adding, renaming,
+// removing, suggesting and accepting are ordered by one stream, so that two tools never share a
+// name and two suggestions never mean the same. It does not know who has access to what.
 package catalog
 
 import (
@@ -30,8 +30,8 @@ type Event interface{ catalogEvent() }
 
 // The events of a catalog's stream.
 type (
-	// ToolAdded offers a tool. FoldedName and Site arrive on the command, so that a newer Unicode or suffix
-	// table changes no past decision.
+	// ToolAdded offers a tool. FoldedName and Site arrive on the command, so that a newer Unicode or
+	// suffix table changes no past decision.
 	ToolAdded struct {
 		ToolID          string   `json:"tool_id"`
 		Name            string   `json:"name"`
@@ -65,8 +65,9 @@ type (
 		CredentialVersion int        `json:"credential_version"`
 		ExpiresAt         *time.Time `json:"expires_at,omitempty"`
 	}
-	// ToolInstructionsRevised is one version of a usage guide. RestoredFrom is the version it repeats, or 0; NoteID the
-	// note of an agent that it took up, if it did, and DecidedOn the digest of that note.
+	// ToolInstructionsRevised is one version of a usage guide. RestoredFrom is the version it repeats,
+	// or 0; NoteID the note of an agent that it took up, if it did, and DecidedOn the digest of that
+	// note.
 	ToolInstructionsRevised struct {
 		ToolID       string `json:"tool_id"`
 		Version      int    `json:"version"`
@@ -75,8 +76,8 @@ type (
 		NoteID       string `json:"note_id,omitempty"`
 		DecidedOn    string `json:"decided_on,omitempty"`
 	}
-	// ToolRemoved takes a tool away for good; every grant of it counts as revoked from here on. SecretID is the shared
-	// credential that ends with it.
+	// ToolRemoved takes a tool away for good; every grant of it counts as revoked from here on.
+	// SecretID is the shared credential that ends with it.
 	ToolRemoved struct {
 		ToolID   string `json:"tool_id"`
 		SecretID string `json:"secret_id,omitempty"`
@@ -110,8 +111,8 @@ type Tool struct {
 	Revision            int        `json:"revision"` // of the resource: one more with each edit
 }
 
-// State is every tool that is offered now, and every suggestion there was. The zero State is an empty catalog. A State
-// is a value: Evolve never changes what an older one holds.
+// State is every tool that is offered now, and every suggestion there was. The zero State is an
+// empty catalog. A State is a value: Evolve never changes what an older one holds.
 type State struct {
 	Tools       map[string]Tool       `json:"tools,omitempty"`
 	Revision    int                   `json:"revision,omitempty"` // one more with each change of a tool

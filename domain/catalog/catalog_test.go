@@ -126,9 +126,9 @@ func TestTheStateOfATool(t *testing.T) {
 	}
 }
 
-// TestLaws draws commands and holds them to the plainest rules: one tool a name, a repeat that does nothing, a
-// refusal without events, versions that count, nothing for an agent that did not ask for it, and states that nobody
-// changes behind another's back.
+// TestLaws draws commands and holds them to the plainest rules: one tool a name, a repeat that does
+// nothing, a refusal without events, versions that count, nothing for an agent that did not ask for
+// it, and states that nobody changes behind another's back.
 func TestLaws(t *testing.T) {
 	names := []string{"github", "linear", "stripe"}
 	rapid.Check(t, func(t *rapid.T) {
@@ -213,8 +213,8 @@ func draw(t *rapid.T, s catalog.State, names []string, ids, secrets *int) catalo
 
 var anybody = map[string]catalog.Standing{"a": {}, "b": {Why: "the agent is suspended"}}
 
-// checkGifts: only an agent that asked for a tool's name gets anything of it, and only access that a human gave: one
-// that backs a suggestion which the decision names.
+// checkGifts: only an agent that asked for a tool's name gets anything of it, and only access that
+// a human gave: one that backs a suggestion which the decision names.
 func checkGifts(t *rapid.T, s catalog.State, c catalog.Command, events []catalog.Event, asked map[string]map[string]bool) {
 	if c, is := c.(catalog.Suggest); is && len(events) > 0 {
 		if asked[c.AgentID] == nil {
@@ -238,8 +238,8 @@ func checkGifts(t *rapid.T, s catalog.State, c catalog.Command, events []catalog
 	}
 }
 
-// checkSuggestions: of one product one is open, what the catalog offers by name is not open, and an agent backs
-// once.
+// checkSuggestions: of one product one is open, what the catalog offers by name is not open, and an
+// agent backs once.
 func checkSuggestions(t *rapid.T, s catalog.State) {
 	products := map[string]string{}
 	for id, x := range s.Suggestions {
@@ -285,7 +285,8 @@ func checkTools(t *rapid.T, s catalog.State, removed map[string]bool) {
 	}
 }
 
-// checkFolds compares the fold from the beginning with the fold from a stored snapshot in the middle.
+// checkFolds compares the fold from the beginning with the fold from a stored snapshot in the
+// middle.
 func checkFolds(t *rapid.T, want catalog.State, facts []domain.Fact[catalog.Event]) {
 	cut := rapid.IntRange(0, len(facts)).Draw(t, "cut")
 	var s, from catalog.State

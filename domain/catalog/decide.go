@@ -24,7 +24,8 @@ type (
 		MaxGrantSeconds                                           int64
 		Standings                                                 map[string]Standing // of the backers of suggestions that it answers
 	}
-	// UpdateTool changes the named fields; nil leaves one alone. IfRevision is 0 or the revision the edit is based on.
+	// UpdateTool changes the named fields; nil leaves one alone. IfRevision is 0 or the revision the
+	// edit is based on.
 	UpdateTool struct {
 		ToolID                                            string
 		Name, FoldedName, Description, URL, Site, DocsURL *string

@@ -27,8 +27,8 @@ type FileTool struct {
 	MaxGrantSeconds int64
 }
 
-// ImportCatalog makes the catalog what a file says, all or nothing. Tools that the file does not name are kept.
-// IfRevision is 0 or the edition of the catalog that a plan was made on.
+// ImportCatalog makes the catalog what a file says, all or nothing. Tools that the file does not
+// name are kept. IfRevision is 0 or the edition of the catalog that a plan was made on.
 type ImportCatalog struct {
 	Tools      []FileTool
 	IfRevision int

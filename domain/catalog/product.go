@@ -12,15 +12,16 @@ import (
 // MaxRelated bounds how many related tools or suggestions an answer names.
 const MaxRelated = 20
 
-// product is what a tool, or a suggestion of one, is about: its folded name and its site, "" without one.
+// product is what a tool, or a suggestion of one, is about: its folded name and its site, ""
+// without one.
 type product struct{ name, site string }
 
 func (t Tool) product() product       { return product{t.FoldedName, t.Site} }
 func (c AddTool) product() product    { return product{c.FoldedName, c.Site} }
 func (s Suggestion) product() product { return product{s.FoldedName, s.Site} }
 
-// is reports whether two products are the same: by name, and their sites don't contradict each other. A site alone
-// says nothing, because one domain has many products.
+// is reports whether two products are the same: by name, and their sites don't contradict each
+// other. A site alone says nothing, because one domain has many products.
 func (p product) is(other product) bool {
 	return p.name == other.name && (p.site == other.site || p.site == "" || other.site == "")
 }
@@ -48,8 +49,9 @@ func (s State) Similar(folded, site string) []string {
 	return ids
 }
 
-// Suggested returns the id of the suggestion, pending or dismissed, of the same product: one of the same site before
-// one that contradicts it only in not having any, then a pending one, then the oldest.
+// Suggested returns the id of the suggestion, pending or dismissed, of the same product: one of the
+// same site before one that contradicts it only in not having any, then a pending one, then the
+// oldest.
 func (s State) Suggested(folded, site string) (string, bool) {
 	p, best := product{folded, site}, ""
 	for _, id := range s.oldestFirst() {
@@ -84,8 +86,8 @@ func (s Suggestion) undecided() bool {
 	return s.Status == SuggestionPending || s.Status == SuggestionDismissal
 }
 
-// Related lists the ids of pending suggestions that share the site or the name of a pending one, those with the most
-// backers first.
+// Related lists the ids of pending suggestions that share the site or the name of a pending one,
+// those with the most backers first.
 func (s State) Related(id string) []string {
 	x := s.Suggestions[id]
 	if x.Status != SuggestionPending {
@@ -103,7 +105,8 @@ func (s State) Related(id string) []string {
 	return ids[:min(len(ids), MaxRelated)]
 }
 
-// Digest names what a human is shown of a suggestion: what its backers say, and who backs those related to it.
+// Digest names what a human is shown of a suggestion: what its backers say, and who backs those
+// related to it.
 func (s State) Digest(id string) string {
 	x := s.Suggestions[id]
 	said := []string{"suggestion", id, x.Name, x.URL, string(x.Status), x.ToolID, x.Dismissal, x.DecidedAt.UTC().Format(time.RFC3339Nano)}

@@ -15,13 +15,15 @@ const (
 	MaxBackers            = 500 // of one suggestion
 )
 
-// Standing is what a decision about a backer needs to know of the agent: read from the agent's stream.
+// Standing is what a decision about a backer needs to know of the agent: read from the agent's
+// stream.
 type Standing struct {
 	Why         string // nothing can be given to it; "" if something can
 	Suspensions int    // of the agent so far
 }
 
-// StandingsNeededError says that a decision concerns agents whose standing did not come with the command.
+// StandingsNeededError says that a decision concerns agents whose standing did not come with the
+// command.
 type StandingsNeededError struct {
 	AgentIDs []string
 	ToolID   string // that they would get
@@ -34,7 +36,8 @@ func (e *StandingsNeededError) Error() string {
 
 // The commands about suggestions.
 type (
-	// Suggest is an agent missing a tool. SuggestionID is the one it gets if nobody suggested it before.
+	// Suggest is an agent missing a tool. SuggestionID is the one it gets if nobody suggested it
+	// before.
 	Suggest struct {
 		At                          time.Time
 		SuggestionID                string
@@ -42,8 +45,9 @@ type (
 		Name, FoldedName, URL, Site string
 		Reason                      string
 	}
-	// AcceptSuggestion adds the tool and decides for every backer of the suggestion, and of those in Also, which a human
-	// named too. Without GrantBackers they get pending requests, as they do where each agent needs a credential of its own.
+	// AcceptSuggestion adds the tool and decides for every backer of the suggestion, and of those in
+	// Also, which a human named too. Without GrantBackers they get pending requests, as they do where
+	// each agent needs a credential of its own.
 	AcceptSuggestion struct {
 		SuggestionID string
 		Also         []string

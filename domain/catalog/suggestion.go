@@ -21,7 +21,8 @@ const (
 	Skipped Outcome = "skipped"
 )
 
-// Decision is what becomes of one backer. It is carried out on the agent's own stream, which may have moved by then.
+// Decision is what becomes of one backer. It is carried out on the agent's own stream, which may
+// have moved by then.
 type Decision struct {
 	AgentID     string  `json:"agent_id"`
 	Outcome     Outcome `json:"outcome"`
@@ -30,8 +31,9 @@ type Decision struct {
 	Suspensions int     `json:"suspensions,omitempty"` // of the agent until this was decided: a later one ends it
 }
 
-// The events about suggestions. A suggestion's name and site are those of the agent that made it; what the others
-// call it stays with them. Folded name and site arrive on the command, as with tools.
+// The events about suggestions. A suggestion's name and site are those of the agent that made it;
+// what the others call it stays with them. Folded name and site arrive on the command, as with
+// tools.
 type (
 	// SuggestionMade is an agent missing a tool that nobody has suggested yet.
 	SuggestionMade struct {
@@ -43,8 +45,9 @@ type (
 		AgentID      string `json:"agent_id"`
 		Reason       string `json:"reason"`
 	}
-	// SuggestionBacked is an agent missing it too, or saying something else than before. Name, URL and Reason are all
-	// that this agent says from now on. With Reopens a suggestion that was dismissed waits for a human again.
+	// SuggestionBacked is an agent missing it too, or saying something else than before. Name, URL and
+	// Reason are all that this agent says from now on. With Reopens a suggestion that was dismissed
+	// waits for a human again.
 	SuggestionBacked struct {
 		SuggestionID string `json:"suggestion_id"`
 		AgentID      string `json:"agent_id"`
@@ -53,27 +56,30 @@ type (
 		Reason       string `json:"reason"`
 		Reopens      bool   `json:"reopens,omitempty"`
 	}
-	// SuggestionDismissed is a human's no, for now. DecidedOn, here and below, is the digest of what was suggested.
+	// SuggestionDismissed is a human's no, for now. DecidedOn, here and below, is the digest of what
+	// was suggested.
 	SuggestionDismissed struct {
 		SuggestionID string `json:"suggestion_id"`
 		Reason       string `json:"reason,omitempty"`
 		DecidedOn    string `json:"decided_on,omitempty"`
 	}
-	// SuggestionAccepted is a human's yes: the tool was added in the same append, and this is what it means for each
-	// backer.
+	// SuggestionAccepted is a human's yes: the tool was added in the same append, and this is what it
+	// means for each backer.
 	SuggestionAccepted struct {
 		SuggestionID string     `json:"suggestion_id"`
 		ToolID       string     `json:"tool_id"`
 		Decisions    []Decision `json:"decisions"`
 		DecidedOn    string     `json:"decided_on,omitempty"`
 	}
-	// SuggestionRedirected ends a suggestion that a tool of the catalog answers: one that was added or renamed.
+	// SuggestionRedirected ends a suggestion that a tool of the catalog answers: one that was added or
+	// renamed.
 	SuggestionRedirected struct {
 		SuggestionID string     `json:"suggestion_id"`
 		ToolID       string     `json:"tool_id"`
 		Decisions    []Decision `json:"decisions"`
 	}
-	// SuggestionCooldownRefused is an agent suggesting again what was dismissed a moment ago; once for each agent.
+	// SuggestionCooldownRefused is an agent suggesting again what was dismissed a moment ago; once for
+	// each agent.
 	SuggestionCooldownRefused struct {
 		SuggestionID string `json:"suggestion_id"`
 		AgentID      string `json:"agent_id"`
@@ -108,7 +114,8 @@ type Backer struct {
 	LastAt  time.Time `json:"last_at"`
 }
 
-// Suggestion is the newest state of a suggestion. Of one that was accepted or redirected only status and tool are kept.
+// Suggestion is the newest state of a suggestion. Of one that was accepted or redirected only
+// status and tool are kept.
 type Suggestion struct {
 	Name       string           `json:"name,omitempty"`
 	FoldedName string           `json:"folded_name,omitempty"`

@@ -184,8 +184,8 @@ func TestSuggestions(t *testing.T) {
 	}
 }
 
-// TestASuggestionIsDecidedAsItWasSeen: access for its backers needs to say what was seen, no decision is about anything
-// else, and the event says what it was.
+// TestASuggestionIsDecidedAsItWasSeen: access for its backers needs to say what was seen, no
+// decision is about anything else, and the event says what it was.
 func TestASuggestionIsDecidedAsItWasSeen(t *testing.T) {
 	tool := catalog.AddTool{ToolID: "9", Name: "Notion", FoldedName: "notion", Site: "notion.so", Mode: catalog.Shared, SecretID: "s", Standings: map[string]catalog.Standing{"a": {}, "b": {}, "c": {}}}
 	before := fold(missed(), other("g2", "notes", "notion.so", "c"))

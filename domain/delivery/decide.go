@@ -112,8 +112,8 @@ func fail(s State, c Fail) []Event {
 	return []Event{Failed{Attempt: c.Attempt, Problem: c.Problem, NextAt: next}}
 }
 
-// pause is how long to wait after so many tries: it doubles, and of the second half of it the jitter takes a part. What
-// the receiver asks for counts when it is more.
+// pause is how long to wait after so many tries: it doubles, and of the second half of it the
+// jitter takes a part. What the receiver asks for counts when it is more.
 func pause(tries int, wait time.Duration, jitter float64) time.Duration {
 	p := MaxPause
 	if tries <= 12 {

@@ -1,5 +1,6 @@
-// Package delivery decides about one notification to one channel: whose turn it is to send it, when it is tried again
-// and when that ends. It knows neither what is said nor where it goes, and sends nothing.
+// Package delivery decides about one notification to one channel: whose turn it is to send it, when
+// it is tried again and when that ends. It knows neither what is said nor where it goes, and sends
+// nothing.
 package delivery
 
 import (
@@ -13,8 +14,8 @@ import (
 //sumtype:decl
 type Event interface{ deliveryEvent() }
 
-// About names what a notification is about, by ids: its words are looked up when it is sent. Stream and Revision name the
-// event that was its cause, where there was one.
+// About names what a notification is about, by ids: its words are looked up when it is sent. Stream
+// and Revision name the event that was its cause, where there was one.
 type About struct {
 	Stream       string     `json:"stream,omitempty"`
 	Revision     uint64     `json:"revision,omitempty"`
@@ -25,7 +26,8 @@ type About struct {
 	EndsAt       *time.Time `json:"ends_at,omitempty"` // of what needs care
 }
 
-// The events of a notification's stream. Problems are in our words: nothing that the receiver said, and no address.
+// The events of a notification's stream. Problems are in our words: nothing that the receiver said,
+// and no address.
 type (
 	// Queued begins the stream.
 	Queued struct {

@@ -105,7 +105,8 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// TestItIsTriedForADay lets every attempt fail: the pauses grow to an hour, and the last attempt is within the day.
+// TestItIsTriedForADay lets every attempt fail: the pauses grow to an hour, and the last attempt is
+// within the day.
 func TestItIsTriedForADay(t *testing.T) {
 	s, now := fold(queued), start
 	step := func(c delivery.Command) delivery.Event {
@@ -133,8 +134,8 @@ func TestItIsTriedForADay(t *testing.T) {
 	}
 }
 
-// TestLaws draws commands: a repeat does nothing, a refusal has no events, one process at a time has the turn, and what
-// is delivered stays so.
+// TestLaws draws commands: a repeat does nothing, a refusal has no events, one process at a time
+// has the turn, and what is delivered stays so.
 func TestLaws(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var s delivery.State

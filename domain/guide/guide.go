@@ -1,5 +1,6 @@
-// Package guide decides about the notes that agents leave on the usage guide of one tool: what they learned and why it
-// matters, who backs it, and what a human made of it. The guide itself is the catalog's; it never changes here.
+// Package guide decides about the notes that agents leave on the usage guide of one tool: what they
+// learned and why it matters, who backs it, and what a human made of it. The guide itself is the
+// catalog's; it never changes here.
 package guide
 
 import (
@@ -17,7 +18,8 @@ const (
 	MaxBackers = 500 // of one note
 )
 
-// Event is what happened to the notes on one tool. The structs are the wire format of the stored events.
+// Event is what happened to the notes on one tool. The structs are the wire format of the stored
+// events.
 //
 //sumtype:decl
 type Event interface{ guideEvent() }
@@ -41,8 +43,8 @@ type (
 		AgentID string `json:"agent_id"`
 		Why     string `json:"why"`
 	}
-	// NoteAccepted says in which version of the guide a human took the note up. DecidedOn, here and below, is the digest
-	// of the note as it was then.
+	// NoteAccepted says in which version of the guide a human took the note up. DecidedOn, here and
+	// below, is the digest of the note as it was then.
 	NoteAccepted struct {
 		NoteID       string `json:"note_id"`
 		ToolID       string `json:"tool_id"`
@@ -70,13 +72,15 @@ type Command interface{ guideCommand() }
 
 // The commands of a guide.
 type (
-	// Suggest is a note by an agent with access. NoteID is used if no other agent has suggested the same note.
+	// Suggest is a note by an agent with access. NoteID is used if no other agent has suggested the
+	// same note.
 	Suggest struct {
 		NoteID, ToolID, AgentID  string
 		Learned, FoldedText, Why string
 		GuideVersion             int
 	}
-	// Accept follows the revision of the guide that took the note up, so it is never refused: that has happened.
+	// Accept follows the revision of the guide that took the note up, so it is never refused: that has
+	// happened.
 	Accept struct {
 		NoteID, ToolID string
 		GuideVersion   int
@@ -123,7 +127,8 @@ type Note struct {
 	DecidedBy       *domain.Actor `json:"decided_by,omitempty"`
 }
 
-// State is every note on one tool. A State is a value: Evolve never changes what an older one holds.
+// State is every note on one tool. A State is a value: Evolve never changes what an older one
+// holds.
 type State struct {
 	Notes map[string]Note `json:"notes,omitempty"`
 }

@@ -88,8 +88,8 @@ func TestNotesAreBounded(t *testing.T) {
 	}
 }
 
-// TestLaws draws commands: a repeat makes no second event, a refusal none, of one text at most one note waits, and
-// nobody changes a state behind another's back.
+// TestLaws draws commands: a repeat makes no second event, a refusal none, of one text at most one
+// note waits, and nobody changes a state behind another's back.
 func TestLaws(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var s guide.State
@@ -143,7 +143,8 @@ func codeOf(err error) string {
 	return ""
 }
 
-// TestANoteIsDismissedAsItWasSeen: one that another agent backed since is not, and the event says what it was.
+// TestANoteIsDismissedAsItWasSeen: one that another agent backed since is not, and the event says
+// what it was.
 func TestANoteIsDismissedAsItWasSeen(t *testing.T) {
 	before := fold(made("1", "a", "x", "why"))
 	c := guide.Dismiss{NoteID: "1", ToolID: "t", Reason: "no", Seen: domain.Seen{"other", before.Digest("1")}}

@@ -1,5 +1,6 @@
-// Package installation decides about the installation as a whole: that it was begun once, by whom its events
-// are signed, and which master keys may open its secrets. Of a master key it knows only an id and a check value.
+// Package installation decides about the installation as a whole: that it was begun once, by whom
+// its events are signed, and which master keys may open its secrets. Of a master key it knows only
+// an id and a check value.
 package installation
 
 import (
@@ -51,8 +52,8 @@ type (
 		SigningKey PublicKey   `json:"signing_key"`
 		Former     []PublicKey `json:"former"`
 	}
-	// RestoreFound says that the log is not the one that was written last: it came out of a backup, or its end is
-	// gone, and with it perhaps revocations. Nothing is vended until that is confirmed.
+	// RestoreFound says that the log is not the one that was written last: it came out of a backup, or
+	// its end is gone, and with it perhaps revocations. Nothing is vended until that is confirmed.
 	RestoreFound struct{ Evidence }
 	// RestoreConfirmed records that an operator reviewed the access that the log now grants.
 	RestoreConfirmed struct {
@@ -60,8 +61,8 @@ type (
 	}
 )
 
-// Evidence is what shows that the log was restored: the note that came with a backup, or an event that a process
-// had seen and that is not there.
+// Evidence is what shows that the log was restored: the note that came with a backup, or an event
+// that a process had seen and that is not there.
 type Evidence struct {
 	BackupID string    `json:"backup_id,omitempty"`
 	Stream   string    `json:"stream,omitempty"`
@@ -130,8 +131,8 @@ func Evolve(s State, f domain.Fact[Event]) State {
 	return s
 }
 
-// Knows reports whether evidence tells nothing new: of a backup that was found before, or of an event that was lost
-// before an operator confirmed, or while nothing is vended anyway.
+// Knows reports whether evidence tells nothing new: of a backup that was found before, or of an
+// event that was lost before an operator confirmed, or while nothing is vended anyway.
 func (s State) Knows(e Evidence) bool {
 	if e.BackupID != "" {
 		return e.BackupID == s.BackupID

@@ -120,8 +120,8 @@ func TestTheStateHoldsEveryMasterKeyAndTheNewestSigningKey(t *testing.T) {
 	}
 }
 
-// TestLaws draws commands: a repeat does nothing, a refusal has no events, the beginning never changes, no master
-// key is lost, and a state that others hold never changes.
+// TestLaws draws commands: a repeat does nothing, a refusal has no events, the beginning never
+// changes, no master key is lost, and a state that others hold never changes.
 func TestLaws(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var s installation.State

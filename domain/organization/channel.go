@@ -20,11 +20,12 @@ const (
 	Email   ChannelKind = "email"
 )
 
-// MaxChannels is how many channels an organization may have: each event that is told is told to all of them.
+// MaxChannels is how many channels an organization may have: each event that is told is told to all
+// of them.
 const MaxChannels = 50
 
-// The events of notification channels. Addresses, URLs and signing secrets stand in the secret alone: Host and
-// Recipients are what may be shown of them.
+// The events of notification channels. Addresses, URLs and signing secrets stand in the secret
+// alone: Host and Recipients are what may be shown of them.
 type (
 	// ChannelAdded is a place that notifications go to.
 	ChannelAdded struct {
@@ -95,7 +96,7 @@ type Channel struct {
 	Revision   int            `json:"revision"` // of the resource: one more with each edit
 }
 
-// Wants reports whether the channel is told of a topic.
+// Wants reports whether the channel subscribes to a topic.
 func (c Channel) Wants(t domain.Topic) bool { return slices.Contains(c.Topics, t) }
 
 // withChannel returns the state after a change of one channel; older states keep what they hold.

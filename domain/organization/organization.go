@@ -1,6 +1,7 @@
-// Package organization decides about one organization: that it exists, its name, the service tokens that may act
-// for it, and the channels that its notifications go to. Members and their roles will join it here. It never sees
-// a token, only hashes, and never an address of a channel, only the id of the secret that has it.
+// Package organization decides about one organization: that it exists, its name, the service tokens
+// that may act for it, and the channels that its notifications go to. Members and their roles will
+// join it here. It never sees a token, only hashes, and never an address of a channel, only the id
+// of the secret that has it.
 package organization
 
 import (
@@ -56,8 +57,8 @@ type (
 		Name  string
 		Token *CreateToken
 	}
-	// CreateToken adds a service token under the number that its text carries: the state's NextToken, or
-	// ConfiguredToken.
+	// CreateToken adds a service token under the number that its text carries: the state's NextToken,
+	// or ConfiguredToken.
 	CreateToken struct {
 		Number  int
 		TokenID string

@@ -85,8 +85,8 @@ func TestAReplacedOrRevokedTokenIsForgotten(t *testing.T) {
 	}
 }
 
-// TestLaws draws commands: a repeat does nothing, a refusal has no events, a number that the state gave out is
-// never given out again, and a state that others hold never changes.
+// TestLaws draws commands: a repeat does nothing, a refusal has no events, a number that the state
+// gave out is never given out again, and a state that others hold never changes.
 func TestLaws(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var s organization.State

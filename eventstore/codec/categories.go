@@ -2,10 +2,12 @@ package codec
 
 import "strings"
 
-// Category is a kind of stream. Its row in the table says who reads it and how long its events stay.
+// Category is a kind of stream. Its row in the table says who reads it and how long its events
+// stay.
 type Category int
 
-// Every category that is written. Unknown is the zero one: streams of another application, or of the store itself.
+// Every category that is written. Unknown is the zero one: streams of another application, or of
+// the store itself.
 const (
 	Unknown Category = iota
 	Installation
@@ -24,7 +26,8 @@ const (
 	Snapshots
 )
 
-// Lifetime says how long the events of a stream stay, and with it what a copy takes and what a sweep deletes.
+// Lifetime says how long the events of a stream stay, and with it what a copy takes and what a
+// sweep deletes.
 type Lifetime int
 
 const (
@@ -67,7 +70,8 @@ var categories = [...]category{
 	Snapshots:     {"snapshot", false, false, Replaced, false},
 }
 
-// Split returns the category of a stream and the id of what the stream is about, "" where there is only one.
+// Split returns the category of a stream and the id of what the stream is about, "" where there is
+// only one.
 func Split(stream string) (Category, string) {
 	for i, row := range categories[1:] {
 		c := Category(i + 1)

@@ -94,7 +94,8 @@ func TestNamesOfCategoriesStandInOneTable(t *testing.T) {
 	}
 }
 
-// streamLiterals returns what names a stream in a node: a category with its dash, or a literal where a stream is meant.
+// streamLiterals returns what names a stream in a node: a category with its dash, or a literal
+// where a stream is meant.
 func streamLiterals(n ast.Node) (found []string) {
 	text := func(e ast.Node) string {
 		if l, ok := e.(*ast.BasicLit); ok && l.Kind == token.STRING {

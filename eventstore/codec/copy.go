@@ -15,7 +15,8 @@ import (
 // batchBytes is how much is appended at once, half of what an append may hold.
 const batchBytes = 512 << 10
 
-// ErrAnotherLog says that a destination holds events that are not the source's, or more than it: it is in use.
+// ErrAnotherLog says that a destination holds events that are not the source's, or more than it: it
+// is in use.
 var ErrAnotherLog = errors.New("the destination holds another log, or has gone on")
 
 // Copied is what a copy has done.
@@ -24,14 +25,15 @@ type Copied struct {
 	Written int // of them by this call
 }
 
-// copied is what is copied of a log: everything but what a store writes for itself, and but snapshots, which are
-// made anew. The bounds of streams are among what a store writes, and go along.
+// copied is what is copied of a log: everything but what a store writes for itself, and but
+// snapshots, which are made again. The bounds of streams are copied too.
 const copied = `^([^$~]|~b|\$metadata)`
 
-// Copy appends the events of one log to another: the same ids and bytes under the same names at the same revisions,
-// in the same order, so that signatures still verify. Positions and the times of storing do not travel. A copy that
-// was broken off is gone on with. At the end both logs are read again and compared. Idempotency keys whose beginning
-// has expired are left out; nothing else may lack its beginning. Nothing may write to either log during the copy.
+// Copy appends the events of one log to another: the same ids and bytes under the same names at the
+// same revisions, in the same order, so that signatures still verify. Positions and the times of
+// storing do not travel. A copy that was broken off is gone on with. At the end both logs are read
+// again and compared. Idempotency keys whose beginning has expired are left out; nothing else may
+// lack its beginning. Nothing may write to either log during the copy.
 func Copy(ctx context.Context, from, to *eventstore.Client, progress func(Copied)) (Copied, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -55,8 +57,8 @@ type copying struct {
 	size     int                   // of the batch, in bytes
 }
 
-// resume returns the newest event that the destination has, the zero one when it has none. An idempotency key is no
-// event to go by: it may have expired at the source since.
+// resume returns the newest event that the destination has, the zero one when it has none. An
+// idempotency key is no event to go by: it may have expired at the source since.
 func (c *copying) resume(ctx context.Context) (eventstore.Recorded, error) {
 	last, found, err := c.to.Newest(ctx, func(r eventstore.Recorded) bool { return !strings.HasPrefix(r.Type, "$") && !expiring(r.Stream) })
 	if err != nil || !found {
@@ -101,8 +103,8 @@ func (c *copying) append(ctx context.Context, done eventstore.Recorded) error {
 	return errors.Join(err, c.flush(ctx))
 }
 
-// skip reports what is left out: snapshots, secrets that were removed and are only not yet swept, and idempotency keys
-// whose beginning has expired.
+// skip reports what is left out: snapshots, secrets that were removed and are only not yet swept,
+// and idempotency keys whose beginning has expired.
 func (c *copying) skip(ctx context.Context, r eventstore.Recorded) (bool, error) {
 	name := strings.TrimPrefix(r.Stream, "$$")
 	left, known := c.left[name]
@@ -167,7 +169,8 @@ func same(a, b eventstore.Recorded) bool {
 	return a.Stream == b.Stream && a.Revision == b.Revision && a.ID == b.ID && a.Type == b.Type && bytes.Equal(a.Data, b.Data) && bytes.Equal(a.Metadata, b.Metadata)
 }
 
-// compare reads both logs to their ends. Idempotency keys may have expired meanwhile, so they do not count.
+// compare reads both logs to their ends. Idempotency keys may have expired meanwhile, so they do
+// not count.
 func (c *copying) compare(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

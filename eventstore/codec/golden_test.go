@@ -37,7 +37,8 @@ var (
 	wrap   = codec.Wrapping{MasterKeyID: "1111111111111111", Key: "d3JhcHBlZA"}
 )
 
-// samples has every name of the table with every field filled, so that the golden files notice each change.
+// samples has every name of the table with every field filled, so that the golden files notice each
+// change.
 var samples = map[string]any{
 	"credential.vended.v1":  agent.CredentialVended{ToolID: "tool-1", SecretID: "secret-1", CredentialVersion: 2, InstructionsVersion: 3, KeyNumber: 4},
 	"credential.refused.v1": codec.CredentialRefused{AgentID: "agent-1", ToolID: "tool-1", Reason: "access_not_approved", Count: 5, LastAt: at},
@@ -223,7 +224,8 @@ func TestEveryNameHasASampleAndAGoldenFile(t *testing.T) {
 	}
 }
 
-// TestEveryEventOfTheDomainIsInTheTable reads the domain's source for the types of its sealed interfaces.
+// TestEveryEventOfTheDomainIsInTheTable reads the domain's source for the types of its sealed
+// interfaces.
 func TestEveryEventOfTheDomainIsInTheTable(t *testing.T) {
 	inTable := map[string]bool{}
 	for _, sample := range samples {

@@ -51,8 +51,8 @@ func EventID(commandID, stream string, index int) uuid.UUID {
 	return uuid.NewSHA1(uuid.NameSpaceOID, []byte("agentkey.event/"+commandID+"/"+stream+"/"+strconv.Itoa(index)))
 }
 
-// Append signs the entries for the revisions after expected and appends them in one atomic write. On return
-// without an error they are durable. Errors are those of eventstore.Client.Append.
+// Append signs the entries for the revisions after expected and appends them in one atomic write.
+// On return without an error they are durable. Errors are those of eventstore.Client.Append.
 func (l *Log) Append(ctx context.Context, stream string, expected int64, entries ...Entry) (eventstore.Appended, error) {
 	events := make([]eventstore.Event, len(entries))
 	for i, e := range entries {

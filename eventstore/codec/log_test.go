@@ -92,7 +92,8 @@ func TestARepeatedCommandIsWrittenOnce(t *testing.T) {
 	}
 }
 
-// TestAForgedEventInTheStoreIsNamed appends as an attacker who can reach the store but lacks our key.
+// TestAForgedEventInTheStoreIsNamed appends as an attacker who can reach the store but lacks our
+// key.
 func TestAForgedEventInTheStoreIsNamed(t *testing.T) {
 	l := openLog(t)
 	intruder := &codec.Log{Client: l.Client, Keys: codec.NewKeyring("store-1", "key-1", key(2), nil)}

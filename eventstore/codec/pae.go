@@ -2,9 +2,10 @@ package codec
 
 import "encoding/binary"
 
-// PAE is the pre-authentication encoding of PASETO (github.com/paseto-standard/paseto-spec, Common.md): the
-// count of pieces, then each with its length, all as little-endian 64-bit integers. Two different lists of
-// pieces never encode to the same bytes, so it is safe to sign and to use as associated data.
+// PAE is the pre-authentication encoding of PASETO (github.com/paseto-standard/paseto-spec,
+// Common.md): the count of pieces, then each with its length, all as little-endian 64-bit integers.
+// Two different lists of pieces never encode to the same bytes, so it is safe to sign and to use as
+// associated data.
 func PAE(pieces ...[]byte) []byte {
 	size := 8
 	for _, p := range pieces {

@@ -2,16 +2,17 @@ package codec
 
 import "time"
 
-// The events of streams on which no aggregate decides. Like those in domain, the structs are the wire format.
+// The events of streams on which no aggregate decides. Like those in domain, the structs are the
+// wire format.
 type (
-	// RequestOpened finds the agent of a request by the request's id. It is written before grant.requested; one
-	// without is an orphan and names nothing.
+	// RequestOpened finds the agent of a request by the request's id. It is written before
+	// grant.requested; one without is an orphan and names nothing.
 	RequestOpened struct {
 		AgentID string `json:"agent_id"`
 		ToolID  string `json:"tool_id"`
 	}
-	// CredentialRefused counts refused fetches of one tool for one reason. The first in a minute is written with
-	// Count 1 before its answer; the others follow together.
+	// CredentialRefused counts refused fetches of one tool for one reason. The first in a minute is
+	// written with Count 1 before its answer; the others follow together.
 	CredentialRefused struct {
 		AgentID string    `json:"agent_id"`
 		ToolID  string    `json:"tool_id"`

@@ -21,8 +21,8 @@ const format = "agentkey.event.v1"
 // Schema is the version of the signed text below.
 const Schema = 1
 
-// Signed is what the metadata of every event says, signed together with the event. Private holds the caller's
-// address, user agent and label, sealed: see package seal.
+// Signed is what the metadata of every event says, signed together with the event. Private holds
+// the caller's address, user agent and label, sealed: see package seal.
 type Signed struct {
 	Organization string       `json:"organization,omitempty"`
 	Actor        domain.Actor `json:"actor"`
@@ -41,8 +41,8 @@ type metadata struct {
 	Sig    string `json:"sig"` // Ed25519 (RFC 8032), base64url without padding
 }
 
-// ForgedError names an event that does not carry a valid signature of ours. Whatever depends on its stream is
-// refused.
+// ForgedError names an event that does not carry a valid signature of ours. Whatever depends on its
+// stream is refused.
 type ForgedError struct {
 	Stream   string
 	Revision uint64
@@ -78,8 +78,8 @@ func (k *Keyring) message(stream string, revision uint64, id uuid.UUID, name str
 	return PAE([]byte(format), []byte(k.storeID), []byte(stream), strconv.AppendUint(nil, revision, 10), id[:], []byte(name), data, []byte(signed))
 }
 
-// Sign returns the metadata of one event at the place where it is about to be appended. The same input gives
-// the same bytes.
+// Sign returns the metadata of one event at the place where it is about to be appended. The same
+// input gives the same bytes.
 func (k *Keyring) Sign(stream string, revision uint64, id uuid.UUID, name string, data []byte, s Signed) ([]byte, error) {
 	text, err := json.Marshal(s)
 	if err != nil {
@@ -89,7 +89,8 @@ func (k *Keyring) Sign(stream string, revision uint64, id uuid.UUID, name string
 	return json.Marshal(metadata{Signed: string(text), Key: k.keyID, Sig: base64.RawURLEncoding.EncodeToString(sig)})
 }
 
-// Verify checks the signature of a stored event and returns what its metadata says. A *ForgedError says why not.
+// Verify checks the signature of a stored event and returns what its metadata says. A *ForgedError
+// says why not.
 func (k *Keyring) Verify(r eventstore.Recorded) (Signed, error) {
 	forged := func(reason string) (Signed, error) {
 		return Signed{}, &ForgedError{Stream: r.Stream, Revision: r.Revision, Reason: reason}
@@ -116,8 +117,8 @@ func (k *Keyring) Verify(r eventstore.Recorded) (Signed, error) {
 	return s, nil
 }
 
-// ReadSigned returns what the metadata of an event says without checking the signature: enough for a read
-// model, never for a decision.
+// ReadSigned returns what the metadata of an event says without checking the signature: enough for
+// a read model, never for a decision.
 func ReadSigned(raw []byte) (Signed, error) {
 	var m metadata
 	if err := json.Unmarshal(raw, &m); err != nil {

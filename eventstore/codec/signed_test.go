@@ -94,7 +94,8 @@ func recorded(t *testing.T, k *codec.Keyring, s codec.Signed) eventstore.Recorde
 	return r
 }
 
-// TestGoldenMetadata says that signatures made ever verify forever, and that the same input gives the same bytes.
+// TestGoldenMetadata says that signatures made ever verify forever, and that the same input gives
+// the same bytes.
 func TestGoldenMetadata(t *testing.T) {
 	k := codec.NewKeyring("store-1", "key-1", key(1), nil)
 	r := recorded(t, k, signed)
@@ -114,7 +115,8 @@ func TestGoldenMetadata(t *testing.T) {
 	}
 }
 
-// TestAnyChangeOfASignedEventIsNamed changes each thing that the signature covers, and the signature.
+// TestAnyChangeOfASignedEventIsNamed changes each thing that the signature covers, and the
+// signature.
 func TestAnyChangeOfASignedEventIsNamed(t *testing.T) {
 	k := codec.NewKeyring("store-1", "key-1", key(1), nil)
 	type parts struct {

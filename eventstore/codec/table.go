@@ -1,6 +1,6 @@
-// Package codec is the form in which events are stored: the one table of every name ever written, the signed
-// metadata beside each event, and the verification of both. It decides nothing, and it skips nothing: a name
-// or a signature that it does not know is an error.
+// Package codec is the form in which events are stored: the one table of every name ever written,
+// the signed metadata beside each event, and the verification of both. It decides nothing, and it
+// skips nothing: a name or a signature that it does not know is an error.
 package codec
 
 import (
@@ -19,11 +19,12 @@ import (
 	"agentkey/domain/organization"
 )
 
-// ErrUnknownEvent marks a stored name, or a field in an event, that this version does not know. Nothing that
-// depends on such a stream is decided.
+// ErrUnknownEvent marks a stored name, or a field in an event, that this version does not know.
+// Nothing that depends on such a stream is decided.
 var ErrUnknownEvent = errors.New("this event was written by a newer version of agentkey")
 
-// Snapshot is the type of snapshot events. It is no event of the domain: the projections' filter leaves it out.
+// Snapshot is the type of snapshot events. It isn't a domain event: the projections' filter leaves
+// it out.
 const Snapshot = "~snapshot.v1"
 
 type row struct {
@@ -58,8 +59,8 @@ func of[T any](name string) row {
 	}
 }
 
-// table has a line for each name ever written. A line is never changed or removed; an older version of an event
-// gets a line whose decode lifts it to the newest struct.
+// table has a line for each name ever written. A line is never changed or removed; an older version
+// of an event gets a line whose decode lifts it to the newest struct.
 var table = []row{
 	of[agent.CredentialVended]("credential.vended.v1"), // first: the most frequent by far
 	of[CredentialRefused]("credential.refused.v1"),
@@ -134,7 +135,8 @@ var byName = func() map[string]row {
 	return m
 }()
 
-// Encode returns the stored name and the data of an event. An event that is not in the table is a fault.
+// Encode returns the stored name and the data of an event. An event that is not in the table is a
+// fault.
 func Encode(event any) (name string, data []byte, err error) {
 	for _, r := range table {
 		data, ok, err := r.encode(event)
@@ -148,7 +150,8 @@ func Encode(event any) (name string, data []byte, err error) {
 	return "", nil, fmt.Errorf("encode %T: not in the table of events", event)
 }
 
-// Decode returns the event of a stored name. An unknown name, or an unknown field, wraps ErrUnknownEvent.
+// Decode returns the event of a stored name. An unknown name, or an unknown field, wraps
+// ErrUnknownEvent.
 func Decode(name string, data []byte) (any, error) {
 	r, known := byName[name]
 	if !known {
@@ -178,7 +181,8 @@ func Action(name string) string {
 	return name
 }
 
-// Actions lists the actions of the audit. Events of streams that are not audited are named after their category.
+// Actions lists the actions of the audit. Events of streams that are not audited are named after
+// their category.
 func Actions() []string {
 	var actions []string
 	for _, r := range table {

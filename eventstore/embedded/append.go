@@ -12,17 +12,19 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// maxAppend is EventStoreDB's limit on one append, in bytes: kept here so that what works on one machine works
-// on a cluster.
+// maxAppend is EventStoreDB's limit on one append, in bytes: kept here so that what works on one
+// machine works on a cluster.
 const maxAppend = 1 << 20
 
-// service answers the calls on streams. BatchAppend stays unimplemented; no client of ours calls it.
+// service answers the calls on streams. BatchAppend stays unimplemented; no client of ours calls
+// it.
 type service struct {
 	streams.UnimplementedStreamsServer
 	store *Store
 }
 
-// Append reads the whole request before it answers, so that the client sees the answer and not a broken stream.
+// Append reads the whole request before it answers, so that the client sees the answer and not a
+// broken stream.
 func (s *service) Append(call streams.Streams_AppendServer) error {
 	ctx := call.Context()
 	first, err := call.Recv()
@@ -66,8 +68,8 @@ func (s *service) Append(call streams.Streams_AppendServer) error {
 	return call.SendAndClose(success(r))
 }
 
-// receive takes the events of an append. The first thing that is wrong with it, refused if that is set already,
-// is answered once all was read.
+// receive takes the events of an append. The first thing that is wrong with it, refused if that is
+// set already, is answered once all was read.
 func receive(call streams.Streams_AppendServer, r *request, refused error) error {
 	ctx := call.Context()
 	size := 0

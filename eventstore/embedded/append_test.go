@@ -21,7 +21,8 @@ import (
 	"agentkey/eventstore/embedded"
 )
 
-// verdict is the outcome of an append in words: "at N" and "nothing" for success, "wrong at N", "wrong, no stream".
+// verdict is the outcome of an append in words: "at N" and "nothing" for success, "wrong at N",
+// "wrong, no stream".
 func verdict(r *streams.AppendResp) string {
 	if s := r.GetSuccess(); s != nil {
 		if _, none := s.GetCurrentRevisionOption().(*streams.AppendResp_Success_NoStream); none {
@@ -153,7 +154,8 @@ func TestAWrongExpectationIsRepeatedInTheAnswer(t *testing.T) {
 	if response, _, err := w.append("s", "any", known, proposed("happened", "2")); err != nil || response.GetWrongExpectedVersion().GetExpectedAny() == nil {
 		t.Errorf("any: %v %v", response, err)
 	}
-	// The largest numbers of the wire are revisions that no stream has, not one of the other expectations.
+	// The largest numbers of the wire are revisions that no stream has, not one of the other
+	// expectations.
 	for _, r := range []uint64{math.MaxInt64, math.MaxInt64 + 1, math.MaxUint64 - 1, math.MaxUint64} {
 		o := expected("fresh", 0)
 		o.ExpectedStreamRevision = &streams.AppendReq_Options_Revision{Revision: r}
@@ -310,8 +312,8 @@ func TestAnyRepeatedAtOnceIsWrittenOnce(t *testing.T) {
 	}
 }
 
-// TestConcurrentAppendsAreAtomicAndOrdered lets appends of several events race on few streams while a reader
-// pulls the log: each call's events lie together, and what a reader saw never moves.
+// TestConcurrentAppendsAreAtomicAndOrdered lets appends of several events race on few streams while
+// a reader pulls the log: each call's events lie together, and what a reader saw never moves.
 func TestConcurrentAppendsAreAtomicAndOrdered(t *testing.T) {
 	t.Parallel()
 	w := serve(t, embedded.Options{})

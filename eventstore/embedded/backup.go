@@ -21,12 +21,13 @@ type Copy struct {
 	Bytes    int64
 }
 
-// ErrNoBackup says that a file is no whole event store.
+// ErrNoBackup says that a file isn't a whole event store.
 var ErrNoBackup = errors.New("this is no backup of an event store, or it is damaged")
 
-// Backup writes a consistent copy of the store in a data folder to a new file, whether or not a process serves it:
-// appends go on. The copy was checked and is durable when Backup returns, and carries a note that it is one. It holds
-// nothing of what was removed before. An error leaves no file.
+// Backup writes a consistent copy of the store in a data folder to a new file, whether or not a
+// process serves it: appends continue. The copy was checked and is durable when Backup returns, and
+// carries a note that it is one. It holds nothing of what was removed before. An error leaves no
+// file.
 func Backup(ctx context.Context, dir, path string, clock func() time.Time) (Copy, error) {
 	source := filepath.Join(dir, fileName)
 	if _, err := os.Stat(source); err != nil {
@@ -45,8 +46,9 @@ func Backup(ctx context.Context, dir, path string, clock func() time.Time) (Copy
 	return made, nil
 }
 
-// Restore puts a backup into a data folder that has no event store and that no process serves. The store there was
-// checked, is durable, and carries a note that it was restored. An error leaves the folder as it was.
+// Restore puts a backup into a data folder that has no event store and that no process serves. The
+// store there was checked, is durable, and carries a note that it was restored. An error leaves the
+// folder as it was.
 func Restore(ctx context.Context, dir, path string, clock func() time.Time) (Copy, error) {
 	if err := whole(ctx, path); err != nil {
 		return Copy{}, fmt.Errorf("restore %s: %w", path, err)
@@ -70,7 +72,8 @@ func Restore(ctx context.Context, dir, path string, clock func() time.Time) (Cop
 	return made, nil
 }
 
-// prepared makes a store in a folder of its own below dir, checks it, leaves a note in it and puts it in its place.
+// prepared makes a store in a folder of its own below dir, checks it, leaves a note in it and puts
+// it in its place.
 func prepared(ctx context.Context, dir string, clock func() time.Time, make, place func(path string) error) (out Copy, err error) {
 	own, err := os.MkdirTemp(dir, ".agentkey-copy-")
 	if err != nil {
@@ -122,7 +125,7 @@ func copyFile(from, to string) error {
 	return errors.Join(err, out.Close())
 }
 
-// whole refuses a file that is no store of a format that this version knows, or that is damaged.
+// whole refuses a file that isn't a store of a format that this version knows, or that is damaged.
 func whole(ctx context.Context, path string) (err error) {
 	db, err := sql.Open("sqlite", "file:"+uriPath(path)+"?mode=ro")
 	if err != nil {
@@ -147,7 +150,8 @@ func whole(ctx context.Context, path string) (err error) {
 	return nil
 }
 
-// leaveNote opens the store in a folder and appends the note that it is a copy. It returns its position.
+// leaveNote opens the store in a folder and appends the note that it is a copy. It returns its
+// position.
 func leaveNote(ctx context.Context, dir string, clock func() time.Time) (uint64, error) {
 	s, err := Open(Options{Dir: dir, Clock: clock}) //nolint:contextcheck // a store lives until it is closed
 	if err != nil {

@@ -88,8 +88,8 @@ func TestWhatWaitsIsCommittedTogether(t *testing.T) {
 	}
 }
 
-// TestARepeatBesideItsFirstIsWrittenOnce commits an append and its repetition together, as happens when an answer
-// took too long.
+// TestARepeatBesideItsFirstIsWrittenOnce commits an append and its repetition together, as happens
+// when an answer took too long.
 func TestARepeatBesideItsFirstIsWrittenOnce(t *testing.T) {
 	h := hold(t)
 	var wg sync.WaitGroup
@@ -154,8 +154,8 @@ func TestAFullQueueIsSaidAndNotWaitedFor(t *testing.T) {
 	wg.Wait()
 }
 
-// TestAForgottenStreamBeginsAnew has a reader look a stream up while its deletion is not committed yet: what the
-// reader brings into memory then must not outlive it.
+// TestAForgottenStreamBeginsAnew has a reader look a stream up while its deletion is not committed
+// yet: what the reader brings into memory then must not outlive it.
 func TestAForgottenStreamBeginsAnew(t *testing.T) {
 	h := hold(t)
 	close(h.release)
@@ -224,8 +224,8 @@ func TestAFailedMaintenanceChangesNothing(t *testing.T) {
 	}
 }
 
-// TestAFailedWriteFailsItsBatchAndNothingElse makes the unique index, the last guard against a wrong head in
-// memory, refuse a batch.
+// TestAFailedWriteFailsItsBatchAndNothingElse makes the unique index, the last guard against a
+// wrong head in memory, refuse a batch.
 func TestAFailedWriteFailsItsBatchAndNothingElse(t *testing.T) {
 	h := hold(t)
 	close(h.release)

@@ -66,9 +66,9 @@ func (t *transaction) there(ctx context.Context, name string, i info) (bool, err
 	return meta.head >= 0, err
 }
 
-// expected is the decision table of EventStoreDB for what is left: whether an append may be written, or was
-// written before. The check of an explicit revision is exact, from storage, so a repeated append with the same
-// ids is always safe.
+// expected is the decision table of EventStoreDB for what is left: whether an append may be
+// written, or was written before. The check of an explicit revision is exact, from storage, so a
+// repeated append with the same ids is always safe.
 func (t *transaction) expected(ctx context.Context, r *request, i info) (ok bool, repeated *outcome, err error) {
 	switch {
 	case r.expected == anyRevision || r.expected == streamExists:
@@ -104,8 +104,8 @@ func (t *transaction) expected(ctx context.Context, r *request, i info) (ok bool
 	return n == 0 && r.expected == noStream && i.deleted(), nil, nil
 }
 
-// knownIDs is the best effort for appends that name no revision: ids written lately to this stream are not
-// written again, and an append whose first id is known and another is not, is wrong.
+// knownIDs is the best effort for appends that name no revision: ids written lately to this stream
+// are not written again, and an append whose first id is known and another is not, is wrong.
 func (t *transaction) knownIDs(r *request, i info) (bool, *outcome) {
 	var last writtenID
 	for n, e := range r.events {

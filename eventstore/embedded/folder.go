@@ -59,7 +59,8 @@ func takeFolder(dir string) (*os.File, error) {
 	return lock, nil
 }
 
-// Holder returns the id of the process that has, or had, a data folder for itself; "" when there was none.
+// Holder returns the id of the process that has, or had, a data folder for itself; "" when there
+// was none.
 func Holder(dir string) string {
 	text, _ := os.ReadFile(filepath.Join(dir, lockName)) //nolint:gosec // the operator names the folder
 	return strings.TrimSpace(string(text))
@@ -71,9 +72,9 @@ func Exists(dir string) bool {
 	return err == nil
 }
 
-// ListenUnix opens a socket that only this user can reach, in a folder of mode 0700, and notes its path in the
-// data folder. When the data folder's path is too long for a socket, it is made below the system's folder for
-// temporary files.
+// ListenUnix opens a socket that only this user can reach, in a folder of mode 0700, and notes its
+// path in the data folder. When the data folder's path is too long for a socket, it is made below
+// the system's folder for temporary files.
 func (s *Store) ListenUnix() (net.Listener, string, error) {
 	dir := filepath.Join(s.opts.Dir, "run")
 	if len(filepath.Join(dir, "events.sock")) > maxSocketPath {
@@ -113,7 +114,8 @@ func (s *Store) dropSockets() {
 	}
 }
 
-// FindSocket returns the socket of the process that serves a data folder now, and false when none does.
+// FindSocket returns the socket of the process that serves a data folder now, and false when none
+// does.
 func FindSocket(dir string) (string, bool) {
 	raw, err := os.ReadFile(filepath.Join(dir, socketName)) //nolint:gosec // the operator names the folder
 	if err != nil {

@@ -70,8 +70,8 @@ func (f filter) matches(r record) bool {
 	return false
 }
 
-// followAll sends what comes after a position, and continues as events are written. It pulls pages and keeps no
-// buffer: a slow client is held back by its own window and costs no memory.
+// followAll sends what comes after a position, and continues as events are written. It pulls pages
+// and keeps no buffer: a slow client is held back by its own window and costs no memory.
 func (s *service) followAll(out *sender, o *streams.ReadReq_Options_AllOptions, f filter) error {
 	ctx := out.call.Context()
 	var at int64 // the newest position that was considered
@@ -132,8 +132,8 @@ func (s *service) followAll(out *sender, o *streams.ReadReq_Options_AllOptions, 
 	}
 }
 
-// followStream is followAll for one stream, which need not exist yet. A tombstone ends it: at once when it was
-// there before, else after all that came before it.
+// followStream is followAll for one stream, which need not exist yet. A tombstone ends it: at once
+// when it was there before, else after all that came before it.
 func (s *service) followStream(out *sender, o *streams.ReadReq_Options_StreamOptions) error {
 	ctx := out.call.Context()
 	name := string(o.GetStreamIdentifier().GetStreamName())

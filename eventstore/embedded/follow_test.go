@@ -133,7 +133,8 @@ func TestATombstoneEndsAFollower(t *testing.T) {
 	tombstone := line(&streams.ReadResp{Content: &streams.ReadResp_Event{Event: &streams.ReadResp_ReadEvent{Event: &streams.ReadResp_ReadEvent_RecordedEvent{
 		StreamIdentifier: identifier("s"), StreamRevision: math.MaxInt64,
 	}}}})
-	// All that came before it, more than a page, then the tombstone, then the end. It may have caught up between.
+	// All that came before it, more than a page, then the tombstone, then the end. It may have caught
+	// up between.
 	for _, want := range append(lines("s", 3, 402), tombstone) {
 		m := live.next()
 		if line(m) == "caught up" {
@@ -184,8 +185,8 @@ func TestFollowersAreFiltered(t *testing.T) {
 	}
 }
 
-// TestCheckpoints counts positions: one after each interval of considered events, one before it is caught up,
-// ascending, and never behind an event that was sent.
+// TestCheckpoints counts positions: one after each interval of considered events, one before it is
+// caught up, ascending, and never behind an event that was sent.
 func TestCheckpoints(t *testing.T) {
 	t.Parallel()
 	w := serve(t, embedded.Options{})
@@ -251,7 +252,8 @@ func TestWithoutAFilterThereAreNoCheckpoints(t *testing.T) {
 	w.follow("", all).want(append(lines("s", 0, 99), "caught up")...)
 }
 
-// TestASlowFollowerHoldsBackNobody lets a follower take nothing while the log grows beyond what any window holds.
+// TestASlowFollowerHoldsBackNobody lets a follower take nothing while the log grows beyond what any
+// window holds.
 func TestASlowFollowerHoldsBackNobody(t *testing.T) {
 	t.Parallel()
 	w := serve(t, embedded.Options{})

@@ -11,7 +11,8 @@ import (
 	"sync"
 )
 
-// info is what is known of one stream. It is a value: the writer publishes a new one after each commit.
+// info is what is known of one stream. It is a value: the writer publishes a new one after each
+// commit.
 type info struct {
 	sid        int64 // 0: not in the database yet
 	head       int64 // newest revision, -1 before the first event
@@ -40,7 +41,8 @@ func (i info) first() int64 {
 // maxInfos bounds the streams that are known in memory.
 const maxInfos = 100_000
 
-// infos is what is published of streams. Readers and the writer share it; only the writer changes it.
+// infos is what is published of streams. Readers and the writer share it; only the writer changes
+// it.
 type infos struct {
 	mu    sync.RWMutex
 	known map[string]info
@@ -57,7 +59,8 @@ func (c *infos) of(ctx context.Context, query *sql.Stmt, name string) (info, err
 		return i, nil
 	}
 	var err error
-	// The writer publishes under the same lock, so what is read here can't be older than what it replaces.
+	// The writer publishes under the same lock, so what is read here can't be older than what it
+	// replaces.
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if i, hit := c.known[name]; hit {
@@ -113,7 +116,8 @@ type bounds struct {
 	MaxAge   *int64 `json:"$maxAge,omitempty"`
 }
 
-// bounded returns i with the bounds that a $metadata event sets. Data that is no such JSON sets none.
+// bounded returns i with the bounds that a $metadata event sets. Data that isn't such JSON sets
+// none.
 func (i info) bounded(data []byte) info {
 	var b bounds
 	if err := json.Unmarshal(data, &b); err != nil {

@@ -88,7 +88,8 @@ func intact(t *testing.T, dir string) {
 	}
 }
 
-// appender writes to one stream of its own, one event after another, and remembers what was acknowledged.
+// appender writes to one stream of its own, one event after another, and remembers what was
+// acknowledged.
 type appender struct {
 	name  string
 	acked map[uint64]eventstore.Recorded // by revision
@@ -122,8 +123,8 @@ func (a *appender) run(ctx context.Context, c *eventstore.Client, total *atomic.
 	}
 }
 
-// TestKilledAtAnyMomentNothingAcknowledgedIsLost kills the process that serves the folder while 32 appenders
-// write, again and again, and then looks at all that was acknowledged in any round.
+// TestKilledAtAnyMomentNothingAcknowledgedIsLost kills the process that serves the folder while 32
+// appenders write, again and again, and then looks at all that was acknowledged in any round.
 func TestKilledAtAnyMomentNothingAcknowledgedIsLost(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

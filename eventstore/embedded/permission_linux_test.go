@@ -11,8 +11,8 @@ import (
 	"agentkey/eventstore/embedded"
 )
 
-// TestAFolderWithoutPermissionIsRefused opens as a user without rights there. Only a thread of its own gives up
-// root's, and ends with them.
+// TestAFolderWithoutPermissionIsRefused opens as a user without rights there. Only a thread of its
+// own gives up root's, and ends with them.
 func TestAFolderWithoutPermissionIsRefused(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	if err := os.Mkdir(dir, 0o555); err != nil {

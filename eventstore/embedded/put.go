@@ -96,8 +96,8 @@ func (t *transaction) saveStreams(ctx context.Context) error {
 	return nil
 }
 
-// walGrowth is about what the batch added to the WAL: its data, the page of each stream's row and of its last index
-// entry, and the last page of the events.
+// walGrowth is about what the batch added to the WAL: its data, the page of each stream's row and
+// of its last index entry, and the last page of the events.
 func (t *transaction) walGrowth() int64 {
 	grown := int64(1+2*len(t.changed)) * pageBytes
 	for _, r := range t.records {
@@ -106,8 +106,8 @@ func (t *transaction) walGrowth() int64 {
 	return grown
 }
 
-// softDelete hides a stream by setting its $tb beyond every revision. Its other bounds are gone with it, as they
-// are on a cluster.
+// softDelete hides a stream by setting its $tb beyond every revision. Its other bounds are gone
+// with it, as they are on a cluster.
 func (t *transaction) softDelete(ctx context.Context, name string) (outcome, error) {
 	before := int64(softDeleted)
 	return t.setBounds(ctx, name, bounds{Before: &before})

@@ -106,7 +106,8 @@ type features struct {
 	serverfeatures.UnimplementedServerFeaturesServer
 }
 
-// GetSupportedMethods advertises what is implemented: no batch appends, no persistent subscriptions.
+// GetSupportedMethods advertises what is implemented: no batch appends, no persistent
+// subscriptions.
 func (*features) GetSupportedMethods(context.Context, *shared.Empty) (*serverfeatures.SupportedMethods, error) {
 	out := &serverfeatures.SupportedMethods{EventStoreServerVersion: serverVersion}
 	for _, method := range []string{"append", "read", "delete", "tombstone"} {

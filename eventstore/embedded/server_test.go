@@ -227,8 +227,8 @@ func TestAPasswordWithoutTLSIsRefused(t *testing.T) {
 	}
 }
 
-// TestPingsWithoutACallAreNotPunished pings an idle connection as often as the server promises to bear. With
-// gRPC's default the fourth would be answered by GOAWAY.
+// TestPingsWithoutACallAreNotPunished pings an idle connection as often as the server promises to
+// bear. With gRPC's default the fourth would be answered by GOAWAY.
 func TestPingsWithoutACallAreNotPunished(t *testing.T) {
 	t.Parallel()
 	w := serve(t, embedded.Options{})

@@ -1,6 +1,7 @@
-// Package embedded is an event store for one machine: a server of EventStoreDB's gRPC protocol on SQLite, so that
-// the official client is the only way to the log in every deployment. It has group commit, survives kill -9, and
-// holds its data folder for itself. It has no persistent subscriptions, projections, links or clusters.
+// Package embedded is an event store for one machine: a server of EventStoreDB's gRPC protocol on
+// SQLite, so that the official client is the only way to the log in every deployment. It has group
+// commit, survives kill -9, and holds its data folder for itself. It has no persistent
+// subscriptions, projections, links or clusters.
 package embedded
 
 import (
@@ -30,8 +31,8 @@ type Options struct {
 	Fatal    func(error)      // after a failed commit the page cache can't be trusted; nil: the process ends
 }
 
-// Store is an open event store. Positions are sequence numbers from 1; a reader sees a position only when all
-// before it are durable.
+// Store is an open event store. Positions are sequence numbers from 1; a reader sees a position
+// only when all before it are durable.
 type Store struct {
 	opts   Options
 	lock   *os.File
@@ -68,8 +69,8 @@ const schemaVersion = 1
 
 const fileName = "events.db"
 
-// Open takes the data folder and opens the store in it. A folder that another process holds is refused with the
-// holder's process id.
+// Open takes the data folder and opens the store in it. A folder that another process holds is
+// refused with the holder's process id.
 func Open(opts Options) (*Store, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
@@ -161,8 +162,8 @@ func (s *Store) prepareFile(ctx context.Context, path string) error {
 	return os.Chmod(path, 0o600)
 }
 
-// Close stops in an order that loses nothing: subscriptions end, calls under way finish for at most five seconds,
-// the writer commits what it has, the database closes, and the folder is free again.
+// Close stops in an order that loses nothing: subscriptions end, calls under way finish for at most
+// five seconds, the writer commits what it has, the database closes, and the folder is free again.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	if s.closed {

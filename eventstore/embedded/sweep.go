@@ -46,9 +46,9 @@ func (s *Store) housekeep(ctx context.Context) {
 	}
 }
 
-// checkpoint copies the WAL into the file, beside the writer while that is much, then on the writer's connection the
-// little that came meanwhile. With all of it copied the next commit restarts the WAL, and overwriting is cheaper
-// to sync than growing is.
+// checkpoint copies the WAL into the file, beside the writer while that is much, then on the
+// writer's connection the little that came meanwhile. With all of it copied the next commit
+// restarts the WAL, and overwriting is cheaper to sync than growing is.
 func (s *Store) checkpoint(ctx context.Context) error {
 	grown := s.writer.unsaved.Load()
 	if grown < walGrown {
@@ -65,8 +65,9 @@ func (s *Store) checkpoint(ctx context.Context) error {
 	return err
 }
 
-// copyWAL copies the WAL into the file, and then empties it if asked to. It reports false when a reader still
-// needs what is in the WAL. Only the emptying makes the writer wait, and it is tried only when all was copied.
+// copyWAL copies the WAL into the file, and then empties it if asked to. It reports false when a
+// reader still needs what is in the WAL. Only the emptying makes the writer wait, and it is tried
+// only when all was copied.
 func (s *Store) copyWAL(ctx context.Context, empty bool) (bool, error) {
 	var busy, frames, copied int
 	err := s.side.QueryRowContext(ctx, `pragma wal_checkpoint(passive)`).Scan(&busy, &frames, &copied)
@@ -100,16 +101,16 @@ func (s *Store) emptyWAL(ctx context.Context) error {
 	}
 }
 
-// Sweep deletes physically what may no longer be there: the events of tombstoned secrets, and what has expired
-// or was replaced where the category of a stream says so. Freed pages are overwritten, and the WAL is emptied so
-// that it holds no copy. Other streams are only hidden. The newest event of the log always stays, because its
-// position must not be given out again.
+// Sweep deletes physically what may no longer be there: the events of tombstoned secrets, and what
+// has expired or was replaced where the category of a stream says so. Freed pages are overwritten,
+// and the WAL is emptied so that it holds no copy. Other streams are only hidden. The newest event
+// of the log always stays, because its position must not be given out again.
 func (s *Store) Sweep(ctx context.Context) error {
 	return s.sweep(ctx, []string{removedToSweep, expiredToSweep, replacedToSweep})
 }
 
-// sweep looks for streams on a reader's connection, because that takes its time where there are many, and has the
-// writer delete what of them is still to go. What is empty then is forgotten.
+// sweep looks for streams on a reader's connection, because that takes its time where there are
+// many, and has the writer delete what of them is still to go. What is empty then is forgotten.
 func (s *Store) sweep(ctx context.Context, queries []string) error {
 	for _, query := range queries {
 		if err := s.inBatches(ctx, query, s.deleteEvents); err != nil {
@@ -125,7 +126,8 @@ func (s *Store) sweep(ctx context.Context, queries []string) error {
 	return s.emptyWAL(ctx)
 }
 
-// In the events e of a stream s, what is to go at a time $2, in ticks. The newest event of the log is at $1.
+// In the events e of a stream s, what is to go at a time $2, in ticks. The newest event of the log
+// is at $1.
 //
 //nolint:gosec // the pieces are constants
 var (
@@ -157,7 +159,8 @@ func named(l codec.Lifetime) string {
 	return "(" + strings.Join(any, " or ") + ")"
 }
 
-// inBatches hands the streams that a query finds to the writer, so many at a time that appends need not wait long.
+// inBatches hands the streams that a query finds to the writer, so many at a time that appends need
+// not wait long.
 func (s *Store) inBatches(ctx context.Context, query string, fn func(context.Context, *sql.Conn, sweeping) ([]string, error)) error {
 	for {
 		w := sweeping{head: int64(s.head.Load()), now: s.opts.Clock().UnixNano() / int64(ticksEpoch)} //nolint:gosec // positions fit
@@ -190,7 +193,8 @@ func (s *Store) deleteEvents(ctx context.Context, conn *sql.Conn, w sweeping) ([
 	return nil, nil
 }
 
-// forgetEmpty deletes streams with their metadata, so that the key may be used again. It returns their names.
+// forgetEmpty deletes streams with their metadata, so that the key may be used again. It returns
+// their names.
 func (*Store) forgetEmpty(ctx context.Context, conn *sql.Conn, w sweeping) ([]string, error) {
 	var forgotten []string
 	for _, name := range w.names {
@@ -235,8 +239,8 @@ func names(ctx context.Context, db interface {
 	return out, rows.Err()
 }
 
-// maintain runs fn in a transaction of its own between two batches of the writer. The streams that fn returns are
-// forgotten once that is committed.
+// maintain runs fn in a transaction of its own between two batches of the writer. The streams that
+// fn returns are forgotten once that is committed.
 func (s *Store) maintain(ctx context.Context, fn func(context.Context, *sql.Conn) ([]string, error)) error {
 	return s.hand(ctx, &request{maintenance: fn})
 }

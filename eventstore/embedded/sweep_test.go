@@ -98,8 +98,8 @@ func TestATombstoneIsSweptWithoutBeingAsked(t *testing.T) {
 	wait.Until(t, "sweep", func() bool { return !holds(t, w.dir, "needle") })
 }
 
-// TestASweepWaitsForALongRead keeps the deleted bytes in the WAL by a backup's sort of read. The next sweep after
-// it removes them, and so does the next process if this one is killed before.
+// TestASweepWaitsForALongRead keeps the deleted bytes in the WAL by a backup's sort of read. The
+// next sweep after it removes them, and so does the next process if this one is killed before.
 func TestASweepWaitsForALongRead(t *testing.T) {
 	t.Parallel()
 	w := serve(t, embedded.Options{})
@@ -258,7 +258,8 @@ func TestASweepGoesOnUntilNothingIsLeft(t *testing.T) {
 	}
 }
 
-// TestTheWALIsBegunAnew writes many times what the WAL may hold, and waits each time until it is in the file.
+// TestTheWALIsBegunAnew writes many times what the WAL may hold, and waits each time until it is in
+// the file.
 func TestTheWALIsBegunAnew(t *testing.T) {
 	t.Parallel()
 	w := serve(t, embedded.Options{})

@@ -186,7 +186,8 @@ func (w *wire) tombstone(name string) {
 	}
 }
 
-// readOptions are those of a count read of a stream from its start; change turns them into another read.
+// readOptions are those of a count read of a stream from its start; change turns them into another
+// read.
 func readOptions(name string, change ...func(*streams.ReadReq_Options)) *streams.ReadReq {
 	o := &streams.ReadReq_Options{
 		UuidOption:   &streams.ReadReq_Options_UUIDOption{Content: &streams.ReadReq_Options_UUIDOption_Structured{Structured: empty}},
@@ -258,7 +259,8 @@ func (w *wire) read(req *streams.ReadReq) ([]*streams.ReadResp, metadata.MD, err
 	}
 }
 
-// saw is a read or a subscription in one line a message: "rev@stream", "not found", "confirmed", "checkpoint", "caught up".
+// saw is a read or a subscription in one line a message: "rev@stream", "not found", "confirmed",
+// "checkpoint", "caught up".
 func saw(messages []*streams.ReadResp) []string {
 	out := make([]string, 0, len(messages))
 	for _, m := range messages {

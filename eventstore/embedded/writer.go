@@ -74,8 +74,8 @@ const (
 	deleted
 )
 
-// writer is the one goroutine that writes. It takes whatever waits, decides each request on the heads as the
-// batch leaves them, and commits all in one transaction.
+// writer is the one goroutine that writes. It takes whatever waits, decides each request on the
+// heads as the batch leaves them, and commits all in one transaction.
 type writer struct {
 	store    *Store
 	requests chan *request
@@ -146,7 +146,8 @@ func (w *writer) carryOut(batch []*request) {
 	}
 }
 
-// gather adds what waits to a batch, up to a request that is carried out alone, which it returns apart.
+// gather adds what waits to a batch, up to a request that is carried out alone, which it returns
+// apart.
 func (w *writer) gather(batch []*request) ([]*request, *request) {
 	for len(batch) < maxBatch {
 		select {

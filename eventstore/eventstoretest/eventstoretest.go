@@ -1,5 +1,5 @@
-// Package eventstoretest runs a real embedded event store for tests, on its socket, in a folder that goes with
-// the test.
+// Package eventstoretest runs a real embedded event store for tests, on its socket, in a folder
+// that goes with the test.
 package eventstoretest
 
 import (
@@ -27,7 +27,8 @@ func Start(t testing.TB) *Server {
 	return StartWith(t, embedded.Options{})
 }
 
-// StartWith runs a store with options until the test ends. The folder is the test's own unless one is named.
+// StartWith runs a store with options until the test ends. The folder is the test's own unless one
+// is named.
 func StartWith(t testing.TB, opts embedded.Options) *Server {
 	t.Helper()
 	if opts.Dir == "" {

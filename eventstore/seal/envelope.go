@@ -22,8 +22,8 @@ const (
 	PersonKey  Purpose = "person_key"  // seals what names one person
 )
 
-// Binding is what a secret belongs to. All of it is associated data, so a sealed text that was moved elsewhere
-// does not open. None of it depends on state.
+// Binding is what a secret belongs to. All of it is associated data, so a sealed text that was
+// moved elsewhere does not open. None of it depends on state.
 type Binding struct {
 	SecretID     string
 	Organization string
@@ -56,8 +56,9 @@ func (r Ring) SealSecret(b Binding, plaintext domain.Secret) (codec.SecretSealed
 	}, nil
 }
 
-// OpenSecret undoes SealSecret. The binding is the caller's, not what the stored event claims: an event copied
-// from another secret is ErrDoesNotOpen. A wrapping by a key that is not configured is ErrMasterKeyMissing.
+// OpenSecret undoes SealSecret. The binding is the caller's, not what the stored event claims: an
+// event copied from another secret is ErrDoesNotOpen. A wrapping by a key that is not configured is
+// ErrMasterKeyMissing.
 func (r Ring) OpenSecret(b Binding, s codec.SecretSealed) (domain.Secret, error) {
 	if s.Format != Format {
 		return domain.Secret{}, fmt.Errorf("%w: secret format %q", codec.ErrUnknownEvent, s.Format)

@@ -1,6 +1,6 @@
-// Package seal keeps secrets: AES-256-GCM with a fresh IV each, one data key for each version of a secret,
-// wrapped by a master key, bound to what it belongs to. It is not a key store for others and never logs, and
-// plaintext leaves it only as a domain.Secret.
+// Package seal keeps secrets: AES-256-GCM with a fresh IV each, one data key for each version of a
+// secret, wrapped by a master key, bound to what it belongs to. It is not a key store for others
+// and never logs, and plaintext leaves it only as a domain.Secret.
 package seal
 
 import (
@@ -19,8 +19,8 @@ const (
 	tagSize = 16
 )
 
-// ErrDoesNotOpen is the answer to a sealed text that was changed, moved or sealed with another key. It says no
-// more, on purpose.
+// ErrDoesNotOpen is the answer to a sealed text that was changed, moved or sealed with another key.
+// It says no more, on purpose.
 var ErrDoesNotOpen = errors.New("sealed text does not open")
 
 var encoding = base64.RawURLEncoding.Strict()

@@ -18,8 +18,8 @@ import (
 // ErrMasterKeyMissing marks a secret whose wrapping names a master key that is not configured.
 var ErrMasterKeyMissing = errors.New("the master key that wraps this secret is not configured")
 
-// MasterKey wraps data keys. What wraps, what names it and what recognises it are derived from it apart (HKDF,
-// RFC 5869), so that the id and the check value say nothing about the key.
+// MasterKey wraps data keys. What wraps, what names it and what recognises it are derived from it
+// apart (HKDF, RFC 5869), so that the id and the check value say nothing about the key.
 type MasterKey struct {
 	id, check string
 	wrap      domain.Secret
@@ -34,8 +34,8 @@ func NewMasterKeyText() (string, error) {
 	return base64.StdEncoding.EncodeToString(key), nil
 }
 
-// ParseMasterKey reads the text of a master key: 32 bytes as base64, standard or URL alphabet, with or without
-// padding. The error never repeats the text.
+// ParseMasterKey reads the text of a master key: 32 bytes as base64, standard or URL alphabet, with
+// or without padding. The error never repeats the text.
 func ParseMasterKey(text string) (MasterKey, error) {
 	text = strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(strings.TrimSpace(text), "="))
 	raw, err := base64.RawStdEncoding.DecodeString(text)
@@ -72,7 +72,8 @@ func (k MasterKey) String() string { return k.id }
 // GoString is the id, so that no print verb shows more.
 func (k MasterKey) GoString() string { return k.id }
 
-// Ring is the configured master keys: the current one, which wraps, first; then former ones, which may still open.
+// Ring is the configured master keys: the current one, which wraps, first; then former ones, which
+// may still open.
 type Ring struct{ keys []MasterKey }
 
 // NewRing returns a ring of at least one key.

@@ -140,7 +140,8 @@ func TestVectors(t *testing.T) {
 	}
 }
 
-// TestNodeOpensAWholeEnvelope derives the wrapping key and the associated data from the documents alone.
+// TestNodeOpensAWholeEnvelope derives the wrapping key and the associated data from the documents
+// alone.
 func TestNodeOpensAWholeEnvelope(t *testing.T) {
 	text, err := seal.NewMasterKeyText()
 	if err != nil {

@@ -16,7 +16,8 @@ import (
 	"agentkey/eventstore/codec"
 )
 
-// Personal is what an event holds about the person or machine that made a call. It is only stored sealed.
+// Personal is what an event holds about the person or machine that made a call. It is only stored
+// sealed.
 type Personal struct {
 	Label     string `json:"label,omitempty"`
 	Address   string `json:"address,omitempty"`
@@ -25,8 +26,8 @@ type Personal struct {
 
 const privateFormat = "agentkey.private.v1"
 
-// Privacy seals personal data with keys that can be removed: one for each organization and month. Removing a
-// key erases what it sealed and breaks no signature.
+// Privacy seals personal data with keys that can be removed: one for each organization and month.
+// Removing a key erases what it sealed and breaks no signature.
 type Privacy struct {
 	secrets *Secrets
 	clock   func() time.Time
@@ -58,8 +59,9 @@ func personal(organization, person string) Binding {
 	return Binding{SecretID: id.String(), Organization: organization, Purpose: PersonKey, Owner: person}
 }
 
-// Seal returns p sealed, or "" when there is nothing to seal or the month's key was removed before the month was
-// over: what shall not be known is not written again. What binds it to its event is the event's signature.
+// Seal returns p sealed, or "" when there is nothing to seal or the month's key was removed before
+// the month was over: what shall not be known is not written again. What binds it to its event is
+// the event's signature.
 func (v *Privacy) Seal(ctx context.Context, organization string, p Personal) (string, error) {
 	if p == (Personal{}) {
 		return "", nil
@@ -107,7 +109,8 @@ func (v *Privacy) Open(ctx context.Context, organization, private string) (Perso
 	return p, nil
 }
 
-// SealPerson seals what names one person under that person's own key and returns the key's id with the text.
+// SealPerson seals what names one person under that person's own key and returns the key's id with
+// the text.
 func (v *Privacy) SealPerson(ctx context.Context, organization, person string, plain []byte) (keyID, sealed string, err error) {
 	b := personal(organization, person)
 	key, err := v.key(ctx, b, true)
@@ -118,8 +121,9 @@ func (v *Privacy) SealPerson(ctx context.Context, organization, person string, p
 	return b.SecretID, sealed, err
 }
 
-// key finds the key of a binding, and makes it when asked to and no process has yet. All processes derive the same
-// id, so the first to write decides and the others read. A key that was removed is ErrGone.
+// key finds the key of a binding, and makes it when asked to and no process has yet. All processes
+// derive the same id, so the first to write decides and the others read. A key that was removed is
+// ErrGone.
 func (v *Privacy) key(ctx context.Context, b Binding, create bool) (domain.Secret, error) {
 	now := v.clock()
 	v.mu.Lock()

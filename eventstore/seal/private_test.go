@@ -118,7 +118,8 @@ func TestPersonalDataIsSealedUnderOneKeyAMonth(t *testing.T) {
 	}
 }
 
-// TestARemovedKeyErasesWhatItSealed in every process, within the minute that one trusts what it knows.
+// TestARemovedKeyErasesWhatItSealed in every process, within the minute that one trusts what it
+// knows.
 func TestARemovedKeyErasesWhatItSealed(t *testing.T) {
 	log, now := openLog(t), &moving{now: clock()}
 	secrets := seal.NewSecrets(log, ring(t, text(1)))
@@ -140,7 +141,7 @@ func TestARemovedKeyErasesWhatItSealed(t *testing.T) {
 		if got, err := p.Open(wait.Context(t), "org-1", sealed); got != (seal.Personal{}) || err != nil {
 			t.Errorf("after the removal: %+v %v", got, err)
 		}
-		// The month is not over, and commands go on, without what shall not be known.
+		// The month isn't over, and commands continue, without what must stay unknown.
 		if again, err := p.Seal(wait.Context(t), "org-1", caller); again != "" || err != nil {
 			t.Errorf("sealed again as %q: %v", again, err)
 		}

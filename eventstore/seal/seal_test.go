@@ -157,7 +157,8 @@ func TestASecretOpensForItsBindingOnly(t *testing.T) {
 		if _, err := r.OpenSecret(b, secret); !errors.Is(err, seal.ErrDoesNotOpen) {
 			t.Errorf("%s: %v", name, err)
 		}
-		// Nor does its text open beside a wrapping that belongs there, nor its wrapping beside another text.
+		// Nor does its text open beside a wrapping that belongs there, nor its wrapping beside another
+		// text.
 		own, err := r.SealSecret(b, domain.NewSecret([]byte("another")))
 		if err != nil {
 			t.Fatal(err)

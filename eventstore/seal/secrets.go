@@ -35,8 +35,8 @@ func NewSecrets(log *codec.Log, ring Ring) *Secrets {
 // Ring returns the master keys in use.
 func (s *Secrets) Ring() Ring { return s.ring }
 
-// Put seals and writes a secret before anything refers to it. On return it is durable. An id that exists already
-// is the same command repeated, and the secret written first stays.
+// Put seals and writes a secret before anything refers to it. On return it is durable. An id that
+// exists already is the same command repeated, and the secret written first stays.
 func (s *Secrets) Put(ctx context.Context, signed codec.Signed, b Binding, plaintext domain.Secret) error {
 	sealed, err := s.ring.SealSecret(b, plaintext)
 	if err != nil {
@@ -49,7 +49,7 @@ func (s *Secrets) Put(ctx context.Context, signed codec.Signed, b Binding, plain
 	return nil
 }
 
-// Open unseals a secret for the binding that the caller derived from what he decided. Errors: ErrGone,
+// Open unseals a secret for the binding that the caller derived from its decision. Errors: ErrGone,
 // ErrDoesNotOpen, ErrMasterKeyMissing, or those of the log.
 func (s *Secrets) Open(ctx context.Context, b Binding) (domain.Secret, error) {
 	s.mu.Lock()
@@ -79,8 +79,8 @@ func (s *Secrets) openStored(ctx context.Context, b Binding) (domain.Secret, err
 	return plain, err
 }
 
-// Missing returns the id of a master key that a secret needed and that is not configured; empty when there is none,
-// or none any more, because another process rewrapped or removed that secret.
+// Missing returns the id of a master key that a secret needed and that is not configured; empty
+// when there is none, or none any more, because another process rewrapped or removed that secret.
 func (s *Secrets) Missing(ctx context.Context) (string, error) {
 	s.mu.Lock()
 	id := s.closed
@@ -105,8 +105,8 @@ func (s *Secrets) Missing(ctx context.Context) (string, error) {
 	return "", nil
 }
 
-// Remove tombstones a secret: the product can't open it any more, and the embedded store deletes it physically.
-// A secret that is gone already is no error.
+// Remove tombstones a secret: the product can't open it any more, and the embedded store deletes it
+// physically. A secret that is already gone isn't an error.
 func (s *Secrets) Remove(ctx context.Context, id string) error {
 	if err := s.log.Client.Tombstone(ctx, codec.Secrets.Stream(id)); err != nil {
 		return fmt.Errorf("remove secret %s: %w", id, err)
@@ -129,7 +129,8 @@ func (s *Secrets) remember(text codec.SecretSealed) {
 	s.texts[text.SecretID] = text
 }
 
-// read folds a secret's stream: the sealed text with its newest wrapping, and the revision of the last event.
+// read folds a secret's stream: the sealed text with its newest wrapping, and the revision of the
+// last event.
 func (s *Secrets) read(ctx context.Context, id string) (codec.SecretSealed, int64, error) {
 	var text codec.SecretSealed
 	revision := eventstore.NoStream
@@ -155,14 +156,15 @@ func (s *Secrets) read(ctx context.Context, id string) (codec.SecretSealed, int6
 		}
 	}
 	if text.SecretID != id {
-		// A whole event copied here from another stream fails its signature; this is a stream without a text.
+		// A whole event copied here from another stream fails its signature; this is a stream without a
+		// text.
 		return text, revision, fmt.Errorf("%w: %s", ErrGone, id)
 	}
 	return text, revision, nil
 }
 
-// Roll wraps every live secret with the ring's current master key and returns how many it changed. It passes
-// over the log until a pass finds none left. The sealed texts never change.
+// Roll wraps every live secret with the ring's current master key and returns how many it changed.
+// It passes over the log until a pass finds none left. The sealed texts never change.
 func (s *Secrets) Roll(ctx context.Context, signed codec.Signed) (int, error) {
 	changed := 0
 	for {
@@ -189,7 +191,8 @@ func (s *Secrets) Roll(ctx context.Context, signed codec.Signed) (int, error) {
 	}
 }
 
-// rollOne reports whether a secret was wrapped with another key, and whether this call changed that.
+// rollOne reports whether a secret was wrapped with another key, and whether this call changed
+// that.
 func (s *Secrets) rollOne(ctx context.Context, signed codec.Signed, id string) (found, wrote bool, err error) {
 	text, revision, err := s.read(ctx, id)
 	if errors.Is(err, ErrGone) {

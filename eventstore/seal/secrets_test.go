@@ -96,8 +96,8 @@ func TestASecretIsWrittenOnceAndReadByEveryProcess(t *testing.T) {
 	}
 }
 
-// TestACiphertextCopiedInTheStoreDoesNotOpen copies over a connection to the store, as an attacker with our
-// signing key too.
+// TestACiphertextCopiedInTheStoreDoesNotOpen copies over a connection to the store, as an attacker
+// with our signing key too.
 func TestACiphertextCopiedInTheStoreDoesNotOpen(t *testing.T) {
 	log := openLog(t)
 	s := seal.NewSecrets(log, ring(t, text(1)))
@@ -131,7 +131,8 @@ func TestACiphertextCopiedInTheStoreDoesNotOpen(t *testing.T) {
 	}
 }
 
-// sealedTexts are the data of the first event of each secret, and the id of the key that wraps it last.
+// sealedTexts are the data of the first event of each secret, and the id of the key that wraps it
+// last.
 func sealedTexts(t *testing.T, log *codec.Log, n int) (texts, wrappedBy map[string]string) {
 	t.Helper()
 	texts, wrappedBy = map[string]string{}, map[string]string{}
@@ -235,7 +236,8 @@ func TestRollingUnderWriters(t *testing.T) {
 	}
 }
 
-// TestARollPassesAgainUntilNoneIsLeft writes with the old key when a roll has begun to change the ones before.
+// TestARollPassesAgainUntilNoneIsLeft writes with the old key when a roll has begun to change the
+// ones before.
 func TestARollPassesAgainUntilNoneIsLeft(t *testing.T) {
 	log := openLog(t)
 	old := seal.NewSecrets(log, ring(t, text(1)))

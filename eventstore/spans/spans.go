@@ -1,6 +1,7 @@
-// Package spans tells OpenTelemetry of the steps that a call goes through. A step is told of only below a span that is
-// recorded, so where nothing is traced it costs one look into the context. A span holds what kind of thing was done and
-// how it ended, and never whose or which one it was: no id, no text of an error, nothing that a caller has sent.
+// Package spans reports the steps of a call to OpenTelemetry. A step is reported only below a span
+// that is recorded, so where nothing is traced it costs one look into the context. A span holds
+// what kind of thing was done and how it ended, and never whose or which one it was: no id, no text
+// of an error, nothing that a caller has sent.
 package spans
 
 import (
@@ -52,8 +53,8 @@ func End(span trace.Span, class string) {
 	span.End()
 }
 
-// Within returns ctx below a span that belongs to another context, if it is recorded: for work that several share and
-// that ends with none of them.
+// Within returns ctx below a span that belongs to another context, if it is recorded: for work that
+// several share and that ends with none of them.
 func Within(ctx context.Context, span trace.Span) context.Context {
 	if span == nil || !span.IsRecording() {
 		return ctx

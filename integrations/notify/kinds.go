@@ -2,7 +2,7 @@ package notify
 
 import "agentkey/domain/organization"
 
-// kind is what there is to know of one kind of channel. Adding one takes a row here and its name in the
+// kind is everything about one kind of channel. Adding one takes a row here and its name in the
 // contract; nothing else asks which kind a channel is of.
 type kind struct {
 	mailed bool                          // it has recipients instead of a URL

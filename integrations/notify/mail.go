@@ -14,14 +14,16 @@ import (
 	"github.com/wneessen/go-mail"
 )
 
-// MailServer is the operator's mail server. The guard of the addresses that users name does not concern it.
+// MailServer is the operator's mail server. The guard of the addresses that users name does not
+// concern it.
 type MailServer struct {
 	host    string
 	options []mail.Option
 }
 
-// ParseMailServer reads smtp://user:password@host:587, where the server must speak STARTTLS, smtps://host:465, or, on
-// loopback alone, smtp://127.0.0.1:1025?tls=off. What is wrong is said without repeating it: it may hold a password.
+// ParseMailServer reads smtp://user:password@host:587, where the server must speak STARTTLS,
+// smtps://host:465, or, on loopback alone, smtp://127.0.0.1:1025?tls=off. What is wrong is said
+// without repeating it: it may hold a password.
 func ParseMailServer(text string) (MailServer, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Hostname() == "" || u.Scheme != "smtp" && u.Scheme != "smtps" || u.Path != "" && u.Path != "/" {

@@ -1,6 +1,7 @@
-// Package notify puts notifications into the words of each kind of channel and sends them. Whatever agents wrote is made
-// inert: it can't mention, link, break lines or sign for us. It decides neither whether nor when something is sent, and
-// its errors hold nothing of where it goes or what was answered.
+// Package notify puts notifications into the words of each kind of channel and sends them. Whatever
+// agents wrote is made inert: it can't mention, link, break lines or sign for us. It decides
+// neither whether nor when something is sent, and its errors hold nothing of where it goes or what
+// was answered.
 package notify
 
 import (
@@ -19,8 +20,8 @@ const (
 	maxSubject = 150
 )
 
-// Message is one notification. Its topic decides which fields are set. Names and reasons are as people and agents wrote
-// them.
+// Message is one notification. Its topic decides which fields are set. Names and reasons are as
+// people and agents wrote them.
 type Message struct {
 	ID    string // the same for every attempt
 	Topic domain.Topic
@@ -37,7 +38,8 @@ type Message struct {
 // quotes keeps a text from ending the quotation that it stands in.
 var quotes = strings.NewReplacer("“", `"`, "”", `"`)
 
-// line returns the message in one line. show makes what others wrote safe for the place where it is read.
+// line returns the message in one line. show makes what others wrote safe for the place where it is
+// read.
 func (m Message) line(show func(string) string) string {
 	quoted := func(text string, most int) string { return "“" + show(flat(quotes.Replace(text), most)) + "”" }
 	name := func(text string) string { return quoted(text, maxName) }

@@ -17,7 +17,8 @@ import (
 	"agentkey/integrations/outbound"
 )
 
-// sendTime is how long a receiver may take. It is shorter than a lease, so that a second worker doesn't send at the same time.
+// sendTime is how long a receiver may take. It is shorter than a lease, so that a second worker
+// doesn't send at the same time.
 const sendTime = 10 * time.Second
 
 // Sender sends.
@@ -34,8 +35,8 @@ func NewSender(allow []netip.Prefix, server *MailServer, from mail.Address, cloc
 	return &Sender{HTTP: outbound.New(outbound.Options{Allow: allow, Timeout: sendTime}), Allow: allow, Mail: server, MailFrom: from, Clock: clock}
 }
 
-// Problem is why something was not sent, in words that may be shown: they tell nothing of the address but its kind, and
-// nothing that the receiver said but a number.
+// Problem is why something was not sent, in words that may be shown: they tell nothing of the
+// address but its kind, and nothing that the receiver said but a number.
 type Problem struct {
 	Text  string
 	Never bool          // trying again is of no use
@@ -46,7 +47,8 @@ type Problem struct {
 // interrupted is what stopping the program makes of an attempt.
 var interrupted = &Problem{Text: "the program was stopped meanwhile", Now: true}
 
-// Send brings a message to a target and returns nil when it was taken. It takes at most ten seconds.
+// Send brings a message to a target and returns nil when it was taken. It takes at most ten
+// seconds.
 func (s *Sender) Send(ctx context.Context, of organization.ChannelKind, t Target, m Message) *Problem {
 	ctx, cancel := context.WithTimeout(ctx, sendTime)
 	defer cancel()

@@ -45,7 +45,8 @@ func (t Target) Host() string {
 	return u.Host
 }
 
-// Check refuses a target that a channel of a kind can't have. A field that is wrong is named, and not repeated.
+// Check refuses a target that a channel of a kind can't have. A field that is wrong is named, and
+// not repeated.
 func (t Target) Check(of organization.ChannelKind, allow []netip.Prefix) error {
 	kind, known := kinds[of]
 	if !known {
@@ -85,7 +86,8 @@ func checkRecipients(recipients []string) error {
 	return nil
 }
 
-// checkSigningSecret checks a secret as Standard Webhooks requires. The library accepts any secret, even an empty one.
+// checkSigningSecret checks a secret as Standard Webhooks requires. The library accepts any secret,
+// even an empty one.
 func checkSigningSecret(text string) error {
 	encoded, prefixed := strings.CutPrefix(text, signingPrefix)
 	key, err := base64.StdEncoding.Strict().DecodeString(encoded)
@@ -95,8 +97,8 @@ func checkSigningSecret(text string) error {
 	return nil
 }
 
-// checkURL wants https, and for a product the place of its webhooks. At an address that the operator lets us call, which
-// stands in for them, neither is asked for.
+// checkURL wants https, and for a product the place of its webhooks. At an address that the
+// operator lets us call, which stands in for them, neither is asked for.
 func checkURL(text string, place kind, allow []netip.Prefix) error {
 	u, err := url.Parse(text)
 	if text == "" || err != nil {

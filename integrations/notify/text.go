@@ -6,8 +6,9 @@ import (
 	"unicode"
 )
 
-// flat makes one line of a text that others wrote: whatever breaks lines, turns the direction of writing or can't be seen
-// becomes a space, and so does every run of them. At most a number of characters are left.
+// flat makes one line of a text that others wrote: whatever breaks lines, turns the direction of
+// writing or can't be seen becomes a space, and so does every run of them. At most a number of
+// characters are left.
 func flat(text string, most int) string {
 	text = strings.Map(func(r rune) rune {
 		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Co, unicode.Cs, unicode.Noncharacter_Code_Point) || unicode.IsSpace(r) {
@@ -43,7 +44,8 @@ func inName(r rune) bool {
 	return r == '-' || r == '_' || unicode.In(r, unicode.L, unicode.N, unicode.M)
 }
 
-// beginsName reports whether what follows a dot may be part of a host name, as no part of a number or of “e.g.” is.
+// beginsName reports whether what follows a dot may be part of a host name, as no part of a number
+// or of “e.g.” is.
 func beginsName(after []rune) bool {
 	n, letter := 0, false
 	for n < len(after) && inName(after[n]) {
@@ -56,12 +58,14 @@ func beginsName(after []rune) bool {
 // plain is a text for readers that only make links.
 func plain(text string) string { return unlinked(text) }
 
-// slackText is a text that Slack shows as it is: no mention, link or channel begins without one of the three characters.
+// slackText is a text that Slack shows as it is: no mention, link or channel begins without one of
+// the three characters.
 func slackText(text string) string {
 	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(unlinked(text))
 }
 
-// markdown are the characters that mean something to Discord, in a line that does not begin with them.
+// markdown are the characters that mean something to Discord, in a line that does not begin with
+// them.
 const markdown = "\\*_~`|<>[]()#-+:"
 
 // discordText is a text that Discord shows as it is. What follows an @ is kept apart from it, because no backslash

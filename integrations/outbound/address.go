@@ -5,9 +5,10 @@ import (
 	"slices"
 )
 
-// special are the ranges of IANA's registries of special-purpose addresses, IPv4 first, then those inside 2000::/3, outside
-// which nothing of IPv6 is called: not loopback, link-local, site-local or unique-local, not multicast, and no form that
-// holds an IPv4 address (compatible, translated, NAT64) or a segment.
+// special are the ranges of IANA's registries of special-purpose addresses, IPv4 first, then those
+// inside 2000::/3, outside which nothing of IPv6 is called: not loopback, link-local, site-local or
+// unique-local, not multicast, and no form that holds an IPv4 address (compatible, translated,
+// NAT64) or a segment.
 var special = ranges(
 	"0.0.0.0/8",         // this network
 	"10.0.0.0/8",        // private

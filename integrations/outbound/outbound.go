@@ -1,7 +1,8 @@
-// Package outbound is the only HTTP client for addresses that users name: documentation pages, webhooks. It looks at the
-// address that is really dialled, so neither a name that resolves elsewhere later nor a redirect leads it into the network
-// this process stands in. Its errors hold neither a resolved address nor the URL, which may be a secret. It is no client
-// for what the operator configures.
+// Package outbound is the only HTTP client for addresses that users name: documentation pages,
+// webhooks. It looks at the address that is really dialled, so neither a name that resolves
+// elsewhere later nor a redirect leads it into the network this process stands in. Its errors hold
+// neither a resolved address nor the URL, which may be a secret. It isn't a client for what the
+// operator configures.
 package outbound
 
 import (
@@ -19,7 +20,8 @@ import (
 	"time"
 )
 
-// ErrRefused is what every error matches that says: this is never called, however often it is tried.
+// ErrRefused is what every error matches that says: this is never called, however often it is
+// tried.
 var ErrRefused = errors.New("the address is not one that may be called")
 
 // ErrTimeout is what a call ends with that took longer than its client or its context lets it.
@@ -38,7 +40,8 @@ type Options struct {
 	Redirects int            // that are followed, each checked like the first address; with 0 a redirect is refused
 }
 
-// Client calls what its options allow. It takes no proxy from the environment, which would dial for us.
+// Client calls what its options allow. It takes no proxy from the environment, which would dial for
+// us.
 type Client struct{ http http.Client }
 
 // New returns a client. It may be used by many at once.
@@ -61,8 +64,8 @@ func New(o Options) *Client {
 	}}
 }
 
-// Do is http.Client's, but that its errors, those of reading the body included, hold nothing of the way there. An answer
-// of any status is an answer; its body must be closed.
+// Do is http.Client's, but that its errors, those of reading the body included, hold nothing of the
+// way there. An answer of any status is an answer; its body must be closed.
 func (c *Client) Do(request *http.Request) (*http.Response, error) {
 	if request.Header.Get("User-Agent") == "" {
 		request.Header.Set("User-Agent", "AgentKey")
@@ -125,7 +128,8 @@ func (b body) Read(p []byte) (int, error) {
 	return n, err //nolint:wrapcheck // io.EOF must stay what it is
 }
 
-// plain says what failed, without the addresses and names that net and net/http write into their errors.
+// plain says what failed, without the addresses and names that net and net/http write into their
+// errors.
 func plain(err error) error {
 	var refused *refusal
 	var name *net.DNSError

@@ -68,7 +68,8 @@ func TestNothingOfThisMachineIsReachedUnlessItIsAllowed(t *testing.T) {
 				t.Errorf("%s: the error tells %q: %v", host, told, err)
 			}
 		}
-		// What is left are names to us, and whether a resolver takes them for an address is its own affair.
+		// What is left are names to us, and whether a resolver takes them for an address is its own
+		// affair.
 		isAddress := strings.HasPrefix(host, "[") || strings.EqualFold(host, "localhost") || host == "127.0.0.1" || host == "0.0.0.0"
 		if isAddress && !errors.Is(err, ErrRefused) {
 			t.Errorf("%s: %v", host, err)

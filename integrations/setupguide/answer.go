@@ -23,8 +23,8 @@ const (
 
 var authTypes = []catalog.AuthType{"api_key", "oauth_token", "bot_token", "other"}
 
-// answer takes what a model says piece by piece: the facts first, which must have their form, then the text, of which it
-// hands on whole lines.
+// answer takes what a model says piece by piece: the facts first, which must have their form, then
+// the text, of which it hands on whole lines.
 type answer struct {
 	product Product
 	links   *links
@@ -104,8 +104,8 @@ const (
 	fence           = "```json"
 )
 
-// readFacts takes pieces until the facts are complete, and returns what follows them. Some models think aloud before, or
-// put a fence around JSON.
+// readFacts takes pieces until the facts are complete, and returns what follows them. Some models
+// think aloud before, or put a fence around JSON.
 func (a *answer) readFacts(piece string) (rest string, complete bool, err error) {
 	a.facts = strings.TrimLeft(a.facts+piece, " \t\r\n\ufeff")
 	if strings.HasPrefix(a.facts, thinks) {

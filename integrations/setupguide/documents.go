@@ -37,8 +37,8 @@ const (
 // Documents reads pages of documentation, through the guarded client.
 type Documents struct{ client *outbound.Client }
 
-// NewDocuments returns what reads pages. Those in allow may be on the operator's own network; within is the time for a
-// page, its redirects included.
+// NewDocuments returns what reads pages. Those in allow may be on the operator's own network;
+// within is the time for a page, its redirects included.
 func NewDocuments(allow []netip.Prefix, within time.Duration) Documents {
 	return Documents{client: outbound.New(outbound.Options{Allow: allow, Timeout: within, Redirects: maxRedirects})}
 }
@@ -121,8 +121,8 @@ func decoded(raw []byte, contentType string) (string, error) {
 	return strings.ToValidUTF8(string(text), "\uFFFD"), nil
 }
 
-// markdown is the main content of a page, or all of it where none stands out. The parsers are others' and the page is
-// a stranger's, so what they make of it may be a panic.
+// markdown is the main content of a page, or all of it where none stands out. The parsers are
+// others' and the page is a stranger's, so what they make of it may be a panic.
 func markdown(ctx context.Context, page string, at *url.URL) (text string, err error) {
 	defer func() {
 		if recover() != nil {
@@ -157,8 +157,8 @@ func markdown(ctx context.Context, page string, at *url.URL) (text string, err e
 	return text, nil
 }
 
-// shorten leaves of a page's text what can come to be among the characters that are kept. Converters take long for long
-// texts of signs that mean something in Markdown.
+// shorten leaves of a page's text what can come to be among the characters that are kept.
+// Converters take long for long texts of signs that mean something in Markdown.
 func shorten(content *html.Node) {
 	left := 3 * maxCharacters
 	for n := range content.Descendants() {

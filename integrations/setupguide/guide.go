@@ -1,6 +1,7 @@
-// Package setupguide writes how the credential for a product is made: from the product's documentation, by a language
-// model that the operator has chosen. What comes from outside is data throughout: the page never instructs us, the model
-// is told nothing secret, and what it answers is held to a form and made inert. It appends nothing and decides nothing.
+// Package setupguide writes how the credential for a product is made: from the product's
+// documentation, by a language model that the operator has chosen. What comes from outside is data
+// throughout: the page never instructs us, the model is told nothing secret, and what it answers is
+// held to a form and made inert. It appends nothing and decides nothing.
 package setupguide
 
 import (
@@ -92,7 +93,8 @@ func (g *Guide) Plan(p Product) (Plan, error) {
 	return plan, nil
 }
 
-// Write writes a guide. The error is a refusal that says why there is none, or the context's when the caller left.
+// Write writes a guide. The error is a refusal that says why there is none, or the context's when
+// the caller left.
 func (p Plan) Write(ctx context.Context, emit Emit) error {
 	select {
 	case p.guide.writing <- struct{}{}:

@@ -28,7 +28,8 @@ func guide(t *testing.T, m *Model, within time.Duration) *Guide {
 
 func ignore(any) error { return nil }
 
-// TestAPageCantSpeakForUs looks at what the model is asked when the page tries to end its own quotation.
+// TestAPageCantSpeakForUs looks at what the model is asked when the page tries to end its own
+// quotation.
 func TestAPageCantSpeakForUs(t *testing.T) {
 	type message struct{ Role, Content string }
 	asked := make(chan []message, 2)

@@ -11,8 +11,8 @@ import (
 	"agentkey/commands/names"
 )
 
-// visible is a text without what a reader does not see: controls, marks that turn the direction of writing, invisible
-// tags. Lines end in \n alone.
+// visible is a text without what a reader does not see: controls, marks that turn the direction of
+// writing, invisible tags. Lines end in \n alone.
 func visible(text string) string {
 	text = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u2028", "\n", "\u2029", "\n").Replace(text)
 	return strings.Map(func(r rune) rune {
@@ -24,7 +24,8 @@ func visible(text string) string {
 	}, text)
 }
 
-// links makes Markdown inert: nothing in it is loaded, is HTML, or leads elsewhere than to the product's sites.
+// links makes Markdown inert: nothing in it is loaded, is HTML, or leads elsewhere than to the
+// product's sites.
 type links struct {
 	hosts, sites []string
 	removed      int
@@ -59,8 +60,9 @@ var (
 	whole    = regexp.MustCompile(`(?i)^https?://[a-z0-9.-]+(?::\d+)?(?:[/?#][a-z0-9._~/?#%=&+,;:@!$*'-]*)?$`)
 )
 
-// line makes one line inert. It does not ask whether the line is code: readers of Markdown differ in that, and a command
-// that sends a credential elsewhere is worse than a link. So all is done by the characters that lie side by side.
+// line makes one line inert. It does not ask whether the line is code: readers of Markdown differ
+// in that, and a command that sends a credential elsewhere is worse than a link. So all is done by
+// the characters that lie side by side.
 func (l *links) line(text string) string {
 	for before := "\n"; text != before; { // what an entity stands for may be part of another
 		before = text

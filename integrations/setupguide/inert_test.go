@@ -55,7 +55,8 @@ func TestLinksLeadToTheProductOrNowhere(t *testing.T) {
 	}
 }
 
-// targets are what a page made of a text would load or lead to, as a reader of GitHub's Markdown sees it.
+// targets are what a page made of a text would load or lead to, as a reader of GitHub's Markdown
+// sees it.
 func targets(source string) (found []string, raw bool) {
 	markdown := goldmark.New(goldmark.WithExtensions(extension.GFM))
 	document := markdown.Parser().Parse(text.NewReader([]byte(source)))
@@ -77,8 +78,8 @@ func targets(source string) (found []string, raw bool) {
 	return found, raw
 }
 
-// TestNothingHostileIsLeftForAReaderOfMarkdown puts pieces of Markdown together as no person would, and asks a real
-// reader of Markdown what is in them.
+// TestNothingHostileIsLeftForAReaderOfMarkdown puts pieces of Markdown together as no person would,
+// and asks a real reader of Markdown what is in them.
 func TestNothingHostileIsLeftForAReaderOfMarkdown(t *testing.T) {
 	pieces := []string{
 		"[", "]", "(", ")", "!", "![", "](", "]:", "][", "<", ">", "</", "<a href=", "<img src=", "<!--", "-->", "<?", "<script>", "&lt;", "&#60;", "&#x5b;",

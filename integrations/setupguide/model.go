@@ -16,14 +16,15 @@ import (
 	"agentkey/domain"
 )
 
-// What is read of an answer's stream at most, in bytes: more than a guide and what a model thinks before it.
+// What is read of an answer's stream at most, in bytes: more than a guide and what a model thinks
+// before it.
 const (
 	maxStream = 16 << 20
 	maxLine   = 1 << 20
 )
 
-// Model is a language model behind an endpoint that speaks OpenAI's protocol. The operator chose it, so it may be on
-// this machine; a redirect from there is followed nowhere.
+// Model is a language model behind an endpoint that speaks OpenAI's protocol. The operator chose
+// it, so it may be on this machine; a redirect from there is followed nowhere.
 type Model struct {
 	client *openai.Client
 	name   string
@@ -47,8 +48,8 @@ func NewModel(baseURL, name string, key domain.Secret, times Times) *Model {
 
 var errSilent = errors.New("the model is silent")
 
-// Stream asks the model and hands on what it says, piece by piece. It returns nil when the model came to its end. The call
-// ends with ctx.
+// Stream asks the model and hands on what it says, piece by piece. It returns nil when the model
+// came to its end. The call ends with ctx.
 func (m *Model) Stream(ctx context.Context, system, user string, each func(piece string) error) error {
 	call, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -103,7 +104,8 @@ func finished(reason openai.FinishReason) error {
 	}
 }
 
-// failed is why there is no answer, or no more of it. What the endpoint says about that stays out: it may repeat its key.
+// failed is why there is no answer, or no more of it. What the endpoint says about that stays out:
+// it may repeat its key.
 func failed(ctx, call context.Context, err error) error {
 	status, refused := errors.AsType[statusError](err)
 	_, reported := errors.AsType[*openai.APIError](err)
@@ -134,7 +136,7 @@ var (
 	errUnreachable = errors.New("the endpoint can't be reached")
 )
 
-// statusError is a status that is no answer.
+// statusError is a status that isn't an answer.
 type statusError int
 
 // Error implements error.

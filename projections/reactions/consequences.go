@@ -19,8 +19,8 @@ import (
 	"agentkey/readmodels"
 )
 
-// RemovedTools revokes what agents had of a tool that was removed. The removal alone has ended all of it; this writes
-// it down for each agent.
+// RemovedTools revokes what agents had of a tool that was removed. The removal alone has ended all
+// of it; this writes it down for each agent.
 func RemovedTools(model *projections.ReadModel, grants *commands.Grants) Reaction {
 	const name = "removed_tools"
 	return Reaction{Name: name, Types: `^tool\.removed\.`, Handle: func(ctx context.Context, cause codec.Verified) (bool, error) {
@@ -28,7 +28,8 @@ func RemovedTools(model *projections.ReadModel, grants *commands.Grants) Reactio
 		if !ok {
 			return false, fmt.Errorf("%w: %s", codec.ErrUnknownEvent, cause.Type)
 		}
-		// The read model names the agents once it knows of everything before the removal; the decision is the stream's.
+		// The read model names the agents once it knows of everything before the removal; the decision is
+		// the stream's.
 		if err := model.WaitFor(ctx, cause.Position); err != nil {
 			return false, err
 		}
@@ -52,8 +53,8 @@ func RemovedTools(model *projections.ReadModel, grants *commands.Grants) Reactio
 	}}
 }
 
-// AnsweredSuggestions gives the backers of a suggestion what was decided for them, where the request that decided it
-// did not come to that. It acts on behalf of the person who decided.
+// AnsweredSuggestions gives the backers of a suggestion what was decided for them, where the
+// request that decided it did not come to that. It acts on behalf of the person who decided.
 func AnsweredSuggestions(grants *commands.Grants) Reaction {
 	return Reaction{Name: "answered_suggestions", Types: `^suggestion\.(accepted|redirected)\.`, Handle: func(ctx context.Context, cause codec.Verified) (acted bool, err error) {
 		var suggestionID, toolID string
@@ -78,8 +79,8 @@ func AnsweredSuggestions(grants *commands.Grants) Reaction {
 	}}
 }
 
-// TakenNotes marks the note that a revision of a usage guide took up, where the request that revised it did not come to
-// that.
+// TakenNotes marks the note that a revision of a usage guide took up, where the request that
+// revised it did not come to that.
 func TakenNotes(notes *commands.Notes) Reaction {
 	const name = "taken_notes"
 	return Reaction{Name: name, Types: `^tool\.instructions_revised\.`, Handle: func(ctx context.Context, cause codec.Verified) (bool, error) {
@@ -97,9 +98,10 @@ func TakenNotes(notes *commands.Notes) Reaction {
 	}}
 }
 
-// EndedSecrets removes the credentials that were replaced, or that ended with a tool or with an agent's access. A
-// EndedSecrets removes the secrets that were replaced, or that ended with a tool, an agent's access or a channel. A
-// minute passes first, in which a fetch that was vended the former version may still open it.
+// EndedSecrets removes the credentials that were replaced, or that ended with a tool or with an
+// agent's access. A EndedSecrets removes the secrets that were replaced, or that ended with a tool,
+// an agent's access or a channel. A minute passes first, in which a fetch that was vended the
+// former version may still open it.
 func EndedSecrets(secrets *seal.Secrets) Reaction {
 	const types = `^(tool\.removed|tool\.credential_rotated|grant\.revoked|grant\.expired|grant\.credential_replaced|notification_channel\.(updated|removed))\.`
 	return Reaction{Name: "ended_secrets", Types: types, After: time.Minute, Handle: func(ctx context.Context, cause codec.Verified) (bool, error) {
@@ -127,9 +129,9 @@ func EndedSecrets(secrets *seal.Secrets) Reaction {
 	}}
 }
 
-// UnusedSecrets removes the credentials that nothing refers to an hour after they were written: the process died before
-// the event that was to refer to them, or their end was never carried out. A command takes seconds, so what is not used
-// by then never will be.
+// UnusedSecrets removes the credentials that nothing refers to an hour after they were written: the
+// process died before the event that was to refer to them, or their end was never carried out. A
+// command takes seconds, so what is not used by then never will be.
 func UnusedSecrets(grants *commands.Grants) Reaction {
 	return Reaction{Name: "unused_secrets", Types: `^secret\.sealed\.`, After: time.Hour, Anew: true, Handle: func(ctx context.Context, cause codec.Verified) (bool, error) {
 		sealed, ok := cause.Event.(codec.SecretSealed)
@@ -147,8 +149,8 @@ func UnusedSecrets(grants *commands.Grants) Reaction {
 	}}
 }
 
-// consequence is who acts on what follows from an event for one agent. The same cause has the same command, so a
-// second process that reacts too finds it done.
+// consequence is who acts on what follows from an event for one agent. The same cause has the same
+// command, so a second process that reacts too finds it done.
 func consequence(reaction string, cause codec.Verified, about string) loop.Meta {
 	return loop.Meta{
 		Organization: cause.Signed.Organization, Actor: domain.Actor{Type: domain.ActorSystem, ID: reaction},

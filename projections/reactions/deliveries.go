@@ -10,9 +10,9 @@ import (
 	"agentkey/readmodels"
 )
 
-// Deliverer sends what is due to be sent. The read model says where to look, and the delivery's stream whose turn it is,
-// so any number of processes may look. What goes to one channel goes one after another; channels do not wait for each
-// other.
+// Deliverer sends what is due to be sent. The read model says where to look, and the delivery's
+// stream whose turn it is, so any number of processes may look. What goes to one channel goes one
+// after another; channels do not wait for each other.
 type Deliverer struct {
 	Models     *readmodels.DB
 	Deliveries *commands.Deliveries
@@ -28,8 +28,8 @@ const (
 	laneLoad = 16 // that are sent to one before it is looked again
 )
 
-// Run looks at every tick until ctx ends, and returns when nothing is being sent any more. What fails is tried again at
-// a later tick.
+// Run looks at every tick until ctx ends, and returns when nothing is being sent any more. What
+// fails is tried again at a later tick.
 func (d *Deliverer) Run(ctx context.Context, tick <-chan time.Time) {
 	var lanes sync.WaitGroup
 	defer lanes.Wait()

@@ -14,9 +14,10 @@ import (
 	"agentkey/readmodels"
 )
 
-// Expiry writes grant.expired when the time of an access has passed. The access counts as expired from that instant
-// in any case; this records it in the log. The read model says where to look, the decision falls on the agent's stream, so any
-// number of processes may look and one event is written.
+// Expiry writes grant.expired when the time of an access has passed. The access counts as expired
+// from that instant in any case; this records it in the log. The read model says where to look, the
+// decision falls on the agent's stream, so any number of processes may look and one event is
+// written.
 type Expiry struct {
 	Models *readmodels.DB
 	Agents *commands.AgentLoop

@@ -14,8 +14,9 @@ import (
 	"agentkey/eventstore/codec"
 )
 
-// Notifications queues messages to people about what waits for a human decision. It looks at no event of deliveries, so
-// that nothing is told of telling, and begins at the end of the log, so that nothing of the past is told.
+// Notifications queues messages to people about what waits for a human decision. It looks at no
+// event of deliveries, so that no notification causes another, and begins at the end of the log, so
+// that the past causes none.
 func Notifications(deliveries *commands.Deliveries) Reaction {
 	const types = `^(grant\.requested|suggestion\.made|suggestion\.backed|instruction_suggestion\.made)\.`
 	return Reaction{Name: "notifications", Types: types, Handle: func(ctx context.Context, cause codec.Verified) (bool, error) {

@@ -14,18 +14,19 @@ import (
 	"agentkey/eventstore/codec"
 )
 
-// Reaction turns events into commands. How far it has come stands in the log, in reaction-<name>: the last event that
-// it handled with an effect, by stream and revision, so that it holds on a copied log too. Any number of processes may
-// run the same reaction: its commands are decided on streams and derive their ids from the cause, so a second one
-// changes nothing. An idle or restarting system writes nothing. What needs no record says so with Anew.
+// Reaction turns events into commands. How far it has come stands in the log, in reaction-<name>:
+// the last event that it handled with an effect, by stream and revision, so that it holds on a
+// copied log too. Any number of processes may run the same reaction: its commands are decided on
+// streams and derive their ids from the cause, so a second one changes nothing. An idle or
+// restarting system writes nothing. What needs no record says so with Anew.
 type Reaction struct {
 	Name  string
 	Types string        // pattern of the types that it reacts to, a plain regular expression
 	After time.Duration // how old an event must be before it is handled
 	Anew  bool          // it begins at the log's start in every process and records nothing: doing it twice changes nothing
 
-	// Handle carries out what follows from an event, and says whether there was anything to do. After an error it gets
-	// the same event again.
+	// Handle carries out what follows from an event, and says whether there was anything to do. After
+	// an error it gets the same event again.
 	Handle func(ctx context.Context, cause codec.Verified) (acted bool, err error)
 }
 
@@ -37,11 +38,13 @@ type Reactor struct {
 	NewID        func() uuid.UUID
 	Logger       *slog.Logger
 
-	// OnAct is told each time that a reaction had an effect and recorded it if it records. It must not block, and may be nil.
+	// OnAct is told each time that a reaction had an effect and recorded it if it records. It must not
+	// block, and may be nil.
 	OnAct func(reaction string)
 }
 
-// Begin writes down where a reaction that never ran begins: at the end of the log. After it nothing is missed.
+// Begin writes down where a reaction that never ran begins: at the end of the log. After it nothing
+// is missed.
 func (r *Reactor) Begin(ctx context.Context, re Reaction) error {
 	if re.Anew {
 		return nil
@@ -53,7 +56,8 @@ func (r *Reactor) Begin(ctx context.Context, re Reaction) error {
 	return err
 }
 
-// Run carries a reaction out until ctx ends. What fails is logged and tried again after a growing pause.
+// Run carries a reaction out until ctx ends. What fails is logged and tried again after a growing
+// pause.
 func (r *Reactor) Run(ctx context.Context, re Reaction) {
 	backoff := eventstore.Backoff{Min: 100 * time.Millisecond, Max: 10 * time.Second}
 	for {
@@ -136,8 +140,8 @@ func (r *Reactor) ripen(ctx context.Context, e codec.Verified, after time.Durati
 	}
 }
 
-// resume returns where the reaction continues, and the revision of its record. A new reaction begins at the end of the
-// log and says so, because what happens after that must not be missed.
+// resume returns where the reaction continues, and the revision of its record. A new reaction
+// begins at the end of the log and says so, because what happens after that must not be missed.
 func (r *Reactor) resume(ctx context.Context, re Reaction) (position uint64, revision int64, err error) {
 	last, err := r.Log.ReadBackward(ctx, codec.Reactions.Stream(re.Name), 1)
 	if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
@@ -185,7 +189,8 @@ func (r *Reactor) record(ctx context.Context, re Reaction, revision int64, handl
 	return int64(appended.Revision), nil //nolint:gosec // revisions fit
 }
 
-// decidedOn reports whether an event is of a stream that is never cut short, so that it can name a place in the log.
+// decidedOn reports whether an event is of a stream that is never cut short, so that it can name a
+// place in the log.
 func decidedOn(e eventstore.Recorded) bool {
 	category, _ := codec.Split(e.Stream)
 	return category.Deciding()

@@ -14,9 +14,10 @@ import (
 	"agentkey/readmodels"
 )
 
-// Reminders queues what people are to be told of before it happens: a credential expires, an access ends. The read model
-// says where to look; the streams say whether that is so, and the id of what is sent is made of what ends and when, so
-// each end is told to a channel once, however often and by however many processes it is looked.
+// Reminders queues notices of what will happen soon: a credential expires, an access ends. The read
+// model says where to look; the streams say whether that is so, and the id of what is sent is made
+// of what ends and when, so each end is told to a channel once, however often and by however many
+// processes it is looked.
 type Reminders struct {
 	Models     *readmodels.DB
 	Deliveries *commands.Deliveries
@@ -77,7 +78,8 @@ func (r *Reminders) look(ctx context.Context) error {
 	return nil
 }
 
-// tell queues what is told of one end, if the streams know of it too: rows that are being filled know the past.
+// tell queues the notices of one end, if the streams know of it too: rows that are being filled
+// know the past.
 func (r *Reminders) tell(ctx context.Context, topic domain.Topic, e readmodels.Ending, revisions map[string]int64) error {
 	if _, known := revisions[e.Organization]; !known {
 		head, err := r.Deliveries.Channels.Organizations.Fresh(ctx, e.Organization)

@@ -11,8 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Postgres returns the URL of a new, empty database on the server that TEST_DATABASE_URL names. It goes with the test,
-// whoever is still connected to it.
+// Postgres returns the URL of a new, empty database on the server that TEST_DATABASE_URL names. It
+// goes with the test, connections that still use it.
 func Postgres(t testing.TB) string {
 	t.Helper()
 	server, err := url.Parse(os.Getenv("TEST_DATABASE_URL")) //nolint:forbidigo // this is how tests are told

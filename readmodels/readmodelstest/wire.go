@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Wire is a way to a server through which faults are made: it can be cut, so that the server is away, stalled, so that
-// it hangs, and mended.
+// Wire is a way to a server through which faults are made: it can be cut, so that the server is
+// away, stalled, so that it hangs, and mended.
 type Wire struct {
 	URL string // of the database, through the wire
 

@@ -1,6 +1,6 @@
-// Package limits counts calls against limits by one algorithm: GCRA (the generic cell rate algorithm) with a burst
-// equal to the limit. Memory counts in this process, Shared in Redis for all of them. It does not know who calls
-// or why.
+// Package limits counts calls against limits by one algorithm: GCRA (the generic cell rate
+// algorithm) with a burst equal to the limit. Memory counts in this process, Shared in Redis for
+// all of them. It does not know who calls or why.
 package limits
 
 import (
@@ -46,7 +46,8 @@ type Decision struct {
 	RetryAfter time.Duration // until the next one is allowed; 0 when one is
 }
 
-// peeked completes the answer to a call that took nothing: whether the next one would be allowed, and when.
+// peeked completes the answer to a call that took nothing: whether the next one would be allowed,
+// and when.
 func (d Decision) peeked(r Rule, now time.Time) Decision {
 	if d.Remaining == 0 {
 		d.Allowed = false

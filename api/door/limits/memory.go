@@ -61,8 +61,8 @@ func (m *Memory) take(key string, r Rule, cost int) (Decision, time.Time) {
 	return d, now
 }
 
-// sweep forgets a few keys whose time has passed. Each call adds at most one key and looks at several, so the
-// table stays as large as what is in use.
+// sweep forgets a few keys whose time has passed. Each call adds at most one key and looks at
+// several, so the table stays as large as what is in use.
 func (m *Memory) sweep(now time.Time) {
 	for range min(sweepStep, len(m.idle)) {
 		key := m.idle[0]

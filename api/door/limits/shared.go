@@ -13,14 +13,16 @@ import (
 )
 
 const (
-	// Patience is how long Redis may take to count one call before it counts as slow, unless its URL says otherwise.
+	// Patience is how long Redis may take to count one call before it counts as slow, unless its URL
+	// says otherwise.
 	Patience = 50 * time.Millisecond
 	// apart is how long each replica then counts for itself before Redis is asked again.
 	apart = 5 * time.Second
 )
 
-// Shared counts in Redis, one count for all replicas. While Redis is slow, can't be reached or answers with anything but
-// a count, it counts in this process, for five seconds at a time: nothing opens, and nothing stops. It comes back by itself.
+// Shared counts in Redis, one count for all replicas. While Redis is slow, can't be reached or
+// answers with anything but a count, it counts in this process, for five seconds at a time: nothing
+// opens, and nothing stops. It comes back by itself.
 type Shared struct {
 	client *redis.Client
 	rates  *redis_rate.Limiter
@@ -31,8 +33,8 @@ type Shared struct {
 	reason atomic.Pointer[string] // for not asking; stored before until
 }
 
-// ParseURL reads where Redis is: redis://, rediss:// or unix://. The error does not repeat the URL, which may hold a
-// password.
+// ParseURL reads where Redis is: redis://, rediss:// or unix://. The error does not repeat the URL,
+// which may hold a password.
 func ParseURL(url string) (*redis.Options, error) {
 	opts, err := redis.ParseURL(url)
 	if err != nil {
@@ -41,8 +43,8 @@ func ParseURL(url string) (*redis.Options, error) {
 	return opts, nil
 }
 
-// NewShared counts in the Redis of opts. It does not connect: Redis may come later. Whoever has a slow Redis and would
-// rather wait than count alone sets read_timeout in the URL.
+// NewShared counts in the Redis of opts. It does not connect: Redis may come later. With a slow
+// Redis, an operator who would rather wait than count alone sets read_timeout in the URL.
 func NewShared(opts *redis.Options, clock func() time.Time) *Shared {
 	within := Patience
 	if opts.ReadTimeout > 0 { // asked for in the URL
@@ -54,8 +56,8 @@ func NewShared(opts *redis.Options, clock func() time.Time) *Shared {
 	return &Shared{client: client, rates: redis_rate.NewLimiter(client), alone: NewMemory(clock), clock: clock, within: within}
 }
 
-// Probe counts in the Redis of opts as calls do, under a key of its own, and returns how long the quickest of three
-// answers took. One that takes longer than Patience is too slow to count in.
+// Probe counts in the Redis of opts as calls do, under a key of its own, and returns how long the
+// quickest of three answers took. One that takes longer than Patience is too slow to count in.
 func Probe(ctx context.Context, opts *redis.Options) (quickest time.Duration, err error) {
 	once := *opts
 	once.MaxRetries, once.DialerRetries, once.ContextTimeoutEnabled = -1, 1, true
@@ -108,12 +110,13 @@ func (s *Shared) Peek(ctx context.Context, key string, r Rule) (Decision, error)
 	return s.alone.Peek(ctx, key, r)
 }
 
-// ask counts in Redis unless it failed within the last seconds. It reports false when this process must count alone.
+// ask counts in Redis unless it failed within the last seconds. It reports false when this process
+// must count alone.
 func (s *Shared) ask(ctx context.Context, key string, r Rule, cost int) (d Decision, together bool, err error) {
 	now := s.clock()
 	until := s.until.Load()
 	if until != 0 {
-		// One caller tries again when the time is over; the others go on alone until he has succeeded.
+		// One caller tries again when the time is over; the others count alone until it succeeds.
 		if now.UnixNano() < until || !s.until.CompareAndSwap(until, now.Add(apart).UnixNano()) {
 			return Decision{}, false, nil
 		}
@@ -158,7 +161,8 @@ func count(ctx context.Context, rates *redis_rate.Limiter, key string, r Rule, c
 
 var errOddAnswer = errors.New("its answer isn't what the script for counting returns")
 
-// Why says to operators what keeps Redis from counting. Of what Redis says it repeats the code alone.
+// Why says to operators what keeps Redis from counting. Of what Redis says it repeats the code
+// alone.
 func Why(err error) string {
 	var refused redis.Error
 	switch {

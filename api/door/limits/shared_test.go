@@ -141,8 +141,8 @@ func (r *relay) pass(near, far net.Conn) {
 	}
 }
 
-// TestASlowRedisIsLeftForFiveSeconds stalls Redis: calls are counted in the process, without waiting each, and go back
-// to the shared count by themselves.
+// TestASlowRedisIsLeftForFiveSeconds stalls Redis: calls are counted in the process, without
+// waiting each, and go back to the shared count by themselves.
 func TestASlowRedisIsLeftForFiveSeconds(t *testing.T) {
 	c := &clock{}
 	c.now.Store(time.Now().UnixNano())
@@ -200,7 +200,8 @@ func TestAnAbsentRedisIsCountedWithout(t *testing.T) {
 	}
 }
 
-// TestAnythingButACountFromRedisIsCountedWithout speaks Redis's protocol and answers the script with what it should not.
+// TestAnythingButACountFromRedisIsCountedWithout speaks Redis's protocol and answers the script
+// with what it should not.
 func TestAnythingButACountFromRedisIsCountedWithout(t *testing.T) {
 	for name, answer := range map[string]string{
 		"a replica": "-READONLY You can't write against a read only replica.\r\n", "out of memory": "-OOM command not allowed when used memory > 'maxmemory'.\r\n",

@@ -1,5 +1,6 @@
-// Command bundle merges the files of a folder of OpenAPI fragments into one document in JSON, which the program
-// reads a dozen times faster than YAML. Maps are merged, and a value that two files give is an error.
+// Command bundle merges the files of a folder of OpenAPI fragments into one document in JSON, which
+// the program reads a dozen times faster than YAML. Maps are merged, and a value that two files
+// give is an error.
 package main
 
 import (

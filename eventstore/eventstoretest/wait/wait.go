@@ -1,5 +1,6 @@
-// Package wait lets tests wait for what another goroutine or process does. No wait decides how fast something has to
-// be: each ends when what it waits for has happened, and gives up only when that is plainly never going to be.
+// Package wait lets tests wait for what another goroutine or process does. No wait decides how fast
+// something has to be: each ends when what it waits for has happened, and gives up only when that
+// is plainly never going to be.
 package wait
 
 import (
@@ -11,7 +12,8 @@ import (
 // Patience is when a wait gives up: late enough that a busy machine never looks like a fault.
 const Patience = 3 * time.Minute
 
-// The pauses between two looks grow with the wait, so that a long one leaves the processor to what it waits for.
+// The pauses between two looks grow with the wait, so that a long one leaves the processor to what
+// it waits for.
 const (
 	shortest = time.Millisecond
 	longest  = 20 * time.Millisecond
