@@ -2,6 +2,7 @@ package deployments_test
 
 import (
 	"maps"
+	"net/netip"
 	"path"
 	"path/filepath"
 	"slices"
@@ -171,6 +172,16 @@ func TestThePodHasNoPrivileges(t *testing.T) {
 	space := manifest(t, "namespace.yaml", new(any))
 	if space.Metadata.Labels["pod-security.kubernetes.io/enforce"] != "restricted" {
 		t.Error("the namespace admits more than it needs")
+	}
+}
+
+func TestNoNetworkIsTrustedToNameAddresses(t *testing.T) {
+	var config settings
+	manifest(t, "configmap.yaml", &config)
+	for item := range strings.SplitSeq(config.Data["AGENTKEY_TRUSTED_PROXIES"], ",") {
+		if trusted, err := netip.ParsePrefix(item); err != nil || !trusted.IsSingleIP() {
+			t.Errorf("%s is trusted, so an agent in it could claim any address", item)
+		}
 	}
 }
 

@@ -271,6 +271,8 @@ func TestTheAddressInTheAuditIsTheOneThatWasSeen(t *testing.T) {
 		{"two proxies are believed", "127.0.0.0/8,10.0.0.0/8", "203.0.113.66, 198.51.100.2, 10.1.1.1", "198.51.100.2"},
 		{"the peer is believed and says nothing", "127.0.0.0/8", "", "127.0.0.1"},
 		{"the peer is believed and says nonsense", "127.0.0.0/8", "203.0.113.66, nonsense", "127.0.0.1"},
+		{"an address with a port", "127.0.0.0/8", "203.0.113.66, 198.51.100.1:51234", "198.51.100.1"},
+		{"an address of version 6 with a port", "127.0.0.0/8", "[2001:db8::1]:443", "2001:db8::1"},
 		{"an address of version 6", "127.0.0.0/8", "2001:DB8::0:1", "2001:db8::1"},
 		{"an address of version 4 in one of version 6", "127.0.0.0/8", "::ffff:198.51.100.3", "198.51.100.3"},
 	} {
