@@ -71,7 +71,7 @@ func TestTheAuditIsFiltered(t *testing.T) {
 		{"action=credential.vended", by("action", "credential.vended"), 2},
 		{"action=credential.refused", by("action", "credential.refused"), 1},
 		{"action=agent.registered", by("action", "agent.registered"), 2},
-		{"action=no.such", by("action", "no.such"), 0},
+		{"action=agent.retired", by("action", "agent.retired"), 0},
 		{"actor_type=agent", by("actor.type", "agent"), 4},
 		{"actor_type=service", by("actor.type", "service"), 6},
 		{"actor_type=system", by("actor.type", "system"), 1},
