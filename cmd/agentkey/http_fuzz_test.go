@@ -199,6 +199,7 @@ func (w *world) value(rt *rapid.T, d *drawn, name string, schema object) any {
 // query draws parameters.
 func (w *world) query(rt *rapid.T, d *drawn, op operation) string {
 	var out []string
+	times := map[string]string{}
 	for _, param := range op.params {
 		if rapid.IntRange(0, 3).Draw(rt, "more parameters") > 0 {
 			continue
@@ -211,7 +212,11 @@ func (w *world) query(rt *rapid.T, d *drawn, op operation) string {
 		case "q":
 			out = append(out, "q="+pick(rt, "q", []string{"a", "%25", "", "Z", "%F0%9F%98%80"}))
 		case "action":
-			out = append(out, "action="+pick(rt, "action", []string{"credential.vended", "no.such"}))
+			action := pick(rt, "action", []string{"credential.vended", "no.such"})
+			if action == "no.such" {
+				d.spoil("an unknown action")
+			}
+			out = append(out, "action="+action)
 		case "actor_id":
 			out = append(out, "actor_id="+pick(rt, "actor_id", w.agents))
 		default:
@@ -223,8 +228,12 @@ func (w *world) query(rt *rapid.T, d *drawn, op operation) string {
 			if !scratch.valid {
 				d.spoil("query: " + scratch.mutations[0])
 			}
+			times[name] = fmt.Sprint(value)
 			out = append(out, name+"="+strings.NewReplacer(" ", "%20", "[", "", "]", "").Replace(fmt.Sprint(value)))
 		}
+	}
+	if from, to := times["from"], times["to"]; from != "" && to != "" && from > to {
+		d.spoil("from is after to")
 	}
 	if op.caller != "anyone" && seldom(rt, "unknown parameter") { // probes may add what they like
 		d.spoil("an unknown parameter")
