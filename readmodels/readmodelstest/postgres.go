@@ -27,6 +27,22 @@ func Postgres(t testing.TB) string {
 	return server.String()
 }
 
+// Pooled returns another URL of a database that came from Postgres: it leads through the PgBouncer that TEST_POOLER_URL
+// names.
+func Pooled(t testing.TB, database string) string {
+	t.Helper()
+	pooler, err := url.Parse(os.Getenv("TEST_POOLER_URL")) //nolint:forbidigo // this is how tests are told
+	if err != nil || pooler.Host == "" {
+		t.Fatal("TEST_POOLER_URL names no PgBouncer: run the tests with scripts/engines go test …")
+	}
+	u, err := url.Parse(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Host = pooler.Host
+	return u.String()
+}
+
 // Do runs statements on a connection of its own, also when the test is over.
 func Do(t testing.TB, server, statement string) {
 	t.Helper()
