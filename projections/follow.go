@@ -34,20 +34,21 @@ type FollowerConfig struct {
 	Logger *slog.Logger
 	Place  Place
 
-	// Lead returns when this process is the one that handles the events; see readmodels.DB. Until then
-	// standby is told how far the leader is. nil: there is no other process.
-	Lead func(ctx context.Context, standby func(readmodels.Checkpoint)) (lead context.Context, release func(), err error)
+	// Lead returns when this process is the one that handles the events; see readmodels.DB. Until
+	// then standby learns how far the leader is. nil: there is no other process.
+	Lead func(ctx context.Context, standby func(readmodels.Checkpoint) <-chan struct{}) (lead context.Context, release func(), err error)
 
-	// Handle stores what a batch means together with the move of the checkpoint, or neither. Its error
-	// wraps readmodels.ErrMoved where the checkpoint is no longer at Batch.From, and
-	// readmodels.ErrUnavailable where the place is at fault and not an event. After any error it gets
-	// the same events again.
+	// Handle stores what a batch means together with the move of the checkpoint, or neither. Its
+	// error wraps readmodels.ErrMoved where the checkpoint is no longer at Batch.From, and
+	// readmodels.ErrUnavailable where the place is at fault and not an event. After any error it
+	// gets the same events again.
 	Handle func(context.Context, Batch) error
 
 	CaughtUp func(context.Context) error // called once in a session, when everything written so far was handled
 	Tracer   trace.Tracer                // makes a span of every batch of events
 
-	// OnLost receives an event that the place knows and the log has lost, before it is filled again.
+	// OnLost receives an event that the place knows and the log has lost, before it is filled
+	// again.
 	OnLost func(context.Context, eventstore.Mark) error
 
 	Idle, MinDelay, MaxDelay time.Duration
@@ -152,20 +153,22 @@ func (f *Follower) lead(ctx context.Context) (context.Context, func(), error) {
 	if f.Lead == nil {
 		return ctx, func() {}, nil
 	}
-	caughtUp := false
-	return f.Lead(ctx, func(at readmodels.Checkpoint) {
+	var end uint64 // of the log when it began to stand by: under traffic the tables are always a bit behind
+	return f.Lead(ctx, func(at readmodels.Checkpoint) <-chan struct{} {
 		if !at.Of(log.storeID, log.created) {
 			f.feed.restart(0) // the leader refills them
-			return
+			return f.feed.awaited()
 		}
 		f.feed.reach(at.Position)
-		if !caughtUp {
-			head, err := f.Client.Head(ctx)
-			caughtUp = err == nil && at.Position >= head
+		if end == 0 {
+			if head, err := f.Client.Head(ctx); err == nil {
+				end = head
+			}
 		}
-		if caughtUp {
+		if end != 0 && at.Position >= end {
 			f.feed.enter(Standby, "")
 		}
+		return f.feed.awaited()
 	})
 }
 

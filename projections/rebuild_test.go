@@ -17,7 +17,7 @@ import (
 // While the tables are refilled, events keep coming and each reader sees a whole model: nothing
 // that it saw before is ever gone again.
 func TestRebuildingUnderTrafficEqualsLive(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	test := func(t *testing.T, w *world) {
 		agents, tools := w.story()
 		before := w.model
 		traffic, quiet := context.WithCancel(t.Context())
@@ -69,7 +69,9 @@ func TestRebuildingUnderTrafficEqualsLive(t *testing.T) {
 		if failures := w.said.of("projection stopped"); len(failures) > 0 {
 			t.Errorf("the projection failed: %v", failures)
 		}
-	})
+	}
+	everywhere(t, test)
+	t.Run("through a pooler", func(t *testing.T) { test(t, newWorld(t, pooled)) })
 }
 
 // askOn asks for everything again and again, and compares with what it saw before.

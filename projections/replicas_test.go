@@ -29,27 +29,28 @@ func (w *world) replica() *world {
 // On Postgres one process fills the tables; the others know how far they are, and one of them
 // continues.
 func TestAnotherReplicaTakesOver(t *testing.T) {
-	w := newWorld(t, postgres)
-	agents, tools := w.story()
-	other := w.replica()
-	standby := func(s projections.Status) bool { return s.State == projections.Standby && s.CaughtUpOnce && s.Lag == 0 }
-	other.eventually("stands by", standby)
-	for range 20 {
-		other.reached(w.happened("agent-"+agents[0], self(agents[0]), agent.CredentialVended{ToolID: tools[0], KeyNumber: 2}))
-	}
-	if s := w.model.Status(t.Context()); s.State != projections.Running {
-		t.Errorf("who leads: %+v", s)
-	}
-	w.close()
-	other.eventually("leads", func(s projections.Status) bool { return s.State == projections.Running })
-	third := w.replica()
-	third.eventually("stands by", standby)
-	w.happened("agent-"+agents[0], self(agents[0]), agent.CredentialVended{ToolID: tools[0], KeyNumber: 2})
-	other.reached(w.head())
-	third.reached(w.head())
-	if diff := cmp.Diff(w.afresh().rows(), w.dump().rows()); diff != "" {
-		t.Errorf("after the change (-afresh +live):\n%s", diff)
-	}
+	onPostgres(t, func(t *testing.T, w *world) {
+		agents, tools := w.story()
+		other := w.replica()
+		standby := func(s projections.Status) bool { return s.State == projections.Standby && s.CaughtUpOnce && s.Lag == 0 }
+		other.eventually("stands by", standby)
+		for range 20 {
+			other.reached(w.happened("agent-"+agents[0], self(agents[0]), agent.CredentialVended{ToolID: tools[0], KeyNumber: 2}))
+		}
+		if s := w.model.Status(t.Context()); s.State != projections.Running {
+			t.Errorf("who leads: %+v", s)
+		}
+		w.close()
+		other.eventually("leads", func(s projections.Status) bool { return s.State == projections.Running })
+		third := w.replica()
+		third.eventually("stands by", standby)
+		w.happened("agent-"+agents[0], self(agents[0]), agent.CredentialVended{ToolID: tools[0], KeyNumber: 2})
+		other.reached(w.head())
+		third.reached(w.head())
+		if diff := cmp.Diff(w.afresh().rows(), w.dump().rows()); diff != "" {
+			t.Errorf("after the change (-afresh +live):\n%s", diff)
+		}
+	})
 }
 
 // traffic goes on until the function that it returns is called.
@@ -116,16 +117,17 @@ func TestPostgresIsAwayForAWhile(t *testing.T) {
 
 // As when a replica is killed: what was sent of a batch is gone or whole.
 func TestConnectionsEndInTheMiddle(t *testing.T) {
-	w := newWorld(t, postgres)
-	agents, tools := w.story()
-	quiet := w.traffic(agents, tools[1])
-	for range eventstoretest.Rounds(60) {
-		w.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() ORDER BY random() LIMIT 2")
-		position := w.model.Status(t.Context()).Position
-		w.eventually("gets on", func(s projections.Status) bool { return s.Position > position })
-	}
-	quiet()
-	w.unblemished()
+	onPostgres(t, func(t *testing.T, w *world) {
+		agents, tools := w.story()
+		quiet := w.traffic(agents, tools[1])
+		for range eventstoretest.Rounds(60) {
+			w.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() ORDER BY random() LIMIT 2")
+			position := w.model.Status(t.Context()).Position
+			w.eventually("gets on", func(s projections.Status) bool { return s.Position > position })
+		}
+		quiet()
+		w.unblemished()
+	})
 }
 
 func TestTablesThatAreDroppedUnderItAreFilledAgain(t *testing.T) {
@@ -164,7 +166,7 @@ func TestReportsTellOfTheTables(t *testing.T) {
 	}
 	w.place.ask(t, func(db *sql.DB) {
 		var schemas string
-		if err := db.QueryRowContext(t.Context(), "SELECT string_agg(nspname, ' ') FROM pg_namespace WHERE nspname ~ '^(agentkey|reporting)'").Scan(&schemas); err != nil || len(strings.Fields(schemas)) != 2 {
+		if err := db.QueryRowContext(t.Context(), "SELECT string_agg(nspname, ' ') FROM pg_namespace WHERE nspname ~ '^(agentkey_|reporting)'").Scan(&schemas); err != nil || len(strings.Fields(schemas)) != 2 {
 			t.Errorf("the schemas are %s: %v", schemas, err)
 		}
 	})

@@ -70,6 +70,19 @@ func postgres(t testing.TB) place {
 	return postgresAt(t, url, url)
 }
 
+// pooled is a database which the program reaches through a pooler.
+func pooled(t testing.TB) place {
+	url := readmodelstest.Postgres(t)
+	return postgresAt(t, url, readmodelstest.Pooled(t, url))
+}
+
+// onPostgres runs a test on a database that is reached directly and through a pooler.
+func onPostgres(t *testing.T, test func(*testing.T, *world)) {
+	for name, e := range map[string]engine{"directly": postgres, "through a pooler": pooled} {
+		t.Run(name, func(t *testing.T) { test(t, newWorld(t, e)) })
+	}
+}
+
 // postgresAt is a database which the program reaches by another way than the test.
 func postgresAt(t testing.TB, url, way string) place {
 	db, err := sql.Open("pgx", url)

@@ -70,6 +70,22 @@ func (f *file) create(ctx context.Context, path string, building bool) (*tables,
 	return f.open(ctx, path, building)
 }
 
+// makeTables makes the tables and the checkpoint of empty ones, or nothing.
+func makeTables(ctx context.Context, db *sql.DB) (err error) {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, ignoreDone(tx.Rollback())) }()
+	if _, err := tx.ExecContext(ctx, tablesSQL); err != nil {
+		return err
+	}
+	if err := New(tx).CreateCheckpoint(ctx, CreateCheckpointParams{Name: checkpointName, Model: fingerprint()}); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
 // dsn names a file with its settings. Nothing relies on a model that is being built, so nothing is
 // synced.
 func dsn(path string, building, writes bool) string {
@@ -228,7 +244,7 @@ func syncFile(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-func (f *file) lead(ctx context.Context, _ *DB, _ func(Checkpoint)) (context.Context, func(), error) {
+func (f *file) lead(ctx context.Context, _ *DB, _ func(Checkpoint) <-chan struct{}) (context.Context, func(), error) {
 	return ctx, func() {}, nil
 }
 

@@ -2,98 +2,68 @@ package readmodels
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
-// standbyTime is how long a process that does not lead waits before it tries again.
-const standbyTime = time.Second
+// How often a process that doesn't lead looks how far the tables are: while somebody waits for
+// that, and otherwise.
+const (
+	awaitedTime = 20 * time.Millisecond
+	idleTime    = 250 * time.Millisecond
+)
 
-var errLead = errors.New("this process no longer leads")
-
-// lead waits for the leader's lock, which a connection of its own holds for as long as it lives.
-// While it waits it hears of every commit. The connection also holds the lock that says that the
-// schema is in use.
-func (s *schema) lead(ctx context.Context, db *DB, standby func(Checkpoint)) (context.Context, func(), error) {
+// lead waits for the lease of the process that fills the tables.
+func (s *schema) lead(ctx context.Context, db *DB, standby func(Checkpoint) <-chan struct{}) (context.Context, func(), error) {
+	if s.build != nil {
+		return ctx, func() {}, nil // no other process knows of these tables
+	}
 	fail := func(err error) (context.Context, func(), error) {
 		return nil, nil, fmt.Errorf("lead the filling of the read model: %w: %w", ErrUnavailable, err)
 	}
-	if s.free != nil {
-		return ctx, func() {}, nil // no other process knows of these tables
-	}
-	if err := s.prepare(ctx, db.live); err != nil {
+	if err := s.prepare(ctx); err != nil {
 		return fail(err)
 	}
-	conn, err := s.connect(ctx)
+	l, err := s.lease(ctx, "lead "+s.name, s.holder)
 	if err != nil {
 		return fail(err)
 	}
-	if err := s.waitForLead(ctx, conn, db, standby); err != nil {
-		return fail(errors.Join(err, closeConn(ctx, conn)))
+	for {
+		taken, err := l.take(ctx)
+		if err == nil && !taken {
+			err = watch(ctx, db, standby)
+		}
+		if err != nil {
+			l.giveBack(ctx)
+			return fail(err)
+		}
+		if taken {
+			return l.hold(ctx), func() { l.giveBack(ctx) }, nil
+		}
 	}
-	lead, cancel := context.WithCancelCause(ctx)
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		for lead.Err() == nil {
-			if _, err := conn.WaitForNotification(lead); err != nil { // with the connection goes the lock
-				cancel(fmt.Errorf("%w: %w: %w", ErrUnavailable, errLead, err))
-			}
-		}
-	}()
-	return lead, func() {
-		cancel(context.Canceled)
-		<-watched
-		if err := closeConn(ctx, conn); err != nil {
-			s.logger.DebugContext(ctx, "the lead was given back with its connection", slog.String("error", err.Error()))
-		}
-	}, nil
 }
 
-func (s *schema) waitForLead(ctx context.Context, conn *pgx.Conn, db *DB, standby func(Checkpoint)) error {
-	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock_shared("+key+")", "use "+s.name); err != nil {
-		return err
-	}
-	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{s.name}.Sanitize()); err != nil {
-		return err
-	}
+// watch tells standby how far the tables are, until it is time to try to lead again.
+func watch(ctx context.Context, db *DB, standby func(Checkpoint) <-chan struct{}) error {
+	due := time.NewTimer(renewTime)
+	defer due.Stop()
 	for {
-		var leads bool
-		if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock("+key+")", "lead "+s.name).Scan(&leads); err != nil {
-			return err
-		}
-		if leads {
-			_, err := conn.Exec(ctx, "UNLISTEN *")
-			return err
-		}
 		at, err := db.ReadCheckpoint(ctx)
 		if err != nil {
 			return err
 		}
-		standby(at)
-		if err := listen(ctx, conn, standbyTime); err != nil {
-			return err
-		}
-	}
-}
-
-// listen waits until something is committed, or some time. What more it heard of is the same news.
-func listen(ctx context.Context, conn *pgx.Conn, within time.Duration) error {
-	wait, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	if _, err := conn.WaitForNotification(wait); err != nil {
-		if wait.Err() != nil && !conn.IsClosed() {
+		select {
+		case <-standby(at):
+		case <-time.After(idleTime - awaitedTime):
+		case <-due.C:
+			return nil
+		case <-ctx.Done():
 			return ctx.Err()
 		}
-		return err
+		select {
+		case <-time.After(awaitedTime):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	cancel()
-	for err := error(nil); err == nil; {
-		_, err = conn.WaitForNotification(wait) // only what has come already
-	}
-	return nil
 }

@@ -22,6 +22,18 @@ type pipeline struct {
 	err      error
 }
 
+// transactionSettings hold for the transaction alone: through a pooler the next one of this
+// connection is somebody else's. A commit needn't reach the disk, because rows and checkpoint are
+// lost together and filled again. A process whose machine is gone in the middle of a transaction
+// doesn't keep the next one from the checkpoint.
+const transactionSettings = "SELECT set_config('synchronous_commit', 'off', true), set_config('idle_in_transaction_session_timeout', '10s', true)"
+
+func newPipeline(ctx context.Context, conn *sql.Conn, tx *sql.Tx) *pipeline {
+	p := &pipeline{ctx: ctx, conn: conn, tx: tx}
+	p.waiting.Queue(transactionSettings)
+	return p
+}
+
 // ExecContext implements DBTX. The statement is sent later.
 func (p *pipeline) ExecContext(_ context.Context, query string, args ...any) (sql.Result, error) {
 	if p.err != nil {
@@ -89,12 +101,4 @@ func (p *pipeline) send() error {
 		return results.Close()
 	})
 	return p.err
-}
-
-// end sends what waits, and lets a channel hear of the commit.
-func (p *pipeline) end(channel string) error {
-	if channel != "" && p.err == nil {
-		p.waiting.Queue("SELECT pg_notify($1, '')", channel)
-	}
-	return p.send()
 }

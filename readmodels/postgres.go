@@ -2,6 +2,7 @@ package readmodels
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -18,13 +19,22 @@ import (
 
 // schema is where tables are on Postgres. The name of the live schema says which version of the
 // tables it holds, so that two versions of the program work side by side while one replaces the
-// other. Tables that are refilled are in a schema beside it, which takes over its name.
+// other. Tables that are filled again are in a schema beside it, which takes over its name. What
+// versions and processes agree on is in the schema home.
+//
+// Nothing here relies on a session: no setting, lock or prepared statement outlives its
+// transaction, so any pooler that keeps transactions whole may be in between.
 type schema struct {
 	name   string
+	home   string
+	holder string // this process, in leases
 	config *pgxpool.Config
 	logger *slog.Logger
-	free   func() // of a schema beside: another may be built
+	build  *lease // of a schema beside: the right to build one
 }
+
+// home is the schema that all versions of the tables share.
+const home = "agentkey"
 
 // setUpTime is how long OpenPostgres tries to reach the server.
 const setUpTime = 10 * time.Second
@@ -44,7 +54,7 @@ func OpenPostgres(ctx context.Context, url string, logger *slog.Logger) (*DB, er
 	}
 	limited, cancel := context.WithTimeout(ctx, setUpTime)
 	defer cancel()
-	err = s.prepare(limited, db.live)
+	err = s.prepare(limited)
 	if refused(err) || ctx.Err() != nil {
 		return nil, errors.Join(fmt.Errorf("open the read model: %w", err), db.Close())
 	}
@@ -60,7 +70,10 @@ func at(url string, logger *slog.Logger) (*schema, error) {
 	if err != nil { // its text may quote the URL, and that holds a password
 		return nil, errors.New("the URL of the read model's database is not valid; it looks like postgres://user:password@host:5432/database")
 	}
-	return &schema{name: "agentkey_" + fingerprint()[:12], config: config, logger: logger}, nil
+	if !strings.Contains(url, "default_query_exec_mode") {
+		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe // one round trip, and no statement has a name
+	}
+	return &schema{name: home + "_" + fingerprint()[:12], home: home, holder: rand.Text(), config: config, logger: logger}, nil
 }
 
 // refused reports whether a server refuses for good: the user, the database, or the user's rights
@@ -73,19 +86,13 @@ func refused(err error) bool {
 // connections is how many a pool has at most, unless the URL says so with pool_max_conns.
 const connections = 12
 
-// open makes a pool of connections that find their tables in the schema; none is opened yet.
+// open makes a pool of connections to the tables of the schema; none is opened yet.
 func (s *schema) open(ctx context.Context) (*DB, error) {
 	config := s.config.Copy()
-	set := config.ConnConfig.RuntimeParams
-	set["search_path"] = s.name
-	set["synchronous_commit"] = "off" // rows and checkpoint are lost together and filled again
-	set["idle_in_transaction_session_timeout"] = "60s"
-	// A process whose machine is gone must not lead for longer than some seconds.
-	set["tcp_keepalives_idle"], set["tcp_keepalives_interval"], set["tcp_keepalives_count"] = "4", "1", "3"
 	if !strings.Contains(s.config.ConnString(), "pool_max_conns") {
 		config.MaxConns = connections
 	}
-	if set["application_name"] == "" {
+	if set := config.ConnConfig.RuntimeParams; set["application_name"] == "" {
 		set["application_name"] = "agentkey"
 	}
 	if config.ConnConfig.ConnectTimeout == 0 || config.ConnConfig.ConnectTimeout > setUpTime {
@@ -98,8 +105,9 @@ func (s *schema) open(ctx context.Context) (*DB, error) {
 	own := *s
 	own.config = config
 	db := stdlib.OpenDBFromPool(pool)
-	reader := textual{db}
-	live := &tables{writer: db, reader: reader, read: New(reader), notify: s.name}
+	names := &names{schema: s.name}
+	reader := postgresText{db, names}
+	live := &tables{writer: db, reader: reader, read: New(reader), names: names}
 	live.close = func() error {
 		err := db.Close()
 		pool.Close()
@@ -108,7 +116,7 @@ func (s *schema) open(ctx context.Context) (*DB, error) {
 	return &DB{place: &own, live: live}, nil
 }
 
-// connect opens a connection of its own: what it locks, it locks until it is closed.
+// connect opens a connection beside the pool, whose connections may all be busy with queries.
 func (s *schema) connect(ctx context.Context) (*pgx.Conn, error) {
 	return pgx.ConnectConfig(ctx, s.config.ConnConfig.Copy())
 }
@@ -120,44 +128,70 @@ func closeConn(ctx context.Context, conn *pgx.Conn) error {
 	return conn.Close(ctx)
 }
 
-// locked runs fn on a connection that holds one of the locks of the database; others that want it
-// wait.
-func (s *schema) locked(ctx context.Context, lock string, fn func(*pgx.Conn) error) (err error) {
+// transact runs fn in a transaction on a connection of its own.
+func (s *schema) transact(ctx context.Context, fn func(pgx.Tx) error) (err error) {
 	conn, err := s.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeConn(ctx, conn)) }()
-	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock("+key+")", lock); err != nil {
-		return err
-	}
-	return fn(conn)
+	return pgx.BeginFunc(ctx, conn, fn)
 }
 
-// key is the number of the lock that $1 names. The names begin with agentkey: other programs may
-// lock in the same database.
-const key = "hashtextextended('agentkey ' || $1, 0)"
-
-// prepare makes the tables unless they are there and of this version.
-func (s *schema) prepare(ctx context.Context, t *tables) error {
-	if checkModel(ctx, t.read) == nil {
-		return nil
-	}
-	return s.locked(ctx, "tables", func(conn *pgx.Conn) error {
-		if checkModel(ctx, t.read) == nil {
-			return nil // another process did it meanwhile
+// alone is transact for what only one process may do at a time. The others wait.
+func (s *schema) alone(ctx context.Context, fn func(pgx.Tx) error) error {
+	return s.transact(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "agentkey tables "+s.home); err != nil {
+			return err
 		}
-		return s.create(ctx, conn, t)
+		return fn(tx)
 	})
 }
 
+// prepare makes the tables unless they are there and of this version.
+func (s *schema) prepare(ctx context.Context) error {
+	made := false
+	look := func(tx pgx.Tx) (err error) {
+		made, err = s.made(ctx, tx)
+		return err
+	}
+	if err := s.transact(ctx, look); err != nil || made {
+		return err
+	}
+	return s.alone(ctx, func(tx pgx.Tx) error {
+		home := pgx.Identifier{s.home}.Sanitize()
+		if _, err := tx.Exec(ctx, "CREATE SCHEMA IF NOT EXISTS "+home+"; SET LOCAL search_path = "+home+"; "+leasesSQL); err != nil {
+			return fmt.Errorf("make the schema %s: %w", s.home, err)
+		}
+		if err := look(tx); err != nil || made {
+			return err // another process did it meanwhile
+		}
+		return s.create(ctx, tx)
+	})
+}
+
+// made reports whether everything is there and of this version.
+func (s *schema) made(ctx context.Context, tx pgx.Tx) (made bool, err error) {
+	const there = "SELECT to_regclass($1) IS NOT NULL AND to_regclass($2) IS NOT NULL"
+	if err := tx.QueryRow(ctx, there, s.leases(), s.table("checkpoints")).Scan(&made); err != nil || !made {
+		return false, err
+	}
+	const current = "SELECT EXISTS (SELECT FROM checkpoints WHERE name = $1 AND model = $2)"
+	err = tx.QueryRow(ctx, (&names{schema: s.name}).in(current), checkpointName, fingerprint()).Scan(&made)
+	return made, err
+}
+
 // create replaces the schema by one with empty tables.
-func (s *schema) create(ctx context.Context, conn *pgx.Conn, t *tables) error {
+func (s *schema) create(ctx context.Context, tx pgx.Tx) error {
 	name := pgx.Identifier{s.name}.Sanitize()
-	if _, err := conn.Exec(ctx, "DROP SCHEMA IF EXISTS "+name+" CASCADE; CREATE SCHEMA "+name); err != nil {
+	if _, err := tx.Exec(ctx, "DROP SCHEMA IF EXISTS "+name+" CASCADE; CREATE SCHEMA "+name); err != nil {
 		return fmt.Errorf("make the schema %s: %w", s.name, err)
 	}
-	if err := makeTables(ctx, t.writer, byBytes); err != nil {
+	_, err := tx.Exec(ctx, "SET LOCAL search_path = "+name+"; "+tablesSQL+"; "+byBytes)
+	if err == nil {
+		_, err = tx.Exec(ctx, createCheckpoint, checkpointName, fingerprint())
+	}
+	if err != nil {
 		return fmt.Errorf("make the tables of the read model: %w", err)
 	}
 	return nil

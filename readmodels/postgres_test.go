@@ -49,36 +49,49 @@ func do(t *testing.T, c *pgx.Conn, statement string) {
 	}
 }
 
+// everyWay runs a test on a database that the program reaches directly, and through a pooler.
+func everyWay(t *testing.T, test func(t *testing.T, url, way string)) {
+	t.Run("directly", func(t *testing.T) {
+		url := readmodelstest.Postgres(t)
+		test(t, url, url)
+	})
+	t.Run("through a pooler", func(t *testing.T) {
+		url := readmodelstest.Postgres(t)
+		test(t, url, readmodelstest.Pooled(t, url))
+	})
+}
+
 const liveSchema = "SELECT nspname::text FROM pg_namespace WHERE nspname ~ '^agentkey_[0-9a-f]{12}$'"
 
 func TestProcessesThatStartAtOnceMakeOneSetOfTables(t *testing.T) {
-	url := readmodelstest.Postgres(t)
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			db, err := readmodels.OpenPostgres(t.Context(), url, slog.New(slog.DiscardHandler))
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			if at, err := db.ReadCheckpoint(t.Context()); err != nil || at != (readmodels.Checkpoint{}) {
-				t.Errorf("it is at %+v: %v", at, err)
-			}
-			if err := db.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	c := conn(t, url)
-	do(t, c, "SET search_path = "+scan[string](t, c, liveSchema)) // exactly one
-	if n := scan[int](t, c, "SELECT count(*) FROM checkpoints"); n != 1 {
-		t.Errorf("%d checkpoints", n)
-	}
-	(&shelf{t: t, db: postgres(t, url)}).agent(acme, "a1", "One")
-	if a, err := postgres(t, url).Agent(t.Context(), acme, "a1", noon); err != nil || a.Name != "One" {
-		t.Errorf("who comes later finds %+v: %v", a, err)
-	}
+	everyWay(t, func(t *testing.T, url, way string) {
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				db, err := readmodels.OpenPostgres(t.Context(), way, slog.New(slog.DiscardHandler))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if at, err := db.ReadCheckpoint(t.Context()); err != nil || at != (readmodels.Checkpoint{}) {
+					t.Errorf("it is at %+v: %v", at, err)
+				}
+				if err := db.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		c := conn(t, url)
+		do(t, c, "SET search_path = "+scan[string](t, c, liveSchema)) // exactly one
+		if n := scan[int](t, c, "SELECT count(*) FROM checkpoints"); n != 1 {
+			t.Errorf("%d checkpoints", n)
+		}
+		(&shelf{t: t, db: postgres(t, way)}).agent(acme, "a1", "One")
+		if a, err := postgres(t, way).Agent(t.Context(), acme, "a1", noon); err != nil || a.Name != "One" {
+			t.Errorf("who comes later finds %+v: %v", a, err)
+		}
+	})
 }
 
 func TestTablesOfNoUseAreMadeAnew(t *testing.T) {
@@ -101,6 +114,19 @@ func TestTablesOfNoUseAreMadeAnew(t *testing.T) {
 			(&shelf{t: t, db: db}).agent(acme, "a1", "One")
 		})
 	}
+}
+
+func TestLeasesThatAreGoneAreMadeAgainAndTheRowsStay(t *testing.T) {
+	url := readmodelstest.Postgres(t)
+	(&shelf{t: t, db: postgres(t, url)}).agent(acme, "a1", "One")
+	do(t, conn(t, url), "DROP SCHEMA agentkey CASCADE")
+	db := postgres(t, url)
+	if a, err := db.Agent(t.Context(), acme, "a1", noon); err != nil || a.Name != "One" {
+		t.Errorf("it holds %+v: %v", a, err)
+	}
+	led, release := lead(t, db, alone)
+	defer release()
+	within(t, "leading", led)
 }
 
 func TestAServerThatRefusesIsAnError(t *testing.T) {
@@ -145,14 +171,14 @@ func TestAServerThatIsAwayIsWaitedFor(t *testing.T) {
 	if _, err := db.Agent(t.Context(), acme, "a1", noon); err == nil || errors.Is(err, readmodels.ErrNotFound) {
 		t.Errorf("a query: %v", err)
 	}
-	if _, _, err := db.Lead(t.Context(), func(readmodels.Checkpoint) {}); !errors.Is(err, readmodels.ErrUnavailable) {
+	if _, _, err := db.Lead(t.Context(), alone); !errors.Is(err, readmodels.ErrUnavailable) {
 		t.Errorf("the lead: %v", err)
 	}
 	if _, err := db.Beside(t.Context()); !errors.Is(err, readmodels.ErrUnavailable) {
 		t.Errorf("beside: %v", err)
 	}
 	wire.Mend()
-	_, release, err := db.Lead(t.Context(), func(readmodels.Checkpoint) {})
+	_, release, err := db.Lead(t.Context(), alone)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,8 +234,11 @@ func TestWhatAnErrorLiesIn(t *testing.T) {
 	}
 }
 
+// alone is for a process that nobody waits for while it stands by.
+func alone(readmodels.Checkpoint) <-chan struct{} { return nil }
+
 // lead takes the lead in the background and sends the context of it.
-func lead(t *testing.T, db *readmodels.DB, standby func(readmodels.Checkpoint)) (led chan context.Context, release func()) {
+func lead(t *testing.T, db *readmodels.DB, standby func(readmodels.Checkpoint) <-chan struct{}) (led chan context.Context, release func()) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	led, ended := make(chan context.Context, 1), make(chan struct{})
@@ -247,88 +276,113 @@ func within[T any](t *testing.T, what string, from <-chan T) T {
 }
 
 func TestOneLeadsAndAnotherTakesItsPlace(t *testing.T) {
+	everyWay(t, func(t *testing.T, url, way string) {
+		first, second := postgres(t, way), postgres(t, way)
+		led, release := lead(t, first, func(readmodels.Checkpoint) <-chan struct{} {
+			t.Error("the first stands by")
+			return nil
+		})
+		ctx := within(t, "leading", led)
+
+		heard, waiting := make(chan readmodels.Checkpoint), make(chan struct{})
+		close(waiting)
+		standing, stood := context.WithCancel(t.Context())
+		next, releaseNext := lead(t, second, func(at readmodels.Checkpoint) <-chan struct{} {
+			select {
+			case heard <- at:
+			case <-standing.Done():
+			}
+			return waiting
+		})
+		defer releaseNext()
+		if at := within(t, "standing by", heard); at != (readmodels.Checkpoint{}) {
+			t.Errorf("it is at %+v", at)
+		}
+		s := &shelf{t: t, db: first}
+		s.write(func(tx *readmodels.Tx) error { return tx.Claim(t.Context(), "s1", noon) })
+		for n := range uint64(20) {
+			s.write(func(tx *readmodels.Tx) error { return tx.Move(t.Context(), "s1", n, n+1, "") })
+			for within(t, "told of a commit", heard).Position != n+1 { //nolint:revive // until it is
+			}
+		}
+		stood()
+		select {
+		case <-next:
+			t.Fatal("two lead")
+		default:
+		}
+		if ctx.Err() != nil {
+			t.Fatal("the first no longer leads")
+		}
+		release()
+		if <-ctx.Done(); ctx.Err() == nil {
+			t.Error("who gave the lead back still has it")
+		}
+		ctx = within(t, "leading after the first", next)
+
+		// The clock of the server jumped, or the process was suspended: another one took the lease.
+		// It learns that.
+		last, releaseLast := lead(t, postgres(t, way), alone)
+		defer releaseLast()
+		do(t, conn(t, url), "UPDATE agentkey.leases SET holder = 'another', ends_at = now() + interval '3 seconds'")
+		within(t, "told that it no longer leads", ctx.Done())
+		if err := context.Cause(ctx); !errors.Is(err, readmodels.ErrUnavailable) {
+			t.Errorf("because of %v", err)
+		}
+		within(t, "leading after the second", last)
+	})
+}
+
+func TestALeaderThatHearsNothingStopsLeading(t *testing.T) {
 	url := readmodelstest.Postgres(t)
-	first, second := postgres(t, url), postgres(t, url)
-	led, release := lead(t, first, func(readmodels.Checkpoint) { t.Error("the first stands by") })
+	wire := readmodelstest.NewWire(t, url)
+	led, release := lead(t, postgres(t, wire.URL), alone)
 	ctx := within(t, "leading", led)
-
-	heard := make(chan readmodels.Checkpoint, 1000)
-	next, releaseNext := lead(t, second, func(at readmodels.Checkpoint) { heard <- at })
+	next, releaseNext := lead(t, postgres(t, url), alone)
 	defer releaseNext()
-	if at := within(t, "standing by", heard); at != (readmodels.Checkpoint{}) {
-		t.Errorf("it is at %+v", at)
-	}
-	s := &shelf{t: t, db: first}
-	s.write(func(tx *readmodels.Tx) error { return tx.Claim(t.Context(), "s1", noon) })
-	listener := conn(t, url)
-	do(t, listener, "LISTEN "+scan[string](t, listener, liveSchema))
-	for n := range uint64(20) {
-		s.write(func(tx *readmodels.Tx) error { return tx.Move(t.Context(), "s1", n, n+1, "") })
-		if _, err := listener.WaitForNotification(t.Context()); err != nil { // each commit is told to whoever listens
-			t.Fatal(err)
-		}
-		at := within(t, "told of a commit", heard)
-		for at.Position < n+1 {
-			at = within(t, "told of a commit", heard)
-		}
-		if at.Position > n+1 {
-			t.Fatalf("told of %d, not of %d", at.Position, n+1)
-		}
-	}
-	select {
-	case <-next:
-		t.Fatal("two lead")
-	default:
-	}
-	if ctx.Err() != nil {
-		t.Fatal("the first no longer leads")
-	}
-	release()
-	if <-ctx.Done(); ctx.Err() == nil {
-		t.Error("who gave the lead back still has it")
-	}
-	ctx = within(t, "leading after the first", next)
-
-	// An administrator, or a network, ends the leader's connection: the leader notices.
-	third := postgres(t, url)
-	last, releaseLast := lead(t, third, func(readmodels.Checkpoint) {})
-	defer releaseLast()
-	do(t, conn(t, url), "SELECT pg_terminate_backend(l.pid) FROM pg_locks AS l WHERE l.locktype = 'advisory' AND l.mode = 'ExclusiveLock' AND l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())")
+	wire.Stall()
 	within(t, "told that it no longer leads", ctx.Done())
-	if err := context.Cause(ctx); !errors.Is(err, readmodels.ErrUnavailable) {
-		t.Errorf("because of %v", err)
-	}
-	within(t, "leading after the second", last)
+	within(t, "leading after it", next)
+	wire.Cut()
+	release()
 }
 
 // A process that is killed gives nothing back.
 func TestAKilledLeaderIsReplaced(t *testing.T) {
 	const variable = "READMODELS_TEST_LEADS"
 	if url := os.Getenv(variable); url != "" {
-		_, _, err := postgres(t, url).Lead(t.Context(), func(readmodels.Checkpoint) {})
+		_, _, err := postgres(t, url).Lead(t.Context(), alone)
 		fmt.Println("leads:", err) // to its parent
 		select {}
 	}
-	url := readmodelstest.Postgres(t)
-	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$")
-	child.Env = append(os.Environ(), variable+"="+url)
-	out, err := child.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := child.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "leads: <nil>\n" {
-		t.Fatalf("the child says %q: %v", line, err)
-	}
-	standing := make(chan struct{}, 1000)
-	led, release := lead(t, postgres(t, url), func(readmodels.Checkpoint) { standing <- struct{}{} })
-	defer release()
-	within(t, "standing by", standing)
-	if err := child.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = child.Wait()
-	within(t, "leading", led)
+	name := t.Name()
+	everyWay(t, func(t *testing.T, url, way string) {
+		child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+name+"$")
+		child.Env = append(os.Environ(), variable+"="+way)
+		out, err := child.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "leads: <nil>\n" {
+			t.Fatalf("the child says %q: %v", line, err)
+		}
+		standing := make(chan struct{}, 1000)
+		led, release := lead(t, postgres(t, way), func(readmodels.Checkpoint) <-chan struct{} {
+			standing <- struct{}{}
+			return nil
+		})
+		defer release()
+		within(t, "standing by", standing)
+		if err := child.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = child.Wait()
+		if !scan[bool](t, conn(t, url), "SELECT ends_at <= now() + interval '5 seconds' FROM agentkey.leases") {
+			t.Error("it is not replaced within six seconds")
+		}
+		within(t, "leading", led)
+	})
 }

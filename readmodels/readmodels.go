@@ -41,7 +41,7 @@ type place interface {
 	// replace is DB.Replace.
 	replace(ctx context.Context, db, other *DB, finish func(context.Context, Checkpoint) error) error
 	// lead is DB.Lead.
-	lead(ctx context.Context, db *DB, standby func(Checkpoint)) (context.Context, func(), error)
+	lead(ctx context.Context, db *DB, standby func(Checkpoint) <-chan struct{}) (context.Context, func(), error)
 	// settle is DB.Settle.
 	settle(ctx context.Context) error
 	// down reports whether an error lies in the store, and not in what was to be written.
@@ -55,7 +55,7 @@ type tables struct {
 	read   *Queries
 	write  *Queries     // prepared; nil where what is written is sent together
 	audit  auditInserts // likewise
-	notify string       // the channel that hears of every commit
+	names  *names       // nil where tables are found without the name of a schema
 	later  []string     // statements that complete tables from beside
 	close  func() error
 }
@@ -112,9 +112,9 @@ func (db *DB) Write(ctx context.Context, fn func(*Tx) error) (err error) {
 	if db.live.write != nil {
 		err = fn(&Tx{Queries: db.live.write.WithTx(tx), audit: db.live.audit})
 	} else {
-		p := &pipeline{ctx: ctx, conn: conn, tx: tx}
-		if err = fn(&Tx{Queries: New(textual{p})}); err == nil {
-			err = p.end(db.live.notify)
+		p := newPipeline(ctx, conn, tx)
+		if err = fn(&Tx{Queries: New(postgresText{p, db.live.names})}); err == nil {
+			err = p.send()
 		}
 	}
 	if err != nil {
@@ -168,10 +168,11 @@ func (db *DB) Reset(ctx context.Context) error {
 
 // Lead returns when this process is the one that fills the tables, with a context that ends when it
 // no longer is. Of several processes on one Postgres one leads, and when it ends another takes its
-// place within seconds; standby is told meanwhile how far the tables are. An embedded file has one
+// place within seconds. standby learns meanwhile how far the tables are: every 20 ms while the
+// channel that it returned is closed, and otherwise four times a second. An embedded file has one
 // process, which leads at once. release gives the lead back. That two lead for a moment does no
 // harm: Move lets one of them through.
-func (db *DB) Lead(ctx context.Context, standby func(Checkpoint)) (lead context.Context, release func(), err error) {
+func (db *DB) Lead(ctx context.Context, standby func(Checkpoint) <-chan struct{}) (lead context.Context, release func(), err error) {
 	return db.place.lead(ctx, db, standby)
 }
 

@@ -23,20 +23,20 @@ func (s *schema) told() string {
 }
 
 // tell lets the views of the reporting schema show this one. They are replaced, so that users who
-// were granted them keeps them; only views that can't become these, because a newer version has
+// were granted them keep them; only views that can't become these, because a newer version has
 // made them, are recreated. It is part of the caller's transaction.
-func (s *schema) tell(ctx context.Context, conn *pgx.Conn) error {
+func (s *schema) tell(ctx context.Context, tx pgx.Tx) error {
 	name := pgx.Identifier{s.name}.Sanitize()
 	text := "CREATE SCHEMA IF NOT EXISTS reporting; SET LOCAL search_path = " + name + ";" + reporting +
 		"; COMMENT ON SCHEMA reporting IS '" + strings.ReplaceAll(s.told(), "'", "''") + "'"
-	if _, err := conn.Exec(ctx, "SAVEPOINT views"); err != nil {
+	if _, err := tx.Exec(ctx, "SAVEPOINT views"); err != nil {
 		return err
 	}
-	_, err := conn.Exec(ctx, text)
+	_, err := tx.Exec(ctx, text)
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && refused.Code == "42P16" { // invalid_table_definition
 		s.logger.WarnContext(ctx, "the reporting views of a newer version are recreated and must be granted again", slog.String("reason", refused.Message))
-		_, err = conn.Exec(ctx, "ROLLBACK TO SAVEPOINT views; DROP SCHEMA reporting CASCADE;"+text)
+		_, err = tx.Exec(ctx, "ROLLBACK TO SAVEPOINT views; DROP SCHEMA reporting CASCADE;"+text)
 	}
 	return err
 }

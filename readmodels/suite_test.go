@@ -35,6 +35,12 @@ func TestPostgres(t *testing.T) {
 	suite(t, func(t *testing.T) *readmodels.DB { return postgres(t, readmodelstest.Postgres(t)) })
 }
 
+func TestPostgresThroughAPooler(t *testing.T) {
+	suite(t, func(t *testing.T) *readmodels.DB {
+		return postgres(t, readmodelstest.Pooled(t, readmodelstest.Postgres(t)))
+	})
+}
+
 // postgres opens a database as one process does.
 func postgres(t *testing.T, url string) *readmodels.DB {
 	t.Helper()

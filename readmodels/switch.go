@@ -2,9 +2,11 @@ package readmodels
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -14,63 +16,60 @@ import (
 // finishTime bounds how long a switch keeps everybody from writing.
 const finishTime = 30 * time.Second
 
-// beside makes a schema beside the live one. The lock that says so belongs to a connection of its
-// own, so that what a process left behind that was killed is nobody's, and is dropped by the next
-// who builds.
+// beside makes a schema beside the live one. What a process left there that was killed goes.
 func (s *schema) beside(ctx context.Context) (_ *DB, err error) {
-	conn, err := s.connect(ctx)
+	if err := s.prepare(ctx); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	build, err := s.lease(ctx, "build "+s.name, rand.Text()) // not even this process builds twice at a time
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	free := func() { _ = closeConn(ctx, conn) } // the lock goes with it in any case
 	defer func() {
 		if err != nil {
-			free()
+			build.giveBack(ctx)
 		}
 	}()
-	var alone bool
-	if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock("+key+")", "build "+s.name).Scan(&alone); err != nil {
+	alone, err := build.take(ctx)
+	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	if !alone {
 		return nil, errBuilding
 	}
-	next := &schema{name: s.name + "_next", config: s.config, logger: s.logger, free: free}
+	build.hold(context.WithoutCancel(ctx)) // until the tables are in place or gone
+	next := &schema{name: s.name + "_next", home: s.home, holder: s.holder, config: s.config, logger: s.logger, build: build}
+	if err := next.transact(ctx, func(tx pgx.Tx) error { return next.create(ctx, tx) }); err != nil {
+		return nil, err
+	}
 	db, err := next.open(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := next.create(ctx, conn, db.live); err != nil {
+	const listing = "SELECT format('%I.%I', schemaname, indexname), indexdef FROM pg_indexes WHERE schemaname = $1 AND indexname !~ '_pkey$'"
+	if db.live.later, err = unindex(ctx, db.live.writer, listing, next.name); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	const listing = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema() AND indexname !~ '_pkey$'"
-	if db.live.later, err = unindex(ctx, db.live.writer, listing); err != nil {
-		return nil, errors.Join(err, db.Close())
+	for _, name := range tableNames {
+		db.live.later = append(db.live.later, "ANALYZE "+next.table(name))
 	}
-	const analyze = "SELECT 'ANALYZE ' || string_agg(quote_ident(tablename), ', ') FROM pg_tables WHERE schemaname = current_schema()"
-	var statement string
-	if err := db.live.writer.QueryRowContext(ctx, analyze).Scan(&statement); err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	db.live.later = append(db.live.later, statement)
 	return db, nil
 }
 
 func (s *schema) discard() error {
-	defer s.free()
 	ctx, cancel := context.WithTimeout(context.Background(), setUpTime) // what is thrown away has no caller any more
 	defer cancel()
+	defer s.build.giveBack(ctx)
 	return s.drop(ctx, s.name)
 }
 
 // drop removes a schema with its tables, unless queries still use them.
-func (s *schema) drop(ctx context.Context, name string) (err error) {
-	conn, err := s.connect(ctx)
-	if err != nil {
+func (s *schema) drop(ctx context.Context, name string) error {
+	err := s.transact(ctx, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '5s'; DROP SCHEMA IF EXISTS "+pgx.Identifier{name}.Sanitize()+" CASCADE")
 		return err
-	}
-	defer func() { err = errors.Join(err, closeConn(ctx, conn)) }()
-	if _, err = conn.Exec(ctx, "SET lock_timeout = '5s'; DROP SCHEMA IF EXISTS "+pgx.Identifier{name}.Sanitize()+" CASCADE"); err != nil {
+	})
+	if err != nil {
 		return fmt.Errorf("drop the schema %s: %w", name, err)
 	}
 	return nil
@@ -89,109 +88,107 @@ func (s *schema) replace(ctx context.Context, db, other *DB, finish func(context
 	if err != nil {
 		return errors.Join(fmt.Errorf("put the new read model in place: %w", err), other.Discard())
 	}
-	other.place.(*schema).free() //nolint:forcetypeassert // as above
+	other.place.(*schema).build.giveBack(ctx) //nolint:forcetypeassert // as above
 	if err := s.drop(ctx, old); err != nil {
 		s.logger.WarnContext(ctx, "the old tables of the read model stay until the next time", slog.String("error", err.Error()))
 	}
 	return other.Close()
 }
 
-func (s *schema) rename(ctx context.Context, old, next string, finish func(context.Context, Checkpoint) error) (err error) {
+func (s *schema) rename(ctx context.Context, old, next string, finish func(context.Context, Checkpoint) error) error {
 	ctx, cancel := context.WithTimeout(ctx, finishTime)
 	defer cancel()
-	conn, err := s.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, closeConn(ctx, conn)) }() // and rolls back what is not committed
-	live := pgx.Identifier{s.name}
-	if _, err := conn.Exec(ctx, "BEGIN; SET LOCAL lock_timeout = '2s'; LOCK TABLE "+append(live, "checkpoints").Sanitize()+" IN EXCLUSIVE MODE"); err != nil {
-		return err
-	}
-	var was Checkpoint
-	var created, position int64
-	err = conn.QueryRow(ctx, "SELECT store_id, store_created, position FROM "+append(live, "checkpoints").Sanitize()+" WHERE name = $1", checkpointName).
-		Scan(&was.StoreID, &created, &position)
-	if err != nil {
-		return err
-	}
-	was.StoreCreated, was.Position = toTime(created), unsigned(position)
-	if err := finish(ctx, was); err != nil {
-		return err
-	}
-	_, err = conn.Exec(ctx, fmt.Sprintf("ALTER SCHEMA %s RENAME TO %s; ALTER SCHEMA %s RENAME TO %s",
-		live.Sanitize(), pgx.Identifier{old}.Sanitize(), pgx.Identifier{next}.Sanitize(), live.Sanitize()))
-	if err != nil {
-		return err
-	}
-	if err := s.tell(ctx, conn); err != nil {
-		return err
-	}
-	_, err = conn.Exec(ctx, "NOTIFY "+live.Sanitize()+"; COMMIT")
-	return err
+	return s.transact(ctx, func(tx pgx.Tx) error {
+		checkpoints := s.table("checkpoints")
+		_, err := tx.Exec(ctx, "SET LOCAL idle_in_transaction_session_timeout = '60s'; SET LOCAL lock_timeout = '2s'; LOCK TABLE "+checkpoints+" IN EXCLUSIVE MODE")
+		if err != nil {
+			return err
+		}
+		var was Checkpoint
+		var created, position int64
+		err = tx.QueryRow(ctx, "SELECT store_id, store_created, position FROM "+checkpoints+" WHERE name = $1", checkpointName).
+			Scan(&was.StoreID, &created, &position)
+		if err != nil {
+			return err
+		}
+		was.StoreCreated, was.Position = toTime(created), unsigned(position)
+		if err := finish(ctx, was); err != nil {
+			return err
+		}
+		live := pgx.Identifier{s.name}.Sanitize()
+		_, err = tx.Exec(ctx, fmt.Sprintf("ALTER SCHEMA %s RENAME TO %s; ALTER SCHEMA %s RENAME TO %s",
+			live, pgx.Identifier{old}.Sanitize(), pgx.Identifier{next}.Sanitize(), live))
+		if err != nil {
+			return err
+		}
+		return s.tell(ctx, tx)
+	})
 }
 
 // settle points the reports at this schema and drops those of other versions that no process uses.
 func (s *schema) settle(ctx context.Context) error {
-	if s.free != nil {
-		return nil // tables beside are not spoken of
+	if s.build != nil {
+		return nil // reports never show tables beside
 	}
-	err := s.locked(ctx, "tables", func(conn *pgx.Conn) error {
+	err := s.alone(ctx, func(tx pgx.Tx) error {
 		var told bool
-		err := conn.QueryRow(ctx, "SELECT coalesce(obj_description(to_regnamespace('reporting'), 'pg_namespace') = $1, false)", s.told()).Scan(&told)
-		if err != nil {
+		err := tx.QueryRow(ctx, "SELECT coalesce(obj_description(to_regnamespace('reporting'), 'pg_namespace') = $1, false)", s.told()).Scan(&told)
+		if err != nil || told {
 			return err
 		}
-		if !told {
-			if _, err := conn.Exec(ctx, "BEGIN; SET LOCAL lock_timeout = '2s'"); err != nil {
-				return err
-			}
-			if err := s.tell(ctx, conn); err != nil {
-				return err
-			}
-			if _, err := conn.Exec(ctx, "COMMIT"); err != nil {
-				return err
-			}
+		if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '2s'"); err != nil {
+			return err
 		}
-		return s.sweep(ctx, conn)
+		return s.tell(ctx, tx)
 	})
+	if err == nil {
+		err = s.sweep(ctx)
+	}
 	if err != nil {
 		return fmt.Errorf("settle the read model: %w: %w", ErrUnavailable, err)
 	}
 	return nil
 }
 
-func (s *schema) sweep(ctx context.Context, conn *pgx.Conn) error {
-	rows, err := conn.Query(ctx, `SELECT nspname FROM pg_namespace WHERE nspname ~ '^agentkey_[0-9a-f]{12}$' AND nspname <> $1`, s.name)
-	if err != nil {
+// unusedTime is how long nobody leads a version before its tables go. A process that leads may be
+// about to be replaced.
+const unusedTime = time.Minute
+
+func (s *schema) sweep(ctx context.Context) error {
+	var others []string
+	err := s.transact(ctx, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, "SELECT nspname FROM pg_namespace WHERE nspname ~ ('^' || $1 || '_[0-9a-f]{12}$') AND nspname <> $2", s.home, s.name)
+		if err != nil {
+			return err
+		}
+		others, err = pgx.CollectRows(rows, pgx.RowTo[string])
 		return err
-	}
-	others, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	})
 	if err != nil {
 		return err
 	}
 	for _, other := range others {
-		for _, name := range []string{other, other + "_next", other + "_old"} {
-			_, err := conn.Exec(ctx, "BEGIN; SET LOCAL lock_timeout = '2s'")
-			if err != nil {
+		err := s.alone(ctx, func(tx pgx.Tx) error {
+			leases := []string{"lead " + other, "build " + other}
+			var used bool
+			err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+s.leases()+" WHERE name = ANY($1) AND ends_at > now() - make_interval(secs => $2))",
+				leases, unusedTime.Seconds()).Scan(&used)
+			if err != nil || used {
 				return err
 			}
-			var unused bool
-			if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock("+key+")", "use "+other).Scan(&unused); err != nil {
+			if _, err := tx.Exec(ctx, "DELETE FROM "+s.leases()+" WHERE name = ANY($1)", leases); err != nil {
 				return err
 			}
-			if unused {
-				_, err = conn.Exec(ctx, "DROP SCHEMA IF EXISTS "+pgx.Identifier{name}.Sanitize()+" CASCADE; COMMIT")
-			} else {
-				_, err = conn.Exec(ctx, "ROLLBACK")
+			var schemas []string
+			for _, suffix := range []string{"", "_next", "_old"} {
+				schemas = append(schemas, pgx.Identifier{other + suffix}.Sanitize())
 			}
-			var refused *pgconn.PgError
-			if errors.As(err, &refused) && refused.Code == "55P03" {
-				_, err = conn.Exec(ctx, "ROLLBACK") // a query uses it: the next time
-			}
-			if err != nil {
-				return err
-			}
+			_, err = tx.Exec(ctx, "SET LOCAL lock_timeout = '2s'; DROP SCHEMA IF EXISTS "+strings.Join(schemas, ", ")+" CASCADE")
+			return err
+		})
+		const lockNotAvailable = "55P03" // a query uses them: the next time
+		if e, ok := errors.AsType[*pgconn.PgError](err); err != nil && (!ok || e.Code != lockNotAvailable) {
+			return err
 		}
 	}
 	return nil

@@ -21,83 +21,84 @@ import (
 // the old tables or in the new, whole; the new ones begin where the old ones ended; nobody goes
 // back or sees half of anything.
 func TestEveryProcessSeesTheSwitch(t *testing.T) {
-	url := readmodelstest.Postgres(t)
-	here, there := postgres(t, url), postgres(t, url)
-	s := &shelf{t: t, db: here}
-	for _, id := range []string{"a1", "a2"} {
-		s.agent(acme, id, "0")
-	}
-	s.write(func(tx *readmodels.Tx) error { return tx.Claim(t.Context(), "s1", noon) })
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
+	everyWay(t, func(t *testing.T, url, way string) {
+		here, there := postgres(t, way), postgres(t, way)
+		s := &shelf{t: t, db: here}
+		for _, id := range []string{"a1", "a2"} {
+			s.agent(acme, id, "0")
+		}
+		s.write(func(tx *readmodels.Tx) error { return tx.Claim(t.Context(), "s1", noon) })
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
 
-	// The name of both agents is the position.
-	step := func(db *readmodels.DB, to uint64) error {
-		return db.Write(t.Context(), func(tx *readmodels.Tx) error {
-			err := tx.Move(t.Context(), "s1", to-1, to, "")
-			for _, id := range []string{"a1", "a2"} {
-				err = errors.Join(err, tx.UpdateAgent(t.Context(), readmodels.UpdateAgentParams{ID: id, Name: readmodels.Optional(new(fmt.Sprint(to)))}))
-			}
-			return err
-		})
-	}
-	var writer, askers sync.WaitGroup
-	writer.Go(func() {
-		for to := uint64(1); ctx.Err() == nil; to++ {
-			if err := step(there, to); err != nil {
-				t.Errorf("write %d: %v", to, err)
-				return
-			}
-		}
-	})
-	for _, db := range []*readmodels.DB{here, there} {
-		askers.Go(func() {
-			for seen := 0; ctx.Err() == nil; {
-				list, err := db.Agents(t.Context(), acme, readmodels.AgentFilter{}, noon, all)
-				if err != nil || len(list.Items) != 2 || list.Items[0].Name != list.Items[1].Name {
-					t.Errorf("after position %d: %+v %v", seen, list.Items, err)
-					return
-				}
-				before := seen
-				if _, err := fmt.Sscan(list.Items[0].Name, &seen); err != nil || seen < before {
-					t.Errorf("after position %d: %+v %v", before, list.Items, err)
-					return
-				}
-			}
-		})
-	}
-	for range 3 {
-		beside, err := here.Beside(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := there.Beside(t.Context()); err == nil {
-			t.Error("two processes fill the tables anew")
-		}
-		err = here.Replace(t.Context(), beside, func(ctx context.Context, was readmodels.Checkpoint) error {
-			return beside.Write(ctx, func(tx *readmodels.Tx) error {
-				err := errors.Join(tx.Claim(ctx, was.StoreID, was.StoreCreated), tx.Move(ctx, was.StoreID, 0, was.Position, ""))
-				for i, id := range []string{"a1", "a2"} {
-					err = errors.Join(err, tx.InsertAgent(ctx, readmodels.InsertAgentParams{ID: id, OrganizationID: acme, Position: int64(i + 1), Name: fmt.Sprint(was.Position)}))
+		// The name of both agents is the position.
+		step := func(db *readmodels.DB, to uint64) error {
+			return db.Write(t.Context(), func(tx *readmodels.Tx) error {
+				err := tx.Move(t.Context(), "s1", to-1, to, "")
+				for _, id := range []string{"a1", "a2"} {
+					err = errors.Join(err, tx.UpdateAgent(t.Context(), readmodels.UpdateAgentParams{ID: id, Name: readmodels.Optional(new(fmt.Sprint(to)))}))
 				}
 				return err
 			})
-		})
-		if err != nil {
-			t.Fatal(err)
 		}
-	}
-	stop()
-	writer.Wait()
-	askers.Wait()
-	c := conn(t, url)
-	if left := scan[int](t, c, "SELECT count(*) FROM pg_namespace WHERE nspname ~ '^agentkey_'"); left != 1 {
-		t.Errorf("%d schemas are there", left)
-	}
-	do(t, c, "SET search_path = "+scan[string](t, c, liveSchema))
-	if n := scan[int](t, c, "SELECT count(*) FROM pg_indexes WHERE schemaname = current_schema() AND indexname = 'audit_entries_by_time'"); n != 1 {
-		t.Error("the new tables have no indexes")
-	}
+		var writer, askers sync.WaitGroup
+		writer.Go(func() {
+			for to := uint64(1); ctx.Err() == nil; to++ {
+				if err := step(there, to); err != nil {
+					t.Errorf("write %d: %v", to, err)
+					return
+				}
+			}
+		})
+		for _, db := range []*readmodels.DB{here, there} {
+			askers.Go(func() {
+				for seen := 0; ctx.Err() == nil; {
+					list, err := db.Agents(t.Context(), acme, readmodels.AgentFilter{}, noon, all)
+					if err != nil || len(list.Items) != 2 || list.Items[0].Name != list.Items[1].Name {
+						t.Errorf("after position %d: %+v %v", seen, list.Items, err)
+						return
+					}
+					before := seen
+					if _, err := fmt.Sscan(list.Items[0].Name, &seen); err != nil || seen < before {
+						t.Errorf("after position %d: %+v %v", before, list.Items, err)
+						return
+					}
+				}
+			})
+		}
+		for range 3 {
+			beside, err := here.Beside(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := there.Beside(t.Context()); err == nil {
+				t.Error("two processes fill the tables anew")
+			}
+			err = here.Replace(t.Context(), beside, func(ctx context.Context, was readmodels.Checkpoint) error {
+				return beside.Write(ctx, func(tx *readmodels.Tx) error {
+					err := errors.Join(tx.Claim(ctx, was.StoreID, was.StoreCreated), tx.Move(ctx, was.StoreID, 0, was.Position, ""))
+					for i, id := range []string{"a1", "a2"} {
+						err = errors.Join(err, tx.InsertAgent(ctx, readmodels.InsertAgentParams{ID: id, OrganizationID: acme, Position: int64(i + 1), Name: fmt.Sprint(was.Position)}))
+					}
+					return err
+				})
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		stop()
+		writer.Wait()
+		askers.Wait()
+		c := conn(t, url)
+		if left := scan[int](t, c, "SELECT count(*) FROM pg_namespace WHERE nspname ~ '^agentkey_'"); left != 1 {
+			t.Errorf("%d schemas are there", left)
+		}
+		do(t, c, "SET search_path = "+scan[string](t, c, liveSchema))
+		if n := scan[int](t, c, "SELECT count(*) FROM pg_indexes WHERE schemaname = current_schema() AND indexname = 'audit_entries_by_time'"); n != 1 {
+			t.Error("the new tables have no indexes")
+		}
+	})
 }
 
 func TestASwitchThatFailsLeavesTheLiveTables(t *testing.T) {
@@ -132,8 +133,7 @@ func TestTablesOfOtherVersionsGoWhenNobodyUsesThem(t *testing.T) {
 	for _, name := range []string{"agentkey_0123456789ab", "agentkey_0123456789ab_next", "agentkey_ba9876543210", "agentkey_mine"} {
 		do(t, c, "CREATE SCHEMA "+name+" CREATE TABLE agents (id TEXT)")
 	}
-	user := conn(t, url) // a process of that version holds this while it runs
-	do(t, user, "SELECT pg_advisory_lock_shared(hashtextextended('agentkey use agentkey_ba9876543210', 0))")
+	do(t, c, "INSERT INTO agentkey.leases VALUES ('lead agentkey_ba9876543210', 'a process of that version', now())")
 	schemas := func() string {
 		t.Helper()
 		return scan[string](t, c, "SELECT string_agg(nspname, ' ' ORDER BY nspname) FROM pg_namespace WHERE nspname ~ '^agentkey_'")
@@ -148,7 +148,7 @@ func TestTablesOfOtherVersionsGoWhenNobodyUsesThem(t *testing.T) {
 	if diff := cmp.Diff(sorted(live, "agentkey_ba9876543210", "agentkey_mine"), schemas()); diff != "" {
 		t.Errorf("while one is used (-want +got):\n%s", diff)
 	}
-	do(t, user, "SELECT pg_advisory_unlock_all()")
+	do(t, c, "UPDATE agentkey.leases SET ends_at = now() - interval '2 minutes'")
 	if err := db.Settle(t.Context()); err != nil {
 		t.Fatal(err)
 	}

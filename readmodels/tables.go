@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 )
 
@@ -24,25 +25,6 @@ const fill = 2
 var errOtherVersion = errors.New("it was made by another version")
 
 var errBuilding = errors.New("the read model is being filled again already")
-
-// makeTables makes the tables and the checkpoint of empty ones, in one transaction that runs the
-// statements of an engine, too.
-func makeTables(ctx context.Context, db *sql.DB, engine ...string) (err error) {
-	tx, err := db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, ignoreDone(tx.Rollback())) }()
-	for _, statements := range append([]string{tablesSQL}, engine...) {
-		if _, err := tx.ExecContext(ctx, statements); err != nil {
-			return err
-		}
-	}
-	if err := New(tx).CreateCheckpoint(ctx, CreateCheckpointParams{Name: checkpointName, Model: fingerprint()}); err != nil {
-		return err
-	}
-	return tx.Commit()
-}
 
 // fingerprint tells one version of the tables and their contents from another.
 func fingerprint() string {
@@ -62,11 +44,19 @@ func checkModel(ctx context.Context, q *Queries) error {
 	return nil
 }
 
+// tableNames are the names of all tables.
+var tableNames = func() (names []string) {
+	for _, made := range regexp.MustCompile(`CREATE TABLE (\w+)`).FindAllStringSubmatch(tablesSQL, -1) {
+		names = append(names, made[1])
+	}
+	return names
+}()
+
 // unindex drops the indexes of new tables that only queries need, and returns the statements that
 // make them again: tables are filled faster without, and an index of all rows at once costs less
 // than one row by row. listing asks for name and statement of each.
-func unindex(ctx context.Context, db *sql.DB, listing string) (statements []string, err error) {
-	rows, err := db.QueryContext(ctx, listing)
+func unindex(ctx context.Context, db *sql.DB, listing string, args ...any) (statements []string, err error) {
+	rows, err := db.QueryContext(ctx, listing, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -154,14 +154,14 @@ func (p *program) tables() map[string][]string {
 // tablesIn is tables of a database on Postgres.
 func tablesIn(t testing.TB, database string) map[string][]string {
 	t.Helper()
-	db, err := sql.Open("pgx", database)
+	db, err := sql.Open("pgx", database+"&default_query_exec_mode=exec") // also through a pooler
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
 	out := map[string][]string{}
 	for _, table := range column(t, db, `select format('%I.%I', schemaname, tablename) from pg_tables
-		where schemaname like 'agentkey%' and tablename <> 'checkpoints'`) {
+		where schemaname like 'agentkey\_%' and tablename <> 'checkpoints'`) {
 		out[table] = column(t, db, `select one::text from `+table+` as one order by 1`)
 	}
 	if len(out) == 0 {

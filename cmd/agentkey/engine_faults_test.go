@@ -145,7 +145,17 @@ func TestPostgresMayStopAndStart(t *testing.T) {
 func TestAReplicaKilledInTheMiddleOfABatchIsReplaced(t *testing.T) {
 	t.Parallel()
 	database := readmodelstest.Postgres(t)
-	replicas := startReplicasOn(t, 2, startLog(t), database, sharedRedis(t))
+	for name, way := range map[string]string{"directly": database, "through a pooler": readmodelstest.Pooled(t, database)} {
+		t.Run(name, func(t *testing.T) {
+			dropModels(t, database)
+			killedInTheMiddle(t, database, way)
+		})
+	}
+}
+
+func killedInTheMiddle(t *testing.T, database, way string) {
+	t.Helper()
+	replicas := startReplicasOn(t, 2, startLog(t), way, sharedRedis(t))
 	f := mustFleet(replicas[0], 4, 2)
 	for range 3 {
 		leads := leader(t, replicas)
@@ -160,6 +170,17 @@ func TestAReplicaKilledInTheMiddleOfABatchIsReplaced(t *testing.T) {
 		load.stop()
 		lives.admin().must(200, "GET", "/api/admin/tools", nil) // it has reached the last fetch
 		dies.run()
+	}
+	// What one replica was told the other one knows, and the doctor finds nothing wrong.
+	replicas[0].admin().mustAgent("Through the pooler")
+	replicas[1].seen.Store(replicas[0].seen.Load())
+	if n := len(replicas[1].admin().must(200, "GET", "/api/admin/agents?limit=200", nil).Items()); n != len(f.ids)+1 {
+		t.Errorf("%d agents", n)
+	}
+	code, said, _ := consult(t, replicas[1].env)
+	expect(t, said, map[string]string{"read model": "ok filled up to position"})
+	if code != exitOK {
+		t.Errorf("the doctor says %v", said)
 	}
 	for _, p := range replicas {
 		p.stop()
@@ -201,7 +222,7 @@ func holdTable(t testing.TB, database, table string) (free func()) {
 	tx, err := db.BeginTx(t.Context(), nil)
 	if err == nil {
 		_, err = tx.ExecContext(t.Context(), "LOCK TABLE "+column(t, db, `select format('%I.%I', schemaname, tablename) from pg_tables
-			where schemaname like 'agentkey%' and tablename = '`+table+`'`)[0])
+			where schemaname like 'agentkey\_%' and tablename = '`+table+`'`)[0])
 	}
 	if err != nil {
 		t.Fatal(err)
