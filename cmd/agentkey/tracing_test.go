@@ -91,7 +91,7 @@ const (
 // TestAFetchIsOneTraceThatTellsNothing fetches below a span of the agent's own, and stops:
 // everything was sent by then.
 func TestAFetchIsOneTraceThatTellsNothing(t *testing.T) {
-	// alone: what fails is told to one handler of the process
+	// Not parallel: what fails is told to one handler of the process.
 	const canary, person, program = "canary-credential-91ab", "canary-owner@example.com", "canary-agent/1.0"
 	r := startReceiver(t)
 	p := start(t, append(unlimited, "OTEL_EXPORTER_OTLP_ENDPOINT="+r.URL+"/")...)
@@ -174,7 +174,7 @@ func TestAFetchIsOneTraceThatTellsNothing(t *testing.T) {
 // TestAReceiverOfTracesThatIsGoneStopsNothing names one that nobody serves, and one that never
 // answers.
 func TestAReceiverOfTracesThatIsGoneStopsNothing(t *testing.T) {
-	// alone: what fails is told to one handler of the process
+	// Not parallel: what fails is told to one handler of the process.
 	release := make(chan struct{})
 	hangs := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
 	defer hangs.Close()
