@@ -30,8 +30,8 @@ type Caller struct {
 
 // Agent finds the agent of a key. A caller that is refused, or whose fetch won't decide again, is
 // judged on a fresh read; with trustCached a state that admits the key is enough, because the vend
-// decides on the log. Refusals: credentials_unknown, credentials_expired, agent_suspended (with the
-// caller, for the record).
+// decides on the log. Refusals: credentials_unknown (with the organization alone when the key names
+// an agent of ours), credentials_expired, agent_suspended (with the caller, for the record).
 func (c *Callers) Agent(ctx context.Context, key keys.Key, trustCached bool) (Caller, error) {
 	id := key.ID.String()
 	read := c.Agents.Recent
@@ -51,7 +51,7 @@ func (c *Callers) Agent(ctx context.Context, key keys.Key, trustCached bool) (Ca
 	}
 	stored, found := head.State.FindKey(key.Number)
 	if !found || !key.Matches(stored.Hash) {
-		return Caller{}, agent.Unknown()
+		return Caller{Organization: head.State.OrganizationID}, agent.Unknown()
 	}
 	return Caller{
 		Actor:        domain.Actor{Type: domain.ActorAgent, ID: id, Label: head.State.Name},
@@ -67,7 +67,8 @@ func (c *Callers) admit(s agent.State, key keys.Key) error {
 	return agent.Admit(s, key.Number, c.Agents.Env.Clock())
 }
 
-// Service finds the organization and the role of a service token.
+// Service finds the organization and the role of a service token. A refused one comes with the
+// organization alone when it names one of ours.
 func (c *Callers) Service(ctx context.Context, key keys.Key) (Caller, error) {
 	id := key.ID.String()
 	if key.ID == uuid.Nil {
@@ -79,7 +80,11 @@ func (c *Callers) Service(ctx context.Context, key keys.Key) (Caller, error) {
 	}
 	token, found := head.State.Tokens[key.Number]
 	if !found || !key.Matches(token.Hash) {
-		return Caller{}, &domain.Error{
+		known := Caller{}
+		if len(head.State.Tokens) > 0 {
+			known.Organization = id
+		}
+		return known, &domain.Error{
 			Kind: domain.KindUnauthenticated, Code: "credentials_unknown", Detail: "This service token is unknown, revoked or replaced.",
 			Hint: "Use a token that works, or make one on the server with: agentkey admin recover.",
 		}

@@ -55,11 +55,9 @@ type Door struct {
 }
 
 // Admit finds the caller and decides whether they may make this call. The caller of a refused call
-// is filled in as soon as it is known, because what is refused is recorded and counted too.
+// is filled in as soon as it is known, because what is refused is recorded and counted too. The key
+// is looked at before any limit, so a valid one never waits for the failures of others.
 func (d *Door) Admit(ctx context.Context, c *Call) error {
-	if err := d.checkFailures(ctx, c); err != nil {
-		return err
-	}
 	key, err := presented(c.Authorization)
 	if err == nil {
 		step, span := spans.Step(ctx, "authenticate", c.Operation.Caller)
@@ -72,17 +70,22 @@ func (d *Door) Admit(ctx context.Context, c *Call) error {
 		spans.End(span, "")
 	}
 	if refusal, ok := errors.AsType[*domain.Error](err); ok && refusal.Kind == domain.KindUnauthenticated {
-		d.countFailure(ctx, c)
-		return err
+		return d.countFailure(ctx, c, key, refusal)
 	}
 	if err != nil && c.Caller.Actor.ID == "" {
 		return err
 	}
-	d.announce(ctx, c)
+	if err == nil {
+		err = authorize(c)
+	}
 	if err != nil {
+		if lerr := d.CountRefused(ctx, c); lerr != nil {
+			return lerr
+		}
 		return err
 	}
-	return authorize(c)
+	d.announce(ctx, c)
+	return nil
 }
 
 // permissions says what each role may do.

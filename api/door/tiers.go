@@ -5,10 +5,11 @@ import (
 	"net/netip"
 
 	"agentkey/api/door/limits"
+	"agentkey/commands/keys"
 	"agentkey/domain"
 )
 
-// Rules are the limits of the tiers. PreAuth counts failed authentications by address.
+// Rules are the limits of the tiers. PreAuth counts failed authentications, by address and by owner.
 type Rules struct{ Reads, Requests, Credentials, Admin, PreAuth limits.Rule }
 
 func (r Rules) of(tier string) limits.Rule {
@@ -90,20 +91,23 @@ func failureKey(address string) string {
 	return "preauth/" + address
 }
 
-// checkFailures refuses an address that failed to authenticate too often.
-func (d *Door) checkFailures(ctx context.Context, c *Call) error {
+// countFailure counts a failed authentication, and returns what the caller is told: why it failed,
+// or that there were too many. A well-formed key of a known owner counts for that owner: an agent
+// that still calls with its former key hides from nobody else at its address why their calls fail.
+func (d *Door) countFailure(ctx context.Context, c *Call, key keys.Key, refusal *domain.Error) error {
 	if d.Rules.PreAuth.Off() {
-		return nil
+		return refusal
 	}
-	standing, err := d.Counter.Peek(ctx, failureKey(c.Address), d.Rules.PreAuth)
-	if err != nil || standing.Remaining > 0 {
+	what, of := failureKey(c.Address), "of failed authentications of this address"
+	if c.Caller.Organization != "" {
+		what, of = "preauth/"+string(key.Kind)+key.ID.String(), "of failed authentications for the owner of this key"
+	}
+	standing, err := d.Counter.Allow(ctx, what, d.Rules.PreAuth)
+	switch {
+	case err != nil:
 		return err
+	case !standing.Allowed:
+		return limited(standing, of)
 	}
-	return limited(standing, "of failed authentications of this address")
-}
-
-func (d *Door) countFailure(ctx context.Context, c *Call) {
-	if !d.Rules.PreAuth.Off() {
-		_, _ = d.Counter.Allow(ctx, failureKey(c.Address), d.Rules.PreAuth) // the call is refused in any case
-	}
+	return refusal
 }

@@ -7,6 +7,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
+
+	"agentkey/commands/keys"
 )
 
 // left is what X-RateLimit-Remaining says; -1 when the header is absent.
@@ -152,14 +156,14 @@ func TestARefusalBeforeTheTierCountsAsARead(t *testing.T) {
 
 func TestEachAnswerTellsTheLimitOfItsTier(t *testing.T) {
 	t.Parallel()
-	p := start(t, "AGENTKEY_LIMIT_READS=100/1m", "AGENTKEY_LIMIT_REQUESTS=200/1h", "AGENTKEY_LIMIT_CREDENTIALS=300/2m", "AGENTKEY_LIMIT_ADMIN=400/1m")
+	p := start(t, "AGENTKEY_LIMIT_READS=1000/1m", "AGENTKEY_LIMIT_REQUESTS=200/1h", "AGENTKEY_LIMIT_CREDENTIALS=300/2m", "AGENTKEY_LIMIT_ADMIN=400/1m")
 	organization := p.admin().must(200, "GET", "/api/admin/me", nil).Text("organization.id")
 	tool := p.admin().mustTool("GitHub", "ghp_secret")
 	_, key := p.admin().mustAgent("Onboarding")
 	suspendedID, suspended := p.admin().mustAgent("Suspended")
 	p.admin().must(200, "POST", "/api/admin/agents/"+suspendedID+"/suspend", nil)
 	auditor := p.shell("token", "create", "--organization", organization, "--name", "a", "--role", "auditor")
-	policies := map[string]string{"reads": "100;w=60", "requests": "200;w=3600", "credentials": "300;w=120", "admin": "400;w=60"}
+	policies := map[string]string{"reads": "1000;w=60", "requests": "200;w=3600", "credentials": "300;w=120", "admin": "400;w=60"}
 	for _, r := range p.routes() {
 		for who, key := range map[string]string{"an agent": key, "an admin": p.Token, "an auditor": auditor, "a suspended agent": suspended} {
 			for _, body := range []any{nil, object{"reason": "to open pull requests"}, "{"} {
@@ -229,7 +233,8 @@ func TestFailedAuthenticationsAreCountedByAddress(t *testing.T) {
 				t.Errorf("a sixth failure with %s: %d %s", header, a.Status, a.Body)
 			}
 		}
-		p.with(key).refused(429, "rate_limited", "GET", "/api/me", nil) // the address is refused before the key is looked at
+		p.with(key).must(200, "GET", "/api/me", nil) // a valid key never waits for the failures of others
+		admin.must(200, "GET", "/api/admin/me", nil)
 		p.anyone().must(200, "GET", "/healthz", nil)
 	})
 	t.Run("behind a proxy", func(t *testing.T) {
@@ -289,5 +294,73 @@ func TestTheAddressInTheAuditIsTheOneThatWasSeen(t *testing.T) {
 				t.Errorf("the audit has %v, not %s", entry["request"], tt.want)
 			}
 		})
+	}
+}
+
+// TestFailuresWithKeysOfKnownOwnersLockNobodyOut keeps calling with keys that ended or are wrong, from the address of others.
+func TestFailuresWithKeysOfKnownOwnersLockNobodyOut(t *testing.T) {
+	p := start(t, "AGENTKEY_LIMIT_PREAUTH=5/24h", "AGENTKEY_LIMIT_ADMIN=1000/1s")
+	admin := p.admin()
+	id, former := admin.mustAgent("Onboarding")
+	_, other := admin.mustAgent("Another")
+	now := admin.must(200, "POST", "/api/admin/agents/"+id+"/rotate-key", nil).Text("api_key")
+	parsed, err := keys.Parse(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	guessed, _, err := keys.New(keys.Agent, parsed.ID, parsed.Number)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrongToken, _, err := keys.New(keys.Service, uuid.Nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10 {
+		want := 401
+		if i >= 5 {
+			want = 429
+		}
+		for _, key := range []string{former, guessed}[i%2 : i%2+1] { // both are keys of one owner
+			if a := p.with(key).call("GET", "/api/me", nil); a.Status != want || want == 429 && a.Header.Get("Retry-After") == "" {
+				t.Errorf("failure %d: %d %s", i+1, a.Status, a.Body)
+			}
+		}
+		if a := p.with(wrongToken).call("GET", "/api/admin/me", nil); a.Status != want {
+			t.Errorf("failure %d with a service token: %d %s", i+1, a.Status, a.Body)
+		}
+		for _, key := range []string{now, other} {
+			p.with(key).must(200, "GET", "/api/me", nil)
+		}
+		admin.must(200, "GET", "/api/admin/me", nil)
+	}
+	p.with("sk_agent_x").refused(401, "credentials_malformed", "GET", "/api/me", nil) // those were not the address's
+}
+
+// TestARefusedCallerCountsAsARead lets callers that are known be refused over and over.
+func TestARefusedCallerCountsAsARead(t *testing.T) {
+	p := start(t, "AGENTKEY_LIMIT_READS=5/24h", "AGENTKEY_LIMIT_ADMIN=20/24h", "AGENTKEY_LIMIT_CREDENTIALS=100/1m")
+	admin := p.admin()
+	tool := admin.mustTool("GitHub", "ghp_secret")
+	id, suspended := admin.mustAgent("Suspended")
+	_, astray := admin.mustAgent("Astray")
+	admin.must(200, "POST", "/api/admin/agents/"+id+"/suspend", nil)
+	organization := admin.must(200, "GET", "/api/admin/me", nil).Text("organization.id")
+	auditor := p.shell("token", "create", "--organization", organization, "--name", "a", "--role", "auditor")
+	for _, tt := range []struct {
+		name, key, method, path, code string
+		times                         int
+	}{
+		{"a suspended agent's fetches", suspended, "GET", "/api/tools/" + tool + "/credentials", "agent_suspended", 5},
+		{"an agent on an admin's path", astray, "GET", "/api/admin/tools", "wrong_caller", 5},
+		{"an auditor who would manage", auditor, "POST", "/api/admin/agents", "role_insufficient", 20},
+	} {
+		c := p.with(tt.key)
+		for range tt.times {
+			c.refused(403, tt.code, tt.method, tt.path, nil)
+		}
+		if a := c.refused(429, "rate_limited", tt.method, tt.path, nil); a.Header.Get("Retry-After") == "" {
+			t.Errorf("%s: %v", tt.name, a.Header)
+		}
 	}
 }

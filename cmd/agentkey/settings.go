@@ -46,7 +46,7 @@ var settings = []setting{
 	},
 	{
 		name: "AGENTKEY_PLAIN_HTTP", without: "on loopback only",
-		meaning: "`behind-proxy`: allow plain HTTP on an address that isn't loopback, because a proxy terminates TLS",
+		meaning: "`behind-proxy`: allow plain HTTP on an address that isn't loopback, because a proxy terminates TLS. Needs `AGENTKEY_TRUSTED_PROXIES`",
 		take: func(c *Config, text string) error {
 			c.BehindProxy = text == "behind-proxy"
 			return mistakeUnless(c.BehindProxy, "the only value is behind-proxy")
@@ -210,6 +210,10 @@ func (l *loader) together(c Config) {
 	}
 	if l.has("AGENTKEY_EVENTSTORE_URL") && !l.has("AGENTKEY_MASTER_KEYS") {
 		l.wrong("AGENTKEY_MASTER_KEYS", "it is required with AGENTKEY_EVENTSTORE_URL; create one with: openssl rand -base64 32")
+	}
+	if c.BehindProxy && len(c.Proxies) == 0 {
+		l.wrong("AGENTKEY_TRUSTED_PROXIES", "it is required with AGENTKEY_PLAIN_HTTP=behind-proxy: name the addresses of the proxy, such as 10.0.0.5/32, "+
+			"or all callers count as one")
 	}
 	// Keys would cross the network in clear.
 	if host, _, err := net.SplitHostPort(c.Listen); err == nil && !isLoopback(host) && c.TLSCert == "" && !c.BehindProxy {

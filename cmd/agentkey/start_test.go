@@ -215,7 +215,13 @@ func TestAnAddressThatIsNotLoopbackNeedsTLS(t *testing.T) {
 	if code, _, stderr := runOnce(t, env, "serve"); code != exitUsage || !strings.Contains(stderr, "AGENTKEY_TLS_CERT") || !strings.Contains(stderr, "behind-proxy") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
-	if _, err := LoadConfig(append(env, "AGENTKEY_PLAIN_HTTP=behind-proxy")); err != nil {
+	env = append(env, "AGENTKEY_PLAIN_HTTP=behind-proxy")
+	for _, unnamed := range [][]string{env, append(env[:len(env):len(env)], "AGENTKEY_TRUSTED_PROXIES=,")} { // all callers would count as one
+		if _, err := LoadConfig(unnamed); err == nil || !strings.Contains(err.Error(), "AGENTKEY_TRUSTED_PROXIES: it is required") {
+			t.Errorf("a proxy that isn't named is taken: %v", err)
+		}
+	}
+	if _, err := LoadConfig(append(env, "AGENTKEY_TRUSTED_PROXIES=10.0.0.5/32")); err != nil {
 		t.Error(err)
 	}
 }
