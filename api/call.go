@@ -75,17 +75,26 @@ func (c *call) tag(revision int) {
 }
 
 // parseIfMatch returns the revision that If-Match asks for, 0 for any, and -1 for what matches
-// none: a tag that is not ours, a weak one, more than one.
+// none: no tag of ours, or tags of several revisions. A weak tag names the revision too: proxies
+// that compress make tags weak, and a revision is the same however it is sent.
 func parseIfMatch(headers []string) int {
 	header := strings.TrimSpace(strings.Join(headers, ","))
 	if header == "" || header == "*" {
 		return 0
 	}
-	n, err := strconv.Atoi(strings.Trim(header, `"`))
-	if err != nil || n < 1 || header != tagOf(n) {
-		return -1
+	revision := -1
+	for tag := range strings.SplitSeq(header, ",") {
+		tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/")
+		n, err := strconv.Atoi(strings.Trim(tag, `"`))
+		if err != nil || n < 1 || tag != tagOf(n) || n == revision {
+			continue
+		}
+		if revision != -1 {
+			return -1
+		}
+		revision = n
 	}
-	return n
+	return revision
 }
 
 func tagOf(revision int) string { return `"` + strconv.Itoa(revision) + `"` }

@@ -36,7 +36,7 @@ func TestAnEditOfAnOlderRevisionIsRefused(t *testing.T) {
 		{"POST", "/api/admin/agents/" + id + "/reactivate", nil},
 		{"DELETE", "/api/admin/agents/" + id, nil},
 	} {
-		for _, tag := range []string{`"99"`, `99`, `W/"1"`, `"x"`, `"0"`, `"-1"`} {
+		for _, tag := range []string{`"99"`, `99`, `W/"99"`, `w/"1"`, `W/1`, `W/W/"1"`, `"99", W/"98"`, `"x"`, `"x", ""`, `"0"`, `"-1"`} {
 			admin.refused(412, "revision_stale", tt.method, tt.path, tt.body, "If-Match", tag)
 		}
 	}
@@ -47,7 +47,10 @@ func TestAnEditOfAnOlderRevisionIsRefused(t *testing.T) {
 		}
 		now := admin.must(200, "PATCH", path, object{"description": "First"}, "If-Match", was.Header.Get("ETag"))
 		admin.refused(412, "revision_stale", "PATCH", path, object{"description": "Second"}, "If-Match", was.Header.Get("ETag"))
-		admin.must(200, "PATCH", path, object{"description": "Third"}, "If-Match", now.Header.Get("ETag"))
+		admin.must(200, "PATCH", path, object{"description": "Second"}, "If-Match", "W/"+now.Header.Get("ETag"))
+		now = admin.must(200, "GET", path, nil)
+		admin.refused(412, "revision_stale", "PATCH", path, object{"description": "Third"}, "If-Match", "W/"+was.Header.Get("ETag"))
+		admin.must(200, "PATCH", path, object{"description": "Third"}, "If-Match", `"x" , W/`+now.Header.Get("ETag"))
 		admin.must(200, "PATCH", path, object{"description": "Fourth"}, "If-Match", "*")
 		admin.must(204, "DELETE", path, nil)
 		admin.refused(404, "not_found", "PATCH", path, object{"description": "Fifth"}, "If-Match", was.Header.Get("ETag"))
