@@ -11,7 +11,6 @@ import (
 
 	"agentkey/commands"
 	"agentkey/domain"
-	"agentkey/domain/agent"
 	"agentkey/domain/installation"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
@@ -125,81 +124,22 @@ func (c *confirmRestoreCommand) Run(sh *shell) error {
 		return usageError{errors.New("revocations, suspensions and rotations made after the backup are lost. Pass --suspend-agents, which is safe, or --keep-agents if you have reviewed who has access")}
 	}
 	return inOffice(sh, func(ctx context.Context, o *office) error {
-		// Whether there is anything to confirm is looked at first, because the log may not have been
-		// opened since.
-		if _, err := o.fence(ctx); err != nil {
-			return err
-		}
-		installations := commands.NewInstallationLoop(o.env)
-		head, err := installations.Fresh(ctx, "")
+		kept, err := readMark(filepath.Join(o.config.DataDir, markFile))
 		if err != nil {
 			return err
 		}
-		suspended := 0
-		if c.SuspendAgents && head.State.Restored {
-			if suspended, err = o.suspendAll(ctx); err != nil {
-				return err
-			}
+		restore := commands.Restore{
+			Agents: commands.NewAgentLoop(o.env),
+			Fence: commands.NewFence(commands.FenceConfig{
+				Installation: commands.NewInstallationLoop(o.env), Log: o.inst.Log, StoreID: o.inst.Begun.StoreID, Organization: o.inst.Begun.OrganizationID,
+				NewID: newID, Logger: o.logger,
+			}),
 		}
-		_, err = installations.Do(ctx, "", o.meta(o.inst.Begun.OrganizationID), func(installation.State, time.Time) (installation.Command, error) {
-			return installation.ConfirmRestore{SuspendedAgents: suspended}, nil
-		})
+		suspended, err := restore.Confirm(ctx, o.meta(""), c.SuspendAgents, kept)
 		if err != nil {
 			return err
 		}
 		_, err = fmt.Fprintf(sh.stdout, "Restore confirmed; credentials are vended again. Suspended agents: %d.\n", suspended)
 		return err
 	})
-}
-
-// fence looks whether the log was restored, as serve does before it vends anything.
-func (o *office) fence(ctx context.Context) (bool, error) {
-	f := commands.NewFence(commands.FenceConfig{
-		Installation: commands.NewInstallationLoop(o.env), Log: o.inst.Log, StoreID: o.inst.Begun.StoreID, Organization: o.inst.Begun.OrganizationID, NewID: newID, Logger: o.logger,
-	})
-	kept, err := readMark(filepath.Join(o.config.DataDir, markFile))
-	if err != nil {
-		return false, err
-	}
-	return f.Look(ctx, kept)
-}
-
-// suspendAll suspends every agent of every organization and returns how many it suspended.
-func (o *office) suspendAll(ctx context.Context) (int, error) {
-	agents, n := commands.NewAgentLoop(o.env), 0
-	sub, err := o.client.SubscribeAll(ctx, 0, `^agent\.registered\.`)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = sub.Close() }() // it was only read
-	for {
-		item, err := sub.Next()
-		if err != nil {
-			return n, fmt.Errorf("list the agents: %w", err)
-		}
-		if item.CaughtUp {
-			return n, nil
-		}
-		if item.Event == nil {
-			continue
-		}
-		event, err := codec.Decode(item.Event.Type, item.Event.Data)
-		registered, ok := event.(agent.Registered)
-		if err != nil || !ok {
-			return n, fmt.Errorf("read %s: %w", item.Event.Stream, err)
-		}
-		_, id := codec.Split(item.Event.Stream)
-		done, err := agents.Do(ctx, id, o.meta(registered.OrganizationID), func(agent.State, time.Time) (agent.Command, error) {
-			return agent.Suspend{}, nil
-		})
-		if refusal, refused := errors.AsType[*domain.Error](err); refused && refusal.Kind == domain.KindNotFound {
-			continue // it is retired
-		}
-		if err != nil {
-			return n, fmt.Errorf("suspend %s: %w", item.Event.Stream, err)
-		}
-		if done.Changed {
-			n++
-		}
-	}
 }

@@ -16,10 +16,8 @@ import (
 	"agentkey/commands/keys"
 	"agentkey/commands/loop"
 	"agentkey/domain"
-	"agentkey/domain/installation"
 	"agentkey/domain/organization"
 	"agentkey/eventstore"
-	"agentkey/eventstore/codec"
 	"agentkey/eventstore/seal"
 	"agentkey/projections"
 )
@@ -170,9 +168,7 @@ func (c *keysAdd) Run(sh *shell) error {
 		return usageError{err}
 	}
 	return inOffice(sh, func(ctx context.Context, o *office) error {
-		_, err := commands.NewInstallationLoop(o.env).Do(ctx, "", o.meta(o.inst.Begun.OrganizationID), func(installation.State, time.Time) (installation.Command, error) {
-			return installation.AddMasterKey{MasterKey: key.Public()}, nil
-		})
+		err := o.masterKeys().Add(ctx, o.meta(o.inst.Begun.OrganizationID), key.Public())
 		if err != nil {
 			return err
 		}
@@ -212,15 +208,17 @@ type keysRoll struct{}
 // Run rewraps every secret.
 func (keysRoll) Run(sh *shell) error {
 	return inOffice(sh, func(ctx context.Context, o *office) error {
-		m := o.meta(o.inst.Begun.OrganizationID)
-		signed := codec.Signed{Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), Time: time.Now().UTC().Truncate(time.Microsecond)}
-		changed, err := o.inst.Secrets.Roll(ctx, signed)
+		changed, err := o.masterKeys().Roll(ctx, o.meta(o.inst.Begun.OrganizationID))
 		if err != nil {
 			return err
 		}
 		_, err = fmt.Fprintf(sh.stdout, "Rewrapped %d secrets with the master key %s; no secret uses another key.\n", changed, o.inst.Secrets.Ring().Current().ID())
 		return err
 	})
+}
+
+func (o *office) masterKeys() *commands.MasterKeys {
+	return &commands.MasterKeys{Loop: commands.NewInstallationLoop(o.env), Secrets: o.inst.Secrets, Clock: time.Now}
 }
 
 type projectionsCommand struct {
