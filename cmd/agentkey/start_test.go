@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -216,7 +217,7 @@ func TestAnAddressThatIsNotLoopbackNeedsTLS(t *testing.T) {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 	env = append(env, "AGENTKEY_PLAIN_HTTP=behind-proxy")
-	for _, unnamed := range [][]string{env, append(env[:len(env):len(env)], "AGENTKEY_TRUSTED_PROXIES=,")} { // all callers would count as one
+	for _, unnamed := range [][]string{env, append(slices.Clip(env), "AGENTKEY_TRUSTED_PROXIES=,")} { // all callers would count as one
 		if _, err := LoadConfig(unnamed); err == nil || !strings.Contains(err.Error(), "AGENTKEY_TRUSTED_PROXIES: it is required") {
 			t.Errorf("a proxy that isn't named is taken: %v", err)
 		}
