@@ -54,7 +54,7 @@ func TestAnybodyMayAskHowItIs(t *testing.T) {
 	}
 	// It shows nothing of an organization and needs no key.
 	p.with("nonsense").must(200, "GET", "/readyz", nil)
-	admin.must(429, "GET", "/api/admin/me", nil)
+	admin.must(200, "GET", "/api/admin/me", nil) // a valid key never waits for others' failures
 }
 
 // startOnClock runs the program on a log whose clock is ahead of ours as far as the test says.
