@@ -14,17 +14,24 @@ import (
 // never holds the key, because such files end up in repositories.
 func instructionsFor(name string) string {
 	return "## Credentials for tools (AgentKey)\n\n" +
-		"You are " + name + ". You start with access to nothing and hold no API keys. AgentKey gives you a credential once a human has approved it.\n" +
-		"Your AgentKey key is in the environment variable AGENTKEY_API_KEY, and the service's address is in AGENTKEY_URL. Send the header\n" +
+		"You are " + name + ". You start with access to nothing and hold no API keys. AgentKey gives you a " +
+		"credential once a human has approved it.\n" +
+		"Your AgentKey key is in the environment variable AGENTKEY_API_KEY, and the service's address is in " +
+		"AGENTKEY_URL. Send the header\n" +
 		"`Authorization: Bearer $AGENTKEY_API_KEY` with every call. Never write the key down.\n\n" +
 		"1. List the tools and your access to each: `GET $AGENTKEY_URL/api/tools`.\n" +
-		"2. Ask for a tool: `POST $AGENTKEY_URL/api/tools/{id}/request` with the JSON body {\"reason\": \"why you need it\"}. A human decides.\n" +
-		"3. When `your_access` is `approved`, fetch the credential and its instructions: `GET $AGENTKEY_URL/api/tools/{id}/credentials`.\n" +
+		"2. Ask for a tool: `POST $AGENTKEY_URL/api/tools/{id}/request` with the JSON body {\"reason\": \"why you " +
+		"need it\"}. A human decides.\n" +
+		"3. When `your_access` is `approved`, fetch the credential and its instructions: `GET " +
+		"$AGENTKEY_URL/api/tools/{id}/credentials`.\n" +
 		"   Fetch it again each time you need it. Don't store it, log it or pass it on.\n" +
-		"4. If the catalog lacks a tool, suggest it: `POST $AGENTKEY_URL/api/tools/suggest` with {\"name\": \"…\", \"url\": \"…\", \"reason\": \"…\"}.\n" +
+		"4. If the catalog lacks a tool, suggest it: `POST $AGENTKEY_URL/api/tools/suggest` with {\"name\": \"…\", " +
+		"\"url\": \"…\", \"reason\": \"…\"}.\n" +
 		"   Other agents may back your suggestion. A human decides once for all of you.\n" +
-		"5. If you learn something about a tool that others should know, share it: `POST $AGENTKEY_URL/api/tools/{id}/instructions/suggest`\n" +
-		"   with {\"learned\": \"…\", \"why\": \"…\"}. A human reviews it, and the next agent gets it with the credential.\n" +
+		"5. If you learn something about a tool that others should know, share it: `POST " +
+		"$AGENTKEY_URL/api/tools/{id}/instructions/suggest`\n" +
+		"   with {\"learned\": \"…\", \"why\": \"…\"}. A human reviews it, and the next agent gets it with the " +
+		"credential.\n" +
 		"6. Every error has a `hint` that names the call to make next.\n"
 }
 
@@ -41,7 +48,9 @@ func (s *Server) ListAgents(ctx context.Context, r ListAgentsRequestObject) (Lis
 		return nil, asked(err, "agent")
 	}
 	return ListAgents200JSONResponse{
-		Items:      views(found.Items, func(a readmodels.Agent) Agent { return s.agentView(call.ctx, call.Caller.Organization, a) }),
+		Items: views(
+			found.Items, func(a readmodels.Agent) Agent { return s.agentView(call.ctx, call.Caller.Organization, a) },
+		),
 		NextCursor: cursor(found.Next),
 	}, nil
 }
@@ -87,7 +96,8 @@ func (s *Server) RotateKey(ctx context.Context, r RotateKeyRequestObject) (Rotat
 func (s *Server) withKey(call *call, made commands.IssuedKey) AgentWithKey {
 	call.header.Set("Cache-Control", "no-store, private")
 	return AgentWithKey{
-		Agent: s.changedAgent(call, made.ID, made.AgentResult), APIKey: optional(made.APIKey), Instructions: instructionsFor(made.State.Name),
+		Agent: s.changedAgent(call, made.ID, made.AgentResult), APIKey: optional(made.APIKey),
+		Instructions: instructionsFor(made.State.Name),
 	}
 }
 
@@ -140,7 +150,9 @@ func (s *Server) SuspendAgent(ctx context.Context, r SuspendAgentRequestObject) 
 }
 
 // ReactivateAgent answers POST /api/admin/agents/{id}/reactivate.
-func (s *Server) ReactivateAgent(ctx context.Context, r ReactivateAgentRequestObject) (ReactivateAgentResponseObject, error) {
+func (s *Server) ReactivateAgent(
+	ctx context.Context, r ReactivateAgentRequestObject,
+) (ReactivateAgentResponseObject, error) {
 	call := callOf(ctx)
 	done, err := s.doAgent(call, r.ID, agent.Reactivate{IfRevision: call.ifMatch})
 	if err != nil {

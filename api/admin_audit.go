@@ -39,8 +39,9 @@ func (s *Server) ListAudit(ctx context.Context, r ListAuditRequestObject) (ListA
 		return nil, domain.Invalid("from", "it is after to, so no event can match")
 	}
 	found, err := s.Models.Audit(call.ctx, call.Caller.Organization, readmodels.AuditFilter{
-		ActorType: string(value(r.Params.ActorType)), ActorID: value(r.Params.ActorID), AgentID: value(r.Params.AgentID),
-		ToolID: value(r.Params.ToolID), Action: value(r.Params.Action), From: value(r.Params.From), To: value(r.Params.To),
+		ActorType: string(value(r.Params.ActorType)), ActorID: value(r.Params.ActorID),
+		AgentID: value(r.Params.AgentID), ToolID: value(r.Params.ToolID), Action: value(r.Params.Action),
+		From: value(r.Params.From), To: value(r.Params.To),
 	}, p)
 	if err != nil {
 		return nil, asked(err, "audit entry")
@@ -79,8 +80,9 @@ func (s *Server) noAction(action string) string {
 func (s *Server) auditEntry(ctx context.Context, e readmodels.AuditEntry) (AuditEntry, error) {
 	out := AuditEntry{
 		ID: e.ID, Position: int64(e.Position), Stream: e.Stream, Revision: int64(e.Revision), Action: e.Action, //nolint:gosec // a log never holds 2^63
-		Actor: s.actor(ctx, e.Organization, e.Actor), AgentID: optional(e.AgentID), ToolID: optional(e.ToolID), OccurredAt: e.OccurredAt.UTC(),
-		Data: map[string]any{},
+		Actor: s.actor(ctx, e.Organization, e.Actor), AgentID: optional(e.AgentID), ToolID: optional(e.ToolID),
+		OccurredAt: e.OccurredAt.UTC(),
+		Data:       map[string]any{},
 	}
 	out.Target.Type, out.Target.ID, out.Target.Label = e.Target.Type, e.Target.ID, optional(e.Target.Label)
 	if err := json.Unmarshal(e.Data, &out.Data); err != nil {
@@ -96,6 +98,8 @@ func (s *Server) auditEntry(ctx context.Context, e readmodels.AuditEntry) (Audit
 	if e.RequestID == "" { // an operator's command, or what followed from an event
 		return out, nil
 	}
-	out.Request = &AuditRequest{ID: e.RequestID, IP: optional(personal.Address), UserAgent: optional(personal.UserAgent)}
+	out.Request = &AuditRequest{
+		ID: e.RequestID, IP: optional(personal.Address), UserAgent: optional(personal.UserAgent),
+	}
 	return out, nil
 }

@@ -47,8 +47,9 @@ func (s *Server) ExportCatalog(ctx context.Context, r ExportCatalogRequestObject
 		for i, id := range ids {
 			t := head.State.Tools[id]
 			out.Tools[i] = CatalogFileTool{
-				ID: &id, Name: t.Name, Description: optional(t.Description), URL: optional(t.URL), DocsURL: optional(t.DocsURL), AuthType: AuthType(t.AuthType),
-				CredentialMode: CredentialMode(t.Mode), MaxGrantSeconds: optional(t.MaxGrantSeconds), Instructions: optional(t.Instructions),
+				ID: &id, Name: t.Name, Description: optional(t.Description), URL: optional(t.URL),
+				DocsURL: optional(t.DocsURL), AuthType: AuthType(t.AuthType), CredentialMode: CredentialMode(t.Mode),
+				MaxGrantSeconds: optional(t.MaxGrantSeconds), Instructions: optional(t.Instructions),
 			}
 		}
 		return out, nil
@@ -60,8 +61,9 @@ func (s *Server) ExportCatalog(ctx context.Context, r ExportCatalogRequestObject
 	for i, id := range ids {
 		t := head.State.Tools[id]
 		file.Tools[i] = fileTool{
-			ID: id, Name: t.Name, Description: t.Description, URL: t.URL, DocsURL: t.DocsURL, AuthType: string(t.AuthType), CredentialMode: string(t.Mode),
-			MaxGrantSeconds: t.MaxGrantSeconds, Instructions: t.Instructions,
+			ID: id, Name: t.Name, Description: t.Description, URL: t.URL, DocsURL: t.DocsURL,
+			AuthType: string(t.AuthType), CredentialMode: string(t.Mode), MaxGrantSeconds: t.MaxGrantSeconds,
+			Instructions: t.Instructions,
 		}
 	}
 	var text bytes.Buffer
@@ -80,8 +82,9 @@ func (s *Server) ImportCatalog(ctx context.Context, r ImportCatalogRequestObject
 	tools := make([]catalog.FileTool, len(r.JSONBody.Tools))
 	for i, t := range r.JSONBody.Tools {
 		tools[i] = catalog.FileTool{
-			ID: value(t.ID), Name: t.Name, Description: value(t.Description), URL: value(t.URL), DocsURL: value(t.DocsURL), AuthType: catalog.AuthType(t.AuthType),
-			Mode: catalog.Mode(t.CredentialMode), Instructions: value(t.Instructions), MaxGrantSeconds: value(t.MaxGrantSeconds),
+			ID: value(t.ID), Name: t.Name, Description: value(t.Description), URL: value(t.URL),
+			DocsURL: value(t.DocsURL), AuthType: catalog.AuthType(t.AuthType), Mode: catalog.Mode(t.CredentialMode),
+			Instructions: value(t.Instructions), MaxGrantSeconds: value(t.MaxGrantSeconds),
 		}
 	}
 	dryRun := value(r.Params.DryRun)
@@ -94,9 +97,13 @@ func (s *Server) ImportCatalog(ctx context.Context, r ImportCatalogRequestObject
 	out := ImportCatalog200JSONResponse{
 		DryRun: dryRun, Revision: done.State.Edition(), Unchanged: plan.Unchanged,
 		Changes: views(plan.Changes, func(c catalog.Change) ToolImport { return toolImport(c, dryRun) }),
-		Missing: views(plan.Missing, func(id string) KeptTool { return KeptTool{ToolID: id, Name: done.State.Tools[id].Name} }),
+		Missing: views(
+			plan.Missing, func(id string) KeptTool { return KeptTool{ToolID: id, Name: done.State.Tools[id].Name} },
+		),
 		Answers: views(plan.Answers, func(a catalog.Answer) ImportAnswer {
-			return ImportAnswer{SuggestionID: a.SuggestionID, Name: a.Name, ToolName: a.ToolName, BackerCount: a.Backers}
+			return ImportAnswer{
+				SuggestionID: a.SuggestionID, Name: a.Name, ToolName: a.ToolName, BackerCount: a.Backers,
+			}
 		}),
 	}
 	return out, nil

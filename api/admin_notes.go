@@ -8,7 +8,9 @@ import (
 )
 
 // ListInstructionSuggestions answers GET /api/admin/instruction-suggestions.
-func (s *Server) ListInstructionSuggestions(ctx context.Context, r ListInstructionSuggestionsRequestObject) (ListInstructionSuggestionsResponseObject, error) {
+func (s *Server) ListInstructionSuggestions(
+	ctx context.Context, r ListInstructionSuggestionsRequestObject,
+) (ListInstructionSuggestionsResponseObject, error) {
 	call := callOf(ctx)
 	p, err := page(r.Params.Limit, r.Params.Cursor)
 	if err != nil {
@@ -20,12 +22,16 @@ func (s *Server) ListInstructionSuggestions(ctx context.Context, r ListInstructi
 		return nil, asked(err, "note")
 	}
 	view := func(n readmodels.Note) Note { return s.noteView(call.ctx, call.Caller.Organization, n) }
-	return ListInstructionSuggestions200JSONResponse{Items: views(found.Items, view), NextCursor: cursor(found.Next)}, nil
+	return ListInstructionSuggestions200JSONResponse{
+		Items: views(found.Items, view), NextCursor: cursor(found.Next),
+	}, nil
 }
 
 // GetInstructionSuggestion answers GET /api/admin/instruction-suggestions/{id}, from the note's
 // stream.
-func (s *Server) GetInstructionSuggestion(ctx context.Context, r GetInstructionSuggestionRequestObject) (GetInstructionSuggestionResponseObject, error) {
+func (s *Server) GetInstructionSuggestion(
+	ctx context.Context, r GetInstructionSuggestionRequestObject,
+) (GetInstructionSuggestionResponseObject, error) {
 	call := callOf(ctx)
 	found, err := s.Notes.Get(call.ctx, call.meta(), r.ID)
 	if err != nil {
@@ -44,8 +50,9 @@ func (s *Server) GetInstructionSuggestion(ctx context.Context, r GetInstructionS
 
 func (s *Server) noteView(ctx context.Context, organization string, n readmodels.Note) Note {
 	out := Note{
-		ID: n.ID, ToolID: n.ToolID, ToolName: n.ToolName, Learned: n.Learned, Status: NoteStatus(n.Status), GuideVersion: n.GuideVersion,
-		CurrentVersion: n.CurrentVersion, BackerCount: len(n.Backers), Backers: views(n.Backers, backerView), CreatedAt: n.CreatedAt.UTC(), LastActivityAt: n.LastActivityAt.UTC(),
+		ID: n.ID, ToolID: n.ToolID, ToolName: n.ToolName, Learned: n.Learned, Status: NoteStatus(n.Status),
+		GuideVersion: n.GuideVersion, CurrentVersion: n.CurrentVersion, BackerCount: len(n.Backers),
+		Backers: views(n.Backers, backerView), CreatedAt: n.CreatedAt.UTC(), LastActivityAt: n.LastActivityAt.UTC(),
 		DecidedAt: optionalTime(n.DecidedAt), DismissalReason: optional(n.DismissalReason),
 	}
 	if n.DecidedBy.ID != "" {
@@ -56,7 +63,9 @@ func (s *Server) noteView(ctx context.Context, organization string, n readmodels
 }
 
 // AcceptInstructionSuggestion answers POST /api/admin/instruction-suggestions/{id}/accept.
-func (s *Server) AcceptInstructionSuggestion(ctx context.Context, r AcceptInstructionSuggestionRequestObject) (AcceptInstructionSuggestionResponseObject, error) {
+func (s *Server) AcceptInstructionSuggestion(
+	ctx context.Context, r AcceptInstructionSuggestionRequestObject,
+) (AcceptInstructionSuggestionResponseObject, error) {
 	call := callOf(ctx)
 	done, err := s.Notes.Accept(call.ctx, call.decision(), r.ID, r.Body.Instructions)
 	if err != nil {
@@ -67,7 +76,9 @@ func (s *Server) AcceptInstructionSuggestion(ctx context.Context, r AcceptInstru
 }
 
 // DismissInstructionSuggestion answers POST /api/admin/instruction-suggestions/{id}/dismiss.
-func (s *Server) DismissInstructionSuggestion(ctx context.Context, r DismissInstructionSuggestionRequestObject) (DismissInstructionSuggestionResponseObject, error) {
+func (s *Server) DismissInstructionSuggestion(
+	ctx context.Context, r DismissInstructionSuggestionRequestObject,
+) (DismissInstructionSuggestionResponseObject, error) {
 	call := callOf(ctx)
 	done, err := s.Notes.Dismiss(call.ctx, call.decision(), r.ID, r.Body.Reason)
 	if err != nil {
@@ -90,5 +101,7 @@ func (s *Server) noteNow(call *call, done commands.NoteResult) (Note, error) {
 	if err != nil {
 		return Note{}, err
 	}
-	return s.noteView(call.ctx, call.Caller.Organization, s.noteLeft(call.ctx, done, offered.State.Tools[done.ToolID])), nil
+	return s.noteView(
+		call.ctx, call.Caller.Organization, s.noteLeft(call.ctx, done, offered.State.Tools[done.ToolID]),
+	), nil
 }

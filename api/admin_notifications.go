@@ -57,7 +57,10 @@ func (s *Server) UpdateChannel(ctx context.Context, r UpdateChannelRequestObject
 	call := callOf(ctx)
 	var change commands.ChannelChange
 	if b := r.Body; b != nil {
-		change = commands.ChannelChange{Name: b.Name, Topics: topics(b.Topics), URL: b.URL, SigningSecret: b.SigningSecret, Recipients: value(b.Recipients)}
+		change = commands.ChannelChange{
+			Name: b.Name, Topics: topics(b.Topics), URL: b.URL, SigningSecret: b.SigningSecret,
+			Recipients: value(b.Recipients),
+		}
 	}
 	done, err := s.Channels.Update(call.ctx, call.edit(), r.ID, change)
 	if err != nil {
@@ -85,11 +88,15 @@ func (s *Server) TestChannel(ctx context.Context, r TestChannelRequestObject) (T
 		return nil, err
 	}
 	call.done(done.Position)
-	return TestChannel200JSONResponse{Delivered: done.State.Status == delivery.Delivered, DeliveryID: id, Problem: optional(done.State.Problem)}, nil
+	return TestChannel200JSONResponse{
+		Delivered: done.State.Status == delivery.Delivered, DeliveryID: id, Problem: optional(done.State.Problem),
+	}, nil
 }
 
 // ListDeliveries answers GET /api/admin/notification-deliveries.
-func (s *Server) ListDeliveries(ctx context.Context, r ListDeliveriesRequestObject) (ListDeliveriesResponseObject, error) {
+func (s *Server) ListDeliveries(
+	ctx context.Context, r ListDeliveriesRequestObject,
+) (ListDeliveriesResponseObject, error) {
 	call := callOf(ctx)
 	p, err := page(r.Params.Limit, r.Params.Cursor)
 	if err != nil {
@@ -104,7 +111,9 @@ func (s *Server) ListDeliveries(ctx context.Context, r ListDeliveriesRequestObje
 }
 
 // ResendDelivery answers POST /api/admin/notification-deliveries/{id}/resend.
-func (s *Server) ResendDelivery(ctx context.Context, r ResendDeliveryRequestObject) (ResendDeliveryResponseObject, error) {
+func (s *Server) ResendDelivery(
+	ctx context.Context, r ResendDeliveryRequestObject,
+) (ResendDeliveryResponseObject, error) {
 	call := callOf(ctx)
 	done, err := s.Deliveries.Resend(call.ctx, call.meta(), r.ID)
 	if err != nil {
@@ -115,7 +124,9 @@ func (s *Server) ResendDelivery(ctx context.Context, r ResendDeliveryRequestObje
 		return nil, err
 	}
 	call.done(done.Position)
-	return ResendDelivery200JSONResponse(deliveryView(deliveryLeft(r.ID, done.State, head.State.Channels[done.State.ChannelID].Name))), nil
+	return ResendDelivery200JSONResponse(
+		deliveryView(deliveryLeft(r.ID, done.State, head.State.Channels[done.State.ChannelID].Name)),
+	), nil
 }
 
 // topics reads the topics of a channel.
@@ -136,16 +147,19 @@ func changedChannel(call *call, id string, done commands.OrganizationResult) Not
 
 func channelView(c readmodels.Channel) NotificationChannel {
 	return NotificationChannel{
-		ID: c.ID, Kind: ChannelKind(c.Kind), Name: c.Name, Topics: views(c.Topics, func(t string) NotificationTopic { return NotificationTopic(t) }),
-		Host: optional(c.Host), RecipientCount: optional(c.Recipients), CreatedAt: c.CreatedAt.UTC(), UpdatedAt: c.UpdatedAt.UTC(), Revision: c.Revision,
+		ID: c.ID, Kind: ChannelKind(c.Kind), Name: c.Name,
+		Topics: views(c.Topics, func(t string) NotificationTopic { return NotificationTopic(t) }),
+		Host:   optional(c.Host), RecipientCount: optional(c.Recipients), CreatedAt: c.CreatedAt.UTC(),
+		UpdatedAt: c.UpdatedAt.UTC(), Revision: c.Revision,
 	}
 }
 
 func deliveryView(d readmodels.Delivery) NotificationDelivery {
 	return NotificationDelivery{
-		ID: d.ID, ChannelID: d.ChannelID, ChannelName: d.ChannelName, Topic: d.Topic, Status: DeliveryStatus(d.Status), Attempts: d.Attempts,
-		Problem: optional(d.Problem), AgentID: optional(d.AgentID), ToolID: optional(d.ToolID), RequestID: optional(d.RequestID),
-		SuggestionID: optional(d.SuggestionID), EndsAt: optionalTime(d.EndsAt), CreatedAt: d.QueuedAt.UTC(), NextAttemptAt: optionalTime(d.DueAt),
+		ID: d.ID, ChannelID: d.ChannelID, ChannelName: d.ChannelName, Topic: d.Topic, Status: DeliveryStatus(d.Status),
+		Attempts: d.Attempts, Problem: optional(d.Problem), AgentID: optional(d.AgentID), ToolID: optional(d.ToolID),
+		RequestID: optional(d.RequestID), SuggestionID: optional(d.SuggestionID), EndsAt: optionalTime(d.EndsAt),
+		CreatedAt: d.QueuedAt.UTC(), NextAttemptAt: optionalTime(d.DueAt),
 		EndedAt: optionalTime(d.EndedAt),
 	}
 }

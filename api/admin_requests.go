@@ -15,13 +15,18 @@ func (s *Server) ListRequests(ctx context.Context, r ListRequestsRequestObject) 
 	if err != nil {
 		return nil, err
 	}
-	filter := readmodels.RequestFilter{Status: string(value(r.Params.Status)), AgentID: value(r.Params.AgentID), ToolID: value(r.Params.ToolID)}
+	filter := readmodels.RequestFilter{
+		Status: string(value(r.Params.Status)), AgentID: value(r.Params.AgentID), ToolID: value(r.Params.ToolID),
+	}
 	found, err := s.Models.Requests(call.ctx, call.Caller.Organization, filter, p)
 	if err != nil {
 		return nil, asked(err, "request")
 	}
 	return ListRequests200JSONResponse{
-		Items:      views(found.Items, func(q readmodels.Request) Request { return s.requestView(call.ctx, call.Caller.Organization, q) }),
+		Items: views(
+			found.Items,
+			func(q readmodels.Request) Request { return s.requestView(call.ctx, call.Caller.Organization, q) },
+		),
 		NextCursor: cursor(found.Next),
 	}, nil
 }
@@ -34,7 +39,8 @@ func (s *Server) GetRequest(ctx context.Context, r GetRequestRequestObject) (Get
 	if err != nil {
 		return nil, err
 	}
-	if status := newest.Grant().Status; is && newest.Tool.Name != "" && (status == agent.Pending || status == agent.Approved || status == agent.Denied || status == agent.Withdrawn) {
+	if status := newest.Grant().Status; is && newest.Tool.Name != "" &&
+		(status == agent.Pending || status == agent.Approved || status == agent.Denied || status == agent.Withdrawn) {
 		call.shows(newest.Digest())
 		return GetRequest200JSONResponse(s.requestView(call.ctx, call.Caller.Organization, requestLeft(newest))), nil
 	}
@@ -48,7 +54,9 @@ func (s *Server) GetRequest(ctx context.Context, r GetRequestRequestObject) (Get
 }
 
 // ApproveRequest answers POST /api/admin/requests/{id}/approve.
-func (s *Server) ApproveRequest(ctx context.Context, r ApproveRequestRequestObject) (ApproveRequestResponseObject, error) {
+func (s *Server) ApproveRequest(
+	ctx context.Context, r ApproveRequestRequestObject,
+) (ApproveRequestResponseObject, error) {
 	call := callOf(ctx)
 	var terms commands.Terms
 	if r.Body != nil {
@@ -90,13 +98,17 @@ func (s *Server) ListGrants(ctx context.Context, r ListGrantsRequestObject) (Lis
 	if err != nil {
 		return nil, err
 	}
-	filter := readmodels.GrantFilter{Status: string(value(r.Params.Status)), AgentID: value(r.Params.AgentID), ToolID: value(r.Params.ToolID)}
+	filter := readmodels.GrantFilter{
+		Status: string(value(r.Params.Status)), AgentID: value(r.Params.AgentID), ToolID: value(r.Params.ToolID),
+	}
 	found, err := s.Models.Grants(call.ctx, call.Caller.Organization, filter, s.Clock(), p)
 	if err != nil {
 		return nil, asked(err, "grant")
 	}
 	return ListGrants200JSONResponse{
-		Items:      views(found.Items, func(g readmodels.Grant) Grant { return s.grantView(call.ctx, call.Caller.Organization, g) }),
+		Items: views(
+			found.Items, func(g readmodels.Grant) Grant { return s.grantView(call.ctx, call.Caller.Organization, g) },
+		),
 		NextCursor: cursor(found.Next),
 	}, nil
 }
@@ -108,7 +120,9 @@ func (s *Server) AssignTool(ctx context.Context, r AssignToolRequestObject) (Ass
 	if err != nil {
 		return nil, err
 	}
-	done, err := s.Grants.Assign(call.ctx, call.meta(), r.ID, r.Body.ToolID, commands.Terms{Credential: secret, ExpiresAt: r.Body.ExpiresAt})
+	done, err := s.Grants.Assign(
+		call.ctx, call.meta(), r.ID, r.Body.ToolID, commands.Terms{Credential: secret, ExpiresAt: r.Body.ExpiresAt},
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -117,18 +131,24 @@ func (s *Server) AssignTool(ctx context.Context, r AssignToolRequestObject) (Ass
 }
 
 // ReplaceGrantCredential answers PUT /api/admin/agents/{id}/grants/{tool_id}/credential.
-func (s *Server) ReplaceGrantCredential(ctx context.Context, r ReplaceGrantCredentialRequestObject) (ReplaceGrantCredentialResponseObject, error) {
+func (s *Server) ReplaceGrantCredential(
+	ctx context.Context, r ReplaceGrantCredentialRequestObject,
+) (ReplaceGrantCredentialResponseObject, error) {
 	call := callOf(ctx)
 	secret, err := credential(&r.Body.Credential)
 	if err != nil {
 		return nil, err
 	}
-	done, err := s.Grants.Replace(call.ctx, call.meta(), r.ID, r.ToolID, commands.Terms{Credential: secret, ExpiresAt: r.Body.ExpiresAt})
+	done, err := s.Grants.Replace(
+		call.ctx, call.meta(), r.ID, r.ToolID, commands.Terms{Credential: secret, ExpiresAt: r.Body.ExpiresAt},
+	)
 	if err != nil {
 		return nil, err
 	}
 	call.done(done.Position)
-	return ReplaceGrantCredential200JSONResponse(s.grantView(call.ctx, call.Caller.Organization, grantLeft(done, s.Clock()))), nil
+	return ReplaceGrantCredential200JSONResponse(
+		s.grantView(call.ctx, call.Caller.Organization, grantLeft(done, s.Clock())),
+	), nil
 }
 
 // RevokeGrant answers DELETE /api/admin/agents/{id}/grants/{tool_id}.

@@ -12,8 +12,12 @@ import (
 )
 
 // StreamSetupGuide answers POST /api/admin/tools/setup-guide.
-func (s *Server) StreamSetupGuide(ctx context.Context, r StreamSetupGuideRequestObject) (StreamSetupGuideResponseObject, error) {
-	plan, err := s.SetupGuide.Plan(setupguide.Product{Name: r.Body.Name, URL: value(r.Body.URL), DocsURL: value(r.Body.DocsURL)})
+func (s *Server) StreamSetupGuide(
+	ctx context.Context, r StreamSetupGuideRequestObject,
+) (StreamSetupGuideResponseObject, error) {
+	plan, err := s.SetupGuide.Plan(
+		setupguide.Product{Name: r.Body.Name, URL: value(r.Body.URL), DocsURL: value(r.Body.DocsURL)},
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +51,8 @@ func (g guideStream) VisitStreamSetupGuideResponse(w http.ResponseWriter) error 
 }
 
 var errStopping = &domain.Error{
-	Kind: domain.KindUnavailable, Code: "busy", Detail: "The service is being stopped.", Hint: "Send the same request again in a moment.",
+	Kind: domain.KindUnavailable, Code: "busy", Detail: "The service is being stopped.",
+	Hint: "Send the same request again in a moment.",
 }
 
 func nameOf(event any) string {

@@ -11,7 +11,9 @@ import (
 )
 
 // ListSuggestions answers GET /api/admin/suggestions.
-func (s *Server) ListSuggestions(ctx context.Context, r ListSuggestionsRequestObject) (ListSuggestionsResponseObject, error) {
+func (s *Server) ListSuggestions(
+	ctx context.Context, r ListSuggestionsRequestObject,
+) (ListSuggestionsResponseObject, error) {
 	call := callOf(ctx)
 	p, err := page(r.Params.Limit, nil)
 	if err != nil {
@@ -21,7 +23,9 @@ func (s *Server) ListSuggestions(ctx context.Context, r ListSuggestionsRequestOb
 	if err != nil {
 		return nil, err
 	}
-	found, next, err := s.Models.Suggestions(call.ctx, call.Caller.Organization, string(value(r.Params.Status)), after, p.Limit)
+	found, next, err := s.Models.Suggestions(
+		call.ctx, call.Caller.Organization, string(value(r.Params.Status)), after, p.Limit,
+	)
 	if err != nil {
 		return nil, asked(err, "suggestion")
 	}
@@ -77,7 +81,9 @@ func (s *Server) GetSuggestion(ctx context.Context, r GetSuggestionRequestObject
 		if err := s.refreshNames(call.ctx, backers); err != nil {
 			return nil, err
 		}
-		return GetSuggestion200JSONResponse(s.suggestionView(call.ctx, call.Caller.Organization, s.suggestionLeft(call.ctx, r.ID, head.State))), nil
+		return GetSuggestion200JSONResponse(
+			s.suggestionView(call.ctx, call.Caller.Organization, s.suggestionLeft(call.ctx, r.ID, head.State)),
+		), nil
 	}
 	found, err := s.Models.Suggestion(call.ctx, call.Caller.Organization, r.ID)
 	if err != nil {
@@ -93,10 +99,11 @@ func (s *Server) GetSuggestion(ctx context.Context, r GetSuggestionRequestObject
 
 func (s *Server) suggestionView(ctx context.Context, organization string, x readmodels.Suggestion) Suggestion {
 	out := Suggestion{
-		ID: x.ID, Name: x.Name, URL: optional(x.URL), Status: SuggestionStatus(x.Status), ToolID: optional(x.ToolID), BackerCount: x.BackerCount,
-		Backers: views(x.Backers, wantedBy), Related: views(x.Related, relatedView),
-		CreatedAt: x.CreatedAt.UTC(), LastActivityAt: x.LastActivityAt.UTC(), DecidedAt: optionalTime(x.DecidedAt), DismissalReason: optional(x.DismissalReason),
-		TemplateID: s.templateOf(x.Name, x.URL),
+		ID: x.ID, Name: x.Name, URL: optional(x.URL), Status: SuggestionStatus(x.Status), ToolID: optional(x.ToolID),
+		BackerCount: x.BackerCount, Backers: views(x.Backers, wantedBy), Related: views(x.Related, relatedView),
+		CreatedAt: x.CreatedAt.UTC(), LastActivityAt: x.LastActivityAt.UTC(), DecidedAt: optionalTime(x.DecidedAt),
+		DismissalReason: optional(x.DismissalReason),
+		TemplateID:      s.templateOf(x.Name, x.URL),
 	}
 	if x.DecidedBy.ID != "" {
 		by := s.actor(ctx, organization, x.DecidedBy)
@@ -107,7 +114,8 @@ func (s *Server) suggestionView(ctx context.Context, organization string, x read
 
 func wantedBy(b readmodels.Backer) SuggestionBacker {
 	return SuggestionBacker{
-		AgentID: b.AgentID, AgentName: b.AgentName, Name: b.Name, URL: optional(b.URL), LatestReason: b.Latest, FirstAt: b.FirstAt.UTC(), LastAt: b.LastAt.UTC(),
+		AgentID: b.AgentID, AgentName: b.AgentName, Name: b.Name, URL: optional(b.URL), LatestReason: b.Latest,
+		FirstAt: b.FirstAt.UTC(), LastAt: b.LastAt.UTC(),
 	}
 }
 
@@ -116,11 +124,16 @@ func relatedView(r readmodels.RelatedSuggestion) RelatedSuggestion {
 }
 
 func backerView(b readmodels.Backer) Backer {
-	return Backer{AgentID: b.AgentID, AgentName: b.AgentName, LatestReason: b.Latest, FirstAt: b.FirstAt.UTC(), LastAt: b.LastAt.UTC()}
+	return Backer{
+		AgentID: b.AgentID, AgentName: b.AgentName, LatestReason: b.Latest, FirstAt: b.FirstAt.UTC(),
+		LastAt: b.LastAt.UTC(),
+	}
 }
 
 // AcceptSuggestion answers POST /api/admin/suggestions/{id}/accept.
-func (s *Server) AcceptSuggestion(ctx context.Context, r AcceptSuggestionRequestObject) (AcceptSuggestionResponseObject, error) {
+func (s *Server) AcceptSuggestion(
+	ctx context.Context, r AcceptSuggestionRequestObject,
+) (AcceptSuggestionResponseObject, error) {
 	call := callOf(ctx)
 	tool, secret, err := newTool(r.Body.Tool)
 	if err != nil {
@@ -142,13 +155,18 @@ func (s *Server) AcceptSuggestion(ctx context.Context, r AcceptSuggestionRequest
 			out.Tool.Grants.Pending++
 		default: // it has nothing of it, or not yet
 		}
-		out.Backers = append(out.Backers, BackerOutcome{AgentID: b.AgentID, Outcome: BackerOutcomeOutcome(b.Outcome), Reason: optional(b.Why)})
+		out.Backers = append(
+			out.Backers,
+			BackerOutcome{AgentID: b.AgentID, Outcome: BackerOutcomeOutcome(b.Outcome), Reason: optional(b.Why)},
+		)
 	}
 	return out, nil
 }
 
 // DismissSuggestion answers POST /api/admin/suggestions/{id}/dismiss.
-func (s *Server) DismissSuggestion(ctx context.Context, r DismissSuggestionRequestObject) (DismissSuggestionResponseObject, error) {
+func (s *Server) DismissSuggestion(
+	ctx context.Context, r DismissSuggestionRequestObject,
+) (DismissSuggestionResponseObject, error) {
 	call := callOf(ctx)
 	reason := ""
 	if r.Body != nil {
@@ -160,5 +178,7 @@ func (s *Server) DismissSuggestion(ctx context.Context, r DismissSuggestionReque
 	}
 	call.done(done.Position)
 	call.shows(done.State.Digest(r.ID))
-	return DismissSuggestion200JSONResponse(s.suggestionView(call.ctx, call.Caller.Organization, s.suggestionLeft(call.ctx, r.ID, done.State))), nil
+	return DismissSuggestion200JSONResponse(
+		s.suggestionView(call.ctx, call.Caller.Organization, s.suggestionLeft(call.ctx, r.ID, done.State)),
+	), nil
 }

@@ -11,7 +11,9 @@ import (
 )
 
 // ListToolTemplates answers GET /api/admin/tool-templates.
-func (s *Server) ListToolTemplates(_ context.Context, r ListToolTemplatesRequestObject) (ListToolTemplatesResponseObject, error) {
+func (s *Server) ListToolTemplates(
+	_ context.Context, r ListToolTemplatesRequestObject,
+) (ListToolTemplatesResponseObject, error) {
 	wanted := readmodels.Fold(value(r.Params.Q))
 	items := []ToolTemplate{}
 	for _, t := range s.Templates.All() {
@@ -30,15 +32,19 @@ func templateView(t templates.Template) ToolTemplate {
 			return CredentialUsage{In: CredentialUsageIn(u.In), Name: optional(u.Name), Value: u.Value}
 		}),
 		Tool: NewTool{
-			Name: t.Name, Description: optional(t.Description), URL: optional(t.URL), DocsURL: optional(t.DocsURL), AuthType: AuthType(t.AuthType),
-			CredentialMode: CredentialMode(catalog.Shared), Instructions: optional(t.Guide),
+			Name: t.Name, Description: optional(t.Description), URL: optional(t.URL), DocsURL: optional(t.DocsURL),
+			AuthType: AuthType(t.AuthType), CredentialMode: CredentialMode(catalog.Shared),
+			Instructions: optional(t.Guide),
 		},
 	}
 	if len(t.Fields) > 0 {
 		out.CredentialFields = &t.Fields
 	}
 	if len(t.Scopes) > 0 {
-		scopes := views(t.Scopes, func(s templates.Scope) TemplateScope { return TemplateScope{Name: s.Name, Why: optional(s.Why)} })
+		scopes := views(
+			t.Scopes,
+			func(s templates.Scope) TemplateScope { return TemplateScope{Name: s.Name, Why: optional(s.Why)} },
+		)
 		out.Scopes = &scopes
 	}
 	return out

@@ -46,8 +46,9 @@ func (s *Server) GetTool(ctx context.Context, r GetToolRequestObject) (GetToolRe
 func newTool(b NewTool) (catalog.AddTool, domain.Secret, error) {
 	secret, err := credential(b.Credential)
 	return catalog.AddTool{
-		Name: b.Name, Description: value(b.Description), URL: value(b.URL), DocsURL: value(b.DocsURL), AuthType: catalog.AuthType(b.AuthType),
-		Mode: catalog.Mode(b.CredentialMode), Instructions: value(b.Instructions), MaxGrantSeconds: value(b.MaxGrantSeconds),
+		Name: b.Name, Description: value(b.Description), URL: value(b.URL), DocsURL: value(b.DocsURL),
+		AuthType: catalog.AuthType(b.AuthType), Mode: catalog.Mode(b.CredentialMode),
+		Instructions: value(b.Instructions), MaxGrantSeconds: value(b.MaxGrantSeconds),
 	}, secret, err
 }
 
@@ -94,7 +95,9 @@ func (s *Server) UpdateTool(ctx context.Context, r UpdateToolRequestObject) (Upd
 }
 
 // RotateCredential answers PUT /api/admin/tools/{id}/credential.
-func (s *Server) RotateCredential(ctx context.Context, r RotateCredentialRequestObject) (RotateCredentialResponseObject, error) {
+func (s *Server) RotateCredential(
+	ctx context.Context, r RotateCredentialRequestObject,
+) (RotateCredentialResponseObject, error) {
 	call := callOf(ctx)
 	secret, err := credential(&r.Body.Credential)
 	if err != nil {
@@ -120,7 +123,9 @@ func (s *Server) RemoveTool(ctx context.Context, r RemoveToolRequestObject) (Rem
 }
 
 // ListInstructions answers GET /api/admin/tools/{id}/instructions.
-func (s *Server) ListInstructions(ctx context.Context, r ListInstructionsRequestObject) (ListInstructionsResponseObject, error) {
+func (s *Server) ListInstructions(
+	ctx context.Context, r ListInstructionsRequestObject,
+) (ListInstructionsResponseObject, error) {
 	call := callOf(ctx)
 	p, err := page(r.Params.Limit, r.Params.Cursor)
 	if err != nil {
@@ -133,7 +138,8 @@ func (s *Server) ListInstructions(ctx context.Context, r ListInstructionsRequest
 	return ListInstructions200JSONResponse{
 		Items: views(found.Items, func(i readmodels.Instructions) InstructionsVersion {
 			return InstructionsVersion{
-				Version: i.Version, Instructions: i.Text, RestoredFrom: optional(i.RestoredFrom), CreatedAt: i.CreatedAt,
+				Version: i.Version, Instructions: i.Text, RestoredFrom: optional(i.RestoredFrom),
+				CreatedAt: i.CreatedAt,
 				CreatedBy: s.actor(call.ctx, call.Caller.Organization, i.CreatedBy),
 			}
 		}),
@@ -142,7 +148,9 @@ func (s *Server) ListInstructions(ctx context.Context, r ListInstructionsRequest
 }
 
 // RestoreInstructions answers POST /api/admin/tools/{id}/instructions/{version}/restore.
-func (s *Server) RestoreInstructions(ctx context.Context, r RestoreInstructionsRequestObject) (RestoreInstructionsResponseObject, error) {
+func (s *Server) RestoreInstructions(
+	ctx context.Context, r RestoreInstructionsRequestObject,
+) (RestoreInstructionsResponseObject, error) {
 	call := callOf(ctx)
 	done, err := s.Tools.Restore(call.ctx, call.edit(), r.ID, r.Version)
 	if err != nil {

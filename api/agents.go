@@ -21,15 +21,19 @@ func (s *Server) GetMe(ctx context.Context, _ GetMeRequestObject) (GetMeResponse
 	}
 	known := call.Caller.Agent
 	out := GetMe200JSONResponse{
-		AgentID: call.Caller.Actor.ID, AgentName: known.Name, Description: known.Description, CreatedAt: known.CreatedAt.UTC(),
-		ToolsApproved: list(me.ToolsApproved), ToolsPending: list(me.ToolsPending), ToolsAvailable: me.ToolsAvailable,
+		AgentID: call.Caller.Actor.ID, AgentName: known.Name, Description: known.Description,
+		CreatedAt: known.CreatedAt.UTC(), ToolsApproved: list(me.ToolsApproved), ToolsPending: list(me.ToolsPending),
+		ToolsAvailable: me.ToolsAvailable,
 	}
 	out.ToolsDenied = make([]DeniedTool, len(me.ToolsDenied))
 	for i, d := range me.ToolsDenied {
 		out.ToolsDenied[i] = DeniedTool{Name: d.Name, Reason: optional(d.Reason)}
 	}
 	if len(out.ToolsApproved) == 0 {
-		out.Hint = optional("List the catalog with GET /api/tools, then ask with POST /api/tools/{id}/request and a reason; a human decides.")
+		out.Hint = optional(
+			"List the catalog with GET /api/tools, then ask with POST /api/tools/{id}/request and a reason; a human " +
+				"decides.",
+		)
 	}
 	return out, nil
 }
@@ -56,13 +60,16 @@ func (s *Server) GetMyTool(ctx context.Context, r GetMyToolRequestObject) (GetMy
 
 func myTool(o readmodels.Offer) MyTool {
 	return MyTool{
-		ID: o.ID, Name: o.Name, Description: o.Description, URL: optional(o.URL), AuthType: AuthType(o.AuthType), YourAccess: Access(o.Access),
-		DenialReason: optional(o.DenialReason), RequestID: optional(o.RequestID), ExpiresAt: optionalTime(o.ExpiresAt),
+		ID: o.ID, Name: o.Name, Description: o.Description, URL: optional(o.URL), AuthType: AuthType(o.AuthType),
+		YourAccess: Access(o.Access), DenialReason: optional(o.DenialReason), RequestID: optional(o.RequestID),
+		ExpiresAt: optionalTime(o.ExpiresAt),
 	}
 }
 
 // DescribeRequestTool answers GET /api/tools/{id}/request.
-func (s *Server) DescribeRequestTool(ctx context.Context, _ DescribeRequestToolRequestObject) (DescribeRequestToolResponseObject, error) {
+func (s *Server) DescribeRequestTool(
+	ctx context.Context, _ DescribeRequestToolRequestObject,
+) (DescribeRequestToolResponseObject, error) {
 	return DescribeRequestTool200JSONResponse(s.routes.describe(callOf(ctx).op)), nil
 }
 
@@ -76,12 +83,15 @@ func (s *Server) RequestTool(ctx context.Context, r RequestToolRequestObject) (R
 	call.done(done.Position)
 	return RequestTool201JSONResponse{
 		RequestID: id, Status: RequestedAccessStatusPending,
-		Message: "A human will decide. See GET /api/tools/" + r.ID + "; once your_access is approved, GET /api/tools/" + r.ID + "/credentials.",
+		Message: "A human will decide. See GET /api/tools/" + r.ID + "; once your_access is approved, GET " +
+			"/api/tools/" + r.ID + "/credentials.",
 	}, nil
 }
 
 // WithdrawRequest answers DELETE /api/tools/{id}/request.
-func (s *Server) WithdrawRequest(ctx context.Context, r WithdrawRequestRequestObject) (WithdrawRequestResponseObject, error) {
+func (s *Server) WithdrawRequest(
+	ctx context.Context, r WithdrawRequestRequestObject,
+) (WithdrawRequestResponseObject, error) {
 	call := callOf(ctx)
 	catalog, err := s.Tools.Catalogs.Fresh(call.ctx, call.Caller.Organization)
 	if err != nil {
@@ -101,14 +111,18 @@ func (s *Server) WithdrawRequest(ctx context.Context, r WithdrawRequestRequestOb
 }
 
 // DescribeSuggestTool answers GET /api/tools/suggest.
-func (s *Server) DescribeSuggestTool(ctx context.Context, _ DescribeSuggestToolRequestObject) (DescribeSuggestToolResponseObject, error) {
+func (s *Server) DescribeSuggestTool(
+	ctx context.Context, _ DescribeSuggestToolRequestObject,
+) (DescribeSuggestToolResponseObject, error) {
 	return DescribeSuggestTool200JSONResponse(s.routes.describe(callOf(ctx).op)), nil
 }
 
 // SuggestTool answers POST /api/tools/suggest.
 func (s *Server) SuggestTool(ctx context.Context, r SuggestToolRequestObject) (SuggestToolResponseObject, error) {
 	call := callOf(ctx)
-	done, err := s.Suggestions.Suggest(call.ctx, call.meta(), call.Caller.Actor.ID, r.Body.Name, value(r.Body.URL), r.Body.Reason)
+	done, err := s.Suggestions.Suggest(
+		call.ctx, call.meta(), call.Caller.Actor.ID, r.Body.Name, value(r.Body.URL), r.Body.Reason,
+	)
 	if done.Changed {
 		call.done(done.Position) // also when it was refused
 	}
@@ -118,24 +132,35 @@ func (s *Server) SuggestTool(ctx context.Context, r SuggestToolRequestObject) (S
 	call.done(done.Position)
 	message := "You are the first to miss it. A human will decide; see GET /api/tools from time to time."
 	if done.Existing {
-		message = "Others miss it too, and your reason was added. A human will decide; see GET /api/tools from time to time."
+		message = "Others miss it too, and your reason was added. A human will decide; see GET /api/tools from time " +
+			"to time."
 	}
-	out := SuggestTool201JSONResponse{SuggestionID: done.ID, Status: SuggestedStatusPending, Existing: done.Existing, Message: message}
+	out := SuggestTool201JSONResponse{
+		SuggestionID: done.ID, Status: SuggestedStatusPending, Existing: done.Existing, Message: message,
+	}
 	if len(done.Similar) > 0 {
-		similar := views(done.Similar, func(tool commands.SimilarTool) SimilarTool { return SimilarTool{ID: tool.ID, Name: tool.Name} })
+		similar := views(
+			done.Similar,
+			func(tool commands.SimilarTool) SimilarTool { return SimilarTool{ID: tool.ID, Name: tool.Name} },
+		)
 		out.SimilarTools = &similar
-		out.Message += " The catalog has similar tools; if one of similar_tools is what you need, ask for it with POST /api/tools/{id}/request."
+		out.Message += " The catalog has similar tools; if one of similar_tools is what you need, ask for it with " +
+			"POST /api/tools/{id}/request."
 	}
 	return out, nil
 }
 
 // DescribeSuggestInstructions answers GET /api/tools/{id}/instructions/suggest.
-func (s *Server) DescribeSuggestInstructions(ctx context.Context, _ DescribeSuggestInstructionsRequestObject) (DescribeSuggestInstructionsResponseObject, error) {
+func (s *Server) DescribeSuggestInstructions(
+	ctx context.Context, _ DescribeSuggestInstructionsRequestObject,
+) (DescribeSuggestInstructionsResponseObject, error) {
 	return DescribeSuggestInstructions200JSONResponse(s.routes.describe(callOf(ctx).op)), nil
 }
 
 // SuggestInstructions answers POST /api/tools/{id}/instructions/suggest.
-func (s *Server) SuggestInstructions(ctx context.Context, r SuggestInstructionsRequestObject) (SuggestInstructionsResponseObject, error) {
+func (s *Server) SuggestInstructions(
+	ctx context.Context, r SuggestInstructionsRequestObject,
+) (SuggestInstructionsResponseObject, error) {
 	call := callOf(ctx)
 	done, err := s.Notes.Suggest(call.ctx, call.meta(), call.Caller.Actor.ID, r.ID, r.Body.Learned, r.Body.Why)
 	if err != nil {
@@ -146,12 +171,16 @@ func (s *Server) SuggestInstructions(ctx context.Context, r SuggestInstructionsR
 	if done.Existing {
 		message = "Another agent has learned the same, and you back it. " + message
 	}
-	return SuggestInstructions201JSONResponse{SuggestionID: done.ID, Status: SuggestedStatusPending, Existing: done.Existing, Message: message}, nil
+	return SuggestInstructions201JSONResponse{
+		SuggestionID: done.ID, Status: SuggestedStatusPending, Existing: done.Existing, Message: message,
+	}, nil
 }
 
 // FetchCredential answers GET /api/tools/{id}/credentials. What it answers must be kept nowhere on
 // its way.
-func (s *Server) FetchCredential(ctx context.Context, r FetchCredentialRequestObject) (FetchCredentialResponseObject, error) {
+func (s *Server) FetchCredential(
+	ctx context.Context, r FetchCredentialRequestObject,
+) (FetchCredentialResponseObject, error) {
 	call := callOf(ctx)
 	call.header.Set("Cache-Control", "no-store, private")
 	v, err := s.Fetch.Do(call.ctx, call.meta(), call.Caller.Actor.ID, call.Caller.KeyNumber, r.ID)
@@ -161,8 +190,9 @@ func (s *Server) FetchCredential(ctx context.Context, r FetchCredentialRequestOb
 	call.done(v.Position)
 	out := FetchCredential200JSONResponse{
 		ToolID: v.ToolID, ToolName: v.ToolName, AuthType: AuthType(v.AuthType), CredentialVersion: v.CredentialVersion,
-		CredentialExpiresAt: optionalTime(value(v.CredentialExpiresAt)), Instructions: v.Instructions, InstructionsVersion: v.InstructionsVersion,
-		Credential: Credential(v.Credential.Reveal()), SuggestInstructionsEndpoint: "/api/tools/" + v.ToolID + "/instructions/suggest",
+		CredentialExpiresAt: optionalTime(value(v.CredentialExpiresAt)), Instructions: v.Instructions,
+		InstructionsVersion: v.InstructionsVersion, Credential: Credential(v.Credential.Reveal()),
+		SuggestInstructionsEndpoint: "/api/tools/" + v.ToolID + "/instructions/suggest",
 	}
 	out.Receipt.EventID, out.Receipt.Stream, out.Receipt.Revision = v.EventID.String(), v.Stream, v.Revision
 	return out, nil

@@ -10,8 +10,10 @@ import (
 )
 
 const (
-	exposedHeaders = "ETag, Idempotency-Replayed, Retry-After, X-Event-Position, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-RateLimit-Policy, X-Request-Id"
-	allowedHeaders = "Authorization, Content-Type, Idempotency-Key, If-Match, Last-Event-ID, X-Organization, X-Wait-For-Position"
+	exposedHeaders = "ETag, Idempotency-Replayed, Retry-After, X-Event-Position, X-RateLimit-Limit, " +
+		"X-RateLimit-Remaining, X-RateLimit-Reset, X-RateLimit-Policy, X-Request-Id"
+	allowedHeaders = "Authorization, Content-Type, Idempotency-Key, If-Match, Last-Event-ID, X-Organization, " +
+		"X-Wait-For-Position"
 )
 
 // admitOrigin lets pages of allowed origins read the answer, whatever it will be. It reports false
@@ -33,7 +35,8 @@ func (s *Server) admitOrigin(c *gin.Context) bool {
 // preflight answers a browser that asks before it calls (Fetch Standard, CORS protocol). It reports
 // whether the call was one of those.
 func (s *Server) preflight(c *gin.Context, allowed bool) bool {
-	if c.Request.Method != http.MethodOptions || c.GetHeader("Origin") == "" || c.GetHeader("Access-Control-Request-Method") == "" {
+	if c.Request.Method != http.MethodOptions || c.GetHeader("Origin") == "" ||
+		c.GetHeader("Access-Control-Request-Method") == "" {
 		return false
 	}
 	if !allowed {

@@ -27,9 +27,13 @@ type eventStream struct {
 // streamEvents writes the head of an answer, runs do, and sends a comment each time that every has
 // passed, so that nobody between takes the connection for dead. The context that do gets ends when
 // the reader leaves or stalls.
-func streamEvents(ctx context.Context, w http.ResponseWriter, clock func() time.Time, every time.Duration, do func(context.Context, *eventStream)) error {
+func streamEvents(
+	ctx context.Context, w http.ResponseWriter, clock func() time.Time, every time.Duration,
+	do func(context.Context, *eventStream),
+) error {
 	s := &eventStream{w: w, socket: http.NewResponseController(w), clock: clock}
-	if err := s.socket.SetReadDeadline(time.Time{}); err != nil { // reading the request is over, and who reads on notices that the caller left
+	// reading the request is over, and who reads on notices that the caller left
+	if err := s.socket.SetReadDeadline(time.Time{}); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "text/event-stream")

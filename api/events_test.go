@@ -66,7 +66,8 @@ func TestAStreamLivesLongerThanAnAnswerMay(t *testing.T) {
 		}
 	}
 	rest := strings.ReplaceAll(all.String(), ": ping\n\n", "")
-	if want := "event: meta\ndata: {\"text\":\"a\\nb \\u003cc\\u003e\\u2028\"}\n\nevent: done\ndata: {}\n\n"; rest != want {
+	if want := "event: meta\ndata: {\"text\":\"a\\nb \\u003cc\\u003e\\u2028\"}\n\nevent: done\ndata: " +
+		"{}\n\n"; rest != want {
 		t.Errorf("it is %q", rest)
 	}
 }

@@ -30,11 +30,26 @@ func TestAHintNamesMethodPathAndHeader(t *testing.T) {
 		next []domain.Next
 		want string
 	}{
-		{"Ask with {requestTool}.", []domain.Next{{Op: "requestTool", IDs: []string{"t1"}}}, "Ask with POST /api/tools/t1/request."},
-		{"End it with {revokeGrant}.", []domain.Next{{Op: "revokeGrant", IDs: []string{"", "t1"}}}, "End it with DELETE /api/admin/agents/{id}/grants/t1."},
-		{"{listMyTools} or {listTools}", []domain.Next{{Op: "listTools"}, {Op: "listMyTools"}}, "GET /api/tools or GET /api/admin/tools"},
+		{
+			"Ask with {requestTool}.",
+			[]domain.Next{{Op: "requestTool", IDs: []string{"t1"}}},
+			"Ask with POST /api/tools/t1/request.",
+		},
+		{
+			"End it with {revokeGrant}.",
+			[]domain.Next{{Op: "revokeGrant", IDs: []string{"", "t1"}}},
+			"End it with DELETE /api/admin/agents/{id}/grants/t1.",
+		},
+		{
+			"{listMyTools} or {listTools}",
+			[]domain.Next{{Op: "listTools"}, {Op: "listMyTools"}},
+			"GET /api/tools or GET /api/admin/tools",
+		},
 		{"Send the {tag} in {condition} after {wait}.", nil, "Send the ETag in If-Match after Retry-After."},
-		{`A body {"reason": "…"}, {requestTool} and {id} stay.`, nil, `A body {"reason": "…"}, {requestTool} and {id} stay.`},
+		{
+			`A body {"reason": "…"}, {requestTool} and {id} stay.`, nil,
+			`A body {"reason": "…"}, {requestTool} and {id} stay.`,
+		},
 	}
 	for _, tt := range tests {
 		if got := r.say(tt.text, tt.next); got != tt.want {

@@ -106,15 +106,17 @@ func (s *Server) readBody(c *gin.Context, call *call) (map[string]any, error) {
 	}
 	if coding := c.GetHeader("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
 		return nil, &domain.Error{
-			Kind: domain.KindUnsupported, Code: "unsupported_media_type", Detail: "This call takes a body that is not compressed.",
-			Hint: "Send the body without Content-Encoding.",
+			Kind: domain.KindUnsupported, Code: "unsupported_media_type",
+			Detail: "This call takes a body that is not compressed.",
+			Hint:   "Send the body without Content-Encoding.",
 		}
 	}
 	raw, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, call.op.MaxBody))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		return nil, &domain.Error{
-			Kind: domain.KindTooLarge, Code: "body_too_large", Detail: fmt.Sprintf("The body is larger than %d bytes.", call.op.MaxBody),
-			Hint: "Send a smaller body; GET /openapi.json says how long each field may be.",
+			Kind: domain.KindTooLarge, Code: "body_too_large",
+			Detail: fmt.Sprintf("The body is larger than %d bytes.", call.op.MaxBody),
+			Hint:   "Send a smaller body; GET /openapi.json says how long each field may be.",
 		}
 	}
 	if err != nil {
@@ -171,8 +173,10 @@ func (s *Server) awaitPosition(c *gin.Context, call *call) error {
 	defer cancel()
 	if err := s.WaitFor(ctx, position); err != nil {
 		return &domain.Error{
-			Kind: domain.KindUnavailable, Code: "read_model_behind", Detail: "The read model has not reached this position yet.",
-			Hint: "Send the same request again after Retry-After; GET /readyz says how far it is.", RetryAfter: time.Second,
+			Kind: domain.KindUnavailable, Code: "read_model_behind",
+			Detail:     "The read model has not reached this position yet.",
+			Hint:       "Send the same request again after Retry-After; GET /readyz says how far it is.",
+			RetryAfter: time.Second,
 		}
 	}
 	return nil

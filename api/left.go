@@ -18,8 +18,9 @@ import (
 
 func agentLeft(id string, a agent.State, now time.Time) readmodels.Agent {
 	out := readmodels.Agent{
-		ID: id, Name: a.Name, Description: a.Description, Status: string(a.Status), CreatedAt: a.CreatedAt, CreatedBy: a.CreatedBy,
-		LastSeenAt: a.LastSeenAt, Approved: a.Count(agent.Approved, now), Pending: a.Count(agent.Pending, now), Revision: a.Revision,
+		ID: id, Name: a.Name, Description: a.Description, Status: string(a.Status), CreatedAt: a.CreatedAt,
+		CreatedBy: a.CreatedBy, LastSeenAt: a.LastSeenAt, Approved: a.Count(agent.Approved, now),
+		Pending: a.Count(agent.Pending, now), Revision: a.Revision,
 	}
 	for _, k := range a.Keys {
 		out.Keys = append(out.Keys, readmodels.Key{ID: k.ID, CreatedAt: k.CreatedAt, ExpiresAt: value(k.ExpiresAt)})
@@ -30,9 +31,11 @@ func agentLeft(id string, a agent.State, now time.Time) readmodels.Agent {
 // toolLeft takes the counts of grants from the read model: the catalog does not know them.
 func (s *Server) toolLeft(ctx context.Context, organization, id string, t catalog.Tool) readmodels.Tool {
 	out := readmodels.Tool{
-		ID: id, Name: t.Name, Description: t.Description, URL: t.URL, DocsURL: t.DocsURL, AuthType: string(t.AuthType), CredentialMode: string(t.Mode),
-		CredentialVersion: t.CredentialVersion, CredentialExpiresAt: value(t.CredentialExpiresAt), Instructions: t.Instructions,
-		InstructionsVersion: t.InstructionsVersion, MaxGrantSeconds: t.MaxGrantSeconds, CreatedAt: t.CreatedAt, UpdatedAt: t.UpdatedAt, Revision: t.Revision,
+		ID: id, Name: t.Name, Description: t.Description, URL: t.URL, DocsURL: t.DocsURL, AuthType: string(t.AuthType),
+		CredentialMode: string(t.Mode), CredentialVersion: t.CredentialVersion,
+		CredentialExpiresAt: value(t.CredentialExpiresAt), Instructions: t.Instructions,
+		InstructionsVersion: t.InstructionsVersion, MaxGrantSeconds: t.MaxGrantSeconds, CreatedAt: t.CreatedAt,
+		UpdatedAt: t.UpdatedAt, Revision: t.Revision,
 	}
 	if row, err := s.Models.Tool(ctx, organization, id, s.Clock()); err == nil {
 		out.Approved, out.Pending = row.Approved, row.Pending
@@ -43,25 +46,27 @@ func (s *Server) toolLeft(ctx context.Context, organization, id string, t catalo
 func grantLeft(d commands.GrantResult, now time.Time) readmodels.Grant {
 	g := d.Grant()
 	return readmodels.Grant{
-		AgentID: d.AgentID, AgentName: d.State.Name, ToolID: d.ToolID, ToolName: d.Tool.Name, Status: string(g.At(now)), Origin: string(g.Origin),
-		RequestID: g.RequestID, Reason: g.Reason, DenialReason: g.DenialReason, DecidedAt: g.DecidedAt, DecidedBy: value(g.DecidedBy),
-		ExpiresAt: value(g.ExpiresAt), FetchCount: g.FetchCount, LastFetchedAt: g.LastFetchedAt,
+		AgentID: d.AgentID, AgentName: d.State.Name, ToolID: d.ToolID, ToolName: d.Tool.Name, Status: string(g.At(now)),
+		Origin: string(g.Origin), RequestID: g.RequestID, Reason: g.Reason, DenialReason: g.DenialReason,
+		DecidedAt: g.DecidedAt, DecidedBy: value(g.DecidedBy), ExpiresAt: value(g.ExpiresAt), FetchCount: g.FetchCount,
+		LastFetchedAt: g.LastFetchedAt,
 	}
 }
 
 func requestLeft(d commands.GrantResult) readmodels.Request {
 	g := d.Grant()
 	return readmodels.Request{
-		ID: g.RequestID, AgentID: d.AgentID, AgentName: d.State.Name, ToolID: d.ToolID, ToolName: d.Tool.Name, CredentialMode: string(d.Tool.Mode),
-		Reason: g.Reason, Status: string(g.Status), CreatedAt: g.RequestedAt, DecidedAt: g.DecidedAt, DecidedBy: value(g.DecidedBy), DenialReason: g.DenialReason,
+		ID: g.RequestID, AgentID: d.AgentID, AgentName: d.State.Name, ToolID: d.ToolID, ToolName: d.Tool.Name,
+		CredentialMode: string(d.Tool.Mode), Reason: g.Reason, Status: string(g.Status), CreatedAt: g.RequestedAt,
+		DecidedAt: g.DecidedAt, DecidedBy: value(g.DecidedBy), DenialReason: g.DenialReason,
 	}
 }
 
 func (s *Server) suggestionLeft(ctx context.Context, id string, state catalog.State) readmodels.Suggestion {
 	x := state.Suggestions[id]
 	out := readmodels.Suggestion{
-		ID: id, Name: x.Name, URL: x.URL, Status: string(x.Status), ToolID: x.ToolID, BackerCount: len(x.Backers), CreatedAt: x.MadeAt(),
-		DecidedAt: x.DecidedAt, DecidedBy: value(x.DecidedBy), DismissalReason: x.Dismissal,
+		ID: id, Name: x.Name, URL: x.URL, Status: string(x.Status), ToolID: x.ToolID, BackerCount: len(x.Backers),
+		CreatedAt: x.MadeAt(), DecidedAt: x.DecidedAt, DecidedBy: value(x.DecidedBy), DismissalReason: x.Dismissal,
 	}
 	for _, b := range x.Backers {
 		backer := s.backerLeft(ctx, b.AgentID, b.Reason, b.FirstAt, b.LastAt)
@@ -73,7 +78,9 @@ func (s *Server) suggestionLeft(ctx context.Context, id string, state catalog.St
 	}
 	for _, other := range state.Related(id) {
 		o := state.Suggestions[other]
-		out.Related = append(out.Related, readmodels.RelatedSuggestion{ID: other, Name: o.Name, BackerCount: len(o.Backers)})
+		out.Related = append(
+			out.Related, readmodels.RelatedSuggestion{ID: other, Name: o.Name, BackerCount: len(o.Backers)},
+		)
 	}
 	return out
 }
@@ -81,8 +88,9 @@ func (s *Server) suggestionLeft(ctx context.Context, id string, state catalog.St
 func (s *Server) noteLeft(ctx context.Context, done commands.NoteResult, tool catalog.Tool) readmodels.Note {
 	n := done.Note()
 	out := readmodels.Note{
-		ID: done.ID, ToolID: done.ToolID, ToolName: tool.Name, Learned: n.Learned, Status: string(n.Status), GuideVersion: n.GuideVersion,
-		CurrentVersion: tool.InstructionsVersion, DecidedAt: n.DecidedAt, DecidedBy: value(n.DecidedBy), DismissalReason: n.DismissalReason,
+		ID: done.ID, ToolID: done.ToolID, ToolName: tool.Name, Learned: n.Learned, Status: string(n.Status),
+		GuideVersion: n.GuideVersion, CurrentVersion: tool.InstructionsVersion, DecidedAt: n.DecidedAt,
+		DecidedBy: value(n.DecidedBy), DismissalReason: n.DismissalReason,
 	}
 	for _, b := range n.Backers {
 		out.Backers = append(out.Backers, s.backerLeft(ctx, b.AgentID, b.Why, b.FirstAt, b.LastAt))
@@ -116,15 +124,17 @@ func span(backers []readmodels.Backer) (created, active time.Time) {
 
 func channelLeft(id string, c organization.Channel) readmodels.Channel {
 	return readmodels.Channel{
-		ID: id, Kind: string(c.Kind), Name: c.Name, Topics: views(c.Topics, func(t domain.Topic) string { return string(t) }),
-		Host: c.Host, Recipients: c.Recipients, CreatedAt: c.CreatedAt, UpdatedAt: c.UpdatedAt, Revision: c.Revision,
+		ID: id, Kind: string(c.Kind), Name: c.Name,
+		Topics: views(c.Topics, func(t domain.Topic) string { return string(t) }), Host: c.Host,
+		Recipients: c.Recipients, CreatedAt: c.CreatedAt, UpdatedAt: c.UpdatedAt, Revision: c.Revision,
 	}
 }
 
 func deliveryLeft(id string, d delivery.State, channel string) readmodels.Delivery {
 	return readmodels.Delivery{
-		ID: id, ChannelID: d.ChannelID, ChannelName: channel, Topic: string(d.Topic), AgentID: d.About.AgentID, ToolID: d.About.ToolID,
-		RequestID: d.About.RequestID, SuggestionID: d.About.SuggestionID, EndsAt: value(d.About.EndsAt), Status: string(d.Status),
-		Attempts: d.Attempts, Problem: d.Problem, QueuedAt: d.QueuedAt, DueAt: d.DueAt, EndedAt: d.EndedAt,
+		ID: id, ChannelID: d.ChannelID, ChannelName: channel, Topic: string(d.Topic), AgentID: d.About.AgentID,
+		ToolID: d.About.ToolID, RequestID: d.About.RequestID, SuggestionID: d.About.SuggestionID,
+		EndsAt: value(d.About.EndsAt), Status: string(d.Status), Attempts: d.Attempts, Problem: d.Problem,
+		QueuedAt: d.QueuedAt, DueAt: d.DueAt, EndedAt: d.EndedAt,
 	}
 }

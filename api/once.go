@@ -35,7 +35,10 @@ func (s *Server) runOnce(c *gin.Context, call *call, key string) error {
 		}
 	}
 	digest := sha256.New()
-	for _, piece := range [][]byte{[]byte(c.Request.Method), []byte(c.Request.URL.Path), []byte(c.Request.URL.RawQuery), []byte(c.GetHeader("If-Match")), body} {
+	for _, piece := range [][]byte{
+		[]byte(c.Request.Method), []byte(c.Request.URL.Path), []byte(c.Request.URL.RawQuery),
+		[]byte(c.GetHeader("If-Match")), body,
+	} {
 		sum := sha256.Sum256(piece)
 		digest.Write(sum[:])
 	}
@@ -74,10 +77,13 @@ func (s *Server) finish(call *call, ticket commands.Ticket, r *recorder, answere
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(call.ctx), 5*time.Second)
 	defer cancel()
 	var err error
-	if status := r.Status(); !answered || status >= http.StatusInternalServerError || status == http.StatusTooManyRequests {
+	if status := r.Status(); !answered || status >= http.StatusInternalServerError ||
+		status == http.StatusTooManyRequests {
 		err = s.Once.Release(ctx, ticket)
 	} else {
-		stored := commands.StoredAnswer{Status: status, Header: map[string]string{}, Body: withoutOnceShown(r.body.Bytes())}
+		stored := commands.StoredAnswer{
+			Status: status, Header: map[string]string{}, Body: withoutOnceShown(r.body.Bytes()),
+		}
 		for _, name := range kept {
 			if value := r.Header().Get(name); value != "" {
 				stored.Header[name] = value
@@ -86,7 +92,10 @@ func (s *Server) finish(call *call, ticket commands.Ticket, r *recorder, answere
 		err = s.Once.Complete(ctx, ticket, stored)
 	}
 	if err != nil {
-		s.Logger.WarnContext(ctx, "an idempotency key was left reserved", slog.String("request_id", call.requestID), slog.String("error", err.Error()))
+		s.Logger.WarnContext(
+			ctx, "an idempotency key was left reserved", slog.String("request_id", call.requestID),
+			slog.String("error", err.Error()),
+		)
 	}
 }
 

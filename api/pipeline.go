@@ -22,7 +22,8 @@ import (
 func (s *Server) serve(c *gin.Context) {
 	call := &call{
 		op: s.routes.of(c), requestID: s.NewID().String(), userAgent: c.Request.UserAgent(),
-		command: s.NewID(), ifMatch: parseIfMatch(c.Request.Header.Values("If-Match")), seen: seenIn(c.Request.Header.Values("If-Match")), began: s.Clock(), header: c.Writer.Header(),
+		command: s.NewID(), ifMatch: parseIfMatch(c.Request.Header.Values("If-Match")),
+		seen: seenIn(c.Request.Header.Values("If-Match")), began: s.Clock(), header: c.Writer.Header(),
 		Call: door.Call{
 			Authorization: c.Request.Header.Values("Authorization"),
 			Address:       s.Door.Address(c.Request.RemoteAddr, c.Request.Header.Values("X-Forwarded-For")),
@@ -30,7 +31,8 @@ func (s *Server) serve(c *gin.Context) {
 	}
 	if call.op != nil {
 		call.Operation = door.Operation{
-			Caller: call.op.Caller, Tier: call.op.Tier, Permission: call.op.Permission, Vends: call.op.ID == "fetchCredential",
+			Caller: call.op.Caller, Tier: call.op.Tier, Permission: call.op.Permission,
+			Vends: call.op.ID == "fetchCredential",
 		}
 	}
 	ctx, span := s.begin(c, call.op)
@@ -116,7 +118,9 @@ func (s *Server) refusedFetch(c *gin.Context, call *call, err error) error {
 	if _, offered := catalog.State.Tools[c.Param("id")]; !offered {
 		return err
 	}
-	if rerr := s.Refusals.Record(call.ctx, call.meta(), call.Caller.Actor.ID, c.Param("id"), refusal.Code); rerr != nil {
+	if rerr := s.Refusals.Record(
+		call.ctx, call.meta(), call.Caller.Actor.ID, c.Param("id"), refusal.Code,
+	); rerr != nil {
 		return rerr
 	}
 	return err
@@ -169,11 +173,14 @@ func (s *Server) record(c *gin.Context, call *call) {
 		s.OnAnswer(answered(c, call, took))
 	}
 	attrs := []slog.Attr{
-		slog.String("request_id", call.requestID), slog.String("method", c.Request.Method), slog.String("route", c.FullPath()),
-		slog.Int("status", c.Writer.Status()), slog.Duration("duration", took),
+		slog.String("request_id", call.requestID), slog.String("method", c.Request.Method),
+		slog.String("route", c.FullPath()), slog.Int("status", c.Writer.Status()), slog.Duration("duration", took),
 	}
 	if call.Caller.Actor.ID != "" {
-		attrs = append(attrs, slog.String("actor_type", string(call.Caller.Actor.Type)), slog.String("actor_id", call.Caller.Actor.ID))
+		attrs = append(
+			attrs, slog.String("actor_type", string(call.Caller.Actor.Type)),
+			slog.String("actor_id", call.Caller.Actor.ID),
+		)
 	}
 	if call.code != "" {
 		attrs = append(attrs, slog.String("code", call.code))

@@ -55,10 +55,13 @@ func (s *Server) refuse(c *gin.Context, err error) {
 // problem is the document that says why a call was refused or failed. A fault is logged here.
 func (s *Server) problem(call *call, err error) (status int, document []byte, refusal *domain.Error) {
 	if !errors.As(err, &refusal) {
-		s.Logger.ErrorContext(call.ctx, "fault", slog.String("request_id", call.requestID), slog.String("error", err.Error()))
+		s.Logger.ErrorContext(
+			call.ctx, "fault", slog.String("request_id", call.requestID), slog.String("error", err.Error()),
+		)
 		refusal = &domain.Error{
-			Code: "internal", Detail: "Something went wrong in the service. Its log has the details under this request id.",
-			Hint: "Send the same request again later. If it fails again, give the operator the request id.",
+			Code:   "internal",
+			Detail: "Something went wrong in the service. Its log has the details under this request id.",
+			Hint:   "Send the same request again later. If it fails again, give the operator the request id.",
 		}
 	}
 	status, known := statuses[refusal.Kind]
@@ -75,8 +78,8 @@ func (s *Server) problem(call *call, err error) (status int, document []byte, re
 		}
 	})
 	maps.Copy(body, map[string]any{
-		"type": "urn:agentkey:error:" + refusal.Code, "title": http.StatusText(status), "status": status, "detail": say(refusal.Detail),
-		"code": refusal.Code, "error": say(refusal.Detail), "hint": say(refusal.Hint),
+		"type": "urn:agentkey:error:" + refusal.Code, "title": http.StatusText(status), "status": status,
+		"detail": say(refusal.Detail), "code": refusal.Code, "error": say(refusal.Detail), "hint": say(refusal.Hint),
 	})
 	if fields := refusal.Fields[:min(len(refusal.Fields), maxDetails)]; len(fields) > 0 {
 		details := make([]map[string]string, len(fields))

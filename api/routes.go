@@ -23,7 +23,8 @@ type routes struct {
 
 func newRoutes(operations []*contract.Operation) routes {
 	r := routes{
-		operations: map[string]*contract.Operation{}, byID: map[string]*contract.Operation{}, methods: map[string][]string{},
+		operations: map[string]*contract.Operation{}, byID: map[string]*contract.Operation{},
+		methods: map[string][]string{},
 	}
 	for _, op := range operations {
 		path := ginPath(op.Path)
@@ -98,7 +99,8 @@ func (r routes) meant(wrong string) string {
 				break
 			}
 		}
-		if _, exact := r.methods[strings.Join(given, "/")]; right != nil && (!exact || route == strings.Join(given, "/")) {
+		if _, exact := r.methods[strings.Join(given, "/")]; right != nil &&
+			(!exact || route == strings.Join(given, "/")) {
 			return strings.Join(right, "/")
 		}
 	}
@@ -118,8 +120,9 @@ func (r routes) methodNotAllowed(ctx *gin.Context) *domain.Error {
 	list := strings.Join(allowed, ", ")
 	ctx.Header("Allow", list)
 	return &domain.Error{
-		Kind: domain.KindMethod, Code: "method_not_allowed", Detail: "This path does not take " + ctx.Request.Method + ".",
-		Hint: "Use " + list + " on " + ctx.Request.URL.Path + ".",
+		Kind: domain.KindMethod, Code: "method_not_allowed",
+		Detail: "This path does not take " + ctx.Request.Method + ".",
+		Hint:   "Use " + list + " on " + ctx.Request.URL.Path + ".",
 	}
 }
 

@@ -92,8 +92,10 @@ func (s *Server) Handler() (http.Handler, error) {
 	RegisterHandlersWithOptions(headToo{engine, s.routes}, NewStrictHandlerWithOptions(s, nil, StrictGinServerOptions{
 		// What was validated can be bound; where the document takes more than a type does, the input is
 		// at fault.
-		RequestErrorHandlerFunc: func(c *gin.Context, _ error) { s.refuse(c, domain.Invalid("body", "a value is out of range")) },
-		HandlerErrorFunc:        fault, ResponseErrorHandlerFunc: fault,
+		RequestErrorHandlerFunc: func(c *gin.Context, _ error) {
+			s.refuse(c, domain.Invalid("body", "a value is out of range"))
+		},
+		HandlerErrorFunc: fault, ResponseErrorHandlerFunc: fault,
 	}), GinServerOptions{ErrorHandler: func(c *gin.Context, err error, _ int) {
 		// What the document asks of parameters was checked before; this is what its types ask of them.
 		s.refuse(c, domain.Invalid("parameters", "a parameter is malformed"))

@@ -68,8 +68,9 @@ func (s *Server) agentView(ctx context.Context, organization string, a readmodel
 	now := s.Clock()
 	out := Agent{
 		ID: a.ID, Name: a.Name, Description: a.Description, Status: AgentStatus(a.Status), CreatedAt: a.CreatedAt.UTC(),
-		CreatedBy: s.actor(ctx, organization, a.CreatedBy), LastSeenAt: optionalTime(a.LastSeenAt), Revision: a.Revision,
-		Grants: GrantCounts{Approved: a.Approved, Pending: a.Pending},
+		CreatedBy: s.actor(ctx, organization, a.CreatedBy), LastSeenAt: optionalTime(a.LastSeenAt),
+		Revision: a.Revision,
+		Grants:   GrantCounts{Approved: a.Approved, Pending: a.Pending},
 	}
 	for _, k := range a.Keys {
 		out.addKey(now, k.ID, k.CreatedAt, k.ExpiresAt)
@@ -79,18 +80,21 @@ func (s *Server) agentView(ctx context.Context, organization string, a readmodel
 
 func toolView(t readmodels.Tool) Tool {
 	return Tool{
-		ID: t.ID, Name: t.Name, Description: t.Description, URL: optional(t.URL), DocsURL: optional(t.DocsURL), AuthType: AuthType(t.AuthType),
-		CredentialMode: CredentialMode(t.CredentialMode), HasCredential: t.CredentialVersion > 0, CredentialVersion: t.CredentialVersion,
-		CredentialExpiresAt: optionalTime(t.CredentialExpiresAt), Instructions: t.Instructions, InstructionsVersion: t.InstructionsVersion,
-		MaxGrantSeconds: optional(t.MaxGrantSeconds), CreatedAt: t.CreatedAt.UTC(), UpdatedAt: t.UpdatedAt.UTC(), Revision: t.Revision,
+		ID: t.ID, Name: t.Name, Description: t.Description, URL: optional(t.URL), DocsURL: optional(t.DocsURL),
+		AuthType: AuthType(t.AuthType), CredentialMode: CredentialMode(t.CredentialMode),
+		HasCredential: t.CredentialVersion > 0, CredentialVersion: t.CredentialVersion,
+		CredentialExpiresAt: optionalTime(t.CredentialExpiresAt), Instructions: t.Instructions,
+		InstructionsVersion: t.InstructionsVersion, MaxGrantSeconds: optional(t.MaxGrantSeconds),
+		CreatedAt: t.CreatedAt.UTC(), UpdatedAt: t.UpdatedAt.UTC(), Revision: t.Revision,
 		Grants: GrantCounts{Approved: t.Approved, Pending: t.Pending},
 	}
 }
 
 func (s *Server) grantView(ctx context.Context, organization string, g readmodels.Grant) Grant {
 	out := Grant{
-		AgentID: g.AgentID, AgentName: g.AgentName, ToolID: g.ToolID, ToolName: g.ToolName, Status: GrantStatus(g.Status), Origin: GrantOrigin(g.Origin),
-		RequestID: optional(g.RequestID), Reason: optional(g.Reason), DecidedAt: optionalTime(g.DecidedAt), ExpiresAt: optionalTime(g.ExpiresAt),
+		AgentID: g.AgentID, AgentName: g.AgentName, ToolID: g.ToolID, ToolName: g.ToolName,
+		Status: GrantStatus(g.Status), Origin: GrantOrigin(g.Origin), RequestID: optional(g.RequestID),
+		Reason: optional(g.Reason), DecidedAt: optionalTime(g.DecidedAt), ExpiresAt: optionalTime(g.ExpiresAt),
 		FetchCount: g.FetchCount, LastFetchedAt: optionalTime(g.LastFetchedAt),
 	}
 	if g.DecidedBy.ID != "" {
@@ -102,8 +106,9 @@ func (s *Server) grantView(ctx context.Context, organization string, g readmodel
 
 func (s *Server) requestView(ctx context.Context, organization string, r readmodels.Request) Request {
 	out := Request{
-		ID: r.ID, AgentID: r.AgentID, AgentName: r.AgentName, ToolID: r.ToolID, ToolName: r.ToolName, CredentialMode: CredentialMode(r.CredentialMode),
-		Reason: r.Reason, Status: RequestStatus(r.Status), CreatedAt: r.CreatedAt.UTC(), DecidedAt: optionalTime(r.DecidedAt), DenialReason: optional(r.DenialReason),
+		ID: r.ID, AgentID: r.AgentID, AgentName: r.AgentName, ToolID: r.ToolID, ToolName: r.ToolName,
+		CredentialMode: CredentialMode(r.CredentialMode), Reason: r.Reason, Status: RequestStatus(r.Status),
+		CreatedAt: r.CreatedAt.UTC(), DecidedAt: optionalTime(r.DecidedAt), DenialReason: optional(r.DenialReason),
 	}
 	if r.DecidedBy.ID != "" {
 		by := s.actor(ctx, organization, r.DecidedBy)
@@ -146,8 +151,10 @@ func asked(err error, what string) error {
 		return domain.NotFound(what)
 	}
 	return errors.Join(&domain.Error{
-		Kind: domain.KindUnavailable, Code: "read_model_unavailable", Detail: "The read model can't be reached, so this query can't be answered now.",
-		Hint: "Send the same request again after Retry-After; commands and fetches still work.", RetryAfter: time.Second,
+		Kind: domain.KindUnavailable, Code: "read_model_unavailable",
+		Detail:     "The read model can't be reached, so this query can't be answered now.",
+		Hint:       "Send the same request again after Retry-After; commands and fetches still work.",
+		RetryAfter: time.Second,
 	}, fmt.Errorf("ask the read model: %w", err))
 }
 

@@ -33,7 +33,9 @@ type Agents struct {
 }
 
 // Do decides one command on an agent of the caller's organization.
-func (a *Agents) Do(ctx context.Context, m loop.Meta, id string, build loop.Build[agent.State, agent.Command]) (AgentResult, error) {
+func (a *Agents) Do(
+	ctx context.Context, m loop.Meta, id string, build loop.Build[agent.State, agent.Command],
+) (AgentResult, error) {
 	return a.Loop.Do(ctx, id, m, owned(m, build))
 }
 
@@ -203,7 +205,10 @@ func (a *Agents) Person(ctx context.Context, m loop.Meta, text string) (string, 
 		Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), RequestID: m.RequestID,
 		Time: loop.Later(a.Clock(), time.Time{}),
 	}
-	_, err = a.Log.Write(ctx, codec.People.Stream(id), eventstore.NoStream, codec.PersonRecorded{OrganizationID: m.Organization, KeyID: keyID, Sealed: sealed}, signed)
+	_, err = a.Log.Write(
+		ctx, codec.People.Stream(id), eventstore.NoStream,
+		codec.PersonRecorded{OrganizationID: m.Organization, KeyID: keyID, Sealed: sealed}, signed,
+	)
 	if err != nil && !isExisting(err) {
 		return "", loop.Refusal(err)
 	}

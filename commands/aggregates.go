@@ -24,30 +24,60 @@ type (
 
 // NewAgentLoop returns the loop of the agent- streams.
 func NewAgentLoop(env *loop.Env) *AgentLoop {
-	return loop.New(env, loop.Aggregate[agent.State, agent.Command, agent.Event]{Category: codec.Agents, Fold: 2, Decide: agent.Decide, Evolve: agent.Evolve})
+	return loop.New(
+		env,
+		loop.Aggregate[agent.State, agent.Command, agent.Event]{
+			Category: codec.Agents, Fold: 2, Decide: agent.Decide, Evolve: agent.Evolve,
+		},
+	)
 }
 
 // NewCatalogLoop returns the loop of the catalog- streams.
 func NewCatalogLoop(env *loop.Env) *CatalogLoop {
-	return loop.New(env, loop.Aggregate[catalog.State, catalog.Command, catalog.Event]{Category: codec.Catalogs, Fold: 4, Decide: catalog.Decide, Evolve: catalog.Evolve})
+	return loop.New(
+		env,
+		loop.Aggregate[catalog.State, catalog.Command, catalog.Event]{
+			Category: codec.Catalogs, Fold: 4, Decide: catalog.Decide, Evolve: catalog.Evolve,
+		},
+	)
 }
 
 // NewGuideLoop returns the loop of the guide- streams.
 func NewGuideLoop(env *loop.Env) *GuideLoop {
-	return loop.New(env, loop.Aggregate[guide.State, guide.Command, guide.Event]{Category: codec.Guides, Decide: guide.Decide, Evolve: guide.Evolve})
+	return loop.New(
+		env,
+		loop.Aggregate[guide.State, guide.Command, guide.Event]{
+			Category: codec.Guides, Decide: guide.Decide, Evolve: guide.Evolve,
+		},
+	)
 }
 
 // NewOrganizationLoop returns the loop of the organization- streams.
 func NewOrganizationLoop(env *loop.Env) *OrganizationLoop {
-	return loop.New(env, loop.Aggregate[organization.State, organization.Command, organization.Event]{Category: codec.Organizations, Fold: 2, Decide: organization.Decide, Evolve: organization.Evolve})
+	return loop.New(
+		env,
+		loop.Aggregate[organization.State, organization.Command, organization.Event]{
+			Category: codec.Organizations, Fold: 2, Decide: organization.Decide, Evolve: organization.Evolve,
+		},
+	)
 }
 
 // NewDeliveryLoop returns the loop of the delivery- streams, which are too short for snapshots.
 func NewDeliveryLoop(env *loop.Env) *DeliveryLoop {
-	return loop.New(env, loop.Aggregate[delivery.State, delivery.Command, delivery.Event]{Category: codec.Deliveries, Decide: delivery.Decide, Evolve: delivery.Evolve})
+	return loop.New(
+		env,
+		loop.Aggregate[delivery.State, delivery.Command, delivery.Event]{
+			Category: codec.Deliveries, Decide: delivery.Decide, Evolve: delivery.Evolve,
+		},
+	)
 }
 
 // NewInstallationLoop returns the loop of the one installation stream.
 func NewInstallationLoop(env *loop.Env) *InstallationLoop {
-	return loop.New(env, loop.Aggregate[installation.State, installation.Command, installation.Event]{Category: codec.Installation, Decide: installation.Decide, Evolve: installation.Evolve})
+	return loop.New(
+		env,
+		loop.Aggregate[installation.State, installation.Command, installation.Event]{
+			Category: codec.Installation, Decide: installation.Decide, Evolve: installation.Evolve,
+		},
+	)
 }

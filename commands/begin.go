@@ -22,7 +22,10 @@ import (
 )
 
 // ErrMasterKeyRequired is the answer to a start without a master key on a log that has begun.
-var ErrMasterKeyRequired = errors.New("the log was begun with a master key and none is configured: set AGENTKEY_MASTER_KEYS, or put the file master-key back into the data folder")
+var ErrMasterKeyRequired = errors.New(
+	"the log was begun with a master key and none is configured: set AGENTKEY_MASTER_KEYS, or put the file " +
+		"master-key back into the data folder",
+)
 
 // Installation is what every process learns before it listens.
 type Installation struct {
@@ -91,7 +94,8 @@ func (b Beginning) begin(ctx context.Context) error {
 		return err
 	}
 	begun := installation.Begun{
-		StoreID: b.NewID().String(), OrganizationID: b.NewID().String(), MACSecretID: b.NewID().String(), MasterKeys: b.Ring.Public(),
+		StoreID: b.NewID().String(), OrganizationID: b.NewID().String(), MACSecretID: b.NewID().String(),
+		MasterKeys: b.Ring.Public(),
 		SigningKey: installation.PublicKey{
 			ID: b.NewID().String(), SecretID: b.NewID().String(), Public: base64.RawURLEncoding.EncodeToString(public),
 		},
@@ -99,8 +103,13 @@ func (b Beginning) begin(ctx context.Context) error {
 	}
 	log := &codec.Log{Client: b.Client, Keys: codec.NewKeyring(begun.StoreID, begun.SigningKey.ID, private, nil)}
 	secrets := seal.NewSecrets(log, b.Ring)
-	signed := codec.Signed{Organization: begun.OrganizationID, Actor: system, CommandID: b.NewID().String(), Time: loop.Later(b.Clock(), time.Time{})}
-	if err := secrets.Put(ctx, signed, signingBinding(begun, begun.SigningKey), domain.NewSecret(private.Seed())); err != nil {
+	signed := codec.Signed{
+		Organization: begun.OrganizationID, Actor: system, CommandID: b.NewID().String(),
+		Time: loop.Later(b.Clock(), time.Time{}),
+	}
+	if err := secrets.Put(
+		ctx, signed, signingBinding(begun, begun.SigningKey), domain.NewSecret(private.Seed()),
+	); err != nil {
 		return err
 	}
 	if err := secrets.Put(ctx, signed, macBinding(begun), domain.NewSecret(mac)); err != nil {
@@ -140,7 +149,9 @@ func (b Beginning) token() (hash string, made bool, err error) {
 func (b Beginning) configured() (keys.Key, error) {
 	key, err := keys.Parse(b.AdminToken)
 	if err != nil || key.Kind != keys.Service || key.ID != uuid.Nil {
-		return keys.Key{}, errors.New("AGENTKEY_ADMIN_TOKEN is no token for the first organization; make one with: agentkey token new")
+		return keys.Key{}, errors.New(
+			"AGENTKEY_ADMIN_TOKEN is no token for the first organization; make one with: agentkey token new",
+		)
 	}
 	return key, nil
 }
@@ -213,7 +224,9 @@ func (b Beginning) Join(ctx context.Context) (*Installation, error) {
 
 // signingKeys returns the current signing key, those it vouches for, and the event that says so,
 // unverified.
-func (b Beginning) signingKeys(ctx context.Context, begun installation.Begun) (installation.PublicKey, []installation.PublicKey, []eventstore.Recorded, error) {
+func (b Beginning) signingKeys(
+	ctx context.Context, begun installation.Begun,
+) (installation.PublicKey, []installation.PublicKey, []eventstore.Recorded, error) {
 	last, err := b.Client.ReadBackward(ctx, codec.SigningKeys.Stream(""), 1)
 	if errors.Is(err, eventstore.ErrStreamNotFound) || err == nil && len(last) == 0 {
 		return begun.SigningKey, nil, nil, nil
@@ -227,14 +240,18 @@ func (b Beginning) signingKeys(ctx context.Context, begun installation.Begun) (i
 	}
 	added, ok := event.(installation.SigningKeyAdded)
 	if !ok {
-		return installation.PublicKey{}, nil, nil, fmt.Errorf("%w: %s has no place in %s", codec.ErrUnknownEvent, last[0].Type, last[0].Stream)
+		return installation.PublicKey{}, nil, nil, fmt.Errorf(
+			"%w: %s has no place in %s", codec.ErrUnknownEvent, last[0].Type, last[0].Stream,
+		)
 	}
 	return added.SigningKey, added.Former, last, nil
 }
 
 // private opens the private half of a signing key. The sealed text is authenticated by the master
 // key alone, because no signature can be checked before there is a key.
-func (b Beginning) private(ctx context.Context, begun installation.Begun, key installation.PublicKey) (ed25519.PrivateKey, error) {
+func (b Beginning) private(
+	ctx context.Context, begun installation.Begun, key installation.PublicKey,
+) (ed25519.PrivateKey, error) {
 	stored, err := b.Client.ReadForward(ctx, codec.Secrets.Stream(key.SecretID), 0, pageSize)
 	if err != nil {
 		return nil, fmt.Errorf("read the signing key %s: %w", key.ID, err)
@@ -274,8 +291,14 @@ func (b Beginning) complete(ctx context.Context, inst *Installation) error {
 		return uuid.NewSHA1(uuid.NameSpaceOID, []byte("agentkey.begin/"+begun.StoreID+"/"+what))
 	}
 	now := loop.Later(b.Clock(), time.Time{})
-	signed := codec.Signed{Organization: begun.OrganizationID, Actor: system, CommandID: command(codec.SigningKeys.String()).String(), Time: now}
-	_, err := inst.Log.Write(ctx, codec.SigningKeys.Stream(""), eventstore.NoStream, installation.SigningKeyAdded{SigningKey: begun.SigningKey, Former: []installation.PublicKey{}}, signed)
+	signed := codec.Signed{
+		Organization: begun.OrganizationID, Actor: system, CommandID: command(codec.SigningKeys.String()).String(),
+		Time: now,
+	}
+	_, err := inst.Log.Write(
+		ctx, codec.SigningKeys.Stream(""), eventstore.NoStream,
+		installation.SigningKeyAdded{SigningKey: begun.SigningKey, Former: []installation.PublicKey{}}, signed,
+	)
 	if err != nil && !isExisting(err) {
 		return fmt.Errorf("write the signing keys: %w", err)
 	}
@@ -283,7 +306,8 @@ func (b Beginning) complete(ctx context.Context, inst *Installation) error {
 	m := loop.Meta{Organization: begun.OrganizationID, Actor: system, CommandID: command(codec.Organizations.String())}
 	done, err := organizations.Do(ctx, begun.OrganizationID, m, func(organization.State, time.Time) (organization.Command, error) {
 		return organization.Create{Name: "Default", Token: &organization.CreateToken{
-			Number: organization.ConfiguredToken, TokenID: begun.AdminTokenID, Name: "first admin token", Role: domain.RoleOwner, Hash: begun.AdminTokenHash,
+			Number: organization.ConfiguredToken, TokenID: begun.AdminTokenID, Name: "first admin token",
+			Role: domain.RoleOwner, Hash: begun.AdminTokenHash,
 		}}, nil
 	})
 	if err != nil {
@@ -299,8 +323,8 @@ func (b Beginning) complete(ctx context.Context, inst *Installation) error {
 	m.CommandID = b.NewID()
 	_, err = organizations.Do(ctx, begun.OrganizationID, m, func(organization.State, time.Time) (organization.Command, error) {
 		return organization.CreateToken{
-			Number: organization.ConfiguredToken, TokenID: loop.DerivedID(m.CommandID, "token").String(), Name: "configured admin token",
-			Role: domain.RoleOwner, Hash: key.Hash(),
+			Number: organization.ConfiguredToken, TokenID: loop.DerivedID(m.CommandID, "token").String(),
+			Name: "configured admin token", Role: domain.RoleOwner, Hash: key.Hash(),
 		}, nil
 	})
 	if err != nil {
@@ -322,7 +346,9 @@ func (i *Installation) Env(clock func() time.Time, sealer loop.Sealer, onFault f
 }
 
 func signingBinding(b installation.Begun, key installation.PublicKey) seal.Binding {
-	return seal.Binding{SecretID: key.SecretID, Organization: b.OrganizationID, Purpose: seal.SigningKey, Owner: b.StoreID}
+	return seal.Binding{
+		SecretID: key.SecretID, Organization: b.OrganizationID, Purpose: seal.SigningKey, Owner: b.StoreID,
+	}
 }
 
 func macBinding(b installation.Begun) seal.Binding {

@@ -55,7 +55,9 @@ func works(t *testing.T, inst *commands.Installation, text string) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	callers := &commands.Callers{Organizations: commands.NewOrganizationLoop(inst.Env(time.Now, nil, nil)), First: inst.Begun.OrganizationID}
+	callers := &commands.Callers{
+		Organizations: commands.NewOrganizationLoop(inst.Env(time.Now, nil, nil)), First: inst.Begun.OrganizationID,
+	}
 	caller, err := callers.Service(t.Context(), key)
 	if err == nil && (caller.Role != domain.RoleOwner || caller.Organization != inst.Begun.OrganizationID) {
 		t.Errorf("the token is %+v", caller)
@@ -124,7 +126,8 @@ func raceToBegin(t *testing.T) {
 	}
 	var tokens []string
 	for i, inst := range installations {
-		if !cmp.Equal(inst.Begun, installations[0].Begun) || string(inst.MACKey.Reveal()) != string(installations[0].MACKey.Reveal()) {
+		if !cmp.Equal(inst.Begun, installations[0].Begun) ||
+			string(inst.MACKey.Reveal()) != string(installations[0].MACKey.Reveal()) {
 			t.Fatal("two installations began")
 		}
 		if racers[i].saved != "" {
@@ -141,7 +144,9 @@ func raceToBegin(t *testing.T) {
 	for _, e := range commandstest.Everything(t, server) {
 		id, isSecret := strings.CutPrefix(e.Stream, "secret-")
 		if isSecret && id != installations[0].Begun.MACSecretID && id != installations[0].Begun.SigningKey.SecretID {
-			if _, err := server.Client.ReadForward(t.Context(), e.Stream, 0, 1); !errors.Is(err, eventstore.ErrStreamDeleted) {
+			if _, err := server.Client.ReadForward(t.Context(), e.Stream, 0, 1); !errors.Is(
+				err, eventstore.ErrStreamDeleted,
+			) {
 				t.Errorf("a loser's secret is still there: %v", err)
 			}
 		}
@@ -162,7 +167,9 @@ func TestABeginningThatWasInterruptedIsCompletedByTheNextStart(t *testing.T) {
 	if err != nil || next.saved != "" || works(t, inst, killed.saved) != nil {
 		t.Fatalf("the next start: %v, another token: %v", err, next.saved != "")
 	}
-	if diff := cmp.Diff(map[string]int{"installation": 1, "secret": 2, "signing-keys": 1, "organization": 2}, streams(t, server)); diff != "" {
+	if diff := cmp.Diff(
+		map[string]int{"installation": 1, "secret": 2, "signing-keys": 1, "organization": 2}, streams(t, server),
+	); diff != "" {
 		t.Errorf("written (-want +got):\n%s", diff)
 	}
 }
@@ -191,7 +198,8 @@ func TestAProcessThatDiedBeforeItBeganLeavesNothingBehindThatCounts(t *testing.T
 	}
 	next := newStarter(server, r)
 	inst, err := next.Begin(t.Context())
-	if err != nil || works(t, inst, next.saved) != nil || commandstest.Code(works(t, inst, died.saved)) != "credentials_unknown" {
+	if err != nil || works(t, inst, next.saved) != nil ||
+		commandstest.Code(works(t, inst, died.saved)) != "credentials_unknown" {
 		t.Errorf("the next start: %v", err)
 	}
 }
@@ -229,10 +237,13 @@ func TestAConfiguredTokenIsTheFirstAndIsReplacedAtTheNextStart(t *testing.T) {
 	if works(t, inst, texts[1]) != nil || streams(t, server)["organization"] != 3 {
 		t.Errorf("written: %v", streams(t, server))
 	}
-	for _, bad := range []string{"secret", strings.Replace(texts[2], "sk_admin_", "sk_agent_", 1), texts[2][:len(texts[2])-1]} {
+	for _, bad := range []string{
+		"secret", strings.Replace(texts[2], "sk_admin_", "sk_agent_", 1), texts[2][:len(texts[2])-1],
+	} {
 		s := newStarter(server, r)
 		s.AdminToken = bad
-		if _, err := s.Begin(t.Context()); err == nil || strings.Contains(err.Error(), bad) || !strings.Contains(err.Error(), "AGENTKEY_ADMIN_TOKEN") {
+		if _, err := s.Begin(t.Context()); err == nil || strings.Contains(err.Error(), bad) ||
+			!strings.Contains(err.Error(), "AGENTKEY_ADMIN_TOKEN") {
 			t.Errorf("a token of another form: %v", err)
 		}
 	}
@@ -260,8 +271,12 @@ func TestAWrongOrUnknownMasterKeyIsNamedBeforeAnythingIsDone(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := streams(t, server)
-	for name, r := range map[string]seal.Ring{"another": ringOf(t, wrong), "one that was never added": ringOf(t, right, wrong), "one in front": ringOf(t, wrong, right)} {
-		if _, err := newStarter(server, r).Begin(t.Context()); err == nil || !strings.Contains(err.Error(), wrong.ID()) || !strings.Contains(err.Error(), right.ID()) {
+	for name, r := range map[string]seal.Ring{
+		"another": ringOf(t, wrong), "one that was never added": ringOf(t, right, wrong),
+		"one in front": ringOf(t, wrong, right),
+	} {
+		if _, err := newStarter(server, r).Begin(t.Context()); err == nil ||
+			!strings.Contains(err.Error(), wrong.ID()) || !strings.Contains(err.Error(), right.ID()) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -269,7 +284,10 @@ func TestAWrongOrUnknownMasterKeyIsNamedBeforeAnythingIsDone(t *testing.T) {
 		t.Errorf("a start that failed wrote (-before +after):\n%s", diff)
 	}
 	installations := commands.NewInstallationLoop(inst.Env(time.Now, nil, nil))
-	m := loop.Meta{Organization: inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorSystem, ID: "keys"}, CommandID: commandstest.NewID()}
+	m := loop.Meta{
+		Organization: inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorSystem, ID: "keys"},
+		CommandID: commandstest.NewID(),
+	}
 	if _, err := installations.Do(t.Context(), "", m, func(installation.State, time.Time) (installation.Command, error) {
 		return installation.AddMasterKey{MasterKey: wrong.Public()}, nil
 	}); err != nil {
@@ -279,7 +297,8 @@ func TestAWrongOrUnknownMasterKeyIsNamedBeforeAnythingIsDone(t *testing.T) {
 		t.Errorf("once it was added: %v", err)
 	}
 	// What was wrapped before is still wrapped by the former key alone.
-	if _, err := newStarter(server, ringOf(t, wrong)).Begin(t.Context()); !errors.Is(err, seal.ErrMasterKeyMissing) || !strings.Contains(err.Error(), right.ID()) {
+	if _, err := newStarter(server, ringOf(t, wrong)).Begin(t.Context()); !errors.Is(err, seal.ErrMasterKeyMissing) ||
+		!strings.Contains(err.Error(), right.ID()) {
 		t.Errorf("without the former: %v", err)
 	}
 }
@@ -291,7 +310,10 @@ func TestForgedKeysOfTheInstallationAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	theirs := installation.PublicKey{ID: commandstest.NewID().String(), Public: base64.RawURLEncoding.EncodeToString(public), SecretID: commandstest.NewID().String()}
+	theirs := installation.PublicKey{
+		ID: commandstest.NewID().String(), Public: base64.RawURLEncoding.EncodeToString(public),
+		SecretID: commandstest.NewID().String(),
+	}
 	for name, forge := range map[string]struct {
 		stream string
 		event  func(installation.Begun) installation.Event
@@ -344,10 +366,20 @@ func TestAFormerSigningKeyIsTrustedForWhatItSigned(t *testing.T) {
 		t.Fatal(err)
 	}
 	begun := o.Inst.Begun
-	next := installation.PublicKey{ID: commandstest.NewID().String(), Public: base64.RawURLEncoding.EncodeToString(public), SecretID: commandstest.NewID().String()}
-	binding := seal.Binding{SecretID: next.SecretID, Organization: begun.OrganizationID, Purpose: seal.SigningKey, Owner: begun.StoreID}
-	signed := codec.Signed{Organization: begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorSystem, ID: "keys"}, CommandID: commandstest.NewID().String(), Time: time.Now().UTC()}
-	if err := o.Inst.Secrets.Put(t.Context(), signed, binding, domain.NewSecret(slices.Clone(private.Seed()))); err != nil {
+	next := installation.PublicKey{
+		ID: commandstest.NewID().String(), Public: base64.RawURLEncoding.EncodeToString(public),
+		SecretID: commandstest.NewID().String(),
+	}
+	binding := seal.Binding{
+		SecretID: next.SecretID, Organization: begun.OrganizationID, Purpose: seal.SigningKey, Owner: begun.StoreID,
+	}
+	signed := codec.Signed{
+		Organization: begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorSystem, ID: "keys"},
+		CommandID: commandstest.NewID().String(), Time: time.Now().UTC(),
+	}
+	if err := o.Inst.Secrets.Put(
+		t.Context(), signed, binding, domain.NewSecret(slices.Clone(private.Seed())),
+	); err != nil {
 		t.Fatal(err)
 	}
 	log := &codec.Log{Client: o.Server.Client, Keys: codec.NewKeyring(begun.StoreID, next.ID, private, nil)}
@@ -362,7 +394,8 @@ func TestAFormerSigningKeyIsTrustedForWhatItSigned(t *testing.T) {
 	if err != nil || json.Unmarshal(stored[0].Metadata, &meta) != nil || meta.Key != next.ID {
 		t.Errorf("it is signed with %s: %v", meta.Key, err)
 	}
-	if _, err := o.Agents.Do(t.Context(), o.Meta(), id, commandstest.Rename("x")); err == nil || !strings.Contains(err.Error(), "its key is not ours") {
+	if _, err := o.Agents.Do(t.Context(), o.Meta(), id, commandstest.Rename("x")); err == nil ||
+		!strings.Contains(err.Error(), "its key is not ours") {
 		t.Errorf("a process that does not know the new key yet: %v", err)
 	}
 }

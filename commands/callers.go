@@ -85,8 +85,9 @@ func (c *Callers) Service(ctx context.Context, key keys.Key) (Caller, error) {
 			known.Organization = id
 		}
 		return known, &domain.Error{
-			Kind: domain.KindUnauthenticated, Code: "credentials_unknown", Detail: "This service token is unknown, revoked or replaced.",
-			Hint: "Use a token that works, or make one on the server with: agentkey admin recover.",
+			Kind: domain.KindUnauthenticated, Code: "credentials_unknown",
+			Detail: "This service token is unknown, revoked or replaced.",
+			Hint:   "Use a token that works, or make one on the server with: agentkey admin recover.",
 		}
 	}
 	return Caller{

@@ -115,7 +115,9 @@ func captures(t *testing.T, sources map[string]string) (makers int, wrong []stri
 			for _, name := range written(closure) {
 				at := info.ObjectOf(name)
 				if at != nil && (at.Pos() < closure.Pos() || at.Pos() >= closure.End()) {
-					wrong = append(wrong, set.Position(name.Pos()).String()+": a closure that makes a command writes "+name.Name)
+					wrong = append(
+						wrong, set.Position(name.Pos()).String()+": a closure that makes a command writes "+name.Name,
+					)
 				}
 			}
 			return true

@@ -13,7 +13,9 @@ import (
 // Import makes the catalog what a file says, in one append, and returns what it did. New tools get
 // ids derived from the command. A dry run says the same and appends nothing. m.IfRevision is 0 or
 // the revision of the catalog that an earlier plan was made on.
-func (t *Tools) Import(ctx context.Context, m loop.Meta, tools []catalog.FileTool, dryRun bool) (plan catalog.Plan, done CatalogResult, err error) {
+func (t *Tools) Import(
+	ctx context.Context, m loop.Meta, tools []catalog.FileTool, dryRun bool,
+) (plan catalog.Plan, done CatalogResult, err error) {
 	for i := range tools {
 		tools[i].NewID = loop.DerivedID(m.CommandID, "tool "+strconv.Itoa(i)).String()
 		tools[i].FoldedName, tools[i].Site = names.FoldProduct(tools[i].Name), names.Site(tools[i].URL)
@@ -30,7 +32,9 @@ func (t *Tools) Import(ctx context.Context, m loop.Meta, tools []catalog.FileToo
 	err = t.withStandings(ctx, m, func(known standings) error {
 		decided := c
 		decided.Standings = known
-		done, err = t.Catalogs.Do(ctx, m.Organization, m, func(catalog.State, time.Time) (catalog.Command, error) { return decided, nil })
+		done, err = t.Catalogs.Do(
+			ctx, m.Organization, m, func(catalog.State, time.Time) (catalog.Command, error) { return decided, nil },
+		)
 		return err
 	})
 	if err != nil {

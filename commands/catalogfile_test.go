@@ -65,7 +65,10 @@ func TestAnImportWhoseCallerLeftIsNotWrittenOver(t *testing.T) {
 				m.Since = 1
 			}
 			var err error
-			if plans[i], _, err = o.Tools.Import(t.Context(), m, []catalog.FileTool{{Name: "GitHub", Mode: catalog.PerAgent, AuthType: "api_key"}}, false); err != nil {
+			if plans[i], _, err = o.Tools.Import(
+				t.Context(), m, []catalog.FileTool{{Name: "GitHub", Mode: catalog.PerAgent, AuthType: "api_key"}},
+				false,
+			); err != nil {
 				t.Error(fmt.Errorf("call %d: %w", i, err))
 			}
 		})

@@ -37,14 +37,18 @@ type AddedChannel struct {
 
 // Add makes a channel. Its ids and what is shown of the target are filled in here; a webhook
 // without a signing secret gets one.
-func (c *Channels) Add(ctx context.Context, m loop.Meta, channel organization.AddChannel, t notify.Target) (AddedChannel, error) {
+func (c *Channels) Add(
+	ctx context.Context, m loop.Meta, channel organization.AddChannel, t notify.Target,
+) (AddedChannel, error) {
 	a := AddedChannel{ID: loop.DerivedID(m.CommandID, "channel").String()}
 	drawn := notify.Signed(channel.Kind) && t.SigningSecret == ""
 	if drawn {
 		t.SigningSecret = notify.NewSigningSecret()
 	}
 	if notify.Mailed(channel.Kind) && c.Sender.Mail == nil {
-		return a, domain.Invalid("kind", "no e-mail can be sent here; an operator sets AGENTKEY_SMTP_URL and AGENTKEY_SMTP_FROM")
+		return a, domain.Invalid(
+			"kind", "no e-mail can be sent here; an operator sets AGENTKEY_SMTP_URL and AGENTKEY_SMTP_FROM",
+		)
 	}
 	if err := t.Check(channel.Kind, c.Sender.Allow); err != nil {
 		return a, err
@@ -76,8 +80,12 @@ type ChannelChange struct {
 }
 
 // Update changes a channel. What is not named of the target stays.
-func (c *Channels) Update(ctx context.Context, m loop.Meta, id string, change ChannelChange) (OrganizationResult, error) {
-	command := organization.UpdateChannel{ChannelID: id, Name: change.Name, Topics: change.Topics, IfRevision: m.IfRevision}
+func (c *Channels) Update(
+	ctx context.Context, m loop.Meta, id string, change ChannelChange,
+) (OrganizationResult, error) {
+	command := organization.UpdateChannel{
+		ChannelID: id, Name: change.Name, Topics: change.Topics, IfRevision: m.IfRevision,
+	}
 	var target *notify.Target
 	if change.URL != nil || change.SigningSecret != nil || len(change.Recipients) > 0 {
 		head, err := c.Organizations.Fresh(ctx, m.Organization)
@@ -133,7 +141,10 @@ func (c *Channels) Remove(ctx context.Context, m loop.Meta, id string) (Organiza
 }
 
 // propose carries out a command that may bring a target, nil for none.
-func (c *Channels) propose(ctx context.Context, m loop.Meta, id string, t *notify.Target, command making[organization.State, organization.Command]) (OrganizationResult, error) {
+func (c *Channels) propose(
+	ctx context.Context, m loop.Meta, id string, t *notify.Target,
+	command making[organization.State, organization.Command],
+) (OrganizationResult, error) {
 	p := proposal[organization.State, organization.Command, organization.Event]{
 		loop: c.Organizations, stream: m.Organization, owner: channelOwner(id),
 		gather: func(_ context.Context, try func(making[organization.State, organization.Command]) error) error {
@@ -151,7 +162,9 @@ func (c *Channels) propose(ctx context.Context, m loop.Meta, id string, t *notif
 }
 
 // open unseals where a channel leads to.
-func (c *Channels) open(ctx context.Context, organizationID, id string, channel organization.Channel) (notify.Target, error) {
+func (c *Channels) open(
+	ctx context.Context, organizationID, id string, channel organization.Channel,
+) (notify.Target, error) {
 	var t notify.Target
 	text, err := c.Secrets.Open(ctx, credentialBinding(organizationID, channelOwner(id), channel.SecretID))
 	if err != nil {

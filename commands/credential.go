@@ -25,7 +25,9 @@ func NewCredential(raw []byte) (domain.Secret, error) {
 	var text string
 	if err := json.Unmarshal(raw, &text); err == nil {
 		if len(text) < 1 || len(text) > maxCredentialBytes {
-			return domain.Secret{}, domain.Invalid("credential", fmt.Sprintf("it must have 1 to %d bytes", maxCredentialBytes))
+			return domain.Secret{}, domain.Invalid(
+				"credential", fmt.Sprintf("it must have 1 to %d bytes", maxCredentialBytes),
+			)
 		}
 		return encodeSecret(text)
 	}
@@ -41,7 +43,10 @@ func NewCredential(raw []byte) (domain.Secret, error) {
 		size += len(name) + len(value)
 	}
 	if len(fields) == 0 || len(fields) > maxCredentialFields || size > maxCredentialBytes {
-		return domain.Secret{}, domain.Invalid("credential", fmt.Sprintf("it must have 1 to %d fields and at most %d bytes", maxCredentialFields, maxCredentialBytes))
+		return domain.Secret{}, domain.Invalid(
+			"credential",
+			fmt.Sprintf("it must have 1 to %d fields and at most %d bytes", maxCredentialFields, maxCredentialBytes),
+		)
 	}
 	return encodeSecret(fields)
 }
@@ -78,7 +83,9 @@ type making[S, C any] func(s S, secretID string, at time.Time) (C, error)
 
 // carryOut decides a proposal. A secret is written between two decisions: the first has no effect,
 // the second falls on the secret's id. A secret whose event was refused after all is removed.
-func carryOut[S, C, E any](ctx context.Context, v vault, m loop.Meta, p proposal[S, C, E]) (done loop.Result[S, E], err error) {
+func carryOut[S, C, E any](
+	ctx context.Context, v vault, m loop.Meta, p proposal[S, C, E],
+) (done loop.Result[S, E], err error) {
 	try := func(secretID string, do func(loop.Build[S, C]) error) error {
 		return p.gather(ctx, func(command making[S, C]) error {
 			return do(func(s S, at time.Time) (C, error) { return command(s, secretID, at) })

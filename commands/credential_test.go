@@ -24,12 +24,14 @@ func TestACredentialIsAStringOrNamedStrings(t *testing.T) {
 	}
 	long := func(n int) string { return `"` + strings.Repeat("x", n) + `"` }
 	for raw, ok := range map[string]bool{
-		`"ghp_x"`: true, `" "`: true, `"\u0000"`: true, long(1): true, long(16_384): true, `{"user":"a","password":"b"}`: true, many(1): true, many(16): true,
+		`"ghp_x"`: true, `" "`: true, `"\u0000"`: true, long(1): true, long(16_384): true,
+		`{"user":"a","password":"b"}`: true, many(1): true, many(16): true,
 		`"` + strings.Repeat("ä", 8192) + `"`:         true,
 		`{"k":"` + strings.Repeat("x", 16_383) + `"}`: true,
 
-		`""`: false, ``: false, `null`: false, `1`: false, `true`: false, `[]`: false, `["a"]`: false, `{}`: false, `{"a":1}`: false, `{"a":null}`: false, `{"a":{"b":"c"}}`: false,
-		`{"":"a"}`: false, `{"a":""}`: false, `"open`: false, long(16_385): false, many(17): false,
+		`""`: false, ``: false, `null`: false, `1`: false, `true`: false, `[]`: false, `["a"]`: false, `{}`: false,
+		`{"a":1}`: false, `{"a":null}`: false, `{"a":{"b":"c"}}`: false, `{"":"a"}`: false, `{"a":""}`: false,
+		`"open`: false, long(16_385): false, many(17): false,
 		`"` + strings.Repeat("ä", 8193) + `"`:         false,
 		`{"k":"` + strings.Repeat("x", 16_384) + `"}`: false,
 	} {

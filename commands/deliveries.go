@@ -42,7 +42,9 @@ var notifier = domain.Actor{Type: domain.ActorSystem, ID: "notifications"}
 // Queue queues one delivery to each channel of an organization that wants a topic, once for a cause
 // however often it is called: the ids of what is sent are made of the cause's and the channel's. It
 // reports whether there was anything to do.
-func (d *Deliveries) Queue(ctx context.Context, organizationID string, cause uuid.UUID, topic domain.Topic, about delivery.About) (acted bool, err error) {
+func (d *Deliveries) Queue(
+	ctx context.Context, organizationID string, cause uuid.UUID, topic domain.Topic, about delivery.About,
+) (acted bool, err error) {
 	head, err := d.Channels.Organizations.Fresh(ctx, organizationID)
 	if err != nil {
 		return false, err
@@ -52,7 +54,10 @@ func (d *Deliveries) Queue(ctx context.Context, organizationID string, cause uui
 			continue
 		}
 		deliveryID := uuid.NewSHA1(cause, []byte("notify/"+id))
-		m := loop.Meta{Organization: organizationID, Actor: notifier, CommandID: uuid.NewSHA1(deliveryID, []byte("queue")), Causation: cause.String()}
+		m := loop.Meta{
+			Organization: organizationID, Actor: notifier, CommandID: uuid.NewSHA1(deliveryID, []byte("queue")),
+			Causation: cause.String(),
+		}
 		done, err := d.Loop.Do(ctx, deliveryID.String(), m, func(delivery.State, time.Time) (delivery.Command, error) {
 			return delivery.Queue{OrganizationID: organizationID, ChannelID: id, Topic: topic, About: about}, nil
 		})
@@ -76,7 +81,9 @@ func (d *Deliveries) Test(ctx context.Context, m loop.Meta, channelID string) (s
 	}
 	id := loop.DerivedID(m.CommandID, "delivery").String()
 	begun, err := d.Loop.Do(ctx, id, m, func(_ delivery.State, at time.Time) (delivery.Command, error) {
-		return delivery.Try{What: delivery.Queued{OrganizationID: m.Organization, ChannelID: channelID, Topic: domain.Test}, At: at}, nil
+		return delivery.Try{
+			What: delivery.Queued{OrganizationID: m.Organization, ChannelID: channelID, Topic: domain.Test}, At: at,
+		}, nil
 	})
 	if err != nil || begun.Repeated {
 		return id, begun, err
@@ -100,14 +107,19 @@ func (d *Deliveries) Resend(ctx context.Context, m loop.Meta, id string) (Delive
 // When ctx ends while it is being sent, that is recorded, and another process sends it. Errors are
 // those of the log: then the claim lapses.
 func (d *Deliveries) Attempt(ctx context.Context, organizationID, id string) (DeliveryResult, error) {
-	claimed, err := d.do(ctx, organizationID, id, func(_ delivery.State, at time.Time) (delivery.Command, error) { return delivery.Claim{At: at}, nil })
+	claimed, err := d.do(
+		ctx, organizationID, id,
+		func(_ delivery.State, at time.Time) (delivery.Command, error) { return delivery.Claim{At: at}, nil },
+	)
 	if err != nil || !claimed.Changed {
 		return claimed, err
 	}
 	return d.attempt(ctx, id, claimed.State)
 }
 
-func (d *Deliveries) do(ctx context.Context, organizationID, id string, build loop.Build[delivery.State, delivery.Command]) (DeliveryResult, error) {
+func (d *Deliveries) do(
+	ctx context.Context, organizationID, id string, build loop.Build[delivery.State, delivery.Command],
+) (DeliveryResult, error) {
 	return d.Loop.Do(ctx, id, loop.Meta{Organization: organizationID, Actor: notifier, CommandID: d.NewID()}, build)
 }
 
@@ -125,8 +137,8 @@ func (d *Deliveries) attempt(ctx context.Context, id string, s delivery.State) (
 			return delivery.Succeed{Attempt: s.Attempts}, nil
 		}
 		return delivery.Fail{
-			At: at, Attempt: s.Attempts, Problem: problem.Text, Never: problem.Never || s.Topic == domain.Test, Now: problem.Now,
-			Wait: problem.Wait, Jitter: jitter,
+			At: at, Attempt: s.Attempts, Problem: problem.Text, Never: problem.Never || s.Topic == domain.Test,
+			Now: problem.Now, Wait: problem.Wait, Jitter: jitter,
 		}, nil
 	})
 }
@@ -156,7 +168,9 @@ func (d *Deliveries) send(ctx context.Context, id string, s delivery.State) (*no
 }
 
 // message finds the words: names as they are now, reasons as the cause has them.
-func (d *Deliveries) message(ctx context.Context, id string, s delivery.State, channel organization.Channel) (notify.Message, error) {
+func (d *Deliveries) message(
+	ctx context.Context, id string, s delivery.State, channel organization.Channel,
+) (notify.Message, error) {
 	a := s.About
 	m := notify.Message{
 		ID: id, Topic: s.Topic, At: s.QueuedAt, Organization: s.OrganizationID, Channel: channel.Name,

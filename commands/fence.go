@@ -100,8 +100,12 @@ func (f *Fence) Admit(ctx context.Context) (uint64, error) {
 		}
 		if l.restored {
 			return 0, &domain.Error{
-				Kind: domain.KindUnavailable, Code: "log_restored", Detail: "The event log was restored from a backup or lost its end, and with it perhaps revocations, so no credential is vended.",
-				Hint: "An operator looks after who has access, then runs: agentkey confirm-restore. After that send the same request again.", RetryAfter: time.Minute,
+				Kind: domain.KindUnavailable, Code: "log_restored",
+				Detail: "The event log was restored from a backup or lost its end, and with it perhaps revocations, " +
+					"so no credential is vended.",
+				Hint: "An operator looks after who has access, then runs: agentkey confirm-restore. After that send " +
+					"the same request again.",
+				RetryAfter: time.Minute,
 			}
 		}
 	}
@@ -175,7 +179,8 @@ func (f *Fence) Look(ctx context.Context, marks ...eventstore.Mark) (restored bo
 	f.mu.Unlock()
 	through := f.Log.Client.Generation()
 	marks = append(marks, f.Mark(), f.rows(ctx)) // before the log: see Rows
-	f.Installation.Forget()                      // it may have lost its end too, so it is read from the beginning, which is short
+	// it may have lost its end too, so it is read from the beginning, which is short
+	f.Installation.Forget()
 	head, err := f.Installation.Fresh(ctx, "")
 	if err != nil {
 		return false, err
@@ -217,12 +222,16 @@ func (f *Fence) rows(ctx context.Context) eventstore.Mark {
 	defer cancel()
 	m, err := f.Rows(ctx)
 	if err != nil {
-		f.Logger.WarnContext(ctx, "the read model could not say what it has seen of the event log", slog.String("error", err.Error()))
+		f.Logger.WarnContext(
+			ctx, "the read model could not say what it has seen of the event log", slog.String("error", err.Error()),
+		)
 	}
 	return m
 }
 
-func (f *Fence) evidence(ctx context.Context, s installation.State, marks []eventstore.Mark) ([]installation.Evidence, error) {
+func (f *Fence) evidence(
+	ctx context.Context, s installation.State, marks []eventstore.Mark,
+) ([]installation.Evidence, error) {
 	var out []installation.Evidence
 	note, restored, err := f.Log.Client.Backup(ctx)
 	if err != nil {

@@ -53,7 +53,9 @@ const attempts = 8
 // returns without an error, credential.vended is durable and came before any revocation,
 // suspension, rotation or removal acknowledged since. Refusals are recorded before they are
 // returned.
-func (f *Fetch) Do(ctx context.Context, m loop.Meta, agentID string, keyNumber int, toolID string) (VendedCredential, error) {
+func (f *Fetch) Do(
+	ctx context.Context, m loop.Meta, agentID string, keyNumber int, toolID string,
+) (VendedCredential, error) {
 	for range attempts {
 		v, again, err := f.once(ctx, m, agentID, keyNumber, toolID)
 		if refusal := (*domain.Error)(nil); errors.As(err, &refusal) && refusal.Kind != domain.KindUnavailable {
@@ -72,7 +74,9 @@ func (f *Fetch) Do(ctx context.Context, m loop.Meta, agentID string, keyNumber i
 	}
 }
 
-func (f *Fetch) once(ctx context.Context, m loop.Meta, agentID string, keyNumber int, toolID string) (v VendedCredential, again bool, err error) {
+func (f *Fetch) once(
+	ctx context.Context, m loop.Meta, agentID string, keyNumber int, toolID string,
+) (v VendedCredential, again bool, err error) {
 	if _, err := f.Fence.Admit(ctx); err != nil {
 		return VendedCredential{}, false, err // before there is an event
 	}
@@ -104,7 +108,8 @@ func (f *Fetch) once(ctx context.Context, m loop.Meta, agentID string, keyNumber
 		return VendedCredential{}, false, err
 	}
 	// The node that acknowledged the append has everything that came before it; another may not.
-	if done.Connection != through || f.Log.Generation() != through || !offered || named(now.State, toolID) != named(known.State, toolID) {
+	if done.Connection != through || f.Log.Generation() != through || !offered ||
+		named(now.State, toolID) != named(known.State, toolID) {
 		return VendedCredential{}, true, nil
 	}
 	vend, ok := vendOf(done.Events)
@@ -156,8 +161,9 @@ func (f *Fetch) replaced(ctx context.Context, m loop.Meta, agentID, toolID, secr
 func ToolFacts(s catalog.State, toolID string) agent.Tool {
 	t, found := s.Tools[toolID]
 	return agent.Tool{
-		ID: toolID, Name: t.Name, Exists: found, PerAgent: t.Mode == catalog.PerAgent, SecretID: t.SecretID, CredentialVersion: t.CredentialVersion,
-		InstructionsVersion: t.InstructionsVersion, MaxGrant: time.Duration(t.MaxGrantSeconds) * time.Second,
+		ID: toolID, Name: t.Name, Exists: found, PerAgent: t.Mode == catalog.PerAgent, SecretID: t.SecretID,
+		CredentialVersion: t.CredentialVersion, InstructionsVersion: t.InstructionsVersion,
+		MaxGrant: time.Duration(t.MaxGrantSeconds) * time.Second,
 	}
 }
 
@@ -199,8 +205,10 @@ func credentialBinding(organization, owner, secretID string) seal.Binding {
 func secretRefusal(err error) error {
 	if errors.Is(err, seal.ErrMasterKeyMissing) {
 		return &domain.Error{
-			Kind: domain.KindUnavailable, Code: "busy", Detail: "This process lacks the master key that opens the credential.",
-			Hint: "An operator must configure the key named in {getReadiness} on every replica; then send the same request again.",
+			Kind: domain.KindUnavailable, Code: "busy",
+			Detail: "This process lacks the master key that opens the credential.",
+			Hint: "An operator must configure the key named in {getReadiness} on every replica; then send the same " +
+				"request again.",
 			Next: []domain.Next{{Op: "getReadiness"}}, RetryAfter: 10 * time.Second,
 		}
 	}

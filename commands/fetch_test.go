@@ -25,7 +25,9 @@ func TestAnAgentAsksAHumanApprovesTheAgentFetches(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := o.Grants.Request(ctx, o.AsAgent(id), id, tool, "again"); commandstest.Code(err) != "already_pending" {
+	if _, _, err := o.Grants.Request(
+		ctx, o.AsAgent(id), id, tool, "again",
+	); commandstest.Code(err) != "already_pending" {
 		t.Errorf("asking twice: %v", err)
 	}
 	d, err := o.Grants.Approve(ctx, o.Meta(), request, commands.Terms{})
@@ -40,13 +42,15 @@ func TestAnAgentAsksAHumanApprovesTheAgentFetches(t *testing.T) {
 		t.Errorf("got version %d", v.CredentialVersion)
 	}
 	stored, err := o.Inst.Log.ReadForward(ctx, v.Stream, uint64(v.Revision), 1)
-	if err != nil || len(stored) != 1 || stored[0].ID != v.EventID || stored[0].Type != "credential.vended.v1" || stored[0].Position != v.Position {
+	if err != nil || len(stored) != 1 || stored[0].ID != v.EventID || stored[0].Type != "credential.vended.v1" ||
+		stored[0].Position != v.Position {
 		t.Errorf("the receipt names %+v: %v", stored, err)
 	}
 	if _, err := o.Tools.RotateCredential(ctx, o.Meta(), tool, o.Credential("ghp_second"), nil); err != nil {
 		t.Fatal(err)
 	}
-	if v := o.MustFetch(id, tool, key.Number); string(v.Credential.Reveal()) != `"ghp_second"` || v.CredentialVersion != 2 {
+	if v := o.MustFetch(id, tool, key.Number); string(v.Credential.Reveal()) != `"ghp_second"` ||
+		v.CredentialVersion != 2 {
 		t.Errorf("after the rotation came version %d", v.CredentialVersion)
 	}
 	if _, err := o.Grants.Revoke(ctx, o.Meta(), id, tool, agent.CauseAdmin); err != nil {
@@ -64,23 +68,31 @@ func TestEachAgentHasItsOwnCredential(t *testing.T) {
 	first, firstKey := o.MustAgent("One")
 	second, secondKey := o.MustAgent("Two")
 	for id, text := range map[string]string{first: "lin_one", second: "lin_two"} {
-		if _, err := o.Grants.Assign(ctx, o.Meta(), id, tool, commands.Terms{}); commandstest.Code(err) != "validation_failed" {
+		if _, err := o.Grants.Assign(
+			ctx, o.Meta(), id, tool, commands.Terms{},
+		); commandstest.Code(err) != "validation_failed" {
 			t.Errorf("without a credential: %v", err)
 		}
-		if _, err := o.Grants.Assign(ctx, o.Meta(), id, tool, commands.Terms{Credential: o.Credential(text)}); err != nil {
+		if _, err := o.Grants.Assign(
+			ctx, o.Meta(), id, tool, commands.Terms{Credential: o.Credential(text)},
+		); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if v := o.MustFetch(first, tool, firstKey.Number); string(v.Credential.Reveal()) != `"lin_one"` {
 		t.Error("the first got another's")
 	}
-	if _, err := o.Grants.Replace(ctx, o.Meta(), first, tool, commands.Terms{Credential: o.Credential("lin_new")}); err != nil {
+	if _, err := o.Grants.Replace(
+		ctx, o.Meta(), first, tool, commands.Terms{Credential: o.Credential("lin_new")},
+	); err != nil {
 		t.Fatal(err)
 	}
-	if v := o.MustFetch(first, tool, firstKey.Number); string(v.Credential.Reveal()) != `"lin_new"` || v.CredentialVersion != 2 {
+	if v := o.MustFetch(first, tool, firstKey.Number); string(v.Credential.Reveal()) != `"lin_new"` ||
+		v.CredentialVersion != 2 {
 		t.Errorf("after replacing: version %d", v.CredentialVersion)
 	}
-	if v := o.MustFetch(second, tool, secondKey.Number); string(v.Credential.Reveal()) != `"lin_two"` || v.CredentialVersion != 1 {
+	if v := o.MustFetch(second, tool, secondKey.Number); string(v.Credential.Reveal()) != `"lin_two"` ||
+		v.CredentialVersion != 1 {
 		t.Error("the second one's changed")
 	}
 }
@@ -93,10 +105,14 @@ func TestAnotherProcessSeesEverything(t *testing.T) {
 	b := openOn(t, a.Server, a.Ring)
 	b.MustFetch(id, tool, key.Number)
 	a.MustFetch(id, tool, key.Number)
-	if _, err := a.Agents.Do(t.Context(), a.Meta(), id, func(agent.State, time.Time) (agent.Command, error) { return agent.Suspend{}, nil }); err != nil {
+	if _, err := a.Agents.Do(
+		t.Context(), a.Meta(), id, func(agent.State, time.Time) (agent.Command, error) { return agent.Suspend{}, nil },
+	); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Fetch.Do(t.Context(), b.AsAgent(id), id, key.Number, tool); commandstest.Code(err) != "agent_suspended" {
+	if _, err := b.Fetch.Do(
+		t.Context(), b.AsAgent(id), id, key.Number, tool,
+	); commandstest.Code(err) != "agent_suspended" {
 		t.Errorf("the other process vends on: %v", err)
 	}
 }
@@ -106,7 +122,9 @@ func TestRefusalsAreRecordedOnceAMinute(t *testing.T) {
 	tool := o.MustTool("GitHub", catalog.Shared, "ghp_first")
 	id, key := o.MustAgent("Onboarding")
 	for range 20 {
-		if _, err := o.Fetch.Do(t.Context(), o.AsAgent(id), id, key.Number, tool); commandstest.Code(err) != "access_not_approved" {
+		if _, err := o.Fetch.Do(
+			t.Context(), o.AsAgent(id), id, key.Number, tool,
+		); commandstest.Code(err) != "access_not_approved" {
 			t.Fatal(err)
 		}
 	}
@@ -127,7 +145,8 @@ func TestRefusalsAreRecordedOnceAMinute(t *testing.T) {
 	if err != nil || len(stored) != 2 {
 		t.Fatalf("%d refusals after stopping: %v", len(stored), err)
 	}
-	if r := stored[1].Event.(codec.CredentialRefused); r.Count != 19 || r.Reason != "access_not_approved" || r.ToolID != tool {
+	if r := stored[1].Event.(codec.CredentialRefused); r.Count != 19 || r.Reason != "access_not_approved" ||
+		r.ToolID != tool {
 		t.Errorf("the rest is %+v", r)
 	}
 }

@@ -64,7 +64,10 @@ func (v victim) read(stream string, revision uint64) eventstore.Recorded {
 func (v victim) sign(stream string, revision int64, name string, data string) eventstore.Event {
 	v.T.Helper()
 	id := commandstest.NewID()
-	signed := codec.Signed{Organization: v.Inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorService, ID: "token"}, CommandID: commandstest.NewID().String(), Time: time.Now().UTC(), Schema: codec.Schema}
+	signed := codec.Signed{
+		Organization: v.Inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorService, ID: "token"},
+		CommandID: commandstest.NewID().String(), Time: time.Now().UTC(), Schema: codec.Schema,
+	}
 	meta, err := v.Inst.Log.Keys.Sign(stream, uint64(revision), id, name, []byte(data), signed)
 	if err != nil {
 		v.T.Fatal(err)
@@ -193,7 +196,10 @@ func TestAForgedEventIsNamedAndNothingIsDecidedOnItsStream(t *testing.T) {
 
 func mustSign(t testing.TB, keyring *codec.Keyring, v victim, id uuid.UUID, name string, data []byte) []byte {
 	t.Helper()
-	signed := codec.Signed{Actor: domain.Actor{Type: domain.ActorService, ID: "token"}, CommandID: commandstest.NewID().String(), Time: time.Now().UTC(), Schema: codec.Schema}
+	signed := codec.Signed{
+		Actor: domain.Actor{Type: domain.ActorService, ID: "token"}, CommandID: commandstest.NewID().String(),
+		Time: time.Now().UTC(), Schema: codec.Schema,
+	}
 	meta, err := keyring.Sign("agent-"+v.id, uint64(v.next), id, name, data, signed)
 	if err != nil {
 		t.Fatal(err)
@@ -203,8 +209,12 @@ func mustSign(t testing.TB, keyring *codec.Keyring, v victim, id uuid.UUID, name
 
 func TestAnEventOfANewerVersionStopsItsStreamUntilAnUpgrade(t *testing.T) {
 	for name, event := range map[string]func(v victim) eventstore.Event{
-		"an unknown name":    func(v victim) eventstore.Event { return v.sign("agent-"+v.id, v.next, "grant.frozen.v1", `{}`) },
-		"an unknown version": func(v victim) eventstore.Event { return v.sign("agent-"+v.id, v.next, "grant.assigned.v2", `{}`) },
+		"an unknown name": func(v victim) eventstore.Event {
+			return v.sign("agent-"+v.id, v.next, "grant.frozen.v1", `{}`)
+		},
+		"an unknown version": func(v victim) eventstore.Event {
+			return v.sign("agent-"+v.id, v.next, "grant.assigned.v2", `{}`)
+		},
 		"an unknown field": func(v victim) eventstore.Event {
 			return v.sign("agent-"+v.id, v.next, "grant.assigned.v1", `{"tool_id":"t","ip":"x"}`)
 		},
@@ -217,7 +227,8 @@ func TestAnEventOfANewerVersionStopsItsStreamUntilAnUpgrade(t *testing.T) {
 			v.put(event(v))
 			for call, err := range v.calls(t) {
 				var refusal *domain.Error
-				if !errors.As(err, &refusal) || refusal.Code != "newer_version_required" || refusal.Kind != domain.KindUnavailable || refusal.RetryAfter <= 0 {
+				if !errors.As(err, &refusal) || refusal.Code != "newer_version_required" ||
+					refusal.Kind != domain.KindUnavailable || refusal.RetryAfter <= 0 {
 					t.Errorf("%s: %v", call, err)
 				}
 			}
@@ -238,7 +249,9 @@ func TestAForgedCatalogVendsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	stream := "catalog-" + o.Inst.Begun.OrganizationID
-	data := []byte(`{"tool_id":"` + tool + `","secret_id":"` + head.State.Tools[other].SecretID + `","credential_version":2}`)
+	data := []byte(
+		`{"tool_id":"` + tool + `","secret_id":"` + head.State.Tools[other].SecretID + `","credential_version":2}`,
+	)
 	forged := eventstore.Event{ID: uuid.New(), Type: "tool.credential_rotated.v1", Data: data, Metadata: []byte(`{}`)}
 	if _, err := o.Server.Client.Append(t.Context(), stream, head.Revision, forged); err != nil {
 		t.Fatal(err)

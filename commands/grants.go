@@ -65,7 +65,9 @@ func (g *Grants) Replace(ctx context.Context, m loop.Meta, agentID, toolID strin
 }
 
 // Revoke ends an agent's access to a tool, or its request. Nothing to revoke isn't an error.
-func (g *Grants) Revoke(ctx context.Context, m loop.Meta, agentID, toolID string, cause agent.Cause) (AgentResult, error) {
+func (g *Grants) Revoke(
+	ctx context.Context, m loop.Meta, agentID, toolID string, cause agent.Cause,
+) (AgentResult, error) {
 	done, err := g.Agents.Do(ctx, agentID, m, owned(m, func(agent.State, time.Time) (agent.Command, error) {
 		return agent.Revoke{ToolID: toolID, Cause: cause}, nil
 	}))
@@ -105,7 +107,9 @@ func (g *Grants) Uses(ctx context.Context, organization, owner, secretID string)
 type grantCommand func(tool agent.Tool, secretID string, at time.Time) agent.Command
 
 // decide carries out a decision that may bring a credential.
-func (g *Grants) decide(ctx context.Context, m loop.Meta, agentID, toolID string, t Terms, command grantCommand) (GrantResult, error) {
+func (g *Grants) decide(
+	ctx context.Context, m loop.Meta, agentID, toolID string, t Terms, command grantCommand,
+) (GrantResult, error) {
 	done, err := carryOut(ctx, vault{secrets: g.Secrets, clock: g.Clock}, m, proposal[agent.State, agent.Command, agent.Event]{
 		loop: g.Agents, stream: agentID, owner: grantOwner(agentID, toolID), secret: t.Credential,
 		gather: func(ctx context.Context, try func(making[agent.State, agent.Command]) error) error {

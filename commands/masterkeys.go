@@ -28,6 +28,7 @@ func (k *MasterKeys) Add(ctx context.Context, m loop.Meta, key installation.Mast
 // Roll rewraps every secret with the current master key and returns how many it rewrapped.
 func (k *MasterKeys) Roll(ctx context.Context, m loop.Meta) (int, error) {
 	return k.Secrets.Roll(ctx, codec.Signed{
-		Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), Time: loop.Later(k.Clock(), time.Time{}),
+		Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(),
+		Time: loop.Later(k.Clock(), time.Time{}),
 	})
 }

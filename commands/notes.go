@@ -52,7 +52,8 @@ func (n *Notes) Suggest(ctx context.Context, m loop.Meta, agentID, toolID, learn
 		return NoteResult{}, err
 	}
 	c := guide.Suggest{
-		NoteID: loop.DerivedID(m.CommandID, "note").String(), ToolID: toolID, AgentID: agentID, Learned: learned, FoldedText: names.Fold(learned), Why: why,
+		NoteID: loop.DerivedID(m.CommandID, "note").String(), ToolID: toolID, AgentID: agentID, Learned: learned,
+		FoldedText: names.Fold(learned), Why: why,
 		GuideVersion: tool.InstructionsVersion,
 	}
 	if err := n.Grants.open(ctx, m, c.NoteID, agentID, toolID); err != nil {
@@ -83,7 +84,9 @@ func (n *Notes) Accept(ctx context.Context, m loop.Meta, noteID, instructions st
 			return NoteResult{}, err
 		}
 	}
-	revised, err := n.Tools.Update(ctx, m, catalog.UpdateTool{ToolID: note.ToolID, Instructions: &instructions, NoteID: noteID, DecidedOn: digest})
+	revised, err := n.Tools.Update(
+		ctx, m, catalog.UpdateTool{ToolID: note.ToolID, Instructions: &instructions, NoteID: noteID, DecidedOn: digest},
+	)
 	if err != nil {
 		return NoteResult{}, err
 	}
@@ -91,7 +94,9 @@ func (n *Notes) Accept(ctx context.Context, m loop.Meta, noteID, instructions st
 }
 
 // Take marks a note, as its digest names it, as taken up by a version of the usage guide.
-func (n *Notes) Take(ctx context.Context, m loop.Meta, toolID, noteID string, version int, digest string) (NoteResult, error) {
+func (n *Notes) Take(
+	ctx context.Context, m loop.Meta, toolID, noteID string, version int, digest string,
+) (NoteResult, error) {
 	done, err := n.Guides.Do(ctx, toolID, m, func(guide.State, time.Time) (guide.Command, error) {
 		return guide.Accept{NoteID: noteID, ToolID: toolID, GuideVersion: version, DecidedOn: digest}, nil
 	})
@@ -136,7 +141,9 @@ func (n *Notes) Get(ctx context.Context, m loop.Meta, noteID string) (NoteResult
 	if _, found := notes.State.Notes[noteID]; !found {
 		return NoteResult{}, domain.NotFound("note")
 	}
-	return NoteResult{GuideResult: GuideResult{State: notes.State, Position: notes.Position}, ID: noteID, ToolID: opened.ToolID}, nil
+	return NoteResult{
+		GuideResult: GuideResult{State: notes.State, Position: notes.Position}, ID: noteID, ToolID: opened.ToolID,
+	}, nil
 }
 
 // find returns a note that a human may decide about.

@@ -60,7 +60,10 @@ type Ticket struct {
 // over with its command id.
 func (o *Once) Begin(ctx context.Context, m loop.Meta, key string, digest []byte) (Ticket, error) {
 	name := hex.EncodeToString(hmacOf(o.MACKey, "once", m.Organization, string(m.Actor.Type), m.Actor.ID, key))
-	t := Ticket{stream: codec.Keys.Stream(name), revision: eventstore.NoStream, signed: codec.Signed{Organization: m.Organization, Actor: m.Actor, RequestID: m.RequestID}}
+	t := Ticket{
+		stream: codec.Keys.Stream(name), revision: eventstore.NoStream,
+		signed: codec.Signed{Organization: m.Organization, Actor: m.Actor, RequestID: m.RequestID},
+	}
 	request := hex.EncodeToString(hmacOf(o.MACKey, "once.request", string(digest)))
 	deadline := time.NewTimer(onceWait)
 	defer deadline.Stop()
@@ -75,8 +78,9 @@ func (o *Once) Begin(ctx context.Context, m loop.Meta, key string, digest []byte
 			return t, loop.Refusal(ctx.Err())
 		case <-deadline.C:
 			return t, &domain.Error{
-				Kind: domain.KindConflict, Code: "idempotency_in_progress", Detail: "A first call with this {once} is still running.",
-				Hint: "Send the same request with the same {once} again in a moment.", RetryAfter: time.Second,
+				Kind: domain.KindConflict, Code: "idempotency_in_progress",
+				Detail: "A first call with this {once} is still running.",
+				Hint:   "Send the same request with the same {once} again in a moment.", RetryAfter: time.Second,
 			}
 		}
 	}
@@ -131,7 +135,9 @@ func (o *Once) try(ctx context.Context, t *Ticket, request string) (bool, error)
 // unless it reports that the call is answered or must wait. The same request goes on under the same
 // command id, also after an answer that may be tried again: that one may not have known that the
 // command was carried out.
-func (o *Once) judge(ctx context.Context, t *Ticket, past []codec.Verified, request string, now time.Time) (done, wait bool, err error) {
+func (o *Once) judge(
+	ctx context.Context, t *Ticket, past []codec.Verified, request string, now time.Time,
+) (done, wait bool, err error) {
 	_, free := past[0].Event.(codec.OnceReleased)
 	completed, answered := past[0].Event.(codec.OnceCompleted)
 	reserved, since, err := o.reservation(ctx, t.stream, past)
@@ -142,8 +148,9 @@ func (o *Once) judge(ctx context.Context, t *Ticket, past []codec.Verified, requ
 		return false, false, nil
 	case reserved.Request != request:
 		return true, false, &domain.Error{
-			Kind: domain.KindConflict, Code: "idempotency_key_reused", Detail: "This {once} was used for another request.",
-			Hint: "Use a new {once} for a new request.",
+			Kind: domain.KindConflict, Code: "idempotency_key_reused",
+			Detail: "This {once} was used for another request.",
+			Hint:   "Use a new {once} for a new request.",
 		}
 	case answered:
 		t.Replay, err = o.open(t.stream, completed.Sealed)
@@ -158,7 +165,9 @@ func (o *Once) judge(ctx context.Context, t *Ticket, past []codec.Verified, requ
 
 // reservation returns the newest reservation of a key and the position of the first one of the same
 // command.
-func (o *Once) reservation(ctx context.Context, stream string, past []codec.Verified) (newest codec.OnceReserved, since uint64, err error) {
+func (o *Once) reservation(
+	ctx context.Context, stream string, past []codec.Verified,
+) (newest codec.OnceReserved, since uint64, err error) {
 	for len(past) > 0 {
 		for _, e := range past {
 			r, ok := e.Event.(codec.OnceReserved)

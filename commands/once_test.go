@@ -33,7 +33,10 @@ func (o *office) mustTicket(m loop.Meta, key, request string) commands.Ticket {
 
 func (o *office) mustComplete(t commands.Ticket, body string) {
 	o.T.Helper()
-	if err := o.Once.Complete(o.T.Context(), t, commands.StoredAnswer{Status: http.StatusCreated, Header: map[string]string{"ETag": `"1"`}, Body: []byte(body)}); err != nil {
+	if err := o.Once.Complete(
+		o.T.Context(), t,
+		commands.StoredAnswer{Status: http.StatusCreated, Header: map[string]string{"ETag": `"1"`}, Body: []byte(body)},
+	); err != nil {
 		o.T.Fatalf("complete: %v", err)
 	}
 }
@@ -55,11 +58,15 @@ func TestARepeatedCallGetsTheAnswerOfTheFirst(t *testing.T) {
 	other := openOn(t, o.Server, o.Ring)
 	for _, process := range []*office{o, other} {
 		again := process.mustTicket(process.Meta(), "k", "body")
-		want := &commands.StoredAnswer{Status: http.StatusCreated, Header: map[string]string{"ETag": `"1"`}, Body: []byte(`{"id":"1"}`)}
+		want := &commands.StoredAnswer{
+			Status: http.StatusCreated, Header: map[string]string{"ETag": `"1"`}, Body: []byte(`{"id":"1"}`),
+		}
 		if diff := cmp.Diff(want, again.Replay); diff != "" {
 			t.Errorf("the answer (-want +got):\n%s", diff)
 		}
-		if _, err := process.Once.Begin(t.Context(), process.Meta(), "k", []byte("another body")); commandstest.Code(err) != "idempotency_key_reused" {
+		if _, err := process.Once.Begin(
+			t.Context(), process.Meta(), "k", []byte("another body"),
+		); commandstest.Code(err) != "idempotency_key_reused" {
 			t.Errorf("another request under the same key: %v", err)
 		}
 	}
@@ -94,13 +101,17 @@ func TestARepeatWaitsTwoSecondsForTheFirst(t *testing.T) {
 	o := open(t)
 	first := o.mustTicket(o.Meta(), "k", "body")
 	began := time.Now()
-	if _, err := o.Once.Begin(t.Context(), o.Meta(), "k", []byte("body")); commandstest.Code(err) != "idempotency_in_progress" {
+	if _, err := o.Once.Begin(
+		t.Context(), o.Meta(), "k", []byte("body"),
+	); commandstest.Code(err) != "idempotency_in_progress" {
 		t.Errorf("while the first runs: %v", err)
 	}
 	if waited := time.Since(began); waited < 2*time.Second {
 		t.Errorf("it waited %s", waited)
 	}
-	if _, err := o.Once.Begin(t.Context(), o.Meta(), "k", []byte("another")); commandstest.Code(err) != "idempotency_key_reused" {
+	if _, err := o.Once.Begin(
+		t.Context(), o.Meta(), "k", []byte("another"),
+	); commandstest.Code(err) != "idempotency_key_reused" {
 		t.Errorf("another request while the first runs: %v", err)
 	}
 	answers := make(chan commands.Ticket)
@@ -177,7 +188,9 @@ func TestACallThatWasLeftBehindIsTakenOverWithoutASecondEffect(t *testing.T) {
 			}
 			b := openAt(t, a.Server, a.Ring, &commandstest.Clock{})
 			b.Clock.Advance(20 * time.Second)
-			if _, err := b.Once.Begin(t.Context(), b.Meta(), name, []byte("body")); commandstest.Code(err) != "idempotency_in_progress" {
+			if _, err := b.Once.Begin(
+				t.Context(), b.Meta(), name, []byte("body"),
+			); commandstest.Code(err) != "idempotency_in_progress" {
 				t.Errorf("after 20 s: %v", err)
 			}
 			b.Clock.Advance(11 * time.Second)
@@ -195,7 +208,8 @@ func TestACallThatWasLeftBehindIsTakenOverWithoutASecondEffect(t *testing.T) {
 			}
 			b.mustComplete(taken, "done")
 			a.mustComplete(first, "too late") // it was taken over: the other's answer counts
-			if again := a.mustTicket(a.Meta(), name, "body"); again.Replay == nil || string(again.Replay.Body) != "done" {
+			if again := a.mustTicket(a.Meta(), name, "body"); again.Replay == nil ||
+				string(again.Replay.Body) != "done" {
 				t.Errorf("replayed %+v", again.Replay)
 			}
 		})
@@ -265,16 +279,23 @@ func TestACommandRefusedBeforeMayBeAcceptedWhenItIsTakenOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.Since = 1 // so that nothing is checked first, and the secret is written in vain
-	if _, err := o.Grants.Assign(t.Context(), m, id, tool, commands.Terms{Credential: o.Credential("lin_one")}); commandstest.Code(err) != "agent_not_active" {
+	if _, err := o.Grants.Assign(
+		t.Context(), m, id, tool, commands.Terms{Credential: o.Credential("lin_one")},
+	); commandstest.Code(err) != "agent_not_active" {
 		t.Fatalf("assigned to a suspended agent: %v", err)
 	}
-	if _, err := o.Agents.Do(t.Context(), o.Meta(), id, func(agent.State, time.Time) (agent.Command, error) { return agent.Reactivate{}, nil }); err != nil {
+	if _, err := o.Agents.Do(
+		t.Context(), o.Meta(), id,
+		func(agent.State, time.Time) (agent.Command, error) { return agent.Reactivate{}, nil },
+	); err != nil {
 		t.Fatal(err)
 	}
 	o.Clock.Advance(31 * time.Second)
 	taken := o.mustTicket(o.Meta(), "k", "body")
 	m.CommandID, m.Since = taken.CommandID, taken.Since
-	if _, err := o.Grants.Assign(t.Context(), m, id, tool, commands.Terms{Credential: o.Credential("lin_one")}); err != nil {
+	if _, err := o.Grants.Assign(
+		t.Context(), m, id, tool, commands.Terms{Credential: o.Credential("lin_one")},
+	); err != nil {
 		t.Fatal(err)
 	}
 	if v := o.MustFetch(id, tool, key.Number); string(v.Credential.Reveal()) != `"lin_one"` {
@@ -298,7 +319,8 @@ func TestAKeyBeginsAnewAfterADay(t *testing.T) {
 		t.Fatalf("after a day it is not begun anew: %+v", anew)
 	}
 	a.mustComplete(anew, "anew")
-	if again := b.mustTicket(b.Meta(), "k", "another body"); again.Replay == nil || string(again.Replay.Body) != "anew" {
+	if again := b.mustTicket(b.Meta(), "k", "another body"); again.Replay == nil ||
+		string(again.Replay.Body) != "anew" {
 		t.Errorf("replayed %+v", again.Replay)
 	}
 	for range eventstoretest.Rounds(20) { // everything has expired and many begin at once
@@ -329,7 +351,8 @@ func TestWithoutTheLogNoKeyIsTaken(t *testing.T) {
 	ticket := o.mustTicket(o.Meta(), "k", "body")
 	o.Server.Stop()
 	_, err := o.Once.Begin(t.Context(), o.Meta(), "other", []byte("body"))
-	if refusal := (*domain.Error)(nil); !errors.As(err, &refusal) || refusal.Code != "event_log_unavailable" || refusal.RetryAfter <= 0 {
+	if refusal := (*domain.Error)(nil); !errors.As(err, &refusal) || refusal.Code != "event_log_unavailable" ||
+		refusal.RetryAfter <= 0 {
 		t.Errorf("got %v", err)
 	}
 	o.restart()

@@ -41,7 +41,9 @@ type IssuedToken struct {
 }
 
 // CreateToken makes a service token of the organization of m.
-func (o *Organizations) CreateToken(ctx context.Context, m loop.Meta, name string, role domain.Role) (IssuedToken, error) {
+func (o *Organizations) CreateToken(
+	ctx context.Context, m loop.Meta, name string, role domain.Role,
+) (IssuedToken, error) {
 	id, err := uuid.Parse(m.Organization)
 	if err != nil {
 		return IssuedToken{}, domain.Invalid("organization", "it must be the id of an organization")
@@ -57,7 +59,8 @@ func (o *Organizations) CreateToken(ctx context.Context, m loop.Meta, name strin
 	done, err := o.Loop.Do(ctx, m.Organization, m, func(s organization.State, _ time.Time) (organization.Command, error) {
 		_, key, err := draft.Key(keys.Service, carried, s.NextToken)
 		return organization.CreateToken{
-			Number: s.NextToken, TokenID: loop.DerivedID(m.CommandID, "token").String(), Name: name, Role: role, Hash: key.Hash(),
+			Number: s.NextToken, TokenID: loop.DerivedID(m.CommandID, "token").String(), Name: name, Role: role,
+			Hash: key.Hash(),
 		}, err
 	})
 	if err != nil {

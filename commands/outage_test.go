@@ -34,7 +34,11 @@ func (o *office) restart() {
 func impatient(t testing.TB) *eventstoretest.Server {
 	t.Helper()
 	server := eventstoretest.Start(t)
-	client, err := eventstore.Open(eventstore.Config{Socket: server.Socket, Logger: slog.New(slog.DiscardHandler), Timeout: 500 * time.Millisecond})
+	client, err := eventstore.Open(
+		eventstore.Config{
+			Socket: server.Socket, Logger: slog.New(slog.DiscardHandler), Timeout: 500 * time.Millisecond,
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +50,8 @@ func impatient(t testing.TB) *eventstoretest.Server {
 func unavailable(t *testing.T, what string, err error) {
 	t.Helper()
 	var refusal *domain.Error
-	if !errors.As(err, &refusal) || refusal.Code != "event_log_unavailable" || refusal.Kind != domain.KindUnavailable || refusal.RetryAfter <= 0 {
+	if !errors.As(err, &refusal) || refusal.Code != "event_log_unavailable" || refusal.Kind != domain.KindUnavailable ||
+		refusal.RetryAfter <= 0 {
 		t.Errorf("%s: %v", what, err)
 	}
 }
@@ -68,7 +73,9 @@ func TestWithoutTheLogCallersOfTheLastMinuteAreStillKnown(t *testing.T) {
 	}
 	_, err = other.Callers.Agent(t.Context(), strangerKey, false)
 	unavailable(t, "a caller never seen here, "+stranger, err)
-	if _, err := other.Callers.Agent(t.Context(), wrongKey(t, key), false); commandstest.Code(err) != "credentials_unknown" {
+	if _, err := other.Callers.Agent(
+		t.Context(), wrongKey(t, key), false,
+	); commandstest.Code(err) != "credentials_unknown" {
 		t.Errorf("a wrong key of a known caller: %v", err)
 	}
 	c.Advance(59 * time.Second)
@@ -241,7 +248,9 @@ func (o *office) checkStories(acknowledged map[string]string) {
 		if !ok {
 			continue
 		}
-		states[e.Stream] = agent.Evolve(states[e.Stream], domain.Fact[agent.Event]{Event: event, At: e.Signed.Time, By: e.Signed.Actor})
+		states[e.Stream] = agent.Evolve(
+			states[e.Stream], domain.Fact[agent.Event]{Event: event, At: e.Signed.Time, By: e.Signed.Actor},
+		)
 		switch event := event.(type) {
 		case agent.GrantRequested:
 			if !known["request-"+event.RequestID] {
@@ -256,7 +265,8 @@ func (o *office) checkStories(acknowledged map[string]string) {
 		}
 	}
 	for stream, s := range states {
-		if s.Status == agent.StatusSuspend && s.Count(agent.Pending, time.Now())+s.Count(agent.Approved, time.Now()) > 0 {
+		if s.Status == agent.StatusSuspend &&
+			s.Count(agent.Pending, time.Now())+s.Count(agent.Approved, time.Now()) > 0 {
 			t.Errorf("%s is suspended with open grants", stream)
 		}
 	}

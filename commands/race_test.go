@@ -84,7 +84,9 @@ func TestNoFetchSucceedsOnceItsEndIsAcknowledged(t *testing.T) {
 					t.Fatal(err)
 				}
 				for _, process := range []*office{a, b} {
-					if _, err := process.Fetch.Do(ctx, process.AsAgent(id), id, key.Number, tool); commandstest.Code(err) != tt.then {
+					if _, err := process.Fetch.Do(
+						ctx, process.AsAgent(id), id, key.Number, tool,
+					); commandstest.Code(err) != tt.then {
 						t.Errorf("a fetch after the answer: %v", err)
 					}
 				}
@@ -149,7 +151,10 @@ func TestNothingIsGrantedOnceItsToolIsRemoved(t *testing.T) {
 				g := a.MustFresh(id).State.Grants[tool]
 				switch {
 				case gerr == nil && (!g.Open() || granted.Position > removed.Position):
-					t.Fatalf("it was acknowledged at %d, the tool was removed at %d, and it is %s", granted.Position, removed.Position, g.Status)
+					t.Fatalf(
+						"it was acknowledged at %d, the tool was removed at %d, and it is %s", granted.Position,
+						removed.Position, g.Status,
+					)
 				case gerr != nil && g.Open() && request == "":
 					t.Fatalf("it was refused, and is %s", g.Status)
 				case gerr != nil && g.Status == agent.Approved:
@@ -186,7 +191,8 @@ func TestDecisionsFallOnTheRequestThatWasSeen(t *testing.T) {
 		wg.Go(func() {
 			a.MustDo(id, commandstest.Always(agent.Withdraw{ToolID: tool}))
 			var err error
-			if second, _, err = a.Grants.Request(ctx, a.AsAgent(id), id, tool, "again"); err != nil && commandstest.Code(err) != "already_approved" {
+			if second, _, err = a.Grants.Request(ctx, a.AsAgent(id), id, tool, "again"); err != nil &&
+				commandstest.Code(err) != "already_approved" {
 				t.Errorf("asking anew: %v", err)
 			}
 		})
@@ -201,7 +207,8 @@ func TestDecisionsFallOnTheRequestThatWasSeen(t *testing.T) {
 		}
 		g := a.MustFresh(id).State.Grants[tool]
 		outcomes[g.Status]++
-		if (g.Status == agent.Approved) != (approved == nil) || (g.Status == agent.Pending) != (second != "") || (g.Status == agent.Pending && g.RequestID != second) {
+		if (g.Status == agent.Approved) != (approved == nil) || (g.Status == agent.Pending) != (second != "") ||
+			(g.Status == agent.Pending && g.RequestID != second) {
 			t.Fatalf("approved: %v, denied: %v, asked anew: %q, and it is %+v", approved, denied, second, g)
 		}
 	}
@@ -220,7 +227,8 @@ func TestNothingIsLiveAfterASuspensionThatRacedWithAnApproval(t *testing.T) {
 		b.MustFresh(id)
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			if _, err := b.Grants.Approve(ctx, b.Meta(), request, commands.Terms{}); err != nil && commandstest.Code(err) != "already_decided" {
+			if _, err := b.Grants.Approve(ctx, b.Meta(), request, commands.Terms{}); err != nil &&
+				commandstest.Code(err) != "already_decided" {
 				t.Errorf("approve: %v", err)
 			}
 		})
@@ -235,7 +243,9 @@ func TestNothingIsLiveAfterASuspensionThatRacedWithAnApproval(t *testing.T) {
 		if n := s.Count(agent.Approved, time.Now()) + s.Count(agent.Pending, time.Now()); n > 0 {
 			t.Fatalf("%d grants are live", n)
 		}
-		if _, err := a.Fetch.Do(ctx, a.AsAgent(id), id, key.Number, tool); commandstest.Code(err) != "access_not_approved" {
+		if _, err := a.Fetch.Do(
+			ctx, a.AsAgent(id), id, key.Number, tool,
+		); commandstest.Code(err) != "access_not_approved" {
 			t.Fatalf("a fetch: %v", err)
 		}
 	}

@@ -48,7 +48,8 @@ func NewRefusals(env *loop.Env, newID func() uuid.UUID) *Refusals {
 	return &Refusals{
 		newID: newID, every: time.Minute, windows: map[refusal]*window{},
 		loop: loop.New(env, loop.Aggregate[struct{}, codec.CredentialRefused, codec.CredentialRefused]{
-			Category: codec.Refusals, Fold: 1, // there is nothing to fold, and a snapshot says so without reading it all
+			// there is nothing to fold, and a snapshot says so without reading it all
+			Category: codec.Refusals, Fold: 1,
 			Decide: func(_ struct{}, c codec.CredentialRefused) ([]codec.CredentialRefused, error) {
 				return []codec.CredentialRefused{c}, nil
 			},
@@ -89,7 +90,9 @@ func (r *Refusals) Record(ctx context.Context, m loop.Meta, agentID, toolID, rea
 	f.err = r.write(ctx, key, w)
 	if f.err == nil {
 		m.CommandID = r.newID()
-		f.err = r.append(ctx, m, codec.CredentialRefused{AgentID: agentID, ToolID: toolID, Reason: reason, Count: 1, LastAt: now})
+		f.err = r.append(
+			ctx, m, codec.CredentialRefused{AgentID: agentID, ToolID: toolID, Reason: reason, Count: 1, LastAt: now},
+		)
 	}
 	if f.err != nil {
 		r.mu.Lock()
@@ -147,7 +150,12 @@ func (r *Refusals) write(ctx context.Context, key refusal, w *window) error {
 		return nil
 	}
 	m.CommandID = r.newID()
-	err := r.append(ctx, m, codec.CredentialRefused{AgentID: key.agentID, ToolID: key.toolID, Reason: key.reason, Count: count, LastAt: last})
+	err := r.append(
+		ctx, m,
+		codec.CredentialRefused{
+			AgentID: key.agentID, ToolID: key.toolID, Reason: key.reason, Count: count, LastAt: last,
+		},
+	)
 	if err != nil {
 		r.mu.Lock()
 		w.count += count

@@ -162,7 +162,9 @@ func TestARefusalThatCantBeRecordedIsNotAnsweredAndNothingCountedIsLost(t *testi
 		t.Errorf("a fetch without the log: %v", err)
 	}
 	c.Advance(time.Minute)
-	if err := o.Refusals.Record(t.Context(), o.AsAgent(id), id, tool, "access_not_approved"); commandstest.Code(err) != "event_log_unavailable" {
+	if err := o.Refusals.Record(
+		t.Context(), o.AsAgent(id), id, tool, "access_not_approved",
+	); commandstest.Code(err) != "event_log_unavailable" {
 		t.Errorf("the first of a minute without the log: %v", err)
 	}
 	o.restart()

@@ -15,7 +15,9 @@ import (
 )
 
 // Request asks for a tool in the name of an agent and returns the request's id.
-func (g *Grants) Request(ctx context.Context, m loop.Meta, agentID, toolID, reason string) (string, AgentResult, error) {
+func (g *Grants) Request(
+	ctx context.Context, m loop.Meta, agentID, toolID, reason string,
+) (string, AgentResult, error) {
 	requestID := loop.DerivedID(m.CommandID, "request").String()
 	tool, err := g.tool(ctx, m, toolID)
 	if err != nil {
@@ -42,7 +44,9 @@ func (g *Grants) Request(ctx context.Context, m loop.Meta, agentID, toolID, reas
 // Approve says yes to a request.
 func (g *Grants) Approve(ctx context.Context, m loop.Meta, requestID string, t Terms) (GrantResult, error) {
 	return g.decideRequest(ctx, m, requestID, t, func(tool agent.Tool, secretID string, at time.Time) agent.Command {
-		return agent.Approve{At: at, Tool: tool, RequestID: requestID, SecretID: secretID, ExpiresAt: t.ExpiresAt, Seen: m.Seen}
+		return agent.Approve{
+			At: at, Tool: tool, RequestID: requestID, SecretID: secretID, ExpiresAt: t.ExpiresAt, Seen: m.Seen,
+		}
 	})
 }
 
@@ -53,7 +57,9 @@ func (g *Grants) Deny(ctx context.Context, m loop.Meta, requestID, reason string
 	})
 }
 
-func (g *Grants) decideRequest(ctx context.Context, m loop.Meta, requestID string, t Terms, command grantCommand) (GrantResult, error) {
+func (g *Grants) decideRequest(
+	ctx context.Context, m loop.Meta, requestID string, t Terms, command grantCommand,
+) (GrantResult, error) {
 	request, err := g.opened(ctx, m, requestID)
 	if errors.Is(err, errNotOpened) {
 		return GrantResult{}, domain.NotFound("request")
@@ -93,8 +99,9 @@ func (g *Grants) Get(ctx context.Context, m loop.Meta, requestID string) (GrantR
 		return GrantResult{}, false, err
 	}
 	d := GrantResult{
-		AgentResult: AgentResult{State: head.State, Position: head.Position}, AgentID: request.AgentID, ToolID: request.ToolID,
-		Tool: offered.State.Tools[request.ToolID],
+		AgentResult: AgentResult{State: head.State, Position: head.Position}, AgentID: request.AgentID,
+		ToolID: request.ToolID,
+		Tool:   offered.State.Tools[request.ToolID],
 	}
 	return d, d.Grant().RequestID == requestID, nil
 }
@@ -164,7 +171,10 @@ func (g *Grants) open(ctx context.Context, m loop.Meta, requestID, agentID, tool
 		Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), RequestID: m.RequestID,
 		Time: loop.Later(g.Clock(), time.Time{}),
 	}
-	_, err := g.Log.Write(ctx, codec.Requests.Stream(requestID), eventstore.NoStream, codec.RequestOpened{AgentID: agentID, ToolID: toolID}, signed)
+	_, err := g.Log.Write(
+		ctx, codec.Requests.Stream(requestID), eventstore.NoStream,
+		codec.RequestOpened{AgentID: agentID, ToolID: toolID}, signed,
+	)
 	if err != nil && !isExisting(err) {
 		return loop.Refusal(err)
 	}

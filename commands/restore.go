@@ -23,7 +23,9 @@ type Restore struct {
 // Confirm lets credentials be vended again. With suspend it first suspends every agent of every organization, and
 // returns how many it suspended. marks are events that somebody has seen: it looks for them first, because the log may
 // not have been opened since it was restored. m names the actor.
-func (r *Restore) Confirm(ctx context.Context, m loop.Meta, suspend bool, marks ...eventstore.Mark) (suspended int, err error) {
+func (r *Restore) Confirm(
+	ctx context.Context, m loop.Meta, suspend bool, marks ...eventstore.Mark,
+) (suspended int, err error) {
 	restored, err := r.Fence.Look(ctx, marks...)
 	if err != nil {
 		return 0, err
@@ -64,7 +66,9 @@ func (r *Restore) suspendAll(ctx context.Context, m loop.Meta) (n int, err error
 		}
 		_, id := codec.Split(item.Event.Stream)
 		m.Organization, m.CommandID = registered.OrganizationID, r.Fence.NewID()
-		done, err := r.Agents.Do(ctx, id, m, func(agent.State, time.Time) (agent.Command, error) { return agent.Suspend{}, nil })
+		done, err := r.Agents.Do(
+			ctx, id, m, func(agent.State, time.Time) (agent.Command, error) { return agent.Suspend{}, nil },
+		)
 		if refusal, refused := errors.AsType[*domain.Error](err); refused && refusal.Kind == domain.KindNotFound {
 			continue // it is retired
 		}

@@ -83,11 +83,15 @@ func TestASecretIsDurableBeforeTheEventThatNamesIt(t *testing.T) {
 	}
 	id, _ := o.MustAgent("One")
 	o.mustOwn(id, own, "lin_one")
-	if _, err := o.Grants.Replace(ctx, o.Meta(), id, own, commands.Terms{Credential: o.Credential("lin_two")}); err != nil {
+	if _, err := o.Grants.Replace(
+		ctx, o.Meta(), id, own, commands.Terms{Credential: o.Credential("lin_two")},
+	); err != nil {
 		t.Fatal(err)
 	}
 	other, _ := o.MustAgent("Two")
-	if _, err := o.Grants.Approve(ctx, o.Meta(), o.mustRequest(other, own), commands.Terms{Credential: o.Credential("lin_three")}); err != nil {
+	if _, err := o.Grants.Approve(
+		ctx, o.Meta(), o.mustRequest(other, own), commands.Terms{Credential: o.Credential("lin_three")},
+	); err != nil {
 		t.Fatal(err)
 	}
 	written, named := map[string]bool{}, 0
@@ -139,7 +143,9 @@ func TestNoSecretIsWrittenForWhatIsRefused(t *testing.T) {
 		"validation_failed": func() error { _, err := o.Grants.Assign(ctx, o.Meta(), id, shared, terms); return err },
 		"not_found":         func() error { _, err := o.Grants.Replace(ctx, o.Meta(), id, shared, terms); return err },
 		"tool_exists": func() error {
-			_, _, err := o.Tools.Add(ctx, o.Meta(), catalog.AddTool{Name: "GITHUB", Mode: catalog.Shared}, o.Credential("x"))
+			_, _, err := o.Tools.Add(
+				ctx, o.Meta(), catalog.AddTool{Name: "GITHUB", Mode: catalog.Shared}, o.Credential("x"),
+			)
 			return err
 		},
 		"validation_failed ": func() error {
@@ -186,7 +192,9 @@ func TestOfTwoWhoDecideAtOnceOneWinsAndTheOthersSecretIsRemoved(t *testing.T) {
 		"adding a tool": {
 			func() string { return commandstest.NewID().String() },
 			func(o *office, name string) error {
-				_, _, err := o.Tools.Add(ctx, o.Meta(), catalog.AddTool{Name: name, Mode: catalog.Shared}, o.Credential("x"))
+				_, _, err := o.Tools.Add(
+					ctx, o.Meta(), catalog.AddTool{Name: name, Mode: catalog.Shared}, o.Credential("x"),
+				)
 				return err
 			}, "tool_exists", "tool.added.v1",
 		},
@@ -255,7 +263,10 @@ func TestASealedTextThatWasMovedDoesNotOpen(t *testing.T) {
 	moved := event.(codec.SecretSealed)
 	original, _ := codec.Decode(read(target).Type, read(target).Data)
 	moved.SecretID, moved.Owner = target, original.(codec.SecretSealed).Owner
-	signed := codec.Signed{Organization: o.Inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorSystem, ID: "x"}, CommandID: commandstest.NewID().String(), Time: time.Now().UTC()}
+	signed := codec.Signed{
+		Organization: o.Inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorSystem, ID: "x"},
+		CommandID: commandstest.NewID().String(), Time: time.Now().UTC(),
+	}
 	if _, err := o.Inst.Log.Write(t.Context(), "secret-"+target, 0, moved, signed); err != nil {
 		t.Fatal(err)
 	}
@@ -264,7 +275,10 @@ func TestASealedTextThatWasMovedDoesNotOpen(t *testing.T) {
 	}
 	// The stored event itself, copied, is not even ours.
 	raw := read(source)
-	if _, err := o.Server.Client.Append(t.Context(), "secret-"+target, 1, eventstore.Event{ID: commandstest.NewID(), Type: raw.Type, Data: raw.Data, Metadata: raw.Metadata}); err != nil {
+	if _, err := o.Server.Client.Append(
+		t.Context(), "secret-"+target, 1,
+		eventstore.Event{ID: commandstest.NewID(), Type: raw.Type, Data: raw.Data, Metadata: raw.Metadata},
+	); err != nil {
 		t.Fatal(err)
 	}
 	var forged *codec.ForgedError
@@ -278,7 +292,10 @@ func TestWhatEndsAccessRemovesTheAgentsOwnCredential(t *testing.T) {
 	shared, own := o.MustTool("GitHub", catalog.Shared, "ghp_first"), o.MustTool("Linear", catalog.PerAgent, "")
 	ctx := t.Context()
 	ends := map[string]func(id string) error{
-		"revoking":   func(id string) error { _, err := o.Grants.Revoke(ctx, o.Meta(), id, own, agent.CauseAdmin); return err },
+		"revoking": func(id string) error {
+			_, err := o.Grants.Revoke(ctx, o.Meta(), id, own, agent.CauseAdmin)
+			return err
+		},
 		"suspending": func(id string) error { _, err := o.Agents.Suspend(ctx, o.Meta(), id); return err },
 		"retiring":   func(id string) error { _, err := o.Agents.Retire(ctx, o.Meta(), id); return err },
 	}
@@ -292,7 +309,9 @@ func TestWhatEndsAccessRemovesTheAgentsOwnCredential(t *testing.T) {
 		o.MustAssign(id, shared)
 		secret := o.mustOwn(id, own, "lin_"+name)
 		if err := end(id); err != nil || o.secretIs(secret) != "removed" || o.secretIs(sharedSecret) != "there" {
-			t.Errorf("%s: %v, its own is %s, the shared one %s", name, err, o.secretIs(secret), o.secretIs(sharedSecret))
+			t.Errorf(
+				"%s: %v, its own is %s, the shared one %s", name, err, o.secretIs(secret), o.secretIs(sharedSecret),
+			)
 		}
 		if err := end(id); commandstest.Code(err) != "" && commandstest.Code(err) != "not_found" {
 			t.Errorf("%s again: %v", name, err)
@@ -317,7 +336,8 @@ func TestACommandThatIsFoundDoneRemovesNothingNewer(t *testing.T) {
 	o.MustDo(id, commandstest.Always(agent.Reactivate{}))
 	newer := o.mustOwn(id, own, "lin_two")
 	m.Since = 1
-	if _, err := o.Agents.Suspend(t.Context(), m, id); err != nil || o.secretIs(former) != "removed" || o.secretIs(newer) != "there" {
+	if _, err := o.Agents.Suspend(t.Context(), m, id); err != nil || o.secretIs(former) != "removed" ||
+		o.secretIs(newer) != "there" {
 		t.Errorf("%v, the newer credential is %s", err, o.secretIs(newer))
 	}
 	if v := o.MustFetch(id, own, key.Number); string(v.Credential.Reveal()) != `"lin_two"` {
@@ -332,7 +352,10 @@ func TestAPersonHasOneIDAndStandsNowhereInClear(t *testing.T) {
 	if err != nil || first == "" {
 		t.Fatal(err)
 	}
-	for _, text := range []string{"Ada.Lovelace@Example.com", "ada.lovelace@example.com", " ADA.LOVELACE@EXAMPLE.COM ", "ａda.lovelace@example.com"} {
+	for _, text := range []string{
+		"Ada.Lovelace@Example.com", "ada.lovelace@example.com", " ADA.LOVELACE@EXAMPLE.COM ",
+		"ａda.lovelace@example.com",
+	} {
 		if again, err := openOn(t, o.Server, o.Ring).Agents.Person(ctx, o.Meta(), text); err != nil || again != first {
 			t.Errorf("%q is %s: %v", text, again, err)
 		}
@@ -340,9 +363,11 @@ func TestAPersonHasOneIDAndStandsNowhereInClear(t *testing.T) {
 	elsewhere := o.Meta()
 	elsewhere.Organization = commandstest.NewID().String()
 	for what, id := range map[string]func() (string, error){
-		"another person":       func() (string, error) { return o.Agents.Person(ctx, o.Meta(), "grace@example.com") },
-		"another organization": func() (string, error) { return o.Agents.Person(ctx, elsewhere, "Ada.Lovelace@Example.com") },
-		"nobody":               func() (string, error) { return o.Agents.Person(ctx, o.Meta(), "") },
+		"another person": func() (string, error) { return o.Agents.Person(ctx, o.Meta(), "grace@example.com") },
+		"another organization": func() (string, error) {
+			return o.Agents.Person(ctx, elsewhere, "Ada.Lovelace@Example.com")
+		},
+		"nobody": func() (string, error) { return o.Agents.Person(ctx, o.Meta(), "") },
 		"another installation": func() (string, error) {
 			other := open(t)
 			return other.Agents.Person(ctx, o.Meta(), "Ada.Lovelace@Example.com")
@@ -379,7 +404,9 @@ func TestPersonsAreRecordedOnceHoweverManyRegisterAtOnce(t *testing.T) {
 			process := []*office{a, b}[j%2]
 			wg.Go(func() {
 				var err error
-				if ids[j], err = process.Agents.Person(t.Context(), process.Meta(), fmt.Sprintf("person-%d@example.com", i)); err != nil {
+				if ids[j], err = process.Agents.Person(
+					t.Context(), process.Meta(), fmt.Sprintf("person-%d@example.com", i),
+				); err != nil {
 					t.Errorf("record: %v", err)
 				}
 			})

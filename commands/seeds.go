@@ -30,7 +30,9 @@ func (s SeededGrant) Changed() bool { return s.changed }
 // Seed carries out one decision of an answered suggestion on its agent's stream. It has one effect
 // however often and by whomever it is called: its command is derived from suggestion, tool and
 // agent, and it gives only what the agent never had.
-func (g *Grants) Seed(ctx context.Context, m loop.Meta, suggestionID, toolID string, d catalog.Decision) (SeededGrant, error) {
+func (g *Grants) Seed(
+	ctx context.Context, m loop.Meta, suggestionID, toolID string, d catalog.Decision,
+) (SeededGrant, error) {
 	if d.Outcome == catalog.Skipped {
 		return SeededGrant{AgentID: d.AgentID, Outcome: catalog.Skipped, Why: d.Why}, nil
 	}
@@ -40,7 +42,8 @@ func (g *Grants) Seed(ctx context.Context, m loop.Meta, suggestionID, toolID str
 	}
 	m.CommandID, m.Since, m.IfRevision = loop.DerivedID(id, "suggestion/"+suggestionID+"/"+d.AgentID), 0, 0
 	c := agent.Seed{
-		At: loop.Later(g.Clock(), time.Time{}), Tool: agent.Tool{ID: toolID}, SuggestionID: suggestionID, RequestID: loop.DerivedID(m.CommandID, "request").String(), Reason: d.Reason,
+		At: loop.Later(g.Clock(), time.Time{}), Tool: agent.Tool{ID: toolID}, SuggestionID: suggestionID,
+		RequestID: loop.DerivedID(m.CommandID, "request").String(), Reason: d.Reason,
 		Approved: d.Outcome == catalog.Granted, Suspensions: d.Suspensions,
 	}
 	if c.Tool, err = g.tool(ctx, m, toolID); err != nil {
@@ -64,12 +67,17 @@ func (g *Grants) Seed(ctx context.Context, m loop.Meta, suggestionID, toolID str
 	}
 	err = g.barrier(ctx, m, d.AgentID, toolID)
 	if refusal, refused := errors.AsType[*domain.Error](err); refused && refusal.Kind == domain.KindNotFound {
-		return SeededGrant{AgentID: d.AgentID, Outcome: catalog.Skipped, Why: "the tool was removed", changed: done.Changed, position: done.Position}, nil
+		return SeededGrant{
+			AgentID: d.AgentID, Outcome: catalog.Skipped, Why: "the tool was removed", changed: done.Changed,
+			position: done.Position,
+		}, nil
 	}
 	if err != nil {
 		return SeededGrant{}, err
 	}
-	out := SeededGrant{AgentID: d.AgentID, Outcome: catalog.Pending, Why: d.Why, changed: done.Changed, position: done.Position}
+	out := SeededGrant{
+		AgentID: d.AgentID, Outcome: catalog.Pending, Why: d.Why, changed: done.Changed, position: done.Position,
+	}
 	switch status, why := agent.Seeded(done.State, c); status {
 	case agent.Approved:
 		out.Outcome, out.Why = catalog.Granted, ""

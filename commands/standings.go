@@ -39,7 +39,9 @@ func (t *Tools) withStandings(ctx context.Context, m loop.Meta, try func(standin
 	}
 }
 
-func (t *Tools) look(ctx context.Context, organization string, needed *catalog.StandingsNeededError, known standings) error {
+func (t *Tools) look(
+	ctx context.Context, organization string, needed *catalog.StandingsNeededError, known standings,
+) error {
 	var mu sync.Mutex
 	workers, ctx := errgroup.WithContext(ctx)
 	workers.SetLimit(16)
@@ -49,7 +51,10 @@ func (t *Tools) look(ctx context.Context, organization string, needed *catalog.S
 			if err != nil {
 				return err
 			}
-			standing := catalog.Standing{Why: agent.WhyNot(head.State, needed.ToolID, loop.Later(t.Clock(), head.At)), Suspensions: head.State.Suspensions}
+			standing := catalog.Standing{
+				Why:         agent.WhyNot(head.State, needed.ToolID, loop.Later(t.Clock(), head.At)),
+				Suspensions: head.State.Suspensions,
+			}
 			if head.State.OrganizationID != organization {
 				standing.Why = "there is no such agent"
 			}

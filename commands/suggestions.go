@@ -33,10 +33,12 @@ type SimilarTool struct{ ID, Name string }
 // Suggest suggests a tool for an agent, or backs the suggestion that means the same. Refusals:
 // tool_exists; suggestion_cooling_down, whose first for each agent is an event, with the result
 // beside the refusal.
-func (s *Suggestions) Suggest(ctx context.Context, m loop.Meta, agentID, name, address, reason string) (SuggestionResult, error) {
+func (s *Suggestions) Suggest(
+	ctx context.Context, m loop.Meta, agentID, name, address, reason string,
+) (SuggestionResult, error) {
 	c := catalog.Suggest{
-		SuggestionID: loop.DerivedID(m.CommandID, "suggestion").String(), AgentID: agentID, Name: name, FoldedName: names.FoldProduct(name),
-		URL: address, Site: names.Site(address), Reason: reason,
+		SuggestionID: loop.DerivedID(m.CommandID, "suggestion").String(), AgentID: agentID, Name: name,
+		FoldedName: names.FoldProduct(name), URL: address, Site: names.Site(address), Reason: reason,
 	}
 	done, err := s.Tools.Catalogs.Do(ctx, m.Organization, m, func(_ catalog.State, at time.Time) (catalog.Command, error) {
 		c := c
@@ -48,10 +50,13 @@ func (s *Suggestions) Suggest(ctx context.Context, m loop.Meta, agentID, name, a
 	}
 	id, known := done.State.Suggested(c.FoldedName, c.Site)
 	if !known {
-		return SuggestionResult{}, domain.NotFound("suggestion") // it was decided between its first call and this repeat
+		// it was decided between its first call and this repeat
+		return SuggestionResult{}, domain.NotFound("suggestion")
 	}
 	if x := done.State.Suggestions[id]; x.Status == catalog.SuggestionDismissal {
-		return SuggestionResult{CatalogResult: done, ID: id, Existing: true}, catalog.CoolingDown(x, id, loop.Later(s.Tools.Clock(), time.Time{}))
+		return SuggestionResult{CatalogResult: done, ID: id, Existing: true}, catalog.CoolingDown(
+			x, id, loop.Later(s.Tools.Clock(), time.Time{}),
+		)
 	}
 	out := SuggestionResult{CatalogResult: done, ID: id, Existing: id != c.SuggestionID}
 	for _, tool := range done.State.Similar(c.FoldedName, c.Site) {
@@ -85,13 +90,18 @@ type AcceptedSuggestion struct {
 // Accept adds the tool that a suggestion asks for and decides for every backer, of that suggestion
 // and of those in also, in one append; then it carries the decisions out for at most five seconds.
 // What is left is in progress.
-func (s *Suggestions) Accept(ctx context.Context, m loop.Meta, id string, also []string, tool catalog.AddTool, credential domain.Secret, grantBackers bool) (AcceptedSuggestion, error) {
+func (s *Suggestions) Accept(
+	ctx context.Context, m loop.Meta, id string, also []string, tool catalog.AddTool, credential domain.Secret,
+	grantBackers bool,
+) (AcceptedSuggestion, error) {
 	tool.ToolID = loop.DerivedID(m.CommandID, "tool").String()
 	tool.FoldedName, tool.Site = names.FoldProduct(tool.Name), names.Site(tool.URL)
 	done, err := s.Tools.propose(ctx, m, tool.ToolID, credential, func(known standings, secretID string, _ time.Time) catalog.Command {
 		add := tool
 		add.SecretID, add.Standings = secretID, known
-		return catalog.AcceptSuggestion{SuggestionID: id, Also: also, Seen: m.Seen, Tool: add, GrantBackers: grantBackers}
+		return catalog.AcceptSuggestion{
+			SuggestionID: id, Also: also, Seen: m.Seen, Tool: add, GrantBackers: grantBackers,
+		}
 	})
 	if err != nil {
 		return AcceptedSuggestion{}, err

@@ -28,7 +28,9 @@ type Tools struct {
 
 // Add offers a tool and returns its id. The credential is empty exactly when each agent has one of
 // its own. The ids and the folded name and site of tool are filled in here.
-func (t *Tools) Add(ctx context.Context, m loop.Meta, tool catalog.AddTool, credential domain.Secret) (string, CatalogResult, error) {
+func (t *Tools) Add(
+	ctx context.Context, m loop.Meta, tool catalog.AddTool, credential domain.Secret,
+) (string, CatalogResult, error) {
 	tool.ToolID = loop.DerivedID(m.CommandID, "tool").String()
 	tool.FoldedName, tool.Site = names.FoldProduct(tool.Name), names.Site(tool.URL)
 	done, err := t.propose(ctx, m, tool.ToolID, credential, func(known standings, secretID string, _ time.Time) catalog.Command {
@@ -53,7 +55,9 @@ func (t *Tools) Update(ctx context.Context, m loop.Meta, change catalog.UpdateTo
 	err = t.withStandings(ctx, m, func(known standings) error {
 		update := change
 		update.Standings = known
-		done, err = t.Catalogs.Do(ctx, m.Organization, m, func(catalog.State, time.Time) (catalog.Command, error) { return update, nil })
+		done, err = t.Catalogs.Do(
+			ctx, m.Organization, m, func(catalog.State, time.Time) (catalog.Command, error) { return update, nil },
+		)
 		return err
 	})
 	return done, err
@@ -61,9 +65,13 @@ func (t *Tools) Update(ctx context.Context, m loop.Meta, change catalog.UpdateTo
 
 // RotateCredential replaces a shared credential. Every fetch that begins after it returned gets the
 // new one.
-func (t *Tools) RotateCredential(ctx context.Context, m loop.Meta, toolID string, credential domain.Secret, expires *time.Time) (CatalogResult, error) {
+func (t *Tools) RotateCredential(
+	ctx context.Context, m loop.Meta, toolID string, credential domain.Secret, expires *time.Time,
+) (CatalogResult, error) {
 	return t.propose(ctx, m, toolID, credential, func(_ standings, secretID string, at time.Time) catalog.Command {
-		return catalog.RotateCredential{At: at, ToolID: toolID, SecretID: secretID, ExpiresAt: expires, IfRevision: m.IfRevision}
+		return catalog.RotateCredential{
+			At: at, ToolID: toolID, SecretID: secretID, ExpiresAt: expires, IfRevision: m.IfRevision,
+		}
 	})
 }
 
@@ -74,7 +82,9 @@ func (t *Tools) Restore(ctx context.Context, m loop.Meta, toolID string, version
 		return CatalogResult{}, err
 	}
 	return t.Catalogs.Do(ctx, m.Organization, m, func(catalog.State, time.Time) (catalog.Command, error) {
-		return catalog.RestoreInstructions{ToolID: toolID, Version: version, Instructions: text, IfRevision: m.IfRevision}, nil
+		return catalog.RestoreInstructions{
+			ToolID: toolID, Version: version, Instructions: text, IfRevision: m.IfRevision,
+		}, nil
 	})
 }
 
@@ -118,7 +128,10 @@ func (t *Tools) Remove(ctx context.Context, m loop.Meta, toolID string) (Catalog
 }
 
 // propose carries out a command that may bring a credential and may answer suggestions.
-func (t *Tools) propose(ctx context.Context, m loop.Meta, toolID string, credential domain.Secret, command func(standings, string, time.Time) catalog.Command) (CatalogResult, error) {
+func (t *Tools) propose(
+	ctx context.Context, m loop.Meta, toolID string, credential domain.Secret,
+	command func(standings, string, time.Time) catalog.Command,
+) (CatalogResult, error) {
 	return carryOut(ctx, vault{secrets: t.Secrets, clock: t.Clock}, m, proposal[catalog.State, catalog.Command, catalog.Event]{
 		loop: t.Catalogs, stream: m.Organization, owner: toolOwner(toolID), secret: credential,
 		gather: func(ctx context.Context, try func(making[catalog.State, catalog.Command]) error) error {

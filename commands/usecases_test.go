@@ -34,11 +34,15 @@ func TestWhoPresentsAKeyIsFoundByIt(t *testing.T) {
 	}
 	for _, cached := range []bool{true, false} {
 		c, err := o.Callers.Agent(ctx, key, cached)
-		if err != nil || c.Actor != (domain.Actor{Type: domain.ActorAgent, ID: id, Label: "Onboarding"}) || c.Organization != o.Inst.Begun.OrganizationID || c.KeyNumber != 1 {
+		if err != nil || c.Actor != (domain.Actor{Type: domain.ActorAgent, ID: id, Label: "Onboarding"}) ||
+			c.Organization != o.Inst.Begun.OrganizationID || c.KeyNumber != 1 {
 			t.Errorf("its key: %+v %v", c, err)
 		}
-		for what, k := range map[string]keys.Key{"another secret": wrongKey(t, key), "nobody's": unknown, "another number": numbered} {
-			if c, err := o.Callers.Agent(ctx, k, cached); commandstest.Code(err) != "credentials_unknown" || c.Actor.ID != "" {
+		for what, k := range map[string]keys.Key{
+			"another secret": wrongKey(t, key), "nobody's": unknown, "another number": numbered,
+		} {
+			if c, err := o.Callers.Agent(ctx, k, cached); commandstest.Code(err) != "credentials_unknown" ||
+				c.Actor.ID != "" {
 				t.Errorf("%s: %+v %v", what, c.Actor, err)
 			}
 		}
@@ -104,12 +108,18 @@ func TestAServiceTokenActsForItsOrganization(t *testing.T) {
 	loop := commands.NewOrganizationLoop(o.Env)
 	do := func(c organization.Command) {
 		t.Helper()
-		if _, err := loop.Do(ctx, organizationID.String(), o.Meta(), func(organization.State, time.Time) (organization.Command, error) { return c, nil }); err != nil {
+		if _, err := loop.Do(
+			ctx, organizationID.String(), o.Meta(),
+			func(organization.State, time.Time) (organization.Command, error) { return c, nil },
+		); err != nil {
 			t.Fatal(err)
 		}
 	}
 	do(organization.CreateToken{Number: 1, TokenID: "t1", Name: "ci", Role: domain.RoleApprover, Hash: key.Hash()})
-	want := commands.Caller{Actor: domain.Actor{Type: domain.ActorService, ID: "t1", Label: "ci"}, Organization: organizationID.String(), Role: domain.RoleApprover, KeyNumber: 1}
+	want := commands.Caller{
+		Actor: domain.Actor{Type: domain.ActorService, ID: "t1", Label: "ci"}, Organization: organizationID.String(),
+		Role: domain.RoleApprover, KeyNumber: 1,
+	}
 	if c, err := o.Callers.Service(ctx, key); err != nil || !cmp.Equal(c, want) {
 		t.Errorf("%+v %v", c, err)
 	}
@@ -141,13 +151,19 @@ func TestARequestIsFoundByItsIDAndByNobodyElse(t *testing.T) {
 		},
 	}
 	orphan := commandstest.NewID().String()
-	signed := codec.Signed{Organization: o.Inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorAgent, ID: id}, CommandID: commandstest.NewID().String(), Time: time.Now().UTC()}
-	if _, err := o.Inst.Log.Write(ctx, "request-"+orphan, eventstore.NoStream, codec.RequestOpened{AgentID: id, ToolID: tool}, signed); err != nil {
+	signed := codec.Signed{
+		Organization: o.Inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorAgent, ID: id},
+		CommandID: commandstest.NewID().String(), Time: time.Now().UTC(),
+	}
+	if _, err := o.Inst.Log.Write(
+		ctx, "request-"+orphan, eventstore.NoStream, codec.RequestOpened{AgentID: id, ToolID: tool}, signed,
+	); err != nil {
 		t.Fatal(err)
 	}
 	for name, decide := range decisions {
 		for what, err := range map[string]error{
-			"an unknown request": decide(o.Meta(), commandstest.NewID().String()), "another organization's": decide(other, request), "an orphan": decide(o.Meta(), orphan),
+			"an unknown request":     decide(o.Meta(), commandstest.NewID().String()),
+			"another organization's": decide(other, request), "an orphan": decide(o.Meta(), orphan),
 		} {
 			if commandstest.Code(err) != "not_found" {
 				t.Errorf("%s %s: %v", name, what, err)
@@ -193,7 +209,8 @@ func TestARequestForARemovedToolIsNotLeftOpen(t *testing.T) {
 	if after := o.MustFresh(id).Revision; after != before {
 		t.Errorf("a refusal left %d events", after-before)
 	}
-	if _, err := o.Grants.Revoke(ctx, o.Meta(), id, tool, agent.CauseToolRemoved); err != nil || o.MustFresh(id).State.Grants[tool].Status != agent.Revoked {
+	if _, err := o.Grants.Revoke(ctx, o.Meta(), id, tool, agent.CauseToolRemoved); err != nil ||
+		o.MustFresh(id).State.Grants[tool].Status != agent.Revoked {
 		t.Errorf("revoking what was asked for: %v", err)
 	}
 }
@@ -219,7 +236,9 @@ func TestUsageGuidesAreVersions(t *testing.T) {
 			t.Errorf("version %d: %v", version, err)
 		}
 	}
-	if _, err := o.Tools.Restore(ctx, o.Meta(), commandstest.NewID().String(), 1); commandstest.Code(err) != "not_found" {
+	if _, err := o.Tools.Restore(
+		ctx, o.Meta(), commandstest.NewID().String(), 1,
+	); commandstest.Code(err) != "not_found" {
 		t.Errorf("of no tool: %v", err)
 	}
 	m := o.Meta()
@@ -239,7 +258,8 @@ func TestAToolsNameAndSiteAreFoldedWhenItIsChanged(t *testing.T) {
 		t.Errorf("%+v: %v", got, err)
 	}
 	_, _, err = o.Tools.Add(ctx, o.Meta(), catalog.AddTool{Name: "GIT HUB", Mode: catalog.PerAgent}, domain.Secret{})
-	if refusal := (*domain.Error)(nil); !errors.As(err, &refusal) || refusal.Code != "tool_exists" || refusal.Extra["tool_id"] != tool {
+	if refusal := (*domain.Error)(nil); !errors.As(err, &refusal) || refusal.Code != "tool_exists" ||
+		refusal.Extra["tool_id"] != tool {
 		t.Errorf("a second of the name: %v", err)
 	}
 }

@@ -73,14 +73,19 @@ func TestEveryFetchGetsWhatItsEventNames(t *testing.T) {
 						}
 						fetched.Add(1)
 						event, _ := process.vendedAs(v)
-						if text := string(v.Credential.Reveal()); text != fmt.Sprintf(`"version %d"`, v.CredentialVersion) || event.CredentialVersion != v.CredentialVersion {
+						if text := string(v.Credential.Reveal()); text != fmt.Sprintf(
+							`"version %d"`, v.CredentialVersion,
+						) || event.CredentialVersion != v.CredentialVersion {
 							t.Errorf("version %d came as %s, vended as %+v", v.CredentialVersion, text, event)
 						}
-						if v.InstructionsVersion > 0 && v.Instructions != fmt.Sprint("guide ", v.InstructionsVersion) || event.InstructionsVersion != v.InstructionsVersion {
+						if v.InstructionsVersion > 0 && v.Instructions != fmt.Sprint("guide ", v.InstructionsVersion) ||
+							event.InstructionsVersion != v.InstructionsVersion {
 							t.Errorf("guide %d came as %q, vended as %+v", v.InstructionsVersion, v.Instructions, event)
 						}
 						if int64(v.CredentialVersion) < least {
-							t.Errorf("version %d came after the rotation to %d was acknowledged", v.CredentialVersion, least)
+							t.Errorf(
+								"version %d came after the rotation to %d was acknowledged", v.CredentialVersion, least,
+							)
 						}
 					}
 				})
@@ -91,7 +96,9 @@ func TestEveryFetchGetsWhatItsEventNames(t *testing.T) {
 				}
 				acknowledged.Store(int64(n))
 				guide := fmt.Sprint("guide ", n-1)
-				if _, err := b.Tools.Update(ctx, b.Meta(), catalog.UpdateTool{ToolID: tool, Instructions: &guide}); err != nil {
+				if _, err := b.Tools.Update(
+					ctx, b.Meta(), catalog.UpdateTool{ToolID: tool, Instructions: &guide},
+				); err != nil {
 					t.Fatal(err)
 				}
 				before := fetched.Load()
@@ -146,7 +153,9 @@ func TestAFetchUnderAReplacementGetsOneOfTheTwo(t *testing.T) {
 				})
 				v, err := b.Fetch.Do(t.Context(), b.AsAgent(id), id, key.Number, tool)
 				wg.Wait()
-				if text := string(v.Credential.Reveal()); err != nil || text != fmt.Sprintf(`"version %d"`, v.CredentialVersion) || v.CredentialVersion < n-1 || v.CredentialVersion > n {
+				if text := string(v.Credential.Reveal()); err != nil ||
+					text != fmt.Sprintf(`"version %d"`, v.CredentialVersion) || v.CredentialVersion < n-1 ||
+					v.CredentialVersion > n {
 					t.Fatalf("round %d: version %d came as %s: %v", n, v.CredentialVersion, text, err)
 				}
 			}
@@ -197,7 +206,8 @@ func TestAProcessThatLacksAMasterKeySaysSo(t *testing.T) {
 	ahead.MustAssign(id, tool)
 	ahead.MustFetch(id, tool, key.Number)
 	_, err := o.Fetch.Do(t.Context(), o.AsAgent(id), id, key.Number, tool)
-	if refusal := (*domain.Error)(nil); !errors.As(err, &refusal) || refusal.Kind != domain.KindUnavailable || refusal.RetryAfter <= 0 {
+	if refusal := (*domain.Error)(nil); !errors.As(err, &refusal) || refusal.Kind != domain.KindUnavailable ||
+		refusal.RetryAfter <= 0 {
 		t.Errorf("got %v", err)
 	}
 }
@@ -281,7 +291,8 @@ func TestAccessEndsAtItsTimeWithoutAnybodyWritingIt(t *testing.T) {
 	if n := o.Count("grant.expired.v1"); n != 0 {
 		t.Errorf("%d ends are written", n)
 	}
-	if _, _, err := o.Grants.Request(t.Context(), o.AsAgent(id), id, tool, "again"); err != nil || o.Count("grant.expired.v1") != 1 {
+	if _, _, err := o.Grants.Request(t.Context(), o.AsAgent(id), id, tool, "again"); err != nil ||
+		o.Count("grant.expired.v1") != 1 {
 		t.Errorf("asking anew: %v, %d ends are written", err, o.Count("grant.expired.v1"))
 	}
 }

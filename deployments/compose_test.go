@@ -245,7 +245,8 @@ func TestTheEntryAsksReplicasWhetherTheyAreReady(t *testing.T) {
 			t.Errorf("%s gets no calls", name)
 		}
 	}
-	if subnet := netip.MustParsePrefix(c.Networks["edge"].IPAM.Config[0].Subnet); replicas < 2 || !subnet.Contains(entry) {
+	if subnet := netip.MustParsePrefix(c.Networks["edge"].IPAM.Config[0].Subnet); replicas < 2 ||
+		!subnet.Contains(entry) {
 		t.Errorf("%d replicas; the entry's address %s in %s", replicas, entry, subnet)
 	}
 }

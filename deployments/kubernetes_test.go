@@ -107,7 +107,8 @@ type settings struct {
 
 func TestEveryManifestIsInTheNamespaceAndUnderItsName(t *testing.T) {
 	want := []string{
-		"ConfigMap", "Deployment", "Namespace", "NetworkPolicy", "PodDisruptionBudget", "Secret", "Service", "ServiceAccount",
+		"ConfigMap", "Deployment", "Namespace", "NetworkPolicy", "PodDisruptionBudget", "Secret", "Service",
+		"ServiceAccount",
 	}
 	paths, err := filepath.Glob("kubernetes/*")
 	if err != nil {
@@ -117,7 +118,8 @@ func TestEveryManifestIsInTheNamespaceAndUnderItsName(t *testing.T) {
 	for _, name := range paths {
 		h := manifest(t, filepath.Base(name), new(map[string]any))
 		kinds = append(kinds, h.Kind)
-		if space := h.Metadata.Namespace; h.Metadata.Name != "agentkey" || (space != "agentkey" && h.Kind != "Namespace") {
+		if space := h.Metadata.Namespace; h.Metadata.Name != "agentkey" ||
+			(space != "agentkey" && h.Kind != "Namespace") {
 			t.Errorf("%s is %s in %q", name, h.Metadata.Name, space)
 		}
 		if file, _, _ := strings.Cut(filepath.Base(name), "."); file != strings.ToLower(h.Kind) {
@@ -144,7 +146,8 @@ func TestThePodHasNoPrivileges(t *testing.T) {
 	}
 	context := spec.SecurityContext
 	nonRoot(t, "the pod", context.RunAsUser)
-	if !context.RunAsNonRoot || context.SeccompProfile.Type != "RuntimeDefault" || context.FSGroup != context.RunAsUser {
+	if !context.RunAsNonRoot || context.SeccompProfile.Type != "RuntimeDefault" ||
+		context.FSGroup != context.RunAsUser {
 		t.Errorf("the pod runs under %+v", context)
 	}
 	if user, _ := find(t, stages(t)[1], "USER"); user[1] != context.RunAsUser+":"+context.RunAsGroup {

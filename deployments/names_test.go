@@ -144,7 +144,8 @@ func TestTheMetricsAreThoseOfTheProgram(t *testing.T) {
 	there := map[string]bool{}
 	for _, file := range source(t) {
 		ast.Inspect(file, func(n ast.Node) bool {
-			if lit, is := n.(*ast.BasicLit); is && lit.Kind == token.STRING && strings.HasPrefix(lit.Value, `"agentkey_`) {
+			if lit, is := n.(*ast.BasicLit); is && lit.Kind == token.STRING &&
+				strings.HasPrefix(lit.Value, `"agentkey_`) {
 				there[text(t, lit)] = true
 			}
 			return true

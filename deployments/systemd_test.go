@@ -36,10 +36,11 @@ func TestTheUnitIsHardened(t *testing.T) {
 		"PrivateDevices": {"yes"}, "ProtectKernelTunables": {"yes"}, "ProtectKernelModules": {"yes"},
 		"ProtectKernelLogs": {"yes"}, "ProtectControlGroups": {"yes"}, "RestrictNamespaces": {"yes"},
 		"RestrictSUIDSGID": {"yes"}, "LockPersonality": {"yes"}, "MemoryDenyWriteExecute": {"yes"},
-		"RestrictAddressFamilies": {"AF_UNIX AF_INET AF_INET6"}, "CapabilityBoundingSet": {""}, "AmbientCapabilities": {""},
-		"SystemCallFilter": {"@system-service", "~@privileged @resources"}, "SystemCallArchitectures": {"native"},
-		"UMask": {"0077"}, "LimitCORE": {"0"}, "StateDirectory": {"agentkey"}, "StateDirectoryMode": {"0700"},
-		"RestartPreventExitStatus": {"2"}, "ExecStart": {"/usr/local/bin/agentkey serve"},
+		"RestrictAddressFamilies": {"AF_UNIX AF_INET AF_INET6"}, "CapabilityBoundingSet": {""},
+		"AmbientCapabilities": {""}, "SystemCallFilter": {"@system-service", "~@privileged @resources"},
+		"SystemCallArchitectures": {"native"}, "UMask": {"0077"}, "LimitCORE": {"0"}, "StateDirectory": {"agentkey"},
+		"StateDirectoryMode": {"0700"}, "RestartPreventExitStatus": {"2"},
+		"ExecStart": {"/usr/local/bin/agentkey serve"},
 	} {
 		if !slices.Equal(service[key], want) {
 			t.Errorf("%s is %q, not %q", key, service[key], want)

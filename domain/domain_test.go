@@ -26,7 +26,9 @@ func TestASecretReachesNoPrinterLoggerOrMarshaller(t *testing.T) {
 	}{secret, secret, &secret}
 	var out bytes.Buffer
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%p", "%T"} {
-		for _, v := range []any{secret, &secret, holder, &holder, []domain.Secret{secret}, map[string]domain.Secret{"k": secret}} {
+		for _, v := range []any{
+			secret, &secret, holder, &holder, []domain.Secret{secret}, map[string]domain.Secret{"k": secret},
+		} {
 			fmt.Fprintf(&out, verb+"\n", v)
 		}
 	}
@@ -45,7 +47,9 @@ func TestASecretReachesNoPrinterLoggerOrMarshaller(t *testing.T) {
 	slog.New(slog.NewJSONHandler(&out, nil)).Info("x", slog.Any("secret", secret), slog.Any("holder", holder))
 	slog.New(slog.NewTextHandler(&out, nil)).Info("x", slog.Any("secret", secret), slog.Any("holder", holder))
 	_, _ = fmt.Fprintln(&out, fmt.Errorf("with %v: %w", secret, errors.New("x")))
-	for _, form := range []string{canary, fmt.Sprintf("%x", canary), fmt.Sprintf("%X", canary), fmt.Sprintf("%d", []byte(canary))} {
+	for _, form := range []string{
+		canary, fmt.Sprintf("%x", canary), fmt.Sprintf("%X", canary), fmt.Sprintf("%d", []byte(canary)),
+	} {
 		if strings.Contains(out.String(), form) {
 			t.Errorf("it leaves as %s", form)
 		}
@@ -74,7 +78,8 @@ func TestASecretIsEmptyUntilItHoldsSomething(t *testing.T) {
 
 func TestARoleIsOneOfFour(t *testing.T) {
 	for role, want := range map[domain.Role]bool{
-		domain.RoleOwner: true, domain.RoleAdmin: true, domain.RoleApprover: true, domain.RoleAuditor: true, "": false, "Owner": false, "root": false,
+		domain.RoleOwner: true, domain.RoleAdmin: true, domain.RoleApprover: true, domain.RoleAuditor: true, "": false,
+		"Owner": false, "root": false,
 	} {
 		if role.Valid() != want {
 			t.Errorf("%q: %v", role, !want)
@@ -84,14 +89,17 @@ func TestARoleIsOneOfFour(t *testing.T) {
 
 func TestARefusalNamesTheNextOperation(t *testing.T) {
 	for _, what := range []string{"tool", "agent", "request", "grant", "version of the usage guide"} {
-		if e := domain.NotFound(what); e.Kind != domain.KindNotFound || e.Code != "not_found" || !strings.Contains(e.Detail, what) || len(e.Next) == 0 || !strings.Contains(e.Hint, "{"+e.Next[0].Op+"}") {
+		if e := domain.NotFound(what); e.Kind != domain.KindNotFound || e.Code != "not_found" ||
+			!strings.Contains(e.Detail, what) || len(e.Next) == 0 || !strings.Contains(e.Hint, "{"+e.Next[0].Op+"}") {
 			t.Errorf("%s: %+v", what, e)
 		}
 	}
-	if e := domain.Invalid("expires_at", "it must lie in the future"); e.Kind != domain.KindInvalid || len(e.Fields) != 1 || e.Fields[0].Field != "expires_at" {
+	if e := domain.Invalid("expires_at", "it must lie in the future"); e.Kind != domain.KindInvalid ||
+		len(e.Fields) != 1 || e.Fields[0].Field != "expires_at" {
 		t.Errorf("got %+v", e)
 	}
-	if e := domain.Stale(); e.Kind != domain.KindStale || e.Code != "revision_stale" || !strings.Contains(e.Hint, "{condition}") {
+	if e := domain.Stale(); e.Kind != domain.KindStale || e.Code != "revision_stale" ||
+		!strings.Contains(e.Hint, "{condition}") {
 		t.Errorf("got %+v", e)
 	}
 }

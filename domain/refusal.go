@@ -64,7 +64,10 @@ func NotFound(what string) *Error {
 	if !found {
 		list = lists[""]
 	}
-	return &Error{Kind: KindNotFound, Code: "not_found", Detail: "There is no such " + what + ".", Hint: list.hint, Next: list.next}
+	return &Error{
+		Kind: KindNotFound, Code: "not_found", Detail: "There is no such " + what + ".", Hint: list.hint,
+		Next: list.next,
+	}
 }
 
 // Invalid is the refusal of one field of the input. next lists the operations that the message
@@ -91,13 +94,16 @@ var lists = map[string]struct {
 	hint string
 	next []Next
 }{
-	"tool":                 {"List the tools with {listMyTools} (agents) or {listTools} (admins).", []Next{{Op: "listMyTools"}, {Op: "listTools"}}},
-	"agent":                {"List the agents with {listAgents}.", []Next{{Op: "listAgents"}}},
-	"request":              {"List the requests with {listRequests}.", []Next{{Op: "listRequests"}}},
-	"suggestion":           {"List the suggestions with {listSuggestions}.", []Next{{Op: "listSuggestions"}}},
-	"note":                 {"List the notes with {listInstructionSuggestions}.", []Next{{Op: "listInstructionSuggestions"}}},
+	"tool": {"List the tools with {listMyTools} (agents) or {listTools} " +
+		"(admins).", []Next{{Op: "listMyTools"}, {Op: "listTools"}}},
+	"agent":      {"List the agents with {listAgents}.", []Next{{Op: "listAgents"}}},
+	"request":    {"List the requests with {listRequests}.", []Next{{Op: "listRequests"}}},
+	"suggestion": {"List the suggestions with {listSuggestions}.", []Next{{Op: "listSuggestions"}}},
+	"note": {"List the notes with " +
+		"{listInstructionSuggestions}.", []Next{{Op: "listInstructionSuggestions"}}},
 	"notification channel": {"List the channels with {listChannels}.", []Next{{Op: "listChannels"}}},
 	"notification":         {"List what was sent with {listDeliveries}.", []Next{{Op: "listDeliveries"}}},
-	"grant":                {"List who has what with {listGrants}, or give access with {assignTool}.", []Next{{Op: "listGrants"}, {Op: "assignTool"}}},
-	"":                     {"See {getDocument} for every path.", []Next{{Op: "getDocument"}}},
+	"grant": {"List who has what with {listGrants}, or give access with " +
+		"{assignTool}.", []Next{{Op: "listGrants"}, {Op: "assignTool"}}},
+	"": {"See {getDocument} for every path.", []Next{{Op: "getDocument"}}},
 }

@@ -69,7 +69,9 @@ func Open(cfg Config) (*Client, error) {
 		conf.Username, conf.Password = cfg.Username, cfg.Password
 	}
 	if conf.Username != "" && conf.DisableTLS {
-		return nil, errors.New("the event log's user and password would be dropped without TLS: remove them or use tls=true")
+		return nil, errors.New(
+			"the event log's user and password would be dropped without TLS: remove them or use tls=true",
+		)
 	}
 	if cfg.RootCAs != nil {
 		conf.RootCAs = cfg.RootCAs
@@ -84,7 +86,10 @@ func Open(cfg Config) (*Client, error) {
 	conf.Logger = func(level esdb.LogLevel, format string, args ...any) {
 		c.observe(format)
 		if cfg.Logger != nil {
-			cfg.Logger.Debug("event log client", slog.String("client_level", level), slog.String("text", fmt.Sprintf(format, args...)))
+			cfg.Logger.Debug(
+				"event log client", slog.String("client_level", level),
+				slog.String("text", fmt.Sprintf(format, args...)),
+			)
 		}
 	}
 	if c.inner, err = esdb.NewClient(conf); err != nil {

@@ -53,7 +53,9 @@ func stream(t *testing.T) string {
 }
 
 func event(n int) eventstore.Event {
-	return eventstore.Event{ID: uuid.New(), Type: "thing.happened.v1", Data: fmt.Appendf(nil, `{"n":%d}`, n), Metadata: []byte(`{"m":1}`)}
+	return eventstore.Event{
+		ID: uuid.New(), Type: "thing.happened.v1", Data: fmt.Appendf(nil, `{"n":%d}`, n), Metadata: []byte(`{"m":1}`),
+	}
 }
 
 func events(n int) []eventstore.Event {
@@ -64,7 +66,9 @@ func events(n int) []eventstore.Event {
 	return out
 }
 
-func mustAppend(t *testing.T, c *eventstore.Client, stream string, expected int64, e ...eventstore.Event) eventstore.Appended {
+func mustAppend(
+	t *testing.T, c *eventstore.Client, stream string, expected int64, e ...eventstore.Event,
+) eventstore.Appended {
 	t.Helper()
 	a, err := c.Append(wait.Context(t), stream, expected, e...)
 	if err != nil {
@@ -92,7 +96,8 @@ func TestAppendAndRead(t *testing.T) {
 		t.Fatalf("read %d events: %v", len(out), err)
 	}
 	for i, r := range out {
-		if r.Revision != uint64(i) || r.ID != in[i].ID || r.Stream != name || r.Type != in[i].Type || string(r.Data) != string(in[i].Data) || string(r.Metadata) != string(in[i].Metadata) {
+		if r.Revision != uint64(i) || r.ID != in[i].ID || r.Stream != name || r.Type != in[i].Type ||
+			string(r.Data) != string(in[i].Data) || string(r.Metadata) != string(in[i].Metadata) {
 			t.Fatalf("event %d came back as %+v", i, r)
 		}
 		if i > 0 && r.Position <= out[i-1].Position {
@@ -135,15 +140,31 @@ func TestExpectations(t *testing.T) {
 	}{
 		{"the newest revision appends", 1, []eventstore.Event{third}, nil, 2},
 		{"an older revision with another event is wrong", 0, []eventstore.Event{third}, eventstore.ErrWrongRevision, 0},
-		{"no stream with another event is wrong", eventstore.NoStream, []eventstore.Event{third}, eventstore.ErrWrongRevision, 0},
+		{
+			"no stream with another event is wrong", eventstore.NoStream,
+			[]eventstore.Event{third},
+			eventstore.ErrWrongRevision, 0,
+		},
 		{"a revision that is not there yet is wrong", 9, []eventstore.Event{third}, eventstore.ErrWrongRevision, 0},
-		{"the same events at the same revision were written", eventstore.NoStream, []eventstore.Event{first, second}, nil, 1},
+		{
+			"the same events at the same revision were written", eventstore.NoStream,
+			[]eventstore.Event{first, second},
+			nil, 1,
+		},
 		{"a part of them too", 0, []eventstore.Event{second}, nil, 1},
-		{"the same beginning and another end is wrong", eventstore.NoStream, []eventstore.Event{first, third}, eventstore.ErrWrongRevision, 0},
+		{
+			"the same beginning and another end is wrong", eventstore.NoStream,
+			[]eventstore.Event{first, third},
+			eventstore.ErrWrongRevision, 0,
+		},
 		{"the same events and more are wrong", 0, []eventstore.Event{second, third}, eventstore.ErrWrongRevision, 0},
 		{"any appends", eventstore.Any, []eventstore.Event{third}, nil, 2},
 		{"any with known ids was written", eventstore.Any, []eventstore.Event{first, second}, nil, 1},
-		{"any with a part of known ids is wrong", eventstore.Any, []eventstore.Event{second, third}, eventstore.ErrWrongRevision, 0},
+		{
+			"any with a part of known ids is wrong", eventstore.Any,
+			[]eventstore.Event{second, third},
+			eventstore.ErrWrongRevision, 0,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -183,7 +204,9 @@ func TestAnAppendIsAllOrNothingAndBounded(t *testing.T) {
 	c, name := open(t), stream(t)
 	big := event(1)
 	big.Data = make([]byte, 1<<20)
-	if _, err := c.Append(wait.Context(t), name, eventstore.NoStream, event(0), big); !errors.Is(err, eventstore.ErrTooLarge) {
+	if _, err := c.Append(
+		wait.Context(t), name, eventstore.NoStream, event(0), big,
+	); !errors.Is(err, eventstore.ErrTooLarge) {
 		t.Errorf("too much: %v", err)
 	}
 	if _, err := c.ReadForward(wait.Context(t), name, 0, 1); !errors.Is(err, eventstore.ErrStreamNotFound) {
@@ -334,7 +357,8 @@ func TestACancelledCallEnds(t *testing.T) {
 	c := open(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := c.Append(ctx, stream(t), eventstore.NoStream, event(1)); !errors.Is(err, eventstore.ErrUnavailable) || !errors.Is(err, context.Canceled) {
+	if _, err := c.Append(ctx, stream(t), eventstore.NoStream, event(1)); !errors.Is(err, eventstore.ErrUnavailable) ||
+		!errors.Is(err, context.Canceled) {
 		t.Errorf("append: %v", err)
 	}
 	if _, err := c.ReadForward(ctx, stream(t), 0, 1); !errors.Is(err, eventstore.ErrUnavailable) {

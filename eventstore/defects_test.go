@@ -58,7 +58,8 @@ func TestRequiresLeaderArrivesOnTheWire(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		method = method[strings.LastIndexByte(method, '/')+1:]
-		if header := strings.Join(md.Get("requires-leader"), ","); !slices.Contains(said[method], header) { // a call may be repeated
+		// a call may be repeated
+		if header := strings.Join(md.Get("requires-leader"), ","); !slices.Contains(said[method], header) {
 			said[method] = append(said[method], header)
 		}
 		return status.Error(codes.Unimplemented, "records only")
@@ -69,7 +70,10 @@ func TestRequiresLeaderArrivesOnTheWire(t *testing.T) {
 	_, read := c.ReadForward(ctx, "s", 0, 1)
 	_, head := c.Head(ctx)
 	_, followed := c.SubscribeAll(ctx, 0, "")
-	for n, err := range []error{appended, read, head, followed, c.Tombstone(ctx, "s"), c.SetStreamMetadata(ctx, "s", eventstore.StreamMetadata{MaxCount: 1})} {
+	for n, err := range []error{
+		appended, read, head, followed, c.Tombstone(ctx, "s"),
+		c.SetStreamMetadata(ctx, "s", eventstore.StreamMetadata{MaxCount: 1}),
+	} {
 		if status.Code(err) != codes.Unimplemented {
 			t.Errorf("call %d: %v", n, err)
 		}
@@ -89,14 +93,18 @@ func TestAUserAndAPasswordWithoutTLSAreRefused(t *testing.T) {
 		{URL: "esdb://127.0.0.1:2113?tls=false", Username: "agentkey", Password: "needle"},
 		{Socket: "/run/events.sock", Username: "agentkey", Password: "needle"},
 	} {
-		if _, err := eventstore.Open(cfg); err == nil || !strings.Contains(err.Error(), "TLS") || strings.Contains(err.Error(), "needle") {
+		if _, err := eventstore.Open(cfg); err == nil || !strings.Contains(err.Error(), "TLS") ||
+			strings.Contains(err.Error(), "needle") {
 			t.Errorf("%+v: %v", cfg, err)
 		}
 	}
-	if _, err := eventstore.Open(eventstore.Config{URL: "esdb://agentkey:needle@:::nonsense"}); err == nil || strings.Contains(err.Error(), "needle") {
+	if _, err := eventstore.Open(eventstore.Config{URL: "esdb://agentkey:needle@:::nonsense"}); err == nil ||
+		strings.Contains(err.Error(), "needle") {
 		t.Errorf("a bad URL: %v", err)
 	}
-	if _, err := eventstore.Open(eventstore.Config{URL: "esdb://127.0.0.1:2113", Username: "agentkey", Password: "x"}); err != nil {
+	if _, err := eventstore.Open(
+		eventstore.Config{URL: "esdb://127.0.0.1:2113", Username: "agentkey", Password: "x"},
+	); err != nil {
 		t.Errorf("with TLS: %v", err)
 	}
 }
@@ -138,17 +146,29 @@ func (a answering) Tombstone(ctx context.Context, _ *streams.TombstoneReq) (*str
 // TestErrorsAreToldByTheirStatus though the client wraps some and calls others unknown.
 func TestErrorsAreToldByTheirStatus(t *testing.T) {
 	sentinels := []error{
-		eventstore.ErrWrongRevision, eventstore.ErrStreamNotFound, eventstore.ErrStreamDeleted, eventstore.ErrTooLarge, eventstore.ErrUnavailable,
-		eventstore.ErrDiskFull, eventstore.ErrRefused,
+		eventstore.ErrWrongRevision, eventstore.ErrStreamNotFound, eventstore.ErrStreamDeleted, eventstore.ErrTooLarge,
+		eventstore.ErrUnavailable, eventstore.ErrDiskFull, eventstore.ErrRefused,
 	}
 	for _, tt := range []struct {
 		code    codes.Code
 		trailer []string
 		want    []error
 	}{
-		{codes.FailedPrecondition, []string{"exception", "wrong-expected-version", "stream-name", "s"}, []error{eventstore.ErrWrongRevision}},
-		{codes.FailedPrecondition, []string{"exception", "stream-deleted", "stream-name", "s"}, []error{eventstore.ErrStreamDeleted}},
-		{codes.InvalidArgument, []string{"exception", "maximum-append-size-exceeded", "maximum-append-size", "5"}, []error{eventstore.ErrTooLarge}},
+		{
+			codes.FailedPrecondition,
+			[]string{"exception", "wrong-expected-version", "stream-name", "s"},
+			[]error{eventstore.ErrWrongRevision},
+		},
+		{
+			codes.FailedPrecondition,
+			[]string{"exception", "stream-deleted", "stream-name", "s"},
+			[]error{eventstore.ErrStreamDeleted},
+		},
+		{
+			codes.InvalidArgument,
+			[]string{"exception", "maximum-append-size-exceeded", "maximum-append-size", "5"},
+			[]error{eventstore.ErrTooLarge},
+		},
 		{codes.ResourceExhausted, nil, []error{eventstore.ErrDiskFull, eventstore.ErrUnavailable}},
 		{codes.NotFound, nil, []error{eventstore.ErrStreamNotFound}},
 		{codes.Unauthenticated, nil, []error{eventstore.ErrRefused}},
@@ -190,7 +210,8 @@ func TestErrorsAreToldByTheirStatus(t *testing.T) {
 				}
 			}
 			tombstone := c.Tombstone(limit(), "s")
-			gone := len(tt.want) == 1 && (errors.Is(tt.want[0], eventstore.ErrStreamDeleted) || errors.Is(tt.want[0], eventstore.ErrWrongRevision) || errors.Is(tt.want[0], eventstore.ErrStreamNotFound))
+			gone := len(tt.want) == 1 &&
+				(errors.Is(tt.want[0], eventstore.ErrStreamDeleted) || errors.Is(tt.want[0], eventstore.ErrWrongRevision) || errors.Is(tt.want[0], eventstore.ErrStreamNotFound))
 			if (tombstone == nil) != gone {
 				t.Errorf("tombstone: %v", tombstone)
 			}
@@ -215,7 +236,9 @@ func TestAnAppendThatIsCutWhileItIsSentIsUnavailable(t *testing.T) {
 		large[i].Data = make([]byte, 10_000)
 	}
 	for range 5 {
-		if _, err := c.Append(deadline(t, 200*time.Millisecond), "s", eventstore.Any, large...); !errors.Is(err, eventstore.ErrUnavailable) {
+		if _, err := c.Append(
+			deadline(t, 200*time.Millisecond), "s", eventstore.Any, large...,
+		); !errors.Is(err, eventstore.ErrUnavailable) {
 			t.Errorf("got %v", err)
 		}
 	}
@@ -260,7 +283,8 @@ func (odd) Read(_ *streams.ReadReq, call streams.Streams_ReadServer) error {
 
 func TestAPanicOfTheClientIsAnError(t *testing.T) {
 	c := to(t, foreign(t, func(s *grpc.Server) { streams.RegisterStreamsServer(s, odd{}) }), 0)
-	if _, err := c.ReadForward(wait.Context(t), "s", 0, 1); !errors.Is(err, eventstore.ErrUnavailable) || !strings.Contains(err.Error(), "panicked") {
+	if _, err := c.ReadForward(wait.Context(t), "s", 0, 1); !errors.Is(err, eventstore.ErrUnavailable) ||
+		!strings.Contains(err.Error(), "panicked") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -282,13 +306,24 @@ func TestAFollowerSendsTheAppendToItsLeader(t *testing.T) {
 		t.Fatal(err)
 	}
 	follower := foreign(t, func(s *grpc.Server) {
-		streams.RegisterStreamsServer(s, answering{code: codes.NotFound, trailer: metadata.Pairs("exception", "not-leader", "leader-endpoint-host", host, "leader-endpoint-port", port)})
+		streams.RegisterStreamsServer(
+			s,
+			answering{
+				code: codes.NotFound,
+				trailer: metadata.Pairs(
+					"exception", "not-leader", "leader-endpoint-host", host, "leader-endpoint-port", port,
+				),
+			},
+		)
 	})
 	c := to(t, follower, 0)
 	before := c.Generation()
 	a := mustAppend(t, c, "s", eventstore.NoStream, event(1))
 	if a.Position != leader.Store.Head() || c.Generation() == before {
-		t.Errorf("appended at %+v, the leader is at %d, generation %d then %d", a, leader.Store.Head(), before, c.Generation())
+		t.Errorf(
+			"appended at %+v, the leader is at %d, generation %d then %d", a, leader.Store.Head(), before,
+			c.Generation(),
+		)
 	}
 	if out, err := c.ReadForward(wait.Context(t), "s", 0, 1); err != nil || len(out) != 1 {
 		t.Errorf("read %d: %v", len(out), err)

@@ -64,7 +64,9 @@ func TestAClientOutlivesALongOutage(t *testing.T) {
 	t.Parallel()
 	s := eventstoretest.Start(t)
 	var n atomic.Int32
-	c := dial(t, eventstore.Config{Socket: s.Socket, Logger: slog.New(attempts{n: &n}), Timeout: 500 * time.Millisecond})
+	c := dial(
+		t, eventstore.Config{Socket: s.Socket, Logger: slog.New(attempts{n: &n}), Timeout: 500 * time.Millisecond},
+	)
 	mustAppend(t, c, "s", eventstore.NoStream, event(0))
 	before := c.Generation()
 	s.Stop()
@@ -94,7 +96,10 @@ func TestCallsInAnOutageEndByTheirContext(t *testing.T) {
 	t.Parallel()
 	c := dial(t, eventstore.Config{Socket: filepath.Join(t.TempDir(), "nobody"), Timeout: time.Second})
 	calls := map[string]func(context.Context) error{
-		"append":    func(ctx context.Context) error { _, err := c.Append(ctx, "s", eventstore.Any, event(1)); return err },
+		"append": func(ctx context.Context) error {
+			_, err := c.Append(ctx, "s", eventstore.Any, event(1))
+			return err
+		},
 		"read":      func(ctx context.Context) error { _, err := c.ReadForward(ctx, "s", 0, 1); return err },
 		"backward":  func(ctx context.Context) error { _, err := c.ReadBackward(ctx, "s", 1); return err },
 		"head":      func(ctx context.Context) error { _, err := c.Head(ctx); return err },
@@ -256,7 +261,8 @@ func TestAnAppendWhoseAnswerIsLostIsWrittenOnce(t *testing.T) {
 			if err != nil || len(out) != 3 {
 				t.Fatalf("%d events were written: %v", len(out), err)
 			}
-			if last := out[2]; a.Revision != last.Revision || a.Position != last.Position || last.ID != in[2].ID || int(last.Revision) != first+2 {
+			if last := out[2]; a.Revision != last.Revision || a.Position != last.Position || last.ID != in[2].ID ||
+				int(last.Revision) != first+2 {
 				t.Errorf("answered %+v for %+v", a, last)
 			}
 		})

@@ -18,7 +18,9 @@ func TestAnAppendDuringAnOutageGivesUpThoughItsCallerWouldWaitForEver(t *testing
 	}
 	t.Cleanup(func() { _ = c.Close() })
 	server.Stop()
-	if _, err := c.Append(t.Context(), stream(t), eventstore.NoStream, event(1)); !errors.Is(err, eventstore.ErrUnavailable) {
+	if _, err := c.Append(
+		t.Context(), stream(t), eventstore.NoStream, event(1),
+	); !errors.Is(err, eventstore.ErrUnavailable) {
 		t.Errorf("append: %v", err)
 	}
 	if err := c.Tombstone(t.Context(), stream(t)); !errors.Is(err, eventstore.ErrUnavailable) {

@@ -103,7 +103,9 @@ func proposed(stream string, events []Event) ([]esdb.EventData, error) {
 			return nil, fmt.Errorf("append to %s: event %d needs an id and a type of its own", stream, i)
 		}
 		size += len(e.Data) + len(e.Metadata) + 2*len(e.Type)
-		data[i] = esdb.EventData{EventID: e.ID, EventType: e.Type, ContentType: esdb.ContentTypeJson, Data: e.Data, Metadata: e.Metadata}
+		data[i] = esdb.EventData{
+			EventID: e.ID, EventType: e.Type, ContentType: esdb.ContentTypeJson, Data: e.Data, Metadata: e.Metadata,
+		}
 	}
 	if size > maxAppendBytes {
 		return nil, fmt.Errorf("%w: %d bytes to %s, at most %d", ErrTooLarge, size, stream, maxAppendBytes)
@@ -162,7 +164,9 @@ func (c *Client) ReadBackwardFrom(ctx context.Context, stream string, from, coun
 	return c.read(ctx, stream, esdb.ReadStreamOptions{Direction: esdb.Backwards, From: esdb.Revision(from)}, count)
 }
 
-func (c *Client) read(ctx context.Context, stream string, opts esdb.ReadStreamOptions, count uint64) (_ []Recorded, err error) {
+func (c *Client) read(
+	ctx context.Context, stream string, opts esdb.ReadStreamOptions, count uint64,
+) (_ []Recorded, err error) {
 	ctx, span := spans.Call(ctx, "read", category(stream), 1)
 	defer func() { spans.End(span, classOf(err)) }()
 	return call(ctx, c, func(ctx context.Context) ([]Recorded, error) {
@@ -263,7 +267,9 @@ func (c *Client) readAll(ctx context.Context, opts esdb.ReadAllOptions, count ui
 func (c *Client) Tombstone(ctx context.Context, stream string) error {
 	_, err := retry(ctx, c, func() (*esdb.DeleteResult, error) {
 		return call(ctx, c, func(ctx context.Context) (*esdb.DeleteResult, error) {
-			return c.inner.TombstoneStream(ctx, stream, esdb.TombstoneStreamOptions{ExpectedRevision: esdb.StreamExists{}})
+			return c.inner.TombstoneStream(
+				ctx, stream, esdb.TombstoneStreamOptions{ExpectedRevision: esdb.StreamExists{}},
+			)
 		})
 	})
 	if errors.Is(err, ErrStreamDeleted) || errors.Is(err, ErrWrongRevision) || errors.Is(err, ErrStreamNotFound) {
@@ -283,7 +289,9 @@ func (c *Client) SetStreamMetadata(ctx context.Context, stream string, m StreamM
 	}
 	_, err := retry(ctx, c, func() (*esdb.WriteResult, error) {
 		return call(ctx, c, func(ctx context.Context) (*esdb.WriteResult, error) {
-			return c.inner.SetStreamMetadata(ctx, stream, esdb.AppendToStreamOptions{ExpectedRevision: esdb.Any{}}, meta)
+			return c.inner.SetStreamMetadata(
+				ctx, stream, esdb.AppendToStreamOptions{ExpectedRevision: esdb.Any{}}, meta,
+			)
 		})
 	})
 	return err

@@ -58,12 +58,16 @@ func (r *rows) agent(ctx context.Context, id string, e Event, body agent.Event) 
 }
 
 func (r *rows) key(ctx context.Context, agentID string, k agent.Key, at int64) error {
-	return r.tx.InsertKey(ctx, readmodels.InsertKeyParams{AgentID: agentID, Number: int64(k.Number), ID: k.ID, CreatedAt: at})
+	return r.tx.InsertKey(
+		ctx, readmodels.InsertKeyParams{AgentID: agentID, Number: int64(k.Number), ID: k.ID, CreatedAt: at},
+	)
 }
 
 func (r *rows) rotate(ctx context.Context, id string, b agent.KeyRotated, at int64) error {
 	for _, end := range b.Ended {
-		err := r.tx.EndKey(ctx, readmodels.EndKeyParams{AgentID: id, Number: int64(end.Number), ExpiresAt: readmodels.Micros(end.At)})
+		err := r.tx.EndKey(
+			ctx, readmodels.EndKeyParams{AgentID: id, Number: int64(end.Number), ExpiresAt: readmodels.Micros(end.At)},
+		)
 		if err != nil {
 			return err
 		}
@@ -71,7 +75,9 @@ func (r *rows) rotate(ctx context.Context, id string, b agent.KeyRotated, at int
 	if err := r.key(ctx, id, b.Key, at); err != nil {
 		return err
 	}
-	if err := r.tx.ForgetKeys(ctx, readmodels.ForgetKeysParams{AgentID: id, Upto: int64(b.Key.Number - keptKeys)}); err != nil {
+	if err := r.tx.ForgetKeys(
+		ctx, readmodels.ForgetKeysParams{AgentID: id, Upto: int64(b.Key.Number - keptKeys)},
+	); err != nil {
 		return err
 	}
 	return r.tx.TouchAgent(ctx, id)
@@ -79,7 +85,10 @@ func (r *rows) rotate(ctx context.Context, id string, b agent.KeyRotated, at int
 
 // grant applies what happens to an agent's access, and to the request that led to it.
 func (r *rows) grant(ctx context.Context, id string, e Event, body agent.Event) error {
-	d := decision{rows: r, agentID: id, at: readmodels.Micros(e.Signed.Time), byType: string(e.Signed.Actor.Type), byID: e.Signed.Actor.ID}
+	d := decision{
+		rows: r, agentID: id, at: readmodels.Micros(e.Signed.Time), byType: string(e.Signed.Actor.Type),
+		byID: e.Signed.Actor.ID,
+	}
 	position := int64(e.Position) //nolint:gosec // positions fit
 	switch b := body.(type) {
 	case agent.GrantRequested:
@@ -87,13 +96,15 @@ func (r *rows) grant(ctx context.Context, id string, e Event, body agent.Event) 
 			return err
 		}
 		err := r.tx.InsertRequest(ctx, readmodels.InsertRequestParams{
-			ID: b.RequestID, OrganizationID: e.Signed.Organization, Position: position, AgentID: id, ToolID: b.ToolID, Reason: b.Reason, CreatedAt: d.at,
+			ID: b.RequestID, OrganizationID: e.Signed.Organization, Position: position, AgentID: id, ToolID: b.ToolID,
+			Reason: b.Reason, CreatedAt: d.at,
 		})
 		if err != nil {
 			return err
 		}
 		return r.tx.AskGrant(ctx, readmodels.AskGrantParams{
-			AgentID: id, ToolID: b.ToolID, OrganizationID: e.Signed.Organization, Position: position, RequestID: b.RequestID, Reason: b.Reason,
+			AgentID: id, ToolID: b.ToolID, OrganizationID: e.Signed.Organization, Position: position,
+			RequestID: b.RequestID, Reason: b.Reason,
 			Origin: originOf(agent.FromRequest, b.SuggestionID),
 		})
 	case agent.GrantAssigned:
@@ -101,13 +112,14 @@ func (r *rows) grant(ctx context.Context, id string, e Event, body agent.Event) 
 			return err
 		}
 		return r.tx.AssignGrant(ctx, readmodels.AssignGrantParams{
-			AgentID: id, ToolID: b.ToolID, OrganizationID: e.Signed.Organization, Position: position, ExpiresAt: readmodels.MicrosOf(b.ExpiresAt),
-			Origin: originOf(agent.FromAssignment, b.SuggestionID), Reason: b.Reason,
-			DecidedAt: d.at, DecidedByType: d.byType, DecidedByID: d.byID,
+			AgentID: id, ToolID: b.ToolID, OrganizationID: e.Signed.Organization, Position: position,
+			ExpiresAt: readmodels.MicrosOf(b.ExpiresAt), Origin: originOf(agent.FromAssignment, b.SuggestionID),
+			Reason: b.Reason, DecidedAt: d.at, DecidedByType: d.byType, DecidedByID: d.byID,
 		})
 	case agent.GrantApproved:
 		err := r.tx.ApproveGrant(ctx, readmodels.ApproveGrantParams{
-			AgentID: id, ToolID: b.ToolID, ExpiresAt: readmodels.MicrosOf(b.ExpiresAt), DecidedAt: d.at, DecidedByType: d.byType, DecidedByID: d.byID,
+			AgentID: id, ToolID: b.ToolID, ExpiresAt: readmodels.MicrosOf(b.ExpiresAt), DecidedAt: d.at,
+			DecidedByType: d.byType, DecidedByID: d.byID,
 		})
 		if err != nil {
 			return err
@@ -115,7 +127,8 @@ func (r *rows) grant(ctx context.Context, id string, e Event, body agent.Event) 
 		return d.request(ctx, b.RequestID, "approved", "")
 	case agent.GrantDenied:
 		err := r.tx.DenyGrant(ctx, readmodels.DenyGrantParams{
-			AgentID: id, ToolID: b.ToolID, DenialReason: b.Reason, DecidedAt: d.at, DecidedByType: d.byType, DecidedByID: d.byID,
+			AgentID: id, ToolID: b.ToolID, DenialReason: b.Reason, DecidedAt: d.at, DecidedByType: d.byType,
+			DecidedByID: d.byID,
 		})
 		if err != nil {
 			return err
@@ -128,7 +141,12 @@ func (r *rows) grant(ctx context.Context, id string, e Event, body agent.Event) 
 	case agent.GrantExpired:
 		return r.tx.ExpireGrant(ctx, readmodels.ExpireGrantParams{AgentID: id, ToolID: b.ToolID})
 	case agent.GrantCredentialReplaced:
-		return r.tx.ReplaceGrantCredential(ctx, readmodels.ReplaceGrantCredentialParams{AgentID: id, ToolID: b.ToolID, CredentialExpiresAt: readmodels.MicrosOf(b.ExpiresAt)})
+		return r.tx.ReplaceGrantCredential(
+			ctx,
+			readmodels.ReplaceGrantCredentialParams{
+				AgentID: id, ToolID: b.ToolID, CredentialExpiresAt: readmodels.MicrosOf(b.ExpiresAt),
+			},
+		)
 	case agent.Registered, agent.Updated, agent.KeyRotated, agent.Suspended, agent.Reactivated, agent.Retired, agent.CredentialVended:
 	}
 	return nil
@@ -160,7 +178,8 @@ func (d decision) request(ctx context.Context, id, status, denial string) error 
 // end takes access away; a request that was still pending leaves the queue with it.
 func (d decision) end(ctx context.Context, toolID, requestID string, status agent.GrantStatus) error {
 	err := d.tx.EndGrant(ctx, readmodels.EndGrantParams{
-		AgentID: d.agentID, ToolID: toolID, Status: string(status), DecidedAt: d.at, DecidedByType: d.byType, DecidedByID: d.byID,
+		AgentID: d.agentID, ToolID: toolID, Status: string(status), DecidedAt: d.at, DecidedByType: d.byType,
+		DecidedByID: d.byID,
 	})
 	if err != nil {
 		return err

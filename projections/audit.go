@@ -22,9 +22,9 @@ func auditEntry(e Event) (readmodels.AuditEntry, bool) {
 		return readmodels.AuditEntry{}, false
 	}
 	entry := readmodels.AuditEntry{
-		Organization: e.Signed.Organization, ID: e.ID.String(), Position: e.Position, Stream: e.Stream, Revision: e.Revision,
-		Action: codec.Action(e.Type), Actor: e.Signed.Actor, RequestID: e.Signed.RequestID, OccurredAt: e.Signed.Time,
-		Data: withoutSecrets(e.Data), Private: e.Signed.Private, ToolID: toolOf(e.Body),
+		Organization: e.Signed.Organization, ID: e.ID.String(), Position: e.Position, Stream: e.Stream,
+		Revision: e.Revision, Action: codec.Action(e.Type), Actor: e.Signed.Actor, RequestID: e.Signed.RequestID,
+		OccurredAt: e.Signed.Time, Data: withoutSecrets(e.Data), Private: e.Signed.Private, ToolID: toolOf(e.Body),
 	}
 	switch {
 	case category == codec.Agents, category == codec.Refusals:
@@ -129,7 +129,8 @@ func withheld(member string) bool {
 
 // withoutSecrets returns an event's data without the members that are withheld, at any depth.
 func withoutSecrets(data []byte) []byte {
-	if !bytes.Contains(data, []byte(`hash"`)) && !bytes.Contains(data, []byte(`"check"`)) && !bytes.Contains(data, []byte(`"sealed"`)) {
+	if !bytes.Contains(data, []byte(`hash"`)) && !bytes.Contains(data, []byte(`"check"`)) &&
+		!bytes.Contains(data, []byte(`"sealed"`)) {
 		return data
 	}
 	d := json.NewDecoder(bytes.NewReader(data))

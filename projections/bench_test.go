@@ -38,7 +38,9 @@ func benchmarkRebuild(b *testing.B, e engine) {
 		entries := make([]codec.Entry, chunk)
 		for i := range entries {
 			entry, err := codec.NewEntry(
-				agent.CredentialVended{ToolID: toolIDs[i%tools], SecretID: toolIDs[0], CredentialVersion: 1, KeyNumber: 1},
+				agent.CredentialVended{
+					ToolID: toolIDs[i%tools], SecretID: toolIDs[0], CredentialVersion: 1, KeyNumber: 1,
+				},
 				codec.Signed{Organization: org, Actor: self(id), CommandID: uuid.NewString(), RequestID: uuid.NewString(), Time: w.now, Private: string(make([]byte, 0, 1)) + "v1.0198c0de-0000-7000-8000-0000000000aa.0123456789012345678901234567890123456789012345678901234567890123456789"}, i)
 			if err != nil {
 				b.Fatal(err)

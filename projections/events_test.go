@@ -33,23 +33,42 @@ var (
 	tonight = start.Add(12 * time.Hour)
 
 	registered = step{"agent-bot", admin, agent.Registered{
-		OrganizationID: org, Name: "Build  BOT", Description: "builds", OwnerID: "p1", Key: agent.Key{Number: 1, ID: "k1", Hash: "5ec4e7"},
+		OrganizationID: org, Name: "Build  BOT", Description: "builds", OwnerID: "p1",
+		Key: agent.Key{Number: 1, ID: "k1", Hash: "5ec4e7"},
 	}}
 	added = step{"catalog-" + org, admin, catalog.ToolAdded{
-		ToolID: "github", Name: "GitHub", FoldedName: "github", Description: "code", URL: "https://github.com", Site: "github.com",
-		DocsURL: "https://docs.github.com", AuthType: "api_key", Mode: catalog.Shared, SecretID: "s1", MaxGrantSeconds: 3600,
+		ToolID: "github", Name: "GitHub", FoldedName: "github", Description: "code", URL: "https://github.com",
+		Site:    "github.com",
+		DocsURL: "https://docs.github.com", AuthType: "api_key", Mode: catalog.Shared, SecretID: "s1",
+		MaxGrantSeconds: 3600,
 	}}
-	asked     = step{"agent-bot", bot, agent.GrantRequested{ToolID: "github", RequestID: "r1", Reason: "to read issues"}}
-	approved  = step{"agent-bot", admin, agent.GrantApproved{ToolID: "github", RequestID: "r1", ExpiresAt: &tonight}}
-	denied    = step{"agent-bot", admin, agent.GrantDenied{ToolID: "github", RequestID: "r1", Reason: "not now"}}
-	assigned  = step{"agent-bot", admin, agent.GrantAssigned{ToolID: "github", ExpiresAt: &tonight}}
-	vended    = step{"agent-bot", bot, agent.CredentialVended{ToolID: "github", SecretID: "s1", CredentialVersion: 1, KeyNumber: 1}}
-	suggested = step{"catalog-" + org, bot, catalog.SuggestionMade{SuggestionID: "g1", Name: "Linear", FoldedName: "linear", AgentID: "bot", Reason: "to plan"}}
-	noted     = step{"guide-github", bot, guide.NoteMade{NoteID: "n1", ToolID: "github", AgentID: "bot", Learned: "page by cursor", Why: "it failed", GuideVersion: 2}}
-	revoked   = step{"agent-bot", admin, agent.GrantRevoked{ToolID: "github", RequestID: "r1", Cause: agent.CauseAdmin}}
+	asked = step{
+		"agent-bot", bot, agent.GrantRequested{ToolID: "github", RequestID: "r1", Reason: "to read issues"},
+	}
+	approved = step{"agent-bot", admin, agent.GrantApproved{ToolID: "github", RequestID: "r1", ExpiresAt: &tonight}}
+	denied   = step{"agent-bot", admin, agent.GrantDenied{ToolID: "github", RequestID: "r1", Reason: "not now"}}
+	assigned = step{"agent-bot", admin, agent.GrantAssigned{ToolID: "github", ExpiresAt: &tonight}}
+	vended   = step{
+		"agent-bot", bot, agent.CredentialVended{ToolID: "github", SecretID: "s1", CredentialVersion: 1, KeyNumber: 1},
+	}
+	suggested = step{
+		"catalog-" + org, bot,
+		catalog.SuggestionMade{
+			SuggestionID: "g1", Name: "Linear", FoldedName: "linear", AgentID: "bot", Reason: "to plan",
+		},
+	}
+	noted = step{
+		"guide-github", bot,
+		guide.NoteMade{
+			NoteID: "n1", ToolID: "github", AgentID: "bot", Learned: "page by cursor", Why: "it failed",
+			GuideVersion: 2,
+		},
+	}
+	revoked = step{"agent-bot", admin, agent.GrantRevoked{ToolID: "github", RequestID: "r1", Cause: agent.CauseAdmin}}
 
 	opened = step{"organization-" + org, admin, organization.ChannelAdded{
-		ChannelID: "c1", Kind: organization.Slack, Name: "#ops", Topics: []domain.Topic{domain.AccessRequested, domain.GrantExpiring}, SecretID: "s9", Host: "hooks.slack.com",
+		ChannelID: "c1", Kind: organization.Slack, Name: "#ops",
+		Topics: []domain.Topic{domain.AccessRequested, domain.GrantExpiring}, SecretID: "s9", Host: "hooks.slack.com",
 	}}
 	queued = step{"delivery-d1", system, delivery.Queued{OrganizationID: org, ChannelID: "c1", Topic: domain.AccessRequested, About: delivery.About{
 		Stream: "agent-bot", Revision: 1, AgentID: "bot", ToolID: "github", RequestID: "r1",
@@ -70,10 +89,17 @@ var tellings = []struct {
 	{
 		"an agent is registered", nil, registered, []string{
 			"+agent_keys bot/1: created_at=now id=k1",
-			"+agents bot: created_at=now created_by_id=admin created_by_type=human description=builds name=Build  BOT name_folded=build bot organization_id=org owner_id=p1 position=here revision=1 status=active",
+			"+agents bot: created_at=now created_by_id=admin created_by_type=human description=builds name=Build  " +
+				"BOT name_folded=build bot organization_id=org owner_id=p1 position=here revision=1 status=active",
 		}, "agent bot, agent bot",
 	},
-	{"an agent gets another name", []step{registered}, step{"agent-bot", admin, agent.Updated{Name: new("Ops")}}, []string{"agents bot: name=Ops name_folded=ops revision=2"}, "agent bot, agent bot"},
+	{
+		"an agent gets another name",
+		[]step{registered},
+		step{"agent-bot", admin, agent.Updated{Name: new("Ops")}},
+		[]string{"agents bot: name=Ops name_folded=ops revision=2"},
+		"agent bot, agent bot",
+	},
 	{
 		"an agent gets another description and owner",
 		[]step{registered},
@@ -84,22 +110,42 @@ var tellings = []struct {
 	{
 		"a key is rotated",
 		[]step{registered},
-		step{"agent-bot", admin, agent.KeyRotated{Key: agent.Key{Number: 2, ID: "k2"}, Ended: []agent.KeyEnd{{Number: 1, At: start.Add(10 * time.Second)}}}},
-		[]string{"+agent_keys bot/2: created_at=now id=k2", "agent_keys bot/1: expires_at=now+7", "agents bot: revision=2"},
+		step{
+			"agent-bot", admin,
+			agent.KeyRotated{
+				Key:   agent.Key{Number: 2, ID: "k2"},
+				Ended: []agent.KeyEnd{{Number: 1, At: start.Add(10 * time.Second)}},
+			},
+		},
+		[]string{
+			"+agent_keys bot/2: created_at=now id=k2", "agent_keys bot/1: expires_at=now+7", "agents bot: revision=2",
+		},
 		"agent bot, agent bot",
 	},
 	{
 		"a key is rotated for the third time",
 		[]step{
 			registered,
-			{"agent-bot", admin, agent.KeyRotated{Key: agent.Key{Number: 2, ID: "k2"}, Ended: []agent.KeyEnd{{Number: 1, At: start}}}},
-			{"agent-bot", admin, agent.KeyRotated{Key: agent.Key{Number: 3, ID: "k3"}, Ended: []agent.KeyEnd{{Number: 2, At: start}}}},
+			{
+				"agent-bot", admin,
+				agent.KeyRotated{Key: agent.Key{Number: 2, ID: "k2"}, Ended: []agent.KeyEnd{{Number: 1, At: start}}},
+			},
+			{
+				"agent-bot", admin,
+				agent.KeyRotated{Key: agent.Key{Number: 3, ID: "k3"}, Ended: []agent.KeyEnd{{Number: 2, At: start}}},
+			},
 		},
 		step{"agent-bot", admin, agent.KeyRotated{Key: agent.Key{Number: 4, ID: "k4"}, Ended: []agent.KeyEnd{}}},
 		[]string{"+agent_keys bot/4: created_at=now id=k4", "-agent_keys bot/1", "agents bot: revision=4"},
 		"agent bot, agent bot",
 	},
-	{"an agent is suspended", []step{registered}, step{"agent-bot", admin, agent.Suspended{}}, []string{"agents bot: revision=2 status=suspended"}, "agent bot, agent bot"},
+	{
+		"an agent is suspended",
+		[]step{registered},
+		step{"agent-bot", admin, agent.Suspended{}},
+		[]string{"agents bot: revision=2 status=suspended"},
+		"agent bot, agent bot",
+	},
 	{
 		"an agent is reactivated",
 		[]step{registered, {"agent-bot", admin, agent.Suspended{}}},
@@ -107,12 +153,20 @@ var tellings = []struct {
 		[]string{"agents bot: revision=3 status=active"},
 		"agent bot, agent bot",
 	},
-	{"an agent is retired", []step{registered}, step{"agent-bot", admin, agent.Retired{}}, []string{"-agent_keys bot/1", "agents bot: revision=2 status=retired"}, "agent bot, agent bot"},
+	{
+		"an agent is retired",
+		[]step{registered},
+		step{"agent-bot", admin, agent.Retired{}},
+		[]string{"-agent_keys bot/1", "agents bot: revision=2 status=retired"},
+		"agent bot, agent bot",
+	},
 
 	{
 		"an agent asks", []step{registered, added}, asked, []string{
-			"+grants bot/github: organization_id=org origin=request position=here reason=to read issues request_id=r1 status=pending",
-			"+requests r1: agent_id=bot created_at=now organization_id=org position=here reason=to read issues status=pending tool_id=github",
+			"+grants bot/github: organization_id=org origin=request position=here reason=to read issues " +
+				"request_id=r1 status=pending",
+			"+requests r1: agent_id=bot created_at=now organization_id=org position=here reason=to read issues " +
+				"status=pending tool_id=github",
 			"agents bot: last_seen_at=now",
 		}, "tool github, agent bot, tool github",
 	},
@@ -121,9 +175,11 @@ var tellings = []struct {
 		[]step{registered, added, asked, approved, vended, revoked},
 		step{"agent-bot", bot, agent.GrantRequested{ToolID: "github", RequestID: "r2", Reason: "once more"}},
 		[]string{
-			"+requests r2: agent_id=bot created_at=now organization_id=org position=here reason=once more status=pending tool_id=github",
+			"+requests r2: agent_id=bot created_at=now organization_id=org position=here reason=once more " +
+				"status=pending tool_id=github",
 			"agents bot: last_seen_at=now",
-			"grants bot/github: decided_at=0 decided_by_id= decided_by_type= expires_at=0 fetch_count=0 last_fetched_at=0 reason=once more request_id=r2 status=pending",
+			"grants bot/github: decided_at=0 decided_by_id= decided_by_type= expires_at=0 fetch_count=0 " +
+				"last_fetched_at=0 reason=once more request_id=r2 status=pending",
 		},
 		"tool github, agent bot, tool github",
 	},
@@ -140,23 +196,28 @@ var tellings = []struct {
 	},
 	{
 		"a request is approved", []step{registered, added, asked}, approved, []string{
-			"grants bot/github: decided_at=now decided_by_id=admin decided_by_type=human expires_at=now+43195 status=approved",
+			"grants bot/github: decided_at=now decided_by_id=admin decided_by_type=human expires_at=now+43195 " +
+				"status=approved",
 			"requests r1: decided_at=now decided_by_id=admin decided_by_type=human status=approved",
 		}, "tool github, agent bot, tool github",
 	},
 	{
 		"a request is denied", []step{registered, added, asked}, denied, []string{
-			"grants bot/github: decided_at=now decided_by_id=admin decided_by_type=human denial_reason=not now status=denied",
+			"grants bot/github: decided_at=now decided_by_id=admin decided_by_type=human denial_reason=not now " +
+				"status=denied",
 			"requests r1: decided_at=now decided_by_id=admin decided_by_type=human denial_reason=not now status=denied",
 		}, "tool github, agent bot, tool github",
 	},
 	{
 		"access is given without a request", []step{registered, added}, assigned, []string{
-			"+grants bot/github: decided_at=now decided_by_id=admin decided_by_type=human expires_at=now+43196 organization_id=org origin=assignment position=here status=approved",
+			"+grants bot/github: decided_at=now decided_by_id=admin decided_by_type=human expires_at=now+43196 " +
+				"organization_id=org origin=assignment position=here status=approved",
 		}, "tool github, agent bot, tool github",
 	},
 	{
-		"access is given to whom it was denied", []step{registered, added, asked, denied}, step{"agent-bot", admin, agent.GrantAssigned{ToolID: "github"}}, []string{
+		"access is given to whom it was denied", []step{registered, added, asked, denied}, step{
+			"agent-bot", admin, agent.GrantAssigned{ToolID: "github"},
+		}, []string{
 			"grants bot/github: decided_at=now denial_reason= origin=assignment reason= request_id= status=approved",
 		}, "tool github, agent bot, tool github",
 	},
@@ -183,13 +244,20 @@ var tellings = []struct {
 	{
 		"an agent's own credential is replaced",
 		[]step{registered, added, assigned},
-		step{"agent-bot", admin, agent.GrantCredentialReplaced{ToolID: "github", SecretID: "s2", CredentialVersion: 2, ExpiresAt: &tonight}},
+		step{
+			"agent-bot", admin,
+			agent.GrantCredentialReplaced{ToolID: "github", SecretID: "s2", CredentialVersion: 2, ExpiresAt: &tonight},
+		},
 		[]string{"grants bot/github: credential_expires_at=now+43195"},
 		"tool github, agent bot, tool github",
 	},
 	{
 		"access is given anew, with another credential",
-		[]step{registered, added, assigned, {"agent-bot", admin, agent.GrantCredentialReplaced{ToolID: "github", ExpiresAt: &tonight}}, revoked},
+		[]step{
+			registered, added, assigned,
+			{"agent-bot", admin, agent.GrantCredentialReplaced{ToolID: "github", ExpiresAt: &tonight}},
+			revoked,
+		},
 		step{"agent-bot", admin, agent.GrantAssigned{ToolID: "github"}},
 		[]string{"grants bot/github: credential_expires_at=0 decided_at=now expires_at=0 status=approved"},
 		"tool github, agent bot, tool github",
@@ -204,29 +272,50 @@ var tellings = []struct {
 	{
 		"a fetch is refused",
 		[]step{registered, added},
-		step{"refusals-bot", bot, codec.CredentialRefused{AgentID: "bot", ToolID: "github", Reason: "access_not_approved", Count: 1, LastAt: start}},
+		step{
+			"refusals-bot", bot,
+			codec.CredentialRefused{
+				AgentID: "bot", ToolID: "github", Reason: "access_not_approved", Count: 1, LastAt: start,
+			},
+		},
 		nil,
 		"tool github, agent bot, tool github",
 	},
 
 	{
 		"a tool with a shared credential is added", nil, added, []string{
-			"+tools github: auth_type=api_key created_at=now credential_mode=shared credential_version=1 description=code docs_url=https://docs.github.com max_grant_seconds=3600 name=GitHub name_folded=github organization_id=org position=here revision=1 updated_at=now url=https://github.com",
+			"+tools github: auth_type=api_key created_at=now credential_mode=shared credential_version=1 " +
+				"description=code docs_url=https://docs.github.com max_grant_seconds=3600 name=GitHub " +
+				"name_folded=github organization_id=org position=here revision=1 updated_at=now " +
+				"url=https://github.com",
 		}, "tool github, tool github",
 	},
 	{
 		"a tool with a credential for each agent is added", nil,
-		step{"catalog-" + org, admin, catalog.ToolAdded{ToolID: "linear", Name: "Linear", FoldedName: "linear", AuthType: "other", Mode: catalog.PerAgent}},
+		step{
+			"catalog-" + org, admin,
+			catalog.ToolAdded{
+				ToolID: "linear", Name: "Linear", FoldedName: "linear", AuthType: "other", Mode: catalog.PerAgent,
+			},
+		},
 		[]string{
-			"+tools linear: auth_type=other created_at=now credential_mode=per_agent name=Linear name_folded=linear organization_id=org position=here revision=1 updated_at=now",
+			"+tools linear: auth_type=other created_at=now credential_mode=per_agent name=Linear name_folded=linear " +
+				"organization_id=org position=here revision=1 updated_at=now",
 		},
 		"tool linear, tool linear",
 	},
 	{
-		"everything of a tool is changed", []step{added}, step{"catalog-" + org, admin, catalog.ToolUpdated{
-			ToolID: "github", Name: new("Git Hub"), FoldedName: new("git hub"), Description: new("d"), URL: new("u"), Site: new("s"), DocsURL: new(""),
-			AuthType: new(catalog.AuthType("other")), MaxGrantSeconds: new(int64(0)),
-		}}, []string{"tools github: auth_type=other description=d docs_url= max_grant_seconds=0 name=Git Hub name_folded=git hub revision=2 updated_at=now url=u"}, "tool github, tool github",
+		"everything of a tool is changed",
+		[]step{added},
+		step{"catalog-" + org, admin, catalog.ToolUpdated{
+			ToolID: "github", Name: new("Git Hub"), FoldedName: new("git hub"), Description: new("d"), URL: new("u"),
+			Site: new("s"), DocsURL: new(""), AuthType: new(catalog.AuthType("other")), MaxGrantSeconds: new(int64(0)),
+		}},
+		[]string{
+			"tools github: auth_type=other description=d docs_url= max_grant_seconds=0 name=Git Hub name_folded=git " +
+				"hub revision=2 updated_at=now url=u",
+		},
+		"tool github, tool github",
 	},
 	{
 		"one thing of a tool is changed",
@@ -238,26 +327,43 @@ var tellings = []struct {
 	{
 		"a shared credential is rotated",
 		[]step{added},
-		step{"catalog-" + org, admin, catalog.ToolCredentialRotated{ToolID: "github", SecretID: "s2", CredentialVersion: 2, ExpiresAt: &tonight}},
+		step{
+			"catalog-" + org, admin,
+			catalog.ToolCredentialRotated{ToolID: "github", SecretID: "s2", CredentialVersion: 2, ExpiresAt: &tonight},
+		},
 		[]string{"tools github: credential_expires_at=now+43197 credential_version=2 revision=2 updated_at=now"},
 		"tool github, tool github",
 	},
 	{
 		"instructions are revised",
 		[]step{added},
-		step{"catalog-" + org, admin, catalog.ToolInstructionsRevised{ToolID: "github", Version: 1, Instructions: "be kind"}},
+		step{
+			"catalog-" + org, admin,
+			catalog.ToolInstructionsRevised{ToolID: "github", Version: 1, Instructions: "be kind"},
+		},
 		[]string{
-			"+tool_instructions github/1: created_at=now created_by_id=admin created_by_type=human instructions=be kind organization_id=org",
+			"+tool_instructions github/1: created_at=now created_by_id=admin created_by_type=human instructions=be " +
+				"kind organization_id=org",
 			"tools github: instructions=be kind instructions_version=1 revision=2 updated_at=now",
 		},
 		"tool github, tool github",
 	},
 	{
 		"instructions are restored",
-		[]step{added, {"catalog-" + org, admin, catalog.ToolInstructionsRevised{ToolID: "github", Version: 1, Instructions: "be kind"}}},
-		step{"catalog-" + org, admin, catalog.ToolInstructionsRevised{ToolID: "github", Version: 2, Instructions: "be kind", RestoredFrom: 1}},
+		[]step{
+			added,
+			{
+				"catalog-" + org, admin,
+				catalog.ToolInstructionsRevised{ToolID: "github", Version: 1, Instructions: "be kind"},
+			},
+		},
+		step{
+			"catalog-" + org, admin,
+			catalog.ToolInstructionsRevised{ToolID: "github", Version: 2, Instructions: "be kind", RestoredFrom: 1},
+		},
 		[]string{
-			"+tool_instructions github/2: created_at=now created_by_id=admin created_by_type=human instructions=be kind organization_id=org restored_from=1",
+			"+tool_instructions github/2: created_at=now created_by_id=admin created_by_type=human instructions=be " +
+				"kind organization_id=org restored_from=1",
 			"tools github: instructions_version=2 revision=3 updated_at=now",
 		},
 		"tool github, tool github",
@@ -274,16 +380,24 @@ var tellings = []struct {
 		"a backer of a suggestion is given access",
 		[]step{registered, added},
 		step{"agent-bot", admin, agent.GrantAssigned{ToolID: "github", Reason: "to read issues", SuggestionID: "g1"}},
-		[]string{"+grants bot/github: decided_at=now decided_by_id=admin decided_by_type=human organization_id=org origin=suggestion position=here reason=to read issues status=approved"},
+		[]string{
+			"+grants bot/github: decided_at=now decided_by_id=admin decided_by_type=human organization_id=org " +
+				"origin=suggestion position=here reason=to read issues status=approved",
+		},
 		"tool github, agent bot, tool github",
 	},
 	{
 		"a backer of a suggestion gets a request",
 		[]step{registered, added},
-		step{"agent-bot", admin, agent.GrantRequested{ToolID: "github", RequestID: "r1", Reason: "to read issues", SuggestionID: "g1"}},
+		step{
+			"agent-bot", admin,
+			agent.GrantRequested{ToolID: "github", RequestID: "r1", Reason: "to read issues", SuggestionID: "g1"},
+		},
 		[]string{
-			"+grants bot/github: organization_id=org origin=suggestion position=here reason=to read issues request_id=r1 status=pending",
-			"+requests r1: agent_id=bot created_at=now organization_id=org position=here reason=to read issues status=pending tool_id=github",
+			"+grants bot/github: organization_id=org origin=suggestion position=here reason=to read issues " +
+				"request_id=r1 status=pending",
+			"+requests r1: agent_id=bot created_at=now organization_id=org position=here reason=to read issues " +
+				"status=pending tool_id=github",
 		},
 		"tool github, agent bot, tool github",
 	},
@@ -291,15 +405,22 @@ var tellings = []struct {
 	{
 		"an agent suggests a tool", []step{registered}, suggested, []string{
 			"+suggestion_backers g1/bot: first_at=now last_at=now latest_reason=to plan name=Linear position=here",
-			"+suggestions g1: backer_count=1 created_at=now last_activity_at=now name=Linear name_folded=linear organization_id=org status=pending",
+			"+suggestions g1: backer_count=1 created_at=now last_activity_at=now name=Linear name_folded=linear " +
+				"organization_id=org status=pending",
 		}, "suggestion g1, agent bot",
 	},
 	{
 		"another backs it in its own words",
 		[]step{registered, suggested},
-		step{"catalog-" + org, self("bot2"), catalog.SuggestionBacked{SuggestionID: "g1", AgentID: "bot2", Name: "linear", URL: "https://linear.app", Reason: "me too"}},
+		step{
+			"catalog-" + org, self("bot2"),
+			catalog.SuggestionBacked{
+				SuggestionID: "g1", AgentID: "bot2", Name: "linear", URL: "https://linear.app", Reason: "me too",
+			},
+		},
 		[]string{
-			"+suggestion_backers g1/bot2: first_at=now last_at=now latest_reason=me too name=linear position=here url=https://linear.app",
+			"+suggestion_backers g1/bot2: first_at=now last_at=now latest_reason=me too name=linear position=here " +
+				"url=https://linear.app",
 			"suggestions g1: backer_count=2 last_activity_at=now",
 		},
 		"suggestion g1, agent bot2",
@@ -307,24 +428,42 @@ var tellings = []struct {
 	{
 		"the same backs it for another reason",
 		[]step{registered, suggested},
-		step{"catalog-" + org, bot, catalog.SuggestionBacked{SuggestionID: "g1", AgentID: "bot", Name: "Linear", URL: "https://linear.app", Reason: "to plan more"}},
-		[]string{"suggestion_backers g1/bot: last_at=now latest_reason=to plan more url=https://linear.app", "suggestions g1: last_activity_at=now"},
+		step{
+			"catalog-" + org, bot,
+			catalog.SuggestionBacked{
+				SuggestionID: "g1", AgentID: "bot", Name: "Linear", URL: "https://linear.app", Reason: "to plan more",
+			},
+		},
+		[]string{
+			"suggestion_backers g1/bot: last_at=now latest_reason=to plan more url=https://linear.app",
+			"suggestions g1: last_activity_at=now",
+		},
 		"suggestion g1, agent bot",
 	},
 	{
 		"it is dismissed",
 		[]step{registered, suggested},
 		step{"catalog-" + org, admin, catalog.SuggestionDismissed{SuggestionID: "g1", Reason: "we use Jira"}},
-		[]string{"suggestions g1: decided_at=now decided_by_id=admin decided_by_type=human dismissal_reason=we use Jira status=dismissed"},
+		[]string{
+			"suggestions g1: decided_at=now decided_by_id=admin decided_by_type=human dismissal_reason=we use Jira " +
+				"status=dismissed",
+		},
 		"suggestion g1",
 	},
 	{
 		"a dismissed one comes back",
-		[]step{registered, suggested, {"catalog-" + org, admin, catalog.SuggestionDismissed{SuggestionID: "g1", Reason: "we use Jira"}}},
-		step{"catalog-" + org, bot, catalog.SuggestionBacked{SuggestionID: "g1", AgentID: "bot", Name: "Linear", Reason: "still"}},
+		[]step{
+			registered, suggested,
+			{"catalog-" + org, admin, catalog.SuggestionDismissed{SuggestionID: "g1", Reason: "we use Jira"}},
+		},
+		step{
+			"catalog-" + org, bot,
+			catalog.SuggestionBacked{SuggestionID: "g1", AgentID: "bot", Name: "Linear", Reason: "still"},
+		},
 		[]string{
 			"suggestion_backers g1/bot: last_at=now latest_reason=still",
-			"suggestions g1: decided_at=0 decided_by_id= decided_by_type= dismissal_reason= last_activity_at=now status=pending",
+			"suggestions g1: decided_at=0 decided_by_id= decided_by_type= dismissal_reason= last_activity_at=now " +
+				"status=pending",
 		},
 		"suggestion g1, agent bot",
 	},
@@ -338,29 +477,52 @@ var tellings = []struct {
 	{
 		"it is accepted",
 		[]step{registered, suggested, added},
-		step{"catalog-" + org, admin, catalog.SuggestionAccepted{SuggestionID: "g1", ToolID: "github", Decisions: []catalog.Decision{{AgentID: "bot", Outcome: catalog.Granted}}}},
-		[]string{"suggestions g1: decided_at=now decided_by_id=admin decided_by_type=human status=accepted tool_id=github"},
+		step{
+			"catalog-" + org, admin,
+			catalog.SuggestionAccepted{
+				SuggestionID: "g1", ToolID: "github",
+				Decisions: []catalog.Decision{{AgentID: "bot", Outcome: catalog.Granted}},
+			},
+		},
+		[]string{
+			"suggestions g1: decided_at=now decided_by_id=admin decided_by_type=human status=accepted tool_id=github",
+		},
 		"tool github, tool github",
 	},
 	{
 		"it is answered by another tool",
 		[]step{registered, suggested, added},
-		step{"catalog-" + org, admin, catalog.SuggestionRedirected{SuggestionID: "g1", ToolID: "github", Decisions: []catalog.Decision{{AgentID: "bot", Outcome: catalog.Pending}}}},
-		[]string{"suggestions g1: decided_at=now decided_by_id=admin decided_by_type=human status=redirected tool_id=github"},
+		step{
+			"catalog-" + org, admin,
+			catalog.SuggestionRedirected{
+				SuggestionID: "g1", ToolID: "github",
+				Decisions: []catalog.Decision{{AgentID: "bot", Outcome: catalog.Pending}},
+			},
+		},
+		[]string{
+			"suggestions g1: decided_at=now decided_by_id=admin decided_by_type=human status=redirected tool_id=github",
+		},
 		"tool github, tool github",
 	},
 
 	{
 		"an agent has learned something", []step{registered, added}, noted, []string{
 			"+note_backers n1/bot: first_at=now last_at=now latest_why=it failed position=here",
-			"+notes n1: created_at=now guide_version=2 last_activity_at=now learned=page by cursor organization_id=org position=here status=pending tool_id=github",
+			"+notes n1: created_at=now guide_version=2 last_activity_at=now learned=page by cursor " +
+				"organization_id=org position=here status=pending tool_id=github",
 		}, "tool github, agent bot, tool github",
 	},
 	{
 		"another has learned the same",
 		[]step{registered, added, noted},
-		step{"guide-github", self("bot2"), guide.NoteBacked{NoteID: "n1", ToolID: "github", AgentID: "bot2", Why: "so it is"}},
-		[]string{"+note_backers n1/bot2: first_at=now last_at=now latest_why=so it is position=here", "notes n1: last_activity_at=now"},
+		step{
+			"guide-github", self("bot2"),
+			guide.NoteBacked{NoteID: "n1", ToolID: "github", AgentID: "bot2", Why: "so it is"},
+		},
+		[]string{
+			"+note_backers n1/bot2: first_at=now last_at=now latest_why=so it is position=here",
+			"notes n1: last_activity_at=now",
+		},
 		"tool github, agent bot2, tool github",
 	},
 	{
@@ -374,12 +536,16 @@ var tellings = []struct {
 		"a note is dismissed",
 		[]step{registered, added, noted},
 		step{"guide-github", admin, guide.NoteDismissed{NoteID: "n1", ToolID: "github", Reason: "it is wrong"}},
-		[]string{"notes n1: decided_at=now decided_by_id=admin decided_by_type=human dismissal_reason=it is wrong status=dismissed"},
+		[]string{
+			"notes n1: decided_at=now decided_by_id=admin decided_by_type=human dismissal_reason=it is wrong " +
+				"status=dismissed",
+		},
 		"tool github, tool github",
 	},
 	{
 		"a notification channel is added", nil, opened, []string{
-			"+notification_channels c1: created_at=now host=hooks.slack.com kind=slack name=#ops organization_id=org position=here revision=1 topics=access_requested,grant_expiring updated_at=now",
+			"+notification_channels c1: created_at=now host=hooks.slack.com kind=slack name=#ops organization_id=org " +
+				"position=here revision=1 topics=access_requested,grant_expiring updated_at=now",
 		}, "notification_channel c1",
 	},
 	{
@@ -392,7 +558,12 @@ var tellings = []struct {
 	{
 		"a notification channel leads elsewhere and is told of something else",
 		[]step{opened},
-		step{"organization-" + org, admin, organization.ChannelUpdated{ChannelID: "c1", Topics: []domain.Topic{domain.ToolSuggested}, SecretID: "s10", Recipients: 3}},
+		step{
+			"organization-" + org, admin,
+			organization.ChannelUpdated{
+				ChannelID: "c1", Topics: []domain.Topic{domain.ToolSuggested}, SecretID: "s10", Recipients: 3,
+			},
+		},
 		[]string{"notification_channels c1: host= recipients=3 revision=2 topics=tool_suggested updated_at=now"},
 		"notification_channel c1",
 	},
@@ -405,13 +576,23 @@ var tellings = []struct {
 	},
 	{
 		"a notification is queued", []step{opened}, queued, []string{
-			"+deliveries d1: agent_id=bot channel_id=c1 due_at=now organization_id=org position=here queued_at=now request_id=r1 status=pending tool_id=github topic=access_requested",
+			"+deliveries d1: agent_id=bot channel_id=c1 due_at=now organization_id=org position=here queued_at=now " +
+				"request_id=r1 status=pending tool_id=github topic=access_requested",
 		}, "delivery d1",
 	},
-	{"a notification is claimed", []step{opened, queued}, claimed, []string{"deliveries d1: attempts=1 due_at=now+43196"}, "delivery d1"},
+	{
+		"a notification is claimed",
+		[]step{opened, queued},
+		claimed,
+		[]string{"deliveries d1: attempts=1 due_at=now+43196"},
+		"delivery d1",
+	},
 	{
 		"a notification is delivered",
-		[]step{opened, queued, claimed, {"delivery-d1", system, delivery.Failed{Attempt: 1, Problem: "p", NextAt: tonight}}},
+		[]step{
+			opened, queued, claimed,
+			{"delivery-d1", system, delivery.Failed{Attempt: 1, Problem: "p", NextAt: tonight}},
+		},
 		step{"delivery-d1", system, delivery.Succeeded{Attempt: 1}},
 		[]string{"deliveries d1: due_at=0 ended_at=now problem= status=delivered"},
 		"delivery d1",
@@ -419,7 +600,10 @@ var tellings = []struct {
 	{
 		"a notification fails",
 		[]step{opened, queued, claimed},
-		step{"delivery-d1", system, delivery.Failed{Attempt: 1, Problem: "it answered 500", NextAt: tonight.Add(time.Hour)}},
+		step{
+			"delivery-d1", system,
+			delivery.Failed{Attempt: 1, Problem: "it answered 500", NextAt: tonight.Add(time.Hour)},
+		},
 		[]string{"deliveries d1: due_at=now+46795 problem=it answered 500 status=failed"},
 		"delivery d1",
 	},
@@ -438,22 +622,79 @@ var tellings = []struct {
 		"delivery d1",
 	},
 
-	{"an installation is begun", nil, step{"installation", system, installation.Begun{StoreID: "store-1", OrganizationID: org}}, nil, "installation store-1"},
-	{"a master key is added", nil, step{"installation", system, installation.MasterKeyAdded{MasterKey: installation.MasterKey{ID: "m2", Check: "c0ffee"}}}, nil, "master_key m2"},
-	{"a signing key is added", nil, step{"signing-keys", system, installation.SigningKeyAdded{SigningKey: installation.PublicKey{ID: "key"}}}, nil, "signing_key key"},
-	{"a restore is found", nil, step{"installation", system, installation.RestoreFound{Evidence: installation.Evidence{BackupID: "b1"}}}, nil, "event_log "},
-	{"a restore is confirmed", nil, step{"installation", system, installation.RestoreConfirmed{SuspendedAgents: 1}}, nil, "event_log "},
-	{"an organization is created", nil, step{"organization-" + org, system, organization.Created{Name: "Acme"}}, nil, "organization " + org},
-	{"a token is created", nil, step{"organization-" + org, admin, organization.TokenCreated{Number: 1, TokenID: "t1", Name: "ci", Role: "owner", Hash: "0ff1ce"}}, nil, "service_token t1"},
-	{"a token is revoked", nil, step{"organization-" + org, admin, organization.TokenRevoked{Number: 1, TokenID: "t1"}}, nil, "service_token t1"},
-	{"a person is recorded", nil, step{"person-p1", admin, codec.PersonRecorded{OrganizationID: org, KeyID: "k", Sealed: "5ea1ed"}}, nil, "person p1"},
-	{"a request is opened", nil, step{"request-r1", bot, codec.RequestOpened{AgentID: "bot", ToolID: "github"}}, nil, ""},
+	{
+		"an installation is begun", nil,
+		step{"installation", system, installation.Begun{StoreID: "store-1", OrganizationID: org}},
+		nil,
+		"installation store-1",
+	},
+	{
+		"a master key is added", nil,
+		step{
+			"installation", system,
+			installation.MasterKeyAdded{MasterKey: installation.MasterKey{ID: "m2", Check: "c0ffee"}},
+		},
+		nil, "master_key m2",
+	},
+	{
+		"a signing key is added", nil,
+		step{"signing-keys", system, installation.SigningKeyAdded{SigningKey: installation.PublicKey{ID: "key"}}},
+		nil,
+		"signing_key key",
+	},
+	{
+		"a restore is found", nil,
+		step{"installation", system, installation.RestoreFound{Evidence: installation.Evidence{BackupID: "b1"}}},
+		nil,
+		"event_log ",
+	},
+	{
+		"a restore is confirmed", nil,
+		step{"installation", system, installation.RestoreConfirmed{SuspendedAgents: 1}},
+		nil, "event_log ",
+	},
+	{
+		"an organization is created", nil,
+		step{"organization-" + org, system, organization.Created{Name: "Acme"}},
+		nil,
+		"organization " + org,
+	},
+	{
+		"a token is created", nil,
+		step{
+			"organization-" + org, admin,
+			organization.TokenCreated{Number: 1, TokenID: "t1", Name: "ci", Role: "owner", Hash: "0ff1ce"},
+		},
+		nil, "service_token t1",
+	},
+	{
+		"a token is revoked", nil,
+		step{"organization-" + org, admin, organization.TokenRevoked{Number: 1, TokenID: "t1"}},
+		nil,
+		"service_token t1",
+	},
+	{
+		"a person is recorded", nil,
+		step{"person-p1", admin, codec.PersonRecorded{OrganizationID: org, KeyID: "k", Sealed: "5ea1ed"}},
+		nil,
+		"person p1",
+	},
+	{
+		"a request is opened", nil,
+		step{"request-r1", bot, codec.RequestOpened{AgentID: "bot", ToolID: "github"}},
+		nil,
+		"",
+	},
 	{"a secret is sealed", nil, step{"secret-s1", admin, codec.SecretSealed{SecretID: "s1"}}, nil, ""},
 	{"a secret is wrapped anew", nil, step{"secret-s1", admin, codec.SecretRewrapped{SecretID: "s1"}}, nil, ""},
 	{"an idempotency key is reserved", nil, step{"once-1", bot, codec.OnceReserved{CommandID: "c"}}, nil, ""},
 	{"an idempotency key is answered", nil, step{"once-1", bot, codec.OnceCompleted{}}, nil, ""},
 	{"an idempotency key is released", nil, step{"once-1", bot, codec.OnceReleased{}}, nil, ""},
-	{"a reaction has handled an event", nil, step{"reaction-expire", system, codec.ReactionHandled{Stream: "agent-bot"}}, nil, ""},
+	{
+		"a reaction has handled an event", nil,
+		step{"reaction-expire", system, codec.ReactionHandled{Stream: "agent-bot"}},
+		nil, "",
+	},
 }
 
 func TestEachEventChangesWhatItTellsOf(t *testing.T) {
@@ -518,9 +759,9 @@ func (w *world) audited(before, after stored, here uint64, s step, about string)
 	e := w.last(s.stream)
 	action, _, _ := strings.Cut(e.Type, ".v1")
 	want := map[string]string{
-		"organization_id": org, "id": e.ID.String(), "stream": s.stream, "revision": fmt.Sprint(e.Revision), "action": action,
-		"actor_type": string(s.by.Type), "actor_id": s.by.ID, "request_id": "call-1", "occurred_at": fmt.Sprint(w.now.UnixMicro()), "private": "sealed-private",
-		"agent_id": "", "tool_id": "",
+		"organization_id": org, "id": e.ID.String(), "stream": s.stream, "revision": fmt.Sprint(e.Revision),
+		"action": action, "actor_type": string(s.by.Type), "actor_id": s.by.ID, "request_id": "call-1",
+		"occurred_at": fmt.Sprint(w.now.UnixMicro()), "private": "sealed-private", "agent_id": "", "tool_id": "",
 	}
 	for i, thing := range strings.Split(about, ", ") {
 		kind, id, _ := strings.Cut(thing, " ")
@@ -541,7 +782,8 @@ func (w *world) audited(before, after stored, here uint64, s step, about string)
 			w.t.Errorf("the audit shows %s: %s", secret, data)
 		}
 	}
-	if !strings.Contains(string(e.Data), `hash"`) && !strings.Contains(string(e.Data), `"check"`) && !strings.Contains(string(e.Data), `"sealed"`) && data != string(e.Data) {
+	if !strings.Contains(string(e.Data), `hash"`) && !strings.Contains(string(e.Data), `"check"`) &&
+		!strings.Contains(string(e.Data), `"sealed"`) && data != string(e.Data) {
 		w.t.Errorf("the audit has %s of %s", data, e.Data)
 	}
 }

@@ -61,11 +61,35 @@ func TestAnEventThatCantBeAppliedStopsItLoudly(t *testing.T) {
 		reason string
 	}{
 		{"a name that nobody knows", poison, "thing.happened.v9"},
-		{"a newer version of a name", eventstore.Event{Type: "agent.suspended.v2", Data: []byte(`{}`), Metadata: []byte(metadata)}, "agent.suspended.v2"},
-		{"a member that nobody knows", eventstore.Event{Type: "agent.updated.v1", Data: []byte(`{"colour":"red"}`), Metadata: []byte(metadata)}, "colour"},
-		{"data that is no JSON", eventstore.Event{Type: "agent.updated.v1", Data: []byte(`{`), Metadata: []byte(metadata)}, "agent.updated.v1"},
-		{"metadata that is not ours", eventstore.Event{Type: "agent.suspended.v1", Data: []byte(`{}`), Metadata: []byte(`7`)}, "metadata"},
-		{"a row that is there already", eventstore.Event{Type: "agent.registered.v1", Data: []byte(`{"organization_id":"o","name":"n","key":{"number":1,"id":"k","hash":""}}`), Metadata: []byte(metadata)}, "agents"},
+		{
+			"a newer version of a name",
+			eventstore.Event{Type: "agent.suspended.v2", Data: []byte(`{}`), Metadata: []byte(metadata)},
+			"agent.suspended.v2",
+		},
+		{
+			"a member that nobody knows",
+			eventstore.Event{Type: "agent.updated.v1", Data: []byte(`{"colour":"red"}`), Metadata: []byte(metadata)},
+			"colour",
+		},
+		{
+			"data that is no JSON",
+			eventstore.Event{Type: "agent.updated.v1", Data: []byte(`{`), Metadata: []byte(metadata)},
+			"agent.updated.v1",
+		},
+		{
+			"metadata that is not ours",
+			eventstore.Event{Type: "agent.suspended.v1", Data: []byte(`{}`), Metadata: []byte(`7`)},
+			"metadata",
+		},
+		{
+			"a row that is there already",
+			eventstore.Event{
+				Type:     "agent.registered.v1",
+				Data:     []byte(`{"organization_id":"o","name":"n","key":{"number":1,"id":"k","hash":""}}`),
+				Metadata: []byte(metadata),
+			},
+			"agents",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			everywhere(t, func(t *testing.T, w *world) {
@@ -86,7 +110,10 @@ func TestAnEventThatCantBeAppliedStopsItLoudly(t *testing.T) {
 					t.Errorf("the detail %q does not name %s and %s", s.Detail, at, c.reason)
 				}
 				retried := w.said.of
-				w.eventually("tries again and again", func(projections.Status) bool { return len(retried("projection stopped")) > 7 })
+				w.eventually(
+					"tries again and again",
+					func(projections.Status) bool { return len(retried("projection stopped")) > 7 },
+				)
 				var delays []time.Duration
 				for _, r := range retried("projection stopped") {
 					if r["level"] != "ERROR" || !strings.Contains(fmt.Sprint(r["error"]), at) {
@@ -100,7 +127,8 @@ func TestAnEventThatCantBeAppliedStopsItLoudly(t *testing.T) {
 
 				w.reached(before)
 				s = w.model.Status(t.Context())
-				if s.Position != before || s.Head != head || s.Lag != head-before || s.State != projections.Failed || s.CaughtUpOnce {
+				if s.Position != before || s.Head != head || s.Lag != head-before || s.State != projections.Failed ||
+					s.CaughtUpOnce {
 					t.Errorf("before the event %d of %d: %+v", before, head, s)
 				}
 				if n := w.dump()["grants "+id+"/"+tool]["fetch_count"]; n != "3" {
@@ -117,8 +145,14 @@ func TestAnEventThatCantBeAppliedStopsItLoudly(t *testing.T) {
 func TestItGoesOnWhenTheEventCanBeApplied(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		agents, tools := w.story()
-		w.sql("INSERT INTO agent_keys (agent_id, number, id, created_at, expires_at) VALUES ('late', 1, 'in the way', 1, 1)")
-		w.happened("agent-late", admin, agent.Registered{OrganizationID: org, Name: "late", Key: agent.Key{Number: 1, ID: "k"}})
+		w.sql(
+			"INSERT INTO agent_keys (agent_id, number, id, created_at, expires_at) VALUES ('late', 1, 'in the way', " +
+				"1, 1)",
+		)
+		w.happened(
+			"agent-late", admin,
+			agent.Registered{OrganizationID: org, Name: "late", Key: agent.Key{Number: 1, ID: "k"}},
+		)
 		w.happened("agent-"+agents[0], self(agents[0]), agent.CredentialVended{ToolID: tools[0], KeyNumber: 2})
 		s := w.eventually("fails", func(s projections.Status) bool { return s.State == projections.Failed })
 		if !strings.Contains(s.Detail, "agent-late@0") {
@@ -126,7 +160,10 @@ func TestItGoesOnWhenTheEventCanBeApplied(t *testing.T) {
 		}
 		w.sql("DELETE FROM agent_keys WHERE agent_id = 'late'")
 		w.reached(w.head())
-		w.eventually("runs", func(s projections.Status) bool { return s.State == projections.Running && s.Detail == "" && s.Lag == 0 })
+		w.eventually(
+			"runs",
+			func(s projections.Status) bool { return s.State == projections.Running && s.Detail == "" && s.Lag == 0 },
+		)
 		if diff := cmp.Diff(w.afresh().rows(), w.dump().rows()); diff != "" {
 			t.Errorf("after it was held up (-afresh +live):\n%s", diff)
 		}
@@ -141,8 +178,9 @@ func TestAHandlerThatPanicsGetsTheSameEventsAgain(t *testing.T) {
 	head, stored, calls := w.head(), uint64(0), 0
 	var got []uint64
 	feed := projections.NewFeed(projections.FeedConfig{
-		Name: "panics", Client: w.store.Client, Logger: slog.New(slog.NewJSONHandler(&w.said, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		MaxBatch: 7, MinDelay: time.Millisecond, MaxDelay: 5 * time.Millisecond,
+		Name: "panics", Client: w.store.Client,
+		Logger: slog.New(slog.NewJSONHandler(&w.said, &slog.HandlerOptions{Level: slog.LevelDebug})), MaxBatch: 7,
+		MinDelay: time.Millisecond, MaxDelay: 5 * time.Millisecond,
 		Begin: func(context.Context) (uint64, error) { return stored, nil },
 	})
 	err := projections.Run(ctx, feed, func(_ context.Context, b projections.Batch) error {
@@ -185,7 +223,8 @@ func TestAHandlerThatPanicsGetsTheSameEventsAgain(t *testing.T) {
 	if reasons["the handler panicked"] == 0 || reasons["the disk is full"] == 0 {
 		t.Errorf("it stopped because of %v", reasons)
 	}
-	if said := fmt.Sprint(w.said.records); strings.Contains(said, "nobody-may-log") || strings.Contains(said, "goroutine ") {
+	if said := fmt.Sprint(w.said.records); strings.Contains(said, "nobody-may-log") ||
+		strings.Contains(said, "goroutine ") {
 		t.Error("the value of a panic, or a stack, was logged")
 	}
 }
@@ -220,15 +259,24 @@ func TestTablesOfAnotherLogAreFilledAgain(t *testing.T) {
 						is.copy(w)
 					} else {
 						is.begin(c.storeID)
-						is.happened("agent-"+agents[2], admin, agent.Registered{OrganizationID: org, Name: "alone", Key: agent.Key{Number: 1, ID: "k"}})
+						is.happened(
+							"agent-"+agents[2], admin,
+							agent.Registered{OrganizationID: org, Name: "alone", Key: agent.Key{Number: 1, ID: "k"}},
+						)
 					}
 					is.open()
 					is.reached(is.head())
-					is.eventually("runs", func(s projections.Status) bool { return s.State == projections.Running && s.Position == s.Head })
+					is.eventually(
+						"runs",
+						func(s projections.Status) bool {
+							return s.State == projections.Running && s.Position == s.Head
+						},
+					)
 					if diff := cmp.Diff(is.afresh().rows(), is.dump().rows()); diff != "" {
 						t.Errorf("the tables (-afresh +got):\n%s", diff)
 					}
-					if said := is.said.of("the read model is filled again from the beginning"); len(said) != 1 || !strings.Contains(fmt.Sprint(said[0]["reason"]), c.reason) {
+					if said := is.said.of("the read model is filled again from the beginning"); len(said) != 1 ||
+						!strings.Contains(fmt.Sprint(said[0]["reason"]), c.reason) {
 						t.Errorf("said %v", said)
 					}
 				})
@@ -242,7 +290,10 @@ func (w *world) copy(from *world) {
 	w.t.Helper()
 	for _, b := range from.batches(0) {
 		for _, e := range b.Events {
-			_, err := w.store.Client.Append(w.t.Context(), e.Stream, int64(e.Revision)-1, eventstore.Event{ID: e.ID, Type: e.Type, Data: e.Data, Metadata: e.Metadata})
+			_, err := w.store.Client.Append(
+				w.t.Context(), e.Stream, int64(e.Revision)-1,
+				eventstore.Event{ID: e.ID, Type: e.Type, Data: e.Data, Metadata: e.Metadata},
+			)
 			if err != nil {
 				w.t.Fatal(err)
 			}

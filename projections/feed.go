@@ -34,7 +34,9 @@ type FeedConfig struct {
 	Idle               time.Duration // how long a position without events of ours may wait to be stored
 	MinDelay, MaxDelay time.Duration // between a session that failed and the next
 	MaxOutage          time.Duration // the same while the log can't be reached
-	Pace               time.Duration // from one to four of it pass between two batches when nobody waits: what comes meanwhile shares a transaction
+	// from one to four of it pass between two batches when nobody waits: what comes meanwhile
+	// shares a transaction
+	Pace time.Duration
 }
 
 // pattern leaves out what the store writes for itself, and our snapshots.
@@ -127,7 +129,9 @@ func (f *Feed) run(ctx context.Context, out chan<- *message.Message) {
 // report says why a session ended: an event that can't be applied loudly, a connection that was
 // lost in passing.
 func (f *Feed) report(ctx context.Context, err error, delay time.Duration) {
-	attrs := []any{slog.String("projection", f.Name), slog.String("error", err.Error()), slog.Duration("retry_in", delay)}
+	attrs := []any{
+		slog.String("projection", f.Name), slog.String("error", err.Error()), slog.Duration("retry_in", delay),
+	}
 	switch {
 	case errors.Is(err, errOutpaced):
 		f.enter(CatchingUp, "another worker is ahead")

@@ -36,7 +36,9 @@ type FollowerConfig struct {
 
 	// Lead returns when this process is the one that handles the events; see readmodels.DB. Until
 	// then standby learns how far the leader is. nil: there is no other process.
-	Lead func(ctx context.Context, standby func(readmodels.Checkpoint) <-chan struct{}) (lead context.Context, release func(), err error)
+	Lead func(
+		ctx context.Context, standby func(readmodels.Checkpoint) <-chan struct{},
+	) (lead context.Context, release func(), err error)
 
 	// Handle stores what a batch means together with the move of the checkpoint, or neither. Its
 	// error wraps readmodels.ErrMoved where the checkpoint is no longer at Batch.From, and
@@ -98,7 +100,8 @@ func (f *Follower) Status(ctx context.Context) Status {
 	f.feed.mu.Lock()
 	defer f.feed.mu.Unlock()
 	s := Status{
-		Name: f.Name, Position: f.feed.position, State: f.feed.state, Detail: f.feed.detail, CaughtUpOnce: f.feed.caughtUp,
+		Name: f.Name, Position: f.feed.position, State: f.feed.state, Detail: f.feed.detail,
+		CaughtUpOnce: f.feed.caughtUp,
 	}
 	if err == nil {
 		s.Head = head
@@ -139,7 +142,9 @@ func (f *Follower) sameHistory(ctx context.Context, stored readmodels.Checkpoint
 			return err
 		}
 	}
-	return fmt.Errorf("%w: it knows the revision %d of %s, which is not there", ErrForeignCheckpoint, seen.Revision, seen.Stream)
+	return fmt.Errorf(
+		"%w: it knows the revision %d of %s, which is not there", ErrForeignCheckpoint, seen.Revision, seen.Stream,
+	)
 }
 
 // lead waits until this process fills the tables. Until then it tells how far they are, which is
@@ -187,7 +192,9 @@ func (f *Follower) begin(ctx context.Context) (uint64, error) {
 		err = f.log.check(stored, head)
 	}
 	if errors.Is(err, ErrForeignCheckpoint) {
-		f.Logger.WarnContext(ctx, "the read model is filled again from the beginning", slog.String("reason", err.Error()))
+		f.Logger.WarnContext(
+			ctx, "the read model is filled again from the beginning", slog.String("reason", err.Error()),
+		)
 		if err := f.Place.Reset(ctx); err != nil {
 			return 0, err
 		}
@@ -212,7 +219,8 @@ func (f *Follower) apply(ctx context.Context, b Batch) (err error) {
 	if f.Tracer != nil && len(b.Events) > 0 {
 		var span trace.Span
 		ctx, span = f.Tracer.Start(ctx, "apply "+f.Name, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
-			semconv.MessagingSystemKey.String("eventstoredb"), semconv.MessagingOperationTypeProcess, semconv.MessagingOperationName("apply"),
+			semconv.MessagingSystemKey.String("eventstoredb"), semconv.MessagingOperationTypeProcess,
+			semconv.MessagingOperationName("apply"),
 			semconv.MessagingBatchMessageCount(len(b.Events)),
 		))
 		defer func() { spans.End(span, classOf(err)) }()

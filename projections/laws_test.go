@@ -33,7 +33,9 @@ type history struct {
 }
 
 func newHistory(w *world) *history {
-	h := &history{w: w, org: uuid.NewString(), now: start, agents: map[string]agent.State{}, requests: map[string]string{}}
+	h := &history{
+		w: w, org: uuid.NewString(), now: start, agents: map[string]agent.State{}, requests: map[string]string{},
+	}
 	for range 3 {
 		h.tools, h.ids = append(h.tools, uuid.NewString()), append(h.ids, uuid.NewString())
 	}
@@ -119,12 +121,30 @@ func (h *history) step(t *rapid.T) {
 	switch rapid.IntRange(0, 26).Draw(t, "command") {
 	case 0:
 		tool = h.unused(tool)
-		h.onCatalog(t, catalog.AddTool{ToolID: tool, Name: tool, FoldedName: tool, AuthType: "other", Mode: catalog.Shared, SecretID: uuid.NewString(), Instructions: text})
+		h.onCatalog(
+			t,
+			catalog.AddTool{
+				ToolID: tool, Name: tool, FoldedName: tool, AuthType: "other", Mode: catalog.Shared,
+				SecretID: uuid.NewString(), Instructions: text,
+			},
+		)
 	case 1:
 		tool = h.unused(tool)
-		h.onCatalog(t, catalog.AddTool{ToolID: tool, Name: tool, FoldedName: tool, Description: text, AuthType: "api_key", Mode: catalog.PerAgent, MaxGrantSeconds: 7200})
+		h.onCatalog(
+			t,
+			catalog.AddTool{
+				ToolID: tool, Name: tool, FoldedName: tool, Description: text, AuthType: "api_key",
+				Mode: catalog.PerAgent, MaxGrantSeconds: 7200,
+			},
+		)
 	case 2:
-		h.onCatalog(t, catalog.UpdateTool{ToolID: tool, Description: &text, URL: &text, Instructions: &text, MaxGrantSeconds: new(int64(len(text)) * 3600)})
+		h.onCatalog(
+			t,
+			catalog.UpdateTool{
+				ToolID: tool, Description: &text, URL: &text, Instructions: &text,
+				MaxGrantSeconds: new(int64(len(text)) * 3600),
+			},
+		)
 	case 3:
 		h.onCatalog(t, catalog.RotateCredential{At: h.now, ToolID: tool, SecretID: uuid.NewString(), ExpiresAt: ends})
 	case 4:
@@ -136,7 +156,13 @@ func (h *history) step(t *rapid.T) {
 	case 6:
 		h.onAgent(t, id, admin, agent.Update{Name: &text, OwnerID: &text})
 	case 7:
-		h.onAgent(t, id, admin, agent.RotateKey{At: h.now, Key: agent.Key{Number: s.NextKey, ID: uuid.NewString()}, Overlap: time.Duration(len(text)) * time.Hour})
+		h.onAgent(
+			t, id, admin,
+			agent.RotateKey{
+				At: h.now, Key: agent.Key{Number: s.NextKey, ID: uuid.NewString()},
+				Overlap: time.Duration(len(text)) * time.Hour,
+			},
+		)
 	case 8:
 		h.onAgent(t, id, admin, agent.Suspend{})
 	case 9:
@@ -150,7 +176,10 @@ func (h *history) step(t *rapid.T) {
 	case 14:
 		h.onAgent(t, id, self(id), agent.Withdraw{ToolID: tool})
 	case 15, 16:
-		h.onAgent(t, id, admin, agent.Approve{At: h.now, Tool: known, RequestID: s.Grants[tool].RequestID, SecretID: own, ExpiresAt: ends})
+		h.onAgent(
+			t, id, admin,
+			agent.Approve{At: h.now, Tool: known, RequestID: s.Grants[tool].RequestID, SecretID: own, ExpiresAt: ends},
+		)
 	case 17:
 		h.onAgent(t, id, admin, agent.Deny{Tool: known, RequestID: s.Grants[tool].RequestID, Reason: text})
 	case 18, 19:
@@ -181,14 +210,25 @@ func TestTheRowsAreTheFoldOfTheStreams(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
 			h := newHistory(w)
 			for i, id := range h.ids {
-				h.onCatalog(t, catalog.AddTool{ToolID: h.tools[i], Name: h.tools[i], FoldedName: h.tools[i], AuthType: "other", Mode: catalog.Shared, SecretID: "s"})
-				h.onAgent(t, id, admin, agent.Register{OrganizationID: h.org, Name: "n", Key: agent.Key{Number: 1, ID: uuid.NewString()}})
+				h.onCatalog(
+					t,
+					catalog.AddTool{
+						ToolID: h.tools[i], Name: h.tools[i], FoldedName: h.tools[i], AuthType: "other",
+						Mode: catalog.Shared, SecretID: "s",
+					},
+				)
+				h.onAgent(
+					t, id, admin,
+					agent.Register{OrganizationID: h.org, Name: "n", Key: agent.Key{Number: 1, ID: uuid.NewString()}},
+				)
 			}
 			for range rapid.IntRange(1, eventstoretest.Rounds(60)).Draw(t, "steps") {
 				h.step(t)
 			}
 			w.reached(h.position)
-			for _, now := range []time.Time{h.now, h.now.Add(time.Duration(rapid.IntRange(0, 300).Draw(t, "later")) * time.Minute)} {
+			for _, now := range []time.Time{
+				h.now, h.now.Add(time.Duration(rapid.IntRange(0, 300).Draw(t, "later")) * time.Minute),
+			} {
 				h.checkAgents(t, now)
 				h.checkTools(t, now)
 				h.checkGrants(t, now)
@@ -243,8 +283,9 @@ func (h *history) checkAgents(t *rapid.T, now time.Time) {
 		}
 		of := func(agentID, _ string) bool { return agentID == id }
 		a := readmodels.Agent{
-			ID: id, Name: s.Name, Description: s.Description, OwnerID: s.OwnerID, Status: string(s.Status), CreatedAt: s.CreatedAt, CreatedBy: s.CreatedBy,
-			LastSeenAt: s.LastSeenAt, Revision: s.Revision, Approved: h.count(agent.Approved, now, of), Pending: h.count(agent.Pending, now, of),
+			ID: id, Name: s.Name, Description: s.Description, OwnerID: s.OwnerID, Status: string(s.Status),
+			CreatedAt: s.CreatedAt, CreatedBy: s.CreatedBy, LastSeenAt: s.LastSeenAt, Revision: s.Revision,
+			Approved: h.count(agent.Approved, now, of), Pending: h.count(agent.Pending, now, of),
 		}
 		for _, k := range s.Keys {
 			a.Keys = append(a.Keys, readmodels.Key{ID: k.ID, CreatedAt: k.CreatedAt, ExpiresAt: timeOf(k.ExpiresAt)})
@@ -269,10 +310,12 @@ func (h *history) checkTools(t *rapid.T, now time.Time) {
 	for id, s := range h.catalog.Tools {
 		of := func(_, toolID string) bool { return toolID == id }
 		want[id] = readmodels.Tool{
-			ID: id, Name: s.Name, Description: s.Description, URL: s.URL, DocsURL: s.DocsURL, AuthType: string(s.AuthType), CredentialMode: string(s.Mode),
-			CredentialVersion: s.CredentialVersion, CredentialExpiresAt: timeOf(s.CredentialExpiresAt), Instructions: s.Instructions,
-			InstructionsVersion: s.InstructionsVersion, MaxGrantSeconds: s.MaxGrantSeconds, CreatedAt: s.CreatedAt, UpdatedAt: s.UpdatedAt, Revision: s.Revision,
-			Approved: h.count(agent.Approved, now, of), Pending: h.count(agent.Pending, now, of),
+			ID: id, Name: s.Name, Description: s.Description, URL: s.URL, DocsURL: s.DocsURL,
+			AuthType: string(s.AuthType), CredentialMode: string(s.Mode), CredentialVersion: s.CredentialVersion,
+			CredentialExpiresAt: timeOf(s.CredentialExpiresAt), Instructions: s.Instructions,
+			InstructionsVersion: s.InstructionsVersion, MaxGrantSeconds: s.MaxGrantSeconds, CreatedAt: s.CreatedAt,
+			UpdatedAt: s.UpdatedAt, Revision: s.Revision, Approved: h.count(agent.Approved, now, of),
+			Pending: h.count(agent.Pending, now, of),
 		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -296,8 +339,9 @@ func (h *history) checkGrants(t *rapid.T, now time.Time) {
 				continue
 			}
 			w := readmodels.Grant{
-				AgentID: id, ToolID: tool, Status: string(h.access(g, tool, now)), Origin: string(g.Origin), RequestID: g.RequestID, Reason: g.Reason,
-				DenialReason: g.DenialReason, DecidedAt: g.DecidedAt, ExpiresAt: timeOf(g.ExpiresAt), FetchCount: g.FetchCount, LastFetchedAt: g.LastFetchedAt,
+				AgentID: id, ToolID: tool, Status: string(h.access(g, tool, now)), Origin: string(g.Origin),
+				RequestID: g.RequestID, Reason: g.Reason, DenialReason: g.DenialReason, DecidedAt: g.DecidedAt,
+				ExpiresAt: timeOf(g.ExpiresAt), FetchCount: g.FetchCount, LastFetchedAt: g.LastFetchedAt,
 			}
 			if g.DecidedBy != nil {
 				w.DecidedBy = *g.DecidedBy

@@ -18,7 +18,8 @@ func (r *rows) channel(ctx context.Context, e Event, body organization.Event) er
 	case organization.ChannelAdded:
 		return r.tx.InsertChannel(ctx, readmodels.InsertChannelParams{
 			ID: b.ChannelID, OrganizationID: e.Signed.Organization, Position: int64(e.Position), //nolint:gosec // positions fit
-			Kind: string(b.Kind), Name: b.Name, Topics: topics(b.Topics), Host: b.Host, Recipients: int64(b.Recipients), At: at,
+			Kind: string(b.Kind), Name: b.Name, Topics: topics(b.Topics), Host: b.Host, Recipients: int64(b.Recipients),
+			At: at,
 		})
 	case organization.ChannelUpdated:
 		change := readmodels.UpdateChannelParams{ID: b.ChannelID, Name: readmodels.Optional(b.Name), At: at}
@@ -49,21 +50,28 @@ func topics(chosen []domain.Topic) string {
 func (r *rows) delivery(ctx context.Context, id string, e Event, body delivery.Event) error {
 	at := readmodels.Micros(e.Signed.Time)
 	end := func(status delivery.Status, problem string) error {
-		return r.tx.EndDelivery(ctx, readmodels.EndDeliveryParams{ID: id, Status: string(status), Problem: problem, EndedAt: at})
+		return r.tx.EndDelivery(
+			ctx, readmodels.EndDeliveryParams{ID: id, Status: string(status), Problem: problem, EndedAt: at},
+		)
 	}
 	switch b := body.(type) {
 	case delivery.Queued:
 		return r.tx.InsertDelivery(ctx, readmodels.InsertDeliveryParams{
 			ID: id, OrganizationID: b.OrganizationID, Position: int64(e.Position), //nolint:gosec // positions fit
-			ChannelID: b.ChannelID, Topic: string(b.Topic), AgentID: b.About.AgentID, ToolID: b.About.ToolID, RequestID: b.About.RequestID,
-			SuggestionID: b.About.SuggestionID, EndsAt: readmodels.MicrosOf(b.About.EndsAt), At: at,
+			ChannelID: b.ChannelID, Topic: string(b.Topic), AgentID: b.About.AgentID, ToolID: b.About.ToolID,
+			RequestID: b.About.RequestID, SuggestionID: b.About.SuggestionID,
+			EndsAt: readmodels.MicrosOf(b.About.EndsAt), At: at,
 		})
 	case delivery.Claimed:
-		return r.tx.ClaimDelivery(ctx, readmodels.ClaimDeliveryParams{ID: id, Attempts: int64(b.Attempt), DueAt: readmodels.Micros(b.Until)})
+		return r.tx.ClaimDelivery(
+			ctx, readmodels.ClaimDeliveryParams{ID: id, Attempts: int64(b.Attempt), DueAt: readmodels.Micros(b.Until)},
+		)
 	case delivery.Succeeded:
 		return end(delivery.Delivered, "")
 	case delivery.Failed:
-		return r.tx.FailDelivery(ctx, readmodels.FailDeliveryParams{ID: id, Problem: b.Problem, DueAt: readmodels.Micros(b.NextAt)})
+		return r.tx.FailDelivery(
+			ctx, readmodels.FailDeliveryParams{ID: id, Problem: b.Problem, DueAt: readmodels.Micros(b.NextAt)},
+		)
 	case delivery.Abandoned:
 		return end(delivery.Dead, b.Problem)
 	case delivery.Requeued:

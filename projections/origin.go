@@ -52,7 +52,10 @@ func (o origin) check(c readmodels.Checkpoint, head uint64) error {
 	case c.StoreID != o.storeID:
 		return fmt.Errorf("%w: it is of the store %s, the log is %s", ErrForeignCheckpoint, c.StoreID, o.storeID)
 	case !c.StoreCreated.Equal(o.created):
-		return fmt.Errorf("%w: it is of a log begun at %s, this copy was begun at %s", ErrForeignCheckpoint, c.StoreCreated, o.created)
+		return fmt.Errorf(
+			"%w: it is of a log begun at %s, this copy was begun at %s", ErrForeignCheckpoint, c.StoreCreated,
+			o.created,
+		)
 	case c.Position > head:
 		return fmt.Errorf("%w: it is at position %d, the log ends at %d", ErrForeignCheckpoint, c.Position, head)
 	}
@@ -64,7 +67,11 @@ func (o origin) check(c readmodels.Checkpoint, head uint64) error {
 func mark(events []Event) string {
 	for _, e := range slices.Backward(events) {
 		if category, _ := codec.Split(e.Stream); category.Deciding() {
-			text, err := json.Marshal(eventstore.Mark{Stream: e.Stream, Revision: e.Revision, Position: e.Position, ID: e.ID, At: e.Signed.Time})
+			text, err := json.Marshal(
+				eventstore.Mark{
+					Stream: e.Stream, Revision: e.Revision, Position: e.Position, ID: e.ID, At: e.Signed.Time,
+				},
+			)
 			if err == nil {
 				return string(text)
 			}

@@ -32,7 +32,10 @@ func TestWaitingForAPosition(t *testing.T) {
 			next := w.head() + 1
 			waited := make(chan error, 1)
 			go func() { waited <- w.model.WaitFor(t.Context(), next) }()
-			w.happened("agent-"+id, admin, agent.GrantAssigned{ToolID: tool}, agent.GrantRevoked{ToolID: tool, Cause: agent.CauseAdmin}, agent.Updated{Name: new(fmt.Sprint(n))})
+			w.happened(
+				"agent-"+id, admin, agent.GrantAssigned{ToolID: tool},
+				agent.GrantRevoked{ToolID: tool, Cause: agent.CauseAdmin}, agent.Updated{Name: new(fmt.Sprint(n))},
+			)
 			if err := <-waited; err != nil {
 				t.Fatal(err)
 			}
@@ -53,7 +56,12 @@ func TestEveryPositionOfACommandIsReachedAtOnce(t *testing.T) {
 		w.idle = time.Hour
 		w.run()
 		for i, event := range []any{
-			codec.RequestOpened{}, codec.SecretSealed{}, codec.SecretRewrapped{}, codec.OnceReserved{}, codec.OnceCompleted{}, codec.ReactionHandled{},
+			codec.RequestOpened{},
+			codec.SecretSealed{},
+			codec.SecretRewrapped{},
+			codec.OnceReserved{},
+			codec.OnceCompleted{},
+			codec.ReactionHandled{},
 		} {
 			w.then(fmt.Sprintf("other-%d", i), admin, event)
 		}
@@ -67,7 +75,9 @@ func TestThePositionMovesOverWhatIsNotForUs(t *testing.T) {
 		for range 3 {
 			w.raw("snapshot-agent", eventstore.Event{Type: codec.Snapshot, Data: []byte(`{}`), Metadata: []byte(`{}`)})
 		}
-		if err := w.store.Client.SetStreamMetadata(w.t.Context(), "snapshot-agent", eventstore.StreamMetadata{MaxCount: 1}); err != nil {
+		if err := w.store.Client.SetStreamMetadata(
+			w.t.Context(), "snapshot-agent", eventstore.StreamMetadata{MaxCount: 1},
+		); err != nil {
 			w.t.Fatal(err)
 		}
 		secret := "secret-" + w.id()
@@ -88,11 +98,15 @@ func TestThePositionMovesOverWhatIsNotForUs(t *testing.T) {
 		others(w)
 		w.run()
 		w.reached(w.head())
-		w.eventually("stores the position", func(s projections.Status) bool { return s.Lag == 0 && stored(w) == w.head() })
+		w.eventually(
+			"stores the position", func(s projections.Status) bool { return s.Lag == 0 && stored(w) == w.head() },
+		)
 
 		others(w)
 		w.reached(w.head())
-		w.eventually("stores the position", func(s projections.Status) bool { return s.Lag == 0 && stored(w) == w.head() })
+		w.eventually(
+			"stores the position", func(s projections.Status) bool { return s.Lag == 0 && stored(w) == w.head() },
+		)
 		if s := w.model.Status(t.Context()); s.State != projections.Running {
 			t.Errorf("while nothing happens: %+v", s)
 		}
@@ -117,8 +131,12 @@ func TestStatusTellsHowFarItIs(t *testing.T) {
 		}
 		w.stop = runModel(t, w.model)
 		w.reached(w.head())
-		want = projections.Status{Name: "read_model", Position: at + 5, Head: at + 5, CaughtUpOnce: true, State: projections.Running}
-		if diff := cmp.Diff(want, w.eventually("runs", func(s projections.Status) bool { return s.State == projections.Running })); diff != "" {
+		want = projections.Status{
+			Name: "read_model", Position: at + 5, Head: at + 5, CaughtUpOnce: true, State: projections.Running,
+		}
+		if diff := cmp.Diff(
+			want, w.eventually("runs", func(s projections.Status) bool { return s.State == projections.Running }),
+		); diff != "" {
 			t.Errorf("when it has caught up (-want +got):\n%s", diff)
 		}
 	})
@@ -131,7 +149,9 @@ func TestNothingIsWrittenToTheLog(t *testing.T) {
 		idle := func() {
 			t.Helper()
 			w.reached(head)
-			w.eventually("is idle", func(s projections.Status) bool { return s.State == projections.Running && s.Lag == 0 })
+			w.eventually(
+				"is idle", func(s projections.Status) bool { return s.State == projections.Running && s.Lag == 0 },
+			)
 			if w.head() != head {
 				t.Fatalf("the log went from %d to %d", head, w.head())
 			}

@@ -53,7 +53,8 @@ func (p *progress) restart(position uint64) { p.update(func() { p.position = pos
 func (p *progress) enter(state State, detail string) {
 	p.update(func() {
 		p.state, p.detail = state, detail
-		p.caughtUp = p.caughtUp || state == Running || state == Standby // a process that stands by has seen the tables at the end
+		// a process that stands by has seen the tables at the end
+		p.caughtUp = p.caughtUp || state == Running || state == Standby
 	})
 }
 

@@ -48,7 +48,9 @@ func (m *ReadModel) finish(ctx context.Context, beside *readmodels.DB, was readm
 	if !was.Of(is.StoreID, is.StoreCreated) || was.Position <= is.Position {
 		return is.Position, nil
 	}
-	return was.Position, beside.Write(ctx, func(tx *readmodels.Tx) error { return tx.Move(ctx, is.StoreID, is.Position, was.Position, "") })
+	return was.Position, beside.Write(
+		ctx, func(tx *readmodels.Tx) error { return tx.Move(ctx, is.StoreID, is.Position, was.Position, "") },
+	)
 }
 
 // fill applies the log to tables until they have everything.

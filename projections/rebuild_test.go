@@ -28,7 +28,9 @@ func TestRebuildingUnderTrafficEqualsLive(t *testing.T) {
 			writers.Go(func() {
 				for n := 1; traffic.Err() == nil; n++ {
 					vend := agent.CredentialVended{ToolID: tools[1], KeyNumber: 2}
-					position, err := w.append("agent-"+id, self(id), vend, agent.Updated{Name: new(fmt.Sprintf("agent %d.%d", i, n))}, vend)
+					position, err := w.append(
+						"agent-"+id, self(id), vend, agent.Updated{Name: new(fmt.Sprintf("agent %d.%d", i, n))}, vend,
+					)
 					if err == nil {
 						err = w.model.WaitFor(t.Context(), position)
 					}
@@ -134,7 +136,8 @@ func TestARebuildThatFailsLeavesTheLiveTables(t *testing.T) {
 		if diff := cmp.Diff(before.rows(), w.dump().rows()); diff != "" {
 			t.Errorf("after a rebuild that failed (-before +after):\n%s", diff)
 		}
-		if o, err := w.db.CatalogTool(t.Context(), org, agents[0], tools[0], start); err != nil || o.Access != "approved" {
+		if o, err := w.db.CatalogTool(t.Context(), org, agents[0], tools[0], start); err != nil ||
+			o.Access != "approved" {
 			t.Errorf("the live tables answer %+v: %v", o, err)
 		}
 	})

@@ -32,10 +32,14 @@ func TestAnotherReplicaTakesOver(t *testing.T) {
 	onPostgres(t, func(t *testing.T, w *world) {
 		agents, tools := w.story()
 		other := w.replica()
-		standby := func(s projections.Status) bool { return s.State == projections.Standby && s.CaughtUpOnce && s.Lag == 0 }
+		standby := func(s projections.Status) bool {
+			return s.State == projections.Standby && s.CaughtUpOnce && s.Lag == 0
+		}
 		other.eventually("stands by", standby)
 		for range 20 {
-			other.reached(w.happened("agent-"+agents[0], self(agents[0]), agent.CredentialVended{ToolID: tools[0], KeyNumber: 2}))
+			other.reached(
+				w.happened("agent-"+agents[0], self(agents[0]), agent.CredentialVended{ToolID: tools[0], KeyNumber: 2}),
+			)
 		}
 		if s := w.model.Status(t.Context()); s.State != projections.Running {
 			t.Errorf("who leads: %+v", s)
@@ -62,7 +66,10 @@ func (w *world) traffic(agents []string, toolID string) (quiet func()) {
 			tick := time.NewTicker(2 * time.Millisecond)
 			defer tick.Stop()
 			for n := 0; ctx.Err() == nil; n++ {
-				_, err := w.append("agent-"+id, self(id), agent.CredentialVended{ToolID: toolID, KeyNumber: 2}, agent.Updated{Name: new(fmt.Sprint(n))})
+				_, err := w.append(
+					"agent-"+id, self(id), agent.CredentialVended{ToolID: toolID, KeyNumber: 2},
+					agent.Updated{Name: new(fmt.Sprint(n))},
+				)
 				if err != nil {
 					w.t.Error(err)
 					return
@@ -101,7 +108,9 @@ func TestPostgresIsAwayForAWhile(t *testing.T) {
 	quiet := w.traffic(agents, tools[1])
 	for range 3 {
 		wire.Cut()
-		s := w.eventually("waits for the store", func(s projections.Status) bool { return s.State == projections.Failed })
+		s := w.eventually(
+			"waits for the store", func(s projections.Status) bool { return s.State == projections.Failed },
+		)
 		if s.Detail != readmodels.ErrUnavailable.Error() || s.Head == 0 || !s.CaughtUpOnce {
 			t.Errorf("without Postgres: %+v", s)
 		}
@@ -109,7 +118,9 @@ func TestPostgresIsAwayForAWhile(t *testing.T) {
 			t.Error("a query was answered without Postgres")
 		}
 		wire.Mend()
-		w.eventually("runs again", func(s projections.Status) bool { return s.State == projections.Running && s.Detail == "" })
+		w.eventually(
+			"runs again", func(s projections.Status) bool { return s.State == projections.Running && s.Detail == "" },
+		)
 	}
 	quiet()
 	w.unblemished()
@@ -121,7 +132,10 @@ func TestConnectionsEndInTheMiddle(t *testing.T) {
 		agents, tools := w.story()
 		quiet := w.traffic(agents, tools[1])
 		for range eventstoretest.Rounds(60) {
-			w.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() ORDER BY random() LIMIT 2")
+			w.sql(
+				"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid " +
+					"<> pg_backend_pid() ORDER BY random() LIMIT 2",
+			)
 			position := w.model.Status(t.Context()).Position
 			w.eventually("gets on", func(s projections.Status) bool { return s.Position > position })
 		}
@@ -148,7 +162,8 @@ func TestReportsTellOfTheTables(t *testing.T) {
 	agents, tools := w.story()
 	count := func() (n int) {
 		w.place.ask(t, func(db *sql.DB) {
-			const query = "SELECT fetch_count FROM reporting.grants WHERE agent_id = $1 AND tool_id = $2 AND status = 'approved'"
+			const query = "SELECT fetch_count FROM reporting.grants WHERE agent_id = $1 AND tool_id = $2 AND status " +
+				"= 'approved'"
 			if err := db.QueryRowContext(t.Context(), query, agents[0], tools[0]).Scan(&n); err != nil {
 				t.Fatal(err)
 			}
@@ -166,7 +181,9 @@ func TestReportsTellOfTheTables(t *testing.T) {
 	}
 	w.place.ask(t, func(db *sql.DB) {
 		var schemas string
-		if err := db.QueryRowContext(t.Context(), "SELECT string_agg(nspname, ' ') FROM pg_namespace WHERE nspname ~ '^(agentkey_|reporting)'").Scan(&schemas); err != nil || len(strings.Fields(schemas)) != 2 {
+		if err := db.QueryRowContext(
+			t.Context(), "SELECT string_agg(nspname, ' ') FROM pg_namespace WHERE nspname ~ '^(agentkey_|reporting)'",
+		).Scan(&schemas); err != nil || len(strings.Fields(schemas)) != 2 {
 			t.Errorf("the schemas are %s: %v", schemas, err)
 		}
 	})

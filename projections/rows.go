@@ -100,31 +100,41 @@ func (r *rows) tool(ctx context.Context, e Event, body catalog.Event) error {
 		}
 		return r.tx.InsertTool(ctx, readmodels.InsertToolParams{
 			ID: b.ToolID, OrganizationID: e.Signed.Organization, Position: int64(e.Position), //nolint:gosec // positions fit
-			Name: b.Name, NameFolded: readmodels.Fold(b.Name), Description: b.Description, Url: b.URL, DocsUrl: b.DocsURL,
-			AuthType: string(b.AuthType), CredentialMode: string(b.Mode), CredentialVersion: version, MaxGrantSeconds: b.MaxGrantSeconds, At: at,
+			Name: b.Name, NameFolded: readmodels.Fold(b.Name), Description: b.Description, Url: b.URL,
+			DocsUrl: b.DocsURL, AuthType: string(b.AuthType), CredentialMode: string(b.Mode),
+			CredentialVersion: version, MaxGrantSeconds: b.MaxGrantSeconds, At: at,
 		})
 	case catalog.ToolUpdated:
 		return r.tx.UpdateTool(ctx, readmodels.UpdateToolParams{
 			ID: b.ToolID, Name: readmodels.Optional(b.Name), NameFolded: readmodels.Optional(folded(b.Name)),
-			Description: readmodels.Optional(b.Description), Url: readmodels.Optional(b.URL), DocsUrl: readmodels.Optional(b.DocsURL),
-			AuthType: readmodels.Optional(b.AuthType), MaxGrantSeconds: readmodels.OptionalInt(b.MaxGrantSeconds), At: at,
+			Description: readmodels.Optional(b.Description), Url: readmodels.Optional(b.URL),
+			DocsUrl: readmodels.Optional(b.DocsURL), AuthType: readmodels.Optional(b.AuthType),
+			MaxGrantSeconds: readmodels.OptionalInt(b.MaxGrantSeconds), At: at,
 		})
 	case catalog.ToolCredentialRotated:
 		return r.tx.RotateToolCredential(ctx, readmodels.RotateToolCredentialParams{
-			ID: b.ToolID, CredentialVersion: int64(b.CredentialVersion), CredentialExpiresAt: readmodels.MicrosOf(b.ExpiresAt), At: at,
+			ID: b.ToolID, CredentialVersion: int64(b.CredentialVersion),
+			CredentialExpiresAt: readmodels.MicrosOf(b.ExpiresAt), At: at,
 		})
 	case catalog.ToolInstructionsRevised:
 		err := r.tx.InsertInstructions(ctx, readmodels.InsertInstructionsParams{
-			ToolID: b.ToolID, Version: int64(b.Version), OrganizationID: e.Signed.Organization, Instructions: b.Instructions,
-			RestoredFrom: int64(b.RestoredFrom), CreatedAt: at, CreatedByType: string(by.Type), CreatedByID: by.ID,
+			ToolID: b.ToolID, Version: int64(b.Version), OrganizationID: e.Signed.Organization,
+			Instructions: b.Instructions, RestoredFrom: int64(b.RestoredFrom), CreatedAt: at,
+			CreatedByType: string(by.Type), CreatedByID: by.ID,
 		})
 		if err != nil {
 			return err
 		}
-		return r.tx.ReviseTool(ctx, readmodels.ReviseToolParams{ID: b.ToolID, Instructions: b.Instructions, InstructionsVersion: int64(b.Version), At: at})
+		return r.tx.ReviseTool(
+			ctx,
+			readmodels.ReviseToolParams{
+				ID: b.ToolID, Instructions: b.Instructions, InstructionsVersion: int64(b.Version), At: at,
+			},
+		)
 	case catalog.ToolRemoved:
 		return r.tx.RemoveTool(ctx, readmodels.RemoveToolParams{ID: b.ToolID, RemovedAt: at})
-	case catalog.SuggestionMade, catalog.SuggestionBacked, catalog.SuggestionDismissed, catalog.SuggestionAccepted, catalog.SuggestionRedirected,
+	case catalog.SuggestionMade, catalog.SuggestionBacked, catalog.SuggestionDismissed, catalog.SuggestionAccepted,
+		catalog.SuggestionRedirected,
 		catalog.SuggestionCooldownRefused:
 		return r.suggestion(ctx, e, body)
 	}

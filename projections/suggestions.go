@@ -29,12 +29,17 @@ func (r *rows) suggestion(ctx context.Context, e Event, body catalog.Event) erro
 	switch b := body.(type) {
 	case catalog.SuggestionMade:
 		err := r.tx.InsertSuggestion(ctx, readmodels.InsertSuggestionParams{
-			ID: b.SuggestionID, OrganizationID: e.Signed.Organization, Name: b.Name, NameFolded: b.FoldedName, Url: b.URL, Site: b.Site, At: at,
+			ID: b.SuggestionID, OrganizationID: e.Signed.Organization, Name: b.Name, NameFolded: b.FoldedName,
+			Url: b.URL, Site: b.Site, At: at,
 		})
 		if err != nil {
 			return err
 		}
-		return back(catalog.SuggestionBacked{SuggestionID: b.SuggestionID, AgentID: b.AgentID, Name: b.Name, URL: b.URL, Reason: b.Reason})
+		return back(
+			catalog.SuggestionBacked{
+				SuggestionID: b.SuggestionID, AgentID: b.AgentID, Name: b.Name, URL: b.URL, Reason: b.Reason,
+			},
+		)
 	case catalog.SuggestionBacked:
 		return back(b)
 	case catalog.SuggestionDismissed:
@@ -53,21 +58,28 @@ func (r *rows) note(ctx context.Context, e Event, body guide.Event) error {
 	at, position := readmodels.Micros(e.Signed.Time), int64(e.Position) //nolint:gosec // positions fit
 	decide := func(id string, status guide.Status, version *int64, reason string) error {
 		return r.tx.DecideNote(ctx, readmodels.DecideNoteParams{
-			ID: id, Status: string(status), GuideVersion: readmodels.OptionalInt(version), DismissalReason: reason, DecidedAt: at,
-			DecidedByType: string(e.Signed.Actor.Type), DecidedByID: e.Signed.Actor.ID,
+			ID: id, Status: string(status), GuideVersion: readmodels.OptionalInt(version), DismissalReason: reason,
+			DecidedAt: at, DecidedByType: string(e.Signed.Actor.Type), DecidedByID: e.Signed.Actor.ID,
 		})
 	}
 	switch b := body.(type) {
 	case guide.NoteMade:
 		err := r.tx.InsertNote(ctx, readmodels.InsertNoteParams{
-			ID: b.NoteID, OrganizationID: e.Signed.Organization, Position: position, ToolID: b.ToolID, Learned: b.Learned, GuideVersion: int64(b.GuideVersion), At: at,
+			ID: b.NoteID, OrganizationID: e.Signed.Organization, Position: position, ToolID: b.ToolID,
+			Learned: b.Learned, GuideVersion: int64(b.GuideVersion), At: at,
 		})
 		if err != nil {
 			return err
 		}
-		return r.tx.BackNote(ctx, readmodels.BackNoteParams{NoteID: b.NoteID, AgentID: b.AgentID, Position: position, Why: b.Why, At: at})
+		return r.tx.BackNote(
+			ctx,
+			readmodels.BackNoteParams{NoteID: b.NoteID, AgentID: b.AgentID, Position: position, Why: b.Why, At: at},
+		)
 	case guide.NoteBacked:
-		err := r.tx.BackNote(ctx, readmodels.BackNoteParams{NoteID: b.NoteID, AgentID: b.AgentID, Position: position, Why: b.Why, At: at})
+		err := r.tx.BackNote(
+			ctx,
+			readmodels.BackNoteParams{NoteID: b.NoteID, AgentID: b.AgentID, Position: position, Why: b.Why, At: at},
+		)
 		if err != nil {
 			return err
 		}

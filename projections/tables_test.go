@@ -93,7 +93,8 @@ func postgresAt(t testing.TB, url, way string) place {
 	db.SetMaxOpenConns(1)
 	ask := func(t testing.TB, fn func(*sql.DB)) {
 		t.Helper()
-		const find = "SELECT set_config('search_path', nspname, false) FROM pg_namespace WHERE nspname ~ '^agentkey_[0-9a-f]{12}$'"
+		const find = "SELECT set_config('search_path', nspname, false) FROM pg_namespace WHERE nspname ~ " +
+			"'^agentkey_[0-9a-f]{12}$'"
 		if err := db.QueryRowContext(t.Context(), find).Scan(new(string)); err != nil {
 			t.Fatal(err)
 		}
@@ -123,8 +124,9 @@ func postgresAt(t testing.TB, url, way string) place {
 
 // keys are the columns that name a row, table by table.
 var keys = map[string][]string{
-	"agents": {"id"}, "agent_keys": {"agent_id", "number"}, "tools": {"id"}, "tool_instructions": {"tool_id", "version"},
-	"suggestions": {"id"}, "suggestion_backers": {"suggestion_id", "agent_id"}, "notes": {"id"}, "note_backers": {"note_id", "agent_id"},
+	"agents": {"id"}, "agent_keys": {"agent_id", "number"}, "tools": {"id"},
+	"tool_instructions": {"tool_id", "version"}, "suggestions": {"id"},
+	"suggestion_backers": {"suggestion_id", "agent_id"}, "notes": {"id"}, "note_backers": {"note_id", "agent_id"},
 	"requests": {"id"}, "grants": {"agent_id", "tool_id"}, "audit_entries": {"position"}, "checkpoints": {"name"},
 	"notification_channels": {"id"}, "deliveries": {"id"},
 }
@@ -214,7 +216,9 @@ func (s stored) only(tables ...string) stored {
 // columns that hold something, changed ones with the columns that changed. Times are told from now,
 // positions from here.
 func changes(before, after stored, now time.Time, here uint64) []string {
-	tables := slices.DeleteFunc(slices.Collect(maps.Keys(keys)), func(t string) bool { return t == "audit_entries" || t == "checkpoints" })
+	tables := slices.DeleteFunc(
+		slices.Collect(maps.Keys(keys)), func(t string) bool { return t == "audit_entries" || t == "checkpoints" },
+	)
 	before, after = before.only(tables...), after.only(tables...)
 	var out []string
 	for name, row := range after {

@@ -24,7 +24,8 @@ func (w *world) batches(after uint64) []projections.Batch {
 	defer done()
 	head := w.head()
 	feed := projections.NewFeed(projections.FeedConfig{
-		Name: "batches", Client: w.store.Client, Logger: slog.New(slog.DiscardHandler), Begin: func(context.Context) (uint64, error) { return after, nil },
+		Name: "batches", Client: w.store.Client, Logger: slog.New(slog.DiscardHandler),
+		Begin: func(context.Context) (uint64, error) { return after, nil },
 	})
 	var out []projections.Batch
 	err := projections.Run(ctx, feed, func(_ context.Context, b projections.Batch) error {
@@ -99,7 +100,10 @@ func TestTwoWorkersApplyEachEventOnce(t *testing.T) {
 		for _, id := range agents {
 			wg.Go(func() {
 				for range rounds {
-					if _, err := w.append("agent-"+id, self(id), agent.CredentialVended{ToolID: tools[0], KeyNumber: 2}, agent.CredentialVended{ToolID: tools[1], KeyNumber: 2}); err != nil {
+					if _, err := w.append(
+						"agent-"+id, self(id), agent.CredentialVended{ToolID: tools[0], KeyNumber: 2},
+						agent.CredentialVended{ToolID: tools[1], KeyNumber: 2},
+					); err != nil {
 						t.Error(err)
 						return
 					}
@@ -149,7 +153,9 @@ func TestAWorkerGoesOnWhereItStopped(t *testing.T) {
 		if diff := cmp.Diff(w.afresh().rows(), w.dump().rows()); diff != "" {
 			t.Errorf("stopped and started (-afresh +live):\n%s", diff)
 		}
-		if said := slices.Concat(w.said.of("projection stopped"), w.said.of("the read model is filled again from the beginning")); len(said) > 0 {
+		if said := slices.Concat(
+			w.said.of("projection stopped"), w.said.of("the read model is filled again from the beginning"),
+		); len(said) > 0 {
 			t.Errorf("it did not just go on: %v", said)
 		}
 	})
@@ -163,13 +169,18 @@ func TestTheLogIsFollowedAgainAfterItWasAway(t *testing.T) {
 			w.then("agent-"+agents[0], self(agents[0]), agent.CredentialVended{ToolID: tools[0], KeyNumber: 2})
 		}
 		w.store.Stop()
-		s := w.eventually("waits for the log", func(s projections.Status) bool { return s.State == projections.CatchingUp && s.Detail != "" })
+		s := w.eventually(
+			"waits for the log",
+			func(s projections.Status) bool { return s.State == projections.CatchingUp && s.Detail != "" },
+		)
 		if s.Head != 0 || s.Lag != 0 || s.Position == 0 || !s.CaughtUpOnce {
 			t.Errorf("without the log: %+v", s)
 		}
 		w.store.Restart()
 		w.then("agent-"+agents[0], self(agents[0]), agent.CredentialVended{ToolID: tools[0], KeyNumber: 2})
-		w.eventually("runs again", func(s projections.Status) bool { return s.State == projections.Running && s.Detail == "" })
+		w.eventually(
+			"runs again", func(s projections.Status) bool { return s.State == projections.Running && s.Detail == "" },
+		)
 		if diff := cmp.Diff(w.afresh().rows(), w.dump().rows()); diff != "" {
 			t.Errorf("after outages (-afresh +live):\n%s", diff)
 		}

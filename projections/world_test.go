@@ -69,12 +69,17 @@ func newWorld(t testing.TB, e engine) *world {
 // emptyWorld has a log without an event; no projection follows it yet.
 func emptyWorld(t testing.TB, p place, opts embeddedstore.Options) *world {
 	t.Helper()
-	return &world{t: t, store: eventstoretest.StartWith(t, opts), place: p, idle: idle, now: start, revisions: map[string]int64{}}
+	return &world{
+		t: t, store: eventstoretest.StartWith(t, opts), place: p, idle: idle, now: start, revisions: map[string]int64{},
+	}
 }
 
 func (w *world) begin(storeID string) {
 	w.t.Helper()
-	w.log = &codec.Log{Client: w.store.Client, Keys: codec.NewKeyring(storeID, "key", ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), nil)}
+	w.log = &codec.Log{
+		Client: w.store.Client,
+		Keys:   codec.NewKeyring(storeID, "key", ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), nil),
+	}
 	w.happened("installation", admin, installation.Begun{
 		StoreID: storeID, OrganizationID: org, AdminTokenHash: "0ff1ce",
 		SigningKey: installation.PublicKey{ID: "key"}, MasterKeys: []installation.MasterKey{{ID: "m", Check: "c0ffee"}},
@@ -168,7 +173,10 @@ func (w *world) append(stream string, by domain.Actor, events ...any) (uint64, e
 	signed := make([]codec.Signed, len(events))
 	for i := range events {
 		w.now = w.now.Add(time.Second)
-		signed[i] = codec.Signed{Organization: org, Actor: by, CommandID: uuid.NewString(), RequestID: "call-1", Time: w.now, Private: "sealed-private"}
+		signed[i] = codec.Signed{
+			Organization: org, Actor: by, CommandID: uuid.NewString(), RequestID: "call-1", Time: w.now,
+			Private: "sealed-private",
+		}
 	}
 	return w.appendSigned(stream, events, signed)
 }
@@ -212,15 +220,33 @@ func (w *world) story() (agents, tools []string) {
 		id := w.agent(name)
 		agents = append(agents, id)
 		stream, by := "agent-"+id, self(id)
-		w.then(stream, by, agent.GrantRequested{ToolID: tools[0], RequestID: w.id(), Reason: "because"}, agent.GrantRequested{ToolID: tools[1], RequestID: w.id(), Reason: "because"})
-		w.then(stream, admin, agent.GrantApproved{ToolID: tools[0], RequestID: fmt.Sprintf("0198c0de-0000-7000-9000-%012d", w.ids-1)}, agent.GrantAssigned{ToolID: tools[2]})
+		w.then(
+			stream, by, agent.GrantRequested{ToolID: tools[0], RequestID: w.id(), Reason: "because"},
+			agent.GrantRequested{ToolID: tools[1], RequestID: w.id(), Reason: "because"},
+		)
+		w.then(
+			stream, admin,
+			agent.GrantApproved{ToolID: tools[0], RequestID: fmt.Sprintf("0198c0de-0000-7000-9000-%012d", w.ids-1)},
+			agent.GrantAssigned{ToolID: tools[2]},
+		)
 		for range 5 {
-			w.then(stream, by, agent.CredentialVended{ToolID: tools[0], KeyNumber: 1}, agent.CredentialVended{ToolID: tools[2], KeyNumber: 1})
+			w.then(
+				stream, by, agent.CredentialVended{ToolID: tools[0], KeyNumber: 1},
+				agent.CredentialVended{ToolID: tools[2], KeyNumber: 1},
+			)
 		}
-		w.then(stream, admin, agent.KeyRotated{Key: agent.Key{Number: 2, ID: w.id()}, Ended: []agent.KeyEnd{{Number: 1, At: w.now}}})
+		w.then(
+			stream, admin,
+			agent.KeyRotated{Key: agent.Key{Number: 2, ID: w.id()}, Ended: []agent.KeyEnd{{Number: 1, At: w.now}}},
+		)
 	}
-	w.then("agent-"+agents[1], admin, agent.Suspended{}, agent.GrantRevoked{ToolID: tools[0], Cause: agent.CauseSuspended})
-	w.then("catalog-"+org, admin, catalog.ToolInstructionsRevised{ToolID: tools[0], Version: 1, Instructions: "be kind"}, catalog.ToolRemoved{ToolID: tools[2]})
+	w.then(
+		"agent-"+agents[1], admin, agent.Suspended{}, agent.GrantRevoked{ToolID: tools[0], Cause: agent.CauseSuspended},
+	)
+	w.then(
+		"catalog-"+org, admin, catalog.ToolInstructionsRevised{ToolID: tools[0], Version: 1, Instructions: "be kind"},
+		catalog.ToolRemoved{ToolID: tools[2]},
+	)
 	return agents, tools
 }
 
@@ -248,7 +274,12 @@ func (w *world) id() string {
 func (w *world) tool(name string) string {
 	w.t.Helper()
 	id := w.id()
-	w.then("catalog-"+org, admin, catalog.ToolAdded{ToolID: id, Name: name, FoldedName: name, AuthType: "api_key", Mode: catalog.Shared, SecretID: w.id()})
+	w.then(
+		"catalog-"+org, admin,
+		catalog.ToolAdded{
+			ToolID: id, Name: name, FoldedName: name, AuthType: "api_key", Mode: catalog.Shared, SecretID: w.id(),
+		},
+	)
 	return id
 }
 
@@ -256,7 +287,10 @@ func (w *world) tool(name string) string {
 func (w *world) agent(name string) string {
 	w.t.Helper()
 	id := w.id()
-	w.then("agent-"+id, admin, agent.Registered{OrganizationID: org, Name: name, Key: agent.Key{Number: 1, ID: w.id(), Hash: "5ec4e7"}})
+	w.then(
+		"agent-"+id, admin,
+		agent.Registered{OrganizationID: org, Name: name, Key: agent.Key{Number: 1, ID: w.id(), Hash: "5ec4e7"}},
+	)
 	return id
 }
 

@@ -16,7 +16,9 @@ import (
 func testCatalog(t *testing.T, s *shelf) {
 	s.agent(acme, "a1", "One")
 	s.agent(acme, "a2", "Two")
-	for _, status := range []string{"none", "pending", "approved", "denied", "withdrawn", "revoked", "expired", "ending", "removed"} {
+	for _, status := range []string{
+		"none", "pending", "approved", "denied", "withdrawn", "revoked", "expired", "ending", "removed",
+	} {
 		s.tool(acme, status, status)
 		switch status {
 		case "none":
@@ -40,15 +42,17 @@ func testCatalog(t *testing.T, s *shelf) {
 	ending, denied := offer("ending", "approved", true), offer("denied", "denied", true)
 	ending.ExpiresAt, denied.DenialReason = noon.Add(2*time.Hour), "no"
 	want := []readmodels.Offer{
-		ending, offer("expired", "expired", true), offer("revoked", "revoked", true), offer("withdrawn", "none", false), denied,
-		offer("approved", "approved", true), offer("pending", "pending", true), offer("none", "none", false),
+		ending, offer("expired", "expired", true), offer("revoked", "revoked", true), offer("withdrawn", "none", false),
+		denied, offer("approved", "approved", true), offer("pending", "pending", true), offer("none", "none", false),
 	}
 	offers := must[[]readmodels.Offer](t)
 	if diff := cmp.Diff(want, offers(s.db.Catalog(t.Context(), acme, "a1", noon))); diff != "" {
 		t.Errorf("the catalog (-want +got):\n%s", diff)
 	}
 	for _, w := range want {
-		if diff := cmp.Diff(w, must[readmodels.Offer](t)(s.db.CatalogTool(t.Context(), acme, "a1", w.ID, noon))); diff != "" {
+		if diff := cmp.Diff(
+			w, must[readmodels.Offer](t)(s.db.CatalogTool(t.Context(), acme, "a1", w.ID, noon)),
+		); diff != "" {
 			t.Errorf("one tool (-want +got):\n%s", diff)
 		}
 	}
@@ -60,7 +64,8 @@ func testCatalog(t *testing.T, s *shelf) {
 	me := must[readmodels.Me](t)(s.db.Me(t.Context(), acme, "a1", noon))
 	wantMe := readmodels.Me{
 		Agent:         must[readmodels.Agent](t)(s.db.Agent(t.Context(), acme, "a1", noon)),
-		ToolsApproved: []string{"ending", "approved"}, ToolsPending: []string{"pending"}, ToolsDenied: []readmodels.Denied{{Name: "denied", Reason: "no"}}, ToolsAvailable: 8,
+		ToolsApproved: []string{"ending", "approved"}, ToolsPending: []string{"pending"},
+		ToolsDenied: []readmodels.Denied{{Name: "denied", Reason: "no"}}, ToolsAvailable: 8,
 	}
 	if diff := cmp.Diff(wantMe, me); diff != "" {
 		t.Errorf("me (-want +got):\n%s", diff)
@@ -108,13 +113,15 @@ func testRequests(t *testing.T, s *shelf) {
 	}
 	request := must[readmodels.Request](t)
 	denied := readmodels.Request{
-		ID: "r1", AgentID: "a1", AgentName: "One", ToolID: "t1", ToolName: "GitHub", CredentialMode: "shared", Reason: "why", Status: "denied",
-		CreatedAt: noon, DecidedAt: noon.Add(time.Hour), DecidedBy: human, DenialReason: "no", Position: 6,
+		ID: "r1", AgentID: "a1", AgentName: "One", ToolID: "t1", ToolName: "GitHub", CredentialMode: "shared",
+		Reason: "why", Status: "denied", CreatedAt: noon, DecidedAt: noon.Add(time.Hour), DecidedBy: human,
+		DenialReason: "no", Position: 6,
 	}
 	if diff := cmp.Diff(denied, request(s.db.Request(t.Context(), acme, "r1"))); diff != "" {
 		t.Errorf("a denied one (-want +got):\n%s", diff)
 	}
-	if r := request(s.db.Request(t.Context(), acme, "r3")); r.Status != "pending" || !r.DecidedAt.IsZero() || r.DecidedBy != none {
+	if r := request(s.db.Request(t.Context(), acme, "r3")); r.Status != "pending" || !r.DecidedAt.IsZero() ||
+		r.DecidedBy != none {
 		t.Errorf("a pending one: %+v", r)
 	}
 	if r := request(s.db.Request(t.Context(), acme, "r5")); r.Status != "withdrawn" || r.ToolName != "Gone" {
@@ -132,22 +139,34 @@ func testGrants(t *testing.T, s *shelf) {
 	s.tool(acme, "t1", "GitHub")
 	s.grant(acme, "a1", "t1", "approved", noon.Add(2*time.Hour))
 	s.write(func(tx *readmodels.Tx) error {
-		return tx.CountFetches(t.Context(), readmodels.CountFetchesParams{AgentID: "a1", ToolID: "t1", Fetches: 7, LastFetchedAt: readmodels.Micros(noon)})
+		return tx.CountFetches(
+			t.Context(),
+			readmodels.CountFetchesParams{
+				AgentID: "a1", ToolID: "t1", Fetches: 7, LastFetchedAt: readmodels.Micros(noon),
+			},
+		)
 	})
 	grant := must[readmodels.Grant](t)
 	want := readmodels.Grant{
-		AgentID: "a1", AgentName: "One", ToolID: "t1", ToolName: "GitHub", Status: "approved", Origin: "request", RequestID: "a1 t1", Reason: "why",
-		DecidedAt: noon.Add(time.Hour), DecidedBy: human, ExpiresAt: noon.Add(2 * time.Hour), FetchCount: 7, LastFetchedAt: noon, Position: 3,
+		AgentID: "a1", AgentName: "One", ToolID: "t1", ToolName: "GitHub", Status: "approved", Origin: "request",
+		RequestID: "a1 t1", Reason: "why", DecidedAt: noon.Add(time.Hour), DecidedBy: human,
+		ExpiresAt: noon.Add(2 * time.Hour), FetchCount: 7, LastFetchedAt: noon, Position: 3,
 	}
 	if diff := cmp.Diff(want, grant(s.db.Grant(t.Context(), acme, "a1", "t1", noon))); diff != "" {
 		t.Errorf("approved (-want +got):\n%s", diff)
 	}
 	s.write(func(tx *readmodels.Tx) error {
-		return tx.AssignGrant(t.Context(), readmodels.AssignGrantParams{AgentID: "a1", ToolID: "t1", Origin: "assignment", OrganizationID: acme, Position: s.next(), DecidedAt: readmodels.Micros(noon), DecidedByType: "human", DecidedByID: "bob"})
+		return tx.AssignGrant(
+			t.Context(),
+			readmodels.AssignGrantParams{
+				AgentID: "a1", ToolID: "t1", Origin: "assignment", OrganizationID: acme, Position: s.next(),
+				DecidedAt: readmodels.Micros(noon), DecidedByType: "human", DecidedByID: "bob",
+			},
+		)
 	})
 	want = readmodels.Grant{
-		AgentID: "a1", AgentName: "One", ToolID: "t1", ToolName: "GitHub", Status: "approved", Origin: "assignment", DecidedAt: noon,
-		DecidedBy: domain.Actor{Type: domain.ActorHuman, ID: "bob"}, Position: 3,
+		AgentID: "a1", AgentName: "One", ToolID: "t1", ToolName: "GitHub", Status: "approved", Origin: "assignment",
+		DecidedAt: noon, DecidedBy: domain.Actor{Type: domain.ActorHuman, ID: "bob"}, Position: 3,
 	}
 	if diff := cmp.Diff(want, grant(s.db.Grant(t.Context(), acme, "a1", "t1", noon))); diff != "" {
 		t.Errorf("assigned after that (-want +got):\n%s", diff)
@@ -175,7 +194,13 @@ func testGrantFilters(t *testing.T, s *shelf) {
 		filter readmodels.GrantFilter
 		want   []string
 	}{
-		{readmodels.GrantFilter{}, []string{"a2 approved approved", "a1 expired expired", "a1 revoked revoked", "a1 denied denied", "a1 approved approved", "a1 pending pending"}},
+		{
+			readmodels.GrantFilter{},
+			[]string{
+				"a2 approved approved", "a1 expired expired", "a1 revoked revoked", "a1 denied denied",
+				"a1 approved approved", "a1 pending pending",
+			},
+		},
 		{readmodels.GrantFilter{Status: "pending"}, []string{"a1 pending pending"}},
 		{readmodels.GrantFilter{Status: "approved"}, []string{"a2 approved approved", "a1 approved approved"}},
 		{readmodels.GrantFilter{Status: "denied"}, []string{"a1 denied denied"}},
@@ -184,7 +209,10 @@ func testGrantFilters(t *testing.T, s *shelf) {
 		{readmodels.GrantFilter{Status: "withdrawn"}, []string{}},
 		{readmodels.GrantFilter{AgentID: "a2"}, []string{"a2 approved approved"}},
 		{readmodels.GrantFilter{ToolID: "approved"}, []string{"a2 approved approved", "a1 approved approved"}},
-		{readmodels.GrantFilter{AgentID: "a1", ToolID: "approved", Status: "approved"}, []string{"a1 approved approved"}},
+		{
+			readmodels.GrantFilter{AgentID: "a1", ToolID: "approved", Status: "approved"},
+			[]string{"a1 approved approved"},
+		},
 		{readmodels.GrantFilter{AgentID: "a1", Status: "none"}, []string{}},
 	} {
 		list := must[readmodels.List[readmodels.Grant]](t)(s.db.Grants(t.Context(), acme, c.filter, noon, all))
@@ -207,7 +235,9 @@ func testEnds(t *testing.T, s *shelf) {
 		t.Helper()
 		a := must[readmodels.Agent](t)(s.db.Agent(t.Context(), acme, "a1", now))
 		out := fmt.Sprintf("agent %d+%d", a.Approved, a.Pending)
-		for _, tool := range must[readmodels.List[readmodels.Tool]](t)(s.db.Tools(t.Context(), acme, "", now, all)).Items {
+		for _, tool := range must[readmodels.List[readmodels.Tool]](t)(
+			s.db.Tools(t.Context(), acme, "", now, all),
+		).Items {
 			out += fmt.Sprintf(", %s %d+%d", tool.ID, tool.Approved, tool.Pending)
 		}
 		for _, status := range []string{"approved", "expired", "revoked", "pending"} {
@@ -225,11 +255,26 @@ func testEnds(t *testing.T, s *shelf) {
 		now  time.Time
 		want string
 	}{
-		{"a moment before", func() {}, ends.Add(-time.Microsecond), "agent 1+1, t2 0+1, t1 1+0, 1 approved, 0 expired, 0 revoked, 1 pending, pending, approved"},
-		{"the instant", func() {}, ends, "agent 0+1, t2 0+1, t1 0+0, 0 approved, 1 expired, 0 revoked, 1 pending, pending, expired"},
-		{"after the tool of the pending one is gone", func() { s.remove("t2") }, ends.Add(-time.Microsecond), "agent 1+0, t1 1+0, 1 approved, 0 expired, 1 revoked, 0 pending, revoked, approved"},
-		{"after the other is gone too", func() { s.remove("t1") }, ends.Add(-time.Microsecond), "agent 0+0, 0 approved, 0 expired, 2 revoked, 0 pending, revoked, revoked"},
-		{"removal counts, not the time", func() {}, ends, "agent 0+0, 0 approved, 0 expired, 2 revoked, 0 pending, revoked, revoked"},
+		{
+			"a moment before", func() {}, ends.Add(-time.Microsecond),
+			"agent 1+1, t2 0+1, t1 1+0, 1 approved, 0 expired, 0 revoked, 1 pending, pending, approved",
+		},
+		{
+			"the instant", func() {}, ends,
+			"agent 0+1, t2 0+1, t1 0+0, 0 approved, 1 expired, 0 revoked, 1 pending, pending, expired",
+		},
+		{
+			"after the tool of the pending one is gone", func() { s.remove("t2") }, ends.Add(-time.Microsecond),
+			"agent 1+0, t1 1+0, 1 approved, 0 expired, 1 revoked, 0 pending, revoked, approved",
+		},
+		{
+			"after the other is gone too", func() { s.remove("t1") }, ends.Add(-time.Microsecond),
+			"agent 0+0, 0 approved, 0 expired, 2 revoked, 0 pending, revoked, revoked",
+		},
+		{
+			"removal counts, not the time", func() {}, ends,
+			"agent 0+0, 0 approved, 0 expired, 2 revoked, 0 pending, revoked, revoked",
+		},
 	} {
 		c.do()
 		if diff := cmp.Diff(strings.Split(c.want, ", "), strings.Split(count(c.now), ", ")); diff != "" {

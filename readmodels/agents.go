@@ -34,9 +34,12 @@ type Key struct {
 type AgentFilter struct{ Query, Status string }
 
 // Agents lists the agents of an organization, newest first.
-func (db *DB) Agents(ctx context.Context, organization string, f AgentFilter, now time.Time, p Page) (List[Agent], error) {
+func (db *DB) Agents(
+	ctx context.Context, organization string, f AgentFilter, now time.Time, p Page,
+) (List[Agent], error) {
 	agents, err := db.agents(ctx, listAgentsParams{
-		OrganizationID: organization, Now: Micros(now), Before: p.before(), Status: f.Status, Q: Fold(f.Query), MaxRows: p.rows(),
+		OrganizationID: organization, Now: Micros(now), Before: p.before(), Status: f.Status, Q: Fold(f.Query),
+		MaxRows: p.rows(),
 	})
 	return cut(agents, p, func(a Agent) uint64 { return a.Position }), err
 }
@@ -46,12 +49,18 @@ func (db *DB) Agent(ctx context.Context, organization, id string, now time.Time)
 	if id == "" {
 		return Agent{}, ErrNotFound
 	}
-	agents, err := db.agents(ctx, listAgentsParams{OrganizationID: organization, Now: Micros(now), Before: Page{}.before(), ID: id, MaxRows: 1})
+	agents, err := db.agents(
+		ctx,
+		listAgentsParams{OrganizationID: organization, Now: Micros(now), Before: Page{}.before(), ID: id, MaxRows: 1},
+	)
 	return only(agents, err)
 }
 
 func (db *DB) agents(ctx context.Context, params listAgentsParams) ([]Agent, error) {
-	rows, err := query(ctx, db, func(ctx context.Context, t *tables) ([]listAgentsRow, error) { return t.read.listAgents(ctx, params) })
+	rows, err := query(
+		ctx, db,
+		func(ctx context.Context, t *tables) ([]listAgentsRow, error) { return t.read.listAgents(ctx, params) },
+	)
 	if err != nil {
 		return nil, fmt.Errorf("list agents: %w", err)
 	}
@@ -59,13 +68,21 @@ func (db *DB) agents(ctx context.Context, params listAgentsParams) ([]Agent, err
 	for _, r := range rows {
 		if len(agents) == 0 || agents[len(agents)-1].ID != r.ID {
 			agents = append(agents, Agent{
-				ID: r.ID, Name: r.Name, Description: r.Description, OwnerID: r.OwnerID, Status: r.Status, CreatedAt: toTime(r.CreatedAt),
+				ID: r.ID, Name: r.Name, Description: r.Description, OwnerID: r.OwnerID, Status: r.Status,
+				CreatedAt:  toTime(r.CreatedAt),
 				CreatedBy:  domain.Actor{Type: domain.ActorType(r.CreatedByType), ID: r.CreatedByID},
-				LastSeenAt: toTime(r.LastSeenAt), Approved: int(r.Approved), Pending: int(r.Pending), Revision: int(r.Revision), Position: unsigned(r.Position),
+				LastSeenAt: toTime(r.LastSeenAt), Approved: int(r.Approved), Pending: int(r.Pending),
+				Revision: int(r.Revision), Position: unsigned(r.Position),
 			})
 		}
 		if a := &agents[len(agents)-1]; r.KeyID.Valid {
-			a.Keys = append(a.Keys, Key{ID: r.KeyID.String, CreatedAt: toTime(r.KeyCreatedAt.Int64), ExpiresAt: toTime(r.KeyExpiresAt.Int64)})
+			a.Keys = append(
+				a.Keys,
+				Key{
+					ID: r.KeyID.String, CreatedAt: toTime(r.KeyCreatedAt.Int64),
+					ExpiresAt: toTime(r.KeyExpiresAt.Int64),
+				},
+			)
 		}
 	}
 	return agents, nil

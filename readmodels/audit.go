@@ -82,7 +82,9 @@ func (db *DB) Audit(ctx context.Context, organization string, f AuditFilter, p P
 		err := rows.Scan(&e.Organization, &position, &e.ID, &e.Stream, &revision, &e.Action, &e.Actor.Type, &e.Actor.ID,
 			&e.Target.Type, &e.Target.ID, &e.AgentID, &e.ToolID, &e.RequestID, &at, &data, &e.Private,
 			&e.Actor.Label, &e.Target.Label)
-		e.Position, e.Revision, e.OccurredAt, e.Data = unsigned(position), unsigned(revision), toTime(at), json.RawMessage(data)
+		e.Position, e.Revision, e.OccurredAt, e.Data = unsigned(position), unsigned(
+			revision,
+		), toTime(at), json.RawMessage(data)
 		return e, err
 	})
 	return cut(entries, p, func(e AuditEntry) uint64 { return e.Position }), err

@@ -20,9 +20,11 @@ func testAudit(t *testing.T, s *shelf) {
 	s.agent(acme, "a1", "One")
 	s.tool(acme, "t1", "GitHub")
 	entry := readmodels.AuditEntry{
-		Organization: acme, ID: "e1", Position: 1 << 40, Stream: "agent-a1", Revision: 1 << 33, Action: "credential.vended", Actor: domain.Actor{Type: domain.ActorAgent, ID: "a1"},
-		Target: readmodels.Target{Type: "tool", ID: "t1"}, AgentID: "a1", ToolID: "t1", RequestID: "call", OccurredAt: noon.Add(time.Microsecond),
-		Data: json.RawMessage(`{"b": 1.50, "a":"\u0000é"}`), Private: "v1.sealed",
+		Organization: acme, ID: "e1", Position: 1 << 40, Stream: "agent-a1", Revision: 1 << 33,
+		Action: "credential.vended", Actor: domain.Actor{Type: domain.ActorAgent, ID: "a1"},
+		Target: readmodels.Target{Type: "tool", ID: "t1"}, AgentID: "a1", ToolID: "t1", RequestID: "call",
+		OccurredAt: noon.Add(time.Microsecond), Data: json.RawMessage(`{"b": 1.50, "a":"\u0000é"}`),
+		Private: "v1.sealed",
 	}
 	s.audit(entry)
 	got := must[readmodels.List[readmodels.AuditEntry]](t)(s.db.Audit(t.Context(), acme, readmodels.AuditFilter{}, all))
@@ -32,11 +34,18 @@ func testAudit(t *testing.T, s *shelf) {
 	}
 	// Names are those of now, also of what is gone.
 	s.write(func(tx *readmodels.Tx) error {
-		return tx.UpdateAgent(t.Context(), readmodels.UpdateAgentParams{ID: "a1", Name: readmodels.Optional(new("Uno"))})
+		return tx.UpdateAgent(
+			t.Context(), readmodels.UpdateAgentParams{ID: "a1", Name: readmodels.Optional(new("Uno"))},
+		)
 	})
 	s.status("a1", "retired")
 	s.remove("t1")
-	s.audit(readmodels.AuditEntry{ID: "e2", Position: 1<<40 + 1, Actor: human, Target: readmodels.Target{Type: "agent", ID: "a1"}}, readmodels.AuditEntry{ID: "e3", Position: 1<<40 + 2, Target: readmodels.Target{Type: "organization", ID: "t1"}})
+	s.audit(
+		readmodels.AuditEntry{
+			ID: "e2", Position: 1<<40 + 1, Actor: human, Target: readmodels.Target{Type: "agent", ID: "a1"},
+		},
+		readmodels.AuditEntry{ID: "e3", Position: 1<<40 + 2, Target: readmodels.Target{Type: "organization", ID: "t1"}},
+	)
 	got = must[readmodels.List[readmodels.AuditEntry]](t)(s.db.Audit(t.Context(), acme, readmodels.AuditFilter{}, all))
 	label := func(e readmodels.AuditEntry) string { return e.ID + " " + e.Actor.Label + " " + e.Target.Label }
 	if diff := cmp.Diff([]string{"e3  ", "e2  Uno", "e1 Uno GitHub"}, names(got.Items, label)); diff != "" {
@@ -48,7 +57,9 @@ func testAudit(t *testing.T, s *shelf) {
 		many[i] = readmodels.AuditEntry{ID: fmt.Sprint("m", i), Position: 1<<41 + uint64(i), Action: "many"}
 	}
 	s.audit(many...)
-	got = must[readmodels.List[readmodels.AuditEntry]](t)(s.db.Audit(t.Context(), acme, readmodels.AuditFilter{Action: "many"}, readmodels.Page{Limit: 200}))
+	got = must[readmodels.List[readmodels.AuditEntry]](t)(
+		s.db.Audit(t.Context(), acme, readmodels.AuditFilter{Action: "many"}, readmodels.Page{Limit: 200}),
+	)
 	for i, e := range got.Items {
 		if e.ID != fmt.Sprint("m", 99-i) {
 			t.Fatalf("entry %d is %s", i, e.ID)
@@ -62,8 +73,14 @@ func testAudit(t *testing.T, s *shelf) {
 func testAuditFilters(t *testing.T, s *shelf) {
 	for i, e := range []readmodels.AuditEntry{
 		{Action: "agent.registered", Actor: human, AgentID: "a1"},
-		{Action: "grant.requested", Actor: domain.Actor{Type: domain.ActorAgent, ID: "a1"}, AgentID: "a1", ToolID: "t1"},
-		{Action: "grant.requested", Actor: domain.Actor{Type: domain.ActorAgent, ID: "a2"}, AgentID: "a2", ToolID: "t1"},
+		{
+			Action: "grant.requested", Actor: domain.Actor{Type: domain.ActorAgent, ID: "a1"}, AgentID: "a1",
+			ToolID: "t1",
+		},
+		{
+			Action: "grant.requested", Actor: domain.Actor{Type: domain.ActorAgent, ID: "a2"}, AgentID: "a2",
+			ToolID: "t1",
+		},
 		{Action: "tool.added", Actor: human, ToolID: "t2"},
 		{Action: "installation.begun", Actor: domain.Actor{Type: domain.ActorSystem, ID: "agentkey"}},
 	} {

@@ -29,7 +29,10 @@ func (db *DB) CatalogTool(ctx context.Context, organization, agentID, toolID str
 }
 
 func (db *DB) offers(ctx context.Context, params listCatalogParams, now time.Time) ([]Offer, error) {
-	rows, err := query(ctx, db, func(ctx context.Context, t *tables) ([]listCatalogRow, error) { return t.read.listCatalog(ctx, params) })
+	rows, err := query(
+		ctx, db,
+		func(ctx context.Context, t *tables) ([]listCatalogRow, error) { return t.read.listCatalog(ctx, params) },
+	)
 	if err != nil {
 		return nil, fmt.Errorf("list the catalog of an agent: %w", err)
 	}
@@ -66,7 +69,10 @@ func (db *DB) Me(ctx context.Context, organization, agentID string, now time.Tim
 	if err != nil {
 		return Me{}, err
 	}
-	me := Me{Agent: agent, ToolsApproved: []string{}, ToolsPending: []string{}, ToolsDenied: []Denied{}, ToolsAvailable: len(offers)}
+	me := Me{
+		Agent: agent, ToolsApproved: []string{}, ToolsPending: []string{}, ToolsDenied: []Denied{},
+		ToolsAvailable: len(offers),
+	}
 	for _, o := range offers {
 		switch o.Access {
 		case "approved":

@@ -43,7 +43,9 @@ WHERE c.removed_at = 0 AND c.organization_id = `, q.arg(organization))
 		var c Channel
 		var topics string
 		var created, updated, position int64
-		err := rows.Scan(&c.ID, &c.Kind, &c.Name, &topics, &c.Host, &c.Recipients, &created, &updated, &c.Revision, &position)
+		err := rows.Scan(
+			&c.ID, &c.Kind, &c.Name, &topics, &c.Host, &c.Recipients, &created, &updated, &c.Revision, &position,
+		)
 		c.Topics = strings.Split(topics, ",")
 		c.CreatedAt, c.UpdatedAt, c.Position = toTime(created), toTime(updated), unsigned(position)
 		return c, err

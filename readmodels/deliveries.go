@@ -41,7 +41,9 @@ WHERE d.organization_id = `, q.arg(organization))
 		var ends, queued, due, ended, position int64
 		err := rows.Scan(&d.ID, &d.ChannelID, &d.ChannelName, &d.Topic, &d.AgentID, &d.ToolID, &d.RequestID, &d.SuggestionID, &ends, &d.Status,
 			&d.Attempts, &d.Problem, &queued, &due, &ended, &position)
-		d.EndsAt, d.QueuedAt, d.DueAt, d.EndedAt, d.Position = toTime(ends), toTime(queued), toTime(due), toTime(ended), unsigned(position)
+		d.EndsAt, d.QueuedAt, d.DueAt, d.EndedAt, d.Position = toTime(ends), toTime(queued), toTime(due), toTime(ended), unsigned(
+			position,
+		)
 		return d, err
 	})
 	return cut(deliveries, p, func(d Delivery) uint64 { return d.Position }), err

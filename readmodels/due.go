@@ -59,7 +59,9 @@ func (db *DB) EndingGrants(ctx context.Context, e Endings) ([]Ending, error) {
 // and agents' own.
 func (db *DB) EndingCredentials(ctx context.Context, e Endings) ([]Ending, error) {
 	q := &text{}
-	q.add(`SELECT t.organization_id, '' AS agent_id, t.id AS tool_id, t.credential_expires_at AS ends_at FROM tools AS t WHERE t.removed_at = 0`)
+	q.add(
+		`SELECT t.organization_id, '' AS agent_id, t.id AS tool_id, t.credential_expires_at AS ends_at FROM tools AS t WHERE t.removed_at = 0`,
+	)
 	e.among(q, "t.credential_expires_at")
 	q.add(` UNION ALL SELECT g.organization_id, g.agent_id, g.tool_id, g.credential_expires_at AS ends_at`)
 	grantsNow(q, e.Now)

@@ -43,7 +43,10 @@ func OpenEmbedded(ctx context.Context, path string, logger *slog.Logger) (*DB, e
 		return nil, err
 	}
 	if _, absent := os.Stat(path); absent == nil {
-		logger.WarnContext(ctx, "the read model is not usable and is filled again from the log", slog.String("path", path), slog.String("reason", err.Error()))
+		logger.WarnContext(
+			ctx, "the read model is not usable and is filled again from the log", slog.String("path", path),
+			slog.String("reason", err.Error()),
+		)
 	}
 	if live, err = f.create(ctx, path, false); err != nil {
 		return nil, err
@@ -80,7 +83,9 @@ func makeTables(ctx context.Context, db *sql.DB) (err error) {
 	if _, err := tx.ExecContext(ctx, tablesSQL); err != nil {
 		return err
 	}
-	if err := New(tx).CreateCheckpoint(ctx, CreateCheckpointParams{Name: checkpointName, Model: fingerprint()}); err != nil {
+	if err := New(tx).CreateCheckpoint(
+		ctx, CreateCheckpointParams{Name: checkpointName, Model: fingerprint()},
+	); err != nil {
 		return err
 	}
 	return tx.Commit()
@@ -181,7 +186,9 @@ func (f *file) beside(ctx context.Context) (*DB, error) {
 		f.building.Store(false)
 		return nil, err
 	}
-	if t.later, err = unindex(ctx, t.writer, "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"); err != nil {
+	if t.later, err = unindex(
+		ctx, t.writer, "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL",
+	); err != nil {
 		f.building.Store(false)
 		return nil, errors.Join(err, t.close())
 	}

@@ -86,8 +86,16 @@ func TestAFileThatIsOfNoUseIsReplaced(t *testing.T) {
 		{"a table is missing", statement("DROP TABLE grants"), "no such table"},
 		{"a column is missing", statement("ALTER TABLE agents DROP COLUMN description"), "description"},
 		{"the checkpoint is missing", statement("DELETE FROM checkpoints"), "checkpoint"},
-		{"it is no database", func(t *testing.T, path string) { overwrite(t, path, 0, []byte("this is no database at all")) }, "not a database"},
-		{"pages in the middle are garbage", func(t *testing.T, path string) { overwrite(t, path, 40<<10, bytes.Repeat([]byte{0xA5}, 16<<10)) }, "is damaged"},
+		{
+			"it is no database",
+			func(t *testing.T, path string) { overwrite(t, path, 0, []byte("this is no database at all")) },
+			"not a database",
+		},
+		{
+			"pages in the middle are garbage",
+			func(t *testing.T, path string) { overwrite(t, path, 40<<10, bytes.Repeat([]byte{0xA5}, 16<<10)) },
+			"is damaged",
+		},
 		{"its end is missing", func(t *testing.T, path string) {
 			if err := os.Truncate(path, 30<<10); err != nil {
 				t.Fatal(err)
@@ -107,7 +115,8 @@ func TestAFileThatIsOfNoUseIsReplaced(t *testing.T) {
 			if at, err := db.ReadCheckpoint(t.Context()); err != nil || at != (readmodels.Checkpoint{}) {
 				t.Errorf("it is at %+v: %v", at, err)
 			}
-			if list, err := db.Agents(t.Context(), acme, readmodels.AgentFilter{}, noon, all); err != nil || len(list.Items) != 0 {
+			if list, err := db.Agents(t.Context(), acme, readmodels.AgentFilter{}, noon, all); err != nil ||
+				len(list.Items) != 0 {
 				t.Errorf("it holds %+v: %v", list, err)
 			}
 			(&shelf{t: t, db: db}).agent(acme, "a1", "One")

@@ -53,7 +53,9 @@ func ExaminePostgres(ctx context.Context, url string) (reached Checkpoint, err e
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	var makes bool
-	err = db.live.writer.QueryRowContext(ctx, "SELECT has_database_privilege(current_database(), 'CREATE')").Scan(&makes)
+	err = db.live.writer.QueryRowContext(
+		ctx, "SELECT has_database_privilege(current_database(), 'CREATE')",
+	).Scan(&makes)
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("ask the database: %w", err)
 	}
@@ -66,7 +68,10 @@ func ExaminePostgres(ctx context.Context, url string) (reached Checkpoint, err e
 	case absent && makes:
 		return Checkpoint{}, ErrNoTables
 	case absent:
-		return Checkpoint{}, errors.New("it has no tables of this version, and its user may make none: let him, with GRANT CREATE ON DATABASE … TO …")
+		return Checkpoint{}, errors.New(
+			"it has no tables of this version, and its user may make none: let him, with GRANT CREATE ON DATABASE … " +
+				"TO …",
+		)
 	case err != nil:
 		return Checkpoint{}, err
 	}

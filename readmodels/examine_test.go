@@ -33,7 +33,8 @@ func TestExaminingLeavesAFileAsItIs(t *testing.T) {
 	if err := os.WriteFile(path+".other", []byte(garbage), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readmodels.ExamineEmbedded(t.Context(), path+".other"); err == nil || errors.Is(err, readmodels.ErrNoTables) {
+	if _, err := readmodels.ExamineEmbedded(t.Context(), path+".other"); err == nil ||
+		errors.Is(err, readmodels.ErrNoTables) {
 		t.Errorf("of a file that is no database: %v", err)
 	}
 	if text, err := os.ReadFile(path + ".other"); err != nil || string(text) != garbage {

@@ -46,13 +46,20 @@ func grantQuery(organization string, f GrantFilter, now time.Time, p Page) *text
 	case "":
 		q.add(" AND g.status <> 'withdrawn'")
 	case "approved":
-		q.add(" AND g.status = 'approved' AND t.removed_at = 0 AND (g.expires_at = 0 OR g.expires_at > ", q.arg(Micros(now)), ")")
+		q.add(
+			" AND g.status = 'approved' AND t.removed_at = 0 AND (g.expires_at = 0 OR g.expires_at > ",
+			q.arg(Micros(now)), ")",
+		)
 	case "pending":
 		q.add(" AND g.status = 'pending' AND t.removed_at = 0")
 	case "revoked":
 		q.add(" AND (g.status = 'revoked' OR (t.removed_at <> 0 AND ", grantOpen, "))")
 	case "expired":
-		q.add(" AND (g.status = 'expired' OR (g.status = 'approved' AND t.removed_at = 0 AND g.expires_at <> 0 AND g.expires_at <= ", q.arg(Micros(now)), "))")
+		q.add(
+			" AND (g.status = 'expired' OR (g.status = 'approved' AND t.removed_at = 0 AND g.expires_at <> 0 AND "+
+				"g.expires_at <= ",
+			q.arg(Micros(now)), "))",
+		)
 	default:
 		q.is("g.status", f.Status)
 		q.add(" AND g.status <> 'withdrawn'")
@@ -62,14 +69,18 @@ func grantQuery(organization string, f GrantFilter, now time.Time, p Page) *text
 }
 
 // Grants lists who has, had or asks for what, the first asked for last.
-func (db *DB) Grants(ctx context.Context, organization string, f GrantFilter, now time.Time, p Page) (List[Grant], error) {
+func (db *DB) Grants(
+	ctx context.Context, organization string, f GrantFilter, now time.Time, p Page,
+) (List[Grant], error) {
 	grants, err := collect(ctx, db, grantQuery(organization, f, now, p), "grants", func(rows *sql.Rows) (Grant, error) {
 		var g Grant
 		var removed, decided, expires, fetched, position int64
 		err := rows.Scan(&g.AgentID, &g.AgentName, &g.ToolID, &g.ToolName, &g.Status, &removed, &g.Origin, &g.RequestID, &g.Reason, &g.DenialReason,
 			&decided, &g.DecidedBy.Type, &g.DecidedBy.ID, &expires, &g.FetchCount, &fetched, &position)
 		g.Status = shownStatus(g.Status, removed != 0, expires, Micros(now))
-		g.DecidedAt, g.ExpiresAt, g.LastFetchedAt, g.Position = toTime(decided), toTime(expires), toTime(fetched), unsigned(position)
+		g.DecidedAt, g.ExpiresAt, g.LastFetchedAt, g.Position = toTime(decided), toTime(expires), toTime(fetched), unsigned(
+			position,
+		)
 		return g, err
 	})
 	return cut(grants, p, func(g Grant) uint64 { return g.Position }), err

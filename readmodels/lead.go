@@ -14,7 +14,9 @@ const (
 )
 
 // lead waits for the lease of the process that fills the tables.
-func (s *schema) lead(ctx context.Context, db *DB, standby func(Checkpoint) <-chan struct{}) (context.Context, func(), error) {
+func (s *schema) lead(
+	ctx context.Context, db *DB, standby func(Checkpoint) <-chan struct{},
+) (context.Context, func(), error) {
 	if s.build != nil {
 		return ctx, func() {}, nil // no other process knows of these tables
 	}

@@ -64,7 +64,8 @@ func (l *lease) take(ctx context.Context) (bool, error) {
 // lost.
 func (l *lease) hold(ctx context.Context) context.Context {
 	held, lost := context.WithCancelCause(ctx)
-	renew, stop := context.WithCancel(context.WithoutCancel(ctx)) // a renewal that is broken off would cost the connection
+	// a renewal that is broken off would cost the connection
+	renew, stop := context.WithCancel(context.WithoutCancel(ctx))
 	l.stop, l.stopped = stop, make(chan struct{})
 	go func() {
 		defer close(l.stopped)
@@ -100,8 +101,13 @@ func (l *lease) giveBack(ctx context.Context) {
 	}
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), answersWithin)
 	defer cancel()
-	_, err := l.conn.Exec(limited, "UPDATE "+l.table+" SET ends_at = now() WHERE name = $1 AND holder = $2 AND ends_at > now()", l.name, l.holder)
+	_, err := l.conn.Exec(
+		limited, "UPDATE "+l.table+" SET ends_at = now() WHERE name = $1 AND holder = $2 AND ends_at > now()", l.name,
+		l.holder,
+	)
 	if err = errors.Join(err, closeConn(ctx, l.conn)); err != nil {
-		l.logger.DebugContext(ctx, "a lease ends by its time", slog.String("lease", l.name), slog.String("error", err.Error()))
+		l.logger.DebugContext(
+			ctx, "a lease ends by its time", slog.String("lease", l.name), slog.String("error", err.Error()),
+		)
 	}
 }

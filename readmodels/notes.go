@@ -60,7 +60,9 @@ func (db *DB) notes(ctx context.Context, q *text) ([]Note, error) {
 		var created, active, decided, position int64
 		err := rows.Scan(&n.ID, &n.ToolID, &n.ToolName, &n.Learned, &n.Status, &n.GuideVersion, &n.CurrentVersion, &created, &active, &decided,
 			&n.DecidedBy.Type, &n.DecidedBy.ID, &n.DismissalReason, &position)
-		n.CreatedAt, n.LastActivityAt, n.DecidedAt, n.Position = toTime(created), toTime(active), toTime(decided), unsigned(position)
+		n.CreatedAt, n.LastActivityAt, n.DecidedAt, n.Position = toTime(created), toTime(active), toTime(decided), unsigned(
+			position,
+		)
 		return n, err
 	})
 	if err != nil {

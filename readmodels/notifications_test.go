@@ -15,7 +15,8 @@ func (s *shelf) channel(organization, id, name string) {
 	s.t.Helper()
 	s.write(func(tx *readmodels.Tx) error {
 		return tx.InsertChannel(s.t.Context(), readmodels.InsertChannelParams{
-			ID: id, OrganizationID: organization, Position: s.next(), Kind: "slack", Name: name, Topics: "access_requested,grant_expiring", Host: "hooks.slack.com",
+			ID: id, OrganizationID: organization, Position: s.next(), Kind: "slack", Name: name,
+			Topics: "access_requested,grant_expiring", Host: "hooks.slack.com",
 			At: readmodels.Micros(noon),
 		})
 	})
@@ -26,7 +27,8 @@ func (s *shelf) delivery(organization, channelID, id string) {
 	s.t.Helper()
 	s.write(func(tx *readmodels.Tx) error {
 		return tx.InsertDelivery(s.t.Context(), readmodels.InsertDeliveryParams{
-			ID: id, OrganizationID: organization, Position: s.next(), ChannelID: channelID, Topic: "access_requested", AgentID: "a1", ToolID: "t1", RequestID: "r1",
+			ID: id, OrganizationID: organization, Position: s.next(), ChannelID: channelID, Topic: "access_requested",
+			AgentID: "a1", ToolID: "t1", RequestID: "r1",
 			At: readmodels.Micros(noon),
 		})
 	})
@@ -36,8 +38,13 @@ func (s *shelf) fails(id string, next time.Time) {
 	s.t.Helper()
 	s.write(func(tx *readmodels.Tx) error {
 		return errors.Join(
-			tx.ClaimDelivery(s.t.Context(), readmodels.ClaimDeliveryParams{ID: id, Attempts: 1, DueAt: readmodels.Micros(noon.Add(time.Minute))}),
-			tx.FailDelivery(s.t.Context(), readmodels.FailDeliveryParams{ID: id, Problem: "p", DueAt: readmodels.Micros(next)}),
+			tx.ClaimDelivery(
+				s.t.Context(),
+				readmodels.ClaimDeliveryParams{ID: id, Attempts: 1, DueAt: readmodels.Micros(noon.Add(time.Minute))},
+			),
+			tx.FailDelivery(
+				s.t.Context(), readmodels.FailDeliveryParams{ID: id, Problem: "p", DueAt: readmodels.Micros(next)},
+			),
 		)
 	})
 }
@@ -45,7 +52,12 @@ func (s *shelf) fails(id string, next time.Time) {
 func (s *shelf) ends(id, status string) {
 	s.t.Helper()
 	s.write(func(tx *readmodels.Tx) error {
-		return tx.EndDelivery(s.t.Context(), readmodels.EndDeliveryParams{ID: id, Status: status, Problem: "p", EndedAt: readmodels.Micros(noon.Add(time.Hour))})
+		return tx.EndDelivery(
+			s.t.Context(),
+			readmodels.EndDeliveryParams{
+				ID: id, Status: status, Problem: "p", EndedAt: readmodels.Micros(noon.Add(time.Hour)),
+			},
+		)
 	})
 }
 
@@ -55,15 +67,18 @@ func testChannels(t *testing.T, s *shelf) {
 	s.channel(globex, "c3", "theirs")
 	s.write(func(tx *readmodels.Tx) error {
 		return tx.UpdateChannel(t.Context(), readmodels.UpdateChannelParams{
-			ID: "c1", Name: readmodels.Optional(new("Ops")), Topics: readmodels.Optional(new("tool_suggested")), Host: readmodels.Optional(new("")),
-			Recipients: readmodels.OptionalInt(new(int64(2))), At: readmodels.Micros(noon.Add(time.Hour)),
+			ID: "c1", Name: readmodels.Optional(new("Ops")), Topics: readmodels.Optional(new("tool_suggested")),
+			Host: readmodels.Optional(new("")), Recipients: readmodels.OptionalInt(new(int64(2))),
+			At: readmodels.Micros(noon.Add(time.Hour)),
 		})
 	})
 	one := readmodels.Channel{
-		ID: "c1", Kind: "slack", Name: "Ops", Topics: []string{"tool_suggested"}, Recipients: 2, CreatedAt: noon, UpdatedAt: noon.Add(time.Hour), Revision: 2, Position: 1,
+		ID: "c1", Kind: "slack", Name: "Ops", Topics: []string{"tool_suggested"}, Recipients: 2, CreatedAt: noon,
+		UpdatedAt: noon.Add(time.Hour), Revision: 2, Position: 1,
 	}
 	two := readmodels.Channel{
-		ID: "c2", Kind: "slack", Name: "#sec", Topics: []string{"access_requested", "grant_expiring"}, Host: "hooks.slack.com", CreatedAt: noon, UpdatedAt: noon, Revision: 1, Position: 2,
+		ID: "c2", Kind: "slack", Name: "#sec", Topics: []string{"access_requested", "grant_expiring"},
+		Host: "hooks.slack.com", CreatedAt: noon, UpdatedAt: noon, Revision: 1, Position: 2,
 	}
 	list := must[readmodels.List[readmodels.Channel]](t)
 	if diff := cmp.Diff([]readmodels.Channel{two, one}, list(s.db.Channels(t.Context(), acme, all)).Items); diff != "" {
@@ -72,11 +87,14 @@ func testChannels(t *testing.T, s *shelf) {
 	if diff := cmp.Diff(one, must[readmodels.Channel](t)(s.db.Channel(t.Context(), acme, "c1"))); diff != "" {
 		t.Errorf("one (-want +got):\n%s", diff)
 	}
-	if first := list(s.db.Channels(t.Context(), acme, readmodels.Page{Limit: 1})); len(first.Items) != 1 || first.Next != 2 {
+	if first := list(s.db.Channels(t.Context(), acme, readmodels.Page{Limit: 1})); len(first.Items) != 1 ||
+		first.Next != 2 {
 		t.Errorf("the first page: %+v", first)
 	}
 	s.write(func(tx *readmodels.Tx) error {
-		return tx.RemoveChannel(t.Context(), readmodels.RemoveChannelParams{ID: "c2", RemovedAt: readmodels.Micros(noon)})
+		return tx.RemoveChannel(
+			t.Context(), readmodels.RemoveChannelParams{ID: "c2", RemovedAt: readmodels.Micros(noon)},
+		)
 	})
 	for _, id := range []string{"c2", "c3", "c4", ""} {
 		if _, err := s.db.Channel(t.Context(), acme, id); !errors.Is(err, readmodels.ErrNotFound) {
@@ -101,8 +119,14 @@ func testDeliveries(t *testing.T, s *shelf) {
 	s.ends("d3", "delivered")
 	s.write(func(tx *readmodels.Tx) error {
 		return errors.Join(
-			tx.EndDelivery(t.Context(), readmodels.EndDeliveryParams{ID: "d4", Status: "dead", Problem: "p", EndedAt: readmodels.Micros(noon)}),
-			tx.RequeueDelivery(t.Context(), readmodels.RequeueDeliveryParams{ID: "d4", DueAt: readmodels.Micros(noon.Add(2 * time.Hour))}),
+			tx.EndDelivery(
+				t.Context(),
+				readmodels.EndDeliveryParams{ID: "d4", Status: "dead", Problem: "p", EndedAt: readmodels.Micros(noon)},
+			),
+			tx.RequeueDelivery(
+				t.Context(),
+				readmodels.RequeueDeliveryParams{ID: "d4", DueAt: readmodels.Micros(noon.Add(2 * time.Hour))},
+			),
 		)
 	})
 	id := func(d readmodels.Delivery) string { return d.ID }
@@ -119,19 +143,26 @@ func testDeliveries(t *testing.T, s *shelf) {
 		{readmodels.DeliveryFilter{Status: "delivered", ChannelID: "c2"}, []string{}},
 		{readmodels.DeliveryFilter{ChannelID: "c3"}, []string{}},
 	} {
-		if diff := cmp.Diff(c.want, names(list(s.db.Deliveries(t.Context(), acme, c.filter, all)).Items, id)); diff != "" {
+		if diff := cmp.Diff(
+			c.want, names(list(s.db.Deliveries(t.Context(), acme, c.filter, all)).Items, id),
+		); diff != "" {
 			t.Errorf("%+v (-want +got):\n%s", c.filter, diff)
 		}
 	}
 	want := readmodels.Delivery{
-		ID: "d1", ChannelID: "c1", ChannelName: "#ops", Topic: "access_requested", AgentID: "a1", ToolID: "t1", RequestID: "r1", Status: "failed", Attempts: 1, Problem: "p",
-		QueuedAt: noon, DueAt: noon.Add(time.Hour), Position: 5,
+		ID: "d1", ChannelID: "c1", ChannelName: "#ops", Topic: "access_requested", AgentID: "a1", ToolID: "t1",
+		RequestID: "r1", Status: "failed", Attempts: 1, Problem: "p", QueuedAt: noon, DueAt: noon.Add(time.Hour),
+		Position: 5,
 	}
-	if got := list(s.db.Deliveries(t.Context(), acme, readmodels.DeliveryFilter{Status: "failed"}, all)).Items; len(got) != 1 || cmp.Diff(want, got[0]) != "" {
+	if got := list(
+		s.db.Deliveries(t.Context(), acme, readmodels.DeliveryFilter{Status: "failed"}, all),
+	).Items; len(got) != 1 || cmp.Diff(want, got[0]) != "" {
 		t.Errorf("one (-want +got):\n%s", cmp.Diff(want, got[0]))
 	}
 	first := list(s.db.Deliveries(t.Context(), acme, readmodels.DeliveryFilter{}, readmodels.Page{Limit: 3}))
-	rest := list(s.db.Deliveries(t.Context(), acme, readmodels.DeliveryFilter{}, readmodels.Page{Limit: 3, Before: first.Next}))
+	rest := list(
+		s.db.Deliveries(t.Context(), acme, readmodels.DeliveryFilter{}, readmodels.Page{Limit: 3, Before: first.Next}),
+	)
 	if len(first.Items) != 3 || len(rest.Items) != 2 || rest.Next != 0 {
 		t.Errorf("pages of %d and %d, then %d", len(first.Items), len(rest.Items), rest.Next)
 	}
@@ -150,7 +181,9 @@ func testDueDeliveries(t *testing.T, s *shelf) {
 	s.fails("theirs", noon.Add(2*time.Hour))
 	due := func(after time.Duration, channel string, limit int) []string {
 		found := must[[]readmodels.DueDelivery](t)(s.db.DueDeliveries(t.Context(), channel, noon.Add(after), limit))
-		return names(found, func(d readmodels.DueDelivery) string { return d.Organization[len(d.Organization)-1:] + " " + d.ID })
+		return names(
+			found, func(d readmodels.DueDelivery) string { return d.Organization[len(d.Organization)-1:] + " " + d.ID },
+		)
 	}
 	channels := func(after time.Duration, limit int) []string {
 		return must[[]string](t)(s.db.DueChannels(t.Context(), noon.Add(after), limit))
@@ -187,14 +220,23 @@ func testEndings(t *testing.T, s *shelf) {
 	s.grant(acme, "a1", "t3", "approved", noon.Add(day)) // of a removed tool
 	s.grant(acme, "a1", "t4", "denied", noon.Add(day))
 	s.grant(globex, "b1", "u1", "approved", noon.Add(day))
-	for tool, ends := range map[string]time.Time{"t1": noon.Add(4 * day), "t2": noon.Add(day / 2), "t4": noon.Add(day)} {
+	for tool, ends := range map[string]time.Time{
+		"t1": noon.Add(4 * day), "t2": noon.Add(day / 2), "t4": noon.Add(day),
+	} {
 		s.write(func(tx *readmodels.Tx) error {
-			return tx.ReplaceGrantCredential(t.Context(), readmodels.ReplaceGrantCredentialParams{AgentID: "a1", ToolID: tool, CredentialExpiresAt: readmodels.Micros(ends)})
+			return tx.ReplaceGrantCredential(
+				t.Context(),
+				readmodels.ReplaceGrantCredentialParams{
+					AgentID: "a1", ToolID: tool, CredentialExpiresAt: readmodels.Micros(ends),
+				},
+			)
 		})
 	}
 	told := func(found []readmodels.Ending, err error) []string {
 		return names(must[[]readmodels.Ending](t)(found, err), func(e readmodels.Ending) string {
-			return fmt.Sprintf("%s %s/%s %v", e.Organization[len(e.Organization)-1:], e.AgentID, e.ToolID, e.At.Sub(noon))
+			return fmt.Sprintf(
+				"%s %s/%s %v", e.Organization[len(e.Organization)-1:], e.AgentID, e.ToolID, e.At.Sub(noon),
+			)
 		})
 	}
 	look := readmodels.Endings{Now: noon, Until: noon.Add(7 * day), Limit: 9}
@@ -203,20 +245,56 @@ func testEndings(t *testing.T, s *shelf) {
 		got, want []string
 	}{
 		{"grants", told(s.db.EndingGrants(t.Context(), look)), []string{"2 b1/u1 24h0m0s", "1 a1/t1 48h0m0s"}},
-		{"the second page", told(s.db.EndingGrants(t.Context(), readmodels.Endings{Now: noon, Until: noon.Add(7 * day), Limit: 1, Skip: 1})), []string{"1 a1/t1 48h0m0s"}},
-		{"grants of a day", told(s.db.EndingGrants(t.Context(), readmodels.Endings{Now: noon, Until: noon.Add(day), Limit: 9})), []string{"2 b1/u1 24h0m0s"}},
-		{"grants of later", told(s.db.EndingGrants(t.Context(), readmodels.Endings{Now: noon.Add(day), Until: noon.Add(7 * day), Limit: 9})), []string{"1 a1/t1 48h0m0s"}},
-		{"credentials", told(s.db.EndingCredentials(t.Context(), look)), []string{"1 a1/t2 12h0m0s", "1 /t2 24h0m0s", "1 /t4 72h0m0s", "1 a1/t1 96h0m0s"}},
-		{"credentials of access that lasts", told(s.db.EndingCredentials(t.Context(), readmodels.Endings{Now: noon.Add(2 * day), Until: noon.Add(7 * day), Limit: 9})), []string{"1 /t4 72h0m0s"}},
+		{
+			"the second page",
+			told(
+				s.db.EndingGrants(
+					t.Context(), readmodels.Endings{Now: noon, Until: noon.Add(7 * day), Limit: 1, Skip: 1},
+				),
+			),
+			[]string{"1 a1/t1 48h0m0s"},
+		},
+		{
+			"grants of a day",
+			told(s.db.EndingGrants(t.Context(), readmodels.Endings{Now: noon, Until: noon.Add(day), Limit: 9})),
+			[]string{"2 b1/u1 24h0m0s"},
+		},
+		{
+			"grants of later",
+			told(
+				s.db.EndingGrants(
+					t.Context(), readmodels.Endings{Now: noon.Add(day), Until: noon.Add(7 * day), Limit: 9},
+				),
+			),
+			[]string{"1 a1/t1 48h0m0s"},
+		},
+		{
+			"credentials", told(s.db.EndingCredentials(t.Context(), look)),
+			[]string{"1 a1/t2 12h0m0s", "1 /t2 24h0m0s", "1 /t4 72h0m0s", "1 a1/t1 96h0m0s"},
+		},
+		{
+			"credentials of access that lasts",
+			told(
+				s.db.EndingCredentials(
+					t.Context(), readmodels.Endings{Now: noon.Add(2 * day), Until: noon.Add(7 * day), Limit: 9},
+				),
+			),
+			[]string{"1 /t4 72h0m0s"},
+		},
 	} {
 		if diff := cmp.Diff(c.want, c.got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)
 		}
 	}
 	s.write(func(tx *readmodels.Tx) error {
-		return tx.AssignGrant(t.Context(), readmodels.AssignGrantParams{AgentID: "a1", ToolID: "t2", OrganizationID: acme, Position: s.next()})
+		return tx.AssignGrant(
+			t.Context(),
+			readmodels.AssignGrantParams{AgentID: "a1", ToolID: "t2", OrganizationID: acme, Position: s.next()},
+		)
 	})
-	if got := told(s.db.EndingCredentials(t.Context(), readmodels.Endings{Now: noon, Until: noon.Add(day / 2), Limit: 9})); len(got) != 0 {
+	if got := told(
+		s.db.EndingCredentials(t.Context(), readmodels.Endings{Now: noon, Until: noon.Add(day / 2), Limit: 9}),
+	); len(got) != 0 {
 		t.Errorf("of access that was given anew: %v", got)
 	}
 }
@@ -224,6 +302,12 @@ func testEndings(t *testing.T, s *shelf) {
 func (s *shelf) rotated(toolID string, expires time.Time) {
 	s.t.Helper()
 	s.write(func(tx *readmodels.Tx) error {
-		return tx.RotateToolCredential(s.t.Context(), readmodels.RotateToolCredentialParams{ID: toolID, CredentialVersion: 2, CredentialExpiresAt: readmodels.Micros(expires), At: readmodels.Micros(noon)})
+		return tx.RotateToolCredential(
+			s.t.Context(),
+			readmodels.RotateToolCredentialParams{
+				ID: toolID, CredentialVersion: 2, CredentialExpiresAt: readmodels.Micros(expires),
+				At: readmodels.Micros(noon),
+			},
+		)
 	})
 }

@@ -26,7 +26,8 @@ type pipeline struct {
 // connection is somebody else's. A commit needn't reach the disk, because rows and checkpoint are
 // lost together and filled again. A process whose machine is gone in the middle of a transaction
 // doesn't keep the next one from the checkpoint.
-const transactionSettings = "SELECT set_config('synchronous_commit', 'off', true), set_config('idle_in_transaction_session_timeout', '10s', true)"
+const transactionSettings = "SELECT set_config('synchronous_commit', 'off', true), " +
+	"set_config('idle_in_transaction_session_timeout', '10s', true)"
 
 func newPipeline(ctx context.Context, conn *sql.Conn, tx *sql.Tx) *pipeline {
 	p := &pipeline{ctx: ctx, conn: conn, tx: tx}

@@ -68,12 +68,18 @@ func OpenPostgres(ctx context.Context, url string, logger *slog.Logger) (*DB, er
 func at(url string, logger *slog.Logger) (*schema, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil { // its text may quote the URL, and that holds a password
-		return nil, errors.New("the URL of the read model's database is not valid; it looks like postgres://user:password@host:5432/database")
+		return nil, errors.New(
+			"the URL of the read model's database is not valid; it looks like " +
+				"postgres://user:password@host:5432/database",
+		)
 	}
 	if !strings.Contains(url, "default_query_exec_mode") {
-		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe // one round trip, and no statement has a name
+		// one round trip, and no statement has a name
+		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
-	return &schema{name: home + "_" + fingerprint()[:12], home: home, holder: rand.Text(), config: config, logger: logger}, nil
+	return &schema{
+		name: home + "_" + fingerprint()[:12], home: home, holder: rand.Text(), config: config, logger: logger,
+	}, nil
 }
 
 // refused reports whether a server refuses for good: the user, the database, or the user's rights
@@ -141,7 +147,9 @@ func (s *schema) transact(ctx context.Context, fn func(pgx.Tx) error) (err error
 // alone is transact for what only one process may do at a time. The others wait.
 func (s *schema) alone(ctx context.Context, fn func(pgx.Tx) error) error {
 	return s.transact(ctx, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "agentkey tables "+s.home); err != nil {
+		if _, err := tx.Exec(
+			ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "agentkey tables "+s.home,
+		); err != nil {
 			return err
 		}
 		return fn(tx)
@@ -160,7 +168,9 @@ func (s *schema) prepare(ctx context.Context) error {
 	}
 	return s.alone(ctx, func(tx pgx.Tx) error {
 		home := pgx.Identifier{s.home}.Sanitize()
-		if _, err := tx.Exec(ctx, "CREATE SCHEMA IF NOT EXISTS "+home+"; SET LOCAL search_path = "+home+"; "+leasesSQL); err != nil {
+		if _, err := tx.Exec(
+			ctx, "CREATE SCHEMA IF NOT EXISTS "+home+"; SET LOCAL search_path = "+home+"; "+leasesSQL,
+		); err != nil {
 			return fmt.Errorf("make the schema %s: %w", s.home, err)
 		}
 		if err := look(tx); err != nil || made {

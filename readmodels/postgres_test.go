@@ -108,7 +108,8 @@ func TestTablesOfNoUseAreMadeAnew(t *testing.T) {
 			do(t, c, "SET search_path = "+scan[string](t, c, liveSchema))
 			do(t, c, damage)
 			db := postgres(t, url)
-			if list, err := db.Agents(t.Context(), acme, readmodels.AgentFilter{}, noon, all); err != nil || len(list.Items) != 0 {
+			if list, err := db.Agents(t.Context(), acme, readmodels.AgentFilter{}, noon, all); err != nil ||
+				len(list.Items) != 0 {
 				t.Errorf("it holds %+v: %v", list, err)
 			}
 			(&shelf{t: t, db: db}).agent(acme, "a1", "One")
@@ -137,7 +138,10 @@ func TestAServerThatRefusesIsAnError(t *testing.T) {
 	user, database := *good, *good
 	user.User = url.UserPassword("nobody", "hunter2")
 	database.Path = "/nothing"
-	for _, text := range []string{"postgres://u:hunter2@ho st:5432/x", "mysql://u:hunter2@host/x", "postgres://u:hunter2@host:port/x", user.String(), database.String()} {
+	for _, text := range []string{
+		"postgres://u:hunter2@ho st:5432/x", "mysql://u:hunter2@host/x", "postgres://u:hunter2@host:port/x",
+		user.String(), database.String(),
+	} {
 		db, err := readmodels.OpenPostgres(t.Context(), text, slog.New(slog.DiscardHandler))
 		if err == nil {
 			_ = db.Close()
@@ -211,7 +215,9 @@ func TestWhatAnErrorLiesIn(t *testing.T) {
 	if err := db.Write(t.Context(), again); err == nil || errors.Is(err, readmodels.ErrUnavailable) {
 		t.Errorf("a row that is there: %v", err)
 	}
-	if err := db.Write(t.Context(), func(*readmodels.Tx) error { return errors.New("no") }); errors.Is(err, readmodels.ErrUnavailable) {
+	if err := db.Write(
+		t.Context(), func(*readmodels.Tx) error { return errors.New("no") },
+	); errors.Is(err, readmodels.ErrUnavailable) {
 		t.Errorf("an error of the writer: %v", err)
 	}
 	c := conn(t, url)
@@ -219,7 +225,11 @@ func TestWhatAnErrorLiesIn(t *testing.T) {
 		if err := tx.Claim(t.Context(), "s1", noon); err != nil { // sent at once
 			return err
 		}
-		do(t, c, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+		do(
+			t, c,
+			"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> "+
+				"pg_backend_pid()",
+		)
 		return tx.TouchAgent(t.Context(), "a1")
 	}
 	if err := db.Write(t.Context(), kill); !errors.Is(err, readmodels.ErrUnavailable) {
@@ -238,7 +248,9 @@ func TestWhatAnErrorLiesIn(t *testing.T) {
 func alone(readmodels.Checkpoint) <-chan struct{} { return nil }
 
 // lead takes the lead in the background and sends the context of it.
-func lead(t *testing.T, db *readmodels.DB, standby func(readmodels.Checkpoint) <-chan struct{}) (led chan context.Context, release func()) {
+func lead(
+	t *testing.T, db *readmodels.DB, standby func(readmodels.Checkpoint) <-chan struct{},
+) (led chan context.Context, release func()) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	led, ended := make(chan context.Context, 1), make(chan struct{})

@@ -172,7 +172,9 @@ func (db *DB) Reset(ctx context.Context) error {
 // channel that it returned is closed, and otherwise four times a second. An embedded file has one
 // process, which leads at once. release gives the lead back. That two lead for a moment does no
 // harm: Move lets one of them through.
-func (db *DB) Lead(ctx context.Context, standby func(Checkpoint) <-chan struct{}) (lead context.Context, release func(), err error) {
+func (db *DB) Lead(
+	ctx context.Context, standby func(Checkpoint) <-chan struct{},
+) (lead context.Context, release func(), err error) {
 	return db.place.lead(ctx, db, standby)
 }
 
@@ -205,7 +207,9 @@ func readCheckpoint(ctx context.Context, q *Queries) (Checkpoint, error) {
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("read the checkpoint of the read model: %w", err)
 	}
-	return Checkpoint{StoreID: row.StoreID, StoreCreated: toTime(row.StoreCreated), Position: unsigned(row.Position), Mark: row.Mark}, nil
+	return Checkpoint{
+		StoreID: row.StoreID, StoreCreated: toTime(row.StoreCreated), Position: unsigned(row.Position), Mark: row.Mark,
+	}, nil
 }
 
 // ErrMoved says that another worker has moved the checkpoint: what was about to be written is not
@@ -220,7 +224,9 @@ func (db *DB) Claim(ctx context.Context, storeID string, created time.Time) erro
 // Claim binds empty tables to a log. It does nothing, without an error, when they are bound to that
 // log already.
 func (t *Tx) Claim(ctx context.Context, storeID string, created time.Time) error {
-	n, err := t.ClaimCheckpoint(ctx, ClaimCheckpointParams{Name: checkpointName, StoreID: storeID, StoreCreated: Micros(created)})
+	n, err := t.ClaimCheckpoint(
+		ctx, ClaimCheckpointParams{Name: checkpointName, StoreID: storeID, StoreCreated: Micros(created)},
+	)
 	if err != nil || n == 1 {
 		return err
 	}
@@ -236,7 +242,8 @@ func (t *Tx) Claim(ctx context.Context, storeID string, created time.Time) error
 // empty mark leaves the old one.
 func (t *Tx) Move(ctx context.Context, storeID string, from, to uint64, mark string) error {
 	n, err := t.MoveCheckpoint(ctx, MoveCheckpointParams{
-		Name: checkpointName, StoreID: storeID, FromPosition: signed(from), ToPosition: signed(to), Mark: sql.NullString{String: mark, Valid: mark != ""},
+		Name: checkpointName, StoreID: storeID, FromPosition: signed(from), ToPosition: signed(to),
+		Mark: sql.NullString{String: mark, Valid: mark != ""},
 	})
 	if err != nil {
 		return fmt.Errorf("move the checkpoint: %w", err)

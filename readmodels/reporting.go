@@ -35,7 +35,10 @@ func (s *schema) tell(ctx context.Context, tx pgx.Tx) error {
 	_, err := tx.Exec(ctx, text)
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && refused.Code == "42P16" { // invalid_table_definition
-		s.logger.WarnContext(ctx, "the reporting views of a newer version are recreated and must be granted again", slog.String("reason", refused.Message))
+		s.logger.WarnContext(
+			ctx, "the reporting views of a newer version are recreated and must be granted again",
+			slog.String("reason", refused.Message),
+		)
 		_, err = tx.Exec(ctx, "ROLLBACK TO SAVEPOINT views; DROP SCHEMA reporting CASCADE;"+text)
 	}
 	return err

@@ -44,13 +44,16 @@ func (s *shelf) agent(organization, id, name string) {
 	s.t.Helper()
 	s.write(func(tx *readmodels.Tx) error {
 		err := tx.InsertAgent(s.t.Context(), readmodels.InsertAgentParams{
-			ID: id, OrganizationID: organization, Position: s.next(), Name: name, NameFolded: readmodels.Fold(name), Description: "d",
-			CreatedAt: readmodels.Micros(noon), CreatedByType: "human", CreatedByID: "ann",
+			ID: id, OrganizationID: organization, Position: s.next(), Name: name, NameFolded: readmodels.Fold(name),
+			Description: "d", CreatedAt: readmodels.Micros(noon), CreatedByType: "human", CreatedByID: "ann",
 		})
 		if err != nil {
 			return err
 		}
-		return tx.InsertKey(s.t.Context(), readmodels.InsertKeyParams{AgentID: id, Number: 1, ID: "key of " + id, CreatedAt: readmodels.Micros(noon)})
+		return tx.InsertKey(
+			s.t.Context(),
+			readmodels.InsertKeyParams{AgentID: id, Number: 1, ID: "key of " + id, CreatedAt: readmodels.Micros(noon)},
+		)
 	})
 }
 
@@ -65,8 +68,8 @@ func (s *shelf) tool(organization, id, name string) {
 	s.t.Helper()
 	s.write(func(tx *readmodels.Tx) error {
 		return tx.InsertTool(s.t.Context(), readmodels.InsertToolParams{
-			ID: id, OrganizationID: organization, Position: s.next(), Name: name, NameFolded: readmodels.Fold(name), AuthType: "api_key",
-			CredentialMode: "shared", CredentialVersion: 1, At: readmodels.Micros(noon),
+			ID: id, OrganizationID: organization, Position: s.next(), Name: name, NameFolded: readmodels.Fold(name),
+			AuthType: "api_key", CredentialMode: "shared", CredentialVersion: 1, At: readmodels.Micros(noon),
 		})
 	})
 }
@@ -82,7 +85,8 @@ func (s *shelf) guide(organization, toolID string, version int64, text string) {
 	s.t.Helper()
 	s.write(func(tx *readmodels.Tx) error {
 		return tx.InsertInstructions(s.t.Context(), readmodels.InsertInstructionsParams{
-			ToolID: toolID, Version: version, OrganizationID: organization, Instructions: text, CreatedAt: readmodels.Micros(noon), CreatedByType: "human", CreatedByID: "ann",
+			ToolID: toolID, Version: version, OrganizationID: organization, Instructions: text,
+			CreatedAt: readmodels.Micros(noon), CreatedByType: "human", CreatedByID: "ann",
 		})
 	})
 }
@@ -93,13 +97,15 @@ func (s *shelf) ask(organization, agentID, toolID, requestID string) {
 	s.write(func(tx *readmodels.Tx) error {
 		position := s.next()
 		err := tx.InsertRequest(s.t.Context(), readmodels.InsertRequestParams{
-			ID: requestID, OrganizationID: organization, Position: position, AgentID: agentID, ToolID: toolID, Reason: "why", CreatedAt: readmodels.Micros(noon),
+			ID: requestID, OrganizationID: organization, Position: position, AgentID: agentID, ToolID: toolID,
+			Reason: "why", CreatedAt: readmodels.Micros(noon),
 		})
 		if err != nil {
 			return err
 		}
 		return tx.AskGrant(s.t.Context(), readmodels.AskGrantParams{
-			AgentID: agentID, ToolID: toolID, OrganizationID: organization, Position: position, RequestID: requestID, Reason: "why", Origin: "request",
+			AgentID: agentID, ToolID: toolID, OrganizationID: organization, Position: position, RequestID: requestID,
+			Reason: "why", Origin: "request",
 		})
 	})
 }
@@ -110,17 +116,41 @@ func (s *shelf) decide(agentID, toolID, requestID, status string, expires time.T
 	s.t.Helper()
 	at := readmodels.Micros(noon.Add(time.Hour))
 	s.write(func(tx *readmodels.Tx) error {
-		err := tx.DecideRequest(s.t.Context(), readmodels.DecideRequestParams{ID: requestID, Status: status, DenialReason: denial(status), DecidedAt: at, DecidedByType: "human", DecidedByID: "ann"})
+		err := tx.DecideRequest(
+			s.t.Context(),
+			readmodels.DecideRequestParams{
+				ID: requestID, Status: status, DenialReason: denial(status), DecidedAt: at, DecidedByType: "human",
+				DecidedByID: "ann",
+			},
+		)
 		if err != nil {
 			return err
 		}
 		switch status {
 		case "approved":
-			return tx.ApproveGrant(s.t.Context(), readmodels.ApproveGrantParams{AgentID: agentID, ToolID: toolID, ExpiresAt: readmodels.Micros(expires), DecidedAt: at, DecidedByType: "human", DecidedByID: "ann"})
+			return tx.ApproveGrant(
+				s.t.Context(),
+				readmodels.ApproveGrantParams{
+					AgentID: agentID, ToolID: toolID, ExpiresAt: readmodels.Micros(expires), DecidedAt: at,
+					DecidedByType: "human", DecidedByID: "ann",
+				},
+			)
 		case "denied":
-			return tx.DenyGrant(s.t.Context(), readmodels.DenyGrantParams{AgentID: agentID, ToolID: toolID, DenialReason: denial(status), DecidedAt: at, DecidedByType: "human", DecidedByID: "ann"})
+			return tx.DenyGrant(
+				s.t.Context(),
+				readmodels.DenyGrantParams{
+					AgentID: agentID, ToolID: toolID, DenialReason: denial(status), DecidedAt: at,
+					DecidedByType: "human", DecidedByID: "ann",
+				},
+			)
 		}
-		return tx.EndGrant(s.t.Context(), readmodels.EndGrantParams{AgentID: agentID, ToolID: toolID, Status: status, DecidedAt: at, DecidedByType: "human", DecidedByID: "ann"})
+		return tx.EndGrant(
+			s.t.Context(),
+			readmodels.EndGrantParams{
+				AgentID: agentID, ToolID: toolID, Status: status, DecidedAt: at, DecidedByType: "human",
+				DecidedByID: "ann",
+			},
+		)
 	})
 }
 

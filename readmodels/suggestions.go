@@ -59,7 +59,9 @@ FROM (SELECT x.*, (SELECT count(*) FROM suggestion_backers AS b WHERE b.suggesti
 // Suggestions lists at most limit suggestions after a place, nil for the first, and says where the
 // next page starts, nil on the last one. Pages together hold each suggestion once that there was
 // when the first was read.
-func (db *DB) Suggestions(ctx context.Context, organization, status string, after *Demand, limit int) ([]Suggestion, *Demand, error) {
+func (db *DB) Suggestions(
+	ctx context.Context, organization, status string, after *Demand, limit int,
+) ([]Suggestion, *Demand, error) {
 	asOf := uint64(0)
 	if after != nil {
 		asOf = after.AsOf
@@ -76,7 +78,10 @@ func (db *DB) Suggestions(ctx context.Context, organization, status string, afte
 		asOf = unsigned(found[0])
 	}
 	q := &text{}
-	q.add(suggestionColumns, q.arg(signed(asOf)), ") AS demand FROM suggestions AS x WHERE x.organization_id = ", q.arg(organization))
+	q.add(
+		suggestionColumns, q.arg(signed(asOf)), ") AS demand FROM suggestions AS x WHERE x.organization_id = ",
+		q.arg(organization),
+	)
 	q.is("x.status", status)
 	q.add(") AS s WHERE s.demand > 0")
 	if after != nil {
@@ -94,7 +99,10 @@ func (db *DB) Suggestions(ctx context.Context, organization, status string, afte
 	if len(found) == int(rows) {
 		found = found[:len(found)-1]
 		last := len(found) - 1
-		next = &Demand{AsOf: asOf, Backers: demand[last], MadeAt: Micros(found[last].CreatedAt), FoldedName: found[last].FoldedName, ID: found[last].ID}
+		next = &Demand{
+			AsOf: asOf, Backers: demand[last], MadeAt: Micros(found[last].CreatedAt),
+			FoldedName: found[last].FoldedName, ID: found[last].ID,
+		}
 	}
 	return found, next, nil
 }

@@ -18,13 +18,25 @@ func (s *shelf) suggest(organization, id, name, agentID string, minutes int, mad
 	site := map[string]string{"one": "one.com", "three": "one.com", "five": "one.com", "six": "one.com"}[id]
 	s.write(func(tx *readmodels.Tx) error {
 		if made {
-			err := tx.InsertSuggestion(s.t.Context(), readmodels.InsertSuggestionParams{ID: id, OrganizationID: organization, Name: name, NameFolded: readmodels.Fold(name), Url: "https://" + id, Site: site, At: at})
+			err := tx.InsertSuggestion(
+				s.t.Context(),
+				readmodels.InsertSuggestionParams{
+					ID: id, OrganizationID: organization, Name: name, NameFolded: readmodels.Fold(name),
+					Url: "https://" + id, Site: site, At: at,
+				},
+			)
 			if err != nil {
 				return err
 			}
 		}
 		return errors.Join(
-			tx.BackSuggestion(s.t.Context(), readmodels.BackSuggestionParams{SuggestionID: id, AgentID: agentID, Position: s.next(), Name: name, Url: "https://" + agentID, Reason: fmt.Sprint("reason ", minutes), At: at}),
+			tx.BackSuggestion(
+				s.t.Context(),
+				readmodels.BackSuggestionParams{
+					SuggestionID: id, AgentID: agentID, Position: s.next(), Name: name, Url: "https://" + agentID,
+					Reason: fmt.Sprint("reason ", minutes), At: at,
+				},
+			),
 			tx.ReopenSuggestion(s.t.Context(), readmodels.ReopenSuggestionParams{ID: id, At: at}),
 		)
 	})
@@ -44,14 +56,18 @@ func testSuggestions(t *testing.T, s *shelf) {
 	s.suggest(globex, "six", "Other", "c", 9, true)
 	s.write(func(tx *readmodels.Tx) error {
 		return tx.DecideSuggestion(t.Context(), readmodels.DecideSuggestionParams{
-			ID: "five", Status: "dismissed", DismissalReason: "no", DecidedAt: readmodels.Micros(noon.Add(time.Hour)), DecidedByType: "human", DecidedByID: "ann",
+			ID: "five", Status: "dismissed", DismissalReason: "no", DecidedAt: readmodels.Micros(noon.Add(time.Hour)),
+			DecidedByType: "human", DecidedByID: "ann",
 		})
 	})
 	ctx := t.Context()
 	ids := func(found []readmodels.Suggestion) []string {
 		return names(found, func(x readmodels.Suggestion) string { return x.ID })
 	}
-	for status, want := range map[string][]string{"pending": {"two", "three", "four", "one"}, "dismissed": {"five"}, "": {"two", "five", "three", "four", "one"}, "accepted": {}} {
+	for status, want := range map[string][]string{
+		"pending": {"two", "three", "four", "one"}, "dismissed": {"five"}, "": {"two", "five", "three", "four", "one"},
+		"accepted": {},
+	} {
 		for limit := 1; limit <= 6; limit++ {
 			got := []string{}
 			for after := (*readmodels.Demand)(nil); ; {
@@ -84,27 +100,40 @@ func testSuggestions(t *testing.T, s *shelf) {
 	if diff := cmp.Diff([]string{"two", "three", "four", "one"}, append(ids(rising), ids(rest)...)); diff != "" {
 		t.Errorf("with one that rises between two pages (-want +got):\n%s", diff)
 	}
-	if again, _, err := s.db.Suggestions(ctx, acme, "pending", nil, 10); err != nil || !cmp.Equal(ids(again), []string{"one", "two", "new", "three", "four"}) {
+	if again, _, err := s.db.Suggestions(ctx, acme, "pending", nil, 10); err != nil ||
+		!cmp.Equal(ids(again), []string{"one", "two", "new", "three", "four"}) {
 		t.Errorf("from the beginning: %v %v", ids(again), err)
 	}
 	minute := func(n int) time.Time { return noon.Add(time.Duration(n) * time.Minute) }
 	want := readmodels.Suggestion{
-		ID: "two", Name: "Linear", FoldedName: "linear", URL: "https://two", Status: "pending", BackerCount: 2, CreatedAt: minute(2), LastActivityAt: minute(4),
+		ID: "two", Name: "Linear", FoldedName: "linear", URL: "https://two", Status: "pending", BackerCount: 2,
+		CreatedAt: minute(2), LastActivityAt: minute(4),
 		Backers: []readmodels.Backer{
-			{AgentID: "a", AgentName: "Agent a", Name: "Linear App", URL: "https://a", Latest: "reason 4", FirstAt: minute(2), LastAt: minute(4)},
-			{AgentID: "b", AgentName: "Agent b", Name: "LINEAR", URL: "https://b", Latest: "reason 3", FirstAt: minute(3), LastAt: minute(3)},
+			{
+				AgentID: "a", AgentName: "Agent a", Name: "Linear App", URL: "https://a", Latest: "reason 4",
+				FirstAt: minute(2), LastAt: minute(4),
+			},
+			{
+				AgentID: "b", AgentName: "Agent b", Name: "LINEAR", URL: "https://b", Latest: "reason 3",
+				FirstAt: minute(3), LastAt: minute(3),
+			},
 		},
 	}
 	if diff := cmp.Diff(want, must[readmodels.Suggestion](t)(s.db.Suggestion(ctx, acme, "two"))); diff != "" {
 		t.Errorf("one (-want +got):\n%s", diff)
 	}
-	if x := must[readmodels.Suggestion](t)(s.db.Suggestion(ctx, acme, "five")); x.DismissalReason != "no" || x.DecidedBy != human || !x.DecidedAt.Equal(noon.Add(time.Hour)) {
+	if x := must[readmodels.Suggestion](t)(s.db.Suggestion(ctx, acme, "five")); x.DismissalReason != "no" ||
+		x.DecidedBy != human || !x.DecidedAt.Equal(noon.Add(time.Hour)) {
 		t.Errorf("a dismissed one: %+v", x)
 	}
 	s.suggest(acme, "seven", "Zulip", "a", 10, true) // of the same name, elsewhere
 	s.suggest(acme, "seven", "Zulip", "b", 10, false)
-	related := []readmodels.RelatedSuggestion{{ID: "seven", Name: "Zulip", BackerCount: 2}, {ID: "three", Name: "Asana", BackerCount: 1}}
-	if diff := cmp.Diff(related, must[readmodels.Suggestion](t)(s.db.Suggestion(ctx, acme, "one")).Related); diff != "" {
+	related := []readmodels.RelatedSuggestion{
+		{ID: "seven", Name: "Zulip", BackerCount: 2}, {ID: "three", Name: "Asana", BackerCount: 1},
+	}
+	if diff := cmp.Diff(
+		related, must[readmodels.Suggestion](t)(s.db.Suggestion(ctx, acme, "one")).Related,
+	); diff != "" {
 		t.Errorf("the related ones (-want +got):\n%s", diff)
 	}
 	for _, id := range []string{"six", "", "eight"} {
@@ -123,18 +152,38 @@ func testNotes(t *testing.T, s *shelf) {
 		at, id := readmodels.Micros(noon.Add(time.Duration(i)*time.Minute)), fmt.Sprint("n", i)
 		s.write(func(tx *readmodels.Tx) error {
 			return errors.Join(
-				tx.InsertNote(t.Context(), readmodels.InsertNoteParams{ID: id, OrganizationID: acme, Position: s.next(), ToolID: tool, Learned: "learned " + id, GuideVersion: 1, At: at}),
-				tx.BackNote(t.Context(), readmodels.BackNoteParams{NoteID: id, AgentID: "a", Position: s.next(), Why: "why", At: at}),
+				tx.InsertNote(
+					t.Context(),
+					readmodels.InsertNoteParams{
+						ID: id, OrganizationID: acme, Position: s.next(), ToolID: tool, Learned: "learned " + id,
+						GuideVersion: 1, At: at,
+					},
+				),
+				tx.BackNote(
+					t.Context(),
+					readmodels.BackNoteParams{NoteID: id, AgentID: "a", Position: s.next(), Why: "why", At: at},
+				),
 			)
 		})
 	}
 	s.write(func(tx *readmodels.Tx) error {
 		at := readmodels.Micros(noon.Add(time.Hour))
 		return errors.Join(
-			tx.BackNote(t.Context(), readmodels.BackNoteParams{NoteID: "n0", AgentID: "b", Position: s.next(), Why: "so it is", At: at}),
+			tx.BackNote(
+				t.Context(),
+				readmodels.BackNoteParams{NoteID: "n0", AgentID: "b", Position: s.next(), Why: "so it is", At: at},
+			),
 			tx.SeeNote(t.Context(), readmodels.SeeNoteParams{ID: "n0", At: at}),
-			tx.DecideNote(t.Context(), readmodels.DecideNoteParams{ID: "n2", Status: "accepted", GuideVersion: readmodels.OptionalInt(new(int64(4))), DecidedAt: at, DecidedByType: "human", DecidedByID: "ann"}),
-			tx.ReviseTool(t.Context(), readmodels.ReviseToolParams{ID: "t1", Instructions: "x", InstructionsVersion: 4, At: at}),
+			tx.DecideNote(
+				t.Context(),
+				readmodels.DecideNoteParams{
+					ID: "n2", Status: "accepted", GuideVersion: readmodels.OptionalInt(new(int64(4))), DecidedAt: at,
+					DecidedByType: "human", DecidedByID: "ann",
+				},
+			),
+			tx.ReviseTool(
+				t.Context(), readmodels.ReviseToolParams{ID: "t1", Instructions: "x", InstructionsVersion: 4, At: at},
+			),
 		)
 	})
 	ctx := t.Context()
@@ -152,24 +201,32 @@ func testNotes(t *testing.T, s *shelf) {
 			t.Errorf("%+v (-want +got):\n%s", c.filter, diff)
 		}
 	}
-	first := must[readmodels.List[readmodels.Note]](t)(s.db.Notes(ctx, acme, readmodels.NoteFilter{}, readmodels.Page{Limit: 2}))
-	rest := must[readmodels.List[readmodels.Note]](t)(s.db.Notes(ctx, acme, readmodels.NoteFilter{}, readmodels.Page{Limit: 2, Before: first.Next}))
+	first := must[readmodels.List[readmodels.Note]](t)(
+		s.db.Notes(ctx, acme, readmodels.NoteFilter{}, readmodels.Page{Limit: 2}),
+	)
+	rest := must[readmodels.List[readmodels.Note]](t)(
+		s.db.Notes(ctx, acme, readmodels.NoteFilter{}, readmodels.Page{Limit: 2, Before: first.Next}),
+	)
 	if len(first.Items) != 2 || len(rest.Items) != 1 || rest.Items[0].ID != "n0" || rest.Next != 0 {
 		t.Errorf("page by page: %+v, %+v", first, rest)
 	}
 	n := must[readmodels.Note](t)(s.db.Note(ctx, acme, "n0"))
 	want := readmodels.Note{
-		ID: "n0", ToolID: "t1", ToolName: "GitHub", Learned: "learned n0", Status: "pending", GuideVersion: 1, CurrentVersion: 4, CreatedAt: noon,
-		LastActivityAt: noon.Add(time.Hour), Position: n.Position,
+		ID: "n0", ToolID: "t1", ToolName: "GitHub", Learned: "learned n0", Status: "pending", GuideVersion: 1,
+		CurrentVersion: 4, CreatedAt: noon, LastActivityAt: noon.Add(time.Hour), Position: n.Position,
 		Backers: []readmodels.Backer{
 			{AgentID: "a", AgentName: "Agent a", Latest: "why", FirstAt: noon, LastAt: noon},
-			{AgentID: "b", AgentName: "Agent b", Latest: "so it is", FirstAt: noon.Add(time.Hour), LastAt: noon.Add(time.Hour)},
+			{
+				AgentID: "b", AgentName: "Agent b", Latest: "so it is", FirstAt: noon.Add(time.Hour),
+				LastAt: noon.Add(time.Hour),
+			},
 		},
 	}
 	if diff := cmp.Diff(want, n); diff != "" {
 		t.Errorf("one (-want +got):\n%s", diff)
 	}
-	if n := must[readmodels.Note](t)(s.db.Note(ctx, acme, "n2")); n.Status != "accepted" || n.GuideVersion != 4 || n.DecidedBy != human {
+	if n := must[readmodels.Note](t)(s.db.Note(ctx, acme, "n2")); n.Status != "accepted" || n.GuideVersion != 4 ||
+		n.DecidedBy != human {
 		t.Errorf("an accepted one: %+v", n)
 	}
 	s.remove("t1")

@@ -18,7 +18,9 @@ import (
 
 func TestEmbedded(t *testing.T) {
 	suite(t, func(t *testing.T) *readmodels.DB {
-		db, err := readmodels.OpenEmbedded(t.Context(), filepath.Join(t.TempDir(), "read.db"), slog.New(slog.DiscardHandler))
+		db, err := readmodels.OpenEmbedded(
+			t.Context(), filepath.Join(t.TempDir(), "read.db"), slog.New(slog.DiscardHandler),
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -115,11 +117,23 @@ func testOrganizations(t *testing.T, s *shelf) {
 		}
 	}
 	counts := map[string]int{
-		"agents":   len(must[readmodels.List[readmodels.Agent]](t)(db.Agents(ctx, globex, readmodels.AgentFilter{Query: "one"}, noon, all)).Items),
-		"tools":    len(must[readmodels.List[readmodels.Tool]](t)(db.Tools(ctx, globex, "", noon, all)).Items),
-		"catalog":  len(must[[]readmodels.Offer](t)(db.Catalog(ctx, globex, "a1", noon))),
-		"requests": len(must[readmodels.List[readmodels.Request]](t)(db.Requests(ctx, globex, readmodels.RequestFilter{AgentID: "a1", ToolID: "t1"}, all)).Items),
-		"grants":   len(must[readmodels.List[readmodels.Grant]](t)(db.Grants(ctx, globex, readmodels.GrantFilter{AgentID: "a1", ToolID: "t1"}, noon, all)).Items),
+		"agents": len(
+			must[readmodels.List[readmodels.Agent]](t)(
+				db.Agents(ctx, globex, readmodels.AgentFilter{Query: "one"}, noon, all),
+			).Items,
+		),
+		"tools":   len(must[readmodels.List[readmodels.Tool]](t)(db.Tools(ctx, globex, "", noon, all)).Items),
+		"catalog": len(must[[]readmodels.Offer](t)(db.Catalog(ctx, globex, "a1", noon))),
+		"requests": len(
+			must[readmodels.List[readmodels.Request]](t)(
+				db.Requests(ctx, globex, readmodels.RequestFilter{AgentID: "a1", ToolID: "t1"}, all),
+			).Items,
+		),
+		"grants": len(
+			must[readmodels.List[readmodels.Grant]](t)(
+				db.Grants(ctx, globex, readmodels.GrantFilter{AgentID: "a1", ToolID: "t1"}, noon, all),
+			).Items,
+		),
 	}
 	for _, f := range []readmodels.AuditFilter{{}, {AgentID: "a1"}, {ToolID: "t1"}, {ActorID: "ann"}} {
 		counts["audit"] += len(must[readmodels.List[readmodels.AuditEntry]](t)(db.Audit(ctx, globex, f, all)).Items)
@@ -129,7 +143,9 @@ func testOrganizations(t *testing.T, s *shelf) {
 			t.Errorf("%d %s of another organization", n, what)
 		}
 	}
-	if own := must[readmodels.List[readmodels.Agent]](t)(db.Agents(ctx, globex, readmodels.AgentFilter{}, noon, all)); len(own.Items) != 1 {
+	if own := must[readmodels.List[readmodels.Agent]](t)(
+		db.Agents(ctx, globex, readmodels.AgentFilter{}, noon, all),
+	); len(own.Items) != 1 {
 		t.Errorf("its own agents are %+v", own)
 	}
 }
@@ -164,15 +180,21 @@ func testPages(t *testing.T, s *shelf) {
 			return names(l.Items, func(a readmodels.Tool) string { return a.ID }), l.Next
 		}},
 		{"requests", func(p readmodels.Page) ([]string, uint64) {
-			l := must[readmodels.List[readmodels.Request]](t)(db.Requests(ctx, acme, readmodels.RequestFilter{Status: "pending"}, p))
+			l := must[readmodels.List[readmodels.Request]](t)(
+				db.Requests(ctx, acme, readmodels.RequestFilter{Status: "pending"}, p),
+			)
 			return names(l.Items, func(a readmodels.Request) string { return a.AgentID }), l.Next
 		}},
 		{"grants", func(p readmodels.Page) ([]string, uint64) {
-			l := must[readmodels.List[readmodels.Grant]](t)(db.Grants(ctx, acme, readmodels.GrantFilter{Status: "pending"}, noon, p))
+			l := must[readmodels.List[readmodels.Grant]](t)(
+				db.Grants(ctx, acme, readmodels.GrantFilter{Status: "pending"}, noon, p),
+			)
 			return names(l.Items, func(a readmodels.Grant) string { return a.AgentID }), l.Next
 		}},
 		{"audit", func(p readmodels.Page) ([]string, uint64) {
-			l := must[readmodels.List[readmodels.AuditEntry]](t)(db.Audit(ctx, acme, readmodels.AuditFilter{Action: "a"}, p))
+			l := must[readmodels.List[readmodels.AuditEntry]](t)(
+				db.Audit(ctx, acme, readmodels.AuditFilter{Action: "a"}, p),
+			)
 			return auditNames(l), l.Next
 		}},
 	} {
@@ -208,19 +230,25 @@ func testPages(t *testing.T, s *shelf) {
 }
 
 func testText(t *testing.T, s *shelf) {
-	for i, name := range []string{"tab\tnewline\n", "emoji 🦫", "' OR '1'='1", "$1 :name ? %s", strings.Repeat("ü", 120), "nul\x00byte", "broken \xff utf8"} {
+	for i, name := range []string{
+		"tab\tnewline\n", "emoji 🦫", "' OR '1'='1", "$1 :name ? %s", strings.Repeat("ü", 120), "nul\x00byte",
+		"broken \xff utf8",
+	} {
 		id := fmt.Sprint("a", i)
 		s.agent(acme, id, name)
 		s.audit(readmodels.AuditEntry{ID: id, Action: name})
 		got := must[readmodels.Agent](t)(s.db.Agent(t.Context(), acme, id, noon))
-		clean := strings.ReplaceAll(strings.ToValidUTF8(name, "\ufffd"), "\x00", "\ufffd") // what Postgres makes of what it can't hold
+		// what Postgres makes of what it can't hold
+		clean := strings.ReplaceAll(strings.ToValidUTF8(name, "\ufffd"), "\x00", "\ufffd")
 		if got.Name != name && got.Name != clean {
 			t.Errorf("%q came back as %q", name, got.Name)
 		}
-		if list, err := s.db.Agents(t.Context(), acme, readmodels.AgentFilter{Query: name}, noon, all); err != nil || len(list.Items) != 1 {
+		if list, err := s.db.Agents(t.Context(), acme, readmodels.AgentFilter{Query: name}, noon, all); err != nil ||
+			len(list.Items) != 1 {
 			t.Errorf("%d agents are called %q: %v", len(list.Items), name, err)
 		}
-		if list, err := s.db.Audit(t.Context(), acme, readmodels.AuditFilter{Action: name}, all); err != nil || len(list.Items) != 1 {
+		if list, err := s.db.Audit(t.Context(), acme, readmodels.AuditFilter{Action: name}, all); err != nil ||
+			len(list.Items) != 1 {
 			t.Errorf("%d entries tell of %q: %v", len(list.Items), name, err)
 		}
 	}
@@ -229,7 +257,9 @@ func testText(t *testing.T, s *shelf) {
 func testWrite(t *testing.T, s *shelf) {
 	boom := errors.New("boom")
 	insert := func(tx *readmodels.Tx) error {
-		return tx.InsertAgent(t.Context(), readmodels.InsertAgentParams{ID: "a1", OrganizationID: acme, Position: 1, Name: "One"})
+		return tx.InsertAgent(
+			t.Context(), readmodels.InsertAgentParams{ID: "a1", OrganizationID: acme, Position: 1, Name: "One"},
+		)
 	}
 	gone := func(what string) {
 		t.Helper()
@@ -237,11 +267,15 @@ func testWrite(t *testing.T, s *shelf) {
 			t.Errorf("after %s: %v", what, err)
 		}
 	}
-	if err := s.db.Write(t.Context(), func(tx *readmodels.Tx) error { return errors.Join(insert(tx), boom) }); !errors.Is(err, boom) {
+	if err := s.db.Write(
+		t.Context(), func(tx *readmodels.Tx) error { return errors.Join(insert(tx), boom) },
+	); !errors.Is(err, boom) {
 		t.Errorf("an error came out as %v", err)
 	}
 	gone("an error")
-	if err := s.db.Write(t.Context(), func(tx *readmodels.Tx) error { return errors.Join(insert(tx), insert(tx)) }); err == nil {
+	if err := s.db.Write(
+		t.Context(), func(tx *readmodels.Tx) error { return errors.Join(insert(tx), insert(tx)) },
+	); err == nil {
 		t.Error("the same row twice is no error")
 	}
 	gone("a conflict")

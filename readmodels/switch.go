@@ -38,7 +38,9 @@ func (s *schema) beside(ctx context.Context) (_ *DB, err error) {
 		return nil, errBuilding
 	}
 	build.hold(context.WithoutCancel(ctx)) // until the tables are in place or gone
-	next := &schema{name: s.name + "_next", home: s.home, holder: s.holder, config: s.config, logger: s.logger, build: build}
+	next := &schema{
+		name: s.name + "_next", home: s.home, holder: s.holder, config: s.config, logger: s.logger, build: build,
+	}
 	if err := next.transact(ctx, func(tx pgx.Tx) error { return next.create(ctx, tx) }); err != nil {
 		return nil, err
 	}
@@ -46,7 +48,8 @@ func (s *schema) beside(ctx context.Context) (_ *DB, err error) {
 	if err != nil {
 		return nil, err
 	}
-	const listing = "SELECT format('%I.%I', schemaname, indexname), indexdef FROM pg_indexes WHERE schemaname = $1 AND indexname !~ '_pkey$'"
+	const listing = "SELECT format('%I.%I', schemaname, indexname), indexdef FROM pg_indexes WHERE schemaname = $1 " +
+		"AND indexname !~ '_pkey$'"
 	if db.live.later, err = unindex(ctx, db.live.writer, listing, next.name); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -66,7 +69,9 @@ func (s *schema) discard() error {
 // drop removes a schema with its tables, unless queries still use them.
 func (s *schema) drop(ctx context.Context, name string) error {
 	err := s.transact(ctx, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '5s'; DROP SCHEMA IF EXISTS "+pgx.Identifier{name}.Sanitize()+" CASCADE")
+		_, err := tx.Exec(
+			ctx, "SET LOCAL lock_timeout = '5s'; DROP SCHEMA IF EXISTS "+pgx.Identifier{name}.Sanitize()+" CASCADE",
+		)
 		return err
 	})
 	if err != nil {
@@ -90,7 +95,9 @@ func (s *schema) replace(ctx context.Context, db, other *DB, finish func(context
 	}
 	other.place.(*schema).build.giveBack(ctx) //nolint:forcetypeassert // as above
 	if err := s.drop(ctx, old); err != nil {
-		s.logger.WarnContext(ctx, "the old tables of the read model stay until the next time", slog.String("error", err.Error()))
+		s.logger.WarnContext(
+			ctx, "the old tables of the read model stay until the next time", slog.String("error", err.Error()),
+		)
 	}
 	return other.Close()
 }
@@ -100,13 +107,19 @@ func (s *schema) rename(ctx context.Context, old, next string, finish func(conte
 	defer cancel()
 	return s.transact(ctx, func(tx pgx.Tx) error {
 		checkpoints := s.table("checkpoints")
-		_, err := tx.Exec(ctx, "SET LOCAL idle_in_transaction_session_timeout = '60s'; SET LOCAL lock_timeout = '2s'; LOCK TABLE "+checkpoints+" IN EXCLUSIVE MODE")
+		_, err := tx.Exec(
+			ctx,
+			"SET LOCAL idle_in_transaction_session_timeout = '60s'; SET LOCAL lock_timeout = '2s'; LOCK TABLE "+
+				""+checkpoints+" IN EXCLUSIVE MODE",
+		)
 		if err != nil {
 			return err
 		}
 		var was Checkpoint
 		var created, position int64
-		err = tx.QueryRow(ctx, "SELECT store_id, store_created, position FROM "+checkpoints+" WHERE name = $1", checkpointName).
+		err = tx.QueryRow(
+			ctx, "SELECT store_id, store_created, position FROM "+checkpoints+" WHERE name = $1", checkpointName,
+		).
 			Scan(&was.StoreID, &created, &position)
 		if err != nil {
 			return err
@@ -132,7 +145,9 @@ func (s *schema) settle(ctx context.Context) error {
 	}
 	err := s.alone(ctx, func(tx pgx.Tx) error {
 		var told bool
-		err := tx.QueryRow(ctx, "SELECT coalesce(obj_description(to_regnamespace('reporting'), 'pg_namespace') = $1, false)", s.told()).Scan(&told)
+		err := tx.QueryRow(
+			ctx, "SELECT coalesce(obj_description(to_regnamespace('reporting'), 'pg_namespace') = $1, false)", s.told(),
+		).Scan(&told)
 		if err != nil || told {
 			return err
 		}
@@ -157,7 +172,10 @@ const unusedTime = time.Minute
 func (s *schema) sweep(ctx context.Context) error {
 	var others []string
 	err := s.transact(ctx, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, "SELECT nspname FROM pg_namespace WHERE nspname ~ ('^' || $1 || '_[0-9a-f]{12}$') AND nspname <> $2", s.home, s.name)
+		rows, err := tx.Query(
+			ctx, "SELECT nspname FROM pg_namespace WHERE nspname ~ ('^' || $1 || '_[0-9a-f]{12}$') AND nspname <> $2",
+			s.home, s.name,
+		)
 		if err != nil {
 			return err
 		}
@@ -183,7 +201,9 @@ func (s *schema) sweep(ctx context.Context) error {
 			for _, suffix := range []string{"", "_next", "_old"} {
 				schemas = append(schemas, pgx.Identifier{other + suffix}.Sanitize())
 			}
-			_, err = tx.Exec(ctx, "SET LOCAL lock_timeout = '2s'; DROP SCHEMA IF EXISTS "+strings.Join(schemas, ", ")+" CASCADE")
+			_, err = tx.Exec(
+				ctx, "SET LOCAL lock_timeout = '2s'; DROP SCHEMA IF EXISTS "+strings.Join(schemas, ", ")+" CASCADE",
+			)
 			return err
 		})
 		const lockNotAvailable = "55P03" // a query uses them: the next time

@@ -36,7 +36,13 @@ func TestEveryProcessSeesTheSwitch(t *testing.T) {
 			return db.Write(t.Context(), func(tx *readmodels.Tx) error {
 				err := tx.Move(t.Context(), "s1", to-1, to, "")
 				for _, id := range []string{"a1", "a2"} {
-					err = errors.Join(err, tx.UpdateAgent(t.Context(), readmodels.UpdateAgentParams{ID: id, Name: readmodels.Optional(new(fmt.Sprint(to)))}))
+					err = errors.Join(
+						err,
+						tx.UpdateAgent(
+							t.Context(),
+							readmodels.UpdateAgentParams{ID: id, Name: readmodels.Optional(new(fmt.Sprint(to)))},
+						),
+					)
 				}
 				return err
 			})
@@ -76,9 +82,20 @@ func TestEveryProcessSeesTheSwitch(t *testing.T) {
 			}
 			err = here.Replace(t.Context(), beside, func(ctx context.Context, was readmodels.Checkpoint) error {
 				return beside.Write(ctx, func(tx *readmodels.Tx) error {
-					err := errors.Join(tx.Claim(ctx, was.StoreID, was.StoreCreated), tx.Move(ctx, was.StoreID, 0, was.Position, ""))
+					err := errors.Join(
+						tx.Claim(ctx, was.StoreID, was.StoreCreated), tx.Move(ctx, was.StoreID, 0, was.Position, ""),
+					)
 					for i, id := range []string{"a1", "a2"} {
-						err = errors.Join(err, tx.InsertAgent(ctx, readmodels.InsertAgentParams{ID: id, OrganizationID: acme, Position: int64(i + 1), Name: fmt.Sprint(was.Position)}))
+						err = errors.Join(
+							err,
+							tx.InsertAgent(
+								ctx,
+								readmodels.InsertAgentParams{
+									ID: id, OrganizationID: acme, Position: int64(i + 1),
+									Name: fmt.Sprint(was.Position),
+								},
+							),
+						)
 					}
 					return err
 				})
@@ -95,7 +112,11 @@ func TestEveryProcessSeesTheSwitch(t *testing.T) {
 			t.Errorf("%d schemas are there", left)
 		}
 		do(t, c, "SET search_path = "+scan[string](t, c, liveSchema))
-		if n := scan[int](t, c, "SELECT count(*) FROM pg_indexes WHERE schemaname = current_schema() AND indexname = 'audit_entries_by_time'"); n != 1 {
+		if n := scan[int](
+			t, c,
+			"SELECT count(*) FROM pg_indexes WHERE schemaname = current_schema() AND indexname = "+
+				"'audit_entries_by_time'",
+		); n != 1 {
 			t.Error("the new tables have no indexes")
 		}
 	})
@@ -110,7 +131,9 @@ func TestASwitchThatFailsLeavesTheLiveTables(t *testing.T) {
 		t.Fatal(err)
 	}
 	no := errors.New("no")
-	if err := db.Replace(t.Context(), beside, func(context.Context, readmodels.Checkpoint) error { return no }); !errors.Is(err, no) {
+	if err := db.Replace(
+		t.Context(), beside, func(context.Context, readmodels.Checkpoint) error { return no },
+	); !errors.Is(err, no) {
 		t.Errorf("replaced: %v", err)
 	}
 	if a, err := db.Agent(t.Context(), acme, "a1", noon); err != nil || a.Name != "One" {
@@ -121,7 +144,10 @@ func TestASwitchThatFailsLeavesTheLiveTables(t *testing.T) {
 		t.Errorf("%d schemas are there", left)
 	}
 	// What a process left that was killed in the middle of it is in nobody's way.
-	do(t, c, "CREATE SCHEMA "+scan[string](t, c, liveSchema)+"_next; CREATE SCHEMA "+scan[string](t, c, liveSchema)+"_old")
+	do(
+		t, c,
+		"CREATE SCHEMA "+scan[string](t, c, liveSchema)+"_next; CREATE SCHEMA "+scan[string](t, c, liveSchema)+"_old",
+	)
 	if err := db.Reset(t.Context()); err != nil {
 		t.Errorf("after that: %v", err)
 	}
@@ -130,13 +156,17 @@ func TestASwitchThatFailsLeavesTheLiveTables(t *testing.T) {
 func TestTablesOfOtherVersionsGoWhenNobodyUsesThem(t *testing.T) {
 	url := readmodelstest.Postgres(t)
 	db, c := postgres(t, url), conn(t, url)
-	for _, name := range []string{"agentkey_0123456789ab", "agentkey_0123456789ab_next", "agentkey_ba9876543210", "agentkey_mine"} {
+	for _, name := range []string{
+		"agentkey_0123456789ab", "agentkey_0123456789ab_next", "agentkey_ba9876543210", "agentkey_mine",
+	} {
 		do(t, c, "CREATE SCHEMA "+name+" CREATE TABLE agents (id TEXT)")
 	}
 	do(t, c, "INSERT INTO agentkey.leases VALUES ('lead agentkey_ba9876543210', 'a process of that version', now())")
 	schemas := func() string {
 		t.Helper()
-		return scan[string](t, c, "SELECT string_agg(nspname, ' ' ORDER BY nspname) FROM pg_namespace WHERE nspname ~ '^agentkey_'")
+		return scan[string](
+			t, c, "SELECT string_agg(nspname, ' ' ORDER BY nspname) FROM pg_namespace WHERE nspname ~ '^agentkey_'",
+		)
 	}
 	live := scan[string](t, c, liveSchema+" AND nspname NOT IN ('agentkey_0123456789ab', 'agentkey_ba9876543210')")
 	if err := db.Settle(t.Context()); err != nil {
@@ -177,7 +207,12 @@ func reports(t *testing.T, db *readmodels.DB) {
 	s.guide(acme, githubID, 1, "be kind")
 	s.ask(acme, botID, githubID, asked)
 	s.decide(botID, githubID, asked, "approved", noon.Add(time.Hour).Add(123456*time.Microsecond))
-	s.audit(readmodels.AuditEntry{ID: vended, Actor: human, OccurredAt: noon.Add(time.Microsecond), AgentID: botID, Data: []byte(`{"reason":"a\u0000b","n":1}`)})
+	s.audit(
+		readmodels.AuditEntry{
+			ID: vended, Actor: human, OccurredAt: noon.Add(time.Microsecond), AgentID: botID,
+			Data: []byte(`{"reason":"a\u0000b","n":1}`),
+		},
+	)
 	s.write(func(tx *readmodels.Tx) error { return tx.Claim(t.Context(), "s1", noon) })
 }
 
@@ -190,14 +225,25 @@ func TestReportsHaveNativeTypesAndStableNames(t *testing.T) {
 	}
 	do(t, c, "SET timezone = 'Asia/Tokyo'")
 	for query, want := range map[string]string{
-		"SELECT id || ' ' || organization_id || ' ' || name || ' ' || (owner_id IS NULL) || ' ' || (last_seen_at IS NULL) FROM reporting.agents WHERE created_at = '2026-04-01T12:00:00Z'":     botID + " " + acme + " bot true true",
-		"SELECT agent_id || ' ' || number || ' ' || (expires_at IS NULL) FROM reporting.agent_keys WHERE id = '" + vended + "'":                                                                botID + " 2 true",
-		"SELECT name || ' ' || (removed_at IS NULL) || ' ' || (max_grant IS NULL) || ' ' || credential_version FROM reporting.tools WHERE id = '" + githubID + "'":                             "GitHub true true 1",
-		"SELECT instructions || ' ' || (restored_from IS NULL) FROM reporting.tool_instructions":                                                                                               "be kind true",
-		"SELECT status || ' ' || (decided_at - created_at) FROM reporting.requests":                                                                                                            "approved 01:00:00",
-		"SELECT status || ' ' || request_id || ' ' || extract(microseconds FROM expires_at) || ' ' || (last_fetched_at IS NULL) FROM reporting.grants":                                         "expired " + asked + " 123456 true",
-		"SELECT id || ' ' || (data->>'n')::int || ' ' || (data->>'reason') || ' ' || (tool_id IS NULL) || ' ' || (occurred_at - timestamptz '2026-04-01T12:00Z') FROM reporting.audit_entries": vended + " 1 a\ufffdb true 00:00:00.000001",
-		"SELECT store_id || ' ' || position FROM reporting.progress WHERE store_created = '2026-04-01T12:00Z'":                                                                                 "s1 0",
+		"SELECT id || ' ' || organization_id || ' ' || name || ' ' || (owner_id IS NULL) || ' ' || (last_seen_at IS " +
+			"NULL) FROM reporting.agents WHERE created_at = " +
+			"'2026-04-01T12:00:00Z'": botID + " " + acme + " bot true true",
+		"SELECT agent_id || ' ' || number || ' ' || (expires_at IS NULL) FROM reporting.agent_keys WHERE id = " +
+			"'" + vended + "'": botID + " 2 true",
+		"SELECT name || ' ' || (removed_at IS NULL) || ' ' || (max_grant IS NULL) || ' ' || credential_version FROM " +
+			"reporting.tools WHERE id = '" + githubID + "'": "GitHub true true 1",
+		"SELECT instructions || ' ' || (restored_from IS NULL) FROM " +
+			"reporting.tool_instructions": "be kind true",
+		"SELECT status || ' ' || (decided_at - created_at) FROM " +
+			"reporting.requests": "approved 01:00:00",
+		"SELECT status || ' ' || request_id || ' ' || extract(microseconds FROM expires_at) || ' ' || " +
+			"(last_fetched_at IS NULL) FROM " +
+			"reporting.grants": "expired " + asked + " 123456 true",
+		"SELECT id || ' ' || (data->>'n')::int || ' ' || (data->>'reason') || ' ' || (tool_id IS NULL) || ' ' || " +
+			"(occurred_at - timestamptz '2026-04-01T12:00Z') FROM " +
+			"reporting.audit_entries": vended + " 1 a\ufffdb true 00:00:00.000001",
+		"SELECT store_id || ' ' || position FROM reporting.progress WHERE store_created = " +
+			"'2026-04-01T12:00Z'": "s1 0",
 	} {
 		if got := scan[string](t, c, query); got != want {
 			t.Errorf("%s:\n got %s\nwant %s", query, got, want)
@@ -229,7 +275,14 @@ func TestReportsOutliveTheTables(t *testing.T) {
 		t.Fatal(err)
 	}
 	role := "reader_" + strings.ReplaceAll(scan[string](t, c, "SELECT gen_random_uuid()::text"), "-", "")
-	do(t, c, fmt.Sprintf("CREATE ROLE %s; GRANT USAGE ON SCHEMA reporting TO %s; GRANT SELECT ON ALL TABLES IN SCHEMA reporting TO %s; CREATE VIEW mine AS SELECT count(*) AS n FROM reporting.agents", role, role, role))
+	do(
+		t, c,
+		fmt.Sprintf(
+			"CREATE ROLE %s; GRANT USAGE ON SCHEMA reporting TO %s; GRANT SELECT ON ALL TABLES IN SCHEMA reporting "+
+				"TO %s; CREATE VIEW mine AS SELECT count(*) AS n FROM reporting.agents",
+			role, role, role,
+		),
+	)
 	t.Cleanup(func() { readmodelstest.Do(t, url, "DROP OWNED BY "+role+"; DROP ROLE "+role) })
 	for n := range 3 {
 		beside, err := db.Beside(t.Context())
@@ -261,7 +314,8 @@ func TestReportsOutliveTheTables(t *testing.T) {
 	if err := db.Replace(t.Context(), beside, nil); err == nil {
 		t.Error("the tables were replaced under a report")
 	}
-	if list, err := db.Agents(t.Context(), acme, readmodels.AgentFilter{}, noon, all); err != nil || len(list.Items) != 4 {
+	if list, err := db.Agents(t.Context(), acme, readmodels.AgentFilter{}, noon, all); err != nil ||
+		len(list.Items) != 4 {
 		t.Errorf("%d agents: %v", len(list.Items), err)
 	}
 	do(t, report, "COMMIT")
@@ -302,7 +356,11 @@ func TestReportsOfANewerVersionAreMadeAnew(t *testing.T) {
 	}
 	defer func() { _ = db.Close() }()
 	c := conn(t, url)
-	do(t, c, "CREATE SCHEMA reporting; CREATE VIEW reporting.progress AS SELECT 'x'::text AS store_id, now() AS store_created, 1::bigint AS position, 2 AS more")
+	do(
+		t, c,
+		"CREATE SCHEMA reporting; CREATE VIEW reporting.progress AS SELECT 'x'::text AS store_id, now() AS "+
+			"store_created, 1::bigint AS position, 2 AS more",
+	)
 	reports(t, db)
 	if err := db.Settle(t.Context()); err != nil {
 		t.Fatal(err)

@@ -23,7 +23,9 @@ func testCheckpoint(t *testing.T, s *shelf) {
 		return s.db.Write(t.Context(), func(tx *readmodels.Tx) error { return tx.Claim(t.Context(), store, noon) })
 	}
 	move := func(store string, from, to uint64) error {
-		return s.db.Write(t.Context(), func(tx *readmodels.Tx) error { return tx.Move(t.Context(), store, from, to, "") })
+		return s.db.Write(
+			t.Context(), func(tx *readmodels.Tx) error { return tx.Move(t.Context(), store, from, to, "") },
+		)
 	}
 	is(readmodels.Checkpoint{})
 	if err := move("", 1, 2); !errors.Is(err, readmodels.ErrMoved) {
@@ -140,7 +142,13 @@ func testReplaceUnderReaders(t *testing.T, s *shelf) {
 		t.Helper()
 		err := db.Write(t.Context(), func(tx *readmodels.Tx) error {
 			for i := range size {
-				err := tx.InsertAgent(t.Context(), readmodels.InsertAgentParams{ID: fmt.Sprint("a", i), OrganizationID: acme, Position: int64(i + 1), Name: fmt.Sprint(generation)})
+				err := tx.InsertAgent(
+					t.Context(),
+					readmodels.InsertAgentParams{
+						ID: fmt.Sprint("a", i), OrganizationID: acme, Position: int64(i + 1),
+						Name: fmt.Sprint(generation),
+					},
+				)
 				if err != nil {
 					return err
 				}

@@ -20,23 +20,38 @@ func testAgents(t *testing.T, s *shelf) {
 	s.grant(acme, "a1", "t2", "pending", time.Time{})
 	s.write(func(tx *readmodels.Tx) error {
 		return errors.Join(
-			tx.EndKey(t.Context(), readmodels.EndKeyParams{AgentID: "a1", Number: 1, ExpiresAt: readmodels.Micros(noon.Add(time.Minute))}),
-			tx.InsertKey(t.Context(), readmodels.InsertKeyParams{AgentID: "a1", Number: 2, ID: "newer", CreatedAt: readmodels.Micros(noon)}),
-			tx.SeeAgent(t.Context(), readmodels.SeeAgentParams{ID: "a1", LastSeenAt: readmodels.Micros(noon.Add(time.Hour))}),
+			tx.EndKey(
+				t.Context(),
+				readmodels.EndKeyParams{AgentID: "a1", Number: 1, ExpiresAt: readmodels.Micros(noon.Add(time.Minute))},
+			),
+			tx.InsertKey(
+				t.Context(),
+				readmodels.InsertKeyParams{AgentID: "a1", Number: 2, ID: "newer", CreatedAt: readmodels.Micros(noon)},
+			),
+			tx.SeeAgent(
+				t.Context(), readmodels.SeeAgentParams{ID: "a1", LastSeenAt: readmodels.Micros(noon.Add(time.Hour))},
+			),
 			tx.TouchAgent(t.Context(), "a1"),
-			tx.UpdateAgent(t.Context(), readmodels.UpdateAgentParams{ID: "a1", OwnerID: readmodels.Optional(new("p1"))}),
+			tx.UpdateAgent(
+				t.Context(), readmodels.UpdateAgentParams{ID: "a1", OwnerID: readmodels.Optional(new("p1"))},
+			),
 		)
 	})
 	one := readmodels.Agent{
-		ID: "a1", Name: "One", Description: "d", OwnerID: "p1", Status: "active", CreatedAt: noon, CreatedBy: human, LastSeenAt: noon.Add(time.Hour),
-		Keys:     []readmodels.Key{{ID: "key of a1", CreatedAt: noon, ExpiresAt: noon.Add(time.Minute)}, {ID: "newer", CreatedAt: noon}},
+		ID: "a1", Name: "One", Description: "d", OwnerID: "p1", Status: "active", CreatedAt: noon, CreatedBy: human,
+		LastSeenAt: noon.Add(time.Hour),
+		Keys: []readmodels.Key{
+			{ID: "key of a1", CreatedAt: noon, ExpiresAt: noon.Add(time.Minute)}, {ID: "newer", CreatedAt: noon},
+		},
 		Approved: 1, Pending: 1, Revision: 3, Position: 1,
 	}
 	two := readmodels.Agent{
-		ID: "a2", Name: "Two", Description: "d", Status: "active", CreatedAt: noon, CreatedBy: human, Keys: []readmodels.Key{{ID: "key of a2", CreatedAt: noon}},
-		Revision: 1, Position: 2,
+		ID: "a2", Name: "Two", Description: "d", Status: "active", CreatedAt: noon, CreatedBy: human,
+		Keys: []readmodels.Key{{ID: "key of a2", CreatedAt: noon}}, Revision: 1, Position: 2,
 	}
-	list := must[readmodels.List[readmodels.Agent]](t)(s.db.Agents(t.Context(), acme, readmodels.AgentFilter{}, noon, all))
+	list := must[readmodels.List[readmodels.Agent]](t)(
+		s.db.Agents(t.Context(), acme, readmodels.AgentFilter{}, noon, all),
+	)
 	if diff := cmp.Diff(readmodels.List[readmodels.Agent]{Items: []readmodels.Agent{two, one}}, list); diff != "" {
 		t.Errorf("the list (-want +got):\n%s", diff)
 	}
@@ -49,13 +64,17 @@ func testAgents(t *testing.T, s *shelf) {
 			t.Errorf("agent %q: %v", id, err)
 		}
 	}
-	if list := must[readmodels.List[readmodels.Agent]](t)(s.db.Agents(t.Context(), acme, readmodels.AgentFilter{}, noon, all)); len(list.Items) != 1 {
+	if list := must[readmodels.List[readmodels.Agent]](t)(
+		s.db.Agents(t.Context(), acme, readmodels.AgentFilter{}, noon, all),
+	); len(list.Items) != 1 {
 		t.Errorf("a retired agent is listed: %+v", list)
 	}
 }
 
 func testAgentFilters(t *testing.T, s *shelf) {
-	for i, name := range []string{"Build Bot", "BUILD  helper", "Straße", "ﬁnance", "100% of_it", `back\slash`, "o'hara", "日本語ボット"} {
+	for i, name := range []string{
+		"Build Bot", "BUILD  helper", "Straße", "ﬁnance", "100% of_it", `back\slash`, "o'hara", "日本語ボット",
+	} {
 		s.agent(acme, fmt.Sprint("a", i), name)
 	}
 	s.status("a1", "suspended")
@@ -75,7 +94,10 @@ func testAgentFilters(t *testing.T, s *shelf) {
 		{readmodels.AgentFilter{Query: `k\s`}, []string{`back\slash`}},
 		{readmodels.AgentFilter{Query: "'"}, []string{"o'hara"}},
 		{readmodels.AgentFilter{Query: "nobody"}, []string{}},
-		{readmodels.AgentFilter{Query: "  "}, []string{"日本語ボット", "o'hara", `back\slash`, "ﬁnance", "Straße", "BUILD  helper", "Build Bot"}},
+		{
+			readmodels.AgentFilter{Query: "  "},
+			[]string{"日本語ボット", "o'hara", `back\slash`, "ﬁnance", "Straße", "BUILD  helper", "Build Bot"},
+		},
 		{readmodels.AgentFilter{Status: "suspended"}, []string{"BUILD  helper"}},
 		{readmodels.AgentFilter{Status: "active", Query: "build"}, []string{"Build Bot"}},
 		{readmodels.AgentFilter{Status: "retired"}, []string{}},
@@ -98,17 +120,32 @@ func testTools(t *testing.T, s *shelf) {
 	s.write(func(tx *readmodels.Tx) error {
 		at := readmodels.Micros(noon.Add(time.Hour))
 		return errors.Join(
-			tx.UpdateTool(t.Context(), readmodels.UpdateToolParams{ID: "t1", Description: readmodels.Optional(new("code")), MaxGrantSeconds: readmodels.OptionalInt(new(int64(60))), At: at}),
-			tx.RotateToolCredential(t.Context(), readmodels.RotateToolCredentialParams{ID: "t1", CredentialVersion: 2, CredentialExpiresAt: at, At: at}),
-			tx.ReviseTool(t.Context(), readmodels.ReviseToolParams{ID: "t1", Instructions: "be kind", InstructionsVersion: 1, At: at}),
+			tx.UpdateTool(
+				t.Context(),
+				readmodels.UpdateToolParams{
+					ID: "t1", Description: readmodels.Optional(new("code")),
+					MaxGrantSeconds: readmodels.OptionalInt(new(int64(60))), At: at,
+				},
+			),
+			tx.RotateToolCredential(
+				t.Context(),
+				readmodels.RotateToolCredentialParams{ID: "t1", CredentialVersion: 2, CredentialExpiresAt: at, At: at},
+			),
+			tx.ReviseTool(
+				t.Context(),
+				readmodels.ReviseToolParams{ID: "t1", Instructions: "be kind", InstructionsVersion: 1, At: at},
+			),
 		)
 	})
 	github := readmodels.Tool{
-		ID: "t1", Name: "GitHub", Description: "code", AuthType: "api_key", CredentialMode: "shared", CredentialVersion: 2, CredentialExpiresAt: noon.Add(time.Hour),
-		Instructions: "be kind", InstructionsVersion: 1, MaxGrantSeconds: 60, Approved: 1, Pending: 1, CreatedAt: noon, UpdatedAt: noon.Add(time.Hour), Revision: 4, Position: 1,
+		ID: "t1", Name: "GitHub", Description: "code", AuthType: "api_key", CredentialMode: "shared",
+		CredentialVersion: 2, CredentialExpiresAt: noon.Add(time.Hour), Instructions: "be kind", InstructionsVersion: 1,
+		MaxGrantSeconds: 60, Approved: 1, Pending: 1, CreatedAt: noon, UpdatedAt: noon.Add(time.Hour), Revision: 4,
+		Position: 1,
 	}
 	linear := readmodels.Tool{
-		ID: "t2", Name: "Linear", AuthType: "api_key", CredentialMode: "shared", CredentialVersion: 1, CreatedAt: noon, UpdatedAt: noon, Revision: 1, Position: 2,
+		ID: "t2", Name: "Linear", AuthType: "api_key", CredentialMode: "shared", CredentialVersion: 1, CreatedAt: noon,
+		UpdatedAt: noon, Revision: 1, Position: 2,
 	}
 	for _, c := range []struct {
 		q    string
@@ -118,7 +155,9 @@ func testTools(t *testing.T, s *shelf) {
 		{"HUB", []readmodels.Tool{github}},
 		{"jira", []readmodels.Tool{}},
 	} {
-		if diff := cmp.Diff(c.want, must[readmodels.List[readmodels.Tool]](t)(s.db.Tools(t.Context(), acme, c.q, noon, all)).Items); diff != "" {
+		if diff := cmp.Diff(
+			c.want, must[readmodels.List[readmodels.Tool]](t)(s.db.Tools(t.Context(), acme, c.q, noon, all)).Items,
+		); diff != "" {
 			t.Errorf("tools %q (-want +got):\n%s", c.q, diff)
 		}
 	}
@@ -131,7 +170,10 @@ func testTools(t *testing.T, s *shelf) {
 			t.Errorf("tool %q: %v", id, err)
 		}
 	}
-	if diff := cmp.Diff([]readmodels.Tool{linear}, must[readmodels.List[readmodels.Tool]](t)(s.db.Tools(t.Context(), acme, "", noon, all)).Items); diff != "" {
+	if diff := cmp.Diff(
+		[]readmodels.Tool{linear},
+		must[readmodels.List[readmodels.Tool]](t)(s.db.Tools(t.Context(), acme, "", noon, all)).Items,
+	); diff != "" {
 		t.Errorf("without the removed one (-want +got):\n%s", diff)
 	}
 }
@@ -149,18 +191,24 @@ func testInstructions(t *testing.T, s *shelf) {
 	second := list(s.db.Instructions(t.Context(), acme, "t1", readmodels.Page{Limit: 2, Before: first.Next}))
 	last := list(s.db.Instructions(t.Context(), acme, "t1", readmodels.Page{Limit: 2, Before: second.Next}))
 	got := [][]string{names(first.Items, text), names(second.Items, text), names(last.Items, text)}
-	if diff := cmp.Diff([][]string{{"version 5", "version 4"}, {"version 3", "version 2"}, {"version 1"}}, got); diff != "" || last.Next != 0 {
+	if diff := cmp.Diff(
+		[][]string{{"version 5", "version 4"}, {"version 3", "version 2"}, {"version 1"}}, got,
+	); diff != "" || last.Next != 0 {
 		t.Errorf("pages, then %d (-want +got):\n%s", last.Next, diff)
 	}
 	want := readmodels.Instructions{Version: 3, Text: "version 3", CreatedAt: noon, CreatedBy: human}
-	if diff := cmp.Diff(want, must[readmodels.Instructions](t)(s.db.InstructionsVersion(t.Context(), acme, "t1", 3))); diff != "" {
+	if diff := cmp.Diff(
+		want, must[readmodels.Instructions](t)(s.db.InstructionsVersion(t.Context(), acme, "t1", 3)),
+	); diff != "" {
 		t.Errorf("one version (-want +got):\n%s", diff)
 	}
 	if got := list(s.db.Instructions(t.Context(), acme, "t2", all)); len(got.Items) != 0 {
 		t.Errorf("a tool without any has %v", got)
 	}
 	for _, version := range []int{-1, 0, 7, 1 << 31, 1<<63 - 1} {
-		if _, err := s.db.InstructionsVersion(t.Context(), acme, "t1", version); !errors.Is(err, readmodels.ErrNotFound) {
+		if _, err := s.db.InstructionsVersion(
+			t.Context(), acme, "t1", version,
+		); !errors.Is(err, readmodels.ErrNotFound) {
 			t.Errorf("version %d: %v", version, err)
 		}
 	}

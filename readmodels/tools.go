@@ -27,7 +27,12 @@ type Tool struct {
 // Tools lists the tools of an organization, newest first. q is any part of the name, whatever its
 // case.
 func (db *DB) Tools(ctx context.Context, organization, q string, now time.Time, p Page) (List[Tool], error) {
-	tools, err := db.tools(ctx, listToolsParams{OrganizationID: organization, Now: Micros(now), Before: p.before(), Q: Fold(q), MaxRows: p.rows()})
+	tools, err := db.tools(
+		ctx,
+		listToolsParams{
+			OrganizationID: organization, Now: Micros(now), Before: p.before(), Q: Fold(q), MaxRows: p.rows(),
+		},
+	)
 	return cut(tools, p, func(t Tool) uint64 { return t.Position }), err
 }
 
@@ -36,23 +41,29 @@ func (db *DB) Tool(ctx context.Context, organization, id string, now time.Time) 
 	if id == "" {
 		return Tool{}, ErrNotFound
 	}
-	tools, err := db.tools(ctx, listToolsParams{OrganizationID: organization, Now: Micros(now), Before: Page{}.before(), ID: id, MaxRows: 1})
+	tools, err := db.tools(
+		ctx,
+		listToolsParams{OrganizationID: organization, Now: Micros(now), Before: Page{}.before(), ID: id, MaxRows: 1},
+	)
 	return only(tools, err)
 }
 
 func (db *DB) tools(ctx context.Context, params listToolsParams) ([]Tool, error) {
-	rows, err := query(ctx, db, func(ctx context.Context, t *tables) ([]listToolsRow, error) { return t.read.listTools(ctx, params) })
+	rows, err := query(
+		ctx, db, func(ctx context.Context, t *tables) ([]listToolsRow, error) { return t.read.listTools(ctx, params) },
+	)
 	if err != nil {
 		return nil, fmt.Errorf("list tools: %w", err)
 	}
 	tools := make([]Tool, len(rows))
 	for i, r := range rows {
 		tools[i] = Tool{
-			ID: r.ID, Name: r.Name, Description: r.Description, URL: r.Url, DocsURL: r.DocsUrl, AuthType: r.AuthType, CredentialMode: r.CredentialMode,
-			CredentialVersion: int(r.CredentialVersion), CredentialExpiresAt: toTime(r.CredentialExpiresAt),
-			Instructions: r.Instructions, InstructionsVersion: int(r.InstructionsVersion), MaxGrantSeconds: r.MaxGrantSeconds,
-			Approved: int(r.Approved), Pending: int(r.Pending), CreatedAt: toTime(r.CreatedAt), UpdatedAt: toTime(r.UpdatedAt),
-			Revision: int(r.Revision), Position: unsigned(r.Position),
+			ID: r.ID, Name: r.Name, Description: r.Description, URL: r.Url, DocsURL: r.DocsUrl, AuthType: r.AuthType,
+			CredentialMode: r.CredentialMode, CredentialVersion: int(r.CredentialVersion),
+			CredentialExpiresAt: toTime(r.CredentialExpiresAt), Instructions: r.Instructions,
+			InstructionsVersion: int(r.InstructionsVersion), MaxGrantSeconds: r.MaxGrantSeconds,
+			Approved: int(r.Approved), Pending: int(r.Pending), CreatedAt: toTime(r.CreatedAt),
+			UpdatedAt: toTime(r.UpdatedAt), Revision: int(r.Revision), Position: unsigned(r.Position),
 		}
 	}
 	return tools, nil
@@ -73,7 +84,10 @@ func (db *DB) Instructions(ctx context.Context, organization, toolID string, p P
 	if _, err := db.Tool(ctx, organization, toolID, time.Time{}); err != nil {
 		return List[Instructions]{}, err
 	}
-	versions, err := db.instructions(ctx, listInstructionsParams{OrganizationID: organization, ToolID: toolID, Before: p.before(), MaxRows: p.rows()})
+	versions, err := db.instructions(
+		ctx,
+		listInstructionsParams{OrganizationID: organization, ToolID: toolID, Before: p.before(), MaxRows: p.rows()},
+	)
 	return cut(versions, p, func(i Instructions) uint64 { return uint64(i.Version) }), err //nolint:gosec // versions count from 1
 }
 
@@ -82,7 +96,14 @@ func (db *DB) InstructionsVersion(ctx context.Context, organization, toolID stri
 	if version < 1 || version == math.MaxInt {
 		return Instructions{}, ErrNotFound
 	}
-	found, err := only(db.instructions(ctx, listInstructionsParams{OrganizationID: organization, ToolID: toolID, Before: int64(version) + 1, MaxRows: 1}))
+	found, err := only(
+		db.instructions(
+			ctx,
+			listInstructionsParams{
+				OrganizationID: organization, ToolID: toolID, Before: int64(version) + 1, MaxRows: 1,
+			},
+		),
+	)
 	if err == nil && found.Version != version {
 		return Instructions{}, ErrNotFound
 	}
@@ -99,7 +120,8 @@ func (db *DB) instructions(ctx context.Context, params listInstructionsParams) (
 	versions := make([]Instructions, len(rows))
 	for i, r := range rows {
 		versions[i] = Instructions{
-			Version: int(r.Version), Text: r.Instructions, RestoredFrom: int(r.RestoredFrom), CreatedAt: toTime(r.CreatedAt),
+			Version: int(r.Version), Text: r.Instructions, RestoredFrom: int(r.RestoredFrom),
+			CreatedAt: toTime(r.CreatedAt),
 			CreatedBy: domain.Actor{Type: domain.ActorType(r.CreatedByType), ID: r.CreatedByID},
 		}
 	}

@@ -51,7 +51,8 @@ func TestAMistakeIsNamedByItsPathFromTheRoot(t *testing.T) {
 	const (
 		authTypes  = "it must be one of api_key, oauth_token, bot_token, other"
 		credential = "it must be a string, or an object of 1 to 16 named strings, of at most 16384 bytes"
-		topics     = "it must be one of access_requested, tool_suggested, note_suggested, credential_expiring, grant_expiring"
+		topics     = "it must be one of access_requested, tool_suggested, note_suggested, credential_expiring, " +
+			"grant_expiring"
 	)
 	for _, tt := range []struct {
 		name, operation, body string
@@ -97,7 +98,8 @@ func TestAMistakeIsNamedByItsPathFromTheRoot(t *testing.T) {
 			[]domain.Field{{Field: "tools[0]", Message: "it must be an object"}},
 		},
 		{
-			"an item that is text", "updateChannel", `{"topics": ["access_requested", "x"], "recipients": ["a@b.example", ""]}`,
+			"an item that is text", "updateChannel",
+			`{"topics": ["access_requested", "x"], "recipients": ["a@b.example", ""]}`,
 			[]domain.Field{
 				{Field: "recipients[1]", Message: "it must be text of 3 to 254 characters"},
 				{Field: "topics[1]", Message: topics},
@@ -116,10 +118,13 @@ func TestAMistakeIsNamedByItsPathFromTheRoot(t *testing.T) {
 		},
 		{
 			"two keywords at one place", "suggestTool", `{"name": "\u0007", "reason": "to file issues"}`,
-			[]domain.Field{{Field: "name", Message: "it must be text without control characters of 2 to 120 characters"}},
+			[]domain.Field{
+				{Field: "name", Message: "it must be text without control characters of 2 to 120 characters"},
+			},
 		},
 		{
-			"members that look like numbers", "registerAgent", `{"name": "Bot", "2": 1, "10": 1, "1a": 1, "01": 1, "1": 1}`,
+			"members that look like numbers", "registerAgent",
+			`{"name": "Bot", "2": 1, "10": 1, "1a": 1, "01": 1, "1": 1}`,
 			[]domain.Field{
 				{Field: "01", Message: unknown},
 				{Field: "1", Message: unknown},

@@ -8,7 +8,12 @@ import (
 )
 
 func TestAddressesAreReadAsProxiesWriteThem(t *testing.T) {
-	d := &door.Door{Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}}
+	d := &door.Door{
+		Proxies: []netip.Prefix{
+			netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8"),
+			netip.MustParsePrefix("fd00::/8"),
+		},
+	}
 	for text, want := range map[string]string{
 		"203.0.113.7":                        "203.0.113.7",
 		"203.0.113.7:51234":                  "203.0.113.7",

@@ -103,7 +103,9 @@ func authorize(c *Call) error {
 		if !isAgent {
 			hint = "Admins call /api/admin/…; an agent's calls need the agent's own key."
 		}
-		return &domain.Error{Kind: domain.KindForbidden, Code: "wrong_caller", Detail: "This key is not for this call.", Hint: hint}
+		return &domain.Error{
+			Kind: domain.KindForbidden, Code: "wrong_caller", Detail: "This key is not for this call.", Hint: hint,
+		}
 	}
 	if isAgent {
 		return nil
@@ -112,7 +114,8 @@ func authorize(c *Call) error {
 		return nil
 	}
 	return &domain.Error{
-		Kind: domain.KindForbidden, Code: "role_insufficient", Detail: "The role " + string(c.Caller.Role) + " may not do this.",
-		Hint: "See your role with GET /api/admin/me, and ask an owner.",
+		Kind: domain.KindForbidden, Code: "role_insufficient",
+		Detail: "The role " + string(c.Caller.Role) + " may not do this.",
+		Hint:   "See your role with GET /api/admin/me, and ask an owner.",
 	}
 }

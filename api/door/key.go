@@ -19,8 +19,9 @@ func presented(authorization []string) (keys.Key, error) {
 	key, err := keys.Parse(strings.TrimSpace(text))
 	if len(authorization) > 1 || !strings.EqualFold(scheme, "Bearer") || err != nil {
 		return keys.Key{}, &domain.Error{
-			Kind: domain.KindUnauthenticated, Code: "credentials_malformed", Detail: "This is no key of ours, or it is mistyped: the checksum does not match.",
-			Hint: "Send the whole key as Authorization: Bearer sk_agent_… or Bearer sk_admin_….",
+			Kind: domain.KindUnauthenticated, Code: "credentials_malformed",
+			Detail: "This is no key of ours, or it is mistyped: the checksum does not match.",
+			Hint:   "Send the whole key as Authorization: Bearer sk_agent_… or Bearer sk_admin_….",
 		}
 	}
 	return key, nil

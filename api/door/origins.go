@@ -19,6 +19,7 @@ func (d *Door) AllowsOrigin(origin string, admins bool) bool {
 func OriginNotAllowed() *domain.Error {
 	return &domain.Error{
 		Kind: domain.KindForbidden, Code: "origin_not_allowed", Detail: "Pages of this origin may not call this.",
-		Hint: "Call it from a server, or have the operator add the origin to AGENTKEY_AGENT_CORS_ORIGINS or AGENTKEY_ADMIN_CORS_ORIGINS.",
+		Hint: "Call it from a server, or have the operator add the origin to AGENTKEY_AGENT_CORS_ORIGINS or " +
+			"AGENTKEY_ADMIN_CORS_ORIGINS.",
 	}
 }

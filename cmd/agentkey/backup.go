@@ -32,11 +32,18 @@ func (b *backupCommand) Run(sh *shell) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(sh.stdout, "Backed up the event log up to position %d to %s (%d bytes) and verified the copy.\n", made.Position, b.File, made.Bytes)
+	_, err = fmt.Fprintf(
+		sh.stdout, "Backed up the event log up to position %d to %s (%d bytes) and verified the copy.\n", made.Position,
+		b.File, made.Bytes,
+	)
 	if err != nil {
 		return err
 	}
-	return aboutKeys(sh, dir, "It doesn't contain a master key. Keep %s in another place: without it, no secret in the backup can be decrypted.\n")
+	return aboutKeys(
+		sh, dir,
+		"It doesn't contain a master key. Keep %s in another place: without it, no secret in the backup can be "+
+			"decrypted.\n",
+	)
 }
 
 type restoreCommand struct {
@@ -72,7 +79,12 @@ func storeFolder(sh *shell, named string) (string, error) {
 		return "", err
 	}
 	if c.EventStoreURL != "" {
-		return "", usageError{errors.New("the event log is at AGENTKEY_EVENTSTORE_URL, not in the data folder: pass the folder of agentkey eventstore serve with --data, or use EventStoreDB's own backup")}
+		return "", usageError{
+			errors.New(
+				"the event log is at AGENTKEY_EVENTSTORE_URL, not in the data folder: pass the folder of agentkey " +
+					"eventstore serve with --data, or use EventStoreDB's own backup",
+			),
+		}
 	}
 	return c.DataDir, nil
 }
@@ -121,7 +133,12 @@ type confirmRestoreCommand struct {
 // Run lets credentials be vended again after a restore.
 func (c *confirmRestoreCommand) Run(sh *shell) error {
 	if c.SuspendAgents == c.KeepAgents {
-		return usageError{errors.New("revocations, suspensions and rotations made after the backup are lost. Pass --suspend-agents, which is safe, or --keep-agents if you have reviewed who has access")}
+		return usageError{
+			errors.New(
+				"revocations, suspensions and rotations made after the backup are lost. Pass --suspend-agents, which " +
+					"is safe, or --keep-agents if you have reviewed who has access",
+			),
+		}
 	}
 	return inOffice(sh, func(ctx context.Context, o *office) error {
 		kept, err := readMark(filepath.Join(o.config.DataDir, markFile))
@@ -131,15 +148,17 @@ func (c *confirmRestoreCommand) Run(sh *shell) error {
 		restore := commands.Restore{
 			Agents: commands.NewAgentLoop(o.env),
 			Fence: commands.NewFence(commands.FenceConfig{
-				Installation: commands.NewInstallationLoop(o.env), Log: o.inst.Log, StoreID: o.inst.Begun.StoreID, Organization: o.inst.Begun.OrganizationID,
-				NewID: newID, Logger: o.logger,
+				Installation: commands.NewInstallationLoop(o.env), Log: o.inst.Log, StoreID: o.inst.Begun.StoreID,
+				Organization: o.inst.Begun.OrganizationID, NewID: newID, Logger: o.logger,
 			}),
 		}
 		suspended, err := restore.Confirm(ctx, o.meta(""), c.SuspendAgents, kept)
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(sh.stdout, "Restore confirmed; credentials are vended again. Suspended agents: %d.\n", suspended)
+		_, err = fmt.Fprintf(
+			sh.stdout, "Restore confirmed; credentials are vended again. Suspended agents: %d.\n", suspended,
+		)
 		return err
 	})
 }

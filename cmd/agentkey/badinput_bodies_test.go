@@ -56,7 +56,8 @@ func (p *program) raw(answers int, text string, cut bool) []answer {
 
 // head is the first lines of a call with a key; what is missing of its headers may follow.
 func head(method, path, key string) string {
-	return method + " " + path + " HTTP/1.1\r\nHost: agentkey\r\nAuthorization: Bearer " + key + "\r\nContent-Type: application/json\r\n"
+	return method + " " + path + " HTTP/1.1\r\nHost: agentkey\r\nAuthorization: Bearer " +
+		"" + key + "\r\nContent-Type: application/json\r\n"
 }
 
 func TestAMediaTypeThatIsNotJSONIsRefused(t *testing.T) {
@@ -92,8 +93,13 @@ func TestAMediaTypeThatIsNotJSONIsRefused(t *testing.T) {
 	// here too.
 	admin.must(200, "POST", "/api/admin/agents/"+id+"/rotate-key", nil)
 	admin.must(200, "POST", "/api/admin/agents/"+id+"/rotate-key", "")
-	admin.refused(415, "unsupported_media_type", "POST", "/api/admin/agents/"+id+"/rotate-key", `{"overlap_seconds":1}`, "Content-Type", "")
-	admin.refused(415, "unsupported_media_type", "POST", "/api/admin/agents/"+id+"/rotate-key", nil, "Content-Type", "text/plain")
+	admin.refused(
+		415, "unsupported_media_type", "POST", "/api/admin/agents/"+id+"/rotate-key", `{"overlap_seconds":1}`,
+		"Content-Type", "",
+	)
+	admin.refused(
+		415, "unsupported_media_type", "POST", "/api/admin/agents/"+id+"/rotate-key", nil, "Content-Type", "text/plain",
+	)
 	admin.refused(415, "unsupported_media_type", "POST", "/api/admin/agents", nil)
 }
 
@@ -132,8 +138,17 @@ func TestABodyIsMeasuredAsItComes(t *testing.T) {
 		code       string
 	}{
 		{"chunks up to the limit", head("POST", request(), key) + chunked(padded(ask, 8192)), []int{201}, ""},
-		{"chunks beyond the limit", head("POST", request(), key) + chunked(padded(ask, 8193)), []int{413}, "body_too_large"},
-		{"chunks far beyond the limit", head("POST", "/api/admin/agents", p.Token) + chunked(padded(register, 200_000)), []int{413}, "body_too_large"},
+		{
+			"chunks beyond the limit", head("POST", request(), key) + chunked(padded(ask, 8193)),
+			[]int{413},
+			"body_too_large",
+		},
+		{
+			"chunks far beyond the limit",
+			head("POST", "/api/admin/agents", p.Token) + chunked(padded(register, 200_000)),
+			[]int{413},
+			"body_too_large",
+		},
 		{
 			"an understated length beside chunks",
 			head("POST", request(), key) + "Content-Length: 5\r\n" + chunked(padded(ask, 9000)),
@@ -158,8 +173,17 @@ func TestABodyIsMeasuredAsItComes(t *testing.T) {
 			[]int{400},
 			"malformed_json",
 		},
-		{"a negative length", head("POST", "/api/admin/agents", p.Token) + "Content-Length: -1\r\n\r\n" + register, []int{400}, ""},
-		{"two lengths", head("POST", "/api/admin/agents", p.Token) + "Content-Length: 19\r\nContent-Length: 20\r\n\r\n" + register, []int{400}, ""},
+		{
+			"a negative length", head("POST", "/api/admin/agents", p.Token) + "Content-Length: -1\r\n\r\n" + register,
+			[]int{400},
+			"",
+		},
+		{
+			"two lengths",
+			head("POST", "/api/admin/agents", p.Token) + "Content-Length: 19\r\nContent-Length: 20\r\n\r\n" + register,
+			[]int{400},
+			"",
+		},
 	} {
 		got := p.raw(len(tt.status), tt.text, strings.Contains(tt.name, "end"))
 		if len(got) == 0 || got[0].Status != tt.status[0] || got[0].Code() != tt.code {
@@ -173,13 +197,21 @@ func TestABodyIsMeasuredAsItComes(t *testing.T) {
 	}
 	// What follows a complete object within an understated length is the next call of the connection,
 	// and no call.
-	got := p.raw(2, head("POST", "/api/admin/agents", p.Token)+fmt.Sprintf("Content-Length: %d\r\n\r\n", len(register))+register+register+"\r\n\r\n", false)
+	got := p.raw(
+		2,
+		head("POST", "/api/admin/agents", p.Token)+fmt.Sprintf(
+			"Content-Length: %d\r\n\r\n", len(register),
+		)+register+register+"\r\n\r\n",
+		false,
+	)
 	if len(got) != 2 || got[0].Status != 201 || got[1].Status != 400 {
 		t.Errorf("a longer stream: %+v", got)
 	}
 	p.seen.Store(0)
 	position := got[0].Header.Get("X-Event-Position")
-	after := len(admin.must(200, "GET", "/api/admin/agents?q=measured&limit=200", nil, "X-Wait-For-Position", position).Items())
+	after := len(
+		admin.must(200, "GET", "/api/admin/agents?q=measured&limit=200", nil, "X-Wait-For-Position", position).Items(),
+	)
 	if after != before+1 {
 		t.Errorf("%d agents were registered, not one", after-before)
 	}
@@ -209,7 +241,10 @@ func TestABodyIsOneObjectThatReadsOneWay(t *testing.T) {
 		{name: "truncated after a name", body: `{"name"`, code: "malformed_json"},
 		{name: "truncated within an escape", body: `{"name":"Onboarding\u00`, code: "malformed_json"},
 		{name: "two objects", body: `{"name":"Onboarding"}{"name":"Another"}`, code: "malformed_json"},
-		{name: "two objects on two lines", body: "{\"name\":\"Onboarding\"}\n{\"name\":\"Another\"}", code: "malformed_json"},
+		{
+			name: "two objects on two lines", body: "{\"name\":\"Onboarding\"}\n{\"name\":\"Another\"}",
+			code: "malformed_json",
+		},
 		{name: "an object and a bracket", body: `{"name":"Onboarding"}]`, code: "malformed_json"},
 		{name: "an object and a comma", body: `{"name":"Onboarding"},`, code: "malformed_json"},
 		{name: "an array", body: `[{"name":"Onboarding"}]`, code: "malformed_json"},
@@ -226,8 +261,14 @@ func TestABodyIsOneObjectThatReadsOneWay(t *testing.T) {
 		{name: "an escape that there is not", body: `{"name":"On\xboarding"}`, code: "malformed_json"},
 		{name: "a byte order mark", body: "\ufeff" + `{"name":"Onboarding"}`, code: "malformed_json"},
 		{name: "a member twice", body: `{"name":"Onboarding","name":"Another"}`, code: "malformed_json"},
-		{name: "a member twice with one value", body: `{"name":"Onboarding","name":"Onboarding"}`, code: "malformed_json"},
-		{name: "a member twice, once escaped", body: `{"name":"Onboarding","n\u0061me":"Another"}`, code: "malformed_json"},
+		{
+			name: "a member twice with one value", body: `{"name":"Onboarding","name":"Onboarding"}`,
+			code: "malformed_json",
+		},
+		{
+			name: "a member twice, once escaped", body: `{"name":"Onboarding","n\u0061me":"Another"}`,
+			code: "malformed_json",
+		},
 		{name: "a member twice that there is not", body: `{"name":"Onboarding","x":1,"x":1}`, code: "malformed_json"},
 		{name: "a member twice further in", body: `{"name":"Onboarding","x":{"y":1,"y":1}}`, code: "malformed_json"},
 		{name: "half a pair of surrogates", body: `{"name":"On\ud800boarding"}`, code: "malformed_json"},
@@ -242,17 +283,36 @@ func TestABodyIsOneObjectThatReadsOneWay(t *testing.T) {
 
 		{name: "no name", body: `{}`, code: "validation_failed", field: "name"},
 		{name: "a name in another case", body: `{"Name":"Onboarding"}`, code: "validation_failed", field: "name"},
-		{name: "a member that differs in case beside the right one", body: `{"name":"Onboarding","NAME":"Another"}`, code: "validation_failed", field: "NAME"},
-		{name: "a member that differs by a sign that folds", body: `{"name":"Onboarding","de\u017fcription":"x"}`, code: "validation_failed", field: "deſcription"},
-		{name: "a field that there is not", body: `{"name":"Onboarding","admin":true}`, code: "validation_failed", field: "admin"},
-		{name: "a field of the answer", body: `{"name":"Onboarding","status":"active"}`, code: "validation_failed", field: "status"},
+		{
+			name: "a member that differs in case beside the right one", body: `{"name":"Onboarding","NAME":"Another"}`,
+			code: "validation_failed", field: "NAME",
+		},
+		{
+			name: "a member that differs by a sign that folds", body: `{"name":"Onboarding","de\u017fcription":"x"}`,
+			code: "validation_failed", field: "deſcription",
+		},
+		{
+			name: "a field that there is not", body: `{"name":"Onboarding","admin":true}`, code: "validation_failed",
+			field: "admin",
+		},
+		{
+			name: "a field of the answer", body: `{"name":"Onboarding","status":"active"}`, code: "validation_failed",
+			field: "status",
+		},
 		{name: "null for what is required", body: `{"name":null}`, code: "validation_failed", field: "name"},
-		{name: "null for what is optional", body: `{"name":"Onboarding","description":null}`, code: "validation_failed", field: "description"},
+		{
+			name: "null for what is optional", body: `{"name":"Onboarding","description":null}`,
+			code: "validation_failed", field: "description",
+		},
 		{name: "a number for a string", body: `{"name":12}`, code: "validation_failed", field: "name"},
-		{name: "an object for a string", body: `{"name":{"text":"Onboarding"}}`, code: "validation_failed", field: "name"},
+		{
+			name: "an object for a string", body: `{"name":{"text":"Onboarding"}}`, code: "validation_failed",
+			field: "name",
+		},
 		{name: "an array for a string", body: `{"name":["Onboarding"]}`, code: "validation_failed", field: "name"},
 		{
-			name: "nested deeper than anybody reads", body: `{"name":` + strings.Repeat("[", 15_000) + strings.Repeat("]", 15_000) + `}`,
+			name: "nested deeper than anybody reads",
+			body: `{"name":` + strings.Repeat("[", 15_000) + strings.Repeat("]", 15_000) + `}`,
 			code: "validation_failed",
 		},
 	} {

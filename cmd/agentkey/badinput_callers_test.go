@@ -59,7 +59,12 @@ func (r route) at(id, toolID string) string {
 // organization makes a further one and returns a client with a token of it.
 func (p *program) organization(name, role string) client {
 	p.t.Helper()
-	return p.with(p.shell("token", "create", "--organization", p.shell("organization", "create", name), "--name", "ci", "--role", role))
+	return p.with(
+		p.shell(
+			"token", "create", "--organization", p.shell("organization", "create", name), "--name", "ci", "--role",
+			role,
+		),
+	)
 }
 
 func TestAKeyThatDoesNotWorkIsToldWhy(t *testing.T) {
@@ -88,16 +93,31 @@ func TestAKeyThatDoesNotWorkIsToldWhy(t *testing.T) {
 		{"a key that was cut", "Bearer " + key[:len(key)-3], "credentials_malformed"},
 		{"a key of somebody else", "Bearer ghp_16C7e42F292c6912E7710c838347Ae178B4a", "credentials_malformed"},
 		{"a very long key", "Bearer sk_agent_" + strings.Repeat("x", 8000), "credentials_malformed"},
-		{"a random key of an agent that there is not", "Bearer " + random(keys.Agent, newID(), 1), "credentials_unknown"},
+		{
+			"a random key of an agent that there is not", "Bearer " + random(keys.Agent, newID(), 1),
+			"credentials_unknown",
+		},
 		{"a random key of this agent", "Bearer " + random(keys.Agent, uuid.MustParse(id), 1), "credentials_unknown"},
-		{"a random key of this agent with a number that it has not", "Bearer " + random(keys.Agent, uuid.MustParse(id), 7), "credentials_unknown"},
-		{"a random token of an organization that there is not", "Bearer " + random(keys.Service, newID(), 1), "credentials_unknown"},
-		{"a random token of the first organization", "Bearer " + random(keys.Service, uuid.Nil, 0), "credentials_unknown"},
+		{
+			"a random key of this agent with a number that it has not",
+			"Bearer " + random(keys.Agent, uuid.MustParse(id), 7), "credentials_unknown",
+		},
+		{
+			"a random token of an organization that there is not", "Bearer " + random(keys.Service, newID(), 1),
+			"credentials_unknown",
+		},
+		{
+			"a random token of the first organization", "Bearer " + random(keys.Service, uuid.Nil, 0),
+			"credentials_unknown",
+		},
 		{"an agent's id on a token", "Bearer " + random(keys.Service, uuid.MustParse(id), 1), "credentials_unknown"},
 	} {
-		for _, path := range []string{"/api/me", "/api/tools", "/api/tools/" + id + "/credentials", "/api/admin/me", "/api/admin/tools"} {
+		for _, path := range []string{
+			"/api/me", "/api/tools", "/api/tools/" + id + "/credentials", "/api/admin/me", "/api/admin/tools",
+		} {
 			a := p.anyone().refused(401, tt.code, "GET", path, nil, "Authorization", tt.header)
-			if a.Header.Get("WWW-Authenticate") != "Bearer" || a.Header.Get("X-Request-Id") == "" || a.Header.Get("X-RateLimit-Limit") != "" {
+			if a.Header.Get("WWW-Authenticate") != "Bearer" || a.Header.Get("X-Request-Id") == "" ||
+				a.Header.Get("X-RateLimit-Limit") != "" {
 				t.Errorf("%s: %v", tt.name, a.Header)
 			}
 			if strings.Contains(string(a.Body), key[10:]) {
@@ -105,7 +125,10 @@ func TestAKeyThatDoesNotWorkIsToldWhy(t *testing.T) {
 			}
 		}
 	}
-	twice := p.raw(1, "GET /api/me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+key+"\r\nAuthorization: Bearer "+key+"\r\n\r\n", false)
+	twice := p.raw(
+		1, "GET /api/me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+key+"\r\nAuthorization: Bearer "+key+"\r\n\r\n",
+		false,
+	)
 	if len(twice) != 1 || twice[0].Status != 401 || twice[0].Code() != "credentials_malformed" {
 		t.Errorf("two headers: %+v", twice)
 	}
@@ -120,12 +143,18 @@ func TestARotatedKeyEndsWhenItWasTold(t *testing.T) {
 	id, first := admin.mustAgent("Onboarding")
 	admin.mustAssign(id, tool)
 	rotate := func(overlap int) string {
-		return admin.must(200, "POST", "/api/admin/agents/"+id+"/rotate-key", object{"overlap_seconds": overlap}).Text("api_key")
+		return admin.must(
+			200, "POST", "/api/admin/agents/"+id+"/rotate-key", object{"overlap_seconds": overlap},
+		).Text("api_key")
 	}
 	works := func(which, key string, yes bool) {
 		t.Helper()
-		for _, path := range []string{"/api/me", "/api/tools", "/api/tools/" + tool, "/api/tools/" + tool + "/credentials", "/api/tools/" + tool + "/request"} {
-			if a := p.with(key).call("GET", path, nil); yes && a.Status != 200 || !yes && (a.Status != 401 || a.Code() != "credentials_expired") {
+		for _, path := range []string{
+			"/api/me", "/api/tools", "/api/tools/" + tool, "/api/tools/" + tool + "/credentials",
+			"/api/tools/" + tool + "/request",
+		} {
+			if a := p.with(key).call("GET", path, nil); yes && a.Status != 200 ||
+				!yes && (a.Status != 401 || a.Code() != "credentials_expired") {
 				t.Errorf("%s on %s: %d %s", which, path, a.Status, a.Body)
 			}
 		}
@@ -155,7 +184,8 @@ func TestARotatedKeyEndsWhenItWasTold(t *testing.T) {
 
 // permitted says which permission each role has. It is written here a second time on purpose.
 var permitted = map[string][]string{
-	"owner": {"read", "approve", "manage"}, "admin": {"read", "approve", "manage"}, "approver": {"read", "approve"}, "auditor": {"read"},
+	"owner": {"read", "approve", "manage"}, "admin": {"read", "approve", "manage"}, "approver": {"read", "approve"},
+	"auditor": {"read"},
 }
 
 // needed is what each admin's call asks of a role, written here a second time: what reads, what
@@ -164,7 +194,8 @@ func needed(r route) string {
 	switch {
 	case r.method == "GET":
 		return "read"
-	case strings.HasSuffix(r.path, "/approve"), strings.HasSuffix(r.path, "/deny"), r.String() == "POST /api/admin/agents/{id}/grants",
+	case strings.HasSuffix(r.path, "/approve"), strings.HasSuffix(r.path, "/deny"),
+		r.String() == "POST /api/admin/agents/{id}/grants",
 		r.String() == "DELETE /api/admin/agents/{id}/grants/{tool_id}":
 		return "approve"
 	}
@@ -183,7 +214,8 @@ func TestEachRouteIsForItsCallers(t *testing.T) {
 	roles := map[string]client{}
 	for role := range permitted {
 		roles[role] = p.with(p.shell("token", "create", "--organization", organization, "--name", role, "--role", role))
-		if a := roles[role].must(200, "GET", "/api/admin/me", nil); a.Text("role") != role || a.Text("actor.type") != "service" {
+		if a := roles[role].must(200, "GET", "/api/admin/me", nil); a.Text("role") != role ||
+			a.Text("actor.type") != "service" {
 			t.Errorf("an %s: %s", role, a.Body)
 		}
 	}
@@ -215,7 +247,8 @@ func TestEachRouteIsForItsCallers(t *testing.T) {
 		for role, c := range roles {
 			may := slices.Contains(permitted[role], needed(r))
 			a := c.call(r.method, path, body)
-			if refused := a.Status == 403 && a.Code() == "role_insufficient"; refused == may || a.Status == 401 || a.Status >= 500 {
+			if refused := a.Status == 403 && a.Code() == "role_insufficient"; refused == may || a.Status == 401 ||
+				a.Status >= 500 {
 				t.Errorf("%s by an %s: %d %s", r, role, a.Status, a.Body)
 			}
 		}
@@ -256,7 +289,9 @@ func TestAnotherOrganizationsIDsLookLikeNone(t *testing.T) {
 	own, ownKey := admin.mustAgent("With access")
 	admin.mustAssign(own, tool)
 	request := p.with(key).mustRequest(tool)
-	suggestion, note := p.with(key).suggest("Linear", "", "to file issues"), p.with(ownKey).noteOn(tool, "It answers in JSON.", "I expected XML.")
+	suggestion, note := p.with(key).suggest("Linear", "", "to file issues"), p.with(ownKey).noteOn(
+		tool, "It answers in JSON.", "I expected XML.",
+	)
 	other := p.organization("Another", "owner")
 	otherTool := other.mustTool("GitHub", "ghp_other") // names are unique within an organization alone
 	otherID, otherKey := other.mustAgent("Onboarding")
@@ -276,7 +311,8 @@ func TestAnotherOrganizationsIDsLookLikeNone(t *testing.T) {
 		"POST /api/admin/instruction-suggestions/{id}/dismiss":   {"reason": "Taken"},
 	}
 	for _, r := range p.routes() {
-		if !strings.Contains(r.path, "{id}") || r.method == "GET" && (strings.HasSuffix(r.path, "/request") || strings.HasSuffix(r.path, "/suggest")) {
+		if !strings.Contains(r.path, "{id}") ||
+			r.method == "GET" && (strings.HasSuffix(r.path, "/request") || strings.HasSuffix(r.path, "/suggest")) {
 			continue
 		}
 		theirs, caller := id, other
@@ -298,8 +334,11 @@ func TestAnotherOrganizationsIDsLookLikeNone(t *testing.T) {
 		}
 		nothing := newID().String()
 		for _, also := range []string{tool, otherTool} {
-			got, want := caller.call(r.method, r.at(theirs, also), body), caller.call(r.method, r.at(nothing, also), body)
-			if got.Status != 404 || got.Code() != "not_found" || got.Text("detail") != want.Text("detail") || want.Status != 404 {
+			got, want := caller.call(r.method, r.at(theirs, also), body), caller.call(
+				r.method, r.at(nothing, also), body,
+			)
+			if got.Status != 404 || got.Code() != "not_found" || got.Text("detail") != want.Text("detail") ||
+				want.Status != 404 {
 				t.Errorf("%s: with theirs %d %s, with nothing %d %s", r, got.Status, got.Body, want.Status, want.Body)
 			}
 		}
@@ -321,13 +360,15 @@ func TestAnotherOrganizationsIDsLookLikeNone(t *testing.T) {
 				continue // it has the id that their agent sent
 			}
 			text := fmt.Sprint(item)
-			if strings.Contains(text, id) || strings.Contains(text, own) || strings.Contains(text, tool) || strings.Contains(text, request) {
+			if strings.Contains(text, id) || strings.Contains(text, own) || strings.Contains(text, tool) ||
+				strings.Contains(text, request) {
 				t.Errorf("their %s: %s", list, text)
 			}
 		}
 	}
 	for _, filter := range []string{
-		"grants?agent_id=" + own, "grants?tool_id=" + tool, "requests?agent_id=" + id, "audit?agent_id=" + id, "audit?action=grant.requested&tool_id=" + tool,
+		"grants?agent_id=" + own, "grants?tool_id=" + tool, "requests?agent_id=" + id, "audit?agent_id=" + id,
+		"audit?action=grant.requested&tool_id=" + tool,
 	} {
 		if items := other.must(200, "GET", "/api/admin/"+filter, nil).Items(); len(items) > 0 {
 			t.Errorf("%s: %v", filter, items)
@@ -347,8 +388,9 @@ func TestAPathIsExactlyARoute(t *testing.T) {
 	admin.mustAssign(id, tool)
 	agent := p.with(key)
 	for _, wrong := range []string{
-		"x", "1", "undefined", strings.ToUpper(tool), strings.ReplaceAll(tool, "-", ""), "urn:uuid:" + tool, "{" + tool + "}", "%7B" + tool + "%7D",
-		tool + "0", tool[:35], tool + "%00", tool + "%20", "%20" + tool, "..", "%2e%2e", tool + "%2F..", "GitHub", "ä",
+		"x", "1", "undefined", strings.ToUpper(tool), strings.ReplaceAll(tool, "-", ""), "urn:uuid:" + tool,
+		"{" + tool + "}", "%7B" + tool + "%7D", tool + "0", tool[:35], tool + "%00", tool + "%20", "%20" + tool, "..",
+		"%2e%2e", tool + "%2F..", "GitHub", "ä",
 	} {
 		agent.refused(404, "not_found", "GET", "/api/tools/"+wrong+"/credentials", nil)
 		admin.refused(404, "not_found", "GET", "/api/admin/tools/"+wrong, nil)
@@ -359,8 +401,9 @@ func TestAPathIsExactlyARoute(t *testing.T) {
 		admin.refused(404, "not_found", "POST", "/api/admin/tools/"+tool+"/instructions/"+version+"/restore", nil)
 	}
 	for _, path := range []string{
-		"/", "/api", "/api/", "/api/tools/", "/api/tool", "/API/tools", "//api/tools", "/api//tools", "/api/tools/./", "/api/admin", "/api/admin/",
-		"/api/admin/tools/", "/api/admin/suggestion", "/api/tools/" + tool + "/credentials/", "/openapi.yaml", "/debug/pprof/", "/metrics",
+		"/", "/api", "/api/", "/api/tools/", "/api/tool", "/API/tools", "//api/tools", "/api//tools", "/api/tools/./",
+		"/api/admin", "/api/admin/", "/api/admin/tools/", "/api/admin/suggestion",
+		"/api/tools/" + tool + "/credentials/", "/openapi.yaml", "/debug/pprof/", "/metrics",
 	} {
 		for _, method := range []string{"GET", "POST", "DELETE", "HEAD", "OPTIONS"} {
 			a := admin.call(method, path, nil)
@@ -370,13 +413,17 @@ func TestAPathIsExactlyARoute(t *testing.T) {
 		}
 	}
 	for wrong, right := range map[string]string{
-		"/api/tools/": "/api/tools", "//api/tools": "/api/tools", "/api//tools": "/api/tools", "/api/tools/./": "/api/tools", "/API/Tools": "/api/tools",
-		"//api//tools///": "/api/tools", "/api/tools//?x=1": "/api/tools", "/api/tools/" + tool + "/credentials/": "/api/tools/" + tool + "/credentials",
-		"/api/admin/tools/" + tool + "/": "/api/admin/tools/" + tool, "/api/tools/a b/": "/api/tools/a%20b", "/healthz/": "/healthz",
-		"/": "", "/api": "", "/api/": "", "/api/tool": "", "/api/tools/" + tool + "/credentials/x": "", "/metrics": "",
+		"/api/tools/": "/api/tools", "//api/tools": "/api/tools", "/api//tools": "/api/tools",
+		"/api/tools/./": "/api/tools", "/API/Tools": "/api/tools",
+		"//api//tools///": "/api/tools", "/api/tools//?x=1": "/api/tools",
+		"/api/tools/" + tool + "/credentials/": "/api/tools/" + tool + "/credentials",
+		"/api/admin/tools/" + tool + "/":       "/api/admin/tools/" + tool, "/api/tools/a b/": "/api/tools/a%20b",
+		"/healthz/": "/healthz", "/": "", "/api": "", "/api/": "", "/api/tool": "",
+		"/api/tools/" + tool + "/credentials/x": "", "/metrics": "",
 	} {
 		a := agent.call("GET", strings.ReplaceAll(wrong, " ", "%20"), nil)
-		if hint := a.Text("hint"); a.Status != 404 || (right == "") != !strings.Contains(hint, "Use the path") || !strings.Contains(hint, right) {
+		if hint := a.Text("hint"); a.Status != 404 || (right == "") != !strings.Contains(hint, "Use the path") ||
+			!strings.Contains(hint, right) {
 			t.Errorf("%s: %d %s", wrong, a.Status, a.Body)
 		}
 		if right != "" && !strings.Contains(a.Text("hint"), "Use the path "+right+".") {
@@ -393,21 +440,29 @@ func TestAPathIsExactlyARoute(t *testing.T) {
 		}
 		at := route{path: path}.at(id, tool)
 		slices.Sort(allowed)
-		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"} {
+		for _, method := range []string{
+			"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND",
+		} {
 			if slices.Contains(allowed, method) {
 				continue
 			}
 			a := admin.call(method, at, nil)
 			if a.Status != http.StatusMethodNotAllowed ||
-				a.Header.Get("Allow") != strings.Join(allowed, ", ") || method != "HEAD" && a.Code() != "method_not_allowed" {
-				t.Errorf("%s %s: %d, Allow %q, not %v: %s", method, path, a.Status, a.Header.Get("Allow"), allowed, a.Body)
+				a.Header.Get("Allow") != strings.Join(allowed, ", ") ||
+				method != "HEAD" && a.Code() != "method_not_allowed" {
+				t.Errorf(
+					"%s %s: %d, Allow %q, not %v: %s", method, path, a.Status, a.Header.Get("Allow"), allowed, a.Body,
+				)
 			}
 		}
 	}
-	if a := agent.call("HEAD", "/api/tools/"+tool+"/credentials", nil); a.Status != 405 || a.Header.Get("Allow") != "GET" || len(a.Body) > 0 {
+	if a := agent.call("HEAD", "/api/tools/"+tool+"/credentials", nil); a.Status != 405 ||
+		a.Header.Get("Allow") != "GET" || len(a.Body) > 0 {
 		t.Errorf("HEAD on credentials: %d %v", a.Status, a.Header)
 	}
-	agent.refused(405, "method_not_allowed", "POST", "/api/tools/"+tool+"/credentials", object{}, "X-HTTP-Method-Override", "GET")
+	agent.refused(
+		405, "method_not_allowed", "POST", "/api/tools/"+tool+"/credentials", object{}, "X-HTTP-Method-Override", "GET",
+	)
 	if a := agent.fetch(tool); a.At("receipt.revision") != 2.0 {
 		t.Errorf("the first fetch, after HEAD: %s", a.Body)
 	}

@@ -36,7 +36,9 @@ func TestAnEditOfAnOlderRevisionIsRefused(t *testing.T) {
 		{"POST", "/api/admin/agents/" + id + "/reactivate", nil},
 		{"DELETE", "/api/admin/agents/" + id, nil},
 	} {
-		for _, tag := range []string{`"99"`, `99`, `W/"99"`, `w/"1"`, `W/1`, `W/W/"1"`, `"99", W/"98"`, `"x"`, `"x", ""`, `"0"`, `"-1"`} {
+		for _, tag := range []string{
+			`"99"`, `99`, `W/"99"`, `w/"1"`, `W/1`, `W/W/"1"`, `"99", W/"98"`, `"x"`, `"x", ""`, `"0"`, `"-1"`,
+		} {
 			admin.refused(412, "revision_stale", tt.method, tt.path, tt.body, "If-Match", tag)
 		}
 	}
@@ -46,14 +48,21 @@ func TestAnEditOfAnOlderRevisionIsRefused(t *testing.T) {
 			t.Errorf("%s: ETag %s: %s", path, was.Header.Get("ETag"), was.Body)
 		}
 		now := admin.must(200, "PATCH", path, object{"description": "First"}, "If-Match", was.Header.Get("ETag"))
-		admin.refused(412, "revision_stale", "PATCH", path, object{"description": "Second"}, "If-Match", was.Header.Get("ETag"))
+		admin.refused(
+			412, "revision_stale", "PATCH", path, object{"description": "Second"}, "If-Match", was.Header.Get("ETag"),
+		)
 		admin.must(200, "PATCH", path, object{"description": "Second"}, "If-Match", "W/"+now.Header.Get("ETag"))
 		now = admin.must(200, "GET", path, nil)
-		admin.refused(412, "revision_stale", "PATCH", path, object{"description": "Third"}, "If-Match", "W/"+was.Header.Get("ETag"))
+		admin.refused(
+			412, "revision_stale", "PATCH", path, object{"description": "Third"}, "If-Match",
+			"W/"+was.Header.Get("ETag"),
+		)
 		admin.must(200, "PATCH", path, object{"description": "Third"}, "If-Match", `"x" , W/`+now.Header.Get("ETag"))
 		admin.must(200, "PATCH", path, object{"description": "Fourth"}, "If-Match", "*")
 		admin.must(204, "DELETE", path, nil)
-		admin.refused(404, "not_found", "PATCH", path, object{"description": "Fifth"}, "If-Match", was.Header.Get("ETag"))
+		admin.refused(
+			404, "not_found", "PATCH", path, object{"description": "Fifth"}, "If-Match", was.Header.Get("ETag"),
+		)
 	}
 }
 
@@ -65,8 +74,10 @@ func TestAnIdempotencyKeyIsForOneRequest(t *testing.T) {
 	const key = "Idempotency-Key"
 	first := admin.must(201, "POST", "/api/admin/agents", object{"name": "Once"}, key, "once")
 	again := admin.must(201, "POST", "/api/admin/agents", ` {"name" : "Once"}`, key, "once")
-	if again.Text("agent.id") != first.Text("agent.id") || again.Header.Get("Idempotency-Replayed") != "true" || again.Text("api_key") != "" ||
-		again.Header.Get("X-Event-Position") != first.Header.Get("X-Event-Position") || first.Header.Get("Idempotency-Replayed") != "" {
+	if again.Text("agent.id") != first.Text("agent.id") || again.Header.Get("Idempotency-Replayed") != "true" ||
+		again.Text("api_key") != "" ||
+		again.Header.Get("X-Event-Position") != first.Header.Get("X-Event-Position") ||
+		first.Header.Get("Idempotency-Replayed") != "" {
 		t.Errorf("once more: %v %s", again.Header, again.Body)
 	}
 	for _, tt := range []struct {
@@ -82,11 +93,15 @@ func TestAnIdempotencyKeyIsForOneRequest(t *testing.T) {
 		admin.refused(409, "idempotency_key_reused", tt.method, tt.path, tt.body, key, "once")
 	}
 	for _, wrong := range []string{strings.Repeat("x", 129), "two words", "ä"} {
-		if a := admin.refused(400, "validation_failed", "POST", "/api/admin/agents", object{"name": "Wrong"}, key, wrong); !namesField(a, key) {
+		if a := admin.refused(
+			400, "validation_failed", "POST", "/api/admin/agents", object{"name": "Wrong"}, key, wrong,
+		); !namesField(a, key) {
 			t.Errorf("%q: %s", wrong, a.Body)
 		}
 	}
-	two := head("POST", "/api/admin/agents", p.Token) + "Idempotency-Key: a\r\nIdempotency-Key: b\r\nContent-Length: 16\r\n\r\n{\"name\":\"Wrong\"}"
+	two := head(
+		"POST", "/api/admin/agents", p.Token,
+	) + "Idempotency-Key: a\r\nIdempotency-Key: b\r\nContent-Length: 16\r\n\r\n{\"name\":\"Wrong\"}"
 	if got := p.raw(1, two, false); len(got) != 1 || got[0].Code() != "validation_failed" {
 		t.Errorf("two keys: %+v", got)
 	}
@@ -99,7 +114,9 @@ func TestAnIdempotencyKeyIsForOneRequest(t *testing.T) {
 	other.must(201, "POST", "/api/admin/agents", object{"name": "Theirs"}, key, "once")
 	nowhere := "/api/admin/agents/" + newID().String()
 	admin.refused(404, "not_found", "DELETE", nowhere, nil, key, "gone")
-	if a := admin.refused(404, "not_found", "DELETE", nowhere, nil, key, "gone"); a.Header.Get("Idempotency-Replayed") != "true" {
+	if a := admin.refused(
+		404, "not_found", "DELETE", nowhere, nil, key, "gone",
+	); a.Header.Get("Idempotency-Replayed") != "true" {
 		t.Errorf("a refusal once more: %v", a.Header)
 	}
 }
@@ -113,7 +130,9 @@ func TestACallThatStillRunsIsInProgress(t *testing.T) {
 	proxy := startProxy(t, log.listen)
 	env := log.replicas()
 	second := start(t, env...)
-	first := start(t, append([]string{"AGENTKEY_EVENTSTORE_URL=esdb://" + proxy.address() + "?tls=false"}, env[1:]...)...)
+	first := start(
+		t, append([]string{"AGENTKEY_EVENTSTORE_URL=esdb://" + proxy.address() + "?tls=false"}, env[1:]...)...,
+	)
 	direct, err := eventstore.Open(eventstore.Config{URL: "esdb://" + log.listen + "?tls=false"})
 	if err != nil {
 		t.Fatal(err)
@@ -151,14 +170,16 @@ func TestACallThatStillRunsIsInProgress(t *testing.T) {
 		if meanwhile.Status == 201 {
 			continue // the call was over before the answers were lost
 		}
-		if meanwhile.Status != 409 || meanwhile.Code() != "idempotency_in_progress" || meanwhile.Header.Get("Retry-After") == "" {
+		if meanwhile.Status != 409 || meanwhile.Code() != "idempotency_in_progress" ||
+			meanwhile.Header.Get("Retry-After") == "" {
 			t.Errorf("meanwhile: %d %s", meanwhile.Status, meanwhile.Body)
 		}
 		if a.Status != 201 {
 			t.Errorf("the first call: %d %s", a.Status, a.Body)
 		}
 		after := call(second)
-		if after.Status != 201 || after.Text("agent.id") != a.Text("agent.id") || after.Header.Get("Idempotency-Replayed") != "true" {
+		if after.Status != 201 || after.Text("agent.id") != a.Text("agent.id") ||
+			after.Header.Get("Idempotency-Replayed") != "true" {
 			t.Errorf("afterwards: %d %v %s", after.Status, after.Header, after.Body)
 		}
 		return
@@ -178,10 +199,13 @@ func TestAQueryThatCanNotBeAnsweredSaysSo(t *testing.T) {
 	agent := p.with(key)
 
 	far := []string{"X-Wait-For-Position", "9223372036854775807"}
-	if a := admin.refused(503, "read_model_behind", "GET", "/api/admin/tools", nil, far...); a.Header.Get("Retry-After") == "" || left(a) != -1 {
+	if a := admin.refused(
+		503, "read_model_behind", "GET", "/api/admin/tools", nil, far...,
+	); a.Header.Get("Retry-After") == "" || left(a) != -1 {
 		t.Errorf("behind: %v", a.Header)
 	}
-	admin.must(200, "POST", "/api/admin/agents/"+id+"/rotate-key", object{"overlap_seconds": 60}, far...) // a command does not wait either
+	// a command does not wait either
+	admin.must(200, "POST", "/api/admin/agents/"+id+"/rotate-key", object{"overlap_seconds": 60}, far...)
 	if a := agent.call("GET", "/api/tools/"+tool+"/credentials", nil, far...); a.Status != 200 {
 		t.Errorf("a fetch does not wait for the read model: %d %s", a.Status, a.Body)
 	}
@@ -199,7 +223,9 @@ func TestAQueryThatCanNotBeAnsweredSaysSo(t *testing.T) {
 	rename := func(from, to string) {
 		t.Helper()
 		for _, table := range tables {
-			if _, err := db.ExecContext(t.Context(), `alter table "`+table+from+`" rename to "`+table+to+`"`); err != nil {
+			if _, err := db.ExecContext(
+				t.Context(), `alter table "`+table+from+`" rename to "`+table+to+`"`,
+			); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -207,9 +233,12 @@ func TestAQueryThatCanNotBeAnsweredSaysSo(t *testing.T) {
 	rename("", "_away")
 	now := []string{"X-Wait-For-Position", ""}
 	for _, path := range []string{
-		"agents", "agents/" + id, "tools", "tools/" + tool, "tools/" + tool + "/instructions", "requests", "grants", "audit",
+		"agents", "agents/" + id, "tools", "tools/" + tool, "tools/" + tool + "/instructions", "requests", "grants",
+		"audit",
 	} {
-		if a := admin.refused(503, "read_model_unavailable", "GET", "/api/admin/"+path, nil, now...); a.Header.Get("Retry-After") == "" {
+		if a := admin.refused(
+			503, "read_model_unavailable", "GET", "/api/admin/"+path, nil, now...,
+		); a.Header.Get("Retry-After") == "" {
 			t.Errorf("%s: %v", path, a.Header)
 		}
 	}
@@ -249,8 +278,8 @@ func TestAnEventOfANewerVersionStopsNobodyElse(t *testing.T) {
 		stream := "agent-" + id
 		var err error
 		event.Metadata, err = o.inst.Log.Keys.Sign(stream, 2, event.ID, event.Type, event.Data, codec.Signed{
-			Organization: o.inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorSystem, ID: "newer"}, CommandID: newID().String(),
-			Time: time.Now().UTC(), Schema: codec.Schema,
+			Organization: o.inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorSystem, ID: "newer"},
+			CommandID: newID().String(), Time: time.Now().UTC(), Schema: codec.Schema,
 		})
 		if err == nil {
 			_, err = o.client.Append(ctx, stream, 1, event)
@@ -269,7 +298,9 @@ func TestAnEventOfANewerVersionStopsNobodyElse(t *testing.T) {
 		{admin, "POST", "/api/admin/agents/" + id + "/suspend", nil},
 		{admin, "POST", "/api/admin/agents/" + id + "/grants", object{"tool_id": tool}},
 	} {
-		a := call.by.refused(503, "newer_version_required", call.method, call.path, call.body, "X-Wait-For-Position", "")
+		a := call.by.refused(
+			503, "newer_version_required", call.method, call.path, call.body, "X-Wait-For-Position", "",
+		)
 		if a.Header.Get("Retry-After") == "" || strings.Contains(string(a.Body), "ghp_secret") {
 			t.Errorf("%s %s: %v %s", call.method, call.path, a.Header, a.Body)
 		}
@@ -298,7 +329,9 @@ func TestAProcessThatLacksAMasterKeyIsBusy(t *testing.T) {
 	id, key := newer.admin().mustAgent("Onboarding")
 	newer.admin().mustAssign(id, tool)
 	newer.admin().mustAssign(id, before)
-	if a := old.with(key).refused(503, "busy", "GET", "/api/tools/"+tool+"/credentials", nil); a.Header.Get("Retry-After") == "" {
+	if a := old.with(key).refused(
+		503, "busy", "GET", "/api/tools/"+tool+"/credentials", nil,
+	); a.Header.Get("Retry-After") == "" {
 		t.Errorf("busy: %v", a.Header)
 	}
 	for _, p := range []*program{old, newer} {

@@ -56,7 +56,8 @@ func TestARequestIsDecidedOnce(t *testing.T) {
 		if tt.access == "" {
 			continue
 		}
-		if a := p.with(key).must(200, "GET", "/api/tools/"+tool, nil); a.Text("your_access") != tt.access && tt.access != "none" {
+		if a := p.with(key).must(200, "GET", "/api/tools/"+tool, nil); a.Text("your_access") != tt.access &&
+			tt.access != "none" {
 			t.Errorf("%s: %s", tt.name, a.Body)
 		}
 		if a := p.with(key).fetch(tool); (a.Status == 200) != (tt.access == "approved") {
@@ -84,7 +85,10 @@ func decisions(t *testing.T, p *program) map[string][]string {
 			}
 			decided := func(tool, request, how string) {
 				if pending[access{id, tool}] != request {
-					t.Errorf("%d@%s: %s was %s while %q was pending", r.Revision, r.Stream, request, how, pending[access{id, tool}])
+					t.Errorf(
+						"%d@%s: %s was %s while %q was pending", r.Revision, r.Stream, request, how,
+						pending[access{id, tool}],
+					)
 				}
 				delete(pending, access{id, tool})
 				out[request] = append(out[request], how)
@@ -130,7 +134,9 @@ func TestOfTwoAdminsWhoDecideAtOnceOneDecides(t *testing.T) {
 	wins := map[string]int{}
 	for round := range eventstoretest.Rounds(200) {
 		request := agent.mustRequest(tool)
-		verdicts := [][2]string{{"approve", "deny"}, {"deny", "approve"}, {"approve", "approve"}, {"deny", "deny"}}[round%4]
+		verdicts := [][2]string{
+			{"approve", "deny"}, {"deny", "approve"}, {"approve", "approve"}, {"deny", "deny"},
+		}[round%4]
 		decide := func(c client, verdict string) func() answer {
 			return func() answer { return c.call("POST", "/api/admin/requests/"+request+"/"+verdict, nil) }
 		}
@@ -191,7 +197,8 @@ func TestApprovingNeverReachesALaterRequest(t *testing.T) {
 			}
 			admin.refused(409, "already_decided", "POST", "/api/admin/requests/"+old+"/approve", nil)
 			a := agent.fetch(tool)
-			if a.Code() != "access_not_approved" || a.Text("your_access") != "pending" || a.Text("request_id") != again.Text("request_id") {
+			if a.Code() != "access_not_approved" || a.Text("your_access") != "pending" ||
+				a.Text("request_id") != again.Text("request_id") {
 				t.Errorf("round %d: a fetch got %d %s", round, a.Status, a.Body)
 			}
 		default:
@@ -264,11 +271,16 @@ func TestWhatIsAlreadySoIsToldWithItsID(t *testing.T) {
 
 	other := admin.mustTool("GitLab", "glp_secret")
 	for _, name := range []string{"Git Hub", "git hub", "GIT HUB", "  Git Hub ", "Ｇｉｔ Ｈｕｂ"} {
-		a := admin.refused(409, "tool_exists", "POST", "/api/admin/tools", object{"name": name, "auth_type": "other", "credential_mode": "per_agent"})
+		a := admin.refused(
+			409, "tool_exists", "POST", "/api/admin/tools",
+			object{"name": name, "auth_type": "other", "credential_mode": "per_agent"},
+		)
 		if a.Text("tool_id") != tool || a.Text("tool_name") != "Git Hub" {
 			t.Errorf("%q exists: %s", name, a.Body)
 		}
-		if a := admin.refused(409, "tool_exists", "PATCH", "/api/admin/tools/"+other, object{"name": name}); a.Text("tool_id") != tool {
+		if a := admin.refused(
+			409, "tool_exists", "PATCH", "/api/admin/tools/"+other, object{"name": name},
+		); a.Text("tool_id") != tool {
 			t.Errorf("renamed to %q: %s", name, a.Body)
 		}
 	}
@@ -304,7 +316,9 @@ func TestTermsAreHeldAgainstTheToolAndTheClock(t *testing.T) {
 			t.Errorf("a tool that is %s with %v: %d %s", mode, more, a.Status, a.Body)
 		}
 	}
-	shared, each := added("Shared", "shared", object{"credential": "x"}).Text("id"), added("Each", "per_agent", nil).Text("id")
+	shared, each := added(
+		"Shared", "shared", object{"credential": "x"},
+	).Text("id"), added("Each", "per_agent", nil).Text("id")
 	brief := added("Brief", "shared", object{"credential": "x", "max_grant_seconds": 3600}).Text("id")
 
 	// Assigning, approving and replacing, with the credential missing where it is needed and sent
@@ -319,10 +333,14 @@ func TestTermsAreHeldAgainstTheToolAndTheClock(t *testing.T) {
 	invalid("credential", "PUT", "/api/admin/tools/"+each+"/credential", object{"credential": "x"})
 	admin.refused(404, "not_found", "PUT", grants+"/"+each+"/credential", object{"credential": "own"}) // still pending
 
-	for _, at := range []string{"2001-01-01T00:00:00Z", time.Now().UTC().Add(-time.Second).Format(time.RFC3339), "0001-01-01T00:00:00Z"} {
+	for _, at := range []string{
+		"2001-01-01T00:00:00Z", time.Now().UTC().Add(-time.Second).Format(time.RFC3339), "0001-01-01T00:00:00Z",
+	} {
 		invalid("expires_at", "POST", grants, object{"tool_id": brief, "expires_at": at})
 		invalid("expires_at", "POST", approve(shared), object{"expires_at": at})
-		invalid("expires_at", "PUT", "/api/admin/tools/"+shared+"/credential", object{"credential": "y", "expires_at": at})
+		invalid(
+			"expires_at", "PUT", "/api/admin/tools/"+shared+"/credential", object{"credential": "y", "expires_at": at},
+		)
 	}
 	invalid("expires_at", "POST", grants, object{"tool_id": brief, "expires_at": time.Now().UTC().Add(2 * time.Hour)})
 
@@ -339,8 +357,14 @@ func TestTermsAreHeldAgainstTheToolAndTheClock(t *testing.T) {
 		t.Errorf("shared: %s", a.Body)
 	}
 	invalid("credential", "PUT", grants+"/"+shared+"/credential", object{"credential": "own"})
-	invalid("expires_at", "PUT", grants+"/"+each+"/credential", object{"credential": "own", "expires_at": "2001-01-01T00:00:00Z"})
+	invalid(
+		"expires_at", "PUT", grants+"/"+each+"/credential",
+		object{"credential": "own", "expires_at": "2001-01-01T00:00:00Z"},
+	)
 	invalid("credential", "PUT", grants+"/"+each+"/credential", object{})
-	admin.must(201, "POST", grants, object{"tool_id": brief, "expires_at": fmt.Sprint(time.Now().UTC().Add(time.Second).Format(time.RFC3339Nano))})
+	admin.must(
+		201, "POST", grants,
+		object{"tool_id": brief, "expires_at": fmt.Sprint(time.Now().UTC().Add(time.Second).Format(time.RFC3339Nano))},
+	)
 	wait.Until(t, "expired", func() bool { return agent.fetch(brief).Text("your_access") == "expired" })
 }

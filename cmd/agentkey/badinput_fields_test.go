@@ -50,18 +50,42 @@ func TestFieldsAreCountedInCodePoints(t *testing.T) {
 		{"a name of 120", admin, "POST", agents, object{"name": long(120)}, ""},
 		{"a name of 121", admin, "POST", agents, object{"name": long(121)}, "name"},
 		{"a name of 121 letters", admin, "POST", agents, object{"name": strings.Repeat("a", 121)}, "name"},
-		{"a name of 120 with white space round it", admin, "POST", agents, object{"name": " \t" + long(120) + "\r\n\u00a0"}, ""},
+		{
+			"a name of 120 with white space round it", admin, "POST", agents,
+			object{"name": " \t" + long(120) + "\r\n\u00a0"},
+			"",
+		},
 		{"a name of white space", admin, "POST", agents, object{"name": " \u3000\t "}, "name"},
 		{"a name of 1 with white space round it", admin, "POST", agents, object{"name": "  a  "}, "name"},
 		{"a description of 500", admin, "POST", agents, object{"name": "ab", "description": long(500)}, ""},
 		{"a description of 501", admin, "POST", agents, object{"name": "ab", "description": long(501)}, "description"},
 		{"a changed name of 1", admin, "PATCH", agents + "/" + id, object{"name": "a"}, "name"},
 		{"a changed name of 121", admin, "PATCH", agents + "/" + id, object{"name": long(121)}, "name"},
-		{"a changed description of 501", admin, "PATCH", agents + "/" + id, object{"description": long(501)}, "description"},
-		{"an overlap of -1", admin, "POST", agents + "/" + id + "/rotate-key", object{"overlap_seconds": -1}, "overlap_seconds"},
-		{"an overlap of 86401", admin, "POST", agents + "/" + id + "/rotate-key", object{"overlap_seconds": 86401}, "overlap_seconds"},
-		{"an overlap of 1.5", admin, "POST", agents + "/" + id + "/rotate-key", object{"overlap_seconds": 1.5}, "overlap_seconds"},
-		{"an overlap in quotes", admin, "POST", agents + "/" + id + "/rotate-key", object{"overlap_seconds": "60"}, "overlap_seconds"},
+		{
+			"a changed description of 501", admin, "PATCH", agents + "/" + id,
+			object{"description": long(501)},
+			"description",
+		},
+		{
+			"an overlap of -1", admin, "POST", agents + "/" + id + "/rotate-key",
+			object{"overlap_seconds": -1},
+			"overlap_seconds",
+		},
+		{
+			"an overlap of 86401", admin, "POST", agents + "/" + id + "/rotate-key",
+			object{"overlap_seconds": 86401},
+			"overlap_seconds",
+		},
+		{
+			"an overlap of 1.5", admin, "POST", agents + "/" + id + "/rotate-key",
+			object{"overlap_seconds": 1.5},
+			"overlap_seconds",
+		},
+		{
+			"an overlap in quotes", admin, "POST", agents + "/" + id + "/rotate-key",
+			object{"overlap_seconds": "60"},
+			"overlap_seconds",
+		},
 		{"a tool's name of 1", admin, "POST", tools, added(object{"name": "a"}), "name"},
 		{"a tool's name of 120", admin, "POST", tools, added(object{"name": long(120)}), ""},
 		{"a tool's name of 121", admin, "POST", tools, added(object{"name": long(121)}), "name"},
@@ -79,13 +103,33 @@ func TestFieldsAreCountedInCodePoints(t *testing.T) {
 		{"a changed credential", admin, "PATCH", one, object{"credential": "y"}, "credential"},
 		{"a changed mode", admin, "PATCH", one, object{"credential_mode": "per_agent"}, "credential_mode"},
 		{"a tool that is no id", admin, "POST", agents + "/" + id + "/grants", object{"tool_id": "GitHub"}, "tool_id"},
-		{"a tool's id in capitals", admin, "POST", agents + "/" + id + "/grants", object{"tool_id": strings.ToUpper(tool)}, "tool_id"},
-		{"a time that is none", admin, "POST", agents + "/" + id + "/grants", object{"tool_id": tool, "expires_at": "tomorrow"}, "expires_at"},
-		{"a time without a zone", admin, "POST", agents + "/" + id + "/grants", object{"tool_id": tool, "expires_at": "2999-01-01T00:00:00"}, "expires_at"},
-		{"a day without a time", admin, "POST", agents + "/" + id + "/grants", object{"tool_id": tool, "expires_at": "2999-01-01"}, "expires_at"},
+		{
+			"a tool's id in capitals", admin, "POST", agents + "/" + id + "/grants",
+			object{"tool_id": strings.ToUpper(tool)},
+			"tool_id",
+		},
+		{
+			"a time that is none", admin, "POST", agents + "/" + id + "/grants",
+			object{"tool_id": tool, "expires_at": "tomorrow"},
+			"expires_at",
+		},
+		{
+			"a time without a zone", admin, "POST", agents + "/" + id + "/grants",
+			object{"tool_id": tool, "expires_at": "2999-01-01T00:00:00"},
+			"expires_at",
+		},
+		{
+			"a day without a time", admin, "POST", agents + "/" + id + "/grants",
+			object{"tool_id": tool, "expires_at": "2999-01-01"},
+			"expires_at",
+		},
 		{"a reason of 4", agent, "POST", "/api/tools/" + request + "/request", object{"reason": long(4)}, "reason"},
 		{"a reason of 501", agent, "POST", "/api/tools/" + request + "/request", object{"reason": long(501)}, "reason"},
-		{"a reason of 4 with white space round it", agent, "POST", "/api/tools/" + request + "/request", object{"reason": "   abcd   "}, "reason"},
+		{
+			"a reason of 4 with white space round it", agent, "POST", "/api/tools/" + request + "/request",
+			object{"reason": "   abcd   "},
+			"reason",
+		},
 		{"a reason of 500", agent, "POST", "/api/tools/" + request + "/request", object{"reason": long(500)}, ""},
 		{"a reason of 5", agent, "POST", "/api/tools/" + tool + "/request", object{"reason": " " + long(5)}, ""},
 	} {
@@ -98,7 +142,10 @@ func TestFieldsAreCountedInCodePoints(t *testing.T) {
 		}
 	}
 	pending := admin.must(200, "GET", "/api/admin/requests?status=pending", nil).Items()
-	admin.refused(400, "validation_failed", "POST", "/api/admin/requests/"+pending[0]["id"].(string)+"/deny", object{"reason": long(501)})
+	admin.refused(
+		400, "validation_failed", "POST", "/api/admin/requests/"+pending[0]["id"].(string)+"/deny",
+		object{"reason": long(501)},
+	)
 	admin.must(200, "POST", "/api/admin/requests/"+pending[0]["id"].(string)+"/deny", object{"reason": long(500)})
 }
 
@@ -149,7 +196,9 @@ func TestAnEmptyTextCountsAsAbsent(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
-	made := admin.must(201, "POST", "/api/admin/agents", object{"name": " Onboarding ", "description": "", "owner": " "})
+	made := admin.must(
+		201, "POST", "/api/admin/agents", object{"name": " Onboarding ", "description": "", "owner": " "},
+	)
 	if made.Text("agent.name") != "Onboarding" || made.Text("agent.description") != "" {
 		t.Errorf("registered: %s", made.Body)
 	}
@@ -160,15 +209,18 @@ func TestAnEmptyTextCountsAsAbsent(t *testing.T) {
 		t.Errorf("what was sent empty was changed: %s", a.Body)
 	}
 	tool := admin.must(201, "POST", "/api/admin/tools", object{
-		"name": "\tGitHub\u00a0", "url": "", "docs_url": "  ", "instructions": " Send it. ", "description": " ", "auth_type": " api_key ",
-		"credential_mode": "shared", "credential": "x",
+		"name": "\tGitHub\u00a0", "url": "", "docs_url": "  ", "instructions": " Send it. ", "description": " ",
+		"auth_type": " api_key ", "credential_mode": "shared", "credential": "x",
 	})
 	_, hasURL := tool.JSON["url"]
 	_, hasDocs := tool.JSON["docs_url"]
 	if hasURL || hasDocs || tool.Text("name") != "GitHub" || tool.Text("instructions") != "Send it." {
 		t.Errorf("added: %s", tool.Body)
 	}
-	admin.must(201, "POST", "/api/admin/agents/"+made.Text("agent.id")+"/grants", object{"tool_id": tool.Text("id"), "expires_at": ""})
+	admin.must(
+		201, "POST", "/api/admin/agents/"+made.Text("agent.id")+"/grants",
+		object{"tool_id": tool.Text("id"), "expires_at": ""},
+	)
 	admin.refused(400, "validation_failed", "POST", "/api/admin/agents", object{"name": ""})
 }
 
@@ -213,7 +265,8 @@ func TestACredentialIsBoundedAndNamedFields(t *testing.T) {
 		a := admin.call("POST", "/api/admin/tools", object{
 			"name": tt.name, "auth_type": "other", "credential_mode": "shared", "credential": tt.credential,
 		})
-		if tt.ok && a.Status != 201 || !tt.ok && (a.Status != 400 || a.Code() != "validation_failed" || !namesField(a, "credential")) {
+		if tt.ok && a.Status != 201 ||
+			!tt.ok && (a.Status != 400 || a.Code() != "validation_failed" || !namesField(a, "credential")) {
 			t.Errorf("%s: status %d: %.300s", tt.name, a.Status, a.Body)
 		}
 	}
@@ -241,21 +294,33 @@ func TestACredentialComesBackByteForByte(t *testing.T) {
 		{`"123"`, "123"},
 		{`"null"`, "null"},
 		{`"\\u0041"`, `\u0041`},
-		{`{" user ":" a b ","Pass\u0000word":"\n","USER":"x","user":"y"}`, object{" user ": " a b ", "Pass\x00word": "\n", "USER": "x", "user": "y"}},
+		{
+			`{" user ":" a b ","Pass\u0000word":"\n","USER":"x","user":"y"}`,
+			object{" user ": " a b ", "Pass\x00word": "\n", "USER": "x", "user": "y"},
+		},
 		{`{"credential":" x ","a":"\ud83d\ude00"}`, object{"credential": " x ", "a": "😀"}},
 	} {
 		name := fmt.Sprint("Tool ", i)
-		tool := admin.must(201, "POST", "/api/admin/tools", `{"name":"`+name+`","auth_type":"other","credential_mode":"shared","credential":`+tt.json+`}`).Text("id")
+		tool := admin.must(
+			201, "POST", "/api/admin/tools",
+			`{"name":"`+name+`","auth_type":"other","credential_mode":"shared","credential":`+tt.json+`}`,
+		).Text("id")
 		admin.mustAssign(id, tool)
 		if diff := cmp.Diff(tt.want, agent.fetch(tool).At("credential")); diff != "" {
 			t.Errorf("%s after it was added: %s", tt.json, diff)
 		}
-		own := admin.must(201, "POST", "/api/admin/tools", object{"name": name + " each", "auth_type": "other", "credential_mode": "per_agent"}).Text("id")
+		own := admin.must(
+			201, "POST", "/api/admin/tools",
+			object{"name": name + " each", "auth_type": "other", "credential_mode": "per_agent"},
+		).Text("id")
 		admin.must(201, "POST", "/api/admin/agents/"+id+"/grants", `{"tool_id":"`+own+`","credential":`+tt.json+`}`)
 		if diff := cmp.Diff(tt.want, agent.fetch(own).At("credential")); diff != "" {
 			t.Errorf("%s after it was given to one agent: %s", tt.json, diff)
 		}
-		for path, tool := range map[string]string{"/api/admin/tools/" + tool + "/credential": tool, "/api/admin/agents/" + id + "/grants/" + own + "/credential": own} {
+		for path, tool := range map[string]string{
+			"/api/admin/tools/" + tool + "/credential":                   tool,
+			"/api/admin/agents/" + id + "/grants/" + own + "/credential": own,
+		} {
 			admin.must(200, "PUT", path, object{"credential": "in between"})
 			admin.must(200, "PUT", path, `{"credential":`+tt.json+`}`)
 			if a := agent.fetch(tool); !cmp.Equal(tt.want, a.At("credential")) || a.At("credential_version") != 3.0 {

@@ -41,7 +41,9 @@ func TestTheThirtyFirstRequestInAnHourIsRefused(t *testing.T) {
 			t.Errorf("request %d: %v", i+1, a.Header)
 		}
 	}
-	a := agent.refused(429, "rate_limited", "POST", "/api/tools/"+tools[30]+"/request", object{"reason": "to open pull requests"})
+	a := agent.refused(
+		429, "rate_limited", "POST", "/api/tools/"+tools[30]+"/request", object{"reason": "to open pull requests"},
+	)
 	wait, err := strconv.Atoi(a.Header.Get("Retry-After"))
 	if err != nil || wait < 60 || wait > 120 { // one each two minutes
 		t.Errorf("Retry-After is %q", a.Header.Get("Retry-After"))
@@ -50,12 +52,15 @@ func TestTheThirtyFirstRequestInAnHourIsRefused(t *testing.T) {
 	if in := time.Until(time.UnixMilli(reset)); err != nil || in < 55*time.Minute || in > 61*time.Minute {
 		t.Errorf("X-RateLimit-Reset is in %s", in)
 	}
-	if left(a) != 0 || a.Header.Get("X-RateLimit-Limit") != "30" || a.Header.Get("X-RateLimit-Policy") != "30;w=3600" || a.Header.Get("X-Event-Position") != "" {
+	if left(a) != 0 || a.Header.Get("X-RateLimit-Limit") != "30" || a.Header.Get("X-RateLimit-Policy") != "30;w=3600" ||
+		a.Header.Get("X-Event-Position") != "" {
 		t.Errorf("refused: %v", a.Header)
 	}
 	agent.refused(429, "rate_limited", "DELETE", "/api/tools/"+tools[0]+"/request", nil)
-	agent.must(200, "GET", "/api/tools", nil)                                                                         // another tier
-	p.with(otherKey).must(201, "POST", "/api/tools/"+tools[30]+"/request", object{"reason": "to open pull requests"}) // another agent
+	// another tier
+	agent.must(200, "GET", "/api/tools", nil)
+	// another agent
+	p.with(otherKey).must(201, "POST", "/api/tools/"+tools[30]+"/request", object{"reason": "to open pull requests"})
 	if n := len(admin.must(200, "GET", "/api/admin/requests?limit=200", nil).Items()); n != 31 {
 		t.Errorf("%d requests are in the queue", n)
 	}
@@ -87,7 +92,10 @@ func TestTheFirstMistakeInTheOrderOfTheChecksIsTold(t *testing.T) {
 		{"no method", "PATCH", path, "", large, "text/plain", 405, "method_not_allowed"},
 		{"no id", "POST", "/api/tools/x/request", "", large, "text/plain", 404, "not_found"},
 		{"no key", "POST", path, "", large, "text/plain", 401, "credentials_missing"},
-		{"a suspended agent on an admin route", "POST", "/api/admin/agents", suspended, large, "text/plain", 403, "agent_suspended"},
+		{
+			"a suspended agent on an admin route", "POST", "/api/admin/agents", suspended, large, "text/plain", 403,
+			"agent_suspended",
+		},
 		{"the wrong caller", "POST", path, p.Token, large, "text/plain", 403, "wrong_caller"},
 		{"the wrong role", "POST", "/api/admin/agents", auditor, large, "text/plain", 403, "role_insufficient"},
 		{"the media type", "POST", path + "?x=1", key, long, "text/plain", 415, "unsupported_media_type"},
@@ -99,8 +107,14 @@ func TestTheFirstMistakeInTheOrderOfTheChecksIsTold(t *testing.T) {
 		{"an admin's media type", "POST", nobody, p.Token, large, "text/plain", 415, "unsupported_media_type"},
 		{"an admin's size", "POST", nobody, p.Token, large, "application/json", 413, "body_too_large"},
 		{"an admin's fields", "POST", nobody, p.Token, `{}`, "application/json", 400, "validation_failed"},
-		{"what there is not", "POST", nobody, p.Token, `{"tool_id":"` + tool + `"}`, "application/json", 404, "not_found"},
-		{"all is right", "POST", "/api/admin/agents/" + id + "/grants", p.Token, `{"tool_id":"` + tool + `"}`, "application/json", 201, ""},
+		{
+			"what there is not", "POST", nobody, p.Token, `{"tool_id":"` + tool + `"}`, "application/json", 404,
+			"not_found",
+		},
+		{
+			"all is right", "POST", "/api/admin/agents/" + id + "/grants", p.Token, `{"tool_id":"` + tool + `"}`,
+			"application/json", 201, "",
+		},
 	} {
 		a := p.with(tt.key).call(tt.method, tt.path, tt.body, "Content-Type", tt.mediaType)
 		if a.Status != tt.status || a.Code() != tt.code || a.Header.Get("X-Request-Id") == "" {
@@ -118,7 +132,10 @@ func TestTheFirstMistakeInTheOrderOfTheChecksIsTold(t *testing.T) {
 // untouched.
 func TestARefusalBeforeTheTierCountsAsARead(t *testing.T) {
 	t.Parallel()
-	p := start(t, "AGENTKEY_LIMIT_READS=10/24h", "AGENTKEY_LIMIT_REQUESTS=5/24h", "AGENTKEY_LIMIT_CREDENTIALS=off", "AGENTKEY_LIMIT_ADMIN=20/24h")
+	p := start(
+		t, "AGENTKEY_LIMIT_READS=10/24h", "AGENTKEY_LIMIT_REQUESTS=5/24h", "AGENTKEY_LIMIT_CREDENTIALS=off",
+		"AGENTKEY_LIMIT_ADMIN=20/24h",
+	)
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
 	_, key := admin.mustAgent("Onboarding")
@@ -149,23 +166,32 @@ func TestARefusalBeforeTheTierCountsAsARead(t *testing.T) {
 	}
 	// What the domain refuses counts in the request's own tier.
 	agent.must(201, "POST", path, object{"reason": "to open pull requests"})
-	if a := agent.refused(409, "already_pending", "POST", path, object{"reason": "to open pull requests"}); left(a) != 3 {
+	if a := agent.refused(
+		409, "already_pending", "POST", path, object{"reason": "to open pull requests"},
+	); left(a) != 3 {
 		t.Errorf("%d requests are left after two", left(a))
 	}
 }
 
 func TestEachAnswerTellsTheLimitOfItsTier(t *testing.T) {
 	t.Parallel()
-	p := start(t, "AGENTKEY_LIMIT_READS=1000/1m", "AGENTKEY_LIMIT_REQUESTS=200/1h", "AGENTKEY_LIMIT_CREDENTIALS=300/2m", "AGENTKEY_LIMIT_ADMIN=400/1m")
+	p := start(
+		t, "AGENTKEY_LIMIT_READS=1000/1m", "AGENTKEY_LIMIT_REQUESTS=200/1h", "AGENTKEY_LIMIT_CREDENTIALS=300/2m",
+		"AGENTKEY_LIMIT_ADMIN=400/1m",
+	)
 	organization := p.admin().must(200, "GET", "/api/admin/me", nil).Text("organization.id")
 	tool := p.admin().mustTool("GitHub", "ghp_secret")
 	_, key := p.admin().mustAgent("Onboarding")
 	suspendedID, suspended := p.admin().mustAgent("Suspended")
 	p.admin().must(200, "POST", "/api/admin/agents/"+suspendedID+"/suspend", nil)
 	auditor := p.shell("token", "create", "--organization", organization, "--name", "a", "--role", "auditor")
-	policies := map[string]string{"reads": "1000;w=60", "requests": "200;w=3600", "credentials": "300;w=120", "admin": "400;w=60"}
+	policies := map[string]string{
+		"reads": "1000;w=60", "requests": "200;w=3600", "credentials": "300;w=120", "admin": "400;w=60",
+	}
 	for _, r := range p.routes() {
-		for who, key := range map[string]string{"an agent": key, "an admin": p.Token, "an auditor": auditor, "a suspended agent": suspended} {
+		for who, key := range map[string]string{
+			"an agent": key, "an admin": p.Token, "an auditor": auditor, "a suspended agent": suspended,
+		} {
 			for _, body := range []any{nil, object{"reason": "to open pull requests"}, "{"} {
 				if body != nil && (r.method == "GET" || r.method == "DELETE") {
 					continue
@@ -196,7 +222,8 @@ func TestLimitsThatAreOffAreNotTold(t *testing.T) {
 	tool := admin.mustTool("GitHub", "ghp_secret")
 	_, key := admin.mustAgent("Onboarding")
 	for _, a := range []answer{
-		admin.call("GET", "/api/admin/me", nil), p.with(key).call("GET", "/api/me", nil), p.with(key).fetch(tool), p.with(key).call("POST", "/api/tools/"+tool+"/request", "{"),
+		admin.call("GET", "/api/admin/me", nil), p.with(key).call("GET", "/api/me", nil), p.with(key).fetch(tool),
+		p.with(key).call("POST", "/api/tools/"+tool+"/request", "{"),
 	} {
 		for name := range a.Header {
 			if strings.HasPrefix(strings.ToLower(name), "x-ratelimit") {
@@ -242,7 +269,9 @@ func TestFailedAuthenticationsAreCountedByAddress(t *testing.T) {
 		_, key := p.admin().mustAgent("Onboarding")
 		for i := range 5 {
 			// What the client claims stands to the left of what the proxies saw.
-			if a := fail(p.anyone(), "X-Forwarded-For", fmt.Sprintf("198.51.100.%d, 203.0.113.7, 10.0.0.1", i)); a.Status != 401 {
+			if a := fail(
+				p.anyone(), "X-Forwarded-For", fmt.Sprintf("198.51.100.%d, 203.0.113.7, 10.0.0.1", i),
+			); a.Status != 401 {
 				t.Errorf("failure %d: %d %s", i+1, a.Status, a.Body)
 			}
 		}
@@ -254,7 +283,8 @@ func TestFailedAuthenticationsAreCountedByAddress(t *testing.T) {
 		}
 		p.with(key).must(200, "GET", "/api/me", nil)
 		for i := range 5 {
-			fail(p.anyone(), "X-Forwarded-For", fmt.Sprintf("2001:db8:1:2::%d", i)) // one network of IPv6 is one address
+			// one network of IPv6 is one address
+			fail(p.anyone(), "X-Forwarded-For", fmt.Sprintf("2001:db8:1:2::%d", i))
 		}
 		if a := fail(p.anyone(), "X-Forwarded-For", "2001:db8:1:2:ffff::1"); a.Status != 429 {
 			t.Errorf("a sixth failure of a network: %d %s", a.Status, a.Body)
@@ -268,7 +298,10 @@ func TestFailedAuthenticationsAreCountedByAddress(t *testing.T) {
 // TestTheAddressInTheAuditIsTheOneThatWasSeen forges every header that some proxy sets.
 func TestTheAddressInTheAuditIsTheOneThatWasSeen(t *testing.T) {
 	t.Parallel()
-	forged := []string{"CF-Connecting-IP", "203.0.113.66", "X-Real-IP", "203.0.113.66", "Forwarded", "for=203.0.113.66", "True-Client-IP", "203.0.113.66"}
+	forged := []string{
+		"CF-Connecting-IP", "203.0.113.66", "X-Real-IP", "203.0.113.66", "Forwarded", "for=203.0.113.66",
+		"True-Client-IP", "203.0.113.66",
+	}
 	for _, tt := range []struct{ name, proxies, forwarded, want string }{
 		{"no proxy is believed", "", "203.0.113.66", "127.0.0.1"},
 		{"another proxy is believed", "10.0.0.0/8", "203.0.113.66", "127.0.0.1"},
@@ -287,10 +320,16 @@ func TestTheAddressInTheAuditIsTheOneThatWasSeen(t *testing.T) {
 				env = append(env, "AGENTKEY_TRUSTED_PROXIES="+tt.proxies)
 			}
 			p := start(t, env...)
-			a := p.admin().must(201, "POST", "/api/admin/agents", object{"name": "Onboarding"}, append(forged, "X-Forwarded-For", tt.forwarded)...)
-			entry := p.admin().must(200, "GET", "/api/admin/audit?action=agent.registered&agent_id="+a.Text("agent.id"), nil).Items()[0]
+			a := p.admin().must(
+				201, "POST", "/api/admin/agents", object{"name": "Onboarding"},
+				append(forged, "X-Forwarded-For", tt.forwarded)...,
+			)
+			entry := p.admin().must(
+				200, "GET", "/api/admin/audit?action=agent.registered&agent_id="+a.Text("agent.id"), nil,
+			).Items()[0]
 			seen, _ := entry["request"].(map[string]any)["ip"].(string)
-			if seen != tt.want || net.ParseIP(seen) == nil || entry["request"].(object)["id"] != a.Header.Get("X-Request-Id") {
+			if seen != tt.want || net.ParseIP(seen) == nil ||
+				entry["request"].(object)["id"] != a.Header.Get("X-Request-Id") {
 				t.Errorf("the audit has %v, not %s", entry["request"], tt.want)
 			}
 		})
@@ -322,7 +361,8 @@ func TestFailuresWithKeysOfKnownOwnersLockNobodyOut(t *testing.T) {
 			want = 429
 		}
 		for _, key := range []string{former, guessed}[i%2 : i%2+1] { // both are keys of one owner
-			if a := p.with(key).call("GET", "/api/me", nil); a.Status != want || want == 429 && a.Header.Get("Retry-After") == "" {
+			if a := p.with(key).call("GET", "/api/me", nil); a.Status != want ||
+				want == 429 && a.Header.Get("Retry-After") == "" {
 				t.Errorf("failure %d: %d %s", i+1, a.Status, a.Body)
 			}
 		}

@@ -66,7 +66,9 @@ func TestAQueryParameterIsKnownAndWellFormed(t *testing.T) {
 			t.Errorf("%s?%s: %d %s", tt.path, tt.query, a.Status, a.Body)
 		}
 	}
-	for _, path := range []string{"/api/me?x=1", "/api/tools?limit=1", "/api/tools/" + tool + "?x=1", "/api/tools/" + tool + "/credentials?x=1"} {
+	for _, path := range []string{
+		"/api/me?x=1", "/api/tools?limit=1", "/api/tools/" + tool + "?x=1", "/api/tools/" + tool + "/credentials?x=1",
+	} {
 		p.with(key).refused(400, "validation_failed", "GET", path, nil)
 	}
 	admin.refused(400, "validation_failed", "DELETE", "/api/admin/agents/"+id+"?force=true", nil)
@@ -78,11 +80,13 @@ func TestAQueryParameterIsKnownAndWellFormed(t *testing.T) {
 	if next == "" || url.QueryEscape(next) != next {
 		t.Errorf("next_cursor is %q", next)
 	}
-	if a := admin.must(200, "GET", "/api/admin/agents?limit=1&cursor="+next, nil); len(a.Items()) != 1 || a.Items()[0]["id"] == page.Items()[0]["id"] {
+	if a := admin.must(200, "GET", "/api/admin/agents?limit=1&cursor="+next, nil); len(a.Items()) != 1 ||
+		a.Items()[0]["id"] == page.Items()[0]["id"] {
 		t.Errorf("the second page: %s", a.Body)
 	}
 	for _, path := range []string{"tools", "audit", "requests", "grants"} {
-		if a := admin.call("GET", "/api/admin/"+path+"?cursor="+next, nil); a.Status != 200 && a.Code() != "validation_failed" {
+		if a := admin.call("GET", "/api/admin/"+path+"?cursor="+next, nil); a.Status != 200 &&
+			a.Code() != "validation_failed" {
 			t.Errorf("another list's cursor on %s: %d %s", path, a.Status, a.Body)
 		}
 	}
@@ -97,13 +101,20 @@ func TestAQueryParameterIsKnownAndWellFormed(t *testing.T) {
 	if a := admin.must(200, "GET", "/api/admin/tools?q=ITHUB", nil); len(a.Items()) != 1 {
 		t.Errorf("in another case: %s", a.Body)
 	}
-	admin.must(200, "GET", "/api/admin/audit?from=0001-01-01T00%3A00%3A00Z&to=9999-12-31T23%3A59%3A59Z&action=credential.vended", nil)
+	admin.must(
+		200, "GET",
+		"/api/admin/audit?from=0001-01-01T00%3A00%3A00Z&to=9999-12-31T23%3A59%3A59Z&action=credential.vended", nil,
+	)
 	admin.must(200, "GET", "/api/admin/audit?from=2024-01-01T00%3A00%3A00Z&to=2024-01-01T01%3A00%3A00%2B01%3A00", nil)
 	admin.must(200, "GET", "/api/admin/audit?action=", nil)
-	if a := admin.call("GET", "/api/admin/audit?from=2024-01-01T00:00:00+01:00", nil); !strings.Contains(string(a.Body), "%2B") {
+	if a := admin.call(
+		"GET", "/api/admin/audit?from=2024-01-01T00:00:00+01:00", nil,
+	); !strings.Contains(string(a.Body), "%2B") {
 		t.Errorf("a + that became a blank: %s", a.Body)
 	}
-	if a := admin.call("GET", "/api/admin/audit?action=credential.fetched", nil); !strings.Contains(string(a.Body), "credential.vended") {
+	if a := admin.call(
+		"GET", "/api/admin/audit?action=credential.fetched", nil,
+	); !strings.Contains(string(a.Body), "credential.vended") {
 		t.Errorf("an action that there isn't: %s", a.Body)
 	}
 	for _, e := range admin.must(200, "GET", "/api/admin/audit?limit=200", nil).Items() {
@@ -117,7 +128,16 @@ func TestAQueryParameterIsKnownAndWellFormed(t *testing.T) {
 
 func TestAPageOfAnotherOriginIsTurnedAway(t *testing.T) {
 	t.Parallel()
-	p := start(t, append([]string{"AGENTKEY_AGENT_CORS_ORIGINS=https://agents.example", "AGENTKEY_ADMIN_CORS_ORIGINS=https://admin.example"}, unlimited...)...)
+	p := start(
+		t,
+		append(
+			[]string{
+				"AGENTKEY_AGENT_CORS_ORIGINS=https://agents.example",
+				"AGENTKEY_ADMIN_CORS_ORIGINS=https://admin.example",
+			},
+			unlimited...,
+		)...,
+	)
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
 	id, key := admin.mustAgent("Onboarding")
@@ -139,7 +159,8 @@ func TestAPageOfAnotherOriginIsTurnedAway(t *testing.T) {
 	} {
 		before := p.anyone().call("OPTIONS", tt.path, nil, "Origin", tt.origin, "Access-Control-Request-Method", "GET")
 		if tt.allowed && (before.Status != 204 || before.Header.Get("Access-Control-Allow-Origin") != tt.origin) ||
-			!tt.allowed && (before.Status != 403 || before.Code() != "origin_not_allowed" || before.Header.Get("Access-Control-Allow-Origin") != "") {
+			!tt.allowed &&
+				(before.Status != 403 || before.Code() != "origin_not_allowed" || before.Header.Get("Access-Control-Allow-Origin") != "") {
 			t.Errorf("preflight of %s from %s: %d %v", tt.path, tt.origin, before.Status, before.Header)
 		}
 		c := p.with(key)

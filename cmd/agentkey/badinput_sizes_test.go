@@ -100,7 +100,11 @@ func TestTextsOfEveryScriptFit(t *testing.T) {
 	}
 	other := p.admin().mustTool("Linear", "lin_secret")
 	agent.must(201, "POST", "/api/tools/"+other+"/request", `{"reason": "`+escaped(`\ud83d\ude00`, 500)+`"}`)
-	agent.must(201, "POST", "/api/tools/suggest", `{"name": "`+escaped(`\u5b66`, 120)+`", "reason": "`+escaped("習", 500)+`"}`)
-	p.admin().must(200, "PUT", "/api/admin/tools/"+tool+"/credential", `{"credential": "`+escaped(`\u0061`, 16_384)+`"}`)
+	agent.must(
+		201, "POST", "/api/tools/suggest", `{"name": "`+escaped(`\u5b66`, 120)+`", "reason": "`+escaped("習", 500)+`"}`,
+	)
+	p.admin().must(
+		200, "PUT", "/api/admin/tools/"+tool+"/credential", `{"credential": "`+escaped(`\u0061`, 16_384)+`"}`,
+	)
 	p.admin().must(200, "PATCH", "/api/admin/tools/"+tool, `{"instructions": "`+escaped(`\u5b66`, 4000)+`"}`)
 }

@@ -45,7 +45,10 @@ func BenchmarkMachine(b *testing.B) {
 			l := load(b, n, func(int) (func() error, error) {
 				stream, revision := "bench-"+uuid.NewString(), eventstore.NoStream
 				return func() error {
-					_, err := log.Append(b.Context(), stream, revision, eventstore.Event{ID: uuid.New(), Type: "bench", Data: data, Metadata: meta})
+					_, err := log.Append(
+						b.Context(), stream, revision,
+						eventstore.Event{ID: uuid.New(), Type: "bench", Data: data, Metadata: meta},
+					)
 					revision++
 					return err
 				}, nil
@@ -70,7 +73,8 @@ func BenchmarkMachine(b *testing.B) {
 
 // unlimited is a configuration in which nobody is turned away.
 var unlimited = []string{
-	"AGENTKEY_LIMIT_READS=off", "AGENTKEY_LIMIT_REQUESTS=off", "AGENTKEY_LIMIT_CREDENTIALS=off", "AGENTKEY_LIMIT_ADMIN=off",
+	"AGENTKEY_LIMIT_READS=off", "AGENTKEY_LIMIT_REQUESTS=off", "AGENTKEY_LIMIT_CREDENTIALS=off",
+	"AGENTKEY_LIMIT_ADMIN=off",
 	"AGENTKEY_LIMIT_PREAUTH=off",
 }
 
@@ -194,10 +198,13 @@ func seed(t testing.TB, p *program, f fleet, events int) {
 			for i := range entries {
 				tool := f.tools[i%len(f.tools)]
 				signed := codec.Signed{
-					Organization: o.inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorAgent, ID: id}, CommandID: newID().String(),
-					RequestID: newID().String(), Time: time.Now().UTC().Truncate(time.Microsecond),
+					Organization: o.inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorAgent, ID: id},
+					CommandID: newID().String(), RequestID: newID().String(),
+					Time: time.Now().UTC().Truncate(time.Microsecond),
 				}
-				event := agent.CredentialVended{ToolID: tool, SecretID: newID().String(), CredentialVersion: 1, KeyNumber: 1}
+				event := agent.CredentialVended{
+					ToolID: tool, SecretID: newID().String(), CredentialVersion: 1, KeyNumber: 1,
+				}
 				if entries[i], err = codec.NewEntry(event, signed, 0); err != nil {
 					return err
 				}

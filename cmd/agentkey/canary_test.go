@@ -39,7 +39,8 @@ func (c *canaries) search(where string, text []byte) {
 			continue
 		}
 		for _, form := range []string{
-			value, base64.StdEncoding.EncodeToString([]byte(value)), base64.RawURLEncoding.EncodeToString([]byte(value)), hex.EncodeToString([]byte(value)),
+			value, base64.StdEncoding.EncodeToString([]byte(value)),
+			base64.RawURLEncoding.EncodeToString([]byte(value)), hex.EncodeToString([]byte(value)),
 		} {
 			if bytes.Contains(text, []byte(form)) {
 				c.t.Errorf("the %s is in %s", what, where)
@@ -89,18 +90,26 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 
 	p := start(t, append([]string{
 		"AGENTKEY_MASTER_KEYS=" + master, "AGENTKEY_ADMIN_TOKEN=" + token, toLoopback,
-		"AGENTKEY_SMTP_URL=smtp://agentkey:" + c.values["mail password"] + "@127.0.0.1:1?tls=off", "AGENTKEY_SMTP_FROM=agentkey@example.com",
+		"AGENTKEY_SMTP_URL=smtp://agentkey:" + c.values["mail password"] + "@127.0.0.1:1?tls=off",
+		"AGENTKEY_SMTP_FROM=agentkey@example.com",
 	}, unlimited...)...)
 	admin := watched{p.admin(), c}
 	tool := admin.call("POST", "/api/admin/tools", object{
 		"name": "GitHub", "auth_type": "api_key", "credential_mode": "shared", "credential": c.values["credential"],
 	}, "Idempotency-Key", "one").Text("id")
-	own := admin.call("POST", "/api/admin/tools", object{"name": "Linear", "auth_type": "other", "credential_mode": "per_agent"}).Text("id")
+	own := admin.call(
+		"POST", "/api/admin/tools", object{"name": "Linear", "auth_type": "other", "credential_mode": "per_agent"},
+	).Text("id")
 
 	// The key is known only once it was made; the answer that makes it may hold it.
-	made := p.admin().must(201, "POST", "/api/admin/agents", object{"name": "Onboarding", "owner": c.values["owner"]}, "Idempotency-Key", "two")
+	made := p.admin().must(
+		201, "POST", "/api/admin/agents", object{"name": "Onboarding", "owner": c.values["owner"]}, "Idempotency-Key",
+		"two",
+	)
 	id, key := made.Text("agent.id"), c.spread("agent key", made.Text("api_key"), "POST /api/admin/agents")
-	replayed := admin.client.call("POST", "/api/admin/agents", object{"name": "Onboarding", "owner": c.values["owner"]}, "Idempotency-Key", "two")
+	replayed := admin.client.call(
+		"POST", "/api/admin/agents", object{"name": "Onboarding", "owner": c.values["owner"]}, "Idempotency-Key", "two",
+	)
 	if replayed.Header.Get("Idempotency-Replayed") != "true" || bytes.Contains(replayed.Body, []byte(key)) {
 		t.Errorf("a repeat shows the key again: %s", replayed.Body)
 	}
@@ -110,15 +119,21 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 		_, _ = w.Write([]byte(c.values["channel's URL"]))
 	})
 	channel := p.admin().must(201, "POST", "/api/admin/notification-channels", object{
-		"kind": "webhook", "name": "Ops", "url": hook.URL + "/" + c.values["channel's URL"], "topics": []string{"access_requested"},
+		"kind": "webhook", "name": "Ops", "url": hook.URL + "/" + c.values["channel's URL"],
+		"topics": []string{"access_requested"},
 	}, "Idempotency-Key", "three")
 	c.spread("signing secret", channel.Text("signing_secret"), "POST /api/admin/notification-channels")
 	mail := admin.call("POST", "/api/admin/notification-channels", object{
-		"kind": "email", "name": "On call", "topics": []string{"access_requested"}, "recipients": []string{c.values["recipient"]},
+		"kind": "email", "name": "On call", "topics": []string{"access_requested"},
+		"recipients": []string{c.values["recipient"]},
 	}).Text("id")
-	suggested := agent.call("POST", "/api/tools/suggest", object{"name": "Notion", "reason": "to write things down"}).Text("suggestion_id")
+	suggested := agent.call(
+		"POST", "/api/tools/suggest", object{"name": "Notion", "reason": "to write things down"},
+	).Text("suggestion_id")
 	accept := "/api/admin/suggestions/" + suggested + "/accept"
-	notion := object{"name": "Notion", "auth_type": "api_key", "credential_mode": "per_agent", "credential": c.values["credential"]}
+	notion := object{
+		"name": "Notion", "auth_type": "api_key", "credential_mode": "per_agent", "credential": c.values["credential"],
+	}
 
 	for _, call := range []struct {
 		who          watched
@@ -130,19 +145,44 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 		{agent, "GET", "/api/tools", nil, 200},
 		{agent, "POST", "/api/tools/" + tool + "/request", object{"reason": "to open pull requests"}, 201},
 		{admin, "POST", "/api/admin/agents/" + id + "/grants", object{"tool_id": tool}, 201},
-		{admin, "POST", "/api/admin/agents/" + id + "/grants", object{"tool_id": own, "credential": object{"user": "u", "password": c.values["field of a credential"]}}, 201},
+		{
+			admin, "POST", "/api/admin/agents/" + id + "/grants",
+			object{"tool_id": own, "credential": object{"user": "u", "password": c.values["field of a credential"]}},
+			201,
+		},
 		{agent, "GET", "/api/tools/" + tool + "/credentials", nil, 200},
 		{agent, "GET", "/api/tools/" + own + "/credentials", nil, 200},
-		{admin, "PUT", "/api/admin/agents/" + id + "/grants/" + own + "/credential", object{"credential": c.values["own credential"]}, 200},
+		{
+			admin, "PUT", "/api/admin/agents/" + id + "/grants/" + own + "/credential",
+			object{"credential": c.values["own credential"]},
+			200,
+		},
 		{admin, "PUT", "/api/admin/tools/" + tool + "/credential", object{"credential": c.values["credential"]}, 200},
 		// What is wrong with a body is said without the body.
 		{admin, "PUT", "/api/admin/tools/" + tool + "/credential", `{"credential": "` + c.values["credential"], 400},
-		{admin, "PUT", "/api/admin/tools/" + tool + "/credential", `{"credential": ["` + c.values["credential"] + `"]}`, 400},
-		{admin, "POST", "/api/admin/tools", object{"name": "x", "credential": object{"password": 7, c.values["field of a credential"]: "x"}}, 400},
+		{
+			admin, "PUT", "/api/admin/tools/" + tool + "/credential",
+			`{"credential": ["` + c.values["credential"] + `"]}`, 400,
+		},
+		{
+			admin, "POST", "/api/admin/tools",
+			object{"name": "x", "credential": object{"password": 7, c.values["field of a credential"]: "x"}},
+			400,
+		},
 		{admin, "POST", accept, object{"tool": notion}, 400}, // where each agent has its own, none is taken
 		{admin, "POST", accept, object{"tool": object{"credential": []string{c.values["credential"]}}}, 400},
-		{admin, "POST", accept, object{"tool": object{"name": "Notion", "auth_type": "api_key", "credential_mode": "shared", "credential": c.values["credential"]}}, 201},
-		{admin, "PUT", "/api/admin/catalog/import", object{"agentkey_catalog": 1, "tools": []object{notion}}, 400}, // a file has no place for it
+		{
+			admin, "POST", accept,
+			object{
+				"tool": object{
+					"name": "Notion", "auth_type": "api_key", "credential_mode": "shared",
+					"credential": c.values["credential"],
+				},
+			},
+			201,
+		},
+		// a file has no place for it
+		{admin, "PUT", "/api/admin/catalog/import", object{"agentkey_catalog": 1, "tools": []object{notion}}, 400},
 		{admin, "GET", "/api/admin/catalog/export", nil, 200},
 		{admin, "GET", "/api/admin/suggestions", nil, 200},
 		{admin, "POST", "/api/admin/tools/" + tool + "/nothing", object{"credential": c.values["credential"]}, 404},
@@ -159,8 +199,16 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 		{admin, "GET", "/api/admin/audit?limit=200", nil, 200},
 		{admin, "POST", "/api/admin/notification-channels/" + channel.Text("id") + "/test", nil, 200},
 		{admin, "POST", "/api/admin/notification-channels/" + mail + "/test", nil, 200},
-		{admin, "PATCH", "/api/admin/notification-channels/" + channel.Text("id"), object{"url": "ftp://" + c.values["channel's URL"]}, 400},
-		{admin, "PATCH", "/api/admin/notification-channels/" + mail, object{"recipients": []string{c.values["recipient"] + " x"}}, 400},
+		{
+			admin, "PATCH", "/api/admin/notification-channels/" + channel.Text("id"),
+			object{"url": "ftp://" + c.values["channel's URL"]},
+			400,
+		},
+		{
+			admin, "PATCH", "/api/admin/notification-channels/" + mail,
+			object{"recipients": []string{c.values["recipient"] + " x"}},
+			400,
+		},
 		{admin, "GET", "/api/admin/notification-channels", nil, 200},
 		{admin, "GET", "/api/admin/notification-deliveries?status=dead", nil, 200},
 		{watched{p.anyone(), c}, "GET", "/readyz", nil, 200},

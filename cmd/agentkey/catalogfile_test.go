@@ -39,15 +39,18 @@ func TestTheCatalogIsAFile(t *testing.T) {
 	t.Parallel()
 	p, other := start(t, unlimited...), start(t, unlimited...)
 	admin := p.admin()
-	if a := admin.must(200, "GET", exportPath, nil); string(a.Body) != "agentkey_catalog: 1\ntools: []\n" || a.Header.Get("Content-Type") != "application/yaml" {
+	if a := admin.must(200, "GET", exportPath, nil); string(a.Body) != "agentkey_catalog: 1\ntools: []\n" ||
+		a.Header.Get("Content-Type") != "application/yaml" {
 		t.Errorf("an empty catalog is %q", a.Body)
 	}
 	zebra := admin.must(201, "POST", "/api/admin/tools", object{
-		"name": "Zebra: \"yes\" # no", "description": "null", "url": "https://zebra.example.com", "auth_type": "other", "credential_mode": "per_agent", "max_grant_seconds": 60,
+		"name": "Zebra: \"yes\" # no", "description": "null", "url": "https://zebra.example.com", "auth_type": "other",
+		"credential_mode": "per_agent", "max_grant_seconds": 60,
 		"instructions": "Line one.\n\n  - indented: true\n\ttab\nlast",
 	}).Text("id")
 	github := admin.must(201, "POST", "/api/admin/tools", object{
-		"name": "GitHub", "docs_url": "https://docs.github.com", "auth_type": "api_key", "credential_mode": "shared", "credential": "ghp_secret",
+		"name": "GitHub", "docs_url": "https://docs.github.com", "auth_type": "api_key", "credential_mode": "shared",
+		"credential": "ghp_secret",
 	}).Text("id")
 	file := admin.must(200, "GET", exportPath+"?format=yaml", nil)
 	asJSON := admin.must(200, "GET", exportPath+"?format=json", nil)
@@ -57,7 +60,8 @@ func TestTheCatalogIsAFile(t *testing.T) {
 	if g, z := strings.Index(string(file.Body), "GitHub"), strings.Index(string(file.Body), "Zebra"); g < 0 || z < g {
 		t.Errorf("the order: %s", file.Body)
 	}
-	if again := admin.must(200, "GET", exportPath, nil); string(again.Body) != string(file.Body) || again.Header.Get("ETag") != file.Header.Get("ETag") {
+	if again := admin.must(200, "GET", exportPath, nil); string(again.Body) != string(file.Body) ||
+		again.Header.Get("ETag") != file.Header.Get("ETag") {
 		t.Error("a second export differs")
 	}
 	yaml := []string{"Content-Type", "application/yaml"}
@@ -69,7 +73,9 @@ func TestTheCatalogIsAFile(t *testing.T) {
 		if got := planned(plan); len(got) > 0 || plan.At("unchanged") != 2.0 {
 			t.Errorf("importing what was exported: %s", plan.Body)
 		}
-		if head := admin.must(200, "PUT", importPath, c.body, c.headers...); head.Header.Get("ETag") != file.Header.Get("ETag") {
+		if head := admin.must(
+			200, "PUT", importPath, c.body, c.headers...,
+		); head.Header.Get("ETag") != file.Header.Get("ETag") {
 			t.Errorf("importing what was exported moved the catalog: %s", head.Body)
 		}
 	}
@@ -79,16 +85,22 @@ func TestTheCatalogIsAFile(t *testing.T) {
 	_, key := there.mustAgent("Bot")
 	missing := other.with(key).suggest("git hub", "", "to read code")
 	plan := there.must(200, "PUT", importPath+"?dry_run=true", string(file.Body), yaml...)
-	if diff := cmp.Diff([]string{"add GitHub", "add Zebra: \"yes\" # no"}, planned(plan)); diff != "" || !strings.Contains(string(plan.Body), "needs_credential") {
+	if diff := cmp.Diff([]string{"add GitHub", "add Zebra: \"yes\" # no"}, planned(plan)); diff != "" ||
+		!strings.Contains(string(plan.Body), "needs_credential") {
 		t.Errorf("the plan (-want +got):\n%s%s", diff, plan.Body)
 	}
-	if want := `"answers":[{"backer_count":1,"name":"git hub","suggestion_id":"` + missing + `","tool_name":"GitHub"}]`; !strings.Contains(string(plan.Body), want) {
+	if want := `"answers":[{"backer_count":1,"name":"git hub","suggestion_id":"` + missing + `","tool_name":"GitHub"}]`; !strings.Contains(
+		string(plan.Body), want,
+	) {
 		t.Errorf("the plan does not tell what it answers: %s", plan.Body)
 	}
 	if tools := there.must(200, "GET", "/api/admin/tools", nil).Items(); len(tools) != 0 {
 		t.Errorf("a plan made %v", tools)
 	}
-	done := there.must(200, "PUT", importPath, string(file.Body), slices.Concat(yaml, []string{"If-Match", plan.Header.Get("ETag")})...)
+	done := there.must(
+		200, "PUT", importPath, string(file.Body),
+		slices.Concat(yaml, []string{"If-Match", plan.Header.Get("ETag")})...,
+	)
 	if diff := cmp.Diff(planned(plan), planned(done)); diff != "" {
 		t.Errorf("it did (-planned +done):\n%s", diff)
 	}
@@ -116,19 +128,28 @@ func TestTheCatalogIsAFile(t *testing.T) {
 	if a := other.with(key).fetch(tool); a.Text("credential") != "ghp_other" {
 		t.Errorf("a fetch: %s", a.Body)
 	}
-	if zebra := there.must(200, "GET", "/api/admin/tools?q=zebra", nil).Items(); zebra[0]["instructions"] != "Line one.\n\n  - indented: true\n\ttab\nlast" || zebra[0]["description"] != "null" {
+	if zebra := there.must(
+		200, "GET", "/api/admin/tools?q=zebra", nil,
+	).Items(); zebra[0]["instructions"] != "Line one.\n\n  - indented: true\n\ttab\nlast" ||
+		zebra[0]["description"] != "null" {
 		t.Errorf("the guide came as %q", zebra[0])
 	}
 
 	// A change by the file: a name moves from one to the other, one is new, one is not named and
 	// stays.
-	edited := fmt.Sprintf("agentkey_catalog: 1\ntools:\n- {id: %s, name: Zebra, auth_type: other, credential_mode: per_agent, instructions: short}\n- {name: Linear, auth_type: api_key, credential_mode: per_agent}\n", zebra)
+	edited := fmt.Sprintf(
+		"agentkey_catalog: 1\ntools:\n- {id: %s, name: Zebra, auth_type: other, credential_mode: per_agent, "+
+			"instructions: short}\n- {name: Linear, auth_type: api_key, credential_mode: per_agent}\n",
+		zebra,
+	)
 	plan = admin.must(200, "PUT", importPath+"?dry_run=true", edited, yaml...)
 	want := []string{
-		"change Zebra name:Zebra: \"yes\" # no>Zebra description:null> url:https://zebra.example.com> instructions:Line one.\n\n  - indented: true\n\ttab\nlast>short max_grant_seconds:60>",
+		"change Zebra name:Zebra: \"yes\" # no>Zebra description:null> url:https://zebra.example.com> " +
+			"instructions:Line one.\n\n  - indented: true\n\ttab\nlast>short max_grant_seconds:60>",
 		"add Linear",
 	}
-	if diff := cmp.Diff(want, planned(plan)); diff != "" || !strings.Contains(string(plan.Body), `"missing":[{"name":"GitHub","tool_id":"`+github+`"}]`) {
+	if diff := cmp.Diff(want, planned(plan)); diff != "" ||
+		!strings.Contains(string(plan.Body), `"missing":[{"name":"GitHub","tool_id":"`+github+`"}]`) {
 		t.Errorf("the plan (-want +got):\n%s%s", diff, plan.Body)
 	}
 	match := slices.Concat(yaml, []string{"If-Match", plan.Header.Get("ETag")})
@@ -139,7 +160,10 @@ func TestTheCatalogIsAFile(t *testing.T) {
 	plan = admin.must(200, "PUT", importPath+"?dry_run=true", edited, yaml...)
 	p.with(agent).suggest("Figma", "", "a suggestion moves no tool")
 	before := p.head()
-	admin.must(200, "PUT", importPath, edited, slices.Concat(yaml, []string{"If-Match", plan.Header.Get("ETag"), "Idempotency-Key", "import"})...)
+	admin.must(
+		200, "PUT", importPath, edited,
+		slices.Concat(yaml, []string{"If-Match", plan.Header.Get("ETag"), "Idempotency-Key", "import"})...,
+	)
 	if tools := admin.must(200, "GET", "/api/admin/tools", nil).Items(); len(tools) != 3 {
 		t.Errorf("afterwards there are %d tools", len(tools))
 	}
@@ -158,15 +182,34 @@ func TestAnImportIsWholeOrNothing(t *testing.T) {
 	for _, c := range []struct {
 		name, file, field string
 	}{
-		{"a mode that changes", good + "- {name: github, auth_type: api_key, credential_mode: per_agent}", "tools[1].credential_mode"},
+		{
+			"a mode that changes", good + "- {name: github, auth_type: api_key, credential_mode: per_agent}",
+			"tools[1].credential_mode",
+		},
 		{"a name twice", good + "- {name: LINEAR, auth_type: other, credential_mode: shared}", "tools[1].name"},
-		{"a tool twice, by id and by name", good + "- {id: " + github + ", name: Hub, auth_type: other, credential_mode: shared}\n- {name: GitHub, auth_type: other, credential_mode: shared}", "tools[2].name"},
-		{"a rename to what stays", good + "- {id: " + github + ", name: Linear, auth_type: other, credential_mode: shared}", ""},
-		{"a field that there is not", good + "- {name: Notion, auth_type: other, credential_mode: shared, credential: secret}", "tools[1].credential"},
+		{
+			"a tool twice, by id and by name",
+			good + "- {id: " + github + ", name: Hub, auth_type: other, credential_mode: shared}\n- {name: GitHub, " +
+				"auth_type: other, credential_mode: shared}",
+			"tools[2].name",
+		},
+		{
+			"a rename to what stays",
+			good + "- {id: " + github + ", name: Linear, auth_type: other, credential_mode: shared}", "",
+		},
+		{
+			"a field that there is not",
+			good + "- {name: Notion, auth_type: other, credential_mode: shared, credential: secret}",
+			"tools[1].credential",
+		},
 		{"no name", good + "- {auth_type: other, credential_mode: shared}", "tools[1].name"},
 		{"a number for a name", good + "- {name: 123, auth_type: other, credential_mode: shared}", "tools[1].name"},
 		{"another version", strings.Replace(good, "1", "2", 1), "agentkey_catalog"},
-		{"a control character", good + `- {name: Notion, auth_type: other, credential_mode: shared, instructions: "\e[2J"}`, "tools[1].instructions"},
+		{
+			"a control character",
+			good + `- {name: Notion, auth_type: other, credential_mode: shared, instructions: "\e[2J"}`,
+			"tools[1].instructions",
+		},
 	} {
 		a := admin.refused(400, "validation_failed", "PUT", importPath, c.file, "Content-Type", "application/yaml")
 		if !strings.Contains(string(a.Body), c.field) {
@@ -174,7 +217,8 @@ func TestAnImportIsWholeOrNothing(t *testing.T) {
 		}
 	}
 	for name, file := range map[string]string{
-		"an alias":           "agentkey_catalog: 1\ntools: [&a {name: Linear, auth_type: api_key, credential_mode: per_agent}, *a]",
+		"an alias": "agentkey_catalog: 1\ntools: [&a {name: Linear, auth_type: api_key, credential_mode: " +
+			"per_agent}, *a]",
 		"two documents":      good + "---\n" + good,
 		"a key twice":        good + "tools: []",
 		"no YAML":            "tools: [",
@@ -184,12 +228,17 @@ func TestAnImportIsWholeOrNothing(t *testing.T) {
 		"nothing":            "# nothing",
 		"a tag":              "agentkey_catalog: !!binary aGk=\ntools: []",
 	} {
-		if a := admin.refused(400, "malformed_json", "PUT", importPath, file, "Content-Type", "application/yaml"); a.Text("hint") == "" {
+		if a := admin.refused(
+			400, "malformed_json", "PUT", importPath, file, "Content-Type", "application/yaml",
+		); a.Text("hint") == "" {
 			t.Errorf("%s: %s", name, a.Body)
 		}
 	}
 	admin.refused(415, "unsupported_media_type", "PUT", importPath, good, "Content-Type", "text/yaml")
-	admin.refused(413, "body_too_large", "PUT", importPath, good+"#"+strings.Repeat("x", 256<<10), "Content-Type", "application/yaml")
+	admin.refused(
+		413, "body_too_large", "PUT", importPath, good+"#"+strings.Repeat("x", 256<<10), "Content-Type",
+		"application/yaml",
+	)
 	var many strings.Builder
 	many.WriteString("agentkey_catalog: 1\ntools:\n")
 	for i := range 501 {
@@ -203,8 +252,12 @@ func TestAnImportIsWholeOrNothing(t *testing.T) {
 	file := strings.Join(strings.SplitAfter(many.String(), "\n")[:502], "")
 	admin.must(200, "PUT", importPath, file, "Content-Type", "application/yaml")
 	exported := string(admin.must(200, "GET", exportPath, nil).Body)
-	swapped := strings.NewReplacer("name: Tool 1\n", "name: Tool 2\n", "name: Tool 2\n", "name: Tool 1\n").Replace(exported)
-	if plan := admin.must(200, "PUT", importPath, swapped, "Content-Type", "application/yaml"); len(planned(plan)) != 2 {
+	swapped := strings.NewReplacer(
+		"name: Tool 1\n", "name: Tool 2\n", "name: Tool 2\n", "name: Tool 1\n",
+	).Replace(exported)
+	if plan := admin.must(
+		200, "PUT", importPath, swapped, "Content-Type", "application/yaml",
+	); len(planned(plan)) != 2 {
 		t.Errorf("two names change places: %.500s", plan.Body)
 	}
 	p.stop()

@@ -65,7 +65,11 @@ func (a answer) Items() []map[string]any {
 }
 
 func (p *program) anyone() client {
-	return client{t: p.t, base: p.URL, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 2 * time.Second}}, seen: &p.seen}
+	return client{
+		t: p.t, base: p.URL,
+		http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 2 * time.Second}},
+		seen: &p.seen,
+	}
 }
 
 func (p *program) admin() client { return p.with(p.Token) }
@@ -159,7 +163,9 @@ func (c client) refused(status int, code, method, path string, body any, headers
 	c.t.Helper()
 	a := c.call(method, path, body, headers...)
 	if a.Status != status || a.Code() != code {
-		c.t.Errorf("%s %s: status %d and code %q, not %d and %q: %s", method, path, a.Status, a.Code(), status, code, a.Body)
+		c.t.Errorf(
+			"%s %s: status %d and code %q, not %d and %q: %s", method, path, a.Status, a.Code(), status, code, a.Body,
+		)
 	}
 	return a
 }
@@ -190,7 +196,9 @@ func (c client) mustAssign(agent, tool string) {
 // mustRequest asks for a tool and returns the request's id.
 func (c client) mustRequest(tool string) string {
 	c.t.Helper()
-	return c.must(201, "POST", "/api/tools/"+tool+"/request", object{"reason": "to open pull requests"}).Text("request_id")
+	return c.must(
+		201, "POST", "/api/tools/"+tool+"/request", object{"reason": "to open pull requests"},
+	).Text("request_id")
 }
 
 func (c client) fetch(tool string) answer {

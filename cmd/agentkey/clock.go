@@ -51,7 +51,8 @@ func (c *clockCheck) Off(ctx context.Context) (time.Duration, error) {
 	}
 	event := events[len(events)-1]
 	now := c.clock()
-	if set := now.Round(0).Sub(a.At.Round(0)) - now.Sub(a.At); set.Abs() > maxClockOff/4 { // against the monotonic clock
+	// against the monotonic clock
+	if set := now.Round(0).Sub(a.At.Round(0)) - now.Sub(a.At); set.Abs() > maxClockOff/4 {
 		return 0, nil
 	}
 	if behind := event.Created.Sub(a.At.Round(0)); behind > 0 {
@@ -73,5 +74,8 @@ func describeClock(off time.Duration) string {
 	if off < 0 {
 		direction = "behind"
 	}
-	return fmt.Sprintf("the clock here is %s %s the log's, more than %s; let both follow one time server", off.Abs().Round(100*time.Millisecond), direction, maxClockOff)
+	return fmt.Sprintf(
+		"the clock here is %s %s the log's, more than %s; let both follow one time server",
+		off.Abs().Round(100*time.Millisecond), direction, maxClockOff,
+	)
 }

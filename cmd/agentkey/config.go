@@ -136,7 +136,9 @@ func (l *loader) environment(environ []string) (path string) {
 			continue
 		}
 		base, fromFile := strings.CutSuffix(name, "_FILE")
-		i := slices.IndexFunc(settings, func(s setting) bool { return s.name == name || fromFile && s.secret && s.name == base })
+		i := slices.IndexFunc(
+			settings, func(s setting) bool { return s.name == name || fromFile && s.secret && s.name == base },
+		)
 		if i < 0 {
 			l.wrong(name, "there is no such setting")
 			continue
@@ -168,7 +170,9 @@ func (l *loader) value(asSuch bool, text, where string) given {
 
 func adminToken(text string) (domain.Secret, error) {
 	if key, err := keys.Parse(text); err != nil || key.Kind != keys.Service {
-		return domain.Secret{}, errors.New("it isn't a service token, or it is mistyped; create one with: agentkey token new")
+		return domain.Secret{}, errors.New(
+			"it isn't a service token, or it is mistyped; create one with: agentkey token new",
+		)
 	}
 	return domain.NewSecret([]byte(text)), nil
 }
@@ -188,14 +192,19 @@ func masterKeys(text string) (out []seal.MasterKey, err error) {
 // hold a password.
 func scheme(text string, schemes ...string) error {
 	u, err := url.Parse(text)
-	return mistakeUnless(err == nil && slices.Contains(schemes, u.Scheme), "it must begin with %s://", strings.Join(schemes, ":// or "))
+	return mistakeUnless(
+		err == nil && slices.Contains(schemes, u.Scheme), "it must begin with %s://", strings.Join(schemes, ":// or "),
+	)
 }
 
 // endpoint checks a base URL, to which paths are added. A key has a setting of its own.
 func endpoint(text string) error {
 	u, err := url.Parse(text)
-	right := err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Hostname() != "" && u.User == nil && u.RawQuery == "" && u.Fragment == ""
-	return mistakeUnless(right, "it must be a URL such as https://api.example.com/v1, without a user, a query or a fragment")
+	right := err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Hostname() != "" && u.User == nil &&
+		u.RawQuery == "" && u.Fragment == ""
+	return mistakeUnless(
+		right, "it must be a URL such as https://api.example.com/v1, without a user, a query or a fragment",
+	)
 }
 
 func headerText(text string) error {

@@ -49,7 +49,8 @@ master_keys_file: `+write(t, "keys", first)+`
 database_url_file: `+write(t, "url", "postgres://agentkey:secret@db/agentkey")+`
 `)
 	c, err := LoadConfig([]string{
-		"AGENTKEY_CONFIG=" + file, "AGENTKEY_LISTEN=127.0.0.1:2222", "AGENTKEY_LIMIT_READS=", "AGENTKEY_MASTER_KEYS=" + second, "AGENTKEY_DATA_DIR=/data",
+		"AGENTKEY_CONFIG=" + file, "AGENTKEY_LISTEN=127.0.0.1:2222", "AGENTKEY_LIMIT_READS=",
+		"AGENTKEY_MASTER_KEYS=" + second, "AGENTKEY_DATA_DIR=/data",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -64,10 +65,14 @@ database_url_file: `+write(t, "url", "postgres://agentkey:secret@db/agentkey")+`
 	want.Proxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.168.0.0/16")}
 	want.OutboundAllow = []netip.Prefix{netip.MustParsePrefix("10.20.0.0/16")}
 	want.AgentOrigins = []string{"https://a.example", "https://b.example"}
-	if diff := cmp.Diff(want, c, cmpopts.IgnoreFields(Config{}, "MasterKeys", "AdminToken", "AI.Key"), cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+	if diff := cmp.Diff(
+		want, c, cmpopts.IgnoreFields(Config{}, "MasterKeys", "AdminToken", "AI.Key"),
+		cmpopts.EquateComparable(netip.Prefix{}),
+	); diff != "" {
 		t.Error(diff)
 	}
-	if parsed, err := seal.ParseMasterKey(second); err != nil || len(c.MasterKeys) != 1 || c.MasterKeys[0].ID() != parsed.ID() {
+	if parsed, err := seal.ParseMasterKey(second); err != nil || len(c.MasterKeys) != 1 ||
+		c.MasterKeys[0].ID() != parsed.ID() {
 		t.Errorf("the master keys are %v: %v", c.MasterKeys, err)
 	}
 }
@@ -87,15 +92,20 @@ plain_http: yes
 admin_token_file: `+write(t, "token", " \n")+`
 eventstore_url_file: `+write(t, "url", "canary-3")+`
 `)
-	code, stdout, stderr := runOnce(t, []string{"AGENTKEY_NONSENSE=1", "AGENTKEY_DATA_DIR=" + t.TempDir()}, "serve", "--config", file)
+	code, stdout, stderr := runOnce(
+		t, []string{"AGENTKEY_NONSENSE=1", "AGENTKEY_DATA_DIR=" + t.TempDir()}, "serve", "--config", file,
+	)
 	if code != exitUsage || stdout != "" {
 		t.Errorf("exit %d: %s", code, stdout)
 	}
 	for _, said := range []string{
-		":1: listen: it must be host:port", ":2: lissten: there is no such setting", ":3: master_keys: this file must not hold a secret",
-		"master_keys_file, or set AGENTKEY_MASTER_KEYS", ":4: database_url: this file must not", ":5: redis_url_file: open /nowhere/redis",
-		":6: listen: line 1 already sets it", ":7: limit_reads: it must be a text", ":8: trusted_proxies: an item", ":9: tls_cert_file: there is no such",
-		":10: plain_http: the only value", ":11: admin_token_file: the file", ":12: eventstore_url_file: it must begin with esdb://", "AGENTKEY_NONSENSE: there is",
+		":1: listen: it must be host:port", ":2: lissten: there is no such setting",
+		":3: master_keys: this file must not hold a secret", "master_keys_file, or set AGENTKEY_MASTER_KEYS",
+		":4: database_url: this file must not", ":5: redis_url_file: open /nowhere/redis",
+		":6: listen: line 1 already sets it", ":7: limit_reads: it must be a text", ":8: trusted_proxies: an item",
+		":9: tls_cert_file: there is no such",
+		":10: plain_http: the only value", ":11: admin_token_file: the file",
+		":12: eventstore_url_file: it must begin with esdb://", "AGENTKEY_NONSENSE: there is",
 	} {
 		if !strings.Contains(stderr, said) {
 			t.Errorf("%q is not said:\n%s", said, stderr)
@@ -123,11 +133,13 @@ func TestAFileThatIsNoConfigurationIsNamed(t *testing.T) {
 	} {
 		path := write(t, "agentkey.yaml", text)
 		_, err := LoadConfig([]string{"AGENTKEY_CONFIG=" + path})
-		if (err == nil) != (said == "") || err != nil && (!strings.Contains(err.Error(), said) || !strings.Contains(err.Error(), path)) {
+		if (err == nil) != (said == "") ||
+			err != nil && (!strings.Contains(err.Error(), said) || !strings.Contains(err.Error(), path)) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
-	if _, err := LoadConfig([]string{"AGENTKEY_CONFIG=/nowhere/agentkey.yaml"}); err == nil || !strings.Contains(err.Error(), "AGENTKEY_CONFIG: open /nowhere") {
+	if _, err := LoadConfig([]string{"AGENTKEY_CONFIG=/nowhere/agentkey.yaml"}); err == nil ||
+		!strings.Contains(err.Error(), "AGENTKEY_CONFIG: open /nowhere") {
 		t.Errorf("of a file that is not there: %v", err)
 	}
 }
@@ -140,7 +152,8 @@ func TestAProcessRunsFromItsFileAlone(t *testing.T) {
 	p := start(t, "AGENTKEY_CONFIG="+file, "AGENTKEY_DATA_DIR="+dir)
 	p.await(p.stdout, metricsAt)
 	for _, args := range [][]string{{"--config", file, "doctor"}, {"doctor", "--config", file}} {
-		if code, stdout, stderr := runOnce(t, []string{"AGENTKEY_CONFIG=/nowhere"}, args...); code != exitOK || !strings.Contains(stdout, dir) {
+		if code, stdout, stderr := runOnce(t, []string{"AGENTKEY_CONFIG=/nowhere"}, args...); code != exitOK ||
+			!strings.Contains(stdout, dir) {
 			t.Errorf("%v: exit %d: %s%s", args, code, stdout, stderr)
 		}
 	}
@@ -156,12 +169,16 @@ func TestThePageOfTheSettingsIsUpToDateAndItsExampleRight(t *testing.T) {
 		t.Errorf("the command prints another page: exit %d", code)
 	}
 	dir := t.TempDir()
-	for name, text := range map[string]string{"master-keys": masterKeyText(t), "database-url": "postgres://db/agentkey"} {
+	for name, text := range map[string]string{
+		"master-keys": masterKeyText(t), "database-url": "postgres://db/agentkey",
+	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	c, err := LoadConfig([]string{"AGENTKEY_CONFIG=" + write(t, "agentkey.yaml", strings.ReplaceAll(exampleFile, "/etc/agentkey", dir))})
+	c, err := LoadConfig(
+		[]string{"AGENTKEY_CONFIG=" + write(t, "agentkey.yaml", strings.ReplaceAll(exampleFile, "/etc/agentkey", dir))},
+	)
 	if err != nil || c.Listen != "0.0.0.0:8443" || len(c.Proxies) != 2 {
 		t.Errorf("the example is read as %v: %v", c, err)
 	}
@@ -185,12 +202,18 @@ func TestALanguageModelIsConfiguredWhole(t *testing.T) {
 		{"", []string{url + "http://[fd00::1]/v1", model, key}},
 		{"", []string{url + "http://ollama:11434/v1", model, key}},
 		{"", []string{url + "http://models.example.com/v1", model}},
-		{"AGENTKEY_AI_BASE_URL: AGENTKEY_AI_API_KEY would cross", []string{url + "http://models.example.com/v1", model, key}},
+		{
+			"AGENTKEY_AI_BASE_URL: AGENTKEY_AI_API_KEY would cross",
+			[]string{url + "http://models.example.com/v1", model, key},
+		},
 		{"AGENTKEY_AI_BASE_URL: AGENTKEY_AI_API_KEY would cross", []string{url + "http://8.8.8.8/v1", model, key}},
 		{"set AGENTKEY_AI_BASE_URL and AGENTKEY_AI_MODEL together", []string{url + "https://models.example.com/v1"}},
 		{"set AGENTKEY_AI_BASE_URL and AGENTKEY_AI_MODEL together", []string{model}},
 		{"AGENTKEY_AI_API_KEY: it has no effect", []string{key}},
-		{"AGENTKEY_AI_API_KEY: it must be visible", []string{url + "https://models.example.com/v1", model, key + "\r\nX: y"}},
+		{
+			"AGENTKEY_AI_API_KEY: it must be visible",
+			[]string{url + "https://models.example.com/v1", model, key + "\r\nX: y"},
+		},
 		{"it must be a URL", []string{url + "models.example.com", model}},
 		{"it must be a URL", []string{url + "ftp://models.example.com/", model}},
 		{"it must be a URL", []string{url + "https:///v1", model}},
@@ -198,7 +221,8 @@ func TestALanguageModelIsConfiguredWhole(t *testing.T) {
 		{"it must be a URL", []string{url + "https://models.example.com/v1?key=canary", model}},
 	} {
 		_, err := LoadConfig(c.environ)
-		if (err == nil) != (c.said == "") || err != nil && (!strings.Contains(err.Error(), c.said) || strings.Contains(err.Error(), "canary")) {
+		if (err == nil) != (c.said == "") ||
+			err != nil && (!strings.Contains(err.Error(), c.said) || strings.Contains(err.Error(), "canary")) {
 			t.Errorf("%q: %v", c.environ, err)
 		}
 	}

@@ -54,14 +54,21 @@ func (l *loader) file(path string) {
 // entry takes one key of a configuration file.
 func (l *loader) entry(key string, value *yaml.Node, where string) {
 	base, fromFile := strings.CutSuffix(key, "_file")
-	i := slices.IndexFunc(settings, func(s setting) bool { return s.key() == key || fromFile && s.secret && s.key() == base })
+	i := slices.IndexFunc(
+		settings, func(s setting) bool { return s.key() == key || fromFile && s.secret && s.key() == base },
+	)
 	if i < 0 {
 		l.wrong(where, "there is no such setting")
 		return
 	}
 	s := settings[i]
 	if s.secret && s.key() == key {
-		l.wrong(where, "this file must not hold a secret: put it into a file of its own and name that file with %s_file, or set %s", key, s.name)
+		l.wrong(
+			where,
+			"this file must not hold a secret: put it into a file of its own and name that file with %s_file, or set "+
+				"%s",
+			key, s.name,
+		)
 		return
 	}
 	text, err := textOf(value)

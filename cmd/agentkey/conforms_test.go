@@ -29,7 +29,8 @@ func (c client) conforms(request *http.Request, a answer) error {
 	if document.err != nil {
 		return document.err
 	}
-	if a.Status == http.StatusNotFound || a.Status == http.StatusMethodNotAllowed || request.Method == http.MethodOptions ||
+	if a.Status == http.StatusNotFound || a.Status == http.StatusMethodNotAllowed ||
+		request.Method == http.MethodOptions ||
 		request.Method == http.MethodHead {
 		return nil // the document doesn't describe them
 	}
@@ -45,7 +46,10 @@ func (c client) conforms(request *http.Request, a answer) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("%s %s: the answer %d is not in the document: %w: %s", request.Method, request.URL.Path, a.Status, err, a.Body)
+		return fmt.Errorf(
+			"%s %s: the answer %d is not in the document: %w: %s", request.Method, request.URL.Path, a.Status, err,
+			a.Body,
+		)
 	}
 	return nil
 }
@@ -111,7 +115,9 @@ func (c client) readDocument() (map[described]*jsonschema.Schema, error) {
 			for status, response := range inside(operation, "responses") {
 				place := "#/paths/" + escape.Replace(path) + "/" + method + "/responses/" + status
 				if shared, is := inside(response)["$ref"].(string); is {
-					place, response = shared, inside(whole, "components", "responses")[shared[strings.LastIndexByte(shared, '/')+1:]]
+					place, response = shared, inside(
+						whole, "components", "responses",
+					)[shared[strings.LastIndexByte(shared, '/')+1:]]
 				}
 				a := described{strings.ToUpper(method), path, status, ""}
 				content := inside(response, "content")
@@ -123,7 +129,9 @@ func (c client) readDocument() (map[described]*jsonschema.Schema, error) {
 					if !strings.HasSuffix(a.media, "json") {
 						continue
 					}
-					if out[a], err = compiler.Compile(url + place + "/content/" + escape.Replace(a.media) + "/schema"); err != nil {
+					if out[a], err = compiler.Compile(
+						url + place + "/content/" + escape.Replace(a.media) + "/schema",
+					); err != nil {
 						return nil, err
 					}
 				}

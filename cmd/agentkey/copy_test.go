@@ -22,7 +22,9 @@ func TestALogMovesToAnotherStore(t *testing.T) {
 	p.admin().must(201, "POST", "/api/admin/agents", map[string]any{"name": "Once"}, "Idempotency-Key", "once")
 	p.admin().must(204, "DELETE", "/api/admin/tools/"+f.tools[2], nil)
 	p.admin().must(200, "POST", "/api/admin/agents/"+f.ids[2]+"/suspend", nil)
-	if code, _, said := runOnce(t, nil, "eventstore", "copy", "--from", p.Dir, "--to", "esdb://127.0.0.1:1?tls=false"); code != exitFault || !strings.Contains(said, "in use by process") {
+	if code, _, said := runOnce(
+		t, nil, "eventstore", "copy", "--from", p.Dir, "--to", "esdb://127.0.0.1:1?tls=false",
+	); code != exitFault || !strings.Contains(said, "in use by process") {
 		t.Errorf("copied while it is served: %d %s", code, said)
 	}
 	p.stop()
@@ -33,11 +35,18 @@ func TestALogMovesToAnotherStore(t *testing.T) {
 	if code != exitOK || !strings.Contains(out, "Both logs hold the same") {
 		t.Fatalf("copy: %d %s%s", code, out, said)
 	}
-	if code, out, said := runOnce(t, nil, "eventstore", "copy", "--from", p.Dir, "--to", to); code != exitOK || !strings.Contains(out, " 0 were copied in this run") {
+	if code, out, said := runOnce(t, nil, "eventstore", "copy", "--from", p.Dir, "--to", to); code != exitOK ||
+		!strings.Contains(out, " 0 were copied in this run") {
 		t.Errorf("copied again: %d %s%s", code, out, said)
 	}
 
-	q := newProgram(t, append([]string{"AGENTKEY_EVENTSTORE_URL=" + to, "AGENTKEY_MASTER_KEYS_FILE=" + p.Dir + "/" + masterKeyFile}, unlimited...))
+	q := newProgram(
+		t,
+		append(
+			[]string{"AGENTKEY_EVENTSTORE_URL=" + to, "AGENTKEY_MASTER_KEYS_FILE=" + p.Dir + "/" + masterKeyFile},
+			unlimited...,
+		),
+	)
 	q.Token = p.Token
 	q.run()
 	if a := q.with(f.keys[0]).fetch(f.tools[1]); a.Text("credential") == "" {
@@ -45,11 +54,14 @@ func TestALogMovesToAnotherStore(t *testing.T) {
 	}
 	q.with(f.keys[0]).refused(404, "not_found", "GET", "/api/tools/"+f.tools[2]+"/credentials", nil)
 	q.with(f.keys[2]).refused(403, "agent_suspended", "GET", "/api/tools/"+f.tools[0]+"/credentials", nil)
-	if a := q.admin().call("POST", "/api/admin/agents", map[string]any{"name": "Once"}, "Idempotency-Key", "once"); a.Status != 201 || a.Header.Get("Idempotency-Replayed") == "" {
+	if a := q.admin().call(
+		"POST", "/api/admin/agents", map[string]any{"name": "Once"}, "Idempotency-Key", "once",
+	); a.Status != 201 || a.Header.Get("Idempotency-Replayed") == "" {
 		t.Errorf("an idempotency key: %d %v %s", a.Status, a.Header, a.Body)
 	}
 	// The destination has changed, so a copy into it must fail.
-	if code, _, said := runOnce(t, nil, "eventstore", "copy", "--from", p.Dir, "--to", to); code != exitFault || !strings.Contains(said, "holds another log, or has gone on") {
+	if code, _, said := runOnce(t, nil, "eventstore", "copy", "--from", p.Dir, "--to", to); code != exitFault ||
+		!strings.Contains(said, "holds another log, or has gone on") {
 		t.Errorf("copied onto a log in use: %d %s", code, said)
 	}
 }

@@ -114,7 +114,10 @@ func (p *program) killUnderLoad(f fleet, round int) map[string]bool {
 	load.Go(func() {
 		for n := 0; ; n++ {
 			name := fmt.Sprintf("Round %d tool %d", round, n)
-			a, err := admin.try("POST", "/api/admin/tools", object{"name": name, "auth_type": "api_key", "credential_mode": "shared", "credential": "x"})
+			a, err := admin.try(
+				"POST", "/api/admin/tools",
+				object{"name": name, "auth_type": "api_key", "credential_mode": "shared", "credential": "x"},
+			)
 			if err != nil || a.Status != 201 {
 				return
 			}

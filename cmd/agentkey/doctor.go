@@ -74,7 +74,8 @@ func (doctorCommand) Run(sh *shell) (err error) {
 		}
 	}()
 	for _, look := range []func(context.Context){
-		d.dataFolder, d.disk, eventLog, d.clock, d.masterKeys, d.restored, d.readModel, d.redis, d.certificate, d.address, d.metricsAddress, d.model,
+		d.dataFolder, d.disk, eventLog, d.clock, d.masterKeys, d.restored, d.readModel, d.redis, d.certificate,
+		d.address, d.metricsAddress, d.model,
 	} {
 		ctx, cancel := context.WithTimeout(sh.ctx, lookTime)
 		look(ctx)
@@ -111,7 +112,10 @@ func (d *doctor) dataFolder(context.Context) {
 		d.say(isFailed, what, "%s is a file: choose a folder with AGENTKEY_DATA_DIR", there)
 		return
 	case syscall.Access(there, mayUse) != nil:
-		d.say(isFailed, what, "this user can't write to %s: change its owner, or choose another folder with AGENTKEY_DATA_DIR", there)
+		d.say(
+			isFailed, what,
+			"this user can't write to %s: change its owner, or choose another folder with AGENTKEY_DATA_DIR", there,
+		)
 		return
 	case there != dir:
 		d.say(isOK, what, "%s doesn't exist yet; serve creates it", dir)
@@ -192,7 +196,10 @@ func (d *doctor) eventLog(ctx context.Context) {
 	}
 	head, err := d.log.Client.Head(ctx)
 	if err != nil {
-		d.say(isFailed, what, "%s can't be reached: %v; check that it runs, and check AGENTKEY_EVENTSTORE_URL", d.where, err)
+		d.say(
+			isFailed, what, "%s can't be reached: %v; check that it runs, and check AGENTKEY_EVENTSTORE_URL", d.where,
+			err,
+		)
 		_ = d.log.Close() // it could not be reached
 		d.log = nil
 		return
@@ -206,7 +213,10 @@ func (d *doctor) eventLog(ctx context.Context) {
 	default:
 		d.begun = true
 		days := int(time.Since(first.Created).Hours() / 24)
-		d.say(isOK, what, "%s; begun %s (%d days ago), head at position %d", d.where, first.Created.UTC().Format(time.RFC3339), days, head)
+		d.say(
+			isOK, what, "%s; begun %s (%d days ago), head at position %d", d.where,
+			first.Created.UTC().Format(time.RFC3339), days, head,
+		)
 	}
 }
 
@@ -225,7 +235,9 @@ func (d *doctor) clock(ctx context.Context) {
 		d.say(isFailed, "clock", "%s", describeClock(-off))
 		return
 	}
-	d.say(isOK, "clock", "it isn't behind the log's clock; GET /readyz reports whether it is ahead after the next event")
+	d.say(
+		isOK, "clock", "it isn't behind the log's clock; GET /readyz reports whether it is ahead after the next event",
+	)
 }
 
 func (d *doctor) masterKeys(ctx context.Context) {
@@ -272,7 +284,11 @@ func (d *doctor) restored(ctx context.Context) {
 	case err != nil:
 		d.say(isFailed, "history", "the installation can't be read: %v", err)
 	case head.State.Restored:
-		d.say(isFailed, "history", "the log was restored from a backup or lost its end, so no credential is vended: review who has access, then run agentkey confirm-restore")
+		d.say(
+			isFailed, "history",
+			"the log was restored from a backup or lost its end, so no credential is vended: review who has access, "+
+				"then run agentkey confirm-restore",
+		)
 	default:
 		d.say(isOK, "history", "no restore waits for confirmation")
 	}
@@ -282,7 +298,9 @@ func (d *doctor) readModel(ctx context.Context) {
 	const what = "read model"
 	var reached readmodels.Checkpoint
 	var err error
-	where, next := "the file "+filepath.Join(d.config.DataDir, readModelFile), "restart serve, which fills a new one from the log"
+	where, next := "the file "+filepath.Join(
+		d.config.DataDir, readModelFile,
+	), "restart serve, which fills a new one from the log"
 	if d.config.DatabaseURL != "" {
 		where, next = "the database of AGENTKEY_DATABASE_URL", "queries answer 503 until it is repaired"
 		reached, err = readmodels.ExaminePostgres(ctx, d.config.DatabaseURL)
@@ -309,5 +327,6 @@ func (d *doctor) fills(ctx context.Context, reached readmodels.Checkpoint) bool 
 		return true
 	}
 	first, err := d.log.Client.ReadForward(ctx, codec.Installation.Stream(""), 0, 1)
-	return err != nil || len(first) == 0 || reached.Of(d.inst.Begun.StoreID, first[0].Created.Truncate(time.Microsecond))
+	return err != nil || len(first) == 0 ||
+		reached.Of(d.inst.Begun.StoreID, first[0].Created.Truncate(time.Microsecond))
 }

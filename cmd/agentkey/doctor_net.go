@@ -34,7 +34,10 @@ func (d *doctor) redis(ctx context.Context) {
 	took, err := limits.Probe(ctx, d.config.Redis)
 	switch {
 	case err != nil:
-		d.say(isFailed, what, "%s: %v; until it counts calls, each process counts for itself. See AGENTKEY_REDIS_URL", limits.Why(err), err)
+		d.say(
+			isFailed, what, "%s: %v; until it counts calls, each process counts for itself. See AGENTKEY_REDIS_URL",
+			limits.Why(err), err,
+		)
 	case took > within:
 		d.say(isWarning, what, "Redis takes %s, more than %s, so each process counts for itself; move Redis closer, or set read_timeout in AGENTKEY_REDIS_URL",
 			took.Round(time.Millisecond), within)
@@ -69,9 +72,13 @@ func valid(leaf *x509.Certificate, now time.Time) (verdict, string) {
 	end := leaf.NotAfter.UTC().Format(time.DateOnly)
 	switch {
 	case now.Before(leaf.NotBefore):
-		return isFailed, "it becomes valid at " + leaf.NotBefore.UTC().Format(time.RFC3339) + ": check the clock, or wait"
+		return isFailed, "it becomes valid at " + leaf.NotBefore.UTC().Format(
+			time.RFC3339,
+		) + ": check the clock, or wait"
 	case now.After(leaf.NotAfter):
-		return isFailed, fmt.Sprintf("it expired on %s, %d days ago: replace both files; serve reloads them", end, -days)
+		return isFailed, fmt.Sprintf(
+			"it expired on %s, %d days ago: replace both files; serve reloads them", end, -days,
+		)
 	case leaf.NotAfter.Sub(now) < renewBefore:
 		return isWarning, fmt.Sprintf("it expires on %s, in %d days: replace both files; serve reloads them", end, days)
 	}
@@ -107,7 +114,9 @@ func (d *doctor) model(ctx context.Context) {
 		d.say(isOK, what, "built-in only; set AGENTKEY_AI_BASE_URL to let a language model write others")
 		return
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(d.config.AI.BaseURL, "/")+"/models", http.NoBody)
+	request, err := http.NewRequestWithContext(
+		ctx, http.MethodGet, strings.TrimRight(d.config.AI.BaseURL, "/")+"/models", http.NoBody,
+	)
 	if err != nil {
 		d.say(isFailed, what, "AGENTKEY_AI_BASE_URL isn't a URL")
 		return
@@ -118,7 +127,10 @@ func (d *doctor) model(ctx context.Context) {
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	response, err := client.Do(request)
 	if err != nil {
-		d.say(isFailed, what, "the language model can't be reached: %v; check that it runs, and check AGENTKEY_AI_BASE_URL", err)
+		d.say(
+			isFailed, what,
+			"the language model can't be reached: %v; check that it runs, and check AGENTKEY_AI_BASE_URL", err,
+		)
 		return
 	}
 	defer func() { _ = response.Body.Close() }()
@@ -127,9 +139,15 @@ func (d *doctor) model(ctx context.Context) {
 	case response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusForbidden:
 		d.say(isFailed, what, "the language model's endpoint rejects the key: check AGENTKEY_AI_API_KEY")
 	case response.StatusCode != http.StatusOK:
-		d.say(isWarning, what, "the language model's endpoint answers, but doesn't list its models (status %d)", response.StatusCode)
+		d.say(
+			isWarning, what, "the language model's endpoint answers, but doesn't list its models (status %d)",
+			response.StatusCode,
+		)
 	case !bytes.Contains(text, []byte(`"`+d.config.AI.Model+`"`)):
-		d.say(isWarning, what, "the language model's endpoint answers, but doesn't list %s: check AGENTKEY_AI_MODEL", d.config.AI.Model)
+		d.say(
+			isWarning, what, "the language model's endpoint answers, but doesn't list %s: check AGENTKEY_AI_MODEL",
+			d.config.AI.Model,
+		)
 	default:
 		d.say(isOK, what, "%s, at the endpoint of AGENTKEY_AI_BASE_URL", d.config.AI.Model)
 	}

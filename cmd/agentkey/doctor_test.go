@@ -19,7 +19,9 @@ import (
 	"agentkey/readmodels/readmodelstest"
 )
 
-var lookedAt = regexp.MustCompile(`(?m)^(ok|warning|failed) +(configuration|data folder|disk|event log|clock|master keys|history|read model|limits|certificate|address|metrics|setup guides) +(\S.*)$`)
+var lookedAt = regexp.MustCompile(
+	`(?m)^(ok|warning|failed) +(configuration|data folder|disk|event log|clock|master keys|history|read model|limits|certificate|address|metrics|setup guides) +(\S.*)$`,
+)
 
 // consult runs the doctor and returns its exit code and what it reports.
 func consult(t *testing.T, env []string) (code int, said map[string]string, stderr string) {
@@ -54,8 +56,9 @@ func TestTheDoctorMakesNothingWhereNothingIs(t *testing.T) {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 	expect(t, said, map[string]string{
-		"configuration": "ok ", "data folder": "ok serve creates it", "event log": "ok none yet", "master keys": "ok serve creates one",
-		"read model": "ok ", "limits": "ok ", "address": "ok is free", "metrics": "ok off",
+		"configuration": "ok ", "data folder": "ok serve creates it", "event log": "ok none yet",
+		"master keys": "ok serve creates one", "read model": "ok ", "limits": "ok ", "address": "ok is free",
+		"metrics":      "ok off",
 		"setup guides": "ok built-in",
 	})
 	if _, err := os.Stat(dir); err == nil {
@@ -85,14 +88,17 @@ func TestTheDoctorLooksWhetherItRunsOrNot(t *testing.T) {
 	before := events()
 	env := []string{
 		"AGENTKEY_DATA_DIR=" + p.Dir, "AGENTKEY_LISTEN=" + strings.TrimPrefix(p.URL, "http://"),
-		"AGENTKEY_METRICS_LISTEN=" + strings.TrimSuffix(strings.TrimPrefix(p.await(p.stdout, metricsAt), "http://"), "/metrics"),
+		"AGENTKEY_METRICS_LISTEN=" + strings.TrimSuffix(
+			strings.TrimPrefix(p.await(p.stdout, metricsAt), "http://"), "/metrics",
+		),
 	}
 	code, said, stderr := consult(t, env)
 	if code != exitOK {
 		t.Errorf("while it serves: exit %d: %s", code, stderr)
 	}
 	expect(t, said, map[string]string{
-		"data folder": "ok 0700", "event log": "ok served by process", "clock": "ok ", "master keys": "ok the current one first", "history": "ok ", "read model": "ok up to position",
+		"data folder": "ok 0700", "event log": "ok served by process", "clock": "ok ",
+		"master keys": "ok the current one first", "history": "ok ", "read model": "ok up to position",
 		"address": "ok served by agentkey", "metrics": "ok served by agentkey",
 	})
 	p.stop()
@@ -101,8 +107,9 @@ func TestTheDoctorLooksWhetherItRunsOrNot(t *testing.T) {
 		t.Errorf("after it stopped: exit %d: %s", code, stderr)
 	}
 	expect(t, said, map[string]string{
-		"event log": "ok no process serves", "clock": "ok ", "master keys": "ok the current one first", "history": "ok ", "read model": "ok up to position",
-		"address": "ok is free; TLS", "metrics": "ok is free", "certificate": "ok for 100 days",
+		"event log": "ok no process serves", "clock": "ok ", "master keys": "ok the current one first",
+		"history": "ok ", "read model": "ok up to position", "address": "ok is free; TLS", "metrics": "ok is free",
+		"certificate": "ok for 100 days",
 	})
 	if after := events(); after != before {
 		t.Errorf("the log had %d events and has %d", before, after)
@@ -116,7 +123,8 @@ func TestTheDoctorLooksAtTheProductionEngines(t *testing.T) {
 	env := append(log.replicas(), "AGENTKEY_DATABASE_URL="+database, "AGENTKEY_REDIS_URL="+counts)
 	_, said, _ := consult(t, append(env, "AGENTKEY_DATA_DIR="+t.TempDir(), "AGENTKEY_LISTEN=127.0.0.1:0"))
 	expect(t, said, map[string]string{
-		"event log": "ok empty", "master keys": "ok the current one first", "read model": "ok no tables of this version yet", "limits": "ok answers in",
+		"event log": "ok empty", "master keys": "ok the current one first",
+		"read model": "ok no tables of this version yet", "limits": "ok answers in",
 	})
 	p := start(t, env...)
 	tool := p.admin().mustTool("GitHub", "ghp_secret")
@@ -126,7 +134,8 @@ func TestTheDoctorLooksAtTheProductionEngines(t *testing.T) {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 	expect(t, said, map[string]string{
-		"event log": "ok EventStoreDB at " + log.listen, "clock": "ok ", "master keys": "ok ", "read model": "ok up to position", "limits": "ok answers in",
+		"event log": "ok EventStoreDB at " + log.listen, "clock": "ok ", "master keys": "ok ",
+		"read model": "ok up to position", "limits": "ok answers in",
 	})
 }
 
@@ -155,17 +164,20 @@ func TestTheDoctorNamesEverythingThatIsBrokenAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, stdout, stderr := runOnce(t, []string{
-		"AGENTKEY_DATA_DIR=" + p.Dir, "AGENTKEY_LISTEN=127.0.0.1:0", "AGENTKEY_METRICS_LISTEN=" + other.Addr().String(), "AGENTKEY_MASTER_KEYS=" + stranger,
-		"AGENTKEY_DATABASE_URL=postgres://agentkey:canary@127.0.0.1:1/agentkey", "AGENTKEY_REDIS_URL=redis://agentkey:canary@127.0.0.1:1/0",
-		"AGENTKEY_TLS_CERT=" + cert, "AGENTKEY_TLS_KEY=" + key,
+		"AGENTKEY_DATA_DIR=" + p.Dir, "AGENTKEY_LISTEN=127.0.0.1:0", "AGENTKEY_METRICS_LISTEN=" + other.Addr().String(),
+		"AGENTKEY_MASTER_KEYS=" + stranger,
+		"AGENTKEY_DATABASE_URL=postgres://agentkey:canary@127.0.0.1:1/agentkey",
+		"AGENTKEY_REDIS_URL=redis://agentkey:canary@127.0.0.1:1/0", "AGENTKEY_TLS_CERT=" + cert,
+		"AGENTKEY_TLS_KEY=" + key,
 	}, "doctor")
 	if code != exitFault || !strings.Contains(stderr, "5 of these failed") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 	for _, said := range []string{
-		`(?m)^warning +data folder .*chmod 0700 `, `(?m)^failed +master keys .*` + parsed.ID(), `(?m)^failed +read model .*127.0.0.1:1`,
-		`(?m)^failed +limits .*refused`, `(?m)^failed +certificate .*expired on .* 2 days ago`, `(?m)^failed +metrics .*another program.*AGENTKEY_METRICS_LISTEN`,
-		`(?m)^ok +event log `, `(?m)^ok +address `,
+		`(?m)^warning +data folder .*chmod 0700 `, `(?m)^failed +master keys .*` + parsed.ID(),
+		`(?m)^failed +read model .*127.0.0.1:1`, `(?m)^failed +limits .*refused`,
+		`(?m)^failed +certificate .*expired on .* 2 days ago`,
+		`(?m)^failed +metrics .*another program.*AGENTKEY_METRICS_LISTEN`, `(?m)^ok +event log `, `(?m)^ok +address `,
 	} {
 		if !regexp.MustCompile(said).MatchString(stdout) {
 			t.Errorf("it does not say %s:\n%s", said, stdout)
@@ -183,13 +195,17 @@ func TestTheDoctorNamesEverythingThatIsBrokenAtOnce(t *testing.T) {
 	if err := os.WriteFile(key, []byte("no key"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	env := []string{"AGENTKEY_DATA_DIR=" + p.Dir, "AGENTKEY_LISTEN=127.0.0.1:0", "AGENTKEY_TLS_CERT=" + cert, "AGENTKEY_TLS_KEY=" + key}
+	env := []string{
+		"AGENTKEY_DATA_DIR=" + p.Dir, "AGENTKEY_LISTEN=127.0.0.1:0", "AGENTKEY_TLS_CERT=" + cert,
+		"AGENTKEY_TLS_KEY=" + key,
+	}
 	code, said, _ := consult(t, env)
 	if code != exitFault {
 		t.Errorf("exit %d", code)
 	}
 	expect(t, said, map[string]string{
-		"master keys": "failed AGENTKEY_MASTER_KEYS", "read model": "failed fills a new one", "certificate": "failed AGENTKEY_TLS_KEY",
+		"master keys": "failed AGENTKEY_MASTER_KEYS", "read model": "failed fills a new one",
+		"certificate": "failed AGENTKEY_TLS_KEY",
 	})
 	if _, err := os.Stat(filepath.Join(p.Dir, masterKeyFile)); err == nil {
 		t.Error("a master key was made")
@@ -206,7 +222,12 @@ func TestTheDoctorSaysThatTheLogCanNotBeReached(t *testing.T) {
 	if code != exitFault {
 		t.Errorf("exit %d", code)
 	}
-	expect(t, said, map[string]string{"event log": "failed " + log.listen + " can't be reached", "master keys": "warning ", "address": "ok "})
+	expect(
+		t, said,
+		map[string]string{
+			"event log": "failed " + log.listen + " can't be reached", "master keys": "warning ", "address": "ok ",
+		},
+	)
 }
 
 func TestTheDoctorRefusesAWrongConfiguration(t *testing.T) {
@@ -255,9 +276,15 @@ func TestACertificateIsJudgedByItsTime(t *testing.T) {
 		from, until time.Duration
 		want        verdict
 	}{
-		{-day, 90 * day, isOK}, {-day, 20 * day, isWarning}, {-day, time.Hour, isWarning}, {-2 * day, -day, isFailed}, {day, 90 * day, isFailed},
+		{-day, 90 * day, isOK},
+		{-day, 20 * day, isWarning},
+		{-day, time.Hour, isWarning},
+		{-2 * day, -day, isFailed},
+		{day, 90 * day, isFailed},
 	} {
-		if got, text := valid(&x509.Certificate{NotBefore: now.Add(c.from), NotAfter: now.Add(c.until)}, now); got != c.want {
+		if got, text := valid(
+			&x509.Certificate{NotBefore: now.Add(c.from), NotAfter: now.Add(c.until)}, now,
+		); got != c.want {
 			t.Errorf("from %s until %s: %s %s", c.from, c.until, got, text)
 		}
 	}
@@ -297,7 +324,8 @@ func TestTheDoctorAsksForTheModel(t *testing.T) {
 		{"http://127.0.0.1:1/v1", "there", "canary", "failed can't be reached"},
 	} {
 		_, said, _ := consult(t, []string{
-			"AGENTKEY_DATA_DIR=" + t.TempDir(), "AGENTKEY_LISTEN=127.0.0.1:0", "AGENTKEY_AI_BASE_URL=" + c.url, "AGENTKEY_AI_MODEL=" + c.model, "AGENTKEY_AI_API_KEY=" + c.key,
+			"AGENTKEY_DATA_DIR=" + t.TempDir(), "AGENTKEY_LISTEN=127.0.0.1:0", "AGENTKEY_AI_BASE_URL=" + c.url,
+			"AGENTKEY_AI_MODEL=" + c.model, "AGENTKEY_AI_API_KEY=" + c.key,
 		})
 		expect(t, said, map[string]string{"setup guides": c.want})
 		if strings.Contains(said["setup guides"], "canary") {

@@ -110,7 +110,9 @@ func TestPostgresMayStopAndStart(t *testing.T) {
 		end()
 		for i, p := range replicas {
 			for _, path := range []string{"agents", "tools", "requests", "grants", "audit"} {
-				if a := p.admin().refused(503, "read_model_unavailable", "GET", "/api/admin/"+path, nil, now...); a.Header.Get("Retry-After") == "" {
+				if a := p.admin().refused(
+					503, "read_model_unavailable", "GET", "/api/admin/"+path, nil, now...,
+				); a.Header.Get("Retry-After") == "" {
 					t.Errorf("%s: %v", path, a.Header)
 				}
 			}
@@ -145,7 +147,9 @@ func TestPostgresMayStopAndStart(t *testing.T) {
 func TestAReplicaKilledInTheMiddleOfABatchIsReplaced(t *testing.T) {
 	t.Parallel()
 	database := readmodelstest.Postgres(t)
-	for name, way := range map[string]string{"directly": database, "through a pooler": readmodelstest.Pooled(t, database)} {
+	for name, way := range map[string]string{
+		"directly": database, "through a pooler": readmodelstest.Pooled(t, database),
+	} {
 		t.Run(name, func(t *testing.T) {
 			dropModels(t, database)
 			killedInTheMiddle(t, database, way)

@@ -40,9 +40,13 @@ func (c *eventStoreServe) options() (embedded.ServeOptions, error) {
 	some := c.TLSCert != "" || c.TLSKey != "" || c.User != "" || c.PasswordFile != ""
 	switch {
 	case c.Insecure && some, c.Insecure == secure:
-		return embedded.ServeOptions{}, usageError{errors.New("give either --insecure, or all of --tls-cert, --tls-key, --user and --password-file")}
+		return embedded.ServeOptions{}, usageError{
+			errors.New("give either --insecure, or all of --tls-cert, --tls-key, --user and --password-file"),
+		}
 	case c.Insecure && !isLoopback(host):
-		return embedded.ServeOptions{}, usageError{fmt.Errorf("--insecure works on loopback only, and %s isn't a loopback address: use TLS", host)}
+		return embedded.ServeOptions{}, usageError{
+			fmt.Errorf("--insecure works on loopback only, and %s isn't a loopback address: use TLS", host),
+		}
 	case c.Insecure:
 		return embedded.ServeOptions{}, nil
 	}
@@ -55,7 +59,9 @@ func (c *eventStoreServe) options() (embedded.ServeOptions, error) {
 		return embedded.ServeOptions{}, usageError{errors.Join(errors.New("--password-file is empty"), err)}
 	}
 	return embedded.ServeOptions{
-		TLS:      &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}},
+		TLS: &tls.Config{
+			Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"},
+		},
 		Username: c.User, Password: strings.TrimSpace(string(password)),
 	}, nil
 }
@@ -114,7 +120,12 @@ func (c *eventStoreCopy) Run(sh *shell) (err error) {
 	if err != nil {
 		return fmt.Errorf("%w (%d events were copied; run the command again to continue)", err, done.Written)
 	}
-	_, err = fmt.Fprintf(sh.stdout, "Both logs hold the same %d events; %d were copied in this run. Every process needs the same master keys as before and refills its read model.\n", done.Events, done.Written)
+	_, err = fmt.Fprintf(
+		sh.stdout,
+		"Both logs hold the same %d events; %d were copied in this run. Every process needs the same master keys as "+
+			"before and refills its read model.\n",
+		done.Events, done.Written,
+	)
 	return err
 }
 

@@ -34,8 +34,9 @@ func certify(t *testing.T, cert, key string, serial int64, end time.Time) {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(serial), NotBefore: time.Now().Add(-1000 * time.Hour), NotAfter: end, IsCA: true, BasicConstraintsValid: true,
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		SerialNumber: big.NewInt(serial), NotBefore: time.Now().Add(-1000 * time.Hour), NotAfter: end, IsCA: true,
+		BasicConstraintsValid: true, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
 	if err != nil {
@@ -64,7 +65,9 @@ func TestAnEventStoreOverTLS(t *testing.T) {
 	}
 	log := startLogWith(t, "--tls-cert", cert, "--tls-key", key, "--user", "agentkey", "--password-file", password)
 	env := log.replicas()
-	env[0] = "AGENTKEY_EVENTSTORE_URL=esdb://agentkey:" + url.PathEscape("correct horse") + "@" + log.listen + "?tls=true&tlsCAFile=" + url.QueryEscape(cert)
+	env[0] = "AGENTKEY_EVENTSTORE_URL=esdb://agentkey:" + url.PathEscape(
+		"correct horse",
+	) + "@" + log.listen + "?tls=true&tlsCAFile=" + url.QueryEscape(cert)
 	p := start(t, env...)
 	tool := p.admin().mustTool("GitHub", "ghp_secret")
 	id, agentKey := p.admin().mustAgent("Onboarding")
@@ -73,7 +76,9 @@ func TestAnEventStoreOverTLS(t *testing.T) {
 		t.Errorf("over TLS: %s", a.Body)
 	}
 	env[0] = strings.Replace(env[0], "correct", "wrong", 1)
-	code, stdout, stderr := runOnce(t, append(env, "AGENTKEY_LISTEN=127.0.0.1:0", "AGENTKEY_DATA_DIR="+t.TempDir()), "serve")
+	code, stdout, stderr := runOnce(
+		t, append(env, "AGENTKEY_LISTEN=127.0.0.1:0", "AGENTKEY_DATA_DIR="+t.TempDir()), "serve",
+	)
 	if code != exitFault || strings.Contains(stdout, "listens") || strings.Contains(stderr, "horse") {
 		t.Errorf("with a wrong password: exit %d: %s%s", code, stdout, stderr)
 	}
@@ -89,7 +94,9 @@ func TestAnEventStoreIsNotOpenToTheNetworkByAccident(t *testing.T) {
 		{"--listen", "127.0.0.1:0", "--tls-cert", cert, "--tls-key", key},
 		{"--listen", "127.0.0.1:0", "--insecure", "--user", "agentkey"},
 	} {
-		code, stdout, stderr := runOnce(t, nil, append([]string{"eventstore", "serve", "--data", t.TempDir()}, flags...)...)
+		code, stdout, stderr := runOnce(
+			t, nil, append([]string{"eventstore", "serve", "--data", t.TempDir()}, flags...)...,
+		)
 		if code != exitUsage || stdout != "" {
 			t.Errorf("%v: exit %d: %s%s", flags, code, stdout, stderr)
 		}

@@ -84,7 +84,8 @@ func TestTheLogMayStopAndStart(t *testing.T) {
 				case <-next:
 				}
 				a := admin.call("POST", "/api/admin/tools", object{
-					"name": fmt.Sprintf("Tool %d of %d", n, i), "auth_type": "api_key", "credential_mode": "shared", "credential": "x",
+					"name": fmt.Sprintf("Tool %d of %d", n, i), "auth_type": "api_key", "credential_mode": "shared",
+					"credential": "x",
 				})
 				if a.Status != 201 && a.Code() != "event_log_unavailable" {
 					t.Errorf("under load: %d %s", a.Status, a.Body)
@@ -127,7 +128,8 @@ func TestAFullDiskRefusesAppendsAndLosesNothing(t *testing.T) {
 	added := 0
 	for {
 		a := admin.call("POST", "/api/admin/tools", object{
-			"name": fmt.Sprint("Tool ", added), "auth_type": "api_key", "credential_mode": "shared", "credential": "x", "instructions": guide,
+			"name": fmt.Sprint("Tool ", added), "auth_type": "api_key", "credential_mode": "shared", "credential": "x",
+			"instructions": guide,
 		})
 		if a.Status == 201 {
 			added++
@@ -170,10 +172,14 @@ func TestAForgedEventIsRefusedAndNamed(t *testing.T) {
 			return err
 		}
 		again := events[1] // the assignment, copied behind the revocation with its own signature
-		_, err = o.client.Append(ctx, "agent-"+id, int64(len(events)-1), eventstore.Event{ID: newID(), Type: again.Type, Data: again.Data, Metadata: again.Metadata})
+		_, err = o.client.Append(
+			ctx, "agent-"+id, int64(len(events)-1),
+			eventstore.Event{ID: newID(), Type: again.Type, Data: again.Data, Metadata: again.Metadata},
+		)
 		return err
 	})
-	if a := p.with(key).fetch(tool); a.Status != 500 || a.Code() != "internal" || bytes.Contains(a.Body, []byte("ghp_secret")) {
+	if a := p.with(key).fetch(tool); a.Status != 500 || a.Code() != "internal" ||
+		bytes.Contains(a.Body, []byte("ghp_secret")) {
 		t.Errorf("a fetch on a forged grant: %d %s", a.Status, a.Body)
 	}
 	if !bytes.Contains([]byte(p.stderr.String()), []byte("3@agent-"+id)) {
@@ -211,7 +217,10 @@ func TestAForgedSnapshotIsRefusedAndNamed(t *testing.T) {
 	p.admin().must(204, "DELETE", "/api/admin/agents/"+id+"/grants/"+tool, nil)
 	p.office(func(ctx context.Context, o *office) error {
 		forged := bytes.Replace(snapshot.Data, []byte(`"revision":2`), []byte(`"revision":3`), 1)
-		_, err := o.client.Append(ctx, "snapshot-agent-"+id, eventstore.Any, eventstore.Event{ID: newID(), Type: snapshot.Type, Data: forged, Metadata: []byte("{}")})
+		_, err := o.client.Append(
+			ctx, "snapshot-agent-"+id, eventstore.Any,
+			eventstore.Event{ID: newID(), Type: snapshot.Type, Data: forged, Metadata: []byte("{}")},
+		)
 		return err
 	})
 	p.restart()

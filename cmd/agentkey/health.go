@@ -70,7 +70,10 @@ func (h *health) Ready(ctx context.Context) api.Readiness {
 	if head, err := h.installation.Recent(ctx, ""); err == nil && head.State.Restored {
 		// Admins must get in to look after who has access, so it is not taken out of service.
 		worse(api.ReadinessStatusDegraded)
-		check("log_restored", api.ReadinessCheckStatusDegraded, "no credential is vended until agentkey confirm-restore was run")
+		check(
+			"log_restored", api.ReadinessCheckStatusDegraded,
+			"no credential is vended until agentkey confirm-restore was run",
+		)
 	}
 	if off, err := h.clock.Off(ctx); err == nil {
 		if off.Abs() > maxClockOff {

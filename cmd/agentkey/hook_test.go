@@ -79,7 +79,10 @@ func (c client) mustChannel(kind, url string, topics ...string) answer {
 	if len(topics) == 0 {
 		topics = []string{"access_requested"}
 	}
-	return c.must(201, "POST", "/api/admin/notification-channels", object{"kind": kind, "name": "To " + kind, "url": url, "topics": topics})
+	return c.must(
+		201, "POST", "/api/admin/notification-channels",
+		object{"kind": kind, "name": "To " + kind, "url": url, "topics": topics},
+	)
 }
 
 // deliveries lists what was sent or is due.

@@ -101,7 +101,8 @@ func TestAccessReadsTheSameEverywhere(t *testing.T) {
 		if diff := cmp.Diff(catalog[tool], one.JSON); diff != "" || order[i] != s.name {
 			t.Errorf("%s: in the list at %s, alone: %s", s.name, order[i], diff)
 		}
-		if one.Text("your_access") != s.access || (one.Text("denial_reason") != "") != (s.name == "denied with a reason") ||
+		if one.Text("your_access") != s.access ||
+			(one.Text("denial_reason") != "") != (s.name == "denied with a reason") ||
 			(one.Text("expires_at") != "") != strings.Contains(s.name, "expired") && s.name != "approved for an hour" {
 			t.Errorf("%s: the catalog says %s", s.name, one.Body)
 		}
@@ -109,10 +110,12 @@ func TestAccessReadsTheSameEverywhere(t *testing.T) {
 			t.Errorf("%s: the catalog says %s, the request is %s", s.name, one.Body, requests[tool])
 		}
 		fetched := agent.fetch(tool)
-		if ok := s.access == "approved"; ok != (fetched.Status == 200) || !ok && (fetched.Code() != "access_not_approved" || fetched.Text("your_access") != s.access) {
+		if ok := s.access == "approved"; ok != (fetched.Status == 200) ||
+			!ok && (fetched.Code() != "access_not_approved" || fetched.Text("your_access") != s.access) {
 			t.Errorf("%s: a fetch: %d %s", s.name, fetched.Status, fetched.Body)
 		}
-		if fetched.Text("denial_reason") != one.Text("denial_reason") || s.access == "pending" && fetched.Text("request_id") != requests[tool] {
+		if fetched.Text("denial_reason") != one.Text("denial_reason") ||
+			s.access == "pending" && fetched.Text("request_id") != requests[tool] {
 			t.Errorf("%s: a fetch says %s", s.name, fetched.Body)
 		}
 		if status, _ := held[tool]["status"].(string); status != s.status {
@@ -120,18 +123,21 @@ func TestAccessReadsTheSameEverywhere(t *testing.T) {
 		}
 		if s.request != "" {
 			r := admin.must(200, "GET", "/api/admin/requests/"+requests[tool], nil)
-			if r.Text("status") != s.request || r.Text("tool_name") != s.name || r.Text("agent_id") != me || (r.Text("decided_at") != "") != (s.request != "pending") ||
+			if r.Text("status") != s.request || r.Text("tool_name") != s.name || r.Text("agent_id") != me ||
+				(r.Text("decided_at") != "") != (s.request != "pending") ||
 				r.Text("denial_reason") != one.Text("denial_reason") {
 				t.Errorf("%s: the request is %s", s.name, r.Body)
 			}
 		}
 		of := admin.must(200, "GET", "/api/admin/tools/"+tool, nil)
-		if of.At("grants.approved") != float64(btoi(s.access == "approved")) || of.At("grants.pending") != float64(btoi(s.access == "pending")) {
+		if of.At("grants.approved") != float64(btoi(s.access == "approved")) ||
+			of.At("grants.pending") != float64(btoi(s.access == "pending")) {
 			t.Errorf("%s: the tool counts %v", s.name, of.At("grants"))
 		}
 	}
 	about := admin.must(200, "GET", "/api/admin/agents/"+me, nil)
-	if about.At("grants.approved") != float64(counts["approved"]) || about.At("grants.pending") != float64(counts["pending"]) || about.Text("last_seen_at") == "" {
+	if about.At("grants.approved") != float64(counts["approved"]) ||
+		about.At("grants.pending") != float64(counts["pending"]) || about.Text("last_seen_at") == "" {
 		t.Errorf("the agent: %s", about.Body)
 	}
 	for _, status := range []string{"pending", "approved", "denied", "revoked", "expired"} {
@@ -139,13 +145,16 @@ func TestAccessReadsTheSameEverywhere(t *testing.T) {
 		for _, s := range states {
 			n += btoi(s.status == status)
 		}
-		if got := admin.must(200, "GET", "/api/admin/grants?status="+status+"&agent_id="+me, nil).Items(); len(got) != n {
+		if got := admin.must(
+			200, "GET", "/api/admin/grants?status="+status+"&agent_id="+me, nil,
+		).Items(); len(got) != n {
 			t.Errorf("%d grants are %s, not %d", len(got), status, n)
 		}
 	}
 	mine := agent.must(200, "GET", "/api/me", nil)
 	denied, _ := mine.JSON["tools_denied"].([]any)
-	if len(denied) != 2 || fmt.Sprint(mine.At("tools_available")) != fmt.Sprint(len(states)) || mine.Text("agent_id") != me || mine.Text("agent_name") != "Onboarding" {
+	if len(denied) != 2 || fmt.Sprint(mine.At("tools_available")) != fmt.Sprint(len(states)) ||
+		mine.Text("agent_id") != me || mine.Text("agent_name") != "Onboarding" {
 		t.Errorf("me: %s", mine.Body)
 	}
 	reasons := map[any]any{}
@@ -153,10 +162,14 @@ func TestAccessReadsTheSameEverywhere(t *testing.T) {
 		d, _ := d.(object)
 		reasons[d["name"]] = d["reason"]
 	}
-	if diff := cmp.Diff(map[any]any{"denied": nil, "denied with a reason": "Use the staging account."}, reasons); diff != "" {
+	if diff := cmp.Diff(
+		map[any]any{"denied": nil, "denied with a reason": "Use the staging account."}, reasons,
+	); diff != "" {
 		t.Errorf("tools_denied: %s", diff)
 	}
-	for member, want := range map[string][]any{"tools_approved": {"approved", "approved for an hour", "assigned"}, "tools_pending": {"asked"}} {
+	for member, want := range map[string][]any{
+		"tools_approved": {"approved", "approved for an hour", "assigned"}, "tools_pending": {"asked"},
+	} {
 		got, _ := mine.JSON[member].([]any)
 		slices.SortFunc(got, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -169,7 +182,8 @@ func TestAccessReadsTheSameEverywhere(t *testing.T) {
 			if again := ask(tools[s.name]); again == requests[tools[s.name]] {
 				t.Errorf("%s: it asked again and has the same request", s.name)
 			}
-			if a := agent.must(200, "GET", "/api/tools/"+tools[s.name], nil); a.Text("your_access") != "pending" || a.Text("denial_reason") != "" || a.Text("expires_at") != "" {
+			if a := agent.must(200, "GET", "/api/tools/"+tools[s.name], nil); a.Text("your_access") != "pending" ||
+				a.Text("denial_reason") != "" || a.Text("expires_at") != "" {
 				t.Errorf("%s: it asked again: %s", s.name, a.Body)
 			}
 		}
@@ -199,7 +213,8 @@ func TestAnAgentWithNothingIsToldWhatToDo(t *testing.T) {
 	if !strings.Contains(me.Text("hint"), "GET /api/tools") {
 		t.Errorf("the hint is %q", me.Text("hint"))
 	}
-	if a := agent.must(200, "GET", "/api/tools", nil); string(a.Body) != `{"tools":[]}`+"\n" && string(a.Body) != `{"tools":[]}` {
+	if a := agent.must(200, "GET", "/api/tools", nil); string(a.Body) != `{"tools":[]}`+"\n" &&
+		string(a.Body) != `{"tools":[]}` {
 		t.Errorf("an empty catalog is %q", a.Body)
 	}
 	tool := admin.mustTool("GitHub", "ghp_secret")
@@ -208,7 +223,8 @@ func TestAnAgentWithNothingIsToldWhatToDo(t *testing.T) {
 		t.Errorf("the hint is %q", a.Text("hint"))
 	}
 	asked := agent.must(201, "POST", "/api/tools/"+tool+"/request", object{"reason": "to open pull requests"})
-	if asked.Text("status") != "pending" || !isUUID(asked.Text("request_id")) || asked.Text("message") == "" || len(asked.JSON) != 3 {
+	if asked.Text("status") != "pending" || !isUUID(asked.Text("request_id")) || asked.Text("message") == "" ||
+		len(asked.JSON) != 3 {
 		t.Errorf("asked: %s", asked.Body)
 	}
 	admin.must(200, "POST", "/api/admin/requests/"+asked.Text("request_id")+"/approve", nil)

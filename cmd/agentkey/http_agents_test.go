@@ -14,14 +14,20 @@ func TestAnAgentIsOneShapeEverywhere(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
-	made := admin.must(201, "POST", "/api/admin/agents", object{"name": "Onboarding", "description": "Opens pull requests", "owner": "ada@example.com"})
+	made := admin.must(
+		201, "POST", "/api/admin/agents",
+		object{"name": "Onboarding", "description": "Opens pull requests", "owner": "ada@example.com"},
+	)
 	agentID, key := made.Text("agent.id"), made.Text("api_key")
 	path := "/api/admin/agents/" + agentID
-	if made.Header.Get("Location") != path || made.Header.Get("ETag") != `"1"` || len(made.JSON) != 3 || !strings.HasPrefix(key, "sk_agent_") {
+	if made.Header.Get("Location") != path || made.Header.Get("ETag") != `"1"` || len(made.JSON) != 3 ||
+		!strings.HasPrefix(key, "sk_agent_") {
 		t.Errorf("registered: %v %s", made.Header, made.Body)
 	}
 	block := made.Text("instructions")
-	for _, part := range []string{"Onboarding", "GET $AGENTKEY_URL/api/tools", "/request", "/credentials", "AGENTKEY_API_KEY"} {
+	for _, part := range []string{
+		"Onboarding", "GET $AGENTKEY_URL/api/tools", "/request", "/credentials", "AGENTKEY_API_KEY",
+	} {
 		if !strings.Contains(block, part) {
 			t.Errorf("the block does not say %q: %s", part, block)
 		}
@@ -38,7 +44,10 @@ func TestAnAgentIsOneShapeEverywhere(t *testing.T) {
 	}
 	same("alone", any(admin.must(200, "GET", path, nil).JSON))
 	same("in the list", any(admin.must(200, "GET", "/api/admin/agents", nil).Items()[0]))
-	same("changed to what it is", any(admin.must(200, "PATCH", path, object{"name": "Onboarding", "description": "Opens pull requests"}).JSON))
+	same(
+		"changed to what it is",
+		any(admin.must(200, "PATCH", path, object{"name": "Onboarding", "description": "Opens pull requests"}).JSON),
+	)
 	same("told nothing", any(admin.must(200, "PATCH", path, nil).JSON))
 
 	changed := admin.must(200, "PATCH", path, object{"name": "Offboarding"})
@@ -51,7 +60,8 @@ func TestAnAgentIsOneShapeEverywhere(t *testing.T) {
 	admin.must(200, "PATCH", path, object{"owner": "grace@example.com"})
 	rotated := admin.must(200, "POST", path+"/rotate-key", object{"overlap_seconds": 60})
 	keys, _ := rotated.At("agent.keys").([]any)
-	if len(keys) != 2 || rotated.Text("api_key") == key || len(rotated.JSON) != 3 || !strings.Contains(rotated.Text("instructions"), "Offboarding") {
+	if len(keys) != 2 || rotated.Text("api_key") == key || len(rotated.JSON) != 3 ||
+		!strings.Contains(rotated.Text("instructions"), "Offboarding") {
 		t.Errorf("rotated: %s", rotated.Body)
 	}
 	first, _ := keys[0].(object)
@@ -99,7 +109,8 @@ func TestAnAgentIsActiveSuspendedOrGone(t *testing.T) {
 	request := agent.mustRequest(other)
 
 	suspended := admin.must(200, "POST", path+"/suspend", nil)
-	if suspended.Text("status") != "suspended" || suspended.At("grants.approved") != 0.0 || suspended.At("grants.pending") != 0.0 {
+	if suspended.Text("status") != "suspended" || suspended.At("grants.approved") != 0.0 ||
+		suspended.At("grants.pending") != 0.0 {
 		t.Errorf("suspended: %s", suspended.Body)
 	}
 	again := admin.must(200, "POST", path+"/suspend", nil)
@@ -114,7 +125,9 @@ func TestAnAgentIsActiveSuspendedOrGone(t *testing.T) {
 	if queue := admin.must(200, "GET", "/api/admin/requests?status=pending", nil).Items(); len(queue) != 0 {
 		t.Errorf("the queue: %v", queue)
 	}
-	if held := admin.must(200, "GET", "/api/admin/grants?status=revoked&agent_id="+agentID, nil).Items(); len(held) != 2 {
+	if held := admin.must(
+		200, "GET", "/api/admin/grants?status=revoked&agent_id="+agentID, nil,
+	).Items(); len(held) != 2 {
 		t.Errorf("revoked: %v", held)
 	}
 	admin.must(200, "PATCH", path, object{"description": "On leave"}) // a suspended agent is still edited
@@ -142,7 +155,9 @@ func TestAnAgentIsActiveSuspendedOrGone(t *testing.T) {
 		"PUT /grants/" + tool + "/credential",
 	} {
 		method, rest, _ := strings.Cut(call, " ")
-		body := map[string]any{"POST /grants": object{"tool_id": tool}, "PUT /grants/" + tool + "/credential": object{"credential": "x"}}[call]
+		body := map[string]any{
+			"POST /grants": object{"tool_id": tool}, "PUT /grants/" + tool + "/credential": object{"credential": "x"},
+		}[call]
 		admin.refused(404, "not_found", method, path+rest, body)
 	}
 	for _, item := range admin.must(200, "GET", "/api/admin/agents", nil).Items() {

@@ -33,7 +33,8 @@ func TestTheAuditIsFiltered(t *testing.T) {
 	list := func(query url.Values) []object {
 		return admin.must(200, "GET", "/api/admin/audit?limit=200&"+query.Encode(), nil).Items()
 	}
-	wait.Until(t, "written down", func() bool { return len(list(url.Values{"action": {"grant.revoked"}})) == 1 }) // by the reaction
+	// by the reaction
+	wait.Until(t, "written down", func() bool { return len(list(url.Values{"action": {"grant.revoked"}})) == 1 })
 
 	whole := list(nil)
 	for i, e := range whole {
@@ -41,7 +42,8 @@ func TestTheAuditIsFiltered(t *testing.T) {
 			t.Errorf("%v is not older than %v", e, whole[i-1])
 		}
 		_, hasRequest := e["request"]
-		if byCall := e["actor"].(object)["type"] != "system"; byCall && !hasRequest || !isUUID(id(e)) || e["stream"] == "" {
+		if byCall := e["actor"].(object)["type"] != "system"; byCall && !hasRequest || !isUUID(id(e)) ||
+			e["stream"] == "" {
 			t.Errorf("an entry: %v", e)
 		}
 	}
@@ -134,23 +136,28 @@ func TestEachEntryOfTheAuditSaysWhoDidWhatToWhom(t *testing.T) {
 		{"organization.created", map[string]string{"target.type": "organization", "actor.type": "system"}},
 		{"installation.begun", map[string]string{"target.type": "installation", "actor.type": "system"}},
 		{"tool.added", map[string]string{
-			"target.type": "tool", "target.id": tool, "target.label": "GitHub", "tool_id": tool, "agent_id": "", "actor.type": "service",
-			"actor.id": me.Text("actor.id"), "actor.label": me.Text("actor.label"), "request.user_agent": "terraform/1.9", "request.ip": "127.0.0.1",
+			"target.type": "tool", "target.id": tool, "target.label": "GitHub", "tool_id": tool, "agent_id": "",
+			"actor.type": "service", "actor.id": me.Text("actor.id"), "actor.label": me.Text("actor.label"),
+			"request.user_agent": "terraform/1.9", "request.ip": "127.0.0.1",
 			"data.name": "GitHub",
 		}},
 		{"agent.registered", map[string]string{
-			"target.type": "agent", "target.id": agentID, "target.label": "Onboarding", "agent_id": agentID, "tool_id": "", "stream": "agent-" + agentID, "data.name": "Onboarding",
+			"target.type": "agent", "target.id": agentID, "target.label": "Onboarding", "agent_id": agentID,
+			"tool_id": "", "stream": "agent-" + agentID, "data.name": "Onboarding",
 		}},
 		{"grant.requested", map[string]string{
-			"target.type": "tool", "target.id": tool, "agent_id": agentID, "tool_id": tool, "actor.type": "agent", "actor.id": agentID, "actor.label": "Onboarding",
-			"data.reason": "to open pull requests", "data.request_id": asked.Text("request_id"), "request.id": asked.Header.Get("X-Request-Id"),
+			"target.type": "tool", "target.id": tool, "agent_id": agentID, "tool_id": tool, "actor.type": "agent",
+			"actor.id": agentID, "actor.label": "Onboarding", "data.reason": "to open pull requests",
+			"data.request_id": asked.Text("request_id"), "request.id": asked.Header.Get("X-Request-Id"),
 		}},
 		{"grant.approved", map[string]string{
-			"agent_id": agentID, "tool_id": tool, "actor.type": "service", "request.id": approved.Header.Get("X-Request-Id"), "position": approved.Header.Get("X-Event-Position"),
+			"agent_id": agentID, "tool_id": tool, "actor.type": "service",
+			"request.id": approved.Header.Get("X-Request-Id"), "position": approved.Header.Get("X-Event-Position"),
 		}},
 		{"credential.vended", map[string]string{
-			"agent_id": agentID, "tool_id": tool, "actor.id": agentID, "id": fetched.Text("receipt.event_id"), "stream": fetched.Text("receipt.stream"),
-			"revision": fmt.Sprint(fetched.At("receipt.revision")), "position": fetched.Header.Get("X-Event-Position"), "request.id": fetched.Header.Get("X-Request-Id"),
+			"agent_id": agentID, "tool_id": tool, "actor.id": agentID, "id": fetched.Text("receipt.event_id"),
+			"stream": fetched.Text("receipt.stream"), "revision": fmt.Sprint(fetched.At("receipt.revision")),
+			"position": fetched.Header.Get("X-Event-Position"), "request.id": fetched.Header.Get("X-Request-Id"),
 		}},
 	} {
 		e := entry(tt.action)
@@ -164,7 +171,8 @@ func TestEachEntryOfTheAuditSaysWhoDidWhatToWhom(t *testing.T) {
 			}
 		}
 		at, err := time.Parse(time.RFC3339Nano, e.Text("occurred_at"))
-		if err != nil || !strings.HasSuffix(e.Text("occurred_at"), "Z") || time.Since(at) > time.Hour || e.At("data") == nil {
+		if err != nil || !strings.HasSuffix(e.Text("occurred_at"), "Z") || time.Since(at) > time.Hour ||
+			e.At("data") == nil {
 			t.Errorf("%s: %v", tt.action, e.JSON)
 		}
 		for _, hidden := range []string{"hash", "check", "sealed", "private"} {

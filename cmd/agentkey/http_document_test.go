@@ -67,8 +67,10 @@ func TestTheDocumentSaysWhatIsTaken(t *testing.T) {
 			name := strings.ToUpper(method) + " " + path
 			rules, _ := o["x-agentkey"].(object)
 			caller := fmt.Sprint(rules["caller"])
-			if !slices.Contains([]string{"agent", "admin", "anyone"}, caller) || (rules["tier"] == nil) != (caller == "anyone") ||
-				(rules["permission"] == nil) == (caller == "admin") || (rules["effect"] == "query") != (method == "get" && !strings.HasSuffix(path, "/credentials") || o["operationId"] == "streamSetupGuide") {
+			if !slices.Contains([]string{"agent", "admin", "anyone"}, caller) ||
+				(rules["tier"] == nil) != (caller == "anyone") ||
+				(rules["permission"] == nil) == (caller == "admin") ||
+				(rules["effect"] == "query") != (method == "get" && !strings.HasSuffix(path, "/credentials") || o["operationId"] == "streamSetupGuide") {
 				t.Errorf("%s is for %v", name, rules)
 			}
 			if _, open := o["security"]; open != (caller == "anyone") {
@@ -97,14 +99,17 @@ func TestTheDocumentSaysWhatIsTaken(t *testing.T) {
 			}
 			schema := resolve(doc, media["schema"])
 			required, _ := schema["required"].([]any)
-			if schema["type"] != "object" || schema["additionalProperties"] != false || (len(required) > 0) != (body["required"] == true) {
+			if schema["type"] != "object" || schema["additionalProperties"] != false ||
+				(len(required) > 0) != (body["required"] == true) {
 				t.Errorf("%s takes %v", name, schema)
 			}
 			properties, _ := schema["properties"].(object)
 			for field, of := range properties {
 				of := resolve(doc, of)
-				bounded := of["maxLength"] != nil || of["enum"] != nil || of["pattern"] != nil || of["format"] != nil || of["maximum"] != nil ||
-					of["type"] == "boolean" || of["maxItems"] != nil || of["additionalProperties"] == false || field == "credential"
+				bounded := of["maxLength"] != nil || of["enum"] != nil || of["pattern"] != nil || of["format"] != nil ||
+					of["maximum"] != nil ||
+					of["type"] == "boolean" || of["maxItems"] != nil || of["additionalProperties"] == false ||
+					field == "credential"
 				if !bounded {
 					t.Errorf("%s: %s has no bound: %v", name, field, of)
 				}
@@ -172,7 +177,8 @@ func TestGetOnAPostPathTellsWhatValidates(t *testing.T) {
 	agent := p.with(key)
 	path := func() string { return "/api/tools/" + admin.mustTool(newID().String(), "x") + "/request" }
 	a := agent.must(200, "GET", path(), nil)
-	if a.Text("schema.method") != "POST" || a.Text("schema.path") != "/api/tools/{id}/request" || a.Text("schema.description") == "" || a.Text("schema.responses.201") == "" {
+	if a.Text("schema.method") != "POST" || a.Text("schema.path") != "/api/tools/{id}/request" ||
+		a.Text("schema.description") == "" || a.Text("schema.responses.201") == "" {
 		t.Errorf("the schema: %s", a.Body)
 	}
 	fields, _ := a.At("schema.body").(object)
@@ -181,7 +187,8 @@ func TestGetOnAPostPathTellsWhatValidates(t *testing.T) {
 	}
 	reason, _ := fields["reason"].(object)
 	least, most := int(reason["min_length"].(float64)), int(reason["max_length"].(float64))
-	if reason["type"] != "string" || reason["required"] != true || reason["description"] == "" || least != 5 || most != 500 {
+	if reason["type"] != "string" || reason["required"] != true || reason["description"] == "" || least != 5 ||
+		most != 500 {
 		t.Errorf("reason: %v", reason)
 	}
 	for _, tt := range []struct {

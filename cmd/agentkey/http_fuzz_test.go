@@ -104,8 +104,16 @@ func seldom(rt *rapid.T, what string) bool { return rapid.IntRange(0, 19).Draw(r
 
 // text draws a string of so many code points that is the same when it is trimmed.
 func text(rt *rapid.T, what string, least, most int) string {
-	n := rapid.IntRange(least, min(most, least+rapid.SampledFrom([]int{3, 40, most}).Draw(rt, "most"))).Draw(rt, "length")
-	return strings.Join(rapid.SliceOfN(rapid.SampledFrom([]string{"a", "Z", "0", "ß", "й", "漢", "😀", "\u0301", "'", `"`, "\\", "<", "%", "-"}), n, n).Draw(rt, what), "")
+	n := rapid.IntRange(
+		least, min(most, least+rapid.SampledFrom([]int{3, 40, most}).Draw(rt, "most")),
+	).Draw(rt, "length")
+	return strings.Join(
+		rapid.SliceOfN(
+			rapid.SampledFrom([]string{"a", "Z", "0", "ß", "й", "漢", "😀", "\u0301", "'", `"`, "\\", "<", "%", "-"}), n,
+			n,
+		).Draw(rt, what),
+		"",
+	)
 }
 
 // value draws what a schema takes, or now and then what it does not.
@@ -166,7 +174,9 @@ func (w *world) value(rt *rapid.T, d *drawn, name string, schema object) any {
 			d.spoil(name + " is no time")
 			return pick(rt, name, []any{"tomorrow", "2030-01-01", "2030-02-30T00:00:00Z"})
 		}
-		return time.Now().UTC().Add(time.Duration(rapid.IntRange(1, 1000).Draw(rt, name)) * time.Hour).Format(time.RFC3339)
+		return time.Now().UTC().Add(
+			time.Duration(rapid.IntRange(1, 1000).Draw(rt, name)) * time.Hour,
+		).Format(time.RFC3339)
 	case strings.HasSuffix(name, "tool_id"):
 		return pick(rt, name, append([]string{newID().String()}, w.tools...))
 	case name == "channel_id":
@@ -278,7 +288,8 @@ func (w *world) draw(rt *rapid.T, ops []operation) drawn {
 		d.body = w.draft(rt, &d, op.body)
 	}
 	for name, values := range map[string][]string{
-		"If-Match": {"*", `"1"`, `"2"`, `W/"1"`, "x"}, "Idempotency-Key": {"a", "b", newID().String()}, "Accept": {"text/html"}, "Origin": {"https://example.com"},
+		"If-Match": {"*", `"1"`, `"2"`, `W/"1"`, "x"}, "Idempotency-Key": {"a", "b", newID().String()},
+		"Accept": {"text/html"}, "Origin": {"https://example.com"},
 		"X-Wait-For-Position": {"1"},
 	} {
 		if seldom(rt, name) {
@@ -359,13 +370,17 @@ func TestNoDrawnRequestIsAFault(t *testing.T) {
 			if err != nil {
 				rt.Fatalf("%s %s with %.500v: %v", d.method, d.path, d.body, err)
 			}
-			told := fmt.Sprintf("%s %s %v with %.500v, spoilt by %v: %d %s", d.method, d.path, d.headers, d.body, d.mutations, a.Status, a.Body)
+			told := fmt.Sprintf(
+				"%s %s %v with %.500v, spoilt by %v: %d %s", d.method, d.path, d.headers, d.body, d.mutations, a.Status,
+				a.Body,
+			)
 			switch {
 			case a.Status >= 500 && a.Code() != "ai_not_configured": // it is not
 				rt.Fatalf("a fault: %s", told)
 			case !d.valid && a.Status < 400:
 				rt.Fatalf("accepted: %s", told)
-			case d.valid && a.Code() == "malformed_json", d.valid && a.Code() == "validation_failed" && !namesField(a, "credential") && !namesField(a, "expires_at") &&
+			case d.valid && a.Code() == "malformed_json", d.valid && a.Code() == "validation_failed" &&
+				!namesField(a, "credential") && !namesField(a, "expires_at") &&
 				!strings.Contains(a.Text("hint"), "?dry_run=true") && // tools of the file that contradict each other
 				!strings.Contains(d.path, "/notification-channels"): // where the kind says what else there must be
 				rt.Fatalf("refused for its form: %s", told)

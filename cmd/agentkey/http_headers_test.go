@@ -31,7 +31,8 @@ func TestEveryAnswerIsForItsCallerAlone(t *testing.T) {
 		if www := a.Header.Get("WWW-Authenticate"); (www == "Bearer") != (a.Status == 401) {
 			t.Errorf("%d has WWW-Authenticate %q", a.Status, www)
 		}
-		if a.Status >= 400 && (a.Header.Get("Content-Type") != "application/problem+json" || a.Text("type") != "urn:agentkey:error:"+a.Code() || a.At("status") != float64(a.Status)) {
+		if a.Status >= 400 &&
+			(a.Header.Get("Content-Type") != "application/problem+json" || a.Text("type") != "urn:agentkey:error:"+a.Code() || a.At("status") != float64(a.Status)) {
 			t.Errorf("%d is no problem document: %v %s", a.Status, a.Header, a.Body)
 		}
 	}
@@ -47,8 +48,9 @@ func TestEveryAnswerIsForItsCallerAlone(t *testing.T) {
 	check(admin.must(201, "POST", "/api/admin/agents", object{"name": "Another"}), secret)
 	check(admin.must(200, "POST", "/api/admin/agents/"+id+"/rotate-key", object{"overlap_seconds": 60}), secret)
 	for _, a := range []answer{
-		p.anyone().must(200, "GET", "/healthz", nil), p.anyone().must(200, "GET", "/readyz", nil), p.anyone().must(200, "GET", "/openapi.json", nil),
-		agent.must(200, "GET", "/api/me", nil), admin.must(200, "GET", "/api/admin/tools", nil), admin.must(404, "GET", "/nothing", nil),
+		p.anyone().must(200, "GET", "/healthz", nil), p.anyone().must(200, "GET", "/readyz", nil),
+		p.anyone().must(200, "GET", "/openapi.json", nil), agent.must(200, "GET", "/api/me", nil),
+		admin.must(200, "GET", "/api/admin/tools", nil), admin.must(404, "GET", "/nothing", nil),
 		admin.must(405, "PUT", "/api/me", nil), admin.must(204, "DELETE", "/api/admin/agents/"+id+"/grants/"+tool, nil),
 		admin.must(400, "POST", "/api/admin/agents", "{"), p.with("sk_admin_x").must(401, "GET", "/api/admin/me", nil),
 	} {

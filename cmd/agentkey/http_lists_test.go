@@ -30,7 +30,8 @@ func (c client) pages(path string, limit int, name func(object) string, between 
 			}
 			return out
 		}
-		if cursor = a.Text("next_cursor"); cursor == "" || url.QueryEscape(cursor) != cursor || len(a.Items()) != limit {
+		if cursor = a.Text("next_cursor"); cursor == "" || url.QueryEscape(cursor) != cursor ||
+			len(a.Items()) != limit {
 			c.t.Fatalf("%s: next_cursor %v after %d items", path, next, len(a.Items()))
 		}
 	}
@@ -61,7 +62,10 @@ func TestAListIsReadPageByPageWhileItGrows(t *testing.T) {
 	grow := func() {
 		made++
 		tool := admin.mustTool(fmt.Sprint("Tool later ", made), "x")
-		admin.must(201, "POST", "/api/tools/"+tool+"/request", object{"reason": "to open pull requests"}, "Authorization", "Bearer "+askerKey)
+		admin.must(
+			201, "POST", "/api/tools/"+tool+"/request", object{"reason": "to open pull requests"}, "Authorization",
+			"Bearer "+askerKey,
+		)
 		holder, _ := admin.mustAgent(fmt.Sprint("Holder later ", made))
 		admin.mustAssign(holder, guide)
 		admin.must(200, "PATCH", "/api/admin/tools/"+guide, object{"instructions": fmt.Sprint("Later ", made)})
@@ -81,8 +85,14 @@ func TestAListIsReadPageByPageWhileItGrows(t *testing.T) {
 		{"tools", "/api/admin/tools?q=TOOL", id, tools},
 		{"requests", "/api/admin/requests?agent_id=" + asker, id, requests},
 		{"the queue", "/api/admin/requests?status=pending", id, requests},
-		{"grants", "/api/admin/grants?tool_id=" + guide, func(g object) string { return fmt.Sprint(g["agent_id"]) }, grants},
-		{"the usage guide", "/api/admin/tools/" + guide + "/instructions?", func(v object) string { return fmt.Sprint(v["version"]) }, versions},
+		{
+			"grants", "/api/admin/grants?tool_id=" + guide, func(g object) string { return fmt.Sprint(g["agent_id"]) },
+			grants,
+		},
+		{
+			"the usage guide", "/api/admin/tools/" + guide + "/instructions?",
+			func(v object) string { return fmt.Sprint(v["version"]) }, versions,
+		},
 		{"the audit", "/api/admin/audit?", id, entries},
 	} {
 		for limit := 1; limit <= n+2; limit++ {
@@ -113,7 +123,8 @@ func TestAPageHasFiftyItemsUnlessItIsSaid(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
-	if a := admin.must(200, "GET", "/api/admin/agents", nil); string(a.Body) != `{"items":[]}`+"\n" && string(a.Body) != `{"items":[]}` {
+	if a := admin.must(200, "GET", "/api/admin/agents", nil); string(a.Body) != `{"items":[]}`+"\n" &&
+		string(a.Body) != `{"items":[]}` {
 		t.Errorf("an empty list is %q", a.Body)
 	}
 	for i := range 51 {
@@ -127,7 +138,9 @@ func TestAPageHasFiftyItemsUnlessItIsSaid(t *testing.T) {
 	}
 	// A cursor says where a list continues, and nothing about who may read what.
 	next := admin.must(200, "GET", "/api/admin/agents?limit=1", nil).Text("next_cursor")
-	if a := p.organization("Another", "owner").must(200, "GET", "/api/admin/agents?cursor="+next, nil); len(a.Items()) != 0 {
+	if a := p.organization("Another", "owner").must(
+		200, "GET", "/api/admin/agents?cursor="+next, nil,
+	); len(a.Items()) != 0 {
 		t.Errorf("another organization's cursor: %s", a.Body)
 	}
 }
@@ -142,8 +155,9 @@ func TestASearchDisregardsCaseAccentsAndWidth(t *testing.T) {
 		admin.mustAgent(name)
 	}
 	for q, want := range map[string][]string{
-		"cafe": {"Café", "Cafe\u0301 Noir"}, "CAFÉ": {"Café", "Cafe\u0301 Noir"}, "cafe\u0301 n": {"Cafe\u0301 Noir"}, "strasse": {"Straße"},
-		"angstrom": {"Ångström"}, "linear": {"Ｌｉｎｅａｒ"}, "елка": {"Ёлка"}, "か": nil, "が": {"がんばる"}, "caffe": nil, "cafés": nil,
+		"cafe": {"Café", "Cafe\u0301 Noir"}, "CAFÉ": {"Café", "Cafe\u0301 Noir"}, "cafe\u0301 n": {"Cafe\u0301 Noir"},
+		"strasse": {"Straße"}, "angstrom": {"Ångström"}, "linear": {"Ｌｉｎｅａｒ"}, "елка": {"Ёлка"}, "か": nil,
+		"が": {"がんばる"}, "caffe": nil, "cafés": nil,
 	} {
 		for _, list := range []string{"tools", "agents"} {
 			var got []string

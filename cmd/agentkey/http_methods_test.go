@@ -17,7 +17,9 @@ func TestHeadIsGetWithoutABody(t *testing.T) {
 	request := p.with(key).mustRequest(tool)
 	own, ownKey := admin.mustAgent("With access")
 	admin.mustAssign(own, tool)
-	suggestion, note := p.with(key).suggest("Linear", "", "to file issues"), p.with(ownKey).noteOn(tool, "It answers in JSON.", "I expected XML.")
+	suggestion, note := p.with(key).suggest("Linear", "", "to file issues"), p.with(ownKey).noteOn(
+		tool, "It answers in JSON.", "I expected XML.",
+	)
 	channel := admin.mustChannel("webhook", "https://127.0.0.1").Text("id")
 	admin.must(200, "GET", "/api/admin/audit", nil)
 	before := p.seen.Load()
@@ -74,7 +76,8 @@ func TestABodyIsTakenWhereThereIsSomethingToSay(t *testing.T) {
 	one := "/api/admin/agents/" + id
 	optional := func() []string { // calls whose fields are all optional, or that have none
 		return []string{
-			"PATCH " + one, "PATCH /api/admin/tools/" + tool, "POST " + one + "/rotate-key", "POST " + one + "/suspend", "POST " + one + "/reactivate",
+			"PATCH " + one, "PATCH /api/admin/tools/" + tool, "POST " + one + "/rotate-key", "POST " + one + "/suspend",
+			"POST " + one + "/reactivate",
 			"POST /api/admin/tools/" + tool + "/instructions/1/restore",
 		}
 	}
@@ -156,7 +159,14 @@ func TestAPathHasNoSecondSpelling(t *testing.T) {
 		{"/api/tools/%2e%2e/admin/agents", key},
 	} {
 		for _, method := range []string{"GET", "POST", "DELETE"} {
-			got := p.raw(1, fmt.Sprintf("%s %s HTTP/1.1\r\nHost: agentkey\r\nAuthorization: Bearer %s\r\nContent-Length: 0\r\n\r\n", method, tt.target, tt.key), false)
+			got := p.raw(
+				1,
+				fmt.Sprintf(
+					"%s %s HTTP/1.1\r\nHost: agentkey\r\nAuthorization: Bearer %s\r\nContent-Length: 0\r\n\r\n", method,
+					tt.target, tt.key,
+				),
+				false,
+			)
 			if len(got) != 1 || got[0].Status < 400 || got[0].Status >= 500 {
 				t.Errorf("%s %s: %+v", method, tt.target, got)
 				continue
@@ -170,7 +180,9 @@ func TestAPathHasNoSecondSpelling(t *testing.T) {
 	}
 	// One spelling decodes to the same path, as everywhere on the web; it is the same call.
 	admin.must(200, "GET", "/api/admin/tools/"+tool, nil) // waits for the read model, which a bare call does not
-	for _, target := range []string{"/api/admin/%74ools/" + tool, "/api/admin/%74ools?limit=1", "/%61pi/admin/tools?q=%67it"} {
+	for _, target := range []string{
+		"/api/admin/%74ools/" + tool, "/api/admin/%74ools?limit=1", "/%61pi/admin/tools?q=%67it",
+	} {
 		if got := p.raw(1, head("GET", target, p.Token)+"\r\n", false); len(got) != 1 || got[0].Status != 200 {
 			t.Errorf("%s: %+v", target, got)
 		}
@@ -185,7 +197,9 @@ func TestAPathHasNoSecondSpelling(t *testing.T) {
 	})
 	admin.must(200, "GET", "/api/admin/tools/"+tool, nil)
 	// Headers larger than any client's end the call before it reaches us.
-	if got := p.raw(1, "GET /api/me HTTP/1.1\r\nHost: x\r\nX: "+strings.Repeat("x", 64<<10)+"\r\n\r\n", false); len(got) != 1 || got[0].Status != 431 {
+	if got := p.raw(
+		1, "GET /api/me HTTP/1.1\r\nHost: x\r\nX: "+strings.Repeat("x", 64<<10)+"\r\n\r\n", false,
+	); len(got) != 1 || got[0].Status != 431 {
 		t.Errorf("large headers: %+v", got)
 	}
 }

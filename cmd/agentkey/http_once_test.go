@@ -20,7 +20,9 @@ func TestEachCommandHasOneEffectUnderOneKey(t *testing.T) {
 	p := start(t, unlimited...)
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
-	each := admin.must(201, "POST", "/api/admin/tools", object{"name": "Each", "auth_type": "other", "credential_mode": "per_agent"}).Text("id")
+	each := admin.must(
+		201, "POST", "/api/admin/tools", object{"name": "Each", "auth_type": "other", "credential_mode": "per_agent"},
+	).Text("id")
 	agentID, key := admin.mustAgent("Onboarding")
 	gone, _ := admin.mustAgent("Gone")
 	admin.must(200, "PATCH", "/api/admin/tools/"+tool, object{"instructions": "First"})
@@ -43,14 +45,29 @@ func TestEachCommandHasOneEffectUnderOneKey(t *testing.T) {
 			"name": "ONCE", "auth_type": "other", "credential_mode": "shared", "credential": "x",
 		}},
 		{by: p.Token, method: "PATCH", path: one, body: object{"description": "Once"}, status: 200},
-		{by: p.Token, method: "PATCH", path: "/api/admin/tools/" + tool, body: object{"instructions": "Once"}, status: 200},
+		{
+			by: p.Token, method: "PATCH", path: "/api/admin/tools/" + tool, body: object{"instructions": "Once"},
+			status: 200,
+		},
 		{by: p.Token, method: "POST", path: "/api/admin/tools/" + tool + "/instructions/1/restore", status: 200},
-		{by: p.Token, method: "PUT", path: "/api/admin/tools/" + tool + "/credential", body: object{"credential": "new"}, status: 200},
+		{
+			by: p.Token, method: "PUT", path: "/api/admin/tools/" + tool + "/credential",
+			body: object{"credential": "new"}, status: 200,
+		},
 		{by: p.Token, method: "POST", path: one + "/rotate-key", body: object{"overlap_seconds": 3600}, status: 200},
-		{by: key, method: "POST", path: "/api/tools/" + tool + "/request", body: object{"reason": "to open pull requests"}, status: 201},
+		{
+			by: key, method: "POST", path: "/api/tools/" + tool + "/request",
+			body: object{"reason": "to open pull requests"}, status: 201,
+		},
 		{by: p.Token, method: "POST", path: "approve", status: 200},
-		{by: p.Token, method: "POST", path: one + "/grants", body: object{"tool_id": each, "credential": "own"}, status: 201},
-		{by: p.Token, method: "PUT", path: one + "/grants/" + each + "/credential", body: object{"credential": "newer"}, status: 200},
+		{
+			by: p.Token, method: "POST", path: one + "/grants", body: object{"tool_id": each, "credential": "own"},
+			status: 201,
+		},
+		{
+			by: p.Token, method: "PUT", path: one + "/grants/" + each + "/credential",
+			body: object{"credential": "newer"}, status: 200,
+		},
 		{by: p.Token, method: "DELETE", path: one + "/grants/" + tool, status: 204},
 		{by: p.Token, method: "POST", path: one + "/suspend", status: 200},
 		{by: p.Token, method: "POST", path: one + "/reactivate", status: 200},
@@ -90,7 +107,10 @@ func TestEachCommandHasOneEffectUnderOneKey(t *testing.T) {
 			}
 			for _, name := range []string{"Content-Type", "ETag", "Location", "X-Event-Position"} {
 				if again.Header.Get(name) != c.first.Header.Get(name) {
-					t.Errorf("%s %s: %s was %q and is %q", c.method, c.path, name, c.first.Header.Get(name), again.Header.Get(name))
+					t.Errorf(
+						"%s %s: %s was %q and is %q", c.method, c.path, name, c.first.Header.Get(name),
+						again.Header.Get(name),
+					)
 				}
 			}
 		}
@@ -120,7 +140,11 @@ func TestOfManyEqualCallsOneHasAnEffect(t *testing.T) {
 		got := make([]answer, 16)
 		var all sync.WaitGroup
 		for i := range got {
-			all.Go(func() { got[i] = admin.call("POST", "/api/admin/agents", object{"name": name}, "Idempotency-Key", key) })
+			all.Go(
+				func() {
+					got[i] = admin.call("POST", "/api/admin/agents", object{"name": name}, "Idempotency-Key", key)
+				},
+			)
 		}
 		all.Wait()
 		ids, shown := map[string]bool{}, 0
@@ -134,7 +158,9 @@ func TestOfManyEqualCallsOneHasAnEffect(t *testing.T) {
 			ids[a.Text("agent.id")] = true
 			shown += btoi(a.Text("api_key") != "")
 		}
-		if made := admin.must(200, "GET", "/api/admin/agents?q="+strings.ReplaceAll(name, " ", "%20"), nil).Items(); len(ids) != 1 || shown != 1 || len(made) != 1 {
+		if made := admin.must(
+			200, "GET", "/api/admin/agents?q="+strings.ReplaceAll(name, " ", "%20"), nil,
+		).Items(); len(ids) != 1 || shown != 1 || len(made) != 1 {
 			t.Errorf("%s: %d ids, %d keys were shown, %d agents", name, len(ids), shown, len(made))
 		}
 	}
@@ -150,13 +176,19 @@ func TestARefusalThatMayPassIsNotKept(t *testing.T) {
 	_, key := admin.mustAgent("Onboarding")
 	agent := p.with(key)
 	ask := func(tool string) answer {
-		return agent.call("POST", "/api/tools/"+tool+"/request", object{"reason": "to open pull requests"}, "Idempotency-Key", "ask "+tool[30:])
+		return agent.call(
+			"POST", "/api/tools/"+tool+"/request", object{"reason": "to open pull requests"}, "Idempotency-Key",
+			"ask "+tool[30:],
+		)
 	}
 	if a := ask(first); a.Status != 400 { // a space is not visible
 		t.Errorf("a key with a space: %d %s", a.Status, a.Body)
 	}
 	ask = func(tool string) answer {
-		return agent.call("POST", "/api/tools/"+tool+"/request", object{"reason": "to open pull requests"}, "Idempotency-Key", "ask-"+tool)
+		return agent.call(
+			"POST", "/api/tools/"+tool+"/request", object{"reason": "to open pull requests"}, "Idempotency-Key",
+			"ask-"+tool,
+		)
 	}
 	wait.Until(t, "asked", func() bool { return ask(first).Status == 201 })
 	limited := false

@@ -26,14 +26,19 @@ func TestAnAllowedPageCanUseWhatItIsAnswered(t *testing.T) {
 		headers            []string
 	}{
 		{"the dashboard", dashboard, "/api/admin/agents", []string{
-			"Authorization", "Content-Type", "Idempotency-Key", "If-Match", "Last-Event-ID", "X-Organization", "X-Wait-For-Position",
+			"Authorization", "Content-Type", "Idempotency-Key", "If-Match", "Last-Event-ID", "X-Organization",
+			"X-Wait-For-Position",
 		}},
-		{"an agent in a page", assistant, "/api/tools/" + tool + "/credentials", []string{"Authorization", "Content-Type"}},
+		{
+			"an agent in a page", assistant, "/api/tools/" + tool + "/credentials",
+			[]string{"Authorization", "Content-Type"},
+		},
 		{"a path that there is not", dashboard, "/api/admin/nothing", []string{"Authorization"}},
 	} {
 		a := p.anyone().must(204, "OPTIONS", tt.path, nil, "Origin", tt.origin, "Access-Control-Request-Method", "PUT",
 			"Access-Control-Request-Headers", strings.ToLower(strings.Join(tt.headers, ",")))
-		if len(a.Body) > 0 || a.Header.Get("Access-Control-Allow-Origin") != tt.origin || a.Header.Get("Access-Control-Max-Age") == "" || a.Header.Get("X-Request-Id") == "" {
+		if len(a.Body) > 0 || a.Header.Get("Access-Control-Allow-Origin") != tt.origin ||
+			a.Header.Get("Access-Control-Max-Age") == "" || a.Header.Get("X-Request-Id") == "" {
 			t.Errorf("%s: %v %q", tt.name, a.Header, a.Body)
 		}
 		for _, header := range tt.headers {
@@ -49,8 +54,8 @@ func TestAnAllowedPageCanUseWhatItIsAnswered(t *testing.T) {
 	}
 
 	exposed := []string{
-		"ETag", "Idempotency-Replayed", "Retry-After", "X-Event-Position", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset",
-		"X-RateLimit-Policy", "X-Request-Id",
+		"ETag", "Idempotency-Replayed", "Retry-After", "X-Event-Position", "X-RateLimit-Limit", "X-RateLimit-Remaining",
+		"X-RateLimit-Reset", "X-RateLimit-Policy", "X-Request-Id",
 	}
 	for _, tt := range []struct {
 		by                   client
@@ -78,7 +83,8 @@ func TestAnAllowedPageCanUseWhatItIsAnswered(t *testing.T) {
 			headers = append(headers, "If-Match", `"0"`)
 		}
 		a := tt.by.must(tt.status, tt.method, tt.path, tt.body, headers...)
-		if a.Header.Get("Access-Control-Allow-Origin") != tt.origin || !lists(a.Header.Get("Vary"), "Origin") || a.Header.Get("Access-Control-Allow-Credentials") != "" {
+		if a.Header.Get("Access-Control-Allow-Origin") != tt.origin || !lists(a.Header.Get("Vary"), "Origin") ||
+			a.Header.Get("Access-Control-Allow-Credentials") != "" {
 			t.Errorf("%s %s: %d %v", tt.method, tt.path, a.Status, a.Header)
 		}
 		for _, name := range exposed {
@@ -108,15 +114,24 @@ func TestNoPageIsAllowedUnlessItIsNamed(t *testing.T) {
 	admin.mustAssign(id, tool)
 	agent, credentials := p.with(key), "/api/tools/"+tool+"/credentials"
 	for _, origin := range []string{dashboard, "null", p.URL, "*"} {
-		for _, path := range []string{credentials, "/api/me", "/api/admin/me", "/healthz", "/openapi.json", "/nothing"} {
-			p.anyone().refused(403, "origin_not_allowed", "OPTIONS", path, nil, "Origin", origin, "Access-Control-Request-Method", "GET")
+		for _, path := range []string{
+			credentials, "/api/me", "/api/admin/me", "/healthz", "/openapi.json", "/nothing",
+		} {
+			p.anyone().refused(
+				403, "origin_not_allowed", "OPTIONS", path, nil, "Origin", origin, "Access-Control-Request-Method",
+				"GET",
+			)
 		}
 		a := agent.refused(403, "origin_not_allowed", "GET", credentials, nil, "Origin", origin)
 		if a.Header.Get("X-Event-Position") != "" || strings.Contains(string(a.Body), "ghp_secret") {
 			t.Errorf("from %s: %v %s", origin, a.Header, a.Body)
 		}
-		p.anyone().refused(403, "origin_not_allowed", "GET", credentials, nil, "Origin", origin) // before anybody is asked who he is
-		for _, a := range []answer{agent.must(200, "GET", "/api/me", nil, "Origin", origin), admin.must(200, "GET", "/api/admin/me", nil, "Origin", origin)} {
+		// before anybody is asked who he is
+		p.anyone().refused(403, "origin_not_allowed", "GET", credentials, nil, "Origin", origin)
+		for _, a := range []answer{
+			agent.must(200, "GET", "/api/me", nil, "Origin", origin),
+			admin.must(200, "GET", "/api/admin/me", nil, "Origin", origin),
+		} {
 			if a.Header.Get("Access-Control-Allow-Origin") != "" || !lists(a.Header.Get("Vary"), "Origin") {
 				t.Errorf("from %s: %v", origin, a.Header)
 			}

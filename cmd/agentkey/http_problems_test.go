@@ -33,11 +33,16 @@ func TestARefusalSaysWhatEachFieldMustBe(t *testing.T) {
 		}},
 		{"a tool", "POST", "/api/admin/tools", admin, object{"auth_type": sent, "credential": []string{sent}, "url": sent, "max_grant_seconds": sent}, []any{
 			field{"field": "auth_type", "message": "it must be one of api_key, oauth_token, bot_token, other"},
-			field{"field": "credential", "message": "it must be a string, or an object of 1 to 16 named strings, of at most 16384 bytes"},
+			field{
+				"field":   "credential",
+				"message": "it must be a string, or an object of 1 to 16 named strings, of at most 16384 bytes",
+			},
 			field{"field": "credential_mode", "message": "it is required"},
 			field{"field": "max_grant_seconds", "message": "it must be a whole number from 1 to 315360000"},
 			field{"field": "name", "message": "it is required"},
-			field{"field": "url", "message": "it must be an http or https URL without a user of at most 500 characters"},
+			field{
+				"field": "url", "message": "it must be an http or https URL without a user of at most 500 characters",
+			},
 		}},
 		{"access", "POST", "/api/admin/agents/" + agentID + "/grants", admin, object{"tool_id": sent, "expires_at": sent}, []any{
 			field{"field": "expires_at", "message": "it must be a time such as 2030-01-31T12:00:00Z"},
@@ -47,10 +52,14 @@ func TestARefusalSaysWhatEachFieldMustBe(t *testing.T) {
 			field{"field": "reason", "message": "it must be text of 5 to 500 characters"},
 		}},
 		{"a tool for a suggestion", "POST", "/api/admin/suggestions/" + tool + "/accept", admin, object{"tool": object{
-			"name": "Linear", "credential": object{"user": sent, "password": []string{sent}}, "auth_type": sent, "key": sent,
+			"name": "Linear", "credential": object{"user": sent, "password": []string{sent}}, "auth_type": sent,
+			"key": sent,
 		}}, []any{
 			field{"field": "tool.auth_type", "message": "it must be one of api_key, oauth_token, bot_token, other"},
-			field{"field": "tool.credential", "message": "it must be a string, or an object of 1 to 16 named strings, of at most 16384 bytes"},
+			field{
+				"field":   "tool.credential",
+				"message": "it must be a string, or an object of 1 to 16 named strings, of at most 16384 bytes",
+			},
 			field{"field": "tool.credential_mode", "message": "it is required"},
 			field{"field": "tool.key", "message": "there is no such field here"},
 		}},
@@ -87,7 +96,9 @@ func TestARefusalNamesTheFirstHundredMistakes(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
 	tools := slices.Repeat([]any{1}, 1999)
-	a := p.admin().refused(400, "validation_failed", "PUT", "/api/admin/catalog/import", object{"agentkey_catalog": 1, "tools": tools})
+	a := p.admin().refused(
+		400, "validation_failed", "PUT", "/api/admin/catalog/import", object{"agentkey_catalog": 1, "tools": tools},
+	)
 	details, _ := a.JSON["details"].([]any)
 	if len(details) != 100 || !namesField(a, "tools[0]") || !namesField(a, "tools[99]") {
 		t.Errorf("%d details: %.300s", len(details), a.Body)
@@ -99,7 +110,10 @@ func TestABodyIsNotCompressed(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
 	for _, coding := range []string{"gzip", "br", "deflate, gzip", "x"} {
-		p.admin().refused(415, "unsupported_media_type", "POST", "/api/admin/agents", object{"name": "Onboarding"}, "Content-Encoding", coding)
+		p.admin().refused(
+			415, "unsupported_media_type", "POST", "/api/admin/agents", object{"name": "Onboarding"},
+			"Content-Encoding", coding,
+		)
 	}
 	p.admin().must(201, "POST", "/api/admin/agents", object{"name": "Onboarding"}, "Content-Encoding", "identity")
 }

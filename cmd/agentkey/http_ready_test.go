@@ -48,7 +48,8 @@ func TestAnybodyMayAskHowItIs(t *testing.T) {
 	}
 	for _, v := range projections {
 		v, _ := v.(object)
-		if position, _ := v["position"].(float64); v["name"] == "" || position < 1 || v["lag_events"].(float64) < 0 || v["status"] == "" {
+		if position, _ := v["position"].(float64); v["name"] == "" || position < 1 || v["lag_events"].(float64) < 0 ||
+			v["status"] == "" {
 			t.Errorf("a projection: %v", v)
 		}
 	}
@@ -61,7 +62,9 @@ func TestAnybodyMayAskHowItIs(t *testing.T) {
 func startOnClock(t *testing.T) (*program, *atomic.Int64) {
 	t.Helper()
 	off := &atomic.Int64{}
-	log := eventstoretest.StartWith(t, embedded.Options{Clock: func() time.Time { return time.Now().Add(time.Duration(off.Load())) }})
+	log := eventstoretest.StartWith(
+		t, embedded.Options{Clock: func() time.Time { return time.Now().Add(time.Duration(off.Load())) }},
+	)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

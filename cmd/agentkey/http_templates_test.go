@@ -22,8 +22,10 @@ func TestAToolIsAddedFromEachTemplate(t *testing.T) {
 	fielded := 0
 	for _, item := range items {
 		tool, _ := item["tool"].(object)
-		if tool["name"] != item["name"] || tool["url"] != item["url"] || tool["docs_url"] != item["docs_url"] || tool["auth_type"] != item["auth_type"] ||
-			tool["credential_mode"] != "shared" || tool["credential"] != nil || fmt.Sprint(tool["instructions"]) == "" || len(item["credential_usage"].([]any)) == 0 {
+		if tool["name"] != item["name"] || tool["url"] != item["url"] || tool["docs_url"] != item["docs_url"] ||
+			tool["auth_type"] != item["auth_type"] ||
+			tool["credential_mode"] != "shared" || tool["credential"] != nil ||
+			fmt.Sprint(tool["instructions"]) == "" || len(item["credential_usage"].([]any)) == 0 {
 			t.Errorf("the template %v", item)
 		}
 		body := maps.Clone(tool)
@@ -70,7 +72,8 @@ func TestTheTemplatesAreForThoseWhoLook(t *testing.T) {
 	}
 	all := ids(admin, "")
 	for query, want := range map[string][]string{
-		"?q=": all, "?q=GIT": {"digitalocean", "github", "gitlab"}, "?q=%EF%BC%A7itHub": {"github"}, "?q=monday.c": {"monday"}, "?q=no+such+product": {},
+		"?q=": all, "?q=GIT": {"digitalocean", "github", "gitlab"}, "?q=%EF%BC%A7itHub": {"github"},
+		"?q=monday.c": {"monday"}, "?q=no+such+product": {},
 	} {
 		if got := ids(admin, query); !slices.Equal(got, want) {
 			t.Errorf("%q finds %v, not %v", query, got, want)
@@ -81,7 +84,8 @@ func TestTheTemplatesAreForThoseWhoLook(t *testing.T) {
 	}
 	github := admin.must(200, "GET", "/api/admin/tool-templates?q=github", nil).Items()[0]
 	usage, _ := github["credential_usage"].([]any)[0].(object)
-	if usage["in"] != "header" || usage["name"] != "Authorization" || usage["value"] != "Bearer <credential>" || len(github["scopes"].([]any)) == 0 || github["credential_fields"] != nil {
+	if usage["in"] != "header" || usage["name"] != "Authorization" || usage["value"] != "Bearer <credential>" ||
+		len(github["scopes"].([]any)) == 0 || github["credential_fields"] != nil {
 		t.Errorf("GitHub's: %v", github)
 	}
 	for _, query := range []string{"?limit=5", "?cursor=x", "?q=" + strings.Repeat("x", 121)} {

@@ -18,12 +18,14 @@ func TestAToolIsOneShapeEverywhere(t *testing.T) {
 	p := start(t, unlimited...)
 	admin := p.admin()
 	whole := object{
-		"name": "GitHub", "description": "Code", "url": "https://github.com", "docs_url": "https://docs.github.com/rest", "auth_type": "api_key",
-		"credential_mode": "shared", "credential": "ghp_secret", "instructions": "Send it.", "max_grant_seconds": 3600,
+		"name": "GitHub", "description": "Code", "url": "https://github.com",
+		"docs_url": "https://docs.github.com/rest", "auth_type": "api_key", "credential_mode": "shared",
+		"credential": "ghp_secret", "instructions": "Send it.", "max_grant_seconds": 3600,
 	}
 	made := admin.must(201, "POST", "/api/admin/tools", whole)
 	path := "/api/admin/tools/" + made.Text("id")
-	if made.Header.Get("Location") != path || made.Header.Get("ETag") != fmt.Sprintf(`"%v"`, made.At("revision")) || strings.Contains(string(made.Body), "ghp_secret") {
+	if made.Header.Get("Location") != path || made.Header.Get("ETag") != fmt.Sprintf(`"%v"`, made.At("revision")) ||
+		strings.Contains(string(made.Body), "ghp_secret") {
 		t.Errorf("added: %v %s", made.Header, made.Body)
 	}
 	for field, want := range whole {
@@ -31,7 +33,8 @@ func TestAToolIsOneShapeEverywhere(t *testing.T) {
 			t.Errorf("added with %s %v, not %v", field, got, want)
 		}
 	}
-	if made.At("has_credential") != true || made.At("credential_version") != 1.0 || made.At("instructions_version") != 1.0 {
+	if made.At("has_credential") != true || made.At("credential_version") != 1.0 ||
+		made.At("instructions_version") != 1.0 {
 		t.Errorf("added: %s", made.Body)
 	}
 	tool := made.JSON
@@ -73,7 +76,8 @@ func TestAToolIsOneShapeEverywhere(t *testing.T) {
 		if at := now.Text("updated_at"); at <= fmt.Sprint(tool["updated_at"]) {
 			t.Errorf("updated at %s after %s", at, tool["updated_at"])
 		}
-		if revision, _ := tool["revision"].(float64); now.At("revision") != revision+1 || now.Header.Get("ETag") != fmt.Sprintf(`"%v"`, revision+1) {
+		if revision, _ := tool["revision"].(float64); now.At("revision") != revision+1 ||
+			now.Header.Get("ETag") != fmt.Sprintf(`"%v"`, revision+1) {
 			t.Errorf("revision %v with the ETag %s after %v", now.At("revision"), now.Header.Get("ETag"), revision)
 		}
 		tool["updated_at"], tool["revision"] = now.Text("updated_at"), now.At("revision")
@@ -104,8 +108,11 @@ func TestACredentialIsRotatedWhereItIs(t *testing.T) {
 	p := start(t, unlimited...)
 	admin := p.admin()
 	shared := admin.mustTool("GitHub", "shared 1")
-	own := admin.must(201, "POST", "/api/admin/tools", object{"name": "Jira", "auth_type": "other", "credential_mode": "per_agent"})
-	if own.At("has_credential") != false || own.At("credential_version") != 0.0 || own.At("instructions_version") != 0.0 || own.Text("instructions") != "" {
+	own := admin.must(
+		201, "POST", "/api/admin/tools", object{"name": "Jira", "auth_type": "other", "credential_mode": "per_agent"},
+	)
+	if own.At("has_credential") != false || own.At("credential_version") != 0.0 ||
+		own.At("instructions_version") != 0.0 || own.Text("instructions") != "" {
 		t.Errorf("a tool without a credential: %s", own.Body)
 	}
 	each := own.Text("id")
@@ -113,8 +120,11 @@ func TestACredentialIsRotatedWhereItIs(t *testing.T) {
 	two, twoKey := admin.mustAgent("Two")
 	for agentID, credential := range map[string]string{one: "own 1", two: "other"} {
 		admin.mustAssign(agentID, shared)
-		g := admin.must(201, "POST", "/api/admin/agents/"+agentID+"/grants", object{"tool_id": each, "credential": credential})
-		if g.Text("origin") != "assignment" || g.Text("status") != "approved" || g.At("fetch_count") != 0.0 || strings.Contains(string(g.Body), credential) {
+		g := admin.must(
+			201, "POST", "/api/admin/agents/"+agentID+"/grants", object{"tool_id": each, "credential": credential},
+		)
+		if g.Text("origin") != "assignment" || g.Text("status") != "approved" || g.At("fetch_count") != 0.0 ||
+			strings.Contains(string(g.Body), credential) {
 			t.Errorf("assigned: %s", g.Body)
 		}
 	}
@@ -122,19 +132,28 @@ func TestACredentialIsRotatedWhereItIs(t *testing.T) {
 	fetch := func(key, tool, credential string, version float64, expires string) {
 		t.Helper()
 		a := p.with(key).fetch(tool)
-		if a.Text("credential") != credential || a.At("credential_version") != version || a.Text("credential_expires_at") != expires || a.Text("tool_id") != tool ||
-			a.At("instructions_version") != 0.0 || a.Text("suggest_instructions_endpoint") != "/api/tools/"+tool+"/instructions/suggest" {
+		if a.Text("credential") != credential || a.At("credential_version") != version ||
+			a.Text("credential_expires_at") != expires || a.Text("tool_id") != tool ||
+			a.At("instructions_version") != 0.0 ||
+			a.Text("suggest_instructions_endpoint") != "/api/tools/"+tool+"/instructions/suggest" {
 			t.Errorf("the fetch: %s", a.Body)
 		}
 	}
 	fetch(oneKey, shared, "shared 1", 1, "")
 	fetch(oneKey, each, "own 1", 1, "")
-	now := admin.must(200, "PUT", "/api/admin/tools/"+shared+"/credential", object{"credential": "shared 2", "expires_at": until})
-	if now.At("credential_version") != 2.0 || now.Text("credential_expires_at") != until || now.At("revision") != 2.0 || strings.Contains(string(now.Body), "shared 2") {
+	now := admin.must(
+		200, "PUT", "/api/admin/tools/"+shared+"/credential", object{"credential": "shared 2", "expires_at": until},
+	)
+	if now.At("credential_version") != 2.0 || now.Text("credential_expires_at") != until || now.At("revision") != 2.0 ||
+		strings.Contains(string(now.Body), "shared 2") {
 		t.Errorf("rotated: %s", now.Body)
 	}
-	g := admin.must(200, "PUT", "/api/admin/agents/"+one+"/grants/"+each+"/credential", object{"credential": "own 2", "expires_at": until})
-	if g.Text("agent_id") != one || g.Text("tool_id") != each || g.At("fetch_count") != 1.0 || g.Text("last_fetched_at") == "" || strings.Contains(string(g.Body), "own 2") {
+	g := admin.must(
+		200, "PUT", "/api/admin/agents/"+one+"/grants/"+each+"/credential",
+		object{"credential": "own 2", "expires_at": until},
+	)
+	if g.Text("agent_id") != one || g.Text("tool_id") != each || g.At("fetch_count") != 1.0 ||
+		g.Text("last_fetched_at") == "" || strings.Contains(string(g.Body), "own 2") {
 		t.Errorf("replaced: %s", g.Body)
 	}
 	fetch(oneKey, shared, "shared 2", 2, until)
@@ -142,18 +161,25 @@ func TestACredentialIsRotatedWhereItIs(t *testing.T) {
 	fetch(oneKey, each, "own 2", 2, until)
 	fetch(twoKey, each, "other", 1, "")
 	held := admin.must(200, "GET", "/api/admin/grants?agent_id="+one+"&tool_id="+each, nil).Items()
-	if len(held) != 1 || held[0]["fetch_count"] != 2.0 || held[0]["agent_name"] != "One" || held[0]["tool_name"] != "Jira" {
+	if len(held) != 1 || held[0]["fetch_count"] != 2.0 || held[0]["agent_name"] != "One" ||
+		held[0]["tool_name"] != "Jira" {
 		t.Errorf("the grant: %v", held)
 	}
 	// Asked for and approved with a credential of its own, it is a grant with a reason and a request.
 	third, thirdKey := admin.mustAgent("Three")
 	request := p.with(thirdKey).mustRequest(each)
-	admin.must(200, "POST", "/api/admin/requests/"+request+"/approve", object{"credential": object{"user": "three", "password": " p "}})
-	if diff := cmp.Diff(object{"user": "three", "password": " p "}, p.with(thirdKey).fetch(each).At("credential").(object)); diff != "" {
+	admin.must(
+		200, "POST", "/api/admin/requests/"+request+"/approve",
+		object{"credential": object{"user": "three", "password": " p "}},
+	)
+	if diff := cmp.Diff(
+		object{"user": "three", "password": " p "}, p.with(thirdKey).fetch(each).At("credential").(object),
+	); diff != "" {
 		t.Error(diff)
 	}
 	held = admin.must(200, "GET", "/api/admin/grants?agent_id="+third, nil).Items()
-	if held[0]["origin"] != "request" || held[0]["request_id"] != request || held[0]["reason"] != "to open pull requests" || held[0]["decided_by"].(object)["type"] != "service" {
+	if held[0]["origin"] != "request" || held[0]["request_id"] != request ||
+		held[0]["reason"] != "to open pull requests" || held[0]["decided_by"].(object)["type"] != "service" {
 		t.Errorf("the grant: %v", held)
 	}
 }
@@ -204,7 +230,8 @@ func TestAUsageGuideIsNeverOverwritten(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the versions: %s", diff)
 	}
-	if a := p.with(key).fetch(tool); a.Text("instructions") != "Second\nwith *two* lines" || a.At("instructions_version") != 4.0 {
+	if a := p.with(key).fetch(tool); a.Text("instructions") != "Second\nwith *two* lines" ||
+		a.At("instructions_version") != 4.0 {
 		t.Errorf("the fetch: %s", a.Body)
 	}
 	admin.must(204, "DELETE", path, nil)
@@ -233,7 +260,8 @@ func TestARemovedToolIsGoneButForTheAudit(t *testing.T) {
 		if items := agent.must(200, "GET", "/api/tools", nil).Items(); len(items) != 1 || items[0]["id"] != stays {
 			t.Errorf("the catalog: %v", items)
 		}
-		if a := agent.must(200, "GET", "/api/me", nil); a.At("tools_available") != 1.0 || len(a.JSON["tools_approved"].([]any)) != 0 || len(a.JSON["tools_pending"].([]any)) != 0 {
+		if a := agent.must(200, "GET", "/api/me", nil); a.At("tools_available") != 1.0 ||
+			len(a.JSON["tools_approved"].([]any)) != 0 || len(a.JSON["tools_pending"].([]any)) != 0 {
 			t.Errorf("me: %s", a.Body)
 		}
 	}
@@ -241,14 +269,18 @@ func TestARemovedToolIsGoneButForTheAudit(t *testing.T) {
 		admin.refused(404, "not_found", call, "/api/admin/tools/"+tool, nil)
 	}
 	admin.refused(404, "not_found", "PUT", "/api/admin/tools/"+tool+"/credential", object{"credential": "x"})
-	if a := admin.call("POST", "/api/admin/requests/"+request+"/deny", nil); a.Code() != "not_found" && a.Code() != "already_decided" { // or written down
+	// or written down
+	if a := admin.call("POST", "/api/admin/requests/"+request+"/deny", nil); a.Code() != "not_found" &&
+		a.Code() != "already_decided" {
 		t.Errorf("its request: %d %s", a.Status, a.Body)
 	}
 	if items := admin.must(200, "GET", "/api/admin/tools", nil).Items(); len(items) != 1 {
 		t.Errorf("the tools: %v", items)
 	}
 	for _, list := range []string{"grants?status=approved", "grants?status=pending", "requests?status=pending"} {
-		wait.Until(t, "empty: "+list, func() bool { return len(admin.must(200, "GET", "/api/admin/"+list, nil).Items()) == 0 })
+		wait.Until(
+			t, "empty: "+list, func() bool { return len(admin.must(200, "GET", "/api/admin/"+list, nil).Items()) == 0 },
+		)
 	}
 	var story []string
 	wait.Until(t, "written down", func() bool {

@@ -63,43 +63,79 @@ func TestAResourceLooksTheSameEverywhere(t *testing.T) {
 
 	const tools = "/api/admin/tools"
 	added := admin.must(201, "POST", tools, object{
-		"name": "GitHub", "url": "https://github.com", "auth_type": "api_key", "credential_mode": "shared", "credential": "s3cret", "instructions": "Be kind.",
+		"name": "GitHub", "url": "https://github.com", "auth_type": "api_key", "credential_mode": "shared",
+		"credential": "s3cret", "instructions": "Be kind.",
 	})
 	tool, toolPath := added.Text("id"), added.Header.Get("Location")
 	admin.shows("an added tool", added.Body, toolPath, tools)
-	admin.shows("a changed tool", admin.must(200, "PATCH", toolPath, object{"description": "Code & issues <here>", "max_grant_seconds": 7200}).Body, toolPath, tools)
+	admin.shows(
+		"a changed tool",
+		admin.must(
+			200, "PATCH", toolPath, object{"description": "Code & issues <here>", "max_grant_seconds": 7200},
+		).Body,
+		toolPath, tools,
+	)
 	ends := time.Now().UTC().Add(30 * 24 * time.Hour).Format(time.RFC3339)
-	admin.shows("a rotated credential", admin.must(200, "PUT", toolPath+"/credential", object{"credential": "n3w", "expires_at": ends}).Body, toolPath, tools)
+	admin.shows(
+		"a rotated credential",
+		admin.must(200, "PUT", toolPath+"/credential", object{"credential": "n3w", "expires_at": ends}).Body, toolPath,
+		tools,
+	)
 
 	const requests, grants = "/api/admin/requests", "/api/admin/grants"
 	request := requests + "/" + bot.mustRequest(tool)
-	admin.shows("a denied request", admin.must(200, "POST", request+"/deny", object{"reason": "Say why."}).Body, request, requests)
+	admin.shows(
+		"a denied request", admin.must(200, "POST", request+"/deny", object{"reason": "Say why."}).Body, request,
+		requests,
+	)
 	request = requests + "/" + bot.mustRequest(tool)
 	until := time.Now().UTC().Add(time.Hour).Format(time.RFC3339)
-	admin.shows("an approved request", admin.must(200, "POST", request+"/approve", object{"expires_at": until}).Body, request, requests)
-	own := admin.must(201, "POST", tools, object{"name": "Mail", "auth_type": "api_key", "credential_mode": "per_agent"}).Text("id")
-	assigned := admin.must(201, "POST", path+"/grants", object{"tool_id": own, "credential": "first", "expires_at": until})
+	admin.shows(
+		"an approved request", admin.must(200, "POST", request+"/approve", object{"expires_at": until}).Body, request,
+		requests,
+	)
+	own := admin.must(
+		201, "POST", tools, object{"name": "Mail", "auth_type": "api_key", "credential_mode": "per_agent"},
+	).Text("id")
+	assigned := admin.must(
+		201, "POST", path+"/grants", object{"tool_id": own, "credential": "first", "expires_at": until},
+	)
 	admin.shows("an assigned tool", assigned.Body, "", grants)
 	if a := bot.fetch(own); a.Status != 200 {
 		t.Fatalf("a fetch: %s", a.Body)
 	}
-	admin.shows("a replaced credential", admin.must(200, "PUT", path+"/grants/"+own+"/credential", object{"credential": "second"}).Body, "", grants)
+	admin.shows(
+		"a replaced credential",
+		admin.must(200, "PUT", path+"/grants/"+own+"/credential", object{"credential": "second"}).Body, "", grants,
+	)
 
 	const notes = "/api/admin/instruction-suggestions"
 	taken := notes + "/" + bot.noteOn(tool, learned, "A page was missing.")
-	admin.shows("an accepted note", admin.must(200, "POST", taken+"/accept", object{"instructions": "Be kind. " + learned}).Body, taken, notes)
+	admin.shows(
+		"an accepted note",
+		admin.must(200, "POST", taken+"/accept", object{"instructions": "Be kind. " + learned}).Body, taken, notes,
+	)
 	left := notes + "/" + bot.noteOn(tool, "Search finds closed issues too.", "A list was too long.")
-	admin.shows("a dismissed note", admin.must(200, "POST", left+"/dismiss", object{"reason": "It is in the manual."}).Body, left, notes)
+	admin.shows(
+		"a dismissed note", admin.must(200, "POST", left+"/dismiss", object{"reason": "It is in the manual."}).Body,
+		left, notes,
+	)
 
 	const suggestions = "/api/admin/suggestions"
 	suggestion := suggestions + "/" + bot.suggest("Linear", "https://linear.app", "to file issues")
-	admin.shows("a dismissed suggestion", admin.must(200, "POST", suggestion+"/dismiss", object{"reason": "We use Jira."}).Body, suggestion, suggestions)
+	admin.shows(
+		"a dismissed suggestion", admin.must(200, "POST", suggestion+"/dismiss", object{"reason": "We use Jira."}).Body,
+		suggestion, suggestions,
+	)
 
 	channel := admin.mustChannel("webhook", failing.URL)
 	channelPath := channelsPath + "/" + channel.Text("id")
 	shown := bytes.Replace(channel.Body, []byte(`,"signing_secret":"`+channel.Text("signing_secret")+`"`), nil, 1)
 	admin.shows("an added channel", shown, channelPath, channelsPath)
-	admin.shows("a renamed channel", admin.must(200, "PATCH", channelPath, object{"name": "On call"}).Body, channelPath, channelsPath)
+	admin.shows(
+		"a renamed channel", admin.must(200, "PATCH", channelPath, object{"name": "On call"}).Body, channelPath,
+		channelsPath,
+	)
 	failed := admin.must(200, "POST", channelPath+"/test", nil)
 	const deliveries = "/api/admin/notification-deliveries"
 	// The receiver is gone, so the delivery ends again at once, and is compared with the list before

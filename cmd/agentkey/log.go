@@ -140,7 +140,9 @@ func writePrivate(path, text string) error {
 }
 
 // beginning is how this process begins or joins the installation.
-func beginning(ctx context.Context, c Config, client *eventstore.Client, announce func(token string)) (*commands.Installation, error) {
+func beginning(
+	ctx context.Context, c Config, client *eventstore.Client, announce func(token string),
+) (*commands.Installation, error) {
 	begun, err := commands.Exists(ctx, client)
 	if err != nil {
 		return nil, fmt.Errorf("read the event log: %w", err)

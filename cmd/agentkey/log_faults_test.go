@@ -37,7 +37,8 @@ func TestTheLogOfTwoReplicasMayStopAndStart(t *testing.T) {
 	t.Parallel()
 	log := startLog(t)
 	o := &outage{
-		t: t, replicas: startReplicasOn(t, 2, log, readmodelstest.Postgres(t), sharedRedis(t)), over: make(chan struct{}), receipts: map[string]bool{},
+		t: t, replicas: startReplicasOn(t, 2, log, readmodelstest.Postgres(t), sharedRedis(t)),
+		over: make(chan struct{}), receipts: map[string]bool{},
 	}
 	for _, p := range o.replicas {
 		o.admins = append(o.admins, p.admin())
@@ -56,7 +57,8 @@ func TestTheLogOfTwoReplicasMayStopAndStart(t *testing.T) {
 		o.running.Go(func() { o.suspend(i, o.f.ids[4+i]) })
 		o.replicas[i].with(o.f.keys[0]).must(200, "GET", "/api/tools", nil)
 	}
-	for _, refusals := range []int{4, 0} { // a refusal takes as long as the log is hoped for, so once it is away for a moment only
+	// a refusal takes as long as the log is hoped for, so once it is away for a moment only
+	for _, refusals := range []int{4, 0} {
 		o.await("vended", 20, func() int { return len(o.receipts) })
 		log.stop()
 		o.times.Add(1)
@@ -72,7 +74,9 @@ func TestTheLogOfTwoReplicasMayStopAndStart(t *testing.T) {
 	o.await("vended", 20, func() int { return len(o.receipts) })
 	end()
 	for _, admin := range o.admins {
-		wait.Until(t, "in the read model", func() bool { return admin.call("GET", "/api/admin/tools", nil).Status == 200 })
+		wait.Until(
+			t, "in the read model", func() bool { return admin.call("GET", "/api/admin/tools", nil).Status == 200 },
+		)
 	}
 	stopAll(o.replicas)
 	holdAgainstLog(t, o.replicas[0], o.receipts)
@@ -100,7 +104,8 @@ func (o *outage) tries(n, status int, method, path string, body any, headers ...
 		if err == nil && a.Status == status {
 			return a
 		}
-		if err != nil || a.Code() != "event_log_unavailable" && a.Code() != "idempotency_in_progress" || a.Header.Get("Retry-After") == "" {
+		if err != nil || a.Code() != "event_log_unavailable" && a.Code() != "idempotency_in_progress" ||
+			a.Header.Get("Retry-After") == "" {
 			o.t.Errorf("%s %s: %d %s %v", method, path, a.Status, a.Body, err)
 			return a
 		}
@@ -129,7 +134,8 @@ func (o *outage) fetch(i int) {
 		switch {
 		case err == nil && a.Status == 200 && !away:
 			o.receipts[a.Text("receipt.event_id")] = true
-		case err == nil && a.Code() == "event_log_unavailable" && a.Header.Get("Retry-After") != "" && !bytes.Contains(a.Body, []byte(`"credential"`)):
+		case err == nil && a.Code() == "event_log_unavailable" && a.Header.Get("Retry-After") != "" &&
+			!bytes.Contains(a.Body, []byte(`"credential"`)):
 			o.refused++
 		default:
 			o.t.Errorf("a fetch, with the log away: %v, got %d %v: %s %v", away, a.Status, a.Header, a.Body, err)

@@ -62,7 +62,9 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	exited := -1
 	version, commit := build()
 	parser, err := kong.New(&line, kong.Name("agentkey"), kong.UsageOnError(),
-		kong.Description("Credential governance for AI agents: no access by default, one human approval, every fetch logged."),
+		kong.Description(
+			"Credential governance for AI agents: no access by default, one human approval, every fetch logged.",
+		),
 		kong.Vars{"version": "agentkey " + version + " " + commit}, kong.Writers(stdout, stderr), kong.Exit(func(code int) { exited = code }))
 	if err != nil {
 		_, _ = fmt.Fprintln(stderr, "agentkey:", err)

@@ -48,13 +48,25 @@ func newMetrics(h *health, dataDir string) *metrics {
 		registry:       prometheus.NewRegistry(),
 		requests:       counter("agentkey_http_requests_total", "Calls answered.", "method", "route", "status"),
 		requestSeconds: seconds("agentkey_http_request_duration_seconds", "Time to answer a call.", "method", "route"),
-		fetches:        counter("agentkey_fetches_total", "Fetches of a credential, by what came of them: vended, or the code of the refusal or fault.", "outcome"),
-		appendSeconds:  seconds("agentkey_append_duration_seconds", "Time that the event log took for an append, failed ones included.", "category"),
+		fetches: counter(
+			"agentkey_fetches_total",
+			"Fetches of a credential, by what came of them: vended, or the code of the refusal or fault.", "outcome",
+		),
+		appendSeconds: seconds(
+			"agentkey_append_duration_seconds", "Time that the event log took for an append, failed ones included.",
+			"category",
+		),
 		appendCommands: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "agentkey_append_commands", Help: "Commands answered by one append.", Buckets: prometheus.ExponentialBuckets(1, 2, 11),
+			Name: "agentkey_append_commands", Help: "Commands answered by one append.",
+			Buckets: prometheus.ExponentialBuckets(1, 2, 11),
 		}),
-		appendErrors: counter("agentkey_append_errors_total", "Appends that failed: conflict (decided again), unavailable, other.", "category", "reason"),
-		reactions:    counter("agentkey_reactions_total", "Events to which a reaction had something to do.", "reaction"),
+		appendErrors: counter(
+			"agentkey_append_errors_total", "Appends that failed: conflict (decided again), unavailable, other.",
+			"category", "reason",
+		),
+		reactions: counter(
+			"agentkey_reactions_total", "Events to which a reaction had something to do.", "reaction",
+		),
 	}
 	m.registry.MustRegister(m.requests, m.requestSeconds, m.fetches, m.appendSeconds, m.appendCommands, m.appendErrors, m.reactions,
 		&vitals{health: h, dataDir: dataDir}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -116,8 +128,8 @@ func (m *metrics) serve(ctx context.Context, listener net.Listener, logger *slog
 		ErrorLog: errorLog, ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: 4,
 	}))
 	server := &http.Server{
-		Handler: mux, ErrorLog: errorLog, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
-		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 8 << 10,
+		Handler: mux, ErrorLog: errorLog, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+		WriteTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 8 << 10,
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()

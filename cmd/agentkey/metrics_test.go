@@ -91,33 +91,35 @@ func TestMetricsTellWhatHappenedAndToNobodyWho(t *testing.T) {
 		`agentkey_http_requests_total{method="POST",route="/api/admin/agents",status="201"}`: 1,
 		`agentkey_http_request_duration_seconds_count{` + route + `}`:                        5,
 		`agentkey_http_request_duration_seconds_sum{` + route + `}`:                          -1,
-		`agentkey_append_duration_seconds_count{category="agent"}`:                           6, // registered, assigned, three vends, revoked
-		`agentkey_append_duration_seconds_sum{category="agent"}`:                             -1,
-		`agentkey_append_duration_seconds_count{category="catalog"}`:                         3,
-		`agentkey_append_duration_seconds_count{category="refusals"}`:                        1,
-		`agentkey_append_commands_count`:                                                     -1,
-		`agentkey_append_errors_total{category="agent",reason="conflict"}`:                   0,
-		`agentkey_append_errors_total{category="agent",reason="unavailable"}`:                0,
-		`agentkey_append_errors_total{category="catalog",reason="other"}`:                    0,
-		`agentkey_projection_lag_events{projection="read_model"}`:                            0,
-		`agentkey_projection_up{projection="read_model"}`:                                    1,
-		`agentkey_limiter_alone`:                                                             0,
-		`agentkey_event_log_up`:                                                              1,
-		`agentkey_ready`:                                                                     1,
-		`agentkey_reactions_total{reaction="removed_tools"}`:                                 1,
-		`agentkey_reactions_total{reaction="ended_secrets"}`:                                 0,
-		`agentkey_data_folder_free_bytes`:                                                    -1,
-		`agentkey_data_folder_size_bytes`:                                                    -1,
-		`go_goroutines`:                                                                      -1,
-		`process_resident_memory_bytes`:                                                      -1,
+		// registered, assigned, three vends, revoked
+		`agentkey_append_duration_seconds_count{category="agent"}`:            6,
+		`agentkey_append_duration_seconds_sum{category="agent"}`:              -1,
+		`agentkey_append_duration_seconds_count{category="catalog"}`:          3,
+		`agentkey_append_duration_seconds_count{category="refusals"}`:         1,
+		`agentkey_append_commands_count`:                                      -1,
+		`agentkey_append_errors_total{category="agent",reason="conflict"}`:    0,
+		`agentkey_append_errors_total{category="agent",reason="unavailable"}`: 0,
+		`agentkey_append_errors_total{category="catalog",reason="other"}`:     0,
+		`agentkey_projection_lag_events{projection="read_model"}`:             0,
+		`agentkey_projection_up{projection="read_model"}`:                     1,
+		`agentkey_limiter_alone`:                                              0,
+		`agentkey_event_log_up`:                                               1,
+		`agentkey_ready`:                                                      1,
+		`agentkey_reactions_total{reaction="removed_tools"}`:                  1,
+		`agentkey_reactions_total{reaction="ended_secrets"}`:                  0,
+		`agentkey_data_folder_free_bytes`:                                     -1,
+		`agentkey_data_folder_size_bytes`:                                     -1,
+		`go_goroutines`:                                                       -1,
+		`process_resident_memory_bytes`:                                       -1,
 	})
 	text, samples := p.scrape()
 	if samples["agentkey_data_folder_free_bytes"] > samples["agentkey_data_folder_size_bytes"] {
 		t.Error("more is free than there is")
 	}
 	for what, value := range map[string]string{
-		"credential": canary, "agent": id, "agent's name": "Onboarding", "tool": tool, "tool's name": "GitHub", "other tool": other, "agent key": key,
-		"admin token": p.Token, "organization": admin.must(200, "GET", "/api/admin/me", nil).Text("organization.id"),
+		"credential": canary, "agent": id, "agent's name": "Onboarding", "tool": tool, "tool's name": "GitHub",
+		"other tool": other, "agent key": key, "admin token": p.Token,
+		"organization": admin.must(200, "GET", "/api/admin/me", nil).Text("organization.id"),
 	} {
 		if value == "" || strings.Contains(text, value) {
 			t.Errorf("the %s %q is in the metrics", what, value)
@@ -165,11 +167,16 @@ func TestMetricsGoOnWithoutTheLog(t *testing.T) {
 		t.Error("it tells how far the projection is behind an end that it can't know")
 	}
 	p.shows(map[string]float64{
-		"agentkey_event_log_up": 0, "agentkey_ready": 0, `agentkey_projection_up{projection="read_model"}`: 0, "agentkey_data_folder_free_bytes": -1,
+		"agentkey_event_log_up": 0, "agentkey_ready": 0, `agentkey_projection_up{projection="read_model"}`: 0,
+		"agentkey_data_folder_free_bytes": -1,
 		`agentkey_http_requests_total{method="POST",route="/api/admin/agents",status="503"}`: 1,
 	})
 	log.start()
-	p.shows(map[string]float64{"agentkey_event_log_up": 1, "agentkey_ready": 1, `agentkey_projection_up{projection="read_model"}`: 1})
+	p.shows(
+		map[string]float64{
+			"agentkey_event_log_up": 1, "agentkey_ready": 1, `agentkey_projection_up{projection="read_model"}`: 1,
+		},
+	)
 }
 
 // TestMetricsTellThatTheLimiterIsAlone names a Redis that nobody serves.
@@ -188,7 +195,12 @@ func TestFailedAppendsAreCountedByWhatTheLogSaid(t *testing.T) {
 	for reason, said := range map[string]error{
 		"conflict": eventstore.ErrWrongRevision, "unavailable": eventstore.ErrUnavailable, "other": io.ErrUnexpectedEOF,
 	} {
-		m.appended(loop.Appending{Category: "agent of " + reason, Commands: 1, Took: time.Millisecond, Err: fmt.Errorf("append: %w", said)})
+		m.appended(
+			loop.Appending{
+				Category: "agent of " + reason, Commands: 1, Took: time.Millisecond,
+				Err: fmt.Errorf("append: %w", said),
+			},
+		)
 	}
 	m.appended(loop.Appending{Category: "agent", Commands: 7, Took: time.Millisecond})
 	families, err := only.Gather()
@@ -241,10 +253,15 @@ func TestAnAddressForMetricsThatIsNoneOrTakenIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	for address, exit := range map[string]int{"9090": exitUsage, "localhost": exitUsage, taken.Addr().String(): exitFault} {
-		env := []string{"AGENTKEY_LISTEN=127.0.0.1:0", "AGENTKEY_DATA_DIR=" + t.TempDir(), "AGENTKEY_METRICS_LISTEN=" + address}
+	for address, exit := range map[string]int{
+		"9090": exitUsage, "localhost": exitUsage, taken.Addr().String(): exitFault,
+	} {
+		env := []string{
+			"AGENTKEY_LISTEN=127.0.0.1:0", "AGENTKEY_DATA_DIR=" + t.TempDir(), "AGENTKEY_METRICS_LISTEN=" + address,
+		}
 		code, stdout, stderr := runOnce(t, env, "serve")
-		if code != exit || !strings.Contains(stderr, "AGENTKEY_METRICS_LISTEN") || strings.Contains(stdout, "listens on") {
+		if code != exit || !strings.Contains(stderr, "AGENTKEY_METRICS_LISTEN") ||
+			strings.Contains(stdout, "listens on") {
 			t.Errorf("%s: exit %d: %s", address, code, stderr)
 		}
 	}

@@ -33,7 +33,9 @@ func TestWhatAKilledProcessWasSendingIsSentByTheNext(t *testing.T) {
 	admin := p.admin()
 	admin.mustChannel("webhook", hook.URL)
 	_, key := admin.mustAgent("Onboarding")
-	request := p.with(key).must(201, "POST", "/api/tools/"+admin.mustTool("GitHub", "x")+"/request", object{"reason": "to open issues"}).Text("request_id")
+	request := p.with(key).must(
+		201, "POST", "/api/tools/"+admin.mustTool("GitHub", "x")+"/request", object{"reason": "to open issues"},
+	).Text("request_id")
 	<-called
 	p.kill()
 	close(release)
@@ -41,7 +43,8 @@ func TestWhatAKilledProcessWasSendingIsSentByTheNext(t *testing.T) {
 	admin = p.admin()
 	wait.Until(t, "delivered", func() bool { return len(admin.deliveries("status=delivered")) == 1 })
 	got := hook.about(request)
-	if len(got) != 2 || got[0].Header.Get("webhook-id") != got[1].Header.Get("webhook-id") || admin.deliveries("")[0]["attempts"] != 2.0 {
+	if len(got) != 2 || got[0].Header.Get("webhook-id") != got[1].Header.Get("webhook-id") ||
+		admin.deliveries("")[0]["attempts"] != 2.0 {
 		t.Errorf("it was sent %d times: %v", len(got), admin.deliveries(""))
 	}
 }
@@ -61,7 +64,9 @@ func TestAStoppedProcessLeavesWhatItWasSending(t *testing.T) {
 	admin := p.admin()
 	admin.mustChannel("webhook", hook.URL)
 	_, key := admin.mustAgent("Onboarding")
-	p.with(key).must(201, "POST", "/api/tools/"+admin.mustTool("GitHub", "x")+"/request", object{"reason": "to open issues"})
+	p.with(key).must(
+		201, "POST", "/api/tools/"+admin.mustTool("GitHub", "x")+"/request", object{"reason": "to open issues"},
+	)
 	<-called
 	p.restart()
 	admin = p.admin()
@@ -108,11 +113,13 @@ func TestADeadLetterIsSeenAndSentAgain(t *testing.T) {
 	})
 	wait.Until(t, "dead", func() bool { return len(admin.deliveries("status=dead")) == 1 })
 	d := admin.deliveries("status=dead&channel_id=" + channel)[0]
-	if d["id"] != id || d["problem"] != "the receiver answered 502" || d["attempts"] != 1.0 || d["ended_at"] == nil || d["next_attempt_at"] != nil {
+	if d["id"] != id || d["problem"] != "the receiver answered 502" || d["attempts"] != 1.0 || d["ended_at"] == nil ||
+		d["next_attempt_at"] != nil {
 		t.Errorf("the dead letter: %v", d)
 	}
 	resend := "/api/admin/notification-deliveries/" + id + "/resend"
-	if a := admin.must(200, "POST", resend, nil); a.Text("status") != "pending" || a.Text("id") != id || a.Text("channel_name") != "To webhook" {
+	if a := admin.must(200, "POST", resend, nil); a.Text("status") != "pending" || a.Text("id") != id ||
+		a.Text("channel_name") != "To webhook" {
 		t.Errorf("sent again: %s", a.Body)
 	}
 	wait.Until(t, "delivered", func() bool { return len(admin.deliveries("status=delivered")) == 1 })
@@ -130,23 +137,34 @@ func TestWhatIsNotPublicIsNotCalled(t *testing.T) {
 	inside := startHook(t, nil)
 	p := start(t, unlimited...)
 	admin := p.admin()
-	for _, url := range []string{inside.URL, "http://127.0.0.1:1", "http://localhost", "https://user:pass@example.com", "file:///etc/passwd", "https://"} {
-		a := admin.refused(400, "validation_failed", "POST", "/api/admin/notification-channels", object{"kind": "webhook", "name": "In", "url": url, "topics": []string{"access_requested"}})
+	for _, url := range []string{
+		inside.URL, "http://127.0.0.1:1", "http://localhost", "https://user:pass@example.com", "file:///etc/passwd",
+		"https://",
+	} {
+		a := admin.refused(
+			400, "validation_failed", "POST", "/api/admin/notification-channels",
+			object{"kind": "webhook", "name": "In", "url": url, "topics": []string{"access_requested"}},
+		)
 		if !namesField(a, "url") {
 			t.Errorf("%s: %s", url, a.Body)
 		}
 	}
-	for _, url := range []string{"https" + strings.TrimPrefix(inside.URL, "http"), "https://localhost", "https://[::ffff:127.0.0.1]", "https://169.254.169.254/latest", "https://[64:ff9b::7f00:1]"} {
+	for _, url := range []string{
+		"https" + strings.TrimPrefix(inside.URL, "http"), "https://localhost", "https://[::ffff:127.0.0.1]",
+		"https://169.254.169.254/latest", "https://[64:ff9b::7f00:1]",
+	} {
 		channel := admin.mustChannel("webhook", url).Text("id")
 		a := admin.must(200, "POST", "/api/admin/notification-channels/"+channel+"/test", nil)
-		if a.At("delivered") != false || !strings.Contains(a.Text("problem"), "not public") || strings.Contains(string(a.Body), "127.0.0.1") {
+		if a.At("delivered") != false || !strings.Contains(a.Text("problem"), "not public") ||
+			strings.Contains(string(a.Body), "127.0.0.1") {
 			t.Errorf("%s: %s", url, a.Body)
 		}
 	}
 	if n := len(inside.all()); n != 0 {
 		t.Errorf("it was called %d times", n)
 	}
-	if dead := admin.deliveries("status=dead"); len(dead) != 5 || dead[0]["topic"] != "test" || dead[0]["attempts"] != 1.0 {
+	if dead := admin.deliveries("status=dead"); len(dead) != 5 || dead[0]["topic"] != "test" ||
+		dead[0]["attempts"] != 1.0 {
 		t.Errorf("the dead letters: %v", dead)
 	}
 
@@ -160,7 +178,9 @@ func TestWhatIsNotPublicIsNotCalled(t *testing.T) {
 	admin.mustChannel("webhook", away.URL)
 	admin.mustChannel("webhook", gone.URL)
 	_, key := admin.mustAgent("Onboarding")
-	q.with(key).must(201, "POST", "/api/tools/"+admin.mustTool("GitHub", "x")+"/request", object{"reason": "to open issues"})
+	q.with(key).must(
+		201, "POST", "/api/tools/"+admin.mustTool("GitHub", "x")+"/request", object{"reason": "to open issues"},
+	)
 	wait.Until(t, "given up at once", func() bool { return len(admin.deliveries("status=dead")) == 2 })
 	if len(inside.all()) != 0 || len(away.all()) != 1 || len(gone.all()) != 1 {
 		t.Errorf("called %d, %d and %d times", len(inside.all()), len(away.all()), len(gone.all()))
@@ -174,13 +194,24 @@ func TestALostReadModelSendsNothing(t *testing.T) {
 	hook := startHook(t, nil)
 	p := start(t, append([]string{toLoopback}, unlimited...)...)
 	admin := p.admin()
-	admin.mustChannel("webhook", hook.URL, "access_requested", "grant_expiring", "credential_expiring", "tool_suggested", "note_suggested")
+	admin.mustChannel(
+		"webhook", hook.URL, "access_requested", "grant_expiring", "credential_expiring", "tool_suggested",
+		"note_suggested",
+	)
 	f := mustEnding(p)
-	p.with(f.key).must(201, "POST", "/api/tools/"+admin.mustTool("Jira", "x")+"/request", object{"reason": "to plan things"})
+	p.with(f.key).must(
+		201, "POST", "/api/tools/"+admin.mustTool("Jira", "x")+"/request", object{"reason": "to plan things"},
+	)
 	p.with(f.key).must(201, "POST", "/api/tools/suggest", object{"name": "Linear", "reason": "to plan more"})
-	p.with(f.key).must(201, "POST", "/api/tools/"+f.tool+"/instructions/suggest", object{"learned": "page by cursor", "why": "offsets are ignored"})
+	p.with(f.key).must(
+		201, "POST", "/api/tools/"+f.tool+"/instructions/suggest",
+		object{"learned": "page by cursor", "why": "offsets are ignored"},
+	)
 	wait.Until(t, "told of everything", func() bool { return len(admin.deliveries("status=delivered")) == 6 })
-	for _, say := range []string{"requests access to", "suggests adding “Linear”", "page by cursor", "The shared credential for", "The credential that", "The access that"} {
+	for _, say := range []string{
+		"requests access to", "suggests adding “Linear”", "page by cursor", "The shared credential for",
+		"The credential that", "The access that",
+	} {
 		if n := len(hook.about(say)); n != 1 {
 			t.Errorf("%d times: %s", n, say)
 		}
@@ -219,14 +250,22 @@ func mustEnding(p *program) ending {
 	in := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(time.RFC3339Nano) }
 	day := 24 * time.Hour
 	tool := admin.mustTool("GitHub", "x")
-	own := admin.must(201, "POST", "/api/admin/tools", object{"name": "Notion", "auth_type": "api_key", "credential_mode": "per_agent"}).Text("id")
+	own := admin.must(
+		201, "POST", "/api/admin/tools",
+		object{"name": "Notion", "auth_type": "api_key", "credential_mode": "per_agent"},
+	).Text("id")
 	id, key := admin.mustAgent("Onboarding")
 	grants := "/api/admin/agents/" + id + "/grants"
 	admin.must(201, "POST", grants, object{"tool_id": tool, "expires_at": in(23 * time.Hour)})
 	admin.must(201, "POST", grants, object{"tool_id": own, "credential": "own", "expires_at": in(30 * day)})
 	admin.must(200, "PUT", grants+"/"+own+"/credential", object{"credential": "own again", "expires_at": in(6 * day)})
-	admin.must(200, "PUT", "/api/admin/tools/"+tool+"/credential", object{"credential": "again", "expires_at": in(6 * day)})
-	admin.must(200, "PUT", "/api/admin/tools/"+admin.mustTool("Later", "x")+"/credential", object{"credential": "again", "expires_at": in(8 * day)})
+	admin.must(
+		200, "PUT", "/api/admin/tools/"+tool+"/credential", object{"credential": "again", "expires_at": in(6 * day)},
+	)
+	admin.must(
+		200, "PUT", "/api/admin/tools/"+admin.mustTool("Later", "x")+"/credential",
+		object{"credential": "again", "expires_at": in(8 * day)},
+	)
 	return ending{key, tool}
 }
 
@@ -242,7 +281,10 @@ func TestWhatEndsSoonIsToldOnce(t *testing.T) {
 	wait.Until(t, "told", func() bool { return len(first.all()) == 3 })
 	admin.mustChannel("webhook", second.URL, "grant_expiring", "credential_expiring")
 	wait.Until(t, "told to the second", func() bool { return len(second.all()) == 3 })
-	admin.must(200, "PUT", "/api/admin/tools/"+f.tool+"/credential", object{"credential": "other", "expires_at": time.Now().Add(100 * time.Hour).UTC().Format(time.RFC3339)})
+	admin.must(
+		200, "PUT", "/api/admin/tools/"+f.tool+"/credential",
+		object{"credential": "other", "expires_at": time.Now().Add(100 * time.Hour).UTC().Format(time.RFC3339)},
+	)
 	wait.Until(t, "told of the change", func() bool { return len(first.all()) == 4 && len(second.all()) == 4 })
 	ids := map[string]bool{}
 	for _, g := range append(first.all(), second.all()...) {

@@ -19,14 +19,24 @@ func TestARequestIsToldToEachChannelOnce(t *testing.T) {
 	t.Parallel()
 	inbox := startMailbox(t)
 	slack, discord, hook, other := startHook(t, nil), startHook(t, nil), startHook(t, nil), startHook(t, nil)
-	p := start(t, append([]string{toLoopback, "AGENTKEY_SMTP_URL=smtp://" + inbox.address + "?tls=off", "AGENTKEY_SMTP_FROM=AgentKey <agentkey@example.com>"}, unlimited...)...)
+	p := start(
+		t,
+		append(
+			[]string{
+				toLoopback, "AGENTKEY_SMTP_URL=smtp://" + inbox.address + "?tls=off",
+				"AGENTKEY_SMTP_FROM=AgentKey <agentkey@example.com>",
+			},
+			unlimited...,
+		)...,
+	)
 	admin := p.admin()
 	admin.mustChannel("slack", slack.URL+"/services/T0/B0/canary")
 	admin.mustChannel("discord", discord.URL+"/api/webhooks/1/canary")
 	secret := admin.mustChannel("webhook", hook.URL+"/in").Text("signing_secret")
 	admin.mustChannel("webhook", other.URL, "grant_expiring")
 	admin.must(201, "POST", "/api/admin/notification-channels", object{
-		"kind": "email", "name": "On call", "topics": []string{"access_requested"}, "recipients": []string{"ops@example.com", "sec@example.com"},
+		"kind": "email", "name": "On call", "topics": []string{"access_requested"},
+		"recipients": []string{"ops@example.com", "sec@example.com"},
 	})
 	tool := admin.mustTool("GitHub", "ghp_secret")
 	agent, key := admin.mustAgent("Onboarding")
@@ -37,23 +47,33 @@ func TestARequestIsToldToEachChannelOnce(t *testing.T) {
 	p.restart()
 	admin = p.admin()
 	p.with(key).must(204, "DELETE", "/api/tools/"+tool+"/request", nil) // what comes behind it is handled after it
-	second := p.with(key).must(201, "POST", "/api/tools/"+tool+"/request", object{"reason": "once more, please"}).Text("request_id")
+	second := p.with(key).must(
+		201, "POST", "/api/tools/"+tool+"/request", object{"reason": "once more, please"},
+	).Text("request_id")
 	wait.Until(t, "told of the second", func() bool { return len(admin.deliveries("status=delivered")) == 8 })
-	for name, got := range map[string][]received{"slack": slack.about(request), "discord": discord.about(request), "webhook": hook.about(request)} {
+	for name, got := range map[string][]received{
+		"slack": slack.about(request), "discord": discord.about(request), "webhook": hook.about(request),
+	} {
 		if len(got) != 1 {
 			t.Errorf("%s was told %d times", name, len(got))
 		}
 	}
 	if len(slack.about(second)) != 1 || len(other.all()) != 0 {
-		t.Errorf("of the second %d times, of what nobody asked for %d times", len(slack.about(second)), len(other.all()))
+		t.Errorf(
+			"of the second %d times, of what nobody asked for %d times", len(slack.about(second)), len(other.all()),
+		)
 	}
 
 	text := slack.about(request)[0].member("text")
-	if want := "“Onboarding” requests access to “GitHub”: “@everyone &lt;!channel&gt; [read](https[:]//evil[.]example/x) Approved by: admin”\n"; !strings.HasPrefix(text, want) {
+	if want := "“Onboarding” requests access to “GitHub”: “@everyone &lt;!channel&gt; [read](https[:]//evil[.]example/x) Approved by: admin”\n"; !strings.HasPrefix(
+		text, want,
+	) {
 		t.Errorf("Slack was told %q", text)
 	}
 	text = discord.about(request)[0].member("content")
-	if want := `: “@` + "\u200B" + `everyone \<!channel\> \[read\]\(https\[\:\]//evil\[.\]example/x\) Approved by\: admin”` + "\n"; !strings.Contains(text, want) {
+	if want := `: “@` + "\u200B" + `everyone \<!channel\> \[read\]\(https\[\:\]//evil\[.\]example/x\) Approved by\: admin”` + "\n"; !strings.Contains(
+		text, want,
+	) {
 		t.Errorf("Discord was told %q", text)
 	}
 	if !strings.Contains(string(discord.about(request)[0].Body), `"allowed_mentions":{"parse":[]}`) {
@@ -71,7 +91,8 @@ func TestARequestIsToldToEachChannelOnce(t *testing.T) {
 		t.Error("a changed body has the same signature")
 	}
 	for path, want := range map[string]string{
-		"type": "access_requested", "data.agent_id": agent, "data.agent_name": "Onboarding", "data.tool_id": tool, "data.tool_name": "GitHub", "data.request_id": request,
+		"type": "access_requested", "data.agent_id": agent, "data.agent_name": "Onboarding", "data.tool_id": tool,
+		"data.tool_name": "GitHub", "data.request_id": request,
 		"data.reason": strings.ReplaceAll(reason, "\n", " "),
 	} {
 		if got := signed.member(path); got != want {
@@ -83,7 +104,8 @@ func TestARequestIsToldToEachChannelOnce(t *testing.T) {
 		t.Fatalf("%d mails", len(mails))
 	}
 	if m := mails[0]; m.to != "<ops@example.com> <sec@example.com>" || m.header("Subject") != "AgentKey: "+m.text ||
-		!strings.Contains(m.text, "https[:]//evil[.]example/x") || !strings.HasPrefix(m.header("Content-Type"), "text/plain;") ||
+		!strings.Contains(m.text, "https[:]//evil[.]example/x") ||
+		!strings.HasPrefix(m.header("Content-Type"), "text/plain;") ||
 		!strings.Contains(m.header("Message-Id"), "@example.com") {
 		t.Errorf("the mail: %+v", m)
 	}
@@ -103,7 +125,9 @@ func TestAStalledReceiverHoldsUpItselfAlone(t *testing.T) {
 	_, key := admin.mustAgent("Onboarding")
 	agent := p.with(key)
 	ask := func(name string) string {
-		return agent.must(201, "POST", "/api/tools/"+admin.mustTool(name, "x")+"/request", object{"reason": "to open issues"}).Text("request_id")
+		return agent.must(
+			201, "POST", "/api/tools/"+admin.mustTool(name, "x")+"/request", object{"reason": "to open issues"},
+		).Text("request_id")
 	}
 	// A receiver has ten seconds. If the machine needs them for three requests, the call has failed
 	// meanwhile and nothing is shown: another stalled channel is tried.
@@ -142,7 +166,9 @@ func TestAFailureIsTriedAgainUnderTheSameID(t *testing.T) {
 	admin := p.admin()
 	secret := admin.mustChannel("webhook", hook.URL).Text("signing_secret")
 	_, key := admin.mustAgent("Onboarding")
-	p.with(key).must(201, "POST", "/api/tools/"+admin.mustTool("GitHub", "x")+"/request", object{"reason": "to open issues"})
+	p.with(key).must(
+		201, "POST", "/api/tools/"+admin.mustTool("GitHub", "x")+"/request", object{"reason": "to open issues"},
+	)
 	wait.Until(t, "failed", func() bool {
 		got := admin.deliveries("status=failed")
 		return len(got) == 1 && got[0]["problem"] == "the receiver answered 503" && got[0]["next_attempt_at"] != nil

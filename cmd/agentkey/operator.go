@@ -62,7 +62,13 @@ func inOffice(sh *shell, do func(context.Context, *office) error) (err error) {
 	if err != nil {
 		return err
 	}
-	return do(sh.ctx, &office{config: c, client: log.Client, inst: inst, env: inst.Env(time.Now, sealer(seal.NewPrivacy(inst.Secrets, time.Now)), nil), logger: logger})
+	return do(
+		sh.ctx,
+		&office{
+			config: c, client: log.Client, inst: inst,
+			env: inst.Env(time.Now, sealer(seal.NewPrivacy(inst.Secrets, time.Now)), nil), logger: logger,
+		},
+	)
 }
 
 func (o *office) meta(organization string) loop.Meta {
@@ -140,7 +146,9 @@ type adminRecover struct{}
 // Run creates an owner token.
 func (adminRecover) Run(sh *shell) error {
 	return inOffice(sh, func(ctx context.Context, o *office) error {
-		made, err := o.organizations().CreateToken(ctx, o.meta(o.inst.Begun.OrganizationID), "recovered", domain.RoleOwner)
+		made, err := o.organizations().CreateToken(
+			ctx, o.meta(o.inst.Begun.OrganizationID), "recovered", domain.RoleOwner,
+		)
 		if err == nil {
 			_, err = fmt.Fprintln(sh.stdout, made.Text)
 		}
@@ -177,7 +185,12 @@ func (c *keysAdd) Run(sh *shell) error {
 				_, err = fmt.Fprintln(sh.stdout, text)
 			}
 			if err == nil {
-				_, err = fmt.Fprintf(sh.stderr, "Registered the master key %s. Configure it after the current key on every process, then put it first on every process, then run: agentkey keys roll\n", key.ID())
+				_, err = fmt.Fprintf(
+					sh.stderr,
+					"Registered the master key %s. Configure it after the current key on every process, then put it "+
+						"first on every process, then run: agentkey keys roll\n",
+					key.ID(),
+				)
 			}
 			return err
 		}
@@ -190,7 +203,12 @@ func (c *keysAdd) Run(sh *shell) error {
 		if err := writePrivate(path, strings.Join(lines, "\n")+"\n"); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(sh.stderr, "Registered the master key %s, now the last line of %s. Restart agentkey serve, move the key to the first line, restart again, then run: agentkey keys roll\n", key.ID(), path)
+		_, err = fmt.Fprintf(
+			sh.stderr,
+			"Registered the master key %s, now the last line of %s. Restart agentkey serve, move the key to the "+
+				"first line, restart again, then run: agentkey keys roll\n",
+			key.ID(), path,
+		)
 		return err
 	})
 }
@@ -212,7 +230,10 @@ func (keysRoll) Run(sh *shell) error {
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(sh.stdout, "Rewrapped %d secrets with the master key %s; no secret uses another key.\n", changed, o.inst.Secrets.Ring().Current().ID())
+		_, err = fmt.Fprintf(
+			sh.stdout, "Rewrapped %d secrets with the master key %s; no secret uses another key.\n", changed,
+			o.inst.Secrets.Ring().Current().ID(),
+		)
 		return err
 	})
 }

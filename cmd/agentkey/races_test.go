@@ -95,7 +95,10 @@ var duels = []duel{
 			}
 		},
 		strike: func(d *duelist) answer {
-			a := d.admin.must(200, "PUT", "/api/admin/tools/"+d.tool+"/credential", object{"credential": fmt.Sprint("credential ", d.lastVersion+1)})
+			a := d.admin.must(
+				200, "PUT", "/api/admin/tools/"+d.tool+"/credential",
+				object{"credential": fmt.Sprint("credential ", d.lastVersion+1)},
+			)
 			return a
 		},
 		after: func(d *duelist, a answer) error {

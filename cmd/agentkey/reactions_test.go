@@ -30,14 +30,18 @@ func TestWhatARemovalLeftIsFinishedByWhoeverLives(t *testing.T) {
 	f := mustFleet(p, 3, 2)
 	p.stop()
 	p.office(func(ctx context.Context, o *office) error {
-		tools := &commands.Tools{Catalogs: commands.NewCatalogLoop(o.env), Secrets: o.inst.Secrets, Log: o.inst.Log, Clock: time.Now}
+		tools := &commands.Tools{
+			Catalogs: commands.NewCatalogLoop(o.env), Secrets: o.inst.Secrets, Log: o.inst.Log, Clock: time.Now,
+		}
 		_, err := tools.Remove(ctx, o.meta(o.inst.Begun.OrganizationID), f.tools[0])
 		return err
 	})
 	p.run()
 	revoked := func() []string {
 		var out []string
-		for _, e := range p.admin().must(200, "GET", "/api/admin/audit?action=grant.revoked&tool_id="+f.tools[0], nil).Items() {
+		for _, e := range p.admin().must(
+			200, "GET", "/api/admin/audit?action=grant.revoked&tool_id="+f.tools[0], nil,
+		).Items() {
 			out = append(out, e["agent_id"].(string))
 		}
 		return out
@@ -82,7 +86,10 @@ func TestReplacedCredentialsAreRemovedAMinuteLater(t *testing.T) {
 	f := mustFleet(p, 1, 1)
 	admin := p.admin()
 	admin.must(200, "PUT", "/api/admin/tools/"+f.tools[0]+"/credential", object{"credential": "second"})
-	own := admin.must(201, "POST", "/api/admin/tools", object{"name": "Linear", "auth_type": "api_key", "credential_mode": "per_agent"}).Text("id")
+	own := admin.must(
+		201, "POST", "/api/admin/tools",
+		object{"name": "Linear", "auth_type": "api_key", "credential_mode": "per_agent"},
+	).Text("id")
 	grant := "/api/admin/agents/" + f.ids[0] + "/grants"
 	admin.must(201, "POST", grant, object{"tool_id": own, "credential": "own"})
 	admin.must(200, "PUT", grant+"/"+own+"/credential", object{"credential": "own again"})
@@ -94,7 +101,10 @@ func TestReplacedCredentialsAreRemovedAMinuteLater(t *testing.T) {
 		run, stop := context.WithCancel(ctx)
 		defer stop()
 		ahead := func() time.Time { return time.Now().Add(2 * time.Minute) }
-		reactor := &reactions.Reactor{Log: o.inst.Log, Organization: o.inst.Begun.OrganizationID, Clock: ahead, NewID: newID, Logger: slog.New(slog.DiscardHandler)}
+		reactor := &reactions.Reactor{
+			Log: o.inst.Log, Organization: o.inst.Begun.OrganizationID, Clock: ahead, NewID: newID,
+			Logger: slog.New(slog.DiscardHandler),
+		}
 		go reactor.Run(run, reactions.EndedSecrets(o.inst.Secrets))
 		for _, id := range replaced {
 			wait.Until(t, "removed", func() bool {
@@ -124,14 +134,23 @@ func TestUnusedSecretsAreRemovedAnHourLater(t *testing.T) {
 	p := start(t, unlimited...)
 	f := mustFleet(p, 1, 1)
 	admin := p.admin()
-	own := admin.must(201, "POST", "/api/admin/tools", object{"name": "Linear", "auth_type": "api_key", "credential_mode": "per_agent"}).Text("id")
+	own := admin.must(
+		201, "POST", "/api/admin/tools",
+		object{"name": "Linear", "auth_type": "api_key", "credential_mode": "per_agent"},
+	).Text("id")
 	admin.must(201, "POST", "/api/admin/agents/"+f.ids[0]+"/grants", object{"tool_id": own, "credential": "own"})
 	p.office(func(ctx context.Context, o *office) error {
 		var unused []string
-		for _, owner := range []string{"tool/" + f.tools[0], "tool/" + newID().String(), "agent/" + f.ids[0] + "/tool/" + own} {
+		for _, owner := range []string{
+			"tool/" + f.tools[0], "tool/" + newID().String(), "agent/" + f.ids[0] + "/tool/" + own,
+		} {
 			id := newID().String()
-			binding := seal.Binding{SecretID: id, Organization: o.inst.Begun.OrganizationID, Purpose: seal.Credential, Owner: owner}
-			signed := codec.Signed{Organization: binding.Organization, Actor: operator(), CommandID: newID().String(), Time: time.Now()}
+			binding := seal.Binding{
+				SecretID: id, Organization: o.inst.Begun.OrganizationID, Purpose: seal.Credential, Owner: owner,
+			}
+			signed := codec.Signed{
+				Organization: binding.Organization, Actor: operator(), CommandID: newID().String(), Time: time.Now(),
+			}
 			if err := o.inst.Secrets.Put(ctx, signed, binding, domain.NewSecret([]byte(`"unused"`))); err != nil {
 				return err
 			}
@@ -140,8 +159,14 @@ func TestUnusedSecretsAreRemovedAnHourLater(t *testing.T) {
 		run, stop := context.WithCancel(ctx)
 		defer stop()
 		ahead := func() time.Time { return time.Now().Add(2 * time.Hour) }
-		reactor := &reactions.Reactor{Log: o.inst.Log, Organization: o.inst.Begun.OrganizationID, Clock: ahead, NewID: newID, Logger: slog.New(slog.DiscardHandler)}
-		grants := &commands.Grants{Agents: commands.NewAgentLoop(o.env), Catalogs: commands.NewCatalogLoop(o.env), Secrets: o.inst.Secrets, Log: o.inst.Log, Clock: time.Now}
+		reactor := &reactions.Reactor{
+			Log: o.inst.Log, Organization: o.inst.Begun.OrganizationID, Clock: ahead, NewID: newID,
+			Logger: slog.New(slog.DiscardHandler),
+		}
+		grants := &commands.Grants{
+			Agents: commands.NewAgentLoop(o.env), Catalogs: commands.NewCatalogLoop(o.env), Secrets: o.inst.Secrets,
+			Log: o.inst.Log, Clock: time.Now,
+		}
 		go reactor.Run(run, reactions.UnusedSecrets(grants))
 		for _, id := range unused { // written last, so that what is in use has been looked at before
 			wait.Until(t, "removed", func() bool {
@@ -173,7 +198,10 @@ func TestTheEndOfAnAccessIsWrittenOnce(t *testing.T) {
 	tool := admin.mustTool("GitHub", "ghp_secret")
 	id, key := admin.mustAgent("Onboarding")
 	ends := time.Now().Add(1500 * time.Millisecond)
-	admin.must(201, "POST", "/api/admin/agents/"+id+"/grants", object{"tool_id": tool, "expires_at": ends.UTC().Format(time.RFC3339Nano)})
+	admin.must(
+		201, "POST", "/api/admin/agents/"+id+"/grants",
+		object{"tool_id": tool, "expires_at": ends.UTC().Format(time.RFC3339Nano)},
+	)
 	if a := p[1].with(key).fetch(tool); a.Status != 200 {
 		t.Fatalf("before the end: %s", a.Body)
 	}

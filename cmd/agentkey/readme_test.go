@@ -98,7 +98,9 @@ func TestContributingNamesWhatExists(t *testing.T) {
 		t.Fatal(err)
 	}
 	paths := 0
-	for _, found := range regexp.MustCompile("`([\\w*./-]*[/*_][\\w*./-]*|\\w+\\.md)`").FindAllStringSubmatch(string(text), -1) {
+	for _, found := range regexp.MustCompile(
+		"`([\\w*./-]*[/*_][\\w*./-]*|\\w+\\.md)`",
+	).FindAllStringSubmatch(string(text), -1) {
 		paths++
 		path := filepath.Join("../..", found[1])
 		if !strings.Contains(found[1], "/") && !strings.HasSuffix(found[1], ".md") {

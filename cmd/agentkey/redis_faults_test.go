@@ -122,7 +122,8 @@ func mustAsk(t testing.TB, replicas []*program) (stop func()) {
 					return
 				case <-next:
 				}
-				if a, err := admin.try("GET", "/api/admin/me", nil); err != nil || a.Status != 200 || a.Header.Get("X-RateLimit-Limit") == "" {
+				if a, err := admin.try("GET", "/api/admin/me", nil); err != nil || a.Status != 200 ||
+					a.Header.Get("X-RateLimit-Limit") == "" {
 					t.Errorf("call %d got %d %v: %s %v", n, a.Status, a.Header, a.Body, err)
 					return
 				}
@@ -184,7 +185,10 @@ func TestRedisMayAnswerWithErrors(t *testing.T) {
 			if tt.before {
 				mend = tt.fail(t, redis)
 			}
-			p := start(t, "AGENTKEY_REDIS_URL="+engine.URL+"?read_timeout=5s", "AGENTKEY_LIMIT_CREDENTIALS=5/24h", "AGENTKEY_LIMIT_ADMIN=1000000/1s")
+			p := start(
+				t, "AGENTKEY_REDIS_URL="+engine.URL+"?read_timeout=5s", "AGENTKEY_LIMIT_CREDENTIALS=5/24h",
+				"AGENTKEY_LIMIT_ADMIN=1000000/1s",
+			)
 			admin := p.admin()
 			tool := admin.mustTool("GitHub", "ghp_secret")
 			id, key := admin.mustAgent("Onboarding")
@@ -200,7 +204,8 @@ func TestRedisMayAnswerWithErrors(t *testing.T) {
 			}
 			admin.must(200, "GET", "/api/admin/me", nil)
 			a := p.anyone().must(200, "GET", "/readyz", nil)
-			if a.Text("status") != "degraded" || !strings.Contains(string(a.Body), tt.code+", so this process counts alone") {
+			if a.Text("status") != "degraded" ||
+				!strings.Contains(string(a.Body), tt.code+", so this process counts alone") {
 				t.Errorf("readiness: %s", a.Body)
 			}
 			_, said, _ := runOnce(t, p.env, "doctor")

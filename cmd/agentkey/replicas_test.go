@@ -53,7 +53,10 @@ func (l *logServer) start() {
 	l.cancel, l.ended = cancel, make(chan int, 1)
 	ended := l.ended
 	go func() {
-		ended <- run(ctx, append([]string{"eventstore", "serve", "--listen", l.listen, "--data", l.dir}, l.flags...), nil, out, errs)
+		ended <- run(
+			ctx, append([]string{"eventstore", "serve", "--listen", l.listen, "--data", l.dir}, l.flags...), nil, out,
+			errs,
+		)
 	}()
 	wait.Until(l.t, "listening: "+errs.String(), func() bool {
 		address, _ := out.find(storeListens)
@@ -90,7 +93,8 @@ func (l *logServer) replicasAt(address string) []string {
 		l.t.Fatal(err)
 	}
 	return append([]string{
-		"AGENTKEY_EVENTSTORE_URL=esdb://" + address + "?tls=false", "AGENTKEY_MASTER_KEYS=" + master, "AGENTKEY_ADMIN_TOKEN=" + token,
+		"AGENTKEY_EVENTSTORE_URL=esdb://" + address + "?tls=false", "AGENTKEY_MASTER_KEYS=" + master,
+		"AGENTKEY_ADMIN_TOKEN=" + token,
 	}, unlimited...)
 }
 
@@ -109,7 +113,9 @@ func sharedRedis(t testing.TB) string {
 // in one Redis. Fetches are counted, and never too many.
 func startReplicas(t testing.TB, n int) []*program {
 	t.Helper()
-	return startReplicasOn(t, n, startLog(t), readmodelstest.Postgres(t), sharedRedis(t), "AGENTKEY_LIMIT_CREDENTIALS=1000000/1s")
+	return startReplicasOn(
+		t, n, startLog(t), readmodelstest.Postgres(t), sharedRedis(t), "AGENTKEY_LIMIT_CREDENTIALS=1000000/1s",
+	)
 }
 
 // startReplicasOn is startReplicas on given engines. settings replace what replicas otherwise get.
@@ -141,7 +147,8 @@ func TestTwoProcessesAreOneService(t *testing.T) {
 			t.Errorf("replica %d: %s", i, a.Body)
 		}
 	}
-	if a := p[0].with(key).fetch(tool); !strings.HasPrefix(a.Text("receipt.stream"), "agent-"+id) || fmt.Sprint(a.At("receipt.revision")) != "4" {
+	if a := p[0].with(key).fetch(tool); !strings.HasPrefix(a.Text("receipt.stream"), "agent-"+id) ||
+		fmt.Sprint(a.At("receipt.revision")) != "4" {
 		t.Errorf("the third fetch: %s", a.Body)
 	}
 }

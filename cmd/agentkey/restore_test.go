@@ -78,7 +78,8 @@ func TestARestoreIsRehearsed(t *testing.T) {
 	if code, _, said := runOnce(t, q.env, "restore", backup); code != exitOK {
 		t.Fatalf("restore: %d %s", code, said)
 	}
-	if code, _, said := runOnce(t, q.env, "restore", backup); code != exitFault || !strings.Contains(said, "move every events.db*") {
+	if code, _, said := runOnce(t, q.env, "restore", backup); code != exitFault ||
+		!strings.Contains(said, "move every events.db*") {
 		t.Errorf("restored over a store: %d %s", code, said)
 	}
 	if code, _, said := runOnce(t, q.env, "serve"); code != exitFault || !strings.Contains(said, "master key") {
@@ -93,7 +94,8 @@ func TestARestoreIsRehearsed(t *testing.T) {
 		t.Errorf("the doctor says %d %s", code, said)
 	}
 
-	if code, _, said := runOnce(t, q.env, "confirm-restore"); code != exitUsage || !strings.Contains(said, "--suspend-agents") {
+	if code, _, said := runOnce(t, q.env, "confirm-restore"); code != exitUsage ||
+		!strings.Contains(said, "--suspend-agents") {
 		t.Errorf("confirmed without a word about the agents: %d %s", code, said)
 	}
 	if said := q.shell("confirm-restore", "--suspend-agents"); !strings.Contains(said, "Suspended agents: 2") {
@@ -105,7 +107,8 @@ func TestARestoreIsRehearsed(t *testing.T) {
 	if a := q.with(keptKey).fetch(tool); a.Text("credential") != "ghp_secret" {
 		t.Errorf("after all that: %s", a.Body)
 	}
-	if code, _, said := runOnce(t, q.env, "confirm-restore", "--keep-agents"); code != exitFault || !strings.Contains(said, "confirmed already") {
+	if code, _, said := runOnce(t, q.env, "confirm-restore", "--keep-agents"); code != exitFault ||
+		!strings.Contains(said, "confirmed already") {
 		t.Errorf("confirmed twice: %d %s", code, said)
 	}
 	if got := actions(q); !slices.Contains(got, "log.restore_found") || !slices.Contains(got, "log.restore_confirmed") {
@@ -119,7 +122,9 @@ func TestARestoreIsRehearsed(t *testing.T) {
 // a backup. What was seen since is known beside it, and in the read model.
 func TestAnOlderFileInPlaceIsFound(t *testing.T) {
 	t.Parallel()
-	for name, lose := range map[string]string{"by the mark beside it": "read-model.db*", "by the read model": markFile, "by both": "nothing"} {
+	for name, lose := range map[string]string{
+		"by the mark beside it": "read-model.db*", "by the read model": markFile, "by both": "nothing",
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := start(t, unlimited...)

@@ -29,14 +29,19 @@ func TestADecisionIsAboutWhatWasSeen(t *testing.T) {
 		admin.refused(412, "revision_stale", "POST", path+action, body, "If-Match", `"1", W/"2"`)
 		admin.refused(412, "revision_stale", "POST", path+action, body, "If-Match", "nonsense")
 	}
-	accepted := admin.must(201, "POST", path+"/accept", object{"tool": linear}, "If-Match", before[1]+", W/"+admin.read(path)[1])
+	accepted := admin.must(
+		201, "POST", path+"/accept", object{"tool": linear}, "If-Match", before[1]+", W/"+admin.read(path)[1],
+	)
 	if outcomes(accepted)[two] != "granted" {
 		t.Errorf("seen: %s", accepted.Body)
 	}
 	tool := accepted.Text("tool.id")
 
 	// A request names agent and tool as they were when it was read.
-	own := admin.must(201, "POST", "/api/admin/tools", object{"name": "Sandbox", "auth_type": "api_key", "credential_mode": "shared", "credential": "x"}).Text("id")
+	own := admin.must(
+		201, "POST", "/api/admin/tools",
+		object{"name": "Sandbox", "auth_type": "api_key", "credential_mode": "shared", "credential": "x"},
+	).Text("id")
 	for i, change := range []func(){
 		func() { admin.must(200, "PATCH", "/api/admin/agents/"+two, object{"name": "Payments"}) },
 		func() { admin.must(200, "PATCH", "/api/admin/tools/"+own, object{"name": "Production"}) },
@@ -47,7 +52,8 @@ func TestADecisionIsAboutWhatWasSeen(t *testing.T) {
 		admin.refused(412, "revision_stale", "POST", request+"/approve", nil, seen...)
 		admin.refused(412, "revision_stale", "POST", request+"/deny", nil, seen...)
 		action := []string{"/deny", "/approve"}[i]
-		if a := admin.must(200, "POST", request+action, nil, admin.read(request)...); a.Header.Get("ETag") == "" || a.Header.Get("ETag") == seen[1] {
+		if a := admin.must(200, "POST", request+action, nil, admin.read(request)...); a.Header.Get("ETag") == "" ||
+			a.Header.Get("ETag") == seen[1] {
 			t.Errorf("%s: its tag is %s", action, a.Header.Get("ETag"))
 		}
 		if a := admin.must(200, "GET", request, nil); a.Text("status") == "pending" {
@@ -65,7 +71,9 @@ func TestADecisionIsAboutWhatWasSeen(t *testing.T) {
 	admin.refused(412, "revision_stale", "POST", note+"/dismiss", object{"reason": "It is known."}, seen...)
 	admin.must(200, "POST", note+"/accept", object{"instructions": "Use it."}, admin.read(note)...)
 
-	for action, want := range map[string]int{"grant.approved": 1, "grant.denied": 1, "suggestion.accepted": 1, "instruction_suggestion.accepted": 1} {
+	for action, want := range map[string]int{
+		"grant.approved": 1, "grant.denied": 1, "suggestion.accepted": 1, "instruction_suggestion.accepted": 1,
+	} {
 		found := admin.must(200, "GET", "/api/admin/audit?action="+action, nil).Items()
 		if len(found) != want {
 			t.Fatalf("%d of %s", len(found), action)
@@ -85,7 +93,10 @@ func TestTheReadModelCantChangeWhatIsDecidedOn(t *testing.T) {
 	p := start(t, unlimited...)
 	f := mustFleet(p, 1, 1)
 	admin := p.admin()
-	tool := admin.must(201, "POST", "/api/admin/tools", object{"name": "Vault", "auth_type": "api_key", "credential_mode": "shared", "credential": "x"}).Text("id")
+	tool := admin.must(
+		201, "POST", "/api/admin/tools",
+		object{"name": "Vault", "auth_type": "api_key", "credential_mode": "shared", "credential": "x"},
+	).Text("id")
 	paths := map[string]string{
 		"/api/admin/requests/" + p.with(f.keys[0]).mustRequest(tool):                                        "to ",
 		"/api/admin/suggestions/" + p.with(f.keys[0]).suggest("Linear", "", "to file issues"):               "Linear",
@@ -101,8 +112,9 @@ func TestTheReadModelCantChangeWhatIsDecidedOn(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = db.Close() })
 	for _, statement := range []string{
-		"UPDATE agents SET name = 'Somebody else'", "UPDATE tools SET name = 'Sandbox'", "UPDATE requests SET reason = 'forged'",
-		"UPDATE suggestions SET name = 'Forged'", "UPDATE suggestion_backers SET latest_reason = 'forged'", "UPDATE notes SET learned = 'forged'",
+		"UPDATE agents SET name = 'Somebody else'", "UPDATE tools SET name = 'Sandbox'",
+		"UPDATE requests SET reason = 'forged'", "UPDATE suggestions SET name = 'Forged'",
+		"UPDATE suggestion_backers SET latest_reason = 'forged'", "UPDATE notes SET learned = 'forged'",
 	} {
 		if _, err := db.ExecContext(t.Context(), statement); err != nil {
 			t.Fatalf("%s: %v", statement, err)
@@ -110,7 +122,8 @@ func TestTheReadModelCantChangeWhatIsDecidedOn(t *testing.T) {
 	}
 	for path, says := range paths {
 		after := admin.must(200, "GET", path, nil)
-		if string(after.Body) != string(before[path].Body) || after.Header.Get("ETag") != before[path].Header.Get("ETag") || !strings.Contains(string(after.Body), says) {
+		if string(after.Body) != string(before[path].Body) ||
+			after.Header.Get("ETag") != before[path].Header.Get("ETag") || !strings.Contains(string(after.Body), says) {
 			t.Errorf("%s was %s and is %s", path, before[path].Body, after.Body)
 		}
 	}

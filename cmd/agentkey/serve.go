@@ -81,7 +81,9 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 
 	health := &health{client: log.Client}
 	readModel := projections.NewReadModel(projections.ReadModelConfig{
-		Client: log.Client, DB: models, Logger: logger, Tracer: traces.tracer, OnLost: func(ctx context.Context, m eventstore.Mark) error {
+		Client: log.Client, DB: models, Logger: logger, Tracer: traces.tracer, OnLost: func(
+			ctx context.Context, m eventstore.Mark,
+		) error {
 			_, err := health.fence.Look(ctx, m)
 			return err
 		},
@@ -186,7 +188,8 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 
 	server := &http.Server{
 		Handler: handler, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
-		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute,
+		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 60 * time.Second,
+		IdleTimeout:    2 * time.Minute,
 		MaxHeaderBytes: 32 << 10,
 	}
 	server.RegisterOnShutdown(stopStreams)
@@ -218,7 +221,9 @@ func isTerminal(w io.Writer) bool {
 // sealer seals what events hold about the person or machine that made a call.
 func sealer(privacy *seal.Privacy) loop.Sealer {
 	return func(ctx context.Context, m loop.Meta) (string, error) {
-		return privacy.Seal(ctx, m.Organization, seal.Personal{Label: m.Actor.Label, Address: m.Address, UserAgent: m.UserAgent})
+		return privacy.Seal(
+			ctx, m.Organization, seal.Personal{Label: m.Actor.Label, Address: m.Address, UserAgent: m.UserAgent},
+		)
 	}
 }
 
@@ -226,7 +231,9 @@ func sealer(privacy *seal.Privacy) loop.Sealer {
 func setupGuide(c Config, known *templates.Set) *setupguide.Guide {
 	var model *setupguide.Model
 	if c.AI.BaseURL != "" {
-		model = setupguide.NewModel(c.AI.BaseURL, c.AI.Model, c.AI.Key, setupguide.Times{First: 90 * time.Second, Idle: 30 * time.Second})
+		model = setupguide.NewModel(
+			c.AI.BaseURL, c.AI.Model, c.AI.Key, setupguide.Times{First: 90 * time.Second, Idle: 30 * time.Second},
+		)
 	}
 	return setupguide.New(setupguide.NewDocuments(c.OutboundAllow, 15*time.Second), model, known, 3*time.Minute)
 }
@@ -244,7 +251,10 @@ type parts struct {
 }
 
 // assemble is the one place where everything meets.
-func assemble(c Config, inst *commands.Installation, models *readmodels.DB, readModel *projections.ReadModel, h *health, m *metrics, logger *slog.Logger) parts {
+func assemble(
+	c Config, inst *commands.Installation, models *readmodels.DB, readModel *projections.ReadModel, h *health,
+	m *metrics, logger *slog.Logger,
+) parts {
 	privacy := seal.NewPrivacy(inst.Secrets, time.Now)
 	env := inst.Env(time.Now, sealer(privacy), func(what string, err error) {
 		logger.Error("a command's background work failed", slog.String("what", what), slog.String("error", err.Error()))
@@ -256,8 +266,11 @@ func assemble(c Config, inst *commands.Installation, models *readmodels.DB, read
 	h.installation = commands.NewInstallationLoop(env)
 	h.clock = &clockCheck{log: inst.Log, clock: time.Now}
 	h.fence = commands.NewFence(commands.FenceConfig{
-		Installation: h.installation, Log: inst.Log, StoreID: inst.Begun.StoreID, Organization: inst.Begun.OrganizationID, NewID: newID, Logger: logger,
-		Rows: readModel.Mark, Forget: []func(){agents.Forget, catalogs.Forget, guides.Forget, organizations.Forget, outgoing.Forget, h.installation.Forget},
+		Installation: h.installation, Log: inst.Log, StoreID: inst.Begun.StoreID,
+		Organization: inst.Begun.OrganizationID, NewID: newID, Logger: logger, Rows: readModel.Mark,
+		Forget: []func(){
+			agents.Forget, catalogs.Forget, guides.Forget, organizations.Forget, outgoing.Forget, h.installation.Forget,
+		},
 	})
 	env.OnAppend = func(a loop.Appending) {
 		m.appended(a)
@@ -265,24 +278,35 @@ func assemble(c Config, inst *commands.Installation, models *readmodels.DB, read
 		h.fence.Seen(a)
 	}
 	h.secrets = inst.Secrets
-	grants := &commands.Grants{Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: time.Now, Organizations: organizations}
+	grants := &commands.Grants{
+		Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: time.Now,
+		Organizations: organizations,
+	}
 	tools := &commands.Tools{Catalogs: catalogs, Agents: agents, Secrets: inst.Secrets, Log: inst.Log, Clock: time.Now}
 	notes := &commands.Notes{Guides: guides, Tools: tools, Grants: grants}
 	channels := &commands.Channels{
-		Organizations: organizations, Secrets: inst.Secrets, Sender: notify.NewSender(c.OutboundAllow, c.Mail, c.MailFrom, time.Now), Clock: time.Now,
+		Organizations: organizations, Secrets: inst.Secrets,
+		Sender: notify.NewSender(c.OutboundAllow, c.Mail, c.MailFrom, time.Now), Clock: time.Now,
 	}
-	deliveries := &commands.Deliveries{Loop: outgoing, Agents: agents, Catalogs: catalogs, Channels: channels, Log: inst.Log, NewID: newID}
+	deliveries := &commands.Deliveries{
+		Loop: outgoing, Agents: agents, Catalogs: catalogs, Channels: channels, Log: inst.Log, NewID: newID,
+	}
 	server := &api.Server{
 		Door: &door.Door{
 			Callers: &commands.Callers{Agents: agents, Organizations: organizations, First: inst.Begun.OrganizationID},
-			Counter: h.counter, Rules: c.Limits, Proxies: c.Proxies, AgentOrigins: c.AgentOrigins, AdminOrigins: c.AdminOrigins,
+			Counter: h.counter, Rules: c.Limits, Proxies: c.Proxies, AgentOrigins: c.AgentOrigins,
+			AdminOrigins: c.AdminOrigins,
 		},
-		Agents: &commands.Agents{Loop: agents, Catalogs: catalogs, Secrets: inst.Secrets, Privacy: privacy, Log: inst.Log, MACKey: inst.MACKey, Clock: time.Now},
+		Agents: &commands.Agents{
+			Loop: agents, Catalogs: catalogs, Secrets: inst.Secrets, Privacy: privacy, Log: inst.Log,
+			MACKey: inst.MACKey, Clock: time.Now,
+		},
 		Grants: grants,
 		Tools:  tools, Suggestions: &commands.Suggestions{Tools: tools, Grants: grants}, Notes: notes,
 		Channels: channels, Deliveries: deliveries,
 		Fetch: &commands.Fetch{
-			Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Refusals: refusals, Fence: h.fence, Log: inst.Log.Client, NewID: newID,
+			Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Refusals: refusals, Fence: h.fence,
+			Log: inst.Log.Client, NewID: newID,
 		},
 		Refusals: refusals,
 		Once:     &commands.Once{Log: inst.Log, MACKey: inst.MACKey, Clock: time.Now, NewID: newID},
@@ -307,7 +331,10 @@ func assemble(c Config, inst *commands.Installation, models *readmodels.DB, read
 		expiry:    &reactions.Expiry{Models: models, Agents: agents, Clock: time.Now, NewID: newID, Logger: logger},
 		reminders: &reactions.Reminders{Models: models, Deliveries: deliveries, Clock: time.Now, Logger: logger},
 		deliverer: &reactions.Deliverer{Models: models, Deliveries: deliveries, Clock: time.Now, Logger: logger},
-		reactor:   &reactions.Reactor{Log: inst.Log, Organization: inst.Begun.OrganizationID, Clock: time.Now, NewID: newID, Logger: logger, OnAct: m.acted},
+		reactor: &reactions.Reactor{
+			Log: inst.Log, Organization: inst.Begun.OrganizationID, Clock: time.Now, NewID: newID, Logger: logger,
+			OnAct: m.acted,
+		},
 		reactions: followers,
 	}
 }

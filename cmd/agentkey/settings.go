@@ -15,8 +15,10 @@ import (
 
 // setting is one thing that can be set.
 type setting struct {
-	name    string // of the variable, AGENTKEY_… but for those that OpenTelemetry has named; see key
-	secret  bool   // it may come from a file that name_FILE or key_file names, and must not be in the configuration file
+	name string // of the variable, AGENTKEY_… but for those that OpenTelemetry has named; see key
+	// it may come from a file that name_FILE or key_file names, and must not be in the
+	// configuration file
+	secret  bool
 	value   string // that it has when it is not set
 	without string // what holds when it has none, for the documentation
 	meaning string // likewise
@@ -46,7 +48,8 @@ var settings = []setting{
 	},
 	{
 		name: "AGENTKEY_PLAIN_HTTP", without: "on loopback only",
-		meaning: "`behind-proxy`: allow plain HTTP on an address that isn't loopback, because a proxy terminates TLS. Needs `AGENTKEY_TRUSTED_PROXIES`",
+		meaning: "`behind-proxy`: allow plain HTTP on an address that isn't loopback, because a proxy terminates " +
+			"TLS. Needs `AGENTKEY_TRUSTED_PROXIES`",
 		take: func(c *Config, text string) error {
 			c.BehindProxy = text == "behind-proxy"
 			return mistakeUnless(c.BehindProxy, "the only value is behind-proxy")
@@ -78,14 +81,16 @@ var settings = []setting{
 		take:    func(c *Config, text string) (err error) { c.DataDir, err = filepath.Abs(text); return err },
 	},
 	{
-		name: "AGENTKEY_MASTER_KEYS", secret: true, without: "created in the data folder when the log is empty; required with an external log",
+		name: "AGENTKEY_MASTER_KEYS", secret: true,
+		without: "created in the data folder when the log is empty; required with an external log",
 		meaning: "list of 32-byte base64 keys: the current key first, then former keys that may still decrypt",
 		take:    func(c *Config, text string) (err error) { c.MasterKeys, err = masterKeys(text); return err },
 	},
 	{
 		name: "AGENTKEY_ADMIN_TOKEN", secret: true, without: "created at the first start, in `first-admin-token`",
-		meaning: "owner token of the first organization, from `agentkey token new`. A new value replaces the old token at the next start",
-		take:    func(c *Config, text string) (err error) { c.AdminToken, err = adminToken(text); return err },
+		meaning: "owner token of the first organization, from `agentkey token new`. A new value replaces the old " +
+			"token at the next start",
+		take: func(c *Config, text string) (err error) { c.AdminToken, err = adminToken(text); return err },
 	},
 	{
 		name: "AGENTKEY_EVENTSTORE_URL", secret: true, without: "the embedded store",
@@ -110,8 +115,9 @@ var settings = []setting{
 	},
 	{
 		name: "AGENTKEY_LIMIT_READS", value: "120/1m",
-		meaning: "read calls per agent and period, all of which may come in one burst, or `off`. The limits below have the same form",
-		take:    func(c *Config, text string) (err error) { c.Limits.Reads, err = limits.ParseRule(text); return err },
+		meaning: "read calls per agent and period, all of which may come in one burst, or `off`. The limits below " +
+			"have the same form",
+		take: func(c *Config, text string) (err error) { c.Limits.Reads, err = limits.ParseRule(text); return err },
 	},
 	{
 		name: "AGENTKEY_LIMIT_REQUESTS", value: "30/1h", meaning: "access requests per agent",
@@ -139,7 +145,8 @@ var settings = []setting{
 	},
 	{
 		name: "AGENTKEY_SMTP_URL", secret: true, without: "e-mail is off",
-		meaning: "`smtp://user:password@host:587` (with STARTTLS) or `smtps://user:password@host:465`, the mail server for notifications. On loopback, also `smtp://127.0.0.1:1025?tls=off`",
+		meaning: "`smtp://user:password@host:587` (with STARTTLS) or `smtps://user:password@host:465`, the mail " +
+			"server for notifications. On loopback, also `smtp://127.0.0.1:1025?tls=off`",
 		take: func(c *Config, text string) error {
 			server, err := notify.ParseMailServer(text)
 			c.Mail = &server
@@ -153,13 +160,17 @@ var settings = []setting{
 	},
 	{
 		name: "AGENTKEY_AI_BASE_URL", without: "only built-in setup guides",
-		meaning: "`http(s)://…/v1`, an endpoint with an OpenAI-compatible API (a hosted gateway, Ollama, vLLM) that writes setup guides",
-		take:    func(c *Config, text string) (err error) { c.AI.BaseURL = text; return endpoint(text) },
+		meaning: "`http(s)://…/v1`, an endpoint with an OpenAI-compatible API (a hosted gateway, Ollama, vLLM) that " +
+			"writes setup guides",
+		take: func(c *Config, text string) (err error) { c.AI.BaseURL = text; return endpoint(text) },
 	},
 	{
 		name: "AGENTKEY_AI_API_KEY", secret: true, without: "no key is sent",
 		meaning: "the endpoint's key. It is never sent over plain HTTP to a public network",
-		take:    func(c *Config, text string) error { c.AI.Key = domain.NewSecret([]byte(text)); return headerText(text) },
+		take: func(c *Config, text string) error {
+			c.AI.Key = domain.NewSecret([]byte(text))
+			return headerText(text)
+		},
 	},
 	{
 		name: "AGENTKEY_AI_MODEL", without: "required with `AGENTKEY_AI_BASE_URL`",
@@ -205,18 +216,27 @@ func (l *loader) together(c Config) {
 	if !c.AI.Key.Empty() && c.AI.BaseURL == "" {
 		l.wrong("AGENTKEY_AI_API_KEY", "it has no effect without AGENTKEY_AI_BASE_URL")
 	}
-	if u, err := url.Parse(c.AI.BaseURL); err == nil && u.Scheme == "http" && !c.AI.Key.Empty() && !isNear(u.Hostname()) {
-		l.wrong("AGENTKEY_AI_BASE_URL", "AGENTKEY_AI_API_KEY would cross the network unencrypted: use https://, or a host on this machine or a private network")
+	if u, err := url.Parse(c.AI.BaseURL); err == nil && u.Scheme == "http" && !c.AI.Key.Empty() &&
+		!isNear(u.Hostname()) {
+		l.wrong(
+			"AGENTKEY_AI_BASE_URL",
+			"AGENTKEY_AI_API_KEY would cross the network unencrypted: use https://, or a host on this machine or a "+
+				"private network",
+		)
 	}
 	if l.has("AGENTKEY_EVENTSTORE_URL") && !l.has("AGENTKEY_MASTER_KEYS") {
-		l.wrong("AGENTKEY_MASTER_KEYS", "it is required with AGENTKEY_EVENTSTORE_URL; create one with: openssl rand -base64 32")
+		l.wrong(
+			"AGENTKEY_MASTER_KEYS",
+			"it is required with AGENTKEY_EVENTSTORE_URL; create one with: openssl rand -base64 32",
+		)
 	}
 	if c.BehindProxy && len(c.Proxies) == 0 {
 		l.wrong("AGENTKEY_TRUSTED_PROXIES", "it is required with AGENTKEY_PLAIN_HTTP=behind-proxy: name the addresses of the proxy, such as 10.0.0.5/32, "+
 			"or all callers count as one")
 	}
 	// Keys would cross the network in clear.
-	if host, _, err := net.SplitHostPort(c.Listen); err == nil && !isLoopback(host) && c.TLSCert == "" && !c.BehindProxy {
+	if host, _, err := net.SplitHostPort(c.Listen); err == nil && !isLoopback(host) && c.TLSCert == "" &&
+		!c.BehindProxy {
 		l.wrong("AGENTKEY_LISTEN", "%s isn't a loopback address, so keys would be served over plain HTTP: set AGENTKEY_TLS_CERT and AGENTKEY_TLS_KEY, "+
 			"or AGENTKEY_PLAIN_HTTP=behind-proxy if a proxy terminates TLS", c.Listen)
 	}

@@ -52,7 +52,10 @@ func (m *modelServer) told() string {
 
 // env configures the program to ask it.
 func (m *modelServer) env() []string {
-	return []string{"AGENTKEY_AI_BASE_URL=" + m.URL, "AGENTKEY_AI_MODEL=test-model", "AGENTKEY_AI_API_KEY=sk-canary-model", "AGENTKEY_OUTBOUND_ALLOW=127.0.0.1/32"}
+	return []string{
+		"AGENTKEY_AI_BASE_URL=" + m.URL, "AGENTKEY_AI_MODEL=test-model", "AGENTKEY_AI_API_KEY=sk-canary-model",
+		"AGENTKEY_OUTBOUND_ALLOW=127.0.0.1/32",
+	}
 }
 
 func modelSays(w http.ResponseWriter, text, reason string) {
@@ -61,7 +64,11 @@ func modelSays(w http.ResponseWriter, text, reason string) {
 	if reason == "" {
 		finish = []byte("null")
 	}
-	_, _ = fmt.Fprintf(w, "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":{\"content\":%s},\"finish_reason\":%s}]}\n\n", content, finish)
+	_, _ = fmt.Fprintf(
+		w,
+		"data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":{\"content\":%s},\"finish_reason\":%s}]}\n\n",
+		content, finish,
+	)
 	w.(http.Flusher).Flush()
 }
 
@@ -104,7 +111,8 @@ func (c client) guide(ctx context.Context, body object, fn func(guideEvent)) {
 		c.t.Fatal(err)
 	}
 	defer answer.Body.Close()
-	if answer.StatusCode != 200 || answer.Header.Get("Content-Type") != "text/event-stream" || answer.Header.Get("Cache-Control") != "no-store" ||
+	if answer.StatusCode != 200 || answer.Header.Get("Content-Type") != "text/event-stream" ||
+		answer.Header.Get("Cache-Control") != "no-store" ||
 		answer.Header.Get("X-Event-Position") != "" || answer.Header.Get("X-RateLimit-Limit") == "" {
 		text, _ := io.ReadAll(answer.Body)
 		c.t.Fatalf("status %d: %v: %s", answer.StatusCode, answer.Header, text)
@@ -144,7 +152,9 @@ func (p *program) conformingEvents(all []guideEvent) {
 		p.t.Fatal(err)
 	}
 	for _, e := range all {
-		name := map[string]string{"meta": "SetupGuideMeta", "delta": "SetupGuideDelta", "done": "SetupGuideDone", "error": "Problem"}[e.Name]
+		name := map[string]string{
+			"meta": "SetupGuideMeta", "delta": "SetupGuideDelta", "done": "SetupGuideDone", "error": "Problem",
+		}[e.Name]
 		schema, err := compiler.Compile("file:///openapi.json#/components/schemas/" + name)
 		if err != nil {
 			p.t.Fatal(err)
@@ -185,20 +195,23 @@ func TestASetupGuideIsStreamed(t *testing.T) {
 		}
 	})
 	p.conformingEvents(all)
-	if len(all) != 4 || all[0].Name != "meta" || all[1].Data["text"] != "1. Log in.\n" || all[2].Data["text"] != "2. Copy the key from here ‹img src=x>\n" || all[3].Name != "done" {
+	if len(all) != 4 || all[0].Name != "meta" || all[1].Data["text"] != "1. Log in.\n" ||
+		all[2].Data["text"] != "2. Copy the key from here ‹img src=x>\n" || all[3].Name != "done" {
 		t.Fatalf("%v", all)
 	}
 	if all[0].Data["source"] != "ai" || all[0].Data["auth_type"] != "api_key" || all[3].Data["links_removed"] != 1.0 {
 		t.Errorf("%v", all)
 	}
 	told := model.told()
-	if !strings.Contains(told, "make a key, which is shown once") || !strings.Contains(told, "Acme") || !strings.Contains(told, "Bearer sk-canary-model") {
+	if !strings.Contains(told, "make a key, which is shown once") || !strings.Contains(told, "Acme") ||
+		!strings.Contains(told, "Bearer sk-canary-model") {
 		t.Errorf("the model was told %s", told)
 	}
 	organization := admin.must(200, "GET", "/api/admin/me", nil)
 	for what, secret := range map[string]string{
-		"credential": "canary-credential-77", "token": p.Token, "agent's key": key, "tool": "Canary Tool", "agent": "Canary Agent", "share": "canary-share",
-		"organization": organization.Text("organization.name"), "organization's id": organization.Text("organization.id"),
+		"credential": "canary-credential-77", "token": p.Token, "agent's key": key, "tool": "Canary Tool",
+		"agent": "Canary Agent", "share": "canary-share", "organization": organization.Text("organization.name"),
+		"organization's id": organization.Text("organization.id"),
 	} {
 		if secret == "" || strings.Contains(told, secret) {
 			t.Errorf("the model was told the %s %q", what, secret)
@@ -246,12 +259,14 @@ func TestWhatGoesWrongWithASetupGuideIsItsLastEvent(t *testing.T) {
 	p := start(t, model.env()...)
 	admin, docs := p.admin(), docsServer(t, pages)
 	for path, code := range map[string]string{
-		"/broken": "ai_answer_invalid", "/500": "ai_unavailable", "/429": "ai_unavailable", "/json": "ai_answer_invalid", "/long": "ai_answer_invalid",
+		"/broken": "ai_answer_invalid", "/500": "ai_unavailable", "/429": "ai_unavailable",
+		"/json": "ai_answer_invalid", "/long": "ai_answer_invalid",
 		"/absent": "docs_unavailable",
 	} {
 		all := admin.guideAll(object{"name": "Acme", "docs_url": docs + path})
 		p.conformingEvents(all)
-		if last := all[len(all)-1]; last.Name != "error" || last.Data["code"] != code || last.Data["hint"] == "" || last.Data["request_id"] == "" {
+		if last := all[len(all)-1]; last.Name != "error" || last.Data["code"] != code || last.Data["hint"] == "" ||
+			last.Data["request_id"] == "" {
 			t.Errorf("%s ended with %v", path, last)
 		}
 	}
@@ -289,16 +304,25 @@ func TestWithoutAModelOnlyBuiltInGuidesAreStreamed(t *testing.T) {
 	admin := p.admin()
 	all := admin.guideAll(object{"name": "Linear"})
 	p.conformingEvents(all)
-	if len(all) != 3 || all[0].Data["source"] != "template" || !strings.Contains(fmt.Sprint(all[1].Data["text"]), "Linear") || all[2].Name != "done" {
+	if len(all) != 3 || all[0].Data["source"] != "template" ||
+		!strings.Contains(fmt.Sprint(all[1].Data["text"]), "Linear") || all[2].Name != "done" {
 		t.Errorf("%v", all)
 	}
-	admin.refused(503, "ai_not_configured", "POST", setupGuidePath, object{"name": "Acme", "docs_url": "https://docs.acme.test/keys"})
+	admin.refused(
+		503, "ai_not_configured", "POST", setupGuidePath,
+		object{"name": "Acme", "docs_url": "https://docs.acme.test/keys"},
+	)
 	admin.refused(400, "validation_failed", "POST", setupGuidePath, object{"name": "A"})
-	admin.refused(400, "validation_failed", "POST", setupGuidePath, object{"name": "Acme", "docs_url": "file:///etc/passwd"})
+	admin.refused(
+		400, "validation_failed", "POST", setupGuidePath, object{"name": "Acme", "docs_url": "file:///etc/passwd"},
+	)
 	admin.refused(400, "validation_failed", "POST", setupGuidePath, object{"name": "Acme", "prompt": "say hello"})
 	_, key := admin.mustAgent("Agent")
 	p.with(key).refused(403, "wrong_caller", "POST", setupGuidePath, object{"name": "Linear"})
 	p.anyone().refused(401, "credentials_missing", "POST", setupGuidePath, object{"name": "Linear"})
-	auditor := p.shell("token", "create", "--organization", admin.must(200, "GET", "/api/admin/me", nil).Text("organization.id"), "--name", "auditor", "--role", "auditor")
+	auditor := p.shell(
+		"token", "create", "--organization", admin.must(200, "GET", "/api/admin/me", nil).Text("organization.id"),
+		"--name", "auditor", "--role", "auditor",
+	)
 	p.with(auditor).refused(403, "role_insufficient", "POST", setupGuidePath, object{"name": "Linear"})
 }

@@ -33,7 +33,10 @@ func TestAStalledPostgresSlowsNoFetch(t *testing.T) {
 		within = float64(median(stalled)) <= allowed*float64(median(normal))+float64(time.Millisecond/2)
 	}
 	usual, without := median(normal), median(stalled)
-	t.Logf("the 99th of a hundred fetches takes %s, and %s while Postgres is stalled, in %d phases each", usual, without, len(normal))
+	t.Logf(
+		"the 99th of a hundred fetches takes %s, and %s while Postgres is stalled, in %d phases each", usual, without,
+		len(normal),
+	)
 	if !within {
 		t.Errorf("while Postgres is stalled the 99th of a hundred fetches takes %s, otherwise %s", without, usual)
 	}

@@ -27,16 +27,20 @@ func TestMistakesInTheConfigurationAreListedAtOnce(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
 	code, _, stderr := runOnce(t, []string{
-		"AGENTKEY_DATA_DIR=" + dir, "AGENTKEY_LISTEN=8080", "AGENTKEY_MASTER_KEYS=canary", "AGENTKEY_ADMIN_TOKEN=sk_admin_canary",
-		"AGENTKEY_LIMIT_READS=many", "AGENTKEY_NONSENSE=1", "AGENTKEY_TRUSTED_PROXIES=10.0.0.1", "AGENTKEY_EVENTSTORE_URL=postgres://canary",
-		"AGENTKEY_TLS_CERT=cert.pem", "AGENTKEY_PLAIN_HTTP=yes", "AGENTKEY_AGENT_CORS_ORIGINS=example.com", "AGENTKEY_URL=http://x",
+		"AGENTKEY_DATA_DIR=" + dir, "AGENTKEY_LISTEN=8080", "AGENTKEY_MASTER_KEYS=canary",
+		"AGENTKEY_ADMIN_TOKEN=sk_admin_canary",
+		"AGENTKEY_LIMIT_READS=many", "AGENTKEY_NONSENSE=1", "AGENTKEY_TRUSTED_PROXIES=10.0.0.1",
+		"AGENTKEY_EVENTSTORE_URL=postgres://canary",
+		"AGENTKEY_TLS_CERT=cert.pem", "AGENTKEY_PLAIN_HTTP=yes", "AGENTKEY_AGENT_CORS_ORIGINS=example.com",
+		"AGENTKEY_URL=http://x",
 	}, "serve")
 	if code != exitUsage {
 		t.Errorf("exit %d", code)
 	}
 	for _, name := range []string{
-		"AGENTKEY_LISTEN", "AGENTKEY_MASTER_KEYS", "AGENTKEY_ADMIN_TOKEN", "AGENTKEY_LIMIT_READS", "AGENTKEY_NONSENSE", "AGENTKEY_TRUSTED_PROXIES",
-		"AGENTKEY_EVENTSTORE_URL", "AGENTKEY_TLS_CERT", "AGENTKEY_PLAIN_HTTP", "AGENTKEY_AGENT_CORS_ORIGINS",
+		"AGENTKEY_LISTEN", "AGENTKEY_MASTER_KEYS", "AGENTKEY_ADMIN_TOKEN", "AGENTKEY_LIMIT_READS", "AGENTKEY_NONSENSE",
+		"AGENTKEY_TRUSTED_PROXIES", "AGENTKEY_EVENTSTORE_URL", "AGENTKEY_TLS_CERT", "AGENTKEY_PLAIN_HTTP",
+		"AGENTKEY_AGENT_CORS_ORIGINS",
 	} {
 		if !strings.Contains(stderr, name+":") {
 			t.Errorf("%s is not named:\n%s", name, stderr)
@@ -64,7 +68,8 @@ func TestASecretMayComeFromAFile(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(p.Dir, masterKeyFile)); err == nil {
 		t.Error("a key was made although one is configured")
 	}
-	if code, _, stderr := runOnce(t, append(p.env, "AGENTKEY_MASTER_KEYS="+key), "serve"); code != exitUsage || !strings.Contains(stderr, "not both") {
+	if code, _, stderr := runOnce(t, append(p.env, "AGENTKEY_MASTER_KEYS="+key), "serve"); code != exitUsage ||
+		!strings.Contains(stderr, "not both") {
 		t.Errorf("both: exit %d: %s", code, stderr)
 	}
 }
@@ -129,7 +134,8 @@ func TestTheNullDeviceIsNotATerminal(t *testing.T) {
 func TestTheFirstTokenIsKeptAndNotPrinted(t *testing.T) {
 	t.Parallel()
 	p := start(t)
-	if said := p.stdout.String(); strings.Contains(said, "sk_admin_") || !strings.Contains(said, filepath.Join(p.Dir, firstTokenFile)) {
+	if said := p.stdout.String(); strings.Contains(said, "sk_admin_") ||
+		!strings.Contains(said, filepath.Join(p.Dir, firstTokenFile)) {
 		t.Errorf("it says %q", said)
 	}
 	for _, name := range []string{firstTokenFile, masterKeyFile} {
@@ -167,10 +173,13 @@ func TestTheOperatorIsNamedInTheAuditAndNowhereInClear(t *testing.T) {
 	p := start(t)
 	id := strings.TrimSpace(p.shell("organization", "create", "Second"))
 	p.shell("token", "create", "--organization", id, "--name", "reader", "--role", "owner")
-	token := strings.TrimSpace(p.shell("token", "create", "--organization", id, "--name", "auditor", "--role", "auditor"))
+	token := strings.TrimSpace(
+		p.shell("token", "create", "--organization", id, "--name", "auditor", "--role", "auditor"),
+	)
 	entries := p.with(token).must(200, "GET", "/api/admin/audit", nil).JSON["items"].([]any)
 	for _, e := range entries {
-		if actor := e.(map[string]any)["actor"].(map[string]any); actor["id"] == "operator" && actor["label"] != whoRuns() {
+		if actor := e.(map[string]any)["actor"].(map[string]any); actor["id"] == "operator" &&
+			actor["label"] != whoRuns() {
 			t.Errorf("the operator is %v, not %s", actor, whoRuns())
 		}
 	}
@@ -213,12 +222,15 @@ func TestASecondProcessOnTheDataFolderIsRefused(t *testing.T) {
 func TestAnAddressThatIsNotLoopbackNeedsTLS(t *testing.T) {
 	t.Parallel()
 	env := []string{"AGENTKEY_DATA_DIR=" + t.TempDir(), "AGENTKEY_LISTEN=0.0.0.0:0"}
-	if code, _, stderr := runOnce(t, env, "serve"); code != exitUsage || !strings.Contains(stderr, "AGENTKEY_TLS_CERT") || !strings.Contains(stderr, "behind-proxy") {
+	if code, _, stderr := runOnce(t, env, "serve"); code != exitUsage ||
+		!strings.Contains(stderr, "AGENTKEY_TLS_CERT") || !strings.Contains(stderr, "behind-proxy") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 	env = append(env, "AGENTKEY_PLAIN_HTTP=behind-proxy")
-	for _, unnamed := range [][]string{env, append(slices.Clip(env), "AGENTKEY_TRUSTED_PROXIES=,")} { // all callers would count as one
-		if _, err := LoadConfig(unnamed); err == nil || !strings.Contains(err.Error(), "AGENTKEY_TRUSTED_PROXIES: it is required") {
+	// all callers would count as one
+	for _, unnamed := range [][]string{env, append(slices.Clip(env), "AGENTKEY_TRUSTED_PROXIES=,")} {
+		if _, err := LoadConfig(unnamed); err == nil ||
+			!strings.Contains(err.Error(), "AGENTKEY_TRUSTED_PROXIES: it is required") {
 			t.Errorf("a proxy that isn't named is taken: %v", err)
 		}
 	}
@@ -241,7 +253,9 @@ func TestADataFolderThatCanNotBeWrittenIsNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(os.WriteFile(program, text, 0o755), os.Chmod(filepath.Dir(dir), 0o755), os.Chmod(dir, 0o555)); err != nil {
+	if err := errors.Join(
+		os.WriteFile(program, text, 0o755), os.Chmod(filepath.Dir(dir), 0o755), os.Chmod(dir, 0o555),
+	); err != nil {
 		t.Fatal(err)
 	}
 	command := exec.CommandContext(t.Context(), program, "serve")
@@ -252,7 +266,8 @@ func TestADataFolderThatCanNotBeWrittenIsNamed(t *testing.T) {
 	}
 	out, err := command.CombinedOutput()
 	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.ExitCode() != exitFault || !strings.Contains(string(out), "this user can't write to the data folder "+dir) {
+	if !errors.As(err, &exit) || exit.ExitCode() != exitFault ||
+		!strings.Contains(string(out), "this user can't write to the data folder "+dir) {
 		t.Errorf("it ended with %v: %s", err, out)
 	}
 }
@@ -281,13 +296,15 @@ func TestMasterKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, stdout, stderr := runOnce(t, append(p.env, "AGENTKEY_MASTER_KEYS="+stranger), "serve")
-	if code != exitFault || !strings.Contains(stderr, parsed.ID()) || strings.Contains(stdout, "listens") || strings.Contains(stderr, stranger) {
+	if code != exitFault || !strings.Contains(stderr, parsed.ID()) || strings.Contains(stdout, "listens") ||
+		strings.Contains(stderr, stranger) {
 		t.Errorf("a wrong key: exit %d: %s%s", code, stdout, stderr)
 	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if code, _, stderr := runOnce(t, p.env, "serve"); code != exitFault || !strings.Contains(stderr, "AGENTKEY_MASTER_KEYS") {
+	if code, _, stderr := runOnce(t, p.env, "serve"); code != exitFault ||
+		!strings.Contains(stderr, "AGENTKEY_MASTER_KEYS") {
 		t.Errorf("a missing key: exit %d: %s", code, stderr)
 	}
 	if err := os.WriteFile(path, old, 0o600); err != nil {
@@ -348,7 +365,8 @@ func TestAProcessThatLacksAMasterKeyIsNotReady(t *testing.T) {
 	roll(keys[1] + "," + keys[0])
 	p.anyone().must(200, "GET", "/readyz", nil) // nothing has needed it yet
 	p.with(key).refused(503, "busy", "GET", "/api/tools/"+tool+"/credentials", nil)
-	if a := p.anyone().must(503, "GET", "/readyz", nil); a.Text("status") != "not_ready" || !strings.Contains(string(a.Body), added.ID()) {
+	if a := p.anyone().must(503, "GET", "/readyz", nil); a.Text("status") != "not_ready" ||
+		!strings.Contains(string(a.Body), added.ID()) {
 		t.Errorf("without the key: %s", a.Body)
 	}
 	roll(keys[0] + "," + keys[1])

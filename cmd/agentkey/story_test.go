@@ -7,7 +7,8 @@ func TestTheStory(t *testing.T) {
 	p := start(t)
 	admin := p.admin()
 	tool := admin.must(201, "POST", "/api/admin/tools", object{
-		"name": "GitHub", "url": "https://github.com", "auth_type": "api_key", "credential_mode": "shared", "credential": "ghp_secret",
+		"name": "GitHub", "url": "https://github.com", "auth_type": "api_key", "credential_mode": "shared",
+		"credential":   "ghp_secret",
 		"instructions": "Send it as a bearer token.",
 	}).Text("id")
 	id, key := admin.mustAgent("Onboarding")
@@ -27,7 +28,8 @@ func TestTheStory(t *testing.T) {
 	}
 	admin.must(200, "POST", "/api/admin/requests/"+request+"/approve", nil)
 	fetched := agent.fetch(tool)
-	if fetched.Status != 200 || fetched.Text("credential") != "ghp_secret" || fetched.Text("instructions") != "Send it as a bearer token." {
+	if fetched.Status != 200 || fetched.Text("credential") != "ghp_secret" ||
+		fetched.Text("instructions") != "Send it as a bearer token." {
 		t.Fatalf("the fetch: %s", fetched.Body)
 	}
 	admin.must(204, "DELETE", "/api/admin/agents/"+id+"/grants/"+tool, nil)
@@ -39,7 +41,10 @@ func TestTheStory(t *testing.T) {
 	for _, e := range admin.must(200, "GET", "/api/admin/audit?agent_id="+id, nil).Items() {
 		actions = append(actions, e["action"])
 	}
-	want := []any{"grant.revoked", "credential.vended", "grant.approved", "grant.requested", "credential.refused", "agent.registered"}
+	want := []any{
+		"grant.revoked", "credential.vended", "grant.approved", "grant.requested", "credential.refused",
+		"agent.registered",
+	}
 	if len(actions) != len(want) {
 		t.Fatalf("the audit has %v", actions)
 	}

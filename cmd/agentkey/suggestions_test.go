@@ -20,7 +20,9 @@ import (
 // suggest suggests a tool and returns the suggestion's id.
 func (c client) suggest(name, url, reason string) string {
 	c.t.Helper()
-	return c.must(201, "POST", "/api/tools/suggest", object{"name": name, "url": url, "reason": reason}).Text("suggestion_id")
+	return c.must(
+		201, "POST", "/api/tools/suggest", object{"name": name, "url": url, "reason": reason},
+	).Text("suggestion_id")
 }
 
 // read is a GET that a decision follows: the headers that bind it to what the answer shows.
@@ -47,7 +49,10 @@ func outcomes(a answer) map[string]string {
 	return out
 }
 
-var linear = object{"name": "Linear", "url": "https://linear.app", "auth_type": "api_key", "credential_mode": "shared", "credential": "lin_secret"}
+var linear = object{
+	"name": "Linear", "url": "https://linear.app", "auth_type": "api_key", "credential_mode": "shared",
+	"credential": "lin_secret",
+}
 
 // TestADecisionForTheFleet is the whole way of a suggestion: agents suggest a tool, the admin sees
 // how many and why, says yes once, and each of them fetches.
@@ -59,13 +64,18 @@ func TestADecisionForTheFleet(t *testing.T) {
 	second, secondKey := admin.mustAgent("Support")
 	asleep, asleepKey := admin.mustAgent("Asleep")
 
-	made := p.with(firstKey).must(201, "POST", "/api/tools/suggest", object{"name": "Linear", "reason": "to file issues"})
+	made := p.with(firstKey).must(
+		201, "POST", "/api/tools/suggest", object{"name": "Linear", "reason": "to file issues"},
+	)
 	id := made.Text("suggestion_id")
 	if made.At("existing") != false || made.Text("status") != "pending" {
 		t.Errorf("the first: %s", made.Body)
 	}
 	// Other spellings of the name, an address that one of them knows, and the same agent again.
-	if a := p.with(secondKey).must(201, "POST", "/api/tools/suggest", object{"name": "LINEAR", "url": "https://WWW.linear.app/login", "reason": "to read roadmaps"}); a.Text("suggestion_id") != id || a.At("existing") != true {
+	if a := p.with(secondKey).must(
+		201, "POST", "/api/tools/suggest",
+		object{"name": "LINEAR", "url": "https://WWW.linear.app/login", "reason": "to read roadmaps"},
+	); a.Text("suggestion_id") != id || a.At("existing") != true {
 		t.Errorf("the second: %s", a.Body)
 	}
 	if again := p.with(asleepKey).suggest("li-near", "https://docs.linear.app", "to sleep on it"); again != id {
@@ -81,16 +91,20 @@ func TestADecisionForTheFleet(t *testing.T) {
 	p.with(firstKey).suggest("中文", "", "to read things")
 
 	found := admin.must(200, "GET", "/api/admin/suggestions?status=pending", nil).Items()
-	if len(found) != 6 || found[0]["id"] != id || found[0]["backer_count"] != 3.0 || found[0]["url"] != nil || found[0]["name"] != "Linear" {
+	if len(found) != 6 || found[0]["id"] != id || found[0]["backer_count"] != 3.0 || found[0]["url"] != nil ||
+		found[0]["name"] != "Linear" {
 		t.Fatalf("the demand: %v", found)
 	}
 	var said []string
 	for _, b := range found[0]["backers"].([]any) {
 		b := b.(map[string]any)
-		said = append(said, fmt.Sprint(b["agent_name"], " wants ", b["name"], " at ", b["url"], " ", b["latest_reason"]))
+		said = append(
+			said, fmt.Sprint(b["agent_name"], " wants ", b["name"], " at ", b["url"], " ", b["latest_reason"]),
+		)
 	}
 	if diff := cmp.Diff([]string{
-		"Onboarding-Agent wants linear at <nil> to file more issues", "Support wants LINEAR at https://WWW.linear.app/login to read roadmaps",
+		"Onboarding-Agent wants linear at <nil> to file more issues",
+		"Support wants LINEAR at https://WWW.linear.app/login to read roadmaps",
 		"Asleep wants li-near at https://docs.linear.app to sleep on it",
 	}, said); diff != "" {
 		t.Errorf("the backers (-want +got):\n%s", diff)
@@ -113,11 +127,16 @@ func TestADecisionForTheFleet(t *testing.T) {
 	admin.must(200, "POST", "/api/admin/agents/"+asleep+"/suspend", nil)
 	accepted := admin.accept(id, object{"tool": linear})
 	tool := accepted.Text("tool.id")
-	if diff := cmp.Diff(map[string]string{first: "granted", second: "granted", asleep: "skipped"}, outcomes(accepted)); diff != "" {
+	if diff := cmp.Diff(
+		map[string]string{first: "granted", second: "granted", asleep: "skipped"}, outcomes(accepted),
+	); diff != "" {
 		t.Errorf("the outcomes (-want +got):\n%s", diff)
 	}
-	for _, path := range []string{"/api/tools/suggest", "/instructions/suggest"} { // what an agent is told of when it is registered
-		if block := admin.must(201, "POST", "/api/admin/agents", object{"name": "Told"}).Text("instructions"); !strings.Contains(block, path) {
+	// what an agent is told of when it is registered
+	for _, path := range []string{"/api/tools/suggest", "/instructions/suggest"} {
+		if block := admin.must(
+			201, "POST", "/api/admin/agents", object{"name": "Told"},
+		).Text("instructions"); !strings.Contains(block, path) {
 			t.Errorf("an agent does not learn of %s: %s", path, block)
 		}
 	}
@@ -129,7 +148,8 @@ func TestADecisionForTheFleet(t *testing.T) {
 			t.Errorf("a backer fetches: %s", a.Body)
 		}
 	}
-	if a := admin.must(200, "GET", "/api/admin/grants?agent_id="+first, nil).Items(); len(a) != 1 || a[0]["origin"] != "suggestion" || a[0]["reason"] != "to file more issues" || a[0]["decided_by"] == nil {
+	if a := admin.must(200, "GET", "/api/admin/grants?agent_id="+first, nil).Items(); len(a) != 1 ||
+		a[0]["origin"] != "suggestion" || a[0]["reason"] != "to file more issues" || a[0]["decided_by"] == nil {
 		t.Errorf("the grant: %v", a)
 	}
 	admin.must(200, "POST", "/api/admin/agents/"+asleep+"/reactivate", nil)
@@ -139,7 +159,8 @@ func TestADecisionForTheFleet(t *testing.T) {
 	admin.refused(409, "already_decided", "POST", "/api/admin/suggestions/"+id+"/accept", object{"tool": linear})
 	admin.refused(409, "already_decided", "POST", "/api/admin/suggestions/"+id+"/dismiss", nil)
 	admin.refused(404, "not_found", "POST", "/api/admin/suggestions/"+tool+"/dismiss", nil)
-	if a := admin.must(200, "GET", "/api/admin/suggestions/"+id, nil); a.Text("status") != "accepted" || a.Text("tool_id") != tool {
+	if a := admin.must(200, "GET", "/api/admin/suggestions/"+id, nil); a.Text("status") != "accepted" ||
+		a.Text("tool_id") != tool {
 		t.Errorf("afterwards: %s", a.Body)
 	}
 	if a := admin.must(200, "GET", "/api/admin/suggestions?status=pending", nil).Items(); len(a) != 5 {
@@ -156,8 +177,16 @@ func TestWhatTheCatalogHasIsNotSuggested(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
-	github := admin.must(201, "POST", "/api/admin/tools", object{"name": "GitHub", "url": "https://github.com", "auth_type": "api_key", "credential_mode": "shared", "credential": "x"}).Text("id")
-	bare := admin.must(201, "POST", "/api/admin/tools", object{"name": "C++", "auth_type": "other", "credential_mode": "per_agent"}).Text("id")
+	github := admin.must(
+		201, "POST", "/api/admin/tools",
+		object{
+			"name": "GitHub", "url": "https://github.com", "auth_type": "api_key", "credential_mode": "shared",
+			"credential": "x",
+		},
+	).Text("id")
+	bare := admin.must(
+		201, "POST", "/api/admin/tools", object{"name": "C++", "auth_type": "other", "credential_mode": "per_agent"},
+	).Text("id")
 	_, key := admin.mustAgent("Bot")
 	agent := p.with(key)
 	for _, c := range []struct{ name, url, tool string }{
@@ -167,7 +196,10 @@ func TestWhatTheCatalogHasIsNotSuggested(t *testing.T) {
 		{"c++", "https://isocpp.org", bare},
 		{"C ++", "", bare},
 	} {
-		a := agent.refused(409, "tool_exists", "POST", "/api/tools/suggest", object{"name": c.name, "url": c.url, "reason": "I need it"})
+		a := agent.refused(
+			409, "tool_exists", "POST", "/api/tools/suggest",
+			object{"name": c.name, "url": c.url, "reason": "I need it"},
+		)
 		if a.Text("tool_id") != c.tool || a.Text("tool_name") == "" || !strings.Contains(a.Text("hint"), c.tool) {
 			t.Errorf("%s at %q: %s", c.name, c.url, a.Body)
 		}
@@ -188,14 +220,24 @@ func TestWhatTheCatalogHasIsNotSuggested(t *testing.T) {
 		"reason": {"name": "Notion", "reason": "I"},
 		"url":    {"name": "Notion", "reason": "I need it", "url": "ftp://notion.so"},
 	} {
-		if a := agent.refused(400, "validation_failed", "POST", "/api/tools/suggest", body); !strings.Contains(string(a.Body), `"field":"`+field+`"`) {
+		if a := agent.refused(
+			400, "validation_failed", "POST", "/api/tools/suggest", body,
+		); !strings.Contains(string(a.Body), `"field":"`+field+`"`) {
 			t.Errorf("%v: %s", body, a.Body)
 		}
 	}
-	for _, url := range []string{"https://github.com@evil.example.com", "https://user:pass@notion.so/", `https://notion.so\@evil.example.com`, "javascript:alert(1)", "//notion.so"} {
-		agent.refused(400, "validation_failed", "POST", "/api/tools/suggest", object{"name": "Notion", "reason": "I need it", "url": url})
+	for _, url := range []string{
+		"https://github.com@evil.example.com", "https://user:pass@notion.so/", `https://notion.so\@evil.example.com`,
+		"javascript:alert(1)", "//notion.so",
+	} {
+		agent.refused(
+			400, "validation_failed", "POST", "/api/tools/suggest",
+			object{"name": "Notion", "reason": "I need it", "url": url},
+		)
 	}
-	agent.refused(400, "validation_failed", "POST", "/api/tools/suggest", object{"name": "No\x07tion", "reason": "I need it"})
+	agent.refused(
+		400, "validation_failed", "POST", "/api/tools/suggest", object{"name": "No\x07tion", "reason": "I need it"},
+	)
 	if a := agent.must(200, "GET", "/api/tools/suggest", nil); a.At("schema.body.name.max_length") != 120.0 {
 		t.Errorf("the description: %s", a.Body)
 	}
@@ -208,7 +250,9 @@ func TestProductsOfOneDomainStayApart(t *testing.T) {
 	p := start(t, unlimited...)
 	admin := p.admin()
 	products := []struct{ name, url string }{
-		{"Google Calendar", "https://calendar.google.com"}, {"Gmail", "https://mail.google.com"}, {"Google Cloud Console", "https://console.cloud.google.com"},
+		{"Google Calendar", "https://calendar.google.com"},
+		{"Gmail", "https://mail.google.com"},
+		{"Google Cloud Console", "https://console.cloud.google.com"},
 	}
 	ids, agents, keys := make([]string, 3), make([]string, 3), make([]string, 3)
 	for i, x := range products {
@@ -217,12 +261,16 @@ func TestProductsOfOneDomainStayApart(t *testing.T) {
 	}
 	for i, x := range products {
 		a := admin.must(200, "GET", "/api/admin/suggestions/"+ids[i], nil)
-		if related, _ := a.At("related").([]any); a.Text("name") != x.name || a.Text("url") != x.url || a.At("backer_count") != 1.0 || len(related) != 2 {
+		if related, _ := a.At("related").([]any); a.Text("name") != x.name || a.Text("url") != x.url ||
+			a.At("backer_count") != 1.0 || len(related) != 2 {
 			t.Errorf("%s is %s", x.name, a.Body)
 		}
 	}
 	google := func(name, url string) object {
-		return object{"name": name, "url": url, "auth_type": "oauth_token", "credential_mode": "shared", "credential": name + " secret"}
+		return object{
+			"name": name, "url": url, "auth_type": "oauth_token", "credential_mode": "shared",
+			"credential": name + " secret",
+		}
 	}
 	accepted := admin.accept(ids[0], object{"tool": google(products[0].name, products[0].url)})
 	calendar := accepted.Text("tool.id")
@@ -235,17 +283,27 @@ func TestProductsOfOneDomainStayApart(t *testing.T) {
 		}
 	}
 	// Gmail can be suggested still, and the agent learns which tools exist.
-	again := p.with(keys[2]).must(201, "POST", "/api/tools/suggest", object{"name": "gmail", "url": "https://gmail.google.com/", "reason": "to read mail"})
-	if again.Text("suggestion_id") != ids[1] || fmt.Sprint(again.At("similar_tools")) != fmt.Sprint([]any{map[string]any{"id": calendar, "name": "Google Calendar"}}) {
+	again := p.with(keys[2]).must(
+		201, "POST", "/api/tools/suggest",
+		object{"name": "gmail", "url": "https://gmail.google.com/", "reason": "to read mail"},
+	)
+	if again.Text("suggestion_id") != ids[1] ||
+		fmt.Sprint(again.At("similar_tools")) != fmt.Sprint(
+			[]any{map[string]any{"id": calendar, "name": "Google Calendar"}},
+		) {
 		t.Errorf("Gmail again: %s", again.Body)
 	}
 	// One answer for two: each backer gets it once.
-	both := admin.accept(ids[1], object{"tool": google("Google Workspace", "https://workspace.google.com"), "also": []string{ids[2]}}, "Idempotency-Key", "both")
+	both := admin.accept(
+		ids[1], object{"tool": google("Google Workspace", "https://workspace.google.com"), "also": []string{ids[2]}},
+		"Idempotency-Key", "both",
+	)
 	if diff := cmp.Diff(map[string]string{agents[1]: "granted", agents[2]: "granted"}, outcomes(both)); diff != "" {
 		t.Errorf("who got both (-want +got):\n%s", diff)
 	}
 	for _, id := range ids[1:] {
-		if a := admin.must(200, "GET", "/api/admin/suggestions/"+id, nil); a.Text("status") != "accepted" || a.Text("tool_id") != both.Text("tool.id") {
+		if a := admin.must(200, "GET", "/api/admin/suggestions/"+id, nil); a.Text("status") != "accepted" ||
+			a.Text("tool_id") != both.Text("tool.id") {
 			t.Errorf("afterwards: %s", a.Body)
 		}
 	}
@@ -257,7 +315,8 @@ func TestProductsOfOneDomainStayApart(t *testing.T) {
 		t.Errorf("Drive: %s", a.Body)
 	}
 	admin.must(200, "PATCH", "/api/admin/tools/"+docs, object{"name": "google drive"})
-	if a := admin.must(200, "GET", "/api/admin/suggestions/"+drive, nil); a.Text("status") != "redirected" || a.Text("tool_id") != docs {
+	if a := admin.must(200, "GET", "/api/admin/suggestions/"+drive, nil); a.Text("status") != "redirected" ||
+		a.Text("tool_id") != docs {
 		t.Errorf("Drive: %s", a.Body)
 	}
 	p.stop()
@@ -272,7 +331,10 @@ func TestANameOfTwoSites(t *testing.T) {
 	_, one := admin.mustAgent("One")
 	two, key := admin.mustAgent("Two")
 	mercury := func(name, site string) object {
-		return object{"name": name, "url": "https://" + site, "auth_type": "api_key", "credential_mode": "shared", "credential": "x"}
+		return object{
+			"name": name, "url": "https://" + site, "auth_type": "api_key", "credential_mode": "shared",
+			"credential": "x",
+		}
 	}
 	bank := p.with(one).suggest("Mercury", "https://mercury.com", "to pay")
 	parser := p.with(key).suggest("Mercury", "https://mercury.dev", "to parse")
@@ -282,25 +344,36 @@ func TestANameOfTwoSites(t *testing.T) {
 	if oldest := p.with(key).suggest("mercury", "", "to do something"); oldest != bank {
 		t.Errorf("without an address it is not the oldest but %s", oldest)
 	}
-	if a := admin.must(200, "GET", "/api/admin/suggestions/"+bank, nil); fmt.Sprint(a.At("related")) != fmt.Sprint([]any{map[string]any{"suggestion_id": parser, "name": "Mercury", "backer_count": 1.0}}) {
+	if a := admin.must(200, "GET", "/api/admin/suggestions/"+bank, nil); fmt.Sprint(a.At("related")) != fmt.Sprint(
+		[]any{map[string]any{"suggestion_id": parser, "name": "Mercury", "backer_count": 1.0}},
+	) {
 		t.Errorf("the bank: %s", a.Body)
 	}
 	admin.must(201, "POST", "/api/admin/tools", mercury("Mercury", "mercury.com"))
-	taken := admin.refused(409, "tool_exists", "POST", "/api/admin/suggestions/"+parser+"/accept", object{"tool": mercury("Mercury", "mercury.dev")}, admin.read("/api/admin/suggestions/"+parser)...)
-	if !strings.Contains(taken.Text("hint"), "POST /api/admin/suggestions/"+parser+"/accept") || !strings.Contains(taken.Text("hint"), "another tool.name") {
+	taken := admin.refused(
+		409, "tool_exists", "POST", "/api/admin/suggestions/"+parser+"/accept",
+		object{"tool": mercury("Mercury", "mercury.dev")}, admin.read("/api/admin/suggestions/"+parser)...,
+	)
+	if !strings.Contains(taken.Text("hint"), "POST /api/admin/suggestions/"+parser+"/accept") ||
+		!strings.Contains(taken.Text("hint"), "another tool.name") {
 		t.Errorf("the name is taken: %s", taken.Body)
 	}
 	a := admin.accept(parser, object{"tool": mercury("Mercury (mercury.dev)", "mercury.dev")})
 	if outcomes(a)[two] != "granted" {
 		t.Errorf("under another name: %s", a.Body)
 	}
-	for body, field := range map[string]object{"not_found": {"also": []string{two}}, "validation_failed": {"also": []string{parser, parser}}, "already_decided": {"also": []string{bank}}} {
+	for body, field := range map[string]object{
+		"not_found": {"also": []string{two}}, "validation_failed": {"also": []string{parser, parser}},
+		"already_decided": {"also": []string{bank}},
+	} {
 		other := p.with(one).suggest("Other "+body, "", "to test it")
 		field["tool"] = mercury("Other "+body, "example.com")
 		if body == "validation_failed" {
 			field["also"] = []string{other}
 		}
-		if a := admin.call("POST", "/api/admin/suggestions/"+other+"/accept", field, admin.read("/api/admin/suggestions/"+other)...); a.Text("code") != body {
+		if a := admin.call(
+			"POST", "/api/admin/suggestions/"+other+"/accept", field, admin.read("/api/admin/suggestions/"+other)...,
+		); a.Text("code") != body {
 			t.Errorf("%s: %s", body, a.Body)
 		}
 	}
@@ -320,15 +393,18 @@ func TestNobodyChangesAnothersSuggestion(t *testing.T) {
 	if same := p.with(two).suggest("NOTION", "https://www.notion.so/phish", "to phish"); same != id {
 		t.Error("another page of the site is another suggestion")
 	}
-	if a := p.admin().must(200, "GET", "/api/admin/suggestions/"+id, nil); a.Text("name") != "Notion" || a.Text("url") != "https://notion.so" || a.At("backer_count") != 2.0 ||
-		!strings.Contains(string(a.Body), `"name":"NOTION"`) || !strings.Contains(string(a.Body), `"url":"https://www.notion.so/phish"`) {
+	if a := p.admin().must(200, "GET", "/api/admin/suggestions/"+id, nil); a.Text("name") != "Notion" ||
+		a.Text("url") != "https://notion.so" || a.At("backer_count") != 2.0 ||
+		!strings.Contains(string(a.Body), `"name":"NOTION"`) ||
+		!strings.Contains(string(a.Body), `"url":"https://www.notion.so/phish"`) {
 		t.Errorf("it is now %s", a.Body)
 	}
 	bare := p.with(one).suggest("Figma", "", "to draw")
 	if same := p.with(two).suggest("figma", "https://figma.com", "to draw"); same != bare {
 		t.Error("an address makes it another suggestion")
 	}
-	if a := p.admin().must(200, "GET", "/api/admin/suggestions/"+bare, nil); a.Text("name") != "Figma" || a.Text("url") != "" || a.At("backer_count") != 2.0 {
+	if a := p.admin().must(200, "GET", "/api/admin/suggestions/"+bare, nil); a.Text("name") != "Figma" ||
+		a.Text("url") != "" || a.At("backer_count") != 2.0 {
 		t.Errorf("it is now %s", a.Body)
 	}
 }
@@ -350,7 +426,8 @@ func TestTwoAtOnceMakeOneSuggestion(t *testing.T) {
 	if ids = slices.Compact(ids); len(ids) != 1 {
 		t.Errorf("they made %d suggestions", len(ids))
 	}
-	if a := p.admin().must(200, "GET", "/api/admin/suggestions", nil).Items(); len(a) != 1 || a[0]["backer_count"] != float64(len(f.keys)) {
+	if a := p.admin().must(200, "GET", "/api/admin/suggestions", nil).Items(); len(a) != 1 ||
+		a[0]["backer_count"] != float64(len(f.keys)) {
 		t.Errorf("there is %v", a)
 	}
 }
@@ -366,27 +443,37 @@ func TestADismissedSuggestionCoolsDown(t *testing.T) {
 	_, one := admin.mustAgent("One")
 	two, key := admin.mustAgent("Two")
 	id := p.with(one).suggest("Linear", "https://linear.app", "to file issues")
-	if a := admin.must(200, "POST", "/api/admin/suggestions/"+id+"/dismiss", object{"reason": "we use Jira"}); a.Text("status") != "dismissed" || a.Text("dismissal_reason") != "we use Jira" || a.At("backer_count") != 1.0 {
+	if a := admin.must(
+		200, "POST", "/api/admin/suggestions/"+id+"/dismiss", object{"reason": "we use Jira"},
+	); a.Text("status") != "dismissed" || a.Text("dismissal_reason") != "we use Jira" || a.At("backer_count") != 1.0 {
 		t.Errorf("dismissed: %s", a.Body)
 	}
 	for range 2 {
-		a := p.with(key).refused(409, "suggestion_cooling_down", "POST", "/api/tools/suggest", object{"name": "linear", "reason": "to file issues"})
+		a := p.with(key).refused(
+			409, "suggestion_cooling_down", "POST", "/api/tools/suggest",
+			object{"name": "linear", "reason": "to file issues"},
+		)
 		until, err := time.Parse(time.RFC3339, a.Text("retry_after"))
-		if left := time.Until(until); a.Text("suggestion_id") != id || err != nil || left < 23*time.Hour || left > 24*time.Hour || a.Header.Get("Retry-After") == "" {
+		if left := time.Until(until); a.Text("suggestion_id") != id || err != nil || left < 23*time.Hour ||
+			left > 24*time.Hour || a.Header.Get("Retry-After") == "" {
 			t.Errorf("too early: %s", a.Body)
 		}
 	}
-	if a := admin.must(200, "GET", "/api/admin/audit?action=suggestion.cooldown_refused", nil).Items(); len(a) != 1 || a[0]["agent_id"] != two {
+	if a := admin.must(200, "GET", "/api/admin/audit?action=suggestion.cooldown_refused", nil).Items(); len(a) != 1 ||
+		a[0]["agent_id"] != two {
 		t.Errorf("the audit has %v", a)
 	}
 	p.stop()
 	p.office(func(ctx context.Context, o *office) error { // a day later
 		o.env.Clock = func() time.Time { return time.Now().Add(24*time.Hour + time.Minute) }
-		tools := &commands.Tools{Catalogs: commands.NewCatalogLoop(o.env), Agents: commands.NewAgentLoop(o.env), Clock: o.env.Clock}
+		tools := &commands.Tools{
+			Catalogs: commands.NewCatalogLoop(o.env), Agents: commands.NewAgentLoop(o.env), Clock: o.env.Clock,
+		}
 		m := o.meta(o.inst.Begun.OrganizationID)
 		m.Actor = domain.Actor{Type: domain.ActorAgent, ID: two}
 		back, err := (&commands.Suggestions{Tools: tools}).Suggest(ctx, m, two, "linear", "", "still")
-		if err == nil && (back.ID != id || len(back.State.Suggestions[id].Backers) != 2 || back.State.Suggestions[id].Status != catalog.SuggestionPending) {
+		if err == nil &&
+			(back.ID != id || len(back.State.Suggestions[id].Backers) != 2 || back.State.Suggestions[id].Status != catalog.SuggestionPending) {
 			t.Errorf("it came back as %+v", back.State.Suggestions[id])
 		}
 		return err
@@ -396,7 +483,8 @@ func TestADismissedSuggestionCoolsDown(t *testing.T) {
 	if told := hook.all(); len(told) != 2 || !strings.Contains(string(told[1].Body), "Linear") {
 		t.Errorf("told %d times, of %s", len(told), told[len(told)-1].Body)
 	}
-	if a := p.admin().must(200, "GET", "/api/admin/suggestions?status=pending", nil).Items(); len(a) != 1 || a[0]["id"] != id || a[0]["backer_count"] != 2.0 {
+	if a := p.admin().must(200, "GET", "/api/admin/suggestions?status=pending", nil).Items(); len(a) != 1 ||
+		a[0]["id"] != id || a[0]["backer_count"] != 2.0 {
 		t.Errorf("the list: %v", a)
 	}
 	p.stop()
@@ -412,7 +500,10 @@ func TestWhatAHumanTookAwayStaysSo(t *testing.T) {
 	denied, deniedKey := admin.mustAgent("Denied")
 	revoked, revokedKey := admin.mustAgent("Revoked")
 	fresh, freshKey := admin.mustAgent("Fresh")
-	tool := admin.must(201, "POST", "/api/admin/tools", object{"name": "Issues", "auth_type": "api_key", "credential_mode": "shared", "credential": "x"}).Text("id")
+	tool := admin.must(
+		201, "POST", "/api/admin/tools",
+		object{"name": "Issues", "auth_type": "api_key", "credential_mode": "shared", "credential": "x"},
+	).Text("id")
 	request := p.with(deniedKey).mustRequest(tool)
 	admin.must(200, "POST", "/api/admin/requests/"+request+"/deny", object{"reason": "no"})
 	admin.mustAssign(revoked, tool)
@@ -427,7 +518,8 @@ func TestWhatAHumanTookAwayStaysSo(t *testing.T) {
 		return len(admin.must(200, "GET", "/api/admin/requests?status=pending&tool_id="+tool, nil).Items()) == 1
 	})
 	p.reacted("answered_suggestions", 1)
-	if a := admin.must(200, "GET", "/api/admin/suggestions/"+id, nil); a.Text("status") != "redirected" || a.Text("tool_id") != tool {
+	if a := admin.must(200, "GET", "/api/admin/suggestions/"+id, nil); a.Text("status") != "redirected" ||
+		a.Text("tool_id") != tool {
 		t.Errorf("the suggestion is %s", a.Body)
 	}
 	for agent, want := range map[string]string{denied: "denied", revoked: "revoked", fresh: "pending"} {
@@ -436,7 +528,8 @@ func TestWhatAHumanTookAwayStaysSo(t *testing.T) {
 			t.Errorf("%s has %v", want, a)
 		}
 	}
-	if a := admin.must(200, "GET", "/api/admin/grants?agent_id="+fresh, nil).Items(); a[0]["origin"] != "suggestion" || a[0]["reason"] != "to file issues" {
+	if a := admin.must(200, "GET", "/api/admin/grants?agent_id="+fresh, nil).Items(); a[0]["origin"] != "suggestion" ||
+		a[0]["reason"] != "to file issues" {
 		t.Errorf("the request is %v", a)
 	}
 }
@@ -449,7 +542,9 @@ func TestACredentialOfItsOwnIsNotGivenToAFleet(t *testing.T) {
 	admin := p.admin()
 	agent, key := admin.mustAgent("One")
 	id := p.with(key).suggest("Linear", "", "to file issues")
-	a := admin.accept(id, object{"tool": object{"name": "Linear", "auth_type": "api_key", "credential_mode": "per_agent"}})
+	a := admin.accept(
+		id, object{"tool": object{"name": "Linear", "auth_type": "api_key", "credential_mode": "per_agent"}},
+	)
 	if got := outcomes(a)[agent]; got != "pending" || !strings.Contains(string(a.Body), "credential of its own") {
 		t.Errorf("accepted: %s", a.Body)
 	}
@@ -464,20 +559,25 @@ func TestACredentialOfItsOwnIsNotGivenToAFleet(t *testing.T) {
 	// Asked for by the admin: requests although the credential is shared. What is wrong in the tool is
 	// named within it.
 	second := p.with(key).suggest("Notion", "", "to write things")
-	wrong := admin.refused(400, "validation_failed", "POST", "/api/admin/suggestions/"+second+"/accept", object{"tool": object{"name": "N", "credential_mode": "shared"}})
+	wrong := admin.refused(
+		400, "validation_failed", "POST", "/api/admin/suggestions/"+second+"/accept",
+		object{"tool": object{"name": "N", "credential_mode": "shared"}},
+	)
 	for _, field := range []string{`"tool.name"`, `"tool.auth_type"`} {
 		if !strings.Contains(string(wrong.Body), field) {
 			t.Errorf("%s is not named: %s", field, wrong.Body)
 		}
 	}
 	b := admin.must(201, "POST", "/api/admin/suggestions/"+second+"/accept", object{
-		"tool": object{"name": "Notion", "auth_type": "api_key", "credential_mode": "shared", "credential": "x"}, "grant_backers": false,
+		"tool":          object{"name": "Notion", "auth_type": "api_key", "credential_mode": "shared", "credential": "x"},
+		"grant_backers": false,
 	}, "Idempotency-Key", "once")
 	if outcomes(b)[agent] != "pending" {
 		t.Errorf("accepted: %s", b.Body)
 	}
 	again := admin.must(201, "POST", "/api/admin/suggestions/"+second+"/accept", object{
-		"tool": object{"name": "Notion", "auth_type": "api_key", "credential_mode": "shared", "credential": "x"}, "grant_backers": false,
+		"tool":          object{"name": "Notion", "auth_type": "api_key", "credential_mode": "shared", "credential": "x"},
+		"grant_backers": false,
 	}, "Idempotency-Key", "once")
 	if diff := cmp.Diff(string(b.Body), string(again.Body)); diff != "" {
 		t.Errorf("again (-first +second):\n%s", diff)
@@ -506,21 +606,26 @@ func TestAnAcceptedSuggestionIsFinishedByWhoeverLives(t *testing.T) {
 		tool = newID().String()
 		done, err := catalogs.Do(ctx, m.Organization, m, func(s catalog.State, _ time.Time) (catalog.Command, error) {
 			return catalog.AcceptSuggestion{SuggestionID: id, Seen: domain.Seen{s.Digest(id)}, GrantBackers: true, Tool: catalog.AddTool{
-				ToolID: tool, Name: "Linear", FoldedName: "linear", AuthType: "api_key", Mode: catalog.Shared, SecretID: newID().String(), Standings: standings,
+				ToolID: tool, Name: "Linear", FoldedName: "linear", AuthType: "api_key", Mode: catalog.Shared,
+				SecretID: newID().String(), Standings: standings,
 			}}, nil
 		})
 		if err != nil {
 			return err
 		}
 		accepted := done.Events[len(done.Events)-1].(catalog.SuggestionAccepted)
-		grants := &commands.Grants{Agents: agents, Catalogs: catalogs, Secrets: o.inst.Secrets, Log: o.inst.Log, Clock: time.Now}
+		grants := &commands.Grants{
+			Agents: agents, Catalogs: catalogs, Secrets: o.inst.Secrets, Log: o.inst.Log, Clock: time.Now,
+		}
 		for _, d := range accepted.Decisions[:5] {
 			if _, err := grants.Seed(ctx, m, id, tool, d); err != nil {
 				return err
 			}
 		}
 		// Meanwhile: one is suspended and let in again, one was given it by hand and lost it.
-		suspended := &commands.Agents{Loop: agents, Catalogs: catalogs, Secrets: o.inst.Secrets, Log: o.inst.Log, Clock: time.Now}
+		suspended := &commands.Agents{
+			Loop: agents, Catalogs: catalogs, Secrets: o.inst.Secrets, Log: o.inst.Log, Clock: time.Now,
+		}
 		if _, err := suspended.Suspend(ctx, o.meta(m.Organization), f.ids[6]); err != nil {
 			return err
 		}
@@ -550,7 +655,9 @@ func TestAnAcceptedSuggestionIsFinishedByWhoeverLives(t *testing.T) {
 	if diff := cmp.Diff(want, events); diff != "" {
 		t.Errorf("given to (-want +got):\n%s", diff)
 	}
-	if a := p.admin().must(200, "GET", "/api/admin/grants?status=approved&limit=200&tool_id="+tool, nil).Items(); len(a) != len(f.ids)-2 {
+	if a := p.admin().must(
+		200, "GET", "/api/admin/grants?status=approved&limit=200&tool_id="+tool, nil,
+	).Items(); len(a) != len(f.ids)-2 {
 		t.Errorf("%d have it", len(a))
 	}
 	p.restart()

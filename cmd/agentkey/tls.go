@@ -78,10 +78,15 @@ func (k *keyPair) watch(ctx context.Context, tick <-chan time.Time, hangup <-cha
 		changed, err := k.read()
 		switch {
 		case changed && err != nil:
-			k.logger.Error("the new TLS certificate can't be used, so the one before stays", slog.String("error", err.Error()))
+			k.logger.Error(
+				"the new TLS certificate can't be used, so the one before stays", slog.String("error", err.Error()),
+			)
 		case changed:
 			leaf := k.current.Load().Leaf
-			k.logger.Info("there is a new TLS certificate", slog.String("serial", leaf.SerialNumber.String()), slog.Time("not_after", leaf.NotAfter))
+			k.logger.Info(
+				"there is a new TLS certificate", slog.String("serial", leaf.SerialNumber.String()),
+				slog.Time("not_after", leaf.NotAfter),
+			)
 		}
 	}
 }

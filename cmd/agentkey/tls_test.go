@@ -39,7 +39,8 @@ func alive(t *testing.T, conn *tls.Conn) {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	if text, err := io.ReadAll(response.Body); err != nil || response.StatusCode != 200 || !strings.Contains(string(text), "alive") {
+	if text, err := io.ReadAll(response.Body); err != nil || response.StatusCode != 200 ||
+		!strings.Contains(string(text), "alive") {
 		t.Errorf("over the open connection: %d %s %v", response.StatusCode, text, err)
 	}
 }
@@ -114,7 +115,8 @@ func TestANewCertificateIsFoundWithoutASignal(t *testing.T) {
 		for range 2 { // when the second is taken the first was acted on
 			tick <- time.Now()
 		}
-		if number, _ := shown(t, listener.Addr().String()); number != want || strings.Count(said.String(), "\n") != words {
+		if number, _ := shown(t, listener.Addr().String()); number != want ||
+			strings.Count(said.String(), "\n") != words {
 			t.Errorf("number %d, not %d:\n%s", number, want, said)
 		}
 	}

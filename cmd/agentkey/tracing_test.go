@@ -105,7 +105,9 @@ func TestAFetchIsOneTraceThatTellsNothing(t *testing.T) {
 		"tracestate", "canary=state"); a.Text("credential") != canary {
 		t.Fatalf("the fetch: %s", a.Body)
 	}
-	agent.refused(400, "validation_failed", "GET", "/api/tools/"+id+"/credentials?canary=query", nil, "traceparent", "nonsense")
+	agent.refused(
+		400, "validation_failed", "GET", "/api/tools/"+id+"/credentials?canary=query", nil, "traceparent", "nonsense",
+	)
 	p.with(key+"x").refused(401, "credentials_malformed", "GET", "/api/me", nil)
 	p.anyone().call("GET", "/canary-path", nil)
 	p.admin().must(200, "GET", "/api/admin/agents", nil)
@@ -120,7 +122,8 @@ func TestAFetchIsOneTraceThatTellsNothing(t *testing.T) {
 		}
 	}
 	for name, parent := range map[string]string{
-		root: "", "authenticate agent": root, "command agent": root, "append agent": "command agent", "refresh catalog": root, "read catalog": "refresh catalog",
+		root: "", "authenticate agent": root, "command agent": root, "append agent": "command agent",
+		"refresh catalog": root, "read catalog": "refresh catalog",
 		"open credential": root,
 	} {
 		of := spans[name]
@@ -128,7 +131,8 @@ func TestAFetchIsOneTraceThatTellsNothing(t *testing.T) {
 			t.Errorf("%s is no step: %v", name, ids)
 			continue
 		}
-		if above := of[0].GetParentSpanId(); ids[string(above)] != parent || parent == "" && hex.EncodeToString(above) != parentID {
+		if above := of[0].GetParentSpanId(); ids[string(above)] != parent ||
+			parent == "" && hex.EncodeToString(above) != parentID {
 			t.Errorf("%s stands below %q (%x)", name, ids[string(above)], above)
 		}
 	}
@@ -136,7 +140,8 @@ func TestAFetchIsOneTraceThatTellsNothing(t *testing.T) {
 		t.FailNow()
 	}
 	for key, want := range map[string]any{
-		"http.request.method": "GET", "http.route": "/api/tools/:id/credentials", "http.response.status_code": int64(200), "url.scheme": "http",
+		"http.request.method": "GET", "http.route": "/api/tools/:id/credentials",
+		"http.response.status_code": int64(200), "url.scheme": "http",
 		"network.protocol.version": "1.1",
 	} {
 		if got := attributeOf(spans[root][0].GetAttributes(), key); got != want {
@@ -144,23 +149,27 @@ func TestAFetchIsOneTraceThatTellsNothing(t *testing.T) {
 		}
 	}
 	appended := spans["append agent"][0]
-	if appended.GetKind() != otlp.Span_SPAN_KIND_CLIENT || attributeOf(appended.GetAttributes(), "db.operation.name") != "append" ||
-		attributeOf(appended.GetAttributes(), "db.collection.name") != "agent" || attributeOf(r.who, "service.name") != "agentkey" {
+	if appended.GetKind() != otlp.Span_SPAN_KIND_CLIENT ||
+		attributeOf(appended.GetAttributes(), "db.operation.name") != "append" ||
+		attributeOf(appended.GetAttributes(), "db.collection.name") != "agent" ||
+		attributeOf(r.who, "service.name") != "agentkey" {
 		t.Errorf("the append is %v of %v", appended, r.who)
 	}
 	names := func(name string) bool {
 		return slices.ContainsFunc(r.spans, func(s *otlp.Span) bool { return s.GetName() == name })
 	}
 	for name, want := range map[string]bool{
-		"apply read_model": true, "POST /api/admin/agents": true, "GET": true, "GET /api/me": true, "GET /readyz": false, "GET /healthz": false,
+		"apply read_model": true, "POST /api/admin/agents": true, "GET": true, "GET /api/me": true,
+		"GET /readyz": false, "GET /healthz": false,
 	} {
 		if names(name) != want {
 			t.Errorf("that there is a span %s is %v", name, !want)
 		}
 	}
 	for what, value := range map[string]string{
-		"credential, a header, a query or a path": "canary", "tool's name": "Canary-Tool", "agent's name": "Canary-Agent",
-		"agent key": key[len("sk_agent_"):], "admin token": p.Token, "agent": id, "tool": tool, "address": "127.0.0.1",
+		"credential, a header, a query or a path": "canary", "tool's name": "Canary-Tool",
+		"agent's name": "Canary-Agent", "agent key": key[len("sk_agent_"):], "admin token": p.Token, "agent": id,
+		"tool": tool, "address": "127.0.0.1",
 	} {
 		if bytes.Contains(r.raw, []byte(value)) {
 			t.Errorf("the %s %q is in the traces", what, value)

@@ -39,19 +39,36 @@ func (v *vitals) Collect(out chan<- prometheus.Metric) {
 		case "event_log":
 			gauge("agentkey_event_log_up", "1 when the event log answers.", number(ok), nil)
 		case "limits":
-			gauge("agentkey_limiter_alone", "1 while Redis is slow, can't be reached or answers with errors and this process counts calls alone.", number(!ok), nil)
+			gauge(
+				"agentkey_limiter_alone",
+				"1 while Redis is slow, can't be reached or answers with errors and this process counts calls alone.",
+				number(!ok), nil,
+			)
 		}
 	}
 	s := v.health.readModel.Status(ctx)
 	labels := prometheus.Labels{"projection": s.Name}
 	if s.Head > 0 {
-		gauge("agentkey_projection_lag_events", "How far the projection lags behind the head of the event log.", float64(s.Lag), labels)
+		gauge(
+			"agentkey_projection_lag_events", "How far the projection lags behind the head of the event log.",
+			float64(s.Lag), labels,
+		)
 	}
-	gauge("agentkey_projection_up", "1 where the projection follows the event log or catches up; 0 where it failed, waits or stands by.", number(moves(s)), labels)
+	gauge(
+		"agentkey_projection_up",
+		"1 where the projection follows the event log or catches up; 0 where it failed, waits or stands by.",
+		number(moves(s)), labels,
+	)
 	if disk := (syscall.Statfs_t{}); syscall.Statfs(v.dataDir, &disk) == nil {
 		block := float64(disk.Bsize)
-		gauge("agentkey_data_folder_free_bytes", "Room that is left for us on the file system of the data folder.", float64(disk.Bavail)*block, nil)
-		gauge("agentkey_data_folder_size_bytes", "Size of the file system of the data folder.", float64(disk.Blocks)*block, nil)
+		gauge(
+			"agentkey_data_folder_free_bytes", "Room that is left for us on the file system of the data folder.",
+			float64(disk.Bavail)*block, nil,
+		)
+		gauge(
+			"agentkey_data_folder_size_bytes", "Size of the file system of the data folder.",
+			float64(disk.Blocks)*block, nil,
+		)
 	}
 }
 

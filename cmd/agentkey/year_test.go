@@ -35,7 +35,8 @@ func TestAYearHappensOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			replicas := begin(t)
 			first := replicas[0]
-			first.admin().mustAgent("The first") // what admins do is sealed with the month's key, which is there from now on
+			// what admins do is sealed with the month's key, which is there from now on
+			first.admin().mustAgent("The first")
 			stopAll(replicas)
 			first.office(passYear)
 			runAll(replicas)
@@ -72,8 +73,10 @@ func TestAYearHappensOnce(t *testing.T) {
 				})
 			})
 			want := map[string]int{ // one secret of two is gone with its tool
-				"tool.added.v1": 2, "secret.sealed.v1": 1, "agent.registered.v1": 1, "grant.assigned.v1": 2, "tool.removed.v1": 1,
-				"grant.expired.v1": 1, "grant.revoked.v1": 1, "reaction.handled.v1": 2, // removed_tools and ended_secrets
+				"tool.added.v1": 2, "secret.sealed.v1": 1, "agent.registered.v1": 1, "grant.assigned.v1": 2,
+				"tool.removed.v1": 1,
+				// removed_tools and ended_secrets
+				"grant.expired.v1": 1, "grant.revoked.v1": 1, "reaction.handled.v1": 2,
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("written after the read model was dropped (-want +got):\n%s", diff)
@@ -101,14 +104,26 @@ func passYear(ctx context.Context, o *office) error {
 	clock := func() time.Time { return now }
 	env, organization := o.inst.Env(clock, nil, nil), o.inst.Begun.OrganizationID
 	loop, catalogs := commands.NewAgentLoop(env), commands.NewCatalogLoop(env)
-	agents := &commands.Agents{Loop: loop, Catalogs: catalogs, Secrets: o.inst.Secrets, Log: o.inst.Log, MACKey: o.inst.MACKey, Clock: clock}
+	agents := &commands.Agents{
+		Loop: loop, Catalogs: catalogs, Secrets: o.inst.Secrets, Log: o.inst.Log, MACKey: o.inst.MACKey, Clock: clock,
+	}
 	tools := &commands.Tools{Catalogs: catalogs, Secrets: o.inst.Secrets, Log: o.inst.Log, Clock: clock}
 	grants := &commands.Grants{Agents: loop, Catalogs: catalogs, Secrets: o.inst.Secrets, Log: o.inst.Log, Clock: clock}
 	credential := domain.NewSecret([]byte(`"x"`))
 
 	y := &year{}
-	shared := y.tool(tools.Add(ctx, o.meta(organization), catalog.AddTool{Name: "Shared", AuthType: "api_key", Mode: catalog.Shared}, credential))
-	own := y.tool(tools.Add(ctx, o.meta(organization), catalog.AddTool{Name: "Own", AuthType: "api_key", Mode: catalog.PerAgent}, domain.Secret{}))
+	shared := y.tool(
+		tools.Add(
+			ctx, o.meta(organization), catalog.AddTool{Name: "Shared", AuthType: "api_key", Mode: catalog.Shared},
+			credential,
+		),
+	)
+	own := y.tool(
+		tools.Add(
+			ctx, o.meta(organization), catalog.AddTool{Name: "Own", AuthType: "api_key", Mode: catalog.PerAgent},
+			domain.Secret{},
+		),
+	)
 	var ids []string
 	for i := range 3 {
 		made, err := agents.Register(ctx, o.meta(organization), commands.NewAgent{Name: fmt.Sprint("Agent ", i)})
@@ -129,7 +144,10 @@ func passYear(ctx context.Context, o *office) error {
 			if (week+i)%8 == 0 {
 				_, err := agents.Suspend(ctx, o.meta(organization), id)
 				y.did(err)
-				_, err = agents.Do(ctx, o.meta(organization), id, func(agent.State, time.Time) (agent.Command, error) { return agent.Reactivate{}, nil })
+				_, err = agents.Do(
+					ctx, o.meta(organization), id,
+					func(agent.State, time.Time) (agent.Command, error) { return agent.Reactivate{}, nil },
+				)
 				y.did(err)
 				continue
 			}
@@ -257,10 +275,13 @@ func (p *program) endSecretsNow() {
 		defer stop()
 		ahead := func() time.Time { return time.Now().Add(2 * time.Minute) }
 		reactor := &reactions.Reactor{
-			Log: o.inst.Log, Organization: o.inst.Begun.OrganizationID, Clock: ahead, NewID: newID, Logger: slog.New(slog.DiscardHandler),
+			Log: o.inst.Log, Organization: o.inst.Begun.OrganizationID, Clock: ahead, NewID: newID,
+			Logger: slog.New(slog.DiscardHandler),
 		}
 		go reactor.Run(run, reactions.EndedSecrets(o.inst.Secrets))
-		wait.Until(p.t, "the ended secret is removed", func() bool { return o.mustHandled(p.t, "ended_secrets") == removed })
+		wait.Until(
+			p.t, "the ended secret is removed", func() bool { return o.mustHandled(p.t, "ended_secrets") == removed },
+		)
 		return nil
 	})
 }
@@ -288,7 +309,9 @@ func dropModels(t testing.TB, database string) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	for _, schema := range column(t, db, `select quote_ident(nspname) from pg_namespace where nspname like 'agentkey%'`) {
+	for _, schema := range column(
+		t, db, `select quote_ident(nspname) from pg_namespace where nspname like 'agentkey%'`,
+	) {
 		if _, err := db.ExecContext(t.Context(), "DROP SCHEMA "+schema+" CASCADE"); err != nil {
 			t.Fatal(err)
 		}

@@ -125,12 +125,16 @@ func OpenAt(t testing.TB, server *eventstoretest.Server, r seal.Ring, c *Clock) 
 	})
 	agents, catalogs := commands.NewAgentLoop(o.Env), commands.NewCatalogLoop(o.Env)
 	o.Refusals = commands.NewRefusals(o.Env, NewID)
-	o.Agents = &commands.Agents{Loop: agents, Catalogs: catalogs, Secrets: inst.Secrets, Privacy: privacy, Log: inst.Log, MACKey: inst.MACKey, Clock: c.Now}
+	o.Agents = &commands.Agents{
+		Loop: agents, Catalogs: catalogs, Secrets: inst.Secrets, Privacy: privacy, Log: inst.Log, MACKey: inst.MACKey,
+		Clock: c.Now,
+	}
 	o.Grants = &commands.Grants{Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: c.Now}
 	o.Tools = &commands.Tools{Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: c.Now}
 	o.Fence = commands.NewFence(commands.FenceConfig{
-		Installation: commands.NewInstallationLoop(o.Env), Log: inst.Log, StoreID: inst.Begun.StoreID, Organization: inst.Begun.OrganizationID, NewID: NewID,
-		Logger: slog.New(slog.DiscardHandler), Forget: []func(){agents.Forget, catalogs.Forget},
+		Installation: commands.NewInstallationLoop(o.Env), Log: inst.Log, StoreID: inst.Begun.StoreID,
+		Organization: inst.Begun.OrganizationID, NewID: NewID, Logger: slog.New(slog.DiscardHandler),
+		Forget: []func(){agents.Forget, catalogs.Forget},
 	})
 	o.Env.OnAppend = o.Fence.Seen
 	follow, stop := context.WithCancel(context.Background())
@@ -141,18 +145,22 @@ func OpenAt(t testing.TB, server *eventstoretest.Server, r seal.Ring, c *Clock) 
 		following.Wait()
 	})
 	o.Fetch = &commands.Fetch{
-		Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Refusals: o.Refusals, Fence: o.Fence, Log: server.Client, NewID: NewID,
+		Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Refusals: o.Refusals, Fence: o.Fence,
+		Log: server.Client, NewID: NewID,
 	}
 	o.Once = &commands.Once{Log: inst.Log, MACKey: inst.MACKey, Clock: c.Now, NewID: NewID}
-	o.Callers = &commands.Callers{Agents: agents, Organizations: commands.NewOrganizationLoop(o.Env), First: inst.Begun.OrganizationID}
+	o.Callers = &commands.Callers{
+		Agents: agents, Organizations: commands.NewOrganizationLoop(o.Env), First: inst.Begun.OrganizationID,
+	}
 	return o
 }
 
 // Meta is who gives a command: a service token.
 func (o *Office) Meta() loop.Meta {
 	return loop.Meta{
-		Organization: o.Inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorService, ID: "token", Label: "ci"},
-		CommandID: NewID(), RequestID: "request", Address: "192.0.2.1", UserAgent: "test",
+		Organization: o.Inst.Begun.OrganizationID,
+		Actor:        domain.Actor{Type: domain.ActorService, ID: "token", Label: "ci"}, CommandID: NewID(),
+		RequestID: "request", Address: "192.0.2.1", UserAgent: "test",
 	}
 }
 
@@ -170,7 +178,9 @@ func (o *Office) MustTool(name string, mode catalog.Mode, credential string) str
 	if credential != "" {
 		secret = o.Credential(credential)
 	}
-	id, _, err := o.Tools.Add(o.T.Context(), o.Meta(), catalog.AddTool{Name: name, AuthType: "api_key", Mode: mode}, secret)
+	id, _, err := o.Tools.Add(
+		o.T.Context(), o.Meta(), catalog.AddTool{Name: name, AuthType: "api_key", Mode: mode}, secret,
+	)
 	if err != nil {
 		o.T.Fatalf("add %s: %v", name, err)
 	}

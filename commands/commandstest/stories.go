@@ -64,8 +64,13 @@ func (o *Office) Seed(id string, n int) {
 	for revision := head.Revision; n > 0; {
 		entries := make([]codec.Entry, min(n, 500))
 		for i := range entries {
-			signed := codec.Signed{Organization: o.Inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorAgent, ID: id}, CommandID: NewID().String(), Time: at}
-			entry, err := codec.NewEntry(agent.CredentialVended{ToolID: "seeded", SecretID: "s", CredentialVersion: 1, KeyNumber: 1}, signed, 0)
+			signed := codec.Signed{
+				Organization: o.Inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorAgent, ID: id},
+				CommandID: NewID().String(), Time: at,
+			}
+			entry, err := codec.NewEntry(
+				agent.CredentialVended{ToolID: "seeded", SecretID: "s", CredentialVersion: 1, KeyNumber: 1}, signed, 0,
+			)
 			if err != nil {
 				o.T.Fatal(err)
 			}

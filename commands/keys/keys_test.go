@@ -95,7 +95,9 @@ func TestAnySingleMistypedCharacterIsToldApart(t *testing.T) {
 				t.Fatalf("with character %d twice it is taken: %v", i, err)
 			}
 			if i > 0 && text[i] != text[i-1] {
-				if _, err := keys.Parse(text[:i-1] + text[i:i+1] + text[i-1:i] + text[i+1:]); !errors.Is(err, keys.ErrMalformed) {
+				if _, err := keys.Parse(
+					text[:i-1] + text[i:i+1] + text[i-1:i] + text[i+1:],
+				); !errors.Is(err, keys.ErrMalformed) {
 					t.Fatalf("with characters %d and %d exchanged it is taken: %v", i-1, i, err)
 				}
 			}
@@ -185,7 +187,8 @@ func TestAKeyDoesNotHoldItsText(t *testing.T) {
 	text, key := mustKey(t, keys.Agent, agentID, 1)
 	secret := text[strings.LastIndexByte(text, '_')+1:]
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
-		if shown := fmt.Sprintf(verb, key); strings.Contains(shown, secret) || strings.Contains(shown, fmt.Sprintf("%x", secret)) {
+		if shown := fmt.Sprintf(verb, key); strings.Contains(shown, secret) ||
+			strings.Contains(shown, fmt.Sprintf("%x", secret)) {
 			t.Errorf("%s shows the secret", verb)
 		}
 	}

@@ -139,7 +139,8 @@ func (l *Loop[S, C, E]) Do(ctx context.Context, id string, m Meta, build Build[S
 	ctx, span := spans.Step(ctx, "command", l.Category.String())
 	defer span.End()
 	c := &call[S, C, E]{meta: m, build: build, span: span, done: make(chan struct{}), signed: codec.Signed{
-		Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), RequestID: m.RequestID, Causation: m.Causation, Private: private,
+		Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), RequestID: m.RequestID,
+		Causation: m.Causation, Private: private,
 	}}
 	s := l.stream(id)
 	if err := s.enqueue(c); err != nil {
@@ -216,7 +217,8 @@ func (l *Loop[S, C, E]) Recent(ctx context.Context, id string) (Head[S], error) 
 	s := l.stream(id)
 	err := s.refresh(ctx)
 	head, loaded := s.peek()
-	if err != nil && errors.Is(err, eventstore.ErrUnavailable) && loaded && l.Env.Clock().Sub(head.readAt) <= recentState {
+	if err != nil && errors.Is(err, eventstore.ErrUnavailable) && loaded &&
+		l.Env.Clock().Sub(head.readAt) <= recentState {
 		return head, nil
 	}
 	return head, Refusal(err)
@@ -253,17 +255,23 @@ func (l *Loop[S, C, E]) stream(id string) *stream[S, C, E] {
 
 // append writes the events that some commands caused behind a revision. last is the id of the last
 // one.
-func (l *Loop[S, C, E]) append(ctx context.Context, stream string, revision int64, commands int, entries []codec.Entry, last uuid.UUID) (eventstore.Appended, error) {
+func (l *Loop[S, C, E]) append(
+	ctx context.Context, stream string, revision int64, commands int, entries []codec.Entry, last uuid.UUID,
+) (eventstore.Appended, error) {
 	if l.Env.OnAppend == nil {
 		return l.Env.Log.Append(ctx, stream, revision, entries...)
 	}
 	began := l.Env.Clock()
 	appended, err := l.Env.Log.Append(ctx, stream, revision, entries...)
 	ended := l.Env.Clock()
-	a := Appending{Category: l.Category.String(), Stream: stream, Commands: commands, Took: ended.Sub(began), Err: err, At: ended}
+	a := Appending{
+		Category: l.Category.String(), Stream: stream, Commands: commands, Took: ended.Sub(began), Err: err, At: ended,
+	}
 	if err == nil {
 		at := entries[len(entries)-1].Signed.Time
-		a.Last = eventstore.Mark{Stream: stream, Revision: appended.Revision, Position: appended.Position, ID: last, At: at}
+		a.Last = eventstore.Mark{
+			Stream: stream, Revision: appended.Revision, Position: appended.Position, ID: last, At: at,
+		}
 	}
 	l.Env.OnAppend(a)
 	return appended, err
@@ -285,14 +293,18 @@ func Refusal(err error) error {
 		return err
 	case errors.Is(err, codec.ErrUnknownEvent):
 		return &domain.Error{
-			Kind: domain.KindUnavailable, Code: "newer_version_required", Detail: "A newer version of agentkey wrote to this part of the log.",
-			Hint: "Upgrade this process to the newest version that writes to the log.", RetryAfter: time.Minute,
+			Kind: domain.KindUnavailable, Code: "newer_version_required",
+			Detail: "A newer version of agentkey wrote to this part of the log.",
+			Hint:   "Upgrade this process to the newest version that writes to the log.", RetryAfter: time.Minute,
 		}
-	case errors.Is(err, eventstore.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+	case errors.Is(
+		err, eventstore.ErrUnavailable,
+	), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return &domain.Error{
-			Kind: domain.KindUnavailable, Code: "event_log_unavailable", Detail: "The event log can't be reached, so nothing was decided or handed out.",
-			Hint: "Send the same request again after {wait}; {getReadiness} says when the log is back.",
-			Next: []domain.Next{{Op: "getReadiness"}}, RetryAfter: time.Second,
+			Kind: domain.KindUnavailable, Code: "event_log_unavailable",
+			Detail: "The event log can't be reached, so nothing was decided or handed out.",
+			Hint:   "Send the same request again after {wait}; {getReadiness} says when the log is back.",
+			Next:   []domain.Next{{Op: "getReadiness"}}, RetryAfter: time.Second,
 		}
 	}
 	return err

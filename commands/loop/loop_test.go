@@ -32,10 +32,12 @@ func TestAConflictIsDecidedAgainOnWhatCameFirst(t *testing.T) {
 	if !slices.Equal(seen, []string{"old", "new"}) {
 		t.Errorf("it was decided on %q", seen)
 	}
-	if second.State.Name != "newer" || second.Revision != first.Revision+1 || second.Position <= first.Position || !second.Changed {
+	if second.State.Name != "newer" || second.Revision != first.Revision+1 || second.Position <= first.Position ||
+		!second.Changed {
 		t.Errorf("the second is %+v", second)
 	}
-	if got := a.MustFresh(id); got.State.Name != "newer" || got.Revision != second.Revision || got.Position != second.Position {
+	if got := a.MustFresh(id); got.State.Name != "newer" || got.Revision != second.Revision ||
+		got.Position != second.Position {
 		t.Errorf("the other process has %+v", got)
 	}
 }
@@ -166,19 +168,28 @@ func TestStreamsOfOthersAreNobody(t *testing.T) {
 	if _, err := o.Agents.RotateKey(t.Context(), other, id, 0); commandstest.Code(err) != "not_found" {
 		t.Errorf("rotated another's key: %v", err)
 	}
-	if _, err := o.Grants.Assign(t.Context(), other, id, tool, commands.Terms{}); commandstest.Code(err) != "not_found" {
+	if _, err := o.Grants.Assign(
+		t.Context(), other, id, tool, commands.Terms{},
+	); commandstest.Code(err) != "not_found" {
 		t.Errorf("assigned another's tool: %v", err)
 	}
-	if _, err := o.Grants.Revoke(t.Context(), other, id, tool, agent.CauseAdmin); commandstest.Code(err) != "not_found" {
+	if _, err := o.Grants.Revoke(
+		t.Context(), other, id, tool, agent.CauseAdmin,
+	); commandstest.Code(err) != "not_found" {
 		t.Errorf("revoked another's grant: %v", err)
 	}
-	if _, err := o.Tools.RotateCredential(t.Context(), other, tool, o.Credential("x"), nil); commandstest.Code(err) != "not_found" {
+	if _, err := o.Tools.RotateCredential(
+		t.Context(), other, tool, o.Credential("x"), nil,
+	); commandstest.Code(err) != "not_found" {
 		t.Errorf("rotated another's credential: %v", err)
 	}
-	if _, err := o.Agents.Do(t.Context(), o.Meta(), commandstest.NewID().String(), commandstest.Rename("x")); commandstest.Code(err) != "not_found" {
+	if _, err := o.Agents.Do(
+		t.Context(), o.Meta(), commandstest.NewID().String(), commandstest.Rename("x"),
+	); commandstest.Code(err) != "not_found" {
 		t.Errorf("renamed nobody: %v", err)
 	}
-	if _, err := o.Server.Client.ReadForward(t.Context(), "agent-"+id, 1, 1); err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
+	if _, err := o.Server.Client.ReadForward(t.Context(), "agent-"+id, 1, 1); err != nil &&
+		!errors.Is(err, eventstore.ErrStreamNotFound) {
 		t.Error(err)
 	}
 }

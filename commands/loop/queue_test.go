@@ -161,7 +161,12 @@ func TestAnAgentWithEveryGrantCanBeSuspendedWhateverTheCallerSays(t *testing.T) 
 	for range agent.MaxOpenGrants {
 		wg.Go(func() {
 			tool := agent.Tool{ID: commandstest.NewID().String(), Exists: true}
-			o.MustDo(id, func(_ agent.State, at time.Time) (agent.Command, error) { return agent.Assign{At: at, Tool: tool}, nil })
+			o.MustDo(
+				id,
+				func(_ agent.State, at time.Time) (agent.Command, error) {
+					return agent.Assign{At: at, Tool: tool}, nil
+				},
+			)
 		})
 	}
 	wg.Wait()
@@ -217,7 +222,8 @@ func TestAQueueThatIsFullIsBusy(t *testing.T) {
 	}
 	wait.Until(t, "the queue is full", func() bool { return o.Grants.Agents.Waiting(id) == loop.MaxWaiting })
 	_, err := o.Agents.Do(t.Context(), o.Meta(), id, commandstest.Rename("one too many"))
-	if refusal := (*domain.Error)(nil); !errors.As(err, &refusal) || refusal.Code != "busy" || refusal.Kind != domain.KindUnavailable || refusal.RetryAfter <= 0 {
+	if refusal := (*domain.Error)(nil); !errors.As(err, &refusal) || refusal.Code != "busy" ||
+		refusal.Kind != domain.KindUnavailable || refusal.RetryAfter <= 0 {
 		t.Errorf("one more: %v", err)
 	}
 	release()

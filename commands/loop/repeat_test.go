@@ -18,7 +18,10 @@ func TestACommandThatIsFoundDoneAnswersWithAllItsEvents(t *testing.T) {
 	const grants = 7
 	for range grants {
 		tool := agent.Tool{ID: commandstest.NewID().String(), Exists: true}
-		a.MustDo(id, func(_ agent.State, at time.Time) (agent.Command, error) { return agent.Assign{At: at, Tool: tool}, nil })
+		a.MustDo(
+			id,
+			func(_ agent.State, at time.Time) (agent.Command, error) { return agent.Assign{At: at, Tool: tool}, nil },
+		)
 	}
 	m := a.Meta()
 	m.CommandID = commandstest.LongAgo(m.CommandID)

@@ -38,8 +38,9 @@ type snapshot struct {
 func (s *stream[S, C, E]) mac(n snapshot) string {
 	h := hmac.New(sha256.New, s.loop.Env.MACKey.Reveal())
 	h.Write(codec.PAE(
-		[]byte("agentkey.snapshot.v1"), []byte(s.loop.Env.Log.Keys.StoreID()), []byte(s.name), strconv.AppendInt(nil, n.Revision, 10),
-		n.EventID[:], strconv.AppendInt(nil, int64(n.Fold), 10), []byte(n.At.Format(time.RFC3339Nano)), n.State,
+		[]byte("agentkey.snapshot.v1"), []byte(s.loop.Env.Log.Keys.StoreID()), []byte(s.name),
+		strconv.AppendInt(nil, n.Revision, 10), n.EventID[:], strconv.AppendInt(nil, int64(n.Fold), 10),
+		[]byte(n.At.Format(time.RFC3339Nano)), n.State,
 	))
 	return hex.EncodeToString(h.Sum(nil))
 }
@@ -75,7 +76,9 @@ func (s *stream[S, C, E]) writeSnapshot(head Head[S], trimmed bool) error {
 	}
 	name := codec.Snapshots.Stream(s.name)
 	if !trimmed {
-		if err := s.loop.Env.Log.Client.SetStreamMetadata(ctx, name, eventstore.StreamMetadata{MaxCount: 1}); err != nil {
+		if err := s.loop.Env.Log.Client.SetStreamMetadata(
+			ctx, name, eventstore.StreamMetadata{MaxCount: 1},
+		); err != nil {
 			return fmt.Errorf("trim %s: %w", name, err)
 		}
 	}
@@ -87,7 +90,10 @@ func (s *stream[S, C, E]) writeSnapshot(head Head[S], trimmed bool) error {
 	}
 	// Nothing is decided on this stream, and each snapshot is checked against the events: any revision
 	// will do. A new id each time replaces also one of the same revision that was tampered with.
-	_, err = s.loop.Env.Log.Client.Append(ctx, name, eventstore.Any, eventstore.Event{ID: uuid.New(), Type: codec.Snapshot, Data: data, Metadata: []byte("{}")})
+	_, err = s.loop.Env.Log.Client.Append(
+		ctx, name, eventstore.Any,
+		eventstore.Event{ID: uuid.New(), Type: codec.Snapshot, Data: data, Metadata: []byte("{}")},
+	)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
@@ -109,7 +115,10 @@ func (s *stream[S, C, E]) fromSnapshot(ctx context.Context) Head[S] {
 	}
 	var n snapshot
 	if err := json.Unmarshal(stored[0].Data, &n); err != nil || !hmac.Equal([]byte(n.MAC), []byte(s.mac(n))) {
-		s.loop.Env.OnFault("snapshot refused", &codec.ForgedError{Stream: name, Revision: stored[0].Revision, Reason: "its MAC is not ours"})
+		s.loop.Env.OnFault(
+			"snapshot refused",
+			&codec.ForgedError{Stream: name, Revision: stored[0].Revision, Reason: "its MAC is not ours"},
+		)
 		return begin
 	}
 	if n.Fold != s.loop.Fold || n.Revision < 0 {
@@ -120,7 +129,10 @@ func (s *stream[S, C, E]) fromSnapshot(ctx context.Context) Head[S] {
 		return begin
 	}
 	if err != nil || len(events) == 0 || events[0].ID != n.EventID {
-		s.loop.Env.OnFault("snapshot refused", fmt.Errorf("%s names an event that is not at revision %d of %s", name, n.Revision, s.name))
+		s.loop.Env.OnFault(
+			"snapshot refused",
+			fmt.Errorf("%s names an event that is not at revision %d of %s", name, n.Revision, s.name),
+		)
 		return begin
 	}
 	var state S

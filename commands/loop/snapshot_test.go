@@ -48,7 +48,9 @@ func (o *office) folded(id string) agent.State {
 			o.T.Fatal(err)
 		}
 		for _, e := range page {
-			s = agent.Evolve(s, domain.Fact[agent.Event]{Event: e.Event.(agent.Event), At: e.Signed.Time, By: e.Signed.Actor})
+			s = agent.Evolve(
+				s, domain.Fact[agent.Event]{Event: e.Event.(agent.Event), At: e.Signed.Time, By: e.Signed.Actor},
+			)
 		}
 		from += uint64(len(page))
 		if len(page) < 500 {
@@ -82,7 +84,8 @@ func TestASnapshotStandsInForTheEventsBeforeIt(t *testing.T) {
 	if err := o.Grants.Agents.WriteSnapshot(id, doctored); err != nil {
 		t.Fatal(err)
 	}
-	if got := openOn(t, o.Server, o.Ring).MustFresh(id); got.State.Name != "from the snapshot" || got.Revision != head.Revision || got.Position != head.Position {
+	if got := openOn(t, o.Server, o.Ring).MustFresh(id); got.State.Name != "from the snapshot" ||
+		got.Revision != head.Revision || got.Position != head.Position {
 		t.Errorf("it was folded from elsewhere: %+v", got)
 	}
 	o.NoFault()
@@ -94,7 +97,10 @@ func TestWhoeverReadsALongHistoryLeavesASnapshot(t *testing.T) {
 	id, _ := o.MustAgent("zero")
 	o.Seed(id, 1100) // more than one page
 	head := o.MustFresh(id)
-	wait.Until(t, "there is a snapshot", func() bool { return o.Grants.Agents.FromSnapshot(t.Context(), id).Revision == head.Revision })
+	wait.Until(
+		t, "there is a snapshot",
+		func() bool { return o.Grants.Agents.FromSnapshot(t.Context(), id).Revision == head.Revision },
+	)
 	if diff := cmp.Diff(o.folded(id), openOn(t, o.Server, o.Ring).MustFresh(id).State); diff != "" {
 		t.Errorf("from it (-folded +snapshot):\n%s", diff)
 	}

@@ -161,7 +161,10 @@ func (s *stream[S, C, E]) finish(c *call[S, C, E]) {
 	case u.calls == 0:
 		delete(s.commands, id)
 	case c.err == nil && c.result.Changed && u.found == nil:
-		u.found = &stored[E]{events: c.result.Events, revision: c.result.Revision, position: c.result.Position, eventID: c.result.EventID}
+		u.found = &stored[E]{
+			events: c.result.Events, revision: c.result.Revision, position: c.result.Position,
+			eventID: c.result.EventID,
+		}
 	}
 }
 
@@ -228,7 +231,10 @@ func (s *stream[S, C, E]) decide(head Head[S], calls []*call[S, C, E], fresh boo
 		found, again := s.find(c, now)
 		if found != nil {
 			c.err = nil
-			c.result = Result[S, E]{State: d.head.State, Events: found.events, Revision: found.revision, Position: found.position, EventID: found.eventID, Changed: true, Repeated: true}
+			c.result = Result[S, E]{
+				State: d.head.State, Events: found.events, Revision: found.revision, Position: found.position,
+				EventID: found.eventID, Changed: true, Repeated: true,
+			}
 			d.answered++
 			continue
 		}
@@ -255,7 +261,9 @@ func (s *stream[S, C, E]) decide(head Head[S], calls []*call[S, C, E], fresh boo
 		d.answered++
 		c.err = err
 		if err != nil || len(events) == 0 {
-			c.result = Result[S, E]{State: d.head.State, Revision: d.head.Revision, Position: d.head.Position, EventID: d.head.eventID}
+			c.result = Result[S, E]{
+				State: d.head.State, Revision: d.head.Revision, Position: d.head.Position, EventID: d.head.eventID,
+			}
 			if len(d.entries) > 0 {
 				// It relied on events of this batch, whose position is known only after the append.
 				d.finish = append(d.finish, func(a eventstore.Appended) { c.result.Position = a.Position })
@@ -273,10 +281,15 @@ func (s *stream[S, C, E]) decide(head Head[S], calls []*call[S, C, E], fresh boo
 		}
 		d.head.At = at
 		d.entries = append(d.entries, entries...)
-		c.result = Result[S, E]{State: d.head.State, Events: events, Revision: d.head.Revision, EventID: d.head.eventID, Changed: true, before: &before}
+		c.result = Result[S, E]{
+			State: d.head.State, Events: events, Revision: d.head.Revision, EventID: d.head.eventID, Changed: true,
+			before: &before,
+		}
 		// One append has one position, that of its last event: a caller that waits for it sees its own
 		// events too.
-		d.finish = append(d.finish, func(a eventstore.Appended) { c.result.Position, c.result.Connection = a.Position, a.Connection })
+		d.finish = append(
+			d.finish, func(a eventstore.Appended) { c.result.Position, c.result.Connection = a.Position, a.Connection },
+		)
 		if d.alone {
 			return d
 		}
@@ -317,7 +330,9 @@ func (s *stream[S, C, E]) entries(c *call[S, C, E], events []E, at time.Time) ([
 		}
 	}
 	if err == nil && (len(events) > maxBatchEvents || size > maxCallBytes) {
-		err = domain.Invalid("body", fmt.Sprintf("one command may cause at most %d events and %d bytes", maxBatchEvents, maxCallBytes))
+		err = domain.Invalid(
+			"body", fmt.Sprintf("one command may cause at most %d events and %d bytes", maxBatchEvents, maxCallBytes),
+		)
 	}
 	return entries, size, err
 }

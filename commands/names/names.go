@@ -34,7 +34,9 @@ func FoldProduct(name string) string {
 		switch {
 		case unicode.Is(unicode.Variation_Selector, r):
 			return -1
-		case unicode.IsLetter(r), unicode.IsMark(r), unicode.IsNumber(r), unicode.IsSymbol(r), strings.ContainsRune("#*&@", r):
+		case unicode.IsLetter(r), unicode.IsMark(r), unicode.IsNumber(r), unicode.IsSymbol(r), strings.ContainsRune(
+			"#*&@", r,
+		):
 			return r
 		}
 		return -1
@@ -56,7 +58,10 @@ func Site(raw string) string {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return ""
 	}
-	profile := idna.New(idna.MapForLookup(), idna.Transitional(false), idna.StrictDomainName(true), idna.VerifyDNSLength(true), idna.BidiRule())
+	profile := idna.New(
+		idna.MapForLookup(), idna.Transitional(false), idna.StrictDomainName(true), idna.VerifyDNSLength(true),
+		idna.BidiRule(),
+	)
 	host, err = profile.ToASCII(host)
 	if err != nil {
 		return ""

@@ -35,11 +35,16 @@ func TestNamesAreComparedFolded(t *testing.T) {
 
 func TestTheSiteOfAURLIsItsRegistrableDomain(t *testing.T) {
 	for raw, want := range map[string]string{
-		"https://github.com/settings": "github.com", "https://API.GitHub.com:8443/v3?x=1": "github.com", "https://github.com.": "github.com",
-		"https://foo.bar.co.uk": "bar.co.uk", "https://someone.github.io": "someone.github.io", "https://Bücher.example.de": "example.de",
-		"https://bücher.de": "xn--bcher-kva.de", "https://xn--bcher-kva.de": "xn--bcher-kva.de", "https://user:pass@api.stripe.com": "stripe.com",
-		"": "", "github.com": "", "https://": "", "https://com": "", "https://co.uk": "", "https://127.0.0.1": "", "https://[::1]:8080": "", "https://1.2.3": "",
-		"https://localhost": "", "http://0x7f.1": "", "not a url": "", "https://exa mple.com": "", "https://-bad-.com": "", "https://a..com": "", "mailto:a@b.com": "",
+		"https://github.com/settings": "github.com", "https://API.GitHub.com:8443/v3?x=1": "github.com",
+		"https://github.com.":   "github.com",
+		"https://foo.bar.co.uk": "bar.co.uk", "https://someone.github.io": "someone.github.io",
+		"https://Bücher.example.de": "example.de",
+		"https://bücher.de":         "xn--bcher-kva.de", "https://xn--bcher-kva.de": "xn--bcher-kva.de",
+		"https://user:pass@api.stripe.com": "stripe.com",
+		"":                                 "", "github.com": "", "https://": "", "https://com": "", "https://co.uk": "", "https://127.0.0.1": "",
+		"https://[::1]:8080": "", "https://1.2.3": "",
+		"https://localhost": "", "http://0x7f.1": "", "not a url": "", "https://exa mple.com": "",
+		"https://-bad-.com": "", "https://a..com": "", "mailto:a@b.com": "",
 	} {
 		if got := names.Site(raw); got != want {
 			t.Errorf("%q is of %q, want %q", raw, got, want)

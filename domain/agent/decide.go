@@ -172,9 +172,12 @@ func request(s State, c Request) ([]Event, error) {
 			return nil, nil
 		}
 		return nil, &domain.Error{
-			Kind: domain.KindConflict, Code: "already_pending", Detail: "You have already asked for this tool; the request waits for a human.",
-			Hint:  "Wait, and look at your_access with {getMyTool}, or take the request back with {withdrawRequest}.",
-			Next:  []domain.Next{{Op: "getMyTool", IDs: []string{c.Tool.ID}}, {Op: "withdrawRequest", IDs: []string{c.Tool.ID}}},
+			Kind: domain.KindConflict, Code: "already_pending",
+			Detail: "You have already asked for this tool; the request waits for a human.",
+			Hint:   "Wait, and look at your_access with {getMyTool}, or take the request back with {withdrawRequest}.",
+			Next: []domain.Next{
+				{Op: "getMyTool", IDs: []string{c.Tool.ID}}, {Op: "withdrawRequest", IDs: []string{c.Tool.ID}},
+			},
 			Extra: map[string]string{"request_id": g.RequestID},
 		}
 	case Approved:
@@ -188,7 +191,9 @@ func request(s State, c Request) ([]Event, error) {
 	if err := room(s, g); err != nil {
 		return nil, err
 	}
-	return append(expireFirst(g, c.At, c.Tool.ID), GrantRequested{ToolID: c.Tool.ID, RequestID: c.RequestID, Reason: c.Reason}), nil
+	return append(
+		expireFirst(g, c.At, c.Tool.ID), GrantRequested{ToolID: c.Tool.ID, RequestID: c.RequestID, Reason: c.Reason},
+	), nil
 }
 
 // room refuses one more open grant than an agent may hold. g is the one about to be replaced; if it
@@ -219,7 +224,10 @@ func (s State) Digest(tool Tool) string {
 	if tool.PerAgent {
 		mode = "per_agent"
 	}
-	return domain.Digest("request", g.RequestID, s.Name, tool.ID, tool.Name, mode, g.Reason, string(g.Status), g.RequestedAt.UTC().Format(time.RFC3339Nano), g.DenialReason)
+	return domain.Digest(
+		"request", g.RequestID, s.Name, tool.ID, tool.Name, mode, g.Reason, string(g.Status),
+		g.RequestedAt.UTC().Format(time.RFC3339Nano), g.DenialReason,
+	)
 }
 
 // undecided refuses a decision about a request that doesn't wait, or that is not what was seen. It
@@ -245,7 +253,11 @@ func approve(s State, c Approve) ([]Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	return one(GrantApproved{ToolID: c.Tool.ID, RequestID: c.RequestID, SecretID: c.SecretID, ExpiresAt: expires, DecidedOn: digest}), nil
+	return one(
+		GrantApproved{
+			ToolID: c.Tool.ID, RequestID: c.RequestID, SecretID: c.SecretID, ExpiresAt: expires, DecidedOn: digest,
+		},
+	), nil
 }
 
 func assign(s State, c Assign) ([]Event, error) {
@@ -262,20 +274,28 @@ func assign(s State, c Assign) ([]Event, error) {
 		return nil, err
 	}
 	if g.Status == Pending {
-		return one(GrantApproved{ToolID: c.Tool.ID, RequestID: g.RequestID, SecretID: c.SecretID, ExpiresAt: expires, DecidedOn: s.Digest(c.Tool)}), nil
+		return one(
+			GrantApproved{
+				ToolID: c.Tool.ID, RequestID: g.RequestID, SecretID: c.SecretID, ExpiresAt: expires,
+				DecidedOn: s.Digest(c.Tool),
+			},
+		), nil
 	}
 	if err := room(s, g); err != nil {
 		return nil, err
 	}
-	return append(expireFirst(g, c.At, c.Tool.ID), GrantAssigned{ToolID: c.Tool.ID, SecretID: c.SecretID, ExpiresAt: expires}), nil
+	return append(
+		expireFirst(g, c.At, c.Tool.ID), GrantAssigned{ToolID: c.Tool.ID, SecretID: c.SecretID, ExpiresAt: expires},
+	), nil
 }
 
 // terms checks what approving and assigning share and returns when the grant ends.
 func terms(s State, tool Tool, secretID string, at time.Time, expires *time.Time) (*time.Time, error) {
 	if s.Status != Active {
 		return nil, &domain.Error{
-			Kind: domain.KindConflict, Code: "agent_not_active", Detail: "The agent is suspended; it can't be given access.",
-			Hint: "Reactivate it first with {reactivateAgent}.", Next: []domain.Next{{Op: "reactivateAgent"}},
+			Kind: domain.KindConflict, Code: "agent_not_active",
+			Detail: "The agent is suspended; it can't be given access.",
+			Hint:   "Reactivate it first with {reactivateAgent}.", Next: []domain.Next{{Op: "reactivateAgent"}},
 		}
 	}
 	if !tool.Exists {
@@ -293,7 +313,10 @@ func terms(s State, tool Tool, secretID string, at time.Time, expires *time.Time
 			return &latest, nil
 		}
 		if expires.After(latest) {
-			return nil, domain.Invalid("expires_at", fmt.Sprintf("this tool is granted for at most %d seconds", int64(tool.MaxGrant/time.Second)))
+			return nil, domain.Invalid(
+				"expires_at",
+				fmt.Sprintf("this tool is granted for at most %d seconds", int64(tool.MaxGrant/time.Second)),
+			)
 		}
 	}
 	return expires, nil
@@ -327,6 +350,7 @@ func replaceCredential(s State, c ReplaceCredential) ([]Event, error) {
 		return nil, domain.Invalid("expires_at", "it must lie in the future")
 	}
 	return one(GrantCredentialReplaced{
-		ToolID: c.Tool.ID, SecretID: c.SecretID, Replaces: g.SecretID, CredentialVersion: g.CredentialVersion + 1, ExpiresAt: c.ExpiresAt,
+		ToolID: c.Tool.ID, SecretID: c.SecretID, Replaces: g.SecretID, CredentialVersion: g.CredentialVersion + 1,
+		ExpiresAt: c.ExpiresAt,
 	}), nil
 }

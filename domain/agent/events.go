@@ -67,9 +67,10 @@ type (
 	// GrantApproved is a human's yes to a request. DecidedOn, here and below, is the digest of what it
 	// said.
 	GrantApproved struct {
-		ToolID    string     `json:"tool_id"`
-		RequestID string     `json:"request_id"`
-		SecretID  string     `json:"secret_id,omitempty"` // the agent's own credential, where the tool's mode asks for one
+		ToolID    string `json:"tool_id"`
+		RequestID string `json:"request_id"`
+		// the agent's own credential, where the tool's mode asks for one
+		SecretID  string     `json:"secret_id,omitempty"`
 		ExpiresAt *time.Time `json:"expires_at,omitempty"`
 		DecidedOn string     `json:"decided_on,omitempty"`
 	}

@@ -37,7 +37,11 @@ func TestEveryTransitionOfAGrant(t *testing.T) {
 		{"denied", []agent.Event{asked, agent.GrantDenied{ToolID: own.ID, RequestID: "r1"}}, agent.Denied},
 		{"withdrawn", []agent.Event{asked, agent.GrantWithdrawn{ToolID: own.ID, RequestID: "r1"}}, agent.Withdrawn},
 		{"revoked", []agent.Event{asked, yes, agent.GrantRevoked{ToolID: own.ID, RequestID: "r1"}}, agent.Revoked},
-		{"revoked while pending", []agent.Event{asked, agent.GrantRevoked{ToolID: own.ID, RequestID: "r1"}}, agent.Revoked},
+		{
+			"revoked while pending",
+			[]agent.Event{asked, agent.GrantRevoked{ToolID: own.ID, RequestID: "r1"}},
+			agent.Revoked,
+		},
 		{"expired", []agent.Event{asked, yesUntil(start), agent.GrantExpired{ToolID: own.ID}}, agent.Expired},
 	}
 	commands := []agent.Command{
@@ -53,22 +57,25 @@ func TestEveryTransitionOfAGrant(t *testing.T) {
 	}
 	cells := map[string][]string{
 		//                       Request                        Withdraw          Approve            Deny               Assign                        Revoke          Expire          Replace                    Vend
-		"none":                  {"GrantRequested", "-", "already_decided", "already_decided", "GrantAssigned", "-", "-", "not_found", "access_not_approved"},
-		"pending":               {"already_pending", "GrantWithdrawn", "GrantApproved", "GrantDenied", "GrantApproved", "GrantRevoked", "-", "not_found", "access_not_approved"},
-		"approved":              {"already_approved", "-", "already_decided", "already_decided", "already_approved", "GrantRevoked", "-", "GrantCredentialReplaced", "CredentialVended"},
-		"assigned":              {"already_approved", "-", "already_decided", "already_decided", "already_approved", "GrantRevoked", "-", "GrantCredentialReplaced", "CredentialVended"},
-		"until soon":            {"already_approved", "-", "already_decided", "already_decided", "already_approved", "GrantRevoked", "-", "GrantCredentialReplaced", "CredentialVended"},
-		"past its time":         {"GrantExpired GrantRequested", "-", "already_decided", "already_decided", "GrantExpired GrantAssigned", "GrantRevoked", "GrantExpired", "not_found", "access_not_approved"},
-		"denied":                {"GrantRequested", "-", "already_decided", "already_decided", "GrantAssigned", "-", "-", "not_found", "access_not_approved"},
-		"withdrawn":             {"GrantRequested", "-", "already_decided", "already_decided", "GrantAssigned", "-", "-", "not_found", "access_not_approved"},
-		"revoked":               {"GrantRequested", "-", "already_decided", "already_decided", "GrantAssigned", "-", "-", "not_found", "access_not_approved"},
-		"revoked while pending": {"GrantRequested", "-", "already_decided", "already_decided", "GrantAssigned", "-", "-", "not_found", "access_not_approved"},
-		"expired":               {"GrantRequested", "-", "already_decided", "already_decided", "GrantAssigned", "-", "-", "not_found", "access_not_approved"},
+		"none":          {"GrantRequested", "-", "already_decided", "already_decided", "GrantAssigned", "-", "-", "not_found", "access_not_approved"},
+		"pending":       {"already_pending", "GrantWithdrawn", "GrantApproved", "GrantDenied", "GrantApproved", "GrantRevoked", "-", "not_found", "access_not_approved"},
+		"approved":      {"already_approved", "-", "already_decided", "already_decided", "already_approved", "GrantRevoked", "-", "GrantCredentialReplaced", "CredentialVended"},
+		"assigned":      {"already_approved", "-", "already_decided", "already_decided", "already_approved", "GrantRevoked", "-", "GrantCredentialReplaced", "CredentialVended"},
+		"until soon":    {"already_approved", "-", "already_decided", "already_decided", "already_approved", "GrantRevoked", "-", "GrantCredentialReplaced", "CredentialVended"},
+		"past its time": {"GrantExpired GrantRequested", "-", "already_decided", "already_decided", "GrantExpired GrantAssigned", "GrantRevoked", "GrantExpired", "not_found", "access_not_approved"},
+		"denied":        {"GrantRequested", "-", "already_decided", "already_decided", "GrantAssigned", "-", "-", "not_found", "access_not_approved"},
+		"withdrawn":     {"GrantRequested", "-", "already_decided", "already_decided", "GrantAssigned", "-", "-", "not_found", "access_not_approved"},
+		"revoked":       {"GrantRequested", "-", "already_decided", "already_decided", "GrantAssigned", "-", "-", "not_found", "access_not_approved"},
+		"revoked while pending": {
+			"GrantRequested", "-", "already_decided", "already_decided", "GrantAssigned", "-", "-", "not_found",
+			"access_not_approved",
+		},
+		"expired": {"GrantRequested", "-", "already_decided", "already_decided", "GrantAssigned", "-", "-", "not_found", "access_not_approved"},
 	}
 	leadsTo := map[string]agent.GrantStatus{
-		"GrantRequested": agent.Pending, "GrantWithdrawn": agent.Withdrawn, "GrantApproved": agent.Approved, "GrantDenied": agent.Denied,
-		"GrantAssigned": agent.Approved, "GrantRevoked": agent.Revoked, "GrantExpired": agent.Expired,
-		"GrantCredentialReplaced": agent.Approved, "CredentialVended": agent.Approved,
+		"GrantRequested": agent.Pending, "GrantWithdrawn": agent.Withdrawn, "GrantApproved": agent.Approved,
+		"GrantDenied": agent.Denied, "GrantAssigned": agent.Approved, "GrantRevoked": agent.Revoked,
+		"GrantExpired": agent.Expired, "GrantCredentialReplaced": agent.Approved, "CredentialVended": agent.Approved,
 	}
 	for _, state := range states {
 		given := fold(append([]agent.Event{registered()}, state.given...)...)
@@ -110,9 +117,14 @@ func outcome(events []agent.Event, err error) string {
 }
 
 func TestEveryRequestIsAFactOfItsOwn(t *testing.T) {
-	given := []agent.Event{registered(), requested("r1"), agent.GrantDenied{ToolID: "github", RequestID: "r1", Reason: "use the bot"}, requested("r2")}
+	given := []agent.Event{
+		registered(), requested("r1"),
+		agent.GrantDenied{ToolID: "github", RequestID: "r1", Reason: "use the bot"},
+		requested("r2"),
+	}
 	g := fold(given...).Grants["github"]
-	if g.Status != agent.Pending || g.RequestID != "r2" || g.DenialReason != "" || g.DecidedBy != nil || !g.DecidedAt.IsZero() {
+	if g.Status != agent.Pending || g.RequestID != "r2" || g.DenialReason != "" || g.DecidedBy != nil ||
+		!g.DecidedAt.IsZero() {
 		t.Errorf("the second request carries what was said of the first: %+v", g)
 	}
 	given = append(given, approved("r2"))
@@ -141,24 +153,90 @@ func TestWhatATermMustBe(t *testing.T) {
 		code  string
 	}{
 		{"no end when none is asked for", asked, agent.Approve{At: start, Tool: shared, RequestID: "r1"}, nil, ""},
-		{"the end that is asked for", asked, agent.Approve{At: start, Tool: shared, RequestID: "r1", ExpiresAt: &soon}, &soon, ""},
-		{"the tool's longest when none is asked for", asked, agent.Approve{At: start, Tool: capped, RequestID: "r1"}, &limit, ""},
-		{"less than the tool's longest", asked, agent.Approve{At: start, Tool: capped, RequestID: "r1", ExpiresAt: &early}, &early, ""},
+		{
+			"the end that is asked for", asked,
+			agent.Approve{At: start, Tool: shared, RequestID: "r1", ExpiresAt: &soon},
+			&soon, "",
+		},
+		{
+			"the tool's longest when none is asked for", asked,
+			agent.Approve{At: start, Tool: capped, RequestID: "r1"},
+			&limit, "",
+		},
+		{
+			"less than the tool's longest", asked,
+			agent.Approve{At: start, Tool: capped, RequestID: "r1", ExpiresAt: &early},
+			&early, "",
+		},
 		{"exactly the tool's longest", asked, agent.Assign{At: start, Tool: capped, ExpiresAt: &limit}, &limit, ""},
-		{"a nanosecond more", asked, agent.Assign{At: start, Tool: capped, ExpiresAt: &beyond}, nil, "validation_failed"},
-		{"an end in the past", asked, agent.Approve{At: start, Tool: shared, RequestID: "r1", ExpiresAt: &past}, nil, "validation_failed"},
+		{
+			"a nanosecond more", asked,
+			agent.Assign{At: start, Tool: capped, ExpiresAt: &beyond},
+			nil,
+			"validation_failed",
+		},
+		{
+			"an end in the past", asked,
+			agent.Approve{At: start, Tool: shared, RequestID: "r1", ExpiresAt: &past},
+			nil,
+			"validation_failed",
+		},
 		{"an end now", asked, agent.Assign{At: start, Tool: shared, ExpiresAt: &start}, nil, "validation_failed"},
 		{"assigning what was asked for keeps to the longest", asked, agent.Assign{At: start, Tool: capped}, &limit, ""},
-		{"a tool with own credentials keeps to it too", []agent.Event{registered()}, agent.Assign{At: start, Tool: ownCapped, SecretID: "a"}, &limit, ""},
-		{"an approval without the agent's own credential", []agent.Event{registered(), agent.GrantRequested{ToolID: "linear", RequestID: "r1"}}, agent.Approve{At: start, Tool: own, RequestID: "r1"}, nil, "validation_failed"},
-		{"an approval with one that is not wanted", asked, agent.Approve{At: start, Tool: shared, RequestID: "r1", SecretID: "a"}, nil, "validation_failed"},
-		{"an approval for a tool that is gone", asked, agent.Approve{At: start, Tool: gone, RequestID: "r1"}, nil, "not_found"},
+		{
+			"a tool with own credentials keeps to it too",
+			[]agent.Event{registered()},
+			agent.Assign{At: start, Tool: ownCapped, SecretID: "a"},
+			&limit, "",
+		},
+		{
+			"an approval without the agent's own credential",
+			[]agent.Event{registered(), agent.GrantRequested{ToolID: "linear", RequestID: "r1"}},
+			agent.Approve{At: start, Tool: own, RequestID: "r1"},
+			nil, "validation_failed",
+		},
+		{
+			"an approval with one that is not wanted", asked,
+			agent.Approve{At: start, Tool: shared, RequestID: "r1", SecretID: "a"},
+			nil, "validation_failed",
+		},
+		{
+			"an approval for a tool that is gone", asked,
+			agent.Approve{At: start, Tool: gone, RequestID: "r1"},
+			nil,
+			"not_found",
+		},
 		{"a denial for a tool that is gone", asked, agent.Deny{Tool: gone, RequestID: "r1"}, nil, "not_found"},
-		{"an assignment of a tool that is gone", []agent.Event{registered()}, agent.Assign{At: start, Tool: gone}, nil, "not_found"},
-		{"a new credential for a tool that is gone", []agent.Event{registered(), agent.GrantAssigned{ToolID: "github"}}, agent.ReplaceCredential{At: start, Tool: gone, SecretID: "b"}, nil, "not_found"},
-		{"a new credential that has ended", []agent.Event{registered(), agent.GrantAssigned{ToolID: "linear", SecretID: "a"}}, agent.ReplaceCredential{At: start, Tool: own, SecretID: "b", ExpiresAt: &start}, nil, "validation_failed"},
-		{"a new credential for a shared tool", []agent.Event{registered(), agent.GrantAssigned{ToolID: "github"}}, agent.ReplaceCredential{At: start, Tool: shared, SecretID: "b"}, nil, "validation_failed"},
-		{"no new credential where one is needed", []agent.Event{registered(), agent.GrantAssigned{ToolID: "linear", SecretID: "a"}}, agent.ReplaceCredential{At: start, Tool: own}, nil, "validation_failed"},
+		{
+			"an assignment of a tool that is gone",
+			[]agent.Event{registered()},
+			agent.Assign{At: start, Tool: gone},
+			nil, "not_found",
+		},
+		{
+			"a new credential for a tool that is gone",
+			[]agent.Event{registered(), agent.GrantAssigned{ToolID: "github"}},
+			agent.ReplaceCredential{At: start, Tool: gone, SecretID: "b"},
+			nil, "not_found",
+		},
+		{
+			"a new credential that has ended",
+			[]agent.Event{registered(), agent.GrantAssigned{ToolID: "linear", SecretID: "a"}},
+			agent.ReplaceCredential{At: start, Tool: own, SecretID: "b", ExpiresAt: &start},
+			nil, "validation_failed",
+		},
+		{
+			"a new credential for a shared tool",
+			[]agent.Event{registered(), agent.GrantAssigned{ToolID: "github"}},
+			agent.ReplaceCredential{At: start, Tool: shared, SecretID: "b"},
+			nil, "validation_failed",
+		},
+		{
+			"no new credential where one is needed",
+			[]agent.Event{registered(), agent.GrantAssigned{ToolID: "linear", SecretID: "a"}},
+			agent.ReplaceCredential{At: start, Tool: own},
+			nil, "validation_failed",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -193,19 +271,28 @@ func TestReplacingACredentialCountsItsVersions(t *testing.T) {
 	given := []agent.Event{registered(), agent.GrantAssigned{ToolID: "linear", SecretID: "a"}}
 	before := "a"
 	for i, secret := range []string{"b", "c"} {
-		events, err := agent.Decide(fold(given...), agent.ReplaceCredential{At: start, Tool: own, SecretID: secret, ExpiresAt: &soon})
-		want := []agent.Event{agent.GrantCredentialReplaced{ToolID: "linear", SecretID: secret, Replaces: before, CredentialVersion: i + 2, ExpiresAt: &soon}}
+		events, err := agent.Decide(
+			fold(given...), agent.ReplaceCredential{At: start, Tool: own, SecretID: secret, ExpiresAt: &soon},
+		)
+		want := []agent.Event{
+			agent.GrantCredentialReplaced{
+				ToolID: "linear", SecretID: secret, Replaces: before, CredentialVersion: i + 2, ExpiresAt: &soon,
+			},
+		}
 		before = secret
 		if diff := cmp.Diff(want, events); err != nil || diff != "" {
 			t.Fatalf("%v (-want +got):\n%s", err, diff)
 		}
 		given = append(given, events...)
-		if again, err := agent.Decide(fold(given...), agent.ReplaceCredential{At: start, Tool: own, SecretID: secret}); err != nil || len(again) > 0 {
+		if again, err := agent.Decide(
+			fold(given...), agent.ReplaceCredential{At: start, Tool: own, SecretID: secret},
+		); err != nil || len(again) > 0 {
 			t.Errorf("the same credential again: %v %v", again, err)
 		}
 	}
 	given = append(given, agent.GrantRevoked{ToolID: "linear"}, agent.GrantAssigned{ToolID: "linear", SecretID: "d"})
-	if g := fold(given...).Grants["linear"]; g.CredentialVersion != 1 || g.SecretID != "d" || g.CredentialExpiresAt != nil {
+	if g := fold(given...).Grants["linear"]; g.CredentialVersion != 1 || g.SecretID != "d" ||
+		g.CredentialExpiresAt != nil {
 		t.Errorf("a new grant carries what the former had: %+v", g)
 	}
 }
@@ -226,7 +313,9 @@ func full() []agent.Event {
 
 func TestAnAgentHoldsAtMostSoManyOpenGrants(t *testing.T) {
 	s := fold(full()...)
-	if _, err := agent.Decide(s, agent.Request{At: start, Tool: shared, RequestID: "one more"}); codeOf(err) != "validation_failed" {
+	if _, err := agent.Decide(
+		s, agent.Request{At: start, Tool: shared, RequestID: "one more"},
+	); codeOf(err) != "validation_failed" {
 		t.Errorf("one more request: %v", err)
 	}
 	if _, err := agent.Decide(s, agent.Assign{At: start, Tool: shared}); codeOf(err) != "validation_failed" {
@@ -257,7 +346,12 @@ func TestSuspendingAndRetiringEndWhatIsOpenAndReactivatingRestoresNothing(t *tes
 		{agent.Suspend{}, agent.Suspended{}, agent.CauseSuspended},
 		{agent.Retire{}, agent.Retired{}, agent.CauseRetired},
 	} {
-		s := fold(append(full(), agent.GrantDenied{ToolID: "t1", RequestID: "r1"}, agent.GrantWithdrawn{ToolID: "t3", RequestID: "r3"})...)
+		s := fold(
+			append(
+				full(), agent.GrantDenied{ToolID: "t1", RequestID: "r1"},
+				agent.GrantWithdrawn{ToolID: "t3", RequestID: "r3"},
+			)...,
+		)
 		events, err := agent.Decide(s, end.command)
 		if err != nil || events[0] != end.event || len(events) != 1+agent.MaxOpenGrants-2 {
 			t.Fatalf("%T: %d events, %v", end.command, len(events), err)

@@ -129,7 +129,8 @@ func (h *history) command(t *rapid.T) agent.Command {
 		return agent.RotateKey{At: h.now, Key: agent.Key{Number: h.state.NextKey}, Overlap: overlap}
 	case 17:
 		return agent.Seed{
-			At: h.now, Tool: tool, SuggestionID: "g", RequestID: "seeded", Approved: rapid.Bool().Draw(t, "approved"), Suspensions: rapid.IntRange(0, 2).Draw(t, "suspensions"),
+			At: h.now, Tool: tool, SuggestionID: "g", RequestID: "seeded", Approved: rapid.Bool().Draw(t, "approved"),
+			Suspensions: rapid.IntRange(0, 2).Draw(t, "suspensions"),
 		}
 	case 13:
 		return agent.Update{Name: new(rapid.SampledFrom([]string{"n", "m"}).Draw(t, "name"))}
@@ -144,7 +145,9 @@ func (h *history) command(t *rapid.T) agent.Command {
 	case 5:
 		return agent.Withdraw{ToolID: tool.ID}
 	case 6, 7:
-		return agent.Approve{At: h.now, Tool: tool, RequestID: h.state.Grants[tool.ID].RequestID, SecretID: secret, ExpiresAt: ends}
+		return agent.Approve{
+			At: h.now, Tool: tool, RequestID: h.state.Grants[tool.ID].RequestID, SecretID: secret, ExpiresAt: ends,
+		}
 	case 8:
 		return agent.Deny{Tool: tool, RequestID: h.state.Grants[tool.ID].RequestID}
 	case 9:
@@ -174,7 +177,8 @@ func TestLaws(t *testing.T) {
 			if h.live() > 2 {
 				t.Fatalf("%d keys are live", h.live())
 			}
-			if seed, ok := c.(agent.Seed); ok && len(events) > 0 && (before != agent.None || !live || seed.Suspensions != h.state.Suspensions) {
+			if seed, ok := c.(agent.Seed); ok && len(events) > 0 &&
+				(before != agent.None || !live || seed.Suspensions != h.state.Suspensions) {
 				t.Fatalf("a grant that was %q, or of an agent that was suspended, was given again", before)
 			}
 			if v, ok := c.(agent.Vend); ok && len(events) > 0 {
@@ -234,7 +238,9 @@ func anyEvent(t *rapid.T) agent.Event {
 		agent.Registered{Name: "n", Key: agent.Key{Number: number}},
 		agent.Updated{Name: new("m")},
 		agent.Updated{},
-		agent.KeyRotated{Key: agent.Key{Number: number}, Ended: []agent.KeyEnd{{Number: number, At: soon}, {Number: 1, At: past}}},
+		agent.KeyRotated{
+			Key: agent.Key{Number: number}, Ended: []agent.KeyEnd{{Number: number, At: soon}, {Number: 1, At: past}},
+		},
 		agent.KeyRotated{},
 		agent.Suspended{},
 		agent.Reactivated{},

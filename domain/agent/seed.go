@@ -51,11 +51,15 @@ func seed(s State, c Seed) ([]Event, error) {
 		return nil, nil
 	}
 	if !c.Approved || c.Tool.PerAgent {
-		return one(GrantRequested{ToolID: c.Tool.ID, RequestID: c.RequestID, Reason: c.Reason, SuggestionID: c.SuggestionID}), nil
+		return one(
+			GrantRequested{ToolID: c.Tool.ID, RequestID: c.RequestID, Reason: c.Reason, SuggestionID: c.SuggestionID},
+		), nil
 	}
 	expires, err := terms(s, c.Tool, "", c.At, nil)
 	if err != nil {
 		return nil, err
 	}
-	return one(GrantAssigned{ToolID: c.Tool.ID, ExpiresAt: expires, Reason: c.Reason, SuggestionID: c.SuggestionID}), nil
+	return one(
+		GrantAssigned{ToolID: c.Tool.ID, ExpiresAt: expires, Reason: c.Reason, SuggestionID: c.SuggestionID},
+	), nil
 }

@@ -191,7 +191,9 @@ func Evolve(s State, f domain.Fact[Event]) State {
 		s.Revision++
 	case GrantRequested:
 		return s.with(e.ToolID, func(g *Grant) {
-			*g = Grant{Status: Pending, Origin: FromRequest, RequestID: e.RequestID, Reason: e.Reason, RequestedAt: f.At}
+			*g = Grant{
+				Status: Pending, Origin: FromRequest, RequestID: e.RequestID, Reason: e.Reason, RequestedAt: f.At,
+			}
 			g.answers(e.SuggestionID)
 		})
 	case GrantWithdrawn:

@@ -16,8 +16,9 @@ func Admit(s State, keyNumber int, at time.Time) error {
 	}
 	if !key.Live(at) {
 		return &domain.Error{
-			Kind: domain.KindUnauthenticated, Code: "credentials_expired", Detail: "This agent key was rotated and no longer works.",
-			Hint: "Use the newest key; an admin makes one with {rotateKey}.", Next: []domain.Next{{Op: "rotateKey"}},
+			Kind: domain.KindUnauthenticated, Code: "credentials_expired",
+			Detail: "This agent key was rotated and no longer works.",
+			Hint:   "Use the newest key; an admin makes one with {rotateKey}.", Next: []domain.Next{{Op: "rotateKey"}},
 		}
 	}
 	if s.Status != Active {
@@ -30,14 +31,16 @@ func Admit(s State, keyNumber int, at time.Time) error {
 func Unknown() *domain.Error {
 	return &domain.Error{
 		Kind: domain.KindUnauthenticated, Code: "credentials_unknown", Detail: "No agent has this key.",
-		Hint: "Check that the whole key was sent as {key}; an admin makes a new one with {rotateKey}.", Next: []domain.Next{{Op: "rotateKey"}},
+		Hint: "Check that the whole key was sent as {key}; an admin makes a new one with {rotateKey}.",
+		Next: []domain.Next{{Op: "rotateKey"}},
 	}
 }
 
 func suspended() *domain.Error {
 	return &domain.Error{
 		Kind: domain.KindForbidden, Code: "agent_suspended", Detail: "This agent is suspended.",
-		Hint: "Tell the human who runs you; an admin can let you call again with {reactivateAgent}.", Next: []domain.Next{{Op: "reactivateAgent"}},
+		Hint: "Tell the human who runs you; an admin can let you call again with {reactivateAgent}.",
+		Next: []domain.Next{{Op: "reactivateAgent"}},
 	}
 }
 

@@ -38,15 +38,23 @@ func accept(s State, c AcceptSuggestion) ([]Event, error) {
 		return nil, err
 	}
 	if len(named) > 1 && backers > MaxAnswered {
-		return nil, domain.Invalid("also", fmt.Sprintf("these suggestions have more than %d backers; accept one, and add the tool's access by hand for the others", MaxAnswered))
+		return nil, domain.Invalid(
+			"also",
+			fmt.Sprintf(
+				"these suggestions have more than %d backers; accept one, and add the tool's access by hand for the "+
+					"others",
+				MaxAnswered,
+			),
+		)
 	}
 	if id, taken := s.Named(c.Tool.FoldedName); taken && !s.Tools[id].product().is(c.Tool.product()) {
 		return nil, &domain.Error{
 			Kind: domain.KindConflict, Code: "tool_exists",
 			Detail: "A tool of another site, " + s.Tools[id].Site + ", has this name, and names are unique.",
-			Hint:   "Send the same {acceptSuggestion} with another tool.name, such as “" + c.Tool.Name + " (" + c.Tool.Site + ")”.",
-			Next:   []domain.Next{{Op: "acceptSuggestion", IDs: []string{c.SuggestionID}}},
-			Extra:  map[string]string{"tool_id": id, "tool_name": s.Tools[id].Name},
+			Hint: "Send the same {acceptSuggestion} with another tool.name, such as " +
+				"“" + c.Tool.Name + " (" + c.Tool.Site + ")”.",
+			Next:  []domain.Next{{Op: "acceptSuggestion", IDs: []string{c.SuggestionID}}},
+			Extra: map[string]string{"tool_id": id, "tool_name": s.Tools[id].Name},
 		}
 	}
 	events, err := offer(s, c.Tool)
@@ -68,11 +76,19 @@ func accept(s State, c AcceptSuggestion) ([]Event, error) {
 		if i > 0 {
 			on = s.Digest(id)
 		}
-		accepted = append(accepted, SuggestionAccepted{SuggestionID: id, ToolID: c.Tool.ToolID, Decisions: a.decide(id, c.Tool.ToolID), DecidedOn: on})
+		accepted = append(
+			accepted,
+			SuggestionAccepted{
+				SuggestionID: id, ToolID: c.Tool.ToolID, Decisions: a.decide(id, c.Tool.ToolID), DecidedOn: on,
+			},
+		)
 	}
 	a.grant, a.unseen = false, false
 	for _, id := range redirected {
-		events = append(events, SuggestionRedirected{SuggestionID: id, ToolID: c.Tool.ToolID, Decisions: a.decide(id, c.Tool.ToolID)})
+		events = append(
+			events,
+			SuggestionRedirected{SuggestionID: id, ToolID: c.Tool.ToolID, Decisions: a.decide(id, c.Tool.ToolID)},
+		)
 	}
 	if err := a.needed(c.Tool.ToolID); err != nil {
 		return nil, err
@@ -83,8 +99,10 @@ func accept(s State, c AcceptSuggestion) ([]Event, error) {
 // unconditional is the refusal of access for backers that the human may not have seen.
 func unconditional(id string) *domain.Error {
 	return &domain.Error{
-		Kind: domain.KindUnconditional, Code: "precondition_required", Detail: "Access for all backers needs to say which backers were seen.",
-		Hint: "Read the suggestion with {getSuggestion} and send its {tag} in {condition}, or send grant_backers: false, and every backer gets a pending request.",
+		Kind: domain.KindUnconditional, Code: "precondition_required",
+		Detail: "Access for all backers needs to say which backers were seen.",
+		Hint: "Read the suggestion with {getSuggestion} and send its {tag} in {condition}, or send grant_backers: " +
+			"false, and every backer gets a pending request.",
 		Next: []domain.Next{{Op: "getSuggestion", IDs: []string{id}}},
 	}
 }

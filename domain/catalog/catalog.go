@@ -150,8 +150,9 @@ func Evolve(s State, f domain.Fact[Event]) State {
 	case ToolAdded:
 		return s.with(e.ToolID, f.At, func(t *Tool) {
 			*t = Tool{
-				Name: e.Name, FoldedName: e.FoldedName, Description: e.Description, URL: e.URL, Site: e.Site, DocsURL: e.DocsURL,
-				AuthType: e.AuthType, Mode: e.Mode, MaxGrantSeconds: e.MaxGrantSeconds, CreatedAt: f.At,
+				Name: e.Name, FoldedName: e.FoldedName, Description: e.Description, URL: e.URL, Site: e.Site,
+				DocsURL: e.DocsURL, AuthType: e.AuthType, Mode: e.Mode, MaxGrantSeconds: e.MaxGrantSeconds,
+				CreatedAt: f.At,
 			}
 			if e.SecretID != "" {
 				t.SecretID, t.CredentialVersion = e.SecretID, 1

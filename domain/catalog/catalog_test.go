@@ -22,11 +22,16 @@ var (
 )
 
 func github() catalog.Event {
-	return catalog.ToolAdded{ToolID: "1", Name: "GitHub", FoldedName: "github", AuthType: "api_key", Mode: catalog.Shared, SecretID: "s1", MaxGrantSeconds: 60}
+	return catalog.ToolAdded{
+		ToolID: "1", Name: "GitHub", FoldedName: "github", AuthType: "api_key", Mode: catalog.Shared, SecretID: "s1",
+		MaxGrantSeconds: 60,
+	}
 }
 
 func linear() catalog.Event {
-	return catalog.ToolAdded{ToolID: "2", Name: "Linear", FoldedName: "linear", AuthType: "api_key", Mode: catalog.PerAgent}
+	return catalog.ToolAdded{
+		ToolID: "2", Name: "Linear", FoldedName: "linear", AuthType: "api_key", Mode: catalog.PerAgent,
+	}
 }
 
 func guide(version int, text string) catalog.Event {
@@ -36,13 +41,18 @@ func guide(version int, text string) catalog.Event {
 func fold(events ...catalog.Event) catalog.State {
 	var s catalog.State
 	for i, e := range events {
-		s = catalog.Evolve(s, domain.Fact[catalog.Event]{Event: e, At: start.Add(time.Duration(i) * time.Minute), By: admin})
+		s = catalog.Evolve(
+			s, domain.Fact[catalog.Event]{Event: e, At: start.Add(time.Duration(i) * time.Minute), By: admin},
+		)
 	}
 	return s
 }
 
 func TestDecide(t *testing.T) {
-	addGitHub := catalog.AddTool{ToolID: "1", Name: "GitHub", FoldedName: "github", AuthType: "api_key", Mode: catalog.Shared, SecretID: "s1", MaxGrantSeconds: 60}
+	addGitHub := catalog.AddTool{
+		ToolID: "1", Name: "GitHub", FoldedName: "github", AuthType: "api_key", Mode: catalog.Shared, SecretID: "s1",
+		MaxGrantSeconds: 60,
+	}
 	withGuide := addGitHub
 	withGuide.Instructions = "Use the REST API."
 	tests := []struct {
@@ -53,44 +63,234 @@ func TestDecide(t *testing.T) {
 		code  string
 	}{
 		{"a tool is added", nil, addGitHub, []catalog.Event{github()}, ""},
-		{"a tool is added with its usage guide in one write", nil, withGuide, []catalog.Event{github(), guide(1, "Use the REST API.")}, ""},
+		{
+			"a tool is added with its usage guide in one write", nil, withGuide,
+			[]catalog.Event{github(), guide(1, "Use the REST API.")},
+			"",
+		},
 		{"adding the same tool again does nothing", []catalog.Event{github()}, addGitHub, nil, ""},
-		{"a second tool of the same folded name", []catalog.Event{github()}, catalog.AddTool{ToolID: "9", Name: "GITHUB", FoldedName: "github", Mode: catalog.PerAgent}, nil, "tool_exists"},
-		{"a name is free once its tool is removed", []catalog.Event{github(), catalog.ToolRemoved{ToolID: "1"}}, catalog.AddTool{ToolID: "9", Name: "GITHUB", FoldedName: "github", Mode: catalog.PerAgent}, []catalog.Event{catalog.ToolAdded{ToolID: "9", Name: "GITHUB", FoldedName: "github", Mode: catalog.PerAgent}}, ""},
-		{"a name is free once its tool has another", []catalog.Event{github(), catalog.ToolUpdated{ToolID: "1", Name: new("GH"), FoldedName: new("gh")}}, catalog.AddTool{ToolID: "9", Name: "GitHub", FoldedName: "github", Mode: catalog.PerAgent}, []catalog.Event{catalog.ToolAdded{ToolID: "9", Name: "GitHub", FoldedName: "github", Mode: catalog.PerAgent}}, ""},
-		{"a shared tool needs a credential", nil, catalog.AddTool{ToolID: "1", FoldedName: "github", Mode: catalog.Shared}, nil, "validation_failed"},
-		{"a tool with a credential for each agent takes none", nil, catalog.AddTool{ToolID: "1", FoldedName: "github", Mode: catalog.PerAgent, SecretID: "s1"}, nil, "validation_failed"},
+		{
+			"a second tool of the same folded name",
+			[]catalog.Event{github()},
+			catalog.AddTool{ToolID: "9", Name: "GITHUB", FoldedName: "github", Mode: catalog.PerAgent},
+			nil,
+			"tool_exists",
+		},
+		{
+			"a name is free once its tool is removed",
+			[]catalog.Event{github(), catalog.ToolRemoved{ToolID: "1"}},
+			catalog.AddTool{ToolID: "9", Name: "GITHUB", FoldedName: "github", Mode: catalog.PerAgent},
+			[]catalog.Event{
+				catalog.ToolAdded{ToolID: "9", Name: "GITHUB", FoldedName: "github", Mode: catalog.PerAgent},
+			},
+			"",
+		},
+		{
+			"a name is free once its tool has another",
+			[]catalog.Event{github(), catalog.ToolUpdated{ToolID: "1", Name: new("GH"), FoldedName: new("gh")}},
+			catalog.AddTool{ToolID: "9", Name: "GitHub", FoldedName: "github", Mode: catalog.PerAgent},
+			[]catalog.Event{
+				catalog.ToolAdded{ToolID: "9", Name: "GitHub", FoldedName: "github", Mode: catalog.PerAgent},
+			},
+			"",
+		},
+		{
+			"a shared tool needs a credential", nil,
+			catalog.AddTool{ToolID: "1", FoldedName: "github", Mode: catalog.Shared},
+			nil, "validation_failed",
+		},
+		{
+			"a tool with a credential for each agent takes none", nil,
+			catalog.AddTool{ToolID: "1", FoldedName: "github", Mode: catalog.PerAgent, SecretID: "s1"},
+			nil,
+			"validation_failed",
+		},
 
-		{"only what differs is changed", []catalog.Event{github()}, catalog.UpdateTool{ToolID: "1", Name: new("GitHub"), FoldedName: new("github"), Description: new("Code"), MaxGrantSeconds: new(int64(60))}, []catalog.Event{catalog.ToolUpdated{ToolID: "1", Description: new("Code")}}, ""},
-		{"a change to the same values does nothing", []catalog.Event{github()}, catalog.UpdateTool{ToolID: "1", Name: new("GitHub"), FoldedName: new("github"), AuthType: new(catalog.AuthType("api_key"))}, nil, ""},
-		{"a field can be emptied", []catalog.Event{github(), catalog.ToolUpdated{ToolID: "1", Description: new("Code")}}, catalog.UpdateTool{ToolID: "1", Description: new(""), MaxGrantSeconds: new(int64(0))}, []catalog.Event{catalog.ToolUpdated{ToolID: "1", Description: new(""), MaxGrantSeconds: new(int64(0))}}, ""},
-		{"a tool can change the case of its name", []catalog.Event{github()}, catalog.UpdateTool{ToolID: "1", Name: new("github"), FoldedName: new("github")}, []catalog.Event{catalog.ToolUpdated{ToolID: "1", Name: new("github")}}, ""},
-		{"renaming to another's name", []catalog.Event{github(), linear()}, catalog.UpdateTool{ToolID: "2", Name: new("GitHub"), FoldedName: new("github")}, nil, "tool_exists"},
+		{
+			"only what differs is changed",
+			[]catalog.Event{github()},
+			catalog.UpdateTool{
+				ToolID: "1", Name: new("GitHub"), FoldedName: new("github"), Description: new("Code"),
+				MaxGrantSeconds: new(int64(60)),
+			},
+			[]catalog.Event{catalog.ToolUpdated{ToolID: "1", Description: new("Code")}},
+			"",
+		},
+		{
+			"a change to the same values does nothing",
+			[]catalog.Event{github()},
+			catalog.UpdateTool{
+				ToolID: "1", Name: new("GitHub"), FoldedName: new("github"), AuthType: new(catalog.AuthType("api_key")),
+			},
+			nil, "",
+		},
+		{
+			"a field can be emptied",
+			[]catalog.Event{github(), catalog.ToolUpdated{ToolID: "1", Description: new("Code")}},
+			catalog.UpdateTool{ToolID: "1", Description: new(""), MaxGrantSeconds: new(int64(0))},
+			[]catalog.Event{catalog.ToolUpdated{ToolID: "1", Description: new(""), MaxGrantSeconds: new(int64(0))}},
+			"",
+		},
+		{
+			"a tool can change the case of its name",
+			[]catalog.Event{github()},
+			catalog.UpdateTool{ToolID: "1", Name: new("github"), FoldedName: new("github")},
+			[]catalog.Event{catalog.ToolUpdated{ToolID: "1", Name: new("github")}},
+			"",
+		},
+		{
+			"renaming to another's name",
+			[]catalog.Event{github(), linear()},
+			catalog.UpdateTool{ToolID: "2", Name: new("GitHub"), FoldedName: new("github")},
+			nil, "tool_exists",
+		},
 		{"changing what does not exist", nil, catalog.UpdateTool{ToolID: "1", Name: new("x")}, nil, "not_found"},
-		{"changing what was removed", []catalog.Event{github(), catalog.ToolRemoved{ToolID: "1"}}, catalog.UpdateTool{ToolID: "1", Name: new("x")}, nil, "not_found"},
-		{"a change on an old revision", []catalog.Event{github(), catalog.ToolUpdated{ToolID: "1", Description: new("Code")}}, catalog.UpdateTool{ToolID: "1", Name: new("x"), IfRevision: 1}, nil, "revision_stale"},
-		{"a change on the newest revision", []catalog.Event{github(), catalog.ToolUpdated{ToolID: "1", Description: new("Code")}}, catalog.UpdateTool{ToolID: "1", Name: new("GH"), FoldedName: new("gh"), IfRevision: 2}, []catalog.Event{catalog.ToolUpdated{ToolID: "1", Name: new("GH"), FoldedName: new("gh")}}, ""},
-		{"a change of the guide alone", []catalog.Event{github()}, catalog.UpdateTool{ToolID: "1", Instructions: new("First.")}, []catalog.Event{guide(1, "First.")}, ""},
-		{"a change of both is one write", []catalog.Event{github(), guide(1, "First.")}, catalog.UpdateTool{ToolID: "1", Description: new("Code"), Instructions: new("Second.")}, []catalog.Event{catalog.ToolUpdated{ToolID: "1", Description: new("Code")}, guide(2, "Second.")}, ""},
-		{"the same guide again does nothing", []catalog.Event{github(), guide(1, "First.")}, catalog.UpdateTool{ToolID: "1", Instructions: new("First.")}, nil, ""},
-		{"a guide can be emptied, which is a version", []catalog.Event{github(), guide(1, "First.")}, catalog.UpdateTool{ToolID: "1", Instructions: new("")}, []catalog.Event{guide(2, "")}, ""},
+		{
+			"changing what was removed",
+			[]catalog.Event{github(), catalog.ToolRemoved{ToolID: "1"}},
+			catalog.UpdateTool{ToolID: "1", Name: new("x")},
+			nil, "not_found",
+		},
+		{
+			"a change on an old revision",
+			[]catalog.Event{github(), catalog.ToolUpdated{ToolID: "1", Description: new("Code")}},
+			catalog.UpdateTool{ToolID: "1", Name: new("x"), IfRevision: 1},
+			nil, "revision_stale",
+		},
+		{
+			"a change on the newest revision",
+			[]catalog.Event{github(), catalog.ToolUpdated{ToolID: "1", Description: new("Code")}},
+			catalog.UpdateTool{ToolID: "1", Name: new("GH"), FoldedName: new("gh"), IfRevision: 2},
+			[]catalog.Event{catalog.ToolUpdated{ToolID: "1", Name: new("GH"), FoldedName: new("gh")}},
+			"",
+		},
+		{
+			"a change of the guide alone",
+			[]catalog.Event{github()},
+			catalog.UpdateTool{ToolID: "1", Instructions: new("First.")},
+			[]catalog.Event{guide(1, "First.")},
+			"",
+		},
+		{
+			"a change of both is one write",
+			[]catalog.Event{github(), guide(1, "First.")},
+			catalog.UpdateTool{ToolID: "1", Description: new("Code"), Instructions: new("Second.")},
+			[]catalog.Event{catalog.ToolUpdated{ToolID: "1", Description: new("Code")}, guide(2, "Second.")},
+			"",
+		},
+		{
+			"the same guide again does nothing",
+			[]catalog.Event{github(), guide(1, "First.")},
+			catalog.UpdateTool{ToolID: "1", Instructions: new("First.")},
+			nil, "",
+		},
+		{
+			"a guide can be emptied, which is a version",
+			[]catalog.Event{github(), guide(1, "First.")},
+			catalog.UpdateTool{ToolID: "1", Instructions: new("")},
+			[]catalog.Event{guide(2, "")},
+			"",
+		},
 
-		{"a credential is rotated", []catalog.Event{github()}, catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s2", ExpiresAt: &soon}, []catalog.Event{catalog.ToolCredentialRotated{ToolID: "1", SecretID: "s2", Replaces: "s1", CredentialVersion: 2, ExpiresAt: &soon}}, ""},
-		{"rotated twice", []catalog.Event{github(), catalog.ToolCredentialRotated{ToolID: "1", SecretID: "s2", CredentialVersion: 2}}, catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s3"}, []catalog.Event{catalog.ToolCredentialRotated{ToolID: "1", SecretID: "s3", Replaces: "s2", CredentialVersion: 3}}, ""},
-		{"rotating to the same secret does nothing", []catalog.Event{github()}, catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s1"}, nil, ""},
-		{"a credential that has ended", []catalog.Event{github()}, catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s2", ExpiresAt: &start}, nil, "validation_failed"},
-		{"rotating what each agent has of its own", []catalog.Event{linear()}, catalog.RotateCredential{At: start, ToolID: "2", SecretID: "s2"}, nil, "validation_failed"},
-		{"rotating what does not exist", nil, catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s2"}, nil, "not_found"},
-		{"rotating on an old revision", []catalog.Event{github(), guide(1, "First.")}, catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s2", IfRevision: 1}, nil, "revision_stale"},
+		{
+			"a credential is rotated",
+			[]catalog.Event{github()},
+			catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s2", ExpiresAt: &soon},
+			[]catalog.Event{
+				catalog.ToolCredentialRotated{
+					ToolID: "1", SecretID: "s2", Replaces: "s1", CredentialVersion: 2, ExpiresAt: &soon,
+				},
+			},
+			"",
+		},
+		{
+			"rotated twice",
+			[]catalog.Event{github(), catalog.ToolCredentialRotated{ToolID: "1", SecretID: "s2", CredentialVersion: 2}},
+			catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s3"},
+			[]catalog.Event{
+				catalog.ToolCredentialRotated{ToolID: "1", SecretID: "s3", Replaces: "s2", CredentialVersion: 3},
+			},
+			"",
+		},
+		{
+			"rotating to the same secret does nothing",
+			[]catalog.Event{github()},
+			catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s1"},
+			nil, "",
+		},
+		{
+			"a credential that has ended",
+			[]catalog.Event{github()},
+			catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s2", ExpiresAt: &start},
+			nil,
+			"validation_failed",
+		},
+		{
+			"rotating what each agent has of its own",
+			[]catalog.Event{linear()},
+			catalog.RotateCredential{At: start, ToolID: "2", SecretID: "s2"},
+			nil, "validation_failed",
+		},
+		{
+			"rotating what does not exist", nil,
+			catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s2"},
+			nil,
+			"not_found",
+		},
+		{
+			"rotating on an old revision",
+			[]catalog.Event{github(), guide(1, "First.")},
+			catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s2", IfRevision: 1},
+			nil, "revision_stale",
+		},
 
-		{"an earlier guide is restored as a new version", []catalog.Event{github(), guide(1, "First."), guide(2, "Second.")}, catalog.RestoreInstructions{ToolID: "1", Version: 1, Instructions: "First."}, []catalog.Event{catalog.ToolInstructionsRevised{ToolID: "1", Version: 3, Instructions: "First.", RestoredFrom: 1}}, ""},
-		{"restoring the newest does nothing", []catalog.Event{github(), guide(1, "First."), guide(2, "Second.")}, catalog.RestoreInstructions{ToolID: "1", Version: 2, Instructions: "Second."}, nil, ""},
-		{"restoring for a tool that is gone", nil, catalog.RestoreInstructions{ToolID: "1", Version: 1, Instructions: "First."}, nil, "not_found"},
-		{"restoring on an old revision", []catalog.Event{github(), guide(1, "First."), guide(2, "Second.")}, catalog.RestoreInstructions{ToolID: "1", Version: 1, Instructions: "First.", IfRevision: 2}, nil, "revision_stale"},
+		{
+			"an earlier guide is restored as a new version",
+			[]catalog.Event{github(), guide(1, "First."), guide(2, "Second.")},
+			catalog.RestoreInstructions{ToolID: "1", Version: 1, Instructions: "First."},
+			[]catalog.Event{
+				catalog.ToolInstructionsRevised{ToolID: "1", Version: 3, Instructions: "First.", RestoredFrom: 1},
+			},
+			"",
+		},
+		{
+			"restoring the newest does nothing",
+			[]catalog.Event{github(), guide(1, "First."), guide(2, "Second.")},
+			catalog.RestoreInstructions{ToolID: "1", Version: 2, Instructions: "Second."},
+			nil, "",
+		},
+		{
+			"restoring for a tool that is gone", nil,
+			catalog.RestoreInstructions{ToolID: "1", Version: 1, Instructions: "First."},
+			nil, "not_found",
+		},
+		{
+			"restoring on an old revision",
+			[]catalog.Event{github(), guide(1, "First."), guide(2, "Second.")},
+			catalog.RestoreInstructions{ToolID: "1", Version: 1, Instructions: "First.", IfRevision: 2},
+			nil,
+			"revision_stale",
+		},
 
-		{"a tool is removed", []catalog.Event{github()}, catalog.RemoveTool{ToolID: "1"}, []catalog.Event{catalog.ToolRemoved{ToolID: "1", SecretID: "s1"}}, ""},
-		{"a tool is removed once", []catalog.Event{github(), catalog.ToolRemoved{ToolID: "1"}}, catalog.RemoveTool{ToolID: "1"}, nil, "not_found"},
-		{"removing on an old revision", []catalog.Event{github(), guide(1, "First.")}, catalog.RemoveTool{ToolID: "1", IfRevision: 1}, nil, "revision_stale"},
+		{
+			"a tool is removed",
+			[]catalog.Event{github()},
+			catalog.RemoveTool{ToolID: "1"},
+			[]catalog.Event{catalog.ToolRemoved{ToolID: "1", SecretID: "s1"}},
+			"",
+		},
+		{
+			"a tool is removed once",
+			[]catalog.Event{github(), catalog.ToolRemoved{ToolID: "1"}},
+			catalog.RemoveTool{ToolID: "1"},
+			nil, "not_found",
+		},
+		{
+			"removing on an old revision",
+			[]catalog.Event{github(), guide(1, "First.")},
+			catalog.RemoveTool{ToolID: "1", IfRevision: 1},
+			nil, "revision_stale",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -106,7 +306,9 @@ func TestDecide(t *testing.T) {
 }
 
 func TestWhoseNameItIsIsTold(t *testing.T) {
-	_, err := catalog.Decide(fold(github()), catalog.AddTool{ToolID: "9", Name: "GITHUB", FoldedName: "github", Mode: catalog.PerAgent})
+	_, err := catalog.Decide(
+		fold(github()), catalog.AddTool{ToolID: "9", Name: "GITHUB", FoldedName: "github", Mode: catalog.PerAgent},
+	)
 	var refusal *domain.Error
 	if !errors.As(err, &refusal) || refusal.Extra["tool_id"] != "1" || refusal.Extra["tool_name"] != "GitHub" {
 		t.Errorf("got %+v", refusal)
@@ -117,9 +319,10 @@ func TestTheStateOfATool(t *testing.T) {
 	got := fold(github(), linear(), catalog.ToolUpdated{ToolID: "1", URL: new("https://github.com"), Site: new("github.com")}, guide(1, "First."),
 		catalog.ToolCredentialRotated{ToolID: "1", SecretID: "s2", CredentialVersion: 2, ExpiresAt: &soon}, catalog.ToolRemoved{ToolID: "2"})
 	want := catalog.State{Revision: 6, Tools: map[string]catalog.Tool{"1": {
-		Name: "GitHub", FoldedName: "github", URL: "https://github.com", Site: "github.com", AuthType: "api_key", Mode: catalog.Shared,
-		SecretID: "s2", CredentialVersion: 2, CredentialExpiresAt: &soon, Instructions: "First.", InstructionsVersion: 1, MaxGrantSeconds: 60,
-		CreatedAt: start, UpdatedAt: start.Add(4 * time.Minute), Revision: 4,
+		Name: "GitHub", FoldedName: "github", URL: "https://github.com", Site: "github.com", AuthType: "api_key",
+		Mode: catalog.Shared, SecretID: "s2", CredentialVersion: 2, CredentialExpiresAt: &soon, Instructions: "First.",
+		InstructionsVersion: 1, MaxGrantSeconds: 60, CreatedAt: start, UpdatedAt: start.Add(4 * time.Minute),
+		Revision: 4,
 	}}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -146,7 +349,9 @@ func TestLaws(t *testing.T) {
 			}
 			old := s
 			for _, e := range events {
-				f := domain.Fact[catalog.Event]{Event: e, At: start.Add(time.Duration(len(facts)) * time.Minute), By: admin}
+				f := domain.Fact[catalog.Event]{
+					Event: e, At: start.Add(time.Duration(len(facts)) * time.Minute), By: admin,
+				}
 				s, facts = catalog.Evolve(s, f), append(facts, f)
 				if r, ok := e.(catalog.ToolRemoved); ok {
 					removed[r.ToolID] = true
@@ -179,7 +384,10 @@ func draw(t *rapid.T, s catalog.State, names []string, ids, secrets *int) catalo
 	case 7, 8, 9:
 		*ids++
 		now := start.Add(time.Duration(rapid.IntRange(0, 40).Draw(t, "hours")) * time.Hour)
-		return catalog.Suggest{At: now, SuggestionID: fmt.Sprint("g", *ids), AgentID: agent, Name: name, FoldedName: name, URL: site, Site: site, Reason: "because"}
+		return catalog.Suggest{
+			At: now, SuggestionID: fmt.Sprint("g", *ids), AgentID: agent, Name: name, FoldedName: name, URL: site,
+			Site: site, Reason: "because",
+		}
 	case 10:
 		return catalog.DismissSuggestion{SuggestionID: suggestion}
 	case 11:
@@ -189,23 +397,34 @@ func draw(t *rapid.T, s catalog.State, names []string, ids, secrets *int) catalo
 			also = s.Related(suggestion)
 		}
 		return catalog.AcceptSuggestion{SuggestionID: suggestion, Also: also, Seen: domain.Seen{s.Digest(suggestion)}, GrantBackers: true, Tool: catalog.AddTool{
-			ToolID: fmt.Sprint(*ids), Name: name, FoldedName: name, Site: site, Mode: catalog.Shared, SecretID: secret, Standings: anybody,
+			ToolID: fmt.Sprint(*ids), Name: name, FoldedName: name, Site: site, Mode: catalog.Shared, SecretID: secret,
+			Standings: anybody,
 		}}
 	case 0, 1:
 		*ids++
-		c := catalog.AddTool{ToolID: fmt.Sprint(*ids), Name: name, FoldedName: name, Site: site, Standings: anybody, Mode: rapid.SampledFrom([]catalog.Mode{catalog.Shared, catalog.PerAgent}).Draw(t, "mode")}
+		c := catalog.AddTool{
+			ToolID: fmt.Sprint(*ids), Name: name, FoldedName: name, Site: site, Standings: anybody,
+			Mode: rapid.SampledFrom([]catalog.Mode{catalog.Shared, catalog.PerAgent}).Draw(t, "mode"),
+		}
 		if rapid.IntRange(0, 9).Draw(t, "right") > 0 == (c.Mode == catalog.Shared) {
 			c.SecretID = secret
 		}
 		return c
 	case 2:
-		return catalog.UpdateTool{ToolID: id, Name: &name, FoldedName: &name, Site: &site, IfRevision: based, Standings: anybody}
+		return catalog.UpdateTool{
+			ToolID: id, Name: &name, FoldedName: &name, Site: &site, IfRevision: based, Standings: anybody,
+		}
 	case 3:
-		return catalog.UpdateTool{ToolID: id, Instructions: new(rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "guide")), IfRevision: based}
+		return catalog.UpdateTool{
+			ToolID: id, Instructions: new(rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "guide")),
+			IfRevision: based,
+		}
 	case 4:
 		return catalog.RotateCredential{At: start, ToolID: id, SecretID: secret, IfRevision: based}
 	case 5:
-		return catalog.RestoreInstructions{ToolID: id, Version: rapid.IntRange(0, 3).Draw(t, "version"), Instructions: "a", IfRevision: based}
+		return catalog.RestoreInstructions{
+			ToolID: id, Version: rapid.IntRange(0, 3).Draw(t, "version"), Instructions: "a", IfRevision: based,
+		}
 	default:
 		return catalog.RemoveTool{ToolID: id, IfRevision: based}
 	}
@@ -215,7 +434,9 @@ var anybody = map[string]catalog.Standing{"a": {}, "b": {Why: "the agent is susp
 
 // checkGifts: only an agent that asked for a tool's name gets anything of it, and only access that
 // a human gave: one that backs a suggestion which the decision names.
-func checkGifts(t *rapid.T, s catalog.State, c catalog.Command, events []catalog.Event, asked map[string]map[string]bool) {
+func checkGifts(
+	t *rapid.T, s catalog.State, c catalog.Command, events []catalog.Event, asked map[string]map[string]bool,
+) {
 	if c, is := c.(catalog.Suggest); is && len(events) > 0 {
 		if asked[c.AgentID] == nil {
 			asked[c.AgentID] = map[string]bool{}
@@ -225,13 +446,17 @@ func checkGifts(t *rapid.T, s catalog.State, c catalog.Command, events []catalog
 	for _, e := range events {
 		switch e := e.(type) {
 		case catalog.SuggestionAccepted:
-			if c, is := c.(catalog.AcceptSuggestion); !is || e.SuggestionID != c.SuggestionID && !slices.Contains(c.Also, e.SuggestionID) {
+			if c, is := c.(catalog.AcceptSuggestion); !is ||
+				e.SuggestionID != c.SuggestionID && !slices.Contains(c.Also, e.SuggestionID) {
 				t.Fatalf("%+v accepted %s", c, e.SuggestionID)
 			}
 		case catalog.SuggestionRedirected:
 			for _, d := range e.Decisions {
 				if d.Outcome == catalog.Granted || !asked[d.AgentID][s.Tools[e.ToolID].FoldedName] {
-					t.Fatalf("%s asked for %v and gets %s of %s", d.AgentID, asked[d.AgentID], d.Outcome, s.Tools[e.ToolID].Name)
+					t.Fatalf(
+						"%s asked for %v and gets %s of %s", d.AgentID, asked[d.AgentID], d.Outcome,
+						s.Tools[e.ToolID].Name,
+					)
 				}
 			}
 		}
@@ -276,7 +501,8 @@ func checkTools(t *rapid.T, s catalog.State, removed map[string]bool) {
 		if removed[id] {
 			t.Fatalf("tool %s came back", id)
 		}
-		if (tool.Mode == catalog.Shared) != (tool.SecretID != "") || (tool.SecretID != "") != (tool.CredentialVersion > 0) {
+		if (tool.Mode == catalog.Shared) != (tool.SecretID != "") ||
+			(tool.SecretID != "") != (tool.CredentialVersion > 0) {
 			t.Fatalf("a %s tool has secret %q, version %d", tool.Mode, tool.SecretID, tool.CredentialVersion)
 		}
 		if found, ok := s.Named(tool.FoldedName); !ok || found != id {

@@ -22,7 +22,8 @@ type (
 		SecretID                                                  string
 		Instructions                                              string
 		MaxGrantSeconds                                           int64
-		Standings                                                 map[string]Standing // of the backers of suggestions that it answers
+		// of the backers of suggestions that it answers
+		Standings map[string]Standing
 	}
 	// UpdateTool changes the named fields; nil leaves one alone. IfRevision is 0 or the revision the
 	// edit is based on.
@@ -33,9 +34,11 @@ type (
 		Instructions                                      *string
 		MaxGrantSeconds                                   *int64
 		IfRevision                                        int
-		NoteID                                            string              // the note that the new usage guide takes up, or ""
-		DecidedOn                                         string              // the digest of that note
-		Standings                                         map[string]Standing // of the backers of suggestions that it answers
+		// the note that the new usage guide takes up, or ""
+		NoteID    string
+		DecidedOn string // the digest of that note
+		// of the backers of suggestions that it answers
+		Standings map[string]Standing
 	}
 	// RotateCredential replaces the shared credential.
 	RotateCredential struct {
@@ -85,13 +88,23 @@ func Decide(s State, c Command) ([]Event, error) {
 		case c.ExpiresAt != nil && !c.At.Before(*c.ExpiresAt):
 			return nil, domain.Invalid("expires_at", "it must lie in the future")
 		}
-		return []Event{ToolCredentialRotated{ToolID: c.ToolID, SecretID: c.SecretID, Replaces: t.SecretID, CredentialVersion: t.CredentialVersion + 1, ExpiresAt: c.ExpiresAt}}, nil
+		return []Event{
+			ToolCredentialRotated{
+				ToolID: c.ToolID, SecretID: c.SecretID, Replaces: t.SecretID,
+				CredentialVersion: t.CredentialVersion + 1, ExpiresAt: c.ExpiresAt,
+			},
+		}, nil
 	case RestoreInstructions:
 		t, err := s.editable(c.ToolID, c.IfRevision)
 		if err != nil || c.Version == t.InstructionsVersion || c.Instructions == t.Instructions {
 			return nil, err
 		}
-		return []Event{ToolInstructionsRevised{ToolID: c.ToolID, Version: t.InstructionsVersion + 1, Instructions: c.Instructions, RestoredFrom: c.Version}}, nil
+		return []Event{
+			ToolInstructionsRevised{
+				ToolID: c.ToolID, Version: t.InstructionsVersion + 1, Instructions: c.Instructions,
+				RestoredFrom: c.Version,
+			},
+		}, nil
 	case Suggest:
 		return suggest(s, c)
 	case AcceptSuggestion:
@@ -166,7 +179,9 @@ func offer(s State, c AddTool) ([]Event, error) {
 	case c.Mode == Shared && c.SecretID == "":
 		return nil, domain.Invalid("credential", "a tool with a shared credential needs it")
 	case c.Mode == PerAgent && c.SecretID != "":
-		return nil, domain.Invalid("credential", "a tool with a credential for each agent takes none here; it is given at approval")
+		return nil, domain.Invalid(
+			"credential", "a tool with a credential for each agent takes none here; it is given at approval",
+		)
 	}
 	return c.events(), nil
 }
@@ -174,7 +189,8 @@ func offer(s State, c AddTool) ([]Event, error) {
 func (c AddTool) events() []Event {
 	events := []Event{ToolAdded{
 		ToolID: c.ToolID, Name: c.Name, FoldedName: c.FoldedName, Description: c.Description, URL: c.URL, Site: c.Site,
-		DocsURL: c.DocsURL, AuthType: c.AuthType, Mode: c.Mode, SecretID: c.SecretID, MaxGrantSeconds: c.MaxGrantSeconds,
+		DocsURL: c.DocsURL, AuthType: c.AuthType, Mode: c.Mode, SecretID: c.SecretID,
+		MaxGrantSeconds: c.MaxGrantSeconds,
 	}}
 	if c.Instructions != "" {
 		events = append(events, ToolInstructionsRevised{ToolID: c.ToolID, Version: 1, Instructions: c.Instructions})
@@ -224,7 +240,13 @@ func (c UpdateTool) events(t Tool) []Event {
 		events = append(events, changed)
 	}
 	if guide := differs(c.Instructions, t.Instructions); guide != nil {
-		events = append(events, ToolInstructionsRevised{ToolID: c.ToolID, Version: t.InstructionsVersion + 1, Instructions: *guide, NoteID: c.NoteID, DecidedOn: c.DecidedOn})
+		events = append(
+			events,
+			ToolInstructionsRevised{
+				ToolID: c.ToolID, Version: t.InstructionsVersion + 1, Instructions: *guide, NoteID: c.NoteID,
+				DecidedOn: c.DecidedOn,
+			},
+		)
 	}
 	return events
 }

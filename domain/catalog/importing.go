@@ -96,7 +96,10 @@ func PlanImport(s State, c ImportCatalog) (Plan, error) {
 			refuse(i, "name", "the file names this tool twice")
 			continue
 		case known && t.Mode != want.Mode:
-			refuse(i, "credential_mode", "an import can't change it, because credentials would change hands; remove the tool and add it again")
+			refuse(
+				i, "credential_mode",
+				"an import can't change it, because credentials would change hands; remove the tool and add it again",
+			)
 			continue
 		}
 		named[id], names[id] = true, want.FoldedName
@@ -108,7 +111,13 @@ func PlanImport(s State, c ImportCatalog) (Plan, error) {
 			if !answered[suggestion] { // by an earlier tool of the file
 				answered[suggestion] = true
 				x := s.Suggestions[suggestion]
-				p.Answers = append(p.Answers, Answer{SuggestionID: suggestion, Name: x.Name, ToolID: id, ToolName: want.Name, Backers: len(x.Backers)})
+				p.Answers = append(
+					p.Answers,
+					Answer{
+						SuggestionID: suggestion, Name: x.Name, ToolID: id, ToolName: want.Name,
+						Backers: len(x.Backers),
+					},
+				)
 			}
 		}
 	}
@@ -128,13 +137,20 @@ func PlanImport(s State, c ImportCatalog) (Plan, error) {
 		}
 	}
 	if len(p.events) > MaxImportEvents {
-		wrong = append(wrong, domain.Field{Field: "tools", Message: fmt.Sprintf("it changes more than %d things; import it in parts", MaxImportEvents)})
+		wrong = append(
+			wrong,
+			domain.Field{
+				Field:   "tools",
+				Message: fmt.Sprintf("it changes more than %d things; import it in parts", MaxImportEvents),
+			},
+		)
 	}
 	if len(wrong) > 0 {
 		return Plan{}, &domain.Error{
-			Kind: domain.KindInvalid, Code: "validation_failed", Detail: "The field " + wrong[0].Field + " is not valid: " + wrong[0].Message + ".",
-			Hint: "Correct what details names in the file; {importCatalog} and dry_run=true changes nothing.",
-			Next: []domain.Next{{Op: "importCatalog"}}, Fields: wrong,
+			Kind: domain.KindInvalid, Code: "validation_failed",
+			Detail: "The field " + wrong[0].Field + " is not valid: " + wrong[0].Message + ".",
+			Hint:   "Correct what details names in the file; {importCatalog} and dry_run=true changes nothing.",
+			Next:   []domain.Next{{Op: "importCatalog"}}, Fields: wrong,
 		}
 	}
 	return p, nil
@@ -151,16 +167,20 @@ func (s State) find(want FileTool) (string, bool) {
 func (p *Plan) plan(id string, t Tool, known bool, want FileTool) {
 	if !known {
 		add := AddTool{
-			ToolID: id, Name: want.Name, FoldedName: want.FoldedName, Description: want.Description, URL: want.URL, Site: want.Site, DocsURL: want.DocsURL,
-			AuthType: want.AuthType, Mode: want.Mode, Instructions: want.Instructions, MaxGrantSeconds: want.MaxGrantSeconds,
+			ToolID: id, Name: want.Name, FoldedName: want.FoldedName, Description: want.Description, URL: want.URL,
+			Site: want.Site, DocsURL: want.DocsURL, AuthType: want.AuthType, Mode: want.Mode,
+			Instructions: want.Instructions, MaxGrantSeconds: want.MaxGrantSeconds,
 		}
 		p.events = append(p.events, add.events()...)
-		p.Changes = append(p.Changes, Change{ToolID: id, Name: want.Name, Added: true, NeedsCredential: want.Mode == Shared})
+		p.Changes = append(
+			p.Changes, Change{ToolID: id, Name: want.Name, Added: true, NeedsCredential: want.Mode == Shared},
+		)
 		return
 	}
 	events := UpdateTool{
-		ToolID: id, Name: &want.Name, FoldedName: &want.FoldedName, Description: &want.Description, URL: &want.URL, Site: &want.Site, DocsURL: &want.DocsURL,
-		AuthType: &want.AuthType, Instructions: &want.Instructions, MaxGrantSeconds: &want.MaxGrantSeconds,
+		ToolID: id, Name: &want.Name, FoldedName: &want.FoldedName, Description: &want.Description, URL: &want.URL,
+		Site: &want.Site, DocsURL: &want.DocsURL, AuthType: &want.AuthType, Instructions: &want.Instructions,
+		MaxGrantSeconds: &want.MaxGrantSeconds,
 	}.events(t)
 	if len(events) == 0 {
 		p.Unchanged++
@@ -203,7 +223,12 @@ func importCatalog(s State, c ImportCatalog) ([]Event, error) {
 	}
 	a := s.answering(ids, c.Standings)
 	for _, x := range p.Answers {
-		events = append(events, SuggestionRedirected{SuggestionID: x.SuggestionID, ToolID: x.ToolID, Decisions: a.decide(x.SuggestionID, x.ToolID)})
+		events = append(
+			events,
+			SuggestionRedirected{
+				SuggestionID: x.SuggestionID, ToolID: x.ToolID, Decisions: a.decide(x.SuggestionID, x.ToolID),
+			},
+		)
 	}
 	if err := a.needed(""); err != nil {
 		return nil, err

@@ -109,7 +109,10 @@ func (s State) Related(id string) []string {
 // related to it.
 func (s State) Digest(id string) string {
 	x := s.Suggestions[id]
-	said := []string{"suggestion", id, x.Name, x.URL, string(x.Status), x.ToolID, x.Dismissal, x.DecidedAt.UTC().Format(time.RFC3339Nano)}
+	said := []string{
+		"suggestion", id, x.Name, x.URL, string(x.Status), x.ToolID, x.Dismissal,
+		x.DecidedAt.UTC().Format(time.RFC3339Nano),
+	}
 	for _, b := range x.Backers {
 		said = append(said, "backer", b.AgentID, b.Name, b.URL, b.Reason, b.LastAt.UTC().Format(time.RFC3339Nano))
 	}

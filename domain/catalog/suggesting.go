@@ -73,10 +73,13 @@ func suggest(s State, c Suggest) ([]Event, error) {
 	id, known := s.Suggested(c.FoldedName, c.Site)
 	if !known {
 		if s.pending() >= MaxPendingSuggestions {
-			return nil, domain.Invalid("name", fmt.Sprintf("%d suggestions wait for a human already", MaxPendingSuggestions))
+			return nil, domain.Invalid(
+				"name", fmt.Sprintf("%d suggestions wait for a human already", MaxPendingSuggestions),
+			)
 		}
 		return []Event{SuggestionMade{
-			SuggestionID: c.SuggestionID, Name: c.Name, FoldedName: c.FoldedName, URL: c.URL, Site: c.Site, AgentID: c.AgentID, Reason: c.Reason,
+			SuggestionID: c.SuggestionID, Name: c.Name, FoldedName: c.FoldedName, URL: c.URL, Site: c.Site,
+			AgentID: c.AgentID, Reason: c.Reason,
 		}}, nil
 	}
 	return back(s.Suggestions[id], id, c)
@@ -111,15 +114,18 @@ func back(x Suggestion, id string, c Suggest) ([]Event, error) {
 		}
 	}
 	return []Event{SuggestionBacked{
-		SuggestionID: id, AgentID: c.AgentID, Name: c.Name, URL: c.URL, Reason: c.Reason, Reopens: x.Status == SuggestionDismissal,
+		SuggestionID: id, AgentID: c.AgentID, Name: c.Name, URL: c.URL, Reason: c.Reason,
+		Reopens: x.Status == SuggestionDismissal,
 	}}, nil
 }
 
 // CoolingDown is the refusal of a suggestion that was dismissed a moment ago.
 func CoolingDown(x Suggestion, id string, at time.Time) *domain.Error {
 	return &domain.Error{
-		Kind: domain.KindConflict, Code: "suggestion_cooling_down", Detail: "A human has dismissed this suggestion; it can be made again later.",
-		Hint:       "Do without the tool for now, and send the same {suggestTool} after retry_after if you still miss it.",
+		Kind: domain.KindConflict, Code: "suggestion_cooling_down",
+		Detail: "A human has dismissed this suggestion; it can be made again later.",
+		Hint: "Do without the tool for now, and send the same {suggestTool} after retry_after if you still " +
+			"miss it.",
 		Next:       []domain.Next{{Op: "suggestTool"}},
 		RetryAfter: x.RetryAt().Sub(at),
 		Extra:      map[string]string{"suggestion_id": id, "retry_after": x.RetryAt().UTC().Format(time.RFC3339Nano)},

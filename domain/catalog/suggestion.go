@@ -152,7 +152,9 @@ func (s State) evolveSuggestion(event Event, f domain.Fact[Event]) State {
 		return s.suggestion(e.SuggestionID, func(x *Suggestion) {
 			*x = Suggestion{
 				Name: e.Name, FoldedName: e.FoldedName, URL: e.URL, Site: e.Site, Status: SuggestionPending,
-				Backers: []Backer{{AgentID: e.AgentID, Name: e.Name, URL: e.URL, Reason: e.Reason, FirstAt: f.At, LastAt: f.At}},
+				Backers: []Backer{
+					{AgentID: e.AgentID, Name: e.Name, URL: e.URL, Reason: e.Reason, FirstAt: f.At, LastAt: f.At},
+				},
 			}
 		})
 	case SuggestionBacked:
@@ -180,7 +182,9 @@ func (s State) evolveSuggestion(event Event, f domain.Fact[Event]) State {
 			*x = Suggestion{Status: SuggestionRedirect, DecidedAt: f.At, DecidedBy: &f.By, ToolID: e.ToolID}
 		})
 	case SuggestionCooldownRefused:
-		return s.suggestion(e.SuggestionID, func(x *Suggestion) { x.Refused = append(slices.Clone(x.Refused), e.AgentID) })
+		return s.suggestion(
+			e.SuggestionID, func(x *Suggestion) { x.Refused = append(slices.Clone(x.Refused), e.AgentID) },
+		)
 	case ToolAdded, ToolUpdated, ToolCredentialRotated, ToolInstructionsRevised, ToolRemoved: // the caller's
 	}
 	return s

@@ -14,7 +14,10 @@ import (
 
 var (
 	start  = time.Date(2026, 3, 4, 14, 3, 0, 0, time.UTC)
-	queued = delivery.Queued{OrganizationID: "org", ChannelID: "c1", Topic: domain.AccessRequested, About: delivery.About{AgentID: "a1", ToolID: "t1"}}
+	queued = delivery.Queued{
+		OrganizationID: "org", ChannelID: "c1", Topic: domain.AccessRequested,
+		About: delivery.About{AgentID: "a1", ToolID: "t1"},
+	}
 )
 
 func after(d time.Duration) time.Time { return start.Add(d) }
@@ -40,7 +43,9 @@ func TestDecide(t *testing.T) {
 	list := func(events ...delivery.Event) []delivery.Event { return events }
 	begun, tried := list(queued), list(queued, claimed(1, 20*s))
 	again := append(tried, failed(1, 10*s))
-	done, dead := append(tried, delivery.Succeeded{Attempt: 1}), append(tried, delivery.Abandoned{Attempt: 1, Problem: "p"})
+	done, dead := append(tried, delivery.Succeeded{Attempt: 1}), append(
+		tried, delivery.Abandoned{Attempt: 1, Problem: "p"},
+	)
 	tests := []struct {
 		name  string
 		given []delivery.Event
@@ -56,7 +61,11 @@ func TestDecide(t *testing.T) {
 		{"nor asks for it again", nil, delivery.Requeue{}, nil, "not_found"},
 		{"who comes first has the turn", begun, delivery.Claim{At: after(0)}, list(claimed(1, 20*s)), ""},
 		{"who comes second has not", tried, delivery.Claim{At: after(19 * s)}, nil, ""},
-		{"a turn that was left behind is taken over", tried, delivery.Claim{At: after(20 * s)}, list(claimed(2, 40*s)), ""},
+		{
+			"a turn that was left behind is taken over", tried,
+			delivery.Claim{At: after(20 * s)},
+			list(claimed(2, 40*s)), "",
+		},
 		{"it is not tried before its time", again, delivery.Claim{At: after(9 * s)}, nil, ""},
 		{"at its time it is", again, delivery.Claim{At: after(10 * s)}, list(claimed(2, 30*s)), ""},
 		{"what is delivered is not tried again", done, delivery.Claim{At: after(day)}, nil, ""},
@@ -64,28 +73,80 @@ func TestDecide(t *testing.T) {
 
 		{"it is delivered", tried, delivery.Succeed{Attempt: 1}, list(delivery.Succeeded{Attempt: 1}), ""},
 		{"it is delivered once", done, delivery.Succeed{Attempt: 1}, nil, ""},
-		{"it is delivered by whom another had overtaken", append(tried, claimed(2, 40*s)), delivery.Succeed{Attempt: 1}, list(delivery.Succeeded{Attempt: 1}), ""},
-		{"it is delivered although it was given up", dead, delivery.Succeed{Attempt: 1}, list(delivery.Succeeded{Attempt: 1}), ""},
+		{
+			"it is delivered by whom another had overtaken", append(tried, claimed(2, 40*s)),
+			delivery.Succeed{Attempt: 1},
+			list(delivery.Succeeded{Attempt: 1}), "",
+		},
+		{
+			"it is delivered although it was given up", dead,
+			delivery.Succeed{Attempt: 1},
+			list(delivery.Succeeded{Attempt: 1}), "",
+		},
 		{"an attempt that never was delivers nothing", tried, delivery.Succeed{Attempt: 2}, nil, ""},
 
-		{"a failure is tried again after two seconds", tried, delivery.Fail{At: after(5 * s), Attempt: 1, Problem: "p"}, list(failed(1, 7*s)), ""},
-		{"or a little sooner", tried, delivery.Fail{At: after(5 * s), Attempt: 1, Problem: "p", Jitter: 1}, list(failed(1, 6*s)), ""},
-		{"twice as long after a second one", append(again, claimed(2, 30*s)), delivery.Fail{At: after(15 * s), Attempt: 2, Problem: "p"}, list(failed(2, 19*s)), ""},
-		{"as long as the receiver asks for", tried, delivery.Fail{At: after(5 * s), Attempt: 1, Problem: "p", Wait: 60 * s}, list(failed(1, 65*s)), ""},
-		{"but an hour at most", tried, delivery.Fail{At: after(5 * s), Attempt: 1, Problem: "p", Wait: day}, list(failed(1, time.Hour+5*s)), ""},
-		{"at once when it is our fault", tried, delivery.Fail{At: after(5 * s), Attempt: 1, Problem: "p", Now: true}, list(failed(1, 5*s)), ""},
-		{"never when that is of no use", tried, delivery.Fail{At: after(5 * s), Attempt: 1, Problem: "p", Never: true}, list(delivery.Abandoned{Attempt: 1, Problem: "p"}), ""},
-		{"a day after it was queued it is given up", tried, delivery.Fail{At: after(day - s), Attempt: 1, Problem: "p"}, list(delivery.Abandoned{Attempt: 1, Problem: "p"}), ""},
-		{"a moment before it is not", tried, delivery.Fail{At: after(day - 3*s), Attempt: 1, Problem: "p"}, list(failed(1, day-s)), ""},
+		{
+			"a failure is tried again after two seconds", tried,
+			delivery.Fail{At: after(5 * s), Attempt: 1, Problem: "p"},
+			list(failed(1, 7*s)), "",
+		},
+		{
+			"or a little sooner", tried,
+			delivery.Fail{At: after(5 * s), Attempt: 1, Problem: "p", Jitter: 1},
+			list(failed(1, 6*s)), "",
+		},
+		{
+			"twice as long after a second one", append(again, claimed(2, 30*s)),
+			delivery.Fail{At: after(15 * s), Attempt: 2, Problem: "p"},
+			list(failed(2, 19*s)), "",
+		},
+		{
+			"as long as the receiver asks for", tried,
+			delivery.Fail{At: after(5 * s), Attempt: 1, Problem: "p", Wait: 60 * s},
+			list(failed(1, 65*s)), "",
+		},
+		{
+			"but an hour at most", tried,
+			delivery.Fail{At: after(5 * s), Attempt: 1, Problem: "p", Wait: day},
+			list(failed(1, time.Hour+5*s)), "",
+		},
+		{
+			"at once when it is our fault", tried,
+			delivery.Fail{At: after(5 * s), Attempt: 1, Problem: "p", Now: true},
+			list(failed(1, 5*s)), "",
+		},
+		{
+			"never when that is of no use", tried,
+			delivery.Fail{At: after(5 * s), Attempt: 1, Problem: "p", Never: true},
+			list(delivery.Abandoned{Attempt: 1, Problem: "p"}), "",
+		},
+		{
+			"a day after it was queued it is given up", tried,
+			delivery.Fail{At: after(day - s), Attempt: 1, Problem: "p"},
+			list(delivery.Abandoned{Attempt: 1, Problem: "p"}), "",
+		},
+		{
+			"a moment before it is not", tried,
+			delivery.Fail{At: after(day - 3*s), Attempt: 1, Problem: "p"},
+			list(failed(1, day-s)), "",
+		},
 		{"a failure counts once", again, delivery.Fail{At: after(6 * s), Attempt: 1, Problem: "p"}, nil, ""},
-		{"a failure that another attempt has overtaken does not count", append(tried, claimed(2, 40*s)), delivery.Fail{At: after(21 * s), Attempt: 1, Problem: "p"}, nil, ""},
+		{
+			"a failure that another attempt has overtaken does not count", append(tried, claimed(2, 40*s)),
+			delivery.Fail{At: after(21 * s), Attempt: 1, Problem: "p"},
+			nil, "",
+		},
 		{"nor one of what is delivered", done, delivery.Fail{At: after(6 * s), Attempt: 1, Problem: "p"}, nil, ""},
 
 		{"a dead letter is sent again", dead, delivery.Requeue{}, list(delivery.Requeued{}), ""},
 		{"what waits need not wait", again, delivery.Requeue{}, list(delivery.Requeued{}), ""},
 		{"what is on its way is", tried, delivery.Requeue{}, nil, ""},
 		{"what is delivered stays so", done, delivery.Requeue{}, nil, ""},
-		{"what is sent again has the turn at once", append(dead, delivery.Requeued{}), delivery.Claim{At: after(3 * s)}, list(claimed(2, 23*s)), ""},
+		{
+			"what is sent again has the turn at once", append(dead, delivery.Requeued{}),
+			delivery.Claim{At: after(3 * s)},
+			list(claimed(2, 23*s)), "",
+		},
 		{
 			"and another day", append(dead, delivery.Requeued{}, claimed(2, 30*s)),
 			delivery.Fail{At: after(day), Attempt: 2, Problem: "p"},
@@ -129,7 +190,8 @@ func TestItIsTriedForADay(t *testing.T) {
 			longest, now = pause, f.NextAt
 		}
 	}
-	if s.Status != delivery.Dead || s.Attempts < 20 || s.Attempts > 100 || now.Sub(start) < 23*time.Hour || now.Sub(start) > 24*time.Hour {
+	if s.Status != delivery.Dead || s.Attempts < 20 || s.Attempts > 100 || now.Sub(start) < 23*time.Hour ||
+		now.Sub(start) > 24*time.Hour {
 		t.Errorf("%s after %d attempts in %v", s.Status, s.Attempts, now.Sub(start))
 	}
 }
@@ -174,7 +236,8 @@ func TestLaws(t *testing.T) {
 			if before.Status == delivery.Delivered && s.Status != delivery.Delivered {
 				t.Fatalf("what was delivered is %s after %T", s.Status, c)
 			}
-			if ended := s.Status == delivery.Delivered || s.Status == delivery.Dead; s.Status != "" && ended != s.DueAt.IsZero() {
+			if ended := s.Status == delivery.Delivered ||
+				s.Status == delivery.Dead; s.Status != "" && ended != s.DueAt.IsZero() {
 				t.Fatalf("%s and due at %v", s.Status, s.DueAt)
 			}
 		}
@@ -187,7 +250,11 @@ func TestFoldingNeverFails(t *testing.T) {
 		var events []delivery.Event
 		for range rapid.IntRange(0, 30).Draw(t, "events") {
 			events = append(events, rapid.SampledFrom([]delivery.Event{
-				queued, claimed(1, time.Second), claimed(-1, 0), delivery.Succeeded{Attempt: 9}, failed(3, time.Hour), delivery.Abandoned{}, delivery.Requeued{},
+				queued, claimed(1, time.Second), claimed(-1, 0),
+				delivery.Succeeded{Attempt: 9},
+				failed(3, time.Hour),
+				delivery.Abandoned{},
+				delivery.Requeued{},
 			}).Draw(t, "event"))
 		}
 		fold(events...)

@@ -117,14 +117,15 @@ type Backer struct {
 
 // Note is the newest state of one note.
 type Note struct {
-	Learned         string        `json:"learned,omitempty"`
-	FoldedText      string        `json:"folded_text,omitempty"`
-	Status          Status        `json:"status"`
-	Backers         []Backer      `json:"backers,omitempty"` // the first is who made it
-	DismissalReason string        `json:"dismissal_reason,omitempty"`
-	GuideVersion    int           `json:"guide_version,omitempty"` // that its agent had; of an accepted one: that took it up
-	DecidedAt       time.Time     `json:"decided_at,omitzero"`
-	DecidedBy       *domain.Actor `json:"decided_by,omitempty"`
+	Learned         string   `json:"learned,omitempty"`
+	FoldedText      string   `json:"folded_text,omitempty"`
+	Status          Status   `json:"status"`
+	Backers         []Backer `json:"backers,omitempty"` // the first is who made it
+	DismissalReason string   `json:"dismissal_reason,omitempty"`
+	// that its agent had; of an accepted one: that took it up
+	GuideVersion int           `json:"guide_version,omitempty"`
+	DecidedAt    time.Time     `json:"decided_at,omitzero"`
+	DecidedBy    *domain.Actor `json:"decided_by,omitempty"`
 }
 
 // State is every note on one tool. A State is a value: Evolve never changes what an older one
@@ -199,7 +200,8 @@ func (s State) Waiting(id string) (Note, error) {
 	case n.Status != Pending:
 		return n, &domain.Error{
 			Kind: domain.KindConflict, Code: "already_decided", Detail: "This note is no longer pending.",
-			Hint: "See how it ended with {listInstructionSuggestions}.", Next: []domain.Next{{Op: "listInstructionSuggestions"}},
+			Hint: "See how it ended with {listInstructionSuggestions}.",
+			Next: []domain.Next{{Op: "listInstructionSuggestions"}},
 		}
 	}
 	return n, nil
@@ -208,7 +210,10 @@ func (s State) Waiting(id string) (Note, error) {
 // Digest names what a human is shown of a note.
 func (s State) Digest(id string) string {
 	n := s.Notes[id]
-	said := []string{"note", id, n.Learned, string(n.Status), fmt.Sprint(n.GuideVersion), n.DismissalReason, n.DecidedAt.UTC().Format(time.RFC3339Nano)}
+	said := []string{
+		"note", id, n.Learned, string(n.Status), fmt.Sprint(n.GuideVersion), n.DismissalReason,
+		n.DecidedAt.UTC().Format(time.RFC3339Nano),
+	}
 	for _, b := range n.Backers {
 		said = append(said, b.AgentID, b.Why, b.LastAt.UTC().Format(time.RFC3339Nano))
 	}
@@ -248,7 +253,9 @@ func suggest(s State, c Suggest) ([]Event, error) {
 			}
 		}
 		if waiting >= MaxPending {
-			return nil, domain.Invalid("learned", fmt.Sprintf("%d notes on this tool wait for a human already", MaxPending))
+			return nil, domain.Invalid(
+				"learned", fmt.Sprintf("%d notes on this tool wait for a human already", MaxPending),
+			)
 		}
 		return []Event{NoteMade(c)}, nil
 	}

@@ -28,7 +28,9 @@ func fold(events ...guide.Event) guide.State {
 }
 
 func tell(id, agent, text, why string) guide.Suggest {
-	return guide.Suggest{NoteID: id, ToolID: "t", AgentID: agent, Learned: text, FoldedText: text, Why: why, GuideVersion: 2}
+	return guide.Suggest{
+		NoteID: id, ToolID: "t", AgentID: agent, Learned: text, FoldedText: text, Why: why, GuideVersion: 2,
+	}
 }
 
 func made(id, agent, text, why string) guide.Event { return guide.NoteMade(tell(id, agent, text, why)) }
@@ -44,20 +46,80 @@ func TestDecide(t *testing.T) {
 		code  string
 	}{
 		{"something new", nil, tell("1", "a", "x", "why"), []guide.Event{made("1", "a", "x", "why")}, ""},
-		{"something else", []guide.Event{made("1", "a", "x", "why")}, tell("2", "a", "y", "why"), []guide.Event{made("2", "a", "y", "why")}, ""},
-		{"another learned the same", []guide.Event{made("1", "a", "x", "why")}, tell("2", "b", "x", "why"), []guide.Event{guide.NoteBacked{NoteID: "1", ToolID: "t", AgentID: "b", Why: "why"}}, ""},
-		{"the same for the same reason", []guide.Event{made("1", "a", "x", "why")}, tell("2", "a", "x", "why"), nil, ""},
-		{"the same for another reason", []guide.Event{made("1", "a", "x", "why")}, tell("2", "a", "x", "so"), []guide.Event{guide.NoteBacked{NoteID: "1", ToolID: "t", AgentID: "a", Why: "so"}}, ""},
-		{"it was dismissed", []guide.Event{made("1", "a", "x", "why"), no}, tell("2", "b", "x", "why"), nil, "suggestion_dismissed"},
-		{"it was taken up and is told again", []guide.Event{made("1", "a", "x", "why"), taken}, tell("2", "b", "x", "why"), []guide.Event{made("2", "b", "x", "why")}, ""},
+		{
+			"something else",
+			[]guide.Event{made("1", "a", "x", "why")},
+			tell("2", "a", "y", "why"),
+			[]guide.Event{made("2", "a", "y", "why")},
+			"",
+		},
+		{
+			"another learned the same",
+			[]guide.Event{made("1", "a", "x", "why")},
+			tell("2", "b", "x", "why"),
+			[]guide.Event{guide.NoteBacked{NoteID: "1", ToolID: "t", AgentID: "b", Why: "why"}},
+			"",
+		},
+		{
+			"the same for the same reason",
+			[]guide.Event{made("1", "a", "x", "why")},
+			tell("2", "a", "x", "why"), nil,
+			"",
+		},
+		{
+			"the same for another reason",
+			[]guide.Event{made("1", "a", "x", "why")},
+			tell("2", "a", "x", "so"),
+			[]guide.Event{guide.NoteBacked{NoteID: "1", ToolID: "t", AgentID: "a", Why: "so"}},
+			"",
+		},
+		{
+			"it was dismissed",
+			[]guide.Event{made("1", "a", "x", "why"), no},
+			tell("2", "b", "x", "why"), nil,
+			"suggestion_dismissed",
+		},
+		{
+			"it was taken up and is told again",
+			[]guide.Event{made("1", "a", "x", "why"), taken},
+			tell("2", "b", "x", "why"),
+			[]guide.Event{made("2", "b", "x", "why")},
+			"",
+		},
 
-		{"it is dismissed", []guide.Event{made("1", "a", "x", "why")}, guide.Dismiss{NoteID: no.NoteID, ToolID: no.ToolID, Reason: no.Reason}, []guide.Event{no}, ""},
-		{"it is dismissed twice", []guide.Event{made("1", "a", "x", "why"), no}, guide.Dismiss{NoteID: no.NoteID, ToolID: no.ToolID, Reason: no.Reason}, nil, "already_decided"},
-		{"it is dismissed after it was taken up", []guide.Event{made("1", "a", "x", "why"), taken}, guide.Dismiss{NoteID: no.NoteID, ToolID: no.ToolID, Reason: no.Reason}, nil, "already_decided"},
-		{"an unknown note is dismissed", nil, guide.Dismiss{NoteID: no.NoteID, ToolID: no.ToolID, Reason: no.Reason}, nil, "not_found"},
+		{
+			"it is dismissed",
+			[]guide.Event{made("1", "a", "x", "why")},
+			guide.Dismiss{NoteID: no.NoteID, ToolID: no.ToolID, Reason: no.Reason},
+			[]guide.Event{no},
+			"",
+		},
+		{
+			"it is dismissed twice",
+			[]guide.Event{made("1", "a", "x", "why"), no},
+			guide.Dismiss{NoteID: no.NoteID, ToolID: no.ToolID, Reason: no.Reason},
+			nil, "already_decided",
+		},
+		{
+			"it is dismissed after it was taken up",
+			[]guide.Event{made("1", "a", "x", "why"), taken},
+			guide.Dismiss{NoteID: no.NoteID, ToolID: no.ToolID, Reason: no.Reason},
+			nil, "already_decided",
+		},
+		{
+			"an unknown note is dismissed", nil,
+			guide.Dismiss{NoteID: no.NoteID, ToolID: no.ToolID, Reason: no.Reason},
+			nil, "not_found",
+		},
 		{"it is taken up", []guide.Event{made("1", "a", "x", "why")}, guide.Accept(taken), []guide.Event{taken}, ""},
 		{"it is taken up twice", []guide.Event{made("1", "a", "x", "why"), taken}, guide.Accept(taken), nil, ""},
-		{"a note that a guide already has counts as accepted, even if it was dismissed meanwhile", []guide.Event{made("1", "a", "x", "why"), no}, guide.Accept(taken), []guide.Event{taken}, ""},
+		{
+			"a note that a guide already has counts as accepted, even if it was dismissed meanwhile",
+			[]guide.Event{made("1", "a", "x", "why"), no},
+			guide.Accept(taken),
+			[]guide.Event{taken},
+			"",
+		},
 		{"an unknown note is accepted", nil, guide.Accept(taken), nil, ""},
 	}
 	for _, tt := range tests {
@@ -117,7 +179,9 @@ func TestLaws(t *testing.T) {
 			}
 			waiting := map[string]int{}
 			for _, n := range s.Notes {
-				if waiting[n.FoldedText] += map[guide.Status]int{guide.Pending: 1}[n.Status]; waiting[n.FoldedText] > 1 {
+				if waiting[n.FoldedText] += map[guide.Status]int{
+					guide.Pending: 1,
+				}[n.Status]; waiting[n.FoldedText] > 1 {
 					t.Fatalf("%s waits twice", n.FoldedText)
 				}
 			}
@@ -148,7 +212,11 @@ func codeOf(err error) string {
 func TestANoteIsDismissedAsItWasSeen(t *testing.T) {
 	before := fold(made("1", "a", "x", "why"))
 	c := guide.Dismiss{NoteID: "1", ToolID: "t", Reason: "no", Seen: domain.Seen{"other", before.Digest("1")}}
-	if events, err := guide.Decide(before, c); err != nil || !cmp.Equal(events, []guide.Event{guide.NoteDismissed{NoteID: "1", ToolID: "t", Reason: "no", DecidedOn: before.Digest("1")}}) {
+	if events, err := guide.Decide(before, c); err != nil ||
+		!cmp.Equal(
+			events,
+			[]guide.Event{guide.NoteDismissed{NoteID: "1", ToolID: "t", Reason: "no", DecidedOn: before.Digest("1")}},
+		) {
 		t.Errorf("as it was seen: %v %v", events, err)
 	}
 	after := fold(made("1", "a", "x", "why"), guide.NoteBacked{NoteID: "1", ToolID: "t", AgentID: "b", Why: "why"})

@@ -41,7 +41,8 @@ type (
 		MasterKeys     []MasterKey `json:"master_keys"`
 		AdminTokenHash string      `json:"admin_token_hash"` // SHA-256 of the first organization's first token, hex
 		AdminTokenID   string      `json:"admin_token_id"`
-		MinimumVersion int         `json:"minimum_version"` // of the formats: a program that knows less must not open the log
+		// of the formats: a program that knows less must not open the log
+		MinimumVersion int `json:"minimum_version"`
 	}
 	// MasterKeyAdded lets a further master key wrap secrets.
 	MasterKeyAdded struct {

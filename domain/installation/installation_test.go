@@ -16,7 +16,8 @@ import (
 
 func begun(store string) installation.Begun {
 	return installation.Begun{
-		StoreID: store, OrganizationID: "org", SigningKey: installation.PublicKey{ID: "k" + store, Public: "p1", SecretID: "s1"}, MACSecretID: "s2",
+		StoreID: store, OrganizationID: "org",
+		SigningKey: installation.PublicKey{ID: "k" + store, Public: "p1", SecretID: "s1"}, MACSecretID: "s2",
 		MasterKeys: []installation.MasterKey{master(1)}, AdminTokenHash: "h", AdminTokenID: "t", MinimumVersion: 1,
 	}
 }
@@ -54,13 +55,40 @@ func TestDecide(t *testing.T) {
 		code  string
 	}{
 		{"it begins", nil, installation.Begin{Begun: begun("a")}, []installation.Event{begun("a")}, ""},
-		{"it begins once, whatever other processes try", []installation.Event{begun("a")}, installation.Begin{Begun: begun("b")}, nil, ""},
+		{
+			"it begins once, whatever other processes try",
+			[]installation.Event{begun("a")},
+			installation.Begin{Begun: begun("b")},
+			nil, "",
+		},
 		{"no master key before it began", nil, installation.AddMasterKey{MasterKey: master(2)}, nil, "not_found"},
-		{"a master key is added", []installation.Event{begun("a")}, installation.AddMasterKey{MasterKey: master(2)}, []installation.Event{installation.MasterKeyAdded{MasterKey: master(2)}}, ""},
-		{"the key that it began with is there", []installation.Event{begun("a")}, installation.AddMasterKey{MasterKey: master(1)}, nil, ""},
+		{
+			"a master key is added",
+			[]installation.Event{begun("a")},
+			installation.AddMasterKey{MasterKey: master(2)},
+			[]installation.Event{installation.MasterKeyAdded{MasterKey: master(2)}},
+			"",
+		},
+		{
+			"the key that it began with is there",
+			[]installation.Event{begun("a")},
+			installation.AddMasterKey{MasterKey: master(1)},
+			nil, "",
+		},
 		{"no restore before it began", nil, installation.ReportRestore{Evidence: backup("b1")}, nil, "not_found"},
-		{"a backup is found", []installation.Event{begun("a")}, installation.ReportRestore{Evidence: backup("b1")}, []installation.Event{found(backup("b1"))}, ""},
-		{"a backup is found once", []installation.Event{begun("a"), found(backup("b1"))}, installation.ReportRestore{Evidence: backup("b1")}, nil, ""},
+		{
+			"a backup is found",
+			[]installation.Event{begun("a")},
+			installation.ReportRestore{Evidence: backup("b1")},
+			[]installation.Event{found(backup("b1"))},
+			"",
+		},
+		{
+			"a backup is found once",
+			[]installation.Event{begun("a"), found(backup("b1"))},
+			installation.ReportRestore{Evidence: backup("b1")},
+			nil, "",
+		},
 		{
 			"a backup that was confirmed is known",
 			[]installation.Event{begun("a"), found(backup("b1")), installation.RestoreConfirmed{}},
@@ -74,8 +102,19 @@ func TestDecide(t *testing.T) {
 			[]installation.Event{found(backup("b2"))},
 			"",
 		},
-		{"a lost event is found", []installation.Event{begun("a")}, installation.ReportRestore{Evidence: lost(1)}, []installation.Event{found(lost(1))}, ""},
-		{"one lost event says enough", []installation.Event{begun("a"), found(backup("b1"))}, installation.ReportRestore{Evidence: lost(9)}, nil, ""},
+		{
+			"a lost event is found",
+			[]installation.Event{begun("a")},
+			installation.ReportRestore{Evidence: lost(1)},
+			[]installation.Event{found(lost(1))},
+			"",
+		},
+		{
+			"one lost event says enough",
+			[]installation.Event{begun("a"), found(backup("b1"))},
+			installation.ReportRestore{Evidence: lost(9)},
+			nil, "",
+		},
 		{
 			"what was lost before a confirmation is settled",
 			[]installation.Event{begun("a"), found(lost(1)), installation.RestoreConfirmed{}},
@@ -89,7 +128,13 @@ func TestDecide(t *testing.T) {
 			[]installation.Event{found(lost(4))},
 			"",
 		},
-		{"nothing to confirm", []installation.Event{begun("a")}, installation.ConfirmRestore{}, nil, "fault: " + installation.ErrNotRestored.Error()},
+		{
+			"nothing to confirm",
+			[]installation.Event{begun("a")},
+			installation.ConfirmRestore{},
+			nil,
+			"fault: " + installation.ErrNotRestored.Error(),
+		},
 		{
 			"a restore is confirmed",
 			[]installation.Event{begun("a"), found(backup("b1"))},
@@ -97,7 +142,12 @@ func TestDecide(t *testing.T) {
 			[]installation.Event{installation.RestoreConfirmed{SuspendedAgents: 3}},
 			"",
 		},
-		{"a master key is added once", []installation.Event{begun("a"), installation.MasterKeyAdded{MasterKey: master(2)}}, installation.AddMasterKey{MasterKey: master(2)}, nil, ""},
+		{
+			"a master key is added once",
+			[]installation.Event{begun("a"), installation.MasterKeyAdded{MasterKey: master(2)}},
+			installation.AddMasterKey{MasterKey: master(2)},
+			nil, "",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -114,8 +164,12 @@ func TestDecide(t *testing.T) {
 
 func TestTheStateHoldsEveryMasterKeyAndTheNewestSigningKey(t *testing.T) {
 	next := installation.PublicKey{ID: "k2", Public: "p2", SecretID: "s9"}
-	s := fold(begun("a"), installation.MasterKeyAdded{MasterKey: master(2)}, installation.SigningKeyAdded{SigningKey: next}, installation.MasterKeyAdded{MasterKey: master(3)})
-	if diff := cmp.Diff([]installation.MasterKey{master(1), master(2), master(3)}, s.MasterKeys); diff != "" || s.SigningKey != next || !s.Exists {
+	s := fold(
+		begun("a"), installation.MasterKeyAdded{MasterKey: master(2)}, installation.SigningKeyAdded{SigningKey: next},
+		installation.MasterKeyAdded{MasterKey: master(3)},
+	)
+	if diff := cmp.Diff([]installation.MasterKey{master(1), master(2), master(3)}, s.MasterKeys); diff != "" ||
+		s.SigningKey != next || !s.Exists {
 		t.Errorf("got %+v, master keys (-want +got):\n%s", s, diff)
 	}
 }
@@ -174,7 +228,13 @@ func TestFoldingNeverFails(t *testing.T) {
 		for range rapid.IntRange(0, 30).Draw(t, "events") {
 			before := encoded(t, s)
 			next := installation.Evolve(s, domain.Fact[installation.Event]{Event: rapid.SampledFrom([]installation.Event{
-				begun("a"), installation.Begun{}, installation.MasterKeyAdded{MasterKey: master(2)}, installation.MasterKeyAdded{}, installation.SigningKeyAdded{}, found(backup("b1")), installation.RestoreConfirmed{},
+				begun("a"),
+				installation.Begun{},
+				installation.MasterKeyAdded{MasterKey: master(2)},
+				installation.MasterKeyAdded{},
+				installation.SigningKeyAdded{},
+				found(backup("b1")),
+				installation.RestoreConfirmed{},
 			}).Draw(t, "event")})
 			if encoded(t, s) != before {
 				t.Fatal("folding changed a state that others may hold")

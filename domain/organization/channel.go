@@ -117,7 +117,10 @@ func evolveChannel(s State, f domain.Fact[Event]) State {
 	switch e := f.Event.(type) {
 	case ChannelAdded:
 		return s.withChannel(e.ChannelID, f.At, func(c *Channel) {
-			*c = Channel{Kind: e.Kind, Name: e.Name, Topics: e.Topics, SecretID: e.SecretID, Host: e.Host, Recipients: e.Recipients, CreatedAt: f.At}
+			*c = Channel{
+				Kind: e.Kind, Name: e.Name, Topics: e.Topics, SecretID: e.SecretID, Host: e.Host,
+				Recipients: e.Recipients, CreatedAt: f.At,
+			}
 		})
 	case ChannelUpdated:
 		return s.withChannel(e.ChannelID, f.At, func(c *Channel) {
@@ -147,7 +150,11 @@ func decideChannel(s State, c Command) ([]Event, error) {
 			return nil, nil
 		}
 		if len(s.Channels) >= MaxChannels {
-			return nil, domain.Invalid("body", fmt.Sprintf("an organization has at most %d channels; remove one with {removeChannel}", MaxChannels), domain.Next{Op: "removeChannel"})
+			return nil, domain.Invalid(
+				"body",
+				fmt.Sprintf("an organization has at most %d channels; remove one with {removeChannel}", MaxChannels),
+				domain.Next{Op: "removeChannel"},
+			)
 		}
 		var err error
 		if c.Topics, err = chosen(c.Topics); err != nil {

@@ -22,7 +22,9 @@ var (
 func created() organization.Event { return organization.Created{Name: "Default"} }
 
 func token(number int, hash string) organization.TokenCreated {
-	return organization.TokenCreated{Number: number, TokenID: fmt.Sprint("t", number, hash), Name: "ci", Role: domain.RoleAdmin, Hash: hash}
+	return organization.TokenCreated{
+		Number: number, TokenID: fmt.Sprint("t", number, hash), Name: "ci", Role: domain.RoleAdmin, Hash: hash,
+	}
 }
 
 func create(number int, hash string) organization.CreateToken {
@@ -48,18 +50,50 @@ func TestDecide(t *testing.T) {
 		then  []organization.Event
 		code  string
 	}{
-		{"an organization begins with its first token in one write", nil, organization.Create{Name: "Default", Token: &first}, []organization.Event{created(), token(0, "a")}, ""},
+		{
+			"an organization begins with its first token in one write", nil,
+			organization.Create{Name: "Default", Token: &first},
+			[]organization.Event{created(), token(0, "a")},
+			"",
+		},
 		{"or without one", nil, organization.Create{Name: "Default"}, []organization.Event{created()}, ""},
-		{"creating it again does nothing", []organization.Event{created()}, organization.Create{Name: "Other", Token: &first}, nil, ""},
+		{
+			"creating it again does nothing",
+			[]organization.Event{created()},
+			organization.Create{Name: "Other", Token: &first},
+			nil, "",
+		},
 		{"an unknown organization gets no token", nil, create(1, "b"), nil, "not_found"},
 		{"an unknown organization has no token to revoke", nil, organization.RevokeToken{Number: 1}, nil, "not_found"},
 		{"a token is added", []organization.Event{created()}, create(1, "b"), []organization.Event{token(1, "b")}, ""},
 		{"the same token again does nothing", []organization.Event{created(), token(1, "b")}, create(1, "b"), nil, ""},
-		{"the configured token is replaced", []organization.Event{created(), token(0, "a")}, create(0, "b"), []organization.Event{token(0, "b")}, ""},
+		{
+			"the configured token is replaced",
+			[]organization.Event{created(), token(0, "a")},
+			create(0, "b"),
+			[]organization.Event{token(0, "b")},
+			"",
+		},
 		{"a role that does not exist", []organization.Event{created()}, nobody, nil, "validation_failed"},
-		{"a token is revoked", []organization.Event{created(), token(1, "b")}, organization.RevokeToken{Number: 1}, []organization.Event{organization.TokenRevoked{Number: 1, TokenID: "t1b"}}, ""},
-		{"a token is revoked once", []organization.Event{created(), token(1, "b"), organization.TokenRevoked{Number: 1}}, organization.RevokeToken{Number: 1}, nil, ""},
-		{"revoking what never was does nothing", []organization.Event{created()}, organization.RevokeToken{Number: 7}, nil, ""},
+		{
+			"a token is revoked",
+			[]organization.Event{created(), token(1, "b")},
+			organization.RevokeToken{Number: 1},
+			[]organization.Event{organization.TokenRevoked{Number: 1, TokenID: "t1b"}},
+			"",
+		},
+		{
+			"a token is revoked once",
+			[]organization.Event{created(), token(1, "b"), organization.TokenRevoked{Number: 1}},
+			organization.RevokeToken{Number: 1},
+			nil, "",
+		},
+		{
+			"revoking what never was does nothing",
+			[]organization.Event{created()},
+			organization.RevokeToken{Number: 7},
+			nil, "",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -25,7 +25,10 @@ func TestAStreamsNameSaysItsCategoryAndWhatItIsAbout(t *testing.T) {
 			}
 		}
 	}
-	for _, other := range []string{"", "agent", "agents-1", "installation-1", "signing", "signing-keys-1", "backup", "$streams", "$$agent-1", "Agent-1", "order-agent-1"} {
+	for _, other := range []string{
+		"", "agent", "agents-1", "installation-1", "signing", "signing-keys-1", "backup", "$streams", "$$agent-1",
+		"Agent-1", "order-agent-1",
+	} {
 		if c, about := codec.Split(other); c != codec.Unknown || about != other {
 			t.Errorf("%q is %v about %q", other, c, about)
 		}
@@ -42,7 +45,10 @@ func TestOnlyWhatIsKeptForGoodIsAuditedOrDecidedOn(t *testing.T) {
 
 func TestActionsAreTheNamesOfAuditedEvents(t *testing.T) {
 	actions := codec.Actions()
-	for _, want := range []string{"credential.vended", "credential.refused", "agent.registered", "grant.approved", "log.restore_found", "person.recorded", "delivery.queued"} {
+	for _, want := range []string{
+		"credential.vended", "credential.refused", "agent.registered", "grant.approved", "log.restore_found",
+		"person.recorded", "delivery.queued",
+	} {
 		if !slices.Contains(actions, want) {
 			t.Errorf("%s is no action", want)
 		}

@@ -60,7 +60,9 @@ type copying struct {
 // resume returns the newest event that the destination has, the zero one when it has none. An
 // idempotency key is no event to go by: it may have expired at the source since.
 func (c *copying) resume(ctx context.Context) (eventstore.Recorded, error) {
-	last, found, err := c.to.Newest(ctx, func(r eventstore.Recorded) bool { return !strings.HasPrefix(r.Type, "$") && !expiring(r.Stream) })
+	last, found, err := c.to.Newest(
+		ctx, func(r eventstore.Recorded) bool { return !strings.HasPrefix(r.Type, "$") && !expiring(r.Stream) },
+	)
 	if err != nil || !found {
 		return eventstore.Recorded{}, err
 	}
@@ -69,7 +71,9 @@ func (c *copying) resume(ctx context.Context) (eventstore.Recorded, error) {
 		return eventstore.Recorded{}, err
 	}
 	if len(there) != 1 || !same(there[0], last) {
-		return eventstore.Recorded{}, fmt.Errorf("%w: it ends with the revision %d of %s", ErrAnotherLog, last.Revision, last.Stream)
+		return eventstore.Recorded{}, fmt.Errorf(
+			"%w: it ends with the revision %d of %s", ErrAnotherLog, last.Revision, last.Stream,
+		)
 	}
 	return last, nil
 }
@@ -162,11 +166,15 @@ func (c *copying) bound(ctx context.Context, r eventstore.Recorded) error {
 	if m.MaxCount == 0 && m.MaxAge == 0 {
 		return nil
 	}
-	return c.to.SetStreamMetadata(ctx, strings.TrimPrefix(r.Stream, "$$"), eventstore.StreamMetadata{MaxCount: m.MaxCount, MaxAge: time.Duration(m.MaxAge) * time.Second})
+	return c.to.SetStreamMetadata(
+		ctx, strings.TrimPrefix(r.Stream, "$$"),
+		eventstore.StreamMetadata{MaxCount: m.MaxCount, MaxAge: time.Duration(m.MaxAge) * time.Second},
+	)
 }
 
 func same(a, b eventstore.Recorded) bool {
-	return a.Stream == b.Stream && a.Revision == b.Revision && a.ID == b.ID && a.Type == b.Type && bytes.Equal(a.Data, b.Data) && bytes.Equal(a.Metadata, b.Metadata)
+	return a.Stream == b.Stream && a.Revision == b.Revision && a.ID == b.ID && a.Type == b.Type &&
+		bytes.Equal(a.Data, b.Data) && bytes.Equal(a.Metadata, b.Metadata)
 }
 
 // compare reads both logs to their ends. Idempotency keys may have expired meanwhile, so they do
@@ -202,7 +210,9 @@ func (c *copying) compare(ctx context.Context) error {
 			return nil
 		}
 		if want, more := <-source; !more || !same(want, r) {
-			return fmt.Errorf("%w: the revision %d of %s is not what the source has there", ErrAnotherLog, r.Revision, r.Stream)
+			return fmt.Errorf(
+				"%w: the revision %d of %s is not what the source has there", ErrAnotherLog, r.Revision, r.Stream,
+			)
 		}
 		return nil
 	})

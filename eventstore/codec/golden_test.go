@@ -29,7 +29,9 @@ import (
 	"agentkey/eventstore/codec"
 )
 
-var update = flag.Bool("update", false, "write golden files that are not there yet; those that are there are never changed")
+var update = flag.Bool(
+	"update", false, "write golden files that are not there yet; those that are there are never changed",
+)
 
 var (
 	at     = time.Date(2026, 3, 4, 5, 6, 7, 891_000_000, time.UTC)
@@ -40,33 +42,51 @@ var (
 // samples has every name of the table with every field filled, so that the golden files notice each
 // change.
 var samples = map[string]any{
-	"credential.vended.v1":  agent.CredentialVended{ToolID: "tool-1", SecretID: "secret-1", CredentialVersion: 2, InstructionsVersion: 3, KeyNumber: 4},
-	"credential.refused.v1": codec.CredentialRefused{AgentID: "agent-1", ToolID: "tool-1", Reason: "access_not_approved", Count: 5, LastAt: at},
+	"credential.vended.v1": agent.CredentialVended{
+		ToolID: "tool-1", SecretID: "secret-1", CredentialVersion: 2, InstructionsVersion: 3, KeyNumber: 4,
+	},
+	"credential.refused.v1": codec.CredentialRefused{
+		AgentID: "agent-1", ToolID: "tool-1", Reason: "access_not_approved", Count: 5, LastAt: at,
+	},
 
 	"installation.begun.v1": installation.Begun{
 		StoreID: "store-1", OrganizationID: "org-1", SigningKey: public, MACSecretID: "secret-3",
-		MasterKeys: []installation.MasterKey{{ID: "1111111111111111", Check: "22222222222222222222222222222222"}}, AdminTokenHash: "hash", AdminTokenID: "token-1", MinimumVersion: 1,
+		MasterKeys:     []installation.MasterKey{{ID: "1111111111111111", Check: "22222222222222222222222222222222"}},
+		AdminTokenHash: "hash", AdminTokenID: "token-1", MinimumVersion: 1,
 	},
-	"master_key.added.v1":  installation.MasterKeyAdded{MasterKey: installation.MasterKey{ID: "1111111111111111", Check: "22222222222222222222222222222222"}},
-	"signing_key.added.v1": installation.SigningKeyAdded{SigningKey: public, Former: []installation.PublicKey{{ID: "key-1", Public: "Zm9ybWVy", SecretID: "secret-1"}}},
+	"master_key.added.v1": installation.MasterKeyAdded{
+		MasterKey: installation.MasterKey{ID: "1111111111111111", Check: "22222222222222222222222222222222"},
+	},
+	"signing_key.added.v1": installation.SigningKeyAdded{
+		SigningKey: public, Former: []installation.PublicKey{{ID: "key-1", Public: "Zm9ybWVy", SecretID: "secret-1"}},
+	},
 
-	"log.restore_found.v1":     installation.RestoreFound{Evidence: installation.Evidence{BackupID: "backup-1", Stream: "agent-1", Revision: 7, EventID: "event-1", EventAt: at}},
+	"log.restore_found.v1": installation.RestoreFound{
+		Evidence: installation.Evidence{
+			BackupID: "backup-1", Stream: "agent-1", Revision: 7, EventID: "event-1", EventAt: at,
+		},
+	},
 	"log.restore_confirmed.v1": installation.RestoreConfirmed{SuspendedAgents: 2},
 
-	"organization.created.v1":  organization.Created{Name: "Ädams & <Sons>"},
-	"service_token.created.v1": organization.TokenCreated{Number: 1, TokenID: "token-1", Name: "ci", Role: domain.RoleAdmin, Hash: "hash"},
+	"organization.created.v1": organization.Created{Name: "Ädams & <Sons>"},
+	"service_token.created.v1": organization.TokenCreated{
+		Number: 1, TokenID: "token-1", Name: "ci", Role: domain.RoleAdmin, Hash: "hash",
+	},
 	"service_token.revoked.v1": organization.TokenRevoked{Number: 1, TokenID: "token-1"},
 
 	"notification_channel.added.v1": organization.ChannelAdded{
-		ChannelID: "channel-1", Kind: organization.Webhook, Name: "Ops", Topics: []domain.Topic{domain.AccessRequested}, SecretID: "secret-1", Host: "example.com", Recipients: 1,
+		ChannelID: "channel-1", Kind: organization.Webhook, Name: "Ops", Topics: []domain.Topic{domain.AccessRequested},
+		SecretID: "secret-1", Host: "example.com", Recipients: 1,
 	},
 	"notification_channel.updated.v1": organization.ChannelUpdated{
-		ChannelID: "channel-1", Name: new("Ops"), Topics: []domain.Topic{domain.GrantExpiring}, SecretID: "secret-2", Replaces: "secret-1", Host: "example.com", Recipients: 2,
+		ChannelID: "channel-1", Name: new("Ops"), Topics: []domain.Topic{domain.GrantExpiring}, SecretID: "secret-2",
+		Replaces: "secret-1", Host: "example.com", Recipients: 2,
 	},
 	"notification_channel.removed.v1": organization.ChannelRemoved{ChannelID: "channel-1", SecretID: "secret-1"},
 
 	"delivery.queued.v1": delivery.Queued{OrganizationID: "org-1", ChannelID: "channel-1", Topic: domain.CredentialExpiring, About: delivery.About{
-		Stream: "agent-1", Revision: 7, AgentID: "agent-1", ToolID: "tool-1", RequestID: "request-1", SuggestionID: "suggestion-1", EndsAt: &at,
+		Stream: "agent-1", Revision: 7, AgentID: "agent-1", ToolID: "tool-1", RequestID: "request-1",
+		SuggestionID: "suggestion-1", EndsAt: &at,
 	}},
 	"delivery.claimed.v1":   delivery.Claimed{Attempt: 1, Until: at},
 	"delivery.succeeded.v1": delivery.Succeeded{Attempt: 1},
@@ -75,54 +95,103 @@ var samples = map[string]any{
 	"delivery.requeued.v1":  delivery.Requeued{},
 
 	"agent.registered.v1": agent.Registered{
-		OrganizationID: "org-1", Name: "Ädams \"bot\"", Description: "line\nline", OwnerID: "person-1", Key: agent.Key{Number: 1, ID: "key-1", Hash: "hash"},
+		OrganizationID: "org-1", Name: "Ädams \"bot\"", Description: "line\nline", OwnerID: "person-1",
+		Key: agent.Key{Number: 1, ID: "key-1", Hash: "hash"},
 	},
-	"agent.updated.v1":             agent.Updated{Name: new("name"), Description: new(""), OwnerID: new("person-1")},
-	"agent.key_rotated.v1":         agent.KeyRotated{Key: agent.Key{Number: 2, ID: "key-2", Hash: "hash"}, Ended: []agent.KeyEnd{{Number: 1, At: at}}},
-	"agent.suspended.v1":           agent.Suspended{},
-	"agent.reactivated.v1":         agent.Reactivated{},
-	"agent.retired.v1":             agent.Retired{},
-	"grant.requested.v1":           agent.GrantRequested{ToolID: "tool-1", RequestID: "request-1", Reason: "to deploy", SuggestionID: "suggestion-1"},
-	"grant.withdrawn.v1":           agent.GrantWithdrawn{ToolID: "tool-1", RequestID: "request-1"},
-	"grant.approved.v1":            agent.GrantApproved{ToolID: "tool-1", RequestID: "request-1", SecretID: "secret-1", ExpiresAt: &at, DecidedOn: "d1"},
-	"grant.denied.v1":              agent.GrantDenied{ToolID: "tool-1", RequestID: "request-1", Reason: "no", DecidedOn: "d1"},
-	"grant.assigned.v1":            agent.GrantAssigned{ToolID: "tool-1", SecretID: "secret-1", ExpiresAt: &at, Reason: "to deploy", SuggestionID: "suggestion-1"},
-	"grant.revoked.v1":             agent.GrantRevoked{ToolID: "tool-1", RequestID: "request-1", SecretID: "secret-1", Cause: agent.CauseToolRemoved},
-	"grant.expired.v1":             agent.GrantExpired{ToolID: "tool-1", SecretID: "secret-1"},
-	"grant.credential_replaced.v1": agent.GrantCredentialReplaced{ToolID: "tool-1", SecretID: "secret-2", Replaces: "secret-1", CredentialVersion: 2, ExpiresAt: &at},
-	"tool.removed.v1":              catalog.ToolRemoved{ToolID: "tool-1", SecretID: "secret-1"},
-	"tool.credential_rotated.v1":   catalog.ToolCredentialRotated{ToolID: "tool-1", SecretID: "secret-2", Replaces: "secret-1", CredentialVersion: 2, ExpiresAt: &at},
-	"tool.instructions_revised.v1": catalog.ToolInstructionsRevised{ToolID: "tool-1", Version: 3, Instructions: "use it\u2028so", RestoredFrom: 1, NoteID: "note-1", DecidedOn: "d1"},
+	"agent.updated.v1": agent.Updated{Name: new("name"), Description: new(""), OwnerID: new("person-1")},
+	"agent.key_rotated.v1": agent.KeyRotated{
+		Key: agent.Key{Number: 2, ID: "key-2", Hash: "hash"}, Ended: []agent.KeyEnd{{Number: 1, At: at}},
+	},
+	"agent.suspended.v1":   agent.Suspended{},
+	"agent.reactivated.v1": agent.Reactivated{},
+	"agent.retired.v1":     agent.Retired{},
+	"grant.requested.v1": agent.GrantRequested{
+		ToolID: "tool-1", RequestID: "request-1", Reason: "to deploy", SuggestionID: "suggestion-1",
+	},
+	"grant.withdrawn.v1": agent.GrantWithdrawn{ToolID: "tool-1", RequestID: "request-1"},
+	"grant.approved.v1": agent.GrantApproved{
+		ToolID: "tool-1", RequestID: "request-1", SecretID: "secret-1", ExpiresAt: &at, DecidedOn: "d1",
+	},
+	"grant.denied.v1": agent.GrantDenied{
+		ToolID: "tool-1", RequestID: "request-1", Reason: "no", DecidedOn: "d1",
+	},
+	"grant.assigned.v1": agent.GrantAssigned{
+		ToolID: "tool-1", SecretID: "secret-1", ExpiresAt: &at, Reason: "to deploy", SuggestionID: "suggestion-1",
+	},
+	"grant.revoked.v1": agent.GrantRevoked{
+		ToolID: "tool-1", RequestID: "request-1", SecretID: "secret-1", Cause: agent.CauseToolRemoved,
+	},
+	"grant.expired.v1": agent.GrantExpired{ToolID: "tool-1", SecretID: "secret-1"},
+	"grant.credential_replaced.v1": agent.GrantCredentialReplaced{
+		ToolID: "tool-1", SecretID: "secret-2", Replaces: "secret-1", CredentialVersion: 2, ExpiresAt: &at,
+	},
+	"tool.removed.v1": catalog.ToolRemoved{ToolID: "tool-1", SecretID: "secret-1"},
+	"tool.credential_rotated.v1": catalog.ToolCredentialRotated{
+		ToolID: "tool-1", SecretID: "secret-2", Replaces: "secret-1", CredentialVersion: 2, ExpiresAt: &at,
+	},
+	"tool.instructions_revised.v1": catalog.ToolInstructionsRevised{
+		ToolID: "tool-1", Version: 3, Instructions: "use it\u2028so", RestoredFrom: 1, NoteID: "note-1",
+		DecidedOn: "d1",
+	},
 	"tool.added.v1": catalog.ToolAdded{
-		ToolID: "tool-1", Name: "Straße", FoldedName: "strasse", Description: "d", URL: "https://api.example.com/a?b=c&d=e", Site: "example.com",
-		DocsURL: "https://docs.example.com", AuthType: "api_key", Mode: catalog.Shared, SecretID: "secret-1", MaxGrantSeconds: 86_400,
+		ToolID: "tool-1", Name: "Straße", FoldedName: "strasse", Description: "d",
+		URL: "https://api.example.com/a?b=c&d=e", Site: "example.com",
+		DocsURL: "https://docs.example.com", AuthType: "api_key", Mode: catalog.Shared, SecretID: "secret-1",
+		MaxGrantSeconds: 86_400,
 	},
 	"tool.updated.v1": catalog.ToolUpdated{
-		ToolID: "tool-1", Name: new("name"), FoldedName: new("name"), Description: new("d"), URL: new("https://example.com"), Site: new("example.com"),
-		DocsURL: new("https://docs.example.com"), AuthType: new(catalog.AuthType("other")), MaxGrantSeconds: new(int64(60)),
+		ToolID: "tool-1", Name: new("name"), FoldedName: new("name"), Description: new("d"),
+		URL: new("https://example.com"), Site: new("example.com"),
+		DocsURL: new("https://docs.example.com"), AuthType: new(catalog.AuthType("other")),
+		MaxGrantSeconds: new(int64(60)),
 	},
 	"suggestion.made.v1": catalog.SuggestionMade{
-		SuggestionID: "suggestion-1", Name: "C++", FoldedName: "c++", URL: "https://cpp.example.com", Site: "example.com", AgentID: "agent-1", Reason: "to compile",
+		SuggestionID: "suggestion-1", Name: "C++", FoldedName: "c++", URL: "https://cpp.example.com",
+		Site: "example.com", AgentID: "agent-1", Reason: "to compile",
 	},
-	"suggestion.backed.v1":    catalog.SuggestionBacked{SuggestionID: "suggestion-1", AgentID: "agent-2", Name: "C plus plus", URL: "https://example.com", Reason: "me too", Reopens: true},
-	"suggestion.dismissed.v1": catalog.SuggestionDismissed{SuggestionID: "suggestion-1", Reason: "not now", DecidedOn: "d1"},
+	"suggestion.backed.v1": catalog.SuggestionBacked{
+		SuggestionID: "suggestion-1", AgentID: "agent-2", Name: "C plus plus", URL: "https://example.com",
+		Reason: "me too", Reopens: true,
+	},
+	"suggestion.dismissed.v1": catalog.SuggestionDismissed{
+		SuggestionID: "suggestion-1", Reason: "not now", DecidedOn: "d1",
+	},
 	"suggestion.accepted.v1": catalog.SuggestionAccepted{SuggestionID: "suggestion-1", ToolID: "tool-1", Decisions: []catalog.Decision{
-		{AgentID: "agent-1", Outcome: catalog.Pending, Why: "each agent needs its own", Reason: "to compile", Suspensions: 2}, {AgentID: "agent-2", Outcome: catalog.Skipped, Why: "the agent is suspended"},
+		{
+			AgentID: "agent-1", Outcome: catalog.Pending, Why: "each agent needs its own", Reason: "to compile",
+			Suspensions: 2,
+		},
+		{AgentID: "agent-2", Outcome: catalog.Skipped, Why: "the agent is suspended"},
 	}, DecidedOn: "d1"},
-	"suggestion.redirected.v1":       catalog.SuggestionRedirected{SuggestionID: "suggestion-1", ToolID: "tool-1", Decisions: []catalog.Decision{{AgentID: "agent-1", Outcome: catalog.Pending, Why: "w", Reason: "to compile", Suspensions: 1}}},
-	"suggestion.cooldown_refused.v1": catalog.SuggestionCooldownRefused{SuggestionID: "suggestion-1", AgentID: "agent-1"},
+	"suggestion.redirected.v1": catalog.SuggestionRedirected{
+		SuggestionID: "suggestion-1", ToolID: "tool-1",
+		Decisions: []catalog.Decision{
+			{AgentID: "agent-1", Outcome: catalog.Pending, Why: "w", Reason: "to compile", Suspensions: 1},
+		},
+	},
+	"suggestion.cooldown_refused.v1": catalog.SuggestionCooldownRefused{
+		SuggestionID: "suggestion-1", AgentID: "agent-1",
+	},
 
 	"instruction_suggestion.made.v1": guide.NoteMade{
-		NoteID: "note-1", ToolID: "tool-1", AgentID: "agent-1", Learned: "Page by cursor.", FoldedText: "page by cursor.", Why: "offsets end at 1,000", GuideVersion: 3,
+		NoteID: "note-1", ToolID: "tool-1", AgentID: "agent-1", Learned: "Page by cursor.",
+		FoldedText: "page by cursor.", Why: "offsets end at 1,000", GuideVersion: 3,
 	},
-	"instruction_suggestion.backed.v1":    guide.NoteBacked{NoteID: "note-1", ToolID: "tool-1", AgentID: "agent-2", Why: "so it is"},
-	"instruction_suggestion.accepted.v1":  guide.NoteAccepted{NoteID: "note-1", ToolID: "tool-1", GuideVersion: 4, DecidedOn: "d1"},
-	"instruction_suggestion.dismissed.v1": guide.NoteDismissed{NoteID: "note-1", ToolID: "tool-1", Reason: "it is in the guide", DecidedOn: "d1"},
+	"instruction_suggestion.backed.v1": guide.NoteBacked{
+		NoteID: "note-1", ToolID: "tool-1", AgentID: "agent-2", Why: "so it is",
+	},
+	"instruction_suggestion.accepted.v1": guide.NoteAccepted{
+		NoteID: "note-1", ToolID: "tool-1", GuideVersion: 4, DecidedOn: "d1",
+	},
+	"instruction_suggestion.dismissed.v1": guide.NoteDismissed{
+		NoteID: "note-1", ToolID: "tool-1", Reason: "it is in the guide", DecidedOn: "d1",
+	},
 
 	"request.opened.v1":  codec.RequestOpened{AgentID: "agent-1", ToolID: "tool-1"},
 	"person.recorded.v1": codec.PersonRecorded{OrganizationID: "org-1", KeyID: "key-1", Sealed: "c2VhbGVk"},
 	"secret.sealed.v1": codec.SecretSealed{
-		SecretID: "secret-1", OrganizationID: "org-1", Purpose: "credential", Owner: "tool-1", Format: "agentkey.secret.v1", Sealed: "c2VhbGVk", Wrapping: wrap,
+		SecretID: "secret-1", OrganizationID: "org-1", Purpose: "credential", Owner: "tool-1",
+		Format: "agentkey.secret.v1", Sealed: "c2VhbGVk", Wrapping: wrap,
 	},
 	"secret.rewrapped.v1": codec.SecretRewrapped{SecretID: "secret-1", Wrapping: wrap},
 	"once.reserved.v1":    codec.OnceReserved{Request: "hmac", CommandID: "command-1"},
@@ -243,7 +312,8 @@ func TestEveryEventOfTheDomainIsInTheTable(t *testing.T) {
 		}
 		for _, d := range parsed.Decls {
 			method, ok := d.(*ast.FuncDecl)
-			if !ok || method.Recv == nil || !strings.HasSuffix(method.Name.Name, "Event") || len(method.Type.Params.List) > 0 || method.Type.Results != nil {
+			if !ok || method.Recv == nil || !strings.HasSuffix(method.Name.Name, "Event") ||
+				len(method.Type.Params.List) > 0 || method.Type.Results != nil {
 				continue
 			}
 			receiver, ok := method.Recv.List[0].Type.(*ast.Ident)

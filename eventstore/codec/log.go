@@ -53,7 +53,9 @@ func EventID(commandID, stream string, index int) uuid.UUID {
 
 // Append signs the entries for the revisions after expected and appends them in one atomic write.
 // On return without an error they are durable. Errors are those of eventstore.Client.Append.
-func (l *Log) Append(ctx context.Context, stream string, expected int64, entries ...Entry) (eventstore.Appended, error) {
+func (l *Log) Append(
+	ctx context.Context, stream string, expected int64, entries ...Entry,
+) (eventstore.Appended, error) {
 	events := make([]eventstore.Event, len(entries))
 	for i, e := range entries {
 		id := EventID(e.Signed.CommandID, stream, e.index)
@@ -67,7 +69,9 @@ func (l *Log) Append(ctx context.Context, stream string, expected int64, entries
 }
 
 // Write encodes and appends one event of a stream on which no aggregate decides; see Append.
-func (l *Log) Write(ctx context.Context, stream string, expected int64, event any, signed Signed) (eventstore.Appended, error) {
+func (l *Log) Write(
+	ctx context.Context, stream string, expected int64, event any, signed Signed,
+) (eventstore.Appended, error) {
 	entry, err := NewEntry(event, signed, int(expected+1))
 	if err != nil {
 		return eventstore.Appended{}, err

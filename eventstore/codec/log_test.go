@@ -25,7 +25,9 @@ func requested(t *testing.T, command string, n int) codec.Entry {
 	t.Helper()
 	s := signed
 	s.CommandID, s.Schema = command, 0
-	e, err := codec.NewEntry(agent.GrantRequested{ToolID: fmt.Sprintf("tool-%d", n), RequestID: "r", Reason: "because"}, s, n)
+	e, err := codec.NewEntry(
+		agent.GrantRequested{ToolID: fmt.Sprintf("tool-%d", n), RequestID: "r", Reason: "because"}, s, n,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +50,8 @@ func TestWhatIsAppendedIsReadVerified(t *testing.T) {
 	want := signed
 	want.Actor.Label = ""
 	for n, v := range forward {
-		if v.Revision != uint64(n) || v.Event != (agent.GrantRequested{ToolID: fmt.Sprintf("tool-%d", n), RequestID: "r", Reason: "because"}) ||
+		if v.Revision != uint64(n) ||
+			v.Event != (agent.GrantRequested{ToolID: fmt.Sprintf("tool-%d", n), RequestID: "r", Reason: "because"}) ||
 			v.Signed != want || v.ID != codec.EventID("command-1", "agent-1", n) {
 			t.Fatalf("event %d is %+v", n, v)
 		}
@@ -70,10 +73,14 @@ func TestARepeatedCommandIsWrittenOnce(t *testing.T) {
 	if err != nil || again != first {
 		t.Errorf("first %+v, again %+v: %v", first, again, err)
 	}
-	if _, err := l.Append(wait.Context(t), "agent-1", eventstore.NoStream, requested(t, "command-2", 0)); !errors.Is(err, eventstore.ErrWrongRevision) {
+	if _, err := l.Append(
+		wait.Context(t), "agent-1", eventstore.NoStream, requested(t, "command-2", 0),
+	); !errors.Is(err, eventstore.ErrWrongRevision) {
 		t.Errorf("another command: %v", err)
 	}
-	if _, err := l.Write(wait.Context(t), "request-1", eventstore.NoStream, codec.RequestOpened{AgentID: "a", ToolID: "t"}, signed); err != nil {
+	if _, err := l.Write(
+		wait.Context(t), "request-1", eventstore.NoStream, codec.RequestOpened{AgentID: "a", ToolID: "t"}, signed,
+	); err != nil {
 		t.Error(err)
 	}
 	ids := map[uuid.UUID]bool{}
@@ -100,7 +107,9 @@ func TestAForgedEventInTheStoreIsNamed(t *testing.T) {
 	honest := func(stream string, n int) {
 		t.Helper()
 		for i := range n {
-			if _, err := l.Append(wait.Context(t), stream, int64(i)-1, requested(t, fmt.Sprint(stream, i), 0)); err != nil {
+			if _, err := l.Append(
+				wait.Context(t), stream, int64(i)-1, requested(t, fmt.Sprint(stream, i), 0),
+			); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -118,7 +127,10 @@ func TestAForgedEventInTheStoreIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	copied := source[0]
-	if _, err := l.Client.Append(wait.Context(t), "agent-copy", 0, eventstore.Event{ID: copied.ID, Type: copied.Type, Data: copied.Data, Metadata: copied.Metadata}); err != nil {
+	if _, err := l.Client.Append(
+		wait.Context(t), "agent-copy", 0,
+		eventstore.Event{ID: copied.ID, Type: copied.Type, Data: copied.Data, Metadata: copied.Metadata},
+	); err != nil {
 		t.Fatal(err)
 	}
 	for stream, revision := range map[string]uint64{"agent-few": 2, "agent-many": 30, "agent-copy": 1} {
@@ -143,10 +155,14 @@ func TestASignedEventOfANewerVersionStopsTheStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.Client.Append(wait.Context(t), "agent-1", eventstore.NoStream, eventstore.Event{ID: id, Type: "grant.paused.v1", Data: data, Metadata: meta}); err != nil {
+	if _, err := l.Client.Append(
+		wait.Context(t), "agent-1", eventstore.NoStream,
+		eventstore.Event{ID: id, Type: "grant.paused.v1", Data: data, Metadata: meta},
+	); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := l.ReadForward(wait.Context(t), "agent-1", 0, 1); !errors.Is(err, codec.ErrUnknownEvent) || got != nil {
+	if got, err := l.ReadForward(wait.Context(t), "agent-1", 0, 1); !errors.Is(err, codec.ErrUnknownEvent) ||
+		got != nil {
 		t.Errorf("%v %v", got, err)
 	}
 }

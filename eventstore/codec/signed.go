@@ -74,13 +74,20 @@ func NewKeyring(storeID, keyID string, private ed25519.PrivateKey, trusted map[s
 // StoreID is the id of the store whose events the keyring signs.
 func (k *Keyring) StoreID() string { return k.storeID }
 
-func (k *Keyring) message(stream string, revision uint64, id uuid.UUID, name string, data []byte, signed string) []byte {
-	return PAE([]byte(format), []byte(k.storeID), []byte(stream), strconv.AppendUint(nil, revision, 10), id[:], []byte(name), data, []byte(signed))
+func (k *Keyring) message(
+	stream string, revision uint64, id uuid.UUID, name string, data []byte, signed string,
+) []byte {
+	return PAE(
+		[]byte(format), []byte(k.storeID), []byte(stream), strconv.AppendUint(nil, revision, 10), id[:], []byte(name),
+		data, []byte(signed),
+	)
 }
 
 // Sign returns the metadata of one event at the place where it is about to be appended. The same
 // input gives the same bytes.
-func (k *Keyring) Sign(stream string, revision uint64, id uuid.UUID, name string, data []byte, s Signed) ([]byte, error) {
+func (k *Keyring) Sign(
+	stream string, revision uint64, id uuid.UUID, name string, data []byte, s Signed,
+) ([]byte, error) {
 	text, err := json.Marshal(s)
 	if err != nil {
 		return nil, fmt.Errorf("encode the metadata of %s: %w", name, err)

@@ -30,8 +30,14 @@ func TestPAEVectors(t *testing.T) {
 		{[]string{"", ""}, "020000000000000000000000000000000000000000000000"},
 		{[]string{"test"}, "0100000000000000040000000000000074657374"},
 		{[]string{"Paragon"}, "0100000000000000070000000000000050617261676f6e"},
-		{[]string{"Paragon", "Initiative"}, "0200000000000000070000000000000050617261676f6e0a00000000000000496e6974696174697665"},
-		{[]string{"Paragon\n\x00\x00\x00\x00\x00\x00\x00Initiative"}, "0100000000000000190000000000000050617261676f6e0a00000000000000496e6974696174697665"},
+		{
+			[]string{"Paragon", "Initiative"},
+			"0200000000000000070000000000000050617261676f6e0a00000000000000496e6974696174697665",
+		},
+		{
+			[]string{"Paragon\n\x00\x00\x00\x00\x00\x00\x00Initiative"},
+			"0100000000000000190000000000000050617261676f6e0a00000000000000496e6974696174697665",
+		},
 	} {
 		pieces := make([][]byte, len(tt.pieces))
 		for i, p := range tt.pieces {
@@ -77,15 +83,17 @@ func key(n byte) ed25519.PrivateKey {
 func publicOf(k ed25519.PrivateKey) ed25519.PublicKey { return k.Public().(ed25519.PublicKey) }
 
 var signed = codec.Signed{
-	Organization: "org-1", Actor: domain.Actor{Type: domain.ActorHuman, ID: "person-1", Label: "never stored"}, CommandID: "command-1", Correlation: "correlation-1",
-	Causation: "event-1", RequestID: "request-1", Time: at, Schema: codec.Schema, Private: "2026-03:c2VhbGVk",
+	Organization: "org-1", Actor: domain.Actor{Type: domain.ActorHuman, ID: "person-1", Label: "never stored"},
+	CommandID: "command-1", Correlation: "correlation-1", Causation: "event-1", RequestID: "request-1", Time: at,
+	Schema: codec.Schema, Private: "2026-03:c2VhbGVk",
 }
 
 // recorded is an event as the store gives it back.
 func recorded(t *testing.T, k *codec.Keyring, s codec.Signed) eventstore.Recorded {
 	t.Helper()
 	r := eventstore.Recorded{
-		Stream: "agent-1", Revision: 7, Position: 1000, ID: uuid.MustParse("018f2b6a-7c2d-7a3b-9c4d-1234567890ab"), Type: "grant.expired.v1", Data: []byte(`{"tool_id":"tool-1"}`),
+		Stream: "agent-1", Revision: 7, Position: 1000, ID: uuid.MustParse("018f2b6a-7c2d-7a3b-9c4d-1234567890ab"),
+		Type: "grant.expired.v1", Data: []byte(`{"tool_id":"tool-1"}`),
 	}
 	var err error
 	if r.Metadata, err = k.Sign(r.Stream, r.Revision, r.ID, r.Type, r.Data, s); err != nil {
@@ -144,24 +152,29 @@ func TestAnyChangeOfASignedEventIsNamed(t *testing.T) {
 		"type":                    func(r *eventstore.Recorded) { r.Type = "tool.removed.v1" },
 		"data":                    func(r *eventstore.Recorded) { r.Data = []byte(`{"tool_id":"tool-2"}`) },
 		"white space in the data": func(r *eventstore.Recorded) { r.Data = append(r.Data, ' ') },
-		"type and data together":  func(r *eventstore.Recorded) { r.Type, r.Data = r.Type+string(r.Data[:1]), r.Data[1:] },
-		"no metadata":             func(r *eventstore.Recorded) { r.Metadata = nil },
-		"metadata of others":      func(r *eventstore.Recorded) { r.Metadata = []byte(`{"$correlationId":"1"}`) },
-		"signed text":             meta(func(p *parts) { p.Signed = strings.Replace(p.Signed, "person-1", "person-2", 1) }),
-		"a field more in it":      meta(func(p *parts) { p.Signed = strings.Replace(p.Signed, "{", `{"x":1,`, 1) }),
-		"no signed text":          meta(func(p *parts) { p.Signed = "" }),
-		"another key":             meta(func(p *parts) { p.Key = "key-2" }),
-		"no key":                  meta(func(p *parts) { p.Key = "" }),
-		"no signature":            meta(func(p *parts) { p.Sig = "" }),
-		"half a signature":        meta(func(p *parts) { p.Sig = p.Sig[:len(p.Sig)/2] }),
-		"signature of others":     meta(func(p *parts) { p.Sig = strings.Repeat("A", len(p.Sig)) }),
+		"type and data together": func(r *eventstore.Recorded) {
+			r.Type, r.Data = r.Type+string(r.Data[:1]), r.Data[1:]
+		},
+		"no metadata":        func(r *eventstore.Recorded) { r.Metadata = nil },
+		"metadata of others": func(r *eventstore.Recorded) { r.Metadata = []byte(`{"$correlationId":"1"}`) },
+		"signed text": meta(
+			func(p *parts) { p.Signed = strings.Replace(p.Signed, "person-1", "person-2", 1) },
+		),
+		"a field more in it":  meta(func(p *parts) { p.Signed = strings.Replace(p.Signed, "{", `{"x":1,`, 1) }),
+		"no signed text":      meta(func(p *parts) { p.Signed = "" }),
+		"another key":         meta(func(p *parts) { p.Key = "key-2" }),
+		"no key":              meta(func(p *parts) { p.Key = "" }),
+		"no signature":        meta(func(p *parts) { p.Sig = "" }),
+		"half a signature":    meta(func(p *parts) { p.Sig = p.Sig[:len(p.Sig)/2] }),
+		"signature of others": meta(func(p *parts) { p.Sig = strings.Repeat("A", len(p.Sig)) }),
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := recorded(t, k, signed)
 			change(&r)
 			_, err := k.Verify(r)
 			var forged *codec.ForgedError
-			if !errors.As(err, &forged) || forged.Stream != r.Stream || forged.Revision != r.Revision || forged.Reason == "" || !strings.Contains(err.Error(), r.Stream) {
+			if !errors.As(err, &forged) || forged.Stream != r.Stream || forged.Revision != r.Revision ||
+				forged.Reason == "" || !strings.Contains(err.Error(), r.Stream) {
 				t.Errorf("got %v", err)
 			}
 		})

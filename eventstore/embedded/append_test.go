@@ -40,7 +40,9 @@ func verdict(r *streams.AppendResp) string {
 // TestDecisionTable is the protocol's table of what an append may expect, on every sort of stream.
 func TestDecisionTable(t *testing.T) {
 	w := serve(t, embedded.Options{})
-	a, b, x, y := proposed("happened", "1"), proposed("happened", "2"), proposed("happened", "3"), proposed("happened", "4")
+	a, b, x, y := proposed("happened", "1"), proposed("happened", "2"), proposed("happened", "3"), proposed(
+		"happened", "4",
+	)
 	states := map[string]func(name string){
 		"new":        func(string) {},
 		"metadata":   func(name string) { w.bound(name, `{"$maxCount":10}`) },
@@ -141,7 +143,10 @@ func TestAWrongExpectationIsRepeatedInTheAnswer(t *testing.T) {
 		check    func(*streams.AppendResp_WrongExpectedVersion) bool
 	}{
 		{"s", "none", func(r *streams.AppendResp_WrongExpectedVersion) bool { return r.GetExpectedNoStream() != nil }},
-		{"new", "exists", func(r *streams.AppendResp_WrongExpectedVersion) bool { return r.GetExpectedStreamExists() != nil }},
+		{
+			"new", "exists",
+			func(r *streams.AppendResp_WrongExpectedVersion) bool { return r.GetExpectedStreamExists() != nil },
+		},
 		{"s", 7, func(r *streams.AppendResp_WrongExpectedVersion) bool { return r.GetExpectedRevision() == 7 }},
 	} {
 		response, _, err := w.append(tt.name, tt.expected, proposed("happened", "1"))
@@ -151,7 +156,8 @@ func TestAWrongExpectationIsRepeatedInTheAnswer(t *testing.T) {
 	}
 	known := proposed("happened", "1")
 	w.wrote("s", 1, known)
-	if response, _, err := w.append("s", "any", known, proposed("happened", "2")); err != nil || response.GetWrongExpectedVersion().GetExpectedAny() == nil {
+	if response, _, err := w.append("s", "any", known, proposed("happened", "2")); err != nil ||
+		response.GetWrongExpectedVersion().GetExpectedAny() == nil {
 		t.Errorf("any: %v %v", response, err)
 	}
 	// The largest numbers of the wire are revisions that no stream has, not one of the other
@@ -159,7 +165,8 @@ func TestAWrongExpectationIsRepeatedInTheAnswer(t *testing.T) {
 	for _, r := range []uint64{math.MaxInt64, math.MaxInt64 + 1, math.MaxUint64 - 1, math.MaxUint64} {
 		o := expected("fresh", 0)
 		o.ExpectedStreamRevision = &streams.AppendReq_Options_Revision{Revision: r}
-		if response, _, err := w.appendWith(o, proposed("happened", "1")); err != nil || response.GetWrongExpectedVersion() == nil {
+		if response, _, err := w.appendWith(o, proposed("happened", "1")); err != nil ||
+			response.GetWrongExpectedVersion() == nil {
 			t.Errorf("revision %d: %v %v", r, response, err)
 		}
 	}
@@ -173,11 +180,13 @@ func TestSuccessTellsWhereTheLastEventIs(t *testing.T) {
 	}
 	s := response.GetSuccess()
 	p := s.GetPosition()
-	if s.GetCurrentRevision() != 2 || p.GetCommitPosition() != w.store.Head() || p.GetPreparePosition() != p.GetCommitPosition() {
+	if s.GetCurrentRevision() != 2 || p.GetCommitPosition() != w.store.Head() ||
+		p.GetPreparePosition() != p.GetCommitPosition() {
 		t.Errorf("got %v, the head is %d", s, w.store.Head())
 	}
 	response, _, err = w.append("s", 2)
-	if _, none := response.GetSuccess().GetPositionOption().(*streams.AppendResp_Success_NoPosition); err != nil || !none {
+	if _, none := response.GetSuccess().GetPositionOption().(*streams.AppendResp_Success_NoPosition); err != nil ||
+		!none {
 		t.Errorf("without events: %v %v", response, err)
 	}
 }
@@ -190,7 +199,11 @@ func TestEventsComeBackAsTheyWereWritten(t *testing.T) {
 	for i := range 8 {
 		most, least = most<<8|uint64(id[i]), least<<8|uint64(id[8+i])
 	}
-	halves := &shared.UUID{Value: &shared.UUID_Structured_{Structured: &shared.UUID_Structured{MostSignificantBits: int64(most), LeastSignificantBits: int64(least)}}}
+	halves := &shared.UUID{
+		Value: &shared.UUID_Structured_{
+			Structured: &shared.UUID_Structured{MostSignificantBits: int64(most), LeastSignificantBits: int64(least)},
+		},
+	}
 	structured := proposed("type.ü", "{}")
 	structured.Id, structured.CustomMetadata = halves, []byte{0, 1, 255}
 	binary := proposed("binary", "\x00\xff")
@@ -211,17 +224,23 @@ func TestEventsComeBackAsTheyWereWritten(t *testing.T) {
 			if first.GetId().GetString_() != id.String() || second.GetId().GetString_() != other {
 				t.Errorf("ids are %v and %v", first.GetId(), second.GetId())
 			}
-		} else if first.GetId().GetStructured().GetMostSignificantBits() != int64(most) || first.GetId().GetStructured().GetLeastSignificantBits() != int64(least) {
+		} else if first.GetId().GetStructured().GetMostSignificantBits() != int64(most) ||
+			first.GetId().GetStructured().GetLeastSignificantBits() != int64(least) {
 			t.Errorf("the id is %v", first.GetId())
 		}
 		created := strconv.FormatInt(at.UnixNano()/100, 10)
-		if diff := cmp.Diff(map[string]string{"type": "type.ü", "content-type": "application/json", "created": created}, first.GetMetadata()); diff != "" {
+		if diff := cmp.Diff(
+			map[string]string{"type": "type.ü", "content-type": "application/json", "created": created},
+			first.GetMetadata(),
+		); diff != "" {
 			t.Error(diff)
 		}
-		if string(first.GetData()) != "{}" || string(first.GetCustomMetadata()) != "\x00\x01\xff" || string(second.GetData()) != "\x00\xff" || len(second.GetCustomMetadata()) != 0 {
+		if string(first.GetData()) != "{}" || string(first.GetCustomMetadata()) != "\x00\x01\xff" ||
+			string(second.GetData()) != "\x00\xff" || len(second.GetCustomMetadata()) != 0 {
 			t.Errorf("came back as %v and %v", first, second)
 		}
-		if second.GetMetadata()["content-type"] != "application/octet-stream" || first.GetCommitPosition() == 0 || first.GetCommitPosition() != first.GetPreparePosition() ||
+		if second.GetMetadata()["content-type"] != "application/octet-stream" || first.GetCommitPosition() == 0 ||
+			first.GetCommitPosition() != first.GetPreparePosition() ||
 			got[0].GetEvent().GetCommitPosition() != first.GetCommitPosition() || got[0].GetEvent().GetLink() != nil {
 			t.Errorf("came back as %v", got[0])
 		}
@@ -245,12 +264,34 @@ func TestBadAppendsAreRefusedWhole(t *testing.T) {
 		events  events
 		trailer []string
 	}{
-		{"no type", expected("s", "any"), events{with(func(p *streams.AppendReq_ProposedMessage) { delete(p.Metadata, "type") })}, []string{missing}},
-		{"no content type", expected("s", "any"), events{with(func(p *streams.AppendReq_ProposedMessage) { delete(p.Metadata, "content-type") })}, []string{missing}},
-		{"no metadata, many times", expected("s", "any"), slices.Repeat(events{with(func(p *streams.AppendReq_ProposedMessage) { clear(p.Metadata) })}, 500), []string{missing}},
+		{
+			"no type", expected("s", "any"),
+			events{with(func(p *streams.AppendReq_ProposedMessage) { delete(p.Metadata, "type") })},
+			[]string{missing},
+		},
+		{
+			"no content type", expected("s", "any"),
+			events{with(func(p *streams.AppendReq_ProposedMessage) { delete(p.Metadata, "content-type") })},
+			[]string{missing},
+		},
+		{
+			"no metadata, many times", expected("s", "any"),
+			slices.Repeat(events{with(func(p *streams.AppendReq_ProposedMessage) { clear(p.Metadata) })}, 500),
+			[]string{missing},
+		},
 		{"no id", expected("s", "any"), events{with(func(p *streams.AppendReq_ProposedMessage) { p.Id = nil })}, nil},
-		{"an id that is none", expected("s", "any"), events{with(func(p *streams.AppendReq_ProposedMessage) { p.Id = text("x") })}, nil},
-		{"one byte too much data", expected("s", "any"), events{with(func(p *streams.AppendReq_ProposedMessage) { p.Data = make([]byte, 1<<20-2*len("happened")+1) })}, tooMuch},
+		{
+			"an id that is none", expected("s", "any"),
+			events{with(func(p *streams.AppendReq_ProposedMessage) { p.Id = text("x") })},
+			nil,
+		},
+		{
+			"one byte too much data", expected("s", "any"),
+			events{
+				with(func(p *streams.AppendReq_ProposedMessage) { p.Data = make([]byte, 1<<20-2*len("happened")+1) }),
+			},
+			tooMuch,
+		},
 		{"too much in many events", expected("s", "any"), func() (out events) {
 			for range 1025 {
 				out = append(out, proposed("t", strings.Repeat("x", 1022)))

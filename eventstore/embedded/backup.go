@@ -60,7 +60,14 @@ func Restore(ctx context.Context, dir, path string, clock func() time.Time) (Cop
 	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
 		there := filepath.Join(dir, fileName+suffix)
 		if _, err := os.Lstat(there); !errors.Is(err, fs.ErrNotExist) {
-			return Copy{}, errors.Join(fmt.Errorf("%s is there already: move every %s* out of the folder, and keep them, before a backup takes their place", there, fileName), lock.Close())
+			return Copy{}, errors.Join(
+				fmt.Errorf(
+					"%s is there already: move every %s* out of the folder, and keep them, before a backup takes "+
+						"their place",
+					there, fileName,
+				),
+				lock.Close(),
+			)
 		}
 	}
 	made, err := prepared(ctx, dir, clock, func(to string) error {
@@ -74,7 +81,9 @@ func Restore(ctx context.Context, dir, path string, clock func() time.Time) (Cop
 
 // prepared makes a store in a folder of its own below dir, checks it, leaves a note in it and puts
 // it in its place.
-func prepared(ctx context.Context, dir string, clock func() time.Time, make, place func(path string) error) (out Copy, err error) {
+func prepared(
+	ctx context.Context, dir string, clock func() time.Time, make, place func(path string) error,
+) (out Copy, err error) {
 	own, err := os.MkdirTemp(dir, ".agentkey-copy-")
 	if err != nil {
 		return Copy{}, err
@@ -137,9 +146,14 @@ func whole(ctx context.Context, path string) (err error) {
 		return fmt.Errorf("%w: %w", ErrNoBackup, err)
 	}
 	if version > schemaVersion {
-		return fmt.Errorf("%s was written by a newer version of agentkey (format %d, this one knows %d)", path, version, schemaVersion)
+		return fmt.Errorf(
+			"%s was written by a newer version of agentkey (format %d, this one knows %d)", path, version,
+			schemaVersion,
+		)
 	}
-	err = db.QueryRowContext(ctx, `select count(*) from sqlite_master where type = 'table' and name in ('streams', 'events')`).Scan(&tables)
+	err = db.QueryRowContext(
+		ctx, `select count(*) from sqlite_master where type = 'table' and name in ('streams', 'events')`,
+	).Scan(&tables)
 	if err != nil || version == 0 || tables != 2 {
 		return errors.Join(ErrNoBackup, err)
 	}

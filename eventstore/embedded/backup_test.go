@@ -54,7 +54,10 @@ func TestABackupUnderAppendsIsWhole(t *testing.T) {
 		intact(t, dir)
 		restored := serve(t, embedded.Options{Dir: dir})
 		if after < before || after%5 != 0 || restored.store.Head() != made.Position+1 {
-			t.Errorf("the copy ends at %d, the log was at %d, what was restored ends at %d", made.Position, before, restored.store.Head())
+			t.Errorf(
+				"the copy ends at %d, the log was at %d, what was restored ends at %d", made.Position, before,
+				restored.store.Head(),
+			)
 		}
 		if got, _, err := restored.read(readOptions("s")); err != nil || uint64(len(got)) != after {
 			t.Errorf("%d events up to %d: %v", len(got), after, err)
@@ -92,8 +95,9 @@ func TestWhatIsNoBackupIsRefused(t *testing.T) {
 		damaged[i] ^= 0xff
 	}
 	for name, path := range map[string]string{
-		"nothing there": filepath.Join(t.TempDir(), "none"), "empty": file(nil), "a text": file([]byte(strings.Repeat("no database ", 1000))),
-		"cut short": file(raw[:len(raw)/2]), "damaged": file(damaged),
+		"nothing there": filepath.Join(t.TempDir(), "none"), "empty": file(nil),
+		"a text": file([]byte(strings.Repeat("no database ", 1000))), "cut short": file(raw[:len(raw)/2]),
+		"damaged": file(damaged),
 	} {
 		dir := filepath.Join(t.TempDir(), "data")
 		if _, err := embedded.Restore(wait.Context(t), dir, path, time.Now); err == nil {
@@ -103,19 +107,25 @@ func TestWhatIsNoBackupIsRefused(t *testing.T) {
 			t.Errorf("%s left %v", name, left)
 		}
 	}
-	if _, err := embedded.Restore(wait.Context(t), w.dir, good, time.Now); err == nil || !strings.Contains(err.Error(), "in use by process") {
+	if _, err := embedded.Restore(wait.Context(t), w.dir, good, time.Now); err == nil ||
+		!strings.Contains(err.Error(), "in use by process") {
 		t.Errorf("over a store that is served: %v", err)
 	}
 	closed(t, w.store)
-	if _, err := embedded.Restore(wait.Context(t), w.dir, good, time.Now); err == nil || !strings.Contains(err.Error(), "move every events.db*") {
+	if _, err := embedded.Restore(wait.Context(t), w.dir, good, time.Now); err == nil ||
+		!strings.Contains(err.Error(), "move every events.db*") {
 		t.Errorf("over a store: %v", err)
 	}
-	for name, path := range map[string]string{"no store": t.TempDir(), "no folder": filepath.Join(t.TempDir(), "none")} {
+	for name, path := range map[string]string{
+		"no store": t.TempDir(), "no folder": filepath.Join(t.TempDir(), "none"),
+	} {
 		if _, err := embedded.Backup(wait.Context(t), path, filepath.Join(t.TempDir(), "b"), time.Now); err == nil {
 			t.Errorf("%s was backed up", name)
 		}
 	}
-	if _, err := embedded.Backup(wait.Context(t), w.dir, filepath.Join(t.TempDir(), "no", "folder"), time.Now); err == nil {
+	if _, err := embedded.Backup(
+		wait.Context(t), w.dir, filepath.Join(t.TempDir(), "no", "folder"), time.Now,
+	); err == nil {
 		t.Error("it was written nowhere")
 	}
 }

@@ -80,7 +80,9 @@ func TestWhatWaitsIsCommittedTogether(t *testing.T) {
 	close(h.release)
 	wg.Wait()
 	var commits, events int
-	if err := h.reads.QueryRowContext(t.Context(), `select count(distinct created), count(*) from events`).Scan(&commits, &events); err != nil {
+	if err := h.reads.QueryRowContext(
+		t.Context(), `select count(distinct created), count(*) from events`,
+	).Scan(&commits, &events); err != nil {
 		t.Fatal(err)
 	}
 	if commits != 2 || events != waiting+1 {
@@ -100,7 +102,8 @@ func TestARepeatBesideItsFirstIsWrittenOnce(t *testing.T) {
 		again := *once
 		again.done = make(chan struct{})
 		wg.Go(func() {
-			if err := h.submit(t.Context(), &again); err != nil || again.reply.err != nil || again.reply.revision != 1 || again.reply.position != 2 {
+			if err := h.submit(t.Context(), &again); err != nil || again.reply.err != nil ||
+				again.reply.revision != 1 || again.reply.position != 2 {
 				t.Errorf("got %v %+v", err, again.reply)
 			}
 		})
@@ -161,7 +164,8 @@ func TestAForgottenStreamBeginsAnew(t *testing.T) {
 	close(h.release)
 	must := func(r *request, revision int64) {
 		t.Helper()
-		if err := h.submit(t.Context(), r); err != nil || r.reply.err != nil || r.reply.verdict != written || r.reply.revision != revision {
+		if err := h.submit(t.Context(), r); err != nil || r.reply.err != nil || r.reply.verdict != written ||
+			r.reply.revision != revision {
 			t.Fatalf("%s: %v %+v", r.stream, err, r.reply)
 		}
 	}
@@ -219,7 +223,8 @@ func TestAFailedMaintenanceChangesNothing(t *testing.T) {
 	close(h.release)
 	wg.Wait()
 	var events int
-	if err := h.reads.QueryRowContext(t.Context(), `select count(*) from events`).Scan(&events); err != nil || events != 2 {
+	if err := h.reads.QueryRowContext(t.Context(), `select count(*) from events`).Scan(&events); err != nil ||
+		events != 2 {
 		t.Errorf("%d events: %v", events, err)
 	}
 }

@@ -24,12 +24,18 @@ const (
 const maxSocketPath = 100
 
 // Network file systems lose locks and the order of writes (statfs(2), linux/magic.h).
-var networkFileSystems = map[int64]string{0x6969: "NFS", 0xFF534D42: "CIFS", 0x517B: "SMB", 0xFE534D42: "SMB2", 0x00C36400: "Ceph", 0x5346414F: "AFS"}
+var networkFileSystems = map[int64]string{
+	0x6969: "NFS", 0xFF534D42: "CIFS", 0x517B: "SMB", 0xFE534D42: "SMB2", 0x00C36400: "Ceph", 0x5346414F: "AFS",
+}
 
 // takeFolder makes the folder when it is absent and locks it for this process.
 func takeFolder(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the data folder: %w; choose another one with AGENTKEY_DATA_DIR or give this user the right to write there", err)
+		return nil, fmt.Errorf(
+			"make the data folder: %w; choose another one with AGENTKEY_DATA_DIR or give this user the right to "+
+				"write there",
+			err,
+		)
 	}
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(dir, &fs); err == nil {
@@ -40,7 +46,11 @@ func takeFolder(dir string) (*os.File, error) {
 	path := filepath.Join(dir, lockName)
 	lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the operator names the folder
 	if errors.Is(err, os.ErrPermission) {
-		return nil, fmt.Errorf("this user can't write to the data folder %s: change its owner, or choose another folder with AGENTKEY_DATA_DIR", dir)
+		return nil, fmt.Errorf(
+			"this user can't write to the data folder %s: change its owner, or choose another folder with "+
+				"AGENTKEY_DATA_DIR",
+			dir,
+		)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("take the data folder: %w", err)

@@ -56,7 +56,9 @@ func TestAFolderWhosePathIsLongOrOdd(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.Append(wait.Context(t), "s", eventstore.NoStream, eventstore.Event{ID: uuid.New(), Type: "happened"}); err != nil {
+		if _, err := c.Append(
+			wait.Context(t), "s", eventstore.NoStream, eventstore.Event{ID: uuid.New(), Type: "happened"},
+		); err != nil {
 			t.Errorf("in %s: %v", dir, err)
 		}
 		if err := c.Close(); err != nil {
@@ -90,12 +92,14 @@ func TestASecondProcessIsRefusedAndToldTheHolder(t *testing.T) {
 	dir := t.TempDir()
 	child := startChild(t, dir)
 	_, err := embedded.Open(embedded.Options{Dir: dir})
-	if err == nil || !strings.Contains(err.Error(), "process "+strconv.Itoa(child.Process.Pid)+":") || !strings.Contains(err.Error(), dir) {
+	if err == nil || !strings.Contains(err.Error(), "process "+strconv.Itoa(child.Process.Pid)+":") ||
+		!strings.Contains(err.Error(), dir) {
 		t.Errorf("got %v, the holder is %d", err, child.Process.Pid)
 	}
 	kill(t, child)
 	w := serve(t, embedded.Options{Dir: dir}) // what a killed process leaves behind blocks no other
-	if _, err := embedded.Open(embedded.Options{Dir: dir}); err == nil || !strings.Contains(err.Error(), "process "+strconv.Itoa(os.Getpid())+":") {
+	if _, err := embedded.Open(embedded.Options{Dir: dir}); err == nil ||
+		!strings.Contains(err.Error(), "process "+strconv.Itoa(os.Getpid())+":") {
 		t.Errorf("got %v, the holder is this process", err)
 	}
 	w.wrote("s", "none", several(1)...) // the refused one harmed nothing
@@ -123,7 +127,8 @@ func TestAFileOfANewerVersionIsRefused(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := embedded.Open(embedded.Options{Dir: w.dir}); err == nil || !strings.Contains(err.Error(), "newer version") {
+	if _, err := embedded.Open(embedded.Options{Dir: w.dir}); err == nil ||
+		!strings.Contains(err.Error(), "newer version") {
 		t.Errorf("got %v", err)
 	}
 }

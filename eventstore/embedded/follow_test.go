@@ -145,7 +145,8 @@ func TestATombstoneEndsAFollower(t *testing.T) {
 		}
 	}
 	live.ends(codes.FailedPrecondition, "exception=stream-deleted", "stream-name=s")
-	w.follow("s").ends(codes.FailedPrecondition, "exception=stream-deleted", "stream-name=s") // confirmed, nothing sent, dropped
+	// confirmed, nothing sent, dropped
+	w.follow("s").ends(codes.FailedPrecondition, "exception=stream-deleted", "stream-name=s")
 	w.follow("s", streamEnd).ends(codes.FailedPrecondition, "exception=stream-deleted")
 	for line(log.next()) != tombstone { //nolint:revive // the log continues
 	}

@@ -46,7 +46,8 @@ func TestAFullDiskRefusesAppendsAndKeepsTheRest(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if _, _, err := w.append("s", 2, proposed("happened", strings.Repeat("x", 100_000))); err == nil || !strings.Contains(err.Error(), "full") {
+	if _, _, err := w.append("s", 2, proposed("happened", strings.Repeat("x", 100_000))); err == nil ||
+		!strings.Contains(err.Error(), "full") {
 		t.Errorf("got %v", err)
 	} else {
 		refused(t, err, nil, codes.ResourceExhausted) // not Unavailable, which would make clients look for another node
@@ -56,7 +57,8 @@ func TestAFullDiskRefusesAppendsAndKeepsTheRest(t *testing.T) {
 		if got, _, err := w.read(readOptions("load")); err != nil || int64(len(got)) != written.Load()+beyond {
 			t.Errorf("%d events for %d acknowledgements: %v", len(got), written.Load()+beyond, err)
 		}
-		if got, _, err := w.read(readOptions("", all)); err != nil || got[len(got)-1].GetEvent().GetCommitPosition() != w.store.Head() {
+		if got, _, err := w.read(readOptions("", all)); err != nil ||
+			got[len(got)-1].GetEvent().GetCommitPosition() != w.store.Head() {
 			t.Errorf("the log does not end at its head: %v", err)
 		}
 	}

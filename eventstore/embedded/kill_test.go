@@ -80,7 +80,9 @@ func intact(t *testing.T, dir string) {
 		t.Errorf("integrity: %s %v", said, err)
 	}
 	var orphans int
-	if err := db.QueryRowContext(t.Context(), `select count(*) from events where sid not in (select sid from streams)`).Scan(&orphans); err != nil || orphans != 0 {
+	if err := db.QueryRowContext(
+		t.Context(), `select count(*) from events where sid not in (select sid from streams)`,
+	).Scan(&orphans); err != nil || orphans != 0 {
 		t.Errorf("%d events belong to no stream: %v", orphans, err)
 	}
 	if err := db.Close(); err != nil {

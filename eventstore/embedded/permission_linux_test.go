@@ -40,7 +40,8 @@ func TestAFolderWithoutPermissionIsRefused(t *testing.T) {
 		errs <- err
 	}()
 	err := <-errs
-	if err == nil || !strings.Contains(err.Error(), "this user can't write to the data folder") || !strings.Contains(err.Error(), "AGENTKEY_DATA_DIR") || !strings.Contains(err.Error(), dir) {
+	if err == nil || !strings.Contains(err.Error(), "this user can't write to the data folder") ||
+		!strings.Contains(err.Error(), "AGENTKEY_DATA_DIR") || !strings.Contains(err.Error(), dir) {
 		t.Errorf("got %v", err)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {

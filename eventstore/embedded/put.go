@@ -46,14 +46,17 @@ func (t *transaction) put(ctx context.Context, name string, i info, events []pro
 		if i.head++; i.tombstoned {
 			i.head = lastRevision
 		}
-		if _, err := t.insert.ExecContext(ctx, t.next, i.sid, i.head, e.id[:], e.typ, e.json, t.created, nonNil(e.data), nonNil(e.meta)); err != nil {
+		if _, err := t.insert.ExecContext(
+			ctx, t.next, i.sid, i.head, e.id[:], e.typ, e.json, t.created, nonNil(e.data), nonNil(e.meta),
+		); err != nil {
 			return outcome{}, fmt.Errorf("write event %d@%s: %w", i.head, name, err)
 		}
 		w := writtenID{id: e.id, sid: i.sid, rev: i.head, pos: t.next}
 		t.written = append(t.written, w)
 		t.ids[e.id] = w
 		t.records = append(t.records, record{
-			pos: t.next, stream: name, rev: i.head, id: e.id, typ: e.typ, json: e.json, created: t.created, data: e.data, meta: e.meta,
+			pos: t.next, stream: name, rev: i.head, id: e.id, typ: e.typ, json: e.json, created: t.created,
+			data: e.data, meta: e.meta,
 		})
 		t.next++
 	}

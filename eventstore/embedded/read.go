@@ -48,7 +48,9 @@ func (s *service) Read(req *streams.ReadReq, call streams.Streams_ReadServer) er
 	return s.followAll(out, o.GetAll(), f)
 }
 
-func (s *service) readStream(out *sender, o *streams.ReadReq_Options_StreamOptions, count uint64, backwards bool) error {
+func (s *service) readStream(
+	out *sender, o *streams.ReadReq_Options_StreamOptions, count uint64, backwards bool,
+) error {
 	ctx := out.call.Context()
 	name := string(o.GetStreamIdentifier().GetStreamName())
 	i, err := s.store.infos.of(ctx, s.store.pages.lookup, name)
@@ -119,7 +121,9 @@ func (s *service) tooOld(i info, r record) bool {
 	return i.maxAge > 0 && s.store.opts.Clock().UnixNano()/int64(ticksEpoch)-r.created > i.maxAge*10_000_000
 }
 
-func (s *service) readAll(out *sender, o *streams.ReadReq_Options_AllOptions, f filter, count uint64, backwards bool) error {
+func (s *service) readAll(
+	out *sender, o *streams.ReadReq_Options_AllOptions, f filter, count uint64, backwards bool,
+) error {
 	ctx := out.call.Context()
 	head := int64(s.store.head.Load()) //nolint:gosec // positions fit
 	var from int64
@@ -180,7 +184,9 @@ func (o *sender) event(r record) error {
 		Event: &streams.ReadResp_ReadEvent_RecordedEvent{
 			Id: id, StreamIdentifier: &shared.StreamIdentifier{StreamName: []byte(r.stream)}, StreamRevision: uint64(r.rev), //nolint:gosec // not negative
 			PreparePosition: position, CommitPosition: position,
-			Metadata:       map[string]string{"type": r.typ, "content-type": contentType, "created": strconv.FormatInt(r.created, 10)},
+			Metadata: map[string]string{
+				"type": r.typ, "content-type": contentType, "created": strconv.FormatInt(r.created, 10),
+			},
 			CustomMetadata: r.meta, Data: r.data,
 		},
 		Position: &streams.ReadResp_ReadEvent_CommitPosition{CommitPosition: position},

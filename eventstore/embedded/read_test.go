@@ -54,7 +54,11 @@ func TestReadsOfAStream(t *testing.T) {
 		{"backwards from the end", []option{backwards, streamEnd}, lines("s", 599, 0)},
 		{"backwards from a revision, inclusive", []option{backwards, revision(3)}, lines("s", 3, 0)},
 		{"backwards, at most the count", []option{backwards, streamEnd, count(257)}, lines("s", 599, 343)},
-		{"backwards from beyond the end", []option{backwards, revision(math.MaxUint64), count(2)}, lines("s", 599, 598)},
+		{
+			"backwards from beyond the end",
+			[]option{backwards, revision(math.MaxUint64), count(2)},
+			lines("s", 599, 598),
+		},
 		{"backwards from the start", []option{backwards, streamStart}, lines("s", 0, 0)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -65,7 +69,8 @@ func TestReadsOfAStream(t *testing.T) {
 		})
 	}
 	for _, change := range []option{count(5), backwards, streamEnd} {
-		if got, _, err := w.read(readOptions("unknown", change)); err != nil || len(got) != 1 || string(got[0].GetStreamNotFound().GetStreamIdentifier().GetStreamName()) != "unknown" {
+		if got, _, err := w.read(readOptions("unknown", change)); err != nil || len(got) != 1 ||
+			string(got[0].GetStreamNotFound().GetStreamIdentifier().GetStreamName()) != "unknown" {
 			t.Errorf("a stream that never was: %v %v", got, err)
 		}
 	}
@@ -91,7 +96,11 @@ func TestReadsOfTheLog(t *testing.T) {
 		{"forwards from the end", []option{allEnd}, []string{}},
 		{"forwards from beyond the end", []option{allFrom(math.MaxUint64)}, []string{}},
 		{"backwards from the end", []option{backwards, allEnd, count(2)}, lines("b", 299, 298)},
-		{"backwards from a position, exclusive", []option{backwards, allFrom(302)}, append([]string{"0@b"}, lines("a", 299, 0)...)},
+		{
+			"backwards from a position, exclusive",
+			[]option{backwards, allFrom(302)},
+			append([]string{"0@b"}, lines("a", 299, 0)...),
+		},
 		{"backwards from beyond the end", []option{backwards, allFrom(math.MaxUint64), count(1)}, lines("b", 299, 299)},
 		{"backwards from the start", []option{backwards, all}, []string{}},
 		{"backwards from the first position", []option{backwards, allFrom(1)}, []string{}},
@@ -105,9 +114,13 @@ func TestReadsOfTheLog(t *testing.T) {
 	}
 }
 
-func filtered(byStream bool, f *streams.ReadReq_Options_FilterOptions_Expression, change ...func(*streams.ReadReq_Options_FilterOptions)) option {
+func filtered(
+	byStream bool, f *streams.ReadReq_Options_FilterOptions_Expression,
+	change ...func(*streams.ReadReq_Options_FilterOptions),
+) option {
 	o := &streams.ReadReq_Options_FilterOptions{
-		Filter: &streams.ReadReq_Options_FilterOptions_EventType{EventType: f}, Window: &streams.ReadReq_Options_FilterOptions_Count{Count: empty},
+		Filter:                       &streams.ReadReq_Options_FilterOptions_EventType{EventType: f},
+		Window:                       &streams.ReadReq_Options_FilterOptions_Count{Count: empty},
 		CheckpointIntervalMultiplier: 1,
 	}
 	if byStream {
@@ -138,7 +151,10 @@ var filters = []struct {
 	{"types by prefix", false, prefixes("$meta"), []string{"0@$$agent-1"}},
 	{"types by prefixes", false, prefixes("~", "tool."), []string{"0@snapshot-1", "0@other"}},
 	{"streams by pattern", true, pattern(`^agent-\d$`), []string{"0@agent-1", "1@agent-1", "0@agent-2"}},
-	{"streams by prefix", true, prefixes("agent-", "$$"), []string{"0@$$agent-1", "0@agent-1", "1@agent-1", "0@agent-2"}},
+	{
+		"streams by prefix", true, prefixes("agent-", "$$"),
+		[]string{"0@$$agent-1", "0@agent-1", "1@agent-1", "0@agent-2"},
+	},
 	{"nothing", true, prefixes("zebra"), []string{}},
 }
 

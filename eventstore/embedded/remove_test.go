@@ -61,7 +61,10 @@ func TestDeleteAndTombstoneExpectations(t *testing.T) {
 		"tombstoned": func(name string) { w.wrote(name, "none", several(2)...); w.tombstone(name) },
 	}
 	wrong := func(expected, actual int64) []string {
-		return []string{"exception=wrong-expected-version", fmt.Sprintf("expected-version=%d", expected), fmt.Sprintf("actual-version=%d", actual)}
+		return []string{
+			"exception=wrong-expected-version", fmt.Sprintf("expected-version=%d", expected),
+			fmt.Sprintf("actual-version=%d", actual),
+		}
 	}
 	gone := []string{"exception=stream-deleted"}
 	const whatever, exists = int64(-2), int64(-4)
@@ -205,7 +208,9 @@ func TestStateSurvivesAReopening(t *testing.T) {
 	if r, _, err := w.append("plain", "none", same...); err != nil || verdict(r) != "at 1" {
 		t.Errorf("repeated: %v %v", r, err)
 	}
-	for name, want := range map[string][]string{"plain": {"0@plain", "1@plain"}, "bounded": {"1@bounded"}, "deleted": {"not found"}} {
+	for name, want := range map[string][]string{
+		"plain": {"0@plain", "1@plain"}, "bounded": {"1@bounded"}, "deleted": {"not found"},
+	} {
 		if got, _, err := w.read(readOptions(name)); err != nil || !slices.Equal(saw(got), want) {
 			t.Errorf("%s: %v %v", name, saw(got), err)
 		}

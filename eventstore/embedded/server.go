@@ -47,7 +47,9 @@ func (s *Store) Serve(listener net.Listener, o ServeOptions) error {
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.NumStreamWorkers(streamWorkers), // a call begins on a stack that has grown already
 		// Clients ping every ten seconds even without a call; the default would drop them for it.
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+		grpc.KeepaliveEnforcementPolicy(
+			keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true},
+		),
 	}
 	if o.TLS != nil {
 		opts = append(opts, grpc.Creds(credentials.NewTLS(o.TLS)))
@@ -111,7 +113,10 @@ type features struct {
 func (*features) GetSupportedMethods(context.Context, *shared.Empty) (*serverfeatures.SupportedMethods, error) {
 	out := &serverfeatures.SupportedMethods{EventStoreServerVersion: serverVersion}
 	for _, method := range []string{"append", "read", "delete", "tombstone"} {
-		out.Methods = append(out.Methods, &serverfeatures.SupportedMethod{ServiceName: "event_store.client.streams.streams", MethodName: method})
+		out.Methods = append(
+			out.Methods,
+			&serverfeatures.SupportedMethod{ServiceName: "event_store.client.streams.streams", MethodName: method},
+		)
 	}
 	return out, nil
 }
@@ -139,7 +144,8 @@ func (m *member) Read(ctx context.Context, _ *shared.Empty) (*gossip.ClusterInfo
 	id := newID()
 	return &gossip.ClusterInfo{Members: []*gossip.MemberInfo{{
 		InstanceId: structured(id), TimeStamp: time.Now().UnixNano() / int64(ticksEpoch), //nolint:forbidigo // of the protocol, nothing depends on it
-		State: gossip.MemberInfo_Leader, IsAlive: true, HttpEndPoint: &gossip.EndPoint{Address: host, Port: uint32(number)},
+		State: gossip.MemberInfo_Leader, IsAlive: true,
+		HttpEndPoint: &gossip.EndPoint{Address: host, Port: uint32(number)},
 	}}}, nil
 }
 
@@ -150,7 +156,10 @@ func exception(ctx context.Context, code codes.Code, message string, pairs ...st
 }
 
 func streamDeleted(ctx context.Context, name string) error {
-	return exception(ctx, codes.FailedPrecondition, "Event stream '"+name+"' is deleted.", "exception", "stream-deleted", "stream-name", name)
+	return exception(
+		ctx, codes.FailedPrecondition, "Event stream '"+name+"' is deleted.", "exception", "stream-deleted",
+		"stream-name", name,
+	)
 }
 
 // failed is the status of a store that can't write or read now.
@@ -158,7 +167,9 @@ func failed(err error) error {
 	switch {
 	case isFull(err):
 		// Not Unavailable: the client would look for another node, again and again.
-		return status.Error(codes.ResourceExhausted, "the disk of the event store is full; make room, nothing was written")
+		return status.Error(
+			codes.ResourceExhausted, "the disk of the event store is full; make room, nothing was written",
+		)
 	case errors.Is(err, errClosing), errors.Is(err, errBusy):
 		return status.Error(codes.Unavailable, err.Error())
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

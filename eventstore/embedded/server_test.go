@@ -113,12 +113,15 @@ func TestGossipTellsOfOneLeaderWhereTheClientCame(t *testing.T) {
 	address := listen(t, w, embedded.ServeOptions{})
 	port := address[strings.LastIndex(address, ":")+1:]
 	for _, target := range []string{address, "localhost:" + port} {
-		seen, err := gossip.NewGossipClient(dial(t, target, insecure.NewCredentials()).conn).Read(wait.Context(t), empty)
+		seen, err := gossip.NewGossipClient(
+			dial(t, target, insecure.NewCredentials()).conn,
+		).Read(wait.Context(t), empty)
 		if err != nil || len(seen.GetMembers()) != 1 {
 			t.Fatalf("gossip: %v %v", seen, err)
 		}
 		m := seen.GetMembers()[0]
-		if m.GetState() != gossip.MemberInfo_Leader || !m.GetIsAlive() || net.JoinHostPort(m.GetHttpEndPoint().GetAddress(), port) != target {
+		if m.GetState() != gossip.MemberInfo_Leader || !m.GetIsAlive() ||
+			net.JoinHostPort(m.GetHttpEndPoint().GetAddress(), port) != target {
 			t.Errorf("the member is %v, reached at %s", m, target)
 		}
 	}
@@ -131,7 +134,10 @@ func TestGossipTellsOfOneLeaderWhereTheClientCame(t *testing.T) {
 		seed := &esdb.EndPoint{Host: host, Port: uint16(number)}
 		c.GossipSeeds = []*esdb.EndPoint{seed, seed}
 	})
-	if _, err := client.AppendToStream(wait.Context(t), "s", esdb.AppendToStreamOptions{}, esdb.EventData{EventID: uuid.New(), EventType: "happened", ContentType: esdb.ContentTypeJson}); err != nil {
+	if _, err := client.AppendToStream(
+		wait.Context(t), "s", esdb.AppendToStreamOptions{},
+		esdb.EventData{EventID: uuid.New(), EventType: "happened", ContentType: esdb.ContentTypeJson},
+	); err != nil {
 		t.Errorf("by a list of seeds: %v", err)
 	}
 }
@@ -144,8 +150,9 @@ func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "event store"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "event store"},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
@@ -163,14 +170,24 @@ func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
 func TestAUserAndAPasswordOverTLS(t *testing.T) {
 	w := serve(t, embedded.Options{})
 	cert, pool := certificate(t)
-	address := listen(t, w, embedded.ServeOptions{TLS: &tls.Config{Certificates: []tls.Certificate{cert}}, Username: "agentkey", Password: "correct"})
+	address := listen(
+		t, w,
+		embedded.ServeOptions{
+			TLS: &tls.Config{Certificates: []tls.Certificate{cert}}, Username: "agentkey", Password: "correct",
+		},
+	)
 	try := func(user, password string) error {
-		c, err := eventstore.Open(eventstore.Config{URL: "esdb://" + address, RootCAs: pool, Username: user, Password: password})
+		c, err := eventstore.Open(
+			eventstore.Config{URL: "esdb://" + address, RootCAs: pool, Username: user, Password: password},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer func() { _ = c.Close() }()
-		_, err = c.Append(wait.Context(t), "s", eventstore.Any, eventstore.Event{ID: uuid.New(), Type: "happened", Data: []byte("{}")})
+		_, err = c.Append(
+			wait.Context(t), "s", eventstore.Any,
+			eventstore.Event{ID: uuid.New(), Type: "happened", Data: []byte("{}")},
+		)
 		if err == nil {
 			_, err = c.Head(wait.Context(t))
 		}
@@ -186,13 +203,18 @@ func TestAUserAndAPasswordOverTLS(t *testing.T) {
 	}
 	// Calls and streams ask for them alike; only what clients ask before they send any does not.
 	raw := dial(t, address, credentials.NewClientTLSFromCert(pool, ""))
-	if _, err := serverfeatures.NewServerFeaturesClient(raw.conn).GetSupportedMethods(wait.Context(t), empty); err != nil {
+	if _, err := serverfeatures.NewServerFeaturesClient(raw.conn).GetSupportedMethods(
+		wait.Context(t), empty,
+	); err != nil {
 		t.Errorf("the features were not told: %v", err)
 	}
 	if _, err := gossip.NewGossipClient(raw.conn).Read(wait.Context(t), empty); err != nil {
 		t.Errorf("the member was not told: %v", err)
 	}
-	_, err := raw.streams.Tombstone(wait.Context(t), &streams.TombstoneReq{Options: &streams.TombstoneReq_Options{StreamIdentifier: identifier("s")}})
+	_, err := raw.streams.Tombstone(
+		wait.Context(t),
+		&streams.TombstoneReq{Options: &streams.TombstoneReq_Options{StreamIdentifier: identifier("s")}},
+	)
 	refused(t, err, nil, codes.Unauthenticated)
 	_, _, err = raw.read(readOptions("s"))
 	refused(t, err, nil, codes.Unauthenticated)
@@ -206,7 +228,9 @@ func TestAUserAndAPasswordOverTLS(t *testing.T) {
 		t.Errorf("with the right ones: %v", err)
 	}
 	// Plain text does not get in.
-	plain, err := eventstore.Open(eventstore.Config{URL: "esdb://" + address + "?tls=false", Timeout: 300 * time.Millisecond})
+	plain, err := eventstore.Open(
+		eventstore.Config{URL: "esdb://" + address + "?tls=false", Timeout: 300 * time.Millisecond},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +246,8 @@ func TestAPasswordWithoutTLSIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = listener.Close() }()
-	if err := w.store.Serve(listener, embedded.ServeOptions{Username: "agentkey", Password: "x"}); err == nil || !strings.Contains(err.Error(), "TLS") {
+	if err := w.store.Serve(listener, embedded.ServeOptions{Username: "agentkey", Password: "x"}); err == nil ||
+		!strings.Contains(err.Error(), "TLS") {
 		t.Errorf("got %v", err)
 	}
 }

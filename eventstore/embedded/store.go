@@ -80,7 +80,9 @@ func Open(opts Options) (*Store, error) {
 	}
 	if opts.Fatal == nil {
 		opts.Fatal = func(err error) {
-			opts.Logger.Error("the event store stops, because what it committed can't be trusted", slog.String("error", err.Error()))
+			opts.Logger.Error(
+				"the event store stops, because what it committed can't be trusted", slog.String("error", err.Error()),
+			)
 			os.Exit(1)
 		}
 	}
@@ -111,7 +113,10 @@ func (s *Store) open() error {
 	s.dsn = "file:" + uriPath(path) + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=secure_delete(1)" +
 		"&_pragma=wal_autocheckpoint(0)&_pragma=cache_size(-2000)"
 	var err error
-	if s.write, err = sql.Open("sqlite", s.dsn+fmt.Sprintf("&_txlock=immediate&_pragma=cache_size(-8000)&_pragma=journal_size_limit(%d)", walLimit)); err != nil {
+	if s.write, err = sql.Open(
+		"sqlite",
+		s.dsn+fmt.Sprintf("&_txlock=immediate&_pragma=cache_size(-8000)&_pragma=journal_size_limit(%d)", walLimit),
+	); err != nil {
 		return fmt.Errorf("open the event store: %w", err)
 	}
 	s.write.SetMaxOpenConns(1)
@@ -119,7 +124,9 @@ func (s *Store) open() error {
 		return fmt.Errorf("open the event store: %w", err)
 	}
 	// While it empties the WAL the writer waits, so it must not wait long itself for readers.
-	if s.side, err = sql.Open("sqlite", strings.Replace(s.dsn, "busy_timeout(5000)", "busy_timeout(50)", 1)); err != nil {
+	if s.side, err = sql.Open(
+		"sqlite", strings.Replace(s.dsn, "busy_timeout(5000)", "busy_timeout(50)", 1),
+	); err != nil {
 		return fmt.Errorf("open the event store: %w", err)
 	}
 	s.side.SetMaxOpenConns(1)
@@ -152,10 +159,15 @@ func (s *Store) prepareFile(ctx context.Context, path string) error {
 			return fmt.Errorf("create %s: %w", path, err)
 		}
 	case version > schemaVersion:
-		return fmt.Errorf("%s was written by a newer version of agentkey (format %d, this one knows %d)", path, version, schemaVersion)
+		return fmt.Errorf(
+			"%s was written by a newer version of agentkey (format %d, this one knows %d)", path, version,
+			schemaVersion,
+		)
 	}
 	if s.opts.MaxBytes > 0 {
-		if _, err := s.write.ExecContext(ctx, fmt.Sprintf(`pragma max_page_count = %d`, s.opts.MaxBytes/4096)); err != nil {
+		if _, err := s.write.ExecContext(
+			ctx, fmt.Sprintf(`pragma max_page_count = %d`, s.opts.MaxBytes/4096),
+		); err != nil {
 			return fmt.Errorf("bound %s: %w", path, err)
 		}
 	}

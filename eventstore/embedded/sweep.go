@@ -80,7 +80,9 @@ func (s *Store) copyWAL(ctx context.Context, empty bool) (bool, error) {
 	return busy == 0 && frames == copied, nil
 }
 
-var errPinned = errors.New("sweep: a long read or a backup keeps what was deleted in the WAL; the next sweep tries again")
+var errPinned = errors.New(
+	"sweep: a long read or a backup keeps what was deleted in the WAL; the next sweep tries again",
+)
 
 // emptyWAL overwrites the last copies of what was deleted.
 func (s *Store) emptyWAL(ctx context.Context) error {
@@ -131,9 +133,15 @@ func (s *Store) sweep(ctx context.Context, queries []string) error {
 //
 //nolint:gosec // the pieces are constants
 var (
-	removedGone  = named(codec.Removable) + ` and s.tombstoned = 1 and e.rev < 9223372036854775807 and e.pos < $1 and $2 > 0`
-	expiredGone  = named(codec.Expiring) + ` and (e.rev < s.before_rev or s.max_age > 0 and e.created < $2 - 10000000 * s.max_age) and e.pos < $1`
-	replacedGone = named(codec.Replaced) + ` and s.max_count > 0 and e.rev <= s.head - s.max_count and e.pos < $1 and $2 > 0`
+	removedGone = named(
+		codec.Removable,
+	) + ` and s.tombstoned = 1 and e.rev < 9223372036854775807 and e.pos < $1 and $2 > 0`
+	expiredGone = named(
+		codec.Expiring,
+	) + ` and (e.rev < s.before_rev or s.max_age > 0 and e.created < $2 - 10000000 * s.max_age) and e.pos < $1`
+	replacedGone = named(
+		codec.Replaced,
+	) + ` and s.max_count > 0 and e.rev <= s.head - s.max_count and e.pos < $1 and $2 > 0`
 
 	toSweep         = `select s.name from streams s where exists (select 1 from events e where e.sid = s.sid and `
 	removedToSweep  = toSweep + removedGone + `) limit $3`
@@ -161,14 +169,18 @@ func named(l codec.Lifetime) string {
 
 // inBatches hands the streams that a query finds to the writer, so many at a time that appends need
 // not wait long.
-func (s *Store) inBatches(ctx context.Context, query string, fn func(context.Context, *sql.Conn, sweeping) ([]string, error)) error {
+func (s *Store) inBatches(
+	ctx context.Context, query string, fn func(context.Context, *sql.Conn, sweeping) ([]string, error),
+) error {
 	for {
 		w := sweeping{head: int64(s.head.Load()), now: s.opts.Clock().UnixNano() / int64(ticksEpoch)} //nolint:gosec // positions fit
 		var err error
 		if w.names, err = names(ctx, s.reads, query, w.head, w.now, sweepBatch); err != nil || len(w.names) == 0 {
 			return err
 		}
-		if err := s.maintain(ctx, func(ctx context.Context, conn *sql.Conn) ([]string, error) { return fn(ctx, conn, w) }); err != nil {
+		if err := s.maintain(
+			ctx, func(ctx context.Context, conn *sql.Conn) ([]string, error) { return fn(ctx, conn, w) },
+		); err != nil {
 			return err
 		}
 		if len(w.names) < sweepBatch {
@@ -206,7 +218,9 @@ func (*Store) forgetEmpty(ctx context.Context, conn *sql.Conn, w sweeping) ([]st
 			continue
 		}
 		for _, of := range []string{name, "$$" + name} {
-			if _, err := conn.ExecContext(ctx, `delete from events where sid = (select sid from streams where name = $1)`, of); err != nil {
+			if _, err := conn.ExecContext(
+				ctx, `delete from events where sid = (select sid from streams where name = $1)`, of,
+			); err != nil {
 				return nil, err
 			}
 			if _, err := conn.ExecContext(ctx, `delete from streams where name = $1`, of); err != nil {

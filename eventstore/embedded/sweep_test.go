@@ -204,7 +204,9 @@ func TestExpiredAndReplacedEventsAreDeleted(t *testing.T) {
 	closed(t, w.store)
 	intact(t, w.dir)
 	var rows int
-	if err := database(t, w.dir).QueryRowContext(t.Context(), `select count(*) from streams where name like '%once-2'`).Scan(&rows); err != nil || rows != 0 {
+	if err := database(t, w.dir).QueryRowContext(
+		t.Context(), `select count(*) from streams where name like '%once-2'`,
+	).Scan(&rows); err != nil || rows != 0 {
 		t.Errorf("%d rows are left of a key: %v", rows, err)
 	}
 }

@@ -61,7 +61,9 @@ func serve(t *testing.T, opts embedded.Options) *wire {
 
 func dial(t *testing.T, target string, creds credentials.TransportCredentials, opts ...grpc.DialOption) *wire {
 	t.Helper()
-	opts = append(opts, grpc.WithTransportCredentials(creds), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(17<<20)))
+	opts = append(
+		opts, grpc.WithTransportCredentials(creds), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(17<<20)),
+	)
 	conn, err := grpc.NewClient(target, opts...)
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +91,8 @@ var empty = &shared.Empty{}
 // proposed is an event with a fresh id.
 func proposed(typ, data string) *streams.AppendReq_ProposedMessage {
 	return &streams.AppendReq_ProposedMessage{
-		Id: text(uuid.NewString()), Metadata: map[string]string{"type": typ, "content-type": "application/json"}, Data: []byte(data),
+		Id: text(uuid.NewString()), Metadata: map[string]string{"type": typ, "content-type": "application/json"},
+		Data: []byte(data),
 	}
 }
 
@@ -123,12 +126,16 @@ func expected(name string, e any) *streams.AppendReq_Options {
 	return o
 }
 
-func (w *wire) append(name string, e any, events ...*streams.AppendReq_ProposedMessage) (*streams.AppendResp, metadata.MD, error) {
+func (w *wire) append(
+	name string, e any, events ...*streams.AppendReq_ProposedMessage,
+) (*streams.AppendResp, metadata.MD, error) {
 	w.t.Helper()
 	return w.appendWith(expected(name, e), events...)
 }
 
-func (w *wire) appendWith(o *streams.AppendReq_Options, events ...*streams.AppendReq_ProposedMessage) (*streams.AppendResp, metadata.MD, error) {
+func (w *wire) appendWith(
+	o *streams.AppendReq_Options, events ...*streams.AppendReq_ProposedMessage,
+) (*streams.AppendResp, metadata.MD, error) {
 	w.t.Helper()
 	call, err := w.streams.Append(wait.Context(w.t))
 	if err != nil {
@@ -190,11 +197,14 @@ func (w *wire) tombstone(name string) {
 // read.
 func readOptions(name string, change ...func(*streams.ReadReq_Options)) *streams.ReadReq {
 	o := &streams.ReadReq_Options{
-		UuidOption:   &streams.ReadReq_Options_UUIDOption{Content: &streams.ReadReq_Options_UUIDOption_Structured{Structured: empty}},
+		UuidOption: &streams.ReadReq_Options_UUIDOption{
+			Content: &streams.ReadReq_Options_UUIDOption_Structured{Structured: empty},
+		},
 		CountOption:  &streams.ReadReq_Options_Count{Count: 1 << 40},
 		FilterOption: &streams.ReadReq_Options_NoFilter{NoFilter: empty},
 		StreamOption: &streams.ReadReq_Options_Stream{Stream: &streams.ReadReq_Options_StreamOptions{
-			StreamIdentifier: identifier(name), RevisionOption: &streams.ReadReq_Options_StreamOptions_Start{Start: empty},
+			StreamIdentifier: identifier(name),
+			RevisionOption:   &streams.ReadReq_Options_StreamOptions_Start{Start: empty},
 		}},
 	}
 	for _, f := range change {
@@ -224,7 +234,9 @@ func following(o *streams.ReadReq_Options) {
 }
 
 func all(o *streams.ReadReq_Options) {
-	o.StreamOption = &streams.ReadReq_Options_All{All: &streams.ReadReq_Options_AllOptions{AllOption: &streams.ReadReq_Options_AllOptions_Start{Start: empty}}}
+	o.StreamOption = &streams.ReadReq_Options_All{
+		All: &streams.ReadReq_Options_AllOptions{AllOption: &streams.ReadReq_Options_AllOptions_Start{Start: empty}},
+	}
 }
 
 func allFrom(position uint64) func(*streams.ReadReq_Options) {
@@ -236,7 +248,9 @@ func allFrom(position uint64) func(*streams.ReadReq_Options) {
 }
 
 func allEnd(o *streams.ReadReq_Options) {
-	o.StreamOption = &streams.ReadReq_Options_All{All: &streams.ReadReq_Options_AllOptions{AllOption: &streams.ReadReq_Options_AllOptions_End{End: empty}}}
+	o.StreamOption = &streams.ReadReq_Options_All{
+		All: &streams.ReadReq_Options_AllOptions{AllOption: &streams.ReadReq_Options_AllOptions_End{End: empty}},
+	}
 }
 
 // read returns all messages of a count read, with the trailers.
@@ -272,7 +286,9 @@ func saw(messages []*streams.ReadResp) []string {
 func line(m *streams.ReadResp) string {
 	switch c := m.GetContent().(type) {
 	case *streams.ReadResp_Event:
-		return fmt.Sprintf("%d@%s", c.Event.GetEvent().GetStreamRevision(), c.Event.GetEvent().GetStreamIdentifier().GetStreamName())
+		return fmt.Sprintf(
+			"%d@%s", c.Event.GetEvent().GetStreamRevision(), c.Event.GetEvent().GetStreamIdentifier().GetStreamName(),
+		)
 	case *streams.ReadResp_StreamNotFound_:
 		return "not found"
 	case *streams.ReadResp_Confirmation:

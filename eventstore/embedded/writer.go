@@ -178,7 +178,10 @@ func (w *writer) commit(batch []*request) {
 		fail(err)
 		return
 	}
-	t := &transaction{writer: w, changed: map[string]info{}, ids: map[[16]byte]writtenID{}, next: w.next, created: w.store.opts.Clock().UnixNano() / int64(ticksEpoch)}
+	t := &transaction{
+		writer: w, changed: map[string]info{}, ids: map[[16]byte]writtenID{}, next: w.next,
+		created: w.store.opts.Clock().UnixNano() / int64(ticksEpoch),
+	}
 	var err error
 	var forgotten []string
 	for _, r := range batch {
@@ -201,7 +204,8 @@ func (w *writer) commit(batch []*request) {
 		}
 	}
 	if err != nil {
-		if _, rerr := w.conn.ExecContext(ctx, `rollback`); rerr != nil && !strings.Contains(rerr.Error(), "no transaction") {
+		if _, rerr := w.conn.ExecContext(ctx, `rollback`); rerr != nil &&
+			!strings.Contains(rerr.Error(), "no transaction") {
 			w.store.opts.Logger.Warn("roll back", slog.String("error", rerr.Error()))
 		}
 		fail(err)

@@ -32,7 +32,9 @@ type Binding struct {
 }
 
 func (b Binding) associated(use string) []byte {
-	return codec.PAE([]byte(Format), []byte(use), []byte(b.Organization), []byte(b.Purpose), []byte(b.Owner), []byte(b.SecretID))
+	return codec.PAE(
+		[]byte(Format), []byte(use), []byte(b.Organization), []byte(b.Purpose), []byte(b.Owner), []byte(b.SecretID),
+	)
 }
 
 // SealSecret seals plaintext under a data key of its own, wrapped by the ring's current key.

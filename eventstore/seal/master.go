@@ -43,7 +43,9 @@ func ParseMasterKey(text string) (MasterKey, error) {
 		return MasterKey{}, errors.New("a master key must be base64; make one with: openssl rand -base64 32")
 	}
 	if len(raw) != keySize {
-		return MasterKey{}, fmt.Errorf("a master key must have 32 bytes, not %d; make one with: openssl rand -base64 32", len(raw))
+		return MasterKey{}, fmt.Errorf(
+			"a master key must have 32 bytes, not %d; make one with: openssl rand -base64 32", len(raw),
+		)
 	}
 	derive := func(info string, size int) []byte {
 		out, derr := hkdf.Key(sha256.New, raw, nil, info, size)

@@ -38,7 +38,9 @@ func node(t *testing.T, questions ...question) []answer {
 	t.Helper()
 	path, err := exec.LookPath("node")
 	if err != nil {
-		t.Fatal("node is not installed: the sealed format is checked against its crypto (Debian: apt-get install nodejs)")
+		t.Fatal(
+			"node is not installed: the sealed format is checked against its crypto (Debian: apt-get install nodejs)",
+		)
 	}
 	var in bytes.Buffer
 	for _, q := range questions {
@@ -83,7 +85,10 @@ func TestGoAndNodeOpenWhatTheOtherSealed(t *testing.T) {
 				question{Do: "seal", Key: key, Associated: associated, Plain: plain},
 				question{Do: "open", Key: other, Sealed: sealed, Associated: associated},
 				question{Do: "open", Key: key, Sealed: sealed, Associated: []byte("elsewhere")},
-				question{Do: "open", Key: key, Sealed: sealed[:len(sealed)-1] + string(sealed[len(sealed)-1]^1), Associated: []byte("elsewhere")},
+				question{
+					Do: "open", Key: key, Sealed: sealed[:len(sealed)-1] + string(sealed[len(sealed)-1]^1),
+					Associated: []byte("elsewhere"),
+				},
 			)
 		}
 	}
@@ -153,7 +158,10 @@ func TestNodeOpensAWholeEnvelope(t *testing.T) {
 	}
 	moved := secret
 	moved.Owner = "tool-2"
-	answers := node(t, question{Do: "envelope", Master: text, Secret: &secret}, question{Do: "envelope", Master: text, Secret: &moved})
+	answers := node(
+		t, question{Do: "envelope", Master: text, Secret: &secret},
+		question{Do: "envelope", Master: text, Secret: &moved},
+	)
 	if string(answers[0].Plain) != "sk_live_ü" {
 		t.Errorf("node opens %q: %s", answers[0].Plain, answers[0].Error)
 	}

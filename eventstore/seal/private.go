@@ -111,7 +111,9 @@ func (v *Privacy) Open(ctx context.Context, organization, private string) (Perso
 
 // SealPerson seals what names one person under that person's own key and returns the key's id with
 // the text.
-func (v *Privacy) SealPerson(ctx context.Context, organization, person string, plain []byte) (keyID, sealed string, err error) {
+func (v *Privacy) SealPerson(
+	ctx context.Context, organization, person string, plain []byte,
+) (keyID, sealed string, err error) {
 	b := personal(organization, person)
 	key, err := v.key(ctx, b, true)
 	if err != nil {

@@ -108,8 +108,12 @@ func TestPersonalDataIsSealedUnderOneKeyAMonth(t *testing.T) {
 	if keys := keysOf(t, log, seal.PrivateKey); len(keys) != 3 {
 		t.Errorf("there are %d keys", len(keys))
 	}
-	for name, moved := range map[string]string{"another organization's": other, "another month's": "2026-03" + strings.TrimPrefix(april, "2026-04"), "changed": sealed[0] + "A"} {
-		if got, err := reader.Open(wait.Context(t), "org-1", moved); !errors.Is(err, seal.ErrDoesNotOpen) || got != (seal.Personal{}) {
+	for name, moved := range map[string]string{
+		"another organization's": other, "another month's": "2026-03" + strings.TrimPrefix(april, "2026-04"),
+		"changed": sealed[0] + "A",
+	} {
+		if got, err := reader.Open(wait.Context(t), "org-1", moved); !errors.Is(err, seal.ErrDoesNotOpen) ||
+			got != (seal.Personal{}) {
 			t.Errorf("%s: %+v %v", name, got, err)
 		}
 	}
@@ -170,7 +174,9 @@ func TestAPersonHasAKeyOfTheirOwn(t *testing.T) {
 	if err := secrets.Remove(wait.Context(t), keyID); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := seal.NewPrivacy(secrets, clock).SealPerson(wait.Context(t), "org-1", "person-1", []byte("again")); !errors.Is(err, seal.ErrGone) {
+	if _, _, err := seal.NewPrivacy(secrets, clock).SealPerson(
+		wait.Context(t), "org-1", "person-1", []byte("again"),
+	); !errors.Is(err, seal.ErrGone) {
 		t.Errorf("an erased person: %v", err)
 	}
 }

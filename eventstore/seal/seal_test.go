@@ -62,10 +62,12 @@ func TestWhatIsSealedOpensWithItsKeyAndItsPlaceOnly(t *testing.T) {
 		if raw, err := base64.RawURLEncoding.DecodeString(sealed); err != nil || len(raw) != 12+16+len(plain) {
 			t.Fatalf("it has %d bytes: %v", len(raw), err)
 		}
-		if _, err := seal.Open(other, sealed, associated); !bytes.Equal(key, other) && !errors.Is(err, seal.ErrDoesNotOpen) {
+		if _, err := seal.Open(other, sealed, associated); !bytes.Equal(key, other) &&
+			!errors.Is(err, seal.ErrDoesNotOpen) {
 			t.Fatalf("another key: %v", err)
 		}
-		if _, err := seal.Open(key, sealed, elsewhere); !bytes.Equal(associated, elsewhere) && !errors.Is(err, seal.ErrDoesNotOpen) {
+		if _, err := seal.Open(key, sealed, elsewhere); !bytes.Equal(associated, elsewhere) &&
+			!errors.Is(err, seal.ErrDoesNotOpen) {
 			t.Fatalf("another place: %v", err)
 		}
 	})
@@ -94,7 +96,9 @@ func TestAnyChangeOfASealedTextDoesNotOpen(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		changed := map[string]bool{"": true, "====": true, sealed + "A": true, sealed + "=": true, sealed + sealed: true}
+		changed := map[string]bool{
+			"": true, "====": true, sealed + "A": true, sealed + "=": true, sealed + sealed: true,
+		}
 		for i := range sealed {
 			for _, with := range []string{"A", "_", "+", "/", "=", "\n", "\r", " ", "\x00", "é"} {
 				changed[sealed[:i]+with+sealed[i+1:]] = true
@@ -129,7 +133,8 @@ func TestKeysOfAnotherSizeAreRefused(t *testing.T) {
 		if _, err := seal.Seal(make([]byte, size), nil, nil); err == nil {
 			t.Errorf("sealed with %d bytes", size)
 		}
-		if _, err := seal.Open(make([]byte, size), strings.Repeat("A", 100), nil); err == nil || errors.Is(err, seal.ErrDoesNotOpen) {
+		if _, err := seal.Open(make([]byte, size), strings.Repeat("A", 100), nil); err == nil ||
+			errors.Is(err, seal.ErrDoesNotOpen) {
 			t.Errorf("opening with %d bytes: %v", size, err)
 		}
 	}
@@ -206,7 +211,8 @@ func TestRewrappingChangesTheWrappingAlone(t *testing.T) {
 	if !errors.Is(err, seal.ErrMasterKeyMissing) || !strings.Contains(err.Error(), now.Current().ID()) {
 		t.Errorf("the old key alone: %v", err)
 	}
-	if _, err = now.OpenSecret(binding, secret); !errors.Is(err, seal.ErrMasterKeyMissing) || !strings.Contains(err.Error(), old.Current().ID()) {
+	if _, err = now.OpenSecret(binding, secret); !errors.Is(err, seal.ErrMasterKeyMissing) ||
+		!strings.Contains(err.Error(), old.Current().ID()) {
 		t.Errorf("the new key alone, on what was not rolled: %v", err)
 	}
 	elsewhere := binding
@@ -227,13 +233,20 @@ func TestMasterKeyTexts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, same := range []string{base64.RawStdEncoding.EncodeToString(raw), base64.URLEncoding.EncodeToString(raw), base64.RawURLEncoding.EncodeToString(raw), " " + base64.StdEncoding.EncodeToString(raw) + "\n"} {
+	for _, same := range []string{
+		base64.RawStdEncoding.EncodeToString(raw), base64.URLEncoding.EncodeToString(raw),
+		base64.RawURLEncoding.EncodeToString(raw), " " + base64.StdEncoding.EncodeToString(raw) + "\n",
+	} {
 		if got, err := seal.ParseMasterKey(same); err != nil || got.ID() != want.ID() || got.Public() != want.Public() {
 			t.Errorf("%q: %v %v", same, got, err)
 		}
 	}
-	for _, bad := range []string{"", "needle", "needle!needle!needle!needle!needle!needle!!", text(1)[:40], text(1) + text(1), "needle" + text(1)} {
-		if _, err := seal.ParseMasterKey(bad); err == nil || strings.Contains(err.Error(), "needle") || !strings.Contains(err.Error(), "openssl rand -base64 32") {
+	for _, bad := range []string{
+		"", "needle", "needle!needle!needle!needle!needle!needle!!", text(1)[:40], text(1) + text(1),
+		"needle" + text(1),
+	} {
+		if _, err := seal.ParseMasterKey(bad); err == nil || strings.Contains(err.Error(), "needle") ||
+			!strings.Contains(err.Error(), "openssl rand -base64 32") {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
@@ -249,7 +262,9 @@ func TestMasterKeyTexts(t *testing.T) {
 		t.Error("a ring of no key")
 	}
 	// They are kept in the log of every installation, so the derivation is frozen.
-	if got := ring(t, text(1)).Current().Public(); got != (installation.MasterKey{ID: "d60e65cd03245a21", Check: "0b0f71ecf5570587e781985bf3575020"}) {
+	if got := ring(
+		t, text(1),
+	).Current().Public(); got != (installation.MasterKey{ID: "d60e65cd03245a21", Check: "0b0f71ecf5570587e781985bf3575020"}) {
 		t.Errorf("the key is known as %+v", got)
 	}
 }
@@ -262,13 +277,18 @@ func TestMasterKeysAreComparedWithWhatTheInstallationKnows(t *testing.T) {
 			t.Errorf("%v: %v", good.Public(), err)
 		}
 	}
-	for name, bad := range map[string]seal.Ring{"a wrong key": third, "a wrong one behind": ring(t, text(1), text(3)), "a wrong one before": ring(t, text(3), text(1))} {
+	for name, bad := range map[string]seal.Ring{
+		"a wrong key": third, "a wrong one behind": ring(t, text(1), text(3)),
+		"a wrong one before": ring(t, text(3), text(1)),
+	} {
 		err := bad.Check(known)
 		if err == nil {
 			t.Errorf("%s was taken", name)
 			continue
 		}
-		for _, id := range []string{third.Current().ID(), first.Current().ID(), second.Current().ID(), "agentkey keys add"} {
+		for _, id := range []string{
+			third.Current().ID(), first.Current().ID(), second.Current().ID(), "agentkey keys add",
+		} {
 			if !strings.Contains(err.Error(), id) {
 				t.Errorf("%s: %v does not name %s", name, err, id)
 			}
@@ -317,17 +337,28 @@ func TestNothingPrintsAKeyOrASecret(t *testing.T) {
 		keyring *codec.Keyring
 		Map     map[string]any
 	}
-	holder := inside{opened, opened, r.Current(), r.Current(), r, secrets, log.Keys, map[string]any{"secret": opened, "ring": r}}
-	needles := []string{plain, base64.StdEncoding.EncodeToString([]byte(plain)), base64.RawURLEncoding.EncodeToString([]byte(plain)), fmt.Sprintf("%x", plain), fmt.Sprintf("%X", plain)}
+	holder := inside{
+		opened, opened, r.Current(), r.Current(), r, secrets, log.Keys, map[string]any{"secret": opened, "ring": r},
+	}
+	needles := []string{
+		plain, base64.StdEncoding.EncodeToString([]byte(plain)), base64.RawURLEncoding.EncodeToString([]byte(plain)),
+		fmt.Sprintf("%x", plain), fmt.Sprintf("%X", plain),
+	}
 	for _, raw := range [][]byte{[]byte(plain), wrapKeyOf(t, plain), signingKey} {
-		needles = append(needles, strings.Trim(fmt.Sprintf("%d", raw[:8]), "[]"), strings.Trim(fmt.Sprintf("%#v", raw[:4]), "[]byte{}"), fmt.Sprintf("%x", raw[:8]))
+		needles = append(
+			needles, strings.Trim(fmt.Sprintf("%d", raw[:8]), "[]"),
+			strings.Trim(fmt.Sprintf("%#v", raw[:4]), "[]byte{}"), fmt.Sprintf("%x", raw[:8]),
+		)
 	}
 	for name, v := range map[string]any{
-		"secret": opened, "pointer": &opened, "inside": holder, "pointer inside": &holder, "ring": r, "key": r.Current(), "slice": []domain.Secret{opened},
-		"secrets": secrets, "privacy": privacy, "keyring": log.Keys, "personal": sealedPrivate, "error": fmt.Errorf("about %v", opened),
+		"secret": opened, "pointer": &opened, "inside": holder, "pointer inside": &holder, "ring": r,
+		"key": r.Current(), "slice": []domain.Secret{opened}, "secrets": secrets, "privacy": privacy,
+		"keyring": log.Keys, "personal": sealedPrivate, "error": fmt.Errorf("about %v", opened),
 	} {
 		var all strings.Builder
-		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%o", "%b", "%c", "%U", "%t", "%e"} {
+		for _, verb := range []string{
+			"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%o", "%b", "%c", "%U", "%t", "%e",
+		} {
 			fmt.Fprintf(&all, verb+"\n", v)
 		}
 		fmt.Fprintln(&all, v)

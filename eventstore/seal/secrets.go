@@ -201,13 +201,17 @@ func (s *Secrets) rollOne(ctx context.Context, signed codec.Signed, id string) (
 	if err != nil {
 		return false, false, err
 	}
-	binding := Binding{SecretID: id, Organization: text.OrganizationID, Purpose: Purpose(text.Purpose), Owner: text.Owner}
+	binding := Binding{
+		SecretID: id, Organization: text.OrganizationID, Purpose: Purpose(text.Purpose), Owner: text.Owner,
+	}
 	wrapping, fresh, err := s.ring.Rewrap(binding, text.Wrapping)
 	if err != nil || !fresh {
 		return false, false, err
 	}
 	signed.Organization = text.OrganizationID
-	_, err = s.log.Write(ctx, codec.Secrets.Stream(id), revision, codec.SecretRewrapped{SecretID: id, Wrapping: wrapping}, signed)
+	_, err = s.log.Write(
+		ctx, codec.Secrets.Stream(id), revision, codec.SecretRewrapped{SecretID: id, Wrapping: wrapping}, signed,
+	)
 	switch {
 	case errors.Is(err, eventstore.ErrWrongRevision): // another process rolls too: the next pass looks again
 		return true, false, nil

@@ -24,13 +24,18 @@ import (
 
 var signingKey = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{9}, ed25519.SeedSize))
 
-var signed = codec.Signed{Organization: "org-1", Actor: domain.Actor{Type: domain.ActorSystem, ID: "test"}, CommandID: "command-1", Time: clock()}
+var signed = codec.Signed{
+	Organization: "org-1", Actor: domain.Actor{Type: domain.ActorSystem, ID: "test"}, CommandID: "command-1",
+	Time: clock(),
+}
 
 func clock() time.Time { return time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC) }
 
 func openLog(t testing.TB) *codec.Log {
 	t.Helper()
-	return &codec.Log{Client: eventstoretest.Start(t).Client, Keys: codec.NewKeyring("store-1", "key-1", signingKey, nil)}
+	return &codec.Log{
+		Client: eventstoretest.Start(t).Client, Keys: codec.NewKeyring("store-1", "key-1", signingKey, nil),
+	}
 }
 
 // wrapKeyOf derives what a master key wraps with.
@@ -107,7 +112,10 @@ func TestACiphertextCopiedInTheStoreDoesNotOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := stored[0]
-	if _, err := log.Client.Append(wait.Context(t), "secret-secret-2", eventstore.NoStream, eventstore.Event{ID: e.ID, Type: e.Type, Data: e.Data, Metadata: e.Metadata}); err != nil {
+	if _, err := log.Client.Append(
+		wait.Context(t), "secret-secret-2", eventstore.NoStream,
+		eventstore.Event{ID: e.ID, Type: e.Type, Data: e.Data, Metadata: e.Metadata},
+	); err != nil {
 		t.Fatal(err)
 	}
 	var forged *codec.ForgedError
@@ -170,7 +178,9 @@ func TestRollingUnderWriters(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for i := range during {
-			if err := old.Put(wait.Context(t), signed, bound(before+i), domain.NewSecret(fmt.Appendf(nil, "plain-%d", before+i))); err != nil {
+			if err := old.Put(
+				wait.Context(t), signed, bound(before+i), domain.NewSecret(fmt.Appendf(nil, "plain-%d", before+i)),
+			); err != nil {
 				t.Errorf("a writer: %v", err)
 			}
 		}
@@ -276,7 +286,8 @@ func TestARollWithoutTheFormerKeySaysWhichIsMissing(t *testing.T) {
 	log := openLog(t)
 	put(t, seal.NewSecrets(log, ring(t, text(1))), bound(1), "one")
 	changed, err := seal.NewSecrets(log, ring(t, text(2))).Roll(wait.Context(t), signed)
-	if changed != 0 || !errors.Is(err, seal.ErrMasterKeyMissing) || !strings.Contains(err.Error(), ring(t, text(1)).Current().ID()) {
+	if changed != 0 || !errors.Is(err, seal.ErrMasterKeyMissing) ||
+		!strings.Contains(err.Error(), ring(t, text(1)).Current().ID()) {
 		t.Errorf("%d changed: %v", changed, err)
 	}
 	opens(t, seal.NewSecrets(log, ring(t, text(1))), bound(1), "one")

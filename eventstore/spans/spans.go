@@ -36,12 +36,15 @@ func Call(ctx context.Context, what, category string, events int) (context.Conte
 		return ctx, noop.Span{}
 	}
 	attributes := []attribute.KeyValue{
-		semconv.DBSystemNameKey.String("eventstoredb"), semconv.DBOperationName(what), semconv.DBCollectionName(category),
+		semconv.DBSystemNameKey.String("eventstoredb"), semconv.DBOperationName(what),
+		semconv.DBCollectionName(category),
 	}
 	if events > 1 {
 		attributes = append(attributes, semconv.DBOperationBatchSize(events))
 	}
-	return parent.TracerProvider().Tracer(Scope).Start(ctx, what+" "+category, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attributes...))
+	return parent.TracerProvider().Tracer(Scope).Start(
+		ctx, what+" "+category, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attributes...),
+	)
 }
 
 // End ends a span. class is what sort of fault ended it; empty: none did.

@@ -36,7 +36,8 @@ func TestEveryKindOfTheContractIsARow(t *testing.T) {
 
 func TestAChannelOfAnUnknownKindIsRefused(t *testing.T) {
 	for _, k := range []organization.ChannelKind{"", "Slack", "pager"} {
-		if err := (Target{URL: "https://example.com"}).Check(k, nil); err == nil || !strings.Contains(err.Error(), "no such channels") {
+		if err := (Target{URL: "https://example.com"}).Check(k, nil); err == nil ||
+			!strings.Contains(err.Error(), "no such channels") {
 			t.Errorf("%q: %v", k, err)
 		}
 		if p := (&Sender{}).Send(t.Context(), k, Target{URL: "https://example.com"}, Message{}); p == nil || p.Never {

@@ -44,7 +44,9 @@ func ParseMailServer(text string) (MailServer, error) {
 	case "tls=off":
 		addr, err := netip.ParseAddr(s.host)
 		if off = s.host == "localhost" || err == nil && addr.IsLoopback(); !off || u.Scheme == "smtps" {
-			return MailServer{}, errors.New("tls=off is for smtp:// on loopback alone: mail and password would cross the network in clear")
+			return MailServer{}, errors.New(
+				"tls=off is for smtp:// on loopback alone: mail and password would cross the network in clear",
+			)
 		}
 	default:
 		return MailServer{}, errors.New("the only thing that may follow the port is ?tls=off")
@@ -62,7 +64,9 @@ func ParseMailServer(text string) (MailServer, error) {
 	}
 	if u.User != nil {
 		password, _ := u.User.Password()
-		s.options = append(s.options, mail.WithSMTPAuth(plainAuth), mail.WithUsername(u.User.Username()), mail.WithPassword(password))
+		s.options = append(
+			s.options, mail.WithSMTPAuth(plainAuth), mail.WithUsername(u.User.Username()), mail.WithPassword(password),
+		)
 	}
 	_, err = mail.NewClient(s.host, s.options...)
 	if err != nil {

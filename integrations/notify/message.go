@@ -56,7 +56,9 @@ func (m Message) line(show func(string) string) string {
 		return fmt.Sprintf("%s suggests a note for the usage guide of %s%s", name(m.Agent), name(m.Tool), because)
 	case domain.CredentialExpiring:
 		if m.AgentID != "" {
-			return fmt.Sprintf("The credential that %s uses for %s expires on %s", name(m.Agent), name(m.Tool), m.ends())
+			return fmt.Sprintf(
+				"The credential that %s uses for %s expires on %s", name(m.Agent), name(m.Tool), m.ends(),
+			)
 		}
 		return fmt.Sprintf("The shared credential for %s expires on %s", name(m.Tool), m.ends())
 	case domain.GrantExpiring:
@@ -76,7 +78,8 @@ func (m Message) next() string {
 	case domain.ToolSuggested:
 		return "Accept or dismiss it with POST /api/admin/suggestions/" + m.SuggestionID + "/accept or …/dismiss."
 	case domain.NoteSuggested:
-		return "Accept or dismiss it with POST /api/admin/instruction-suggestions/" + m.SuggestionID + "/accept or …/dismiss."
+		return "Accept or dismiss it with POST " +
+			"/api/admin/instruction-suggestions/" + m.SuggestionID + "/accept or …/dismiss."
 	case domain.CredentialExpiring:
 		if m.AgentID != "" {
 			return "Replace it with PUT /api/admin/agents/" + m.AgentID + "/grants/" + m.ToolID + "/credential."
@@ -92,7 +95,8 @@ func (m Message) next() string {
 // slack is the body for an incoming webhook of Slack.
 func (m Message) slack() ([]byte, error) {
 	return json.Marshal(map[string]any{
-		"text": m.line(slackText) + "\n" + m.next(), "mrkdwn": false, "parse": "none", "link_names": false, "unfurl_links": false, "unfurl_media": false,
+		"text": m.line(slackText) + "\n" + m.next(), "mrkdwn": false, "parse": "none", "link_names": false,
+		"unfurl_links": false, "unfurl_media": false,
 	})
 }
 
@@ -100,7 +104,8 @@ func (m Message) slack() ([]byte, error) {
 func (m Message) discord() ([]byte, error) {
 	const suppressEmbeds = 1 << 2
 	return json.Marshal(map[string]any{
-		"content": m.line(discordText) + "\n" + m.next(), "allowed_mentions": map[string]any{"parse": []string{}}, "flags": suppressEmbeds,
+		"content": m.line(discordText) + "\n" + m.next(), "allowed_mentions": map[string]any{"parse": []string{}},
+		"flags": suppressEmbeds,
 	})
 }
 
@@ -123,8 +128,9 @@ func (m Message) webhook() ([]byte, error) {
 		Timestamp time.Time    `json:"timestamp"`
 		Data      data         `json:"data"`
 	}{m.Topic, m.At.UTC(), data{
-		OrganizationID: m.Organization, AgentID: m.AgentID, AgentName: flat(m.Agent, maxName), ToolID: m.ToolID, ToolName: flat(m.Tool, maxName),
-		RequestID: m.RequestID, SuggestionID: m.SuggestionID, Reason: flat(m.Reason, maxReason), Message: m.line(plain),
+		OrganizationID: m.Organization, AgentID: m.AgentID, AgentName: flat(m.Agent, maxName), ToolID: m.ToolID,
+		ToolName: flat(m.Tool, maxName), RequestID: m.RequestID, SuggestionID: m.SuggestionID,
+		Reason: flat(m.Reason, maxReason), Message: m.line(plain),
 	}}
 	if !m.EndsAt.IsZero() {
 		ends := m.EndsAt.UTC()
@@ -136,5 +142,8 @@ func (m Message) webhook() ([]byte, error) {
 // mail is the subject and the text of an e-mail.
 func (m Message) mail() (subject, text string) {
 	line := m.line(plain)
-	return flat("AgentKey: "+line, maxSubject), line + "\n\n" + m.next() + "\n\n-- \nYou receive this e-mail because a notification channel in AgentKey lists your address.\n"
+	return flat(
+			"AgentKey: "+line, maxSubject,
+		), line + "\n\n" + m.next() + "\n\n-- \nYou receive this e-mail because a notification channel in AgentKey lists " +
+			"your address.\n"
 }

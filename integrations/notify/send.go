@@ -32,7 +32,10 @@ type Sender struct {
 
 // NewSender returns a sender that reaches what is public, and what is allowed besides.
 func NewSender(allow []netip.Prefix, server *MailServer, from mail.Address, clock func() time.Time) *Sender {
-	return &Sender{HTTP: outbound.New(outbound.Options{Allow: allow, Timeout: sendTime}), Allow: allow, Mail: server, MailFrom: from, Clock: clock}
+	return &Sender{
+		HTTP: outbound.New(outbound.Options{Allow: allow, Timeout: sendTime}), Allow: allow, Mail: server,
+		MailFrom: from, Clock: clock,
+	}
 }
 
 // Problem is why something was not sent, in words that may be shown: they tell nothing of the

@@ -80,7 +80,9 @@ func checkRecipients(recipients []string) error {
 	}
 	for _, r := range recipients {
 		if a, err := mail.ParseAddress(r); err != nil || a.Address != r || a.Name != "" {
-			return domain.Invalid("recipients", "each must be an e-mail address such as ops@example.com, without a name")
+			return domain.Invalid(
+				"recipients", "each must be an e-mail address such as ops@example.com, without a name",
+			)
 		}
 	}
 	return nil
@@ -116,7 +118,9 @@ func checkURL(text string, place kind, allow []netip.Prefix) error {
 		return domain.Invalid("url", "it must begin with https://")
 	}
 	if len(place.hosts) > 0 && (!slices.Contains(place.hosts, u.Host) || !strings.HasPrefix(u.Path, place.path)) {
-		return domain.Invalid("url", "it must be that of an incoming webhook, which begins with https://"+place.hosts[0]+place.path)
+		return domain.Invalid(
+			"url", "it must be that of an incoming webhook, which begins with https://"+place.hosts[0]+place.path,
+		)
 	}
 	return nil
 }

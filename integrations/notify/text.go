@@ -11,7 +11,9 @@ import (
 // characters are left.
 func flat(text string, most int) string {
 	text = strings.Map(func(r rune) rune {
-		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Co, unicode.Cs, unicode.Noncharacter_Code_Point) || unicode.IsSpace(r) {
+		if unicode.In(
+			r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Co, unicode.Cs, unicode.Noncharacter_Code_Point,
+		) || unicode.IsSpace(r) {
 			return ' '
 		}
 		return r

@@ -60,7 +60,9 @@ func check(allow []netip.Prefix, network, address string) error {
 	case slices.ContainsFunc(allow, in):
 		return nil
 	case addr.Is6() && !global.Contains(addr), slices.ContainsFunc(special, in):
-		return &refusal{"it lies in a network that is not public; an operator may allow that with AGENTKEY_OUTBOUND_ALLOW"}
+		return &refusal{
+			"it lies in a network that is not public; an operator may allow that with AGENTKEY_OUTBOUND_ALLOW",
+		}
 	case target.Port() != 80 && target.Port() != 443:
 		return &refusal{"its port is neither 443 nor 80"}
 	}

@@ -23,7 +23,9 @@ func server(t *testing.T, address string, handler http.HandlerFunc) (base string
 		t.Fatal(err)
 	}
 	calls = new(atomic.Int64)
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { calls.Add(1); handler(w, r) }))
+	s := httptest.NewUnstartedServer(
+		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { calls.Add(1); handler(w, r) }),
+	)
 	_ = s.Listener.Close()
 	s.Listener = listener
 	s.Start()
@@ -55,8 +57,9 @@ func TestNothingOfThisMachineIsReachedUnlessItIsAllowed(t *testing.T) {
 	t.Setenv("HTTP_PROXY", base)
 	strict := New(Options{Timeout: 5 * time.Second, Redirects: 5})
 	for _, host := range []string{
-		"127.0.0.1", "localhost", "LocalHost", "[::1]", "[::ffff:127.0.0.1]", "[::127.0.0.1]", "[fe80::1%25lo]", "[::1%25lo]", "[::ffff:127.0.0.1%25lo]",
-		"[64:ff9b::7f00:1]", "[2002:7f00:1::]", "0.0.0.0", "[::]", "127.1", "2130706433", "0x7f000001", "0177.0.0.1",
+		"127.0.0.1", "localhost", "LocalHost", "[::1]", "[::ffff:127.0.0.1]", "[::127.0.0.1]", "[fe80::1%25lo]",
+		"[::1%25lo]", "[::ffff:127.0.0.1%25lo]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "0.0.0.0", "[::]", "127.1",
+		"2130706433", "0x7f000001", "0177.0.0.1",
 	} {
 		_, _, err := get(t, strict, "http://"+host+":"+port+"/")
 		if err == nil {
@@ -70,7 +73,8 @@ func TestNothingOfThisMachineIsReachedUnlessItIsAllowed(t *testing.T) {
 		}
 		// What is left are names to us, and whether a resolver takes them for an address is its own
 		// affair.
-		isAddress := strings.HasPrefix(host, "[") || strings.EqualFold(host, "localhost") || host == "127.0.0.1" || host == "0.0.0.0"
+		isAddress := strings.HasPrefix(host, "[") || strings.EqualFold(host, "localhost") || host == "127.0.0.1" ||
+			host == "0.0.0.0"
 		if isAddress && !errors.Is(err, ErrRefused) {
 			t.Errorf("%s: %v", host, err)
 		}
@@ -88,7 +92,10 @@ func TestNothingOfThisMachineIsReachedUnlessItIsAllowed(t *testing.T) {
 
 func TestURLsThatNoAddressMakesRightAreRefused(t *testing.T) {
 	c := New(Options{Allow: ranges("0.0.0.0/0", "::/0"), Timeout: 5 * time.Second})
-	for _, target := range []string{"ftp://127.0.0.1/", "file:///etc/passwd", "gopher://127.0.0.1:70/", "http://user:canary@127.0.0.1/", "http://:80/", "http:///x", "//x", ""} {
+	for _, target := range []string{
+		"ftp://127.0.0.1/", "file:///etc/passwd", "gopher://127.0.0.1:70/", "http://user:canary@127.0.0.1/",
+		"http://:80/", "http:///x", "//x", "",
+	} {
 		if _, _, err := get(t, c, target); !errors.Is(err, ErrRefused) || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%s: %v", target, err)
 		}
@@ -118,7 +125,8 @@ func TestARedirectIsFollowedOnlyWhereItsTargetMayBeCalled(t *testing.T) {
 		}
 	})
 	five := New(Options{Allow: ranges("127.0.0.1/32"), Timeout: 5 * time.Second, Redirects: 5})
-	if _, text, err := get(t, five, base+"/hops/xxxxx?secret=1"); text != "hello" || err != nil || referer.Load() != "" {
+	if _, text, err := get(t, five, base+"/hops/xxxxx?secret=1"); text != "hello" || err != nil ||
+		referer.Load() != "" {
 		t.Errorf("five redirects: %q %v, and the last host was told %q", text, err, referer.Load())
 	}
 	for _, path := range []string{"/hops/xxxxxx", "/inside", "/inside-kept", "/file", "/password", "/loop"} {
@@ -126,7 +134,9 @@ func TestARedirectIsFollowedOnlyWhereItsTargetMayBeCalled(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
-	if _, _, err := get(t, New(Options{Allow: ranges("127.0.0.0/8"), Timeout: 5 * time.Second}), base+"/inside"); !errors.Is(err, ErrRefused) {
+	if _, _, err := get(
+		t, New(Options{Allow: ranges("127.0.0.0/8"), Timeout: 5 * time.Second}), base+"/inside",
+	); !errors.Is(err, ErrRefused) {
 		t.Errorf("a redirect was followed: %v", err)
 	}
 	if calls.Load() != 0 {
@@ -163,7 +173,8 @@ func TestWhatFailsTellsNoAddress(t *testing.T) {
 	c := New(Options{Allow: ranges("127.0.0.0/8"), Timeout: 30 * time.Second})
 	hurried := New(Options{Allow: ranges("127.0.0.0/8"), Timeout: 200 * time.Millisecond})
 	for target, want := range map[string]string{
-		closed + "/canary": "nothing answers there", base + "/cut": "the connection failed", base + "/drip": "in time", base + "/silent": "in time",
+		closed + "/canary": "nothing answers there", base + "/cut": "the connection failed", base + "/drip": "in time",
+		base + "/silent":       "in time",
 		secure.URL + "/canary": "certificate", "http://nowhere.invalid/canary": "host name can't be resolved",
 	} {
 		by := c
@@ -172,7 +183,8 @@ func TestWhatFailsTellsNoAddress(t *testing.T) {
 		}
 		_, _, err := get(t, by, target)
 		u, _ := url.Parse(target)
-		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), u.Port()) && u.Port() != "" || strings.Contains(err.Error(), "canary") {
+		if err == nil || !strings.Contains(err.Error(), want) ||
+			strings.Contains(err.Error(), u.Port()) && u.Port() != "" || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%s: %v", target, err)
 		}
 		if want == "in time" && !errors.Is(err, ErrTimeout) {

@@ -83,7 +83,8 @@ func (a *answer) hand(lines string) error {
 	var out strings.Builder
 	for line := range strings.Lines(lines) {
 		text, ended := strings.CutSuffix(line, "\n")
-		if between := strings.TrimSpace(text); !a.begun && (between == "" || strings.Trim(between, "-") == "" || between == "```") {
+		if between := strings.TrimSpace(text); !a.begun &&
+			(between == "" || strings.Trim(between, "-") == "" || between == "```") {
 			continue
 		}
 		a.begun = true
@@ -156,7 +157,8 @@ func (a *answer) texts(list []string, most, longest int, what string) ([]string,
 		if utf8.RuneCountInString(text) > longest || strings.TrimSpace(visible(text)) == "" {
 			return nil, invalid("One of its " + what + " is empty or too long.")
 		}
-		if text = strings.Join(strings.Fields(visible(text)), " "); what == "warnings" { // scopes may be URLs of anybody's
+		// scopes may be URLs of anybody's
+		if text = strings.Join(strings.Fields(visible(text)), " "); what == "warnings" {
 			text = a.links.line(text)
 		}
 		out = append(out, text)

@@ -47,8 +47,9 @@ func NewDocuments(allow []netip.Prefix, within time.Duration) Documents {
 func unread(why string) *domain.Error {
 	return &domain.Error{
 		Kind: domain.KindInvalid, Code: "docs_unavailable", Detail: "The documentation can't be read: " + why + ".",
-		Next:   []domain.Next{{Op: "streamSetupGuide"}},
-		Hint:   "Send {streamSetupGuide} with another docs_url: a public page of text or HTML, that needs no login and no script.",
+		Next: []domain.Next{{Op: "streamSetupGuide"}},
+		Hint: "Send {streamSetupGuide} with another docs_url: a public page of text or HTML, that needs no login " +
+			"and no script.",
 		Fields: []domain.Field{{Field: "docs_url", Message: why}},
 	}
 }
@@ -146,7 +147,9 @@ func markdown(ctx context.Context, page string, at *url.URL) (text string, err e
 		content, title = article.Node, article.Title()
 	}
 	shorten(content)
-	conv := converter.NewConverter(converter.WithPlugins(base.NewBasePlugin(), commonmark.NewCommonmarkPlugin(), table.NewTablePlugin()))
+	conv := converter.NewConverter(
+		converter.WithPlugins(base.NewBasePlugin(), commonmark.NewCommonmarkPlugin(), table.NewTablePlugin()),
+	)
 	out, err := conv.ConvertNode(content, converter.WithContext(ctx), converter.WithDomain(at.Scheme+"://"+at.Host))
 	if err != nil {
 		return "", unread("its HTML is malformed")

@@ -43,21 +43,27 @@ const article = `<!doctype html><html><head><title>API keys</title><script>steal
 <img src="https://evil.test/pixel.png"></main></body></html>`
 
 func TestAPageBecomesMarkdown(t *testing.T) {
-	latin1 := strings.ReplaceAll(strings.ReplaceAll(article, "once", "f\xfcr einmal"), "<title>", `<meta charset="iso-8859-1"><title>`)
+	latin1 := strings.ReplaceAll(
+		strings.ReplaceAll(article, "once", "f\xfcr einmal"), "<title>", `<meta charset="iso-8859-1"><title>`,
+	)
 	for name, c := range map[string]struct {
 		handler http.HandlerFunc
 		holds   []string
 	}{
-		"HTML":           {serves("text/html; charset=utf-8", article), []string{"# API keys", "the settings](http", "shown once", "Bearer KEY", "| read"}},
-		"HTML by kind":   {serves("application/xhtml+xml", article), []string{"shown once"}},
-		"HTML, little":   {serves("text/html", "<p>Ask support.</p>"), []string{"Ask support."}},
-		"HTML in Latin":  {serves("text/html", latin1), []string{"für einmal"}},
-		"text":           {serves("text/plain; charset=utf-8", "Make a key.\r\n<b>Copy</b> it.\x00\x1b[31m\u202e"), []string{"Make a key.\n<b>Copy</b> it.[31m"}},
-		"text in Latin":  {serves("text/plain; charset=iso-8859-1", "Schl\xfcssel"), []string{"Schlüssel"}},
-		"Markdown":       {serves("text/markdown", "# Keys\n\nMake one."), []string{"# Keys\n\nMake one."}},
-		"broken UTF-8":   {serves("text/plain; charset=utf-8", "Make \xff a key."), []string{"Make \uFFFD a key."}},
-		"unclosed":       {serves("text/html", strings.Repeat("<div>", 400)+"<p>Deep within stands how a key is made."), []string{"Deep within"}},
-		"at most 20,000": {serves("text/plain; charset=utf-8", strings.Repeat("äö", 15_000)), []string{strings.Repeat("äö", 10_000)}},
+		"HTML":          {serves("text/html; charset=utf-8", article), []string{"# API keys", "the settings](http", "shown once", "Bearer KEY", "| read"}},
+		"HTML by kind":  {serves("application/xhtml+xml", article), []string{"shown once"}},
+		"HTML, little":  {serves("text/html", "<p>Ask support.</p>"), []string{"Ask support."}},
+		"HTML in Latin": {serves("text/html", latin1), []string{"für einmal"}},
+		"text": {serves("text/plain; charset=utf-8", "Make a key.\r\n<b>Copy</b> "+
+			"it.\x00\x1b[31m\u202e"), []string{"Make a key.\n<b>Copy</b> it.[31m"}},
+		"text in Latin": {serves("text/plain; charset=iso-8859-1", "Schl\xfcssel"), []string{"Schlüssel"}},
+		"Markdown":      {serves("text/markdown", "# Keys\n\nMake one."), []string{"# Keys\n\nMake one."}},
+		"broken UTF-8":  {serves("text/plain; charset=utf-8", "Make \xff a key."), []string{"Make \uFFFD a key."}},
+		"unclosed": {serves("text/html", strings.Repeat("<div>", 400)+"<p>Deep within stands how a key is "+
+			"made."), []string{"Deep within"}},
+		"at most 20,000": {
+			serves("text/plain; charset=utf-8", strings.Repeat("äö", 15_000)), []string{strings.Repeat("äö", 10_000)},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			text, err := NewDocuments(thisMachine, 10*time.Second).Page(t.Context(), pages(t, c.handler)+"/docs/keys")
@@ -69,7 +75,8 @@ func TestAPageBecomesMarkdown(t *testing.T) {
 					t.Errorf("%q is not in\n%.2000s", part, text)
 				}
 			}
-			if strings.Contains(text, "steal()") || strings.Contains(text, "\x00") || utf8.RuneCountInString(text) > maxCharacters || !utf8.ValidString(text) {
+			if strings.Contains(text, "steal()") || strings.Contains(text, "\x00") ||
+				utf8.RuneCountInString(text) > maxCharacters || !utf8.ValidString(text) {
 				t.Errorf("it is\n%.2000s", text)
 			}
 		})
@@ -112,7 +119,8 @@ func TestAPageThatCantBeReadIsToldWhy(t *testing.T) {
 			w.Header()["Content-Type"] = nil
 			_, _ = io.WriteString(w, "x")
 		}},
-		"only a script":    {"no text", serves("text/html", "<html><body><div id=root></div><script>render()</script></body></html>")},
+		"only a script": {"no text", serves("text/html", "<html><body><div "+
+			"id=root></div><script>render()</script></body></html>")},
 		"nothing":          {"no text", serves("text/plain", " \n\u200b\x00")},
 		"a flood of tags":  {"too many elements", serves("text/html", strings.Repeat("<p>x", 100_000))},
 		"a slow drip":      {"in time", drips},
@@ -132,7 +140,8 @@ func TestAPageThatCantBeReadIsToldWhy(t *testing.T) {
 			}
 			text, err := NewDocuments(thisMachine, within).Page(t.Context(), base+"/docs?token=canary")
 			refusal, is := errors.AsType[*domain.Error](err)
-			if !is || refusal.Code != "docs_unavailable" || !strings.Contains(refusal.Detail, c.why) || len(refusal.Fields) != 1 {
+			if !is || refusal.Code != "docs_unavailable" || !strings.Contains(refusal.Detail, c.why) ||
+				len(refusal.Fields) != 1 {
 				t.Fatalf("%.100q: %v", text, err)
 			}
 			if all := fmt.Sprintf("%+v", refusal); strings.Contains(all, "127.0.0") || strings.Contains(all, "canary") {
@@ -141,10 +150,12 @@ func TestAPageThatCantBeReadIsToldWhy(t *testing.T) {
 		})
 	}
 	for address, why := range map[string]string{
-		pages(t, serves("text/plain", "x")): "not public", "http://localhost:1/": "not public", "http://[fe80::1%25lo]/": "not public",
+		pages(t, serves("text/plain", "x")): "not public", "http://localhost:1/": "not public",
+		"http://[fe80::1%25lo]/":          "not public",
 		"http://user:canary@example.com/": "password", "http://%zz/": "no URL",
 	} {
-		if _, err := NewDocuments(nil, 5*time.Second).Page(t.Context(), address); err == nil || !strings.Contains(err.Error(), why) {
+		if _, err := NewDocuments(nil, 5*time.Second).Page(t.Context(), address); err == nil ||
+			!strings.Contains(err.Error(), why) {
 			t.Errorf("%s: %v", address, err)
 		}
 	}
@@ -183,12 +194,18 @@ func TestAPageIsLeftWhenItsReaderLeaves(t *testing.T) {
 // TestAHostilePageCostsLittle converts what makes parsers slow, as large as it may be.
 func TestAHostilePageCostsLittle(t *testing.T) {
 	for _, page := range []string{
-		strings.Repeat("<b>", 40_000) + strings.Repeat("x", 1_000_000), strings.Repeat("<table><tr><td>", 15_000), strings.Repeat("<a href=x>", 40_000),
-		strings.Repeat("&amp;", maxPage/5), strings.Repeat("<!--", maxPage/4), strings.Repeat("<ul><li>x", 20_000), strings.Repeat("<div ", maxPage/5),
-		"<p " + strings.Repeat("a=b ", maxPage/5) + ">x", strings.Repeat("[", maxPage), strings.Repeat("*_`\n# ~![](1.<\\", maxPage/14), strings.Repeat("*", maxPage), strings.Repeat("<", maxPage), strings.Repeat("!", maxPage), strings.Repeat("a_", maxPage/2), strings.Repeat("-\n", maxPage/2), strings.Repeat("<svg><math>", 20_000), strings.Repeat("<p>a, b, c</p>", 15_000),
+		strings.Repeat("<b>", 40_000) + strings.Repeat("x", 1_000_000), strings.Repeat("<table><tr><td>", 15_000),
+		strings.Repeat("<a href=x>", 40_000), strings.Repeat("&amp;", maxPage/5), strings.Repeat("<!--", maxPage/4),
+		strings.Repeat("<ul><li>x", 20_000), strings.Repeat("<div ", maxPage/5),
+		"<p " + strings.Repeat("a=b ", maxPage/5) + ">x", strings.Repeat("[", maxPage),
+		strings.Repeat("*_`\n# ~![](1.<\\", maxPage/14), strings.Repeat("*", maxPage), strings.Repeat("<", maxPage),
+		strings.Repeat("!", maxPage), strings.Repeat("a_", maxPage/2), strings.Repeat("-\n", maxPage/2),
+		strings.Repeat("<svg><math>", 20_000), strings.Repeat("<p>a, b, c</p>", 15_000),
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		if _, err := NewDocuments(thisMachine, time.Minute).Page(ctx, pages(t, serves("text/html", page[:min(len(page), maxPage/8)]))); ctx.Err() != nil {
+		if _, err := NewDocuments(thisMachine, time.Minute).Page(
+			ctx, pages(t, serves("text/html", page[:min(len(page), maxPage/8)])),
+		); ctx.Err() != nil {
 			t.Errorf("%.40q took too long: %v", page, err)
 		}
 		cancel()

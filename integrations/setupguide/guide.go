@@ -31,7 +31,9 @@ const atOnce = 8
 
 // New returns what writes guides; model is nil when none is configured.
 func New(documents Documents, model *Model, known *templates.Set, within time.Duration) *Guide {
-	return &Guide{Documents: documents, Model: model, Templates: known, Within: within, writing: make(chan struct{}, atOnce)}
+	return &Guide{
+		Documents: documents, Model: model, Templates: known, Within: within, writing: make(chan struct{}, atOnce),
+	}
 }
 
 // Product is what a guide is asked for.
@@ -82,8 +84,10 @@ func (g *Guide) Plan(p Product) (Plan, error) {
 	}
 	if g.Model == nil && plan.template == nil {
 		return Plan{}, &domain.Error{
-			Kind: domain.KindUnavailable, Code: "ai_not_configured", Detail: "No language model is configured, and there is no built-in guide for this product.",
-			Hint: "Ask the operator to set AGENTKEY_AI_BASE_URL and AGENTKEY_AI_MODEL; {listToolTemplates} lists what has a built-in guide.",
+			Kind: domain.KindUnavailable, Code: "ai_not_configured",
+			Detail: "No language model is configured, and there is no built-in guide for this product.",
+			Hint: "Ask the operator to set AGENTKEY_AI_BASE_URL and AGENTKEY_AI_MODEL; {listToolTemplates} lists " +
+				"what has a built-in guide.",
 			Next: []domain.Next{{Op: "listToolTemplates"}},
 		}
 	}
@@ -101,8 +105,9 @@ func (p Plan) Write(ctx context.Context, emit Emit) error {
 		defer func() { <-p.guide.writing }()
 	default:
 		return &domain.Error{
-			Kind: domain.KindUnavailable, Code: "busy", Detail: "Too many guides are being written.", RetryAfter: 10 * time.Second,
-			Hint: "Send the same request again in a moment.",
+			Kind: domain.KindUnavailable, Code: "busy", Detail: "Too many guides are being written.",
+			RetryAfter: 10 * time.Second,
+			Hint:       "Send the same request again in a moment.",
 		}
 	}
 	limited, cancel := context.WithTimeout(ctx, p.guide.Within)
@@ -137,14 +142,17 @@ func (p Plan) write(ctx context.Context, emit Emit) error {
 func unavailable(detail string) *domain.Error {
 	return &domain.Error{
 		Kind: domain.KindUnavailable, Code: "ai_unavailable", Detail: "The language model gave no guide. " + detail,
-		Hint: "Send the same request again in a moment; if it stays, ask the operator to look at AGENTKEY_AI_BASE_URL, AGENTKEY_AI_API_KEY and AGENTKEY_AI_MODEL.",
+		Hint: "Send the same request again in a moment; if it stays, ask the operator to look at " +
+			"AGENTKEY_AI_BASE_URL, AGENTKEY_AI_API_KEY and AGENTKEY_AI_MODEL.",
 	}
 }
 
 // invalid is the refusal of what the model has answered.
 func invalid(detail string) *domain.Error {
 	return &domain.Error{
-		Kind: domain.KindUnavailable, Code: "ai_answer_invalid", Detail: "What the language model answered is no guide. " + detail,
-		Hint: "Send the same request again, or with a docs_url that says more plainly how a credential is made; if it stays, ask the operator for another AGENTKEY_AI_MODEL.",
+		Kind: domain.KindUnavailable, Code: "ai_answer_invalid",
+		Detail: "What the language model answered is no guide. " + detail,
+		Hint: "Send the same request again, or with a docs_url that says more plainly how a credential is made; if " +
+			"it stays, ask the operator for another AGENTKEY_AI_MODEL.",
 	}
 }

@@ -41,8 +41,11 @@ type Times struct {
 func NewModel(baseURL, name string, key domain.Secret, times Times) *Model {
 	c := openai.DefaultConfig(string(key.Reveal()))
 	c.BaseURL = strings.TrimRight(baseURL, "/")
-	c.EmptyMessagesLimit = maxStream // lines without data, such as comments that keep a connection open, are bounded by their bytes
-	c.HTTPClient = endpoint{&http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+	// lines without data, such as comments that keep a connection open, are bounded by their bytes
+	c.EmptyMessagesLimit = maxStream
+	c.HTTPClient = endpoint{
+		&http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+	}
 	return &Model{client: openai.NewClientWithConfig(c), name: name, times: times}
 }
 

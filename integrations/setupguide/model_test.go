@@ -26,7 +26,11 @@ func says(w http.ResponseWriter, text, reason string) {
 		finish = `"` + reason + `"`
 	}
 	content, _ := json.Marshal(text)
-	_, _ = fmt.Fprintf(w, `data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":%s},"finish_reason":%s}]}`+"\n\n", content, finish)
+	_, _ = fmt.Fprintf(
+		w,
+		`data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":%s},"finish_reason":%s}]}`+"\n\n",
+		content, finish,
+	)
 	w.(http.Flusher).Flush()
 }
 
@@ -74,10 +78,16 @@ func write(ctx context.Context, m *Model) (meta *Meta, text string, done *Done, 
 
 func TestAnAnswerInTheProtocolBecomesAGuide(t *testing.T) {
 	for name, pieces := range map[string][]string{
-		"at once":         {facts + "# Linear\n\nOpen [the settings](https://linear.app/settings).\nCopy the key.\n"},
-		"by characters":   strings.Split(facts+"# Linear\n\nOpen [the settings](https://linear.app/settings).\nCopy the key.\n", ""),
-		"in a fence":      {"```json\n" + strings.TrimSuffix(facts, "\n---\n"), "\n```\n\n---\n\n# Linear\n\nOpen [the settings](https://linear.app/settings).\nCopy the key.\n"},
-		"after a thought": {"<thi", "nk>{\"auth_type\"", strings.Repeat("hm ", 20_000), "</th", "ink>\n\n" + facts + "# Linear\n\nOpen [the settings](https://linear.app/settings).\nCopy the key.\n"},
+		"at once": {facts + "# Linear\n\nOpen [the settings](https://linear.app/settings).\nCopy the key.\n"},
+		"by characters": strings.Split(
+			facts+"# Linear\n\nOpen [the settings](https://linear.app/settings).\nCopy the key.\n", "",
+		),
+		"in a fence": {"```json\n" + strings.TrimSuffix(facts, "\n---\n"), "\n```\n\n---\n\n# Linear\n\nOpen " +
+			"[the settings](https://linear.app/settings).\nCopy the key.\n"},
+		"after a thought": {
+			"<thi", "nk>{\"auth_type\"", strings.Repeat("hm ", 20_000), "</th",
+			"ink>\n\n" + facts + "# Linear\n\nOpen [the settings](https://linear.app/settings).\nCopy the key.\n",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := modelOf(t, patient, func(w http.ResponseWriter, r *http.Request) {
@@ -86,8 +96,10 @@ func TestAnAnswerInTheProtocolBecomesAGuide(t *testing.T) {
 					Stream   bool
 					Messages []struct{ Role, Content string }
 				}
-				if err := json.NewDecoder(r.Body).Decode(&asked); err != nil || r.URL.Path != "/v1/chat/completions" || r.Header.Get("Authorization") != "Bearer sk-canary" ||
-					asked.Model != "test-model" || !asked.Stream || len(asked.Messages) != 2 || asked.Messages[0].Role != "system" || asked.Messages[1].Role != "user" {
+				if err := json.NewDecoder(r.Body).Decode(&asked); err != nil || r.URL.Path != "/v1/chat/completions" ||
+					r.Header.Get("Authorization") != "Bearer sk-canary" ||
+					asked.Model != "test-model" || !asked.Stream || len(asked.Messages) != 2 ||
+					asked.Messages[0].Role != "system" || asked.Messages[1].Role != "user" {
 					t.Errorf("asked %s %v: %+v: %v", r.URL, r.Header, asked, err)
 				}
 				streams(w)
@@ -100,7 +112,8 @@ func TestAnAnswerInTheProtocolBecomesAGuide(t *testing.T) {
 				ends(w)
 			})
 			meta, text, done, err := write(t.Context(), m)
-			if err != nil || meta == nil || meta.AuthType != "api_key" || meta.Source != SourceAI || len(meta.Scopes) != 2 || len(meta.Warnings) != 1 {
+			if err != nil || meta == nil || meta.AuthType != "api_key" || meta.Source != SourceAI ||
+				len(meta.Scopes) != 2 || len(meta.Warnings) != 1 {
 				t.Fatalf("%+v: %v", meta, err)
 			}
 			if want := "# Linear\n\nOpen [the settings](https://linear.app/settings).\nCopy the key.\n"; text != want {
@@ -148,12 +161,15 @@ func TestAnEndpointThatFailsIsToldApartAndNeverHangs(t *testing.T) {
 			w.Header().Set("Content-Type", "text/html")
 			_, _ = io.WriteString(w, "<html>")
 		}},
-		"no JSON":                {"ai_answer_invalid", "JSON of the protocol", chunk("data: {\"choices\":[{\n\n")},
-		"other JSON":             {"ai_answer_invalid", "JSON of the protocol", chunk("data: {\"choices\":\"none\"}\n\n")},
-		"an error in the stream": {"ai_unavailable", "with an error", chunk(`data: {"error":{"message":"canary overloaded","type":"server_error"}}` + "\n\n")},
-		"nothing":                {"ai_answer_invalid", "in the middle", chunk("")},
-		"only the end":           {"ai_answer_invalid", "in the middle", chunk("data: [DONE]\n\n")},
-		"cut between chunks":     {"ai_answer_invalid", "in the middle", func(w http.ResponseWriter, _ *http.Request) { streams(w); says(w, facts+"1. Log in\n", "") }},
+		"no JSON":    {"ai_answer_invalid", "JSON of the protocol", chunk("data: {\"choices\":[{\n\n")},
+		"other JSON": {"ai_answer_invalid", "JSON of the protocol", chunk("data: {\"choices\":\"none\"}\n\n")},
+		"an error in the stream": {
+			"ai_unavailable", "with an error",
+			chunk(`data: {"error":{"message":"canary overloaded","type":"server_error"}}` + "\n\n"),
+		},
+		"nothing":            {"ai_answer_invalid", "in the middle", chunk("")},
+		"only the end":       {"ai_answer_invalid", "in the middle", chunk("data: [DONE]\n\n")},
+		"cut between chunks": {"ai_answer_invalid", "in the middle", func(w http.ResponseWriter, _ *http.Request) { streams(w); says(w, facts+"1. Log in\n", "") }},
 		"cut within a chunk": {"ai_answer_invalid", "in the middle", func(w http.ResponseWriter, _ *http.Request) {
 			streams(w)
 			says(w, facts, "")
@@ -195,18 +211,24 @@ func TestAnEndpointThatFailsIsToldApartAndNeverHangs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, text, done, err := write(t.Context(), modelOf(t, Times{First: 6 * time.Second, Idle: 6 * time.Second}, c.handler))
+			_, text, done, err := write(
+				t.Context(), modelOf(t, Times{First: 6 * time.Second, Idle: 6 * time.Second}, c.handler),
+			)
 			refusal, is := errors.AsType[*domain.Error](err)
-			if !is || refusal.Code != c.code || !strings.Contains(refusal.Detail, c.detail) || refusal.Hint == "" || done != nil {
+			if !is || refusal.Code != c.code || !strings.Contains(refusal.Detail, c.detail) || refusal.Hint == "" ||
+				done != nil {
 				t.Fatalf("%q, %+v: %v", text, done, err)
 			}
-			if all := fmt.Sprintf("%+v", refusal); strings.Contains(all, "canary") || strings.Contains(all, "127.0.0.1") {
+			if all := fmt.Sprintf("%+v", refusal); strings.Contains(all, "canary") ||
+				strings.Contains(all, "127.0.0.1") {
 				t.Errorf("it repeats what it was told: %s", all)
 			}
 		})
 	}
 	nobody := NewModel("http://127.0.0.1:1/v1", "m", domain.Secret{}, patient)
-	if err := nobody.Stream(t.Context(), "", "", func(string) error { return nil }); !strings.Contains(fmt.Sprint(err), "can't be reached") {
+	if err := nobody.Stream(
+		t.Context(), "", "", func(string) error { return nil },
+	); !strings.Contains(fmt.Sprint(err), "can't be reached") {
 		t.Errorf("an endpoint that is not there: %v", err)
 	}
 }
@@ -261,7 +283,8 @@ func TestAModelThatNeedsNoKeyGetsNone(t *testing.T) {
 		ends(w)
 	}))
 	defer s.Close()
-	if _, text, _, err := write(t.Context(), NewModel(s.URL, "m", domain.Secret{}, patient)); text != "1. Log in" || err != nil {
+	if _, text, _, err := write(t.Context(), NewModel(s.URL, "m", domain.Secret{}, patient)); text != "1. Log in" ||
+		err != nil {
 		t.Errorf("%q: %v", text, err)
 	}
 }

@@ -30,7 +30,9 @@ func prompt(name, page string) (system, user string) {
 	for mark == "" || strings.Contains(name, mark) || strings.Contains(page, mark) {
 		mark = "data-" + random()
 	}
-	user = strings.Join([]string{"The product's name:", mark, name, mark, "The page of its documentation:", mark, page, mark}, "\n")
+	user = strings.Join(
+		[]string{"The product's name:", mark, name, mark, "The page of its documentation:", mark, page, mark}, "\n",
+	)
 	return strings.ReplaceAll(rules, "MARK", mark), user
 }
 

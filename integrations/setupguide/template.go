@@ -10,7 +10,10 @@ import (
 
 // fromTemplate hands on the guide that is built in; why says so to its reader.
 func fromTemplate(t templates.Template, why string, emit Emit) error {
-	meta := Meta{Source: SourceTemplate, AuthType: catalog.AuthType(t.AuthType), Scopes: []string{}, Warnings: []string{why}, DocsURL: t.DocsURL}
+	meta := Meta{
+		Source: SourceTemplate, AuthType: catalog.AuthType(t.AuthType), Scopes: []string{}, Warnings: []string{why},
+		DocsURL: t.DocsURL,
+	}
 	for _, scope := range t.Scopes {
 		meta.Scopes = append(meta.Scopes, scope.Name)
 	}
@@ -30,7 +33,10 @@ func templateText(t templates.Template) string {
 	if kind == "" {
 		kind = "credential"
 	}
-	b.WriteString("# " + t.Name + ": " + kind + "\n\n1. The vendor says on " + t.DocsURL + " where it is made. Log in and make one for this tool alone.\n")
+	b.WriteString(
+		"# " + t.Name + ": " + kind + "\n\n1. The vendor says on " + t.DocsURL + " where it is made. Log in and make " +
+			"one for this tool alone.\n",
+	)
 	if len(t.Scopes) > 0 {
 		b.WriteString("2. Choose no more than is needed. The least to begin with:\n")
 		for _, scope := range t.Scopes {
@@ -47,6 +53,10 @@ func templateText(t templates.Template) string {
 	if len(t.Fields) > 0 {
 		b.WriteString("It has these parts, which are given as an object: `" + strings.Join(t.Fields, "`, `") + "`. ")
 	}
-	b.WriteString("Give it with POST /api/admin/tools, and nowhere else.\n\n## What agents are told\n\n" + strings.TrimSpace(t.Guide) + "\n")
+	b.WriteString(
+		"Give it with POST /api/admin/tools, and nowhere else.\n\n## What agents are told\n\n" + strings.TrimSpace(
+			t.Guide,
+		) + "\n",
+	)
 	return b.String()
 }

@@ -73,7 +73,9 @@ func parse(text []byte, fold, site func(string) string) (*Set, error) {
 		_, idTaken := s.byID[t.ID]
 		_, nameTaken := s.byName[name]
 		if t.ID == "" || name == "" || home == "" || idTaken || nameTaken {
-			return nil, fmt.Errorf("read the templates: %q (%s) lacks an id, a name or a site, or has another's", t.ID, t.Name)
+			return nil, fmt.Errorf(
+				"read the templates: %q (%s) lacks an id, a name or a site, or has another's", t.ID, t.Name,
+			)
 		}
 		s.byID[t.ID], s.byName[name], s.names = i, i, append(s.names, name)
 		for _, at := range append([]string{home}, t.Sites...) {

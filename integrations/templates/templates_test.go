@@ -142,7 +142,8 @@ func checkUsage(t *testing.T, tt templates.Template) {
 		if !strings.Contains(guide, shown) {
 			t.Errorf("the guide does not show %q", shown)
 		}
-		if named := u.In == "header" || u.In == "query"; named != token.MatchString(u.Name) || !mention.MatchString(u.Value) {
+		if named := u.In == "header" || u.In == "query"; named != token.MatchString(u.Name) ||
+			!mention.MatchString(u.Value) {
 			t.Errorf("the usage in %s has the name %q and the value %q", u.In, u.Name, u.Value)
 		}
 	}

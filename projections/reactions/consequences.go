@@ -35,12 +35,16 @@ func RemovedTools(model *projections.ReadModel, grants *commands.Grants) Reactio
 		}
 		acted := false
 		for p := (readmodels.Page{Limit: 200}); ; {
-			found, err := model.DB.Grants(ctx, cause.Signed.Organization, readmodels.GrantFilter{ToolID: removed.ToolID}, cause.Signed.Time, p)
+			found, err := model.DB.Grants(
+				ctx, cause.Signed.Organization, readmodels.GrantFilter{ToolID: removed.ToolID}, cause.Signed.Time, p,
+			)
 			if err != nil {
 				return acted, err
 			}
 			for _, g := range found.Items {
-				done, err := grants.Revoke(ctx, consequence(name, cause, g.AgentID), g.AgentID, removed.ToolID, agent.CauseToolRemoved)
+				done, err := grants.Revoke(
+					ctx, consequence(name, cause, g.AgentID), g.AgentID, removed.ToolID, agent.CauseToolRemoved,
+				)
 				if err != nil {
 					return acted, err
 				}

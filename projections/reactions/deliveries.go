@@ -33,7 +33,10 @@ const (
 func (d *Deliverer) Run(ctx context.Context, tick <-chan time.Time) {
 	var lanes sync.WaitGroup
 	defer lanes.Wait()
-	onTicks(ctx, tick, d.Logger, "some notifications are not sent yet", func(ctx context.Context) error { return d.look(ctx, &lanes) })
+	onTicks(
+		ctx, tick, d.Logger, "some notifications are not sent yet",
+		func(ctx context.Context) error { return d.look(ctx, &lanes) },
+	)
 }
 
 // look opens a lane for each channel that is due and has none.
@@ -49,7 +52,10 @@ func (d *Deliverer) look(ctx context.Context, lanes *sync.WaitGroup) error {
 		lanes.Go(func() {
 			defer d.leave(channel)
 			if err := d.lane(ctx, channel); err != nil && ctx.Err() == nil {
-				d.Logger.WarnContext(ctx, "a notification is not sent yet", slog.String("channel_id", channel), slog.String("error", err.Error()))
+				d.Logger.WarnContext(
+					ctx, "a notification is not sent yet", slog.String("channel_id", channel),
+					slog.String("error", err.Error()),
+				)
 			}
 		})
 	}

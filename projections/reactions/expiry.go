@@ -41,7 +41,10 @@ func (x *Expiry) look(ctx context.Context) error {
 		return err
 	}
 	for _, d := range due {
-		m := loop.Meta{Organization: d.Organization, Actor: domain.Actor{Type: domain.ActorSystem, ID: "expiry"}, CommandID: x.NewID()}
+		m := loop.Meta{
+			Organization: d.Organization, Actor: domain.Actor{Type: domain.ActorSystem, ID: "expiry"},
+			CommandID: x.NewID(),
+		}
 		_, err := x.Agents.Do(ctx, d.AgentID, m, func(_ agent.State, at time.Time) (agent.Command, error) {
 			return agent.Expire{At: at, ToolID: d.ToolID}, nil
 		})

@@ -23,7 +23,9 @@ type Reaction struct {
 	Name  string
 	Types string        // pattern of the types that it reacts to, a plain regular expression
 	After time.Duration // how old an event must be before it is handled
-	Anew  bool          // it begins at the log's start in every process and records nothing: doing it twice changes nothing
+	// it begins at the log's start in every process and records nothing: doing it twice changes
+	// nothing
+	Anew bool
 
 	// Handle carries out what follows from an event, and says whether there was anything to do. After
 	// an error it gets the same event again.
@@ -70,7 +72,10 @@ func (r *Reactor) Run(ctx context.Context, re Reaction) {
 		}
 		pause := backoff.Next()
 		if err != nil && !errors.Is(err, eventstore.ErrUnavailable) {
-			r.Logger.ErrorContext(ctx, "reaction stopped", slog.String("reaction", re.Name), slog.String("error", err.Error()), slog.Duration("retry_in", pause))
+			r.Logger.ErrorContext(
+				ctx, "reaction stopped", slog.String("reaction", re.Name), slog.String("error", err.Error()),
+				slog.Duration("retry_in", pause),
+			)
 		}
 		if !eventstore.Pause(ctx, pause) {
 			return
@@ -166,7 +171,9 @@ func (r *Reactor) resume(ctx context.Context, re Reaction) (position uint64, rev
 		return 0, 0, fmt.Errorf("find the last event that %s handled: %w", re.Name, err)
 	}
 	if len(at) == 0 || at[0].Revision != record.Revision {
-		return 0, 0, fmt.Errorf("the log does not reach %d@%s, which %s has handled", record.Revision, record.Stream, re.Name)
+		return 0, 0, fmt.Errorf(
+			"the log does not reach %d@%s, which %s has handled", record.Revision, record.Stream, re.Name,
+		)
 	}
 	return at[0].Position, int64(last[0].Revision), nil //nolint:gosec // revisions fit
 }
@@ -175,8 +182,8 @@ var errRecorded = errors.New("another process has recorded more")
 
 func (r *Reactor) record(ctx context.Context, re Reaction, revision int64, handled eventstore.Recorded) (int64, error) {
 	signed := codec.Signed{
-		Organization: r.Organization, Actor: domain.Actor{Type: domain.ActorSystem, ID: re.Name}, CommandID: r.NewID().String(),
-		Causation: handled.ID.String(), Time: r.Clock().UTC().Truncate(time.Microsecond),
+		Organization: r.Organization, Actor: domain.Actor{Type: domain.ActorSystem, ID: re.Name},
+		CommandID: r.NewID().String(), Causation: handled.ID.String(), Time: r.Clock().UTC().Truncate(time.Microsecond),
 	}
 	event := codec.ReactionHandled{Stream: handled.Stream, Revision: handled.Revision}
 	appended, err := r.Log.Write(ctx, codec.Reactions.Stream(re.Name), revision, event, signed)

@@ -80,7 +80,9 @@ func (r *Reminders) look(ctx context.Context) error {
 
 // tell queues the notices of one end, if the streams know of it too: rows that are being filled
 // know the past.
-func (r *Reminders) tell(ctx context.Context, topic domain.Topic, e readmodels.Ending, revisions map[string]int64) error {
+func (r *Reminders) tell(
+	ctx context.Context, topic domain.Topic, e readmodels.Ending, revisions map[string]int64,
+) error {
 	if _, known := revisions[e.Organization]; !known {
 		head, err := r.Deliveries.Channels.Organizations.Fresh(ctx, e.Organization)
 		if err != nil {
@@ -89,7 +91,10 @@ func (r *Reminders) tell(ctx context.Context, topic domain.Topic, e readmodels.E
 		revisions[e.Organization] = head.Revision
 	}
 	revision := revisions[e.Organization]
-	cause := uuid.NewSHA1(uuid.NameSpaceOID, []byte(string(topic)+"/"+e.Organization+"/"+e.AgentID+"/"+e.ToolID+"/"+e.At.UTC().Format(time.RFC3339Nano)))
+	cause := uuid.NewSHA1(
+		uuid.NameSpaceOID,
+		[]byte(string(topic)+"/"+e.Organization+"/"+e.AgentID+"/"+e.ToolID+"/"+e.At.UTC().Format(time.RFC3339Nano)),
+	)
 	if t, done := r.told[cause]; done && t.revision == revision {
 		return nil
 	}
@@ -97,7 +102,9 @@ func (r *Reminders) tell(ctx context.Context, topic domain.Topic, e readmodels.E
 	if err != nil || !holds {
 		return err
 	}
-	_, err = r.Deliveries.Queue(ctx, e.Organization, cause, topic, delivery.About{AgentID: e.AgentID, ToolID: e.ToolID, EndsAt: &e.At})
+	_, err = r.Deliveries.Queue(
+		ctx, e.Organization, cause, topic, delivery.About{AgentID: e.AgentID, ToolID: e.ToolID, EndsAt: &e.At},
+	)
 	if err == nil {
 		if r.told == nil {
 			r.told = map[uuid.UUID]told{}

@@ -8,7 +8,9 @@ import (
 
 // onTicks calls fn at every tick until ctx ends. What fails is tried again at the next tick, and is
 // logged once until it succeeds.
-func onTicks(ctx context.Context, tick <-chan time.Time, logger *slog.Logger, failure string, fn func(context.Context) error) {
+func onTicks(
+	ctx context.Context, tick <-chan time.Time, logger *slog.Logger, failure string, fn func(context.Context) error,
+) {
 	failed := false
 	for {
 		select {

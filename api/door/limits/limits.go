@@ -30,7 +30,8 @@ func ParseRule(text string) (Rule, error) {
 	count, window, found := strings.Cut(text, "/")
 	limit, err := strconv.Atoi(count)
 	length, werr := time.ParseDuration(window)
-	if !found || err != nil || werr != nil || limit < 1 || limit > 1_000_000 || length < time.Second || length > 24*time.Hour {
+	if !found || err != nil || werr != nil || limit < 1 || limit > 1_000_000 || length < time.Second ||
+		length > 24*time.Hour {
 		return Rule{}, errors.New("it must be like 120/1m, at most 1000000 in 1s to 24h, or off")
 	}
 	return Rule{Limit: limit, Window: length}, nil

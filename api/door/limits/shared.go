@@ -53,7 +53,9 @@ func NewShared(opts *redis.Options, clock func() time.Time) *Shared {
 	opts.DialTimeout, opts.ReadTimeout, opts.WriteTimeout, opts.PoolTimeout = within, within, within, within
 	opts.MaxRetries, opts.DialerRetries, opts.ContextTimeoutEnabled = -1, 1, true
 	client := redis.NewClient(opts)
-	return &Shared{client: client, rates: redis_rate.NewLimiter(client), alone: NewMemory(clock), clock: clock, within: within}
+	return &Shared{
+		client: client, rates: redis_rate.NewLimiter(client), alone: NewMemory(clock), clock: clock, within: within,
+	}
 }
 
 // Probe counts in the Redis of opts as calls do, under a key of its own, and returns how long the
@@ -128,8 +130,8 @@ func (s *Shared) ask(ctx context.Context, key string, r Rule, cost int) (d Decis
 	case err == nil:
 		s.until.Store(0)
 		return Decision{
-			Allowed: result.Allowed >= cost && result.RetryAfter < 0, Limit: r.Limit, Window: r.Window, Remaining: result.Remaining,
-			Reset: s.clock().Add(result.ResetAfter), RetryAfter: max(result.RetryAfter, 0),
+			Allowed: result.Allowed >= cost && result.RetryAfter < 0, Limit: r.Limit, Window: r.Window,
+			Remaining: result.Remaining, Reset: s.clock().Add(result.ResetAfter), RetryAfter: max(result.RetryAfter, 0),
 		}, true, nil
 	case ctx.Err() != nil: // the caller left; that says nothing about Redis
 		return Decision{}, true, err
@@ -141,7 +143,9 @@ func (s *Shared) ask(ctx context.Context, key string, r Rule, cost int) (d Decis
 }
 
 // count runs redis_rate's script. Anything but a proper answer of it is an error.
-func count(ctx context.Context, rates *redis_rate.Limiter, key string, r Rule, cost int) (result *redis_rate.Result, err error) {
+func count(
+	ctx context.Context, rates *redis_rate.Limiter, key string, r Rule, cost int,
+) (result *redis_rate.Result, err error) {
 	defer func() {
 		if recover() != nil { // redis_rate takes the shape of the answer for granted
 			err = errOddAnswer

@@ -70,7 +70,8 @@ func TestMemoryAndRedisCountAlike(t *testing.T) {
 		there, err := ask[1](t.Context(), key, rule)
 		must(t, there, err)
 		near := func(a, b time.Duration) bool { return (a - b).Abs() < 10*time.Minute }
-		if here.Allowed != there.Allowed || here.Remaining != there.Remaining || here.Limit != there.Limit || here.Window != there.Window ||
+		if here.Allowed != there.Allowed || here.Remaining != there.Remaining || here.Limit != there.Limit ||
+			here.Window != there.Window ||
 			!near(here.Reset.Sub(there.Reset), 0) || !near(here.RetryAfter, there.RetryAfter) {
 			t.Errorf("step %d, %s: %+v in memory, %+v in Redis", i+1, do, here, there)
 		}
@@ -204,16 +205,24 @@ func TestAnAbsentRedisIsCountedWithout(t *testing.T) {
 // with what it should not.
 func TestAnythingButACountFromRedisIsCountedWithout(t *testing.T) {
 	for name, answer := range map[string]string{
-		"a replica": "-READONLY You can't write against a read only replica.\r\n", "out of memory": "-OOM command not allowed when used memory > 'maxmemory'.\r\n",
-		"loading": "-LOADING Redis is loading the dataset in memory\r\n", "a lost primary": "-MASTERDOWN Link with MASTER is down\r\n",
-		"a busy script": "-BUSY Redis is busy running a script.\r\n", "no permission": "-NOPERM this user has no permissions\r\n",
-		"another password": "-NOAUTH Authentication required.\r\n", "a key of another type": "-WRONGTYPE Operation against a key\r\n",
-		"a killed script": "-ERR Error running script: Script killed by user with SCRIPT KILL\r\n", "never the script": "-NOSCRIPT No matching script.\r\n",
-		"another node": "-MOVED 1234 127.0.0.1:1\r\n", "an error without a code": "-\r\n", "a word": "+OK\r\n", "nothing": "$-1\r\n", "no array": "*-1\r\n",
-		"a number": ":1\r\n", "a short array": "*1\r\n:1\r\n", "other types": "*4\r\n+1\r\n+1\r\n:1\r\n:1\r\n", "no number": "*4\r\n:1\r\n:1\r\n$1\r\nx\r\n$1\r\nx\r\n",
-		"more than the limit": "*4\r\n:1\r\n:9999\r\n$2\r\n-1\r\n$1\r\n1\r\n", "fewer than none": "*4\r\n:1\r\n:-9\r\n$2\r\n-1\r\n$1\r\n1\r\n",
-		"a time without end": "*4\r\n:0\r\n:0\r\n$3\r\ninf\r\n$3\r\ninf\r\n", "no time": "*4\r\n:1\r\n:1\r\n$3\r\nnan\r\n$3\r\nnan\r\n",
-		"nonsense": "\x00\x01\r\n",
+		"a replica":             "-READONLY You can't write against a read only replica.\r\n",
+		"out of memory":         "-OOM command not allowed when used memory > 'maxmemory'.\r\n",
+		"loading":               "-LOADING Redis is loading the dataset in memory\r\n",
+		"a lost primary":        "-MASTERDOWN Link with MASTER is down\r\n",
+		"a busy script":         "-BUSY Redis is busy running a script.\r\n",
+		"no permission":         "-NOPERM this user has no permissions\r\n",
+		"another password":      "-NOAUTH Authentication required.\r\n",
+		"a key of another type": "-WRONGTYPE Operation against a key\r\n",
+		"a killed script":       "-ERR Error running script: Script killed by user with SCRIPT KILL\r\n",
+		"never the script":      "-NOSCRIPT No matching script.\r\n", "another node": "-MOVED 1234 127.0.0.1:1\r\n",
+		"an error without a code": "-\r\n", "a word": "+OK\r\n", "nothing": "$-1\r\n", "no array": "*-1\r\n",
+		"a number": ":1\r\n", "a short array": "*1\r\n:1\r\n", "other types": "*4\r\n+1\r\n+1\r\n:1\r\n:1\r\n",
+		"no number":           "*4\r\n:1\r\n:1\r\n$1\r\nx\r\n$1\r\nx\r\n",
+		"more than the limit": "*4\r\n:1\r\n:9999\r\n$2\r\n-1\r\n$1\r\n1\r\n",
+		"fewer than none":     "*4\r\n:1\r\n:-9\r\n$2\r\n-1\r\n$1\r\n1\r\n",
+		"a time without end":  "*4\r\n:0\r\n:0\r\n$3\r\ninf\r\n$3\r\ninf\r\n",
+		"no time":             "*4\r\n:1\r\n:1\r\n$3\r\nnan\r\n$3\r\nnan\r\n",
+		"nonsense":            "\x00\x01\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			shared := openShared(t, "redis://"+answering(t, answer)+"?read_timeout=20s", time.Now)
