@@ -164,7 +164,7 @@ func (d *Deliveries) send(ctx context.Context, id string, s delivery.State) (*no
 	if err != nil {
 		return nil, err
 	}
-	return d.Channels.Sender.Send(ctx, channel.Kind, target, message), nil
+	return d.Channels.Sender.Send(ctx, channel.Kind, target, notify.Post{ID: id, Organization: s.OrganizationID, Messages: []notify.Message{message}}), nil
 }
 
 // message finds the words: names as they are now, reasons as the cause has them.
@@ -173,7 +173,7 @@ func (d *Deliveries) message(
 ) (notify.Message, error) {
 	a := s.About
 	m := notify.Message{
-		ID: id, Topic: s.Topic, At: s.QueuedAt, Organization: s.OrganizationID, Channel: channel.Name,
+		ID: id, Topic: s.Topic, At: s.QueuedAt, Channel: channel.Name,
 		AgentID: a.AgentID, ToolID: a.ToolID, RequestID: a.RequestID, SuggestionID: a.SuggestionID,
 	}
 	if a.EndsAt != nil {

@@ -37,6 +37,7 @@ type Config struct {
 	Redis         *redis.Options   // nil: calls are counted in this process
 	Limits        door.Rules
 	OutboundAllow []netip.Prefix
+	Dashboard     notify.Dashboard   // the zero one: messages have no links
 	Mail          *notify.MailServer // nil: no e-mail is sent
 	MailFrom      mail.Address
 	AI            AI

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"mime"
 	"mime/quotedprintable"
 	"net"
@@ -25,6 +26,7 @@ type letter struct {
 	to      string // all whom the envelope names
 	headers mail.Header
 	text    string // the first line
+	body    string // all of it
 }
 
 // header is a header decoded.
@@ -42,11 +44,12 @@ func read(to []string, raw string) letter {
 	if err != nil {
 		return letter{text: err.Error()}
 	}
-	text, err := bufio.NewReader(quotedprintable.NewReader(m.Body)).ReadString('\n')
+	body, err := io.ReadAll(quotedprintable.NewReader(m.Body))
+	text, _, _ := strings.Cut(string(body), "\n")
 	if err != nil {
 		return letter{text: err.Error()}
 	}
-	return letter{to: strings.Join(to, " "), headers: m.Header, text: strings.TrimRight(text, "\r\n")}
+	return letter{to: strings.Join(to, " "), headers: m.Header, text: strings.TrimRight(text, "\r"), body: string(body)}
 }
 
 func startMailbox(t testing.TB) *mailbox {

@@ -199,3 +199,54 @@ func TestAFailureIsTriedAgainUnderTheSameID(t *testing.T) {
 		t.Errorf("the audit: %s %v", text, err)
 	}
 }
+
+// TestEveryMessageLinksToTheDashboard sends each topic to each kind of channel, once with a
+// dashboard and once without. No message names a method or a path of the API.
+func TestEveryMessageLinksToTheDashboard(t *testing.T) {
+	t.Parallel()
+	for _, base := range []string{"", "https://keys.example.com/agentkey"} {
+		inbox := startMailbox(t)
+		slack, discord, hook := startHook(t, nil), startHook(t, nil), startHook(t, nil)
+		p := start(t, append([]string{
+			toLoopback, "AGENTKEY_DASHBOARD_URL=" + base, "AGENTKEY_SMTP_FROM=agentkey@example.com", "AGENTKEY_SMTP_URL=smtp://" + inbox.address + "?tls=off",
+		}, unlimited...)...)
+		admin := p.admin()
+		topics := []string{"access_requested", "tool_suggested", "note_suggested", "credential_expiring", "grant_expiring"}
+		admin.mustChannel("slack", slack.URL, topics...)
+		admin.mustChannel("discord", discord.URL, topics...)
+		channel := admin.mustChannel("webhook", hook.URL, topics...).Text("id")
+		admin.must(201, "POST", channelsPath, object{"kind": "email", "name": "On call", "topics": topics, "recipients": []string{"ops@example.com"}})
+		f := mustEnding(p)
+		other := admin.mustTool("Jira", "x")
+		request := p.with(f.key).must(201, "POST", "/api/tools/"+other+"/request", object{"reason": "to plan things"}).Text("request_id")
+		suggestion := p.with(f.key).must(201, "POST", "/api/tools/suggest", object{"name": "Linear", "reason": "to plan more"}).Text("suggestion_id")
+		note := p.with(f.key).must(201, "POST", "/api/tools/"+f.tool+"/instructions/suggest", object{"learned": "page by cursor", "why": "offsets are ignored"}).Text("suggestion_id")
+		wait.Until(t, "told of everything", func() bool { return len(admin.deliveries("status=delivered")) == 4*6 })
+		admin.must(200, "POST", channelsPath+"/"+channel+"/test", nil)
+		var sent []string
+		for _, h := range []interface{ all() []received }{slack, discord, hook} {
+			for _, got := range h.all() {
+				sent = append(sent, string(got.Body))
+			}
+		}
+		for _, m := range inbox.all() {
+			sent = append(sent, m.body)
+		}
+		all := strings.Join(sent, "\n")
+		for _, page := range []string{"/requests/" + request, "/suggestions/" + suggestion, "/instruction-suggestions/" + note, "/tools/" + f.tool, "/agents/"} {
+			if n := strings.Count(all, base+page); base != "" && n < 4 || base == "" && n > 0 {
+				t.Errorf("with %q %d links to %s", base, n, page)
+			}
+		}
+		for _, message := range sent {
+			for _, how := range []string{"POST", "PUT", "/api/", "/approve"} {
+				if strings.Contains(message, how) {
+					t.Errorf("it names %s: %s", how, message)
+				}
+			}
+			if base != "" && !strings.Contains(message, base) {
+				t.Errorf("it has no link: %s", message)
+			}
+		}
+	}
+}

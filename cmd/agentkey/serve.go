@@ -288,6 +288,7 @@ func assemble(
 		Organizations: organizations, Secrets: inst.Secrets,
 		Sender: notify.NewSender(c.OutboundAllow, c.Mail, c.MailFrom, time.Now), Clock: time.Now,
 	}
+	channels.Sender.Dashboard = c.Dashboard
 	deliveries := &commands.Deliveries{
 		Loop: outgoing, Agents: agents, Catalogs: catalogs, Channels: channels, Log: inst.Log, NewID: newID,
 	}

@@ -144,6 +144,11 @@ var settings = []setting{
 		take:    func(c *Config, text string) (err error) { c.OutboundAllow, err = prefixes(text); return err },
 	},
 	{
+		name: "AGENTKEY_DASHBOARD_URL", without: "notifications contain no links",
+		meaning: "URL of the dashboard. Notifications link to its pages `/requests/…`, `/suggestions/…`, `/instruction-suggestions/…`, `/tools/…` and `/agents/…`",
+		take:    func(c *Config, text string) (err error) { c.Dashboard, err = notify.ParseDashboard(text); return err },
+	},
+	{
 		name: "AGENTKEY_SMTP_URL", secret: true, without: "e-mail is off",
 		meaning: "`smtp://user:password@host:587` (with STARTTLS) or `smtps://user:password@host:465`, the mail " +
 			"server for notifications. On loopback, also `smtp://127.0.0.1:1025?tls=off`",

@@ -85,18 +85,18 @@ func ParseMailFrom(text string) (netmail.Address, error) {
 }
 
 // mail sends one e-mail to all recipients of a channel.
-func (s *Sender) mail(ctx context.Context, m Message, t Target) *Problem {
+func (s *Sender) mail(ctx context.Context, p Post, t Target) *Problem {
 	if s.Mail == nil {
 		return &Problem{Text: "no mail server is configured; an operator sets AGENTKEY_SMTP_URL and AGENTKEY_SMTP_FROM"}
 	}
-	subject, text := m.mail()
+	subject, text := p.mail(s.Dashboard)
 	message := mail.NewMsg(mail.WithNoDefaultUserAgent())
 	message.FromMailAddress(&s.MailFrom)
 	if err := message.To(t.Recipients...); err != nil {
 		return &Problem{Text: "a recipient isn't an e-mail address", Never: true}
 	}
 	_, at, _ := strings.Cut(s.MailFrom.Address, "@")
-	message.SetMessageIDWithValue(m.ID + "@" + at)
+	message.SetMessageIDWithValue(p.ID + "@" + at)
 	message.SetDateWithValue(s.Clock())
 	message.SetGenHeader(mail.Header("Auto-Submitted"), "auto-generated")
 	message.Subject(subject)

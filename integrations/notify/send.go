@@ -28,6 +28,8 @@ type Sender struct {
 	Mail     *MailServer    // nil: no e-mail is sent
 	MailFrom mail.Address
 	Clock    func() time.Time
+
+	Dashboard Dashboard // that messages link to
 }
 
 // NewSender returns a sender that reaches what is public, and what is allowed besides.
@@ -50,9 +52,8 @@ type Problem struct {
 // interrupted is what stopping the program makes of an attempt.
 var interrupted = &Problem{Text: "the program was stopped meanwhile", Now: true}
 
-// Send brings a message to a target and returns nil when it was taken. It takes at most ten
-// seconds.
-func (s *Sender) Send(ctx context.Context, of organization.ChannelKind, t Target, m Message) *Problem {
+// Send brings a post to a target and returns nil when it was taken. It takes at most ten seconds.
+func (s *Sender) Send(ctx context.Context, of organization.ChannelKind, t Target, p Post) *Problem {
 	ctx, cancel := context.WithTimeout(ctx, sendTime)
 	defer cancel()
 	unknown := &Problem{Text: "this version can't put it into words for the channel"}
@@ -61,12 +62,12 @@ func (s *Sender) Send(ctx context.Context, of organization.ChannelKind, t Target
 		return unknown
 	}
 	if kind.mailed {
-		return s.mail(ctx, m, t)
+		return s.mail(ctx, p, t)
 	}
 	header := http.Header{"Content-Type": {"application/json"}}
-	body, err := kind.body(m)
+	body, err := kind.body(p, s.Dashboard)
 	if err == nil && kind.signed {
-		err = sign(header, t.SigningSecret, m.ID, s.Clock(), body)
+		err = sign(header, t.SigningSecret, p.ID, s.Clock(), body)
 	}
 	if err != nil {
 		return unknown
@@ -120,8 +121,10 @@ func (s *Sender) post(ctx context.Context, url string, header http.Header, body 
 
 // retryAfter reads seconds or a date; 0 for anything else.
 func retryAfter(text string, now time.Time) time.Duration {
-	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second
+	const most = 1 << 31 // seconds; no wait is that long
+	seconds, err := strconv.ParseUint(text, 10, 64)
+	if err == nil || errors.Is(err, strconv.ErrRange) { // then it is the largest number
+		return time.Duration(min(seconds, most)) * time.Second //nolint:gosec // it is bounded
 	}
 	if at, err := http.ParseTime(text); err == nil {
 		return max(0, at.Sub(now))

@@ -4,25 +4,31 @@ import (
 	"regexp"
 	"strings"
 	"unicode"
+
+	"github.com/rivo/uniseg"
 )
 
 // flat makes one line of a text that others wrote: whatever breaks lines, turns the direction of
-// writing or can't be seen becomes a space, and so does every run of them. At most a number of
-// characters are left.
+// writing or can't be seen becomes a space, and so does every run of them. Joiners stay where they
+// belong: within emoji and words of other scripts. At most a number of characters, as a reader sees
+// them, are left.
 func flat(text string, most int) string {
+	before := ' '
 	text = strings.Map(func(r rune) rune {
-		if unicode.In(
-			r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Co, unicode.Cs, unicode.Noncharacter_Code_Point,
-		) || unicode.IsSpace(r) {
-			return ' '
+		joins := (r == zwj || r == zwnj) && before > unicode.MaxASCII
+		if !joins && (unicode.In(r, unseen...) || unicode.IsSpace(r)) {
+			r = ' '
 		}
+		before = r
 		return r
 	}, strings.ToValidUTF8(text, "\uFFFD"))
-	text = strings.Join(strings.Fields(text), " ")
-	if runes := []rune(text); len(runes) > most {
-		text = string(runes[:most-1]) + "…"
-	}
-	return text
+	return cut(strings.Join(strings.Fields(text), " "), most, uniseg.GraphemeClusterCount)
+}
+
+const zwnj, zwj = '\u200c', '\u200d'
+
+var unseen = []*unicode.RangeTable{
+	unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Co, unicode.Cs, unicode.Noncharacter_Code_Point,
 }
 
 // colons are those before a slash, as in a URL.
@@ -43,7 +49,7 @@ func unlinked(text string) string {
 }
 
 func inName(r rune) bool {
-	return r == '-' || r == '_' || unicode.In(r, unicode.L, unicode.N, unicode.M)
+	return r == '-' || r == '_' || r == zwj || r == zwnj || unicode.In(r, unicode.L, unicode.N, unicode.M)
 }
 
 // beginsName reports whether what follows a dot may be part of a host name, as no part of a number
