@@ -124,9 +124,8 @@ func (s *Server) ResendDelivery(
 		return nil, err
 	}
 	call.done(done.Position)
-	return ResendDelivery200JSONResponse(
-		deliveryView(deliveryLeft(r.ID, done.State, head.State.Channels[done.State.ChannelID].Name)),
-	), nil
+	channel := head.State.Channels[done.State.ChannelID].Name
+	return ResendDelivery200JSONResponse(deliveryView(deliveryLeft(r.ID, done.State, channel, done.HeldUntil))), nil
 }
 
 // topics reads the topics of a channel.
@@ -160,6 +159,6 @@ func deliveryView(d readmodels.Delivery) NotificationDelivery {
 		Attempts: d.Attempts, Problem: optional(d.Problem), AgentID: optional(d.AgentID), ToolID: optional(d.ToolID),
 		RequestID: optional(d.RequestID), SuggestionID: optional(d.SuggestionID), EndsAt: optionalTime(d.EndsAt),
 		CreatedAt: d.QueuedAt.UTC(), NextAttemptAt: optionalTime(d.DueAt),
-		EndedAt: optionalTime(d.EndedAt),
+		EndedAt: optionalTime(d.EndedAt), DigestID: optional(d.Digest),
 	}
 }

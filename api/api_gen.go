@@ -1399,13 +1399,16 @@ type NotificationDelivery struct {
 	// CreatedAt RFC 3339 in UTC.
 	CreatedAt Time `json:"created_at"`
 
+	// DigestID The digest that delivered it together with others, which have the same digest_id. For webhooks, this is the webhook-id.
+	DigestID *string `json:"digest_id,omitempty"`
+
 	// EndedAt RFC 3339 in UTC.
 	EndedAt *Time `json:"ended_at,omitempty"`
 
 	// EndsAt RFC 3339 in UTC.
 	EndsAt *Time `json:"ends_at,omitempty"`
 
-	// ID For webhooks, this is the webhook-id.
+	// ID For webhooks, this is the webhook-id, unless it was delivered in a digest.
 	ID string `json:"id"`
 
 	// NextAttemptAt RFC 3339 in UTC.
@@ -2367,7 +2370,7 @@ type ServerInterface interface {
 	// ListDeliveries List sent and outstanding notifications, newest first. With status=dead these are the dead letters.
 	// (GET /api/admin/notification-deliveries)
 	ListDeliveries(c *gin.Context, params ListDeliveriesParams)
-	// ResendDelivery Resend a dead letter, or retry a waiting delivery at once. Delivered notifications, and those being sent, are left alone.
+	// ResendDelivery Resend a dead letter, or retry a waiting delivery at once, or as soon as the receiver permits. Delivered notifications, and those being sent, are left alone.
 	// (POST /api/admin/notification-deliveries/{id}/resend)
 	ResendDelivery(c *gin.Context, id PathID)
 	// ListRequests List the requests, newest first. With status=pending this is the queue.
@@ -6656,7 +6659,7 @@ type StrictServerInterface interface {
 	// ListDeliveries List sent and outstanding notifications, newest first. With status=dead these are the dead letters.
 	// (GET /api/admin/notification-deliveries)
 	ListDeliveries(ctx context.Context, request ListDeliveriesRequestObject) (ListDeliveriesResponseObject, error)
-	// ResendDelivery Resend a dead letter, or retry a waiting delivery at once. Delivered notifications, and those being sent, are left alone.
+	// ResendDelivery Resend a dead letter, or retry a waiting delivery at once, or as soon as the receiver permits. Delivered notifications, and those being sent, are left alone.
 	// (POST /api/admin/notification-deliveries/{id}/resend)
 	ResendDelivery(ctx context.Context, request ResendDeliveryRequestObject) (ResendDeliveryResponseObject, error)
 	// ListRequests List the requests, newest first. With status=pending this is the queue.

@@ -130,11 +130,16 @@ func channelLeft(id string, c organization.Channel) readmodels.Channel {
 	}
 }
 
-func deliveryLeft(id string, d delivery.State, channel string) readmodels.Delivery {
+// deliveryLeft is a delivery whose channel is held until a time, if it is.
+func deliveryLeft(id string, d delivery.State, channel string, held time.Time) readmodels.Delivery {
+	due := d.DueAt
+	if !due.IsZero() && held.After(due) {
+		due = held
+	}
 	return readmodels.Delivery{
 		ID: id, ChannelID: d.ChannelID, ChannelName: channel, Topic: string(d.Topic), AgentID: d.About.AgentID,
 		ToolID: d.About.ToolID, RequestID: d.About.RequestID, SuggestionID: d.About.SuggestionID,
 		EndsAt: value(d.About.EndsAt), Status: string(d.Status), Attempts: d.Attempts, Problem: d.Problem,
-		QueuedAt: d.QueuedAt, DueAt: d.DueAt, EndedAt: d.EndedAt,
+		QueuedAt: d.QueuedAt, DueAt: due, EndedAt: d.EndedAt, Digest: d.Digest,
 	}
 }

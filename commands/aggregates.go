@@ -7,6 +7,7 @@ import (
 	"agentkey/domain/delivery"
 	"agentkey/domain/guide"
 	"agentkey/domain/installation"
+	"agentkey/domain/lane"
 	"agentkey/domain/organization"
 	"agentkey/eventstore/codec"
 )
@@ -19,6 +20,7 @@ type (
 	GuideLoop        = loop.Loop[guide.State, guide.Command, guide.Event]
 	OrganizationLoop = loop.Loop[organization.State, organization.Command, organization.Event]
 	DeliveryLoop     = loop.Loop[delivery.State, delivery.Command, delivery.Event]
+	LaneLoop         = loop.Loop[lane.State, lane.Command, lane.Event]
 	InstallationLoop = loop.Loop[installation.State, installation.Command, installation.Event]
 )
 
@@ -70,6 +72,13 @@ func NewDeliveryLoop(env *loop.Env) *DeliveryLoop {
 			Category: codec.Deliveries, Decide: delivery.Decide, Evolve: delivery.Evolve,
 		},
 	)
+}
+
+// NewLaneLoop returns the loop of the lane- streams.
+func NewLaneLoop(env *loop.Env) *LaneLoop {
+	return loop.New(env, loop.Aggregate[lane.State, lane.Command, lane.Event]{
+		Category: codec.Lanes, Fold: 1, Decide: lane.Decide, Evolve: lane.Evolve,
+	})
 }
 
 // NewInstallationLoop returns the loop of the one installation stream.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/google/uuid"
@@ -15,7 +14,7 @@ import (
 	"agentkey/domain/catalog"
 	"agentkey/domain/delivery"
 	"agentkey/domain/guide"
-	"agentkey/domain/organization"
+	"agentkey/domain/lane"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
 	"agentkey/eventstore/seal"
@@ -25,11 +24,15 @@ import (
 // DeliveryResult is a command on a notification carried out.
 type DeliveryResult = loop.Result[delivery.State, delivery.Event]
 
-// Deliveries queues notifications and sends them. Each is claimed on its stream before it is sent,
-// and what came of it is written there, so any number of processes may try: it is sent at least
-// once, under one id.
+// LaneResult is a command on a channel's queue carried out.
+type LaneResult = loop.Result[lane.State, lane.Event]
+
+// Deliveries queues notifications and sends them. The stream of a channel says who sends to it and
+// when; each notification is claimed on its own stream before it is sent, and what came of it is
+// written there. So any number of processes may try: it is sent at least once, under one id.
 type Deliveries struct {
 	Loop     *DeliveryLoop
+	Lanes    *LaneLoop
 	Agents   *AgentLoop
 	Catalogs *CatalogLoop
 	Channels *Channels
@@ -55,8 +58,8 @@ func (d *Deliveries) Queue(
 		}
 		deliveryID := uuid.NewSHA1(cause, []byte("notify/"+id))
 		m := loop.Meta{
-			Organization: organizationID, Actor: notifier, CommandID: uuid.NewSHA1(deliveryID, []byte("queue")),
-			Causation: cause.String(),
+			Organization: organizationID, Actor: notifier,
+			CommandID: uuid.NewSHA1(deliveryID, []byte("queue")), Causation: cause.String(),
 		}
 		done, err := d.Loop.Do(ctx, deliveryID.String(), m, func(delivery.State, time.Time) (delivery.Command, error) {
 			return delivery.Queue{OrganizationID: organizationID, ChannelID: id, Topic: topic, About: about}, nil
@@ -81,40 +84,41 @@ func (d *Deliveries) Test(ctx context.Context, m loop.Meta, channelID string) (s
 	}
 	id := loop.DerivedID(m.CommandID, "delivery").String()
 	begun, err := d.Loop.Do(ctx, id, m, func(_ delivery.State, at time.Time) (delivery.Command, error) {
-		return delivery.Try{
-			What: delivery.Queued{OrganizationID: m.Organization, ChannelID: channelID, Topic: domain.Test}, At: at,
-		}, nil
+		what := delivery.Queued{OrganizationID: m.Organization, ChannelID: channelID, Topic: domain.Test}
+		return delivery.Try{What: what, At: at}, nil
 	})
 	if err != nil || begun.Repeated {
 		return id, begun, err
 	}
-	done, err := d.attempt(ctx, id, begun.State)
+	done, err := d.try(ctx, id, begun.State)
 	return id, done, err
 }
 
-// Resend wants what failed, or was given up, sent again. A notification of another organization
-// looks like none.
-func (d *Deliveries) Resend(ctx context.Context, m loop.Meta, id string) (DeliveryResult, error) {
-	return d.Loop.Do(ctx, id, m, func(s delivery.State, _ time.Time) (delivery.Command, error) {
+// ResentDelivery is a notification that is to be sent again. Nothing is sent to its channel before a
+// time.
+type ResentDelivery struct {
+	DeliveryResult
+	HeldUntil time.Time
+}
+
+// Resend wants what failed, or was given up, sent again, and its channel tried at once unless the
+// receiver asked to wait. A notification of another organization looks like none.
+func (d *Deliveries) Resend(ctx context.Context, m loop.Meta, id string) (ResentDelivery, error) {
+	done, err := d.Loop.Do(ctx, id, m, func(s delivery.State, _ time.Time) (delivery.Command, error) {
 		if s.OrganizationID != m.Organization {
 			return nil, domain.NotFound("notification")
 		}
 		return delivery.Requeue{}, nil
 	})
-}
-
-// Attempt sends a notification if it is due and nobody else does, and returns it as that left it.
-// When ctx ends while it is being sent, that is recorded, and another process sends it. Errors are
-// those of the log: then the claim lapses.
-func (d *Deliveries) Attempt(ctx context.Context, organizationID, id string) (DeliveryResult, error) {
-	claimed, err := d.do(
-		ctx, organizationID, id,
-		func(_ delivery.State, at time.Time) (delivery.Command, error) { return delivery.Claim{At: at}, nil },
-	)
-	if err != nil || !claimed.Changed {
-		return claimed, err
+	if err != nil {
+		return ResentDelivery{}, err
 	}
-	return d.attempt(ctx, id, claimed.State)
+	resume := m
+	resume.CommandID = loop.DerivedID(m.CommandID, "resume")
+	resumed, err := d.Lanes.Do(ctx, done.State.ChannelID, resume, func(_ lane.State, at time.Time) (lane.Command, error) {
+		return lane.Resume{At: at}, nil
+	})
+	return ResentDelivery{DeliveryResult: done, HeldUntil: resumed.State.HeldUntil}, err
 }
 
 func (d *Deliveries) do(
@@ -123,61 +127,72 @@ func (d *Deliveries) do(
 	return d.Loop.Do(ctx, id, loop.Meta{Organization: organizationID, Actor: notifier, CommandID: d.NewID()}, build)
 }
 
-// attempt sends a notification whose turn this process has, by the state that its claim left.
-func (d *Deliveries) attempt(ctx context.Context, id string, s delivery.State) (DeliveryResult, error) {
-	problem, err := d.send(ctx, id, s)
+// try sends a test, by the state that its beginning left. A receiver that asks to wait is left alone
+// by everything that is sent to it.
+func (d *Deliveries) try(ctx context.Context, id string, s delivery.State) (DeliveryResult, error) {
+	message, err := d.message(ctx, id, s)
 	if err != nil {
 		return DeliveryResult{}, err
 	}
-	jitter := rand.Float64() //nolint:gosec // spreading retries needs no secrecy
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loop.Deadline)
+	post := notify.Post{ID: id, Organization: s.OrganizationID, Messages: []notify.Message{message}}
+	problem, err := d.send(ctx, s.OrganizationID, s.ChannelID, post)
+	if err != nil {
+		return DeliveryResult{}, err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
 	defer cancel()
+	if problem != nil && problem.Wait > 0 {
+		_, err := d.lane(ctx, s.OrganizationID, s.ChannelID, func(_ lane.State, at time.Time) (lane.Command, error) {
+			return lane.Hold{At: at, Wait: problem.Wait}, nil
+		})
+		if err != nil {
+			return DeliveryResult{}, err
+		}
+	}
 	return d.do(ctx, s.OrganizationID, id, func(_ delivery.State, at time.Time) (delivery.Command, error) {
 		if problem == nil {
 			return delivery.Succeed{Attempt: s.Attempts}, nil
 		}
-		return delivery.Fail{
-			At: at, Attempt: s.Attempts, Problem: problem.Text, Never: problem.Never || s.Topic == domain.Test,
-			Now: problem.Now, Wait: problem.Wait, Jitter: jitter,
-		}, nil
+		return delivery.Fail{At: at, Attempt: s.Attempts, Problem: problem.Text, Never: true}, nil
 	})
 }
 
-// send finds the words for a notification and brings them to where its channel leads now.
-func (d *Deliveries) send(ctx context.Context, id string, s delivery.State) (*notify.Problem, error) {
-	head, err := d.Channels.Organizations.Fresh(ctx, s.OrganizationID)
+// send brings a post to where its channel leads now.
+func (d *Deliveries) send(
+	ctx context.Context, organizationID, channelID string, post notify.Post,
+) (*notify.Problem, error) {
+	head, err := d.Channels.Organizations.Fresh(ctx, organizationID)
 	if err != nil {
 		return nil, err
 	}
-	channel, found := head.State.Channels[s.ChannelID]
+	channel, found := head.State.Channels[channelID]
 	if !found {
 		return &notify.Problem{Text: "the channel was removed", Never: true}, nil
 	}
-	target, err := d.Channels.open(ctx, s.OrganizationID, s.ChannelID, channel)
+	target, err := d.Channels.open(ctx, organizationID, channelID, channel)
 	if errors.Is(err, seal.ErrGone) {
 		return &notify.Problem{Text: "the channel was changed meanwhile", Now: true}, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	message, err := d.message(ctx, id, s, channel)
-	if err != nil {
-		return nil, err
-	}
-	return d.Channels.Sender.Send(ctx, channel.Kind, target, notify.Post{ID: id, Organization: s.OrganizationID, Messages: []notify.Message{message}}), nil
+	return d.Channels.Sender.Send(ctx, channel.Kind, target, post), nil
 }
 
 // message finds the words: names as they are now, reasons as the cause has them.
-func (d *Deliveries) message(
-	ctx context.Context, id string, s delivery.State, channel organization.Channel,
-) (notify.Message, error) {
+func (d *Deliveries) message(ctx context.Context, id string, s delivery.State) (notify.Message, error) {
 	a := s.About
 	m := notify.Message{
-		ID: id, Topic: s.Topic, At: s.QueuedAt, Channel: channel.Name,
+		ID: id, Topic: s.Topic, At: s.QueuedAt,
 		AgentID: a.AgentID, ToolID: a.ToolID, RequestID: a.RequestID, SuggestionID: a.SuggestionID,
 	}
 	if a.EndsAt != nil {
 		m.EndsAt = *a.EndsAt
+	}
+	if s.Topic == domain.Test {
+		head, err := d.Channels.Organizations.Fresh(ctx, s.OrganizationID)
+		m.Channel = head.State.Channels[s.ChannelID].Name
+		return m, err
 	}
 	if a.AgentID != "" {
 		head, err := d.Agents.Fresh(ctx, a.AgentID)

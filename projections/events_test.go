@@ -16,6 +16,7 @@ import (
 	"agentkey/domain/delivery"
 	"agentkey/domain/guide"
 	"agentkey/domain/installation"
+	"agentkey/domain/lane"
 	"agentkey/domain/organization"
 	"agentkey/eventstore/codec"
 )
@@ -70,9 +71,13 @@ var (
 		ChannelID: "c1", Kind: organization.Slack, Name: "#ops",
 		Topics: []domain.Topic{domain.AccessRequested, domain.GrantExpiring}, SecretID: "s9", Host: "hooks.slack.com",
 	}}
-	queued = step{"delivery-d1", system, delivery.Queued{OrganizationID: org, ChannelID: "c1", Topic: domain.AccessRequested, About: delivery.About{
-		Stream: "agent-bot", Revision: 1, AgentID: "bot", ToolID: "github", RequestID: "r1",
-	}}}
+	queued = step{
+		"delivery-d1",
+		system,
+		delivery.Queued{OrganizationID: org, ChannelID: "c1", Topic: domain.AccessRequested, About: delivery.About{
+			Stream: "agent-bot", Revision: 1, AgentID: "bot", ToolID: "github", RequestID: "r1",
+		}},
+	}
 	claimed = step{"delivery-d1", system, delivery.Claimed{Attempt: 1, Until: tonight}}
 	dead    = step{"delivery-d1", system, delivery.Abandoned{Attempt: 1, Problem: "it answered 410"}}
 )
@@ -576,7 +581,7 @@ var tellings = []struct {
 	},
 	{
 		"a notification is queued", []step{opened}, queued, []string{
-			"+deliveries d1: agent_id=bot channel_id=c1 due_at=now organization_id=org position=here queued_at=now " +
+			"+deliveries d1: agent_id=bot channel_id=c1 due_at=now organization_id=org place=here position=here queued_at=now " +
 				"request_id=r1 status=pending tool_id=github topic=access_requested",
 		}, "delivery d1",
 	},
@@ -595,6 +600,13 @@ var tellings = []struct {
 		},
 		step{"delivery-d1", system, delivery.Succeeded{Attempt: 1}},
 		[]string{"deliveries d1: due_at=0 ended_at=now problem= status=delivered"},
+		"delivery d1",
+	},
+	{
+		"a notification is delivered in a digest",
+		[]step{opened, queued, claimed},
+		step{"delivery-d1", system, delivery.Succeeded{Attempt: 1, Digest: "g1"}},
+		[]string{"deliveries d1: digest_id=g1 due_at=0 ended_at=now status=delivered"},
 		"delivery d1",
 	},
 	{
@@ -618,8 +630,34 @@ var tellings = []struct {
 		"a notification is sent again",
 		[]step{opened, queued, claimed, dead},
 		step{"delivery-d1", admin, delivery.Requeued{}},
-		[]string{"deliveries d1: due_at=now ended_at=0 status=pending"},
+		[]string{"deliveries d1: due_at=now ended_at=0 place=here status=pending"},
 		"delivery d1",
+	},
+	{
+		"a turn to send begins",
+		[]step{opened},
+		step{"lane-c1", system, lane.Claimed{OrganizationID: org, Turn: 1, Deliveries: []string{"d1"}, Until: tonight}},
+		nil, "",
+	},
+	{
+		"a turn to send ends",
+		[]step{opened},
+		step{"lane-c1", system, lane.Released{Turn: 1}},
+		nil, "",
+	},
+	{
+		"a channel is held",
+		[]step{opened},
+		step{"lane-c1", system, lane.Held{Turn: 1, Until: tonight, Asked: true}},
+		[]string{"notification_channels c1: held_until=now+43197"},
+		"",
+	},
+	{
+		"a channel is resumed",
+		[]step{opened, {"lane-c1", system, lane.Held{Turn: 1, Until: tonight}}},
+		step{"lane-c1", admin, lane.Resumed{}},
+		[]string{"notification_channels c1: held_until=0"},
+		"",
 	},
 
 	{

@@ -7,6 +7,7 @@ import (
 
 	"agentkey/domain"
 	"agentkey/domain/delivery"
+	"agentkey/domain/lane"
 	"agentkey/domain/organization"
 	"agentkey/readmodels"
 )
@@ -49,9 +50,9 @@ func topics(chosen []domain.Topic) string {
 // delivery applies what happens to a notification.
 func (r *rows) delivery(ctx context.Context, id string, e Event, body delivery.Event) error {
 	at := readmodels.Micros(e.Signed.Time)
-	end := func(status delivery.Status, problem string) error {
+	end := func(status delivery.Status, problem, digest string) error {
 		return r.tx.EndDelivery(
-			ctx, readmodels.EndDeliveryParams{ID: id, Status: string(status), Problem: problem, EndedAt: at},
+			ctx, readmodels.EndDeliveryParams{ID: id, Status: string(status), Problem: problem, DigestID: digest, EndedAt: at},
 		)
 	}
 	switch b := body.(type) {
@@ -67,15 +68,29 @@ func (r *rows) delivery(ctx context.Context, id string, e Event, body delivery.E
 			ctx, readmodels.ClaimDeliveryParams{ID: id, Attempts: int64(b.Attempt), DueAt: readmodels.Micros(b.Until)},
 		)
 	case delivery.Succeeded:
-		return end(delivery.Delivered, "")
+		return end(delivery.Delivered, "", b.Digest)
 	case delivery.Failed:
 		return r.tx.FailDelivery(
 			ctx, readmodels.FailDeliveryParams{ID: id, Problem: b.Problem, DueAt: readmodels.Micros(b.NextAt)},
 		)
 	case delivery.Abandoned:
-		return end(delivery.Dead, b.Problem)
+		return end(delivery.Dead, b.Problem, "")
 	case delivery.Requeued:
-		return r.tx.RequeueDelivery(ctx, readmodels.RequeueDeliveryParams{ID: id, DueAt: at})
+		return r.tx.RequeueDelivery(ctx, readmodels.RequeueDeliveryParams{
+			ID: id, DueAt: at, Place: int64(e.Position), //nolint:gosec // positions fit
+		})
+	}
+	return nil
+}
+
+// lane applies what holds up a channel's queue.
+func (r *rows) lane(ctx context.Context, channelID string, body lane.Event) error {
+	switch b := body.(type) {
+	case lane.Held:
+		return r.tx.HoldChannel(ctx, readmodels.HoldChannelParams{ID: channelID, HeldUntil: readmodels.Micros(b.Until)})
+	case lane.Resumed:
+		return r.tx.HoldChannel(ctx, readmodels.HoldChannelParams{ID: channelID})
+	case lane.Claimed, lane.Released:
 	}
 	return nil
 }

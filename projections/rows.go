@@ -9,6 +9,7 @@ import (
 	"agentkey/domain/catalog"
 	"agentkey/domain/delivery"
 	"agentkey/domain/guide"
+	"agentkey/domain/lane"
 	"agentkey/domain/organization"
 	"agentkey/eventstore/codec"
 	"agentkey/readmodels"
@@ -74,6 +75,9 @@ func (r *rows) one(ctx context.Context, e Event) error {
 	case delivery.Event:
 		_, id := codec.Split(e.Stream)
 		return r.delivery(ctx, id, e, body)
+	case lane.Event:
+		_, channelID := codec.Split(e.Stream)
+		return r.lane(ctx, channelID, body)
 	}
 	return nil // only in the audit
 }

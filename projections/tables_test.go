@@ -251,9 +251,9 @@ func told(column, value string, now time.Time, here uint64) string {
 		return "org"
 	case value == admin.ID:
 		return "admin"
-	case column == "position" && value == fmt.Sprint(here):
+	case (column == "position" || column == "place") && value == fmt.Sprint(here):
 		return "here"
-	case strings.HasSuffix(column, "_at") && value != "0":
+	case (strings.HasSuffix(column, "_at") || strings.HasSuffix(column, "_until")) && value != "0":
 		var micros int64
 		_, _ = fmt.Sscan(value, &micros)
 		return "now" + strings.TrimPrefix(fmt.Sprintf("%+d", time.UnixMicro(micros).Sub(now)/time.Second), "+0")

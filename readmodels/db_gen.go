@@ -84,6 +84,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.getCheckpointStmt, err = db.PrepareContext(ctx, getCheckpoint); err != nil {
 		return nil, fmt.Errorf("error preparing query GetCheckpoint: %w", err)
 	}
+	if q.holdChannelStmt, err = db.PrepareContext(ctx, holdChannel); err != nil {
+		return nil, fmt.Errorf("error preparing query HoldChannel: %w", err)
+	}
 	if q.insertAgentStmt, err = db.PrepareContext(ctx, insertAgent); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertAgent: %w", err)
 	}
@@ -271,6 +274,11 @@ func (q *Queries) Close() error {
 	if q.getCheckpointStmt != nil {
 		if cerr := q.getCheckpointStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing getCheckpointStmt: %w", cerr)
+		}
+	}
+	if q.holdChannelStmt != nil {
+		if cerr := q.holdChannelStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing holdChannelStmt: %w", cerr)
 		}
 	}
 	if q.insertAgentStmt != nil {
@@ -472,6 +480,7 @@ type Queries struct {
 	failDeliveryStmt           *sql.Stmt
 	forgetKeysStmt             *sql.Stmt
 	getCheckpointStmt          *sql.Stmt
+	holdChannelStmt            *sql.Stmt
 	insertAgentStmt            *sql.Stmt
 	insertChannelStmt          *sql.Stmt
 	insertDeliveryStmt         *sql.Stmt
@@ -526,6 +535,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		failDeliveryStmt:           q.failDeliveryStmt,
 		forgetKeysStmt:             q.forgetKeysStmt,
 		getCheckpointStmt:          q.getCheckpointStmt,
+		holdChannelStmt:            q.holdChannelStmt,
 		insertAgentStmt:            q.insertAgentStmt,
 		insertChannelStmt:          q.insertChannelStmt,
 		insertDeliveryStmt:         q.insertDeliveryStmt,

@@ -19,6 +19,7 @@ type Delivery struct {
 	QueuedAt                   time.Time
 	DueAt                      time.Time // zero: it is not tried any more
 	EndedAt                    time.Time // zero: it has not ended
+	Digest                     string    // that it was delivered in
 	Position                   uint64    // of its beginning
 }
 
@@ -28,8 +29,10 @@ type DeliveryFilter struct{ ChannelID, Status string }
 // Deliveries lists the notifications of an organization, newest first.
 func (db *DB) Deliveries(ctx context.Context, organization string, f DeliveryFilter, p Page) (List[Delivery], error) {
 	q := &text{}
-	q.add(`SELECT d.id, d.channel_id, c.name, d.topic, d.agent_id, d.tool_id, d.request_id, d.suggestion_id, d.ends_at, d.status, d.attempts, d.problem,
-    d.queued_at, d.due_at, d.ended_at, d.position
+	q.add(`SELECT d.id, d.channel_id, c.name, d.topic, d.agent_id, d.tool_id, d.request_id, d.suggestion_id,
+    d.ends_at, d.status, d.attempts, d.problem, d.queued_at,
+    CASE WHEN d.due_at > 0 AND d.due_at < c.held_until THEN c.held_until ELSE d.due_at END,
+    d.ended_at, d.digest_id, d.position
 FROM deliveries AS d
 JOIN notification_channels AS c ON c.id = d.channel_id
 WHERE d.organization_id = `, q.arg(organization))
@@ -39,20 +42,24 @@ WHERE d.organization_id = `, q.arg(organization))
 	deliveries, err := collect(ctx, db, q, "deliveries", func(rows *sql.Rows) (Delivery, error) {
 		var d Delivery
 		var ends, queued, due, ended, position int64
-		err := rows.Scan(&d.ID, &d.ChannelID, &d.ChannelName, &d.Topic, &d.AgentID, &d.ToolID, &d.RequestID, &d.SuggestionID, &ends, &d.Status,
-			&d.Attempts, &d.Problem, &queued, &due, &ended, &position)
-		d.EndsAt, d.QueuedAt, d.DueAt, d.EndedAt, d.Position = toTime(ends), toTime(queued), toTime(due), toTime(ended), unsigned(
-			position,
+		err := rows.Scan(
+			&d.ID, &d.ChannelID, &d.ChannelName, &d.Topic, &d.AgentID, &d.ToolID, &d.RequestID, &d.SuggestionID,
+			&ends, &d.Status, &d.Attempts, &d.Problem, &queued, &due, &ended, &d.Digest, &position,
 		)
+		d.EndsAt, d.QueuedAt, d.DueAt = toTime(ends), toTime(queued), toTime(due)
+		d.EndedAt, d.Position = toTime(ended), unsigned(position)
 		return d, err
 	})
 	return cut(deliveries, p, func(d Delivery) uint64 { return d.Position }), err
 }
 
-// DueChannels lists, of all organizations, up to a number of channels with a delivery that is due.
+// DueChannels lists, of all organizations, up to a number of channels that are not held and have a
+// delivery that is due.
 func (db *DB) DueChannels(ctx context.Context, now time.Time, limit int) ([]string, error) {
 	q := &text{}
-	q.add(`SELECT d.channel_id FROM deliveries AS d WHERE d.due_at > 0 AND d.due_at <= `, q.arg(Micros(now)),
+	at := Micros(now)
+	q.add(`SELECT d.channel_id FROM deliveries AS d JOIN notification_channels AS c ON c.id = d.channel_id
+WHERE d.due_at > 0 AND d.due_at <= `, q.arg(at), ` AND c.held_until <= `, q.arg(at),
 		` GROUP BY d.channel_id ORDER BY min(d.due_at) LIMIT `, q.arg(limit))
 	return collect(ctx, db, q, "channels to which something is to be sent", func(rows *sql.Rows) (string, error) {
 		var id string
@@ -64,11 +71,11 @@ func (db *DB) DueChannels(ctx context.Context, now time.Time, limit int) ([]stri
 // DueDelivery is a delivery that is due.
 type DueDelivery struct{ Organization, ID string }
 
-// DueDeliveries lists up to a number of a channel's due deliveries, oldest first.
+// DueDeliveries lists up to a number of a channel's due deliveries, in the order of its queue.
 func (db *DB) DueDeliveries(ctx context.Context, channelID string, now time.Time, limit int) ([]DueDelivery, error) {
 	q := &text{}
 	q.add(`SELECT d.organization_id, d.id FROM deliveries AS d WHERE d.due_at > 0 AND d.due_at <= `, q.arg(Micros(now)),
-		` AND d.channel_id = `, q.arg(channelID), ` ORDER BY d.due_at, d.position LIMIT `, q.arg(limit))
+		` AND d.channel_id = `, q.arg(channelID), ` ORDER BY d.place LIMIT `, q.arg(limit))
 	return collect(ctx, db, q, "what is to be sent", func(rows *sql.Rows) (DueDelivery, error) {
 		var d DueDelivery
 		err := rows.Scan(&d.Organization, &d.ID)

@@ -192,7 +192,7 @@ func testDueDeliveries(t *testing.T, s *shelf) {
 		{due(-2*time.Hour, "c1", 9), []string{}},
 		{due(0, "c1", 9), []string{"1 d0", "1 d3"}},
 		{due(0, "c1", 1), []string{"1 d0"}},
-		{due(time.Hour, "c1", 9), []string{"1 d0", "1 d3", "1 d1"}},
+		{due(time.Hour, "c1", 9), []string{"1 d0", "1 d1", "1 d3"}},
 		{due(2*time.Hour, "c2", 9), []string{"2 theirs"}},
 		{channels(-2*time.Hour, 9), []string{}},
 		{channels(0, 9), []string{"c1"}},
@@ -201,6 +201,38 @@ func testDueDeliveries(t *testing.T, s *shelf) {
 	} {
 		if diff := cmp.Diff(c.want, c.got); diff != "" {
 			t.Errorf("what is due (-want +got):\n%s", diff)
+		}
+	}
+	// What is queued again goes behind what is there, and a channel that is held has to wait.
+	s.write(func(tx *readmodels.Tx) error {
+		return errors.Join(
+			tx.RequeueDelivery(
+				t.Context(),
+				readmodels.RequeueDeliveryParams{ID: "d0", DueAt: readmodels.Micros(noon), Place: s.next()},
+			),
+			tx.HoldChannel(
+				t.Context(),
+				readmodels.HoldChannelParams{ID: "c1", HeldUntil: readmodels.Micros(noon.Add(90 * time.Minute))},
+			),
+		)
+	})
+	for _, c := range []struct{ got, want []string }{
+		{due(time.Hour, "c1", 9), []string{"1 d1", "1 d3", "1 d0"}},
+		{channels(89*time.Minute, 9), []string{}},
+		{channels(90*time.Minute, 9), []string{"c1"}},
+	} {
+		if diff := cmp.Diff(c.want, c.got); diff != "" {
+			t.Errorf("what is due (-want +got):\n%s", diff)
+		}
+	}
+	waits := must[readmodels.List[readmodels.Delivery]](
+		t,
+	)(
+		s.db.Deliveries(t.Context(), acme, readmodels.DeliveryFilter{ChannelID: "c1"}, all),
+	).Items
+	for _, d := range waits {
+		if held := d.DueAt.Equal(noon.Add(90 * time.Minute)); held != (d.Status != "delivered") {
+			t.Errorf("%s is %s and due at %v", d.ID, d.Status, d.DueAt)
 		}
 	}
 }

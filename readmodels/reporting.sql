@@ -94,7 +94,8 @@ CREATE OR REPLACE VIEW reporting.notification_channels AS
 SELECT id::uuid AS id, organization_id::uuid AS organization_id, position, kind, name, string_to_array(topics, ',') AS topics, host, recipients,
     'epoch'::timestamptz + created_at * interval '1 microsecond' AS created_at,
     'epoch'::timestamptz + updated_at * interval '1 microsecond' AS updated_at,
-    'epoch'::timestamptz + nullif(removed_at, 0) * interval '1 microsecond' AS removed_at, revision
+    'epoch'::timestamptz + nullif(removed_at, 0) * interval '1 microsecond' AS removed_at, revision,
+    'epoch'::timestamptz + nullif(held_until, 0) * interval '1 microsecond' AS held_until
 FROM notification_channels;
 
 CREATE OR REPLACE VIEW reporting.deliveries AS
@@ -104,7 +105,8 @@ SELECT id::uuid AS id, organization_id::uuid AS organization_id, position, chann
     'epoch'::timestamptz + nullif(ends_at, 0) * interval '1 microsecond' AS ends_at, status, attempts, nullif(problem, '') AS problem,
     'epoch'::timestamptz + queued_at * interval '1 microsecond' AS queued_at,
     'epoch'::timestamptz + nullif(due_at, 0) * interval '1 microsecond' AS due_at,
-    'epoch'::timestamptz + nullif(ended_at, 0) * interval '1 microsecond' AS ended_at
+    'epoch'::timestamptz + nullif(ended_at, 0) * interval '1 microsecond' AS ended_at, place,
+    nullif(digest_id, '')::uuid AS digest_id
 FROM deliveries;
 
 CREATE OR REPLACE VIEW reporting.progress AS

@@ -215,6 +215,7 @@ CREATE TABLE notification_channels (
     created_at      BIGINT NOT NULL,
     updated_at      BIGINT NOT NULL,
     removed_at      BIGINT NOT NULL DEFAULT 0, -- a removed channel stays for the names in old deliveries
+    held_until      BIGINT NOT NULL DEFAULT 0, -- nothing is sent to it before
     revision        BIGINT NOT NULL DEFAULT 1
 );
 CREATE INDEX notification_channels_newest ON notification_channels (organization_id, position);
@@ -235,7 +236,9 @@ CREATE TABLE deliveries (
     problem         TEXT   NOT NULL DEFAULT '', -- of the last attempt
     queued_at       BIGINT NOT NULL,
     due_at          BIGINT NOT NULL, -- when the next attempt may begin; 0: never
-    ended_at        BIGINT NOT NULL DEFAULT 0
+    ended_at        BIGINT NOT NULL DEFAULT 0,
+    place           BIGINT NOT NULL, -- in its channel's queue: where it was queued last in the log
+    digest_id       TEXT   NOT NULL DEFAULT '' -- that it was delivered in
 );
 CREATE INDEX deliveries_newest ON deliveries (organization_id, position);
 CREATE INDEX deliveries_by_channel ON deliveries (channel_id, position);

@@ -358,14 +358,16 @@ func (q *Queries) DenyGrant(ctx context.Context, arg DenyGrantParams) error {
 }
 
 const endDelivery = `-- name: EndDelivery :exec
-UPDATE deliveries SET status = $1, problem = $2, due_at = 0, ended_at = $3 WHERE id = $4
+UPDATE deliveries SET status = $1, problem = $2, due_at = 0, ended_at = $3,
+    digest_id = $4 WHERE id = $5
 `
 
 type EndDeliveryParams struct {
-	Status  string
-	Problem string
-	EndedAt int64
-	ID      string
+	Status   string
+	Problem  string
+	EndedAt  int64
+	DigestID string
+	ID       string
 }
 
 func (q *Queries) EndDelivery(ctx context.Context, arg EndDeliveryParams) error {
@@ -373,6 +375,7 @@ func (q *Queries) EndDelivery(ctx context.Context, arg EndDeliveryParams) error 
 		arg.Status,
 		arg.Problem,
 		arg.EndedAt,
+		arg.DigestID,
 		arg.ID,
 	)
 	return err
@@ -489,6 +492,20 @@ func (q *Queries) GetCheckpoint(ctx context.Context, name string) (GetCheckpoint
 	return i, err
 }
 
+const holdChannel = `-- name: HoldChannel :exec
+UPDATE notification_channels SET held_until = $1 WHERE id = $2
+`
+
+type HoldChannelParams struct {
+	HeldUntil int64
+	ID        string
+}
+
+func (q *Queries) HoldChannel(ctx context.Context, arg HoldChannelParams) error {
+	_, err := q.exec(ctx, q.holdChannelStmt, holdChannel, arg.HeldUntil, arg.ID)
+	return err
+}
+
 const insertAgent = `-- name: InsertAgent :exec
 INSERT INTO agents (id, organization_id, position, name, name_folded, description, owner_id, status, created_at, created_by_type, created_by_id)
 VALUES ($1, $2, $3, $4, $5, $6,
@@ -558,9 +575,9 @@ func (q *Queries) InsertChannel(ctx context.Context, arg InsertChannelParams) er
 }
 
 const insertDelivery = `-- name: InsertDelivery :exec
-INSERT INTO deliveries (id, organization_id, position, channel_id, topic, agent_id, tool_id, request_id, suggestion_id, ends_at, status, queued_at, due_at)
+INSERT INTO deliveries (id, organization_id, position, channel_id, topic, agent_id, tool_id, request_id, suggestion_id, ends_at, status, queued_at, due_at, place)
 VALUES ($1, $2, $3, $4, $5, $6, $7,
-        $8, $9, $10, 'pending', $11, $11)
+        $8, $9, $10, 'pending', $11, $11, $3)
 `
 
 type InsertDeliveryParams struct {
@@ -865,16 +882,17 @@ func (q *Queries) ReplaceGrantCredential(ctx context.Context, arg ReplaceGrantCr
 }
 
 const requeueDelivery = `-- name: RequeueDelivery :exec
-UPDATE deliveries SET status = 'pending', due_at = $1, ended_at = 0 WHERE id = $2
+UPDATE deliveries SET status = 'pending', due_at = $1, ended_at = 0, place = $2 WHERE id = $3
 `
 
 type RequeueDeliveryParams struct {
 	DueAt int64
+	Place int64
 	ID    string
 }
 
 func (q *Queries) RequeueDelivery(ctx context.Context, arg RequeueDeliveryParams) error {
-	_, err := q.exec(ctx, q.requeueDeliveryStmt, requeueDelivery, arg.DueAt, arg.ID)
+	_, err := q.exec(ctx, q.requeueDeliveryStmt, requeueDelivery, arg.DueAt, arg.Place, arg.ID)
 	return err
 }
 

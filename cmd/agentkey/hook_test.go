@@ -29,9 +29,13 @@ type received struct {
 
 // member is one text of the JSON body, reached by a dotted path.
 func (r received) member(path string) string {
-	a := answer{}
-	_ = json.Unmarshal(r.Body, &a.JSON)
-	return a.Text(path)
+	return answer{JSON: r.decoded()}.Text(path)
+}
+
+// decoded is the JSON body.
+func (r received) decoded() (body map[string]any) {
+	_ = json.Unmarshal(r.Body, &body)
+	return body
 }
 
 func startHook(t testing.TB, answer func(n int, w http.ResponseWriter)) *hook {

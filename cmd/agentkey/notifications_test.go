@@ -66,13 +66,15 @@ func TestARequestIsToldToEachChannelOnce(t *testing.T) {
 
 	text := slack.about(request)[0].member("text")
 	if want := "“Onboarding” requests access to “GitHub”: “@everyone &lt;!channel&gt; [read](https[:]//evil[.]example/x) Approved by: admin”\n"; !strings.HasPrefix(
-		text, want,
+		text,
+		want,
 	) {
 		t.Errorf("Slack was told %q", text)
 	}
 	text = discord.about(request)[0].member("content")
 	if want := `: “@` + "\u200B" + `everyone \<!channel\> \[read\]\(https\[\:\]//evil\[.\]example/x\) Approved by\: admin”` + "\n"; !strings.Contains(
-		text, want,
+		text,
+		want,
 	) {
 		t.Errorf("Discord was told %q", text)
 	}
@@ -215,12 +217,23 @@ func TestEveryMessageLinksToTheDashboard(t *testing.T) {
 		admin.mustChannel("slack", slack.URL, topics...)
 		admin.mustChannel("discord", discord.URL, topics...)
 		channel := admin.mustChannel("webhook", hook.URL, topics...).Text("id")
-		admin.must(201, "POST", channelsPath, object{"kind": "email", "name": "On call", "topics": topics, "recipients": []string{"ops@example.com"}})
+		admin.must(
+			201,
+			"POST",
+			channelsPath,
+			object{"kind": "email", "name": "On call", "topics": topics, "recipients": []string{"ops@example.com"}},
+		)
 		f := mustEnding(p)
 		other := admin.mustTool("Jira", "x")
-		request := p.with(f.key).must(201, "POST", "/api/tools/"+other+"/request", object{"reason": "to plan things"}).Text("request_id")
-		suggestion := p.with(f.key).must(201, "POST", "/api/tools/suggest", object{"name": "Linear", "reason": "to plan more"}).Text("suggestion_id")
-		note := p.with(f.key).must(201, "POST", "/api/tools/"+f.tool+"/instructions/suggest", object{"learned": "page by cursor", "why": "offsets are ignored"}).Text("suggestion_id")
+		request := p.with(f.key).
+			must(201, "POST", "/api/tools/"+other+"/request", object{"reason": "to plan things"}).
+			Text("request_id")
+		suggestion := p.with(f.key).
+			must(201, "POST", "/api/tools/suggest", object{"name": "Linear", "reason": "to plan more"}).
+			Text("suggestion_id")
+		note := p.with(f.key).
+			must(201, "POST", "/api/tools/"+f.tool+"/instructions/suggest", object{"learned": "page by cursor", "why": "offsets are ignored"}).
+			Text("suggestion_id")
 		wait.Until(t, "told of everything", func() bool { return len(admin.deliveries("status=delivered")) == 4*6 })
 		admin.must(200, "POST", channelsPath+"/"+channel+"/test", nil)
 		var sent []string

@@ -261,7 +261,7 @@ func assemble(
 	})
 	agents, catalogs, organizations := commands.NewAgentLoop(env), commands.NewCatalogLoop(env), commands.NewOrganizationLoop(env)
 	guides := commands.NewGuideLoop(env)
-	outgoing := commands.NewDeliveryLoop(env)
+	outgoing, lanes := commands.NewDeliveryLoop(env), commands.NewLaneLoop(env)
 	refusals := commands.NewRefusals(env, newID)
 	h.installation = commands.NewInstallationLoop(env)
 	h.clock = &clockCheck{log: inst.Log, clock: time.Now}
@@ -269,7 +269,8 @@ func assemble(
 		Installation: h.installation, Log: inst.Log, StoreID: inst.Begun.StoreID,
 		Organization: inst.Begun.OrganizationID, NewID: newID, Logger: logger, Rows: readModel.Mark,
 		Forget: []func(){
-			agents.Forget, catalogs.Forget, guides.Forget, organizations.Forget, outgoing.Forget, h.installation.Forget,
+			agents.Forget, catalogs.Forget, guides.Forget, organizations.Forget, outgoing.Forget, lanes.Forget,
+			h.installation.Forget,
 		},
 	})
 	env.OnAppend = func(a loop.Appending) {
@@ -290,7 +291,7 @@ func assemble(
 	}
 	channels.Sender.Dashboard = c.Dashboard
 	deliveries := &commands.Deliveries{
-		Loop: outgoing, Agents: agents, Catalogs: catalogs, Channels: channels, Log: inst.Log, NewID: newID,
+		Loop: outgoing, Lanes: lanes, Agents: agents, Catalogs: catalogs, Channels: channels, Log: inst.Log, NewID: newID,
 	}
 	server := &api.Server{
 		Door: &door.Door{

@@ -43,13 +43,15 @@ type (
 	}
 	// Succeeded is the end: the receiver took it.
 	Succeeded struct {
-		Attempt int `json:"attempt"`
+		Attempt int    `json:"attempt"`
+		Digest  string `json:"digest_id,omitempty"` // that it was part of
 	}
 	// Failed is an attempt that another one follows.
 	Failed struct {
 		Attempt int       `json:"attempt"`
 		Problem string    `json:"problem"`
 		NextAt  time.Time `json:"next_at"`
+		Alone   bool      `json:"alone,omitempty"` // the receiver refuses its text, so it goes by itself
 	}
 	// Abandoned is an attempt that no other one follows: the notification is a dead letter.
 	Abandoned struct {
@@ -92,6 +94,8 @@ type State struct {
 	DueAt          time.Time // when the next attempt may begin; zero: never
 	EndedAt        time.Time // when it was delivered or given up; zero while it is neither
 	Problem        string    // of the last attempt; "" when there was none
+	Alone          bool      // it never goes out together with others
+	Digest         string    // that it was delivered in; "" when it was by itself
 	QueuedAt       time.Time // first of all
 }
 
@@ -107,12 +111,15 @@ func Evolve(s State, f domain.Fact[Event]) State {
 		s.Attempts, s.Tries, s.DueAt, s.Claimed = e.Attempt, s.Tries+1, e.Until, true
 	case Succeeded:
 		s.Status, s.DueAt, s.EndedAt, s.Problem, s.Claimed = Delivered, time.Time{}, f.At, "", false
+		s.Digest = e.Digest
 	case Failed:
 		s.Status, s.DueAt, s.Problem, s.Claimed = Failing, e.NextAt, e.Problem, false
+		s.Alone = s.Alone || e.Alone
 	case Abandoned:
 		s.Status, s.DueAt, s.EndedAt, s.Problem, s.Claimed = Dead, time.Time{}, f.At, e.Problem, false
 	case Requeued:
 		s.Status, s.Since, s.DueAt, s.Tries, s.EndedAt, s.Claimed = Pending, f.At, f.At, 0, time.Time{}, false
+		s.Alone = false
 	}
 	return s
 }

@@ -34,6 +34,15 @@ func claimed(attempt int, until time.Duration) delivery.Claimed {
 	return delivery.Claimed{Attempt: attempt, Until: after(until)}
 }
 
+// claim asks for the turn for as long as a channel's queue gives it.
+func claim(at time.Duration) delivery.Claim {
+	return delivery.Claim{At: after(at), Until: after(at + 20*time.Second)}
+}
+
+func failedAlone(attempt int, next time.Duration) delivery.Failed {
+	return delivery.Failed{Attempt: attempt, Problem: "p", NextAt: after(next), Alone: true}
+}
+
 func failed(attempt int, next time.Duration) delivery.Failed {
 	return delivery.Failed{Attempt: attempt, Problem: "p", NextAt: after(next)}
 }
@@ -57,19 +66,19 @@ func TestDecide(t *testing.T) {
 		{"it is queued once, whatever became of it", done, delivery.Queue(queued), nil, ""},
 		{"it is queued and tried at once", nil, delivery.Try{What: queued, At: start}, tried, ""},
 		{"but that once", begun, delivery.Try{What: queued, At: start}, nil, ""},
-		{"a delivery that was never queued can't be sent", nil, delivery.Claim{At: after(s)}, nil, "not_found"},
+		{"a delivery that was never queued can't be sent", nil, claim(s), nil, "not_found"},
 		{"nor asks for it again", nil, delivery.Requeue{}, nil, "not_found"},
-		{"who comes first has the turn", begun, delivery.Claim{At: after(0)}, list(claimed(1, 20*s)), ""},
-		{"who comes second has not", tried, delivery.Claim{At: after(19 * s)}, nil, ""},
+		{"who comes first has the turn", begun, claim(0), list(claimed(1, 20*s)), ""},
+		{"who comes second has not", tried, claim(19 * s), nil, ""},
 		{
 			"a turn that was left behind is taken over", tried,
-			delivery.Claim{At: after(20 * s)},
+			claim(20 * s),
 			list(claimed(2, 40*s)), "",
 		},
-		{"it is not tried before its time", again, delivery.Claim{At: after(9 * s)}, nil, ""},
-		{"at its time it is", again, delivery.Claim{At: after(10 * s)}, list(claimed(2, 30*s)), ""},
-		{"what is delivered is not tried again", done, delivery.Claim{At: after(day)}, nil, ""},
-		{"nor what was given up", dead, delivery.Claim{At: after(day)}, nil, ""},
+		{"it is not tried before its time", again, claim(9 * s), nil, ""},
+		{"at its time it is", again, claim(10 * s), list(claimed(2, 30*s)), ""},
+		{"what is delivered is not tried again", done, claim(day), nil, ""},
+		{"nor what was given up", dead, claim(day), nil, ""},
 
 		{"it is delivered", tried, delivery.Succeed{Attempt: 1}, list(delivery.Succeeded{Attempt: 1}), ""},
 		{"it is delivered once", done, delivery.Succeed{Attempt: 1}, nil, ""},
@@ -86,49 +95,49 @@ func TestDecide(t *testing.T) {
 		{"an attempt that never was delivers nothing", tried, delivery.Succeed{Attempt: 2}, nil, ""},
 
 		{
-			"a failure is tried again after two seconds", tried,
-			delivery.Fail{At: after(5 * s), Attempt: 1, Problem: "p"},
-			list(failed(1, 7*s)), "",
-		},
-		{
-			"or a little sooner", tried,
-			delivery.Fail{At: after(5 * s), Attempt: 1, Problem: "p", Jitter: 1},
-			list(failed(1, 6*s)), "",
-		},
-		{
-			"twice as long after a second one", append(again, claimed(2, 30*s)),
-			delivery.Fail{At: after(15 * s), Attempt: 2, Problem: "p"},
-			list(failed(2, 19*s)), "",
-		},
-		{
-			"as long as the receiver asks for", tried,
-			delivery.Fail{At: after(5 * s), Attempt: 1, Problem: "p", Wait: 60 * s},
+			"a failure is tried again when its channel continues", tried,
+			delivery.Fail{At: after(5 * s), Attempt: 1, Problem: "p", NextAt: after(65 * s)},
 			list(failed(1, 65*s)), "",
 		},
 		{
-			"but an hour at most", tried,
-			delivery.Fail{At: after(5 * s), Attempt: 1, Problem: "p", Wait: day},
-			list(failed(1, time.Hour+5*s)), "",
+			"a text that is refused is tried again after two seconds", tried,
+			delivery.Fail{At: after(5 * s), Attempt: 1, Problem: "p", Alone: true},
+			list(failedAlone(1, 7*s)), "",
+		},
+		{
+			"or a little sooner", tried,
+			delivery.Fail{At: after(5 * s), Attempt: 1, Problem: "p", Alone: true, Jitter: 1},
+			list(failedAlone(1, 6*s)), "",
+		},
+		{
+			"twice as long after a second one", append(again, claimed(2, 30*s)),
+			delivery.Fail{At: after(15 * s), Attempt: 2, Problem: "p", Alone: true},
+			list(failedAlone(2, 19*s)), "",
 		},
 		{
 			"at once when it is our fault", tried,
-			delivery.Fail{At: after(5 * s), Attempt: 1, Problem: "p", Now: true},
+			delivery.Fail{At: after(5 * s), Attempt: 1, Problem: "p"},
 			list(failed(1, 5*s)), "",
 		},
 		{
 			"never when that is of no use", tried,
-			delivery.Fail{At: after(5 * s), Attempt: 1, Problem: "p", Never: true},
+			delivery.Fail{At: after(5 * s), Attempt: 1, Problem: "p", Never: true, NextAt: after(7 * s)},
 			list(delivery.Abandoned{Attempt: 1, Problem: "p"}), "",
 		},
 		{
 			"a day after it was queued it is given up", tried,
-			delivery.Fail{At: after(day - s), Attempt: 1, Problem: "p"},
+			delivery.Fail{At: after(day - s), Attempt: 1, Problem: "p", NextAt: after(day + s)},
 			list(delivery.Abandoned{Attempt: 1, Problem: "p"}), "",
 		},
 		{
 			"a moment before it is not", tried,
-			delivery.Fail{At: after(day - 3*s), Attempt: 1, Problem: "p"},
+			delivery.Fail{At: after(day - 3*s), Attempt: 1, Problem: "p", NextAt: after(day - s)},
 			list(failed(1, day-s)), "",
+		},
+		{
+			"it is delivered in a digest", tried,
+			delivery.Succeed{Attempt: 1, Digest: "g"},
+			list(delivery.Succeeded{Attempt: 1, Digest: "g"}), "",
 		},
 		{"a failure counts once", again, delivery.Fail{At: after(6 * s), Attempt: 1, Problem: "p"}, nil, ""},
 		{
@@ -144,12 +153,12 @@ func TestDecide(t *testing.T) {
 		{"what is delivered stays so", done, delivery.Requeue{}, nil, ""},
 		{
 			"what is sent again has the turn at once", append(dead, delivery.Requeued{}),
-			delivery.Claim{At: after(3 * s)},
+			claim(3 * s),
 			list(claimed(2, 23*s)), "",
 		},
 		{
 			"and another day", append(dead, delivery.Requeued{}, claimed(2, 30*s)),
-			delivery.Fail{At: after(day), Attempt: 2, Problem: "p"},
+			delivery.Fail{At: after(day), Attempt: 2, Problem: "p", NextAt: after(day + 2*s)},
 			list(failed(2, day+2*s)), "",
 		},
 	}
@@ -179,8 +188,8 @@ func TestItIsTriedForADay(t *testing.T) {
 		return events[0]
 	}
 	for longest := time.Duration(0); ; {
-		step(delivery.Claim{At: now})
-		f, again := step(delivery.Fail{At: now, Attempt: s.Attempts, Problem: "p", Jitter: 0.5}).(delivery.Failed)
+		step(delivery.Claim{At: now, Until: now.Add(20 * time.Second)})
+		f, again := step(delivery.Fail{At: now, Attempt: s.Attempts, Problem: "p", Alone: true, Jitter: 0.5}).(delivery.Failed)
 		if !again {
 			break
 		}
@@ -208,13 +217,13 @@ func TestLaws(t *testing.T) {
 			c := rapid.SampledFrom([]delivery.Command{
 				delivery.Queue(queued),
 				delivery.Try{What: queued, At: now},
-				delivery.Claim{At: now},
-				delivery.Claim{At: now},
-				delivery.Claim{At: now},
+				delivery.Claim{At: now, Until: now.Add(20 * time.Second)},
+				delivery.Claim{At: now, Until: now.Add(20 * time.Second)},
+				delivery.Claim{At: now, Until: now.Add(20 * time.Second)},
 				delivery.Requeue{},
 				delivery.Succeed{Attempt: attempt},
-				delivery.Fail{At: now, Attempt: attempt, Problem: "p", Jitter: 0.3},
-				delivery.Fail{At: now, Attempt: attempt, Problem: "p", Now: true},
+				delivery.Fail{At: now, Attempt: attempt, Problem: "p", Alone: true, Jitter: 0.3},
+				delivery.Fail{At: now, Attempt: attempt, Problem: "p", NextAt: now.Add(time.Minute)},
 				delivery.Fail{At: now, Attempt: attempt, Problem: "p", Never: true},
 			}).Draw(t, "command")
 			before := s

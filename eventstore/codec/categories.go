@@ -17,6 +17,7 @@ const (
 	Catalogs
 	Guides
 	Deliveries
+	Lanes
 	Refusals
 	People
 	Requests
@@ -61,6 +62,7 @@ var categories = [...]category{
 	Catalogs:      {"catalog", audited, deciding, Lasting, false},
 	Guides:        {"guide", audited, deciding, Lasting, false},
 	Deliveries:    {"delivery", audited, deciding, Lasting, false},
+	Lanes:         {"lane", false, deciding, Lasting, false},
 	Refusals:      {"refusals", audited, false, Lasting, false},
 	People:        {"person", audited, false, Lasting, false},
 	Requests:      {"request", false, false, Lasting, false},

@@ -25,6 +25,7 @@ import (
 	"agentkey/domain/delivery"
 	"agentkey/domain/guide"
 	"agentkey/domain/installation"
+	"agentkey/domain/lane"
 	"agentkey/domain/organization"
 	"agentkey/eventstore/codec"
 )
@@ -84,15 +85,29 @@ var samples = map[string]any{
 	},
 	"notification_channel.removed.v1": organization.ChannelRemoved{ChannelID: "channel-1", SecretID: "secret-1"},
 
-	"delivery.queued.v1": delivery.Queued{OrganizationID: "org-1", ChannelID: "channel-1", Topic: domain.CredentialExpiring, About: delivery.About{
-		Stream: "agent-1", Revision: 7, AgentID: "agent-1", ToolID: "tool-1", RequestID: "request-1",
-		SuggestionID: "suggestion-1", EndsAt: &at,
-	}},
+	"delivery.queued.v1": delivery.Queued{
+		OrganizationID: "org-1",
+		ChannelID:      "channel-1",
+		Topic:          domain.CredentialExpiring,
+		About: delivery.About{
+			Stream: "agent-1", Revision: 7, AgentID: "agent-1", ToolID: "tool-1", RequestID: "request-1",
+			SuggestionID: "suggestion-1", EndsAt: &at,
+		},
+	},
 	"delivery.claimed.v1":   delivery.Claimed{Attempt: 1, Until: at},
-	"delivery.succeeded.v1": delivery.Succeeded{Attempt: 1},
-	"delivery.failed.v1":    delivery.Failed{Attempt: 1, Problem: "it answered 500", NextAt: at},
+	"delivery.succeeded.v1": delivery.Succeeded{Attempt: 1, Digest: "digest-1"},
+	"delivery.failed.v1":    delivery.Failed{Attempt: 1, Problem: "it answered 500", NextAt: at, Alone: true},
 	"delivery.abandoned.v1": delivery.Abandoned{Attempt: 2, Problem: "it answered 410"},
 	"delivery.requeued.v1":  delivery.Requeued{},
+	"lane.claimed.v1": lane.Claimed{
+		OrganizationID: "org-1",
+		Turn:           1,
+		Deliveries:     []string{"delivery-1", "delivery-2"},
+		Until:          at,
+	},
+	"lane.released.v1": lane.Released{Turn: 1},
+	"lane.held.v1":     lane.Held{Turn: 1, Until: at, Asked: true},
+	"lane.resumed.v1":  lane.Resumed{},
 
 	"agent.registered.v1": agent.Registered{
 		OrganizationID: "org-1", Name: "Ädams \"bot\"", Description: "line\nline", OwnerID: "person-1",

@@ -16,6 +16,7 @@ import (
 	"agentkey/domain/delivery"
 	"agentkey/domain/guide"
 	"agentkey/domain/installation"
+	"agentkey/domain/lane"
 	"agentkey/domain/organization"
 )
 
@@ -116,6 +117,10 @@ var table = []row{
 	of[delivery.Failed]("delivery.failed.v1"),
 	of[delivery.Abandoned]("delivery.abandoned.v1"),
 	of[delivery.Requeued]("delivery.requeued.v1"),
+	of[lane.Claimed]("lane.claimed.v1"),
+	of[lane.Released]("lane.released.v1"),
+	of[lane.Held]("lane.held.v1"),
+	of[lane.Resumed]("lane.resumed.v1"),
 
 	of[RequestOpened]("request.opened.v1"),
 	of[PersonRecorded]("person.recorded.v1"),

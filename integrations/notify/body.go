@@ -10,7 +10,8 @@ import (
 // slack is the body for an incoming webhook of Slack.
 func (p Post) slack(d Dashboard) ([]byte, error) {
 	return json.Marshal(map[string]any{
-		"text": p.text(d, slackReader), "mrkdwn": false, "parse": "none", "link_names": false, "unfurl_links": false, "unfurl_media": false,
+		"text": p.text(d, slackReader), "mrkdwn": false, "parse": "none", "link_names": false,
+		"unfurl_links": false, "unfurl_media": false,
 	})
 }
 

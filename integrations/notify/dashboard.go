@@ -17,8 +17,11 @@ const maxDashboard = 300
 // ParseDashboard reads the URL of a dashboard, which may be in a folder of its host.
 func ParseDashboard(text string) (Dashboard, error) {
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
-		return Dashboard{}, errors.New("it must be a URL such as https://agentkey.example.com, without a user, a query or a fragment")
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" ||
+		u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+		return Dashboard{}, errors.New(
+			"it must be a URL such as https://agentkey.example.com, without a user, a query or a fragment",
+		)
 	}
 	base := strings.TrimRight((&url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host), Path: u.Path}).String(), "/")
 	if len(base) > maxDashboard {

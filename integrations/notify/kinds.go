@@ -17,7 +17,8 @@ var kinds = map[organization.ChannelKind]kind{
 		hosts: []string{"hooks.slack.com", "hooks.slack-gov.com"}, path: "/", body: Post.slack,
 	},
 	organization.Discord: {
-		hosts: []string{"discord.com", "discordapp.com", "ptb.discord.com", "canary.discord.com"}, path: "/api/webhooks/", body: Post.discord,
+		hosts: []string{"discord.com", "discordapp.com", "ptb.discord.com", "canary.discord.com"},
+		path:  "/api/webhooks/", body: Post.discord,
 	},
 	organization.Webhook: {signed: true, body: Post.webhook},
 	organization.Email:   {mailed: true},

@@ -40,7 +40,8 @@ func TestAChannelOfAnUnknownKindIsRefused(t *testing.T) {
 			!strings.Contains(err.Error(), "no such channels") {
 			t.Errorf("%q: %v", k, err)
 		}
-		if p := (&Sender{}).Send(t.Context(), k, Target{URL: "https://example.com"}, Post{Messages: []Message{{}}}); p == nil || p.Never {
+		post := Post{Messages: []Message{{}}}
+		if p := (&Sender{}).Send(t.Context(), k, Target{URL: "https://example.com"}, post); p == nil || p.Never {
 			t.Errorf("%q: %+v", k, p)
 		}
 	}

@@ -47,8 +47,9 @@ func (p Post) digest(d Dashboard, r reader) string {
 		tail = "\nSee them all: " + all
 	}
 	room := r.limit - units(head) - units(tail)
-	if lines := p.lines(r, longest, func(m Message) string { return linked(d.Link(m), r) }); units(strings.Join(lines, "")) <= room {
-		return head + strings.Join(lines, "") + tail
+	full := strings.Join(p.lines(r, longest, func(m Message) string { return linked(d.Link(m), r) }), "")
+	if units(full) <= room {
+		return head + full + tail
 	}
 	const bullet, rest = 3, 20 // what a line begins with, and “… and 100 more.”
 	lines := p.lines(r, max(shortest, room/len(p.Messages)-bullet), func(Message) string { return "" })

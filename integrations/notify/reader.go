@@ -17,7 +17,11 @@ type reader struct {
 //     message may put it into one
 //   - mail has no limit. Ours keeps a digest readable
 var (
-	slackReader   = reader{show: slackText, link: func(url string) string { return "<" + ampersand(url) + ">" }, limit: 3000}
+	slackReader = reader{
+		show:  slackText,
+		link:  func(url string) string { return "<" + ampersand(url) + ">" },
+		limit: 3000,
+	}
 	discordReader = reader{show: discordText, link: bare, limit: 2000}
 	plainReader   = reader{show: plain, link: bare, limit: 200_000}
 )

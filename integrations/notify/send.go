@@ -46,6 +46,7 @@ type Problem struct {
 	Text  string
 	Never bool          // trying again is of no use
 	Now   bool          // it is not the receiver's fault
+	Alone bool          // the receiver refuses this text; another may do
 	Wait  time.Duration // that the receiver asks for
 }
 
@@ -113,10 +114,17 @@ func (s *Sender) post(ctx context.Context, url string, header http.Header, body 
 	if answer.StatusCode >= 200 && answer.StatusCode < 300 {
 		return nil
 	}
-	return &Problem{
-		Text: fmt.Sprintf("the receiver answered %d", answer.StatusCode), Never: answer.StatusCode == http.StatusGone,
+	problem := &Problem{
+		Text: fmt.Sprintf("the receiver answered %d", answer.StatusCode),
 		Wait: retryAfter(answer.Header.Get("Retry-After"), s.Clock()),
 	}
+	switch answer.StatusCode {
+	case http.StatusGone:
+		problem.Never = true
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
+		problem.Alone = problem.Wait == 0
+	}
+	return problem
 }
 
 // retryAfter reads seconds or a date; 0 for anything else.

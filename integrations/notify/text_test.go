@@ -63,7 +63,19 @@ func TestNothingIsALinkOrAMention(t *testing.T) {
 func messages(text string) []Message {
 	var out []Message
 	for _, topic := range []domain.Topic{domain.AccessRequested, domain.ToolSuggested, domain.NoteSuggested, domain.CredentialExpiring, domain.GrantExpiring, domain.Test} {
-		m := Message{ID: "id", Topic: topic, Agent: text, Tool: text, Reason: text, Channel: text, RequestID: "r1", SuggestionID: "s1", AgentID: "a1", ToolID: "t1", EndsAt: time.Unix(0, 0)}
+		m := Message{
+			ID:           "id",
+			Topic:        topic,
+			Agent:        text,
+			Tool:         text,
+			Reason:       text,
+			Channel:      text,
+			RequestID:    "r1",
+			SuggestionID: "s1",
+			AgentID:      "a1",
+			ToolID:       "t1",
+			EndsAt:       time.Unix(0, 0),
+		}
 		out = append(out, m)
 		m.AgentID = ""
 		out = append(out, m)
@@ -136,7 +148,8 @@ func inert(t *rapid.T, p Post, d Dashboard) {
 		}
 	}
 	lines := strings.Count(s.Text, "\n")
-	if lines != strings.Count(c.Content, "\n") && !p.isDigest() || !p.isDigest() && lines != 1 || lines > len(p.Messages)+1 ||
+	if lines != strings.Count(c.Content, "\n") && !p.isDigest() || !p.isDigest() && lines != 1 ||
+		lines > len(p.Messages)+1 ||
 		strings.Count(s.Text, "“") != strings.Count(s.Text, "”") {
 		t.Fatalf("other lines or quotes: %q %q", s.Text, c.Content)
 	}
@@ -171,13 +184,22 @@ func TestATextIsCutBetweenCharactersThatAReaderSees(t *testing.T) {
 
 func TestTheLongestTextsFitTheirReceiver(t *testing.T) {
 	for _, unit := range []string{"a", "https://evil.example/_*~", "😀", "👩‍👩‍👧‍👦", "&", "@", "日", "e\u0301\u0302\u0303", "[x](y)", "<@U1>"} {
-		m := Message{Topic: domain.NoteSuggested, Agent: strings.Repeat(unit, 2000), Tool: strings.Repeat(unit, 2000), Reason: strings.Repeat(unit, 5000), SuggestionID: "s1"}
+		m := Message{
+			Topic:        domain.NoteSuggested,
+			Agent:        strings.Repeat(unit, 2000),
+			Tool:         strings.Repeat(unit, 2000),
+			Reason:       strings.Repeat(unit, 5000),
+			SuggestionID: "s1",
+		}
 		p := Post{Messages: []Message{m}}
 		slack, discord := p.text(dashboard, slackReader), p.text(dashboard, discordReader)
 		if units(slack) > 3000 || units(discord) > 2000 {
 			t.Errorf("%q: %d and %d", unit, units(slack), units(discord))
 		}
-		if !strings.HasSuffix(slack, "\nAccept or dismiss it: <https://keys.example.com/a&amp;b/instruction-suggestions/s1>") ||
+		if !strings.HasSuffix(
+			slack,
+			"\nAccept or dismiss it: <https://keys.example.com/a&amp;b/instruction-suggestions/s1>",
+		) ||
 			!strings.HasSuffix(discord, "\nAccept or dismiss it: https://keys.example.com/a&b/instruction-suggestions/s1") {
 			t.Errorf("%q: the link is cut: %q %q", unit, slack, discord)
 		}
@@ -231,7 +253,10 @@ func TestADigestListsWhatItHoldsInOrder(t *testing.T) {
 	var p Post
 	for i := range 60 {
 		p.Messages = append(p.Messages, Message{
-			ID: fmt.Sprint("d", i), Topic: domain.AccessRequested, RequestID: fmt.Sprint("r", i), Agent: "Onboarding", Tool: fmt.Sprint("Tool ", i), Reason: "to open issues",
+			ID: fmt.Sprint(
+				"d",
+				i,
+			), Topic: domain.AccessRequested, RequestID: fmt.Sprint("r", i), Agent: "Onboarding", Tool: fmt.Sprint("Tool ", i), Reason: "to open issues",
 		})
 	}
 	mail := p.text(dashboard, plainReader)
@@ -244,8 +269,12 @@ func TestADigestListsWhatItHoldsInOrder(t *testing.T) {
 			}
 			at = max(at, next)
 		}
-		if !strings.HasPrefix(text, "60 notifications had to wait and come together, oldest first:\n• “Onboarding” requests access to “Tool 0”") ||
-			!strings.Contains(text, "\nSee them all: ") || strings.Contains(text, " more.") == all {
+		if !strings.HasPrefix(
+			text,
+			"60 notifications had to wait and come together, oldest first:\n• “Onboarding” requests access to “Tool 0”",
+		) ||
+			!strings.Contains(text, "\nSee them all: ") ||
+			strings.Contains(text, " more.") == all {
 			t.Errorf("the digest: %s", text)
 		}
 	}
@@ -262,8 +291,10 @@ func TestADigestListsWhatItHoldsInOrder(t *testing.T) {
 			}
 		}
 	}
-	if err != nil || json.Unmarshal(raw, &body) != nil || body.Type != "digest" || len(body.Data.Notifications) != 60 || body.Data.Notifications[59].ID != "d59" ||
-		body.Data.Notifications[0].Type != "access_requested" || body.Data.Notifications[0].Data.Message == "" {
+	if err != nil || json.Unmarshal(raw, &body) != nil || body.Type != "digest" || len(body.Data.Notifications) != 60 ||
+		body.Data.Notifications[59].ID != "d59" ||
+		body.Data.Notifications[0].Type != "access_requested" ||
+		body.Data.Notifications[0].Data.Message == "" {
 		t.Errorf("for programs: %s %v", raw, err)
 	}
 }
@@ -275,7 +306,9 @@ func TestADashboardIsAPlainURL(t *testing.T) {
 		"https://keys.example.com?a=b": false, "https://keys.example.com?": false, "https://keys.example.com/#/x": false, "https://" + strings.Repeat("a", 400): false,
 	} {
 		d, err := ParseDashboard(text)
-		if (err == nil) != right || err != nil && strings.Contains(err.Error(), "canary") || strings.ContainsAny(d.base, "<>| ") || strings.HasSuffix(d.base, "/") {
+		if (err == nil) != right || err != nil && strings.Contains(err.Error(), "canary") ||
+			strings.ContainsAny(d.base, "<>| ") ||
+			strings.HasSuffix(d.base, "/") {
 			t.Errorf("%s: %q %v", text, d.base, err)
 		}
 	}

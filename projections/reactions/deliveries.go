@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"agentkey/commands"
+	"agentkey/domain/lane"
 	"agentkey/readmodels"
 )
 
-// Deliverer sends what is due to be sent. The read model says where to look, and the delivery's
-// stream whose turn it is, so any number of processes may look. What goes to one channel goes one
-// after another; channels do not wait for each other.
+// Deliverer sends what is due to be sent. The read model says where to look and in which order, and
+// the channel's stream whose turn it is, so any number of processes may look. What goes to one
+// channel goes one after another; channels do not wait for each other.
 type Deliverer struct {
 	Models     *readmodels.DB
 	Deliveries *commands.Deliveries
@@ -24,8 +25,8 @@ type Deliverer struct {
 }
 
 const (
-	maxLanes = 64 // channels to which something is sent at a time
-	laneLoad = 16 // that are sent to one before it is looked again
+	maxLanes = 64                 // channels to which something is sent at a time
+	laneLoad = 2 * lane.MaxDigest // that are sent to one before it is looked again
 )
 
 // Run looks at every tick until ctx ends, and returns when nothing is being sent any more. What
@@ -87,11 +88,15 @@ func (d *Deliverer) lane(ctx context.Context, channel string) error {
 	if err != nil {
 		return err
 	}
-	for _, n := range due {
+	ids := make([]string, len(due))
+	for i, n := range due {
+		ids[i] = n.ID
+	}
+	for len(ids) > 0 {
 		if err := ctx.Err(); err != nil {
 			return err // another process sends the rest
 		}
-		if _, err := d.Deliveries.Attempt(ctx, n.Organization, n.ID); err != nil {
+		if ids, err = d.Deliveries.SendNext(ctx, due[0].Organization, channel, ids); err != nil {
 			return err
 		}
 	}

@@ -211,10 +211,13 @@ WHERE id = sqlc.arg(id);
 -- name: RemoveChannel :exec
 UPDATE notification_channels SET removed_at = sqlc.arg(removed_at) WHERE id = sqlc.arg(id);
 
+-- name: HoldChannel :exec
+UPDATE notification_channels SET held_until = sqlc.arg(held_until) WHERE id = sqlc.arg(id);
+
 -- name: InsertDelivery :exec
-INSERT INTO deliveries (id, organization_id, position, channel_id, topic, agent_id, tool_id, request_id, suggestion_id, ends_at, status, queued_at, due_at)
+INSERT INTO deliveries (id, organization_id, position, channel_id, topic, agent_id, tool_id, request_id, suggestion_id, ends_at, status, queued_at, due_at, place)
 VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(channel_id), sqlc.arg(topic), sqlc.arg(agent_id), sqlc.arg(tool_id),
-        sqlc.arg(request_id), sqlc.arg(suggestion_id), sqlc.arg(ends_at), 'pending', sqlc.arg(at), sqlc.arg(at));
+        sqlc.arg(request_id), sqlc.arg(suggestion_id), sqlc.arg(ends_at), 'pending', sqlc.arg(at), sqlc.arg(at), sqlc.arg(position));
 
 -- name: ClaimDelivery :exec
 UPDATE deliveries SET attempts = sqlc.arg(attempts), due_at = sqlc.arg(due_at) WHERE id = sqlc.arg(id);
@@ -223,7 +226,8 @@ UPDATE deliveries SET attempts = sqlc.arg(attempts), due_at = sqlc.arg(due_at) W
 UPDATE deliveries SET status = 'failed', problem = sqlc.arg(problem), due_at = sqlc.arg(due_at) WHERE id = sqlc.arg(id);
 
 -- name: EndDelivery :exec
-UPDATE deliveries SET status = sqlc.arg(status), problem = sqlc.arg(problem), due_at = 0, ended_at = sqlc.arg(ended_at) WHERE id = sqlc.arg(id);
+UPDATE deliveries SET status = sqlc.arg(status), problem = sqlc.arg(problem), due_at = 0, ended_at = sqlc.arg(ended_at),
+    digest_id = sqlc.arg(digest_id) WHERE id = sqlc.arg(id);
 
 -- name: RequeueDelivery :exec
-UPDATE deliveries SET status = 'pending', due_at = sqlc.arg(due_at), ended_at = 0 WHERE id = sqlc.arg(id);
+UPDATE deliveries SET status = 'pending', due_at = sqlc.arg(due_at), ended_at = 0, place = sqlc.arg(place) WHERE id = sqlc.arg(id);
