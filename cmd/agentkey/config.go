@@ -17,6 +17,7 @@ import (
 	"agentkey/domain"
 	"agentkey/eventstore/seal"
 	"agentkey/integrations/notify"
+	"agentkey/integrations/outbound"
 )
 
 // Config is everything that can be set; see settings.
@@ -36,7 +37,7 @@ type Config struct {
 	DatabaseURL   string           // empty: the read model is a file in the data folder
 	Redis         *redis.Options   // nil: calls are counted in this process
 	Limits        door.Rules
-	OutboundAllow []netip.Prefix
+	Outbound      outbound.Network
 	Dashboard     notify.Dashboard   // the zero one: messages have no links
 	Mail          *notify.MailServer // nil: no e-mail is sent
 	MailFrom      mail.Address

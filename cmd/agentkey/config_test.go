@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"agentkey/eventstore/seal"
+	"agentkey/integrations/notify"
+	"agentkey/integrations/outbound"
 )
 
 // write puts a text into a file of the test.
@@ -63,11 +65,11 @@ database_url_file: `+write(t, "url", "postgres://agentkey:secret@db/agentkey")+`
 	want.Listen, want.DatabaseURL = "127.0.0.1:2222", "postgres://agentkey:secret@db/agentkey"
 	want.Limits.Reads.Limit, want.Limits.Admin.Limit, want.Limits.Admin.Window = 7, 0, 0
 	want.Proxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.168.0.0/16")}
-	want.OutboundAllow = []netip.Prefix{netip.MustParsePrefix("10.20.0.0/16")}
+	want.Outbound.Allow = outbound.Rules{{Network: netip.MustParsePrefix("10.20.0.0/16")}}
 	want.AgentOrigins = []string{"https://a.example", "https://b.example"}
 	if diff := cmp.Diff(
 		want, c, cmpopts.IgnoreFields(Config{}, "MasterKeys", "AdminToken", "AI.Key"),
-		cmpopts.EquateComparable(netip.Prefix{}),
+		cmpopts.EquateComparable(netip.Prefix{}, notify.Dashboard{}),
 	); diff != "" {
 		t.Error(diff)
 	}

@@ -124,7 +124,10 @@ func (d *doctor) model(ctx context.Context) {
 	if key := d.config.AI.Key.Reveal(); len(key) > 0 {
 		request.Header.Set("Authorization", "Bearer "+string(key))
 	}
-	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := &http.Client{
+		Transport:     d.config.Outbound.Transport(),
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 	response, err := client.Do(request)
 	if err != nil {
 		d.say(

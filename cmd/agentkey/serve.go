@@ -233,9 +233,10 @@ func setupGuide(c Config, known *templates.Set) *setupguide.Guide {
 	if c.AI.BaseURL != "" {
 		model = setupguide.NewModel(
 			c.AI.BaseURL, c.AI.Model, c.AI.Key, setupguide.Times{First: 90 * time.Second, Idle: 30 * time.Second},
+			c.Outbound.Transport(),
 		)
 	}
-	return setupguide.New(setupguide.NewDocuments(c.OutboundAllow, 15*time.Second), model, known, 3*time.Minute)
+	return setupguide.New(setupguide.NewDocuments(c.Outbound, 15*time.Second), model, known, 3*time.Minute)
 }
 
 // parts are what assemble puts together.
@@ -287,7 +288,7 @@ func assemble(
 	notes := &commands.Notes{Guides: guides, Tools: tools, Grants: grants}
 	channels := &commands.Channels{
 		Organizations: organizations, Secrets: inst.Secrets,
-		Sender: notify.NewSender(c.OutboundAllow, c.Mail, c.MailFrom, time.Now), Clock: time.Now,
+		Sender: notify.NewSender(c.Outbound, c.Mail, c.MailFrom, time.Now), Clock: time.Now,
 	}
 	channels.Sender.Dashboard = c.Dashboard
 	deliveries := &commands.Deliveries{

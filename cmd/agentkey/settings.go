@@ -11,6 +11,7 @@ import (
 	"agentkey/api/door/limits"
 	"agentkey/domain"
 	"agentkey/integrations/notify"
+	"agentkey/integrations/outbound"
 )
 
 // setting is one thing that can be set.
@@ -140,8 +141,29 @@ var settings = []setting{
 	},
 	{
 		name: "AGENTKEY_OUTBOUND_ALLOW", without: "public addresses only, on ports 443 and 80",
-		meaning: "list of CIDRs that user-supplied URLs (documentation, webhooks) may also reach, on any port",
-		take:    func(c *Config, text string) (err error) { c.OutboundAllow, err = prefixes(text); return err },
+		meaning: "list of networks (`10.0.0.0/8`), addresses and host names (`alertmanager`, `*.corp.example` for all below) " +
+			"that user-supplied URLs (documentation, webhooks) may also reach, also over plain HTTP. Any port, or with `:9093` only that one",
+		take: func(c *Config, text string) (err error) {
+			c.Outbound.Allow, err = outbound.ParseRules(list(text))
+			return err
+		},
+	},
+	{
+		name: "AGENTKEY_OUTBOUND_PROXY", secret: true, without: "calls go out directly",
+		meaning: "`http://user:password@proxy:3128`, an HTTP proxy for notifications, documentation pages, and a language model or " +
+			"receiver of traces that isn't near. Mail, the event log, Postgres and Redis don't use it",
+		take: func(c *Config, text string) (err error) {
+			c.Outbound.Proxy, err = outbound.ParseProxy(text)
+			return err
+		},
+	},
+	{
+		name: "AGENTKEY_OUTBOUND_DIRECT", without: "none",
+		meaning: "list of networks and host names, as above, that are called without the proxy",
+		take: func(c *Config, text string) (err error) {
+			c.Outbound.Direct, err = outbound.ParseRules(list(text))
+			return err
+		},
 	},
 	{
 		name: "AGENTKEY_DASHBOARD_URL", without: "notifications contain no links",
@@ -234,6 +256,9 @@ func (l *loader) together(c Config) {
 			"AGENTKEY_MASTER_KEYS",
 			"it is required with AGENTKEY_EVENTSTORE_URL; create one with: openssl rand -base64 32",
 		)
+	}
+	if len(c.Outbound.Direct) > 0 && c.Outbound.Proxy == nil {
+		l.wrong("AGENTKEY_OUTBOUND_DIRECT", "it has no effect without AGENTKEY_OUTBOUND_PROXY")
 	}
 	if c.BehindProxy && len(c.Proxies) == 0 {
 		l.wrong("AGENTKEY_TRUSTED_PROXIES", "it is required with AGENTKEY_PLAIN_HTTP=behind-proxy: name the addresses of the proxy, such as 10.0.0.5/32, "+

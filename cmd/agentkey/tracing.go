@@ -32,7 +32,9 @@ func startTracing(ctx context.Context, c Config, logger *slog.Logger) (*tracing,
 	if c.TracesURL == "" {
 		return &tracing{}, nil
 	}
-	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(c.TracesURL))
+	exporter, err := otlptracehttp.New(
+		ctx, otlptracehttp.WithEndpointURL(c.TracesURL), otlptracehttp.WithProxy(c.Outbound.ProxyFor),
+	)
 	if err != nil {
 		return nil, fmt.Errorf("send traces: %w", err)
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/mail"
-	"net/netip"
 	"strconv"
 	"time"
 
@@ -24,7 +23,7 @@ const sendTime = 10 * time.Second
 // Sender sends.
 type Sender struct {
 	HTTP     *outbound.Client
-	Allow    []netip.Prefix // addresses where any server may play a product
+	Allow    outbound.Rules // hosts where any server may play a product
 	Mail     *MailServer    // nil: no e-mail is sent
 	MailFrom mail.Address
 	Clock    func() time.Time
@@ -33,9 +32,9 @@ type Sender struct {
 }
 
 // NewSender returns a sender that reaches what is public, and what is allowed besides.
-func NewSender(allow []netip.Prefix, server *MailServer, from mail.Address, clock func() time.Time) *Sender {
+func NewSender(network outbound.Network, server *MailServer, from mail.Address, clock func() time.Time) *Sender {
 	return &Sender{
-		HTTP: outbound.New(outbound.Options{Allow: allow, Timeout: sendTime}), Allow: allow, Mail: server,
+		HTTP: outbound.New(outbound.Options{Network: network, Timeout: sendTime}), Allow: network.Allow, Mail: server,
 		MailFrom: from, Clock: clock,
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"net/mail"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -47,7 +46,7 @@ func (t Target) Host() string {
 
 // Check refuses a target that a channel of a kind can't have. A field that is wrong is named, and
 // not repeated.
-func (t Target) Check(of organization.ChannelKind, allow []netip.Prefix) error {
+func (t Target) Check(of organization.ChannelKind, allow outbound.Rules) error {
 	kind, known := kinds[of]
 	if !known {
 		return domain.Invalid("kind", "this version has no such channels")
@@ -99,9 +98,9 @@ func checkSigningSecret(text string) error {
 	return nil
 }
 
-// checkURL wants https, and for a product the place of its webhooks. At an address that the
-// operator lets us call, which stands in for them, neither is asked for.
-func checkURL(text string, place kind, allow []netip.Prefix) error {
+// checkURL wants https, and for a product the place of its webhooks. At a host that the operator lets
+// us call, which may play that product, neither is asked for.
+func checkURL(text string, place kind, allow outbound.Rules) error {
 	u, err := url.Parse(text)
 	if text == "" || err != nil {
 		return domain.Invalid("url", "it must be the URL that receives the notifications")
@@ -109,18 +108,16 @@ func checkURL(text string, place kind, allow []netip.Prefix) error {
 	if err := outbound.CheckURL(u); err != nil {
 		return domain.Invalid("url", err.Error())
 	}
-	if addr, err := netip.ParseAddr(u.Hostname()); err == nil {
-		if slices.ContainsFunc(allow, func(p netip.Prefix) bool { return p.Contains(addr.WithZone("").Unmap()) }) {
-			return nil
-		}
+	if allow.Covers(u) {
+		return nil
 	}
+	allowed := "; to allow this host, an operator adds " + u.Hostname() + " to " + outbound.AllowSetting
 	if u.Scheme != "https" {
-		return domain.Invalid("url", "it must begin with https://")
+		return domain.Invalid("url", "it must begin with https://"+allowed)
 	}
 	if len(place.hosts) > 0 && (!slices.Contains(place.hosts, u.Host) || !strings.HasPrefix(u.Path, place.path)) {
-		return domain.Invalid(
-			"url", "it must be that of an incoming webhook, which begins with https://"+place.hosts[0]+place.path,
-		)
+		begins := "https://" + place.hosts[0] + place.path
+		return domain.Invalid("url", "it must be that of an incoming webhook, which begins with "+begins+allowed)
 	}
 	return nil
 }

@@ -8,17 +8,18 @@ import (
 
 	"agentkey/domain"
 	"agentkey/domain/organization"
+	"agentkey/integrations/outbound"
 )
 
 func TestAChannelLeadsWhereItsKindCan(t *testing.T) {
 	const secret = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
-	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	loopback := outbound.Rules{{Network: netip.MustParsePrefix("127.0.0.0/8")}}
 	hook := func(url string) Target { return Target{URL: url, SigningSecret: secret} }
 	for _, c := range []struct {
 		name   string
 		kind   organization.ChannelKind
 		target Target
-		allow  []netip.Prefix
+		allow  outbound.Rules
 		wrong  string // the field; "" when it is right
 	}{
 		{"Slack", organization.Slack, Target{URL: "https://hooks.slack.com/services/T/B/x"}, nil, ""},

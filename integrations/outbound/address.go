@@ -45,8 +45,9 @@ func ranges(texts ...string) []netip.Prefix {
 	return out
 }
 
-// check decides on an address that is about to be dialled. The error does not repeat it.
-func check(allow []netip.Prefix, network, address string) error {
+// check decides on an address that is about to be dialled for a host. The error does not repeat the
+// address; it says what an operator would have to write.
+func (rules Rules) check(host, network, address string) error {
 	if network != "tcp4" && network != "tcp6" {
 		return &refusal{"it is not reached over TCP"}
 	}
@@ -55,16 +56,42 @@ func check(allow []netip.Prefix, network, address string) error {
 		return &refusal{"it has no address"}
 	}
 	addr := target.Addr().WithZone("").Unmap()
-	in := func(prefix netip.Prefix) bool { return prefix.Contains(addr) }
-	switch {
-	case slices.ContainsFunc(allow, in):
+	if rules.address(addr, target.Port()) {
 		return nil
-	case addr.Is6() && !global.Contains(addr), slices.ContainsFunc(special, in):
-		return &refusal{
-			"it lies in a network that is not public; an operator may allow that with AGENTKEY_OUTBOUND_ALLOW",
-		}
+	}
+	named, exactly := rules.name(host, target.Port())
+	switch {
+	case named && (isPublic(addr) || isInternal(addr) || exactly && addr.IsLoopback()):
+		return nil
+	case named:
+		return &refusal{"its name is allowed, but leads to an address that is neither public nor private; " +
+			"to allow that, an operator adds its network to " + AllowSetting}
+	case !isPublic(addr):
+		return &refusal{"it lies in a network that is not public; " + allowing(host)}
 	case target.Port() != 80 && target.Port() != 443:
-		return &refusal{"its port is neither 443 nor 80"}
+		return &refusal{"its port is neither 443 nor 80; " + allowing(host)}
 	}
 	return nil
 }
+
+// AllowSetting is the setting that decides.
+const AllowSetting = "AGENTKEY_OUTBOUND_ALLOW"
+
+// allowing says how an operator allows a host.
+func allowing(host string) string {
+	if name, known := hostName(host); known && !endsInNumber(name) {
+		return "to allow it, an operator adds " + name + " to " + AllowSetting
+	}
+	return "to allow it, an operator adds its address or network to " + AllowSetting
+}
+
+func isPublic(addr netip.Addr) bool {
+	in := func(prefix netip.Prefix) bool { return prefix.Contains(addr) }
+	return (addr.Is4() || global.Contains(addr)) && !slices.ContainsFunc(special, in)
+}
+
+// shared is the range behind a carrier's NAT, which clusters and overlay networks use too.
+var shared = netip.MustParsePrefix("100.64.0.0/10")
+
+// isInternal reports whether an address is one that a company gives its own hosts.
+func isInternal(addr netip.Addr) bool { return addr.IsPrivate() || shared.Contains(addr) }

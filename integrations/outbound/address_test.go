@@ -20,13 +20,21 @@ var refused = []string{
 	"fe80::1", "fe80::1%lo", "fe80::1%1", "febf::1", "fec0::1", "::1%lo", "ff02::1", "ff0e::1",
 }
 
+// allowed are rules for networks.
+func allowed(networks []netip.Prefix) (rules Rules) {
+	for _, n := range networks {
+		rules = append(rules, Rule{Network: n})
+	}
+	return rules
+}
+
 func TestOnlyPublicAddressesAreDialled(t *testing.T) {
 	dial := func(addr netip.Addr, port uint16, allow ...netip.Prefix) error {
 		network := "tcp6"
 		if addr.Is4() {
 			network = "tcp4"
 		}
-		return check(allow, network, netip.AddrPortFrom(addr, port).String())
+		return allowed(allow).check("", network, netip.AddrPortFrom(addr, port).String())
 	}
 	for _, text := range refused {
 		err := dial(netip.MustParseAddr(text), 443)
@@ -66,7 +74,8 @@ func TestWhatIsAllowedIsDialledOnAnyPortAndNothingElseIs(t *testing.T) {
 		if strings.HasPrefix(address, "[") {
 			network = "tcp6"
 		}
-		if err := check(allow, network, address); (err == nil) != right || err != nil && !errors.Is(err, ErrRefused) {
+		if err := allowed(allow).check("", network, address); (err == nil) != right ||
+			err != nil && !errors.Is(err, ErrRefused) {
 			t.Errorf("%s: %v", address, err)
 		}
 	}
@@ -87,7 +96,7 @@ func TestWhatIsNoTCPAddressIsRefused(t *testing.T) {
 		{"tcp6", "[fe80::1%]:80"},
 		{"tcp4", "8.8.8.8:https"},
 	} {
-		if err := check(all, dialled[0], dialled[1]); !errors.Is(err, ErrRefused) {
+		if err := allowed(all).check("", dialled[0], dialled[1]); !errors.Is(err, ErrRefused) {
 			t.Errorf("%q: %v", dialled, err)
 		}
 	}

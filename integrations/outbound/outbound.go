@@ -13,9 +13,9 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -33,11 +33,18 @@ type refusal struct{ why string }
 func (r *refusal) Error() string { return ErrRefused.Error() + ": " + r.why }
 func (r *refusal) Unwrap() error { return ErrRefused }
 
+// Network is what the operator has set about the way out.
+type Network struct {
+	Allow  Rules    // hosts that may be called although they are not public, on any port
+	Proxy  *url.URL // an HTTP proxy through which everything goes; nil: none
+	Direct Rules    // hosts to which the proxy does not lead
+}
+
 // Options are what callers differ in.
 type Options struct {
-	Allow     []netip.Prefix // addresses that may be called whatever they are, on any port
-	Timeout   time.Duration  // of a whole call, its redirects and its body included
-	Redirects int            // that are followed, each checked like the first address; with 0 a redirect is refused
+	Network
+	Timeout   time.Duration // of a whole call, its redirects and its body included
+	Redirects int           // that are followed, each checked like the first address; with 0 a redirect is refused
 }
 
 // Client calls what its options allow. It takes no proxy from the environment, which would dial for
@@ -46,22 +53,44 @@ type Client struct{ http http.Client }
 
 // New returns a client. It may be used by many at once.
 func New(o Options) *Client {
-	dialer := &net.Dialer{Timeout: 10 * time.Second, ControlContext: func(_ context.Context, network, address string, _ syscall.RawConn) error {
-		return check(o.Allow, network, address)
-	}}
 	return &Client{http: http.Client{
 		Timeout:       o.Timeout,
 		CheckRedirect: redirects(o.Redirects),
-		Transport: guard{&http.Transport{
-			DialContext:            dialer.DialContext,
-			ForceAttemptHTTP2:      true,
-			TLSHandshakeTimeout:    10 * time.Second,
-			MaxResponseHeaderBytes: 64 << 10,
-			MaxIdleConns:           16,
-			MaxIdleConnsPerHost:    2,
-			IdleConnTimeout:        30 * time.Second,
-		}},
+		Transport:     guard{network: o.Network, direct: o.direct(), proxied: o.proxied()},
 	}}
+}
+
+func transport() *http.Transport {
+	return &http.Transport{
+		ForceAttemptHTTP2:      true,
+		TLSHandshakeTimeout:    10 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+		MaxIdleConns:           16,
+		MaxIdleConnsPerHost:    2,
+		IdleConnTimeout:        30 * time.Second,
+	}
+}
+
+// direct dials what the address that a name leads to lets it.
+func (n Network) direct() http.RoundTripper {
+	t := transport()
+	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		host, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, &refusal{"it has no address"}
+		}
+		if label, final := strings.CutSuffix(host, "."); final && !strings.Contains(label, ".") {
+			address = net.JoinHostPort(label, port) // a top-level domain is no host, one's own machine is
+		}
+		dialer := &net.Dialer{
+			Timeout: 10 * time.Second,
+			ControlContext: func(_ context.Context, network, address string, _ syscall.RawConn) error {
+				return n.Allow.check(host, network, address)
+			},
+		}
+		return dialer.DialContext(ctx, network, address)
+	}
+	return t
 }
 
 // Do is http.Client's, but that its errors, those of reading the body included, hold nothing of the
@@ -79,16 +108,23 @@ func (c *Client) Do(request *http.Request) (*http.Response, error) {
 }
 
 // guard looks at the URL of each call, also of one that a redirect led to.
-type guard struct{ next http.RoundTripper }
+type guard struct {
+	network         Network
+	direct, proxied http.RoundTripper
+}
 
 func (g guard) RoundTrip(request *http.Request) (*http.Response, error) {
-	if err := CheckURL(request.URL); err != nil {
+	next, err := g.direct, CheckURL(request.URL)
+	if err == nil && g.network.Proxy != nil && !g.network.Direct.Covers(request.URL) {
+		next, err = g.proxied, g.network.checkProxied(request.Context(), request.URL)
+	}
+	if err != nil {
 		if request.Body != nil {
 			_ = request.Body.Close()
 		}
 		return nil, err
 	}
-	return g.next.RoundTrip(request)
+	return next.RoundTrip(request)
 }
 
 // CheckURL refuses what no address could make right. It resolves nothing.
@@ -132,6 +168,7 @@ func (b body) Read(p []byte) (int, error) {
 // errors.
 func plain(err error) error {
 	var refused *refusal
+	var proxy *proxyFault
 	var name *net.DNSError
 	var timeout net.Error
 	var certificate *tls.CertificateVerificationError
@@ -140,6 +177,8 @@ func plain(err error) error {
 		return refused
 	case errors.Is(err, context.Canceled):
 		return context.Canceled
+	case errors.As(err, &proxy):
+		return proxy
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return ErrTimeout
 	case errors.As(err, &name):

@@ -82,7 +82,7 @@ func TestNothingOfThisMachineIsReachedUnlessItIsAllowed(t *testing.T) {
 	if calls.Load() != 0 {
 		t.Fatalf("%d calls arrived", calls.Load())
 	}
-	allowed := New(Options{Allow: ranges("127.0.0.0/8"), Timeout: 5 * time.Second})
+	allowed := New(Options{Network: Network{Allow: allowed(ranges("127.0.0.0/8"))}, Timeout: 5 * time.Second})
 	for _, host := range []string{"127.0.0.1", "[::ffff:127.0.0.1]", "localhost"} {
 		if status, text, err := get(t, allowed, "http://"+host+":"+port+"/"); status != 200 || text != "hello" {
 			t.Errorf("%s: %d %q %v", host, status, text, err)
@@ -91,7 +91,7 @@ func TestNothingOfThisMachineIsReachedUnlessItIsAllowed(t *testing.T) {
 }
 
 func TestURLsThatNoAddressMakesRightAreRefused(t *testing.T) {
-	c := New(Options{Allow: ranges("0.0.0.0/0", "::/0"), Timeout: 5 * time.Second})
+	c := New(Options{Network: Network{Allow: allowed(ranges("0.0.0.0/0", "::/0"))}, Timeout: 5 * time.Second})
 	for _, target := range []string{
 		"ftp://127.0.0.1/", "file:///etc/passwd", "gopher://127.0.0.1:70/", "http://user:canary@127.0.0.1/",
 		"http://:80/", "http:///x", "//x", "",
@@ -124,7 +124,7 @@ func TestARedirectIsFollowedOnlyWhereItsTargetMayBeCalled(t *testing.T) {
 			hello(w, r)
 		}
 	})
-	five := New(Options{Allow: ranges("127.0.0.1/32"), Timeout: 5 * time.Second, Redirects: 5})
+	five := New(Options{Network: Network{Allow: allowed(ranges("127.0.0.1/32"))}, Timeout: 5 * time.Second, Redirects: 5})
 	if _, text, err := get(t, five, base+"/hops/xxxxx?secret=1"); text != "hello" || err != nil ||
 		referer.Load() != "" {
 		t.Errorf("five redirects: %q %v, and the last host was told %q", text, err, referer.Load())
@@ -135,7 +135,7 @@ func TestARedirectIsFollowedOnlyWhereItsTargetMayBeCalled(t *testing.T) {
 		}
 	}
 	if _, _, err := get(
-		t, New(Options{Allow: ranges("127.0.0.0/8"), Timeout: 5 * time.Second}), base+"/inside",
+		t, New(Options{Network: Network{Allow: allowed(ranges("127.0.0.0/8"))}, Timeout: 5 * time.Second}), base+"/inside",
 	); !errors.Is(err, ErrRefused) {
 		t.Errorf("a redirect was followed: %v", err)
 	}
@@ -170,8 +170,8 @@ func TestWhatFailsTellsNoAddress(t *testing.T) {
 	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // we refuse its certificate
 	secure.StartTLS()
 	t.Cleanup(secure.Close)
-	c := New(Options{Allow: ranges("127.0.0.0/8"), Timeout: 30 * time.Second})
-	hurried := New(Options{Allow: ranges("127.0.0.0/8"), Timeout: 200 * time.Millisecond})
+	c := New(Options{Network: Network{Allow: allowed(ranges("127.0.0.0/8"))}, Timeout: 30 * time.Second})
+	hurried := New(Options{Network: Network{Allow: allowed(ranges("127.0.0.0/8"))}, Timeout: 200 * time.Millisecond})
 	for target, want := range map[string]string{
 		closed + "/canary": "nothing answers there", base + "/cut": "the connection failed", base + "/drip": "in time",
 		base + "/silent":       "in time",

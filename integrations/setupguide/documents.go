@@ -7,7 +7,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -37,10 +36,10 @@ const (
 // Documents reads pages of documentation, through the guarded client.
 type Documents struct{ client *outbound.Client }
 
-// NewDocuments returns what reads pages. Those in allow may be on the operator's own network;
+// NewDocuments returns what reads pages. Those that the network allows may be on the operator's own;
 // within is the time for a page, its redirects included.
-func NewDocuments(allow []netip.Prefix, within time.Duration) Documents {
-	return Documents{client: outbound.New(outbound.Options{Allow: allow, Timeout: within, Redirects: maxRedirects})}
+func NewDocuments(network outbound.Network, within time.Duration) Documents {
+	return Documents{client: outbound.New(outbound.Options{Network: network, Timeout: within, Redirects: maxRedirects})}
 }
 
 // unread is the refusal when a page can't be read.

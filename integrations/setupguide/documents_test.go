@@ -15,9 +15,10 @@ import (
 	"unicode/utf8"
 
 	"agentkey/domain"
+	"agentkey/integrations/outbound"
 )
 
-var thisMachine = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+var thisMachine = outbound.Network{Allow: outbound.Rules{{Network: netip.MustParsePrefix("127.0.0.1/32")}}}
 
 // pages serves documentation by a function.
 func pages(t *testing.T, handler http.HandlerFunc) string {
@@ -154,7 +155,7 @@ func TestAPageThatCantBeReadIsToldWhy(t *testing.T) {
 		"http://[fe80::1%25lo]/":          "not public",
 		"http://user:canary@example.com/": "password", "http://%zz/": "no URL",
 	} {
-		if _, err := NewDocuments(nil, 5*time.Second).Page(t.Context(), address); err == nil ||
+		if _, err := NewDocuments(outbound.Network{}, 5*time.Second).Page(t.Context(), address); err == nil ||
 			!strings.Contains(err.Error(), why) {
 			t.Errorf("%s: %v", address, err)
 		}

@@ -37,15 +37,17 @@ type Times struct {
 	Idle  time.Duration // between two
 }
 
-// NewModel returns the model of an endpoint; key is empty where none is needed.
-func NewModel(baseURL, name string, key domain.Secret, times Times) *Model {
+// NewModel returns the model of an endpoint; key is empty where none is needed. way leads to the
+// endpoint, nil for the usual one.
+func NewModel(baseURL, name string, key domain.Secret, times Times, way http.RoundTripper) *Model {
 	c := openai.DefaultConfig(string(key.Reveal()))
 	c.BaseURL = strings.TrimRight(baseURL, "/")
 	// lines without data, such as comments that keep a connection open, are bounded by their bytes
 	c.EmptyMessagesLimit = maxStream
-	c.HTTPClient = endpoint{
-		&http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
-	}
+	c.HTTPClient = endpoint{&http.Client{
+		Transport:     way,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
 	return &Model{client: openai.NewClientWithConfig(c), name: name, times: times}
 }
 

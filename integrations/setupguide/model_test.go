@@ -52,7 +52,7 @@ func modelOf(t *testing.T, times Times, handler http.HandlerFunc) *Model {
 		handler(w, r)
 	}))
 	t.Cleanup(s.Close)
-	return NewModel(s.URL+"/v1/", "test-model", domain.NewSecret([]byte("sk-canary")), times)
+	return NewModel(s.URL+"/v1/", "test-model", domain.NewSecret([]byte("sk-canary")), times, nil)
 }
 
 var patient = Times{First: 10 * time.Second, Idle: 10 * time.Second}
@@ -225,7 +225,7 @@ func TestAnEndpointThatFailsIsToldApartAndNeverHangs(t *testing.T) {
 			}
 		})
 	}
-	nobody := NewModel("http://127.0.0.1:1/v1", "m", domain.Secret{}, patient)
+	nobody := NewModel("http://127.0.0.1:1/v1", "m", domain.Secret{}, patient, nil)
 	if err := nobody.Stream(
 		t.Context(), "", "", func(string) error { return nil },
 	); !strings.Contains(fmt.Sprint(err), "can't be reached") {
@@ -283,7 +283,7 @@ func TestAModelThatNeedsNoKeyGetsNone(t *testing.T) {
 		ends(w)
 	}))
 	defer s.Close()
-	if _, text, _, err := write(t.Context(), NewModel(s.URL, "m", domain.Secret{}, patient)); text != "1. Log in" ||
+	if _, text, _, err := write(t.Context(), NewModel(s.URL, "m", domain.Secret{}, patient, nil)); text != "1. Log in" ||
 		err != nil {
 		t.Errorf("%q: %v", text, err)
 	}
