@@ -111,7 +111,7 @@ func (s *Server) changedAgent(call *call, id string, done commands.AgentResult) 
 // UpdateAgent answers PATCH /api/admin/agents/{id}.
 func (s *Server) UpdateAgent(ctx context.Context, r UpdateAgentRequestObject) (UpdateAgentResponseObject, error) {
 	call := callOf(ctx)
-	change := agent.Update{IfRevision: call.ifMatch}
+	change := agent.Update{IfRevision: call.ifMatch.revisions()}
 	if r.Body != nil {
 		change.Name, change.Description = r.Body.Name, r.Body.Description
 		if r.Body.Owner != nil {
@@ -154,7 +154,7 @@ func (s *Server) ReactivateAgent(
 	ctx context.Context, r ReactivateAgentRequestObject,
 ) (ReactivateAgentResponseObject, error) {
 	call := callOf(ctx)
-	done, err := s.doAgent(call, r.ID, agent.Reactivate{IfRevision: call.ifMatch})
+	done, err := s.doAgent(call, r.ID, agent.Reactivate{IfRevision: call.ifMatch.revisions()})
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -27,8 +26,7 @@ type call struct {
 	userAgent string
 	command   uuid.UUID
 	since     uint64
-	ifMatch   int
-	seen      domain.Seen // by If-Match
+	ifMatch   condition
 	began     time.Time
 	code      string // of the refusal, for the record
 	header    http.Header
@@ -60,7 +58,7 @@ func (c *call) meta() loop.Meta {
 // edit is meta for a command on a resource that people edit: it honours If-Match.
 func (c *call) edit() loop.Meta {
 	m := c.meta()
-	m.IfRevision = c.ifMatch
+	m.IfRevision = c.ifMatch.revisions()
 	return m
 }
 
@@ -73,31 +71,6 @@ func (c *call) done(position uint64) {
 func (c *call) tag(revision int) {
 	c.header.Set("ETag", tagOf(revision))
 }
-
-// parseIfMatch returns the revision that If-Match asks for, 0 for any, and -1 for what matches
-// none: no tag of ours, or tags of several revisions. A weak tag names the revision too: proxies
-// that compress make tags weak, and a revision is the same however it is sent.
-func parseIfMatch(headers []string) int {
-	header := strings.TrimSpace(strings.Join(headers, ","))
-	if header == "" || header == "*" {
-		return 0
-	}
-	revision := -1
-	for tag := range strings.SplitSeq(header, ",") {
-		tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/")
-		n, err := strconv.Atoi(strings.Trim(tag, `"`))
-		if err != nil || n < 1 || tag != tagOf(n) || n == revision {
-			continue
-		}
-		if revision != -1 {
-			return -1
-		}
-		revision = n
-	}
-	return revision
-}
-
-func tagOf(revision int) string { return `"` + strconv.Itoa(revision) + `"` }
 
 // canonical reports whether a path's id is a UUID in the one form in which we write them.
 func canonical(id string) bool {

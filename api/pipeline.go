@@ -23,7 +23,7 @@ func (s *Server) serve(c *gin.Context) {
 	call := &call{
 		op: s.routes.of(c), requestID: s.NewID().String(), userAgent: c.Request.UserAgent(),
 		command: s.NewID(), ifMatch: parseIfMatch(c.Request.Header.Values("If-Match")),
-		seen: seenIn(c.Request.Header.Values("If-Match")), began: s.Clock(), header: c.Writer.Header(),
+		began: s.Clock(), header: c.Writer.Header(),
 		Call: door.Call{
 			Authorization: c.Request.Header.Values("Authorization"),
 			Address:       s.Door.Address(c.Request.RemoteAddr, c.Request.Header.Values("X-Forwarded-For")),

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -11,28 +10,10 @@ import (
 	"agentkey/domain"
 )
 
-// seenIn reads If-Match as the digests of what a human was shown: nil where it is absent or *,
-// empty where no tag in it is ours. A weak tag counts, because compressing proxies make it of a
-// strong one.
-func seenIn(headers []string) domain.Seen {
-	header := strings.TrimSpace(strings.Join(headers, ","))
-	if header == "" || header == "*" {
-		return nil
-	}
-	seen := domain.Seen{}
-	for tag := range strings.SplitSeq(header, ",") {
-		tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/")
-		if quoted := strings.Trim(tag, `"`); tag == `"`+quoted+`"` {
-			seen = append(seen, quoted)
-		}
-	}
-	return seen
-}
-
 // decision is meta for a command about something that a human was shown: it honours If-Match.
 func (c *call) decision() loop.Meta {
 	m := c.meta()
-	m.Seen = c.seen
+	m.Seen = c.ifMatch.seen()
 	return m
 }
 

@@ -11,8 +11,8 @@ import (
 )
 
 // Import makes the catalog what a file says, in one append, and returns what it did. New tools get
-// ids derived from the command. A dry run says the same and appends nothing. m.IfRevision is 0 or
-// the revision of the catalog that an earlier plan was made on.
+// ids derived from the command. A dry run says the same and appends nothing. m.IfRevision are
+// the revisions of the catalog that an earlier plan was made on.
 func (t *Tools) Import(
 	ctx context.Context, m loop.Meta, tools []catalog.FileTool, dryRun bool,
 ) (plan catalog.Plan, done CatalogResult, err error) {

@@ -40,7 +40,7 @@ func (g *Grants) Seed(
 	if err != nil {
 		return SeededGrant{}, fmt.Errorf("the tool of a suggestion: %w", err)
 	}
-	m.CommandID, m.Since, m.IfRevision = loop.DerivedID(id, "suggestion/"+suggestionID+"/"+d.AgentID), 0, 0
+	m.CommandID, m.Since, m.IfRevision = loop.DerivedID(id, "suggestion/"+suggestionID+"/"+d.AgentID), 0, nil
 	c := agent.Seed{
 		At: loop.Later(g.Clock(), time.Time{}), Tool: agent.Tool{ID: toolID}, SuggestionID: suggestionID,
 		RequestID: loop.DerivedID(m.CommandID, "request").String(), Reason: d.Reason,

@@ -242,7 +242,7 @@ func TestUsageGuidesAreVersions(t *testing.T) {
 		t.Errorf("of no tool: %v", err)
 	}
 	m := o.Meta()
-	m.IfRevision = 1
+	m.IfRevision = domain.Revisions{1}
 	if _, err := o.Tools.Restore(ctx, m, tool, 2); commandstest.Code(err) != "revision_stale" {
 		t.Errorf("on an old revision: %v", err)
 	}

@@ -19,7 +19,8 @@ type engine struct {
 	script   string // the one that serves it
 	variable string // in which that tells its command where it is
 	folder   string
-	URL      string // the same after every start
+	env      []string // that the script reads
+	URL      string   // the same after every start
 
 	command *exec.Cmd
 	hold    io.Closer // it runs until this is closed; nil: it does not
@@ -30,13 +31,13 @@ func startPostgres(t testing.TB) *engine { return startEngine(t, "postgres", "TE
 func startRedis(t testing.TB) *engine { return startEngine(t, "redis", "TEST_REDIS_URL") }
 
 // startEngine serves an engine until the test ends.
-func startEngine(t testing.TB, script, variable string) *engine {
+func startEngine(t testing.TB, script, variable string, env ...string) *engine {
 	t.Helper()
 	folder, err := os.MkdirTemp("/tmp", "agentkey-"+script+".") //nolint:usetesting // a socket's path must be short, and Postgres's own user gets in
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &engine{t: t, script: filepath.Join("..", "..", "scripts", script), variable: variable, folder: folder}
+	e := &engine{t: t, script: filepath.Join("..", "..", "scripts", script), variable: variable, folder: folder, env: env}
 	t.Cleanup(func() {
 		e.stop()
 		_ = os.RemoveAll(folder)
@@ -50,7 +51,7 @@ func (e *engine) start() {
 	e.t.Helper()
 	var wrote bytes.Buffer
 	e.command = exec.Command(e.script, "sh", "-c", `echo "$`+e.variable+`"; exec cat`)
-	e.command.Env = append(os.Environ(), "ENGINE_FOLDER="+e.folder)
+	e.command.Env = append(append(os.Environ(), e.env...), "ENGINE_FOLDER="+e.folder)
 	e.command.Stderr = &wrote
 	hold, err := e.command.StdinPipe()
 	if err != nil {

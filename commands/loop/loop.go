@@ -27,8 +27,8 @@ type Meta struct {
 	Address      string // of the client; stored sealed
 	UserAgent    string // stored sealed
 
-	IfRevision int         // of the resource that an edit is based on; 0: whatever it is
-	Seen       domain.Seen // what the human who decides was shown
+	IfRevision domain.Revisions // of the resource that an edit may be based on
+	Seen       domain.Seen      // what the human who decides was shown
 
 	Causation string // the id of the event that this follows from; empty: a call
 

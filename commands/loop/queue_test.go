@@ -53,7 +53,7 @@ func TestManyCommandsAtOnceShareOneAppendAndEachAnswersForItself(t *testing.T) {
 			name := fmt.Sprint("name ", i)
 			command := agent.Update{Name: &name}
 			if i%10 == 0 {
-				command.IfRevision = 9999
+				command.IfRevision = domain.Revisions{9999}
 			}
 			results[i], errs[i] = o.Agents.Do(t.Context(), o.Meta(), id, commandstest.Always(command))
 		})

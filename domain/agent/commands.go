@@ -32,11 +32,11 @@ type (
 		OrganizationID, Name, Description, OwnerID string
 		Key                                        Key
 	}
-	// Update changes the named fields; nil leaves one alone. Here and below IfRevision is 0 or the
-	// revision of the resource that the edit is based on.
+	// Update changes the named fields; nil leaves one alone. Here and below IfRevision are the
+	// revisions of the resource that the edit may be based on.
 	Update struct {
 		Name, Description, OwnerID *string
-		IfRevision                 int
+		IfRevision                 domain.Revisions
 	}
 	// RotateKey replaces the keys; the newest former one works on for Overlap. The key's number is the
 	// state's NextKey.
@@ -44,14 +44,14 @@ type (
 		At         time.Time
 		Key        Key
 		Overlap    time.Duration
-		IfRevision int
+		IfRevision domain.Revisions
 	}
 	// Suspend stops the agent and ends every open grant.
-	Suspend struct{ IfRevision int }
+	Suspend struct{ IfRevision domain.Revisions }
 	// Reactivate lets it call again.
-	Reactivate struct{ IfRevision int }
+	Reactivate struct{ IfRevision domain.Revisions }
 	// Retire ends it for good.
-	Retire struct{ IfRevision int }
+	Retire struct{ IfRevision domain.Revisions }
 
 	// Request asks for a tool.
 	Request struct {

@@ -27,8 +27,8 @@ func Decide(s State, c Command) ([]Event, error) {
 	if !s.Exists() {
 		return nil, domain.NotFound("agent")
 	}
-	if based := basedOn(c); based != 0 && based != s.Revision {
-		return nil, domain.Stale()
+	if err := basedOn(c).Covers(s.Revision); err != nil {
+		return nil, err
 	}
 	switch c := c.(type) {
 	case Register, Vend:
@@ -87,8 +87,8 @@ func Decide(s State, c Command) ([]Event, error) {
 	return nil, fmt.Errorf("agent: no decision for %T", c)
 }
 
-// basedOn is the revision that an edit names, or 0.
-func basedOn(c Command) int {
+// basedOn are the revisions that an edit names.
+func basedOn(c Command) domain.Revisions {
 	switch c := c.(type) {
 	case Update:
 		return c.IfRevision
@@ -102,7 +102,7 @@ func basedOn(c Command) int {
 		return c.IfRevision
 	case Register, Request, Withdraw, Approve, Deny, Assign, Seed, Revoke, Expire, ReplaceCredential, Vend:
 	}
-	return 0
+	return nil
 }
 
 func one(e Event) []Event { return []Event{e} }

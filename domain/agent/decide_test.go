@@ -359,7 +359,7 @@ func TestDecide(t *testing.T) {
 		{
 			"a change on an old revision is stale",
 			[]agent.Event{registered(), agent.Updated{Name: new("New")}},
-			agent.Update{Name: new("Newer"), IfRevision: 1},
+			agent.Update{Name: new("Newer"), IfRevision: domain.Revisions{1}},
 			nil, "revision_stale",
 		},
 	}

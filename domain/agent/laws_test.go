@@ -121,7 +121,7 @@ func (h *history) command(t *rapid.T) agent.Command {
 	h.now = h.now.Add(time.Duration(rapid.IntRange(0, 90).Draw(t, "minutes")) * time.Minute)
 	switch rapid.IntRange(0, 17).Draw(t, "command") {
 	case 0:
-		return agent.Suspend{IfRevision: rapid.IntRange(0, 3).Draw(t, "revision")}
+		return agent.Suspend{IfRevision: rapid.SliceOfN(rapid.IntRange(1, 3), 0, 2).Draw(t, "revisions")}
 	case 1:
 		return agent.Reactivate{}
 	case 2:

@@ -154,13 +154,13 @@ func TestDecide(t *testing.T) {
 		{
 			"a change on an old revision",
 			[]catalog.Event{github(), catalog.ToolUpdated{ToolID: "1", Description: new("Code")}},
-			catalog.UpdateTool{ToolID: "1", Name: new("x"), IfRevision: 1},
+			catalog.UpdateTool{ToolID: "1", Name: new("x"), IfRevision: domain.Revisions{1}},
 			nil, "revision_stale",
 		},
 		{
 			"a change on the newest revision",
 			[]catalog.Event{github(), catalog.ToolUpdated{ToolID: "1", Description: new("Code")}},
-			catalog.UpdateTool{ToolID: "1", Name: new("GH"), FoldedName: new("gh"), IfRevision: 2},
+			catalog.UpdateTool{ToolID: "1", Name: new("GH"), FoldedName: new("gh"), IfRevision: domain.Revisions{2}},
 			[]catalog.Event{catalog.ToolUpdated{ToolID: "1", Name: new("GH"), FoldedName: new("gh")}},
 			"",
 		},
@@ -240,7 +240,7 @@ func TestDecide(t *testing.T) {
 		{
 			"rotating on an old revision",
 			[]catalog.Event{github(), guide(1, "First.")},
-			catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s2", IfRevision: 1},
+			catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s2", IfRevision: domain.Revisions{1}},
 			nil, "revision_stale",
 		},
 
@@ -267,7 +267,7 @@ func TestDecide(t *testing.T) {
 		{
 			"restoring on an old revision",
 			[]catalog.Event{github(), guide(1, "First."), guide(2, "Second.")},
-			catalog.RestoreInstructions{ToolID: "1", Version: 1, Instructions: "First.", IfRevision: 2},
+			catalog.RestoreInstructions{ToolID: "1", Version: 1, Instructions: "First.", IfRevision: domain.Revisions{2}},
 			nil,
 			"revision_stale",
 		},
@@ -288,7 +288,7 @@ func TestDecide(t *testing.T) {
 		{
 			"removing on an old revision",
 			[]catalog.Event{github(), guide(1, "First.")},
-			catalog.RemoveTool{ToolID: "1", IfRevision: 1},
+			catalog.RemoveTool{ToolID: "1", IfRevision: domain.Revisions{1}},
 			nil, "revision_stale",
 		},
 	}
@@ -374,7 +374,9 @@ func TestLaws(t *testing.T) {
 func draw(t *rapid.T, s catalog.State, names []string, ids, secrets *int) catalog.Command {
 	id := fmt.Sprint(rapid.IntRange(1, max(1, *ids)).Draw(t, "id"))
 	name := rapid.SampledFrom(names).Draw(t, "name")
-	based := rapid.SampledFrom([]int{0, 0, s.Tools[id].Revision, 1}).Draw(t, "based on")
+	based := rapid.SampledFrom([]domain.Revisions{
+		nil, nil, {s.Tools[id].Revision}, {1}, {1, s.Tools[id].Revision}, {},
+	}).Draw(t, "based on")
 	*secrets++
 	secret := fmt.Sprint("s", *secrets)
 	agent := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "agent")

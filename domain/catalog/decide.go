@@ -25,7 +25,7 @@ type (
 		// of the backers of suggestions that it answers
 		Standings map[string]Standing
 	}
-	// UpdateTool changes the named fields; nil leaves one alone. IfRevision is 0 or the revision the
+	// UpdateTool changes the named fields; nil leaves one alone. IfRevision are the revisions the
 	// edit is based on.
 	UpdateTool struct {
 		ToolID                                            string
@@ -33,7 +33,7 @@ type (
 		AuthType                                          *AuthType
 		Instructions                                      *string
 		MaxGrantSeconds                                   *int64
-		IfRevision                                        int
+		IfRevision                                        domain.Revisions
 		// the note that the new usage guide takes up, or ""
 		NoteID    string
 		DecidedOn string // the digest of that note
@@ -46,19 +46,19 @@ type (
 		ToolID     string
 		SecretID   string
 		ExpiresAt  *time.Time
-		IfRevision int
+		IfRevision domain.Revisions
 	}
 	// RestoreInstructions makes an earlier version of the usage guide the newest.
 	RestoreInstructions struct {
 		ToolID       string
 		Version      int
 		Instructions string
-		IfRevision   int
+		IfRevision   domain.Revisions
 	}
 	// RemoveTool takes a tool away for good.
 	RemoveTool struct {
 		ToolID     string
-		IfRevision int
+		IfRevision domain.Revisions
 	}
 )
 
@@ -130,13 +130,13 @@ func Decide(s State, c Command) ([]Event, error) {
 	return nil, fmt.Errorf("catalog: no decision for %T", c)
 }
 
-func (s State) editable(id string, ifRevision int) (Tool, error) {
+func (s State) editable(id string, based domain.Revisions) (Tool, error) {
 	t, found := s.Tools[id]
 	if !found {
 		return Tool{}, domain.NotFound("tool")
 	}
-	if ifRevision != 0 && ifRevision != t.Revision {
-		return Tool{}, domain.Stale()
+	if err := based.Covers(t.Revision); err != nil {
+		return Tool{}, err
 	}
 	return t, nil
 }

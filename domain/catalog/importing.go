@@ -28,10 +28,10 @@ type FileTool struct {
 }
 
 // ImportCatalog makes the catalog what a file says, all or nothing. Tools that the file does not
-// name are kept. IfRevision is 0 or the edition of the catalog that a plan was made on.
+// name are kept. IfRevision are the editions of the catalog that a plan was made on.
 type ImportCatalog struct {
 	Tools      []FileTool
-	IfRevision int
+	IfRevision domain.Revisions
 	Standings  map[string]Standing // of the backers of suggestions that it answers
 }
 
@@ -71,8 +71,8 @@ type Answer struct {
 
 // PlanImport says what an import would do, or refuses it with everything that is wrong.
 func PlanImport(s State, c ImportCatalog) (Plan, error) {
-	if c.IfRevision != 0 && c.IfRevision != s.Edition() {
-		return Plan{}, domain.Stale()
+	if err := c.IfRevision.Covers(s.Edition()); err != nil {
+		return Plan{}, err
 	}
 	var p Plan
 	var wrong []domain.Field

@@ -58,7 +58,7 @@ func (ChannelAdded) organizationEvent()   {}
 func (ChannelUpdated) organizationEvent() {}
 func (ChannelRemoved) organizationEvent() {}
 
-// The commands of notification channels. IfRevision is 0 or the revision that an edit is based on.
+// The commands of notification channels. IfRevision are the revisions that an edit may be based on.
 type (
 	// AddChannel makes a channel.
 	AddChannel ChannelAdded
@@ -70,12 +70,12 @@ type (
 		SecretID   string
 		Host       string
 		Recipients int
-		IfRevision int
+		IfRevision domain.Revisions
 	}
 	// RemoveChannel ends a channel.
 	RemoveChannel struct {
 		ChannelID  string
-		IfRevision int
+		IfRevision domain.Revisions
 	}
 )
 
@@ -202,13 +202,13 @@ func updateChannel(s State, c UpdateChannel) ([]Event, error) {
 }
 
 // editable returns a channel that may be edited on the basis of a revision.
-func (s State) editable(id string, ifRevision int) (Channel, error) {
+func (s State) editable(id string, based domain.Revisions) (Channel, error) {
 	c, found := s.Channels[id]
 	if !found {
 		return Channel{}, domain.NotFound("notification channel")
 	}
-	if ifRevision != 0 && ifRevision != c.Revision {
-		return Channel{}, domain.Stale()
+	if err := based.Covers(c.Revision); err != nil {
+		return Channel{}, err
 	}
 	return c, nil
 }

@@ -106,13 +106,13 @@ func TestChannels(t *testing.T) {
 		},
 		{
 			"an edit of what it is", is,
-			organization.UpdateChannel{ChannelID: "c1", Name: new("n"), IfRevision: 1},
+			organization.UpdateChannel{ChannelID: "c1", Name: new("n"), IfRevision: domain.Revisions{1}},
 			organization.ChannelUpdated{ChannelID: "c1", Name: new("n")},
 			"",
 		},
 		{
 			"an edit of what it was", is,
-			organization.UpdateChannel{ChannelID: "c1", Name: new("n"), IfRevision: 2},
+			organization.UpdateChannel{ChannelID: "c1", Name: new("n"), IfRevision: domain.Revisions{2}},
 			nil, "revision_stale",
 		},
 		{"an edit of none", is, organization.UpdateChannel{ChannelID: "c2", Name: new("n")}, nil, "not_found"},
@@ -124,7 +124,7 @@ func TestChannels(t *testing.T) {
 		},
 		{
 			"a removal of what it was", is,
-			organization.RemoveChannel{ChannelID: "c1", IfRevision: 7},
+			organization.RemoveChannel{ChannelID: "c1", IfRevision: domain.Revisions{7}},
 			nil,
 			"revision_stale",
 		},
