@@ -1454,7 +1454,7 @@ type Problem struct {
 	Code   ProblemCode `json:"code"`
 	Detail string      `json:"detail"`
 
-	// Details The fields to correct, at most a hundred.
+	// Details The fields to correct, at most fifty.
 	Details *[]ProblemDetail `json:"details,omitempty"`
 
 	// Error The same text as detail.
@@ -1476,8 +1476,14 @@ type ProblemCode string
 
 // ProblemDetail defines model for ProblemDetail.
 type ProblemDetail struct {
+	// Column The character in that line, from 1.
+	Column *int `json:"column,omitempty"`
+
 	// Field A parameter, or a path from the root of the body, such as name or tools[2].auth_type.
 	Field string `json:"field"`
+
+	// Line The line of a YAML body, or of JSON that can't be read.
+	Line *int `json:"line,omitempty"`
 
 	// Message What it must be.
 	Message string `json:"message"`

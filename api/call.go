@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/trace"
 
+	"agentkey/api/body"
 	"agentkey/api/contract"
 	"agentkey/api/door"
 	"agentkey/commands/loop"
@@ -22,6 +23,7 @@ type call struct {
 
 	ctx       context.Context //nolint:containedctx // the request's own; gin's is reused after the call
 	op        *contract.Operation
+	body      body.Body
 	requestID string
 	userAgent string
 	command   uuid.UUID

@@ -17,6 +17,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"agentkey/api/body"
 	"agentkey/api/contract"
 	"agentkey/domain"
 )
@@ -24,14 +25,14 @@ import (
 // checkInput checks a request against the document: media type, size, JSON, then fields and
 // parameters. The body that it leaves is exactly what was validated.
 func (s *Server) checkInput(c *gin.Context, call *call) error {
-	var body any // nil: the request has none
+	var sent any // nil: the request has no body
 	if call.op.Body != nil {
 		object, err := s.readBody(c, call)
 		if err != nil {
 			return err
 		}
 		if object != nil {
-			body = object
+			sent = object
 		}
 	} else if c.Request.Body != nil {
 		c.Request.Body = http.NoBody
@@ -43,7 +44,7 @@ func (s *Server) checkInput(c *gin.Context, call *call) error {
 	if err := checkHeaders(c, call.op); err != nil {
 		return err
 	}
-	wrong := call.op.Mistakes(query, body)
+	wrong := call.op.Mistakes(query, sent)
 	if len(wrong) == 0 {
 		return nil
 	}
@@ -120,25 +121,23 @@ func (s *Server) readBody(c *gin.Context, call *call) (map[string]any, error) {
 		}
 	}
 	if err != nil {
-		return nil, errMalformed("The body ended before it was complete.")
+		return nil, errCutOff
 	}
 	if len(raw) == 0 && !call.op.NeedsBody {
 		c.Request.Body = http.NoBody
 		return nil, nil
 	}
+	read := body.ReadJSON
 	if isYAML {
-		if raw, err = jsonOf(raw); err != nil {
-			return nil, err
-		}
+		read = body.ReadYAML
 	}
-	object, clean, err := normalise(raw)
-	if err != nil {
+	if call.body, err = read(raw); err != nil {
 		return nil, err
 	}
-	c.Request.Body = io.NopCloser(bytes.NewReader(clean))
-	c.Request.ContentLength = int64(len(clean))
+	c.Request.Body = io.NopCloser(bytes.NewReader(call.body.JSON))
+	c.Request.ContentLength = int64(len(call.body.JSON))
 	c.Request.Header.Set("Content-Type", "application/json")
-	return object, nil
+	return call.body.Object, nil
 }
 
 func utf8Charset(params map[string]string) bool {

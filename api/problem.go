@@ -3,14 +3,17 @@ package api
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
+	"agentkey/api/contract"
 	"agentkey/domain"
 )
 
@@ -31,7 +34,7 @@ var statuses = map[domain.Kind]int{
 }
 
 // maxDetails limits the answer to a large body that is all mistakes.
-const maxDetails = 100
+const maxDetails = 50
 
 // refuse ends a call with a problem document (RFC 9457). A refusal says what it is; a fault shows
 // nothing but the id of the request, and is logged whole.
@@ -82,11 +85,11 @@ func (s *Server) problem(call *call, err error) (status int, document []byte, re
 		"detail": say(refusal.Detail), "code": refusal.Code, "error": say(refusal.Detail), "hint": say(refusal.Hint),
 	})
 	if fields := refusal.Fields[:min(len(refusal.Fields), maxDetails)]; len(fields) > 0 {
-		details := make([]map[string]string, len(fields))
-		for i, f := range fields {
-			details[i] = map[string]string{"field": f.Field, "message": say(f.Message)}
-		}
+		details := s.details(call, fields, refusal.Next)
 		body["details"] = details
+		more := where(details[0], len(refusal.Fields))
+		body["detail"] = say(refusal.Detail + more)
+		body["error"] = body["detail"]
 	}
 	if _, taken := body["request_id"]; !taken {
 		// already_pending and its like name the request for a tool; X-Request-Id names the call in any
@@ -99,4 +102,33 @@ func (s *Server) problem(call *call, err error) (status int, document []byte, re
 		document = []byte("{}") // of strings and numbers: it can't fail
 	}
 	return status, document, refusal
+}
+
+// details lists mistakes, each with its place in the text of the call if that is known.
+func (s *Server) details(call *call, fields []domain.Field, next []domain.Next) []map[string]any {
+	fields = slices.Clone(fields)
+	call.body.Locate(fields, contract.Unknown)
+	out := make([]map[string]any, len(fields))
+	for i, f := range fields {
+		out[i] = map[string]any{"field": f.Field, "message": s.routes.say(f.Message, next)}
+		if f.Line > 0 {
+			out[i]["line"], out[i]["column"] = f.Line, f.Column
+		}
+	}
+	return out
+}
+
+// where says in words where the first of several mistakes is.
+func where(first map[string]any, mistakes int) string {
+	var out string
+	if first["field"] != "body" && first["line"] != nil {
+		out = fmt.Sprintf(" It is at line %v, column %v.", first["line"], first["column"])
+	}
+	switch {
+	case mistakes > maxDetails:
+		out += fmt.Sprintf(" There are %d mistakes; details lists the first %d.", mistakes, maxDetails)
+	case mistakes > 1:
+		out += fmt.Sprintf(" There are %d mistakes; details lists them.", mistakes)
+	}
+	return out
 }

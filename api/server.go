@@ -117,10 +117,8 @@ func (r headToo) GET(path string, handlers ...gin.HandlerFunc) gin.IRoutes {
 	return r.IRouter.GET(path, handlers...)
 }
 
-// errMalformed is the refusal of a body that is not one JSON object.
-func errMalformed(detail string) *domain.Error {
-	return &domain.Error{
-		Kind: domain.KindInvalid, Code: "malformed_json", Detail: detail,
-		Hint: "Send exactly one JSON object in UTF-8, each member once, as described in GET /openapi.json.",
-	}
+// errCutOff is the refusal of a body of which a part didn't arrive.
+var errCutOff = &domain.Error{
+	Kind: domain.KindInvalid, Code: "malformed_json", Detail: "The body ended before it was complete.",
+	Hint: "Send the whole body, with the Content-Length that it has.",
 }

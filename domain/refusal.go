@@ -24,8 +24,9 @@ const (
 
 // Field is one mistake in the input.
 type Field struct {
-	Field   string
-	Message string
+	Field        string
+	Message      string
+	Line, Column int // where it is in a text of several lines, from 1; 0: unknown
 }
 
 // Next is an operation that a reader may call next: its name in the contract and the ids that it

@@ -1,4 +1,6 @@
-package api
+// Package body reads the body of a call, JSON or YAML, as the one object that it must be. Of a text
+// that it can't read it says where and, most likely, why. It knows no operation and no schema.
+package body
 
 import (
 	"bytes"
@@ -14,35 +16,47 @@ import (
 // untouched is the one member whose white space is part of its value.
 const untouched = "credential"
 
-// normalise reads exactly one JSON object, refuses what two readers could understand differently
-// (RFC 7493), trims every string but a credential's, and drops empty members at the top. It returns
-// the object to validate, and the same object as JSON to bind.
-func normalise(raw []byte) (map[string]any, []byte, error) {
+// Body is the one object that a call sends.
+type Body struct {
+	Object map[string]any  // to validate
+	JSON   []byte          // the same object, to bind
+	places map[string]spot // of the values of a YAML text, by path
+}
+
+// ReadJSON reads exactly one JSON object. It refuses what two readers could understand differently
+// (RFC 7493), trims every string but a credential's, and drops empty members at the top.
+func ReadJSON(raw []byte) (Body, error) {
 	if !utf8.Valid(raw) {
-		return nil, nil, errMalformed("The body is not UTF-8.")
+		return Body{}, malformed("JSON", explain(raw))
 	}
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.UseNumber()
-	value, err := readValue(d)
-	if errors.Is(err, errDuplicate) {
-		return nil, nil, errMalformed("A member is given twice.")
+	r := reader{Decoder: json.NewDecoder(bytes.NewReader(raw)), raw: raw}
+	r.UseNumber()
+	value, err := r.value()
+	var wrong fault
+	switch {
+	case errors.As(err, &wrong):
+		return Body{}, malformed("JSON", wrong)
+	case err != nil:
+		return Body{}, malformed("JSON", explain(raw))
 	}
-	if errors.Is(err, errRange) {
-		return nil, nil, errMalformed("A number is beyond what is exchanged safely.")
-	}
-	if err != nil {
-		return nil, nil, errMalformed("The body is not complete JSON.")
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, nil, errMalformed("There is something after the JSON object.")
+	after := r.next()
+	if _, err := r.Token(); !errors.Is(err, io.EOF) {
+		return Body{}, malformed("JSON", fault{placeOf(raw, after), "there is something after its end; send one object"})
 	}
 	object, ok := value.(map[string]any)
 	if !ok {
-		return nil, nil, errMalformed("The body must be one JSON object.")
+		return Body{}, malformed("JSON", fault{placeOf(raw, leading(raw)), "the body must be one JSON object, which begins with {"})
 	}
-	if loneSurrogate(raw) {
-		return nil, nil, errMalformed("A \\u escape names half a character.")
+	if at := loneSurrogate(raw); at >= 0 {
+		return Body{}, malformed("JSON", fault{placeOf(raw, at), `this \u escape is half a character; write the other half too, or the character itself`})
 	}
+	return normalise(object)
+}
+
+// leading is how many blanks a text begins with.
+func leading(raw []byte) int { return len(raw) - len(bytes.TrimLeft(raw, " \t\r\n")) }
+
+func normalise(object map[string]any) (Body, error) {
 	for name, v := range object {
 		if name == untouched {
 			continue
@@ -56,57 +70,71 @@ func normalise(raw []byte) (map[string]any, []byte, error) {
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)
 	e.SetEscapeHTML(false)
-	if err := e.Encode(object); err != nil {
-		return nil, nil, errMalformed("The body can't be read.")
-	}
-	return object, out.Bytes(), nil
+	err := e.Encode(object)
+	return Body{Object: object, JSON: out.Bytes()}, err
 }
 
-var (
-	errDuplicate = errors.New("a member is given twice")
-	errRange     = errors.New("a number is out of range")
-)
+// reader reads values and knows where it is.
+type reader struct {
+	*json.Decoder
+	raw []byte
+}
 
-func readValue(d *json.Decoder) (any, error) {
-	token, err := d.Token()
+// next is where the next token begins.
+func (r reader) next() int {
+	at := int(r.InputOffset())
+	rest := r.raw[at:]
+	return at + len(rest) - len(bytes.TrimLeft(rest, " \t\r\n,:"))
+}
+
+func (r reader) value() (any, error) {
+	at := r.next()
+	token, err := r.Token()
 	if err != nil {
 		return nil, err
 	}
 	switch delim, _ := token.(json.Delim); delim {
 	case '{':
 		object := map[string]any{}
-		for d.More() {
-			name, err := d.Token()
+		for r.More() {
+			at := r.next()
+			name, err := r.Token()
 			if err != nil {
 				return nil, err
 			}
 			text, _ := name.(string)
 			if _, twice := object[text]; twice {
-				return nil, errDuplicate
+				return nil, fault{placeOf(r.raw, at), "this member is given twice in one object; keep one of the two"}
 			}
-			if object[text], err = readValue(d); err != nil {
+			if object[text], err = r.value(); err != nil {
 				return nil, err
 			}
 		}
-		_, err := d.Token()
+		_, err := r.Token()
 		return object, err
 	case '[':
 		list := []any{}
-		for d.More() {
-			v, err := readValue(d)
+		for r.More() {
+			v, err := r.value()
 			if err != nil {
 				return nil, err
 			}
 			list = append(list, v)
 		}
-		_, err := d.Token()
+		_, err := r.Token()
 		return list, err
 	}
 	if n, ok := token.(json.Number); ok {
-		return number(n)
+		safe, err := number(n)
+		if err != nil {
+			return nil, fault{placeOf(r.raw, at), "this number is larger or finer than programs exchange safely"}
+		}
+		return safe, nil
 	}
 	return token, nil
 }
+
+var errRange = errors.New("a number is out of range")
 
 // number writes whole numbers in the one way that every reader of a whole number takes: 60.0 and
 // 6e1 are 60.
@@ -143,9 +171,9 @@ func trimmed(v any) any {
 	return v
 }
 
-// loneSurrogate finds a \u escape of half a pair, which encoding/json would replace silently. raw
-// is valid JSON.
-func loneSurrogate(raw []byte) bool {
+// loneSurrogate finds a \u escape of half a pair, which encoding/json would replace silently: where
+// it is, -1 if there is none. raw is valid JSON.
+func loneSurrogate(raw []byte) int {
 	for i := 0; i < len(raw); i++ {
 		if raw[i] != '\\' {
 			continue
@@ -155,18 +183,18 @@ func loneSurrogate(raw []byte) bool {
 		case !ok:
 			i++ // the character after the backslash is part of the escape
 		case unit >= 0xDC00 && unit <= 0xDFFF:
-			return true
+			return i
 		case unit >= 0xD800 && unit <= 0xDBFF:
 			low, ok := escape(raw[min(i+6, len(raw)):])
 			if !ok || low < 0xDC00 || low > 0xDFFF {
-				return true
+				return i
 			}
 			i += 11
 		default:
 			i += 5
 		}
 	}
-	return false
+	return -1
 }
 
 // escape reads a \uXXXX at the beginning of b.

@@ -1,68 +1,186 @@
-package api
+package body
 
 import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"strconv"
+	"strings"
+	"unicode"
 
-	"go.yaml.in/yaml/v3"
+	"go.yaml.in/yaml/v4"
 
 	"agentkey/domain"
 )
 
-// jsonOf reads exactly one YAML document and returns it as JSON, for all that is checked of JSON to
-// be checked of it. What JSON has no word for is refused: anchors and aliases, tags, keys that
-// aren't strings.
-func jsonOf(raw []byte) ([]byte, error) {
+// spot is where a member of a YAML text is.
+type spot struct{ name, value place }
+
+// ReadYAML reads exactly one YAML document as the JSON object that it could be. What JSON has no
+// word for is refused: anchors and aliases, tags, keys that aren't text.
+func ReadYAML(raw []byte) (Body, error) {
+	if at, broken := notUTF8(raw); broken {
+		return Body{}, malformed("YAML", fault{placeOf(raw, at), unreadable(raw)})
+	}
+	if at := bytes.IndexFunc(raw, unprintable); at >= 0 {
+		return Body{}, malformed("YAML", fault{placeOf(raw, at), "there is a control character here; remove it, or write it as an escape in double quotes"})
+	}
 	d := yaml.NewDecoder(bytes.NewReader(raw))
 	var doc, more yaml.Node
 	if err := d.Decode(&doc); err != nil {
-		return nil, errYAML("The body is not complete YAML.")
+		return Body{}, malformed("YAML", explainYAML(raw, err))
 	}
-	if err := d.Decode(&more); !errors.Is(err, io.EOF) {
-		return nil, errYAML("The body must be one YAML document.")
+	r := yamlReader{places: map[string]spot{}}
+	value := r.value(doc.Content[0], "")
+	object, ok := value.(map[string]any)
+	if !ok && len(r.wrong) == 0 {
+		return Body{}, malformed("YAML", fault{placeOf(raw, 0), "the document must be a mapping, such as agentkey_catalog: 1"})
 	}
-	if err := plain(&doc); err != nil {
-		return nil, err
+	if len(r.wrong) > 0 {
+		first := r.wrong[0]
+		return Body{}, &domain.Error{
+			Kind: domain.KindInvalid, Code: "malformed_json", Hint: hints["YAML"], Fields: r.wrong,
+			Detail: fmt.Sprintf("The body is not valid YAML at line %d, column %d: %s.", first.Line, first.Column, first.Message),
+		}
 	}
-	var value any
-	if err := doc.Decode(&value); err != nil { // a key that is given twice, too
-		return nil, errYAML("A key is given twice, or a value can't be read.")
+	switch err := d.Decode(&more); {
+	case err == nil:
+		return Body{}, malformed("YAML", fault{place{more.Line, more.Column}, "a second document begins here; send one"})
+	case !errors.Is(err, io.EOF):
+		return Body{}, malformed("YAML", explainYAML(raw, err))
 	}
-	out, err := json.Marshal(value)
-	if err != nil {
-		return nil, errYAML("It holds a value that JSON has no word for.")
-	}
-	return out, nil
+	out, err := normalise(object)
+	out.places = r.places
+	return out, err
 }
 
-// plain refuses what a reader could mistake for something else.
-func plain(n *yaml.Node) error {
+func unprintable(c rune) bool {
+	return unicode.IsControl(c) && !strings.ContainsRune("\t\n\r\u0085", c)
+}
+
+// explainYAML says where a text stops being YAML and why.
+func explainYAML(raw []byte, err error) fault {
+	if errors.Is(err, io.EOF) {
+		return fault{placeOf(raw, 0), "it is empty"}
+	}
+	wrong, found := errors.AsType[*yaml.LoadError](err)
+	if !found || wrong.Mark.Line == 0 {
+		return fault{placeOf(raw, len(raw)), "it can't be read"}
+	}
+	at := place{wrong.Mark.Line, wrong.Mark.Column}
+	line := strings.Split(string(raw), "\n")[min(at.line, bytes.Count(raw, []byte{'\n'})+1)-1]
+	indent := line[:len(line)-len(strings.TrimLeft(line, " \t"))]
+	if tab := strings.IndexByte(indent, '\t'); tab >= 0 {
+		return fault{place{at.line, tab + 1}, "a line is indented with a tab; use blanks"}
+	}
+	cause := wrong.Message
+	if wrong.ContextMsg != "" && wrong.ContextMark.Line > 0 {
+		cause += fmt.Sprintf(" %s, which begins at line %d, column %d", wrong.ContextMsg, wrong.ContextMark.Line, wrong.ContextMark.Column)
+	}
+	switch rest := []rune(line); {
+	case at.column <= len(rest) && strings.ContainsRune("@`%", rest[at.column-1]):
+		cause = "a text can't begin with this character; put quotes around the text"
+	case strings.Contains(cause, ": ") || wrong.Message == "mapping values are not allowed in this context":
+		cause = "there is a colon in a text without quotes, or the line is not indented like its neighbours"
+	}
+	return fault{at, cause}
+}
+
+// yamlReader makes JSON values of nodes, and keeps where they are and what is wrong with them.
+type yamlReader struct {
+	places map[string]spot
+	wrong  []domain.Field
+}
+
+func (r *yamlReader) refuse(n *yaml.Node, path, message string) {
+	f := fault{place{n.Line, n.Column}, message}
+	if path == "" {
+		path = "body"
+	}
+	r.wrong = append(r.wrong, f.field(path))
+}
+
+func (r *yamlReader) value(n *yaml.Node, path string) any {
 	if n.Anchor != "" || n.Kind == yaml.AliasNode {
-		return errYAML("It must not have anchors or aliases.")
+		r.refuse(n, path, "anchors and aliases are not allowed; write the value again")
+		return nil
 	}
-	if n.Kind == yaml.ScalarNode {
-		switch n.Tag {
-		case "!!str", "!!int", "!!bool", "!!null":
-		default:
-			return errYAML("A value is neither text, whole number nor true or false; put quotes around it.")
+	switch n.Kind {
+	case yaml.MappingNode:
+		return r.mapping(n, path)
+	case yaml.SequenceNode:
+		list := make([]any, len(n.Content))
+		for i, item := range n.Content {
+			at := path + "[" + strconv.Itoa(i) + "]"
+			r.places[at] = spot{place{item.Line, item.Column}, place{item.Line, item.Column}}
+			list[i] = r.value(item, at)
+		}
+		return list
+	}
+	return r.scalar(n, path)
+}
+
+func (r *yamlReader) mapping(n *yaml.Node, path string) map[string]any {
+	object := make(map[string]any, len(n.Content)/2)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		if key.Kind != yaml.ScalarNode || key.ShortTag() != "!!str" {
+			r.refuse(key, path, "the name of a field is not text")
+			continue
+		}
+		at := key.Value
+		if path != "" {
+			at = path + "." + key.Value
+		}
+		if _, twice := object[key.Value]; twice {
+			r.refuse(key, at, "this field is given twice; keep one of the two")
+			continue
+		}
+		r.places[at] = spot{place{key.Line, key.Column}, place{value.Line, value.Column}}
+		object[key.Value] = r.value(value, at)
+	}
+	return object
+}
+
+func (r *yamlReader) scalar(n *yaml.Node, path string) any {
+	switch n.ShortTag() {
+	case "!!str":
+		return n.Value
+	case "!!null":
+		return nil
+	case "!!bool", "!!int":
+		var v any
+		if err := n.Decode(&v); err == nil {
+			if b, ok := v.(bool); ok {
+				return b
+			}
+			return json.Number(fmt.Sprint(v))
 		}
 	}
-	for i, c := range n.Content {
-		if n.Kind == yaml.MappingNode && i%2 == 0 && (c.Kind != yaml.ScalarNode || c.Tag != "!!str") {
-			return errYAML("A key is not text.")
-		}
-		if err := plain(c); err != nil {
-			return err
-		}
-	}
+	r.refuse(n, path, "this is neither text, a whole number nor true or false; put quotes around it")
 	return nil
 }
 
-func errYAML(detail string) *domain.Error {
-	return &domain.Error{
-		Kind: domain.KindInvalid, Code: "malformed_json", Detail: detail,
-		Hint: "Send one YAML document that says what JSON could say, as GET /api/admin/catalog/export answers it.",
+// Locate fills in where the fields of a YAML text are, if it is known.
+func (b Body) Locate(fields []domain.Field, unknown string) {
+	for i, f := range fields {
+		path := f.Field
+		for at, found := b.places[path]; ; at, found = b.places[path] {
+			if found {
+				where := at.value
+				if f.Message == unknown && path == f.Field {
+					where = at.name
+				}
+				fields[i].Line, fields[i].Column = where.line, where.column
+				break
+			}
+			cut := strings.LastIndexAny(path, ".[")
+			if cut <= 0 {
+				break
+			}
+			path = path[:cut] // a field that is missing: what it is missing from
+		}
 	}
 }

@@ -63,7 +63,7 @@ func TestAMistakeIsNamedByItsPathFromTheRoot(t *testing.T) {
 			"fields within an object", "acceptSuggestion",
 			`{"tool": {"name": "L", "credential": 1, "auth_type": "other", "Credential_mode": "shared"}}`,
 			[]domain.Field{
-				{Field: "tool.Credential_mode", Message: unknown},
+				{Field: "tool.Credential_mode", Message: Unknown},
 				{Field: "tool.credential", Message: credential},
 				{Field: "tool.credential_mode", Message: required},
 				{Field: "tool.name", Message: "it must be text of 2 to 120 characters"},
@@ -90,7 +90,7 @@ func TestAMistakeIsNamedByItsPathFromTheRoot(t *testing.T) {
 			file(tool, `{"name": "Linear", "x": 1, "auth_type": "other"}`),
 			[]domain.Field{
 				{Field: "tools[1].credential_mode", Message: required},
-				{Field: "tools[1].x", Message: unknown},
+				{Field: "tools[1].x", Message: Unknown},
 			},
 		},
 		{
@@ -119,23 +119,23 @@ func TestAMistakeIsNamedByItsPathFromTheRoot(t *testing.T) {
 		{
 			"two keywords at one place", "suggestTool", `{"name": "\u0007", "reason": "to file issues"}`,
 			[]domain.Field{
-				{Field: "name", Message: "it must be text without control characters of 2 to 120 characters"},
+				{Field: "name", Message: "it must be text of 2 to 120 characters, without control characters"},
 			},
 		},
 		{
 			"members that look like numbers", "registerAgent",
 			`{"name": "Bot", "2": 1, "10": 1, "1a": 1, "01": 1, "1": 1}`,
 			[]domain.Field{
-				{Field: "01", Message: unknown},
-				{Field: "1", Message: unknown},
-				{Field: "2", Message: unknown},
-				{Field: "10", Message: unknown},
-				{Field: "1a", Message: unknown},
+				{Field: "01", Message: Unknown},
+				{Field: "1", Message: Unknown},
+				{Field: "2", Message: Unknown},
+				{Field: "10", Message: Unknown},
+				{Field: "1a", Message: Unknown},
 			},
 		},
 		{
 			"a member without a name", "registerAgent", `{"name": "Bot", "": 1}`,
-			[]domain.Field{{Field: "", Message: unknown}},
+			[]domain.Field{{Field: "", Message: Unknown}},
 		},
 		{
 			"the body itself", "registerAgent", `[]`,

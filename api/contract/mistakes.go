@@ -17,9 +17,11 @@ import (
 
 const (
 	required = "it is required"
-	unknown  = "there is no such field here"
 	invalid  = "it is not valid"
 )
+
+// Unknown is what is wrong with a member that its object doesn't take.
+const Unknown = "there is no such field here"
 
 // mistakes lists each place where a value breaks its schema and says what it must be there, in the
 // order of the places. whole names the value itself. A message never repeats what was sent, which
@@ -72,7 +74,7 @@ func collect(e *jsonschema.ValidationError, add func(mistake)) {
 	case *kind.Required:
 		members(k.Missing, required)
 	case *kind.AdditionalProperties:
-		members(k.Properties, unknown)
+		members(k.Properties, Unknown)
 	default:
 		add(mistake{at: e.InstanceLocation})
 	}
@@ -173,7 +175,14 @@ func text(s *jsonschema.Schema) string {
 	if about := strings.TrimSuffix(s.Description, "."); s.Pattern != nil && about != "" {
 		what = strings.ToLower(about[:1]) + about[1:]
 	}
-	return what + within(" of ", number(s.MinLength), number(s.MaxLength), " characters")
+	bounds := within(" of ", number(s.MinLength), number(s.MaxLength), " characters")
+	if more, plain := strings.CutPrefix(what, "text "); plain {
+		return "text" + bounds + ", " + more
+	}
+	if what != "text" && bounds != "" {
+		return what + "," + bounds
+	}
+	return what + bounds
 }
 
 // within describes bounds, "" if there are none.

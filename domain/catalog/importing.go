@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -75,14 +76,15 @@ func PlanImport(s State, c ImportCatalog) (Plan, error) {
 		return Plan{}, err
 	}
 	var p Plan
-	var wrong []domain.Field
+	type mistake struct {
+		tool int
+		domain.Field
+	}
+	var wrong []mistake
 	refuse := func(i int, field, message string) {
-		wrong = append(wrong, domain.Field{Field: fmt.Sprintf("tools[%d].%s", i, field), Message: message})
+		wrong = append(wrong, mistake{i, domain.Field{Field: fmt.Sprintf("tools[%d].%s", i, field), Message: message}})
 	}
-	names := map[string]string{} // of every tool, as it will be
-	for id, t := range s.Tools {
-		names[id] = t.FoldedName
-	}
+	repeated := map[int]bool{} // tools of the file that an earlier one of it names
 	answered := map[string]bool{}
 	named := map[string]bool{}
 	for i, want := range c.Tools {
@@ -94,15 +96,17 @@ func PlanImport(s State, c ImportCatalog) (Plan, error) {
 		switch {
 		case named[id]:
 			refuse(i, "name", "the file names this tool twice")
+			repeated[i] = true
 			continue
 		case known && t.Mode != want.Mode:
+			named[id] = true
 			refuse(
 				i, "credential_mode",
 				"an import can't change it, because credentials would change hands; remove the tool and add it again",
 			)
 			continue
 		}
-		named[id], names[id] = true, want.FoldedName
+		named[id] = true
 		p.plan(id, t, known, want)
 		if known && t.FoldedName == want.FoldedName && t.Site == want.Site {
 			continue
@@ -121,36 +125,43 @@ func PlanImport(s State, c ImportCatalog) (Plan, error) {
 			}
 		}
 	}
-	count := map[string]int{}
-	for _, name := range names {
-		count[name]++
+	stays := map[string]bool{} // names of tools that the file does not name
+	for id, t := range s.Tools {
+		stays[t.FoldedName] = stays[t.FoldedName] || !named[id]
 	}
-	for i, want := range slices.Backward(c.Tools) {
-		if count[want.FoldedName] > 1 {
-			refuse(i, "name", "another tool would have this name too")
-			count[want.FoldedName] = 0 // said once
+	first := map[string]int{} // of the file that has a name
+	for i, want := range c.Tools {
+		at, twice := first[want.FoldedName]
+		switch {
+		case stays[want.FoldedName]:
+			refuse(i, "name", "a tool that the file does not name has this name already")
+		case twice && !repeated[i]:
+			refuse(i, "name", fmt.Sprintf("tools[%d] has this name already", at))
+		case !twice:
+			first[want.FoldedName] = i
 		}
 	}
+	slices.SortStableFunc(wrong, func(a, b mistake) int { return cmp.Compare(a.tool, b.tool) })
 	for _, id := range slices.Sorted(maps.Keys(s.Tools)) {
 		if !named[id] {
 			p.Missing = append(p.Missing, id)
 		}
 	}
-	if len(p.events) > MaxImportEvents {
-		wrong = append(
-			wrong,
-			domain.Field{
-				Field:   "tools",
-				Message: fmt.Sprintf("it changes more than %d things; import it in parts", MaxImportEvents),
-			},
-		)
+	fields := make([]domain.Field, len(wrong))
+	for i, w := range wrong {
+		fields[i] = w.Field
 	}
-	if len(wrong) > 0 {
+	if len(fields) == 0 && len(p.events) > MaxImportEvents {
+		fields = []domain.Field{{
+			Field: "tools", Message: fmt.Sprintf("it changes more than %d things; import it in parts", MaxImportEvents),
+		}}
+	}
+	if len(fields) > 0 {
 		return Plan{}, &domain.Error{
 			Kind: domain.KindInvalid, Code: "validation_failed",
-			Detail: "The field " + wrong[0].Field + " is not valid: " + wrong[0].Message + ".",
+			Detail: "The field " + fields[0].Field + " is not valid: " + fields[0].Message + ".",
 			Hint:   "Correct what details names in the file; {importCatalog} and dry_run=true changes nothing.",
-			Next:   []domain.Next{{Op: "importCatalog"}}, Fields: wrong,
+			Next:   []domain.Next{{Op: "importCatalog"}}, Fields: fields,
 		}
 	}
 	return p, nil

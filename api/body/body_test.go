@@ -1,0 +1,172 @@
+package body_test
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"agentkey/api/body"
+	"agentkey/domain"
+)
+
+// wrong is the only mistake that a refusal names.
+func wrong(t *testing.T, err error) domain.Field {
+	t.Helper()
+	refusal, found := errors.AsType[*domain.Error](err)
+	if !found || refusal.Code != "malformed_json" || len(refusal.Fields) != 1 {
+		t.Fatalf("it is refused with %v", err)
+	}
+	return refusal.Fields[0]
+}
+
+func TestTextThatIsNotJSONIsRefusedWithItsPlaceAndCause(t *testing.T) {
+	const pem = "{\"name\": \"x\",\n \"credential\": \"-----BEGIN KEY-----\nabc\n-----END KEY-----\"}"
+	for _, tt := range []struct {
+		text         string
+		line, column int
+		cause        string
+	}{
+		{pem, 2, 36, `raw line break in the PEM that begins at line 2, column 16; write each of its line breaks as \n`},
+		{"{\"a\": \"b\n\"}", 1, 9, "raw line break in the text that begins at line 1, column 7"},
+		{"{\"a\": \"b\r\n\"}", 1, 9, "raw line break"},
+		{"{\"a\": \"b\tc\"}", 1, 9, "raw tab"},
+		{"{\"a\": \"b\x1bc\"}", 1, 9, `\u001b`},
+		{`{"a": 1,}`, 1, 8, "comma after the last item"},
+		{"{\n  \"a\": [1, 2,\n  ]\n}", 2, 13, "comma after the last item"},
+		{"\ufeff{\"a\": 1}", 1, 1, "byte order mark"},
+		{"{'a': 1}", 1, 2, "double quotes"},
+		{`{"ä": 'b'}`, 1, 7, "double quotes"},
+		{`{“a”: 1}`, 1, 2, "double quotes"},
+		{"{\"a\": 1 // one\n}", 1, 9, "no comments"},
+		{"{# one\n\"a\": 1}", 1, 2, "no comments"},
+		{"{\n/* x */ \"a\": 1}", 2, 1, "no comments"},
+		{`{"a": {"b": [1`, 1, 15, "the [ at line 1, column 13 is not closed"},
+		{`{"a": "b`, 1, 7, "not closed with a double quote"},
+		{`{"a": "b\u00`, 1, 7, "not closed"},
+		{`{"a"`, 1, 5, "ends too early"},
+		{`{"a": tru`, 1, 10, "ends too early"},
+		{``, 1, 1, "empty"},
+		{"  \n ", 2, 2, "empty"},
+		{`{"a": NaN}`, 1, 7, "no NaN"},
+		{`{"a": nan}`, 1, 7, "no NaN"},
+		{`{"a": -Infinity}`, 1, 7, "no NaN and no Infinity"},
+		{`{"a": None}`, 1, 7, "written null"},
+		{`{"a": undefined}`, 1, 7, "written null"},
+		{`{"a": True}`, 1, 7, "lower case"},
+		{`{"a": 01}`, 1, 7, "leading zero"},
+		{`{"a": +1}`, 1, 7, "plus sign"},
+		{`{"a": .5}`, 1, 7, "each side of the point"},
+		{`{"a": 1.}`, 1, 7, "each side of the point"},
+		{`{"a": 1_000}`, 1, 7, "separators"},
+		{`{"a": 0x1f}`, 1, 7, "decimal digits"},
+		{`{"a": hello}`, 1, 7, "a text must be in double quotes"},
+		{`{"a": $TOKEN}`, 1, 7, "variable"},
+		{`{a: 1}`, 1, 2, "name of a member must be in double quotes"},
+		{`{"a": 1, true: 2}`, 1, 10, "name of a member must be in double quotes"},
+		{`{1: 2}`, 1, 2, "name of a member must be in double quotes"},
+		{`{"a": 1 "b": 2}`, 1, 9, "a comma is missing"},
+		{"{\"a\": \"x\"\n\"b\": 2}", 2, 1, "a comma is missing"},
+		{`{"a": [1 2]}`, 1, 10, "a comma is missing"},
+		{`{"a" 1}`, 1, 6, "a colon is missing"},
+		{`{"a" "b"}`, 1, 6, "a colon is missing"},
+		{`{"a" = 1}`, 1, 6, "colon"},
+		{`{"a": 1; "b": 2}`, 1, 8, "comma"},
+		{`{"a"}`, 1, 5, "a colon and a value are missing"},
+		{`{"a":}`, 1, 6, "a value is missing"},
+		{`{"a":,"b":1}`, 1, 6, "a value is missing"},
+		{`{,"a":1}`, 1, 2, "nothing before this comma"},
+		{`{"a": 1,, "b": 2}`, 1, 9, "nothing before this comma"},
+		{`{"a": [1}`, 1, 9, "does not match the [ at line 1, column 7"},
+		{`{"a": 1}}`, 1, 9, "after its end|after the end"},
+		{`{"a": 1} {"b": 2}`, 1, 10, "after its end|after the end"},
+		{`{"a": "\x"}`, 1, 8, `written as \\`},
+		{`{"a": "C:\Users"}`, 1, 10, `written as \\`},
+		{`{"a": "\u12g4"}`, 1, 8, "four hexadecimal digits"},
+		{`{"a": "\ud800"}`, 1, 8, "half a character"},
+		{"{\"a\":\u00a01}", 1, 6, "U+00A0"},
+		{"{\"a\": \"\xff\"}", 1, 8, "not UTF-8"},
+		{"\xff\xfe{\x00}\x00", 1, 1, "UTF-16"},
+		{`name=Onboarding`, 1, 1, "form"},
+		{"agentkey_catalog: 1\n", 1, 1, "YAML"},
+		{`@file.json`, 1, 1, "name of a file"},
+		{`<html>`, 1, 1, "HTML"},
+		{`[1]`, 1, 1, "one JSON object"},
+		{"\n \"x\"", 2, 2, "one JSON object"},
+		{"{\"a\": 1,\n \"b\": {\"c\": 1, \"c\": 2}}", 2, 16, "given twice"},
+		{"{\"a\":\n 1e999}", 2, 2, "larger or finer"},
+	} {
+		_, err := body.ReadJSON([]byte(tt.text))
+		got := wrong(t, err)
+		named := false
+		for _, cause := range strings.Split(tt.cause, "|") {
+			named = named || strings.Contains(got.Message, cause)
+		}
+		if got.Line != tt.line || got.Column != tt.column || !named {
+			t.Errorf("%q: line %d, column %d: %s", tt.text, got.Line, got.Column, got.Message)
+		}
+	}
+}
+
+func TestTextThatIsNotYAMLIsRefusedWithItsPlaceAndCause(t *testing.T) {
+	for _, tt := range []struct {
+		text         string
+		line, column int
+		cause        string
+	}{
+		{"a: 1\n\tb: 2\n", 2, 1, "tab"},
+		{"a:\n  \t- c\n", 2, 3, "tab"},
+		{"a: b: c\n", 1, 5, "colon"},
+		{"tools:\n- name: X\n  auth: y\n url: z\n", 4, 2, "did not find expected key"},
+		{"a: @foo\n", 1, 4, "quotes"},
+		{"a: `x`\n", 1, 4, "quotes"},
+		{"a: \"abc\ndef\n", 3, 1, "which begins at line 1, column 4"},
+		{"tools: [1,\nb: 3\n", 3, 1, "expected ',' or ']'"},
+		{"a: \x01\n", 1, 4, "control character"},
+		{"a: \xff\n", 1, 4, "not UTF-8"},
+		{"a: 1\n---\nb: 2\n", 2, 1, "second document"},
+		{"", 1, 1, "empty"},
+		{"# nothing\n", 1, 1, "empty"},
+		{"- 1\n", 1, 1, "mapping"},
+		{"a: 1\na: 2\n", 2, 1, "given twice"},
+		{"a: 1.5\n", 1, 4, "quotes"},
+		{"a: 2001-01-01\n", 1, 4, "quotes"},
+		{"a: [&x 1]\n", 1, 5, "anchors"},
+	} {
+		_, err := body.ReadYAML([]byte(tt.text))
+		if got := wrong(t, err); got.Line != tt.line || got.Column != tt.column || !strings.Contains(got.Message, tt.cause) {
+			t.Errorf("%q: line %d, column %d: %s", tt.text, got.Line, got.Column, got.Message)
+		}
+	}
+}
+
+func TestAYAMLTextReadsAsTheJSONThatItCouldBe(t *testing.T) {
+	got, err := body.ReadYAML([]byte("a: 1\nb: [true, null, text, '2']\nc:\n  d: |\n    x\n    y\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{
+		"a": json.Number("1"), "b": []any{true, nil, "text", "2"}, "c": map[string]any{"d": "x\ny"},
+	}
+	if diff := cmp.Diff(want, got.Object); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// FuzzExplain: whatever isn't JSON has a place within the text, and a cause.
+func FuzzExplain(f *testing.F) {
+	for _, text := range []string{`{"a":"\u12`, `{"a":1,}`, "{\"a\\", `]`, `{"a":[`, "\"\\", `tru`, `-`, `{"a":-}`, "{é:1}"} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		_, err := body.ReadJSON(text)
+		if err == nil {
+			return
+		}
+		if got := wrong(t, err); got.Line < 1 || got.Column < 1 || got.Message == "" {
+			t.Errorf("%q: %+v", text, got)
+		}
+	})
+}
