@@ -23,6 +23,7 @@ type setting struct {
 	value   string // that it has when it is not set
 	without string // what holds when it has none, for the documentation
 	meaning string // likewise
+	dials   []int  // usual ports of what it makes the program connect to, for the shipped network policy
 	take    func(c *Config, text string) error
 }
 
@@ -95,6 +96,7 @@ var settings = []setting{
 	},
 	{
 		name: "AGENTKEY_EVENTSTORE_URL", secret: true, without: "the embedded store",
+		dials:   []int{2113},
 		meaning: "`esdb://…` or `esdb+discover://…`: an external event log; see [eventstoredb.md](eventstoredb.md)",
 		take: func(c *Config, text string) error {
 			c.EventStoreURL = text
@@ -103,6 +105,7 @@ var settings = []setting{
 	},
 	{
 		name: "AGENTKEY_DATABASE_URL", secret: true, without: "an SQLite file in the data folder",
+		dials:   []int{5432},
 		meaning: "`postgres://…`: a read model that all processes share",
 		take: func(c *Config, text string) error {
 			c.DatabaseURL = text
@@ -111,6 +114,7 @@ var settings = []setting{
 	},
 	{
 		name: "AGENTKEY_REDIS_URL", secret: true, without: "each process counts for itself",
+		dials:   []int{6379},
 		meaning: "`redis://…`, `rediss://…` or `unix://…`: rate limits that all processes share",
 		take:    func(c *Config, text string) (err error) { c.Redis, err = limits.ParseURL(text); return err },
 	},
@@ -141,6 +145,7 @@ var settings = []setting{
 	},
 	{
 		name: "AGENTKEY_OUTBOUND_ALLOW", without: "public addresses only, on ports 443 and 80",
+		dials: []int{9093},
 		meaning: "list of networks (`10.0.0.0/8`), addresses and host names (`alertmanager`, `*.corp.example` for all below) " +
 			"that user-supplied URLs (documentation, webhooks) may also reach, also over plain HTTP. Any port, or with `:9093` only that one",
 		take: func(c *Config, text string) (err error) {
@@ -150,6 +155,7 @@ var settings = []setting{
 	},
 	{
 		name: "AGENTKEY_OUTBOUND_PROXY", secret: true, without: "calls go out directly",
+		dials: []int{3128},
 		meaning: "`http://user:password@proxy:3128`, an HTTP proxy for notifications, documentation pages, and a language model or " +
 			"receiver of traces that isn't near. Mail, the event log, Postgres and Redis don't use it",
 		take: func(c *Config, text string) (err error) {
@@ -159,6 +165,7 @@ var settings = []setting{
 	},
 	{
 		name: "AGENTKEY_OUTBOUND_DIRECT", without: "none",
+		dials:   []int{9093},
 		meaning: "list of networks and host names, as above, that are called without the proxy",
 		take: func(c *Config, text string) (err error) {
 			c.Outbound.Direct, err = outbound.ParseRules(list(text))
@@ -172,6 +179,7 @@ var settings = []setting{
 	},
 	{
 		name: "AGENTKEY_SMTP_URL", secret: true, without: "e-mail is off",
+		dials: []int{587, 465},
 		meaning: "`smtp://user:password@host:587` (with STARTTLS) or `smtps://user:password@host:465`, the mail " +
 			"server for notifications. On loopback, also `smtp://127.0.0.1:1025?tls=off`",
 		take: func(c *Config, text string) error {
@@ -187,6 +195,7 @@ var settings = []setting{
 	},
 	{
 		name: "AGENTKEY_AI_BASE_URL", without: "only built-in setup guides",
+		dials: []int{443, 11434},
 		meaning: "`http(s)://…/v1`, an endpoint with an OpenAI-compatible API (a hosted gateway, Ollama, vLLM) that " +
 			"writes setup guides",
 		take: func(c *Config, text string) (err error) { c.AI.BaseURL = text; return endpoint(text) },
@@ -206,6 +215,7 @@ var settings = []setting{
 	},
 	{
 		name: "OTEL_EXPORTER_OTLP_ENDPOINT", without: "tracing is off",
+		dials:   []int{4318},
 		meaning: "URL of an OTLP receiver. Traces are sent to `/v1/traces` as protobuf over HTTP",
 		take: func(c *Config, text string) error {
 			c.TracesURL = strings.TrimRight(text, "/") + "/v1/traces"
@@ -214,6 +224,7 @@ var settings = []setting{
 	},
 	{
 		name: "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", without: "as above",
+		dials:   []int{4318},
 		meaning: "the full URL for traces",
 		take:    func(c *Config, text string) error { c.TracesURL = text; return scheme(text, "http", "https") },
 	},
