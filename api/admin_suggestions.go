@@ -73,7 +73,7 @@ func (s *Server) GetSuggestion(ctx context.Context, r GetSuggestionRequestObject
 		return nil, domain.NotFound("suggestion")
 	}
 	call.shows(head.State.Digest(r.ID))
-	if x.Status == catalog.SuggestionPending || x.Status == catalog.SuggestionDismissal {
+	if x.Status == catalog.StatusPending || x.Status == catalog.StatusDismissed {
 		backers := make([]string, len(x.Backers))
 		for i, b := range x.Backers {
 			backers[i] = b.AgentID

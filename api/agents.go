@@ -100,7 +100,9 @@ func (s *Server) WithdrawRequest(
 	if _, offered := catalog.State.Tools[r.ID]; !offered {
 		return nil, domain.NotFound("tool")
 	}
-	done, err := s.Agents.Do(call.ctx, call.meta(), call.Caller.Actor.ID, func(agent.State, time.Time) (agent.Command, error) {
+	done, err := s.Agents.Do(call.ctx, call.meta(), call.Caller.Actor.ID, func(agent.State, time.Time) (agent.Command,
+		error,
+	) {
 		return agent.Withdraw{ToolID: r.ID}, nil
 	})
 	if err != nil {

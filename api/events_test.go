@@ -99,17 +99,18 @@ func TestAReaderThatStallsIsLeft(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		began := time.Now()
-		_ = streamEvents(r.Context(), w, func() time.Time { return began.Add(300*time.Millisecond - writeWithin) }, time.Hour, func(ctx context.Context, s *eventStream) {
-			text := strings.Repeat("x", 1<<20)
-			var err error
-			for err == nil {
-				err = s.event("delta", text)
-			}
-			if !s.gone() {
-				t.Error("it does not know that it failed")
-			}
-			ended <- err
-		})
+		_ = streamEvents(r.Context(), w, func() time.Time { return began.Add(300*time.Millisecond - writeWithin) }, time.Hour,
+			func(ctx context.Context, s *eventStream) {
+				text := strings.Repeat("x", 1<<20)
+				var err error
+				for err == nil {
+					err = s.event("delta", text)
+				}
+				if !s.gone() {
+					t.Error("it does not know that it failed")
+				}
+				ended <- err
+			})
 	}))
 	t.Cleanup(s.Close)
 	connection, err := net.Dial("tcp", s.Listener.Addr().String())

@@ -150,7 +150,7 @@ func (b Beginning) configured() (keys.Key, error) {
 	key, err := keys.Parse(b.AdminToken)
 	if err != nil || key.Kind != keys.Service || key.ID != uuid.Nil {
 		return keys.Key{}, errors.New(
-			"AGENTKEY_ADMIN_TOKEN is no token for the first organization; make one with: agentkey token new",
+			"AGENTKEY_ADMIN_TOKEN is not a token for the first organization; make one with: agentkey token new",
 		)
 	}
 	return key, nil
@@ -304,7 +304,9 @@ func (b Beginning) complete(ctx context.Context, inst *Installation) error {
 	}
 	organizations := NewOrganizationLoop(inst.Env(b.Clock, nil, nil))
 	m := loop.Meta{Organization: begun.OrganizationID, Actor: system, CommandID: command(codec.Organizations.String())}
-	done, err := organizations.Do(ctx, begun.OrganizationID, m, func(organization.State, time.Time) (organization.Command, error) {
+	done, err := organizations.Do(ctx, begun.OrganizationID, m, func(organization.State, time.Time) (organization.Command,
+		error,
+	) {
 		return organization.Create{Name: "Default", Token: &organization.CreateToken{
 			Number: organization.ConfiguredToken, TokenID: begun.AdminTokenID, Name: "first admin token",
 			Role: domain.RoleOwner, Hash: begun.AdminTokenHash,
@@ -321,7 +323,9 @@ func (b Beginning) complete(ctx context.Context, inst *Installation) error {
 		return err
 	}
 	m.CommandID = b.NewID()
-	_, err = organizations.Do(ctx, begun.OrganizationID, m, func(organization.State, time.Time) (organization.Command, error) {
+	_, err = organizations.Do(ctx, begun.OrganizationID, m, func(organization.State, time.Time) (organization.Command,
+		error,
+	) {
 		return organization.CreateToken{
 			Number: organization.ConfiguredToken, TokenID: loop.DerivedID(m.CommandID, "token").String(),
 			Name: "configured admin token", Role: domain.RoleOwner, Hash: key.Hash(),

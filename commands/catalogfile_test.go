@@ -50,9 +50,9 @@ func TestARepeatedImportAnswersTheFirstPlan(t *testing.T) {
 	}
 }
 
-// TestAnImportWhoseCallerLeftIsNotWrittenOver is for the race detector: the command of the first
+// TestAnImportWhoseCallerLeftIsNotOverwritten is for the race detector: the command of the first
 // call is still decided while the second is answered.
-func TestAnImportWhoseCallerLeftIsNotWrittenOver(t *testing.T) {
+func TestAnImportWhoseCallerLeftIsNotOverwritten(t *testing.T) {
 	o := open(t)
 	m := o.Meta()
 	m.CommandID = commandstest.LongAgo(m.CommandID)

@@ -55,11 +55,12 @@ func (c *Channels) Add(
 	}
 	channel.ChannelID, channel.Host, channel.Recipients = a.ID, t.Host(), len(t.Recipients)
 	var err error
-	a.OrganizationResult, err = c.propose(ctx, m, a.ID, &t, func(_ organization.State, secretID string, _ time.Time) (organization.Command, error) {
-		add := channel
-		add.SecretID = secretID
-		return add, nil
-	})
+	a.OrganizationResult, err = c.propose(ctx, m, a.ID, &t,
+		func(_ organization.State, secretID string, _ time.Time) (organization.Command, error) {
+			add := channel
+			add.SecretID = secretID
+			return add, nil
+		})
 	if err != nil || !drawn {
 		return a, err
 	}
@@ -117,7 +118,9 @@ func (c *Channels) Update(
 			target, command.Host, command.Recipients = &t, t.Host(), len(t.Recipients)
 		}
 	}
-	return c.propose(ctx, m, id, target, func(_ organization.State, secretID string, _ time.Time) (organization.Command, error) {
+	return c.propose(ctx, m, id, target, func(_ organization.State, secretID string, _ time.Time) (organization.Command,
+		error,
+	) {
 		update := command
 		update.SecretID = secretID
 		return update, nil
@@ -126,7 +129,9 @@ func (c *Channels) Update(
 
 // Remove ends a channel and removes where it led to. What was still to be sent to it is given up.
 func (c *Channels) Remove(ctx context.Context, m loop.Meta, id string) (OrganizationResult, error) {
-	done, err := c.Organizations.Do(ctx, m.Organization, m, func(organization.State, time.Time) (organization.Command, error) {
+	done, err := c.Organizations.Do(ctx, m.Organization, m, func(organization.State, time.Time) (organization.Command,
+		error,
+	) {
 		return organization.RemoveChannel{ChannelID: id, IfRevision: m.IfRevision}, nil
 	})
 	if err != nil {
@@ -171,7 +176,7 @@ func (c *Channels) open(
 		return t, secretRefusal(err)
 	}
 	if err := json.Unmarshal(text.Reveal(), &t); err != nil {
-		return t, fmt.Errorf("read where channel %s leads to: it is no target", id)
+		return t, fmt.Errorf("read the target of channel %s: it is not valid", id)
 	}
 	return t, nil
 }

@@ -94,7 +94,7 @@ func (d *Deliveries) Test(ctx context.Context, m loop.Meta, channelID string) (s
 	return id, done, err
 }
 
-// ResentDelivery is a notification that is to be sent again. Nothing is sent to its channel before a
+// ResentDelivery is a notification that will be sent again. Nothing is sent to its channel before a
 // time.
 type ResentDelivery struct {
 	DeliveryResult
@@ -127,8 +127,8 @@ func (d *Deliveries) do(
 	return d.Loop.Do(ctx, id, loop.Meta{Organization: organizationID, Actor: notifier, CommandID: d.NewID()}, build)
 }
 
-// try sends a test, by the state that its beginning left. A receiver that asks to wait is left alone
-// by everything that is sent to it.
+// try sends a test, by the state that its beginning left. A receiver that asks to wait is left
+// alone by everything that is sent to it.
 func (d *Deliveries) try(ctx context.Context, id string, s delivery.State) (DeliveryResult, error) {
 	message, err := d.message(ctx, id, s)
 	if err != nil {
@@ -218,7 +218,7 @@ func (d *Deliveries) message(ctx context.Context, id string, s delivery.State) (
 		return m, loop.Refusal(err)
 	}
 	if len(causes) != 1 || causes[0].Revision != a.Revision {
-		return m, fmt.Errorf("the log does not reach %d@%s, which notification %s tells of", a.Revision, a.Stream, id)
+		return m, fmt.Errorf("the log does not reach %d@%s, which notification %s reports", a.Revision, a.Stream, id)
 	}
 	m.At = causes[0].Signed.Time
 	switch e := causes[0].Event.(type) {

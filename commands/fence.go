@@ -47,7 +47,7 @@ type FenceConfig struct {
 	Forget       []func() // each drops what is known of a log that is no more
 
 	// Rows returns the newest event that the read model has seen; nil: there is none to ask. What
-	// empties the read model because the log lost that event reports it before, with Look.
+	// empties the read model because the log lost that event reports it before, with Restored.
 	Rows func(context.Context) (eventstore.Mark, error)
 }
 
@@ -129,7 +129,7 @@ func (f *Fence) shared() *look {
 		go func() {
 			ctx, cancel := context.WithTimeout(context.Background(), loop.Deadline)
 			defer cancel()
-			l.restored, l.err = f.Look(ctx)
+			l.restored, l.err = f.Restored(ctx)
 			f.mu.Lock()
 			f.under = nil
 			f.mu.Unlock()
@@ -166,11 +166,11 @@ func (f *Fence) awaitLink(ctx context.Context) error {
 	}
 }
 
-// Look looks whether the log was restored: by the note that a backup carries, by the newest event
-// that this process wrote, and by further marks that somebody kept. What it finds is in the log
-// when it returns. It reports whether credentials are held back, and lets nothing be vended unless
-// all was well.
-func (f *Fence) Look(ctx context.Context, marks ...eventstore.Mark) (restored bool, err error) {
+// Restored reports whether the log was restored: by the note that a backup carries, by the newest
+// event that this process wrote, and by further marks that somebody kept. What it finds is in the
+// log when it returns. It reports whether credentials are held back, and lets nothing be vended
+// unless all was well.
+func (f *Fence) Restored(ctx context.Context, marks ...eventstore.Mark) (restored bool, err error) {
 	f.looking.Lock()
 	defer f.looking.Unlock()
 	f.mu.Lock()
@@ -272,7 +272,8 @@ func (f *Fence) report(ctx context.Context, e installation.Evidence) (installati
 	f.mark = eventstore.Mark{} // the log knows; what comes now has other positions
 	f.mu.Unlock()
 	if done.Changed {
-		f.Logger.ErrorContext(ctx, "the event log was restored from a backup or lost its end: no credential is vended until agentkey confirm-restore was run",
+		f.Logger.ErrorContext(ctx, "the event log was restored from a backup or lost its end: no credential is vended "+
+			"until agentkey confirm-restore was run",
 			slog.String("backup", e.BackupID), slog.String("lost_stream", e.Stream), slog.Int64("lost_revision", e.Revision))
 	}
 	return done.State, nil
@@ -316,7 +317,7 @@ func (f *Fence) follow(ctx context.Context) (looked bool, err error) {
 	f.linked = make(chan struct{})
 	f.mu.Unlock()
 	for {
-		if _, err := f.Look(ctx); err != nil {
+		if _, err := f.Restored(ctx); err != nil {
 			return looked, err
 		}
 		looked = true

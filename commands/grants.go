@@ -110,7 +110,8 @@ type grantCommand func(tool agent.Tool, secretID string, at time.Time) agent.Com
 func (g *Grants) decide(
 	ctx context.Context, m loop.Meta, agentID, toolID string, t Terms, command grantCommand,
 ) (GrantResult, error) {
-	done, err := carryOut(ctx, vault{secrets: g.Secrets, clock: g.Clock}, m, proposal[agent.State, agent.Command, agent.Event]{
+	done, err := carryOut(ctx, vault{secrets: g.Secrets, clock: g.Clock}, m, proposal[agent.State, agent.Command,
+		agent.Event]{
 		loop: g.Agents, stream: agentID, owner: grantOwner(agentID, toolID), secret: t.Credential,
 		gather: func(ctx context.Context, try func(making[agent.State, agent.Command]) error) error {
 			tool, err := g.tool(ctx, m, toolID)

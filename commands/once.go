@@ -43,7 +43,8 @@ type StoredAnswer struct {
 }
 
 // Ticket is an idempotency key taken for one call: either Replay is the answer of an earlier one,
-// or the call is to be made with CommandID and Since in its Meta, and then completed or released.
+// or the caller must make the call with CommandID and Since in its Meta, and then completed or
+// released.
 type Ticket struct {
 	CommandID uuid.UUID
 	Since     uint64
@@ -220,7 +221,7 @@ func (o *Once) finish(ctx context.Context, t Ticket, event any) error {
 	t.signed.CommandID, t.signed.Time = o.NewID().String(), loop.Later(o.Clock(), time.Time{})
 	_, err := o.Log.Write(ctx, t.stream, t.revision, event, t.signed)
 	if errors.Is(err, eventstore.ErrWrongRevision) {
-		return nil // somebody took the call over; his answer counts
+		return nil // another caller took the call over; its answer counts
 	}
 	return loop.Refusal(err)
 }

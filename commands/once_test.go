@@ -303,7 +303,7 @@ func TestACommandRefusedBeforeMayBeAcceptedWhenItIsTakenOver(t *testing.T) {
 	}
 }
 
-func TestAKeyBeginsAnewAfterADay(t *testing.T) {
+func TestAKeyIsFreeAgainAfterADay(t *testing.T) {
 	c := &commandstest.Clock{}
 	server := eventstoretest.StartWith(t, embedded.Options{Clock: c.Now})
 	a := openAt(t, server, commandstest.Ring(t), c)
@@ -314,13 +314,13 @@ func TestAKeyBeginsAnewAfterADay(t *testing.T) {
 		t.Error("the answer was forgotten before its day was over")
 	}
 	c.Advance(2 * time.Minute)
-	anew := a.mustTicket(a.Meta(), "k", "another body")
-	if anew.Replay != nil || anew.Since != 0 {
-		t.Fatalf("after a day it is not begun anew: %+v", anew)
+	later := a.mustTicket(a.Meta(), "k", "another body")
+	if later.Replay != nil || later.Since != 0 {
+		t.Fatalf("after a day the key does not begin again: %+v", later)
 	}
-	a.mustComplete(anew, "anew")
+	a.mustComplete(later, "second")
 	if again := b.mustTicket(b.Meta(), "k", "another body"); again.Replay == nil ||
-		string(again.Replay.Body) != "anew" {
+		string(again.Replay.Body) != "second" {
 		t.Errorf("replayed %+v", again.Replay)
 	}
 	for range eventstoretest.Rounds(20) { // everything has expired and many begin at once

@@ -265,7 +265,7 @@ func (o *office) checkStories(acknowledged map[string]string) {
 		}
 	}
 	for stream, s := range states {
-		if s.Status == agent.StatusSuspend &&
+		if s.Status == agent.StatusSuspended &&
 			s.Count(agent.Pending, time.Now())+s.Count(agent.Approved, time.Now()) > 0 {
 			t.Errorf("%s is suspended with open grants", stream)
 		}

@@ -193,7 +193,7 @@ func TestDecisionsFallOnTheRequestThatWasSeen(t *testing.T) {
 			var err error
 			if second, _, err = a.Grants.Request(ctx, a.AsAgent(id), id, tool, "again"); err != nil &&
 				commandstest.Code(err) != "already_approved" {
-				t.Errorf("asking anew: %v", err)
+				t.Errorf("asking again: %v", err)
 			}
 		})
 		wg.Wait()
@@ -209,7 +209,7 @@ func TestDecisionsFallOnTheRequestThatWasSeen(t *testing.T) {
 		outcomes[g.Status]++
 		if (g.Status == agent.Approved) != (approved == nil) || (g.Status == agent.Pending) != (second != "") ||
 			(g.Status == agent.Pending && g.RequestID != second) {
-			t.Fatalf("approved: %v, denied: %v, asked anew: %q, and it is %+v", approved, denied, second, g)
+			t.Fatalf("approved: %v, denied: %v, asked again: %q, and it is %+v", approved, denied, second, g)
 		}
 	}
 	t.Logf("it ended as %v", outcomes)

@@ -96,8 +96,8 @@ func (r *Refusals) Record(ctx context.Context, m loop.Meta, agentID, toolID, rea
 	}
 	if f.err != nil {
 		r.mu.Lock()
-		w.first = nil                       // the next one begins anew
-		w.count = max(0, w.count-f.waiting) // nobody was told that he was refused
+		w.first = nil                       // the next one begins from zero
+		w.count = max(0, w.count-f.waiting) // no refusal that was answered is lost
 		r.mu.Unlock()
 	}
 	close(f.done)

@@ -111,7 +111,7 @@ func (g *Grants) Get(ctx context.Context, m loop.Meta, requestID string) (GrantR
 func (g *Grants) asked(ctx context.Context, agentID, requestID string) (bool, error) {
 	id, err := uuid.Parse(requestID)
 	if err != nil {
-		return false, nil //nolint:nilerr // what is no id of ours was never asked for
+		return false, nil //nolint:nilerr // what is not an id was never asked for
 	}
 	oldest := loop.MadeAt(id).Add(-time.Minute)
 	head, err := g.Agents.Fresh(ctx, agentID)

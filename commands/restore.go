@@ -20,13 +20,14 @@ type Restore struct {
 	Agents *AgentLoop
 }
 
-// Confirm lets credentials be vended again. With suspend it first suspends every agent of every organization, and
-// returns how many it suspended. marks are events that somebody has seen: it looks for them first, because the log may
-// not have been opened since it was restored. m names the actor.
+// Confirm lets credentials be vended again. With suspend it first suspends every agent of every
+// organization, and returns how many it suspended. marks are events that somebody has seen: it
+// looks for them first, because the log may not have been opened since it was restored. m names the
+// actor.
 func (r *Restore) Confirm(
 	ctx context.Context, m loop.Meta, suspend bool, marks ...eventstore.Mark,
 ) (suspended int, err error) {
-	restored, err := r.Fence.Look(ctx, marks...)
+	restored, err := r.Fence.Restored(ctx, marks...)
 	if err != nil {
 		return 0, err
 	}

@@ -162,9 +162,9 @@ func TestNoSecretIsWrittenForWhatIsRefused(t *testing.T) {
 	}
 }
 
-// TestOfTwoWhoDecideAtOnceOneWinsAndTheOthersSecretIsRemoved races what each of two processes
-// accepts when it looks, and the log can take once.
-func TestOfTwoWhoDecideAtOnceOneWinsAndTheOthersSecretIsRemoved(t *testing.T) {
+// TestOfTwoDecisionsAtTheSameTimeOneWinsAndTheOthersSecretIsRemoved races what each of two
+// processes accepts when it looks, and the log can take once.
+func TestOfTwoDecisionsAtTheSameTimeOneWinsAndTheOthersSecretIsRemoved(t *testing.T) {
 	a := open(t)
 	b := openOn(t, a.Server, a.Ring)
 	own := a.MustTool("Linear", catalog.PerAgent, "")

@@ -29,9 +29,9 @@ const (
 )
 
 // SendNext sends what is next in a channel's queue: one notification, or a digest. ids are those
-// that are due, oldest first; it returns those that may be sent after it. Nil means that the channel
-// is held, or another process has the turn. Errors are those of the log: then the turn lapses, and
-// another process sends the same again.
+// that are due, oldest first; it returns those that may be sent after it. Nil means that the
+// channel is held, or another process has the turn. Errors are those of the log: then the turn
+// lapses, and another process sends the same again.
 func (d *Deliveries) SendNext(
 	ctx context.Context, organizationID, channelID string, ids []string,
 ) (rest []string, err error) {
@@ -161,8 +161,9 @@ func (d *Deliveries) close(
 					return delivery.Succeed{Attempt: t.state.Attempts, Digest: digest}, nil
 				}
 				return delivery.Fail{
-					At: at, Attempt: t.state.Attempts, Problem: problem.Text, Never: problem.Never || t.state.Topic == domain.Test,
-					NextAt: next, Alone: problem.Alone, Jitter: jitter,
+					At: at, Attempt: t.state.Attempts, Problem: problem.Text,
+					Never: problem.Never || t.state.Topic == domain.Test, NextAt: next, Alone: problem.Alone,
+					Jitter: jitter,
 				}, nil
 			})
 			return err

@@ -53,7 +53,7 @@ func (s *Suggestions) Suggest(
 		// it was decided between its first call and this repeat
 		return SuggestionResult{}, domain.NotFound("suggestion")
 	}
-	if x := done.State.Suggestions[id]; x.Status == catalog.SuggestionDismissal {
+	if x := done.State.Suggestions[id]; x.Status == catalog.StatusDismissed {
 		return SuggestionResult{CatalogResult: done, ID: id, Existing: true}, catalog.CoolingDown(
 			x, id, loop.Later(s.Tools.Clock(), time.Time{}),
 		)
@@ -96,13 +96,14 @@ func (s *Suggestions) Accept(
 ) (AcceptedSuggestion, error) {
 	tool.ToolID = loop.DerivedID(m.CommandID, "tool").String()
 	tool.FoldedName, tool.Site = names.FoldProduct(tool.Name), names.Site(tool.URL)
-	done, err := s.Tools.propose(ctx, m, tool.ToolID, credential, func(known standings, secretID string, _ time.Time) catalog.Command {
-		add := tool
-		add.SecretID, add.Standings = secretID, known
-		return catalog.AcceptSuggestion{
-			SuggestionID: id, Also: also, Seen: m.Seen, Tool: add, GrantBackers: grantBackers,
-		}
-	})
+	done, err := s.Tools.propose(ctx, m, tool.ToolID, credential,
+		func(known standings, secretID string, _ time.Time) catalog.Command {
+			add := tool
+			add.SecretID, add.Standings = secretID, known
+			return catalog.AcceptSuggestion{
+				SuggestionID: id, Also: also, Seen: m.Seen, Tool: add, GrantBackers: grantBackers,
+			}
+		})
 	if err != nil {
 		return AcceptedSuggestion{}, err
 	}
@@ -116,7 +117,7 @@ func (s *Suggestions) Accept(
 	}
 	out.Backers = s.seed(ctx, m, accepted)
 	for _, b := range out.Backers {
-		out.Position = max(out.Position, b.position) // whoever waits for it sees what the backers got, too
+		out.Position = max(out.Position, b.position) // waiting for it shows what the backers got, too
 	}
 	return out, nil
 }

@@ -33,11 +33,12 @@ func (t *Tools) Add(
 ) (string, CatalogResult, error) {
 	tool.ToolID = loop.DerivedID(m.CommandID, "tool").String()
 	tool.FoldedName, tool.Site = names.FoldProduct(tool.Name), names.Site(tool.URL)
-	done, err := t.propose(ctx, m, tool.ToolID, credential, func(known standings, secretID string, _ time.Time) catalog.Command {
-		add := tool
-		add.SecretID, add.Standings = secretID, known
-		return add
-	})
+	done, err := t.propose(ctx, m, tool.ToolID, credential,
+		func(known standings, secretID string, _ time.Time) catalog.Command {
+			add := tool
+			add.SecretID, add.Standings = secretID, known
+			return add
+		})
 	return tool.ToolID, done, err
 }
 
@@ -132,7 +133,8 @@ func (t *Tools) propose(
 	ctx context.Context, m loop.Meta, toolID string, credential domain.Secret,
 	command func(standings, string, time.Time) catalog.Command,
 ) (CatalogResult, error) {
-	return carryOut(ctx, vault{secrets: t.Secrets, clock: t.Clock}, m, proposal[catalog.State, catalog.Command, catalog.Event]{
+	return carryOut(ctx, vault{secrets: t.Secrets, clock: t.Clock}, m, proposal[catalog.State, catalog.Command,
+		catalog.Event]{
 		loop: t.Catalogs, stream: m.Organization, owner: toolOwner(toolID), secret: credential,
 		gather: func(ctx context.Context, try func(making[catalog.State, catalog.Command]) error) error {
 			return t.withStandings(ctx, m, func(known standings) error {

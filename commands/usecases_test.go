@@ -132,7 +132,7 @@ func TestAServiceTokenActsForItsOrganization(t *testing.T) {
 	}
 }
 
-func TestARequestIsFoundByItsIDAndByNobodyElse(t *testing.T) {
+func TestARequestIsFoundByItsOwnAgentOnly(t *testing.T) {
 	o := open(t)
 	ctx := t.Context()
 	tool := o.MustTool("GitHub", catalog.Shared, "x")
@@ -173,7 +173,7 @@ func TestARequestIsFoundByItsIDAndByNobodyElse(t *testing.T) {
 	if err := decisions["deny"](o.Meta(), request); err != nil {
 		t.Fatal(err)
 	}
-	for range 3 { // asked anew, so that the request is no longer what the state holds
+	for range 3 { // asked again, so that the request is no longer what the state holds
 		again := o.mustRequest(id, tool)
 		if err := decisions["deny"](o.Meta(), again); err != nil {
 			t.Fatal(err)

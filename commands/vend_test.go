@@ -293,6 +293,6 @@ func TestAccessEndsAtItsTimeWithoutAnybodyWritingIt(t *testing.T) {
 	}
 	if _, _, err := o.Grants.Request(t.Context(), o.AsAgent(id), id, tool, "again"); err != nil ||
 		o.Count("grant.expired.v1") != 1 {
-		t.Errorf("asking anew: %v, %d ends are written", err, o.Count("grant.expired.v1"))
+		t.Errorf("asking again: %v, %d ends are written", err, o.Count("grant.expired.v1"))
 	}
 }

@@ -211,7 +211,8 @@ func TestErrorsAreToldByTheirStatus(t *testing.T) {
 			}
 			tombstone := c.Tombstone(limit(), "s")
 			gone := len(tt.want) == 1 &&
-				(errors.Is(tt.want[0], eventstore.ErrStreamDeleted) || errors.Is(tt.want[0], eventstore.ErrWrongRevision) || errors.Is(tt.want[0], eventstore.ErrStreamNotFound))
+				(errors.Is(tt.want[0], eventstore.ErrStreamDeleted) || errors.Is(tt.want[0], eventstore.ErrWrongRevision) ||
+					errors.Is(tt.want[0], eventstore.ErrStreamNotFound))
 			if (tombstone == nil) != gone {
 				t.Errorf("tombstone: %v", tombstone)
 			}

@@ -86,7 +86,8 @@ func classify(err error) error {
 		return fmt.Errorf("%w: %w", ErrStreamDeleted, err)
 	case esdb.ErrorCodeAccessDenied, esdb.ErrorCodeUnauthenticated:
 		return fmt.Errorf("%w: %w", ErrRefused, err)
-	case esdb.ErrorUnavailable, esdb.ErrorAborted, esdb.ErrorCodeNotLeader, esdb.ErrorCodeDeadlineExceeded, esdb.ErrorCodeConnectionClosed:
+	case esdb.ErrorUnavailable, esdb.ErrorAborted, esdb.ErrorCodeNotLeader, esdb.ErrorCodeDeadlineExceeded,
+		esdb.ErrorCodeConnectionClosed:
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return fmt.Errorf("%w: %w", sort(status.Code(client.Err())), err)

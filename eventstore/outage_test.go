@@ -172,7 +172,7 @@ func TestClosingDuringFailingCallsDoesNotPanic(t *testing.T) {
 type proxy struct {
 	store *embedded.Store
 	to    string
-	armed atomic.Int32 // how many more answers are to be lost
+	armed atomic.Int32 // how many more answers get lost
 }
 
 func startProxy(t *testing.T, s *eventstoretest.Server) (*proxy, string) {

@@ -32,9 +32,11 @@ func (r *rows) agent(ctx context.Context, id string, e Event, body agent.Event) 
 	case agent.KeyRotated:
 		return r.rotate(ctx, id, b, at)
 	case agent.Suspended:
-		return r.tx.SetAgentStatus(ctx, readmodels.SetAgentStatusParams{ID: id, Status: string(agent.StatusSuspend)})
+		return r.tx.SetAgentStatus(
+			ctx, readmodels.SetAgentStatusParams{ID: id, Status: string(agent.StatusSuspended)},
+		)
 	case agent.Reactivated:
-		return r.tx.SetAgentStatus(ctx, readmodels.SetAgentStatusParams{ID: id, Status: string(agent.Active)})
+		return r.tx.SetAgentStatus(ctx, readmodels.SetAgentStatusParams{ID: id, Status: string(agent.StatusActive)})
 	case agent.Retired:
 		if err := r.tx.ForgetKeys(ctx, readmodels.ForgetKeysParams{AgentID: id, Upto: 1 << 62}); err != nil {
 			return err
@@ -147,7 +149,8 @@ func (r *rows) grant(ctx context.Context, id string, e Event, body agent.Event) 
 				AgentID: id, ToolID: b.ToolID, CredentialExpiresAt: readmodels.MicrosOf(b.ExpiresAt),
 			},
 		)
-	case agent.Registered, agent.Updated, agent.KeyRotated, agent.Suspended, agent.Reactivated, agent.Retired, agent.CredentialVended:
+	case agent.Registered, agent.Updated, agent.KeyRotated, agent.Suspended, agent.Reactivated, agent.Retired,
+		agent.CredentialVended:
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package projections_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
@@ -41,7 +42,11 @@ func benchmarkRebuild(b *testing.B, e engine) {
 				agent.CredentialVended{
 					ToolID: toolIDs[i%tools], SecretID: toolIDs[0], CredentialVersion: 1, KeyNumber: 1,
 				},
-				codec.Signed{Organization: org, Actor: self(id), CommandID: uuid.NewString(), RequestID: uuid.NewString(), Time: w.now, Private: string(make([]byte, 0, 1)) + "v1.0198c0de-0000-7000-8000-0000000000aa.0123456789012345678901234567890123456789012345678901234567890123456789"}, i)
+				codec.Signed{
+					Organization: org, Actor: self(id), CommandID: uuid.NewString(), RequestID: uuid.NewString(),
+					Time: w.now, Private: "v1.0198c0de-0000-7000-8000-0000000000aa." +
+						strings.Repeat("0123456789", 7),
+				}, i)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -176,7 +176,7 @@ var tellings = []struct {
 		}, "tool github, agent bot, tool github",
 	},
 	{
-		"an agent asks anew",
+		"an agent asks again",
 		[]step{registered, added, asked, approved, vended, revoked},
 		step{"agent-bot", bot, agent.GrantRequested{ToolID: "github", RequestID: "r2", Reason: "once more"}},
 		[]string{
@@ -257,7 +257,7 @@ var tellings = []struct {
 		"tool github, agent bot, tool github",
 	},
 	{
-		"access is given anew, with another credential",
+		"access is given again, with another credential",
 		[]step{
 			registered, added, assigned,
 			{"agent-bot", admin, agent.GrantCredentialReplaced{ToolID: "github", ExpiresAt: &tonight}},
@@ -561,7 +561,7 @@ var tellings = []struct {
 		"notification_channel c1",
 	},
 	{
-		"a notification channel leads elsewhere and is told of something else",
+		"a notification channel leads elsewhere and gets other topics",
 		[]step{opened},
 		step{
 			"organization-" + org, admin,
@@ -581,7 +581,8 @@ var tellings = []struct {
 	},
 	{
 		"a notification is queued", []step{opened}, queued, []string{
-			"+deliveries d1: agent_id=bot channel_id=c1 due_at=now organization_id=org place=here position=here queued_at=now " +
+			"+deliveries d1: agent_id=bot channel_id=c1 due_at=now organization_id=org place=here position=here " +
+				"queued_at=now " +
 				"request_id=r1 status=pending tool_id=github topic=access_requested",
 		}, "delivery d1",
 	},
@@ -724,7 +725,7 @@ var tellings = []struct {
 		"",
 	},
 	{"a secret is sealed", nil, step{"secret-s1", admin, codec.SecretSealed{SecretID: "s1"}}, nil, ""},
-	{"a secret is wrapped anew", nil, step{"secret-s1", admin, codec.SecretRewrapped{SecretID: "s1"}}, nil, ""},
+	{"a secret is wrapped again", nil, step{"secret-s1", admin, codec.SecretRewrapped{SecretID: "s1"}}, nil, ""},
 	{"an idempotency key is reserved", nil, step{"once-1", bot, codec.OnceReserved{CommandID: "c"}}, nil, ""},
 	{"an idempotency key is answered", nil, step{"once-1", bot, codec.OnceCompleted{}}, nil, ""},
 	{"an idempotency key is released", nil, step{"once-1", bot, codec.OnceReleased{}}, nil, ""},
@@ -735,7 +736,7 @@ var tellings = []struct {
 	},
 }
 
-func TestEachEventChangesWhatItTellsOf(t *testing.T) {
+func TestEachEventChangesItsRows(t *testing.T) {
 	told := map[string]bool{}
 	for _, c := range tellings {
 		name, _, err := codec.Encode(c.when.event)
@@ -745,7 +746,7 @@ func TestEachEventChangesWhatItTellsOf(t *testing.T) {
 		told[name] = true
 	}
 	if diff := cmp.Diff(slices.Sorted(slices.Values(codec.Names())), slices.Sorted(maps.Keys(told))); diff != "" {
-		t.Errorf("every event of the log is told of here (-log +here):\n%s", diff)
+		t.Errorf("every event of the log has a case here (-log +here):\n%s", diff)
 	}
 	everywhere(t, func(t *testing.T, w *world) {
 		for _, c := range tellings {

@@ -72,7 +72,7 @@ func TestAnEventThatCantBeAppliedStopsItLoudly(t *testing.T) {
 			"colour",
 		},
 		{
-			"data that is no JSON",
+			"data that is not JSON",
 			eventstore.Event{Type: "agent.updated.v1", Data: []byte(`{`), Metadata: []byte(metadata)},
 			"agent.updated.v1",
 		},
@@ -142,7 +142,7 @@ func TestAnEventThatCantBeAppliedStopsItLoudly(t *testing.T) {
 	}
 }
 
-func TestItGoesOnWhenTheEventCanBeApplied(t *testing.T) {
+func TestItContinuesWhenTheEventCanBeApplied(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		agents, tools := w.story()
 		w.sql(

@@ -52,7 +52,10 @@ func (r *rows) delivery(ctx context.Context, id string, e Event, body delivery.E
 	at := readmodels.Micros(e.Signed.Time)
 	end := func(status delivery.Status, problem, digest string) error {
 		return r.tx.EndDelivery(
-			ctx, readmodels.EndDeliveryParams{ID: id, Status: string(status), Problem: problem, DigestID: digest, EndedAt: at},
+			ctx,
+			readmodels.EndDeliveryParams{
+				ID: id, Status: string(status), Problem: problem, DigestID: digest, EndedAt: at,
+			},
 		)
 	}
 	switch b := body.(type) {

@@ -70,7 +70,7 @@ func TestEveryPositionOfACommandIsReachedAtOnce(t *testing.T) {
 
 // What the store writes for itself, and our snapshots, aren't events for a projection; they must
 // not make it look as if it were behind.
-func TestThePositionMovesOverWhatIsNotForUs(t *testing.T) {
+func TestThePositionMovesOverForeignEvents(t *testing.T) {
 	others := func(w *world) {
 		for range 3 {
 			w.raw("snapshot-agent", eventstore.Event{Type: codec.Snapshot, Data: []byte(`{}`), Metadata: []byte(`{}`)})

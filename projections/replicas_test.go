@@ -157,7 +157,7 @@ func TestTablesThatAreDroppedUnderItAreFilledAgain(t *testing.T) {
 }
 
 // What reports see is of the tables that the projection fills, before and after they are refilled.
-func TestReportsTellOfTheTables(t *testing.T) {
+func TestReportsShowEveryTable(t *testing.T) {
 	w := newWorld(t, postgres)
 	agents, tools := w.story()
 	count := func() (n int) {
@@ -172,7 +172,7 @@ func TestReportsTellOfTheTables(t *testing.T) {
 	}
 	for n := 5; n < 8; n++ {
 		if got := count(); got != n {
-			t.Errorf("reports tell of %d fetches, not %d", got, n)
+			t.Errorf("reports count %d fetches, not %d", got, n)
 		}
 		if err := w.model.Rebuild(t.Context()); err != nil {
 			t.Fatal(err)

@@ -43,11 +43,11 @@ func (r *rows) suggestion(ctx context.Context, e Event, body catalog.Event) erro
 	case catalog.SuggestionBacked:
 		return back(b)
 	case catalog.SuggestionDismissed:
-		return decide(b.SuggestionID, catalog.SuggestionDismissal, "", b.Reason)
+		return decide(b.SuggestionID, catalog.StatusDismissed, "", b.Reason)
 	case catalog.SuggestionAccepted:
-		return decide(b.SuggestionID, catalog.SuggestionAcceptance, b.ToolID, "")
+		return decide(b.SuggestionID, catalog.StatusAccepted, b.ToolID, "")
 	case catalog.SuggestionRedirected:
-		return decide(b.SuggestionID, catalog.SuggestionRedirect, b.ToolID, "")
+		return decide(b.SuggestionID, catalog.StatusRedirected, b.ToolID, "")
 	default: // tools, and what only the audit shows
 	}
 	return nil

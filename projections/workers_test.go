@@ -131,7 +131,7 @@ func TestTwoWorkersApplyEachEventOnce(t *testing.T) {
 	})
 }
 
-func TestAWorkerGoesOnWhereItStopped(t *testing.T) {
+func TestAWorkerContinuesWhereItStopped(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		agents, tools := w.story()
 		for range 3 {
@@ -156,7 +156,7 @@ func TestAWorkerGoesOnWhereItStopped(t *testing.T) {
 		if said := slices.Concat(
 			w.said.of("projection stopped"), w.said.of("the read model is filled again from the beginning"),
 		); len(said) > 0 {
-			t.Errorf("it did not just go on: %v", said)
+			t.Errorf("it did not just continue: %v", said)
 		}
 	})
 }
@@ -185,7 +185,7 @@ func TestTheLogIsFollowedAgainAfterItWasAway(t *testing.T) {
 			t.Errorf("after outages (-afresh +live):\n%s", diff)
 		}
 		if failures := w.said.of("projection stopped"); len(failures) > 0 {
-			t.Errorf("an outage is no failure of the projection: %v", failures)
+			t.Errorf("an outage counts as a failure of the projection: %v", failures)
 		}
 	})
 }

@@ -50,7 +50,7 @@ type world struct {
 
 	log *codec.Log
 
-	mu        sync.Mutex // held while the world goes on
+	mu        sync.Mutex // held while the world advances
 	now       time.Time
 	revisions map[string]int64
 	ids       int

@@ -40,7 +40,8 @@ type AuditFilter struct {
 	From, To                                    time.Time
 }
 
-const auditColumns = `SELECT e.organization_id, e.position, e.id, e.stream, e.revision, e.action, e.actor_type, e.actor_id,
+const auditColumns = `SELECT e.organization_id, e.position, e.id, e.stream, e.revision, e.action, e.actor_type,
+e.actor_id,
     e.target_type, e.target_id, e.agent_id, e.tool_id, e.request_id, e.occurred_at, e.data, e.private,
     coalesce(b.name, ''), coalesce(a.name, t.name, '')
 FROM audit_entries AS e
@@ -75,7 +76,9 @@ func auditQuery(organization string, f AuditFilter, p Page) *text {
 
 // Audit lists audited events, newest first by their position in the log.
 func (db *DB) Audit(ctx context.Context, organization string, f AuditFilter, p Page) (List[AuditEntry], error) {
-	entries, err := collect(ctx, db, auditQuery(organization, f, p), "audit entries", func(rows *sql.Rows) (AuditEntry, error) {
+	entries, err := collect(ctx, db, auditQuery(organization, f, p), "audit entries", func(rows *sql.Rows) (AuditEntry,
+		error,
+	) {
 		var e AuditEntry
 		var position, revision, at int64
 		var data string
@@ -99,7 +102,8 @@ const (
 	auditWidth = 16 // columns of one row
 )
 
-const auditInsert = `INSERT INTO audit_entries (organization_id, position, id, stream, revision, action, actor_type, actor_id,
+const auditInsert = `INSERT INTO audit_entries (organization_id, position, id, stream, revision, action, actor_type,
+actor_id,
     target_type, target_id, agent_id, tool_id, request_id, occurred_at, data, private) VALUES `
 
 var auditMany, auditOne = auditInsert + placeholders(auditChunk, true), auditInsert + placeholders(1, true)
@@ -144,7 +148,8 @@ func (t *Tx) InsertAudit(ctx context.Context, entries []AuditEntry) error {
 		}
 		args := make([]any, 0, n*auditWidth)
 		for _, e := range entries[:n] {
-			args = append(args, e.Organization, signed(e.Position), e.ID, e.Stream, signed(e.Revision), e.Action, string(e.Actor.Type), e.Actor.ID,
+			args = append(args, e.Organization, signed(e.Position), e.ID, e.Stream, signed(e.Revision), e.Action,
+				string(e.Actor.Type), e.Actor.ID,
 				e.Target.Type, e.Target.ID, e.AgentID, e.ToolID, e.RequestID, Micros(e.OccurredAt), string(e.Data), e.Private)
 		}
 		if _, err := t.exec(ctx, stmt, text, args...); err != nil {

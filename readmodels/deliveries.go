@@ -61,7 +61,7 @@ func (db *DB) DueChannels(ctx context.Context, now time.Time, limit int) ([]stri
 	q.add(`SELECT d.channel_id FROM deliveries AS d JOIN notification_channels AS c ON c.id = d.channel_id
 WHERE d.due_at > 0 AND d.due_at <= `, q.arg(at), ` AND c.held_until <= `, q.arg(at),
 		` GROUP BY d.channel_id ORDER BY min(d.due_at) LIMIT `, q.arg(limit))
-	return collect(ctx, db, q, "channels to which something is to be sent", func(rows *sql.Rows) (string, error) {
+	return collect(ctx, db, q, "channels with something due", func(rows *sql.Rows) (string, error) {
 		var id string
 		err := rows.Scan(&id)
 		return id, err
@@ -76,7 +76,7 @@ func (db *DB) DueDeliveries(ctx context.Context, channelID string, now time.Time
 	q := &text{}
 	q.add(`SELECT d.organization_id, d.id FROM deliveries AS d WHERE d.due_at > 0 AND d.due_at <= `, q.arg(Micros(now)),
 		` AND d.channel_id = `, q.arg(channelID), ` ORDER BY d.place LIMIT `, q.arg(limit))
-	return collect(ctx, db, q, "what is to be sent", func(rows *sql.Rows) (DueDelivery, error) {
+	return collect(ctx, db, q, "due deliveries", func(rows *sql.Rows) (DueDelivery, error) {
 		var d DueDelivery
 		err := rows.Scan(&d.Organization, &d.ID)
 		return d, err

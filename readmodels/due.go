@@ -14,7 +14,8 @@ type Due struct{ Organization, AgentID, ToolID string }
 func (db *DB) DueGrants(ctx context.Context, now time.Time, limit int) ([]Due, error) {
 	q := &text{}
 	q.add(`SELECT g.organization_id, g.agent_id, g.tool_id FROM grants AS g
-WHERE g.status = 'approved' AND g.expires_at > 0 AND g.expires_at <= `, q.arg(Micros(now)), ` ORDER BY g.expires_at LIMIT `, q.arg(limit))
+WHERE g.status = 'approved' AND g.expires_at > 0 AND g.expires_at <= `, q.arg(Micros(now)),
+		` ORDER BY g.expires_at LIMIT `, q.arg(limit))
 	return collect(ctx, db, q, "grants whose time has passed", func(rows *sql.Rows) (Due, error) {
 		var d Due
 		err := rows.Scan(&d.Organization, &d.AgentID, &d.ToolID)
@@ -60,7 +61,8 @@ func (db *DB) EndingGrants(ctx context.Context, e Endings) ([]Ending, error) {
 func (db *DB) EndingCredentials(ctx context.Context, e Endings) ([]Ending, error) {
 	q := &text{}
 	q.add(
-		`SELECT t.organization_id, '' AS agent_id, t.id AS tool_id, t.credential_expires_at AS ends_at FROM tools AS t WHERE t.removed_at = 0`,
+		`SELECT t.organization_id, '' AS agent_id, t.id AS tool_id, t.credential_expires_at AS ends_at FROM tools AS t
+		WHERE t.removed_at = 0`,
 	)
 	e.among(q, "t.credential_expires_at")
 	q.add(` UNION ALL SELECT g.organization_id, g.agent_id, g.tool_id, g.credential_expires_at AS ends_at`)

@@ -64,7 +64,7 @@ func TestAFileThatIsWholeIsKept(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsOfNoUseIsReplaced(t *testing.T) {
+func TestAnUnusableFileIsReplaced(t *testing.T) {
 	statement := func(text string) func(*testing.T, string) {
 		return func(t *testing.T, path string) {
 			db, err := sql.Open("sqlite", "file:"+path)
@@ -87,8 +87,8 @@ func TestAFileThatIsOfNoUseIsReplaced(t *testing.T) {
 		{"a column is missing", statement("ALTER TABLE agents DROP COLUMN description"), "description"},
 		{"the checkpoint is missing", statement("DELETE FROM checkpoints"), "checkpoint"},
 		{
-			"it is no database",
-			func(t *testing.T, path string) { overwrite(t, path, 0, []byte("this is no database at all")) },
+			"it is not a database",
+			func(t *testing.T, path string) { overwrite(t, path, 0, []byte("this is not a database at all")) },
 			"not a database",
 		},
 		{

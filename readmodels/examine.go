@@ -69,7 +69,8 @@ func ExaminePostgres(ctx context.Context, url string) (reached Checkpoint, err e
 		return Checkpoint{}, ErrNoTables
 	case absent:
 		return Checkpoint{}, errors.New(
-			"it has no tables of this version, and its user may make none: let him, with GRANT CREATE ON DATABASE … " +
+			"it has no tables of this version, and its user may not create them: allow it, with GRANT CREATE ON " +
+				"DATABASE … " +
 				"TO …",
 		)
 	case err != nil:

@@ -35,7 +35,7 @@ func TestExaminingLeavesAFileAsItIs(t *testing.T) {
 	}
 	if _, err := readmodels.ExamineEmbedded(t.Context(), path+".other"); err == nil ||
 		errors.Is(err, readmodels.ErrNoTables) {
-		t.Errorf("of a file that is no database: %v", err)
+		t.Errorf("of a file that is not a database: %v", err)
 	}
 	if text, err := os.ReadFile(path + ".other"); err != nil || string(text) != garbage {
 		t.Errorf("it is now %q: %v", text, err)

@@ -28,7 +28,8 @@ type Grant struct {
 type GrantFilter struct{ Status, AgentID, ToolID string }
 
 const (
-	grantColumns = `SELECT g.agent_id, a.name, g.tool_id, t.name, g.status, t.removed_at, g.origin, g.request_id, g.reason, g.denial_reason,
+	grantColumns = `SELECT g.agent_id, a.name, g.tool_id, t.name, g.status, t.removed_at, g.origin, g.request_id,
+	g.reason, g.denial_reason,
     g.decided_at, g.decided_by_type, g.decided_by_id, g.expires_at, g.fetch_count, g.last_fetched_at, g.position
 FROM grants AS g
 JOIN agents AS a ON a.id = g.agent_id
@@ -75,7 +76,8 @@ func (db *DB) Grants(
 	grants, err := collect(ctx, db, grantQuery(organization, f, now, p), "grants", func(rows *sql.Rows) (Grant, error) {
 		var g Grant
 		var removed, decided, expires, fetched, position int64
-		err := rows.Scan(&g.AgentID, &g.AgentName, &g.ToolID, &g.ToolName, &g.Status, &removed, &g.Origin, &g.RequestID, &g.Reason, &g.DenialReason,
+		err := rows.Scan(&g.AgentID, &g.AgentName, &g.ToolID, &g.ToolName, &g.Status, &removed, &g.Origin, &g.RequestID,
+			&g.Reason, &g.DenialReason,
 			&decided, &g.DecidedBy.Type, &g.DecidedBy.ID, &expires, &g.FetchCount, &fetched, &position)
 		g.Status = shownStatus(g.Status, removed != 0, expires, Micros(now))
 		g.DecidedAt, g.ExpiresAt, g.LastFetchedAt, g.Position = toTime(decided), toTime(expires), toTime(fetched), unsigned(

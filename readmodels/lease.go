@@ -54,7 +54,8 @@ func (s *schema) lease(ctx context.Context, name, holder string) (*lease, error)
 
 // take takes or renews the lease, and reports whether it is held now.
 func (l *lease) take(ctx context.Context) (bool, error) {
-	done, err := l.conn.Exec(ctx, `INSERT INTO `+l.table+` AS l (name, holder, ends_at) VALUES ($1, $2, now() + make_interval(secs => $3))
+	done, err := l.conn.Exec(ctx, `INSERT INTO `+l.table+` AS l (name, holder, ends_at) VALUES ($1, $2, now() +
+	make_interval(secs => $3))
 		ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, ends_at = excluded.ends_at
 		WHERE l.holder = excluded.holder OR l.ends_at <= now()`, l.name, l.holder, leaseTime.Seconds())
 	return done.RowsAffected() == 1, err

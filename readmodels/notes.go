@@ -46,7 +46,8 @@ func (db *DB) Note(ctx context.Context, organization, id string) (Note, error) {
 
 func noteQuery(organization string) *text {
 	q := &text{}
-	q.add(`SELECT n.id, n.tool_id, t.name, n.learned, n.status, n.guide_version, t.instructions_version, n.created_at, n.last_activity_at,
+	q.add(`SELECT n.id, n.tool_id, t.name, n.learned, n.status, n.guide_version, t.instructions_version, n.created_at,
+	n.last_activity_at,
     n.decided_at, n.decided_by_type, n.decided_by_id, n.dismissal_reason, n.position
 FROM notes AS n
 JOIN tools AS t ON t.id = n.tool_id
@@ -58,7 +59,8 @@ func (db *DB) notes(ctx context.Context, q *text) ([]Note, error) {
 	found, err := collect(ctx, db, q, "notes", func(rows *sql.Rows) (Note, error) {
 		var n Note
 		var created, active, decided, position int64
-		err := rows.Scan(&n.ID, &n.ToolID, &n.ToolName, &n.Learned, &n.Status, &n.GuideVersion, &n.CurrentVersion, &created, &active, &decided,
+		err := rows.Scan(&n.ID, &n.ToolID, &n.ToolName, &n.Learned, &n.Status, &n.GuideVersion, &n.CurrentVersion, &created,
+			&active, &decided,
 			&n.DecidedBy.Type, &n.DecidedBy.ID, &n.DismissalReason, &position)
 		n.CreatedAt, n.LastActivityAt, n.DecidedAt, n.Position = toTime(created), toTime(active), toTime(decided), unsigned(
 			position,

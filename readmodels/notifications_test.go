@@ -327,7 +327,7 @@ func testEndings(t *testing.T, s *shelf) {
 	if got := told(
 		s.db.EndingCredentials(t.Context(), readmodels.Endings{Now: noon, Until: noon.Add(day / 2), Limit: 9}),
 	); len(got) != 0 {
-		t.Errorf("of access that was given anew: %v", got)
+		t.Errorf("of access that was given again: %v", got)
 	}
 }
 

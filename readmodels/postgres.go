@@ -211,8 +211,10 @@ func (s *schema) create(ctx context.Context, tx pgx.Tx) error {
 // the database: that is also several times faster than a language's order, which nothing here asks
 // for.
 const byBytes = `DO $$ DECLARE change text; BEGIN
-    FOR change IN SELECT format('ALTER TABLE %I ', table_name) || string_agg(format('ALTER COLUMN %I TYPE text COLLATE "C"', column_name), ', ')
-                  FROM information_schema.columns WHERE table_schema = current_schema() AND data_type = 'text' GROUP BY table_name
+    FOR change IN SELECT format('ALTER TABLE %I ', table_name) || string_agg(format('ALTER COLUMN %I TYPE text
+    COLLATE "C"', column_name), ', ')
+                  FROM information_schema.columns WHERE table_schema = current_schema() AND data_type = 'text' GROUP
+                  BY table_name
     LOOP EXECUTE change; END LOOP;
 END $$`
 

@@ -94,7 +94,7 @@ func TestProcessesThatStartAtOnceMakeOneSetOfTables(t *testing.T) {
 	})
 }
 
-func TestTablesOfNoUseAreMadeAnew(t *testing.T) {
+func TestUnusableTablesAreMadeAgain(t *testing.T) {
 	for name, damage := range map[string]string{
 		"another version made them":       "UPDATE checkpoints SET model = 'older'",
 		"the checkpoint is missing":       "DELETE FROM checkpoints",
@@ -152,7 +152,7 @@ func TestAServerThatRefusesIsAnError(t *testing.T) {
 	}
 }
 
-// Without Postgres agents still get credentials: a process starts, answers no query, and goes on
+// Without Postgres agents still get credentials: a process starts, answers no query, and continues
 // when it is there.
 func TestAServerThatIsAwayIsWaitedFor(t *testing.T) {
 	wire := readmodelstest.NewWire(t, readmodelstest.Postgres(t))
@@ -314,7 +314,7 @@ func TestOneLeadsAndAnotherTakesItsPlace(t *testing.T) {
 		s.write(func(tx *readmodels.Tx) error { return tx.Claim(t.Context(), "s1", noon) })
 		for n := range uint64(20) {
 			s.write(func(tx *readmodels.Tx) error { return tx.Move(t.Context(), "s1", n, n+1, "") })
-			for within(t, "told of a commit", heard).Position != n+1 { //nolint:revive // until it is
+			for within(t, "a commit is announced", heard).Position != n+1 { //nolint:revive // until it is
 			}
 		}
 		stood()

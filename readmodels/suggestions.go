@@ -52,7 +52,8 @@ type Demand struct {
 	ID         string `json:"i"`
 }
 
-const suggestionColumns = `SELECT s.id, s.name, s.name_folded, s.url, s.status, s.tool_id, s.backer_count, s.created_at, s.last_activity_at,
+const suggestionColumns = `SELECT s.id, s.name, s.name_folded, s.url, s.status, s.tool_id, s.backer_count,
+s.created_at, s.last_activity_at,
     s.decided_at, s.decided_by_type, s.decided_by_id, s.dismissal_reason, s.demand
 FROM (SELECT x.*, (SELECT count(*) FROM suggestion_backers AS b WHERE b.suggestion_id = x.id AND b.position <= `
 
@@ -86,7 +87,8 @@ func (db *DB) Suggestions(
 	q.add(") AS s WHERE s.demand > 0")
 	if after != nil {
 		backers, at, name := q.arg(after.Backers), q.arg(after.MadeAt), q.arg(after.FoldedName)
-		q.add(" AND (s.demand < ", backers, " OR s.demand = ", backers, " AND (s.created_at < ", at, " OR s.created_at = ", at,
+		q.add(" AND (s.demand < ", backers, " OR s.demand = ", backers, " AND (s.created_at < ", at, " OR s.created_at = ",
+			at,
 			" AND (s.name_folded > ", name, " OR s.name_folded = ", name, " AND s.id > ", q.arg(after.ID), ")))")
 	}
 	rows := Page{Limit: limit}.rows()
@@ -110,7 +112,8 @@ func (db *DB) Suggestions(
 // Suggestion returns one suggestion, or ErrNotFound.
 func (db *DB) Suggestion(ctx context.Context, organization, id string) (Suggestion, error) {
 	q := &text{}
-	q.add(suggestionColumns, q.arg(int64(math.MaxInt64)), ") AS demand FROM suggestions AS x WHERE x.organization_id = ", q.arg(organization),
+	q.add(suggestionColumns, q.arg(int64(math.MaxInt64)), ") AS demand FROM suggestions AS x WHERE x.organization_id = ",
+		q.arg(organization),
 		" AND x.id = ", q.arg(id), ") AS s")
 	found, _, err := db.suggestions(ctx, q)
 	return only(found, err)
@@ -124,7 +127,8 @@ func (db *DB) suggestions(ctx context.Context, q *text) ([]Suggestion, []int, er
 		var s Suggestion
 		var created, active, decided int64
 		var backers int
-		err := rows.Scan(&s.ID, &s.Name, &s.FoldedName, &s.URL, &s.Status, &s.ToolID, &s.BackerCount, &created, &active, &decided,
+		err := rows.Scan(&s.ID, &s.Name, &s.FoldedName, &s.URL, &s.Status, &s.ToolID, &s.BackerCount, &created, &active,
+			&decided,
 			&s.DecidedBy.Type, &s.DecidedBy.ID, &s.DismissalReason, &backers)
 		demand = append(demand, backers)
 		s.CreatedAt, s.LastActivityAt, s.DecidedAt = toTime(created), toTime(active), toTime(decided)
@@ -169,7 +173,8 @@ func (db *DB) related(ctx context.Context, ids []string) (map[string][]RelatedSu
 	q.add(`SELECT s.id, o.id, o.name, o.backer_count FROM suggestions AS s
 JOIN suggestions AS o ON o.organization_id = s.organization_id AND o.status = 'pending' AND o.id <> s.id
     AND (o.name_folded = s.name_folded OR o.site = s.site AND s.site <> '')
-WHERE s.status = 'pending' AND s.id IN (`, strings.Join(params, ", "), ") ORDER BY o.backer_count DESC, o.created_at, o.id")
+WHERE s.status = 'pending' AND s.id IN (`, strings.Join(params, ", "), ") ORDER BY o.backer_count DESC, "+
+		"o.created_at, o.id")
 	type row struct {
 		of string
 		RelatedSuggestion
@@ -201,7 +206,8 @@ func (db *DB) backers(ctx context.Context, table, of, words string, ids []string
 	for i, id := range ids {
 		params[i] = q.arg(id)
 	}
-	q.add("SELECT b.", of, ", b.agent_id, a.name, ", words, ", b.first_at, b.last_at FROM ", table, " AS b JOIN agents AS a ON a.id = b.agent_id WHERE b.", of,
+	q.add("SELECT b.", of, ", b.agent_id, a.name, ", words, ", b.first_at, b.last_at FROM ", table, " AS b JOIN agents "+
+		"AS a ON a.id = b.agent_id WHERE b.", of,
 		" IN (", strings.Join(params, ", "), ") ORDER BY b.position, b.agent_id")
 	type row struct {
 		of string

@@ -79,7 +79,7 @@ func suite(t *testing.T, open func(*testing.T) *readmodels.DB) {
 		{"notes", testNotes},
 		{"notification channels", testChannels},
 		{"notifications", testDeliveries},
-		{"what is to be sent", testDueDeliveries},
+		{"due deliveries", testDueDeliveries},
 		{"what ends soon", testEndings},
 		{"another organization sees nothing", testOrganizations},
 		{"pages stay what they are while rows come", testPages},
@@ -249,7 +249,7 @@ func testText(t *testing.T, s *shelf) {
 		}
 		if list, err := s.db.Audit(t.Context(), acme, readmodels.AuditFilter{Action: name}, all); err != nil ||
 			len(list.Items) != 1 {
-			t.Errorf("%d entries tell of %q: %v", len(list.Items), name, err)
+			t.Errorf("%d entries name %q: %v", len(list.Items), name, err)
 		}
 	}
 }
@@ -276,7 +276,7 @@ func testWrite(t *testing.T, s *shelf) {
 	if err := s.db.Write(
 		t.Context(), func(tx *readmodels.Tx) error { return errors.Join(insert(tx), insert(tx)) },
 	); err == nil {
-		t.Error("the same row twice is no error")
+		t.Error("the same row twice is not an error")
 	}
 	gone("a conflict")
 	func() {

@@ -189,7 +189,8 @@ func (s *schema) sweep(ctx context.Context) error {
 		err := s.alone(ctx, func(tx pgx.Tx) error {
 			leases := []string{"lead " + other, "build " + other}
 			var used bool
-			err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+s.leases()+" WHERE name = ANY($1) AND ends_at > now() - make_interval(secs => $2))",
+			err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+s.leases()+" WHERE name = ANY($1) AND ends_at > now() - "+
+				"make_interval(secs => $2))",
 				leases, unusedTime.Seconds()).Scan(&used)
 			if err != nil || used {
 				return err

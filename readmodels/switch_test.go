@@ -78,7 +78,7 @@ func TestEveryProcessSeesTheSwitch(t *testing.T) {
 				t.Fatal(err)
 			}
 			if _, err := there.Beside(t.Context()); err == nil {
-				t.Error("two processes fill the tables anew")
+				t.Error("two processes fill the tables at once")
 			}
 			err = here.Replace(t.Context(), beside, func(ctx context.Context, was readmodels.Checkpoint) error {
 				return beside.Write(ctx, func(tx *readmodels.Tx) error {
@@ -153,7 +153,7 @@ func TestASwitchThatFailsLeavesTheLiveTables(t *testing.T) {
 	}
 }
 
-func TestTablesOfOtherVersionsGoWhenNobodyUsesThem(t *testing.T) {
+func TestUnusedTablesOfOtherVersionsAreDropped(t *testing.T) {
 	url := readmodelstest.Postgres(t)
 	db, c := postgres(t, url), conn(t, url)
 	for _, name := range []string{
@@ -201,7 +201,10 @@ func reports(t *testing.T, db *readmodels.DB) {
 	s.agent(acme, botID, "bot")
 	s.write(func(tx *readmodels.Tx) error {
 		return errors.Join(tx.ForgetKeys(t.Context(), readmodels.ForgetKeysParams{AgentID: botID, Upto: 1}),
-			tx.InsertKey(t.Context(), readmodels.InsertKeyParams{AgentID: botID, Number: 2, ID: vended, CreatedAt: readmodels.Micros(noon)}))
+			tx.InsertKey(t.Context(), readmodels.InsertKeyParams{
+				AgentID: botID, Number: 2, ID: vended,
+				CreatedAt: readmodels.Micros(noon),
+			}))
 	})
 	s.tool(acme, githubID, "GitHub")
 	s.guide(acme, githubID, 1, "be kind")
@@ -249,8 +252,10 @@ func TestReportsHaveNativeTypesAndStableNames(t *testing.T) {
 			t.Errorf("%s:\n got %s\nwant %s", query, got, want)
 		}
 	}
-	types := scan[string](t, c, `SELECT string_agg(table_name || '.' || column_name || ' ' || data_type, E'\n' ORDER BY table_name, ordinal_position)
-		FROM information_schema.columns WHERE table_schema = 'reporting' AND (column_name ~ '_(at|created)$' OR column_name ~ '^(id|data|agent_id|organization_id)$')`)
+	types := scan[string](t, c, `SELECT string_agg(table_name || '.' || column_name || ' ' || data_type, E'\n' ORDER BY
+	table_name, ordinal_position)
+		FROM information_schema.columns WHERE table_schema = 'reporting' AND (column_name ~ '_(at|created)$' OR column_name
+		~ '^(id|data|agent_id|organization_id)$')`)
 	for line := range strings.SplitSeq(types, "\n") {
 		name, kind, _ := strings.Cut(line, " ")
 		want := "uuid"
@@ -331,11 +336,14 @@ func TestEveryColumnIsReportedOrLeftOutOnPurpose(t *testing.T) {
 	if err := db.Settle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	unreported := scan[string](t, c, `SELECT coalesce(string_agg(c.table_name || '.' || c.column_name, ' ' ORDER BY c.table_name, c.ordinal_position), '')
+	unreported := scan[string](t, c, `SELECT coalesce(string_agg(c.table_name || '.' || c.column_name, ' ' ORDER BY
+	c.table_name, c.ordinal_position), '')
 		FROM information_schema.columns AS c
-		WHERE c.table_schema = (SELECT DISTINCT table_schema FROM information_schema.view_column_usage WHERE view_schema = 'reporting')
+		WHERE c.table_schema = (SELECT DISTINCT table_schema FROM information_schema.view_column_usage WHERE view_schema =
+		'reporting')
 		AND NOT EXISTS (SELECT FROM information_schema.view_column_usage AS u
-			WHERE u.view_schema = 'reporting' AND u.table_schema = c.table_schema AND u.table_name = c.table_name AND u.column_name = c.column_name)`)
+			WHERE u.view_schema = 'reporting' AND u.table_schema = c.table_schema AND u.table_name = c.table_name AND
+			u.column_name = c.column_name)`)
 	omitted := strings.Join([]string{
 		"agents.name_folded",                                        // finds what name says
 		"audit_entries.private",                                     // sealed
@@ -347,7 +355,7 @@ func TestEveryColumnIsReportedOrLeftOutOnPurpose(t *testing.T) {
 	}
 }
 
-func TestReportsOfANewerVersionAreMadeAnew(t *testing.T) {
+func TestReportsOfANewerVersionAreReplaced(t *testing.T) {
 	url := readmodelstest.Postgres(t)
 	var said bytes.Buffer
 	db, err := readmodels.OpenPostgres(t.Context(), url, slog.New(slog.NewTextHandler(&said, nil)))
@@ -366,7 +374,7 @@ func TestReportsOfANewerVersionAreMadeAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := scan[string](t, c, "SELECT store_id FROM reporting.progress"); got != "s1" {
-		t.Errorf("the view tells of %s", got)
+		t.Errorf("the view shows %s", got)
 	}
 	if !strings.Contains(said.String(), "recreated") {
 		t.Errorf("said %q", &said)

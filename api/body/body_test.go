@@ -136,7 +136,8 @@ func TestTextThatIsNotYAMLIsRefusedWithItsPlaceAndCause(t *testing.T) {
 		{"a: [&x 1]\n", 1, 5, "anchors"},
 	} {
 		_, err := body.ReadYAML([]byte(tt.text))
-		if got := wrong(t, err); got.Line != tt.line || got.Column != tt.column || !strings.Contains(got.Message, tt.cause) {
+		if got := wrong(t, err); got.Line != tt.line || got.Column != tt.column ||
+			!strings.Contains(got.Message, tt.cause) {
 			t.Errorf("%q: line %d, column %d: %s", tt.text, got.Line, got.Column, got.Message)
 		}
 	}
@@ -157,7 +158,9 @@ func TestAYAMLTextReadsAsTheJSONThatItCouldBe(t *testing.T) {
 
 // FuzzExplain: whatever isn't JSON has a place within the text, and a cause.
 func FuzzExplain(f *testing.F) {
-	for _, text := range []string{`{"a":"\u12`, `{"a":1,}`, "{\"a\\", `]`, `{"a":[`, "\"\\", `tru`, `-`, `{"a":-}`, "{é:1}"} {
+	for _, text := range []string{
+		`{"a":"\u12`, `{"a":1,}`, "{\"a\\", `]`, `{"a":[`, "\"\\", `tru`, `-`, `{"a":-}`, "{é:1}",
+	} {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {

@@ -109,7 +109,8 @@ func isBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\
 
 // isWord reports whether a byte may be part of a number, a literal, or a text without quotes.
 func isWord(c byte) bool {
-	return c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= 0x80 || strings.IndexByte("_+-.$%@", c) >= 0
+	return c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= 0x80 ||
+		strings.IndexByte("_+-.$%@", c) >= 0
 }
 
 // cause says what is probably wrong, and where to correct it.
@@ -144,13 +145,20 @@ func (r *reading) inText(at int) (int, string) {
 	switch {
 	case c == '\n' || c == '\r':
 		if bytes.HasPrefix(r.raw[r.text+1:], []byte("-----BEGIN")) {
-			return at, fmt.Sprintf(`there is a raw line break in the PEM that begins at %s; write each of its line breaks as \n`, begins)
+			return at, fmt.Sprintf(
+				`there is a raw line break in the PEM that begins at %s; write each of its line breaks as \n`, begins,
+			)
 		}
-		return at, fmt.Sprintf(`there is a raw line break in the text that begins at %s; write it as \n, or close the text with a double quote`, begins)
+		return at, fmt.Sprintf(
+			`there is a raw line break in the text that begins at %s; write it as \n, or close the text with a double quote`,
+			begins,
+		)
 	case c == '\t':
 		return at, fmt.Sprintf(`there is a raw tab in the text that begins at %s; write it as \t`, begins)
 	case c < ' ':
-		return at, fmt.Sprintf(`there is a control character in the text that begins at %s; remove it, or write it as \u%04x`, begins, c)
+		return at, fmt.Sprintf(
+			`there is a control character in the text that begins at %s; remove it, or write it as \u%04x`, begins, c,
+		)
 	case r.escape > r.text && at-r.escape > 1:
 		return r.escape, `\u needs four hexadecimal digits`
 	case r.escape > r.text:
@@ -301,7 +309,9 @@ func ofCharacter(c rune) (string, bool) {
 	case c == '/' || c == '#':
 		return "JSON has no comments; remove it", true
 	case c == '=' || c == ';':
-		return fmt.Sprintf("%c has no meaning here; a name and its value have a colon between them, and members a comma", c), true
+		return fmt.Sprintf(
+			"%c has no meaning here; a name and its value have a colon between them, and members a comma", c,
+		), true
 	case c == '<':
 		return "this looks like HTML or XML; send a JSON object", true
 	case c >= 0x80 && !unicode.IsLetter(c), c < ' ':

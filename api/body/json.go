@@ -41,14 +41,24 @@ func ReadJSON(raw []byte) (Body, error) {
 	}
 	after := r.next()
 	if _, err := r.Token(); !errors.Is(err, io.EOF) {
-		return Body{}, malformed("JSON", fault{placeOf(raw, after), "there is something after its end; send one object"})
+		return Body{}, malformed(
+			"JSON", fault{placeOf(raw, after), "there is something after its end; send one object"},
+		)
 	}
 	object, ok := value.(map[string]any)
 	if !ok {
-		return Body{}, malformed("JSON", fault{placeOf(raw, leading(raw)), "the body must be one JSON object, which begins with {"})
+		return Body{}, malformed(
+			"JSON", fault{placeOf(raw, leading(raw)), "the body must be one JSON object, which begins with {"},
+		)
 	}
 	if at := loneSurrogate(raw); at >= 0 {
-		return Body{}, malformed("JSON", fault{placeOf(raw, at), `this \u escape is half a character; write the other half too, or the character itself`})
+		return Body{}, malformed(
+			"JSON",
+			fault{
+				placeOf(raw, at),
+				`this \u escape is half a character; write the other half too, or the character itself`,
+			},
+		)
 	}
 	return normalise(object)
 }

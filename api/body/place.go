@@ -41,6 +41,8 @@ func malformed(language string, f fault) error {
 }
 
 var hints = map[string]string{
-	"JSON": "Correct that place and send exactly one JSON object in UTF-8, each member once, as described in GET /openapi.json.",
-	"YAML": "Correct that place and send one YAML document that says what JSON could say, as GET /api/admin/catalog/export answers it.",
+	"JSON": "Correct that place and send exactly one JSON object in UTF-8, each member once, as described in GET " +
+		"/openapi.json.",
+	"YAML": "Correct that place and send one YAML document that says what JSON could say, as GET " +
+		"/api/admin/catalog/export answers it.",
 }

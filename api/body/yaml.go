@@ -25,7 +25,13 @@ func ReadYAML(raw []byte) (Body, error) {
 		return Body{}, malformed("YAML", fault{placeOf(raw, at), unreadable(raw)})
 	}
 	if at := bytes.IndexFunc(raw, unprintable); at >= 0 {
-		return Body{}, malformed("YAML", fault{placeOf(raw, at), "there is a control character here; remove it, or write it as an escape in double quotes"})
+		return Body{}, malformed(
+			"YAML",
+			fault{
+				placeOf(raw, at),
+				"there is a control character here; remove it, or write it as an escape in double quotes",
+			},
+		)
 	}
 	d := yaml.NewDecoder(bytes.NewReader(raw))
 	var doc, more yaml.Node
@@ -36,18 +42,24 @@ func ReadYAML(raw []byte) (Body, error) {
 	value := r.value(doc.Content[0], "")
 	object, ok := value.(map[string]any)
 	if !ok && len(r.wrong) == 0 {
-		return Body{}, malformed("YAML", fault{placeOf(raw, 0), "the document must be a mapping, such as agentkey_catalog: 1"})
+		return Body{}, malformed(
+			"YAML", fault{placeOf(raw, 0), "the document must be a mapping, such as agentkey_catalog: 1"},
+		)
 	}
 	if len(r.wrong) > 0 {
 		first := r.wrong[0]
 		return Body{}, &domain.Error{
 			Kind: domain.KindInvalid, Code: "malformed_json", Hint: hints["YAML"], Fields: r.wrong,
-			Detail: fmt.Sprintf("The body is not valid YAML at line %d, column %d: %s.", first.Line, first.Column, first.Message),
+			Detail: fmt.Sprintf(
+				"The body is not valid YAML at line %d, column %d: %s.", first.Line, first.Column, first.Message,
+			),
 		}
 	}
 	switch err := d.Decode(&more); {
 	case err == nil:
-		return Body{}, malformed("YAML", fault{place{more.Line, more.Column}, "a second document begins here; send one"})
+		return Body{}, malformed(
+			"YAML", fault{place{more.Line, more.Column}, "a second document begins here; send one"},
+		)
 	case !errors.Is(err, io.EOF):
 		return Body{}, malformed("YAML", explainYAML(raw, err))
 	}
@@ -77,7 +89,10 @@ func explainYAML(raw []byte, err error) fault {
 	}
 	cause := wrong.Message
 	if wrong.ContextMsg != "" && wrong.ContextMark.Line > 0 {
-		cause += fmt.Sprintf(" %s, which begins at line %d, column %d", wrong.ContextMsg, wrong.ContextMark.Line, wrong.ContextMark.Column)
+		cause += fmt.Sprintf(
+			" %s, which begins at line %d, column %d", wrong.ContextMsg, wrong.ContextMark.Line,
+			wrong.ContextMark.Column,
+		)
 	}
 	switch rest := []rune(line); {
 	case at.column <= len(rest) && strings.ContainsRune("@`%", rest[at.column-1]):

@@ -234,18 +234,23 @@ func TestADocumentThatCannotGuardACallIsRefused(t *testing.T) {
 		t.Error(err)
 	}
 	for name, tt := range map[string]struct{ document, want string }{
-		"a body without a largest size":   {body(`{"type": "object"}`), "takes members that it does not name"},
-		"a text without a longest":        {body(`{"type": "object", "additionalProperties": false, "properties": {"a": {"type": "string"}}}`), "has no maxLength"},
+		"a body without a largest size": {body(`{"type": "object"}`), "takes members that it does not name"},
+		"a text without a longest": {
+			body(`{"type": "object", "additionalProperties": false, "properties": {"a": {"type": "string"}}}`),
+			"has no maxLength",
+		},
 		"a list without a longest":        {body(`{"type": "array", "items": {"type": "boolean"}}`), "has no maxItems"},
 		"a call without a caller":         {`{"paths": {"/x": {"get": {}}}}`, "GET /x: x-agentkey does not say"},
 		"a schema with an unknown type":   {body(`{"type": "text"}`), "POST /x: "},
 		"an object of any members":        {body(`{"type": "object"}`), "takes members that it does not name"},
 		"a reference that leads nowhere":  {body(`{"$ref": "#/components/schemas/X"}`), "POST /x: "},
 		"a pattern that Go can't compile": {body(`{"type": "string", "pattern": "(?=x)"}`), "POST /x: "},
-		"a parameter that leads nowhere":  {call(`, "parameters": [{"$ref": "#/components/parameters/x"}]`), "POST /x: "},
-		"a parameter without a schema":    {call(`, "parameters": [{"name": "q", "in": "query"}]`), "POST /x: "},
-		"a body of another media type":    {call(`, "requestBody": {"content": {"text/plain": {}}}`), "POST /x: "},
-		"text that isn't JSON":            {`openapi: 3.1.0`, "invalid character"},
+		"a parameter that leads nowhere": {
+			call(`, "parameters": [{"$ref": "#/components/parameters/x"}]`), "POST /x: ",
+		},
+		"a parameter without a schema": {call(`, "parameters": [{"name": "q", "in": "query"}]`), "POST /x: "},
+		"a body of another media type": {call(`, "requestBody": {"content": {"text/plain": {}}}`), "POST /x: "},
+		"text that isn't JSON":         {`openapi: 3.1.0`, "invalid character"},
 	} {
 		if _, err := load([]byte(tt.document)); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v", name, err)

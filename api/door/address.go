@@ -26,7 +26,8 @@ func (d *Door) Address(remote string, forwardedFor []string) string {
 	return address.String()
 }
 
-// parseHop reads an address as proxies write it: bare, in brackets, in quotes, with a port or without.
+// parseHop reads an address as proxies write it: bare, in brackets, in quotes, with a port or
+// without.
 func parseHop(text string) (netip.Addr, error) {
 	text = strings.Trim(strings.TrimSpace(text), `"`)
 	if with, err := netip.ParseAddrPort(text); err == nil {

@@ -42,6 +42,6 @@ func TestAddressesAreReadAsProxiesWriteThem(t *testing.T) {
 		}
 	}
 	if got := d.Address("192.0.2.1:50000", []string{"203.0.113.7:1"}); got != "192.0.2.1" {
-		t.Errorf("a peer that is no proxy of ours is believed: %s", got)
+		t.Errorf("a peer that is not a trusted proxy is believed: %s", got)
 	}
 }

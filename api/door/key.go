@@ -20,7 +20,7 @@ func presented(authorization []string) (keys.Key, error) {
 	if len(authorization) > 1 || !strings.EqualFold(scheme, "Bearer") || err != nil {
 		return keys.Key{}, &domain.Error{
 			Kind: domain.KindUnauthenticated, Code: "credentials_malformed",
-			Detail: "This is no key of ours, or it is mistyped: the checksum does not match.",
+			Detail: "This is not an AgentKey key, or it is mistyped: its checksum does not match.",
 			Hint:   "Send the whole key as Authorization: Bearer sk_agent_… or Bearer sk_admin_….",
 		}
 	}

@@ -9,7 +9,8 @@ import (
 	"agentkey/domain"
 )
 
-// Rules are the limits of the tiers. PreAuth counts failed authentications, by address and by owner.
+// Rules are the limits of the tiers. PreAuth counts failed authentications, by address and by
+// owner.
 type Rules struct{ Reads, Requests, Credentials, Admin, PreAuth limits.Rule }
 
 func (r Rules) of(tier string) limits.Rule {

@@ -61,8 +61,11 @@ func (r *restoreCommand) Run(sh *shell) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(sh.stdout, "Restored the event log up to position %d into %s. It lacks what happened after the backup, including revocations: "+
-		"agentkey serve vends nothing until you review who has access and run agentkey confirm-restore.\n", made.Position, dir)
+	_, err = fmt.Fprintf(sh.stdout, "Restored the event log up to position %d into %s. It lacks what happened after "+
+		"the backup, including revocations: "+
+		"agentkey serve vends nothing until you review who has access and run agentkey confirm-restore.\n",
+		made.Position,
+		dir)
 	if err != nil {
 		return err
 	}

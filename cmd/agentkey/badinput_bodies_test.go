@@ -275,7 +275,7 @@ func TestABodyIsOneObjectThatReadsOneWay(t *testing.T) {
 		{name: "the other half", body: `{"name":"On\udc00boarding"}`, code: "malformed_json"},
 		{name: "halves in the wrong order", body: `{"name":"\ude00\ud83d"}`, code: "malformed_json"},
 		{name: "half a pair in a member name", body: `{"name":"Onboarding","\ud800":1}`, code: "malformed_json"},
-		{name: "bytes that are no UTF-8", body: "{\"name\":\"On\xffboarding\"}", code: "malformed_json"},
+		{name: "bytes that are not UTF-8", body: "{\"name\":\"On\xffboarding\"}", code: "malformed_json"},
 		{name: "an overlong encoding", body: "{\"name\":\"On\xc0\xafboarding\"}", code: "malformed_json"},
 		{name: "an encoded surrogate", body: "{\"name\":\"On\xed\xa0\x80boarding\"}", code: "malformed_json"},
 		{name: "UTF-16", body: "\x00{\x00}", code: "malformed_json"},

@@ -305,10 +305,15 @@ func TestAnotherOrganizationsIDsLookLikeNone(t *testing.T) {
 		"PATCH /api/admin/agents/{id}":                           {"name": "Taken"},
 		"PATCH /api/admin/tools/{id}":                            {"name": "Taken"},
 		"POST /api/tools/{id}/request":                           {"reason": "to open pull requests"},
-		"POST /api/tools/{id}/instructions/suggest":              {"learned": "It answers in JSON.", "why": "I expected XML."},
-		"POST /api/admin/suggestions/{id}/accept":                {"tool": object{"name": "Taken", "auth_type": "other", "credential_mode": "per_agent"}, "grant_backers": false},
-		"POST /api/admin/instruction-suggestions/{id}/accept":    {"instructions": "Taken"},
-		"POST /api/admin/instruction-suggestions/{id}/dismiss":   {"reason": "Taken"},
+		"POST /api/tools/{id}/instructions/suggest": {
+			"learned": "It answers in JSON.", "why": "I expected XML.",
+		},
+		"POST /api/admin/suggestions/{id}/accept": {
+			"tool":          object{"name": "Taken", "auth_type": "other", "credential_mode": "per_agent"},
+			"grant_backers": false,
+		},
+		"POST /api/admin/instruction-suggestions/{id}/accept":  {"instructions": "Taken"},
+		"POST /api/admin/instruction-suggestions/{id}/dismiss": {"reason": "Taken"},
 	}
 	for _, r := range p.routes() {
 		if !strings.Contains(r.path, "{id}") ||

@@ -37,7 +37,8 @@ func TestAnEditOfAnOlderRevisionIsRefused(t *testing.T) {
 		{"DELETE", "/api/admin/agents/" + id, nil},
 	} {
 		for _, tag := range []string{
-			`"99"`, `99`, `"9,1"`, `"1" "1"`, `"1`, `*, "99"`, `W/"99"`, `w/"1"`, `W/1`, `W/W/"1"`, `"99", W/"98"`, `"x"`, `"x", ""`, `"0"`, `"-1"`,
+			`"99"`, `99`, `"9,1"`, `"1" "1"`, `"1`, `*, "99"`, `W/"99"`, `w/"1"`, `W/1`, `W/W/"1"`, `"99", W/"98"`,
+			`"x"`, `"x", ""`, `"0"`, `"-1"`,
 		} {
 			admin.refused(412, "revision_stale", tt.method, tt.path, tt.body, "If-Match", tag)
 		}
@@ -62,7 +63,8 @@ func TestAnEditOfAnOlderRevisionIsRefused(t *testing.T) {
 		for i, list := range []string{`"999",  %s`, `%s,"999"`, `W/"998", W/%s , "999"`, `,"a,b",,%s`, `nonsense, %s`} {
 			tag := admin.must(200, "GET", path, nil).Header.Get("ETag")
 			admin.must(
-				200, "PATCH", path, object{"description": fmt.Sprint("In a list ", i)}, "If-Match", fmt.Sprintf(list, tag),
+				200, "PATCH", path, object{"description": fmt.Sprint("In a list ", i)}, "If-Match",
+				fmt.Sprintf(list, tag),
 			)
 		}
 		admin.must(204, "DELETE", path, nil)

@@ -68,7 +68,8 @@ func TestARequestIsDecidedOnce(t *testing.T) {
 	id, key := admin.mustAgent("Retired")
 	request := p.with(key).mustRequest(admin.mustTool("GitHub", "ghp_secret"))
 	admin.must(204, "DELETE", "/api/admin/agents/"+id, nil)
-	admin.refused(404, "not_found", "POST", "/api/admin/requests/"+request+"/approve", nil) // whoever asked is gone
+	// the agent that asked is gone
+	admin.refused(404, "not_found", "POST", "/api/admin/requests/"+request+"/approve", nil)
 }
 
 // decisions reads which decision each request has in the log, and compares each with what was
@@ -248,7 +249,7 @@ func TestNothingIsLiveAfterASuspensionThatRacedWithAnApproval(t *testing.T) {
 	decisions(t, p)
 }
 
-func TestWhatIsAlreadySoIsToldWithItsID(t *testing.T) {
+func TestARepeatedChangeAnswersWithItsID(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
@@ -293,7 +294,7 @@ func TestWhatIsAlreadySoIsToldWithItsID(t *testing.T) {
 	admin.refused(404, "not_found", "POST", grants, object{"tool_id": tool})
 }
 
-func TestTermsAreHeldAgainstTheToolAndTheClock(t *testing.T) {
+func TestTermsMustFitTheToolAndTheClock(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()

@@ -102,7 +102,11 @@ func TestFieldsAreCountedInCodePoints(t *testing.T) {
 		{"a grant of 0 seconds", admin, "POST", tools, added(object{"max_grant_seconds": 0}), "max_grant_seconds"},
 		{"a changed credential", admin, "PATCH", one, object{"credential": "y"}, "credential"},
 		{"a changed mode", admin, "PATCH", one, object{"credential_mode": "per_agent"}, "credential_mode"},
-		{"a tool that is no id", admin, "POST", agents + "/" + id + "/grants", object{"tool_id": "GitHub"}, "tool_id"},
+		{
+			"a tool that is not an id", admin, "POST", agents + "/" + id + "/grants",
+			object{"tool_id": "GitHub"},
+			"tool_id",
+		},
 		{
 			"a tool's id in capitals", admin, "POST", agents + "/" + id + "/grants",
 			object{"tool_id": strings.ToUpper(tool)},

@@ -108,7 +108,8 @@ func TestTheFirstMistakeInTheOrderOfTheChecksIsTold(t *testing.T) {
 		{"an admin's size", "POST", nobody, p.Token, large, "application/json", 413, "body_too_large"},
 		{"an admin's fields", "POST", nobody, p.Token, `{}`, "application/json", 400, "validation_failed"},
 		{
-			"what there is not", "POST", nobody, p.Token, `{"tool_id":"` + tool + `"}`, "application/json", 404,
+			"a tool that does not exist", "POST", nobody, p.Token, `{"tool_id":"` + tool + `"}`, "application/json",
+			404,
 			"not_found",
 		},
 		{
@@ -120,10 +121,12 @@ func TestTheFirstMistakeInTheOrderOfTheChecksIsTold(t *testing.T) {
 		if a.Status != tt.status || a.Code() != tt.code || a.Header.Get("X-Request-Id") == "" {
 			t.Errorf("%s: %d %s", tt.name, a.Status, a.Body)
 		}
-		if tt.status >= 400 && (a.Header.Get("Content-Type") != "application/problem+json" || a.Text("type") != "urn:agentkey:error:"+tt.code ||
+		if tt.status >= 400 && (a.Header.Get("Content-Type") != "application/problem+json" ||
+			a.Text("type") != "urn:agentkey:error:"+tt.code ||
 			a.Text("error") != a.Text("detail") ||
-			a.Text("hint") == "" || a.Text("request_id") != a.Header.Get("X-Request-Id") || a.At("status") != float64(tt.status)) {
-			t.Errorf("%s is no problem document of ours: %v %s", tt.name, a.Header, a.Body)
+			a.Text("hint") == "" || a.Text("request_id") != a.Header.Get("X-Request-Id") ||
+			a.At("status") != float64(tt.status)) {
+			t.Errorf("%s is not a problem document: %v %s", tt.name, a.Header, a.Body)
 		}
 	}
 }
@@ -215,7 +218,7 @@ func TestEachAnswerTellsTheLimitOfItsTier(t *testing.T) {
 	p.with("").refused(401, "credentials_missing", "GET", "/api/me", nil)
 }
 
-func TestLimitsThatAreOffAreNotTold(t *testing.T) {
+func TestLimitsThatAreOffSendNoHeaders(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
@@ -336,8 +339,9 @@ func TestTheAddressInTheAuditIsTheOneThatWasSeen(t *testing.T) {
 	}
 }
 
-// TestFailuresWithKeysOfKnownOwnersLockNobodyOut keeps calling with keys that ended or are wrong, from the address of others.
-func TestFailuresWithKeysOfKnownOwnersLockNobodyOut(t *testing.T) {
+// TestFailuresWithKeysOfKnownOwnersLockNoOneOut keeps calling with keys that ended or are wrong,
+// from the address of others.
+func TestFailuresWithKeysOfKnownOwnersLockNoOneOut(t *testing.T) {
 	p := start(t, "AGENTKEY_LIMIT_PREAUTH=5/24h", "AGENTKEY_LIMIT_ADMIN=1000/1s")
 	admin := p.admin()
 	id, former := admin.mustAgent("Onboarding")

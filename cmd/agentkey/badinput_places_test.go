@@ -55,13 +55,16 @@ func TestEveryMistakeOfAFileIsLocated(t *testing.T) {
 	if diff := cmp.Diff(want, mistakesOf(t, a)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if detail := a.Text("detail"); !strings.Contains(detail, "line 54, column 11") || !strings.Contains(detail, "5 mistakes") {
+	if detail := a.Text("detail"); !strings.Contains(detail, "line 54, column 11") ||
+		!strings.Contains(detail, "5 mistakes") {
 		t.Errorf("the detail is %q", detail)
 	}
 
 	// What only the catalog can refuse is located too, all of it.
 	tools = strings.SplitAfter(strings.TrimPrefix(good, "agentkey_catalog: 1\ntools:\n"), "shared\n")
-	admin.must(201, "POST", "/api/admin/tools", object{"name": "Tool 2", "auth_type": "other", "credential_mode": "per_agent"})
+	admin.must(
+		201, "POST", "/api/admin/tools", object{"name": "Tool 2", "auth_type": "other", "credential_mode": "per_agent"},
+	)
 	tools[8], tools[9] = tools[7], tools[7]
 	a = admin.refused(400, "validation_failed", "PUT", importPath, whole(), yaml...)
 	for i, at := range []mistake{
@@ -69,7 +72,8 @@ func TestEveryMistakeOfAFileIsLocated(t *testing.T) {
 		{Field: "tools[8].name", Line: 3 + 3*8, Column: 11},
 		{Field: "tools[9].name", Line: 3 + 3*9, Column: 11},
 	} {
-		if got := mistakesOf(t, a); len(got) != 3 || got[i].Field != at.Field || got[i].Line != at.Line || got[i].Column != at.Column {
+		if got := mistakesOf(t, a); len(got) != 3 || got[i].Field != at.Field || got[i].Line != at.Line ||
+			got[i].Column != at.Column {
 			t.Errorf("%+v: %s", at, a.Body)
 		}
 	}
@@ -82,7 +86,8 @@ func TestEveryMistakeOfAFileIsLocated(t *testing.T) {
 		{Field: "tools[0].name", Line: 4, Column: 3},
 		{Field: "tools[0].auth_type", Line: 5, Column: 14},
 	} {
-		if got := mistakesOf(t, a); len(got) != 3 || got[i].Field != at.Field || got[i].Line != at.Line || got[i].Column != at.Column {
+		if got := mistakesOf(t, a); len(got) != 3 || got[i].Field != at.Field || got[i].Line != at.Line ||
+			got[i].Column != at.Column {
 			t.Errorf("%+v: %s", at, a.Body)
 		}
 	}
@@ -109,13 +114,19 @@ func TestMalformedJSONIsExplainedEverywhere(t *testing.T) {
 			"{\"credential\": \"-----BEGIN PRIVATE KEY-----\nMIIEv\n-----END PRIVATE KEY-----\"}",
 			"line 1, column 44", `PEM that begins at line 1, column 16; write each of its line breaks as \n`,
 		},
-		{admin, "POST", "/api/admin/agents", "{\n  \"name\": \"Bot\",\n}", "line 2, column 16", "comma after the last item"},
+		{
+			admin, "POST", "/api/admin/agents", "{\n  \"name\": \"Bot\",\n}", "line 2, column 16",
+			"comma after the last item",
+		},
 		{admin, "POST", "/api/admin/agents", "\ufeff{\"name\": \"Bot\"}", "line 1, column 1", "byte order mark"},
 		{admin, "PUT", importPath, "{'agentkey_catalog': 1}", "line 1, column 2", "double quotes"},
 		{admin, "PUT", importPath, "agentkey_catalog: 1\n", "line 1, column 1", "YAML"},
 		{p.with(key), "POST", "/api/tools/suggest", "{name: \"Linear\"}", "line 1, column 2", "double quotes"},
 		{p.with(key), "POST", "/api/tools/suggest", "{\"name\": \"Linear\" // x\n}", "line 1, column 19", "comments"},
-		{p.with(key), "POST", "/api/tools/" + tool + "/request", `{"reason": "to read`, "line 1, column 12", "not closed"},
+		{
+			p.with(key), "POST", "/api/tools/" + tool + "/request", `{"reason": "to read`, "line 1, column 12",
+			"not closed",
+		},
 	} {
 		a := tt.by.refused(400, "malformed_json", tt.method, tt.path, tt.body)
 		detail := a.Text("detail")

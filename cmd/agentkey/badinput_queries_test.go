@@ -160,7 +160,8 @@ func TestAPageOfAnotherOriginIsTurnedAway(t *testing.T) {
 		before := p.anyone().call("OPTIONS", tt.path, nil, "Origin", tt.origin, "Access-Control-Request-Method", "GET")
 		if tt.allowed && (before.Status != 204 || before.Header.Get("Access-Control-Allow-Origin") != tt.origin) ||
 			!tt.allowed &&
-				(before.Status != 403 || before.Code() != "origin_not_allowed" || before.Header.Get("Access-Control-Allow-Origin") != "") {
+				(before.Status != 403 || before.Code() != "origin_not_allowed" ||
+					before.Header.Get("Access-Control-Allow-Origin") != "") {
 			t.Errorf("preflight of %s from %s: %d %v", tt.path, tt.origin, before.Status, before.Header)
 		}
 		c := p.with(key)

@@ -89,7 +89,8 @@ func TestTheCatalogIsAFile(t *testing.T) {
 		!strings.Contains(string(plan.Body), "needs_credential") {
 		t.Errorf("the plan (-want +got):\n%s%s", diff, plan.Body)
 	}
-	if want := `"answers":[{"backer_count":1,"name":"git hub","suggestion_id":"` + missing + `","tool_name":"GitHub"}]`; !strings.Contains(
+	if want := `"answers":[{"backer_count":1,"name":"git hub","suggestion_id":"` + missing +
+		`","tool_name":"GitHub"}]`; !strings.Contains(
 		string(plan.Body), want,
 	) {
 		t.Errorf("the plan does not tell what it answers: %s", plan.Body)

@@ -26,7 +26,7 @@ type answer struct {
 	Status int
 	Header http.Header
 	Body   []byte
-	JSON   map[string]any // nil when the body is no JSON object
+	JSON   map[string]any // nil if the body is not a JSON object
 }
 
 // Code is the code of a problem document, "" on success.

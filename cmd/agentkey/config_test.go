@@ -118,7 +118,7 @@ eventstore_url_file: `+write(t, "url", "canary-3")+`
 	}
 }
 
-func TestAFileThatIsNoConfigurationIsNamed(t *testing.T) {
+func TestAFileThatIsNotAConfigurationIsNamed(t *testing.T) {
 	t.Parallel()
 	for text, said := range map[string]string{
 		"listen: [":                       "line ",

@@ -91,7 +91,7 @@ func textOf(value *yaml.Node) (string, error) {
 		items := make([]string, len(value.Content))
 		for i, item := range value.Content {
 			if item.Kind != yaml.ScalarNode {
-				return "", errors.New("an item of the list is no text")
+				return "", errors.New("an item of the list is not text")
 			}
 			items[i] = item.Value
 		}

@@ -13,7 +13,8 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// described names an answer that the OpenAPI document describes. The media type is "" if there is no body.
+// described names an answer that the OpenAPI document describes. The media type is "" if there is
+// no body.
 type described struct{ method, path, status, media string }
 
 // document is what the first server of the test binary served.

@@ -66,8 +66,8 @@ func TestALogMovesToAnotherStore(t *testing.T) {
 	}
 }
 
-// TestACopyThatWasBrokenOffGoesOn stops the destination while it is being filled.
-func TestACopyThatWasBrokenOffGoesOn(t *testing.T) {
+// TestAnInterruptedCopyContinues stops the destination while it is being filled.
+func TestAnInterruptedCopyContinues(t *testing.T) {
 	t.Parallel()
 	p := startProcess(t, unlimited...)
 	f := mustFleet(p, 4, 2)

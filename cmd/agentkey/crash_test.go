@@ -54,7 +54,7 @@ func TestNothingAcknowledgedIsLostWhenItIsKilled(t *testing.T) {
 	if found != len(acknowledged) || found == 0 {
 		t.Errorf("%d of %d acknowledged writes are in the log", found, len(acknowledged))
 	}
-	p.holdAgainstRebuild()
+	p.compareWithRebuild()
 }
 
 // settled returns when the read model has everything that is in the log.
@@ -67,8 +67,8 @@ func (p *program) settled() {
 	})
 }
 
-// holdAgainstRebuild fills a stopped program's read model anew and compares.
-func (p *program) holdAgainstRebuild() {
+// compareWithRebuild fills a stopped program's read model again and compares.
+func (p *program) compareWithRebuild() {
 	p.t.Helper()
 	live := p.tables()
 	p.shell("projections", "rebuild")

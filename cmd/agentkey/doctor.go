@@ -29,7 +29,7 @@ type verdict string
 
 const (
 	isOK      verdict = "ok"
-	isWarning verdict = "warning" // it works, and won't for ever
+	isWarning verdict = "warning" // it works, but will not always
 	isFailed  verdict = "failed"
 )
 

@@ -39,7 +39,8 @@ func (d *doctor) redis(ctx context.Context) {
 			limits.Why(err), err,
 		)
 	case took > within:
-		d.say(isWarning, what, "Redis takes %s, more than %s, so each process counts for itself; move Redis closer, or set read_timeout in AGENTKEY_REDIS_URL",
+		d.say(isWarning, what, "Redis takes %s, more than %s, so each process counts for itself; move Redis closer, or "+
+			"set read_timeout in AGENTKEY_REDIS_URL",
 			took.Round(time.Millisecond), within)
 	default:
 		d.say(isOK, what, "Redis at %s answers in %s", d.config.Redis.Addr, took.Round(10*time.Microsecond))

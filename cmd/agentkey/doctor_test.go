@@ -20,7 +20,8 @@ import (
 )
 
 var lookedAt = regexp.MustCompile(
-	`(?m)^(ok|warning|failed) +(configuration|data folder|disk|event log|clock|master keys|history|read model|limits|certificate|address|metrics|setup guides) +(\S.*)$`,
+	`(?m)^(ok|warning|failed) +(configuration|data folder|disk|event log|clock|master keys|` +
+		`history|read model|limits|certificate|address|metrics|setup guides) +(\S.*)$`,
 )
 
 // consult runs the doctor and returns its exit code and what it reports.

@@ -138,7 +138,7 @@ func TestPostgresMayStopAndStart(t *testing.T) {
 	for _, p := range replicas {
 		p.stop()
 	}
-	replicas[0].holdAgainstRebuild()
+	replicas[0].compareWithRebuild()
 }
 
 // TestAReplicaKilledInTheMiddleOfABatchIsReplaced kills the process that fills the tables while its
@@ -189,7 +189,7 @@ func killedInTheMiddle(t *testing.T, database, way string) {
 	for _, p := range replicas {
 		p.stop()
 	}
-	replicas[0].holdAgainstRebuild()
+	replicas[0].compareWithRebuild()
 }
 
 // filling is what a replica says of the projection of the read model.
@@ -225,7 +225,8 @@ func holdTable(t testing.TB, database, table string) (free func()) {
 	t.Cleanup(func() { _ = db.Close() })
 	tx, err := db.BeginTx(t.Context(), nil)
 	if err == nil {
-		_, err = tx.ExecContext(t.Context(), "LOCK TABLE "+column(t, db, `select format('%I.%I', schemaname, tablename) from pg_tables
+		_, err = tx.ExecContext(t.Context(), "LOCK TABLE "+column(t, db, `select format('%I.%I', schemaname, tablename)
+		from pg_tables
 			where schemaname like 'agentkey\_%' and tablename = '`+table+`'`)[0])
 	}
 	if err != nil {

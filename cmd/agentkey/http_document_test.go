@@ -45,10 +45,10 @@ func resolve(doc answer, v any) object {
 	return o
 }
 
-// TestTheDocumentSaysWhatIsTaken holds the served document to what the rest relies on: no request
+// TestTheDocumentStatesEveryLimit holds the served document to what the rest relies on: no request
 // has a field that it does not name, every text has an upper bound, and every call says who may
 // make it.
-func TestTheDocumentSaysWhatIsTaken(t *testing.T) {
+func TestTheDocumentStatesEveryLimit(t *testing.T) {
 	t.Parallel()
 	p := start(t)
 	doc := p.apiDocument()
@@ -70,7 +70,8 @@ func TestTheDocumentSaysWhatIsTaken(t *testing.T) {
 			if !slices.Contains([]string{"agent", "admin", "anyone"}, caller) ||
 				(rules["tier"] == nil) != (caller == "anyone") ||
 				(rules["permission"] == nil) == (caller == "admin") ||
-				(rules["effect"] == "query") != (method == "get" && !strings.HasSuffix(path, "/credentials") || o["operationId"] == "streamSetupGuide") {
+				(rules["effect"] == "query") != (method == "get" && !strings.HasSuffix(path, "/credentials") ||
+					o["operationId"] == "streamSetupGuide") {
 				t.Errorf("%s is for %v", name, rules)
 			}
 			if _, open := o["security"]; open != (caller == "anyone") {

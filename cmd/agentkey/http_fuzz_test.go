@@ -171,7 +171,7 @@ func (w *world) value(rt *rapid.T, d *drawn, name string, schema object) any {
 		return rapid.Int64Range(lowest, highest).Draw(rt, name)
 	case schema["format"] == "date-time":
 		if seldom(rt, "time of "+name) {
-			d.spoil(name + " is no time")
+			d.spoil(name + " is not a time")
 			return pick(rt, name, []any{"tomorrow", "2030-01-01", "2030-02-30T00:00:00Z"})
 		}
 		return time.Now().UTC().Add(
@@ -185,7 +185,7 @@ func (w *world) value(rt *rapid.T, d *drawn, name string, schema object) any {
 		return pick(rt, name, append([]string{newID().String()}, w.agents...))
 	case strings.HasSuffix(name, "url"):
 		if seldom(rt, "scheme of "+name) {
-			d.spoil(name + " is no web address")
+			d.spoil(name + " is not a web address")
 			return "javascript:alert(1)"
 		}
 		if strings.Contains(d.path, "/notification-channels") {

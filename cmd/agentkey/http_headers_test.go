@@ -32,8 +32,9 @@ func TestEveryAnswerIsForItsCallerAlone(t *testing.T) {
 			t.Errorf("%d has WWW-Authenticate %q", a.Status, www)
 		}
 		if a.Status >= 400 &&
-			(a.Header.Get("Content-Type") != "application/problem+json" || a.Text("type") != "urn:agentkey:error:"+a.Code() || a.At("status") != float64(a.Status)) {
-			t.Errorf("%d is no problem document: %v %s", a.Status, a.Header, a.Body)
+			(a.Header.Get("Content-Type") != "application/problem+json" || a.Text("type") != "urn:agentkey:error:"+a.Code() ||
+				a.At("status") != float64(a.Status)) {
+			t.Errorf("%d is not a problem document: %v %s", a.Status, a.Header, a.Body)
 		}
 	}
 	const secret, plain = "no-store, private", "no-store"

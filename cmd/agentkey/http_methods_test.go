@@ -65,8 +65,8 @@ func TestHeadIsGetWithoutABody(t *testing.T) {
 	}
 }
 
-// TestABodyIsTakenWhereThereIsSomethingToSay sends what clients send that have nothing to say.
-func TestABodyIsTakenWhereThereIsSomethingToSay(t *testing.T) {
+// TestABodyIsAcceptedOnlyWhereTheDocumentHasOne sends what clients send that have nothing to say.
+func TestABodyIsAcceptedOnlyWhereTheDocumentHasOne(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
@@ -126,7 +126,7 @@ func TestABodyIsTakenWhereThereIsSomethingToSay(t *testing.T) {
 }
 
 // TestAPathHasNoSecondSpelling sends paths as they are, which clients would put right. Either there
-// is no such route, or it is the route with all its checks.
+// does not exist, or it is the route with all its checks.
 func TestAPathHasNoSecondSpelling(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)

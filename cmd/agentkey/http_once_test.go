@@ -166,9 +166,9 @@ func TestOfManyEqualCallsOneHasAnEffect(t *testing.T) {
 	}
 }
 
-// TestARefusalThatMayPassIsNotKept repeats, with one key, a call that was refused for a reason that
+// TestATemporaryRefusalIsNotKept repeats, with one key, a call that was refused for a reason that
 // passes.
-func TestARefusalThatMayPassIsNotKept(t *testing.T) {
+func TestATemporaryRefusalIsNotKept(t *testing.T) {
 	t.Parallel()
 	p := start(t, "AGENTKEY_LIMIT_REQUESTS=1/1s", "AGENTKEY_LIMIT_ADMIN=off")
 	admin := p.admin()

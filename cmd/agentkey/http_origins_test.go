@@ -126,7 +126,7 @@ func TestNoPageIsAllowedUnlessItIsNamed(t *testing.T) {
 		if a.Header.Get("X-Event-Position") != "" || strings.Contains(string(a.Body), "ghp_secret") {
 			t.Errorf("from %s: %v %s", origin, a.Header, a.Body)
 		}
-		// before anybody is asked who he is
+		// before anyone is authenticated
 		p.anyone().refused(403, "origin_not_allowed", "GET", credentials, nil, "Origin", origin)
 		for _, a := range []answer{
 			agent.must(200, "GET", "/api/me", nil, "Origin", origin),

@@ -26,12 +26,18 @@ func TestARefusalSaysWhatEachFieldMustBe(t *testing.T) {
 		body               any
 		want               []any
 	}{
-		{"an agent", "POST", "/api/admin/agents", admin, object{"name": "x", "description": strings.Repeat(sent, 13), "key": sent}, []any{
+		{"an agent", "POST", "/api/admin/agents", admin, object{
+			"name": "x", "description": strings.Repeat(sent, 13),
+			"key": sent,
+		}, []any{
 			field{"field": "description", "message": "it must be text of at most 500 characters"},
 			field{"field": "key", "message": "there is no such field here"},
 			field{"field": "name", "message": "it must be text of 2 to 120 characters"},
 		}},
-		{"a tool", "POST", "/api/admin/tools", admin, object{"auth_type": sent, "credential": []string{sent}, "url": sent, "max_grant_seconds": sent}, []any{
+		{"a tool", "POST", "/api/admin/tools", admin, object{
+			"auth_type": sent, "credential": []string{sent}, "url": sent,
+			"max_grant_seconds": sent,
+		}, []any{
 			field{"field": "auth_type", "message": "it must be one of api_key, oauth_token, bot_token, other"},
 			field{
 				"field":   "credential",
@@ -44,10 +50,14 @@ func TestARefusalSaysWhatEachFieldMustBe(t *testing.T) {
 				"field": "url", "message": "it must be an http or https URL without a user of at most 500 characters",
 			},
 		}},
-		{"access", "POST", "/api/admin/agents/" + agentID + "/grants", admin, object{"tool_id": sent, "expires_at": sent}, []any{
-			field{"field": "expires_at", "message": "it must be a time such as 2030-01-31T12:00:00Z"},
-			field{"field": "tool_id", "message": "it must be a UUID in canonical lower case"},
-		}},
+		{
+			"access", "POST", "/api/admin/agents/" + agentID + "/grants", admin,
+			object{"tool_id": sent, "expires_at": sent},
+			[]any{
+				field{"field": "expires_at", "message": "it must be a time such as 2030-01-31T12:00:00Z"},
+				field{"field": "tool_id", "message": "it must be a UUID in canonical lower case"},
+			},
+		},
 		{"a request", "POST", "/api/tools/" + tool + "/request", p.with(key), object{"reason": 1}, []any{
 			field{"field": "reason", "message": "it must be text of 5 to 500 characters"},
 		}},

@@ -103,10 +103,10 @@ func TestAClockThatIsOffIsFoundByTheFirstEvent(t *testing.T) {
 	}
 }
 
-// TestACallerWhoLeavesIsNotWaitedFor leaves while the read model is waited for. The handler's
+// TestACallerThatLeavesIsNotWaitedFor leaves while the read model is waited for. The handler's
 // context is the request's own, so the call takes a fraction of what it takes with a caller who
 // stays for the two seconds. A machine that stalls may spoil a try, and never makes one succeed.
-func TestACallerWhoLeavesIsNotWaitedFor(t *testing.T) {
+func TestACallerThatLeavesIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
 	const list = "/api/admin/requests"

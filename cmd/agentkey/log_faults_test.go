@@ -81,7 +81,7 @@ func TestTheLogOfTwoReplicasMayStopAndStart(t *testing.T) {
 	stopAll(o.replicas)
 	holdAgainstLog(t, o.replicas[0], o.receipts)
 	o.holdWhole()
-	o.replicas[0].holdAgainstRebuild()
+	o.replicas[0].compareWithRebuild()
 }
 
 // await waits until a count has grown by n.

@@ -65,7 +65,8 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		kong.Description(
 			"Credential governance for AI agents: no access by default, one human approval, every fetch logged.",
 		),
-		kong.Vars{"version": "agentkey " + version + " " + commit}, kong.Writers(stdout, stderr), kong.Exit(func(code int) { exited = code }))
+		kong.Vars{"version": "agentkey " + version + " " + commit}, kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { exited = code }))
 	if err != nil {
 		_, _ = fmt.Fprintln(stderr, "agentkey:", err)
 		return exitFault

@@ -68,8 +68,10 @@ func newMetrics(h *health, dataDir string) *metrics {
 			"agentkey_reactions_total", "Events to which a reaction had something to do.", "reaction",
 		),
 	}
-	m.registry.MustRegister(m.requests, m.requestSeconds, m.fetches, m.appendSeconds, m.appendCommands, m.appendErrors, m.reactions,
-		&vitals{health: h, dataDir: dataDir}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.requests, m.requestSeconds, m.fetches, m.appendSeconds, m.appendCommands, m.appendErrors,
+		m.reactions,
+		&vitals{health: h, dataDir: dataDir}, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 

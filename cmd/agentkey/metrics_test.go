@@ -63,7 +63,7 @@ func (p *program) shows(want map[string]float64) {
 	}
 }
 
-func TestMetricsTellWhatHappenedAndToNobodyWho(t *testing.T) {
+func TestMetricsCountEventsAndNameNoOne(t *testing.T) {
 	t.Parallel()
 	const canary = "canary-credential-3d7e"
 	p := start(t, append(unlimited, scraped)...)
@@ -246,7 +246,7 @@ func TestMetricsStopWithTheProgram(t *testing.T) {
 	}
 }
 
-func TestAnAddressForMetricsThatIsNoneOrTakenIsNamed(t *testing.T) {
+func TestAnInvalidOrTakenMetricsAddressIsNamed(t *testing.T) {
 	t.Parallel()
 	taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

@@ -147,9 +147,9 @@ func TestAGuideGrows(t *testing.T) {
 	p.verify()
 }
 
-// TestANoteThatWasTakenUpIsMarkedByWhoeverLives revises the guide as a process does that dies
+// TestAnAcceptedNoteIsMarkedAfterACrash revises the guide as a process does that dies
 // before it has marked the note.
-func TestANoteThatWasTakenUpIsMarkedByWhoeverLives(t *testing.T) {
+func TestAnAcceptedNoteIsMarkedAfterACrash(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
 	f := mustFleet(p, 1, 1)

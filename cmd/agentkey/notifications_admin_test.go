@@ -89,7 +89,10 @@ func TestAChannelIsASettingThatShowsNoSecret(t *testing.T) {
 			"topics": []string{"access_requested"},
 		},
 		// No mail server is configured here.
-		"kind":   {"kind": "email", "name": "Mail", "recipients": []string{"ops@example.com"}, "topics": []string{"access_requested"}},
+		"kind": {
+			"kind": "email", "name": "Mail", "recipients": []string{"ops@example.com"},
+			"topics": []string{"access_requested"},
+		},
 		"topics": {"kind": "webhook", "name": "None", "url": hook.URL, "topics": []string{}},
 	} {
 		if a := admin.refused(400, "validation_failed", "POST", channelsPath, wrong); !namesField(a, field) {

@@ -106,9 +106,12 @@ func TestADeadLetterIsSeenAndSentAgain(t *testing.T) {
 	p.office(func(ctx context.Context, o *office) error {
 		organization := o.inst.Begun.OrganizationID
 		env := o.inst.Env(func() time.Time { return time.Now().Add(-25 * time.Hour) }, nil, nil)
-		_, err := commands.NewDeliveryLoop(env).Do(ctx, id, o.meta(organization), func(delivery.State, time.Time) (delivery.Command, error) {
-			return delivery.Queue{OrganizationID: organization, ChannelID: channel, Topic: domain.AccessRequested}, nil
-		})
+		_, err := commands.NewDeliveryLoop(env).Do(ctx, id, o.meta(organization),
+			func(delivery.State, time.Time) (delivery.Command, error) {
+				return delivery.Queue{
+					OrganizationID: organization, ChannelID: channel, Topic: domain.AccessRequested,
+				}, nil
+			})
 		return err
 	})
 	wait.Until(t, "dead", func() bool { return len(admin.deliveries("status=dead")) == 1 })
@@ -130,9 +133,9 @@ func TestADeadLetterIsSeenAndSentAgain(t *testing.T) {
 	admin.refused(404, "not_found", "POST", "/api/admin/notification-deliveries/"+newID().String()+"/resend", nil)
 }
 
-// TestWhatIsNotPublicIsNotCalled tries to make the program call where it stands, and sends it
+// TestPrivateAddressesAreNotCalled tries to make the program call where it stands, and sends it
 // elsewhere by a redirect.
-func TestWhatIsNotPublicIsNotCalled(t *testing.T) {
+func TestPrivateAddressesAreNotCalled(t *testing.T) {
 	t.Parallel()
 	inside := startHook(t, nil)
 	p := start(t, unlimited...)
@@ -207,7 +210,7 @@ func TestALostReadModelSendsNothing(t *testing.T) {
 		201, "POST", "/api/tools/"+f.tool+"/instructions/suggest",
 		object{"learned": "page by cursor", "why": "offsets are ignored"},
 	)
-	wait.Until(t, "told of everything", func() bool { return len(admin.deliveries("status=delivered")) == 6 })
+	wait.Until(t, "everything is delivered", func() bool { return len(admin.deliveries("status=delivered")) == 6 })
 	for _, say := range []string{
 		"requests access to", "suggests adding “Linear”", "page by cursor", "The shared credential for",
 		"The credential that", "The access that",
@@ -237,7 +240,7 @@ func TestALostReadModelSendsNothing(t *testing.T) {
 	}
 	p.settled()
 	p.stop()
-	p.holdAgainstRebuild()
+	p.compareWithRebuild()
 }
 
 // ending is an agent with what ends soon: its access to one tool, its own credential for another,
@@ -269,9 +272,9 @@ func mustEnding(p *program) ending {
 	return ending{key, tool}
 }
 
-// TestWhatEndsSoonIsToldOnce lets two processes look. A channel that comes later is told too, and
-// an end that changes is another one.
-func TestWhatEndsSoonIsToldOnce(t *testing.T) {
+// TestAnExpiringAccessIsAnnouncedOnce lets two processes look. A channel that comes later is told
+// too, and an end that changes is another one.
+func TestAnExpiringAccessIsAnnouncedOnce(t *testing.T) {
 	t.Parallel()
 	first, second := startHook(t, nil), startHook(t, nil)
 	replicas := startReplicasOn(t, 2, startLog(t), readmodelstest.Postgres(t), sharedRedis(t), toLoopback)
@@ -285,7 +288,7 @@ func TestWhatEndsSoonIsToldOnce(t *testing.T) {
 		200, "PUT", "/api/admin/tools/"+f.tool+"/credential",
 		object{"credential": "other", "expires_at": time.Now().Add(100 * time.Hour).UTC().Format(time.RFC3339)},
 	)
-	wait.Until(t, "told of the change", func() bool { return len(first.all()) == 4 && len(second.all()) == 4 })
+	wait.Until(t, "the change is delivered", func() bool { return len(first.all()) == 4 && len(second.all()) == 4 })
 	ids := map[string]bool{}
 	for _, g := range append(first.all(), second.all()...) {
 		ids[g.Header.Get("webhook-id")] = true

@@ -39,7 +39,12 @@ func mustRequest(p *program, key string, n int) (requests []string) {
 	p.t.Helper()
 	for range n {
 		tool := p.admin().mustTool("Tool "+newID().String(), "x")
-		requests = append(requests, p.with(key).must(201, "POST", "/api/tools/"+tool+"/request", object{"reason": "to open issues"}).Text("request_id"))
+		requests = append(
+			requests,
+			p.with(key).must(
+				201, "POST", "/api/tools/"+tool+"/request", object{"reason": "to open issues"},
+			).Text("request_id"),
+		)
 	}
 	return requests
 }
@@ -67,7 +72,7 @@ func TestSixtyMessagesToASlowReceiverAreAFewPostsInOrder(t *testing.T) {
 	_, key := admin.mustAgent("Onboarding")
 	requests := mustRequest(p, key, 60)
 	delivered := func() []map[string]any { return admin.deliveries("status=delivered&limit=200") }
-	wait.Until(t, "told of all", func() bool { return len(delivered()) == 60 })
+	wait.Until(t, "all are delivered", func() bool { return len(delivered()) == 60 })
 
 	calls := hook.all()
 	mu.Lock()
@@ -169,7 +174,8 @@ func TestWhatWaitsLongerThanAMinuteIsOneDigest(t *testing.T) {
 		admin.mustChannel("slack", slack.URL).Text("id"), admin.mustChannel("discord", discord.URL).Text("id"),
 		admin.mustChannel("webhook", hook.URL).Text("id"),
 		admin.must(201, "POST", channelsPath, object{
-			"kind": "email", "name": "On call", "topics": []string{"access_requested"}, "recipients": []string{"ops@example.com"},
+			"kind": "email", "name": "On call", "topics": []string{"access_requested"},
+			"recipients": []string{"ops@example.com"},
 		}).Text("id"),
 	}
 	agent, _ := admin.mustAgent("Onboarding")
@@ -183,7 +189,9 @@ func TestWhatWaitsLongerThanAMinuteIsOneDigest(t *testing.T) {
 		loop := commands.NewDeliveryLoop(env)
 		for _, channel := range channels {
 			for _, tool := range tools {
-				_, err := loop.Do(ctx, newID().String(), o.meta(organization), func(delivery.State, time.Time) (delivery.Command, error) {
+				_, err := loop.Do(ctx, newID().String(), o.meta(organization), func(delivery.State, time.Time) (delivery.Command,
+					error,
+				) {
 					return delivery.Queue{
 						OrganizationID: organization, ChannelID: channel, Topic: domain.AccessRequested,
 						About: delivery.About{AgentID: agent, ToolID: tool, RequestID: tool},
@@ -237,11 +245,14 @@ func TestATextThatAReceiverRefusesHoldsUpNoOther(t *testing.T) {
 	admin.mustChannel("webhook", hook.URL)
 	_, key := admin.mustAgent("Onboarding")
 	tool := admin.mustTool("GitHub", "x")
-	first := p.with(key).must(201, "POST", "/api/tools/"+tool+"/request", object{"reason": "to break things"}).Text("request_id")
+	first := p.with(key).must(
+		201, "POST", "/api/tools/"+tool+"/request", object{"reason": "to break things"},
+	).Text("request_id")
 	later := mustRequest(p, key, 2)
 	wait.Until(t, "delivered", func() bool { return len(admin.deliveries("status=delivered")) == 3 })
 	requests := told(hook.all())
-	if end := requests[len(requests)-1]; end != first || slices.Index(requests, later[0]) > slices.Index(requests, later[1]) {
+	if end := requests[len(requests)-1]; end != first ||
+		slices.Index(requests, later[0]) > slices.Index(requests, later[1]) {
 		t.Errorf("told %v, where %s is refused and %v are not", requests, first, later)
 	}
 }

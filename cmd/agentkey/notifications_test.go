@@ -12,10 +12,10 @@ import (
 	"agentkey/eventstore/eventstoretest/wait"
 )
 
-// TestARequestIsToldToEachChannelOnce lets an agent ask with a reason that would mention everybody
+// TestEachChannelGetsARequestOnce lets an agent ask with a reason that would mention everybody
 // and lead elsewhere. Each kind of channel is told once, in words of its own; a restart tells
 // nothing again.
-func TestARequestIsToldToEachChannelOnce(t *testing.T) {
+func TestEachChannelGetsARequestOnce(t *testing.T) {
 	t.Parallel()
 	inbox := startMailbox(t)
 	slack, discord, hook, other := startHook(t, nil), startHook(t, nil), startHook(t, nil), startHook(t, nil)
@@ -50,7 +50,7 @@ func TestARequestIsToldToEachChannelOnce(t *testing.T) {
 	second := p.with(key).must(
 		201, "POST", "/api/tools/"+tool+"/request", object{"reason": "once more, please"},
 	).Text("request_id")
-	wait.Until(t, "told of the second", func() bool { return len(admin.deliveries("status=delivered")) == 8 })
+	wait.Until(t, "the second is delivered", func() bool { return len(admin.deliveries("status=delivered")) == 8 })
 	for name, got := range map[string][]received{
 		"slack": slack.about(request), "discord": discord.about(request), "webhook": hook.about(request),
 	} {
@@ -65,14 +65,16 @@ func TestARequestIsToldToEachChannelOnce(t *testing.T) {
 	}
 
 	text := slack.about(request)[0].member("text")
-	if want := "“Onboarding” requests access to “GitHub”: “@everyone &lt;!channel&gt; [read](https[:]//evil[.]example/x) Approved by: admin”\n"; !strings.HasPrefix(
+	if want := "“Onboarding” requests access to “GitHub”: “@everyone &lt;!channel&gt; " +
+		"[read](https[:]//evil[.]example/x) Approved by: admin”\n"; !strings.HasPrefix(
 		text,
 		want,
 	) {
 		t.Errorf("Slack was told %q", text)
 	}
 	text = discord.about(request)[0].member("content")
-	if want := `: “@` + "\u200B" + `everyone \<!channel\> \[read\]\(https\[\:\]//evil\[.\]example/x\) Approved by\: admin”` + "\n"; !strings.Contains(
+	if want := `: “@` + "\u200B" +
+		`everyone \<!channel\> \[read\]\(https\[\:\]//evil\[.\]example/x\) Approved by\: admin”` + "\n"; !strings.Contains(
 		text,
 		want,
 	) {
@@ -210,10 +212,13 @@ func TestEveryMessageLinksToTheDashboard(t *testing.T) {
 		inbox := startMailbox(t)
 		slack, discord, hook := startHook(t, nil), startHook(t, nil), startHook(t, nil)
 		p := start(t, append([]string{
-			toLoopback, "AGENTKEY_DASHBOARD_URL=" + base, "AGENTKEY_SMTP_FROM=agentkey@example.com", "AGENTKEY_SMTP_URL=smtp://" + inbox.address + "?tls=off",
+			toLoopback, "AGENTKEY_DASHBOARD_URL=" + base, "AGENTKEY_SMTP_FROM=agentkey@example.com",
+			"AGENTKEY_SMTP_URL=smtp://" + inbox.address + "?tls=off",
 		}, unlimited...)...)
 		admin := p.admin()
-		topics := []string{"access_requested", "tool_suggested", "note_suggested", "credential_expiring", "grant_expiring"}
+		topics := []string{
+			"access_requested", "tool_suggested", "note_suggested", "credential_expiring", "grant_expiring",
+		}
 		admin.mustChannel("slack", slack.URL, topics...)
 		admin.mustChannel("discord", discord.URL, topics...)
 		channel := admin.mustChannel("webhook", hook.URL, topics...).Text("id")
@@ -232,9 +237,14 @@ func TestEveryMessageLinksToTheDashboard(t *testing.T) {
 			must(201, "POST", "/api/tools/suggest", object{"name": "Linear", "reason": "to plan more"}).
 			Text("suggestion_id")
 		note := p.with(f.key).
-			must(201, "POST", "/api/tools/"+f.tool+"/instructions/suggest", object{"learned": "page by cursor", "why": "offsets are ignored"}).
+			must(
+				201, "POST", "/api/tools/"+f.tool+"/instructions/suggest",
+				object{"learned": "page by cursor", "why": "offsets are ignored"},
+			).
 			Text("suggestion_id")
-		wait.Until(t, "told of everything", func() bool { return len(admin.deliveries("status=delivered")) == 4*6 })
+		wait.Until(
+			t, "everything is delivered", func() bool { return len(admin.deliveries("status=delivered")) == 4*6 },
+		)
 		admin.must(200, "POST", channelsPath+"/"+channel+"/test", nil)
 		var sent []string
 		for _, h := range []interface{ all() []received }{slack, discord, hook} {
@@ -246,7 +256,10 @@ func TestEveryMessageLinksToTheDashboard(t *testing.T) {
 			sent = append(sent, m.body)
 		}
 		all := strings.Join(sent, "\n")
-		for _, page := range []string{"/requests/" + request, "/suggestions/" + suggestion, "/instruction-suggestions/" + note, "/tools/" + f.tool, "/agents/"} {
+		for _, page := range []string{
+			"/requests/" + request, "/suggestions/" + suggestion, "/instruction-suggestions/" + note,
+			"/tools/" + f.tool, "/agents/",
+		} {
 			if n := strings.Count(all, base+page); base != "" && n < 4 || base == "" && n > 0 {
 				t.Errorf("with %q %d links to %s", base, n, page)
 			}

@@ -22,8 +22,8 @@ import (
 	"time"
 )
 
-// TestARefusedReceiverNamesTheSettingThatDecides adds channels that an operator has not allowed, and
-// then the same with the setting that the refusals name.
+// TestARefusedReceiverNamesTheSettingThatDecides adds channels that an operator has not allowed,
+// and then the same with the setting that the refusals name.
 func TestARefusedReceiverNamesTheSettingThatDecides(t *testing.T) {
 	t.Parallel()
 	hook := startHook(t, nil)
@@ -147,8 +147,8 @@ func certificateFor(t *testing.T, names ...string) (tls.Certificate, string) {
 }
 
 // TestTheOnlyWayOutIsAProxy runs where no public name resolves: Slack, a webhook, a page of
-// documentation and a language model are reached through the proxy, an allowed host as well, and one
-// on the own network without it. The proxy's password is written nowhere.
+// documentation and a language model are reached through the proxy, an allowed host as well, and
+// one on the own network without it. The proxy's password is written nowhere.
 func TestTheOnlyWayOutIsAProxy(t *testing.T) {
 	t.Parallel()
 	pair, ca := certificateFor(t, "hooks.slack.com", "hooks.example.invalid")
@@ -179,11 +179,14 @@ func TestTheOnlyWayOutIsAProxy(t *testing.T) {
 		}),
 	)
 	p := startProcess(t, append([]string{
-		"AGENTKEY_OUTBOUND_PROXY=" + way.URL, "AGENTKEY_OUTBOUND_ALLOW=127.0.0.0/8,alertmanager", "AGENTKEY_OUTBOUND_DIRECT=127.0.0.1",
+		"AGENTKEY_OUTBOUND_PROXY=" + way.URL, "AGENTKEY_OUTBOUND_ALLOW=127.0.0.0/8,alertmanager",
+		"AGENTKEY_OUTBOUND_DIRECT=127.0.0.1",
 		"AGENTKEY_AI_BASE_URL=http://model.example.invalid/v1", "AGENTKEY_AI_MODEL=test-model", "SSL_CERT_FILE=" + ca,
 	}, unlimited...)...)
 	admin := p.admin()
-	for kind, to := range map[string]string{"slack": "https://hooks.slack.com/services/T/B/x", "webhook": "https://hooks.example.invalid/in"} {
+	for kind, to := range map[string]string{
+		"slack": "https://hooks.slack.com/services/T/B/x", "webhook": "https://hooks.example.invalid/in",
+	} {
 		id := admin.mustChannel(kind, to).Text("id")
 		if a := admin.must(200, "POST", channelsPath+"/"+id+"/test", nil); a.At("delivered") != true {
 			t.Errorf("%s: %s", kind, a.Body)
@@ -210,7 +213,8 @@ func TestTheOnlyWayOutIsAProxy(t *testing.T) {
 		t.Errorf("the guide: %s", guide.Body)
 	}
 	want := []string{
-		"CONNECT hooks.example.invalid:443", "CONNECT hooks.slack.com:443", "GET docs.example.invalid", "POST alertmanager:9093", "POST model.example.invalid",
+		"CONNECT hooks.example.invalid:443", "CONNECT hooks.slack.com:443", "GET docs.example.invalid",
+		"POST alertmanager:9093", "POST model.example.invalid",
 	}
 	got := way.got()
 	if slices.Sort(got); !slices.Equal(got, want) {

@@ -85,7 +85,9 @@ func TestThePolicyLetsOutWhatASettingConnectsTo(t *testing.T) {
 		}
 		named := regexp.MustCompile(`\b` + s.name + `\b`)
 		for _, port := range s.dials {
-			if !slices.ContainsFunc(rules, func(e egress) bool { return named.MatchString(e.comment) && e.allowsTCP(port) }) {
+			if !slices.ContainsFunc(
+				rules, func(e egress) bool { return named.MatchString(e.comment) && e.allowsTCP(port) },
+			) {
 				t.Errorf("no rule of the network policy, and no comment in it, lets %s out to port %d", s.name, port)
 			}
 		}
@@ -98,13 +100,19 @@ func TestThePolicyLetsOutWhatASettingConnectsTo(t *testing.T) {
 	// No setting is needed for notifications and for pages of documentation.
 	for _, address := range []string{"3.5.1.1", "2606:4700::1111"} {
 		for _, port := range []int{443, 80} {
-			if !slices.ContainsFunc(rules, func(e egress) bool { return e.shipped && e.allowsTCP(port) && e.reaches(t, address) }) {
+			if !slices.ContainsFunc(
+				rules, func(e egress) bool { return e.shipped && e.allowsTCP(port) && e.reaches(t, address) },
+			) {
 				t.Errorf("nothing is let out to %s on port %d", address, port)
 			}
 		}
 	}
-	for _, address := range []string{"10.0.0.1", "169.254.169.254", "172.17.0.1", "192.168.1.1", "100.64.0.1", "fd00::1", "fe80::1"} {
-		if slices.ContainsFunc(rules, func(e egress) bool { return e.shipped && e.allowsTCP(443) && e.reaches(t, address) }) {
+	for _, address := range []string{
+		"10.0.0.1", "169.254.169.254", "172.17.0.1", "192.168.1.1", "100.64.0.1", "fd00::1", "fe80::1",
+	} {
+		if slices.ContainsFunc(
+			rules, func(e egress) bool { return e.shipped && e.allowsTCP(443) && e.reaches(t, address) },
+		) {
 			t.Errorf("%s is let out on port 443", address)
 		}
 	}

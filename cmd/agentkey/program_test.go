@@ -266,7 +266,7 @@ func (p *program) verify() {
 				return err
 			}
 			category, _, _ := strings.Cut(e.Stream, "-")
-			if e.Revision != next[e.Stream] && category != "once" { // expired once- streams begin anew
+			if e.Revision != next[e.Stream] && category != "once" { // expired once- streams begin again
 				return fmt.Errorf("%s has revision %d after %d", e.Stream, e.Revision, next[e.Stream])
 			}
 			if e.Position <= position {

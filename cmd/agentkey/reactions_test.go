@@ -21,10 +21,10 @@ import (
 	"agentkey/projections/reactions"
 )
 
-// TestWhatARemovalLeftIsFinishedByWhoeverLives removes a tool as a process does that dies right
+// TestARemovalIsFinishedAfterACrash removes a tool as a process does that dies right
 // after its append. The next one revokes what agents had of it, once, and a further start writes
 // nothing.
-func TestWhatARemovalLeftIsFinishedByWhoeverLives(t *testing.T) {
+func TestARemovalIsFinishedAfterACrash(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
 	f := mustFleet(p, 3, 2)

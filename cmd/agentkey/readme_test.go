@@ -44,7 +44,7 @@ func TestTheReadmeTellsTheTruth(t *testing.T) {
 		`"code":"access_not_approved"`:  2, // before the approval and after the revocation
 		`"action":"credential.vended"`:  1,
 		`"action":"grant.approved"`:     1,
-		`"outcome":"granted"`:           1, // to whoever suggested it
+		`"outcome":"granted"`:           1, // to the agent that suggested it
 		`"instructions":"Send it as a `: 1,
 	} {
 		if n := strings.Count(string(out), what); n != times {

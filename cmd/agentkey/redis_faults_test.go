@@ -39,7 +39,7 @@ func mustTake(t testing.TB, replicas []*program, key, tool string) []int {
 func TestRedisMayStopAndStart(t *testing.T) {
 	t.Parallel()
 	redis := startRedis(t)
-	patient := redis.URL + "?read_timeout=5s" // a machine that is busy with other tests is no Redis that is slow
+	patient := redis.URL + "?read_timeout=5s" // a machine busy with other tests must not pass for a slow Redis
 	replicas := startReplicasOn(t, 2, startLog(t), readmodelstest.Postgres(t), patient,
 		"AGENTKEY_LIMIT_CREDENTIALS=5/24h", "AGENTKEY_LIMIT_ADMIN=1000000/1s", scraped)
 	f := mustFleet(replicas[0], 4, 1)
@@ -68,9 +68,9 @@ func TestRedisMayStopAndStart(t *testing.T) {
 	}
 }
 
-// TestAStalledRedisMakesNobodyWait lets Redis accept connections and answer nothing. One fetch
+// TestAStalledRedisDelaysNoCall lets Redis accept connections and answer nothing. One fetch
 // finds that out, and for five seconds the others don't ask.
-func TestAStalledRedisMakesNobodyWait(t *testing.T) {
+func TestAStalledRedisDelaysNoCall(t *testing.T) {
 	t.Parallel()
 	socket, _, _ := strings.Cut(strings.TrimPrefix(sharedRedis(t), "unix://"), "?")
 	proxy := startProxy(t, socket)

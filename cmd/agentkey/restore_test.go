@@ -166,9 +166,9 @@ func TestAnOlderFileInPlaceIsFound(t *testing.T) {
 	}
 }
 
-// TestAnotherLogIsNoRestoredOne uses a data folder, and the tables of a read model, with another
-// installation's log.
-func TestAnotherLogIsNoRestoredOne(t *testing.T) {
+// TestAnotherLogIsNotTakenForARestoredOne uses a data folder, and the tables of a read model, with
+// another installation's log.
+func TestAnotherLogIsNotTakenForARestoredOne(t *testing.T) {
 	t.Parallel()
 	dir, database := t.TempDir(), readmodelstest.Postgres(t)
 	for range 2 {

@@ -84,7 +84,7 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 		Client: log.Client, DB: models, Logger: logger, Tracer: traces.tracer, OnLost: func(
 			ctx context.Context, m eventstore.Mark,
 		) error {
-			_, err := health.fence.Look(ctx, m)
+			_, err := health.fence.Restored(ctx, m)
 			return err
 		},
 	})
@@ -115,7 +115,7 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	if _, err := health.fence.Look(sh.ctx, kept); err != nil {
+	if _, err := health.fence.Restored(sh.ctx, kept); err != nil {
 		return err
 	}
 	for _, re := range parts.reactions {
@@ -260,7 +260,8 @@ func assemble(
 	env := inst.Env(time.Now, sealer(privacy), func(what string, err error) {
 		logger.Error("a command's background work failed", slog.String("what", what), slog.String("error", err.Error()))
 	})
-	agents, catalogs, organizations := commands.NewAgentLoop(env), commands.NewCatalogLoop(env), commands.NewOrganizationLoop(env)
+	agents, catalogs, organizations := commands.NewAgentLoop(env), commands.NewCatalogLoop(env),
+		commands.NewOrganizationLoop(env)
 	guides := commands.NewGuideLoop(env)
 	outgoing, lanes := commands.NewDeliveryLoop(env), commands.NewLaneLoop(env)
 	refusals := commands.NewRefusals(env, newID)
@@ -292,7 +293,8 @@ func assemble(
 	}
 	channels.Sender.Dashboard = c.Dashboard
 	deliveries := &commands.Deliveries{
-		Loop: outgoing, Lanes: lanes, Agents: agents, Catalogs: catalogs, Channels: channels, Log: inst.Log, NewID: newID,
+		Loop: outgoing, Lanes: lanes, Agents: agents, Catalogs: catalogs, Channels: channels, Log: inst.Log,
+		NewID: newID,
 	}
 	server := &api.Server{
 		Door: &door.Door{

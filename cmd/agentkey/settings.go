@@ -146,8 +146,10 @@ var settings = []setting{
 	{
 		name: "AGENTKEY_OUTBOUND_ALLOW", without: "public addresses only, on ports 443 and 80",
 		dials: []int{9093},
-		meaning: "list of networks (`10.0.0.0/8`), addresses and host names (`alertmanager`, `*.corp.example` for all below) " +
-			"that user-supplied URLs (documentation, webhooks) may also reach, also over plain HTTP. Any port, or with `:9093` only that one",
+		meaning: "list of networks (`10.0.0.0/8`), addresses and host names (`alertmanager`, `*.corp.example` for " +
+			"all below) " +
+			"that user-supplied URLs (documentation, webhooks) may also reach, also over plain HTTP. Any port, or " +
+			"with `:9093` only that one",
 		take: func(c *Config, text string) (err error) {
 			c.Outbound.Allow, err = outbound.ParseRules(list(text))
 			return err
@@ -156,7 +158,8 @@ var settings = []setting{
 	{
 		name: "AGENTKEY_OUTBOUND_PROXY", secret: true, without: "calls go out directly",
 		dials: []int{3128},
-		meaning: "`http://user:password@proxy:3128`, an HTTP proxy for notifications, documentation pages, and a language model or " +
+		meaning: "`http://user:password@proxy:3128`, an HTTP proxy for notifications, documentation pages, and a " +
+			"language model or " +
 			"receiver of traces that isn't near. Mail, the event log, Postgres and Redis don't use it",
 		take: func(c *Config, text string) (err error) {
 			c.Outbound.Proxy, err = outbound.ParseProxy(text)
@@ -174,8 +177,12 @@ var settings = []setting{
 	},
 	{
 		name: "AGENTKEY_DASHBOARD_URL", without: "notifications contain no links",
-		meaning: "URL of the dashboard. Notifications link to its pages `/requests/…`, `/suggestions/…`, `/instruction-suggestions/…`, `/tools/…` and `/agents/…`",
-		take:    func(c *Config, text string) (err error) { c.Dashboard, err = notify.ParseDashboard(text); return err },
+		meaning: "URL of the dashboard. Notifications link to its pages `/requests/…`, `/suggestions/…`, " +
+			"`/instruction-suggestions/…`, `/tools/…` and `/agents/…`",
+		take: func(c *Config, text string) (err error) {
+			c.Dashboard, err = notify.ParseDashboard(text)
+			return err
+		},
 	},
 	{
 		name: "AGENTKEY_SMTP_URL", secret: true, without: "e-mail is off",
@@ -272,13 +279,15 @@ func (l *loader) together(c Config) {
 		l.wrong("AGENTKEY_OUTBOUND_DIRECT", "it has no effect without AGENTKEY_OUTBOUND_PROXY")
 	}
 	if c.BehindProxy && len(c.Proxies) == 0 {
-		l.wrong("AGENTKEY_TRUSTED_PROXIES", "it is required with AGENTKEY_PLAIN_HTTP=behind-proxy: name the addresses of the proxy, such as 10.0.0.5/32, "+
+		l.wrong("AGENTKEY_TRUSTED_PROXIES", "it is required with AGENTKEY_PLAIN_HTTP=behind-proxy: name the addresses of "+
+			"the proxy, such as 10.0.0.5/32, "+
 			"or all callers count as one")
 	}
 	// Keys would cross the network in clear.
 	if host, _, err := net.SplitHostPort(c.Listen); err == nil && !isLoopback(host) && c.TLSCert == "" &&
 		!c.BehindProxy {
-		l.wrong("AGENTKEY_LISTEN", "%s isn't a loopback address, so keys would be served over plain HTTP: set AGENTKEY_TLS_CERT and AGENTKEY_TLS_KEY, "+
+		l.wrong("AGENTKEY_LISTEN", "%s isn't a loopback address, so keys would be served over plain HTTP: set "+
+			"AGENTKEY_TLS_CERT and AGENTKEY_TLS_KEY, "+
 			"or AGENTKEY_PLAIN_HTTP=behind-proxy if a proxy terminates TLS", c.Listen)
 	}
 }

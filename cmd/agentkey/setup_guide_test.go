@@ -66,7 +66,8 @@ func modelSays(w http.ResponseWriter, text, reason string) {
 	}
 	_, _ = fmt.Fprintf(
 		w,
-		"data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":{\"content\":%s},\"finish_reason\":%s}]}\n\n",
+		"data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\","+
+			"\"choices\":[{\"index\":0,\"delta\":{\"content\":%s},\"finish_reason\":%s}]}\n\n",
 		content, finish,
 	)
 	w.(http.Flusher).Flush()

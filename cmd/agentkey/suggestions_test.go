@@ -132,7 +132,7 @@ func TestADecisionForTheFleet(t *testing.T) {
 	); diff != "" {
 		t.Errorf("the outcomes (-want +got):\n%s", diff)
 	}
-	// what an agent is told of when it is registered
+	// what a new agent's instructions name
 	for _, path := range []string{"/api/tools/suggest", "/instructions/suggest"} {
 		if block := admin.must(
 			201, "POST", "/api/admin/agents", object{"name": "Told"},
@@ -154,7 +154,7 @@ func TestADecisionForTheFleet(t *testing.T) {
 	}
 	admin.must(200, "POST", "/api/admin/agents/"+asleep+"/reactivate", nil)
 	if a := p.with(asleepKey).fetch(tool); a.Status != 403 || a.Text("your_access") != "none" {
-		t.Errorf("whoever was suspended when it was decided: %s", a.Body)
+		t.Errorf("an agent that was suspended when it was decided: %s", a.Body)
 	}
 	admin.refused(409, "already_decided", "POST", "/api/admin/suggestions/"+id+"/accept", object{"tool": linear})
 	admin.refused(409, "already_decided", "POST", "/api/admin/suggestions/"+id+"/dismiss", nil)
@@ -171,9 +171,9 @@ func TestADecisionForTheFleet(t *testing.T) {
 	p.verify()
 }
 
-// TestWhatTheCatalogHasIsNotSuggested: a tool is found by its name, where its site doesn't
+// TestAToolOfTheCatalogIsNotSuggested: a tool is found by its name, where its site doesn't
 // contradict.
-func TestWhatTheCatalogHasIsNotSuggested(t *testing.T) {
+func TestAToolOfTheCatalogIsNotSuggested(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
@@ -379,9 +379,9 @@ func TestANameOfTwoSites(t *testing.T) {
 	}
 }
 
-// TestNobodyChangesAnothersSuggestion: its name and site are those of the agent that made it; what
+// TestNoAgentChangesAnothersSuggestion: its name and site are those of the agent that made it; what
 // others say of it is shown with them.
-func TestNobodyChangesAnothersSuggestion(t *testing.T) {
+func TestNoAgentChangesAnothersSuggestion(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
 	_, one := p.admin().mustAgent("One")
@@ -473,7 +473,8 @@ func TestADismissedSuggestionCoolsDown(t *testing.T) {
 		m.Actor = domain.Actor{Type: domain.ActorAgent, ID: two}
 		back, err := (&commands.Suggestions{Tools: tools}).Suggest(ctx, m, two, "linear", "", "still")
 		if err == nil &&
-			(back.ID != id || len(back.State.Suggestions[id].Backers) != 2 || back.State.Suggestions[id].Status != catalog.SuggestionPending) {
+			(back.ID != id || len(back.State.Suggestions[id].Backers) != 2 ||
+				back.State.Suggestions[id].Status != catalog.StatusPending) {
 			t.Errorf("it came back as %+v", back.State.Suggestions[id])
 		}
 		return err
@@ -514,7 +515,7 @@ func TestWhatAHumanTookAwayStaysSo(t *testing.T) {
 	}
 	// The tool turns out to be the one: renamed, it answers the suggestion, with requests.
 	admin.must(200, "PATCH", "/api/admin/tools/"+tool, object{"name": "Linear"})
-	wait.Until(t, "a request of whoever had nothing", func() bool {
+	wait.Until(t, "a request of the agent that had nothing", func() bool {
 		return len(admin.must(200, "GET", "/api/admin/requests?status=pending&tool_id="+tool, nil).Items()) == 1
 	})
 	p.reacted("answered_suggestions", 1)
@@ -534,9 +535,9 @@ func TestWhatAHumanTookAwayStaysSo(t *testing.T) {
 	}
 }
 
-// TestACredentialOfItsOwnIsNotGivenToAFleet: where each agent needs its own, the backers get
+// TestAPerAgentCredentialIsNotGivenToAFleet: where each agent needs its own, the backers get
 // requests.
-func TestACredentialOfItsOwnIsNotGivenToAFleet(t *testing.T) {
+func TestAPerAgentCredentialIsNotGivenToAFleet(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
@@ -569,14 +570,18 @@ func TestACredentialOfItsOwnIsNotGivenToAFleet(t *testing.T) {
 		}
 	}
 	b := admin.must(201, "POST", "/api/admin/suggestions/"+second+"/accept", object{
-		"tool":          object{"name": "Notion", "auth_type": "api_key", "credential_mode": "shared", "credential": "x"},
+		"tool": object{
+			"name": "Notion", "auth_type": "api_key", "credential_mode": "shared", "credential": "x",
+		},
 		"grant_backers": false,
 	}, "Idempotency-Key", "once")
 	if outcomes(b)[agent] != "pending" {
 		t.Errorf("accepted: %s", b.Body)
 	}
 	again := admin.must(201, "POST", "/api/admin/suggestions/"+second+"/accept", object{
-		"tool":          object{"name": "Notion", "auth_type": "api_key", "credential_mode": "shared", "credential": "x"},
+		"tool": object{
+			"name": "Notion", "auth_type": "api_key", "credential_mode": "shared", "credential": "x",
+		},
 		"grant_backers": false,
 	}, "Idempotency-Key", "once")
 	if diff := cmp.Diff(string(b.Body), string(again.Body)); diff != "" {
@@ -584,10 +589,10 @@ func TestACredentialOfItsOwnIsNotGivenToAFleet(t *testing.T) {
 	}
 }
 
-// TestAnAcceptedSuggestionIsFinishedByWhoeverLives accepts as a process does that dies after a part
+// TestAnAcceptedSuggestionIsFinishedAfterACrash accepts as a process does that dies after a part
 // of the backers. The next one gives the others what was decided, each once, and a further start
 // writes nothing.
-func TestAnAcceptedSuggestionIsFinishedByWhoeverLives(t *testing.T) {
+func TestAnAcceptedSuggestionIsFinishedAfterACrash(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
 	f := mustFleet(p, 12, 1)
@@ -605,10 +610,13 @@ func TestAnAcceptedSuggestionIsFinishedByWhoeverLives(t *testing.T) {
 		m := o.meta(o.inst.Begun.OrganizationID)
 		tool = newID().String()
 		done, err := catalogs.Do(ctx, m.Organization, m, func(s catalog.State, _ time.Time) (catalog.Command, error) {
-			return catalog.AcceptSuggestion{SuggestionID: id, Seen: domain.Seen{s.Digest(id)}, GrantBackers: true, Tool: catalog.AddTool{
-				ToolID: tool, Name: "Linear", FoldedName: "linear", AuthType: "api_key", Mode: catalog.Shared,
-				SecretID: newID().String(), Standings: standings,
-			}}, nil
+			return catalog.AcceptSuggestion{
+				SuggestionID: id, Seen: domain.Seen{s.Digest(id)}, GrantBackers: true,
+				Tool: catalog.AddTool{
+					ToolID: tool, Name: "Linear", FoldedName: "linear", AuthType: "api_key", Mode: catalog.Shared,
+					SecretID: newID().String(), Standings: standings,
+				},
+			}, nil
 		})
 		if err != nil {
 			return err

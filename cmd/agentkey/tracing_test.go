@@ -128,7 +128,7 @@ func TestAFetchIsOneTraceThatTellsNothing(t *testing.T) {
 	} {
 		of := spans[name]
 		if len(of) == 0 {
-			t.Errorf("%s is no step: %v", name, ids)
+			t.Errorf("%s is not a step: %v", name, ids)
 			continue
 		}
 		if above := of[0].GetParentSpanId(); ids[string(above)] != parent ||
@@ -208,7 +208,9 @@ func TestNothingIsTracedUnlessItIsAskedFor(t *testing.T) {
 	for want, env := range map[string][]string{
 		"":                        {"OTEL_SERVICE_NAME=x", "OTEL_EXPORTER_OTLP_HEADERS=a=b"},
 		"http://a:4318/v1/traces": {"OTEL_EXPORTER_OTLP_ENDPOINT=http://a:4318"},
-		"http://b/x":              {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://b/x", "OTEL_EXPORTER_OTLP_ENDPOINT=http://a:4318"},
+		"http://b/x": {
+			"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://b/x", "OTEL_EXPORTER_OTLP_ENDPOINT=http://a:4318",
+		},
 	} {
 		c, err := LoadConfig(env)
 		if err != nil || c.TracesURL != want {

@@ -105,9 +105,9 @@ func TestAnySingleMistypedCharacterIsToldApart(t *testing.T) {
 	}
 }
 
-// TestWhatIsNoKeyIsMalformed includes texts whose checksum is right but whose owner no key of ours
-// would have.
-func TestWhatIsNoKeyIsMalformed(t *testing.T) {
+// TestOtherTextIsAMalformedKey includes texts whose checksum is right but whose owner no key of
+// ours would have.
+func TestOtherTextIsAMalformedKey(t *testing.T) {
 	secret := strings.Repeat("s", 33)
 	owner := strings.Repeat("0", 21) + "1"
 	signed := func(body string) string { return body + checksum(body) }

@@ -156,7 +156,7 @@ func TestATimeNeverGoesBackInAStream(t *testing.T) {
 	}
 }
 
-func TestStreamsOfOthersAreNobody(t *testing.T) {
+func TestForeignStreamsHoldNoState(t *testing.T) {
 	o := open(t)
 	id, _ := o.MustAgent("zero")
 	tool := o.MustTool("GitHub", catalog.Shared, "ghp_first")

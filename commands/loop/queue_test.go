@@ -182,7 +182,7 @@ func TestAnAgentWithEveryGrantCanBeSuspendedWhateverTheCallerSays(t *testing.T) 
 	}
 }
 
-func TestACallerWhoLeavesCancelsNobody(t *testing.T) {
+func TestACallerThatLeavesCancelsNoOther(t *testing.T) {
 	o := open(t)
 	id, _ := o.MustAgent("zero")
 	release := o.blocked(id)
@@ -192,7 +192,7 @@ func TestACallerWhoLeavesCancelsNobody(t *testing.T) {
 		_, err := o.Agents.Do(ctx, o.Meta(), id, commandstest.Rename("left"))
 		left <- err
 	}()
-	wait.Until(t, "he waits", func() bool { return o.Grants.Agents.Waiting(id) == 1 })
+	wait.Until(t, "the caller waits", func() bool { return o.Grants.Agents.Waiting(id) == 1 })
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if done := o.MustDo(id, commandstest.Rename("stayed")); done.State.Name != "stayed" {

@@ -92,7 +92,7 @@ func TestASnapshotStandsInForTheEventsBeforeIt(t *testing.T) {
 	other.NoFault()
 }
 
-func TestWhoeverReadsALongHistoryLeavesASnapshot(t *testing.T) {
+func TestReadingALongHistoryLeavesASnapshot(t *testing.T) {
 	o := open(t)
 	id, _ := o.MustAgent("zero")
 	o.Seed(id, 1100) // more than one page

@@ -63,7 +63,7 @@ type stream[S, C, E any] struct {
 	waiting  []*call[S, C, E]
 	running  bool
 	reading  *flight                 // the read that is under way
-	next     *flight                 // the read that whoever comes now will share
+	next     *flight                 // the read that callers arriving now share
 	commands map[string]*underway[E] // by command id
 
 	snapshotting bool

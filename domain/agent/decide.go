@@ -38,12 +38,12 @@ func Decide(s State, c Command) ([]Event, error) {
 	case RotateKey:
 		return one(KeyRotated{Key: c.Key, Ended: ends(s, c.At, c.Overlap)}), nil
 	case Suspend:
-		if s.Status == StatusSuspend {
+		if s.Status == StatusSuspended {
 			return nil, nil
 		}
 		return append(one(Suspended{}), revokeAll(s, CauseSuspended)...), nil
 	case Reactivate:
-		if s.Status == Active {
+		if s.Status == StatusActive {
 			return nil, nil
 		}
 		return one(Reactivated{}), nil
@@ -159,7 +159,7 @@ func ends(s State, at time.Time, overlap time.Duration) []KeyEnd {
 }
 
 func request(s State, c Request) ([]Event, error) {
-	if s.Status != Active {
+	if s.Status != StatusActive {
 		return nil, suspended()
 	}
 	if !c.Tool.Exists {
@@ -291,7 +291,7 @@ func assign(s State, c Assign) ([]Event, error) {
 
 // terms checks what approving and assigning share and returns when the grant ends.
 func terms(s State, tool Tool, secretID string, at time.Time, expires *time.Time) (*time.Time, error) {
-	if s.Status != Active {
+	if s.Status != StatusActive {
 		return nil, &domain.Error{
 			Kind: domain.KindConflict, Code: "agent_not_active",
 			Detail: "The agent is suspended; it can't be given access.",

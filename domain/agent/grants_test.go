@@ -55,22 +55,34 @@ func TestEveryTransitionOfAGrant(t *testing.T) {
 		agent.ReplaceCredential{At: start, Tool: own, SecretID: "b"},
 		agent.Vend{At: start, Tool: own, KeyNumber: 1},
 	}
+	// The first line answers Request, Withdraw, Approve and Deny, the second Assign, Revoke, Expire,
+	// Replace and Vend.
+	ended := []string{
+		"GrantRequested", "-", "already_decided", "already_decided",
+		"GrantAssigned", "-", "-", "not_found", "access_not_approved",
+	}
+	approved := []string{
+		"already_approved", "-", "already_decided", "already_decided",
+		"already_approved", "GrantRevoked", "-", "GrantCredentialReplaced", "CredentialVended",
+	}
 	cells := map[string][]string{
-		//                       Request                        Withdraw          Approve            Deny               Assign                        Revoke          Expire          Replace                    Vend
-		"none":          {"GrantRequested", "-", "already_decided", "already_decided", "GrantAssigned", "-", "-", "not_found", "access_not_approved"},
-		"pending":       {"already_pending", "GrantWithdrawn", "GrantApproved", "GrantDenied", "GrantApproved", "GrantRevoked", "-", "not_found", "access_not_approved"},
-		"approved":      {"already_approved", "-", "already_decided", "already_decided", "already_approved", "GrantRevoked", "-", "GrantCredentialReplaced", "CredentialVended"},
-		"assigned":      {"already_approved", "-", "already_decided", "already_decided", "already_approved", "GrantRevoked", "-", "GrantCredentialReplaced", "CredentialVended"},
-		"until soon":    {"already_approved", "-", "already_decided", "already_decided", "already_approved", "GrantRevoked", "-", "GrantCredentialReplaced", "CredentialVended"},
-		"past its time": {"GrantExpired GrantRequested", "-", "already_decided", "already_decided", "GrantExpired GrantAssigned", "GrantRevoked", "GrantExpired", "not_found", "access_not_approved"},
-		"denied":        {"GrantRequested", "-", "already_decided", "already_decided", "GrantAssigned", "-", "-", "not_found", "access_not_approved"},
-		"withdrawn":     {"GrantRequested", "-", "already_decided", "already_decided", "GrantAssigned", "-", "-", "not_found", "access_not_approved"},
-		"revoked":       {"GrantRequested", "-", "already_decided", "already_decided", "GrantAssigned", "-", "-", "not_found", "access_not_approved"},
-		"revoked while pending": {
-			"GrantRequested", "-", "already_decided", "already_decided", "GrantAssigned", "-", "-", "not_found",
-			"access_not_approved",
+		"none": ended,
+		"pending": {
+			"already_pending", "GrantWithdrawn", "GrantApproved", "GrantDenied",
+			"GrantApproved", "GrantRevoked", "-", "not_found", "access_not_approved",
 		},
-		"expired": {"GrantRequested", "-", "already_decided", "already_decided", "GrantAssigned", "-", "-", "not_found", "access_not_approved"},
+		"approved":   approved,
+		"assigned":   approved,
+		"until soon": approved,
+		"past its time": {
+			"GrantExpired GrantRequested", "-", "already_decided", "already_decided",
+			"GrantExpired GrantAssigned", "GrantRevoked", "GrantExpired", "not_found", "access_not_approved",
+		},
+		"denied":                ended,
+		"withdrawn":             ended,
+		"revoked":               ended,
+		"revoked while pending": ended,
+		"expired":               ended,
 	}
 	leadsTo := map[string]agent.GrantStatus{
 		"GrantRequested": agent.Pending, "GrantWithdrawn": agent.Withdrawn, "GrantApproved": agent.Approved,
@@ -376,7 +388,7 @@ func TestSuspendingAndRetiringEndWhatIsOpenAndReactivatingRestoresNothing(t *tes
 			continue
 		}
 		s = agent.Evolve(s, domain.Fact[agent.Event]{Event: again[0], At: start, By: admin})
-		if s.Status != agent.Active || s.Count(agent.Pending, start)+s.Count(agent.Approved, start) > 0 {
+		if s.Status != agent.StatusActive || s.Count(agent.Pending, start)+s.Count(agent.Approved, start) > 0 {
 			t.Errorf("reactivating brought access back")
 		}
 	}

@@ -169,7 +169,7 @@ func TestLaws(t *testing.T) {
 		h.apply(t, agent.Register{OrganizationID: "org", Name: "n", Key: agent.Key{Number: 1}})
 		for range rapid.IntRange(1, 60).Draw(t, "commands") {
 			c := h.command(t)
-			live, before := h.state.Status == agent.Active, agent.None
+			live, before := h.state.Status == agent.StatusActive, agent.None
 			if seed, ok := c.(agent.Seed); ok {
 				before = h.state.Grants[seed.Tool.ID].Status
 			}
@@ -188,7 +188,7 @@ func TestLaws(t *testing.T) {
 				}
 			}
 		}
-		if h.state.Status != agent.Active && len(h.access) > 0 {
+		if h.state.Status != agent.StatusActive && len(h.access) > 0 {
 			t.Fatalf("an agent that is %s has %v", h.state.Status, h.access)
 		}
 		checkFolds(t, h)

@@ -7,7 +7,7 @@ func WhyNot(s State, toolID string, at time.Time) string {
 	switch {
 	case !s.Exists():
 		return "the agent is retired"
-	case s.Status != Active:
+	case s.Status != StatusActive:
 		return "the agent is suspended"
 	}
 	g := s.Grants[toolID]

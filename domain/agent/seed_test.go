@@ -45,9 +45,15 @@ func TestSeed(t *testing.T) {
 			"for", []agent.Event{registered()}, with(yes, func(c *agent.Seed) { c.Tool = own }), []agent.Event{
 			agent.GrantRequested{ToolID: "linear", RequestID: "r", Reason: "because", SuggestionID: "g"},
 		}, agent.Pending, ""},
-		{"it ends when the tool's time ends", []agent.Event{registered()}, with(yes, func(c *agent.Seed) { c.Tool = capped }), []agent.Event{
-			agent.GrantAssigned{ToolID: "github", Reason: "because", SuggestionID: "g", ExpiresAt: &minute},
-		}, agent.Approved, ""},
+		{
+			"it ends when the tool's time ends",
+			[]agent.Event{registered()},
+			with(yes, func(c *agent.Seed) { c.Tool = capped }),
+			[]agent.Event{
+				agent.GrantAssigned{ToolID: "github", Reason: "because", SuggestionID: "g", ExpiresAt: &minute},
+			},
+			agent.Approved, "",
+		},
 		{"it is given once", []agent.Event{registered(), given}, yes, nil, agent.Approved, ""},
 		{"a request is made once", []agent.Event{registered(), asked}, ask, nil, agent.Pending, ""},
 		{

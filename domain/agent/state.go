@@ -13,9 +13,9 @@ type Status string
 
 // The states of an agent.
 const (
-	Active        Status = "active"
-	StatusSuspend Status = "suspended"
-	StatusRetired Status = "retired"
+	StatusActive    Status = "active"
+	StatusSuspended Status = "suspended"
+	StatusRetired   Status = "retired"
 )
 
 // GrantStatus is where one grant stands. The zero value is none.
@@ -102,7 +102,7 @@ type State struct {
 }
 
 // Exists reports whether the agent was registered and not retired.
-func (s State) Exists() bool { return s.Status == Active || s.Status == StatusSuspend }
+func (s State) Exists() bool { return s.Status == StatusActive || s.Status == StatusSuspended }
 
 // FindKey returns the stored key of a number.
 func (s State) FindKey(number int) (LiveKey, bool) {
@@ -162,7 +162,7 @@ func Evolve(s State, f domain.Fact[Event]) State {
 	switch e := f.Event.(type) {
 	case Registered:
 		s.OrganizationID, s.Name, s.Description, s.OwnerID = e.OrganizationID, e.Name, e.Description, e.OwnerID
-		s.Status, s.CreatedAt, s.CreatedBy, s.Revision = Active, f.At, f.By, 1
+		s.Status, s.CreatedAt, s.CreatedBy, s.Revision = StatusActive, f.At, f.By, 1
 		s.Keys, s.NextKey = []LiveKey{{Key: e.Key, CreatedAt: f.At}}, e.Key.Number+1
 	case Updated:
 		if e.Name != nil {
@@ -180,11 +180,11 @@ func Evolve(s State, f domain.Fact[Event]) State {
 		s.NextKey = e.Key.Number + 1
 		s.Revision++
 	case Suspended:
-		s.Status = StatusSuspend
+		s.Status = StatusSuspended
 		s.Suspensions++
 		s.Revision++
 	case Reactivated:
-		s.Status = Active
+		s.Status = StatusActive
 		s.Revision++
 	case Retired:
 		s.Status, s.Keys = StatusRetired, nil

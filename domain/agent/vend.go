@@ -21,7 +21,7 @@ func Admit(s State, keyNumber int, at time.Time) error {
 			Hint:   "Use the newest key; an admin makes one with {rotateKey}.", Next: []domain.Next{{Op: "rotateKey"}},
 		}
 	}
-	if s.Status != Active {
+	if s.Status != StatusActive {
 		return suspended()
 	}
 	return nil

@@ -182,7 +182,8 @@ func Evolve(s State, f domain.Fact[Event]) State {
 		delete(tools, e.ToolID)
 		s.Tools = tools
 		s.Revision++
-	case SuggestionMade, SuggestionBacked, SuggestionDismissed, SuggestionAccepted, SuggestionRedirected, SuggestionCooldownRefused:
+	case SuggestionMade, SuggestionBacked, SuggestionDismissed, SuggestionAccepted, SuggestionRedirected,
+		SuggestionCooldownRefused:
 		return s.evolveSuggestion(e, f)
 	}
 	return s

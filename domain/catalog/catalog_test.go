@@ -316,8 +316,12 @@ func TestWhoseNameItIsIsTold(t *testing.T) {
 }
 
 func TestTheStateOfATool(t *testing.T) {
-	got := fold(github(), linear(), catalog.ToolUpdated{ToolID: "1", URL: new("https://github.com"), Site: new("github.com")}, guide(1, "First."),
-		catalog.ToolCredentialRotated{ToolID: "1", SecretID: "s2", CredentialVersion: 2, ExpiresAt: &soon}, catalog.ToolRemoved{ToolID: "2"})
+	got := fold(github(), linear(), catalog.ToolUpdated{
+		ToolID: "1", URL: new("https://github.com"),
+		Site: new("github.com"),
+	}, guide(1, "First."),
+		catalog.ToolCredentialRotated{ToolID: "1", SecretID: "s2", CredentialVersion: 2, ExpiresAt: &soon},
+		catalog.ToolRemoved{ToolID: "2"})
 	want := catalog.State{Revision: 6, Tools: map[string]catalog.Tool{"1": {
 		Name: "GitHub", FoldedName: "github", URL: "https://github.com", Site: "github.com", AuthType: "api_key",
 		Mode: catalog.Shared, SecretID: "s2", CredentialVersion: 2, CredentialExpiresAt: &soon, Instructions: "First.",
@@ -398,10 +402,14 @@ func draw(t *rapid.T, s catalog.State, names []string, ids, secrets *int) catalo
 		if rapid.Bool().Draw(t, "several") {
 			also = s.Related(suggestion)
 		}
-		return catalog.AcceptSuggestion{SuggestionID: suggestion, Also: also, Seen: domain.Seen{s.Digest(suggestion)}, GrantBackers: true, Tool: catalog.AddTool{
-			ToolID: fmt.Sprint(*ids), Name: name, FoldedName: name, Site: site, Mode: catalog.Shared, SecretID: secret,
-			Standings: anybody,
-		}}
+		return catalog.AcceptSuggestion{
+			SuggestionID: suggestion, Also: also, Seen: domain.Seen{s.Digest(suggestion)},
+			GrantBackers: true, Tool: catalog.AddTool{
+				ToolID: fmt.Sprint(*ids), Name: name, FoldedName: name, Site: site, Mode: catalog.Shared,
+				SecretID:  secret,
+				Standings: anybody,
+			},
+		}
 	case 0, 1:
 		*ids++
 		c := catalog.AddTool{
@@ -470,7 +478,7 @@ func checkGifts(
 func checkSuggestions(t *rapid.T, s catalog.State) {
 	products := map[string]string{}
 	for id, x := range s.Suggestions {
-		if x.Status != catalog.SuggestionPending && x.Status != catalog.SuggestionDismissal {
+		if x.Status != catalog.StatusPending && x.Status != catalog.StatusDismissed {
 			continue
 		}
 		product := x.FoldedName + " at " + x.Site
@@ -478,7 +486,7 @@ func checkSuggestions(t *rapid.T, s catalog.State) {
 			t.Fatalf("the suggestions %s and %s are both of %s", id, other, product)
 		}
 		products[product] = id
-		if tool, offered := s.Named(x.FoldedName); offered && x.Status == catalog.SuggestionPending {
+		if tool, offered := s.Named(x.FoldedName); offered && x.Status == catalog.StatusPending {
 			if site := s.Tools[tool].Site; site == "" || x.Site == "" || site == x.Site {
 				t.Fatalf("the suggestion %s waits for the tool %s", id, tool)
 			}

@@ -81,7 +81,8 @@ func Decide(s State, c Command) ([]Event, error) {
 		case err != nil:
 			return nil, err
 		case t.Mode == PerAgent:
-			return nil, domain.Invalid("credential", "this tool has a credential for each agent; replace one with {replaceGrantCredential}",
+			return nil, domain.Invalid("credential", "this tool has a credential for each agent; replace one with "+
+				"{replaceGrantCredential}",
 				domain.Next{Op: "replaceGrantCredential", IDs: []string{"", c.ToolID}})
 		case t.SecretID == c.SecretID:
 			return nil, nil

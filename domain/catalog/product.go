@@ -75,7 +75,7 @@ func (s Suggestion) rank(p product) int {
 	if p.site != "" && s.Site != p.site {
 		rank += 2
 	}
-	if s.Status != SuggestionPending {
+	if s.Status != StatusPending {
 		rank++
 	}
 	return rank
@@ -83,19 +83,19 @@ func (s Suggestion) rank(p product) int {
 
 // undecided reports whether the suggestion waits or may come back.
 func (s Suggestion) undecided() bool {
-	return s.Status == SuggestionPending || s.Status == SuggestionDismissal
+	return s.Status == StatusPending || s.Status == StatusDismissed
 }
 
 // Related lists the ids of pending suggestions that share the site or the name of a pending one,
 // those with the most backers first.
 func (s State) Related(id string) []string {
 	x := s.Suggestions[id]
-	if x.Status != SuggestionPending {
+	if x.Status != StatusPending {
 		return nil
 	}
 	var ids []string
 	for _, other := range s.oldestFirst() {
-		if o := s.Suggestions[other]; other != id && o.Status == SuggestionPending && o.product().near(x.product()) {
+		if o := s.Suggestions[other]; other != id && o.Status == StatusPending && o.product().near(x.product()) {
 			ids = append(ids, other)
 		}
 	}
@@ -129,7 +129,7 @@ func (s State) Digest(id string) string {
 func (s State) answerable(p product) []string {
 	var ids []string
 	for _, id := range s.oldestFirst() {
-		if x := s.Suggestions[id]; x.Status == SuggestionPending && x.product().is(p) {
+		if x := s.Suggestions[id]; x.Status == StatusPending && x.product().is(p) {
 			ids = append(ids, id)
 		}
 	}

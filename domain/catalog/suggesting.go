@@ -96,7 +96,7 @@ func (s State) exists(id string) error {
 }
 
 func back(x Suggestion, id string, c Suggest) ([]Event, error) {
-	if x.Status == SuggestionDismissal && c.At.Before(x.RetryAt()) {
+	if x.Status == StatusDismissed && c.At.Before(x.RetryAt()) {
 		if slices.Contains(x.Refused, c.AgentID) {
 			return nil, CoolingDown(x, id, c.At)
 		}
@@ -109,13 +109,13 @@ func back(x Suggestion, id string, c Suggest) ([]Event, error) {
 	if i >= 0 {
 		b := x.Backers[i]
 		c.URL = cmp.Or(c.URL, b.URL) // an address that is left out is not taken back
-		if b.Name == c.Name && b.URL == c.URL && b.Reason == c.Reason && x.Status == SuggestionPending {
+		if b.Name == c.Name && b.URL == c.URL && b.Reason == c.Reason && x.Status == StatusPending {
 			return nil, nil
 		}
 	}
 	return []Event{SuggestionBacked{
 		SuggestionID: id, AgentID: c.AgentID, Name: c.Name, URL: c.URL, Reason: c.Reason,
-		Reopens: x.Status == SuggestionDismissal,
+		Reopens: x.Status == StatusDismissed,
 	}}, nil
 }
 
@@ -135,7 +135,7 @@ func CoolingDown(x Suggestion, id string, at time.Time) *domain.Error {
 func (s State) pending() int {
 	n := 0
 	for _, x := range s.Suggestions {
-		if x.Status == SuggestionPending {
+		if x.Status == StatusPending {
 			n++
 		}
 	}
@@ -148,7 +148,7 @@ func (s State) waiting(id string) (Suggestion, error) {
 	switch {
 	case !found:
 		return x, domain.NotFound("suggestion")
-	case x.Status != SuggestionPending:
+	case x.Status != StatusPending:
 		return x, &domain.Error{
 			Kind: domain.KindConflict, Code: "already_decided", Detail: "This suggestion is no longer pending.",
 			Hint: "See how it ended with {listSuggestions}.", Next: []domain.Next{{Op: "listSuggestions"}},

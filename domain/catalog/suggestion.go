@@ -98,10 +98,10 @@ type SuggestionStatus string
 
 // The states of a suggestion.
 const (
-	SuggestionPending    SuggestionStatus = "pending"
-	SuggestionDismissal  SuggestionStatus = "dismissed"
-	SuggestionAcceptance SuggestionStatus = "accepted"
-	SuggestionRedirect   SuggestionStatus = "redirected"
+	StatusPending    SuggestionStatus = "pending"
+	StatusDismissed  SuggestionStatus = "dismissed"
+	StatusAccepted   SuggestionStatus = "accepted"
+	StatusRedirected SuggestionStatus = "redirected"
 )
 
 // Backer is an agent that wants the tool, in its own latest words.
@@ -151,7 +151,7 @@ func (s State) evolveSuggestion(event Event, f domain.Fact[Event]) State {
 	case SuggestionMade:
 		return s.suggestion(e.SuggestionID, func(x *Suggestion) {
 			*x = Suggestion{
-				Name: e.Name, FoldedName: e.FoldedName, URL: e.URL, Site: e.Site, Status: SuggestionPending,
+				Name: e.Name, FoldedName: e.FoldedName, URL: e.URL, Site: e.Site, Status: StatusPending,
 				Backers: []Backer{
 					{AgentID: e.AgentID, Name: e.Name, URL: e.URL, Reason: e.Reason, FirstAt: f.At, LastAt: f.At},
 				},
@@ -159,7 +159,7 @@ func (s State) evolveSuggestion(event Event, f domain.Fact[Event]) State {
 		})
 	case SuggestionBacked:
 		return s.suggestion(e.SuggestionID, func(x *Suggestion) {
-			x.Status, x.DecidedAt, x.DecidedBy, x.Dismissal, x.Refused = SuggestionPending, time.Time{}, nil, "", nil
+			x.Status, x.DecidedAt, x.DecidedBy, x.Dismissal, x.Refused = StatusPending, time.Time{}, nil, "", nil
 			b := Backer{AgentID: e.AgentID, Name: e.Name, URL: e.URL, Reason: e.Reason, FirstAt: f.At, LastAt: f.At}
 			x.Backers = slices.Clone(x.Backers)
 			if i := x.backer(e.AgentID); i >= 0 {
@@ -171,15 +171,15 @@ func (s State) evolveSuggestion(event Event, f domain.Fact[Event]) State {
 		})
 	case SuggestionDismissed:
 		return s.suggestion(e.SuggestionID, func(x *Suggestion) {
-			x.Status, x.DecidedAt, x.DecidedBy, x.Dismissal, x.Refused = SuggestionDismissal, f.At, &f.By, e.Reason, nil
+			x.Status, x.DecidedAt, x.DecidedBy, x.Dismissal, x.Refused = StatusDismissed, f.At, &f.By, e.Reason, nil
 		})
 	case SuggestionAccepted:
 		return s.suggestion(e.SuggestionID, func(x *Suggestion) {
-			*x = Suggestion{Status: SuggestionAcceptance, DecidedAt: f.At, DecidedBy: &f.By, ToolID: e.ToolID}
+			*x = Suggestion{Status: StatusAccepted, DecidedAt: f.At, DecidedBy: &f.By, ToolID: e.ToolID}
 		})
 	case SuggestionRedirected:
 		return s.suggestion(e.SuggestionID, func(x *Suggestion) {
-			*x = Suggestion{Status: SuggestionRedirect, DecidedAt: f.At, DecidedBy: &f.By, ToolID: e.ToolID}
+			*x = Suggestion{Status: StatusRedirected, DecidedAt: f.At, DecidedBy: &f.By, ToolID: e.ToolID}
 		})
 	case SuggestionCooldownRefused:
 		return s.suggestion(

@@ -288,14 +288,20 @@ func TestSuggestions(t *testing.T) {
 			nil,
 			"fault: the standing of 2 agents is needed",
 		},
-		{"it is accepted", []catalog.Event{missed(), backed("b", "notion", "")}, catalog.AcceptSuggestion{SuggestionID: "g1", Tool: with(notion), GrantBackers: true}, []catalog.Event{
+		{"it is accepted", []catalog.Event{missed(), backed("b", "notion", "")}, catalog.AcceptSuggestion{
+			SuggestionID: "g1",
+			Tool:         with(notion), GrantBackers: true,
+		}, []catalog.Event{
 			added,
 			catalog.SuggestionAccepted{SuggestionID: "g1", ToolID: "9", Decisions: []catalog.Decision{
 				{AgentID: "a", Outcome: catalog.Granted, Reason: "to write", Suspensions: 1},
 				{AgentID: "b", Outcome: catalog.Skipped, Why: "the agent is suspended"},
 			}},
 		}, ""},
-		{"it is accepted without grants", []catalog.Event{missed()}, catalog.AcceptSuggestion{SuggestionID: "g1", Tool: with(notion)}, []catalog.Event{
+		{"it is accepted without grants", []catalog.Event{missed()}, catalog.AcceptSuggestion{
+			SuggestionID: "g1",
+			Tool:         with(notion),
+		}, []catalog.Event{
 			added,
 			catalog.SuggestionAccepted{
 				SuggestionID: "g1", ToolID: "9",
@@ -344,7 +350,8 @@ func TestSuggestions(t *testing.T) {
 				},
 			},
 		}, ""},
-		{"what is only related stays", []catalog.Event{missed(), other("g2", "notes", "notion.so", "b"), other("g3", "notion", "notion.dev", "b")}, catalog.AcceptSuggestion{SuggestionID: "g1", Tool: with(notion)}, []catalog.Event{
+		{"what is only related stays", []catalog.Event{missed(), other("g2", "notes", "notion.so", "b"), other("g3", "notion",
+			"notion.dev", "b")}, catalog.AcceptSuggestion{SuggestionID: "g1", Tool: with(notion)}, []catalog.Event{
 			added,
 			catalog.SuggestionAccepted{
 				SuggestionID: "g1", ToolID: "9",
@@ -431,7 +438,10 @@ func TestSuggestions(t *testing.T) {
 			[]catalog.Event{catalog.ToolUpdated{ToolID: "7", Description: new("d")}},
 			"",
 		},
-		{"a renamed tool answers it", []catalog.Event{github(), missed()}, catalog.UpdateTool{ToolID: "1", Name: new("Notion"), FoldedName: new("notion"), Standings: known}, []catalog.Event{
+		{"a renamed tool answers it", []catalog.Event{github(), missed()}, catalog.UpdateTool{
+			ToolID: "1",
+			Name:   new("Notion"), FoldedName: new("notion"), Standings: known,
+		}, []catalog.Event{
 			catalog.ToolUpdated{ToolID: "1", Name: new("Notion"), FoldedName: new("notion")},
 			catalog.SuggestionRedirected{
 				SuggestionID: "g1", ToolID: "1",

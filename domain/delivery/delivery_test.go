@@ -189,7 +189,9 @@ func TestItIsTriedForADay(t *testing.T) {
 	}
 	for longest := time.Duration(0); ; {
 		step(delivery.Claim{At: now, Until: now.Add(20 * time.Second)})
-		f, again := step(delivery.Fail{At: now, Attempt: s.Attempts, Problem: "p", Alone: true, Jitter: 0.5}).(delivery.Failed)
+		f, again := step(
+			delivery.Fail{At: now, Attempt: s.Attempts, Problem: "p", Alone: true, Jitter: 0.5},
+		).(delivery.Failed)
 		if !again {
 			break
 		}

@@ -9,7 +9,8 @@ import (
 	"agentkey/domain"
 )
 
-// Event is what happened to a channel's queue. The structs are the wire format of the stored events.
+// Event is what happened to a channel's queue. The structs are the wire format of the stored
+// events.
 //
 //sumtype:decl
 type Event interface{ laneEvent() }

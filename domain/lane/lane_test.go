@@ -73,18 +73,25 @@ func TestDecide(t *testing.T) {
 		{"the next turn begins at once", done, claim(s, waiting(1)), list(claimed(2, 21*s, "d0"))},
 		{"a minute is not late", nil, claim(60*s, waiting(3)), list(claimed(1, 80*s, "d0"))},
 		{"later all go together", nil, claim(61*s, waiting(3)), list(claimed(1, 81*s+2*s/5, "d0", "d1", "d2"))},
-		{"one alone is no digest", nil, claim(61*s, waiting(1)), list(claimed(1, 81*s, "d0"))},
+		{"one alone makes no digest", nil, claim(61*s, waiting(1)), list(claimed(1, 81*s, "d0"))},
 		{"what must go alone does", nil, claim(61*s, alone(0, waiting(3))), list(claimed(1, 81*s, "d0"))},
-		{"and is no part of a digest", nil, claim(61*s, alone(1, waiting(3))), list(claimed(1, 81*s+s/5, "d0", "d2"))},
+		{"and joins no digest", nil, claim(61*s, alone(1, waiting(3))), list(claimed(1, 81*s+s/5, "d0", "d2"))},
 		{"a digest is not endless", nil, claim(61*s, waiting(150)), list(claimed(1, 81*s+99*s/5, ids(100)...))},
-		{"a few go one by one although the receiver asks to wait", limited, claim(7*s, waiting(5)), list(claimed(2, 27*s, "d0"))},
+		{
+			"a few go one by one although the receiver asks to wait", limited, claim(7*s, waiting(5)),
+			list(claimed(2, 27*s, "d0")),
+		},
 		{"more go together", limited, claim(7*s, waiting(6)), list(claimed(2, 28*s, ids(6)...))},
 		{"many go one by one while nobody asks", failing, claim(2*s, waiting(6)), list(claimed(2, 22*s, "d0"))},
 
 		{"a turn ends", busy, lane.Release{Turn: 1}, list(lane.Released{Turn: 1})},
 		{"it ends once", done, lane.Release{Turn: 1}, nil},
 		{"it ends no other", append(done, claimed(2, 40*s, "d1")), lane.Release{Turn: 1}, nil},
-		{"a failure holds the channel for two seconds", busy, lane.Hold{At: after(5 * s), Turn: 1}, list(held(1, 7*s, false))},
+		{
+			"a failure holds the channel for two seconds", busy,
+			lane.Hold{At: after(5 * s), Turn: 1},
+			list(held(1, 7*s, false)),
+		},
 		{"or a little less", busy, lane.Hold{At: after(5 * s), Turn: 1, Jitter: 1}, list(held(1, 6*s, false))},
 		{
 			"twice as long after a second one", append(failing, claimed(2, 30*s, "d0")),
@@ -92,12 +99,21 @@ func TestDecide(t *testing.T) {
 			list(held(2, 19*s, false)),
 		},
 		{
-			"two seconds again after a success", append(failing, claimed(2, 30*s, "d0"), lane.Released{Turn: 2}, claimed(3, 30*s, "d0")),
+			"two seconds again after a success",
+			append(failing, claimed(2, 30*s, "d0"), lane.Released{Turn: 2}, claimed(3, 30*s, "d0")),
 			lane.Hold{At: after(15 * s), Turn: 3},
 			list(held(3, 17*s, false)),
 		},
-		{"as long as the receiver asks for", busy, lane.Hold{At: after(5 * s), Turn: 1, Wait: 60 * s}, list(held(1, 65*s, true))},
-		{"but an hour at most", busy, lane.Hold{At: after(5 * s), Turn: 1, Wait: day}, list(held(1, time.Hour+5*s, true))},
+		{
+			"as long as the receiver asks for", busy,
+			lane.Hold{At: after(5 * s), Turn: 1, Wait: 60 * s},
+			list(held(1, 65*s, true)),
+		},
+		{
+			"but an hour at most", busy,
+			lane.Hold{At: after(5 * s), Turn: 1, Wait: day},
+			list(held(1, time.Hour+5*s, true)),
+		},
 		{"the failure of another turn holds nothing", busy, lane.Hold{At: after(5 * s), Turn: 2, Wait: 60 * s}, nil},
 		{"it holds once", limited, lane.Hold{At: after(6 * s), Turn: 1, Wait: 60 * s}, nil},
 		{"a held channel is left alone", limited, claim(7*s-1, waiting(3)), nil},
@@ -109,7 +125,10 @@ func TestDecide(t *testing.T) {
 		{"a human need not wait", failing, lane.Resume{At: after(s)}, list(lane.Resumed{})},
 		{"a human waits if the receiver asks", limited, lane.Resume{At: after(s)}, nil},
 		{"nobody waits", failing, lane.Resume{At: after(2 * s)}, nil},
-		{"what was resumed is free", append(failing, lane.Resumed{}), claim(s, waiting(1)), list(claimed(2, 21*s, "d0"))},
+		{
+			"what was resumed is free", append(failing, lane.Resumed{}), claim(s, waiting(1)),
+			list(claimed(2, 21*s, "d0")),
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			events, err := lane.Decide(fold(tt.given...), tt.when)
@@ -147,7 +166,8 @@ func TestLaws(t *testing.T) {
 			for _, e := range events {
 				s = lane.Evolve(s, domain.Fact[lane.Event]{Event: e, At: now})
 				if turn, begins := e.(lane.Claimed); begins {
-					if now.Before(before.HeldUntil) || before.Claimed && now.Before(until) || len(turn.Deliveries) == 0 {
+					if now.Before(before.HeldUntil) || before.Claimed && now.Before(until) ||
+						len(turn.Deliveries) == 0 {
 						t.Fatalf("a turn begins at %v: %+v", now, before)
 					}
 					until = turn.Until

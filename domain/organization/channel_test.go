@@ -64,9 +64,9 @@ func TestChannels(t *testing.T) {
 		{"a channel is added", []organization.Event{created()}, add, added("c1"), ""},
 		{"it is added once", is, add, nil, ""},
 		{"an unknown organization has no channels", nil, add, nil, "not_found"},
-		{"a channel is told of something", []organization.Event{created()}, with(), nil, "validation_failed"},
+		{"a topic that does not exist", []organization.Event{created()}, with(), nil, "validation_failed"},
 		{"that there is", []organization.Event{created()}, with("nonsense"), nil, "validation_failed"},
-		{"tests are no topic", []organization.Event{created()}, with(domain.Test), nil, "validation_failed"},
+		{"tests are not a topic", []organization.Event{created()}, with(domain.Test), nil, "validation_failed"},
 		{"there may be many", full[:organization.MaxChannels], add, added("c1"), ""},
 		{"but not too many", full, add, nil, "validation_failed"},
 		{
@@ -152,8 +152,12 @@ func TestChannels(t *testing.T) {
 }
 
 func TestAChannelIsWhatItsEventsSay(t *testing.T) {
-	s := fold(created(), added("c1"), added("c2"), organization.ChannelUpdated{ChannelID: "c1", Name: new("n"), Topics: []domain.Topic{domain.ToolSuggested}},
-		organization.ChannelUpdated{ChannelID: "c1", SecretID: "s2", Recipients: 3}, organization.ChannelRemoved{ChannelID: "c2"})
+	s := fold(created(), added("c1"), added("c2"), organization.ChannelUpdated{
+		ChannelID: "c1", Name: new("n"),
+		Topics: []domain.Topic{domain.ToolSuggested},
+	},
+		organization.ChannelUpdated{ChannelID: "c1", SecretID: "s2", Recipients: 3},
+		organization.ChannelRemoved{ChannelID: "c2"})
 	want := map[string]organization.Channel{"c1": {
 		Kind: organization.Slack, Name: "n", Topics: []domain.Topic{domain.ToolSuggested}, SecretID: "s2",
 		Recipients: 3, CreatedAt: start, UpdatedAt: start, Revision: 3,

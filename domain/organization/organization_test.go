@@ -189,14 +189,17 @@ func TestFoldingNeverFails(t *testing.T) {
 		var s organization.State
 		for range rapid.IntRange(0, 30).Draw(t, "events") {
 			before := encoded(t, s)
-			next := organization.Evolve(s, domain.Fact[organization.Event]{At: start, By: system, Event: rapid.SampledFrom([]organization.Event{
-				created(), token(0, "a"), token(5, "b"), token(-1, ""),
-				organization.TokenRevoked{Number: 5},
-				organization.TokenRevoked{Number: 9},
-				added("c1"),
-				organization.ChannelUpdated{ChannelID: "c1", Name: new("n"), SecretID: "s2"},
-				organization.ChannelRemoved{ChannelID: "c2"},
-			}).Draw(t, "event")})
+			next := organization.Evolve(s, domain.Fact[organization.Event]{
+				At: start, By: system,
+				Event: rapid.SampledFrom([]organization.Event{
+					created(), token(0, "a"), token(5, "b"), token(-1, ""),
+					organization.TokenRevoked{Number: 5},
+					organization.TokenRevoked{Number: 9},
+					added("c1"),
+					organization.ChannelUpdated{ChannelID: "c1", Name: new("n"), SecretID: "s2"},
+					organization.ChannelRemoved{ChannelID: "c2"},
+				}).Draw(t, "event"),
+			})
 			if encoded(t, s) != before {
 				t.Fatal("folding changed a state that others may hold")
 			}

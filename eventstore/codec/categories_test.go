@@ -35,7 +35,7 @@ func TestAStreamsNameSaysItsCategoryAndWhatItIsAbout(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatIsKeptForGoodIsAuditedOrDecidedOn(t *testing.T) {
+func TestOnlyPermanentStreamsAreAuditedOrDecidedOn(t *testing.T) {
 	for c := codec.Installation; c <= codec.Snapshots; c++ {
 		if (c.Audited() || c.Deciding()) && c.Lifetime() != codec.Lasting {
 			t.Errorf("events of %v are audited or decided on, and don't last", c)
@@ -50,7 +50,7 @@ func TestActionsAreTheNamesOfAuditedEvents(t *testing.T) {
 		"person.recorded", "delivery.queued",
 	} {
 		if !slices.Contains(actions, want) {
-			t.Errorf("%s is no action", want)
+			t.Errorf("%s is not an action", want)
 		}
 	}
 	for _, a := range actions {

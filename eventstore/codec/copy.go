@@ -58,7 +58,7 @@ type copying struct {
 }
 
 // resume returns the newest event that the destination has, the zero one when it has none. An
-// idempotency key is no event to go by: it may have expired at the source since.
+// idempotency key says nothing about the copy: it may have expired at the source since.
 func (c *copying) resume(ctx context.Context) (eventstore.Recorded, error) {
 	last, found, err := c.to.Newest(
 		ctx, func(r eventstore.Recorded) bool { return !strings.HasPrefix(r.Type, "$") && !expiring(r.Stream) },

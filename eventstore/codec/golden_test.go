@@ -171,13 +171,16 @@ var samples = map[string]any{
 	"suggestion.dismissed.v1": catalog.SuggestionDismissed{
 		SuggestionID: "suggestion-1", Reason: "not now", DecidedOn: "d1",
 	},
-	"suggestion.accepted.v1": catalog.SuggestionAccepted{SuggestionID: "suggestion-1", ToolID: "tool-1", Decisions: []catalog.Decision{
-		{
-			AgentID: "agent-1", Outcome: catalog.Pending, Why: "each agent needs its own", Reason: "to compile",
-			Suspensions: 2,
-		},
-		{AgentID: "agent-2", Outcome: catalog.Skipped, Why: "the agent is suspended"},
-	}, DecidedOn: "d1"},
+	"suggestion.accepted.v1": catalog.SuggestionAccepted{
+		SuggestionID: "suggestion-1", ToolID: "tool-1",
+		Decisions: []catalog.Decision{
+			{
+				AgentID: "agent-1", Outcome: catalog.Pending, Why: "each agent needs its own", Reason: "to compile",
+				Suspensions: 2,
+			},
+			{AgentID: "agent-2", Outcome: catalog.Skipped, Why: "the agent is suspended"},
+		}, DecidedOn: "d1",
+	},
 	"suggestion.redirected.v1": catalog.SuggestionRedirected{
 		SuggestionID: "suggestion-1", ToolID: "tool-1",
 		Decisions: []catalog.Decision{
@@ -302,7 +305,7 @@ func TestEveryNameHasASampleAndAGoldenFile(t *testing.T) {
 	seen := map[string]bool{}
 	for _, name := range names {
 		if !shape.MatchString(name) || seen[name] {
-			t.Errorf("%q is no name, or there twice", name)
+			t.Errorf("%q is not a name, or appears twice", name)
 		}
 		seen[name] = true
 	}
@@ -346,7 +349,7 @@ func TestEveryEventOfTheDomainIsInTheTable(t *testing.T) {
 	}
 }
 
-func TestWhatIsUnknownIsNeverSkipped(t *testing.T) {
+func TestUnknownEventsAreNeverSkipped(t *testing.T) {
 	for _, tt := range []struct{ name, data string }{
 		{"grant.approved.v2", `{}`},
 		{"", `{}`},

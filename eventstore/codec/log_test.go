@@ -34,7 +34,7 @@ func requested(t *testing.T, command string, n int) codec.Entry {
 	return e
 }
 
-func TestWhatIsAppendedIsReadVerified(t *testing.T) {
+func TestAppendedEventsAreReadVerified(t *testing.T) {
 	l := openLog(t)
 	var entries []codec.Entry
 	for n := range 40 { // enough to be verified on all cores

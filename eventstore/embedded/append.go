@@ -98,7 +98,7 @@ func receive(call streams.Streams_AppendServer, r *request, refused error) error
 		}
 		p.json = contentType == "application/json"
 		if p.id, err = parseID(m.GetId()); err != nil {
-			refused = status.Error(codes.InvalidArgument, "the id of an event is no UUID")
+			refused = status.Error(codes.InvalidArgument, "the id of an event is not a UUID")
 			continue
 		}
 		if size += len(p.data) + len(p.meta) + 2*len(p.typ); size > maxAppend {

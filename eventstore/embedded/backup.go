@@ -22,7 +22,7 @@ type Copy struct {
 }
 
 // ErrNoBackup says that a file isn't a whole event store.
-var ErrNoBackup = errors.New("this is no backup of an event store, or it is damaged")
+var ErrNoBackup = errors.New("this is not a backup of an event store, or it is damaged")
 
 // Backup writes a consistent copy of the store in a data folder to a new file, whether or not a
 // process serves it: appends continue. The copy was checked and is durable when Backup returns, and

@@ -71,7 +71,7 @@ func TestABackupUnderAppendsIsWhole(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoBackupIsRefused(t *testing.T) {
+func TestAFileThatIsNotABackupIsRefused(t *testing.T) {
 	t.Parallel()
 	w := serve(t, embedded.Options{})
 	w.wrote("s", "any", several(500)...)

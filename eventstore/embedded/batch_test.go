@@ -116,7 +116,7 @@ func TestARepeatBesideItsFirstIsWrittenOnce(t *testing.T) {
 	}
 }
 
-func TestACallerWhoLeavesCancelsNobody(t *testing.T) {
+func TestACallerThatLeavesCancelsNoOther(t *testing.T) {
 	h := hold(t)
 	first, leaving, staying := appendTo("s", noStream), appendTo("s", 0), appendTo("s", 1)
 	var wg sync.WaitGroup
@@ -157,9 +157,9 @@ func TestAFullQueueIsSaidAndNotWaitedFor(t *testing.T) {
 	wg.Wait()
 }
 
-// TestAForgottenStreamBeginsAnew has a reader look a stream up while its deletion is not committed
-// yet: what the reader brings into memory then must not outlive it.
-func TestAForgottenStreamBeginsAnew(t *testing.T) {
+// TestAForgottenStreamStartsAtZero has a reader look a stream up while its deletion is not
+// committed yet: what the reader brings into memory then must not outlive it.
+func TestAForgottenStreamStartsAtZero(t *testing.T) {
 	h := hold(t)
 	close(h.release)
 	must := func(r *request, revision int64) {

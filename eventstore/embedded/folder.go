@@ -56,7 +56,8 @@ func takeFolder(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("take the data folder: %w", err)
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("the data folder %s is in use by process %s: stop it first, or choose another folder with AGENTKEY_DATA_DIR",
+		return nil, errors.Join(fmt.Errorf("the data folder %s is in use by process %s: stop it first, or choose another "+
+			"folder with AGENTKEY_DATA_DIR",
 			dir, Holder(dir)), lock.Close())
 	}
 	err = lock.Truncate(0)

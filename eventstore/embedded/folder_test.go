@@ -133,7 +133,7 @@ func TestAFileOfANewerVersionIsRefused(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsNoLogIsRefused(t *testing.T) {
+func TestAFileThatIsNotALogIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "events.db"), []byte(strings.Repeat("no log", 1000)), 0o600); err != nil {
 		t.Fatal(err)

@@ -45,7 +45,7 @@ func newFilter(o *streams.ReadReq_Options) (filter, error) {
 	if text := expression.GetRegex(); text != "" {
 		var err error
 		if f.pattern, err = regexp.Compile(text); err != nil {
-			return f, fmt.Errorf("the filter %q is no regular expression that this store knows: %w", text, err)
+			return f, fmt.Errorf("the filter %q is not a regular expression that this store supports: %w", text, err)
 		}
 	}
 	return f, nil

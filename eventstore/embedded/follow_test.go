@@ -90,8 +90,8 @@ func TestFollowingTheLog(t *testing.T) {
 	beyond.want(lines("s", 602, 604)...) // from a position that was not yet: what came up to it is not sent
 }
 
-// TestWhatWasSweptIsNotSentFromMemory follows from the beginning what was written a moment ago.
-func TestWhatWasSweptIsNotSentFromMemory(t *testing.T) {
+// TestSweptEventsAreNotSentFromMemory follows from the beginning what was written a moment ago.
+func TestSweptEventsAreNotSentFromMemory(t *testing.T) {
 	w := serve(t, embedded.Options{})
 	w.wrote("agent-1", "none", several(1)...)
 	w.wrote("secret-1", "none", several(1)...)
@@ -130,9 +130,11 @@ func TestATombstoneEndsAFollower(t *testing.T) {
 	live.want("0@s", "1@s", "2@s", "caught up")
 	w.wrote("s", 2, several(400)...)
 	w.tombstone("s")
-	tombstone := line(&streams.ReadResp{Content: &streams.ReadResp_Event{Event: &streams.ReadResp_ReadEvent{Event: &streams.ReadResp_ReadEvent_RecordedEvent{
-		StreamIdentifier: identifier("s"), StreamRevision: math.MaxInt64,
-	}}}})
+	tombstone := line(&streams.ReadResp{Content: &streams.ReadResp_Event{Event: &streams.ReadResp_ReadEvent{
+		Event: &streams.ReadResp_ReadEvent_RecordedEvent{
+			StreamIdentifier: identifier("s"), StreamRevision: math.MaxInt64,
+		},
+	}}})
 	// All that came before it, more than a page, then the tombstone, then the end. It may have caught
 	// up between.
 	for _, want := range append(lines("s", 3, 402), tombstone) {
@@ -253,9 +255,9 @@ func TestWithoutAFilterThereAreNoCheckpoints(t *testing.T) {
 	w.follow("", all).want(append(lines("s", 0, 99), "caught up")...)
 }
 
-// TestASlowFollowerHoldsBackNobody lets a follower take nothing while the log grows beyond what any
+// TestASlowFollowerDelaysNoOther lets a follower take nothing while the log grows beyond what any
 // window holds.
-func TestASlowFollowerHoldsBackNobody(t *testing.T) {
+func TestASlowFollowerDelaysNoOther(t *testing.T) {
 	t.Parallel()
 	w := serve(t, embedded.Options{})
 	slow := w.follow("", all)

@@ -35,7 +35,8 @@ type pages struct {
 
 func newPages(ctx context.Context, db *sql.DB) (*pages, error) {
 	p := &pages{}
-	const columns = `select e.pos, s.name, e.rev, e.id, e.type, e.json, e.created, e.data, e.meta from events e join streams s on s.sid = e.sid `
+	const columns = `select e.pos, s.name, e.rev, e.id, e.type, e.json, e.created, e.data, e.meta from events e join
+	streams s on s.sid = e.sid `
 	for text, stmt := range map[string]**sql.Stmt{
 		`select sid, head, tombstoned, before_rev, max_count, max_age from streams where name = $1`: &p.lookup,
 		columns + `where e.sid = $1 and e.rev >= $2 and e.rev <= $3 order by e.rev limit $4`:        &p.forward,

@@ -200,7 +200,7 @@ func TestReadsThatMakeNoSense(t *testing.T) {
 	}
 }
 
-func TestBoundsHideWhatIsBeyondThem(t *testing.T) {
+func TestBoundsHideEventsBeyondThem(t *testing.T) {
 	var now atomic.Int64
 	now.Store(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano())
 	w := serve(t, embedded.Options{Clock: func() time.Time { return time.Unix(0, now.Load()) }})

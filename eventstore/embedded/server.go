@@ -58,17 +58,19 @@ func (s *Store) Serve(listener net.Listener, o ServeOptions) error {
 		if o.TLS == nil {
 			return errors.New("a user and a password need TLS: clients do not send them without it")
 		}
-		opts = append(opts, grpc.UnaryInterceptor(func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-			if err := o.admit(ctx, info.FullMethod); err != nil {
-				return nil, err
-			}
-			return next(ctx, req)
-		}), grpc.StreamInterceptor(func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-			if err := o.admit(ss.Context(), info.FullMethod); err != nil {
-				return err
-			}
-			return next(srv, ss)
-		}))
+		opts = append(opts, grpc.UnaryInterceptor(
+			func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+				if err := o.admit(ctx, info.FullMethod); err != nil {
+					return nil, err
+				}
+				return next(ctx, req)
+			}), grpc.StreamInterceptor(
+			func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+				if err := o.admit(ss.Context(), info.FullMethod); err != nil {
+					return err
+				}
+				return next(srv, ss)
+			}))
 	}
 	server := grpc.NewServer(opts...)
 	streams.RegisterStreamsServer(server, &service{store: s})
@@ -139,7 +141,7 @@ func (m *member) Read(ctx context.Context, _ *shared.Empty) (*gossip.ClusterInfo
 	}
 	number, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
-		return nil, status.Error(codes.Internal, "the port of this store is no number")
+		return nil, status.Error(codes.Internal, "the port of this store is not a number")
 	}
 	id := newID()
 	return &gossip.ClusterInfo{Members: []*gossip.MemberInfo{{

@@ -54,7 +54,7 @@ func TestSupportedMethodsAreThoseThatThereAre(t *testing.T) {
 	}
 }
 
-func TestWhatIsLeftOutIsUnimplemented(t *testing.T) {
+func TestUnsupportedCallsAreUnimplemented(t *testing.T) {
 	w := serve(t, embedded.Options{})
 	batch, err := w.streams.BatchAppend(wait.Context(t))
 	if err == nil {
@@ -108,7 +108,7 @@ func listen(t *testing.T, w *wire, o embedded.ServeOptions) string {
 	return listener.Addr().String()
 }
 
-func TestGossipTellsOfOneLeaderWhereTheClientCame(t *testing.T) {
+func TestGossipNamesOneLeaderAtTheClientsAddress(t *testing.T) {
 	w := serve(t, embedded.Options{})
 	address := listen(t, w, embedded.ServeOptions{})
 	port := address[strings.LastIndex(address, ":")+1:]

@@ -147,7 +147,8 @@ var (
 	removedToSweep  = toSweep + removedGone + `) limit $3`
 	expiredToSweep  = toSweep + expiredGone + `) limit $3`
 	replacedToSweep = toSweep + replacedGone + `) limit $3`
-	deleteGone      = `delete from events where pos in (select e.pos from events e join streams s on s.sid = e.sid where s.name = $3
+	deleteGone      = `delete from events where pos in (select e.pos from events e join streams s on s.sid = e.sid where
+	s.name = $3
 		and (` + removedGone + ` or ` + expiredGone + ` or ` + replacedGone + `))`
 
 	// streams of which nothing is left but metadata that is not the newest event.

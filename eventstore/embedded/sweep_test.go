@@ -243,7 +243,7 @@ func TestPositionsAreNeverUsedTwice(t *testing.T) {
 	intact(t, dir)
 }
 
-func TestASweepGoesOnUntilNothingIsLeft(t *testing.T) {
+func TestASweepContinuesUntilNothingIsLeft(t *testing.T) {
 	var now atomic.Int64
 	now.Store(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano())
 	w := serve(t, embedded.Options{Clock: func() time.Time { return time.Unix(0, now.Load()) }})
@@ -260,9 +260,9 @@ func TestASweepGoesOnUntilNothingIsLeft(t *testing.T) {
 	}
 }
 
-// TestTheWALIsBegunAnew writes many times what the WAL may hold, and waits each time until it is in
+// TestTheWALIsReused writes many times what the WAL may hold, and waits each time until it is in
 // the file.
-func TestTheWALIsBegunAnew(t *testing.T) {
+func TestTheWALIsReused(t *testing.T) {
 	t.Parallel()
 	w := serve(t, embedded.Options{})
 	size := func(name string) int64 {

@@ -241,9 +241,11 @@ func all(o *streams.ReadReq_Options) {
 
 func allFrom(position uint64) func(*streams.ReadReq_Options) {
 	return func(o *streams.ReadReq_Options) {
-		o.StreamOption = &streams.ReadReq_Options_All{All: &streams.ReadReq_Options_AllOptions{AllOption: &streams.ReadReq_Options_AllOptions_Position{
-			Position: &streams.ReadReq_Options_Position{CommitPosition: position, PreparePosition: position},
-		}}}
+		o.StreamOption = &streams.ReadReq_Options_All{All: &streams.ReadReq_Options_AllOptions{
+			AllOption: &streams.ReadReq_Options_AllOptions_Position{
+				Position: &streams.ReadReq_Options_Position{CommitPosition: position, PreparePosition: position},
+			},
+		}}
 	}
 }
 

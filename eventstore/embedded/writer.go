@@ -98,11 +98,16 @@ func newWriter(ctx context.Context, s *Store) (*writer, error) {
 	}
 	w := &writer{store: s, requests: make(chan *request, queueSize), sweep: make(chan struct{}, 1), conn: conn, recent: newRecentIDs(), next: int64(s.head.Load()) + 1} //nolint:gosec // positions fit
 	for text, stmt := range map[string]**sql.Stmt{
-		`select sid, head, tombstoned, before_rev, max_count, max_age from streams where name = $1`:                           &w.lookup,
-		`insert into events (pos, sid, rev, id, type, json, created, data, meta) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`: &w.insert,
-		`insert into streams (name, head, tombstoned, before_rev, max_count, max_age) values ($1, $2, $3, $4, $5, $6)`:        &w.addTo,
-		`update streams set head = $2, tombstoned = $3, before_rev = $4, max_count = $5, max_age = $6 where sid = $1`:         &w.move,
-		`select rev, pos, id from events where sid = $1 and rev >= $2 order by rev limit $3`:                                  &w.idsFrom,
+		`select sid, head, tombstoned, before_rev, max_count, max_age from streams where name =
+		$1`: &w.lookup,
+		`insert into events (pos, sid, rev, id, type, json, created, data, meta) values ($1, $2, $3, $4, $5, $6, $7, $8,
+		$9)`: &w.insert,
+		`insert into streams (name, head, tombstoned, before_rev, max_count, max_age) values ($1, $2, $3, $4, $5,
+		$6)`: &w.addTo,
+		`update streams set head = $2, tombstoned = $3, before_rev = $4, max_count = $5, max_age = $6 where sid =
+		$1`: &w.move,
+		`select rev, pos, id from events where sid = $1 and rev >= $2 order by rev limit
+		$3`: &w.idsFrom,
 	} {
 		if *stmt, err = conn.PrepareContext(ctx, text); err != nil { //nolint:sqlclosecheck // it closes with the connection
 			return nil, fmt.Errorf("open the writer: %w", err)

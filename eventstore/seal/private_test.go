@@ -181,8 +181,8 @@ func TestAPersonHasAKeyOfTheirOwn(t *testing.T) {
 	}
 }
 
-// TestPersonalDataGoesOnInAnOutage: a key that can't be looked at now is used on.
-func TestPersonalDataGoesOnInAnOutage(t *testing.T) {
+// TestPersonalDataIsSealedInAnOutage: a key that can't be looked at now is used on.
+func TestPersonalDataIsSealedInAnOutage(t *testing.T) {
 	log, now := openLog(t), &moving{now: clock()}
 	p := seal.NewPrivacy(seal.NewSecrets(log, ring(t, text(1))), now.Now)
 	sealed, err := p.Seal(wait.Context(t), "org-1", caller)

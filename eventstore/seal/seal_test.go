@@ -46,7 +46,7 @@ func drawKey(t *rapid.T, label string) []byte {
 	return rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, label)
 }
 
-func TestWhatIsSealedOpensWithItsKeyAndItsPlaceOnly(t *testing.T) {
+func TestASecretOpensOnlyWithItsKeyAndItsPlace(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		key, other := drawKey(t, "key"), drawKey(t, "other key")
 		plain := rapid.SliceOfN(rapid.Byte(), 0, 2000).Draw(t, "plain")
@@ -264,7 +264,10 @@ func TestMasterKeyTexts(t *testing.T) {
 	// They are kept in the log of every installation, so the derivation is frozen.
 	if got := ring(
 		t, text(1),
-	).Current().Public(); got != (installation.MasterKey{ID: "d60e65cd03245a21", Check: "0b0f71ecf5570587e781985bf3575020"}) {
+	).Current().Public(); got != (installation.MasterKey{
+		ID:    "d60e65cd03245a21",
+		Check: "0b0f71ecf5570587e781985bf3575020",
+	}) {
 		t.Errorf("the key is known as %+v", got)
 	}
 }

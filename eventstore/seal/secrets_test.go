@@ -293,7 +293,7 @@ func TestARollWithoutTheFormerKeySaysWhichIsMissing(t *testing.T) {
 	opens(t, seal.NewSecrets(log, ring(t, text(1))), bound(1), "one")
 }
 
-func TestARollPassesOverWhatIsNoSecret(t *testing.T) {
+func TestARollSkipsOtherStreams(t *testing.T) {
 	log := openLog(t)
 	s := seal.NewSecrets(log, ring(t, text(1)))
 	put(t, s, bound(1), "one")

@@ -19,7 +19,8 @@ func (p Post) slack(d Dashboard) ([]byte, error) {
 func (p Post) discord(d Dashboard) ([]byte, error) {
 	const suppressEmbeds = 1 << 2
 	return json.Marshal(map[string]any{
-		"content": p.text(d, discordReader), "allowed_mentions": map[string]any{"parse": []string{}}, "flags": suppressEmbeds,
+		"content": p.text(d, discordReader), "allowed_mentions": map[string]any{"parse": []string{}},
+		"flags": suppressEmbeds,
 	})
 }
 

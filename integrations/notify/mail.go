@@ -70,7 +70,7 @@ func ParseMailServer(text string) (MailServer, error) {
 	}
 	_, err = mail.NewClient(s.host, s.options...)
 	if err != nil {
-		return MailServer{}, errors.New("it is no mail server that can be used")
+		return MailServer{}, errors.New("it is not a usable mail server")
 	}
 	return s, nil
 }

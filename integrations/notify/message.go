@@ -54,7 +54,9 @@ func (m Message) sentence(name func(string) string) string {
 		return fmt.Sprintf("%s suggests a note for the usage guide of %s", name(m.Agent), name(m.Tool))
 	case domain.CredentialExpiring:
 		if m.AgentID != "" {
-			return fmt.Sprintf("The credential that %s uses for %s expires on %s", name(m.Agent), name(m.Tool), m.ends())
+			return fmt.Sprintf(
+				"The credential that %s uses for %s expires on %s", name(m.Agent), name(m.Tool), m.ends(),
+			)
 		}
 		return fmt.Sprintf("The shared credential for %s expires on %s", name(m.Tool), m.ends())
 	case domain.GrantExpiring:
@@ -83,7 +85,8 @@ func (m Message) next(link string) string {
 			do, where = "Replace it", "The agent is "+m.AgentID+", the tool "+m.ToolID+"."
 		}
 	case domain.GrantExpiring:
-		do, where = "To extend it, grant access again after it ends", "The agent is "+m.AgentID+", the tool "+m.ToolID+"."
+		do, where = "To extend it, grant access again after it "+
+			"ends", "The agent is "+m.AgentID+", the tool "+m.ToolID+"."
 	case domain.Test:
 	}
 	switch {

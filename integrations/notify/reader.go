@@ -13,8 +13,8 @@ type reader struct {
 //   - Discord: content has “up to 2000 characters”,
 //     https://discord.com/developers/docs/resources/webhook#execute-webhook
 //   - Slack: a section block's text has at most 3000 characters,
-//     https://api.slack.com/reference/block-kit/blocks#section; we send none, but whoever forwards a
-//     message may put it into one
+//     https://api.slack.com/reference/block-kit/blocks#section; we send none, but a
+//     person who forwards a message may put it into one
 //   - mail has no limit. Ours keeps a digest readable
 var (
 	slackReader = reader{

@@ -98,8 +98,8 @@ func checkSigningSecret(text string) error {
 	return nil
 }
 
-// checkURL wants https, and for a product the place of its webhooks. At a host that the operator lets
-// us call, which may play that product, neither is asked for.
+// checkURL wants https, and for a product the place of its webhooks. At a host that the operator
+// lets us call, which may play that product, neither is asked for.
 func checkURL(text string, place kind, allow outbound.Rules) error {
 	u, err := url.Parse(text)
 	if text == "" || err != nil {

@@ -71,7 +71,7 @@ func TestAChannelLeadsWhereItsKindCan(t *testing.T) {
 			nil, "signing_secret",
 		},
 		{
-			"a webhook with what is no base64", organization.Webhook,
+			"a webhook whose secret is not base64", organization.Webhook,
 			Target{URL: "https://example.com", SigningSecret: "whsec_" + strings.Repeat("!", 40)},
 			nil,
 			"signing_secret",
@@ -80,7 +80,7 @@ func TestAChannelLeadsWhereItsKindCan(t *testing.T) {
 		{"a webhook without a URL", organization.Webhook, hook(""), nil, "url"},
 		{"a webhook of another sort", organization.Webhook, hook("ftp://example.com"), nil, "url"},
 		{"a webhook with a password", organization.Webhook, hook("https://canary:canary@example.com"), nil, "url"},
-		{"a webhook that is no URL", organization.Webhook, hook("https://[canary"), nil, "url"},
+		{"a webhook that is not a URL", organization.Webhook, hook("https://[canary"), nil, "url"},
 		{
 			"a webhook with recipients", organization.Webhook,
 			Target{URL: "https://example.com", SigningSecret: secret, Recipients: []string{"a@example.com"}},

@@ -76,8 +76,8 @@ func slackText(text string) string {
 // them.
 const markdown = "\\*_~`|<>[]()#-+:"
 
-// discordText is a text that Discord shows as it is. What follows an @ is kept apart from it, because no backslash
-// keeps it from looking like a mention.
+// discordText is a text that Discord shows as it is. A zero width space follows each @, because a
+// backslash doesn't keep it from looking like a mention.
 func discordText(text string) string {
 	var out strings.Builder
 	for _, r := range unlinked(text) {

@@ -31,7 +31,9 @@ func TestWhatOthersWroteIsOneLine(t *testing.T) {
 		"ev\u200dil\u200cx":                      "ev il x",
 		"👩\u200d👧 می\u200cخوا":                   "👩\u200d👧 می\u200cخوا",
 		"\u200d日 \u200c":                         "日",
-		"e\u0301e\u0301e\u0301e\u0301e\u0301e\u0301e\u0301e\u0301e\u0301e\u0301e\u0301e\u0301": strings.Repeat("e\u0301", 12),
+		"e\u0301e\u0301e\u0301e\u0301e\u0301e\u0301e\u0301e\u0301e\u0301e\u0301e\u0301e\u0301": strings.Repeat(
+			"e\u0301", 12,
+		),
 	} {
 		if got := flat(text, 12); got != want {
 			t.Errorf("%q became %q, not %q", text, got, want)
@@ -41,17 +43,37 @@ func TestWhatOthersWroteIsOneLine(t *testing.T) {
 
 func TestNothingIsALinkOrAMention(t *testing.T) {
 	for _, c := range []struct{ text, plain, slack, discord string }{
-		{"just words, e.g. v1.2 or 3.5", "just words, e.g. v1.2 or 3.5", "just words, e.g. v1.2 or 3.5", "just words, e.g. v1.2 or 3.5"},
-		{"https://evil.example/a?b=c", "https[:]//evil[.]example/a?b=c", "https[:]//evil[.]example/a?b=c", `https\[\:\]//evil\[.\]example/a?b=c`},
+		{
+			"just words, e.g. v1.2 or 3.5", "just words, e.g. v1.2 or 3.5", "just words, e.g. v1.2 or 3.5",
+			"just words, e.g. v1.2 or 3.5",
+		},
+		{
+			"https://evil.example/a?b=c", "https[:]//evil[.]example/a?b=c", "https[:]//evil[.]example/a?b=c",
+			`https\[\:\]//evil\[.\]example/a?b=c`,
+		},
 		{"www.evil.com", "www[.]evil[.]com", "www[.]evil[.]com", `www\[.\]evil\[.\]com`},
 		{"discord.gg/x", "discord[.]gg/x", "discord[.]gg/x", `discord\[.\]gg/x`},
 		{"evil。com", "evil[。]com", "evil[。]com", `evil\[。\]com`},
 		{"bob@evil.example", "bob@evil[.]example", "bob@evil[.]example", "bob@\u200b" + `evil\[.\]example`},
-		{"<!channel> <@U123> <https://evil|here> &lt;", "<!channel> <@U123> <https[:]//evil|here> &lt;", "&lt;!channel&gt; &lt;@U123&gt; &lt;https[:]//evil|here&gt; &amp;lt;", `\<!channel\> \<@` + "\u200b" + `U123\> \<https\[\:\]//evil\|here\> &lt;`},
-		{"@everyone @here <@&1>", "@everyone @here <@&1>", "@everyone @here &lt;@&amp;1&gt;", "@\u200beveryone @\u200bhere " + `\<@` + "\u200b" + `&1\>`},
-		{"[x](http://evil) **b** `c` ||d|| # h > q", "[x](http[:]//evil) **b** `c` ||d|| # h > q", "[x](http[:]//evil) **b** `c` ||d|| # h &gt; q", `\[x\]\(http\[\:\]//evil\) \*\*b\*\* ` + "\\`c\\`" + ` \|\|d\|\| \# h \> q`},
+		{
+			"<!channel> <@U123> <https://evil|here> &lt;", "<!channel> <@U123> <https[:]//evil|here> &lt;",
+			"&lt;!channel&gt; &lt;@U123&gt; &lt;https[:]//evil|here&gt; &amp;lt;",
+			`\<!channel\> \<@` + "\u200b" + `U123\> \<https\[\:\]//evil\|here\> &lt;`,
+		},
+		{
+			"@everyone @here <@&1>", "@everyone @here <@&1>", "@everyone @here &lt;@&amp;1&gt;",
+			"@\u200beveryone @\u200bhere " + `\<@` + "\u200b" + `&1\>`,
+		},
+		{
+			"[x](http://evil) **b** `c` ||d|| # h > q", "[x](http[:]//evil) **b** `c` ||d|| # h > q",
+			"[x](http[:]//evil) **b** `c` ||d|| # h &gt; q",
+			`\[x\]\(http\[\:\]//evil\) \*\*b\*\* ` + "\\`c\\`" + ` \|\|d\|\| \# h \> q`,
+		},
 	} {
-		for name, got := range map[string][2]string{"plain": {plain(c.text), c.plain}, "slack": {slackText(c.text), c.slack}, "discord": {discordText(c.text), c.discord}} {
+		for name, got := range map[string][2]string{
+			"plain": {plain(c.text), c.plain}, "slack": {slackText(c.text), c.slack},
+			"discord": {discordText(c.text), c.discord},
+		} {
 			if got[0] != got[1] {
 				t.Errorf("for %s %q became %q, not %q", name, c.text, got[0], got[1])
 			}
@@ -62,7 +84,10 @@ func TestNothingIsALinkOrAMention(t *testing.T) {
 // messages are one of each topic, in words that agents chose.
 func messages(text string) []Message {
 	var out []Message
-	for _, topic := range []domain.Topic{domain.AccessRequested, domain.ToolSuggested, domain.NoteSuggested, domain.CredentialExpiring, domain.GrantExpiring, domain.Test} {
+	for _, topic := range []domain.Topic{
+		domain.AccessRequested, domain.ToolSuggested, domain.NoteSuggested, domain.CredentialExpiring,
+		domain.GrantExpiring, domain.Test,
+	} {
 		m := Message{
 			ID:           "id",
 			Topic:        topic,
@@ -84,8 +109,10 @@ func messages(text string) []Message {
 }
 
 var pieces = []string{
-	"a", "Z", "9", ".", ":", "/", "\\", "@", "<", ">", "&", "[", "]", "(", ")", "*", "_", "~", "`", "|", "#", "!", "“", "”", "\n", "\r",
-	"\u2028", "\u202e", "\u0085", "\x00", "\xff", "://", "http://evil.com", "@everyone", "<!here>", "日", "😀", "👩‍👩‍👧‍👦", "e\u0301", "נ\u200c",
+	"a", "Z", "9", ".", ":", "/", "\\", "@", "<", ">", "&", "[", "]", "(", ")", "*", "_", "~", "`", "|", "#", "!", "“",
+	"”", "\n", "\r",
+	"\u2028", "\u202e", "\u0085", "\x00", "\xff", "://", "http://evil.com", "@everyone", "<!here>", "日", "😀", "👩‍👩‍👧‍👦",
+	"e\u0301", "נ\u200c",
 }
 
 var dashboard, _ = ParseDashboard("https://keys.example.com/a&b/")
@@ -128,7 +155,9 @@ func inert(t *rapid.T, p Post, d Dashboard) {
 	}
 	// Our own links are whole, and are the only ones.
 	const here = "https://keys.example.com/a&b"
-	for name, text := range map[string]string{"Slack": strings.ReplaceAll(s.Text, "&amp;", "&"), "Discord": c.Content, "mail": body} {
+	for name, text := range map[string]string{
+		"Slack": strings.ReplaceAll(s.Text, "&amp;", "&"), "Discord": c.Content, "mail": body,
+	} {
 		if links := strings.Count(text, here); (links > 0) != (d.base != "") || links != strings.Count(text, "://") {
 			t.Fatalf("%s has %d links: %q", name, links, text)
 		}
@@ -137,7 +166,8 @@ func inert(t *rapid.T, p Post, d Dashboard) {
 	for _, text := range []string{s.Text, c.Content, body, subject} {
 		for line := range strings.SplitSeq(own.ReplaceAllString(text, ""), "\n") {
 			bad := func(r rune) bool {
-				return r != '\u200b' && r != zwj && r != zwnj && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp)
+				return r != '\u200b' && r != zwj && r != zwnj &&
+					unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp)
 			}
 			if strings.ContainsFunc(line, bad) || strings.Contains(line, "://") || strings.Contains(line, "evil.com") {
 				t.Fatalf("not inert: %q", line)
@@ -183,7 +213,9 @@ func TestATextIsCutBetweenCharactersThatAReaderSees(t *testing.T) {
 }
 
 func TestTheLongestTextsFitTheirReceiver(t *testing.T) {
-	for _, unit := range []string{"a", "https://evil.example/_*~", "😀", "👩‍👩‍👧‍👦", "&", "@", "日", "e\u0301\u0302\u0303", "[x](y)", "<@U1>"} {
+	for _, unit := range []string{
+		"a", "https://evil.example/_*~", "😀", "👩‍👩‍👧‍👦", "&", "@", "日", "e\u0301\u0302\u0303", "[x](y)", "<@U1>",
+	} {
 		m := Message{
 			Topic:        domain.NoteSuggested,
 			Agent:        strings.Repeat(unit, 2000),
@@ -200,7 +232,9 @@ func TestTheLongestTextsFitTheirReceiver(t *testing.T) {
 			slack,
 			"\nAccept or dismiss it: <https://keys.example.com/a&amp;b/instruction-suggestions/s1>",
 		) ||
-			!strings.HasSuffix(discord, "\nAccept or dismiss it: https://keys.example.com/a&b/instruction-suggestions/s1") {
+			!strings.HasSuffix(
+				discord, "\nAccept or dismiss it: https://keys.example.com/a&b/instruction-suggestions/s1",
+			) {
 			t.Errorf("%q: the link is cut: %q %q", unit, slack, discord)
 		}
 		if units(m.Reason) > 2000 && units(discord) < 1000 && strings.HasPrefix(unit, "http") {
@@ -212,14 +246,21 @@ func TestTheLongestTextsFitTheirReceiver(t *testing.T) {
 func TestEachTopicSaysWhatItIsAndWhatToDo(t *testing.T) {
 	const at = "https://keys.example.com/a&b"
 	for i, want := range []struct{ text, bare, linked string }{
-		{"“x” requests access to “x”: “x”", "Approve or deny it as an admin. It is request r1.", "Approve or deny it: " + at + "/requests/r1"},
-		{"“x” suggests adding “x” to the catalog: “x”", "Accept or dismiss it as an admin. It is suggestion s1.", "Accept or dismiss it: " + at + "/suggestions/s1"},
+		{
+			"“x” requests access to “x”: “x”", "Approve or deny it as an admin. It is request r1.",
+			"Approve or deny it: " + at + "/requests/r1",
+		},
+		{
+			"“x” suggests adding “x” to the catalog: “x”", "Accept or dismiss it as an admin. It is suggestion s1.",
+			"Accept or dismiss it: " + at + "/suggestions/s1",
+		},
 		{
 			"“x” suggests a note for the usage guide of “x”: “x”", "Accept or dismiss it as an admin. It is note s1.",
 			"Accept or dismiss it: " + at + "/instruction-suggestions/s1",
 		},
 		{
-			"The credential that “x” uses for “x” expires on 1 January 1970 at 00:00 UTC", "Replace it as an admin. The agent is a1, the tool t1.",
+			"The credential that “x” uses for “x” expires on 1 January 1970 at 00:00 UTC",
+			"Replace it as an admin. The agent is a1, the tool t1.",
 			"Replace it: " + at + "/agents/a1",
 		},
 		{
@@ -227,7 +268,10 @@ func TestEachTopicSaysWhatItIsAndWhatToDo(t *testing.T) {
 			"To extend it, grant access again after it ends as an admin. The agent is a1, the tool t1.",
 			"To extend it, grant access again after it ends: " + at + "/agents/a1",
 		},
-		{"This is a test message for the notification channel “x”", "You don't have to do anything.", "You don't have to do anything: " + at},
+		{
+			"This is a test message for the notification channel “x”", "You don't have to do anything.",
+			"You don't have to do anything: " + at,
+		},
 	} {
 		m := messages("x")[2*i]
 		if i > 2 {
@@ -256,11 +300,14 @@ func TestADigestListsWhatItHoldsInOrder(t *testing.T) {
 			ID: fmt.Sprint(
 				"d",
 				i,
-			), Topic: domain.AccessRequested, RequestID: fmt.Sprint("r", i), Agent: "Onboarding", Tool: fmt.Sprint("Tool ", i), Reason: "to open issues",
+			), Topic: domain.AccessRequested, RequestID: fmt.Sprint("r", i), Agent: "Onboarding",
+			Tool: fmt.Sprint("Tool ", i), Reason: "to open issues",
 		})
 	}
 	mail := p.text(dashboard, plainReader)
-	for text, all := range map[string]bool{mail: true, p.text(dashboard, slackReader): true, p.text(dashboard, discordReader): false} {
+	for text, all := range map[string]bool{
+		mail: true, p.text(dashboard, slackReader): true, p.text(dashboard, discordReader): false,
+	} {
 		at := 0
 		for i := range p.Messages {
 			next := strings.Index(text, fmt.Sprintf("“Tool %d”", i))
@@ -301,9 +348,12 @@ func TestADigestListsWhatItHoldsInOrder(t *testing.T) {
 
 func TestADashboardIsAPlainURL(t *testing.T) {
 	for text, right := range map[string]bool{
-		"https://keys.example.com": true, "http://10.0.0.1:3000/agentkey/": true, "https://KEYS.example.com/<a|b>": true, "https://[::1]:8443": true,
-		"": false, "keys.example.com": false, "/requests": false, "ftp://keys.example.com": false, "https://": false, "https://user:canary@keys.example.com": false,
-		"https://keys.example.com?a=b": false, "https://keys.example.com?": false, "https://keys.example.com/#/x": false, "https://" + strings.Repeat("a", 400): false,
+		"https://keys.example.com": true, "http://10.0.0.1:3000/agentkey/": true,
+		"https://KEYS.example.com/<a|b>": true, "https://[::1]:8443": true,
+		"": false, "keys.example.com": false, "/requests": false, "ftp://keys.example.com": false, "https://": false,
+		"https://user:canary@keys.example.com": false,
+		"https://keys.example.com?a=b":         false, "https://keys.example.com?": false,
+		"https://keys.example.com/#/x": false, "https://" + strings.Repeat("a", 400): false,
 	} {
 		d, err := ParseDashboard(text)
 		if (err == nil) != right || err != nil && strings.Contains(err.Error(), "canary") ||

@@ -63,7 +63,7 @@ func TestOnlyPublicAddressesAreDialled(t *testing.T) {
 	}
 }
 
-func TestWhatIsAllowedIsDialledOnAnyPortAndNothingElseIs(t *testing.T) {
+func TestAllowedNetworksAreDialledOnAnyPortAndNoOthers(t *testing.T) {
 	allow := ranges("10.1.0.0/16", "fd00::/8", "fe80::/10")
 	for address, right := range map[string]bool{
 		"10.1.2.3:8080": true, "10.2.0.1:443": false, "[::ffff:10.1.2.3]:22": true, "[fd00::1]:9": true,
@@ -81,7 +81,7 @@ func TestWhatIsAllowedIsDialledOnAnyPortAndNothingElseIs(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoTCPAddressIsRefused(t *testing.T) {
+func TestAnAddressThatIsNotTCPIsRefused(t *testing.T) {
 	all := ranges("0.0.0.0/0", "::/0")
 	for _, dialled := range [][2]string{
 		{"udp4", "8.8.8.8:443"},

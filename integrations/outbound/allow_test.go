@@ -30,7 +30,10 @@ func TestHostsAreNamedAsPeopleWriteThem(t *testing.T) {
 			"http://alertmanager.example.com http://xalertmanager http://alertmanage",
 		},
 		{"Alertmanager.Monitoring.SVC.", "http://alertmanager.monitoring.svc:9093", "http://monitoring.svc"},
-		{"hooks.example.com:8443", "https://hooks.example.com:8443/x", "https://hooks.example.com https://hooks.example.com:84430"},
+		{
+			"hooks.example.com:8443", "https://hooks.example.com:8443/x",
+			"https://hooks.example.com https://hooks.example.com:84430",
+		},
 		{"hooks.example.com:80", "http://hooks.example.com", "https://hooks.example.com"},
 		{
 			"*.example.com", "https://a.example.com https://B.a.EXAMPLE.com.:8443",
@@ -56,8 +59,9 @@ func TestHostsAreNamedAsPeopleWriteThem(t *testing.T) {
 		}
 	}
 	for _, wrong := range []string{
-		"http://alertmanager", "alertmanager/hook", "alertmanager:0", "alertmanager:http", "alertmanager:70000", "*", "*.", "a.*.b", "a b", "10.0.0.0/33",
-		".example.com", "a..b", "127.1", "0x7f.1", "user@host", "fe80::1%eth0", "", strings.Repeat("a", 300),
+		"http://alertmanager", "alertmanager/hook", "alertmanager:0", "alertmanager:http", "alertmanager:70000", "*",
+		"*.", "a.*.b", "a b", "10.0.0.0/33", ".example.com", "a..b", "127.1", "0x7f.1", "user@host", "fe80::1%eth0", "",
+		strings.Repeat("a", 300),
 	} {
 		if parsed, err := ParseRules([]string{wrong}); err == nil {
 			t.Errorf("%q is %+v", wrong, parsed)

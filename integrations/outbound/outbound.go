@@ -80,7 +80,7 @@ func (n Network) direct() http.RoundTripper {
 			return nil, &refusal{"it has no address"}
 		}
 		if label, final := strings.CutSuffix(host, "."); final && !strings.Contains(label, ".") {
-			address = net.JoinHostPort(label, port) // a top-level domain is no host, one's own machine is
+			address = net.JoinHostPort(label, port) // a top-level domain is not a host, but this machine is
 		}
 		dialer := &net.Dialer{
 			Timeout: 10 * time.Second,

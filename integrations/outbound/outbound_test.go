@@ -188,7 +188,7 @@ func TestWhatFailsTellsNoAddress(t *testing.T) {
 			t.Errorf("%s: %v", target, err)
 		}
 		if want == "in time" && !errors.Is(err, ErrTimeout) {
-			t.Errorf("%s: %v is no ErrTimeout", target, err)
+			t.Errorf("%s: %v is not ErrTimeout", target, err)
 		}
 	}
 	<-left

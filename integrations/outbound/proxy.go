@@ -130,8 +130,8 @@ func isLocal(name string) bool {
 }
 
 // ProxyFor is the proxy for a URL that the operator has set, nil for none: such as the language
-// model's or the receiver's of traces. It is often near, and then called directly. Without a proxy of
-// ours those of the environment count.
+// model's or the receiver's of traces. It is often near, and then called directly. Without a proxy
+// of ours those of the environment count.
 func (n Network) ProxyFor(request *http.Request) (*url.URL, error) {
 	if n.Proxy == nil {
 		return http.ProxyFromEnvironment(request) //nolint:wrapcheck // its error names the variable

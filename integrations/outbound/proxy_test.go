@@ -108,9 +108,12 @@ func TestAProxyIsAskedForNothingThatIsNotAllowed(t *testing.T) {
 	_, port, _ := net.SplitHostPort(strings.TrimPrefix(inside, "http://"))
 	c := New(Options{Network: Network{Proxy: p.url}, Timeout: patience, Redirects: 5})
 	for _, target := range []string{
-		inside, "http://localhost", "http://LOCALHOST.", "http://alertmanager", "http://a.internal", "http://[::1]", "http://[::ffff:127.0.0.1]",
-		"http://169.254.169.254", "http://127.1", "http://2130706433", "http://0x7f000001", "http://0177.0.0.1", "http://1.2.3.4.5",
-		"http://hooks.example.invalid:" + port, "https://hooks.example.invalid:8443", "https://8.8.8.8:8443", "ftp://hooks.example.invalid",
+		inside, "http://localhost", "http://LOCALHOST.", "http://alertmanager", "http://a.internal", "http://[::1]",
+		"http://[::ffff:127.0.0.1]",
+		"http://169.254.169.254", "http://127.1", "http://2130706433", "http://0x7f000001", "http://0177.0.0.1",
+		"http://1.2.3.4.5",
+		"http://hooks.example.invalid:" + port, "https://hooks.example.invalid:8443", "https://8.8.8.8:8443",
+		"ftp://hooks.example.invalid",
 	} {
 		if _, _, err := get(t, c, target); !errors.Is(err, ErrRefused) {
 			t.Errorf("%s: %v", target, err)
@@ -145,7 +148,9 @@ func TestAProxyIsAskedForNothingThatIsNotAllowed(t *testing.T) {
 }
 
 func TestWhatAProxyRefusesIsSaidToBeItsWord(t *testing.T) {
-	for status, want := range map[int]string{403: "answered 403", 407: "answered 407; an operator corrects the user and password", 502: "answered 502"} {
+	for status, want := range map[int]string{
+		403: "answered 403", 407: "answered 407; an operator corrects the user and password", 502: "answered 502",
+	} {
 		p := startProxy(t, "http://127.0.0.1:1", status)
 		c := New(Options{Network: Network{Proxy: p.url}, Timeout: patience})
 		_, _, err := get(t, c, "https://hooks.example.invalid/x")
@@ -177,7 +182,8 @@ func TestWhatAProxyRefusesIsSaidToBeItsWord(t *testing.T) {
 func TestAProxyIsAURL(t *testing.T) {
 	for text, right := range map[string]bool{
 		"http://proxy:3128": true, "https://user:canary@proxy.example.com/": true, "http://[::1]:3128": true,
-		"proxy:3128": false, "": false, "socks5://proxy": false, "http://": false, "http://canary@proxy/path": false, "http://proxy?canary": false, "http://[canary": false,
+		"proxy:3128": false, "": false, "socks5://proxy": false, "http://": false, "http://canary@proxy/path": false,
+		"http://proxy?canary": false, "http://[canary": false,
 	} {
 		if _, err := ParseProxy(text); (err == nil) != right || err != nil && strings.Contains(err.Error(), "canary") {
 			t.Errorf("%s: %v", text, err)
@@ -192,8 +198,10 @@ func TestWhatTheOperatorNamesIsCalledDirectlyWhenItIsNear(t *testing.T) {
 	}
 	n := Network{Proxy: p, Direct: rules(t, "collector.example.com")}
 	for target, proxied := range map[string]bool{
-		"https://api.example.com/v1": true, "http://8.8.8.8:4318": true, "http://collector.example.com:4318": false, "http://ollama:11434/v1": false,
-		"http://127.0.0.1:4318": false, "http://localhost:1": false, "http://10.0.0.1": false, "http://[fd00::1]": false, "http://otel.monitoring.svc.cluster.local": false,
+		"https://api.example.com/v1": true, "http://8.8.8.8:4318": true, "http://collector.example.com:4318": false,
+		"http://ollama:11434/v1": false,
+		"http://127.0.0.1:4318":  false, "http://localhost:1": false, "http://10.0.0.1": false,
+		"http://[fd00::1]": false, "http://otel.monitoring.svc.cluster.local": false,
 	} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, target, nil)
 		if err != nil {

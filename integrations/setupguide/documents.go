@@ -36,8 +36,8 @@ const (
 // Documents reads pages of documentation, through the guarded client.
 type Documents struct{ client *outbound.Client }
 
-// NewDocuments returns what reads pages. Those that the network allows may be on the operator's own;
-// within is the time for a page, its redirects included.
+// NewDocuments returns what reads pages. Those that the network allows may be on the operator's
+// own; within is the time for a page, its redirects included.
 func NewDocuments(network outbound.Network, within time.Duration) Documents {
 	return Documents{client: outbound.New(outbound.Options{Network: network, Timeout: within, Redirects: maxRedirects})}
 }
@@ -57,7 +57,7 @@ func unread(why string) *domain.Error {
 func (d Documents) Page(ctx context.Context, address string) (string, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
 	if err != nil {
-		return "", unread("it is no URL")
+		return "", unread("it is not a URL")
 	}
 	request.Header.Set("Accept", "text/markdown, text/plain;q=0.9, text/html;q=0.8")
 	answer, err := d.client.Do(request)

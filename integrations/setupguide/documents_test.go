@@ -37,8 +37,10 @@ func serves(kind, text string) http.HandlerFunc {
 
 const article = `<!doctype html><html><head><title>API keys</title><script>steal()</script><style>p{}</style></head><body>
 <nav><a href="/">Home</a></nav><main><h1>API keys</h1>
-<p>Open <a href="/settings">the settings</a>, choose <b>API keys</b> and press the button that makes a new one; the key is shown once, so copy it at once.</p>
-<p>Every key has scopes, which say what may be done with it, and an end, after which nothing may be done with it at all.</p>
+<p>Open <a href="/settings">the settings</a>, choose <b>API keys</b> and press the button
+that makes a new one; the key is shown once, so copy it at once.</p>
+<p>Every key has scopes, which say what may be done with it, and an end,
+after which nothing may be done with it at all.</p>
 <pre><code>curl -H "Authorization: Bearer KEY" https://api.example.com/v1</code></pre>
 <table><tr><th>Scope</th><th>Meaning</th></tr><tr><td>read</td><td>reads, and nothing else</td></tr></table>
 <img src="https://evil.test/pixel.png"></main></body></html>`
@@ -51,7 +53,10 @@ func TestAPageBecomesMarkdown(t *testing.T) {
 		handler http.HandlerFunc
 		holds   []string
 	}{
-		"HTML":          {serves("text/html; charset=utf-8", article), []string{"# API keys", "the settings](http", "shown once", "Bearer KEY", "| read"}},
+		"HTML": {
+			serves("text/html; charset=utf-8", article),
+			[]string{"# API keys", "the settings](http", "shown once", "Bearer KEY", "| read"},
+		},
 		"HTML by kind":  {serves("application/xhtml+xml", article), []string{"shown once"}},
 		"HTML, little":  {serves("text/html", "<p>Ask support.</p>"), []string{"Ask support."}},
 		"HTML in Latin": {serves("text/html", latin1), []string{"für einmal"}},
@@ -97,7 +102,10 @@ func TestAPageThatCantBeReadIsToldWhy(t *testing.T) {
 		"not found":  {"status 404", http.NotFound},
 		"a login":    {"status 401", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }},
 		"no content": {"status 204", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }},
-		"a loop":     {"more than 5", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) }},
+		"a loop": {
+			"more than 5",
+			func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) },
+		},
 		"a redirect inside": {"not public", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://"+inside.Addr().String(), http.StatusFound)
 		}},
@@ -153,7 +161,7 @@ func TestAPageThatCantBeReadIsToldWhy(t *testing.T) {
 	for address, why := range map[string]string{
 		pages(t, serves("text/plain", "x")): "not public", "http://localhost:1/": "not public",
 		"http://[fe80::1%25lo]/":          "not public",
-		"http://user:canary@example.com/": "password", "http://%zz/": "no URL",
+		"http://user:canary@example.com/": "password", "http://%zz/": "not a URL",
 	} {
 		if _, err := NewDocuments(outbound.Network{}, 5*time.Second).Page(t.Context(), address); err == nil ||
 			!strings.Contains(err.Error(), why) {

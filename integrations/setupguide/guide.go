@@ -151,7 +151,7 @@ func unavailable(detail string) *domain.Error {
 func invalid(detail string) *domain.Error {
 	return &domain.Error{
 		Kind: domain.KindUnavailable, Code: "ai_answer_invalid",
-		Detail: "What the language model answered is no guide. " + detail,
+		Detail: "The language model's answer is not a guide. " + detail,
 		Hint: "Send the same request again, or with a docs_url that says more plainly how a credential is made; if " +
 			"it stays, ask the operator for another AGENTKEY_AI_MODEL.",
 	}

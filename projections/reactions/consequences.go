@@ -23,7 +23,9 @@ import (
 // of it; this writes it down for each agent.
 func RemovedTools(model *projections.ReadModel, grants *commands.Grants) Reaction {
 	const name = "removed_tools"
-	return Reaction{Name: name, Types: `^tool\.removed\.`, Handle: func(ctx context.Context, cause codec.Verified) (bool, error) {
+	return Reaction{Name: name, Types: `^tool\.removed\.`, Handle: func(ctx context.Context, cause codec.Verified) (bool,
+		error,
+	) {
 		removed, ok := cause.Event.(catalog.ToolRemoved)
 		if !ok {
 			return false, fmt.Errorf("%w: %s", codec.ErrUnknownEvent, cause.Type)
@@ -60,46 +62,54 @@ func RemovedTools(model *projections.ReadModel, grants *commands.Grants) Reactio
 // AnsweredSuggestions gives the backers of a suggestion what was decided for them, where the
 // request that decided it did not come to that. It acts on behalf of the person who decided.
 func AnsweredSuggestions(grants *commands.Grants) Reaction {
-	return Reaction{Name: "answered_suggestions", Types: `^suggestion\.(accepted|redirected)\.`, Handle: func(ctx context.Context, cause codec.Verified) (acted bool, err error) {
-		var suggestionID, toolID string
-		var decisions []catalog.Decision
-		switch e := cause.Event.(type) {
-		case catalog.SuggestionAccepted:
-			suggestionID, toolID, decisions = e.SuggestionID, e.ToolID, e.Decisions
-		case catalog.SuggestionRedirected:
-			suggestionID, toolID, decisions = e.SuggestionID, e.ToolID, e.Decisions
-		default:
-			return false, fmt.Errorf("%w: %s", codec.ErrUnknownEvent, cause.Type)
-		}
-		m := loop.Meta{Organization: cause.Signed.Organization, Actor: cause.Signed.Actor, Causation: cause.ID.String()}
-		for _, d := range decisions {
-			seeded, err := grants.Seed(ctx, m, suggestionID, toolID, d)
-			if err != nil {
-				return acted, err
+	return Reaction{
+		Name: "answered_suggestions", Types: `^suggestion\.(accepted|redirected)\.`,
+		Handle: func(ctx context.Context, cause codec.Verified) (acted bool, err error) {
+			var suggestionID, toolID string
+			var decisions []catalog.Decision
+			switch e := cause.Event.(type) {
+			case catalog.SuggestionAccepted:
+				suggestionID, toolID, decisions = e.SuggestionID, e.ToolID, e.Decisions
+			case catalog.SuggestionRedirected:
+				suggestionID, toolID, decisions = e.SuggestionID, e.ToolID, e.Decisions
+			default:
+				return false, fmt.Errorf("%w: %s", codec.ErrUnknownEvent, cause.Type)
 			}
-			acted = acted || seeded.Changed()
-		}
-		return acted, nil
-	}}
+			m := loop.Meta{
+				Organization: cause.Signed.Organization, Actor: cause.Signed.Actor, Causation: cause.ID.String(),
+			}
+			for _, d := range decisions {
+				seeded, err := grants.Seed(ctx, m, suggestionID, toolID, d)
+				if err != nil {
+					return acted, err
+				}
+				acted = acted || seeded.Changed()
+			}
+			return acted, nil
+		},
+	}
 }
 
 // TakenNotes marks the note that a revision of a usage guide took up, where the request that
 // revised it did not come to that.
 func TakenNotes(notes *commands.Notes) Reaction {
 	const name = "taken_notes"
-	return Reaction{Name: name, Types: `^tool\.instructions_revised\.`, Handle: func(ctx context.Context, cause codec.Verified) (bool, error) {
-		revised, ok := cause.Event.(catalog.ToolInstructionsRevised)
-		if !ok {
-			return false, fmt.Errorf("%w: %s", codec.ErrUnknownEvent, cause.Type)
-		}
-		if revised.NoteID == "" {
-			return false, nil
-		}
-		m := consequence(name, cause, revised.NoteID)
-		m.Actor = cause.Signed.Actor
-		done, err := notes.Take(ctx, m, revised.ToolID, revised.NoteID, revised.Version, revised.DecidedOn)
-		return done.Changed, err
-	}}
+	return Reaction{
+		Name: name, Types: `^tool\.instructions_revised\.`,
+		Handle: func(ctx context.Context, cause codec.Verified) (bool, error) {
+			revised, ok := cause.Event.(catalog.ToolInstructionsRevised)
+			if !ok {
+				return false, fmt.Errorf("%w: %s", codec.ErrUnknownEvent, cause.Type)
+			}
+			if revised.NoteID == "" {
+				return false, nil
+			}
+			m := consequence(name, cause, revised.NoteID)
+			m.Actor = cause.Signed.Actor
+			done, err := notes.Take(ctx, m, revised.ToolID, revised.NoteID, revised.Version, revised.DecidedOn)
+			return done.Changed, err
+		},
+	}
 }
 
 // EndedSecrets removes the credentials that were replaced, or that ended with a tool or with an
@@ -107,50 +117,57 @@ func TakenNotes(notes *commands.Notes) Reaction {
 // an agent's access or a channel. A minute passes first, in which a fetch that was vended the
 // former version may still open it.
 func EndedSecrets(secrets *seal.Secrets) Reaction {
-	const types = `^(tool\.removed|tool\.credential_rotated|grant\.revoked|grant\.expired|grant\.credential_replaced|notification_channel\.(updated|removed))\.`
-	return Reaction{Name: "ended_secrets", Types: types, After: time.Minute, Handle: func(ctx context.Context, cause codec.Verified) (bool, error) {
-		id := ""
-		switch e := cause.Event.(type) {
-		case catalog.ToolRemoved:
-			id = e.SecretID
-		case catalog.ToolCredentialRotated:
-			id = e.Replaces
-		case agent.GrantRevoked:
-			id = e.SecretID
-		case agent.GrantExpired:
-			id = e.SecretID
-		case agent.GrantCredentialReplaced:
-			id = e.Replaces
-		case organization.ChannelUpdated:
-			id = e.Replaces
-		case organization.ChannelRemoved:
-			id = e.SecretID
-		}
-		if id == "" {
-			return false, nil
-		}
-		return true, secrets.Remove(ctx, id)
-	}}
+	const types = `^(tool\.removed|tool\.credential_rotated|grant\.revoked|grant\.expired|grant\.credential_replaced|` +
+		`notification_channel\.(updated|removed))\.`
+	return Reaction{
+		Name: "ended_secrets", Types: types, After: time.Minute,
+		Handle: func(ctx context.Context, cause codec.Verified) (bool, error) {
+			id := ""
+			switch e := cause.Event.(type) {
+			case catalog.ToolRemoved:
+				id = e.SecretID
+			case catalog.ToolCredentialRotated:
+				id = e.Replaces
+			case agent.GrantRevoked:
+				id = e.SecretID
+			case agent.GrantExpired:
+				id = e.SecretID
+			case agent.GrantCredentialReplaced:
+				id = e.Replaces
+			case organization.ChannelUpdated:
+				id = e.Replaces
+			case organization.ChannelRemoved:
+				id = e.SecretID
+			}
+			if id == "" {
+				return false, nil
+			}
+			return true, secrets.Remove(ctx, id)
+		},
+	}
 }
 
 // UnusedSecrets removes the credentials that nothing refers to an hour after they were written: the
 // process died before the event that was to refer to them, or their end was never carried out. A
 // command takes seconds, so what is not used by then never will be.
 func UnusedSecrets(grants *commands.Grants) Reaction {
-	return Reaction{Name: "unused_secrets", Types: `^secret\.sealed\.`, After: time.Hour, Anew: true, Handle: func(ctx context.Context, cause codec.Verified) (bool, error) {
-		sealed, ok := cause.Event.(codec.SecretSealed)
-		if !ok {
-			return false, fmt.Errorf("%w: %s", codec.ErrUnknownEvent, cause.Type)
-		}
-		if seal.Purpose(sealed.Purpose) != seal.Credential {
-			return false, nil
-		}
-		used, err := grants.Uses(ctx, sealed.OrganizationID, sealed.Owner, sealed.SecretID)
-		if err != nil || used {
-			return false, err
-		}
-		return true, grants.Secrets.Remove(ctx, sealed.SecretID)
-	}}
+	return Reaction{
+		Name: "unused_secrets", Types: `^secret\.sealed\.`, After: time.Hour, FromStart: true,
+		Handle: func(ctx context.Context, cause codec.Verified) (bool, error) {
+			sealed, ok := cause.Event.(codec.SecretSealed)
+			if !ok {
+				return false, fmt.Errorf("%w: %s", codec.ErrUnknownEvent, cause.Type)
+			}
+			if seal.Purpose(sealed.Purpose) != seal.Credential {
+				return false, nil
+			}
+			used, err := grants.Uses(ctx, sealed.OrganizationID, sealed.Owner, sealed.SecretID)
+			if err != nil || used {
+				return false, err
+			}
+			return true, grants.Secrets.Remove(ctx, sealed.SecretID)
+		},
+	}
 }
 
 // consequence is who acts on what follows from an event for one agent. The same cause has the same

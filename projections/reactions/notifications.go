@@ -19,7 +19,9 @@ import (
 // that the past causes none.
 func Notifications(deliveries *commands.Deliveries) Reaction {
 	const types = `^(grant\.requested|suggestion\.made|suggestion\.backed|instruction_suggestion\.made)\.`
-	return Reaction{Name: "notifications", Types: types, Handle: func(ctx context.Context, cause codec.Verified) (bool, error) {
+	return Reaction{Name: "notifications", Types: types, Handle: func(ctx context.Context, cause codec.Verified) (bool,
+		error,
+	) {
 		_, id, _ := strings.Cut(cause.Stream, "-")
 		about := delivery.About{Stream: cause.Stream, Revision: cause.Revision}
 		var topic domain.Topic

@@ -18,14 +18,14 @@ import (
 // the last event that it handled with an effect, by stream and revision, so that it holds on a
 // copied log too. Any number of processes may run the same reaction: its commands are decided on
 // streams and derive their ids from the cause, so a second one changes nothing. An idle or
-// restarting system writes nothing. What needs no record says so with Anew.
+// restarting system writes nothing. What needs no record says so with FromStart.
 type Reaction struct {
 	Name  string
 	Types string        // pattern of the types that it reacts to, a plain regular expression
 	After time.Duration // how old an event must be before it is handled
 	// it begins at the log's start in every process and records nothing: doing it twice changes
 	// nothing
-	Anew bool
+	FromStart bool
 
 	// Handle carries out what follows from an event, and says whether there was anything to do. After
 	// an error it gets the same event again.
@@ -48,7 +48,7 @@ type Reactor struct {
 // Begin writes down where a reaction that never ran begins: at the end of the log. After it nothing
 // is missed.
 func (r *Reactor) Begin(ctx context.Context, re Reaction) error {
-	if re.Anew {
+	if re.FromStart {
 		return nil
 	}
 	_, _, err := r.resume(ctx, re)
@@ -86,7 +86,7 @@ func (r *Reactor) Run(ctx context.Context, re Reaction) {
 func (r *Reactor) session(ctx context.Context, re Reaction) (handled bool, err error) {
 	var position uint64
 	var revision int64
-	if !re.Anew {
+	if !re.FromStart {
 		if position, revision, err = r.resume(ctx, re); err != nil {
 			return false, err
 		}
@@ -120,7 +120,7 @@ func (r *Reactor) session(ctx context.Context, re Reaction) (handled bool, err e
 		if handled = true; !acted {
 			continue
 		}
-		if !re.Anew {
+		if !re.FromStart {
 			if revision, err = r.record(ctx, re, revision, *item.Event); err != nil {
 				return handled, err
 			}

@@ -27,8 +27,8 @@ func Postgres(t testing.TB) string {
 	return server.String()
 }
 
-// Pooled returns another URL of a database that came from Postgres: it leads through the PgBouncer that TEST_POOLER_URL
-// names.
+// Pooled returns another URL of a database that came from Postgres: it leads through the PgBouncer
+// that TEST_POOLER_URL names.
 func Pooled(t testing.TB, database string) string {
 	t.Helper()
 	pooler, err := url.Parse(os.Getenv("TEST_POOLER_URL")) //nolint:forbidigo // this is how tests are told
