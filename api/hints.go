@@ -18,13 +18,17 @@ var terms = map[string]string{
 }
 
 var (
-	slots      = regexp.MustCompile(`\{[a-z][A-Za-z]*\}`)
+	slots      = regexp.MustCompile(`\{\{|\{[a-z][A-Za-z]*\}`)
 	parameters = regexp.MustCompile(`\{[a-z_]+\}`)
 )
 
-// say puts methods, paths and headers into the slots of a text. What is not a slot stays as it is.
+// say puts methods, paths and headers into the slots of a text. What is not a slot stays as it is,
+// and so do the words of callers, in which a brace is doubled.
 func (r routes) say(text string, next []domain.Next) string {
 	return slots.ReplaceAllStringFunc(text, func(slot string) string {
+		if slot == "{{" {
+			return "{"
+		}
 		name := strings.Trim(slot, "{}")
 		if term, known := terms[name]; known {
 			return term

@@ -47,6 +47,11 @@ func TestAHintNamesMethodPathAndHeader(t *testing.T) {
 		},
 		{"Send the {tag} in {condition} after {wait}.", nil, "Send the ETag in If-Match after Retry-After."},
 		{
+			"“" + domain.Verbatim("{wait} {{tag}} {{{requestTool}} {a:{b}}") + "” after {wait}.",
+			[]domain.Next{{Op: "requestTool"}},
+			"“{wait} {{tag}} {{{requestTool}} {a:{b}}” after Retry-After.",
+		},
+		{
 			`A body {"reason": "…"}, {requestTool} and {id} stay.`, nil,
 			`A body {"reason": "…"}, {requestTool} and {id} stay.`,
 		},
@@ -83,7 +88,7 @@ func TestEverySlotOfARefusalIsKnown(t *testing.T) {
 					return true
 				})
 				for slot := range used {
-					if _, term := terms[slot]; !term && !next[slot] {
+					if _, term := terms[slot]; !term && !next[slot] && slot != "" { // a brace of a caller's
 						t.Errorf("%s: the slot {%s} is neither a term nor in Next", path, slot)
 					}
 					named++

@@ -72,7 +72,7 @@ func (r routes) described(ctx *gin.Context) string {
 func (r routes) notFound(ctx *gin.Context) *domain.Error {
 	refusal := domain.NotFound("path")
 	if right := r.meant(ctx.Request.URL.Path); right != "" {
-		refusal.Hint = "Use the path " + right + "."
+		refusal.Hint = "Use the path " + domain.Verbatim(right) + "."
 	}
 	return refusal
 }
@@ -121,8 +121,8 @@ func (r routes) methodNotAllowed(ctx *gin.Context) *domain.Error {
 	ctx.Header("Allow", list)
 	return &domain.Error{
 		Kind: domain.KindMethod, Code: "method_not_allowed",
-		Detail: "This path does not take " + ctx.Request.Method + ".",
-		Hint:   "Use " + list + " on " + ctx.Request.URL.Path + ".",
+		Detail: "This path does not take " + domain.Verbatim(ctx.Request.Method) + ".",
+		Hint:   "Use " + list + " on " + domain.Verbatim(ctx.Request.URL.Path) + ".",
 	}
 }
 

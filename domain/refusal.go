@@ -1,6 +1,9 @@
 package domain
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Kind groups refusals by what the caller can do about them; the HTTP edge maps each kind to one
 // status.
@@ -43,7 +46,7 @@ type Next struct {
 // each of these calls by another name is a slot: {requestTool} is an operation that Next lists,
 // {wait} says when to come back, {condition} the revision that a change is based on, {tag} a
 // resource's revision, {once} the key that gives a call one effect, {key} how an agent sends its
-// key.
+// key. Words of a caller's, which may look like a slot, pass through Verbatim.
 type Error struct {
 	Kind       Kind
 	Code       string
@@ -54,6 +57,10 @@ type Error struct {
 	Fields     []Field           // what validation found
 	Extra      map[string]string // further members of the answer, such as request_id
 }
+
+// Verbatim returns words of a caller's for the texts of a refusal, where they stay as they are: a
+// doubled brace is a brace.
+func Verbatim(words string) string { return strings.ReplaceAll(words, "{", "{{") }
 
 // Error implements error.
 func (e *Error) Error() string { return e.Code + ": " + e.Detail }
@@ -75,7 +82,7 @@ func NotFound(what string) *Error {
 // names.
 func Invalid(field, message string, next ...Next) *Error {
 	return &Error{
-		Kind: KindInvalid, Code: "validation_failed", Detail: "The field " + field + " is not valid: " + message + ".",
+		Kind: KindInvalid, Code: "validation_failed", Detail: "The field " + Verbatim(field) + " is not valid: " + message + ".",
 		Hint:   "Correct the fields named in details and send the request again.",
 		Next:   next,
 		Fields: []Field{{Field: field, Message: message}},

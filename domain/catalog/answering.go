@@ -50,9 +50,9 @@ func accept(s State, c AcceptSuggestion) ([]Event, error) {
 	if id, taken := s.Named(c.Tool.FoldedName); taken && !s.Tools[id].product().is(c.Tool.product()) {
 		return nil, &domain.Error{
 			Kind: domain.KindConflict, Code: "tool_exists",
-			Detail: "A tool of another site, " + s.Tools[id].Site + ", has this name, and names are unique.",
+			Detail: "A tool of another site, " + domain.Verbatim(s.Tools[id].Site) + ", has this name, and names are unique.",
 			Hint: "Send the same {acceptSuggestion} with another tool.name, such as " +
-				"“" + c.Tool.Name + " (" + c.Tool.Site + ")”.",
+				"“" + domain.Verbatim(c.Tool.Name+" ("+c.Tool.Site+")") + "”.",
 			Next:  []domain.Next{{Op: "acceptSuggestion", IDs: []string{c.SuggestionID}}},
 			Extra: map[string]string{"tool_id": id, "tool_name": s.Tools[id].Name},
 		}

@@ -159,7 +159,7 @@ func PlanImport(s State, c ImportCatalog) (Plan, error) {
 	if len(fields) > 0 {
 		return Plan{}, &domain.Error{
 			Kind: domain.KindInvalid, Code: "validation_failed",
-			Detail: "The field " + fields[0].Field + " is not valid: " + fields[0].Message + ".",
+			Detail: "The field " + domain.Verbatim(fields[0].Field) + " is not valid: " + fields[0].Message + ".",
 			Hint:   "Correct what details names in the file; {importCatalog} and dry_run=true changes nothing.",
 			Next:   []domain.Next{{Op: "importCatalog"}}, Fields: fields,
 		}

@@ -218,7 +218,7 @@ func chosen(topics []domain.Topic) ([]domain.Topic, error) {
 	topics = slices.Compact(slices.Sorted(slices.Values(topics)))
 	for _, t := range topics {
 		if !t.Valid() {
-			return nil, domain.Invalid("topics", "there is no topic "+string(t))
+			return nil, domain.Invalid("topics", "there is no topic "+domain.Verbatim(string(t)))
 		}
 	}
 	if len(topics) == 0 {

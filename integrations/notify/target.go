@@ -111,7 +111,7 @@ func checkURL(text string, place kind, allow outbound.Rules) error {
 	if allow.Covers(u) {
 		return nil
 	}
-	allowed := "; to allow this host, an operator adds " + u.Hostname() + " to " + outbound.AllowSetting
+	allowed := "; to allow this host, an operator adds " + domain.Verbatim(u.Hostname()) + " to " + outbound.AllowSetting
 	if u.Scheme != "https" {
 		return domain.Invalid("url", "it must begin with https://"+allowed)
 	}
