@@ -162,7 +162,8 @@ func (r *reading) inText(at int) (int, string) {
 	case r.escape > r.text && at-r.escape > 1:
 		return r.escape, `\u needs four hexadecimal digits`
 	case r.escape > r.text:
-		return r.escape, `a backslash in a text is written as \\; only \" \\ \/ \b \f \n \r \t and \u with four hexadecimal digits have another meaning`
+		return r.escape, `write a backslash as \\; only \" \\ \/ \b \f \n \r \t and \u with four hexadecimal digits ` +
+			"have a meaning of their own"
 	}
 	return at, "this character can't be part of a text"
 }

@@ -40,14 +40,11 @@ const pageHead = `<!-- Made by make generate from cmd/agentkey/settings.go; chan
 Everything is an environment variable, or a key of a YAML file that ~--config FILE~ or ~AGENTKEY_CONFIG=FILE~ names. The
 environment wins over the file, key by key; an empty value is none. With nothing set the service needs nothing else. An
 unknown name is a mistake. Every mistake is listed at once, with the variable or the file's line, before anything is
-opened,
-and the exit code is 2. ~agentkey doctor~ looks whether what is named works.
+opened, and the exit code is 2. ~agentkey doctor~ looks whether what is named works.
 
-A secret comes from the environment, or from a file of its own that the variable with ~_FILE~, or the key with
-~_file~, names.
-It must not be in the YAML file, which is copied, shown and kept in version control. Lists are texts with commas, or
-lists
-of YAML. Paths count from the working directory.
+A secret comes from the environment, or from a file of its own that the variable with ~_FILE~, or the key with ~_file~,
+names. It must not be in the YAML file, which is copied, shown and kept in version control. Lists are texts with commas,
+or lists of YAML. Paths count from the working directory.
 
 | variable | YAML key | meaning | default |
 |---|---|---|---|

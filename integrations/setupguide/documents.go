@@ -148,6 +148,9 @@ func markdown(ctx context.Context, page string, at *url.URL) (text string, err e
 	shorten(content)
 	conv := converter.NewConverter(
 		converter.WithPlugins(base.NewBasePlugin(), commonmark.NewCommonmarkPlugin(), table.NewTablePlugin()),
+		// A model reads the text, so nothing is escaped. What decides on escapes takes seconds for 64 KiB
+		// of "[".
+		converter.WithEscapeMode(converter.EscapeModeDisabled),
 	)
 	out, err := conv.ConvertNode(content, converter.WithContext(ctx), converter.WithDomain(at.Scheme+"://"+at.Host))
 	if err != nil {

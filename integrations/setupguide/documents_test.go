@@ -200,8 +200,22 @@ func TestAPageIsLeftWhenItsReaderLeaves(t *testing.T) {
 	<-left
 }
 
-// TestAHostilePageCostsLittle converts what makes parsers slow, as large as it may be.
+// TestAHostilePageCostsLittle converts what makes parsers slow, and compares the time with that of
+// an ordinary page of the same size before and after it.
 func TestAHostilePageCostsLittle(t *testing.T) {
+	const size = maxPage / 8
+	convert := func(page string) time.Duration {
+		from := pages(t, serves("text/html", page[:min(len(page), size)]))
+		start := time.Now()
+		if _, err := NewDocuments(thisMachine, time.Hour).Page(t.Context(), from); errors.Is(
+			err, context.DeadlineExceeded,
+		) {
+			t.Fatalf("%.40q: %v", page, err)
+		}
+		return time.Since(start)
+	}
+	ordinary := strings.Repeat("<p>Open the settings, and create a key with the scope read.</p>\n", size/60)
+	before := convert(ordinary)
 	for _, page := range []string{
 		strings.Repeat("<b>", 40_000) + strings.Repeat("x", 1_000_000), strings.Repeat("<table><tr><td>", 15_000),
 		strings.Repeat("<a href=x>", 40_000), strings.Repeat("&amp;", maxPage/5), strings.Repeat("<!--", maxPage/4),
@@ -211,12 +225,11 @@ func TestAHostilePageCostsLittle(t *testing.T) {
 		strings.Repeat("!", maxPage), strings.Repeat("a_", maxPage/2), strings.Repeat("-\n", maxPage/2),
 		strings.Repeat("<svg><math>", 20_000), strings.Repeat("<p>a, b, c</p>", 15_000),
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		if _, err := NewDocuments(thisMachine, time.Minute).Page(
-			ctx, pages(t, serves("text/html", page[:min(len(page), maxPage/8)])),
-		); ctx.Err() != nil {
-			t.Errorf("%.40q took too long: %v", page, err)
+		cost := convert(page)
+		after := convert(ordinary)
+		if cost > 200*max(before, after) {
+			t.Errorf("%.40q took %v, an ordinary page %v", page, cost, max(before, after))
 		}
-		cancel()
+		before = after
 	}
 }
