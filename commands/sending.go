@@ -65,7 +65,8 @@ func (d *Deliveries) SendNext(
 	return slices.DeleteFunc(ids, func(id string) bool { return slices.Contains(turn.Deliveries, id) }), nil
 }
 
-// waiting leaves out what this process knows to have ended. The rows that name the ids are behind.
+// waiting leaves out what has ended: the rows that name the ids are behind. Another process may have
+// been asked to send again what has ended as far as this one knows.
 func (d *Deliveries) waiting(ctx context.Context, ids []string) ([]lane.Waiting, error) {
 	var out []lane.Waiting
 	for _, id := range ids {
@@ -73,7 +74,12 @@ func (d *Deliveries) waiting(ctx context.Context, ids []string) ([]lane.Waiting,
 		if err != nil {
 			return nil, err
 		}
-		if s := head.State; s.Status == delivery.Pending || s.Status == delivery.Failing {
+		if !head.State.Waits() {
+			if head, err = d.Loop.Fresh(ctx, id); err != nil {
+				return nil, err
+			}
+		}
+		if s := head.State; s.Waits() {
 			out = append(out, lane.Waiting{ID: id, Since: s.Since, Alone: s.Alone || s.Topic == domain.Test})
 		}
 	}

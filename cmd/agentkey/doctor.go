@@ -75,7 +75,7 @@ func (doctorCommand) Run(sh *shell) (err error) {
 	}()
 	for _, look := range []func(context.Context){
 		d.dataFolder, d.disk, eventLog, d.clock, d.masterKeys, d.restored, d.readModel, d.redis, d.certificate,
-		d.address, d.metricsAddress, d.model,
+		d.address, d.metricsAddress, d.proxy, d.model,
 	} {
 		ctx, cancel := context.WithTimeout(sh.ctx, lookTime)
 		look(ctx)

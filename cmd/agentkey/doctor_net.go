@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -106,6 +107,23 @@ func (d *doctor) metricsAddress(ctx context.Context) {
 	}
 	const how = "plain HTTP without a key; only Prometheus should reach it"
 	d.taken(ctx, "metrics", at, how, "AGENTKEY_METRICS_LISTEN", "http://"+at+"/metrics", "agentkey_ready")
+}
+
+// proxy reports whether the only way out can be reached. What it lets through, it alone knows.
+func (d *doctor) proxy(ctx context.Context) {
+	const what = "proxy"
+	u := d.config.Outbound.Proxy
+	if u == nil {
+		return
+	}
+	port := cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
+	if err != nil {
+		d.say(isFailed, what, "%v: check AGENTKEY_OUTBOUND_PROXY; without it no notification leaves", err)
+		return
+	}
+	_ = conn.Close()
+	d.say(isOK, what, "%s answers, for notifications and pages", u.Host)
 }
 
 // model asks the language model's endpoint what it has, which costs nothing. Not all of them tell.

@@ -21,7 +21,7 @@ import (
 
 var lookedAt = regexp.MustCompile(
 	`(?m)^(ok|warning|failed) +(configuration|data folder|disk|event log|clock|master keys|` +
-		`history|read model|limits|certificate|address|metrics|setup guides) +(\S.*)$`,
+		`history|read model|limits|certificate|address|metrics|proxy|setup guides) +(\S.*)$`,
 )
 
 // consult runs the doctor and returns its exit code and what it reports.
@@ -331,6 +331,22 @@ func TestTheDoctorAsksForTheModel(t *testing.T) {
 		expect(t, said, map[string]string{"setup guides": c.want})
 		if strings.Contains(said["setup guides"], "canary") {
 			t.Errorf("the key is told: %s", said["setup guides"])
+		}
+	}
+}
+
+func TestTheDoctorLooksWhetherTheProxyIsThere(t *testing.T) {
+	t.Parallel()
+	way := startWayOut(t, "", http.NotFoundHandler())
+	for proxy, want := range map[string]string{
+		way.URL: "ok answers", "http://user:canary-proxy@127.0.0.1:1": "failed AGENTKEY_OUTBOUND_PROXY",
+	} {
+		_, said, _ := consult(t, []string{
+			"AGENTKEY_DATA_DIR=" + t.TempDir(), "AGENTKEY_LISTEN=127.0.0.1:0", "AGENTKEY_OUTBOUND_PROXY=" + proxy,
+		})
+		expect(t, said, map[string]string{"proxy": want})
+		if strings.Contains(said["proxy"], "canary") {
+			t.Errorf("the password is told: %s", said["proxy"])
 		}
 	}
 }

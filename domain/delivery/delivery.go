@@ -99,6 +99,9 @@ type State struct {
 	QueuedAt       time.Time // first of all
 }
 
+// Waits reports whether the notification is in its channel's queue.
+func (s State) Waits() bool { return s.Status == Pending || s.Status == Failing }
+
 // Evolve folds one fact into the state. It never refuses: it has happened.
 func Evolve(s State, f domain.Fact[Event]) State {
 	switch e := f.Event.(type) {
