@@ -3,29 +3,17 @@ package api
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
-
+	"agentkey/api/body"
 	"agentkey/domain/catalog"
 )
 
 // fileVersion is the version of the format of catalog files.
 const fileVersion = 1
-
-// fileTool is a tool in a catalog file, in the order in which its fields are written.
-type fileTool struct {
-	ID              string `yaml:"id"`
-	Name            string `yaml:"name"`
-	Description     string `yaml:"description,omitempty"`
-	URL             string `yaml:"url,omitempty"`
-	DocsURL         string `yaml:"docs_url,omitempty"`
-	AuthType        string `yaml:"auth_type"`
-	CredentialMode  string `yaml:"credential_mode"`
-	MaxGrantSeconds int64  `yaml:"max_grant_seconds,omitempty"`
-	Instructions    string `yaml:"instructions,omitempty"`
-}
 
 // ExportCatalog answers GET /api/admin/catalog/export, ordered by name.
 func (s *Server) ExportCatalog(ctx context.Context, r ExportCatalogRequestObject) (ExportCatalogResponseObject, error) {
@@ -54,25 +42,39 @@ func (s *Server) ExportCatalog(ctx context.Context, r ExportCatalogRequestObject
 		}
 		return out, nil
 	}
-	file := struct {
-		Version int        `yaml:"agentkey_catalog"`
-		Tools   []fileTool `yaml:"tools"`
-	}{Version: fileVersion, Tools: make([]fileTool, len(ids))}
-	for i, id := range ids {
-		t := head.State.Tools[id]
-		file.Tools[i] = fileTool{
-			ID: id, Name: t.Name, Description: t.Description, URL: t.URL, DocsURL: t.DocsURL,
-			AuthType: string(t.AuthType), CredentialMode: string(t.Mode), MaxGrantSeconds: t.MaxGrantSeconds,
-			Instructions: t.Instructions,
+	text := "agentkey_catalog: " + strconv.Itoa(fileVersion) + "\ntools: []\n"
+	if len(ids) > 0 {
+		text = strings.TrimSuffix(text, " []\n") + "\n"
+	}
+	var file bytes.Buffer
+	file.WriteString(text)
+	for _, id := range ids {
+		writeTool(&file, id, head.State.Tools[id])
+	}
+	return ExportCatalog200ApplicationYamlResponse{Body: &file, ContentLength: int64(file.Len())}, nil
+}
+
+// writeTool writes a tool as YAML, its fields always in the same order, without those that are empty.
+func writeTool(file *bytes.Buffer, id string, t catalog.Tool) {
+	fmt.Fprintf(file, "  - id: %s\n", id)
+	for _, field := range []struct{ name, value string }{
+		{"name", t.Name},
+		{"description", t.Description},
+		{"url", t.URL},
+		{"docs_url", t.DocsURL},
+		{"auth_type", string(t.AuthType)},
+		{"credential_mode", string(t.Mode)},
+	} {
+		if field.value != "" {
+			fmt.Fprintf(file, "    %s: %s\n", field.name, body.YAML(field.value, 6))
 		}
 	}
-	var text bytes.Buffer
-	e := yaml.NewEncoder(&text)
-	e.SetIndent(2)
-	if err := e.Encode(file); err != nil {
-		return nil, err
+	if t.MaxGrantSeconds != 0 {
+		fmt.Fprintf(file, "    max_grant_seconds: %d\n", t.MaxGrantSeconds)
 	}
-	return ExportCatalog200ApplicationYamlResponse{Body: &text, ContentLength: int64(text.Len())}, nil
+	if t.Instructions != "" {
+		fmt.Fprintf(file, "    instructions: %s\n", body.YAML(t.Instructions, 6))
+	}
 }
 
 // ImportCatalog answers PUT /api/admin/catalog/import. A body of YAML was made JSON when it was

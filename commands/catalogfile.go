@@ -21,24 +21,24 @@ func (t *Tools) Import(
 		tools[i].FoldedName, tools[i].Site = names.FoldProduct(tools[i].Name), names.Site(tools[i].URL)
 	}
 	c := catalog.ImportCatalog{Tools: tools, IfRevision: m.IfRevision}
-	if dryRun {
-		head, err := t.Catalogs.Fresh(ctx, m.Organization)
-		if err != nil {
-			return plan, done, err
-		}
-		plan, err = catalog.PlanImport(head.State, c)
-		return plan, CatalogResult{State: head.State, Revision: head.Revision, Position: head.Position}, err
-	}
+	var head loop.Head[catalog.State]
 	err = t.withStandings(ctx, m, func(known standings) error {
 		decided := c
 		decided.Standings = known
-		done, err = t.Catalogs.Do(
-			ctx, m.Organization, m, func(catalog.State, time.Time) (catalog.Command, error) { return decided, nil },
-		)
+		build := func(catalog.State, time.Time) (catalog.Command, error) { return decided, nil }
+		if dryRun {
+			head, err = t.Catalogs.Rehearse(ctx, m.Organization, m, build)
+			return err
+		}
+		done, err = t.Catalogs.Do(ctx, m.Organization, m, build)
 		return err
 	})
 	if err != nil {
 		return plan, done, err
+	}
+	if dryRun {
+		plan, err = catalog.PlanImport(head.State, c)
+		return plan, CatalogResult{State: head.State, Revision: head.Revision, Position: head.Position}, err
 	}
 	before, err := t.Catalogs.Before(ctx, m.Organization, done)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
@@ -159,20 +160,22 @@ func (r *yamlReader) mapping(n *yaml.Node, path string) map[string]any {
 	return object
 }
 
+// decimal is how JSON writes whole numbers.
+var decimal = regexp.MustCompile(`^-?(0|[1-9][0-9]{0,17})$`)
+
 func (r *yamlReader) scalar(n *yaml.Node, path string) any {
 	switch n.ShortTag() {
-	case "!!str":
+	case "!!str", "!!float": // no field takes a fraction, and 1e3 is text to some writers
 		return n.Value
 	case "!!null":
 		return nil
-	case "!!bool", "!!int":
-		var v any
-		if err := n.Decode(&v); err == nil {
-			if b, ok := v.(bool); ok {
-				return b
-			}
-			return json.Number(fmt.Sprint(v))
+	case "!!bool":
+		return strings.EqualFold(n.Value, "true")
+	case "!!int":
+		if decimal.MatchString(n.Value) {
+			return json.Number(n.Value)
 		}
+		return n.Value // 0o17 is text to some writers
 	}
 	r.refuse(n, path, "this is neither text, a whole number nor true or false; put quotes around it")
 	return nil

@@ -237,20 +237,20 @@ func TestAnImportIsWholeOrNothing(t *testing.T) {
 	}
 	admin.refused(415, "unsupported_media_type", "PUT", importPath, good, "Content-Type", "text/yaml")
 	admin.refused(
-		413, "body_too_large", "PUT", importPath, good+"#"+strings.Repeat("x", 256<<10), "Content-Type",
+		413, "body_too_large", "PUT", importPath, good+"#"+strings.Repeat("x", 16<<20), "Content-Type",
 		"application/yaml",
 	)
 	var many strings.Builder
 	many.WriteString("agentkey_catalog: 1\ntools:\n")
-	for i := range 501 {
+	for i := range 2001 {
 		fmt.Fprintf(&many, "- {name: Tool %d, auth_type: other, credential_mode: per_agent}\n", i)
 	}
 	admin.refused(400, "validation_failed", "PUT", importPath, many.String(), "Content-Type", "application/yaml")
 	if tools := admin.must(200, "GET", "/api/admin/tools", nil).Items(); len(tools) != 1 {
 		t.Errorf("there are %d tools", len(tools))
 	}
-	// Five hundred at once are one append; names may change places in it.
-	file := strings.Join(strings.SplitAfter(many.String(), "\n")[:502], "")
+	// A thousand at once are one append; names may change places in it.
+	file := strings.Join(strings.SplitAfter(many.String(), "\n")[:1062], "")
 	admin.must(200, "PUT", importPath, file, "Content-Type", "application/yaml")
 	exported := string(admin.must(200, "GET", exportPath, nil).Body)
 	swapped := strings.NewReplacer(
@@ -263,4 +263,45 @@ func TestAnImportIsWholeOrNothing(t *testing.T) {
 	}
 	p.stop()
 	p.verify()
+}
+
+// TestLargeCatalogsSurviveExportAndImport moves catalogs to another installation and back, in both
+// formats.
+func TestLargeCatalogsSurviveExportAndImport(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		tools int
+		guide string
+	}{
+		"251 tools with a guide": {251, "# Use it\n\n- 學: {a: \"b\"}\n\tcurl 'https://a.example' # no\n"},
+		"200 long guides":        {200, strings.Repeat("Page by cursor: 250 at most.\n  - \"offset\" is ignored\n", 60)},
+	} {
+		var tools []object
+		for i := range c.tools {
+			tools = append(tools, object{
+				"name": fmt.Sprint("Tool: ", i), "auth_type": "api_key", "credential_mode": "shared",
+				"instructions": fmt.Sprint(c.guide, i),
+			})
+		}
+		p, other := start(t, unlimited...), start(t, unlimited...)
+		from, to := p.admin(), other.admin()
+		from.must(200, "PUT", importPath, object{"agentkey_catalog": 1, "tools": tools})
+		yaml, asJSON := from.must(200, "GET", exportPath, nil), from.must(200, "GET", exportPath+"?format=json", nil)
+		plan := to.must(200, "PUT", importPath+"?dry_run=true", string(yaml.Body), "Content-Type", "application/yaml")
+		done := to.must(200, "PUT", importPath, string(yaml.Body), "Content-Type", "application/yaml")
+		if diff := cmp.Diff(planned(plan), planned(done)); diff != "" || len(planned(done)) != c.tools {
+			t.Errorf("%s: it did (-planned +done):\n%s", name, diff)
+		}
+		back := to.must(200, "GET", exportPath, nil)
+		if diff := cmp.Diff(withoutIDs(string(yaml.Body)), withoutIDs(string(back.Body))); diff != "" {
+			t.Errorf("%s (-exported +imported):\n%s", name, diff)
+		}
+		if again := from.must(200, "PUT", importPath, string(asJSON.Body)); len(planned(again)) != 0 {
+			t.Errorf("%s: the export as JSON changes %v", name, planned(again))
+		}
+	}
+}
+
+func withoutIDs(file string) []string {
+	return slices.DeleteFunc(strings.Split(file, "\n"), func(line string) bool { return strings.HasPrefix(line, "  - id: ") })
 }

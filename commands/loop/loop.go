@@ -138,10 +138,7 @@ func (l *Loop[S, C, E]) Do(ctx context.Context, id string, m Meta, build Build[S
 	}
 	ctx, span := spans.Step(ctx, "command", l.Category.String())
 	defer span.End()
-	c := &call[S, C, E]{meta: m, build: build, span: span, done: make(chan struct{}), signed: codec.Signed{
-		Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), RequestID: m.RequestID,
-		Causation: m.Causation, Private: private,
-	}}
+	c := &call[S, C, E]{meta: m, build: build, span: span, done: make(chan struct{}), signed: m.signed(private)}
 	s := l.stream(id)
 	if err := s.enqueue(c); err != nil {
 		return Result[S, E]{}, err
@@ -190,6 +187,33 @@ func (l *Loop[S, C, E]) Check(ctx context.Context, id string, build Build[S, C])
 		_, err = l.Decide(head.State, cmd)
 	}
 	return Refusal(err)
+}
+
+// Rehearse decides a command on the newest state, which it returns, and appends nothing. It refuses
+// what Do would refuse, also what doesn't fit into one append.
+func (l *Loop[S, C, E]) Rehearse(ctx context.Context, id string, m Meta, build Build[S, C]) (Head[S], error) {
+	head, err := l.Fresh(ctx, id)
+	if err != nil {
+		return head, err
+	}
+	at := Later(l.Env.Clock(), head.At)
+	cmd, err := build(head.State, at)
+	if err != nil {
+		return head, Refusal(err)
+	}
+	events, err := l.Decide(head.State, cmd)
+	if err == nil {
+		_, _, err = appendable(m.signed(""), events, at)
+	}
+	return head, Refusal(err)
+}
+
+// signed is what every event of the command says of it.
+func (m Meta) signed(private string) codec.Signed {
+	return codec.Signed{
+		Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), RequestID: m.RequestID,
+		Causation: m.Causation, Private: private,
+	}
 }
 
 // Cached returns the state as this process last saw it, reading the stream only when it never did.

@@ -134,12 +134,12 @@ func TestACommandThatIsTooLargeIsRefusedAndItsNeighboursAreNot(t *testing.T) {
 	id, _ := o.MustAgent("zero")
 	release := o.blocked(id)
 	var wg sync.WaitGroup
-	for i, size := range []int{10, 2 << 20, 950_000, 800_000, 20} {
+	for i, size := range []int{10, 2 << 20, 1_030_000, 950_000, 20} {
 		wg.Go(func() {
 			text := strings.Repeat("x", size)
 			done, err := o.Agents.Do(t.Context(), o.Meta(), id, commandstest.Always(agent.Update{Description: &text}))
 			want := ""
-			if size > 900<<10 {
+			if size > 1000<<10 {
 				want = "validation_failed"
 			}
 			if commandstest.Code(err) != want || (err == nil && len(done.State.Description) != size) {

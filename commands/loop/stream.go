@@ -18,11 +18,12 @@ import (
 )
 
 const (
-	maxWaiting     = 4096      // commands in one queue; the next one is told that we are busy
-	maxBatchEvents = 512       // in one append
-	maxBatchBytes  = 256 << 10 // in one append of several commands
-	maxCallBytes   = 900 << 10 // in one command
-	pageSize       = 512       // events in one read
+	maxWaiting     = 4096       // commands in one queue; the next one is told that we are busy
+	maxBatchEvents = 512        // in one append of several commands
+	maxBatchBytes  = 256 << 10  // in one append of several commands
+	maxCallEvents  = 2000       // of one command
+	maxCallBytes   = 1000 << 10 // of one command; the log takes 1 MiB in one append
+	pageSize       = 512        // events in one read
 )
 
 // call is one command that waits for its turn.
@@ -249,7 +250,7 @@ func (s *stream[S, C, E]) decide(head Head[S], calls []*call[S, C, E], fresh boo
 		var entries []codec.Entry
 		more := 0 // bytes
 		if err == nil {
-			entries, more, err = s.entries(c, events, at)
+			entries, more, err = appendable(c.signed, events, at)
 		}
 		if (err != nil || len(events) == 0) && !fresh {
 			d.needsRead = true
@@ -314,10 +315,9 @@ func (s *stream[S, C, E]) settle(ctx context.Context, c *call[S, C, E], a events
 	return nil
 }
 
-// entries encodes what a call decided. The caller's private data isn't repeated in each of its
+// appendable encodes what a call decided. The caller's private data isn't repeated in each of its
 // events: where that would be too much, the first alone has it.
-func (s *stream[S, C, E]) entries(c *call[S, C, E], events []E, at time.Time) ([]codec.Entry, int, error) {
-	signed := c.signed
+func appendable[E any](signed codec.Signed, events []E, at time.Time) ([]codec.Entry, int, error) {
 	signed.Time = at
 	entries, size, err := encode(events, signed)
 	if err == nil && size > maxCallBytes && len(events) > 1 {
@@ -329,10 +329,11 @@ func (s *stream[S, C, E]) entries(c *call[S, C, E], events []E, at time.Time) ([
 			entries = bare
 		}
 	}
-	if err == nil && (len(events) > maxBatchEvents || size > maxCallBytes) {
-		err = domain.Invalid(
-			"body", fmt.Sprintf("one command may cause at most %d events and %d bytes", maxBatchEvents, maxCallBytes),
-		)
+	if err == nil && (len(events) > maxCallEvents || size > maxCallBytes) {
+		err = domain.Invalid("body", fmt.Sprintf(
+			"it causes %d events of %d bytes, and one call may cause %d events of %d bytes; send it in smaller parts",
+			len(events), size, maxCallEvents, maxCallBytes,
+		))
 	}
 	return entries, size, err
 }

@@ -70,6 +70,14 @@ func (RemoveTool) catalogCommand()          {}
 
 // Decide answers a command on a state: events to append, none when it is already so, or a refusal.
 func Decide(s State, c Command) ([]Event, error) {
+	events, err := decide(s, c)
+	if err != nil {
+		return nil, err
+	}
+	return events, s.bounded(events)
+}
+
+func decide(s State, c Command) ([]Event, error) {
 	switch c := c.(type) {
 	case AddTool:
 		return addTool(s, c)

@@ -9,9 +9,6 @@ import (
 	"agentkey/domain"
 )
 
-// MaxImportEvents is how many events one import may cause: it is one append.
-const MaxImportEvents = 500
-
 // FileTool is a tool as a file describes it. It holds no secret, and what it leaves out is empty.
 type FileTool struct {
 	ID              string // of the tool that it changes; "", or one that the catalog does not know, is found by name
@@ -151,11 +148,6 @@ func PlanImport(s State, c ImportCatalog) (Plan, error) {
 	for i, w := range wrong {
 		fields[i] = w.Field
 	}
-	if len(fields) == 0 && len(p.events) > MaxImportEvents {
-		fields = []domain.Field{{
-			Field: "tools", Message: fmt.Sprintf("it changes more than %d things; import it in parts", MaxImportEvents),
-		}}
-	}
 	if len(fields) > 0 {
 		return Plan{}, &domain.Error{
 			Kind: domain.KindInvalid, Code: "validation_failed",
@@ -164,7 +156,7 @@ func PlanImport(s State, c ImportCatalog) (Plan, error) {
 			Next:   []domain.Next{{Op: "importCatalog"}}, Fields: fields,
 		}
 	}
-	return p, nil
+	return p, s.bounded(p.events)
 }
 
 // find returns the tool that a file means: by id, else by name.
