@@ -51,7 +51,8 @@ func (s *Server) checkInput(c *gin.Context, call *call) error {
 	return &domain.Error{
 		Kind: domain.KindInvalid, Code: "validation_failed",
 		Detail: "The field " + domain.Verbatim(wrong[0].Field) + " is not valid: " + wrong[0].Message + ".",
-		Hint:   "Correct what details names; GET " + domain.Verbatim(s.routes.described(c)) + " describes every field.", Fields: wrong,
+		Hint:   "Correct what details names; GET " + domain.Verbatim(s.routes.described(c)) + " describes every field.",
+		Fields: wrong,
 	}
 }
 

@@ -65,8 +65,8 @@ func (d *Deliveries) SendNext(
 	return slices.DeleteFunc(ids, func(id string) bool { return slices.Contains(turn.Deliveries, id) }), nil
 }
 
-// waiting leaves out what has ended: the rows that name the ids are behind. Another process may have
-// been asked to send again what has ended as far as this one knows.
+// waiting leaves out what has ended: the rows that name the ids are behind. Another process may
+// have been asked to send again what has ended as far as this one knows.
 func (d *Deliveries) waiting(ctx context.Context, ids []string) ([]lane.Waiting, error) {
 	var out []lane.Waiting
 	for _, id := range ids {

@@ -82,7 +82,8 @@ func NotFound(what string) *Error {
 // names.
 func Invalid(field, message string, next ...Next) *Error {
 	return &Error{
-		Kind: KindInvalid, Code: "validation_failed", Detail: "The field " + Verbatim(field) + " is not valid: " + message + ".",
+		Kind: KindInvalid, Code: "validation_failed",
+		Detail: "The field " + Verbatim(field) + " is not valid: " + message + ".",
 		Hint:   "Correct the fields named in details and send the request again.",
 		Next:   next,
 		Fields: []Field{{Field: field, Message: message}},

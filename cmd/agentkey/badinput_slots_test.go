@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestWordsOfACallerAreNeverFilledIn sends, wherever a refusal repeats something, what our own texts
-// have in the places of headers and calls. It comes back as it was sent.
+// TestWordsOfACallerAreNeverFilledIn sends, wherever a refusal repeats something, what our own
+// texts have in the places of headers and calls. It comes back as it was sent.
 func TestWordsOfACallerAreNeverFilledIn(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
@@ -21,7 +21,13 @@ func TestWordsOfACallerAreNeverFilledIn(t *testing.T) {
 	admin.must(201, "POST", "/api/admin/tools", object{
 		"name": "{wait} {{tag}}", "url": "https://other.example", "auth_type": "api_key", "credential_mode": "shared", "credential": "x",
 	})
-	tool := object{"name": "{wait} {{tag}}", "url": "https://one.example", "auth_type": "api_key", "credential_mode": "shared", "credential": "x"}
+	tool := object{
+		"name":            "{wait} {{tag}}",
+		"url":             "https://one.example",
+		"auth_type":       "api_key",
+		"credential_mode": "shared",
+		"credential":      "x",
+	}
 	with := func(o object, name string) object {
 		o = maps.Clone(o)
 		o[name] = 1
