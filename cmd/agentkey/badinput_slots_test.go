@@ -19,7 +19,8 @@ func TestWordsOfACallerAreNeverFilledIn(t *testing.T) {
 		"name": "{wait} {{tag}}", "url": "https://one.example", "reason": "to see it",
 	}).Text("suggestion_id")
 	admin.must(201, "POST", "/api/admin/tools", object{
-		"name": "{wait} {{tag}}", "url": "https://other.example", "auth_type": "api_key", "credential_mode": "shared", "credential": "x",
+		"name": "{wait} {{tag}}", "url": "https://other.example",
+		"auth_type": "api_key", "credential_mode": "shared", "credential": "x",
 	})
 	tool := object{
 		"name":            "{wait} {{tag}}",
@@ -39,12 +40,18 @@ func TestWordsOfACallerAreNeverFilledIn(t *testing.T) {
 		body         any
 		said         string
 	}{
-		{admin, "POST", "/api/admin/suggestions/" + suggestion + "/accept", object{"tool": tool, "grant_backers": false}, "“{wait} {{tag}} (one.example)”"},
+		{
+			admin, "POST", "/api/admin/suggestions/" + suggestion + "/accept",
+			object{"tool": tool, "grant_backers": false}, "“{wait} {{tag}} (one.example)”",
+		},
 		{admin, "POST", "/api/admin/tools", with(tool, "{wait}"), "{wait}"},
 		{admin, "POST", "/api/admin/tools", with(tool, "{{condition}}"), "{{condition}}"},
 		{admin, "POST", "/api/admin/suggestions/" + suggestion + "/accept", object{"tool": with(tool, "{once}")}, "{once}"},
 		{admin, "GET", "/api/admin/tools?" + url.QueryEscape("{wait}") + "=1", nil, "{wait}"},
-		{admin, "PUT", "/api/admin/catalog/import?dry_run=true", object{"agentkey_catalog": 1, "tools": []object{}, "{wait}": 1}, "{wait}"},
+		{
+			admin, "PUT", "/api/admin/catalog/import?dry_run=true",
+			object{"agentkey_catalog": 1, "tools": []object{}, "{wait}": 1}, "{wait}",
+		},
 		{agent, "DELETE", "/api/tools/" + url.PathEscape("{wait}") + "/credentials", nil, "/api/tools/{wait}/credentials"},
 		{agent, "GET", "/API/tools/" + url.PathEscape("{wait}"), nil, ""},
 	} {
