@@ -63,7 +63,7 @@ type reading struct {
 // readTo reads what is before the place. It is JSON as far as it goes.
 func (r *reading) readTo(end int) {
 	word := false
-	for i := 0; i < end; i++ {
+	for i := range end {
 		c := r.raw[i]
 		if r.text >= 0 {
 			switch {

@@ -134,8 +134,9 @@ func (r *yamlReader) value(n *yaml.Node, path string) any {
 			list[i] = r.value(item, at)
 		}
 		return list
+	default:
+		return r.scalar(n, path)
 	}
-	return r.scalar(n, path)
 }
 
 func (r *yamlReader) mapping(n *yaml.Node, path string) map[string]any {

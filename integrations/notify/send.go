@@ -131,7 +131,7 @@ func retryAfter(text string, now time.Time) time.Duration {
 	const most = 1 << 31 // seconds; no wait is that long
 	seconds, err := strconv.ParseUint(text, 10, 64)
 	if err == nil || errors.Is(err, strconv.ErrRange) { // then it is the largest number
-		return time.Duration(min(seconds, most)) * time.Second //nolint:gosec // it is bounded
+		return time.Duration(min(seconds, most)) * time.Second
 	}
 	if at, err := http.ParseTime(text); err == nil {
 		return max(0, at.Sub(now))
