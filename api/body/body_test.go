@@ -101,7 +101,7 @@ func TestTextThatIsNotJSONIsRefusedWithItsPlaceAndCause(t *testing.T) {
 		_, err := body.ReadJSON([]byte(tt.text))
 		got := wrong(t, err)
 		named := false
-		for _, cause := range strings.SplitSeq(tt.cause, "|") {
+		for cause := range strings.SplitSeq(tt.cause, "|") {
 			named = named || strings.Contains(got.Message, cause)
 		}
 		if got.Line != tt.line || got.Column != tt.column || !named {
