@@ -182,14 +182,15 @@ func (r *yamlReader) scalar(n *yaml.Node, path string) any {
 	return nil
 }
 
-// Locate fills in where the fields of a YAML text are, if it is known.
+// Locate fills in where the fields of a YAML text are, if it is known. A message that begins with
+// unknown is about the name of a field, any other about its value.
 func (b Body) Locate(fields []domain.Field, unknown string) {
 	for i, f := range fields {
 		path := f.Field
 		for at, found := b.places[path]; ; at, found = b.places[path] {
 			if found {
 				where := at.value
-				if f.Message == unknown && path == f.Field {
+				if strings.HasPrefix(f.Message, unknown) && path == f.Field {
 					where = at.name
 				}
 				fields[i].Line, fields[i].Column = where.line, where.column

@@ -49,9 +49,10 @@ func TestAMistakeIsNamedByItsPathFromTheRoot(t *testing.T) {
 		many[i] = `{"name": "Linear", "auth_type": "password", "credential_mode": "shared"}`
 	}
 	const (
-		authTypes  = "it must be one of api_key, oauth_token, bot_token, other"
-		credential = "it must be a string, or an object of 1 to 16 named strings, of at most 16384 bytes"
-		topics     = "it must be one of access_requested, tool_suggested, note_suggested, credential_expiring, " +
+		authTypes   = "it must be one of api_key, oauth_token, bot_token, other"
+		credential  = "it must be a string, or an object of 1 to 16 named strings, of at most 16384 bytes"
+		agentFields = "; the fields here are description, name, owner"
+		topics      = "it must be one of access_requested, tool_suggested, note_suggested, credential_expiring, " +
 			"grant_expiring"
 	)
 	for _, tt := range []struct {
@@ -63,9 +64,9 @@ func TestAMistakeIsNamedByItsPathFromTheRoot(t *testing.T) {
 			"fields within an object", "acceptSuggestion",
 			`{"tool": {"name": "L", "credential": 1, "auth_type": "other", "Credential_mode": "shared"}}`,
 			[]domain.Field{
-				{Field: "tool.Credential_mode", Message: Unknown},
+				{Field: "tool.Credential_mode", Message: Unknown + "; write credential_mode"},
 				{Field: "tool.credential", Message: credential},
-				{Field: "tool.credential_mode", Message: required},
+				{Field: "tool.credential_mode", Message: required + "; it must be one of shared, per_agent"},
 				{Field: "tool.name", Message: "it must be text of 2 to 120 characters"},
 			},
 		},
@@ -89,8 +90,9 @@ func TestAMistakeIsNamedByItsPathFromTheRoot(t *testing.T) {
 			"missing and unknown members of items", "importCatalog",
 			file(tool, `{"name": "Linear", "x": 1, "auth_type": "other"}`),
 			[]domain.Field{
-				{Field: "tools[1].credential_mode", Message: required},
-				{Field: "tools[1].x", Message: Unknown},
+				{Field: "tools[1].credential_mode", Message: required + "; it must be one of shared, per_agent"},
+				{Field: "tools[1].x", Message: Unknown + "; the fields here are auth_type, credential_mode, description, docs_url, id, " +
+					"instructions, max_grant_seconds, name, url"},
 			},
 		},
 		{
@@ -126,16 +128,16 @@ func TestAMistakeIsNamedByItsPathFromTheRoot(t *testing.T) {
 			"members that look like numbers", "registerAgent",
 			`{"name": "Bot", "2": 1, "10": 1, "1a": 1, "01": 1, "1": 1}`,
 			[]domain.Field{
-				{Field: "01", Message: Unknown},
-				{Field: "1", Message: Unknown},
-				{Field: "2", Message: Unknown},
-				{Field: "10", Message: Unknown},
-				{Field: "1a", Message: Unknown},
+				{Field: "01", Message: Unknown + agentFields},
+				{Field: "1", Message: Unknown + agentFields},
+				{Field: "2", Message: Unknown + agentFields},
+				{Field: "10", Message: Unknown + agentFields},
+				{Field: "1a", Message: Unknown + agentFields},
 			},
 		},
 		{
 			"a member without a name", "registerAgent", `{"name": "Bot", "": 1}`,
-			[]domain.Field{{Field: "", Message: Unknown}},
+			[]domain.Field{{Field: "", Message: Unknown + agentFields}},
 		},
 		{
 			"the body itself", "registerAgent", `[]`,

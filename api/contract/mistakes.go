@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"math/big"
 	"slices"
 	"strconv"
@@ -20,7 +21,7 @@ const (
 	invalid  = "it is not valid"
 )
 
-// Unknown is what is wrong with a member that its object doesn't take.
+// Unknown begins what is wrong with a member that its object doesn't take.
 const Unknown = "there is no such field here"
 
 // mistakes lists each place where a value breaks its schema and says what it must be there, in the
@@ -44,7 +45,15 @@ func mistakes(schema *jsonschema.Schema, value any, whole string) []domain.Field
 		if len(m.at) == 0 {
 			field = whole
 		}
-		f := domain.Field{Field: field, Message: cmp.Or(m.message, mustBe(of))}
+		message := cmp.Or(m.message, mustBe(of))
+		switch m.message {
+		case required:
+			message += "; " + mustBe(of)
+		case Unknown:
+			_, object := place(schema, m.at[:len(m.at)-1])
+			message += taken(object, m.at[len(m.at)-1])
+		}
+		f := domain.Field{Field: field, Message: message}
 		if len(out) == 0 || out[len(out)-1] != f {
 			out = append(out, f)
 		}
@@ -79,6 +88,22 @@ func collect(e *jsonschema.ValidationError, add func(mistake)) {
 		add(mistake{at: e.InstanceLocation})
 	}
 }
+
+// taken names the member that was probably meant, or else all that an object takes.
+func taken(object *jsonschema.Schema, sent string) string {
+	if object == nil || len(object.Properties) == 0 {
+		return ""
+	}
+	names := slices.Sorted(maps.Keys(object.Properties))
+	for _, name := range names {
+		if bare.Replace(strings.ToLower(sent)) == bare.Replace(name) {
+			return "; write " + name
+		}
+	}
+	return "; the fields here are " + strings.Join(names, ", ")
+}
+
+var bare = strings.NewReplacer("_", "", "-", "", " ", "")
 
 // byStep sorts item 9 of a list before item 10. A member of an object may look like a number too,
 // so numbers come before names.

@@ -48,8 +48,8 @@ func TestEveryMistakeOfAFileIsLocated(t *testing.T) {
 	want := []mistake{
 		{"tools[17].name", name, 3 + 3*17, 11},
 		{"tools[236].auth_type", authTypes, 3 + 3*236 + 1, 16},
-		{"tools[300].auth-type", "there is no such field here", 3 + 3*300 + 1, 5},
-		{"tools[300].auth_type", "it is required", 3 + 3*300, 5},
+		{"tools[300].auth-type", "there is no such field here; write auth_type", 3 + 3*300 + 1, 5},
+		{"tools[300].auth_type", "it is required; " + authTypes, 3 + 3*300, 5},
 		{"tools[399].max_grant_seconds", "it must be a whole number from 1 to 315360000", 3 + 3*399, 84},
 	}
 	if diff := cmp.Diff(want, mistakesOf(t, a)); diff != "" {

@@ -19,6 +19,8 @@ func TestARefusalSaysWhatEachFieldMustBe(t *testing.T) {
 	tool := admin.mustTool("GitHub", "ghp_secret")
 	agentID, key := admin.mustAgent("Onboarding")
 	const sent = "ghp_16C7e42F292c6912E7710c838347Ae178B4a"
+	const toolFields = "auth_type, credential, credential_mode, description, docs_url, instructions, " +
+		"max_grant_seconds, name, url"
 	type field = object
 	for _, tt := range []struct {
 		name, method, path string
@@ -31,7 +33,7 @@ func TestARefusalSaysWhatEachFieldMustBe(t *testing.T) {
 			"key": sent,
 		}, []any{
 			field{"field": "description", "message": "it must be text of at most 500 characters"},
-			field{"field": "key", "message": "there is no such field here"},
+			field{"field": "key", "message": "there is no such field here; the fields here are description, name, owner"},
 			field{"field": "name", "message": "it must be text of 2 to 120 characters"},
 		}},
 		{"a tool", "POST", "/api/admin/tools", admin, object{
@@ -43,11 +45,11 @@ func TestARefusalSaysWhatEachFieldMustBe(t *testing.T) {
 				"field":   "credential",
 				"message": "it must be a string, or an object of 1 to 16 named strings, of at most 16384 bytes",
 			},
-			field{"field": "credential_mode", "message": "it is required"},
+			field{"field": "credential_mode", "message": "it is required; it must be one of shared, per_agent"},
 			field{"field": "max_grant_seconds", "message": "it must be a whole number from 1 to 315360000"},
-			field{"field": "name", "message": "it is required"},
+			field{"field": "name", "message": "it is required; it must be text of 2 to 120 characters"},
 			field{
-				"field": "url", "message": "it must be an http or https URL without a user of at most 500 characters",
+				"field": "url", "message": "it must be an http or https URL without a user, of at most 500 characters",
 			},
 		}},
 		{
@@ -70,8 +72,8 @@ func TestARefusalSaysWhatEachFieldMustBe(t *testing.T) {
 				"field":   "tool.credential",
 				"message": "it must be a string, or an object of 1 to 16 named strings, of at most 16384 bytes",
 			},
-			field{"field": "tool.credential_mode", "message": "it is required"},
-			field{"field": "tool.key", "message": "there is no such field here"},
+			field{"field": "tool.credential_mode", "message": "it is required; it must be one of shared, per_agent"},
+			field{"field": "tool.key", "message": "there is no such field here; the fields here are " + toolFields},
 		}},
 		{"a list", "GET", "/api/admin/agents?limit=" + sent + "&status=" + sent, admin, nil, []any{
 			field{"field": "limit", "message": "it must be a whole number from 1 to 200"},
