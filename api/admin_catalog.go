@@ -54,7 +54,7 @@ func (s *Server) ExportCatalog(ctx context.Context, r ExportCatalogRequestObject
 	return ExportCatalog200ApplicationYamlResponse{Body: &file, ContentLength: int64(file.Len())}, nil
 }
 
-// writeTool writes a tool as YAML, its fields always in the same order, without those that are empty.
+// writeTool writes a tool as YAML, its fields always in the same order, without the empty ones.
 func writeTool(file *bytes.Buffer, id string, t catalog.Tool) {
 	fmt.Fprintf(file, "  - id: %s\n", id)
 	for _, field := range []struct{ name, value string }{

@@ -42,7 +42,8 @@ func TestWordsOfACallerAreNeverFilledIn(t *testing.T) {
 	}{
 		{
 			admin, "POST", "/api/admin/suggestions/" + suggestion + "/accept",
-			object{"tool": tool, "grant_backers": false}, "“{wait} {{tag}} (one.example)”",
+			object{"tool": tool, "grant_backers": false},
+			"“{wait} {{tag}} (one.example)”",
 		},
 		{admin, "POST", "/api/admin/tools", with(tool, "{wait}"), "{wait}"},
 		{admin, "POST", "/api/admin/tools", with(tool, "{{condition}}"), "{{condition}}"},
@@ -50,7 +51,8 @@ func TestWordsOfACallerAreNeverFilledIn(t *testing.T) {
 		{admin, "GET", "/api/admin/tools?" + url.QueryEscape("{wait}") + "=1", nil, "{wait}"},
 		{
 			admin, "PUT", "/api/admin/catalog/import?dry_run=true",
-			object{"agentkey_catalog": 1, "tools": []object{}, "{wait}": 1}, "{wait}",
+			object{"agentkey_catalog": 1, "tools": []object{}, "{wait}": 1},
+			"{wait}",
 		},
 		{agent, "DELETE", "/api/tools/" + url.PathEscape("{wait}") + "/credentials", nil, "/api/tools/{wait}/credentials"},
 		{agent, "GET", "/API/tools/" + url.PathEscape("{wait}"), nil, ""},
