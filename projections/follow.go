@@ -37,7 +37,7 @@ type FollowerConfig struct {
 	// Lead returns when this process is the one that handles the events; see readmodels.DB. Until
 	// then standby learns how far the leader is. nil: there is no other process.
 	Lead func(
-		ctx context.Context, standby func(readmodels.Checkpoint) <-chan struct{},
+		ctx context.Context, is readmodels.Origin, standby func(readmodels.Checkpoint) <-chan struct{},
 	) (lead context.Context, release func(), err error)
 
 	// Handle stores what a batch means together with the move of the checkpoint, or neither. Its
@@ -159,7 +159,7 @@ func (f *Follower) lead(ctx context.Context) (context.Context, func(), error) {
 		return ctx, func() {}, nil
 	}
 	var end uint64 // of the log when it began to stand by: under traffic the tables are always a bit behind
-	return f.Lead(ctx, func(at readmodels.Checkpoint) <-chan struct{} {
+	return f.Lead(ctx, readmodels.Origin{StoreID: log.storeID, Created: log.created}, func(at readmodels.Checkpoint) <-chan struct{} {
 		if !at.Of(log.storeID, log.created) {
 			f.feed.restart(0) // the leader refills them
 			return f.feed.awaited()

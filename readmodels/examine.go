@@ -42,8 +42,8 @@ func ExamineEmbedded(ctx context.Context, path string) (reached Checkpoint, err 
 // ExaminePostgres looks at the read model in a database of Postgres and leaves it as it is. Errors:
 // ErrNoTables where this user may make them; any other one is about a database that can't be
 // reached or used.
-func ExaminePostgres(ctx context.Context, url string) (reached Checkpoint, err error) {
-	s, err := at(url, slog.New(slog.DiscardHandler))
+func ExaminePostgres(ctx context.Context, d Database) (reached Checkpoint, err error) {
+	s, err := at(d, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return Checkpoint{}, err
 	}

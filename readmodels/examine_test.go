@@ -45,19 +45,19 @@ func TestExaminingLeavesAFileAsItIs(t *testing.T) {
 func TestExaminingLeavesADatabaseAsItIs(t *testing.T) {
 	url := readmodelstest.Postgres(t)
 	for range 2 {
-		if _, err := readmodels.ExaminePostgres(t.Context(), url); !errors.Is(err, readmodels.ErrNoTables) {
+		if _, err := readmodels.ExaminePostgres(t.Context(), readmodels.Database{URL: url}); !errors.Is(err, readmodels.ErrNoTables) {
 			t.Errorf("of an empty database: %v", err)
 		}
 	}
-	db, err := readmodels.OpenPostgres(context.Background(), url, slog.New(slog.DiscardHandler))
+	db, err := readmodels.OpenPostgres(context.Background(), readmodels.Database{URL: url}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	if reached, err := readmodels.ExaminePostgres(t.Context(), url); err != nil || reached.Position != 0 {
+	if reached, err := readmodels.ExaminePostgres(t.Context(), readmodels.Database{URL: url}); err != nil || reached.Position != 0 {
 		t.Errorf("of empty tables: %v %v", reached, err)
 	}
-	_, err = readmodels.ExaminePostgres(t.Context(), "postgres://agentkey:canary@127.0.0.1:1/agentkey")
+	_, err = readmodels.ExaminePostgres(t.Context(), readmodels.Database{URL: "postgres://agentkey:canary@127.0.0.1:1/agentkey"})
 	if err == nil || errors.Is(err, readmodels.ErrNoTables) || strings.Contains(err.Error(), "canary") {
 		t.Errorf("of a database that is not there: %v", err)
 	}

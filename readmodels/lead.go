@@ -2,6 +2,7 @@ package readmodels
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -15,12 +16,15 @@ const (
 
 // lead waits for the lease of the process that fills the tables.
 func (s *schema) lead(
-	ctx context.Context, db *DB, standby func(Checkpoint) <-chan struct{},
+	ctx context.Context, db *DB, is Origin, standby func(Checkpoint) <-chan struct{},
 ) (context.Context, func(), error) {
 	if s.build != nil {
 		return ctx, func() {}, nil // no other process knows of these tables
 	}
 	fail := func(err error) (context.Context, func(), error) {
+		if occupied, ok := errors.AsType[*OccupiedError](err); ok {
+			return nil, nil, occupied
+		}
 		return nil, nil, fmt.Errorf("lead the filling of the read model: %w: %w", ErrUnavailable, err)
 	}
 	if err := s.prepare(ctx); err != nil {
@@ -30,8 +34,16 @@ func (s *schema) lead(
 	if err != nil {
 		return fail(err)
 	}
-	for {
-		taken, err := l.take(ctx)
+	l.installation = is.String()
+	for began := time.Now(); ; {
+		at, err := db.ReadCheckpoint(ctx)
+		if err == nil {
+			err = l.occupied(ctx)
+		}
+		taken := false
+		if err == nil && s.vacate(ctx, at, is, began) {
+			taken, err = l.take(ctx)
+		}
 		if err == nil && !taken {
 			err = watch(ctx, db, standby)
 		}

@@ -22,9 +22,10 @@ const (
 // leasesSQL makes the table of leases. It isn't logged: what a crash of the server takes away is
 // taken again, and a renewal doesn't wait for the disk.
 const leasesSQL = `CREATE UNLOGGED TABLE IF NOT EXISTS leases (
-    name    TEXT        NOT NULL PRIMARY KEY,
-    holder  TEXT        NOT NULL,
-    ends_at TIMESTAMPTZ NOT NULL
+    name         TEXT        NOT NULL PRIMARY KEY,
+    holder       TEXT        NOT NULL,
+    installation TEXT        NOT NULL, -- of the holder; '' where that doesn't matter
+    ends_at      TIMESTAMPTZ NOT NULL
 )`
 
 var errLost = errors.New("the lease was lost")
@@ -36,6 +37,7 @@ type lease struct {
 	conn         *pgx.Conn
 	table        string
 	name, holder string
+	installation string // as other installations are told
 	stop         context.CancelFunc
 	stopped      chan struct{}
 	logger       *slog.Logger
@@ -54,10 +56,11 @@ func (s *schema) lease(ctx context.Context, name, holder string) (*lease, error)
 
 // take takes or renews the lease, and reports whether it is held now.
 func (l *lease) take(ctx context.Context) (bool, error) {
-	done, err := l.conn.Exec(ctx, `INSERT INTO `+l.table+` AS l (name, holder, ends_at) VALUES ($1, $2, now() +
-	make_interval(secs => $3))
-		ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, ends_at = excluded.ends_at
-		WHERE l.holder = excluded.holder OR l.ends_at <= now()`, l.name, l.holder, leaseTime.Seconds())
+	done, err := l.conn.Exec(ctx, `INSERT INTO `+l.table+` AS l (name, holder, installation, ends_at)
+		VALUES ($1, $2, $3, now() + make_interval(secs => $4))
+		ON CONFLICT (name) DO UPDATE
+		SET holder = excluded.holder, installation = excluded.installation, ends_at = excluded.ends_at
+		WHERE l.holder = excluded.holder OR l.ends_at <= now()`, l.name, l.holder, l.installation, leaseTime.Seconds())
 	return done.RowsAffected() == 1, err
 }
 

@@ -37,13 +37,6 @@ func (db *DB) Notes(ctx context.Context, organization string, f NoteFilter, p Pa
 	return cut(notes, p, func(n Note) uint64 { return n.Position }), err
 }
 
-// Note returns one note, or ErrNotFound.
-func (db *DB) Note(ctx context.Context, organization, id string) (Note, error) {
-	q := noteQuery(organization)
-	q.add(" AND n.id = ", q.arg(id))
-	return only(db.notes(ctx, q))
-}
-
 func noteQuery(organization string) *text {
 	q := &text{}
 	q.add(`SELECT n.id, n.tool_id, t.name, n.learned, n.status, n.guide_version, t.instructions_version, n.created_at,

@@ -1,6 +1,7 @@
 package readmodels
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"regexp"
 	"strings"
 	"time"
 
@@ -30,11 +32,30 @@ type schema struct {
 	holder string // this process, in leases
 	config *pgxpool.Config
 	logger *slog.Logger
-	build  *lease // of a schema beside: the right to build one
+
+	vacancy time.Duration
+	build   *lease // of a schema beside: the right to build one
 }
 
-// home is the schema that all versions of the tables share.
-const home = "agentkey"
+// Database is a database of Postgres, and where in it the tables are.
+type Database struct {
+	URL     string
+	Schema  string        // that all versions of the tables share; empty: agentkey
+	Vacancy time.Duration // that another installation must show no life before its tables are taken; 0: a minute
+}
+
+var (
+	schemaName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,39}$`)
+	reserved   = regexp.MustCompile(`^pg_|^reporting$|_reporting$|_[0-9a-f]{12}$`)
+)
+
+// ValidSchema reports whether a schema may be called so. No name may be one that another schema
+// makes by appending to its own.
+func ValidSchema(name string) bool {
+	return schemaName.MatchString(name) && !reserved.MatchString(name)
+}
+
+const defaultSchema = "agentkey"
 
 // setUpTime is how long OpenPostgres tries to reach the server.
 const setUpTime = 10 * time.Second
@@ -43,8 +64,8 @@ const setUpTime = 10 * time.Second
 // absent: of several processes that start at once one does. A URL that is not valid, a user or a
 // database that the server refuses is an error. A server that can't be reached now is none: queries
 // fail, and Lead makes the tables when it is back.
-func OpenPostgres(ctx context.Context, url string, logger *slog.Logger) (*DB, error) {
-	s, err := at(url, logger)
+func OpenPostgres(ctx context.Context, d Database, logger *slog.Logger) (*DB, error) {
+	s, err := at(d, logger)
 	if err != nil {
 		return nil, err
 	}
@@ -64,21 +85,23 @@ func OpenPostgres(ctx context.Context, url string, logger *slog.Logger) (*DB, er
 	return db, nil
 }
 
-// at returns where the tables of this version are in the database of a URL; nothing is connected.
-func at(url string, logger *slog.Logger) (*schema, error) {
-	config, err := pgxpool.ParseConfig(url)
+// at returns where the tables of this version are in a database; nothing is connected.
+func at(d Database, logger *slog.Logger) (*schema, error) {
+	config, err := pgxpool.ParseConfig(d.URL)
 	if err != nil { // its text may quote the URL, and that holds a password
 		return nil, errors.New(
 			"the URL of the read model's database is not valid; it looks like " +
 				"postgres://user:password@host:5432/database",
 		)
 	}
-	if !strings.Contains(url, "default_query_exec_mode") {
+	if !strings.Contains(d.URL, "default_query_exec_mode") {
 		// one round trip, and no statement has a name
 		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
+	home := cmp.Or(d.Schema, defaultSchema)
 	return &schema{
 		name: home + "_" + fingerprint()[:12], home: home, holder: rand.Text(), config: config, logger: logger,
+		vacancy: cmp.Or(d.Vacancy, vacancy),
 	}, nil
 }
 

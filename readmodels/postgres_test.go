@@ -68,7 +68,7 @@ func TestProcessesThatStartAtOnceMakeOneSetOfTables(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {
-				db, err := readmodels.OpenPostgres(t.Context(), way, slog.New(slog.DiscardHandler))
+				db, err := readmodels.OpenPostgres(t.Context(), readmodels.Database{URL: way}, slog.New(slog.DiscardHandler))
 				if err != nil {
 					t.Error(err)
 					return
@@ -142,7 +142,7 @@ func TestAServerThatRefusesIsAnError(t *testing.T) {
 		"postgres://u:hunter2@ho st:5432/x", "mysql://u:hunter2@host/x", "postgres://u:hunter2@host:port/x",
 		user.String(), database.String(),
 	} {
-		db, err := readmodels.OpenPostgres(t.Context(), text, slog.New(slog.DiscardHandler))
+		db, err := readmodels.OpenPostgres(t.Context(), readmodels.Database{URL: text}, slog.New(slog.DiscardHandler))
 		if err == nil {
 			_ = db.Close()
 			t.Errorf("%s is taken", text)
@@ -158,7 +158,7 @@ func TestAServerThatIsAwayIsWaitedFor(t *testing.T) {
 	wire := readmodelstest.NewWire(t, readmodelstest.Postgres(t))
 	wire.Cut()
 	var said bytes.Buffer
-	db, err := readmodels.OpenPostgres(t.Context(), wire.URL, slog.New(slog.NewTextHandler(&said, nil)))
+	db, err := readmodels.OpenPostgres(t.Context(), readmodels.Database{URL: wire.URL}, slog.New(slog.NewTextHandler(&said, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,14 +175,14 @@ func TestAServerThatIsAwayIsWaitedFor(t *testing.T) {
 	if _, err := db.Agent(t.Context(), acme, "a1", noon); err == nil || errors.Is(err, readmodels.ErrNotFound) {
 		t.Errorf("a query: %v", err)
 	}
-	if _, _, err := db.Lead(t.Context(), alone); !errors.Is(err, readmodels.ErrUnavailable) {
+	if _, _, err := db.Lead(t.Context(), origin, alone); !errors.Is(err, readmodels.ErrUnavailable) {
 		t.Errorf("the lead: %v", err)
 	}
 	if _, err := db.Beside(t.Context()); !errors.Is(err, readmodels.ErrUnavailable) {
 		t.Errorf("beside: %v", err)
 	}
 	wire.Mend()
-	_, release, err := db.Lead(t.Context(), alone)
+	_, release, err := db.Lead(t.Context(), origin, alone)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,6 +247,9 @@ func TestWhatAnErrorLiesIn(t *testing.T) {
 // alone is for a process that nobody waits for while it stands by.
 func alone(readmodels.Checkpoint) <-chan struct{} { return nil }
 
+// origin is of the log that tests claim tables for.
+var origin = readmodels.Origin{StoreID: "s1", Created: noon}
+
 // lead takes the lead in the background and sends the context of it.
 func lead(
 	t *testing.T, db *readmodels.DB, standby func(readmodels.Checkpoint) <-chan struct{},
@@ -256,7 +259,7 @@ func lead(
 	led, ended := make(chan context.Context, 1), make(chan struct{})
 	go func() {
 		defer close(ended)
-		lead, release, err := db.Lead(ctx, standby)
+		lead, release, err := db.Lead(ctx, origin, standby)
 		if err != nil {
 			if ctx.Err() == nil {
 				t.Errorf("lead: %v", err)
@@ -363,7 +366,7 @@ func TestALeaderThatHearsNothingStopsLeading(t *testing.T) {
 func TestAKilledLeaderIsReplaced(t *testing.T) {
 	const variable = "READMODELS_TEST_LEADS"
 	if url := os.Getenv(variable); url != "" {
-		_, _, err := postgres(t, url).Lead(t.Context(), alone)
+		_, _, err := postgres(t, url).Lead(t.Context(), origin, alone)
 		fmt.Println("leads:", err) // to its parent
 		select {}
 	}

@@ -41,7 +41,7 @@ type place interface {
 	// replace is DB.Replace.
 	replace(ctx context.Context, db, other *DB, finish func(context.Context, Checkpoint) error) error
 	// lead is DB.Lead.
-	lead(ctx context.Context, db *DB, standby func(Checkpoint) <-chan struct{}) (context.Context, func(), error)
+	lead(ctx context.Context, db *DB, is Origin, standby func(Checkpoint) <-chan struct{}) (context.Context, func(), error)
 	// settle is DB.Settle.
 	settle(ctx context.Context) error
 	// down reports whether an error lies in the store, and not in what was to be written.
@@ -171,11 +171,12 @@ func (db *DB) Reset(ctx context.Context) error {
 // place within seconds. standby learns meanwhile how far the tables are: every 20 ms while the
 // channel that it returned is closed, and otherwise four times a second. An embedded file has one
 // process, which leads at once. release gives the lead back. That two lead for a moment does no
-// harm: Move lets one of them through.
+// harm: Move lets one of them through. A database in which another installation lives is an
+// *OccupiedError.
 func (db *DB) Lead(
-	ctx context.Context, standby func(Checkpoint) <-chan struct{},
+	ctx context.Context, is Origin, standby func(Checkpoint) <-chan struct{},
 ) (lead context.Context, release func(), err error) {
-	return db.place.lead(ctx, db, standby)
+	return db.place.lead(ctx, db, is, standby)
 }
 
 // Settle is called by the leader when the tables have everything: what other versions have left
@@ -194,6 +195,9 @@ type Checkpoint struct {
 func (c Checkpoint) Of(storeID string, created time.Time) bool {
 	return c.StoreID == storeID && c.StoreCreated.Equal(created)
 }
+
+// Origin names the log that the rows came from.
+func (c Checkpoint) Origin() Origin { return Origin{c.StoreID, c.StoreCreated} }
 
 // ReadCheckpoint returns how far the tables have come.
 func (db *DB) ReadCheckpoint(ctx context.Context) (Checkpoint, error) {

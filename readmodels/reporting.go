@@ -22,13 +22,21 @@ func (s *schema) told() string {
 	return "agentkey: what reports may rely on; made from " + s.name + " by " + hex.EncodeToString(sum[:6])
 }
 
+// reports is the schema of the views.
+func (s *schema) reports() string {
+	if s.home == defaultSchema {
+		return "reporting"
+	}
+	return s.home + "_reporting"
+}
+
 // tell lets the views of the reporting schema show this one. They are replaced, so that users who
 // were granted them keep them; only views that can't become these, because a newer version has
 // made them, are recreated. It is part of the caller's transaction.
 func (s *schema) tell(ctx context.Context, tx pgx.Tx) error {
 	name := pgx.Identifier{s.name}.Sanitize()
-	text := "CREATE SCHEMA IF NOT EXISTS reporting; SET LOCAL search_path = " + name + ";" + reporting +
-		"; COMMENT ON SCHEMA reporting IS '" + strings.ReplaceAll(s.told(), "'", "''") + "'"
+	text := "CREATE SCHEMA IF NOT EXISTS " + s.reports() + "; SET LOCAL search_path = " + name + ";" +
+		strings.ReplaceAll(reporting, "reporting.", s.reports()+".") + "; COMMENT ON SCHEMA " + s.reports() + " IS '" + strings.ReplaceAll(s.told(), "'", "''") + "'"
 	if _, err := tx.Exec(ctx, "SAVEPOINT views"); err != nil {
 		return err
 	}
@@ -39,7 +47,7 @@ func (s *schema) tell(ctx context.Context, tx pgx.Tx) error {
 			ctx, "the reporting views of a newer version are recreated and must be granted again",
 			slog.String("reason", refused.Message),
 		)
-		_, err = tx.Exec(ctx, "ROLLBACK TO SAVEPOINT views; DROP SCHEMA reporting CASCADE;"+text)
+		_, err = tx.Exec(ctx, "ROLLBACK TO SAVEPOINT views; DROP SCHEMA "+s.reports()+" CASCADE;"+text)
 	}
 	return err
 }

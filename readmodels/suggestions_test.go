@@ -210,7 +210,7 @@ func testNotes(t *testing.T, s *shelf) {
 	if len(first.Items) != 2 || len(rest.Items) != 1 || rest.Items[0].ID != "n0" || rest.Next != 0 {
 		t.Errorf("page by page: %+v, %+v", first, rest)
 	}
-	n := must[readmodels.Note](t)(s.db.Note(ctx, acme, "n0"))
+	n := s.note("n0")
 	want := readmodels.Note{
 		ID: "n0", ToolID: "t1", ToolName: "GitHub", Learned: "learned n0", Status: "pending", GuideVersion: 1,
 		CurrentVersion: 4, CreatedAt: noon, LastActivityAt: noon.Add(time.Hour), Position: n.Position,
@@ -225,15 +225,30 @@ func testNotes(t *testing.T, s *shelf) {
 	if diff := cmp.Diff(want, n); diff != "" {
 		t.Errorf("one (-want +got):\n%s", diff)
 	}
-	if n := must[readmodels.Note](t)(s.db.Note(ctx, acme, "n2")); n.Status != "accepted" || n.GuideVersion != 4 ||
+	if n := s.note("n2"); n.Status != "accepted" || n.GuideVersion != 4 ||
 		n.DecidedBy != human {
 		t.Errorf("an accepted one: %+v", n)
 	}
 	s.remove("t1")
-	if _, err := s.db.Note(ctx, acme, "n0"); !errors.Is(err, readmodels.ErrNotFound) {
-		t.Errorf("a note of a removed tool: %v", err)
+	list := must[readmodels.List[readmodels.Note]](t)(s.db.Notes(ctx, acme, readmodels.NoteFilter{}, all))
+	if diff := cmp.Diff([]string{"n1"}, names(list.Items, func(n readmodels.Note) string { return n.ID })); diff != "" {
+		t.Errorf("after their tool was removed (-want +got):\n%s", diff)
 	}
-	if _, err := s.db.Note(ctx, globex, "n1"); !errors.Is(err, readmodels.ErrNotFound) {
-		t.Errorf("a note of another organization: %v", err)
+	list = must[readmodels.List[readmodels.Note]](t)(s.db.Notes(ctx, globex, readmodels.NoteFilter{}, all))
+	if len(list.Items) != 0 {
+		t.Errorf("notes of another organization: %v", list.Items)
 	}
+}
+
+// note finds one note in the list.
+func (s *shelf) note(id string) readmodels.Note {
+	s.t.Helper()
+	list := must[readmodels.List[readmodels.Note]](s.t)(s.db.Notes(s.t.Context(), acme, readmodels.NoteFilter{}, all))
+	for _, n := range list.Items {
+		if n.ID == id {
+			return n
+		}
+	}
+	s.t.Fatalf("there is no note %s", id)
+	return readmodels.Note{}
 }

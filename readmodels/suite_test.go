@@ -46,7 +46,7 @@ func TestPostgresThroughAPooler(t *testing.T) {
 // postgres opens a database as one process does.
 func postgres(t *testing.T, url string) *readmodels.DB {
 	t.Helper()
-	db, err := readmodels.OpenPostgres(t.Context(), url, slog.New(slog.DiscardHandler))
+	db, err := readmodels.OpenPostgres(t.Context(), readmodels.Database{URL: url}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

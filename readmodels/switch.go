@@ -39,7 +39,8 @@ func (s *schema) beside(ctx context.Context) (_ *DB, err error) {
 	}
 	build.hold(context.WithoutCancel(ctx)) // until the tables are in place or gone
 	next := &schema{
-		name: s.name + "_next", home: s.home, holder: s.holder, config: s.config, logger: s.logger, build: build,
+		name: s.name + "_next", home: s.home, holder: s.holder, config: s.config, logger: s.logger, vacancy: s.vacancy,
+		build: build,
 	}
 	if err := next.transact(ctx, func(tx pgx.Tx) error { return next.create(ctx, tx) }); err != nil {
 		return nil, err
@@ -146,7 +147,8 @@ func (s *schema) settle(ctx context.Context) error {
 	err := s.alone(ctx, func(tx pgx.Tx) error {
 		var told bool
 		err := tx.QueryRow(
-			ctx, "SELECT coalesce(obj_description(to_regnamespace('reporting'), 'pg_namespace') = $1, false)", s.told(),
+			ctx, "SELECT coalesce(obj_description(to_regnamespace($2), 'pg_namespace') = $1, false)", s.told(),
+			s.reports(),
 		).Scan(&told)
 		if err != nil || told {
 			return err

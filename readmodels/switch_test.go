@@ -161,7 +161,8 @@ func TestUnusedTablesOfOtherVersionsAreDropped(t *testing.T) {
 	} {
 		do(t, c, "CREATE SCHEMA "+name+" CREATE TABLE agents (id TEXT)")
 	}
-	do(t, c, "INSERT INTO agentkey.leases VALUES ('lead agentkey_ba9876543210', 'a process of that version', now())")
+	do(t, c, "INSERT INTO agentkey.leases (name, holder, installation, ends_at) "+
+		"VALUES ('lead agentkey_ba9876543210', 'a process of that version', '', now())")
 	schemas := func() string {
 		t.Helper()
 		return scan[string](
@@ -358,7 +359,7 @@ func TestEveryColumnIsReportedOrLeftOutOnPurpose(t *testing.T) {
 func TestReportsOfANewerVersionAreReplaced(t *testing.T) {
 	url := readmodelstest.Postgres(t)
 	var said bytes.Buffer
-	db, err := readmodels.OpenPostgres(t.Context(), url, slog.New(slog.NewTextHandler(&said, nil)))
+	db, err := readmodels.OpenPostgres(t.Context(), readmodels.Database{URL: url}, slog.New(slog.NewTextHandler(&said, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}

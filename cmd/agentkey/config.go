@@ -22,27 +22,28 @@ import (
 
 // Config is everything that can be set; see settings.
 type Config struct {
-	Listen        string
-	TLSCert       string // a PEM file; empty: plain HTTP
-	TLSKey        string // a PEM file
-	BehindProxy   bool
-	Proxies       []netip.Prefix
-	AgentOrigins  []string
-	AdminOrigins  []string
-	MetricsListen string           // empty: no metrics are served
-	DataDir       string           // absolute
-	MasterKeys    []seal.MasterKey // current first; empty: the data folder's
-	AdminToken    domain.Secret    // empty: one is made when the installation is begun
-	EventStoreURL string           // empty: the embedded store
-	DatabaseURL   string           // empty: the read model is a file in the data folder
-	Redis         *redis.Options   // nil: calls are counted in this process
-	Limits        door.Rules
-	Outbound      outbound.Network
-	Dashboard     notify.Dashboard   // the zero one: messages have no links
-	Mail          *notify.MailServer // nil: no e-mail is sent
-	MailFrom      mail.Address
-	AI            AI
-	TracesURL     string // of an OTLP receiver; empty: nothing is traced
+	Listen         string
+	TLSCert        string // a PEM file; empty: plain HTTP
+	TLSKey         string // a PEM file
+	BehindProxy    bool
+	Proxies        []netip.Prefix
+	AgentOrigins   []string
+	AdminOrigins   []string
+	MetricsListen  string           // empty: no metrics are served
+	DataDir        string           // absolute
+	MasterKeys     []seal.MasterKey // current first; empty: the data folder's
+	AdminToken     domain.Secret    // empty: one is made when the installation is begun
+	EventStoreURL  string           // empty: the embedded store
+	DatabaseSchema string           // of the read model in that database
+	DatabaseURL    string           // empty: the read model is a file in the data folder
+	Redis          *redis.Options   // nil: calls are counted in this process
+	Limits         door.Rules
+	Outbound       outbound.Network
+	Dashboard      notify.Dashboard   // the zero one: messages have no links
+	Mail           *notify.MailServer // nil: no e-mail is sent
+	MailFrom       mail.Address
+	AI             AI
+	TracesURL      string // of an OTLP receiver; empty: nothing is traced
 }
 
 // AI is the language model that writes setup guides.

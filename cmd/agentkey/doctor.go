@@ -303,7 +303,7 @@ func (d *doctor) readModel(ctx context.Context) {
 	), "restart serve, which fills a new one from the log"
 	if d.config.DatabaseURL != "" {
 		where, next = "the database of AGENTKEY_DATABASE_URL", "queries answer 503 until it is repaired"
-		reached, err = readmodels.ExaminePostgres(ctx, d.config.DatabaseURL)
+		reached, err = readmodels.ExaminePostgres(ctx, d.config.database())
 	} else {
 		reached, err = readmodels.ExamineEmbedded(ctx, filepath.Join(d.config.DataDir, readModelFile))
 	}
@@ -314,6 +314,8 @@ func (d *doctor) readModel(ctx context.Context) {
 		d.say(isFailed, what, "%s can't be used: %v; %s", where, err, next)
 	case reached.StoreID == "":
 		d.say(isOK, what, "%s is empty; serve fills it from the log", where)
+	case !d.fills(ctx, reached) && d.config.DatabaseURL != "":
+		d.say(isFailed, what, "%s: %v", where, &readmodels.OccupiedError{By: reached.Origin().String()})
 	case !d.fills(ctx, reached):
 		d.say(isWarning, what, "%s was filled from another log; serve fills it again", where)
 	default:

@@ -94,7 +94,11 @@ func (h *health) Ready(ctx context.Context) api.Readiness {
 	switch {
 	case !status.CaughtUpOnce:
 		worse(api.ReadinessStatusNotReady)
-		check("read_model", api.ReadinessCheckStatusDown, "it has not caught up yet since the start")
+		detail := "it has not caught up yet since the start"
+		if status.State == projections.Failed {
+			detail += ": " + status.Detail
+		}
+		check("read_model", api.ReadinessCheckStatusDown, detail)
 	case status.State == projections.Failed || status.Lag > behind:
 		worse(api.ReadinessStatusDegraded)
 		check("read_model", api.ReadinessCheckStatusDegraded, status.Detail)

@@ -76,10 +76,14 @@ func (l *openLog) Close() error {
 	return err
 }
 
+func (c *Config) database() readmodels.Database {
+	return readmodels.Database{URL: c.DatabaseURL, Schema: c.DatabaseSchema}
+}
+
 // openModels opens the read model: in Postgres, or in a file of the data folder.
 func openModels(ctx context.Context, c Config, logger *slog.Logger) (*readmodels.DB, error) {
 	if c.DatabaseURL != "" {
-		return readmodels.OpenPostgres(ctx, c.DatabaseURL, logger)
+		return readmodels.OpenPostgres(ctx, c.database(), logger)
 	}
 	return readmodels.OpenEmbedded(ctx, filepath.Join(c.DataDir, readModelFile), logger)
 }

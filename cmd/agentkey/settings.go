@@ -12,6 +12,7 @@ import (
 	"agentkey/domain"
 	"agentkey/integrations/notify"
 	"agentkey/integrations/outbound"
+	"agentkey/readmodels"
 )
 
 // setting is one thing that can be set.
@@ -110,6 +111,18 @@ var settings = []setting{
 		take: func(c *Config, text string) error {
 			c.DatabaseURL = text
 			return scheme(text, "postgres", "postgresql")
+		},
+	},
+	{
+		name: "AGENTKEY_DATABASE_SCHEMA", value: "agentkey",
+		meaning: "the schema of the read model; installations that share a database each name another one",
+		take: func(c *Config, text string) error {
+			c.DatabaseSchema = text
+			if !readmodels.ValidSchema(text) {
+				return errors.New("it must be at most 40 lower-case letters, digits and _, begin with a letter, and be no name that " +
+					"Postgres or another schema needs: pg_…, reporting, …_reporting, or … with a fingerprint")
+			}
+			return nil
 		},
 	},
 	{
