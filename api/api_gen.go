@@ -1125,6 +1125,9 @@ type GrantList struct {
 // GuideText Text without control characters other than tabs and line breaks.
 type GuideText = string
 
+// GuideTextOrNull Text without control characters other than tabs and line breaks.
+type GuideTextOrNull = string
+
 // Health defines model for Health.
 type Health struct {
 	Status HealthStatus `json:"status"`
@@ -1746,15 +1749,15 @@ type ToolChange struct {
 	Description *string   `json:"description,omitempty"`
 
 	// DocsURL An http or https URL without a user.
-	DocsURL *WebAddress `json:"docs_url,omitempty"`
+	DocsURL *WebAddressOrNull `json:"docs_url,omitempty"`
 
 	// Instructions Text without control characters other than tabs and line breaks.
-	Instructions    *GuideText `json:"instructions,omitempty"`
-	MaxGrantSeconds *int64     `json:"max_grant_seconds,omitempty"`
-	Name            *string    `json:"name,omitempty"`
+	Instructions    *GuideTextOrNull `json:"instructions,omitempty"`
+	MaxGrantSeconds *int64           `json:"max_grant_seconds,omitempty"`
+	Name            *string          `json:"name,omitempty"`
 
 	// URL An http or https URL without a user.
-	URL *WebAddress `json:"url,omitempty"`
+	URL *WebAddressOrNull `json:"url,omitempty"`
 }
 
 // ToolImport defines model for ToolImport.
@@ -1838,6 +1841,9 @@ type ToolTemplateList struct {
 
 // WebAddress An http or https URL without a user.
 type WebAddress = string
+
+// WebAddressOrNull An http or https URL without a user.
+type WebAddressOrNull = string
 
 // AgentIDFilter A UUID in canonical lower case.
 type AgentIDFilter = ID
@@ -2421,7 +2427,7 @@ type ServerInterface interface {
 	// GetTool Show one tool.
 	// (GET /api/admin/tools/{id})
 	GetTool(c *gin.Context, id PathID)
-	// UpdateTool Change a tool.
+	// UpdateTool Change a tool. Null or an empty text clears an optional field.
 	// (PATCH /api/admin/tools/{id})
 	UpdateTool(c *gin.Context, id PathID)
 	// RotateCredential Rotate the shared credential. The next fetch returns the new one.
@@ -6710,7 +6716,7 @@ type StrictServerInterface interface {
 	// GetTool Show one tool.
 	// (GET /api/admin/tools/{id})
 	GetTool(ctx context.Context, request GetToolRequestObject) (GetToolResponseObject, error)
-	// UpdateTool Change a tool.
+	// UpdateTool Change a tool. Null or an empty text clears an optional field.
 	// (PATCH /api/admin/tools/{id})
 	UpdateTool(ctx context.Context, request UpdateToolRequestObject) (UpdateToolResponseObject, error)
 	// RotateCredential Rotate the shared credential. The next fetch returns the new one.

@@ -128,11 +128,12 @@ func (s *Server) readBody(c *gin.Context, call *call) (map[string]any, error) {
 		c.Request.Body = http.NoBody
 		return nil, nil
 	}
-	read := body.ReadJSON
 	if isYAML {
-		read = body.ReadYAML
+		call.body, err = body.ReadYAML(raw)
+	} else {
+		call.body, err = body.ReadJSON(raw, call.op.Clears)
 	}
-	if call.body, err = read(raw); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	c.Request.Body = io.NopCloser(bytes.NewReader(call.body.JSON))

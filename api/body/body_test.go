@@ -98,7 +98,7 @@ func TestTextThatIsNotJSONIsRefusedWithItsPlaceAndCause(t *testing.T) {
 		{"{\"a\": 1,\n \"b\": {\"c\": 1, \"c\": 2}}", 2, 16, "given twice"},
 		{"{\"a\":\n 1e999}", 2, 2, "larger or finer"},
 	} {
-		_, err := body.ReadJSON([]byte(tt.text))
+		_, err := body.ReadJSON([]byte(tt.text), nil)
 		got := wrong(t, err)
 		named := false
 		for cause := range strings.SplitSeq(tt.cause, "|") {
@@ -163,7 +163,7 @@ func FuzzExplain(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		_, err := body.ReadJSON(text)
+		_, err := body.ReadJSON(text, nil)
 		if err == nil {
 			return
 		}

@@ -24,8 +24,9 @@ type Body struct {
 }
 
 // ReadJSON reads exactly one JSON object. It refuses what two readers could understand differently
-// (RFC 7493), trims every string but a credential's, and drops empty members at the top.
-func ReadJSON(raw []byte) (Body, error) {
+// (RFC 7493) and trims every string but a credential's. An empty text at the top counts as absent,
+// unless clears says otherwise; see normalise.
+func ReadJSON(raw []byte, clears map[string]any) (Body, error) {
 	if !utf8.Valid(raw) {
 		return Body{}, malformed("JSON", explain(raw))
 	}
@@ -60,27 +61,35 @@ func ReadJSON(raw []byte) (Body, error) {
 			},
 		)
 	}
-	return normalise(object)
+	return normalise(object, clears)
 }
 
 // leading is how many blanks a text begins with.
 func leading(raw []byte) int { return len(raw) - len(bytes.TrimLeft(raw, " \t\r\n")) }
 
-func normalise(object map[string]any) (Body, error) {
+// normalise trims a body and settles what an empty text at its top means. Where clears is nil it
+// counts as absent. In a change (RFC 7396) an empty text and null clear the members that clears
+// names: both are validated as null, and bound as the value that clears has. Other members of a
+// change stay as they are, so that none is ignored silently.
+func normalise(object, clears map[string]any) (Body, error) {
+	bound := map[string]any{}
 	for name, v := range object {
-		if name == untouched {
+		if name != untouched {
+			v = trimmed(v)
+		}
+		if v == "" && clears == nil && name != untouched {
+			delete(object, name)
 			continue
 		}
-		v = trimmed(v)
-		object[name] = v
-		if v == "" {
-			delete(object, name)
+		object[name], bound[name] = v, v
+		if cleared, clearable := clears[name]; clearable && (v == "" || v == nil) {
+			object[name], bound[name] = nil, cleared
 		}
 	}
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)
 	e.SetEscapeHTML(false)
-	err := e.Encode(object)
+	err := e.Encode(bound)
 	return Body{Object: object, JSON: out.Bytes()}, err
 }
 

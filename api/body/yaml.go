@@ -64,7 +64,7 @@ func ReadYAML(raw []byte) (Body, error) {
 	case !errors.Is(err, io.EOF):
 		return Body{}, malformed("YAML", explainYAML(raw, err))
 	}
-	out, err := normalise(object)
+	out, err := normalise(object, nil)
 	out.places = r.places
 	return out, err
 }

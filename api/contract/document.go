@@ -4,9 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
 // document is the part of the OpenAPI document outside its schemas.
@@ -121,10 +124,32 @@ func (d document) operation(method, path string, o *documented, schemas compiler
 	_, op.TakesYAML = o.Body.Content["application/yaml"]
 	var err error
 	op.Body, err = schemas.at(at + pointer("requestBody", "content", "application/json", "schema"))
-	if err != nil || op.MaxBody != 0 {
-		return op, err
+	if err != nil {
+		return nil, err
+	}
+	if method == http.MethodPatch {
+		op.Clears = clears(op.Body)
+	}
+	if op.MaxBody != 0 {
+		return op, nil
 	}
 	most, err := largest(op.Body)
 	op.MaxBody = max(most, leastBody[op.Caller])
 	return op, err
+}
+
+// clears are the members of a change that may be null, each with the value that null stands for.
+func clears(body *jsonschema.Schema) map[string]any {
+	out := map[string]any{}
+	for name, member := range target(body).Properties {
+		member = target(member)
+		switch {
+		case !nullable(member):
+		case typeOf(member) == "string":
+			out[name] = ""
+		default:
+			out[name] = 0
+		}
+	}
+	return out
 }

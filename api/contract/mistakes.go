@@ -150,16 +150,34 @@ func target(s *jsonschema.Schema) *jsonschema.Schema {
 	return s
 }
 
-// typeOf is the type that a schema wants, "" if it wants none or several.
+// typeOf is the type that a schema wants beside null, "" if it wants none or several.
 func typeOf(s *jsonschema.Schema) string {
-	if s == nil || s.Types == nil || len(s.Types.ToStrings()) != 1 {
+	if s == nil || s.Types == nil {
 		return ""
 	}
-	return s.Types.ToStrings()[0]
+	types := slices.DeleteFunc(s.Types.ToStrings(), func(name string) bool { return name == null })
+	if len(types) != 1 {
+		return ""
+	}
+	return types[0]
+}
+
+const null = "null"
+
+// nullable reports whether a schema takes null beside its type.
+func nullable(s *jsonschema.Schema) bool {
+	return s != nil && s.Types != nil && slices.Contains(s.Types.ToStrings(), null)
 }
 
 // mustBe describes a schema in words.
 func mustBe(s *jsonschema.Schema) string {
+	if nullable(s) {
+		return described(s) + ", or null to clear it"
+	}
+	return described(s)
+}
+
+func described(s *jsonschema.Schema) string {
 	if s == nil {
 		return invalid
 	}

@@ -30,6 +30,10 @@ type Operation struct {
 	TakesYAML bool
 	MaxBody   int64 // bytes; no valid body is larger, however it is encoded
 
+	// Clears has the members that a PATCH clears with null or an empty text, and what each is then;
+	// nil for other methods.
+	Clears map[string]any
+
 	query []parameter // sorted by name
 }
 

@@ -208,9 +208,9 @@ func TestAnEmptyTextCountsAsAbsent(t *testing.T) {
 	}
 	path := "/api/admin/agents/" + made.Text("agent.id")
 	admin.must(200, "PATCH", path, object{"description": "  opens pull requests "})
-	a := admin.must(200, "PATCH", path, object{"name": "", "description": " \n"})
-	if a.Text("name") != "Onboarding" || a.Text("description") != "opens pull requests" {
-		t.Errorf("what was sent empty was changed: %s", a.Body)
+	a := admin.must(200, "PATCH", path, object{"description": " \n"})
+	if a.Text("name") != "Onboarding" || a.Text("description") != "" {
+		t.Errorf("a change leaves what it clears: %s", a.Body)
 	}
 	tool := admin.must(201, "POST", "/api/admin/tools", object{
 		"name": "\tGitHub\u00a0", "url": "", "docs_url": "  ", "instructions": " Send it. ", "description": " ",

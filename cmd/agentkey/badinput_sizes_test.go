@@ -33,7 +33,8 @@ func wasteful(s *jsonschema.Schema) string {
 	case s.Pattern != nil:
 		return `"` + unknownID + `"`
 	}
-	switch s.Types.ToStrings()[0] {
+	types := s.Types.ToStrings()
+	switch types[len(types)-1] { // null comes first
 	case "string":
 		return `"` + strings.Repeat(`\ud83d\ude00`, *s.MaxLength) + `"`
 	case "array":
