@@ -89,7 +89,12 @@ func (s *schema) replace(ctx context.Context, db, other *DB, finish func(context
 	old, next := s.name+"_old", other.place.(*schema).name //nolint:forcetypeassert // it came from beside
 	err := s.drop(ctx, old)                                // when it could not be dropped the last time
 	if err == nil {
-		err = s.rename(ctx, old, next, func(ctx context.Context, was Checkpoint) error { return finish(ctx, was) })
+		err = s.rename(ctx, old, next, func(ctx context.Context, was Checkpoint) error {
+			if err := finish(ctx, was); err != nil {
+				return err
+			}
+			return s.same(ctx, was, other)
+		})
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("put the new read model in place: %w", err), other.Discard())
@@ -101,6 +106,15 @@ func (s *schema) replace(ctx context.Context, db, other *DB, finish func(context
 		)
 	}
 	return other.Close()
+}
+
+// same refuses to put filled tables in the place of another installation's.
+func (s *schema) same(ctx context.Context, was Checkpoint, other *DB) error {
+	is, err := other.ReadCheckpoint(ctx)
+	if err != nil || is.StoreID == "" || was.StoreID == "" || was.Of(is.StoreID, is.StoreCreated) {
+		return err
+	}
+	return &OccupiedError{was.Origin().String()}
 }
 
 func (s *schema) rename(ctx context.Context, old, next string, finish func(context.Context, Checkpoint) error) error {

@@ -42,6 +42,10 @@ func TestADatabaseOfALivingInstallationIsRefused(t *testing.T) {
 			if code != exitFault || !strings.Contains(said["read model"], names) {
 				t.Errorf("doctor: exit %d: %s", code, said["read model"])
 			}
+			code, _, stderr := runOnce(t, second.env, "projections", "rebuild")
+			if code != exitFault || !strings.Contains(stderr, names) {
+				t.Errorf("projections rebuild: exit %d: %s", code, tail(stderr))
+			}
 
 			first.restart()
 			first.admin().must(200, "GET", "/api/admin/tools/"+tool, nil)
