@@ -158,7 +158,8 @@ func TestAServerThatIsAwayIsWaitedFor(t *testing.T) {
 	wire := readmodelstest.NewWire(t, readmodelstest.Postgres(t))
 	wire.Cut()
 	var said bytes.Buffer
-	db, err := readmodels.OpenPostgres(t.Context(), readmodels.Database{URL: wire.URL}, slog.New(slog.NewTextHandler(&said, nil)))
+	logger := slog.New(slog.NewTextHandler(&said, nil))
+	db, err := readmodels.OpenPostgres(t.Context(), readmodels.Database{URL: wire.URL}, logger)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,8 @@ func (s *schema) reports() string {
 func (s *schema) tell(ctx context.Context, tx pgx.Tx) error {
 	name := pgx.Identifier{s.name}.Sanitize()
 	text := "CREATE SCHEMA IF NOT EXISTS " + s.reports() + "; SET LOCAL search_path = " + name + ";" +
-		strings.ReplaceAll(reporting, "reporting.", s.reports()+".") + "; COMMENT ON SCHEMA " + s.reports() + " IS '" + strings.ReplaceAll(s.told(), "'", "''") + "'"
+		strings.ReplaceAll(reporting, "reporting.", s.reports()+".") +
+		"; COMMENT ON SCHEMA " + s.reports() + " IS '" + strings.ReplaceAll(s.told(), "'", "''") + "'"
 	if _, err := tx.Exec(ctx, "SAVEPOINT views"); err != nil {
 		return err
 	}

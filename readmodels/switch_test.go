@@ -359,7 +359,8 @@ func TestEveryColumnIsReportedOrLeftOutOnPurpose(t *testing.T) {
 func TestReportsOfANewerVersionAreReplaced(t *testing.T) {
 	url := readmodelstest.Postgres(t)
 	var said bytes.Buffer
-	db, err := readmodels.OpenPostgres(t.Context(), readmodels.Database{URL: url}, slog.New(slog.NewTextHandler(&said, nil)))
+	logger := slog.New(slog.NewTextHandler(&said, nil))
+	db, err := readmodels.OpenPostgres(t.Context(), readmodels.Database{URL: url}, logger)
 	if err != nil {
 		t.Fatal(err)
 	}

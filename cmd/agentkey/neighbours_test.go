@@ -21,7 +21,9 @@ func startBeside(t *testing.T, database string, settings ...string) *program {
 func TestADatabaseOfALivingInstallationIsRefused(t *testing.T) {
 	t.Parallel()
 	direct := readmodelstest.Postgres(t)
-	for way, database := range map[string]string{"directly": direct, "through a pooler": readmodelstest.Pooled(t, direct)} {
+	for way, database := range map[string]string{
+		"directly": direct, "through a pooler": readmodelstest.Pooled(t, direct),
+	} {
 		t.Run(way, func(t *testing.T) {
 			schema := "AGENTKEY_DATABASE_SCHEMA=" + strings.ReplaceAll("acme_"+way, " ", "_")
 			first := start(t, append(startLog(t).replicas(), "AGENTKEY_DATABASE_URL="+database, schema)...)
@@ -35,12 +37,13 @@ func TestADatabaseOfALivingInstallationIsRefused(t *testing.T) {
 				a := second.anyone().call("GET", "/readyz", nil)
 				return a.Status == 503 && strings.Contains(string(a.Body), names)
 			})
-			if said := second.stderr.String(); !strings.Contains(said, names) || !strings.Contains(said, "AGENTKEY_DATABASE_SCHEMA") {
+			said := second.stderr.String()
+			if !strings.Contains(said, names) || !strings.Contains(said, "AGENTKEY_DATABASE_SCHEMA") {
 				t.Errorf("the log doesn't name the other installation: %s", tail(said))
 			}
-			code, said, _ := consult(t, second.env)
-			if code != exitFault || !strings.Contains(said["read model"], names) {
-				t.Errorf("doctor: exit %d: %s", code, said["read model"])
+			code, looked, _ := consult(t, second.env)
+			if code != exitFault || !strings.Contains(looked["read model"], names) {
+				t.Errorf("doctor: exit %d: %s", code, looked["read model"])
 			}
 			code, _, stderr := runOnce(t, second.env, "projections", "rebuild")
 			if code != exitFault || !strings.Contains(stderr, names) {
@@ -55,7 +58,8 @@ func TestADatabaseOfALivingInstallationIsRefused(t *testing.T) {
 			beside := start(t, append(startLog(t).replicas(), "AGENTKEY_DATABASE_URL="+database, schema+"_too")...)
 			beside.admin().mustTool("Linear", "lin_secret")
 			for p, name := range map[*program]string{first: "GitHub", beside: "Linear"} {
-				if list := p.admin().must(200, "GET", "/api/admin/tools", nil).Items(); len(list) != 1 || list[0]["name"] != name {
+				list := p.admin().must(200, "GET", "/api/admin/tools", nil).Items()
+				if len(list) != 1 || list[0]["name"] != name {
 					t.Errorf("one that should list %s lists %v", name, list)
 				}
 			}
