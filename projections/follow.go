@@ -159,7 +159,8 @@ func (f *Follower) lead(ctx context.Context) (context.Context, func(), error) {
 		return ctx, func() {}, nil
 	}
 	var end uint64 // of the log when it began to stand by: under traffic the tables are always a bit behind
-	return f.Lead(ctx, readmodels.Origin{StoreID: log.storeID, Created: log.created}, func(at readmodels.Checkpoint) <-chan struct{} {
+	is := readmodels.Origin{StoreID: log.storeID, Created: log.created}
+	return f.Lead(ctx, is, func(at readmodels.Checkpoint) <-chan struct{} {
 		if !at.Of(log.storeID, log.created) {
 			f.feed.restart(0) // the leader refills them
 			return f.feed.awaited()

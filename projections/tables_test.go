@@ -103,7 +103,8 @@ func postgresAt(t testing.TB, url, way string) place {
 	return place{
 		open: func(t testing.TB) *readmodels.DB {
 			t.Helper()
-			db, err := readmodels.OpenPostgres(t.Context(), readmodels.Database{URL: way, Vacancy: time.Second}, slog.New(slog.DiscardHandler))
+			database := readmodels.Database{URL: way, Vacancy: time.Second}
+			db, err := readmodels.OpenPostgres(t.Context(), database, slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)
 			}

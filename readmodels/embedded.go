@@ -251,7 +251,9 @@ func syncFile(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-func (f *file) lead(ctx context.Context, _ *DB, _ Origin, _ func(Checkpoint) <-chan struct{}) (context.Context, func(), error) {
+func (f *file) lead(
+	ctx context.Context, _ *DB, _ Origin, _ func(Checkpoint) <-chan struct{},
+) (context.Context, func(), error) {
 	return ctx, func() {}, nil
 }
 

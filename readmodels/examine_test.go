@@ -45,7 +45,8 @@ func TestExaminingLeavesAFileAsItIs(t *testing.T) {
 func TestExaminingLeavesADatabaseAsItIs(t *testing.T) {
 	url := readmodelstest.Postgres(t)
 	for range 2 {
-		if _, err := readmodels.ExaminePostgres(t.Context(), readmodels.Database{URL: url}); !errors.Is(err, readmodels.ErrNoTables) {
+		_, err := readmodels.ExaminePostgres(t.Context(), readmodels.Database{URL: url})
+		if !errors.Is(err, readmodels.ErrNoTables) {
 			t.Errorf("of an empty database: %v", err)
 		}
 	}
@@ -54,10 +55,13 @@ func TestExaminingLeavesADatabaseAsItIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	if reached, err := readmodels.ExaminePostgres(t.Context(), readmodels.Database{URL: url}); err != nil || reached.Position != 0 {
+	reached, err := readmodels.ExaminePostgres(t.Context(), readmodels.Database{URL: url})
+	if err != nil || reached.Position != 0 {
 		t.Errorf("of empty tables: %v %v", reached, err)
 	}
-	_, err = readmodels.ExaminePostgres(t.Context(), readmodels.Database{URL: "postgres://agentkey:canary@127.0.0.1:1/agentkey"})
+	_, err = readmodels.ExaminePostgres(t.Context(), readmodels.Database{
+		URL: "postgres://agentkey:canary@127.0.0.1:1/agentkey",
+	})
 	if err == nil || errors.Is(err, readmodels.ErrNoTables) || strings.Contains(err.Error(), "canary") {
 		t.Errorf("of a database that is not there: %v", err)
 	}
