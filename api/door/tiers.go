@@ -3,6 +3,7 @@ package door
 import (
 	"context"
 	"net/netip"
+	"strings"
 
 	"agentkey/api/door/limits"
 	"agentkey/commands/keys"
@@ -11,7 +12,11 @@ import (
 
 // Rules are the limits of the tiers. PreAuth counts failed authentications, by address and by
 // owner.
-type Rules struct{ Reads, Requests, Credentials, Admin, PreAuth limits.Rule }
+type Rules struct{ Reads, Requests, Credentials, Admin, AdminReads, PreAuth limits.Rule }
+
+// adminReads is the tier of what admins only look at. It is one of its own so that a dashboard
+// never uses up what suspending and revoking need.
+const adminReads = "admin_reads"
 
 func (r Rules) of(tier string) limits.Rule {
 	switch tier {
@@ -21,6 +26,8 @@ func (r Rules) of(tier string) limits.Rule {
 		return r.Credentials
 	case "admin":
 		return r.Admin
+	case adminReads:
+		return r.AdminReads
 	}
 	return r.Reads
 }
@@ -36,8 +43,11 @@ func (d *Door) Count(ctx context.Context, c *Call) error { return d.count(ctx, c
 // tier as it stands.
 func (d *Door) CountRefused(ctx context.Context, c *Call) error {
 	tier := "admin"
-	if c.Caller.Actor.Type == domain.ActorAgent {
+	switch {
+	case c.Caller.Actor.Type == domain.ActorAgent:
 		tier = "reads"
+	case c.Operation.Tier == adminReads:
+		tier = adminReads
 	}
 	if err := d.count(ctx, c, tier); err != nil {
 		return err
@@ -61,7 +71,7 @@ func (d *Door) count(ctx context.Context, c *Call, tier string) error {
 	if standing.Allowed {
 		return nil
 	}
-	return limited(standing, "of "+tier)
+	return limited(standing, "of "+strings.ReplaceAll(tier, "_", " "))
 }
 
 // announce looks how the call's tier stands, without counting.

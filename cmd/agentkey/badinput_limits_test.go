@@ -180,7 +180,7 @@ func TestEachAnswerTellsTheLimitOfItsTier(t *testing.T) {
 	t.Parallel()
 	p := start(
 		t, "AGENTKEY_LIMIT_READS=1000/1m", "AGENTKEY_LIMIT_REQUESTS=200/1h", "AGENTKEY_LIMIT_CREDENTIALS=300/2m",
-		"AGENTKEY_LIMIT_ADMIN=400/1m",
+		"AGENTKEY_LIMIT_ADMIN=400/1m", "AGENTKEY_LIMIT_ADMIN_READS=500/1m",
 	)
 	organization := p.admin().must(200, "GET", "/api/admin/me", nil).Text("organization.id")
 	tool := p.admin().mustTool("GitHub", "ghp_secret")
@@ -190,6 +190,7 @@ func TestEachAnswerTellsTheLimitOfItsTier(t *testing.T) {
 	auditor := p.shell("token", "create", "--organization", organization, "--name", "a", "--role", "auditor")
 	policies := map[string]string{
 		"reads": "1000;w=60", "requests": "200;w=3600", "credentials": "300;w=120", "admin": "400;w=60",
+		"admin_reads": "500;w=60",
 	}
 	for _, r := range p.routes() {
 		for who, key := range map[string]string{

@@ -117,6 +117,9 @@ func LoadConfig(environ []string) (Config, error) {
 			l.wrong(s.name, "%v", err)
 		}
 	}
+	if !l.has("AGENTKEY_LIMIT_ADMIN_READS") && !c.Limits.Admin.Off() {
+		c.Limits.AdminReads = usualAdminReads
+	}
 	l.together(c)
 	if len(l.mistakes) > 0 {
 		slices.SortFunc(l.mistakes, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"agentkey/api/door/limits"
 	"agentkey/eventstore/seal"
 	"agentkey/integrations/notify"
 	"agentkey/integrations/outbound"
@@ -63,7 +64,7 @@ database_url_file: `+write(t, "url", "postgres://agentkey:secret@db/agentkey")+`
 	}
 	want := plain // what neither sets is the default
 	want.Listen, want.DatabaseURL = "127.0.0.1:2222", "postgres://agentkey:secret@db/agentkey"
-	want.Limits.Reads.Limit, want.Limits.Admin.Limit, want.Limits.Admin.Window = 7, 0, 0
+	want.Limits.Reads.Limit, want.Limits.Admin, want.Limits.AdminReads = 7, limits.Rule{}, limits.Rule{}
 	want.Proxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.168.0.0/16")}
 	want.Outbound.Allow = outbound.Rules{{Network: netip.MustParsePrefix("10.20.0.0/16")}}
 	want.AgentOrigins = []string{"https://a.example", "https://b.example"}

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"agentkey/api/door/limits"
 	"agentkey/domain"
@@ -30,6 +31,10 @@ type setting struct {
 
 // key is its name in the configuration file.
 func (s setting) key() string { return strings.ToLower(strings.TrimPrefix(s.name, "AGENTKEY_")) }
+
+// usualAdminReads limits the reads of admins where their commands have a limit and reads are not
+// set.
+var usualAdminReads = limits.Rule{Limit: 600, Window: time.Minute}
 
 // settings is the only place that lists them: what reads the environment and the configuration
 // file, and docs/configuration.md, come from it.
@@ -149,8 +154,16 @@ var settings = []setting{
 		},
 	},
 	{
-		name: "AGENTKEY_LIMIT_ADMIN", value: "120/1m", meaning: "calls per service token",
+		name: "AGENTKEY_LIMIT_ADMIN", value: "120/1m", meaning: "commands per service token",
 		take: func(c *Config, text string) (err error) { c.Limits.Admin, err = limits.ParseRule(text); return err },
+	},
+	{
+		name: "AGENTKEY_LIMIT_ADMIN_READS", without: "`600/1m`, or `off` where `AGENTKEY_LIMIT_ADMIN` is off",
+		meaning: "reads per service token. They never use up the limit of commands, which suspending an agent needs",
+		take: func(c *Config, text string) (err error) {
+			c.Limits.AdminReads, err = limits.ParseRule(text)
+			return err
+		},
 	},
 	{
 		name: "AGENTKEY_LIMIT_PREAUTH", value: "600/1m", meaning: "failed authentications per address",
