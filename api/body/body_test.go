@@ -143,12 +143,15 @@ func TestTextThatIsNotYAMLIsRefusedWithItsPlaceAndCause(t *testing.T) {
 }
 
 func TestAYAMLTextReadsAsTheJSONThatItCouldBe(t *testing.T) {
-	got, err := body.ReadYAML([]byte("a: 1\nb: [true, null, text, '2', 1e3, 0o17, 1.50, False]\nc:\n  d: |\n    x\n    y\n"))
+	got, err := body.ReadYAML(
+		[]byte("a: 1\nb: [true, null, text, '2', 1e3, 0o17, 1.50, False]\nc:\n  d: |\n    x\n    y\n"),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]any{
-		"a": json.Number("1"), "b": []any{true, nil, "text", "2", "1e3", "0o17", "1.50", false}, "c": map[string]any{"d": "x\ny"},
+		"a": json.Number("1"), "b": []any{true, nil, "text", "2", "1e3", "0o17", "1.50", false},
+		"c": map[string]any{"d": "x\ny"},
 	}
 	if diff := cmp.Diff(want, got.Object); diff != "" {
 		t.Error(diff)

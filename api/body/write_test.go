@@ -20,16 +20,24 @@ import (
 var (
 	pyYAML    = []string{"python3", "-c", "import sys,yaml,json; print(json.dumps(yaml.safe_load(sys.stdin.buffer)))"}
 	pyYAMLOut = []string{"python3", "-c", "import sys,yaml; print(yaml.safe_dump(yaml.safe_load(sys.stdin.buffer)))"}
-	jsYAML    = []string{"node", "-e", `const y=require("js-yaml");process.stdout.write(JSON.stringify(y.load(require("fs").readFileSync(0,"utf8"))))`}
-	jsYAMLOut = []string{"node", "-e", `const y=require("js-yaml");process.stdout.write(y.dump(y.load(require("fs").readFileSync(0,"utf8"))))`}
+	jsYAML    = []string{
+		"node", "-e",
+		`const y=require("js-yaml");process.stdout.write(JSON.stringify(y.load(require("fs").readFileSync(0,"utf8"))))`,
+	}
+	jsYAMLOut = []string{
+		"node", "-e",
+		`const y=require("js-yaml");process.stdout.write(y.dump(y.load(require("fs").readFileSync(0,"utf8"))))`,
+	}
 )
 
 // texts draws what people and programs put into names and usage guides.
 func texts() *rapid.Generator[string] {
 	pieces := []string{
-		" ", "  ", "\n", "\n\n", "\t", "a", "Tool", "- ", ": ", "#", " #", "'", `"`, "|", ">", "---", "...", `\`, "é", "😀",
-		"\u2028", "\u2029", "\u0085", "\u00a0", "\ufeff", "\ufffe", "\U0001ffff", "null", "~", "yes", "n", "1", "0x1f", "1_0", "1:30", "1e3", "0o17", "012", "+1", ".5",
-		"2001-01-01", "{", "}", "[", "]", "&", "*", "!", "%", "@", "`", ",", "?", "\r", "\u200b", "=", "<<", "http://a.example", "<b>",
+		" ", "  ", "\n", "\n\n", "\t", "a", "Tool", "- ", ": ", "#", " #", "'", `"`, "|", ">", "---", "...", `\`, "é",
+		"😀", "\u2028", "\u2029", "\u0085", "\u00a0", "\ufeff", "\ufffe", "\U0001ffff", "null", "~", "yes", "n", "1",
+		"0x1f", "1_0", "1:30", "1e3", "0o17", "012", "+1", ".5",
+		"2001-01-01", "{", "}", "[", "]", "&", "*", "!", "%", "@", "`", ",", "?", "\r", "\u200b", "=", "<<",
+		"http://a.example", "<b>",
 	}
 	drawn := rapid.Custom(func(t *rapid.T) string {
 		return strings.Join(rapid.SliceOfN(rapid.SampledFrom(pieces), 1, 12).Draw(t, "pieces"), "")

@@ -274,7 +274,9 @@ func TestLargeCatalogsSurviveExportAndImport(t *testing.T) {
 		guide string
 	}{
 		"251 tools with a guide": {251, "# Use it\n\n- 學: {a: \"b\"}\n\tcurl 'https://a.example' # no\n"},
-		"200 long guides":        {200, strings.Repeat("Page by cursor: 250 at most.\n  - \"offset\" is ignored\n", 60)},
+		"200 long guides": {
+			200, strings.Repeat("Page by cursor: 250 at most.\n  - \"offset\" is ignored\n", 60),
+		},
 	} {
 		var tools []object
 		for i := range c.tools {
@@ -303,5 +305,7 @@ func TestLargeCatalogsSurviveExportAndImport(t *testing.T) {
 }
 
 func withoutIDs(file string) []string {
-	return slices.DeleteFunc(strings.Split(file, "\n"), func(line string) bool { return strings.HasPrefix(line, "  - id: ") })
+	return slices.DeleteFunc(
+		strings.Split(file, "\n"), func(line string) bool { return strings.HasPrefix(line, "  - id: ") },
+	)
 }

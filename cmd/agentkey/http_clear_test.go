@@ -94,7 +94,9 @@ func TestAChangeNeverIgnoresWhatItCannotClear(t *testing.T) {
 	}
 	a := admin.refused(400, "validation_failed", "PATCH", "/api/admin/tools/"+
 		admin.mustTool("Jira", "secret"), object{"max_grant_seconds": 0})
-	if want := "it must be a whole number from 1 to 315360000, or null to clear it"; a.At("details").([]any)[0].(object)["message"] != want {
+	if want := "it must be a whole number from 1 to 315360000, or null to clear it"; a.At(
+		"details",
+	).([]any)[0].(object)["message"] != want {
 		t.Errorf("the limit 0: %s", a.Body)
 	}
 }

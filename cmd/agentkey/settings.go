@@ -124,7 +124,8 @@ var settings = []setting{
 		take: func(c *Config, text string) error {
 			c.DatabaseSchema = text
 			if !readmodels.ValidSchema(text) {
-				return errors.New("it must be at most 40 lower-case letters, digits and _, begin with a letter, and be no name that " +
+				return errors.New("it must be at most 40 lower-case letters, digits and _, begin with a letter, and be no name " +
+					"that " +
 					"Postgres or another schema needs: pg_…, reporting, …_reporting, or … with a fingerprint")
 			}
 			return nil

@@ -27,7 +27,10 @@ func (s State) bounded(events []Event) error {
 		}
 	}
 	if added && tools > MaxTools {
-		return full("tools", fmt.Sprintf("the catalog would have %d tools, and it may have %d; remove some first", tools, MaxTools))
+		return full(
+			"tools",
+			fmt.Sprintf("the catalog would have %d tools, and it may have %d; remove some first", tools, MaxTools),
+		)
 	}
 	if grown <= 0 {
 		return nil
@@ -37,7 +40,8 @@ func (s State) bounded(events []Event) error {
 	}
 	if grown > MaxGuideBytes {
 		return full("instructions", fmt.Sprintf(
-			"all usage guides would have %d bytes together, and they may have %d; shorten or remove some first", grown, MaxGuideBytes,
+			"all usage guides would have %d bytes together, and they may have %d; shorten or remove some first", grown,
+			MaxGuideBytes,
 		))
 	}
 	return nil
@@ -46,7 +50,8 @@ func (s State) bounded(events []Event) error {
 func full(field, message string) error {
 	return &domain.Error{
 		Kind: domain.KindInvalid, Code: "validation_failed", Detail: "The catalog is full: " + message + ".",
-		Hint: "Remove a tool with {removeTool} or shorten usage guides with {updateTool}, and send the request again.",
-		Next: []domain.Next{{Op: "removeTool"}, {Op: "updateTool"}}, Fields: []domain.Field{{Field: field, Message: message}},
+		Hint:   "Remove a tool with {removeTool} or shorten usage guides with {updateTool}, and send the request again.",
+		Next:   []domain.Next{{Op: "removeTool"}, {Op: "updateTool"}},
+		Fields: []domain.Field{{Field: field, Message: message}},
 	}
 }
