@@ -400,6 +400,7 @@ const (
 	RoleInsufficient      ProblemCode = "role_insufficient"
 	SuggestionCoolingDown ProblemCode = "suggestion_cooling_down"
 	SuggestionDismissed   ProblemCode = "suggestion_dismissed"
+	TooManyWaiting        ProblemCode = "too_many_waiting"
 	ToolExists            ProblemCode = "tool_exists"
 	UnsupportedMediaType  ProblemCode = "unsupported_media_type"
 	ValidationFailed      ProblemCode = "validation_failed"
@@ -476,6 +477,8 @@ func (e ProblemCode) Valid() bool {
 	case SuggestionCoolingDown:
 		return true
 	case SuggestionDismissed:
+		return true
+	case TooManyWaiting:
 		return true
 	case ToolExists:
 		return true

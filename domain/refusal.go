@@ -90,6 +90,16 @@ func Invalid(field, message string, next ...Next) *Error {
 	}
 }
 
+// TooManyWaiting is the refusal of one more thing that people would have to decide on. Nothing in
+// the request is wrong, so it names no field: another name or text would not help.
+func TooManyWaiting(detail string) *Error {
+	return &Error{
+		Kind: KindConflict, Code: "too_many_waiting", Detail: detail,
+		Hint: "Nothing in your request is wrong, and changing it does not help. Continue without it, and send it " +
+			"again when a human has decided on some of what waits.",
+	}
+}
+
 // Stale is the refusal of an edit that was based on an older revision.
 func Stale() *Error {
 	return &Error{

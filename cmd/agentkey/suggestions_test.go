@@ -732,3 +732,37 @@ func TestPagesOfSuggestionsKeepTheirOrder(t *testing.T) {
 		admin.refused(400, "validation_failed", "GET", "/api/admin/suggestions?cursor="+cursor, nil)
 	}
 }
+
+// TestOneAgentLeavesRoomInTheQueue suggests tools and notes until the agent's share is full. The
+// refusal blames no field, and another agent is still heard.
+func TestOneAgentLeavesRoomInTheQueue(t *testing.T) {
+	p := start(t, "AGENTKEY_LIMIT_READS=off", "AGENTKEY_LIMIT_REQUESTS=off")
+	_, eager := p.admin().mustAgent("Eager")
+	_, other := p.admin().mustAgent("Other")
+	tool := p.admin().must(201, "POST", "/api/admin/tools", linear).Text("id")
+	wish := func(i int) object {
+		return object{"name": fmt.Sprintf("Tool %d", i), "reason": "I need it"}
+	}
+	lesson := func(i int) object {
+		return object{"learned": fmt.Sprintf("Page %d is empty.", i), "why": "I saw it"}
+	}
+	notes := "/api/tools/" + tool + "/instructions/suggest"
+	for path, body := range map[string]func(int) object{"/api/tools/suggest": wish, notes: lesson} {
+		sent := 0
+		for ; sent < 60; sent++ {
+			a := p.with(eager).call("POST", path, body(sent))
+			if a.Status == 201 {
+				continue
+			}
+			if a.Status != 409 || a.Code() != "too_many_waiting" || a.At("details") != nil || a.Text("hint") == "" {
+				t.Errorf("number %d: %s", sent, a.Body)
+			}
+			break
+		}
+		if sent == 0 || sent == 60 {
+			t.Errorf("%s took %d", path, sent)
+		}
+		p.with(other).must(201, "POST", path, body(99))
+		p.with(eager).must(201, "POST", path, body(99)) // backing needs no room
+	}
+}

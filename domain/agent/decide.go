@@ -204,7 +204,9 @@ func room(s State, g Grant) error {
 		open--
 	}
 	if open >= MaxOpenGrants {
-		return domain.Invalid("tool_id", fmt.Sprintf("an agent may hold at most %d open grants", MaxOpenGrants))
+		return domain.TooManyWaiting(
+			fmt.Sprintf("The agent has access to %d tools already, or requests it; more is not possible.", open),
+		)
 	}
 	return nil
 }

@@ -327,10 +327,10 @@ func TestAnAgentHoldsAtMostSoManyOpenGrants(t *testing.T) {
 	s := fold(full()...)
 	if _, err := agent.Decide(
 		s, agent.Request{At: start, Tool: shared, RequestID: "one more"},
-	); codeOf(err) != "validation_failed" {
+	); codeOf(err) != "too_many_waiting" {
 		t.Errorf("one more request: %v", err)
 	}
-	if _, err := agent.Decide(s, agent.Assign{At: start, Tool: shared}); codeOf(err) != "validation_failed" {
+	if _, err := agent.Decide(s, agent.Assign{At: start, Tool: shared}); codeOf(err) != "too_many_waiting" {
 		t.Errorf("one more assignment: %v", err)
 	}
 	for _, c := range []agent.Command{

@@ -12,6 +12,7 @@ import (
 // The bounds of what agents can pile up.
 const (
 	MaxPendingSuggestions = 500
+	MaxSuggestionsOfOne   = 50  // pending, and made by one agent
 	MaxBackers            = 500 // of one suggestion
 )
 
@@ -72,10 +73,14 @@ func suggest(s State, c Suggest) ([]Event, error) {
 	}
 	id, known := s.Suggested(c.FoldedName, c.Site)
 	if !known {
-		if s.pending() >= MaxPendingSuggestions {
-			return nil, domain.Invalid(
-				"name", fmt.Sprintf("%d suggestions wait for a human already", MaxPendingSuggestions),
+		all, own := s.pending(c.AgentID)
+		switch {
+		case own >= MaxSuggestionsOfOne:
+			return nil, domain.TooManyWaiting(
+				fmt.Sprintf("%d suggestions that you made wait for a human already.", own),
 			)
+		case all >= MaxPendingSuggestions:
+			return nil, domain.TooManyWaiting(fmt.Sprintf("%d suggestions wait for a human already.", all))
 		}
 		return []Event{SuggestionMade{
 			SuggestionID: c.SuggestionID, Name: c.Name, FoldedName: c.FoldedName, URL: c.URL, Site: c.Site,
@@ -104,7 +109,9 @@ func back(x Suggestion, id string, c Suggest) ([]Event, error) {
 	}
 	i := x.backer(c.AgentID)
 	if i < 0 && len(x.Backers) >= MaxBackers {
-		return nil, domain.Invalid("name", fmt.Sprintf("%d agents back this suggestion already", MaxBackers))
+		return nil, domain.TooManyWaiting(
+			fmt.Sprintf("%d agents back this suggestion already, and a human will see it.", MaxBackers),
+		)
 	}
 	if i >= 0 {
 		b := x.Backers[i]
@@ -132,14 +139,18 @@ func CoolingDown(x Suggestion, id string, at time.Time) *domain.Error {
 	}
 }
 
-func (s State) pending() int {
-	n := 0
+// pending counts the suggestions that wait for a human: all, and those that an agent made.
+func (s State) pending(agentID string) (all, own int) {
 	for _, x := range s.Suggestions {
-		if x.Status == StatusPending {
-			n++
+		if x.Status != StatusPending {
+			continue
+		}
+		all++
+		if len(x.Backers) > 0 && x.Backers[0].AgentID == agentID {
+			own++
 		}
 	}
-	return n
+	return all, own
 }
 
 // waiting returns a suggestion that a human may decide about.

@@ -536,18 +536,28 @@ func TestSuggestionsAreBounded(t *testing.T) {
 	for i := range catalog.MaxPendingSuggestions {
 		many = append(
 			many,
-			catalog.SuggestionMade{SuggestionID: fmt.Sprint("g", i), FoldedName: fmt.Sprint("n", i), AgentID: "a"},
+			catalog.SuggestionMade{
+				SuggestionID: fmt.Sprint("g", i), FoldedName: fmt.Sprint("n", i),
+				AgentID: fmt.Sprint("a", i/catalog.MaxSuggestionsOfOne),
+			},
 		)
 	}
-	if _, err := catalog.Decide(fold(many...), suggest("a", "notion", "")); codeOf(err) != "validation_failed" {
+	if _, err := catalog.Decide(fold(many...), suggest("z", "notion", "")); codeOf(err) != "too_many_waiting" {
 		t.Errorf("one more suggestion: %v", err)
+	}
+	share := fold(many[:catalog.MaxSuggestionsOfOne]...)
+	if _, err := catalog.Decide(share, suggest("a0", "notion", "")); codeOf(err) != "too_many_waiting" {
+		t.Errorf("one more suggestion of the same agent: %v", err)
+	}
+	if _, err := catalog.Decide(share, suggest("z", "notion", "")); err != nil {
+		t.Errorf("a suggestion of another agent: %v", err)
 	}
 	events := []catalog.Event{missed()}
 	for i := range catalog.MaxBackers - 1 {
 		events = append(events, backed(fmt.Sprint("b", i), "notion", ""))
 	}
 	full := fold(events...)
-	if _, err := catalog.Decide(full, suggest("c", "notion", "")); codeOf(err) != "validation_failed" {
+	if _, err := catalog.Decide(full, suggest("c", "notion", "")); codeOf(err) != "too_many_waiting" {
 		t.Errorf("one more backer: %v", err)
 	}
 	_, err := catalog.Decide(full, catalog.AddTool{ToolID: "9", FoldedName: "notion", Mode: catalog.PerAgent})

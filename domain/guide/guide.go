@@ -15,6 +15,7 @@ import (
 // The bounds of what agents can pile up on one tool.
 const (
 	MaxPending = 200
+	MaxOfOne   = 20  // pending, and made by one agent
 	MaxBackers = 500 // of one note
 )
 
@@ -246,16 +247,23 @@ func Decide(s State, c Command) ([]Event, error) {
 func suggest(s State, c Suggest) ([]Event, error) {
 	id, told := s.Told(c.FoldedText)
 	if !told {
-		waiting := 0
+		all, own := 0, 0
 		for _, n := range s.Notes {
-			if n.Status == Pending {
-				waiting++
+			if n.Status != Pending {
+				continue
+			}
+			all++
+			if len(n.Backers) > 0 && n.Backers[0].AgentID == c.AgentID {
+				own++
 			}
 		}
-		if waiting >= MaxPending {
-			return nil, domain.Invalid(
-				"learned", fmt.Sprintf("%d notes on this tool wait for a human already", MaxPending),
+		switch {
+		case own >= MaxOfOne:
+			return nil, domain.TooManyWaiting(
+				fmt.Sprintf("%d notes of yours on this tool wait for a human already.", own),
 			)
+		case all >= MaxPending:
+			return nil, domain.TooManyWaiting(fmt.Sprintf("%d notes on this tool wait for a human already.", all))
 		}
 		return []Event{NoteMade(c)}, nil
 	}
@@ -273,7 +281,9 @@ func suggest(s State, c Suggest) ([]Event, error) {
 	case i >= 0 && n.Backers[i].Why == c.Why:
 		return nil, nil
 	case i < 0 && len(n.Backers) >= MaxBackers:
-		return nil, domain.Invalid("learned", fmt.Sprintf("%d agents back this note already", MaxBackers))
+		return nil, domain.TooManyWaiting(
+			fmt.Sprintf("%d agents back this note already, and a human will see it.", MaxBackers),
+		)
 	}
 	return []Event{NoteBacked{NoteID: id, ToolID: c.ToolID, AgentID: c.AgentID, Why: c.Why}}, nil
 }

@@ -135,16 +135,30 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// TestOneAgentLeavesRoomForTheNotesOfOthers fills the share of one agent.
+func TestOneAgentLeavesRoomForTheNotesOfOthers(t *testing.T) {
+	var share []guide.Event
+	for i := range guide.MaxOfOne {
+		share = append(share, made(fmt.Sprint(i), "a", fmt.Sprint(i), "why"))
+	}
+	if _, err := guide.Decide(fold(share...), tell("x", "a", "new", "why")); codeOf(err) != "too_many_waiting" {
+		t.Errorf("one more of the same agent: %v", err)
+	}
+	if _, err := guide.Decide(fold(share...), tell("x", "b", "new", "why")); err != nil {
+		t.Errorf("one of another agent: %v", err)
+	}
+}
+
 func TestNotesAreBounded(t *testing.T) {
 	var many []guide.Event
 	for i := range guide.MaxPending {
-		many = append(many, made(fmt.Sprint(i), "a", fmt.Sprint(i), "why"))
+		many = append(many, made(fmt.Sprint(i), fmt.Sprint("a", i/guide.MaxOfOne), fmt.Sprint(i), "why"))
 	}
 	for i := range guide.MaxBackers - 1 {
 		many = append(many, guide.NoteBacked{NoteID: "0", ToolID: "t", AgentID: fmt.Sprint("b", i), Why: "why"})
 	}
-	for _, c := range []guide.Command{tell("x", "a", "new", "why"), tell("x", "c", "0", "why")} {
-		if _, err := guide.Decide(fold(many...), c); codeOf(err) != "validation_failed" {
+	for _, c := range []guide.Command{tell("x", "z", "new", "why"), tell("x", "c", "0", "why")} {
+		if _, err := guide.Decide(fold(many...), c); codeOf(err) != "too_many_waiting" {
 			t.Errorf("one more: %v", err)
 		}
 	}

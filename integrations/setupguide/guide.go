@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"agentkey/commands/names"
@@ -23,16 +24,17 @@ type Guide struct {
 	Templates *templates.Set
 	Within    time.Duration // a whole guide is written
 
-	writing chan struct{}
+	mu      sync.Mutex
+	writing map[string]int // how many guides are being written, by organization
 }
 
-// atOnce is how many guides may be written at the same time.
+// atOnce is how many guides may be written at the same time; one organization has half of them.
 const atOnce = 8
 
 // New returns what writes guides; model is nil when none is configured.
 func New(documents Documents, model *Model, known *templates.Set, within time.Duration) *Guide {
 	return &Guide{
-		Documents: documents, Model: model, Templates: known, Within: within, writing: make(chan struct{}, atOnce),
+		Documents: documents, Model: model, Templates: known, Within: within, writing: map[string]int{},
 	}
 }
 
@@ -97,19 +99,17 @@ func (g *Guide) Plan(p Product) (Plan, error) {
 	return plan, nil
 }
 
-// Write writes a guide. The error is a refusal that says why there is none, or the context's when
+// Write writes a guide for an organization. The error is a refusal that says why there is none, or the context's when
 // the caller left.
-func (p Plan) Write(ctx context.Context, emit Emit) error {
-	select {
-	case p.guide.writing <- struct{}{}:
-		defer func() { <-p.guide.writing }()
-	default:
+func (p Plan) Write(ctx context.Context, organization string, emit Emit) error {
+	if !p.guide.enter(organization) {
 		return &domain.Error{
 			Kind: domain.KindUnavailable, Code: "busy", Detail: "Too many guides are being written.",
 			RetryAfter: 10 * time.Second,
 			Hint:       "Send the same request again in a moment.",
 		}
 	}
+	defer p.guide.leave(organization)
 	limited, cancel := context.WithTimeout(ctx, p.guide.Within)
 	defer cancel()
 	err := p.write(limited, emit)
@@ -117,6 +117,28 @@ func (p Plan) Write(ctx context.Context, emit Emit) error {
 		return unavailable("It did not finish in time.")
 	}
 	return err
+}
+
+func (g *Guide) enter(organization string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	all := 0
+	for _, n := range g.writing {
+		all += n
+	}
+	if all >= atOnce || g.writing[organization] >= atOnce/2 {
+		return false
+	}
+	g.writing[organization]++
+	return true
+}
+
+func (g *Guide) leave(organization string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.writing[organization]--; g.writing[organization] == 0 {
+		delete(g.writing, organization)
+	}
 }
 
 func (p Plan) write(ctx context.Context, emit Emit) error {

@@ -52,7 +52,7 @@ func TestAPageCantSpeakForUs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := plan.Write(t.Context(), ignore); err != nil {
+		if err := plan.Write(t.Context(), "o", ignore); err != nil {
 			t.Fatal(err)
 		}
 		messages := <-asked
@@ -128,14 +128,14 @@ func TestAGuideEndsInItsTimeAndFewAreWrittenAtOnce(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, atOnce)
-	for range atOnce {
-		go func() { ended <- plan.Write(ctx, ignore) }()
+	for i := range atOnce {
+		go func() { ended <- plan.Write(ctx, fmt.Sprint("o", i/(atOnce/2)), ignore) }()
 	}
 	for range atOnce {
 		<-arrived
 	}
-	if refusal, is := errors.AsType[*domain.Error](plan.Write(ctx, ignore)); !is || refusal.Code != "busy" ||
-		refusal.RetryAfter == 0 {
+	if refusal, is := errors.AsType[*domain.Error](plan.Write(ctx, "another", ignore)); !is ||
+		refusal.Code != "busy" || refusal.RetryAfter == 0 {
 		t.Errorf("one more: %v", refusal)
 	}
 	cancel()
@@ -145,7 +145,7 @@ func TestAGuideEndsInItsTimeAndFewAreWrittenAtOnce(t *testing.T) {
 		}
 	}
 	g.Within = 300 * time.Millisecond
-	if refusal, is := errors.AsType[*domain.Error](plan.Write(t.Context(), ignore)); !is ||
+	if refusal, is := errors.AsType[*domain.Error](plan.Write(t.Context(), "o", ignore)); !is ||
 		refusal.Code != "ai_unavailable" || !strings.Contains(refusal.Detail, "in time") {
 		t.Errorf("one that takes too long: %v", refusal)
 	}
@@ -159,7 +159,7 @@ func told(t *testing.T, g *Guide, p Product) (meta Meta, text string, done *Done
 	if err != nil {
 		return meta, "", nil, err
 	}
-	err = plan.Write(t.Context(), func(event any) error {
+	err = plan.Write(t.Context(), "o", func(event any) error {
 		switch e := event.(type) {
 		case Meta:
 			meta = e

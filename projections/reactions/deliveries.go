@@ -8,6 +8,7 @@ import (
 
 	"agentkey/commands"
 	"agentkey/domain/lane"
+	"agentkey/domain/organization"
 	"agentkey/readmodels"
 )
 
@@ -25,7 +26,9 @@ type Deliverer struct {
 }
 
 const (
-	maxLanes = 64                 // channels to which something is sent at a time
+	// channels to which something is sent at a time; more than one organization may have, so that it
+	// leaves lanes to others
+	maxLanes = 2 * organization.MaxChannels
 	laneLoad = 2 * lane.MaxDigest // that are sent to one before it is looked again
 )
 
