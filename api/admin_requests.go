@@ -2,8 +2,10 @@ package api
 
 import (
 	"context"
+	"errors"
 
 	"agentkey/commands"
+	"agentkey/domain"
 	"agentkey/domain/agent"
 	"agentkey/readmodels"
 )
@@ -35,22 +37,52 @@ func (s *Server) ListRequests(ctx context.Context, r ListRequestsRequestObject) 
 // streams; only a request that a later one followed comes from the read model.
 func (s *Server) GetRequest(ctx context.Context, r GetRequestRequestObject) (GetRequestResponseObject, error) {
 	call := callOf(ctx)
-	newest, is, err := s.Grants.Get(call.ctx, call.meta(), r.ID)
+	out, digest, err := s.request(call, r.ID)
 	if err != nil {
 		return nil, err
 	}
+	if digest != "" {
+		call.shows(digest)
+	} else {
+		call.showsDecided(out)
+	}
+	return GetRequest200JSONResponse(out), nil
+}
+
+// request returns one request, with the digest of what a human may decide about; "" for one that
+// comes from the read model.
+func (s *Server) request(call *call, id string) (out Request, digest string, err error) {
+	newest, is, err := s.Grants.Get(call.ctx, call.meta(), id)
+	if err != nil {
+		return Request{}, "", err
+	}
 	if status := newest.Grant().Status; is && newest.Tool.Name != "" &&
 		(status == agent.Pending || status == agent.Approved || status == agent.Denied || status == agent.Withdrawn) {
-		call.shows(newest.Digest())
-		return GetRequest200JSONResponse(s.requestView(call.ctx, call.Caller.Organization, requestLeft(newest))), nil
+		return s.requestView(call.ctx, call.Caller.Organization, requestLeft(newest)), newest.Digest(), nil
 	}
-	found, err := s.Models.Request(call.ctx, call.Caller.Organization, r.ID)
+	found, err := s.Models.Request(call.ctx, call.Caller.Organization, id)
 	if err != nil {
-		return nil, asked(err, "request")
+		return Request{}, "", asked(err, "request")
 	}
-	out := s.requestView(call.ctx, call.Caller.Organization, found)
-	call.showsDecided(out)
-	return GetRequest200JSONResponse(out), nil
+	return s.requestView(call.ctx, call.Caller.Organization, found), "", nil
+}
+
+// withOutcome adds how a request ended to the refusal of a decision that came too late. The refusal
+// stands without it where the read model is behind or down.
+func (s *Server) withOutcome(call *call, id string, err error) error {
+	refusal, ok := errors.AsType[*domain.Error](err)
+	if !ok || refusal.Code != "already_decided" {
+		return err
+	}
+	ended, _, rerr := s.request(call, id)
+	if rerr != nil || ended.Status == RequestStatusPending {
+		return err
+	}
+	named := *refusal
+	named.Extra = map[string]any{"access_request": AccessRequest{
+		ID: ended.ID, Status: AccessRequestStatus(ended.Status), DecidedBy: ended.DecidedBy, DecidedAt: ended.DecidedAt,
+	}}
+	return &named
 }
 
 // ApproveRequest answers POST /api/admin/requests/{id}/approve.
@@ -68,7 +100,7 @@ func (s *Server) ApproveRequest(
 	}
 	done, err := s.Grants.Approve(call.ctx, call.decision(), r.ID, terms)
 	if err != nil {
-		return nil, err
+		return nil, s.withOutcome(call, r.ID, err)
 	}
 	call.done(done.Position)
 	call.shows(done.Digest())
@@ -84,7 +116,7 @@ func (s *Server) DenyRequest(ctx context.Context, r DenyRequestRequestObject) (D
 	}
 	done, err := s.Grants.Deny(call.ctx, call.decision(), r.ID, reason)
 	if err != nil {
-		return nil, err
+		return nil, s.withOutcome(call, r.ID, err)
 	}
 	call.done(done.Position)
 	call.shows(done.Digest())

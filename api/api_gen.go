@@ -49,6 +49,30 @@ func (e Access) Valid() bool {
 	}
 }
 
+// Defines values for AccessRequestStatus.
+const (
+	AccessRequestStatusApproved  AccessRequestStatus = "approved"
+	AccessRequestStatusDenied    AccessRequestStatus = "denied"
+	AccessRequestStatusPending   AccessRequestStatus = "pending"
+	AccessRequestStatusWithdrawn AccessRequestStatus = "withdrawn"
+)
+
+// Valid indicates whether the value is a known member of the AccessRequestStatus enum.
+func (e AccessRequestStatus) Valid() bool {
+	switch e {
+	case AccessRequestStatusApproved:
+		return true
+	case AccessRequestStatusDenied:
+		return true
+	case AccessRequestStatusPending:
+		return true
+	case AccessRequestStatusWithdrawn:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ActorType.
 const (
 	ActorTypeAgent   ActorType = "agent"
@@ -796,6 +820,18 @@ type AcceptedSuggestion struct {
 // Access defines model for Access.
 type Access string
 
+// AccessRequest The request for a tool that a refusal is about: the one that waits (already_pending), or how it ended (already_decided).
+type AccessRequest struct {
+	// DecidedAt RFC 3339 in UTC.
+	DecidedAt *Time               `json:"decided_at,omitempty"`
+	DecidedBy *Actor              `json:"decided_by,omitempty"`
+	ID        string              `json:"id"`
+	Status    AccessRequestStatus `json:"status"`
+}
+
+// AccessRequestStatus defines model for AccessRequest.Status.
+type AccessRequestStatus string
+
 // Actor defines model for Actor.
 type Actor struct {
 	ID    string    `json:"id"`
@@ -1456,6 +1492,9 @@ type NotificationTopics = []NotificationTopic
 
 // Problem A problem as RFC 9457 defines it. The code is part of the contract; the texts are not.
 type Problem struct {
+	// AccessRequest The request for a tool that a refusal is about: the one that waits (already_pending), or how it ended (already_decided).
+	AccessRequest *AccessRequest `json:"access_request,omitempty"`
+
 	// Code What went wrong, for programs. Later versions may add codes.
 	Code   ProblemCode `json:"code"`
 	Detail string      `json:"detail"`
@@ -1467,10 +1506,15 @@ type Problem struct {
 	Error string `json:"error"`
 
 	// Hint The next call to make, with method and path.
-	Hint      string `json:"hint"`
-	RequestID string `json:"request_id"`
-	Status    int    `json:"status"`
-	Title     string `json:"title"`
+	Hint string `json:"hint"`
+
+	// Instance The id of the HTTP request, as in X-Request-Id.
+	Instance string `json:"instance"`
+
+	// RequestID For agents: the access request that waits. It is the id in access_request.
+	RequestID *string `json:"request_id,omitempty"`
+	Status    int     `json:"status"`
+	Title     string  `json:"title"`
 
 	// Type urn:agentkey:error:<code>
 	Type                 string                 `json:"type"`
@@ -2155,6 +2199,14 @@ func (a *Problem) UnmarshalJSON(b []byte) error {
 		return err
 	}
 
+	if raw, found := object["access_request"]; found {
+		err = json.Unmarshal(raw, &a.AccessRequest)
+		if err != nil {
+			return fmt.Errorf("error reading 'access_request': %w", err)
+		}
+		delete(object, "access_request")
+	}
+
 	if raw, found := object["code"]; found {
 		err = json.Unmarshal(raw, &a.Code)
 		if err != nil {
@@ -2193,6 +2245,14 @@ func (a *Problem) UnmarshalJSON(b []byte) error {
 			return fmt.Errorf("error reading 'hint': %w", err)
 		}
 		delete(object, "hint")
+	}
+
+	if raw, found := object["instance"]; found {
+		err = json.Unmarshal(raw, &a.Instance)
+		if err != nil {
+			return fmt.Errorf("error reading 'instance': %w", err)
+		}
+		delete(object, "instance")
 	}
 
 	if raw, found := object["request_id"]; found {
@@ -2246,6 +2306,13 @@ func (a Problem) MarshalJSON() ([]byte, error) {
 	var err error
 	object := make(map[string]json.RawMessage)
 
+	if a.AccessRequest != nil {
+		object["access_request"], err = json.Marshal(a.AccessRequest)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling 'access_request': %w", err)
+		}
+	}
+
 	object["code"], err = json.Marshal(a.Code)
 	if err != nil {
 		return nil, fmt.Errorf("error marshaling 'code': %w", err)
@@ -2273,9 +2340,16 @@ func (a Problem) MarshalJSON() ([]byte, error) {
 		return nil, fmt.Errorf("error marshaling 'hint': %w", err)
 	}
 
-	object["request_id"], err = json.Marshal(a.RequestID)
+	object["instance"], err = json.Marshal(a.Instance)
 	if err != nil {
-		return nil, fmt.Errorf("error marshaling 'request_id': %w", err)
+		return nil, fmt.Errorf("error marshaling 'instance': %w", err)
+	}
+
+	if a.RequestID != nil {
+		object["request_id"], err = json.Marshal(a.RequestID)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling 'request_id': %w", err)
+		}
 	}
 
 	object["status"], err = json.Marshal(a.Status)

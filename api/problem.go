@@ -73,15 +73,10 @@ func (s *Server) problem(call *call, err error) (status int, document []byte, re
 	}
 	say := func(text string) string { return s.routes.say(text, refusal.Next) }
 	body := map[string]any{}
-	maps.Insert(body, func(yield func(string, any) bool) {
-		for name, value := range refusal.Extra {
-			if !yield(name, value) {
-				return
-			}
-		}
-	})
+	maps.Copy(body, refusal.Extra)
 	maps.Copy(body, map[string]any{
-		"type": "urn:agentkey:error:" + refusal.Code, "title": http.StatusText(status), "status": status,
+		"instance": call.requestID,
+		"type":     "urn:agentkey:error:" + refusal.Code, "title": http.StatusText(status), "status": status,
 		"detail": say(refusal.Detail), "code": refusal.Code, "error": say(refusal.Detail), "hint": say(refusal.Hint),
 	})
 	if fields := refusal.Fields[:min(len(refusal.Fields), maxDetails)]; len(fields) > 0 {
@@ -90,11 +85,6 @@ func (s *Server) problem(call *call, err error) (status int, document []byte, re
 		more := where(details[0], len(refusal.Fields))
 		body["detail"] = say(refusal.Detail + more)
 		body["error"] = body["detail"]
-	}
-	if _, taken := body["request_id"]; !taken {
-		// already_pending and its like name the request for a tool; X-Request-Id names the call in any
-		// case.
-		body["request_id"] = call.requestID
 	}
 	call.code = refusal.Code
 	document, err = json.Marshal(body)

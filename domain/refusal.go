@@ -52,10 +52,10 @@ type Error struct {
 	Code       string
 	Detail     string
 	Hint       string
-	Next       []Next            // the operations that the texts name
-	RetryAfter time.Duration     // how long to wait, 0 when waiting does not help
-	Fields     []Field           // what validation found
-	Extra      map[string]string // further members of the answer, such as request_id
+	Next       []Next         // the operations that the texts name
+	RetryAfter time.Duration  // how long to wait, 0 when waiting does not help
+	Fields     []Field        // what validation found
+	Extra      map[string]any // further members of the answer, such as access_request
 }
 
 // Verbatim returns words of a caller's for the texts of a refusal, where they stay as they are: a

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"agentkey/domain/agent"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
@@ -48,7 +50,17 @@ func TestARequestIsDecidedOnce(t *testing.T) {
 		tt.first(request, id)
 		was := admin.must(200, "GET", "/api/admin/requests/"+request, nil)
 		for _, path := range []string{"/approve", "/deny", "/approve"} {
-			admin.refused(409, "already_decided", "POST", "/api/admin/requests/"+request+path, nil)
+			a := admin.refused(409, "already_decided", "POST", "/api/admin/requests/"+request+path, nil)
+			named := object{"id": request}
+			for _, field := range []string{"status", "decided_at", "decided_by"} {
+				if v, is := was.JSON[field]; is {
+					named[field] = v
+				}
+			}
+			if diff := cmp.Diff(named, a.At("access_request")); diff != "" ||
+				a.Text("instance") != a.Header.Get("X-Request-Id") || a.At("request_id") != nil {
+				t.Errorf("%s then %s: %s %s", tt.name, path, diff, a.Body)
+			}
 		}
 		if now := admin.must(200, "GET", "/api/admin/requests/"+request, nil); string(now.Body) != string(was.Body) {
 			t.Errorf("%s: it was %s and is %s", tt.name, was.Body, now.Body)
@@ -260,7 +272,8 @@ func TestARepeatedChangeAnswersWithItsID(t *testing.T) {
 
 	request := agent.mustRequest(tool)
 	a := agent.refused(409, "already_pending", "POST", ask, object{"reason": "once more"})
-	if a.Text("request_id") != request || a.Header.Get("X-Request-Id") == request {
+	if a.Text("request_id") != request || a.Text("access_request.id") != request ||
+		a.Text("access_request.status") != "pending" || a.Text("instance") != a.Header.Get("X-Request-Id") {
 		t.Errorf("already pending: %s", a.Body)
 	}
 	admin.must(201, "POST", grants, object{"tool_id": tool}) // which approves the pending one

@@ -124,7 +124,7 @@ func TestTheFirstMistakeInTheOrderOfTheChecksIsTold(t *testing.T) {
 		if tt.status >= 400 && (a.Header.Get("Content-Type") != "application/problem+json" ||
 			a.Text("type") != "urn:agentkey:error:"+tt.code ||
 			a.Text("error") != a.Text("detail") ||
-			a.Text("hint") == "" || a.Text("request_id") != a.Header.Get("X-Request-Id") ||
+			a.Text("hint") == "" || a.Text("instance") != a.Header.Get("X-Request-Id") ||
 			a.At("status") != float64(tt.status)) {
 			t.Errorf("%s is not a problem document: %v %s", tt.name, a.Header, a.Body)
 		}

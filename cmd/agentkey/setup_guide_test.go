@@ -267,7 +267,7 @@ func TestWhatGoesWrongWithASetupGuideIsItsLastEvent(t *testing.T) {
 		all := admin.guideAll(object{"name": "Acme", "docs_url": docs + path})
 		p.conformingEvents(all)
 		if last := all[len(all)-1]; last.Name != "error" || last.Data["code"] != code || last.Data["hint"] == "" ||
-			last.Data["request_id"] == "" {
+			last.Data["instance"] == "" {
 			t.Errorf("%s ended with %v", path, last)
 		}
 	}

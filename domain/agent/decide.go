@@ -178,7 +178,10 @@ func request(s State, c Request) ([]Event, error) {
 			Next: []domain.Next{
 				{Op: "getMyTool", IDs: []string{c.Tool.ID}}, {Op: "withdrawRequest", IDs: []string{c.Tool.ID}},
 			},
-			Extra: map[string]string{"request_id": g.RequestID},
+			Extra: map[string]any{
+				"request_id":     g.RequestID,
+				"access_request": map[string]string{"id": g.RequestID, "status": string(Pending)},
+			},
 		}
 	case Approved:
 		return nil, &domain.Error{

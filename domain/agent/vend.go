@@ -86,7 +86,7 @@ func notApproved(g Grant, access GrantStatus, toolID string) *domain.Error {
 		Kind: domain.KindForbidden, Code: "access_not_approved", Detail: "You have no approved access to this tool.",
 		Hint:  `Ask for it with {requestTool} and a body {"reason": "…"} of 5 to 500 characters.`,
 		Next:  []domain.Next{{Op: "requestTool", IDs: []string{toolID}}},
-		Extra: map[string]string{"your_access": string(Shown(access))},
+		Extra: map[string]any{"your_access": string(Shown(access))},
 	}
 	switch access {
 	case Pending:

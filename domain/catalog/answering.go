@@ -54,7 +54,7 @@ func accept(s State, c AcceptSuggestion) ([]Event, error) {
 			Hint: "Send the same {acceptSuggestion} with another tool.name, such as " +
 				"“" + domain.Verbatim(c.Tool.Name+" ("+c.Tool.Site+")") + "”.",
 			Next:  []domain.Next{{Op: "acceptSuggestion", IDs: []string{c.SuggestionID}}},
-			Extra: map[string]string{"tool_id": id, "tool_name": s.Tools[id].Name},
+			Extra: map[string]any{"tool_id": id, "tool_name": s.Tools[id].Name},
 		}
 	}
 	events, err := offer(s, c.Tool)

@@ -160,7 +160,7 @@ func (s State) unique(folded, self string) error {
 		Kind: domain.KindConflict, Code: "tool_exists", Detail: "The catalog already has a tool of this name.",
 		Hint:  "Look at it with {getTool}, or choose another name.",
 		Next:  []domain.Next{{Op: "getTool", IDs: []string{id}}},
-		Extra: map[string]string{"tool_id": id, "tool_name": s.Tools[id].Name},
+		Extra: map[string]any{"tool_id": id, "tool_name": s.Tools[id].Name},
 	}
 }
 

@@ -96,7 +96,7 @@ func (s State) exists(id string) error {
 		Kind: domain.KindConflict, Code: "tool_exists", Detail: "The catalog already has this tool.",
 		Hint:  "Ask for it with {requestTool}.",
 		Next:  []domain.Next{{Op: "requestTool", IDs: []string{id}}},
-		Extra: map[string]string{"tool_id": id, "tool_name": s.Tools[id].Name},
+		Extra: map[string]any{"tool_id": id, "tool_name": s.Tools[id].Name},
 	}
 }
 
@@ -135,7 +135,7 @@ func CoolingDown(x Suggestion, id string, at time.Time) *domain.Error {
 			"miss it.",
 		Next:       []domain.Next{{Op: "suggestTool"}},
 		RetryAfter: x.RetryAt().Sub(at),
-		Extra:      map[string]string{"suggestion_id": id, "retry_after": x.RetryAt().UTC().Format(time.RFC3339Nano)},
+		Extra:      map[string]any{"suggestion_id": id, "retry_after": x.RetryAt().UTC().Format(time.RFC3339Nano)},
 	}
 }
 

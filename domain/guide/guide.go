@@ -273,7 +273,7 @@ func suggest(s State, c Suggest) ([]Event, error) {
 			Kind: domain.KindConflict, Code: "suggestion_dismissed", Detail: "A human has dismissed this note.",
 			Hint:  "Read dismissal_reason; if you learned more than that, say what is new with {suggestInstructions}.",
 			Next:  []domain.Next{{Op: "suggestInstructions", IDs: []string{c.ToolID}}},
-			Extra: map[string]string{"dismissal_reason": n.DismissalReason},
+			Extra: map[string]any{"dismissal_reason": n.DismissalReason},
 		}
 	}
 	i := n.backer(c.AgentID)
