@@ -38,7 +38,9 @@ func (g guideStream) VisitStreamSetupGuideResponse(w http.ResponseWriter) error 
 	defer cancel(nil)
 	defer context.AfterFunc(g.server.Stopping, func() { cancel(errStopping) })()
 	return streamEvents(ctx, w, g.server.Clock, pingEvery, func(ctx context.Context, events *eventStream) {
-		err := g.plan.Write(ctx, g.call.Caller.Organization, func(event any) error { return events.event(nameOf(event), event) })
+		err := g.plan.Write(
+			ctx, g.call.Caller.Organization, func(event any) error { return events.event(nameOf(event), event) },
+		)
 		if errors.Is(err, context.Canceled) && errors.Is(context.Cause(ctx), errStopping) {
 			err = errStopping
 		}

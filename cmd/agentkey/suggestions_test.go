@@ -737,9 +737,12 @@ func TestPagesOfSuggestionsKeepTheirOrder(t *testing.T) {
 // refusal blames no field, and another agent is still heard.
 func TestOneAgentLeavesRoomInTheQueue(t *testing.T) {
 	p := start(t, "AGENTKEY_LIMIT_READS=off", "AGENTKEY_LIMIT_REQUESTS=off")
-	_, eager := p.admin().mustAgent("Eager")
-	_, other := p.admin().mustAgent("Other")
+	eagerID, eager := p.admin().mustAgent("Eager")
+	otherID, other := p.admin().mustAgent("Other")
 	tool := p.admin().must(201, "POST", "/api/admin/tools", linear).Text("id")
+	for _, id := range []string{eagerID, otherID} {
+		p.admin().must(201, "POST", "/api/admin/agents/"+id+"/grants", object{"tool_id": tool})
+	}
 	wish := func(i int) object {
 		return object{"name": fmt.Sprintf("Tool %d", i), "reason": "I need it"}
 	}

@@ -99,8 +99,8 @@ func (g *Guide) Plan(p Product) (Plan, error) {
 	return plan, nil
 }
 
-// Write writes a guide for an organization. The error is a refusal that says why there is none, or the context's when
-// the caller left.
+// Write writes a guide for an organization. The error is a refusal that says why there is none, or
+// the context's when the caller left.
 func (p Plan) Write(ctx context.Context, organization string, emit Emit) error {
 	if !p.guide.enter(organization) {
 		return &domain.Error{
