@@ -15,8 +15,8 @@ import (
 	"agentkey/commands"
 )
 
-// shownOnce are the members of an answer that a repeat must not show again.
-var shownOnce = []string{"api_key", "signing_secret"}
+// secretMembers are the members of an answer that a repeat must not show again.
+var secretMembers = []string{"api_key", "signing_secret"}
 
 // kept are the headers of an answer that a repeat gets again.
 var kept = []string{"Content-Type", "ETag", "Location", "X-Event-Position"}
@@ -82,7 +82,7 @@ func (s *Server) finish(call *call, ticket commands.Ticket, r *recorder, answere
 		err = s.Once.Release(ctx, ticket)
 	} else {
 		stored := commands.StoredAnswer{
-			Status: status, Header: map[string]string{}, Body: withoutOnceShown(r.body.Bytes()),
+			Status: status, Header: map[string]string{}, Body: withoutSecrets(r.body.Bytes()),
 		}
 		for _, name := range kept {
 			if value := r.Header().Get(name); value != "" {
@@ -99,13 +99,13 @@ func (s *Server) finish(call *call, ticket commands.Ticket, r *recorder, answere
 	}
 }
 
-func withoutOnceShown(body []byte) []byte {
+func withoutSecrets(body []byte) []byte {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(body, &members); err != nil {
 		return body
 	}
 	all := len(members)
-	for _, name := range shownOnce {
+	for _, name := range secretMembers {
 		delete(members, name)
 	}
 	if len(members) == all {

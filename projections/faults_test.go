@@ -128,7 +128,7 @@ func TestAnEventThatCantBeAppliedStopsItLoudly(t *testing.T) {
 				w.reached(before)
 				s = w.model.Status(t.Context())
 				if s.Position != before || s.Head != head || s.Lag != head-before || s.State != projections.Failed ||
-					s.CaughtUpOnce {
+					s.EverCaughtUp {
 					t.Errorf("before the event %d of %d: %+v", before, head, s)
 				}
 				if n := w.dump()["grants "+id+"/"+tool]["fetch_count"]; n != "3" {

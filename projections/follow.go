@@ -89,7 +89,7 @@ type Status struct {
 	Position     uint64 // everything up to here was handled
 	Head         uint64 // the newest event of the log, 0 when it can't be reached
 	Lag          uint64 // Head less Position, in the log's own measure; what the store writes for itself counts
-	CaughtUpOnce bool   // since this process began
+	EverCaughtUp bool   // since this process began
 	State        State
 	Detail       string // of a failure: the event as stream@revision, and what is wrong
 }
@@ -101,7 +101,7 @@ func (f *Follower) Status(ctx context.Context) Status {
 	defer f.feed.mu.Unlock()
 	s := Status{
 		Name: f.Name, Position: f.feed.position, State: f.feed.state, Detail: f.feed.detail,
-		CaughtUpOnce: f.feed.caughtUp,
+		EverCaughtUp: f.feed.caughtUp,
 	}
 	if err == nil {
 		s.Head = head

@@ -132,7 +132,7 @@ func TestStatusTellsHowFarItIs(t *testing.T) {
 		w.stop = runModel(t, w.model)
 		w.reached(w.head())
 		want = projections.Status{
-			Name: "read_model", Position: at + 5, Head: at + 5, CaughtUpOnce: true, State: projections.Running,
+			Name: "read_model", Position: at + 5, Head: at + 5, EverCaughtUp: true, State: projections.Running,
 		}
 		if diff := cmp.Diff(
 			want, w.eventually("runs", func(s projections.Status) bool { return s.State == projections.Running }),

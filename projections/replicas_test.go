@@ -33,7 +33,7 @@ func TestAnotherReplicaTakesOver(t *testing.T) {
 		agents, tools := w.story()
 		other := w.replica()
 		standby := func(s projections.Status) bool {
-			return s.State == projections.Standby && s.CaughtUpOnce && s.Lag == 0
+			return s.State == projections.Standby && s.EverCaughtUp && s.Lag == 0
 		}
 		other.eventually("stands by", standby)
 		for range 20 {
@@ -111,7 +111,7 @@ func TestPostgresIsAwayForAWhile(t *testing.T) {
 		s := w.eventually(
 			"waits for the store", func(s projections.Status) bool { return s.State == projections.Failed },
 		)
-		if s.Detail != readmodels.ErrUnavailable.Error() || s.Head == 0 || !s.CaughtUpOnce {
+		if s.Detail != readmodels.ErrUnavailable.Error() || s.Head == 0 || !s.EverCaughtUp {
 			t.Errorf("without Postgres: %+v", s)
 		}
 		if _, err := w.db.Agent(t.Context(), org, agents[0], start); err == nil {

@@ -95,7 +95,7 @@ plain_http: yes
 admin_token_file: `+write(t, "token", " \n")+`
 eventstore_url_file: `+write(t, "url", "canary-3")+`
 `)
-	code, stdout, stderr := runOnce(
+	code, stdout, stderr := runCommand(
 		t, []string{"AGENTKEY_NONSENSE=1", "AGENTKEY_DATA_DIR=" + t.TempDir()}, "serve", "--config", file,
 	)
 	if code != exitUsage || stdout != "" {
@@ -155,7 +155,7 @@ func TestAProcessRunsFromItsFileAlone(t *testing.T) {
 	p := start(t, "AGENTKEY_CONFIG="+file, "AGENTKEY_DATA_DIR="+dir)
 	p.await(p.stdout, metricsAt)
 	for _, args := range [][]string{{"--config", file, "doctor"}, {"doctor", "--config", file}} {
-		if code, stdout, stderr := runOnce(t, []string{"AGENTKEY_CONFIG=/nowhere"}, args...); code != exitOK ||
+		if code, stdout, stderr := runCommand(t, []string{"AGENTKEY_CONFIG=/nowhere"}, args...); code != exitOK ||
 			!strings.Contains(stdout, dir) {
 			t.Errorf("%v: exit %d: %s%s", args, code, stdout, stderr)
 		}
@@ -168,7 +168,7 @@ func TestThePageOfTheSettingsIsUpToDateAndItsExampleRight(t *testing.T) {
 	if diff := cmp.Diff(settingsPage(), page); diff != "" {
 		t.Errorf("run make generate: %s", diff)
 	}
-	if code, stdout, _ := runOnce(t, nil, "settings"); code != exitOK || stdout != page {
+	if code, stdout, _ := runCommand(t, nil, "settings"); code != exitOK || stdout != page {
 		t.Errorf("the command prints another page: exit %d", code)
 	}
 	dir := t.TempDir()

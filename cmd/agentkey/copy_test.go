@@ -22,7 +22,7 @@ func TestALogMovesToAnotherStore(t *testing.T) {
 	p.admin().must(201, "POST", "/api/admin/agents", map[string]any{"name": "Once"}, "Idempotency-Key", "once")
 	p.admin().must(204, "DELETE", "/api/admin/tools/"+f.tools[2], nil)
 	p.admin().must(200, "POST", "/api/admin/agents/"+f.ids[2]+"/suspend", nil)
-	if code, _, said := runOnce(
+	if code, _, said := runCommand(
 		t, nil, "eventstore", "copy", "--from", p.Dir, "--to", "esdb://127.0.0.1:1?tls=false",
 	); code != exitFault || !strings.Contains(said, "in use by process") {
 		t.Errorf("copied while it is served: %d %s", code, said)
@@ -31,11 +31,11 @@ func TestALogMovesToAnotherStore(t *testing.T) {
 
 	log := startLog(t)
 	to := "esdb://" + log.listen + "?tls=false"
-	code, out, said := runOnce(t, nil, "eventstore", "copy", "--from", p.Dir, "--to", to)
+	code, out, said := runCommand(t, nil, "eventstore", "copy", "--from", p.Dir, "--to", to)
 	if code != exitOK || !strings.Contains(out, "Both logs hold the same") {
 		t.Fatalf("copy: %d %s%s", code, out, said)
 	}
-	if code, out, said := runOnce(t, nil, "eventstore", "copy", "--from", p.Dir, "--to", to); code != exitOK ||
+	if code, out, said := runCommand(t, nil, "eventstore", "copy", "--from", p.Dir, "--to", to); code != exitOK ||
 		!strings.Contains(out, " 0 were copied in this run") {
 		t.Errorf("copied again: %d %s%s", code, out, said)
 	}
@@ -60,7 +60,7 @@ func TestALogMovesToAnotherStore(t *testing.T) {
 		t.Errorf("an idempotency key: %d %v %s", a.Status, a.Header, a.Body)
 	}
 	// The destination has changed, so a copy into it must fail.
-	if code, _, said := runOnce(t, nil, "eventstore", "copy", "--from", p.Dir, "--to", to); code != exitFault ||
+	if code, _, said := runCommand(t, nil, "eventstore", "copy", "--from", p.Dir, "--to", to); code != exitFault ||
 		!strings.Contains(said, "holds another log, or has gone on") {
 		t.Errorf("copied onto a log in use: %d %s", code, said)
 	}
@@ -82,7 +82,7 @@ func TestAnInterruptedCopyContinues(t *testing.T) {
 	defer client.Close()
 	ended := make(chan int, 1)
 	go func() {
-		code, _, _ := runOnce(t, nil, "eventstore", "copy", "--from", p.Dir, "--to", to)
+		code, _, _ := runCommand(t, nil, "eventstore", "copy", "--from", p.Dir, "--to", to)
 		ended <- code
 	}()
 	wait.Until(t, "half full", func() bool {
@@ -94,7 +94,7 @@ func TestAnInterruptedCopyContinues(t *testing.T) {
 		t.Errorf("the copy that was broken off ended with %d", code)
 	}
 	log.start()
-	if code, out, said := runOnce(t, nil, "eventstore", "copy", "--from", p.Dir, "--to", to); code != exitOK {
+	if code, out, said := runCommand(t, nil, "eventstore", "copy", "--from", p.Dir, "--to", to); code != exitOK {
 		t.Errorf("the second time: %d %s%s", code, out, said)
 	}
 }

@@ -27,7 +27,7 @@ var lookedAt = regexp.MustCompile(
 // consult runs the doctor and returns its exit code and what it reports.
 func consult(t *testing.T, env []string) (code int, said map[string]string, stderr string) {
 	t.Helper()
-	code, stdout, stderr := runOnce(t, env, "doctor")
+	code, stdout, stderr := runCommand(t, env, "doctor")
 	said = map[string]string{}
 	for _, m := range lookedAt.FindAllStringSubmatch(stdout, -1) {
 		said[m[2]] = m[1] + " " + m[3]
@@ -164,7 +164,7 @@ func TestTheDoctorNamesEverythingThatIsBrokenAtOnce(t *testing.T) {
 	if err := os.Chmod(p.Dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	code, stdout, stderr := runOnce(t, []string{
+	code, stdout, stderr := runCommand(t, []string{
 		"AGENTKEY_DATA_DIR=" + p.Dir, "AGENTKEY_LISTEN=127.0.0.1:0", "AGENTKEY_METRICS_LISTEN=" + other.Addr().String(),
 		"AGENTKEY_MASTER_KEYS=" + stranger,
 		"AGENTKEY_DATABASE_URL=postgres://agentkey:canary@127.0.0.1:1/agentkey",
@@ -241,7 +241,7 @@ func TestTheDoctorRefusesAWrongConfiguration(t *testing.T) {
 		{[]string{"AGENTKEY_NONSENSE=1"}, []string{"doctor"}, "AGENTKEY_NONSENSE"},
 		{nil, []string{"doctor", "nonsense"}, "nonsense"},
 	} {
-		code, stdout, stderr := runOnce(t, append(c.env, "AGENTKEY_DATA_DIR="+t.TempDir()), c.args...)
+		code, stdout, stderr := runCommand(t, append(c.env, "AGENTKEY_DATA_DIR="+t.TempDir()), c.args...)
 		if code != exitUsage || !strings.Contains(stdout+stderr, c.says) || strings.Contains(stdout, "failed ") {
 			t.Errorf("%v %v: exit %d: %s%s", c.env, c.args, code, stdout, stderr)
 		}

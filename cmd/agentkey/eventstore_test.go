@@ -76,7 +76,7 @@ func TestAnEventStoreOverTLS(t *testing.T) {
 		t.Errorf("over TLS: %s", a.Body)
 	}
 	env[0] = strings.Replace(env[0], "correct", "wrong", 1)
-	code, stdout, stderr := runOnce(
+	code, stdout, stderr := runCommand(
 		t, append(env, "AGENTKEY_LISTEN=127.0.0.1:0", "AGENTKEY_DATA_DIR="+t.TempDir()), "serve",
 	)
 	if code != exitFault || strings.Contains(stdout, "listens") || strings.Contains(stderr, "horse") {
@@ -94,7 +94,7 @@ func TestAnEventStoreIsNotOpenToTheNetworkByAccident(t *testing.T) {
 		{"--listen", "127.0.0.1:0", "--tls-cert", cert, "--tls-key", key},
 		{"--listen", "127.0.0.1:0", "--insecure", "--user", "agentkey"},
 	} {
-		code, stdout, stderr := runOnce(
+		code, stdout, stderr := runCommand(
 			t, nil, append([]string{"eventstore", "serve", "--data", t.TempDir()}, flags...)...,
 		)
 		if code != exitUsage || stdout != "" {

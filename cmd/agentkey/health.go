@@ -92,7 +92,7 @@ func (h *health) Ready(ctx context.Context) api.Readiness {
 
 	status := h.readModel.Status(ctx)
 	switch {
-	case !status.CaughtUpOnce:
+	case !status.EverCaughtUp:
 		worse(api.ReadinessStatusNotReady)
 		detail := "it has not caught up yet since the start"
 		if status.State == projections.Failed {

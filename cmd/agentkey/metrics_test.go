@@ -259,7 +259,7 @@ func TestAnInvalidOrTakenMetricsAddressIsNamed(t *testing.T) {
 		env := []string{
 			"AGENTKEY_LISTEN=127.0.0.1:0", "AGENTKEY_DATA_DIR=" + t.TempDir(), "AGENTKEY_METRICS_LISTEN=" + address,
 		}
-		code, stdout, stderr := runOnce(t, env, "serve")
+		code, stdout, stderr := runCommand(t, env, "serve")
 		if code != exit || !strings.Contains(stderr, "AGENTKEY_METRICS_LISTEN") ||
 			strings.Contains(stdout, "listens on") {
 			t.Errorf("%s: exit %d: %s", address, code, stderr)

@@ -45,7 +45,7 @@ func TestADatabaseOfALivingInstallationIsRefused(t *testing.T) {
 			if code != exitFault || !strings.Contains(looked["read model"], names) {
 				t.Errorf("doctor: exit %d: %s", code, looked["read model"])
 			}
-			code, _, stderr := runOnce(t, second.env, "projections", "rebuild")
+			code, _, stderr := runCommand(t, second.env, "projections", "rebuild")
 			if code != exitFault || !strings.Contains(stderr, names) {
 				t.Errorf("projections rebuild: exit %d: %s", code, tail(stderr))
 			}

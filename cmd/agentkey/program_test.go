@@ -231,15 +231,15 @@ func (p *program) restart() {
 // shell runs another command of the program on the same configuration and returns what it printed.
 func (p *program) shell(args ...string) string {
 	p.t.Helper()
-	code, stdout, stderr := runOnce(p.t, p.env, args...)
+	code, stdout, stderr := runCommand(p.t, p.env, args...)
 	if code != exitOK {
 		p.t.Fatalf("agentkey %s: exit %d: %s", strings.Join(args, " "), code, stderr)
 	}
 	return strings.TrimSpace(stdout)
 }
 
-// runOnce runs the program to its end.
-func runOnce(t testing.TB, env []string, args ...string) (code int, stdout, stderr string) {
+// runCommand runs the program to its end.
+func runCommand(t testing.TB, env []string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, err bytes.Buffer
 	code = run(context.Background(), args, env, &out, &err)

@@ -208,7 +208,7 @@ func TestRedisMayAnswerWithErrors(t *testing.T) {
 				!strings.Contains(string(a.Body), tt.code+", so this process counts alone") {
 				t.Errorf("readiness: %s", a.Body)
 			}
-			_, said, _ := runOnce(t, p.env, "doctor")
+			_, said, _ := runCommand(t, p.env, "doctor")
 			if !regexp.MustCompile(`(?m)^failed +limits .*` + tt.code + `.*AGENTKEY_REDIS_URL`).MatchString(said) {
 				t.Errorf("the doctor says:\n%s", said)
 			}

@@ -75,14 +75,14 @@ func TestARestoreIsRehearsed(t *testing.T) {
 
 	q := newProgram(t, unlimited)
 	q.command, q.Token = p.command, p.Token
-	if code, _, said := runOnce(t, q.env, "restore", backup); code != exitOK {
+	if code, _, said := runCommand(t, q.env, "restore", backup); code != exitOK {
 		t.Fatalf("restore: %d %s", code, said)
 	}
-	if code, _, said := runOnce(t, q.env, "restore", backup); code != exitFault ||
+	if code, _, said := runCommand(t, q.env, "restore", backup); code != exitFault ||
 		!strings.Contains(said, "move every events.db*") {
 		t.Errorf("restored over a store: %d %s", code, said)
 	}
-	if code, _, said := runOnce(t, q.env, "serve"); code != exitFault || !strings.Contains(said, "master key") {
+	if code, _, said := runCommand(t, q.env, "serve"); code != exitFault || !strings.Contains(said, "master key") {
 		t.Errorf("served without the master key: %d %s", code, said)
 	}
 	mustCopy(t, filepath.Join(p.Dir, masterKeyFile), filepath.Join(q.Dir, masterKeyFile))
@@ -90,11 +90,11 @@ func TestARestoreIsRehearsed(t *testing.T) {
 	heldBack(t, q, tool, key, keptKey)
 	q.restart()
 	heldBack(t, q, tool, key, keptKey)
-	if code, said, _ := runOnce(t, q.env, "doctor"); code != exitFault || !strings.Contains(said, "confirm-restore") {
+	if code, said, _ := runCommand(t, q.env, "doctor"); code != exitFault || !strings.Contains(said, "confirm-restore") {
 		t.Errorf("the doctor says %d %s", code, said)
 	}
 
-	if code, _, said := runOnce(t, q.env, "confirm-restore"); code != exitUsage ||
+	if code, _, said := runCommand(t, q.env, "confirm-restore"); code != exitUsage ||
 		!strings.Contains(said, "--suspend-agents") {
 		t.Errorf("confirmed without a word about the agents: %d %s", code, said)
 	}
@@ -107,7 +107,7 @@ func TestARestoreIsRehearsed(t *testing.T) {
 	if a := q.with(keptKey).fetch(tool); a.Text("credential") != "ghp_secret" {
 		t.Errorf("after all that: %s", a.Body)
 	}
-	if code, _, said := runOnce(t, q.env, "confirm-restore", "--keep-agents"); code != exitFault ||
+	if code, _, said := runCommand(t, q.env, "confirm-restore", "--keep-agents"); code != exitFault ||
 		!strings.Contains(said, "confirmed already") {
 		t.Errorf("confirmed twice: %d %s", code, said)
 	}

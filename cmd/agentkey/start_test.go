@@ -26,7 +26,7 @@ import (
 func TestMistakesInTheConfigurationAreListedAtOnce(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
-	code, _, stderr := runOnce(t, []string{
+	code, _, stderr := runCommand(t, []string{
 		"AGENTKEY_DATA_DIR=" + dir, "AGENTKEY_LISTEN=8080", "AGENTKEY_MASTER_KEYS=canary",
 		"AGENTKEY_ADMIN_TOKEN=sk_admin_canary",
 		"AGENTKEY_LIMIT_READS=many", "AGENTKEY_NONSENSE=1", "AGENTKEY_TRUSTED_PROXIES=10.0.0.1",
@@ -68,7 +68,7 @@ func TestASecretMayComeFromAFile(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(p.Dir, masterKeyFile)); err == nil {
 		t.Error("a key was made although one is configured")
 	}
-	if code, _, stderr := runOnce(t, append(p.env, "AGENTKEY_MASTER_KEYS="+key), "serve"); code != exitUsage ||
+	if code, _, stderr := runCommand(t, append(p.env, "AGENTKEY_MASTER_KEYS="+key), "serve"); code != exitUsage ||
 		!strings.Contains(stderr, "not both") {
 		t.Errorf("both: exit %d: %s", code, stderr)
 	}
@@ -157,7 +157,7 @@ func TestTheFirstTokenIsKeptAndNotPrinted(t *testing.T) {
 func TestTheProgramSaysWhichItIs(t *testing.T) {
 	t.Parallel()
 	version, commit := build()
-	code, stdout, stderr := runOnce(t, nil, "--version")
+	code, stdout, stderr := runCommand(t, nil, "--version")
 	if code != exitOK || stdout != "agentkey "+version+" "+commit+"\n" || version == "" || commit == "" {
 		t.Errorf("exit %d: %q %q", code, stdout, stderr)
 	}
@@ -212,7 +212,7 @@ func TestAConfiguredTokenReplacesTheOneBefore(t *testing.T) {
 func TestASecondProcessOnTheDataFolderIsRefused(t *testing.T) {
 	t.Parallel()
 	p := start(t)
-	code, _, stderr := runOnce(t, p.env, "serve")
+	code, _, stderr := runCommand(t, p.env, "serve")
 	if code != exitFault || !strings.Contains(stderr, "process "+strconv.Itoa(os.Getpid())) {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
@@ -222,7 +222,7 @@ func TestASecondProcessOnTheDataFolderIsRefused(t *testing.T) {
 func TestAnAddressThatIsNotLoopbackNeedsTLS(t *testing.T) {
 	t.Parallel()
 	env := []string{"AGENTKEY_DATA_DIR=" + t.TempDir(), "AGENTKEY_LISTEN=0.0.0.0:0"}
-	if code, _, stderr := runOnce(t, env, "serve"); code != exitUsage ||
+	if code, _, stderr := runCommand(t, env, "serve"); code != exitUsage ||
 		!strings.Contains(stderr, "AGENTKEY_TLS_CERT") || !strings.Contains(stderr, "behind-proxy") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
@@ -295,7 +295,7 @@ func TestMasterKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	code, stdout, stderr := runOnce(t, append(p.env, "AGENTKEY_MASTER_KEYS="+stranger), "serve")
+	code, stdout, stderr := runCommand(t, append(p.env, "AGENTKEY_MASTER_KEYS="+stranger), "serve")
 	if code != exitFault || !strings.Contains(stderr, parsed.ID()) || strings.Contains(stdout, "listens") ||
 		strings.Contains(stderr, stranger) {
 		t.Errorf("a wrong key: exit %d: %s%s", code, stdout, stderr)
@@ -303,7 +303,7 @@ func TestMasterKeys(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if code, _, stderr := runOnce(t, p.env, "serve"); code != exitFault ||
+	if code, _, stderr := runCommand(t, p.env, "serve"); code != exitFault ||
 		!strings.Contains(stderr, "AGENTKEY_MASTER_KEYS") {
 		t.Errorf("a missing key: exit %d: %s", code, stderr)
 	}
@@ -338,7 +338,7 @@ func TestMasterKeys(t *testing.T) {
 	if a := p.with(key).fetch(tool); a.Text("credential") != "ghp_secret" {
 		t.Errorf("without the old key: %s", a.Body)
 	}
-	if code, _, stderr := runOnce(t, p.env, "nonsense"); code != exitUsage || !strings.Contains(stderr, "nonsense") {
+	if code, _, stderr := runCommand(t, p.env, "nonsense"); code != exitUsage || !strings.Contains(stderr, "nonsense") {
 		t.Errorf("an unknown command: exit %d: %s", code, stderr)
 	}
 }
@@ -358,7 +358,7 @@ func TestAProcessThatLacksAMasterKeyIsNotReady(t *testing.T) {
 		t.Fatal(err)
 	}
 	roll := func(ring string) {
-		if code, _, stderr := runOnce(t, append(p.env, "AGENTKEY_MASTER_KEYS="+ring), "keys", "roll"); code != exitOK {
+		if code, _, stderr := runCommand(t, append(p.env, "AGENTKEY_MASTER_KEYS="+ring), "keys", "roll"); code != exitOK {
 			t.Fatalf("roll: exit %d: %s", code, stderr)
 		}
 	}

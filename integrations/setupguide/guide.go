@@ -28,8 +28,8 @@ type Guide struct {
 	writing map[string]int // how many guides are being written, by organization
 }
 
-// atOnce is how many guides may be written at the same time; one organization has half of them.
-const atOnce = 8
+// maxWriting is how many guides may be written at the same time; one organization has half of them.
+const maxWriting = 8
 
 // New returns what writes guides; model is nil when none is configured.
 func New(documents Documents, model *Model, known *templates.Set, within time.Duration) *Guide {
@@ -126,7 +126,7 @@ func (g *Guide) enter(organization string) bool {
 	for _, n := range g.writing {
 		all += n
 	}
-	if all >= atOnce || g.writing[organization] >= atOnce/2 {
+	if all >= maxWriting || g.writing[organization] >= maxWriting/2 {
 		return false
 	}
 	g.writing[organization]++

@@ -113,7 +113,7 @@ func TestWhatTheModelSaysIsMadeInert(t *testing.T) {
 }
 
 func TestAGuideEndsInItsTimeAndFewAreWrittenAtOnce(t *testing.T) {
-	arrived := make(chan struct{}, atOnce)
+	arrived := make(chan struct{}, maxWriting)
 	m := modelOf(t, patient, func(w http.ResponseWriter, r *http.Request) {
 		streams(w)
 		says(w, facts, "")
@@ -127,11 +127,11 @@ func TestAGuideEndsInItsTimeAndFewAreWrittenAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, atOnce)
-	for i := range atOnce {
-		go func() { ended <- plan.Write(ctx, fmt.Sprint("o", i/(atOnce/2)), ignore) }()
+	ended := make(chan error, maxWriting)
+	for i := range maxWriting {
+		go func() { ended <- plan.Write(ctx, fmt.Sprint("o", i/(maxWriting/2)), ignore) }()
 	}
-	for range atOnce {
+	for range maxWriting {
 		<-arrived
 	}
 	if refusal, is := errors.AsType[*domain.Error](plan.Write(ctx, "another", ignore)); !is ||
@@ -139,7 +139,7 @@ func TestAGuideEndsInItsTimeAndFewAreWrittenAtOnce(t *testing.T) {
 		t.Errorf("one more: %v", refusal)
 	}
 	cancel()
-	for range atOnce {
+	for range maxWriting {
 		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Errorf("one that was left ended with %v", err)
 		}

@@ -26,8 +26,8 @@ type Expiry struct {
 	Logger *slog.Logger
 }
 
-// atOnce is how many ends one look may find; what is left is found by the next.
-const atOnce = 200
+// perLook is how many ends one look may find; what is left is found by the next.
+const perLook = 200
 
 // Run looks at every tick until ctx ends. What fails is tried again at a later tick.
 func (x *Expiry) Run(ctx context.Context, tick <-chan time.Time) {
@@ -36,7 +36,7 @@ func (x *Expiry) Run(ctx context.Context, tick <-chan time.Time) {
 
 func (x *Expiry) look(ctx context.Context) error {
 	now := x.Clock()
-	due, err := x.Models.DueGrants(ctx, now, atOnce)
+	due, err := x.Models.DueGrants(ctx, now, perLook)
 	if err != nil {
 		return err
 	}

@@ -60,7 +60,7 @@ func (r *Reminders) look(ctx context.Context) error {
 		{domain.CredentialExpiring, credentialNotice, r.Models.EndingCredentials},
 		{domain.GrantExpiring, grantNotice, r.Models.EndingGrants},
 	} {
-		for e := (readmodels.Endings{Now: now, Until: now.Add(l.notice), Limit: atOnce}); ; e.Skip += atOnce {
+		for e := (readmodels.Endings{Now: now, Until: now.Add(l.notice), Limit: perLook}); ; e.Skip += perLook {
 			found, err := l.list(ctx, e)
 			if err != nil {
 				return err
@@ -70,7 +70,7 @@ func (r *Reminders) look(ctx context.Context) error {
 					return err
 				}
 			}
-			if len(found) < atOnce {
+			if len(found) < perLook {
 				break
 			}
 		}
