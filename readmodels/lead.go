@@ -35,7 +35,7 @@ func (s *schema) lead(
 		return fail(err)
 	}
 	l.installation = is.String()
-	for began := time.Now(); ; {
+	for began := time.Now(); ; { //nolint:forbidigo // it measures a wait, nothing stored depends on it
 		at, err := db.ReadCheckpoint(ctx)
 		if err == nil {
 			err = l.occupied(ctx)
