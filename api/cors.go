@@ -24,12 +24,21 @@ func (s *Server) admitOrigin(c *gin.Context) bool {
 	if origin == "" {
 		return true
 	}
-	if !s.Door.AllowsOrigin(origin, strings.HasPrefix(c.Request.URL.Path, "/api/admin/")) {
+	if !s.allows(origin, c.Request.URL.Path) {
 		return false
 	}
 	c.Header("Access-Control-Allow-Origin", origin)
 	c.Header("Access-Control-Expose-Headers", exposedHeaders)
 	return true
+}
+
+// allows reports whether pages of an origin may call a path. What needs no key may be read by those
+// of either half, and not by all: on loopback /readyz says more than strangers should know.
+func (s *Server) allows(origin, path string) bool {
+	if !strings.HasPrefix(path, "/api/") {
+		return s.Door.AllowsOrigin(origin, true) || s.Door.AllowsOrigin(origin, false)
+	}
+	return s.Door.AllowsOrigin(origin, strings.HasPrefix(path, "/api/admin/"))
 }
 
 // preflight answers a browser that asks before it calls (Fetch Standard, CORS protocol). It reports

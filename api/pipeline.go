@@ -50,6 +50,7 @@ func (s *Server) serve(c *gin.Context) {
 			if err, ok := r.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 				panic(r)
 			}
+			discard(c)
 			s.refuse(c, fmt.Errorf("panic: %v\n%s", r, debug.Stack()))
 		}
 	}()
@@ -69,9 +70,13 @@ func (s *Server) serve(c *gin.Context) {
 		s.refuse(c, err)
 		return
 	}
+	if call.op.Compress {
+		compressing(c)
+	}
 	if err := s.once(c, call); err != nil {
 		s.refuse(c, err)
 	}
+	send(c)
 }
 
 // check goes through everything that can be refused before a handler runs.

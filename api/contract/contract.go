@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"strings"
 	"sync"
@@ -36,8 +37,8 @@ var Load = sync.OnceValues(func() (*Contract, error) {
 })
 
 func load(text []byte) (*Contract, error) {
-	var served bytes.Buffer
-	if err := json.Compact(&served, text); err != nil {
+	served, err := public(text)
+	if err != nil {
 		return nil, err
 	}
 	var d document
@@ -48,7 +49,7 @@ func load(text []byte) (*Contract, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Contract{JSON: served.Bytes()}
+	c := &Contract{JSON: served}
 	for path, item := range d.Paths {
 		for method, o := range item.operations() {
 			op, err := d.operation(method, path, o, schemas)
@@ -59,6 +60,34 @@ func load(text []byte) (*Contract, error) {
 		}
 	}
 	return c, nil
+}
+
+// public is the document without what only our generator reads.
+func public(text []byte) ([]byte, error) {
+	whole, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	var strip func(v any)
+	strip = func(v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			maps.DeleteFunc(v, func(name string, _ any) bool { return strings.HasPrefix(name, "x-go-") })
+			for _, member := range v {
+				strip(member)
+			}
+		case []any:
+			for _, item := range v {
+				strip(item)
+			}
+		}
+	}
+	strip(whole)
+	var out bytes.Buffer
+	e := json.NewEncoder(&out)
+	e.SetEscapeHTML(false)
+	err = e.Encode(whole)
+	return bytes.TrimSpace(out.Bytes()), err
 }
 
 // compiler compiles schemas by their place in the document.

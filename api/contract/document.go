@@ -54,6 +54,7 @@ type documented struct {
 		Effect     string `json:"effect"`
 		CORS       string `json:"cors"`
 		MaxBody    int64  `json:"max_body"`
+		Compress   bool   `json:"compress"`
 	} `json:"x-agentkey"`
 }
 
@@ -83,11 +84,14 @@ func (d document) operation(method, path string, o *documented, schemas compiler
 	if o.Rules.Caller == "" || o.Rules.Effect == "" {
 		return nil, errors.New("x-agentkey does not say who may call it")
 	}
+	if o.Rules.Compress && o.Rules.Effect == "command" { // whose answers may show a secret
+		return nil, errors.New("the answer of a command is not compressed")
+	}
 	op := &Operation{
 		Method: method, Path: path, ID: o.ID, Summary: o.Summary, Responses: map[string]string{},
 		Caller: o.Rules.Caller, Tier: o.Rules.Tier, Permission: o.Rules.Permission,
 		Command: o.Rules.Effect == "command", StrictCORS: o.Rules.CORS == "strict",
-		MaxBody: o.Rules.MaxBody,
+		MaxBody: o.Rules.MaxBody, Compress: o.Rules.Compress,
 	}
 	for status, r := range o.Responses {
 		if name, named := strings.CutPrefix(r.Ref, sharedResponses); named {

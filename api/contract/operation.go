@@ -24,6 +24,7 @@ type Operation struct {
 	Permission string
 	Command    bool
 	StrictCORS bool
+	Compress   bool // its answers hold no secret, and are worth compressing
 
 	Body      *jsonschema.Schema // nil: it takes no body
 	NeedsBody bool

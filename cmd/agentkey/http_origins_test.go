@@ -76,6 +76,11 @@ func TestAnAllowedPageCanUseWhatItIsAnswered(t *testing.T) {
 		{p.with(""), 401, "GET", "/api/admin/tools", dashboard, nil},
 		{agent, 403, "GET", "/api/admin/tools", dashboard, nil},
 		{agent, 200, "GET", "/api/tools/" + tool + "/credentials", assistant, nil},
+		{p.anyone(), 200, "GET", "/healthz", dashboard, nil},
+		{p.anyone(), 200, "GET", "/readyz", dashboard, nil},
+		{p.anyone(), 200, "GET", "/openapi.json", dashboard, nil},
+		{p.anyone(), 200, "GET", "/healthz", assistant, nil},
+		{p.anyone(), 200, "GET", "/openapi.json", assistant, nil},
 		{agent, 404, "GET", "/api/tools/" + newID().String() + "/credentials", assistant, nil},
 	} {
 		headers := []string{"Origin", tt.origin}
