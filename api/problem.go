@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -67,6 +68,7 @@ func (s *Server) problem(call *call, err error) (status int, document []byte, re
 			Hint:   "Send the same request again later. If it fails again, give the operator the request id.",
 		}
 	}
+	refusal = fromRoot(call, refusal)
 	status, known := statuses[refusal.Kind]
 	if !known {
 		status = http.StatusInternalServerError
@@ -92,6 +94,21 @@ func (s *Server) problem(call *call, err error) (status int, document []byte, re
 		document = []byte("{}") // of strings and numbers: it can't fail
 	}
 	return status, document, refusal
+}
+
+// fromRoot names the fields of a refusal by their paths from the root of the body.
+func fromRoot(call *call, refusal *domain.Error) *domain.Error {
+	if call.op == nil || len(refusal.Fields) == 0 {
+		return refusal
+	}
+	named := *refusal
+	named.Fields = slices.Clone(refusal.Fields)
+	for i, f := range named.Fields {
+		named.Fields[i].Field = call.op.Place(f.Field)
+	}
+	sentence := func(f domain.Field) string { return "The field " + domain.Verbatim(f.Field) + " is" }
+	named.Detail = strings.Replace(refusal.Detail, sentence(refusal.Fields[0]), sentence(named.Fields[0]), 1)
+	return &named
 }
 
 // details lists mistakes, each with its place in the text of the call if that is known.

@@ -72,6 +72,25 @@ func (o *Operation) Mistakes(query url.Values, body any) []domain.Field {
 	return out
 }
 
+// Place returns the path of a field from the root of the body. A rule that knows only a part of the
+// body, such as the tool of a suggestion, names a field from the root of that part.
+func (o *Operation) Place(field string) string {
+	body := target(o.Body)
+	first := field
+	if end := strings.IndexAny(field, ".["); end >= 0 {
+		first = field[:end]
+	}
+	if body == nil || body.Properties[first] != nil || o.TakesParameter(first) {
+		return field
+	}
+	for name, part := range body.Properties {
+		if part = target(part); typeOf(part) == "object" && part.Properties[first] != nil {
+			return name + "." + field
+		}
+	}
+	return field
+}
+
 // lostPlus reports whether a text would be a time if its blank were a +, which a query without
 // escapes makes of it.
 func lostPlus(schema *jsonschema.Schema, text string) bool {
