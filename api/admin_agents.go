@@ -82,11 +82,12 @@ func (s *Server) RegisterAgent(ctx context.Context, r RegisterAgentRequestObject
 // RotateKey answers POST /api/admin/agents/{id}/rotate-key.
 func (s *Server) RotateKey(ctx context.Context, r RotateKeyRequestObject) (RotateKeyResponseObject, error) {
 	call := callOf(ctx)
-	overlap := 0
+	var rotation commands.Rotation
 	if r.Body != nil {
-		overlap = value(r.Body.OverlapSeconds)
+		rotation.Overlap = time.Duration(value(r.Body.OverlapSeconds)) * time.Second
+		rotation.Force = value(r.Body.Force)
 	}
-	made, err := s.Agents.RotateKey(call.ctx, call.edit(), r.ID, time.Duration(overlap)*time.Second)
+	made, err := s.Agents.RotateKey(call.ctx, call.edit(), r.ID, rotation)
 	if err != nil {
 		return nil, err
 	}

@@ -416,6 +416,7 @@ const (
 	NewerVersionRequired  ProblemCode = "newer_version_required"
 	NotFound              ProblemCode = "not_found"
 	OriginNotAllowed      ProblemCode = "origin_not_allowed"
+	OverlapRunning        ProblemCode = "overlap_running"
 	PreconditionRequired  ProblemCode = "precondition_required"
 	RateLimited           ProblemCode = "rate_limited"
 	ReadModelBehind       ProblemCode = "read_model_behind"
@@ -485,6 +486,8 @@ func (e ProblemCode) Valid() bool {
 	case NotFound:
 		return true
 	case OriginNotAllowed:
+		return true
+	case OverlapRunning:
 		return true
 	case PreconditionRequired:
 		return true
@@ -1238,6 +1241,9 @@ type KeptTool struct {
 
 // KeyRotation defines model for KeyRotation.
 type KeyRotation struct {
+	// Force End a key at once although the overlap that was promised for it is not over.
+	Force *bool `json:"force,omitempty"`
+
 	// OverlapSeconds How long the newest old key continues to work.
 	OverlapSeconds *int `json:"overlap_seconds,omitempty"`
 }

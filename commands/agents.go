@@ -110,8 +110,15 @@ func (a *Agents) Register(ctx context.Context, m loop.Meta, n NewAgent) (IssuedK
 	return issued(done, id, draft)
 }
 
-// RotateKey makes a new key; the former one works on for the overlap. The key is shown once.
-func (a *Agents) RotateKey(ctx context.Context, m loop.Meta, id string, overlap time.Duration) (IssuedKey, error) {
+// Rotation is how a key is replaced: the former one works for Overlap, and Force ends a key whose
+// overlap an earlier rotation promised.
+type Rotation struct {
+	Overlap time.Duration
+	Force   bool
+}
+
+// RotateKey makes a new key, which is shown once. Refusals: overlap_running.
+func (a *Agents) RotateKey(ctx context.Context, m loop.Meta, id string, r Rotation) (IssuedKey, error) {
 	agentID, err := uuid.Parse(id)
 	if err != nil {
 		return IssuedKey{}, domain.NotFound("agent")
@@ -123,7 +130,7 @@ func (a *Agents) RotateKey(ctx context.Context, m loop.Meta, id string, overlap 
 	done, err := a.Do(ctx, m, id, func(s agent.State, at time.Time) (agent.Command, error) {
 		_, key, err := draft.Key(keys.Agent, agentID, s.NextKey) // the text carries its number, which is the state's
 		return agent.RotateKey{
-			At: at, Overlap: overlap, IfRevision: m.IfRevision,
+			At: at, Overlap: r.Overlap, Force: r.Force, IfRevision: m.IfRevision,
 			Key: agent.Key{Number: s.NextKey, ID: loop.DerivedID(m.CommandID, "key").String(), Hash: key.Hash()},
 		}, err
 	})

@@ -164,7 +164,7 @@ func TestACallThatWasLeftBehindIsTakenOverWithoutASecondEffect(t *testing.T) {
 			return r.APIKey, err
 		},
 		"agent.key_rotated.v1": func(o *office, m loop.Meta) (string, error) {
-			r, err := o.Agents.RotateKey(t.Context(), m, id, time.Hour)
+			r, err := o.Agents.RotateKey(t.Context(), m, id, commands.Rotation{Overlap: time.Hour})
 			return r.APIKey, err
 		},
 		"tool.credential_rotated.v1": func(o *office, m loop.Meta) (string, error) {
@@ -226,7 +226,7 @@ func TestACallThatIsTakenOverBeforeItsEffectHasIt(t *testing.T) {
 	taken := o.mustTicket(o.Meta(), "k", "body")
 	m := o.Meta()
 	m.CommandID, m.Since = taken.CommandID, taken.Since
-	r, err := o.Agents.RotateKey(t.Context(), m, id, 0)
+	r, err := o.Agents.RotateKey(t.Context(), m, id, commands.Rotation{})
 	if err != nil || r.APIKey == "" || o.Count("agent.key_rotated.v1") != 1 {
 		t.Errorf("rotated %v, with a key: %v", err, r.APIKey != "")
 	}
@@ -241,7 +241,7 @@ func TestATryAgainIsTheSameCommand(t *testing.T) {
 	first := o.mustTicket(o.Meta(), "k", "body")
 	m := o.Meta()
 	m.CommandID = first.CommandID
-	if _, err := o.Agents.RotateKey(t.Context(), m, id, 0); err != nil {
+	if _, err := o.Agents.RotateKey(t.Context(), m, id, commands.Rotation{}); err != nil {
 		t.Fatal(err)
 	}
 	o.mustRelease(first)
@@ -254,7 +254,7 @@ func TestATryAgainIsTheSameCommand(t *testing.T) {
 	}
 	m = o.Meta()
 	m.CommandID, m.Since = again.CommandID, again.Since
-	if r, err := o.Agents.RotateKey(t.Context(), m, id, 0); err != nil || r.APIKey != "" {
+	if r, err := o.Agents.RotateKey(t.Context(), m, id, commands.Rotation{}); err != nil || r.APIKey != "" {
 		t.Errorf("tried again: %v, with a key that never worked: %v", err, r.APIKey != "")
 	}
 	if n := o.Count("agent.key_rotated.v1"); n != 1 {

@@ -37,7 +37,7 @@ func TestNoFetchSucceedsOnceItsEndIsAcknowledged(t *testing.T) {
 			return r.Position, err
 		}, "credentials_unknown"},
 		"rotating the key": {func(id, _ string) (uint64, error) {
-			r, err := a.Agents.RotateKey(ctx, a.Meta(), id, 0)
+			r, err := a.Agents.RotateKey(ctx, a.Meta(), id, commands.Rotation{})
 			return r.Position, err
 		}, "credentials_expired"},
 		"removing the tool": {func(_, tool string) (uint64, error) {

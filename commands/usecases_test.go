@@ -78,7 +78,7 @@ func TestACallerIsAdmittedOnWhatAnotherProcessDid(t *testing.T) {
 	if _, err := b.Callers.Agent(ctx, key, true); err != nil {
 		t.Errorf("reactivated elsewhere: %v", err)
 	}
-	r, err := a.Agents.RotateKey(ctx, a.Meta(), id, 0)
+	r, err := a.Agents.RotateKey(ctx, a.Meta(), id, commands.Rotation{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -218,7 +218,7 @@ func TestBothKeysWorkWhileTheyOverlap(t *testing.T) {
 	tool := o.MustTool("GitHub", catalog.Shared, "x")
 	id, former := o.MustAgent("One")
 	o.MustAssign(id, tool)
-	if _, err := o.Agents.RotateKey(t.Context(), o.Meta(), id, time.Hour); err != nil {
+	if _, err := o.Agents.RotateKey(t.Context(), o.Meta(), id, commands.Rotation{Overlap: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
 	fetch := func(number int) error {

@@ -161,6 +161,7 @@ func (h *history) step(t *rapid.T) {
 			agent.RotateKey{
 				At: h.now, Key: agent.Key{Number: s.NextKey, ID: uuid.NewString()},
 				Overlap: time.Duration(len(text)) * time.Hour,
+				Force:   true,
 			},
 		)
 	case 8:

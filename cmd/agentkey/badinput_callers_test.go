@@ -144,7 +144,7 @@ func TestARotatedKeyEndsWhenItWasTold(t *testing.T) {
 	admin.mustAssign(id, tool)
 	rotate := func(overlap int) string {
 		return admin.must(
-			200, "POST", "/api/admin/agents/"+id+"/rotate-key", object{"overlap_seconds": overlap},
+			200, "POST", "/api/admin/agents/"+id+"/rotate-key", object{"overlap_seconds": overlap, "force": true},
 		).Text("api_key")
 	}
 	works := func(which, key string, yes bool) {

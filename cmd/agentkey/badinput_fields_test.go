@@ -81,6 +81,7 @@ func TestFieldsAreCountedInCodePoints(t *testing.T) {
 			object{"overlap_seconds": 1.5},
 			"overlap_seconds",
 		},
+		{"a force in quotes", admin, "POST", agents + "/" + id + "/rotate-key", object{"force": "true"}, "force"},
 		{
 			"an overlap in quotes", admin, "POST", agents + "/" + id + "/rotate-key",
 			object{"overlap_seconds": "60"},

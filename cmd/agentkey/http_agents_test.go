@@ -71,7 +71,18 @@ func TestAnAgentIsOneShapeEverywhere(t *testing.T) {
 	}
 	agent, _ = rotated.JSON["agent"].(object)
 	same("read after its key was rotated", any(admin.must(200, "GET", path, nil).JSON))
-	if a := admin.must(200, "POST", path+"/rotate-key", nil); len(a.At("agent.keys").([]any)) != 1 {
+	for _, body := range []any{nil, object{}, object{"overlap_seconds": 86400}, object{"force": false}} {
+		a := admin.refused(409, "overlap_running", "POST", path+"/rotate-key", body)
+		until, _ := first["expires_at"].(string)
+		if !strings.Contains(a.Text("detail"), until[:len("2026-03-04T05:06")]) ||
+			!strings.Contains(a.Text("hint"), "POST /api/admin/agents/{id}/rotate-key") ||
+			!strings.Contains(a.Text("hint"), `"force": true`) {
+			t.Errorf("it says %s", a.Body)
+		}
+	}
+	same("read after a rotation was refused", any(admin.must(200, "GET", path, nil).JSON))
+	p.with(key).must(200, "GET", "/api/me", nil)
+	if a := admin.must(200, "POST", path+"/rotate-key", object{"force": true}); len(a.At("agent.keys").([]any)) != 1 {
 		t.Errorf("without overlap it has the keys %v", a.At("agent.keys"))
 	}
 	if a, _ := admin.mustAgent("Offboarding"); a == agentID { // names need not be unique

@@ -87,7 +87,7 @@ func TestTheSameCommandTwiceAtOnceHasOneEffect(t *testing.T) {
 				continue // the first is gone
 			}
 			wg.Go(func() {
-				r, err := process.Agents.RotateKey(t.Context(), m, id, 0)
+				r, err := process.Agents.RotateKey(t.Context(), m, id, commands.Rotation{})
 				if err != nil || !r.Changed {
 					t.Errorf("call %d: %+v %v", i, r.AgentResult, err)
 				}
@@ -127,7 +127,7 @@ func TestTheSameCommandTwiceInOneQueueIsDecidedOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range texts {
 		wg.Go(func() {
-			r, err := o.Agents.RotateKey(t.Context(), m, id, 0)
+			r, err := o.Agents.RotateKey(t.Context(), m, id, commands.Rotation{})
 			if err != nil || !r.Changed {
 				t.Errorf("call %d: %+v %v", i, r.AgentResult, err)
 			}
@@ -165,7 +165,7 @@ func TestForeignStreamsHoldNoState(t *testing.T) {
 	if _, err := o.Agents.Do(t.Context(), other, id, commandstest.Rename("x")); commandstest.Code(err) != "not_found" {
 		t.Errorf("renamed another's agent: %v", err)
 	}
-	if _, err := o.Agents.RotateKey(t.Context(), other, id, 0); commandstest.Code(err) != "not_found" {
+	if _, err := o.Agents.RotateKey(t.Context(), other, id, commands.Rotation{}); commandstest.Code(err) != "not_found" {
 		t.Errorf("rotated another's key: %v", err)
 	}
 	if _, err := o.Grants.Assign(

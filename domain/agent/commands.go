@@ -39,11 +39,12 @@ type (
 		IfRevision                 domain.Revisions
 	}
 	// RotateKey replaces the keys; the newest former one works on for Overlap. The key's number is the
-	// state's NextKey.
+	// state's NextKey. Force ends a key within the overlap that an earlier rotation promised.
 	RotateKey struct {
 		At         time.Time
 		Key        Key
 		Overlap    time.Duration
+		Force      bool
 		IfRevision domain.Revisions
 	}
 	// Suspend stops the agent and ends every open grant.

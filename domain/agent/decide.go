@@ -36,7 +36,7 @@ func Decide(s State, c Command) ([]Event, error) {
 	case Update:
 		return update(s, c)
 	case RotateKey:
-		return one(KeyRotated{Key: c.Key, Ended: ends(s, c.At, c.Overlap)}), nil
+		return rotate(s, c)
 	case Suspend:
 		if s.Status == StatusSuspended {
 			return nil, nil
@@ -136,6 +136,27 @@ func differs(want *string, is string) *string {
 		return nil
 	}
 	return want
+}
+
+// rotate keeps the promise of an earlier rotation: the key that it replaced works until the end of
+// its overlap, unless the caller ends it on purpose.
+func rotate(s State, c RotateKey) ([]Event, error) {
+	for _, k := range s.Keys {
+		if k.ExpiresAt != nil && k.Live(c.At) && !c.Force {
+			return nil, overlapRunning(*k.ExpiresAt)
+		}
+	}
+	return one(KeyRotated{Key: c.Key, Ended: ends(s, c.At, c.Overlap)}), nil
+}
+
+func overlapRunning(until time.Time) *domain.Error {
+	return &domain.Error{
+		Kind: domain.KindConflict, Code: "overlap_running",
+		Detail: "The key before the newest one was promised to work until " + until.UTC().Format(time.RFC3339Nano) +
+			"; another rotation would end it now.",
+		Hint: `Wait until then, or end that key now: call {rotateKey} again with "force": true in the body.`,
+		Next: []domain.Next{{Op: "rotateKey"}},
+	}
 }
 
 // ends lists when each key that still lives will stop: the newest after the overlap, the others

@@ -334,12 +334,31 @@ func TestDecide(t *testing.T) {
 			[]agent.Event{
 				registered(), agent.KeyRotated{Key: agent.Key{Number: 2}, Ended: []agent.KeyEnd{{Number: 1, At: soon}}},
 			},
-			agent.RotateKey{At: start, Key: agent.Key{Number: 3}, Overlap: time.Minute},
+			agent.RotateKey{At: start, Key: agent.Key{Number: 3}, Overlap: time.Minute, Force: true},
 			[]agent.Event{
 				agent.KeyRotated{
 					Key:   agent.Key{Number: 3},
 					Ended: []agent.KeyEnd{{Number: 1, At: start}, {Number: 2, At: start.Add(time.Minute)}},
 				},
+			},
+			"",
+		},
+		{
+			"a rotation does not break the promise of another",
+			[]agent.Event{
+				registered(), agent.KeyRotated{Key: agent.Key{Number: 2}, Ended: []agent.KeyEnd{{Number: 1, At: soon}}},
+			},
+			agent.RotateKey{At: soon.Add(-time.Nanosecond), Key: agent.Key{Number: 3}},
+			nil, "overlap_running",
+		},
+		{
+			"and is free when the overlap is over",
+			[]agent.Event{
+				registered(), agent.KeyRotated{Key: agent.Key{Number: 2}, Ended: []agent.KeyEnd{{Number: 1, At: soon}}},
+			},
+			agent.RotateKey{At: soon, Key: agent.Key{Number: 3}},
+			[]agent.Event{
+				agent.KeyRotated{Key: agent.Key{Number: 3}, Ended: []agent.KeyEnd{{Number: 2, At: soon}}},
 			},
 			"",
 		},

@@ -425,7 +425,9 @@ func TestKeysOverlapAsAsked(t *testing.T) {
 	at := start
 	rotate := func(overlap time.Duration) {
 		t.Helper()
-		events, err := agent.Decide(s, agent.RotateKey{At: at, Key: agent.Key{Number: s.NextKey}, Overlap: overlap})
+		events, err := agent.Decide(s, agent.RotateKey{
+			At: at, Key: agent.Key{Number: s.NextKey}, Overlap: overlap, Force: true,
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

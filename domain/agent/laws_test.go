@@ -126,7 +126,10 @@ func (h *history) command(t *rapid.T) agent.Command {
 		return agent.Reactivate{}
 	case 2:
 		overlap := time.Duration(rapid.IntRange(0, 3).Draw(t, "overlap")) * time.Hour
-		return agent.RotateKey{At: h.now, Key: agent.Key{Number: h.state.NextKey}, Overlap: overlap}
+		return agent.RotateKey{
+			At: h.now, Key: agent.Key{Number: h.state.NextKey}, Overlap: overlap,
+			Force: rapid.Bool().Draw(t, "force"),
+		}
 	case 17:
 		return agent.Seed{
 			At: h.now, Tool: tool, SuggestionID: "g", RequestID: "seeded", Approved: rapid.Bool().Draw(t, "approved"),
