@@ -19,7 +19,9 @@ func instructionsFor(name string) string {
 		"Your AgentKey key is in the environment variable AGENTKEY_API_KEY, and the service's address is in " +
 		"AGENTKEY_URL. Send the header\n" +
 		"`Authorization: Bearer $AGENTKEY_API_KEY` with every call. Never write the key down.\n\n" +
-		"1. List the tools and your access to each: `GET $AGENTKEY_URL/api/tools`.\n" +
+		"1. List the tools and your access to each: `GET $AGENTKEY_URL/api/tools?view=short`. Add `&q=` to search by " +
+		"name.\n" +
+		"   `GET $AGENTKEY_URL/api/tools/{id}` describes one tool.\n" +
 		"2. Ask for a tool: `POST $AGENTKEY_URL/api/tools/{id}/request` with the JSON body {\"reason\": \"why you " +
 		"need it\"}. A human decides.\n" +
 		"3. When `your_access` is `approved`, fetch the credential and its instructions: `GET " +

@@ -39,13 +39,35 @@ func (s *Server) GetMe(ctx context.Context, _ GetMeRequestObject) (GetMeResponse
 }
 
 // ListMyTools answers GET /api/tools.
-func (s *Server) ListMyTools(ctx context.Context, _ ListMyToolsRequestObject) (ListMyToolsResponseObject, error) {
-	call := callOf(ctx)
-	offers, err := s.Models.Catalog(call.ctx, call.Caller.Organization, call.Caller.Actor.ID, s.Clock())
+func (s *Server) ListMyTools(ctx context.Context, r ListMyToolsRequestObject) (ListMyToolsResponseObject, error) {
+	found, err := s.myTools(callOf(ctx), r.Params)
 	if err != nil {
-		return nil, asked(err, "catalog")
+		return nil, err
 	}
-	return ListMyTools200JSONResponse{Tools: views(offers, myTool)}, nil
+	var out ListMyTools200JSONResponse
+	if r.Params.View == nil {
+		err = out.FromMyTools(MyTools{Tools: views(found.Items, myTool), NextCursor: cursor(found.Next)})
+	} else {
+		err = out.FromShortTools(ShortTools{Tools: views(found.Items, shortTool), NextCursor: cursor(found.Next)})
+	}
+	return out, err
+}
+
+// myTools reads the tools that match: a page if the caller asks for one, or else all of them.
+func (s *Server) myTools(call *call, params ListMyToolsParams) (readmodels.List[readmodels.Offer], error) {
+	p, err := page(params.Limit, params.Cursor)
+	if err != nil {
+		return readmodels.List[readmodels.Offer]{}, err
+	}
+	caller := call.Caller
+	filter := readmodels.OfferFilter{Query: value(params.Q), Access: string(value(params.Access))}
+	var found readmodels.List[readmodels.Offer]
+	if params.Limit == nil && params.Cursor == nil {
+		found.Items, err = s.Models.Catalog(call.ctx, caller.Organization, caller.Actor.ID, filter, s.Clock())
+	} else {
+		found, err = s.Models.CatalogPage(call.ctx, caller.Organization, caller.Actor.ID, filter, s.Clock(), p)
+	}
+	return found, asked(err, "catalog")
 }
 
 // GetMyTool answers GET /api/tools/{id}.
@@ -64,6 +86,10 @@ func myTool(o readmodels.Offer) MyTool {
 		YourAccess: Access(o.Access), DenialReason: optional(o.DenialReason), RequestID: optional(o.RequestID),
 		ExpiresAt: optionalTime(o.ExpiresAt),
 	}
+}
+
+func shortTool(o readmodels.Offer) ShortTool {
+	return ShortTool{ID: o.ID, Name: o.Name, YourAccess: Access(o.Access)}
 }
 
 // DescribeRequestTool answers GET /api/tools/{id}/request.

@@ -814,6 +814,21 @@ func (e ListSuggestionsParamsStatus) Valid() bool {
 	}
 }
 
+// Defines values for ListMyToolsParamsView.
+const (
+	Short ListMyToolsParamsView = "short"
+)
+
+// Valid indicates whether the value is a known member of the ListMyToolsParamsView enum.
+func (e ListMyToolsParamsView) Valid() bool {
+	switch e {
+	case Short:
+		return true
+	default:
+		return false
+	}
+}
+
 // AcceptedSuggestion defines model for AcceptedSuggestion.
 type AcceptedSuggestion struct {
 	Backers []BackerOutcome `json:"backers"`
@@ -1282,7 +1297,9 @@ type MyTool struct {
 
 // MyTools defines model for MyTools.
 type MyTools struct {
-	Tools []MyTool `json:"tools"`
+	// NextCursor Absent on the last page.
+	NextCursor *string  `json:"next_cursor,omitempty"`
+	Tools      []MyTool `json:"tools"`
 }
 
 // NewAgent defines model for NewAgent.
@@ -1653,6 +1670,20 @@ type SetupGuideWanted struct {
 
 	// URL An http or https URL without a user.
 	URL *WebAddress `json:"url,omitempty"`
+}
+
+// ShortTool A tool with view=short. GET /api/tools/{id} has the rest.
+type ShortTool struct {
+	ID         string `json:"id"`
+	Name       string `json:"name"`
+	YourAccess Access `json:"your_access"`
+}
+
+// ShortTools defines model for ShortTools.
+type ShortTools struct {
+	// NextCursor Absent on the last page.
+	NextCursor *string     `json:"next_cursor,omitempty"`
+	Tools      []ShortTool `json:"tools"`
 }
 
 // SigningSecret For webhooks: the secret for Standard Webhooks signatures, whsec_ followed by 24 to 64 bytes in base64. If you omit it, one is generated.
@@ -2102,6 +2133,32 @@ type ListInstructionsParams struct {
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
+// ListMyToolsParams defines parameters for ListMyTools.
+type ListMyToolsParams struct {
+	// Q Part of the name, in upper or lower case.
+	Q *Q `form:"q,omitempty" json:"q,omitempty"`
+
+	// Access Only tools whose your_access is this.
+	Access *Access `form:"access,omitempty" json:"access,omitempty"`
+
+	// View short lists only id, name and your_access.
+	View *ListMyToolsParamsView `form:"view,omitempty" json:"view,omitempty"`
+
+	// Limit The number of tools on a page, 50 if only cursor is given.
+	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the previous page.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListMyToolsParamsView defines parameters for ListMyTools.
+type ListMyToolsParamsView string
+
+// ListMyTools200JSONResponseBody defines parameters for ListMyTools.
+type ListMyTools200JSONResponseBody struct {
+	union json.RawMessage
+}
+
 // RegisterAgentJSONRequestBody defines body for RegisterAgent for application/json ContentType.
 type RegisterAgentJSONRequestBody = NewAgent
 
@@ -2382,6 +2439,68 @@ func (a Problem) MarshalJSON() ([]byte, error) {
 	return json.Marshal(object)
 }
 
+// AsMyTools returns the union data inside the ListMyTools200JSONResponseBody as a MyTools
+func (t ListMyTools200JSONResponseBody) AsMyTools() (MyTools, error) {
+	var body MyTools
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromMyTools overwrites any union data inside the ListMyTools200JSONResponseBody as the provided MyTools
+func (t *ListMyTools200JSONResponseBody) FromMyTools(v MyTools) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeMyTools performs a merge with any union data inside the ListMyTools200JSONResponseBody, using the provided MyTools
+func (t *ListMyTools200JSONResponseBody) MergeMyTools(v MyTools) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsShortTools returns the union data inside the ListMyTools200JSONResponseBody as a ShortTools
+func (t ListMyTools200JSONResponseBody) AsShortTools() (ShortTools, error) {
+	var body ShortTools
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromShortTools overwrites any union data inside the ListMyTools200JSONResponseBody as the provided ShortTools
+func (t *ListMyTools200JSONResponseBody) FromShortTools(v ShortTools) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeShortTools performs a merge with any union data inside the ListMyTools200JSONResponseBody, using the provided ShortTools
+func (t *ListMyTools200JSONResponseBody) MergeShortTools(v ShortTools) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t ListMyTools200JSONResponseBody) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *ListMyTools200JSONResponseBody) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
 	// ListAgents List the agents, newest first.
@@ -2527,7 +2646,7 @@ type ServerInterface interface {
 	GetMe(c *gin.Context)
 	// ListMyTools List the catalog, newest first, with my access to each tool.
 	// (GET /api/tools)
-	ListMyTools(c *gin.Context)
+	ListMyTools(c *gin.Context, params ListMyToolsParams)
 	// DescribeSuggestTool Describe what POST to this path accepts.
 	// (GET /api/tools/suggest)
 	DescribeSuggestTool(c *gin.Context)
@@ -3991,6 +4110,52 @@ func (siw *ServerInterfaceWrapper) GetMe(c *gin.Context) {
 // ListMyTools operation middleware
 func (siw *ServerInterfaceWrapper) ListMyTools(c *gin.Context) {
 
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListMyToolsParams
+
+	// ------------- Optional query parameter "q" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", c.Request.URL.Query(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter q: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "access" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "access", c.Request.URL.Query(), &params.Access, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter access: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "view" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "view", c.Request.URL.Query(), &params.View, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter view: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -3998,7 +4163,7 @@ func (siw *ServerInterfaceWrapper) ListMyTools(c *gin.Context) {
 		}
 	}
 
-	siw.Handler.ListMyTools(c)
+	siw.Handler.ListMyTools(c, params)
 }
 
 // DescribeSuggestTool operation middleware
@@ -6212,18 +6377,19 @@ func (response GetMedefaultApplicationProblemPlusJSONResponse) VisitGetMeRespons
 }
 
 type ListMyToolsRequestObject struct {
+	Params ListMyToolsParams
 }
 
 type ListMyToolsResponseObject interface {
 	VisitListMyToolsResponse(w http.ResponseWriter) error
 }
 
-type ListMyTools200JSONResponse MyTools
+type ListMyTools200JSONResponse = ListMyTools200JSONResponseBody
 
 func (response ListMyTools200JSONResponse) VisitListMyToolsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+	if err := json.NewEncoder(&buf).Encode(response.union); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -8583,8 +8749,10 @@ func (sh *strictHandler) GetMe(ctx *gin.Context) {
 }
 
 // ListMyTools operation middleware
-func (sh *strictHandler) ListMyTools(ctx *gin.Context) {
+func (sh *strictHandler) ListMyTools(ctx *gin.Context, params ListMyToolsParams) {
 	var request ListMyToolsRequestObject
+
+	request.Params = params
 
 	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
 		return sh.ssi.ListMyTools(ctx, request.(ListMyToolsRequestObject))

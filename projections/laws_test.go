@@ -357,7 +357,7 @@ func (h *history) checkGrants(t *rapid.T, now time.Time) {
 }
 
 func (h *history) checkCatalog(t *rapid.T, id string, now time.Time) {
-	offers, err := h.w.db.Catalog(t.Context(), h.org, id, now)
+	offers, err := h.w.db.Catalog(t.Context(), h.org, id, readmodels.OfferFilter{}, now)
 	if err != nil {
 		t.Fatal(err)
 	}

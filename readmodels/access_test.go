@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"agentkey/domain"
 	"agentkey/readmodels"
@@ -46,14 +47,49 @@ func testCatalog(t *testing.T, s *shelf) {
 		denied, offer("approved", "approved", true), offer("pending", "pending", true), offer("none", "none", false),
 	}
 	offers := must[[]readmodels.Offer](t)
-	if diff := cmp.Diff(want, offers(s.db.Catalog(t.Context(), acme, "a1", noon))); diff != "" {
+	got := offers(s.db.Catalog(t.Context(), acme, "a1", readmodels.OfferFilter{}, noon))
+	unplaced := cmpopts.IgnoreFields(readmodels.Offer{}, "Position")
+	if diff := cmp.Diff(want, got, unplaced); diff != "" {
 		t.Errorf("the catalog (-want +got):\n%s", diff)
 	}
 	for _, w := range want {
 		if diff := cmp.Diff(
-			w, must[readmodels.Offer](t)(s.db.CatalogTool(t.Context(), acme, "a1", w.ID, noon)),
+			w, must[readmodels.Offer](t)(s.db.CatalogTool(t.Context(), acme, "a1", w.ID, noon)), unplaced,
 		); diff != "" {
 			t.Errorf("one tool (-want +got):\n%s", diff)
+		}
+	}
+	for _, tt := range []struct {
+		filter readmodels.OfferFilter
+		now    time.Time
+		want   string
+	}{
+		{readmodels.OfferFilter{Access: "approved"}, noon, "ending approved"},
+		{readmodels.OfferFilter{Access: "approved"}, noon.Add(2 * time.Hour), "approved"},
+		{readmodels.OfferFilter{Access: "expired"}, noon.Add(2 * time.Hour), "ending expired"},
+		{readmodels.OfferFilter{Access: "none"}, noon, "withdrawn none"},
+		{readmodels.OfferFilter{Query: "EN"}, noon, "ending denied pending"},
+		{readmodels.OfferFilter{Query: "EN", Access: "pending"}, noon, "pending"},
+		{readmodels.OfferFilter{Query: "EN", Access: "none"}, noon, ""},
+	} {
+		all := offers(s.db.Catalog(t.Context(), acme, "a1", tt.filter, tt.now))
+		var names, paged []string
+		for _, o := range all {
+			names = append(names, o.Name)
+		}
+		for p := (readmodels.Page{Limit: 1}); ; {
+			found := must[readmodels.List[readmodels.Offer]](t)(
+				s.db.CatalogPage(t.Context(), acme, "a1", tt.filter, tt.now, p),
+			)
+			for _, o := range found.Items {
+				paged = append(paged, o.Name)
+			}
+			if p.Before = found.Next; found.Next == 0 {
+				break
+			}
+		}
+		if strings.Join(names, " ") != tt.want || strings.Join(paged, " ") != tt.want {
+			t.Errorf("%+v finds %q and page by page %q, not %q", tt.filter, names, paged, tt.want)
 		}
 	}
 	for _, id := range []string{"removed", "nothing", ""} {

@@ -3,6 +3,7 @@ package readmodels
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -13,11 +14,30 @@ type Offer struct {
 	DenialReason                         string // when denied
 	RequestID                            string // of the request that led to the access, if there was one
 	ExpiresAt                            time.Time
+	Position                             uint64 // of the tool's addition
+}
+
+// OfferFilter says which offers are listed. The zero filter lists all of them.
+type OfferFilter struct {
+	Query  string // any part of the name, in upper or lower case
+	Access string // as Offer has it
 }
 
 // Catalog lists every tool with one agent's access, newest tool first.
-func (db *DB) Catalog(ctx context.Context, organization, agentID string, now time.Time) ([]Offer, error) {
-	return db.offers(ctx, listCatalogParams{OrganizationID: organization, AgentID: agentID}, now)
+func (db *DB) Catalog(
+	ctx context.Context, organization, agentID string, f OfferFilter, now time.Time,
+) ([]Offer, error) {
+	return db.offers(ctx, f.params(organization, agentID, now))
+}
+
+// CatalogPage is one page of Catalog.
+func (db *DB) CatalogPage(
+	ctx context.Context, organization, agentID string, f OfferFilter, now time.Time, p Page,
+) (List[Offer], error) {
+	params := f.params(organization, agentID, now)
+	params.Before, params.MaxRows = p.before(), p.rows()
+	offers, err := db.offers(ctx, params)
+	return cut(offers, p, func(o Offer) uint64 { return o.Position }), err
 }
 
 // CatalogTool returns one tool with one agent's access, or ErrNotFound.
@@ -25,10 +45,20 @@ func (db *DB) CatalogTool(ctx context.Context, organization, agentID, toolID str
 	if toolID == "" {
 		return Offer{}, ErrNotFound
 	}
-	return only(db.offers(ctx, listCatalogParams{OrganizationID: organization, AgentID: agentID, ID: toolID}, now))
+	params := OfferFilter{}.params(organization, agentID, now)
+	params.ID = toolID
+	return only(db.offers(ctx, params))
 }
 
-func (db *DB) offers(ctx context.Context, params listCatalogParams, now time.Time) ([]Offer, error) {
+// params asks for all that match, without pages.
+func (f OfferFilter) params(organization, agentID string, now time.Time) listCatalogParams {
+	return listCatalogParams{
+		OrganizationID: organization, AgentID: agentID, Now: Micros(now), Q: Fold(f.Query), Access: f.Access,
+		Before: Page{}.before(), MaxRows: math.MaxInt32,
+	}
+}
+
+func (db *DB) offers(ctx context.Context, params listCatalogParams) ([]Offer, error) {
 	rows, err := query(
 		ctx, db,
 		func(ctx context.Context, t *tables) ([]listCatalogRow, error) { return t.read.listCatalog(ctx, params) },
@@ -38,9 +68,11 @@ func (db *DB) offers(ctx context.Context, params listCatalogParams, now time.Tim
 	}
 	offers := make([]Offer, len(rows))
 	for i, r := range rows {
-		o := Offer{ID: r.ID, Name: r.Name, Description: r.Description, URL: r.Url, AuthType: r.AuthType, Access: "none"}
-		if r.Status != "" && r.Status != "withdrawn" {
-			o.Access = shownStatus(r.Status, false, r.ExpiresAt, Micros(now))
+		o := Offer{
+			ID: r.ID, Name: r.Name, Description: r.Description, URL: r.Url, AuthType: r.AuthType, Access: r.Access,
+			Position: unsigned(r.Position),
+		}
+		if o.Access != "none" {
 			o.DenialReason, o.RequestID, o.ExpiresAt = r.DenialReason, r.RequestID, toTime(r.ExpiresAt)
 		}
 		offers[i] = o
@@ -65,7 +97,7 @@ func (db *DB) Me(ctx context.Context, organization, agentID string, now time.Tim
 	if err != nil {
 		return Me{}, err
 	}
-	offers, err := db.Catalog(ctx, organization, agentID, now)
+	offers, err := db.Catalog(ctx, organization, agentID, OfferFilter{}, now)
 	if err != nil {
 		return Me{}, err
 	}

@@ -113,36 +113,62 @@ func (q *Queries) listAgents(ctx context.Context, arg listAgentsParams) ([]listA
 }
 
 const listCatalog = `-- name: listCatalog :many
-SELECT t.id, t.name, t.description, t.url, t.auth_type,
-    coalesce(g.status, '') AS status, coalesce(g.denial_reason, '') AS denial_reason, coalesce(g.request_id, '') AS request_id,
-    coalesce(g.expires_at, 0) AS expires_at
-FROM tools AS t
-LEFT JOIN grants AS g ON g.tool_id = t.id AND g.agent_id = $1
-WHERE t.organization_id = $2 AND t.removed_at = 0
-  AND (cast($3 AS TEXT) = '' OR t.id = $3)
-ORDER BY t.position DESC
+SELECT o.id, o.position, o.name, o.description, o.url, o.auth_type, o.access, o.denial_reason, o.request_id, o.expires_at
+FROM (
+    SELECT t.id, t.position, t.name, t.description, t.url, t.auth_type,
+        cast(CASE
+            WHEN g.status IS NULL OR g.status = 'withdrawn' THEN 'none'
+            WHEN g.status = 'approved' AND g.expires_at <> 0 AND g.expires_at <= cast($1 AS BIGINT) THEN 'expired'
+            ELSE g.status
+        END AS TEXT) AS access,
+        coalesce(g.denial_reason, '') AS denial_reason, coalesce(g.request_id, '') AS request_id,
+        coalesce(g.expires_at, 0) AS expires_at
+    FROM tools AS t
+    LEFT JOIN grants AS g ON g.tool_id = t.id AND g.agent_id = $2
+    WHERE t.organization_id = $3 AND t.position < $4 AND t.removed_at = 0
+      AND (cast($5 AS TEXT) = '' OR replace(t.name_folded, $5, '') <> t.name_folded)
+      AND (cast($6 AS TEXT) = '' OR t.id = $6)
+) AS o
+WHERE cast($7 AS TEXT) = '' OR o.access = $7
+ORDER BY o.position DESC
+LIMIT $8
 `
 
 type listCatalogParams struct {
+	Now            int64
 	AgentID        string
 	OrganizationID string
+	Before         int64
+	Q              string
 	ID             string
+	Access         string
+	MaxRows        int32
 }
 
 type listCatalogRow struct {
 	ID           string
+	Position     int64
 	Name         string
 	Description  string
 	Url          string
 	AuthType     string
-	Status       string
+	Access       string
 	DenialReason string
 	RequestID    string
 	ExpiresAt    int64
 }
 
 func (q *Queries) listCatalog(ctx context.Context, arg listCatalogParams) ([]listCatalogRow, error) {
-	rows, err := q.query(ctx, q.listCatalogStmt, listCatalog, arg.AgentID, arg.OrganizationID, arg.ID)
+	rows, err := q.query(ctx, q.listCatalogStmt, listCatalog,
+		arg.Now,
+		arg.AgentID,
+		arg.OrganizationID,
+		arg.Before,
+		arg.Q,
+		arg.ID,
+		arg.Access,
+		arg.MaxRows,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -152,11 +178,12 @@ func (q *Queries) listCatalog(ctx context.Context, arg listCatalogParams) ([]lis
 		var i listCatalogRow
 		if err := rows.Scan(
 			&i.ID,
+			&i.Position,
 			&i.Name,
 			&i.Description,
 			&i.Url,
 			&i.AuthType,
-			&i.Status,
+			&i.Access,
 			&i.DenialReason,
 			&i.RequestID,
 			&i.ExpiresAt,

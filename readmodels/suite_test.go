@@ -123,7 +123,7 @@ func testOrganizations(t *testing.T, s *shelf) {
 			).Items,
 		),
 		"tools":   len(must[readmodels.List[readmodels.Tool]](t)(db.Tools(ctx, globex, "", noon, all)).Items),
-		"catalog": len(must[[]readmodels.Offer](t)(db.Catalog(ctx, globex, "a1", noon))),
+		"catalog": len(must[[]readmodels.Offer](t)(db.Catalog(ctx, globex, "a1", readmodels.OfferFilter{}, noon))),
 		"requests": len(
 			must[readmodels.List[readmodels.Request]](t)(
 				db.Requests(ctx, globex, readmodels.RequestFilter{AgentID: "a1", ToolID: "t1"}, all),

@@ -67,7 +67,7 @@ func TestAQueryParameterIsKnownAndWellFormed(t *testing.T) {
 		}
 	}
 	for _, path := range []string{
-		"/api/me?x=1", "/api/tools?limit=1", "/api/tools/" + tool + "?x=1", "/api/tools/" + tool + "/credentials?x=1",
+		"/api/me?x=1", "/api/tools?x=1", "/api/tools/" + tool + "?x=1", "/api/tools/" + tool + "/credentials?x=1",
 	} {
 		p.with(key).refused(400, "validation_failed", "GET", path, nil)
 	}

@@ -36,14 +36,25 @@ ORDER BY t.position DESC
 LIMIT sqlc.arg(max_rows);
 
 -- name: listCatalog :many
-SELECT t.id, t.name, t.description, t.url, t.auth_type,
-    coalesce(g.status, '') AS status, coalesce(g.denial_reason, '') AS denial_reason, coalesce(g.request_id, '') AS request_id,
-    coalesce(g.expires_at, 0) AS expires_at
-FROM tools AS t
-LEFT JOIN grants AS g ON g.tool_id = t.id AND g.agent_id = sqlc.arg(agent_id)
-WHERE t.organization_id = sqlc.arg(organization_id) AND t.removed_at = 0
-  AND (cast(sqlc.arg(id) AS TEXT) = '' OR t.id = sqlc.arg(id))
-ORDER BY t.position DESC;
+SELECT o.id, o.position, o.name, o.description, o.url, o.auth_type, o.access, o.denial_reason, o.request_id, o.expires_at
+FROM (
+    SELECT t.id, t.position, t.name, t.description, t.url, t.auth_type,
+        cast(CASE
+            WHEN g.status IS NULL OR g.status = 'withdrawn' THEN 'none'
+            WHEN g.status = 'approved' AND g.expires_at <> 0 AND g.expires_at <= cast(sqlc.arg(now) AS BIGINT) THEN 'expired'
+            ELSE g.status
+        END AS TEXT) AS access,
+        coalesce(g.denial_reason, '') AS denial_reason, coalesce(g.request_id, '') AS request_id,
+        coalesce(g.expires_at, 0) AS expires_at
+    FROM tools AS t
+    LEFT JOIN grants AS g ON g.tool_id = t.id AND g.agent_id = sqlc.arg(agent_id)
+    WHERE t.organization_id = sqlc.arg(organization_id) AND t.position < sqlc.arg(before) AND t.removed_at = 0
+      AND (cast(sqlc.arg(q) AS TEXT) = '' OR replace(t.name_folded, sqlc.arg(q), '') <> t.name_folded)
+      AND (cast(sqlc.arg(id) AS TEXT) = '' OR t.id = sqlc.arg(id))
+) AS o
+WHERE cast(sqlc.arg(access) AS TEXT) = '' OR o.access = sqlc.arg(access)
+ORDER BY o.position DESC
+LIMIT sqlc.arg(max_rows);
 
 -- name: listInstructions :many
 SELECT i.version, i.instructions, i.restored_from, i.created_at, i.created_by_type, i.created_by_id
