@@ -58,6 +58,10 @@ func whole(doc answer, v any) object {
 	if schema["items"] != nil {
 		schema["items"] = whole(doc, schema["items"])
 	}
+	choices, _ := schema["anyOf"].([]any)
+	for i := range choices {
+		choices[i] = whole(doc, choices[i])
+	}
 	return schema
 }
 
@@ -116,13 +120,34 @@ func text(rt *rapid.T, what string, least, most int) string {
 	)
 }
 
+// clearable takes null out of what a schema takes, and reports whether it was there.
+func clearable(schema object) (object, bool) {
+	if choices, _ := schema["anyOf"].([]any); len(choices) == 2 {
+		return choices[0].(object), true
+	}
+	types, _ := schema["type"].([]any)
+	if len(types) != 2 {
+		return schema, false
+	}
+	schema = maps.Clone(schema)
+	schema["type"] = types[0]
+	return schema, true
+}
+
 // value draws what a schema takes, or now and then what it does not.
 func (w *world) value(rt *rapid.T, d *drawn, name string, schema object) any {
+	schema, clears := clearable(schema)
+	if clears && seldom(rt, "cleared "+name) {
+		return pick(rt, name, []any{nil, "", " "})
+	}
 	if seldom(rt, "wrong type of "+name) {
 		d.spoil(name + " has another type")
-		others := []any{nil, true, 1.5, []any{"x"}, []any{}}
-		if schema["type"] == "array" {
-			others = others[:3]
+		others := []any{true, 1.5}
+		if !clears {
+			others = append(others, nil)
+		}
+		if schema["type"] != "array" {
+			others = append(others, []any{"x"}, []any{})
 		}
 		return pick(rt, name, others)
 	}

@@ -41,7 +41,8 @@ func TestRedisMayStopAndStart(t *testing.T) {
 	redis := startRedis(t)
 	patient := redis.URL + "?read_timeout=5s" // a machine busy with other tests must not pass for a slow Redis
 	replicas := startReplicasOn(t, 2, startLog(t), readmodelstest.Postgres(t), patient,
-		"AGENTKEY_LIMIT_CREDENTIALS=5/24h", "AGENTKEY_LIMIT_ADMIN=1000000/1s", scraped)
+		"AGENTKEY_LIMIT_CREDENTIALS=5/24h", "AGENTKEY_LIMIT_ADMIN=1000000/1s", "AGENTKEY_LIMIT_ADMIN_READS=1000000/1s",
+		scraped)
 	f := mustFleet(replicas[0], 4, 1)
 	stop := mustAsk(t, replicas)
 	if got := mustTake(t, replicas, f.keys[0], f.tools[0]); !slices.Equal(got, []int{5, 0}) {
@@ -75,7 +76,8 @@ func TestAStalledRedisDelaysNoCall(t *testing.T) {
 	socket, _, _ := strings.Cut(strings.TrimPrefix(sharedRedis(t), "unix://"), "?")
 	proxy := startProxy(t, socket)
 	p := startReplicasOn(t, 1, startLog(t), readmodelstest.Postgres(t), "redis://"+proxy.address(),
-		"AGENTKEY_LIMIT_CREDENTIALS=1000000/1s", "AGENTKEY_LIMIT_ADMIN=1000000/1s", scraped)[0]
+		"AGENTKEY_LIMIT_CREDENTIALS=1000000/1s", "AGENTKEY_LIMIT_ADMIN=1000000/1s", "AGENTKEY_LIMIT_ADMIN_READS=1000000/1s",
+		scraped)[0]
 	f := mustFleet(p, 2, 1)
 	agent := p.with(f.keys[0])
 	fetch := func() {
@@ -187,7 +189,7 @@ func TestRedisMayAnswerWithErrors(t *testing.T) {
 			}
 			p := start(
 				t, "AGENTKEY_REDIS_URL="+engine.URL+"?read_timeout=5s", "AGENTKEY_LIMIT_CREDENTIALS=5/24h",
-				"AGENTKEY_LIMIT_ADMIN=1000000/1s",
+				"AGENTKEY_LIMIT_ADMIN=1000000/1s", "AGENTKEY_LIMIT_ADMIN_READS=1000000/1s",
 			)
 			admin := p.admin()
 			tool := admin.mustTool("GitHub", "ghp_secret")
