@@ -94,6 +94,11 @@ func (s *Server) check(c *gin.Context, call *call, originAllowed bool) error {
 	}
 	defer setLimitHeaders(call)
 	if err := s.Door.Admit(call.ctx, &call.Call); err != nil {
+		if call.EndedKey {
+			if rerr := s.Refusals.EndedKey(call.ctx, call.meta(), call.Caller); rerr != nil {
+				return rerr
+			}
+		}
 		return s.refusedFetch(c, call, err)
 	}
 	if err := s.checkInput(c, call); err != nil {

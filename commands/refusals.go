@@ -9,14 +9,15 @@ import (
 
 	"agentkey/commands/loop"
 	"agentkey/domain"
+	"agentkey/domain/agent"
 	"agentkey/eventstore/codec"
 )
 
-// Refusals records refused fetches: the first of a tool and a reason in a minute is durable before
-// its answer, the rest are counted and written together within the minute. So a flood of refusals
-// can't fill the log.
+// Refusals records refused fetches, and calls with keys that had ended: the first of a tool or key
+// and a reason in a minute is durable before its answer, the rest are counted and written together
+// within the minute. So a flood of refusals can't fill the log.
 type Refusals struct {
-	loop  *loop.Loop[struct{}, codec.CredentialRefused, codec.CredentialRefused]
+	loop  *loop.Loop[struct{}, codec.Refused, codec.Refused]
 	newID func() uuid.UUID
 	every time.Duration
 
@@ -24,7 +25,17 @@ type Refusals struct {
 	windows map[refusal]*window
 }
 
-type refusal struct{ agentID, toolID, reason string }
+// refusal is what is counted together: of a tool, or of a key.
+type refusal struct{ agentID, toolID, keyID, reason string }
+
+func (r refusal) event(count int, last time.Time) codec.Refused {
+	if r.keyID != "" {
+		return codec.KeyRefused{AgentID: r.agentID, KeyID: r.keyID, Reason: r.reason, Count: count, LastAt: last}
+	}
+	return codec.CredentialRefused{
+		AgentID: r.agentID, ToolID: r.toolID, Reason: r.reason, Count: count, LastAt: last,
+	}
+}
 
 // window is the present minute of one refusal, and what was counted and not written yet.
 type window struct {
@@ -42,26 +53,42 @@ type first struct {
 	waiting int // were counted since
 }
 
-// NewRefusals returns the record of refused fetches. Run must be running for counted ones to be
+// NewRefusals returns the record of refusals. Run must be running for counted ones to be
 // written.
 func NewRefusals(env *loop.Env, newID func() uuid.UUID) *Refusals {
 	return &Refusals{
 		newID: newID, every: time.Minute, windows: map[refusal]*window{},
-		loop: loop.New(env, loop.Aggregate[struct{}, codec.CredentialRefused, codec.CredentialRefused]{
+		loop: loop.New(env, loop.Aggregate[struct{}, codec.Refused, codec.Refused]{
 			// there is nothing to fold, and a snapshot says so without reading it all
 			Category: codec.Refusals, Fold: 1,
-			Decide: func(_ struct{}, c codec.CredentialRefused) ([]codec.CredentialRefused, error) {
-				return []codec.CredentialRefused{c}, nil
+			Decide: func(_ struct{}, c codec.Refused) ([]codec.Refused, error) {
+				return []codec.Refused{c}, nil
 			},
-			Evolve: func(s struct{}, _ domain.Fact[codec.CredentialRefused]) struct{} { return s },
+			Evolve: func(s struct{}, _ domain.Fact[codec.Refused]) struct{} { return s },
 		}),
 	}
 }
 
-// Record returns when the refusal is durable or counted. Its only errors are those of the log. What
-// was begun is written even if the caller leaves, because others count on it.
+// Record returns when the refusal of a fetch is durable or counted. Its only errors are those of
+// the log. What was begun is written even if the caller leaves, because others count on it.
 func (r *Refusals) Record(ctx context.Context, m loop.Meta, agentID, toolID, reason string) error {
-	key := refusal{agentID: agentID, toolID: toolID, reason: reason}
+	return r.record(ctx, m, refusal{agentID: agentID, toolID: toolID, reason: reason})
+}
+
+// EndedKey records, as Record does, that an agent's key was used after it ended.
+func (r *Refusals) EndedKey(ctx context.Context, m loop.Meta, by Caller) error {
+	key, found := by.Agent.FindKey(by.KeyNumber)
+	if !found {
+		return nil
+	}
+	reason := "rotated"
+	if by.Agent.Status == agent.StatusRetired {
+		reason = "agent_retired"
+	}
+	return r.record(ctx, m, refusal{agentID: by.Actor.ID, keyID: key.ID, reason: reason})
+}
+
+func (r *Refusals) record(ctx context.Context, m loop.Meta, key refusal) error {
 	now := r.loop.Env.Clock().UTC().Truncate(time.Microsecond)
 	r.mu.Lock()
 	w := r.windows[key]
@@ -90,9 +117,7 @@ func (r *Refusals) Record(ctx context.Context, m loop.Meta, agentID, toolID, rea
 	f.err = r.write(ctx, key, w)
 	if f.err == nil {
 		m.CommandID = r.newID()
-		f.err = r.append(
-			ctx, m, codec.CredentialRefused{AgentID: agentID, ToolID: toolID, Reason: reason, Count: 1, LastAt: now},
-		)
+		f.err = r.append(ctx, m, key, key.event(1, now))
 	}
 	if f.err != nil {
 		r.mu.Lock()
@@ -150,12 +175,7 @@ func (r *Refusals) write(ctx context.Context, key refusal, w *window) error {
 		return nil
 	}
 	m.CommandID = r.newID()
-	err := r.append(
-		ctx, m,
-		codec.CredentialRefused{
-			AgentID: key.agentID, ToolID: key.toolID, Reason: key.reason, Count: count, LastAt: last,
-		},
-	)
+	err := r.append(ctx, m, key, key.event(count, last))
 	if err != nil {
 		r.mu.Lock()
 		w.count += count
@@ -164,8 +184,8 @@ func (r *Refusals) write(ctx context.Context, key refusal, w *window) error {
 	return err
 }
 
-func (r *Refusals) append(ctx context.Context, m loop.Meta, e codec.CredentialRefused) error {
-	_, err := r.loop.Do(ctx, e.AgentID, m, func(struct{}, time.Time) (codec.CredentialRefused, error) { return e, nil })
+func (r *Refusals) append(ctx context.Context, m loop.Meta, key refusal, e codec.Refused) error {
+	_, err := r.loop.Do(ctx, key.agentID, m, func(struct{}, time.Time) (codec.Refused, error) { return e, nil })
 	return err
 }
 

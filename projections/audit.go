@@ -43,6 +43,8 @@ func target(e Event, category codec.Category, id, toolID string) readmodels.Targ
 		return readmodels.Target{Type: "tool", ID: toolID}
 	}
 	switch b := e.Body.(type) {
+	case codec.KeyRefused:
+		return readmodels.Target{Type: "agent", ID: b.AgentID}
 	case installation.Begun:
 		return readmodels.Target{Type: "installation", ID: b.StoreID}
 	case installation.MasterKeyAdded:

@@ -288,6 +288,17 @@ var tellings = []struct {
 	},
 
 	{
+		"a key that ended is used",
+		[]step{registered},
+		step{
+			"refusals-bot", bot,
+			codec.KeyRefused{AgentID: "bot", KeyID: "k1", Reason: "rotated", Count: 1, LastAt: start},
+		},
+		nil,
+		"agent bot, agent bot",
+	},
+
+	{
 		"a tool with a shared credential is added", nil, added, []string{
 			"+tools github: auth_type=api_key created_at=now credential_mode=shared credential_version=1 " +
 				"description=code docs_url=https://docs.github.com max_grant_seconds=3600 name=GitHub " +

@@ -32,6 +32,7 @@ type Call struct {
 	Address       string   // of the client, see Door.Address
 
 	Caller   commands.Caller  // who it is, once Admit knows
+	EndedKey bool             // the key was the caller's and has ended, so Admit refused it
 	Standing *limits.Decision // of the limit that the answer names
 }
 
@@ -70,6 +71,7 @@ func (d *Door) Admit(ctx context.Context, c *Call) error {
 		spans.End(span, "")
 	}
 	if refusal, ok := errors.AsType[*domain.Error](err); ok && refusal.Kind == domain.KindUnauthenticated {
+		c.EndedKey = c.Caller.Actor.ID != ""
 		return d.countFailure(ctx, c, key, refusal)
 	}
 	if err != nil && c.Caller.Actor.ID == "" {

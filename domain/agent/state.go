@@ -187,7 +187,7 @@ func Evolve(s State, f domain.Fact[Event]) State {
 		s.Status = StatusActive
 		s.Revision++
 	case Retired:
-		s.Status, s.Keys = StatusRetired, nil
+		s.Status, s.Keys = StatusRetired, ended(s.Keys, f.At)
 		s.Revision++
 	case GrantRequested:
 		return s.with(e.ToolID, func(g *Grant) {
@@ -260,4 +260,16 @@ func rotated(keys []LiveKey, e KeyRotated, at time.Time) []LiveKey {
 	// rotated.
 	kept = append(kept, LiveKey{Key: e.Key, CreatedAt: at})
 	return kept[max(0, len(kept)-3):]
+}
+
+// ended keeps the keys of a retired agent, so that somebody who still uses one is noticed.
+func ended(keys []LiveKey, at time.Time) []LiveKey {
+	var kept []LiveKey
+	for _, k := range keys {
+		if k.Live(at) {
+			k.ExpiresAt = &at
+		}
+		kept = append(kept, k)
+	}
+	return kept
 }

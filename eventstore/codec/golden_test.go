@@ -49,6 +49,9 @@ var samples = map[string]any{
 	"credential.refused.v1": codec.CredentialRefused{
 		AgentID: "agent-1", ToolID: "tool-1", Reason: "access_not_approved", Count: 5, LastAt: at,
 	},
+	"agent.key_refused.v1": codec.KeyRefused{
+		AgentID: "agent-1", KeyID: "key-1", Reason: "rotated", Count: 5, LastAt: at,
+	},
 
 	"installation.begun.v1": installation.Begun{
 		StoreID: "store-1", OrganizationID: "org-1", SigningKey: public, MACSecretID: "secret-3",

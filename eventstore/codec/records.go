@@ -20,6 +20,15 @@ type (
 		Count   int       `json:"count"`
 		LastAt  time.Time `json:"last_at"`
 	}
+	// KeyRefused counts calls with a key that had ended: somebody still has it. It is written like
+	// CredentialRefused, to the same stream.
+	KeyRefused struct {
+		AgentID string    `json:"agent_id"`
+		KeyID   string    `json:"key_id"`
+		Reason  string    `json:"reason"` // rotated, or agent_retired
+		Count   int       `json:"count"`
+		LastAt  time.Time `json:"last_at"`
+	}
 	// PersonRecorded is a person's name and address, sealed with a key that can be removed.
 	PersonRecorded struct {
 		OrganizationID string `json:"organization_id"`
@@ -66,3 +75,9 @@ type (
 		Revision uint64 `json:"revision"`
 	}
 )
+
+// Refused is an event of the stream of an agent's refusals.
+type Refused interface{ refused() }
+
+func (CredentialRefused) refused() {}
+func (KeyRefused) refused()        {}
