@@ -915,6 +915,9 @@ type AgentKey struct {
 	// ExpiresAt RFC 3339 in UTC.
 	ExpiresAt *Time  `json:"expires_at,omitempty"`
 	ID        string `json:"id"`
+
+	// LastUsedAt When a credential was last fetched with this key, RFC 3339 in UTC; absent if never. Other calls do not count.
+	LastUsedAt *time.Time `json:"last_used_at,omitempty"`
 }
 
 // AgentList defines model for AgentList.

@@ -23,7 +23,9 @@ func agentLeft(id string, a agent.State, now time.Time) readmodels.Agent {
 		Pending: a.Count(agent.Pending, now), Revision: a.Revision,
 	}
 	for _, k := range a.Keys {
-		out.Keys = append(out.Keys, readmodels.Key{ID: k.ID, CreatedAt: k.CreatedAt, ExpiresAt: value(k.ExpiresAt)})
+		out.Keys = append(out.Keys, readmodels.Key{
+			ID: k.ID, CreatedAt: k.CreatedAt, ExpiresAt: value(k.ExpiresAt), LastUsedAt: k.LastUsedAt,
+		})
 	}
 	return out
 }

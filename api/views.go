@@ -54,11 +54,14 @@ func (s *Server) actor(ctx context.Context, organization string, a domain.Actor)
 }
 
 // addKey lists a key that still works; each one that ever did would be a long list.
-func (a *Agent) addKey(now time.Time, id string, created, expires time.Time) {
-	if !expires.IsZero() && !now.Before(expires) {
+func (a *Agent) addKey(now time.Time, k readmodels.Key) {
+	if !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt) {
 		return
 	}
-	a.Keys = append(a.Keys, AgentKey{CreatedAt: created.UTC(), ExpiresAt: optionalTime(expires), ID: id})
+	a.Keys = append(a.Keys, AgentKey{
+		ID: k.ID, CreatedAt: k.CreatedAt.UTC(), ExpiresAt: optionalTime(k.ExpiresAt),
+		LastUsedAt: optionalTime(k.LastUsedAt),
+	})
 }
 
 // agentView renders an agent. As for every resource, there is one renderer: the answer to a
@@ -73,7 +76,7 @@ func (s *Server) agentView(ctx context.Context, organization string, a readmodel
 		Grants:   GrantCounts{Approved: a.Approved, Pending: a.Pending},
 	}
 	for _, k := range a.Keys {
-		out.addKey(now, k.ID, k.CreatedAt, k.ExpiresAt)
+		out.addKey(now, k)
 	}
 	return out
 }

@@ -51,6 +51,7 @@ func (r *rows) agent(ctx context.Context, id string, e Event, body agent.Event) 
 		}
 		f.count++
 		f.last = e.Signed.Time
+		r.used[usedKey{agentID: id, number: b.KeyNumber}] = e.Signed.Time
 		return nil
 	case agent.GrantRequested, agent.GrantWithdrawn, agent.GrantApproved, agent.GrantDenied, agent.GrantAssigned,
 		agent.GrantRevoked, agent.GrantExpired, agent.GrantCredentialReplaced:

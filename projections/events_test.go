@@ -271,7 +271,10 @@ var tellings = []struct {
 		"a credential is fetched",
 		[]step{registered, added, assigned, vended},
 		vended,
-		[]string{"agents bot: last_seen_at=now", "grants bot/github: fetch_count=2 last_fetched_at=now"},
+		[]string{
+			"agent_keys bot/1: last_used_at=now", "agents bot: last_seen_at=now",
+			"grants bot/github: fetch_count=2 last_fetched_at=now",
+		},
 		"tool github, agent bot, tool github",
 	},
 	{

@@ -289,7 +289,9 @@ func (h *history) checkAgents(t *rapid.T, now time.Time) {
 			Approved: h.count(agent.Approved, now, of), Pending: h.count(agent.Pending, now, of),
 		}
 		for _, k := range s.Keys {
-			a.Keys = append(a.Keys, readmodels.Key{ID: k.ID, CreatedAt: k.CreatedAt, ExpiresAt: timeOf(k.ExpiresAt)})
+			a.Keys = append(a.Keys, readmodels.Key{
+				ID: k.ID, CreatedAt: k.CreatedAt, ExpiresAt: timeOf(k.ExpiresAt), LastUsedAt: k.LastUsedAt,
+			})
 		}
 		want[id] = a
 	}

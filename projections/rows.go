@@ -16,16 +16,22 @@ import (
 )
 
 // rows turns events into changes of the read model within one transaction. What happens often is
-// gathered and written once: fetches for each agent and tool, the last call of each agent, and the
-// audit entries.
+// gathered and written once: fetches for each agent and tool, the last call of each agent, the last
+// fetch with each key, and the audit entries.
 type rows struct {
 	tx      *readmodels.Tx
 	fetches map[access]*fetches
 	seen    map[string]time.Time
+	used    map[usedKey]time.Time
 	audit   []readmodels.AuditEntry
 }
 
 type access struct{ agentID, toolID string }
+
+type usedKey struct {
+	agentID string
+	number  int
+}
 
 type fetches struct {
 	count int64
@@ -33,7 +39,7 @@ type fetches struct {
 }
 
 func newRows(tx *readmodels.Tx) *rows {
-	return &rows{tx: tx, fetches: map[access]*fetches{}, seen: map[string]time.Time{}}
+	return &rows{tx: tx, fetches: map[access]*fetches{}, seen: map[string]time.Time{}, used: map[usedKey]time.Time{}}
 }
 
 func (r *rows) apply(ctx context.Context, events []Event) error {
@@ -49,6 +55,13 @@ func (r *rows) apply(ctx context.Context, events []Event) error {
 	}
 	for id, at := range r.seen {
 		if err := r.tx.SeeAgent(ctx, readmodels.SeeAgentParams{ID: id, LastSeenAt: readmodels.Micros(at)}); err != nil {
+			return err
+		}
+	}
+	for key, at := range r.used {
+		if err := r.tx.UseKey(ctx, readmodels.UseKeyParams{
+			AgentID: key.agentID, Number: int64(key.number), LastUsedAt: readmodels.Micros(at),
+		}); err != nil {
 			return err
 		}
 	}

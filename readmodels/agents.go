@@ -24,9 +24,10 @@ type Agent struct {
 
 // Key is an agent key as it may be shown.
 type Key struct {
-	ID        string
-	CreatedAt time.Time
-	ExpiresAt time.Time // zero: never
+	ID         string
+	CreatedAt  time.Time
+	ExpiresAt  time.Time // zero: never
+	LastUsedAt time.Time // to fetch a credential; zero: never
 }
 
 // AgentFilter narrows the agents; zero fields do not. Query is any part of the name, whatever its
@@ -80,7 +81,7 @@ func (db *DB) agents(ctx context.Context, params listAgentsParams) ([]Agent, err
 				a.Keys,
 				Key{
 					ID: r.KeyID.String, CreatedAt: toTime(r.KeyCreatedAt.Int64),
-					ExpiresAt: toTime(r.KeyExpiresAt.Int64),
+					ExpiresAt: toTime(r.KeyExpiresAt.Int64), LastUsedAt: toTime(r.KeyLastUsedAt.Int64),
 				},
 			)
 		}

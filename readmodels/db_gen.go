@@ -159,6 +159,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.updateToolStmt, err = db.PrepareContext(ctx, updateTool); err != nil {
 		return nil, fmt.Errorf("error preparing query UpdateTool: %w", err)
 	}
+	if q.useKeyStmt, err = db.PrepareContext(ctx, useKey); err != nil {
+		return nil, fmt.Errorf("error preparing query UseKey: %w", err)
+	}
 	if q.listAgentsStmt, err = db.PrepareContext(ctx, listAgents); err != nil {
 		return nil, fmt.Errorf("error preparing query listAgents: %w", err)
 	}
@@ -401,6 +404,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing updateToolStmt: %w", cerr)
 		}
 	}
+	if q.useKeyStmt != nil {
+		if cerr := q.useKeyStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing useKeyStmt: %w", cerr)
+		}
+	}
 	if q.listAgentsStmt != nil {
 		if cerr := q.listAgentsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing listAgentsStmt: %w", cerr)
@@ -505,6 +513,7 @@ type Queries struct {
 	updateAgentStmt            *sql.Stmt
 	updateChannelStmt          *sql.Stmt
 	updateToolStmt             *sql.Stmt
+	useKeyStmt                 *sql.Stmt
 	listAgentsStmt             *sql.Stmt
 	listCatalogStmt            *sql.Stmt
 	listInstructionsStmt       *sql.Stmt
@@ -560,6 +569,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		updateAgentStmt:            q.updateAgentStmt,
 		updateChannelStmt:          q.updateChannelStmt,
 		updateToolStmt:             q.updateToolStmt,
+		useKeyStmt:                 q.useKeyStmt,
 		listAgentsStmt:             q.listAgentsStmt,
 		listCatalogStmt:            q.listCatalogStmt,
 		listInstructionsStmt:       q.listInstructionsStmt,

@@ -29,11 +29,12 @@ CREATE TABLE agents (
 CREATE INDEX agents_newest ON agents (organization_id, position);
 
 CREATE TABLE agent_keys (
-    agent_id   TEXT   NOT NULL,
-    number     BIGINT NOT NULL,
-    id         TEXT   NOT NULL,
-    created_at BIGINT NOT NULL,
-    expires_at BIGINT NOT NULL DEFAULT 0,
+    agent_id     TEXT   NOT NULL,
+    number       BIGINT NOT NULL,
+    id           TEXT   NOT NULL,
+    created_at   BIGINT NOT NULL,
+    expires_at   BIGINT NOT NULL DEFAULT 0,
+    last_used_at BIGINT NOT NULL DEFAULT 0,
     PRIMARY KEY (agent_id, number)
 );
 

@@ -31,6 +31,10 @@ func testAgents(t *testing.T, s *shelf) {
 			tx.SeeAgent(
 				t.Context(), readmodels.SeeAgentParams{ID: "a1", LastSeenAt: readmodels.Micros(noon.Add(time.Hour))},
 			),
+			tx.UseKey(
+				t.Context(),
+				readmodels.UseKeyParams{AgentID: "a1", Number: 2, LastUsedAt: readmodels.Micros(noon.Add(time.Hour))},
+			),
 			tx.TouchAgent(t.Context(), "a1"),
 			tx.UpdateAgent(
 				t.Context(), readmodels.UpdateAgentParams{ID: "a1", OwnerID: readmodels.Optional(new("p1"))},
@@ -41,7 +45,8 @@ func testAgents(t *testing.T, s *shelf) {
 		ID: "a1", Name: "One", Description: "d", OwnerID: "p1", Status: "active", CreatedAt: noon, CreatedBy: human,
 		LastSeenAt: noon.Add(time.Hour),
 		Keys: []readmodels.Key{
-			{ID: "key of a1", CreatedAt: noon, ExpiresAt: noon.Add(time.Minute)}, {ID: "newer", CreatedAt: noon},
+			{ID: "key of a1", CreatedAt: noon, ExpiresAt: noon.Add(time.Minute)},
+			{ID: "newer", CreatedAt: noon, LastUsedAt: noon.Add(time.Hour)},
 		},
 		Approved: 1, Pending: 1, Revision: 3, Position: 1,
 	}

@@ -1100,3 +1100,18 @@ func (q *Queries) UpdateTool(ctx context.Context, arg UpdateToolParams) error {
 	)
 	return err
 }
+
+const useKey = `-- name: UseKey :exec
+UPDATE agent_keys SET last_used_at = $1 WHERE agent_id = $2 AND number = $3
+`
+
+type UseKeyParams struct {
+	LastUsedAt int64
+	AgentID    string
+	Number     int64
+}
+
+func (q *Queries) UseKey(ctx context.Context, arg UseKeyParams) error {
+	_, err := q.exec(ctx, q.useKeyStmt, useKey, arg.LastUsedAt, arg.AgentID, arg.Number)
+	return err
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -70,5 +71,50 @@ func TestAKeyThatEndedIsNoticed(t *testing.T) {
 		if request["ip"] != "127.0.0.1" || entry["agent_id"] != id {
 			t.Errorf("entry %d: %v", i, entry)
 		}
+	}
+}
+
+// TestAKeySaysWhenItWasLastUsed: each of two keys has its own time, the same in every answer.
+func TestAKeySaysWhenItWasLastUsed(t *testing.T) {
+	t.Parallel()
+	p := start(t, unlimited...)
+	admin := p.admin()
+	tool := admin.mustTool("GitHub", "ghp_secret")
+	id, first := admin.mustAgent("Onboarding")
+	admin.mustAssign(id, tool)
+	path := "/api/admin/agents/" + id
+	used := func(agent any, i int) time.Time {
+		t.Helper()
+		text, found := agent.(object)["keys"].([]any)[i].(object)["last_used_at"].(string)
+		if !found {
+			return time.Time{}
+		}
+		at, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			t.Error(err)
+		}
+		return at
+	}
+	if at := used(any(admin.must(200, "GET", path, nil).JSON), 0); !at.IsZero() {
+		t.Errorf("a key that fetched nothing was used at %s", at)
+	}
+	if a := p.with(first).fetch(tool); a.Status != 200 {
+		t.Fatalf("fetch: %d %s", a.Status, a.Body)
+	}
+	rotated := admin.must(200, "POST", path+"/rotate-key", object{"overlap_seconds": 60})
+	before, second := used(rotated.At("agent"), 0), p.with(rotated.Text("api_key"))
+	if before.IsZero() || !used(rotated.At("agent"), 1).IsZero() {
+		t.Errorf("after one fetch: %s", rotated.Body)
+	}
+	if a := second.fetch(tool); a.Status != 200 {
+		t.Fatalf("fetch: %d %s", a.Status, a.Body)
+	}
+	left := admin.must(200, "PATCH", path, object{"name": "Offboarding"})
+	now := any(admin.must(200, "GET", path, nil).JSON)
+	if used(now, 0) != before || !used(now, 1).After(before) {
+		t.Errorf("after the fetch with the second: %v", now)
+	}
+	if used(any(left.JSON), 0) != used(now, 0) || used(any(left.JSON), 1) != used(now, 1) {
+		t.Errorf("the command says %s, GET %v", left.Body, now)
 	}
 }

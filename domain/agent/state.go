@@ -76,8 +76,9 @@ func (g Grant) Open() bool { return g.Status == Pending || g.Status == Approved 
 // LiveKey is a key with its times.
 type LiveKey struct {
 	Key
-	CreatedAt time.Time  `json:"created_at"`
-	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	CreatedAt  time.Time  `json:"created_at"`
+	ExpiresAt  *time.Time `json:"expires_at,omitempty"`
+	LastUsedAt time.Time  `json:"last_used_at,omitzero"` // to fetch a credential
 }
 
 // Live reports whether the key works at a moment.
@@ -225,6 +226,7 @@ func Evolve(s State, f domain.Fact[Event]) State {
 			g.SecretID, g.CredentialVersion, g.CredentialExpiresAt = e.SecretID, e.CredentialVersion, e.ExpiresAt
 		})
 	case CredentialVended:
+		s.Keys = used(s.Keys, e.KeyNumber, f.At)
 		return s.with(e.ToolID, func(g *Grant) {
 			g.FetchCount++
 			g.LastFetchedAt = f.At
@@ -270,6 +272,17 @@ func ended(keys []LiveKey, at time.Time) []LiveKey {
 			k.ExpiresAt = &at
 		}
 		kept = append(kept, k)
+	}
+	return kept
+}
+
+// used notes when a key last fetched a credential.
+func used(keys []LiveKey, number int, at time.Time) []LiveKey {
+	kept := slices.Clone(keys)
+	for i := range kept {
+		if kept[i].Number == number {
+			kept[i].LastUsedAt = at
+		}
 	}
 	return kept
 }

@@ -8,7 +8,8 @@ SELECT a.id, a.position, a.name, a.description, a.owner_id, a.status, a.created_
         AND (g.expires_at = 0 OR g.expires_at > sqlc.arg(now))) AS approved,
     (SELECT count(*) FROM grants AS g JOIN tools AS t ON t.id = g.tool_id
       WHERE g.agent_id = a.id AND t.removed_at = 0 AND g.status = 'pending') AS pending,
-    k.id AS key_id, k.created_at AS key_created_at, k.expires_at AS key_expires_at
+    k.id AS key_id, k.created_at AS key_created_at, k.expires_at AS key_expires_at,
+    k.last_used_at AS key_last_used_at
 FROM (
     SELECT c.id, c.position, c.name, c.description, c.owner_id, c.status, c.created_at, c.created_by_type, c.created_by_id, c.last_seen_at, c.revision
     FROM agents AS c

@@ -45,6 +45,9 @@ VALUES (sqlc.arg(agent_id), sqlc.arg(number), sqlc.arg(id), sqlc.arg(created_at)
 -- name: EndKey :exec
 UPDATE agent_keys SET expires_at = sqlc.arg(expires_at) WHERE agent_id = sqlc.arg(agent_id) AND number = sqlc.arg(number);
 
+-- name: UseKey :exec
+UPDATE agent_keys SET last_used_at = sqlc.arg(last_used_at) WHERE agent_id = sqlc.arg(agent_id) AND number = sqlc.arg(number);
+
 -- name: ForgetKeys :exec
 DELETE FROM agent_keys WHERE agent_id = sqlc.arg(agent_id) AND number <= sqlc.arg(upto);
 
