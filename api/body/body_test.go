@@ -110,6 +110,29 @@ func TestTextThatIsNotJSONIsRefusedWithItsPlaceAndCause(t *testing.T) {
 	}
 }
 
+func TestJSONIsRefusedWhereItIsNestedTooDeeply(t *testing.T) {
+	if _, err := body.ReadJSON([]byte(`{"a":`+strings.Repeat("[", 31)+strings.Repeat("]", 31)+`}`), nil); err != nil {
+		t.Errorf("32 deep: %v", err)
+	}
+	for _, opening := range []string{"[", `{"a":`} {
+		text := []byte(`{"a":` + strings.Repeat(opening, 262_000/len(opening)))
+		_, err := body.ReadJSON(text, nil)
+		got := wrong(t, err)
+		if want := 6 + 31*len(opening); got.Line != 1 || got.Column != want ||
+			!strings.Contains(got.Message, "32 deep") {
+			t.Errorf("%q: line %d, column %d: %s", opening, got.Line, got.Column, got.Message)
+		}
+		cost := testing.Benchmark(func(b *testing.B) {
+			for b.Loop() {
+				_, _ = body.ReadJSON(text, nil)
+			}
+		}).AllocedBytesPerOp()
+		if cost > 1<<20 {
+			t.Errorf("%q: refusing it costs %d bytes", opening, cost)
+		}
+	}
+}
+
 func TestTextThatIsNotYAMLIsRefusedWithItsPlaceAndCause(t *testing.T) {
 	for _, tt := range []struct {
 		text         string

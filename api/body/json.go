@@ -32,7 +32,7 @@ func ReadJSON(raw []byte, clears map[string]any) (Body, error) {
 	}
 	r := reader{Decoder: json.NewDecoder(bytes.NewReader(raw)), raw: raw}
 	r.UseNumber()
-	value, err := r.value()
+	value, err := r.value(1)
 	var wrong fault
 	switch {
 	case errors.As(err, &wrong):
@@ -99,6 +99,10 @@ type reader struct {
 	raw []byte
 }
 
+// deepest is how deep objects and lists may be nested. No schema needs more than a few levels, and
+// every level costs memory.
+const deepest = 32
+
 // next is where the next token begins.
 func (r reader) next() int {
 	at := int(r.InputOffset())
@@ -106,13 +110,18 @@ func (r reader) next() int {
 	return at + len(rest) - len(bytes.TrimLeft(rest, " \t\r\n,:"))
 }
 
-func (r reader) value() (any, error) {
+// value reads a value; an object or list that begins here is at this depth.
+func (r reader) value(depth int) (any, error) {
 	at := r.next()
 	token, err := r.Token()
 	if err != nil {
 		return nil, err
 	}
-	switch delim, _ := token.(json.Delim); delim {
+	delim, nested := token.(json.Delim)
+	if nested && depth > deepest {
+		return nil, fault{placeOf(r.raw, at), "objects and lists may be nested 32 deep, and this one is deeper"}
+	}
+	switch delim {
 	case '{':
 		object := map[string]any{}
 		for r.More() {
@@ -125,7 +134,7 @@ func (r reader) value() (any, error) {
 			if _, twice := object[text]; twice {
 				return nil, fault{placeOf(r.raw, at), "this member is given twice in one object; keep one of the two"}
 			}
-			if object[text], err = r.value(); err != nil {
+			if object[text], err = r.value(depth + 1); err != nil {
 				return nil, err
 			}
 		}
@@ -134,7 +143,7 @@ func (r reader) value() (any, error) {
 	case '[':
 		list := []any{}
 		for r.More() {
-			v, err := r.value()
+			v, err := r.value(depth + 1)
 			if err != nil {
 				return nil, err
 			}
