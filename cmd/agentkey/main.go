@@ -16,6 +16,9 @@ import (
 )
 
 func main() {
+	if err := keepMemoryPrivate(); err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, "agentkey: memory dumps are not prevented:", err)
+	}
 	syscall.Umask(0o077) // files that SQLite makes beside its own are private too
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
