@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"strings"
 	"testing"
 )
@@ -19,9 +20,7 @@ func TestAFieldIsNamedFromTheRootOfTheBody(t *testing.T) {
 	tag := admin.must(200, "GET", "/api/admin/suggestions/"+id, nil).Header.Get("ETag")
 	tool := func(mode string, more object) object {
 		out := object{"name": "Linear", "auth_type": "api_key", "credential_mode": mode}
-		for field, v := range more {
-			out[field] = v
-		}
+		maps.Copy(out, more)
 		return out
 	}
 	for _, tt := range []struct {

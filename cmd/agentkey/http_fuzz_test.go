@@ -142,7 +142,10 @@ func (w *world) value(rt *rapid.T, d *drawn, name string, schema object) any {
 	}
 	if seldom(rt, "wrong type of "+name) {
 		d.spoil(name + " has another type")
-		others := []any{true, 1.5}
+		others := []any{1.5}
+		if schema["type"] != "boolean" {
+			others = append(others, true)
+		}
 		if !clears {
 			others = append(others, nil)
 		}
@@ -204,7 +207,7 @@ func (w *world) value(rt *rapid.T, d *drawn, name string, schema object) any {
 		).Format(time.RFC3339)
 	case strings.HasSuffix(name, "tool_id"):
 		return pick(rt, name, append([]string{newID().String()}, w.tools...))
-	case name == "channel_id":
+	case name == "channel_id", name == "also[]":
 		return newID().String()
 	case strings.HasSuffix(name, "agent_id"):
 		return pick(rt, name, append([]string{newID().String()}, w.agents...))
@@ -405,7 +408,7 @@ func TestNoDrawnRequestIsAFault(t *testing.T) {
 			case !d.valid && a.Status < 400:
 				rt.Fatalf("accepted: %s", told)
 			case d.valid && a.Code() == "malformed_json", d.valid && a.Code() == "validation_failed" &&
-				!namesField(a, "credential") && !namesField(a, "expires_at") &&
+				!namesField(a, "credential") && !namesField(a, "tool.credential") && !namesField(a, "expires_at") &&
 				!strings.Contains(a.Text("hint"), "?dry_run=true") && // tools of the file that contradict each other
 				!strings.Contains(d.path, "/notification-channels"): // where the kind says what else there must be
 				rt.Fatalf("refused for its form: %s", told)
