@@ -11,7 +11,8 @@ FROM agents;
 CREATE OR REPLACE VIEW reporting.agent_keys AS
 SELECT agent_id::uuid AS agent_id, number, id::uuid AS id,
     'epoch'::timestamptz + created_at * interval '1 microsecond' AS created_at,
-    'epoch'::timestamptz + nullif(expires_at, 0) * interval '1 microsecond' AS expires_at
+    'epoch'::timestamptz + nullif(expires_at, 0) * interval '1 microsecond' AS expires_at,
+    'epoch'::timestamptz + nullif(last_used_at, 0) * interval '1 microsecond' AS last_used_at
 FROM agent_keys;
 
 CREATE OR REPLACE VIEW reporting.tools AS

@@ -313,7 +313,7 @@ func TestABodyIsOneObjectThatReadsOneWay(t *testing.T) {
 		{
 			name: "nested deeper than anybody reads",
 			body: `{"name":` + strings.Repeat("[", 15_000) + strings.Repeat("]", 15_000) + `}`,
-			code: "validation_failed",
+			code: "malformed_json",
 		},
 	} {
 		a := admin.call("POST", "/api/admin/agents", tt.body)
