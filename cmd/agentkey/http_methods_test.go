@@ -10,7 +10,8 @@ import (
 // TestAPathIsExactlyARoute.
 func TestHeadIsGetWithoutABody(t *testing.T) {
 	t.Parallel()
-	p := start(t, "AGENTKEY_LIMIT_READS=1000/24h", "AGENTKEY_LIMIT_ADMIN=1000/24h")
+	p := start(t, "AGENTKEY_LIMIT_READS=1000/24h", "AGENTKEY_LIMIT_ADMIN=1000/24h",
+		"AGENTKEY_LIMIT_ADMIN_READS=1000/24h")
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
 	id, key := admin.mustAgent("Onboarding")
