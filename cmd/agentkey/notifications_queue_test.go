@@ -183,6 +183,7 @@ func TestWhatWaitsLongerThanAMinuteIsOneDigest(t *testing.T) {
 	for i := range 4 {
 		tools = append(tools, admin.mustTool(fmt.Sprint("Tool ", i), "x"))
 	}
+	p.stop() // so that all wait before the first is looked at
 	p.office(func(ctx context.Context, o *office) error {
 		organization := o.inst.Begun.OrganizationID
 		env := o.inst.Env(func() time.Time { return time.Now().Add(-2 * time.Minute) }, nil, nil)
@@ -204,6 +205,8 @@ func TestWhatWaitsLongerThanAMinuteIsOneDigest(t *testing.T) {
 		}
 		return nil
 	})
+	p.run()
+	admin = p.admin()
 	wait.Until(t, "delivered", func() bool { return len(admin.deliveries("status=delivered")) == 4*len(channels) })
 	if got := told(hook.all()); len(hook.all()) != 1 || !slices.Equal(got, tools) {
 		t.Errorf("%d calls of the webhook: %v", len(hook.all()), got)
