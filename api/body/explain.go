@@ -116,8 +116,6 @@ func isWord(c byte) bool {
 // cause says what is probably wrong, and where to correct it.
 func (r *reading) cause(at int) (int, string) {
 	switch {
-	case len(r.open) >= maxDepth:
-		return at, "it is nested too deeply"
 	case r.text >= 0:
 		return r.inText(at)
 	case at >= len(r.raw):
@@ -132,9 +130,6 @@ func (r *reading) cause(at int) (int, string) {
 	}
 	return r.ofStructure(at, r.raw[at])
 }
-
-// maxDepth is where encoding/json gives up.
-const maxDepth = 10_000
 
 func (r *reading) inText(at int) (int, string) {
 	begins := placeOf(r.raw, r.text)

@@ -8,7 +8,7 @@ import (
 	"agentkey/domain"
 )
 
-// place is where something stands in a text. Line and column count from 1; a column is a character.
+// place is a position in a text. Line and column count from 1; a column is a character.
 type place struct{ line, column int }
 
 func placeOf(text []byte, at int) place {

@@ -133,7 +133,7 @@ func TestADeadLetterIsSeenAndSentAgain(t *testing.T) {
 	admin.refused(404, "not_found", "POST", "/api/admin/notification-deliveries/"+newID().String()+"/resend", nil)
 }
 
-// TestPrivateAddressesAreNotCalled tries to make the program call where it stands, and sends it
+// TestPrivateAddressesAreNotCalled tries to make the program call its own network, and sends it
 // elsewhere by a redirect.
 func TestPrivateAddressesAreNotCalled(t *testing.T) {
 	t.Parallel()

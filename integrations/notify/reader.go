@@ -30,7 +30,7 @@ func bare(url string) string { return url }
 
 func ampersand(url string) string { return strings.ReplaceAll(url, "&", "&amp;") }
 
-// quotes keeps a text from ending the quotation that it stands in.
+// quotes keeps a quoted text from ending its quotation.
 var quotes = strings.NewReplacer("“", `"`, "”", `"`)
 
 // quote shows what others wrote, at most a number of characters that take at most some room.

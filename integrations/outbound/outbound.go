@@ -1,6 +1,6 @@
 // Package outbound is the only HTTP client for addresses that users name: documentation pages,
 // webhooks. It looks at the address that is really dialled, so neither a name that resolves
-// elsewhere later nor a redirect leads it into the network this process stands in. Its errors hold
+// elsewhere later nor a redirect leads it into the network of this process. Its errors hold
 // neither a resolved address nor the URL, which may be a secret. It isn't a client for what the
 // operator configures.
 package outbound

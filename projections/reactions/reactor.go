@@ -14,7 +14,7 @@ import (
 	"agentkey/eventstore/codec"
 )
 
-// Reaction turns events into commands. How far it has come stands in the log, in reaction-<name>:
+// Reaction turns events into commands. The log holds how far it has come, in reaction-<name>:
 // the last event that it handled with an effect, by stream and revision, so that it holds on a
 // copied log too. Any number of processes may run the same reaction: its commands are decided on
 // streams and derive their ids from the cause, so a second one changes nothing. An idle or
