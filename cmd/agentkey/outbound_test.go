@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -11,7 +10,6 @@ import (
 	"encoding/pem"
 	"io"
 	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -20,6 +18,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"agentkey/integrations/outbound/outboundtest"
 )
 
 // TestARefusedReceiverNamesTheSettingThatDecides adds channels that an operator has not allowed,
@@ -98,7 +98,7 @@ func startWayOut(t *testing.T, tunnelTo string, plain http.Handler) *wayOut {
 		case r.Header.Get("Proxy-Authorization") != want:
 			out.WriteHeader(http.StatusProxyAuthRequired)
 		case r.Method == http.MethodConnect:
-			lead(t.Context(), out, tunnelTo)
+			outboundtest.Tunnel(t.Context(), out, tunnelTo)
 		default:
 			plain.ServeHTTP(out, r)
 		}
@@ -106,23 +106,6 @@ func startWayOut(t *testing.T, tunnelTo string, plain http.Handler) *wayOut {
 	t.Cleanup(s.Close)
 	w.URL = strings.Replace(s.URL, "http://", "http://user:canary-proxy@", 1)
 	return w
-}
-
-func lead(ctx context.Context, w http.ResponseWriter, to string) {
-	out, err := new(net.Dialer).DialContext(ctx, "tcp", to)
-	if err != nil {
-		w.WriteHeader(http.StatusBadGateway)
-		return
-	}
-	defer out.Close()
-	in, _, err := w.(http.Hijacker).Hijack()
-	if err != nil {
-		return
-	}
-	defer in.Close()
-	_, _ = io.WriteString(in, "HTTP/1.1 200 OK\r\n\r\n")
-	go func() { _, _ = io.Copy(out, in) }()
-	_, _ = io.Copy(in, out)
 }
 
 // certificateFor makes a certificate for names, and returns the path of its PEM file.

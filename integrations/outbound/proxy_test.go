@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"agentkey/integrations/outbound/outboundtest"
 )
 
 const patience = 10 * time.Second
@@ -43,7 +45,7 @@ func startProxy(t *testing.T, leadsTo string, answer int) *proxy {
 		case answer != 0:
 			w.WriteHeader(answer)
 		case r.Method == http.MethodConnect:
-			tunnel(w, target.Host)
+			outboundtest.Tunnel(r.Context(), w, target.Host)
 		case r.URL.Path == "/inside":
 			http.Redirect(w, r, "http://169.254.169.254/latest", http.StatusFound)
 		default:
@@ -54,22 +56,6 @@ func startProxy(t *testing.T, leadsTo string, answer int) *proxy {
 		t.Fatal(err)
 	}
 	return p
-}
-
-func tunnel(w http.ResponseWriter, to string) {
-	out, err := net.Dial("tcp", to)
-	if err != nil {
-		return
-	}
-	defer out.Close()
-	in, _, err := w.(http.Hijacker).Hijack()
-	if err != nil {
-		return
-	}
-	defer in.Close()
-	_, _ = io.WriteString(in, "HTTP/1.1 200 OK\r\n\r\n")
-	go func() { _, _ = io.Copy(out, in) }()
-	_, _ = io.Copy(in, out)
 }
 
 func (p *proxy) got() []string {
