@@ -113,8 +113,8 @@ func TakenNotes(notes *commands.Notes) Reaction {
 }
 
 // EndedSecrets removes the secrets that were replaced, or that ended with a tool, an agent's access
-// or a channel. A minute passes first, in which a fetch that was vended the former version may still
-// open it.
+// or a channel. A minute passes first, in which a fetch that was vended the former version may
+// still open it.
 func EndedSecrets(secrets *seal.Secrets) Reaction {
 	const types = `^(tool\.removed|tool\.credential_rotated|grant\.revoked|grant\.expired|grant\.credential_replaced|` +
 		`notification_channel\.(updated|removed))\.`
