@@ -16,12 +16,12 @@ func Tunnel(ctx context.Context, w http.ResponseWriter, to string) {
 		w.WriteHeader(http.StatusBadGateway)
 		return
 	}
-	defer out.Close()
+	defer func() { _ = out.Close() }()
 	in, _, err := w.(http.Hijacker).Hijack()
 	if err != nil {
 		return
 	}
-	defer in.Close()
+	defer func() { _ = in.Close() }()
 	_, _ = io.WriteString(in, "HTTP/1.1 200 OK\r\n\r\n")
 	go func() { _, _ = io.Copy(out, in) }()
 	_, _ = io.Copy(in, out)
