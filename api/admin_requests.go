@@ -171,9 +171,9 @@ func (s *Server) ReplaceGrantCredential(
 	if err != nil {
 		return nil, err
 	}
-	done, err := s.Grants.Replace(
-		call.ctx, call.meta(), r.ID, r.ToolID, commands.Terms{Credential: secret, ExpiresAt: r.Body.ExpiresAt},
-	)
+	done, err := s.Grants.Replace(call.ctx, call.meta(), r.ID, r.ToolID, commands.Terms{
+		Credential: secret, ReplaceShape: value(r.Body.ReplaceShape), ExpiresAt: r.Body.ExpiresAt,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ func (s *Server) ListTools(ctx context.Context, r ListToolsRequestObject) (ListT
 	if err != nil {
 		return nil, asked(err, "tool")
 	}
-	return ListTools200JSONResponse{Items: views(found.Items, toolView), NextCursor: cursor(found.Next)}, nil
+	return ListTools200JSONResponse{Items: views(found.Items, s.toolView), NextCursor: cursor(found.Next)}, nil
 }
 
 // GetTool answers GET /api/admin/tools/{id}.
@@ -39,7 +39,7 @@ func (s *Server) GetTool(ctx context.Context, r GetToolRequestObject) (GetToolRe
 		return nil, asked(err, "tool")
 	}
 	call.tag(found.Revision)
-	return GetTool200JSONResponse(toolView(found)), nil
+	return GetTool200JSONResponse(s.toolView(found)), nil
 }
 
 // newTool is the tool that a body asks for, with its credential.
@@ -72,7 +72,7 @@ func (s *Server) changedTool(call *call, id string, done commands.CatalogResult)
 	tool := done.State.Tools[id]
 	call.done(done.Position)
 	call.tag(tool.Revision)
-	return toolView(s.toolLeft(call.ctx, call.Caller.Organization, id, tool))
+	return s.toolView(s.toolLeft(call.ctx, call.Caller.Organization, id, tool))
 }
 
 // UpdateTool answers PATCH /api/admin/tools/{id}.
@@ -103,7 +103,9 @@ func (s *Server) RotateCredential(
 	if err != nil {
 		return nil, err
 	}
-	done, err := s.Tools.RotateCredential(call.ctx, call.edit(), r.ID, secret, r.Body.ExpiresAt)
+	done, err := s.Tools.RotateCredential(call.ctx, call.edit(), r.ID, commands.Terms{
+		Credential: secret, ReplaceShape: value(r.Body.ReplaceShape), ExpiresAt: r.Body.ExpiresAt,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -390,46 +390,47 @@ func (e NotificationTopic) Valid() bool {
 
 // Defines values for ProblemCode.
 const (
-	AccessNotApproved     ProblemCode = "access_not_approved"
-	AgentNotActive        ProblemCode = "agent_not_active"
-	AgentSuspended        ProblemCode = "agent_suspended"
-	AiAnswerInvalid       ProblemCode = "ai_answer_invalid"
-	AiNotConfigured       ProblemCode = "ai_not_configured"
-	AiUnavailable         ProblemCode = "ai_unavailable"
-	AlreadyApproved       ProblemCode = "already_approved"
-	AlreadyDecided        ProblemCode = "already_decided"
-	AlreadyPending        ProblemCode = "already_pending"
-	BodyTooLarge          ProblemCode = "body_too_large"
-	Busy                  ProblemCode = "busy"
-	CredentialsExpired    ProblemCode = "credentials_expired"
-	CredentialsMalformed  ProblemCode = "credentials_malformed"
-	CredentialsMissing    ProblemCode = "credentials_missing"
-	CredentialsUnknown    ProblemCode = "credentials_unknown"
-	DocsUnavailable       ProblemCode = "docs_unavailable"
-	EventLogUnavailable   ProblemCode = "event_log_unavailable"
-	IdempotencyInProgress ProblemCode = "idempotency_in_progress"
-	IdempotencyKeyReused  ProblemCode = "idempotency_key_reused"
-	Internal              ProblemCode = "internal"
-	LogRestored           ProblemCode = "log_restored"
-	MalformedJSON         ProblemCode = "malformed_json"
-	MethodNotAllowed      ProblemCode = "method_not_allowed"
-	NewerVersionRequired  ProblemCode = "newer_version_required"
-	NotFound              ProblemCode = "not_found"
-	OriginNotAllowed      ProblemCode = "origin_not_allowed"
-	OverlapRunning        ProblemCode = "overlap_running"
-	PreconditionRequired  ProblemCode = "precondition_required"
-	RateLimited           ProblemCode = "rate_limited"
-	ReadModelBehind       ProblemCode = "read_model_behind"
-	ReadModelUnavailable  ProblemCode = "read_model_unavailable"
-	RevisionStale         ProblemCode = "revision_stale"
-	RoleInsufficient      ProblemCode = "role_insufficient"
-	SuggestionCoolingDown ProblemCode = "suggestion_cooling_down"
-	SuggestionDismissed   ProblemCode = "suggestion_dismissed"
-	TooManyWaiting        ProblemCode = "too_many_waiting"
-	ToolExists            ProblemCode = "tool_exists"
-	UnsupportedMediaType  ProblemCode = "unsupported_media_type"
-	ValidationFailed      ProblemCode = "validation_failed"
-	WrongCaller           ProblemCode = "wrong_caller"
+	AccessNotApproved      ProblemCode = "access_not_approved"
+	AgentNotActive         ProblemCode = "agent_not_active"
+	AgentSuspended         ProblemCode = "agent_suspended"
+	AiAnswerInvalid        ProblemCode = "ai_answer_invalid"
+	AiNotConfigured        ProblemCode = "ai_not_configured"
+	AiUnavailable          ProblemCode = "ai_unavailable"
+	AlreadyApproved        ProblemCode = "already_approved"
+	AlreadyDecided         ProblemCode = "already_decided"
+	AlreadyPending         ProblemCode = "already_pending"
+	BodyTooLarge           ProblemCode = "body_too_large"
+	Busy                   ProblemCode = "busy"
+	CredentialShapeDiffers ProblemCode = "credential_shape_differs"
+	CredentialsExpired     ProblemCode = "credentials_expired"
+	CredentialsMalformed   ProblemCode = "credentials_malformed"
+	CredentialsMissing     ProblemCode = "credentials_missing"
+	CredentialsUnknown     ProblemCode = "credentials_unknown"
+	DocsUnavailable        ProblemCode = "docs_unavailable"
+	EventLogUnavailable    ProblemCode = "event_log_unavailable"
+	IdempotencyInProgress  ProblemCode = "idempotency_in_progress"
+	IdempotencyKeyReused   ProblemCode = "idempotency_key_reused"
+	Internal               ProblemCode = "internal"
+	LogRestored            ProblemCode = "log_restored"
+	MalformedJSON          ProblemCode = "malformed_json"
+	MethodNotAllowed       ProblemCode = "method_not_allowed"
+	NewerVersionRequired   ProblemCode = "newer_version_required"
+	NotFound               ProblemCode = "not_found"
+	OriginNotAllowed       ProblemCode = "origin_not_allowed"
+	OverlapRunning         ProblemCode = "overlap_running"
+	PreconditionRequired   ProblemCode = "precondition_required"
+	RateLimited            ProblemCode = "rate_limited"
+	ReadModelBehind        ProblemCode = "read_model_behind"
+	ReadModelUnavailable   ProblemCode = "read_model_unavailable"
+	RevisionStale          ProblemCode = "revision_stale"
+	RoleInsufficient       ProblemCode = "role_insufficient"
+	SuggestionCoolingDown  ProblemCode = "suggestion_cooling_down"
+	SuggestionDismissed    ProblemCode = "suggestion_dismissed"
+	TooManyWaiting         ProblemCode = "too_many_waiting"
+	ToolExists             ProblemCode = "tool_exists"
+	UnsupportedMediaType   ProblemCode = "unsupported_media_type"
+	ValidationFailed       ProblemCode = "validation_failed"
+	WrongCaller            ProblemCode = "wrong_caller"
 )
 
 // Valid indicates whether the value is a known member of the ProblemCode enum.
@@ -456,6 +457,8 @@ func (e ProblemCode) Valid() bool {
 	case BodyTooLarge:
 		return true
 	case Busy:
+		return true
+	case CredentialShapeDiffers:
 		return true
 	case CredentialsExpired:
 		return true
@@ -1321,6 +1324,9 @@ type NewCredential struct {
 
 	// ExpiresAt RFC 3339 in UTC.
 	ExpiresAt *Time `json:"expires_at,omitempty"`
+
+	// ReplaceShape Replace the credential although the new one has other parts, or is an object where the former was a string, or the reverse.
+	ReplaceShape *bool `json:"replace_shape,omitempty"`
 }
 
 // NewNotificationChannel defines model for NewNotificationChannel.
@@ -1811,7 +1817,10 @@ type Tool struct {
 	CreatedAt Time `json:"created_at"`
 
 	// CredentialExpiresAt RFC 3339 in UTC.
-	CredentialExpiresAt *Time          `json:"credential_expires_at,omitempty"`
+	CredentialExpiresAt *Time `json:"credential_expires_at,omitempty"`
+
+	// CredentialFields The names of the parts of the shared credential, sorted. Absent where it is one string, and where each agent has its own.
+	CredentialFields    *[]string      `json:"credential_fields,omitempty"`
 	CredentialMode      CredentialMode `json:"credential_mode"`
 	CredentialVersion   int            `json:"credential_version"`
 	Description         string         `json:"description"`
@@ -1824,6 +1833,9 @@ type Tool struct {
 	MaxGrantSeconds     *int64         `json:"max_grant_seconds,omitempty"`
 	Name                string         `json:"name"`
 	Revision            int            `json:"revision"`
+
+	// TemplateID The template of the product with this name or URL.
+	TemplateID *string `json:"template_id,omitempty"`
 
 	// UpdatedAt RFC 3339 in UTC.
 	UpdatedAt Time    `json:"updated_at"`

@@ -35,7 +35,7 @@ func (s *Server) toolLeft(ctx context.Context, organization, id string, t catalo
 	out := readmodels.Tool{
 		ID: id, Name: t.Name, Description: t.Description, URL: t.URL, DocsURL: t.DocsURL, AuthType: string(t.AuthType),
 		CredentialMode: string(t.Mode), CredentialVersion: t.CredentialVersion,
-		CredentialExpiresAt: value(t.CredentialExpiresAt), Instructions: t.Instructions,
+		CredentialExpiresAt: value(t.CredentialExpiresAt), CredentialFields: t.CredentialFields, Instructions: t.Instructions,
 		InstructionsVersion: t.InstructionsVersion, MaxGrantSeconds: t.MaxGrantSeconds, CreatedAt: t.CreatedAt,
 		UpdatedAt: t.UpdatedAt, Revision: t.Revision,
 	}

@@ -81,16 +81,20 @@ func (s *Server) agentView(ctx context.Context, organization string, a readmodel
 	return out
 }
 
-func toolView(t readmodels.Tool) Tool {
-	return Tool{
+func (s *Server) toolView(t readmodels.Tool) Tool {
+	out := Tool{
 		ID: t.ID, Name: t.Name, Description: t.Description, URL: optional(t.URL), DocsURL: optional(t.DocsURL),
 		AuthType: AuthType(t.AuthType), CredentialMode: CredentialMode(t.CredentialMode),
 		HasCredential: t.CredentialVersion > 0, CredentialVersion: t.CredentialVersion,
 		CredentialExpiresAt: optionalTime(t.CredentialExpiresAt), Instructions: t.Instructions,
 		InstructionsVersion: t.InstructionsVersion, MaxGrantSeconds: optional(t.MaxGrantSeconds),
 		CreatedAt: t.CreatedAt.UTC(), UpdatedAt: t.UpdatedAt.UTC(), Revision: t.Revision,
-		Grants: GrantCounts{Approved: t.Approved, Pending: t.Pending},
+		Grants: GrantCounts{Approved: t.Approved, Pending: t.Pending}, TemplateID: s.templateOf(t.Name, t.URL),
 	}
+	if len(t.CredentialFields) > 0 {
+		out.CredentialFields = (*[]string)(&t.CredentialFields)
+	}
+	return out
 }
 
 func (s *Server) grantView(ctx context.Context, organization string, g readmodels.Grant) Grant {

@@ -39,7 +39,7 @@ func NewCatalogLoop(env *loop.Env) *CatalogLoop {
 	return loop.New(
 		env,
 		loop.Aggregate[catalog.State, catalog.Command, catalog.Event]{
-			Category: codec.Catalogs, Fold: 4, Decide: catalog.Decide, Evolve: catalog.Evolve,
+			Category: codec.Catalogs, Fold: 5, Decide: catalog.Decide, Evolve: catalog.Evolve,
 		},
 	)
 }

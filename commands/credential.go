@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"agentkey/commands/loop"
@@ -49,6 +51,15 @@ func NewCredential(raw []byte) (domain.Secret, error) {
 		)
 	}
 	return encodeSecret(fields)
+}
+
+// partsOf returns the names of the parts of a credential that NewCredential made.
+func partsOf(credential domain.Secret) domain.Parts {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(credential.Reveal(), &fields) != nil {
+		return nil // it is one string, or there is none
+	}
+	return slices.Sorted(maps.Keys(fields))
 }
 
 func encodeSecret(v any) (domain.Secret, error) {

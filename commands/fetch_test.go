@@ -46,7 +46,8 @@ func TestAnAgentAsksAHumanApprovesTheAgentFetches(t *testing.T) {
 		stored[0].Position != v.Position {
 		t.Errorf("the receipt names %+v: %v", stored, err)
 	}
-	if _, err := o.Tools.RotateCredential(ctx, o.Meta(), tool, o.Credential("ghp_second"), nil); err != nil {
+	second := commands.Terms{Credential: o.Credential("ghp_second")}
+	if _, err := o.Tools.RotateCredential(ctx, o.Meta(), tool, second); err != nil {
 		t.Fatal(err)
 	}
 	if v := o.MustFetch(id, tool, key.Number); string(v.Credential.Reveal()) != `"ghp_second"` ||

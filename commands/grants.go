@@ -27,10 +27,12 @@ type Grants struct {
 }
 
 // Terms are what a human attaches to access: the agent's own credential where the tool's mode asks
-// for one (empty otherwise), and when the access, or for Replace the credential, ends.
+// for one (empty otherwise), and when the access ends. Where a credential is replaced, they are the
+// new one and its own end, and ReplaceShape allows it to have other parts than the former.
 type Terms struct {
-	Credential domain.Secret
-	ExpiresAt  *time.Time
+	Credential   domain.Secret
+	ReplaceShape bool
+	ExpiresAt    *time.Time
 }
 
 // GrantResult is a command on one agent's access to one tool carried out, with what an answer
@@ -52,15 +54,22 @@ func (d GrantResult) Digest() string {
 
 // Assign gives access without a request, or approves the pending one.
 func (g *Grants) Assign(ctx context.Context, m loop.Meta, agentID, toolID string, t Terms) (GrantResult, error) {
+	fields := partsOf(t.Credential)
 	return g.decide(ctx, m, agentID, toolID, t, func(tool agent.Tool, secretID string, at time.Time) agent.Command {
-		return agent.Assign{At: at, Tool: tool, SecretID: secretID, ExpiresAt: t.ExpiresAt}
+		return agent.Assign{
+			At: at, Tool: tool, SecretID: secretID, CredentialFields: fields, ExpiresAt: t.ExpiresAt,
+		}
 	})
 }
 
-// Replace gives an agent's access a new credential of its own.
+// Replace gives an agent's access a new credential of its own. Refusals: credential_shape_differs.
 func (g *Grants) Replace(ctx context.Context, m loop.Meta, agentID, toolID string, t Terms) (GrantResult, error) {
+	fields := partsOf(t.Credential)
 	return g.decide(ctx, m, agentID, toolID, t, func(tool agent.Tool, secretID string, at time.Time) agent.Command {
-		return agent.ReplaceCredential{At: at, Tool: tool, SecretID: secretID, ExpiresAt: t.ExpiresAt}
+		return agent.ReplaceCredential{
+			At: at, Tool: tool, SecretID: secretID, CredentialFields: fields, ReplaceShape: t.ReplaceShape,
+			ExpiresAt: t.ExpiresAt,
+		}
 	})
 }
 

@@ -168,7 +168,7 @@ func TestACallThatWasLeftBehindIsTakenOverWithoutASecondEffect(t *testing.T) {
 			return r.APIKey, err
 		},
 		"tool.credential_rotated.v1": func(o *office, m loop.Meta) (string, error) {
-			_, err := o.Tools.RotateCredential(t.Context(), m, tool, o.Credential("ghp_second"), nil)
+			_, err := o.Tools.RotateCredential(t.Context(), m, tool, commands.Terms{Credential: o.Credential("ghp_second")})
 			return "", err
 		},
 		"grant.requested.v1": func(o *office, m loop.Meta) (string, error) {

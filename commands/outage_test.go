@@ -139,7 +139,7 @@ func TestWithoutTheLogNothingIsDecidedOrVended(t *testing.T) {
 			return err
 		},
 		"a rotation": func() error {
-			_, err := o.Tools.RotateCredential(ctx, o.Meta(), tool, o.Credential("ghp_second"), nil)
+			_, err := o.Tools.RotateCredential(ctx, o.Meta(), tool, commands.Terms{Credential: o.Credential("ghp_second")})
 			return err
 		},
 		"a registration": func() error {

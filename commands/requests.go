@@ -43,9 +43,11 @@ func (g *Grants) Request(
 
 // Approve says yes to a request.
 func (g *Grants) Approve(ctx context.Context, m loop.Meta, requestID string, t Terms) (GrantResult, error) {
+	fields := partsOf(t.Credential)
 	return g.decideRequest(ctx, m, requestID, t, func(tool agent.Tool, secretID string, at time.Time) agent.Command {
 		return agent.Approve{
-			At: at, Tool: tool, RequestID: requestID, SecretID: secretID, ExpiresAt: t.ExpiresAt, Seen: m.Seen,
+			At: at, Tool: tool, RequestID: requestID, SecretID: secretID, CredentialFields: fields,
+			ExpiresAt: t.ExpiresAt, Seen: m.Seen,
 		}
 	})
 }

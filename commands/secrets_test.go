@@ -78,7 +78,8 @@ func TestASecretIsDurableBeforeTheEventThatNamesIt(t *testing.T) {
 	o := open(t)
 	shared, own := o.MustTool("GitHub", catalog.Shared, "ghp_first"), o.MustTool("Linear", catalog.PerAgent, "")
 	ctx := t.Context()
-	if _, err := o.Tools.RotateCredential(ctx, o.Meta(), shared, o.Credential("ghp_second"), nil); err != nil {
+	second := commands.Terms{Credential: o.Credential("ghp_second")}
+	if _, err := o.Tools.RotateCredential(ctx, o.Meta(), shared, second); err != nil {
 		t.Fatal(err)
 	}
 	id, _ := o.MustAgent("One")
@@ -149,7 +150,8 @@ func TestNoSecretIsWrittenForWhatIsRefused(t *testing.T) {
 			return err
 		},
 		"validation_failed ": func() error {
-			_, err := o.Tools.RotateCredential(ctx, o.Meta(), shared, o.Credential("x"), &past)
+			ended := commands.Terms{Credential: o.Credential("x"), ExpiresAt: &past}
+			_, err := o.Tools.RotateCredential(ctx, o.Meta(), shared, ended)
 			return err
 		},
 	} {

@@ -96,6 +96,7 @@ func (s *Suggestions) Accept(
 ) (AcceptedSuggestion, error) {
 	tool.ToolID = loop.DerivedID(m.CommandID, "tool").String()
 	tool.FoldedName, tool.Site = names.FoldProduct(tool.Name), names.Site(tool.URL)
+	tool.CredentialFields = partsOf(credential)
 	done, err := s.Tools.propose(ctx, m, tool.ToolID, credential,
 		func(known standings, secretID string, _ time.Time) catalog.Command {
 			add := tool

@@ -27,12 +27,13 @@ type Tools struct {
 }
 
 // Add offers a tool and returns its id. The credential is empty exactly when each agent has one of
-// its own. The ids and the folded name and site of tool are filled in here.
+// its own. The ids, the folded name, the site and the parts of the credential are filled in here.
 func (t *Tools) Add(
 	ctx context.Context, m loop.Meta, tool catalog.AddTool, credential domain.Secret,
 ) (string, CatalogResult, error) {
 	tool.ToolID = loop.DerivedID(m.CommandID, "tool").String()
 	tool.FoldedName, tool.Site = names.FoldProduct(tool.Name), names.Site(tool.URL)
+	tool.CredentialFields = partsOf(credential)
 	done, err := t.propose(ctx, m, tool.ToolID, credential,
 		func(known standings, secretID string, _ time.Time) catalog.Command {
 			add := tool
@@ -65,13 +66,13 @@ func (t *Tools) Update(ctx context.Context, m loop.Meta, change catalog.UpdateTo
 }
 
 // RotateCredential replaces a shared credential. Every fetch that begins after it returned gets the
-// new one.
-func (t *Tools) RotateCredential(
-	ctx context.Context, m loop.Meta, toolID string, credential domain.Secret, expires *time.Time,
-) (CatalogResult, error) {
-	return t.propose(ctx, m, toolID, credential, func(_ standings, secretID string, at time.Time) catalog.Command {
+// new one. Refusals: credential_shape_differs.
+func (t *Tools) RotateCredential(ctx context.Context, m loop.Meta, toolID string, n Terms) (CatalogResult, error) {
+	fields := partsOf(n.Credential)
+	return t.propose(ctx, m, toolID, n.Credential, func(_ standings, secretID string, at time.Time) catalog.Command {
 		return catalog.RotateCredential{
-			At: at, ToolID: toolID, SecretID: secretID, ExpiresAt: expires, IfRevision: m.IfRevision,
+			At: at, ToolID: toolID, SecretID: secretID, CredentialFields: fields, ReplaceShape: n.ReplaceShape,
+			ExpiresAt: n.ExpiresAt, IfRevision: m.IfRevision,
 		}
 	})
 }

@@ -124,7 +124,7 @@ func (o *office) replaced(id, tool string, mode catalog.Mode, n int) error {
 		former = o.MustFresh(id).State.Grants[tool].SecretID
 		_, err = o.Grants.Replace(ctx, o.Meta(), id, tool, commands.Terms{Credential: next})
 	} else {
-		_, err = o.Tools.RotateCredential(ctx, o.Meta(), tool, next, nil)
+		_, err = o.Tools.RotateCredential(ctx, o.Meta(), tool, commands.Terms{Credential: next})
 	}
 	return errors.Join(err, o.Inst.Secrets.Remove(ctx, former))
 }

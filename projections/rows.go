@@ -119,7 +119,8 @@ func (r *rows) tool(ctx context.Context, e Event, body catalog.Event) error {
 			ID: b.ToolID, OrganizationID: e.Signed.Organization, Position: int64(e.Position), //nolint:gosec // positions fit
 			Name: b.Name, NameFolded: readmodels.Fold(b.Name), Description: b.Description, Url: b.URL,
 			DocsUrl: b.DocsURL, AuthType: string(b.AuthType), CredentialMode: string(b.Mode),
-			CredentialVersion: version, MaxGrantSeconds: b.MaxGrantSeconds, At: at,
+			CredentialVersion: version, CredentialFields: readmodels.Parts(b.CredentialFields),
+			MaxGrantSeconds: b.MaxGrantSeconds, At: at,
 		})
 	case catalog.ToolUpdated:
 		return r.tx.UpdateTool(ctx, readmodels.UpdateToolParams{
@@ -131,7 +132,8 @@ func (r *rows) tool(ctx context.Context, e Event, body catalog.Event) error {
 	case catalog.ToolCredentialRotated:
 		return r.tx.RotateToolCredential(ctx, readmodels.RotateToolCredentialParams{
 			ID: b.ToolID, CredentialVersion: int64(b.CredentialVersion),
-			CredentialExpiresAt: readmodels.MicrosOf(b.ExpiresAt), At: at,
+			CredentialExpiresAt: readmodels.MicrosOf(b.ExpiresAt), CredentialFields: readmodels.Parts(b.CredentialFields),
+			At: at,
 		})
 	case catalog.ToolInstructionsRevised:
 		err := r.tx.InsertInstructions(ctx, readmodels.InsertInstructionsParams{

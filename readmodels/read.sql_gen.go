@@ -267,7 +267,7 @@ func (q *Queries) listInstructions(ctx context.Context, arg listInstructionsPara
 
 const listTools = `-- name: listTools :many
 SELECT t.id, t.position, t.name, t.description, t.url, t.docs_url, t.auth_type, t.credential_mode, t.credential_version,
-    t.credential_expires_at, t.instructions, t.instructions_version, t.max_grant_seconds, t.created_at, t.updated_at, t.revision,
+    t.credential_expires_at, t.credential_fields, t.instructions, t.instructions_version, t.max_grant_seconds, t.created_at, t.updated_at, t.revision,
     (SELECT count(*) FROM grants AS g WHERE g.tool_id = t.id AND g.status = 'approved'
         AND (g.expires_at = 0 OR g.expires_at > $1)) AS approved,
     (SELECT count(*) FROM grants AS g WHERE g.tool_id = t.id AND g.status = 'pending') AS pending
@@ -299,6 +299,7 @@ type listToolsRow struct {
 	CredentialMode      string
 	CredentialVersion   int64
 	CredentialExpiresAt int64
+	CredentialFields    string
 	Instructions        string
 	InstructionsVersion int64
 	MaxGrantSeconds     int64
@@ -336,6 +337,7 @@ func (q *Queries) listTools(ctx context.Context, arg listToolsParams) ([]listToo
 			&i.CredentialMode,
 			&i.CredentialVersion,
 			&i.CredentialExpiresAt,
+			&i.CredentialFields,
 			&i.Instructions,
 			&i.InstructionsVersion,
 			&i.MaxGrantSeconds,

@@ -22,7 +22,8 @@ SELECT id::uuid AS id, organization_id::uuid AS organization_id, position, name,
     instructions, instructions_version, nullif(max_grant_seconds, 0) * interval '1 second' AS max_grant,
     'epoch'::timestamptz + created_at * interval '1 microsecond' AS created_at,
     'epoch'::timestamptz + updated_at * interval '1 microsecond' AS updated_at,
-    'epoch'::timestamptz + nullif(removed_at, 0) * interval '1 microsecond' AS removed_at, revision
+    'epoch'::timestamptz + nullif(removed_at, 0) * interval '1 microsecond' AS removed_at, revision,
+    replace(nullif(credential_fields, ''), '\u0000', '\ufffd')::jsonb AS credential_fields
 FROM tools;
 
 CREATE OR REPLACE VIEW reporting.tool_instructions AS

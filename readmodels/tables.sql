@@ -51,6 +51,7 @@ CREATE TABLE tools (
     credential_mode       TEXT   NOT NULL,
     credential_version    BIGINT NOT NULL DEFAULT 0, -- 0: the tool has no credential of its own
     credential_expires_at BIGINT NOT NULL DEFAULT 0,
+    credential_fields     TEXT   NOT NULL DEFAULT '', -- the names of its parts in JSON; '' for one string
     instructions          TEXT   NOT NULL DEFAULT '',
     instructions_version  BIGINT NOT NULL DEFAULT 0,
     max_grant_seconds     BIGINT NOT NULL,

@@ -15,6 +15,7 @@ type Tool struct {
 	AuthType, CredentialMode            string
 	CredentialVersion                   int // of the shared credential; 0: it has none
 	CredentialExpiresAt                 time.Time
+	CredentialFields                    domain.Parts
 	Instructions                        string
 	InstructionsVersion                 int
 	MaxGrantSeconds                     int64 // 0: no limit
@@ -60,7 +61,8 @@ func (db *DB) tools(ctx context.Context, params listToolsParams) ([]Tool, error)
 		tools[i] = Tool{
 			ID: r.ID, Name: r.Name, Description: r.Description, URL: r.Url, DocsURL: r.DocsUrl, AuthType: r.AuthType,
 			CredentialMode: r.CredentialMode, CredentialVersion: int(r.CredentialVersion),
-			CredentialExpiresAt: toTime(r.CredentialExpiresAt), Instructions: r.Instructions,
+			CredentialExpiresAt: toTime(r.CredentialExpiresAt), CredentialFields: toParts(r.CredentialFields),
+			Instructions:        r.Instructions,
 			InstructionsVersion: int(r.InstructionsVersion), MaxGrantSeconds: r.MaxGrantSeconds,
 			Approved: int(r.Approved), Pending: int(r.Pending), CreatedAt: toTime(r.CreatedAt),
 			UpdatedAt: toTime(r.UpdatedAt), Revision: int(r.Revision), Position: unsigned(r.Position),

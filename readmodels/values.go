@@ -2,12 +2,15 @@ package readmodels
 
 import (
 	"database/sql"
+	"encoding/json"
 	"math"
 	"strings"
 	"time"
 
 	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
+
+	"agentkey/domain"
 )
 
 // Page says which part of a list is asked for: at most Limit items that come after the position
@@ -65,6 +68,20 @@ func toTime(micros int64) time.Time {
 		return time.Time{}
 	}
 	return time.UnixMicro(micros).UTC()
+}
+
+// Parts is how the names of a credential's parts are stored: in JSON, "" for none.
+func Parts(p domain.Parts) string {
+	if len(p) == 0 {
+		return ""
+	}
+	raw, _ := json.Marshal(p) // of strings
+	return string(raw)
+}
+
+func toParts(stored string) (p domain.Parts) {
+	_ = json.Unmarshal([]byte(stored), &p) // that Parts wrote
+	return p
 }
 
 // Optional is a parameter that changes nothing when v is nil.

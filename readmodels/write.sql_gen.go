@@ -752,10 +752,10 @@ func (q *Queries) InsertSuggestion(ctx context.Context, arg InsertSuggestionPara
 
 const insertTool = `-- name: InsertTool :exec
 INSERT INTO tools (id, organization_id, position, name, name_folded, description, url, docs_url, auth_type, credential_mode,
-                   credential_version, max_grant_seconds, created_at, updated_at)
+                   credential_version, credential_fields, max_grant_seconds, created_at, updated_at)
 VALUES ($1, $2, $3, $4, $5, $6,
         $7, $8, $9, $10, $11,
-        $12, $13, $13)
+        $12, $13, $14, $14)
 `
 
 type InsertToolParams struct {
@@ -770,6 +770,7 @@ type InsertToolParams struct {
 	AuthType          string
 	CredentialMode    string
 	CredentialVersion int64
+	CredentialFields  string
 	MaxGrantSeconds   int64
 	At                int64
 }
@@ -787,6 +788,7 @@ func (q *Queries) InsertTool(ctx context.Context, arg InsertToolParams) error {
 		arg.AuthType,
 		arg.CredentialMode,
 		arg.CredentialVersion,
+		arg.CredentialFields,
 		arg.MaxGrantSeconds,
 		arg.At,
 	)
@@ -926,14 +928,16 @@ const rotateToolCredential = `-- name: RotateToolCredential :exec
 UPDATE tools SET
     credential_version = $1,
     credential_expires_at = $2,
-    updated_at = $3,
+    credential_fields = $3,
+    updated_at = $4,
     revision = revision + 1
-WHERE id = $4
+WHERE id = $5
 `
 
 type RotateToolCredentialParams struct {
 	CredentialVersion   int64
 	CredentialExpiresAt int64
+	CredentialFields    string
 	At                  int64
 	ID                  string
 }
@@ -942,6 +946,7 @@ func (q *Queries) RotateToolCredential(ctx context.Context, arg RotateToolCreden
 	_, err := q.exec(ctx, q.rotateToolCredentialStmt, rotateToolCredential,
 		arg.CredentialVersion,
 		arg.CredentialExpiresAt,
+		arg.CredentialFields,
 		arg.At,
 		arg.ID,
 	)

@@ -102,6 +102,11 @@ func TestFieldsAreCountedInCodePoints(t *testing.T) {
 		{"an unknown mode", admin, "POST", tools, added(object{"credential_mode": "each"}), "credential_mode"},
 		{"a grant of 0 seconds", admin, "POST", tools, added(object{"max_grant_seconds": 0}), "max_grant_seconds"},
 		{"a changed credential", admin, "PATCH", one, object{"credential": "y"}, "credential"},
+		{
+			"another form in quotes", admin, "PUT", one + "/credential",
+			object{"credential": "y", "replace_shape": "yes"},
+			"replace_shape",
+		},
 		{"a changed mode", admin, "PATCH", one, object{"credential_mode": "per_agent"}, "credential_mode"},
 		{
 			"a tool that is not an id", admin, "POST", agents + "/" + id + "/grants",
@@ -326,8 +331,8 @@ func TestACredentialComesBackByteForByte(t *testing.T) {
 			"/api/admin/tools/" + tool + "/credential":                   tool,
 			"/api/admin/agents/" + id + "/grants/" + own + "/credential": own,
 		} {
-			admin.must(200, "PUT", path, object{"credential": "in between"})
-			admin.must(200, "PUT", path, `{"credential":`+tt.json+`}`)
+			admin.must(200, "PUT", path, object{"credential": "in between", "replace_shape": true})
+			admin.must(200, "PUT", path, `{"replace_shape":true,"credential":`+tt.json+`}`)
 			if a := agent.fetch(tool); !cmp.Equal(tt.want, a.At("credential")) || a.At("credential_version") != 3.0 {
 				t.Errorf("%s after it was replaced: %s", tt.json, a.Body)
 			}

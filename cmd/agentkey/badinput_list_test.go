@@ -16,7 +16,7 @@ var contractCodes = []string{
 	"credentials_expired", "agent_suspended", "role_insufficient", "wrong_caller", "origin_not_allowed",
 	"access_not_approved", "not_found", "method_not_allowed", "already_pending", "already_approved", "already_decided",
 	"agent_not_active", "tool_exists", "suggestion_cooling_down", "suggestion_dismissed", "too_many_waiting",
-	"overlap_running",
+	"overlap_running", "credential_shape_differs",
 	"idempotency_key_reused", "idempotency_in_progress", "revision_stale", "precondition_required", "body_too_large",
 	"unsupported_media_type", "rate_limited", "internal", "event_log_unavailable", "read_model_unavailable",
 	"read_model_behind", "busy", "newer_version_required", "log_restored", "ai_not_configured", "ai_unavailable",

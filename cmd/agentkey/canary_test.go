@@ -155,6 +155,11 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 		{
 			admin, "PUT", "/api/admin/agents/" + id + "/grants/" + own + "/credential",
 			object{"credential": c.values["own credential"]},
+			409, // of other parts
+		},
+		{
+			admin, "PUT", "/api/admin/agents/" + id + "/grants/" + own + "/credential",
+			object{"credential": c.values["own credential"], "replace_shape": true},
 			200,
 		},
 		{admin, "PUT", "/api/admin/tools/" + tool + "/credential", object{"credential": c.values["credential"]}, 200},

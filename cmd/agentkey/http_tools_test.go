@@ -73,6 +73,9 @@ func TestAToolIsOneShapeEverywhere(t *testing.T) {
 		if change["instructions"] != nil {
 			tool["instructions_version"] = 2.0
 		}
+		if change["url"] != nil {
+			delete(tool, "template_id") // no template is of that site
+		}
 		if at := now.Text("updated_at"); at <= fmt.Sprint(tool["updated_at"]) {
 			t.Errorf("updated at %s after %s", at, tool["updated_at"])
 		}

@@ -154,7 +154,7 @@ func passYear(ctx context.Context, o *office) error {
 			_, err := grants.Revoke(ctx, o.meta(organization), id, own, agent.CauseAdmin)
 			y.did(err)
 		}
-		_, err := tools.RotateCredential(ctx, o.meta(organization), shared, credential, nil)
+		_, err := tools.RotateCredential(ctx, o.meta(organization), shared, commands.Terms{Credential: credential})
 		y.did(err)
 		if week%4 == 3 {
 			_, err := tools.Remove(ctx, o.meta(organization), passing)

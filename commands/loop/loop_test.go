@@ -179,7 +179,7 @@ func TestForeignStreamsHoldNoState(t *testing.T) {
 		t.Errorf("revoked another's grant: %v", err)
 	}
 	if _, err := o.Tools.RotateCredential(
-		t.Context(), other, tool, o.Credential("x"), nil,
+		t.Context(), other, tool, commands.Terms{Credential: o.Credential("x")},
 	); commandstest.Code(err) != "not_found" {
 		t.Errorf("rotated another's credential: %v", err)
 	}

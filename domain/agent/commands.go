@@ -66,12 +66,13 @@ type (
 	// Approve says yes to one request, if it is what was Seen. SecretID names the agent's own
 	// credential where the tool's mode asks for one.
 	Approve struct {
-		At        time.Time
-		Tool      Tool
-		RequestID string
-		SecretID  string
-		ExpiresAt *time.Time
-		Seen      domain.Seen
+		At               time.Time
+		Tool             Tool
+		RequestID        string
+		SecretID         string
+		CredentialFields domain.Parts // of that credential
+		ExpiresAt        *time.Time
+		Seen             domain.Seen
 	}
 	// Deny says no to one request.
 	Deny struct {
@@ -82,10 +83,11 @@ type (
 	}
 	// Assign gives access without a request, or approves the pending one.
 	Assign struct {
-		At        time.Time
-		Tool      Tool
-		SecretID  string
-		ExpiresAt *time.Time
+		At               time.Time
+		Tool             Tool
+		SecretID         string
+		CredentialFields domain.Parts
+		ExpiresAt        *time.Time
 	}
 	// Seed carries out what an answered suggestion decided for the agent: access, or a request where
 	// Approved is false. It gives only what the agent never had, asked for or lost: whatever happened
@@ -110,12 +112,15 @@ type (
 		At     time.Time
 		ToolID string
 	}
-	// ReplaceCredential gives the agent's access a new credential of its own.
+	// ReplaceCredential gives the agent's access a new credential of its own; one of other parts only
+	// if ReplaceShape says so.
 	ReplaceCredential struct {
-		At        time.Time
-		Tool      Tool
-		SecretID  string
-		ExpiresAt *time.Time
+		At               time.Time
+		Tool             Tool
+		SecretID         string
+		CredentialFields domain.Parts
+		ReplaceShape     bool
+		ExpiresAt        *time.Time
 	}
 	// Vend hands out a credential. KeyNumber is the key that asked: a key that is not live any more
 	// gets nothing.

@@ -281,7 +281,8 @@ func approve(s State, c Approve) ([]Event, error) {
 	}
 	return one(
 		GrantApproved{
-			ToolID: c.Tool.ID, RequestID: c.RequestID, SecretID: c.SecretID, ExpiresAt: expires, DecidedOn: digest,
+			ToolID: c.Tool.ID, RequestID: c.RequestID, SecretID: c.SecretID, CredentialFields: c.CredentialFields,
+			ExpiresAt: expires, DecidedOn: digest,
 		},
 	), nil
 }
@@ -302,8 +303,8 @@ func assign(s State, c Assign) ([]Event, error) {
 	if g.Status == Pending {
 		return one(
 			GrantApproved{
-				ToolID: c.Tool.ID, RequestID: g.RequestID, SecretID: c.SecretID, ExpiresAt: expires,
-				DecidedOn: s.Digest(c.Tool),
+				ToolID: c.Tool.ID, RequestID: g.RequestID, SecretID: c.SecretID, CredentialFields: c.CredentialFields,
+				ExpiresAt: expires, DecidedOn: s.Digest(c.Tool),
 			},
 		), nil
 	}
@@ -311,7 +312,10 @@ func assign(s State, c Assign) ([]Event, error) {
 		return nil, err
 	}
 	return append(
-		expireFirst(g, c.At, c.Tool.ID), GrantAssigned{ToolID: c.Tool.ID, SecretID: c.SecretID, ExpiresAt: expires},
+		expireFirst(g, c.At, c.Tool.ID),
+		GrantAssigned{
+			ToolID: c.Tool.ID, SecretID: c.SecretID, CredentialFields: c.CredentialFields, ExpiresAt: expires,
+		},
 	), nil
 }
 
@@ -375,8 +379,14 @@ func replaceCredential(s State, c ReplaceCredential) ([]Event, error) {
 	if c.ExpiresAt != nil && !c.At.Before(*c.ExpiresAt) {
 		return nil, domain.Invalid("expires_at", "it must lie in the future")
 	}
+	if !c.ReplaceShape {
+		next := domain.Next{Op: "replaceGrantCredential", IDs: []string{"", c.Tool.ID}}
+		if err := g.CredentialFields.Become(c.CredentialFields, "{replaceGrantCredential}", next); err != nil {
+			return nil, err
+		}
+	}
 	return one(GrantCredentialReplaced{
 		ToolID: c.Tool.ID, SecretID: c.SecretID, Replaces: g.SecretID, CredentialVersion: g.CredentialVersion + 1,
-		ExpiresAt: c.ExpiresAt,
+		CredentialFields: c.CredentialFields, ExpiresAt: c.ExpiresAt,
 	}), nil
 }

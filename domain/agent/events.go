@@ -3,7 +3,11 @@
 // model, holds no secret and knows of a tool only what arrives on the command.
 package agent
 
-import "time"
+import (
+	"time"
+
+	"agentkey/domain"
+)
 
 // Event is what happened to an agent. The structs are the wire format of the stored events.
 //
@@ -70,9 +74,10 @@ type (
 		ToolID    string `json:"tool_id"`
 		RequestID string `json:"request_id"`
 		// the agent's own credential, where the tool's mode asks for one
-		SecretID  string     `json:"secret_id,omitempty"`
-		ExpiresAt *time.Time `json:"expires_at,omitempty"`
-		DecidedOn string     `json:"decided_on,omitempty"`
+		SecretID         string       `json:"secret_id,omitempty"`
+		CredentialFields domain.Parts `json:"credential_fields,omitempty"`
+		ExpiresAt        *time.Time   `json:"expires_at,omitempty"`
+		DecidedOn        string       `json:"decided_on,omitempty"`
 	}
 	// GrantDenied is a human's no to a request.
 	GrantDenied struct {
@@ -84,11 +89,12 @@ type (
 	// GrantAssigned is access given without a request. SuggestionID and Reason are of the suggestion
 	// that it answers.
 	GrantAssigned struct {
-		ToolID       string     `json:"tool_id"`
-		SecretID     string     `json:"secret_id,omitempty"`
-		ExpiresAt    *time.Time `json:"expires_at,omitempty"`
-		Reason       string     `json:"reason,omitempty"`
-		SuggestionID string     `json:"suggestion_id,omitempty"`
+		ToolID           string       `json:"tool_id"`
+		SecretID         string       `json:"secret_id,omitempty"`
+		CredentialFields domain.Parts `json:"credential_fields,omitempty"`
+		ExpiresAt        *time.Time   `json:"expires_at,omitempty"`
+		Reason           string       `json:"reason,omitempty"`
+		SuggestionID     string       `json:"suggestion_id,omitempty"`
 	}
 	// GrantRevoked ends access, or a request, from outside. SecretID is the agent's own credential
 	// that ends with it.
@@ -106,11 +112,12 @@ type (
 	}
 	// GrantCredentialReplaced gives one agent's access a new credential.
 	GrantCredentialReplaced struct {
-		ToolID            string     `json:"tool_id"`
-		SecretID          string     `json:"secret_id"`
-		Replaces          string     `json:"replaces,omitempty"` // the secret before it
-		CredentialVersion int        `json:"credential_version"`
-		ExpiresAt         *time.Time `json:"expires_at,omitempty"` // of the credential
+		ToolID            string       `json:"tool_id"`
+		SecretID          string       `json:"secret_id"`
+		Replaces          string       `json:"replaces,omitempty"` // the secret before it
+		CredentialVersion int          `json:"credential_version"`
+		CredentialFields  domain.Parts `json:"credential_fields,omitempty"`
+		ExpiresAt         *time.Time   `json:"expires_at,omitempty"` // of the credential
 	}
 	// CredentialVended is durable before the credential leaves.
 	CredentialVended struct {

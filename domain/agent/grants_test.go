@@ -244,6 +244,27 @@ func TestWhatATermMustBe(t *testing.T) {
 			nil, "validation_failed",
 		},
 		{
+			"a new credential of other parts",
+			[]agent.Event{
+				registered(),
+				agent.GrantAssigned{ToolID: "linear", SecretID: "a", CredentialFields: domain.Parts{"key", "user"}},
+			},
+			agent.ReplaceCredential{At: start, Tool: own, SecretID: "b", CredentialFields: domain.Parts{"key"}},
+			nil, "credential_shape_differs",
+		},
+		{
+			"a new credential of other parts than the one that was approved",
+			[]agent.Event{
+				registered(),
+				agent.GrantRequested{ToolID: "linear", RequestID: "r1"},
+				agent.GrantApproved{
+					ToolID: "linear", RequestID: "r1", SecretID: "a", CredentialFields: domain.Parts{"key"},
+				},
+			},
+			agent.ReplaceCredential{At: start, Tool: own, SecretID: "b"},
+			nil, "credential_shape_differs",
+		},
+		{
 			"no new credential where one is needed",
 			[]agent.Event{registered(), agent.GrantAssigned{ToolID: "linear", SecretID: "a"}},
 			agent.ReplaceCredential{At: start, Tool: own},

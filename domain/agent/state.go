@@ -56,6 +56,7 @@ type Grant struct {
 	ExpiresAt           *time.Time    `json:"expires_at,omitempty"`
 	SecretID            string        `json:"secret_id,omitempty"`
 	CredentialVersion   int           `json:"credential_version,omitempty"`
+	CredentialFields    domain.Parts  `json:"credential_fields,omitempty"`
 	CredentialExpiresAt *time.Time    `json:"credential_expires_at,omitempty"`
 	FetchCount          int64         `json:"fetch_count,omitempty"`
 	LastFetchedAt       time.Time     `json:"last_fetched_at,omitzero"`
@@ -203,7 +204,7 @@ func Evolve(s State, f domain.Fact[Event]) State {
 		return s.with(e.ToolID, func(g *Grant) {
 			decided(g, Approved)
 			g.ExpiresAt = e.ExpiresAt
-			g.own(e.SecretID)
+			g.own(e.SecretID, e.CredentialFields)
 		})
 	case GrantDenied:
 		return s.with(e.ToolID, func(g *Grant) {
@@ -215,7 +216,7 @@ func Evolve(s State, f domain.Fact[Event]) State {
 			*g = Grant{Origin: FromAssignment, ExpiresAt: e.ExpiresAt, Reason: e.Reason}
 			g.answers(e.SuggestionID)
 			decided(g, Approved)
-			g.own(e.SecretID)
+			g.own(e.SecretID, e.CredentialFields)
 		})
 	case GrantRevoked:
 		return s.with(e.ToolID, func(g *Grant) { decided(g, Revoked) })
@@ -224,6 +225,7 @@ func Evolve(s State, f domain.Fact[Event]) State {
 	case GrantCredentialReplaced:
 		return s.with(e.ToolID, func(g *Grant) {
 			g.SecretID, g.CredentialVersion, g.CredentialExpiresAt = e.SecretID, e.CredentialVersion, e.ExpiresAt
+			g.CredentialFields = e.CredentialFields
 		})
 	case CredentialVended:
 		s.Keys = used(s.Keys, e.KeyNumber, f.At)
@@ -241,9 +243,9 @@ func (g *Grant) answers(suggestionID string) {
 	}
 }
 
-func (g *Grant) own(secretID string) {
+func (g *Grant) own(secretID string, fields domain.Parts) {
 	if secretID != "" {
-		g.SecretID, g.CredentialVersion = secretID, 1
+		g.SecretID, g.CredentialVersion, g.CredentialFields = secretID, 1, fields
 	}
 }
 

@@ -33,17 +33,18 @@ type (
 	// ToolAdded offers a tool. FoldedName and Site arrive on the command, so that a newer Unicode or
 	// suffix table changes no past decision.
 	ToolAdded struct {
-		ToolID          string   `json:"tool_id"`
-		Name            string   `json:"name"`
-		FoldedName      string   `json:"folded_name"`
-		Description     string   `json:"description,omitempty"`
-		URL             string   `json:"url,omitempty"`
-		Site            string   `json:"site,omitempty"`
-		DocsURL         string   `json:"docs_url,omitempty"`
-		AuthType        AuthType `json:"auth_type"`
-		Mode            Mode     `json:"credential_mode"`
-		SecretID        string   `json:"secret_id,omitempty"`
-		MaxGrantSeconds int64    `json:"max_grant_seconds,omitempty"`
+		ToolID           string       `json:"tool_id"`
+		Name             string       `json:"name"`
+		FoldedName       string       `json:"folded_name"`
+		Description      string       `json:"description,omitempty"`
+		URL              string       `json:"url,omitempty"`
+		Site             string       `json:"site,omitempty"`
+		DocsURL          string       `json:"docs_url,omitempty"`
+		AuthType         AuthType     `json:"auth_type"`
+		Mode             Mode         `json:"credential_mode"`
+		SecretID         string       `json:"secret_id,omitempty"`
+		CredentialFields domain.Parts `json:"credential_fields,omitempty"`
+		MaxGrantSeconds  int64        `json:"max_grant_seconds,omitempty"`
 	}
 	// ToolUpdated holds the fields that changed.
 	ToolUpdated struct {
@@ -59,11 +60,12 @@ type (
 	}
 	// ToolCredentialRotated names the secret that is vended from now on.
 	ToolCredentialRotated struct {
-		ToolID            string     `json:"tool_id"`
-		SecretID          string     `json:"secret_id"`
-		Replaces          string     `json:"replaces,omitempty"` // the secret before it
-		CredentialVersion int        `json:"credential_version"`
-		ExpiresAt         *time.Time `json:"expires_at,omitempty"`
+		ToolID            string       `json:"tool_id"`
+		SecretID          string       `json:"secret_id"`
+		Replaces          string       `json:"replaces,omitempty"` // the secret before it
+		CredentialVersion int          `json:"credential_version"`
+		CredentialFields  domain.Parts `json:"credential_fields,omitempty"`
+		ExpiresAt         *time.Time   `json:"expires_at,omitempty"`
 	}
 	// ToolInstructionsRevised is one version of a usage guide. RestoredFrom is the version it repeats,
 	// or 0; NoteID the note of an agent that it took up, if it did, and DecidedOn the digest of that
@@ -92,23 +94,24 @@ func (ToolRemoved) catalogEvent()             {}
 
 // Tool is the newest state of one tool.
 type Tool struct {
-	Name                string     `json:"name"`
-	FoldedName          string     `json:"folded_name"`
-	Description         string     `json:"description,omitempty"`
-	URL                 string     `json:"url,omitempty"`
-	Site                string     `json:"site,omitempty"`
-	DocsURL             string     `json:"docs_url,omitempty"`
-	AuthType            AuthType   `json:"auth_type"`
-	Mode                Mode       `json:"credential_mode"`
-	SecretID            string     `json:"secret_id,omitempty"`
-	CredentialVersion   int        `json:"credential_version,omitempty"`
-	CredentialExpiresAt *time.Time `json:"credential_expires_at,omitempty"`
-	Instructions        string     `json:"instructions,omitempty"`
-	InstructionsVersion int        `json:"instructions_version,omitempty"`
-	MaxGrantSeconds     int64      `json:"max_grant_seconds,omitempty"`
-	CreatedAt           time.Time  `json:"created_at"`
-	UpdatedAt           time.Time  `json:"updated_at"`
-	Revision            int        `json:"revision"` // of the resource: one more with each edit
+	Name                string       `json:"name"`
+	FoldedName          string       `json:"folded_name"`
+	Description         string       `json:"description,omitempty"`
+	URL                 string       `json:"url,omitempty"`
+	Site                string       `json:"site,omitempty"`
+	DocsURL             string       `json:"docs_url,omitempty"`
+	AuthType            AuthType     `json:"auth_type"`
+	Mode                Mode         `json:"credential_mode"`
+	SecretID            string       `json:"secret_id,omitempty"`
+	CredentialVersion   int          `json:"credential_version,omitempty"`
+	CredentialExpiresAt *time.Time   `json:"credential_expires_at,omitempty"`
+	CredentialFields    domain.Parts `json:"credential_fields,omitempty"`
+	Instructions        string       `json:"instructions,omitempty"`
+	InstructionsVersion int          `json:"instructions_version,omitempty"`
+	MaxGrantSeconds     int64        `json:"max_grant_seconds,omitempty"`
+	CreatedAt           time.Time    `json:"created_at"`
+	UpdatedAt           time.Time    `json:"updated_at"`
+	Revision            int          `json:"revision"` // of the resource: one more with each edit
 }
 
 // State is every tool that is offered now, and every suggestion there was. The zero State is an
@@ -155,7 +158,7 @@ func Evolve(s State, f domain.Fact[Event]) State {
 				CreatedAt: f.At,
 			}
 			if e.SecretID != "" {
-				t.SecretID, t.CredentialVersion = e.SecretID, 1
+				t.SecretID, t.CredentialVersion, t.CredentialFields = e.SecretID, 1, e.CredentialFields
 			}
 		})
 	case ToolUpdated:
@@ -172,6 +175,7 @@ func Evolve(s State, f domain.Fact[Event]) State {
 	case ToolCredentialRotated:
 		return s.with(e.ToolID, f.At, func(t *Tool) {
 			t.SecretID, t.CredentialVersion, t.CredentialExpiresAt = e.SecretID, e.CredentialVersion, e.ExpiresAt
+			t.CredentialFields = e.CredentialFields
 		})
 	case ToolInstructionsRevised:
 		return s.with(e.ToolID, f.At, func(t *Tool) {

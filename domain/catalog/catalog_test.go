@@ -219,6 +219,56 @@ func TestDecide(t *testing.T) {
 			nil, "",
 		},
 		{
+			"a string becomes an object",
+			[]catalog.Event{github()},
+			catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s2", CredentialFields: domain.Parts{"key"}},
+			nil, "credential_shape_differs",
+		},
+		{
+			"an object becomes a string",
+			[]catalog.Event{github(), rotated("key", "user")},
+			catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s3"},
+			nil, "credential_shape_differs",
+		},
+		{
+			"an object of other parts",
+			[]catalog.Event{github(), rotated("key", "user")},
+			catalog.RotateCredential{
+				At: start, ToolID: "1", SecretID: "s3", CredentialFields: domain.Parts{"key", "password"},
+			},
+			nil, "credential_shape_differs",
+		},
+		{
+			"an object of the same parts",
+			[]catalog.Event{github(), rotated("key", "user")},
+			catalog.RotateCredential{
+				At: start, ToolID: "1", SecretID: "s3", CredentialFields: domain.Parts{"key", "user"},
+			},
+			[]catalog.Event{catalog.ToolCredentialRotated{
+				ToolID: "1", SecretID: "s3", Replaces: "s2", CredentialVersion: 3,
+				CredentialFields: domain.Parts{"key", "user"},
+			}},
+			"",
+		},
+		{
+			"another form on purpose",
+			[]catalog.Event{github(), rotated("key", "user")},
+			catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s3", ReplaceShape: true},
+			[]catalog.Event{
+				catalog.ToolCredentialRotated{ToolID: "1", SecretID: "s3", Replaces: "s2", CredentialVersion: 3},
+			},
+			"",
+		},
+		{
+			"the first credential of a tool that a file added",
+			[]catalog.Event{catalog.ToolAdded{ToolID: "1", Name: "GitHub", FoldedName: "github", Mode: catalog.Shared}},
+			catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s1", CredentialFields: domain.Parts{"key"}},
+			[]catalog.Event{catalog.ToolCredentialRotated{
+				ToolID: "1", SecretID: "s1", CredentialVersion: 1, CredentialFields: domain.Parts{"key"},
+			}},
+			"",
+		},
+		{
 			"a credential that has ended",
 			[]catalog.Event{github()},
 			catalog.RotateCredential{At: start, ToolID: "1", SecretID: "s2", ExpiresAt: &start},
@@ -437,6 +487,13 @@ func draw(t *rapid.T, s catalog.State, names []string, ids, secrets *int) catalo
 		}
 	default:
 		return catalog.RemoveTool{ToolID: id, IfRevision: based}
+	}
+}
+
+// rotated is the second credential of GitHub, an object of these parts.
+func rotated(parts ...string) catalog.Event {
+	return catalog.ToolCredentialRotated{
+		ToolID: "1", SecretID: "s2", Replaces: "s1", CredentialVersion: 2, CredentialFields: parts,
 	}
 }
 

@@ -20,6 +20,7 @@ type (
 		AuthType                                                  AuthType
 		Mode                                                      Mode
 		SecretID                                                  string
+		CredentialFields                                          domain.Parts
 		Instructions                                              string
 		MaxGrantSeconds                                           int64
 		// of the backers of suggestions that it answers
@@ -40,13 +41,16 @@ type (
 		// of the backers of suggestions that it answers
 		Standings map[string]Standing
 	}
-	// RotateCredential replaces the shared credential.
+	// RotateCredential replaces the shared credential; with one of other parts only if ReplaceShape
+	// says so.
 	RotateCredential struct {
-		At         time.Time
-		ToolID     string
-		SecretID   string
-		ExpiresAt  *time.Time
-		IfRevision domain.Revisions
+		At               time.Time
+		ToolID           string
+		SecretID         string
+		CredentialFields domain.Parts
+		ReplaceShape     bool
+		ExpiresAt        *time.Time
+		IfRevision       domain.Revisions
 	}
 	// RestoreInstructions makes an earlier version of the usage guide the newest.
 	RestoreInstructions struct {
@@ -84,25 +88,7 @@ func decide(s State, c Command) ([]Event, error) {
 	case UpdateTool:
 		return updateTool(s, c)
 	case RotateCredential:
-		t, err := s.editable(c.ToolID, c.IfRevision)
-		switch {
-		case err != nil:
-			return nil, err
-		case t.Mode == PerAgent:
-			return nil, domain.Invalid("credential", "this tool has a credential for each agent; replace one with "+
-				"{replaceGrantCredential}",
-				domain.Next{Op: "replaceGrantCredential", IDs: []string{"", c.ToolID}})
-		case t.SecretID == c.SecretID:
-			return nil, nil
-		case c.ExpiresAt != nil && !c.At.Before(*c.ExpiresAt):
-			return nil, domain.Invalid("expires_at", "it must lie in the future")
-		}
-		return []Event{
-			ToolCredentialRotated{
-				ToolID: c.ToolID, SecretID: c.SecretID, Replaces: t.SecretID,
-				CredentialVersion: t.CredentialVersion + 1, ExpiresAt: c.ExpiresAt,
-			},
-		}, nil
+		return rotateCredential(s, c)
 	case RestoreInstructions:
 		t, err := s.editable(c.ToolID, c.IfRevision)
 		if err != nil || c.Version == t.InstructionsVersion || c.Instructions == t.Instructions {
@@ -199,12 +185,41 @@ func (c AddTool) events() []Event {
 	events := []Event{ToolAdded{
 		ToolID: c.ToolID, Name: c.Name, FoldedName: c.FoldedName, Description: c.Description, URL: c.URL, Site: c.Site,
 		DocsURL: c.DocsURL, AuthType: c.AuthType, Mode: c.Mode, SecretID: c.SecretID,
-		MaxGrantSeconds: c.MaxGrantSeconds,
+		MaxGrantSeconds: c.MaxGrantSeconds, CredentialFields: c.CredentialFields,
 	}}
 	if c.Instructions != "" {
 		events = append(events, ToolInstructionsRevised{ToolID: c.ToolID, Version: 1, Instructions: c.Instructions})
 	}
 	return events
+}
+
+func rotateCredential(s State, c RotateCredential) ([]Event, error) {
+	t, err := s.editable(c.ToolID, c.IfRevision)
+	switch {
+	case err != nil:
+		return nil, err
+	case t.Mode == PerAgent:
+		return nil, domain.Invalid(
+			"credential", "this tool has a credential for each agent; replace one with {replaceGrantCredential}",
+			domain.Next{Op: "replaceGrantCredential", IDs: []string{"", c.ToolID}},
+		)
+	case t.SecretID == c.SecretID:
+		return nil, nil
+	case c.ExpiresAt != nil && !c.At.Before(*c.ExpiresAt):
+		return nil, domain.Invalid("expires_at", "it must lie in the future")
+	}
+	if t.SecretID != "" && !c.ReplaceShape { // a tool that a file added has no credential at first
+		next := domain.Next{Op: "rotateCredential", IDs: []string{c.ToolID}}
+		if err := t.CredentialFields.Become(c.CredentialFields, "{rotateCredential}", next); err != nil {
+			return nil, err
+		}
+	}
+	return []Event{
+		ToolCredentialRotated{
+			ToolID: c.ToolID, SecretID: c.SecretID, Replaces: t.SecretID, CredentialVersion: t.CredentialVersion + 1,
+			CredentialFields: c.CredentialFields, ExpiresAt: c.ExpiresAt,
+		},
+	}, nil
 }
 
 func updateTool(s State, c UpdateTool) ([]Event, error) {

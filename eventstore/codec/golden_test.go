@@ -129,12 +129,14 @@ var samples = map[string]any{
 	"grant.withdrawn.v1": agent.GrantWithdrawn{ToolID: "tool-1", RequestID: "request-1"},
 	"grant.approved.v1": agent.GrantApproved{
 		ToolID: "tool-1", RequestID: "request-1", SecretID: "secret-1", ExpiresAt: &at, DecidedOn: "d1",
+		CredentialFields: domain.Parts{"key", "user"},
 	},
 	"grant.denied.v1": agent.GrantDenied{
 		ToolID: "tool-1", RequestID: "request-1", Reason: "no", DecidedOn: "d1",
 	},
 	"grant.assigned.v1": agent.GrantAssigned{
 		ToolID: "tool-1", SecretID: "secret-1", ExpiresAt: &at, Reason: "to deploy", SuggestionID: "suggestion-1",
+		CredentialFields: domain.Parts{"key", "user"},
 	},
 	"grant.revoked.v1": agent.GrantRevoked{
 		ToolID: "tool-1", RequestID: "request-1", SecretID: "secret-1", Cause: agent.CauseToolRemoved,
@@ -142,10 +144,12 @@ var samples = map[string]any{
 	"grant.expired.v1": agent.GrantExpired{ToolID: "tool-1", SecretID: "secret-1"},
 	"grant.credential_replaced.v1": agent.GrantCredentialReplaced{
 		ToolID: "tool-1", SecretID: "secret-2", Replaces: "secret-1", CredentialVersion: 2, ExpiresAt: &at,
+		CredentialFields: domain.Parts{"key", "user"},
 	},
 	"tool.removed.v1": catalog.ToolRemoved{ToolID: "tool-1", SecretID: "secret-1"},
 	"tool.credential_rotated.v1": catalog.ToolCredentialRotated{
 		ToolID: "tool-1", SecretID: "secret-2", Replaces: "secret-1", CredentialVersion: 2, ExpiresAt: &at,
+		CredentialFields: domain.Parts{"key", "user"},
 	},
 	"tool.instructions_revised.v1": catalog.ToolInstructionsRevised{
 		ToolID: "tool-1", Version: 3, Instructions: "use it\u2028so", RestoredFrom: 1, NoteID: "note-1",
@@ -155,7 +159,7 @@ var samples = map[string]any{
 		ToolID: "tool-1", Name: "Straße", FoldedName: "strasse", Description: "d",
 		URL: "https://api.example.com/a?b=c&d=e", Site: "example.com",
 		DocsURL: "https://docs.example.com", AuthType: "api_key", Mode: catalog.Shared, SecretID: "secret-1",
-		MaxGrantSeconds: 86_400,
+		MaxGrantSeconds: 86_400, CredentialFields: domain.Parts{"key", "user"},
 	},
 	"tool.updated.v1": catalog.ToolUpdated{
 		ToolID: "tool-1", Name: new("name"), FoldedName: new("name"), Description: new("d"),

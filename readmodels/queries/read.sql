@@ -25,7 +25,7 @@ ORDER BY a.position DESC, k.number;
 
 -- name: listTools :many
 SELECT t.id, t.position, t.name, t.description, t.url, t.docs_url, t.auth_type, t.credential_mode, t.credential_version,
-    t.credential_expires_at, t.instructions, t.instructions_version, t.max_grant_seconds, t.created_at, t.updated_at, t.revision,
+    t.credential_expires_at, t.credential_fields, t.instructions, t.instructions_version, t.max_grant_seconds, t.created_at, t.updated_at, t.revision,
     (SELECT count(*) FROM grants AS g WHERE g.tool_id = t.id AND g.status = 'approved'
         AND (g.expires_at = 0 OR g.expires_at > sqlc.arg(now))) AS approved,
     (SELECT count(*) FROM grants AS g WHERE g.tool_id = t.id AND g.status = 'pending') AS pending

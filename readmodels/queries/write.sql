@@ -53,10 +53,10 @@ DELETE FROM agent_keys WHERE agent_id = sqlc.arg(agent_id) AND number <= sqlc.ar
 
 -- name: InsertTool :exec
 INSERT INTO tools (id, organization_id, position, name, name_folded, description, url, docs_url, auth_type, credential_mode,
-                   credential_version, max_grant_seconds, created_at, updated_at)
+                   credential_version, credential_fields, max_grant_seconds, created_at, updated_at)
 VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(name), sqlc.arg(name_folded), sqlc.arg(description),
         sqlc.arg(url), sqlc.arg(docs_url), sqlc.arg(auth_type), sqlc.arg(credential_mode), sqlc.arg(credential_version),
-        sqlc.arg(max_grant_seconds), sqlc.arg(at), sqlc.arg(at));
+        sqlc.arg(credential_fields), sqlc.arg(max_grant_seconds), sqlc.arg(at), sqlc.arg(at));
 
 -- name: UpdateTool :exec
 UPDATE tools SET
@@ -75,6 +75,7 @@ WHERE id = sqlc.arg(id);
 UPDATE tools SET
     credential_version = sqlc.arg(credential_version),
     credential_expires_at = sqlc.arg(credential_expires_at),
+    credential_fields = sqlc.arg(credential_fields),
     updated_at = sqlc.arg(at),
     revision = revision + 1
 WHERE id = sqlc.arg(id);
