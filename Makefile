@@ -16,9 +16,8 @@ quick: ## run the tests without the race detector
 	CGO_ENABLED=0 ./scripts/engines go test ./...
 bench: ## measure fetches, appends, rebuilds and memory on all engines, and the machine for comparison
 	./scripts/engines go test -run '^$$' -bench . -benchtime 3s -timeout 60m ./cmd/agentkey
-lint: ## run the language check, vet and golangci-lint
+lint: ## run the language check and golangci-lint, which vets too
 	./scripts/plain-english
-	go vet ./...
 	go tool -modfile=$(CURDIR)/tools/lint/go.mod golangci-lint run ./...
 format: ## format with gofumpt
 	$(tool) gofumpt -w .
