@@ -92,8 +92,8 @@ func (c client) call(method, path string, body any, headers ...string) answer {
 	return a
 }
 
-// try is call for a server that may be gone. Like every client it sends a query again whose read
-// model is still behind what it has written, for up to a minute: on a busy machine that is no fault.
+// try is call for a server that may be gone. It sends a query again, for up to a minute, while the
+// read model is behind what this client has written: a busy machine may need longer than one wait.
 func (c client) try(method, path string, body any, headers ...string) (answer, error) {
 	c.t.Helper()
 	waits := method == http.MethodGet && c.seen.Load() > 0 && !slices.Contains(headers, "X-Wait-For-Position")
