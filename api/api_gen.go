@@ -1599,10 +1599,14 @@ type ReadinessCheckStatus string
 
 // ReadinessProjection defines model for ReadinessProjection.
 type ReadinessProjection struct {
-	LagEvents int64  `json:"lag_events"`
-	Name      string `json:"name"`
-	Position  int64  `json:"position"`
-	Status    string `json:"status"`
+	// Distance How far the position is from the end of the log, in the log's own measure, which promises no unit.
+	Distance int64 `json:"distance"`
+
+	// LagSeconds The age of the oldest event that the projection has not applied; 0 if there is none or the log can't be reached.
+	LagSeconds float64 `json:"lag_seconds"`
+	Name       string  `json:"name"`
+	Position   int64   `json:"position"`
+	Status     string  `json:"status"`
 }
 
 // Reason Why the agent needs the tool.

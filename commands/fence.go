@@ -306,7 +306,7 @@ func (f *Fence) follow(ctx context.Context) (looked bool, err error) {
 	if err != nil {
 		return looked, err
 	}
-	sub, err := f.Log.Client.SubscribeAll(ctx, head, `^log\.restore_`)
+	sub, err := f.Log.Client.SubscribeAll(ctx, head, eventstore.Filter{Types: `^log\.restore_`})
 	if err != nil {
 		return looked, err
 	}

@@ -44,7 +44,7 @@ func (r *Restore) Confirm(
 }
 
 func (r *Restore) suspendAll(ctx context.Context, m loop.Meta) (n int, err error) {
-	sub, err := r.Fence.Log.Client.SubscribeAll(ctx, 0, `^agent\.registered\.`)
+	sub, err := r.Fence.Log.Client.SubscribeAll(ctx, 0, eventstore.Filter{Types: `^agent\.registered\.`})
 	if err != nil {
 		return 0, err
 	}

@@ -272,7 +272,7 @@ func TestBoundsHideEvents(t *testing.T) {
 // follow reads a subscription in the background; the test ends it.
 func follow(t *testing.T, c *eventstore.Client, after uint64, pattern string) <-chan eventstore.Item {
 	t.Helper()
-	sub, err := c.SubscribeAll(t.Context(), after, pattern)
+	sub, err := c.SubscribeAll(t.Context(), after, eventstore.Filter{Types: pattern})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -333,6 +333,8 @@ func TestSubscriptionFollowsAndResumes(t *testing.T) {
 	}
 }
 
+// TestSubscriptionFilterSendsPositions counts on a position only after many events that the filter
+// leaves out: some versions send none for having caught up.
 func TestSubscriptionFilterSendsPositions(t *testing.T) {
 	c, name := open(t), stream(t)
 	start, err := c.Head(wait.Context(t))
@@ -342,15 +344,21 @@ func TestSubscriptionFilterSendsPositions(t *testing.T) {
 	hidden := event(0)
 	hidden.Type = "~snapshot.v1"
 	mustAppend(t, c, name, eventstore.NoStream, event(0))
-	last := mustAppend(t, c, name, 0, hidden)
+	first := mustAppend(t, c, name, 0, hidden)
 	items := follow(t, c, start, "^[^$~]")
+	next(t, items, func(i eventstore.Item) bool { return i.CaughtUp })
+	many := make([]eventstore.Event, 1100)
+	for i := range many {
+		many[i] = event(i)
+		many[i].Type = hidden.Type
+	}
+	mustAppend(t, c, name, 1, many...)
 	next(t, items, func(i eventstore.Item) bool {
 		if i.Event != nil && i.Event.Type == hidden.Type {
 			t.Error("the filter let it through")
 		}
-		return i.Checkpoint >= last.Position
+		return i.Checkpoint > first.Position
 	})
-	next(t, items, func(i eventstore.Item) bool { return i.CaughtUp })
 }
 
 func TestACancelledCallEnds(t *testing.T) {

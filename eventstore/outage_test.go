@@ -108,7 +108,7 @@ func TestCallsInAnOutageEndByTheirContext(t *testing.T) {
 		"metadata": func(ctx context.Context) error {
 			return c.SetStreamMetadata(ctx, "s", eventstore.StreamMetadata{MaxCount: 1})
 		},
-		"subscribe": func(ctx context.Context) error { _, err := c.SubscribeAll(ctx, 0, ""); return err },
+		"subscribe": func(ctx context.Context) error { _, err := c.SubscribeAll(ctx, 0, eventstore.Filter{}); return err },
 	}
 	var wg sync.WaitGroup
 	for name, call := range calls {
@@ -291,7 +291,7 @@ func TestADroppedSubscriptionSaysSoAndTheNextResumes(t *testing.T) {
 		var sub *eventstore.Subscription
 		wait.Until(t, "a subscription", func() bool {
 			var err error
-			sub, err = c.SubscribeAll(t.Context(), after, "^[^$~]")
+			sub, err = c.SubscribeAll(t.Context(), after, eventstore.Filter{Types: "^[^$~]"})
 			if err != nil && !errors.Is(err, eventstore.ErrUnavailable) {
 				t.Fatal(err)
 			}
@@ -354,7 +354,7 @@ func TestASubscriptionOutlivesTheAttemptAndEndsByItsContext(t *testing.T) {
 	c := dial(t, eventstore.Config{Socket: s.Socket, Timeout: 200 * time.Millisecond})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	sub, err := c.SubscribeAll(ctx, 0, "")
+	sub, err := c.SubscribeAll(ctx, 0, eventstore.Filter{})
 	if err != nil {
 		t.Fatal(err)
 	}

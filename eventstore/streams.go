@@ -233,23 +233,37 @@ func (c *Client) Newest(ctx context.Context, wanted func(Recorded) bool) (Record
 // First returns the oldest event of the log that is not the store's own. Its Created tells a log
 // from a copy.
 func (c *Client) First(ctx context.Context) (Recorded, bool, error) {
-	opts := esdb.ReadAllOptions{Direction: esdb.Forwards, From: esdb.Start{}}
-	for {
-		events, err := c.readAll(ctx, opts, 256)
-		if err != nil {
+	for after, more := uint64(0), true; more; {
+		var events []Recorded
+		var err error
+		if events, more, err = c.ReadAfter(ctx, after, 256); err != nil {
 			return Recorded{}, false, err
 		}
 		for _, e := range events {
-			if !strings.HasPrefix(e.Type, "$") {
+			if after = e.Position; !strings.HasPrefix(e.Type, "$") {
 				return e, true, nil
 			}
 		}
-		if len(events) < 256 {
-			return Recorded{}, false, nil
-		}
-		last := events[len(events)-1].Position
-		opts.From = esdb.Position{Commit: last, Prepare: last}
 	}
+	return Recorded{}, false, nil
+}
+
+// ReadAfter returns up to count events of the whole log after a position, 0 for all of it, oldest
+// first, and whether there may be more. Errors: ErrUnavailable, ErrRefused.
+func (c *Client) ReadAfter(ctx context.Context, position, count uint64) (_ []Recorded, more bool, err error) {
+	opts := esdb.ReadAllOptions{Direction: esdb.Forwards, From: esdb.Start{}}
+	if position > 0 {
+		opts.From = esdb.Position{Commit: position, Prepare: position}
+	}
+	events, err := c.readAll(ctx, opts, count+1)
+	if err != nil {
+		return nil, false, err
+	}
+	more = uint64(len(events)) > count
+	if len(events) > 0 && events[0].Position <= position { // the server reads from it on, inclusively
+		events = events[1:]
+	}
+	return events[:min(uint64(len(events)), count)], more, nil
 }
 
 func (c *Client) readAll(ctx context.Context, opts esdb.ReadAllOptions, count uint64) ([]Recorded, error) {

@@ -28,16 +28,25 @@ type Subscription struct {
 // server.
 const checkpointEvery = 32
 
-// SubscribeAll follows the log after a position, 0 for all of it. Only events whose type matches
-// the pattern, a plain regular expression without look-around, are sent; "" sends all. The context
-// ends the subscription.
-func (c *Client) SubscribeAll(ctx context.Context, after uint64, typePattern string) (*Subscription, error) {
+// Filter says which events of the whole log are sent: those whose stream's name or whose type
+// matches a plain regular expression without look-around. The server takes one of the two. The zero
+// Filter lets all pass.
+type Filter struct{ Streams, Types string }
+
+// SubscribeAll follows the log after a position, 0 for all of it. The context ends the
+// subscription.
+func (c *Client) SubscribeAll(ctx context.Context, after uint64, filter Filter) (*Subscription, error) {
 	opts := esdb.SubscribeToAllOptions{From: esdb.Start{}}
 	if after > 0 {
 		opts.From = esdb.Position{Commit: after, Prepare: after}
 	}
-	if typePattern != "" {
-		opts.Filter = &esdb.SubscriptionFilter{Type: esdb.EventFilterType, Regex: typePattern}
+	switch {
+	case filter.Streams != "":
+		opts.Filter = &esdb.SubscriptionFilter{Type: esdb.StreamFilterType, Regex: filter.Streams}
+	case filter.Types != "":
+		opts.Filter = &esdb.SubscriptionFilter{Type: esdb.EventFilterType, Regex: filter.Types}
+	}
+	if opts.Filter != nil {
 		opts.CheckpointInterval = checkpointEvery
 	}
 	ctx, cancel := context.WithCancel(ctx)

@@ -127,7 +127,7 @@ func TestAnEventThatCantBeAppliedStopsItLoudly(t *testing.T) {
 
 				w.reached(before)
 				s = w.model.Status(t.Context())
-				if s.Position != before || s.Head != head || s.Lag != head-before || s.State != projections.Failed ||
+				if s.Position != before || s.Head != head || s.Distance != head-before || s.Lag <= 0 || s.State != projections.Failed ||
 					s.EverCaughtUp {
 					t.Errorf("before the event %d of %d: %+v", before, head, s)
 				}
@@ -162,7 +162,9 @@ func TestItContinuesWhenTheEventCanBeApplied(t *testing.T) {
 		w.reached(w.head())
 		w.eventually(
 			"runs",
-			func(s projections.Status) bool { return s.State == projections.Running && s.Detail == "" && s.Lag == 0 },
+			func(s projections.Status) bool {
+				return s.State == projections.Running && s.Detail == "" && s.Distance == 0
+			},
 		)
 		if diff := cmp.Diff(w.afresh().rows(), w.dump().rows()); diff != "" {
 			t.Errorf("after it was held up (-afresh +live):\n%s", diff)

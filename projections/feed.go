@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
 	"agentkey/readmodels"
 )
 
@@ -39,8 +41,17 @@ type FeedConfig struct {
 	Pace time.Duration
 }
 
-// pattern leaves out what the store writes for itself, and our snapshots.
-const pattern = "^[^$~]"
+// ours matches the streams whose events a feed hands on. What the store, or another application on
+// the same cluster, writes for itself isn't even sent, and neither are our snapshots.
+var ours = codec.Pattern(wanted)
+
+func wanted(c codec.Category) bool { return c != codec.Unknown && c != codec.Snapshots }
+
+// isOurs is false of the store's own events too, which may be in streams of ours: a tombstone is.
+func isOurs(r eventstore.Recorded) bool {
+	category, _ := codec.Split(r.Stream)
+	return wanted(category) && !strings.HasPrefix(r.Type, "$")
+}
 
 // Feed is a Watermill subscriber that follows the whole log. Each message is one batch of events in
 // order; the next is sent when the one before it was acknowledged. Whatever goes wrong, a refused
@@ -148,14 +159,29 @@ func (f *Feed) report(ctx context.Context, err error, delay time.Duration) {
 	}
 }
 
-// errSilent ends a subscription that said nothing although the log has grown; another follows at
-// once. Of what the pattern leaves out a server tells in passing only now and then, but always at
-// the beginning; and if the subscription has died without a word, this finds it out.
-var errSilent = errors.New("the log has grown without a word")
+// errSilent ends a subscription that sent nothing although the log holds an event that it should
+// have sent; another follows at once.
+var errSilent = errors.New("the subscription has not sent what the log holds")
 
-func (f *Feed) silent(ctx context.Context, passed uint64) bool {
-	head, err := f.Client.Head(ctx)
-	return err == nil && head > passed
+// skip returns the position up to which the log holds only what is not ours. A server
+// reports such events rarely, after a thousand and more, so they are read here while nothing else
+// happens. Without the log nothing is skipped. Its error is errSilent where an event of ours
+// follows.
+func (f *Feed) skip(ctx context.Context, passed uint64) (uint64, error) {
+	for pages, more := 0, true; more && pages < 32; pages++ {
+		var events []eventstore.Recorded
+		var err error
+		if events, more, err = f.Client.ReadAfter(ctx, passed, 64); err != nil {
+			return passed, nil //nolint:nilerr // the subscription reports an outage
+		}
+		for _, e := range events {
+			if isOurs(e) {
+				return passed, errSilent
+			}
+			passed = e.Position
+		}
+	}
+	return passed, nil
 }
 
 // errOutpaced marks a batch that another worker has applied meanwhile.
@@ -201,11 +227,19 @@ func (f *Feed) follow(ctx context.Context, out chan<- *message.Message, settled 
 	f.resume(Standby)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	sub, err := f.Client.SubscribeAll(ctx, stored, pattern)
+	connection := f.Client.Generation()
+	head, err := f.Client.Head(ctx)
+	if err != nil {
+		return false, err
+	}
+	sub, err := f.Client.SubscribeAll(ctx, stored, eventstore.Filter{Streams: ours})
 	if err != nil {
 		return false, err
 	}
 	defer func() { _ = sub.Close() }() // it ends with its context
+	if f.Client.Generation() != connection {
+		head = 0 // it is another node's
+	}
 	items := make(chan item, 2*f.MaxBatch)
 	go receive(ctx, sub, items)
 
@@ -216,10 +250,12 @@ func (f *Feed) follow(ctx context.Context, out chan<- *message.Message, settled 
 		var b gathered
 		select {
 		case first := <-items:
-			b, heard = f.gather(first, items, passed), true
+			b, heard = f.gather(first, items, passed, head), true
 		case <-idle.C:
-			if !heard && f.silent(ctx, passed) {
-				return progressed, errSilent
+			if !heard {
+				if passed, err = f.skip(ctx, passed); err != nil {
+					return progressed, err
+				}
 			}
 			b, heard = gathered{passed: passed, store: passed > stored}, false
 		case <-ctx.Done():
@@ -273,7 +309,10 @@ type gathered struct {
 	err      error
 }
 
-func (f *Feed) gather(it item, items <-chan item, passed uint64) gathered {
+// gather begins with an item and adds what has already arrived. When the subscription has caught
+// up, everything up to the head from before it began was considered: a server may send no position
+// that says so.
+func (f *Feed) gather(it item, items <-chan item, passed, head uint64) gathered {
 	g := gathered{passed: passed}
 	for {
 		switch {
@@ -284,7 +323,7 @@ func (f *Feed) gather(it item, items <-chan item, passed uint64) gathered {
 			g.events = append(g.events, *it.event)
 			g.passed = it.event.Position
 		case it.caughtUp:
-			g.caughtUp = true
+			g.caughtUp, g.passed = true, max(g.passed, head)
 		default:
 			g.passed = max(g.passed, it.passed)
 		}
@@ -345,6 +384,8 @@ func next(sub *eventstore.Subscription) item {
 		return item{err: fmt.Errorf("follow the log: %w", err)}
 	case said.Event == nil:
 		return item{passed: said.Checkpoint, caughtUp: said.CaughtUp}
+	case !isOurs(*said.Event):
+		return item{passed: said.Event.Position}
 	}
 	event, err := decode(*said.Event)
 	if err != nil {

@@ -32,6 +32,7 @@ type FollowerConfig struct {
 	Name   string
 	Client *eventstore.Client
 	Logger *slog.Logger
+	Clock  func() time.Time
 	Place  Place
 
 	// Lead returns when this process is the one that handles the events; see readmodels.DB. Until
@@ -88,26 +89,49 @@ type Status struct {
 	Name         string
 	Position     uint64 // everything up to here was handled
 	Head         uint64 // the newest event of the log, 0 when it can't be reached
-	Lag          uint64 // Head less Position, in the log's own measure; what the store writes for itself counts
+	Distance     uint64 // Head less Position, in the log's own measure, which promises no unit
 	EverCaughtUp bool   // since this process began
-	State        State
-	Detail       string // of a failure: the event as stream@revision, and what is wrong
+
+	// Lag is the age of the oldest event that was not handled; 0 where there is none or the log can't be
+	// reached.
+	Lag    time.Duration
+	State  State
+	Detail string // of a failure: the event as stream@revision, and what is wrong
 }
 
 // Status asks the log for its head; when that fails the rest still holds.
 func (f *Follower) Status(ctx context.Context) Status {
 	head, err := f.Client.Head(ctx)
 	f.feed.mu.Lock()
-	defer f.feed.mu.Unlock()
 	s := Status{
 		Name: f.Name, Position: f.feed.position, State: f.feed.state, Detail: f.feed.detail,
 		EverCaughtUp: f.feed.caughtUp,
 	}
+	f.feed.mu.Unlock()
 	if err == nil {
 		s.Head = head
-		s.Lag = max(head, s.Position) - s.Position
+		s.Distance = max(head, s.Position) - s.Position
+		s.Lag = f.lag(ctx, s)
 	}
 	return s
+}
+
+// lag looks a little beyond the position. What isn't for us there doesn't count, as far as it can
+// be seen.
+func (f *Follower) lag(ctx context.Context, s Status) time.Duration {
+	if s.Distance == 0 {
+		return 0
+	}
+	events, more, err := f.Client.ReadAfter(ctx, s.Position, 16)
+	if err != nil {
+		return 0
+	}
+	for i, e := range events {
+		if isOurs(e) || more && i == len(events)-1 {
+			return max(f.Clock().Sub(e.Created), 0)
+		}
+	}
+	return 0
 }
 
 // Mark returns the newest event that the rows know of those that the log keeps for good; the zero

@@ -3,6 +3,7 @@ package projections_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"testing"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"agentkey/eventstore"
+	"agentkey/eventstore/eventstoretest/wait"
 	"agentkey/projections"
 	"agentkey/readmodels"
 )
@@ -20,11 +23,13 @@ type ledger struct {
 	at     readmodels.Checkpoint
 	types  []string
 	resets int
+	asked  int // for its checkpoint
 }
 
 func (l *ledger) ReadCheckpoint(context.Context) (readmodels.Checkpoint, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.asked++
 	return l.at, nil
 }
 
@@ -63,7 +68,7 @@ func (l *ledger) take(_ context.Context, b projections.Batch) error {
 func (w *world) followed(l *ledger, handle func(context.Context, projections.Batch) error) projections.Status {
 	w.t.Helper()
 	f := projections.NewFollower(projections.FollowerConfig{
-		Name: "ledger", Client: w.store.Client, Logger: slog.New(slog.DiscardHandler), Place: l, Handle: handle,
+		Name: "ledger", Client: w.store.Client, Logger: slog.New(slog.DiscardHandler), Clock: time.Now, Place: l, Handle: handle,
 		MinDelay: time.Millisecond, MaxDelay: 5 * time.Millisecond,
 	})
 	ctx, stop := context.WithCancel(w.t.Context())
@@ -85,7 +90,7 @@ func TestASecondFollowerNeedsANameAPlaceAndAHandler(t *testing.T) {
 	w := newWorld(t, embedded)
 	w.story()
 	var l ledger
-	if s := w.followed(&l, l.take); s.Name != "ledger" || s.Lag != 0 {
+	if s := w.followed(&l, l.take); s.Name != "ledger" || s.Distance != 0 || s.Lag != 0 {
 		t.Errorf("it stands at %+v", s)
 	}
 	var want []string
@@ -149,5 +154,49 @@ func TestAFollowerStartsOverWhereItsCheckpointIsOfAnotherLog(t *testing.T) {
 				t.Errorf("after %d resets:\n%s", l.resets, diff)
 			}
 		})
+	}
+}
+
+// TestForeignEventsArePassedWithinOneSubscription writes a few events of another application and
+// then nothing. A server reports no position for so few, before the subscription or during it.
+func TestForeignEventsArePassedWithinOneSubscription(t *testing.T) {
+	w := newWorld(t, embedded)
+	w.story()
+	foreign := func(n int) {
+		for i := range n {
+			w.raw("orders-1", eventstore.Event{Type: "OrderPlaced", Data: fmt.Append(nil, i), Metadata: []byte("x")})
+		}
+	}
+	foreign(3)
+	var l ledger
+	f := projections.NewFollower(projections.FollowerConfig{
+		Name: "ledger", Client: w.store.Client, Logger: slog.New(slog.DiscardHandler), Clock: time.Now, Place: &l,
+		Handle: l.take, Idle: 20 * time.Millisecond,
+	})
+	stop := runModel(t, f)
+	defer stop()
+	there := func() int {
+		t.Helper()
+		if err := f.WaitFor(wait.Context(t), w.head()); err != nil {
+			t.Fatal(err)
+		}
+		wait.Until(t, "stores the position", func() bool {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			return l.at.Position == w.head()
+		})
+		if s := f.Status(t.Context()); s.Distance != 0 || s.Lag != 0 || s.State != projections.Running {
+			t.Errorf("it is at %+v", s)
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.asked
+	}
+	asked := there()
+	for _, n := range []int{3, 1, 700, 3000} {
+		foreign(n)
+		if again := there(); again != asked {
+			t.Errorf("after %d foreign events it subscribed again", n)
+		}
 	}
 }

@@ -17,6 +17,7 @@ type ReadModelConfig struct {
 	Client *eventstore.Client
 	DB     *readmodels.DB
 	Logger *slog.Logger
+	Clock  func() time.Time
 	Tracer trace.Tracer
 	OnLost func(context.Context, eventstore.Mark) error
 
@@ -36,7 +37,7 @@ func NewReadModel(c ReadModelConfig) *ReadModel { return named("read_model", c) 
 
 func named(name string, c ReadModelConfig) *ReadModel {
 	return &ReadModel{ReadModelConfig: c, Follower: NewFollower(FollowerConfig{
-		Name: name, Client: c.Client, Logger: c.Logger, Place: c.DB, Lead: c.DB.Lead, CaughtUp: c.DB.Settle,
+		Name: name, Client: c.Client, Logger: c.Logger, Clock: c.Clock, Place: c.DB, Lead: c.DB.Lead, CaughtUp: c.DB.Settle,
 		Tracer: c.Tracer, OnLost: c.OnLost, Idle: c.Idle, MinDelay: c.MinDelay, MaxDelay: c.MaxDelay,
 		Handle: func(ctx context.Context, b Batch) error {
 			return c.DB.Write(ctx, func(tx *readmodels.Tx) error {

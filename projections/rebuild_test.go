@@ -157,7 +157,7 @@ func TestRebuildingWhileNothingRuns(t *testing.T) {
 		if diff := cmp.Diff(w.afresh().rows(), w.dump().rows()); diff != "" {
 			t.Errorf("the tables (-afresh +rebuilt):\n%s", diff)
 		}
-		if s := model.Status(t.Context()); s.Lag != 0 {
+		if s := model.Status(t.Context()); s.Distance != 0 {
 			t.Errorf("rebuilt: %+v", s)
 		}
 	})

@@ -33,7 +33,7 @@ func TestAnotherReplicaTakesOver(t *testing.T) {
 		agents, tools := w.story()
 		other := w.replica()
 		standby := func(s projections.Status) bool {
-			return s.State == projections.Standby && s.EverCaughtUp && s.Lag == 0
+			return s.State == projections.Standby && s.EverCaughtUp && s.Distance == 0
 		}
 		other.eventually("stands by", standby)
 		for range 20 {

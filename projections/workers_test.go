@@ -173,7 +173,7 @@ func TestTheLogIsFollowedAgainAfterItWasAway(t *testing.T) {
 			"waits for the log",
 			func(s projections.Status) bool { return s.State == projections.CatchingUp && s.Detail != "" },
 		)
-		if s.Head != 0 || s.Lag != 0 || s.Position == 0 || !s.EverCaughtUp {
+		if s.Head != 0 || s.Distance != 0 || s.Position == 0 || !s.EverCaughtUp {
 			t.Errorf("without the log: %+v", s)
 		}
 		w.store.Restart()

@@ -112,12 +112,12 @@ func (w *world) close() {
 
 func (w *world) newModel(db *readmodels.DB) *projections.ReadModel {
 	return projections.NewReadModel(projections.ReadModelConfig{
-		Client: w.store.Client, DB: db, Logger: slog.New(slog.NewJSONHandler(&w.said, nil)),
+		Client: w.store.Client, DB: db, Logger: slog.New(slog.NewJSONHandler(&w.said, nil)), Clock: time.Now,
 		Idle: w.idle, MinDelay: time.Millisecond, MaxDelay: 20 * time.Millisecond,
 	})
 }
 
-func runModel(t testing.TB, m *projections.ReadModel) (stop func()) {
+func runModel(t testing.TB, m interface{ Run(context.Context) error }) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

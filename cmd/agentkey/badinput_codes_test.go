@@ -151,7 +151,7 @@ func TestACallThatStillRunsIsInProgress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sub, err := direct.SubscribeAll(t.Context(), head, `^once\.reserved`)
+	sub, err := direct.SubscribeAll(t.Context(), head, eventstore.Filter{Types: `^once\.reserved`})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,7 +63,7 @@ func (p *program) settled() {
 	wait.Until(p.t, "everything is in the read model", func() bool {
 		list, _ := p.anyone().call("GET", "/readyz", nil).At("projections").([]any)
 		one, _ := list[0].(object)
-		return one["lag_events"] == 0.0 && (one["status"] == "running" || one["status"] == "standby")
+		return one["distance"] == 0.0 && (one["status"] == "running" || one["status"] == "standby")
 	})
 }
 

@@ -28,8 +28,9 @@ type health struct {
 	stopping     atomic.Bool
 }
 
-// behind is how many events the read model may lack before the process calls itself degraded.
-const behind = 1000
+// behind is how old an event may be that the read model lacks before the process calls itself
+// degraded.
+const behind = 10 * time.Second
 
 // Ready answers GET /readyz. It takes at most a second.
 func (h *health) Ready(ctx context.Context) api.Readiness {
@@ -99,14 +100,18 @@ func (h *health) Ready(ctx context.Context) api.Readiness {
 			detail += ": " + status.Detail
 		}
 		check("read_model", api.ReadinessCheckStatusDown, detail)
-	case status.State == projections.Failed || status.Lag > behind:
+	case status.State == projections.Failed:
 		worse(api.ReadinessStatusDegraded)
 		check("read_model", api.ReadinessCheckStatusDegraded, status.Detail)
+	case status.Lag > behind:
+		worse(api.ReadinessStatusDegraded)
+		check("read_model", api.ReadinessCheckStatusDegraded, "it is "+status.Lag.Round(time.Second).String()+" behind")
 	default:
 		check("read_model", api.ReadinessCheckStatusOk, "")
 	}
 	out.Projections = append(out.Projections, api.ReadinessProjection{
-		Name: status.Name, Status: string(status.State), Position: int64(status.Position), LagEvents: int64(status.Lag), //nolint:gosec // a log never holds 2^63
+		Name: status.Name, Status: string(status.State), Position: int64(status.Position), //nolint:gosec // a log never holds 2^63
+		LagSeconds: status.Lag.Seconds(), Distance: int64(status.Distance), //nolint:gosec // as above
 	})
 	return out
 }

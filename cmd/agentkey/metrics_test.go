@@ -100,7 +100,8 @@ func TestMetricsCountEventsAndNameNoOne(t *testing.T) {
 		`agentkey_append_errors_total{category="agent",reason="conflict"}`:    0,
 		`agentkey_append_errors_total{category="agent",reason="unavailable"}`: 0,
 		`agentkey_append_errors_total{category="catalog",reason="other"}`:     0,
-		`agentkey_projection_lag_events{projection="read_model"}`:             0,
+		`agentkey_projection_lag_seconds{projection="read_model"}`:            0,
+		`agentkey_projection_distance{projection="read_model"}`:               0,
 		`agentkey_projection_up{projection="read_model"}`:                     1,
 		`agentkey_limiter_alone`:                                              0,
 		`agentkey_event_log_up`:                                               1,
@@ -163,7 +164,7 @@ func TestMetricsGoOnWithoutTheLog(t *testing.T) {
 	log.stop()
 	p.admin().refused(503, "event_log_unavailable", "POST", "/api/admin/agents", object{"name": "Another"})
 	_, samples := p.scrape()
-	if _, guessed := samples[`agentkey_projection_lag_events{projection="read_model"}`]; guessed {
+	if _, guessed := samples[`agentkey_projection_lag_seconds{projection="read_model"}`]; guessed {
 		t.Error("it tells how far the projection is behind an end that it can't know")
 	}
 	p.shows(map[string]float64{

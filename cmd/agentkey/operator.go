@@ -256,7 +256,9 @@ func (projectionsRebuild) Run(sh *shell) error {
 			return err
 		}
 		defer func() { err = errors.Join(err, models.Close()) }()
-		model := projections.NewReadModel(projections.ReadModelConfig{Client: o.client, DB: models, Logger: o.logger})
+		model := projections.NewReadModel(projections.ReadModelConfig{
+			Client: o.client, DB: models, Logger: o.logger, Clock: time.Now,
+		})
 		if err := model.Rebuild(ctx); err != nil {
 			return err
 		}

@@ -282,7 +282,7 @@ func (p *program) verify() {
 func walk(ctx context.Context, client *eventstore.Client, fn func(eventstore.Recorded) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	sub, err := client.SubscribeAll(ctx, 0, "^[^$~]")
+	sub, err := client.SubscribeAll(ctx, 0, eventstore.Filter{Types: "^[^$~]"})
 	if err != nil {
 		return err
 	}

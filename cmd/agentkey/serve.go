@@ -81,7 +81,7 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 
 	health := &health{client: log.Client}
 	readModel := projections.NewReadModel(projections.ReadModelConfig{
-		Client: log.Client, DB: models, Logger: logger, Tracer: traces.tracer, OnLost: func(
+		Client: log.Client, DB: models, Logger: logger, Clock: time.Now, Tracer: traces.tracer, OnLost: func(
 			ctx context.Context, m eventstore.Mark,
 		) error {
 			_, err := health.fence.Restored(ctx, m)

@@ -50,8 +50,12 @@ func (v *vitals) Collect(out chan<- prometheus.Metric) {
 	labels := prometheus.Labels{"projection": s.Name}
 	if s.Head > 0 {
 		gauge(
-			"agentkey_projection_lag_events", "How far the projection lags behind the head of the event log.",
-			float64(s.Lag), labels,
+			"agentkey_projection_lag_seconds", "Age of the oldest event that the projection has not applied; 0 without one.",
+			s.Lag.Seconds(), labels,
+		)
+		gauge(
+			"agentkey_projection_distance", "Positions between the projection and the end of the event log.",
+			float64(s.Distance), labels,
 		)
 	}
 	gauge(

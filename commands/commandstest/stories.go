@@ -87,7 +87,7 @@ func (o *Office) Seed(id string, n int) {
 // Everything is the whole log, oldest first.
 func Everything(t testing.TB, server *eventstoretest.Server) []eventstore.Recorded {
 	t.Helper()
-	sub, err := server.Client.SubscribeAll(t.Context(), 0, `^[^$]`)
+	sub, err := server.Client.SubscribeAll(t.Context(), 0, eventstore.Filter{Types: `^[^$]`})
 	if err != nil {
 		t.Fatal(err)
 	}

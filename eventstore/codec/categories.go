@@ -54,7 +54,7 @@ type category struct {
 }
 
 var categories = [...]category{
-	Unknown:       {"", audited, false, Lasting, false},
+	Unknown:       {"", false, false, Lasting, false},
 	Installation:  {"installation", audited, deciding, Lasting, single},
 	SigningKeys:   {"signing-keys", audited, false, Lasting, single},
 	Organizations: {"organization", audited, deciding, Lasting, false},
@@ -109,4 +109,20 @@ func Categories(l Lifetime) []Category {
 		}
 	}
 	return those
+}
+
+// Pattern returns a regular expression that matches the names of the streams of those categories
+// that are wanted.
+func Pattern(wanted func(Category) bool) string {
+	var names []string
+	for i, row := range categories {
+		switch {
+		case row.name == "" || !wanted(Category(i)):
+		case row.single:
+			names = append(names, row.name+"$")
+		default:
+			names = append(names, row.name+"-")
+		}
+	}
+	return "^(" + strings.Join(names, "|") + ")"
 }

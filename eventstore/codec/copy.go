@@ -233,7 +233,7 @@ func expiring(stream string) bool {
 
 // each hands fn what is copied of a log, in order, up to its present end.
 func each(ctx context.Context, c *eventstore.Client, fn func(eventstore.Recorded) error) error {
-	sub, err := c.SubscribeAll(ctx, 0, copied)
+	sub, err := c.SubscribeAll(ctx, 0, eventstore.Filter{Types: copied})
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package embedded_test
 
 import (
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -387,8 +386,8 @@ func TestConcurrentAppendsAreAtomicAndOrdered(t *testing.T) {
 		t.Fatalf("%d events: %v", len(page), err)
 	}
 	checkOrder(t, page, seen, events)
-	if keys := slices.Sorted(maps.Keys(seen)); keys[0] != 1 || keys[len(keys)-1] != uint64(len(page)) {
-		t.Errorf("positions from %d to %d for %d events", keys[0], keys[len(keys)-1], len(page))
+	if len(seen) != len(page) {
+		t.Errorf("%d positions for %d events", len(seen), len(page))
 	}
 }
 
@@ -405,8 +404,8 @@ func checkOrder(t *testing.T, page []*streams.ReadResp, seen map[uint64]string, 
 			t.Fatalf("at %d was %s, now %s", e.GetCommitPosition(), before, what)
 		}
 		seen[e.GetCommitPosition()] = what
-		if i > 0 && e.GetCommitPosition() != page[i-1].GetEvent().GetEvent().GetCommitPosition()+1 {
-			t.Fatalf("a gap before %d", e.GetCommitPosition())
+		if i > 0 && e.GetCommitPosition() <= page[i-1].GetEvent().GetEvent().GetCommitPosition() {
+			t.Fatalf("%d comes after a later position", e.GetCommitPosition())
 		}
 		if i%events > 0 && string(e.GetData()) != string(page[i-1].GetEvent().GetEvent().GetData()) {
 			t.Fatalf("another call's event at %d", e.GetCommitPosition())

@@ -98,12 +98,13 @@ func TestARepeatBesideItsFirstIsWrittenOnce(t *testing.T) {
 	wg.Go(func() { _ = h.submit(t.Context(), appendTo("s", noStream)) })
 	<-h.inside
 	once := appendTo("s", anyRevision)
-	for n := range 3 {
-		again := *once
+	repeats := make([]request, 3)
+	for n := range repeats {
+		again := &repeats[n]
+		*again = *once
 		again.done = make(chan struct{})
 		wg.Go(func() {
-			if err := h.submit(t.Context(), &again); err != nil || again.reply.err != nil ||
-				again.reply.revision != 1 || again.reply.position != 2 {
+			if err := h.submit(t.Context(), again); err != nil || again.reply.err != nil || again.reply.revision != 1 {
 				t.Errorf("got %v %+v", err, again.reply)
 			}
 		})
@@ -111,8 +112,15 @@ func TestARepeatBesideItsFirstIsWrittenOnce(t *testing.T) {
 	}
 	close(h.release)
 	wg.Wait()
-	if h.Head() != 2 {
-		t.Errorf("the head is %d", h.Head())
+	for _, again := range repeats {
+		if again.reply.position != h.Head() {
+			t.Errorf("written at %d, and the head is %d", again.reply.position, h.Head())
+		}
+	}
+	var events int
+	if err := h.reads.QueryRowContext(t.Context(), `select count(*) from events`).Scan(&events); err != nil ||
+		events != 2 {
+		t.Errorf("%d events: %v", events, err)
 	}
 }
 
@@ -255,7 +263,7 @@ func TestAFailedWriteFailsItsBatchAndNothingElse(t *testing.T) {
 		t.Errorf("the head moved from %d to %d", head, h.Head())
 	}
 	r = appendTo("s", 0)
-	if err := h.submit(t.Context(), r); err != nil || r.reply.err != nil || r.reply.position != head+1 {
+	if err := h.submit(t.Context(), r); err != nil || r.reply.err != nil || r.reply.position <= head {
 		t.Errorf("the next: %v %+v", err, r.reply)
 	}
 }

@@ -71,7 +71,9 @@ func (f filter) matches(r record) bool {
 }
 
 // followAll sends what comes after a position, and continues as events are written. It pulls pages
-// and keeps no buffer: a slow client is held back by its own window and costs no memory.
+// and keeps no buffer: a slow client is held back by its own window and costs no memory. Like
+// EventStoreDB 23.10 it sends no position for having reached the end, only one after as many events
+// as the filter names.
 func (s *service) followAll(out *sender, o *streams.ReadReq_Options_AllOptions, f filter) error {
 	ctx := out.call.Context()
 	var at int64 // the newest position that was considered
@@ -81,7 +83,7 @@ func (s *service) followAll(out *sender, o *streams.ReadReq_Options_AllOptions, 
 	case *streams.ReadReq_Options_AllOptions_End:
 		at = int64(s.store.head.Load()) //nolint:gosec // positions fit
 	}
-	considered, marked := uint64(0), at
+	considered := uint64(0)
 	for live := false; ; {
 		more := s.store.changed.wait()
 		head := int64(s.store.head.Load()) //nolint:gosec // positions fit
@@ -103,7 +105,6 @@ func (s *service) followAll(out *sender, o *streams.ReadReq_Options_AllOptions, 
 				if err := out.checkpoint(uint64(at)); err != nil { //nolint:gosec // positions are positive
 					return err
 				}
-				marked = at
 			}
 		}
 		if len(page) == pageSize {
@@ -112,12 +113,6 @@ func (s *service) followAll(out *sender, o *streams.ReadReq_Options_AllOptions, 
 		}
 		if !live {
 			live = true
-			if f.on && at > marked {
-				if err := out.checkpoint(uint64(at)); err != nil {
-					return err
-				}
-				marked = at
-			}
 			if err := out.caughtUp(); err != nil {
 				return err
 			}

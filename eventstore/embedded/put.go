@@ -23,7 +23,7 @@ type transaction struct {
 	changed map[string]info
 	written []writtenID
 	ids     map[[16]byte]writtenID // of written
-	next    int64
+	last    int64                  // position
 	created int64
 	removed bool // a stream was tombstoned whose bytes must go
 	records []record
@@ -46,19 +46,20 @@ func (t *transaction) put(ctx context.Context, name string, i info, events []pro
 		if i.head++; i.tombstoned {
 			i.head = lastRevision
 		}
+		r := record{
+			stream: name, rev: i.head, id: e.id, typ: e.typ, json: e.json, created: t.created, data: e.data, meta: e.meta,
+		}
+		r.pos = t.last + int64(r.size())
 		if _, err := t.insert.ExecContext(
-			ctx, t.next, i.sid, i.head, e.id[:], e.typ, e.json, t.created, nonNil(e.data), nonNil(e.meta),
+			ctx, r.pos, i.sid, i.head, e.id[:], e.typ, e.json, t.created, nonNil(e.data), nonNil(e.meta),
 		); err != nil {
 			return outcome{}, fmt.Errorf("write event %d@%s: %w", i.head, name, err)
 		}
-		w := writtenID{id: e.id, sid: i.sid, rev: i.head, pos: t.next}
+		w := writtenID{id: e.id, sid: i.sid, rev: i.head, pos: r.pos}
 		t.written = append(t.written, w)
 		t.ids[e.id] = w
-		t.records = append(t.records, record{
-			pos: t.next, stream: name, rev: i.head, id: e.id, typ: e.typ, json: e.json, created: t.created,
-			data: e.data, meta: e.meta,
-		})
-		t.next++
+		t.records = append(t.records, r)
+		t.last = r.pos
 	}
 	t.changed[name] = i
 	if target, isMeta := strings.CutPrefix(name, "$$"); isMeta {
@@ -71,7 +72,7 @@ func (t *transaction) put(ctx context.Context, name string, i info, events []pro
 		}
 		t.changed[target] = of.bounded(events[len(events)-1].data)
 	}
-	return outcome{revision: i.head, position: uint64(t.next - 1)}, nil //nolint:gosec // positions are positive
+	return outcome{revision: i.head, position: uint64(t.last)}, nil //nolint:gosec // positions are positive
 }
 
 // add gives a stream that is not in the database its row.

@@ -83,7 +83,8 @@ func TestReadsOfAStream(t *testing.T) {
 func TestReadsOfTheLog(t *testing.T) {
 	w := serve(t, embedded.Options{})
 	w.wrote("a", "none", several(300)...)
-	w.wrote("b", "none", several(300)...) // positions 301 to 600
+	w.wrote("b", "none", several(300)...)
+	at := w.positions()
 	a, b := lines("a", 0, 299), lines("b", 0, 299)
 	for _, tt := range []struct {
 		name    string
@@ -91,19 +92,19 @@ func TestReadsOfTheLog(t *testing.T) {
 		want    []string
 	}{
 		{"forwards from the start", []option{all}, append(append([]string{}, a...), b...)},
-		{"forwards from a position, inclusive", []option{allFrom(591)}, lines("b", 290, 299)},
-		{"forwards, at most the count", []option{allFrom(299), count(3)}, []string{"298@a", "299@a", "0@b"}},
+		{"forwards from a position, inclusive", []option{allFrom(at[590])}, lines("b", 290, 299)},
+		{"forwards, at most the count", []option{allFrom(at[298]), count(3)}, []string{"298@a", "299@a", "0@b"}},
 		{"forwards from the end", []option{allEnd}, []string{}},
 		{"forwards from beyond the end", []option{allFrom(math.MaxUint64)}, []string{}},
 		{"backwards from the end", []option{backwards, allEnd, count(2)}, lines("b", 299, 298)},
 		{
 			"backwards from a position, exclusive",
-			[]option{backwards, allFrom(302)},
+			[]option{backwards, allFrom(at[301])},
 			append([]string{"0@b"}, lines("a", 299, 0)...),
 		},
 		{"backwards from beyond the end", []option{backwards, allFrom(math.MaxUint64), count(1)}, lines("b", 299, 299)},
 		{"backwards from the start", []option{backwards, all}, []string{}},
-		{"backwards from the first position", []option{backwards, allFrom(1)}, []string{}},
+		{"backwards from the first position", []option{backwards, allFrom(at[0])}, []string{}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, _, err := w.read(readOptions("", tt.options...))

@@ -111,7 +111,7 @@ func TestDeleteAndTombstoneExpectations(t *testing.T) {
 					if w.store.Head() != head {
 						t.Error("something was written")
 					}
-				case err != nil || position != head+1 || position != w.store.Head():
+				case err != nil || position <= head || position != w.store.Head():
 					t.Errorf("position %d after %d: %v", position, head, err)
 				}
 			})
@@ -156,7 +156,7 @@ func TestATombstoneIsTheLastEventThereCanBe(t *testing.T) {
 	w := serve(t, embedded.Options{})
 	w.wrote("s", "none", several(2)...)
 	w.tombstone("s")
-	got, _, err := w.read(readOptions("", all, allFrom(3)))
+	got, _, err := w.read(readOptions("", all, allFrom(w.positions()[2])))
 	if err != nil || len(got) != 1 {
 		t.Fatalf("%d events: %v", len(got), err)
 	}
@@ -217,7 +217,7 @@ func TestStateSurvivesAReopening(t *testing.T) {
 	}
 	_, trailer, err := w.append("gone", "any", several(1)...)
 	refused(t, err, trailer, codes.FailedPrecondition, "exception=stream-deleted")
-	if p := w.wrote("deleted", "none", several(1)...); p != head+2 { // after its metadata
+	if p := w.wrote("deleted", "none", several(1)...); p != w.store.Head() || p <= head {
 		t.Errorf("position %d after %d", p, head)
 	}
 }

@@ -1,6 +1,10 @@
 package embedded
 
-import "sync"
+import (
+	"cmp"
+	"slices"
+	"sync"
+)
 
 const (
 	tailRecords = 4096
@@ -11,21 +15,25 @@ const (
 // without reading it from the database again.
 type tail struct {
 	mu      sync.RWMutex
-	records []record // without a gap, in the order of the log
+	records []record // every event after the position before, in the order of the log
+	before  int64
 	bytes   int
 }
 
-// add takes what a commit wrote. The records must follow the last ones.
-func (t *tail) add(records []record) {
+// add takes what a commit wrote after the position before.
+func (t *tail) add(before int64, records []record) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if len(t.records) == 0 {
+		t.before = before
+	}
 	t.records = append(t.records, records...)
 	for _, r := range records {
 		t.bytes += r.size()
 	}
 	drop := 0
 	for len(t.records)-drop > tailRecords || t.bytes > tailBytes {
-		t.bytes -= t.records[drop].size()
+		t.before, t.bytes = t.records[drop].pos, t.bytes-t.records[drop].size()
 		t.records[drop] = record{} // readers keep their copy; the array must not
 		drop++
 	}
@@ -43,11 +51,13 @@ func (t *tail) clear() {
 func (t *tail) after(position int64, n int) ([]record, bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	if len(t.records) == 0 || t.records[0].pos > position+1 {
+	if len(t.records) == 0 || position < t.before {
 		return nil, false
 	}
-	from := min(int(position+1-t.records[0].pos), len(t.records))
+	from, _ := slices.BinarySearchFunc(t.records, position+1, func(r record, at int64) int { return cmp.Compare(r.pos, at) })
 	return append([]record(nil), t.records[from:min(from+n, len(t.records))]...), true
 }
 
+// size is about what an event takes in the database. Positions grow by it: like those of a server,
+// which are offsets in a file, they aren't consecutive.
 func (r record) size() int { return len(r.data) + len(r.meta) + 200 }

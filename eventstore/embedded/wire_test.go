@@ -316,3 +316,17 @@ func refused(t *testing.T, err error, trailer metadata.MD, code codes.Code, want
 		}
 	}
 }
+
+// positions are those of the whole log's events, in order.
+func (w *wire) positions() []uint64 {
+	w.t.Helper()
+	page, _, err := w.read(readOptions("", all))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	out := make([]uint64, len(page))
+	for i, m := range page {
+		out[i] = m.GetEvent().GetEvent().GetCommitPosition()
+	}
+	return out
+}

@@ -87,7 +87,7 @@ type writer struct {
 	move     *sql.Stmt // streams: update
 	idsFrom  *sql.Stmt
 	recent   *recentIDs
-	next     int64        // position
+	last     int64        // position of the newest event
 	unsaved  atomic.Int64 // bytes that the WAL grew by since it was copied into the file, about
 }
 
@@ -96,7 +96,7 @@ func newWriter(ctx context.Context, s *Store) (*writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the writer: %w", err)
 	}
-	w := &writer{store: s, requests: make(chan *request, queueSize), sweep: make(chan struct{}, 1), conn: conn, recent: newRecentIDs(), next: int64(s.head.Load()) + 1} //nolint:gosec // positions fit
+	w := &writer{store: s, requests: make(chan *request, queueSize), sweep: make(chan struct{}, 1), conn: conn, recent: newRecentIDs(), last: int64(s.head.Load())} //nolint:gosec // positions fit
 	for text, stmt := range map[string]**sql.Stmt{
 		`select sid, head, tombstoned, before_rev, max_count, max_age from streams where name =
 		$1`: &w.lookup,
@@ -184,7 +184,7 @@ func (w *writer) commit(batch []*request) {
 		return
 	}
 	t := &transaction{
-		writer: w, changed: map[string]info{}, ids: map[[16]byte]writtenID{}, next: w.next,
+		writer: w, changed: map[string]info{}, ids: map[[16]byte]writtenID{}, last: w.last,
 		created: w.store.opts.Clock().UnixNano() / int64(ticksEpoch),
 	}
 	var err error
@@ -199,7 +199,7 @@ func (w *writer) commit(batch []*request) {
 			break
 		}
 	}
-	if err == nil && t.next > w.next {
+	if err == nil && t.last > w.last {
 		err = t.saveStreams(ctx)
 	}
 	if err == nil {
@@ -220,15 +220,15 @@ func (w *writer) commit(batch []*request) {
 		w.store.tail.clear() // what was deleted may be in it
 	}
 	w.store.infos.forget(forgotten)
-	if t.next == w.next {
+	if t.last == w.last {
 		return // nothing new
 	}
-	w.next = t.next
 	w.recent.add(t.written)
-	w.store.tail.add(t.records)
+	w.store.tail.add(w.last, t.records)
+	w.last = t.last
 	w.unsaved.Add(t.walGrowth())
 	w.store.infos.publish(t.changed)
-	w.store.head.Store(uint64(w.next - 1)) //nolint:gosec // positions are positive
+	w.store.head.Store(uint64(w.last)) //nolint:gosec // positions are positive
 	w.store.changed.broadcast()
 	if t.removed {
 		select {

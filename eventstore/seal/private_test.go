@@ -38,7 +38,7 @@ var caller = seal.Personal{Label: "Ada", Address: "192.0.2.7", UserAgent: "curl/
 // keysOf are the secrets of a purpose that the log holds.
 func keysOf(t *testing.T, log *codec.Log, p seal.Purpose) []string {
 	t.Helper()
-	sub, err := log.Client.SubscribeAll(wait.Context(t), 0, `^secret\.sealed\.`)
+	sub, err := log.Client.SubscribeAll(wait.Context(t), 0, eventstore.Filter{Types: `^secret\.sealed\.`})
 	if err != nil {
 		t.Fatal(err)
 	}

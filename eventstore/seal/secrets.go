@@ -230,7 +230,7 @@ func (s *Secrets) rollOne(ctx context.Context, signed codec.Signed, id string) (
 func (s *Secrets) list(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	sub, err := s.log.Client.SubscribeAll(ctx, 0, `^secret\.sealed\.`)
+	sub, err := s.log.Client.SubscribeAll(ctx, 0, eventstore.Filter{Types: `^secret\.sealed\.`})
 	if err != nil {
 		return nil, fmt.Errorf("list the secrets: %w", err)
 	}

@@ -255,7 +255,7 @@ func TestARollPassesAgainUntilNoneIsLeft(t *testing.T) {
 	for i := range before {
 		put(t, old, bound(i), "plain")
 	}
-	sub, err := log.Client.SubscribeAll(wait.Context(t), 0, `^secret\.rewrapped\.`)
+	sub, err := log.Client.SubscribeAll(wait.Context(t), 0, eventstore.Filter{Types: `^secret\.rewrapped\.`})
 	if err != nil {
 		t.Fatal(err)
 	}

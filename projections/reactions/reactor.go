@@ -93,7 +93,7 @@ func (r *Reactor) session(ctx context.Context, re Reaction) (handled bool, err e
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	sub, err := r.Log.Client.SubscribeAll(ctx, position, re.Types)
+	sub, err := r.Log.Client.SubscribeAll(ctx, position, eventstore.Filter{Types: re.Types})
 	if err != nil {
 		return false, err
 	}
