@@ -131,7 +131,6 @@ var exported = map[string][]string{
 	"agentkey_append_commands":               {},
 	"agentkey_append_errors_total":           {"category", "reason"},
 	"agentkey_projection_lag_seconds":        {"projection"},
-	"agentkey_projection_distance":           {"projection"},
 	"agentkey_projection_up":                 {"projection"},
 	"agentkey_limiter_alone":                 {},
 	"agentkey_event_log_up":                  {},
@@ -179,7 +178,7 @@ func metric(name string) ([]string, bool) {
 		base = strings.TrimSuffix(base, suffix)
 	}
 	labels, is := exported[base]
-	histogram := strings.HasSuffix(base, "_seconds") || base == "agentkey_append_commands"
+	histogram := strings.HasSuffix(base, "_duration_seconds") || base == "agentkey_append_commands"
 	if !is || histogram != (base != name) {
 		return nil, false // a histogram has no series of its own name
 	}

@@ -101,7 +101,6 @@ func TestMetricsCountEventsAndNameNoOne(t *testing.T) {
 		`agentkey_append_errors_total{category="agent",reason="unavailable"}`: 0,
 		`agentkey_append_errors_total{category="catalog",reason="other"}`:     0,
 		`agentkey_projection_lag_seconds{projection="read_model"}`:            0,
-		`agentkey_projection_distance{projection="read_model"}`:               0,
 		`agentkey_projection_up{projection="read_model"}`:                     1,
 		`agentkey_limiter_alone`:                                              0,
 		`agentkey_event_log_up`:                                               1,

@@ -53,10 +53,6 @@ func (v *vitals) Collect(out chan<- prometheus.Metric) {
 			"agentkey_projection_lag_seconds", "Age of the oldest event that the projection has not applied; 0 without one.",
 			s.Lag.Seconds(), labels,
 		)
-		gauge(
-			"agentkey_projection_distance", "Positions between the projection and the end of the event log.",
-			float64(s.Distance), labels,
-		)
 	}
 	gauge(
 		"agentkey_projection_up",
