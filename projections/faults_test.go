@@ -127,7 +127,8 @@ func TestAnEventThatCantBeAppliedStopsItLoudly(t *testing.T) {
 
 				w.reached(before)
 				s = w.model.Status(t.Context())
-				if s.Position != before || s.Head != head || s.Distance != head-before || s.Lag <= 0 || s.State != projections.Failed ||
+				if s.Position != before || s.Head != head || s.Distance != head-before || s.Lag <= 0 ||
+					s.State != projections.Failed ||
 					s.EverCaughtUp {
 					t.Errorf("before the event %d of %d: %+v", before, head, s)
 				}

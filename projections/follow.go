@@ -92,8 +92,8 @@ type Status struct {
 	Distance     uint64 // Head less Position, in the log's own measure, which promises no unit
 	EverCaughtUp bool   // since this process began
 
-	// Lag is the age of the oldest event that was not handled; 0 where there is none or the log can't be
-	// reached.
+	// Lag is the age of the oldest event that was not handled; 0 where there is none or the log can't
+	// be reached.
 	Lag    time.Duration
 	State  State
 	Detail string // of a failure: the event as stream@revision, and what is wrong

@@ -68,7 +68,8 @@ func (l *ledger) take(_ context.Context, b projections.Batch) error {
 func (w *world) followed(l *ledger, handle func(context.Context, projections.Batch) error) projections.Status {
 	w.t.Helper()
 	f := projections.NewFollower(projections.FollowerConfig{
-		Name: "ledger", Client: w.store.Client, Logger: slog.New(slog.DiscardHandler), Clock: time.Now, Place: l, Handle: handle,
+		Name: "ledger", Client: w.store.Client, Logger: slog.New(slog.DiscardHandler), Clock: time.Now, Place: l,
+		Handle: handle,
 		MinDelay: time.Millisecond, MaxDelay: 5 * time.Millisecond,
 	})
 	ctx, stop := context.WithCancel(w.t.Context())

@@ -48,8 +48,8 @@ func TestAnybodyMayAskHowItIs(t *testing.T) {
 	}
 	for _, v := range projections {
 		v, _ := v.(object)
-		if position, _ := v["position"].(float64); v["name"] == "" || position < 1 || v["lag_seconds"].(float64) < 0 || v["distance"].(float64) < 0 ||
-			v["status"] == "" {
+		if position, _ := v["position"].(float64); v["name"] == "" || position < 1 ||
+			v["lag_seconds"].(float64) < 0 || v["distance"].(float64) < 0 || v["status"] == "" {
 			t.Errorf("a projection: %v", v)
 		}
 	}

@@ -55,7 +55,10 @@ func TestABackupUnderAppendsIsWhole(t *testing.T) {
 		positions := restored.positions()
 		events := len(positions) - 2 // the last are the notes of the copy and of the restoration
 		if positions[events-1] < before || events%5 != 0 || positions[events] != made.Position {
-			t.Errorf("%d events up to %d; the copy ends at %d, the log was at %d", events, positions[events-1], made.Position, before)
+			t.Errorf(
+				"%d events up to %d; the copy ends at %d, the log was at %d", events, positions[events-1], made.Position,
+				before,
+			)
 		}
 		if got, _, err := restored.read(readOptions("s")); err != nil || len(got) != events {
 			t.Errorf("%d of %d events: %v", len(got), events, err)

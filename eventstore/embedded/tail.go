@@ -54,7 +54,9 @@ func (t *tail) after(position int64, n int) ([]record, bool) {
 	if len(t.records) == 0 || position < t.before {
 		return nil, false
 	}
-	from, _ := slices.BinarySearchFunc(t.records, position+1, func(r record, at int64) int { return cmp.Compare(r.pos, at) })
+	from, _ := slices.BinarySearchFunc(t.records, position+1, func(r record, at int64) int {
+		return cmp.Compare(r.pos, at)
+	})
 	return append([]record(nil), t.records[from:min(from+n, len(t.records))]...), true
 }
 
