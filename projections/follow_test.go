@@ -69,7 +69,7 @@ func (w *world) followed(l *ledger, handle func(context.Context, projections.Bat
 	w.t.Helper()
 	f := projections.NewFollower(projections.FollowerConfig{
 		Name: "ledger", Client: w.store.Client, Logger: slog.New(slog.DiscardHandler), Clock: time.Now, Place: l,
-		Handle: handle,
+		Handle:   handle,
 		MinDelay: time.Millisecond, MaxDelay: 5 * time.Millisecond,
 	})
 	ctx, stop := context.WithCancel(w.t.Context())
