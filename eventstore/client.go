@@ -9,10 +9,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math"
 	neturl "net/url"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -54,9 +57,9 @@ func Open(cfg Config) (*Client, error) {
 	if cfg.Socket != "" {
 		url = "esdb://127.0.0.1?tls=false"
 	}
-	conf, err := esdb.ParseConnectionString(url)
+	conf, err := ParseURL(url)
 	if err != nil {
-		return nil, errors.New("the URL of the event log is not valid; it looks like esdb://host:2113?tls=true")
+		return nil, err
 	}
 	if cfg.Socket != "" {
 		path, err := filepath.Abs(cfg.Socket)
@@ -96,6 +99,52 @@ func Open(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("open the event log: %w", err)
 	}
 	return c, nil
+}
+
+// ParseURL reads the URL of an event log. Its error says what is wrong, and holds neither user nor
+// password.
+func ParseURL(text string) (*esdb.Configuration, error) {
+	if err := filesOf(text); err != nil {
+		return nil, err
+	}
+	conf, err := esdb.ParseConnectionString(text)
+	if err != nil { // its text may quote the URL
+		return nil, errors.New("the URL of the event log is not valid; it looks like esdb://host:2113?tls=true")
+	}
+	return conf, nil
+}
+
+// filesOf looks at the files that a URL names, of which the client says nothing.
+func filesOf(text string) error {
+	_, query, _ := strings.Cut(text, "?")
+	values, err := neturl.ParseQuery(query)
+	if err != nil {
+		return nil //nolint:nilerr // the client refuses it too
+	}
+	for key, paths := range values {
+		if !slices.ContainsFunc([]string{"tlsCAFile", "userCertFile", "userKeyFile"}, func(name string) bool {
+			return strings.EqualFold(name, key)
+		}) {
+			continue
+		}
+		pem, err := os.ReadFile(paths[0])
+		var path *fs.PathError
+		switch {
+		case errors.As(err, &path):
+			return fmt.Errorf(
+				"the file %q that %s names in the URL of the event log can't be read: %w; check the path", paths[0], key,
+				path.Err,
+			)
+		case err != nil:
+			return err
+		case strings.EqualFold(key, "tlsCAFile") && !x509.NewCertPool().AppendCertsFromPEM(pem):
+			return fmt.Errorf(
+				"the file %q that %s names in the URL of the event log holds no certificate: it must be in PEM format",
+				paths[0], key,
+			)
+		}
+	}
+	return nil
 }
 
 // observe counts new connections. The client reports them only in its log.

@@ -94,7 +94,7 @@ func storeFolder(sh *shell, named string) (string, error) {
 
 // aboutKeys says which master keys open the secrets of a store. format has room for their ids.
 func aboutKeys(sh *shell, dir, format string) (err error) {
-	log, err := OpenLog(Config{DataDir: dir}, true, slog.New(slog.DiscardHandler))
+	log, err := OpenLog(sh.ctx, Config{DataDir: dir}, true, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}

@@ -184,7 +184,7 @@ func (d *doctor) openLog() (where string, err error) {
 	} else {
 		return "", nil
 	}
-	d.log, err = OpenLog(c, true, logger)
+	d.log, err = OpenLog(d.shell.ctx, c, true, logger)
 	return where, err
 }
 
@@ -194,12 +194,16 @@ func (d *doctor) eventLog(ctx context.Context) {
 		d.say(isOK, what, "none yet; serve creates one in the data folder")
 		return
 	}
-	head, err := d.log.Client.Head(ctx)
+	var head uint64
+	var err error
+	if d.config.EventStoreURL != "" {
+		err = examineLog(ctx, d.config.EventStoreURL)
+	}
+	if err == nil {
+		head, err = d.log.Client.Head(ctx)
+	}
 	if err != nil {
-		d.say(
-			isFailed, what, "%s can't be reached: %v; check that it runs, and check AGENTKEY_EVENTSTORE_URL", d.where,
-			err,
-		)
+		d.say(isFailed, what, "%v", err)
 		_ = d.log.Close() // it could not be reached
 		d.log = nil
 		return

@@ -226,7 +226,7 @@ func TestTheDoctorSaysThatTheLogCanNotBeReached(t *testing.T) {
 	expect(
 		t, said,
 		map[string]string{
-			"event log": "failed " + log.listen + " can't be reached", "master keys": "warning ", "address": "ok ",
+			"event log": "failed nothing listens on " + log.listen, "master keys": "warning ", "address": "ok ",
 		},
 	)
 }

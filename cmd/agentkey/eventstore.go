@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -9,7 +10,6 @@ import (
 	"os"
 	"strings"
 
-	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
 	"agentkey/eventstore/embedded"
 )
@@ -100,12 +100,12 @@ type eventStoreCopy struct {
 // Run copies what the destination lacks and compares the two. It may be broken off and run again.
 func (c *eventStoreCopy) Run(sh *shell) (err error) {
 	logger := slog.New(slog.NewTextHandler(sh.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	from, err := openEnd(c.From, logger)
+	from, err := openEnd(sh.ctx, c.From, logger)
 	if err != nil {
 		return fmt.Errorf("open the source: %w", err)
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
-	to, err := openEnd(c.To, logger)
+	to, err := openEnd(sh.ctx, c.To, logger)
 	if err != nil {
 		return fmt.Errorf("open the destination: %w", err)
 	}
@@ -131,10 +131,9 @@ func (c *eventStoreCopy) Run(sh *shell) (err error) {
 
 // openEnd opens a log by URL or by folder. A folder that is being served is refused: its log may
 // grow.
-func openEnd(where string, logger *slog.Logger) (*openLog, error) {
+func openEnd(ctx context.Context, where string, logger *slog.Logger) (*openLog, error) {
 	if strings.HasPrefix(where, "esdb://") || strings.HasPrefix(where, "esdb+discover://") {
-		client, err := eventstore.Open(eventstore.Config{URL: where, Logger: logger})
-		return &openLog{Client: client}, err
+		return connect(ctx, where, logger)
 	}
-	return OpenLog(Config{DataDir: where}, false, logger)
+	return OpenLog(ctx, Config{DataDir: where}, false, logger)
 }

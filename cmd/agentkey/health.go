@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,7 @@ import (
 // not ready.
 type health struct {
 	client       *eventstore.Client
+	logURL       string // "" for the embedded store
 	readModel    *projections.ReadModel
 	installation *commands.InstallationLoop
 	secrets      *seal.Secrets
@@ -54,9 +56,9 @@ func (h *health) Ready(ctx context.Context) api.Readiness {
 		worse(api.ReadinessStatusNotReady)
 		check("process", api.ReadinessCheckStatusDown, "it is stopping")
 	}
-	if _, err := h.client.Head(ctx); err != nil {
+	if err := h.eventLog(ctx); err != nil {
 		worse(api.ReadinessStatusNotReady)
-		check("event_log", api.ReadinessCheckStatusDown, "it can't be reached")
+		check("event_log", api.ReadinessCheckStatusDown, err.Error())
 	} else {
 		check("event_log", api.ReadinessCheckStatusOk, "")
 	}
@@ -114,6 +116,38 @@ func (h *health) Ready(ctx context.Context) api.Readiness {
 		LagSeconds: status.Lag.Seconds(), Distance: int64(status.Distance), //nolint:gosec // as above
 	})
 	return out
+}
+
+// eventLog asks the log for its end. While the answer takes long, or when none came, it looks at
+// what is wrong.
+func (h *health) eventLog(ctx context.Context) error {
+	answer := make(chan error, 1)
+	go func() {
+		_, err := h.client.Head(ctx)
+		answer <- err
+	}()
+	select {
+	case err := <-answer:
+		if err == nil {
+			return nil
+		}
+		answer <- err
+	case <-time.After(200 * time.Millisecond):
+	}
+	reason := errors.New("it can't be reached")
+	if h.logURL != "" {
+		if err := examineLog(ctx, h.logURL); err != nil {
+			reason = err
+		}
+	}
+	select {
+	case err := <-answer:
+		if err == nil {
+			return nil
+		}
+	case <-ctx.Done():
+	}
+	return reason
 }
 
 // masterKeys reports whether a credential could not be vended for want of a master key, and names

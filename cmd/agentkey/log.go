@@ -36,13 +36,12 @@ type openLog struct {
 
 // OpenLog connects to the configured log. With the embedded default it serves the store itself, and
 // fails when another process does, unless share lets it use that one's socket.
-func OpenLog(c Config, share bool, logger *slog.Logger) (*openLog, error) {
+func OpenLog(ctx context.Context, c Config, share bool, logger *slog.Logger) (*openLog, error) {
 	if c.EventStoreURL != "" {
 		if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 			return nil, fmt.Errorf("make the data folder: %w", err)
 		}
-		client, err := eventstore.Open(eventstore.Config{URL: c.EventStoreURL, Logger: logger})
-		return &openLog{Client: client}, err
+		return connect(ctx, c.EventStoreURL, logger)
 	}
 	if socket, served := embedded.FindSocket(c.DataDir); share && served {
 		client, err := eventstore.Open(eventstore.Config{Socket: socket, Logger: logger})
@@ -62,6 +61,19 @@ func OpenLog(c Config, share bool, logger *slog.Logger) (*openLog, error) {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
+}
+
+// connect opens an EventStoreDB. It fails within two seconds, with a sentence about why, when the
+// log can't be used.
+func connect(ctx context.Context, url string, logger *slog.Logger) (*openLog, error) {
+	client, err := eventstore.Open(eventstore.Config{URL: url, Logger: logger})
+	if err != nil {
+		return nil, err
+	}
+	if err := examineLog(ctx, url); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the event log: %w", err), client.Close())
+	}
+	return &openLog{Client: client}, nil
 }
 
 // Close ends the connection, then the store.

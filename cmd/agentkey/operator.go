@@ -45,7 +45,7 @@ func inOffice(sh *shell, do func(context.Context, *office) error) (err error) {
 		return err
 	}
 	logger := slog.New(slog.NewTextHandler(sh.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	log, err := OpenLog(c, true, logger)
+	log, err := OpenLog(sh.ctx, c, true, logger)
 	if err != nil {
 		return err
 	}

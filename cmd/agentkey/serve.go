@@ -44,7 +44,7 @@ func (serveCommand) Run(sh *shell) error {
 		return err
 	}
 	logger := slog.New(slog.NewJSONHandler(sh.stderr, nil))
-	log, err := OpenLog(c, false, logger)
+	log, err := OpenLog(sh.ctx, c, false, logger)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	}
 	defer func() { err = errors.Join(err, models.Close()) }()
 
-	health := &health{client: log.Client}
+	health := &health{client: log.Client, logURL: c.EventStoreURL}
 	readModel := projections.NewReadModel(projections.ReadModelConfig{
 		Client: log.Client, DB: models, Logger: logger, Clock: time.Now, Tracer: traces.tracer, OnLost: func(
 			ctx context.Context, m eventstore.Mark,
