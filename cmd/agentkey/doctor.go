@@ -75,7 +75,7 @@ func (doctorCommand) Run(sh *shell) (err error) {
 	}()
 	for _, look := range []func(context.Context){
 		d.dataFolder, d.disk, eventLog, d.clock, d.masterKeys, d.restored, d.readModel, d.redis, d.certificate,
-		d.address, d.metricsAddress, d.proxy, d.model,
+		d.address, d.metricsAddress, d.proxy, d.mail, d.model,
 	} {
 		ctx, cancel := context.WithTimeout(sh.ctx, lookTime)
 		look(ctx)
@@ -308,6 +308,7 @@ func (d *doctor) readModel(ctx context.Context) {
 	if d.config.DatabaseURL != "" {
 		where, next = "the database of AGENTKEY_DATABASE_URL", "queries answer 503 until it is repaired"
 		reached, err = readmodels.ExaminePostgres(ctx, d.config.database())
+		err = explainPostgres(d.config.DatabaseURL, err)
 	} else {
 		reached, err = readmodels.ExamineEmbedded(ctx, filepath.Join(d.config.DataDir, readModelFile))
 	}

@@ -31,6 +31,10 @@ func (d *doctor) redis(ctx context.Context) {
 	if d.config.Redis.ReadTimeout > 0 {
 		within = d.config.Redis.ReadTimeout
 	}
+	if err := examineRedis(ctx, d.config.Redis); err != nil {
+		d.say(isFailed, what, "%v. Until Redis counts calls, each process counts for itself", err)
+		return
+	}
 	logging.Disable()
 	took, err := limits.Probe(ctx, d.config.Redis)
 	switch {
@@ -124,6 +128,19 @@ func (d *doctor) proxy(ctx context.Context) {
 	}
 	_ = conn.Close()
 	d.say(isOK, what, "%s answers, for notifications and pages", u.Host)
+}
+
+// mail logs in to the mail server and sends nothing.
+func (d *doctor) mail(ctx context.Context) {
+	const what = "mail"
+	if d.config.Mail == nil {
+		return
+	}
+	if err := examineMail(ctx, d.config.Mail); err != nil {
+		d.say(isFailed, what, "%v; until then no e-mail is sent", err)
+		return
+	}
+	d.say(isOK, what, "%s takes the user and the password", d.config.Mail.Address())
 }
 
 // model asks the language model's endpoint what it has, which costs nothing. Not all of them tell.

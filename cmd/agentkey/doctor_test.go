@@ -21,7 +21,7 @@ import (
 
 var lookedAt = regexp.MustCompile(
 	`(?m)^(ok|warning|failed) +(configuration|data folder|disk|event log|clock|master keys|` +
-		`history|read model|limits|certificate|address|metrics|proxy|setup guides) +(\S.*)$`,
+		`history|read model|limits|certificate|address|metrics|proxy|mail|setup guides) +(\S.*)$`,
 )
 
 // consult runs the doctor and returns its exit code and what it reports.
@@ -176,7 +176,7 @@ func TestTheDoctorNamesEverythingThatIsBrokenAtOnce(t *testing.T) {
 	}
 	for _, said := range []string{
 		`(?m)^warning +data folder .*chmod 0700 `, `(?m)^failed +master keys .*` + parsed.ID(),
-		`(?m)^failed +read model .*127.0.0.1:1`, `(?m)^failed +limits .*refused`,
+		`(?m)^failed +read model .*127.0.0.1:1`, `(?m)^failed +limits .*nothing listens on 127.0.0.1:1`,
 		`(?m)^failed +certificate .*expired on .* 2 days ago`,
 		`(?m)^failed +metrics .*another program.*AGENTKEY_METRICS_LISTEN`, `(?m)^ok +event log `, `(?m)^ok +address `,
 	} {

@@ -43,11 +43,11 @@ func OpenLog(ctx context.Context, c Config, share bool, logger *slog.Logger) (*o
 		}
 		return connect(ctx, c.EventStoreURL, logger)
 	}
-	if socket, served := embedded.FindSocket(c.DataDir); share && served {
+	if socket, served := embedded.FindSocket(c.DataDir); share && served { //nolint:contextcheck // it is only a look
 		client, err := eventstore.Open(eventstore.Config{Socket: socket, Logger: logger})
 		return &openLog{Client: client}, err
 	}
-	store, err := embedded.Open(embedded.Options{Dir: c.DataDir, Logger: logger})
+	store, err := embedded.Open(embedded.Options{Dir: c.DataDir, Logger: logger}) //nolint:contextcheck // a store lives until it is closed
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func OpenLog(ctx context.Context, c Config, share bool, logger *slog.Logger) (*o
 		return nil, errors.Join(err, store.Close())
 	}
 	l := &openLog{store: store, served: make(chan error, 1)}
-	go func() { l.served <- store.Serve(listener, embedded.ServeOptions{}) }()
+	go func() { l.served <- store.Serve(listener, embedded.ServeOptions{}) }() //nolint:contextcheck // as long as the store
 	if l.Client, err = eventstore.Open(eventstore.Config{Socket: socket, Logger: logger}); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -95,7 +95,8 @@ func (c *Config) database() readmodels.Database {
 // openModels opens the read model: in Postgres, or in a file of the data folder.
 func openModels(ctx context.Context, c Config, logger *slog.Logger) (*readmodels.DB, error) {
 	if c.DatabaseURL != "" {
-		return readmodels.OpenPostgres(ctx, c.database(), logger)
+		db, err := readmodels.OpenPostgres(ctx, c.database(), logger)
+		return db, explainPostgres(c.DatabaseURL, err)
 	}
 	return readmodels.OpenEmbedded(ctx, filepath.Join(c.DataDir, readModelFile), logger)
 }

@@ -14,14 +14,14 @@ import (
 	"time"
 )
 
-// server is a server that a setting names. Its methods say in one sentence why it can't be used, and
-// what to do.
+// server is a server that a setting names. Its methods say in one sentence why it can't be used,
+// and what to do.
 type server struct {
 	address string // host:port
 	setting string
 	tls     *tls.Config // nil: the connection is plain
 
-	trust, plain, encrypt string // what to add to the setting to trust an authority, to do without TLS, to use TLS
+	trust, plain, encrypt string // how to trust an authority, to do without TLS, to use TLS
 }
 
 // fault is a sentence about why a server can't be used.
@@ -39,8 +39,8 @@ func (f *fault) Unwrap() error { return f.err }
 // stepTime bounds each step of reaching a server.
 const stepTime = 800 * time.Millisecond
 
-// reach takes the steps of a connection one after the other: the name, the port, the handshake. nil:
-// the server is there and speaks what it should.
+// reach takes the steps of a connection one after the other: the name, the port, the handshake. It
+// returns nil where the server is there and speaks what it should.
 func (s server) reach(ctx context.Context) error {
 	conn, err := s.dial(ctx)
 	if err != nil {
@@ -53,7 +53,7 @@ func (s server) reach(ctx context.Context) error {
 	// A server that awaits TLS answers a plain client with silence, so it is greeted as it wishes.
 	err = handshake(ctx, conn, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // only to see whether it speaks TLS
 	if err == nil || isAlert(err) {
-		return &fault{text: fmt.Sprintf("%s expects TLS: add %s to %s", s.address, s.encrypt, s.setting), err: err}
+		return &fault{text: fmt.Sprintf("%s expects TLS: %s", s.address, s.encrypt), err: err}
 	}
 	return nil
 }
@@ -111,13 +111,13 @@ func (s server) explain(err error) error {
 		return say("there is no route to %s: check the address in %s and this machine's network", s.address, s.setting)
 	case errors.As(err, &header):
 		return say(
-			"%s doesn't speak TLS: check the port; if the server is meant to be without TLS, add %s to %s", s.address,
-			s.plain, s.setting,
+			"%s doesn't speak TLS: check the port in %s; if the server is meant to be without TLS, %s", s.address, s.setting,
+			s.plain,
 		)
 	case errors.As(err, &authority):
 		return say(
-			"the certificate of %s is signed by an authority that isn't trusted here%s: add %s to %s", s.address,
-			issuer(authority.Cert), s.trust, s.setting,
+			"the certificate of %s is signed by an authority that isn't trusted here%s: %s", s.address,
+			issuer(authority.Cert), s.trust,
 		)
 	case errors.As(err, &name):
 		return say(

@@ -58,8 +58,9 @@ func examineLog(ctx context.Context, url string) error {
 
 func examineNode(ctx context.Context, conf *esdb.Configuration, address string) error {
 	s := server{
-		address: address, setting: logSetting, trust: "tlsCAFile=FILE with the certificate of that authority",
-		plain: "tls=false", encrypt: "tls=true",
+		address: address, setting: logSetting, plain: "add tls=false to " + logSetting,
+		encrypt: "add tls=true to " + logSetting,
+		trust:   "add tlsCAFile=FILE, with the certificate of that authority, to " + logSetting,
 	}
 	transport := insecure.NewCredentials()
 	if !conf.DisableTLS {

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"agentkey/eventstore/eventstoretest/wait"
+	"agentkey/readmodels/readmodelstest"
 )
 
 // refusing is a gRPC server over TLS that knows every user and answers each call with a code, and
@@ -70,7 +71,7 @@ func TestEachMistakeInTheURLHasItsOwnSentence(t *testing.T) {
 	const user = "agentkey:correct%20horse@"
 	trusted := "?tls=true&tlsCAFile=" + url.QueryEscape(cert)
 	for _, tt := range []struct{ name, url, want string }{
-		{"an authority that isn't trusted", user + secure.listen + "?tls=true", "add tlsCAFile=FILE"},
+		{"an authority that isn't trusted", user + secure.listen + "?tls=true", "add tlsCAFile=FILE, with"},
 		{"TLS to a plain port", user + plain.listen + trusted, "doesn't speak TLS"},
 		{"plain to a TLS port", secure.listen + "?tls=false", "expects TLS: add tls=true"},
 		{"the certificate of another host", user + "localhost:" + port + trusted, "is for 127.0.0.1 and not for localhost"},
@@ -135,5 +136,81 @@ func TestReadinessSaysWhyTheLogCanNotBeReached(t *testing.T) {
 	log.stop()
 	log.flags = flags
 	log.start()
-	wait.Until(t, "is ready", func() bool { return p.anyone().call("GET", "/readyz", nil, "X-Wait-For-Position", "").Status == 200 })
+	wait.Until(t, "is ready", func() bool {
+		return p.anyone().call("GET", "/readyz", nil, "X-Wait-For-Position", "").Status == 200
+	})
+}
+
+// TestEachMistakeInTheOtherURLsHasItsOwnSentence does the same for the other servers that settings
+// name.
+func TestEachMistakeInTheOtherURLsHasItsOwnSentence(t *testing.T) {
+	t.Parallel()
+	database, err := url.Parse(readmodelstest.Postgres(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, key := certificate(t)
+	secure := startLogWith(t, "--tls-cert", cert, "--tls-key", key, "--user", "agentkey", "--password-file", key)
+	letters := startMailbox(t)
+	gone := startLog(t)
+	gone.stop()
+	with := func(u url.URL, change func(*url.URL)) string {
+		change(&u)
+		return u.String()
+	}
+	const from = "AGENTKEY_SMTP_FROM=agentkey@example.com"
+	for _, tt := range []struct{ name, setting, what, want string }{
+		{
+			"Postgres: nothing listens", databaseSetting + "=" + with(*database, func(u *url.URL) { u.Host = gone.listen }),
+			"read model", "nothing listens on " + gone.listen,
+		},
+		{
+			"Postgres: no such host", databaseSetting + "=" + with(*database, func(u *url.URL) { u.Host = "db.invalid:5432" }),
+			"read model", "the host name db.invalid",
+		},
+		{
+			"Postgres: no such database", databaseSetting + "=" + with(*database, func(u *url.URL) { u.Path = "/nowhere" }),
+			"read model", "has no database nowhere",
+		},
+		{"Postgres: no such user", databaseSetting + "=" + with(*database, func(u *url.URL) {
+			u.User = url.UserPassword("nobody", "canary")
+		}), "read model", "refuses the user nobody"},
+		{"Postgres: TLS to a plain port", databaseSetting + "=" + with(*database, func(u *url.URL) {
+			u.RawQuery = "sslmode=require"
+		}), "read model", "doesn't speak TLS"},
+		{"Redis: nothing listens", redisSetting + "=redis://:canary@" + gone.listen, "limits", "nothing listens on 127"},
+		{"Redis: no such host", redisSetting + "=redis://redis.invalid:6379", "limits", "the host name redis.invalid"},
+		{"Redis: TLS to a plain port", redisSetting + "=rediss://" + letters.address, "limits", "doesn't speak TLS"},
+		{"Redis: plain to a TLS port", redisSetting + "=redis://" + secure.listen, "limits", "expects TLS: begin"},
+		{"Redis: an unknown authority", redisSetting + "=rediss://" + secure.listen, "limits", "isn't trusted here"},
+		{"mail: nothing listens", mailSetting + "=smtp://u:canary@" + gone.listen, "mail", "nothing listens on 127"},
+		{"mail: no such host", mailSetting + "=smtp://u:canary@mail.invalid:587", "mail", "the host name mail.invalid"},
+		{"mail: TLS to a plain port", mailSetting + "=smtps://u:canary@" + letters.address, "mail", "doesn't speak TLS"},
+		{"mail: an unknown authority", mailSetting + "=smtps://u:canary@" + secure.listen, "mail", "isn't trusted here"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			env := []string{"AGENTKEY_DATA_DIR=" + t.TempDir(), "AGENTKEY_LISTEN=127.0.0.1:0", tt.setting}
+			if tt.what == "mail" {
+				env = append(env, from)
+			}
+			code, stdout, stderr := runCommand(t, env, "doctor")
+			if code != exitFault || strings.Contains(stdout+stderr, "canary") {
+				t.Errorf("exit %d: %s%s", code, stdout, stderr)
+			}
+			code, said, _ := consult(t, env)
+			if code != exitFault {
+				t.Errorf("exit %d: %v", code, said)
+			}
+			expect(t, said, map[string]string{tt.what: "failed " + tt.want})
+		})
+	}
+	_, said, _ := consult(t, []string{
+		"AGENTKEY_DATA_DIR=" + t.TempDir(), "AGENTKEY_LISTEN=127.0.0.1:0", from,
+		mailSetting + "=smtp://" + letters.address + "?tls=off",
+	})
+	expect(t, said, map[string]string{"mail": "ok " + letters.address})
+	if sent := letters.all(); len(sent) != 0 {
+		t.Errorf("the doctor sent %v", sent)
+	}
 }

@@ -18,6 +18,7 @@ import (
 // concern it.
 type MailServer struct {
 	host    string
+	port    int
 	options []mail.Option
 }
 
@@ -51,6 +52,7 @@ func ParseMailServer(text string) (MailServer, error) {
 	default:
 		return MailServer{}, errors.New("the only thing that may follow the port is ?tls=off")
 	}
+	s.port = port
 	s.options = []mail.Option{mail.WithPort(port), mail.WithoutNoop(), mail.WithTimeout(sendTime)}
 	plainAuth := mail.SMTPAuthAutoDiscover
 	switch {
@@ -73,6 +75,22 @@ func ParseMailServer(text string) (MailServer, error) {
 		return MailServer{}, errors.New("it is not a usable mail server")
 	}
 	return s, nil
+}
+
+// Address is the server's host and port.
+func (s MailServer) Address() string { return net.JoinHostPort(s.host, strconv.Itoa(s.port)) }
+
+// Greet connects and logs in as for an e-mail, and sends none. Its errors are those of the network
+// and, for an answer of the server, *textproto.Error.
+func (s MailServer) Greet(ctx context.Context) error {
+	client, err := mail.NewClient(s.host, s.options...)
+	if err != nil {
+		return err
+	}
+	if err := client.DialWithContext(ctx); err != nil {
+		return err
+	}
+	return client.Close()
 }
 
 // ParseMailFrom reads the sender address of e-mails, such as AgentKey <agentkey@example.com>.
