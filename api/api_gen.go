@@ -1573,15 +1573,18 @@ type ProblemDetail struct {
 
 // Readiness defines model for Readiness.
 type Readiness struct {
-	Checks []ReadinessCheck `json:"checks"`
+	// Checks What was checked. For callers on the machine and admins.
+	Checks []ReadinessCheck `json:"checks,omitempty"`
 
-	// Commit The commit that it was built from.
-	Commit      string                `json:"commit"`
-	Projections []ReadinessProjection `json:"projections"`
+	// Commit The commit that it was built from. For callers on the machine and admins.
+	Commit string `json:"commit,omitempty"`
+
+	// Projections How far the read model is. For callers on the machine and admins.
+	Projections []ReadinessProjection `json:"projections,omitempty"`
 	Status      ReadinessStatus       `json:"status"`
 
-	// Version The version of the program.
-	Version string `json:"version"`
+	// Version The version of the program. For callers on the machine and admins.
+	Version string `json:"version,omitempty"`
 }
 
 // ReadinessStatus defines model for Readiness.Status.

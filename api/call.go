@@ -31,6 +31,7 @@ type call struct {
 	ifMatch   condition
 	began     time.Time
 	code      string // of the refusal, for the record
+	local     bool   // it comes from this machine, see door.Door.Local
 	header    http.Header
 	span      trace.Span // nil: it is not traced
 }

@@ -24,7 +24,8 @@ var zippers = sync.Pool{New: func() any {
 // a compressed answer tells something of what is in it.
 type compressor struct {
 	gin.ResponseWriter
-	body bytes.Buffer
+	body   bytes.Buffer
+	packed []byte // the whole body, where it was compressed before
 }
 
 // compressing lets the answer of a call be compressed where its client takes that.
@@ -49,6 +50,11 @@ func send(c *gin.Context) {
 		return
 	}
 	c.Writer = w.ResponseWriter
+	if w.packed != nil {
+		c.Header("Content-Encoding", "gzip")
+		_, _ = c.Writer.Write(w.packed) // the client is gone if it fails
+		return
+	}
 	if w.body.Len() < compressFrom || w.Status() != http.StatusOK {
 		_, _ = c.Writer.Write(w.body.Bytes()) // the client is gone if it fails
 		return
@@ -69,7 +75,9 @@ func (w *compressor) Write(b []byte) (int, error) { return w.body.Write(b) }
 func (w *compressor) WriteString(text string) (int, error) { return w.body.WriteString(text) }
 
 // Written implements gin.ResponseWriter.
-func (w *compressor) Written() bool { return w.body.Len() > 0 || w.ResponseWriter.Written() }
+func (w *compressor) Written() bool {
+	return w.body.Len() > 0 || w.packed != nil || w.ResponseWriter.Written()
+}
 
 // acceptsGzip reads Accept-Encoding (RFC 9110, 12.5.3). A coding of weight 0 is not accepted.
 func acceptsGzip(lines []string) bool {

@@ -29,6 +29,7 @@ func (s *Server) serve(c *gin.Context) {
 			Address:       s.Door.Address(c.Request.RemoteAddr, c.Request.Header.Values("X-Forwarded-For")),
 		},
 	}
+	call.local = s.Door.Local(c.Request.RemoteAddr, c.Request.Header)
 	if call.op != nil {
 		call.Operation = door.Operation{
 			Caller: call.op.Caller, Tier: call.op.Tier, Permission: call.op.Permission,

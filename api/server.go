@@ -44,8 +44,8 @@ type Server struct {
 	WaitFor func(ctx context.Context, position uint64) error
 	// Reveal opens what an event holds about the person or machine that made a call.
 	Reveal func(ctx context.Context, organization, private string) (Personal, error)
-	// Ready says how the process is; see GET /readyz.
-	Ready func(ctx context.Context) Readiness
+	// Ready says how the process is, as of a second ago at most; see GET /readyz.
+	Ready func() Readiness
 	// OnAnswer receives every call once it was answered. It must not block, and may be nil.
 	OnAnswer func(Answered)
 
@@ -61,7 +61,7 @@ type Server struct {
 	NewID  func() uuid.UUID
 	Logger *slog.Logger
 
-	document []byte // of OpenAPI
+	document document // of OpenAPI
 	routes   routes
 }
 
@@ -75,7 +75,7 @@ func (s *Server) Handler() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.document, s.routes = whole.JSON, newRoutes(whole.Operations)
+	s.document, s.routes = newDocument(whole.JSON), newRoutes(whole.Operations)
 	gin.SetMode(gin.ReleaseMode)
 	engine := gin.New()
 	engine.ContextWithFallback = true // or the context of a call would never end

@@ -2,6 +2,7 @@ package door
 
 import (
 	"errors"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -10,11 +11,10 @@ import (
 // Address is the client's address: the peer, or, behind proxies of ours, the rightmost entry of
 // X-Forwarded-For that is none of them. What a client writes to the left of that is never believed.
 func (d *Door) Address(remote string, forwardedFor []string) string {
-	peer, err := netip.ParseAddrPort(remote)
+	address, err := peerOf(remote)
 	if err != nil {
 		return remote
 	}
-	address := peer.Addr().Unmap().WithZone("")
 	hops := strings.Split(strings.Join(forwardedFor, ","), ",")
 	for i := len(hops) - 1; i >= 0 && d.isProxy(address); i-- {
 		hop, err := parseHop(hops[i])
@@ -24,6 +24,38 @@ func (d *Door) Address(remote string, forwardedFor []string) string {
 		address = hop
 	}
 	return address.String()
+}
+
+// forwarding are the headers by which a proxy shows itself.
+var forwarding = []string{
+	"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip",
+}
+
+// Local reports whether a call comes from this machine. One that a proxy on this machine passes on
+// does only when that proxy is one of ours and the client, as every hop, is this machine too.
+func (d *Door) Local(remote string, header http.Header) bool {
+	peer, err := peerOf(remote)
+	if err != nil || !peer.IsLoopback() {
+		return false
+	}
+	if !slices.ContainsFunc(forwarding, func(name string) bool { return len(header.Values(name)) > 0 }) {
+		return true
+	}
+	forwardedFor := header.Values("X-Forwarded-For")
+	if !d.isProxy(peer) || len(forwardedFor) == 0 {
+		return false
+	}
+	for hop := range strings.SplitSeq(strings.Join(forwardedFor, ","), ",") {
+		if address, err := parseHop(hop); err != nil || !address.IsLoopback() {
+			return false
+		}
+	}
+	return true
+}
+
+func peerOf(remote string) (netip.Addr, error) {
+	peer, err := netip.ParseAddrPort(remote)
+	return peer.Addr().Unmap().WithZone(""), err
 }
 
 // parseHop reads an address as proxies write it: bare, in brackets, in quotes, with a port or

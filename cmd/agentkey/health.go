@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,16 +29,55 @@ type health struct {
 	clock        *clockCheck
 	fence        *commands.Fence
 	stopping     atomic.Bool
+
+	mu   sync.Mutex
+	last *look
 }
+
+// look is one round of checks, which all who ask within a second share. done is closed when found
+// is there.
+type look struct {
+	began time.Time
+	done  chan struct{}
+	found api.Readiness
+}
+
+// lookEvery is how long a look is shared, and how long it may take.
+const lookEvery = time.Second
 
 // behind is how old an event may be that the read model lacks before the process calls itself
 // degraded.
 const behind = 10 * time.Second
 
-// Ready answers GET /readyz. It takes at most a second.
-func (h *health) Ready(ctx context.Context) api.Readiness {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
+// Ready answers GET /readyz, and takes at most a second. However many ask, the checks run once a
+// second.
+func (h *health) Ready() api.Readiness {
+	h.mu.Lock()
+	l := h.last
+	if l == nil || time.Since(l.began) >= lookEvery {
+		l = &look{began: time.Now(), done: make(chan struct{})}
+		h.last = l
+		go func() {
+			defer close(l.done)
+			ctx, cancel := context.WithTimeout(context.Background(), lookEvery)
+			defer cancel()
+			l.found = h.look(ctx)
+		}()
+	}
+	h.mu.Unlock()
+	<-l.done
+	out := l.found
+	if h.stopping.Load() { // at once: no more calls should come
+		detail := "it is stopping"
+		out.Status = api.ReadinessStatusNotReady
+		out.Checks = append(
+			[]api.ReadinessCheck{{Name: "process", Status: api.ReadinessCheckStatusDown, Detail: &detail}}, out.Checks...,
+		)
+	}
+	return out
+}
+
+func (h *health) look(ctx context.Context) api.Readiness {
 	out := api.Readiness{Status: api.ReadinessStatusReady}
 	out.Version, out.Commit = build()
 	check := func(name string, status api.ReadinessCheckStatus, detail string) {
@@ -51,10 +91,6 @@ func (h *health) Ready(ctx context.Context) api.Readiness {
 		if out.Status != api.ReadinessStatusNotReady {
 			out.Status = status
 		}
-	}
-	if h.stopping.Load() {
-		worse(api.ReadinessStatusNotReady)
-		check("process", api.ReadinessCheckStatusDown, "it is stopping")
 	}
 	if err := h.eventLog(ctx); err != nil {
 		worse(api.ReadinessStatusNotReady)

@@ -2,10 +2,12 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -58,6 +60,88 @@ func TestAnybodyMayAskHowItIs(t *testing.T) {
 	admin.must(200, "GET", "/api/admin/me", nil) // a valid key never waits for others' failures
 }
 
+// becomes waits until readiness has a status and says all of the texts: it is as of a second ago.
+func (p *program) becomes(status int, says ...string) {
+	p.t.Helper()
+	wait.Until(p.t, fmt.Sprint("readiness is ", status, " ", says), func() bool {
+		a := p.anyone().call("GET", "/readyz", nil)
+		return a.Status == status && !slices.ContainsFunc(says, func(text string) bool {
+			return !strings.Contains(string(a.Body), text)
+		})
+	})
+}
+
+// TestReadinessIsLookedAtOnceASecond lets many ask a log that counts what it is asked.
+func TestReadinessIsLookedAtOnceASecond(t *testing.T) {
+	t.Parallel()
+	p := start(t)
+	began, asked, seen := time.Now(), 0, map[string]bool{}
+	var mu sync.Mutex
+	wait.Until(t, "they asked for two seconds", func() bool {
+		var all sync.WaitGroup
+		for range 20 {
+			all.Go(func() {
+				a := p.anyone().must(200, "GET", "/readyz", nil)
+				mu.Lock()
+				defer mu.Unlock()
+				asked++
+				// Another look sees another place of a log that grows.
+				seen[string(a.Body)] = true
+			})
+		}
+		all.Wait()
+		p.admin().mustTool(fmt.Sprint("Tool ", asked), "ghp_secret")
+		return time.Since(began) > 2*lookEvery
+	})
+	if most := int(time.Since(began)/lookEvery) + 2; len(seen) > most {
+		t.Errorf("%d asked and made it look %d times, more than %d", asked, len(seen), most)
+	}
+	if len(seen) < 2 {
+		t.Error("it never looked again")
+	}
+}
+
+// TestOnlyThisMachineAndAdminsLearnHowItIs asks as a proxy does, a trusted one and another.
+func TestOnlyThisMachineAndAdminsLearnHowItIs(t *testing.T) {
+	t.Parallel()
+	trusting, plain := start(t, "AGENTKEY_TRUSTED_PROXIES=127.0.0.1/32"), start(t, "AGENTKEY_LIMIT_PREAUTH=2/24h")
+	_, agent := trusting.admin().mustAgent("Onboarding")
+	organization := trusting.admin().must(200, "GET", "/api/admin/me", nil).Text("organization.id")
+	auditor := trusting.shell("token", "create", "--organization", organization, "--name", "a", "--role", "auditor")
+	const far = "203.0.113.7"
+	for _, tt := range []struct {
+		by     client
+		sends  []string
+		learns bool
+	}{
+		{trusting.anyone(), nil, true},
+		{trusting.anyone(), []string{"X-Forwarded-For", "127.0.0.1"}, true},
+		{trusting.anyone(), []string{"X-Forwarded-For", far}, false},
+		{trusting.anyone(), []string{"X-Forwarded-For", "127.0.0.1, " + far}, false},
+		{trusting.anyone(), []string{"X-Forwarded-For", far + ", 127.0.0.1"}, false},
+		{trusting.anyone(), []string{"X-Forwarded-For", "unknown"}, false},
+		{trusting.anyone(), []string{"Forwarded", "for=" + far}, false},
+		{trusting.with(agent), []string{"X-Forwarded-For", far}, false},
+		{trusting.with("nonsense"), []string{"X-Forwarded-For", far}, false},
+		{trusting.with(auditor), []string{"X-Forwarded-For", far}, true},
+		{trusting.admin(), []string{"X-Forwarded-For", far}, true},
+		{plain.anyone(), nil, true},
+		{plain.anyone(), []string{"X-Forwarded-For", "127.0.0.1"}, false}, // whoever passes it on is none of ours
+		{plain.anyone(), []string{"Via", "1.1 somewhere"}, false},
+		{plain.admin(), []string{"X-Forwarded-For", far}, true},
+	} {
+		a := tt.by.must(200, "GET", "/readyz", nil, tt.sends...)
+		if a.Text("status") != "ready" || len(a.JSON) != 1 && !tt.learns || len(a.JSON) != 5 && tt.learns {
+			t.Errorf("%q with %q: %s", tt.sends, tt.by.key, a.Body)
+		}
+	}
+	for range 3 { // what fails here counts as everywhere, and a status is no secret
+		wrong := strings.Replace(plain.Token, "sk_", "sk_x", 1)
+		plain.with(wrong).must(200, "GET", "/readyz", nil, "Via", "1.1 somewhere")
+	}
+	plain.with("sk_agent_x").must(429, "GET", "/api/me", nil)
+}
+
 // startOnClock runs the program on a log whose clock is ahead of ours as far as the test says.
 func startOnClock(t *testing.T) (*program, *atomic.Int64) {
 	t.Helper()
@@ -97,9 +181,7 @@ func TestAClockThatIsOffIsFoundByTheFirstEvent(t *testing.T) {
 		if a := p.with(key).fetch(tool); a.Status != 200 {
 			t.Fatalf("the log is %s off: %s", c.off, a.Body)
 		}
-		if a := p.anyone().must(c.status, "GET", "/readyz", nil); !strings.Contains(string(a.Body), c.says) {
-			t.Errorf("the log is %s off: %s", c.off, a.Body)
-		}
+		p.becomes(c.status, c.says)
 	}
 }
 

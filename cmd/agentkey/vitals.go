@@ -24,12 +24,10 @@ func (v *vitals) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.
 func (v *vitals) Collect(out chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
 	gauge := func(name, help string, value float64, labels prometheus.Labels) {
 		out <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, nil, labels), prometheus.GaugeValue, value)
 	}
-	ready := v.health.Ready(ctx)
+	ready := v.health.Ready()
 	gauge("agentkey_ready", "1 ready, 0.5 degraded, 0 not ready.", map[api.ReadinessStatus]float64{
 		api.ReadinessStatusReady: 1, api.ReadinessStatusDegraded: 0.5,
 	}[ready.Status], nil)
@@ -46,6 +44,8 @@ func (v *vitals) Collect(out chan<- prometheus.Metric) {
 			)
 		}
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
 	s := v.health.readModel.Status(ctx)
 	labels := prometheus.Labels{"projection": s.Name}
 	if s.Head > 0 {
