@@ -104,7 +104,7 @@ func TestTheLogMayStopAndStart(t *testing.T) {
 	p.admin().refused(503, "event_log_unavailable", "POST", "/api/admin/agents", object{"name": "Another"})
 	p.becomes(503, `"not_ready"`)
 	log.start()
-	wait.Until(t, "ready again", func() bool { return p.anyone().call("GET", "/readyz", nil).Status == 200 })
+	p.becomes(200)
 	if a := agent.fetch(tool); a.Text("credential") != "ghp_secret" {
 		t.Errorf("after the outage: %s", a.Body)
 	}
@@ -144,7 +144,7 @@ func TestAFullDiskRefusesAppendsAndLosesNothing(t *testing.T) {
 	log.stop()
 	log.flags = []string{"--insecure"}
 	log.start()
-	wait.Until(t, "ready again", func() bool { return p.anyone().call("GET", "/readyz", nil).Status == 200 })
+	p.becomes(200)
 	admin.mustTool("After the disk was full", "x")
 	if a := p.with(key).fetch(tool); a.Text("credential") != "ghp_secret" {
 		t.Errorf("after the disk was full: %s", a.Body)
