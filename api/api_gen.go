@@ -976,7 +976,9 @@ type AuditEntry struct {
 	Revision   int64         `json:"revision"`
 	Stream     string        `json:"stream"`
 	Target     AuditTarget   `json:"target"`
-	ToolID     *string       `json:"tool_id,omitempty"`
+
+	// ToolID The tool that it concerns. A credential.refused that counts fetches of tools that don't exist names the one that was asked for last.
+	ToolID *string `json:"tool_id,omitempty"`
 }
 
 // AuditList defines model for AuditList.

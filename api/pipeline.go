@@ -114,22 +114,13 @@ func (s *Server) check(c *gin.Context, call *call, originAllowed bool) error {
 	return s.awaitPosition(c, call)
 }
 
-// refusedFetch records that a suspended agent asked for a credential. A tool that there is not is
-// none: what is refused here is not counted yet, so a caller that names a new one each time could
-// fill the log.
+// refusedFetch records that a suspended agent asked for a credential.
 func (s *Server) refusedFetch(c *gin.Context, call *call, err error) error {
 	refusal, ok := errors.AsType[*domain.Error](err)
 	if !ok || refusal.Code != "agent_suspended" || call.op.ID != "fetchCredential" {
 		return err
 	}
-	catalog, cerr := s.Tools.Catalogs.Fresh(call.ctx, call.Caller.Organization)
-	if cerr != nil {
-		return cerr
-	}
-	if _, offered := catalog.State.Tools[c.Param("id")]; !offered {
-		return err
-	}
-	if rerr := s.Refusals.Record(
+	if rerr := s.Fetch.Refused(
 		call.ctx, call.meta(), call.Caller.Actor.ID, c.Param("id"), refusal.Code,
 	); rerr != nil {
 		return rerr

@@ -59,7 +59,11 @@ func (f *Fetch) Do(
 	for range attempts {
 		v, again, err := f.once(ctx, m, agentID, keyNumber, toolID)
 		if refusal := (*domain.Error)(nil); errors.As(err, &refusal) && refusal.Kind != domain.KindUnavailable {
-			if rerr := f.Refusals.Record(ctx, m, agentID, toolID, refusal.Code); rerr != nil {
+			known, rerr := f.Catalogs.Cached(ctx, m.Organization) // it was read for this refusal
+			if rerr == nil {
+				rerr = f.record(ctx, m, known.State, agentID, toolID, refusal.Code)
+			}
+			if rerr != nil {
 				return VendedCredential{}, rerr
 			}
 		}
@@ -72,6 +76,22 @@ func (f *Fetch) Do(
 		Kind: domain.KindUnavailable, Code: "busy", Detail: "The tool's credential is being changed right now.",
 		Hint: "Send the same request again after {wait}.", RetryAfter: time.Second,
 	}
+}
+
+// Refused records a fetch that was refused before Do. Its only errors are those of the log.
+func (f *Fetch) Refused(ctx context.Context, m loop.Meta, agentID, toolID, reason string) error {
+	now, err := f.Catalogs.Fresh(ctx, m.Organization)
+	if err != nil {
+		return err
+	}
+	return f.record(ctx, m, now.State, agentID, toolID, reason)
+}
+
+func (f *Fetch) record(ctx context.Context, m loop.Meta, s catalog.State, agentID, toolID, reason string) error {
+	if _, offered := s.Tools[toolID]; !offered {
+		return f.Refusals.Unknown(ctx, m, agentID, toolID, reason)
+	}
+	return f.Refusals.Record(ctx, m, agentID, toolID, reason)
 }
 
 func (f *Fetch) once(

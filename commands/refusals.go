@@ -25,16 +25,16 @@ type Refusals struct {
 	windows map[refusal]*window
 }
 
-// refusal is what is counted together: of a tool, or of a key.
+// refusal is what is counted together: of a tool, of all tools that don't exist (toolID is empty),
+// or of a key.
 type refusal struct{ agentID, toolID, keyID, reason string }
 
-func (r refusal) event(count int, last time.Time) codec.Refused {
+// event counts a refusal; asked is the tool that the last of them asked for.
+func (r refusal) event(asked string, count int, last time.Time) codec.Refused {
 	if r.keyID != "" {
 		return codec.KeyRefused{AgentID: r.agentID, KeyID: r.keyID, Reason: r.reason, Count: count, LastAt: last}
 	}
-	return codec.CredentialRefused{
-		AgentID: r.agentID, ToolID: r.toolID, Reason: r.reason, Count: count, LastAt: last,
-	}
+	return codec.CredentialRefused{AgentID: r.agentID, ToolID: asked, Reason: r.reason, Count: count, LastAt: last}
 }
 
 // window is the present minute of one refusal, and what was counted and not written yet.
@@ -42,6 +42,7 @@ type window struct {
 	began time.Time
 	first *first
 	meta  loop.Meta // of the last one counted
+	asked string    // the tool that it asked for
 	count int
 	last  time.Time
 }
@@ -72,7 +73,13 @@ func NewRefusals(env *loop.Env, newID func() uuid.UUID) *Refusals {
 // Record returns when the refusal of a fetch is durable or counted. Its only errors are those of
 // the log. What was begun is written even if the caller leaves, because others count on it.
 func (r *Refusals) Record(ctx context.Context, m loop.Meta, agentID, toolID, reason string) error {
-	return r.record(ctx, m, refusal{agentID: agentID, toolID: toolID, reason: reason})
+	return r.record(ctx, m, refusal{agentID: agentID, toolID: toolID, reason: reason}, toolID)
+}
+
+// Unknown records, as Record does, that an agent asked for a tool that doesn't exist. All of these
+// are counted together, because a caller that invents ids can invent a new one each time.
+func (r *Refusals) Unknown(ctx context.Context, m loop.Meta, agentID, toolID, reason string) error {
+	return r.record(ctx, m, refusal{agentID: agentID, reason: reason}, toolID)
 }
 
 // EndedKey records, as Record does, that an agent's key was used after it ended.
@@ -85,10 +92,10 @@ func (r *Refusals) EndedKey(ctx context.Context, m loop.Meta, by Caller) error {
 	if by.Agent.Status == agent.StatusRetired {
 		reason = "agent_retired"
 	}
-	return r.record(ctx, m, refusal{agentID: by.Actor.ID, keyID: key.ID, reason: reason})
+	return r.record(ctx, m, refusal{agentID: by.Actor.ID, keyID: key.ID, reason: reason}, "")
 }
 
-func (r *Refusals) record(ctx context.Context, m loop.Meta, key refusal) error {
+func (r *Refusals) record(ctx context.Context, m loop.Meta, key refusal, asked string) error {
 	now := r.loop.Env.Clock().UTC().Truncate(time.Microsecond)
 	r.mu.Lock()
 	w := r.windows[key]
@@ -100,7 +107,7 @@ func (r *Refusals) record(ctx context.Context, m loop.Meta, key refusal) error {
 		f := w.first
 		w.count++
 		f.waiting++
-		w.meta, w.last = m, now
+		w.meta, w.asked, w.last = m, asked, now
 		r.mu.Unlock()
 		select {
 		case <-f.done:
@@ -117,7 +124,7 @@ func (r *Refusals) record(ctx context.Context, m loop.Meta, key refusal) error {
 	f.err = r.write(ctx, key, w)
 	if f.err == nil {
 		m.CommandID = r.newID()
-		f.err = r.append(ctx, m, key, key.event(1, now))
+		f.err = r.append(ctx, m, key, key.event(asked, 1, now))
 	}
 	if f.err != nil {
 		r.mu.Lock()
@@ -168,14 +175,14 @@ func (r *Refusals) flush(ctx context.Context, age time.Duration) {
 // write appends what was counted. What can't be written counts on.
 func (r *Refusals) write(ctx context.Context, key refusal, w *window) error {
 	r.mu.Lock()
-	count, m, last := w.count, w.meta, w.last
+	count, m, asked, last := w.count, w.meta, w.asked, w.last
 	w.count = 0
 	r.mu.Unlock()
 	if count == 0 {
 		return nil
 	}
 	m.CommandID = r.newID()
-	err := r.append(ctx, m, key, key.event(count, last))
+	err := r.append(ctx, m, key, key.event(asked, count, last))
 	if err != nil {
 		r.mu.Lock()
 		w.count += count

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -9,9 +10,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
 	"agentkey/commands/keys"
+	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
 	"agentkey/eventstore/eventstoretest/wait"
 )
 
@@ -274,6 +278,72 @@ func TestAFetchOfASuspendedAgentIsRecorded(t *testing.T) {
 	})
 	if refused[0]["tool_id"] != tool || refused[0]["data"].(object)["reason"] != "agent_suspended" {
 		t.Errorf("the record: %v", refused[0])
+	}
+}
+
+// TestInventedToolsFillNoLog lets an agent ask for a new tool each time, and again while suspended.
+func TestInventedToolsFillNoLog(t *testing.T) {
+	t.Parallel()
+	p := start(t, unlimited...)
+	admin := p.admin()
+	tool := admin.mustTool("GitHub", "ghp_secret")
+	removed := admin.mustTool("Linear", "lin_secret")
+	id, key := admin.mustAgent("Onboarding")
+	admin.must(204, "DELETE", "/api/admin/tools/"+removed, nil)
+	fetch := func(code string, status int, tools ...string) {
+		t.Helper()
+		for _, tool := range tools {
+			p.with(key).refused(status, code, "GET", "/api/tools/"+tool+"/credentials", nil)
+		}
+	}
+	invented := make([]string, 40)
+	for i := range invented {
+		invented[i] = newID().String()
+	}
+	fetch("not_found", 404, append(invented, removed)...)
+	fetch("access_not_approved", 403, tool, tool)
+	var probes []object
+	wait.Until(t, "an admin sees it at once", func() bool {
+		probes = admin.must(200, "GET", "/api/admin/audit?action=credential.refused&agent_id="+id, nil).Items()
+		return len(probes) >= 2
+	})
+	if probe := probes[len(probes)-1]; probe["tool_id"] != invented[0] ||
+		probe["data"].(object)["reason"] != "not_found" {
+		t.Errorf("the first is recorded as %v", probe)
+	}
+	admin.must(200, "POST", "/api/admin/agents/"+id+"/suspend", nil)
+	fetch("agent_suspended", 403, invented...)
+	fetch("agent_suspended", 403, tool)
+	p.stop() // what was counted is written
+	events, counts := map[string]int{}, map[string]int{}
+	p.office(func(ctx context.Context, o *office) error {
+		return walk(ctx, o.client, func(e eventstore.Recorded) error {
+			if e.Stream != codec.Refusals.Stream(id) || e.Type == codec.Snapshot {
+				return nil
+			}
+			event, err := codec.Decode(e.Type, e.Data)
+			refused, is := event.(codec.CredentialRefused)
+			if err != nil || !is {
+				t.Errorf("%s is %v: %v", e.Type, event, err)
+			}
+			what := refused.Reason
+			if refused.ToolID == tool {
+				what += " of the tool"
+			}
+			events[what]++
+			counts[what] += refused.Count
+			return nil
+		})
+	})
+	if diff := cmp.Diff(map[string]int{
+		"not_found": 41, "access_not_approved of the tool": 2, "agent_suspended": 40, "agent_suspended of the tool": 1,
+	}, counts); diff != "" {
+		t.Error(diff)
+	}
+	for what, n := range events {
+		if n > 4 { // two a minute, and a busy machine may take more than one
+			t.Errorf("%s is %d events", what, n)
+		}
 	}
 }
 

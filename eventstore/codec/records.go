@@ -12,7 +12,8 @@ type (
 		ToolID  string `json:"tool_id"`
 	}
 	// CredentialRefused counts refused fetches of one tool for one reason. The first in a minute is
-	// written with Count 1 before its answer; the others follow together.
+	// written with Count 1 before its answer; the others follow together. Fetches of tools that don't
+	// exist are counted as if they were of one, and ToolID is what the last of them asked for.
 	CredentialRefused struct {
 		AgentID string    `json:"agent_id"`
 		ToolID  string    `json:"tool_id"`
