@@ -153,17 +153,21 @@ func (l *loader) environment(environ []string) (path string) {
 		if l.has(s.name) {
 			l.wrong(s.name, "set either %s or %s_FILE, not both", s.name, s.name)
 		}
-		l.values[s.name] = l.value(name == s.name, text, name)
+		l.values[s.name] = l.value(s.name, name == s.name, text, name)
 	}
 	return path
 }
 
 // value returns a value that was given as such, or as the path of a file of its own.
-func (l *loader) value(asSuch bool, text, where string) given {
+func (l *loader) value(name string, asSuch bool, text, where string) given {
 	if asSuch {
 		return given{text: text, where: where}
 	}
-	raw, err := os.ReadFile(text) //nolint:gosec // the operator names the file
+	read := os.ReadFile
+	if name == "AGENTKEY_MASTER_KEYS" {
+		read = readMasterKeys
+	}
+	raw, err := read(text)
 	held := strings.TrimSpace(string(raw))
 	if err == nil && held == "" {
 		err = fmt.Errorf("the file %s is empty", text)

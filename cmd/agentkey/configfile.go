@@ -76,7 +76,7 @@ func (l *loader) entry(key string, value *yaml.Node, where string) {
 	case err != nil:
 		l.wrong(where, "%v", err)
 	case text != "" && !l.has(s.name): // the environment wins
-		l.values[s.name] = l.value(!s.secret, text, where)
+		l.values[s.name] = l.value(s.name, !s.secret, text, where)
 	}
 }
 

@@ -108,7 +108,7 @@ func ring(c Config, begun bool) (seal.Ring, error) {
 		return seal.NewRing(c.MasterKeys...)
 	}
 	path := filepath.Join(c.DataDir, masterKeyFile)
-	raw, err := os.ReadFile(path) //nolint:gosec // the operator names the folder
+	raw, err := readMasterKeys(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if begun {
 			return seal.Ring{}, commands.ErrMasterKeyRequired
