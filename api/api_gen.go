@@ -1068,18 +1068,16 @@ type CatalogFileTool struct {
 	CredentialMode CredentialMode `json:"credential_mode"`
 	Description    *string        `json:"description,omitempty"`
 
-	// DocsURL An http or https URL without a user.
+	// DocsURL An http or https URL without a user. It is stored as it is understood: scheme and host in lower case, the host in ASCII.
 	DocsURL *WebAddress `json:"docs_url,omitempty"`
 
 	// ID A UUID in canonical lower case.
-	ID *ID `json:"id,omitempty"`
-
-	// Instructions Text without control characters other than tabs and line breaks.
+	ID              *ID        `json:"id,omitempty"`
 	Instructions    *GuideText `json:"instructions,omitempty"`
 	MaxGrantSeconds *int64     `json:"max_grant_seconds,omitempty"`
 	Name            string     `json:"name"`
 
-	// URL An http or https URL without a user.
+	// URL An http or https URL without a user. It is stored as it is understood: scheme and host in lower case, the host in ASCII.
 	URL *WebAddress `json:"url,omitempty"`
 }
 
@@ -1187,10 +1185,10 @@ type GrantList struct {
 	NextCursor *string `json:"next_cursor,omitempty"`
 }
 
-// GuideText Text without control characters other than tabs and line breaks.
+// GuideText defines model for GuideText.
 type GuideText = string
 
-// GuideTextOrNull Text without control characters other than tabs and line breaks.
+// GuideTextOrNull defines model for GuideTextOrNull.
 type GuideTextOrNull = string
 
 // Health defines model for Health.
@@ -1229,14 +1227,10 @@ type ImportPlan struct {
 
 // InstructionSuggestion defines model for InstructionSuggestion.
 type InstructionSuggestion struct {
-	// Learned Text without control characters other than tabs and line breaks.
-	//
-	// Examples: Issues are paged by cursor, 250 at most; offset is ignored.
+	// Learned Examples: Issues are paged by cursor, 250 at most; offset is ignored.
 	Learned string `json:"learned"`
 
-	// Why Text without control characters other than tabs and line breaks.
-	//
-	// Examples: I read the first page again and again.
+	// Why Examples: I read the first page again and again.
 	Why string `json:"why"`
 }
 
@@ -1356,15 +1350,13 @@ type NewTool struct {
 	CredentialMode CredentialMode `json:"credential_mode"`
 	Description    *string        `json:"description,omitempty"`
 
-	// DocsURL An http or https URL without a user.
-	DocsURL *WebAddress `json:"docs_url,omitempty"`
+	// DocsURL An http or https URL without a user. It is stored as it is understood: scheme and host in lower case, the host in ASCII.
+	DocsURL         *WebAddress `json:"docs_url,omitempty"`
+	Instructions    *GuideText  `json:"instructions,omitempty"`
+	MaxGrantSeconds *int64      `json:"max_grant_seconds,omitempty"`
+	Name            string      `json:"name"`
 
-	// Instructions Text without control characters other than tabs and line breaks.
-	Instructions    *GuideText `json:"instructions,omitempty"`
-	MaxGrantSeconds *int64     `json:"max_grant_seconds,omitempty"`
-	Name            string     `json:"name"`
-
-	// URL An http or https URL without a user.
+	// URL An http or https URL without a user. It is stored as it is understood: scheme and host in lower case, the host in ASCII.
 	URL *WebAddress `json:"url,omitempty"`
 }
 
@@ -1406,7 +1398,6 @@ type NoteStatus string
 
 // NoteAcceptance defines model for NoteAcceptance.
 type NoteAcceptance struct {
-	// Instructions Text without control characters other than tabs and line breaks.
 	Instructions string `json:"instructions"`
 }
 
@@ -1680,13 +1671,13 @@ type RequestedAccessStatus string
 
 // SetupGuideWanted defines model for SetupGuideWanted.
 type SetupGuideWanted struct {
-	// DocsURL An http or https URL without a user.
+	// DocsURL An http or https URL without a user. It is stored as it is understood: scheme and host in lower case, the host in ASCII.
 	DocsURL *WebAddress `json:"docs_url,omitempty"`
 
 	// Name The product's name.
 	Name string `json:"name"`
 
-	// URL An http or https URL without a user.
+	// URL An http or https URL without a user. It is stored as it is understood: scheme and host in lower case, the host in ASCII.
 	URL *WebAddress `json:"url,omitempty"`
 }
 
@@ -1856,15 +1847,13 @@ type ToolChange struct {
 	AuthType    *AuthType `json:"auth_type,omitempty"`
 	Description *string   `json:"description,omitempty"`
 
-	// DocsURL An http or https URL without a user.
-	DocsURL *WebAddressOrNull `json:"docs_url,omitempty"`
+	// DocsURL An http or https URL without a user. It is stored as it is understood: scheme and host in lower case, the host in ASCII.
+	DocsURL         *WebAddressOrNull `json:"docs_url,omitempty"`
+	Instructions    *GuideTextOrNull  `json:"instructions,omitempty"`
+	MaxGrantSeconds *int64            `json:"max_grant_seconds,omitempty"`
+	Name            *string           `json:"name,omitempty"`
 
-	// Instructions Text without control characters other than tabs and line breaks.
-	Instructions    *GuideTextOrNull `json:"instructions,omitempty"`
-	MaxGrantSeconds *int64           `json:"max_grant_seconds,omitempty"`
-	Name            *string          `json:"name,omitempty"`
-
-	// URL An http or https URL without a user.
+	// URL An http or https URL without a user. It is stored as it is understood: scheme and host in lower case, the host in ASCII.
 	URL *WebAddressOrNull `json:"url,omitempty"`
 }
 
@@ -1900,9 +1889,7 @@ type ToolRequest struct {
 
 // ToolSuggestion defines model for ToolSuggestion.
 type ToolSuggestion struct {
-	// Name Text without control characters.
-	//
-	// Examples: Linear
+	// Name Examples: Linear
 	Name string `json:"name"`
 
 	// Reason Why the agent needs the tool.
@@ -1910,7 +1897,7 @@ type ToolSuggestion struct {
 	// Examples: Need to open pull requests on behalf of the user
 	Reason Reason `json:"reason"`
 
-	// URL An http or https URL without a user.
+	// URL An http or https URL without a user. It is stored as it is understood: scheme and host in lower case, the host in ASCII.
 	URL *WebAddress `json:"url,omitempty"`
 }
 
@@ -1947,10 +1934,10 @@ type ToolTemplateList struct {
 	Items []ToolTemplate `json:"items"`
 }
 
-// WebAddress An http or https URL without a user.
+// WebAddress An http or https URL without a user. It is stored as it is understood: scheme and host in lower case, the host in ASCII.
 type WebAddress = string
 
-// WebAddressOrNull An http or https URL without a user.
+// WebAddressOrNull An http or https URL without a user. It is stored as it is understood: scheme and host in lower case, the host in ASCII.
 type WebAddressOrNull = string
 
 // AgentIDFilter A UUID in canonical lower case.
@@ -2729,7 +2716,7 @@ func (siw *ServerInterfaceWrapper) ListAgents(c *gin.Context) {
 
 	// ------------- Optional query parameter "q" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", c.Request.URL.Query(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", c.Request.URL.Query(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: "line"})
 	if err != nil {
 		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter q: %w", err), http.StatusBadRequest)
 		return
@@ -3044,7 +3031,7 @@ func (siw *ServerInterfaceWrapper) ListAudit(c *gin.Context) {
 
 	// ------------- Optional query parameter "actor_id" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "actor_id", c.Request.URL.Query(), &params.ActorID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "actor_id", c.Request.URL.Query(), &params.ActorID, runtime.BindQueryParameterOptions{Type: "string", Format: "line"})
 	if err != nil {
 		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter actor_id: %w", err), http.StatusBadRequest)
 		return
@@ -3068,7 +3055,7 @@ func (siw *ServerInterfaceWrapper) ListAudit(c *gin.Context) {
 
 	// ------------- Optional query parameter "action" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "action", c.Request.URL.Query(), &params.Action, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "action", c.Request.URL.Query(), &params.Action, runtime.BindQueryParameterOptions{Type: "string", Format: "line"})
 	if err != nil {
 		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter action: %w", err), http.StatusBadRequest)
 		return
@@ -3855,7 +3842,7 @@ func (siw *ServerInterfaceWrapper) ListToolTemplates(c *gin.Context) {
 
 	// ------------- Optional query parameter "q" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", c.Request.URL.Query(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", c.Request.URL.Query(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: "line"})
 	if err != nil {
 		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter q: %w", err), http.StatusBadRequest)
 		return
@@ -3882,7 +3869,7 @@ func (siw *ServerInterfaceWrapper) ListTools(c *gin.Context) {
 
 	// ------------- Optional query parameter "q" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", c.Request.URL.Query(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", c.Request.URL.Query(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: "line"})
 	if err != nil {
 		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter q: %w", err), http.StatusBadRequest)
 		return
@@ -4142,7 +4129,7 @@ func (siw *ServerInterfaceWrapper) ListMyTools(c *gin.Context) {
 
 	// ------------- Optional query parameter "q" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", c.Request.URL.Query(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", c.Request.URL.Query(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: "line"})
 	if err != nil {
 		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter q: %w", err), http.StatusBadRequest)
 		return

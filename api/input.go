@@ -45,6 +45,13 @@ func (s *Server) checkInput(c *gin.Context, call *call) error {
 		return err
 	}
 	wrong := call.op.Mistakes(query, sent)
+	if len(wrong) == 0 && sent != nil && call.op.HasWebAddress {
+		err := call.body.Settle(func(object map[string]any) { wrong = call.op.Settle(object) })
+		if err != nil {
+			return err
+		}
+		bind(c, call)
+	}
 	if len(wrong) == 0 {
 		return nil
 	}
@@ -136,10 +143,15 @@ func (s *Server) readBody(c *gin.Context, call *call) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
+	bind(c, call)
+	return call.body.Object, nil
+}
+
+// bind makes a body that was read the one that the handler gets.
+func bind(c *gin.Context, call *call) {
 	c.Request.Body = io.NopCloser(bytes.NewReader(call.body.JSON))
 	c.Request.ContentLength = int64(len(call.body.JSON))
 	c.Request.Header.Set("Content-Type", "application/json")
-	return call.body.Object, nil
 }
 
 func utf8Charset(params map[string]string) bool {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"agentkey/commands/loop"
+	"agentkey/commands/words"
 	"agentkey/domain"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
@@ -41,6 +42,9 @@ func NewCredential(raw []byte) (domain.Secret, error) {
 	for name, value := range fields {
 		if name == "" || value == "" {
 			return domain.Secret{}, domain.Invalid("credential", "its fields must have a name and a value")
+		}
+		if err := words.Name(name); err != nil {
+			return domain.Secret{}, domain.Invalid("credential", "in the name of one of its fields, "+err.Error())
 		}
 		size += len(name) + len(value)
 	}

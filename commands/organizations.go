@@ -4,11 +4,13 @@ import (
 	"context"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
 	"agentkey/commands/keys"
 	"agentkey/commands/loop"
+	"agentkey/commands/words"
 	"agentkey/domain"
 	"agentkey/domain/organization"
 )
@@ -21,16 +23,28 @@ type Organizations struct {
 
 // Create makes an organization and returns its id.
 func (o *Organizations) Create(ctx context.Context, m loop.Meta, name string) (string, error) {
-	name = strings.TrimSpace(name)
-	if n := len([]rune(name)); n < 2 || n > 120 {
-		return "", domain.Invalid("name", "it must have 2 to 120 characters")
+	name, err := operatorName(name)
+	if err != nil {
+		return "", err
 	}
 	id := loop.DerivedID(m.CommandID, "organization").String()
 	m.Organization = id
-	_, err := o.Loop.Do(ctx, id, m, func(organization.State, time.Time) (organization.Command, error) {
+	_, err = o.Loop.Do(ctx, id, m, func(organization.State, time.Time) (organization.Command, error) {
 		return organization.Create{Name: name}, nil
 	})
 	return id, err
+}
+
+// operatorName returns a name that an operator typed, as it is stored.
+func operatorName(typed string) (string, error) {
+	name := strings.TrimSpace(typed)
+	if err := words.Name(name); err != nil {
+		return "", domain.Invalid("name", err.Error())
+	}
+	if n := utf8.RuneCountInString(name); n < 2 || n > 120 {
+		return "", domain.Invalid("name", "it must have 2 to 120 characters")
+	}
+	return name, nil
 }
 
 // IssuedToken is a service token. The call that drew it shows its text once; it is empty where an
@@ -44,6 +58,10 @@ type IssuedToken struct {
 func (o *Organizations) CreateToken(
 	ctx context.Context, m loop.Meta, name string, role domain.Role,
 ) (IssuedToken, error) {
+	name, err := operatorName(name)
+	if err != nil {
+		return IssuedToken{}, err
+	}
 	id, err := uuid.Parse(m.Organization)
 	if err != nil {
 		return IssuedToken{}, domain.Invalid("organization", "it must be the id of an organization")

@@ -20,7 +20,25 @@ const untouched = "credential"
 type Body struct {
 	Object map[string]any  // to validate
 	JSON   []byte          // the same object, to bind
+	bound  map[string]any  // what JSON says
 	places map[string]spot // of the values of a YAML text, by path
+}
+
+// Settle lets a call replace texts within the object, and in what is bound.
+func (b *Body) Settle(replace func(object map[string]any)) error {
+	replace(b.bound)
+	replace(b.Object)
+	text, err := encode(b.bound)
+	b.JSON = text
+	return err
+}
+
+func encode(object map[string]any) ([]byte, error) {
+	var out bytes.Buffer
+	e := json.NewEncoder(&out)
+	e.SetEscapeHTML(false)
+	err := e.Encode(object)
+	return out.Bytes(), err
 }
 
 // ReadJSON reads exactly one JSON object. It refuses what two readers could understand differently
@@ -86,11 +104,8 @@ func normalise(object, clears map[string]any) (Body, error) {
 			object[name], bound[name] = nil, cleared
 		}
 	}
-	var out bytes.Buffer
-	e := json.NewEncoder(&out)
-	e.SetEscapeHTML(false)
-	err := e.Encode(bound)
-	return Body{Object: object, JSON: out.Bytes()}, err
+	text, err := encode(bound)
+	return Body{Object: object, JSON: text, bound: bound}, err
 }
 
 // reader reads values and knows where it is.

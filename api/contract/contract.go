@@ -102,6 +102,9 @@ func newCompiler(text []byte) (compiler, error) {
 	c.DefaultDraft(jsonschema.Draft2020) // the draft that OpenAPI 3.1 uses
 	c.AssertFormat()
 	c.RegisterFormat(&jsonschema.Format{Name: "date-time", Validate: checkTime})
+	for name, check := range texts {
+		c.RegisterFormat(&jsonschema.Format{Name: name, Validate: ofText(check)})
+	}
 	return compiler{c}, c.AddResource(documentURL, whole)
 }
 

@@ -122,7 +122,7 @@ func TestAMistakeIsNamedByItsPathFromTheRoot(t *testing.T) {
 		{
 			"two keywords at one place", "suggestTool", `{"name": "\u0007", "reason": "to file issues"}`,
 			[]domain.Field{
-				{Field: "name", Message: "it must be text of 2 to 120 characters, without control characters"},
+				{Field: "name", Message: "character 1 is U+0007, a control character; remove it"},
 			},
 		},
 		{

@@ -131,6 +131,7 @@ func (d document) operation(method, path string, o *documented, schemas compiler
 	if err != nil {
 		return nil, err
 	}
+	op.HasWebAddress = hasWebAddress(op.Body)
 	if method == http.MethodPatch {
 		op.Clears = clears(op.Body)
 	}

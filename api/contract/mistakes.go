@@ -13,6 +13,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 
+	"agentkey/commands/words"
 	"agentkey/domain"
 )
 
@@ -38,7 +39,9 @@ func mistakes(schema *jsonschema.Schema, value any, whole string) []domain.Field
 	}
 	var found []mistake
 	collect(refused, func(m mistake) { found = append(found, m) })
-	slices.SortFunc(found, func(a, b mistake) int { return slices.CompareFunc(a.at, b.at, byStep) })
+	slices.SortStableFunc(found, func(a, b mistake) int {
+		return cmp.Or(slices.CompareFunc(a.at, b.at, byStep), cmp.Compare(len(b.message), len(a.message)))
+	})
 	var out []domain.Field
 	for _, m := range found {
 		field, of := place(schema, m.at)
@@ -54,7 +57,7 @@ func mistakes(schema *jsonschema.Schema, value any, whole string) []domain.Field
 			message += taken(object, m.at[len(m.at)-1])
 		}
 		f := domain.Field{Field: field, Message: message}
-		if len(out) == 0 || out[len(out)-1] != f {
+		if last := len(out) - 1; last < 0 || out[last] != f && (m.message != "" || out[last].Field != field) {
 			out = append(out, f)
 		}
 	}
@@ -84,6 +87,13 @@ func collect(e *jsonschema.ValidationError, add func(mistake)) {
 		members(k.Missing, required)
 	case *kind.AdditionalProperties:
 		members(k.Properties, Unknown)
+	case *kind.Format:
+		unfit, _ := errors.AsType[*words.Unfit](k.Err)
+		if unfit == nil {
+			add(mistake{at: e.InstanceLocation})
+			return
+		}
+		add(mistake{e.InstanceLocation, unfit.Error()})
 	default:
 		add(mistake{at: e.InstanceLocation})
 	}
@@ -218,10 +228,10 @@ func text(s *jsonschema.Schema) string {
 	if about := strings.TrimSuffix(s.Description, "."); s.Pattern != nil && about != "" {
 		what = strings.ToLower(about[:1]) + about[1:]
 	}
-	bounds := within(" of ", number(s.MinLength), number(s.MaxLength), " characters")
-	if more, plain := strings.CutPrefix(what, "text "); plain {
-		return "text" + bounds + ", " + more
+	if s.Format != nil && s.Format.Name == webAddress {
+		what = "an http or https URL without a user"
 	}
+	bounds := within(" of ", number(s.MinLength), number(s.MaxLength), " characters")
 	if what != "text" && bounds != "" {
 		return what + "," + bounds
 	}

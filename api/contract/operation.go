@@ -31,6 +31,8 @@ type Operation struct {
 	TakesYAML bool
 	MaxBody   int64 // bytes; no valid body is larger, however it is encoded
 
+	HasWebAddress bool // its body has a URL, which Settle rewrites
+
 	// Clears has the members that a PATCH clears with null or an empty text, and what each is then;
 	// nil for other methods.
 	Clears map[string]any

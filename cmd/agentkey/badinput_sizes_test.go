@@ -28,7 +28,7 @@ func wasteful(s *jsonschema.Schema) string {
 		return wasteful(s.AnyOf[0])
 	case len(s.OneOf) > 0:
 		return wasteful(s.OneOf[0])
-	case s.Format != nil:
+	case s.Format != nil && s.Format.Name == "date-time":
 		return `"2100-01-01T00:00:00.000000000+00:00"`
 	case s.Pattern != nil:
 		return `"` + unknownID + `"`

@@ -11,7 +11,8 @@ func TestTheDocumentExplainsTheHeaders(t *testing.T) {
 	t.Parallel()
 	about := start(t).anyone().must(200, "GET", "/openapi.json", nil).Text("info.description")
 	for _, chapter := range []string{
-		"## Read your own writes", "## Repeat a call safely", "## Change what you have seen", "## Limits", "## Problems",
+		"## Read your own writes", "## Repeat a call safely", "## Change what you have seen", "## Texts", "## Limits",
+		"## Problems",
 	} {
 		if !strings.Contains(about, chapter+"\n") {
 			t.Errorf("there is no chapter %q", chapter)

@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/user"
 	"runtime/debug"
+
+	"agentkey/commands/words"
 )
 
 // build returns the version and the commit of this program, from what the compiler recorded in it.
@@ -37,7 +39,7 @@ func whoRuns() string {
 	}
 	host, err := os.Hostname()
 	if err != nil {
-		return name
+		return words.CleanLine(name)
 	}
-	return name + "@" + host
+	return words.CleanLine(name + "@" + host)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"agentkey/commands/words"
 	"agentkey/domain"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
@@ -131,7 +132,7 @@ type Build[S, C any] func(state S, at time.Time) (C, error)
 // the command: a command that was begun is finished. Errors: *domain.Error for refusals, 503
 // event_log_unavailable among them.
 func (l *Loop[S, C, E]) Do(ctx context.Context, id string, m Meta, build Build[S, C]) (Result[S, E], error) {
-	m.UserAgent = m.UserAgent[:min(len(m.UserAgent), maxUserAgent)]
+	m.UserAgent = words.CleanLine(m.UserAgent[:min(len(m.UserAgent), maxUserAgent)])
 	private, err := l.Env.Sealer(ctx, m)
 	if err != nil {
 		return Result[S, E]{}, Refusal(err)

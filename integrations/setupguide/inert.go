@@ -9,19 +9,13 @@ import (
 	"unicode"
 
 	"agentkey/commands/names"
+	"agentkey/commands/words"
 )
 
 // visible is a text without what a reader does not see: controls, marks that turn the direction of
 // writing, invisible tags. Lines end in \n alone.
 func visible(text string) string {
-	text = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u2028", "\n", "\u2029", "\n").Replace(text)
-	return strings.Map(func(r rune) rune {
-		joins := r == '\u200c' || r == '\u200d' // within words of some scripts
-		if r != '\n' && r != '\t' && !joins && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co, unicode.Cs) {
-			return -1
-		}
-		return r
-	}, text)
+	return words.Clean(strings.NewReplacer("\u2028", "\n", "\u2029", "\n").Replace(text))
 }
 
 // links makes Markdown inert: nothing in it is loaded, is HTML, or leads elsewhere than to the
