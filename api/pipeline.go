@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -55,9 +56,17 @@ func (s *Server) serve(c *gin.Context) {
 			s.refuse(c, fmt.Errorf("panic: %v\n%s", r, debug.Stack()))
 		}
 	}()
+	s.hurry(c, call)
 	allowed := s.admitOrigin(c)
 	if s.preflight(c, allowed) {
 		return
+	}
+	if s.Full != nil && s.Full(call.ctx) {
+		c.Header("Connection", "close")
+		if call.op == nil || call.op.ID != "getHealth" && call.op.ID != "getReadiness" {
+			s.refuse(c, errFull)
+			return
+		}
 	}
 	if s.routes.shadowed(c) {
 		s.refuse(c, s.routes.methodNotAllowed(c))
@@ -78,6 +87,37 @@ func (s *Server) serve(c *gin.Context) {
 		s.refuse(c, err)
 	}
 	send(c)
+}
+
+const (
+	// unreadTime is how long the rest of a body may take that nobody reads.
+	unreadTime = 2 * time.Second
+	// openTime is how long the answer to a call without a key may take to send.
+	openTime = 10 * time.Second
+)
+
+// hurry bounds how long a client without a key can hold a connection by being slow.
+func (s *Server) hurry(c *gin.Context, call *call) {
+	if call.op != nil && call.op.Caller != "anyone" {
+		return
+	}
+	s.leave(c)
+	_ = http.NewResponseController(c.Writer).SetWriteDeadline(s.Clock().Add(openTime)) // a connection has one
+}
+
+// leave bounds how long the server waits for the rest of a body, which it reads to keep the
+// connection.
+func (s *Server) leave(c *gin.Context) {
+	if c.Request.ContentLength != 0 {
+		_ = http.NewResponseController(c.Writer).SetReadDeadline(s.Clock().Add(unreadTime)) // a connection has one
+	}
+}
+
+// errFull is the refusal of what comes over a connection beyond the limit.
+var errFull = &domain.Error{
+	Kind: domain.KindUnavailable, Code: "busy", Detail: "Every connection that this process may hold is in use.",
+	Hint:       "Send the same request again after {wait}. An operator can raise AGENTKEY_MAX_CONNECTIONS.",
+	RetryAfter: time.Second,
 }
 
 // check goes through everything that can be refused before a handler runs.

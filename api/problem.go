@@ -52,6 +52,7 @@ func (s *Server) refuse(c *gin.Context, err error) {
 		seconds := int64((refusal.RetryAfter + time.Second - 1) / time.Second)
 		c.Header("Retry-After", strconv.FormatInt(seconds, 10))
 	}
+	s.leave(c)
 	c.Data(status, "application/problem+json", body)
 	c.Abort()
 }

@@ -46,6 +46,8 @@ type Server struct {
 	Reveal func(ctx context.Context, organization, private string) (Personal, error)
 	// Ready says how the process is, as of a second ago at most; see GET /readyz.
 	Ready func() Readiness
+	// Full reports whether a call came over a connection beyond their limit; nil: there is no limit.
+	Full func(ctx context.Context) bool
 	// OnAnswer receives every call once it was answered. It must not block, and may be nil.
 	OnAnswer func(Answered)
 

@@ -23,6 +23,7 @@ import (
 // Config is everything that can be set; see settings.
 type Config struct {
 	Listen         string
+	MaxConnections int
 	TLSCert        string // a PEM file; empty: plain HTTP
 	TLSKey         string // a PEM file
 	BehindProxy    bool

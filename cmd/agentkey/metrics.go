@@ -32,6 +32,8 @@ type metrics struct {
 	appendCommands prometheus.Histogram
 	appendErrors   *prometheus.CounterVec // by category, reason
 	reactions      *prometheus.CounterVec // by reaction
+	connections    prometheus.Gauge
+	full           *prometheus.CounterVec // by outcome
 }
 
 // newMetrics registers everything that is counted. What only the moment tells comes from h when it
@@ -67,9 +69,17 @@ func newMetrics(h *health, dataDir string) *metrics {
 		reactions: counter(
 			"agentkey_reactions_total", "Events to which a reaction had something to do.", "reaction",
 		),
+		connections: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "agentkey_http_connections", Help: "Connections to the API that are open.",
+		}),
+		full: counter(
+			"agentkey_http_connections_full_total",
+			"Connections that came when all were taken: one that waited made_room, busy was answered, or it was refused.",
+			"outcome",
+		),
 	}
 	m.registry.MustRegister(m.requests, m.requestSeconds, m.fetches, m.appendSeconds, m.appendCommands, m.appendErrors,
-		m.reactions,
+		m.reactions, m.connections, m.full,
 		&vitals{health: h, dataDir: dataDir}, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -92,6 +102,9 @@ func (m *metrics) answered(a api.Answered) {
 // expect lets what is certain to be counted begin at 0, so that its first increase is one.
 func (m *metrics) expect(categories []string, reactions []reactions.Reaction) {
 	m.fetches.WithLabelValues("vended")
+	for _, outcome := range []string{"made_room", "busy", "refused"} {
+		m.full.WithLabelValues(outcome)
+	}
 	for _, category := range categories {
 		for _, reason := range []string{"conflict", "unavailable", "other"} {
 			m.appendErrors.WithLabelValues(category, reason)

@@ -127,7 +127,7 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	listener, err := listen(sh.ctx, c, pair)
+	listener, bounded, err := listen(sh.ctx, c, pair, counted)
 	if err != nil {
 		return err
 	}
@@ -190,7 +190,7 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 		Handler: handler, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 60 * time.Second,
 		IdleTimeout:    2 * time.Minute,
-		MaxHeaderBytes: 32 << 10,
+		MaxHeaderBytes: 32 << 10, ConnState: bounded.changed, ConnContext: bounded.mark,
 	}
 	server.RegisterOnShutdown(stopStreams)
 	failed := make(chan error, 1)
@@ -315,7 +315,7 @@ func assemble(
 		},
 		Refusals: refusals,
 		Once:     &commands.Once{Log: inst.Log, MACKey: inst.MACKey, Clock: time.Now, NewID: newID},
-		Models:   models, WaitFor: readModel.WaitFor, Ready: h.Ready, OnAnswer: m.answered, Actions: codec.Actions(),
+		Models:   models, WaitFor: readModel.WaitFor, Ready: h.Ready, Full: isSpare, OnAnswer: m.answered, Actions: codec.Actions(),
 		Reveal: func(ctx context.Context, organization, private string) (api.Personal, error) {
 			p, err := privacy.Open(ctx, organization, private)
 			return api.Personal(p), err

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,6 +44,18 @@ var settings = []setting{
 		name: "AGENTKEY_LISTEN", value: "127.0.0.1:8080",
 		meaning: "`host:port` of the API. An address that isn't loopback needs TLS, or a proxy that terminates it",
 		take:    func(c *Config, text string) error { c.Listen = text; return hostPort(text, "127.0.0.1:8080") },
+	},
+	{
+		name: "AGENTKEY_MAX_CONNECTIONS", value: "1000",
+		meaning: "connections to the API that may be open at once, from 1 to 100000. When all are, a new one takes the " +
+			"place of the one that waits longest; where every one has a call under way, it gets 503 `busy`",
+		take: func(c *Config, text string) (err error) {
+			c.MaxConnections, err = strconv.Atoi(text)
+			return mistakeUnless(
+				err == nil && c.MaxConnections >= 1 && c.MaxConnections <= 100_000,
+				"it must be a whole number from 1 to 100000",
+			)
+		},
 	},
 	{
 		name: "AGENTKEY_TLS_CERT", without: "plain HTTP",

@@ -114,14 +114,17 @@ func (k *keyPair) config() *tls.Config {
 	}
 }
 
-// listen opens the address, with TLS when there is a certificate.
-func listen(ctx context.Context, c Config, pair *keyPair) (net.Listener, error) {
+// listen opens the address, with TLS when there is a certificate, and bounds its connections.
+func listen(
+	ctx context.Context, c Config, pair *keyPair, m *metrics,
+) (net.Listener, *boundedListener, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("listen: %w; set AGENTKEY_LISTEN to another address", err)
+		return nil, nil, fmt.Errorf("listen: %w; set AGENTKEY_LISTEN to another address", err)
 	}
+	bounded := newBounded(listener, c.MaxConnections, m)
 	if pair == nil {
-		return listener, nil
+		return bounded, bounded, nil
 	}
-	return tls.NewListener(listener, pair.config()), nil
+	return tls.NewListener(bounded, pair.config()), bounded, nil
 }

@@ -97,7 +97,7 @@ func TestANewCertificateIsFoundWithoutASignal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := listen(t.Context(), c, pair)
+	listener, _, err := listen(t.Context(), c, pair, newMetrics(&health{}, t.TempDir()))
 	if err != nil {
 		t.Fatal(err)
 	}
