@@ -230,3 +230,28 @@ func TestALanguageModelIsConfiguredWhole(t *testing.T) {
 		}
 	}
 }
+
+func TestASettingOutsideItsRangeIsRefusedByName(t *testing.T) {
+	t.Parallel()
+	for name, texts := range map[string][]string{
+		"AGENTKEY_DATABASE_SCHEMA": {
+			"Upper", "with-dash", "with.dot", `with"quote`, "1st", "pg_x", "reporting", "x_reporting", "ümlaut",
+			strings.Repeat("x", 41), "a; drop schema public",
+		},
+		"AGENTKEY_MAX_CONNECTIONS": {"0", "-1", "100001", "many", "1.5", "off", "99999999999999999999"},
+	} {
+		for _, text := range texts {
+			_, err := LoadConfig([]string{name + "=" + text, "AGENTKEY_DATA_DIR=/data"})
+			if err == nil || !isUsage(err) || !strings.Contains(err.Error(), name+": it must be") {
+				t.Errorf("%s=%s: %v", name, text, err)
+			}
+		}
+	}
+	for _, env := range []string{
+		"AGENTKEY_DATABASE_SCHEMA=acme_2", "AGENTKEY_MAX_CONNECTIONS=1", "AGENTKEY_MAX_CONNECTIONS=100000",
+	} {
+		if _, err := LoadConfig([]string{env, "AGENTKEY_DATA_DIR=/data"}); err != nil {
+			t.Errorf("%s: %v", env, err)
+		}
+	}
+}

@@ -22,9 +22,9 @@ const (
 	graceTime = 100 * time.Millisecond
 )
 
-// boundedListener bounds how many connections are open. When all are, a new one takes the place of the
-// one that has waited longest for a call, because a client that sends nothing must not keep others
-// out. When each has a call under way, a few more are only told to come back later.
+// boundedListener bounds how many connections are open. When all are, a new one takes the place of
+// the one that has waited longest for a call, because a client that sends nothing must not keep
+// others out. When each has a call under way, a few more are only told to come back later.
 type boundedListener struct {
 	net.Listener
 	limit int

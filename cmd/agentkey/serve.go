@@ -315,7 +315,8 @@ func assemble(
 		},
 		Refusals: refusals,
 		Once:     &commands.Once{Log: inst.Log, MACKey: inst.MACKey, Clock: time.Now, NewID: newID},
-		Models:   models, WaitFor: readModel.WaitFor, Ready: h.Ready, Full: isSpare, OnAnswer: m.answered, Actions: codec.Actions(),
+		Models:   models, WaitFor: readModel.WaitFor, Ready: h.Ready, Full: isSpare,
+		OnAnswer: m.answered, Actions: codec.Actions(),
 		Reveal: func(ctx context.Context, organization, private string) (api.Personal, error) {
 			p, err := privacy.Open(ctx, organization, private)
 			return api.Personal(p), err

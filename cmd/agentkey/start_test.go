@@ -32,7 +32,7 @@ func TestMistakesInTheConfigurationAreListedAtOnce(t *testing.T) {
 		"AGENTKEY_LIMIT_READS=many", "AGENTKEY_NONSENSE=1", "AGENTKEY_TRUSTED_PROXIES=10.0.0.1",
 		"AGENTKEY_EVENTSTORE_URL=postgres://canary",
 		"AGENTKEY_TLS_CERT=cert.pem", "AGENTKEY_PLAIN_HTTP=yes", "AGENTKEY_AGENT_CORS_ORIGINS=example.com",
-		"AGENTKEY_URL=http://x",
+		"AGENTKEY_DATABASE_SCHEMA=pg_canary", "AGENTKEY_MAX_CONNECTIONS=0", "AGENTKEY_URL=http://x",
 	}, "serve")
 	if code != exitUsage {
 		t.Errorf("exit %d", code)
@@ -40,7 +40,7 @@ func TestMistakesInTheConfigurationAreListedAtOnce(t *testing.T) {
 	for _, name := range []string{
 		"AGENTKEY_LISTEN", "AGENTKEY_MASTER_KEYS", "AGENTKEY_ADMIN_TOKEN", "AGENTKEY_LIMIT_READS", "AGENTKEY_NONSENSE",
 		"AGENTKEY_TRUSTED_PROXIES", "AGENTKEY_EVENTSTORE_URL", "AGENTKEY_TLS_CERT", "AGENTKEY_PLAIN_HTTP",
-		"AGENTKEY_AGENT_CORS_ORIGINS",
+		"AGENTKEY_AGENT_CORS_ORIGINS", "AGENTKEY_DATABASE_SCHEMA", "AGENTKEY_MAX_CONNECTIONS",
 	} {
 		if !strings.Contains(stderr, name+":") {
 			t.Errorf("%s is not named:\n%s", name, stderr)
