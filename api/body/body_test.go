@@ -3,6 +3,8 @@ package body_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -197,4 +199,57 @@ func FuzzExplain(f *testing.F) {
 			t.Errorf("%q: %+v", text, got)
 		}
 	})
+}
+
+// TestYAMLThatGrowsIsRefused reads texts that are made to cost much more than their size.
+func TestYAMLThatGrowsIsRefused(t *testing.T) {
+	const size = 1 << 20
+	var laughs strings.Builder
+	laughs.WriteString("a: &a [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n")
+	for c := 'b'; c <= 'z'; c++ {
+		fmt.Fprintf(&laughs, "%c: &%c [%s]\n", c, c, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*%c, ", c-1), 9), ", "))
+	}
+	for name, tt := range map[string]struct {
+		text  string
+		says  string // empty: it is taken
+		times int    // its size that reading it may cost
+	}{
+		"laughs":        {laughs.String(), "anchors and aliases are not allowed", 300},
+		"a cycle":       {"a: &a\n  b: *a\n", "anchors and aliases are not allowed", 20_000},
+		"a merge":       {"a: &a {b: c}\nd:\n  <<: *a\n", "anchors and aliases are not allowed", 20_000},
+		"aliases":       {"a: &a x\nb: [" + strings.Repeat("*a,", size/3) + "]", "anchors", 200},
+		"deep lists":    {"a: " + strings.Repeat("[", size), "nested 32 deep", 20},
+		"deep mappings": {"a: " + strings.Repeat("{a: ", size/4), "nested 32 deep", 20},
+		"lists":         {"a: [" + strings.Repeat("[],", size/2) + "]", "more than 400000 values", 200},
+		"values":        {"a: [" + strings.Repeat("1,", size/2) + "]", "more than 400000 values", 200},
+		"lines":         {"a:\n" + strings.Repeat("-\n", size/2), "more than 400000 values", 200},
+		"documents":     {"a: 1\n" + strings.Repeat("---\n", size/4), "a second document begins", 20},
+		"a text":        {"a: " + strings.Repeat("x", 8*size), "", 20},
+		"a quoted text": {`a: "` + strings.Repeat(`\u0041`, size) + `"`, "", 20},
+		"a block":       {"a: |\n" + strings.Repeat("  - {x,: [\n", size/2), "", 30},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, err := body.ReadYAML([]byte(tt.text))
+			runtime.ReadMemStats(&after)
+			cost := int(after.TotalAlloc-before.TotalAlloc) / len(tt.text) //nolint:gosec // far below 2^63
+			if cost > tt.times {
+				t.Errorf("reading it costs %d times its size", cost)
+			}
+			if tt.says == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			refusal, found := errors.AsType[*domain.Error](err)
+			if !found || refusal.Kind != domain.KindInvalid || len(refusal.Fields) == 0 || len(refusal.Fields) > 50 {
+				t.Fatalf("it is refused with %v", err)
+			}
+			if got := refusal.Fields[0]; got.Line < 1 || got.Column < 1 || !strings.Contains(got.Message, tt.says) {
+				t.Errorf("line %d, column %d: %s", got.Line, got.Column, got.Message)
+			}
+		})
+	}
 }

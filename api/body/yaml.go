@@ -12,6 +12,7 @@ import (
 	"unicode"
 
 	"go.yaml.in/yaml/v4"
+	"go.yaml.in/yaml/v4/plugin/loaderlimits"
 
 	"agentkey/domain"
 )
@@ -34,10 +35,16 @@ func ReadYAML(raw []byte) (Body, error) {
 			},
 		)
 	}
-	d := yaml.NewDecoder(bytes.NewReader(raw))
+	d, err := yaml.NewLoader(bytes.NewReader(raw), yaml.WithPlugin(newLimits()))
+	if err != nil {
+		return Body{}, err
+	}
 	var doc, more yaml.Node
-	if err := d.Decode(&doc); err != nil {
+	if err := d.Load(&doc); err != nil {
 		return Body{}, malformed("YAML", explainYAML(raw, err))
+	}
+	if n := count(doc.Content[0], mostValues); n != nil {
+		return Body{}, malformed("YAML", fault{place{n.Line, n.Column}, tooMany})
 	}
 	r := yamlReader{places: map[string]spot{}}
 	value := r.value(doc.Content[0], "")
@@ -56,7 +63,7 @@ func ReadYAML(raw []byte) (Body, error) {
 			),
 		}
 	}
-	switch err := d.Decode(&more); {
+	switch err := d.Load(&more); {
 	case err == nil:
 		return Body{}, malformed(
 			"YAML", fault{place{more.Line, more.Column}, "a second document begins here; send one"},
@@ -67,6 +74,48 @@ func ReadYAML(raw []byte) (Body, error) {
 	out, err := normalise(object, nil)
 	out.places = r.places
 	return out, err
+}
+
+// mostValues is how many values a YAML text may have, names of fields included. A catalog of 2,000
+// tools has a tenth of that.
+const mostValues = 400_000
+
+var (
+	tooDeep = fmt.Sprintf("mappings and lists may be nested %d deep, and this one is deeper", deepest)
+	tooMany = fmt.Sprintf("there are more than %d values before this one; send several files", mostValues)
+)
+
+// newLimits bounds what is built of one text while it is read.
+func newLimits() *loaderlimits.Plugin {
+	lists := 0
+	return loaderlimits.New(loaderlimits.DepthFunc(func(depth int, _ *yaml.DepthContext) error {
+		lists++
+		switch {
+		case depth > deepest:
+			return errors.New(tooDeep)
+		case lists > mostValues:
+			return errors.New(tooMany)
+		}
+		return nil
+	}))
+}
+
+// count returns the first node beyond so many, nil when there is none. It does not follow aliases.
+func count(n *yaml.Node, most int) *yaml.Node {
+	left := most
+	var walk func(*yaml.Node) *yaml.Node
+	walk = func(n *yaml.Node) *yaml.Node {
+		if left--; left < 0 {
+			return n
+		}
+		for _, below := range n.Content {
+			if beyond := walk(below); beyond != nil {
+				return beyond
+			}
+		}
+		return nil
+	}
+	return walk(n)
 }
 
 func unprintable(c rune) bool {
@@ -83,6 +132,11 @@ func explainYAML(raw []byte, err error) fault {
 		return fault{placeOf(raw, len(raw)), "it can't be read"}
 	}
 	at := place{wrong.Mark.Line, wrong.Mark.Column}
+	for _, bound := range []string{tooDeep, tooMany} {
+		if strings.Contains(wrong.Message, bound) {
+			return fault{at, bound}
+		}
+	}
 	line := strings.Split(string(raw), "\n")[min(at.line, bytes.Count(raw, []byte{'\n'})+1)-1]
 	indent := line[:len(line)-len(strings.TrimLeft(line, " \t"))]
 	if tab := strings.IndexByte(indent, '\t'); tab >= 0 {
@@ -110,7 +164,13 @@ type yamlReader struct {
 	wrong  []domain.Field
 }
 
+// mostMistakes is how many of the mistakes in a text are kept.
+const mostMistakes = 50
+
 func (r *yamlReader) refuse(n *yaml.Node, path, message string) {
+	if len(r.wrong) >= mostMistakes {
+		return
+	}
 	f := fault{place{n.Line, n.Column}, message}
 	if path == "" {
 		path = "body"
