@@ -93,6 +93,7 @@ func (s *Server) ApproveRequest(
 	var terms commands.Terms
 	if r.Body != nil {
 		secret, err := credential(r.Body.Credential)
+		defer secret.Clear()
 		if err != nil {
 			return nil, err
 		}
@@ -149,6 +150,7 @@ func (s *Server) ListGrants(ctx context.Context, r ListGrantsRequestObject) (Lis
 func (s *Server) AssignTool(ctx context.Context, r AssignToolRequestObject) (AssignToolResponseObject, error) {
 	call := callOf(ctx)
 	secret, err := credential(r.Body.Credential)
+	defer secret.Clear()
 	if err != nil {
 		return nil, err
 	}
@@ -168,6 +170,7 @@ func (s *Server) ReplaceGrantCredential(
 ) (ReplaceGrantCredentialResponseObject, error) {
 	call := callOf(ctx)
 	secret, err := credential(&r.Body.Credential)
+	defer secret.Clear()
 	if err != nil {
 		return nil, err
 	}

@@ -136,6 +136,7 @@ func (s *Server) AcceptSuggestion(
 ) (AcceptSuggestionResponseObject, error) {
 	call := callOf(ctx)
 	tool, secret, err := newTool(r.Body.Tool)
+	defer secret.Clear()
 	if err != nil {
 		return nil, err
 	}

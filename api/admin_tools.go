@@ -9,11 +9,13 @@ import (
 	"agentkey/readmodels"
 )
 
-// credential reads a credential out of a body; one that is absent is the empty secret.
+// credential takes a credential out of a body; one that is absent is the empty secret. The caller
+// clears it.
 func credential(raw *Credential) (domain.Secret, error) {
 	if raw == nil || len(*raw) == 0 {
 		return domain.Secret{}, nil
 	}
+	defer clear(*raw)
 	return commands.NewCredential(*raw)
 }
 
@@ -42,7 +44,7 @@ func (s *Server) GetTool(ctx context.Context, r GetToolRequestObject) (GetToolRe
 	return GetTool200JSONResponse(s.toolView(found)), nil
 }
 
-// newTool is the tool that a body asks for, with its credential.
+// newTool is the tool that a body asks for, with its credential, which the caller clears.
 func newTool(b NewTool) (catalog.AddTool, domain.Secret, error) {
 	secret, err := credential(b.Credential)
 	return catalog.AddTool{
@@ -56,6 +58,7 @@ func newTool(b NewTool) (catalog.AddTool, domain.Secret, error) {
 func (s *Server) AddTool(ctx context.Context, r AddToolRequestObject) (AddToolResponseObject, error) {
 	call := callOf(ctx)
 	tool, secret, err := newTool(*r.Body)
+	defer secret.Clear()
 	if err != nil {
 		return nil, err
 	}
@@ -100,6 +103,7 @@ func (s *Server) RotateCredential(
 ) (RotateCredentialResponseObject, error) {
 	call := callOf(ctx)
 	secret, err := credential(&r.Body.Credential)
+	defer secret.Clear()
 	if err != nil {
 		return nil, err
 	}

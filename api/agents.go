@@ -1,7 +1,11 @@
 package api
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
 	"time"
 
 	"agentkey/commands"
@@ -219,9 +223,41 @@ func (s *Server) FetchCredential(
 	out := FetchCredential200JSONResponse{
 		ToolID: v.ToolID, ToolName: v.ToolName, AuthType: AuthType(v.AuthType), CredentialVersion: v.CredentialVersion,
 		CredentialExpiresAt: optionalTime(value(v.CredentialExpiresAt)), Instructions: v.Instructions,
-		InstructionsVersion: v.InstructionsVersion, Credential: Credential(v.Credential.Reveal()),
+		InstructionsVersion: v.InstructionsVersion, Credential: Credential(absent),
 		SuggestInstructionsEndpoint: "/api/tools/" + v.ToolID + "/instructions/suggest",
 	}
 	out.Receipt.EventID, out.Receipt.Stream, out.Receipt.Revision = v.EventID.String(), v.Stream, v.Revision
-	return out, nil
+	return vended{out, v.Credential}, nil
+}
+
+// absent stands where the credential belongs while the rest is encoded.
+const absent = "null"
+
+// vended is the answer with a credential. Encoders keep their buffers, so the credential is put
+// into one of our own, which is overwritten once it was sent.
+type vended struct {
+	rest       FetchCredential200JSONResponse
+	credential domain.Secret
+}
+
+// VisitFetchCredentialResponse writes the answer and clears the credential.
+func (v vended) VisitFetchCredentialResponse(w http.ResponseWriter) error {
+	defer v.credential.Clear()
+	rest, err := json.Marshal(v.rest)
+	if err != nil {
+		return err
+	}
+	const member = `"credential":` // a text has its quotes escaped
+	before, after, found := bytes.Cut(rest, []byte(member+absent))
+	if !found {
+		return errors.New("the answer has no place for the credential")
+	}
+	secret := v.credential.Reveal()
+	out := make([]byte, 0, len(rest)+len(secret)+1)
+	defer func() { clear(out) }()
+	out = append(append(append(append(append(out, before...), member...), secret...), after...), '\n')
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusOK)
+	_, err = w.Write(out)
+	return err
 }

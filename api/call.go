@@ -24,6 +24,7 @@ type call struct {
 	ctx       context.Context //nolint:containedctx // the request's own; gin's is reused after the call
 	op        *contract.Operation
 	body      body.Body
+	raw       []byte // the body as it came
 	requestID string
 	userAgent string
 	command   uuid.UUID
@@ -34,6 +35,13 @@ type call struct {
 	local     bool   // it comes from this machine, see door.Door.Local
 	header    http.Header
 	span      trace.Span // nil: it is not traced
+}
+
+// forget overwrites what the call still holds of its body, which may be a credential. What a parser
+// made of it are strings, which can't be overwritten.
+func (c *call) forget() {
+	clear(c.raw)
+	clear(c.body.JSON)
 }
 
 type callKey struct{}

@@ -120,7 +120,8 @@ func (s *Server) readBody(c *gin.Context, call *call) (map[string]any, error) {
 			Hint:   "Send the body without Content-Encoding.",
 		}
 	}
-	raw, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, call.op.MaxBody))
+	raw, err := readAll(http.MaxBytesReader(c.Writer, c.Request.Body, call.op.MaxBody), c.Request.ContentLength)
+	call.raw = raw
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		return nil, &domain.Error{
 			Kind: domain.KindTooLarge, Code: "body_too_large",
@@ -145,6 +146,14 @@ func (s *Server) readBody(c *gin.Context, call *call) (map[string]any, error) {
 	}
 	bind(c, call)
 	return call.body.Object, nil
+}
+
+// readAll reads to the end, into one buffer if the length is true, so that no other holds a part.
+func readAll(r io.Reader, length int64) ([]byte, error) {
+	var out bytes.Buffer
+	out.Grow(int(max(0, min(length, 64<<10))) + bytes.MinRead)
+	_, err := out.ReadFrom(r)
+	return out.Bytes(), err
 }
 
 // bind makes a body that was read the one that the handler gets.

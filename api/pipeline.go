@@ -46,6 +46,7 @@ func (s *Server) serve(c *gin.Context) {
 	if call.op != nil && call.op.StrictCORS {
 		c.Header("Cache-Control", "no-store, private")
 	}
+	defer call.forget()
 	defer s.record(c, call)
 	defer func() {
 		if r := recover(); r != nil {

@@ -29,6 +29,7 @@ func (b *Body) Settle(replace func(object map[string]any)) error {
 	replace(b.bound)
 	replace(b.Object)
 	text, err := encode(b.bound)
+	clear(b.JSON) // it may hold a credential
 	b.JSON = text
 	return err
 }
