@@ -2,7 +2,6 @@ package door
 
 import (
 	"errors"
-	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -26,22 +25,22 @@ func (d *Door) Address(remote string, forwardedFor []string) string {
 	return address.String()
 }
 
-// forwarding are the headers by which a proxy shows itself.
+// forwarding are the headers by which a proxy shows itself, in canonical form.
 var forwarding = []string{
 	"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip",
 }
 
 // Local reports whether a call comes from this machine. One that a proxy on this machine passes on
 // does only when that proxy is one of ours and the client, as every hop, is this machine too.
-func (d *Door) Local(remote string, header http.Header) bool {
+func (d *Door) Local(remote string, header map[string][]string) bool {
 	peer, err := peerOf(remote)
 	if err != nil || !peer.IsLoopback() {
 		return false
 	}
-	if !slices.ContainsFunc(forwarding, func(name string) bool { return len(header.Values(name)) > 0 }) {
+	if !slices.ContainsFunc(forwarding, func(name string) bool { return len(header[name]) > 0 }) {
 		return true
 	}
-	forwardedFor := header.Values("X-Forwarded-For")
+	forwardedFor := header["X-Forwarded-For"]
 	if !d.isProxy(peer) || len(forwardedFor) == 0 {
 		return false
 	}

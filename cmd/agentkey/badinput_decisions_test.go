@@ -142,7 +142,7 @@ func TestOfTwoAdminsWhoDecideAtOnceOneDecides(t *testing.T) {
 	id, key := admin.mustAgent("Onboarding")
 	agent := p.with(key)
 	organization := admin.must(200, "GET", "/api/admin/me", nil).Text("organization.id")
-	token := p.shell("token", "create", "--organization", organization, "--name", "b", "--role", "approver")
+	token := p.shell("token", "create", "--organization", organization, "--name", "an approver", "--role", "approver")
 	won := map[string]string{} // how each request was decided, as the winner was told
 	wins := map[string]int{}
 	for round := range eventstoretest.Rounds(200) {

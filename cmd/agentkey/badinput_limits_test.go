@@ -77,7 +77,7 @@ func TestTheFirstMistakeInTheOrderOfTheChecksIsTold(t *testing.T) {
 	suspendedID, suspended := admin.mustAgent("Suspended")
 	admin.must(200, "POST", "/api/admin/agents/"+suspendedID+"/suspend", nil)
 	organization := admin.must(200, "GET", "/api/admin/me", nil).Text("organization.id")
-	auditor := p.shell("token", "create", "--organization", organization, "--name", "a", "--role", "auditor")
+	auditor := p.shell("token", "create", "--organization", organization, "--name", "an auditor", "--role", "auditor")
 	path, nowhere := "/api/tools/"+tool+"/request", "/api/tools/"+newID().String()+"/request"
 	p.with(key).must(201, "POST", path, object{"reason": "to open pull requests"}) // the only one that the limit has
 	nobody := "/api/admin/agents/" + newID().String() + "/grants"
@@ -187,7 +187,7 @@ func TestEachAnswerTellsTheLimitOfItsTier(t *testing.T) {
 	_, key := p.admin().mustAgent("Onboarding")
 	suspendedID, suspended := p.admin().mustAgent("Suspended")
 	p.admin().must(200, "POST", "/api/admin/agents/"+suspendedID+"/suspend", nil)
-	auditor := p.shell("token", "create", "--organization", organization, "--name", "a", "--role", "auditor")
+	auditor := p.shell("token", "create", "--organization", organization, "--name", "an auditor", "--role", "auditor")
 	policies := map[string]string{
 		"reads": "1000;w=60", "requests": "200;w=3600", "credentials": "300;w=120", "admin": "400;w=60",
 		"admin_reads": "500;w=60",
@@ -391,7 +391,7 @@ func TestARefusedCallerCountsAsARead(t *testing.T) {
 	_, astray := admin.mustAgent("Astray")
 	admin.must(200, "POST", "/api/admin/agents/"+id+"/suspend", nil)
 	organization := admin.must(200, "GET", "/api/admin/me", nil).Text("organization.id")
-	auditor := p.shell("token", "create", "--organization", organization, "--name", "a", "--role", "auditor")
+	auditor := p.shell("token", "create", "--organization", organization, "--name", "an auditor", "--role", "auditor")
 	for _, tt := range []struct {
 		name, key, method, path, code string
 		times                         int

@@ -111,7 +111,7 @@ func TestOnlyThisMachineAndAdminsLearnHowItIs(t *testing.T) {
 	trusting, plain := start(t, "AGENTKEY_TRUSTED_PROXIES=127.0.0.1/32"), start(t, "AGENTKEY_LIMIT_PREAUTH=2/24h")
 	_, agent := trusting.admin().mustAgent("Onboarding")
 	organization := trusting.admin().must(200, "GET", "/api/admin/me", nil).Text("organization.id")
-	auditor := trusting.shell("token", "create", "--organization", organization, "--name", "a", "--role", "auditor")
+	auditor := trusting.shell("token", "create", "--organization", organization, "--name", "audit", "--role", "auditor")
 	const far = "203.0.113.7"
 	for _, tt := range []struct {
 		by     client
