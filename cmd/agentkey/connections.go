@@ -189,6 +189,14 @@ func (c *connection) Close() error {
 	return c.Conn.Close()
 }
 
+// CloseWrite ends what we send, so that a client which still sends reads its answer first.
+func (c *connection) CloseWrite() error {
+	if half, can := c.Conn.(interface{ CloseWrite() error }); can {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
 // SetDeadline implements net.Conn. A spare connection ends in time, whatever the server allows.
 func (c *connection) SetDeadline(t time.Time) error { return c.Conn.SetDeadline(c.bound(t)) }
 
