@@ -5,6 +5,7 @@
 package eventstore
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -42,13 +43,17 @@ const maxCalls = 1024
 // Client is a connection to the log. It connects at the first call and again after an outage, for
 // as long as the caller's context lets it. All methods are safe for concurrent use.
 type Client struct {
-	inner      *esdb.Client
+	conf       esdb.Configuration
+	logger     *slog.Logger
+	leaves     bool // a node that hangs
 	timeout    time.Duration
 	slots      chan struct{}
 	generation atomic.Uint64
 	calls      sync.WaitGroup
 	closing    sync.RWMutex
 	closed     bool
+	switching  sync.RWMutex
+	present    *link
 }
 
 // Open reads the configuration; it does not connect.
@@ -79,23 +84,16 @@ func Open(cfg Config) (*Client, error) {
 	if cfg.RootCAs != nil {
 		conf.RootCAs = cfg.RootCAs
 	}
-	c := &Client{timeout: cfg.Timeout, slots: make(chan struct{}, maxCalls)}
-	if c.timeout == 0 {
-		c.timeout = 3 * time.Second
+	c := &Client{
+		timeout: cmp.Or(cfg.Timeout, 3*time.Second), slots: make(chan struct{}, maxCalls), logger: cfg.Logger,
+		leaves: cfg.Socket == "", // the embedded store has no second node
 	}
-	// A discovery that gives up kills the client for good, so it never does.
-	conf.MaxDiscoverAttempts, conf.DiscoveryInterval = math.MaxInt32, 200
+	// A discovery that gives up kills the client for good, so it never does. A node that doesn't answer
+	// within a second is passed over, and one that is back is found soon.
+	conf.MaxDiscoverAttempts, conf.DiscoveryInterval, conf.GossipTimeout = math.MaxInt32, 200, 1
 	conf.DefaultDeadline = &c.timeout
-	conf.Logger = func(level esdb.LogLevel, format string, args ...any) {
-		c.observe(format)
-		if cfg.Logger != nil {
-			cfg.Logger.Debug(
-				"event log client", slog.String("client_level", level),
-				slog.String("text", fmt.Sprintf(format, args...)),
-			)
-		}
-	}
-	if c.inner, err = esdb.NewClient(conf); err != nil {
+	c.conf = *conf
+	if c.present, err = c.newLink(); err != nil {
 		return nil, fmt.Errorf("open the event log: %w", err)
 	}
 	return c, nil
@@ -147,13 +145,6 @@ func filesOf(text string) error {
 	return nil
 }
 
-// observe counts new connections. The client reports them only in its log.
-func (c *Client) observe(format string) {
-	if strings.HasPrefix(format, "starting a new discovery") || strings.HasPrefix(format, "Connecting to leader") {
-		c.generation.Add(1)
-	}
-}
-
 // Generation changes whenever the client leaves its connection for another. Equal before and after
 // two calls, it says that both went to the same node.
 func (c *Client) Generation() uint64 { return c.generation.Load() }
@@ -177,7 +168,7 @@ func (c *Client) Close() error {
 	}()
 	select {
 	case <-idle:
-		return c.inner.Close()
+		return c.current().inner.Close()
 	case <-time.After(c.timeout):
 		return nil
 	}
@@ -186,7 +177,7 @@ func (c *Client) Close() error {
 // call runs fn beside its caller, because the client ignores contexts while it connects, and bounds
 // it by the caller's context and by the timeout of one attempt. fn must write only to what it
 // returns.
-func call[T any](ctx context.Context, c *Client, fn func(context.Context) (T, error)) (T, error) {
+func call[T any](ctx context.Context, c *Client, fn func(context.Context, *link) (T, error)) (T, error) {
 	var none T
 	c.closing.RLock()
 	if c.closed {
@@ -211,7 +202,9 @@ func call[T any](ctx context.Context, c *Client, fn func(context.Context) (T, er
 	// The client puts this header where it never reaches the wire.
 	outgoing := metadata.AppendToOutgoingContext(ctx, "requires-leader", "true")
 	done := make(chan outcome, 1)
+	l := c.take()
 	go func() {
+		defer l.uses.Done()
 		var o outcome
 		defer func() {
 			if r := recover(); r != nil {
@@ -221,14 +214,21 @@ func call[T any](ctx context.Context, c *Client, fn func(context.Context) (T, er
 			<-c.slots
 			c.calls.Done()
 		}()
-		o.value, o.err = fn(outgoing)
+		o.value, o.err = fn(outgoing, l)
 	}()
-	select {
-	case o := <-done:
-		cancel()
-		return o.value, classify(o.err)
-	case <-ctx.Done():
-		cancel()
-		return none, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+	defer cancel()
+	slow := time.NewTimer(c.timeout / 2)
+	defer slow.Stop()
+	for {
+		select {
+		case o := <-done:
+			return o.value, classify(o.err)
+		case <-slow.C:
+			c.suspect(l)
+		case <-l.left.Done():
+			return none, errHangs
+		case <-ctx.Done():
+			return none, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+		}
 	}
 }

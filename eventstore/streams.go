@@ -76,8 +76,8 @@ func (c *Client) Append(ctx context.Context, stream string, expected int64, even
 			}
 		}
 		connection, again = c.Generation(), true
-		return call(ctx, c, func(ctx context.Context) (*esdb.WriteResult, error) {
-			return c.inner.AppendToStream(ctx, stream, opts, data...)
+		return call(ctx, c, func(ctx context.Context, l *link) (*esdb.WriteResult, error) {
+			return l.inner.AppendToStream(ctx, stream, opts, data...)
 		})
 	})
 	if err != nil {
@@ -169,8 +169,8 @@ func (c *Client) read(
 ) (_ []Recorded, err error) {
 	ctx, span := spans.Call(ctx, "read", category(stream), 1)
 	defer func() { spans.End(span, classOf(err)) }()
-	return call(ctx, c, func(ctx context.Context) ([]Recorded, error) {
-		s, err := c.inner.ReadStream(ctx, stream, opts, count)
+	return call(ctx, c, func(ctx context.Context, l *link) ([]Recorded, error) {
+		s, err := l.inner.ReadStream(ctx, stream, opts, count)
 		if err != nil {
 			return nil, err
 		}
@@ -267,8 +267,8 @@ func (c *Client) ReadAfter(ctx context.Context, position, count uint64) (_ []Rec
 }
 
 func (c *Client) readAll(ctx context.Context, opts esdb.ReadAllOptions, count uint64) ([]Recorded, error) {
-	return call(ctx, c, func(ctx context.Context) ([]Recorded, error) {
-		s, err := c.inner.ReadAll(ctx, opts, count)
+	return call(ctx, c, func(ctx context.Context, l *link) ([]Recorded, error) {
+		s, err := l.inner.ReadAll(ctx, opts, count)
 		if err != nil {
 			return nil, err
 		}
@@ -280,8 +280,8 @@ func (c *Client) readAll(ctx context.Context, opts esdb.ReadAllOptions, count ui
 // error.
 func (c *Client) Tombstone(ctx context.Context, stream string) error {
 	_, err := retry(ctx, c, func() (*esdb.DeleteResult, error) {
-		return call(ctx, c, func(ctx context.Context) (*esdb.DeleteResult, error) {
-			return c.inner.TombstoneStream(
+		return call(ctx, c, func(ctx context.Context, l *link) (*esdb.DeleteResult, error) {
+			return l.inner.TombstoneStream(
 				ctx, stream, esdb.TombstoneStreamOptions{ExpectedRevision: esdb.StreamExists{}},
 			)
 		})
@@ -302,8 +302,8 @@ func (c *Client) SetStreamMetadata(ctx context.Context, stream string, m StreamM
 		meta.SetMaxAge(m.MaxAge)
 	}
 	_, err := retry(ctx, c, func() (*esdb.WriteResult, error) {
-		return call(ctx, c, func(ctx context.Context) (*esdb.WriteResult, error) {
-			return c.inner.SetStreamMetadata(
+		return call(ctx, c, func(ctx context.Context, l *link) (*esdb.WriteResult, error) {
+			return l.inner.SetStreamMetadata(
 				ctx, stream, esdb.AppendToStreamOptions{ExpectedRevision: esdb.Any{}}, meta,
 			)
 		})

@@ -3,6 +3,7 @@ package eventstore
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"google.golang.org/grpc/metadata"
@@ -19,9 +20,9 @@ type Item struct {
 // Subscription follows the whole log. It is not resumed when it drops: subscribe again from what
 // was handled.
 type Subscription struct {
-	inner  *esdb.Subscription
-	ctx    context.Context //nolint:containedctx // a subscription lives as long as its context
-	cancel context.CancelFunc
+	inner *esdb.Subscription
+	ctx   context.Context //nolint:containedctx // a subscription lives as long as its context
+	end   func()
 }
 
 // checkpointEvery is how many windows of 32 considered events pass between two positions from the
@@ -49,16 +50,26 @@ func (c *Client) SubscribeAll(ctx context.Context, after uint64, filter Filter) 
 	if opts.Filter != nil {
 		opts.CheckpointInterval = checkpointEvery
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
 	// The attempt is bounded by its own context, but the subscription must outlive it.
-	sub, err := call(ctx, c, func(context.Context) (*esdb.Subscription, error) {
-		return c.inner.SubscribeToAll(metadata.AppendToOutgoingContext(ctx, "requires-leader", "true"), opts)
+	sub, err := call(ctx, c, func(_ context.Context, l *link) (*Subscription, error) {
+		inner, err := l.inner.SubscribeToAll(metadata.AppendToOutgoingContext(ctx, "requires-leader", "true"), opts)
+		if err != nil {
+			return nil, err
+		}
+		l.uses.Add(1) // beside the call's own
+		stop := context.AfterFunc(l.left, func() { cancel(errHangs) })
+		return &Subscription{inner: inner, ctx: ctx, end: sync.OnceFunc(func() {
+			stop()
+			cancel(nil)
+			l.uses.Done()
+		})}, nil
 	})
 	if err != nil {
-		cancel()
+		cancel(nil)
 		return nil, fmt.Errorf("subscribe to the log: %w", err)
 	}
-	return &Subscription{inner: sub, ctx: ctx, cancel: cancel}, nil
+	return sub, nil
 }
 
 // Next returns the next message. Its error says why the subscription ended: the context's, or
@@ -75,7 +86,7 @@ func (s *Subscription) Next() (Item, error) {
 		case e.CaughtUp != nil:
 			return Item{CaughtUp: true}, nil
 		case e.SubscriptionDropped != nil:
-			if err := s.ctx.Err(); err != nil {
+			if err := context.Cause(s.ctx); err != nil {
 				return Item{}, err
 			}
 			return Item{}, fmt.Errorf("the subscription dropped: %w", classify(e.SubscriptionDropped.Error))
@@ -85,6 +96,6 @@ func (s *Subscription) Next() (Item, error) {
 
 // Close ends the subscription.
 func (s *Subscription) Close() error {
-	s.cancel()
+	s.end()
 	return s.inner.Close()
 }

@@ -1,0 +1,144 @@
+package eventstore
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"google.golang.org/grpc/metadata"
+)
+
+// link is the official client with its connection. It finds another node by itself when a
+// connection ends, but not when a node hangs: then it is left for a new link.
+type link struct {
+	inner     *esdb.Client
+	connected atomic.Bool     // to a node; else it looks for one
+	suspected atomic.Bool     // a probe is under way
+	uses      sync.WaitGroup  // calls and subscriptions
+	left      context.Context //nolint:containedctx // ends what is under way when the link is left
+	leave     context.CancelFunc
+}
+
+// errHangs is why everything on a link ends that was left.
+var errHangs = fmt.Errorf("%w: the node doesn't answer any more, another is asked", ErrUnavailable)
+
+// newLink connects at its first call.
+func (c *Client) newLink() (*link, error) {
+	l := &link{}
+	conf := c.conf
+	conf.Logger = func(level esdb.LogLevel, format string, args ...any) {
+		c.observe(l, format)
+		if c.logger != nil {
+			c.logger.Debug(
+				"event log client", slog.String("client_level", level),
+				slog.String("text", fmt.Sprintf(format, args...)),
+			)
+		}
+	}
+	var err error
+	if l.inner, err = esdb.NewClient(&conf); err != nil {
+		return nil, err
+	}
+	l.left, l.leave = context.WithCancel(context.Background())
+	return l, nil
+}
+
+// observe learns from the client's log, the only place where it says so, when it leaves a
+// connection and when it has another.
+func (c *Client) observe(l *link, format string) {
+	begins := func(texts ...string) bool {
+		for _, text := range texts {
+			if strings.HasPrefix(format, text) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case begins("starting a new discovery", "Connecting to leader"):
+		l.connected.Store(false)
+		c.generation.Add(1)
+	case begins("retrieved supported features", "selected node", "successfully connected to leader"):
+		l.connected.Store(true)
+	}
+}
+
+func (c *Client) current() *link {
+	c.switching.RLock()
+	defer c.switching.RUnlock()
+	return c.present
+}
+
+// take returns the present link for one use more.
+func (c *Client) take() *link {
+	c.switching.RLock()
+	defer c.switching.RUnlock()
+	c.present.uses.Add(1)
+	return c.present
+}
+
+// probeTime is how long a node may take for the simplest answer while a call to it waits.
+const probeTime = time.Second
+
+// suspect probes a node that owes an answer, and leaves it when the probe isn't answered either.
+// gRPC would find it out by its keep-alive after twenty seconds. While the client looks for a node
+// anyway there is nothing to leave.
+func (c *Client) suspect(l *link) {
+	if !c.leaves || !l.connected.Load() || !l.suspected.CompareAndSwap(false, true) {
+		return
+	}
+	l.uses.Add(1) // while the call that suspects holds one
+	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
+	answered := make(chan struct{})
+	go func() {
+		defer l.uses.Done()
+		s, err := l.inner.ReadAll(
+			metadata.AppendToOutgoingContext(ctx, "requires-leader", "true"),
+			esdb.ReadAllOptions{Direction: esdb.Backwards, From: esdb.End{}}, 1,
+		)
+		if err == nil {
+			_, err = drain(s)
+		}
+		if err == nil || ctx.Err() == nil {
+			close(answered) // or the connection has ended, and the client looks for another
+		}
+	}()
+	go func() {
+		defer l.suspected.Store(false)
+		defer cancel()
+		select {
+		case <-answered:
+		case <-ctx.Done():
+			c.abandon(l)
+		}
+	}()
+}
+
+// abandon puts a new link in the place of one that hangs, and ends what is under way on that one.
+func (c *Client) abandon(l *link) {
+	c.switching.Lock()
+	defer c.switching.Unlock()
+	if c.present != l || !l.connected.Load() {
+		return
+	}
+	next, err := c.newLink()
+	if err != nil {
+		return // as it was; the next call suspects it again
+	}
+	c.present = next
+	c.generation.Add(1)
+	l.leave()
+	go func() {
+		// The client panics when it is closed during a failing call.
+		l.uses.Wait()
+		_ = l.inner.Close() // nobody uses it any more
+	}()
+	if c.logger != nil {
+		c.logger.Warn("a node of the event log hangs; another is looked for")
+	}
+}
