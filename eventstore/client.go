@@ -90,7 +90,8 @@ func Open(cfg Config) (*Client, error) {
 	}
 	// A discovery that gives up kills the client for good, so it never does. A node that doesn't answer
 	// within a second is passed over, and one that is back is found soon.
-	conf.MaxDiscoverAttempts, conf.DiscoveryInterval, conf.GossipTimeout = math.MaxInt32, 200, 1
+	conf.MaxDiscoverAttempts, conf.GossipTimeout = math.MaxInt32, 1
+	conf.DiscoveryInterval = int(retryTime.Milliseconds())
 	conf.DefaultDeadline = &c.timeout
 	c.conf = *conf
 	if c.present, err = c.newLink(); err != nil {
@@ -222,6 +223,7 @@ func call[T any](ctx context.Context, c *Client, fn func(context.Context, *link)
 	for {
 		select {
 		case o := <-done:
+			c.ended(l, o.err)
 			return o.value, classify(o.err)
 		case <-slow.C:
 			c.suspect(l)

@@ -2,6 +2,7 @@ package eventstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -10,22 +11,25 @@ import (
 	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 )
 
-// link is the official client with its connection. It finds another node by itself when a
-// connection ends, but not when a node hangs: then it is left for a new link.
+// link is the official client with its connection. When that ends or hangs, it is left for a new
+// link.
 type link struct {
 	inner     *esdb.Client
 	connected atomic.Bool     // to a node; else it looks for one
 	suspected atomic.Bool     // a probe is under way
+	tried     atomic.Bool     // for a while, so that a node that refuses is not asked without a pause
 	uses      sync.WaitGroup  // calls and subscriptions
 	left      context.Context //nolint:containedctx // ends what is under way when the link is left
 	leave     context.CancelFunc
 }
 
 // errHangs is why everything on a link ends that was left.
-var errHangs = fmt.Errorf("%w: the node doesn't answer any more, another is asked", ErrUnavailable)
+var errHangs = fmt.Errorf("%w: the node doesn't answer any more, a node is looked for", ErrUnavailable)
 
 // newLink connects at its first call.
 func (c *Client) newLink() (*link, error) {
@@ -44,6 +48,7 @@ func (c *Client) newLink() (*link, error) {
 	if l.inner, err = esdb.NewClient(&conf); err != nil {
 		return nil, err
 	}
+	time.AfterFunc(retryTime, func() { l.tried.Store(true) })
 	l.left, l.leave = context.WithCancel(context.Background())
 	return l, nil
 }
@@ -82,6 +87,10 @@ func (c *Client) take() *link {
 	return c.present
 }
 
+// retryTime is how long a link is kept at least, and the pause between two looks at a node that is
+// away.
+const retryTime = 200 * time.Millisecond
+
 // probeTime is how long a node may take for the simplest answer while a call to it waits.
 const probeTime = time.Second
 
@@ -119,11 +128,22 @@ func (c *Client) suspect(l *link) {
 	}()
 }
 
-// abandon puts a new link in the place of one that hangs, and ends what is under way on that one.
+// ended looks for another node at once when a connection has ended. Left alone, the client does so
+// only after a failed append; reads fail until gRPC has tried the same node again, after longer and
+// longer pauses.
+func (c *Client) ended(l *link, err error) {
+	var client *esdb.Error
+	if errors.As(err, &client) && client.Code() == esdb.ErrorUnavailable || status.Code(err) == codes.Unavailable {
+		c.abandon(l)
+	}
+}
+
+// abandon puts a new link in the place of one that hangs or has ended, and ends what is under way
+// on that one. A link that looks for a node, or is hardly older than its first try, stays.
 func (c *Client) abandon(l *link) {
 	c.switching.Lock()
 	defer c.switching.Unlock()
-	if c.present != l || !l.connected.Load() {
+	if c.present != l || !l.connected.Load() || !l.tried.Load() {
 		return
 	}
 	next, err := c.newLink()
@@ -139,6 +159,6 @@ func (c *Client) abandon(l *link) {
 		_ = l.inner.Close() // nobody uses it any more
 	}()
 	if c.logger != nil {
-		c.logger.Warn("a node of the event log hangs; another is looked for")
+		c.logger.Info("the connection to the event log hangs or has ended; a node is looked for")
 	}
 }

@@ -20,9 +20,11 @@ type Item struct {
 // Subscription follows the whole log. It is not resumed when it drops: subscribe again from what
 // was handled.
 type Subscription struct {
-	inner *esdb.Subscription
-	ctx   context.Context //nolint:containedctx // a subscription lives as long as its context
-	end   func()
+	inner  *esdb.Subscription
+	client *Client
+	link   *link
+	ctx    context.Context //nolint:containedctx // a subscription lives as long as its context
+	end    func()
 }
 
 // checkpointEvery is how many windows of 32 considered events pass between two positions from the
@@ -59,7 +61,7 @@ func (c *Client) SubscribeAll(ctx context.Context, after uint64, filter Filter) 
 		}
 		l.uses.Add(1) // beside the call's own
 		stop := context.AfterFunc(l.left, func() { cancel(errHangs) })
-		return &Subscription{inner: inner, ctx: ctx, end: sync.OnceFunc(func() {
+		return &Subscription{inner: inner, client: c, link: l, ctx: ctx, end: sync.OnceFunc(func() {
 			stop()
 			cancel(nil)
 			l.uses.Done()
@@ -89,6 +91,7 @@ func (s *Subscription) Next() (Item, error) {
 			if err := context.Cause(s.ctx); err != nil {
 				return Item{}, err
 			}
+			s.client.ended(s.link, e.SubscriptionDropped.Error)
 			return Item{}, fmt.Errorf("the subscription dropped: %w", classify(e.SubscriptionDropped.Error))
 		}
 	}

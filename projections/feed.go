@@ -85,7 +85,7 @@ func NewFeed(c FeedConfig) *Feed {
 		c.Pace = 25 * time.Millisecond
 	}
 	if c.MaxOutage == 0 {
-		c.MaxOutage = time.Second
+		c.MaxOutage = 200 * time.Millisecond
 	}
 	f := &Feed{FeedConfig: c, progress: newProgress()}
 	f.closed, f.closing = context.WithCancel(context.Background())

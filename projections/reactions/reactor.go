@@ -61,7 +61,7 @@ func (r *Reactor) Begin(ctx context.Context, re Reaction) error {
 // Run carries a reaction out until ctx ends. What fails is logged and tried again after a growing
 // pause.
 func (r *Reactor) Run(ctx context.Context, re Reaction) {
-	backoff := eventstore.Backoff{Min: 100 * time.Millisecond, Max: 10 * time.Second}
+	backoff := eventstore.Backoff{Min: 100 * time.Millisecond}
 	for {
 		handled, err := r.session(ctx, re)
 		if ctx.Err() != nil {
@@ -69,6 +69,10 @@ func (r *Reactor) Run(ctx context.Context, re Reaction) {
 		}
 		if handled {
 			backoff.Reset()
+		}
+		backoff.Max = 10 * time.Second
+		if errors.Is(err, eventstore.ErrUnavailable) {
+			backoff.Max = 200 * time.Millisecond
 		}
 		pause := backoff.Next()
 		if err != nil && !errors.Is(err, eventstore.ErrUnavailable) {
