@@ -88,8 +88,8 @@ func Open(cfg Config) (*Client, error) {
 		timeout: cmp.Or(cfg.Timeout, 3*time.Second), slots: make(chan struct{}, maxCalls), logger: cfg.Logger,
 		leaves: cfg.Socket == "", // the embedded store has no second node
 	}
-	// A discovery that gives up kills the client for good, so it never does. A node that doesn't answer
-	// within a second is passed over, and one that is back is found soon.
+	// A discovery that gives up kills the client for good, so it never does. A node that doesn't
+	// answer within a second is passed over, and one that is back is found soon.
 	conf.MaxDiscoverAttempts, conf.GossipTimeout = math.MaxInt32, 1
 	conf.DiscoveryInterval = int(retryTime.Milliseconds())
 	conf.DefaultDeadline = &c.timeout
