@@ -226,7 +226,7 @@ func call[T any](ctx context.Context, c *Client, fn func(context.Context, *link)
 			c.ended(l, o.err)
 			return o.value, classify(o.err)
 		case <-slow.C:
-			c.suspect(l)
+			c.suspect(l) //nolint:contextcheck // the probe is shared by all who wait for the node
 		case <-l.left.Done():
 			return none, errHangs
 		case <-ctx.Done():

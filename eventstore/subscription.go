@@ -59,8 +59,8 @@ func (c *Client) SubscribeAll(ctx context.Context, after uint64, filter Filter) 
 		if err != nil {
 			return nil, err
 		}
-		l.uses.Add(1) // beside the call's own
-		stop := context.AfterFunc(l.left, func() { cancel(errHangs) })
+		l.uses.Add(1)                                                  // beside the call's own
+		stop := context.AfterFunc(l.left, func() { cancel(errHangs) }) //nolint:contextcheck // the link outlives the call
 		return &Subscription{inner: inner, client: c, link: l, ctx: ctx, end: sync.OnceFunc(func() {
 			stop()
 			cancel(nil)
