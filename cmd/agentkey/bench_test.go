@@ -124,8 +124,8 @@ func BenchmarkFetchOnEngines(b *testing.B) {
 	}
 }
 
-// BenchmarkFirstFetchAfterTheLogIsBack measures when the first fetch succeeds after an outage of the
-// event log of three seconds, counted from its end.
+// BenchmarkFirstFetchAfterTheLogIsBack measures when the first fetch succeeds after an outage of
+// the event log of three seconds, counted from its end.
 func BenchmarkFirstFetchAfterTheLogIsBack(b *testing.B) {
 	log := startLog(b)
 	p := start(b, log.replicas()...)
