@@ -104,7 +104,7 @@ func TestADecisionForTheFleet(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{
 		"Onboarding-Agent wants linear at <nil> to file more issues",
-		"Support wants LINEAR at https://WWW.linear.app/login to read roadmaps",
+		"Support wants LINEAR at https://www.linear.app/login to read roadmaps",
 		"Asleep wants li-near at https://docs.linear.app to sleep on it",
 	}, said); diff != "" {
 		t.Errorf("the backers (-want +got):\n%s", diff)
