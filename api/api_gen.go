@@ -253,6 +253,27 @@ func (e CredentialUsageIn) Valid() bool {
 	}
 }
 
+// Defines values for DecidedStatus.
+const (
+	DecidedStatusAccepted   DecidedStatus = "accepted"
+	DecidedStatusDismissed  DecidedStatus = "dismissed"
+	DecidedStatusRedirected DecidedStatus = "redirected"
+)
+
+// Valid indicates whether the value is a known member of the DecidedStatus enum.
+func (e DecidedStatus) Valid() bool {
+	switch e {
+	case DecidedStatusAccepted:
+		return true
+	case DecidedStatusDismissed:
+		return true
+	case DecidedStatusRedirected:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for DeliveryStatus.
 const (
 	DeliveryStatusDead      DeliveryStatus = "dead"
@@ -1105,6 +1126,18 @@ type CredentialUsage struct {
 // CredentialUsageIn basic: user and password of HTTP Basic authentication, separated by a colon. other: value explains how.
 type CredentialUsageIn string
 
+// Decided The suggestion or note that a refusal is about, and how it ended (already_decided).
+type Decided struct {
+	// DecidedAt RFC 3339 in UTC.
+	DecidedAt *Time         `json:"decided_at,omitempty"`
+	DecidedBy *Actor        `json:"decided_by,omitempty"`
+	ID        string        `json:"id"`
+	Status    DecidedStatus `json:"status"`
+}
+
+// DecidedStatus defines model for Decided.Status.
+type DecidedStatus string
+
 // DeliveryStatus pending: not tried yet. failed: tried, and will be retried. dead: no longer retried unless it is resent.
 type DeliveryStatus string
 
@@ -1536,10 +1569,16 @@ type Problem struct {
 	// Instance The id of the HTTP request, as in X-Request-Id.
 	Instance string `json:"instance"`
 
+	// Note The suggestion or note that a refusal is about, and how it ended (already_decided).
+	Note *Decided `json:"note,omitempty"`
+
 	// RequestID For agents: the access request that waits. It is the id in access_request.
 	RequestID *string `json:"request_id,omitempty"`
 	Status    int     `json:"status"`
-	Title     string  `json:"title"`
+
+	// Suggestion The suggestion or note that a refusal is about, and how it ended (already_decided).
+	Suggestion *Decided `json:"suggestion,omitempty"`
+	Title      string   `json:"title"`
 
 	// Type urn:agentkey:error:<code>
 	Type                 string                 `json:"type"`
@@ -2329,6 +2368,14 @@ func (a *Problem) UnmarshalJSON(b []byte) error {
 		delete(object, "instance")
 	}
 
+	if raw, found := object["note"]; found {
+		err = json.Unmarshal(raw, &a.Note)
+		if err != nil {
+			return fmt.Errorf("error reading 'note': %w", err)
+		}
+		delete(object, "note")
+	}
+
 	if raw, found := object["request_id"]; found {
 		err = json.Unmarshal(raw, &a.RequestID)
 		if err != nil {
@@ -2343,6 +2390,14 @@ func (a *Problem) UnmarshalJSON(b []byte) error {
 			return fmt.Errorf("error reading 'status': %w", err)
 		}
 		delete(object, "status")
+	}
+
+	if raw, found := object["suggestion"]; found {
+		err = json.Unmarshal(raw, &a.Suggestion)
+		if err != nil {
+			return fmt.Errorf("error reading 'suggestion': %w", err)
+		}
+		delete(object, "suggestion")
 	}
 
 	if raw, found := object["title"]; found {
@@ -2419,6 +2474,13 @@ func (a Problem) MarshalJSON() ([]byte, error) {
 		return nil, fmt.Errorf("error marshaling 'instance': %w", err)
 	}
 
+	if a.Note != nil {
+		object["note"], err = json.Marshal(a.Note)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling 'note': %w", err)
+		}
+	}
+
 	if a.RequestID != nil {
 		object["request_id"], err = json.Marshal(a.RequestID)
 		if err != nil {
@@ -2429,6 +2491,13 @@ func (a Problem) MarshalJSON() ([]byte, error) {
 	object["status"], err = json.Marshal(a.Status)
 	if err != nil {
 		return nil, fmt.Errorf("error marshaling 'status': %w", err)
+	}
+
+	if a.Suggestion != nil {
+		object["suggestion"], err = json.Marshal(a.Suggestion)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling 'suggestion': %w", err)
+		}
 	}
 
 	object["title"], err = json.Marshal(a.Title)

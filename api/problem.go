@@ -76,7 +76,12 @@ func (s *Server) problem(call *call, err error) (status int, document []byte, re
 	}
 	say := func(text string) string { return s.routes.say(text, refusal.Next) }
 	body := map[string]any{}
-	maps.Copy(body, refusal.Extra)
+	for name, named := range refusal.Extra {
+		if ended, is := named.(domain.Decided); is {
+			named = s.decided(call, ended)
+		}
+		body[name] = named
+	}
 	maps.Copy(body, map[string]any{
 		"instance": call.requestID,
 		"type":     "urn:agentkey:error:" + refusal.Code, "title": http.StatusText(status), "status": status,
@@ -95,6 +100,16 @@ func (s *Server) problem(call *call, err error) (status int, document []byte, re
 		document = []byte("{}") // of strings and numbers: it can't fail
 	}
 	return status, document, refusal
+}
+
+// decided names what was decided about already, with who did and when.
+func (s *Server) decided(call *call, ended domain.Decided) Decided {
+	out := Decided{ID: ended.ID, Status: DecidedStatus(ended.Status), DecidedAt: optionalTime(ended.At)}
+	if ended.By != nil && ended.By.ID != "" {
+		by := s.actor(call.ctx, call.Caller.Organization, *ended.By)
+		out.DecidedBy = &by
+	}
+	return out
 }
 
 // fromRoot names the fields of a refusal by their paths from the root of the body.

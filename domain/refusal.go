@@ -126,3 +126,11 @@ var lists = map[string]struct {
 		"{assignTool}.", []Next{{Op: "listGrants"}, {Op: "assignTool"}}},
 	"": {"See {getDocument} for every path.", []Next{{Op: "getDocument"}}},
 }
+
+// Decided says how something ended about which nobody can decide again. A refusal names it in
+// Extra.
+type Decided struct {
+	ID, Status string
+	By         *Actor
+	At         time.Time
+}

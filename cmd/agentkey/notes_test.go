@@ -95,14 +95,13 @@ func TestAGuideGrows(t *testing.T) {
 		a.At("instructions_version") != 4.0 {
 		t.Errorf("the next fetch: %s", a.Body)
 	}
-	admin.refused(
-		409, "already_decided", "POST", "/api/admin/instruction-suggestions/"+id+"/accept",
-		object{"instructions": "again"},
-	)
-	admin.refused(
-		409, "already_decided", "POST", "/api/admin/instruction-suggestions/"+id+"/dismiss",
-		object{"reason": "too late"},
-	)
+	for path, body := range map[string]object{
+		"accept": {"instructions": "again"}, "dismiss": {"reason": "too late"},
+	} {
+		admin.namesTheDecision("note", "/api/admin/instruction-suggestions/"+id, admin.refused(
+			409, "already_decided", "POST", "/api/admin/instruction-suggestions/"+id+"/"+path, body,
+		))
+	}
 	if a := admin.must(200, "GET", "/api/admin/instruction-suggestions/"+id, nil); a.Text("status") != "accepted" ||
 		a.Text("tool_name") == "" {
 		t.Errorf("afterwards: %s", a.Body)

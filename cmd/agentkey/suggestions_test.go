@@ -54,6 +54,20 @@ var linear = object{
 	"credential": "lin_secret",
 }
 
+// namesTheDecision compares what a refusal says of something that was decided about with what there
+// is at a path.
+func (c client) namesTheDecision(member, path string, refusal answer) {
+	c.t.Helper()
+	was := c.must(200, "GET", path, nil)
+	named := object{}
+	for _, field := range []string{"id", "status", "decided_at", "decided_by"} {
+		named[field] = was.JSON[field]
+	}
+	if diff := cmp.Diff(named, refusal.At(member)); diff != "" || was.At("decided_by.label") == nil {
+		c.t.Errorf("%s (-want +got):\n%s", refusal.Body, diff)
+	}
+}
+
 // TestADecisionForTheFleet is the whole way of a suggestion: agents suggest a tool, the admin sees
 // how many and why, says yes once, and each of them fetches.
 func TestADecisionForTheFleet(t *testing.T) {
@@ -156,8 +170,11 @@ func TestADecisionForTheFleet(t *testing.T) {
 	if a := p.with(asleepKey).fetch(tool); a.Status != 403 || a.Text("your_access") != "none" {
 		t.Errorf("an agent that was suspended when it was decided: %s", a.Body)
 	}
-	admin.refused(409, "already_decided", "POST", "/api/admin/suggestions/"+id+"/accept", object{"tool": linear})
-	admin.refused(409, "already_decided", "POST", "/api/admin/suggestions/"+id+"/dismiss", nil)
+	for path, body := range map[string]any{"accept": object{"tool": linear}, "dismiss": nil} {
+		admin.namesTheDecision("suggestion", "/api/admin/suggestions/"+id, admin.refused(
+			409, "already_decided", "POST", "/api/admin/suggestions/"+id+"/"+path, body,
+		))
+	}
 	admin.refused(404, "not_found", "POST", "/api/admin/suggestions/"+tool+"/dismiss", nil)
 	if a := admin.must(200, "GET", "/api/admin/suggestions/"+id, nil); a.Text("status") != "accepted" ||
 		a.Text("tool_id") != tool {
@@ -375,6 +392,8 @@ func TestANameOfTwoSites(t *testing.T) {
 			"POST", "/api/admin/suggestions/"+other+"/accept", field, admin.read("/api/admin/suggestions/"+other)...,
 		); a.Text("code") != body {
 			t.Errorf("%s: %s", body, a.Body)
+		} else if body == "already_decided" { // which is not the one in the path
+			admin.namesTheDecision("suggestion", "/api/admin/suggestions/"+bank, a)
 		}
 	}
 }

@@ -163,6 +163,9 @@ func (s State) waiting(id string) (Suggestion, error) {
 		return x, &domain.Error{
 			Kind: domain.KindConflict, Code: "already_decided", Detail: "This suggestion is no longer pending.",
 			Hint: "See how it ended with {listSuggestions}.", Next: []domain.Next{{Op: "listSuggestions"}},
+			Extra: map[string]any{"suggestion": domain.Decided{
+				ID: id, Status: string(x.Status), By: x.DecidedBy, At: x.DecidedAt,
+			}},
 		}
 	}
 	return x, nil

@@ -203,6 +203,9 @@ func (s State) Waiting(id string) (Note, error) {
 			Kind: domain.KindConflict, Code: "already_decided", Detail: "This note is no longer pending.",
 			Hint: "See how it ended with {listInstructionSuggestions}.",
 			Next: []domain.Next{{Op: "listInstructionSuggestions"}},
+			Extra: map[string]any{"note": domain.Decided{
+				ID: id, Status: string(n.Status), By: n.DecidedBy, At: n.DecidedAt,
+			}},
 		}
 	}
 	return n, nil
