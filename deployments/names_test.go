@@ -126,6 +126,8 @@ func TestTheProgramKnowsEveryVariableThatIsNamed(t *testing.T) {
 var exported = map[string][]string{
 	"agentkey_http_requests_total":           {"method", "route", "status"},
 	"agentkey_http_request_duration_seconds": {"method", "route"},
+	"agentkey_http_connections":              {},
+	"agentkey_http_connections_full_total":   {"outcome"},
 	"agentkey_fetches_total":                 {"outcome"},
 	"agentkey_append_duration_seconds":       {"category"},
 	"agentkey_append_commands":               {},

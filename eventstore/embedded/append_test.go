@@ -37,8 +37,9 @@ func verdict(r *streams.AppendResp) string {
 }
 
 // TestDecisionTable is the protocol's table of what an append may expect, on every sort of stream.
+// Each case has a store of its own: ids are known in the first stream that used them.
 func TestDecisionTable(t *testing.T) {
-	w := serve(t, embedded.Options{})
+	var w *wire
 	a, b, x, y := proposed("happened", "1"), proposed("happened", "2"), proposed("happened", "3"), proposed(
 		"happened", "4",
 	)
@@ -115,9 +116,10 @@ func TestDecisionTable(t *testing.T) {
 		{"tombstoned", "exists", events{x}, "stream-deleted"},
 		{"tombstoned", 1, events{x}, "stream-deleted"},
 	}
-	for n, tt := range tests {
+	for _, tt := range tests {
 		t.Run(fmt.Sprintf("%s at %v, %d events, %s", tt.state, tt.expected, len(tt.events), tt.want), func(t *testing.T) {
-			name := "table-" + strconv.Itoa(n)
+			w = serve(t, embedded.Options{})
+			const name = "table"
 			states[tt.state](name)
 			head := w.store.Head()
 			response, trailer, err := w.append(name, tt.expected, tt.events...)
@@ -415,5 +417,19 @@ func checkOrder(t *testing.T, page []*streams.ReadResp, seen map[uint64]string, 
 			t.Fatalf("%s at position %d should have revision %d", what, e.GetCommitPosition(), revisions[name])
 		}
 		revisions[name]++
+	}
+}
+
+// TestTheFirstStreamThatUsedAnIDKeepsIt repeats an append in another stream. With any, a server
+// looks for the id alone.
+func TestTheFirstStreamThatUsedAnIDKeepsIt(t *testing.T) {
+	w := serve(t, embedded.Options{})
+	p := several(1)
+	for _, step := range []struct{ name, want string }{
+		{"first", "at 0"}, {"second", "at 0"}, {"first", "at 0"}, {"second", "at 1"},
+	} {
+		if r, _, err := w.append(step.name, "any", p...); err != nil || verdict(r) != step.want {
+			t.Errorf("to %s: %v %v, not %s", step.name, r, err, step.want)
+		}
 	}
 }

@@ -145,6 +145,9 @@ func newRecentIDs() *recentIDs { return &recentIDs{known: map[[16]byte]writtenID
 
 func (r *recentIDs) add(ids []writtenID) {
 	for _, w := range ids {
+		if _, known := r.known[w.id]; known {
+			continue // as on a server, the first stream that used an id keeps it
+		}
 		r.known[w.id] = w
 		r.order = append(r.order, w.id)
 	}
