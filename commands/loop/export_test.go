@@ -41,5 +41,6 @@ func (l *Loop[S, C, E]) FromSnapshot(ctx context.Context, id string) Head[S] {
 // WriteSnapshot writes a snapshot with our MAC of whatever state is said to be at a head, and waits
 // for it.
 func (l *Loop[S, C, E]) WriteSnapshot(id string, head Head[S]) error {
-	return l.stream(id).writeSnapshot(head, false)
+	_, err := l.stream(id).writeSnapshot(head, 0)
+	return err
 }

@@ -1,6 +1,8 @@
 package loop
 
 import (
+	"bytes"
+	"compress/flate"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -8,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -20,9 +23,11 @@ import (
 // SnapshotEvery is the number of events after which a stream's state is written down.
 const SnapshotEvery = 256
 
-// maxSnapshot bounds a snapshot's state; a larger one is not written, and the stream is folded from
-// further back.
-const maxSnapshot = 900 << 10
+const (
+	maxState = 900 << 10 // of a state that is written as it is; a larger one is packed into parts
+	maxPart  = 700 << 10 // of a packed state in one part, which is written in base64
+	maxParts = 64        // a state of more is not written, and the stream is folded from further back
+)
 
 // snapshot is a state that may replace the events before it. It is a cache: used only if the MAC,
 // the fold and the event at its revision all agree.
@@ -31,16 +36,23 @@ type snapshot struct {
 	EventID  uuid.UUID       `json:"event_id"` // of the event at that revision
 	Fold     int             `json:"fold"`
 	At       time.Time       `json:"at"`
-	State    json.RawMessage `json:"state"`
-	MAC      string          `json:"mac"` // HMAC-SHA256 (RFC 2104), hex
+	State    json.RawMessage `json:"state,omitempty"`
+	Parts    int             `json:"parts,omitempty"` // the events before this one that hold the state, deflated
+	MAC      string          `json:"mac"`             // HMAC-SHA256 (RFC 2104), hex
 }
 
-func (s *stream[S, C, E]) mac(n snapshot) string {
+// part is a piece of a packed state.
+type part struct {
+	Part []byte `json:"part"`
+}
+
+// mac covers the state as it is stored: packed if there are parts.
+func (s *stream[S, C, E]) mac(n snapshot, state []byte) string {
 	h := hmac.New(sha256.New, s.loop.Env.MACKey.Reveal())
 	h.Write(codec.PAE(
 		[]byte("agentkey.snapshot.v1"), []byte(s.loop.Env.Log.Keys.StoreID()), []byte(s.name),
 		strconv.AppendInt(nil, n.Revision, 10), n.EventID[:], strconv.AppendInt(nil, int64(n.Fold), 10),
-		[]byte(n.At.Format(time.RFC3339Nano)), n.State,
+		[]byte(n.At.Format(time.RFC3339Nano)), strconv.AppendInt(nil, int64(n.Parts), 10), state,
 	))
 	return hex.EncodeToString(h.Sum(nil))
 }
@@ -51,53 +63,123 @@ func (s *stream[S, C, E]) snapshotLocked() {
 		return
 	}
 	s.snapshotting = true
-	head, trimmed := s.head, s.trimmed
+	head, keeps := s.head, s.keeps
 	go func() {
-		err := s.writeSnapshot(head, trimmed)
-		if err != nil && !errors.Is(err, eventstore.ErrUnavailable) {
+		keeps, err := s.writeSnapshot(head, keeps)
+		if err != nil && !errors.Is(err, eventstore.ErrUnavailable) && !errors.Is(err, eventstore.ErrWrongRevision) {
 			s.loop.Env.OnFault("snapshot not written", err)
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.snapshotting = false
-		s.trimmed = s.trimmed || err == nil
+		s.keeps = keeps
 	}()
 }
 
-func (s *stream[S, C, E]) writeSnapshot(head Head[S], trimmed bool) error {
+// writeSnapshot writes a head down. The snapshot stream is known to keep so many events, or 0; it
+// returns how many it keeps now.
+func (s *stream[S, C, E]) writeSnapshot(head Head[S], keeps int) (int, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), Deadline)
 	defer cancel()
 	state, err := json.Marshal(head.State)
 	if err != nil {
-		return fmt.Errorf("encode the snapshot of %s: %w", s.name, err)
+		return keeps, fmt.Errorf("encode the snapshot of %s: %w", s.name, err)
 	}
-	if len(state) > maxSnapshot {
-		return nil
-	}
-	name := codec.Snapshots.Stream(s.name)
-	if !trimmed {
-		if err := s.loop.Env.Log.Client.SetStreamMetadata(
-			ctx, name, eventstore.StreamMetadata{MaxCount: 1},
-		); err != nil {
-			return fmt.Errorf("trim %s: %w", name, err)
+	n := snapshot{Revision: head.Revision, EventID: head.eventID, Fold: s.loop.Fold, At: head.At}
+	var parts [][]byte
+	if len(state) > maxState {
+		if state, err = pack(state); err != nil {
+			return keeps, fmt.Errorf("pack the snapshot of %s: %w", s.name, err)
 		}
+		if len(state) > maxParts*maxPart {
+			return keeps, nil
+		}
+		parts = slices.Collect(slices.Chunk(state, maxPart))
+		n.Parts = len(parts)
+	} else {
+		n.State = state
 	}
-	n := snapshot{Revision: head.Revision, EventID: head.eventID, Fold: s.loop.Fold, At: head.At, State: state}
-	n.MAC = s.mac(n)
+	n.MAC = s.mac(n, state)
 	data, err := json.Marshal(n)
 	if err != nil {
-		return fmt.Errorf("encode the snapshot of %s: %w", s.name, err)
+		return keeps, fmt.Errorf("encode the snapshot of %s: %w", s.name, err)
+	}
+	name := codec.Snapshots.Stream(s.name)
+	if most := len(parts) + 1; keeps != most || most > 1 { // another process may have kept fewer
+		if err := s.loop.Env.Log.Client.SetStreamMetadata(
+			ctx, name, eventstore.StreamMetadata{MaxCount: uint64(most)},
+		); err != nil {
+			return keeps, fmt.Errorf("trim %s: %w", name, err)
+		}
+		keeps = most
 	}
 	// Nothing is decided on this stream, and each snapshot is checked against the events: any revision
-	// will do. A new id each time replaces also one of the same revision that was tampered with.
-	_, err = s.loop.Env.Log.Client.Append(
-		ctx, name, eventstore.Any,
-		eventstore.Event{ID: uuid.New(), Type: codec.Snapshot, Data: data, Metadata: []byte("{}")},
+	// will do to begin at. What follows must be next to it: of two processes that write at the same
+	// time, one gives up.
+	at := eventstore.Any
+	for _, p := range parts {
+		raw, err := json.Marshal(part{p})
+		if err != nil {
+			return keeps, fmt.Errorf("encode the snapshot of %s: %w", s.name, err)
+		}
+		if at, err = s.appendSnapshot(ctx, name, at, raw); err != nil {
+			return keeps, err
+		}
+	}
+	_, err = s.appendSnapshot(ctx, name, at, data)
+	return keeps, err
+}
+
+// appendSnapshot writes a part or a snapshot and returns its revision. A new id each time replaces
+// also one of the same content that was tampered with.
+func (s *stream[S, C, E]) appendSnapshot(ctx context.Context, name string, at int64, data []byte) (int64, error) {
+	appended, err := s.loop.Env.Log.Client.Append(
+		ctx, name, at, eventstore.Event{ID: uuid.New(), Type: codec.Snapshot, Data: data, Metadata: []byte("{}")},
 	)
 	if err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
+		return 0, fmt.Errorf("write %s: %w", name, err)
 	}
-	return nil
+	return int64(appended.Revision), nil //nolint:gosec // revisions fit
+}
+
+func pack(state []byte) ([]byte, error) {
+	var out bytes.Buffer
+	w, err := flate.NewWriter(&out, flate.BestSpeed)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(state); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+// stateOf returns the state of a snapshot as it is stored, or nil if parts of it are gone because
+// another one was begun.
+func (s *stream[S, C, E]) stateOf(ctx context.Context, name string, n snapshot, revision uint64) []byte {
+	if n.Parts == 0 {
+		return n.State
+	}
+	if n.Parts < 0 || n.Parts > maxParts || uint64(n.Parts) > revision {
+		return []byte{} // its MAC can't be ours
+	}
+	from := revision - uint64(n.Parts)
+	stored, err := s.loop.Env.Log.Client.ReadForward(ctx, name, from, uint64(n.Parts))
+	if err != nil || len(stored) != n.Parts || stored[0].Revision != from {
+		return nil
+	}
+	packed := []byte{}
+	for _, e := range stored {
+		var p part
+		if err := json.Unmarshal(e.Data, &p); err != nil {
+			return []byte{}
+		}
+		packed = append(packed, p.Part...)
+	}
+	return packed
 }
 
 // fromSnapshot returns where folding may begin: at the newest snapshot if everything about it
@@ -113,8 +195,19 @@ func (s *stream[S, C, E]) fromSnapshot(ctx context.Context) Head[S] {
 	if err != nil || len(stored) == 0 {
 		return begin // without one, or without the log, which the next read will say
 	}
-	var n snapshot
-	if err := json.Unmarshal(stored[0].Data, &n); err != nil || !hmac.Equal([]byte(n.MAC), []byte(s.mac(n))) {
+	var n struct {
+		snapshot
+		part
+	}
+	err = json.Unmarshal(stored[0].Data, &n)
+	if err == nil && n.Part != nil && n.MAC == "" {
+		return begin // the rest of it is being written, or never was
+	}
+	packed := s.stateOf(ctx, name, n.snapshot, stored[0].Revision)
+	if err == nil && packed == nil && n.Parts > 0 {
+		return begin
+	}
+	if err != nil || !hmac.Equal([]byte(n.MAC), []byte(s.mac(n.snapshot, packed))) {
 		s.loop.Env.OnFault(
 			"snapshot refused",
 			&codec.ForgedError{Stream: name, Revision: stored[0].Revision, Reason: "its MAC is not ours"},
@@ -136,7 +229,12 @@ func (s *stream[S, C, E]) fromSnapshot(ctx context.Context) Head[S] {
 		return begin
 	}
 	var state S
-	if err := json.Unmarshal(n.State, &state); err != nil {
+	if n.Parts > 0 {
+		err = json.NewDecoder(flate.NewReader(bytes.NewReader(packed))).Decode(&state)
+	} else {
+		err = json.Unmarshal(packed, &state)
+	}
+	if err != nil {
 		s.loop.Env.OnFault("snapshot refused", fmt.Errorf("decode %s: %w", name, err))
 		return begin
 	}

@@ -2,9 +2,12 @@ package loop_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -176,6 +179,173 @@ func TestASnapshotThatDoesNotAgreeIsNotUsed(t *testing.T) {
 			o.healed(first, data)
 		})
 	}
+}
+
+// large is a state of more than one append may hold, even when it is packed.
+func large(head loop.Head[agent.State]) loop.Head[agent.State] {
+	random := make([]byte, 3<<20)
+	rand.NewChaCha8([32]byte{}).Read(random) //nolint:errcheck // it never fails
+	head.State.Name = base64.StdEncoding.EncodeToString(random)
+	return head
+}
+
+func TestALargeStateIsKeptInParts(t *testing.T) {
+	o := open(t)
+	id, _ := o.MustAgent("large")
+	small := o.mustAge(id, loop.SnapshotEvery)
+	head := large(small)
+	for range 2 { // the second one replaces the first
+		if err := o.Grants.Agents.WriteSnapshot(id, head); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stored := o.parts(id)
+	if len(stored) < 4 {
+		t.Fatalf("%d events are kept", len(stored))
+	}
+	for _, e := range stored {
+		if len(e.Data) > 1000<<10 {
+			t.Errorf("a part has %d bytes", len(e.Data))
+		}
+	}
+	other := openOn(t, o.Server, o.Ring)
+	if diff := cmp.Diff(head.State, other.MustFresh(id).State); diff != "" {
+		t.Errorf("from the parts (-before +after):\n%.1000s", diff)
+	}
+	other.NoFault()
+
+	// Much of the same is packed into little.
+	head.State.Name = strings.Repeat("<guide>", 1<<20)
+	if err := o.Grants.Agents.WriteSnapshot(id, head); err != nil {
+		t.Fatal(err)
+	}
+	if kept := o.parts(id); len(kept) != 2 {
+		t.Errorf("%d events are kept of one that packs well", len(kept))
+	}
+	if got := openOn(t, o.Server, o.Ring).MustFresh(id); got.State.Name != head.State.Name {
+		t.Error("it was folded from elsewhere")
+	}
+	// A small state is one event again.
+	if err := o.Grants.Agents.WriteSnapshot(id, small); err != nil {
+		t.Fatal(err)
+	}
+	if kept := o.parts(id); len(kept) != 1 {
+		t.Errorf("%d events are kept of a small one", len(kept))
+	}
+	if diff := cmp.Diff(small.State, openOn(t, o.Server, o.Ring).MustFresh(id).State); diff != "" {
+		t.Errorf("from the small one (-before +after):\n%s", diff)
+	}
+}
+
+func TestOfTwoThatWritePartsAtOnceOneIsWhole(t *testing.T) {
+	o := open(t)
+	id, _ := o.MustAgent("large")
+	head := large(o.mustAge(id, loop.SnapshotEvery))
+	writers := []*office{o, openOn(t, o.Server, o.Ring), openOn(t, o.Server, o.Ring)}
+	errs := make([]error, len(writers))
+	var wg sync.WaitGroup
+	for i, w := range writers {
+		wg.Go(func() { errs[i] = w.Grants.Agents.WriteSnapshot(id, head) })
+	}
+	wg.Wait()
+	whole := 0
+	for _, err := range errs {
+		switch {
+		case err == nil:
+			whole++
+		case !errors.Is(err, eventstore.ErrWrongRevision):
+			t.Error(err)
+		}
+	}
+	if whole == 0 {
+		t.Error("all of them gave up")
+	}
+	other := openOn(t, o.Server, o.Ring)
+	if got := other.MustFresh(id); got.State.Name != head.State.Name {
+		t.Error("it was folded from elsewhere")
+	}
+	other.NoFault()
+}
+
+func TestPartsThatDoNotAgreeAreNotUsed(t *testing.T) {
+	o := open(t)
+	id, _ := o.MustAgent("large")
+	head, want := o.mustAge(id, loop.SnapshotEvery), o.folded(id)
+	if err := o.Grants.Agents.WriteSnapshot(id, large(head)); err != nil {
+		t.Fatal(err)
+	}
+	var genuine [][]byte
+	for _, e := range o.parts(id) {
+		genuine = append(genuine, e.Data)
+	}
+	last := len(genuine) - 1
+	flipped := slices.Clone(genuine[1])
+	if flipped[100]++; flipped[100] > 'z' {
+		flipped[100] = 'A'
+	}
+	with := func(i int, data []byte) [][]byte {
+		out := slices.Clone(genuine)
+		out[i] = data
+		return out
+	}
+	for _, tt := range []struct {
+		name   string
+		events [][]byte
+		forged bool
+	}{
+		{"a changed part", with(1, flipped), true},
+		{"parts in another order", append([][]byte{genuine[1], genuine[0]}, genuine[2:]...), true},
+		{"a part that holds something else", with(0, []byte(`{"hello":1}`)), true},
+		{"a part that isn't JSON", with(0, []byte(`part`)), true},
+		{"parts without the snapshot", genuine[:last], false},
+		{"a snapshot whose parts are gone", [][]byte{genuine[last]}, false},
+		{
+			"more parts than there may be",
+			with(last, bytes.Replace(genuine[last], []byte(`"parts":`), []byte(`"parts":9`), 1)), true,
+		},
+		{
+			"fewer parts than none",
+			with(last, bytes.Replace(genuine[last], []byte(`"parts":`), []byte(`"parts":-`), 1)), true,
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if err := o.Grants.Agents.WriteSnapshot(id, head); err != nil { // it keeps one event
+				t.Fatal(err)
+			}
+			if err := o.Server.Client.SetStreamMetadata(
+				t.Context(), "snapshot-agent-"+id, eventstore.StreamMetadata{MaxCount: uint64(len(tt.events))},
+			); err != nil {
+				t.Fatal(err)
+			}
+			for _, data := range tt.events {
+				o.putSnapshot(id, data)
+			}
+			other := openOn(t, o.Server, o.Ring)
+			got := other.MustFresh(id)
+			if diff := cmp.Diff(want, got.State); diff != "" || got.Revision != head.Revision {
+				t.Errorf("the state is not the log's (-folded +got):\n%.1000s", diff)
+			}
+			o.healed(id, tt.events[len(tt.events)-1])
+			if !tt.forged {
+				other.NoFault()
+				return
+			}
+			var named *codec.ForgedError
+			if err := other.Fault(); !errors.As(err, &named) || named.Stream != "snapshot-agent-"+id {
+				t.Errorf("reported was: %v", err)
+			}
+		})
+	}
+}
+
+// parts are the events that a snapshot stream keeps.
+func (o *office) parts(id string) []eventstore.Recorded {
+	o.T.Helper()
+	stored, err := o.Server.Client.ReadForward(o.T.Context(), "snapshot-agent-"+id, 0, 100)
+	if err != nil {
+		o.T.Fatal(err)
+	}
+	return stored
 }
 
 // healed waits until a process that had to read all events has replaced a useless snapshot.

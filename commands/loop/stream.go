@@ -51,7 +51,7 @@ type stream[S, C, E any] struct {
 	commands map[string]*underway[E] // by command id
 
 	snapshotting bool
-	trimmed      bool // the snapshot stream keeps one event
+	keeps        int // events that the snapshot stream keeps; 0: not known
 }
 
 func (s *stream[S, C, E]) idle() bool {
