@@ -2,11 +2,14 @@ package main
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"agentkey/eventstore/eventstoretest/wait"
 )
@@ -303,6 +306,128 @@ func TestLargeCatalogsSurviveExportAndImport(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryDrawnCatalogSurvivesExportAndImport: what one installation exports, an empty one imports
+// and exports again with the same bytes but for the ids, from either format.
+func TestEveryDrawnCatalogSurvivesExportAndImport(t *testing.T) {
+	t.Parallel()
+	p := start(t, unlimited...)
+	n := 0
+	survives := func(tools []object) string {
+		n++
+		from := p.organization(fmt.Sprint("Source ", n), "owner")
+		if a, err := from.try("PUT", importPath, object{"agentkey_catalog": 1, "tools": tools}); err != nil ||
+			a.Status != 200 || len(planned(a)) != len(tools) {
+			return fmt.Sprintf("the first import: %d %.2000s %v", a.Status, a.Body, err)
+		}
+		yaml, asJSON := from.must(200, "GET", exportPath, nil), from.must(200, "GET", exportPath+"?format=json", nil)
+		if diff := cmp.Diff(byName(tools), sentTools(asJSON)); diff != "" {
+			return "exported (-sent +got): " + diff
+		}
+		for _, file := range []answer{yaml, asJSON} {
+			kind := file.Header.Get("Content-Type")
+			to := p.organization(fmt.Sprint("Copy ", n, " ", kind), "owner")
+			a, err := to.try("PUT", importPath, string(file.Body), "Content-Type", kind)
+			if err != nil || a.Status != 200 {
+				return fmt.Sprintf("importing %s: %d %.2000s %v", kind, a.Status, a.Body, err)
+			}
+			for path, want := range map[string]answer{exportPath: yaml, exportPath + "?format=json": asJSON} {
+				got := to.must(200, "GET", path, nil)
+				if diff := cmp.Diff(anonymous(want), anonymous(got)); diff != "" {
+					return fmt.Sprintf("from %s to %s (-want +got): %s", kind, path, diff)
+				}
+			}
+		}
+		return ""
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		if wrong := survives(fileTools(6, 4000).Draw(rt, "tools")); wrong != "" {
+			rt.Fatal(wrong)
+		}
+	})
+	// As large as one import may be: many tools, and long guides in characters of four bytes.
+	for name, c := range map[string]struct{ tools, guide int }{"many tools": {500, 20}, "long guides": {55, 4000}} {
+		var tools []object
+		for i := range c.tools {
+			tool := fileTools(1, c.guide).Filter(func(l []object) bool { return len(l) == 1 }).Example(i)[0]
+			tool["name"] = strings.TrimSpace(fmt.Sprintf("%d %.60v", i, tool["name"]))
+			if c.tools < 100 {
+				tool["instructions"] = strings.Repeat("😀", c.guide-2) + fmt.Sprint(i%10)
+			}
+			tools = append(tools, tool)
+		}
+		if wrong := survives(tools); wrong != "" {
+			t.Errorf("%s: %s", name, wrong)
+		}
+	}
+}
+
+// fileTools draws the tools of a file, with what people and programs write into names and guides.
+func fileTools(most, guide int) *rapid.Generator[[]object] {
+	pieces := []string{
+		" ", "a", "Tool", "- ", ": ", "#", " #", "'", `"`, "|", ">", "---", "...", `\`, "é", "e\u0301", "😀", "漢", "ß",
+		"\u00a0", "null", "~", "yes", "n", "1", "0x1f", "1_0", "1:30", "1e3", "012", "+1", ".5", "2001-01-01", "{", "}",
+		"[", "]", "&", "*", "!", "%", "@", "`", ",", "?", "=", "<<", "http://a.example", "<b>", "👩\u200d💻", "id: x",
+	}
+	lines := append([]string{"\n", "\n\n", "\t", "  ", "\u2028"}, pieces...)
+	draw := func(rt *rapid.T, what string, of []string, runes int) string {
+		n := rapid.SampledFrom([]int{1, 4, 30, runes}).Draw(rt, "length of "+what)
+		seed := rapid.SliceOfN(rapid.SampledFrom(of), 1, min(n, 40)).Draw(rt, what)
+		text := []rune(strings.Repeat(strings.Join(seed, ""), n/len(seed)))
+		return strings.TrimSpace(string(text[:min(len(text), runes)]))
+	}
+	return rapid.Custom(func(rt *rapid.T) []object {
+		tools := []object{}
+		for i := range rapid.IntRange(0, most).Draw(rt, "how many") {
+			tool := object{
+				"name":            strings.TrimSpace(fmt.Sprint("T", i, " ", draw(rt, "name", pieces, 110))),
+				"auth_type":       pick(rt, "auth type", []string{"api_key", "oauth_token", "bot_token", "other"}),
+				"credential_mode": pick(rt, "mode", []string{"shared", "per_agent"}),
+			}
+			for _, field := range []struct {
+				name string
+				most int
+			}{{"description", 500}, {"instructions", guide}} {
+				text := draw(rt, field.name, lines, field.most)
+				if strings.ContainsFunc(text, unicode.IsGraphic) {
+					tool[field.name] = text
+				}
+			}
+			if rapid.Bool().Draw(rt, "with URLs") {
+				tool["url"] = fmt.Sprintf("https://t%d.example.com/%s", i, pick(rt, "path", []string{"", "a?b=%20#c", "-"}))
+				tool["docs_url"] = "https://docs.example.com/" + pick(rt, "path", []string{"", "yes", "x"})
+			}
+			if rapid.Bool().Draw(rt, "with an end") {
+				tool["max_grant_seconds"] = rapid.SampledFrom([]float64{1, 3600, 315360000}).Draw(rt, "seconds")
+			}
+			tools = append(tools, tool)
+		}
+		return tools
+	})
+}
+
+// byName are tools by name, and sentTools are the tools of an export by name, without their ids.
+func byName(tools []object) []object {
+	out := slices.Clone(tools)
+	slices.SortFunc(out, func(a, b object) int {
+		return strings.Compare(fmt.Sprint(a["name"]), fmt.Sprint(b["name"]))
+	})
+	return out
+}
+
+func sentTools(export answer) []object {
+	tools := []object{}
+	for _, tool := range export.Items() {
+		delete(tool, "id")
+		tools = append(tools, tool)
+	}
+	return byName(tools)
+}
+
+var ids = regexp.MustCompile(`(  - id: |"id":")[0-9a-f-]{36}`)
+
+// anonymous is an export with every id replaced by the same.
+func anonymous(export answer) string { return ids.ReplaceAllString(string(export.Body), "${1}") }
 
 func withoutIDs(file string) []string {
 	return slices.DeleteFunc(
