@@ -104,6 +104,7 @@ func (s *Server) suggestionView(ctx context.Context, organization string, x read
 		CreatedAt: x.CreatedAt.UTC(), LastActivityAt: x.LastActivityAt.UTC(), DecidedAt: optionalTime(x.DecidedAt),
 		DismissalReason: optional(x.DismissalReason),
 		TemplateID:      s.templateOf(x.Name, x.URL),
+		ConfusableWith:  confusableView(x.Confusable),
 	}
 	if x.DecidedBy.ID != "" {
 		by := s.actor(ctx, organization, x.DecidedBy)

@@ -75,7 +75,9 @@ func (s *Server) changedTool(call *call, id string, done commands.CatalogResult)
 	tool := done.State.Tools[id]
 	call.done(done.Position)
 	call.tag(tool.Revision)
-	return s.toolView(s.toolLeft(call.ctx, call.Caller.Organization, id, tool))
+	left := s.toolLeft(call.ctx, call.Caller.Organization, id, tool)
+	left.Confusable = confusable(done.State, tool.Name, id)
+	return s.toolView(left)
 }
 
 // UpdateTool answers PATCH /api/admin/tools/{id}.

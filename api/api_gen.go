@@ -1765,6 +1765,9 @@ type Suggestion struct {
 	// Backers The first is the agent that made the suggestion.
 	Backers []SuggestionBacker `json:"backers"`
 
+	// ConfusableWith Tools whose names look like this name (Unicode Technical Standard 39), such as GitНub with a Cyrillic Н and GitHub, at most 20. Absent if there are none.
+	ConfusableWith *[]SimilarTool `json:"confusable_with,omitempty"`
+
 	// CreatedAt RFC 3339 in UTC.
 	CreatedAt Time `json:"created_at"`
 
@@ -1851,6 +1854,9 @@ type Time = time.Time
 // Tool defines model for Tool.
 type Tool struct {
 	AuthType AuthType `json:"auth_type"`
+
+	// ConfusableWith Tools whose names look like this name (Unicode Technical Standard 39), such as GitНub with a Cyrillic Н and GitHub, at most 20. Absent if there are none.
+	ConfusableWith *[]SimilarTool `json:"confusable_with,omitempty"`
 
 	// CreatedAt RFC 3339 in UTC.
 	CreatedAt Time `json:"created_at"`

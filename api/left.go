@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"agentkey/commands"
@@ -78,6 +80,7 @@ func (s *Server) suggestionLeft(ctx context.Context, id string, state catalog.St
 			out.LastActivityAt = b.LastAt
 		}
 	}
+	out.Confusable = confusable(state, x.Name, x.ToolID)
 	for _, other := range state.Related(id) {
 		o := state.Suggestions[other]
 		out.Related = append(
@@ -85,6 +88,19 @@ func (s *Server) suggestionLeft(ctx context.Context, id string, state catalog.St
 		)
 	}
 	return out
+}
+
+// confusable lists the tools of a catalog whose names look like a name, but one, the oldest first.
+func confusable(state catalog.State, name, but string) []readmodels.NamedTool {
+	var all []readmodels.NamedTool
+	skeleton := readmodels.Skeleton(name)
+	for id, tool := range state.Tools {
+		if readmodels.Skeleton(tool.Name) == skeleton {
+			all = append(all, readmodels.NamedTool{ID: id, Name: tool.Name})
+		}
+	}
+	slices.SortFunc(all, func(a, b readmodels.NamedTool) int { return strings.Compare(a.ID, b.ID) }) // by age
+	return readmodels.Others(all, but)
 }
 
 func (s *Server) noteLeft(ctx context.Context, done commands.NoteResult, tool catalog.Tool) readmodels.Note {

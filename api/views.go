@@ -91,10 +91,20 @@ func (s *Server) toolView(t readmodels.Tool) Tool {
 		CreatedAt: t.CreatedAt.UTC(), UpdatedAt: t.UpdatedAt.UTC(), Revision: t.Revision,
 		Grants: GrantCounts{Approved: t.Approved, Pending: t.Pending}, TemplateID: s.templateOf(t.Name, t.URL),
 	}
+	out.ConfusableWith = confusableView(t.Confusable)
 	if len(t.CredentialFields) > 0 {
 		out.CredentialFields = (*[]string)(&t.CredentialFields)
 	}
 	return out
+}
+
+// confusableView is absent where nothing looks alike.
+func confusableView(tools []readmodels.NamedTool) *[]SimilarTool {
+	if len(tools) == 0 {
+		return nil
+	}
+	out := views(tools, func(t readmodels.NamedTool) SimilarTool { return SimilarTool{ID: t.ID, Name: t.Name} })
+	return &out
 }
 
 func (s *Server) grantView(ctx context.Context, organization string, g readmodels.Grant) Grant {

@@ -305,7 +305,7 @@ var tellings = []struct {
 		"a tool with a shared credential is added", nil, added, []string{
 			"+tools github: auth_type=api_key created_at=now credential_mode=shared credential_version=1 " +
 				"description=code docs_url=https://docs.github.com max_grant_seconds=3600 name=GitHub " +
-				"name_folded=github organization_id=org position=here revision=1 updated_at=now " +
+				"name_folded=github organization_id=org position=here revision=1 skeleton=glthub updated_at=now " +
 				"url=https://github.com",
 		}, "tool github, tool github",
 	},
@@ -319,7 +319,7 @@ var tellings = []struct {
 		},
 		[]string{
 			"+tools linear: auth_type=other created_at=now credential_mode=per_agent name=Linear name_folded=linear " +
-				"organization_id=org position=here revision=1 updated_at=now",
+				"organization_id=org position=here revision=1 skeleton=llnear updated_at=now",
 		},
 		"tool linear, tool linear",
 	},

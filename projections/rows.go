@@ -117,14 +117,17 @@ func (r *rows) tool(ctx context.Context, e Event, body catalog.Event) error {
 		}
 		return r.tx.InsertTool(ctx, readmodels.InsertToolParams{
 			ID: b.ToolID, OrganizationID: e.Signed.Organization, Position: int64(e.Position), //nolint:gosec // positions fit
-			Name: b.Name, NameFolded: readmodels.Fold(b.Name), Description: b.Description, Url: b.URL,
-			DocsUrl: b.DocsURL, AuthType: string(b.AuthType), CredentialMode: string(b.Mode),
+			Name: b.Name, NameFolded: readmodels.Fold(b.Name), Skeleton: readmodels.Skeleton(b.Name),
+			Description: b.Description, Url: b.URL, DocsUrl: b.DocsURL, AuthType: string(b.AuthType),
+			CredentialMode:    string(b.Mode),
 			CredentialVersion: version, CredentialFields: readmodels.Parts(b.CredentialFields),
 			MaxGrantSeconds: b.MaxGrantSeconds, At: at,
 		})
 	case catalog.ToolUpdated:
 		return r.tx.UpdateTool(ctx, readmodels.UpdateToolParams{
-			ID: b.ToolID, Name: readmodels.Optional(b.Name), NameFolded: readmodels.Optional(folded(b.Name)),
+			ID: b.ToolID, Name: readmodels.Optional(b.Name),
+			NameFolded:  readmodels.Optional(inForm(b.Name, readmodels.Fold)),
+			Skeleton:    readmodels.Optional(inForm(b.Name, readmodels.Skeleton)),
 			Description: readmodels.Optional(b.Description), Url: readmodels.Optional(b.URL),
 			DocsUrl: readmodels.Optional(b.DocsURL), AuthType: readmodels.Optional(b.AuthType),
 			MaxGrantSeconds: readmodels.OptionalInt(b.MaxGrantSeconds), At: at,
@@ -160,10 +163,12 @@ func (r *rows) tool(ctx context.Context, e Event, body catalog.Event) error {
 	return nil
 }
 
-func folded(name *string) *string {
+func folded(name *string) *string { return inForm(name, readmodels.Fold) }
+
+func inForm(name *string, form func(string) string) *string {
 	if name == nil {
 		return nil
 	}
-	f := readmodels.Fold(*name)
+	f := form(*name)
 	return &f
 }

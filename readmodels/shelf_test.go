@@ -69,6 +69,7 @@ func (s *shelf) tool(organization, id, name string) {
 	s.write(func(tx *readmodels.Tx) error {
 		return tx.InsertTool(s.t.Context(), readmodels.InsertToolParams{
 			ID: id, OrganizationID: organization, Position: s.next(), Name: name, NameFolded: readmodels.Fold(name),
+			Skeleton: readmodels.Skeleton(name),
 			AuthType: "api_key", CredentialMode: "shared", CredentialVersion: 1, At: readmodels.Micros(noon),
 		})
 	})

@@ -19,6 +19,7 @@ type Suggestion struct {
 	Backers         []Backer
 	BackerCount     int
 	Related         []RelatedSuggestion
+	Confusable      []NamedTool // but the one that answered it
 	CreatedAt       time.Time
 	LastActivityAt  time.Time    // of an agent
 	DecidedAt       time.Time    // zero while pending
@@ -93,7 +94,7 @@ func (db *DB) Suggestions(
 	}
 	rows := Page{Limit: limit}.rows()
 	q.add(" ORDER BY s.demand DESC, s.created_at DESC, s.name_folded, s.id LIMIT ", q.arg(rows))
-	found, demand, err := db.suggestions(ctx, q)
+	found, demand, err := db.suggestions(ctx, organization, q)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -115,13 +116,13 @@ func (db *DB) Suggestion(ctx context.Context, organization, id string) (Suggesti
 	q.add(suggestionColumns, q.arg(int64(math.MaxInt64)), ") AS demand FROM suggestions AS x WHERE x.organization_id = ",
 		q.arg(organization),
 		" AND x.id = ", q.arg(id), ") AS s")
-	found, _, err := db.suggestions(ctx, q)
+	found, _, err := db.suggestions(ctx, organization, q)
 	return only(found, err)
 }
 
 // suggestions also returns how many backers each suggestion had at the position that the query
 // names.
-func (db *DB) suggestions(ctx context.Context, q *text) ([]Suggestion, []int, error) {
+func (db *DB) suggestions(ctx context.Context, organization string, q *text) ([]Suggestion, []int, error) {
 	var demand []int
 	found, err := collect(ctx, db, q, "suggestions", func(rows *sql.Rows) (Suggestion, error) {
 		var s Suggestion
@@ -149,7 +150,16 @@ func (db *DB) suggestions(ctx context.Context, q *text) ([]Suggestion, []int, er
 	if err != nil {
 		return nil, nil, err
 	}
+	names := make([]string, len(found))
+	for i, s := range found {
+		names[i] = s.Name
+	}
+	alike, err := db.confusable(ctx, organization, names)
+	if err != nil {
+		return nil, nil, err
+	}
 	for i := range found {
+		found[i].Confusable = Others(alike[Skeleton(found[i].Name)], found[i].ToolID)
 		found[i].Backers, found[i].Related = backers[found[i].ID], related[found[i].ID]
 	}
 	return found, demand, nil

@@ -44,6 +44,7 @@ CREATE TABLE tools (
     position              BIGINT NOT NULL,
     name                  TEXT   NOT NULL,
     name_folded           TEXT   NOT NULL,
+    skeleton              TEXT   NOT NULL, -- the same for names that look alike
     description           TEXT   NOT NULL,
     url                   TEXT   NOT NULL,
     docs_url              TEXT   NOT NULL,
@@ -60,6 +61,7 @@ CREATE TABLE tools (
     removed_at            BIGINT NOT NULL DEFAULT 0, -- a removed tool stays for the names in old requests
     revision              BIGINT NOT NULL DEFAULT 1
 );
+CREATE INDEX tools_alike ON tools (organization_id, skeleton);
 CREATE INDEX tools_newest ON tools (organization_id, position);
 CREATE INDEX tools_expiring ON tools (credential_expires_at) WHERE credential_expires_at > 0 AND removed_at = 0;
 

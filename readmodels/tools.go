@@ -23,6 +23,7 @@ type Tool struct {
 	CreatedAt, UpdatedAt                time.Time
 	Revision                            int
 	Position                            uint64 // of its addition
+	Confusable                          []NamedTool
 }
 
 // Tools lists the tools of an organization, newest first. q is any part of the name, whatever its
@@ -68,7 +69,15 @@ func (db *DB) tools(ctx context.Context, params listToolsParams) ([]Tool, error)
 			UpdatedAt: toTime(r.UpdatedAt), Revision: int(r.Revision), Position: unsigned(r.Position),
 		}
 	}
-	return tools, nil
+	names := make([]string, len(tools))
+	for i, t := range tools {
+		names[i] = t.Name
+	}
+	alike, err := db.confusable(ctx, params.OrganizationID, names)
+	for i, t := range tools {
+		tools[i].Confusable = Others(alike[Skeleton(t.Name)], t.ID)
+	}
+	return tools, err
 }
 
 // Instructions is one version of a tool's usage guide.

@@ -751,11 +751,11 @@ func (q *Queries) InsertSuggestion(ctx context.Context, arg InsertSuggestionPara
 }
 
 const insertTool = `-- name: InsertTool :exec
-INSERT INTO tools (id, organization_id, position, name, name_folded, description, url, docs_url, auth_type, credential_mode,
+INSERT INTO tools (id, organization_id, position, name, name_folded, skeleton, description, url, docs_url, auth_type, credential_mode,
                    credential_version, credential_fields, max_grant_seconds, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6,
-        $7, $8, $9, $10, $11,
-        $12, $13, $14, $14)
+VALUES ($1, $2, $3, $4, $5, $6, $7,
+        $8, $9, $10, $11, $12,
+        $13, $14, $15, $15)
 `
 
 type InsertToolParams struct {
@@ -764,6 +764,7 @@ type InsertToolParams struct {
 	Position          int64
 	Name              string
 	NameFolded        string
+	Skeleton          string
 	Description       string
 	Url               string
 	DocsUrl           string
@@ -782,6 +783,7 @@ func (q *Queries) InsertTool(ctx context.Context, arg InsertToolParams) error {
 		arg.Position,
 		arg.Name,
 		arg.NameFolded,
+		arg.Skeleton,
 		arg.Description,
 		arg.Url,
 		arg.DocsUrl,
@@ -1069,19 +1071,21 @@ const updateTool = `-- name: UpdateTool :exec
 UPDATE tools SET
     name = coalesce($1, name),
     name_folded = coalesce($2, name_folded),
-    description = coalesce($3, description),
-    url = coalesce($4, url),
-    docs_url = coalesce($5, docs_url),
-    auth_type = coalesce($6, auth_type),
-    max_grant_seconds = coalesce($7, max_grant_seconds),
-    updated_at = $8,
+    skeleton = coalesce($3, skeleton),
+    description = coalesce($4, description),
+    url = coalesce($5, url),
+    docs_url = coalesce($6, docs_url),
+    auth_type = coalesce($7, auth_type),
+    max_grant_seconds = coalesce($8, max_grant_seconds),
+    updated_at = $9,
     revision = revision + 1
-WHERE id = $9
+WHERE id = $10
 `
 
 type UpdateToolParams struct {
 	Name            sql.NullString
 	NameFolded      sql.NullString
+	Skeleton        sql.NullString
 	Description     sql.NullString
 	Url             sql.NullString
 	DocsUrl         sql.NullString
@@ -1095,6 +1099,7 @@ func (q *Queries) UpdateTool(ctx context.Context, arg UpdateToolParams) error {
 	_, err := q.exec(ctx, q.updateToolStmt, updateTool,
 		arg.Name,
 		arg.NameFolded,
+		arg.Skeleton,
 		arg.Description,
 		arg.Url,
 		arg.DocsUrl,

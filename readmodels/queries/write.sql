@@ -52,9 +52,9 @@ UPDATE agent_keys SET last_used_at = sqlc.arg(last_used_at) WHERE agent_id = sql
 DELETE FROM agent_keys WHERE agent_id = sqlc.arg(agent_id) AND number <= sqlc.arg(upto);
 
 -- name: InsertTool :exec
-INSERT INTO tools (id, organization_id, position, name, name_folded, description, url, docs_url, auth_type, credential_mode,
+INSERT INTO tools (id, organization_id, position, name, name_folded, skeleton, description, url, docs_url, auth_type, credential_mode,
                    credential_version, credential_fields, max_grant_seconds, created_at, updated_at)
-VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(name), sqlc.arg(name_folded), sqlc.arg(description),
+VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(name), sqlc.arg(name_folded), sqlc.arg(skeleton), sqlc.arg(description),
         sqlc.arg(url), sqlc.arg(docs_url), sqlc.arg(auth_type), sqlc.arg(credential_mode), sqlc.arg(credential_version),
         sqlc.arg(credential_fields), sqlc.arg(max_grant_seconds), sqlc.arg(at), sqlc.arg(at));
 
@@ -62,6 +62,7 @@ VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(na
 UPDATE tools SET
     name = coalesce(sqlc.narg(name), name),
     name_folded = coalesce(sqlc.narg(name_folded), name_folded),
+    skeleton = coalesce(sqlc.narg(skeleton), skeleton),
     description = coalesce(sqlc.narg(description), description),
     url = coalesce(sqlc.narg(url), url),
     docs_url = coalesce(sqlc.narg(docs_url), docs_url),

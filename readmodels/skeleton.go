@@ -1,0 +1,82 @@
+package readmodels
+
+import (
+	"context"
+	"database/sql"
+	"strings"
+	"unicode"
+
+	"github.com/mtibben/confusables"
+	"golang.org/x/text/unicode/norm"
+)
+
+// maxConfusable is how many tools are named beside one that looks alike.
+const maxConfusable = 20
+
+// NamedTool is a tool by its name.
+type NamedTool struct{ ID, Name string }
+
+// Skeleton is the same for names that look alike (UTS 39), in upper or lower case and with any
+// spaces and punctuation. Because of that, I, i, l, 1 and | are one. Its tables come with the
+// program; an update of them must increase fill, because rows hold skeletons.
+func Skeleton(name string) string {
+	s := confusables.Skeleton(norm.NFKC.String(strings.Map(seen, name)))
+	s = confusables.Skeleton(Fold(s))
+	return strings.ReplaceAll(strings.Map(func(r rune) rune {
+		if r != '|' && (unicode.IsSpace(r) || unicode.IsPunct(r)) {
+			return -1
+		}
+		return r
+	}, s), "i", "l")
+}
+
+// seen drops what is displayed as nothing.
+func seen(r rune) rune {
+	if unicode.In(r, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) {
+		return -1
+	}
+	return r
+}
+
+// confusable lists the tools of an organization whose names look like one of some names, by their
+// skeleton, the oldest first.
+func (db *DB) confusable(ctx context.Context, organization string, names []string) (map[string][]NamedTool, error) {
+	out := map[string][]NamedTool{}
+	if len(names) == 0 {
+		return out, nil
+	}
+	q := &text{}
+	q.add("SELECT skeleton, id, name FROM tools WHERE removed_at = 0 AND organization_id = ", q.arg(organization),
+		" AND skeleton IN (")
+	for i, name := range names {
+		if i > 0 {
+			q.add(", ")
+		}
+		q.add(q.arg(Skeleton(name)))
+	}
+	q.add(") ORDER BY position")
+	type row struct {
+		skeleton string
+		NamedTool
+	}
+	rows, err := collect(ctx, db, q, "tools that look alike", func(rows *sql.Rows) (row, error) {
+		var r row
+		err := rows.Scan(&r.skeleton, &r.ID, &r.Name)
+		return r, err
+	})
+	for _, r := range rows {
+		out[r.skeleton] = append(out[r.skeleton], r.NamedTool)
+	}
+	return out, err
+}
+
+// Others are the first few tools of a list but one.
+func Others(all []NamedTool, id string) []NamedTool {
+	var out []NamedTool
+	for _, t := range all {
+		if t.ID != id && len(out) < maxConfusable {
+			out = append(out, t)
+		}
+	}
+	return out
+}
