@@ -3,7 +3,6 @@ package eventstore
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"google.golang.org/grpc/metadata"
@@ -61,11 +60,11 @@ func (c *Client) SubscribeAll(ctx context.Context, after uint64, filter Filter) 
 		}
 		l.uses.Add(1)                                                  // beside the call's own
 		stop := context.AfterFunc(l.left, func() { cancel(errHangs) }) //nolint:contextcheck // the link outlives the call
-		return &Subscription{inner: inner, client: c, link: l, ctx: ctx, end: sync.OnceFunc(func() {
+		context.AfterFunc(ctx, func() {                                // also where nobody waited for the subscription
 			stop()
-			cancel(nil)
 			l.uses.Done()
-		})}, nil
+		})
+		return &Subscription{inner: inner, client: c, link: l, ctx: ctx, end: func() { cancel(nil) }}, nil
 	})
 	if err != nil {
 		cancel(nil)
