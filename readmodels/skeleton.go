@@ -38,13 +38,13 @@ func seen(r rune) rune {
 	return r
 }
 
-// confusable lists the tools of an organization whose names look like one of some names, by their
-// skeleton, the oldest first.
+// confusable lists, by each of some names, the tools of an organization that look like it, the
+// oldest first.
 func (db *DB) confusable(ctx context.Context, organization string, names []string) (map[string][]NamedTool, error) {
-	out := map[string][]NamedTool{}
 	if len(names) == 0 {
-		return out, nil
+		return nil, nil
 	}
+	skeletons := make([]string, len(names))
 	q := &text{}
 	q.add("SELECT skeleton, id, name FROM tools WHERE removed_at = 0 AND organization_id = ", q.arg(organization),
 		" AND skeleton IN (")
@@ -52,7 +52,8 @@ func (db *DB) confusable(ctx context.Context, organization string, names []strin
 		if i > 0 {
 			q.add(", ")
 		}
-		q.add(q.arg(Skeleton(name)))
+		skeletons[i] = Skeleton(name)
+		q.add(q.arg(skeletons[i]))
 	}
 	q.add(") ORDER BY position")
 	type row struct {
@@ -64,8 +65,12 @@ func (db *DB) confusable(ctx context.Context, organization string, names []strin
 		err := rows.Scan(&r.skeleton, &r.ID, &r.Name)
 		return r, err
 	})
+	alike, out := map[string][]NamedTool{}, make(map[string][]NamedTool, len(names))
 	for _, r := range rows {
-		out[r.skeleton] = append(out[r.skeleton], r.NamedTool)
+		alike[r.skeleton] = append(alike[r.skeleton], r.NamedTool)
+	}
+	for i, name := range names {
+		out[name] = alike[skeletons[i]]
 	}
 	return out, err
 }

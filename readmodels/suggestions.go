@@ -159,7 +159,7 @@ func (db *DB) suggestions(ctx context.Context, organization string, q *text) ([]
 		return nil, nil, err
 	}
 	for i := range found {
-		found[i].Confusable = Others(alike[Skeleton(found[i].Name)], found[i].ToolID)
+		found[i].Confusable = Others(alike[found[i].Name], found[i].ToolID)
 		found[i].Backers, found[i].Related = backers[found[i].ID], related[found[i].ID]
 	}
 	return found, demand, nil

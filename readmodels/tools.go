@@ -75,7 +75,7 @@ func (db *DB) tools(ctx context.Context, params listToolsParams) ([]Tool, error)
 	}
 	alike, err := db.confusable(ctx, params.OrganizationID, names)
 	for i, t := range tools {
-		tools[i].Confusable = Others(alike[Skeleton(t.Name)], t.ID)
+		tools[i].Confusable = Others(alike[t.Name], t.ID)
 	}
 	return tools, err
 }
