@@ -175,19 +175,25 @@ func (c *Client) Close() error {
 	}
 }
 
+// begin counts a call under way, unless the client was closed.
+func (c *Client) begin() bool {
+	c.closing.RLock()
+	defer c.closing.RUnlock()
+	if c.closed {
+		return false
+	}
+	c.calls.Add(1)
+	return true
+}
+
 // call runs fn beside its caller, because the client ignores contexts while it connects, and bounds
 // it by the caller's context and by the timeout of one attempt. fn must write only to what it
 // returns.
 func call[T any](ctx context.Context, c *Client, fn func(context.Context, *link) (T, error)) (T, error) {
 	var none T
-	c.closing.RLock()
-	if c.closed {
-		c.closing.RUnlock()
+	if !c.begin() {
 		return none, fmt.Errorf("%w: the client is closed", ErrUnavailable)
 	}
-	c.calls.Add(1)
-	c.closing.RUnlock()
-
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	type outcome struct {
 		value T

@@ -25,6 +25,17 @@ import (
 type pausable struct {
 	address string
 	paused  atomic.Bool
+	mu      sync.Mutex
+	open    []net.Conn
+}
+
+// cut closes every connection.
+func (p *pausable) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, conn := range p.open {
+		_ = conn.Close()
+	}
 }
 
 func startPausable(t *testing.T, to string) *pausable {
@@ -34,20 +45,14 @@ func startPausable(t *testing.T, to string) *pausable {
 		t.Fatal(err)
 	}
 	p := &pausable{address: listener.Addr().String()}
-	var mu sync.Mutex
-	open := []net.Conn{}
 	keep := func(conn net.Conn) {
-		mu.Lock()
-		defer mu.Unlock()
-		open = append(open, conn)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.open = append(p.open, conn)
 	}
 	t.Cleanup(func() {
 		_ = listener.Close()
-		mu.Lock()
-		defer mu.Unlock()
-		for _, conn := range open {
-			_ = conn.Close()
-		}
+		p.cut()
 	})
 	pass := func(from, to net.Conn) {
 		buffer := make([]byte, 32<<10)
@@ -194,4 +199,38 @@ func TestANodeThatHangsIsLeft(t *testing.T) {
 	began := time.Now()
 	mustAppend(t, client, "s", 1, event(2))
 	t.Logf("the next took %s", time.Since(began).Round(time.Millisecond))
+}
+
+// TestClosingDuringAProbeDoesNotPanic closes clients of a node that hangs while they probe it, and
+// ends the connection at the same moment.
+func TestClosingDuringAProbeDoesNotPanic(t *testing.T) {
+	t.Parallel()
+	s := eventstoretest.Start(t)
+	address := served(t, s)
+	for range eventstoretest.Rounds(20) {
+		node := startPausable(t, address)
+		c, err := eventstore.Open(
+			eventstore.Config{URL: "esdb://" + node.address + "?tls=false", Timeout: 100 * time.Millisecond},
+		)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wait.Until(t, "it is connected", func() bool {
+			_, err := c.Head(wait.Context(t))
+			return err == nil
+		})
+		node.paused.Store(true)
+		if _, err := c.Head(wait.Context(t)); !errors.Is(err, eventstore.ErrUnavailable) {
+			t.Errorf("a node that hangs: %v", err)
+		}
+		cut := make(chan struct{})
+		go func() {
+			node.cut()
+			close(cut)
+		}()
+		if err := c.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+		<-cut
+	}
 }

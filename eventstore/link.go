@@ -91,6 +91,17 @@ func (c *Client) take() *link {
 // away.
 const retryTime = 200 * time.Millisecond
 
+// use counts one use more of a link, unless it was left.
+func (c *Client) use(l *link) bool {
+	c.switching.RLock()
+	defer c.switching.RUnlock()
+	if c.present != l {
+		return false
+	}
+	l.uses.Add(1)
+	return true
+}
+
 // probeTime is how long a node may take for the simplest answer while a call to it waits.
 const probeTime = time.Second
 
@@ -101,10 +112,18 @@ func (c *Client) suspect(l *link) {
 	if !c.leaves || !l.connected.Load() || !l.suspected.CompareAndSwap(false, true) {
 		return
 	}
-	l.uses.Add(1) // while the call that suspects holds one
+	// The call that suspects may have ended meanwhile, so the probe is counted as a call of its own.
+	if !c.begin() {
+		return
+	}
+	if !c.use(l) {
+		c.calls.Done()
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
 	answered := make(chan struct{})
 	go func() {
+		defer c.calls.Done()
 		defer l.uses.Done()
 		s, err := l.inner.ReadAll(
 			metadata.AppendToOutgoingContext(ctx, "requires-leader", "true"),
