@@ -124,6 +124,7 @@ func (e AdminRole) Valid() bool {
 // Defines values for AgentStatus.
 const (
 	AgentStatusActive    AgentStatus = "active"
+	AgentStatusRetired   AgentStatus = "retired"
 	AgentStatusSuspended AgentStatus = "suspended"
 )
 
@@ -131,6 +132,8 @@ const (
 func (e AgentStatus) Valid() bool {
 	switch e {
 	case AgentStatusActive:
+		return true
+	case AgentStatusRetired:
 		return true
 	case AgentStatusSuspended:
 		return true
@@ -913,10 +916,13 @@ type Agent struct {
 	Keys []AgentKey `json:"keys"`
 
 	// LastSeenAt RFC 3339 in UTC.
-	LastSeenAt *Time       `json:"last_seen_at,omitempty"`
-	Name       string      `json:"name"`
-	Revision   int         `json:"revision"`
-	Status     AgentStatus `json:"status"`
+	LastSeenAt *Time  `json:"last_seen_at,omitempty"`
+	Name       string `json:"name"`
+
+	// RetiredAt RFC 3339 in UTC.
+	RetiredAt *Time       `json:"retired_at,omitempty"`
+	Revision  int         `json:"revision"`
+	Status    AgentStatus `json:"status"`
 }
 
 // AgentStatus defines model for Agent.Status.
@@ -1877,7 +1883,10 @@ type Tool struct {
 	InstructionsVersion int            `json:"instructions_version"`
 	MaxGrantSeconds     *int64         `json:"max_grant_seconds,omitempty"`
 	Name                string         `json:"name"`
-	Revision            int            `json:"revision"`
+
+	// RemovedAt RFC 3339 in UTC.
+	RemovedAt *Time `json:"removed_at,omitempty"`
+	Revision  int   `json:"revision"`
 
 	// TemplateID The template of the product with this name or URL.
 	TemplateID *string `json:"template_id,omitempty"`
@@ -2598,7 +2607,7 @@ type ServerInterface interface {
 	// RetireAgent Retire an agent permanently: disable its keys, revoke its grants and remove its own credentials.
 	// (DELETE /api/admin/agents/{id})
 	RetireAgent(c *gin.Context, id PathID)
-	// GetAgent Show one agent.
+	// GetAgent Show one agent, also a retired one.
 	// (GET /api/admin/agents/{id})
 	GetAgent(c *gin.Context, id PathID)
 	// UpdateAgent Change an agent's name, description or owner.
@@ -2712,7 +2721,7 @@ type ServerInterface interface {
 	// RemoveTool Remove a tool permanently, with its grants and its credential.
 	// (DELETE /api/admin/tools/{id})
 	RemoveTool(c *gin.Context, id PathID)
-	// GetTool Show one tool.
+	// GetTool Show one tool, also a removed one.
 	// (GET /api/admin/tools/{id})
 	GetTool(c *gin.Context, id PathID)
 	// UpdateTool Change a tool. Null or an empty text clears an optional field.
@@ -6934,7 +6943,7 @@ type StrictServerInterface interface {
 	// RetireAgent Retire an agent permanently: disable its keys, revoke its grants and remove its own credentials.
 	// (DELETE /api/admin/agents/{id})
 	RetireAgent(ctx context.Context, request RetireAgentRequestObject) (RetireAgentResponseObject, error)
-	// GetAgent Show one agent.
+	// GetAgent Show one agent, also a retired one.
 	// (GET /api/admin/agents/{id})
 	GetAgent(ctx context.Context, request GetAgentRequestObject) (GetAgentResponseObject, error)
 	// UpdateAgent Change an agent's name, description or owner.
@@ -7048,7 +7057,7 @@ type StrictServerInterface interface {
 	// RemoveTool Remove a tool permanently, with its grants and its credential.
 	// (DELETE /api/admin/tools/{id})
 	RemoveTool(ctx context.Context, request RemoveToolRequestObject) (RemoveToolResponseObject, error)
-	// GetTool Show one tool.
+	// GetTool Show one tool, also a removed one.
 	// (GET /api/admin/tools/{id})
 	GetTool(ctx context.Context, request GetToolRequestObject) (GetToolResponseObject, error)
 	// UpdateTool Change a tool. Null or an empty text clears an optional field.

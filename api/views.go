@@ -72,8 +72,8 @@ func (s *Server) agentView(ctx context.Context, organization string, a readmodel
 	out := Agent{
 		ID: a.ID, Name: a.Name, Description: a.Description, Status: AgentStatus(a.Status), CreatedAt: a.CreatedAt.UTC(),
 		CreatedBy: s.actor(ctx, organization, a.CreatedBy), LastSeenAt: optionalTime(a.LastSeenAt),
-		Revision: a.Revision,
-		Grants:   GrantCounts{Approved: a.Approved, Pending: a.Pending},
+		RetiredAt: optionalTime(a.RetiredAt), Revision: a.Revision, Keys: []AgentKey{},
+		Grants: GrantCounts{Approved: a.Approved, Pending: a.Pending},
 	}
 	for _, k := range a.Keys {
 		out.addKey(now, k)
@@ -85,11 +85,12 @@ func (s *Server) toolView(t readmodels.Tool) Tool {
 	out := Tool{
 		ID: t.ID, Name: t.Name, Description: t.Description, URL: optional(t.URL), DocsURL: optional(t.DocsURL),
 		AuthType: AuthType(t.AuthType), CredentialMode: CredentialMode(t.CredentialMode),
-		HasCredential: t.CredentialVersion > 0, CredentialVersion: t.CredentialVersion,
+		HasCredential: t.CredentialVersion > 0 && t.RemovedAt.IsZero(), CredentialVersion: t.CredentialVersion,
 		CredentialExpiresAt: optionalTime(t.CredentialExpiresAt), Instructions: t.Instructions,
 		InstructionsVersion: t.InstructionsVersion, MaxGrantSeconds: optional(t.MaxGrantSeconds),
-		CreatedAt: t.CreatedAt.UTC(), UpdatedAt: t.UpdatedAt.UTC(), Revision: t.Revision,
-		Grants: GrantCounts{Approved: t.Approved, Pending: t.Pending}, TemplateID: s.templateOf(t.Name, t.URL),
+		CreatedAt: t.CreatedAt.UTC(), UpdatedAt: t.UpdatedAt.UTC(), RemovedAt: optionalTime(t.RemovedAt),
+		Revision: t.Revision,
+		Grants:   GrantCounts{Approved: t.Approved, Pending: t.Pending}, TemplateID: s.templateOf(t.Name, t.URL),
 	}
 	out.ConfusableWith = confusableView(t.Confusable)
 	if len(t.CredentialFields) > 0 {

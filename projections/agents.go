@@ -41,7 +41,7 @@ func (r *rows) agent(ctx context.Context, id string, e Event, body agent.Event) 
 		if err := r.tx.ForgetKeys(ctx, readmodels.ForgetKeysParams{AgentID: id, Upto: 1 << 62}); err != nil {
 			return err
 		}
-		return r.tx.SetAgentStatus(ctx, readmodels.SetAgentStatusParams{ID: id, Status: string(agent.StatusRetired)})
+		return r.tx.RetireAgent(ctx, readmodels.RetireAgentParams{ID: id, RetiredAt: at})
 	case agent.CredentialVended:
 		key := access{agentID: id, toolID: b.ToolID}
 		f, found := r.fetches[key]

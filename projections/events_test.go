@@ -162,7 +162,7 @@ var tellings = []struct {
 		"an agent is retired",
 		[]step{registered},
 		step{"agent-bot", admin, agent.Retired{}},
-		[]string{"-agent_keys bot/1", "agents bot: revision=2 status=retired"},
+		[]string{"-agent_keys bot/1", "agents bot: retired_at=now revision=2 status=retired"},
 		"agent bot, agent bot",
 	},
 
@@ -391,7 +391,7 @@ var tellings = []struct {
 		"a tool is removed",
 		[]step{added, registered, assigned},
 		step{"catalog-" + org, admin, catalog.ToolRemoved{ToolID: "github"}},
-		[]string{"tools github: removed_at=now"},
+		[]string{"tools github: removed_at=now revision=2"},
 		"tool github, tool github",
 	},
 

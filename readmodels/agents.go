@@ -8,15 +8,15 @@ import (
 	"agentkey/domain"
 )
 
-// Agent is one agent that was not retired.
+// Agent is one agent. Only a single one that is asked for by its id may be retired.
 type Agent struct {
 	ID, Name, Description string
 	OwnerID               string // a person's id
-	Status                string // active or suspended
+	Status                string // active, suspended or retired
 	Keys                  []Key  // newest last, the last ended ones among them
 	CreatedAt             time.Time
 	CreatedBy             domain.Actor
-	LastSeenAt            time.Time // zero: never
+	LastSeenAt, RetiredAt time.Time // zero: never // zero: never
 	Approved, Pending     int       // grants
 	Revision              int
 	Position              uint64 // of its registration
@@ -45,7 +45,7 @@ func (db *DB) Agents(
 	return cut(agents, p, func(a Agent) uint64 { return a.Position }), err
 }
 
-// Agent returns one agent, or ErrNotFound.
+// Agent returns one agent, also a retired one, or ErrNotFound.
 func (db *DB) Agent(ctx context.Context, organization, id string, now time.Time) (Agent, error) {
 	if id == "" {
 		return Agent{}, ErrNotFound
@@ -72,8 +72,8 @@ func (db *DB) agents(ctx context.Context, params listAgentsParams) ([]Agent, err
 				ID: r.ID, Name: r.Name, Description: r.Description, OwnerID: r.OwnerID, Status: r.Status,
 				CreatedAt:  toTime(r.CreatedAt),
 				CreatedBy:  domain.Actor{Type: domain.ActorType(r.CreatedByType), ID: r.CreatedByID},
-				LastSeenAt: toTime(r.LastSeenAt), Approved: int(r.Approved), Pending: int(r.Pending),
-				Revision: int(r.Revision), Position: unsigned(r.Position),
+				LastSeenAt: toTime(r.LastSeenAt), RetiredAt: toTime(r.RetiredAt), Approved: int(r.Approved),
+				Pending: int(r.Pending), Revision: int(r.Revision), Position: unsigned(r.Position),
 			})
 		}
 		if a := &agents[len(agents)-1]; r.KeyID.Valid {

@@ -94,6 +94,9 @@ type Me struct {
 // Me returns what an agent sees of itself, or ErrNotFound.
 func (db *DB) Me(ctx context.Context, organization, agentID string, now time.Time) (Me, error) {
 	agent, err := db.Agent(ctx, organization, agentID, now)
+	if err == nil && !agent.RetiredAt.IsZero() {
+		err = ErrNotFound
+	}
 	if err != nil {
 		return Me{}, err
 	}

@@ -132,6 +132,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.requeueDeliveryStmt, err = db.PrepareContext(ctx, requeueDelivery); err != nil {
 		return nil, fmt.Errorf("error preparing query RequeueDelivery: %w", err)
 	}
+	if q.retireAgentStmt, err = db.PrepareContext(ctx, retireAgent); err != nil {
+		return nil, fmt.Errorf("error preparing query RetireAgent: %w", err)
+	}
 	if q.reviseToolStmt, err = db.PrepareContext(ctx, reviseTool); err != nil {
 		return nil, fmt.Errorf("error preparing query ReviseTool: %w", err)
 	}
@@ -359,6 +362,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing requeueDeliveryStmt: %w", cerr)
 		}
 	}
+	if q.retireAgentStmt != nil {
+		if cerr := q.retireAgentStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing retireAgentStmt: %w", cerr)
+		}
+	}
 	if q.reviseToolStmt != nil {
 		if cerr := q.reviseToolStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing reviseToolStmt: %w", cerr)
@@ -504,6 +512,7 @@ type Queries struct {
 	reopenSuggestionStmt       *sql.Stmt
 	replaceGrantCredentialStmt *sql.Stmt
 	requeueDeliveryStmt        *sql.Stmt
+	retireAgentStmt            *sql.Stmt
 	reviseToolStmt             *sql.Stmt
 	rotateToolCredentialStmt   *sql.Stmt
 	seeAgentStmt               *sql.Stmt
@@ -560,6 +569,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		reopenSuggestionStmt:       q.reopenSuggestionStmt,
 		replaceGrantCredentialStmt: q.replaceGrantCredentialStmt,
 		requeueDeliveryStmt:        q.requeueDeliveryStmt,
+		retireAgentStmt:            q.retireAgentStmt,
 		reviseToolStmt:             q.reviseToolStmt,
 		rotateToolCredentialStmt:   q.rotateToolCredentialStmt,
 		seeAgentStmt:               q.seeAgentStmt,

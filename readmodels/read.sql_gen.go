@@ -12,7 +12,7 @@ import (
 
 const listAgents = `-- name: listAgents :many
 
-SELECT a.id, a.position, a.name, a.description, a.owner_id, a.status, a.created_at, a.created_by_type, a.created_by_id, a.last_seen_at, a.revision,
+SELECT a.id, a.position, a.name, a.description, a.owner_id, a.status, a.created_at, a.created_by_type, a.created_by_id, a.last_seen_at, a.retired_at, a.revision,
     (SELECT count(*) FROM grants AS g JOIN tools AS t ON t.id = g.tool_id
       WHERE g.agent_id = a.id AND t.removed_at = 0 AND g.status = 'approved'
         AND (g.expires_at = 0 OR g.expires_at > $1)) AS approved,
@@ -21,12 +21,12 @@ SELECT a.id, a.position, a.name, a.description, a.owner_id, a.status, a.created_
     k.id AS key_id, k.created_at AS key_created_at, k.expires_at AS key_expires_at,
     k.last_used_at AS key_last_used_at
 FROM (
-    SELECT c.id, c.position, c.name, c.description, c.owner_id, c.status, c.created_at, c.created_by_type, c.created_by_id, c.last_seen_at, c.revision
+    SELECT c.id, c.position, c.name, c.description, c.owner_id, c.status, c.created_at, c.created_by_type, c.created_by_id, c.last_seen_at, c.retired_at, c.revision
     FROM agents AS c
-    WHERE c.organization_id = $2 AND c.position < $3 AND c.status <> 'retired'
+    WHERE c.organization_id = $2 AND c.position < $3
       AND (cast($4 AS TEXT) = '' OR c.status = $4)
       AND (cast($5 AS TEXT) = '' OR replace(c.name_folded, $5, '') <> c.name_folded)
-      AND (cast($6 AS TEXT) = '' OR c.id = $6)
+      AND (cast($6 AS TEXT) = '' AND c.status <> 'retired' OR c.id = $6)
     ORDER BY c.position DESC
     LIMIT $7
 ) AS a
@@ -55,6 +55,7 @@ type listAgentsRow struct {
 	CreatedByType string
 	CreatedByID   string
 	LastSeenAt    int64
+	RetiredAt     int64
 	Revision      int64
 	Approved      int64
 	Pending       int64
@@ -94,6 +95,7 @@ func (q *Queries) listAgents(ctx context.Context, arg listAgentsParams) ([]listA
 			&i.CreatedByType,
 			&i.CreatedByID,
 			&i.LastSeenAt,
+			&i.RetiredAt,
 			&i.Revision,
 			&i.Approved,
 			&i.Pending,
@@ -267,14 +269,14 @@ func (q *Queries) listInstructions(ctx context.Context, arg listInstructionsPara
 
 const listTools = `-- name: listTools :many
 SELECT t.id, t.position, t.name, t.description, t.url, t.docs_url, t.auth_type, t.credential_mode, t.credential_version,
-    t.credential_expires_at, t.credential_fields, t.instructions, t.instructions_version, t.max_grant_seconds, t.created_at, t.updated_at, t.revision,
-    (SELECT count(*) FROM grants AS g WHERE g.tool_id = t.id AND g.status = 'approved'
+    t.credential_expires_at, t.credential_fields, t.instructions, t.instructions_version, t.max_grant_seconds, t.created_at, t.updated_at, t.removed_at, t.revision,
+    (SELECT count(*) FROM grants AS g WHERE g.tool_id = t.id AND t.removed_at = 0 AND g.status = 'approved'
         AND (g.expires_at = 0 OR g.expires_at > $1)) AS approved,
-    (SELECT count(*) FROM grants AS g WHERE g.tool_id = t.id AND g.status = 'pending') AS pending
+    (SELECT count(*) FROM grants AS g WHERE g.tool_id = t.id AND t.removed_at = 0 AND g.status = 'pending') AS pending
 FROM tools AS t
-WHERE t.organization_id = $2 AND t.position < $3 AND t.removed_at = 0
+WHERE t.organization_id = $2 AND t.position < $3
   AND (cast($4 AS TEXT) = '' OR replace(t.name_folded, $4, '') <> t.name_folded)
-  AND (cast($5 AS TEXT) = '' OR t.id = $5)
+  AND (cast($5 AS TEXT) = '' AND t.removed_at = 0 OR t.id = $5)
 ORDER BY t.position DESC
 LIMIT $6
 `
@@ -305,6 +307,7 @@ type listToolsRow struct {
 	MaxGrantSeconds     int64
 	CreatedAt           int64
 	UpdatedAt           int64
+	RemovedAt           int64
 	Revision            int64
 	Approved            int64
 	Pending             int64
@@ -343,6 +346,7 @@ func (q *Queries) listTools(ctx context.Context, arg listToolsParams) ([]listToo
 			&i.MaxGrantSeconds,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.RemovedAt,
 			&i.Revision,
 			&i.Approved,
 			&i.Pending,

@@ -13,8 +13,7 @@ import (
 	"time"
 )
 
-// ErrNotFound is the answer for what does not exist, was removed, or belongs to another
-// organization.
+// ErrNotFound is the answer for what does not exist, or belongs to another organization.
 var ErrNotFound = errors.New("there is no such row in the read model")
 
 // ErrUnavailable says that the tables can't be reached or take nothing now, whatever was to be

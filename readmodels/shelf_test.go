@@ -60,6 +60,11 @@ func (s *shelf) agent(organization, id, name string) {
 func (s *shelf) status(agentID, status string) {
 	s.t.Helper()
 	s.write(func(tx *readmodels.Tx) error {
+		if status == "retired" {
+			return tx.RetireAgent(
+				s.t.Context(), readmodels.RetireAgentParams{ID: agentID, RetiredAt: readmodels.Micros(noon)},
+			)
+		}
 		return tx.SetAgentStatus(s.t.Context(), readmodels.SetAgentStatusParams{ID: agentID, Status: status})
 	})
 }

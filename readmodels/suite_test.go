@@ -111,6 +111,12 @@ func testOrganizations(t *testing.T, s *shelf) {
 	_, errs["me"] = db.Me(ctx, globex, "a1", noon)
 	_, errs["request"] = db.Request(ctx, globex, "a1 t1")
 	_, errs["grant"] = db.Grant(ctx, globex, "a1", "t1", noon)
+	s.agent(acme, "a2", "Gone")
+	s.status("a2", "retired")
+	_, errs["retired agent"] = db.Agent(ctx, globex, "a2", noon)
+	s.tool(acme, "t2", "Gone")
+	s.remove("t2")
+	_, errs["removed tool"] = db.Tool(ctx, globex, "t2", noon)
 	for what, err := range errs {
 		if !errors.Is(err, readmodels.ErrNotFound) {
 			t.Errorf("%s of another organization: %v", what, err)

@@ -24,6 +24,7 @@ CREATE TABLE agents (
     created_by_type TEXT   NOT NULL,
     created_by_id   TEXT   NOT NULL,
     last_seen_at    BIGINT NOT NULL DEFAULT 0,
+    retired_at      BIGINT NOT NULL DEFAULT 0,
     revision        BIGINT NOT NULL DEFAULT 1
 );
 CREATE INDEX agents_newest ON agents (organization_id, position);
@@ -58,7 +59,7 @@ CREATE TABLE tools (
     max_grant_seconds     BIGINT NOT NULL,
     created_at            BIGINT NOT NULL,
     updated_at            BIGINT NOT NULL,
-    removed_at            BIGINT NOT NULL DEFAULT 0, -- a removed tool stays for the names in old requests
+    removed_at            BIGINT NOT NULL DEFAULT 0, -- a removed tool is still shown by its id, and named
     revision              BIGINT NOT NULL DEFAULT 1
 );
 CREATE INDEX tools_alike ON tools (organization_id, skeleton);

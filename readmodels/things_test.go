@@ -64,7 +64,14 @@ func testAgents(t *testing.T, s *shelf) {
 		t.Errorf("one (-want +got):\n%s", diff)
 	}
 	s.status("a2", "retired")
-	for _, id := range []string{"a2", "a3", "", "' OR 1=1 --"} {
+	two.Status, two.RetiredAt, two.Revision = "retired", noon, 2
+	if diff := cmp.Diff(two, must[readmodels.Agent](t)(s.db.Agent(t.Context(), acme, "a2", noon))); diff != "" {
+		t.Errorf("a retired one (-want +got):\n%s", diff)
+	}
+	if me, err := s.db.Me(t.Context(), acme, "a2", noon); !errors.Is(err, readmodels.ErrNotFound) {
+		t.Errorf("a retired one itself: %+v %v", me, err)
+	}
+	for _, id := range []string{"a3", "", "' OR 1=1 --"} {
 		if _, err := s.db.Agent(t.Context(), acme, id, noon); !errors.Is(err, readmodels.ErrNotFound) {
 			t.Errorf("agent %q: %v", id, err)
 		}
@@ -170,7 +177,11 @@ func testTools(t *testing.T, s *shelf) {
 		t.Errorf("one (-want +got):\n%s", diff)
 	}
 	s.remove("t1")
-	for _, id := range []string{"t1", "t3", ""} {
+	github.RemovedAt, github.Revision, github.Approved, github.Pending = noon, 5, 0, 0
+	if diff := cmp.Diff(github, must[readmodels.Tool](t)(s.db.Tool(t.Context(), acme, "t1", noon))); diff != "" {
+		t.Errorf("a removed one (-want +got):\n%s", diff)
+	}
+	for _, id := range []string{"t3", ""} {
 		if _, err := s.db.Tool(t.Context(), acme, id, noon); !errors.Is(err, readmodels.ErrNotFound) {
 			t.Errorf("tool %q: %v", id, err)
 		}

@@ -9,7 +9,7 @@ import (
 	"agentkey/domain"
 )
 
-// Tool is one tool that was not removed.
+// Tool is one tool. Only a single one that is asked for by its id may have been removed.
 type Tool struct {
 	ID, Name, Description, URL, DocsURL string
 	AuthType, CredentialMode            string
@@ -21,6 +21,7 @@ type Tool struct {
 	MaxGrantSeconds                     int64 // 0: no limit
 	Approved, Pending                   int   // grants
 	CreatedAt, UpdatedAt                time.Time
+	RemovedAt                           time.Time // zero: it was not removed
 	Revision                            int
 	Position                            uint64 // of its addition
 	Confusable                          []NamedTool
@@ -38,7 +39,7 @@ func (db *DB) Tools(ctx context.Context, organization, q string, now time.Time, 
 	return cut(tools, p, func(t Tool) uint64 { return t.Position }), err
 }
 
-// Tool returns one tool, or ErrNotFound.
+// Tool returns one tool, also a removed one, or ErrNotFound.
 func (db *DB) Tool(ctx context.Context, organization, id string, now time.Time) (Tool, error) {
 	if id == "" {
 		return Tool{}, ErrNotFound
@@ -66,7 +67,8 @@ func (db *DB) tools(ctx context.Context, params listToolsParams) ([]Tool, error)
 			Instructions:        r.Instructions,
 			InstructionsVersion: int(r.InstructionsVersion), MaxGrantSeconds: r.MaxGrantSeconds,
 			Approved: int(r.Approved), Pending: int(r.Pending), CreatedAt: toTime(r.CreatedAt),
-			UpdatedAt: toTime(r.UpdatedAt), Revision: int(r.Revision), Position: unsigned(r.Position),
+			UpdatedAt: toTime(r.UpdatedAt), RemovedAt: toTime(r.RemovedAt), Revision: int(r.Revision),
+			Position: unsigned(r.Position),
 		}
 	}
 	names := make([]string, len(tools))
@@ -75,7 +77,9 @@ func (db *DB) tools(ctx context.Context, params listToolsParams) ([]Tool, error)
 	}
 	alike, err := db.confusable(ctx, params.OrganizationID, names)
 	for i, t := range tools {
-		tools[i].Confusable = Others(alike[t.Name], t.ID)
+		if t.RemovedAt.IsZero() {
+			tools[i].Confusable = Others(alike[t.Name], t.ID)
+		}
 	}
 	return tools, err
 }
@@ -92,7 +96,11 @@ type Instructions struct {
 // Instructions lists the versions of a tool's usage guide, newest first, or says ErrNotFound when
 // there is no such tool. Their page is told by version: Before and Next are versions.
 func (db *DB) Instructions(ctx context.Context, organization, toolID string, p Page) (List[Instructions], error) {
-	if _, err := db.Tool(ctx, organization, toolID, time.Time{}); err != nil {
+	tool, err := db.Tool(ctx, organization, toolID, time.Time{})
+	if err == nil && !tool.RemovedAt.IsZero() {
+		err = ErrNotFound
+	}
+	if err != nil {
 		return List[Instructions]{}, err
 	}
 	versions, err := db.instructions(

@@ -839,7 +839,7 @@ func (q *Queries) RemoveChannel(ctx context.Context, arg RemoveChannelParams) er
 }
 
 const removeTool = `-- name: RemoveTool :exec
-UPDATE tools SET removed_at = $1 WHERE id = $2
+UPDATE tools SET removed_at = $1, revision = revision + 1 WHERE id = $2
 `
 
 type RemoveToolParams struct {
@@ -897,6 +897,20 @@ type RequeueDeliveryParams struct {
 
 func (q *Queries) RequeueDelivery(ctx context.Context, arg RequeueDeliveryParams) error {
 	_, err := q.exec(ctx, q.requeueDeliveryStmt, requeueDelivery, arg.DueAt, arg.Place, arg.ID)
+	return err
+}
+
+const retireAgent = `-- name: RetireAgent :exec
+UPDATE agents SET status = 'retired', retired_at = $1, revision = revision + 1 WHERE id = $2
+`
+
+type RetireAgentParams struct {
+	RetiredAt int64
+	ID        string
+}
+
+func (q *Queries) RetireAgent(ctx context.Context, arg RetireAgentParams) error {
+	_, err := q.exec(ctx, q.retireAgentStmt, retireAgent, arg.RetiredAt, arg.ID)
 	return err
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -158,11 +159,23 @@ func TestAnAgentIsActiveSuspendedOrGone(t *testing.T) {
 	admin.mustAssign(agentID, tool)
 	agent.mustRequest(other)
 
+	last := admin.must(200, "GET", path, nil)
 	admin.must(204, "DELETE", path, nil)
 	listed()
 	agent.must(401, "GET", "/api/me", nil)
+	retired := admin.must(200, "GET", path, nil)
+	at := retired.Text("retired_at")
+	if _, err := time.Parse(time.RFC3339Nano, at); err != nil || retired.Header.Get("ETag") == last.Header.Get("ETag") {
+		t.Errorf("retired at %q with the ETag %s", at, retired.Header.Get("ETag"))
+	}
+	last.JSON["retired_at"], last.JSON["status"], last.JSON["keys"] = at, "retired", []any{}
+	last.JSON["grants"] = object{"approved": 0.0, "pending": 0.0}
+	last.JSON["revision"] = last.At("revision").(float64) + 1
+	if diff := cmp.Diff(last.JSON, retired.JSON); diff != "" {
+		t.Errorf("as it is shown when it is retired (-want +got):\n%s", diff)
+	}
 	for _, call := range []string{
-		"GET", "PATCH", "DELETE", "POST /rotate-key", "POST /suspend", "POST /reactivate", "POST /grants",
+		"PATCH", "DELETE", "POST /rotate-key", "POST /suspend", "POST /reactivate", "POST /grants",
 		"PUT /grants/" + tool + "/credential",
 	} {
 		method, rest, _ := strings.Cut(call, " ")

@@ -242,8 +242,8 @@ func TestAUsageGuideIsNeverOverwritten(t *testing.T) {
 	admin.refused(404, "not_found", "POST", path+"/instructions/1/restore", nil)
 }
 
-// TestARemovedToolIsGoneButForTheAudit removes a tool that one agent uses and another waits for.
-func TestARemovedToolIsGoneButForTheAudit(t *testing.T) {
+// TestARemovedToolIsStillShownByItsID removes a tool that one agent uses and another waits for.
+func TestARemovedToolIsStillShownByItsID(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
@@ -252,7 +252,19 @@ func TestARemovedToolIsGoneButForTheAudit(t *testing.T) {
 	_, waiterKey := admin.mustAgent("Waiter")
 	admin.mustAssign(user, tool)
 	request := p.with(waiterKey).mustRequest(tool)
+	last := admin.must(200, "GET", "/api/admin/tools/"+tool, nil)
 	admin.must(204, "DELETE", "/api/admin/tools/"+tool, nil)
+	removed := admin.must(200, "GET", "/api/admin/tools/"+tool, nil)
+	at := removed.Text("removed_at")
+	if _, err := time.Parse(time.RFC3339Nano, at); err != nil || removed.Header.Get("ETag") == last.Header.Get("ETag") {
+		t.Errorf("removed at %q with the ETag %s", at, removed.Header.Get("ETag"))
+	}
+	last.JSON["removed_at"], last.JSON["has_credential"] = at, false
+	last.JSON["grants"] = object{"approved": 0.0, "pending": 0.0}
+	last.JSON["revision"] = last.At("revision").(float64) + 1
+	if diff := cmp.Diff(last.JSON, removed.JSON); diff != "" {
+		t.Errorf("as it is shown when it is removed (-want +got):\n%s", diff)
+	}
 	for _, key := range []string{userKey, waiterKey} {
 		agent := p.with(key)
 		for _, call := range []string{"GET", "GET /credentials", "DELETE /request"} {
@@ -268,8 +280,9 @@ func TestARemovedToolIsGoneButForTheAudit(t *testing.T) {
 			t.Errorf("me: %s", a.Body)
 		}
 	}
-	for _, call := range []string{"GET", "PATCH", "DELETE"} {
-		admin.refused(404, "not_found", call, "/api/admin/tools/"+tool, nil)
+	for _, call := range []string{"PATCH", "DELETE", "GET /instructions"} {
+		call, rest, _ := strings.Cut(call, " ")
+		admin.refused(404, "not_found", call, "/api/admin/tools/"+tool+rest, nil)
 	}
 	admin.refused(404, "not_found", "PUT", "/api/admin/tools/"+tool+"/credential", object{"credential": "x"})
 	// or written down

@@ -2,7 +2,7 @@
 -- the removal of its tool, whether or not the event of either is here yet.
 
 -- name: listAgents :many
-SELECT a.id, a.position, a.name, a.description, a.owner_id, a.status, a.created_at, a.created_by_type, a.created_by_id, a.last_seen_at, a.revision,
+SELECT a.id, a.position, a.name, a.description, a.owner_id, a.status, a.created_at, a.created_by_type, a.created_by_id, a.last_seen_at, a.retired_at, a.revision,
     (SELECT count(*) FROM grants AS g JOIN tools AS t ON t.id = g.tool_id
       WHERE g.agent_id = a.id AND t.removed_at = 0 AND g.status = 'approved'
         AND (g.expires_at = 0 OR g.expires_at > sqlc.arg(now))) AS approved,
@@ -11,12 +11,12 @@ SELECT a.id, a.position, a.name, a.description, a.owner_id, a.status, a.created_
     k.id AS key_id, k.created_at AS key_created_at, k.expires_at AS key_expires_at,
     k.last_used_at AS key_last_used_at
 FROM (
-    SELECT c.id, c.position, c.name, c.description, c.owner_id, c.status, c.created_at, c.created_by_type, c.created_by_id, c.last_seen_at, c.revision
+    SELECT c.id, c.position, c.name, c.description, c.owner_id, c.status, c.created_at, c.created_by_type, c.created_by_id, c.last_seen_at, c.retired_at, c.revision
     FROM agents AS c
-    WHERE c.organization_id = sqlc.arg(organization_id) AND c.position < sqlc.arg(before) AND c.status <> 'retired'
+    WHERE c.organization_id = sqlc.arg(organization_id) AND c.position < sqlc.arg(before)
       AND (cast(sqlc.arg(status) AS TEXT) = '' OR c.status = sqlc.arg(status))
       AND (cast(sqlc.arg(q) AS TEXT) = '' OR replace(c.name_folded, sqlc.arg(q), '') <> c.name_folded)
-      AND (cast(sqlc.arg(id) AS TEXT) = '' OR c.id = sqlc.arg(id))
+      AND (cast(sqlc.arg(id) AS TEXT) = '' AND c.status <> 'retired' OR c.id = sqlc.arg(id))
     ORDER BY c.position DESC
     LIMIT sqlc.arg(max_rows)
 ) AS a
@@ -25,14 +25,14 @@ ORDER BY a.position DESC, k.number;
 
 -- name: listTools :many
 SELECT t.id, t.position, t.name, t.description, t.url, t.docs_url, t.auth_type, t.credential_mode, t.credential_version,
-    t.credential_expires_at, t.credential_fields, t.instructions, t.instructions_version, t.max_grant_seconds, t.created_at, t.updated_at, t.revision,
-    (SELECT count(*) FROM grants AS g WHERE g.tool_id = t.id AND g.status = 'approved'
+    t.credential_expires_at, t.credential_fields, t.instructions, t.instructions_version, t.max_grant_seconds, t.created_at, t.updated_at, t.removed_at, t.revision,
+    (SELECT count(*) FROM grants AS g WHERE g.tool_id = t.id AND t.removed_at = 0 AND g.status = 'approved'
         AND (g.expires_at = 0 OR g.expires_at > sqlc.arg(now))) AS approved,
-    (SELECT count(*) FROM grants AS g WHERE g.tool_id = t.id AND g.status = 'pending') AS pending
+    (SELECT count(*) FROM grants AS g WHERE g.tool_id = t.id AND t.removed_at = 0 AND g.status = 'pending') AS pending
 FROM tools AS t
-WHERE t.organization_id = sqlc.arg(organization_id) AND t.position < sqlc.arg(before) AND t.removed_at = 0
+WHERE t.organization_id = sqlc.arg(organization_id) AND t.position < sqlc.arg(before)
   AND (cast(sqlc.arg(q) AS TEXT) = '' OR replace(t.name_folded, sqlc.arg(q), '') <> t.name_folded)
-  AND (cast(sqlc.arg(id) AS TEXT) = '' OR t.id = sqlc.arg(id))
+  AND (cast(sqlc.arg(id) AS TEXT) = '' AND t.removed_at = 0 OR t.id = sqlc.arg(id))
 ORDER BY t.position DESC
 LIMIT sqlc.arg(max_rows);
 

@@ -32,6 +32,9 @@ WHERE id = sqlc.arg(id);
 -- name: SetAgentStatus :exec
 UPDATE agents SET status = sqlc.arg(status), revision = revision + 1 WHERE id = sqlc.arg(id);
 
+-- name: RetireAgent :exec
+UPDATE agents SET status = 'retired', retired_at = sqlc.arg(retired_at), revision = revision + 1 WHERE id = sqlc.arg(id);
+
 -- name: SeeAgent :exec
 UPDATE agents SET last_seen_at = sqlc.arg(last_seen_at) WHERE id = sqlc.arg(id);
 
@@ -95,7 +98,7 @@ VALUES (sqlc.arg(tool_id), sqlc.arg(version), sqlc.arg(organization_id), sqlc.ar
         sqlc.arg(created_at), sqlc.arg(created_by_type), sqlc.arg(created_by_id));
 
 -- name: RemoveTool :exec
-UPDATE tools SET removed_at = sqlc.arg(removed_at) WHERE id = sqlc.arg(id);
+UPDATE tools SET removed_at = sqlc.arg(removed_at), revision = revision + 1 WHERE id = sqlc.arg(id);
 
 -- name: InsertRequest :exec
 INSERT INTO requests (id, organization_id, position, agent_id, tool_id, reason, status, created_at)
