@@ -242,7 +242,8 @@ func TestAUsageGuideIsNeverOverwritten(t *testing.T) {
 	admin.refused(404, "not_found", "POST", path+"/instructions/1/restore", nil)
 }
 
-// TestARemovedToolIsStillShownByItsID removes a tool that one agent uses and another waits for.
+// TestARemovedToolIsStillShownByItsID removes a tool that one agent uses, another waits for, and a
+// retired one had.
 func TestARemovedToolIsStillShownByItsID(t *testing.T) {
 	t.Parallel()
 	p := start(t, unlimited...)
@@ -252,6 +253,9 @@ func TestARemovedToolIsStillShownByItsID(t *testing.T) {
 	_, waiterKey := admin.mustAgent("Waiter")
 	admin.mustAssign(user, tool)
 	request := p.with(waiterKey).mustRequest(tool)
+	retired, _ := admin.mustAgent("Retired")
+	admin.mustAssign(retired, tool)
+	admin.must(204, "DELETE", "/api/admin/agents/"+retired, nil)
 	last := admin.must(200, "GET", "/api/admin/tools/"+tool, nil)
 	admin.must(204, "DELETE", "/api/admin/tools/"+tool, nil)
 	removed := admin.must(200, "GET", "/api/admin/tools/"+tool, nil)
@@ -307,7 +311,7 @@ func TestARemovedToolIsStillShownByItsID(t *testing.T) {
 				t.Errorf("the audit calls it %v", label)
 			}
 		}
-		return strings.Count(fmt.Sprint(story), "grant.revoked") == 2
+		return strings.Count(fmt.Sprint(story), "grant.revoked") == 3
 	})
 	if story[len(story)-1] != "tool.added" || !strings.Contains(fmt.Sprint(story), "tool.removed") {
 		t.Errorf("the audit: %v", story)

@@ -2,6 +2,7 @@ package reactions
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -47,6 +48,9 @@ func RemovedTools(model *projections.ReadModel, grants *commands.Grants) Reactio
 				done, err := grants.Revoke(
 					ctx, consequence(name, cause, g.AgentID), g.AgentID, removed.ToolID, agent.CauseToolRemoved,
 				)
+				if refusal, refused := errors.AsType[*domain.Error](err); refused && refusal.Kind == domain.KindNotFound {
+					continue // a retired agent, whose access ended with it
+				}
 				if err != nil {
 					return acted, err
 				}
