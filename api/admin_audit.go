@@ -80,11 +80,13 @@ func (s *Server) noAction(action string) string {
 func (s *Server) auditEntry(ctx context.Context, e readmodels.AuditEntry) (AuditEntry, error) {
 	out := AuditEntry{
 		ID: e.ID, Position: int64(e.Position), Stream: e.Stream, Revision: int64(e.Revision), Action: e.Action, //nolint:gosec // a log never holds 2^63
-		Actor: s.actor(ctx, e.Organization, e.Actor), AgentID: optional(e.AgentID), ToolID: optional(e.ToolID),
-		OccurredAt: e.OccurredAt.UTC(),
-		Data:       map[string]any{},
+		AgentID: optional(e.AgentID), AgentName: optional(e.AgentName), ToolID: optional(e.ToolID),
+		ToolName: optional(e.ToolName), OccurredAt: e.OccurredAt.UTC(), Data: map[string]any{},
+		Target: AuditTarget{Type: e.Target.Type, ID: e.Target.ID, Label: e.Target.Label},
 	}
-	out.Target.Type, out.Target.ID, out.Target.Label = e.Target.Type, e.Target.ID, optional(e.Target.Label)
+	if out.Target.Label == "" { // such as a tool that an agent made up
+		out.Target.Label = "Unknown " + words(e.Target.Type)
+	}
 	if err := json.Unmarshal(e.Data, &out.Data); err != nil {
 		return AuditEntry{}, fmt.Errorf("read the data of %s: %w", e.ID, err)
 	}
@@ -92,9 +94,10 @@ func (s *Server) auditEntry(ctx context.Context, e readmodels.AuditEntry) (Audit
 	if err != nil {
 		return AuditEntry{}, fmt.Errorf("open the personal data of %s: %w", e.ID, err)
 	}
-	if out.Actor.Label == nil {
-		out.Actor.Label = optional(personal.Label)
+	if e.Actor.Label == "" {
+		e.Actor.Label = personal.Label
 	}
+	out.Actor = s.actor(ctx, e.Organization, e.Actor)
 	if e.RequestID == "" { // an operator's command, or what followed from an event
 		return out, nil
 	}

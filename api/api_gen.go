@@ -990,11 +990,16 @@ type Assignment struct {
 
 // AuditEntry defines model for AuditEntry.
 type AuditEntry struct {
-	Action  string                 `json:"action"`
-	Actor   Actor                  `json:"actor"`
-	AgentID *string                `json:"agent_id,omitempty"`
-	Data    map[string]interface{} `json:"data"`
-	ID      string                 `json:"id"`
+	Action string `json:"action"`
+	Actor  Actor  `json:"actor"`
+
+	// AgentID The agent that did it or that it concerns.
+	AgentID *string `json:"agent_id,omitempty"`
+
+	// AgentName The agent's name now. A retired agent keeps its last one.
+	AgentName *string                `json:"agent_name,omitempty"`
+	Data      map[string]interface{} `json:"data"`
+	ID        string                 `json:"id"`
 
 	// OccurredAt RFC 3339 in UTC.
 	OccurredAt Time          `json:"occurred_at"`
@@ -1002,10 +1007,15 @@ type AuditEntry struct {
 	Request    *AuditRequest `json:"request,omitempty"`
 	Revision   int64         `json:"revision"`
 	Stream     string        `json:"stream"`
-	Target     AuditTarget   `json:"target"`
+
+	// Target What the entry is about.
+	Target AuditTarget `json:"target"`
 
 	// ToolID The tool that it concerns. A credential.refused that counts fetches of tools that don't exist names the one that was asked for last.
 	ToolID *string `json:"tool_id,omitempty"`
+
+	// ToolName The tool's name now. A removed tool keeps its last one. Absent if there is no such tool.
+	ToolName *string `json:"tool_name,omitempty"`
 }
 
 // AuditList defines model for AuditList.
@@ -1021,11 +1031,16 @@ type AuditRequest struct {
 	UserAgent *string `json:"user_agent,omitempty"`
 }
 
-// AuditTarget defines model for AuditTarget.
+// AuditTarget What the entry is about.
 type AuditTarget struct {
-	ID    string  `json:"id"`
-	Label *string `json:"label,omitempty"`
-	Type  string  `json:"type"`
+	// ID Its id. Empty for the event log, of which there is one.
+	ID string `json:"id"`
+
+	// Label What it is called now, or was called last: a name, the beginning of what an agent learned, or the channel and the topic of a delivery.
+	Label string `json:"label"`
+
+	// Type Such as agent, tool, suggestion, instruction_suggestion, notification_channel, delivery, service_token or organization. An entry about an agent's access is about the tool. Later versions may add types.
+	Type string `json:"type"`
 }
 
 // AuthType defines model for AuthType.

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"agentkey/domain"
@@ -37,10 +38,20 @@ func value[T any](p *T) T {
 	return *p
 }
 
-// actor names who acted. A service token's label is its name; an agent's is given by the caller.
+// words is an identifier as people read it.
+func words(identifier string) string { return strings.ReplaceAll(identifier, "_", " ") }
+
+// actor names who acted. A service token's label is its name, and a part of the system has its own;
+// an agent's is given by the caller.
 func (s *Server) actor(ctx context.Context, organization string, a domain.Actor) Actor {
 	out := Actor{Type: ActorType(a.Type), ID: a.ID, Label: optional(a.Label)}
-	if a.Type != domain.ActorService || out.Label != nil {
+	if a.Label != "" {
+		return out
+	}
+	if a.Type == domain.ActorSystem {
+		out.Label = optional("AgentKey: " + words(a.ID))
+	}
+	if a.Type != domain.ActorService {
 		return out
 	}
 	if head, err := s.Door.Callers.Organizations.Cached(ctx, organization); err == nil {

@@ -36,12 +36,9 @@ func auditEntry(e Event) (readmodels.AuditEntry, bool) {
 	return entry, true
 }
 
-// target says what an event is about: the tool of every event that concerns one, for access and
-// fetches too, whose agent is named too; else the stream's subject.
+// target says what an event is about: what it is the story of, such as a suggestion; else the tool
+// that it concerns, as access and fetches do, whose agent is named too; else the stream's subject.
 func target(e Event, category codec.Category, id, toolID string) readmodels.Target {
-	if toolID != "" {
-		return readmodels.Target{Type: "tool", ID: toolID}
-	}
 	switch b := e.Body.(type) {
 	case codec.KeyRefused:
 		return readmodels.Target{Type: "agent", ID: b.AgentID}
@@ -63,14 +60,29 @@ func target(e Event, category codec.Category, id, toolID string) readmodels.Targ
 		return readmodels.Target{Type: "suggestion", ID: b.SuggestionID}
 	case catalog.SuggestionDismissed:
 		return readmodels.Target{Type: "suggestion", ID: b.SuggestionID}
+	case catalog.SuggestionAccepted:
+		return readmodels.Target{Type: "suggestion", ID: b.SuggestionID}
+	case catalog.SuggestionRedirected:
+		return readmodels.Target{Type: "suggestion", ID: b.SuggestionID}
 	case catalog.SuggestionCooldownRefused:
 		return readmodels.Target{Type: "suggestion", ID: b.SuggestionID}
+	case guide.NoteMade:
+		return readmodels.Target{Type: "instruction_suggestion", ID: b.NoteID}
+	case guide.NoteBacked:
+		return readmodels.Target{Type: "instruction_suggestion", ID: b.NoteID}
+	case guide.NoteAccepted:
+		return readmodels.Target{Type: "instruction_suggestion", ID: b.NoteID}
+	case guide.NoteDismissed:
+		return readmodels.Target{Type: "instruction_suggestion", ID: b.NoteID}
 	case organization.ChannelAdded:
 		return readmodels.Target{Type: "notification_channel", ID: b.ChannelID}
 	case organization.ChannelUpdated:
 		return readmodels.Target{Type: "notification_channel", ID: b.ChannelID}
 	case organization.ChannelRemoved:
 		return readmodels.Target{Type: "notification_channel", ID: b.ChannelID}
+	}
+	if toolID != "" {
+		return readmodels.Target{Type: "tool", ID: toolID}
 	}
 	return readmodels.Target{Type: category.String(), ID: id}
 }

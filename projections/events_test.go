@@ -19,6 +19,7 @@ import (
 	"agentkey/domain/lane"
 	"agentkey/domain/organization"
 	"agentkey/eventstore/codec"
+	"agentkey/readmodels"
 )
 
 // step is one event of a story.
@@ -36,6 +37,9 @@ var (
 	registered = step{"agent-bot", admin, agent.Registered{
 		OrganizationID: org, Name: "Build  BOT", Description: "builds", OwnerID: "p1",
 		Key: agent.Key{Number: 1, ID: "k1", Hash: "5ec4e7"},
+	}}
+	another = step{"agent-bot2", admin, agent.Registered{
+		OrganizationID: org, Name: "Other bot", Key: agent.Key{Number: 1, ID: "k9", Hash: "5ec4e7"},
 	}}
 	added = step{"catalog-" + org, admin, catalog.ToolAdded{
 		ToolID: "github", Name: "GitHub", FoldedName: "github", Description: "code", URL: "https://github.com",
@@ -67,6 +71,10 @@ var (
 	}
 	revoked = step{"agent-bot", admin, agent.GrantRevoked{ToolID: "github", RequestID: "r1", Cause: agent.CauseAdmin}}
 
+	tokened = step{
+		"organization-" + org, admin,
+		organization.TokenCreated{Number: 1, TokenID: "t1", Name: "ci", Role: "owner", Hash: "0ff1ce"},
+	}
 	opened = step{"organization-" + org, admin, organization.ChannelAdded{
 		ChannelID: "c1", Kind: organization.Slack, Name: "#ops",
 		Topics: []domain.Topic{domain.AccessRequested, domain.GrantExpiring}, SecretID: "s9", Host: "hooks.slack.com",
@@ -430,7 +438,7 @@ var tellings = []struct {
 	},
 	{
 		"another backs it in its own words",
-		[]step{registered, suggested},
+		[]step{registered, another, suggested},
 		step{
 			"catalog-" + org, self("bot2"),
 			catalog.SuggestionBacked{
@@ -506,7 +514,7 @@ var tellings = []struct {
 		[]string{
 			"suggestions g1: decided_at=now decided_by_id=admin decided_by_type=human status=accepted tool_id=github",
 		},
-		"tool github, tool github",
+		"suggestion g1, tool github",
 	},
 	{
 		"it is answered by another tool",
@@ -521,7 +529,7 @@ var tellings = []struct {
 		[]string{
 			"suggestions g1: decided_at=now decided_by_id=admin decided_by_type=human status=redirected tool_id=github",
 		},
-		"tool github, tool github",
+		"suggestion g1, tool github",
 	},
 
 	{
@@ -529,11 +537,11 @@ var tellings = []struct {
 			"+note_backers n1/bot: first_at=now last_at=now latest_why=it failed position=here",
 			"+notes n1: created_at=now guide_version=2 last_activity_at=now learned=page by cursor " +
 				"organization_id=org position=here status=pending tool_id=github",
-		}, "tool github, agent bot, tool github",
+		}, "instruction_suggestion n1, agent bot, tool github",
 	},
 	{
 		"another has learned the same",
-		[]step{registered, added, noted},
+		[]step{registered, another, added, noted},
 		step{
 			"guide-github", self("bot2"),
 			guide.NoteBacked{NoteID: "n1", ToolID: "github", AgentID: "bot2", Why: "so it is"},
@@ -542,14 +550,14 @@ var tellings = []struct {
 			"+note_backers n1/bot2: first_at=now last_at=now latest_why=so it is position=here",
 			"notes n1: last_activity_at=now",
 		},
-		"tool github, agent bot2, tool github",
+		"instruction_suggestion n1, agent bot2, tool github",
 	},
 	{
 		"a note is taken up",
 		[]step{registered, added, noted},
 		step{"guide-github", admin, guide.NoteAccepted{NoteID: "n1", ToolID: "github", GuideVersion: 3}},
 		[]string{"notes n1: decided_at=now decided_by_id=admin decided_by_type=human guide_version=3 status=accepted"},
-		"tool github, tool github",
+		"instruction_suggestion n1, tool github",
 	},
 	{
 		"a note is dismissed",
@@ -559,7 +567,7 @@ var tellings = []struct {
 			"notes n1: decided_at=now decided_by_id=admin decided_by_type=human dismissal_reason=it is wrong " +
 				"status=dismissed",
 		},
-		"tool github, tool github",
+		"instruction_suggestion n1, tool github",
 	},
 	{
 		"a notification channel is added", nil, opened, []string{
@@ -709,19 +717,17 @@ var tellings = []struct {
 	{
 		"an organization is created", nil,
 		step{"organization-" + org, system, organization.Created{Name: "Acme"}},
-		nil,
+		[]string{"+organizations " + org + ": name=Acme"},
 		"organization " + org,
 	},
 	{
-		"a token is created", nil,
-		step{
-			"organization-" + org, admin,
-			organization.TokenCreated{Number: 1, TokenID: "t1", Name: "ci", Role: "owner", Hash: "0ff1ce"},
-		},
-		nil, "service_token t1",
+		"a token is created", nil, tokened,
+		[]string{"+service_tokens t1: name=ci organization_id=org"},
+		"service_token t1",
 	},
 	{
-		"a token is revoked", nil,
+		"a token is revoked",
+		[]step{tokened},
 		step{"organization-" + org, admin, organization.TokenRevoked{Number: 1, TokenID: "t1"}},
 		nil,
 		"service_token t1",
@@ -777,6 +783,7 @@ func TestEachEventChangesItsRows(t *testing.T) {
 					t.Errorf("changes (-want +got):\n%s", diff)
 				}
 				w.audited(before, after, here, c.when, c.about)
+				w.labelled(here, c.about)
 			})
 		}
 	})
@@ -793,6 +800,27 @@ func (w *world) empty(t *testing.T) {
 		}
 	}
 	w.sql(statements...)
+}
+
+// labelled checks that the entry at a position names everything that it is about.
+func (w *world) labelled(here uint64, about string) {
+	w.t.Helper()
+	page := readmodels.Page{Before: here + 1, Limit: 1}
+	list, err := w.db.Audit(w.t.Context(), org, readmodels.AuditFilter{}, page)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if about == "" {
+		return
+	}
+	if len(list.Items) != 1 || list.Items[0].Position != here {
+		w.t.Fatalf("the newest entry: %+v", list.Items)
+	}
+	e := list.Items[0]
+	if e.Target.Label == "" || (e.AgentName == "") != (e.AgentID == "") || (e.ToolName == "") != (e.ToolID == "") ||
+		(e.Actor.Label == "") != (e.Actor.Type != domain.ActorAgent) {
+		w.t.Errorf("something has no name: %+v", e)
+	}
 }
 
 // audited holds the one audit entry that an event made, or none, against the event as it is in the

@@ -84,7 +84,7 @@ func (r *rows) one(ctx context.Context, e Event) error {
 	case guide.Event:
 		return r.note(ctx, e, body)
 	case organization.Event:
-		return r.channel(ctx, e, body)
+		return r.organization(ctx, e, body)
 	case delivery.Event:
 		_, id := codec.Split(e.Stream)
 		return r.delivery(ctx, id, e, body)

@@ -125,6 +125,7 @@ func postgresAt(t testing.TB, url, way string) place {
 
 // keys are the columns that name a row, table by table.
 var keys = map[string][]string{
+	"organizations": {"id"}, "service_tokens": {"id"},
 	"agents": {"id"}, "agent_keys": {"agent_id", "number"}, "tools": {"id"},
 	"tool_instructions": {"tool_id", "version"}, "suggestions": {"id"},
 	"suggestion_backers": {"suggestion_id", "agent_id"}, "notes": {"id"}, "note_backers": {"note_id", "agent_id"},

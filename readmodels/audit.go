@@ -12,7 +12,8 @@ import (
 	"agentkey/domain"
 )
 
-// Target is what an audited event is about. Label is its name now, "" when it has none.
+// Target is what an audited event is about. Label is what it is called now, or was last; "" when no
+// such thing is known.
 type Target struct{ Type, ID, Label string }
 
 // AuditEntry is one audited event. Private is still sealed: who may read it opens it. Data holds no
@@ -27,7 +28,9 @@ type AuditEntry struct {
 	Actor        domain.Actor
 	Target       Target
 	AgentID      string // by or about which agent
+	AgentName    string // now, or last
 	ToolID       string
+	ToolName     string // now, or last
 	RequestID    string // of the HTTP request
 	OccurredAt   time.Time
 	Data         json.RawMessage
@@ -42,12 +45,8 @@ type AuditFilter struct {
 
 const auditColumns = `SELECT e.organization_id, e.position, e.id, e.stream, e.revision, e.action, e.actor_type,
 e.actor_id,
-    e.target_type, e.target_id, e.agent_id, e.tool_id, e.request_id, e.occurred_at, e.data, e.private,
-    coalesce(b.name, ''), coalesce(a.name, t.name, '')
+    e.target_type, e.target_id, e.agent_id, e.tool_id, e.request_id, e.occurred_at, e.data, e.private
 FROM audit_entries AS e
-LEFT JOIN agents AS a ON e.target_type = 'agent' AND a.id = e.target_id
-LEFT JOIN tools AS t ON e.target_type = 'tool' AND t.id = e.target_id
-LEFT JOIN agents AS b ON e.actor_type = 'agent' AND b.id = e.actor_id
 WHERE e.organization_id = `
 
 func auditQuery(organization string, f AuditFilter, p Page) *text {
@@ -83,15 +82,35 @@ func (db *DB) Audit(ctx context.Context, organization string, f AuditFilter, p P
 		var position, revision, at int64
 		var data string
 		err := rows.Scan(&e.Organization, &position, &e.ID, &e.Stream, &revision, &e.Action, &e.Actor.Type, &e.Actor.ID,
-			&e.Target.Type, &e.Target.ID, &e.AgentID, &e.ToolID, &e.RequestID, &at, &data, &e.Private,
-			&e.Actor.Label, &e.Target.Label)
+			&e.Target.Type, &e.Target.ID, &e.AgentID, &e.ToolID, &e.RequestID, &at, &data, &e.Private)
 		e.Position, e.Revision, e.OccurredAt, e.Data = unsigned(position), unsigned(
 			revision,
 		), toTime(at), json.RawMessage(data)
 		return e, err
 	})
-	return cut(entries, p, func(e AuditEntry) uint64 { return e.Position }), err
+	if err != nil {
+		return List[AuditEntry]{}, err
+	}
+	page := cut(entries, p, func(e AuditEntry) uint64 { return e.Position })
+	return page, db.label(ctx, organization, page.Items)
 }
+
+// label gives everything that the entries of an organization name its label.
+func (db *DB) label(ctx context.Context, organization string, entries []AuditEntry) error {
+	var wanted []thing
+	for _, e := range entries {
+		wanted = append(wanted, e.Target.thing(), actor(e.Actor), thing{"agent", e.AgentID}, thing{"tool", e.ToolID})
+	}
+	labels, err := db.labels(ctx, organization, wanted)
+	for i := range entries {
+		e := &entries[i]
+		e.Target.Label, e.Actor.Label = labels[e.Target.thing()], labels[actor(e.Actor)]
+		e.AgentName, e.ToolName = labels[thing{"agent", e.AgentID}], labels[thing{"tool", e.ToolID}]
+	}
+	return err
+}
+
+func (t Target) thing() thing { return thing{t.Type, t.ID} }
 
 // auditInserts are the prepared inserts of audit entries: many at once for a rebuild, one for what
 // is left.

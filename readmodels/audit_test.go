@@ -2,7 +2,9 @@ package readmodels_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,7 +30,7 @@ func testAudit(t *testing.T, s *shelf) {
 	}
 	s.audit(entry)
 	got := must[readmodels.List[readmodels.AuditEntry]](t)(s.db.Audit(t.Context(), acme, readmodels.AuditFilter{}, all))
-	entry.Actor.Label, entry.Target.Label = "One", "GitHub"
+	entry.Actor.Label, entry.AgentName, entry.Target.Label, entry.ToolName = "One", "One", "GitHub", "GitHub"
 	if diff := cmp.Diff([]readmodels.AuditEntry{entry}, got.Items); diff != "" {
 		t.Errorf("one entry (-want +got):\n%s", diff)
 	}
@@ -44,7 +46,7 @@ func testAudit(t *testing.T, s *shelf) {
 		readmodels.AuditEntry{
 			ID: "e2", Position: 1<<40 + 1, Actor: human, Target: readmodels.Target{Type: "agent", ID: "a1"},
 		},
-		readmodels.AuditEntry{ID: "e3", Position: 1<<40 + 2, Target: readmodels.Target{Type: "organization", ID: "t1"}},
+		readmodels.AuditEntry{ID: "e3", Position: 1<<40 + 2, Target: readmodels.Target{Type: "service_token", ID: "t1"}},
 	)
 	got = must[readmodels.List[readmodels.AuditEntry]](t)(s.db.Audit(t.Context(), acme, readmodels.AuditFilter{}, all))
 	label := func(e readmodels.AuditEntry) string { return e.ID + " " + e.Actor.Label + " " + e.Target.Label }
@@ -67,6 +69,92 @@ func testAudit(t *testing.T, s *shelf) {
 	}
 	if len(got.Items) != 100 {
 		t.Errorf("%d of 100", len(got.Items))
+	}
+}
+
+// testLabels has one of everything that has a name in two organizations.
+func testLabels(t *testing.T, s *shelf) {
+	for _, org := range []string{acme, globex} {
+		s.agent(org, "agent "+org, "bot of "+org)
+		s.tool(org, "tool "+org, "GitHub of "+org)
+		s.write(func(tx *readmodels.Tx) error {
+			ctx := t.Context()
+			return errors.Join(
+				tx.InsertOrganization(ctx, readmodels.InsertOrganizationParams{ID: org, Name: "all of " + org}),
+				tx.InsertServiceToken(
+					ctx, readmodels.InsertServiceTokenParams{ID: "token " + org, OrganizationID: org, Name: "ci of " + org},
+				),
+				tx.InsertSuggestion(
+					ctx, readmodels.InsertSuggestionParams{ID: "wish " + org, OrganizationID: org, Name: "Linear of " + org},
+				),
+				tx.InsertNote(ctx, readmodels.InsertNoteParams{
+					ID: "note " + org, OrganizationID: org, Position: s.next(), ToolID: "tool " + org,
+					Learned: strings.Repeat("é", 119) + org + "\nand more",
+				}),
+				tx.InsertChannel(ctx, readmodels.InsertChannelParams{
+					ID: "channel " + org, OrganizationID: org, Position: s.next(), Name: "#ops of " + org,
+				}),
+				tx.RemoveChannel(ctx, readmodels.RemoveChannelParams{ID: "channel " + org, RemovedAt: 1}),
+				tx.InsertDelivery(ctx, readmodels.InsertDeliveryParams{
+					ID: "delivery " + org, OrganizationID: org, Position: s.next(), ChannelID: "channel " + org,
+					Topic: "access_requested",
+				}),
+			)
+		})
+	}
+	kinds := []struct{ kind, id, label string }{
+		{"agent", "agent ", "bot of "},
+		{"tool", "tool ", "GitHub of "},
+		{"service_token", "token ", "ci of "},
+		{"suggestion", "wish ", "Linear of "},
+		{"notification_channel", "channel ", "#ops of "},
+		{"organization", "", "all of "},
+	}
+	want := map[readmodels.Target]string{
+		{Type: "instruction_suggestion", ID: "note " + acme}:   strings.Repeat("é", 119) + "…",
+		{Type: "delivery", ID: "delivery " + acme}:             "#ops of " + acme + ": access requested",
+		{Type: "installation", ID: "store"}:                    "Installation",
+		{Type: "event_log"}:                                    "Event log",
+		{Type: "master_key", ID: "m1"}:                         "Master key m1",
+		{Type: "signing_key", ID: "k1"}:                        "Signing key k1",
+		{Type: "person", ID: "p1"}:                             "Person",
+		{Type: "rule", ID: "r1"}:                               "",
+		{Type: "agent", ID: "tool " + acme}:                    "",
+		{Type: "instruction_suggestion", ID: "note " + globex}: "", {Type: "delivery", ID: "delivery " + globex}: "",
+	}
+	for _, k := range kinds {
+		want[readmodels.Target{Type: k.kind, ID: k.id + acme}] = k.label + acme
+		want[readmodels.Target{Type: k.kind, ID: k.id + globex}] = "" // theirs
+	}
+	for target := range want {
+		s.audit(readmodels.AuditEntry{ID: target.Type + target.ID, Target: target})
+	}
+	s.audit(
+		readmodels.AuditEntry{ID: "ours", AgentID: "agent " + acme, ToolID: "tool " + acme, Actor: domain.Actor{
+			Type: domain.ActorService, ID: "token " + acme,
+		}},
+		readmodels.AuditEntry{ID: "theirs", AgentID: "agent " + globex, ToolID: "tool " + globex, Actor: domain.Actor{
+			Type: domain.ActorAgent, ID: "agent " + globex,
+		}},
+	)
+	got := map[readmodels.Target]string{}
+	for _, e := range must[readmodels.List[readmodels.AuditEntry]](t)(
+		s.db.Audit(t.Context(), acme, readmodels.AuditFilter{}, readmodels.Page{Limit: 200}),
+	).Items {
+		if e.Target.Type != "" {
+			got[readmodels.Target{Type: e.Target.Type, ID: e.Target.ID}] = e.Target.Label
+			continue
+		}
+		names := [...]string{"bot of " + acme, "GitHub of " + acme, "ci of " + acme}
+		if e.ID == "theirs" {
+			names = [...]string{"", "", ""}
+		}
+		if diff := cmp.Diff(names, [...]string{e.AgentName, e.ToolName, e.Actor.Label}); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", e.ID, diff)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("labels (-want +got):\n%s", diff)
 	}
 }
 

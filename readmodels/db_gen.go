@@ -105,8 +105,14 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.insertNoteStmt, err = db.PrepareContext(ctx, insertNote); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertNote: %w", err)
 	}
+	if q.insertOrganizationStmt, err = db.PrepareContext(ctx, insertOrganization); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertOrganization: %w", err)
+	}
 	if q.insertRequestStmt, err = db.PrepareContext(ctx, insertRequest); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertRequest: %w", err)
+	}
+	if q.insertServiceTokenStmt, err = db.PrepareContext(ctx, insertServiceToken); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertServiceToken: %w", err)
 	}
 	if q.insertSuggestionStmt, err = db.PrepareContext(ctx, insertSuggestion); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertSuggestion: %w", err)
@@ -317,9 +323,19 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing insertNoteStmt: %w", cerr)
 		}
 	}
+	if q.insertOrganizationStmt != nil {
+		if cerr := q.insertOrganizationStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertOrganizationStmt: %w", cerr)
+		}
+	}
 	if q.insertRequestStmt != nil {
 		if cerr := q.insertRequestStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertRequestStmt: %w", cerr)
+		}
+	}
+	if q.insertServiceTokenStmt != nil {
+		if cerr := q.insertServiceTokenStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertServiceTokenStmt: %w", cerr)
 		}
 	}
 	if q.insertSuggestionStmt != nil {
@@ -503,7 +519,9 @@ type Queries struct {
 	insertInstructionsStmt     *sql.Stmt
 	insertKeyStmt              *sql.Stmt
 	insertNoteStmt             *sql.Stmt
+	insertOrganizationStmt     *sql.Stmt
 	insertRequestStmt          *sql.Stmt
+	insertServiceTokenStmt     *sql.Stmt
 	insertSuggestionStmt       *sql.Stmt
 	insertToolStmt             *sql.Stmt
 	moveCheckpointStmt         *sql.Stmt
@@ -560,7 +578,9 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		insertInstructionsStmt:     q.insertInstructionsStmt,
 		insertKeyStmt:              q.insertKeyStmt,
 		insertNoteStmt:             q.insertNoteStmt,
+		insertOrganizationStmt:     q.insertOrganizationStmt,
 		insertRequestStmt:          q.insertRequestStmt,
+		insertServiceTokenStmt:     q.insertServiceTokenStmt,
 		insertSuggestionStmt:       q.insertSuggestionStmt,
 		insertToolStmt:             q.insertToolStmt,
 		moveCheckpointStmt:         q.moveCheckpointStmt,

@@ -2,6 +2,12 @@
 -- data jsonb, and what is absent is NULL. A view is of its caller's moment: grants count as expired and revoked as
 -- everywhere else. Whom you grant USAGE on the schema and SELECT on its views keeps both when the tables are replaced.
 
+CREATE OR REPLACE VIEW reporting.organizations AS
+SELECT id::uuid AS id, name FROM organizations;
+
+CREATE OR REPLACE VIEW reporting.service_tokens AS
+SELECT id::uuid AS id, organization_id::uuid AS organization_id, name FROM service_tokens;
+
 CREATE OR REPLACE VIEW reporting.agents AS
 SELECT id::uuid AS id, organization_id::uuid AS organization_id, position, name, description, nullif(owner_id, '') AS owner_id, status,
     'epoch'::timestamptz + created_at * interval '1 microsecond' AS created_at, created_by_type, created_by_id,

@@ -74,6 +74,7 @@ func suite(t *testing.T, open func(*testing.T) *readmodels.DB) {
 		{"grants are found by status", testGrantFilters},
 		{"access ends with its time, its tool and its agent", testEnds},
 		{"the audit", testAudit},
+		{"everything in the audit has its label", testLabels},
 		{"the audit is found by all it says", testAuditFilters},
 		{"suggestions, by demand", testSuggestions},
 		{"notes", testNotes},

@@ -11,6 +11,18 @@ CREATE TABLE checkpoints (
     mark          TEXT   NOT NULL  -- by which the projection knows this log again; '' for none
 );
 
+CREATE TABLE organizations (
+    id   TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL
+);
+
+-- A token that was revoked or replaced stays for its name.
+CREATE TABLE service_tokens (
+    id              TEXT NOT NULL PRIMARY KEY,
+    organization_id TEXT NOT NULL,
+    name            TEXT NOT NULL
+);
+
 CREATE TABLE agents (
     id              TEXT   NOT NULL PRIMARY KEY,
     organization_id TEXT   NOT NULL,

@@ -693,6 +693,20 @@ func (q *Queries) InsertNote(ctx context.Context, arg InsertNoteParams) error {
 	return err
 }
 
+const insertOrganization = `-- name: InsertOrganization :exec
+INSERT INTO organizations (id, name) VALUES ($1, $2)
+`
+
+type InsertOrganizationParams struct {
+	ID   string
+	Name string
+}
+
+func (q *Queries) InsertOrganization(ctx context.Context, arg InsertOrganizationParams) error {
+	_, err := q.exec(ctx, q.insertOrganizationStmt, insertOrganization, arg.ID, arg.Name)
+	return err
+}
+
 const insertRequest = `-- name: InsertRequest :exec
 INSERT INTO requests (id, organization_id, position, agent_id, tool_id, reason, status, created_at)
 VALUES ($1, $2, $3, $4, $5, $6,
@@ -719,6 +733,21 @@ func (q *Queries) InsertRequest(ctx context.Context, arg InsertRequestParams) er
 		arg.Reason,
 		arg.CreatedAt,
 	)
+	return err
+}
+
+const insertServiceToken = `-- name: InsertServiceToken :exec
+INSERT INTO service_tokens (id, organization_id, name) VALUES ($1, $2, $3)
+`
+
+type InsertServiceTokenParams struct {
+	ID             string
+	OrganizationID string
+	Name           string
+}
+
+func (q *Queries) InsertServiceToken(ctx context.Context, arg InsertServiceTokenParams) error {
+	_, err := q.exec(ctx, q.insertServiceTokenStmt, insertServiceToken, arg.ID, arg.OrganizationID, arg.Name)
 	return err
 }
 

@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
+	"agentkey/commands/keys"
 	"agentkey/eventstore/eventstoretest/wait"
 )
 
@@ -179,6 +182,87 @@ func TestEachEntryOfTheAuditSaysWhoDidWhatToWhom(t *testing.T) {
 			if text := fmt.Sprint(e.JSON); strings.Contains(text, hidden+":") {
 				t.Errorf("%s shows %s: %v", tt.action, hidden, e.JSON)
 			}
+		}
+	}
+}
+
+// TestEveryEntryOfTheAuditNamesEverything makes one of everything that has a name, ends all of it,
+// and reads only the audit.
+func TestEveryEntryOfTheAuditNamesEverything(t *testing.T) {
+	t.Parallel()
+	hook := startHook(t, nil)
+	p := start(t, append(unlimited, toLoopback)...)
+	admin := p.admin()
+	tool := admin.mustTool("GitHub", "ghp_secret")
+	agentID, key := admin.mustAgent("Onboarding")
+	agent := p.with(key)
+	request := agent.mustRequest(tool)
+	admin.must(200, "POST", "/api/admin/requests/"+request+"/approve", nil)
+	agent.fetch(tool)
+	note := agent.noteOn(tool, "Page by cursor.\nOffsets are ignored.", "I expected an offset.")
+	admin.must(200, "POST", "/api/admin/instruction-suggestions/"+note+"/dismiss", object{"reason": "We know."})
+	wish := agent.suggest("Linear", "", "to file issues")
+	admin.accept(wish, object{"tool": linear})
+	channel := admin.mustChannel("webhook", hook.URL).Text("id")
+	admin.must(200, "POST", "/api/admin/notification-channels/"+channel+"/test", nil)
+	other := p.organization("Another", "owner")
+	_, theirs := other.mustAgent("Theirs")
+	p.with(theirs).refused(404, "not_found", "GET", "/api/tools/"+tool+"/credentials", nil)
+	// An id of another organization names nothing.
+	var refused []object
+	wait.Until(t, "their refusal is in the audit", func() bool {
+		refused = other.must(200, "GET", "/api/admin/audit?action=credential.refused", nil).Items()
+		return len(refused) == 1
+	})
+	if e := (answer{JSON: refused[0]}); e.Text("tool_id") != tool || e.At("tool_name") != nil ||
+		e.Text("target.label") != "Unknown tool" || e.Text("agent_name") != "Theirs" {
+		t.Errorf("theirs: %v", e.JSON)
+	}
+
+	admin.must(204, "DELETE", "/api/admin/notification-channels/"+channel, nil)
+	admin.must(204, "DELETE", "/api/admin/tools/"+tool, nil)
+	admin.must(204, "DELETE", "/api/admin/agents/"+agentID, nil)
+	token, _, err := keys.New(keys.Service, uuid.Nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.env = append(p.env, "AGENTKEY_ADMIN_TOKEN="+token)
+	p.restart()
+	admin = p.with(token)
+
+	wait.Until(t, "it knows of the new token", func() bool {
+		return len(admin.must(200, "GET", "/api/admin/audit?action=service_token.created", nil).Items()) == 2
+	})
+	newest := map[string]string{}
+	for _, e := range admin.must(200, "GET", "/api/admin/audit?limit=200", nil).Items() {
+		e := answer{JSON: e}
+		label := e.Text("target.label")
+		if label == "" || strings.HasPrefix(label, "Unknown") || e.Text("actor.label") == "" ||
+			(e.At("agent_id") == nil) != (e.At("agent_name") == nil) ||
+			(e.At("tool_id") == nil) != (e.At("tool_name") == nil) {
+			t.Errorf("something has no name: %v", e.JSON)
+		}
+		if action := e.Text("action"); newest[action] == "" {
+			newest[action] = strings.Join(
+				[]string{e.Text("actor.label"), e.Text("target.type"), label, e.Text("agent_name"), e.Text("tool_name")}, " | ",
+			)
+		}
+	}
+	for action, want := range map[string]string{
+		"agent.retired":                    "first admin token | agent | Onboarding | Onboarding | ",
+		"grant.approved":                   "first admin token | tool | GitHub | Onboarding | GitHub",
+		"credential.vended":                "Onboarding | tool | GitHub | Onboarding | GitHub",
+		"suggestion.made":                  "Onboarding | suggestion | Linear | Onboarding | ",
+		"suggestion.accepted":              "first admin token | suggestion | Linear |  | Linear",
+		"instruction_suggestion.dismissed": "first admin token | instruction_suggestion | Page by cursor.… |  | GitHub",
+		"notification_channel.removed":     "first admin token | notification_channel | To webhook |  | ",
+		"delivery.queued":                  "first admin token | delivery | To webhook: test |  | ",
+		"organization.created":             "AgentKey: installation | organization | Default |  | ",
+		"service_token.created":            "AgentKey: installation | service_token | configured admin token |  | ",
+		"installation.begun":               "AgentKey: installation | installation | Installation |  | ",
+	} {
+		if newest[action] != want {
+			t.Errorf("%s: %s, not %s", action, newest[action], want)
 		}
 	}
 }

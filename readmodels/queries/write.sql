@@ -15,6 +15,12 @@ WHERE name = sqlc.arg(name) AND store_id = '' AND position = 0;
 UPDATE checkpoints SET position = sqlc.arg(to_position), mark = coalesce(sqlc.narg(mark), mark)
 WHERE name = sqlc.arg(name) AND store_id = sqlc.arg(store_id) AND position = sqlc.arg(from_position);
 
+-- name: InsertOrganization :exec
+INSERT INTO organizations (id, name) VALUES (sqlc.arg(id), sqlc.arg(name));
+
+-- name: InsertServiceToken :exec
+INSERT INTO service_tokens (id, organization_id, name) VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(name));
+
 -- name: InsertAgent :exec
 INSERT INTO agents (id, organization_id, position, name, name_folded, description, owner_id, status, created_at, created_by_type, created_by_id)
 VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(name), sqlc.arg(name_folded), sqlc.arg(description),
