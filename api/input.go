@@ -191,6 +191,9 @@ func (s *Server) awaitPosition(c *gin.Context, call *call) error {
 	if err != nil || position == 0 {
 		return err
 	}
+	if err := s.Models.Usable(); err != nil {
+		return asked(err, "")
+	}
 	ctx, cancel := context.WithTimeout(call.ctx, 2*time.Second)
 	defer cancel()
 	if err := s.WaitFor(ctx, position); err != nil {

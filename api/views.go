@@ -179,12 +179,19 @@ func asked(err error, what string) error {
 	case errors.Is(err, readmodels.ErrNotFound):
 		return domain.NotFound(what)
 	}
-	return errors.Join(&domain.Error{
+	refusal := &domain.Error{
 		Kind: domain.KindUnavailable, Code: "read_model_unavailable",
 		Detail:     "The read model can't be reached, so this query can't be answered now.",
 		Hint:       "Send the same request again after Retry-After; commands and fetches still work.",
 		RetryAfter: time.Second,
-	}, fmt.Errorf("ask the read model: %w", err))
+	}
+	if _, occupied := errors.AsType[*readmodels.OccupiedError](err); occupied { // which one, admins see in /readyz
+		refusal.Detail = "The read model's database belongs to another installation of AgentKey, so no query is answered."
+		refusal.Hint = "Tell the operator: agentkey doctor names the other installation and what to do. " +
+			"Commands and fetches still work."
+		refusal.RetryAfter = 10 * time.Second
+	}
+	return errors.Join(refusal, fmt.Errorf("ask the read model: %w", err))
 }
 
 func views[A, B any](rows []A, view func(A) B) []B {

@@ -113,6 +113,13 @@ func (f *Feed) Close() error {
 	return nil
 }
 
+// How long a session that failed is left at most while an installation that owns the database shows
+// no life, and while the database can't be reached.
+const (
+	vacantDelay = 5 * time.Second
+	storeDelay  = 5 * time.Second
+)
+
 func (f *Feed) run(ctx context.Context, out chan<- *message.Message) {
 	backoff := eventstore.Backoff{Min: f.MinDelay}
 	for {
@@ -127,6 +134,12 @@ func (f *Feed) run(ctx context.Context, out chan<- *message.Message) {
 		backoff.Max = f.MaxDelay
 		if errors.Is(err, eventstore.ErrUnavailable) {
 			backoff.Max = min(f.MaxDelay, f.MaxOutage)
+		}
+		if occupied, ok := errors.AsType[*readmodels.OccupiedError](err); ok && occupied.Left > 0 {
+			backoff.Max = min(f.MaxDelay, vacantDelay, occupied.Left) // the owner may return
+		}
+		if errors.Is(err, readmodels.ErrUnavailable) {
+			backoff.Max = min(f.MaxDelay, storeDelay)
 		}
 		delay := backoff.Next()
 		f.report(ctx, err, delay)

@@ -39,17 +39,18 @@ func ExamineEmbedded(ctx context.Context, path string) (reached Checkpoint, err 
 	return readCheckpoint(ctx, t.read)
 }
 
-// ExaminePostgres looks at the read model in a database of Postgres and leaves it as it is. Errors:
-// ErrNoTables where this user may make them; any other one is about a database that can't be
-// reached or used.
-func ExaminePostgres(ctx context.Context, d Database) (reached Checkpoint, err error) {
+// ExaminePostgres looks at the read model in a database of Postgres and leaves it as it is. owner
+// is the installation that the database belongs to, also where there are no tables of this version;
+// "" for none. Errors: ErrNoTables where this user may make them; any other one is about a database
+// that can't be reached or used.
+func ExaminePostgres(ctx context.Context, d Database) (reached Checkpoint, owner string, err error) {
 	s, err := at(d, slog.New(slog.DiscardHandler))
 	if err != nil {
-		return Checkpoint{}, err
+		return Checkpoint{}, "", err
 	}
 	db, err := s.open(ctx)
 	if err != nil {
-		return Checkpoint{}, err
+		return Checkpoint{}, "", err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	var makes bool
@@ -57,24 +58,32 @@ func ExaminePostgres(ctx context.Context, d Database) (reached Checkpoint, err e
 		ctx, "SELECT has_database_privilege(current_database(), 'CREATE')",
 	).Scan(&makes)
 	if err != nil {
-		return Checkpoint{}, fmt.Errorf("ask the database: %w", err)
+		return Checkpoint{}, "", fmt.Errorf("ask the database: %w", err)
+	}
+	err = db.live.writer.QueryRowContext(ctx, "SELECT installation FROM "+s.owner()).Scan(&owner)
+	if err != nil && !isAbsent(err) {
+		return Checkpoint{}, "", fmt.Errorf("ask whose the database is: %w", err)
 	}
 	err = checkModel(ctx, db.live.read)
-	absent := errors.Is(err, errOtherVersion) || errors.Is(err, sql.ErrNoRows)
-	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
-		absent = absent || e.Code == "42P01" // undefined_table
-	}
+	absent := errors.Is(err, errOtherVersion) || isAbsent(err)
 	switch {
 	case absent && makes:
-		return Checkpoint{}, ErrNoTables
+		return Checkpoint{}, owner, ErrNoTables
 	case absent:
-		return Checkpoint{}, errors.New(
+		return Checkpoint{}, owner, errors.New(
 			"it has no tables of this version, and its user may not create them: allow it, with GRANT CREATE ON " +
 				"DATABASE … " +
 				"TO …",
 		)
 	case err != nil:
-		return Checkpoint{}, err
+		return Checkpoint{}, owner, err
 	}
-	return readCheckpoint(ctx, db.live.read)
+	reached, err = readCheckpoint(ctx, db.live.read)
+	return reached, owner, err
+}
+
+// isAbsent reports whether there is no such table or row.
+func isAbsent(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return errors.Is(err, sql.ErrNoRows) || ok && e.Code == "42P01" // undefined_table
 }

@@ -45,7 +45,7 @@ func TestExaminingLeavesAFileAsItIs(t *testing.T) {
 func TestExaminingLeavesADatabaseAsItIs(t *testing.T) {
 	url := readmodelstest.Postgres(t)
 	for range 2 {
-		_, err := readmodels.ExaminePostgres(t.Context(), readmodels.Database{URL: url})
+		_, _, err := readmodels.ExaminePostgres(t.Context(), readmodels.Database{URL: url})
 		if !errors.Is(err, readmodels.ErrNoTables) {
 			t.Errorf("of an empty database: %v", err)
 		}
@@ -55,11 +55,11 @@ func TestExaminingLeavesADatabaseAsItIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	reached, err := readmodels.ExaminePostgres(t.Context(), readmodels.Database{URL: url})
-	if err != nil || reached.Position != 0 {
-		t.Errorf("of empty tables: %v %v", reached, err)
+	reached, owner, err := readmodels.ExaminePostgres(t.Context(), readmodels.Database{URL: url})
+	if err != nil || reached.Position != 0 || owner != "" {
+		t.Errorf("of empty tables: %v, of %q: %v", reached, owner, err)
 	}
-	_, err = readmodels.ExaminePostgres(t.Context(), readmodels.Database{
+	_, _, err = readmodels.ExaminePostgres(t.Context(), readmodels.Database{
 		URL: "postgres://agentkey:canary@127.0.0.1:1/agentkey",
 	})
 	if err == nil || errors.Is(err, readmodels.ErrNoTables) || strings.Contains(err.Error(), "canary") {

@@ -23,8 +23,10 @@ func (s *schema) lead(
 	}
 	fail := func(err error) (context.Context, func(), error) {
 		if occupied, ok := errors.AsType[*OccupiedError](err); ok {
+			db.trust.withdraw(occupied)
 			return nil, nil, occupied
 		}
+		s.watched = watched{} // meanwhile the owner couldn't show that it lives
 		return nil, nil, fmt.Errorf("lead the filling of the read model: %w: %w", ErrUnavailable, err)
 	}
 	if err := s.prepare(ctx); err != nil {
@@ -35,13 +37,15 @@ func (s *schema) lead(
 		return fail(err)
 	}
 	l.installation = is.String()
-	for began := time.Now(); ; { //nolint:forbidigo // it measures a wait, nothing stored depends on it
+	l.renewed = func() { db.trust.give(s.clock().Add(leaseTime + s.vacancy)) } // nobody takes it over earlier
+	for {
 		at, err := db.ReadCheckpoint(ctx)
 		if err == nil {
-			err = l.occupied(ctx)
+			err = s.own(ctx, l, at, is)
 		}
 		taken := false
-		if err == nil && s.vacate(ctx, at, is, began) {
+		if err == nil {
+			l.renewed() // a process that stands by learns here that its installation still leads
 			taken, err = l.take(ctx)
 		}
 		if err == nil && !taken {

@@ -37,13 +37,16 @@ type lease struct {
 	conn         *pgx.Conn
 	table        string
 	name, holder string
-	installation string // as other installations are told
+	installation string // that leads; only the owner of the database may. "" where that doesn't matter
+	owner        string // the table that names it
+	renewed      func() // after each renewal; may be nil
 	stop         context.CancelFunc
 	stopped      chan struct{}
 	logger       *slog.Logger
 }
 
 func (s *schema) leases() string { return pgx.Identifier{s.home, "leases"}.Sanitize() }
+func (s *schema) owner() string  { return pgx.Identifier{s.home, "owner"}.Sanitize() }
 
 // lease returns a lease that is not held yet. It must be given back in any case.
 func (s *schema) lease(ctx context.Context, name, holder string) (*lease, error) {
@@ -51,13 +54,16 @@ func (s *schema) lease(ctx context.Context, name, holder string) (*lease, error)
 	if err != nil {
 		return nil, err
 	}
-	return &lease{conn: conn, table: s.leases(), name: name, holder: holder, logger: s.logger}, nil
+	return &lease{
+		conn: conn, table: s.leases(), owner: s.owner(), name: name, holder: holder, logger: s.logger,
+	}, nil
 }
 
 // take takes or renews the lease, and reports whether it is held now.
 func (l *lease) take(ctx context.Context) (bool, error) {
 	done, err := l.conn.Exec(ctx, `INSERT INTO `+l.table+` AS l (name, holder, installation, ends_at)
-		VALUES ($1, $2, $3, now() + make_interval(secs => $4))
+		SELECT $1, $2, $3, now() + make_interval(secs => $4)
+		WHERE $3 = '' OR EXISTS (SELECT FROM `+l.owner+` WHERE installation = $3)
 		ON CONFLICT (name) DO UPDATE
 		SET holder = excluded.holder, installation = excluded.installation, ends_at = excluded.ends_at
 		WHERE l.holder = excluded.holder OR l.ends_at <= now()`, l.name, l.holder, l.installation, leaseTime.Seconds())
@@ -87,6 +93,9 @@ func (l *lease) hold(ctx context.Context) context.Context {
 			cancel()
 			if err == nil && !taken {
 				err = errors.New("another process has taken it")
+			}
+			if err == nil && l.renewed != nil {
+				l.renewed()
 			}
 			if err != nil {
 				lost(fmt.Errorf("%w: %w: %w", ErrUnavailable, errLost, err))

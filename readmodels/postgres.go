@@ -34,14 +34,17 @@ type schema struct {
 	logger *slog.Logger
 
 	vacancy time.Duration
-	build   *lease // of a schema beside: the right to build one
+	clock   func() time.Time
+	watched watched // of the installation that owns the database, by the one call of Lead
+	build   *lease  // of a schema beside: the right to build one
 }
 
 // Database is a database of Postgres, and where in it the tables are.
 type Database struct {
 	URL     string
-	Schema  string        // that all versions of the tables share; empty: agentkey
-	Vacancy time.Duration // that another installation must show no life before its tables are taken; 0: a minute
+	Schema  string           // that all versions of the tables share; empty: agentkey
+	Vacancy time.Duration    // that another installation must show no life before it is taken over; 0: a minute
+	Clock   func() time.Time // that measures it; nil: the process's
 }
 
 var (
@@ -99,9 +102,13 @@ func at(d Database, logger *slog.Logger) (*schema, error) {
 		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
 	home := cmp.Or(d.Schema, defaultSchema)
+	clock := d.Clock
+	if clock == nil {
+		clock = time.Now //nolint:forbidigo // it measures a wait, nothing stored depends on it
+	}
 	return &schema{
 		name: home + "_" + fingerprint()[:12], home: home, holder: rand.Text(), config: config, logger: logger,
-		vacancy: cmp.Or(d.Vacancy, vacancy),
+		vacancy: cmp.Or(d.Vacancy, vacancy), clock: clock,
 	}, nil
 }
 
@@ -142,7 +149,7 @@ func (s *schema) open(ctx context.Context) (*DB, error) {
 		pool.Close()
 		return err
 	}
-	return &DB{place: &own, live: live}, nil
+	return &DB{place: &own, live: live, trust: trust{clock: s.clock}}, nil
 }
 
 // connect opens a connection beside the pool, whose connections may all be busy with queries.
@@ -192,7 +199,7 @@ func (s *schema) prepare(ctx context.Context) error {
 	return s.alone(ctx, func(tx pgx.Tx) error {
 		home := pgx.Identifier{s.home}.Sanitize()
 		if _, err := tx.Exec(
-			ctx, "CREATE SCHEMA IF NOT EXISTS "+home+"; SET LOCAL search_path = "+home+"; "+leasesSQL,
+			ctx, "CREATE SCHEMA IF NOT EXISTS "+home+"; SET LOCAL search_path = "+home+"; "+leasesSQL+"; "+ownerSQL,
 		); err != nil {
 			return fmt.Errorf("make the schema %s: %w", s.home, err)
 		}
@@ -205,8 +212,10 @@ func (s *schema) prepare(ctx context.Context) error {
 
 // made reports whether everything is there and of this version.
 func (s *schema) made(ctx context.Context, tx pgx.Tx) (made bool, err error) {
-	const there = "SELECT to_regclass($1) IS NOT NULL AND to_regclass($2) IS NOT NULL"
-	if err := tx.QueryRow(ctx, there, s.leases(), s.table("checkpoints")).Scan(&made); err != nil || !made {
+	const there = "SELECT to_regclass($1) IS NOT NULL AND to_regclass($2) IS NOT NULL AND to_regclass($3) IS NOT NULL"
+	if err := tx.QueryRow(
+		ctx, there, s.leases(), s.owner(), s.table("checkpoints"),
+	).Scan(&made); err != nil || !made {
 		return false, err
 	}
 	const current = "SELECT EXISTS (SELECT FROM checkpoints WHERE name = $1 AND model = $2)"

@@ -24,6 +24,7 @@ var ErrUnavailable = errors.New("the store of the read model is unavailable")
 // whole while it is used: each query sees the tables of one moment.
 type DB struct {
 	place place
+	trust trust
 
 	still sync.RWMutex // held for reading by each writer, for writing while nothing may be written
 	mu    sync.RWMutex // held for writing only while live is replaced
@@ -71,6 +72,15 @@ const answerTime = 5 * time.Second
 
 // query runs fn on the tables as they are; they are not replaced before it returns.
 func query[T any](ctx context.Context, db *DB, fn func(context.Context, *tables) (T, error)) (T, error) {
+	if err := db.trust.check(); err != nil {
+		var none T
+		return none, err
+	}
+	return look(ctx, db, fn)
+}
+
+// look is query on tables of whatever installation.
+func look[T any](ctx context.Context, db *DB, fn func(context.Context, *tables) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	db.mu.RLock()
@@ -200,7 +210,7 @@ func (c Checkpoint) Origin() Origin { return Origin{c.StoreID, c.StoreCreated} }
 
 // ReadCheckpoint returns how far the tables have come.
 func (db *DB) ReadCheckpoint(ctx context.Context) (Checkpoint, error) {
-	return query(ctx, db, func(ctx context.Context, t *tables) (Checkpoint, error) {
+	return look(ctx, db, func(ctx context.Context, t *tables) (Checkpoint, error) {
 		return readCheckpoint(ctx, t.read)
 	})
 }

@@ -40,7 +40,7 @@ func (s *schema) beside(ctx context.Context) (_ *DB, err error) {
 	build.hold(context.WithoutCancel(ctx)) // until the tables are in place or gone
 	next := &schema{
 		name: s.name + "_next", home: s.home, holder: s.holder, config: s.config, logger: s.logger, vacancy: s.vacancy,
-		build: build,
+		clock: s.clock, build: build,
 	}
 	if err := next.transact(ctx, func(tx pgx.Tx) error { return next.create(ctx, tx) }); err != nil {
 		return nil, err
@@ -108,13 +108,23 @@ func (s *schema) replace(ctx context.Context, db, other *DB, finish func(context
 	return other.Close()
 }
 
-// same refuses to put filled tables in the place of another installation's.
+// same refuses to put filled tables into the database of another installation.
 func (s *schema) same(ctx context.Context, was Checkpoint, other *DB) error {
 	is, err := other.ReadCheckpoint(ctx)
-	if err != nil || is.StoreID == "" || was.StoreID == "" || was.Of(is.StoreID, is.StoreCreated) {
+	if err != nil || is.StoreID == "" {
 		return err
 	}
-	return &OccupiedError{was.Origin().String()}
+	var owner string
+	err = s.transact(ctx, func(tx pgx.Tx) error {
+		if err := s.begin(ctx, tx, was, is.Origin()); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, "SELECT installation FROM "+s.owner()).Scan(&owner)
+	})
+	if err == nil && owner != is.Origin().String() {
+		err = &OccupiedError{By: owner}
+	}
+	return err
 }
 
 func (s *schema) rename(ctx context.Context, old, next string, finish func(context.Context, Checkpoint) error) error {

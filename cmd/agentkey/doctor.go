@@ -301,39 +301,45 @@ func (d *doctor) restored(ctx context.Context) {
 func (d *doctor) readModel(ctx context.Context) {
 	const what = "read model"
 	var reached readmodels.Checkpoint
+	var owner string
 	var err error
 	where, next := "the file "+filepath.Join(
 		d.config.DataDir, readModelFile,
 	), "restart serve, which fills a new one from the log"
 	if d.config.DatabaseURL != "" {
 		where, next = "the database of AGENTKEY_DATABASE_URL", "queries answer 503 until it is repaired"
-		reached, err = readmodels.ExaminePostgres(ctx, d.config.database())
+		reached, owner, err = readmodels.ExaminePostgres(ctx, d.config.database())
 		err = explainPostgres(d.config.DatabaseURL, err)
 	} else {
 		reached, err = readmodels.ExamineEmbedded(ctx, filepath.Join(d.config.DataDir, readModelFile))
 	}
+	is, known := d.origin(ctx)
 	switch {
+	case owner != "" && known && owner != is.String():
+		d.say(isFailed, what, "%s: %v", where, &readmodels.OccupiedError{By: owner})
 	case errors.Is(err, readmodels.ErrNoTables):
 		d.say(isOK, what, "%s: %v; serve creates them and fills them from the log", where, err)
 	case err != nil:
 		d.say(isFailed, what, "%s can't be used: %v; %s", where, err, next)
 	case reached.StoreID == "":
 		d.say(isOK, what, "%s is empty; serve fills it from the log", where)
-	case !d.fills(ctx, reached) && d.config.DatabaseURL != "":
-		d.say(isFailed, what, "%s: %v", where, &readmodels.OccupiedError{By: reached.Origin().String()})
-	case !d.fills(ctx, reached):
+	case known && reached.Origin() != is:
 		d.say(isWarning, what, "%s was filled from another log; serve fills it again", where)
 	default:
 		d.say(isOK, what, "%s, filled up to position %d", where, reached.Position)
 	}
 }
 
-// fills reports whether a read model came from this log, as far as that can be told now.
-func (d *doctor) fills(ctx context.Context, reached readmodels.Checkpoint) bool {
+// origin is what tells this installation from others, as far as that can be told now.
+func (d *doctor) origin(ctx context.Context) (is readmodels.Origin, known bool) {
 	if d.inst == nil {
-		return true
+		return is, false
 	}
 	first, err := d.log.Client.ReadForward(ctx, codec.Installation.Stream(""), 0, 1)
-	return err != nil || len(first) == 0 ||
-		reached.Of(d.inst.Begun.StoreID, first[0].Created.Truncate(time.Microsecond))
+	if err != nil || len(first) == 0 {
+		return is, false
+	}
+	return readmodels.Origin{
+		StoreID: d.inst.Begun.StoreID, Created: first[0].Created.Truncate(time.Microsecond).UTC(),
+	}, true
 }

@@ -14,8 +14,43 @@ func startBeside(t *testing.T, database string, settings ...string) *program {
 	t.Helper()
 	p := newProgram(t, append(append(startLog(t).replicas(), "AGENTKEY_DATABASE_URL="+database), settings...))
 	p.launch()
-	p.URL = p.await(p.stdout, listens)
+	p.begun()
 	return p
+}
+
+// refusedFor waits until a program is refused the database of the installation that names, and
+// checks that it says so to everybody who could ask.
+func refusedFor(t *testing.T, p *program, names string) {
+	t.Helper()
+	wait.Until(t, "refused in /readyz", func() bool {
+		a := p.anyone().call("GET", "/readyz", nil)
+		return a.Status == 503 && strings.Contains(string(a.Body), names)
+	})
+	if said := p.stderr.String(); !strings.Contains(said, names) || !strings.Contains(said, "AGENTKEY_DATABASE_SCHEMA") {
+		t.Errorf("the log doesn't name the other installation: %s", tail(said))
+	}
+	for _, ask := range [][]string{
+		{"/api/admin/agents"}, {"/api/admin/tools"}, {"/api/admin/audit"},
+		{"/api/admin/requests", "X-Wait-For-Position", "1"},
+	} {
+		a := p.admin().refused(503, "read_model_unavailable", "GET", ask[0], nil, ask[1:]...)
+		if detail := a.Text("detail"); !strings.Contains(detail, "belongs to another installation") {
+			t.Errorf("%s: %s", ask[0], detail)
+		}
+	}
+	code, looked, _ := consult(t, p.env)
+	if code != exitFault || !strings.Contains(looked["read model"], names) {
+		t.Errorf("doctor: exit %d: %s", code, looked["read model"])
+	}
+	code, _, stderr := runCommand(t, p.env, "projections", "rebuild")
+	if code != exitFault || !strings.Contains(stderr, names) {
+		t.Errorf("projections rebuild: exit %d: %s", code, tail(stderr))
+	}
+}
+
+func (p *program) storeID() (id string) {
+	p.office(func(_ context.Context, o *office) error { id = o.inst.Begun.StoreID; return nil })
+	return id
 }
 
 func TestADatabaseOfALivingInstallationIsRefused(t *testing.T) {
@@ -28,27 +63,8 @@ func TestADatabaseOfALivingInstallationIsRefused(t *testing.T) {
 			schema := "AGENTKEY_DATABASE_SCHEMA=" + strings.ReplaceAll("acme_"+way, " ", "_")
 			first := start(t, append(startLog(t).replicas(), "AGENTKEY_DATABASE_URL="+database, schema)...)
 			tool := first.admin().mustTool("GitHub", "ghp_secret")
-			var id string
-			first.office(func(_ context.Context, o *office) error { id = o.inst.Begun.StoreID; return nil })
-
 			second := startBeside(t, database, schema)
-			names := "the database belongs to the installation " + id
-			wait.Until(t, "refused in /readyz", func() bool {
-				a := second.anyone().call("GET", "/readyz", nil)
-				return a.Status == 503 && strings.Contains(string(a.Body), names)
-			})
-			said := second.stderr.String()
-			if !strings.Contains(said, names) || !strings.Contains(said, "AGENTKEY_DATABASE_SCHEMA") {
-				t.Errorf("the log doesn't name the other installation: %s", tail(said))
-			}
-			code, looked, _ := consult(t, second.env)
-			if code != exitFault || !strings.Contains(looked["read model"], names) {
-				t.Errorf("doctor: exit %d: %s", code, looked["read model"])
-			}
-			code, _, stderr := runCommand(t, second.env, "projections", "rebuild")
-			if code != exitFault || !strings.Contains(stderr, names) {
-				t.Errorf("projections rebuild: exit %d: %s", code, tail(stderr))
-			}
+			refusedFor(t, second, "the database belongs to the installation "+first.storeID())
 
 			first.restart()
 			first.admin().must(200, "GET", "/api/admin/tools/"+tool, nil)
@@ -64,5 +80,40 @@ func TestADatabaseOfALivingInstallationIsRefused(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestOfTwoInstallationsThatStartAtOnceOneGetsTheDatabase(t *testing.T) {
+	t.Parallel()
+	database := readmodelstest.Postgres(t)
+	both := make([]*program, 2)
+	for i := range both {
+		both[i] = newProgram(t, append(startLog(t).replicas(), "AGENTKEY_DATABASE_URL="+database))
+		both[i].launch()
+	}
+	ready := map[*program]bool{}
+	for _, p := range both {
+		p.begun()
+	}
+	wait.Until(t, "one is ready", func() bool {
+		for _, p := range both {
+			ready[p] = p.anyone().call("GET", "/readyz", nil).Status == 200
+		}
+		return ready[both[0]] || ready[both[1]]
+	})
+	winner, loser := both[0], both[1]
+	if ready[loser] {
+		winner, loser = loser, winner
+	}
+	refusedFor(t, loser, "the database belongs to the installation "+winner.storeID())
+	// commands, fetches and the queries of the owner work
+	tool := loser.admin().mustTool("GitHub", "ghp_secret")
+	id, key := loser.admin().mustAgent("bot")
+	loser.admin().mustAssign(id, tool)
+	if a := loser.with(key).fetch(tool); a.Status != 200 {
+		t.Errorf("a fetch: %d %s", a.Status, a.Body)
+	}
+	if list := winner.admin().must(200, "GET", "/api/admin/tools", nil).Items(); len(list) != 0 {
+		t.Errorf("the owner lists %v", list)
 	}
 }

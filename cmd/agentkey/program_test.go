@@ -130,6 +130,14 @@ var listens = regexp.MustCompile(`AgentKey listens on (\S+)`)
 func (p *program) run() {
 	p.t.Helper()
 	p.launch()
+	p.begun()
+	c := p.anyone()
+	wait.Until(p.t, "ready", func() bool { return c.call("GET", "/readyz", nil).Status == 200 })
+}
+
+// begun waits until the program listens.
+func (p *program) begun() {
+	p.t.Helper()
 	p.URL = p.await(p.stdout, listens)
 	if token, err := os.ReadFile(filepath.Join(p.Dir, firstTokenFile)); err == nil && p.Token == "" {
 		p.Token = strings.TrimSpace(string(token))
@@ -139,8 +147,6 @@ func (p *program) run() {
 			p.Token = token
 		}
 	}
-	c := p.anyone()
-	wait.Until(p.t, "ready", func() bool { return c.call("GET", "/readyz", nil).Status == 200 })
 }
 
 func (p *program) launch() {

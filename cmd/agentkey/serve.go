@@ -78,6 +78,7 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, models.Close()) }()
+	models.Guard()
 
 	health := &health{client: log.Client, logURL: c.EventStoreURL}
 	readModel := projections.NewReadModel(projections.ReadModelConfig{
