@@ -125,12 +125,16 @@ func (g *Grants) asked(ctx context.Context, agentID, requestID string) (bool, er
 			return true, nil
 		}
 	}
-	for from := head.End(); from.Revision >= 0; {
-		events, err := g.Log.ReadBack(ctx, codec.Agents.Stream(agentID), from, pageSize)
+	for from := head.Revision; from >= 0; {
+		events, err := g.Log.Client.ReadBackwardFrom(ctx, codec.Agents.Stream(agentID), uint64(from), pageSize)
 		if err != nil {
 			return false, loop.Refusal(err)
 		}
-		for _, e := range events {
+		verified, err := g.Log.Verify(events)
+		if err != nil {
+			return false, loop.Refusal(err)
+		}
+		for _, e := range verified {
 			if asked, ok := e.Event.(agent.GrantRequested); ok && asked.RequestID == requestID {
 				return true, nil
 			}
@@ -138,10 +142,9 @@ func (g *Grants) asked(ctx context.Context, agentID, requestID string) (bool, er
 				return false, nil
 			}
 		}
-		if len(events) == 0 {
+		if from -= int64(len(events)); len(events) == 0 {
 			break
 		}
-		from = events[len(events)-1].Before()
 	}
 	return false, nil
 }
@@ -171,7 +174,7 @@ func (g *Grants) open(ctx context.Context, m loop.Meta, requestID, agentID, tool
 		Time: loop.Later(g.Clock(), time.Time{}),
 	}
 	_, err := g.Log.Write(
-		ctx, codec.Requests.Stream(requestID), codec.Begin,
+		ctx, codec.Requests.Stream(requestID), eventstore.NoStream,
 		codec.RequestOpened{AgentID: agentID, ToolID: toolID}, signed,
 	)
 	if err != nil && !isExisting(err) {

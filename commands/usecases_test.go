@@ -16,6 +16,7 @@ import (
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
 	"agentkey/domain/organization"
+	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
 )
 
@@ -155,7 +156,7 @@ func TestARequestIsFoundByItsOwnAgentOnly(t *testing.T) {
 		CommandID: commandstest.NewID().String(), Time: time.Now().UTC(),
 	}
 	if _, err := o.Inst.Log.Write(
-		ctx, "request-"+orphan, codec.Begin, codec.RequestOpened{AgentID: id, ToolID: tool}, signed,
+		ctx, "request-"+orphan, eventstore.NoStream, codec.RequestOpened{AgentID: id, ToolID: tool}, signed,
 	); err != nil {
 		t.Fatal(err)
 	}

@@ -2,8 +2,6 @@ package eventstore_test
 
 import (
 	"context"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -28,18 +26,7 @@ func open(t *testing.T) *eventstore.Client {
 	if url == "" {
 		return eventstoretest.Start(t).Client
 	}
-	cfg := eventstore.Config{URL: url}
-	if file := os.Getenv("TEST_EVENTSTORE_CA"); file != "" {
-		raw, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		cfg.RootCAs = x509.NewCertPool()
-		if block, _ := pem.Decode(raw); block == nil || !cfg.RootCAs.AppendCertsFromPEM(raw) {
-			t.Fatalf("%s holds no certificate", file)
-		}
-	}
-	c, err := eventstore.Open(cfg)
+	c, err := eventstore.Open(eventstore.Config{URL: url})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +221,7 @@ func TestAnAppendIsAllOrNothingAndBounded(t *testing.T) {
 }
 
 func TestTombstone(t *testing.T) {
-	c, name := open(t), "secret-"+uuid.NewString()
+	c, name := open(t), stream(t)
 	if err := c.Tombstone(wait.Context(t), name); err != nil {
 		t.Errorf("a stream that never was: %v", err)
 	}

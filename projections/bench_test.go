@@ -53,11 +53,11 @@ func benchmarkRebuild(b *testing.B, e engine) {
 			entries[i] = entry
 		}
 		stream := "agent-" + id
-		done, err := w.log.Append(b.Context(), stream, w.ends[stream], entries...)
+		done, err := w.log.Append(b.Context(), stream, w.revisions[stream], entries...)
 		if err != nil {
 			b.Fatal(err)
 		}
-		w.ends[stream] = done.End()
+		w.revisions[stream] = int64(done.Revision)
 	}
 	model := w.newModel(w.db)
 	b.ResetTimer()

@@ -29,8 +29,8 @@ func TestALogMovesToAnotherStore(t *testing.T) {
 	}
 	p.stop()
 
-	log := startLog(t)
-	to := "esdb://" + log.listen + "?tls=false"
+	log := ownLog(t, "a copy needs an empty log")
+	to := log.url()
 	code, out, said := runCommand(t, nil, "eventstore", "copy", "--from", p.Dir, "--to", to)
 	if code != exitOK || !strings.Contains(out, "Both logs hold the same") {
 		t.Fatalf("copy: %d %s%s", code, out, said)
@@ -73,8 +73,8 @@ func TestAnInterruptedCopyContinues(t *testing.T) {
 	f := mustFleet(p, 4, 2)
 	p.stop()
 	seed(t, p, f, 20_000)
-	log := startLog(t)
-	to := "esdb://" + log.listen + "?tls=false"
+	log := ownLog(t, "it stops the log")
+	to := log.url()
 	client, err := eventstore.Open(eventstore.Config{URL: to})
 	if err != nil {
 		t.Fatal(err)

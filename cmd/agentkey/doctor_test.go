@@ -119,7 +119,7 @@ func TestTheDoctorLooksWhetherItRunsOrNot(t *testing.T) {
 
 func TestTheDoctorLooksAtTheProductionEngines(t *testing.T) {
 	t.Parallel()
-	log := startLog(t)
+	log := ownLog(t, "the doctor sees it empty first")
 	database, counts := readmodelstest.Postgres(t), os.Getenv("TEST_REDIS_URL")
 	env := append(log.replicas(), "AGENTKEY_DATABASE_URL="+database, "AGENTKEY_REDIS_URL="+counts)
 	_, said, _ := consult(t, append(env, "AGENTKEY_DATA_DIR="+t.TempDir(), "AGENTKEY_LISTEN=127.0.0.1:0"))
@@ -216,7 +216,7 @@ func TestTheDoctorNamesEverythingThatIsBrokenAtOnce(t *testing.T) {
 
 func TestTheDoctorSaysThatTheLogCanNotBeReached(t *testing.T) {
 	t.Parallel()
-	log := startLog(t)
+	log := ownLog(t, "it stops the log")
 	env := append(log.replicas(), "AGENTKEY_DATA_DIR="+t.TempDir(), "AGENTKEY_LISTEN=127.0.0.1:0")
 	log.stop()
 	code, said, _ := consult(t, env)

@@ -101,7 +101,8 @@ func at(t testing.TB, replicas []*program, check, status, checked string) {
 func TestPostgresMayStopAndStart(t *testing.T) {
 	t.Parallel()
 	postgres := startPostgres(t)
-	replicas := startReplicasOn(t, 2, startLog(t), postgres.URL, sharedRedis(t))
+	log := ownLog(t, "it compares every row of the installation").replicas()
+	replicas := startReplicasOn(t, 2, log, postgres.URL, sharedRedis(t))
 	f := mustFleet(replicas[0], 4, 2)
 	load := mustGoOn(t, replicas, f)
 	now := []string{"X-Wait-For-Position", ""}
@@ -159,7 +160,8 @@ func TestAReplicaKilledInTheMiddleOfABatchIsReplaced(t *testing.T) {
 
 func killedInTheMiddle(t *testing.T, database, way string) {
 	t.Helper()
-	replicas := startReplicasOn(t, 2, startLog(t), way, sharedRedis(t))
+	log := ownLog(t, "it compares every row of the installation").replicas()
+	replicas := startReplicasOn(t, 2, log, way, sharedRedis(t))
 	f := mustFleet(replicas[0], 4, 2)
 	for range 3 {
 		leads := leader(t, replicas)

@@ -26,16 +26,19 @@ func certificate(t *testing.T) (cert, key string) {
 	return cert, key
 }
 
-// certify is certificate with a given number, end and places.
-func certify(t *testing.T, cert, key string, serial int64, end time.Time) {
+// certify is certificate with a given number, end and places, and for other hosts if any are given.
+func certify(t *testing.T, cert, key string, serial int64, end time.Time, hosts ...net.IP) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if len(hosts) == 0 {
+		hosts = []net.IP{net.IPv4(127, 0, 0, 1)}
+	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(serial), NotBefore: time.Now().Add(-1000 * time.Hour), NotAfter: end, IsCA: true,
-		BasicConstraintsValid: true, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		BasicConstraintsValid: true, IPAddresses: hosts,
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
@@ -63,7 +66,10 @@ func TestAnEventStoreOverTLS(t *testing.T) {
 	if err := os.WriteFile(password, []byte("correct horse\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	log := startLogWith(t, "--tls-cert", cert, "--tls-key", key, "--user", "agentkey", "--password-file", password)
+	log := ownLog(
+		t, "it has a certificate of its own", "--tls-cert", cert, "--tls-key", key, "--user", "agentkey",
+		"--password-file", password,
+	)
 	env := log.replicas()
 	env[0] = "AGENTKEY_EVENTSTORE_URL=esdb://agentkey:" + url.PathEscape(
 		"correct horse",

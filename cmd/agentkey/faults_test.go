@@ -15,7 +15,7 @@ import (
 // gets one answer, and the log has one event.
 func TestALostAnswerIsOneEventAndOneAnswer(t *testing.T) {
 	t.Parallel()
-	log := startLog(t)
+	log := ownLog(t, "it loses what the log answers")
 	proxy := startProxy(t, log.listen)
 	p := start(t, log.replicasAt(proxy.address())...)
 	tool := p.admin().mustTool("GitHub", "ghp_secret")
@@ -63,7 +63,7 @@ func vends(t *testing.T, log *eventstore.Client, agent string) []eventstore.Reco
 // log is back.
 func TestTheLogMayStopAndStart(t *testing.T) {
 	t.Parallel()
-	log := startLog(t)
+	log := ownLog(t, "it stops the log")
 	p := start(t, log.replicas()...)
 	tool := p.admin().mustTool("GitHub", "ghp_secret")
 	id, key := p.admin().mustAgent("Onboarding")
@@ -116,7 +116,7 @@ func TestTheLogMayStopAndStart(t *testing.T) {
 // TestAFullDiskRefusesAppendsAndLosesNothing lets the log grow into its bound.
 func TestAFullDiskRefusesAppendsAndLosesNothing(t *testing.T) {
 	t.Parallel()
-	log := startLog(t, "--max-bytes", "1000000")
+	log := ownLog(t, "it fills the log's disk", "--max-bytes", "1000000")
 	p := start(t, log.replicas()...)
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")

@@ -35,9 +35,9 @@ type outage struct {
 // Calls that were under way or tried again meanwhile are done whole, once, or not at all.
 func TestTheLogOfTwoReplicasMayStopAndStart(t *testing.T) {
 	t.Parallel()
-	log := startLog(t)
+	log := ownLog(t, "it stops the log")
 	o := &outage{
-		t: t, replicas: startReplicasOn(t, 2, log, readmodelstest.Postgres(t), sharedRedis(t)),
+		t: t, replicas: startReplicasOn(t, 2, log.replicas(), readmodelstest.Postgres(t), sharedRedis(t)),
 		over: make(chan struct{}), receipts: map[string]bool{},
 	}
 	for _, p := range o.replicas {

@@ -158,7 +158,7 @@ func TestNoCallerMakesNewSeries(t *testing.T) {
 // TestMetricsGoOnWithoutTheLog stops the event log: the scrape is answered and says so.
 func TestMetricsGoOnWithoutTheLog(t *testing.T) {
 	t.Parallel()
-	log := startLog(t)
+	log := ownLog(t, "it stops the log")
 	p := start(t, append(log.replicas(), scraped)...)
 	log.stop()
 	p.admin().refused(503, "event_log_unavailable", "POST", "/api/admin/agents", object{"name": "Another"})

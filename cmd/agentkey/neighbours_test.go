@@ -9,10 +9,16 @@ import (
 	"agentkey/readmodels/readmodelstest"
 )
 
+// neighbour is the configuration of an installation on a log of its own.
+func neighbour(t *testing.T) []string {
+	t.Helper()
+	return ownLog(t, "each is an installation of its own").replicas()
+}
+
 // startBeside starts another installation without waiting until it is ready.
 func startBeside(t *testing.T, database string, settings ...string) *program {
 	t.Helper()
-	p := newProgram(t, append(append(startLog(t).replicas(), "AGENTKEY_DATABASE_URL="+database), settings...))
+	p := newProgram(t, append(append(neighbour(t), "AGENTKEY_DATABASE_URL="+database), settings...))
 	p.launch()
 	p.begun()
 	return p
@@ -30,7 +36,9 @@ func refusedFor(t *testing.T, p *program, names string) {
 		t.Errorf("the log doesn't name the other installation: %s", tail(said))
 	}
 	for _, ask := range [][]string{
-		{"/api/admin/agents"}, {"/api/admin/tools"}, {"/api/admin/audit"},
+		{"/api/admin/agents"},
+		{"/api/admin/tools"},
+		{"/api/admin/audit"},
 		{"/api/admin/requests", "X-Wait-For-Position", "1"},
 	} {
 		a := p.admin().refused(503, "read_model_unavailable", "GET", ask[0], nil, ask[1:]...)
@@ -61,7 +69,7 @@ func TestADatabaseOfALivingInstallationIsRefused(t *testing.T) {
 	} {
 		t.Run(way, func(t *testing.T) {
 			schema := "AGENTKEY_DATABASE_SCHEMA=" + strings.ReplaceAll("acme_"+way, " ", "_")
-			first := start(t, append(startLog(t).replicas(), "AGENTKEY_DATABASE_URL="+database, schema)...)
+			first := start(t, append(neighbour(t), "AGENTKEY_DATABASE_URL="+database, schema)...)
 			tool := first.admin().mustTool("GitHub", "ghp_secret")
 			second := startBeside(t, database, schema)
 			refusedFor(t, second, "the database belongs to the installation "+first.storeID())
@@ -71,7 +79,7 @@ func TestADatabaseOfALivingInstallationIsRefused(t *testing.T) {
 			if list := first.admin().must(200, "GET", "/api/admin/tools", nil).Items(); len(list) != 1 {
 				t.Errorf("after a restart the list of the first has %v", list)
 			}
-			beside := start(t, append(startLog(t).replicas(), "AGENTKEY_DATABASE_URL="+database, schema+"_too")...)
+			beside := start(t, append(neighbour(t), "AGENTKEY_DATABASE_URL="+database, schema+"_too")...)
 			beside.admin().mustTool("Linear", "lin_secret")
 			for p, name := range map[*program]string{first: "GitHub", beside: "Linear"} {
 				list := p.admin().must(200, "GET", "/api/admin/tools", nil).Items()
@@ -88,7 +96,7 @@ func TestOfTwoInstallationsThatStartAtOnceOneGetsTheDatabase(t *testing.T) {
 	database := readmodelstest.Postgres(t)
 	both := make([]*program, 2)
 	for i := range both {
-		both[i] = newProgram(t, append(startLog(t).replicas(), "AGENTKEY_DATABASE_URL="+database))
+		both[i] = newProgram(t, append(neighbour(t), "AGENTKEY_DATABASE_URL="+database))
 		both[i].launch()
 	}
 	ready := map[*program]bool{}

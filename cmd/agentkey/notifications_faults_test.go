@@ -277,7 +277,8 @@ func mustEnding(p *program) ending {
 func TestAnExpiringAccessIsAnnouncedOnce(t *testing.T) {
 	t.Parallel()
 	first, second := startHook(t, nil), startHook(t, nil)
-	replicas := startReplicasOn(t, 2, startLog(t), readmodelstest.Postgres(t), sharedRedis(t), toLoopback)
+	log := ownLog(t, "any process of an installation sends its messages").replicas()
+	replicas := startReplicasOn(t, 2, log, readmodelstest.Postgres(t), sharedRedis(t), toLoopback)
 	admin := replicas[0].admin()
 	admin.mustChannel("webhook", first.URL, "grant_expiring", "credential_expiring")
 	f := mustEnding(replicas[0])

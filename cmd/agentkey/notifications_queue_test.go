@@ -129,7 +129,8 @@ func TestAReceiverThatAsksToWaitIsLeftAlone(t *testing.T) {
 					w.WriteHeader(http.StatusTooManyRequests)
 				}
 			})
-			replicas := startReplicasOn(t, 2, startLog(t), readmodelstest.Postgres(t), sharedRedis(t), toLoopback)
+			log := ownLog(t, "any process of an installation sends its messages").replicas()
+			replicas := startReplicasOn(t, 2, log, readmodelstest.Postgres(t), sharedRedis(t), toLoopback)
 			p := replicas[0]
 			admin := p.admin()
 			channel := admin.mustChannel("webhook", hook.URL).Text("id")

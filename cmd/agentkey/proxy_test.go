@@ -11,49 +11,71 @@ import (
 // proxy stands between a program and what it depends on, and does to the connection what networks
 // do.
 type proxy struct {
-	listener net.Listener
-	target   string // an address, or the path of a socket
+	t       testing.TB
+	running sync.WaitGroup
 
-	mu    sync.Mutex
-	conns map[net.Conn]bool
-	mute  bool // what the target answers is lost
-	lost  int  // answers, or pieces of them
+	mu       sync.Mutex
+	at       string       // its address
+	listener net.Listener // nil: nobody listens
+	target   string       // an address, or the path of a socket
+	conns    map[net.Conn]bool
+	mute     bool // what the target answers is lost
+	lost     int  // answers, or pieces of them
 }
 
 // startProxy listens on loopback until the test ends.
 func startProxy(t testing.TB, target string) *proxy {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &proxy{listener: listener, target: target, conns: map[net.Conn]bool{}}
-	var running sync.WaitGroup
-	running.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			running.Go(func() { p.serve(conn) })
-		}
-	})
+	p := &proxy{t: t, at: "127.0.0.1:0", conns: map[net.Conn]bool{}}
+	p.lead(target)
 	t.Cleanup(func() {
-		_ = listener.Close()
-		p.cut()
-		running.Wait()
+		p.lead("")
+		p.running.Wait()
 	})
 	return p
 }
 
-func (p *proxy) address() string { return p.listener.Addr().String() }
+// lead ends every connection. Those that come after it go to another target; where that is "",
+// nobody listens.
+func (p *proxy) lead(target string) {
+	p.t.Helper()
+	p.cut()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = target
+	switch {
+	case target == "":
+		_ = p.listener.Close()
+		p.listener = nil
+	case p.listener == nil:
+		listener, err := net.Listen("tcp", p.at)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		p.listener, p.at = listener, listener.Addr().String()
+		p.running.Go(func() {
+			for {
+				conn, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				p.running.Go(func() { p.serve(conn) })
+			}
+		})
+	}
+}
+
+func (p *proxy) address() string { return p.at }
 
 func (p *proxy) serve(conn net.Conn) {
+	p.mu.Lock()
+	target := p.target
+	p.mu.Unlock()
 	network := "tcp"
-	if filepath.IsAbs(p.target) {
+	if filepath.IsAbs(target) {
 		network = "unix"
 	}
-	far, err := net.Dial(network, p.target)
+	far, err := net.Dial(network, target)
 	if err != nil {
 		_ = conn.Close()
 		return

@@ -15,9 +15,11 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 
-	"agentkey/eventstore/eventstoretest/wait"
 	"agentkey/readmodels/readmodelstest"
 )
+
+// reached is why these tests serve logs of their own.
+const reached = "it reaches it in wrong ways"
 
 // refusing is a gRPC server over TLS that knows every user and answers each call with a code, and
 // returns its address.
@@ -58,8 +60,8 @@ func TestEachMistakeInTheURLHasItsOwnSentence(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	secure := startLogWith(t, "--tls-cert", cert, "--tls-key", key, "--user", "agentkey", "--password-file", password)
-	plain, gone := startLog(t), startLog(t)
+	secure := ownLog(t, reached, "--tls-cert", cert, "--tls-key", key, "--user", "agentkey", "--password-file", password)
+	plain, gone := ownLog(t, reached), ownLog(t, reached)
 	gone.stop()
 	_, port, _ := net.SplitHostPort(secure.listen)
 	denies, web := refusing(t, cert, key, codes.PermissionDenied), refusing(t, cert, key, codes.Unimplemented)
@@ -114,33 +116,6 @@ func TestEachMistakeInTheURLHasItsOwnSentence(t *testing.T) {
 	}
 }
 
-// TestReadinessSaysWhyTheLogCanNotBeReached stops the log, and lets it come back with TLS.
-func TestReadinessSaysWhyTheLogCanNotBeReached(t *testing.T) {
-	t.Parallel()
-	log := startLog(t)
-	p := start(t, log.replicas()...)
-	says := func(text string) {
-		t.Helper()
-		wait.Until(t, "says "+text, func() bool {
-			a := p.anyone().call("GET", "/readyz", nil, "X-Wait-For-Position", "")
-			return a.Status == 503 && strings.Contains(string(a.Body), text)
-		})
-	}
-	log.stop()
-	says("nothing listens on " + log.listen)
-	cert, key := certificate(t)
-	flags := log.flags
-	log.flags = []string{"--tls-cert", cert, "--tls-key", key, "--user", "agentkey", "--password-file", key}
-	log.start()
-	says("expects TLS")
-	log.stop()
-	log.flags = flags
-	log.start()
-	wait.Until(t, "is ready", func() bool {
-		return p.anyone().call("GET", "/readyz", nil, "X-Wait-For-Position", "").Status == 200
-	})
-}
-
 // TestEachMistakeInTheOtherURLsHasItsOwnSentence does the same for the other servers that settings
 // name.
 func TestEachMistakeInTheOtherURLsHasItsOwnSentence(t *testing.T) {
@@ -150,9 +125,9 @@ func TestEachMistakeInTheOtherURLsHasItsOwnSentence(t *testing.T) {
 		t.Fatal(err)
 	}
 	cert, key := certificate(t)
-	secure := startLogWith(t, "--tls-cert", cert, "--tls-key", key, "--user", "agentkey", "--password-file", key)
+	secure := ownLog(t, reached, "--tls-cert", cert, "--tls-key", key, "--user", "agentkey", "--password-file", key)
 	letters := startMailbox(t)
-	gone := startLog(t)
+	gone := ownLog(t, reached)
 	gone.stop()
 	with := func(u url.URL, change func(*url.URL)) string {
 		change(&u)

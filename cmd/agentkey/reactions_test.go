@@ -222,7 +222,7 @@ func TestTheEndOfAnAccessIsWrittenOnce(t *testing.T) {
 	found := 0
 	p[0].office(func(ctx context.Context, o *office) error {
 		return walk(ctx, o.client, func(r eventstore.Recorded) error {
-			if r.Type == "grant.expired.v1" {
+			if r.Type == "grant.expired.v1" && r.Stream == "agent-"+id {
 				found++
 			}
 			return nil

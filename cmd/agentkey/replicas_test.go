@@ -1,102 +1,14 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/uuid"
-
-	"agentkey/commands/keys"
-	"agentkey/domain/organization"
-	"agentkey/eventstore/eventstoretest/wait"
-	"agentkey/eventstore/seal"
 	"agentkey/readmodels/readmodelstest"
 )
-
-var storeListens = regexp.MustCompile(`The event store listens on (\S+)`)
-
-// logServer is `agentkey eventstore serve` in this process.
-type logServer struct {
-	t      testing.TB
-	dir    string
-	listen string
-	flags  []string
-	cancel context.CancelFunc
-	ended  chan int
-}
-
-// startLog serves an event store over loopback until the test ends.
-func startLog(t testing.TB, flags ...string) *logServer {
-	t.Helper()
-	return startLogWith(t, append([]string{"--insecure"}, flags...)...)
-}
-
-// startLogWith is startLog with given flags for who may come in.
-func startLogWith(t testing.TB, flags ...string) *logServer {
-	t.Helper()
-	l := &logServer{t: t, dir: t.TempDir(), listen: "127.0.0.1:0", flags: flags}
-	l.start()
-	t.Cleanup(l.stop)
-	return l
-}
-
-// start serves, at the same address as before if there was one.
-func (l *logServer) start() {
-	l.t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	out, errs := newLines(), newLines()
-	l.cancel, l.ended = cancel, make(chan int, 1)
-	ended := l.ended
-	go func() {
-		ended <- run(
-			ctx, append([]string{"eventstore", "serve", "--listen", l.listen, "--data", l.dir}, l.flags...), nil, out,
-			errs,
-		)
-	}()
-	wait.Until(l.t, "listening: "+errs.String(), func() bool {
-		address, _ := out.find(storeListens)
-		if address != "" {
-			l.listen = address
-		}
-		return address != ""
-	})
-}
-
-func (l *logServer) stop() {
-	if l.cancel == nil {
-		return
-	}
-	l.cancel()
-	l.cancel = nil
-	if code := <-l.ended; code != exitOK {
-		l.t.Errorf("the event store ended with %d", code)
-	}
-}
-
-// replicas is the configuration that serve processes on one log share.
-func (l *logServer) replicas() []string { return l.replicasAt(l.listen) }
-
-// replicasAt is replicas for processes that reach the log at another address.
-func (l *logServer) replicasAt(address string) []string {
-	l.t.Helper()
-	master, err := seal.NewMasterKeyText()
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	token, _, err := keys.New(keys.Service, uuid.Nil, organization.ConfiguredToken)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	return append([]string{
-		"AGENTKEY_EVENTSTORE_URL=esdb://" + address + "?tls=false", "AGENTKEY_MASTER_KEYS=" + master,
-		"AGENTKEY_ADMIN_TOKEN=" + token,
-	}, unlimited...)
-}
 
 // sharedRedis is the Redis that all tests may use. A machine that is busy with other tests isn't a
 // slow Redis.
@@ -109,19 +21,19 @@ func sharedRedis(t testing.TB) string {
 	return url + "?read_timeout=20s"
 }
 
-// startReplicas runs serve processes on one log, with the read model in one Postgres and the counts
-// in one Redis. Fetches are counted, and never too many.
+// startReplicas runs serve processes on the shared log, with the read model in one Postgres and the
+// counts in one Redis. Fetches are counted, and never too many.
 func startReplicas(t testing.TB, n int) []*program {
 	t.Helper()
 	return startReplicasOn(
-		t, n, startLog(t), readmodelstest.Postgres(t), sharedRedis(t), "AGENTKEY_LIMIT_CREDENTIALS=1000000/1s",
+		t, n, sharedLog(t), readmodelstest.Postgres(t), sharedRedis(t), "AGENTKEY_LIMIT_CREDENTIALS=1000000/1s",
 	)
 }
 
 // startReplicasOn is startReplicas on given engines. settings replace what replicas otherwise get.
-func startReplicasOn(t testing.TB, n int, log *logServer, database, counts string, settings ...string) []*program {
+func startReplicasOn(t testing.TB, n int, log []string, database, counts string, settings ...string) []*program {
 	t.Helper()
-	env := append(log.replicas(), "AGENTKEY_DATABASE_URL="+database, "AGENTKEY_REDIS_URL="+counts)
+	env := slices.Concat(log, unlimited, []string{"AGENTKEY_DATABASE_URL=" + database, "AGENTKEY_REDIS_URL=" + counts})
 	for _, setting := range settings {
 		name, _, _ := strings.Cut(setting, "=")
 		env = slices.DeleteFunc(env, func(e string) bool { return strings.HasPrefix(e, name+"=") })
@@ -131,6 +43,9 @@ func startReplicasOn(t testing.TB, n int, log *logServer, database, counts strin
 	for i := range out {
 		out[i] = startProcess(t, env...)
 		out[i].unverified = i > 0 // they share the log that the first leaves
+	}
+	if !slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, "AGENTKEY_ADMIN_TOKEN=") }) {
+		settle(out...)
 	}
 	return out
 }

@@ -169,7 +169,7 @@ func TestAnotherLogIsNotTakenForARestoredOne(t *testing.T) {
 	t.Parallel()
 	dir, database := t.TempDir(), readmodelstest.Postgres(t)
 	for range 2 {
-		log := startLog(t)
+		log := ownLog(t, "each is another installation")
 		p := start(t, append(log.replicas(), "AGENTKEY_DATA_DIR="+dir, "AGENTKEY_DATABASE_URL="+database)...)
 		f := mustFleet(p, 1, 1)
 		mustVend(p, f.keys[0], f.tools[0])
@@ -182,7 +182,7 @@ func TestAnotherLogIsNotTakenForARestoredOne(t *testing.T) {
 // as a cluster does that lost its newest events. One of them wrote what is lost, the other did not.
 func TestALogThatLosesItsEndUnderReplicas(t *testing.T) {
 	t.Parallel()
-	log := startLog(t)
+	log := ownLog(t, "the log loses its end")
 	env := append(log.replicas(), "AGENTKEY_DATABASE_URL="+readmodelstest.Postgres(t))
 	p := []*program{start(t, env...), start(t, env...)}
 	tool := p[0].admin().mustTool("GitHub", "ghp_secret")

@@ -19,7 +19,7 @@ import (
 func TestAStalledPostgresSlowsNoFetch(t *testing.T) {
 	const fewest, most, allowed = 5, 25, 1.2
 	wire := readmodelstest.NewWire(t, readmodelstest.Postgres(t))
-	replicas := startReplicasOn(t, 1, startLog(t), wire.URL, sharedRedis(t))
+	replicas := startReplicasOn(t, 1, sharedLog(t), wire.URL, sharedRedis(t))
 	f := mustFleet(replicas[0], 4, 2)
 	var normal, stalled []time.Duration
 	within := false

@@ -373,7 +373,7 @@ func TestAProcessThatLacksAMasterKeyIsNotReady(t *testing.T) {
 	}
 }
 
-func readFile(t *testing.T, path string) string {
+func readFile(t testing.TB, path string) string {
 	t.Helper()
 	text, err := os.ReadFile(path)
 	if err != nil {

@@ -4,7 +4,7 @@ import "testing"
 
 func TestTheStory(t *testing.T) {
 	t.Parallel()
-	p := start(t)
+	p := startShared(t)
 	admin := p.admin()
 	tool := admin.must(201, "POST", "/api/admin/tools", object{
 		"name": "GitHub", "url": "https://github.com", "auth_type": "api_key", "credential_mode": "shared",

@@ -21,6 +21,7 @@ import (
 	"agentkey/eventstore/codec"
 	"agentkey/eventstore/eventstoretest/wait"
 	"agentkey/projections/reactions"
+	"agentkey/readmodels/readmodelstest"
 )
 
 // TestAYearHappensOnce lets a year of suspensions, expiries, rotations and removals pass, drops
@@ -29,8 +30,11 @@ import (
 func TestAYearHappensOnce(t *testing.T) {
 	t.Parallel()
 	for name, begin := range map[string]func(*testing.T) []*program{
-		"embedded":   func(t *testing.T) []*program { return []*program{start(t, unlimited...)} },
-		"production": func(t *testing.T) []*program { return startReplicas(t, 2) },
+		"embedded": func(t *testing.T) []*program { return []*program{start(t, unlimited...)} },
+		"production": func(t *testing.T) []*program {
+			log := ownLog(t, "it counts all events of a year").replicas()
+			return startReplicasOn(t, 2, log, readmodelstest.Postgres(t), sharedRedis(t))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			replicas := begin(t)

@@ -61,7 +61,7 @@ func (o *Office) Seed(id string, n int) {
 	o.T.Helper()
 	head := o.MustFresh(id)
 	at := time.Now().UTC().Truncate(time.Microsecond)
-	for end := head.End(); n > 0; {
+	for revision := head.Revision; n > 0; {
 		entries := make([]codec.Entry, min(n, 500))
 		for i := range entries {
 			signed := codec.Signed{
@@ -76,11 +76,11 @@ func (o *Office) Seed(id string, n int) {
 			}
 			entries[i] = entry
 		}
-		appended, err := o.Inst.Log.Append(o.T.Context(), codec.Agents.Stream(id), end, entries...)
+		appended, err := o.Inst.Log.Append(o.T.Context(), codec.Agents.Stream(id), revision, entries...)
 		if err != nil {
 			o.T.Fatal(err)
 		}
-		end, n = appended.End(), n-len(entries)
+		revision, n = int64(appended.Revision), n-len(entries)
 	}
 }
 
