@@ -116,6 +116,16 @@ func (f *Follower) Status(ctx context.Context) Status {
 	return s
 }
 
+// Failure is the Detail of a projection that has failed, "" for any other.
+func (f *Follower) Failure() string {
+	f.feed.mu.Lock()
+	defer f.feed.mu.Unlock()
+	if f.feed.state != Failed {
+		return ""
+	}
+	return f.feed.detail
+}
+
 // lag looks a little beyond the position. What isn't for us there doesn't count, as far as it can
 // be seen.
 func (f *Follower) lag(ctx context.Context, s Status) time.Duration {

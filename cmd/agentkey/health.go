@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"agentkey/api"
 	"agentkey/api/door"
 	"agentkey/api/door/limits"
@@ -21,7 +23,9 @@ import (
 // not ready.
 type health struct {
 	client       *eventstore.Client
-	logURL       string // "" for the embedded store
+	logURL       string         // "" for the embedded store
+	databaseURL  string         // "" for the embedded read model
+	redis        *redis.Options // nil where this process counts alone on purpose
 	readModel    *projections.ReadModel
 	installation *commands.InstallationLoop
 	secrets      *seal.Secrets
@@ -92,6 +96,9 @@ func (h *health) look(ctx context.Context) api.Readiness {
 			out.Status = status
 		}
 	}
+	redisFault, databaseFault := soon(func() error { return h.redisFault(ctx) }), soon(func() error {
+		return h.databaseFault(ctx)
+	})
 	if err := h.eventLog(ctx); err != nil {
 		worse(api.ReadinessStatusNotReady)
 		check("event_log", api.ReadinessCheckStatusDown, err.Error())
@@ -122,14 +129,17 @@ func (h *health) look(ctx context.Context) api.Readiness {
 			check("clock", api.ReadinessCheckStatusOk, "")
 		}
 	}
-	if shared, ok := h.counter.(*limits.Shared); ok && shared.Alone() != "" {
+	if err := redisFault(); err != nil {
 		worse(api.ReadinessStatusDegraded)
-		check("limits", api.ReadinessCheckStatusDegraded, shared.Alone()+", so this process counts alone")
+		check("limits", api.ReadinessCheckStatusDegraded, err.Error()+". Until Redis counts, this process counts alone")
 	} else {
 		check("limits", api.ReadinessCheckStatusOk, "")
 	}
 
 	status := h.readModel.Status(ctx)
+	if err := databaseFault(); err != nil {
+		status.Detail = err.Error()
+	}
 	switch {
 	case !status.EverCaughtUp:
 		worse(api.ReadinessStatusNotReady)
@@ -152,6 +162,34 @@ func (h *health) look(ctx context.Context) api.Readiness {
 		LagSeconds: status.Lag.Seconds(), Distance: int64(status.Distance), //nolint:gosec // as above
 	})
 	return out
+}
+
+// soon runs fn beside its caller, and returns a function that waits for its result.
+func soon(fn func() error) func() error {
+	done := make(chan error, 1)
+	go func() { done <- fn() }()
+	return func() error { return <-done }
+}
+
+// redisFault says why calls aren't counted in Redis; nil where they are.
+func (h *health) redisFault(ctx context.Context) error {
+	shared, ok := h.counter.(*limits.Shared)
+	if !ok || shared.Alone() == "" {
+		return nil
+	}
+	if err := examineRedis(ctx, h.redis); err != nil {
+		return err
+	}
+	return errors.New(shared.Alone())
+}
+
+// databaseFault says why the database of a read model that can't be filled can't be reached; nil
+// where it can, or nothing is wrong.
+func (h *health) databaseFault(ctx context.Context) error {
+	if h.databaseURL == "" || h.readModel.Failure() == "" {
+		return nil
+	}
+	return examinePostgres(ctx, h.databaseURL)
 }
 
 // eventLog asks the log for its end. While the answer takes long, or when none came, it looks at

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/textproto"
 	"strconv"
@@ -24,6 +25,19 @@ const (
 	// trustHere is for programs that take their authorities from the machine alone.
 	trustHere = "add the certificate of that authority to those that this machine trusts"
 )
+
+// examinePostgres says why a connection to Postgres fails now, in a sentence; nil where it
+// succeeds. What is wrong behind the connection is another question.
+func examinePostgres(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, stepTime)
+	defer cancel()
+	conn, err := pgconn.Connect(ctx, url)
+	if err != nil {
+		return explainPostgres(url, err)
+	}
+	_ = conn.Close(ctx) // it was only to see
+	return nil
+}
 
 // explainPostgres says why Postgres can't be used. What it doesn't know it returns as it is.
 func explainPostgres(url string, err error) error {
@@ -72,16 +86,52 @@ func explainPostgres(url string, err error) error {
 	return err
 }
 
-// examineRedis says why the server of a Redis can't be reached. Whether it counts is another
-// question.
+// examineRedis says why a Redis can't be reached, or doesn't let us in. Whether it counts is
+// another question.
 func examineRedis(ctx context.Context, o *redis.Options) error {
-	if o.Network == "unix" {
-		return nil
-	}
-	return server{
+	s := server{
 		address: o.Addr, setting: redisSetting, tls: o.TLSConfig, trust: trustHere,
 		plain: "begin " + redisSetting + " with redis://", encrypt: "begin " + redisSetting + " with rediss://",
-	}.reach(ctx)
+	}
+	if o.Network != "unix" {
+		err := s.reach(ctx)
+		if s.tls != nil && errors.Is(err, context.DeadlineExceeded) && s.isPlainRedis(ctx) {
+			err = s.explain(tls.RecordHeaderError{})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	once := *o
+	once.MaxRetries, once.DialerRetries, once.PoolSize, once.ContextTimeoutEnabled = -1, 1, 1, true
+	once.DialTimeout, once.ReadTimeout, once.WriteTimeout, once.PoolTimeout = stepTime, stepTime, stepTime, stepTime
+	client := redis.NewClient(&once)
+	defer func() { _ = client.Close() }() // it was only to see
+	err := client.Ping(ctx).Err()
+	if redis.IsAuthError(err) {
+		return &fault{err: err, text: fmt.Sprintf(
+			"Redis at %s doesn't know the user, or the password is missing or wrong: check both in %s", s.address, s.setting,
+		)}
+	}
+	return nil // it answers; whether it counts, the limiter learns
+}
+
+// isPlainRedis reports whether a Redis without TLS listens. It takes the beginning of a TLS
+// handshake for a part of a command and says nothing.
+func (s server) isPlainRedis(ctx context.Context) bool {
+	conn, err := s.dial(ctx)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = conn.Close() }() // it was only to see
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	answer := make([]byte, 1)
+	_, err = conn.Write([]byte("PING\r\n"))
+	if err == nil {
+		_, err = io.ReadFull(conn, answer)
+	}
+	return err == nil && (answer[0] == '+' || answer[0] == '-')
 }
 
 // examineMail says why a mail server would take no mail. It sends none.

@@ -40,7 +40,7 @@ func TestRedisMayStopAndStart(t *testing.T) {
 	t.Parallel()
 	redis := startRedis(t)
 	patient := redis.URL + "?read_timeout=5s" // a machine busy with other tests must not pass for a slow Redis
-	replicas := startReplicasOn(t, 2, startLog(t), readmodelstest.Postgres(t), patient,
+	replicas := startReplicasOn(t, 2, sharedLog(t), readmodelstest.Postgres(t), patient,
 		"AGENTKEY_LIMIT_CREDENTIALS=5/24h", "AGENTKEY_LIMIT_ADMIN=1000000/1s", "AGENTKEY_LIMIT_ADMIN_READS=1000000/1s",
 		scraped)
 	f := mustFleet(replicas[0], 4, 1)
@@ -75,7 +75,7 @@ func TestAStalledRedisDelaysNoCall(t *testing.T) {
 	t.Parallel()
 	socket, _, _ := strings.Cut(strings.TrimPrefix(sharedRedis(t), "unix://"), "?")
 	proxy := startProxy(t, socket)
-	p := startReplicasOn(t, 1, startLog(t), readmodelstest.Postgres(t), "redis://"+proxy.address(),
+	p := startReplicasOn(t, 1, sharedLog(t), readmodelstest.Postgres(t), "redis://"+proxy.address(),
 		"AGENTKEY_LIMIT_CREDENTIALS=1000000/1s", "AGENTKEY_LIMIT_ADMIN=1000000/1s", "AGENTKEY_LIMIT_ADMIN_READS=1000000/1s",
 		scraped)[0]
 	f := mustFleet(p, 2, 1)
@@ -152,7 +152,7 @@ func TestRedisMayAnswerWithErrors(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name   string
-		code   string // that Redis answers with
+		says   string // what readiness and doctor say
 		before bool   // it is so from the start
 		fail   func(t *testing.T, redis *goredis.Client) (mend func())
 	}{
@@ -164,12 +164,12 @@ func TestRedisMayAnswerWithErrors(t *testing.T) {
 			mustDo(t, redis, "config", "set", "maxmemory", "1")
 			return func() { mustDo(t, redis, "config", "set", "maxmemory", "0") }
 		}},
-		{"its password changed", "NOAUTH", false, func(t *testing.T, redis *goredis.Client) func() {
+		{"its password changed", "the password is missing or wrong", false, func(t *testing.T, redis *goredis.Client) func() {
 			mend := wrong(t, redis)
 			mustDo(t, redis.WithTimeout(10*time.Second), "client", "kill", "type", "normal")
 			return mend
 		}},
-		{"the password was wrong from the start", "NOAUTH", true, wrong},
+		{"the password was wrong from the start", "the password is missing or wrong", true, wrong},
 		{"its user may not run scripts", "NOPERM", false, func(t *testing.T, redis *goredis.Client) func() {
 			mustDo(t, redis, "acl", "setuser", "default", "-eval", "-evalsha")
 			return func() { mustDo(t, redis, "acl", "setuser", "default", "+eval", "+evalsha") }
@@ -205,9 +205,9 @@ func TestRedisMayAnswerWithErrors(t *testing.T) {
 				t.Errorf("alone it let %v through", got)
 			}
 			admin.must(200, "GET", "/api/admin/me", nil)
-			p.becomes(200, `"degraded"`, tt.code+", so this process counts alone")
+			p.becomes(200, `"degraded"`, tt.says, "Until Redis counts, this process counts alone")
 			_, said, _ := runCommand(t, p.env, "doctor")
-			if !regexp.MustCompile(`(?m)^failed +limits .*` + tt.code + `.*AGENTKEY_REDIS_URL`).MatchString(said) {
+			if !regexp.MustCompile(`(?m)^failed +limits .*` + tt.says + `.*AGENTKEY_REDIS_URL`).MatchString(said) {
 				t.Errorf("the doctor says:\n%s", said)
 			}
 			mend()

@@ -80,7 +80,7 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	defer func() { err = errors.Join(err, models.Close()) }()
 	models.Guard()
 
-	health := &health{client: log.Client, logURL: c.EventStoreURL}
+	health := &health{client: log.Client, logURL: c.EventStoreURL, databaseURL: c.DatabaseURL, redis: c.Redis}
 	readModel := projections.NewReadModel(projections.ReadModelConfig{
 		Client: log.Client, DB: models, Logger: logger, Clock: time.Now, Tracer: traces.tracer, OnLost: func(
 			ctx context.Context, m eventstore.Mark,
