@@ -41,27 +41,31 @@ func value[T any](p *T) T {
 // words is an identifier as people read it.
 func words(identifier string) string { return strings.ReplaceAll(identifier, "_", " ") }
 
-// actor names who acted. A service token's label is its name, and a part of the system has its own;
-// an agent's is given by the caller.
+// actor names who acted. A service token's label is its name, also when it was revoked, and a part
+// of the system has its own; an agent's is given by the caller.
 func (s *Server) actor(ctx context.Context, organization string, a domain.Actor) Actor {
 	out := Actor{Type: ActorType(a.Type), ID: a.ID, Label: optional(a.Label)}
 	if a.Label != "" {
 		return out
 	}
-	if a.Type == domain.ActorSystem {
+	switch a.Type {
+	case domain.ActorSystem:
 		out.Label = optional("AgentKey: " + words(a.ID))
-	}
-	if a.Type != domain.ActorService {
-		return out
-	}
-	if head, err := s.Door.Callers.Organizations.Cached(ctx, organization); err == nil {
-		for _, t := range head.State.Tokens {
-			if t.ID == a.ID {
-				out.Label = optional(t.Name)
-			}
+	case domain.ActorService:
+		if head, err := s.Door.Callers.Organizations.Cached(ctx, organization); err == nil {
+			out.Label = optional(head.State.TokenName(a.ID))
 		}
+	case domain.ActorAgent, domain.ActorHuman:
 	}
 	return out
+}
+
+// itself names an agent that acted on its own access.
+func itself(by domain.Actor, agentID, name string) domain.Actor {
+	if by.Type == domain.ActorAgent && by.ID == agentID {
+		by.Label = name
+	}
+	return by
 }
 
 // addKey lists a key that still works; each one that ever did would be a long list.
@@ -127,7 +131,7 @@ func (s *Server) grantView(ctx context.Context, organization string, g readmodel
 		FetchCount: g.FetchCount, LastFetchedAt: optionalTime(g.LastFetchedAt),
 	}
 	if g.DecidedBy.ID != "" {
-		by := s.actor(ctx, organization, g.DecidedBy)
+		by := s.actor(ctx, organization, itself(g.DecidedBy, g.AgentID, g.AgentName))
 		out.DecidedBy = &by
 	}
 	return out
@@ -140,7 +144,7 @@ func (s *Server) requestView(ctx context.Context, organization string, r readmod
 		CreatedAt: r.CreatedAt.UTC(), DecidedAt: optionalTime(r.DecidedAt), DenialReason: optional(r.DenialReason),
 	}
 	if r.DecidedBy.ID != "" {
-		by := s.actor(ctx, organization, r.DecidedBy)
+		by := s.actor(ctx, organization, itself(r.DecidedBy, r.AgentID, r.AgentName))
 		out.DecidedBy = &by
 	}
 	return out

@@ -213,7 +213,7 @@ func (a *Agents) Person(ctx context.Context, m loop.Meta, text string) (string, 
 		Time: loop.Later(a.Clock(), time.Time{}),
 	}
 	_, err = a.Log.Write(
-		ctx, codec.People.Stream(id), eventstore.NoStream,
+		ctx, codec.People.Stream(id), codec.Begin,
 		codec.PersonRecorded{OrganizationID: m.Organization, KeyID: keyID, Sealed: sealed}, signed,
 	)
 	if err != nil && !isExisting(err) {

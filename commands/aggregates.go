@@ -59,7 +59,7 @@ func NewOrganizationLoop(env *loop.Env) *OrganizationLoop {
 	return loop.New(
 		env,
 		loop.Aggregate[organization.State, organization.Command, organization.Event]{
-			Category: codec.Organizations, Fold: 2, Decide: organization.Decide, Evolve: organization.Evolve,
+			Category: codec.Organizations, Fold: 3, Decide: organization.Decide, Evolve: organization.Evolve,
 		},
 	)
 }

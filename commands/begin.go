@@ -101,7 +101,11 @@ func (b Beginning) begin(ctx context.Context) error {
 		},
 		AdminTokenHash: hash, AdminTokenID: b.NewID().String(), MinimumVersion: codec.Schema,
 	}
-	log := &codec.Log{Client: b.Client, Keys: codec.NewKeyring(begun.StoreID, begun.SigningKey.ID, private, nil)}
+	keyring, err := codec.NewKeyring(begun.StoreID, begun.SigningKey.ID, private, nil).WithMAC(domain.NewSecret(mac))
+	if err != nil {
+		return err
+	}
+	log := &codec.Log{Client: b.Client, Keys: keyring}
 	secrets := seal.NewSecrets(log, b.Ring)
 	signed := codec.Signed{
 		Organization: begun.OrganizationID, Actor: system, CommandID: b.NewID().String(),
@@ -115,7 +119,7 @@ func (b Beginning) begin(ctx context.Context) error {
 	if err := secrets.Put(ctx, signed, macBinding(begun), domain.NewSecret(mac)); err != nil {
 		return err
 	}
-	_, err = log.Write(ctx, codec.Installation.Stream(""), eventstore.NoStream, begun, signed)
+	_, err = log.Write(ctx, codec.Installation.Stream(""), codec.Begin, begun, signed)
 	if err == nil {
 		return nil
 	}
@@ -210,16 +214,32 @@ func (b Beginning) Join(ctx context.Context) (*Installation, error) {
 		}
 		trusted[k.ID] = raw
 	}
-	log := &codec.Log{Client: b.Client, Keys: codec.NewKeyring(begun.StoreID, current.ID, private, trusted)}
+	log, mac, err := b.open(ctx, begun, codec.NewKeyring(begun.StoreID, current.ID, private, trusted))
+	if err != nil {
+		return nil, err
+	}
 	if _, err := log.Verify(stored); err != nil {
 		return nil, fmt.Errorf("read the installation: %w", err)
 	}
-	secrets := seal.NewSecrets(log, b.Ring)
-	mac, err := secrets.Open(ctx, macBinding(begun))
-	if err != nil {
-		return nil, fmt.Errorf("open the MAC key: %w", err)
+	if _, err := log.ReadOn(ctx, codec.SigningKeys.Stream(""), codec.Begin, pageSize); err != nil &&
+		!errors.Is(err, eventstore.ErrStreamNotFound) {
+		return nil, fmt.Errorf("read the signing keys: %w", err)
 	}
-	return &Installation{Begun: begun, Log: log, Secrets: secrets, MACKey: mac}, nil
+	return &Installation{Begun: begun, Log: log, Secrets: seal.NewSecrets(log, b.Ring), MACKey: mac}, nil
+}
+
+// open returns the log with its MAC key, which itself is read by signature alone.
+func (b Beginning) open(
+	ctx context.Context, begun installation.Begun, keyring *codec.Keyring,
+) (*codec.Log, domain.Secret, error) {
+	mac, err := seal.NewSecrets(&codec.Log{Client: b.Client, Keys: keyring}, b.Ring).Open(ctx, macBinding(begun))
+	if err == nil {
+		keyring, err = keyring.WithMAC(mac)
+	}
+	if err != nil {
+		return nil, domain.Secret{}, fmt.Errorf("open the MAC key: %w", err)
+	}
+	return &codec.Log{Client: b.Client, Keys: keyring}, mac, nil
 }
 
 // signingKeys returns the current signing key, those it vouches for, and the event that says so,
@@ -296,7 +316,7 @@ func (b Beginning) complete(ctx context.Context, inst *Installation) error {
 		Time: now,
 	}
 	_, err := inst.Log.Write(
-		ctx, codec.SigningKeys.Stream(""), eventstore.NoStream,
+		ctx, codec.SigningKeys.Stream(""), codec.Begin,
 		installation.SigningKeyAdded{SigningKey: begun.SigningKey, Former: []installation.PublicKey{}}, signed,
 	)
 	if err != nil && !isExisting(err) {

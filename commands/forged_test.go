@@ -19,6 +19,7 @@ import (
 	"agentkey/domain/catalog"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
+	"agentkey/eventstore/eventstoretest"
 )
 
 // victim is an agent that was suspended after it had access, so that a forged event could give it
@@ -27,7 +28,8 @@ type victim struct {
 	*office
 	id, tool string
 	number   int
-	next     int64 // the revision of the next event
+	next     int64      // the revision of the next event
+	link     codec.Link // that the next event names
 }
 
 func newVictim(t *testing.T) victim {
@@ -40,7 +42,8 @@ func newVictim(t *testing.T) victim {
 	if _, err := o.Grants.Revoke(t.Context(), o.Meta(), id, tool, agent.CauseAdmin); err != nil {
 		t.Fatal(err)
 	}
-	return victim{office: o, id: id, tool: tool, number: key.Number, next: o.MustFresh(id).Revision + 1}
+	end := o.MustFresh(id).End()
+	return victim{office: o, id: id, tool: tool, number: key.Number, next: end.Revision + 1, link: end.Link}
 }
 
 // put writes an event past everything that we do, as somebody with a connection to the store could.
@@ -66,9 +69,9 @@ func (v victim) sign(stream string, revision int64, name string, data string) ev
 	id := commandstest.NewID()
 	signed := codec.Signed{
 		Organization: v.Inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorService, ID: "token"},
-		CommandID: commandstest.NewID().String(), Time: time.Now().UTC(), Schema: codec.Schema,
+		CommandID: commandstest.NewID().String(), Time: time.Now().UTC(), Schema: codec.Schema, Prev: v.link,
 	}
-	meta, err := v.Inst.Log.Keys.Sign(stream, uint64(revision), id, name, []byte(data), signed)
+	meta, _, err := v.Inst.Log.Keys.Sign(stream, uint64(revision), id, name, []byte(data), signed)
 	if err != nil {
 		v.T.Fatal(err)
 	}
@@ -176,7 +179,7 @@ func TestAForgedEventIsNamedAndNothingIsDecidedOnItsStream(t *testing.T) {
 		"signed for another store": func(v victim) eventstore.Event {
 			other := open(v.T.(*testing.T))
 			name, data := reassign(v)
-			return victim{office: other}.sign("agent-"+v.id, v.next, name, string(data))
+			return victim{office: other, link: v.link}.sign("agent-"+v.id, v.next, name, string(data))
 		},
 	}
 	for name, forge := range forgeries {
@@ -198,9 +201,9 @@ func mustSign(t testing.TB, keyring *codec.Keyring, v victim, id uuid.UUID, name
 	t.Helper()
 	signed := codec.Signed{
 		Actor: domain.Actor{Type: domain.ActorService, ID: "token"}, CommandID: commandstest.NewID().String(),
-		Time: time.Now().UTC(), Schema: codec.Schema,
+		Time: time.Now().UTC(), Schema: codec.Schema, Prev: v.link,
 	}
-	meta, err := keyring.Sign("agent-"+v.id, uint64(v.next), id, name, data, signed)
+	meta, _, err := keyring.Sign("agent-"+v.id, uint64(v.next), id, name, data, signed)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,6 +237,65 @@ func TestAnEventOfANewerVersionStopsItsStreamUntilAnUpgrade(t *testing.T) {
 			}
 			v.unchanged(t)
 		})
+	}
+}
+
+// drill goes on in a copy of the log, as a restore drill or a staging system does: with all keys of
+// the installation.
+func (v victim) drill() *office {
+	v.T.Helper()
+	server := eventstoretest.Start(v.T)
+	if _, err := codec.Copy(v.T.Context(), v.Server.Client, server.Client, func(codec.Copied) {}); err != nil {
+		v.T.Fatal(err)
+	}
+	return openOn(v.T, server, v.Ring)
+}
+
+// TestAnApprovalFromACopyOfTheLogIsRefused: it was signed with our key, for this stream and this
+// revision.
+func TestAnApprovalFromACopyOfTheLogIsRefused(t *testing.T) {
+	v := newVictim(t)
+	drill := v.drill()
+	drill.MustDo(v.id, commandstest.Rename("drilled"))
+	drill.MustAssign(v.id, v.tool)
+	v.MustDo(v.id, commandstest.Rename("in production"))
+	v.next++
+	e := victim{office: drill}.read("agent-"+v.id, uint64(v.next))
+	v.put(eventstore.Event{ID: e.ID, Type: e.Type, Data: e.Data, Metadata: e.Metadata})
+	for call, err := range v.calls(t) {
+		var forged *codec.ForgedError
+		if !errors.As(err, &forged) || forged.Stream != "agent-"+v.id || forged.Revision != uint64(v.next) {
+			t.Errorf("%s: %v", call, err)
+		}
+	}
+	v.unchanged(t)
+}
+
+// TestAMiddleThatWasCutAndRefilledIsRefused: the assignment that production never made is followed
+// by what production did.
+func TestAMiddleThatWasCutAndRefilledIsRefused(t *testing.T) {
+	v := newVictim(t)
+	drill, stream := v.drill(), "agent-"+v.id
+	drill.MustAssign(v.id, v.tool)
+	v.MustDo(v.id, commandstest.Rename("in production"))
+	v.MustDo(v.id, commandstest.Rename("in production still"))
+	refilled := eventstoretest.Start(t)
+	for _, e := range commandstest.Everything(t, v.Server) {
+		if e.Stream == stream && e.Revision == uint64(v.next) {
+			e = victim{office: drill}.read(stream, e.Revision)
+		}
+		if _, err := refilled.Client.Append(
+			t.Context(), e.Stream, int64(e.Revision)-1,
+			eventstore.Event{ID: e.ID, Type: e.Type, Data: e.Data, Metadata: e.Metadata},
+		); err != nil {
+			t.Fatal(err)
+		}
+	}
+	after := openOn(t, refilled, v.Ring)
+	_, err := after.Fetch.Do(t.Context(), after.AsAgent(v.id), v.id, v.number, v.tool)
+	var forged *codec.ForgedError
+	if !errors.As(err, &forged) || forged.Stream != stream || forged.Revision != uint64(v.next)+1 {
+		t.Errorf("a fetch: %v", err)
 	}
 }
 

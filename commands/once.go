@@ -106,7 +106,7 @@ func (o *Once) try(ctx context.Context, t *Ticket, request string) (bool, error)
 	}
 	t.signed.CommandID, t.signed.Time = o.NewID().String(), now
 	reserved := codec.OnceReserved{Request: request, CommandID: t.CommandID.String()}
-	appended, err := o.Log.Write(ctx, t.stream, t.revision, reserved, t.signed)
+	appended, err := o.Log.Write(ctx, t.stream, codec.End{Revision: t.revision}, reserved, t.signed)
 	if moved := (*eventstore.WrongRevisionError)(nil); expired && errors.As(err, &moved) && moved.Current >= 0 {
 		// Nothing of it was to be seen any more, so at which revision it goes on is known only now. If
 		// there is still nothing, no other call has reserved it up to there.
@@ -117,7 +117,7 @@ func (o *Once) try(ctx context.Context, t *Ticket, request string) (bool, error)
 		if err != nil {
 			return false, err
 		}
-		appended, err = o.Log.Write(ctx, t.stream, moved.Current, reserved, t.signed)
+		appended, err = o.Log.Write(ctx, t.stream, codec.End{Revision: moved.Current}, reserved, t.signed)
 	}
 	if errors.Is(err, eventstore.ErrWrongRevision) {
 		return true, nil
@@ -219,7 +219,7 @@ func (o *Once) Release(ctx context.Context, t Ticket) error {
 
 func (o *Once) finish(ctx context.Context, t Ticket, event any) error {
 	t.signed.CommandID, t.signed.Time = o.NewID().String(), loop.Later(o.Clock(), time.Time{})
-	_, err := o.Log.Write(ctx, t.stream, t.revision, event, t.signed)
+	_, err := o.Log.Write(ctx, t.stream, codec.End{Revision: t.revision}, event, t.signed)
 	if errors.Is(err, eventstore.ErrWrongRevision) {
 		return nil // another caller took the call over; its answer counts
 	}

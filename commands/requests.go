@@ -125,16 +125,12 @@ func (g *Grants) asked(ctx context.Context, agentID, requestID string) (bool, er
 			return true, nil
 		}
 	}
-	for from := head.Revision; from >= 0; {
-		events, err := g.Log.Client.ReadBackwardFrom(ctx, codec.Agents.Stream(agentID), uint64(from), pageSize)
+	for from := head.End(); from.Revision >= 0; {
+		events, err := g.Log.ReadBack(ctx, codec.Agents.Stream(agentID), from, pageSize)
 		if err != nil {
 			return false, loop.Refusal(err)
 		}
-		verified, err := g.Log.Verify(events)
-		if err != nil {
-			return false, loop.Refusal(err)
-		}
-		for _, e := range verified {
+		for _, e := range events {
 			if asked, ok := e.Event.(agent.GrantRequested); ok && asked.RequestID == requestID {
 				return true, nil
 			}
@@ -142,9 +138,10 @@ func (g *Grants) asked(ctx context.Context, agentID, requestID string) (bool, er
 				return false, nil
 			}
 		}
-		if from -= int64(len(events)); len(events) == 0 {
+		if len(events) == 0 {
 			break
 		}
+		from = events[len(events)-1].Before()
 	}
 	return false, nil
 }
@@ -174,7 +171,7 @@ func (g *Grants) open(ctx context.Context, m loop.Meta, requestID, agentID, tool
 		Time: loop.Later(g.Clock(), time.Time{}),
 	}
 	_, err := g.Log.Write(
-		ctx, codec.Requests.Stream(requestID), eventstore.NoStream,
+		ctx, codec.Requests.Stream(requestID), codec.Begin,
 		codec.RequestOpened{AgentID: agentID, ToolID: toolID}, signed,
 	)
 	if err != nil && !isExisting(err) {

@@ -269,7 +269,11 @@ func TestASealedTextThatWasMovedDoesNotOpen(t *testing.T) {
 		Organization: o.Inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorSystem, ID: "x"},
 		CommandID: commandstest.NewID().String(), Time: time.Now().UTC(),
 	}
-	if _, err := o.Inst.Log.Write(t.Context(), "secret-"+target, 0, moved, signed); err != nil {
+	sealed, err := o.Inst.Log.ReadForward(t.Context(), "secret-"+target, 0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.Inst.Log.Write(t.Context(), "secret-"+target, sealed[0].End(), moved, signed); err != nil {
 		t.Fatal(err)
 	}
 	if v, err := fetch(); !errors.Is(err, seal.ErrDoesNotOpen) || !v.Credential.Empty() {

@@ -16,7 +16,6 @@ import (
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
 	"agentkey/domain/organization"
-	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
 )
 
@@ -156,7 +155,7 @@ func TestARequestIsFoundByItsOwnAgentOnly(t *testing.T) {
 		CommandID: commandstest.NewID().String(), Time: time.Now().UTC(),
 	}
 	if _, err := o.Inst.Log.Write(
-		ctx, "request-"+orphan, eventstore.NoStream, codec.RequestOpened{AgentID: id, ToolID: tool}, signed,
+		ctx, "request-"+orphan, codec.Begin, codec.RequestOpened{AgentID: id, ToolID: tool}, signed,
 	); err != nil {
 		t.Fatal(err)
 	}

@@ -53,11 +53,11 @@ func benchmarkRebuild(b *testing.B, e engine) {
 			entries[i] = entry
 		}
 		stream := "agent-" + id
-		done, err := w.log.Append(b.Context(), stream, w.revisions[stream], entries...)
+		done, err := w.log.Append(b.Context(), stream, w.ends[stream], entries...)
 		if err != nil {
 			b.Fatal(err)
 		}
-		w.revisions[stream] = int64(done.Revision)
+		w.ends[stream] = done.End()
 	}
 	model := w.newModel(w.db)
 	b.ResetTimer()

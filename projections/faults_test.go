@@ -16,6 +16,7 @@ import (
 
 	"agentkey/domain/agent"
 	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
 	embeddedstore "agentkey/eventstore/embedded"
 	"agentkey/projections"
 )
@@ -25,16 +26,16 @@ func (w *world) raw(stream string, e eventstore.Event) uint64 {
 	w.t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	at, known := w.revisions[stream]
+	at, known := w.ends[stream]
 	if !known {
-		at = eventstore.NoStream
+		at = codec.Begin
 	}
 	e.ID = uuid.New()
-	done, err := w.store.Client.Append(w.t.Context(), stream, at, e)
+	done, err := w.store.Client.Append(w.t.Context(), stream, at.Revision, e)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.revisions[stream] = int64(done.Revision)
+	w.ends[stream] = codec.End{Revision: int64(done.Revision)} // whose link nobody knows
 	return done.Position
 }
 
@@ -105,7 +106,7 @@ func TestAnEventThatCantBeAppliedStopsItLoudly(t *testing.T) {
 				w.open()
 
 				s := w.eventually("fails", func(s projections.Status) bool { return s.State == projections.Failed })
-				at := fmt.Sprintf("%s@%d", stream, w.revisions[stream]-1)
+				at := fmt.Sprintf("%s@%d", stream, w.ends[stream].Revision-1)
 				if !strings.Contains(s.Detail, at) || !strings.Contains(s.Detail, c.reason) {
 					t.Errorf("the detail %q does not name %s and %s", s.Detail, at, c.reason)
 				}

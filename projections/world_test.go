@@ -50,10 +50,10 @@ type world struct {
 
 	log *codec.Log
 
-	mu        sync.Mutex // held while the world advances
-	now       time.Time
-	revisions map[string]int64
-	ids       int
+	mu   sync.Mutex // held while the world advances
+	now  time.Time
+	ends map[string]codec.End
+	ids  int
 }
 
 func newWorld(t testing.TB, e engine) *world {
@@ -70,7 +70,7 @@ func newWorld(t testing.TB, e engine) *world {
 func emptyWorld(t testing.TB, p place, opts embeddedstore.Options) *world {
 	t.Helper()
 	return &world{
-		t: t, store: eventstoretest.StartWith(t, opts), place: p, idle: idle, now: start, revisions: map[string]int64{},
+		t: t, store: eventstoretest.StartWith(t, opts), place: p, idle: idle, now: start, ends: map[string]codec.End{},
 	}
 }
 
@@ -182,9 +182,9 @@ func (w *world) append(stream string, by domain.Actor, events ...any) (uint64, e
 }
 
 func (w *world) appendSigned(stream string, events []any, signed []codec.Signed) (uint64, error) {
-	at, known := w.revisions[stream]
+	at, known := w.ends[stream]
 	if !known {
-		at = eventstore.NoStream
+		at = codec.Begin
 	}
 	entries := make([]codec.Entry, len(events))
 	for i, e := range events {
@@ -195,7 +195,7 @@ func (w *world) appendSigned(stream string, events []any, signed []codec.Signed)
 	}
 	done, err := w.log.Append(w.t.Context(), stream, at, entries...)
 	if err == nil {
-		w.revisions[stream] = int64(done.Revision)
+		w.ends[stream] = done.End()
 	}
 	return done.Position, err
 }

@@ -284,10 +284,13 @@ func TestAnEventOfANewerVersionStopsNobodyElse(t *testing.T) {
 	p.office(func(ctx context.Context, o *office) error {
 		event := eventstore.Event{ID: newID(), Type: "grant.frozen.v1", Data: []byte(`{"tool_id":"` + tool + `"}`)}
 		stream := "agent-" + id
-		var err error
-		event.Metadata, err = o.inst.Log.Keys.Sign(stream, 2, event.ID, event.Type, event.Data, codec.Signed{
+		last, err := o.inst.Log.ReadForward(ctx, stream, 1, 1)
+		if err != nil {
+			return err
+		}
+		event.Metadata, _, err = o.inst.Log.Keys.Sign(stream, 2, event.ID, event.Type, event.Data, codec.Signed{
 			Organization: o.inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorSystem, ID: "newer"},
-			CommandID: newID().String(), Time: time.Now().UTC(), Schema: codec.Schema,
+			CommandID: newID().String(), Time: time.Now().UTC(), Schema: codec.Schema, Prev: last[0].Link,
 		})
 		if err == nil {
 			_, err = o.client.Append(ctx, stream, 1, event)

@@ -235,7 +235,7 @@ func seed(t testing.TB, p *program, f fleet, events int) {
 					return err
 				}
 			}
-			if _, err := o.inst.Log.Append(ctx, "agent-"+id, head.Revision, entries...); err != nil {
+			if _, err := o.inst.Log.Append(ctx, "agent-"+id, head.End(), entries...); err != nil {
 				return err
 			}
 		}

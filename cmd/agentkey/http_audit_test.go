@@ -199,6 +199,10 @@ func TestEveryEntryOfTheAuditNamesEverything(t *testing.T) {
 	request := agent.mustRequest(tool)
 	admin.must(200, "POST", "/api/admin/requests/"+request+"/approve", nil)
 	agent.fetch(tool)
+	withdrawn := admin.mustTool("Jira", "x")
+	agent.mustRequest(withdrawn)
+	agent.must(204, "DELETE", "/api/tools/"+withdrawn+"/request", nil)
+	admin.must(200, "PATCH", "/api/admin/tools/"+withdrawn, object{"instructions": "Send it."})
 	note := agent.noteOn(tool, "Page by cursor.\nOffsets are ignored.", "I expected an offset.")
 	admin.must(200, "POST", "/api/admin/instruction-suggestions/"+note+"/dismiss", object{"reason": "We know."})
 	wish := agent.suggest("Linear", "", "to file issues")
@@ -233,6 +237,15 @@ func TestEveryEntryOfTheAuditNamesEverything(t *testing.T) {
 	wait.Until(t, "it knows of the new token", func() bool {
 		return len(admin.must(200, "GET", "/api/admin/audit?action=service_token.created", nil).Items()) == 2
 	})
+	for path, actors := range map[string]int{
+		"agents/" + agentID: 1, "grants": 2, "requests": 2, "suggestions": 1,
+		"tools/" + withdrawn + "/instructions": 1,
+	} {
+		text := string(admin.must(200, "GET", "/api/admin/"+path, nil).Body)
+		if all := strings.Count(text, `_by":{`); all < actors || strings.Count(text, `"label":"`) != all {
+			t.Errorf("of %s not everybody is named: %s", path, text)
+		}
+	}
 	newest := map[string]string{}
 	for _, e := range admin.must(200, "GET", "/api/admin/audit?limit=200", nil).Items() {
 		e := answer{JSON: e}

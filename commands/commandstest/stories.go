@@ -61,7 +61,7 @@ func (o *Office) Seed(id string, n int) {
 	o.T.Helper()
 	head := o.MustFresh(id)
 	at := time.Now().UTC().Truncate(time.Microsecond)
-	for revision := head.Revision; n > 0; {
+	for end := head.End(); n > 0; {
 		entries := make([]codec.Entry, min(n, 500))
 		for i := range entries {
 			signed := codec.Signed{
@@ -76,11 +76,11 @@ func (o *Office) Seed(id string, n int) {
 			}
 			entries[i] = entry
 		}
-		appended, err := o.Inst.Log.Append(o.T.Context(), codec.Agents.Stream(id), revision, entries...)
+		appended, err := o.Inst.Log.Append(o.T.Context(), codec.Agents.Stream(id), end, entries...)
 		if err != nil {
 			o.T.Fatal(err)
 		}
-		revision, n = int64(appended.Revision), n-len(entries)
+		end, n = appended.End(), n-len(entries)
 	}
 }
 

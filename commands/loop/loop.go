@@ -53,8 +53,12 @@ type Head[S any] struct {
 	Position uint64    // of the last event in the whole log
 	At       time.Time // of the last event
 	eventID  uuid.UUID // of the last event
+	link     codec.Link
 	readAt   time.Time // when the log last said that this is the end
 }
+
+// End is what the next event of the stream names.
+func (h Head[S]) End() codec.End { return codec.End{Revision: h.Revision, Link: h.link} }
 
 // Result is a command carried out. Everything in it is durable.
 type Result[S, E any] struct {
@@ -163,7 +167,7 @@ func (l *Loop[S, C, E]) Before(ctx context.Context, id string, r Result[S, E]) (
 	}
 	s, head := l.stream(id), Head[S]{Revision: eventstore.NoStream}
 	for end := r.Revision - int64(len(r.Events)); head.Revision < end; {
-		events, err := l.Env.Log.ReadForward(ctx, s.name, uint64(head.Revision+1), uint64(min(end-head.Revision, pageSize))) //nolint:gosec // neither is below 0
+		events, err := l.Env.Log.ReadOn(ctx, s.name, head.End(), uint64(min(end-head.Revision, pageSize))) //nolint:gosec // it isn't below 0
 		if err == nil && len(events) == 0 {
 			err = eventstore.ErrStreamNotFound
 		}
@@ -278,16 +282,16 @@ func (l *Loop[S, C, E]) stream(id string) *stream[S, C, E] {
 	return s
 }
 
-// append writes the events that some commands caused behind a revision. last is the id of the last
-// one.
+// append writes the events that some commands caused at the end of a stream. last is the id of the
+// last one.
 func (l *Loop[S, C, E]) append(
-	ctx context.Context, stream string, revision int64, commands int, entries []codec.Entry, last uuid.UUID,
-) (eventstore.Appended, error) {
+	ctx context.Context, stream string, after codec.End, commands int, entries []codec.Entry, last uuid.UUID,
+) (codec.Appended, error) {
 	if l.Env.OnAppend == nil {
-		return l.Env.Log.Append(ctx, stream, revision, entries...)
+		return l.Env.Log.Append(ctx, stream, after, entries...)
 	}
 	began := l.Env.Clock()
-	appended, err := l.Env.Log.Append(ctx, stream, revision, entries...)
+	appended, err := l.Env.Log.Append(ctx, stream, after, entries...)
 	ended := l.Env.Clock()
 	a := Appending{
 		Category: l.Category.String(), Stream: stream, Commands: commands, Took: ended.Sub(began), Err: err, At: ended,

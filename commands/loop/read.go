@@ -78,7 +78,7 @@ func (s *stream[S, C, E]) read(ctx context.Context) error {
 	began, from := s.loop.Env.Clock(), head.Revision
 	var own []codec.Verified // of commands that are under way here
 	for {
-		events, err := s.loop.Env.Log.ReadForward(ctx, s.name, uint64(head.Revision+1), pageSize) //nolint:gosec // never below -1
+		events, err := s.loop.Env.Log.ReadOn(ctx, s.name, head.End(), pageSize)
 		if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
 			return fmt.Errorf("read %s: %w", s.name, err)
 		}
@@ -119,7 +119,7 @@ func (s *stream[S, C, E]) fold(head Head[S], events []codec.Verified) (Head[S], 
 			return head, fmt.Errorf("read %s: revision %d follows %d", s.name, e.Revision, head.Revision)
 		}
 		head.State = s.loop.Evolve(head.State, domain.Fact[E]{Event: event, At: e.Signed.Time, By: e.Signed.Actor})
-		head.Revision, head.Position, head.eventID = int64(e.Revision), e.Position, e.ID //nolint:gosec // revisions fit
+		head.Revision, head.Position, head.eventID, head.link = int64(e.Revision), e.Position, e.ID, e.Link //nolint:gosec // revisions fit
 		head.At = laterOf(head.At, e.Signed.Time)
 	}
 	return head, nil

@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
 )
 
@@ -29,7 +28,7 @@ type stored[E any] struct {
 
 // settle answers a call whose command may have been appended before, with the same ids: the log
 // takes that for a repetition and keeps the first. What counts is what is stored.
-func (s *stream[S, C, E]) settle(ctx context.Context, c *call[S, C, E], a eventstore.Appended) error {
+func (s *stream[S, C, E]) settle(ctx context.Context, c *call[S, C, E], a codec.Appended) error {
 	if err := s.refresh(ctx); err != nil {
 		return err
 	}
@@ -64,16 +63,12 @@ func (s *stream[S, C, E]) searchBack(ctx context.Context, c *call[S, C, E]) erro
 	}
 	head, _ := s.peek()
 	var own []codec.Verified // newest first; they were appended together
-	for from := head.Revision; from >= 0; {
-		events, err := s.loop.Env.Log.Client.ReadBackwardFrom(ctx, s.name, uint64(from), pageSize)
+	for from := head.End(); from.Revision >= 0; {
+		events, err := s.loop.Env.Log.ReadBack(ctx, s.name, from, pageSize)
 		if err != nil {
 			return err
 		}
-		verified, err := s.loop.Env.Log.Verify(events)
-		if err != nil {
-			return err
-		}
-		for _, e := range verified {
+		for _, e := range events {
 			switch mine := e.Signed.CommandID == c.meta.CommandID.String(); {
 			case mine:
 				own = append(own, e)
@@ -81,10 +76,10 @@ func (s *stream[S, C, E]) searchBack(ctx context.Context, c *call[S, C, E]) erro
 				return s.remember(own)
 			}
 		}
-		from -= int64(len(events))
 		if len(events) == 0 {
 			break
 		}
+		from = events[len(events)-1].Before()
 	}
 	return s.remember(own)
 }

@@ -33,7 +33,7 @@ const (
 // the fold and the event at its revision all agree.
 type snapshot struct {
 	Revision int64           `json:"revision"`
-	EventID  uuid.UUID       `json:"event_id"` // of the event at that revision
+	Link     codec.Link      `json:"link"` // of the event at that revision
 	Fold     int             `json:"fold"`
 	At       time.Time       `json:"at"`
 	State    json.RawMessage `json:"state,omitempty"`
@@ -51,7 +51,7 @@ func (s *stream[S, C, E]) mac(n snapshot, state []byte) string {
 	h := hmac.New(sha256.New, s.loop.Env.MACKey.Reveal())
 	h.Write(codec.PAE(
 		[]byte("agentkey.snapshot.v1"), []byte(s.loop.Env.Log.Keys.StoreID()), []byte(s.name),
-		strconv.AppendInt(nil, n.Revision, 10), n.EventID[:], strconv.AppendInt(nil, int64(n.Fold), 10),
+		strconv.AppendInt(nil, n.Revision, 10), n.Link[:], strconv.AppendInt(nil, int64(n.Fold), 10),
 		[]byte(n.At.Format(time.RFC3339Nano)), strconv.AppendInt(nil, int64(n.Parts), 10), state,
 	))
 	return hex.EncodeToString(h.Sum(nil))
@@ -85,7 +85,7 @@ func (s *stream[S, C, E]) writeSnapshot(head Head[S], keeps int) (int, error) {
 	if err != nil {
 		return keeps, fmt.Errorf("encode the snapshot of %s: %w", s.name, err)
 	}
-	n := snapshot{Revision: head.Revision, EventID: head.eventID, Fold: s.loop.Fold, At: head.At}
+	n := snapshot{Revision: head.Revision, Link: head.link, Fold: s.loop.Fold, At: head.At}
 	var parts [][]byte
 	if len(state) > maxState {
 		if state, err = pack(state); err != nil {
@@ -217,15 +217,14 @@ func (s *stream[S, C, E]) fromSnapshot(ctx context.Context) Head[S] {
 	if n.Fold != s.loop.Fold || n.Revision < 0 {
 		return begin
 	}
-	events, err := s.loop.Env.Log.Client.ReadForward(ctx, s.name, uint64(n.Revision), 1)
+	events, err := s.loop.Env.Log.ReadForward(ctx, s.name, uint64(n.Revision), 1)
 	if errors.Is(err, eventstore.ErrUnavailable) {
 		return begin
 	}
-	if err != nil || len(events) == 0 || events[0].ID != n.EventID {
-		s.loop.Env.OnFault(
-			"snapshot refused",
-			fmt.Errorf("%s names an event that is not at revision %d of %s", name, n.Revision, s.name),
-		)
+	if err != nil || len(events) == 0 || events[0].Link != n.Link {
+		s.loop.Env.OnFault("snapshot refused", errors.Join(
+			fmt.Errorf("%s names an event that is not at revision %d of %s", name, n.Revision, s.name), err,
+		))
 		return begin
 	}
 	var state S
@@ -238,5 +237,7 @@ func (s *stream[S, C, E]) fromSnapshot(ctx context.Context) Head[S] {
 		s.loop.Env.OnFault("snapshot refused", fmt.Errorf("decode %s: %w", name, err))
 		return begin
 	}
-	return Head[S]{State: state, Revision: n.Revision, Position: events[0].Position, At: n.At, eventID: n.EventID}
+	return Head[S]{
+		State: state, Revision: n.Revision, Position: events[0].Position, At: n.At, eventID: events[0].ID, link: n.Link,
+	}
 }

@@ -133,7 +133,7 @@ func TestASnapshotThatDoesNotAgreeIsNotUsed(t *testing.T) {
 		"another revision": edit(func(m map[string]any) {
 			m["revision"] = m["revision"].(float64) - 1
 		}),
-		"another event":       edit(func(m map[string]any) { m["event_id"] = commandstest.NewID().String() }),
+		"another event":       edit(func(m map[string]any) { m["link"] = codec.Link{1} }),
 		"another fold":        edit(func(m map[string]any) { m["fold"] = m["fold"].(float64) + 1 }),
 		"another time":        edit(func(m map[string]any) { m["at"] = "2020-01-01T00:00:00Z" }),
 		"another MAC":         edit(func(m map[string]any) { m["mac"] = strings.Repeat("0", 64) }),

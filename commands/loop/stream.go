@@ -174,7 +174,7 @@ func (s *stream[S, C, E]) attempt(ctx context.Context, calls []*call[S, C, E]) (
 			return d.answered, nil
 		}
 		if !d.needsRead {
-			appended, err := s.loop.append(ctx, s.name, head.Revision, d.answered, d.entries, d.head.eventID)
+			appended, err := s.loop.append(ctx, s.name, head.End(), d.answered, d.entries, d.head.eventID)
 			switch {
 			case err == nil && d.alone:
 				return d.answered, s.settle(ctx, calls[d.answered-1], appended)
@@ -200,7 +200,7 @@ type decision[S any] struct {
 	alone     bool // the entries are those of one call that may have been appended before
 	entries   []codec.Entry
 	head      Head[S] // as it will be
-	finish    []func(eventstore.Appended)
+	finish    []func(codec.Appended)
 }
 
 // decide goes through the calls in order. A refusal, and an "already so", count only on fresh
@@ -250,7 +250,7 @@ func (s *stream[S, C, E]) decide(head Head[S], calls []*call[S, C, E], fresh boo
 			}
 			if len(d.entries) > 0 {
 				// It relied on events of this batch, whose position is known only after the append.
-				d.finish = append(d.finish, func(a eventstore.Appended) { c.result.Position = a.Position })
+				d.finish = append(d.finish, func(a codec.Appended) { c.result.Position = a.Position })
 			}
 			continue
 		}
@@ -272,7 +272,7 @@ func (s *stream[S, C, E]) decide(head Head[S], calls []*call[S, C, E], fresh boo
 		// One append has one position, that of its last event: a caller that waits for it sees its own
 		// events too.
 		d.finish = append(
-			d.finish, func(a eventstore.Appended) { c.result.Position, c.result.Connection = a.Position, a.Connection },
+			d.finish, func(a codec.Appended) { c.result.Position, c.result.Connection = a.Position, a.Connection },
 		)
 		if d.alone {
 			return d
@@ -319,11 +319,11 @@ func encode[E any](events []E, signed codec.Signed) ([]codec.Entry, int, error) 
 }
 
 // applied moves the state to what was appended, unless a read has brought it further already.
-func (s *stream[S, C, E]) applied(base Head[S], d decision[S], a eventstore.Appended) {
+func (s *stream[S, C, E]) applied(base Head[S], d decision[S], a codec.Appended) {
 	for _, f := range d.finish {
 		f(a)
 	}
-	d.head.Position = a.Position
+	d.head.Position, d.head.link = a.Position, a.Link
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.head.Revision == base.Revision {

@@ -83,14 +83,41 @@ type Token struct {
 	CreatedAt time.Time   `json:"created_at"`
 }
 
-// State is what decisions about an organization read.
+// State is what decisions about an organization, and the answers to them, read.
 type State struct {
-	Exists    bool          `json:"exists,omitempty"`
-	Name      string        `json:"name,omitempty"`
-	Tokens    map[int]Token `json:"tokens,omitempty"`
-	NextToken int           `json:"next_token,omitempty"`
+	Exists    bool              `json:"exists,omitempty"`
+	Name      string            `json:"name,omitempty"`
+	Tokens    map[int]Token     `json:"tokens,omitempty"`
+	Former    map[string]string `json:"former,omitempty"` // by their ids, the names of tokens that ended
+	NextToken int               `json:"next_token,omitempty"`
 
 	Channels map[string]Channel `json:"channels,omitempty"`
+}
+
+// TokenName is the name of a service token, also of one that was revoked or replaced.
+func (s State) TokenName(id string) string {
+	for _, t := range s.Tokens {
+		if t.ID == id {
+			return t.Name
+		}
+	}
+	return s.Former[id]
+}
+
+// withoutToken returns the state after the token of a number has ended; older states keep what they
+// hold.
+func (s State) withoutToken(number int) State {
+	t, found := s.Tokens[number]
+	if !found {
+		return s
+	}
+	s.Tokens, s.Former = maps.Clone(s.Tokens), maps.Clone(s.Former)
+	delete(s.Tokens, number)
+	if s.Former == nil {
+		s.Former = map[string]string{}
+	}
+	s.Former[t.ID] = t.Name
+	return s
 }
 
 // Evolve folds one fact into the state. It never refuses: it has happened.
@@ -99,6 +126,7 @@ func Evolve(s State, f domain.Fact[Event]) State {
 	case Created:
 		s.Exists, s.Name, s.NextToken = true, e.Name, ConfiguredToken+1
 	case TokenCreated:
+		s = s.withoutToken(e.Number)
 		s.Tokens = maps.Clone(s.Tokens)
 		if s.Tokens == nil {
 			s.Tokens = map[int]Token{}
@@ -106,8 +134,7 @@ func Evolve(s State, f domain.Fact[Event]) State {
 		s.Tokens[e.Number] = Token{ID: e.TokenID, Name: e.Name, Role: e.Role, Hash: e.Hash, CreatedAt: f.At}
 		s.NextToken = max(s.NextToken, e.Number+1)
 	case TokenRevoked:
-		s.Tokens = maps.Clone(s.Tokens)
-		delete(s.Tokens, e.Number)
+		return s.withoutToken(e.Number)
 	case ChannelAdded, ChannelUpdated, ChannelRemoved:
 		return evolveChannel(s, f)
 	}

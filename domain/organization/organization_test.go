@@ -108,11 +108,19 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-func TestAReplacedOrRevokedTokenIsForgotten(t *testing.T) {
+func TestOfAReplacedOrRevokedTokenTheNameStays(t *testing.T) {
 	s := fold(created(), token(0, "a"), token(1, "b"), token(0, "c"), organization.TokenRevoked{Number: 1})
 	want := map[int]organization.Token{0: {ID: "t0c", Name: "ci", Role: domain.RoleAdmin, Hash: "c", CreatedAt: start}}
 	if diff := cmp.Diff(want, s.Tokens); diff != "" {
 		t.Errorf("the tokens (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]string{"t0a": "ci", "t1b": "ci"}, s.Former); diff != "" {
+		t.Errorf("the former ones (-want +got):\n%s", diff)
+	}
+	for _, id := range []string{"t0a", "t1b", "t0c"} {
+		if s.TokenName(id) != "ci" {
+			t.Errorf("%s is called %q", id, s.TokenName(id))
+		}
 	}
 	if s.NextToken != 2 {
 		t.Errorf("the number of a revoked token is given out again: %d", s.NextToken)

@@ -17,7 +17,7 @@ import (
 
 func openLog(t *testing.T) *codec.Log {
 	t.Helper()
-	return &codec.Log{Client: eventstoretest.Start(t).Client, Keys: codec.NewKeyring("store-1", "key-1", key(1), nil)}
+	return &codec.Log{Client: eventstoretest.Start(t).Client, Keys: keyring(t, "store-1", "key-1", key(1), nil)}
 }
 
 // requested is the nth of several entries of one command.
@@ -40,7 +40,7 @@ func TestAppendedEventsAreReadVerified(t *testing.T) {
 	for n := range 40 { // enough to be verified on all cores
 		entries = append(entries, requested(t, "command-1", n))
 	}
-	if a, err := l.Append(wait.Context(t), "agent-1", eventstore.NoStream, entries...); err != nil || a.Revision != 39 {
+	if a, err := l.Append(wait.Context(t), "agent-1", codec.Begin, entries...); err != nil || a.Revision != 39 {
 		t.Fatalf("%+v %v", a, err)
 	}
 	forward, err := l.ReadForward(wait.Context(t), "agent-1", 0, 100)
@@ -49,7 +49,11 @@ func TestAppendedEventsAreReadVerified(t *testing.T) {
 	}
 	want := signed
 	want.Actor.Label = ""
+	want.Prev = l.Keys.Beginning("agent-1")
 	for n, v := range forward {
+		if n > 0 {
+			want.Prev = forward[n-1].Link
+		}
 		if v.Revision != uint64(n) ||
 			v.Event != (agent.GrantRequested{ToolID: fmt.Sprintf("tool-%d", n), RequestID: "r", Reason: "because"}) ||
 			v.Signed != want || v.ID != codec.EventID("command-1", "agent-1", n) {
@@ -65,21 +69,21 @@ func TestAppendedEventsAreReadVerified(t *testing.T) {
 func TestARepeatedCommandIsWrittenOnce(t *testing.T) {
 	l := openLog(t)
 	entries := []codec.Entry{requested(t, "command-1", 0), requested(t, "command-1", 1)}
-	first, err := l.Append(wait.Context(t), "agent-1", eventstore.NoStream, entries...)
+	first, err := l.Append(wait.Context(t), "agent-1", codec.Begin, entries...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := l.Append(wait.Context(t), "agent-1", eventstore.NoStream, entries...)
+	again, err := l.Append(wait.Context(t), "agent-1", codec.Begin, entries...)
 	if err != nil || again != first {
 		t.Errorf("first %+v, again %+v: %v", first, again, err)
 	}
 	if _, err := l.Append(
-		wait.Context(t), "agent-1", eventstore.NoStream, requested(t, "command-2", 0),
+		wait.Context(t), "agent-1", codec.Begin, requested(t, "command-2", 0),
 	); !errors.Is(err, eventstore.ErrWrongRevision) {
 		t.Errorf("another command: %v", err)
 	}
 	if _, err := l.Write(
-		wait.Context(t), "request-1", eventstore.NoStream, codec.RequestOpened{AgentID: "a", ToolID: "t"}, signed,
+		wait.Context(t), "request-1", codec.Begin, codec.RequestOpened{AgentID: "a", ToolID: "t"}, signed,
 	); err != nil {
 		t.Error(err)
 	}
@@ -106,19 +110,21 @@ func TestAForgedEventInTheStoreIsNamed(t *testing.T) {
 	intruder := &codec.Log{Client: l.Client, Keys: codec.NewKeyring("store-1", "key-1", key(2), nil)}
 	honest := func(stream string, n int) {
 		t.Helper()
-		for i := range n {
-			if _, err := l.Append(
-				wait.Context(t), stream, int64(i)-1, requested(t, fmt.Sprint(stream, i), 0),
-			); err != nil {
+		for end, i := codec.Begin, 0; i < n; i++ {
+			done, err := l.Append(wait.Context(t), stream, end, requested(t, fmt.Sprint(stream, i), 0))
+			if err != nil {
 				t.Fatal(err)
 			}
+			end = done.End()
 		}
 	}
 	honest("agent-few", 2)
 	honest("agent-many", 30)
 	honest("agent-copy", 1)
 	for stream, at := range map[string]int64{"agent-few": 1, "agent-many": 29} {
-		if _, err := intruder.Append(wait.Context(t), stream, at, requested(t, "forged"+stream, 0)); err != nil {
+		if _, err := intruder.Append(
+			wait.Context(t), stream, codec.End{Revision: at}, requested(t, "forged"+stream, 0),
+		); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -151,7 +157,9 @@ func TestAForgedEventInTheStoreIsNamed(t *testing.T) {
 func TestASignedEventOfANewerVersionStopsTheStream(t *testing.T) {
 	l := openLog(t)
 	id, data := uuid.New(), []byte(`{}`)
-	meta, err := l.Keys.Sign("agent-1", 0, id, "grant.paused.v1", data, signed)
+	newer := signed
+	newer.Prev = l.Keys.Beginning("agent-1")
+	meta, _, err := l.Keys.Sign("agent-1", 0, id, "grant.paused.v1", data, newer)
 	if err != nil {
 		t.Fatal(err)
 	}

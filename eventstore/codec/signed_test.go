@@ -80,23 +80,35 @@ func key(n byte) ed25519.PrivateKey {
 	return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{n}, ed25519.SeedSize))
 }
 
+// keyring writes and checks MACs, all under the same key.
+func keyring(
+	t testing.TB, storeID, keyID string, private ed25519.PrivateKey, trusted map[string]ed25519.PublicKey,
+) *codec.Keyring {
+	t.Helper()
+	k, err := codec.NewKeyring(storeID, keyID, private, trusted).WithMAC(domain.NewSecret(bytes.Repeat([]byte{7}, 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
 func publicOf(k ed25519.PrivateKey) ed25519.PublicKey { return k.Public().(ed25519.PublicKey) }
 
 var signed = codec.Signed{
 	Organization: "org-1", Actor: domain.Actor{Type: domain.ActorHuman, ID: "person-1", Label: "never stored"},
 	CommandID: "command-1", Correlation: "correlation-1", Causation: "event-1", RequestID: "request-1", Time: at,
-	Schema: codec.Schema, Private: "2026-03:c2VhbGVk",
+	Schema: codec.Schema, Prev: codec.Link{1, 2, 3}, Private: "2026-03:c2VhbGVk",
 }
 
 // recorded is an event as the store gives it back.
-func recorded(t *testing.T, k *codec.Keyring, s codec.Signed) eventstore.Recorded {
+func recorded(t testing.TB, k *codec.Keyring, s codec.Signed) eventstore.Recorded {
 	t.Helper()
 	r := eventstore.Recorded{
 		Stream: "agent-1", Revision: 7, Position: 1000, ID: uuid.MustParse("018f2b6a-7c2d-7a3b-9c4d-1234567890ab"),
 		Type: "grant.expired.v1", Data: []byte(`{"tool_id":"tool-1"}`),
 	}
 	var err error
-	if r.Metadata, err = k.Sign(r.Stream, r.Revision, r.ID, r.Type, r.Data, s); err != nil {
+	if r.Metadata, _, err = k.Sign(r.Stream, r.Revision, r.ID, r.Type, r.Data, s); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -105,14 +117,14 @@ func recorded(t *testing.T, k *codec.Keyring, s codec.Signed) eventstore.Recorde
 // TestGoldenMetadata says that signatures made ever verify forever, and that the same input gives
 // the same bytes.
 func TestGoldenMetadata(t *testing.T) {
-	k := codec.NewKeyring("store-1", "key-1", key(1), nil)
+	k := keyring(t, "store-1", "key-1", key(1), nil)
 	r := recorded(t, k, signed)
 	stored := golden(t, "metadata.json", r.Metadata)
 	if string(stored) != string(r.Metadata) {
 		t.Errorf("it is signed as\n%s\nand was\n%s", r.Metadata, stored)
 	}
 	r.Metadata = stored
-	got, err := k.Verify(r)
+	got, _, err := k.Verify(r)
 	want := signed
 	want.Actor.Label = ""
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
@@ -126,11 +138,12 @@ func TestGoldenMetadata(t *testing.T) {
 // TestAnyChangeOfASignedEventIsNamed changes each thing that the signature covers, and the
 // signature.
 func TestAnyChangeOfASignedEventIsNamed(t *testing.T) {
-	k := codec.NewKeyring("store-1", "key-1", key(1), nil)
+	k := keyring(t, "store-1", "key-1", key(1), nil)
 	type parts struct {
 		Signed string `json:"signed"`
 		Key    string `json:"key"`
 		Sig    string `json:"sig"`
+		MAC    string `json:"mac,omitempty"`
 	}
 	meta := func(change func(*parts)) func(*eventstore.Recorded) {
 		return func(r *eventstore.Recorded) {
@@ -167,11 +180,13 @@ func TestAnyChangeOfASignedEventIsNamed(t *testing.T) {
 		"no signature":        meta(func(p *parts) { p.Sig = "" }),
 		"half a signature":    meta(func(p *parts) { p.Sig = p.Sig[:len(p.Sig)/2] }),
 		"signature of others": meta(func(p *parts) { p.Sig = strings.Repeat("A", len(p.Sig)) }),
+		"no MAC":              meta(func(p *parts) { p.MAC = "" }),
+		"MAC of others":       meta(func(p *parts) { p.MAC = strings.Repeat("A", len(p.MAC)) }),
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := recorded(t, k, signed)
 			change(&r)
-			_, err := k.Verify(r)
+			_, _, err := k.Verify(r)
 			var forged *codec.ForgedError
 			if !errors.As(err, &forged) || forged.Stream != r.Stream || forged.Revision != r.Revision ||
 				forged.Reason == "" || !strings.Contains(err.Error(), r.Stream) {
@@ -179,17 +194,27 @@ func TestAnyChangeOfASignedEventIsNamed(t *testing.T) {
 			}
 		})
 	}
+	// Who holds the MAC key and not the signing key can't make what others can check.
+	stranger := recorded(t, keyring(t, "store-1", "key-1", key(2), nil), signed)
+	var forged *codec.ForgedError
+	if _, _, err := k.VerifyWhole(stranger); !errors.As(err, &forged) {
+		t.Errorf("with our MAC alone: %v", err)
+	}
+	// Who holds the public keys alone can check what we wrote.
+	if _, _, err := codec.NewKeyring("store-1", "key-1", key(1), nil).Verify(recorded(t, k, signed)); err != nil {
+		t.Errorf("by its signature: %v", err)
+	}
 	// What the store adds is not signed, so that a log may be copied into another store.
 	r := recorded(t, k, signed)
 	r.Position, r.Created = 1, at
-	if _, err := k.Verify(r); err != nil {
+	if _, _, err := k.Verify(r); err != nil {
 		t.Errorf("a copied event: %v", err)
 	}
 }
 
 // TestEveryBitOfASignedEventCounts flips drawn bits.
 func TestEveryBitOfASignedEventCounts(t *testing.T) {
-	k := codec.NewKeyring("store-1", "key-1", key(1), nil)
+	k := keyring(t, "store-1", "key-1", key(1), nil)
 	whole := recorded(t, k, signed)
 	rapid.Check(t, func(rt *rapid.T) {
 		r := whole
@@ -197,9 +222,9 @@ func TestEveryBitOfASignedEventCounts(t *testing.T) {
 		field := rapid.SampledFrom([]*[]byte{&r.Data, &r.Metadata}).Draw(rt, "field")
 		at := rapid.IntRange(0, len(*field)-1).Draw(rt, "byte")
 		(*field)[at] ^= 1 << rapid.IntRange(0, 7).Draw(rt, "bit")
-		if got, err := k.Verify(r); err == nil {
+		if got, _, err := k.Verify(r); err == nil {
 			// The names of JSON members may change their case; nothing that they hold may change.
-			want, _ := k.Verify(whole)
+			want, _, _ := k.Verify(whole)
 			if got != want || !strings.EqualFold(string(r.Metadata), string(whole.Metadata)) {
 				rt.Fatalf("a flipped bit at %d went through: %s", at, r.Metadata)
 			}
@@ -208,27 +233,27 @@ func TestEveryBitOfASignedEventCounts(t *testing.T) {
 }
 
 func TestFormerKeysVerifyAndOthersDoNot(t *testing.T) {
-	old := codec.NewKeyring("store-1", "key-1", key(1), nil)
-	now := codec.NewKeyring("store-1", "key-2", key(2), map[string]ed25519.PublicKey{"key-1": publicOf(key(1))})
-	if _, err := now.Verify(recorded(t, old, signed)); err != nil {
+	old := keyring(t, "store-1", "key-1", key(1), nil)
+	now := keyring(t, "store-1", "key-2", key(2), map[string]ed25519.PublicKey{"key-1": publicOf(key(1))})
+	if _, _, err := now.Verify(recorded(t, old, signed)); err != nil {
 		t.Errorf("signed by a former key: %v", err)
 	}
-	if _, err := now.Verify(recorded(t, now, signed)); err != nil {
+	if _, _, err := now.Verify(recorded(t, now, signed)); err != nil {
 		t.Errorf("signed by this key: %v", err)
 	}
 	for name, foreign := range map[string]*codec.Keyring{
-		"a key that is not ours":         codec.NewKeyring("store-1", "key-3", key(3), nil),
-		"another key by a former's name": codec.NewKeyring("store-1", "key-1", key(3), nil),
-		"another key by this one's name": codec.NewKeyring("store-1", "key-2", key(3), nil),
-		"our key in another store":       codec.NewKeyring("store-2", "key-2", key(2), nil),
+		"a key that is not ours":         keyring(t, "store-1", "key-3", key(3), nil),
+		"another key by a former's name": keyring(t, "store-1", "key-1", key(3), nil),
+		"another key by this one's name": keyring(t, "store-1", "key-2", key(3), nil),
+		"our key in another store":       keyring(t, "store-2", "key-2", key(2), nil),
 	} {
 		var forged *codec.ForgedError
-		if _, err := now.Verify(recorded(t, foreign, signed)); !errors.As(err, &forged) {
+		if _, _, err := now.VerifyWhole(recorded(t, foreign, signed)); !errors.As(err, &forged) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	var forged *codec.ForgedError
-	if _, err := old.Verify(recorded(t, now, signed)); !errors.As(err, &forged) {
+	if _, _, err := old.Verify(recorded(t, now, signed)); !errors.As(err, &forged) {
 		t.Errorf("a key that is not known yet: %v", err)
 	}
 	if now.StoreID() != "store-1" {
@@ -237,10 +262,10 @@ func TestFormerKeysVerifyAndOthersDoNot(t *testing.T) {
 }
 
 func TestANewerSchemaIsRefusedAndNotCalledForged(t *testing.T) {
-	k := codec.NewKeyring("store-1", "key-1", key(1), nil)
+	k := keyring(t, "store-1", "key-1", key(1), nil)
 	newer := signed
 	newer.Schema = codec.Schema + 1
-	_, err := k.Verify(recorded(t, k, newer))
+	_, _, err := k.Verify(recorded(t, k, newer))
 	var forged *codec.ForgedError
 	if !errors.Is(err, codec.ErrUnknownEvent) || errors.As(err, &forged) {
 		t.Errorf("got %v", err)

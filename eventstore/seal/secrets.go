@@ -42,7 +42,7 @@ func (s *Secrets) Put(ctx context.Context, signed codec.Signed, b Binding, plain
 	if err != nil {
 		return err
 	}
-	_, err = s.log.Write(ctx, codec.Secrets.Stream(b.SecretID), eventstore.NoStream, sealed, signed)
+	_, err = s.log.Write(ctx, codec.Secrets.Stream(b.SecretID), codec.Begin, sealed, signed)
 	if err != nil && !errors.Is(err, eventstore.ErrWrongRevision) {
 		return fmt.Errorf("write secret %s: %w", b.SecretID, err)
 	}
@@ -129,18 +129,17 @@ func (s *Secrets) remember(text codec.SecretSealed) {
 	s.texts[text.SecretID] = text
 }
 
-// read folds a secret's stream: the sealed text with its newest wrapping, and the revision of the
-// last event.
-func (s *Secrets) read(ctx context.Context, id string) (codec.SecretSealed, int64, error) {
+// read folds a secret's stream: the sealed text with its newest wrapping, and the stream's end.
+func (s *Secrets) read(ctx context.Context, id string) (codec.SecretSealed, codec.End, error) {
 	var text codec.SecretSealed
-	revision := eventstore.NoStream
+	end := codec.Begin
 	for {
-		events, err := s.log.ReadForward(ctx, codec.Secrets.Stream(id), uint64(revision+1), 256)
+		events, err := s.log.ReadOn(ctx, codec.Secrets.Stream(id), end, 256)
 		if errors.Is(err, eventstore.ErrStreamNotFound) || errors.Is(err, eventstore.ErrStreamDeleted) {
-			return text, revision, fmt.Errorf("%w: %s", ErrGone, id)
+			return text, end, fmt.Errorf("%w: %s", ErrGone, id)
 		}
 		if err != nil {
-			return text, revision, fmt.Errorf("read secret %s: %w", id, err)
+			return text, end, fmt.Errorf("read secret %s: %w", id, err)
 		}
 		for _, e := range events {
 			switch e := e.Event.(type) {
@@ -149,7 +148,7 @@ func (s *Secrets) read(ctx context.Context, id string) (codec.SecretSealed, int6
 			case codec.SecretRewrapped:
 				text.Wrapping = e.Wrapping
 			}
-			revision = int64(e.Revision) //nolint:gosec // revisions of secrets are small
+			end = e.End()
 		}
 		if len(events) < 256 {
 			break
@@ -158,9 +157,9 @@ func (s *Secrets) read(ctx context.Context, id string) (codec.SecretSealed, int6
 	if text.SecretID != id {
 		// A whole event copied here from another stream fails its signature; this is a stream without a
 		// text.
-		return text, revision, fmt.Errorf("%w: %s", ErrGone, id)
+		return text, end, fmt.Errorf("%w: %s", ErrGone, id)
 	}
-	return text, revision, nil
+	return text, end, nil
 }
 
 // Roll wraps every live secret with the ring's current master key and returns how many it changed.
@@ -194,7 +193,7 @@ func (s *Secrets) Roll(ctx context.Context, signed codec.Signed) (int, error) {
 // rollOne reports whether a secret was wrapped with another key, and whether this call changed
 // that.
 func (s *Secrets) rollOne(ctx context.Context, signed codec.Signed, id string) (found, wrote bool, err error) {
-	text, revision, err := s.read(ctx, id)
+	text, end, err := s.read(ctx, id)
 	if errors.Is(err, ErrGone) {
 		return false, false, nil
 	}
@@ -210,7 +209,7 @@ func (s *Secrets) rollOne(ctx context.Context, signed codec.Signed, id string) (
 	}
 	signed.Organization = text.OrganizationID
 	_, err = s.log.Write(
-		ctx, codec.Secrets.Stream(id), revision, codec.SecretRewrapped{SecretID: id, Wrapping: wrapping}, signed,
+		ctx, codec.Secrets.Stream(id), end, codec.SecretRewrapped{SecretID: id, Wrapping: wrapping}, signed,
 	)
 	switch {
 	case errors.Is(err, eventstore.ErrWrongRevision): // another process rolls too: the next pass looks again

@@ -124,14 +124,14 @@ func TestACiphertextCopiedInTheStoreDoesNotOpen(t *testing.T) {
 	}
 	copied := e.Event.(codec.SecretSealed)
 	copied.SecretID = "secret-3"
-	if _, err := log.Write(wait.Context(t), "secret-secret-3", eventstore.NoStream, copied, signed); err != nil {
+	if _, err := log.Write(wait.Context(t), "secret-secret-3", codec.Begin, copied, signed); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Open(wait.Context(t), bound(3)); !errors.Is(err, seal.ErrDoesNotOpen) {
 		t.Errorf("a copied text that is signed: %v", err)
 	}
 	copied.SecretID = "secret-1"
-	if _, err := log.Write(wait.Context(t), "secret-secret-4", eventstore.NoStream, copied, signed); err != nil {
+	if _, err := log.Write(wait.Context(t), "secret-secret-4", codec.Begin, copied, signed); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Open(wait.Context(t), bound(4)); !errors.Is(err, seal.ErrGone) {
@@ -301,7 +301,7 @@ func TestARollSkipsOtherStreams(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := log.Write(wait.Context(t), "x", eventstore.NoStream, stored[0].Event, signed); err != nil {
+	if _, err := log.Write(wait.Context(t), "x", codec.Begin, stored[0].Event, signed); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := seal.NewSecrets(log, ring(t, text(2), text(1))).Roll(wait.Context(t), signed); n != 1 || err != nil {

@@ -89,9 +89,9 @@ func (r *Reactor) Run(ctx context.Context, re Reaction) {
 
 func (r *Reactor) session(ctx context.Context, re Reaction) (handled bool, err error) {
 	var position uint64
-	var revision int64
+	var recorded codec.End
 	if !re.FromStart {
-		if position, revision, err = r.resume(ctx, re); err != nil {
+		if position, recorded, err = r.resume(ctx, re); err != nil {
 			return false, err
 		}
 	}
@@ -125,7 +125,7 @@ func (r *Reactor) session(ctx context.Context, re Reaction) (handled bool, err e
 			continue
 		}
 		if !re.FromStart {
-			if revision, err = r.record(ctx, re, revision, *item.Event); err != nil {
+			if recorded, err = r.record(ctx, re, recorded, *item.Event); err != nil {
 				return handled, err
 			}
 		}
@@ -149,55 +149,57 @@ func (r *Reactor) ripen(ctx context.Context, e codec.Verified, after time.Durati
 	}
 }
 
-// resume returns where the reaction continues, and the revision of its record. A new reaction
+// resume returns where the reaction continues, and the end of its record. A new reaction
 // begins at the end of the log and says so, because what happens after that must not be missed.
-func (r *Reactor) resume(ctx context.Context, re Reaction) (position uint64, revision int64, err error) {
+func (r *Reactor) resume(ctx context.Context, re Reaction) (position uint64, recorded codec.End, err error) {
 	last, err := r.Log.ReadBackward(ctx, codec.Reactions.Stream(re.Name), 1)
 	if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
-		return 0, 0, err
+		return 0, codec.End{}, err
 	}
 	if len(last) == 0 {
 		end, found, err := r.Log.Client.Newest(ctx, decidedOn)
 		if err != nil || !found {
-			return 0, 0, errors.Join(err, errors.New("the log has not begun"))
+			return 0, codec.End{}, errors.Join(err, errors.New("the log has not begun"))
 		}
-		if revision, err = r.record(ctx, re, eventstore.NoStream, end); err != nil {
-			return 0, 0, err
+		if recorded, err = r.record(ctx, re, codec.Begin, end); err != nil {
+			return 0, codec.End{}, err
 		}
-		return end.Position, revision, nil
+		return end.Position, recorded, nil
 	}
 	record, ok := last[0].Event.(codec.ReactionHandled)
 	if !ok {
-		return 0, 0, fmt.Errorf("%w: %s has no place in %s", codec.ErrUnknownEvent, last[0].Type, last[0].Stream)
+		return 0, codec.End{}, fmt.Errorf("%w: %s has no place in %s", codec.ErrUnknownEvent, last[0].Type, last[0].Stream)
 	}
 	at, err := r.Log.Client.ReadForward(ctx, record.Stream, record.Revision, 1)
 	if err != nil {
-		return 0, 0, fmt.Errorf("find the last event that %s handled: %w", re.Name, err)
+		return 0, codec.End{}, fmt.Errorf("find the last event that %s handled: %w", re.Name, err)
 	}
 	if len(at) == 0 || at[0].Revision != record.Revision {
-		return 0, 0, fmt.Errorf(
+		return 0, codec.End{}, fmt.Errorf(
 			"the log does not reach %d@%s, which %s has handled", record.Revision, record.Stream, re.Name,
 		)
 	}
-	return at[0].Position, int64(last[0].Revision), nil //nolint:gosec // revisions fit
+	return at[0].Position, last[0].End(), nil
 }
 
 var errRecorded = errors.New("another process has recorded more")
 
-func (r *Reactor) record(ctx context.Context, re Reaction, revision int64, handled eventstore.Recorded) (int64, error) {
+func (r *Reactor) record(
+	ctx context.Context, re Reaction, after codec.End, handled eventstore.Recorded,
+) (codec.End, error) {
 	signed := codec.Signed{
 		Organization: r.Organization, Actor: domain.Actor{Type: domain.ActorSystem, ID: re.Name},
 		CommandID: r.NewID().String(), Causation: handled.ID.String(), Time: r.Clock().UTC().Truncate(time.Microsecond),
 	}
 	event := codec.ReactionHandled{Stream: handled.Stream, Revision: handled.Revision}
-	appended, err := r.Log.Write(ctx, codec.Reactions.Stream(re.Name), revision, event, signed)
+	appended, err := r.Log.Write(ctx, codec.Reactions.Stream(re.Name), after, event, signed)
 	if errors.Is(err, eventstore.ErrWrongRevision) {
-		return 0, fmt.Errorf("%w: %w", eventstore.ErrUnavailable, errRecorded) // start again after it, quietly
+		return codec.End{}, fmt.Errorf("%w: %w", eventstore.ErrUnavailable, errRecorded) // start again after it, quietly
 	}
 	if err != nil {
-		return 0, fmt.Errorf("record what %s has handled: %w", re.Name, err)
+		return codec.End{}, fmt.Errorf("record what %s has handled: %w", re.Name, err)
 	}
-	return int64(appended.Revision), nil //nolint:gosec // revisions fit
+	return appended.End(), nil
 }
 
 // decidedOn reports whether an event is of a stream that is never cut short, so that it can name a
