@@ -22,6 +22,9 @@ func (s *Server) ExportCatalog(ctx context.Context, r ExportCatalogRequestObject
 	if err != nil {
 		return nil, err
 	}
+	if err := head.State.Settled(); err != nil {
+		return nil, err
+	}
 	call.tag(head.State.Edition())
 	ids := make([]string, 0, len(head.State.Tools))
 	for id := range head.State.Tools {

@@ -29,7 +29,7 @@ func NewAgentLoop(env *loop.Env) *AgentLoop {
 	return loop.New(
 		env,
 		loop.Aggregate[agent.State, agent.Command, agent.Event]{
-			Category: codec.Agents, Fold: 4, Decide: agent.Decide, Evolve: agent.Evolve,
+			Category: codec.Agents, Fold: 4, Decide: agent.Decide, Evolve: loop.OneByOne(agent.Evolve),
 		},
 	)
 }
@@ -39,7 +39,7 @@ func NewCatalogLoop(env *loop.Env) *CatalogLoop {
 	return loop.New(
 		env,
 		loop.Aggregate[catalog.State, catalog.Command, catalog.Event]{
-			Category: codec.Catalogs, Fold: 5, Decide: catalog.Decide, Evolve: catalog.Evolve,
+			Category: codec.Catalogs, Fold: 6, Decide: catalog.Decide, Evolve: catalog.Evolve,
 		},
 	)
 }
@@ -49,7 +49,7 @@ func NewGuideLoop(env *loop.Env) *GuideLoop {
 	return loop.New(
 		env,
 		loop.Aggregate[guide.State, guide.Command, guide.Event]{
-			Category: codec.Guides, Decide: guide.Decide, Evolve: guide.Evolve,
+			Category: codec.Guides, Decide: guide.Decide, Evolve: loop.OneByOne(guide.Evolve),
 		},
 	)
 }
@@ -59,7 +59,7 @@ func NewOrganizationLoop(env *loop.Env) *OrganizationLoop {
 	return loop.New(
 		env,
 		loop.Aggregate[organization.State, organization.Command, organization.Event]{
-			Category: codec.Organizations, Fold: 3, Decide: organization.Decide, Evolve: organization.Evolve,
+			Category: codec.Organizations, Fold: 3, Decide: organization.Decide, Evolve: loop.OneByOne(organization.Evolve),
 		},
 	)
 }
@@ -69,7 +69,7 @@ func NewDeliveryLoop(env *loop.Env) *DeliveryLoop {
 	return loop.New(
 		env,
 		loop.Aggregate[delivery.State, delivery.Command, delivery.Event]{
-			Category: codec.Deliveries, Decide: delivery.Decide, Evolve: delivery.Evolve,
+			Category: codec.Deliveries, Decide: delivery.Decide, Evolve: loop.OneByOne(delivery.Evolve),
 		},
 	)
 }
@@ -77,7 +77,7 @@ func NewDeliveryLoop(env *loop.Env) *DeliveryLoop {
 // NewLaneLoop returns the loop of the lane- streams.
 func NewLaneLoop(env *loop.Env) *LaneLoop {
 	return loop.New(env, loop.Aggregate[lane.State, lane.Command, lane.Event]{
-		Category: codec.Lanes, Fold: 1, Decide: lane.Decide, Evolve: lane.Evolve,
+		Category: codec.Lanes, Fold: 1, Decide: lane.Decide, Evolve: loop.OneByOne(lane.Evolve),
 	})
 }
 
@@ -86,7 +86,7 @@ func NewInstallationLoop(env *loop.Env) *InstallationLoop {
 	return loop.New(
 		env,
 		loop.Aggregate[installation.State, installation.Command, installation.Event]{
-			Category: codec.Installation, Decide: installation.Decide, Evolve: installation.Evolve,
+			Category: codec.Installation, Decide: installation.Decide, Evolve: loop.OneByOne(installation.Evolve),
 		},
 	)
 }

@@ -10,7 +10,7 @@ import (
 	"agentkey/domain/catalog"
 )
 
-// Import makes the catalog what a file says, in one append, and returns what it did. New tools get
+// Import makes the catalog what a file says, all or nothing, and returns what it did. New tools get
 // ids derived from the command. A dry run says the same and appends nothing. m.IfRevision are
 // the revisions of the catalog that an earlier plan was made on.
 func (t *Tools) Import(
@@ -22,15 +22,16 @@ func (t *Tools) Import(
 	}
 	c := catalog.ImportCatalog{Tools: tools, IfRevision: m.IfRevision}
 	var head loop.Head[catalog.State]
+	var begun CatalogResult
 	err = t.withStandings(ctx, m, func(known standings) error {
 		decided := c
 		decided.Standings = known
 		build := func(catalog.State, time.Time) (catalog.Command, error) { return decided, nil }
 		if dryRun {
-			head, err = t.Catalogs.Rehearse(ctx, m.Organization, m, build)
+			head, _, err = t.Catalogs.Rehearse(ctx, m.Organization, build)
 			return err
 		}
-		done, err = t.Catalogs.Do(ctx, m.Organization, m, build)
+		begun, done, err = t.change(ctx, m, build)
 		return err
 	})
 	if err != nil {
@@ -40,7 +41,7 @@ func (t *Tools) Import(
 		plan, err = catalog.PlanImport(head.State, c)
 		return plan, CatalogResult{State: head.State, Revision: head.Revision, Position: head.Position}, err
 	}
-	before, err := t.Catalogs.Before(ctx, m.Organization, done)
+	before, err := t.Catalogs.Before(ctx, m.Organization, begun)
 	if err != nil {
 		return plan, done, err
 	}

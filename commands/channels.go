@@ -152,6 +152,11 @@ func (c *Channels) propose(
 ) (OrganizationResult, error) {
 	p := proposal[organization.State, organization.Command, organization.Event]{
 		loop: c.Organizations, stream: m.Organization, owner: channelOwner(id),
+		do: func(
+			ctx context.Context, m loop.Meta, b loop.Build[organization.State, organization.Command],
+		) (OrganizationResult, error) {
+			return c.Organizations.Do(ctx, m.Organization, m, b)
+		},
 		gather: func(_ context.Context, try func(making[organization.State, organization.Command]) error) error {
 			return try(command)
 		},

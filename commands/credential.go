@@ -87,6 +87,9 @@ type proposal[S, C, E any] struct {
 	owner  string        // of the secret
 	secret domain.Secret // empty: it brings none
 
+	// do carries the command out as loop.Do does.
+	do func(ctx context.Context, m loop.Meta, build loop.Build[S, C]) (loop.Result[S, E], error)
+
 	// gather finds what the decision needs beside the state that it falls on, and tries a command made
 	// of that. What it finds may be too little: then it gathers more and tries again.
 	gather func(ctx context.Context, try func(making[S, C]) error) error
@@ -114,12 +117,15 @@ func carryOut[S, C, E any](
 				return done, err
 			}
 		}
-		if secretID, err = v.put(ctx, m, p.owner, p.secret); err != nil {
+		secretID, err = v.put(ctx, m, "secret", p.secret, func(id string) seal.Binding {
+			return credentialBinding(m.Organization, p.owner, id)
+		})
+		if err != nil {
 			return done, err
 		}
 	}
 	err = try(secretID, func(b loop.Build[S, C]) error {
-		done, err = p.loop.Do(ctx, p.stream, m, b)
+		done, err = p.do(ctx, m, b)
 		return err
 	})
 	if isRefusal(err) && secretID != "" {
@@ -128,18 +134,20 @@ func carryOut[S, C, E any](
 	return done, err
 }
 
-// put writes a credential before the event that refers to it, and returns its id. A command that is
-// carried out again finds what it wrote; where that was removed, because the command was refused
-// before, it writes another.
-func (v vault) put(ctx context.Context, m loop.Meta, owner string, credential domain.Secret) (string, error) {
+// put writes a secret before the event that refers to it, and returns its id, which derives from
+// the command and from what the secret is. A command that is carried out again finds what it wrote;
+// where that was removed, because the command was refused before, it writes another.
+func (v vault) put(
+	ctx context.Context, m loop.Meta, what string, secret domain.Secret, binding func(id string) seal.Binding,
+) (string, error) {
 	signed := codec.Signed{
 		Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), RequestID: m.RequestID,
 		Time: loop.Later(v.clock(), time.Time{}),
 	}
-	for what := "secret"; ; what += " again" {
+	for ; ; what += " again" {
 		id := loop.DerivedID(m.CommandID, what).String()
-		err := v.secrets.Put(ctx, signed, credentialBinding(m.Organization, owner, id), credential)
-		if m.Since == 0 || !errors.Is(err, eventstore.ErrStreamDeleted) {
+		err := v.secrets.Put(ctx, signed, binding(id), secret)
+		if !errors.Is(err, eventstore.ErrStreamDeleted) {
 			return id, loop.Refusal(err)
 		}
 	}

@@ -215,6 +215,7 @@ func unless(condition bool, err error) error {
 }
 
 func toolOwner(toolID string) string           { return "tool/" + toolID }
+func changeOwner(changeID string) string       { return "change/" + changeID }
 func grantOwner(agentID, toolID string) string { return "agent/" + agentID + "/tool/" + toolID }
 
 func credentialBinding(organization, owner, secretID string) seal.Binding {

@@ -98,7 +98,10 @@ func (g *Grants) Uses(ctx context.Context, organization, owner, secretID string)
 	switch kind {
 	case "tool":
 		head, err := g.Catalogs.Fresh(ctx, organization)
-		return head.State.Tools[rest].SecretID == secretID, err
+		return head.State.Tools[rest].SecretID == secretID || head.State.Underway != nil, err
+	case "change":
+		head, err := g.Catalogs.Fresh(ctx, organization)
+		return head.State.Underway != nil && head.State.Underway.ChangeID == rest, err
 	case "agent":
 		agentID, toolID, _ := strings.Cut(rest, "/tool/")
 		head, err := g.Agents.Fresh(ctx, agentID)
@@ -122,6 +125,11 @@ func (g *Grants) decide(
 	done, err := carryOut(ctx, vault{secrets: g.Secrets, clock: g.Clock}, m, proposal[agent.State, agent.Command,
 		agent.Event]{
 		loop: g.Agents, stream: agentID, owner: grantOwner(agentID, toolID), secret: t.Credential,
+		do: func(
+			ctx context.Context, m loop.Meta, b loop.Build[agent.State, agent.Command],
+		) (loop.Result[agent.State, agent.Event], error) {
+			return g.Agents.Do(ctx, agentID, m, b)
+		},
 		gather: func(ctx context.Context, try func(making[agent.State, agent.Command]) error) error {
 			tool, err := g.tool(ctx, m, toolID)
 			if err != nil {

@@ -65,7 +65,7 @@ func NewRefusals(env *loop.Env, newID func() uuid.UUID) *Refusals {
 			Decide: func(_ struct{}, c codec.Refused) ([]codec.Refused, error) {
 				return []codec.Refused{c}, nil
 			},
-			Evolve: func(s struct{}, _ domain.Fact[codec.Refused]) struct{} { return s },
+			Evolve: func(s struct{}, _ ...domain.Fact[codec.Refused]) struct{} { return s },
 		}),
 	}
 }

@@ -57,8 +57,8 @@ func (t *Tools) Update(ctx context.Context, m loop.Meta, change catalog.UpdateTo
 	err = t.withStandings(ctx, m, func(known standings) error {
 		update := change
 		update.Standings = known
-		done, err = t.Catalogs.Do(
-			ctx, m.Organization, m, func(catalog.State, time.Time) (catalog.Command, error) { return update, nil },
+		_, done, err = t.change(
+			ctx, m, func(catalog.State, time.Time) (catalog.Command, error) { return update, nil },
 		)
 		return err
 	})
@@ -137,6 +137,12 @@ func (t *Tools) propose(
 	return carryOut(ctx, vault{secrets: t.Secrets, clock: t.Clock}, m, proposal[catalog.State, catalog.Command,
 		catalog.Event]{
 		loop: t.Catalogs, stream: m.Organization, owner: toolOwner(toolID), secret: credential,
+		do: func(
+			ctx context.Context, m loop.Meta, b loop.Build[catalog.State, catalog.Command],
+		) (CatalogResult, error) {
+			_, done, err := t.change(ctx, m, b)
+			return done, err
+		},
 		gather: func(ctx context.Context, try func(making[catalog.State, catalog.Command]) error) error {
 			return t.withStandings(ctx, m, func(known standings) error {
 				return try(func(_ catalog.State, secretID string, at time.Time) (catalog.Command, error) {

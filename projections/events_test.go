@@ -502,6 +502,18 @@ var tellings = []struct {
 		"suggestion g1, agent bot",
 	},
 	{
+		"a large change is planned", nil,
+		step{"catalog-" + org, admin, catalog.ChangePlanned{
+			ChangeID: "c1", Parts: []catalog.ChangePart{{SecretID: "s1", Events: 2}},
+		}},
+		nil, "catalog " + org,
+	},
+	{
+		"a large change is complete", nil,
+		step{"catalog-" + org, admin, catalog.ChangeCompleted{ChangeID: "c1"}},
+		nil, "catalog " + org,
+	},
+	{
 		"it is accepted",
 		[]step{registered, suggested, added},
 		step{

@@ -159,6 +159,7 @@ func (r *rows) tool(ctx context.Context, e Event, body catalog.Event) error {
 		catalog.SuggestionRedirected,
 		catalog.SuggestionCooldownRefused:
 		return r.suggestion(ctx, e, body)
+	case catalog.ChangePlanned, catalog.ChangeCompleted: // the rows follow from what is between them
 	}
 	return nil
 }

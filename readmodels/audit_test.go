@@ -115,6 +115,7 @@ func testLabels(t *testing.T, s *shelf) {
 		{Type: "delivery", ID: "delivery " + acme}:             "#ops of " + acme + ": access requested",
 		{Type: "installation", ID: "store"}:                    "Installation",
 		{Type: "event_log"}:                                    "Event log",
+		{Type: "catalog", ID: "c"}:                             "Catalog",
 		{Type: "master_key", ID: "m1"}:                         "Master key m1",
 		{Type: "signing_key", ID: "k1"}:                        "Signing key k1",
 		{Type: "person", ID: "p1"}:                             "Person",

@@ -82,6 +82,8 @@ func (t thing) own() string {
 		return "Installation"
 	case "event_log":
 		return "Event log"
+	case "catalog":
+		return "Catalog"
 	case "master_key":
 		return "Master key " + t.id
 	case "signing_key":

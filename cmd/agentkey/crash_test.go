@@ -57,6 +57,62 @@ func TestNothingAcknowledgedIsLostWhenItIsKilled(t *testing.T) {
 	p.compareWithRebuild()
 }
 
+// TestALargeImportIsWholeWhenItIsKilled kills the program at random moments of imports that take
+// several appends. After each start a file is in the catalog as a whole or not at all, without
+// anybody sending it again.
+func TestALargeImportIsWholeWhenItIsKilled(t *testing.T) {
+	t.Parallel()
+	p := startProcess(t, unlimited...)
+	const each = 320
+	var took time.Duration
+	whole := 0
+	for round := range eventstoretest.Rounds(6) {
+		tools := make([]object, each)
+		for i := range tools {
+			tools[i] = object{
+				"name": fmt.Sprintf("Round %d tool %d", round, i), "auth_type": "api_key", "credential_mode": "shared",
+				"instructions": strings.Repeat("0123456789", 390),
+			}
+		}
+		file := object{"agentkey_catalog": 1, "tools": tools}
+		began := time.Now()
+		imported := make(chan error, 1)
+		go func() {
+			_, err := p.admin().try("PUT", importPath, file)
+			imported <- err
+		}()
+		if round == 0 {
+			if err := <-imported; err != nil {
+				t.Fatal(err)
+			}
+			took = time.Since(began)
+		} else {
+			<-time.After(rand.N(took))
+			p.kill()
+			if err := <-imported; err == nil {
+				t.Logf("round %d was answered before it was killed", round)
+			}
+			p.run()
+		}
+		var plan answer
+		wait.Until(t, "the catalog is settled", func() bool {
+			plan = p.admin().call("PUT", importPath+"?dry_run=true", file)
+			return plan.Text("code") != "busy"
+		})
+		switch changes := len(planned(plan)); {
+		case plan.Status != 200 || changes != 0 && changes != each || round == 0 && changes != 0:
+			t.Errorf("round %d: of %d tools %d are missing: %.500s", round, each, changes, plan.Body)
+		case changes == 0:
+			whole++
+		}
+	}
+	t.Logf("%d files are in the catalog", whole)
+	p.settled()
+	p.stop()
+	p.verify()
+	p.compareWithRebuild()
+}
+
 // settled returns when the read model has everything that is in the log.
 func (p *program) settled() {
 	p.t.Helper()

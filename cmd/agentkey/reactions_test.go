@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -143,10 +144,14 @@ func TestUnusedSecretsAreRemovedAnHourLater(t *testing.T) {
 		var unused []string
 		for _, owner := range []string{
 			"tool/" + f.tools[0], "tool/" + newID().String(), "agent/" + f.ids[0] + "/tool/" + own,
+			"change/" + newID().String(),
 		} {
 			id := newID().String()
 			binding := seal.Binding{
 				SecretID: id, Organization: o.inst.Begun.OrganizationID, Purpose: seal.Credential, Owner: owner,
+			}
+			if strings.HasPrefix(owner, "change/") {
+				binding.Purpose = seal.Plan
 			}
 			signed := codec.Signed{
 				Organization: binding.Organization, Actor: operator(), CommandID: newID().String(), Time: time.Now(),

@@ -327,6 +327,7 @@ func assemble(
 	followers := []reactions.Reaction{
 		reactions.RemovedTools(readModel, grants),
 		reactions.AnsweredSuggestions(grants),
+		reactions.PlannedChanges(tools),
 		reactions.TakenNotes(notes),
 		reactions.EndedSecrets(inst.Secrets),
 		reactions.UnusedSecrets(grants),

@@ -33,6 +33,9 @@ type Meta struct {
 
 	Causation string // the id of the event that this follows from; empty: a call
 
+	// Shared says that another process may carry the same command out at this moment.
+	Shared bool
+
 	// Since is not 0 when the command may have been carried out before, by a process that died: the
 	// position in the log after which its events would be.
 	Since uint64
@@ -43,7 +46,18 @@ type Aggregate[S, C, E any] struct {
 	Category codec.Category
 	Fold     int // version of Evolve and of the state's JSON; snapshots of another version are not used
 	Decide   func(S, C) ([]E, error)
-	Evolve   func(S, domain.Fact[E]) S
+	Evolve   func(S, ...domain.Fact[E]) S
+}
+
+// OneByOne makes the fold of several facts of the fold of one. It is for states that are cheap to
+// copy.
+func OneByOne[S, E any](evolve func(S, domain.Fact[E]) S) func(S, ...domain.Fact[E]) S {
+	return func(s S, facts ...domain.Fact[E]) S {
+		for _, f := range facts {
+			s = evolve(s, f)
+		}
+		return s
+	}
 }
 
 // Head is a stream folded up to a revision.
@@ -118,6 +132,9 @@ func New[S, C, E any](env *Env, a Aggregate[S, C, E]) *Loop[S, C, E] {
 	return &Loop[S, C, E]{Aggregate: a, Env: env, streams: map[string]*stream[S, C, E]{}, most: maxStreams}
 }
 
+// ErrTooLarge marks the refusal of a command whose events don't fit into one append.
+var ErrTooLarge = errors.New("the events don't fit into one append")
+
 // Deadline bounds one batch: its reads and its append, under no caller's context.
 const Deadline = 5 * time.Second
 
@@ -156,6 +173,30 @@ func (l *Loop[S, C, E]) Do(ctx context.Context, id string, m Meta, build Build[S
 	}
 }
 
+// ReadEvents returns n events of a stream that begin behind a revision.
+func (l *Loop[S, C, E]) ReadEvents(ctx context.Context, id string, after int64, n int) ([]E, error) {
+	s, events := l.stream(id), make([]E, 0, n)
+	for len(events) < n {
+		page, err := l.Env.Log.ReadForward(
+			ctx, s.name, uint64(after+1)+uint64(len(events)), uint64(min(n-len(events), pageSize)), //nolint:gosec // neither is below 0
+		)
+		if err == nil && len(page) == 0 {
+			err = eventstore.ErrStreamNotFound
+		}
+		if err != nil {
+			return nil, Refusal(fmt.Errorf("read %s behind %d: %w", s.name, after, err))
+		}
+		for _, e := range page {
+			event, err := s.event(e)
+			if err != nil {
+				return nil, Refusal(err)
+			}
+			events = append(events, event)
+		}
+	}
+	return events, nil
+}
+
 // Before returns the state that a command was decided on. Of one that was found done it is folded
 // from the log.
 func (l *Loop[S, C, E]) Before(ctx context.Context, id string, r Result[S, E]) (S, error) {
@@ -183,34 +224,23 @@ func (l *Loop[S, C, E]) Before(ctx context.Context, id string, r Result[S, E]) (
 
 // Check decides a command on the newest state and appends nothing.
 func (l *Loop[S, C, E]) Check(ctx context.Context, id string, build Build[S, C]) error {
-	head, err := l.Fresh(ctx, id)
-	if err != nil {
-		return err
-	}
-	cmd, err := build(head.State, Later(l.Env.Clock(), head.At))
-	if err == nil {
-		_, err = l.Decide(head.State, cmd)
-	}
-	return Refusal(err)
+	_, _, err := l.Rehearse(ctx, id, build)
+	return err
 }
 
-// Rehearse decides a command on the newest state, which it returns, and appends nothing. It refuses
-// what Do would refuse, also what doesn't fit into one append.
-func (l *Loop[S, C, E]) Rehearse(ctx context.Context, id string, m Meta, build Build[S, C]) (Head[S], error) {
+// Rehearse decides a command on the newest state and appends nothing. It returns both, and refuses
+// what Do would refuse but for ErrTooLarge.
+func (l *Loop[S, C, E]) Rehearse(ctx context.Context, id string, build Build[S, C]) (Head[S], []E, error) {
 	head, err := l.Fresh(ctx, id)
 	if err != nil {
-		return head, err
+		return head, nil, err
 	}
-	at := Later(l.Env.Clock(), head.At)
-	cmd, err := build(head.State, at)
+	cmd, err := build(head.State, Later(l.Env.Clock(), head.At))
 	if err != nil {
-		return head, Refusal(err)
+		return head, nil, Refusal(err)
 	}
 	events, err := l.Decide(head.State, cmd)
-	if err == nil {
-		_, _, err = appendable(m.signed(""), events, at)
-	}
-	return head, Refusal(err)
+	return head, events, Refusal(err)
 }
 
 // signed is what every event of the command says of it.

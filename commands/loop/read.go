@@ -110,7 +110,8 @@ func (s *stream[S, C, E]) read(ctx context.Context) error {
 }
 
 func (s *stream[S, C, E]) fold(head Head[S], events []codec.Verified) (Head[S], error) {
-	for _, e := range events {
+	facts := make([]domain.Fact[E], len(events))
+	for i, e := range events {
 		event, err := s.event(e)
 		if err != nil {
 			return head, err
@@ -118,10 +119,11 @@ func (s *stream[S, C, E]) fold(head Head[S], events []codec.Verified) (Head[S], 
 		if int64(e.Revision) != head.Revision+1 { //nolint:gosec // revisions fit
 			return head, fmt.Errorf("read %s: revision %d follows %d", s.name, e.Revision, head.Revision)
 		}
-		head.State = s.loop.Evolve(head.State, domain.Fact[E]{Event: event, At: e.Signed.Time, By: e.Signed.Actor})
+		facts[i] = domain.Fact[E]{Event: event, At: e.Signed.Time, By: e.Signed.Actor}
 		head.Revision, head.Position, head.eventID, head.link = int64(e.Revision), e.Position, e.ID, e.Link //nolint:gosec // revisions fit
 		head.At = laterOf(head.At, e.Signed.Time)
 	}
+	head.State = s.loop.Evolve(head.State, facts...)
 	return head, nil
 }
 

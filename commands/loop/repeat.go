@@ -50,7 +50,7 @@ func (s *stream[S, C, E]) find(c *call[S, C, E], now time.Time) (found *stored[E
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := s.commands[c.meta.CommandID.String()]
-	return u.found, u.calls > 1 || c.meta.Since != 0 || now.Sub(MadeAt(c.meta.CommandID)) > Takeover/2
+	return u.found, u.calls > 1 || c.meta.Since != 0 || c.meta.Shared || now.Sub(MadeAt(c.meta.CommandID)) > Takeover/2
 }
 
 // searchBack looks for the events of a command that may have been carried out before.

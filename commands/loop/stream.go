@@ -257,12 +257,14 @@ func (s *stream[S, C, E]) decide(head Head[S], calls []*call[S, C, E], fresh boo
 		size += more
 		d.alone = again
 		before := d.head.State
+		facts := make([]domain.Fact[E], len(events))
 		for i, e := range events {
 			by := domain.Actor{Type: c.meta.Actor.Type, ID: c.meta.Actor.ID} // as it is read again: without a label
-			d.head.State = s.loop.Evolve(d.head.State, domain.Fact[E]{Event: e, At: at, By: by})
-			d.head.Revision++
-			d.head.eventID = codec.EventID(entries[i].Signed.CommandID, s.name, i)
+			facts[i] = domain.Fact[E]{Event: e, At: at, By: by}
 		}
+		d.head.State = s.loop.Evolve(d.head.State, facts...)
+		d.head.Revision += int64(len(events))
+		d.head.eventID = codec.EventID(entries[len(events)-1].Signed.CommandID, s.name, len(events)-1)
 		d.head.At = at
 		d.entries = append(d.entries, entries...)
 		c.result = Result[S, E]{
@@ -296,10 +298,10 @@ func appendable[E any](signed codec.Signed, events []E, at time.Time) ([]codec.E
 		}
 	}
 	if err == nil && (len(events) > maxCallEvents || size > maxCallBytes) {
-		err = domain.Invalid("body", fmt.Sprintf(
+		err = fmt.Errorf("%w: %w", ErrTooLarge, domain.Invalid("body", fmt.Sprintf(
 			"it causes %d events of %d bytes, and one call may cause %d events of %d bytes; send it in smaller parts",
 			len(events), size, maxCallEvents, maxCallBytes,
-		))
+		)))
 	}
 	return entries, size, err
 }

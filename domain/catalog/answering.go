@@ -1,17 +1,15 @@
 package catalog
 
 import (
-	"fmt"
 	"slices"
 
 	"agentkey/domain"
 )
 
-// The bounds of one answer, which is one append.
+// The bounds of the event that answers one suggestion.
 const (
-	MaxAnswered = 1000    // backers of the suggestions that a human names in it
-	maxReasons  = 600_000 // bytes of all reasons; beyond it each is cut
-	cutReason   = 100     // code points
+	maxReasons = 600_000 // bytes of all reasons in JSON; beyond it each is cut
+	cutReason  = 100     // code points
 )
 
 func accept(s State, c AcceptSuggestion) ([]Event, error) {
@@ -19,16 +17,13 @@ func accept(s State, c AcceptSuggestion) ([]Event, error) {
 		return nil, nil
 	}
 	named := append([]string{c.SuggestionID}, c.Also...)
-	backers := 0
 	for i, id := range named {
-		x, err := s.waiting(id)
-		if err != nil {
+		if err := s.waiting(id); err != nil {
 			return nil, err
 		}
 		if slices.Contains(named[:i], id) {
 			return nil, domain.Invalid("also", "it names a suggestion twice")
 		}
-		backers += len(x.Backers)
 	}
 	digest, related := s.Digest(c.SuggestionID), s.Related(c.SuggestionID)
 	if c.GrantBackers && c.Seen == nil {
@@ -36,16 +31,6 @@ func accept(s State, c AcceptSuggestion) ([]Event, error) {
 	}
 	if err := c.Seen.Covers(digest); err != nil {
 		return nil, err
-	}
-	if len(named) > 1 && backers > MaxAnswered {
-		return nil, domain.Invalid(
-			"also",
-			fmt.Sprintf(
-				"these suggestions have more than %d backers; accept one, and add the tool's access by hand for the "+
-					"others",
-				MaxAnswered,
-			),
-		)
 	}
 	if id, taken := s.Named(c.Tool.FoldedName); taken && !s.Tools[id].product().is(c.Tool.product()) {
 		return nil, &domain.Error{
@@ -67,7 +52,7 @@ func accept(s State, c AcceptSuggestion) ([]Event, error) {
 			redirected = append(redirected, id)
 		}
 	}
-	a := s.answering(slices.Concat(named, redirected), c.Tool.Standings)
+	a := s.answering(c.Tool.Standings)
 	a.grant, a.mode = c.GrantBackers, c.Tool.Mode
 	var accepted []Event
 	for i, id := range named { // before the others, so that a backer of several gets what the human said
@@ -111,7 +96,7 @@ func unconditional(id string) *domain.Error {
 // backers.
 func (s State) answered(toolID string, p product, standings map[string]Standing) ([]Event, error) {
 	ids := s.answerable(p)
-	a := s.answering(ids, standings)
+	a := s.answering(standings)
 	var events []Event
 	for _, id := range ids {
 		events = append(events, SuggestionRedirected{SuggestionID: id, ToolID: toolID, Decisions: a.decide(id, toolID)})
@@ -130,27 +115,22 @@ type answering struct {
 	mode      Mode
 	unseen    bool // the human was not shown these backers
 	standings map[string]Standing
-	shorten   bool // the reasons
 	decided   map[got]bool
 	missing   []string
 }
 
 type got struct{ agentID, toolID string }
 
-func (s State) answering(ids []string, standings map[string]Standing) *answering {
-	size := 0
-	for _, id := range ids {
-		for _, b := range s.Suggestions[id].Backers {
-			size += len(b.Reason)
-		}
-	}
-	return &answering{state: s, mode: Shared, standings: standings, shorten: size > maxReasons, decided: map[got]bool{}}
+func (s State) answering(standings map[string]Standing) *answering {
+	return &answering{state: s, mode: Shared, standings: standings, decided: map[got]bool{}}
 }
 
 // decide says what becomes of each backer of a suggestion that the answer did not decide about yet.
 func (a *answering) decide(id, toolID string) []Decision {
 	decided := []Decision{}
-	for _, b := range a.state.Suggestions[id].Backers {
+	backers := a.state.Suggestions[id].Backers
+	shorten := tooLong(backers)
+	for _, b := range backers {
 		if a.decided[got{b.AgentID, toolID}] {
 			continue
 		}
@@ -161,7 +141,7 @@ func (a *answering) decide(id, toolID string) []Decision {
 			continue
 		}
 		d := Decision{AgentID: b.AgentID, Outcome: Pending, Reason: b.Reason, Suspensions: standing.Suspensions}
-		if runes := []rune(b.Reason); a.shorten && len(runes) > cutReason {
+		if runes := []rune(b.Reason); shorten && len(runes) > cutReason {
 			d.Reason = string(runes[:cutReason-1]) + "…"
 		}
 		switch {
@@ -177,6 +157,24 @@ func (a *answering) decide(id, toolID string) []Decision {
 		decided = append(decided, d)
 	}
 	return decided
+}
+
+// tooLong reports whether the reasons of all backers would make one event too large.
+func tooLong(backers []Backer) bool {
+	size := 0
+	for _, b := range backers {
+		for _, r := range b.Reason {
+			switch r {
+			case '<', '>', '&', '\u2028', '\u2029':
+				size += len(`\u003c`) // as encoding/json writes it
+			case '"', '\\', '\n', '\t':
+				size += len(`\n`)
+			default:
+				size += len(string(r))
+			}
+		}
+	}
+	return size > maxReasons
 }
 
 // needed is the error that asks for the standings that were missing, or nil.

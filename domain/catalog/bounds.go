@@ -6,7 +6,7 @@ import (
 	"agentkey/domain"
 )
 
-// The bounds of a catalog. A file whose changes exceed one append is imported in several files.
+// The bounds of a catalog.
 const (
 	MaxTools      = 2000
 	MaxGuideBytes = 8 << 20 // of all usage guides together, in UTF-8

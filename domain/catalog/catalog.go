@@ -120,6 +120,7 @@ type State struct {
 	Tools       map[string]Tool       `json:"tools,omitempty"`
 	Revision    int                   `json:"revision,omitempty"` // one more with each change of a tool
 	Suggestions map[string]Suggestion `json:"suggestions,omitempty"`
+	Underway    *Underway             `json:"underway,omitempty"` // a change that takes several appends
 }
 
 // Named returns the id of the tool with a folded name.
@@ -132,26 +133,48 @@ func (s State) Named(folded string) (string, bool) {
 	return "", false
 }
 
-func (s State) with(id string, at time.Time, change func(*Tool)) State {
-	tools := maps.Clone(s.Tools)
-	if tools == nil {
-		tools = map[string]Tool{}
+// folding is a state that facts are being folded into. Its maps are those of an older state until
+// the first change.
+type folding struct {
+	State
+	ownTools, ownSuggestions bool
+}
+
+// tools returns the map of tools to change.
+func (s *folding) tools() map[string]Tool {
+	if !s.ownTools {
+		if s.Tools = maps.Clone(s.Tools); s.Tools == nil {
+			s.Tools = map[string]Tool{}
+		}
+		s.ownTools = true
 	}
+	return s.Tools
+}
+
+func (s *folding) tool(id string, at time.Time, change func(*Tool)) {
+	tools := s.tools()
 	t := tools[id]
 	change(&t)
 	t.UpdatedAt = at
 	t.Revision++
 	tools[id] = t
-	s.Tools = tools
 	s.Revision++
-	return s
 }
 
-// Evolve folds one fact into the state. It never refuses: it has happened.
-func Evolve(s State, f domain.Fact[Event]) State {
+// Evolve folds facts into the state, one after another. It never refuses: they have happened.
+func Evolve(s State, facts ...domain.Fact[Event]) State {
+	f := folding{State: s}
+	for _, fact := range facts {
+		f.underway(fact.Event)
+		f.evolve(fact)
+	}
+	return f.State
+}
+
+func (s *folding) evolve(f domain.Fact[Event]) {
 	switch e := f.Event.(type) {
 	case ToolAdded:
-		return s.with(e.ToolID, f.At, func(t *Tool) {
+		s.tool(e.ToolID, f.At, func(t *Tool) {
 			*t = Tool{
 				Name: e.Name, FoldedName: e.FoldedName, Description: e.Description, URL: e.URL, Site: e.Site,
 				DocsURL: e.DocsURL, AuthType: e.AuthType, Mode: e.Mode, MaxGrantSeconds: e.MaxGrantSeconds,
@@ -162,7 +185,7 @@ func Evolve(s State, f domain.Fact[Event]) State {
 			}
 		})
 	case ToolUpdated:
-		return s.with(e.ToolID, f.At, func(t *Tool) {
+		s.tool(e.ToolID, f.At, func(t *Tool) {
 			set(&t.Name, e.Name)
 			set(&t.FoldedName, e.FoldedName)
 			set(&t.Description, e.Description)
@@ -173,24 +196,22 @@ func Evolve(s State, f domain.Fact[Event]) State {
 			set(&t.MaxGrantSeconds, e.MaxGrantSeconds)
 		})
 	case ToolCredentialRotated:
-		return s.with(e.ToolID, f.At, func(t *Tool) {
+		s.tool(e.ToolID, f.At, func(t *Tool) {
 			t.SecretID, t.CredentialVersion, t.CredentialExpiresAt = e.SecretID, e.CredentialVersion, e.ExpiresAt
 			t.CredentialFields = e.CredentialFields
 		})
 	case ToolInstructionsRevised:
-		return s.with(e.ToolID, f.At, func(t *Tool) {
+		s.tool(e.ToolID, f.At, func(t *Tool) {
 			t.Instructions, t.InstructionsVersion = e.Instructions, e.Version
 		})
 	case ToolRemoved:
-		tools := maps.Clone(s.Tools)
-		delete(tools, e.ToolID)
-		s.Tools = tools
+		delete(s.tools(), e.ToolID)
 		s.Revision++
 	case SuggestionMade, SuggestionBacked, SuggestionDismissed, SuggestionAccepted, SuggestionRedirected,
 		SuggestionCooldownRefused:
-		return s.evolveSuggestion(e, f)
+		s.evolveSuggestion(e, f)
+	case ChangePlanned, ChangeCompleted: // they change no tool and no suggestion
 	}
-	return s
 }
 
 func set[T any](field *T, to *T) {

@@ -601,9 +601,10 @@ func checkFolds(t *rapid.T, want catalog.State, facts []domain.Fact[catalog.Even
 func TestFoldingNeverFails(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var s catalog.State
+		var facts []domain.Fact[catalog.Event]
 		for range rapid.IntRange(0, 40).Draw(t, "events") {
 			before := encoded(t, s)
-			next := catalog.Evolve(s, domain.Fact[catalog.Event]{At: start, By: admin, Event: rapid.SampledFrom([]catalog.Event{
+			fact := domain.Fact[catalog.Event]{At: start, By: admin, Event: rapid.SampledFrom([]catalog.Event{
 				github(), linear(), guide(1, "x"), guide(-1, ""),
 				catalog.ToolRemoved{ToolID: "1"},
 				catalog.ToolRemoved{ToolID: "3"},
@@ -615,11 +616,17 @@ func TestFoldingNeverFails(t *testing.T) {
 				catalog.SuggestionCooldownRefused{SuggestionID: "g1", AgentID: "a"},
 				catalog.SuggestionAccepted{SuggestionID: "g1", ToolID: "1"},
 				catalog.SuggestionRedirected{SuggestionID: "g2", ToolID: "1"},
-			}).Draw(t, "event")})
+				catalog.ChangePlanned{ChangeID: "c", Parts: []catalog.ChangePart{{SecretID: "s", Events: 2}}},
+				catalog.ChangeCompleted{ChangeID: "c"},
+			}).Draw(t, "event")}
+			next := catalog.Evolve(s, fact)
 			if encoded(t, s) != before {
 				t.Fatal("folding changed a state that others may hold")
 			}
-			s = next
+			s, facts = next, append(facts, fact)
+		}
+		if encoded(t, catalog.Evolve(catalog.State{}, facts...)) != encoded(t, s) {
+			t.Fatal("folding several facts at once is not folding one after another")
 		}
 	})
 }

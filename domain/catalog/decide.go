@@ -74,6 +74,12 @@ func (RemoveTool) catalogCommand()          {}
 
 // Decide answers a command on a state: events to append, none when it is already so, or a refusal.
 func Decide(s State, c Command) ([]Event, error) {
+	if c, ok := c.(ContinueChange); ok {
+		return continueChange(s, c), nil // its bounds were looked at when it was planned
+	}
+	if err := s.Settled(); err != nil {
+		return nil, err
+	}
 	events, err := decide(s, c)
 	if err != nil {
 		return nil, err
@@ -105,7 +111,7 @@ func decide(s State, c Command) ([]Event, error) {
 	case AcceptSuggestion:
 		return accept(s, c)
 	case DismissSuggestion:
-		if _, err := s.waiting(c.SuggestionID); err != nil {
+		if err := s.waiting(c.SuggestionID); err != nil {
 			return nil, err
 		}
 		digest := s.Digest(c.SuggestionID)
@@ -121,6 +127,9 @@ func decide(s State, c Command) ([]Event, error) {
 			return nil, err
 		}
 		return []Event{ToolRemoved{ToolID: c.ToolID, SecretID: t.SecretID}}, nil
+	case PlanChange:
+		return []Event{ChangePlanned(c)}, nil
+	case ContinueChange: // decided before
 	}
 	return nil, fmt.Errorf("catalog: no decision for %T", c)
 }

@@ -220,11 +220,7 @@ func importCatalog(s State, c ImportCatalog) ([]Event, error) {
 		return nil, err
 	}
 	events := p.events
-	ids := make([]string, len(p.Answers))
-	for i, x := range p.Answers {
-		ids[i] = x.SuggestionID
-	}
-	a := s.answering(ids, c.Standings)
+	a := s.answering(c.Standings)
 	for _, x := range p.Answers {
 		events = append(
 			events,

@@ -153,14 +153,14 @@ func (s State) pending(agentID string) (all, own int) {
 	return all, own
 }
 
-// waiting returns a suggestion that a human may decide about.
-func (s State) waiting(id string) (Suggestion, error) {
+// waiting refuses a decision about what isn't a pending suggestion.
+func (s State) waiting(id string) error {
 	x, found := s.Suggestions[id]
 	switch {
 	case !found:
-		return x, domain.NotFound("suggestion")
+		return domain.NotFound("suggestion")
 	case x.Status != StatusPending:
-		return x, &domain.Error{
+		return &domain.Error{
 			Kind: domain.KindConflict, Code: "already_decided", Detail: "This suggestion is no longer pending.",
 			Hint: "See how it ended with {listSuggestions}.", Next: []domain.Next{{Op: "listSuggestions"}},
 			Extra: map[string]any{"suggestion": domain.Decided{
@@ -168,5 +168,5 @@ func (s State) waiting(id string) (Suggestion, error) {
 			}},
 		}
 	}
-	return x, nil
+	return nil
 }

@@ -146,10 +146,10 @@ func (s Suggestion) backer(agentID string) int {
 	return slices.IndexFunc(s.Backers, func(b Backer) bool { return b.AgentID == agentID })
 }
 
-func (s State) evolveSuggestion(event Event, f domain.Fact[Event]) State {
+func (s *folding) evolveSuggestion(event Event, f domain.Fact[Event]) {
 	switch e := event.(type) {
 	case SuggestionMade:
-		return s.suggestion(e.SuggestionID, func(x *Suggestion) {
+		s.suggestion(e.SuggestionID, func(x *Suggestion) {
 			*x = Suggestion{
 				Name: e.Name, FoldedName: e.FoldedName, URL: e.URL, Site: e.Site, Status: StatusPending,
 				Backers: []Backer{
@@ -158,7 +158,7 @@ func (s State) evolveSuggestion(event Event, f domain.Fact[Event]) State {
 			}
 		})
 	case SuggestionBacked:
-		return s.suggestion(e.SuggestionID, func(x *Suggestion) {
+		s.suggestion(e.SuggestionID, func(x *Suggestion) {
 			x.Status, x.DecidedAt, x.DecidedBy, x.Dismissal, x.Refused = StatusPending, time.Time{}, nil, "", nil
 			b := Backer{AgentID: e.AgentID, Name: e.Name, URL: e.URL, Reason: e.Reason, FirstAt: f.At, LastAt: f.At}
 			x.Backers = slices.Clone(x.Backers)
@@ -170,35 +170,35 @@ func (s State) evolveSuggestion(event Event, f domain.Fact[Event]) State {
 			x.Backers = append(x.Backers, b)
 		})
 	case SuggestionDismissed:
-		return s.suggestion(e.SuggestionID, func(x *Suggestion) {
+		s.suggestion(e.SuggestionID, func(x *Suggestion) {
 			x.Status, x.DecidedAt, x.DecidedBy, x.Dismissal, x.Refused = StatusDismissed, f.At, &f.By, e.Reason, nil
 		})
 	case SuggestionAccepted:
-		return s.suggestion(e.SuggestionID, func(x *Suggestion) {
+		s.suggestion(e.SuggestionID, func(x *Suggestion) {
 			*x = Suggestion{Status: StatusAccepted, DecidedAt: f.At, DecidedBy: &f.By, ToolID: e.ToolID}
 		})
 	case SuggestionRedirected:
-		return s.suggestion(e.SuggestionID, func(x *Suggestion) {
+		s.suggestion(e.SuggestionID, func(x *Suggestion) {
 			*x = Suggestion{Status: StatusRedirected, DecidedAt: f.At, DecidedBy: &f.By, ToolID: e.ToolID}
 		})
 	case SuggestionCooldownRefused:
-		return s.suggestion(
+		s.suggestion(
 			e.SuggestionID, func(x *Suggestion) { x.Refused = append(slices.Clone(x.Refused), e.AgentID) },
 		)
-	case ToolAdded, ToolUpdated, ToolCredentialRotated, ToolInstructionsRevised, ToolRemoved: // the caller's
+	case ToolAdded, ToolUpdated, ToolCredentialRotated, ToolInstructionsRevised, ToolRemoved, ChangePlanned,
+		ChangeCompleted: // the caller's
 	}
-	return s
 }
 
-// suggestion returns s with one suggestion changed, leaving the map that older states share alone.
-func (s State) suggestion(id string, change func(*Suggestion)) State {
-	suggestions := maps.Clone(s.Suggestions)
-	if suggestions == nil {
-		suggestions = map[string]Suggestion{}
+// suggestion changes one suggestion.
+func (s *folding) suggestion(id string, change func(*Suggestion)) {
+	if !s.ownSuggestions {
+		if s.Suggestions = maps.Clone(s.Suggestions); s.Suggestions == nil {
+			s.Suggestions = map[string]Suggestion{}
+		}
+		s.ownSuggestions = true
 	}
-	x := suggestions[id]
+	x := s.Suggestions[id]
 	change(&x)
-	suggestions[id] = x
-	s.Suggestions = suggestions
-	return s
+	s.Suggestions[id] = x
 }

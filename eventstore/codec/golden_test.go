@@ -197,6 +197,11 @@ var samples = map[string]any{
 	"suggestion.cooldown_refused.v1": catalog.SuggestionCooldownRefused{
 		SuggestionID: "suggestion-1", AgentID: "agent-1",
 	},
+	"catalog.change_planned.v1": catalog.ChangePlanned{
+		ChangeID: "change-1",
+		Parts:    []catalog.ChangePart{{SecretID: "secret-1", Events: 512}, {SecretID: "secret-2", Events: 7}},
+	},
+	"catalog.change_completed.v1": catalog.ChangeCompleted{ChangeID: "change-1"},
 
 	"instruction_suggestion.made.v1": guide.NoteMade{
 		NoteID: "note-1", ToolID: "tool-1", AgentID: "agent-1", Learned: "Page by cursor.",

@@ -106,6 +106,8 @@ var table = []row{
 	of[catalog.SuggestionAccepted]("suggestion.accepted.v1"),
 	of[catalog.SuggestionRedirected]("suggestion.redirected.v1"),
 	of[catalog.SuggestionCooldownRefused]("suggestion.cooldown_refused.v1"),
+	of[catalog.ChangePlanned]("catalog.change_planned.v1"),
+	of[catalog.ChangeCompleted]("catalog.change_completed.v1"),
 
 	of[guide.NoteMade]("instruction_suggestion.made.v1"),
 	of[guide.NoteBacked]("instruction_suggestion.backed.v1"),

@@ -20,6 +20,7 @@ const (
 	MACKey     Purpose = "mac_key"
 	PrivateKey Purpose = "private_key" // seals what an organization's agents and tokens leave in a month
 	PersonKey  Purpose = "person_key"  // seals what names one person
+	Plan       Purpose = "plan"        // events of a change that takes several appends
 )
 
 // Binding is what a secret belongs to. All of it is associated data, so a sealed text that was

@@ -94,6 +94,24 @@ func AnsweredSuggestions(grants *commands.Grants) Reaction {
 	}
 }
 
+// PlannedChanges completes a change of the catalog that takes several appends, where the request
+// that planned it did not come to that. It acts on behalf of the person who decided.
+func PlannedChanges(tools *commands.Tools) Reaction {
+	return Reaction{
+		Name: "planned_changes", Types: `^catalog\.change_planned\.`, After: 2 * time.Second,
+		Handle: func(ctx context.Context, cause codec.Verified) (bool, error) {
+			planned, ok := cause.Event.(catalog.ChangePlanned)
+			if !ok {
+				return false, fmt.Errorf("%w: %s", codec.ErrUnknownEvent, cause.Type)
+			}
+			done, err := tools.Continue(ctx, loop.Meta{
+				Organization: cause.Signed.Organization, Actor: cause.Signed.Actor, Causation: cause.ID.String(),
+			}, planned)
+			return done.Changed, err
+		},
+	}
+}
+
 // TakenNotes marks the note that a revision of a usage guide took up, where the request that
 // revised it did not come to that.
 func TakenNotes(notes *commands.Notes) Reaction {
@@ -150,9 +168,9 @@ func EndedSecrets(secrets *seal.Secrets) Reaction {
 	}
 }
 
-// UnusedSecrets removes the credentials that nothing refers to an hour after they were written: the
-// process died before the event that was to refer to them, or their end was never carried out. A
-// command takes seconds, so what is not used by then never will be.
+// UnusedSecrets removes the credentials and plans that nothing refers to an hour after they were
+// written: the process died before the event that was to refer to them, or their end was never
+// carried out. A command takes seconds, so what is not used by then never will be.
 func UnusedSecrets(grants *commands.Grants) Reaction {
 	return Reaction{
 		Name: "unused_secrets", Types: `^secret\.sealed\.`, After: time.Hour, FromStart: true,
@@ -161,7 +179,7 @@ func UnusedSecrets(grants *commands.Grants) Reaction {
 			if !ok {
 				return false, fmt.Errorf("%w: %s", codec.ErrUnknownEvent, cause.Type)
 			}
-			if seal.Purpose(sealed.Purpose) != seal.Credential {
+			if p := seal.Purpose(sealed.Purpose); p != seal.Credential && p != seal.Plan {
 				return false, nil
 			}
 			used, err := grants.Uses(ctx, sealed.OrganizationID, sealed.Owner, sealed.SecretID)
