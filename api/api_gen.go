@@ -879,7 +879,9 @@ type AccessRequestStatus string
 
 // Actor defines model for Actor.
 type Actor struct {
-	ID    string    `json:"id"`
+	ID string `json:"id"`
+
+	// Label A name to show. Absent for a person whose data was erased.
 	Label *string   `json:"label,omitempty"`
 	Type  ActorType `json:"type"`
 }
@@ -1036,7 +1038,7 @@ type AuditTarget struct {
 	// ID Its id. Empty for the event log, of which there is one.
 	ID string `json:"id"`
 
-	// Label What it is called now, or was called last: a name, the beginning of what an agent learned, or the channel and the topic of a delivery.
+	// Label What it is called now, or was called last: a name, the beginning of what an agent learned, or the channel and the topic of a delivery with the names of what it reports.
 	Label string `json:"label"`
 
 	// Type Such as agent, tool, suggestion, instruction_suggestion, notification_channel, delivery, service_token or organization. An entry about an agent's access is about the tool. Later versions may add types.

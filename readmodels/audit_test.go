@@ -97,7 +97,7 @@ func testLabels(t *testing.T, s *shelf) {
 				tx.RemoveChannel(ctx, readmodels.RemoveChannelParams{ID: "channel " + org, RemovedAt: 1}),
 				tx.InsertDelivery(ctx, readmodels.InsertDeliveryParams{
 					ID: "delivery " + org, OrganizationID: org, Position: s.next(), ChannelID: "channel " + org,
-					Topic: "access_requested",
+					Topic: "access_requested", AgentID: "agent " + org, ToolID: "tool " + org,
 				}),
 			)
 		})
@@ -112,7 +112,6 @@ func testLabels(t *testing.T, s *shelf) {
 	}
 	want := map[readmodels.Target]string{
 		{Type: "instruction_suggestion", ID: "note " + acme}:   strings.Repeat("é", 119) + "…",
-		{Type: "delivery", ID: "delivery " + acme}:             "#ops of " + acme + ": access requested",
 		{Type: "installation", ID: "store"}:                    "Installation",
 		{Type: "event_log"}:                                    "Event log",
 		{Type: "catalog", ID: "c"}:                             "Catalog",
@@ -123,6 +122,8 @@ func testLabels(t *testing.T, s *shelf) {
 		{Type: "agent", ID: "tool " + acme}:                    "",
 		{Type: "instruction_suggestion", ID: "note " + globex}: "", {Type: "delivery", ID: "delivery " + globex}: "",
 	}
+	sent := readmodels.Target{Type: "delivery", ID: "delivery " + acme}
+	want[sent] = fmt.Sprintf("#ops of %s: access requested, bot of %[1]s, GitHub of %[1]s", acme)
 	for _, k := range kinds {
 		want[readmodels.Target{Type: k.kind, ID: k.id + acme}] = k.label + acme
 		want[readmodels.Target{Type: k.kind, ID: k.id + globex}] = "" // theirs

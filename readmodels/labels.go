@@ -26,9 +26,14 @@ UNION ALL SELECT w.kind, w.id, o.learned FROM wanted AS w
 JOIN notes AS o ON w.kind = 'instruction_suggestion' AND o.id = w.id AND o.organization_id = $1
 UNION ALL SELECT w.kind, w.id, o.name FROM wanted AS w
 JOIN notification_channels AS o ON w.kind = 'notification_channel' AND o.id = w.id AND o.organization_id = $1
-UNION ALL SELECT w.kind, w.id, c.name || ': ' || replace(o.topic, '_', ' ') FROM wanted AS w
+UNION ALL SELECT w.kind, w.id, c.name || ': ' || replace(o.topic, '_', ' ') ||
+    coalesce(', ' || a.name, '') || coalesce(', ' || t.name, '') || coalesce(', ' || s.name, '')
+FROM wanted AS w
 JOIN deliveries AS o ON w.kind = 'delivery' AND o.id = w.id AND o.organization_id = $1
 JOIN notification_channels AS c ON c.id = o.channel_id
+LEFT JOIN agents AS a ON a.id = o.agent_id
+LEFT JOIN tools AS t ON t.id = o.tool_id
+LEFT JOIN suggestions AS s ON s.id = o.suggestion_id
 UNION ALL SELECT w.kind, w.id, o.name FROM wanted AS w
 JOIN organizations AS o ON w.kind = 'organization' AND o.id = w.id AND o.id = $1`
 
@@ -70,7 +75,10 @@ func (db *DB) labels(ctx context.Context, organization string, wanted []thing) (
 		return r, err
 	})
 	for _, r := range rows {
-		out[r.thing] = headline(r.label)
+		if r.kind == "instruction_suggestion" {
+			r.label = headline(r.label)
+		}
+		out[r.thing] = r.label
 	}
 	return out, err
 }
@@ -94,10 +102,10 @@ func (t thing) own() string {
 	return ""
 }
 
-// maxLabel is how many characters of a text a label shows.
+// maxLabel is how many characters of a text a label shows: as many as a name may have.
 const maxLabel = 120
 
-// headline is the first line of a text, cut where it is long.
+// headline is the first line of a text, cut where it is longer than a name.
 func headline(s string) string {
 	line, _, more := strings.Cut(s, "\n")
 	if runes := []rune(line); len(runes) > maxLabel {

@@ -60,7 +60,8 @@ type watched struct {
 // one to the first that asks.
 func (s *schema) begin(ctx context.Context, on interface {
 	Exec(ctx context.Context, sql string, arguments ...any) (pgconn.CommandTag, error)
-}, at Checkpoint, is Origin) error {
+}, at Checkpoint, is Origin,
+) error {
 	if at.StoreID != "" {
 		is = at.Origin()
 	}

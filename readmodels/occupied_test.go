@@ -22,8 +22,11 @@ func TestOfInstallationsThatBeginAtOnceOneOwnsTheDatabase(t *testing.T) {
 	t.Parallel()
 	url := readmodelstest.Postgres(t)
 	for n, versions := range [][2]string{
-		{"0123456789ab", "0123456789ab"}, {"0123456789ab", "ba9876543210"}, {"0123456789ab", "ba9876543210"},
-		{"0123456789ab", "ba9876543210"}, {"0123456789ab", "ba9876543210"},
+		{"0123456789ab", "0123456789ab"},
+		{"0123456789ab", "ba9876543210"},
+		{"0123456789ab", "ba9876543210"},
+		{"0123456789ab", "ba9876543210"},
+		{"0123456789ab", "ba9876543210"},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), patience) // one that stands by is at fault
 		defer cancel()
