@@ -159,6 +159,10 @@ func (c *Client) ended(l *link, err error) {
 
 // abandon puts a new link in the place of one that hangs or has ended, and ends what is under way
 // on that one. A link that looks for a node, or is hardly older than its first try, stays.
+//
+// The client asks the seeds in random order, so one that hangs costs it the timeout of a gossip now
+// and then. Leaving that one out would be worse: a client never leaves its seeds, and would look
+// forever if the others went down and that one came back.
 func (c *Client) abandon(l *link) {
 	c.switching.Lock()
 	defer c.switching.Unlock()

@@ -343,6 +343,7 @@ func TestTheAddressInTheAuditIsTheOneThatWasSeen(t *testing.T) {
 // TestFailuresWithKeysOfKnownOwnersLockNoOneOut keeps calling with keys that ended or are wrong,
 // from the address of others.
 func TestFailuresWithKeysOfKnownOwnersLockNoOneOut(t *testing.T) {
+	t.Parallel()
 	p := start(t, "AGENTKEY_LIMIT_PREAUTH=5/24h", "AGENTKEY_LIMIT_ADMIN=1000/1s")
 	admin := p.admin()
 	id, former := admin.mustAgent("Onboarding")
@@ -384,6 +385,7 @@ func TestFailuresWithKeysOfKnownOwnersLockNoOneOut(t *testing.T) {
 
 // TestARefusedCallerCountsAsARead lets callers that are known be refused over and over.
 func TestARefusedCallerCountsAsARead(t *testing.T) {
+	t.Parallel()
 	p := start(t, "AGENTKEY_LIMIT_READS=5/24h", "AGENTKEY_LIMIT_ADMIN=20/24h", "AGENTKEY_LIMIT_CREDENTIALS=100/1m")
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")

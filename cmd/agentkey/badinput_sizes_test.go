@@ -54,6 +54,7 @@ func wasteful(s *jsonschema.Schema) string {
 // TestNoDocumentedLengthIsTooLarge sends each operation the largest body that its schema allows,
 // and one that is larger than every such body.
 func TestNoDocumentedLengthIsTooLarge(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	_, key := p.admin().mustAgent("Onboarding")
 	c, err := contract.Load()
@@ -83,6 +84,7 @@ func TestNoDocumentedLengthIsTooLarge(t *testing.T) {
 
 // TestTextsOfEveryScriptFit sends documented lengths as people and programs write them.
 func TestTextsOfEveryScriptFit(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	id, key := p.admin().mustAgent("Onboarding")
 	tool := p.admin().mustTool("GitHub", "ghp_secret")

@@ -147,6 +147,7 @@ func TestAPageHasFiftyItemsUnlessItIsSaid(t *testing.T) {
 
 // TestASearchDisregardsCaseAccentsAndWidth finds names by what a person would type for them.
 func TestASearchDisregardsCaseAccentsAndWidth(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	names := []string{"Café", "Cafe\u0301 Noir", "Straße", "Ångström", "Ｌｉｎｅａｒ", "がんばる", "Ёлка", "Đuka"}

@@ -46,6 +46,7 @@ func part(t *testing.T, a answer, name string) []byte {
 // TestAResourceLooksTheSameEverywhere makes and changes one of each resource, and compares each
 // answer byte by byte with what queries say afterwards.
 func TestAResourceLooksTheSameEverywhere(t *testing.T) {
+	t.Parallel()
 	// The receiver asks to be left alone, so what is queued for it stays as it is.
 	busy := startHook(t, func(_ int, w http.ResponseWriter) {
 		w.Header().Set("Retry-After", "3600")

@@ -143,6 +143,7 @@ func mustAsk(t testing.TB, replicas []*program) (stop func()) {
 // TestRedisMayAnswerWithErrors makes a Redis that runs refuse to count, and lets it count again.
 // Fetches continue, within the limit, and readiness and doctor say what is wrong.
 func TestRedisMayAnswerWithErrors(t *testing.T) {
+	t.Parallel()
 	wrong := func(t *testing.T, redis *goredis.Client) func() {
 		mustDo(t, redis, "config", "set", "requirepass", "another")
 		return func() {
@@ -176,6 +177,7 @@ func TestRedisMayAnswerWithErrors(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			engine := startRedis(t)
 			opts, err := goredis.ParseURL(engine.URL)
 			if err != nil {

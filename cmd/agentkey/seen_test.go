@@ -10,6 +10,7 @@ import (
 // TestADecisionIsAboutWhatWasSeen: what changed after a human read it is neither approved, denied,
 // accepted nor dismissed under the tag of what they read, and nobody who came later gets access.
 func TestADecisionIsAboutWhatWasSeen(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	_, one := admin.mustAgent("One")
@@ -90,6 +91,7 @@ func TestADecisionIsAboutWhatWasSeen(t *testing.T) {
 // TestTheReadModelCantChangeWhatIsDecidedOn writes other names into the read model: what a human
 // reads before they decide comes from the log.
 func TestTheReadModelCantChangeWhatIsDecidedOn(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	f := mustFleet(p, 1, 1)
 	admin := p.admin()

@@ -701,6 +701,7 @@ func TestAnAcceptedSuggestionIsFinishedAfterACrash(t *testing.T) {
 // TestPagesOfSuggestionsKeepTheirOrder reads the list page by page while what comes later in it
 // gains backers.
 func TestPagesOfSuggestionsKeepTheirOrder(t *testing.T) {
+	t.Parallel()
 	p := start(t, unlimited...)
 	admin := p.admin()
 	agents := make([]client, 4)
@@ -755,6 +756,7 @@ func TestPagesOfSuggestionsKeepTheirOrder(t *testing.T) {
 // TestOneAgentLeavesRoomInTheQueue suggests tools and notes until the agent's share is full. The
 // refusal blames no field, and another agent is still heard.
 func TestOneAgentLeavesRoomInTheQueue(t *testing.T) {
+	t.Parallel()
 	p := start(t, "AGENTKEY_LIMIT_READS=off", "AGENTKEY_LIMIT_REQUESTS=off")
 	eagerID, eager := p.admin().mustAgent("Eager")
 	otherID, other := p.admin().mustAgent("Other")
