@@ -65,7 +65,7 @@ func (s *Server) checkInput(c *gin.Context, call *call) error {
 
 func checkHeaders(c *gin.Context, op *contract.Operation) error {
 	key := c.Request.Header.Values("Idempotency-Key")
-	if takesIdempotencyKey(op) && len(key) > 0 && (len(key) > 1 || !validIdempotencyKey(key[0])) {
+	if op.TakesIdempotencyKey() && len(key) > 0 && (len(key) > 1 || !validIdempotencyKey(key[0])) {
 		return domain.Invalid("Idempotency-Key", "it must be 1 to 128 visible ASCII characters")
 	}
 	_, err := waitedFor(c, op)
@@ -175,7 +175,7 @@ func utf8Charset(params map[string]string) bool {
 // waitedFor is the position that a query asks the read model to have reached, 0 for any.
 func waitedFor(c *gin.Context, op *contract.Operation) (uint64, error) {
 	header := c.GetHeader("X-Wait-For-Position")
-	if header == "" || op.Command {
+	if header == "" || !op.TakesPosition() {
 		return 0, nil
 	}
 	position, err := strconv.ParseUint(header, 10, 63)

@@ -12,7 +12,6 @@ import (
 
 	"github.com/gin-gonic/gin"
 
-	"agentkey/api/contract"
 	"agentkey/api/door"
 	"agentkey/domain"
 )
@@ -23,7 +22,7 @@ import (
 func (s *Server) serve(c *gin.Context) {
 	call := &call{
 		op: s.routes.of(c), requestID: s.NewID().String(), userAgent: c.Request.UserAgent(),
-		command: s.NewID(), ifMatch: parseIfMatch(c.Request.Header.Values("If-Match")),
+		command: s.NewID(), ifMatch: condition{any: true},
 		began: s.Clock(), header: c.Writer.Header(),
 		Call: door.Call{
 			Authorization: c.Request.Header.Values("Authorization"),
@@ -35,6 +34,9 @@ func (s *Server) serve(c *gin.Context) {
 		call.Operation = door.Operation{
 			Caller: call.op.Caller, Tier: call.op.Tier, Permission: call.op.Permission,
 			Vends: call.op.ID == "fetchCredential",
+		}
+		if call.op.TakesIfMatch {
+			call.ifMatch = parseIfMatch(c.Request.Header.Values("If-Match"))
 		}
 	}
 	ctx, span := s.begin(c, call.op)
@@ -184,15 +186,11 @@ func setLimitHeaders(call *call) {
 // once runs the handler, under an idempotency key when the call has one.
 func (s *Server) once(c *gin.Context, call *call) error {
 	header := c.Request.Header.Values("Idempotency-Key")
-	if len(header) == 0 || !takesIdempotencyKey(call.op) {
+	if len(header) == 0 || !call.op.TakesIdempotencyKey() {
 		c.Next()
 		return nil
 	}
 	return s.runOnce(c, call, header[0])
-}
-
-func takesIdempotencyKey(op *contract.Operation) bool {
-	return op.Command && op.Method != http.MethodGet
 }
 
 func validIdempotencyKey(key string) bool {

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"regexp"
 	"strings"
 	"sync"
@@ -37,10 +36,6 @@ var Load = sync.OnceValues(func() (*Contract, error) {
 })
 
 func load(text []byte) (*Contract, error) {
-	served, err := public(text)
-	if err != nil {
-		return nil, err
-	}
 	var d document
 	if err := json.Unmarshal(text, &d); err != nil {
 		return nil, err
@@ -49,7 +44,7 @@ func load(text []byte) (*Contract, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Contract{JSON: served}
+	c := &Contract{}
 	for path, item := range d.Paths {
 		for method, o := range item.operations() {
 			op, err := d.operation(method, path, o, schemas)
@@ -59,35 +54,8 @@ func load(text []byte) (*Contract, error) {
 			c.Operations = append(c.Operations, op)
 		}
 	}
-	return c, nil
-}
-
-// public is the document without what only our generator reads.
-func public(text []byte) ([]byte, error) {
-	whole, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
-	if err != nil {
-		return nil, err
-	}
-	var strip func(v any)
-	strip = func(v any) {
-		switch v := v.(type) {
-		case map[string]any:
-			maps.DeleteFunc(v, func(name string, _ any) bool { return strings.HasPrefix(name, "x-go-") })
-			for _, member := range v {
-				strip(member)
-			}
-		case []any:
-			for _, item := range v {
-				strip(item)
-			}
-		}
-	}
-	strip(whole)
-	var out bytes.Buffer
-	e := json.NewEncoder(&out)
-	e.SetEscapeHTML(false)
-	err = e.Encode(whole)
-	return bytes.TrimSpace(out.Bytes()), err
+	c.JSON, err = public(text, c.Operations)
+	return c, err
 }
 
 // compiler compiles schemas by their place in the document.

@@ -55,6 +55,8 @@ type documented struct {
 		CORS       string `json:"cors"`
 		MaxBody    int64  `json:"max_body"`
 		Compress   bool   `json:"compress"`
+		ETag       bool   `json:"etag"`
+		IfMatch    bool   `json:"if_match"`
 	} `json:"x-agentkey"`
 }
 
@@ -92,6 +94,7 @@ func (d document) operation(method, path string, o *documented, schemas compiler
 		Caller: o.Rules.Caller, Tier: o.Rules.Tier, Permission: o.Rules.Permission,
 		Command: o.Rules.Effect == "command", StrictCORS: o.Rules.CORS == "strict",
 		MaxBody: o.Rules.MaxBody, Compress: o.Rules.Compress,
+		TakesIfMatch: o.Rules.IfMatch, AnswersETag: o.Rules.ETag,
 	}
 	for status, r := range o.Responses {
 		if name, named := strings.CutPrefix(r.Ref, sharedResponses); named {

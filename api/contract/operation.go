@@ -31,6 +31,9 @@ type Operation struct {
 	TakesYAML bool
 	MaxBody   int64 // bytes; no valid body is larger, however it is encoded
 
+	TakesIfMatch bool // it has the effect only if the resource is as the header says
+	AnswersETag  bool // its success does
+
 	HasWebAddress bool // its body has a URL, which Settle rewrites
 
 	// Clears has the members that a PATCH clears with null or an empty text, and what each is then;

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,13 +22,20 @@ type described struct{ method, path, status, media string }
 // document is what the first server of the test binary served.
 var document struct {
 	once    sync.Once
-	answers map[described]*jsonschema.Schema // nil: the body is not JSON
+	answers map[described]documented
+	headers []string // those that the document knows
 	err     error
+}
+
+// documented is what the document says about an answer.
+type documented struct {
+	body    *jsonschema.Schema // nil: it is not JSON
+	headers object
 }
 
 // conforms compares an answer with the document.
 func (c client) conforms(request *http.Request, a answer) error {
-	document.once.Do(func() { document.answers, document.err = c.readDocument() })
+	document.once.Do(func() { document.err = c.readDocument() })
 	if document.err != nil {
 		return document.err
 	}
@@ -36,14 +45,17 @@ func (c client) conforms(request *http.Request, a answer) error {
 		return nil // the document doesn't describe them
 	}
 	media, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type"))
-	schema, err := find(described{request.Method, request.URL.Path, strconv.Itoa(a.Status), media})
+	known, err := find(described{request.Method, request.URL.Path, strconv.Itoa(a.Status), media})
 	if err == nil && media == "" && len(a.Body) > 0 {
 		err = errors.New("it has a body")
 	}
-	if err == nil && schema != nil {
+	if err == nil {
+		err = known.heads(a)
+	}
+	if err == nil && known.body != nil {
 		var body any
 		if body, err = jsonschema.UnmarshalJSON(bytes.NewReader(a.Body)); err == nil {
-			err = schema.Validate(body)
+			err = known.body.Validate(body)
 		}
 	}
 	if err != nil {
@@ -55,8 +67,24 @@ func (c client) conforms(request *http.Request, a answer) error {
 	return nil
 }
 
-// find returns the schema of an answer to a path of a call.
-func find(a described) (*jsonschema.Schema, error) {
+// heads compares the headers of an answer with the document: it declares those that are there, and
+// those that it requires are there.
+func (d documented) heads(a answer) error {
+	for _, name := range document.headers {
+		of, declared := d.headers[name].(object)
+		present := len(a.Header.Values(name)) > 0
+		switch must := of["required"] == true || name == "X-Event-Position" && a.Status < 300; {
+		case present && !declared:
+			return fmt.Errorf("it has the header %s", name)
+		case declared && must && !present:
+			return fmt.Errorf("it lacks the header %s", name)
+		}
+	}
+	return nil
+}
+
+// find returns what the document says about an answer to a path of a call.
+func find(a described) (documented, error) {
 	path, fewest := "", -1
 	for candidate := range document.answers {
 		parameters, matches := match(candidate.path, a.path)
@@ -65,15 +93,15 @@ func find(a described) (*jsonschema.Schema, error) {
 		}
 	}
 	a.path = path
-	schema, found := document.answers[a]
+	known, found := document.answers[a]
 	if !found && a.status >= "400" {
 		a.status = "default"
-		schema, found = document.answers[a]
+		known, found = document.answers[a]
 	}
 	if !found {
-		return nil, fmt.Errorf("no body of the type %q is described", a.media)
+		return documented{}, fmt.Errorf("no body of the type %q is described", a.media)
 	}
-	return schema, nil
+	return known, nil
 }
 
 // match reports whether a path of a call is one of the document, and how many parameters that has.
@@ -92,25 +120,27 @@ func match(documented, path string) (parameters int, matches bool) {
 	return parameters, strings.Count(documented, "/") == len(steps)-1
 }
 
-// readDocument compiles the schemas of all answers.
-func (c client) readDocument() (map[described]*jsonschema.Schema, error) {
+// readDocument reads the headers of all answers and compiles their schemas.
+func (c client) readDocument() error {
 	response, err := c.http.Get(c.base + "/openapi.json")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer response.Body.Close()
 	whole, err := jsonschema.UnmarshalJSON(response.Body)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	const url = "urn:document"
 	compiler := jsonschema.NewCompiler()
 	compiler.DefaultDraft(jsonschema.Draft2020) // of OpenAPI 3.1
 	compiler.AssertFormat()
 	if err := compiler.AddResource(url, whole); err != nil {
-		return nil, err
+		return err
 	}
-	out, escape := map[described]*jsonschema.Schema{}, strings.NewReplacer("~", "~0", "/", "~1")
+	headers := inside(whole, "components", "headers")
+	document.headers = slices.Sorted(maps.Keys(headers))
+	out, escape := map[described]documented{}, strings.NewReplacer("~", "~0", "/", "~1")
 	for path, item := range inside(whole, "paths") {
 		for method, operation := range inside(item) {
 			for status, response := range inside(operation, "responses") {
@@ -120,26 +150,30 @@ func (c client) readDocument() (map[described]*jsonschema.Schema, error) {
 						whole, "components", "responses",
 					)[shared[strings.LastIndexByte(shared, '/')+1:]]
 				}
+				known := documented{headers: object{}}
+				for name := range inside(response, "headers") {
+					known.headers[name] = headers[name]
+				}
 				a := described{strings.ToUpper(method), path, status, ""}
 				content := inside(response, "content")
 				if len(content) == 0 {
-					out[a] = nil
+					out[a] = known
 				}
 				for a.media = range content {
-					out[a] = nil
-					if !strings.HasSuffix(a.media, "json") {
-						continue
+					known.body = nil
+					if strings.HasSuffix(a.media, "json") {
+						known.body, err = compiler.Compile(url + place + "/content/" + escape.Replace(a.media) + "/schema")
+						if err != nil {
+							return err
+						}
 					}
-					if out[a], err = compiler.Compile(
-						url + place + "/content/" + escape.Replace(a.media) + "/schema",
-					); err != nil {
-						return nil, err
-					}
+					out[a] = known
 				}
 			}
 		}
 	}
-	return out, nil
+	document.answers = out
+	return nil
 }
 
 // inside returns the object at a path inside a JSON value; nil if there is none.

@@ -1,0 +1,141 @@
+package contract
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+// TakesIdempotencyKey reports whether a call may carry a key under which it has one effect.
+func (o *Operation) TakesIdempotencyKey() bool { return o.Command && o.Method != http.MethodGet }
+
+// TakesPosition reports whether a call may wait for a position of the read model.
+func (o *Operation) TakesPosition() bool { return !o.Command && o.Caller != "anyone" }
+
+// requestHeaders are the components that describe what a client sends, and which calls honour it.
+// The document that generates the handlers doesn't list them: the API reads them itself.
+var requestHeaders = []struct {
+	component string
+	honoured  func(*Operation) bool
+}{
+	{"idempotencyKey", (*Operation).TakesIdempotencyKey},
+	{"ifMatch", func(o *Operation) bool { return o.TakesIfMatch }},
+	{"waitForPosition", (*Operation).TakesPosition},
+}
+
+// answerHeaders are the headers of answers, and which answers have them.
+var answerHeaders = []struct {
+	name string
+	on   func(o *Operation, status string) bool
+}{
+	{"ETag", func(o *Operation, status string) bool { return o.AnswersETag && success(status) }},
+	{"Idempotency-Replayed", func(o *Operation, _ string) bool { return o.TakesIdempotencyKey() }},
+	{"Location", func(o *Operation, status string) bool { return o.AnswersETag && status == "201" }},
+	{"Retry-After", func(_ *Operation, status string) bool { return status == "default" }},
+	{"WWW-Authenticate", func(_ *Operation, status string) bool { return status == "default" }},
+	{"X-Event-Position", func(o *Operation, status string) bool {
+		return o.TakesIdempotencyKey() || o.Command && success(status) // a refusal may be an event too
+	}},
+	{"X-RateLimit-Limit", limited}, {"X-RateLimit-Policy", limited},
+	{"X-RateLimit-Remaining", limited}, {"X-RateLimit-Reset", limited},
+	{"X-Request-Id", func(*Operation, string) bool { return true }},
+}
+
+func success(status string) bool { return strings.HasPrefix(status, "2") }
+
+func limited(o *Operation, _ string) bool { return o.Caller != "anyone" }
+
+// public is the document as clients get it: with the headers of each operation, and without what
+// only our generator reads.
+func public(text []byte, operations []*Operation) ([]byte, error) {
+	whole, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	declareHeaders(whole, operations)
+	strip(whole)
+	var out bytes.Buffer
+	e := json.NewEncoder(&out)
+	e.SetEscapeHTML(false)
+	err = e.Encode(whole)
+	return bytes.TrimSpace(out.Bytes()), err
+}
+
+// declareHeaders adds to each operation the headers that it honours and answers with. A response
+// that operations share becomes two: commands have headers that queries don't have.
+func declareHeaders(whole any, operations []*Operation) {
+	shared := inside(whole, "components", "responses")
+	declared := map[string]any{}
+	for _, op := range operations {
+		o := inside(whole, "paths", op.Path, strings.ToLower(op.Method))
+		parameters, _ := o["parameters"].([]any)
+		for _, h := range requestHeaders {
+			if h.honoured(op) {
+				parameters = append(slices.Clip(parameters), reference(sharedParameters+h.component))
+			}
+		}
+		if len(parameters) > 0 {
+			o["parameters"] = parameters
+		}
+		responses := inside(o, "responses")
+		for status, response := range responses {
+			ref, _ := inside(response)["$ref"].(string)
+			name, named := strings.CutPrefix(ref, sharedResponses)
+			if !named {
+				inside(response)["headers"] = headersOf(op, status)
+				continue
+			}
+			response := maps.Clone(inside(shared, name))
+			response["headers"] = headersOf(op, status)
+			if op.TakesIdempotencyKey() {
+				name += "OfCommand"
+			}
+			declared[name] = response
+			responses[status] = reference(sharedResponses + name)
+		}
+	}
+	if shared != nil {
+		inside(whole, "components")["responses"] = declared
+	}
+}
+
+func headersOf(op *Operation, status string) map[string]any {
+	out := map[string]any{}
+	for _, h := range answerHeaders {
+		if h.on(op, status) {
+			out[h.name] = reference("#/components/headers/" + h.name)
+		}
+	}
+	return out
+}
+
+func reference(to string) map[string]any { return map[string]any{"$ref": to} }
+
+// inside returns the object at a path inside a JSON value; nil if there is none.
+func inside(value any, path ...string) map[string]any {
+	of, _ := value.(map[string]any)
+	for _, step := range path {
+		of, _ = of[step].(map[string]any)
+	}
+	return of
+}
+
+// strip removes what only our generator reads.
+func strip(v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		maps.DeleteFunc(v, func(name string, _ any) bool { return strings.HasPrefix(name, "x-go-") })
+		for _, member := range v {
+			strip(member)
+		}
+	case []any:
+		for _, item := range v {
+			strip(item)
+		}
+	}
+}
