@@ -3,6 +3,7 @@ package readmodels
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -30,6 +31,13 @@ type Origin struct {
 // String names the installation to its operator.
 func (o Origin) String() string {
 	return "the installation " + o.StoreID + ", begun " + o.Created.UTC().Format(time.RFC3339)
+}
+
+// OwnerID returns the store id in the name of an installation that ExaminePostgres returned; "" for
+// none.
+func OwnerID(owner string) string {
+	id, _, _ := strings.Cut(strings.TrimPrefix(owner, "the installation "), ",")
+	return id
 }
 
 // OccupiedError says that the tables belong to another installation.

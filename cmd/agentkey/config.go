@@ -32,6 +32,7 @@ type Config struct {
 	AdminOrigins   []string
 	MetricsListen  string           // empty: no metrics are served
 	DataDir        string           // absolute
+	Abandoned      []string         // installations that a new one may be begun without
 	MasterKeys     []seal.MasterKey // current first; empty: the data folder's
 	AdminToken     domain.Secret    // empty: one is made when the installation is begun
 	EventStoreURL  string           // empty: the embedded store

@@ -280,6 +280,15 @@ func (d *doctor) masterKeys(ctx context.Context) {
 
 // restored reports what serve found out about the log; it doesn't look further.
 func (d *doctor) restored(ctx context.Context) {
+	if d.log != nil && d.inst == nil {
+		begun, err := commands.Exists(ctx, d.log.Client)
+		if err == nil && !begun {
+			err = maybeBegun(ctx, d.config)
+		}
+		if err != nil {
+			d.say(isFailed, "history", "%v", err)
+		}
+	}
 	if d.inst == nil {
 		return
 	}

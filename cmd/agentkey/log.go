@@ -164,6 +164,11 @@ func beginning(
 	if err != nil {
 		return nil, fmt.Errorf("read the event log: %w", err)
 	}
+	if !begun {
+		if err := maybeBegun(ctx, c); err != nil {
+			return nil, err
+		}
+	}
 	keys, err := ring(c, begun)
 	if err != nil {
 		return nil, err
@@ -175,10 +180,13 @@ func beginning(
 		SaveToken: func(text string) error { made = text; return writePrivate(path, text+"\n") },
 		DropToken: func() error { made = ""; return os.Remove(path) },
 	}.Begin(ctx)
-	if err == nil && made != "" {
+	if err != nil {
+		return nil, err
+	}
+	if made != "" {
 		announce(made)
 	}
-	return inst, err
+	return inst, keepInstallation(c, inst.Begun.StoreID)
 }
 
 // newID returns a UUIDv7, whose random part can't run out.

@@ -18,7 +18,9 @@ func neighbour(t *testing.T) []string {
 // startBeside starts another installation without waiting until it is ready.
 func startBeside(t *testing.T, database string, settings ...string) *program {
 	t.Helper()
-	p := newProgram(t, append(append(neighbour(t), "AGENTKEY_DATABASE_URL="+database), settings...))
+	p := start(t, neighbour(t)...) // begun before anything remembers the other one
+	p.stop()
+	p.env = append(append(p.env, "AGENTKEY_DATABASE_URL="+database), settings...)
 	p.launch()
 	p.begun()
 	return p
@@ -96,8 +98,12 @@ func TestOfTwoInstallationsThatStartAtOnceOneGetsTheDatabase(t *testing.T) {
 	database := readmodelstest.Postgres(t)
 	both := make([]*program, 2)
 	for i := range both {
-		both[i] = newProgram(t, append(neighbour(t), "AGENTKEY_DATABASE_URL="+database))
-		both[i].launch()
+		both[i] = start(t, neighbour(t)...)
+		both[i].stop()
+		both[i].env = append(both[i].env, "AGENTKEY_DATABASE_URL="+database)
+	}
+	for _, p := range both {
+		p.launch()
 	}
 	ready := map[*program]bool{}
 	for _, p := range both {

@@ -167,14 +167,17 @@ func TestAnOlderFileInPlaceIsFound(t *testing.T) {
 // another installation's log.
 func TestAnotherLogIsNotTakenForARestoredOne(t *testing.T) {
 	t.Parallel()
-	dir, database := t.TempDir(), readmodelstest.Postgres(t)
+	dir, database, former := t.TempDir(), readmodelstest.Postgres(t), ""
 	for range 2 {
 		log := ownLog(t, "each is another installation")
-		p := start(t, append(log.replicas(), "AGENTKEY_DATA_DIR="+dir, "AGENTKEY_DATABASE_URL="+database)...)
+		p := start(t, append(
+			log.replicas(), "AGENTKEY_DATA_DIR="+dir, "AGENTKEY_DATABASE_URL="+database, "AGENTKEY_ABANDON="+former,
+		)...)
 		f := mustFleet(p, 1, 1)
 		mustVend(p, f.keys[0], f.tools[0])
 		p.admin().must(200, "GET", "/api/admin/audit", nil)
 		p.stop()
+		former = strings.TrimSpace(readFile(t, filepath.Join(dir, installationFile)))
 	}
 }
 

@@ -102,6 +102,12 @@ var settings = []setting{
 		take:    func(c *Config, text string) (err error) { c.DataDir, err = filepath.Abs(text); return err },
 	},
 	{
+		name: "AGENTKEY_ABANDON", without: "none",
+		meaning: "ids of installations that you give up. Where the event log is empty although the data folder or the read " +
+			"model belongs to one of these, a new installation is begun; without it, `serve` refuses",
+		take: func(c *Config, text string) error { c.Abandoned = strings.Fields(text); return nil },
+	},
+	{
 		name: "AGENTKEY_MASTER_KEYS", secret: true,
 		without: "created in the data folder when the log is empty; required with an external log",
 		meaning: "list of 32-byte base64 keys: the current key first, then former keys that may still decrypt",
