@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"agentkey/domain/agent"
+	"agentkey/eventstore/codec"
 	"agentkey/readmodels"
 )
 
@@ -11,7 +12,7 @@ import (
 // ended.
 const keptKeys = 3
 
-func (r *rows) agent(ctx context.Context, id string, e Event, body agent.Event) error {
+func (r *rows) agent(ctx context.Context, id string, e codec.Verified, body agent.Event) error {
 	at, by := readmodels.Micros(e.Signed.Time), e.Signed.Actor
 	switch b := body.(type) {
 	case agent.Registered:
@@ -87,7 +88,7 @@ func (r *rows) rotate(ctx context.Context, id string, b agent.KeyRotated, at int
 }
 
 // grant applies what happens to an agent's access, and to the request that led to it.
-func (r *rows) grant(ctx context.Context, id string, e Event, body agent.Event) error {
+func (r *rows) grant(ctx context.Context, id string, e codec.Verified, body agent.Event) error {
 	d := decision{
 		rows: r, agentID: id, at: readmodels.Micros(e.Signed.Time), byType: string(e.Signed.Actor.Type),
 		byID: e.Signed.Actor.ID,

@@ -16,7 +16,7 @@ import (
 )
 
 // auditEntry returns what the audit says of an event, and false for the streams that it leaves out.
-func auditEntry(e Event) (readmodels.AuditEntry, bool) {
+func auditEntry(e codec.Verified) (readmodels.AuditEntry, bool) {
 	category, id := codec.Split(e.Stream)
 	if !category.Audited() {
 		return readmodels.AuditEntry{}, false
@@ -24,7 +24,7 @@ func auditEntry(e Event) (readmodels.AuditEntry, bool) {
 	entry := readmodels.AuditEntry{
 		Organization: e.Signed.Organization, ID: e.ID.String(), Position: e.Position, Stream: e.Stream,
 		Revision: e.Revision, Action: codec.Action(e.Type), Actor: e.Signed.Actor, RequestID: e.Signed.RequestID,
-		OccurredAt: e.Signed.Time, Data: withoutSecrets(e.Data), Private: e.Signed.Private, ToolID: toolOf(e.Body),
+		OccurredAt: e.Signed.Time, Data: withoutSecrets(e.Data), Private: e.Signed.Private, ToolID: toolOf(e.Event),
 	}
 	switch {
 	case category == codec.Agents, category == codec.Refusals:
@@ -38,8 +38,8 @@ func auditEntry(e Event) (readmodels.AuditEntry, bool) {
 
 // target says what an event is about: what it is the story of, such as a suggestion; else the tool
 // that it concerns, as access and fetches do, whose agent is named too; else the stream's subject.
-func target(e Event, category codec.Category, id, toolID string) readmodels.Target {
-	switch b := e.Body.(type) {
+func target(e codec.Verified, category codec.Category, id, toolID string) readmodels.Target {
+	switch b := e.Event.(type) {
 	case codec.KeyRefused:
 		return readmodels.Target{Type: "agent", ID: b.AgentID}
 	case installation.Begun:

@@ -6,26 +6,8 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
-	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
 )
-
-// Event is a stored event, decoded. Its signature was not checked: a projection shows, it does not
-// decide.
-type Event struct {
-	eventstore.Recorded
-	Signed codec.Signed
-	Body   any // the event's struct, such as agent.GrantApproved
-}
-
-func decode(r eventstore.Recorded) (Event, error) {
-	signed, err := codec.ReadSigned(r.Metadata)
-	if err != nil {
-		return Event{}, err
-	}
-	body, err := codec.Decode(r.Type, r.Data)
-	return Event{Recorded: r, Signed: signed, Body: body}, err
-}
 
 // EventError names the event that a projection can't get past.
 type EventError struct {
@@ -44,7 +26,7 @@ func (e *EventError) Unwrap() error { return e.Err }
 // together with the move of the position from From to To. Without events only the position moves.
 type Batch struct {
 	From, To uint64
-	Events   []Event
+	Events   []codec.Verified
 
 	StoreID string // of the log
 	Mark    string // of the newest event that the log keeps for good, for the checkpoint; "" for none

@@ -7,7 +7,7 @@ var ErrOutpaced = errOutpaced
 
 // Begin is how a session of m begins, when it leads at once.
 func (m *ReadModel) Begin(ctx context.Context) (_ uint64, err error) {
-	if m.log, err = readOrigin(ctx, m.Client); err != nil {
+	if m.log, err = readOrigin(ctx, m.Log); err != nil {
 		return 0, err
 	}
 	return m.begin(ctx)

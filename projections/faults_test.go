@@ -21,7 +21,8 @@ import (
 	"agentkey/projections"
 )
 
-// raw appends an event as it is, past the codec.
+// raw appends an event as it is, past the codec. One without metadata is signed, as a newer version
+// of ours would.
 func (w *world) raw(stream string, e eventstore.Event) uint64 {
 	w.t.Helper()
 	w.mu.Lock()
@@ -31,12 +32,31 @@ func (w *world) raw(stream string, e eventstore.Event) uint64 {
 		at = codec.Begin
 	}
 	e.ID = uuid.New()
+	link := codec.Link{} // which nobody knows
+	if e.Metadata == nil {
+		prev := at.Link
+		if !known {
+			prev = w.log.Keys.Beginning(stream)
+		}
+		e.Metadata, link = w.sign(stream, at.Revision+1, e, prev)
+	}
 	done, err := w.store.Client.Append(w.t.Context(), stream, at.Revision, e)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.ends[stream] = codec.End{Revision: int64(done.Revision)} // whose link nobody knows
+	w.ends[stream] = codec.End{Revision: int64(done.Revision), Link: link}
 	return done.Position
+}
+
+// sign signs an event for its place, after an event that it is to follow.
+func (w *world) sign(stream string, revision int64, e eventstore.Event, prev codec.Link) ([]byte, codec.Link) {
+	w.t.Helper()
+	signed := codec.Signed{Organization: org, Actor: admin, Time: w.now, Schema: codec.Schema, Prev: prev}
+	meta, link, err := w.log.Keys.Sign(stream, uint64(revision), e.ID, e.Type, e.Data, signed)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return meta, link
 }
 
 func (w *world) sql(statements ...string) {
@@ -53,7 +73,7 @@ func (w *world) sql(statements ...string) {
 const metadata = `{"signed":"{\"organization\":\"o\",\"actor\":{\"type\":\"human\",\"id\":\"a\"},\"time\":\"2026-04-01T09:00:00Z\",\"schema\":1}","key":"key","sig":""}`
 
 // poison is an event that no version of the program knows.
-var poison = eventstore.Event{Type: "thing.happened.v9", Data: []byte(`{}`), Metadata: []byte(metadata)}
+var poison = eventstore.Event{Type: "thing.happened.v9", Data: []byte(`{}`)}
 
 func TestAnEventThatCantBeAppliedStopsItLoudly(t *testing.T) {
 	for _, c := range []struct {
@@ -64,17 +84,17 @@ func TestAnEventThatCantBeAppliedStopsItLoudly(t *testing.T) {
 		{"a name that nobody knows", poison, "thing.happened.v9"},
 		{
 			"a newer version of a name",
-			eventstore.Event{Type: "agent.suspended.v2", Data: []byte(`{}`), Metadata: []byte(metadata)},
+			eventstore.Event{Type: "agent.suspended.v2", Data: []byte(`{}`)},
 			"agent.suspended.v2",
 		},
 		{
 			"a member that nobody knows",
-			eventstore.Event{Type: "agent.updated.v1", Data: []byte(`{"colour":"red"}`), Metadata: []byte(metadata)},
+			eventstore.Event{Type: "agent.updated.v1", Data: []byte(`{"colour":"red"}`)},
 			"colour",
 		},
 		{
 			"data that is not JSON",
-			eventstore.Event{Type: "agent.updated.v1", Data: []byte(`{`), Metadata: []byte(metadata)},
+			eventstore.Event{Type: "agent.updated.v1", Data: []byte(`{`)},
 			"agent.updated.v1",
 		},
 		{
@@ -85,11 +105,15 @@ func TestAnEventThatCantBeAppliedStopsItLoudly(t *testing.T) {
 		{
 			"a row that is there already",
 			eventstore.Event{
-				Type:     "agent.registered.v1",
-				Data:     []byte(`{"organization_id":"o","name":"n","key":{"number":1,"id":"k","hash":""}}`),
-				Metadata: []byte(metadata),
+				Type: "agent.registered.v1",
+				Data: []byte(`{"organization_id":"o","name":"n","key":{"number":1,"id":"k","hash":""}}`),
 			},
 			"agents",
+		},
+		{
+			"an event that nobody of ours signed",
+			eventstore.Event{Type: "agent.suspended.v1", Data: []byte(`{}`), Metadata: []byte(metadata)},
+			"the MAC does not match",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -174,6 +198,40 @@ func TestItContinuesWhenTheEventCanBeApplied(t *testing.T) {
 	})
 }
 
+// TestAnEventOfAnotherHistoryStopsTheProjection puts an event behind a stream that is signed for
+// its very place, but in a copy of the log that had gone on by itself.
+func TestAnEventOfAnotherHistoryStopsTheProjection(t *testing.T) {
+	for name, live := range map[string]bool{"after what it has seen": true, "after a restart": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, embedded)
+			id, tool := w.agent("bot"), w.tool("github")
+			stream := "agent-" + id
+			w.then(stream, admin, agent.GrantAssigned{ToolID: tool})
+			if !live {
+				w.close()
+			}
+			end, known := w.ends[stream]
+			forged := eventstore.Event{ID: uuid.New(), Type: "agent.suspended.v1", Data: []byte(`{}`)}
+			forged.Metadata, _ = w.sign(stream, end.Revision+1, forged, codec.Link{9})
+			if _, err := w.store.Client.Append(t.Context(), stream, end.Revision, forged); err != nil || !known {
+				t.Fatal(err)
+			}
+			if !live {
+				w.open()
+			}
+			s := w.eventually("fails", func(s projections.Status) bool { return s.State == projections.Failed })
+			at := fmt.Sprintf("%s@%d", stream, end.Revision+1)
+			if !strings.Contains(s.Detail, at) || !strings.Contains(s.Detail, "another event before it") {
+				t.Errorf("the detail %q does not name %s", s.Detail, at)
+			}
+			if status := w.dump()["agents "+id]["status"]; status != "active" {
+				t.Errorf("the agent is %s", status)
+			}
+		})
+	}
+}
+
 func TestAHandlerThatPanicsGetsTheSameEventsAgain(t *testing.T) {
 	w := newWorld(t, embedded)
 	w.story()
@@ -182,7 +240,7 @@ func TestAHandlerThatPanicsGetsTheSameEventsAgain(t *testing.T) {
 	head, stored, calls := w.head(), uint64(0), 0
 	var got []uint64
 	feed := projections.NewFeed(projections.FeedConfig{
-		Name: "panics", Client: w.store.Client,
+		Name: "panics", Log: w.log,
 		Logger: slog.New(slog.NewJSONHandler(&w.said, &slog.HandlerOptions{Level: slog.LevelDebug})), MaxBatch: 7,
 		MinDelay: time.Millisecond, MaxDelay: 5 * time.Millisecond,
 		Begin: func(context.Context) (uint64, error) { return stored, nil },
@@ -292,6 +350,7 @@ func TestTablesOfAnotherLogAreFilledAgain(t *testing.T) {
 // copy appends what another log holds, byte for byte and in the same order.
 func (w *world) copy(from *world) {
 	w.t.Helper()
+	w.log = &codec.Log{Client: w.store.Client, Keys: from.log.Keys}
 	for _, b := range from.batches(0) {
 		for _, e := range b.Events {
 			_, err := w.store.Client.Append(

@@ -20,7 +20,7 @@ import (
 // FeedConfig says what a feed follows. Zero durations and sizes take defaults.
 type FeedConfig struct {
 	Name   string
-	Client *eventstore.Client
+	Log    *codec.Log
 	Logger *slog.Logger
 
 	// Begin returns the stored position, after which the next session begins.
@@ -184,7 +184,7 @@ func (f *Feed) skip(ctx context.Context, passed uint64) (uint64, error) {
 	for pages, more := 0, true; more && pages < 32; pages++ {
 		var events []eventstore.Recorded
 		var err error
-		if events, more, err = f.Client.ReadAfter(ctx, passed, 64); err != nil {
+		if events, more, err = f.Log.Client.ReadAfter(ctx, passed, 64); err != nil {
 			return passed, nil //nolint:nilerr // the subscription reports an outage
 		}
 		for _, e := range events {
@@ -203,7 +203,7 @@ var errOutpaced = errors.New("another worker was faster")
 // item is one thing a subscription says: an event, a position that was passed, the end of what is
 // there, or why it ended.
 type item struct {
-	event    *Event
+	event    *codec.Verified
 	passed   uint64
 	caughtUp bool
 	err      error
@@ -240,21 +240,21 @@ func (f *Feed) follow(ctx context.Context, out chan<- *message.Message, settled 
 	f.resume(Standby)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	connection := f.Client.Generation()
-	head, err := f.Client.Head(ctx)
+	connection := f.Log.Client.Generation()
+	head, err := f.Log.Client.Head(ctx)
 	if err != nil {
 		return false, err
 	}
-	sub, err := f.Client.SubscribeAll(ctx, stored, eventstore.Filter{Streams: ours})
+	sub, err := f.Log.Client.SubscribeAll(ctx, stored, eventstore.Filter{Streams: ours})
 	if err != nil {
 		return false, err
 	}
 	defer func() { _ = sub.Close() }() // it ends with its context
-	if f.Client.Generation() != connection {
+	if f.Log.Client.Generation() != connection {
 		head = 0 // it is another node's
 	}
 	items := make(chan item, 2*f.MaxBatch)
-	go receive(ctx, sub, items)
+	go receive(ctx, sub, f.Log.NewChain(), items)
 
 	idle := time.NewTicker(f.Idle)
 	defer idle.Stop()
@@ -315,7 +315,7 @@ func (f *Feed) rest(ctx context.Context, events int) {
 
 // gathered is what was there without waiting.
 type gathered struct {
-	events   []Event
+	events   []codec.Verified
 	passed   uint64
 	caughtUp bool
 	store    bool // the position, though there is no event
@@ -374,11 +374,11 @@ func (f *Feed) deliver(ctx context.Context, out chan<- *message.Message, b Batch
 	}
 }
 
-// receive passes on what a subscription says, decoded, until it or the context ends. An event that
-// can't be decoded ends it.
-func receive(ctx context.Context, sub *eventstore.Subscription, items chan<- item) {
+// receive passes on what a subscription says, verified, until it or the context ends. An event that
+// isn't ours or can't be decoded ends it.
+func receive(ctx context.Context, sub *eventstore.Subscription, chain *codec.Chain, items chan<- item) {
 	for {
-		it := next(sub)
+		it := next(ctx, sub, chain)
 		select {
 		case items <- it:
 		case <-ctx.Done():
@@ -390,7 +390,7 @@ func receive(ctx context.Context, sub *eventstore.Subscription, items chan<- ite
 	}
 }
 
-func next(sub *eventstore.Subscription) item {
+func next(ctx context.Context, sub *eventstore.Subscription, chain *codec.Chain) item {
 	said, err := sub.Next()
 	switch {
 	case err != nil:
@@ -400,7 +400,7 @@ func next(sub *eventstore.Subscription) item {
 	case !isOurs(*said.Event):
 		return item{passed: said.Event.Position}
 	}
-	event, err := decode(*said.Event)
+	event, err := chain.Next(ctx, *said.Event)
 	if err != nil {
 		return item{err: &EventError{Stream: said.Event.Stream, Revision: said.Event.Revision, Err: err}}
 	}

@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
 	"agentkey/eventstore/spans"
 	"agentkey/readmodels"
 )
@@ -30,7 +31,7 @@ type Place interface {
 // The rest may be left out; zero durations take the feed's defaults.
 type FollowerConfig struct {
 	Name   string
-	Client *eventstore.Client
+	Log    *codec.Log
 	Logger *slog.Logger
 	Clock  func() time.Time
 	Place  Place
@@ -69,7 +70,7 @@ type Follower struct {
 func NewFollower(c FollowerConfig) *Follower {
 	f := &Follower{FollowerConfig: c}
 	feed := FeedConfig{
-		Name: c.Name, Client: c.Client, Logger: c.Logger, Begin: f.begin, CaughtUp: c.CaughtUp,
+		Name: c.Name, Log: c.Log, Logger: c.Logger, Begin: f.begin, CaughtUp: c.CaughtUp,
 		Idle: c.Idle, MinDelay: c.MinDelay, MaxDelay: c.MaxDelay, Lead: f.lead,
 	}
 	f.feed = NewFeed(feed)
@@ -101,7 +102,7 @@ type Status struct {
 
 // Status asks the log for its head; when that fails the rest still holds.
 func (f *Follower) Status(ctx context.Context) Status {
-	head, err := f.Client.Head(ctx)
+	head, err := f.Log.Client.Head(ctx)
 	f.feed.mu.Lock()
 	s := Status{
 		Name: f.Name, Position: f.feed.position, State: f.feed.state, Detail: f.feed.detail,
@@ -132,7 +133,7 @@ func (f *Follower) lag(ctx context.Context, s Status) time.Duration {
 	if s.Distance == 0 {
 		return 0
 	}
-	events, more, err := f.Client.ReadAfter(ctx, s.Position, 16)
+	events, more, err := f.Log.Client.ReadAfter(ctx, s.Position, 16)
 	if err != nil {
 		return 0
 	}
@@ -167,7 +168,7 @@ func (f *Follower) sameHistory(ctx context.Context, stored readmodels.Checkpoint
 	if err != nil || seen.Stream == "" {
 		return err
 	}
-	lost, err := f.Client.Lost(ctx, seen)
+	lost, err := f.Log.Client.Lost(ctx, seen)
 	if err != nil || !lost {
 		return err
 	}
@@ -184,7 +185,7 @@ func (f *Follower) sameHistory(ctx context.Context, stored readmodels.Checkpoint
 // lead waits until this process fills the tables. Until then it tells how far they are, which is
 // all that callers who wait for a position need.
 func (f *Follower) lead(ctx context.Context) (context.Context, func(), error) {
-	log, err := readOrigin(ctx, f.Client)
+	log, err := readOrigin(ctx, f.Log)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -201,7 +202,7 @@ func (f *Follower) lead(ctx context.Context) (context.Context, func(), error) {
 		}
 		f.feed.reach(at.Position)
 		if end == 0 {
-			if head, err := f.Client.Head(ctx); err == nil {
+			if head, err := f.Log.Client.Head(ctx); err == nil {
 				end = head
 			}
 		}
@@ -218,7 +219,7 @@ func (f *Follower) begin(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", readmodels.ErrUnavailable, err)
 	}
-	head, err := f.Client.Head(ctx)
+	head, err := f.Log.Client.Head(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("read the end of the log: %w", err)
 	}
@@ -269,7 +270,7 @@ func (f *Follower) apply(ctx context.Context, b Batch) (err error) {
 	}
 	from := b.From
 	for _, e := range b.Events {
-		err := f.handle(ctx, Batch{From: from, To: e.Position, Events: []Event{e}})
+		err := f.handle(ctx, Batch{From: from, To: e.Position, Events: []codec.Verified{e}})
 		if err != nil && innocent(err) {
 			return err
 		}

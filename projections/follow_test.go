@@ -68,7 +68,7 @@ func (l *ledger) take(_ context.Context, b projections.Batch) error {
 func (w *world) followed(l *ledger, handle func(context.Context, projections.Batch) error) projections.Status {
 	w.t.Helper()
 	f := projections.NewFollower(projections.FollowerConfig{
-		Name: "ledger", Client: w.store.Client, Logger: slog.New(slog.DiscardHandler), Clock: time.Now, Place: l,
+		Name: "ledger", Log: w.log, Logger: slog.New(slog.DiscardHandler), Clock: time.Now, Place: l,
 		Handle:   handle,
 		MinDelay: time.Millisecond, MaxDelay: 5 * time.Millisecond,
 	})
@@ -171,7 +171,7 @@ func TestForeignEventsArePassedWithinOneSubscription(t *testing.T) {
 	foreign(3)
 	var l ledger
 	f := projections.NewFollower(projections.FollowerConfig{
-		Name: "ledger", Client: w.store.Client, Logger: slog.New(slog.DiscardHandler), Clock: time.Now, Place: &l,
+		Name: "ledger", Log: w.log, Logger: slog.New(slog.DiscardHandler), Clock: time.Now, Place: &l,
 		Handle: l.take, Idle: 20 * time.Millisecond,
 	})
 	stop := runModel(t, f)

@@ -9,11 +9,12 @@ import (
 	"agentkey/domain/delivery"
 	"agentkey/domain/lane"
 	"agentkey/domain/organization"
+	"agentkey/eventstore/codec"
 	"agentkey/readmodels"
 )
 
 // channel applies what happens to notification channels.
-func (r *rows) channel(ctx context.Context, e Event, body organization.Event) error {
+func (r *rows) channel(ctx context.Context, e codec.Verified, body organization.Event) error {
 	at := readmodels.Micros(e.Signed.Time)
 	switch b := body.(type) {
 	case organization.ChannelAdded:
@@ -48,7 +49,7 @@ func topics(chosen []domain.Topic) string {
 }
 
 // delivery applies what happens to a notification.
-func (r *rows) delivery(ctx context.Context, id string, e Event, body delivery.Event) error {
+func (r *rows) delivery(ctx context.Context, id string, e codec.Verified, body delivery.Event) error {
 	at := readmodels.Micros(e.Signed.Time)
 	end := func(status delivery.Status, problem, digest string) error {
 		return r.tx.EndDelivery(

@@ -4,11 +4,12 @@ import (
 	"context"
 
 	"agentkey/domain/organization"
+	"agentkey/eventstore/codec"
 	"agentkey/readmodels"
 )
 
 // organization applies what happens to an organization, its service tokens and its channels.
-func (r *rows) organization(ctx context.Context, e Event, body organization.Event) error {
+func (r *rows) organization(ctx context.Context, e codec.Verified, body organization.Event) error {
 	switch b := body.(type) {
 	case organization.Created:
 		return r.tx.InsertOrganization(

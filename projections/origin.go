@@ -24,19 +24,15 @@ type origin struct {
 	created time.Time
 }
 
-func readOrigin(ctx context.Context, client *eventstore.Client) (origin, error) {
-	first, err := client.ReadForward(ctx, codec.Installation.Stream(""), 0, 1)
+func readOrigin(ctx context.Context, log *codec.Log) (origin, error) {
+	first, err := log.ReadForward(ctx, codec.Installation.Stream(""), 0, 1)
 	if err != nil {
 		return origin{}, fmt.Errorf("read the beginning of the log: %w", err)
 	}
 	if len(first) == 0 {
 		return origin{}, errors.New("the log has no installation")
 	}
-	event, err := codec.Decode(first[0].Type, first[0].Data)
-	if err != nil {
-		return origin{}, &EventError{Stream: first[0].Stream, Revision: first[0].Revision, Err: err}
-	}
-	begun, ok := event.(installation.Begun)
+	begun, ok := first[0].Event.(installation.Begun)
 	if !ok {
 		return origin{}, fmt.Errorf("the log begins with %s", first[0].Type)
 	}
@@ -64,7 +60,7 @@ func (o origin) check(c readmodels.Checkpoint, head uint64) error {
 
 // mark returns the newest event of a batch that the log keeps for good, as the checkpoint holds it;
 // "" for none.
-func mark(events []Event) string {
+func mark(events []codec.Verified) string {
 	for _, e := range slices.Backward(events) {
 		if category, _ := codec.Split(e.Stream); category.Deciding() {
 			text, err := json.Marshal(

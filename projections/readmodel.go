@@ -9,12 +9,13 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
 	"agentkey/readmodels"
 )
 
 // ReadModelConfig is what the projection of the read model works with; see FollowerConfig.
 type ReadModelConfig struct {
-	Client *eventstore.Client
+	Log    *codec.Log
 	DB     *readmodels.DB
 	Logger *slog.Logger
 	Clock  func() time.Time
@@ -37,7 +38,7 @@ func NewReadModel(c ReadModelConfig) *ReadModel { return named("read_model", c) 
 
 func named(name string, c ReadModelConfig) *ReadModel {
 	return &ReadModel{ReadModelConfig: c, Follower: NewFollower(FollowerConfig{
-		Name: name, Client: c.Client, Logger: c.Logger, Clock: c.Clock, Place: c.DB, Lead: c.DB.Lead, CaughtUp: c.DB.Settle,
+		Name: name, Log: c.Log, Logger: c.Logger, Clock: c.Clock, Place: c.DB, Lead: c.DB.Lead, CaughtUp: c.DB.Settle,
 		Tracer: c.Tracer, OnLost: c.OnLost, Idle: c.Idle, MinDelay: c.MinDelay, MaxDelay: c.MaxDelay,
 		Handle: func(ctx context.Context, b Batch) error {
 			return c.DB.Write(ctx, func(tx *readmodels.Tx) error {

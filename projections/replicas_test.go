@@ -21,7 +21,7 @@ import (
 // replica is another process on the same log and tables.
 func (w *world) replica() *world {
 	w.t.Helper()
-	r := &world{t: w.t, store: w.store, engine: w.engine, place: w.place, idle: idle}
+	r := &world{t: w.t, store: w.store, log: w.log, engine: w.engine, place: w.place, idle: idle}
 	r.open()
 	return r
 }

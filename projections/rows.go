@@ -42,7 +42,7 @@ func newRows(tx *readmodels.Tx) *rows {
 	return &rows{tx: tx, fetches: map[access]*fetches{}, seen: map[string]time.Time{}, used: map[usedKey]time.Time{}}
 }
 
-func (r *rows) apply(ctx context.Context, events []Event) error {
+func (r *rows) apply(ctx context.Context, events []codec.Verified) error {
 	for _, e := range events {
 		if err := r.one(ctx, e); err != nil {
 			return err
@@ -68,11 +68,11 @@ func (r *rows) apply(ctx context.Context, events []Event) error {
 	return r.tx.InsertAudit(ctx, r.audit)
 }
 
-func (r *rows) one(ctx context.Context, e Event) error {
+func (r *rows) one(ctx context.Context, e codec.Verified) error {
 	if entry, audited := auditEntry(e); audited {
 		r.audit = append(r.audit, entry)
 	}
-	switch body := e.Body.(type) {
+	switch body := e.Event.(type) {
 	case agent.Event:
 		_, id := codec.Split(e.Stream)
 		if e.Signed.Actor.Type == domain.ActorAgent {
@@ -107,7 +107,7 @@ func (r *rows) flush(ctx context.Context, key access) error {
 	})
 }
 
-func (r *rows) tool(ctx context.Context, e Event, body catalog.Event) error {
+func (r *rows) tool(ctx context.Context, e codec.Verified, body catalog.Event) error {
 	at, by := readmodels.Micros(e.Signed.Time), e.Signed.Actor
 	switch b := body.(type) {
 	case catalog.ToolAdded:

@@ -5,11 +5,12 @@ import (
 
 	"agentkey/domain/catalog"
 	"agentkey/domain/guide"
+	"agentkey/eventstore/codec"
 	"agentkey/readmodels"
 )
 
 // suggestion applies what happens to a suggestion.
-func (r *rows) suggestion(ctx context.Context, e Event, body catalog.Event) error {
+func (r *rows) suggestion(ctx context.Context, e codec.Verified, body catalog.Event) error {
 	at := readmodels.Micros(e.Signed.Time)
 	back := func(b catalog.SuggestionBacked) error {
 		err := r.tx.BackSuggestion(ctx, readmodels.BackSuggestionParams{
@@ -54,7 +55,7 @@ func (r *rows) suggestion(ctx context.Context, e Event, body catalog.Event) erro
 }
 
 // note applies what happens to a note on a usage guide.
-func (r *rows) note(ctx context.Context, e Event, body guide.Event) error {
+func (r *rows) note(ctx context.Context, e codec.Verified, body guide.Event) error {
 	at, position := readmodels.Micros(e.Signed.Time), int64(e.Position) //nolint:gosec // positions fit
 	decide := func(id string, status guide.Status, version *int64, reason string) error {
 		return r.tx.DecideNote(ctx, readmodels.DecideNoteParams{

@@ -184,7 +184,7 @@ func (s stored) read(ctx context.Context, db *sql.DB, table string, key []string
 // afresh is what new tables hold that were filled from the whole log.
 func (w *world) afresh() stored {
 	w.t.Helper()
-	fresh := world{t: w.t, store: w.store, place: w.engine(w.t), idle: idle}
+	fresh := world{t: w.t, store: w.store, log: w.log, place: w.engine(w.t), idle: idle}
 	fresh.open()
 	defer fresh.close()
 	fresh.reached(w.head())

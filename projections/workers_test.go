@@ -24,7 +24,7 @@ func (w *world) batches(after uint64) []projections.Batch {
 	defer done()
 	head := w.head()
 	feed := projections.NewFeed(projections.FeedConfig{
-		Name: "batches", Client: w.store.Client, Logger: slog.New(slog.DiscardHandler),
+		Name: "batches", Log: w.log, Logger: slog.New(slog.DiscardHandler),
 		Begin: func(context.Context) (uint64, error) { return after, nil },
 	})
 	var out []projections.Batch

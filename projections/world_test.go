@@ -76,10 +76,12 @@ func emptyWorld(t testing.TB, p place, opts embeddedstore.Options) *world {
 
 func (w *world) begin(storeID string) {
 	w.t.Helper()
-	w.log = &codec.Log{
-		Client: w.store.Client,
-		Keys:   codec.NewKeyring(storeID, "key", ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), nil),
+	private := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	keys, err := codec.NewKeyring(storeID, "key", private, nil).WithMAC(domain.NewSecret(make([]byte, 32)))
+	if err != nil {
+		w.t.Fatal(err)
 	}
+	w.log = &codec.Log{Client: w.store.Client, Keys: keys}
 	w.happened("installation", admin, installation.Begun{
 		StoreID: storeID, OrganizationID: org, AdminTokenHash: "0ff1ce",
 		SigningKey: installation.PublicKey{ID: "key"}, MasterKeys: []installation.MasterKey{{ID: "m", Check: "c0ffee"}},
@@ -112,7 +114,7 @@ func (w *world) close() {
 
 func (w *world) newModel(db *readmodels.DB) *projections.ReadModel {
 	return projections.NewReadModel(projections.ReadModelConfig{
-		Client: w.store.Client, DB: db, Logger: slog.New(slog.NewJSONHandler(&w.said, nil)), Clock: time.Now,
+		Log: w.log, DB: db, Logger: slog.New(slog.NewJSONHandler(&w.said, nil)), Clock: time.Now,
 		Idle: w.idle, MinDelay: time.Millisecond, MaxDelay: 20 * time.Millisecond,
 	})
 }

@@ -257,7 +257,7 @@ func (projectionsRebuild) Run(sh *shell) error {
 		}
 		defer func() { err = errors.Join(err, models.Close()) }()
 		model := projections.NewReadModel(projections.ReadModelConfig{
-			Client: o.client, DB: models, Logger: o.logger, Clock: time.Now,
+			Log: o.inst.Log, DB: models, Logger: o.logger, Clock: time.Now,
 		})
 		if err := model.Rebuild(ctx); err != nil {
 			return err

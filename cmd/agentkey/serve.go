@@ -82,7 +82,7 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 
 	health := &health{client: log.Client, logURL: c.EventStoreURL, databaseURL: c.DatabaseURL, redis: c.Redis}
 	readModel := projections.NewReadModel(projections.ReadModelConfig{
-		Client: log.Client, DB: models, Logger: logger, Clock: time.Now, Tracer: traces.tracer, OnLost: func(
+		Log: inst.Log, DB: models, Logger: logger, Clock: time.Now, Tracer: traces.tracer, OnLost: func(
 			ctx context.Context, m eventstore.Mark,
 		) error {
 			_, err := health.fence.Restored(ctx, m)

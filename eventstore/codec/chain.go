@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 
 	"agentkey/eventstore"
@@ -121,4 +122,83 @@ func (l *Log) ReadBack(ctx context.Context, stream string, from End, count uint6
 		}
 	}
 	return events, nil
+}
+
+// Chain verifies events as they come in the order of the whole log, or of a part of it: that each is
+// ours, and follows the one before it in its stream. It knows the ends of the streams that it saw
+// last; where it doesn't know one it reads the event before. It isn't safe for concurrent use.
+type Chain struct {
+	log    *Log
+	verify func(eventstore.Recorded) (Signed, Link, error)
+
+	// The ends of streams. When the newer map is full it takes the place of the older one.
+	newer, older map[string]End
+}
+
+// knownEnds is how many ends of streams a Chain keeps, or twice as many.
+const knownEnds = 20_000
+
+// NewChain returns a chain that checks the MAC of each event.
+func (l *Log) NewChain() *Chain {
+	return &Chain{log: l, verify: l.Keys.Verify, newer: map[string]End{}}
+}
+
+// NewWholeChain returns a chain that checks the MAC and the signature of each event.
+func (l *Log) NewWholeChain() *Chain {
+	return &Chain{log: l, verify: l.Keys.VerifyWhole, newer: map[string]End{}}
+}
+
+// Next verifies the next event. A *ForgedError says why not; then the chain may go on with the event
+// after it.
+func (c *Chain) Next(ctx context.Context, r eventstore.Recorded) (Verified, error) {
+	signed, link, err := c.verify(r)
+	if err != nil {
+		return Verified{}, err
+	}
+	v := Verified{Recorded: r, Signed: signed, Link: link}
+	if v.Event, err = Decode(r.Type, r.Data); err != nil {
+		return Verified{}, err
+	}
+	if !chained(r.Stream) {
+		return v, nil
+	}
+	if r.Revision > 0 {
+		if err := c.follows(ctx, v); err != nil {
+			return Verified{}, err
+		}
+	}
+	c.keep(r.Stream, v.End())
+	return v, nil
+}
+
+func (c *Chain) follows(ctx context.Context, v Verified) error {
+	end, known := c.newer[v.Stream]
+	if !known {
+		end, known = c.older[v.Stream]
+	}
+	if known && end.Revision == v.Before().Revision {
+		return v.follows(end.Link)
+	}
+	before, err := c.log.Client.ReadForward(ctx, v.Stream, v.Revision-1, 1)
+	category, _ := Split(v.Stream)
+	switch {
+	case errors.Is(err, eventstore.ErrStreamDeleted) && category.Lifetime() == Removable:
+		return nil // it was removed since
+	case err != nil && !errors.Is(err, eventstore.ErrStreamNotFound):
+		return fmt.Errorf("read the event before %d@%s: %w", v.Revision, v.Stream, err)
+	case len(before) == 0 || before[0].Revision+1 != v.Revision:
+		return &ForgedError{Stream: v.Stream, Revision: v.Revision, Reason: "the event before it is gone"}
+	}
+	_, link, err := c.verify(before[0])
+	if err != nil {
+		return err
+	}
+	return v.follows(link)
+}
+
+func (c *Chain) keep(stream string, end End) {
+	if len(c.newer) >= knownEnds {
+		c.newer, c.older = map[string]End{}, c.newer
+	}
+	c.newer[stream] = end
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/google/uuid"
+
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
 	"agentkey/eventstore/eventstoretest/wait"
@@ -115,6 +117,68 @@ func TestAnEventFitsOneHistoryOnly(t *testing.T) {
 	if back, err = production.ReadBack(wait.Context(t), stream, back[2].Before(), 1000); err != nil ||
 		int64(len(back)) != end.Revision-2 {
 		t.Errorf("further back: %d events, %v", len(back), err)
+	}
+}
+
+func TestTheFirstEventNamesItsStream(t *testing.T) {
+	l := openLog(t)
+	e := eventstore.Event{ID: uuid.New(), Type: "agent.suspended.v1", Data: []byte(`{}`)}
+	var err error
+	if e.Metadata, _, err = l.Keys.Sign("agent-1", 0, e.ID, e.Type, e.Data, signed); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Client.Append(wait.Context(t), "agent-1", eventstore.NoStream, e); err != nil {
+		t.Fatal(err)
+	}
+	var forged *codec.ForgedError
+	if _, err := l.ReadForward(wait.Context(t), "agent-1", 0, 1); !errors.As(err, &forged) || forged.Revision != 0 {
+		t.Errorf("a first event that follows another: %v", err)
+	}
+}
+
+// TestAChainFollowsManyStreams hands a chain what a subscription sends: streams by turns, all of
+// their events or some.
+func TestAChainFollowsManyStreams(t *testing.T) {
+	l := openLog(t)
+	for _, stream := range []string{"agent-1", "agent-2", "secret-1"} {
+		history(t, l, stream, stream, codec.Begin, 4)
+	}
+	one, two, secret := stored(t, l, "agent-1"), stored(t, l, "agent-2"), stored(t, l, "secret-1")
+	other := openLog(t)
+	history(t, other, "agent-1", "another history", codec.Begin, 4)
+	foreign := stored(t, other, "agent-1")
+	if err := l.Client.Tombstone(wait.Context(t), "secret-1"); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		events []eventstore.Recorded
+		named  int // the place of the one that is named, -1 for none
+	}{
+		"by turns":                {[]eventstore.Recorded{one[0], two[0], one[1], two[1], two[2], one[2]}, -1},
+		"from the middle":         {[]eventstore.Recorded{one[2], two[3], one[3]}, -1},
+		"with gaps":               {[]eventstore.Recorded{one[0], one[2], one[3]}, -1},
+		"again":                   {[]eventstore.Recorded{one[2], one[3], one[1], one[2]}, -1},
+		"of a secret that's gone": {[]eventstore.Recorded{secret[0], secret[2]}, -1},
+		"another's after ours":    {[]eventstore.Recorded{one[0], one[1], foreign[2]}, 2},
+		"another's at once":       {[]eventstore.Recorded{two[0], foreign[2]}, 1},
+		"ours after another's":    {[]eventstore.Recorded{foreign[0], one[1]}, 1},
+	} {
+		for how, chain := range map[string]*codec.Chain{"MACs": l.NewChain(), "signatures": l.NewWholeChain()} {
+			for i, e := range c.events {
+				v, err := chain.Next(wait.Context(t), e)
+				var forged *codec.ForgedError
+				if i == c.named && (!errors.As(err, &forged) || forged.Revision != e.Revision) ||
+					i != c.named && (err != nil || v.Event == nil) {
+					t.Errorf("%s, by %s: event %d is %d@%s: %v", name, how, i, e.Revision, e.Stream, err)
+				}
+			}
+		}
+	}
+	// Without our predecessor there is nothing to follow.
+	gone := openLog(t)
+	var forged *codec.ForgedError
+	if _, err := gone.NewChain().Next(wait.Context(t), one[1]); !errors.As(err, &forged) {
+		t.Errorf("without the event before it: %v", err)
 	}
 }
 

@@ -184,17 +184,3 @@ func (k *Keyring) verify(r eventstore.Recorded, signature bool) (Signed, Link, e
 	}
 	return s, link, nil
 }
-
-// ReadSigned returns what the metadata of an event says without checking the signature: enough for
-// a read model, never for a decision.
-func ReadSigned(raw []byte) (Signed, error) {
-	var m metadata
-	if err := json.Unmarshal(raw, &m); err != nil {
-		return Signed{}, fmt.Errorf("read the metadata: %w", err)
-	}
-	var s Signed
-	if err := json.Unmarshal([]byte(m.Signed), &s); err != nil {
-		return Signed{}, fmt.Errorf("read the signed text: %w", err)
-	}
-	return s, nil
-}

@@ -102,6 +102,7 @@ func (r *Reactor) session(ctx context.Context, re Reaction) (handled bool, err e
 		return false, err
 	}
 	defer func() { _ = sub.Close() }() // it ends with its context
+	chain := r.Log.NewChain()
 	for {
 		item, err := sub.Next()
 		if err != nil {
@@ -110,14 +111,14 @@ func (r *Reactor) session(ctx context.Context, re Reaction) (handled bool, err e
 		if item.Event == nil {
 			continue
 		}
-		causes, err := r.Log.Verify([]eventstore.Recorded{*item.Event})
+		cause, err := chain.Next(ctx, *item.Event)
 		if err != nil {
 			return handled, err
 		}
-		if err := r.ripen(ctx, causes[0], re.After); err != nil {
+		if err := r.ripen(ctx, cause, re.After); err != nil {
 			return handled, err
 		}
-		acted, err := re.Handle(ctx, causes[0])
+		acted, err := re.Handle(ctx, cause)
 		if err != nil {
 			return handled, fmt.Errorf("react to %d@%s: %w", item.Event.Revision, item.Event.Stream, err)
 		}
