@@ -124,9 +124,9 @@ func (l *Log) ReadBack(ctx context.Context, stream string, from End, count uint6
 	return events, nil
 }
 
-// Chain verifies events as they come in the order of the whole log, or of a part of it: that each is
-// ours, and follows the one before it in its stream. It knows the ends of the streams that it saw
-// last; where it doesn't know one it reads the event before. It isn't safe for concurrent use.
+// Chain verifies events as they come in the order of the whole log, or of a part of it: that each
+// is ours, and follows the one before it in its stream. It knows the ends of the streams that it
+// saw last; where it doesn't know one it reads the event before. It isn't safe for concurrent use.
 type Chain struct {
 	log    *Log
 	verify func(eventstore.Recorded) (Signed, Link, error)
@@ -148,8 +148,8 @@ func (l *Log) NewWholeChain() *Chain {
 	return &Chain{log: l, verify: l.Keys.VerifyWhole, newer: map[string]End{}}
 }
 
-// Next verifies the next event. A *ForgedError says why not; then the chain may go on with the event
-// after it.
+// Next verifies the next event. A *ForgedError says why not; the chain may then continue with the
+// event after it.
 func (c *Chain) Next(ctx context.Context, r eventstore.Recorded) (Verified, error) {
 	signed, link, err := c.verify(r)
 	if err != nil {
