@@ -53,18 +53,24 @@ WHERE d.organization_id = `, q.arg(organization))
 	return cut(deliveries, p, func(d Delivery) uint64 { return d.Position }), err
 }
 
+// DueChannel is a channel that has something due.
+type DueChannel struct{ Organization, ID string }
+
 // DueChannels lists, of all organizations, up to a number of channels that are not held and have a
-// delivery that is due.
-func (db *DB) DueChannels(ctx context.Context, now time.Time, limit int) ([]string, error) {
+// delivery that is due: first the one of each organization that is due longest, then the second,
+// and so on.
+func (db *DB) DueChannels(ctx context.Context, now time.Time, limit int) ([]DueChannel, error) {
 	q := &text{}
 	at := Micros(now)
-	q.add(`SELECT d.channel_id FROM deliveries AS d JOIN notification_channels AS c ON c.id = d.channel_id
+	q.add(`SELECT o.organization_id, o.channel_id FROM (SELECT d.organization_id, d.channel_id, min(d.due_at) AS due_at,
+    row_number() OVER (PARTITION BY d.organization_id ORDER BY min(d.due_at), d.channel_id) AS turn
+FROM deliveries AS d JOIN notification_channels AS c ON c.id = d.channel_id
 WHERE d.due_at > 0 AND d.due_at <= `, q.arg(at), ` AND c.held_until <= `, q.arg(at),
-		` GROUP BY d.channel_id ORDER BY min(d.due_at) LIMIT `, q.arg(limit))
-	return collect(ctx, db, q, "channels with something due", func(rows *sql.Rows) (string, error) {
-		var id string
-		err := rows.Scan(&id)
-		return id, err
+		` GROUP BY d.organization_id, d.channel_id) AS o ORDER BY o.turn, o.due_at, o.channel_id LIMIT `, q.arg(limit))
+	return collect(ctx, db, q, "channels with something due", func(rows *sql.Rows) (DueChannel, error) {
+		var d DueChannel
+		err := rows.Scan(&d.Organization, &d.ID)
+		return d, err
 	})
 }
 

@@ -186,7 +186,8 @@ func testDueDeliveries(t *testing.T, s *shelf) {
 		)
 	}
 	channels := func(after time.Duration, limit int) []string {
-		return must[[]string](t)(s.db.DueChannels(t.Context(), noon.Add(after), limit))
+		found := must[[]readmodels.DueChannel](t)(s.db.DueChannels(t.Context(), noon.Add(after), limit))
+		return names(found, func(c readmodels.DueChannel) string { return c.ID })
 	}
 	for _, c := range []struct{ got, want []string }{
 		{due(-2*time.Hour, "c1", 9), []string{}},
@@ -203,6 +204,17 @@ func testDueDeliveries(t *testing.T, s *shelf) {
 			t.Errorf("what is due (-want +got):\n%s", diff)
 		}
 	}
+	// Whatever one organization has due, the next is that of another.
+	for _, id := range []string{"c3", "c4"} {
+		s.channel(acme, id, id)
+		s.delivery(acme, id, "of "+id)
+		s.fails("of "+id, noon.Add(-time.Minute))
+	}
+	if diff := cmp.Diff([]string{"c1", "c2", "c3"}, channels(2*time.Hour, 3)); diff != "" {
+		t.Errorf("of two organizations (-want +got):\n%s", diff)
+	}
+	s.ends("of c3", "delivered")
+	s.ends("of c4", "delivered")
 	// What is queued again goes behind what is there, and a channel that is held has to wait.
 	s.write(func(tx *readmodels.Tx) error {
 		return errors.Join(

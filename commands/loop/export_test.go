@@ -4,8 +4,11 @@ import "context"
 
 // What tests see of the inside.
 
-// MaxWaiting is how many commands wait in one queue.
-const MaxWaiting = maxWaiting
+// MaxWaiting is how many commands wait in one queue, MaxShare how many of one actor.
+const (
+	MaxWaiting = maxWaiting
+	MaxShare   = maxShare
+)
 
 // KeepAtMost bounds how many streams are kept folded in memory.
 func (l *Loop[S, C, E]) KeepAtMost(n int) { l.most = n }

@@ -217,15 +217,33 @@ func TestAQueueThatIsFullIsBusy(t *testing.T) {
 	id, _ := o.MustAgent("zero")
 	release := o.blocked(id)
 	var wg sync.WaitGroup
-	for range loop.MaxWaiting {
-		wg.Go(func() { o.MustDo(id, commandstest.Rename("first")) }) // so already
+	rename := func(actor int, name string) error {
+		m := o.Meta()
+		m.Actor.ID = fmt.Sprint(actor)
+		_, err := o.Agents.Do(t.Context(), m, id, commandstest.Rename(name))
+		return err
 	}
-	wait.Until(t, "the queue is full", func() bool { return o.Grants.Agents.Waiting(id) == loop.MaxWaiting })
-	_, err := o.Agents.Do(t.Context(), o.Meta(), id, commandstest.Rename("one too many"))
-	if refusal := (*domain.Error)(nil); !errors.As(err, &refusal) || refusal.Code != "busy" ||
-		refusal.Kind != domain.KindUnavailable || refusal.RetryAfter <= 0 {
-		t.Errorf("one more: %v", err)
+	refused := func(actor int) {
+		t.Helper()
+		err := rename(actor, "one too many")
+		if refusal := (*domain.Error)(nil); !errors.As(err, &refusal) || refusal.Code != "busy" ||
+			refusal.Kind != domain.KindUnavailable || refusal.RetryAfter <= 0 {
+			t.Errorf("one more of %d: %v", actor, err)
+		}
 	}
+	for actor := range loop.MaxWaiting / loop.MaxShare {
+		for range loop.MaxShare {
+			wg.Go(func() {
+				if err := rename(actor, "first"); err != nil { // so already
+					t.Error(err)
+				}
+			})
+		}
+		full := (actor + 1) * loop.MaxShare
+		wait.Until(t, "a share is taken", func() bool { return o.Grants.Agents.Waiting(id) == full })
+		refused(actor) // the others aren't
+	}
+	refused(-1)
 	release()
 	wg.Wait()
 	if done := o.MustDo(id, commandstest.Rename("again")); done.State.Name != "again" {

@@ -17,6 +17,7 @@ import (
 
 const (
 	maxWaiting     = 4096       // commands in one queue; the next one is told that we are busy
+	maxShare       = 1024       // of one actor among them
 	maxBatchEvents = 512        // in one append of several commands
 	maxBatchBytes  = 256 << 10  // in one append of several commands
 	maxCallEvents  = 2000       // of one command
@@ -45,6 +46,7 @@ type stream[S, C, E any] struct {
 	head     Head[S]
 	loaded   bool
 	waiting  []*call[S, C, E]
+	by       map[string]int // how many of them an actor has given
 	running  bool
 	reading  *flight                 // the read that is under way
 	next     *flight                 // the read that callers arriving now share
@@ -69,13 +71,17 @@ func (s *stream[S, C, E]) peek() (Head[S], bool) {
 func (s *stream[S, C, E]) enqueue(c *call[S, C, E]) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.waiting) >= maxWaiting {
+	if len(s.waiting) >= maxWaiting || s.by[c.meta.Actor.ID] >= maxShare {
 		return &domain.Error{
 			Kind: domain.KindUnavailable, Code: "busy", Detail: "Too many commands wait for this stream.",
 			Hint: "Send the same request again after {wait}.", RetryAfter: time.Second,
 		}
 	}
+	if s.by == nil {
+		s.by = map[string]int{}
+	}
 	s.waiting = append(s.waiting, c)
+	s.by[c.meta.Actor.ID]++
 	id := c.meta.CommandID.String()
 	if s.commands[id] == nil {
 		if s.commands == nil {
@@ -97,7 +103,7 @@ func (s *stream[S, C, E]) run() {
 	for {
 		s.mu.Lock()
 		calls := s.waiting
-		s.waiting = nil
+		s.waiting, s.by = nil, nil
 		if len(calls) == 0 {
 			s.running = false
 			s.mu.Unlock()

@@ -8,10 +8,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"agentkey/commands/names"
+	"agentkey/commands/shares"
 	"agentkey/domain"
 	"agentkey/domain/catalog"
 	"agentkey/integrations/templates"
@@ -24,17 +24,18 @@ type Guide struct {
 	Templates *templates.Set
 	Within    time.Duration // a whole guide is written
 
-	mu      sync.Mutex
-	writing map[string]int // how many guides are being written, by organization
+	writing shares.Shares // of organizations
 }
 
-// maxWriting is how many guides may be written at the same time; one organization has half of them.
+// maxWriting is how many guides may be written at the same time. One organization has half of them,
+// and where others write them all, one that writes none begins one nevertheless.
 const maxWriting = 8
 
 // New returns what writes guides; model is nil when none is configured.
 func New(documents Documents, model *Model, known *templates.Set, within time.Duration) *Guide {
 	return &Guide{
-		Documents: documents, Model: model, Templates: known, Within: within, writing: map[string]int{},
+		Documents: documents, Model: model, Templates: known, Within: within,
+		writing: shares.Shares{All: maxWriting, Each: maxWriting / 2},
 	}
 }
 
@@ -102,14 +103,14 @@ func (g *Guide) Plan(p Product) (Plan, error) {
 // Write writes a guide for an organization. The error is a refusal that says why there is none, or
 // the context's when the caller left.
 func (p Plan) Write(ctx context.Context, organization string, emit Emit) error {
-	if !p.guide.enter(organization) {
+	if !p.guide.writing.Take(organization) {
 		return &domain.Error{
 			Kind: domain.KindUnavailable, Code: "busy", Detail: "Too many guides are being written.",
 			RetryAfter: 10 * time.Second,
 			Hint:       "Send the same request again in a moment.",
 		}
 	}
-	defer p.guide.leave(organization)
+	defer p.guide.writing.Give(organization)
 	limited, cancel := context.WithTimeout(ctx, p.guide.Within)
 	defer cancel()
 	err := p.write(limited, emit)
@@ -117,28 +118,6 @@ func (p Plan) Write(ctx context.Context, organization string, emit Emit) error {
 		return unavailable("It did not finish in time.")
 	}
 	return err
-}
-
-func (g *Guide) enter(organization string) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	all := 0
-	for _, n := range g.writing {
-		all += n
-	}
-	if all >= maxWriting || g.writing[organization] >= maxWriting/2 {
-		return false
-	}
-	g.writing[organization]++
-	return true
-}
-
-func (g *Guide) leave(organization string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.writing[organization]--; g.writing[organization] == 0 {
-		delete(g.writing, organization)
-	}
 }
 
 func (p Plan) write(ctx context.Context, emit Emit) error {

@@ -127,19 +127,21 @@ func TestAGuideEndsInItsTimeAndFewAreWrittenAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, maxWriting)
+	ended := make(chan error, maxWriting+1)
 	for i := range maxWriting {
 		go func() { ended <- plan.Write(ctx, fmt.Sprint("o", i/(maxWriting/2)), ignore) }()
 	}
 	for range maxWriting {
 		<-arrived
 	}
-	if refusal, is := errors.AsType[*domain.Error](plan.Write(ctx, "another", ignore)); !is ||
+	if refusal, is := errors.AsType[*domain.Error](plan.Write(ctx, "o1", ignore)); !is ||
 		refusal.Code != "busy" || refusal.RetryAfter == 0 {
 		t.Errorf("one more: %v", refusal)
 	}
+	go func() { ended <- plan.Write(ctx, "another", ignore) }() // it isn't refused because of others
+	<-arrived
 	cancel()
-	for range maxWriting {
+	for range maxWriting + 1 {
 		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Errorf("one that was left ended with %v", err)
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"agentkey/commands"
+	"agentkey/commands/shares"
 	"agentkey/domain/lane"
 	"agentkey/domain/organization"
 	"agentkey/readmodels"
@@ -21,13 +22,14 @@ type Deliverer struct {
 	Clock      func() time.Time
 	Logger     *slog.Logger
 
-	mu   sync.Mutex
-	busy map[string]bool // channels to which something is being sent here
+	mu    sync.Mutex
+	busy  map[string]bool // channels to which something is being sent here
+	lanes shares.Shares   // of organizations
 }
 
 const (
-	// channels to which something is sent at a time; more than one organization may have, so that it
-	// leaves lanes to others
+	// channels to which something is sent at a time; one organization has as many as it may have
+	// channels, and where others have all, one that has none gets one nevertheless
 	maxLanes = 2 * organization.MaxChannels
 	laneLoad = 2 * lane.MaxDigest // that are sent to one before it is looked again
 )
@@ -35,6 +37,8 @@ const (
 // Run looks at every tick until ctx ends, and returns when nothing is being sent any more. What
 // fails is tried again at a later tick.
 func (d *Deliverer) Run(ctx context.Context, tick <-chan time.Time) {
+	d.busy = map[string]bool{}
+	d.lanes = shares.Shares{All: maxLanes, Each: organization.MaxChannels}
 	var lanes sync.WaitGroup
 	defer lanes.Wait()
 	onTicks(
@@ -55,9 +59,9 @@ func (d *Deliverer) look(ctx context.Context, lanes *sync.WaitGroup) error {
 		}
 		lanes.Go(func() {
 			defer d.leave(channel)
-			if err := d.lane(ctx, channel); err != nil && ctx.Err() == nil {
+			if err := d.lane(ctx, channel.ID); err != nil && ctx.Err() == nil {
 				d.Logger.WarnContext(
-					ctx, "a notification is not sent yet", slog.String("channel_id", channel),
+					ctx, "a notification is not sent yet", slog.String("channel_id", channel.ID),
 					slog.String("error", err.Error()),
 				)
 			}
@@ -66,23 +70,21 @@ func (d *Deliverer) look(ctx context.Context, lanes *sync.WaitGroup) error {
 	return nil
 }
 
-func (d *Deliverer) enter(channel string) bool {
+func (d *Deliverer) enter(channel readmodels.DueChannel) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.busy[channel] || len(d.busy) >= maxLanes {
+	if d.busy[channel.ID] || !d.lanes.Take(channel.Organization) {
 		return false
 	}
-	if d.busy == nil {
-		d.busy = map[string]bool{}
-	}
-	d.busy[channel] = true
+	d.busy[channel.ID] = true
 	return true
 }
 
-func (d *Deliverer) leave(channel string) {
+func (d *Deliverer) leave(channel readmodels.DueChannel) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.busy, channel)
+	d.lanes.Give(channel.Organization)
+	delete(d.busy, channel.ID)
 }
 
 // lane sends to one channel.
