@@ -142,6 +142,24 @@ func TestPostgresMayStopAndStart(t *testing.T) {
 	replicas[0].compareWithRebuild()
 }
 
+// TestReadinessNeedsTheLogAlone starts a process whose read model can't be reached at all: it is
+// degraded, says why, and vends.
+func TestReadinessNeedsTheLogAlone(t *testing.T) {
+	t.Parallel()
+	p := start(t, unlimited...)
+	f := mustFleet(p, 1, 1)
+	p.stop()
+	p.env = append(p.env, "AGENTKEY_DATABASE_URL=postgres://nobody@127.0.0.1:1/nothing")
+	p.launch()
+	p.begun()
+	p.becomes(200, `"degraded"`, `"read_model","status":"degraded"`, notCaughtUp, "nothing listens on 127.0.0.1:1")
+	if a := p.with(f.keys[0]).fetch(f.tools[0]); a.Status != 200 {
+		t.Errorf("a fetch: %s", a.Body)
+	}
+	p.admin().mustAgent("Another")
+	p.admin().refused(503, "read_model_unavailable", "GET", "/api/admin/agents", nil)
+}
+
 // TestAReplicaKilledInTheMiddleOfABatchIsReplaced kills the process that fills the tables while its
 // transaction is open. The other one takes over within ten seconds, and nothing is missing or there
 // twice.

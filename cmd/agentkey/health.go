@@ -19,8 +19,8 @@ import (
 	"agentkey/projections"
 )
 
-// health says how the process is. Being behind or counting alone degrades it; without the log it is
-// not ready.
+// health says how the process is. It is ready while it can decide and vend, which needs the log
+// alone; anything else that is down or behind degrades it.
 type health struct {
 	client       *eventstore.Client
 	logURL       string         // "" for the embedded store
@@ -52,6 +52,9 @@ const lookEvery = time.Second
 // behind is how old an event may be that the read model lacks before the process calls itself
 // degraded.
 const behind = 10 * time.Second
+
+// notCaughtUp is what is said of a read model that lacks events from before the start.
+const notCaughtUp = "it has not caught up yet since the start"
 
 // Ready answers GET /readyz, and takes at most a second. However many ask, the checks run once a
 // second.
@@ -142,12 +145,12 @@ func (h *health) look(ctx context.Context) api.Readiness {
 	}
 	switch {
 	case !status.EverCaughtUp:
-		worse(api.ReadinessStatusNotReady)
-		detail := "it has not caught up yet since the start"
+		worse(api.ReadinessStatusDegraded)
+		detail := notCaughtUp
 		if status.State == projections.Failed {
 			detail += ": " + status.Detail
 		}
-		check("read_model", api.ReadinessCheckStatusDown, detail)
+		check("read_model", api.ReadinessCheckStatusDegraded, detail)
 	case status.State == projections.Failed:
 		worse(api.ReadinessStatusDegraded)
 		check("read_model", api.ReadinessCheckStatusDegraded, status.Detail)

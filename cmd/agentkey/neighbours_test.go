@@ -32,7 +32,7 @@ func refusedFor(t *testing.T, p *program, names string) {
 	t.Helper()
 	wait.Until(t, "refused in /readyz", func() bool {
 		a := p.anyone().call("GET", "/readyz", nil)
-		return a.Status == 503 && strings.Contains(string(a.Body), names)
+		return a.Text("status") == "degraded" && strings.Contains(string(a.Body), names)
 	})
 	if said := p.stderr.String(); !strings.Contains(said, names) || !strings.Contains(said, "AGENTKEY_DATABASE_SCHEMA") {
 		t.Errorf("the log doesn't name the other installation: %s", tail(said))
@@ -111,7 +111,7 @@ func TestOfTwoInstallationsThatStartAtOnceOneGetsTheDatabase(t *testing.T) {
 	}
 	wait.Until(t, "one is ready", func() bool {
 		for _, p := range both {
-			ready[p] = p.anyone().call("GET", "/readyz", nil).Status == 200
+			ready[p] = p.anyone().call("GET", "/readyz", nil).Text("status") == "ready"
 		}
 		return ready[both[0]] || ready[both[1]]
 	})

@@ -139,7 +139,10 @@ func (p *program) run() {
 	p.launch()
 	p.begun()
 	c := p.anyone()
-	wait.Until(p.t, "ready", func() bool { return c.call("GET", "/readyz", nil).Status == 200 })
+	wait.Until(p.t, "ready", func() bool {
+		a := c.call("GET", "/readyz", nil)
+		return a.Status == 200 && !strings.Contains(string(a.Body), notCaughtUp) // queries answer too
+	})
 }
 
 // begun waits until the program listens.

@@ -177,8 +177,9 @@ func TestReadinessSaysWhyPostgresAndRedisCanNotBeReached(t *testing.T) {
 	}
 	trusted := "sslmode=verify-full&sslrootcert=" + url.QueryEscape(postgres.cert)
 	begin := func(env ...string) *program {
-		p := newProgram(t, append(env, unlimited...))
-		p.env = append(p.env, "AGENTKEY_LIMIT_ADMIN_READS=1000000/1s")
+		p := start(t, append(unlimited, "AGENTKEY_LIMIT_ADMIN_READS=1000000/1s")...) // while nothing is wrong
+		p.stop()
+		p.env = append(p.env, env...)
 		p.launch()
 		p.begun()
 		return p

@@ -33,7 +33,12 @@ func startReplicas(t testing.TB, n int) []*program {
 // startReplicasOn is startReplicas on given engines. settings replace what replicas otherwise get.
 func startReplicasOn(t testing.TB, n int, log []string, database, counts string, settings ...string) []*program {
 	t.Helper()
-	env := slices.Concat(log, unlimited, []string{"AGENTKEY_DATABASE_URL=" + database, "AGENTKEY_REDIS_URL=" + counts})
+	env := append(slices.Clone(log), "AGENTKEY_DATABASE_URL="+database, "AGENTKEY_REDIS_URL="+counts)
+	for _, limit := range unlimited {
+		if !slices.Contains(env, limit) { // a variable that is set twice is a mistake
+			env = append(env, limit)
+		}
+	}
 	for _, setting := range settings {
 		name, _, _ := strings.Cut(setting, "=")
 		env = slices.DeleteFunc(env, func(e string) bool { return strings.HasPrefix(e, name+"=") })
