@@ -201,6 +201,26 @@ func FuzzExplain(f *testing.F) {
 	})
 }
 
+// TestWhatLooksLikeManyValuesIsText reads texts with more signs than a text may have values.
+func TestWhatLooksLikeManyValuesIsText(t *testing.T) {
+	many := func(line string) string { return strings.Repeat(line, 600_000) }
+	for name, text := range map[string]string{
+		"in double quotes":    `a: "` + many(`\",[ `) + `"` + "\nb: 1\n",
+		"in single quotes":    "a: '" + many(`'',{ `) + "'\nb: 1\n",
+		"in a block":          "l:\n  - a: |-\n" + many("      - x: \"\n") + "    b: 1\na: 1\n",
+		"in a block of lists": "a:\n- >\n" + many(" [\n") + "b: 1\n",
+		"in a comment":        "a: 1 # " + many("{,") + "\nb: 1\n",
+		"in lines of a text":  "a: x" + many(", -") + "\nb: 1\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := body.ReadYAML([]byte(text))
+			if err != nil || !strings.Contains(string(got.JSON), `"a":`) {
+				t.Errorf("it is refused: %v", err)
+			}
+		})
+	}
+}
+
 // TestYAMLThatGrowsIsRefused reads texts that are made to cost much more than their size.
 func TestYAMLThatGrowsIsRefused(t *testing.T) {
 	const size = 1 << 20
@@ -214,16 +234,25 @@ func TestYAMLThatGrowsIsRefused(t *testing.T) {
 		says  string // empty: it is taken
 		times int    // its size that reading it may cost
 	}{
-		"laughs":        {laughs.String(), "anchors and aliases are not allowed", 300},
-		"a cycle":       {"a: &a\n  b: *a\n", "anchors and aliases are not allowed", 20_000},
-		"a merge":       {"a: &a {b: c}\nd:\n  <<: *a\n", "anchors and aliases are not allowed", 20_000},
-		"aliases":       {"a: &a x\nb: [" + strings.Repeat("*a,", size/3) + "]", "anchors", 200},
-		"deep lists":    {"a: " + strings.Repeat("[", size), "nested 32 deep", 20},
-		"deep mappings": {"a: " + strings.Repeat("{a: ", size/4), "nested 32 deep", 20},
-		"lists":         {"a: [" + strings.Repeat("[],", size/2) + "]", "more than 400000 values", 200},
-		"values":        {"a: [" + strings.Repeat("1,", size/2) + "]", "more than 400000 values", 200},
-		"lines":         {"a:\n" + strings.Repeat("-\n", size/2), "more than 400000 values", 200},
-		"documents":     {"a: 1\n" + strings.Repeat("---\n", size/4), "a second document begins", 20},
+		"laughs":           {laughs.String(), "anchors and aliases are not allowed", 300},
+		"a cycle":          {"a: &a\n  b: *a\n", "anchors and aliases are not allowed", 20_000},
+		"a merge":          {"a: &a {b: c}\nd:\n  <<: *a\n", "anchors and aliases are not allowed", 20_000},
+		"aliases":          {"a: &a x\nb: [" + strings.Repeat("*a,", size/8) + "]", "anchors", 200},
+		"deep lists":       {"a: " + strings.Repeat("[", size), "nested 32 deep", 20},
+		"deep mappings":    {"a: " + strings.Repeat("{a: ", size/4), "nested 32 deep", 20},
+		"lists":            {"a: [" + strings.Repeat("[],", size/2) + "]", "more than 200000 values", 200},
+		"values":           {"a: [" + strings.Repeat("1,", size/2) + "]", "more than 200000 values", 200},
+		"lines":            {"a:\n" + strings.Repeat("-\n", size/2), "more than 200000 values", 200},
+		"documents":        {"a: 1\n" + strings.Repeat("---\n", size/8), "a second document begins", 20},
+		"16 MiB of values": {"a: [" + strings.Repeat("1,", 8*size) + "1]", "more than 200000 values", 1},
+		"16 MiB of keys":   {"a: {" + strings.Repeat("x,", 8*size) + "x}", "more than 200000 values", 1},
+		"16 MiB of lines":  {"a:\n" + strings.Repeat("-\n", 8*size), "more than 200000 values", 1},
+		"behind quotes": {
+			"a: x\n  \"\nb: [" + strings.Repeat("1,", 8*size) + "1]\nc: \"", "more than 200000 values", 1,
+		},
+		"behind a block": {
+			"- [a]: |\n    x\n  b: [" + strings.Repeat("1,", 8*size) + "1]", "more than 200000 values", 1,
+		},
 		"a text":        {"a: " + strings.Repeat("x", 8*size), "", 20},
 		"a quoted text": {`a: "` + strings.Repeat(`\u0041`, size) + `"`, "", 20},
 		"a block":       {"a: |\n" + strings.Repeat("  - {x,: [\n", size/2), "", 30},

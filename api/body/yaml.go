@@ -35,6 +35,9 @@ func ReadYAML(raw []byte) (Body, error) {
 			},
 		)
 	}
+	if err := tooCostly(raw, mostValues); err != nil {
+		return Body{}, err
+	}
 	d, err := yaml.NewLoader(bytes.NewReader(raw), yaml.WithPlugin(newLimits()))
 	if err != nil {
 		return Body{}, err
@@ -77,8 +80,8 @@ func ReadYAML(raw []byte) (Body, error) {
 }
 
 // mostValues is how many values a YAML text may have, names of fields included. A catalog of 2,000
-// tools has a tenth of that.
-const mostValues = 400_000
+// tools has a fifth of that.
+const mostValues = 200_000
 
 var (
 	tooDeep = fmt.Sprintf("mappings and lists may be nested %d deep, and this one is deeper", deepest)
