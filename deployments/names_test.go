@@ -136,10 +136,15 @@ var exported = map[string][]string{
 	"agentkey_projection_up":                 {"projection"},
 	"agentkey_limiter_alone":                 {},
 	"agentkey_event_log_up":                  {},
-	"agentkey_ready":                         {},
-	"agentkey_reactions_total":               {"reaction"},
-	"agentkey_data_folder_free_bytes":        {},
-	"agentkey_data_folder_size_bytes":        {},
+	"agentkey_log_integrity_findings":        {},
+	"agentkey_log_integrity_checked_events":  {},
+
+	"agentkey_log_integrity_completed_timestamp_seconds": {},
+
+	"agentkey_ready":                  {},
+	"agentkey_reactions_total":        {"reaction"},
+	"agentkey_data_folder_free_bytes": {},
+	"agentkey_data_folder_size_bytes": {},
 }
 
 func TestTheMetricsAreThoseOfTheProgram(t *testing.T) {

@@ -186,6 +186,10 @@ func TestAForgedEventIsRefusedAndNamed(t *testing.T) {
 	if a := p.with(otherKey).fetch(tool); a.Status != 200 {
 		t.Errorf("another agent's fetch: %d %s", a.Status, a.Body)
 	}
+	p.stop()
+	p.launch()
+	p.begun()
+	p.becomes(503, `"log_integrity"`, "event 3@agent-"+id+" doesn't belong to this log")
 }
 
 // TestAForgedSnapshotIsRefusedAndNamed puts a snapshot with more access in the place of ours. It is

@@ -27,6 +27,7 @@ type health struct {
 	databaseURL  string         // "" for the embedded read model
 	redis        *redis.Options // nil where this process counts alone on purpose
 	readModel    *projections.ReadModel
+	integrity    *projections.Integrity
 	installation *commands.InstallationLoop
 	secrets      *seal.Secrets
 	counter      door.Counter
@@ -124,6 +125,11 @@ func (h *health) look(ctx context.Context) api.Readiness {
 			"no credential is vended until agentkey confirm-restore was run",
 		)
 	}
+	integrity, detail := describeIntegrity(h.integrity.Status())
+	if integrity != api.ReadinessCheckStatusOk {
+		worse(api.ReadinessStatusDegraded)
+	}
+	check("log_integrity", integrity, detail)
 	if off, err := h.clock.Off(ctx); err == nil {
 		if off.Abs() > maxClockOff {
 			worse(api.ReadinessStatusNotReady)

@@ -105,6 +105,7 @@ func TestMetricsCountEventsAndNameNoOne(t *testing.T) {
 		`agentkey_limiter_alone`:                                              0,
 		`agentkey_event_log_up`:                                               1,
 		`agentkey_ready`:                                                      1,
+		`agentkey_log_integrity_findings`:                                     0,
 		`agentkey_reactions_total{reaction="removed_tools"}`:                  1,
 		`agentkey_reactions_total{reaction="ended_secrets"}`:                  0,
 		`agentkey_data_folder_free_bytes`:                                     -1,

@@ -271,14 +271,15 @@ func (p *program) office(do func(context.Context, *office) error) {
 	}
 }
 
-// verify reads the whole log, whatever serves it, and checks its signatures and its order.
+// verify reads the whole log, whatever serves it, and checks its signatures, its chains and its
+// order.
 func (p *program) verify() {
 	p.t.Helper()
 	p.office(func(ctx context.Context, o *office) error {
 		next := map[string]uint64{}
-		position := uint64(0)
+		position, chain := uint64(0), o.inst.Log.NewWholeChain()
 		return walk(ctx, o.client, func(e eventstore.Recorded) error {
-			if _, err := o.inst.Log.Verify([]eventstore.Recorded{e}); err != nil {
+			if _, err := chain.Next(ctx, e); err != nil {
 				return err
 			}
 			category, _, _ := strings.Cut(e.Stream, "-")

@@ -90,6 +90,9 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 		},
 	})
 	health.readModel = readModel
+	health.integrity = &projections.Integrity{
+		Log: inst.Log, Logger: logger, Clock: time.Now, Rest: projections.Leisurely,
+	}
 	if c.Redis == nil {
 		health.counter = limits.NewMemory(time.Now)
 	} else {
@@ -166,6 +169,11 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 		parts.deliverer.Run(beside, ticker.C)
 	})
 	running.Go(func() { health.fence.Run(beside) })
+	running.Go(func() {
+		ticker := time.NewTicker(integrityEvery)
+		defer ticker.Stop()
+		health.integrity.Run(beside, ticker.C)
+	})
 	running.Go(func() {
 		ticker := time.NewTicker(5 * time.Second)
 		defer ticker.Stop()

@@ -44,6 +44,22 @@ func (v *vitals) Collect(out chan<- prometheus.Metric) {
 			)
 		}
 	}
+	integrity := v.health.integrity.Status()
+	gauge(
+		"agentkey_log_integrity_findings", "Events that don't belong to the log, by the last reading of all of it.",
+		float64(integrity.Findings), nil,
+	)
+	gauge(
+		"agentkey_log_integrity_checked_events",
+		"Events that the present reading of the whole log, or the last one, has checked.",
+		float64(integrity.Events), nil,
+	)
+	if !integrity.Completed.IsZero() {
+		gauge(
+			"agentkey_log_integrity_completed_timestamp_seconds", "When the whole log was last read to its end.",
+			float64(integrity.Completed.Unix()), nil,
+		)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	s := v.health.readModel.Status(ctx)
