@@ -15,7 +15,7 @@ test: ## run everything, as CI does
 quick: ## run the tests without the race detector
 	CGO_ENABLED=0 ./scripts/engines go test ./...
 bench: ## measure fetches, appends, rebuilds and memory on all engines, and the machine for comparison
-	./scripts/engines go test -run '^$$' -bench . -benchtime 3s -timeout 60m ./cmd/agentkey
+	./scripts/engines go test -run '^$$' -bench . -benchtime 3s -timeout 60m ./cmd/agentkey ./projections ./eventstore/codec
 lint: ## run the language check and golangci-lint, which vets too
 	./scripts/plain-english
 	go tool -modfile=$(CURDIR)/tools/lint/go.mod golangci-lint run ./...

@@ -153,8 +153,8 @@ func (k *Keyring) verify(r eventstore.Recorded, signature bool) (Signed, Link, e
 	forged := func(reason string) (Signed, Link, error) {
 		return Signed{}, Link{}, &ForgedError{Stream: r.Stream, Revision: r.Revision, Reason: reason}
 	}
-	var m metadata
-	if err := json.Unmarshal(r.Metadata, &m); err != nil {
+	m, err := parseMetadata(r.Metadata)
+	if err != nil {
 		return forged("its metadata is not ours")
 	}
 	key, known := k.public[m.Key]
@@ -172,8 +172,8 @@ func (k *Keyring) verify(r eventstore.Recorded, signature bool) (Signed, Link, e
 			return forged("the signature does not match")
 		}
 	}
-	var s Signed
-	if err := json.Unmarshal([]byte(m.Signed), &s); err != nil {
+	s, err := parseSigned(m.Signed)
+	if err != nil {
 		return forged("the signed text is not ours")
 	}
 	if s.Schema > Schema {
