@@ -41,6 +41,7 @@ func (g *Grants) Seed(
 		return SeededGrant{}, fmt.Errorf("the tool of a suggestion: %w", err)
 	}
 	m.CommandID, m.Since, m.IfRevision = loop.DerivedID(id, "suggestion/"+suggestionID+"/"+d.AgentID), 0, nil
+	m.Shared = true // the call that answered it and the reaction of any process
 	c := agent.Seed{
 		At: loop.Later(g.Clock(), time.Time{}), Tool: agent.Tool{ID: toolID}, SuggestionID: suggestionID,
 		RequestID: loop.DerivedID(m.CommandID, "request").String(), Reason: d.Reason,

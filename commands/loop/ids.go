@@ -20,6 +20,10 @@ func DerivedID(command uuid.UUID, what string) uuid.UUID {
 	return id
 }
 
+// isConclusion reports whether a command follows from a cause: its id is made of the cause's and
+// holds no time. Any process may draw the conclusion, also at this moment.
+func isConclusion(command uuid.UUID) bool { return command.Version() != 7 }
+
 // MadeAt returns the time in a UUIDv7.
 func MadeAt(id uuid.UUID) time.Time {
 	sec, nsec := id.Time().UnixTime()

@@ -33,7 +33,8 @@ type Meta struct {
 
 	Causation string // the id of the event that this follows from; empty: a call
 
-	// Shared says that another process may carry the same command out at this moment.
+	// Shared says that another process may carry the same command out at this moment. A command whose
+	// id isn't a UUIDv7 always is.
 	Shared bool
 
 	// Since is not 0 when the command may have been carried out before, by a process that died: the

@@ -2,10 +2,13 @@ package loop_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 
 	"agentkey/commands"
 	"agentkey/commands/commandstest"
@@ -115,6 +118,31 @@ func TestTheSameCommandTwiceAtOnceHasOneEffect(t *testing.T) {
 		if left := a.Grants.Agents.Remembered(id) + b.Grants.Agents.Remembered(id); left != 0 {
 			t.Fatalf("%d commands are kept in mind", left)
 		}
+	}
+}
+
+// TestWhatTwoProcessesConcludeIsOneEvent lets both carry out a command that follows from a cause,
+// the second on what it knew before. The log keeps the first one's event, and what the second
+// writes next names that one.
+func TestWhatTwoProcessesConcludeIsOneEvent(t *testing.T) {
+	a := open(t)
+	id, _ := a.MustAgent("zero")
+	b := openOn(t, a.Server, a.Ring)
+	for round := range 8 { // the ids hold no time, and what is read as one must not matter
+		m := a.Meta()
+		m.CommandID = uuid.NewSHA1(m.CommandID, []byte("what follows"))
+		b.MustFresh(id)
+		for _, process := range []*office{a, b} {
+			done, err := process.Grants.Agents.Do(t.Context(), id, m, commandstest.Rename(fmt.Sprint("name ", round)))
+			if err != nil || !done.Changed {
+				t.Fatalf("round %d: %+v %v", round, done, err)
+			}
+		}
+		b.MustDo(id, commandstest.Rename(fmt.Sprint("next ", round)))
+		a.MustFresh(id)
+	}
+	if n := a.Count("agent.updated.v1"); n != 16 {
+		t.Errorf("%d events instead of 16", n)
 	}
 }
 

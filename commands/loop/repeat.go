@@ -49,8 +49,10 @@ func (s *stream[S, C, E]) settle(ctx context.Context, c *call[S, C, E], a codec.
 func (s *stream[S, C, E]) find(c *call[S, C, E], now time.Time) (found *stored[E], again bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	u := s.commands[c.meta.CommandID.String()]
-	return u.found, u.calls > 1 || c.meta.Since != 0 || c.meta.Shared || now.Sub(MadeAt(c.meta.CommandID)) > Takeover/2
+	id := c.meta.CommandID
+	u := s.commands[id.String()]
+	return u.found, u.calls > 1 || c.meta.Since != 0 || c.meta.Shared || isConclusion(id) ||
+		now.Sub(MadeAt(id)) > Takeover/2
 }
 
 // searchBack looks for the events of a command that may have been carried out before.
