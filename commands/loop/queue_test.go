@@ -90,7 +90,7 @@ func TestABatchIsNotLargerThanOneAppendMayBe(t *testing.T) {
 	o := open(t)
 	id, _ := o.MustAgent("zero")
 	for name, tt := range map[string]struct{ commands, bytes, most int }{
-		"events": {1100, 10, 512},
+		"events": {1000, 10, 512},
 		"bytes":  {40, 30_000, 8}, // 256 KiB
 	} {
 		t.Run(name, func(t *testing.T) {
