@@ -20,7 +20,7 @@ import (
 
 // largeFile is a file of more events than one append holds.
 func largeFile() []catalog.FileTool {
-	tools := make([]catalog.FileTool, 320)
+	tools := make([]catalog.FileTool, 262)
 	for i := range tools {
 		tools[i] = catalog.FileTool{
 			Name: fmt.Sprint("Tool ", i), Mode: catalog.Shared, AuthType: "api_key",
@@ -44,8 +44,8 @@ func TestALargeImportIsCarriedOutInParts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(want.Changes) != 320 || want.Missing[0] != kept || len(first.Events) != 640 || !first.Changed ||
-		len(first.State.Tools) != 321 || first.State.Underway != nil {
+	if len(want.Changes) != 262 || want.Missing[0] != kept || len(first.Events) != 524 || !first.Changed ||
+		len(first.State.Tools) != 263 || first.State.Underway != nil {
 		t.Errorf("%d changes, %d events, %d tools", len(want.Changes), len(first.Events), len(first.State.Tools))
 	}
 	if planned, completed := o.Count("catalog.change_planned.v1"), o.Count("catalog.change_completed.v1"); planned != 1 ||
@@ -98,7 +98,7 @@ func TestALargeImportIsWholeWhereverItStops(t *testing.T) {
 				t.Errorf("after %d appends, another import: %v", stop, err)
 			}
 			done, err := next.Tools.Continue(t.Context(), by, planned)
-			if err != nil || !done.Changed || len(done.State.Tools) != 320 {
+			if err != nil || !done.Changed || len(done.State.Tools) != 262 {
 				t.Errorf("after %d appends: %d tools, %v", stop, len(done.State.Tools), err)
 			}
 			if done, err := next.Tools.Continue(t.Context(), by, planned); err != nil || done.Changed {
@@ -111,10 +111,10 @@ func TestALargeImportIsWholeWhereverItStops(t *testing.T) {
 					t.Errorf("after %d appends the plan is kept: %v", stop, err)
 				}
 			}
-		case len(head.State.Tools) != 0 && len(head.State.Tools) != 320:
+		case len(head.State.Tools) != 0 && len(head.State.Tools) != 262:
 			t.Errorf("after %d appends there are %d tools and nothing says that more follow", stop, len(head.State.Tools))
 		}
-		if n := next.Count("tool.added.v1"); n != 0 && n != 320 {
+		if n := next.Count("tool.added.v1"); n != 0 && n != 262 {
 			t.Errorf("after %d appends %d tools were added", stop, n)
 		}
 	}
@@ -129,11 +129,11 @@ func TestAnAnswerToSeveralSuggestionsMayTakeSeveralAppends(t *testing.T) {
 	var ids []string
 	for _, name := range []string{"Alpha", "Beta", "Gamma"} {
 		var id string
-		for i := range 40 {
+		for i := range 14 {
 			agent, _ := o.MustAgent(fmt.Sprint(name, i))
 			made, err := suggestions.Suggest(
 				t.Context(), o.AsAgent(agent), agent, name, "https://"+strings.ToLower(name)+".example",
-				strings.Repeat("<", 2000),
+				strings.Repeat("<", 5000),
 			)
 			if err != nil {
 				t.Fatal(err)
@@ -151,11 +151,16 @@ func TestAnAnswerToSeveralSuggestionsMayTakeSeveralAppends(t *testing.T) {
 		t.Fatal(err)
 	}
 	outcomes := map[catalog.Outcome]int{}
-	for _, b := range accepted.Backers {
-		outcomes[b.Outcome]++
+	for _, e := range accepted.Events {
+		if e, is := e.(catalog.SuggestionAccepted); is {
+			for _, d := range e.Decisions {
+				outcomes[d.Outcome]++
+			}
+		}
 	}
 	// The backers of suggestions that are not related were not shown.
-	if outcomes[catalog.Granted] != 40 || outcomes[catalog.Pending] != 80 || o.Count("catalog.change_planned.v1") != 1 {
+	if outcomes[catalog.Granted] != 14 || outcomes[catalog.Pending] != 28 || len(accepted.Backers) != 42 ||
+		o.Count("catalog.change_planned.v1") != 1 {
 		t.Errorf("%v in %d changes", outcomes, o.Count("catalog.change_planned.v1"))
 	}
 	for i, id := range ids {
