@@ -59,7 +59,7 @@ func NewOrganizationLoop(env *loop.Env) *OrganizationLoop {
 	return loop.New(
 		env,
 		loop.Aggregate[organization.State, organization.Command, organization.Event]{
-			Category: codec.Organizations, Fold: 3, Decide: organization.Decide, Evolve: loop.OneByOne(organization.Evolve),
+			Category: codec.Organizations, Fold: 4, Decide: organization.Decide, Evolve: loop.OneByOne(organization.Evolve),
 		},
 	)
 }

@@ -68,7 +68,8 @@ func (c *Callers) admit(s agent.State, key keys.Key) error {
 }
 
 // Service finds the organization and the role of a service token. A refused one comes with the
-// organization alone when it names one of ours.
+// organization alone when it names one of ours, and with the token, for the record, when it worked
+// once.
 func (c *Callers) Service(ctx context.Context, key keys.Key) (Caller, error) {
 	id := key.ID.String()
 	if key.ID == uuid.Nil {
@@ -83,6 +84,12 @@ func (c *Callers) Service(ctx context.Context, key keys.Key) (Caller, error) {
 		known := Caller{}
 		if len(head.State.Tokens) > 0 {
 			known.Organization = id
+		}
+		for tokenID, former := range head.State.Former {
+			if former.Number == key.Number && key.Matches(former.Hash) {
+				known.KeyNumber = key.Number
+				known.Actor = domain.Actor{Type: domain.ActorService, ID: tokenID, Label: former.Name}
+			}
 		}
 		return known, &domain.Error{
 			Kind: domain.KindUnauthenticated, Code: "credentials_unknown",

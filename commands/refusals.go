@@ -13,9 +13,9 @@ import (
 	"agentkey/eventstore/codec"
 )
 
-// Refusals records refused fetches, and calls with keys that had ended: the first of a tool or key
-// and a reason in a minute is durable before its answer, the rest are counted and written together
-// within the minute. So a flood of refusals can't fill the log.
+// Refusals records refused fetches, and calls with keys or tokens that had ended: the first of a
+// tool or key and a reason in a minute is durable before its answer, the rest are counted and
+// written together within the minute. So a flood of refusals can't fill the log.
 type Refusals struct {
 	loop  *loop.Loop[struct{}, codec.Refused, codec.Refused]
 	newID func() uuid.UUID
@@ -26,15 +26,18 @@ type Refusals struct {
 }
 
 // refusal is what is counted together: of a tool, of all tools that don't exist (toolID is empty),
-// or of a key.
-type refusal struct{ agentID, toolID, keyID, reason string }
+// of a key, or of a service token. subject is the agent, or the organization of the token.
+type refusal struct{ subject, toolID, keyID, tokenID, reason string }
 
 // event counts a refusal; asked is the tool that the last of them asked for.
 func (r refusal) event(asked string, count int, last time.Time) codec.Refused {
-	if r.keyID != "" {
-		return codec.KeyRefused{AgentID: r.agentID, KeyID: r.keyID, Reason: r.reason, Count: count, LastAt: last}
+	switch {
+	case r.tokenID != "":
+		return codec.TokenRefused{TokenID: r.tokenID, Count: count, LastAt: last}
+	case r.keyID != "":
+		return codec.KeyRefused{AgentID: r.subject, KeyID: r.keyID, Reason: r.reason, Count: count, LastAt: last}
 	}
-	return codec.CredentialRefused{AgentID: r.agentID, ToolID: asked, Reason: r.reason, Count: count, LastAt: last}
+	return codec.CredentialRefused{AgentID: r.subject, ToolID: asked, Reason: r.reason, Count: count, LastAt: last}
 }
 
 // window is the present minute of one refusal, and what was counted and not written yet.
@@ -73,17 +76,20 @@ func NewRefusals(env *loop.Env, newID func() uuid.UUID) *Refusals {
 // Record returns when the refusal of a fetch is durable or counted. Its only errors are those of
 // the log. What was begun is written even if the caller leaves, because others count on it.
 func (r *Refusals) Record(ctx context.Context, m loop.Meta, agentID, toolID, reason string) error {
-	return r.record(ctx, m, refusal{agentID: agentID, toolID: toolID, reason: reason}, toolID)
+	return r.record(ctx, m, refusal{subject: agentID, toolID: toolID, reason: reason}, toolID)
 }
 
 // Unknown records, as Record does, that an agent asked for a tool that doesn't exist. All of these
 // are counted together, because a caller that invents ids can invent a new one each time.
 func (r *Refusals) Unknown(ctx context.Context, m loop.Meta, agentID, toolID, reason string) error {
-	return r.record(ctx, m, refusal{agentID: agentID, reason: reason}, toolID)
+	return r.record(ctx, m, refusal{subject: agentID, reason: reason}, toolID)
 }
 
-// EndedKey records, as Record does, that an agent's key was used after it ended.
+// EndedKey records, as Record does, that an agent's key or a service token was used after it ended.
 func (r *Refusals) EndedKey(ctx context.Context, m loop.Meta, by Caller) error {
+	if by.Actor.Type == domain.ActorService {
+		return r.record(ctx, m, refusal{subject: by.Organization, tokenID: by.Actor.ID}, "")
+	}
 	key, found := by.Agent.FindKey(by.KeyNumber)
 	if !found {
 		return nil
@@ -92,7 +98,7 @@ func (r *Refusals) EndedKey(ctx context.Context, m loop.Meta, by Caller) error {
 	if by.Agent.Status == agent.StatusRetired {
 		reason = "agent_retired"
 	}
-	return r.record(ctx, m, refusal{agentID: by.Actor.ID, keyID: key.ID, reason: reason}, "")
+	return r.record(ctx, m, refusal{subject: by.Actor.ID, keyID: key.ID, reason: reason}, "")
 }
 
 func (r *Refusals) record(ctx context.Context, m loop.Meta, key refusal, asked string) error {
@@ -192,7 +198,7 @@ func (r *Refusals) write(ctx context.Context, key refusal, w *window) error {
 }
 
 func (r *Refusals) append(ctx context.Context, m loop.Meta, key refusal, e codec.Refused) error {
-	_, err := r.loop.Do(ctx, key.agentID, m, func(struct{}, time.Time) (codec.Refused, error) { return e, nil })
+	_, err := r.loop.Do(ctx, key.subject, m, func(struct{}, time.Time) (codec.Refused, error) { return e, nil })
 	return err
 }
 

@@ -27,7 +27,7 @@ func auditEntry(e codec.Verified) (readmodels.AuditEntry, bool) {
 		OccurredAt: e.Signed.Time, Data: withoutSecrets(e.Data), Private: e.Signed.Private, ToolID: toolOf(e.Event),
 	}
 	switch {
-	case category == codec.Agents, category == codec.Refusals:
+	case category == codec.Agents, category == codec.Refusals && id != e.Signed.Organization:
 		entry.AgentID = id
 	case e.Signed.Actor.Type == domain.ActorAgent:
 		entry.AgentID = e.Signed.Actor.ID
@@ -42,6 +42,8 @@ func target(e codec.Verified, category codec.Category, id, toolID string) readmo
 	switch b := e.Event.(type) {
 	case codec.KeyRefused:
 		return readmodels.Target{Type: "agent", ID: b.AgentID}
+	case codec.TokenRefused:
+		return readmodels.Target{Type: "service_token", ID: b.TokenID}
 	case installation.Begun:
 		return readmodels.Target{Type: "installation", ID: b.StoreID}
 	case installation.MasterKeyAdded:

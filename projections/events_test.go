@@ -745,6 +745,16 @@ var tellings = []struct {
 		"service_token t1",
 	},
 	{
+		"a token that ended is used",
+		[]step{tokened},
+		step{
+			"refusals-" + org, domain.Actor{Type: domain.ActorService, ID: "t1"},
+			codec.TokenRefused{TokenID: "t1", Count: 1, LastAt: start},
+		},
+		nil,
+		"service_token t1",
+	},
+	{
 		"a person is recorded", nil,
 		step{"person-p1", admin, codec.PersonRecorded{OrganizationID: org, KeyID: "k", Sealed: "5ea1ed"}},
 		nil,
@@ -830,7 +840,7 @@ func (w *world) labelled(here uint64, about string) {
 	}
 	e := list.Items[0]
 	if e.Target.Label == "" || (e.AgentName == "") != (e.AgentID == "") || (e.ToolName == "") != (e.ToolID == "") ||
-		(e.Actor.Label == "") != (e.Actor.Type != domain.ActorAgent) {
+		(e.Actor.Label == "") != (e.Actor.Type != domain.ActorAgent && e.Actor.Type != domain.ActorService) {
 		w.t.Errorf("something has no name: %+v", e)
 	}
 }

@@ -32,7 +32,7 @@ type Call struct {
 	Address       string   // of the client, see Door.Address
 
 	Caller   commands.Caller  // who it is, once Admit knows
-	EndedKey bool             // the key was the caller's and has ended, so Admit refused it
+	EndedKey bool             // the key or token was the caller's and has ended, so Admit refused it
 	Standing *limits.Decision // of the limit that the answer names
 }
 

@@ -15,9 +15,13 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
 
+	"agentkey/commands/keys"
+	"agentkey/domain/organization"
 	"agentkey/eventstore"
+	"agentkey/eventstore/eventstoretest/wait"
 	"agentkey/eventstore/seal"
 )
 
@@ -204,7 +208,27 @@ func TestAConfiguredTokenReplacesTheOneBefore(t *testing.T) {
 	if role := p.with(configured).must(200, "GET", "/api/admin/me", nil).Text("role"); role != "owner" {
 		t.Errorf("its role is %q", role)
 	}
-	p.with(first).refused(401, "credentials_unknown", "GET", "/api/admin/me", nil)
+	for range 3 {
+		p.with(first).refused(401, "credentials_unknown", "GET", "/api/admin/me", nil)
+	}
+	random, _, err := keys.New(keys.Service, uuid.Nil, organization.ConfiguredToken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.with(random).refused(401, "credentials_unknown", "GET", "/api/admin/me", nil)
+	var used []map[string]any
+	wait.Until(t, "somebody still has it", func() bool {
+		used = p.with(configured).must(200, "GET", "/api/admin/audit?action=service_token.refused", nil).Items()
+		return len(used) > 0
+	})
+	oldest := used[len(used)-1]
+	data, _ := oldest["data"].(object)
+	target, _ := oldest["target"].(object)
+	request, _ := oldest["request"].(object)
+	if data["count"] != 1.0 || target["type"] != "service_token" || target["id"] != data["token_id"] ||
+		request["ip"] != "127.0.0.1" || oldest["agent_id"] != nil {
+		t.Errorf("the first use of the minute: %v", used)
+	}
 	recovered := p.shell("admin", "recover")
 	p.with(recovered).must(200, "GET", "/api/admin/me", nil)
 }

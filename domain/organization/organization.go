@@ -83,13 +83,20 @@ type Token struct {
 	CreatedAt time.Time   `json:"created_at"`
 }
 
+// FormerToken is a service token that was revoked, or replaced by one of the same number.
+type FormerToken struct {
+	Number int    `json:"number"`
+	Name   string `json:"name"`
+	Hash   string `json:"hash"`
+}
+
 // State is what decisions about an organization, and the answers to them, read.
 type State struct {
-	Exists    bool              `json:"exists,omitempty"`
-	Name      string            `json:"name,omitempty"`
-	Tokens    map[int]Token     `json:"tokens,omitempty"`
-	Former    map[string]string `json:"former,omitempty"` // by their ids, the names of tokens that ended
-	NextToken int               `json:"next_token,omitempty"`
+	Exists    bool                   `json:"exists,omitempty"`
+	Name      string                 `json:"name,omitempty"`
+	Tokens    map[int]Token          `json:"tokens,omitempty"`
+	Former    map[string]FormerToken `json:"former,omitempty"` // by their ids
+	NextToken int                    `json:"next_token,omitempty"`
 
 	Channels map[string]Channel `json:"channels,omitempty"`
 }
@@ -101,7 +108,7 @@ func (s State) TokenName(id string) string {
 			return t.Name
 		}
 	}
-	return s.Former[id]
+	return s.Former[id].Name
 }
 
 // withoutToken returns the state after the token of a number has ended; older states keep what they
@@ -114,9 +121,9 @@ func (s State) withoutToken(number int) State {
 	s.Tokens, s.Former = maps.Clone(s.Tokens), maps.Clone(s.Former)
 	delete(s.Tokens, number)
 	if s.Former == nil {
-		s.Former = map[string]string{}
+		s.Former = map[string]FormerToken{}
 	}
-	s.Former[t.ID] = t.Name
+	s.Former[t.ID] = FormerToken{Number: number, Name: t.Name, Hash: t.Hash}
 	return s
 }
 

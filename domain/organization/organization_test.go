@@ -114,7 +114,10 @@ func TestOfAReplacedOrRevokedTokenTheNameStays(t *testing.T) {
 	if diff := cmp.Diff(want, s.Tokens); diff != "" {
 		t.Errorf("the tokens (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(map[string]string{"t0a": "ci", "t1b": "ci"}, s.Former); diff != "" {
+	former := map[string]organization.FormerToken{
+		"t0a": {Number: 0, Name: "ci", Hash: "a"}, "t1b": {Number: 1, Name: "ci", Hash: "b"},
+	}
+	if diff := cmp.Diff(former, s.Former); diff != "" {
 		t.Errorf("the former ones (-want +got):\n%s", diff)
 	}
 	for _, id := range []string{"t0a", "t1b", "t0c"} {

@@ -52,6 +52,7 @@ var samples = map[string]any{
 	"agent.key_refused.v1": codec.KeyRefused{
 		AgentID: "agent-1", KeyID: "key-1", Reason: "rotated", Count: 5, LastAt: at,
 	},
+	"service_token.refused.v1": codec.TokenRefused{TokenID: "token-1", Count: 5, LastAt: at},
 
 	"installation.begun.v1": installation.Begun{
 		StoreID: "store-1", OrganizationID: "org-1", SigningKey: public, MACSecretID: "secret-3",

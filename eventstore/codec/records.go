@@ -30,6 +30,13 @@ type (
 		Count   int       `json:"count"`
 		LastAt  time.Time `json:"last_at"`
 	}
+	// TokenRefused counts calls with a service token that was revoked or replaced. It is written like
+	// KeyRefused, to the stream of the organization's refusals.
+	TokenRefused struct {
+		TokenID string    `json:"token_id"`
+		Count   int       `json:"count"`
+		LastAt  time.Time `json:"last_at"`
+	}
 	// PersonRecorded is a person's name and address, sealed with a key that can be removed.
 	PersonRecorded struct {
 		OrganizationID string `json:"organization_id"`
@@ -77,8 +84,9 @@ type (
 	}
 )
 
-// Refused is an event of the stream of an agent's refusals.
+// Refused is an event of the stream of an agent's refusals, or of an organization's.
 type Refused interface{ refused() }
 
 func (CredentialRefused) refused() {}
 func (KeyRefused) refused()        {}
+func (TokenRefused) refused()      {}

@@ -66,6 +66,7 @@ var table = []row{
 	of[agent.CredentialVended]("credential.vended.v1"), // first: the most frequent by far
 	of[CredentialRefused]("credential.refused.v1"),
 	of[KeyRefused]("agent.key_refused.v1"),
+	of[TokenRefused]("service_token.refused.v1"),
 
 	of[installation.Begun]("installation.begun.v1"),
 	of[installation.MasterKeyAdded]("master_key.added.v1"),
