@@ -2,11 +2,13 @@ package main
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -138,4 +140,80 @@ func TestWithEveryConnectionAtWorkItSaysSo(t *testing.T) {
 	wait.Until(t, "it takes calls again", func() bool {
 		return p.single(p.Token).call("GET", "/api/admin/me", nil).Status == 200
 	})
+}
+
+// TestTheBoundCountsEveryKindOfConnection looks at connections with TLS: one of HTTP/2 counts once
+// however many calls it has, and one with an open stream is never closed to make room, also when
+// others come that end no handshake.
+func TestTheBoundCountsEveryKindOfConnection(t *testing.T) {
+	t.Parallel()
+	const limit = 4
+	arrived, proceed := make(chan struct{}, 1), make(chan struct{})
+	model := startModel(t, func(w http.ResponseWriter, r *http.Request) {
+		modelSays(w, modelFacts, "")
+		arrived <- struct{}{}
+		select {
+		case <-proceed:
+			modelSays(w, "1. Open the settings.\n2. Make a key.\n", "stop")
+			_, _ = io.WriteString(w, "data: [DONE]\n\n")
+		case <-r.Context().Done():
+		}
+	})
+	docs := docsServer(t, map[string]string{"/keys": docsPage})
+	cert, key := certificate(t)
+	p := newProgram(t, append(
+		model.env(), scraped, "AGENTKEY_TLS_CERT="+cert, "AGENTKEY_TLS_KEY="+key,
+		"AGENTKEY_MAX_CONNECTIONS="+fmt.Sprint(limit),
+	))
+	p.launch()
+	p.begun()
+	secure := func(two bool) client {
+		c := p.admin()
+		protocols := &http.Protocols{}
+		protocols.SetHTTP1(!two)
+		protocols.SetHTTP2(two)
+		c.http = &http.Client{Transport: &http.Transport{
+			Protocols: protocols, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // its bound is asked for
+		}}
+		return c
+	}
+	two := secure(true)
+	wait.Until(t, "ready", func() bool { return two.call("GET", "/readyz", nil).Status == 200 })
+	open := func() float64 {
+		_, samples := p.scrape()
+		return samples["agentkey_http_connections"]
+	}
+	// Many calls at once over HTTP/2 are one connection, and a stream on it keeps it.
+	streamed := make(chan []guideEvent, 1)
+	go func() { streamed <- two.guideAll(object{"name": "Acme", "docs_url": docs + "/keys"}) }()
+	<-arrived
+	var calls sync.WaitGroup
+	for range 4 * limit {
+		calls.Go(func() { two.must(200, "GET", "/api/admin/me", nil) })
+	}
+	calls.Wait()
+	if n := open(); n != 1 {
+		t.Errorf("%v connections are open for one of HTTP/2", n)
+	}
+	// Others come and go, with TLS and HTTP/1.1, and with a handshake that never ends.
+	for range 3 * limit {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "https://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+	}
+	for range 2 * limit {
+		one := secure(false)
+		wait.Until(t, "called", func() bool {
+			a, err := one.try("GET", "/api/admin/me", nil)
+			return err == nil && a.Status == 200
+		})
+	}
+	wait.Until(t, "those beyond the bound end", func() bool { return open() <= limit })
+	two.must(200, "GET", "/api/admin/me", nil)
+	close(proceed)
+	if all := <-streamed; len(all) == 0 || all[len(all)-1].Name != "done" {
+		t.Errorf("the stream that was open ended with %v", all)
+	}
 }
