@@ -98,6 +98,7 @@ func (s *Server) auditEntry(ctx context.Context, e readmodels.AuditEntry) (Audit
 		e.Actor.Label = personal.Label
 	}
 	out.Actor = s.actor(ctx, e.Organization, e.Actor)
+	out.OnBehalfOf = s.somebody(ctx, e.Organization, e.OnBehalfOf)
 	if e.RequestID == "" { // an operator's command, or what followed from an event
 		return out, nil
 	}

@@ -55,10 +55,7 @@ func (s *Server) noteView(ctx context.Context, organization string, n readmodels
 		Backers: views(n.Backers, backerView), CreatedAt: n.CreatedAt.UTC(), LastActivityAt: n.LastActivityAt.UTC(),
 		DecidedAt: optionalTime(n.DecidedAt), DismissalReason: optional(n.DismissalReason),
 	}
-	if n.DecidedBy.ID != "" {
-		by := s.actor(ctx, organization, n.DecidedBy)
-		out.DecidedBy = &by
-	}
+	out.DecidedBy = s.somebody(ctx, organization, n.DecidedBy)
 	return out
 }
 

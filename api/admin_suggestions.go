@@ -106,10 +106,7 @@ func (s *Server) suggestionView(ctx context.Context, organization string, x read
 		TemplateID:      s.templateOf(x.Name, x.URL),
 		ConfusableWith:  confusableView(x.Confusable),
 	}
-	if x.DecidedBy.ID != "" {
-		by := s.actor(ctx, organization, x.DecidedBy)
-		out.DecidedBy = &by
-	}
+	out.DecidedBy = s.somebody(ctx, organization, x.DecidedBy)
 	return out
 }
 

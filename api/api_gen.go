@@ -1004,7 +1004,10 @@ type AuditEntry struct {
 	ID        string                 `json:"id"`
 
 	// OccurredAt RFC 3339 in UTC.
-	OccurredAt Time          `json:"occurred_at"`
+	OccurredAt Time `json:"occurred_at"`
+
+	// OnBehalfOf If AgentKey itself is the actor: who caused it, such as the admin who removed the tool whose access it revoked.
+	OnBehalfOf *Actor        `json:"on_behalf_of,omitempty"`
 	Position   int64         `json:"position"`
 	Request    *AuditRequest `json:"request,omitempty"`
 	Revision   int64         `json:"revision"`
@@ -1200,14 +1203,22 @@ type FieldImport struct {
 	To    string `json:"to"`
 }
 
-// Grant defines model for Grant.
+// Grant An agent's access to a tool. decided_by and decided_at are of the newest decision about it; where AgentKey completes what somebody did, such as removing a tool, they name that person or token. approved_by stays when the access ends. ended_by is absent if the access ended by its time.
 type Grant struct {
 	AgentID   string `json:"agent_id"`
 	AgentName string `json:"agent_name"`
 
+	// ApprovedAt RFC 3339 in UTC.
+	ApprovedAt *Time  `json:"approved_at,omitempty"`
+	ApprovedBy *Actor `json:"approved_by,omitempty"`
+
 	// DecidedAt RFC 3339 in UTC.
 	DecidedAt *Time  `json:"decided_at,omitempty"`
 	DecidedBy *Actor `json:"decided_by,omitempty"`
+
+	// EndedAt RFC 3339 in UTC.
+	EndedAt *Time  `json:"ended_at,omitempty"`
+	EndedBy *Actor `json:"ended_by,omitempty"`
 
 	// ExpiresAt RFC 3339 in UTC.
 	ExpiresAt  *Time `json:"expires_at,omitempty"`

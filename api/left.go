@@ -53,7 +53,8 @@ func grantLeft(d commands.GrantResult, now time.Time) readmodels.Grant {
 		AgentID: d.AgentID, AgentName: d.State.Name, ToolID: d.ToolID, ToolName: d.Tool.Name, Status: string(g.At(now)),
 		Origin: string(g.Origin), RequestID: g.RequestID, Reason: g.Reason, DenialReason: g.DenialReason,
 		DecidedAt: g.DecidedAt, DecidedBy: value(g.DecidedBy), ExpiresAt: value(g.ExpiresAt), FetchCount: g.FetchCount,
-		LastFetchedAt: g.LastFetchedAt,
+		LastFetchedAt: g.LastFetchedAt, ApprovedAt: g.ApprovedAt, ApprovedBy: value(g.ApprovedBy),
+		EndedAt: g.EndedAt, EndedBy: value(g.EndedBy),
 	}
 }
 

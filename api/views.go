@@ -68,6 +68,15 @@ func itself(by domain.Actor, agentID, name string) domain.Actor {
 	return by
 }
 
+// somebody is absent where nobody acted.
+func (s *Server) somebody(ctx context.Context, organization string, a domain.Actor) *Actor {
+	if a.ID == "" {
+		return nil
+	}
+	out := s.actor(ctx, organization, a)
+	return &out
+}
+
 // addKey lists a key that still works; each one that ever did would be a long list.
 func (a *Agent) addKey(now time.Time, k readmodels.Key) {
 	if !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt) {
@@ -129,11 +138,11 @@ func (s *Server) grantView(ctx context.Context, organization string, g readmodel
 		Status: GrantStatus(g.Status), Origin: GrantOrigin(g.Origin), RequestID: optional(g.RequestID),
 		Reason: optional(g.Reason), DecidedAt: optionalTime(g.DecidedAt), ExpiresAt: optionalTime(g.ExpiresAt),
 		FetchCount: g.FetchCount, LastFetchedAt: optionalTime(g.LastFetchedAt),
+		ApprovedAt: optionalTime(g.ApprovedAt), EndedAt: optionalTime(g.EndedAt),
 	}
-	if g.DecidedBy.ID != "" {
-		by := s.actor(ctx, organization, itself(g.DecidedBy, g.AgentID, g.AgentName))
-		out.DecidedBy = &by
-	}
+	out.DecidedBy = s.somebody(ctx, organization, itself(g.DecidedBy, g.AgentID, g.AgentName))
+	out.ApprovedBy = s.somebody(ctx, organization, g.ApprovedBy)
+	out.EndedBy = s.somebody(ctx, organization, itself(g.EndedBy, g.AgentID, g.AgentName))
 	return out
 }
 
@@ -143,10 +152,7 @@ func (s *Server) requestView(ctx context.Context, organization string, r readmod
 		CredentialMode: CredentialMode(r.CredentialMode), Reason: r.Reason, Status: RequestStatus(r.Status),
 		CreatedAt: r.CreatedAt.UTC(), DecidedAt: optionalTime(r.DecidedAt), DenialReason: optional(r.DenialReason),
 	}
-	if r.DecidedBy.ID != "" {
-		by := s.actor(ctx, organization, itself(r.DecidedBy, r.AgentID, r.AgentName))
-		out.DecidedBy = &by
-	}
+	out.DecidedBy = s.somebody(ctx, organization, itself(r.DecidedBy, r.AgentID, r.AgentName))
 	return out
 }
 

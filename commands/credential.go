@@ -141,8 +141,8 @@ func (v vault) put(
 	ctx context.Context, m loop.Meta, what string, secret domain.Secret, binding func(id string) seal.Binding,
 ) (string, error) {
 	signed := codec.Signed{
-		Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), RequestID: m.RequestID,
-		Time: loop.Later(v.clock(), time.Time{}),
+		Organization: m.Organization, Actor: m.Actor, OnBehalfOf: m.OnBehalfOf, CommandID: m.CommandID.String(),
+		RequestID: m.RequestID, Time: loop.Later(v.clock(), time.Time{}),
 	}
 	for ; ; what += " again" {
 		id := loop.DerivedID(m.CommandID, what).String()

@@ -167,8 +167,8 @@ func (g *Grants) opened(ctx context.Context, m loop.Meta, id string) (codec.Requ
 // open writes the stream that finds a request, or a note, by its id.
 func (g *Grants) open(ctx context.Context, m loop.Meta, requestID, agentID, toolID string) error {
 	signed := codec.Signed{
-		Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), RequestID: m.RequestID,
-		Time: loop.Later(g.Clock(), time.Time{}),
+		Organization: m.Organization, Actor: m.Actor, OnBehalfOf: m.OnBehalfOf, CommandID: m.CommandID.String(),
+		RequestID: m.RequestID, Time: loop.Later(g.Clock(), time.Time{}),
 	}
 	_, err := g.Log.Write(
 		ctx, codec.Requests.Stream(requestID), codec.Begin,

@@ -25,12 +25,12 @@ type Actor struct {
 	Label string    `json:"-"`
 }
 
-// Fact is one thing that happened: the event with the time and the actor of its signed metadata.
-// States are folded from facts; no event repeats either of the two in its data.
+// Fact is one thing that happened: the event with the time of its signed metadata and who is behind
+// it. States are folded from facts; no event repeats either of the two in its data.
 type Fact[E any] struct {
 	Event E
 	At    time.Time
-	By    Actor
+	By    Actor // who did it, or on whose behalf a part of the system did
 }
 
 // Role is what a service token or a member may do in an organization.

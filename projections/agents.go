@@ -13,7 +13,7 @@ import (
 const keptKeys = 3
 
 func (r *rows) agent(ctx context.Context, id string, e codec.Verified, body agent.Event) error {
-	at, by := readmodels.Micros(e.Signed.Time), e.Signed.Actor
+	at, by := readmodels.Micros(e.Signed.Time), e.Signed.By()
 	switch b := body.(type) {
 	case agent.Registered:
 		err := r.tx.InsertAgent(ctx, readmodels.InsertAgentParams{
@@ -89,9 +89,9 @@ func (r *rows) rotate(ctx context.Context, id string, b agent.KeyRotated, at int
 
 // grant applies what happens to an agent's access, and to the request that led to it.
 func (r *rows) grant(ctx context.Context, id string, e codec.Verified, body agent.Event) error {
+	by := e.Signed.By()
 	d := decision{
-		rows: r, agentID: id, at: readmodels.Micros(e.Signed.Time), byType: string(e.Signed.Actor.Type),
-		byID: e.Signed.Actor.ID,
+		rows: r, agentID: id, at: readmodels.Micros(e.Signed.Time), byType: string(by.Type), byID: by.ID,
 	}
 	position := int64(e.Position) //nolint:gosec // positions fit
 	switch b := body.(type) {
@@ -141,7 +141,11 @@ func (r *rows) grant(ctx context.Context, id string, e codec.Verified, body agen
 	case agent.GrantWithdrawn:
 		return d.end(ctx, b.ToolID, b.RequestID, agent.Withdrawn)
 	case agent.GrantRevoked:
-		return d.end(ctx, b.ToolID, b.RequestID, agent.Revoked)
+		if err := d.end(ctx, b.ToolID, b.RequestID, agent.Revoked); err != nil || b.Cause != agent.CauseToolRemoved {
+			return err
+		}
+		// A decision that found the tool gone takes itself back; who removed the tool ended the access.
+		return r.tx.EndGrantWithTool(ctx, readmodels.EndGrantWithToolParams{AgentID: id, ToolID: b.ToolID})
 	case agent.GrantExpired:
 		return r.tx.ExpireGrant(ctx, readmodels.ExpireGrantParams{AgentID: id, ToolID: b.ToolID})
 	case agent.GrantCredentialReplaced:

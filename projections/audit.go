@@ -23,14 +23,15 @@ func auditEntry(e codec.Verified) (readmodels.AuditEntry, bool) {
 	}
 	entry := readmodels.AuditEntry{
 		Organization: e.Signed.Organization, ID: e.ID.String(), Position: e.Position, Stream: e.Stream,
-		Revision: e.Revision, Action: codec.Action(e.Type), Actor: e.Signed.Actor, RequestID: e.Signed.RequestID,
+		Revision: e.Revision, Action: codec.Action(e.Type), Actor: e.Signed.Actor,
+		OnBehalfOf: e.Signed.OnBehalfOf, RequestID: e.Signed.RequestID,
 		OccurredAt: e.Signed.Time, Data: withoutSecrets(e.Data), Private: e.Signed.Private, ToolID: toolOf(e.Event),
 	}
 	switch {
 	case category == codec.Agents, category == codec.Refusals && id != e.Signed.Organization:
 		entry.AgentID = id
-	case e.Signed.Actor.Type == domain.ActorAgent:
-		entry.AgentID = e.Signed.Actor.ID
+	case e.Signed.By().Type == domain.ActorAgent:
+		entry.AgentID = e.Signed.By().ID
 	}
 	entry.Target = target(e, category, id, entry.ToolID)
 	return entry, true

@@ -31,6 +31,7 @@ type step struct {
 
 var (
 	bot     = self("bot")
+	late    = domain.Actor{Type: domain.ActorHuman, ID: "late"}
 	system  = domain.Actor{Type: domain.ActorSystem, ID: "agentkey"}
 	tonight = start.Add(12 * time.Hour)
 
@@ -191,8 +192,8 @@ var tellings = []struct {
 			"+requests r2: agent_id=bot created_at=now organization_id=org position=here reason=once more " +
 				"status=pending tool_id=github",
 			"agents bot: last_seen_at=now",
-			"grants bot/github: decided_at=0 decided_by_id= decided_by_type= expires_at=0 fetch_count=0 " +
-				"last_fetched_at=0 reason=once more request_id=r2 status=pending",
+			"grants bot/github: approved_at=0 approved_by_id= approved_by_type= decided_at=0 decided_by_id= " +
+				"decided_by_type= ended_at=0 ended_by_id= ended_by_type= expires_at=0 fetch_count=0 last_fetched_at=0 reason=once more request_id=r2 status=pending",
 		},
 		"tool github, agent bot, tool github",
 	},
@@ -202,15 +203,16 @@ var tellings = []struct {
 		step{"agent-bot", bot, agent.GrantWithdrawn{ToolID: "github", RequestID: "r1"}},
 		[]string{
 			"agents bot: last_seen_at=now",
-			"grants bot/github: decided_at=now decided_by_id=bot decided_by_type=agent status=withdrawn",
+			"grants bot/github: decided_at=now decided_by_id=bot decided_by_type=agent ended_at=now ended_by_id=bot " +
+				"ended_by_type=agent status=withdrawn",
 			"requests r1: decided_at=now decided_by_id=bot decided_by_type=agent status=withdrawn",
 		},
 		"tool github, agent bot, tool github",
 	},
 	{
 		"a request is approved", []step{registered, added, asked}, approved, []string{
-			"grants bot/github: decided_at=now decided_by_id=admin decided_by_type=human expires_at=now+43195 " +
-				"status=approved",
+			"grants bot/github: approved_at=now approved_by_id=admin approved_by_type=human decided_at=now " +
+				"decided_by_id=admin decided_by_type=human expires_at=now+43195 status=approved",
 			"requests r1: decided_at=now decided_by_id=admin decided_by_type=human status=approved",
 		}, "tool github, agent bot, tool github",
 	},
@@ -223,27 +225,29 @@ var tellings = []struct {
 	},
 	{
 		"access is given without a request", []step{registered, added}, assigned, []string{
-			"+grants bot/github: decided_at=now decided_by_id=admin decided_by_type=human expires_at=now+43196 " +
-				"organization_id=org origin=assignment position=here status=approved",
+			"+grants bot/github: approved_at=now approved_by_id=admin approved_by_type=human decided_at=now " +
+				"decided_by_id=admin decided_by_type=human expires_at=now+43196 organization_id=org origin=assignment position=here status=approved",
 		}, "tool github, agent bot, tool github",
 	},
 	{
 		"access is given to whom it was denied", []step{registered, added, asked, denied}, step{
 			"agent-bot", admin, agent.GrantAssigned{ToolID: "github"},
 		}, []string{
-			"grants bot/github: decided_at=now denial_reason= origin=assignment reason= request_id= status=approved",
+			"grants bot/github: approved_at=now approved_by_id=admin approved_by_type=human decided_at=now denial_reason= " +
+				"origin=assignment reason= request_id= status=approved",
 		}, "tool github, agent bot, tool github",
 	},
 	{
 		"access is revoked",
 		[]step{registered, added, asked, approved},
 		revoked,
-		[]string{"grants bot/github: decided_at=now status=revoked"},
+		[]string{"grants bot/github: decided_at=now ended_at=now ended_by_id=admin ended_by_type=human status=revoked"},
 		"tool github, agent bot, tool github",
 	},
 	{
 		"a request is revoked and leaves the queue", []step{registered, added, asked}, revoked, []string{
-			"grants bot/github: decided_at=now decided_by_id=admin decided_by_type=human status=revoked",
+			"grants bot/github: decided_at=now decided_by_id=admin decided_by_type=human ended_at=now ended_by_id=admin " +
+				"ended_by_type=human status=revoked",
 			"requests r1: decided_at=now decided_by_id=admin decided_by_type=human status=withdrawn",
 		}, "tool github, agent bot, tool github",
 	},
@@ -272,7 +276,10 @@ var tellings = []struct {
 			revoked,
 		},
 		step{"agent-bot", admin, agent.GrantAssigned{ToolID: "github"}},
-		[]string{"grants bot/github: credential_expires_at=0 decided_at=now expires_at=0 status=approved"},
+		[]string{
+			"grants bot/github: approved_at=now credential_expires_at=0 decided_at=now ended_at=0 ended_by_id= " +
+				"ended_by_type= expires_at=0 status=approved",
+		},
 		"tool github, agent bot, tool github",
 	},
 	{
@@ -399,17 +406,30 @@ var tellings = []struct {
 		"a tool is removed",
 		[]step{added, registered, assigned},
 		step{"catalog-" + org, admin, catalog.ToolRemoved{ToolID: "github"}},
-		[]string{"tools github: removed_at=now revision=2"},
+		[]string{"tools github: removed_at=now removed_by_id=admin removed_by_type=human revision=2"},
 		"tool github, tool github",
 	},
 
+	{
+		"a decision that found the tool gone is taken back",
+		[]step{
+			added, registered, {"catalog-" + org, admin, catalog.ToolRemoved{ToolID: "github"}},
+			{"agent-bot", late, agent.GrantAssigned{ToolID: "github"}},
+		},
+		step{"agent-bot", late, agent.GrantRevoked{ToolID: "github", Cause: agent.CauseToolRemoved}},
+		[]string{
+			"grants bot/github: decided_at=now decided_by_id=admin ended_at=now ended_by_id=admin ended_by_type=human " +
+				"status=revoked",
+		},
+		"tool github, agent bot, tool github",
+	},
 	{
 		"a backer of a suggestion is given access",
 		[]step{registered, added},
 		step{"agent-bot", admin, agent.GrantAssigned{ToolID: "github", Reason: "to read issues", SuggestionID: "g1"}},
 		[]string{
-			"+grants bot/github: decided_at=now decided_by_id=admin decided_by_type=human organization_id=org " +
-				"origin=suggestion position=here reason=to read issues status=approved",
+			"+grants bot/github: approved_at=now approved_by_id=admin approved_by_type=human decided_at=now " +
+				"decided_by_id=admin decided_by_type=human organization_id=org origin=suggestion position=here reason=to read issues status=approved",
 		},
 		"tool github, agent bot, tool github",
 	},
@@ -865,6 +885,7 @@ func (w *world) audited(before, after stored, here uint64, s step, about string)
 		"organization_id": org, "id": e.ID.String(), "stream": s.stream, "revision": fmt.Sprint(e.Revision),
 		"action": action, "actor_type": string(s.by.Type), "actor_id": s.by.ID, "request_id": "call-1",
 		"occurred_at": fmt.Sprint(w.now.UnixMicro()), "private": "sealed-private", "agent_id": "", "tool_id": "",
+		"on_behalf_of_type": "", "on_behalf_of_id": "",
 	}
 	for i, thing := range strings.Split(about, ", ") {
 		kind, id, _ := strings.Cut(thing, " ")

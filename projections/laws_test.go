@@ -26,6 +26,7 @@ type history struct {
 	now      time.Time
 	tools    []string
 	catalog  catalog.State
+	removed  map[string]time.Time // tools
 	agents   map[string]agent.State
 	requests map[string]string // status by id
 	ids      []string          // of the agents
@@ -35,6 +36,7 @@ type history struct {
 func newHistory(w *world) *history {
 	h := &history{
 		w: w, org: uuid.NewString(), now: start, agents: map[string]agent.State{}, requests: map[string]string{},
+		removed: map[string]time.Time{},
 	}
 	for range 3 {
 		h.tools, h.ids = append(h.tools, uuid.NewString()), append(h.ids, uuid.NewString())
@@ -64,6 +66,9 @@ func (h *history) onCatalog(t *rapid.T, c catalog.Command) {
 	var stored []any
 	for _, e := range events {
 		h.catalog = catalog.Evolve(h.catalog, domain.Fact[catalog.Event]{Event: e, At: h.now, By: admin})
+		if gone, is := e.(catalog.ToolRemoved); is {
+			h.removed[gone.ToolID] = h.now
+		}
 		stored = append(stored, e)
 	}
 	h.append(t, "catalog-"+h.org, admin, stored)
@@ -346,8 +351,19 @@ func (h *history) checkGrants(t *rapid.T, now time.Time) {
 				RequestID: g.RequestID, Reason: g.Reason, DenialReason: g.DenialReason, DecidedAt: g.DecidedAt,
 				ExpiresAt: timeOf(g.ExpiresAt), FetchCount: g.FetchCount, LastFetchedAt: g.LastFetchedAt,
 			}
-			if g.DecidedBy != nil {
-				w.DecidedBy = *g.DecidedBy
+			w.ApprovedAt, w.EndedAt = g.ApprovedAt, g.EndedAt
+			for of, by := range map[*domain.Actor]*domain.Actor{
+				&w.DecidedBy: g.DecidedBy, &w.ApprovedBy: g.ApprovedBy, &w.EndedBy: g.EndedBy,
+			} {
+				if by != nil {
+					*of = *by
+				}
+			}
+			switch gone := h.removed[tool]; {
+			case w.Status == string(agent.Expired):
+				w.EndedAt = w.ExpiresAt
+			case !gone.IsZero() && g.Open():
+				w.DecidedAt, w.DecidedBy, w.EndedAt, w.EndedBy = gone, admin, gone, admin
 			}
 			want[tool] = w
 		}

@@ -108,7 +108,7 @@ func (r *rows) flush(ctx context.Context, key access) error {
 }
 
 func (r *rows) tool(ctx context.Context, e codec.Verified, body catalog.Event) error {
-	at, by := readmodels.Micros(e.Signed.Time), e.Signed.Actor
+	at, by := readmodels.Micros(e.Signed.Time), e.Signed.By()
 	switch b := body.(type) {
 	case catalog.ToolAdded:
 		version := int64(0)
@@ -154,7 +154,9 @@ func (r *rows) tool(ctx context.Context, e codec.Verified, body catalog.Event) e
 			},
 		)
 	case catalog.ToolRemoved:
-		return r.tx.RemoveTool(ctx, readmodels.RemoveToolParams{ID: b.ToolID, RemovedAt: at})
+		return r.tx.RemoveTool(ctx, readmodels.RemoveToolParams{
+			ID: b.ToolID, RemovedAt: at, RemovedByType: string(by.Type), RemovedByID: by.ID,
+		})
 	case catalog.SuggestionMade, catalog.SuggestionBacked, catalog.SuggestionDismissed, catalog.SuggestionAccepted,
 		catalog.SuggestionRedirected,
 		catalog.SuggestionCooldownRefused:

@@ -24,7 +24,7 @@ func (r *rows) suggestion(ctx context.Context, e codec.Verified, body catalog.Ev
 	decide := func(id string, status catalog.SuggestionStatus, toolID, reason string) error {
 		return r.tx.DecideSuggestion(ctx, readmodels.DecideSuggestionParams{
 			ID: id, Status: string(status), ToolID: toolID, DismissalReason: reason, DecidedAt: at,
-			DecidedByType: string(e.Signed.Actor.Type), DecidedByID: e.Signed.Actor.ID,
+			DecidedByType: string(e.Signed.By().Type), DecidedByID: e.Signed.By().ID,
 		})
 	}
 	switch b := body.(type) {
@@ -60,7 +60,7 @@ func (r *rows) note(ctx context.Context, e codec.Verified, body guide.Event) err
 	decide := func(id string, status guide.Status, version *int64, reason string) error {
 		return r.tx.DecideNote(ctx, readmodels.DecideNoteParams{
 			ID: id, Status: string(status), GuideVersion: readmodels.OptionalInt(version), DismissalReason: reason,
-			DecidedAt: at, DecidedByType: string(e.Signed.Actor.Type), DecidedByID: e.Signed.Actor.ID,
+			DecidedAt: at, DecidedByType: string(e.Signed.By().Type), DecidedByID: e.Signed.By().ID,
 		})
 	}
 	switch b := body.(type) {

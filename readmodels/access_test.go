@@ -186,6 +186,7 @@ func testGrants(t *testing.T, s *shelf) {
 	want := readmodels.Grant{
 		AgentID: "a1", AgentName: "One", ToolID: "t1", ToolName: "GitHub", Status: "approved", Origin: "request",
 		RequestID: "a1 t1", Reason: "why", DecidedAt: noon.Add(time.Hour), DecidedBy: human,
+		ApprovedAt: noon.Add(time.Hour), ApprovedBy: human,
 		ExpiresAt: noon.Add(2 * time.Hour), FetchCount: 7, LastFetchedAt: noon, Position: 3,
 	}
 	if diff := cmp.Diff(want, grant(s.db.Grant(t.Context(), acme, "a1", "t1", noon))); diff != "" {
@@ -203,6 +204,7 @@ func testGrants(t *testing.T, s *shelf) {
 	want = readmodels.Grant{
 		AgentID: "a1", AgentName: "One", ToolID: "t1", ToolName: "GitHub", Status: "approved", Origin: "assignment",
 		DecidedAt: noon, DecidedBy: domain.Actor{Type: domain.ActorHuman, ID: "bob"}, Position: 3,
+		ApprovedAt: noon, ApprovedBy: domain.Actor{Type: domain.ActorHuman, ID: "bob"},
 	}
 	if diff := cmp.Diff(want, grant(s.db.Grant(t.Context(), acme, "a1", "t1", noon))); diff != "" {
 		t.Errorf("assigned after that (-want +got):\n%s", diff)

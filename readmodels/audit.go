@@ -26,6 +26,7 @@ type AuditEntry struct {
 	Revision     uint64
 	Action       string // the event's name without its version
 	Actor        domain.Actor
+	OnBehalfOf   domain.Actor // zero: of nobody
 	Target       Target
 	AgentID      string // by or about which agent
 	AgentName    string // now, or last
@@ -45,7 +46,8 @@ type AuditFilter struct {
 
 const auditColumns = `SELECT e.organization_id, e.position, e.id, e.stream, e.revision, e.action, e.actor_type,
 e.actor_id,
-    e.target_type, e.target_id, e.agent_id, e.tool_id, e.request_id, e.occurred_at, e.data, e.private
+    e.on_behalf_of_type, e.on_behalf_of_id, e.target_type, e.target_id, e.agent_id, e.tool_id, e.request_id,
+    e.occurred_at, e.data, e.private
 FROM audit_entries AS e
 WHERE e.organization_id = `
 
@@ -82,7 +84,8 @@ func (db *DB) Audit(ctx context.Context, organization string, f AuditFilter, p P
 		var position, revision, at int64
 		var data string
 		err := rows.Scan(&e.Organization, &position, &e.ID, &e.Stream, &revision, &e.Action, &e.Actor.Type, &e.Actor.ID,
-			&e.Target.Type, &e.Target.ID, &e.AgentID, &e.ToolID, &e.RequestID, &at, &data, &e.Private)
+			&e.OnBehalfOf.Type, &e.OnBehalfOf.ID, &e.Target.Type, &e.Target.ID, &e.AgentID, &e.ToolID, &e.RequestID, &at, &data,
+			&e.Private)
 		e.Position, e.Revision, e.OccurredAt, e.Data = unsigned(position), unsigned(
 			revision,
 		), toTime(at), json.RawMessage(data)
@@ -99,12 +102,15 @@ func (db *DB) Audit(ctx context.Context, organization string, f AuditFilter, p P
 func (db *DB) label(ctx context.Context, organization string, entries []AuditEntry) error {
 	var wanted []thing
 	for _, e := range entries {
-		wanted = append(wanted, e.Target.thing(), actor(e.Actor), thing{"agent", e.AgentID}, thing{"tool", e.ToolID})
+		wanted = append(
+			wanted, e.Target.thing(), actor(e.Actor), actor(e.OnBehalfOf), thing{"agent", e.AgentID}, thing{"tool", e.ToolID},
+		)
 	}
 	labels, err := db.labels(ctx, organization, wanted)
 	for i := range entries {
 		e := &entries[i]
 		e.Target.Label, e.Actor.Label = labels[e.Target.thing()], labels[actor(e.Actor)]
+		e.OnBehalfOf.Label = labels[actor(e.OnBehalfOf)]
 		e.AgentName, e.ToolName = labels[thing{"agent", e.AgentID}], labels[thing{"tool", e.ToolID}]
 	}
 	return err
@@ -118,12 +124,13 @@ type auditInserts struct{ many, one *sql.Stmt }
 
 const (
 	auditChunk = 32 // rows of one statement
-	auditWidth = 16 // columns of one row
+	auditWidth = 18 // columns of one row
 )
 
 const auditInsert = `INSERT INTO audit_entries (organization_id, position, id, stream, revision, action, actor_type,
 actor_id,
-    target_type, target_id, agent_id, tool_id, request_id, occurred_at, data, private) VALUES `
+    on_behalf_of_type, on_behalf_of_id, target_type, target_id, agent_id, tool_id, request_id, occurred_at,
+    data, private) VALUES `
 
 var auditMany, auditOne = auditInsert + placeholders(auditChunk, true), auditInsert + placeholders(1, true)
 
@@ -168,7 +175,7 @@ func (t *Tx) InsertAudit(ctx context.Context, entries []AuditEntry) error {
 		args := make([]any, 0, n*auditWidth)
 		for _, e := range entries[:n] {
 			args = append(args, e.Organization, signed(e.Position), e.ID, e.Stream, signed(e.Revision), e.Action,
-				string(e.Actor.Type), e.Actor.ID,
+				string(e.Actor.Type), e.Actor.ID, string(e.OnBehalfOf.Type), e.OnBehalfOf.ID,
 				e.Target.Type, e.Target.ID, e.AgentID, e.ToolID, e.RequestID, Micros(e.OccurredAt), string(e.Data), e.Private)
 		}
 		if _, err := t.exec(ctx, stmt, text, args...); err != nil {

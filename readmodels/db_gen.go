@@ -69,6 +69,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.endGrantStmt, err = db.PrepareContext(ctx, endGrant); err != nil {
 		return nil, fmt.Errorf("error preparing query EndGrant: %w", err)
 	}
+	if q.endGrantWithToolStmt, err = db.PrepareContext(ctx, endGrantWithTool); err != nil {
+		return nil, fmt.Errorf("error preparing query EndGrantWithTool: %w", err)
+	}
 	if q.endKeyStmt, err = db.PrepareContext(ctx, endKey); err != nil {
 		return nil, fmt.Errorf("error preparing query EndKey: %w", err)
 	}
@@ -261,6 +264,11 @@ func (q *Queries) Close() error {
 	if q.endGrantStmt != nil {
 		if cerr := q.endGrantStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing endGrantStmt: %w", cerr)
+		}
+	}
+	if q.endGrantWithToolStmt != nil {
+		if cerr := q.endGrantWithToolStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing endGrantWithToolStmt: %w", cerr)
 		}
 	}
 	if q.endKeyStmt != nil {
@@ -507,6 +515,7 @@ type Queries struct {
 	denyGrantStmt              *sql.Stmt
 	endDeliveryStmt            *sql.Stmt
 	endGrantStmt               *sql.Stmt
+	endGrantWithToolStmt       *sql.Stmt
 	endKeyStmt                 *sql.Stmt
 	expireGrantStmt            *sql.Stmt
 	failDeliveryStmt           *sql.Stmt
@@ -566,6 +575,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		denyGrantStmt:              q.denyGrantStmt,
 		endDeliveryStmt:            q.endDeliveryStmt,
 		endGrantStmt:               q.endGrantStmt,
+		endGrantWithToolStmt:       q.endGrantWithToolStmt,
 		endKeyStmt:                 q.endKeyStmt,
 		expireGrantStmt:            q.expireGrantStmt,
 		failDeliveryStmt:           q.failDeliveryStmt,

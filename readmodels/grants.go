@@ -18,6 +18,10 @@ type Grant struct {
 	DenialReason                         string
 	DecidedAt                            time.Time    // zero while pending
 	DecidedBy                            domain.Actor // zero while pending
+	ApprovedAt                           time.Time    // zero: it never was
+	ApprovedBy                           domain.Actor // kept when the access ends
+	EndedAt                              time.Time    // zero while it has not ended
+	EndedBy                              domain.Actor // zero also where its time has passed
 	ExpiresAt                            time.Time    // zero: never
 	FetchCount                           int64        // since it was last asked for or assigned
 	LastFetchedAt                        time.Time
@@ -30,7 +34,9 @@ type GrantFilter struct{ Status, AgentID, ToolID string }
 const (
 	grantColumns = `SELECT g.agent_id, a.name, g.tool_id, t.name, g.status, t.removed_at, g.origin, g.request_id,
 	g.reason, g.denial_reason,
-    g.decided_at, g.decided_by_type, g.decided_by_id, g.expires_at, g.fetch_count, g.last_fetched_at, g.position
+    g.decided_at, g.decided_by_type, g.decided_by_id, g.approved_at, g.approved_by_type, g.approved_by_id,
+    g.ended_at, g.ended_by_type, g.ended_by_id, t.removed_by_type, t.removed_by_id, g.expires_at, g.fetch_count,
+    g.last_fetched_at, g.position
 FROM grants AS g
 JOIN agents AS a ON a.id = g.agent_id
 JOIN tools AS t ON t.id = g.tool_id
@@ -75,11 +81,21 @@ func (db *DB) Grants(
 ) (List[Grant], error) {
 	grants, err := collect(ctx, db, grantQuery(organization, f, now, p), "grants", func(rows *sql.Rows) (Grant, error) {
 		var g Grant
-		var removed, decided, expires, fetched, position int64
+		var removed, decided, approved, ended, expires, fetched, position int64
+		var remover domain.Actor
 		err := rows.Scan(&g.AgentID, &g.AgentName, &g.ToolID, &g.ToolName, &g.Status, &removed, &g.Origin, &g.RequestID,
 			&g.Reason, &g.DenialReason,
-			&decided, &g.DecidedBy.Type, &g.DecidedBy.ID, &expires, &g.FetchCount, &fetched, &position)
-		g.Status = shownStatus(g.Status, removed != 0, expires, Micros(now))
+			&decided, &g.DecidedBy.Type, &g.DecidedBy.ID, &approved, &g.ApprovedBy.Type, &g.ApprovedBy.ID,
+			&ended, &g.EndedBy.Type, &g.EndedBy.ID, &remover.Type, &remover.ID, &expires, &g.FetchCount, &fetched, &position)
+		stored := g.Status
+		g.Status = shownStatus(stored, removed != 0, expires, Micros(now))
+		switch {
+		case g.Status == "expired":
+			ended = expires
+		case g.Status != stored: // its tool was removed, and the event that says so is still to come
+			decided, g.DecidedBy, ended, g.EndedBy = removed, remover, removed, remover
+		}
+		g.ApprovedAt, g.EndedAt = toTime(approved), toTime(ended)
 		g.DecidedAt, g.ExpiresAt, g.LastFetchedAt, g.Position = toTime(decided), toTime(expires), toTime(fetched), unsigned(
 			position,
 		)

@@ -30,7 +30,8 @@ SELECT id::uuid AS id, organization_id::uuid AS organization_id, position, name,
     'epoch'::timestamptz + created_at * interval '1 microsecond' AS created_at,
     'epoch'::timestamptz + updated_at * interval '1 microsecond' AS updated_at,
     'epoch'::timestamptz + nullif(removed_at, 0) * interval '1 microsecond' AS removed_at, revision,
-    replace(nullif(credential_fields, ''), '\u0000', '\ufffd')::jsonb AS credential_fields
+    replace(nullif(credential_fields, ''), '\u0000', '\ufffd')::jsonb AS credential_fields,
+    nullif(removed_by_type, '') AS removed_by_type, nullif(removed_by_id, '') AS removed_by_id
 FROM tools;
 
 CREATE OR REPLACE VIEW reporting.tool_instructions AS
@@ -42,8 +43,10 @@ CREATE OR REPLACE VIEW reporting.requests AS
 SELECT r.id::uuid AS id, r.organization_id::uuid AS organization_id, r.position, r.agent_id::uuid AS agent_id, r.tool_id::uuid AS tool_id, r.reason,
     CASE WHEN r.status = 'pending' AND t.removed_at <> 0 THEN 'withdrawn' ELSE r.status END AS status,
     'epoch'::timestamptz + r.created_at * interval '1 microsecond' AS created_at,
-    'epoch'::timestamptz + nullif(r.decided_at, 0) * interval '1 microsecond' AS decided_at,
-    nullif(r.decided_by_type, '') AS decided_by_type, nullif(r.decided_by_id, '') AS decided_by_id, nullif(r.denial_reason, '') AS denial_reason
+    'epoch'::timestamptz + nullif(CASE WHEN r.status = 'pending' THEN t.removed_at ELSE r.decided_at END, 0) * interval '1 microsecond' AS decided_at,
+    nullif(CASE WHEN r.status = 'pending' THEN t.removed_by_type ELSE r.decided_by_type END, '') AS decided_by_type,
+    nullif(CASE WHEN r.status = 'pending' THEN t.removed_by_id ELSE r.decided_by_id END, '') AS decided_by_id,
+    nullif(r.denial_reason, '') AS denial_reason
 FROM requests AS r
 JOIN tools AS t ON t.id = r.tool_id;
 
@@ -53,11 +56,22 @@ SELECT g.agent_id::uuid AS agent_id, g.tool_id::uuid AS tool_id, g.organization_
          WHEN g.status = 'approved' AND g.expires_at <> 0 AND 'epoch'::timestamptz + g.expires_at * interval '1 microsecond' <= now() THEN 'expired'
          ELSE g.status END AS status,
     g.origin, nullif(g.request_id, '')::uuid AS request_id, nullif(g.reason, '') AS reason,
-    'epoch'::timestamptz + nullif(g.decided_at, 0) * interval '1 microsecond' AS decided_at,
-    nullif(g.decided_by_type, '') AS decided_by_type, nullif(g.decided_by_id, '') AS decided_by_id, nullif(g.denial_reason, '') AS denial_reason,
+    'epoch'::timestamptz + nullif(CASE WHEN t.removed_at <> 0 AND g.status IN ('pending', 'approved') THEN t.removed_at
+        ELSE g.decided_at END, 0) * interval '1 microsecond' AS decided_at,
+    nullif(CASE WHEN t.removed_at <> 0 AND g.status IN ('pending', 'approved') THEN t.removed_by_type ELSE g.decided_by_type END, '') AS decided_by_type,
+    nullif(CASE WHEN t.removed_at <> 0 AND g.status IN ('pending', 'approved') THEN t.removed_by_id ELSE g.decided_by_id END, '') AS decided_by_id,
+    nullif(g.denial_reason, '') AS denial_reason,
     'epoch'::timestamptz + nullif(g.expires_at, 0) * interval '1 microsecond' AS expires_at, g.fetch_count,
     'epoch'::timestamptz + nullif(g.last_fetched_at, 0) * interval '1 microsecond' AS last_fetched_at,
-    'epoch'::timestamptz + nullif(g.credential_expires_at, 0) * interval '1 microsecond' AS credential_expires_at
+    'epoch'::timestamptz + nullif(g.credential_expires_at, 0) * interval '1 microsecond' AS credential_expires_at,
+    'epoch'::timestamptz + nullif(g.approved_at, 0) * interval '1 microsecond' AS approved_at,
+    nullif(g.approved_by_type, '') AS approved_by_type, nullif(g.approved_by_id, '') AS approved_by_id,
+    'epoch'::timestamptz + nullif(CASE WHEN t.removed_at <> 0 AND g.status IN ('pending', 'approved') THEN t.removed_at
+        WHEN g.status = 'expired' THEN g.expires_at
+        WHEN g.status = 'approved' AND g.expires_at <> 0 AND 'epoch'::timestamptz + g.expires_at * interval '1 microsecond' <= now() THEN g.expires_at
+        ELSE g.ended_at END, 0) * interval '1 microsecond' AS ended_at,
+    nullif(CASE WHEN t.removed_at <> 0 AND g.status IN ('pending', 'approved') THEN t.removed_by_type ELSE g.ended_by_type END, '') AS ended_by_type,
+    nullif(CASE WHEN t.removed_at <> 0 AND g.status IN ('pending', 'approved') THEN t.removed_by_id ELSE g.ended_by_id END, '') AS ended_by_id
 FROM grants AS g
 JOIN tools AS t ON t.id = g.tool_id;
 
@@ -66,7 +80,8 @@ CREATE OR REPLACE VIEW reporting.audit_entries AS
 SELECT id::uuid AS id, organization_id::uuid AS organization_id, position, stream, revision, action, actor_type, actor_id, target_type, target_id,
     nullif(agent_id, '')::uuid AS agent_id, nullif(tool_id, '')::uuid AS tool_id, nullif(request_id, '') AS request_id,
     'epoch'::timestamptz + occurred_at * interval '1 microsecond' AS occurred_at,
-    replace(data, '\u0000', '\ufffd')::jsonb AS data
+    replace(data, '\u0000', '\ufffd')::jsonb AS data,
+    nullif(on_behalf_of_type, '') AS on_behalf_of_type, nullif(on_behalf_of_id, '') AS on_behalf_of_id
 FROM audit_entries;
 
 CREATE OR REPLACE VIEW reporting.suggestions AS

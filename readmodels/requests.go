@@ -28,7 +28,10 @@ type RequestFilter struct{ Status, AgentID, ToolID string }
 // A request for a tool that was removed left the queue with it.
 const requestColumns = `SELECT r.id, r.agent_id, a.name, r.tool_id, t.name, t.credential_mode, r.reason,
     CASE WHEN r.status = 'pending' AND t.removed_at <> 0 THEN 'withdrawn' ELSE r.status END,
-    r.created_at, r.decided_at, r.decided_by_type, r.decided_by_id, r.denial_reason, r.position
+    r.created_at,
+    CASE WHEN r.status = 'pending' THEN t.removed_at ELSE r.decided_at END,
+    CASE WHEN r.status = 'pending' THEN t.removed_by_type ELSE r.decided_by_type END,
+    CASE WHEN r.status = 'pending' THEN t.removed_by_id ELSE r.decided_by_id END, r.denial_reason, r.position
 FROM requests AS r
 JOIN agents AS a ON a.id = r.agent_id
 JOIN tools AS t ON t.id = r.tool_id

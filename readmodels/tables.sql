@@ -72,6 +72,8 @@ CREATE TABLE tools (
     created_at            BIGINT NOT NULL,
     updated_at            BIGINT NOT NULL,
     removed_at            BIGINT NOT NULL DEFAULT 0, -- a removed tool is still shown by its id, and named
+    removed_by_type       TEXT   NOT NULL DEFAULT '',
+    removed_by_id         TEXT   NOT NULL DEFAULT '',
     revision              BIGINT NOT NULL DEFAULT 1
 );
 CREATE INDEX tools_alike ON tools (organization_id, skeleton);
@@ -123,6 +125,12 @@ CREATE TABLE grants (
     decided_by_type TEXT   NOT NULL DEFAULT '',
     decided_by_id   TEXT   NOT NULL DEFAULT '',
     denial_reason   TEXT   NOT NULL DEFAULT '',
+    approved_at     BIGINT NOT NULL DEFAULT 0, -- kept when the access ends
+    approved_by_type TEXT  NOT NULL DEFAULT '',
+    approved_by_id  TEXT   NOT NULL DEFAULT '',
+    ended_at        BIGINT NOT NULL DEFAULT 0, -- by somebody, not by its time
+    ended_by_type   TEXT   NOT NULL DEFAULT '',
+    ended_by_id     TEXT   NOT NULL DEFAULT '',
     expires_at      BIGINT NOT NULL DEFAULT 0,
     fetch_count     BIGINT NOT NULL DEFAULT 0,
     last_fetched_at BIGINT NOT NULL DEFAULT 0,
@@ -144,6 +152,8 @@ CREATE TABLE audit_entries (
     action          TEXT   NOT NULL,
     actor_type      TEXT   NOT NULL,
     actor_id        TEXT   NOT NULL,
+    on_behalf_of_type     TEXT   NOT NULL, -- for whom a part of the system acted
+    on_behalf_of_id       TEXT   NOT NULL,
     target_type     TEXT   NOT NULL,
     target_id       TEXT   NOT NULL,
     agent_id        TEXT   NOT NULL,

@@ -13,7 +13,8 @@ import (
 const approveGrant = `-- name: ApproveGrant :exec
 UPDATE grants SET
     status = 'approved', expires_at = $1,
-    decided_at = $2, decided_by_type = $3, decided_by_id = $4
+    decided_at = $2, decided_by_type = $3, decided_by_id = $4,
+    approved_at = $2, approved_by_type = $3, approved_by_id = $4
 WHERE agent_id = $5 AND tool_id = $6
 `
 
@@ -45,7 +46,8 @@ VALUES ($1, $2, $3, $4, 'pending', $5,
 ON CONFLICT (agent_id, tool_id) DO UPDATE SET
     status = excluded.status, origin = excluded.origin, request_id = excluded.request_id, reason = excluded.reason,
     decided_at = 0, decided_by_type = '', decided_by_id = '', denial_reason = '', expires_at = 0, fetch_count = 0, last_fetched_at = 0,
-    credential_expires_at = 0
+    credential_expires_at = 0, approved_at = 0, approved_by_type = '', approved_by_id = '',
+    ended_at = 0, ended_by_type = '', ended_by_id = ''
 `
 
 type AskGrantParams struct {
@@ -73,13 +75,16 @@ func (q *Queries) AskGrant(ctx context.Context, arg AskGrantParams) error {
 
 const assignGrant = `-- name: AssignGrant :exec
 INSERT INTO grants (agent_id, tool_id, organization_id, position, status, origin, request_id, reason,
-                    decided_at, decided_by_type, decided_by_id, expires_at)
+                    decided_at, decided_by_type, decided_by_id, approved_at, approved_by_type, approved_by_id, expires_at)
 VALUES ($1, $2, $3, $4, 'approved', $5, '', $6,
+        $7, $8, $9,
         $7, $8, $9, $10)
 ON CONFLICT (agent_id, tool_id) DO UPDATE SET
     status = excluded.status, origin = excluded.origin, request_id = '', reason = excluded.reason, decided_at = excluded.decided_at,
     decided_by_type = excluded.decided_by_type, decided_by_id = excluded.decided_by_id, denial_reason = '',
-    expires_at = excluded.expires_at, fetch_count = 0, last_fetched_at = 0, credential_expires_at = 0
+    expires_at = excluded.expires_at, fetch_count = 0, last_fetched_at = 0, credential_expires_at = 0,
+    approved_at = excluded.approved_at, approved_by_type = excluded.approved_by_type, approved_by_id = excluded.approved_by_id,
+    ended_at = 0, ended_by_type = '', ended_by_id = ''
 `
 
 type AssignGrantParams struct {
@@ -384,7 +389,8 @@ func (q *Queries) EndDelivery(ctx context.Context, arg EndDeliveryParams) error 
 const endGrant = `-- name: EndGrant :exec
 UPDATE grants SET
     status = $1,
-    decided_at = $2, decided_by_type = $3, decided_by_id = $4
+    decided_at = $2, decided_by_type = $3, decided_by_id = $4,
+    ended_at = $2, ended_by_type = $3, ended_by_id = $4
 WHERE agent_id = $5 AND tool_id = $6
 `
 
@@ -406,6 +412,24 @@ func (q *Queries) EndGrant(ctx context.Context, arg EndGrantParams) error {
 		arg.AgentID,
 		arg.ToolID,
 	)
+	return err
+}
+
+const endGrantWithTool = `-- name: EndGrantWithTool :exec
+UPDATE grants SET
+    decided_by_type = t.removed_by_type, decided_by_id = t.removed_by_id,
+    ended_by_type = t.removed_by_type, ended_by_id = t.removed_by_id
+FROM tools AS t
+WHERE grants.agent_id = $1 AND grants.tool_id = $2 AND t.id = grants.tool_id AND t.removed_at <> 0
+`
+
+type EndGrantWithToolParams struct {
+	AgentID string
+	ToolID  string
+}
+
+func (q *Queries) EndGrantWithTool(ctx context.Context, arg EndGrantWithToolParams) error {
+	_, err := q.exec(ctx, q.endGrantWithToolStmt, endGrantWithTool, arg.AgentID, arg.ToolID)
 	return err
 }
 
@@ -868,16 +892,26 @@ func (q *Queries) RemoveChannel(ctx context.Context, arg RemoveChannelParams) er
 }
 
 const removeTool = `-- name: RemoveTool :exec
-UPDATE tools SET removed_at = $1, revision = revision + 1 WHERE id = $2
+UPDATE tools SET
+    removed_at = $1, removed_by_type = $2, removed_by_id = $3,
+    revision = revision + 1
+WHERE id = $4
 `
 
 type RemoveToolParams struct {
-	RemovedAt int64
-	ID        string
+	RemovedAt     int64
+	RemovedByType string
+	RemovedByID   string
+	ID            string
 }
 
 func (q *Queries) RemoveTool(ctx context.Context, arg RemoveToolParams) error {
-	_, err := q.exec(ctx, q.removeToolStmt, removeTool, arg.RemovedAt, arg.ID)
+	_, err := q.exec(ctx, q.removeToolStmt, removeTool,
+		arg.RemovedAt,
+		arg.RemovedByType,
+		arg.RemovedByID,
+		arg.ID,
+	)
 	return err
 }
 

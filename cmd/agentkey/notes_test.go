@@ -168,4 +168,10 @@ func TestAnAcceptedNoteIsMarkedAfterACrash(t *testing.T) {
 		return p.admin().must(200, "GET", "/api/admin/instruction-suggestions/"+id, nil).Text("status") == "accepted"
 	})
 	p.reacted("taken_notes", 1)
+	marked := p.admin().must(200, "GET", "/api/admin/instruction-suggestions/"+id, nil)
+	entry := p.admin().must(200, "GET", "/api/admin/audit?action=instruction_suggestion.accepted", nil).Items()[0]
+	if marked.Text("decided_by.id") != "operator" || entry["actor"].(object)["id"] != "taken_notes" ||
+		entry["on_behalf_of"].(object)["id"] != "operator" {
+		t.Errorf("the note was decided by %v, and marked by %v", marked.At("decided_by"), entry)
+	}
 }

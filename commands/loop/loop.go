@@ -23,6 +23,7 @@ import (
 type Meta struct {
 	Organization string
 	Actor        domain.Actor
+	OnBehalfOf   domain.Actor // of a part of the system that acts: whose deed it completes
 	CommandID    uuid.UUID
 	RequestID    string
 	Address      string // of the client; stored sealed
@@ -247,8 +248,8 @@ func (l *Loop[S, C, E]) Rehearse(ctx context.Context, id string, build Build[S, 
 // signed is what every event of the command says of it.
 func (m Meta) signed(private string) codec.Signed {
 	return codec.Signed{
-		Organization: m.Organization, Actor: m.Actor, CommandID: m.CommandID.String(), RequestID: m.RequestID,
-		Causation: m.Causation, Private: private,
+		Organization: m.Organization, Actor: m.Actor, OnBehalfOf: m.OnBehalfOf, CommandID: m.CommandID.String(),
+		RequestID: m.RequestID, Causation: m.Causation, Private: private,
 	}
 }
 

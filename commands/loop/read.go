@@ -119,7 +119,7 @@ func (s *stream[S, C, E]) fold(head Head[S], events []codec.Verified) (Head[S], 
 		if int64(e.Revision) != head.Revision+1 { //nolint:gosec // revisions fit
 			return head, fmt.Errorf("read %s: revision %d follows %d", s.name, e.Revision, head.Revision)
 		}
-		facts[i] = domain.Fact[E]{Event: event, At: e.Signed.Time, By: e.Signed.Actor}
+		facts[i] = domain.Fact[E]{Event: event, At: e.Signed.Time, By: e.Signed.By()}
 		head.Revision, head.Position, head.eventID, head.link = int64(e.Revision), e.Position, e.ID, e.Link //nolint:gosec // revisions fit
 		head.At = laterOf(head.At, e.Signed.Time)
 	}

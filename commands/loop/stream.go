@@ -265,7 +265,8 @@ func (s *stream[S, C, E]) decide(head Head[S], calls []*call[S, C, E], fresh boo
 		before := d.head.State
 		facts := make([]domain.Fact[E], len(events))
 		for i, e := range events {
-			by := domain.Actor{Type: c.meta.Actor.Type, ID: c.meta.Actor.ID} // as it is read again: without a label
+			by := c.signed.By()
+			by.Label = "" // as it is read again
 			facts[i] = domain.Fact[E]{Event: e, At: at, By: by}
 		}
 		d.head.State = s.loop.Evolve(d.head.State, facts...)

@@ -52,6 +52,10 @@ type Grant struct {
 	RequestedAt         time.Time     `json:"requested_at,omitzero"`
 	DecidedAt           time.Time     `json:"decided_at,omitzero"`
 	DecidedBy           *domain.Actor `json:"decided_by,omitempty"`
+	ApprovedAt          time.Time     `json:"approved_at,omitzero"`
+	ApprovedBy          *domain.Actor `json:"approved_by,omitempty"` // kept when the access ends
+	EndedAt             time.Time     `json:"ended_at,omitzero"`
+	EndedBy             *domain.Actor `json:"ended_by,omitempty"` // not where its time has passed
 	DenialReason        string        `json:"denial_reason,omitempty"`
 	ExpiresAt           *time.Time    `json:"expires_at,omitempty"`
 	SecretID            string        `json:"secret_id,omitempty"`
@@ -160,6 +164,13 @@ func Evolve(s State, f domain.Fact[Event]) State {
 	decided := func(g *Grant, status GrantStatus) {
 		by := f.By
 		g.Status, g.DecidedAt, g.DecidedBy = status, f.At, &by
+		switch status {
+		case Approved:
+			g.ApprovedAt, g.ApprovedBy = f.At, &by
+		case Withdrawn, Revoked:
+			g.EndedAt, g.EndedBy = f.At, &by
+		case None, Pending, Denied, Expired:
+		}
 	}
 	switch e := f.Event.(type) {
 	case Registered:

@@ -33,6 +33,7 @@ const Schema = 1
 type Signed struct {
 	Organization string       `json:"organization,omitempty"`
 	Actor        domain.Actor `json:"actor"`
+	OnBehalfOf   domain.Actor `json:"on_behalf_of,omitzero"` // for whom a part of the system acted
 	CommandID    string       `json:"command_id"`
 	Correlation  string       `json:"correlation,omitempty"`
 	Causation    string       `json:"causation,omitempty"`
@@ -41,6 +42,14 @@ type Signed struct {
 	Schema       int          `json:"schema"`
 	Prev         Link         `json:"prev,omitzero"` // of the event before it in the stream; see Chained
 	Private      string       `json:"private,omitempty"`
+}
+
+// By is who is behind the event: the actor, or for whom a part of the system acted.
+func (s Signed) By() domain.Actor {
+	if s.OnBehalfOf != (domain.Actor{}) {
+		return s.OnBehalfOf
+	}
+	return s.Actor
 }
 
 type metadata struct {

@@ -64,10 +64,11 @@ func RemovedTools(model *projections.ReadModel, grants *commands.Grants) Reactio
 }
 
 // AnsweredSuggestions gives the backers of a suggestion what was decided for them, where the
-// request that decided it did not come to that. It acts on behalf of the person who decided.
+// request that decided it did not come to that.
 func AnsweredSuggestions(grants *commands.Grants) Reaction {
+	const name = "answered_suggestions"
 	return Reaction{
-		Name: "answered_suggestions", Types: `^suggestion\.(accepted|redirected)\.`,
+		Name: name, Types: `^suggestion\.(accepted|redirected)\.`,
 		Handle: func(ctx context.Context, cause codec.Verified) (acted bool, err error) {
 			var suggestionID, toolID string
 			var decisions []catalog.Decision
@@ -79,9 +80,7 @@ func AnsweredSuggestions(grants *commands.Grants) Reaction {
 			default:
 				return false, fmt.Errorf("%w: %s", codec.ErrUnknownEvent, cause.Type)
 			}
-			m := loop.Meta{
-				Organization: cause.Signed.Organization, Actor: cause.Signed.Actor, Causation: cause.ID.String(),
-			}
+			m := behind(name, cause)
 			for _, d := range decisions {
 				seeded, err := grants.Seed(ctx, m, suggestionID, toolID, d)
 				if err != nil {
@@ -95,18 +94,17 @@ func AnsweredSuggestions(grants *commands.Grants) Reaction {
 }
 
 // PlannedChanges completes a change of the catalog that takes several appends, where the request
-// that planned it did not come to that. It acts on behalf of the person who decided.
+// that planned it did not come to that.
 func PlannedChanges(tools *commands.Tools) Reaction {
+	const name = "planned_changes"
 	return Reaction{
-		Name: "planned_changes", Types: `^catalog\.change_planned\.`, After: 2 * time.Second,
+		Name: name, Types: `^catalog\.change_planned\.`, After: 2 * time.Second,
 		Handle: func(ctx context.Context, cause codec.Verified) (bool, error) {
 			planned, ok := cause.Event.(catalog.ChangePlanned)
 			if !ok {
 				return false, fmt.Errorf("%w: %s", codec.ErrUnknownEvent, cause.Type)
 			}
-			done, err := tools.Continue(ctx, loop.Meta{
-				Organization: cause.Signed.Organization, Actor: cause.Signed.Actor, Causation: cause.ID.String(),
-			}, planned)
+			done, err := tools.Continue(ctx, behind(name, cause), planned)
 			return done.Changed, err
 		},
 	}
@@ -127,7 +125,6 @@ func TakenNotes(notes *commands.Notes) Reaction {
 				return false, nil
 			}
 			m := consequence(name, cause, revised.NoteID)
-			m.Actor = cause.Signed.Actor
 			done, err := notes.Take(ctx, m, revised.ToolID, revised.NoteID, revised.Version, revised.DecidedOn)
 			return done.Changed, err
 		},
@@ -191,11 +188,19 @@ func UnusedSecrets(grants *commands.Grants) Reaction {
 	}
 }
 
-// consequence is who acts on what follows from an event for one agent. The same cause has the same
-// command, so a second process that reacts too finds it done.
-func consequence(reaction string, cause codec.Verified, about string) loop.Meta {
+// behind is who acts on what follows from an event: the reaction, on behalf of who is behind the
+// event, however many reactions lie between.
+func behind(reaction string, cause codec.Verified) loop.Meta {
 	return loop.Meta{
 		Organization: cause.Signed.Organization, Actor: domain.Actor{Type: domain.ActorSystem, ID: reaction},
-		CommandID: uuid.NewSHA1(cause.ID, []byte(reaction+"/"+about)), Causation: cause.ID.String(),
+		OnBehalfOf: cause.Signed.By(), Causation: cause.ID.String(),
 	}
+}
+
+// consequence is behind for one thing that follows from an event. The same cause has the same
+// command, so a second process that reacts too finds it done.
+func consequence(reaction string, cause codec.Verified, about string) loop.Meta {
+	m := behind(reaction, cause)
+	m.CommandID = uuid.NewSHA1(cause.ID, []byte(reaction+"/"+about))
+	return m
 }

@@ -104,7 +104,10 @@ VALUES (sqlc.arg(tool_id), sqlc.arg(version), sqlc.arg(organization_id), sqlc.ar
         sqlc.arg(created_at), sqlc.arg(created_by_type), sqlc.arg(created_by_id));
 
 -- name: RemoveTool :exec
-UPDATE tools SET removed_at = sqlc.arg(removed_at), revision = revision + 1 WHERE id = sqlc.arg(id);
+UPDATE tools SET
+    removed_at = sqlc.arg(removed_at), removed_by_type = sqlc.arg(removed_by_type), removed_by_id = sqlc.arg(removed_by_id),
+    revision = revision + 1
+WHERE id = sqlc.arg(id);
 
 -- name: InsertRequest :exec
 INSERT INTO requests (id, organization_id, position, agent_id, tool_id, reason, status, created_at)
@@ -127,22 +130,27 @@ VALUES (sqlc.arg(agent_id), sqlc.arg(tool_id), sqlc.arg(organization_id), sqlc.a
 ON CONFLICT (agent_id, tool_id) DO UPDATE SET
     status = excluded.status, origin = excluded.origin, request_id = excluded.request_id, reason = excluded.reason,
     decided_at = 0, decided_by_type = '', decided_by_id = '', denial_reason = '', expires_at = 0, fetch_count = 0, last_fetched_at = 0,
-    credential_expires_at = 0;
+    credential_expires_at = 0, approved_at = 0, approved_by_type = '', approved_by_id = '',
+    ended_at = 0, ended_by_type = '', ended_by_id = '';
 
 -- name: AssignGrant :exec
 INSERT INTO grants (agent_id, tool_id, organization_id, position, status, origin, request_id, reason,
-                    decided_at, decided_by_type, decided_by_id, expires_at)
+                    decided_at, decided_by_type, decided_by_id, approved_at, approved_by_type, approved_by_id, expires_at)
 VALUES (sqlc.arg(agent_id), sqlc.arg(tool_id), sqlc.arg(organization_id), sqlc.arg(position), 'approved', sqlc.arg(origin), '', sqlc.arg(reason),
+        sqlc.arg(decided_at), sqlc.arg(decided_by_type), sqlc.arg(decided_by_id),
         sqlc.arg(decided_at), sqlc.arg(decided_by_type), sqlc.arg(decided_by_id), sqlc.arg(expires_at))
 ON CONFLICT (agent_id, tool_id) DO UPDATE SET
     status = excluded.status, origin = excluded.origin, request_id = '', reason = excluded.reason, decided_at = excluded.decided_at,
     decided_by_type = excluded.decided_by_type, decided_by_id = excluded.decided_by_id, denial_reason = '',
-    expires_at = excluded.expires_at, fetch_count = 0, last_fetched_at = 0, credential_expires_at = 0;
+    expires_at = excluded.expires_at, fetch_count = 0, last_fetched_at = 0, credential_expires_at = 0,
+    approved_at = excluded.approved_at, approved_by_type = excluded.approved_by_type, approved_by_id = excluded.approved_by_id,
+    ended_at = 0, ended_by_type = '', ended_by_id = '';
 
 -- name: ApproveGrant :exec
 UPDATE grants SET
     status = 'approved', expires_at = sqlc.arg(expires_at),
-    decided_at = sqlc.arg(decided_at), decided_by_type = sqlc.arg(decided_by_type), decided_by_id = sqlc.arg(decided_by_id)
+    decided_at = sqlc.arg(decided_at), decided_by_type = sqlc.arg(decided_by_type), decided_by_id = sqlc.arg(decided_by_id),
+    approved_at = sqlc.arg(decided_at), approved_by_type = sqlc.arg(decided_by_type), approved_by_id = sqlc.arg(decided_by_id)
 WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
 
 -- name: DenyGrant :exec
@@ -154,8 +162,16 @@ WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
 -- name: EndGrant :exec
 UPDATE grants SET
     status = sqlc.arg(status),
-    decided_at = sqlc.arg(decided_at), decided_by_type = sqlc.arg(decided_by_type), decided_by_id = sqlc.arg(decided_by_id)
+    decided_at = sqlc.arg(decided_at), decided_by_type = sqlc.arg(decided_by_type), decided_by_id = sqlc.arg(decided_by_id),
+    ended_at = sqlc.arg(decided_at), ended_by_type = sqlc.arg(decided_by_type), ended_by_id = sqlc.arg(decided_by_id)
 WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
+
+-- name: EndGrantWithTool :exec
+UPDATE grants SET
+    decided_by_type = t.removed_by_type, decided_by_id = t.removed_by_id,
+    ended_by_type = t.removed_by_type, ended_by_id = t.removed_by_id
+FROM tools AS t
+WHERE grants.agent_id = sqlc.arg(agent_id) AND grants.tool_id = sqlc.arg(tool_id) AND t.id = grants.tool_id AND t.removed_at <> 0;
 
 -- name: ExpireGrant :exec
 UPDATE grants SET status = 'expired' WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
