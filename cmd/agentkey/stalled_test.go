@@ -19,7 +19,8 @@ import (
 func TestAStalledPostgresSlowsNoFetch(t *testing.T) {
 	const fewest, most, allowed = 5, 25, 1.2
 	wire := readmodelstest.NewWire(t, readmodelstest.Postgres(t))
-	replicas := startReplicasOn(t, 1, sharedLog(t), wire.URL, sharedRedis(t))
+	log := ownLog(t, "its many fetches would be read by each test that shares them").replicas()
+	replicas := startReplicasOn(t, 1, log, wire.URL, sharedRedis(t))
 	f := mustFleet(replicas[0], 4, 2)
 	var normal, stalled []time.Duration
 	within := false
