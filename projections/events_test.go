@@ -413,7 +413,8 @@ var tellings = []struct {
 	{
 		"a decision that found the tool gone is taken back",
 		[]step{
-			added, registered, {"catalog-" + org, admin, catalog.ToolRemoved{ToolID: "github"}},
+			added, registered,
+			{"catalog-" + org, admin, catalog.ToolRemoved{ToolID: "github"}},
 			{"agent-bot", late, agent.GrantAssigned{ToolID: "github"}},
 		},
 		step{"agent-bot", late, agent.GrantRevoked{ToolID: "github", Cause: agent.CauseToolRemoved}},
@@ -768,7 +769,8 @@ var tellings = []struct {
 		"a token that ended is used",
 		[]step{tokened},
 		step{
-			"refusals-" + org, domain.Actor{Type: domain.ActorService, ID: "t1"},
+			"refusals-" + org,
+			domain.Actor{Type: domain.ActorService, ID: "t1"},
 			codec.TokenRefused{TokenID: "t1", Count: 1, LastAt: start},
 		},
 		nil,

@@ -41,8 +41,10 @@ var answerHeaders = []struct {
 	{"X-Event-Position", func(o *Operation, status string) bool {
 		return o.TakesIdempotencyKey() || o.Command && success(status) // a refusal may be an event too
 	}},
-	{"X-RateLimit-Limit", limited}, {"X-RateLimit-Policy", limited},
-	{"X-RateLimit-Remaining", limited}, {"X-RateLimit-Reset", limited},
+	{"X-RateLimit-Limit", limited},
+	{"X-RateLimit-Policy", limited},
+	{"X-RateLimit-Remaining", limited},
+	{"X-RateLimit-Reset", limited},
 	{"X-Request-Id", func(*Operation, string) bool { return true }},
 }
 
