@@ -189,7 +189,7 @@ func TestAForgedEventIsRefusedAndNamed(t *testing.T) {
 	p.stop()
 	p.launch()
 	p.begun()
-	p.becomes(503, `"log_integrity"`, "event 3@agent-"+id+" doesn't belong to this log")
+	p.becomes(200, `"degraded"`, `"log_integrity"`, "event 3@agent-"+id+" doesn't belong to this log")
 }
 
 // TestAForgedSnapshotIsRefusedAndNamed puts a snapshot with more access in the place of ours. It is
