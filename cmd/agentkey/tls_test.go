@@ -104,17 +104,17 @@ func TestANewCertificateIsFoundWithoutASignal(t *testing.T) {
 	server := &http.Server{Handler: http.NotFoundHandler()}
 	go func() { _ = server.Serve(listener) }() // it ends with the server
 	defer server.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	tick, ended := make(chan time.Time), make(chan struct{})
-	go func() {
-		pair.watch(ctx, tick, nil)
-		close(ended)
-	}()
 	again := func(want int64, words int) {
 		t.Helper()
-		for range 2 { // when the second is taken the first was acted on
-			tick <- time.Now()
-		}
+		ctx, cancel := context.WithCancel(t.Context())
+		tick, ended := make(chan time.Time), make(chan struct{})
+		go func() {
+			pair.watch(ctx, tick, nil)
+			close(ended)
+		}()
+		tick <- time.Now()
+		cancel()
+		<-ended // so that it looks at nothing while the test writes the files
 		if number, _ := shown(t, listener.Addr().String()); number != want ||
 			strings.Count(said.String(), "\n") != words {
 			t.Errorf("number %d, not %d:\n%s", number, want, said)
@@ -130,6 +130,4 @@ func TestANewCertificateIsFoundWithoutASignal(t *testing.T) {
 	again(2, 2)
 	certify(t, cert, key, 3, time.Now().Add(time.Hour))
 	again(3, 3)
-	cancel()
-	<-ended
 }
