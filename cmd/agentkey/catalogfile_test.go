@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -355,8 +356,13 @@ func TestEveryDrawnCatalogSurvivesExportAndImport(t *testing.T) {
 		format       string
 	}{"many tools": {2000, 20, "yaml"}, "long guides": {524, 4000, "json"}} {
 		var tools []object
+		one := fileTools(1, c.guide).Filter(func(l []object) bool { return len(l) == 1 })
+		drawn := make([]object, 20)
+		for i := range drawn {
+			drawn[i] = one.Example(i)[0]
+		}
 		for i := range eventstoretest.Rounds(c.tools) {
-			tool := fileTools(1, c.guide).Filter(func(l []object) bool { return len(l) == 1 }).Example(i)[0]
+			tool := maps.Clone(drawn[i%len(drawn)])
 			tool["name"] = strings.TrimSpace(fmt.Sprintf("%d %.60v", i, tool["name"]))
 			if c.guide > 20 {
 				tool["instructions"] = strings.Repeat("😀", c.guide-2) + fmt.Sprint(i%10)
