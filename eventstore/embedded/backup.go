@@ -66,14 +66,14 @@ func Restore(ctx context.Context, dir, path string, clock func() time.Time) (Cop
 						"their place",
 					there, fileName,
 				),
-				lock.Close(),
+				leaveFolder(lock),
 			)
 		}
 	}
 	made, err := prepared(ctx, dir, clock, func(to string) error {
 		return copyFile(path, to)
 	}, func(from string) error { return os.Rename(from, filepath.Join(dir, fileName)) })
-	if err = errors.Join(err, lock.Close()); err != nil {
+	if err = errors.Join(err, leaveFolder(lock)); err != nil {
 		return Copy{}, fmt.Errorf("restore %s: %w", path, err)
 	}
 	return made, nil

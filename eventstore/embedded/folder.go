@@ -65,9 +65,15 @@ func takeFolder(dir string) (*os.File, error) {
 		_, err = fmt.Fprintln(lock, os.Getpid())
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("take the data folder: %w", err), lock.Close())
+		return nil, errors.Join(fmt.Errorf("take the data folder: %w", err), leaveFolder(lock))
 	}
 	return lock, nil
+}
+
+// leaveFolder gives the folder back. Closing the file alone may come too late: a process that this
+// one is just starting has a copy of its descriptor until it executes, and holds the lock with it.
+func leaveFolder(lock *os.File) error {
+	return errors.Join(syscall.Flock(int(lock.Fd()), syscall.LOCK_UN), lock.Close())
 }
 
 // Holder returns the id of the process that has, or had, a data folder for itself; "" when there

@@ -222,7 +222,7 @@ func (s *Store) release() error {
 		}
 	}
 	s.dropSockets()
-	errs = append(errs, s.lock.Close())
+	errs = append(errs, leaveFolder(s.lock))
 	return errors.Join(errs...)
 }
 
