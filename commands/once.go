@@ -25,6 +25,8 @@ const (
 	onceWait = 2 * time.Second       // for a first call that still runs
 	oncePoll = 50 * time.Millisecond // between looks at it
 	oncePage = 16                    // events in one read
+
+	maxAnswer = 900 << 10 // bytes of a sealed answer that is kept
 )
 
 // Once gives a command that carries an idempotency key one effect and one answer.
@@ -153,10 +155,10 @@ func (o *Once) judge(
 			Detail: "This {once} was used for another request.",
 			Hint:   "Use a new {once} for a new request.",
 		}
-	case answered:
+	case answered && completed.Sealed != "":
 		t.Replay, err = o.open(t.stream, completed.Sealed)
 		return true, false, err
-	case !free && now.Sub(past[0].Signed.Time) < loop.Takeover:
+	case !free && !answered && now.Sub(past[0].Signed.Time) < loop.Takeover:
 		return false, true, nil
 	}
 	t.CommandID, err = uuid.Parse(reserved.CommandID)
@@ -195,7 +197,8 @@ func (o *Once) reservation(
 	return newest, since, nil
 }
 
-// Complete keeps the answer of the call. Repeats get it from here on.
+// Complete keeps the answer of the call. Repeats get it from here on. An answer that is too large
+// for the log isn't kept: a repeat carries the same command out again, which is found done.
 func (o *Once) Complete(ctx context.Context, t Ticket, s StoredAnswer) error {
 	plain, err := json.Marshal(s)
 	if err != nil {
@@ -208,6 +211,9 @@ func (o *Once) Complete(ctx context.Context, t Ticket, s StoredAnswer) error {
 	sealed, err := seal.Seal(key, plain, []byte(t.stream))
 	if err != nil {
 		return err
+	}
+	if len(sealed) > maxAnswer {
+		sealed = ""
 	}
 	return o.finish(ctx, t, codec.OnceCompleted{Sealed: sealed})
 }

@@ -208,3 +208,34 @@ func TestATemporaryRefusalIsNotKept(t *testing.T) {
 	body["name"] = "Put right"
 	admin.must(201, "POST", "/api/admin/agents", body, "Idempotency-Key", "put-right")
 }
+
+// TestAnAnswerThatIsTooLargeToKeepIsMadeAgain: the log can't hold it, and a repeat at once gets it
+// nevertheless, because the command is found done.
+func TestAnAnswerThatIsTooLargeToKeepIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	p := start(t, unlimited...)
+	admin := p.admin()
+	file := func(guide string) object {
+		tools := make([]object, 150)
+		for i := range tools {
+			tools[i] = object{
+				"name": fmt.Sprint("Tool ", i), "auth_type": "api_key", "credential_mode": "shared",
+				"instructions": strings.Repeat(guide, 390),
+			}
+		}
+		return object{"agentkey_catalog": 1, "tools": tools}
+	}
+	admin.must(200, "PUT", importPath, file("0123456789"))
+	first := admin.must(200, "PUT", importPath, file("abcdefghij"), "Idempotency-Key", "large")
+	if len(first.Body) < 1<<20 {
+		t.Fatalf("the answer has %d bytes", len(first.Body))
+	}
+	again := admin.must(200, "PUT", importPath, file("abcdefghij"), "Idempotency-Key", "large")
+	if diff := cmp.Diff(planned(first), planned(again)); diff != "" {
+		t.Errorf("again (-first +second):\n%.2000s", diff)
+	}
+	admin.refused(409, "idempotency_key_reused", "PUT", importPath, file("9876543210"), "Idempotency-Key", "large")
+	if said := p.stderr.String(); strings.Contains(said, "left reserved") {
+		t.Errorf("the log: %s", tail(said))
+	}
+}

@@ -70,7 +70,8 @@ type (
 		Request   string `json:"request"`
 		CommandID string `json:"command_id"`
 	}
-	// OnceCompleted keeps the answer, sealed, without anything that is shown once.
+	// OnceCompleted keeps the answer, sealed, without anything that is shown once. Sealed is empty if
+	// the answer is too large for the log.
 	OnceCompleted struct {
 		Sealed string `json:"sealed"`
 	}
