@@ -3,7 +3,6 @@ package projections
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -200,15 +199,6 @@ func (f *Feed) skip(ctx context.Context, passed uint64) (uint64, error) {
 // errOutpaced marks a batch that another worker has applied meanwhile.
 var errOutpaced = errors.New("another worker was faster")
 
-// item is one thing a subscription says: an event, a position that was passed, the end of what is
-// there, or why it ended.
-type item struct {
-	event    *codec.Verified
-	passed   uint64
-	caughtUp bool
-	err      error
-}
-
 // session follows the log, while this process leads, until something goes wrong, and says whether
 // it got anywhere.
 func (f *Feed) session(ctx context.Context, out chan<- *message.Message) (progressed bool, err error) {
@@ -313,44 +303,6 @@ func (f *Feed) rest(ctx context.Context, events int) {
 	}
 }
 
-// gathered is what was there without waiting.
-type gathered struct {
-	events   []codec.Verified
-	passed   uint64
-	caughtUp bool
-	store    bool // the position, though there is no event
-	err      error
-}
-
-// gather begins with an item and adds what has already arrived. When the subscription has caught
-// up, everything up to the head from before it began was considered: a server may send no position
-// that says so.
-func (f *Feed) gather(it item, items <-chan item, passed, head uint64) gathered {
-	g := gathered{passed: passed}
-	for {
-		switch {
-		case it.err != nil:
-			g.err = it.err
-			return g
-		case it.event != nil:
-			g.events = append(g.events, *it.event)
-			g.passed = it.event.Position
-		case it.caughtUp:
-			g.caughtUp, g.passed = true, max(g.passed, head)
-		default:
-			g.passed = max(g.passed, it.passed)
-		}
-		if len(g.events) == f.MaxBatch {
-			return g
-		}
-		select {
-		case it = <-items:
-		default:
-			return g
-		}
-	}
-}
-
 // deliver hands a batch to the handler and waits for what comes of it.
 func (f *Feed) deliver(ctx context.Context, out chan<- *message.Message, b Batch) error {
 	d := &handover{Batch: b}
@@ -372,37 +324,4 @@ func (f *Feed) deliver(ctx context.Context, out chan<- *message.Message, b Batch
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-}
-
-// receive passes on what a subscription says, verified, until it or the context ends. An event that
-// isn't ours or can't be decoded ends it.
-func receive(ctx context.Context, sub *eventstore.Subscription, chain *codec.Chain, items chan<- item) {
-	for {
-		it := next(ctx, sub, chain)
-		select {
-		case items <- it:
-		case <-ctx.Done():
-			return
-		}
-		if it.err != nil {
-			return
-		}
-	}
-}
-
-func next(ctx context.Context, sub *eventstore.Subscription, chain *codec.Chain) item {
-	said, err := sub.Next()
-	switch {
-	case err != nil:
-		return item{err: fmt.Errorf("follow the log: %w", err)}
-	case said.Event == nil:
-		return item{passed: said.Checkpoint, caughtUp: said.CaughtUp}
-	case !isOurs(*said.Event):
-		return item{passed: said.Event.Position}
-	}
-	event, err := chain.Next(ctx, *said.Event)
-	if err != nil {
-		return item{err: &EventError{Stream: said.Event.Stream, Revision: said.Event.Revision, Err: err}}
-	}
-	return item{event: &event}
 }
