@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"agentkey/commands"
 	"agentkey/commands/commandstest"
 	"agentkey/commands/loop"
 	"agentkey/domain/catalog"
@@ -36,16 +37,23 @@ func TestARepeatedImportAnswersTheFirstPlan(t *testing.T) {
 	}
 	a.MustTool("Later", catalog.PerAgent, "")
 	m.Since = since
-	for name, again := range map[string]*office{"here": a, "in a new process": openOn(t, a.Server, a.Ring)} {
-		got, done, err := again.Tools.Import(t.Context(), m, file(), false)
+	a.repeats(m, file, want, first)
+}
+
+// repeats imports a file again under the same command, here and in a process that starts, and
+// expects what the first call did.
+func (o *office) repeats(m loop.Meta, file func() []catalog.FileTool, want catalog.Plan, first commands.CatalogResult) {
+	o.T.Helper()
+	for name, again := range map[string]*office{"here": o, "in a new process": openOn(o.T, o.Server, o.Ring)} {
+		got, done, err := again.Tools.Import(o.T.Context(), m, file(), false)
 		if err != nil || done.Revision != first.Revision || !done.Repeated {
-			t.Errorf("%s: revision %d, it was %d: %v", name, done.Revision, first.Revision, err)
+			o.T.Errorf("%s: revision %d, it was %d: %v", name, done.Revision, first.Revision, err)
 		}
 		if diff := cmp.Diff(want, got, sameplan); diff != "" {
-			t.Errorf("%s (-first +repeat):\n%s", name, diff)
+			o.T.Errorf("%s (-first +repeat):\n%s", name, diff)
 		}
 		if diff := cmp.Diff(first.Events, done.Events); diff != "" {
-			t.Errorf("%s (-first +repeat):\n%s", name, diff)
+			o.T.Errorf("%s (-first +repeat):\n%s", name, diff)
 		}
 	}
 }

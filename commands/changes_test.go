@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"agentkey/commands"
 	"agentkey/commands/commandstest"
 	"agentkey/commands/loop"
@@ -54,18 +52,7 @@ func TestALargeImportIsCarriedOutInParts(t *testing.T) {
 	}
 	o.MustTool("Later", catalog.PerAgent, "")
 	m.Since = since
-	for name, again := range map[string]*office{"here": o, "in a new process": openOn(t, o.Server, o.Ring)} {
-		got, done, err := again.Tools.Import(t.Context(), m, largeFile(), false)
-		if err != nil || !done.Repeated || done.Revision != first.Revision {
-			t.Errorf("%s: revision %d, it was %d: %v", name, done.Revision, first.Revision, err)
-		}
-		if diff := cmp.Diff(want, got, sameplan); diff != "" {
-			t.Errorf("%s (-first +repeat):\n%s", name, diff)
-		}
-		if diff := cmp.Diff(first.Events, done.Events); diff != "" {
-			t.Errorf("%s (-first +repeat):\n%s", name, diff)
-		}
-	}
+	o.repeats(m, largeFile, want, first)
 }
 
 // TestALargeImportIsWholeWhereverItStops: the caller is gone at each of its appends. What was not

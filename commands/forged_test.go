@@ -240,8 +240,8 @@ func TestAnEventOfANewerVersionStopsItsStreamUntilAnUpgrade(t *testing.T) {
 	}
 }
 
-// drill goes on in a copy of the log, as a restore drill or a staging system does: with all keys of
-// the installation.
+// drill returns an office on a copy of the log, with all keys of the installation, like a restore
+// drill or a staging system.
 func (v victim) drill() *office {
 	v.T.Helper()
 	server := eventstoretest.Start(v.T)

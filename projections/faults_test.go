@@ -198,8 +198,8 @@ func TestItContinuesWhenTheEventCanBeApplied(t *testing.T) {
 	})
 }
 
-// TestAnEventOfAnotherHistoryStopsTheProjection puts an event behind a stream that is signed for
-// its very place, but in a copy of the log that had gone on by itself.
+// TestAnEventOfAnotherHistoryStopsTheProjection appends an event to a stream that is signed for
+// this very place, but in a copy of the log that had a history of its own.
 func TestAnEventOfAnotherHistoryStopsTheProjection(t *testing.T) {
 	for name, live := range map[string]bool{"after what it has seen": true, "after a restart": false} {
 		t.Run(name, func(t *testing.T) {

@@ -16,7 +16,7 @@ type Agent struct {
 	Keys                  []Key  // newest last, the last ended ones among them
 	CreatedAt             time.Time
 	CreatedBy             domain.Actor
-	LastSeenAt, RetiredAt time.Time // zero: never // zero: never
+	LastSeenAt, RetiredAt time.Time // zero: never
 	Approved, Pending     int       // grants
 	Revision              int
 	Position              uint64 // of its registration

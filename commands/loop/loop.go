@@ -23,7 +23,7 @@ import (
 type Meta struct {
 	Organization string
 	Actor        domain.Actor
-	OnBehalfOf   domain.Actor // of a part of the system that acts: whose deed it completes
+	OnBehalfOf   domain.Actor // for whom a part of the system acts
 	CommandID    uuid.UUID
 	RequestID    string
 	Address      string // of the client; stored sealed
@@ -175,7 +175,7 @@ func (l *Loop[S, C, E]) Do(ctx context.Context, id string, m Meta, build Build[S
 	}
 }
 
-// ReadEvents returns n events of a stream that begin behind a revision.
+// ReadEvents returns the n events of a stream that follow a revision.
 func (l *Loop[S, C, E]) ReadEvents(ctx context.Context, id string, after int64, n int) ([]E, error) {
 	s, events := l.stream(id), make([]E, 0, n)
 	for len(events) < n {
@@ -186,7 +186,7 @@ func (l *Loop[S, C, E]) ReadEvents(ctx context.Context, id string, after int64, 
 			err = eventstore.ErrStreamNotFound
 		}
 		if err != nil {
-			return nil, Refusal(fmt.Errorf("read %s behind %d: %w", s.name, after, err))
+			return nil, Refusal(fmt.Errorf("read %s after %d: %w", s.name, after, err))
 		}
 		for _, e := range page {
 			event, err := s.event(e)

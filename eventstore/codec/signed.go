@@ -149,8 +149,8 @@ func (k *Keyring) Sign(
 	return stored, link, err
 }
 
-// Verify checks that a stored event is ours, and returns what its metadata says and its link. It
-// can't tell whether the event follows the one before it; see Follows. A *ForgedError says why not.
+// Verify checks that a stored event is ours, and returns its metadata and its link. If it isn't,
+// the error is a *ForgedError with the reason. Chain and ReadOn also check the event before it.
 func (k *Keyring) Verify(r eventstore.Recorded) (Signed, Link, error) {
 	return k.verify(r, k.mac == nil)
 }

@@ -80,7 +80,7 @@ func AnsweredSuggestions(grants *commands.Grants) Reaction {
 			default:
 				return false, fmt.Errorf("%w: %s", codec.ErrUnknownEvent, cause.Type)
 			}
-			m := behind(name, cause)
+			m := onBehalf(name, cause)
 			for _, d := range decisions {
 				seeded, err := grants.Seed(ctx, m, suggestionID, toolID, d)
 				if err != nil {
@@ -104,7 +104,7 @@ func PlannedChanges(tools *commands.Tools) Reaction {
 			if !ok {
 				return false, fmt.Errorf("%w: %s", codec.ErrUnknownEvent, cause.Type)
 			}
-			done, err := tools.Continue(ctx, behind(name, cause), planned)
+			done, err := tools.Continue(ctx, onBehalf(name, cause), planned)
 			return done.Changed, err
 		},
 	}
@@ -188,19 +188,19 @@ func UnusedSecrets(grants *commands.Grants) Reaction {
 	}
 }
 
-// behind is who acts on what follows from an event: the reaction, on behalf of who is behind the
+// onBehalf is who acts on what follows from an event: the reaction, for the one who caused the
 // event, however many reactions lie between.
-func behind(reaction string, cause codec.Verified) loop.Meta {
+func onBehalf(reaction string, cause codec.Verified) loop.Meta {
 	return loop.Meta{
 		Organization: cause.Signed.Organization, Actor: domain.Actor{Type: domain.ActorSystem, ID: reaction},
 		OnBehalfOf: cause.Signed.By(), Causation: cause.ID.String(),
 	}
 }
 
-// consequence is behind for one thing that follows from an event. The same cause has the same
+// consequence is onBehalf for one thing that follows from an event. The same cause has the same
 // command, so a second process that reacts too finds it done.
 func consequence(reaction string, cause codec.Verified, about string) loop.Meta {
-	m := behind(reaction, cause)
+	m := onBehalf(reaction, cause)
 	m.CommandID = uuid.NewSHA1(cause.ID, []byte(reaction+"/"+about))
 	return m
 }
