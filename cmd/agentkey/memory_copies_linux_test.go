@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"agentkey/eventstore/eventstoretest"
 )
 
 // copies counts how often first and then is one text in the memory of this process. They come as
@@ -88,9 +90,11 @@ func TestFewCopiesOfACredentialStayInMemory(t *testing.T) {
 	runtime.GC()
 	after := copies(t, first, then)
 	t.Logf("%d copies after it was set, %d after 20 fetches", before, after)
-	// How many buffers the runtime has not used again yet varies. Fetches that each left a copy would
-	// leave 20.
-	if after > 24 || after > before+12 {
+	most, more := 16, 6
+	if eventstoretest.RaceDetector { // buffers stay longer; fetches that each left a copy would leave 20
+		most, more = 24, 12
+	}
+	if after > most || after > before+more {
 		t.Errorf("%d copies stay in memory after 20 fetches", after)
 	}
 }

@@ -2,4 +2,6 @@
 
 package eventstoretest
 
-const raceEnabled = false
+// RaceDetector reports whether the tests were built with the race detector, which makes them slow
+// and changes what stays in memory.
+const RaceDetector = false
