@@ -17,6 +17,7 @@ import (
 	"agentkey/domain"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
+	"agentkey/eventstore/pae"
 	"agentkey/eventstore/seal"
 )
 
@@ -255,6 +256,6 @@ func hmacOf(key domain.Secret, pieces ...string) []byte {
 		raw[i] = []byte(p)
 	}
 	h := hmac.New(sha256.New, key.Reveal())
-	h.Write(codec.PAE(raw...))
+	h.Write(pae.Encode(raw...))
 	return h.Sum(nil)
 }

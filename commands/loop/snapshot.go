@@ -18,6 +18,7 @@ import (
 
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
+	"agentkey/eventstore/pae"
 )
 
 // SnapshotEvery is the number of events after which a stream's state is written down.
@@ -49,7 +50,7 @@ type part struct {
 // mac covers the state as it is stored: packed if there are parts.
 func (s *stream[S, C, E]) mac(n snapshot, state []byte) string {
 	h := hmac.New(sha256.New, s.loop.Env.MACKey.Reveal())
-	h.Write(codec.PAE(
+	h.Write(pae.Encode(
 		[]byte("agentkey.snapshot.v1"), []byte(s.loop.Env.Log.Keys.StoreID()), []byte(s.name),
 		strconv.AppendInt(nil, n.Revision, 10), n.Link[:], strconv.AppendInt(nil, int64(n.Fold), 10),
 		[]byte(n.At.Format(time.RFC3339Nano)), strconv.AppendInt(nil, int64(n.Parts), 10), state,

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"agentkey/eventstore"
+	"agentkey/eventstore/pae"
 )
 
 // Link is the SHA-256 of what is signed of an event. The event after it in the stream names it, so
@@ -40,7 +41,7 @@ var Begin = End{Revision: eventstore.NoStream}
 
 // Beginning is what the first event of a stream names.
 func (k *Keyring) Beginning(stream string) Link {
-	return sha256.Sum256(PAE([]byte(streamFormat), []byte(k.storeID), []byte(stream)))
+	return sha256.Sum256(pae.Encode([]byte(streamFormat), []byte(k.storeID), []byte(stream)))
 }
 
 // Chained reports whether each event of a stream of the category names the one before it. Streams

@@ -16,6 +16,7 @@ import (
 
 	"agentkey/domain"
 	"agentkey/eventstore"
+	"agentkey/eventstore/pae"
 )
 
 // They name what is signed, hashed and keyed; a change of the encoding is a new name.
@@ -115,7 +116,7 @@ func (k *Keyring) StoreID() string { return k.storeID }
 func (k *Keyring) message(
 	stream string, revision uint64, id uuid.UUID, name string, data []byte, signed string,
 ) []byte {
-	return PAE(
+	return pae.Encode(
 		[]byte(format), []byte(k.storeID), []byte(stream), strconv.AppendUint(nil, revision, 10), id[:], []byte(name),
 		data, []byte(signed),
 	)
@@ -124,7 +125,7 @@ func (k *Keyring) message(
 // macOf covers the signature too, so that a check of the MAC alone notices when it was changed.
 func (k *Keyring) macOf(link Link, m metadata) string {
 	return base64.RawURLEncoding.EncodeToString(
-		k.mac(PAE([]byte(macFormat), link[:], []byte(m.Key), []byte(m.Sig))),
+		k.mac(pae.Encode([]byte(macFormat), link[:], []byte(m.Key), []byte(m.Sig))),
 	)
 }
 

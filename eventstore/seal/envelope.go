@@ -5,6 +5,7 @@ import (
 
 	"agentkey/domain"
 	"agentkey/eventstore/codec"
+	"agentkey/eventstore/pae"
 )
 
 // Format names the envelope of a secret; a change of it is a new name.
@@ -33,7 +34,7 @@ type Binding struct {
 }
 
 func (b Binding) associated(use string) []byte {
-	return codec.PAE(
+	return pae.Encode(
 		[]byte(Format), []byte(use), []byte(b.Organization), []byte(b.Purpose), []byte(b.Owner), []byte(b.SecretID),
 	)
 }

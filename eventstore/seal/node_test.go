@@ -13,6 +13,7 @@ import (
 
 	"agentkey/domain"
 	"agentkey/eventstore/codec"
+	"agentkey/eventstore/pae"
 	"agentkey/eventstore/seal"
 )
 
@@ -73,7 +74,7 @@ func TestGoAndNodeOpenWhatTheOtherSealed(t *testing.T) {
 	other := bytes.Repeat([]byte{8}, 32)
 	plains := [][]byte{{}, []byte("x"), []byte("sk_live_ü€😀"), bytes.Repeat([]byte{0, 255}, 8192)}
 	var questions []question
-	for _, associated := range [][]byte{nil, codec.PAE([]byte("where"), []byte("it belongs"))} {
+	for _, associated := range [][]byte{nil, pae.Encode([]byte("where"), []byte("it belongs"))} {
 		for _, plain := range plains {
 			sealed, err := seal.Seal(key, plain, associated)
 			if err != nil {

@@ -14,6 +14,7 @@ import (
 	"agentkey/domain"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
+	"agentkey/eventstore/pae"
 )
 
 // Personal is what an event holds about the person or machine that made a call. It is only stored
@@ -78,7 +79,7 @@ func (v *Privacy) Seal(ctx context.Context, organization string, p Personal) (st
 	if err != nil {
 		return "", err
 	}
-	sealed, err := Seal(key.Reveal(), plain, codec.PAE([]byte(privateFormat), []byte(organization), []byte(month)))
+	sealed, err := Seal(key.Reveal(), plain, pae.Encode([]byte(privateFormat), []byte(organization), []byte(month)))
 	if err != nil {
 		return "", err
 	}
@@ -98,7 +99,7 @@ func (v *Privacy) Open(ctx context.Context, organization, private string) (Perso
 	if err != nil {
 		return Personal{}, err
 	}
-	plain, err := Open(key.Reveal(), sealed, codec.PAE([]byte(privateFormat), []byte(organization), []byte(month)))
+	plain, err := Open(key.Reveal(), sealed, pae.Encode([]byte(privateFormat), []byte(organization), []byte(month)))
 	if err != nil {
 		return Personal{}, fmt.Errorf("open personal data: %w", err)
 	}
@@ -119,7 +120,7 @@ func (v *Privacy) SealPerson(
 	if err != nil {
 		return "", "", err
 	}
-	sealed, err = Seal(key.Reveal(), plain, codec.PAE([]byte(privateFormat), []byte(organization), []byte(person)))
+	sealed, err = Seal(key.Reveal(), plain, pae.Encode([]byte(privateFormat), []byte(organization), []byte(person)))
 	return b.SecretID, sealed, err
 }
 
