@@ -337,7 +337,7 @@ func TestTablesOfAnotherLogAreFilledAgain(t *testing.T) {
 					if diff := cmp.Diff(is.afresh().rows(), is.dump().rows()); diff != "" {
 						t.Errorf("the tables (-afresh +got):\n%s", diff)
 					}
-					if said := is.said.of("the read model is filled again from the beginning"); len(said) != 1 ||
+					if said := is.said.of("the projection is filled again from the beginning"); len(said) != 1 ||
 						!strings.Contains(fmt.Sprint(said[0]["reason"]), c.reason) {
 						t.Errorf("said %v", said)
 					}

@@ -164,7 +164,7 @@ func (f *Feed) report(ctx context.Context, err error, delay time.Duration) {
 		f.Logger.WarnContext(ctx, "projection waits for the event log", attrs...)
 	case errors.Is(err, readmodels.ErrUnavailable):
 		f.enter(Failed, readmodels.ErrUnavailable.Error())
-		f.Logger.WarnContext(ctx, "projection waits for the store of the read model", attrs...)
+		f.Logger.WarnContext(ctx, "projection waits for the store of its tables", attrs...)
 	default:
 		f.enter(Failed, err.Error())
 		f.Logger.ErrorContext(ctx, "projection stopped", attrs...)

@@ -229,7 +229,8 @@ func (f *Follower) begin(ctx context.Context) (uint64, error) {
 	}
 	if errors.Is(err, ErrForeignCheckpoint) {
 		f.Logger.WarnContext(
-			ctx, "the read model is filled again from the beginning", slog.String("reason", err.Error()),
+			ctx, "the projection is filled again from the beginning", slog.String("projection", f.Name),
+			slog.String("reason", err.Error()),
 		)
 		if err := f.Place.Reset(ctx); err != nil {
 			return 0, err

@@ -154,7 +154,7 @@ func TestAWorkerContinuesWhereItStopped(t *testing.T) {
 			t.Errorf("stopped and started (-afresh +live):\n%s", diff)
 		}
 		if said := slices.Concat(
-			w.said.of("projection stopped"), w.said.of("the read model is filled again from the beginning"),
+			w.said.of("projection stopped"), w.said.of("the projection is filled again from the beginning"),
 		); len(said) > 0 {
 			t.Errorf("it did not just continue: %v", said)
 		}

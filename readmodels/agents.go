@@ -59,7 +59,7 @@ func (db *DB) Agent(ctx context.Context, organization, id string, now time.Time)
 
 func (db *DB) agents(ctx context.Context, params listAgentsParams) ([]Agent, error) {
 	rows, err := query(
-		ctx, db,
+		ctx, db.Store,
 		func(ctx context.Context, t *tables) ([]listAgentsRow, error) { return t.read.listAgents(ctx, params) },
 	)
 	if err != nil {

@@ -60,7 +60,7 @@ func (f OfferFilter) params(organization, agentID string, now time.Time) listCat
 
 func (db *DB) offers(ctx context.Context, params listCatalogParams) ([]Offer, error) {
 	rows, err := query(
-		ctx, db,
+		ctx, db.Store,
 		func(ctx context.Context, t *tables) ([]listCatalogRow, error) { return t.read.listCatalog(ctx, params) },
 	)
 	if err != nil {

@@ -39,17 +39,11 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.backSuggestionStmt, err = db.PrepareContext(ctx, backSuggestion); err != nil {
 		return nil, fmt.Errorf("error preparing query BackSuggestion: %w", err)
 	}
-	if q.claimCheckpointStmt, err = db.PrepareContext(ctx, claimCheckpoint); err != nil {
-		return nil, fmt.Errorf("error preparing query ClaimCheckpoint: %w", err)
-	}
 	if q.claimDeliveryStmt, err = db.PrepareContext(ctx, claimDelivery); err != nil {
 		return nil, fmt.Errorf("error preparing query ClaimDelivery: %w", err)
 	}
 	if q.countFetchesStmt, err = db.PrepareContext(ctx, countFetches); err != nil {
 		return nil, fmt.Errorf("error preparing query CountFetches: %w", err)
-	}
-	if q.createCheckpointStmt, err = db.PrepareContext(ctx, createCheckpoint); err != nil {
-		return nil, fmt.Errorf("error preparing query CreateCheckpoint: %w", err)
 	}
 	if q.decideNoteStmt, err = db.PrepareContext(ctx, decideNote); err != nil {
 		return nil, fmt.Errorf("error preparing query DecideNote: %w", err)
@@ -83,9 +77,6 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.forgetKeysStmt, err = db.PrepareContext(ctx, forgetKeys); err != nil {
 		return nil, fmt.Errorf("error preparing query ForgetKeys: %w", err)
-	}
-	if q.getCheckpointStmt, err = db.PrepareContext(ctx, getCheckpoint); err != nil {
-		return nil, fmt.Errorf("error preparing query GetCheckpoint: %w", err)
 	}
 	if q.holdChannelStmt, err = db.PrepareContext(ctx, holdChannel); err != nil {
 		return nil, fmt.Errorf("error preparing query HoldChannel: %w", err)
@@ -122,9 +113,6 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.insertToolStmt, err = db.PrepareContext(ctx, insertTool); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertTool: %w", err)
-	}
-	if q.moveCheckpointStmt, err = db.PrepareContext(ctx, moveCheckpoint); err != nil {
-		return nil, fmt.Errorf("error preparing query MoveCheckpoint: %w", err)
 	}
 	if q.removeChannelStmt, err = db.PrepareContext(ctx, removeChannel); err != nil {
 		return nil, fmt.Errorf("error preparing query RemoveChannel: %w", err)
@@ -216,11 +204,6 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing backSuggestionStmt: %w", cerr)
 		}
 	}
-	if q.claimCheckpointStmt != nil {
-		if cerr := q.claimCheckpointStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing claimCheckpointStmt: %w", cerr)
-		}
-	}
 	if q.claimDeliveryStmt != nil {
 		if cerr := q.claimDeliveryStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing claimDeliveryStmt: %w", cerr)
@@ -229,11 +212,6 @@ func (q *Queries) Close() error {
 	if q.countFetchesStmt != nil {
 		if cerr := q.countFetchesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing countFetchesStmt: %w", cerr)
-		}
-	}
-	if q.createCheckpointStmt != nil {
-		if cerr := q.createCheckpointStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing createCheckpointStmt: %w", cerr)
 		}
 	}
 	if q.decideNoteStmt != nil {
@@ -289,11 +267,6 @@ func (q *Queries) Close() error {
 	if q.forgetKeysStmt != nil {
 		if cerr := q.forgetKeysStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing forgetKeysStmt: %w", cerr)
-		}
-	}
-	if q.getCheckpointStmt != nil {
-		if cerr := q.getCheckpointStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing getCheckpointStmt: %w", cerr)
 		}
 	}
 	if q.holdChannelStmt != nil {
@@ -354,11 +327,6 @@ func (q *Queries) Close() error {
 	if q.insertToolStmt != nil {
 		if cerr := q.insertToolStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertToolStmt: %w", cerr)
-		}
-	}
-	if q.moveCheckpointStmt != nil {
-		if cerr := q.moveCheckpointStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing moveCheckpointStmt: %w", cerr)
 		}
 	}
 	if q.removeChannelStmt != nil {
@@ -505,10 +473,8 @@ type Queries struct {
 	assignGrantStmt            *sql.Stmt
 	backNoteStmt               *sql.Stmt
 	backSuggestionStmt         *sql.Stmt
-	claimCheckpointStmt        *sql.Stmt
 	claimDeliveryStmt          *sql.Stmt
 	countFetchesStmt           *sql.Stmt
-	createCheckpointStmt       *sql.Stmt
 	decideNoteStmt             *sql.Stmt
 	decideRequestStmt          *sql.Stmt
 	decideSuggestionStmt       *sql.Stmt
@@ -520,7 +486,6 @@ type Queries struct {
 	expireGrantStmt            *sql.Stmt
 	failDeliveryStmt           *sql.Stmt
 	forgetKeysStmt             *sql.Stmt
-	getCheckpointStmt          *sql.Stmt
 	holdChannelStmt            *sql.Stmt
 	insertAgentStmt            *sql.Stmt
 	insertChannelStmt          *sql.Stmt
@@ -533,7 +498,6 @@ type Queries struct {
 	insertServiceTokenStmt     *sql.Stmt
 	insertSuggestionStmt       *sql.Stmt
 	insertToolStmt             *sql.Stmt
-	moveCheckpointStmt         *sql.Stmt
 	removeChannelStmt          *sql.Stmt
 	removeToolStmt             *sql.Stmt
 	reopenSuggestionStmt       *sql.Stmt
@@ -565,10 +529,8 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		assignGrantStmt:            q.assignGrantStmt,
 		backNoteStmt:               q.backNoteStmt,
 		backSuggestionStmt:         q.backSuggestionStmt,
-		claimCheckpointStmt:        q.claimCheckpointStmt,
 		claimDeliveryStmt:          q.claimDeliveryStmt,
 		countFetchesStmt:           q.countFetchesStmt,
-		createCheckpointStmt:       q.createCheckpointStmt,
 		decideNoteStmt:             q.decideNoteStmt,
 		decideRequestStmt:          q.decideRequestStmt,
 		decideSuggestionStmt:       q.decideSuggestionStmt,
@@ -580,7 +542,6 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		expireGrantStmt:            q.expireGrantStmt,
 		failDeliveryStmt:           q.failDeliveryStmt,
 		forgetKeysStmt:             q.forgetKeysStmt,
-		getCheckpointStmt:          q.getCheckpointStmt,
 		holdChannelStmt:            q.holdChannelStmt,
 		insertAgentStmt:            q.insertAgentStmt,
 		insertChannelStmt:          q.insertChannelStmt,
@@ -593,7 +554,6 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		insertServiceTokenStmt:     q.insertServiceTokenStmt,
 		insertSuggestionStmt:       q.insertSuggestionStmt,
 		insertToolStmt:             q.insertToolStmt,
-		moveCheckpointStmt:         q.moveCheckpointStmt,
 		removeChannelStmt:          q.removeChannelStmt,
 		removeToolStmt:             q.removeToolStmt,
 		reopenSuggestionStmt:       q.reopenSuggestionStmt,

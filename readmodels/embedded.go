@@ -19,24 +19,25 @@ import (
 
 // file is where embedded tables are. The file may be removed whenever no process has it open.
 type file struct {
+	model    *Model
 	path     string
 	logger   *slog.Logger
 	building *atomic.Bool // there are tables beside; shared with them
 }
 
-// OpenEmbedded opens the read model in an SQLite file, and makes it when it is absent. A file that
+// OpenEmbedded opens tables in an SQLite file, and makes it when it is absent. A file that
 // is damaged, or that another version has made, is removed with a warning: the projection fills the
 // new one from the log.
-func OpenEmbedded(ctx context.Context, path string, logger *slog.Logger) (*DB, error) {
-	f := &file{path: path, logger: logger, building: new(atomic.Bool)}
+func (m *Model) OpenEmbedded(ctx context.Context, path string, logger *slog.Logger) (*Store, error) {
+	f := &file{model: m, path: path, logger: logger, building: new(atomic.Bool)}
 	if err := remove(f.besidePath()); err != nil {
 		return nil, err
 	}
 	live, err := f.open(ctx, path, false)
 	if err == nil {
-		err = live.check(ctx)
+		err = live.check(ctx, m)
 		if err == nil {
-			return &DB{place: f, live: live}, nil
+			return &Store{model: m, place: f, live: live}, nil
 		}
 		err = errors.Join(err, live.close())
 	}
@@ -45,14 +46,14 @@ func OpenEmbedded(ctx context.Context, path string, logger *slog.Logger) (*DB, e
 	}
 	if _, absent := os.Stat(path); absent == nil {
 		logger.WarnContext(
-			ctx, "the read model is not usable and is filled again from the log", slog.String("path", path),
+			ctx, "tables are not usable and are filled again from the log", slog.String("path", path),
 			slog.String("reason", err.Error()),
 		)
 	}
 	if live, err = f.create(ctx, path, false); err != nil {
 		return nil, err
 	}
-	return &DB{place: f, live: live}, nil
+	return &Store{model: m, place: f, live: live}, nil
 }
 
 func (f *file) besidePath() string { return f.path + ".rebuild" }
@@ -64,29 +65,27 @@ func (f *file) create(ctx context.Context, path string, building bool) (*tables,
 	}
 	writer, err := sql.Open("sqlite", dsn(path, building, true))
 	if err != nil {
-		return nil, fmt.Errorf("make the read model: %w", err)
+		return nil, fmt.Errorf("make %s: %w", f.model.Title, err)
 	}
 	writer.SetMaxOpenConns(1)
-	err = makeTables(ctx, writer)
+	err = f.model.create(ctx, writer)
 	if err := errors.Join(err, writer.Close()); err != nil {
-		return nil, fmt.Errorf("make the read model %s: %w", path, err)
+		return nil, fmt.Errorf("make %s in %s: %w", f.model.Title, path, err)
 	}
 	return f.open(ctx, path, building)
 }
 
-// makeTables makes the tables and the checkpoint of empty ones, or nothing.
-func makeTables(ctx context.Context, db *sql.DB) (err error) {
+// create makes the tables and the checkpoint of empty ones, or nothing.
+func (m *Model) create(ctx context.Context, db *sql.DB) (err error) {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, ignoreDone(tx.Rollback())) }()
-	if _, err := tx.ExecContext(ctx, tablesSQL); err != nil {
+	if _, err := tx.ExecContext(ctx, m.sql()); err != nil {
 		return err
 	}
-	if err := New(tx).CreateCheckpoint(
-		ctx, CreateCheckpointParams{Name: checkpointName, Model: fingerprint()},
-	); err != nil {
+	if _, err := tx.ExecContext(ctx, createCheckpoint, m.Name, m.fingerprint()); err != nil {
 		return err
 	}
 	return tx.Commit()
@@ -120,24 +119,27 @@ const readers = 8
 // open connects to a file that exists.
 func (f *file) open(ctx context.Context, path string, building bool) (*tables, error) {
 	if _, err := os.Stat(path); err != nil {
-		return nil, fmt.Errorf("open the read model: %w", err)
+		return nil, fmt.Errorf("open %s: %w", f.model.Title, err)
 	}
 	t := &tables{}
 	var err error
 	if t.writer, err = sql.Open("sqlite", dsn(path, building, true)); err != nil {
-		return nil, fmt.Errorf("open the read model: %w", err)
+		return nil, fmt.Errorf("open %s: %w", f.model.Title, err)
 	}
 	t.writer.SetMaxOpenConns(1)
 	reader, err := sql.Open("sqlite", dsn(path, building, false))
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open the read model: %w", err), t.writer.Close())
+		return nil, errors.Join(fmt.Errorf("open %s: %w", f.model.Title, err), t.writer.Close())
 	}
 	reader.SetMaxOpenConns(readers)
 	reader.SetMaxIdleConns(readers)
 	t.reader = reader
 	t.close = func() error { return errors.Join(reader.Close(), t.writer.Close()) }
-	if err := t.prepare(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("open the read model %s: %w", path, err), t.close())
+	if f.model.prepare == nil {
+		return t, nil
+	}
+	if err := f.model.prepare(t, ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s in %s: %w", f.model.Title, path, err), t.close())
 	}
 	return t, nil
 }
@@ -154,8 +156,8 @@ func (t *tables) prepare(ctx context.Context) (err error) {
 }
 
 // check refuses tables that are damaged or of another version.
-func (t *tables) check(ctx context.Context) error {
-	if err := checkModel(ctx, t.read); err != nil {
+func (t *tables) check(ctx context.Context, m *Model) error {
+	if err := m.check(ctx, t.reader); err != nil {
 		return err
 	}
 	var verdict string
@@ -172,15 +174,15 @@ func (t *tables) check(ctx context.Context) error {
 func remove(path string) error {
 	for _, suffix := range []string{"-wal", "-shm", "-journal", ""} {
 		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove the old read model: %w", err)
+			return fmt.Errorf("remove the old tables: %w", err)
 		}
 	}
 	return nil
 }
 
-func (f *file) beside(ctx context.Context) (*DB, error) {
+func (f *file) beside(ctx context.Context) (*Store, error) {
 	if !f.building.CompareAndSwap(false, true) {
-		return nil, errBuilding
+		return nil, f.model.errBuilding()
 	}
 	t, err := f.create(ctx, f.besidePath(), true)
 	if err != nil {
@@ -193,7 +195,8 @@ func (f *file) beside(ctx context.Context) (*DB, error) {
 		f.building.Store(false)
 		return nil, errors.Join(err, t.close())
 	}
-	return &DB{place: &file{path: f.besidePath(), logger: f.logger, building: f.building}, live: t}, nil
+	next := &file{model: f.model, path: f.besidePath(), logger: f.logger, building: f.building}
+	return &Store{model: f.model, place: next, live: t}, nil
 }
 
 func (f *file) discard() error {
@@ -201,7 +204,7 @@ func (f *file) discard() error {
 	return remove(f.path)
 }
 
-func (f *file) replace(ctx context.Context, db, other *DB, finish func(context.Context, Checkpoint) error) error {
+func (f *file) replace(ctx context.Context, db, other *Store, finish func(context.Context, Checkpoint) error) error {
 	db.still.Lock()
 	defer db.still.Unlock()
 	was, err := db.ReadCheckpoint(ctx)
@@ -213,15 +216,15 @@ func (f *file) replace(ctx context.Context, db, other *DB, finish func(context.C
 	}
 	defer f.building.Store(false)
 	if err := other.Close(); err != nil {
-		return fmt.Errorf("finish the new read model: %w", err)
+		return fmt.Errorf("finish the new tables of %s: %w", f.model.Title, err)
 	}
 	if err := syncFile(f.besidePath()); err != nil {
-		return fmt.Errorf("finish the new read model: %w", err)
+		return fmt.Errorf("finish the new tables of %s: %w", f.model.Title, err)
 	}
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	if err := db.live.close(); err != nil {
-		return fmt.Errorf("close the old read model: %w", err)
+		return fmt.Errorf("close the old tables of %s: %w", f.model.Title, err)
 	}
 	err = f.swap(f.besidePath())
 	live, openErr := f.open(ctx, f.path, false)
@@ -236,10 +239,10 @@ func (f *file) replace(ctx context.Context, db, other *DB, finish func(context.C
 // otherwise, and would be read as the new file's.
 func (f *file) swap(from string) error {
 	if _, err := os.Stat(f.path + "-wal"); err == nil {
-		return fmt.Errorf("the read model %s is open elsewhere", f.path)
+		return fmt.Errorf("%s in %s is open elsewhere", f.model.Title, f.path)
 	}
 	if err := os.Rename(from, f.path); err != nil {
-		return fmt.Errorf("put the new read model in place: %w", err)
+		return fmt.Errorf("put the new tables of %s in place: %w", f.model.Title, err)
 	}
 	return syncFile(filepath.Dir(f.path))
 }
@@ -253,7 +256,7 @@ func syncFile(path string) error {
 }
 
 func (f *file) lead(
-	ctx context.Context, db *DB, _ Origin, _ func(Checkpoint) <-chan struct{},
+	ctx context.Context, db *Store, _ Origin, _ func(Checkpoint) <-chan struct{},
 ) (context.Context, func(), error) {
 	db.trust.give(time.Time{})
 	return ctx, func() {}, nil

@@ -16,35 +16,36 @@ import (
 // them.
 var ErrNoTables = errors.New("it has no tables of this version yet")
 
-// ExamineEmbedded inspects the read model in an SQLite file without changing it, even while another
+// ExamineEmbedded inspects tables in an SQLite file without changing it, even while another
 // process has it open. Errors: ErrNoTables; any other one is about a file that can't be read or is
 // damaged.
-func ExamineEmbedded(ctx context.Context, path string) (reached Checkpoint, err error) {
+func (m *Model) ExamineEmbedded(ctx context.Context, path string) (reached Checkpoint, err error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return Checkpoint{}, ErrNoTables
 	}
 	reader, err := sql.Open("sqlite", dsn(path, false, false))
 	if err != nil {
-		return Checkpoint{}, fmt.Errorf("open the read model: %w", err)
+		return Checkpoint{}, fmt.Errorf("open %s: %w", m.Title, err)
 	}
 	defer func() { err = errors.Join(err, reader.Close()) }()
-	t := &tables{reader: reader, read: New(reader)}
-	err = t.check(ctx)
+	t := &tables{reader: reader}
+	err = t.check(ctx, m)
 	if errors.Is(err, errOtherVersion) {
 		return Checkpoint{}, ErrNoTables
 	}
 	if err != nil {
 		return Checkpoint{}, err
 	}
-	return readCheckpoint(ctx, t.read)
+	reached, _, err = m.checkpoint(ctx, reader)
+	return reached, err
 }
 
-// ExaminePostgres looks at the read model in a database of Postgres and leaves it as it is. owner
+// ExaminePostgres looks at tables in a database of Postgres and leaves it as it is. owner
 // is the installation that the database belongs to, also where there are no tables of this version;
 // "" for none. Errors: ErrNoTables where this user may make them; any other one is about a database
 // that can't be reached or used.
-func ExaminePostgres(ctx context.Context, d Database) (reached Checkpoint, owner string, err error) {
-	s, err := at(d, slog.New(slog.DiscardHandler))
+func (m *Model) ExaminePostgres(ctx context.Context, d Database) (reached Checkpoint, owner string, err error) {
+	s, err := m.at(d, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return Checkpoint{}, "", err
 	}
@@ -64,7 +65,7 @@ func ExaminePostgres(ctx context.Context, d Database) (reached Checkpoint, owner
 	if err != nil && !isAbsent(err) {
 		return Checkpoint{}, "", fmt.Errorf("ask whose the database is: %w", err)
 	}
-	err = checkModel(ctx, db.live.read)
+	err = m.check(ctx, db.live.reader)
 	absent := errors.Is(err, errOtherVersion) || isAbsent(err)
 	switch {
 	case absent && makes:
@@ -78,7 +79,7 @@ func ExaminePostgres(ctx context.Context, d Database) (reached Checkpoint, owner
 	case err != nil:
 		return Checkpoint{}, owner, err
 	}
-	reached, err = readCheckpoint(ctx, db.live.read)
+	reached, _, err = m.checkpoint(ctx, db.live.reader)
 	return reached, owner, err
 }
 

@@ -15,7 +15,7 @@ import (
 
 func TestExaminingLeavesAFileAsItIs(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "read-model.db")
-	if _, err := readmodels.ExamineEmbedded(t.Context(), path); !errors.Is(err, readmodels.ErrNoTables) {
+	if _, err := readmodels.ReadModel.ExamineEmbedded(t.Context(), path); !errors.Is(err, readmodels.ErrNoTables) {
 		t.Errorf("of a file that is not there: %v", err)
 	}
 	if _, err := os.Stat(path); err == nil {
@@ -26,14 +26,14 @@ func TestExaminingLeavesAFileAsItIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	if reached, err := readmodels.ExamineEmbedded(t.Context(), path); err != nil || reached.Position != 0 {
+	if reached, err := readmodels.ReadModel.ExamineEmbedded(t.Context(), path); err != nil || reached.Position != 0 {
 		t.Errorf("of empty tables that are open: %v %v", reached, err)
 	}
 	const garbage = "no database, but a text that is long enough to look at"
 	if err := os.WriteFile(path+".other", []byte(garbage), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readmodels.ExamineEmbedded(t.Context(), path+".other"); err == nil ||
+	if _, err := readmodels.ReadModel.ExamineEmbedded(t.Context(), path+".other"); err == nil ||
 		errors.Is(err, readmodels.ErrNoTables) {
 		t.Errorf("of a file that is not a database: %v", err)
 	}
@@ -45,7 +45,7 @@ func TestExaminingLeavesAFileAsItIs(t *testing.T) {
 func TestExaminingLeavesADatabaseAsItIs(t *testing.T) {
 	url := readmodelstest.Postgres(t)
 	for range 2 {
-		_, _, err := readmodels.ExaminePostgres(t.Context(), readmodels.Database{URL: url})
+		_, _, err := readmodels.ReadModel.ExaminePostgres(t.Context(), readmodels.Database{URL: url})
 		if !errors.Is(err, readmodels.ErrNoTables) {
 			t.Errorf("of an empty database: %v", err)
 		}
@@ -55,11 +55,11 @@ func TestExaminingLeavesADatabaseAsItIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	reached, owner, err := readmodels.ExaminePostgres(t.Context(), readmodels.Database{URL: url})
+	reached, owner, err := readmodels.ReadModel.ExaminePostgres(t.Context(), readmodels.Database{URL: url})
 	if err != nil || reached.Position != 0 || owner != "" {
 		t.Errorf("of empty tables: %v, of %q: %v", reached, owner, err)
 	}
-	_, _, err = readmodels.ExaminePostgres(t.Context(), readmodels.Database{
+	_, _, err = readmodels.ReadModel.ExaminePostgres(t.Context(), readmodels.Database{
 		URL: "postgres://agentkey:canary@127.0.0.1:1/agentkey",
 	})
 	if err == nil || errors.Is(err, readmodels.ErrNoTables) || strings.Contains(err.Error(), "canary") {

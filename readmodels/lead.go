@@ -16,7 +16,7 @@ const (
 
 // lead waits for the lease of the process that fills the tables.
 func (s *schema) lead(
-	ctx context.Context, db *DB, is Origin, standby func(Checkpoint) <-chan struct{},
+	ctx context.Context, db *Store, is Origin, standby func(Checkpoint) <-chan struct{},
 ) (context.Context, func(), error) {
 	if s.build != nil {
 		return ctx, func() {}, nil // no other process knows of these tables
@@ -27,7 +27,7 @@ func (s *schema) lead(
 			return nil, nil, occupied
 		}
 		s.watched = watched{} // meanwhile the owner couldn't show that it lives
-		return nil, nil, fmt.Errorf("lead the filling of the read model: %w: %w", ErrUnavailable, err)
+		return nil, nil, fmt.Errorf("lead the filling of %s: %w: %w", s.model.Title, ErrUnavailable, err)
 	}
 	if err := s.prepare(ctx); err != nil {
 		return fail(err)
@@ -62,7 +62,7 @@ func (s *schema) lead(
 }
 
 // watch tells standby how far the tables are, until it is time to try to lead again.
-func watch(ctx context.Context, db *DB, standby func(Checkpoint) <-chan struct{}) error {
+func watch(ctx context.Context, db *Store, standby func(Checkpoint) <-chan struct{}) error {
 	due := time.NewTimer(renewTime)
 	defer due.Stop()
 	for {

@@ -112,7 +112,7 @@ func (s *schema) own(ctx context.Context, l *lease, at Checkpoint, is Origin) er
 		l.installation, seen.installation)
 	if err == nil {
 		s.logger.WarnContext(
-			ctx, "the read model's database is taken over from another installation",
+			ctx, "the database is taken over from another installation", slog.String("of", s.model.Title),
 			slog.String("installation", seen.installation),
 		)
 	}

@@ -27,6 +27,7 @@ import (
 // Nothing here relies on a session: no setting, lock or prepared statement outlives its
 // transaction, so any pooler that keeps transactions whole may be in between.
 type schema struct {
+	model  *Model
 	name   string
 	home   string
 	holder string // this process, in leases
@@ -63,12 +64,12 @@ const defaultSchema = "agentkey"
 // setUpTime is how long OpenPostgres tries to reach the server.
 const setUpTime = 10 * time.Second
 
-// OpenPostgres opens the read model in a database of Postgres, and makes its tables when they are
+// OpenPostgres opens tables in a database of Postgres, and makes its tables when they are
 // absent: of several processes that start at once one does. A URL that is not valid, a user or a
 // database that the server refuses is an error. A server that can't be reached now is none: queries
 // fail, and Lead makes the tables when it is back.
-func OpenPostgres(ctx context.Context, d Database, logger *slog.Logger) (*DB, error) {
-	s, err := at(d, logger)
+func (m *Model) OpenPostgres(ctx context.Context, d Database, logger *slog.Logger) (*Store, error) {
+	s, err := m.at(d, logger)
 	if err != nil {
 		return nil, err
 	}
@@ -80,16 +81,18 @@ func OpenPostgres(ctx context.Context, d Database, logger *slog.Logger) (*DB, er
 	defer cancel()
 	err = s.prepare(limited)
 	if refused(err) || ctx.Err() != nil {
-		return nil, errors.Join(fmt.Errorf("open the read model: %w", err), db.Close())
+		return nil, errors.Join(fmt.Errorf("open %s: %w", m.Title, err), db.Close())
 	}
 	if err != nil {
-		logger.WarnContext(ctx, "the read model's database can't be reached yet", slog.String("error", err.Error()))
+		logger.WarnContext(
+			ctx, "the database can't be reached yet", slog.String("of", m.Title), slog.String("error", err.Error()),
+		)
 	}
 	return db, nil
 }
 
 // at returns where the tables of this version are in a database; nothing is connected.
-func at(d Database, logger *slog.Logger) (*schema, error) {
+func (m *Model) at(d Database, logger *slog.Logger) (*schema, error) {
 	config, err := pgxpool.ParseConfig(d.URL)
 	if err != nil { // its text may quote the URL, and that holds a password
 		return nil, errors.New(
@@ -107,7 +110,7 @@ func at(d Database, logger *slog.Logger) (*schema, error) {
 		clock = time.Now //nolint:forbidigo // it measures a wait, nothing stored depends on it
 	}
 	return &schema{
-		name: home + "_" + fingerprint()[:12], home: home, holder: rand.Text(), config: config, logger: logger,
+		model: m, name: home + "_" + m.fingerprint()[:12], home: home, holder: rand.Text(), config: config, logger: logger,
 		vacancy: cmp.Or(d.Vacancy, vacancy), clock: clock,
 	}, nil
 }
@@ -123,7 +126,7 @@ func refused(err error) bool {
 const connections = 12
 
 // open makes a pool of connections to the tables of the schema; none is opened yet.
-func (s *schema) open(ctx context.Context) (*DB, error) {
+func (s *schema) open(ctx context.Context) (*Store, error) {
 	config := s.config.Copy()
 	if !strings.Contains(s.config.ConnString(), "pool_max_conns") {
 		config.MaxConns = connections
@@ -136,12 +139,12 @@ func (s *schema) open(ctx context.Context) (*DB, error) {
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
-		return nil, fmt.Errorf("open the read model: %w", err)
+		return nil, fmt.Errorf("open %s: %w", s.model.Title, err)
 	}
 	own := *s
 	own.config = config
 	db := stdlib.OpenDBFromPool(pool)
-	names := &names{schema: s.name}
+	names := &names{model: s.model, schema: s.name}
 	reader := postgresText{db, names}
 	live := &tables{writer: db, reader: reader, read: New(reader), names: names}
 	live.close = func() error {
@@ -149,7 +152,7 @@ func (s *schema) open(ctx context.Context) (*DB, error) {
 		pool.Close()
 		return err
 	}
-	return &DB{place: &own, live: live, trust: trust{clock: s.clock}}, nil
+	return &Store{model: s.model, place: &own, live: live, trust: trust{clock: s.clock}}, nil
 }
 
 // connect opens a connection beside the pool, whose connections may all be busy with queries.
@@ -219,7 +222,9 @@ func (s *schema) made(ctx context.Context, tx pgx.Tx) (made bool, err error) {
 		return false, err
 	}
 	const current = "SELECT EXISTS (SELECT FROM checkpoints WHERE name = $1 AND model = $2)"
-	err = tx.QueryRow(ctx, (&names{schema: s.name}).in(current), checkpointName, fingerprint()).Scan(&made)
+	err = tx.QueryRow(
+		ctx, (&names{model: s.model, schema: s.name}).in(current), s.model.Name, s.model.fingerprint(),
+	).Scan(&made)
 	return made, err
 }
 
@@ -229,12 +234,12 @@ func (s *schema) create(ctx context.Context, tx pgx.Tx) error {
 	if _, err := tx.Exec(ctx, "DROP SCHEMA IF EXISTS "+name+" CASCADE; CREATE SCHEMA "+name); err != nil {
 		return fmt.Errorf("make the schema %s: %w", s.name, err)
 	}
-	_, err := tx.Exec(ctx, "SET LOCAL search_path = "+name+"; "+tablesSQL+"; "+byBytes)
+	_, err := tx.Exec(ctx, "SET LOCAL search_path = "+name+"; "+s.model.sql()+"; "+byBytes)
 	if err == nil {
-		_, err = tx.Exec(ctx, createCheckpoint, checkpointName, fingerprint())
+		_, err = tx.Exec(ctx, createCheckpoint, s.model.Name, s.model.fingerprint())
 	}
 	if err != nil {
-		return fmt.Errorf("make the tables of the read model: %w", err)
+		return fmt.Errorf("make the tables of %s: %w", s.model.Title, err)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package readmodels
 import (
 	"context"
 	"database/sql"
-	"regexp"
 	"strings"
 	"sync"
 
@@ -38,17 +37,16 @@ func (t postgresText) QueryRowContext(ctx context.Context, query string, args ..
 // names puts the name of a schema before those of its tables. The statements of this package are
 // few, so it keeps what it made of each.
 type names struct {
+	model  *Model
 	schema string
 	known  sync.Map
 }
-
-var tableName = regexp.MustCompile(`\b(FROM|JOIN|INTO|UPDATE)\s+(` + strings.Join(tableNames, "|") + `)\b`)
 
 func (n *names) in(statement string) string {
 	if known, ok := n.known.Load(statement); ok {
 		return known.(string) //nolint:forcetypeassert // nothing else is stored
 	}
-	named := tableName.ReplaceAllString(statement, "$1 "+pgx.Identifier{n.schema}.Sanitize()+".$2")
+	named := n.model.tableName().ReplaceAllString(statement, "$1 "+pgx.Identifier{n.schema}.Sanitize()+".$2")
 	n.known.Store(statement, named)
 	return named
 }

@@ -18,7 +18,7 @@ type NamedTool struct{ ID, Name string }
 
 // Skeleton is the same for names that look alike (UTS 39), in upper or lower case and with any
 // spaces and punctuation. Because of that, I, i, l, 1 and | are one. Its tables come with the
-// program; an update of them must increase fill, because rows hold skeletons.
+// program; an update of them must increase Fill, because rows hold skeletons.
 func Skeleton(name string) string {
 	s := confusables.Skeleton(norm.NFKC.String(strings.Map(seen, name)))
 	s = confusables.Skeleton(Fold(s))

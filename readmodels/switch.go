@@ -17,7 +17,7 @@ import (
 const finishTime = 30 * time.Second
 
 // beside makes a schema beside the live one. What a process left there that was killed goes.
-func (s *schema) beside(ctx context.Context) (_ *DB, err error) {
+func (s *schema) beside(ctx context.Context) (_ *Store, err error) {
 	if err := s.prepare(ctx); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
@@ -35,12 +35,12 @@ func (s *schema) beside(ctx context.Context) (_ *DB, err error) {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	if !alone {
-		return nil, errBuilding
+		return nil, s.model.errBuilding()
 	}
 	build.hold(context.WithoutCancel(ctx)) // until the tables are in place or gone
 	next := &schema{
-		name: s.name + "_next", home: s.home, holder: s.holder, config: s.config, logger: s.logger, vacancy: s.vacancy,
-		clock: s.clock, build: build,
+		model: s.model, name: s.name + "_next", home: s.home, holder: s.holder, config: s.config, logger: s.logger,
+		vacancy: s.vacancy, clock: s.clock, build: build,
 	}
 	if err := next.transact(ctx, func(tx pgx.Tx) error { return next.create(ctx, tx) }); err != nil {
 		return nil, err
@@ -54,7 +54,7 @@ func (s *schema) beside(ctx context.Context) (_ *DB, err error) {
 	if db.live.later, err = unindex(ctx, db.live.writer, listing, next.name); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	for _, name := range tableNames {
+	for _, name := range s.model.tableNames() {
 		db.live.later = append(db.live.later, "ANALYZE "+next.table(name))
 	}
 	return db, nil
@@ -85,7 +85,7 @@ func (s *schema) drop(ctx context.Context, name string) error {
 // who begin there, of this process and any other; renaming needs no more, so queries are never held
 // up: a statement finds its tables by name before or after. Only then the old tables are dropped,
 // which waits for queries that are still at them.
-func (s *schema) replace(ctx context.Context, db, other *DB, finish func(context.Context, Checkpoint) error) error {
+func (s *schema) replace(ctx context.Context, db, other *Store, finish func(context.Context, Checkpoint) error) error {
 	old, next := s.name+"_old", other.place.(*schema).name //nolint:forcetypeassert // it came from beside
 	err := s.drop(ctx, old)                                // when it could not be dropped the last time
 	if err == nil {
@@ -97,19 +97,19 @@ func (s *schema) replace(ctx context.Context, db, other *DB, finish func(context
 		})
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("put the new read model in place: %w", err), other.Discard())
+		return errors.Join(fmt.Errorf("put the new tables of %s in place: %w", s.model.Title, err), other.Discard())
 	}
 	other.place.(*schema).build.giveBack(ctx) //nolint:forcetypeassert // as above
 	if err := s.drop(ctx, old); err != nil {
 		s.logger.WarnContext(
-			ctx, "the old tables of the read model stay until the next time", slog.String("error", err.Error()),
+			ctx, "old tables stay until the next time", slog.String("of", s.model.Title), slog.String("error", err.Error()),
 		)
 	}
 	return other.Close()
 }
 
 // same refuses to put filled tables into the database of another installation.
-func (s *schema) same(ctx context.Context, was Checkpoint, other *DB) error {
+func (s *schema) same(ctx context.Context, was Checkpoint, other *Store) error {
 	is, err := other.ReadCheckpoint(ctx)
 	if err != nil || is.StoreID == "" {
 		return err
@@ -143,7 +143,7 @@ func (s *schema) rename(ctx context.Context, old, next string, finish func(conte
 		var was Checkpoint
 		var created, position int64
 		err = tx.QueryRow(
-			ctx, "SELECT store_id, store_created, position FROM "+checkpoints+" WHERE name = $1", checkpointName,
+			ctx, "SELECT store_id, store_created, position FROM "+checkpoints+" WHERE name = $1", s.model.Name,
 		).
 			Scan(&was.StoreID, &created, &position)
 		if err != nil {
@@ -159,6 +159,9 @@ func (s *schema) rename(ctx context.Context, old, next string, finish func(conte
 		if err != nil {
 			return err
 		}
+		if !s.model.reports {
+			return nil
+		}
 		return s.tell(ctx, tx)
 	})
 }
@@ -169,6 +172,9 @@ func (s *schema) settle(ctx context.Context) error {
 		return nil // reports never show tables beside
 	}
 	err := s.alone(ctx, func(tx pgx.Tx) error {
+		if !s.model.reports {
+			return nil
+		}
 		var told bool
 		err := tx.QueryRow(
 			ctx, "SELECT coalesce(obj_description(to_regnamespace($2), 'pg_namespace') = $1, false)", s.told(),
@@ -186,7 +192,7 @@ func (s *schema) settle(ctx context.Context) error {
 		err = s.sweep(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("settle the read model: %w: %w", ErrUnavailable, err)
+		return fmt.Errorf("settle %s: %w: %w", s.model.Title, ErrUnavailable, err)
 	}
 	return nil
 }

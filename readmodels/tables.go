@@ -10,47 +10,91 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"strings"
+	"sync"
 )
 
-// tablesSQL makes the tables. They are never altered: another text is another fingerprint, and
-// tables of another fingerprint are made and filled from the log.
-//
 //go:embed tables.sql
 var tablesSQL string
 
-// fill goes up whenever the projection writes other rows for the same events: rows of another
-// number are dropped and filled again. A change of the tables is noticed without it.
-const fill = 2
+// ReadModel is the one projection that fills all tables that the API joins.
+var ReadModel = &Model{
+	Name: "read_model", Title: "the read model", Tables: tablesSQL, Fill: 2, reports: true, prepare: (*tables).prepare,
+}
+
+// Model is a set of tables that are filled from the log, and nothing else is. They are never
+// altered: another text is another fingerprint, and tables of another fingerprint are made and
+// filled from the log.
+type Model struct {
+	Name   string // of its checkpoint
+	Title  string // in a sentence
+	Tables string // the statements that make them; the table checkpoints is added
+
+	// Fill goes up whenever other rows are written for the same events: rows of another number are
+	// dropped and filled again. A change of the tables is noticed without it.
+	Fill int
+
+	reports bool                                 // the views for reports show these tables
+	prepare func(*tables, context.Context) error // statements, where an engine keeps them
+
+	once  sync.Once
+	table *regexp.Regexp // where a statement names one of the tables
+	names []string       // of the tables
+}
+
+// checkpointsSQL makes the table of how far the others have come.
+const checkpointsSQL = `CREATE TABLE checkpoints (
+    name          TEXT   NOT NULL PRIMARY KEY,
+    model         TEXT   NOT NULL, -- fingerprint of the tables and of what fills them
+    store_id      TEXT   NOT NULL, -- of the log that the rows came from; '' before the first event
+    store_created BIGINT NOT NULL, -- the log's own time of its first event: a copied log has another
+    position      BIGINT NOT NULL, -- of the last event that the rows know
+    mark          TEXT   NOT NULL  -- by which the projection knows this log again; '' for none
+);
+`
 
 var errOtherVersion = errors.New("it was made by another version")
 
-var errBuilding = errors.New("the read model is being filled again already")
+func (m *Model) errBuilding() error { return fmt.Errorf("%s is being filled again already", m.Title) }
+
+func (m *Model) sql() string { return checkpointsSQL + m.Tables }
 
 // fingerprint tells one version of the tables and their contents from another.
-func fingerprint() string {
-	sum := sha256.Sum256([]byte(strconv.Itoa(fill) + byBytes + tablesSQL))
+func (m *Model) fingerprint() string {
+	sum := sha256.Sum256([]byte(strconv.Itoa(m.Fill) + byBytes + m.sql()))
 	return hex.EncodeToString(sum[:])
 }
 
-// checkModel refuses tables of another version.
-func checkModel(ctx context.Context, q *Queries) error {
-	row, err := q.GetCheckpoint(ctx, checkpointName)
-	if err != nil {
-		return fmt.Errorf("read the checkpoint: %w", err)
+// check refuses tables of another version.
+func (m *Model) check(ctx context.Context, q DBTX) error {
+	_, found, err := m.checkpoint(ctx, q)
+	if err == nil && found != m.fingerprint() {
+		err = errOtherVersion
 	}
-	if row.Model != fingerprint() {
-		return errOtherVersion
-	}
-	return nil
+	return err
+}
+
+// look finds the names of the tables.
+func (m *Model) look() {
+	m.once.Do(func() {
+		for _, made := range regexp.MustCompile(`CREATE TABLE (\w+)`).FindAllStringSubmatch(m.sql(), -1) {
+			m.names = append(m.names, made[1])
+		}
+		m.table = regexp.MustCompile(`\b(FROM|JOIN|INTO|UPDATE)\s+(` + strings.Join(m.names, "|") + `)\b`)
+	})
 }
 
 // tableNames are the names of all tables.
-var tableNames = func() (names []string) {
-	for _, made := range regexp.MustCompile(`CREATE TABLE (\w+)`).FindAllStringSubmatch(tablesSQL, -1) {
-		names = append(names, made[1])
-	}
-	return names
-}()
+func (m *Model) tableNames() []string {
+	m.look()
+	return m.names
+}
+
+// tableName matches where a statement names one of the tables.
+func (m *Model) tableName() *regexp.Regexp {
+	m.look()
+	return m.table
+}
 
 // unindex drops the indexes of new tables that only queries need, and returns the statements that
 // make them again: tables are filled faster without, and an index of all rows at once costs less
@@ -84,7 +128,7 @@ func unindex(ctx context.Context, db *sql.DB, listing string, args ...any) (stat
 func (t *tables) complete(ctx context.Context) error {
 	for _, statement := range t.later {
 		if _, err := t.writer.ExecContext(ctx, statement); err != nil {
-			return fmt.Errorf("complete the new read model: %w", err)
+			return fmt.Errorf("complete the new tables: %w", err)
 		}
 	}
 	t.later = nil

@@ -2,15 +2,6 @@
 -- JSON are TEXT with '' for none, and nothing here calls a function that one engine alone has. position is the
 -- place in the log of the event that made the row: unique, never changed, and the order of every list.
 
-CREATE TABLE checkpoints (
-    name          TEXT   NOT NULL PRIMARY KEY,
-    model         TEXT   NOT NULL, -- fingerprint of the tables and of what fills them
-    store_id      TEXT   NOT NULL, -- of the log that the rows came from; '' before the first event
-    store_created BIGINT NOT NULL, -- the log's own time of its first event: a copied log has another
-    position      BIGINT NOT NULL, -- of the last event that the rows know
-    mark          TEXT   NOT NULL  -- by which the projection knows this log again; '' for none
-);
-
 CREATE TABLE organizations (
     id   TEXT NOT NULL PRIMARY KEY,
     name TEXT NOT NULL

@@ -45,7 +45,7 @@ func (q *text) page(table string, p Page) {
 
 // collect runs the query and scans every row.
 func collect[T any](ctx context.Context, db *DB, q *text, what string, scan func(*sql.Rows) (T, error)) ([]T, error) {
-	return query(ctx, db, func(ctx context.Context, t *tables) ([]T, error) {
+	return query(ctx, db.Store, func(ctx context.Context, t *tables) ([]T, error) {
 		rows, err := t.reader.QueryContext(ctx, q.sql.String(), q.args...)
 		if err != nil {
 			return nil, fmt.Errorf("list %s: %w", what, err)

@@ -53,7 +53,7 @@ func (db *DB) Tool(ctx context.Context, organization, id string, now time.Time) 
 
 func (db *DB) tools(ctx context.Context, params listToolsParams) ([]Tool, error) {
 	rows, err := query(
-		ctx, db, func(ctx context.Context, t *tables) ([]listToolsRow, error) { return t.read.listTools(ctx, params) },
+		ctx, db.Store, func(ctx context.Context, t *tables) ([]listToolsRow, error) { return t.read.listTools(ctx, params) },
 	)
 	if err != nil {
 		return nil, fmt.Errorf("list tools: %w", err)
@@ -130,7 +130,7 @@ func (db *DB) InstructionsVersion(ctx context.Context, organization, toolID stri
 }
 
 func (db *DB) instructions(ctx context.Context, params listInstructionsParams) ([]Instructions, error) {
-	rows, err := query(ctx, db, func(ctx context.Context, t *tables) ([]listInstructionsRow, error) {
+	rows, err := query(ctx, db.Store, func(ctx context.Context, t *tables) ([]listInstructionsRow, error) {
 		return t.read.listInstructions(ctx, params)
 	})
 	if err != nil {

@@ -45,7 +45,7 @@ func (t *trust) check() error {
 // Guard lets no query pass from now on until Lead has found that the tables are of its
 // installation, and not while it finds that they are another's, which is an *OccupiedError. A tool
 // that never leads asks without.
-func (db *DB) Guard() { db.trust.withdraw(errWhose) }
+func (db *Store) Guard() { db.trust.withdraw(errWhose) }
 
 // Usable returns why no query is answered now, as far as that is known without asking the tables.
-func (db *DB) Usable() error { return db.trust.check() }
+func (db *Store) Usable() error { return db.trust.check() }

@@ -170,25 +170,6 @@ func (q *Queries) BackSuggestion(ctx context.Context, arg BackSuggestionParams) 
 	return err
 }
 
-const claimCheckpoint = `-- name: ClaimCheckpoint :execrows
-UPDATE checkpoints SET store_id = $1, store_created = $2
-WHERE name = $3 AND store_id = '' AND position = 0
-`
-
-type ClaimCheckpointParams struct {
-	StoreID      string
-	StoreCreated int64
-	Name         string
-}
-
-func (q *Queries) ClaimCheckpoint(ctx context.Context, arg ClaimCheckpointParams) (int64, error) {
-	result, err := q.exec(ctx, q.claimCheckpointStmt, claimCheckpoint, arg.StoreID, arg.StoreCreated, arg.Name)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
 const claimDelivery = `-- name: ClaimDelivery :exec
 UPDATE deliveries SET attempts = $1, due_at = $2 WHERE id = $3
 `
@@ -223,23 +204,6 @@ func (q *Queries) CountFetches(ctx context.Context, arg CountFetchesParams) erro
 		arg.AgentID,
 		arg.ToolID,
 	)
-	return err
-}
-
-const createCheckpoint = `-- name: CreateCheckpoint :exec
-
-INSERT INTO checkpoints (name, model, store_id, store_created, position, mark)
-VALUES ($1, $2, '', 0, 0, '')
-`
-
-type CreateCheckpointParams struct {
-	Name  string
-	Model string
-}
-
-// What the projection does with an event. Each statement states an effect; none reads a value to compute the next.
-func (q *Queries) CreateCheckpoint(ctx context.Context, arg CreateCheckpointParams) error {
-	_, err := q.exec(ctx, q.createCheckpointStmt, createCheckpoint, arg.Name, arg.Model)
 	return err
 }
 
@@ -491,31 +455,6 @@ func (q *Queries) ForgetKeys(ctx context.Context, arg ForgetKeysParams) error {
 	return err
 }
 
-const getCheckpoint = `-- name: GetCheckpoint :one
-SELECT model, store_id, store_created, position, mark FROM checkpoints WHERE name = $1
-`
-
-type GetCheckpointRow struct {
-	Model        string
-	StoreID      string
-	StoreCreated int64
-	Position     int64
-	Mark         string
-}
-
-func (q *Queries) GetCheckpoint(ctx context.Context, name string) (GetCheckpointRow, error) {
-	row := q.queryRow(ctx, q.getCheckpointStmt, getCheckpoint, name)
-	var i GetCheckpointRow
-	err := row.Scan(
-		&i.Model,
-		&i.StoreID,
-		&i.StoreCreated,
-		&i.Position,
-		&i.Mark,
-	)
-	return i, err
-}
-
 const holdChannel = `-- name: HoldChannel :exec
 UPDATE notification_channels SET held_until = $1 WHERE id = $2
 `
@@ -718,6 +657,7 @@ func (q *Queries) InsertNote(ctx context.Context, arg InsertNoteParams) error {
 }
 
 const insertOrganization = `-- name: InsertOrganization :exec
+
 INSERT INTO organizations (id, name) VALUES ($1, $2)
 `
 
@@ -726,6 +666,7 @@ type InsertOrganizationParams struct {
 	Name string
 }
 
+// What the projection does with an event. Each statement states an effect; none reads a value to compute the next.
 func (q *Queries) InsertOrganization(ctx context.Context, arg InsertOrganizationParams) error {
 	_, err := q.exec(ctx, q.insertOrganizationStmt, insertOrganization, arg.ID, arg.Name)
 	return err
@@ -848,33 +789,6 @@ func (q *Queries) InsertTool(ctx context.Context, arg InsertToolParams) error {
 		arg.At,
 	)
 	return err
-}
-
-const moveCheckpoint = `-- name: MoveCheckpoint :execrows
-UPDATE checkpoints SET position = $1, mark = coalesce($2, mark)
-WHERE name = $3 AND store_id = $4 AND position = $5
-`
-
-type MoveCheckpointParams struct {
-	ToPosition   int64
-	Mark         sql.NullString
-	Name         string
-	StoreID      string
-	FromPosition int64
-}
-
-func (q *Queries) MoveCheckpoint(ctx context.Context, arg MoveCheckpointParams) (int64, error) {
-	result, err := q.exec(ctx, q.moveCheckpointStmt, moveCheckpoint,
-		arg.ToPosition,
-		arg.Mark,
-		arg.Name,
-		arg.StoreID,
-		arg.FromPosition,
-	)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
 }
 
 const removeChannel = `-- name: RemoveChannel :exec

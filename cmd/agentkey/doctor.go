@@ -317,10 +317,10 @@ func (d *doctor) readModel(ctx context.Context) {
 	), "restart serve, which fills a new one from the log"
 	if d.config.DatabaseURL != "" {
 		where, next = "the database of AGENTKEY_DATABASE_URL", "queries answer 503 until it is repaired"
-		reached, owner, err = readmodels.ExaminePostgres(ctx, d.config.database())
+		reached, owner, err = readmodels.ReadModel.ExaminePostgres(ctx, d.config.database())
 		err = explainPostgres(d.config.DatabaseURL, err)
 	} else {
-		reached, err = readmodels.ExamineEmbedded(ctx, filepath.Join(d.config.DataDir, readModelFile))
+		reached, err = readmodels.ReadModel.ExamineEmbedded(ctx, filepath.Join(d.config.DataDir, readModelFile))
 	}
 	is, known := d.origin(ctx)
 	switch {

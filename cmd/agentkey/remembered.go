@@ -38,7 +38,7 @@ func remembered(ctx context.Context, c Config) ([]memory, error) {
 	model := "the read model in " + filepath.Join(c.DataDir, readModelFile)
 	if c.DatabaseURL != "" {
 		model = "the read model in the database of AGENTKEY_DATABASE_URL"
-		rows, owner, err = readmodels.ExaminePostgres(ctx, c.database())
+		rows, owner, err = readmodels.ReadModel.ExaminePostgres(ctx, c.database())
 		if err != nil && !errors.Is(err, readmodels.ErrNoTables) {
 			return nil, fmt.Errorf(
 				"the event log is empty, and the database that may know of another one can't be asked, so nothing is "+
@@ -47,7 +47,7 @@ func remembered(ctx context.Context, c Config) ([]memory, error) {
 		}
 	} else {
 		// A file that can't be used is disposable and is made again.
-		rows, err = readmodels.ExamineEmbedded(ctx, filepath.Join(c.DataDir, readModelFile))
+		rows, err = readmodels.ReadModel.ExamineEmbedded(ctx, filepath.Join(c.DataDir, readModelFile))
 		if err != nil {
 			rows = readmodels.Checkpoint{}
 		}

@@ -1,20 +1,5 @@
 -- What the projection does with an event. Each statement states an effect; none reads a value to compute the next.
 
--- name: CreateCheckpoint :exec
-INSERT INTO checkpoints (name, model, store_id, store_created, position, mark)
-VALUES (sqlc.arg(name), sqlc.arg(model), '', 0, 0, '');
-
--- name: GetCheckpoint :one
-SELECT model, store_id, store_created, position, mark FROM checkpoints WHERE name = sqlc.arg(name);
-
--- name: ClaimCheckpoint :execrows
-UPDATE checkpoints SET store_id = sqlc.arg(store_id), store_created = sqlc.arg(store_created)
-WHERE name = sqlc.arg(name) AND store_id = '' AND position = 0;
-
--- name: MoveCheckpoint :execrows
-UPDATE checkpoints SET position = sqlc.arg(to_position), mark = coalesce(sqlc.narg(mark), mark)
-WHERE name = sqlc.arg(name) AND store_id = sqlc.arg(store_id) AND position = sqlc.arg(from_position);
-
 -- name: InsertOrganization :exec
 INSERT INTO organizations (id, name) VALUES (sqlc.arg(id), sqlc.arg(name));
 

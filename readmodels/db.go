@@ -1,0 +1,62 @@
+package readmodels
+
+import (
+	"context"
+	"log/slog"
+)
+
+// DB is the read model: the tables that the API joins, with the queries on them.
+type DB struct{ *Store }
+
+// OpenEmbedded opens the read model in an SQLite file; see Model.OpenEmbedded.
+func OpenEmbedded(ctx context.Context, path string, logger *slog.Logger) (*DB, error) {
+	s, err := ReadModel.OpenEmbedded(ctx, path, logger)
+	if err != nil {
+		return nil, err
+	}
+	return &DB{s}, nil
+}
+
+// OpenPostgres opens the read model in a database of Postgres; see Model.OpenPostgres.
+func OpenPostgres(ctx context.Context, d Database, logger *slog.Logger) (*DB, error) {
+	s, err := ReadModel.OpenPostgres(ctx, d, logger)
+	if err != nil {
+		return nil, err
+	}
+	return &DB{s}, nil
+}
+
+// Tx is one transaction that changes the read model.
+type Tx struct {
+	*Writing
+	*Queries
+
+	audit auditInserts
+}
+
+// Write runs fn in one transaction; see Store.Write.
+func (db *DB) Write(ctx context.Context, fn func(*Tx) error) error {
+	return db.Store.Write(ctx, func(w *Writing) error {
+		tx := &Tx{Writing: w, audit: w.live.audit}
+		if w.live.write != nil {
+			tx.Queries = w.live.write.WithTx(w.tx)
+		} else {
+			tx.Queries = New(w.DBTX)
+		}
+		return fn(tx)
+	})
+}
+
+// Beside makes new, empty tables beside the live ones; see Store.Beside.
+func (db *DB) Beside(ctx context.Context) (*DB, error) {
+	s, err := db.Store.Beside(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &DB{s}, nil
+}
+
+// Replace puts the tables of other in the place of the live ones; see Store.Replace.
+func (db *DB) Replace(ctx context.Context, other *DB, finish func(context.Context, Checkpoint) error) error {
+	return db.Store.Replace(ctx, other.Store, finish)
+}
