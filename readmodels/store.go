@@ -20,9 +20,9 @@ var ErrNotFound = errors.New("there is no such row in the read model")
 // written.
 var ErrUnavailable = errors.New("the store of the tables is unavailable")
 
-// Store is tables of one model, in a file of SQLite or in a schema of Postgres. All methods are safe
-// for concurrent use. Its tables may be replaced as a whole while it is used: each query sees the
-// tables of one moment.
+// Store is tables of one model, in a file of SQLite or in a schema of Postgres. All methods are
+// safe for concurrent use. Its tables may be replaced as a whole while it is used: each query sees
+// the tables of one moment.
 type Store struct {
 	model *Model
 	place place
@@ -43,7 +43,9 @@ type place interface {
 	// replace is Store.Replace.
 	replace(ctx context.Context, db, other *Store, finish func(context.Context, Checkpoint) error) error
 	// lead is Store.Lead.
-	lead(ctx context.Context, db *Store, is Origin, standby func(Checkpoint) <-chan struct{}) (context.Context, func(), error)
+	lead(
+		ctx context.Context, db *Store, is Origin, standby func(Checkpoint) <-chan struct{},
+	) (context.Context, func(), error)
 	// settle is Store.Settle.
 	settle(ctx context.Context) error
 	// down reports whether an error lies in the store, and not in what was to be written.
