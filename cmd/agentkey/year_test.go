@@ -39,7 +39,7 @@ func TestAYearHappensOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			replicas := begin(t)
 			first := replicas[0]
-			// what admins do is sealed with the month's key, which is there from now on
+			// what admins do is sealed with the day's key, which is there from now on
 			first.admin().mustAgent("The first")
 			stopAll(replicas)
 			first.office(passYear)

@@ -39,7 +39,7 @@ func publicOf(k ed25519.PrivateKey) ed25519.PublicKey { return k.Public().(ed255
 var signed = codec.Signed{
 	Organization: "org-1", Actor: domain.Actor{Type: domain.ActorHuman, ID: "person-1", Label: "never stored"},
 	CommandID: "command-1", Correlation: "correlation-1", Causation: "event-1", RequestID: "request-1", Time: at,
-	Schema: codec.Schema, Prev: codec.Link{1, 2, 3}, Private: "2026-03:c2VhbGVk",
+	Schema: codec.Schema, Prev: codec.Link{1, 2, 3}, Private: "2026-03-04:c2VhbGVk",
 }
 
 // recorded is an event as the store gives it back.

@@ -27,8 +27,9 @@ type Personal struct {
 
 const privateFormat = "agentkey.private.v1"
 
-// Privacy seals personal data with keys that can be removed: one for each organization and month.
-// Removing a key erases what it sealed and breaks no signature.
+// Privacy seals personal data with keys that can be removed: one for each organization and day,
+// so that none seals too much for its random nonces. Removing a key erases what it sealed and breaks
+// no signature.
 type Privacy struct {
 	secrets *Secrets
 	clock   func() time.Time
@@ -50,9 +51,9 @@ func NewPrivacy(secrets *Secrets, clock func() time.Time) *Privacy {
 	return &Privacy{secrets: secrets, clock: clock, keys: map[string]privateKey{}}
 }
 
-func monthly(organization, month string) Binding {
-	id := uuid.NewSHA1(uuid.NameSpaceOID, []byte("agentkey.private_key/"+organization+"/"+month))
-	return Binding{SecretID: id.String(), Organization: organization, Purpose: PrivateKey, Owner: month}
+func daily(organization, day string) Binding {
+	id := uuid.NewSHA1(uuid.NameSpaceOID, []byte("agentkey.private_key/"+organization+"/"+day))
+	return Binding{SecretID: id.String(), Organization: organization, Purpose: PrivateKey, Owner: day}
 }
 
 func personal(organization, person string) Binding {
@@ -60,8 +61,8 @@ func personal(organization, person string) Binding {
 	return Binding{SecretID: id.String(), Organization: organization, Purpose: PersonKey, Owner: person}
 }
 
-// Seal returns p sealed, or "" when there is nothing to seal or the month's key was removed before
-// the month was over: what shall not be known is not written again. What binds it to its event is
+// Seal returns p sealed, or "" when there is nothing to seal or the day's key was removed before
+// the day was over: what shall not be known is not written again. What binds it to its event is
 // the event's signature.
 func (v *Privacy) Seal(ctx context.Context, organization string, p Personal) (string, error) {
 	if p == (Personal{}) {
@@ -71,35 +72,35 @@ func (v *Privacy) Seal(ctx context.Context, organization string, p Personal) (st
 	if err != nil {
 		return "", fmt.Errorf("encode personal data: %w", err)
 	}
-	month := v.clock().UTC().Format("2006-01")
-	key, err := v.key(ctx, monthly(organization, month), true)
+	day := v.clock().UTC().Format(time.DateOnly)
+	key, err := v.key(ctx, daily(organization, day), true)
 	if errors.Is(err, ErrGone) {
 		return "", nil
 	}
 	if err != nil {
 		return "", err
 	}
-	sealed, err := Seal(key.Reveal(), plain, pae.Encode([]byte(privateFormat), []byte(organization), []byte(month)))
+	sealed, err := Seal(key.Reveal(), plain, pae.Encode([]byte(privateFormat), []byte(organization), []byte(day)))
 	if err != nil {
 		return "", err
 	}
-	return month + ":" + sealed, nil
+	return day + ":" + sealed, nil
 }
 
 // Open undoes Seal for the metadata of one event. What was erased is the zero Personal.
 func (v *Privacy) Open(ctx context.Context, organization, private string) (Personal, error) {
-	month, sealed, found := strings.Cut(private, ":")
+	day, sealed, found := strings.Cut(private, ":")
 	if !found {
 		return Personal{}, nil
 	}
-	key, err := v.key(ctx, monthly(organization, month), false)
+	key, err := v.key(ctx, daily(organization, day), false)
 	if errors.Is(err, ErrGone) {
 		return Personal{}, nil
 	}
 	if err != nil {
 		return Personal{}, err
 	}
-	plain, err := Open(key.Reveal(), sealed, pae.Encode([]byte(privateFormat), []byte(organization), []byte(month)))
+	plain, err := Open(key.Reveal(), sealed, pae.Encode([]byte(privateFormat), []byte(organization), []byte(day)))
 	if err != nil {
 		return Personal{}, fmt.Errorf("open personal data: %w", err)
 	}

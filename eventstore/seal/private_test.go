@@ -65,13 +65,13 @@ func keysOf(t *testing.T, log *codec.Log, p seal.Purpose) []string {
 	}
 }
 
-func TestPersonalDataIsSealedUnderOneKeyAMonth(t *testing.T) {
+func TestPersonalDataIsSealedUnderOneKeyADay(t *testing.T) {
 	log, now := openLog(t), &moving{now: clock()}
 	privacy := func() *seal.Privacy { return seal.NewPrivacy(seal.NewSecrets(log, ring(t, text(1))), now.Now) }
 	if sealed, err := privacy().Seal(wait.Context(t), "org-1", seal.Personal{}); sealed != "" || err != nil {
 		t.Errorf("nothing was sealed as %q: %v", sealed, err)
 	}
-	// Many processes begin the month at once.
+	// Many processes begin the day at once.
 	sealed := make([]string, 8)
 	var wg sync.WaitGroup
 	for n := range sealed {
@@ -91,15 +91,15 @@ func TestPersonalDataIsSealedUnderOneKeyAMonth(t *testing.T) {
 		if diff := cmp.Diff(caller, got); diff != "" || err != nil {
 			t.Errorf("(-want +got):\n%s%v", diff, err)
 		}
-		if seen[s] || !strings.HasPrefix(s, "2026-03:") || strings.Contains(s, "Ada") {
+		if seen[s] || !strings.HasPrefix(s, "2026-03-04:") || strings.Contains(s, "Ada") {
 			t.Errorf("sealed as %s", s)
 		}
 		seen[s] = true
 	}
-	now.advance(40 * 24 * time.Hour)
-	april, err := reader.Seal(wait.Context(t), "org-1", caller)
-	if err != nil || !strings.HasPrefix(april, "2026-04:") {
-		t.Errorf("in the next month: %s %v", april, err)
+	now.advance(24 * time.Hour)
+	next, err := reader.Seal(wait.Context(t), "org-1", caller)
+	if err != nil || !strings.HasPrefix(next, "2026-03-05:") {
+		t.Errorf("on the next day: %s %v", next, err)
 	}
 	other, err := reader.Seal(wait.Context(t), "org-2", caller)
 	if err != nil {
@@ -109,7 +109,7 @@ func TestPersonalDataIsSealedUnderOneKeyAMonth(t *testing.T) {
 		t.Errorf("there are %d keys", len(keys))
 	}
 	for name, moved := range map[string]string{
-		"another organization's": other, "another month's": "2026-03" + strings.TrimPrefix(april, "2026-04"),
+		"another organization's": other, "another day's": "2026-03-04" + strings.TrimPrefix(next, "2026-03-05"),
 		"changed": sealed[0] + "A",
 	} {
 		if got, err := reader.Open(wait.Context(t), "org-1", moved); !errors.Is(err, seal.ErrDoesNotOpen) ||
@@ -145,14 +145,14 @@ func TestARemovedKeyErasesWhatItSealed(t *testing.T) {
 		if got, err := p.Open(wait.Context(t), "org-1", sealed); got != (seal.Personal{}) || err != nil {
 			t.Errorf("after the removal: %+v %v", got, err)
 		}
-		// The month isn't over, and commands continue, without what must stay unknown.
+		// The day isn't over, and commands continue, without what must stay unknown.
 		if again, err := p.Seal(wait.Context(t), "org-1", caller); again != "" || err != nil {
 			t.Errorf("sealed again as %q: %v", again, err)
 		}
 	}
-	now.advance(40 * 24 * time.Hour)
+	now.advance(24 * time.Hour)
 	if next, err := one.Seal(wait.Context(t), "org-1", caller); next == "" || err != nil {
-		t.Errorf("in the next month: %q %v", next, err)
+		t.Errorf("on the next day: %q %v", next, err)
 	}
 }
 
