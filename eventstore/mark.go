@@ -9,10 +9,12 @@ import (
 )
 
 // BackupStream is where the embedded store notes in a copy of itself that it is one, so that a
-// process that opens it later knows; a log that was never restored has no such stream. BackupNote
-// is the type of the note. No projection sees it.
+// process that opens it later knows; a log that was never restored has no such stream. The store
+// alone writes it and refuses what a client would write there; an EventStoreDB lets nobody but its
+// admins write to streams whose names begin like this. BackupNote is the type of the note. No
+// projection sees it.
 const (
-	BackupStream = "backup"
+	BackupStream = "$agentkey-backup"
 	BackupNote   = "~backup.v1"
 )
 
@@ -50,11 +52,11 @@ func (c *Client) holds(ctx context.Context, m Mark) (bool, error) {
 }
 
 // Backup returns the note of the backup that the log came from last, and false when it came from
-// none.
+// none. A server that lets nobody but its admins read such a stream has no note for us.
 func (c *Client) Backup(ctx context.Context) (Recorded, bool, error) {
 	notes, err := c.ReadBackward(ctx, BackupStream, 1)
 	switch {
-	case errors.Is(err, ErrStreamNotFound):
+	case errors.Is(err, ErrStreamNotFound), errors.Is(err, ErrRefused):
 		return Recorded{}, false, nil
 	case err != nil || len(notes) == 0:
 		return Recorded{}, false, err

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"agentkey/domain/installation"
 	"agentkey/eventstore"
 )
 
@@ -19,6 +20,12 @@ const batchBytes = 512 << 10
 // is in use.
 var ErrAnotherLog = errors.New("the destination holds another log, or has gone on")
 
+// ErrRestored says that a log came from a backup and that nobody has found that out. The note of it
+// is the store's own and doesn't travel, so a copy would not hold credentials back.
+var ErrRestored = errors.New(
+	"the source was restored from a backup and not started since: start agentkey serve on it first, and stop it again",
+)
+
 // Copied is what a copy has done.
 type Copied struct {
 	Events  int // that both logs have now
@@ -27,7 +34,7 @@ type Copied struct {
 
 // copied is what is copied of a log: everything but what a store writes for itself, and but
 // snapshots, which are made again. The bounds of streams are copied too.
-const copied = `^([^$~]|~b|\$metadata)`
+const copied = `^([^$~]|\$metadata)`
 
 // Copy appends the events of one log to another: the same ids and bytes under the same names at the
 // same revisions, in the same order, so that signatures still verify. Positions and the times of
@@ -38,6 +45,9 @@ func Copy(ctx context.Context, from, to *eventstore.Client, progress func(Copied
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c := &copying{from: from, to: to, progress: progress, left: map[string]bool{}}
+	if err := c.noted(ctx); err != nil {
+		return Copied{}, err
+	}
 	done, err := c.resume(ctx)
 	if err != nil {
 		return Copied{}, err
@@ -55,6 +65,30 @@ type copying struct {
 	left     map[string]bool       // secrets and caches: whether they are left out
 	batch    []eventstore.Recorded // of one stream
 	size     int                   // of the batch, in bytes
+}
+
+// noted refuses a source whose log doesn't say yet that it came from a backup.
+func (c *copying) noted(ctx context.Context) error {
+	note, restored, err := c.from.Backup(ctx)
+	if err != nil || !restored {
+		return err
+	}
+	for from := uint64(0); ; {
+		events, err := c.from.ReadForward(ctx, Installation.Stream(""), from, 256)
+		if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
+			return err
+		}
+		for _, e := range events {
+			event, _ := Decode(e.Type, e.Data)
+			if found, ok := event.(installation.RestoreFound); ok && found.BackupID == note.ID.String() {
+				return nil
+			}
+			from = e.Revision + 1
+		}
+		if len(events) < 256 {
+			return ErrRestored
+		}
+	}
 }
 
 // resume returns the newest event that the destination has, the zero one when it has none. An

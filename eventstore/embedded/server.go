@@ -23,6 +23,8 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"agentkey/eventstore"
 )
 
 // ServeOptions say who may come in. The zero value lets everybody in who reaches the listener.
@@ -187,6 +189,8 @@ func reserved(name string) string {
 		return "a stream needs a name"
 	case name == "$$", strings.HasPrefix(name, "$$$$"):
 		return "a metadata stream belongs to a stream, and has none of its own"
+	case strings.TrimPrefix(name, "$$") == eventstore.BackupStream:
+		return "the store alone notes that it is a copy"
 	}
 	return ""
 }

@@ -27,8 +27,8 @@ type Personal struct {
 
 const privateFormat = "agentkey.private.v1"
 
-// Privacy seals personal data with keys that can be removed: one for each organization and day,
-// so that none seals too much for its random nonces. Removing a key erases what it sealed and breaks
+// Privacy seals personal data with keys that can be removed: one for each organization and day, so
+// that none seals too much for its random nonces. Removing a key erases what it sealed, and breaks
 // no signature.
 type Privacy struct {
 	secrets *Secrets
