@@ -85,6 +85,10 @@ func (b Beginning) begin(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make the signing key: %w", err)
 	}
+	checkpoints, checkpointKey, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return fmt.Errorf("make the key of checkpoints: %w", err)
+	}
 	mac := make([]byte, 32)
 	if _, err := rand.Read(mac); err != nil {
 		return fmt.Errorf("make the MAC key: %w", err)
@@ -96,9 +100,7 @@ func (b Beginning) begin(ctx context.Context) error {
 	begun := installation.Begun{
 		StoreID: b.NewID().String(), OrganizationID: b.NewID().String(), MACSecretID: b.NewID().String(),
 		MasterKeys: b.Ring.Public(),
-		SigningKey: installation.PublicKey{
-			ID: b.NewID().String(), SecretID: b.NewID().String(), Public: base64.RawURLEncoding.EncodeToString(public),
-		},
+		SigningKey: b.publicKey(public), CheckpointKey: b.publicKey(checkpoints),
 		AdminTokenHash: hash, AdminTokenID: b.NewID().String(), MinimumVersion: codec.Schema,
 	}
 	keyring, err := codec.NewKeyring(begun.StoreID, begun.SigningKey.ID, private, nil).WithMAC(domain.NewSecret(mac))
@@ -119,6 +121,9 @@ func (b Beginning) begin(ctx context.Context) error {
 	if err := secrets.Put(ctx, signed, macBinding(begun), domain.NewSecret(mac)); err != nil {
 		return err
 	}
+	if err := secrets.Put(ctx, signed, checkpointBinding(begun), domain.NewSecret(checkpointKey.Seed())); err != nil {
+		return err
+	}
 	_, err = log.Write(ctx, codec.Installation.Stream(""), codec.Begin, begun, signed)
 	if err == nil {
 		return nil
@@ -131,7 +136,15 @@ func (b Beginning) begin(ctx context.Context) error {
 	} else {
 		err = nil
 	}
-	return errors.Join(err, secrets.Remove(ctx, begun.SigningKey.SecretID), secrets.Remove(ctx, begun.MACSecretID))
+	return errors.Join(err, secrets.Remove(ctx, begun.SigningKey.SecretID), secrets.Remove(ctx, begun.MACSecretID),
+		secrets.Remove(ctx, begun.CheckpointKey.SecretID))
+}
+
+// publicKey names a key that was drawn.
+func (b Beginning) publicKey(key ed25519.PublicKey) installation.PublicKey {
+	return installation.PublicKey{
+		ID: b.NewID().String(), SecretID: b.NewID().String(), Public: base64.RawURLEncoding.EncodeToString(key),
+	}
 }
 
 // token returns the hash of the first organization's first token, and whether it was made just now.
@@ -208,11 +221,9 @@ func (b Beginning) Join(ctx context.Context) (*Installation, error) {
 	}
 	trusted := map[string]ed25519.PublicKey{}
 	for _, k := range former {
-		raw, err := base64.RawURLEncoding.DecodeString(k.Public)
-		if err != nil || len(raw) != ed25519.PublicKeySize {
-			return nil, fmt.Errorf("the former signing key %s is not a key", k.ID)
+		if trusted[k.ID], err = publicKey(k); err != nil {
+			return nil, fmt.Errorf("read the former signing keys: %w", err)
 		}
-		trusted[k.ID] = raw
 	}
 	log, mac, err := b.open(ctx, begun, codec.NewKeyring(begun.StoreID, current.ID, private, trusted))
 	if err != nil {
@@ -372,6 +383,12 @@ func (i *Installation) Env(clock func() time.Time, sealer loop.Sealer, onFault f
 func signingBinding(b installation.Begun, key installation.PublicKey) seal.Binding {
 	return seal.Binding{
 		SecretID: key.SecretID, Organization: b.OrganizationID, Purpose: seal.SigningKey, Owner: b.StoreID,
+	}
+}
+
+func checkpointBinding(b installation.Begun) seal.Binding {
+	return seal.Binding{
+		SecretID: b.CheckpointKey.SecretID, Organization: b.OrganizationID, Purpose: seal.Checkpoint, Owner: b.StoreID,
 	}
 }
 

@@ -138,6 +138,7 @@ var exported = map[string][]string{
 	"agentkey_event_log_up":                  {},
 	"agentkey_log_integrity_findings":        {},
 	"agentkey_log_integrity_checked_events":  {},
+	"agentkey_ledger_conflicts":              {},
 
 	"agentkey_log_integrity_completed_timestamp_seconds": {},
 

@@ -56,6 +56,7 @@ type FollowerConfig struct {
 	OnLost func(context.Context, eventstore.Mark) error
 
 	Idle, MinDelay, MaxDelay time.Duration
+	Pace                     time.Duration // see FeedConfig
 }
 
 // Follower follows the log from a checkpoint, one batch after another, and starts over when the
@@ -71,7 +72,7 @@ func NewFollower(c FollowerConfig) *Follower {
 	f := &Follower{FollowerConfig: c}
 	feed := FeedConfig{
 		Name: c.Name, Log: c.Log, Logger: c.Logger, Begin: f.begin, CaughtUp: c.CaughtUp,
-		Idle: c.Idle, MinDelay: c.MinDelay, MaxDelay: c.MaxDelay, Lead: f.lead,
+		Idle: c.Idle, MinDelay: c.MinDelay, MaxDelay: c.MaxDelay, Pace: c.Pace, Lead: f.lead,
 	}
 	f.feed = NewFeed(feed)
 	return f
@@ -115,6 +116,13 @@ func (f *Follower) Status(ctx context.Context) Status {
 		s.Lag = f.lag(ctx, s)
 	}
 	return s
+}
+
+// State is what the projection is doing.
+func (f *Follower) State() State {
+	f.feed.mu.Lock()
+	defer f.feed.mu.Unlock()
+	return f.feed.state
 }
 
 // Failure is the Detail of a projection that has failed, "" for any other.

@@ -27,12 +27,13 @@ import (
 // Nothing here relies on a session: no setting, lock or prepared statement outlives its
 // transaction, so any pooler that keeps transactions whole may be in between.
 type schema struct {
-	model  *Model
-	name   string
-	home   string
-	holder string // this process, in leases
-	config *pgxpool.Config
-	logger *slog.Logger
+	model       *Model
+	connections int32
+	name        string
+	home        string
+	holder      string // this process, in leases
+	config      *pgxpool.Config
+	logger      *slog.Logger
 
 	vacancy time.Duration
 	clock   func() time.Time
@@ -46,11 +47,13 @@ type Database struct {
 	Schema  string           // that all versions of the tables share; empty: agentkey
 	Vacancy time.Duration    // that another installation must show no life before it is taken over; 0: a minute
 	Clock   func() time.Time // that measures it; nil: the process's
+
+	Connections int32 // at most, unless the URL says so with pool_max_conns; 0: 12
 }
 
 var (
-	schemaName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,39}$`)
-	reserved   = regexp.MustCompile(`^pg_|^reporting$|_reporting$|_[0-9a-f]{12}$`)
+	schemaName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,37}$`)
+	reserved   = regexp.MustCompile(`^pg_|^reporting$|_reporting$|_ledger$|_[0-9a-f]{12}$`)
 )
 
 // ValidSchema reports whether a schema may be called so. No name may be one that another schema
@@ -59,7 +62,8 @@ func ValidSchema(name string) bool {
 	return schemaName.MatchString(name) && !reserved.MatchString(name)
 }
 
-const defaultSchema = "agentkey"
+// DefaultSchema is where the read model is unless another is named.
+const DefaultSchema = "agentkey"
 
 // setUpTime is how long OpenPostgres tries to reach the server.
 const setUpTime = 10 * time.Second
@@ -104,14 +108,14 @@ func (m *Model) at(d Database, logger *slog.Logger) (*schema, error) {
 		// one round trip, and no statement has a name
 		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
-	home := cmp.Or(d.Schema, defaultSchema)
+	home := cmp.Or(d.Schema, DefaultSchema)
 	clock := d.Clock
 	if clock == nil {
 		clock = time.Now //nolint:forbidigo // it measures a wait, nothing stored depends on it
 	}
 	return &schema{
-		model: m, name: home + "_" + m.fingerprint()[:12], home: home, holder: rand.Text(), config: config, logger: logger,
-		vacancy: cmp.Or(d.Vacancy, vacancy), clock: clock,
+		model: m, connections: cmp.Or(d.Connections, connections), name: home + "_" + m.fingerprint()[:12], home: home,
+		holder: rand.Text(), config: config, logger: logger, vacancy: cmp.Or(d.Vacancy, vacancy), clock: clock,
 	}, nil
 }
 
@@ -122,14 +126,14 @@ func refused(err error) bool {
 	return errors.As(err, &e) && (strings.HasPrefix(e.Code, "28") || e.Code == "3D000" || e.Code == "42501")
 }
 
-// connections is how many a pool has at most, unless the URL says so with pool_max_conns.
+// connections is how many a pool has at most by default.
 const connections = 12
 
 // open makes a pool of connections to the tables of the schema; none is opened yet.
 func (s *schema) open(ctx context.Context) (*Store, error) {
 	config := s.config.Copy()
 	if !strings.Contains(s.config.ConnString(), "pool_max_conns") {
-		config.MaxConns = connections
+		config.MaxConns = s.connections
 	}
 	if set := config.ConnConfig.RuntimeParams; set["application_name"] == "" {
 		set["application_name"] = "agentkey"

@@ -24,7 +24,7 @@ func (s *schema) told() string {
 
 // reports is the schema of the views.
 func (s *schema) reports() string {
-	if s.home == defaultSchema {
+	if s.home == DefaultSchema {
 		return "reporting"
 	}
 	return s.home + "_reporting"

@@ -39,8 +39,8 @@ func (s *schema) beside(ctx context.Context) (_ *Store, err error) {
 	}
 	build.hold(context.WithoutCancel(ctx)) // until the tables are in place or gone
 	next := &schema{
-		model: s.model, name: s.name + "_next", home: s.home, holder: s.holder, config: s.config, logger: s.logger,
-		vacancy: s.vacancy, clock: s.clock, build: build,
+		model: s.model, connections: s.connections, name: s.name + "_next", home: s.home, holder: s.holder,
+		config: s.config, logger: s.logger, vacancy: s.vacancy, clock: s.clock, build: build,
 	}
 	if err := next.transact(ctx, func(tx pgx.Tx) error { return next.create(ctx, tx) }); err != nil {
 		return nil, err

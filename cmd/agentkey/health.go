@@ -13,6 +13,7 @@ import (
 	"agentkey/api"
 	"agentkey/api/door"
 	"agentkey/api/door/limits"
+	"agentkey/audit"
 	"agentkey/commands"
 	"agentkey/eventstore"
 	"agentkey/eventstore/seal"
@@ -27,6 +28,7 @@ type health struct {
 	databaseURL  string         // "" for the embedded read model
 	redis        *redis.Options // nil where this process counts alone on purpose
 	readModel    *projections.ReadModel
+	ledger       *audit.Ledger
 	integrity    *projections.Integrity
 	installation *commands.InstallationLoop
 	secrets      *seal.Secrets
@@ -126,6 +128,9 @@ func (h *health) look(ctx context.Context) api.Readiness {
 		)
 	}
 	integrity, detail := describeIntegrity(h.integrity.Status())
+	if conflicts, err := h.ledger.Conflicts(ctx); err == nil && len(conflicts) > 0 { // otherwise its own check says so
+		integrity, detail = api.ReadinessCheckStatusDegraded, conflicts[0].Error()
+	}
 	if integrity != api.ReadinessCheckStatusOk {
 		worse(api.ReadinessStatusDegraded)
 	}
@@ -145,39 +150,45 @@ func (h *health) look(ctx context.Context) api.Readiness {
 		check("limits", api.ReadinessCheckStatusOk, "")
 	}
 
-	status := h.readModel.Status(ctx)
-	if err := databaseFault(); err != nil {
-		status.Detail = err.Error()
-	}
-	switch {
-	case !status.EverCaughtUp:
-		worse(api.ReadinessStatusDegraded)
-		detail := notCaughtUp
-		if status.State == projections.Failed {
-			detail += ": " + status.Detail
+	for _, status := range []projections.Status{h.readModel.Status(ctx), h.ledger.Status(ctx)} {
+		if err := databaseFault(); err != nil && status.State == projections.Failed {
+			status.Detail = err.Error()
 		}
-		check("read_model", api.ReadinessCheckStatusDegraded, detail)
-	case status.State == projections.Failed:
-		worse(api.ReadinessStatusDegraded)
-		check("read_model", api.ReadinessCheckStatusDegraded, status.Detail)
-	case status.Lag > behind:
-		worse(api.ReadinessStatusDegraded)
-		check("read_model", api.ReadinessCheckStatusDegraded, "it is "+status.Lag.Round(time.Second).String()+" behind")
-	default:
-		check("read_model", api.ReadinessCheckStatusOk, "")
+		detail := describeProjection(status)
+		if detail == "" {
+			check(status.Name, api.ReadinessCheckStatusOk, "")
+		} else {
+			worse(api.ReadinessStatusDegraded)
+			check(status.Name, api.ReadinessCheckStatusDegraded, detail)
+		}
+		out.Projections = append(out.Projections, api.ReadinessProjection{
+			Name: status.Name, Status: string(status.State), Position: int64(status.Position), //nolint:gosec // a log never holds 2^63
+			LagSeconds: status.Lag.Seconds(), Distance: int64(status.Distance), //nolint:gosec // as above
+		})
 	}
-	out.Projections = append(out.Projections, api.ReadinessProjection{
-		Name: status.Name, Status: string(status.State), Position: int64(status.Position), //nolint:gosec // a log never holds 2^63
-		LagSeconds: status.Lag.Seconds(), Distance: int64(status.Distance), //nolint:gosec // as above
-	})
 	return out
+}
+
+// describeProjection says what keeps a projection from being of use; "" for nothing.
+func describeProjection(s projections.Status) string {
+	switch {
+	case !s.EverCaughtUp && s.State == projections.Failed:
+		return notCaughtUp + ": " + s.Detail
+	case !s.EverCaughtUp:
+		return notCaughtUp
+	case s.State == projections.Failed:
+		return s.Detail
+	case s.Lag > behind:
+		return "it is " + s.Lag.Round(time.Second).String() + " behind"
+	}
+	return ""
 }
 
 // soon runs fn beside its caller, and returns a function that waits for its result.
 func soon(fn func() error) func() error {
 	done := make(chan error, 1)
 	go func() { done <- fn() }()
-	return func() error { return <-done }
+	return sync.OnceValue(func() error { return <-done })
 }
 
 // redisFault says why calls aren't counted in Redis; nil where they are.
@@ -192,10 +203,10 @@ func (h *health) redisFault(ctx context.Context) error {
 	return errors.New(shared.Alone())
 }
 
-// databaseFault says why the database of a read model that can't be filled can't be reached; nil
+// databaseFault says why the database of a projection that can't be filled can't be reached; nil
 // where it can, or nothing is wrong.
 func (h *health) databaseFault(ctx context.Context) error {
-	if h.databaseURL == "" || h.readModel.Failure() == "" {
+	if h.databaseURL == "" || h.readModel.Failure() == "" && h.ledger.Failure() == "" {
 		return nil
 	}
 	return examinePostgres(ctx, h.databaseURL)

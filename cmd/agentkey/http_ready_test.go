@@ -39,7 +39,7 @@ func TestAnybodyMayAskHowItIs(t *testing.T) {
 			t.Errorf("a check: %v", c)
 		}
 	}
-	for _, name := range []string{"clock", "event_log", "limits", "log_integrity", "master_keys", "read_model"} {
+	for _, name := range []string{"clock", "event_log", "ledger", "limits", "log_integrity", "master_keys", "read_model"} {
 		if !slices.Contains(names, name) {
 			t.Errorf("nothing checks %s: %v", name, names)
 		}

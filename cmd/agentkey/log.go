@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"agentkey/audit"
 	"agentkey/commands"
 	"agentkey/eventstore"
 	"agentkey/eventstore/embedded"
@@ -25,6 +27,7 @@ const (
 	masterKeyFile  = "master-key"
 	firstTokenFile = "first-admin-token"
 	readModelFile  = "read-model.db"
+	ledgerFile     = "ledger.db"
 )
 
 // openLog is the event log, open; Close also ends a store that this process serves.
@@ -99,6 +102,22 @@ func openModels(ctx context.Context, c Config, logger *slog.Logger) (*readmodels
 		return db, explainPostgres(c.DatabaseURL, err)
 	}
 	return readmodels.OpenEmbedded(ctx, filepath.Join(c.DataDir, readModelFile), logger)
+}
+
+// ledgerDatabase is where the ledger is in Postgres: beside the read model, whose loss it outlives.
+func (c *Config) ledgerDatabase() readmodels.Database {
+	return readmodels.Database{
+		URL: c.DatabaseURL, Schema: cmp.Or(c.DatabaseSchema, readmodels.DefaultSchema) + "_ledger", Connections: 4,
+	}
+}
+
+// openLedger opens the ledger: in Postgres, or in a file of the data folder.
+func openLedger(ctx context.Context, c Config, logger *slog.Logger) (*audit.Tables, error) {
+	if c.DatabaseURL != "" {
+		tables, err := audit.OpenPostgres(ctx, c.ledgerDatabase(), logger)
+		return tables, explainPostgres(c.DatabaseURL, err)
+	}
+	return audit.OpenEmbedded(ctx, filepath.Join(c.DataDir, ledgerFile), logger)
 }
 
 // ring returns the configured master keys, or those in the data folder. A key is made only for an

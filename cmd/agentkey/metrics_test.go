@@ -102,6 +102,8 @@ func TestMetricsCountEventsAndNameNoOne(t *testing.T) {
 		`agentkey_append_errors_total{category="catalog",reason="other"}`:     0,
 		`agentkey_projection_lag_seconds{projection="read_model"}`:            0,
 		`agentkey_projection_up{projection="read_model"}`:                     1,
+		`agentkey_projection_up{projection="ledger"}`:                         1,
+		`agentkey_ledger_conflicts`:                                           0,
 		`agentkey_limiter_alone`:                                              0,
 		`agentkey_event_log_up`:                                               1,
 		`agentkey_ready`:                                                      1,

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"agentkey/audit"
 	"agentkey/readmodels"
 )
 
@@ -33,12 +34,17 @@ func remembered(ctx context.Context, c Config) ([]memory, error) {
 	if err != nil {
 		return nil, err
 	}
-	var rows readmodels.Checkpoint
+	var rows, entries readmodels.Checkpoint
 	var owner string
+	ledger := "the ledger in " + filepath.Join(c.DataDir, ledgerFile)
 	model := "the read model in " + filepath.Join(c.DataDir, readModelFile)
 	if c.DatabaseURL != "" {
 		model = "the read model in the database of AGENTKEY_DATABASE_URL"
+		ledger = "the ledger in the database of AGENTKEY_DATABASE_URL"
 		rows, owner, err = readmodels.ReadModel.ExaminePostgres(ctx, c.database())
+		if err == nil || errors.Is(err, readmodels.ErrNoTables) {
+			entries, _, err = audit.Model.ExaminePostgres(ctx, c.ledgerDatabase())
+		}
 		if err != nil && !errors.Is(err, readmodels.ErrNoTables) {
 			return nil, fmt.Errorf(
 				"the event log is empty, and the database that may know of another one can't be asked, so nothing is "+
@@ -51,12 +57,16 @@ func remembered(ctx context.Context, c Config) ([]memory, error) {
 		if err != nil {
 			rows = readmodels.Checkpoint{}
 		}
+		if entries, err = audit.Model.ExamineEmbedded(ctx, filepath.Join(c.DataDir, ledgerFile)); err != nil {
+			entries = readmodels.Checkpoint{}
+		}
 	}
 	found := []memory{
 		{"the data folder " + c.DataDir, strings.TrimSpace(string(text))},
 		{"the high-water mark in " + filepath.Join(c.DataDir, markFile), mark.StoreID},
 		{model, rows.StoreID},
 		{model, readmodels.OwnerID(owner)},
+		{ledger, entries.StoreID},
 	}
 	return slices.DeleteFunc(found, func(m memory) bool { return m.storeID == "" }), nil
 }

@@ -21,6 +21,7 @@ func TestALogThatIsGoneIsNotBegunAgain(t *testing.T) {
 		{"an empty folder for the log", installationFile, "the data folder", nil},
 		{"only the mark is left", markFile, "the high-water mark", nil},
 		{"only the read model's file is left", readModelFile, "the read model in", nil},
+		{"only the ledger is left", ledgerFile, "the ledger in", nil},
 		{
 			"only the read model's database is left", "", "AGENTKEY_DATABASE_URL",
 			[]string{"AGENTKEY_DATABASE_URL=" + database},

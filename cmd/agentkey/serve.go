@@ -18,6 +18,7 @@ import (
 	"agentkey/api"
 	"agentkey/api/door"
 	"agentkey/api/door/limits"
+	"agentkey/audit"
 	"agentkey/commands"
 	"agentkey/commands/loop"
 	"agentkey/commands/names"
@@ -79,17 +80,30 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	}
 	defer func() { err = errors.Join(err, models.Close()) }()
 	models.Guard()
+	tables, err := openLedger(sh.ctx, c, logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, tables.Close()) }()
+	tables.Guard()
 
 	health := &health{client: log.Client, logURL: c.EventStoreURL, databaseURL: c.DatabaseURL, redis: c.Redis}
+	lost := func(ctx context.Context, m eventstore.Mark) error {
+		_, err := health.fence.Restored(ctx, m)
+		return err
+	}
 	readModel := projections.NewReadModel(projections.ReadModelConfig{
-		Log: inst.Log, DB: models, Logger: logger, Clock: time.Now, Tracer: traces.tracer, OnLost: func(
-			ctx context.Context, m eventstore.Mark,
-		) error {
-			_, err := health.fence.Restored(ctx, m)
-			return err
-		},
+		Log: inst.Log, DB: models, Logger: logger, Clock: time.Now, Tracer: traces.tracer, OnLost: lost,
 	})
 	health.readModel = readModel
+	keys, err := inst.CheckpointKeys()
+	if err != nil {
+		return err
+	}
+	health.ledger = audit.New(audit.Config{
+		Log: inst.Log, Tables: tables, Logger: logger, Clock: time.Now, Tracer: traces.tracer, OnLost: lost,
+		First: inst.Begun.OrganizationID, Keys: keys, Sign: inst.CheckpointKey,
+	})
 	health.integrity = &projections.Integrity{
 		Log: inst.Log, Logger: logger, Clock: time.Now, Rest: projections.Leisurely,
 	}
@@ -146,6 +160,13 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	running.Go(func() {
 		if err := readModel.Run(beside); err != nil {
 			logger.Error("the projection of the read model ended", slog.String("error", err.Error()))
+		}
+	})
+	running.Go(func() {
+		ticker := time.NewTicker(time.Second)
+		defer ticker.Stop()
+		if err := health.ledger.Run(beside, ticker.C); err != nil {
+			logger.Error("the ledger ended", slog.String("error", err.Error()))
 		}
 	})
 	running.Go(func() {

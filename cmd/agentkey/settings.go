@@ -139,13 +139,14 @@ var settings = []setting{
 	},
 	{
 		name: "AGENTKEY_DATABASE_SCHEMA", value: "agentkey",
-		meaning: "the schema of the read model; installations that share a database each name another one",
+		meaning: "the schema of the read model, beside which the ledger has its own; installations that share a database " +
+			"each name another one",
 		take: func(c *Config, text string) error {
 			c.DatabaseSchema = text
 			if !readmodels.ValidSchema(text) {
-				return errors.New("it must be at most 40 lower-case letters, digits and _, begin with a letter, and be no name " +
+				return errors.New("it must be at most 38 lower-case letters, digits and _, begin with a letter, and be no name " +
 					"that " +
-					"Postgres or another schema needs: pg_…, reporting, …_reporting, or … with a fingerprint")
+					"Postgres or another schema needs: pg_…, reporting, …_reporting, …_ledger, or … with a fingerprint")
 			}
 			return nil
 		},

@@ -62,19 +62,26 @@ func (v *vitals) Collect(out chan<- prometheus.Metric) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	s := v.health.readModel.Status(ctx)
-	labels := prometheus.Labels{"projection": s.Name}
-	if s.Head > 0 {
+	for _, s := range []projections.Status{v.health.readModel.Status(ctx), v.health.ledger.Status(ctx)} {
+		labels := prometheus.Labels{"projection": s.Name}
+		if s.Head > 0 {
+			gauge(
+				"agentkey_projection_lag_seconds",
+				"Age of the oldest event that the projection has not applied; 0 without one.", s.Lag.Seconds(), labels,
+			)
+		}
 		gauge(
-			"agentkey_projection_lag_seconds", "Age of the oldest event that the projection has not applied; 0 without one.",
-			s.Lag.Seconds(), labels,
+			"agentkey_projection_up",
+			"1 where the projection follows the event log or catches up; 0 where it failed, waits or stands by.",
+			number(moves(s)), labels,
 		)
 	}
-	gauge(
-		"agentkey_projection_up",
-		"1 where the projection follows the event log or catches up; 0 where it failed, waits or stands by.",
-		number(moves(s)), labels,
-	)
+	if conflicts, err := v.health.ledger.Conflicts(ctx); err == nil {
+		gauge(
+			"agentkey_ledger_conflicts", "Checkpoints that were signed and that the log doesn't give any more.",
+			float64(len(conflicts)), nil,
+		)
+	}
 	if disk := (syscall.Statfs_t{}); syscall.Statfs(v.dataDir, &disk) == nil {
 		block := float64(disk.Bsize)
 		gauge(

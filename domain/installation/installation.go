@@ -23,7 +23,8 @@ type MasterKey struct {
 	Check string `json:"check"`
 }
 
-// PublicKey is an Ed25519 key that signs events. SecretID is where its private half is sealed.
+// PublicKey is an Ed25519 key that signs events or checkpoints. SecretID is where its private half
+// is sealed.
 type PublicKey struct {
 	ID       string `json:"id"`
 	Public   string `json:"public"` // 32 bytes, base64url without padding
@@ -37,6 +38,7 @@ type (
 		StoreID        string      `json:"store_id"`
 		OrganizationID string      `json:"organization_id"` // the first one
 		SigningKey     PublicKey   `json:"signing_key"`
+		CheckpointKey  PublicKey   `json:"checkpoint_key"` // signs the checkpoints of the ledger
 		MACSecretID    string      `json:"mac_secret_id"`
 		MasterKeys     []MasterKey `json:"master_keys"`
 		AdminTokenHash string      `json:"admin_token_hash"` // SHA-256 of the first organization's first token, hex

@@ -24,6 +24,7 @@ const (
 	Reactions
 	Secrets
 	Keys
+	Checkpoints
 	Snapshots
 )
 
@@ -69,6 +70,7 @@ var categories = [...]category{
 	Reactions:     {"reaction", false, false, Lasting, false},
 	Secrets:       {"secret", false, false, Removable, false},
 	Keys:          {"once", false, false, Expiring, false},
+	Checkpoints:   {"checkpoint", false, false, Lasting, false},
 	Snapshots:     {"snapshot", false, false, Replaced, false},
 }
 

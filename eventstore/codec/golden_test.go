@@ -56,6 +56,7 @@ var samples = map[string]any{
 
 	"installation.begun.v1": installation.Begun{
 		StoreID: "store-1", OrganizationID: "org-1", SigningKey: public, MACSecretID: "secret-3",
+		CheckpointKey:  installation.PublicKey{ID: "key-3", Public: "dGhpcmQ", SecretID: "secret-4"},
 		MasterKeys:     []installation.MasterKey{{ID: "1111111111111111", Check: "22222222222222222222222222222222"}},
 		AdminTokenHash: "hash", AdminTokenID: "token-1", MinimumVersion: 1,
 	},
@@ -224,11 +225,12 @@ var samples = map[string]any{
 		SecretID: "secret-1", OrganizationID: "org-1", Purpose: "credential", Owner: "tool-1",
 		Format: "agentkey.secret.v1", Sealed: "c2VhbGVk", Wrapping: wrap,
 	},
-	"secret.rewrapped.v1": codec.SecretRewrapped{SecretID: "secret-1", Wrapping: wrap},
-	"once.reserved.v1":    codec.OnceReserved{Request: "hmac", CommandID: "command-1"},
-	"once.completed.v1":   codec.OnceCompleted{Sealed: "c2VhbGVk"},
-	"once.released.v1":    codec.OnceReleased{},
-	"reaction.handled.v1": codec.ReactionHandled{Stream: "agent-1", Revision: 7},
+	"secret.rewrapped.v1":  codec.SecretRewrapped{SecretID: "secret-1", Wrapping: wrap},
+	"once.reserved.v1":     codec.OnceReserved{Request: "hmac", CommandID: "command-1"},
+	"once.completed.v1":    codec.OnceCompleted{Sealed: "c2VhbGVk"},
+	"once.released.v1":     codec.OnceReleased{},
+	"checkpoint.signed.v1": codec.CheckpointSigned{Note: "agentkey/org-1\n1\nAAAA\n\n— agentkey/org-1 AAAA\n"},
+	"reaction.handled.v1":  codec.ReactionHandled{Stream: "agent-1", Revision: 7},
 }
 
 // golden returns what was stored under a name when it was first written.

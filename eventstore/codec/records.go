@@ -78,6 +78,11 @@ type (
 	// OnceReleased gives the key back after an answer that may be tried again.
 	OnceReleased struct{}
 
+	// CheckpointSigned is a checkpoint of an organization's tree: a signed note.
+	CheckpointSigned struct {
+		Note string `json:"note"`
+	}
+
 	// ReactionHandled is how far a reaction has come: the last event that it handled with an effect.
 	ReactionHandled struct {
 		Stream   string `json:"stream"`

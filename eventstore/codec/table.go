@@ -133,6 +133,7 @@ var table = []row{
 	of[OnceReserved]("once.reserved.v1"),
 	of[OnceCompleted]("once.completed.v1"),
 	of[OnceReleased]("once.released.v1"),
+	of[CheckpointSigned]("checkpoint.signed.v1"),
 	of[ReactionHandled]("reaction.handled.v1"),
 }
 

@@ -19,6 +19,7 @@ const (
 	Credential Purpose = "credential"
 	SigningKey Purpose = "signing_key"
 	MACKey     Purpose = "mac_key"
+	Checkpoint Purpose = "checkpoint_key"
 	PrivateKey Purpose = "private_key" // seals what an organization's agents and tokens leave in a day
 	PersonKey  Purpose = "person_key"  // seals what names one person
 	Plan       Purpose = "plan"        // events of a change that takes several appends
