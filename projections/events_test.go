@@ -793,6 +793,7 @@ var tellings = []struct {
 	{"an idempotency key is reserved", nil, step{"once-1", bot, codec.OnceReserved{CommandID: "c"}}, nil, ""},
 	{"an idempotency key is answered", nil, step{"once-1", bot, codec.OnceCompleted{}}, nil, ""},
 	{"an idempotency key is released", nil, step{"once-1", bot, codec.OnceReleased{}}, nil, ""},
+	{"a checkpoint is signed", nil, step{"checkpoint-" + org, system, codec.CheckpointSigned{Note: "note"}}, nil, ""},
 	{
 		"a reaction has handled an event", nil,
 		step{"reaction-expire", system, codec.ReactionHandled{Stream: "agent-bot"}},
