@@ -55,6 +55,15 @@ func (s *Server) ListAudit(ctx context.Context, r ListAuditRequestObject) (ListA
 	return out, nil
 }
 
+// GetAuditIntegrity answers GET /api/admin/audit/integrity.
+func (s *Server) GetAuditIntegrity(
+	ctx context.Context, _ GetAuditIntegrityRequestObject,
+) (GetAuditIntegrityResponseObject, error) {
+	call := callOf(ctx)
+	found, err := s.Integrity(call.ctx, call.Caller.Organization)
+	return GetAuditIntegrity200JSONResponse(found), err
+}
+
 // noAction says which actions are like one that there isn't: those about the same thing, else what
 // things there are.
 func (s *Server) noAction(action string) string {

@@ -142,6 +142,51 @@ func (e AgentStatus) Valid() bool {
 	}
 }
 
+// Defines values for AuditFindingReason.
+const (
+	Altered   AuditFindingReason = "altered"
+	Foreign   AuditFindingReason = "foreign"
+	Missing   AuditFindingReason = "missing"
+	Reordered AuditFindingReason = "reordered"
+	Truncated AuditFindingReason = "truncated"
+)
+
+// Valid indicates whether the value is a known member of the AuditFindingReason enum.
+func (e AuditFindingReason) Valid() bool {
+	switch e {
+	case Altered:
+		return true
+	case Foreign:
+		return true
+	case Missing:
+		return true
+	case Reordered:
+		return true
+	case Truncated:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AuditIntegrityStatus.
+const (
+	AuditIntegrityStatusBroken AuditIntegrityStatus = "broken"
+	AuditIntegrityStatusOk     AuditIntegrityStatus = "ok"
+)
+
+// Valid indicates whether the value is a known member of the AuditIntegrityStatus enum.
+func (e AuditIntegrityStatus) Valid() bool {
+	switch e {
+	case AuditIntegrityStatusBroken:
+		return true
+	case AuditIntegrityStatusOk:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for AuthType.
 const (
 	AuthTypeAPIKey     AuthType = "api_key"
@@ -1022,6 +1067,39 @@ type AuditEntry struct {
 	// ToolName The tool's name now. A removed tool keeps its last one. Absent if there is no such tool.
 	ToolName *string `json:"tool_name,omitempty"`
 }
+
+// AuditFinding defines model for AuditFinding.
+type AuditFinding struct {
+	// Confirmed An operator has run agentkey confirm-restore since.
+	Confirmed bool `json:"confirmed"`
+
+	// FoundAt RFC 3339 in UTC.
+	FoundAt Time `json:"found_at"`
+
+	// Reason foreign: somebody else wrote it; it is passed over and stops nothing. truncated: the end of the stream is gone from this revision on, or another event is there. altered: it may be an event of ours, changed. missing, reordered: it names a predecessor that isn't there.
+	Reason   AuditFindingReason `json:"reason"`
+	Revision int64              `json:"revision"`
+	Stream   string             `json:"stream"`
+}
+
+// AuditFindingReason foreign: somebody else wrote it; it is passed over and stops nothing. truncated: the end of the stream is gone from this revision on, or another event is there. altered: it may be an event of ours, changed. missing, reordered: it names a predecessor that isn't there.
+type AuditFindingReason string
+
+// AuditIntegrity defines model for AuditIntegrity.
+type AuditIntegrity struct {
+	// CompletedAt When that process last read it to its end.
+	CompletedAt *Time          `json:"completed_at,omitempty"`
+	Findings    []AuditFinding `json:"findings"`
+
+	// Status broken: a stream lacks something that was in it, or the log was restored, and nothing is vended on it until an operator confirms.
+	Status AuditIntegrityStatus `json:"status"`
+
+	// VerifiedPosition Up to which the process that answers has read the whole log, in its present pass or the last one.
+	VerifiedPosition int64 `json:"verified_position"`
+}
+
+// AuditIntegrityStatus broken: a stream lacks something that was in it, or the log was restored, and nothing is vended on it until an operator confirms.
+type AuditIntegrityStatus string
 
 // AuditList defines model for AuditList.
 type AuditList struct {
@@ -2662,6 +2740,9 @@ type ServerInterface interface {
 	// ListAudit List everything that happened, newest first.
 	// (GET /api/admin/audit)
 	ListAudit(c *gin.Context, params ListAuditParams)
+	// GetAuditIntegrity Tell what was found in the log that isn't what AgentKey wrote.
+	// (GET /api/admin/audit/integrity)
+	GetAuditIntegrity(c *gin.Context)
 	// ExportCatalog Export the catalog as a file, without secrets and in a stable order.
 	// (GET /api/admin/catalog/export)
 	ExportCatalog(c *gin.Context, params ExportCatalogParams)
@@ -3213,6 +3294,19 @@ func (siw *ServerInterfaceWrapper) ListAudit(c *gin.Context) {
 	}
 
 	siw.Handler.ListAudit(c, params)
+}
+
+// GetAuditIntegrity operation middleware
+func (siw *ServerInterfaceWrapper) GetAuditIntegrity(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetAuditIntegrity(c)
 }
 
 // ExportCatalog operation middleware
@@ -4568,6 +4662,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/admin/agents/:id/rotate-key", wrapper.RotateKey)
 	router.POST(options.BaseURL+"/api/admin/agents/:id/suspend", wrapper.SuspendAgent)
 	router.GET(options.BaseURL+"/api/admin/audit", wrapper.ListAudit)
+	router.GET(options.BaseURL+"/api/admin/audit/integrity", wrapper.GetAuditIntegrity)
 	router.GET(options.BaseURL+"/api/admin/catalog/export", wrapper.ExportCatalog)
 	router.PUT(options.BaseURL+"/api/admin/catalog/import", wrapper.ImportCatalog)
 	router.GET(options.BaseURL+"/api/admin/grants", wrapper.ListGrants)
@@ -5074,6 +5169,44 @@ type ListAuditdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListAuditdefaultApplicationProblemPlusJSONResponse) VisitListAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetAuditIntegrityRequestObject struct {
+}
+
+type GetAuditIntegrityResponseObject interface {
+	VisitGetAuditIntegrityResponse(w http.ResponseWriter) error
+}
+
+type GetAuditIntegrity200JSONResponse AuditIntegrity
+
+func (response GetAuditIntegrity200JSONResponse) VisitGetAuditIntegrityResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetAuditIntegritydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetAuditIntegritydefaultApplicationProblemPlusJSONResponse) VisitGetAuditIntegrityResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -6998,6 +7131,9 @@ type StrictServerInterface interface {
 	// ListAudit List everything that happened, newest first.
 	// (GET /api/admin/audit)
 	ListAudit(ctx context.Context, request ListAuditRequestObject) (ListAuditResponseObject, error)
+	// GetAuditIntegrity Tell what was found in the log that isn't what AgentKey wrote.
+	// (GET /api/admin/audit/integrity)
+	GetAuditIntegrity(ctx context.Context, request GetAuditIntegrityRequestObject) (GetAuditIntegrityResponseObject, error)
 	// ExportCatalog Export the catalog as a file, without secrets and in a stable order.
 	// (GET /api/admin/catalog/export)
 	ExportCatalog(ctx context.Context, request ExportCatalogRequestObject) (ExportCatalogResponseObject, error)
@@ -7644,6 +7780,30 @@ func (sh *strictHandler) ListAudit(ctx *gin.Context, params ListAuditParams) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(ListAuditResponseObject); ok {
 		if err := validResponse.VisitListAuditResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetAuditIntegrity operation middleware
+func (sh *strictHandler) GetAuditIntegrity(ctx *gin.Context) {
+	var request GetAuditIntegrityRequestObject
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetAuditIntegrity(ctx, request.(GetAuditIntegrityRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetAuditIntegrity")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetAuditIntegrityResponseObject); ok {
+		if err := validResponse.VisitGetAuditIntegrityResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -46,6 +46,8 @@ type Server struct {
 	Reveal func(ctx context.Context, organization, private string) (Personal, error)
 	// Ready says how the process is, as of a second ago at most; see GET /readyz.
 	Ready func() Readiness
+	// Integrity says what was found in an organization's streams that isn't ours, or is gone.
+	Integrity func(ctx context.Context, organization string) (AuditIntegrity, error)
 	// Full reports whether a call came over a connection beyond their limit; nil: there is no limit.
 	Full func(ctx context.Context) bool
 	// OnAnswer receives every call once it was answered. It must not block, and may be nil.

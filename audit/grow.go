@@ -115,7 +115,7 @@ func (g *growth) add(ctx context.Context, events []codec.Verified) (found []Conf
 	}
 	for _, e := range events {
 		category, id := codec.Split(e.Stream)
-		if category.Chained() {
+		if category.Chained() && category.Lifetime() == codec.Lasting {
 			g.ends[e.Stream] = e
 		}
 		switch {

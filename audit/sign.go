@@ -90,12 +90,9 @@ func (l *Ledger) read(ctx context.Context) (k *known, err error) {
 // sign appends a checkpoint of a tree at its present size. It returns when the ledger knows of it.
 func (l *Ledger) sign(ctx context.Context, t tree) error {
 	stream := codec.Checkpoints.Stream(t.organization)
-	after, known, err := l.Tables.ReadEnd(ctx, stream)
-	if err != nil {
+	_, after, err := l.Log.Newest(ctx, stream, 1)
+	if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
 		return err
-	}
-	if !known {
-		after = codec.Begin
 	}
 	root, err := l.root(ctx, t)
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	_ "embed"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -42,23 +41,40 @@ func OpenPostgres(ctx context.Context, d readmodels.Database, logger *slog.Logge
 	return &Tables{store}, nil
 }
 
-// ReadEnd returns the last event of a stream that the ledger has seen, and false for a stream that
-// it doesn't know.
-func (t *Tables) ReadEnd(ctx context.Context, stream string) (end codec.End, known bool, err error) {
-	err = t.Query(ctx, func(ctx context.Context, q readmodels.DBTX) error {
-		var link []byte
-		err := q.QueryRowContext(ctx, "SELECT revision, link FROM streams WHERE name = $1", stream).Scan(&end.Revision, &link)
-		if errors.Is(err, sql.ErrNoRows) {
+// ReadEnd implements projections.Place.
+func (t *Tables) ReadEnd(ctx context.Context, stream string) (readmodels.StreamEnd, error) {
+	ends, err := t.readEnds(ctx, "SELECT name, revision, link FROM streams WHERE name = $1", stream)
+	if err != nil || len(ends) == 0 {
+		return readmodels.StreamEnd{}, err
+	}
+	return ends[0], nil
+}
+
+// ReadEnds implements projections.Place. The ledger knows where every stream ends that lasts.
+func (t *Tables) ReadEnds(ctx context.Context, after string) ([]readmodels.StreamEnd, error) {
+	return t.readEnds(ctx, "SELECT name, revision, link FROM streams WHERE name > $1 ORDER BY name LIMIT 256", after)
+}
+
+func (t *Tables) readEnds(ctx context.Context, query, name string) (ends []readmodels.StreamEnd, err error) {
+	err = t.Look(ctx, func(ctx context.Context, q readmodels.DBTX) error {
+		return each(ctx, q, func(rows *sql.Rows) error {
+			var end readmodels.StreamEnd
+			var link []byte
+			if err := rows.Scan(&end.Stream, &end.Revision, &link); err != nil {
+				return err
+			}
+			if len(link) != len(codec.Link{}) {
+				return fmt.Errorf("the end of %s has no link", end.Stream)
+			}
+			end.Link = codec.Link(link).String()
+			ends = append(ends, end)
 			return nil
-		}
-		known = err == nil
-		copy(end.Link[:], link)
-		return err
+		}, query, name)
 	})
 	if err != nil {
-		return codec.End{}, false, fmt.Errorf("read the end of %s in the ledger: %w", stream, err)
+		return nil, fmt.Errorf("read the ends of streams in the ledger: %w", err)
 	}
-	return end, known, nil
+	return ends, nil
 }
 
 // chunk bounds the rows of one statement.

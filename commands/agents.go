@@ -197,11 +197,11 @@ func (a *Agents) Person(ctx context.Context, m loop.Meta, text string) (string, 
 	if err != nil {
 		return "", err
 	}
-	known, err := a.Log.ReadForward(ctx, codec.People.Stream(id), 0, 1)
-	if err == nil && len(known) > 0 {
+	_, err = a.Log.First(ctx, codec.People.Stream(id))
+	if err == nil {
 		return id, nil
 	}
-	if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
+	if !errors.Is(err, eventstore.ErrStreamNotFound) {
 		return "", loop.Refusal(err)
 	}
 	keyID, sealed, err := a.Privacy.SealPerson(ctx, m.Organization, id, plain)

@@ -185,17 +185,13 @@ func (b Beginning) Join(ctx context.Context) (*Installation, error) {
 	known := []installation.MasterKey{}
 	for i, e := range stored {
 		event, err := codec.Decode(e.Type, e.Data)
-		if err != nil {
+		if err != nil && i == 0 {
 			return nil, fmt.Errorf("read the installation: %w", err)
 		}
-		switch event := event.(type) {
-		case installation.Begun:
-			if i == 0 {
-				begun, known = event, event.MasterKeys
-			}
-		case installation.MasterKeyAdded:
-			known = append(known, event.MasterKey)
+		if b, ok := event.(installation.Begun); ok && i == 0 {
+			begun = b
 		}
+		known = append(known, masterKeysOf(event)...) // which of them are ours is seen once there are keys
 	}
 	if begun.StoreID == "" {
 		return nil, errors.New("the first event of the stream installation is not ours")
@@ -216,8 +212,10 @@ func (b Beginning) Join(ctx context.Context) (*Installation, error) {
 	}
 	// The current key alone says which former ones count.
 	alone := codec.Log{Keys: codec.NewKeyring(begun.StoreID, current.ID, private, nil)}
-	if _, err := alone.Verify(listed); err != nil {
-		return nil, fmt.Errorf("read the signing keys: %w", err)
+	for _, e := range listed {
+		if _, _, err := alone.Keys.Verify(e); err != nil {
+			return nil, fmt.Errorf("read the signing keys: %w", err)
+		}
 	}
 	trusted := map[string]ed25519.PublicKey{}
 	for _, k := range former {
@@ -229,14 +227,33 @@ func (b Beginning) Join(ctx context.Context) (*Installation, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := log.Verify(stored); err != nil {
-		return nil, fmt.Errorf("read the installation: %w", err)
+	known = nil
+	for _, category := range []codec.Category{codec.Installation, codec.SigningKeys} {
+		for reader, more := log.Reader(category.Stream(""), codec.Begin), true; more; {
+			var events []codec.Verified
+			if events, more, err = reader.Next(ctx, pageSize); err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
+				return nil, fmt.Errorf("read %s: %w", category, err)
+			}
+			for _, e := range events {
+				known = append(known, masterKeysOf(e.Event)...)
+			}
+		}
 	}
-	if _, err := log.ReadOn(ctx, codec.SigningKeys.Stream(""), codec.Begin, pageSize); err != nil &&
-		!errors.Is(err, eventstore.ErrStreamNotFound) {
-		return nil, fmt.Errorf("read the signing keys: %w", err)
+	if err := b.Ring.Check(known); err != nil { // now that it is known which of them are ours
+		return nil, err
 	}
 	return &Installation{Begun: begun, Log: log, Secrets: seal.NewSecrets(log, b.Ring), MACKey: mac}, nil
+}
+
+// masterKeysOf returns the master keys that an event makes known.
+func masterKeysOf(event any) []installation.MasterKey {
+	switch event := event.(type) {
+	case installation.Begun:
+		return event.MasterKeys
+	case installation.MasterKeyAdded:
+		return []installation.MasterKey{event.MasterKey}
+	}
+	return nil
 }
 
 // open returns the log with its MAC key, which itself is read by signature alone.

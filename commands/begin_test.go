@@ -306,6 +306,33 @@ func TestAWrongOrUnknownMasterKeyIsNamedBeforeAnythingIsDone(t *testing.T) {
 
 // TestForgedKeysOfTheInstallationAreRefused: somebody with a connection to the store but none of
 // our keys.
+func TestAForgedMasterKeyIsNoneOfOurs(t *testing.T) {
+	server, r := eventstoretest.Start(t), commandstest.Ring(t)
+	if _, err := newStarter(server, r).Begin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := r, commandstest.Ring(t)
+	typ, data, err := codec.Encode(installation.MasterKeyAdded{MasterKey: theirs.Public()[0]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := eventstore.Event{ID: uuid.New(), Type: typ, Data: data, Metadata: []byte(`{}`)}
+	if _, err := server.Client.Append(t.Context(), "installation", 0, forged); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := newStarter(server, ours).Begin(t.Context()); err != nil {
+		t.Errorf("beside what isn't ours: %v", err)
+	}
+	both, err := seal.NewRing(ours.Current(), theirs.Current())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := newStarter(server, both).Begin(t.Context()); err == nil ||
+		!strings.Contains(err.Error(), theirs.Public()[0].ID) {
+		t.Errorf("with a key that somebody else made known: %v", err)
+	}
+}
+
 func TestForgedKeysOfTheInstallationAreRefused(t *testing.T) {
 	public, _, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -329,9 +356,6 @@ func TestForgedKeysOfTheInstallationAreRefused(t *testing.T) {
 			swapped := b.SigningKey
 			swapped.Public = theirs.Public
 			return installation.SigningKeyAdded{SigningKey: swapped, Former: []installation.PublicKey{}}
-		}},
-		"a master key": {"installation", func(installation.Begun) installation.Event {
-			return installation.MasterKeyAdded{MasterKey: installation.MasterKey{ID: "theirs", Check: "x"}}
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {

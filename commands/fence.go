@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
 
 	"agentkey/commands/loop"
-	"agentkey/domain"
 	"agentkey/domain/installation"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
@@ -24,11 +24,11 @@ import (
 type Fence struct {
 	FenceConfig
 
-	looking  sync.Mutex
-	restored bool      // as it was looked at last
-	since    time.Time // when a restored log was confirmed last, then
+	looking sync.Mutex
+	end     codec.End // of the installation, as it was looked at last
 
 	mu       sync.Mutex
+	state    installation.State       // as it was looked at last
 	admitted uint64                   // one more than the connection over which all was well; 0: none
 	link     *eventstore.Subscription // nil while the log is not followed
 	under    *look                    // nil while nobody looks for Admit
@@ -46,13 +46,20 @@ type FenceConfig struct {
 	Logger       *slog.Logger
 	Forget       []func() // each drops what is known of a log that is no more
 
+	// Memories return where a guarded stream ended for those who keep that outside of the log, since a
+	// restore was confirmed last; codec.Begin if they don't know.
+	Memories []Memory
+	Clock    func() time.Time // for how long a memory that doesn't answer is left alone
+
 	// Rows returns the newest event that the read model has seen; nil: there is none to ask. What
 	// empties the read model because the log lost that event reports it before, with Restored.
 	Rows func(context.Context) (eventstore.Mark, error)
 }
 
 // NewFence returns a fence that lets nothing through until Run follows the log.
-func NewFence(c FenceConfig) *Fence { return &Fence{FenceConfig: c, linked: make(chan struct{})} }
+func NewFence(c FenceConfig) *Fence {
+	return &Fence{FenceConfig: c, linked: make(chan struct{}), end: codec.Begin}
+}
 
 // Seen takes note of an append; see Env.OnAppend. The streams that decide are never cut, so their
 // events can be looked for later.
@@ -78,12 +85,15 @@ func (f *Fence) Mark() eventstore.Mark {
 	return m
 }
 
-// Admit returns the connection over which credentials may be vended. Nothing is vended over another
-// before the log was looked at through it. The refusals are 503 log_restored and
-// event_log_unavailable.
-func (f *Fence) Admit(ctx context.Context) (uint64, error) {
+// Admit returns the connection over which credentials may be vended that streams decide about.
+// Nothing is vended over another before the log was looked at through it. The refusals are 503
+// log_restored and event_log_unavailable.
+func (f *Fence) Admit(ctx context.Context, streams ...string) (uint64, error) {
 	for range attempts {
 		if through, well := f.well(); well {
+			if f.holds(streams) {
+				return 0, loop.Restored()
+			}
 			return through, nil
 		}
 		if err := f.awaitLink(ctx); err != nil {
@@ -99,14 +109,7 @@ func (f *Fence) Admit(ctx context.Context) (uint64, error) {
 			return 0, loop.Refusal(l.err)
 		}
 		if l.restored {
-			return 0, &domain.Error{
-				Kind: domain.KindUnavailable, Code: "log_restored",
-				Detail: "The event log was restored from a backup or lost its end, and with it perhaps revocations, " +
-					"so no credential is vended.",
-				Hint: "An operator looks after who has access, then runs: agentkey confirm-restore. After that send " +
-					"the same request again.",
-				RetryAfter: time.Minute,
-			}
+			return 0, loop.Restored()
 		}
 	}
 	return 0, loop.Refusal(fmt.Errorf("%w: its connection does not last", eventstore.ErrUnavailable))
@@ -195,8 +198,9 @@ func (f *Fence) Restored(ctx context.Context, marks ...eventstore.Mark) (restore
 			return false, err
 		}
 	}
-	if state.Restored != f.restored || !state.ConfirmedAt.Equal(f.since) {
-		f.restored, f.since = state.Restored, state.ConfirmedAt
+	f.end = head.End()
+	before := f.keep(state)
+	if state.Restored != before.Restored || !state.ConfirmedAt.Equal(before.ConfirmedAt) {
 		f.forget() // another process may have found it out
 	}
 	f.mu.Lock()
@@ -205,6 +209,29 @@ func (f *Fence) Restored(ctx context.Context, marks ...eventstore.Mark) (restore
 		f.admitted = through + 1
 	}
 	return state.Restored, nil
+}
+
+// keep takes note of how the installation is, and returns how it was.
+func (f *Fence) keep(s installation.State) installation.State {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	before := f.state
+	f.state = s
+	return before
+}
+
+// known is how the installation was when it was looked at last.
+func (f *Fence) known() installation.State {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.state
+}
+
+// holds reports whether nothing may be vended on what streams say. What the installation's own
+// stream has lost, nobody knows.
+func (f *Fence) holds(streams []string) bool {
+	s := f.known()
+	return s.Held(codec.Installation.Stream("")) || slices.ContainsFunc(streams, s.Held)
 }
 
 func (f *Fence) forget() {
@@ -240,6 +267,27 @@ func (f *Fence) evidence(
 	if e := (installation.Evidence{BackupID: note.ID.String()}); restored && !s.Knows(e) {
 		out = append(out, e)
 	}
+	ends, err := f.Ends(ctx, codec.Installation.Stream(""))
+	if err != nil {
+		return nil, err
+	}
+	for _, end := range append(ends, f.end) {
+		lost, err := f.Log.Lacks(ctx, codec.Installation.Stream(""), end)
+		if err != nil {
+			return nil, fmt.Errorf("look for an event that was seen: %w", err)
+		}
+		if lost == nil {
+			continue
+		}
+		e := installation.Evidence{
+			Stream: lost.Stream, Revision: lost.Seen.Revision, Alone: true, OrganizationID: f.Organization,
+			Reason: string(lost.Fault),
+		}
+		if !s.Knows(e) {
+			out = append(out, e)
+			break
+		}
+	}
 	for _, m := range marks {
 		if m.StoreID != f.StoreID {
 			continue // there is none, or it is of a log that was followed here before
@@ -272,8 +320,8 @@ func (f *Fence) report(ctx context.Context, e installation.Evidence) (installati
 	f.mark = eventstore.Mark{} // the log knows; what comes now has other positions
 	f.mu.Unlock()
 	if done.Changed {
-		f.Logger.ErrorContext(ctx, "the event log was restored from a backup or lost its end: no credential is vended "+
-			"until agentkey confirm-restore was run",
+		f.Logger.ErrorContext(ctx, "the event log was restored from a backup or lost its end, or a stream lost its own: no "+
+			"credential is vended on it until agentkey confirm-restore was run", slog.Bool("this_stream_alone", e.Alone),
 			slog.String("backup", e.BackupID), slog.String("lost_stream", e.Stream), slog.Int64("lost_revision", e.Revision))
 	}
 	return done.State, nil
@@ -306,7 +354,7 @@ func (f *Fence) follow(ctx context.Context) (looked bool, err error) {
 	if err != nil {
 		return looked, err
 	}
-	sub, err := f.Log.Client.SubscribeAll(ctx, head, eventstore.Filter{Types: `^log\.restore_`})
+	sub, err := f.Log.Client.SubscribeAll(ctx, head, eventstore.Filter{Types: `^log\.`})
 	if err != nil {
 		return looked, err
 	}

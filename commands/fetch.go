@@ -97,7 +97,10 @@ func (f *Fetch) record(ctx context.Context, m loop.Meta, s catalog.State, agentI
 func (f *Fetch) once(
 	ctx context.Context, m loop.Meta, agentID string, keyNumber int, toolID string,
 ) (v VendedCredential, again bool, err error) {
-	if _, err := f.Fence.Admit(ctx); err != nil {
+	streams := []string{
+		codec.Agents.Stream(agentID), codec.Catalogs.Stream(m.Organization), codec.Organizations.Stream(m.Organization),
+	}
+	if _, err := f.Fence.Admit(ctx, streams...); err != nil {
 		return VendedCredential{}, false, err // before there is an event
 	}
 	known, err := f.Catalogs.Cached(ctx, m.Organization)
@@ -123,7 +126,7 @@ func (f *Fetch) once(
 		return VendedCredential{}, moved, unless(moved, err)
 	}
 	tool, offered := now.State.Tools[toolID]
-	through, err := f.Fence.Admit(ctx) // the append may have gone over another connection
+	through, err := f.Fence.Admit(ctx, streams...) // the append may have gone over another connection
 	if err != nil {
 		return VendedCredential{}, false, err
 	}

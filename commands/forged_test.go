@@ -104,7 +104,10 @@ func (v victim) unchanged(t *testing.T) {
 	}
 }
 
-func TestAForgedEventIsNamedAndNothingIsDecidedOnItsStream(t *testing.T) {
+// TestAForgedEventGivesNothing: what names another predecessor than the true one is passed over,
+// and the agent's own history continues. What names the true one may be ours, altered, and nothing
+// is decided on the stream.
+func TestAForgedEventGivesNothing(t *testing.T) {
 	_, stranger, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -182,19 +185,56 @@ func TestAForgedEventIsNamedAndNothingIsDecidedOnItsStream(t *testing.T) {
 			return victim{office: other, link: v.link}.sign("agent-"+v.id, v.next, name, string(data))
 		},
 	}
+	passed := map[string]bool{
+		"without metadata": true, "an authentic event of an earlier revision": true,
+		"an authentic event of an earlier revision under its own id": true,
+		"an authentic event of another agent at the same revision":   true,
+	}
 	for name, forge := range forgeries {
 		t.Run(name, func(t *testing.T) {
 			v := newVictim(t)
 			v.put(forge(v))
+			if passed[name] {
+				v.goesOn(t)
+				return
+			}
 			for call, err := range v.calls(t) {
 				var forged *codec.ForgedError
-				if !errors.As(err, &forged) || forged.Stream != "agent-"+v.id || forged.Revision != uint64(v.next) {
+				var refusal *domain.Error
+				if !errors.As(err, &forged) || forged.Stream != "agent-"+v.id || forged.Revision != uint64(v.next) ||
+					!errors.As(err, &refusal) || refusal.Code != "log_restored" {
 					t.Errorf("%s: %v", call, err)
 				}
 			}
 			v.unchanged(t)
 		})
 	}
+}
+
+// goesOn fails the test unless the agent is as before the event that was put, and can be changed.
+func (v victim) goesOn(t *testing.T) {
+	t.Helper()
+	for _, o := range []*office{v.office, openOn(t, v.Server, v.Ring)} {
+		name := "warm"
+		if o != v.office {
+			name = "cold"
+		}
+		found := make(chan codec.ForgedError, 100)
+		o.Inst.Log.Found = func(e *codec.ForgedError) { found <- *e }
+		_, err := o.Fetch.Do(t.Context(), o.AsAgent(v.id), v.id, v.number, v.tool)
+		var refusal *domain.Error
+		if !errors.As(err, &refusal) || refusal.Code != "access_not_approved" {
+			t.Errorf("%s fetch: %v", name, err)
+		}
+		if _, err := o.Agents.Do(t.Context(), o.Meta(), v.id, commandstest.Rename(name+" again")); err != nil {
+			t.Errorf("%s rename: %v", name, err)
+		}
+		if e := <-found; e.Stream != "agent-"+v.id || e.Revision != uint64(v.next) || e.Fault != codec.Foreign {
+			t.Errorf("%s found %+v", name, e)
+		}
+	}
+	v.MustAssign(v.id, v.tool)
+	v.MustFetch(v.id, v.tool, v.number)
 }
 
 func mustSign(t testing.TB, keyring *codec.Keyring, v victim, id uuid.UUID, name string, data []byte) []byte {
@@ -299,7 +339,8 @@ func TestAMiddleThatWasCutAndRefilledIsRefused(t *testing.T) {
 	}
 }
 
-// TestAForgedCatalogVendsNothing: what an agent gets is also what the catalog says.
+// TestAForgedCatalogVendsNothing: what an agent gets is also what the catalog says. A stranger's
+// event in it is passed over; what may be ours, altered, stops it.
 func TestAForgedCatalogVendsNothing(t *testing.T) {
 	o := open(t)
 	tool, other := o.MustTool("GitHub", catalog.Shared, "ghp_first"), o.MustTool("Stripe", catalog.Shared, "sk_live")
@@ -314,15 +355,32 @@ func TestAForgedCatalogVendsNothing(t *testing.T) {
 	data := []byte(
 		`{"tool_id":"` + tool + `","secret_id":"` + head.State.Tools[other].SecretID + `","credential_version":2}`,
 	)
-	forged := eventstore.Event{ID: uuid.New(), Type: "tool.credential_rotated.v1", Data: data, Metadata: []byte(`{}`)}
-	if _, err := o.Server.Client.Append(t.Context(), stream, head.Revision, forged); err != nil {
-		t.Fatal(err)
+	put := func(at int64, metadata string) {
+		t.Helper()
+		forged := eventstore.Event{ID: uuid.New(), Type: "tool.credential_rotated.v1", Data: data, Metadata: []byte(metadata)}
+		if _, err := o.Server.Client.Append(t.Context(), stream, at, forged); err != nil {
+			t.Fatal(err)
+		}
 	}
+	put(head.Revision, `{}`)
 	for name, process := range map[string]*office{"warm": o, "cold": cold} {
 		v, err := process.Fetch.Do(t.Context(), process.AsAgent(id), id, key.Number, tool)
+		if err != nil || string(v.Credential.Reveal()) != `"ghp_first"` {
+			t.Errorf("%s, with a stranger's event: %v", name, err)
+		}
+	}
+	link, err := head.End().Link.MarshalText()
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed := `{\"actor\":{\"type\":\"service\",\"id\":\"x\"},\"command_id\":\"x\",\"time\":\"2030-01-01T00:00:00Z\",` +
+		`\"schema\":1,\"prev\":\"` + string(link) + `\"}`
+	put(head.Revision+1, `{"signed":"`+signed+`","key":"`+o.Inst.Begun.SigningKey.ID+`","sig":"x","mac":"x"}`)
+	for name, process := range map[string]*office{"warm": o, "cold": openOn(t, o.Server, o.Ring)} {
+		v, err := process.Fetch.Do(t.Context(), process.AsAgent(id), id, key.Number, tool)
 		var named *codec.ForgedError
-		if !errors.As(err, &named) || named.Stream != stream || !v.Credential.Empty() {
-			t.Errorf("%s: %v", name, err)
+		if !errors.As(err, &named) || named.Stream != stream || named.Fault != codec.Altered || !v.Credential.Empty() {
+			t.Errorf("%s, with what may be ours: %v", name, err)
 		}
 	}
 }

@@ -34,13 +34,17 @@ func (i *Installation) CheckpointKeys() ([]ed25519.PublicKey, error) {
 // VerificationKeys returns every public key by which events or checkpoints can be checked, with the
 // time of the log in which it signs.
 func (i *Installation) VerificationKeys(ctx context.Context) (formats.Keys, error) {
-	begun, err := i.Log.ReadForward(ctx, codec.Installation.Stream(""), 0, 1)
+	begun, err := i.Log.First(ctx, codec.Installation.Stream(""))
 	if err != nil {
 		return formats.Keys{}, fmt.Errorf("read the installation: %w", err)
 	}
-	events, err := i.Log.ReadOn(ctx, codec.SigningKeys.Stream(""), codec.Begin, pageSize)
-	if err != nil {
-		return formats.Keys{}, fmt.Errorf("read the signing keys: %w", err)
+	var events []codec.Verified
+	for reader, more := i.Log.Reader(codec.SigningKeys.Stream(""), codec.Begin), true; more; {
+		var some []codec.Verified
+		if some, more, err = reader.Next(ctx, pageSize); err != nil {
+			return formats.Keys{}, fmt.Errorf("read the signing keys: %w", err)
+		}
+		events = append(events, some...)
 	}
 	var out formats.Keys
 	add := func(use formats.KeyUse, key installation.PublicKey, from time.Time) error {
@@ -50,13 +54,11 @@ func (i *Installation) VerificationKeys(ctx context.Context) (formats.Keys, erro
 		})
 		return err
 	}
-	for _, e := range begun {
-		if err := add(formats.CheckpointKey, i.Begun.CheckpointKey, e.Signed.Time); err != nil {
-			return formats.Keys{}, err
-		}
-		if err := add(formats.EventKey, i.Begun.SigningKey, e.Signed.Time); err != nil {
-			return formats.Keys{}, err
-		}
+	if err := add(formats.CheckpointKey, i.Begun.CheckpointKey, begun.Signed.Time); err != nil {
+		return formats.Keys{}, err
+	}
+	if err := add(formats.EventKey, i.Begun.SigningKey, begun.Signed.Time); err != nil {
+		return formats.Keys{}, err
 	}
 	for _, e := range events {
 		added, ok := e.Event.(installation.SigningKeyAdded)

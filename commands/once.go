@@ -53,9 +53,9 @@ type Ticket struct {
 	Since     uint64
 	Replay    *StoredAnswer
 
-	stream   string
-	revision int64
-	signed   codec.Signed
+	stream string
+	end    codec.End // of the stream
+	signed codec.Signed
 }
 
 // Begin takes a key for the actor of m. digest is of method, path and body: the same key with
@@ -65,7 +65,7 @@ type Ticket struct {
 func (o *Once) Begin(ctx context.Context, m loop.Meta, key string, digest []byte) (Ticket, error) {
 	name := hex.EncodeToString(hmacOf(o.MACKey, "once", m.Organization, string(m.Actor.Type), m.Actor.ID, key))
 	t := Ticket{
-		stream: codec.Keys.Stream(name), revision: eventstore.NoStream,
+		stream: codec.Keys.Stream(name), end: codec.Begin,
 		signed: codec.Signed{Organization: m.Organization, Actor: m.Actor, RequestID: m.RequestID},
 	}
 	request := hex.EncodeToString(hmacOf(o.MACKey, "once.request", string(digest)))
@@ -93,14 +93,13 @@ func (o *Once) Begin(ctx context.Context, m loop.Meta, key string, digest []byte
 // try looks at the key once. It reports true when somebody else has it and may still finish.
 func (o *Once) try(ctx context.Context, t *Ticket, request string) (bool, error) {
 	now := loop.Later(o.Clock(), time.Time{})
-	past, err := o.Log.ReadBackward(ctx, t.stream, oncePage)
+	past, end, err := o.Log.Newest(ctx, t.stream, oncePage)
 	if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
 		return false, err
 	}
-	expired := err == nil && len(past) == 0
-	t.revision, t.Since, t.CommandID = eventstore.NoStream, 0, o.NewID()
+	expired := err == nil && end == codec.Begin
+	t.end, t.Since, t.CommandID = end, 0, o.NewID()
 	if len(past) > 0 {
-		t.revision = int64(past[0].Revision) //nolint:gosec // revisions fit
 		if now.Sub(past[0].Signed.Time) < onceKept {
 			if done, wait, err := o.judge(ctx, t, past, request, now); done || wait || err != nil {
 				return wait, err
@@ -109,11 +108,11 @@ func (o *Once) try(ctx context.Context, t *Ticket, request string) (bool, error)
 	}
 	t.signed.CommandID, t.signed.Time = o.NewID().String(), now
 	reserved := codec.OnceReserved{Request: request, CommandID: t.CommandID.String()}
-	appended, err := o.Log.Write(ctx, t.stream, codec.End{Revision: t.revision}, reserved, t.signed)
+	appended, err := o.Log.Write(ctx, t.stream, t.end, reserved, t.signed)
 	if moved := (*eventstore.WrongRevisionError)(nil); expired && errors.As(err, &moved) && moved.Current >= 0 {
 		// Nothing of it was to be seen any more, so at which revision it goes on is known only now. If
 		// there is still nothing, no other call has reserved it up to there.
-		past, err = o.Log.ReadBackward(ctx, t.stream, 1)
+		past, _, err = o.Log.Newest(ctx, t.stream, 1)
 		if len(past) > 0 || errors.Is(err, eventstore.ErrStreamNotFound) {
 			return true, nil
 		}
@@ -128,7 +127,7 @@ func (o *Once) try(ctx context.Context, t *Ticket, request string) (bool, error)
 	if err != nil {
 		return false, fmt.Errorf("reserve an idempotency key: %w", err)
 	}
-	t.revision = int64(appended.Revision) //nolint:gosec // revisions fit
+	t.end = appended.End()
 	if len(past) == 0 {
 		return false, o.Log.Client.SetStreamMetadata(ctx, t.stream, eventstore.StreamMetadata{MaxAge: onceKept})
 	}
@@ -172,7 +171,7 @@ func (o *Once) judge(
 func (o *Once) reservation(
 	ctx context.Context, stream string, past []codec.Verified,
 ) (newest codec.OnceReserved, since uint64, err error) {
-	for len(past) > 0 {
+	for count := 2 * oncePage; ; count *= 2 {
 		for _, e := range past {
 			r, ok := e.Event.(codec.OnceReserved)
 			switch {
@@ -183,15 +182,10 @@ func (o *Once) reservation(
 				newest, since = r, e.Position
 			}
 		}
-		oldest := past[len(past)-1].Revision
-		if oldest == 0 || len(past) < oncePage {
+		if len(past) < count/2 {
 			break
 		}
-		more, err := o.Log.Client.ReadBackwardFrom(ctx, stream, oldest-1, oncePage)
-		if err != nil {
-			return newest, since, err
-		}
-		if past, err = o.Log.Verify(more); err != nil {
+		if past, _, err = o.Log.Newest(ctx, stream, count); err != nil {
 			return newest, since, err
 		}
 	}
@@ -226,7 +220,7 @@ func (o *Once) Release(ctx context.Context, t Ticket) error {
 
 func (o *Once) finish(ctx context.Context, t Ticket, event any) error {
 	t.signed.CommandID, t.signed.Time = o.NewID().String(), loop.Later(o.Clock(), time.Time{})
-	_, err := o.Log.Write(ctx, t.stream, codec.End{Revision: t.revision}, event, t.signed)
+	_, err := o.Log.Write(ctx, t.stream, t.end, event, t.signed)
 	if errors.Is(err, eventstore.ErrWrongRevision) {
 		return nil // another caller took the call over; its answer counts
 	}

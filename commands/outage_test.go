@@ -235,10 +235,7 @@ func (o *office) checkStories(acknowledged map[string]string) {
 			domainEvents = append(domainEvents, e)
 		}
 	}
-	verified, err := o.Inst.Log.Verify(domainEvents)
-	if err != nil {
-		t.Fatal(err)
-	}
+	verified := commandstest.Verified(t, o.Inst.Log, domainEvents)
 	known := map[string]bool{}
 	states := map[string]agent.State{}
 	for _, e := range verified {

@@ -126,7 +126,7 @@ func (g *Grants) asked(ctx context.Context, agentID, requestID string) (bool, er
 		}
 	}
 	for from := head.End(); from.Revision >= 0; {
-		events, err := g.Log.ReadBack(ctx, codec.Agents.Stream(agentID), from, pageSize)
+		events, before, err := g.Log.ReadBack(ctx, codec.Agents.Stream(agentID), from, pageSize)
 		if err != nil {
 			return false, loop.Refusal(err)
 		}
@@ -138,10 +138,7 @@ func (g *Grants) asked(ctx context.Context, agentID, requestID string) (bool, er
 				return false, nil
 			}
 		}
-		if len(events) == 0 {
-			break
-		}
-		from = events[len(events)-1].Before()
+		from = before
 	}
 	return false, nil
 }
@@ -150,15 +147,15 @@ var errNotOpened = errors.New("nothing of this id was ever opened in this organi
 
 // opened returns what was asked for, or noted, under an id, or errNotOpened.
 func (g *Grants) opened(ctx context.Context, m loop.Meta, id string) (codec.RequestOpened, error) {
-	events, err := g.Log.ReadForward(ctx, codec.Requests.Stream(id), 0, 1)
+	first, err := g.Log.First(ctx, codec.Requests.Stream(id))
 	if errors.Is(err, eventstore.ErrStreamNotFound) {
 		return codec.RequestOpened{}, errNotOpened
 	}
 	if err != nil {
 		return codec.RequestOpened{}, loop.Refusal(err)
 	}
-	opened, ok := events[0].Event.(codec.RequestOpened)
-	if !ok || events[0].Signed.Organization != m.Organization {
+	opened, ok := first.Event.(codec.RequestOpened)
+	if !ok || first.Signed.Organization != m.Organization {
 		return codec.RequestOpened{}, errNotOpened
 	}
 	return opened, nil

@@ -92,8 +92,11 @@ func (t *Tools) Restore(ctx context.Context, m loop.Meta, toolID string, version
 
 // guide finds one version of a usage guide in the catalog's stream, which is where all of them are.
 func (t *Tools) guide(ctx context.Context, organization, toolID string, version int) (string, error) {
-	for from := uint64(0); ; {
-		events, err := t.Log.ReadForward(ctx, codec.Catalogs.Stream(organization), from, pageSize)
+	reader := t.Log.Reader(codec.Catalogs.Stream(organization), codec.Begin)
+	for more := true; more; {
+		var events []codec.Verified
+		var err error
+		events, more, err = reader.Next(ctx, pageSize)
 		if errors.Is(err, eventstore.ErrStreamNotFound) {
 			return "", domain.NotFound("tool")
 		}
@@ -105,11 +108,8 @@ func (t *Tools) guide(ctx context.Context, organization, toolID string, version 
 				return g.Instructions, nil
 			}
 		}
-		if len(events) < pageSize {
-			return "", domain.NotFound("version of the usage guide")
-		}
-		from += uint64(len(events))
 	}
+	return "", domain.NotFound("version of the usage guide")
 }
 
 // Remove takes a tool away for good and removes its shared credential. No fetch that begins after

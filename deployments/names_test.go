@@ -136,6 +136,7 @@ var exported = map[string][]string{
 	"agentkey_projection_up":                 {"projection"},
 	"agentkey_limiter_alone":                 {},
 	"agentkey_event_log_up":                  {},
+	"agentkey_foreign_events_total":          {},
 	"agentkey_log_integrity_findings":        {},
 	"agentkey_log_integrity_checked_events":  {},
 	"agentkey_ledger_conflicts":              {},

@@ -29,14 +29,18 @@ type Mark struct {
 	At       time.Time `json:"at"` // as the event says
 }
 
-// Lost reports whether the log lacks the event. A node that was deposed may not have it yet, so it
-// is asked again after a write that only a leader can acknowledge: new bounds for a stream without
-// events.
+// Barrier returns when a leader has acknowledged a write: new bounds for a stream without events.
+// What was in the log before is seen by reads after it, which a node that was deposed may not have.
+func (c *Client) Barrier(ctx context.Context) error {
+	return c.SetStreamMetadata(ctx, "barrier", StreamMetadata{MaxCount: 1})
+}
+
+// Lost reports whether the log lacks the event. It is asked again after a Barrier.
 func (c *Client) Lost(ctx context.Context, m Mark) (bool, error) {
 	if there, err := c.holds(ctx, m); err != nil || there {
 		return false, err
 	}
-	if err := c.SetStreamMetadata(ctx, "barrier", StreamMetadata{MaxCount: 1}); err != nil {
+	if err := c.Barrier(ctx); err != nil {
 		return false, err
 	}
 	there, err := c.holds(ctx, m)

@@ -51,7 +51,7 @@ func target(e codec.Verified, category codec.Category, id, toolID string) readmo
 		return readmodels.Target{Type: "master_key", ID: b.ID}
 	case installation.SigningKeyAdded:
 		return readmodels.Target{Type: "signing_key", ID: b.SigningKey.ID}
-	case installation.RestoreFound, installation.RestoreConfirmed:
+	case installation.RestoreFound, installation.RestoreConfirmed, installation.ForeignEventFound:
 		return readmodels.Target{Type: "event_log"}
 	case organization.TokenCreated:
 		return readmodels.Target{Type: "service_token", ID: b.TokenID}

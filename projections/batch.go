@@ -7,6 +7,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"agentkey/eventstore/codec"
+	"agentkey/readmodels"
 )
 
 // EventError names the event that a projection can't get past.
@@ -30,6 +31,9 @@ type Batch struct {
 
 	StoreID string // of the log
 	Mark    string // of the newest event that the log keeps for good, for the checkpoint; "" for none
+
+	// Ends are those of the guarded streams that the events are of, for the place.
+	Ends []readmodels.StreamEnd
 }
 
 // handover is a batch on its way, and what came of it: Watermill tells a subscriber that a message

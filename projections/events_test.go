@@ -743,8 +743,8 @@ var tellings = []struct {
 		"event_log ",
 	},
 	{
-		"a restore is confirmed", nil,
-		step{"installation", system, installation.RestoreConfirmed{SuspendedAgents: 1}},
+		"an event of others is found", nil,
+		step{"installation", system, installation.ForeignEventFound{Finding: installation.Finding{Stream: "agent-1"}}},
 		nil, "event_log ",
 	},
 	{
@@ -802,7 +802,7 @@ var tellings = []struct {
 }
 
 func TestEachEventChangesItsRows(t *testing.T) {
-	told := map[string]bool{}
+	told := map[string]bool{"log.restore_confirmed.v1": true} // TestAConfirmedRestoreFillsTheRowsAgain
 	for _, c := range tellings {
 		name, _, err := codec.Encode(c.when.event)
 		if err != nil {
@@ -830,6 +830,30 @@ func TestEachEventChangesItsRows(t *testing.T) {
 				w.audited(before, after, here, c.when, c.about)
 				w.labelled(here, c.about)
 			})
+		}
+	})
+}
+
+// TestAConfirmedRestoreFillsTheRowsAgain: what they know may be gone from the log on purpose.
+func TestAConfirmedRestoreFillsTheRowsAgain(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world) {
+		w.story()
+		want := w.dump().only("agents")
+		w.sql("DELETE FROM agents", "UPDATE stream_ends SET revision = 1000")
+		w.then("installation", system, installation.RestoreConfirmed{SuspendedAgents: 1})
+		w.happened(
+			"agent-late", admin,
+			agent.Registered{OrganizationID: org, Name: "late", Key: agent.Key{Number: 1, ID: "k"}},
+		)
+		w.reached(w.head()) // they are filled once, not again and again
+		got := w.dump()
+		if diff := cmp.Diff(w.afresh().rows(), got.rows()); diff != "" {
+			t.Errorf("after it (-afresh +live):\n%s", diff)
+		}
+		got = got.only("agents")
+		delete(got, "agents late")
+		if diff := cmp.Diff(want, got); diff != "" || len(want) == 0 {
+			t.Errorf("the agents (-before +after):\n%s", diff)
 		}
 	})
 }

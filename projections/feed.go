@@ -27,6 +27,9 @@ type FeedConfig struct {
 	// Lead returns when this process is the one that handles the events, with a context that ends when
 	// it no longer is, and a function that gives the lead back. nil: there is no other process.
 	Lead func(context.Context) (context.Context, func(), error)
+	// Known returns where a stream ended for the one that handles the events; see codec.Chain. nil:
+	// that isn't kept.
+	Known func(ctx context.Context, stream string) (codec.End, bool, error)
 	// CaughtUp is called once in a session, when everything written so far was handled; nil: nothing
 	// is.
 	CaughtUp func(context.Context) error
@@ -55,8 +58,8 @@ func isOurs(r eventstore.Recorded) bool {
 // Feed is a Watermill subscriber that follows the whole log. Each message is one batch of events in
 // order; the next is sent when the one before it was acknowledged. Whatever goes wrong, a refused
 // message or a dropped connection, ends a session; the next begins, after a growing pause, at the
-// position that was stored. No event is ever passed over, and the channel is closed only when the
-// feed is.
+// position that was stored. No event of ours is ever passed over, and the channel is closed only
+// when the feed is.
 type Feed struct {
 	FeedConfig
 	*progress
@@ -156,6 +159,9 @@ func (f *Feed) report(ctx context.Context, err error, delay time.Duration) {
 		slog.String("projection", f.Name), slog.String("error", err.Error()), slog.Duration("retry_in", delay),
 	}
 	switch {
+	case errors.Is(err, errConfirmed):
+		f.enter(CatchingUp, errConfirmed.Error())
+		f.Logger.DebugContext(ctx, "projection starts again", attrs...)
 	case errors.Is(err, errOutpaced):
 		f.enter(CatchingUp, "another worker is ahead")
 		f.Logger.DebugContext(ctx, "projection starts again after another worker", attrs...)
@@ -244,7 +250,9 @@ func (f *Feed) follow(ctx context.Context, out chan<- *message.Message, settled 
 		head = 0 // it is another node's
 	}
 	items := make(chan item, 2*f.MaxBatch)
-	go receive(ctx, sub, f.Log.NewChain(), items)
+	chain := f.Log.NewChain()
+	chain.Complete, chain.Known = true, f.Known
+	go receive(ctx, sub, chain, items)
 
 	idle := time.NewTicker(f.Idle)
 	defer idle.Stop()

@@ -20,9 +20,14 @@ import (
 // Place is where a follower keeps its checkpoint, beside what it makes of the events.
 type Place interface {
 	ReadCheckpoint(ctx context.Context) (readmodels.Checkpoint, error)
-	// Claim binds an empty place to a log. It does nothing where the place is bound to that log
-	// already.
-	Claim(ctx context.Context, storeID string, created time.Time) error
+	// ReadEnd returns where a guarded stream ended by the events that were handled, the zero End if
+	// none was of it.
+	ReadEnd(ctx context.Context, stream string) (readmodels.StreamEnd, error)
+	// ReadEnds returns some of them, in the order of the streams' names after one, none at the end.
+	ReadEnds(ctx context.Context, after string) ([]readmodels.StreamEnd, error)
+	// Claim binds an empty place to a log, as it was when a restore of it was confirmed last. It does
+	// nothing where the place is bound to that log already.
+	Claim(ctx context.Context, storeID string, created, confirmed time.Time) error
 	// Reset empties the place, with everything that was made of the events.
 	Reset(ctx context.Context) error
 }
@@ -73,6 +78,7 @@ func NewFollower(c FollowerConfig) *Follower {
 	feed := FeedConfig{
 		Name: c.Name, Log: c.Log, Logger: c.Logger, Begin: f.begin, CaughtUp: c.CaughtUp,
 		Idle: c.Idle, MinDelay: c.MinDelay, MaxDelay: c.MaxDelay, Pace: c.Pace, Lead: f.lead,
+		Known: f.known,
 	}
 	f.feed = NewFeed(feed)
 	return f
@@ -166,6 +172,63 @@ func (f *Follower) Mark(ctx context.Context) (eventstore.Mark, error) {
 	return seen, err
 }
 
+// known returns where a stream ended by the events that were handled.
+func (f *Follower) known(ctx context.Context, stream string) (codec.End, bool, error) {
+	if category, _ := codec.Split(stream); !category.Guarded() {
+		return codec.End{}, false, nil
+	}
+	end, err := f.readEnd(ctx, stream)
+	if err != nil {
+		return end, false, fmt.Errorf("%w: %w", readmodels.ErrUnavailable, err)
+	}
+	return end, end != codec.Begin, nil
+}
+
+func (f *Follower) readEnd(ctx context.Context, stream string) (codec.End, error) {
+	stored, err := f.Place.ReadEnd(ctx, stream)
+	if err != nil || stored == (readmodels.StreamEnd{}) {
+		return codec.Begin, err
+	}
+	return endOf(stored)
+}
+
+func endOf(stored readmodels.StreamEnd) (codec.End, error) {
+	end := codec.End{Revision: stored.Revision}
+	return end, end.Link.UnmarshalText([]byte(stored.Link))
+}
+
+// StreamEnd is where a stream ends.
+type StreamEnd struct {
+	Stream string
+	End    codec.End
+}
+
+// SeenEnds returns some of the ends that SeenEnd would, in the order of the streams' names after
+// one, none at the end.
+func (f *Follower) SeenEnds(ctx context.Context, after, storeID string, confirmed time.Time) ([]StreamEnd, error) {
+	at, err := f.Place.ReadCheckpoint(ctx)
+	if err != nil || at.StoreID != storeID || !at.Confirmed.Equal(confirmed) {
+		return nil, err
+	}
+	stored, err := f.Place.ReadEnds(ctx, after)
+	out := make([]StreamEnd, len(stored))
+	for i, e := range stored {
+		end, bad := endOf(e)
+		out[i], err = StreamEnd{Stream: e.Stream, End: end}, errors.Join(err, bad)
+	}
+	return out, err
+}
+
+// SeenEnd returns where a guarded stream ended by the events that were handled, codec.Begin if that
+// says nothing about the log: none was of the stream, or a restore was confirmed since.
+func (f *Follower) SeenEnd(ctx context.Context, stream, storeID string, confirmed time.Time) (codec.End, error) {
+	stored, err := f.Place.ReadCheckpoint(ctx)
+	if err != nil || stored.StoreID != storeID || !stored.Confirmed.Equal(confirmed) {
+		return codec.Begin, err
+	}
+	return f.readEnd(ctx, stream)
+}
+
 // sameHistory refuses rows that know an event which the log has lost: other events may be there
 // now.
 func (f *Follower) sameHistory(ctx context.Context, stored readmodels.Checkpoint) error {
@@ -250,7 +313,7 @@ func (f *Follower) begin(ctx context.Context) (uint64, error) {
 		return 0, err
 	}
 	if stored.StoreID == "" {
-		if err := f.Place.Claim(ctx, f.log.storeID, f.log.created); err != nil {
+		if err := f.Place.Claim(ctx, f.log.storeID, f.log.created, f.log.confirmed); err != nil {
 			return 0, err
 		}
 	}
@@ -271,7 +334,8 @@ func (f *Follower) apply(ctx context.Context, b Batch) (err error) {
 		defer func() { spans.End(span, classOf(err)) }()
 	}
 	innocent := func(err error) bool {
-		return errors.Is(err, errOutpaced) || errors.Is(err, readmodels.ErrUnavailable) || ctx.Err() != nil
+		return errors.Is(err, errOutpaced) || errors.Is(err, errConfirmed) || errors.Is(err, readmodels.ErrUnavailable) ||
+			ctx.Err() != nil
 	}
 	err = f.handle(ctx, b)
 	if err == nil || innocent(err) || len(b.Events) == 0 {
@@ -294,7 +358,7 @@ func (f *Follower) apply(ctx context.Context, b Batch) (err error) {
 // classOf names what sort of fault an error is, for spans.
 func classOf(err error) string {
 	switch {
-	case err == nil, errors.Is(err, errOutpaced):
+	case err == nil, errors.Is(err, errOutpaced), errors.Is(err, errConfirmed):
 		return ""
 	case errors.Is(err, readmodels.ErrUnavailable):
 		return "unavailable"
@@ -309,7 +373,10 @@ func (f *Follower) handle(ctx context.Context, b Batch) (err error) {
 			err = panicked(r)
 		}
 	}()
-	b.StoreID, b.Mark = f.log.storeID, mark(b.Events)
+	if f.log.confirmedSince(b.Events) {
+		return errConfirmed
+	}
+	b.StoreID, b.Mark, b.Ends = f.log.storeID, mark(b.Events), ends(b.Events)
 	if err = f.Handle(ctx, b); errors.Is(err, readmodels.ErrMoved) {
 		return fmt.Errorf("%w: %w", errOutpaced, err)
 	}

@@ -33,10 +33,16 @@ func (l *ledger) ReadCheckpoint(context.Context) (readmodels.Checkpoint, error) 
 	return l.at, nil
 }
 
-func (l *ledger) Claim(_ context.Context, storeID string, created time.Time) error {
+func (l *ledger) ReadEnd(context.Context, string) (readmodels.StreamEnd, error) {
+	return readmodels.StreamEnd{}, nil
+}
+
+func (l *ledger) ReadEnds(context.Context, string) ([]readmodels.StreamEnd, error) { return nil, nil }
+
+func (l *ledger) Claim(_ context.Context, storeID string, created, confirmed time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.at.StoreID, l.at.StoreCreated = storeID, created
+	l.at.StoreID, l.at.StoreCreated, l.at.Confirmed = storeID, created, confirmed
 	return nil
 }
 

@@ -13,24 +13,25 @@ import (
 )
 
 // Integrity reads the whole log again in the background and checks every event of ours: its MAC,
-// its signature and its place in its stream. Commands and projections check what they read; this
-// finds what nobody reads. It decides nothing and writes nothing.
+// its signature and its place in its stream; then it compares where the guarded streams end with
+// what is kept of that outside of the log. Commands and projections check what they read; this
+// finds what nobody reads. It decides nothing; what it finds goes to the log's Found and to OnLost.
 type Integrity struct {
 	Log    *codec.Log
 	Logger *slog.Logger
 	Clock  func() time.Time
+
+	// Ends return where some streams end, in the order of their names after one, none at the end; see
+	// Follower.SeenEnds.
+	Ends []func(ctx context.Context, after string) ([]StreamEnd, error)
+	// OnLost receives a stream that lacks an event of ours.
+	OnLost func(ctx context.Context, lost *codec.LostError) error
 
 	// Rest returns how long to pause after some work, so that a pass takes little of the machine.
 	Rest func(worked time.Duration) time.Duration
 
 	mu    sync.Mutex
 	state IntegrityStatus
-	found map[place]bool // by this pass
-}
-
-type place struct {
-	stream   string
-	revision uint64
 }
 
 // IntegrityStatus is where the passes over the log stand.
@@ -42,8 +43,7 @@ type IntegrityStatus struct {
 
 	Completed time.Time // when the last whole pass ended; the zero time before the first
 
-	Findings int   // of the present pass, or of the last one where that one found more
-	First    error // of them
+	Foreign int // events in our streams that aren't ours at their place, that the present pass or the last one met
 }
 
 // Leisurely rests for nine times as long as it worked: a pass takes a tenth of one core.
@@ -79,13 +79,16 @@ func (i *Integrity) pass(ctx context.Context) {
 	var before IntegrityStatus
 	i.update(func(s *IntegrityStatus) {
 		before = *s
-		i.found = map[place]bool{}
-		s.Running, s.Position, s.Head, s.Events = true, 0, 0, 0
+		s.Running, s.Position, s.Head, s.Events, s.Foreign = true, 0, 0, 0, 0
 	})
 	chain := i.Log.NewWholeChain()
+	chain.Complete = true
 	backoff := eventstore.Backoff{Min: 100 * time.Millisecond, Max: 10 * time.Second}
 	for {
 		err := i.follow(ctx, chain)
+		if err == nil {
+			err = i.compare(ctx)
+		}
 		if err == nil {
 			break
 		}
@@ -99,16 +102,52 @@ func (i *Integrity) pass(ctx context.Context) {
 			return
 		}
 	}
-	i.update(func(s *IntegrityStatus) {
-		s.Running, s.Completed = false, i.Clock()
-		if s.Findings = len(i.found); s.Findings == 0 {
-			s.First = nil // what an earlier pass found is no more
-		}
-	})
-	if now := i.Status(); now.Findings > 0 || before.Findings > 0 || before.Completed.IsZero() {
+	i.update(func(s *IntegrityStatus) { s.Running, s.Completed = false, i.Clock() })
+	if now := i.Status(); now.Foreign > 0 || before.Foreign > 0 || before.Completed.IsZero() {
 		i.Logger.InfoContext(
-			ctx, "the whole log was checked", slog.Int("events", now.Events), slog.Int("findings", now.Findings),
+			ctx, "the whole log was checked", slog.Int("events", now.Events), slog.Int("foreign", now.Foreign),
 		)
+	}
+}
+
+// compare looks for the ends of streams that are kept outside of the log.
+func (i *Integrity) compare(ctx context.Context) error {
+	for _, known := range i.Ends {
+		if err := i.compareWith(ctx, known); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (i *Integrity) compareWith(
+	ctx context.Context, known func(ctx context.Context, after string) ([]StreamEnd, error),
+) error {
+	for after := ""; ; {
+		ends, err := known(ctx, after)
+		if err != nil {
+			i.Logger.WarnContext(ctx, "where the streams ended isn't known", slog.String("error", err.Error()))
+			return nil
+		}
+		if len(ends) == 0 {
+			return nil
+		}
+		began := i.Clock()
+		for _, e := range ends {
+			after = e.Stream
+			lost, err := i.Log.Lacks(ctx, e.Stream, e.End)
+			if err != nil {
+				return fmt.Errorf("look for the end of %s: %w", e.Stream, err)
+			}
+			if lost != nil {
+				if err := i.OnLost(ctx, lost); err != nil {
+					return err
+				}
+			}
+		}
+		if i.Rest != nil && !eventstore.Pause(ctx, i.Rest(i.Clock().Sub(began))) {
+			return ctx.Err()
+		}
 	}
 }
 
@@ -156,40 +195,20 @@ func (i *Integrity) follow(ctx context.Context, chain *codec.Chain) error {
 	}
 }
 
-// check looks at one event. Its error is one of the log; what is wrong with the event is a finding.
+// check looks at one event. Its error is one of the log.
 func (i *Integrity) check(ctx context.Context, chain *codec.Chain, r eventstore.Recorded) error {
+	foreign := false
 	if isOurs(r) {
 		_, err := chain.Next(ctx, r)
-		forged, found := errors.AsType[*codec.ForgedError](err)
-		switch {
-		case found:
-			i.find(ctx, forged)
-		case err != nil && !errors.Is(err, codec.ErrUnknownEvent): // a newer version of ours signed that one
+		_, foreign = errors.AsType[*codec.ForgedError](err)
+		if err != nil && !foreign && !errors.Is(err, codec.ErrUnknownEvent) { // a newer version of ours signed that one
 			return fmt.Errorf("check %d@%s: %w", r.Revision, r.Stream, err)
 		}
 	}
-	i.update(func(s *IntegrityStatus) { s.Events, s.Position = s.Events+1, r.Position })
-	return nil
-}
-
-// find takes note of an event that isn't ours at its place. The first ones are named in the log of
-// the process.
-func (i *Integrity) find(ctx context.Context, err *codec.ForgedError) {
-	const named = 20
-	at, first := place{err.Stream, err.Revision}, false
 	i.update(func(s *IntegrityStatus) {
-		if first = !i.found[at] && len(i.found) < named; !i.found[at] {
-			i.found[at] = true
-			s.Findings = max(s.Findings, len(i.found))
-		}
-		if len(i.found) == 1 {
-			s.First = err
+		if s.Events, s.Position = s.Events+1, r.Position; foreign {
+			s.Foreign++
 		}
 	})
-	if first {
-		i.Logger.ErrorContext(
-			ctx, "the event log holds an event that doesn't belong to it", slog.String("stream", err.Stream),
-			slog.Uint64("revision", err.Revision), slog.String("reason", err.Reason),
-		)
-	}
+	return nil
 }

@@ -2,8 +2,6 @@ package projections_test
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"testing"
 	"time"
@@ -25,7 +23,23 @@ func TestTheWholeLogIsReadAgain(t *testing.T) {
 	w.happened("secret-1", admin, codec.SecretSealed{SecretID: "1"})
 	w.raw("orders-1", eventstore.Event{Type: "OrderPlaced", Data: []byte(`1`), Metadata: []byte("x")})
 	w.raw("agent-newer", poison) // that a newer version of ours signed
+	found := make(chan codec.ForgedError, 10)
+	w.log.Found = func(e *codec.ForgedError) { found <- *e }
+	kept := []projections.StreamEnd{{Stream: "agent-" + agents[2], End: w.ends["agent-"+agents[2]]}}
+	var gone []codec.LostError
 	i := &projections.Integrity{
+		Ends: []func(context.Context, string) ([]projections.StreamEnd, error){
+			func(_ context.Context, after string) ([]projections.StreamEnd, error) {
+				if after != "" {
+					return nil, nil
+				}
+				return kept, nil
+			},
+		},
+		OnLost: func(_ context.Context, lost *codec.LostError) error {
+			gone = append(gone, *lost)
+			return nil
+		},
 		Log: w.log, Logger: slog.New(slog.NewJSONHandler(&w.said, nil)), Clock: time.Now,
 		Rest: func(time.Duration) time.Duration { return time.Microsecond },
 	}
@@ -42,7 +56,7 @@ func TestTheWholeLogIsReadAgain(t *testing.T) {
 	}
 
 	first := completed(time.Time{})
-	if first.Findings != 0 || first.First != nil || first.Running || first.Position < w.head() || first.Events < 10 {
+	if first.Foreign != 0 || first.Running || first.Position < w.head() || first.Events < 10 {
 		t.Errorf("a whole log: %+v", first)
 	}
 
@@ -65,16 +79,25 @@ func TestTheWholeLogIsReadAgain(t *testing.T) {
 	at := w.ends[forged].Revision + 1
 	put(forged, metadata, codec.Link{})
 	put(spliced, "", codec.Link{9})
+	beyond := kept[0].End
+	beyond.Revision++
+	kept = []projections.StreamEnd{{Stream: kept[0].Stream, End: beyond}}
 	again <- time.Now()
 	second := completed(first.Completed)
-	var named *codec.ForgedError
-	if second.Findings != 2 || !errors.As(second.First, &named) || named.Stream != forged ||
-		int64(named.Revision) != at || second.Events != first.Events+2 {
+	if second.Foreign != 2 || second.Events != first.Events+2 {
 		t.Errorf("a log with two events of others: %+v", second)
 	}
-	if said := w.said.of("the event log holds an event that doesn't belong to it"); len(said) != 2 ||
-		said[0]["stream"] != forged || fmt.Sprint(said[0]["revision"]) != fmt.Sprint(at) || said[1]["stream"] != spliced {
-		t.Errorf("said %v", said)
+	for _, want := range []codec.ForgedError{
+		{Stream: forged, Revision: uint64(at), Fault: codec.Foreign},
+		{Stream: spliced, Revision: uint64(w.ends[spliced].Revision), Fault: codec.Reordered},
+	} {
+		got := <-found
+		if got.Reason = ""; got != want {
+			t.Errorf("found %+v, want %+v", got, want)
+		}
+	}
+	if len(gone) != 1 || gone[0].Seen != beyond || gone[0].Fault != codec.Truncated {
+		t.Errorf("ends that are gone: %+v", gone)
 	}
 	stop()
 	<-ended

@@ -17,26 +17,61 @@ import (
 // ErrForeignCheckpoint says that the rows were not made from this log, or from a longer one.
 var ErrForeignCheckpoint = errors.New("the read model was not made from this log")
 
+// errConfirmed ends a session: the log is another one since a restore of it was confirmed.
+var errConfirmed = errors.New("a restore of the log was confirmed")
+
 // origin is what tells one log from another, copies included: a copied log keeps the id, not the
-// time.
+// time. Where a restore was confirmed, what was seen before may be gone.
 type origin struct {
-	storeID string
-	created time.Time
+	storeID   string
+	created   time.Time
+	confirmed time.Time // zero for never
 }
 
-func readOrigin(ctx context.Context, log *codec.Log) (origin, error) {
-	first, err := log.ReadForward(ctx, codec.Installation.Stream(""), 0, 1)
-	if err != nil {
-		return origin{}, fmt.Errorf("read the beginning of the log: %w", err)
+func readOrigin(ctx context.Context, log *codec.Log) (o origin, err error) {
+	var events []codec.Verified
+	for r, more := log.Reader(codec.Installation.Stream(""), codec.Begin), true; more; {
+		if events, more, err = r.Next(ctx, 512); err != nil {
+			return origin{}, fmt.Errorf("read the beginning of the log: %w", err)
+		}
+		for _, e := range events {
+			switch body := e.Event.(type) {
+			case installation.Begun:
+				o.storeID, o.created = body.StoreID, inMicros(e.Created)
+			case installation.RestoreConfirmed:
+				o.confirmed = inMicros(e.Signed.Time)
+			}
+		}
 	}
-	if len(first) == 0 {
+	if o.storeID == "" {
 		return origin{}, errors.New("the log has no installation")
 	}
-	begun, ok := first[0].Event.(installation.Begun)
-	if !ok {
-		return origin{}, fmt.Errorf("the log begins with %s", first[0].Type)
+	return o, nil
+}
+
+// inMicros is a time as a place keeps it.
+func inMicros(t time.Time) time.Time { return t.Truncate(time.Microsecond).UTC() }
+
+// confirmedSince reports whether events confirm a restore after the origin was read.
+func (o origin) confirmedSince(events []codec.Verified) bool {
+	return slices.ContainsFunc(events, func(e codec.Verified) bool {
+		_, confirmed := e.Event.(installation.RestoreConfirmed)
+		return confirmed && inMicros(e.Signed.Time).After(o.confirmed)
+	})
+}
+
+// ends returns where the guarded streams of a batch end.
+func ends(events []codec.Verified) (out []readmodels.StreamEnd) {
+	seen := map[string]bool{}
+	for _, e := range slices.Backward(events) {
+		if category, _ := codec.Split(e.Stream); !category.Guarded() || seen[e.Stream] {
+			continue
+		}
+		seen[e.Stream] = true
+		end := e.End()
+		out = append(out, readmodels.StreamEnd{Stream: e.Stream, Revision: end.Revision, Link: end.Link.String()})
 	}
-	return origin{storeID: begun.StoreID, created: first[0].Created.Truncate(time.Microsecond).UTC()}, nil
+	return out
 }
 
 // check refuses a checkpoint that belongs to another log or lies beyond the end of this one, after
@@ -52,6 +87,8 @@ func (o origin) check(c readmodels.Checkpoint, head uint64) error {
 			"%w: it is of a log begun at %s, this copy was begun at %s", ErrForeignCheckpoint, c.StoreCreated,
 			o.created,
 		)
+	case !c.Confirmed.Equal(o.confirmed):
+		return fmt.Errorf("%w: %w since", ErrForeignCheckpoint, errConfirmed)
 	case c.Position > head:
 		return fmt.Errorf("%w: it is at position %d, the log ends at %d", ErrForeignCheckpoint, c.Position, head)
 	}

@@ -45,6 +45,9 @@ func named(name string, c ReadModelConfig) *ReadModel {
 				if err := tx.Move(ctx, b.StoreID, b.From, b.To, b.Mark); err != nil {
 					return err
 				}
+				if err := tx.KeepEnds(ctx, b.Ends); err != nil {
+					return err
+				}
 				return newRows(tx).apply(ctx, b.Events)
 			})
 		},

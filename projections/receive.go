@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"agentkey/eventstore"
@@ -18,7 +19,7 @@ type item struct {
 }
 
 // receive passes on what a subscription says, verified, until it or the context ends. An event that
-// isn't ours or can't be decoded ends it.
+// isn't ours at its place is passed over; one of ours that can't be decoded ends it.
 func receive(ctx context.Context, sub *eventstore.Subscription, chain *codec.Chain, items chan<- item) {
 	for {
 		it := next(ctx, sub, chain)
@@ -44,6 +45,9 @@ func next(ctx context.Context, sub *eventstore.Subscription, chain *codec.Chain)
 		return item{passed: said.Event.Position}
 	}
 	event, err := chain.Next(ctx, *said.Event)
+	if _, foreign := errors.AsType[*codec.ForgedError](err); foreign {
+		return item{passed: said.Event.Position}
+	}
 	if err != nil {
 		return item{err: &EventError{Stream: said.Event.Stream, Revision: said.Event.Revision, Err: err}}
 	}

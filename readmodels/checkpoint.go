@@ -12,6 +12,7 @@ import (
 type Checkpoint struct {
 	StoreID      string    // of the log; "" before its first event was applied
 	StoreCreated time.Time // the log's own time of its first event
+	Confirmed    time.Time // when a restore of the log was confirmed last, for these rows; zero for never
 	Position     uint64    // of the last event that the rows know
 	Mark         string    // by which the projection knows the log again, in its own words; "" for none
 }
@@ -25,11 +26,11 @@ func (c Checkpoint) Of(storeID string, created time.Time) bool {
 func (c Checkpoint) Origin() Origin { return Origin{c.StoreID, c.StoreCreated} }
 
 const (
-	createCheckpoint = "INSERT INTO checkpoints (name, model, store_id, store_created, position, mark) " +
-		"VALUES ($1, $2, '', 0, 0, '')"
-	getCheckpoint   = "SELECT model, store_id, store_created, position, mark FROM checkpoints WHERE name = $1"
-	claimCheckpoint = "UPDATE checkpoints SET store_id = $1, store_created = $2 " +
-		"WHERE name = $3 AND store_id = '' AND position = 0"
+	createCheckpoint = "INSERT INTO checkpoints (name, model, store_id, store_created, confirmed, position, mark) " +
+		"VALUES ($1, $2, '', 0, 0, 0, '')"
+	getCheckpoint   = "SELECT model, store_id, store_created, confirmed, position, mark FROM checkpoints WHERE name = $1"
+	claimCheckpoint = "UPDATE checkpoints SET store_id = $1, store_created = $2, confirmed = $3 " +
+		"WHERE name = $4 AND store_id = '' AND position = 0"
 	moveCheckpoint = "UPDATE checkpoints SET position = $1, mark = coalesce($2, mark) " +
 		"WHERE name = $3 AND store_id = $4 AND position = $5"
 )
@@ -44,12 +45,14 @@ func (db *Store) ReadCheckpoint(ctx context.Context) (Checkpoint, error) {
 
 // checkpoint returns how far tables have come, and the fingerprint of their model.
 func (m *Model) checkpoint(ctx context.Context, q DBTX) (c Checkpoint, fingerprint string, err error) {
-	var created, position int64
-	err = q.QueryRowContext(ctx, getCheckpoint, m.Name).Scan(&fingerprint, &c.StoreID, &created, &position, &c.Mark)
+	var created, confirmed, position int64
+	err = q.QueryRowContext(ctx, getCheckpoint, m.Name).Scan(
+		&fingerprint, &c.StoreID, &created, &confirmed, &position, &c.Mark,
+	)
 	if err != nil {
 		return Checkpoint{}, "", fmt.Errorf("read the checkpoint of %s: %w", m.Title, err)
 	}
-	c.StoreCreated, c.Position = toTime(created), unsigned(position)
+	c.StoreCreated, c.Confirmed, c.Position = toTime(created), toTime(confirmed), unsigned(position)
 	return c, fingerprint, nil
 }
 
@@ -58,14 +61,14 @@ func (m *Model) checkpoint(ctx context.Context, q DBTX) (c Checkpoint, fingerpri
 var ErrMoved = errors.New("another worker has moved the checkpoint")
 
 // Claim binds empty tables to a log, in a transaction of its own.
-func (db *Store) Claim(ctx context.Context, storeID string, created time.Time) error {
-	return db.Write(ctx, func(w *Writing) error { return w.Claim(ctx, storeID, created) })
+func (db *Store) Claim(ctx context.Context, storeID string, created, confirmed time.Time) error {
+	return db.Write(ctx, func(w *Writing) error { return w.Claim(ctx, storeID, created, confirmed) })
 }
 
-// Claim binds empty tables to a log. It does nothing, without an error, when they are bound to that
-// log already.
-func (w *Writing) Claim(ctx context.Context, storeID string, created time.Time) error {
-	n, err := w.change(ctx, claimCheckpoint, storeID, Micros(created), w.model.Name)
+// Claim binds empty tables to a log, as it was when a restore was confirmed last. It does nothing,
+// without an error, when they are bound to that log already.
+func (w *Writing) Claim(ctx context.Context, storeID string, created, confirmed time.Time) error {
+	n, err := w.change(ctx, claimCheckpoint, storeID, Micros(created), Micros(confirmed), w.model.Name)
 	if err != nil || n == 1 {
 		return err
 	}

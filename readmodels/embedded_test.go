@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"agentkey/readmodels"
 )
@@ -34,7 +35,7 @@ func used(t *testing.T, path string) {
 		s.audit(readmodels.AuditEntry{ID: "e", Action: strings.Repeat("x", 200)})
 	}
 	s.agent(acme, "a1", "One")
-	s.write(func(tx *readmodels.Tx) error { return tx.Claim(t.Context(), "s1", noon) })
+	s.write(func(tx *readmodels.Tx) error { return tx.Claim(t.Context(), "s1", noon, time.Time{}) })
 	s.write(func(tx *readmodels.Tx) error { return tx.Move(t.Context(), "s1", 0, 7, "") })
 	if err := db.Close(); err != nil || said != "" {
 		t.Fatalf("a new file: %v, said %q", err, said)

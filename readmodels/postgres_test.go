@@ -223,7 +223,7 @@ func TestWhatAnErrorLiesIn(t *testing.T) {
 	}
 	c := conn(t, url)
 	kill := func(tx *readmodels.Tx) error {
-		if err := tx.Claim(t.Context(), "s1", noon); err != nil { // sent at once
+		if err := tx.Claim(t.Context(), "s1", noon, time.Time{}); err != nil { // sent at once
 			return err
 		}
 		do(
@@ -315,7 +315,7 @@ func TestOneLeadsAndAnotherTakesItsPlace(t *testing.T) {
 			t.Errorf("it is at %+v", at)
 		}
 		s := &shelf{t: t, db: first}
-		s.write(func(tx *readmodels.Tx) error { return tx.Claim(t.Context(), "s1", noon) })
+		s.write(func(tx *readmodels.Tx) error { return tx.Claim(t.Context(), "s1", noon, time.Time{}) })
 		for n := range uint64(20) {
 			s.write(func(tx *readmodels.Tx) error { return tx.Move(t.Context(), "s1", n, n+1, "") })
 			for within(t, "a commit is announced", heard).Position != n+1 { //nolint:revive // until it is

@@ -100,6 +100,14 @@ func (db *Store) Query(ctx context.Context, fn func(context.Context, DBTX) error
 	return err
 }
 
+// Look is Query on tables of whatever installation: its caller finds out whose they are.
+func (db *Store) Look(ctx context.Context, fn func(context.Context, DBTX) error) error {
+	_, err := look(ctx, db, func(ctx context.Context, t *tables) (struct{}, error) {
+		return struct{}{}, fn(ctx, t.reader)
+	})
+	return err
+}
+
 // Writing is one transaction that changes the tables of a store.
 type Writing struct {
 	DBTX

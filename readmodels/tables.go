@@ -48,6 +48,7 @@ const checkpointsSQL = `CREATE TABLE checkpoints (
     model         TEXT   NOT NULL, -- fingerprint of the tables and of what fills them
     store_id      TEXT   NOT NULL, -- of the log that the rows came from; '' before the first event
     store_created BIGINT NOT NULL, -- the log's own time of its first event: a copied log has another
+    confirmed     BIGINT NOT NULL, -- when a restore of that log was confirmed last, 0 for never
     position      BIGINT NOT NULL, -- of the last event that the rows know
     mark          TEXT   NOT NULL  -- by which the projection knows this log again; '' for none
 );

@@ -2,6 +2,14 @@
 -- JSON are TEXT with '' for none, and nothing here calls a function that one engine alone has. position is the
 -- place in the log of the event that made the row: unique, never changed, and the order of every list.
 
+-- Where the streams end by which access is decided, as far as the rows know: a stream that ends before that has
+-- lost something.
+CREATE TABLE stream_ends (
+    stream   TEXT   NOT NULL PRIMARY KEY,
+    revision BIGINT NOT NULL, -- of its last event that is ours
+    link     TEXT   NOT NULL  -- its hash
+);
+
 CREATE TABLE organizations (
     id   TEXT NOT NULL PRIMARY KEY,
     name TEXT NOT NULL

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -20,7 +21,9 @@ func testCheckpoint(t *testing.T, s *shelf) {
 		}
 	}
 	claim := func(store string) error {
-		return s.db.Write(t.Context(), func(tx *readmodels.Tx) error { return tx.Claim(t.Context(), store, noon) })
+		return s.db.Write(t.Context(), func(tx *readmodels.Tx) error {
+			return tx.Claim(t.Context(), store, noon, time.Time{})
+		})
 	}
 	move := func(store string, from, to uint64) error {
 		return s.db.Write(
@@ -80,7 +83,7 @@ func testReplace(t *testing.T, s *shelf) {
 	ctx := t.Context()
 	s.agent(acme, "old", "old")
 	s.write(func(tx *readmodels.Tx) error {
-		return errors.Join(tx.Claim(ctx, "s1", noon), tx.Move(ctx, "s1", 0, 7, ""))
+		return errors.Join(tx.Claim(ctx, "s1", noon, time.Time{}), tx.Move(ctx, "s1", 0, 7, ""))
 	})
 	agents := func() []string {
 		t.Helper()

@@ -302,6 +302,12 @@ func (d *doctor) restored(ctx context.Context) {
 			"the log was restored from a backup or lost its end, so no credential is vended: review who has access, "+
 				"then run agentkey confirm-restore",
 		)
+	case head.State.Unconfirmed() > 0:
+		d.say(
+			isFailed, "history",
+			"%d events don't belong to the log, or are gone from it: GET /api/admin/audit/integrity names them, and "+
+				"docs/runbook.md says what to do", head.State.Unconfirmed(),
+		)
 	default:
 		d.say(isOK, "history", "no restore waits for confirmation")
 	}

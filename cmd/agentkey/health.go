@@ -119,7 +119,8 @@ func (h *health) look(ctx context.Context) api.Readiness {
 			check("master_keys", api.ReadinessCheckStatusOk, detail)
 		}
 	}
-	if head, err := h.installation.Recent(ctx, ""); err == nil && head.State.Restored {
+	head, err := h.installation.Recent(ctx, "")
+	if err == nil && head.State.Restored {
 		// Admins must get in to look after who has access, so it is not taken out of service.
 		worse(api.ReadinessStatusDegraded)
 		check(
@@ -127,7 +128,7 @@ func (h *health) look(ctx context.Context) api.Readiness {
 			"no credential is vended until agentkey confirm-restore was run",
 		)
 	}
-	integrity, detail := describeIntegrity(h.integrity.Status())
+	integrity, detail := describeIntegrity(head.State.Findings, h.integrity.Status())
 	if conflicts, err := h.ledger.Conflicts(ctx); err == nil && len(conflicts) > 0 { // otherwise its own check says so
 		integrity, detail = api.ReadinessCheckStatusDegraded, conflicts[0].Error()
 	}

@@ -174,19 +174,20 @@ func (o *outage) holdWhole() {
 	o.t.Helper()
 	open, suspendedBy, suspensions := map[string]map[string]bool{}, map[string]string{}, 0
 	o.replicas[0].office(func(ctx context.Context, of *office) error {
+		chain := of.inst.Log.NewChain()
 		return walk(ctx, of.client, func(r eventstore.Recorded) error {
 			if !strings.HasPrefix(r.Stream, "agent-") {
 				return nil
 			}
-			verified, err := of.inst.Log.Verify([]eventstore.Recorded{r})
+			verified, err := chain.Next(ctx, r)
 			if err != nil {
 				return err
 			}
 			by := suspendedBy[r.Stream]
-			if by != "" && by != verified[0].Signed.CommandID && len(open[r.Stream]) > 0 {
+			if by != "" && by != verified.Signed.CommandID && len(open[r.Stream]) > 0 {
 				o.t.Errorf("before %d@%s the agent is suspended and has access", r.Revision, r.Stream)
 			}
-			switch e := verified[0].Event.(type) {
+			switch e := verified.Event.(type) {
 			case agent.Registered:
 				open[r.Stream] = map[string]bool{}
 			case agent.GrantAssigned:
@@ -194,7 +195,7 @@ func (o *outage) holdWhole() {
 			case agent.GrantRevoked:
 				delete(open[r.Stream], e.ToolID)
 			case agent.Suspended:
-				suspendedBy[r.Stream] = verified[0].Signed.CommandID
+				suspendedBy[r.Stream] = verified.Signed.CommandID
 				suspensions++
 			case agent.Reactivated:
 				delete(suspendedBy, r.Stream)

@@ -32,6 +32,7 @@ type metrics struct {
 	appendCommands prometheus.Histogram
 	appendErrors   *prometheus.CounterVec // by category, reason
 	reactions      *prometheus.CounterVec // by reaction
+	foreign        prometheus.Counter
 	connections    prometheus.Gauge
 	full           *prometheus.CounterVec // by outcome
 }
@@ -69,6 +70,10 @@ func newMetrics(h *health, dataDir string) *metrics {
 		reactions: counter(
 			"agentkey_reactions_total", "Events to which a reaction had something to do.", "reaction",
 		),
+		foreign: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "agentkey_foreign_events_total",
+			Help: "Events that this process met in our streams and that aren't ours at their place, each counted once.",
+		}),
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "agentkey_http_connections", Help: "Connections to the API that are open.",
 		}),
@@ -79,7 +84,7 @@ func newMetrics(h *health, dataDir string) *metrics {
 		),
 	}
 	m.registry.MustRegister(m.requests, m.requestSeconds, m.fetches, m.appendSeconds, m.appendCommands, m.appendErrors,
-		m.reactions, m.connections, m.full,
+		m.reactions, m.foreign, m.connections, m.full,
 		&vitals{health: h, dataDir: dataDir}, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m

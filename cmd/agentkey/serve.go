@@ -106,6 +106,14 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	})
 	health.integrity = &projections.Integrity{
 		Log: inst.Log, Logger: logger, Clock: time.Now, Rest: projections.Leisurely,
+		OnLost: func(ctx context.Context, lost *codec.LostError) error { return health.fence.Report(ctx, lost) },
+	}
+	for _, f := range []*projections.Follower{readModel.Follower, health.ledger.Follower} {
+		health.integrity.Ends = append(
+			health.integrity.Ends, func(ctx context.Context, after string) ([]projections.StreamEnd, error) {
+				return f.SeenEnds(ctx, after, inst.Begun.StoreID, health.fence.ConfirmedAt())
+			},
+		)
 	}
 	if c.Redis == nil {
 		health.counter = limits.NewMemory(time.Now)
@@ -190,6 +198,7 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 		parts.deliverer.Run(beside, ticker.C)
 	})
 	running.Go(func() { health.fence.Run(beside) })
+	running.Go(func() { parts.findings.Run(beside) })
 	running.Go(func() {
 		ticker := time.NewTicker(integrityEvery)
 		defer ticker.Stop()
@@ -273,6 +282,7 @@ func setupGuide(c Config, known *templates.Set) *setupguide.Guide {
 type parts struct {
 	server   *api.Server
 	refusals *commands.Refusals
+	findings *commands.Findings
 
 	expiry    *reactions.Expiry
 	reminders *reactions.Reminders
@@ -300,6 +310,9 @@ func assemble(
 	h.fence = commands.NewFence(commands.FenceConfig{
 		Installation: h.installation, Log: inst.Log, StoreID: inst.Begun.StoreID,
 		Organization: inst.Begun.OrganizationID, NewID: newID, Logger: logger, Rows: readModel.Mark,
+		Memories: []commands.Memory{
+			commands.NewMemory("the read model", readModel.SeenEnd), commands.NewMemory("the ledger", h.ledger.SeenEnd),
+		}, Clock: time.Now,
 		Forget: []func(){
 			agents.Forget, catalogs.Forget, guides.Forget, organizations.Forget, outgoing.Forget, lanes.Forget,
 			h.installation.Forget,
@@ -310,6 +323,12 @@ func assemble(
 		h.clock.appended(a)
 		h.fence.Seen(a)
 	}
+	env.Ends, env.OnLost = h.fence.Ends, h.fence.Lost
+	findings := commands.NewFindings(&commands.Findings{
+		Installation: h.installation, Log: inst.Log, Organization: inst.Begun.OrganizationID, NewID: newID,
+		Logger: logger, OnFound: m.foreign.Inc, Fence: h.fence,
+	})
+	inst.Log.Found, inst.Log.Settled = findings.Found, h.fence.Settled
 	h.secrets = inst.Secrets
 	grants := &commands.Grants{
 		Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: time.Now,
@@ -345,7 +364,7 @@ func assemble(
 		},
 		Refusals: refusals,
 		Once:     &commands.Once{Log: inst.Log, MACKey: inst.MACKey, Clock: time.Now, NewID: newID},
-		Models:   models, WaitFor: readModel.WaitFor, Ready: h.Ready, Full: isSpare,
+		Models:   models, WaitFor: readModel.WaitFor, Ready: h.Ready, Integrity: h.Integrity, Full: isSpare,
 		OnAnswer: m.answered, Actions: codec.Actions(),
 		Reveal: func(ctx context.Context, organization, private string) (api.Personal, error) {
 			p, err := privacy.Open(ctx, organization, private)
@@ -364,7 +383,7 @@ func assemble(
 	}
 	m.expect([]string{agents.Category.String(), catalogs.Category.String()}, followers)
 	return parts{
-		server: server, refusals: refusals,
+		server: server, refusals: refusals, findings: findings,
 		expiry:    &reactions.Expiry{Models: models, Agents: agents, Clock: time.Now, NewID: newID, Logger: logger},
 		reminders: &reactions.Reminders{Models: models, Deliveries: deliveries, Clock: time.Now, Logger: logger},
 		deliverer: &reactions.Deliverer{Models: models, Deliveries: deliveries, Clock: time.Now, Logger: logger},

@@ -44,11 +44,16 @@ func (v *vitals) Collect(out chan<- prometheus.Metric) {
 			)
 		}
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
 	integrity := v.health.integrity.Status()
-	gauge(
-		"agentkey_log_integrity_findings", "Events that don't belong to the log, by the last reading of all of it.",
-		float64(integrity.Findings), nil,
-	)
+	if head, err := v.health.installation.Recent(ctx, ""); err == nil {
+		gauge(
+			"agentkey_log_integrity_findings",
+			"Events that don't belong to the log, and ends that streams have lost, which no operator has confirmed.",
+			float64(head.State.Unconfirmed()), nil,
+		)
+	}
 	gauge(
 		"agentkey_log_integrity_checked_events",
 		"Events that the present reading of the whole log, or the last one, has checked.",
@@ -60,8 +65,6 @@ func (v *vitals) Collect(out chan<- prometheus.Metric) {
 			float64(integrity.Completed.Unix()), nil,
 		)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
 	for _, s := range []projections.Status{v.health.readModel.Status(ctx), v.health.ledger.Status(ctx)} {
 		labels := prometheus.Labels{"projection": s.Name}
 		if s.Head > 0 {

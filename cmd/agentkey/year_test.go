@@ -246,7 +246,7 @@ func (p *program) awaitReactions() {
 // mustHandled is the last event that a reaction has recorded, as revision@stream.
 func (o *office) mustHandled(t testing.TB, name string) string {
 	t.Helper()
-	last, err := o.inst.Log.ReadBackward(t.Context(), "reaction-"+name, 1)
+	last, _, err := o.inst.Log.Newest(t.Context(), "reaction-"+name, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -107,6 +107,19 @@ func Everything(t testing.TB, server *eventstoretest.Server) []eventstore.Record
 	}
 }
 
+// Verified verifies events in the order of the log. One that isn't ours fails the test.
+func Verified(t testing.TB, log *codec.Log, events []eventstore.Recorded) []codec.Verified {
+	t.Helper()
+	chain, out := log.NewWholeChain(), make([]codec.Verified, len(events))
+	for i, e := range events {
+		var err error
+		if out[i], err = chain.Next(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out
+}
+
 // Count returns how many events of a name the log has.
 func (o *Office) Count(name string) int {
 	o.T.Helper()

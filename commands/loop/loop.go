@@ -70,11 +70,14 @@ type Head[S any] struct {
 	At       time.Time // of the last event
 	eventID  uuid.UUID // of the last event
 	link     codec.Link
+	foreign  int64     // see codec.End
 	readAt   time.Time // when the log last said that this is the end
 }
 
 // End is what the next event of the stream names.
-func (h Head[S]) End() codec.End { return codec.End{Revision: h.Revision, Link: h.link} }
+func (h Head[S]) End() codec.End {
+	return codec.End{Revision: h.Revision, Link: h.link, Foreign: h.foreign}
+}
 
 // Result is a command carried out. Everything in it is durable.
 type Result[S, E any] struct {
@@ -111,6 +114,15 @@ type Env struct {
 
 	// OnAppend receives every append that a loop tried. It must not block, and may be nil.
 	OnAppend func(Appending)
+
+	// Ends returns where a guarded stream ended for those who keep that outside of the log; nil:
+	// nobody does. Its error is one of the log.
+	Ends func(ctx context.Context, stream string) ([]codec.End, error)
+
+	// OnLost writes down that a guarded stream lacks an event of ours, whose time is zero where it
+	// isn't known. It returns nil if that was written before: then the stream is used as it is. nil:
+	// a stream that lacks something is refused.
+	OnLost func(ctx context.Context, lost *codec.LostError, at time.Time) error
 }
 
 // Appending is an append that a loop tried.
@@ -209,13 +221,15 @@ func (l *Loop[S, C, E]) Before(ctx context.Context, id string, r Result[S, E]) (
 		return r.State, nil
 	}
 	s, head := l.stream(id), Head[S]{Revision: eventstore.NoStream}
-	for end := r.Revision - int64(len(r.Events)); head.Revision < end; {
-		events, err := l.Env.Log.ReadOn(ctx, s.name, head.End(), uint64(min(end-head.Revision, pageSize))) //nolint:gosec // it isn't below 0
-		if err == nil && len(events) == 0 {
-			err = eventstore.ErrStreamNotFound
-		}
-		if err != nil {
+	reader := l.Env.Log.Reader(s.name, codec.Begin)
+	for end, more := r.Revision-int64(len(r.Events)), true; more && head.Revision < end; {
+		var events []codec.Verified
+		var err error
+		if events, more, err = reader.Next(ctx, uint64(min(end-head.Revision, pageSize))); err != nil { //nolint:gosec // it isn't below 0
 			return head.State, Refusal(fmt.Errorf("read %s up to %d: %w", s.name, end, err))
+		}
+		for len(events) > 0 && int64(events[len(events)-1].Revision) > end { //nolint:gosec // revisions fit
+			events = events[:len(events)-1]
 		}
 		if head, err = s.fold(head, events); err != nil {
 			return head.State, Refusal(err)
@@ -346,12 +360,28 @@ func Later(a, b time.Time) time.Time {
 	return a
 }
 
+// Restored is the refusal of what a log isn't trusted with that isn't the one that was written.
+func Restored() *domain.Error {
+	return &domain.Error{
+		Kind: domain.KindUnavailable, Code: "log_restored",
+		Detail: "The event log was restored from a backup, lost the end of a stream, or was altered, and with that " +
+			"perhaps lost revocations, so no credential is vended.",
+		Hint: "An operator reads the runbook in docs/runbook.md, looks after who has access, then runs: agentkey " +
+			"confirm-restore. After that send the same request again.",
+		RetryAfter: time.Minute,
+	}
+}
+
 // Refusal turns what the log says into what a caller may know. Refusals and faults pass unchanged.
 func Refusal(err error) error {
 	var refusal *domain.Error
+	_, forged := errors.AsType[*codec.ForgedError](err)
+	_, lost := errors.AsType[*codec.LostError](err)
 	switch {
 	case err == nil || errors.As(err, &refusal):
 		return err
+	case forged || lost:
+		return fmt.Errorf("%w: %w", Restored(), err)
 	case errors.Is(err, codec.ErrUnknownEvent):
 		return &domain.Error{
 			Kind: domain.KindUnavailable, Code: "newer_version_required",

@@ -72,24 +72,32 @@ func (s *stream[S, C, E]) readAll() {
 // read brings the state to the stream's end: from a snapshot when nothing was read before.
 func (s *stream[S, C, E]) read(ctx context.Context) error {
 	head, loaded := s.peek()
+	var known []codec.End
 	if !loaded {
+		var err error
+		if known, err = s.known(ctx); err != nil { // before the log: it has what they have
+			return err
+		}
 		head = s.fromSnapshot(ctx)
 	}
-	began, from := s.loop.Env.Clock(), head.Revision
+	began, from := s.loop.Env.Clock(), head
 	var own []codec.Verified // of commands that are under way here
-	for {
-		events, err := s.loop.Env.Log.ReadOn(ctx, s.name, head.End(), pageSize)
-		if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
-			return fmt.Errorf("read %s: %w", s.name, err)
+	reader := s.loop.Env.Log.Reader(s.name, head.End())
+	for more := true; more; {
+		var events []codec.Verified
+		var err error
+		if events, more, err = reader.Next(ctx, pageSize); err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
+			return s.refused(ctx, from, known, err)
 		}
 		if head, err = s.fold(head, events); err != nil {
 			return err
 		}
 		own = append(own, s.underway(events)...)
-		if len(events) < pageSize {
-			break
-		}
 	}
+	if err := s.lacks(ctx, known, head); err != nil {
+		return err
+	}
+	head.foreign = reader.End().Foreign
 	head.readAt = began
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,7 +111,7 @@ func (s *stream[S, C, E]) read(ctx context.Context) error {
 		s.head.readAt = began
 	}
 	s.loaded = true
-	if s.head.Revision-from >= SnapshotEvery {
+	if s.head.Revision-from.Revision >= SnapshotEvery {
 		s.snapshotLocked() // the next reader need not read all that again
 	}
 	return nil
@@ -115,9 +123,6 @@ func (s *stream[S, C, E]) fold(head Head[S], events []codec.Verified) (Head[S], 
 		event, err := s.event(e)
 		if err != nil {
 			return head, err
-		}
-		if int64(e.Revision) != head.Revision+1 { //nolint:gosec // revisions fit
-			return head, fmt.Errorf("read %s: revision %d follows %d", s.name, e.Revision, head.Revision)
 		}
 		facts[i] = domain.Fact[E]{Event: event, At: e.Signed.Time, By: e.Signed.By()}
 		head.Revision, head.Position, head.eventID, head.link = int64(e.Revision), e.Position, e.ID, e.Link //nolint:gosec // revisions fit

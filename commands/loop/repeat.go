@@ -66,7 +66,7 @@ func (s *stream[S, C, E]) searchBack(ctx context.Context, c *call[S, C, E]) erro
 	head, _ := s.peek()
 	var own []codec.Verified // newest first; they were appended together
 	for from := head.End(); from.Revision >= 0; {
-		events, err := s.loop.Env.Log.ReadBack(ctx, s.name, from, pageSize)
+		events, before, err := s.loop.Env.Log.ReadBack(ctx, s.name, from, pageSize)
 		if err != nil {
 			return err
 		}
@@ -78,10 +78,7 @@ func (s *stream[S, C, E]) searchBack(ctx context.Context, c *call[S, C, E]) erro
 				return s.remember(own)
 			}
 		}
-		if len(events) == 0 {
-			break
-		}
-		from = events[len(events)-1].Before()
+		from = before
 	}
 	return s.remember(own)
 }

@@ -187,7 +187,7 @@ func (s *stream[S, C, E]) attempt(ctx context.Context, calls []*call[S, C, E]) (
 			case err == nil:
 				s.applied(head, d, appended)
 				return d.answered, nil
-			case !errors.Is(err, eventstore.ErrWrongRevision):
+			case !errors.Is(err, eventstore.ErrWrongRevision) && !errors.Is(err, eventstore.ErrStreamDeleted):
 				return 0, fmt.Errorf("append to %s: %w", s.name, err)
 			}
 		}
@@ -270,7 +270,8 @@ func (s *stream[S, C, E]) decide(head Head[S], calls []*call[S, C, E], fresh boo
 			facts[i] = domain.Fact[E]{Event: e, At: at, By: by}
 		}
 		d.head.State = s.loop.Evolve(d.head.State, facts...)
-		d.head.Revision += int64(len(events))
+		d.head.Revision += d.head.foreign + int64(len(events))
+		d.head.foreign = 0
 		d.head.eventID = codec.EventID(entries[len(events)-1].Signed.CommandID, s.name, len(events)-1)
 		d.head.At = at
 		d.entries = append(d.entries, entries...)

@@ -56,8 +56,11 @@ type (
 		Former     []PublicKey `json:"former"`
 	}
 	// RestoreFound says that the log is not the one that was written last: it came out of a backup, or
-	// its end is gone, and with it perhaps revocations. Nothing is vended until that is confirmed.
+	// its end is gone, or the end of one stream, and with it perhaps revocations. Nothing is vended,
+	// or nothing on what that stream says, until that is confirmed.
 	RestoreFound struct{ Evidence }
+	// ForeignEventFound names an event in one of our streams that isn't one of ours at its place.
+	ForeignEventFound struct{ Finding }
 	// RestoreConfirmed records that an operator reviewed the access that the log now grants.
 	RestoreConfirmed struct {
 		SuspendedAgents int `json:"suspended_agents"` // by the operator, before confirming
@@ -72,13 +75,34 @@ type Evidence struct {
 	Revision int64     `json:"revision,omitempty"`
 	EventID  string    `json:"event_id,omitempty"`
 	EventAt  time.Time `json:"event_at,omitzero"`
+
+	// Of the end of one stream, where no other is known to be gone:
+	Alone          bool   `json:"alone,omitempty"`
+	OrganizationID string `json:"organization_id,omitempty"`
+	Reason         string `json:"reason,omitempty"` // truncated, or altered where another event is there
 }
 
-func (Begun) installationEvent()            {}
-func (MasterKeyAdded) installationEvent()   {}
-func (SigningKeyAdded) installationEvent()  {}
-func (RestoreFound) installationEvent()     {}
-func (RestoreConfirmed) installationEvent() {}
+// Finding is an event that isn't one of ours at its place. Reason is one of codec's faults.
+type Finding struct {
+	Stream         string `json:"stream"`
+	Revision       int64  `json:"revision"`
+	Reason         string `json:"reason"`
+	OrganizationID string `json:"organization_id"` // whose stream it is in
+}
+
+// Found is a finding in the state.
+type Found struct {
+	Finding
+	At        time.Time
+	Confirmed bool // an operator has confirmed the log since
+}
+
+func (Begun) installationEvent()             {}
+func (MasterKeyAdded) installationEvent()    {}
+func (SigningKeyAdded) installationEvent()   {}
+func (RestoreFound) installationEvent()      {}
+func (RestoreConfirmed) installationEvent()  {}
+func (ForeignEventFound) installationEvent() {}
 
 // Command is something to decide on the installation's stream.
 //
@@ -93,13 +117,16 @@ type (
 	AddMasterKey struct{ MasterKey }
 	// ReportRestore holds credentials back.
 	ReportRestore struct{ Evidence }
-	// ConfirmRestore lets them go again.
+	// ReportForeign names what isn't ours.
+	ReportForeign struct{ Finding }
+	// ConfirmRestore lets credentials go again.
 	ConfirmRestore struct{ SuspendedAgents int }
 )
 
 func (Begin) installationCommand()          {}
 func (AddMasterKey) installationCommand()   {}
 func (ReportRestore) installationCommand()  {}
+func (ReportForeign) installationCommand()  {}
 func (ConfirmRestore) installationCommand() {}
 
 // State is what the start of every process checks itself against.
@@ -109,7 +136,8 @@ type State struct {
 	SigningKey PublicKey
 	MasterKeys []MasterKey
 
-	Restored    bool      // and not confirmed
+	Restored    bool      // the log as a whole, and not confirmed
+	Findings    []Found   // in the order in which they were found, MaxFindings at most
 	BackupID    string    // of the backup that was found last
 	ConfirmedAt time.Time // when a restored log was confirmed last
 }
@@ -124,14 +152,61 @@ func Evolve(s State, f domain.Fact[Event]) State {
 	case SigningKeyAdded:
 		s.SigningKey = e.SigningKey
 	case RestoreFound:
+		if e.Alone {
+			found := Finding{Stream: e.Stream, Revision: e.Revision, Reason: e.Reason, OrganizationID: e.OrganizationID}
+			s.Findings = append(slices.Clone(s.Findings), Found{Finding: found, At: f.At})
+			break
+		}
 		s.Restored = true
 		if e.BackupID != "" {
 			s.BackupID = e.BackupID
 		}
+	case ForeignEventFound:
+		s.Findings = append(slices.Clone(s.Findings), Found{Finding: e.Finding, At: f.At})
 	case RestoreConfirmed:
 		s.Restored, s.ConfirmedAt = false, f.At
+		s.Findings = slices.Clone(s.Findings)
+		for i := range s.Findings {
+			s.Findings[i].Confirmed = true
+		}
 	}
 	return s
+}
+
+// MaxFindings bounds how many events that aren't ours are named: anyone who can write one can write
+// a million. Lost ends of streams are always named.
+const MaxFindings = 256
+
+// Foreign is the one reason of a finding that holds no credential back.
+const Foreign = "foreign"
+
+// Held reports whether nothing may be vended on what a stream says.
+func (s State) Held(stream string) bool {
+	return slices.ContainsFunc(s.Findings, func(f Found) bool {
+		return f.Stream == stream && f.Holds()
+	})
+}
+
+// Holds reports whether nothing may be vended on the stream of a finding.
+func (f Found) Holds() bool { return !f.Confirmed && f.Reason != Foreign }
+
+// Unconfirmed counts the findings that no operator has confirmed.
+func (s State) Unconfirmed() (n int) {
+	for _, f := range s.Findings {
+		if !f.Confirmed {
+			n++
+		}
+	}
+	return n
+}
+
+// Suspect reports whether there is something that an operator has not confirmed.
+func (s State) Suspect() bool {
+	return s.Restored || s.Unconfirmed() > 0
+}
+
+func (s State) found(stream string, revision int64) bool {
+	return slices.ContainsFunc(s.Findings, func(f Found) bool { return f.Stream == stream && f.Revision == revision })
 }
 
 // Knows reports whether evidence tells nothing new: of a backup that was found before, or of an
@@ -139,6 +214,9 @@ func Evolve(s State, f domain.Fact[Event]) State {
 func (s State) Knows(e Evidence) bool {
 	if e.BackupID != "" {
 		return e.BackupID == s.BackupID
+	}
+	if e.Alone {
+		return s.Restored || s.Held(e.Stream)
 	}
 	return s.Restored || !e.EventAt.After(s.ConfirmedAt)
 }
@@ -170,8 +248,16 @@ func Decide(s State, c Command) ([]Event, error) {
 			return nil, nil
 		}
 		return []Event{RestoreFound(c)}, nil
+	case ReportForeign:
+		if !s.Exists {
+			return nil, domain.NotFound("installation")
+		}
+		if s.found(c.Stream, c.Revision) || len(s.Findings) >= MaxFindings {
+			return nil, nil
+		}
+		return []Event{ForeignEventFound(c)}, nil
 	case ConfirmRestore:
-		if !s.Restored {
+		if !s.Suspect() {
 			return nil, ErrNotRestored
 		}
 		return []Event{RestoreConfirmed(c)}, nil

@@ -120,7 +120,7 @@ func streamLiterals(n ast.Node) (found []string) {
 	}
 	switch f, _ := call.Fun.(*ast.SelectorExpr); {
 	case f == nil:
-	case f.Sel.Name == "ReadForward", f.Sel.Name == "ReadBackward", f.Sel.Name == "ReadOn",
+	case f.Sel.Name == "ReadForward", f.Sel.Name == "ReadBackward", f.Sel.Name == "Newest", f.Sel.Name == "First",
 		f.Sel.Name == "ReadBack", f.Sel.Name == "Write", f.Sel.Name == "Append":
 		if s := text(call.Args[1]); regexp.MustCompile(`^(` + names() + `)(-|$)`).MatchString(s) {
 			found = append(found, s)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
 	"agentkey/eventstore"
@@ -75,21 +76,14 @@ func TestAnEventFitsOneHistoryOnly(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var forged *codec.ForgedError
-			check := func(how string, events []codec.Verified, err error) {
-				t.Helper()
-				if !errors.As(err, &forged) || forged.Stream != stream || forged.Revision != c.named || events != nil {
-					t.Errorf("%s: %d events and %v", how, len(events), err)
+			for _, page := range []uint64{1, 3, 100} {
+				events, _, err := read(t, c.log, stream, codec.Begin, page)
+				var forged *codec.ForgedError
+				if !errors.As(err, &forged) || forged.Stream != stream || forged.Revision != c.named ||
+					forged.Fault != codec.Reordered || uint64(len(events)) > c.named {
+					t.Errorf("in pages of %d: %d events and %v", page, len(events), err)
 				}
 			}
-			events, err := c.log.ReadForward(wait.Context(t), stream, 0, 1000)
-			check("from the beginning", events, err)
-			before, err := c.log.ReadForward(wait.Context(t), stream, 0, c.named)
-			if err != nil || uint64(len(before)) != c.named {
-				t.Fatalf("up to it: %d events, %v", len(before), err)
-			}
-			events, err = c.log.ReadOn(wait.Context(t), stream, before[c.named-1].End(), 1)
-			check("after what was read", events, err)
 		})
 	}
 
@@ -101,22 +95,161 @@ func TestAnEventFitsOneHistoryOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	seen.Link = page[0].Link
-	var forged *codec.ForgedError
-	if _, err := swapped.ReadOn(wait.Context(t), stream, seen, 10); !errors.As(err, &forged) ||
-		forged.Revision != uint64(end.Revision) {
+	var lost *codec.LostError
+	if _, _, err := read(t, swapped, stream, seen, 10); !errors.As(err, &lost) || lost.Seen != seen ||
+		lost.Fault != codec.Altered {
 		t.Errorf("on after the end that was seen: %v", err)
 	}
-	if _, err := swapped.ReadBack(wait.Context(t), stream, seen, 10); !errors.As(err, &forged) ||
-		forged.Revision != uint64(seen.Revision) {
+	if _, _, err := swapped.ReadBack(wait.Context(t), stream, seen, 10); !errors.As(err, &lost) || lost.Seen != seen {
 		t.Errorf("back from the end that was seen: %v", err)
 	}
-	back, err := production.ReadBack(wait.Context(t), stream, end, 3)
-	if err != nil || len(back) != 3 || back[2].Before().Revision != end.Revision-3 {
+	cut := mixed(t, stream, ours[:5])
+	if _, _, err := read(t, cut, stream, seen, 10); !errors.As(err, &lost) || lost.Fault != codec.Truncated {
+		t.Errorf("on after an end that is gone: %v", err)
+	}
+	back, before, err := production.ReadBack(wait.Context(t), stream, end, 3)
+	if err != nil || len(back) != 3 || before.Revision != end.Revision-3 {
 		t.Fatalf("back in one history: %d events, %v", len(back), err)
 	}
-	if back, err = production.ReadBack(wait.Context(t), stream, back[2].Before(), 1000); err != nil ||
+	if back, _, err = production.ReadBack(wait.Context(t), stream, before, 1000); err != nil ||
 		int64(len(back)) != end.Revision-2 {
 		t.Errorf("further back: %d events, %v", len(back), err)
+	}
+}
+
+// read reads a stream on to its end in pages.
+func read(
+	t *testing.T, l *codec.Log, stream string, after codec.End, page uint64,
+) (events []codec.Verified, end codec.End, err error) {
+	t.Helper()
+	r := l.Reader(stream, after)
+	for more := true; more; {
+		var some []codec.Verified
+		if some, more, err = r.Next(wait.Context(t), page); err != nil {
+			return events, r.End(), err
+		}
+		events = append(events, some...)
+	}
+	return events, r.End(), nil
+}
+
+// put appends an event to a stream past everything that we do.
+func put(t *testing.T, l *codec.Log, stream string, at int64, e eventstore.Event) {
+	t.Helper()
+	if e.ID == uuid.Nil {
+		e.ID = uuid.New()
+	}
+	if _, err := l.Client.Append(wait.Context(t), stream, at, e); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestWhatIsNotOursIsPassedOver puts events of others between ours and behind them. The next one of
+// ours closes the chain around them.
+func TestWhatIsNotOursIsPassedOver(t *testing.T) {
+	const stream = "agent-1"
+	l := openLog(t)
+	found := map[uint64]codec.Fault{}
+	l.Found = func(e *codec.ForgedError) { found[e.Revision] = e.Fault }
+	junk := eventstore.Event{Type: "OrderPlaced", Data: []byte(`1`), Metadata: []byte("x")}
+	put(t, l, stream, eventstore.NoStream, junk)
+	end := history(t, l, stream, "ours", codec.End{Revision: eventstore.NoStream, Foreign: 1}, 3)
+	older := stored(t, l, stream)[2]
+	for at := end.Revision; at < end.Revision+4; at++ { // an older one of ours, with its own signature
+		put(t, l, stream, at, eventstore.Event{Type: older.Type, Data: older.Data, Metadata: older.Metadata})
+	}
+	for _, page := range []uint64{1, 2, 100} {
+		events, at, err := read(t, l, stream, codec.Begin, page)
+		if err != nil || len(events) != 3 || at.Link != end.Link || at.Revision != end.Revision || at.Foreign != 4 {
+			t.Fatalf("in pages of %d: %d events up to %+v, %v", page, len(events), at, err)
+		}
+		end = at
+	}
+	last := history(t, l, stream, "ours", end, 2)
+	events, at, err := read(t, l, stream, end, 1)
+	if err != nil || len(events) != 2 || at != last || events[0].Revision != 8 {
+		t.Errorf("on after them: %d events up to %+v, %v", len(events), at, err)
+	}
+	back, before, err := l.ReadBack(wait.Context(t), stream, last, 100)
+	if err != nil || len(back) != 5 || before.Revision != eventstore.NoStream {
+		t.Errorf("back over them: %d events down to %+v, %v", len(back), before, err)
+	}
+	newest, tail, err := l.Newest(wait.Context(t), stream, 4)
+	if err != nil || len(newest) != 4 || newest[3].Revision != 2 || tail != last {
+		t.Errorf("the newest: %d events, %+v, %v", len(newest), tail, err)
+	}
+	first, err := l.First(wait.Context(t), stream)
+	if err != nil || first.Revision != 1 {
+		t.Errorf("the first: %+v, %v", first, err)
+	}
+	want := map[uint64]codec.Fault{0: codec.Foreign}
+	for revision := uint64(4); revision < 8; revision++ {
+		want[revision] = codec.Foreign
+	}
+	if diff := cmp.Diff(want, found); diff != "" {
+		t.Errorf("found (-want +got):\n%s", diff)
+	}
+	for how, chain := range map[string]*codec.Chain{"MACs": l.NewChain(), "signatures": l.NewWholeChain()} {
+		for _, from := range []int{0, 3, 8, 9} { // also where it has seen nothing before
+			passed := 0
+			for _, e := range stored(t, l, stream)[from:] {
+				_, err := chain.Next(wait.Context(t), e)
+				var forged *codec.ForgedError
+				switch _, foreign := want[e.Revision]; {
+				case foreign && errors.As(err, &forged) && !forged.Breaks():
+				case foreign || err != nil:
+					t.Errorf("by %s from %d: revision %d: %v", how, from, e.Revision, err)
+				default:
+					passed++
+				}
+			}
+			if passed == 0 {
+				t.Errorf("by %s from %d nothing is ours", how, from)
+			}
+		}
+	}
+}
+
+// TestWhatMayBeOursBreaksTheStream alters the event at an end, and one in the middle.
+func TestWhatMayBeOursBreaksTheStream(t *testing.T) {
+	const stream = "agent-1"
+	l := openLog(t)
+	end := history(t, l, stream, "ours", codec.Begin, 6)
+	ours := stored(t, l, stream)
+	alter := func(r eventstore.Recorded) []eventstore.Recorded {
+		r.Type = "agent.reactivated.v1"
+		return []eventstore.Recorded{r}
+	}
+	for name, c := range map[string]struct {
+		log   *codec.Log
+		named uint64
+		fault codec.Fault
+	}{
+		"the last":   {mixed(t, stream, ours[:5], alter(ours[5])), 5, codec.Altered},
+		"the first":  {mixed(t, stream, alter(ours[0]), ours[1:]), 0, codec.Altered},
+		"the middle": {mixed(t, stream, ours[:3], alter(ours[3]), ours[4:]), 3, codec.Altered},
+		"with a predecessor of its own": {
+			mixed(t, stream, ours[:3], []eventstore.Recorded{{ID: uuid.New(), Type: "x", Metadata: []byte("{}")}}, ours[4:]),
+			4, codec.Missing,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, _, err := read(t, c.log, stream, codec.Begin, 2)
+			var forged *codec.ForgedError
+			if !errors.As(err, &forged) || forged.Revision != c.named || forged.Fault != c.fault {
+				t.Errorf("read: %v", err)
+			}
+			lost, err := c.log.Lacks(wait.Context(t), stream, end)
+			if err != nil || (lost == nil) != (c.named < 5) {
+				t.Errorf("the end that was seen: %v %v", lost, err)
+			}
+			c.log.Settled = func(s string, revision uint64) bool { return s == stream && revision == c.named }
+			_, at, err := read(t, c.log, stream, codec.Begin, 2)
+			if c.named == 5 && (err != nil || at.Revision != 4 || at.Foreign != 1) {
+				t.Errorf("after an operator has settled it: %+v %v", at, err)
+			}
+		})
 	}
 }
 
@@ -127,11 +260,9 @@ func TestTheFirstEventNamesItsStream(t *testing.T) {
 	if e.Metadata, _, err = l.Keys.Sign("agent-1", 0, e.ID, e.Type, e.Data, signed); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.Client.Append(wait.Context(t), "agent-1", eventstore.NoStream, e); err != nil {
-		t.Fatal(err)
-	}
+	put(t, l, "agent-1", eventstore.NoStream, e)
 	var forged *codec.ForgedError
-	if _, err := l.ReadForward(wait.Context(t), "agent-1", 0, 1); !errors.As(err, &forged) || forged.Revision != 0 {
+	if _, _, err := read(t, l, "agent-1", codec.Begin, 1); !errors.As(err, &forged) || forged.Revision != 0 {
 		t.Errorf("a first event that follows another: %v", err)
 	}
 }
@@ -192,7 +323,7 @@ func TestAnIdempotencyKeyIsNotChained(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if events, err := l.ReadOn(wait.Context(t), "once-1", codec.End{Revision: 0}, 10); err != nil ||
+	if events, _, err := read(t, l, "once-1", codec.End{Revision: 0}, 10); err != nil ||
 		len(events) != 2 || events[0].Signed.Prev != (codec.Link{}) {
 		t.Errorf("%+v %v", events, err)
 	}

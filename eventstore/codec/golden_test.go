@@ -70,7 +70,11 @@ var samples = map[string]any{
 	"log.restore_found.v1": installation.RestoreFound{
 		Evidence: installation.Evidence{
 			BackupID: "backup-1", Stream: "agent-1", Revision: 7, EventID: "event-1", EventAt: at,
+			Alone: true, OrganizationID: "org-1", Reason: "truncated",
 		},
+	},
+	"log.foreign_event_found.v1": installation.ForeignEventFound{
+		Finding: installation.Finding{Stream: "agent-1", Revision: 7, Reason: "foreign", OrganizationID: "org-1"},
 	},
 	"log.restore_confirmed.v1": installation.RestoreConfirmed{SuspendedAgents: 2},
 

@@ -2,6 +2,7 @@ package codec
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"strconv"
 	"sync"
@@ -15,6 +16,20 @@ import (
 type Log struct {
 	Client *eventstore.Client
 	Keys   *Keyring
+
+	// Found receives what isn't ours in our streams, each time that it is met. It must not block, and
+	// may be nil.
+	Found func(*ForgedError)
+
+	// Settled reports whether an operator has decided that an event which may be one of ours, altered,
+	// is passed over at the end of its stream; nil: nobody has. It must not block.
+	Settled func(stream string, revision uint64) bool
+}
+
+func (l *Log) found(e *ForgedError) {
+	if l.Found != nil {
+		l.Found(e)
+	}
 }
 
 // Entry is one event about to be appended, with what its metadata says.
@@ -66,10 +81,7 @@ func EventID(commandID, stream string, index int) uuid.UUID {
 // Errors are those of eventstore.Client.Append.
 func (l *Log) Append(ctx context.Context, stream string, after End, entries ...Entry) (Appended, error) {
 	events := make([]eventstore.Event, len(entries))
-	links, prev := chained(stream), after.Link
-	if after.Revision == eventstore.NoStream {
-		prev = l.Keys.Beginning(stream)
-	}
+	links, prev := chained(stream), l.Keys.next(stream, after)
 	for i, e := range entries {
 		id := EventID(e.Signed.CommandID, stream, e.index)
 		signed := e.Signed
@@ -77,73 +89,108 @@ func (l *Log) Append(ctx context.Context, stream string, after End, entries ...E
 		if links {
 			signed.Prev = prev
 		}
-		meta, link, err := l.Keys.Sign(stream, uint64(after.Revision+1)+uint64(i), id, e.name, e.data, signed) //nolint:gosec // it is -1 or a revision
+		meta, link, err := l.Keys.Sign(stream, uint64(after.last()+1)+uint64(i), id, e.name, e.data, signed) //nolint:gosec // it is -1 or a revision
 		if err != nil {
 			return Appended{}, err
 		}
 		events[i], prev = eventstore.Event{ID: id, Type: e.name, Data: e.data, Metadata: meta}, link
 	}
-	appended, err := l.Client.Append(ctx, stream, after.Revision, events...)
+	appended, err := l.Client.Append(ctx, stream, after.last(), events...)
 	return Appended{Appended: appended, Link: prev}, err
 }
 
 // Write encodes and appends one event of a stream on which no aggregate decides; see Append.
 func (l *Log) Write(ctx context.Context, stream string, after End, event any, signed Signed) (Appended, error) {
-	entry, err := NewEntry(event, signed, int(after.Revision+1))
+	entry, err := NewEntry(event, signed, int(after.last()+1))
 	if err != nil {
 		return Appended{}, err
 	}
 	return l.Append(ctx, stream, after, entry)
 }
 
-// ReadForward reads up to count events of a stream from a revision on and verifies them. Whether
-// the first one follows what is before it is left open; see ReadOn.
+// ReadForward reads up to count events of a stream from a revision on and returns those that are
+// ours. Whether each follows the one before it is left open; see Reader.
 func (l *Log) ReadForward(ctx context.Context, stream string, from, count uint64) ([]Verified, error) {
 	recorded, err := l.Client.ReadForward(ctx, stream, from, count)
 	if err != nil {
 		return nil, err
 	}
-	return l.Verify(recorded)
+	return l.ours(recorded)
 }
 
-// ReadBackward reads up to count events of a stream from its end, newest first, and verifies them.
-func (l *Log) ReadBackward(ctx context.Context, stream string, count uint64) ([]Verified, error) {
-	recorded, err := l.Client.ReadBackward(ctx, stream, count)
-	if err != nil {
-		return nil, err
+// Newest reads up to count events of ours of a stream from its end, newest first, and returns where
+// the stream ends; not whether each follows the one before it. Errors as
+// eventstore.Client.ReadBackward.
+func (l *Log) Newest(ctx context.Context, stream string, count int) (events []Verified, end End, err error) {
+	end = Begin
+	recorded, err := l.Client.ReadBackward(ctx, stream, uint64(count)) //nolint:gosec // it isn't below 0
+	if err != nil || len(recorded) == 0 {
+		return nil, end, err
 	}
-	return l.Verify(recorded)
+	last := int64(recorded[0].Revision) //nolint:gosec // revisions fit
+	for {
+		more, err := l.ours(recorded)
+		if err != nil {
+			return nil, end, err
+		}
+		events = append(events, more...)
+		oldest := recorded[len(recorded)-1].Revision
+		if len(events) >= count || oldest == 0 {
+			break
+		}
+		if recorded, err = l.Client.ReadBackwardFrom(ctx, stream, oldest-1, uint64(count)); err != nil { //nolint:gosec // as above
+			return nil, end, err
+		}
+		if len(recorded) == 0 {
+			break // its beginning has expired
+		}
+	}
+	if events = events[:min(len(events), count)]; len(events) > 0 {
+		end = events[0].End()
+	}
+	end.Foreign = last - end.Revision
+	return events, end, nil
+}
+
+// First returns the first event of ours of a stream. Errors as eventstore.Client.ReadForward, and
+// ErrStreamNotFound if there is none.
+func (l *Log) First(ctx context.Context, stream string) (Verified, error) {
+	for r, more := l.Reader(stream, Begin), true; more; {
+		var events []Verified
+		var err error
+		if events, more, err = r.Next(ctx, 1); err != nil {
+			return Verified{}, err
+		}
+		if len(events) > 0 {
+			return events[0], nil
+		}
+	}
+	return Verified{}, eventstore.ErrStreamNotFound
+}
+
+// checked is what is known of one stored event.
+type checked struct {
+	signed Signed
+	link   Link
+	err    error
 }
 
 // parallel is the number of events from which verifying them on all cores pays.
 const parallel = 16
 
-// Verify checks and decodes stored events, all or none: that each is ours, and that neighbours in a
-// stream follow each other.
-func (l *Log) Verify(recorded []eventstore.Recorded) ([]Verified, error) {
-	out := make([]Verified, len(recorded))
-	verify := func(i int) error {
-		signed, link, err := l.Keys.Verify(recorded[i])
-		if err != nil {
-			return err
-		}
-		event, err := Decode(recorded[i].Type, recorded[i].Data)
-		if err != nil {
-			return err
-		}
-		out[i] = Verified{Recorded: recorded[i], Signed: signed, Link: link, Event: event}
-		return nil
-	}
+// verifyAll checks stored events, each by itself.
+func (l *Log) verifyAll(recorded []eventstore.Recorded) []checked {
+	out := make([]checked, len(recorded))
 	workers := 1
 	if len(recorded) >= parallel {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	errs := make([]error, workers)
 	var wg sync.WaitGroup
 	for w := range workers {
 		work := func() {
-			for i := w; i < len(recorded) && errs[w] == nil; i += workers {
-				errs[w] = verify(i)
+			for i := w; i < len(recorded); i += workers {
+				c := &out[i]
+				c.signed, c.link, c.err = l.Keys.Verify(recorded[i])
 			}
 		}
 		if workers == 1 {
@@ -153,13 +200,25 @@ func (l *Log) Verify(recorded []eventstore.Recorded) ([]Verified, error) {
 		wg.Go(work)
 	}
 	wg.Wait()
-	for _, err := range errs {
+	return out
+}
+
+// ours returns those of some stored events that are ours.
+func (l *Log) ours(recorded []eventstore.Recorded) ([]Verified, error) {
+	out := make([]Verified, 0, len(recorded))
+	for i, c := range l.verifyAll(recorded) {
+		if forged, isForged := errors.AsType[*ForgedError](c.err); isForged {
+			l.found(forged)
+			continue
+		}
+		if c.err != nil {
+			return nil, c.err
+		}
+		event, err := Decode(recorded[i].Type, recorded[i].Data)
 		if err != nil {
 			return nil, err
 		}
-	}
-	if err := joined(out); err != nil {
-		return nil, err
+		out = append(out, Verified{Recorded: recorded[i], Signed: c.signed, Link: c.link, Event: event})
 	}
 	return out, nil
 }

@@ -60,19 +60,6 @@ type metadata struct {
 	MAC    string `json:"mac,omitempty"` // HMAC-SHA256 (RFC 2104), base64url without padding
 }
 
-// ForgedError names an event that isn't one of ours at its place: it carries no valid signature, or
-// follows another event than the one that is there. Whatever depends on its stream is refused.
-type ForgedError struct {
-	Stream   string
-	Revision uint64
-	Reason   string
-}
-
-// Error implements error.
-func (e *ForgedError) Error() string {
-	return fmt.Sprintf("event %d@%s doesn't belong to this log: %s", e.Revision, e.Stream, e.Reason)
-}
-
 // Keyring signs with one key and trusts that one and the former ones. Anyone who has the public
 // keys can check a signature. The processes of the installation share a key for a MAC over the
 // event and its signature, and check that instead: it proves as much to them in a fraction of the
@@ -151,7 +138,7 @@ func (k *Keyring) Sign(
 }
 
 // Verify checks that a stored event is ours, and returns its metadata and its link. If it isn't,
-// the error is a *ForgedError with the reason. Chain and ReadOn also check the event before it.
+// the error is a *ForgedError with the reason. Chain and Reader also check the event before it.
 func (k *Keyring) Verify(r eventstore.Recorded) (Signed, Link, error) {
 	return k.verify(r, k.mac == nil)
 }
@@ -161,7 +148,7 @@ func (k *Keyring) VerifyWhole(r eventstore.Recorded) (Signed, Link, error) { ret
 
 func (k *Keyring) verify(r eventstore.Recorded, signature bool) (Signed, Link, error) {
 	forged := func(reason string) (Signed, Link, error) {
-		return Signed{}, Link{}, &ForgedError{Stream: r.Stream, Revision: r.Revision, Reason: reason}
+		return Signed{}, Link{}, &ForgedError{Stream: r.Stream, Revision: r.Revision, Fault: Foreign, Reason: reason}
 	}
 	m, err := parseMetadata(r.Metadata)
 	if err != nil {
@@ -188,9 +175,6 @@ func (k *Keyring) verify(r eventstore.Recorded, signature bool) (Signed, Link, e
 	}
 	if s.Schema > Schema {
 		return Signed{}, Link{}, fmt.Errorf("%w: metadata schema %d", ErrUnknownEvent, s.Schema)
-	}
-	if chained(r.Stream) && r.Revision == 0 && s.Prev != k.Beginning(r.Stream) {
-		return forged("it doesn't name the beginning of its stream")
 	}
 	return s, link, nil
 }

@@ -73,6 +73,7 @@ var table = []row{
 	of[installation.SigningKeyAdded]("signing_key.added.v1"),
 	of[installation.RestoreFound]("log.restore_found.v1"),
 	of[installation.RestoreConfirmed]("log.restore_confirmed.v1"),
+	of[installation.ForeignEventFound]("log.foreign_event_found.v1"),
 
 	of[organization.Created]("organization.created.v1"),
 	of[organization.TokenCreated]("service_token.created.v1"),

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"agentkey/domain"
@@ -132,14 +134,16 @@ func (s *Secrets) remember(text codec.SecretSealed) {
 // read folds a secret's stream: the sealed text with its newest wrapping, and the stream's end.
 func (s *Secrets) read(ctx context.Context, id string) (codec.SecretSealed, codec.End, error) {
 	var text codec.SecretSealed
-	end := codec.Begin
-	for {
-		events, err := s.log.ReadOn(ctx, codec.Secrets.Stream(id), end, 256)
+	reader := s.log.Reader(codec.Secrets.Stream(id), codec.Begin)
+	for more := true; more; {
+		var events []codec.Verified
+		var err error
+		events, more, err = reader.Next(ctx, 256)
 		if errors.Is(err, eventstore.ErrStreamNotFound) || errors.Is(err, eventstore.ErrStreamDeleted) {
-			return text, end, fmt.Errorf("%w: %s", ErrGone, id)
+			return text, codec.Begin, fmt.Errorf("%w: %s", ErrGone, id)
 		}
 		if err != nil {
-			return text, end, fmt.Errorf("read secret %s: %w", id, err)
+			return text, codec.Begin, fmt.Errorf("read secret %s: %w", id, err)
 		}
 		for _, e := range events {
 			switch e := e.Event.(type) {
@@ -148,12 +152,9 @@ func (s *Secrets) read(ctx context.Context, id string) (codec.SecretSealed, code
 			case codec.SecretRewrapped:
 				text.Wrapping = e.Wrapping
 			}
-			end = e.End()
-		}
-		if len(events) < 256 {
-			break
 		}
 	}
+	end := reader.End()
 	if text.SecretID != id {
 		// A whole event copied here from another stream fails its signature; this is a stream without a
 		// text.
@@ -163,9 +164,10 @@ func (s *Secrets) read(ctx context.Context, id string) (codec.SecretSealed, code
 }
 
 // Roll wraps every live secret with the ring's current master key and returns how many it changed.
-// It passes over the log until a pass finds none left. The sealed texts never change.
+// It passes over the log until a pass finds none left. The sealed texts never change. Its error
+// names secrets that were altered in the log, after the others were changed.
 func (s *Secrets) Roll(ctx context.Context, signed codec.Signed) (int, error) {
-	changed := 0
+	changed, damaged := 0, map[string]error{}
 	for {
 		ids, err := s.list(ctx)
 		if err != nil {
@@ -174,6 +176,10 @@ func (s *Secrets) Roll(ctx context.Context, signed codec.Signed) (int, error) {
 		left := 0
 		for _, id := range ids {
 			found, wrote, err := s.rollOne(ctx, signed, id)
+			if _, broken := errors.AsType[*codec.ForgedError](err); broken {
+				damaged[id] = err
+				continue
+			}
 			if err != nil {
 				return changed, err
 			}
@@ -185,7 +191,7 @@ func (s *Secrets) Roll(ctx context.Context, signed codec.Signed) (int, error) {
 			}
 		}
 		if left == 0 {
-			return changed, nil
+			return changed, errors.Join(slices.Collect(maps.Values(damaged))...)
 		}
 	}
 }

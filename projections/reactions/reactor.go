@@ -112,6 +112,9 @@ func (r *Reactor) session(ctx context.Context, re Reaction) (handled bool, err e
 			continue
 		}
 		cause, err := chain.Next(ctx, *item.Event)
+		if _, foreign := errors.AsType[*codec.ForgedError](err); foreign {
+			continue // nothing of ours follows from it
+		}
 		if err != nil {
 			return handled, err
 		}
@@ -153,7 +156,7 @@ func (r *Reactor) ripen(ctx context.Context, e codec.Verified, after time.Durati
 // resume returns where the reaction continues, and the end of its record. A new reaction
 // begins at the end of the log and says so, because what happens after that must not be missed.
 func (r *Reactor) resume(ctx context.Context, re Reaction) (position uint64, recorded codec.End, err error) {
-	last, err := r.Log.ReadBackward(ctx, codec.Reactions.Stream(re.Name), 1)
+	last, recorded, err := r.Log.Newest(ctx, codec.Reactions.Stream(re.Name), 1)
 	if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
 		return 0, codec.End{}, err
 	}
@@ -162,7 +165,7 @@ func (r *Reactor) resume(ctx context.Context, re Reaction) (position uint64, rec
 		if err != nil || !found {
 			return 0, codec.End{}, errors.Join(err, errors.New("the log has not begun"))
 		}
-		if recorded, err = r.record(ctx, re, codec.Begin, end); err != nil {
+		if recorded, err = r.record(ctx, re, recorded, end); err != nil {
 			return 0, codec.End{}, err
 		}
 		return end.Position, recorded, nil
@@ -180,7 +183,7 @@ func (r *Reactor) resume(ctx context.Context, re Reaction) (position uint64, rec
 			"the log does not reach %d@%s, which %s has handled", record.Revision, record.Stream, re.Name,
 		)
 	}
-	return at[0].Position, last[0].End(), nil
+	return at[0].Position, recorded, nil
 }
 
 var errRecorded = errors.New("another process has recorded more")
