@@ -267,7 +267,7 @@ func (f *Fence) evidence(
 	if e := (installation.Evidence{BackupID: note.ID.String()}); restored && !s.Knows(e) {
 		out = append(out, e)
 	}
-	ends, err := f.Ends(ctx, codec.Installation.Stream(""))
+	ends, err := f.ends(ctx, codec.Installation.Stream(""), s.ConfirmedAt)
 	if err != nil {
 		return nil, err
 	}

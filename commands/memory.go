@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -56,7 +57,10 @@ func (r *rest) begin(now time.Time) {
 
 // Ends returns where a guarded stream ended for those who keep that; see Env.Ends.
 func (f *Fence) Ends(ctx context.Context, stream string) ([]codec.End, error) {
-	confirmed := f.known().ConfirmedAt
+	return f.ends(ctx, stream, f.known().ConfirmedAt)
+}
+
+func (f *Fence) ends(ctx context.Context, stream string, confirmed time.Time) ([]codec.End, error) {
 	var ends []codec.End
 	for _, m := range f.Memories {
 		if !m.rest.over(f.Clock()) {
@@ -109,6 +113,12 @@ func (f *Fence) Lost(ctx context.Context, lost *codec.LostError, at time.Time) e
 		f.keep(head.State)
 		f.forget()
 		return loop.Restored()
+	}
+	if at.IsZero() { // what was kept outside of the log may have been asked for before that
+		ends, err := f.ends(ctx, lost.Stream, head.State.ConfirmedAt)
+		if err != nil || !slices.Contains(ends, lost.Seen) {
+			return errors.Join(err, loop.Restored())
+		}
 	}
 	if e.OrganizationID, err = organizationOf(ctx, f.Log, lost.Stream, f.Organization); err != nil {
 		return err

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"agentkey/domain/catalog"
+	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
 	"agentkey/eventstore/eventstoretest/wait"
 )
 
@@ -130,13 +134,40 @@ func TestAStreamThatLostItsEndVendsNothing(t *testing.T) {
 				!strings.HasSuffix(findings[0], "confirmed") {
 				t.Errorf("once confirmed: %s %v", status, findings)
 			}
-			if a := p.with(key).fetch(tool); a.Status == 503 {
-				t.Errorf("once confirmed, a fetch: %d %s", a.Status, a.Body)
-			}
+			wait.Until(t, "it vends, or says why not", func() bool { return p.with(key).fetch(tool).Status != 503 })
 			p.admin().must(200, "POST", "/api/admin/agents/"+id+"/suspend", nil)
 			p.settled()
 			p.stop()
 			p.compareWithRebuild()
 		})
+	}
+}
+
+// TestACredentialThatIsGoneIsAFault takes the sealed credential of a tool out of the log: the
+// answer is a fault of ours, and names nothing.
+func TestACredentialThatIsGoneIsAFault(t *testing.T) {
+	t.Parallel()
+	p := start(t, unlimited...)
+	tool := p.admin().mustTool("GitHub", "ghp_secret")
+	id, key := p.admin().mustAgent("Onboarding")
+	p.admin().mustAssign(id, tool)
+	p.office(func(ctx context.Context, o *office) error {
+		sealed := ""
+		err := walk(ctx, o.client, func(r eventstore.Recorded) error {
+			if event, err := codec.Decode(r.Type, r.Data); err == nil {
+				if added, ok := event.(catalog.ToolAdded); ok && added.ToolID == tool {
+					sealed = added.SecretID
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		return o.client.Tombstone(ctx, codec.Secrets.Stream(sealed))
+	})
+	p.restart()
+	if a := p.with(key).fetch(tool); a.Status != 500 || a.Code() != "internal" || strings.Contains(string(a.Body), tool) {
+		t.Errorf("a fetch: %d %s", a.Status, a.Body)
 	}
 }
