@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -23,6 +24,10 @@ import (
 
 // Config is what the ledger works with. Zero values of the rest take defaults.
 type Config struct {
+	// Owned returns nil when the read model is found to be this installation's, an *OccupiedError when
+	// it is another's, and any other error as long as that isn't known; nil: there is none to ask.
+	Owned func() error
+
 	Log    *codec.Log
 	Tables *Tables
 	Logger *slog.Logger
@@ -83,10 +88,28 @@ func New(c Config) *Ledger {
 	return l
 }
 
+// owned waits until the database is this installation's: of two that start at once, one gets both
+// the read model and the ledger.
+func (l *Ledger) owned(ctx context.Context) error {
+	for l.Owned != nil {
+		err := l.Owned()
+		if _, occupied := errors.AsType[*readmodels.OccupiedError](err); err == nil || occupied {
+			return err
+		}
+		if !eventstore.Pause(ctx, 20*time.Millisecond) {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
 // lead also remembers whether this process leads: only the leader signs checkpoints.
 func (l *Ledger) lead(
 	ctx context.Context, is readmodels.Origin, standby func(readmodels.Checkpoint) <-chan struct{},
 ) (context.Context, func(), error) {
+	if err := l.owned(ctx); err != nil {
+		return nil, nil, err
+	}
 	lead, release, err := l.Tables.Lead(ctx, is, standby)
 	if err != nil {
 		return nil, nil, err

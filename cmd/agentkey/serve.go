@@ -102,7 +102,7 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	}
 	health.ledger = audit.New(audit.Config{
 		Log: inst.Log, Tables: tables, Logger: logger, Clock: time.Now, Tracer: traces.tracer, OnLost: lost,
-		First: inst.Begun.OrganizationID, Keys: keys, Sign: inst.CheckpointKey,
+		First: inst.Begun.OrganizationID, Keys: keys, Sign: inst.CheckpointKey, Owned: models.Usable,
 	})
 	health.integrity = &projections.Integrity{
 		Log: inst.Log, Logger: logger, Clock: time.Now, Rest: projections.Leisurely,
