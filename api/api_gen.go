@@ -2740,7 +2740,7 @@ type ServerInterface interface {
 	// ListAudit List everything that happened, newest first.
 	// (GET /api/admin/audit)
 	ListAudit(c *gin.Context, params ListAuditParams)
-	// GetAuditIntegrity Tell what was found in the log that isn't what AgentKey wrote.
+	// GetAuditIntegrity List the events that don't belong to the log, and those that are missing from it.
 	// (GET /api/admin/audit/integrity)
 	GetAuditIntegrity(c *gin.Context)
 	// ExportCatalog Export the catalog as a file, without secrets and in a stable order.
@@ -7131,7 +7131,7 @@ type StrictServerInterface interface {
 	// ListAudit List everything that happened, newest first.
 	// (GET /api/admin/audit)
 	ListAudit(ctx context.Context, request ListAuditRequestObject) (ListAuditResponseObject, error)
-	// GetAuditIntegrity Tell what was found in the log that isn't what AgentKey wrote.
+	// GetAuditIntegrity List the events that don't belong to the log, and those that are missing from it.
 	// (GET /api/admin/audit/integrity)
 	GetAuditIntegrity(ctx context.Context, request GetAuditIntegrityRequestObject) (GetAuditIntegrityResponseObject, error)
 	// ExportCatalog Export the catalog as a file, without secrets and in a stable order.

@@ -333,8 +333,8 @@ func TestAForgedMasterKeyIsNoneOfOurs(t *testing.T) {
 	}
 }
 
-func TestForgedKeysOfTheInstallationAreRefused(t *testing.T) {
-	public, _, err := ed25519.GenerateKey(rand.Reader)
+func TestForgedKeysOfTheInstallationAreNoneOfOurs(t *testing.T) {
+	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -357,6 +357,10 @@ func TestForgedKeysOfTheInstallationAreRefused(t *testing.T) {
 			swapped.Public = theirs.Public
 			return installation.SigningKeyAdded{SigningKey: swapped, Former: []installation.PublicKey{}}
 		}},
+		"junk": {"signing-keys", func(installation.Begun) installation.Event { return installation.RestoreConfirmed{} }},
+		"a text of theirs for our key": {"", func(installation.Begun) installation.Event {
+			return installation.RestoreConfirmed{} // of a type that has no place in a secret's stream
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server, r := eventstoretest.Start(t), commandstest.Ring(t)
@@ -369,15 +373,26 @@ func TestForgedKeysOfTheInstallationAreRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			forged := eventstore.Event{ID: uuid.New(), Type: typ, Data: data, Metadata: []byte(`{}`)}
-			if _, err := server.Client.Append(t.Context(), forge.stream, 0, forged); err != nil {
+			stream := forge.stream
+			if stream == "" {
+				stream = codec.Secrets.Stream(inst.Begun.SigningKey.SecretID)
+			}
+			if _, err := server.Client.Append(t.Context(), stream, 0, forged); err != nil {
+				t.Fatal(err)
+			}
+			joined, err := newStarter(server, r).Begin(t.Context())
+			if err != nil {
+				t.Fatalf("it stops the start: %v", err)
+			}
+			other := codec.NewKeyring(inst.Begun.StoreID, theirs.ID, private, nil)
+			e := eventstore.Recorded{Stream: "agent-1", ID: uuid.New(), Type: "agent.suspended.v1", Data: []byte(`{}`)}
+			signed := codec.Signed{Schema: codec.Schema}
+			if e.Metadata, _, err = other.Sign(e.Stream, 0, e.ID, e.Type, e.Data, signed); err != nil {
 				t.Fatal(err)
 			}
 			var named *codec.ForgedError
-			if _, err := newStarter(server, r).Begin(t.Context()); err == nil {
-				t.Error("it was taken")
-			} else if !errors.As(err, &named) && !strings.Contains(err.Error(), "signing key "+theirs.ID) &&
-				!strings.Contains(err.Error(), "does not match its public key") {
-				t.Errorf("it is not named: %v", err)
+			if _, _, err := joined.Log.Keys.VerifyWhole(e); !errors.As(err, &named) || named.Reason != "its key is not ours" {
+				t.Errorf("what they sign: %v", err)
 			}
 		})
 	}

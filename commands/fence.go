@@ -267,11 +267,7 @@ func (f *Fence) evidence(
 	if e := (installation.Evidence{BackupID: note.ID.String()}); restored && !s.Knows(e) {
 		out = append(out, e)
 	}
-	ends, err := f.ends(ctx, codec.Installation.Stream(""), s.ConfirmedAt)
-	if err != nil {
-		return nil, err
-	}
-	for _, end := range append(ends, f.end) {
+	for _, end := range append(f.ends(ctx, codec.Installation.Stream(""), s.ConfirmedAt), f.end) {
 		lost, err := f.Log.Lacks(ctx, codec.Installation.Stream(""), end)
 		if err != nil {
 			return nil, fmt.Errorf("look for an event that was seen: %w", err)

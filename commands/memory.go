@@ -56,12 +56,11 @@ func (r *rest) begin(now time.Time) {
 }
 
 // Ends returns where a guarded stream ended for those who keep that; see Env.Ends.
-func (f *Fence) Ends(ctx context.Context, stream string) ([]codec.End, error) {
+func (f *Fence) Ends(ctx context.Context, stream string) []codec.End {
 	return f.ends(ctx, stream, f.known().ConfirmedAt)
 }
 
-func (f *Fence) ends(ctx context.Context, stream string, confirmed time.Time) ([]codec.End, error) {
-	var ends []codec.End
+func (f *Fence) ends(ctx context.Context, stream string, confirmed time.Time) (ends []codec.End) {
 	for _, m := range f.Memories {
 		if !m.rest.over(f.Clock()) {
 			continue
@@ -80,7 +79,7 @@ func (f *Fence) ends(ctx context.Context, stream string, confirmed time.Time) ([
 			ends = append(ends, end)
 		}
 	}
-	return ends, nil
+	return ends
 }
 
 // ConfirmedAt is when a restore was confirmed last, the zero time for never.
@@ -114,11 +113,8 @@ func (f *Fence) Lost(ctx context.Context, lost *codec.LostError, at time.Time) e
 		f.forget()
 		return loop.Restored()
 	}
-	if at.IsZero() { // what was kept outside of the log may have been asked for before that
-		ends, err := f.ends(ctx, lost.Stream, head.State.ConfirmedAt)
-		if err != nil || !slices.Contains(ends, lost.Seen) {
-			return errors.Join(err, loop.Restored())
-		}
+	if at.IsZero() && !slices.Contains(f.ends(ctx, lost.Stream, head.State.ConfirmedAt), lost.Seen) {
+		return loop.Restored() // what was kept outside of the log was asked for before that
 	}
 	if e.OrganizationID, err = organizationOf(ctx, f.Log, lost.Stream, f.Organization); err != nil {
 		return err
@@ -137,11 +133,7 @@ func (f *Fence) Compare(ctx context.Context, stream string) (lost bool, err erro
 	if category, _ := codec.Split(stream); !category.Guarded() {
 		return false, nil
 	}
-	ends, err := f.Ends(ctx, stream)
-	if err != nil {
-		return false, err
-	}
-	for _, end := range ends {
+	for _, end := range f.Ends(ctx, stream) {
 		lost, err := f.Log.Lacks(ctx, stream, end)
 		if err != nil {
 			return false, err

@@ -49,6 +49,7 @@ func (r *Restore) suspendAll(ctx context.Context, m loop.Meta) (n int, err error
 		return 0, err
 	}
 	defer func() { _ = sub.Close() }() // it was only read
+	chain := r.Fence.Log.NewChain()
 	for {
 		item, err := sub.Next()
 		if err != nil {
@@ -60,18 +61,25 @@ func (r *Restore) suspendAll(ctx context.Context, m loop.Meta) (n int, err error
 		if item.Event == nil {
 			continue
 		}
-		event, err := codec.Decode(item.Event.Type, item.Event.Data)
-		registered, ok := event.(agent.Registered)
-		if err != nil || !ok {
+		event, err := chain.Next(ctx, *item.Event)
+		if _, foreign := errors.AsType[*codec.ForgedError](err); foreign {
+			continue
+		}
+		if err != nil {
 			return n, fmt.Errorf("read %s: %w", item.Event.Stream, err)
 		}
-		_, id := codec.Split(item.Event.Stream)
+		category, id := codec.Split(item.Event.Stream)
+		registered, ok := event.Event.(agent.Registered)
+		if !ok || category != codec.Agents {
+			continue
+		}
 		m.Organization, m.CommandID = registered.OrganizationID, r.Fence.NewID()
 		done, err := r.Agents.Do(
 			ctx, id, m, func(agent.State, time.Time) (agent.Command, error) { return agent.Suspend{}, nil },
 		)
-		if refusal, refused := errors.AsType[*domain.Error](err); refused && refusal.Kind == domain.KindNotFound {
-			continue // it is retired
+		refusal, refused := errors.AsType[*domain.Error](err)
+		if refused && (refusal.Kind == domain.KindNotFound || refusal.Code == loop.Restored().Code) {
+			continue // it is retired, or its stream is broken and gives nothing
 		}
 		if err != nil {
 			return n, fmt.Errorf("suspend %s: %w", item.Event.Stream, err)

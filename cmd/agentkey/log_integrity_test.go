@@ -15,11 +15,14 @@ import (
 )
 
 // tampered stops the program, changes the embedded store's file as somebody with access to the
-// machine could, and starts the program again.
-func (p *program) tampered(statements ...string) {
+// machine could, and starts the program again, without its read model if forget.
+func (p *program) tampered(forget bool, statements ...string) {
 	p.t.Helper()
 	p.settled()
 	p.stop()
+	if forget {
+		p.loseReadModel()
+	}
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(p.Dir, "events.db"))
 	if err != nil {
 		p.t.Fatal(err)
@@ -72,14 +75,16 @@ func TestAStreamThatLostItsEndVendsNothing(t *testing.T) {
 	for name, c := range map[string]struct {
 		tamper func(stream string) []string
 		reason string
+		forget bool
 	}{
-		"cut off": {func(stream string) []string { return cut(stream, 2) }, "truncated"},
+		"cut off":                      {func(stream string) []string { return cut(stream, 2) }, "truncated", false},
+		"cut off, with the read model": {func(stream string) []string { return cut(stream, 2) }, "truncated", true},
 		"with other data": {func(stream string) []string {
 			return []string{"update events set data = replace(data, '{', '{ ') where rev = 4 and " + of(stream)}
-		}, "altered"},
+		}, "altered", false},
 		"retyped": {func(stream string) []string {
 			return []string{"update events set type = 'agent.reactivated.v1' where rev = 4 and " + of(stream)}
-		}, "altered"},
+		}, "altered", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -95,7 +100,7 @@ func TestAStreamThatLostItsEndVendsNothing(t *testing.T) {
 			p.admin().must(200, "POST", "/api/admin/agents/"+id+"/suspend", nil) // two events: 3 and 4
 			p.with(otherKey).fetch(tool)
 			stream := "agent-" + id
-			p.tampered(c.tamper(stream)...)
+			p.tampered(c.forget, c.tamper(stream)...)
 
 			refused := func(when string) {
 				t.Helper()

@@ -11,9 +11,9 @@ import (
 )
 
 // known returns where the stream ended for those who keep that outside of the log.
-func (s *stream[S, C, E]) known(ctx context.Context) ([]codec.End, error) {
+func (s *stream[S, C, E]) known(ctx context.Context) []codec.End {
 	if s.loop.Env.Ends == nil || !s.guarded() {
-		return nil, nil
+		return nil
 	}
 	return s.loop.Env.Ends(ctx, s.name)
 }

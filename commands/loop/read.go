@@ -74,10 +74,7 @@ func (s *stream[S, C, E]) read(ctx context.Context) error {
 	head, loaded := s.peek()
 	var known []codec.End
 	if !loaded {
-		var err error
-		if known, err = s.known(ctx); err != nil { // before the log: it has what they have
-			return err
-		}
+		known = s.known(ctx) // before the log: it has what they have
 		head = s.fromSnapshot(ctx)
 	}
 	began, from := s.loop.Env.Clock(), head

@@ -136,7 +136,7 @@ func (r *Reader) take(e eventstore.Recorded, c checked) (v Verified, own bool, e
 	return Verified{}, false, nil
 }
 
-// report tells what was passed over.
+// report hands what was passed over to the log's Found.
 func (r *Reader) report() {
 	for _, forged := range r.passed {
 		forged.Fault = Foreign
