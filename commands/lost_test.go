@@ -58,8 +58,9 @@ func TestEveryAgentIsSuspendedWhateverElseIsThere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	put("agent-"+broken, 0, "agent.updated.v1", `{"signed":"{\"actor\":{\"type\":\"service\",\"id\":\"x\"},`+
-		`\"command_id\":\"x\",\"time\":\"2030-01-01T00:00:00Z\",\"schema\":1,\"prev\":\"`+string(link)+`\"}","key":"x","sig":"x"}`)
+	signed := `{\"actor\":{\"type\":\"service\",\"id\":\"x\"},\"command_id\":\"x\",\"time\":\"2030-01-01T00:00:00Z\",` +
+		`\"schema\":1,\"prev\":\"` + string(link) + `\"}`
+	put("agent-"+broken, 0, "agent.updated.v1", `{"signed":"`+signed+`","key":"x","sig":"x"}`)
 
 	cold := openOn(t, o.Server, o.Ring)
 	fence := commands.NewFence(commands.FenceConfig{
