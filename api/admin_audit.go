@@ -32,17 +32,12 @@ func (s *Server) ListAudit(ctx context.Context, r ListAuditRequestObject) (ListA
 	if err != nil {
 		return nil, err
 	}
-	if action := value(r.Params.Action); action != "" && !slices.Contains(s.Actions, action) {
-		return nil, domain.Invalid("action", s.noAction(action))
+	q := r.Params
+	filter, err := s.auditFilter(string(value(q.ActorType)), q.ActorID, q.AgentID, q.ToolID, q.Action, q.From, q.To)
+	if err != nil {
+		return nil, err
 	}
-	if from, to := r.Params.From, r.Params.To; from != nil && to != nil && from.After(*to) {
-		return nil, domain.Invalid("from", "it is after to, so no event can match")
-	}
-	found, err := s.Models.Audit(call.ctx, call.Caller.Organization, readmodels.AuditFilter{
-		ActorType: string(value(r.Params.ActorType)), ActorID: value(r.Params.ActorID),
-		AgentID: value(r.Params.AgentID), ToolID: value(r.Params.ToolID), Action: value(r.Params.Action),
-		From: value(r.Params.From), To: value(r.Params.To),
-	}, p)
+	found, err := s.Models.Audit(call.ctx, call.Caller.Organization, filter, p)
 	if err != nil {
 		return nil, asked(err, "audit entry")
 	}
@@ -62,6 +57,23 @@ func (s *Server) GetAuditIntegrity(
 	call := callOf(ctx)
 	found, err := s.Integrity(call.ctx, call.Caller.Organization)
 	return GetAuditIntegrity200JSONResponse(found), err
+}
+
+// auditFilter is what the parameters of a query leave of the audit.
+func (s *Server) auditFilter(
+	actorType string, actorID *ActorIDFilter, agentID *AgentIDFilter, toolID *ToolIDFilter,
+	action *ActionFilter, from *FromFilter, to *ToFilter,
+) (readmodels.AuditFilter, error) {
+	if name := value(action); name != "" && !slices.Contains(s.Actions, name) {
+		return readmodels.AuditFilter{}, domain.Invalid("action", s.noAction(name))
+	}
+	if from != nil && to != nil && from.After(*to) {
+		return readmodels.AuditFilter{}, domain.Invalid("from", "it is after to, so no event can match")
+	}
+	return readmodels.AuditFilter{
+		ActorType: actorType, ActorID: value(actorID), AgentID: value(agentID), ToolID: value(toolID),
+		Action: value(action), From: value(from), To: value(to),
+	}, nil
 }
 
 // noAction says which actions are like one that there isn't: those about the same thing, else what

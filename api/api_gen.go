@@ -730,6 +730,30 @@ func (e ToolImportAction) Valid() bool {
 	}
 }
 
+// Defines values for ActorTypeFilter.
+const (
+	ActorTypeFilterAgent   ActorTypeFilter = "agent"
+	ActorTypeFilterHuman   ActorTypeFilter = "human"
+	ActorTypeFilterService ActorTypeFilter = "service"
+	ActorTypeFilterSystem  ActorTypeFilter = "system"
+)
+
+// Valid indicates whether the value is a known member of the ActorTypeFilter enum.
+func (e ActorTypeFilter) Valid() bool {
+	switch e {
+	case ActorTypeFilterAgent:
+		return true
+	case ActorTypeFilterHuman:
+		return true
+	case ActorTypeFilterService:
+		return true
+	case ActorTypeFilterSystem:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ListAgentsParamsStatus.
 const (
 	ListAgentsParamsStatusActive    ListAgentsParamsStatus = "active"
@@ -766,6 +790,48 @@ func (e ListAuditParamsActorType) Valid() bool {
 	case ListAuditParamsActorTypeService:
 		return true
 	case ListAuditParamsActorTypeSystem:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ExportAuditParamsFormat.
+const (
+	Csv   ExportAuditParamsFormat = "csv"
+	Jsonl ExportAuditParamsFormat = "jsonl"
+)
+
+// Valid indicates whether the value is a known member of the ExportAuditParamsFormat enum.
+func (e ExportAuditParamsFormat) Valid() bool {
+	switch e {
+	case Csv:
+		return true
+	case Jsonl:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ExportAuditParamsActorType.
+const (
+	ExportAuditParamsActorTypeAgent   ExportAuditParamsActorType = "agent"
+	ExportAuditParamsActorTypeHuman   ExportAuditParamsActorType = "human"
+	ExportAuditParamsActorTypeService ExportAuditParamsActorType = "service"
+	ExportAuditParamsActorTypeSystem  ExportAuditParamsActorType = "system"
+)
+
+// Valid indicates whether the value is a known member of the ExportAuditParamsActorType enum.
+func (e ExportAuditParamsActorType) Valid() bool {
+	switch e {
+	case ExportAuditParamsActorTypeAgent:
+		return true
+	case ExportAuditParamsActorTypeHuman:
+		return true
+	case ExportAuditParamsActorTypeService:
+		return true
+	case ExportAuditParamsActorTypeSystem:
 		return true
 	default:
 		return false
@@ -2100,11 +2166,23 @@ type WebAddress = string
 // WebAddressOrNull An http or https URL without a user. It is stored as it is understood: scheme and host in lower case, the host in ASCII.
 type WebAddressOrNull = string
 
+// ActionFilter defines model for actionFilter.
+type ActionFilter = string
+
+// ActorIDFilter defines model for actorIdFilter.
+type ActorIDFilter = string
+
+// ActorTypeFilter defines model for actorTypeFilter.
+type ActorTypeFilter string
+
 // AgentIDFilter A UUID in canonical lower case.
 type AgentIDFilter = ID
 
 // Cursor defines model for cursor.
 type Cursor = string
+
+// FromFilter RFC 3339 in UTC.
+type FromFilter = Time
 
 // Limit defines model for limit.
 type Limit = int
@@ -2117,6 +2195,9 @@ type PathToolID = string
 
 // Q defines model for q.
 type Q = string
+
+// ToFilter RFC 3339 in UTC.
+type ToFilter = Time
 
 // ToolIDFilter A UUID in canonical lower case.
 type ToolIDFilter = ID
@@ -2143,7 +2224,7 @@ type ListAgentsParamsStatus string
 // ListAuditParams defines parameters for ListAudit.
 type ListAuditParams struct {
 	ActorType *ListAuditParamsActorType `form:"actor_type,omitempty" json:"actor_type,omitempty"`
-	ActorID   *string                   `form:"actor_id,omitempty" json:"actor_id,omitempty"`
+	ActorID   *ActorIDFilter            `form:"actor_id,omitempty" json:"actor_id,omitempty"`
 
 	// AgentID Only items about this agent.
 	AgentID *AgentIDFilter `form:"agent_id,omitempty" json:"agent_id,omitempty"`
@@ -2152,13 +2233,13 @@ type ListAuditParams struct {
 	ToolID *ToolIDFilter `form:"tool_id,omitempty" json:"tool_id,omitempty"`
 
 	// Action A stored event's name without its version, such as credential.vended.
-	Action *string `form:"action,omitempty" json:"action,omitempty"`
+	Action *ActionFilter `form:"action,omitempty" json:"action,omitempty"`
 
 	// From Not before this time.
-	From *Time `form:"from,omitempty" json:"from,omitempty"`
+	From *FromFilter `form:"from,omitempty" json:"from,omitempty"`
 
 	// To Before this time.
-	To *Time `form:"to,omitempty" json:"to,omitempty"`
+	To *ToFilter `form:"to,omitempty" json:"to,omitempty"`
 
 	// Limit The number of items on a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
@@ -2169,6 +2250,37 @@ type ListAuditParams struct {
 
 // ListAuditParamsActorType defines parameters for ListAudit.
 type ListAuditParamsActorType string
+
+// ExportAuditParams defines parameters for ExportAudit.
+type ExportAuditParams struct {
+	Format    *ExportAuditParamsFormat    `form:"format,omitempty" json:"format,omitempty"`
+	ActorType *ExportAuditParamsActorType `form:"actor_type,omitempty" json:"actor_type,omitempty"`
+	ActorID   *ActorIDFilter              `form:"actor_id,omitempty" json:"actor_id,omitempty"`
+
+	// AgentID Only items about this agent.
+	AgentID *AgentIDFilter `form:"agent_id,omitempty" json:"agent_id,omitempty"`
+
+	// ToolID Only items about this tool.
+	ToolID *ToolIDFilter `form:"tool_id,omitempty" json:"tool_id,omitempty"`
+
+	// Action A stored event's name without its version, such as credential.vended.
+	Action *ActionFilter `form:"action,omitempty" json:"action,omitempty"`
+
+	// From Not before this time.
+	From *FromFilter `form:"from,omitempty" json:"from,omitempty"`
+
+	// To Before this time.
+	To *ToFilter `form:"to,omitempty" json:"to,omitempty"`
+
+	// Cursor X-Export-Cursor of an answer to the same query, a dot, and the position of the last entry that arrived.
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ExportAuditParamsFormat defines parameters for ExportAudit.
+type ExportAuditParamsFormat string
+
+// ExportAuditParamsActorType defines parameters for ExportAudit.
+type ExportAuditParamsActorType string
 
 // ExportCatalogParams defines parameters for ExportCatalog.
 type ExportCatalogParams struct {
@@ -2740,6 +2852,9 @@ type ServerInterface interface {
 	// ListAudit List everything that happened, newest first.
 	// (GET /api/admin/audit)
 	ListAudit(c *gin.Context, params ListAuditParams)
+	// ExportAudit Export the audit, oldest first, as a stream of any length.
+	// (GET /api/admin/audit/export)
+	ExportAudit(c *gin.Context, params ExportAuditParams)
 	// GetAuditIntegrity List the events that don't belong to the log, and those that are missing from it.
 	// (GET /api/admin/audit/integrity)
 	GetAuditIntegrity(c *gin.Context)
@@ -3294,6 +3409,97 @@ func (siw *ServerInterfaceWrapper) ListAudit(c *gin.Context) {
 	}
 
 	siw.Handler.ListAudit(c, params)
+}
+
+// ExportAudit operation middleware
+func (siw *ServerInterfaceWrapper) ExportAudit(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ExportAuditParams
+
+	// ------------- Optional query parameter "format" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "format", c.Request.URL.Query(), &params.Format, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter format: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "actor_type" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "actor_type", c.Request.URL.Query(), &params.ActorType, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter actor_type: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "actor_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "actor_id", c.Request.URL.Query(), &params.ActorID, runtime.BindQueryParameterOptions{Type: "string", Format: "line"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter actor_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "agent_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "agent_id", c.Request.URL.Query(), &params.AgentID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter agent_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "tool_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "tool_id", c.Request.URL.Query(), &params.ToolID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter tool_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "action" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "action", c.Request.URL.Query(), &params.Action, runtime.BindQueryParameterOptions{Type: "string", Format: "line"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter action: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", c.Request.URL.Query(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter from: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", c.Request.URL.Query(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter to: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ExportAudit(c, params)
 }
 
 // GetAuditIntegrity operation middleware
@@ -4662,6 +4868,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/admin/agents/:id/rotate-key", wrapper.RotateKey)
 	router.POST(options.BaseURL+"/api/admin/agents/:id/suspend", wrapper.SuspendAgent)
 	router.GET(options.BaseURL+"/api/admin/audit", wrapper.ListAudit)
+	router.GET(options.BaseURL+"/api/admin/audit/export", wrapper.ExportAudit)
 	router.GET(options.BaseURL+"/api/admin/audit/integrity", wrapper.GetAuditIntegrity)
 	router.GET(options.BaseURL+"/api/admin/catalog/export", wrapper.ExportCatalog)
 	router.PUT(options.BaseURL+"/api/admin/catalog/import", wrapper.ImportCatalog)
@@ -5169,6 +5376,94 @@ type ListAuditdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListAuditdefaultApplicationProblemPlusJSONResponse) VisitListAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportAuditRequestObject struct {
+	Params ExportAuditParams
+}
+
+type ExportAuditResponseObject interface {
+	VisitExportAuditResponse(w http.ResponseWriter) error
+}
+
+type ExportAudit200ApplicationXNdjsonResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response ExportAudit200ApplicationXNdjsonResponse) VisitExportAuditResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type ExportAudit200TextCsvResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response ExportAudit200TextCsvResponse) VisitExportAuditResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/csv")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type ExportAuditdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ExportAuditdefaultApplicationProblemPlusJSONResponse) VisitExportAuditResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -7131,6 +7426,9 @@ type StrictServerInterface interface {
 	// ListAudit List everything that happened, newest first.
 	// (GET /api/admin/audit)
 	ListAudit(ctx context.Context, request ListAuditRequestObject) (ListAuditResponseObject, error)
+	// ExportAudit Export the audit, oldest first, as a stream of any length.
+	// (GET /api/admin/audit/export)
+	ExportAudit(ctx context.Context, request ExportAuditRequestObject) (ExportAuditResponseObject, error)
 	// GetAuditIntegrity List the events that don't belong to the log, and those that are missing from it.
 	// (GET /api/admin/audit/integrity)
 	GetAuditIntegrity(ctx context.Context, request GetAuditIntegrityRequestObject) (GetAuditIntegrityResponseObject, error)
@@ -7780,6 +8078,32 @@ func (sh *strictHandler) ListAudit(ctx *gin.Context, params ListAuditParams) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(ListAuditResponseObject); ok {
 		if err := validResponse.VisitListAuditResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ExportAudit operation middleware
+func (sh *strictHandler) ExportAudit(ctx *gin.Context, params ExportAuditParams) {
+	var request ExportAuditRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ExportAudit(ctx, request.(ExportAuditRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ExportAudit")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ExportAuditResponseObject); ok {
+		if err := validResponse.VisitExportAuditResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

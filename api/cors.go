@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	exposedHeaders = "ETag, Idempotency-Replayed, Retry-After, X-Event-Position, X-RateLimit-Limit, " +
-		"X-RateLimit-Remaining, X-RateLimit-Reset, X-RateLimit-Policy, X-Request-Id"
+	exposedHeaders = "Content-Disposition, ETag, Idempotency-Replayed, Retry-After, X-Event-Position, " +
+		"X-Export-Cursor, X-Export-Entries, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-RateLimit-Policy, X-Request-Id"
 	allowedHeaders = "Authorization, Content-Type, Idempotency-Key, If-Match, Last-Event-ID, X-Organization, " +
 		"X-Wait-For-Position"
 )

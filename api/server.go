@@ -32,6 +32,7 @@ type Server struct {
 	Refusals    *commands.Refusals
 	Once        *commands.Once
 	Models      *readmodels.DB
+	Events      Events
 	Channels    *commands.Channels
 	Deliveries  *commands.Deliveries
 
@@ -67,6 +68,7 @@ type Server struct {
 
 	document document // of OpenAPI
 	routes   routes
+	exports  chan struct{} // one for each that is being written
 }
 
 // Personal is what an event holds about the person or machine that made a call; any of it may be
@@ -80,6 +82,7 @@ func (s *Server) Handler() (http.Handler, error) {
 		return nil, err
 	}
 	s.document, s.routes = newDocument(whole.JSON), newRoutes(whole.Operations)
+	s.exports = make(chan struct{}, exportsAtOnce)
 	gin.SetMode(gin.ReleaseMode)
 	engine := gin.New()
 	engine.ContextWithFallback = true // or the context of a call would never end

@@ -266,6 +266,13 @@ func (c *Client) ReadAfter(ctx context.Context, position, count uint64) (_ []Rec
 	return events[:min(uint64(len(events)), count)], more, nil
 }
 
+// ReadAt returns up to count events of the whole log from the position of an event on, that one
+// included, oldest first. Errors: ErrUnavailable, ErrRefused.
+func (c *Client) ReadAt(ctx context.Context, position, count uint64) ([]Recorded, error) {
+	from := esdb.Position{Commit: position, Prepare: position}
+	return c.readAll(ctx, esdb.ReadAllOptions{Direction: esdb.Forwards, From: from}, count)
+}
+
 func (c *Client) readAll(ctx context.Context, opts esdb.ReadAllOptions, count uint64) ([]Recorded, error) {
 	return call(ctx, c, func(ctx context.Context, l *link) ([]Recorded, error) {
 		s, err := l.inner.ReadAll(ctx, opts, count)

@@ -44,16 +44,14 @@ type AuditFilter struct {
 	From, To                                    time.Time
 }
 
-const auditColumns = `SELECT e.organization_id, e.position, e.id, e.stream, e.revision, e.action, e.actor_type,
-e.actor_id,
+const auditColumns = `e.organization_id, e.position, e.id, e.stream, e.revision, e.action, e.actor_type, e.actor_id,
     e.on_behalf_of_type, e.on_behalf_of_id, e.target_type, e.target_id, e.agent_id, e.tool_id, e.request_id,
-    e.occurred_at, e.data, e.private
-FROM audit_entries AS e
-WHERE e.organization_id = `
+    e.occurred_at, e.data, e.private`
 
-func auditQuery(organization string, f AuditFilter, p Page) *text {
+// auditQuery asks for what the filter leaves of an organization's audit, without an order.
+func auditQuery(columns, organization string, f AuditFilter) *text {
 	q := &text{}
-	q.add(auditColumns, q.arg(organization))
+	q.add("SELECT ", columns, " FROM audit_entries AS e WHERE e.organization_id = ", q.arg(organization))
 	if f.AgentID != "" {
 		q.add(" AND e.agent_id <> ''") // what the index holds
 	}
@@ -71,31 +69,31 @@ func auditQuery(organization string, f AuditFilter, p Page) *text {
 	if !f.To.IsZero() {
 		q.add(" AND e.occurred_at < ", q.arg(Micros(f.To)))
 	}
-	q.page("e", p)
 	return q
 }
 
 // Audit lists audited events, newest first by their position in the log.
 func (db *DB) Audit(ctx context.Context, organization string, f AuditFilter, p Page) (List[AuditEntry], error) {
-	entries, err := collect(ctx, db, auditQuery(organization, f, p), "audit entries", func(rows *sql.Rows) (AuditEntry,
-		error,
-	) {
-		var e AuditEntry
-		var position, revision, at int64
-		var data string
-		err := rows.Scan(&e.Organization, &position, &e.ID, &e.Stream, &revision, &e.Action, &e.Actor.Type, &e.Actor.ID,
-			&e.OnBehalfOf.Type, &e.OnBehalfOf.ID, &e.Target.Type, &e.Target.ID, &e.AgentID, &e.ToolID, &e.RequestID, &at, &data,
-			&e.Private)
-		e.Position, e.Revision, e.OccurredAt, e.Data = unsigned(position), unsigned(
-			revision,
-		), toTime(at), json.RawMessage(data)
-		return e, err
-	})
+	q := auditQuery(auditColumns, organization, f)
+	q.page("e", p)
+	entries, err := collect(ctx, db, q, "audit entries", scanAudit)
 	if err != nil {
 		return List[AuditEntry]{}, err
 	}
 	page := cut(entries, p, func(e AuditEntry) uint64 { return e.Position })
 	return page, db.label(ctx, organization, page.Items)
+}
+
+func scanAudit(rows *sql.Rows) (AuditEntry, error) {
+	var e AuditEntry
+	var position, revision, at int64
+	var data string
+	err := rows.Scan(&e.Organization, &position, &e.ID, &e.Stream, &revision, &e.Action, &e.Actor.Type, &e.Actor.ID,
+		&e.OnBehalfOf.Type, &e.OnBehalfOf.ID, &e.Target.Type, &e.Target.ID, &e.AgentID, &e.ToolID, &e.RequestID, &at, &data,
+		&e.Private)
+	e.Position, e.Revision = unsigned(position), unsigned(revision)
+	e.OccurredAt, e.Data = toTime(at), json.RawMessage(data)
+	return e, err
 }
 
 // label gives everything that the entries of an organization name its label.

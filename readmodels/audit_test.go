@@ -70,6 +70,22 @@ func testAudit(t *testing.T, s *shelf) {
 	if len(got.Items) != 100 {
 		t.Errorf("%d of 100", len(got.Items))
 	}
+	// An export is read the other way round, between two positions.
+	only := readmodels.AuditFilter{Action: "many"}
+	extent := must[readmodels.Extent](t)(s.db.AuditExtent(t.Context(), acme, only, 1<<41, 0))
+	if want := (readmodels.Extent{Entries: 99, First: 1<<41 + 1, Last: 1<<41 + 99}); extent != want {
+		t.Errorf("the extent is %+v, want %+v", extent, want)
+	}
+	part := must[[]readmodels.AuditEntry](t)(s.db.AuditAfter(t.Context(), acme, only, 1<<41+4, 1<<41+7, 10, true))
+	if got := names(part, func(e readmodels.AuditEntry) string { return e.ID }); !cmp.Equal(
+		got, []string{"m5", "m6", "m7"},
+	) {
+		t.Errorf("the part is %v", got)
+	}
+	empty := must[readmodels.Extent](t)(s.db.AuditExtent(t.Context(), acme, only, 1<<41+99, 0))
+	if empty != (readmodels.Extent{}) {
+		t.Errorf("after the newest there are %+v", empty)
+	}
 }
 
 // testLabels has one of everything that has a name in two organizations.

@@ -33,6 +33,7 @@ var answerHeaders = []struct {
 	name string
 	on   func(o *Operation, status string) bool
 }{
+	{"Content-Disposition", exported},
 	{"ETag", func(o *Operation, status string) bool { return o.AnswersETag && success(status) }},
 	{"Idempotency-Replayed", func(o *Operation, _ string) bool { return o.TakesIdempotencyKey() }},
 	{"Location", func(o *Operation, status string) bool { return o.AnswersETag && status == "201" }},
@@ -41,6 +42,8 @@ var answerHeaders = []struct {
 	{"X-Event-Position", func(o *Operation, status string) bool {
 		return o.TakesIdempotencyKey() || o.Command && success(status) // a refusal may be an event too
 	}},
+	{"X-Export-Cursor", exported},
+	{"X-Export-Entries", exported},
 	{"X-RateLimit-Limit", limited},
 	{"X-RateLimit-Policy", limited},
 	{"X-RateLimit-Remaining", limited},
@@ -49,6 +52,8 @@ var answerHeaders = []struct {
 }
 
 func success(status string) bool { return strings.HasPrefix(status, "2") }
+
+func exported(o *Operation, status string) bool { return o.ID == "exportAudit" && success(status) }
 
 func limited(o *Operation, _ string) bool { return o.Caller != "anyone" }
 

@@ -161,7 +161,7 @@ func (c client) readDocument() error {
 				}
 				for a.media = range content {
 					known.body = nil
-					if strings.HasSuffix(a.media, "json") {
+					if a.media == "application/json" || strings.HasSuffix(a.media, "+json") {
 						known.body, err = compiler.Compile(url + place + "/content/" + escape.Replace(a.media) + "/schema")
 						if err != nil {
 							return err

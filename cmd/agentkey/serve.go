@@ -19,6 +19,7 @@ import (
 	"agentkey/api/door"
 	"agentkey/api/door/limits"
 	"agentkey/audit"
+	"agentkey/audit/export"
 	"agentkey/commands"
 	"agentkey/commands/loop"
 	"agentkey/commands/names"
@@ -364,6 +365,7 @@ func assemble(
 		},
 		Refusals: refusals,
 		Once:     &commands.Once{Log: inst.Log, MACKey: inst.MACKey, Clock: time.Now, NewID: newID},
+		Events:   &export.Source{Log: inst.Log, Logger: logger},
 		Models:   models, WaitFor: readModel.WaitFor, Ready: h.Ready, Integrity: h.Integrity, Full: isSpare,
 		OnAnswer: m.answered, Actions: codec.Actions(),
 		Reveal: func(ctx context.Context, organization, private string) (api.Personal, error) {

@@ -1,0 +1,272 @@
+package api
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"agentkey/audit/export"
+	"agentkey/audit/formats"
+	"agentkey/domain"
+	"agentkey/readmodels"
+)
+
+const (
+	// exportPage is how many entries of an export are in memory at once.
+	exportPage = 256
+	// exportsAtOnce bounds the exports that one process writes at a time.
+	exportsAtOnce = 4
+)
+
+// Events gives the stored events of audit entries that are in the order of the log.
+type Events interface {
+	Lines(ctx context.Context, entries []readmodels.AuditEntry) ([]formats.Line, error)
+}
+
+// ExportAudit answers GET /api/admin/audit/export.
+func (s *Server) ExportAudit(ctx context.Context, r ExportAuditRequestObject) (ExportAuditResponseObject, error) {
+	call := callOf(ctx)
+	p := r.Params
+	filter, err := s.auditFilter(string(value(p.ActorType)), p.ActorID, p.AgentID, p.ToolID, p.Action, p.From, p.To)
+	if err != nil {
+		return nil, err
+	}
+	out := auditExport{
+		server: s, call: call, organization: call.Caller.Organization, format: Jsonl, filter: filter,
+		headOnly: methodOf(ctx) == http.MethodHead,
+	}
+	if p.Format != nil {
+		out.format = *p.Format
+	}
+	if p.Cursor != nil {
+		if err := out.resume(*p.Cursor); err != nil {
+			return nil, err
+		}
+	}
+	extent, err := s.Models.AuditExtent(call.ctx, out.organization, filter, out.after, out.last)
+	if err != nil {
+		return nil, asked(err, "audit entry")
+	}
+	out.entries = extent.Entries
+	if p.Cursor == nil {
+		out.last = extent.Last
+	}
+	return out, nil
+}
+
+func methodOf(ctx context.Context) string {
+	if c, ok := ctx.(*gin.Context); ok {
+		return c.Request.Method
+	}
+	return ""
+}
+
+// auditExport is an export as it is written.
+type auditExport struct {
+	server       *Server
+	call         *call
+	organization string
+	format       ExportAuditParamsFormat
+	filter       readmodels.AuditFilter
+	after, last  uint64 // positions
+	entries      int64
+	headOnly     bool
+}
+
+// name names the export: the same query up to the same position has the same name.
+func (x auditExport) name() string {
+	what, err := json.Marshal(struct {
+		Organization string
+		Format       ExportAuditParamsFormat
+		Filter       readmodels.AuditFilter
+		Last         uint64
+	}{x.organization, x.format, x.filter, x.last})
+	if err != nil {
+		panic(err) // of strings and times: it can't fail
+	}
+	digest := sha256.Sum256(what)
+	return base64.RawURLEncoding.EncodeToString(digest[:12]) + "_" + strconv.FormatUint(x.last, 36)
+}
+
+var errCursor = domain.Invalid("cursor", "it belongs to another export; send the same query as before, "+
+	"with the X-Export-Cursor of its answer, a dot, and the position of the last entry")
+
+// resume makes the export continue where an earlier answer ended.
+func (x *auditExport) resume(cursor string) error {
+	name, position, _ := strings.Cut(cursor, ".")
+	at := strings.LastIndexByte(name, '_')
+	if at < 0 {
+		return errCursor
+	}
+	last, err := strconv.ParseUint(name[at+1:], 36, 63)
+	after, aerr := strconv.ParseUint(position, 10, 63)
+	x.after, x.last = after, last
+	if err != nil || aerr != nil || after > last || x.name() != name {
+		return errCursor
+	}
+	return nil
+}
+
+var exportTypes = map[ExportAuditParamsFormat]string{
+	Jsonl: "application/x-ndjson", Csv: "text/csv; charset=utf-8",
+}
+
+// VisitExportAuditResponse writes the entries, page by page. Where it fails it cuts the connection,
+// so that nobody takes a part for the whole.
+func (x auditExport) VisitExportAuditResponse(w http.ResponseWriter) error {
+	select {
+	case x.server.exports <- struct{}{}:
+		defer func() { <-x.server.exports }()
+	default:
+		return errManyExports
+	}
+	h := w.Header()
+	h.Set("Content-Type", exportTypes[x.format])
+	h.Set("Content-Disposition", `attachment; filename="agentkey-audit.`+string(x.format)+`"`)
+	h.Set("X-Export-Cursor", x.name())
+	h.Set("X-Export-Entries", strconv.FormatInt(x.entries, 10))
+	h.Set("X-Accel-Buffering", "no")
+	ctx, cancel := context.WithCancelCause(x.call.ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(x.server.Stopping, func() { cancel(errStopping) })()
+	out := exportWriter{w: w, socket: http.NewResponseController(w), clock: x.server.Clock}
+	if err := out.begin(); err != nil || x.headOnly {
+		return err
+	}
+	err := x.write(ctx, out)
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() == nil && !errors.Is(err, errReader) {
+		x.server.Logger.ErrorContext(
+			ctx, "fault", slog.String("request_id", x.call.requestID), slog.String("error", err.Error()),
+		)
+	}
+	panic(http.ErrAbortHandler)
+}
+
+var errManyExports = &domain.Error{
+	Kind: domain.KindUnavailable, Code: "busy", Detail: "This process is writing as many exports as it can.",
+	Hint: "Send the same request again after {wait}.", RetryAfter: 10 * time.Second,
+}
+
+// write writes the rest of the export from its position on.
+func (x auditExport) write(ctx context.Context, out exportWriter) error {
+	var text []byte
+	if x.format == Csv && x.after == 0 {
+		text = export.AppendCSVHead(text)
+	}
+	for after, more := x.after, x.entries > 0; more; {
+		entries, err := x.server.Models.AuditAfter(
+			ctx, x.organization, x.filter, after, x.last, exportPage, x.format != Jsonl,
+		)
+		if err != nil {
+			return fmt.Errorf("read the audit: %w", err)
+		}
+		if text, err = x.append(ctx, text, entries); err != nil {
+			return err
+		}
+		if err := out.write(text); err != nil {
+			return err
+		}
+		text = text[:0]
+		if more = len(entries) == exportPage; more {
+			after = entries[len(entries)-1].Position
+		}
+	}
+	return out.write(text)
+}
+
+// append appends a page of entries in the format of the export.
+func (x auditExport) append(ctx context.Context, text []byte, entries []readmodels.AuditEntry) ([]byte, error) {
+	if x.format == Jsonl {
+		lines, err := x.server.Events.Lines(ctx, entries)
+		if err != nil {
+			return nil, err
+		}
+		for _, line := range lines {
+			if text, err = line.Append(text); err != nil {
+				return nil, err
+			}
+		}
+		return text, nil
+	}
+	for _, e := range entries {
+		entry, err := x.server.exported(ctx, e)
+		if err != nil {
+			return nil, err
+		}
+		text = export.AppendCSV(text, entry)
+	}
+	return text, nil
+}
+
+// exported opens and names what an entry holds, as the list of the audit shows it.
+func (s *Server) exported(ctx context.Context, e readmodels.AuditEntry) (export.Entry, error) {
+	personal, err := s.Reveal(ctx, e.Organization, e.Private)
+	if err != nil {
+		return export.Entry{}, fmt.Errorf("open the personal data of %s: %w", e.ID, err)
+	}
+	if e.Actor.Label == "" {
+		e.Actor.Label = personal.Label
+	}
+	e.Actor.Label = value(s.actor(ctx, e.Organization, e.Actor).Label)
+	if by := s.somebody(ctx, e.Organization, e.OnBehalfOf); by != nil {
+		e.OnBehalfOf.Label = value(by.Label)
+	}
+	if e.Target.Label == "" {
+		e.Target.Label = "Unknown " + words(e.Target.Type)
+	}
+	out := export.Entry{AuditEntry: e}
+	if e.RequestID != "" {
+		out.Address, out.UserAgent = personal.Address, personal.UserAgent
+	}
+	return out, nil
+}
+
+// exportWriter writes an answer of any length. The limit of time that holds for a whole answer
+// doesn't hold for it; each piece has one of its own.
+type exportWriter struct {
+	w      http.ResponseWriter
+	socket *http.ResponseController
+	clock  func() time.Time
+}
+
+// errReader says that the reader left or stalled.
+var errReader = errors.New("the reader of the export is gone")
+
+// pieceWithin is how long the reader may take for a piece.
+const pieceWithin = 30 * time.Second
+
+func (o exportWriter) begin() error {
+	// reading the request is over, and who reads on notices that the caller left
+	if err := o.socket.SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
+	o.w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+func (o exportWriter) write(text []byte) error {
+	if len(text) == 0 {
+		return nil
+	}
+	err := o.socket.SetWriteDeadline(o.clock().Add(pieceWithin))
+	if err == nil {
+		_, err = o.w.Write(text)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errReader, err)
+	}
+	return nil
+}
