@@ -484,6 +484,7 @@ const (
 	MalformedJSON          ProblemCode = "malformed_json"
 	MethodNotAllowed       ProblemCode = "method_not_allowed"
 	NewerVersionRequired   ProblemCode = "newer_version_required"
+	NotCoveredYet          ProblemCode = "not_covered_yet"
 	NotFound               ProblemCode = "not_found"
 	OriginNotAllowed       ProblemCode = "origin_not_allowed"
 	OverlapRunning         ProblemCode = "overlap_running"
@@ -554,6 +555,8 @@ func (e ProblemCode) Valid() bool {
 	case MethodNotAllowed:
 		return true
 	case NewerVersionRequired:
+		return true
+	case NotCoveredYet:
 		return true
 	case NotFound:
 		return true
@@ -724,6 +727,39 @@ func (e ToolImportAction) Valid() bool {
 	case Add:
 		return true
 	case Change:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for VerificationKeyAlgorithm.
+const (
+	Ed25519 VerificationKeyAlgorithm = "Ed25519"
+)
+
+// Valid indicates whether the value is a known member of the VerificationKeyAlgorithm enum.
+func (e VerificationKeyAlgorithm) Valid() bool {
+	switch e {
+	case Ed25519:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for VerificationKeyUse.
+const (
+	Checkpoint VerificationKeyUse = "checkpoint"
+	Event      VerificationKeyUse = "event"
+)
+
+// Valid indicates whether the value is a known member of the VerificationKeyUse enum.
+func (e VerificationKeyUse) Valid() bool {
+	switch e {
+	case Checkpoint:
+		return true
+	case Event:
 		return true
 	default:
 		return false
@@ -1101,6 +1137,13 @@ type Assignment struct {
 	ToolID ID `json:"tool_id"`
 }
 
+// AuditConsistency That the tree at one size begins with the tree at another.
+type AuditConsistency struct {
+	From   int64  `json:"from"`
+	Hashes []Hash `json:"hashes"`
+	To     int64  `json:"to"`
+}
+
 // AuditEntry defines model for AuditEntry.
 type AuditEntry struct {
 	Action string `json:"action"`
@@ -1171,6 +1214,24 @@ type AuditIntegrityStatus string
 type AuditList struct {
 	Items      []AuditEntry `json:"items"`
 	NextCursor *string      `json:"next_cursor,omitempty"`
+}
+
+// AuditProof That a leaf is in the tree of a checkpoint.
+type AuditProof struct {
+	// Checkpoint The signed note.
+	Checkpoint string `json:"checkpoint"`
+
+	// Hashes The audit path, from the leaf up.
+	Hashes []Hash `json:"hashes"`
+
+	// Index Of the leaf. The first is 0.
+	Index int64 `json:"index"`
+
+	// Leaf The hash of the leaf.
+	Leaf Hash `json:"leaf"`
+
+	// Size The number of leaves that the checkpoint is over.
+	Size int64 `json:"size"`
 }
 
 // AuditRequest defines model for AuditRequest.
@@ -1401,6 +1462,9 @@ type GuideText = string
 
 // GuideTextOrNull defines model for GuideTextOrNull.
 type GuideTextOrNull = string
+
+// Hash 32 bytes in base64.
+type Hash = string
 
 // Health defines model for Health.
 type Health struct {
@@ -1752,7 +1816,10 @@ type Problem struct {
 
 	// RequestID For agents: the access request that waits. It is the id in access_request.
 	RequestID *string `json:"request_id,omitempty"`
-	Status    int     `json:"status"`
+
+	// RetryAfter When to send the same request again (not_covered_yet, suggestion_cooling_down).
+	RetryAfter *Time `json:"retry_after,omitempty"`
+	Status     int   `json:"status"`
 
 	// Suggestion The suggestion or note that a refusal is about, and how it ended (already_decided).
 	Suggestion *Decided `json:"suggestion,omitempty"`
@@ -2160,6 +2227,50 @@ type ToolTemplateList struct {
 	Items []ToolTemplate `json:"items"`
 }
 
+// TreeSize defines model for TreeSize.
+type TreeSize = int64
+
+// VendingReceipt All that it takes, beside the public keys, to check that an event is in the ledger.
+type VendingReceipt struct {
+	// Entry The SHA-256 of the event. The leaf is SHA-256 over a zero byte and this.
+	Entry   Hash   `json:"entry"`
+	EventID string `json:"event_id"`
+
+	// Proof That a leaf is in the tree of a checkpoint.
+	Proof    AuditProof `json:"proof"`
+	Revision int64      `json:"revision"`
+	Stream   string     `json:"stream"`
+}
+
+// VerificationKey defines model for VerificationKey.
+type VerificationKey struct {
+	Algorithm VerificationKeyAlgorithm `json:"algorithm"`
+	ID        string                   `json:"id"`
+
+	// NotAfter It signs nothing that happened after. Absent: it still signs.
+	NotAfter *Time `json:"not_after,omitempty"`
+
+	// NotBefore It signs nothing that happened before.
+	NotBefore Time `json:"not_before"`
+
+	// PublicKey 32 bytes in base64.
+	PublicKey string `json:"public_key"`
+
+	// Use What it signs: the events of the log, or the checkpoints of its ledger.
+	Use VerificationKeyUse `json:"use"`
+}
+
+// VerificationKeyAlgorithm defines model for VerificationKey.Algorithm.
+type VerificationKeyAlgorithm string
+
+// VerificationKeyUse What it signs: the events of the log, or the checkpoints of its ledger.
+type VerificationKeyUse string
+
+// VerificationKeys defines model for VerificationKeys.
+type VerificationKeys struct {
+	Keys []VerificationKey `json:"keys"`
+}
+
 // WebAddress An http or https URL without a user. It is stored as it is understood: scheme and host in lower case, the host in ASCII.
 type WebAddress = string
 
@@ -2250,6 +2361,15 @@ type ListAuditParams struct {
 
 // ListAuditParamsActorType defines parameters for ListAudit.
 type ListAuditParamsActorType string
+
+// GetAuditConsistencyParams defines parameters for GetAuditConsistency.
+type GetAuditConsistencyParams struct {
+	// From The size of the earlier checkpoint.
+	From TreeSize `form:"from" json:"from"`
+
+	// To The size of the later checkpoint.
+	To TreeSize `form:"to" json:"to"`
+}
 
 // ExportAuditParams defines parameters for ExportAudit.
 type ExportAuditParams struct {
@@ -2617,6 +2737,14 @@ func (a *Problem) UnmarshalJSON(b []byte) error {
 		delete(object, "request_id")
 	}
 
+	if raw, found := object["retry_after"]; found {
+		err = json.Unmarshal(raw, &a.RetryAfter)
+		if err != nil {
+			return fmt.Errorf("error reading 'retry_after': %w", err)
+		}
+		delete(object, "retry_after")
+	}
+
 	if raw, found := object["status"]; found {
 		err = json.Unmarshal(raw, &a.Status)
 		if err != nil {
@@ -2721,6 +2849,13 @@ func (a Problem) MarshalJSON() ([]byte, error) {
 		}
 	}
 
+	if a.RetryAfter != nil {
+		object["retry_after"], err = json.Marshal(a.RetryAfter)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling 'retry_after': %w", err)
+		}
+	}
+
 	object["status"], err = json.Marshal(a.Status)
 	if err != nil {
 		return nil, fmt.Errorf("error marshaling 'status': %w", err)
@@ -2816,6 +2951,9 @@ func (t *ListMyTools200JSONResponseBody) UnmarshalJSON(b []byte) error {
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// ListVerificationKeys List the public keys by which events and checkpoints can be checked.
+	// (GET /.well-known/agentkey-keys.json)
+	ListVerificationKeys(c *gin.Context)
 	// ListAgents List the agents, newest first.
 	// (GET /api/admin/agents)
 	ListAgents(c *gin.Context, params ListAgentsParams)
@@ -2852,12 +2990,24 @@ type ServerInterface interface {
 	// ListAudit List everything that happened, newest first.
 	// (GET /api/admin/audit)
 	ListAudit(c *gin.Context, params ListAuditParams)
+	// GetAuditCheckpoint Show the newest signed checkpoint of the organization's ledger.
+	// (GET /api/admin/audit/checkpoint)
+	GetAuditCheckpoint(c *gin.Context)
+	// GetAuditConsistency Prove that the ledger at one size begins with the ledger at an earlier size.
+	// (GET /api/admin/audit/consistency)
+	GetAuditConsistency(c *gin.Context, params GetAuditConsistencyParams)
+	// GetAuditProof Prove that an audit entry is in the newest checkpoint.
+	// (GET /api/admin/audit/entries/{id}/proof)
+	GetAuditProof(c *gin.Context, id PathID)
 	// ExportAudit Export the audit, oldest first, as a stream of any length.
 	// (GET /api/admin/audit/export)
 	ExportAudit(c *gin.Context, params ExportAuditParams)
 	// GetAuditIntegrity List the events that don't belong to the log, and those that are missing from it.
 	// (GET /api/admin/audit/integrity)
 	GetAuditIntegrity(c *gin.Context)
+	// GetAuditTile Read the ledger in the layout of C2SP tlog-tiles, as tools that mirror such logs do.
+	// (GET /api/admin/audit/log/{path})
+	GetAuditTile(c *gin.Context, path string)
 	// ExportCatalog Export the catalog as a file, without secrets and in a stable order.
 	// (GET /api/admin/catalog/export)
 	ExportCatalog(c *gin.Context, params ExportCatalogParams)
@@ -2963,6 +3113,9 @@ type ServerInterface interface {
 	// GetMe Show who I am and what I may use.
 	// (GET /api/me)
 	GetMe(c *gin.Context)
+	// GetMyReceipt Get the proof that the ledger holds a fetch of mine.
+	// (GET /api/me/receipts/{event_id})
+	GetMyReceipt(c *gin.Context, eventID string)
 	// ListMyTools List the catalog, newest first, with my access to each tool.
 	// (GET /api/tools)
 	ListMyTools(c *gin.Context, params ListMyToolsParams)
@@ -3012,6 +3165,19 @@ type ServerInterfaceWrapper struct {
 }
 
 type MiddlewareFunc func(c *gin.Context)
+
+// ListVerificationKeys operation middleware
+func (siw *ServerInterfaceWrapper) ListVerificationKeys(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListVerificationKeys(c)
+}
 
 // ListAgents operation middleware
 func (siw *ServerInterfaceWrapper) ListAgents(c *gin.Context) {
@@ -3411,6 +3577,79 @@ func (siw *ServerInterfaceWrapper) ListAudit(c *gin.Context) {
 	siw.Handler.ListAudit(c, params)
 }
 
+// GetAuditCheckpoint operation middleware
+func (siw *ServerInterfaceWrapper) GetAuditCheckpoint(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetAuditCheckpoint(c)
+}
+
+// GetAuditConsistency operation middleware
+func (siw *ServerInterfaceWrapper) GetAuditConsistency(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetAuditConsistencyParams
+
+	// ------------- Required query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "from", c.Request.URL.Query(), &params.From, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter from: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Required query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "to", c.Request.URL.Query(), &params.To, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter to: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetAuditConsistency(c, params)
+}
+
+// GetAuditProof operation middleware
+func (siw *ServerInterfaceWrapper) GetAuditProof(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetAuditProof(c, id)
+}
+
 // ExportAudit operation middleware
 func (siw *ServerInterfaceWrapper) ExportAudit(c *gin.Context) {
 
@@ -3513,6 +3752,31 @@ func (siw *ServerInterfaceWrapper) GetAuditIntegrity(c *gin.Context) {
 	}
 
 	siw.Handler.GetAuditIntegrity(c)
+}
+
+// GetAuditTile operation middleware
+func (siw *ServerInterfaceWrapper) GetAuditTile(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "path" -------------
+	var path string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "path", c.Param("path"), &path, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter path: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetAuditTile(c, path)
 }
 
 // ExportCatalog operation middleware
@@ -4530,6 +4794,31 @@ func (siw *ServerInterfaceWrapper) GetMe(c *gin.Context) {
 	siw.Handler.GetMe(c)
 }
 
+// GetMyReceipt operation middleware
+func (siw *ServerInterfaceWrapper) GetMyReceipt(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "event_id" -------------
+	var eventID string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "event_id", c.Param("event_id"), &eventID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter event_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetMyReceipt(c, eventID)
+}
+
 // ListMyTools operation middleware
 func (siw *ServerInterfaceWrapper) ListMyTools(c *gin.Context) {
 
@@ -4856,6 +5145,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 		ErrorHandler:       errorHandler,
 	}
 
+	router.GET(options.BaseURL+"/.well-known/agentkey-keys.json", wrapper.ListVerificationKeys)
 	router.GET(options.BaseURL+"/api/admin/agents", wrapper.ListAgents)
 	router.POST(options.BaseURL+"/api/admin/agents", wrapper.RegisterAgent)
 	router.DELETE(options.BaseURL+"/api/admin/agents/:id", wrapper.RetireAgent)
@@ -4868,8 +5158,12 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/admin/agents/:id/rotate-key", wrapper.RotateKey)
 	router.POST(options.BaseURL+"/api/admin/agents/:id/suspend", wrapper.SuspendAgent)
 	router.GET(options.BaseURL+"/api/admin/audit", wrapper.ListAudit)
+	router.GET(options.BaseURL+"/api/admin/audit/checkpoint", wrapper.GetAuditCheckpoint)
+	router.GET(options.BaseURL+"/api/admin/audit/consistency", wrapper.GetAuditConsistency)
+	router.GET(options.BaseURL+"/api/admin/audit/entries/:id/proof", wrapper.GetAuditProof)
 	router.GET(options.BaseURL+"/api/admin/audit/export", wrapper.ExportAudit)
 	router.GET(options.BaseURL+"/api/admin/audit/integrity", wrapper.GetAuditIntegrity)
+	router.GET(options.BaseURL+"/api/admin/audit/log/:path", wrapper.GetAuditTile)
 	router.GET(options.BaseURL+"/api/admin/catalog/export", wrapper.ExportCatalog)
 	router.PUT(options.BaseURL+"/api/admin/catalog/import", wrapper.ImportCatalog)
 	router.GET(options.BaseURL+"/api/admin/grants", wrapper.ListGrants)
@@ -4905,6 +5199,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/admin/tools/:id/instructions", wrapper.ListInstructions)
 	router.POST(options.BaseURL+"/api/admin/tools/:id/instructions/:version/restore", wrapper.RestoreInstructions)
 	router.GET(options.BaseURL+"/api/me", wrapper.GetMe)
+	router.GET(options.BaseURL+"/api/me/receipts/:event_id", wrapper.GetMyReceipt)
 	router.GET(options.BaseURL+"/api/tools", wrapper.ListMyTools)
 	router.GET(options.BaseURL+"/api/tools/suggest", wrapper.DescribeSuggestTool)
 	router.POST(options.BaseURL+"/api/tools/suggest", wrapper.SuggestTool)
@@ -4924,6 +5219,44 @@ type NoContentResponse struct {
 }
 
 type ProblemApplicationProblemPlusJSONResponse Problem
+
+type ListVerificationKeysRequestObject struct {
+}
+
+type ListVerificationKeysResponseObject interface {
+	VisitListVerificationKeysResponse(w http.ResponseWriter) error
+}
+
+type ListVerificationKeys200JSONResponse VerificationKeys
+
+func (response ListVerificationKeys200JSONResponse) VisitListVerificationKeysResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListVerificationKeysdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListVerificationKeysdefaultApplicationProblemPlusJSONResponse) VisitListVerificationKeysResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
 
 type ListAgentsRequestObject struct {
 	Params ListAgentsParams
@@ -5387,6 +5720,119 @@ func (response ListAuditdefaultApplicationProblemPlusJSONResponse) VisitListAudi
 	return err
 }
 
+type GetAuditCheckpointRequestObject struct {
+}
+
+type GetAuditCheckpointResponseObject interface {
+	VisitGetAuditCheckpointResponse(w http.ResponseWriter) error
+}
+
+type GetAuditCheckpoint200TextResponse string
+
+func (response GetAuditCheckpoint200TextResponse) VisitGetAuditCheckpointResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/plain")
+	w.WriteHeader(200)
+
+	_, err := w.Write([]byte(fmt.Sprint(response)))
+	return err
+}
+
+type GetAuditCheckpointdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetAuditCheckpointdefaultApplicationProblemPlusJSONResponse) VisitGetAuditCheckpointResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetAuditConsistencyRequestObject struct {
+	Params GetAuditConsistencyParams
+}
+
+type GetAuditConsistencyResponseObject interface {
+	VisitGetAuditConsistencyResponse(w http.ResponseWriter) error
+}
+
+type GetAuditConsistency200JSONResponse AuditConsistency
+
+func (response GetAuditConsistency200JSONResponse) VisitGetAuditConsistencyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetAuditConsistencydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetAuditConsistencydefaultApplicationProblemPlusJSONResponse) VisitGetAuditConsistencyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetAuditProofRequestObject struct {
+	ID PathID `json:"id"`
+}
+
+type GetAuditProofResponseObject interface {
+	VisitGetAuditProofResponse(w http.ResponseWriter) error
+}
+
+type GetAuditProof200JSONResponse AuditProof
+
+func (response GetAuditProof200JSONResponse) VisitGetAuditProofResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetAuditProofdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetAuditProofdefaultApplicationProblemPlusJSONResponse) VisitGetAuditProofResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ExportAuditRequestObject struct {
 	Params ExportAuditParams
 }
@@ -5502,6 +5948,62 @@ type GetAuditIntegritydefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetAuditIntegritydefaultApplicationProblemPlusJSONResponse) VisitGetAuditIntegrityResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetAuditTileRequestObject struct {
+	Path string `json:"path"`
+}
+
+type GetAuditTileResponseObject interface {
+	VisitGetAuditTileResponse(w http.ResponseWriter) error
+}
+
+type GetAuditTile200ApplicationOctetStreamResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetAuditTile200ApplicationOctetStreamResponse) VisitGetAuditTileResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/octet-stream")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetAuditTile200TextResponse string
+
+func (response GetAuditTile200TextResponse) VisitGetAuditTileResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/plain")
+	w.WriteHeader(200)
+
+	_, err := w.Write([]byte(fmt.Sprint(response)))
+	return err
+}
+
+type GetAuditTiledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetAuditTiledefaultApplicationProblemPlusJSONResponse) VisitGetAuditTileResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -6927,6 +7429,45 @@ func (response GetMedefaultApplicationProblemPlusJSONResponse) VisitGetMeRespons
 	return err
 }
 
+type GetMyReceiptRequestObject struct {
+	EventID string `json:"event_id"`
+}
+
+type GetMyReceiptResponseObject interface {
+	VisitGetMyReceiptResponse(w http.ResponseWriter) error
+}
+
+type GetMyReceipt200JSONResponse VendingReceipt
+
+func (response GetMyReceipt200JSONResponse) VisitGetMyReceiptResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetMyReceiptdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetMyReceiptdefaultApplicationProblemPlusJSONResponse) VisitGetMyReceiptResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListMyToolsRequestObject struct {
 	Params ListMyToolsParams
 }
@@ -7390,6 +7931,9 @@ func (response GetReadiness503JSONResponse) VisitGetReadinessResponse(w http.Res
 
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
+	// ListVerificationKeys List the public keys by which events and checkpoints can be checked.
+	// (GET /.well-known/agentkey-keys.json)
+	ListVerificationKeys(ctx context.Context, request ListVerificationKeysRequestObject) (ListVerificationKeysResponseObject, error)
 	// ListAgents List the agents, newest first.
 	// (GET /api/admin/agents)
 	ListAgents(ctx context.Context, request ListAgentsRequestObject) (ListAgentsResponseObject, error)
@@ -7426,12 +7970,24 @@ type StrictServerInterface interface {
 	// ListAudit List everything that happened, newest first.
 	// (GET /api/admin/audit)
 	ListAudit(ctx context.Context, request ListAuditRequestObject) (ListAuditResponseObject, error)
+	// GetAuditCheckpoint Show the newest signed checkpoint of the organization's ledger.
+	// (GET /api/admin/audit/checkpoint)
+	GetAuditCheckpoint(ctx context.Context, request GetAuditCheckpointRequestObject) (GetAuditCheckpointResponseObject, error)
+	// GetAuditConsistency Prove that the ledger at one size begins with the ledger at an earlier size.
+	// (GET /api/admin/audit/consistency)
+	GetAuditConsistency(ctx context.Context, request GetAuditConsistencyRequestObject) (GetAuditConsistencyResponseObject, error)
+	// GetAuditProof Prove that an audit entry is in the newest checkpoint.
+	// (GET /api/admin/audit/entries/{id}/proof)
+	GetAuditProof(ctx context.Context, request GetAuditProofRequestObject) (GetAuditProofResponseObject, error)
 	// ExportAudit Export the audit, oldest first, as a stream of any length.
 	// (GET /api/admin/audit/export)
 	ExportAudit(ctx context.Context, request ExportAuditRequestObject) (ExportAuditResponseObject, error)
 	// GetAuditIntegrity List the events that don't belong to the log, and those that are missing from it.
 	// (GET /api/admin/audit/integrity)
 	GetAuditIntegrity(ctx context.Context, request GetAuditIntegrityRequestObject) (GetAuditIntegrityResponseObject, error)
+	// GetAuditTile Read the ledger in the layout of C2SP tlog-tiles, as tools that mirror such logs do.
+	// (GET /api/admin/audit/log/{path})
+	GetAuditTile(ctx context.Context, request GetAuditTileRequestObject) (GetAuditTileResponseObject, error)
 	// ExportCatalog Export the catalog as a file, without secrets and in a stable order.
 	// (GET /api/admin/catalog/export)
 	ExportCatalog(ctx context.Context, request ExportCatalogRequestObject) (ExportCatalogResponseObject, error)
@@ -7537,6 +8093,9 @@ type StrictServerInterface interface {
 	// GetMe Show who I am and what I may use.
 	// (GET /api/me)
 	GetMe(ctx context.Context, request GetMeRequestObject) (GetMeResponseObject, error)
+	// GetMyReceipt Get the proof that the ledger holds a fetch of mine.
+	// (GET /api/me/receipts/{event_id})
+	GetMyReceipt(ctx context.Context, request GetMyReceiptRequestObject) (GetMyReceiptResponseObject, error)
 	// ListMyTools List the catalog, newest first, with my access to each tool.
 	// (GET /api/tools)
 	ListMyTools(ctx context.Context, request ListMyToolsRequestObject) (ListMyToolsResponseObject, error)
@@ -7633,6 +8192,30 @@ type strictHandler struct {
 	ssi         StrictServerInterface
 	middlewares []StrictMiddlewareFunc
 	options     StrictGinServerOptions
+}
+
+// ListVerificationKeys operation middleware
+func (sh *strictHandler) ListVerificationKeys(ctx *gin.Context) {
+	var request ListVerificationKeysRequestObject
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListVerificationKeys(ctx, request.(ListVerificationKeysRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListVerificationKeys")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListVerificationKeysResponseObject); ok {
+		if err := validResponse.VisitListVerificationKeysResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
 }
 
 // ListAgents operation middleware
@@ -8085,6 +8668,82 @@ func (sh *strictHandler) ListAudit(ctx *gin.Context, params ListAuditParams) {
 	}
 }
 
+// GetAuditCheckpoint operation middleware
+func (sh *strictHandler) GetAuditCheckpoint(ctx *gin.Context) {
+	var request GetAuditCheckpointRequestObject
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetAuditCheckpoint(ctx, request.(GetAuditCheckpointRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetAuditCheckpoint")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetAuditCheckpointResponseObject); ok {
+		if err := validResponse.VisitGetAuditCheckpointResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetAuditConsistency operation middleware
+func (sh *strictHandler) GetAuditConsistency(ctx *gin.Context, params GetAuditConsistencyParams) {
+	var request GetAuditConsistencyRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetAuditConsistency(ctx, request.(GetAuditConsistencyRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetAuditConsistency")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetAuditConsistencyResponseObject); ok {
+		if err := validResponse.VisitGetAuditConsistencyResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetAuditProof operation middleware
+func (sh *strictHandler) GetAuditProof(ctx *gin.Context, id PathID) {
+	var request GetAuditProofRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetAuditProof(ctx, request.(GetAuditProofRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetAuditProof")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetAuditProofResponseObject); ok {
+		if err := validResponse.VisitGetAuditProofResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ExportAudit operation middleware
 func (sh *strictHandler) ExportAudit(ctx *gin.Context, params ExportAuditParams) {
 	var request ExportAuditRequestObject
@@ -8128,6 +8787,32 @@ func (sh *strictHandler) GetAuditIntegrity(ctx *gin.Context) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(GetAuditIntegrityResponseObject); ok {
 		if err := validResponse.VisitGetAuditIntegrityResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetAuditTile operation middleware
+func (sh *strictHandler) GetAuditTile(ctx *gin.Context, path string) {
+	var request GetAuditTileRequestObject
+
+	request.Path = path
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetAuditTile(ctx, request.(GetAuditTileRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetAuditTile")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetAuditTileResponseObject); ok {
+		if err := validResponse.VisitGetAuditTileResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {
@@ -9348,6 +10033,32 @@ func (sh *strictHandler) GetMe(ctx *gin.Context) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(GetMeResponseObject); ok {
 		if err := validResponse.VisitGetMeResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetMyReceipt operation middleware
+func (sh *strictHandler) GetMyReceipt(ctx *gin.Context, eventID string) {
+	var request GetMyReceiptRequestObject
+
+	request.EventID = eventID
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetMyReceipt(ctx, request.(GetMyReceiptRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetMyReceipt")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetMyReceiptResponseObject); ok {
+		if err := validResponse.VisitGetMyReceiptResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -83,6 +83,20 @@ func (c *call) tag(revision int) {
 	c.header.Set("ETag", tagOf(revision))
 }
 
+// addresses reports whether a parameter of a path can be that of something there is.
+func addresses(p gin.Param) bool {
+	switch p.Key {
+	case "path": // what it names, its handler knows
+		return true
+	case "version":
+		return counted(p.Value)
+	}
+	return canonical(p.Value)
+}
+
+// eventID is the id in a path, which was checked.
+func eventID(id string) uuid.UUID { return uuid.MustParse(id) }
+
 // canonical reports whether a path's id is a UUID in the one form in which we write them.
 func canonical(id string) bool {
 	u, err := uuid.Parse(id)

@@ -126,7 +126,7 @@ var errFull = &domain.Error{
 // check goes through everything that can be refused before a handler runs.
 func (s *Server) check(c *gin.Context, call *call, originAllowed bool) error {
 	for _, p := range c.Params {
-		if p.Key == "version" && !counted(p.Value) || p.Key != "version" && !canonical(p.Value) {
+		if !addresses(p) {
 			return errNoSuchPath
 		}
 	}

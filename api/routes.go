@@ -34,8 +34,9 @@ func newRoutes(operations []*contract.Operation) routes {
 	return r
 }
 
-var ginParameters = strings.NewReplacer("{", ":", "}", "")
+var ginParameters = strings.NewReplacer("{path}", "*path", "{", ":", "}", "")
 
+// ginPath is gin's form of a path. A parameter of the name path is the rest, with its slashes.
 func ginPath(path string) string { return ginParameters.Replace(path) }
 
 func (r routes) of(ctx *gin.Context) *contract.Operation {

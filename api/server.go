@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -12,6 +13,8 @@ import (
 
 	"agentkey/api/contract"
 	"agentkey/api/door"
+	"agentkey/audit"
+	"agentkey/audit/formats"
 	"agentkey/commands"
 	"agentkey/domain"
 	"agentkey/integrations/setupguide"
@@ -33,6 +36,7 @@ type Server struct {
 	Once        *commands.Once
 	Models      *readmodels.DB
 	Events      Events
+	Ledger      *audit.Ledger
 	Channels    *commands.Channels
 	Deliveries  *commands.Deliveries
 
@@ -49,6 +53,8 @@ type Server struct {
 	Ready func() Readiness
 	// Integrity says what was found in an organization's streams that isn't ours, or is gone.
 	Integrity func(ctx context.Context, organization string) (AuditIntegrity, error)
+	// Keys are those that sign or have signed; see GET /.well-known/agentkey-keys.json.
+	Keys func() (formats.Keys, error)
 	// Full reports whether a call came over a connection beyond their limit; nil: there is no limit.
 	Full func(ctx context.Context) bool
 	// OnAnswer receives every call once it was answered. It must not block, and may be nil.
@@ -110,7 +116,8 @@ func (s *Server) Handler() (http.Handler, error) {
 	return engine, nil
 }
 
-// headToo registers HEAD beside each GET that has no effect.
+// headToo registers HEAD beside each GET that has no effect. What the generator takes for one step
+// of a path is the rest of it where ginPath has it so.
 type headToo struct {
 	gin.IRouter
 	routes routes
@@ -118,6 +125,7 @@ type headToo struct {
 
 // GET implements gin.IRoutes.
 func (r headToo) GET(path string, handlers ...gin.HandlerFunc) gin.IRoutes {
+	path = strings.Replace(path, ":path", "*path", 1)
 	if op := r.routes.operations["GET "+path]; op != nil && !op.Command {
 		r.HEAD(path, handlers...)
 	}

@@ -57,7 +57,7 @@ func (p *program) routes() []route {
 
 // at fills in a path.
 func (r route) at(id, toolID string) string {
-	return strings.NewReplacer("{id}", id, "{tool_id}", toolID, "{version}", "1").Replace(r.path)
+	return strings.NewReplacer("{id}", id, "{tool_id}", toolID, "{event_id}", id, "{version}", "1").Replace(r.path)
 }
 
 // organization makes a further one and returns a client with a token of it.

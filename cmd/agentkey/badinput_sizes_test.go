@@ -70,7 +70,7 @@ func TestNoDocumentedLengthIsTooLarge(t *testing.T) {
 		if op.Caller == "agent" {
 			caller = p.with(key)
 		}
-		path := strings.NewReplacer("{id}", unknownID, "{tool_id}", unknownID, "{version}", "1").Replace(op.Path)
+		path := route{path: op.Path}.at(unknownID, unknownID)
 		if a := caller.call(op.Method, path, body); a.Status == 413 || a.Status >= 500 {
 			t.Errorf("%s: %d bytes of %d: %d %s", op.ID, len(body), op.MaxBody, a.Status, a.Body)
 		}

@@ -59,7 +59,7 @@ func TestNoTextTakesWhatNobodySees(t *testing.T) {
 		if op.Caller == "agent" {
 			caller = p.with(key)
 		}
-		path := strings.NewReplacer("{id}", unknownID, "{tool_id}", unknownID, "{version}", "1").Replace(op.Path)
+		path := route{path: op.Path}.at(unknownID, unknownID)
 		textFields(op.Body, "", func(v any) any { return v }, func(at string, s *jsonschema.Schema, body func(any) any) {
 			format := ""
 			if s.Format != nil {

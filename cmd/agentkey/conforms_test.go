@@ -111,6 +111,9 @@ func match(documented, path string) (parameters int, matches bool) {
 		if i == len(steps) {
 			return 0, false
 		}
+		if step == "{path}" { // the rest, with its slashes
+			return parameters + 1, true
+		}
 		if strings.HasPrefix(step, "{") {
 			parameters++
 		} else if step != steps[i] {

@@ -366,6 +366,8 @@ func assemble(
 		Refusals: refusals,
 		Once:     &commands.Once{Log: inst.Log, MACKey: inst.MACKey, Clock: time.Now, NewID: newID},
 		Events:   &export.Source{Log: inst.Log, Logger: logger},
+		Ledger:   h.ledger,
+		Keys:     (&publicKeys{read: inst.VerificationKeys, clock: time.Now}).Keys,
 		Models:   models, WaitFor: readModel.WaitFor, Ready: h.Ready, Integrity: h.Integrity, Full: isSpare,
 		OnAnswer: m.answered, Actions: codec.Actions(),
 		Reveal: func(ctx context.Context, organization, private string) (api.Personal, error) {
