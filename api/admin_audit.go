@@ -102,8 +102,11 @@ func (s *Server) auditEntry(ctx context.Context, e readmodels.AuditEntry) (Audit
 	out := AuditEntry{
 		ID: e.ID, Position: int64(e.Position), Stream: e.Stream, Revision: int64(e.Revision), Action: e.Action, //nolint:gosec // a log never holds 2^63
 		AgentID: optional(e.AgentID), AgentName: optional(e.AgentName), ToolID: optional(e.ToolID),
+		CurrentAgentName: optional(e.Current.Agent), CurrentToolName: optional(e.Current.Tool),
 		ToolName: optional(e.ToolName), OccurredAt: e.OccurredAt.UTC(), Data: map[string]any{},
-		Target: AuditTarget{Type: e.Target.Type, ID: e.Target.ID, Label: e.Target.Label},
+		Target: AuditTarget{
+			Type: e.Target.Type, ID: e.Target.ID, Label: e.Target.Label, CurrentLabel: optional(e.Current.Target),
+		},
 	}
 	if out.Target.Label == "" { // such as a tool that an agent made up
 		out.Target.Label = "Unknown " + words(e.Target.Type)
@@ -119,7 +122,10 @@ func (s *Server) auditEntry(ctx context.Context, e readmodels.AuditEntry) (Audit
 		e.Actor.Label = personal.Label
 	}
 	out.Actor = s.actor(ctx, e.Organization, e.Actor)
-	out.OnBehalfOf = s.somebody(ctx, e.Organization, e.OnBehalfOf)
+	out.Actor.CurrentLabel = optional(e.Current.Actor)
+	if out.OnBehalfOf = s.somebody(ctx, e.Organization, e.OnBehalfOf); out.OnBehalfOf != nil {
+		out.OnBehalfOf.CurrentLabel = optional(e.Current.OnBehalfOf)
+	}
 	if e.RequestID == "" { // an operator's command, or what followed from an event
 		return out, nil
 	}

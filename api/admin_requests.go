@@ -58,13 +58,47 @@ func (s *Server) request(call *call, id string) (out Request, digest string, err
 	}
 	if status := newest.Grant().Status; is && newest.Tool.Name != "" &&
 		(status == agent.Pending || status == agent.Approved || status == agent.Denied || status == agent.Withdrawn) {
-		return s.requestView(call.ctx, call.Caller.Organization, requestLeft(newest)), newest.Digest(), nil
+		named := s.requestNamed(call, requestLeft(newest))
+		return s.requestView(call.ctx, call.Caller.Organization, named), newest.Digest(), nil
 	}
 	found, err := s.Models.Request(call.ctx, call.Caller.Organization, id)
 	if err != nil {
 		return Request{}, "", asked(err, "request")
 	}
 	return s.requestView(call.ctx, call.Caller.Organization, found), "", nil
+}
+
+// requestNamed names the agent and the tool of a decided request as they were called then, which
+// the read model alone knows. Without it, or before it has the decision, they have the names of
+// now.
+func (s *Server) requestNamed(call *call, r readmodels.Request) readmodels.Request {
+	if r.DecidedAt.IsZero() {
+		return r
+	}
+	row, err := s.Models.Request(call.ctx, call.Caller.Organization, r.ID)
+	if err == nil && row.DecidedAt.Equal(r.DecidedAt) {
+		r.AgentName, r.CurrentAgentName = thenAndNow(row.AgentName, r.AgentName)
+		r.ToolName, r.CurrentToolName = thenAndNow(row.ToolName, r.ToolName)
+	}
+	return r
+}
+
+// grantNamed does the same for a grant.
+func (s *Server) grantNamed(call *call, g readmodels.Grant) readmodels.Grant {
+	row, err := s.Models.Grant(call.ctx, call.Caller.Organization, g.AgentID, g.ToolID, s.Clock())
+	if err == nil && row.DecidedAt.Equal(g.DecidedAt) {
+		g.AgentName, g.CurrentAgentName = thenAndNow(row.AgentName, g.AgentName)
+		g.ToolName, g.CurrentToolName = thenAndNow(row.ToolName, g.ToolName)
+	}
+	return g
+}
+
+// thenAndNow leaves out the name of now where it is that of then.
+func thenAndNow(then, now string) (string, string) {
+	if then == now {
+		now = ""
+	}
+	return then, now
 }
 
 // withOutcome adds how a request ended to the refusal of a decision that came too late. The refusal
@@ -181,9 +215,8 @@ func (s *Server) ReplaceGrantCredential(
 		return nil, err
 	}
 	call.done(done.Position)
-	return ReplaceGrantCredential200JSONResponse(
-		s.grantView(call.ctx, call.Caller.Organization, grantLeft(done, s.Clock())),
-	), nil
+	grant := s.grantNamed(call, grantLeft(done, s.Clock()))
+	return ReplaceGrantCredential200JSONResponse(s.grantView(call.ctx, call.Caller.Organization, grant)), nil
 }
 
 // RevokeGrant answers DELETE /api/admin/agents/{id}/grants/{tool_id}.

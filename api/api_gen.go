@@ -1026,9 +1026,11 @@ type AccessRequestStatus string
 
 // Actor defines model for Actor.
 type Actor struct {
-	ID string `json:"id"`
+	// CurrentLabel The name of an agent now, if it was renamed since.
+	CurrentLabel *string `json:"current_label,omitempty"`
+	ID           string  `json:"id"`
 
-	// Label A name to show. Absent for a person whose data was erased.
+	// Label A name to show, as it was when they acted. Absent for a person whose data was erased.
 	Label *string   `json:"label,omitempty"`
 	Type  ActorType `json:"type"`
 }
@@ -1152,10 +1154,16 @@ type AuditEntry struct {
 	// AgentID The agent that did it or that it concerns.
 	AgentID *string `json:"agent_id,omitempty"`
 
-	// AgentName The agent's name now. A retired agent keeps its last one.
-	AgentName *string                `json:"agent_name,omitempty"`
-	Data      map[string]interface{} `json:"data"`
-	ID        string                 `json:"id"`
+	// AgentName The agent's name then.
+	AgentName *string `json:"agent_name,omitempty"`
+
+	// CurrentAgentName The agent's name now, if it was renamed since. A retired agent keeps its last one.
+	CurrentAgentName *string `json:"current_agent_name,omitempty"`
+
+	// CurrentToolName The tool's name now, if it was renamed since. A removed tool keeps its last one.
+	CurrentToolName *string                `json:"current_tool_name,omitempty"`
+	Data            map[string]interface{} `json:"data"`
+	ID              string                 `json:"id"`
 
 	// OccurredAt RFC 3339 in UTC.
 	OccurredAt Time `json:"occurred_at"`
@@ -1173,7 +1181,7 @@ type AuditEntry struct {
 	// ToolID The tool that it concerns. A credential.refused that counts fetches of tools that don't exist names the one that was asked for last.
 	ToolID *string `json:"tool_id,omitempty"`
 
-	// ToolName The tool's name now. A removed tool keeps its last one. Absent if there is no such tool.
+	// ToolName The tool's name then. Absent if there is no such tool.
 	ToolName *string `json:"tool_name,omitempty"`
 }
 
@@ -1243,10 +1251,13 @@ type AuditRequest struct {
 
 // AuditTarget What the entry is about.
 type AuditTarget struct {
+	// CurrentLabel What it is called now, if it was renamed since.
+	CurrentLabel *string `json:"current_label,omitempty"`
+
 	// ID Its id. Empty for the event log, of which there is one.
 	ID string `json:"id"`
 
-	// Label What it is called now, or was called last: a name, the beginning of what an agent learned, or the channel and the topic of a delivery with the names of what it reports.
+	// Label What it was called then: a name, the beginning of what an agent learned, or the channel and the topic of a delivery with the names, when it was queued, of what it reports.
 	Label string `json:"label"`
 
 	// Type Such as agent, tool, suggestion, instruction_suggestion, notification_channel, delivery, service_token or organization. An entry about an agent's access is about the tool. Later versions may add types.
@@ -1410,12 +1421,20 @@ type FieldImport struct {
 
 // Grant An agent's access to a tool. decided_by and decided_at are of the newest decision about it; where AgentKey completes what somebody did, such as removing a tool, they name that person or token. approved_by stays when the access ends. ended_by is absent if the access ended by its time.
 type Grant struct {
-	AgentID   string `json:"agent_id"`
+	AgentID string `json:"agent_id"`
+
+	// AgentName The agent's name when the newest decision was made; while it is pending, its name now.
 	AgentName string `json:"agent_name"`
 
 	// ApprovedAt RFC 3339 in UTC.
 	ApprovedAt *Time  `json:"approved_at,omitempty"`
 	ApprovedBy *Actor `json:"approved_by,omitempty"`
+
+	// CurrentAgentName The agent's name now, if it was renamed since.
+	CurrentAgentName *string `json:"current_agent_name,omitempty"`
+
+	// CurrentToolName The tool's name now, if it was renamed since.
+	CurrentToolName *string `json:"current_tool_name,omitempty"`
 
 	// DecidedAt RFC 3339 in UTC.
 	DecidedAt *Time  `json:"decided_at,omitempty"`
@@ -1436,7 +1455,9 @@ type Grant struct {
 	RequestID     *string     `json:"request_id,omitempty"`
 	Status        GrantStatus `json:"status"`
 	ToolID        string      `json:"tool_id"`
-	ToolName      string      `json:"tool_name"`
+
+	// ToolName The tool's name when the newest decision was made; while it is pending, its name now.
+	ToolName string `json:"tool_name"`
 }
 
 // GrantOrigin defines model for Grant.Origin.
@@ -1916,12 +1937,20 @@ type RelatedSuggestion struct {
 
 // Request defines model for Request.
 type Request struct {
-	AgentID   string `json:"agent_id"`
+	AgentID string `json:"agent_id"`
+
+	// AgentName The agent's name when the request was decided; while it is pending, its name now.
 	AgentName string `json:"agent_name"`
 
 	// CreatedAt RFC 3339 in UTC.
 	CreatedAt      Time           `json:"created_at"`
 	CredentialMode CredentialMode `json:"credential_mode"`
+
+	// CurrentAgentName The agent's name now, if it was renamed since.
+	CurrentAgentName *string `json:"current_agent_name,omitempty"`
+
+	// CurrentToolName The tool's name now, if it was renamed since.
+	CurrentToolName *string `json:"current_tool_name,omitempty"`
 
 	// DecidedAt RFC 3339 in UTC.
 	DecidedAt    *Time         `json:"decided_at,omitempty"`
@@ -1931,7 +1960,9 @@ type Request struct {
 	Reason       string        `json:"reason"`
 	Status       RequestStatus `json:"status"`
 	ToolID       string        `json:"tool_id"`
-	ToolName     string        `json:"tool_name"`
+
+	// ToolName The tool's name when the request was decided; while it is pending, its name now.
+	ToolName string `json:"tool_name"`
 }
 
 // RequestStatus defines model for Request.Status.

@@ -60,10 +60,10 @@ func (s *Server) actor(ctx context.Context, organization string, a domain.Actor)
 	return out
 }
 
-// itself names an agent that acted on its own access.
-func itself(by domain.Actor, agentID, name string) domain.Actor {
-	if by.Type == domain.ActorAgent && by.ID == agentID {
-		by.Label = name
+// itself names an agent that acted on its own access, as it was called then and is called now.
+func itself(by *Actor, agentID, then, current string) *Actor {
+	if by != nil && by.Type == ActorTypeAgent && by.ID == agentID {
+		by.Label, by.CurrentLabel = optional(then), optional(current)
 	}
 	return by
 }
@@ -135,24 +135,26 @@ func confusableView(tools []readmodels.NamedTool) *[]SimilarTool {
 func (s *Server) grantView(ctx context.Context, organization string, g readmodels.Grant) Grant {
 	out := Grant{
 		AgentID: g.AgentID, AgentName: g.AgentName, ToolID: g.ToolID, ToolName: g.ToolName,
+		CurrentAgentName: optional(g.CurrentAgentName), CurrentToolName: optional(g.CurrentToolName),
 		Status: GrantStatus(g.Status), Origin: GrantOrigin(g.Origin), RequestID: optional(g.RequestID),
 		Reason: optional(g.Reason), DecidedAt: optionalTime(g.DecidedAt), ExpiresAt: optionalTime(g.ExpiresAt),
 		FetchCount: g.FetchCount, LastFetchedAt: optionalTime(g.LastFetchedAt),
 		ApprovedAt: optionalTime(g.ApprovedAt), EndedAt: optionalTime(g.EndedAt),
 	}
-	out.DecidedBy = s.somebody(ctx, organization, itself(g.DecidedBy, g.AgentID, g.AgentName))
+	out.DecidedBy = itself(s.somebody(ctx, organization, g.DecidedBy), g.AgentID, g.AgentName, g.CurrentAgentName)
 	out.ApprovedBy = s.somebody(ctx, organization, g.ApprovedBy)
-	out.EndedBy = s.somebody(ctx, organization, itself(g.EndedBy, g.AgentID, g.AgentName))
+	out.EndedBy = itself(s.somebody(ctx, organization, g.EndedBy), g.AgentID, g.AgentName, g.CurrentAgentName)
 	return out
 }
 
 func (s *Server) requestView(ctx context.Context, organization string, r readmodels.Request) Request {
 	out := Request{
 		ID: r.ID, AgentID: r.AgentID, AgentName: r.AgentName, ToolID: r.ToolID, ToolName: r.ToolName,
+		CurrentAgentName: optional(r.CurrentAgentName), CurrentToolName: optional(r.CurrentToolName),
 		CredentialMode: CredentialMode(r.CredentialMode), Reason: r.Reason, Status: RequestStatus(r.Status),
 		CreatedAt: r.CreatedAt.UTC(), DecidedAt: optionalTime(r.DecidedAt), DenialReason: optional(r.DenialReason),
 	}
-	out.DecidedBy = s.somebody(ctx, organization, itself(r.DecidedBy, r.AgentID, r.AgentName))
+	out.DecidedBy = itself(s.somebody(ctx, organization, r.DecidedBy), r.AgentID, r.AgentName, r.CurrentAgentName)
 	return out
 }
 

@@ -26,6 +26,13 @@ func (r *rows) agent(ctx context.Context, id string, e codec.Verified, body agen
 		}
 		return r.key(ctx, id, b.Key, at)
 	case agent.Updated:
+		if b.Name != nil {
+			if err := r.tx.KeepFormerAgentName(ctx, readmodels.KeepFormerAgentNameParams{
+				ID: id, Position: int64(e.Position), Name: *b.Name, //nolint:gosec // positions fit
+			}); err != nil {
+				return err
+			}
+		}
 		return r.tx.UpdateAgent(ctx, readmodels.UpdateAgentParams{
 			ID: id, Name: readmodels.Optional(b.Name), NameFolded: readmodels.Optional(folded(b.Name)),
 			Description: readmodels.Optional(b.Description), OwnerID: readmodels.Optional(b.OwnerID),
@@ -92,22 +99,22 @@ func (r *rows) grant(ctx context.Context, id string, e codec.Verified, body agen
 	by := e.Signed.By()
 	d := decision{
 		rows: r, agentID: id, at: readmodels.Micros(e.Signed.Time), byType: string(by.Type), byID: by.ID,
+		position: int64(e.Position), //nolint:gosec // positions fit
 	}
-	position := int64(e.Position) //nolint:gosec // positions fit
 	switch b := body.(type) {
 	case agent.GrantRequested:
 		if err := r.flush(ctx, access{agentID: id, toolID: b.ToolID}); err != nil {
 			return err
 		}
 		err := r.tx.InsertRequest(ctx, readmodels.InsertRequestParams{
-			ID: b.RequestID, OrganizationID: e.Signed.Organization, Position: position, AgentID: id, ToolID: b.ToolID,
+			ID: b.RequestID, OrganizationID: e.Signed.Organization, Position: d.position, AgentID: id, ToolID: b.ToolID,
 			Reason: b.Reason, CreatedAt: d.at,
 		})
 		if err != nil {
 			return err
 		}
 		return r.tx.AskGrant(ctx, readmodels.AskGrantParams{
-			AgentID: id, ToolID: b.ToolID, OrganizationID: e.Signed.Organization, Position: position,
+			AgentID: id, ToolID: b.ToolID, OrganizationID: e.Signed.Organization, Position: d.position,
 			RequestID: b.RequestID, Reason: b.Reason,
 			Origin: originOf(agent.FromRequest, b.SuggestionID),
 		})
@@ -116,14 +123,14 @@ func (r *rows) grant(ctx context.Context, id string, e codec.Verified, body agen
 			return err
 		}
 		return r.tx.AssignGrant(ctx, readmodels.AssignGrantParams{
-			AgentID: id, ToolID: b.ToolID, OrganizationID: e.Signed.Organization, Position: position,
+			AgentID: id, ToolID: b.ToolID, OrganizationID: e.Signed.Organization, Position: d.position,
 			ExpiresAt: readmodels.MicrosOf(b.ExpiresAt), Origin: originOf(agent.FromAssignment, b.SuggestionID),
 			Reason: b.Reason, DecidedAt: d.at, DecidedByType: d.byType, DecidedByID: d.byID,
 		})
 	case agent.GrantApproved:
 		err := r.tx.ApproveGrant(ctx, readmodels.ApproveGrantParams{
 			AgentID: id, ToolID: b.ToolID, ExpiresAt: readmodels.MicrosOf(b.ExpiresAt), DecidedAt: d.at,
-			DecidedByType: d.byType, DecidedByID: d.byID,
+			DecidedPosition: d.position, DecidedByType: d.byType, DecidedByID: d.byID,
 		})
 		if err != nil {
 			return err
@@ -131,8 +138,8 @@ func (r *rows) grant(ctx context.Context, id string, e codec.Verified, body agen
 		return d.request(ctx, b.RequestID, "approved", "")
 	case agent.GrantDenied:
 		err := r.tx.DenyGrant(ctx, readmodels.DenyGrantParams{
-			AgentID: id, ToolID: b.ToolID, DenialReason: b.Reason, DecidedAt: d.at, DecidedByType: d.byType,
-			DecidedByID: d.byID,
+			AgentID: id, ToolID: b.ToolID, DenialReason: b.Reason, DecidedAt: d.at, DecidedPosition: d.position,
+			DecidedByType: d.byType, DecidedByID: d.byID,
 		})
 		if err != nil {
 			return err
@@ -173,22 +180,23 @@ func originOf(plain agent.Origin, suggestionID string) string {
 type decision struct {
 	*rows
 	agentID      string
-	at           int64
+	at, position int64
 	byType, byID string
 }
 
 // request notes a decision on a request that is still pending; on a decided one it changes nothing.
 func (d decision) request(ctx context.Context, id, status, denial string) error {
 	return d.tx.DecideRequest(ctx, readmodels.DecideRequestParams{
-		ID: id, Status: status, DenialReason: denial, DecidedAt: d.at, DecidedByType: d.byType, DecidedByID: d.byID,
+		ID: id, Status: status, DenialReason: denial, DecidedAt: d.at, DecidedPosition: d.position,
+		DecidedByType: d.byType, DecidedByID: d.byID,
 	})
 }
 
 // end takes access away; a request that was still pending leaves the queue with it.
 func (d decision) end(ctx context.Context, toolID, requestID string, status agent.GrantStatus) error {
 	err := d.tx.EndGrant(ctx, readmodels.EndGrantParams{
-		AgentID: d.agentID, ToolID: toolID, Status: string(status), DecidedAt: d.at, DecidedByType: d.byType,
-		DecidedByID: d.byID,
+		AgentID: d.agentID, ToolID: toolID, Status: string(status), DecidedAt: d.at, DecidedPosition: d.position,
+		DecidedByType: d.byType, DecidedByID: d.byID,
 	})
 	if err != nil {
 		return err

@@ -111,7 +111,9 @@ var tellings = []struct {
 		"an agent gets another name",
 		[]step{registered},
 		step{"agent-bot", admin, agent.Updated{Name: new("Ops")}},
-		[]string{"agents bot: name=Ops name_folded=ops revision=2"},
+		[]string{
+			"+former_names bot/here: name=Build  BOT organization_id=org", "agents bot: name=Ops name_folded=ops revision=2",
+		},
 		"agent bot, agent bot",
 	},
 	{
@@ -192,8 +194,10 @@ var tellings = []struct {
 			"+requests r2: agent_id=bot created_at=now organization_id=org position=here reason=once more " +
 				"status=pending tool_id=github",
 			"agents bot: last_seen_at=now",
-			"grants bot/github: approved_at=0 approved_by_id= approved_by_type= decided_at=0 decided_by_id= " +
-				"decided_by_type= ended_at=0 ended_by_id= ended_by_type= expires_at=0 fetch_count=0 last_fetched_at=0 reason=once more request_id=r2 status=pending",
+			"grants bot/github: approved_at=0 approved_by_id= approved_by_type= decided_at=0 " +
+				"decided_by_id= decided_by_type= decided_position=0 ended_at=0 ended_by_id= " +
+				"ended_by_type= expires_at=0 fetch_count=0 last_fetched_at=0 reason=once more " +
+				"request_id=r2 status=pending",
 		},
 		"tool github, agent bot, tool github",
 	},
@@ -203,52 +207,63 @@ var tellings = []struct {
 		step{"agent-bot", bot, agent.GrantWithdrawn{ToolID: "github", RequestID: "r1"}},
 		[]string{
 			"agents bot: last_seen_at=now",
-			"grants bot/github: decided_at=now decided_by_id=bot decided_by_type=agent ended_at=now ended_by_id=bot " +
-				"ended_by_type=agent status=withdrawn",
-			"requests r1: decided_at=now decided_by_id=bot decided_by_type=agent status=withdrawn",
+			"grants bot/github: decided_at=now decided_by_id=bot decided_by_type=agent " +
+				"decided_position=here ended_at=now ended_by_id=bot ended_by_type=agent " +
+				"status=withdrawn",
+			"requests r1: decided_at=now decided_by_id=bot decided_by_type=agent " +
+				"decided_position=here status=withdrawn",
 		},
 		"tool github, agent bot, tool github",
 	},
 	{
 		"a request is approved", []step{registered, added, asked}, approved, []string{
-			"grants bot/github: approved_at=now approved_by_id=admin approved_by_type=human decided_at=now " +
-				"decided_by_id=admin decided_by_type=human expires_at=now+43195 status=approved",
-			"requests r1: decided_at=now decided_by_id=admin decided_by_type=human status=approved",
+			"grants bot/github: approved_at=now approved_by_id=admin approved_by_type=human " +
+				"decided_at=now decided_by_id=admin decided_by_type=human decided_position=here " +
+				"expires_at=now+43195 status=approved",
+			"requests r1: decided_at=now decided_by_id=admin decided_by_type=human " +
+				"decided_position=here status=approved",
 		}, "tool github, agent bot, tool github",
 	},
 	{
 		"a request is denied", []step{registered, added, asked}, denied, []string{
-			"grants bot/github: decided_at=now decided_by_id=admin decided_by_type=human denial_reason=not now " +
-				"status=denied",
-			"requests r1: decided_at=now decided_by_id=admin decided_by_type=human denial_reason=not now status=denied",
+			"grants bot/github: decided_at=now decided_by_id=admin decided_by_type=human " +
+				"decided_position=here denial_reason=not now status=denied",
+			"requests r1: decided_at=now decided_by_id=admin decided_by_type=human " +
+				"decided_position=here denial_reason=not now status=denied",
 		}, "tool github, agent bot, tool github",
 	},
 	{
 		"access is given without a request", []step{registered, added}, assigned, []string{
-			"+grants bot/github: approved_at=now approved_by_id=admin approved_by_type=human decided_at=now " +
-				"decided_by_id=admin decided_by_type=human expires_at=now+43196 organization_id=org origin=assignment position=here status=approved",
+			"+grants bot/github: approved_at=now approved_by_id=admin approved_by_type=human " +
+				"decided_at=now decided_by_id=admin decided_by_type=human decided_position=here " +
+				"expires_at=now+43196 organization_id=org origin=assignment position=here " +
+				"status=approved",
 		}, "tool github, agent bot, tool github",
 	},
 	{
 		"access is given to whom it was denied", []step{registered, added, asked, denied}, step{
 			"agent-bot", admin, agent.GrantAssigned{ToolID: "github"},
 		}, []string{
-			"grants bot/github: approved_at=now approved_by_id=admin approved_by_type=human decided_at=now denial_reason= " +
-				"origin=assignment reason= request_id= status=approved",
+			"grants bot/github: approved_at=now approved_by_id=admin approved_by_type=human " +
+				"decided_at=now decided_position=here denial_reason= origin=assignment reason= " +
+				"request_id= status=approved",
 		}, "tool github, agent bot, tool github",
 	},
 	{
 		"access is revoked",
 		[]step{registered, added, asked, approved},
 		revoked,
-		[]string{"grants bot/github: decided_at=now ended_at=now ended_by_id=admin ended_by_type=human status=revoked"},
+		[]string{"grants bot/github: decided_at=now decided_position=here ended_at=now " +
+			"ended_by_id=admin ended_by_type=human status=revoked"},
 		"tool github, agent bot, tool github",
 	},
 	{
 		"a request is revoked and leaves the queue", []step{registered, added, asked}, revoked, []string{
-			"grants bot/github: decided_at=now decided_by_id=admin decided_by_type=human ended_at=now ended_by_id=admin " +
-				"ended_by_type=human status=revoked",
-			"requests r1: decided_at=now decided_by_id=admin decided_by_type=human status=withdrawn",
+			"grants bot/github: decided_at=now decided_by_id=admin decided_by_type=human " +
+				"decided_position=here ended_at=now ended_by_id=admin ended_by_type=human " +
+				"status=revoked",
+			"requests r1: decided_at=now decided_by_id=admin decided_by_type=human " +
+				"decided_position=here status=withdrawn",
 		}, "tool github, agent bot, tool github",
 	},
 	{
@@ -277,8 +292,9 @@ var tellings = []struct {
 		},
 		step{"agent-bot", admin, agent.GrantAssigned{ToolID: "github"}},
 		[]string{
-			"grants bot/github: approved_at=now credential_expires_at=0 decided_at=now ended_at=0 ended_by_id= " +
-				"ended_by_type= expires_at=0 status=approved",
+			"grants bot/github: approved_at=now credential_expires_at=0 decided_at=now " +
+				"decided_position=here ended_at=0 ended_by_id= ended_by_type= expires_at=0 " +
+				"status=approved",
 		},
 		"tool github, agent bot, tool github",
 	},
@@ -346,6 +362,7 @@ var tellings = []struct {
 			Site: new("s"), DocsURL: new(""), AuthType: new(catalog.AuthType("other")), MaxGrantSeconds: new(int64(0)),
 		}},
 		[]string{
+			"+former_names github/here: name=GitHub organization_id=org",
 			"tools github: auth_type=other description=d docs_url= max_grant_seconds=0 name=Git Hub name_folded=git " +
 				"hub revision=2 updated_at=now url=u",
 		},
@@ -419,8 +436,8 @@ var tellings = []struct {
 		},
 		step{"agent-bot", late, agent.GrantRevoked{ToolID: "github", Cause: agent.CauseToolRemoved}},
 		[]string{
-			"grants bot/github: decided_at=now decided_by_id=admin ended_at=now ended_by_id=admin ended_by_type=human " +
-				"status=revoked",
+			"grants bot/github: decided_at=now decided_by_id=admin decided_position=here " +
+				"ended_at=now ended_by_id=admin ended_by_type=human status=revoked",
 		},
 		"tool github, agent bot, tool github",
 	},
@@ -429,8 +446,10 @@ var tellings = []struct {
 		[]step{registered, added},
 		step{"agent-bot", admin, agent.GrantAssigned{ToolID: "github", Reason: "to read issues", SuggestionID: "g1"}},
 		[]string{
-			"+grants bot/github: approved_at=now approved_by_id=admin approved_by_type=human decided_at=now " +
-				"decided_by_id=admin decided_by_type=human organization_id=org origin=suggestion position=here reason=to read issues status=approved",
+			"+grants bot/github: approved_at=now approved_by_id=admin approved_by_type=human " +
+				"decided_at=now decided_by_id=admin decided_by_type=human decided_position=here " +
+				"organization_id=org origin=suggestion position=here reason=to read issues " +
+				"status=approved",
 		},
 		"tool github, agent bot, tool github",
 	},
@@ -612,7 +631,10 @@ var tellings = []struct {
 		"a notification channel gets another name",
 		[]step{opened},
 		step{"organization-" + org, admin, organization.ChannelUpdated{ChannelID: "c1", Name: new("Ops")}},
-		[]string{"notification_channels c1: name=Ops revision=2 updated_at=now"},
+		[]string{
+			"+former_names c1/here: name=#ops organization_id=org",
+			"notification_channels c1: name=Ops revision=2 updated_at=now",
+		},
 		"notification_channel c1",
 	},
 	{

@@ -27,8 +27,10 @@ type history struct {
 	tools    []string
 	catalog  catalog.State
 	removed  map[string]time.Time // tools
+	called   map[string]string    // tools, also those that were removed
 	agents   map[string]agent.State
 	requests map[string]string // status by id
+	decided  map[access]called // what both were called when it was decided last about a grant
 	ids      []string          // of the agents
 	position uint64
 }
@@ -36,13 +38,18 @@ type history struct {
 func newHistory(w *world) *history {
 	h := &history{
 		w: w, org: uuid.NewString(), now: start, agents: map[string]agent.State{}, requests: map[string]string{},
-		removed: map[string]time.Time{},
+		decided: map[access]called{}, removed: map[string]time.Time{}, called: map[string]string{},
 	}
 	for range 3 {
 		h.tools, h.ids = append(h.tools, uuid.NewString()), append(h.ids, uuid.NewString())
 	}
 	return h
 }
+
+type (
+	access struct{ agentID, toolID string }
+	called struct{ agent, tool string }
+)
 
 func (h *history) append(t *rapid.T, stream string, by domain.Actor, events []any) {
 	signed := make([]codec.Signed, len(events))
@@ -69,6 +76,9 @@ func (h *history) onCatalog(t *rapid.T, c catalog.Command) {
 		if gone, is := e.(catalog.ToolRemoved); is {
 			h.removed[gone.ToolID] = h.now
 		}
+		for id, tool := range h.catalog.Tools {
+			h.called[id] = tool.Name
+		}
 		stored = append(stored, e)
 	}
 	h.append(t, "catalog-"+h.org, admin, stored)
@@ -81,25 +91,37 @@ func (h *history) onAgent(t *rapid.T, id string, by domain.Actor, c agent.Comman
 	}
 	var stored []any
 	for _, e := range events {
-		h.note(h.agents[id], e)
+		h.note(id, e)
 		h.agents[id] = agent.Evolve(h.agents[id], domain.Fact[agent.Event]{Event: e, At: h.now, By: by})
 		stored = append(stored, e)
 	}
 	h.append(t, "agent-"+id, by, stored)
 }
 
-// note keeps the requests, of which an agent's state knows only the newest for each tool.
-func (h *history) note(before agent.State, e agent.Event) {
+// note keeps the requests, of which an agent's state knows only the newest for each tool, and the
+// names at each decision.
+func (h *history) note(id string, e agent.Event) {
+	before := h.agents[id]
+	decided := func(tool string) {
+		h.decided[access{id, tool}] = called{before.Name, h.called[tool]}
+	}
 	switch e := e.(type) {
 	case agent.GrantRequested:
+		delete(h.decided, access{id, e.ToolID})
 		h.requests[e.RequestID] = "pending"
+	case agent.GrantAssigned:
+		decided(e.ToolID)
 	case agent.GrantApproved:
+		decided(e.ToolID)
 		h.requests[e.RequestID] = "approved"
 	case agent.GrantDenied:
+		decided(e.ToolID)
 		h.requests[e.RequestID] = "denied"
 	case agent.GrantWithdrawn:
+		decided(e.ToolID)
 		h.requests[e.RequestID] = "withdrawn"
 	case agent.GrantRevoked:
+		decided(e.ToolID)
 		if before.Grants[e.ToolID].Status == agent.Pending {
 			h.requests[e.RequestID] = "withdrawn"
 		}
@@ -146,7 +168,8 @@ func (h *history) step(t *rapid.T) {
 		h.onCatalog(
 			t,
 			catalog.UpdateTool{
-				ToolID: tool, Description: &text, URL: &text, Instructions: &text,
+				ToolID: tool, Name: new(tool + text), FoldedName: new(tool + text), Description: &text,
+				URL: &text, Instructions: &text,
 				MaxGrantSeconds: new(int64(len(text)) * 3600),
 			},
 		)
@@ -339,7 +362,7 @@ func (h *history) checkGrants(t *rapid.T, now time.Time) {
 		}
 		got, want := map[string]readmodels.Grant{}, map[string]readmodels.Grant{}
 		for _, g := range list.Items {
-			g.Position, g.AgentName, g.ToolName = 0, "", ""
+			g.Position = 0
 			got[g.ToolID] = g
 		}
 		for tool, g := range s.Grants {
@@ -352,6 +375,13 @@ func (h *history) checkGrants(t *rapid.T, now time.Time) {
 				ExpiresAt: timeOf(g.ExpiresAt), FetchCount: g.FetchCount, LastFetchedAt: g.LastFetchedAt,
 			}
 			w.ApprovedAt, w.EndedAt = g.ApprovedAt, g.EndedAt
+			w.AgentName, w.ToolName = s.Name, h.called[tool]
+			if then, is := h.decided[access{id, tool}]; is && then.agent != s.Name {
+				w.AgentName, w.CurrentAgentName = then.agent, s.Name
+			}
+			if then, is := h.decided[access{id, tool}]; is && then.tool != h.called[tool] {
+				w.ToolName, w.CurrentToolName = then.tool, h.called[tool]
+			}
 			for of, by := range map[*domain.Actor]*domain.Actor{
 				&w.DecidedBy: g.DecidedBy, &w.ApprovedBy: g.ApprovedBy, &w.EndedBy: g.EndedBy,
 			} {

@@ -24,6 +24,13 @@ func (r *rows) channel(ctx context.Context, e codec.Verified, body organization.
 			At: at,
 		})
 	case organization.ChannelUpdated:
+		if b.Name != nil {
+			if err := r.tx.KeepFormerChannelName(ctx, readmodels.KeepFormerChannelNameParams{
+				ID: b.ChannelID, Position: int64(e.Position), Name: *b.Name, //nolint:gosec // positions fit
+			}); err != nil {
+				return err
+			}
+		}
 		change := readmodels.UpdateChannelParams{ID: b.ChannelID, Name: readmodels.Optional(b.Name), At: at}
 		if len(b.Topics) > 0 {
 			change.Topics = sql.NullString{String: topics(b.Topics), Valid: true}

@@ -124,6 +124,13 @@ func (r *rows) tool(ctx context.Context, e codec.Verified, body catalog.Event) e
 			MaxGrantSeconds: b.MaxGrantSeconds, At: at,
 		})
 	case catalog.ToolUpdated:
+		if b.Name != nil {
+			if err := r.tx.KeepFormerToolName(ctx, readmodels.KeepFormerToolNameParams{
+				ID: b.ToolID, Position: int64(e.Position), Name: *b.Name, //nolint:gosec // positions fit
+			}); err != nil {
+				return err
+			}
+		}
 		return r.tx.UpdateTool(ctx, readmodels.UpdateToolParams{
 			ID: b.ToolID, Name: readmodels.Optional(b.Name),
 			NameFolded:  readmodels.Optional(inForm(b.Name, readmodels.Fold)),

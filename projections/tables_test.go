@@ -130,7 +130,7 @@ var keys = map[string][]string{
 	"tool_instructions": {"tool_id", "version"}, "suggestions": {"id"},
 	"suggestion_backers": {"suggestion_id", "agent_id"}, "notes": {"id"}, "note_backers": {"note_id", "agent_id"},
 	"requests": {"id"}, "grants": {"agent_id", "tool_id"}, "audit_entries": {"position"}, "checkpoints": {"name"},
-	"notification_channels": {"id"}, "deliveries": {"id"},
+	"notification_channels": {"id"}, "deliveries": {"id"}, "former_names": {"id", "until"},
 }
 
 // stored is every row of every table: the columns by the name of the row, such as "grants
@@ -231,6 +231,9 @@ func changes(before, after stored, now time.Time, here uint64) []string {
 				columns = append(columns, c+"="+told(c, row[c], now, here))
 			}
 		}
+		if until, at := strings.CutSuffix(name, fmt.Sprint("/", here)); at {
+			name = until + "/here"
+		}
 		switch {
 		case !was:
 			out = append(out, "+"+name+": "+strings.Join(columns, " "))
@@ -253,7 +256,7 @@ func told(column, value string, now time.Time, here uint64) string {
 		return "org"
 	case value == admin.ID:
 		return "admin"
-	case (column == "position" || column == "place") && value == fmt.Sprint(here):
+	case (strings.HasSuffix(column, "position") || column == "place") && value == fmt.Sprint(here):
 		return "here"
 	case (strings.HasSuffix(column, "_at") || strings.HasSuffix(column, "_until")) && value != "0":
 		var micros int64

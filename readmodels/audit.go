@@ -12,8 +12,8 @@ import (
 	"agentkey/domain"
 )
 
-// Target is what an audited event is about. Label is what it is called now, or was last; "" when no
-// such thing is known.
+// Target is what an audited event is about. Label is what it was called then; "" when no such thing
+// is known.
 type Target struct{ Type, ID, Label string }
 
 // AuditEntry is one audited event. Private is still sealed: who may read it opens it. Data holds no
@@ -29,14 +29,19 @@ type AuditEntry struct {
 	OnBehalfOf   domain.Actor // zero: of nobody
 	Target       Target
 	AgentID      string // by or about which agent
-	AgentName    string // now, or last
+	AgentName    string // then
 	ToolID       string
-	ToolName     string // now, or last
+	ToolName     string // then
 	RequestID    string // of the HTTP request
 	OccurredAt   time.Time
 	Data         json.RawMessage
 	Private      string
+	Current      Current
 }
+
+// Current is what an audit entry's things are called now, or were last; "" where that is what they
+// were called then.
+type Current struct{ Agent, Tool, Target, Actor, OnBehalfOf string }
 
 // AuditFilter narrows the audit; zero fields do not. From is inclusive, To is not.
 type AuditFilter struct {
@@ -98,18 +103,22 @@ func scanAudit(rows *sql.Rows) (AuditEntry, error) {
 
 // label gives everything that the entries of an organization name its label.
 func (db *DB) label(ctx context.Context, organization string, entries []AuditEntry) error {
-	var wanted []thing
+	var wanted []moment
 	for _, e := range entries {
 		wanted = append(
-			wanted, e.Target.thing(), actor(e.Actor), actor(e.OnBehalfOf), thing{"agent", e.AgentID}, thing{"tool", e.ToolID},
+			wanted, moment{e.Target.thing(), e.Position}, moment{actor(e.Actor), e.Position},
+			moment{actor(e.OnBehalfOf), e.Position}, moment{thing{"agent", e.AgentID}, e.Position},
+			moment{thing{"tool", e.ToolID}, e.Position},
 		)
 	}
 	labels, err := db.labels(ctx, organization, wanted)
 	for i := range entries {
 		e := &entries[i]
-		e.Target.Label, e.Actor.Label = labels[e.Target.thing()], labels[actor(e.Actor)]
-		e.OnBehalfOf.Label = labels[actor(e.OnBehalfOf)]
-		e.AgentName, e.ToolName = labels[thing{"agent", e.AgentID}], labels[thing{"tool", e.ToolID}]
+		e.Target.Label, e.Current.Target = labels.at(e.Target.thing(), e.Position)
+		e.Actor.Label, e.Current.Actor = labels.at(actor(e.Actor), e.Position)
+		e.OnBehalfOf.Label, e.Current.OnBehalfOf = labels.at(actor(e.OnBehalfOf), e.Position)
+		e.AgentName, e.Current.Agent = labels.at(thing{"agent", e.AgentID}, e.Position)
+		e.ToolName, e.Current.Tool = labels.at(thing{"tool", e.ToolID}, e.Position)
 	}
 	return err
 }

@@ -114,6 +114,15 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.insertToolStmt, err = db.PrepareContext(ctx, insertTool); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertTool: %w", err)
 	}
+	if q.keepFormerAgentNameStmt, err = db.PrepareContext(ctx, keepFormerAgentName); err != nil {
+		return nil, fmt.Errorf("error preparing query KeepFormerAgentName: %w", err)
+	}
+	if q.keepFormerChannelNameStmt, err = db.PrepareContext(ctx, keepFormerChannelName); err != nil {
+		return nil, fmt.Errorf("error preparing query KeepFormerChannelName: %w", err)
+	}
+	if q.keepFormerToolNameStmt, err = db.PrepareContext(ctx, keepFormerToolName); err != nil {
+		return nil, fmt.Errorf("error preparing query KeepFormerToolName: %w", err)
+	}
 	if q.removeChannelStmt, err = db.PrepareContext(ctx, removeChannel); err != nil {
 		return nil, fmt.Errorf("error preparing query RemoveChannel: %w", err)
 	}
@@ -329,6 +338,21 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing insertToolStmt: %w", cerr)
 		}
 	}
+	if q.keepFormerAgentNameStmt != nil {
+		if cerr := q.keepFormerAgentNameStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing keepFormerAgentNameStmt: %w", cerr)
+		}
+	}
+	if q.keepFormerChannelNameStmt != nil {
+		if cerr := q.keepFormerChannelNameStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing keepFormerChannelNameStmt: %w", cerr)
+		}
+	}
+	if q.keepFormerToolNameStmt != nil {
+		if cerr := q.keepFormerToolNameStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing keepFormerToolNameStmt: %w", cerr)
+		}
+	}
 	if q.removeChannelStmt != nil {
 		if cerr := q.removeChannelStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing removeChannelStmt: %w", cerr)
@@ -498,6 +522,9 @@ type Queries struct {
 	insertServiceTokenStmt     *sql.Stmt
 	insertSuggestionStmt       *sql.Stmt
 	insertToolStmt             *sql.Stmt
+	keepFormerAgentNameStmt    *sql.Stmt
+	keepFormerChannelNameStmt  *sql.Stmt
+	keepFormerToolNameStmt     *sql.Stmt
 	removeChannelStmt          *sql.Stmt
 	removeToolStmt             *sql.Stmt
 	reopenSuggestionStmt       *sql.Stmt
@@ -554,6 +581,9 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		insertServiceTokenStmt:     q.insertServiceTokenStmt,
 		insertSuggestionStmt:       q.insertSuggestionStmt,
 		insertToolStmt:             q.insertToolStmt,
+		keepFormerAgentNameStmt:    q.keepFormerAgentNameStmt,
+		keepFormerChannelNameStmt:  q.keepFormerChannelNameStmt,
+		keepFormerToolNameStmt:     q.keepFormerToolNameStmt,
 		removeChannelStmt:          q.removeChannelStmt,
 		removeToolStmt:             q.removeToolStmt,
 		reopenSuggestionStmt:       q.reopenSuggestionStmt,

@@ -11,7 +11,8 @@ import (
 // Grant is the newest state of one agent's access to one tool. A request that was taken back is
 // none.
 type Grant struct {
-	AgentID, AgentName, ToolID, ToolName string
+	AgentID, AgentName, ToolID, ToolName string // as named when the newest decision was made
+	CurrentAgentName, CurrentToolName    string // "" where that is what they were called then
 	Status                               string // pending, approved, denied, revoked or expired
 	Origin                               string // request or assignment
 	RequestID, Reason                    string // "" without a request
@@ -31,9 +32,11 @@ type Grant struct {
 // GrantFilter narrows the grants; zero fields do not.
 type GrantFilter struct{ Status, AgentID, ToolID string }
 
-const (
-	grantColumns = `SELECT g.agent_id, a.name, g.tool_id, t.name, g.status, t.removed_at, g.origin, g.request_id,
-	g.reason, g.denial_reason,
+const grantOpen = "g.status IN ('pending', 'approved')"
+
+var grantColumns = `SELECT g.agent_id, a.name, ` + nameAt("a", "nullif(g.decided_position, 0)") + `,
+    g.tool_id, t.name, ` + nameAt("t", "nullif(g.decided_position, 0)") + `, g.status, t.removed_at, g.origin,
+    g.request_id, g.reason, g.denial_reason,
     g.decided_at, g.decided_by_type, g.decided_by_id, g.approved_at, g.approved_by_type, g.approved_by_id,
     g.ended_at, g.ended_by_type, g.ended_by_id, t.removed_by_type, t.removed_by_id, g.expires_at, g.fetch_count,
     g.last_fetched_at, g.position
@@ -41,8 +44,6 @@ FROM grants AS g
 JOIN agents AS a ON a.id = g.agent_id
 JOIN tools AS t ON t.id = g.tool_id
 WHERE g.organization_id = `
-	grantOpen = "g.status IN ('pending', 'approved')"
-)
 
 func grantQuery(organization string, f GrantFilter, now time.Time, p Page) *text {
 	q := &text{}
@@ -83,10 +84,13 @@ func (db *DB) Grants(
 		var g Grant
 		var removed, decided, approved, ended, expires, fetched, position int64
 		var remover domain.Actor
-		err := rows.Scan(&g.AgentID, &g.AgentName, &g.ToolID, &g.ToolName, &g.Status, &removed, &g.Origin, &g.RequestID,
+		err := rows.Scan(&g.AgentID, &g.CurrentAgentName, &g.AgentName, &g.ToolID, &g.CurrentToolName, &g.ToolName,
+			&g.Status, &removed, &g.Origin, &g.RequestID,
 			&g.Reason, &g.DenialReason,
 			&decided, &g.DecidedBy.Type, &g.DecidedBy.ID, &approved, &g.ApprovedBy.Type, &g.ApprovedBy.ID,
 			&ended, &g.EndedBy.Type, &g.EndedBy.ID, &remover.Type, &remover.ID, &expires, &g.FetchCount, &fetched, &position)
+		onlyNew(g.AgentName, &g.CurrentAgentName)
+		onlyNew(g.ToolName, &g.CurrentToolName)
 		stored := g.Status
 		g.Status = shownStatus(stored, removed != 0, expires, Micros(now))
 		switch {
@@ -122,4 +126,11 @@ func shownStatus(stored string, toolRemoved bool, expires, now int64) string {
 		return "expired"
 	}
 	return stored
+}
+
+// onlyNew empties a name that is what the thing was called already.
+func onlyNew(then string, current *string) {
+	if *current == then {
+		*current = ""
+	}
 }

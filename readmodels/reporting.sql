@@ -15,6 +15,11 @@ SELECT id::uuid AS id, organization_id::uuid AS organization_id, position, name,
     'epoch'::timestamptz + nullif(retired_at, 0) * interval '1 microsecond' AS retired_at
 FROM agents;
 
+-- Of agents, tools and notification channels. At a position something had the name with the least until above it; where
+-- there is none, the name of now.
+CREATE OR REPLACE VIEW reporting.former_names AS
+SELECT id::uuid AS id, until, organization_id::uuid AS organization_id, name FROM former_names;
+
 CREATE OR REPLACE VIEW reporting.agent_keys AS
 SELECT agent_id::uuid AS agent_id, number, id::uuid AS id,
     'epoch'::timestamptz + created_at * interval '1 microsecond' AS created_at,
@@ -46,7 +51,7 @@ SELECT r.id::uuid AS id, r.organization_id::uuid AS organization_id, r.position,
     'epoch'::timestamptz + nullif(CASE WHEN r.status = 'pending' THEN t.removed_at ELSE r.decided_at END, 0) * interval '1 microsecond' AS decided_at,
     nullif(CASE WHEN r.status = 'pending' THEN t.removed_by_type ELSE r.decided_by_type END, '') AS decided_by_type,
     nullif(CASE WHEN r.status = 'pending' THEN t.removed_by_id ELSE r.decided_by_id END, '') AS decided_by_id,
-    nullif(r.denial_reason, '') AS denial_reason
+    nullif(r.denial_reason, '') AS denial_reason, nullif(r.decided_position, 0) AS decided_position
 FROM requests AS r
 JOIN tools AS t ON t.id = r.tool_id;
 
@@ -71,7 +76,8 @@ SELECT g.agent_id::uuid AS agent_id, g.tool_id::uuid AS tool_id, g.organization_
         WHEN g.status = 'approved' AND g.expires_at <> 0 AND 'epoch'::timestamptz + g.expires_at * interval '1 microsecond' <= now() THEN g.expires_at
         ELSE g.ended_at END, 0) * interval '1 microsecond' AS ended_at,
     nullif(CASE WHEN t.removed_at <> 0 AND g.status IN ('pending', 'approved') THEN t.removed_by_type ELSE g.ended_by_type END, '') AS ended_by_type,
-    nullif(CASE WHEN t.removed_at <> 0 AND g.status IN ('pending', 'approved') THEN t.removed_by_id ELSE g.ended_by_id END, '') AS ended_by_id
+    nullif(CASE WHEN t.removed_at <> 0 AND g.status IN ('pending', 'approved') THEN t.removed_by_id ELSE g.ended_by_id END, '') AS ended_by_id,
+    nullif(g.decided_position, 0) AS decided_position
 FROM grants AS g
 JOIN tools AS t ON t.id = g.tool_id;
 

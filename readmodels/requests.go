@@ -11,7 +11,8 @@ import (
 // Request is one request of one agent for one tool. It is never reused: asking again is another
 // request.
 type Request struct {
-	ID, AgentID, AgentName, ToolID, ToolName string
+	ID, AgentID, AgentName, ToolID, ToolName string // as named when it was decided
+	CurrentAgentName, CurrentToolName        string // "" where that is what they were called then
 	CredentialMode                           string
 	Reason                                   string
 	Status                                   string // pending, approved, denied or withdrawn
@@ -26,7 +27,8 @@ type Request struct {
 type RequestFilter struct{ Status, AgentID, ToolID string }
 
 // A request for a tool that was removed left the queue with it.
-const requestColumns = `SELECT r.id, r.agent_id, a.name, r.tool_id, t.name, t.credential_mode, r.reason,
+var requestColumns = `SELECT r.id, r.agent_id, a.name, ` + nameAt("a", "nullif(r.decided_position, 0)") + `,
+    r.tool_id, t.name, ` + nameAt("t", "nullif(r.decided_position, 0)") + `, t.credential_mode, r.reason,
     CASE WHEN r.status = 'pending' AND t.removed_at <> 0 THEN 'withdrawn' ELSE r.status END,
     r.created_at,
     CASE WHEN r.status = 'pending' THEN t.removed_at ELSE r.decided_at END,
@@ -73,8 +75,11 @@ func (db *DB) requests(ctx context.Context, q *text) ([]Request, error) {
 	return collect(ctx, db, q, "requests", func(rows *sql.Rows) (Request, error) {
 		var r Request
 		var created, decided, position int64
-		err := rows.Scan(&r.ID, &r.AgentID, &r.AgentName, &r.ToolID, &r.ToolName, &r.CredentialMode, &r.Reason, &r.Status,
+		err := rows.Scan(&r.ID, &r.AgentID, &r.CurrentAgentName, &r.AgentName, &r.ToolID, &r.CurrentToolName, &r.ToolName,
+			&r.CredentialMode, &r.Reason, &r.Status,
 			&created, &decided, &r.DecidedBy.Type, &r.DecidedBy.ID, &r.DenialReason, &position)
+		onlyNew(r.AgentName, &r.CurrentAgentName)
+		onlyNew(r.ToolName, &r.CurrentToolName)
 		r.CreatedAt, r.DecidedAt, r.Position = toTime(created), toTime(decided), unsigned(position)
 		return r, err
 	})

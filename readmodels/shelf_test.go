@@ -120,13 +120,13 @@ func (s *shelf) ask(organization, agentID, toolID, requestID string) {
 // it.
 func (s *shelf) decide(agentID, toolID, requestID, status string, expires time.Time) {
 	s.t.Helper()
-	at := readmodels.Micros(noon.Add(time.Hour))
+	at, position := readmodels.Micros(noon.Add(time.Hour)), s.next()
 	s.write(func(tx *readmodels.Tx) error {
 		err := tx.DecideRequest(
 			s.t.Context(),
 			readmodels.DecideRequestParams{
-				ID: requestID, Status: status, DenialReason: denial(status), DecidedAt: at, DecidedByType: "human",
-				DecidedByID: "ann",
+				ID: requestID, Status: status, DenialReason: denial(status), DecidedAt: at,
+				DecidedPosition: position, DecidedByType: "human", DecidedByID: "ann",
 			},
 		)
 		if err != nil {
@@ -137,7 +137,7 @@ func (s *shelf) decide(agentID, toolID, requestID, status string, expires time.T
 			return tx.ApproveGrant(
 				s.t.Context(),
 				readmodels.ApproveGrantParams{
-					AgentID: agentID, ToolID: toolID, ExpiresAt: readmodels.Micros(expires), DecidedAt: at,
+					AgentID: agentID, ToolID: toolID, ExpiresAt: readmodels.Micros(expires), DecidedAt: at, DecidedPosition: position,
 					DecidedByType: "human", DecidedByID: "ann",
 				},
 			)
@@ -145,7 +145,7 @@ func (s *shelf) decide(agentID, toolID, requestID, status string, expires time.T
 			return tx.DenyGrant(
 				s.t.Context(),
 				readmodels.DenyGrantParams{
-					AgentID: agentID, ToolID: toolID, DenialReason: denial(status), DecidedAt: at,
+					AgentID: agentID, ToolID: toolID, DenialReason: denial(status), DecidedAt: at, DecidedPosition: position,
 					DecidedByType: "human", DecidedByID: "ann",
 				},
 			)
@@ -153,8 +153,8 @@ func (s *shelf) decide(agentID, toolID, requestID, status string, expires time.T
 		return tx.EndGrant(
 			s.t.Context(),
 			readmodels.EndGrantParams{
-				AgentID: agentID, ToolID: toolID, Status: status, DecidedAt: at, DecidedByType: "human",
-				DecidedByID: "ann",
+				AgentID: agentID, ToolID: toolID, Status: status, DecidedAt: at,
+				DecidedPosition: position, DecidedByType: "human", DecidedByID: "ann",
 			},
 		)
 	})

@@ -75,6 +75,7 @@ func suite(t *testing.T, open func(*testing.T) *readmodels.DB) {
 		{"access ends with its time, its tool and its agent", testEnds},
 		{"the audit", testAudit},
 		{"everything in the audit has its label", testLabels},
+		{"everything keeps the names of its time", testFormerNames},
 		{"the audit is found by all it says", testAuditFilters},
 		{"suggestions, by demand", testSuggestions},
 		{"notes", testNotes},

@@ -40,6 +40,16 @@ CREATE TABLE agents (
 );
 CREATE INDEX agents_newest ON agents (organization_id, position);
 
+-- What agents, tools and notification channels were called before they were renamed. What was never renamed has none,
+-- so the past costs nothing where it is like the present.
+CREATE TABLE former_names (
+    id              TEXT   NOT NULL,
+    until           BIGINT NOT NULL, -- the position of the event that replaced the name
+    organization_id TEXT   NOT NULL,
+    name            TEXT   NOT NULL,
+    PRIMARY KEY (id, until)
+);
+
 CREATE TABLE agent_keys (
     agent_id     TEXT   NOT NULL,
     number       BIGINT NOT NULL,
@@ -103,7 +113,8 @@ CREATE TABLE requests (
     decided_at      BIGINT NOT NULL DEFAULT 0,
     decided_by_type TEXT   NOT NULL DEFAULT '',
     decided_by_id   TEXT   NOT NULL DEFAULT '',
-    denial_reason   TEXT   NOT NULL DEFAULT ''
+    denial_reason   TEXT   NOT NULL DEFAULT '',
+    decided_position BIGINT NOT NULL DEFAULT 0 -- at which names are those of the decision
 );
 CREATE INDEX requests_newest ON requests (organization_id, position);
 CREATE INDEX requests_by_status ON requests (organization_id, status, position);
@@ -134,6 +145,7 @@ CREATE TABLE grants (
     fetch_count     BIGINT NOT NULL DEFAULT 0,
     last_fetched_at BIGINT NOT NULL DEFAULT 0,
     credential_expires_at BIGINT NOT NULL DEFAULT 0, -- of the agent's own credential
+    decided_position BIGINT NOT NULL DEFAULT 0, -- of the newest decision: at which names are those of then
     PRIMARY KEY (agent_id, tool_id)
 );
 CREATE INDEX grants_newest ON grants (organization_id, position);

@@ -13,24 +13,26 @@ import (
 const approveGrant = `-- name: ApproveGrant :exec
 UPDATE grants SET
     status = 'approved', expires_at = $1,
-    decided_at = $2, decided_by_type = $3, decided_by_id = $4,
-    approved_at = $2, approved_by_type = $3, approved_by_id = $4
-WHERE agent_id = $5 AND tool_id = $6
+    decided_at = $2, decided_position = $3, decided_by_type = $4, decided_by_id = $5,
+    approved_at = $2, approved_by_type = $4, approved_by_id = $5
+WHERE agent_id = $6 AND tool_id = $7
 `
 
 type ApproveGrantParams struct {
-	ExpiresAt     int64
-	DecidedAt     int64
-	DecidedByType string
-	DecidedByID   string
-	AgentID       string
-	ToolID        string
+	ExpiresAt       int64
+	DecidedAt       int64
+	DecidedPosition int64
+	DecidedByType   string
+	DecidedByID     string
+	AgentID         string
+	ToolID          string
 }
 
 func (q *Queries) ApproveGrant(ctx context.Context, arg ApproveGrantParams) error {
 	_, err := q.exec(ctx, q.approveGrantStmt, approveGrant,
 		arg.ExpiresAt,
 		arg.DecidedAt,
+		arg.DecidedPosition,
 		arg.DecidedByType,
 		arg.DecidedByID,
 		arg.AgentID,
@@ -45,7 +47,7 @@ VALUES ($1, $2, $3, $4, 'pending', $5,
         $6, $7)
 ON CONFLICT (agent_id, tool_id) DO UPDATE SET
     status = excluded.status, origin = excluded.origin, request_id = excluded.request_id, reason = excluded.reason,
-    decided_at = 0, decided_by_type = '', decided_by_id = '', denial_reason = '', expires_at = 0, fetch_count = 0, last_fetched_at = 0,
+    decided_at = 0, decided_position = 0, decided_by_type = '', decided_by_id = '', denial_reason = '', expires_at = 0, fetch_count = 0, last_fetched_at = 0,
     credential_expires_at = 0, approved_at = 0, approved_by_type = '', approved_by_id = '',
     ended_at = 0, ended_by_type = '', ended_by_id = ''
 `
@@ -75,12 +77,13 @@ func (q *Queries) AskGrant(ctx context.Context, arg AskGrantParams) error {
 
 const assignGrant = `-- name: AssignGrant :exec
 INSERT INTO grants (agent_id, tool_id, organization_id, position, status, origin, request_id, reason,
-                    decided_at, decided_by_type, decided_by_id, approved_at, approved_by_type, approved_by_id, expires_at)
+                    decided_at, decided_position, decided_by_type, decided_by_id, approved_at, approved_by_type, approved_by_id, expires_at)
 VALUES ($1, $2, $3, $4, 'approved', $5, '', $6,
-        $7, $8, $9,
+        $7, $4, $8, $9,
         $7, $8, $9, $10)
 ON CONFLICT (agent_id, tool_id) DO UPDATE SET
     status = excluded.status, origin = excluded.origin, request_id = '', reason = excluded.reason, decided_at = excluded.decided_at,
+    decided_position = excluded.decided_position,
     decided_by_type = excluded.decided_by_type, decided_by_id = excluded.decided_by_id, denial_reason = '',
     expires_at = excluded.expires_at, fetch_count = 0, last_fetched_at = 0, credential_expires_at = 0,
     approved_at = excluded.approved_at, approved_by_type = excluded.approved_by_type, approved_by_id = excluded.approved_by_id,
@@ -241,25 +244,28 @@ const decideRequest = `-- name: DecideRequest :exec
 UPDATE requests SET
     status = $1,
     decided_at = $2,
-    decided_by_type = $3,
-    decided_by_id = $4,
-    denial_reason = $5
-WHERE id = $6 AND status = 'pending'
+    decided_position = $3,
+    decided_by_type = $4,
+    decided_by_id = $5,
+    denial_reason = $6
+WHERE id = $7 AND status = 'pending'
 `
 
 type DecideRequestParams struct {
-	Status        string
-	DecidedAt     int64
-	DecidedByType string
-	DecidedByID   string
-	DenialReason  string
-	ID            string
+	Status          string
+	DecidedAt       int64
+	DecidedPosition int64
+	DecidedByType   string
+	DecidedByID     string
+	DenialReason    string
+	ID              string
 }
 
 func (q *Queries) DecideRequest(ctx context.Context, arg DecideRequestParams) error {
 	_, err := q.exec(ctx, q.decideRequestStmt, decideRequest,
 		arg.Status,
 		arg.DecidedAt,
+		arg.DecidedPosition,
 		arg.DecidedByType,
 		arg.DecidedByID,
 		arg.DenialReason,
@@ -301,23 +307,25 @@ func (q *Queries) DecideSuggestion(ctx context.Context, arg DecideSuggestionPara
 const denyGrant = `-- name: DenyGrant :exec
 UPDATE grants SET
     status = 'denied', denial_reason = $1,
-    decided_at = $2, decided_by_type = $3, decided_by_id = $4
-WHERE agent_id = $5 AND tool_id = $6
+    decided_at = $2, decided_position = $3, decided_by_type = $4, decided_by_id = $5
+WHERE agent_id = $6 AND tool_id = $7
 `
 
 type DenyGrantParams struct {
-	DenialReason  string
-	DecidedAt     int64
-	DecidedByType string
-	DecidedByID   string
-	AgentID       string
-	ToolID        string
+	DenialReason    string
+	DecidedAt       int64
+	DecidedPosition int64
+	DecidedByType   string
+	DecidedByID     string
+	AgentID         string
+	ToolID          string
 }
 
 func (q *Queries) DenyGrant(ctx context.Context, arg DenyGrantParams) error {
 	_, err := q.exec(ctx, q.denyGrantStmt, denyGrant,
 		arg.DenialReason,
 		arg.DecidedAt,
+		arg.DecidedPosition,
 		arg.DecidedByType,
 		arg.DecidedByID,
 		arg.AgentID,
@@ -353,24 +361,26 @@ func (q *Queries) EndDelivery(ctx context.Context, arg EndDeliveryParams) error 
 const endGrant = `-- name: EndGrant :exec
 UPDATE grants SET
     status = $1,
-    decided_at = $2, decided_by_type = $3, decided_by_id = $4,
-    ended_at = $2, ended_by_type = $3, ended_by_id = $4
-WHERE agent_id = $5 AND tool_id = $6
+    decided_at = $2, decided_position = $3, decided_by_type = $4, decided_by_id = $5,
+    ended_at = $2, ended_by_type = $4, ended_by_id = $5
+WHERE agent_id = $6 AND tool_id = $7
 `
 
 type EndGrantParams struct {
-	Status        string
-	DecidedAt     int64
-	DecidedByType string
-	DecidedByID   string
-	AgentID       string
-	ToolID        string
+	Status          string
+	DecidedAt       int64
+	DecidedPosition int64
+	DecidedByType   string
+	DecidedByID     string
+	AgentID         string
+	ToolID          string
 }
 
 func (q *Queries) EndGrant(ctx context.Context, arg EndGrantParams) error {
 	_, err := q.exec(ctx, q.endGrantStmt, endGrant,
 		arg.Status,
 		arg.DecidedAt,
+		arg.DecidedPosition,
 		arg.DecidedByType,
 		arg.DecidedByID,
 		arg.AgentID,
@@ -788,6 +798,54 @@ func (q *Queries) InsertTool(ctx context.Context, arg InsertToolParams) error {
 		arg.MaxGrantSeconds,
 		arg.At,
 	)
+	return err
+}
+
+const keepFormerAgentName = `-- name: KeepFormerAgentName :exec
+INSERT INTO former_names (id, until, organization_id, name)
+SELECT o.id, $1, o.organization_id, o.name FROM agents AS o WHERE o.id = $2 AND o.name <> $3
+`
+
+type KeepFormerAgentNameParams struct {
+	Position int64
+	ID       string
+	Name     string
+}
+
+func (q *Queries) KeepFormerAgentName(ctx context.Context, arg KeepFormerAgentNameParams) error {
+	_, err := q.exec(ctx, q.keepFormerAgentNameStmt, keepFormerAgentName, arg.Position, arg.ID, arg.Name)
+	return err
+}
+
+const keepFormerChannelName = `-- name: KeepFormerChannelName :exec
+INSERT INTO former_names (id, until, organization_id, name)
+SELECT o.id, $1, o.organization_id, o.name FROM notification_channels AS o WHERE o.id = $2 AND o.name <> $3
+`
+
+type KeepFormerChannelNameParams struct {
+	Position int64
+	ID       string
+	Name     string
+}
+
+func (q *Queries) KeepFormerChannelName(ctx context.Context, arg KeepFormerChannelNameParams) error {
+	_, err := q.exec(ctx, q.keepFormerChannelNameStmt, keepFormerChannelName, arg.Position, arg.ID, arg.Name)
+	return err
+}
+
+const keepFormerToolName = `-- name: KeepFormerToolName :exec
+INSERT INTO former_names (id, until, organization_id, name)
+SELECT o.id, $1, o.organization_id, o.name FROM tools AS o WHERE o.id = $2 AND o.name <> $3
+`
+
+type KeepFormerToolNameParams struct {
+	Position int64
+	ID       string
+	Name     string
+}
+
+func (q *Queries) KeepFormerToolName(ctx context.Context, arg KeepFormerToolNameParams) error {
+	_, err := q.exec(ctx, q.keepFormerToolNameStmt, keepFormerToolName, arg.Position, arg.ID, arg.Name)
 	return err
 }
 

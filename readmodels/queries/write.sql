@@ -11,6 +11,10 @@ INSERT INTO agents (id, organization_id, position, name, name_folded, descriptio
 VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(name), sqlc.arg(name_folded), sqlc.arg(description),
         sqlc.arg(owner_id), 'active', sqlc.arg(created_at), sqlc.arg(created_by_type), sqlc.arg(created_by_id));
 
+-- name: KeepFormerAgentName :exec
+INSERT INTO former_names (id, until, organization_id, name)
+SELECT o.id, sqlc.arg(position), o.organization_id, o.name FROM agents AS o WHERE o.id = sqlc.arg(id) AND o.name <> sqlc.arg(name);
+
 -- name: UpdateAgent :exec
 UPDATE agents SET
     name = coalesce(sqlc.narg(name), name),
@@ -51,6 +55,10 @@ INSERT INTO tools (id, organization_id, position, name, name_folded, skeleton, d
 VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(name), sqlc.arg(name_folded), sqlc.arg(skeleton), sqlc.arg(description),
         sqlc.arg(url), sqlc.arg(docs_url), sqlc.arg(auth_type), sqlc.arg(credential_mode), sqlc.arg(credential_version),
         sqlc.arg(credential_fields), sqlc.arg(max_grant_seconds), sqlc.arg(at), sqlc.arg(at));
+
+-- name: KeepFormerToolName :exec
+INSERT INTO former_names (id, until, organization_id, name)
+SELECT o.id, sqlc.arg(position), o.organization_id, o.name FROM tools AS o WHERE o.id = sqlc.arg(id) AND o.name <> sqlc.arg(name);
 
 -- name: UpdateTool :exec
 UPDATE tools SET
@@ -103,6 +111,7 @@ VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(ag
 UPDATE requests SET
     status = sqlc.arg(status),
     decided_at = sqlc.arg(decided_at),
+    decided_position = sqlc.arg(decided_position),
     decided_by_type = sqlc.arg(decided_by_type),
     decided_by_id = sqlc.arg(decided_by_id),
     denial_reason = sqlc.arg(denial_reason)
@@ -114,18 +123,19 @@ VALUES (sqlc.arg(agent_id), sqlc.arg(tool_id), sqlc.arg(organization_id), sqlc.a
         sqlc.arg(request_id), sqlc.arg(reason))
 ON CONFLICT (agent_id, tool_id) DO UPDATE SET
     status = excluded.status, origin = excluded.origin, request_id = excluded.request_id, reason = excluded.reason,
-    decided_at = 0, decided_by_type = '', decided_by_id = '', denial_reason = '', expires_at = 0, fetch_count = 0, last_fetched_at = 0,
+    decided_at = 0, decided_position = 0, decided_by_type = '', decided_by_id = '', denial_reason = '', expires_at = 0, fetch_count = 0, last_fetched_at = 0,
     credential_expires_at = 0, approved_at = 0, approved_by_type = '', approved_by_id = '',
     ended_at = 0, ended_by_type = '', ended_by_id = '';
 
 -- name: AssignGrant :exec
 INSERT INTO grants (agent_id, tool_id, organization_id, position, status, origin, request_id, reason,
-                    decided_at, decided_by_type, decided_by_id, approved_at, approved_by_type, approved_by_id, expires_at)
+                    decided_at, decided_position, decided_by_type, decided_by_id, approved_at, approved_by_type, approved_by_id, expires_at)
 VALUES (sqlc.arg(agent_id), sqlc.arg(tool_id), sqlc.arg(organization_id), sqlc.arg(position), 'approved', sqlc.arg(origin), '', sqlc.arg(reason),
-        sqlc.arg(decided_at), sqlc.arg(decided_by_type), sqlc.arg(decided_by_id),
+        sqlc.arg(decided_at), sqlc.arg(position), sqlc.arg(decided_by_type), sqlc.arg(decided_by_id),
         sqlc.arg(decided_at), sqlc.arg(decided_by_type), sqlc.arg(decided_by_id), sqlc.arg(expires_at))
 ON CONFLICT (agent_id, tool_id) DO UPDATE SET
     status = excluded.status, origin = excluded.origin, request_id = '', reason = excluded.reason, decided_at = excluded.decided_at,
+    decided_position = excluded.decided_position,
     decided_by_type = excluded.decided_by_type, decided_by_id = excluded.decided_by_id, denial_reason = '',
     expires_at = excluded.expires_at, fetch_count = 0, last_fetched_at = 0, credential_expires_at = 0,
     approved_at = excluded.approved_at, approved_by_type = excluded.approved_by_type, approved_by_id = excluded.approved_by_id,
@@ -134,20 +144,20 @@ ON CONFLICT (agent_id, tool_id) DO UPDATE SET
 -- name: ApproveGrant :exec
 UPDATE grants SET
     status = 'approved', expires_at = sqlc.arg(expires_at),
-    decided_at = sqlc.arg(decided_at), decided_by_type = sqlc.arg(decided_by_type), decided_by_id = sqlc.arg(decided_by_id),
+    decided_at = sqlc.arg(decided_at), decided_position = sqlc.arg(decided_position), decided_by_type = sqlc.arg(decided_by_type), decided_by_id = sqlc.arg(decided_by_id),
     approved_at = sqlc.arg(decided_at), approved_by_type = sqlc.arg(decided_by_type), approved_by_id = sqlc.arg(decided_by_id)
 WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
 
 -- name: DenyGrant :exec
 UPDATE grants SET
     status = 'denied', denial_reason = sqlc.arg(denial_reason),
-    decided_at = sqlc.arg(decided_at), decided_by_type = sqlc.arg(decided_by_type), decided_by_id = sqlc.arg(decided_by_id)
+    decided_at = sqlc.arg(decided_at), decided_position = sqlc.arg(decided_position), decided_by_type = sqlc.arg(decided_by_type), decided_by_id = sqlc.arg(decided_by_id)
 WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
 
 -- name: EndGrant :exec
 UPDATE grants SET
     status = sqlc.arg(status),
-    decided_at = sqlc.arg(decided_at), decided_by_type = sqlc.arg(decided_by_type), decided_by_id = sqlc.arg(decided_by_id),
+    decided_at = sqlc.arg(decided_at), decided_position = sqlc.arg(decided_position), decided_by_type = sqlc.arg(decided_by_type), decided_by_id = sqlc.arg(decided_by_id),
     ended_at = sqlc.arg(decided_at), ended_by_type = sqlc.arg(decided_by_type), ended_by_id = sqlc.arg(decided_by_id)
 WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
 
@@ -212,6 +222,10 @@ WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
 INSERT INTO notification_channels (id, organization_id, position, kind, name, topics, host, recipients, created_at, updated_at)
 VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(kind), sqlc.arg(name), sqlc.arg(topics), sqlc.arg(host),
         sqlc.arg(recipients), sqlc.arg(at), sqlc.arg(at));
+
+-- name: KeepFormerChannelName :exec
+INSERT INTO former_names (id, until, organization_id, name)
+SELECT o.id, sqlc.arg(position), o.organization_id, o.name FROM notification_channels AS o WHERE o.id = sqlc.arg(id) AND o.name <> sqlc.arg(name);
 
 -- name: UpdateChannel :exec
 UPDATE notification_channels SET
