@@ -1,7 +1,7 @@
 # Tools are pinned in tools/go.mod and tools/lint/go.mod and built on first use.
 tool = go tool -modfile=$(CURDIR)/tools/go.mod
 .DEFAULT_GOAL := help
-.PHONY: help build test quick bench lint format format-check generate generate-check vuln
+.PHONY: help build test quick bench lint format format-check generate generate-check vuln sbom reproducible
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
@@ -27,5 +27,10 @@ generate: ## generate code and pages from the OpenAPI document, the SQL and the 
 	go generate ./...
 generate-check: generate
 	@git diff --exit-code -- '*_gen.go' '*_gen.json' docs/configuration.md || { echo 'commit the output of make generate'; exit 1; }
+sbom: build ## list the modules in the release binary, in bin/agentkey.cdx.json (CycloneDX)
+	$(tool) cyclonedx-gomod bin -json -std -noserial -notimestamp -version "$$(bin/agentkey --version | cut -d ' ' -f 2)" \
+		-output bin/agentkey.cdx.json bin/agentkey
+reproducible: ## build the present commit twice, in different places, and compare the binaries
+	./scripts/reproducible
 vuln: ## report known vulnerabilities; needs access to the vulnerability database
 	$(tool) govulncheck ./...
