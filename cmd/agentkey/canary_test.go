@@ -238,6 +238,13 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 	}) {
 		t.Errorf("the audit does not tell who fetched: %v", found)
 	}
+	messages := hook.all()
+	for _, m := range messages {
+		c.search("a notification", m.Body)
+	}
+	if len(messages) == 0 {
+		t.Error("nothing was sent to the channel")
+	}
 	for range 2 {
 		p.stop()
 		c.search("what the program printed", []byte(p.stdout.String()))
