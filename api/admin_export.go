@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -16,7 +17,6 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"agentkey/audit/export"
-	"agentkey/audit/formats"
 	"agentkey/domain"
 	"agentkey/readmodels"
 )
@@ -27,11 +27,6 @@ const (
 	// exportsAtOnce bounds the exports that one process writes at a time.
 	exportsAtOnce = 4
 )
-
-// Events gives the stored events of audit entries that are in the order of the log.
-type Events interface {
-	Lines(ctx context.Context, entries []readmodels.AuditEntry) ([]formats.Line, error)
-}
 
 // ExportAudit answers GET /api/admin/audit/export.
 func (s *Server) ExportAudit(ctx context.Context, r ExportAuditRequestObject) (ExportAuditResponseObject, error) {
@@ -47,6 +42,9 @@ func (s *Server) ExportAudit(ctx context.Context, r ExportAuditRequestObject) (E
 	}
 	if p.Format != nil {
 		out.format = *p.Format
+	}
+	if out.format == Bundle {
+		return s.exportBundle(call, out, p)
 	}
 	if p.Cursor != nil {
 		if err := out.resume(*p.Cursor); err != nil {
@@ -80,6 +78,7 @@ type auditExport struct {
 	filter       readmodels.AuditFilter
 	after, last  uint64 // positions
 	entries      int64
+	bundle       *export.Bundle // nil in the other formats
 	headOnly     bool
 }
 
@@ -118,8 +117,11 @@ func (x *auditExport) resume(cursor string) error {
 }
 
 var exportTypes = map[ExportAuditParamsFormat]string{
-	Jsonl: "application/x-ndjson", Csv: "text/csv; charset=utf-8",
+	Jsonl: "application/x-ndjson", Csv: "text/csv; charset=utf-8", Bundle: "application/zip",
 }
+
+// exportSuffixes are the ends of file names that aren't the format's name.
+var exportSuffixes = map[ExportAuditParamsFormat]string{Bundle: "zip"}
 
 // VisitExportAuditResponse writes the entries, page by page. Where it fails it cuts the connection,
 // so that nobody takes a part for the whole.
@@ -132,8 +134,11 @@ func (x auditExport) VisitExportAuditResponse(w http.ResponseWriter) error {
 	}
 	h := w.Header()
 	h.Set("Content-Type", exportTypes[x.format])
-	h.Set("Content-Disposition", `attachment; filename="agentkey-audit.`+string(x.format)+`"`)
-	h.Set("X-Export-Cursor", x.name())
+	suffix := cmp.Or(exportSuffixes[x.format], string(x.format))
+	h.Set("Content-Disposition", `attachment; filename="agentkey-audit.`+suffix+`"`)
+	if x.bundle == nil {
+		h.Set("X-Export-Cursor", x.name())
+	}
 	h.Set("X-Export-Entries", strconv.FormatInt(x.entries, 10))
 	h.Set("X-Accel-Buffering", "no")
 	ctx, cancel := context.WithCancelCause(x.call.ctx)
@@ -162,6 +167,9 @@ var errManyExports = &domain.Error{
 
 // write writes the rest of the export from its position on.
 func (x auditExport) write(ctx context.Context, out exportWriter) error {
+	if x.bundle != nil {
+		return x.bundle.Write(ctx, out)
+	}
 	var text []byte
 	if x.format == Csv && x.after == 0 {
 		text = export.AppendCSVHead(text)
@@ -176,7 +184,7 @@ func (x auditExport) write(ctx context.Context, out exportWriter) error {
 		if text, err = x.append(ctx, text, entries); err != nil {
 			return err
 		}
-		if err := out.write(text); err != nil {
+		if _, err := out.Write(text); err != nil {
 			return err
 		}
 		text = text[:0]
@@ -184,13 +192,14 @@ func (x auditExport) write(ctx context.Context, out exportWriter) error {
 			after = entries[len(entries)-1].Position
 		}
 	}
-	return out.write(text)
+	_, err := out.Write(text)
+	return err
 }
 
 // append appends a page of entries in the format of the export.
 func (x auditExport) append(ctx context.Context, text []byte, entries []readmodels.AuditEntry) ([]byte, error) {
 	if x.format == Jsonl {
-		lines, err := x.server.Events.Lines(ctx, entries)
+		lines, err := x.server.Export.Lines(ctx, entries)
 		if err != nil {
 			return nil, err
 		}
@@ -257,16 +266,17 @@ func (o exportWriter) begin() error {
 	return nil
 }
 
-func (o exportWriter) write(text []byte) error {
+// Write implements io.Writer.
+func (o exportWriter) Write(text []byte) (n int, err error) {
 	if len(text) == 0 {
-		return nil
+		return 0, nil
 	}
-	err := o.socket.SetWriteDeadline(o.clock().Add(pieceWithin))
+	err = o.socket.SetWriteDeadline(o.clock().Add(pieceWithin))
 	if err == nil {
-		_, err = o.w.Write(text)
+		n, err = o.w.Write(text)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", errReader, err)
+		err = fmt.Errorf("%w: %w", errReader, err)
 	}
-	return nil
+	return n, err
 }

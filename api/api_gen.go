@@ -834,13 +834,16 @@ func (e ListAuditParamsActorType) Valid() bool {
 
 // Defines values for ExportAuditParamsFormat.
 const (
-	Csv   ExportAuditParamsFormat = "csv"
-	Jsonl ExportAuditParamsFormat = "jsonl"
+	Bundle ExportAuditParamsFormat = "bundle"
+	Csv    ExportAuditParamsFormat = "csv"
+	Jsonl  ExportAuditParamsFormat = "jsonl"
 )
 
 // Valid indicates whether the value is a known member of the ExportAuditParamsFormat enum.
 func (e ExportAuditParamsFormat) Valid() bool {
 	switch e {
+	case Bundle:
+		return true
 	case Csv:
 		return true
 	case Jsonl:
@@ -5913,6 +5916,26 @@ func (response ExportAudit200ApplicationXNdjsonResponse) VisitExportAuditRespons
 			return err
 		}
 	}
+}
+
+type ExportAudit200ApplicationZipResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response ExportAudit200ApplicationZipResponse) VisitExportAuditResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/zip")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
 }
 
 type ExportAudit200TextCsvResponse struct {

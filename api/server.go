@@ -14,6 +14,7 @@ import (
 	"agentkey/api/contract"
 	"agentkey/api/door"
 	"agentkey/audit"
+	"agentkey/audit/export"
 	"agentkey/audit/formats"
 	"agentkey/commands"
 	"agentkey/domain"
@@ -35,7 +36,7 @@ type Server struct {
 	Refusals    *commands.Refusals
 	Once        *commands.Once
 	Models      *readmodels.DB
-	Events      Events
+	Export      *export.Source
 	Ledger      *audit.Ledger
 	Channels    *commands.Channels
 	Deliveries  *commands.Deliveries

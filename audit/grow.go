@@ -149,8 +149,8 @@ func (g *growth) leaf(ctx context.Context, organization string, e codec.Verified
 	t, known := g.now.trees[organization]
 	if !known {
 		t = &tree{organization: organization, number: int64(len(g.now.trees) + 1)}
-		if err := insert(ctx, g.w, "INSERT INTO trees (organization_id, tree, size, signed, note)", [][]any{
-			{organization, t.number, 0, 0, ""},
+		if err := insert(ctx, g.w, "INSERT INTO trees (organization_id, tree, size, signed)", [][]any{
+			{organization, t.number, 0, 0},
 		}, ""); err != nil {
 			return fmt.Errorf("begin the tree of %s: %w", organization, err)
 		}
@@ -243,10 +243,12 @@ func (g *growth) checkpoint(ctx context.Context, organization string, e codec.Ve
 			return nil, nil
 		}
 		t.signed, t.since = c.Size, g.Clock()
-		_, err := g.w.ExecContext(
-			ctx, "UPDATE trees SET signed = $1, note = $2 WHERE tree = $3", c.Size, body.Note, t.number,
-		)
-		return nil, err
+		if _, err := g.w.ExecContext(
+			ctx, "UPDATE trees SET signed = $1 WHERE tree = $2", c.Size, t.number,
+		); err != nil {
+			return nil, fmt.Errorf("write what a checkpoint covers: %w", err)
+		}
+		return nil, insert(ctx, g.w, "INSERT INTO notes (tree, size, note)", [][]any{{t.number, c.Size, body.Note}}, "")
 	}
 	if known {
 		t.broken = true

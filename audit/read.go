@@ -55,10 +55,11 @@ func (l *Ledger) covered(ctx context.Context, organization string, fn func(*sign
 		var s signedTree
 		var number int64
 		err := q.QueryRowContext(
-			ctx, "SELECT tree, signed, note FROM trees WHERE organization_id = $1", organization,
+			ctx, "SELECT t.tree, t.signed, n.note FROM trees AS t JOIN notes AS n ON n.tree = t.tree AND n.size = t.signed "+
+				"WHERE t.organization_id = $1", organization,
 		).Scan(&number, &s.size, &s.note)
 		switch {
-		case errors.Is(err, sql.ErrNoRows), err == nil && s.size == 0:
+		case errors.Is(err, sql.ErrNoRows):
 			return l.notCovered()
 		case err != nil:
 			return fmt.Errorf("read the tree of %s: %w", organization, err)

@@ -127,7 +127,7 @@ func (l *Ledger) root(ctx context.Context, t tree) (root tlog.Hash, err error) {
 			return err
 		}
 		var note string
-		err := q.QueryRowContext(ctx, "SELECT note FROM trees WHERE tree = $1", t.number).Scan(&note)
+		err := q.QueryRowContext(ctx, "SELECT note FROM notes WHERE tree = $1 AND size = $2", t.number, t.signed).Scan(&note)
 		if err != nil {
 			return err
 		}

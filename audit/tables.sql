@@ -5,8 +5,15 @@ CREATE TABLE trees (
     organization_id TEXT    NOT NULL PRIMARY KEY,
     tree            INTEGER NOT NULL,        -- stands for the organization in the other tables
     size            BIGINT  NOT NULL,        -- leaves
-    signed          BIGINT  NOT NULL,        -- leaves that the newest checkpoint covers
-    note            TEXT    NOT NULL         -- the newest checkpoint; '' before the first
+    signed          BIGINT  NOT NULL         -- leaves that the newest checkpoint covers
+);
+
+-- Every checkpoint that the log gives.
+CREATE TABLE notes (
+    tree INTEGER NOT NULL,
+    size BIGINT  NOT NULL,
+    note TEXT    NOT NULL, -- as it was signed
+    PRIMARY KEY (tree, size)
 );
 
 CREATE TABLE leaves (

@@ -65,6 +65,8 @@ type world struct {
 	open func() *audit.Tables
 	ends map[string]codec.End
 
+	began time.Time
+
 	mu  sync.Mutex
 	now time.Time
 }
@@ -77,7 +79,7 @@ func newWorld(t testing.TB, engine string) *world {
 	)
 	w := &world{
 		t: t, log: &codec.Log{Client: eventstoretest.Start(t).Client, Keys: keys}, open: engines[engine](t),
-		key: private, ends: map[string]codec.End{}, now: time.Now(),
+		key: private, ends: map[string]codec.End{}, now: time.Now(), began: time.Now(),
 	}
 	w.happened("installation", first, installation.Begun{StoreID: "store", OrganizationID: first})
 	return w

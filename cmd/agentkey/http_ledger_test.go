@@ -130,6 +130,7 @@ func TestTheLedgerProvesTheAudit(t *testing.T) {
 	admin.refused(409, "not_covered_yet", "GET", fmt.Sprintf("/api/admin/audit/consistency?from=1&to=%d", now.Size+1), nil)
 
 	admin.mirror(now)
+	p.auditor(answered.Body)
 	stranger := p.organization("Another", "owner")
 	stranger.refused(404, "not_found", "GET", "/api/admin/audit/entries/"+fetched+"/proof", nil)
 	stranger.refused(409, "not_covered_yet", "GET", checkpointPath, nil)

@@ -45,6 +45,7 @@ type commandLine struct {
 	Keys         keysCommand         `cmd:"" help:"Manage master keys."`
 	Admin        adminCommand        `cmd:"" help:"Recover a lost admin token."`
 	Projections  projectionsCommand  `cmd:"" help:"Rebuild read models."`
+	Audit        auditCommand        `cmd:"" help:"Export the audit, and check what was exported."`
 	Backup       backupCommand       `cmd:"" help:"Back up the embedded event log to a file. It works while serve is running."`
 	Restore      restoreCommand      `cmd:"" help:"Restore an event log from a backup."`
 

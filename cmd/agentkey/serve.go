@@ -306,6 +306,7 @@ func assemble(
 	guides := commands.NewGuideLoop(env)
 	outgoing, lanes := commands.NewDeliveryLoop(env), commands.NewLaneLoop(env)
 	refusals := commands.NewRefusals(env, newID)
+	keys := &publicKeys{read: inst.VerificationKeys, clock: time.Now}
 	h.installation = commands.NewInstallationLoop(env)
 	h.clock = &clockCheck{log: inst.Log, clock: time.Now}
 	h.fence = commands.NewFence(commands.FenceConfig{
@@ -365,10 +366,9 @@ func assemble(
 		},
 		Refusals: refusals,
 		Once:     &commands.Once{Log: inst.Log, MACKey: inst.MACKey, Clock: time.Now, NewID: newID},
-		Events:   &export.Source{Log: inst.Log, Logger: logger},
-		Ledger:   h.ledger,
-		Keys:     (&publicKeys{read: inst.VerificationKeys, clock: time.Now}).Keys,
-		Models:   models, WaitFor: readModel.WaitFor, Ready: h.Ready, Integrity: h.Integrity, Full: isSpare,
+		Export:   &export.Source{Log: inst.Log, Ledger: h.ledger, Keys: keys.Keys, Logger: logger},
+		Ledger:   h.ledger, Keys: keys.Keys,
+		Models: models, WaitFor: readModel.WaitFor, Ready: h.Ready, Integrity: h.Integrity, Full: isSpare,
 		OnAnswer: m.answered, Actions: codec.Actions(),
 		Reveal: func(ctx context.Context, organization, private string) (api.Personal, error) {
 			p, err := privacy.Open(ctx, organization, private)

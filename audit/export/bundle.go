@@ -1,0 +1,115 @@
+package export
+
+import (
+	"archive/zip"
+	"context"
+	_ "embed"
+	"fmt"
+	"io"
+	"strings"
+	"text/template"
+
+	"github.com/google/uuid"
+
+	"agentkey/audit"
+	"agentkey/audit/formats"
+	"agentkey/eventstore"
+)
+
+//go:embed readme.txt
+var readmeText string
+
+var readme = template.Must(template.New(formats.ReadmeFile).Parse(readmeText))
+
+// Bundle is a range of an organization's ledger with all that it takes to check it elsewhere.
+type Bundle struct {
+	audit.Range
+
+	source       *Source
+	organization string
+	keys         formats.Keys
+}
+
+// Bundle returns the bundle that holds two events and what is between them; see audit.Ledger.Range
+// for what uuid.Nil means, and for the errors.
+func (s *Source) Bundle(ctx context.Context, organization string, first, last uuid.UUID) (*Bundle, error) {
+	keys, err := s.Keys()
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.Ledger.Range(ctx, organization, first, last)
+	if err != nil {
+		return nil, err
+	}
+	return &Bundle{Range: r, source: s, organization: organization, keys: keys}, nil
+}
+
+// bundlePage is how many events of a bundle are in memory at once.
+const bundlePage = 256
+
+// Write writes the bundle as a ZIP archive, in memory that doesn't grow with it. A leaf whose event
+// the log no longer has is left out, so that the verifier names it.
+func (b *Bundle) Write(ctx context.Context, w io.Writer) error {
+	archive := zip.NewWriter(w)
+	for _, name := range formats.BundleFiles() {
+		file, err := archive.Create(name)
+		if err == nil {
+			err = b.file(ctx, name, file)
+		}
+		if err != nil {
+			return fmt.Errorf("write %s: %w", name, err)
+		}
+	}
+	return archive.Close()
+}
+
+func (b *Bundle) file(ctx context.Context, name string, w io.Writer) error {
+	r := formats.Range{
+		Origin: formats.Origin(b.organization), StoreID: b.source.Log.Keys.StoreID(), First: b.First, Last: b.Size - 1,
+		Before: b.Before,
+	}
+	switch name {
+	case formats.ReadmeFile:
+		return readme.Execute(w, r)
+	case formats.KeysFile:
+		return encoded(w, b.keys)
+	case formats.RangeFile:
+		return encoded(w, r)
+	case formats.CheckpointsFile:
+		_, err := io.WriteString(w, strings.Join(b.Checkpoints, "\n")+"\n")
+		return err
+	}
+	return b.events(ctx, w)
+}
+
+func (b *Bundle) events(ctx context.Context, w io.Writer) error {
+	var text []byte
+	for from := b.First; from < b.Size; from += bundlePage {
+		leaves, err := b.source.Ledger.LeavesFrom(ctx, b.organization, from, int(min(bundlePage, b.Size-from)))
+		if err != nil {
+			return err
+		}
+		lines, err := b.source.stored(ctx, leaves, func(eventstore.Recorded) error { return nil })
+		if err != nil {
+			return err
+		}
+		text = text[:0]
+		for _, line := range lines {
+			if text, err = line.Append(text); err != nil {
+				return err
+			}
+		}
+		if _, err := w.Write(text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func encoded(w io.Writer, v any) error {
+	text, err := formats.EncodeFile(v)
+	if err == nil {
+		_, err = w.Write(text)
+	}
+	return err
+}

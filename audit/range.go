@@ -1,0 +1,125 @@
+package audit
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"math/bits"
+
+	"github.com/google/uuid"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"agentkey/audit/formats"
+	"agentkey/readmodels"
+)
+
+// Leaf is where a leaf's event is in the log.
+type Leaf struct {
+	Index    int64
+	EventID  uuid.UUID
+	Stream   string
+	Revision uint64
+	Position uint64
+}
+
+// Range is a part of a tree that ends at a checkpoint.
+type Range struct {
+	First, Size int64 // its leaves are those from First up to Size
+
+	// Before are the hashes of the complete subtrees of the leaves before First, the largest first.
+	Before []tlog.Hash
+
+	// Checkpoints are the signed notes over more than First and up to Size leaves, the smallest first.
+	Checkpoints []string
+}
+
+// Range returns the part of an organization's tree that holds two of its events and what is between
+// them. uuid.Nil as the first means from the beginning; as the last, up to the newest checkpoint.
+// Errors: ErrNotFound, *NotCoveredError.
+func (l *Ledger) Range(ctx context.Context, organization string, first, last uuid.UUID) (r Range, err error) {
+	until := int64(-1)
+	for _, end := range []struct {
+		id    uuid.UUID
+		index *int64
+	}{{first, &r.First}, {last, &until}} {
+		if end.id == uuid.Nil {
+			continue
+		}
+		at, err := l.find(ctx, organization, end.id)
+		if err != nil {
+			return Range{}, err
+		}
+		*end.index = at.index
+	}
+	err = l.covered(ctx, organization, func(s *signedTree) error {
+		if until < 0 {
+			until = s.size - 1
+		}
+		if until >= s.size || r.First > until {
+			return l.notCovered()
+		}
+		if r.Before, err = before(s, r.First); err != nil {
+			return fmt.Errorf("read what is before the entry %d of %s: %w", r.First, organization, err)
+		}
+		r.Size, r.Checkpoints, err = s.notes(r.First, until)
+		return err
+	})
+	return r, err
+}
+
+// notes returns the checkpoints over more than a number of leaves, up to the first that is over
+// another leaf, and how many leaves that one is over.
+func (s *signedTree) notes(above, leaf int64) (size int64, notes []string, err error) {
+	if err := s.q.QueryRowContext(
+		s.ctx, "SELECT min(size) FROM notes WHERE tree = $1 AND size > $2", s.tree, leaf,
+	).Scan(&size); err != nil {
+		return 0, nil, fmt.Errorf("read a checkpoint: %w", err)
+	}
+	err = each(s.ctx, s.q, func(rows *sql.Rows) error {
+		var note string
+		err := rows.Scan(&note)
+		notes = append(notes, note)
+		return err
+	}, "SELECT note FROM notes WHERE tree = $1 AND size > $2 AND size <= $3 ORDER BY size", s.tree, above, size)
+	if err != nil {
+		err = fmt.Errorf("read checkpoints: %w", err)
+	}
+	return size, notes, err
+}
+
+// before returns the hashes of the complete subtrees of the first leaves of a tree.
+func before(h tlog.HashReader, size int64) ([]tlog.Hash, error) {
+	indexes := make([]int64, 0, formats.Parts(size))
+	for done := int64(0); done < size; {
+		level := bits.Len64(uint64(size-done)) - 1 //nolint:gosec // it is positive
+		indexes = append(indexes, tlog.StoredHashIndex(level, done>>level))
+		done += 1 << level
+	}
+	return h.ReadHashes(indexes)
+}
+
+// LeavesFrom returns up to limit leaves of an organization's tree, in order, from an index on.
+func (l *Ledger) LeavesFrom(
+	ctx context.Context, organization string, from int64, limit int,
+) (leaves []Leaf, err error) {
+	err = l.Tables.Query(ctx, func(ctx context.Context, q readmodels.DBTX) error {
+		return each(ctx, q, func(rows *sql.Rows) error {
+			var leaf Leaf
+			var id []byte
+			var revision, position int64
+			if err := rows.Scan(&leaf.Index, &id, &leaf.Stream, &revision, &position); err != nil {
+				return err
+			}
+			leaf.Revision, leaf.Position = uint64(revision), uint64(position) //nolint:gosec // they were such
+			leaf.EventID, err = uuid.FromBytes(id)
+			leaves = append(leaves, leaf)
+			return err
+		}, `SELECT l.idx, l.event_id, s.name, l.revision, l.position FROM leaves AS l
+			JOIN trees AS t ON t.tree = l.tree JOIN streams AS s ON s.number = l.stream
+			WHERE t.organization_id = $1 AND l.idx >= $2 AND l.idx < $3 ORDER BY l.idx`, organization, from, from+int64(limit))
+	})
+	if err != nil {
+		err = fmt.Errorf("read leaves of %s: %w", organization, err)
+	}
+	return leaves, err
+}

@@ -1,0 +1,243 @@
+package main
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+type auditCommand struct {
+	Export auditExportCommand `cmd:"" help:"Download the audit from a running service."`
+	Verify auditVerifyCommand `cmd:"" help:"Check a bundle of the audit. It needs neither the service nor a network."`
+}
+
+// remote is a running service, as an auditor reaches it.
+type remote struct {
+	URL       string `default:"http://127.0.0.1:8080" help:"The address of the service."`
+	TokenFile string `placeholder:"FILE" type:"existingfile" help:"A file with a service token. AGENTKEY_ADMIN_TOKEN also holds one."`
+}
+
+// get asks the service. Every answer but 200 is an error with what the service says.
+func (r remote) get(ctx context.Context, sh *shell, path string, query url.Values) (*http.Response, error) {
+	token := lookUp(sh.environ, "AGENTKEY_ADMIN_TOKEN")
+	if r.TokenFile != "" {
+		text, err := os.ReadFile(r.TokenFile)
+		if err != nil {
+			return nil, err
+		}
+		token = strings.TrimSpace(string(text))
+	}
+	if token == "" {
+		return nil, usageError{errors.New("there is no token: set AGENTKEY_ADMIN_TOKEN or name a file with --token-file")}
+	}
+	address := strings.TrimSuffix(r.URL, "/") + path
+	if len(query) > 0 {
+		address += "?" + query.Encode()
+	}
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	q.Header.Set("Authorization", "Bearer "+token)
+	a, err := http.DefaultClient.Do(q)
+	if err != nil {
+		return nil, err
+	}
+	if a.StatusCode == http.StatusOK {
+		return a, nil
+	}
+	defer a.Body.Close() //nolint:errcheck // nothing more is read from it
+	var problem struct{ Detail, Hint string }
+	if err := json.NewDecoder(io.LimitReader(a.Body, 1<<20)).Decode(&problem); err != nil || problem.Detail == "" {
+		return nil, fmt.Errorf("%s answers %s; is it the address of the service?", address, a.Status)
+	}
+	return nil, fmt.Errorf("the service answers: %s %s", problem.Detail, problem.Hint)
+}
+
+// getJSON reads a small answer.
+func (r remote) getJSON(sh *shell, path string, query url.Values, into any) error {
+	text, err := r.getText(sh, path, query)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, into)
+}
+
+func (r remote) getText(sh *shell, path string, query url.Values) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(sh.ctx, time.Minute)
+	defer cancel()
+	a, err := r.get(ctx, sh, path, query)
+	if err != nil {
+		return nil, err
+	}
+	defer a.Body.Close() //nolint:errcheck // it was read to its end, or the error of that counts
+	return io.ReadAll(io.LimitReader(a.Body, 64<<20))
+}
+
+// lookUp returns the value of an environment variable, "" if it isn't set.
+func lookUp(environ []string, name string) (value string) {
+	for _, v := range environ {
+		if rest, found := strings.CutPrefix(v, name+"="); found {
+			value = rest
+		}
+	}
+	return value
+}
+
+type auditExportCommand struct {
+	remote
+
+	File      string `arg:"" help:"The file to create. It must not exist yet." type:"path"`
+	Format    string `enum:"bundle,jsonl,csv" default:"bundle" help:"bundle: a ZIP archive that proves itself. jsonl: events as they are stored. csv: a table."`
+	From      string `help:"Not before this time (RFC 3339)."`
+	To        string `help:"Before this time (RFC 3339)."`
+	ActorType string `help:"Only what this type of actor did. Like the next ones, it isn't for a bundle."`
+	ActorID   string `help:"Only what this actor did."`
+	AgentID   string `help:"Only what is by or about this agent."`
+	ToolID    string `help:"Only what is about this tool."`
+	Action    string `help:"Only this action, such as credential.vended."`
+}
+
+// Run downloads the audit. A file that isn't whole doesn't get the name.
+func (x *auditExportCommand) Run(sh *shell) (err error) {
+	query := url.Values{"format": {x.Format}}
+	for name, value := range map[string]string{
+		"from": x.From, "to": x.To, "actor_type": x.ActorType, "actor_id": x.ActorID, "agent_id": x.AgentID,
+		"tool_id": x.ToolID, "action": x.Action,
+	} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	if _, err := os.Stat(x.File); err == nil {
+		return usageError{fmt.Errorf("%s exists already: name another file", x.File)}
+	}
+	entries, err := x.download(sh, query, x.File)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(sh.stdout, "Exported %d entries to %s.\n", entries, x.File)
+	return err
+}
+
+// download writes an export to a file, and returns how many entries it has.
+func (r remote) download(sh *shell, query url.Values, file string) (entries int64, err error) {
+	a, err := r.get(sh.ctx, sh, "/api/admin/audit/export", query)
+	if err != nil {
+		return 0, err
+	}
+	defer a.Body.Close() //nolint:errcheck // it was read to its end, or the error of that counts
+	if entries, err = strconv.ParseInt(a.Header.Get("X-Export-Entries"), 10, 64); err != nil {
+		return 0, fmt.Errorf("%s doesn't answer like the service", r.URL)
+	}
+	part := file + ".part"
+	out, err := os.Create(part) //nolint:gosec // the caller names it
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, out.Close(), os.Remove(part))
+		}
+	}()
+	seen := &counting{show: progressOn(sh.stderr), of: entries, unit: "bytes"}
+	if query.Get("format") != "bundle" {
+		seen.unit, seen.lines = "entries", true
+	}
+	if query.Get("format") == "csv" {
+		seen.n = -1 // the first line has the names of the columns
+	}
+	_, err = io.Copy(io.MultiWriter(out, seen), a.Body)
+	seen.done()
+	if err == nil && seen.lines && seen.n < entries {
+		err = io.ErrUnexpectedEOF
+	}
+	if err == nil && !seen.lines {
+		err = isArchive(out)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("the download broke off, and nothing of it is kept; run the command again: %w", err)
+	}
+	return entries, errors.Join(out.Close(), os.Rename(part, file))
+}
+
+func isArchive(f *os.File) error {
+	at, err := f.Stat()
+	if err == nil {
+		_, err = zip.NewReader(f, at.Size())
+	}
+	return err
+}
+
+// counting counts what goes through it, and shows it.
+type counting struct {
+	show  func(string) // nil: nobody watches
+	n, of int64
+	unit  string
+	lines bool // it counts lines and not bytes
+	shown time.Time
+}
+
+// Write implements io.Writer.
+func (c *counting) Write(text []byte) (int, error) {
+	if c.lines {
+		c.n += int64(bytes.Count(text, []byte("\n")))
+	} else {
+		c.n += int64(len(text))
+	}
+	c.tell(false)
+	return len(text), nil
+}
+
+func (c *counting) tell(now bool) {
+	if c.show == nil || !now && time.Since(c.shown) < 100*time.Millisecond {
+		return
+	}
+	c.shown = time.Now()
+	if c.unit == "bytes" {
+		c.show(fmt.Sprintf("%d kB", c.n/1000))
+		return
+	}
+	c.show(bar(c.n, c.of))
+}
+
+func (c *counting) done() {
+	if c.show != nil {
+		c.tell(true)
+		c.show("\n")
+	}
+}
+
+// bar is a bar of progress.
+func bar(n, of int64) string {
+	const width = 30
+	part := 1.0
+	if of > 0 {
+		part = min(float64(max(n, 0))/float64(of), 1)
+	}
+	full := int(part * width)
+	return fmt.Sprintf("[%-*s] %3.0f %%  %d of %d entries", width, strings.Repeat("=", full), part*100, max(n, 0), of)
+}
+
+// progressOn returns a function that shows progress on a terminal, nil if w isn't one.
+func progressOn(w io.Writer) func(string) {
+	if !isTerminal(w) {
+		return nil
+	}
+	return func(text string) {
+		if text != "\n" {
+			text = "\r\x1b[K" + text
+		}
+		_, _ = io.WriteString(w, text) // it is only for watching
+	}
+}
