@@ -1,0 +1,172 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strconv"
+
+	"agentkey/audit/formats"
+	"agentkey/audit/verify"
+)
+
+type auditVerifyCommand struct {
+	Bundle string `arg:"" optional:"" type:"existingfile" help:"A file of agentkey audit export. Without it, --live downloads one."`
+	Keys   string `placeholder:"FILE" type:"existingfile" help:"The answer of /.well-known/agentkey-keys.json, kept from another time or got another way. Without it the keys in the bundle are used."`
+	Live   string `placeholder:"URL" help:"Also check that the history of this running service begins with the bundle's."`
+
+	TokenFile string `placeholder:"FILE" type:"existingfile" help:"For --live: a file with a service token. AGENTKEY_ADMIN_TOKEN also holds one."`
+}
+
+// errFindings ends the command when a bundle doesn't hold. Its lines were printed.
+var errFindings = errors.New("the audit doesn't hold")
+
+// Run checks a bundle and prints what it proves.
+func (v *auditVerifyCommand) Run(sh *shell) (err error) {
+	service := remote{URL: v.Live, TokenFile: v.TokenFile}
+	file := v.Bundle
+	if file == "" {
+		if v.Live == "" {
+			return usageError{errors.New("name a bundle, or a running service with --live")}
+		}
+		folder, err := os.MkdirTemp("", "agentkey-audit-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(folder) //nolint:errcheck // it is a temporary folder
+		file = folder + "/audit.zip"
+		if _, err := service.download(sh, url.Values{"format": {"bundle"}}, file); err != nil {
+			return err
+		}
+	}
+	options := verify.Options{OnFinding: func(f verify.Finding) { _, _ = fmt.Fprintln(sh.stdout, f) }}
+	if options.Keys, err = v.keys(); err != nil {
+		return err
+	}
+	show := progressOn(sh.stderr)
+	if show != nil {
+		seen := &counting{show: show, unit: "entries"}
+		options.OnProgress = func(n, of int64) {
+			seen.n, seen.of = n, of
+			seen.tell(n == of)
+		}
+	}
+	report, err := verifyFile(file, options)
+	if errors.Is(err, errReceipt) {
+		return v.receipt(sh, file, options.Keys)
+	}
+	if show != nil {
+		show("\n")
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	if v.Live != "" && report.Findings == 0 {
+		if err := v.compare(sh, service, &report, options); err != nil {
+			return err
+		}
+	}
+	return v.tell(sh, report)
+}
+
+func (v *auditVerifyCommand) keys() ([]formats.Key, error) {
+	if v.Keys == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(v.Keys)
+	if err != nil {
+		return nil, err
+	}
+	var keys formats.Keys
+	if err := json.Unmarshal(text, &keys); err != nil || len(keys.Keys) == 0 {
+		return nil, usageError{fmt.Errorf("%s isn't the answer of /.well-known/agentkey-keys.json", v.Keys)}
+	}
+	return keys.Keys, nil
+}
+
+// errReceipt says that a file holds a receipt and not a bundle.
+var errReceipt = errors.New("it is a receipt")
+
+// receipt checks the answer of GET /api/me/receipts/{event_id}.
+func (v *auditVerifyCommand) receipt(sh *shell, file string, keys []formats.Key) error {
+	if len(keys) == 0 {
+		return usageError{errors.New("a receipt has no keys in it: name those of the service with --keys")}
+	}
+	text, err := os.ReadFile(file) //nolint:gosec // the caller names it
+	if err != nil {
+		return err
+	}
+	r, origin, err := verify.Receipt(text, keys)
+	if err != nil {
+		_, _ = fmt.Fprintln(sh.stdout, err)
+		return errFindings
+	}
+	_, err = fmt.Fprintf(
+		sh.stdout, "OK: the entry %d of %s, over which the service signed a checkpoint of %d entries, is the one of this "+
+			"receipt: the event %s.\nThe entry is a hash; the event itself is in the audit.\n",
+		r.Proof.Index, origin, r.Proof.Size, r.EventID,
+	)
+	return err
+}
+
+func verifyFile(name string, o verify.Options) (verify.Report, error) {
+	f, err := os.Open(name) //nolint:gosec // the caller names it
+	if err != nil {
+		return verify.Report{}, err
+	}
+	defer f.Close() //nolint:errcheck // it was only read
+	at, err := f.Stat()
+	if err != nil {
+		return verify.Report{}, err
+	}
+	if begin := make([]byte, 1); at.Size() > 0 {
+		if _, err := f.ReadAt(begin, 0); err == nil && begin[0] == '{' {
+			return verify.Report{}, errReceipt
+		}
+	}
+	return verify.Bundle(f, at.Size(), o)
+}
+
+// compare checks that what the service has now begins with what the bundle holds.
+func (v *auditVerifyCommand) compare(sh *shell, service remote, r *verify.Report, o verify.Options) error {
+	note, err := service.getText(sh, "/api/admin/audit/checkpoint", nil)
+	if err != nil {
+		return err
+	}
+	var c formats.Consistency
+	found, now := verify.Continues(*r, note, func(from, to int64) (formats.Consistency, error) {
+		err := service.getJSON(sh, "/api/admin/audit/consistency", url.Values{
+			"from": {strconv.FormatInt(from, 10)}, "to": {strconv.FormatInt(to, 10)},
+		}, &c)
+		return c, err
+	})
+	if found != nil {
+		r.Findings++
+		o.OnFinding(*found)
+		return nil
+	}
+	_, err = fmt.Fprintf(sh.stdout, "The service at %s has %d entries now, and they begin with these.\n", v.Live, now.Size)
+	return err
+}
+
+func (v *auditVerifyCommand) tell(sh *shell, r verify.Report) error {
+	out := bufio.NewWriter(sh.stdout)
+	if r.Findings > 0 {
+		_, _ = fmt.Fprintf(out, "%d findings in %d entries of %s.\n", r.Findings, r.Entries, r.Range.Origin)
+		return errors.Join(out.Flush(), errFindings)
+	}
+	_, _ = fmt.Fprintf(
+		out, "OK: the entries %d to %d of %s are those that the service signed, in %d checkpoints.\n", r.Range.First,
+		r.Range.Last, r.Range.Origin, r.Checkpoints,
+	)
+	if r.OwnKeys {
+		_, _ = fmt.Fprintln(out, "The keys came from the bundle itself, so this proves only that it agrees with itself. "+
+			"Get /.well-known/agentkey-keys.json another way and name it with --keys.")
+	}
+	_, _ = fmt.Fprintln(out, "Nothing covers the positions of the entries, README.txt, and the form of the archive. "+
+		"Anyone who has the service's private keys can sign another history.")
+	return out.Flush()
+}
