@@ -5,8 +5,12 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
+	"io"
 	"net/http"
+	"strings"
+	"time"
 
+	"agentkey/domain"
 	"agentkey/readmodels"
 )
 
@@ -53,6 +57,41 @@ func (d document) VisitGetDocumentResponse(w http.ResponseWriter) error {
 // GetDocument answers GET /openapi.json.
 func (s *Server) GetDocument(context.Context, GetDocumentRequestObject) (GetDocumentResponseObject, error) {
 	return s.document, nil
+}
+
+// contactsFor is how long a contact is good after the day on which somebody read it. What the
+// operator has configured is true now; a copy that somebody kept should not live forever.
+const contactsFor = 30
+
+// securityText is the answer to GET /.well-known/security.txt.
+type securityText string
+
+// VisitGetSecurityContactResponse writes the file. RFC 9116 wants the character set named.
+func (t securityText) VisitGetSecurityContactResponse(w http.ResponseWriter) error {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, err := io.WriteString(w, string(t))
+	return err
+}
+
+// GetSecurityContact answers GET /.well-known/security.txt.
+func (s *Server) GetSecurityContact(
+	context.Context, GetSecurityContactRequestObject,
+) (GetSecurityContactResponseObject, error) {
+	if len(s.SecurityContacts) == 0 {
+		return nil, &domain.Error{
+			Kind: domain.KindNotFound, Code: "not_found",
+			Detail: "The operator of this installation has configured no contact for security.",
+			Hint:   "Ask the people who gave you access to it. An operator sets AGENTKEY_SECURITY_CONTACT.",
+		}
+	}
+	var out strings.Builder
+	for _, contact := range s.SecurityContacts {
+		out.WriteString("Contact: " + contact + "\n")
+	}
+	year, month, day := s.Clock().UTC().Date()
+	expires := time.Date(year, month, day+contactsFor, 0, 0, 0, 0, time.UTC)
+	out.WriteString("Expires: " + expires.Format(time.RFC3339) + "\n")
+	return securityText(out.String()), nil
 }
 
 func isNotFound(err error) bool { return errors.Is(err, readmodels.ErrNotFound) }

@@ -2988,6 +2988,9 @@ type ServerInterface interface {
 	// ListVerificationKeys List the public keys by which events and checkpoints can be checked.
 	// (GET /.well-known/agentkey-keys.json)
 	ListVerificationKeys(c *gin.Context)
+	// GetSecurityContact Whom to tell about a vulnerability of this installation.
+	// (GET /.well-known/security.txt)
+	GetSecurityContact(c *gin.Context)
 	// ListAgents List the agents, newest first.
 	// (GET /api/admin/agents)
 	ListAgents(c *gin.Context, params ListAgentsParams)
@@ -3211,6 +3214,19 @@ func (siw *ServerInterfaceWrapper) ListVerificationKeys(c *gin.Context) {
 	}
 
 	siw.Handler.ListVerificationKeys(c)
+}
+
+// GetSecurityContact operation middleware
+func (siw *ServerInterfaceWrapper) GetSecurityContact(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetSecurityContact(c)
 }
 
 // ListAgents operation middleware
@@ -5180,6 +5196,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	}
 
 	router.GET(options.BaseURL+"/.well-known/agentkey-keys.json", wrapper.ListVerificationKeys)
+	router.GET(options.BaseURL+"/.well-known/security.txt", wrapper.GetSecurityContact)
 	router.GET(options.BaseURL+"/api/admin/agents", wrapper.ListAgents)
 	router.POST(options.BaseURL+"/api/admin/agents", wrapper.RegisterAgent)
 	router.DELETE(options.BaseURL+"/api/admin/agents/:id", wrapper.RetireAgent)
@@ -5281,6 +5298,41 @@ type ListVerificationKeysdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListVerificationKeysdefaultApplicationProblemPlusJSONResponse) VisitListVerificationKeysResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSecurityContactRequestObject struct {
+}
+
+type GetSecurityContactResponseObject interface {
+	VisitGetSecurityContactResponse(w http.ResponseWriter) error
+}
+
+type GetSecurityContact200TextResponse string
+
+func (response GetSecurityContact200TextResponse) VisitGetSecurityContactResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/plain")
+	w.WriteHeader(200)
+
+	_, err := w.Write([]byte(fmt.Sprint(response)))
+	return err
+}
+
+type GetSecurityContactdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetSecurityContactdefaultApplicationProblemPlusJSONResponse) VisitGetSecurityContactResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -7988,6 +8040,9 @@ type StrictServerInterface interface {
 	// ListVerificationKeys List the public keys by which events and checkpoints can be checked.
 	// (GET /.well-known/agentkey-keys.json)
 	ListVerificationKeys(ctx context.Context, request ListVerificationKeysRequestObject) (ListVerificationKeysResponseObject, error)
+	// GetSecurityContact Whom to tell about a vulnerability of this installation.
+	// (GET /.well-known/security.txt)
+	GetSecurityContact(ctx context.Context, request GetSecurityContactRequestObject) (GetSecurityContactResponseObject, error)
 	// ListAgents List the agents, newest first.
 	// (GET /api/admin/agents)
 	ListAgents(ctx context.Context, request ListAgentsRequestObject) (ListAgentsResponseObject, error)
@@ -8265,6 +8320,30 @@ func (sh *strictHandler) ListVerificationKeys(ctx *gin.Context) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(ListVerificationKeysResponseObject); ok {
 		if err := validResponse.VisitListVerificationKeysResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetSecurityContact operation middleware
+func (sh *strictHandler) GetSecurityContact(ctx *gin.Context) {
+	var request GetSecurityContactRequestObject
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetSecurityContact(ctx, request.(GetSecurityContactRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetSecurityContact")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetSecurityContactResponseObject); ok {
+		if err := validResponse.VisitGetSecurityContactResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

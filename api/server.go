@@ -56,6 +56,8 @@ type Server struct {
 	Integrity func(ctx context.Context, organization string) (AuditIntegrity, error)
 	// Keys are those that sign or have signed; see GET /.well-known/agentkey-keys.json.
 	Keys func() (formats.Keys, error)
+	// SecurityContacts are URIs, most preferred first; see GET /.well-known/security.txt.
+	SecurityContacts []string
 	// Full reports whether a call came over a connection beyond their limit; nil: there is no limit.
 	Full func(ctx context.Context) bool
 	// OnAnswer receives every call once it was answered. It must not block, and may be nil.

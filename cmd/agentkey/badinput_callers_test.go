@@ -210,7 +210,7 @@ func needed(r route) string {
 // names things that do not exist, so a caller with permission gets another answer than 401 and 403.
 func TestEachRouteIsForItsCallers(t *testing.T) {
 	t.Parallel()
-	p := start(t, unlimited...)
+	p := start(t, append([]string{"AGENTKEY_SECURITY_CONTACT=security@example.com"}, unlimited...)...)
 	organization := p.admin().must(200, "GET", "/api/admin/me", nil).Text("organization.id")
 	agentID, agentKey := p.admin().mustAgent("Onboarding")
 	suspendedID, suspendedKey := p.admin().mustAgent("Suspended")

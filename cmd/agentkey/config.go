@@ -45,7 +45,9 @@ type Config struct {
 	Mail           *notify.MailServer // nil: no e-mail is sent
 	MailFrom       mail.Address
 	AI             AI
-	TracesURL      string // of an OTLP receiver; empty: nothing is traced
+	// SecurityContacts are URIs of those who want to know of vulnerabilities, most preferred first.
+	SecurityContacts []string
+	TracesURL        string // of an OTLP receiver; empty: nothing is traced
 }
 
 // AI is the language model that writes setup guides.
@@ -253,6 +255,26 @@ func origins(text string) (out []string, err error) {
 		if perr != nil || u.Scheme == "" || u.Host == "" || u.Scheme+"://"+u.Host != item {
 			err = errors.Join(err, fmt.Errorf("%q isn't an origin such as https://example.com", item))
 		}
+	}
+	return out, err
+}
+
+// contacts reads where vulnerabilities are reported to: URIs, or e-mail addresses, which become
+// URIs.
+func contacts(text string) (out []string, err error) {
+	for _, item := range list(text) {
+		if a, aerr := mail.ParseAddress(item); aerr == nil && a.Address == item {
+			item = "mailto:" + item
+		}
+		u, perr := url.Parse(item)
+		right := perr == nil && headerText(item) == nil && (u.Scheme == "https" && u.Hostname() != "" ||
+			slices.Contains([]string{"mailto", "tel"}, u.Scheme) && u.Opaque != "")
+		if !right {
+			err = errors.Join(err, fmt.Errorf(
+				"it must be a list of e-mail addresses and https URLs, such as security@example.com, and %q is neither", item,
+			))
+		}
+		out = append(out, item)
 	}
 	return out, err
 }

@@ -238,6 +238,10 @@ func TestASettingOutsideItsRangeIsRefusedByName(t *testing.T) {
 			"Upper", "with-dash", "with.dot", `with"quote`, "1st", "pg_x", "reporting", "x_reporting", "ümlaut",
 			strings.Repeat("x", 41), "a; drop schema public",
 		},
+		"AGENTKEY_SECURITY_CONTACT": {
+			"http://example.com/security", "https://", "example.com", "a@b, nobody", "Security <a@b.example>", "mailto:",
+			"https://example.com/a b", "https://example.com/\u00fc", "javascript:alert(1)",
+		},
 		"AGENTKEY_MAX_CONNECTIONS": {"0", "-1", "100001", "many", "1.5", "off", "99999999999999999999"},
 	} {
 		for _, text := range texts {

@@ -11,7 +11,7 @@ import (
 func TestHeadIsGetWithoutABody(t *testing.T) {
 	t.Parallel()
 	p := start(t, "AGENTKEY_LIMIT_READS=1000/24h", "AGENTKEY_LIMIT_ADMIN=1000/24h",
-		"AGENTKEY_LIMIT_ADMIN_READS=1000/24h")
+		"AGENTKEY_LIMIT_ADMIN_READS=1000/24h", "AGENTKEY_SECURITY_CONTACT=security@example.com")
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
 	id, key := admin.mustAgent("Onboarding")

@@ -17,6 +17,25 @@ import (
 	"agentkey/eventstore/eventstoretest/wait"
 )
 
+const securityPath = "/.well-known/security.txt"
+
+// TestAnyoneLearnsWhereToReportAVulnerability reads the file as RFC 9116 defines it.
+func TestAnyoneLearnsWhereToReportAVulnerability(t *testing.T) {
+	t.Parallel()
+	p := start(t, "AGENTKEY_SECURITY_CONTACT=security@example.com, https://example.com/report?a=b")
+	now := time.Now()
+	a := p.anyone().must(200, "GET", securityPath, nil)
+	contacts, expires, found := strings.Cut(string(a.Body), "Expires: ")
+	if !found || contacts != "Contact: mailto:security@example.com\nContact: https://example.com/report?a=b\n" ||
+		a.Header.Get("Content-Type") != "text/plain; charset=utf-8" {
+		t.Errorf("%v %s", a.Header, a.Body)
+	}
+	until, err := time.Parse(time.RFC3339+"\n", expires)
+	if left := until.Sub(now); err != nil || left <= 29*24*time.Hour || left > 30*24*time.Hour {
+		t.Errorf("it expires %q: %v", expires, err)
+	}
+}
+
 func TestAnybodyMayAskHowItIs(t *testing.T) {
 	t.Parallel()
 	p := start(t, "AGENTKEY_LIMIT_PREAUTH=1/24h")
@@ -25,6 +44,11 @@ func TestAnybodyMayAskHowItIs(t *testing.T) {
 	p.with("sk_agent_x").must(429, "GET", "/api/me", nil) // this address is refused everywhere else
 	if a := p.anyone().must(200, "GET", "/healthz", nil); strings.TrimSpace(string(a.Body)) != `{"status":"alive"}` {
 		t.Errorf("health: %s", a.Body)
+	}
+	if a := p.anyone().refused(404, "not_found", "GET", securityPath, nil); !strings.Contains(
+		a.Text("hint"), "AGENTKEY_SECURITY_CONTACT",
+	) {
+		t.Errorf("without a contact: %s", a.Body)
 	}
 	a := p.anyone().must(200, "GET", "/readyz", nil)
 	if a.Text("status") != "ready" || len(a.JSON) != 5 {

@@ -374,7 +374,8 @@ func assemble(
 			p, err := privacy.Open(ctx, organization, private)
 			return api.Personal(p), err
 		},
-		Clock: time.Now, NewID: newID, Logger: logger,
+		SecurityContacts: c.SecurityContacts,
+		Clock:            time.Now, NewID: newID, Logger: logger,
 	}
 	followers := []reactions.Reaction{
 		reactions.RemovedTools(readModel, grants),

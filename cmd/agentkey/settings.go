@@ -268,6 +268,12 @@ var settings = []setting{
 		take:    func(c *Config, text string) error { c.AI.Model = text; return nil },
 	},
 	{
+		name: "AGENTKEY_SECURITY_CONTACT", without: "`/.well-known/security.txt` is 404",
+		meaning: "list of e-mail addresses and `https://…` pages that take reports of vulnerabilities of this " +
+			"installation, most preferred first. Anyone can read them at `/.well-known/security.txt`",
+		take: func(c *Config, text string) (err error) { c.SecurityContacts, err = contacts(text); return err },
+	},
+	{
 		name: "OTEL_EXPORTER_OTLP_ENDPOINT", without: "tracing is off",
 		dials:   []int{4318},
 		meaning: "URL of an OTLP receiver. Traces are sent to `/v1/traces` as protobuf over HTTP",
