@@ -14,8 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gin-gonic/gin"
-
 	"agentkey/audit/export"
 	"agentkey/domain"
 	"agentkey/readmodels"
@@ -38,7 +36,6 @@ func (s *Server) ExportAudit(ctx context.Context, r ExportAuditRequestObject) (E
 	}
 	out := auditExport{
 		server: s, call: call, organization: call.Caller.Organization, format: Jsonl, filter: filter,
-		headOnly: methodOf(ctx) == http.MethodHead,
 	}
 	if p.Format != nil {
 		out.format = *p.Format
@@ -62,13 +59,6 @@ func (s *Server) ExportAudit(ctx context.Context, r ExportAuditRequestObject) (E
 	return out, nil
 }
 
-func methodOf(ctx context.Context) string {
-	if c, ok := ctx.(*gin.Context); ok {
-		return c.Request.Method
-	}
-	return ""
-}
-
 // auditExport is an export as it is written.
 type auditExport struct {
 	server       *Server
@@ -79,7 +69,6 @@ type auditExport struct {
 	after, last  uint64 // positions
 	entries      int64
 	bundle       *export.Bundle // nil in the other formats
-	headOnly     bool
 }
 
 // name names the export: the same query up to the same position has the same name.
@@ -123,38 +112,45 @@ var exportTypes = map[ExportAuditParamsFormat]string{
 // exportSuffixes are the ends of file names that aren't the format's name.
 var exportSuffixes = map[ExportAuditParamsFormat]string{Bundle: "zip"}
 
-// VisitExportAuditResponse writes the entries, page by page. Where it fails it cuts the connection,
-// so that nobody takes a part for the whole.
+// VisitExportAuditResponse writes the entries, page by page.
 func (x auditExport) VisitExportAuditResponse(w http.ResponseWriter) error {
-	select {
-	case x.server.exports <- struct{}{}:
-		defer func() { <-x.server.exports }()
-	default:
-		return errManyExports
-	}
 	h := w.Header()
-	h.Set("Content-Type", exportTypes[x.format])
 	suffix := cmp.Or(exportSuffixes[x.format], string(x.format))
 	h.Set("Content-Disposition", `attachment; filename="agentkey-audit.`+suffix+`"`)
 	if x.bundle == nil {
 		h.Set("X-Export-Cursor", x.name())
 	}
 	h.Set("X-Export-Entries", strconv.FormatInt(x.entries, 10))
-	h.Set("X-Accel-Buffering", "no")
-	ctx, cancel := context.WithCancelCause(x.call.ctx)
+	return x.server.stream(x.call, w, exportTypes[x.format], x.write)
+}
+
+// stream writes an answer of any length. Where it fails it cuts the connection, so that nobody
+// takes a part for the whole.
+func (s *Server) stream(
+	call *call, w http.ResponseWriter, media string, write func(context.Context, exportWriter) error,
+) error {
+	select {
+	case s.exports <- struct{}{}:
+		defer func() { <-s.exports }()
+	default:
+		return errManyExports
+	}
+	w.Header().Set("Content-Type", media)
+	w.Header().Set("X-Accel-Buffering", "no")
+	ctx, cancel := context.WithCancelCause(call.ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(x.server.Stopping, func() { cancel(errStopping) })()
-	out := exportWriter{w: w, socket: http.NewResponseController(w), clock: x.server.Clock}
-	if err := out.begin(); err != nil || x.headOnly {
+	defer context.AfterFunc(s.Stopping, func() { cancel(errStopping) })()
+	out := exportWriter{w: w, socket: http.NewResponseController(w), clock: s.Clock}
+	if err := out.begin(); err != nil || call.headOnly {
 		return err
 	}
-	err := x.write(ctx, out)
+	err := write(ctx, out)
 	if err == nil {
 		return nil
 	}
 	if ctx.Err() == nil && !errors.Is(err, errReader) {
-		x.server.Logger.ErrorContext(
-			ctx, "fault", slog.String("request_id", x.call.requestID), slog.String("error", err.Error()),
+		s.Logger.ErrorContext(
+			ctx, "fault", slog.String("request_id", call.requestID), slog.String("error", err.Error()),
 		)
 	}
 	panic(http.ErrAbortHandler)

@@ -73,6 +73,27 @@ func (e AccessRequestStatus) Valid() bool {
 	}
 }
 
+// Defines values for AccessReviewItemOrigin.
+const (
+	AccessReviewItemOriginAssignment AccessReviewItemOrigin = "assignment"
+	AccessReviewItemOriginRequest    AccessReviewItemOrigin = "request"
+	AccessReviewItemOriginSuggestion AccessReviewItemOrigin = "suggestion"
+)
+
+// Valid indicates whether the value is a known member of the AccessReviewItemOrigin enum.
+func (e AccessReviewItemOrigin) Valid() bool {
+	switch e {
+	case AccessReviewItemOriginAssignment:
+		return true
+	case AccessReviewItemOriginRequest:
+		return true
+	case AccessReviewItemOriginSuggestion:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ActorType.
 const (
 	ActorTypeAgent   ActorType = "agent"
@@ -1027,6 +1048,59 @@ type AccessRequest struct {
 // AccessRequestStatus defines model for AccessRequest.Status.
 type AccessRequestStatus string
 
+// AccessReview defines model for AccessReview.
+type AccessReview struct {
+	Items      []AccessReviewItem `json:"items"`
+	NextCursor *string            `json:"next_cursor,omitempty"`
+
+	// Position The report includes everything up to this place in the event log.
+	Position ReportPosition `json:"position"`
+}
+
+// AccessReviewItem defines model for AccessReviewItem.
+type AccessReviewItem struct {
+	AgentID string `json:"agent_id"`
+
+	// AgentName The agent's name when the access was granted.
+	AgentName string `json:"agent_name"`
+
+	// CurrentAgentName The agent's name now, if it was renamed since.
+	CurrentAgentName *string `json:"current_agent_name,omitempty"`
+
+	// CurrentToolName The tool's name now, if it was renamed since.
+	CurrentToolName *string `json:"current_tool_name,omitempty"`
+
+	// ExpiresAt Absent for access without an end.
+	ExpiresAt *Time `json:"expires_at,omitempty"`
+
+	// FetchCount How often the agent has fetched the credential since it was granted.
+	FetchCount int64 `json:"fetch_count"`
+
+	// GrantedAt RFC 3339 in UTC.
+	GrantedAt Time  `json:"granted_at"`
+	GrantedBy Actor `json:"granted_by"`
+
+	// LastFetchedAt RFC 3339 in UTC.
+	LastFetchedAt *Time `json:"last_fetched_at,omitempty"`
+
+	// NeverUsed The agent has not fetched the credential since it was granted.
+	NeverUsed bool                   `json:"never_used"`
+	Origin    AccessReviewItemOrigin `json:"origin"`
+
+	// Reason What the agent wanted it for.
+	Reason *string `json:"reason,omitempty"`
+
+	// RequestID The request that was approved. Absent if the access was assigned without one.
+	RequestID *string `json:"request_id,omitempty"`
+	ToolID    string  `json:"tool_id"`
+
+	// ToolName The tool's name when the access was granted.
+	ToolName string `json:"tool_name"`
+}
+
+// AccessReviewItemOrigin defines model for AccessReviewItem.Origin.
+type AccessReviewItemOrigin string
+
 // Actor defines model for Actor.
 type Actor struct {
 	// CurrentLabel The name of an agent now, if it was renamed since.
@@ -1938,6 +2012,9 @@ type RelatedSuggestion struct {
 	SuggestionID string `json:"suggestion_id"`
 }
 
+// ReportPosition The report includes everything up to this place in the event log.
+type ReportPosition = int64
+
 // Request defines model for Request.
 type Request struct {
 	AgentID string `json:"agent_id"`
@@ -2341,6 +2418,9 @@ type PathToolID = string
 // Q defines model for q.
 type Q = string
 
+// ReportFormat defines model for reportFormat.
+type ReportFormat = string
+
 // ToFilter RFC 3339 in UTC.
 type ToFilter = Time
 
@@ -2501,6 +2581,23 @@ type ListDeliveriesParams struct {
 	// ChannelID Only deliveries to this channel.
 	ChannelID *ID             `form:"channel_id,omitempty" json:"channel_id,omitempty"`
 	Status    *DeliveryStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// Limit The number of items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the previous page.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ReportAccessReviewParams defines parameters for ReportAccessReview.
+type ReportAccessReviewParams struct {
+	Format *ReportFormat `form:"format,omitempty" json:"format,omitempty"`
+
+	// AgentID Only items about this agent.
+	AgentID *AgentIDFilter `form:"agent_id,omitempty" json:"agent_id,omitempty"`
+
+	// ToolID Only items about this tool.
+	ToolID *ToolIDFilter `form:"tool_id,omitempty" json:"tool_id,omitempty"`
 
 	// Limit The number of items on a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
@@ -3093,6 +3190,9 @@ type ServerInterface interface {
 	// ResendDelivery Resend a dead letter, or retry a waiting delivery at once, or as soon as the receiver permits. Delivered notifications, and those being sent, are left alone.
 	// (POST /api/admin/notification-deliveries/{id}/resend)
 	ResendDelivery(c *gin.Context, id PathID)
+	// ReportAccessReview Report who has access to what, since when, why, and whether they use it.
+	// (GET /api/admin/reports/access-review)
+	ReportAccessReview(c *gin.Context, params ReportAccessReviewParams)
 	// ListRequests List the requests, newest first. With status=pending this is the queue.
 	// (GET /api/admin/requests)
 	ListRequests(c *gin.Context, params ListRequestsParams)
@@ -4305,6 +4405,65 @@ func (siw *ServerInterfaceWrapper) ResendDelivery(c *gin.Context) {
 	siw.Handler.ResendDelivery(c, id)
 }
 
+// ReportAccessReview operation middleware
+func (siw *ServerInterfaceWrapper) ReportAccessReview(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReportAccessReviewParams
+
+	// ------------- Optional query parameter "format" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "format", c.Request.URL.Query(), &params.Format, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter format: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "agent_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "agent_id", c.Request.URL.Query(), &params.AgentID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter agent_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "tool_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "tool_id", c.Request.URL.Query(), &params.ToolID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter tool_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ReportAccessReview(c, params)
+}
+
 // ListRequests operation middleware
 func (siw *ServerInterfaceWrapper) ListRequests(c *gin.Context) {
 
@@ -5231,6 +5390,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/admin/notification-channels/:id/test", wrapper.TestChannel)
 	router.GET(options.BaseURL+"/api/admin/notification-deliveries", wrapper.ListDeliveries)
 	router.POST(options.BaseURL+"/api/admin/notification-deliveries/:id/resend", wrapper.ResendDelivery)
+	router.GET(options.BaseURL+"/api/admin/reports/access-review", wrapper.ReportAccessReview)
 	router.GET(options.BaseURL+"/api/admin/requests", wrapper.ListRequests)
 	router.GET(options.BaseURL+"/api/admin/requests/:id", wrapper.GetRequest)
 	router.POST(options.BaseURL+"/api/admin/requests/:id/approve", wrapper.ApproveRequest)
@@ -6764,6 +6924,65 @@ func (response ResendDeliverydefaultApplicationProblemPlusJSONResponse) VisitRes
 	return err
 }
 
+type ReportAccessReviewRequestObject struct {
+	Params ReportAccessReviewParams
+}
+
+type ReportAccessReviewResponseObject interface {
+	VisitReportAccessReviewResponse(w http.ResponseWriter) error
+}
+
+type ReportAccessReview200JSONResponse AccessReview
+
+func (response ReportAccessReview200JSONResponse) VisitReportAccessReviewResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReportAccessReview200TextCsvResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response ReportAccessReview200TextCsvResponse) VisitReportAccessReviewResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/csv")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type ReportAccessReviewdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReportAccessReviewdefaultApplicationProblemPlusJSONResponse) VisitReportAccessReviewResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListRequestsRequestObject struct {
 	Params ListRequestsParams
 }
@@ -8145,6 +8364,9 @@ type StrictServerInterface interface {
 	// ResendDelivery Resend a dead letter, or retry a waiting delivery at once, or as soon as the receiver permits. Delivered notifications, and those being sent, are left alone.
 	// (POST /api/admin/notification-deliveries/{id}/resend)
 	ResendDelivery(ctx context.Context, request ResendDeliveryRequestObject) (ResendDeliveryResponseObject, error)
+	// ReportAccessReview Report who has access to what, since when, why, and whether they use it.
+	// (GET /api/admin/reports/access-review)
+	ReportAccessReview(ctx context.Context, request ReportAccessReviewRequestObject) (ReportAccessReviewResponseObject, error)
 	// ListRequests List the requests, newest first. With status=pending this is the queue.
 	// (GET /api/admin/requests)
 	ListRequests(ctx context.Context, request ListRequestsRequestObject) (ListRequestsResponseObject, error)
@@ -9499,6 +9721,32 @@ func (sh *strictHandler) ResendDelivery(ctx *gin.Context, id PathID) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(ResendDeliveryResponseObject); ok {
 		if err := validResponse.VisitResendDeliveryResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ReportAccessReview operation middleware
+func (sh *strictHandler) ReportAccessReview(ctx *gin.Context, params ReportAccessReviewParams) {
+	var request ReportAccessReviewRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReportAccessReview(ctx, request.(ReportAccessReviewRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReportAccessReview")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ReportAccessReviewResponseObject); ok {
+		if err := validResponse.VisitReportAccessReviewResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

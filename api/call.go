@@ -34,6 +34,7 @@ type call struct {
 	code      string // of the refusal, for the record
 	local     bool   // it comes from this machine, see door.Door.Local
 	header    http.Header
+	headOnly  bool       // its caller wants no body
 	span      trace.Span // nil: it is not traced
 }
 

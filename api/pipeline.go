@@ -23,7 +23,7 @@ func (s *Server) serve(c *gin.Context) {
 	call := &call{
 		op: s.routes.of(c), requestID: s.NewID().String(), userAgent: c.Request.UserAgent(),
 		command: s.NewID(), ifMatch: condition{any: true},
-		began: s.Clock(), header: c.Writer.Header(),
+		began: s.Clock(), header: c.Writer.Header(), headOnly: c.Request.Method == http.MethodHead,
 		Call: door.Call{
 			Authorization: c.Request.Header.Values("Authorization"),
 			Address:       s.Door.Address(c.Request.RemoteAddr, c.Request.Header.Values("X-Forwarded-For")),

@@ -33,7 +33,7 @@ var answerHeaders = []struct {
 	name string
 	on   func(o *Operation, status string) bool
 }{
-	{"Content-Disposition", exported},
+	{"Content-Disposition", filed},
 	{"ETag", func(o *Operation, status string) bool { return o.AnswersETag && success(status) }},
 	{"Idempotency-Replayed", func(o *Operation, _ string) bool { return o.TakesIdempotencyKey() }},
 	{"Location", func(o *Operation, status string) bool { return o.AnswersETag && status == "201" }},
@@ -54,6 +54,11 @@ var answerHeaders = []struct {
 func success(status string) bool { return strings.HasPrefix(status, "2") }
 
 func exported(o *Operation, status string) bool { return o.ID == "exportAudit" && success(status) }
+
+// filed is an answer that a browser keeps as a file.
+func filed(o *Operation, status string) bool {
+	return exported(o, status) || strings.HasPrefix(o.ID, "report") && success(status)
+}
 
 func limited(o *Operation, _ string) bool { return o.Caller != "anyone" }
 

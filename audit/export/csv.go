@@ -45,28 +45,34 @@ var csvColumns = []struct {
 
 // AppendCSVHead appends the row with the names of the columns.
 func AppendCSVHead(text []byte) []byte {
+	names := make([]string, len(csvColumns))
 	for i, c := range csvColumns {
-		text = appendCell(text, i, c.name)
+		names[i] = c.name
 	}
-	return append(text, "\r\n"...)
+	return AppendRow(text, names...)
 }
 
-// AppendCSV appends the row of an entry, as RFC 4180 has it. A spreadsheet runs none of its cells.
+// AppendCSV appends the row of an entry.
 func AppendCSV(text []byte, e Entry) []byte {
+	cells := make([]string, len(csvColumns))
 	for i, c := range csvColumns {
-		text = appendCell(text, i, inert(c.cell(e)))
+		cells[i] = c.cell(e)
 	}
-	return append(text, "\r\n"...)
+	return AppendRow(text, cells...)
 }
 
-// appendCell quotes every cell, so that none of what people write ends it.
-func appendCell(text []byte, column int, cell string) []byte {
-	if column > 0 {
-		text = append(text, ',')
+// AppendRow appends a row of any table, as RFC 4180 has it. A spreadsheet runs none of its cells.
+// Each is quoted, so that none of what people write ends it.
+func AppendRow(text []byte, cells ...string) []byte {
+	for i, cell := range cells {
+		if i > 0 {
+			text = append(text, ',')
+		}
+		text = append(text, '"')
+		text = append(text, strings.ReplaceAll(inert(cell), `"`, `""`)...)
+		text = append(text, '"')
 	}
-	text = append(text, '"')
-	text = append(text, strings.ReplaceAll(cell, `"`, `""`)...)
-	return append(text, '"')
+	return append(text, "\r\n"...)
 }
 
 // runnable finds what a spreadsheet would take for a formula: one of the characters that begin one,

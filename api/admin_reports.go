@@ -1,0 +1,77 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"agentkey/readmodels"
+)
+
+type accessReview struct{ report[AccessReviewItem] }
+
+// VisitReportAccessReviewResponse writes the table.
+func (r accessReview) VisitReportAccessReviewResponse(w http.ResponseWriter) error { return r.write(w) }
+
+// ReportAccessReview answers GET /api/admin/reports/access-review.
+func (s *Server) ReportAccessReview(
+	ctx context.Context, r ReportAccessReviewRequestObject,
+) (ReportAccessReviewResponseObject, error) {
+	call := callOf(ctx)
+	organization := call.Caller.Organization
+	filter := readmodels.GrantFilter{
+		Status: "approved", AgentID: value(r.Params.AgentID), ToolID: value(r.Params.ToolID),
+	}
+	out := accessReview{report[AccessReviewItem]{
+		server: s, call: call, name: "access-review", columns: accessReviewColumns,
+		rows: func(ctx context.Context, p readmodels.Page) (readmodels.List[AccessReviewItem], error) {
+			found, err := s.Models.Grants(ctx, organization, filter, s.Clock(), p)
+			return readmodels.List[AccessReviewItem]{Items: views(found.Items, func(g readmodels.Grant) AccessReviewItem {
+				return s.accessReviewItem(ctx, organization, g)
+			}), Next: found.Next}, err
+		},
+	}}
+	table := value(r.Params.Format) == "csv"
+	p, err := out.begin(table, r.Params.Limit, r.Params.Cursor)
+	if err != nil || table {
+		return out, err
+	}
+	found, err := out.rows(call.ctx, p)
+	if err != nil {
+		return nil, asked(err, "report")
+	}
+	return ReportAccessReview200JSONResponse{
+		Position: ReportPosition(out.position), Items: found.Items, NextCursor: cursor(found.Next), //nolint:gosec // a log never holds 2^63
+	}, nil
+}
+
+func (s *Server) accessReviewItem(ctx context.Context, organization string, g readmodels.Grant) AccessReviewItem {
+	view := s.grantView(ctx, organization, g)
+	return AccessReviewItem{
+		AgentID: view.AgentID, AgentName: view.AgentName, CurrentAgentName: view.CurrentAgentName,
+		ToolID: view.ToolID, ToolName: view.ToolName, CurrentToolName: view.CurrentToolName,
+		Origin: AccessReviewItemOrigin(view.Origin), GrantedAt: value(view.ApprovedAt), GrantedBy: value(view.ApprovedBy),
+		RequestID: view.RequestID, Reason: view.Reason, ExpiresAt: view.ExpiresAt, FetchCount: view.FetchCount,
+		LastFetchedAt: view.LastFetchedAt, NeverUsed: view.FetchCount == 0,
+	}
+}
+
+var accessReviewColumns = []column[AccessReviewItem]{
+	{"agent_id", func(i AccessReviewItem) string { return i.AgentID }},
+	{"agent_name", func(i AccessReviewItem) string { return i.AgentName }},
+	{"current_agent_name", func(i AccessReviewItem) string { return value(i.CurrentAgentName) }},
+	{"tool_id", func(i AccessReviewItem) string { return i.ToolID }},
+	{"tool_name", func(i AccessReviewItem) string { return i.ToolName }},
+	{"current_tool_name", func(i AccessReviewItem) string { return value(i.CurrentToolName) }},
+	{"origin", func(i AccessReviewItem) string { return string(i.Origin) }},
+	{"granted_at", func(i AccessReviewItem) string { return cellTime(&i.GrantedAt) }},
+	{"granted_by_type", func(i AccessReviewItem) string { return string(i.GrantedBy.Type) }},
+	{"granted_by_id", func(i AccessReviewItem) string { return i.GrantedBy.ID }},
+	{"granted_by_label", func(i AccessReviewItem) string { return value(i.GrantedBy.Label) }},
+	{"request_id", func(i AccessReviewItem) string { return value(i.RequestID) }},
+	{"reason", func(i AccessReviewItem) string { return value(i.Reason) }},
+	{"expires_at", func(i AccessReviewItem) string { return cellTime(i.ExpiresAt) }},
+	{"fetch_count", func(i AccessReviewItem) string { return cellCount(i.FetchCount) }},
+	{"last_fetched_at", func(i AccessReviewItem) string { return cellTime(i.LastFetchedAt) }},
+	{"never_used", func(i AccessReviewItem) string { return strconv.FormatBool(i.NeverUsed) }},
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"bytes"
+	"encoding/csv"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// reported is every item of a report, page by page, and its table, whose cells are compared with
+// the fields of the items by their names: granted_by_id is granted_by.id.
+func reported(c client, name, query string) (items []answer) {
+	c.t.Helper()
+	path := "/api/admin/reports/" + name
+	for cursor := ""; ; {
+		a := c.must(200, "GET", path+"?limit=1&"+query+cursor, nil)
+		if a.At("position").(float64) < 1 {
+			c.t.Errorf("%s is of no position: %s", name, a.Body)
+		}
+		for _, i := range a.Items() {
+			items = append(items, answer{JSON: i})
+		}
+		if a.Text("next_cursor") == "" {
+			break
+		}
+		cursor = "&cursor=" + a.Text("next_cursor")
+	}
+	table := c.must(200, "GET", path+"?format=csv&"+query, nil)
+	rows, err := csv.NewReader(bytes.NewReader(table.Body)).ReadAll()
+	if err != nil || len(rows) != len(items)+1 ||
+		table.Header.Get("Content-Disposition") != `attachment; filename="agentkey-`+name+`.csv"` {
+		c.t.Fatalf("the table of %s has %d rows for %d items: %v", name, len(rows), len(items), err)
+	}
+	for i, row := range rows[1:] {
+		for column, cell := range row {
+			field := rows[0][column]
+			for _, part := range []string{"_by_type", "_by_id", "_by_label"} {
+				if of, is := strings.CutSuffix(field, part); is {
+					field = of + "_by." + strings.TrimPrefix(part, "_by_")
+				}
+			}
+			want := ""
+			if v := items[i].At(field); v != nil {
+				want = fmt.Sprint(v)
+			}
+			if strings.TrimPrefix(cell, "'") != want || strings.IndexAny(cell, "=+-@\t\r") == 0 {
+				c.t.Errorf("%s: the cell %s is %q, not %q", name, rows[0][column], cell, want)
+			}
+		}
+	}
+	return items
+}
+
+// TestReports makes a story and compares each report with it.
+func TestReports(t *testing.T) {
+	t.Parallel()
+	p := start(t, unlimited...)
+	admin := p.admin()
+	me := admin.must(200, "GET", "/api/admin/me", nil).Text("actor.id")
+	github, jira := admin.mustTool("=GitHub", "ghp_1"), admin.mustTool("Jira", "j_1")
+	bot, key := admin.mustAgent(`=HYPERLINK("http://evil","Bot")`)
+	idle, idleKey := admin.mustAgent("Idle")
+	asked := p.with(key).must(201, "POST", "/api/tools/"+github+"/request", object{"reason": "+1 to read issues"}).
+		Text("request_id")
+	admin.must(200, "POST", "/api/admin/requests/"+asked+"/approve", nil)
+	for range 3 {
+		p.with(key).fetch(github)
+	}
+	ends := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
+	admin.must(201, "POST", "/api/admin/agents/"+idle+"/grants", object{"tool_id": github, "expires_at": ends})
+	admin.mustAssign(idle, jira)
+	p.with(idleKey).fetch(jira)
+	admin.must(204, "DELETE", "/api/admin/agents/"+idle+"/grants/"+jira, nil)
+	admin.must(200, "PATCH", "/api/admin/agents/"+idle, object{"name": "Lazy"})
+	other := p.organization("Another", "owner")
+	theirs, _ := other.mustAgent("Theirs")
+	other.mustAssign(theirs, other.mustTool("GitHub", "x"))
+
+	t.Run("access review", func(t *testing.T) {
+		line := func(i answer) string {
+			return fmt.Sprint(
+				i.Text("agent_id"), i.Text("agent_name"), ">", i.Text("current_agent_name"), " ", i.Text("tool_name"), " ",
+				i.Text("origin"), " ", i.Text("reason"), " ", i.At("request_id"), " ", i.At("fetch_count"), " ", i.At("never_used"),
+				" ", i.At("last_fetched_at") != nil, " ", i.At("expires_at"), " ", i.Text("granted_by.id") == me,
+			)
+		}
+		var lines []string
+		for _, i := range reported(admin, "access-review", "") {
+			lines = append(lines, line(i))
+		}
+		want := []string{
+			idle + "Idle>Lazy =GitHub assignment  <nil> 0 true false " + ends + " true",
+			bot + `=HYPERLINK("http://evil","Bot")> =GitHub request +1 to read issues ` + asked + " 3 false true <nil> true",
+		}
+		if diff := cmp.Diff(want, lines); diff != "" {
+			t.Errorf("the items (-want +got):\n%s", diff)
+		}
+		for query, n := range map[string]int{
+			"agent_id=" + bot: 1, "tool_id=" + github: 2, "tool_id=" + jira: 0, "agent_id=" + theirs: 0,
+		} {
+			if got := reported(admin, "access-review", query); len(got) != n {
+				t.Errorf("%s finds %d, not %d", query, len(got), n)
+			}
+		}
+		if theirs := reported(other, "access-review", ""); len(theirs) != 1 || theirs[0].Text("agent_name") != "Theirs" {
+			t.Errorf("another organization sees %v", theirs)
+		}
+	})
+
+	for _, name := range []string{"access-review"} {
+		path := "/api/admin/reports/" + name
+		for _, bad := range []string{
+			"format=xlsx", "format=csv&limit=5", "format=csv&cursor=AAAAAAAAAAE", "cursor=x", "limit=0", "limit=201",
+			"agent_id=x", "as_of=now",
+		} {
+			a := admin.refused(400, "validation_failed", "GET", path+"?"+bad, nil)
+			if a.At("details") == nil {
+				t.Errorf("%s: no field is named: %s", bad, a.Body)
+			}
+		}
+		p.with(key).refused(403, "wrong_caller", "GET", path, nil)
+		if head := admin.must(200, "HEAD", path+"?format=csv", nil); len(head.Body) > 0 {
+			t.Errorf("HEAD answers %s", head.Body)
+		}
+	}
+}
