@@ -32,7 +32,9 @@ type Installation struct {
 	Begun   installation.Begun
 	Log     *codec.Log
 	Secrets *seal.Secrets
-	MACKey  domain.Secret
+	MACKey  domain.Secret // the first one: names of idempotency keys and persons are made with it for good
+
+	SigningKeys *SigningKeys
 }
 
 // Beginning is how an installation is begun or joined.
@@ -97,10 +99,14 @@ func (b Beginning) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	now := loop.Later(b.Clock(), time.Time{})
 	begun := installation.Begun{
-		StoreID: b.NewID().String(), OrganizationID: b.NewID().String(), MACSecretID: b.NewID().String(),
+		StoreID: b.NewID().String(), OrganizationID: b.NewID().String(),
 		MasterKeys: b.Ring.Public(),
-		SigningKey: b.publicKey(public), CheckpointKey: b.publicKey(checkpoints),
+		SigningKey: installation.SigningKey{
+			PublicKey: b.publicKey(public), MACSecretID: b.NewID().String(), Since: now,
+		},
+		CheckpointKey:  b.publicKey(checkpoints),
 		AdminTokenHash: hash, AdminTokenID: b.NewID().String(), MinimumVersion: codec.Schema,
 	}
 	keyring, err := codec.NewKeyring(begun.StoreID, begun.SigningKey.ID, private, nil).WithMAC(domain.NewSecret(mac))
@@ -110,15 +116,14 @@ func (b Beginning) begin(ctx context.Context) error {
 	log := &codec.Log{Client: b.Client, Keys: keyring}
 	secrets := seal.NewSecrets(log, b.Ring)
 	signed := codec.Signed{
-		Organization: begun.OrganizationID, Actor: system, CommandID: b.NewID().String(),
-		Time: loop.Later(b.Clock(), time.Time{}),
+		Organization: begun.OrganizationID, Actor: system, CommandID: b.NewID().String(), Time: now,
 	}
 	if err := secrets.Put(
 		ctx, signed, signingBinding(begun, begun.SigningKey), domain.NewSecret(private.Seed()),
 	); err != nil {
 		return err
 	}
-	if err := secrets.Put(ctx, signed, macBinding(begun), domain.NewSecret(mac)); err != nil {
+	if err := secrets.Put(ctx, signed, macBinding(begun, begun.SigningKey), domain.NewSecret(mac)); err != nil {
 		return err
 	}
 	if err := secrets.Put(ctx, signed, checkpointBinding(begun), domain.NewSecret(checkpointKey.Seed())); err != nil {
@@ -136,8 +141,10 @@ func (b Beginning) begin(ctx context.Context) error {
 	} else {
 		err = nil
 	}
-	return errors.Join(err, secrets.Remove(ctx, begun.SigningKey.SecretID), secrets.Remove(ctx, begun.MACSecretID),
-		secrets.Remove(ctx, begun.CheckpointKey.SecretID))
+	return errors.Join(
+		err, secrets.Remove(ctx, begun.SigningKey.SecretID), secrets.Remove(ctx, begun.SigningKey.MACSecretID),
+		secrets.Remove(ctx, begun.CheckpointKey.SecretID),
+	)
 }
 
 // publicKey names a key that was drawn.
@@ -187,7 +194,9 @@ func (b Beginning) complete(ctx context.Context, inst *Installation) error {
 	}
 	_, err := inst.Log.Write(
 		ctx, codec.SigningKeys.Stream(""), codec.Begin,
-		installation.SigningKeyAdded{SigningKey: begun.SigningKey, Former: []installation.PublicKey{}}, signed,
+		installation.SigningKeyAdded{Keys: installation.Keys{
+			SigningKey: begun.SigningKey, Former: []installation.FormerKey{},
+		}}, signed,
 	)
 	if err != nil && !isExisting(err) {
 		return fmt.Errorf("write the signing keys: %w", err)
@@ -236,5 +245,5 @@ func (i *Installation) Env(clock func() time.Time, sealer loop.Sealer, onFault f
 	if onFault == nil {
 		onFault = func(string, error) {}
 	}
-	return &loop.Env{Log: i.Log, Sealer: sealer, MACKey: i.MACKey, Clock: clock, OnFault: onFault}
+	return &loop.Env{Log: i.Log, Sealer: sealer, Clock: clock, OnFault: onFault}
 }

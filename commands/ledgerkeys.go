@@ -4,12 +4,12 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"time"
 
 	"agentkey/audit/formats"
 	"agentkey/domain/installation"
-	"agentkey/eventstore/codec"
 )
 
 // CheckpointKey returns the key that signs checkpoints. It is opened whenever it is needed, so that
@@ -32,45 +32,24 @@ func (i *Installation) CheckpointKeys() ([]ed25519.PublicKey, error) {
 }
 
 // VerificationKeys returns every public key by which events or checkpoints can be checked, with the
-// time of the log in which it signs.
-func (i *Installation) VerificationKeys(ctx context.Context) (formats.Keys, error) {
-	begun, err := i.Log.First(ctx, codec.Installation.Stream(""))
-	if err != nil {
-		return formats.Keys{}, fmt.Errorf("read the installation: %w", err)
-	}
-	var events []codec.Verified
-	for reader, more := i.Log.Reader(codec.SigningKeys.Stream(""), codec.Begin), true; more; {
-		var some []codec.Verified
-		if some, more, err = reader.Next(ctx, pageSize); err != nil {
-			return formats.Keys{}, fmt.Errorf("read the signing keys: %w", err)
-		}
-		events = append(events, some...)
-	}
+// time of the log in which it signs, as of the last look at the log. While keys are replaced, two
+// sign at the same time.
+func (i *Installation) VerificationKeys() (formats.Keys, error) {
+	signing, first := i.SigningKeys.set().Keys, i.Begun.SigningKey.Since
 	var out formats.Keys
-	add := func(use formats.KeyUse, key installation.PublicKey, from time.Time) error {
+	add := func(use formats.KeyUse, key installation.PublicKey, from, until time.Time) error {
 		public, err := publicKey(key)
 		out.Keys = append(out.Keys, formats.Key{
-			ID: key.ID, Use: use, Algorithm: "Ed25519", PublicKey: public, NotBefore: from.UTC(),
+			ID: key.ID, Use: use, Algorithm: "Ed25519", PublicKey: public, NotBefore: from.UTC(), NotAfter: until.UTC(),
 		})
 		return err
 	}
-	if err := add(formats.CheckpointKey, i.Begun.CheckpointKey, begun.Signed.Time); err != nil {
-		return formats.Keys{}, err
+	err := add(formats.CheckpointKey, i.Begun.CheckpointKey, first, time.Time{})
+	for _, k := range signing.Former {
+		err = errors.Join(err, add(formats.EventKey, k.PublicKey, k.Since, k.EndedAt))
 	}
-	if err := add(formats.EventKey, i.Begun.SigningKey, begun.Signed.Time); err != nil {
-		return formats.Keys{}, err
-	}
-	for _, e := range events {
-		added, ok := e.Event.(installation.SigningKeyAdded)
-		if !ok || added.SigningKey.ID == out.Keys[len(out.Keys)-1].ID {
-			continue
-		}
-		out.Keys[len(out.Keys)-1].NotAfter = e.Signed.Time.UTC()
-		if err := add(formats.EventKey, added.SigningKey, e.Signed.Time); err != nil {
-			return formats.Keys{}, err
-		}
-	}
-	return out, nil
+	current := signing.SigningKey
+	return out, errors.Join(err, add(formats.EventKey, current.PublicKey, current.Since, time.Time{}))
 }
 
 func publicKey(k installation.PublicKey) (ed25519.PublicKey, error) {

@@ -754,9 +754,21 @@ var tellings = []struct {
 	},
 	{
 		"a signing key is added", nil,
-		step{"signing-keys", system, installation.SigningKeyAdded{SigningKey: installation.PublicKey{ID: "key"}}},
+		step{"signing-keys", system, installation.SigningKeyAdded{
+			Keys: installation.Keys{SigningKey: signingKey("key")},
+		}},
 		nil,
 		"signing_key key",
+	},
+	{
+		"a signing key ends", nil,
+		step{"signing-keys", system, installation.SigningKeyEnded{KeyID: "former"}},
+		nil, "signing_key former",
+	},
+	{
+		"the end of the stream of the signing keys is named", nil,
+		step{"installation", system, installation.SigningKeysRecorded{KeyID: "key", Revision: 1}},
+		nil, "signing_key key",
 	},
 	{
 		"a restore is found", nil,
@@ -815,6 +827,7 @@ var tellings = []struct {
 	{"an idempotency key is reserved", nil, step{"once-1", bot, codec.OnceReserved{CommandID: "c"}}, nil, ""},
 	{"an idempotency key is answered", nil, step{"once-1", bot, codec.OnceCompleted{}}, nil, ""},
 	{"an idempotency key is released", nil, step{"once-1", bot, codec.OnceReleased{}}, nil, ""},
+	{"a key's heads are kept", nil, step{"heads-1", system, codec.SigningKeyHeads{Rows: []byte("rows")}}, nil, ""},
 	{"a checkpoint is signed", nil, step{"checkpoint-" + org, system, codec.CheckpointSigned{Note: "note"}}, nil, ""},
 	{
 		"a reaction has handled an event", nil,

@@ -56,6 +56,10 @@ type world struct {
 	ids  int
 }
 
+func signingKey(id string) installation.SigningKey {
+	return installation.SigningKey{PublicKey: installation.PublicKey{ID: id}}
+}
+
 func newWorld(t testing.TB, e engine) *world {
 	t.Helper()
 	w := emptyWorld(t, e(t), embeddedstore.Options{})
@@ -84,7 +88,7 @@ func (w *world) begin(storeID string) {
 	w.log = &codec.Log{Client: w.store.Client, Keys: keys}
 	w.happened("installation", admin, installation.Begun{
 		StoreID: storeID, OrganizationID: org, AdminTokenHash: "0ff1ce",
-		SigningKey: installation.PublicKey{ID: "key"}, MasterKeys: []installation.MasterKey{{ID: "m", Check: "c0ffee"}},
+		SigningKey: signingKey("key"), MasterKeys: []installation.MasterKey{{ID: "m", Check: "c0ffee"}},
 	})
 }
 

@@ -42,7 +42,7 @@ type commandLine struct {
 	EventStore   eventStoreCommand   `cmd:"" name:"eventstore" help:"Run or copy the embedded event store."`
 	Organization organizationCommand `cmd:"" help:"Manage organizations."`
 	Token        tokenCommand        `cmd:"" help:"Manage service tokens."`
-	Keys         keysCommand         `cmd:"" help:"Manage master keys."`
+	Keys         keysCommand         `cmd:"" help:"Replace master keys and signing keys."`
 	Admin        adminCommand        `cmd:"" help:"Recover a lost admin token."`
 	Projections  projectionsCommand  `cmd:"" help:"Rebuild read models."`
 	Audit        auditCommand        `cmd:"" help:"Export the audit, and check what was exported."`

@@ -159,6 +159,7 @@ func (adminRecover) Run(sh *shell) error {
 type keysCommand struct {
 	Add  keysAdd  `cmd:"" help:"Register another master key with the installation."`
 	Roll keysRoll `cmd:"" help:"Rewrap every secret with the current master key, which is the first one."`
+	Sign keysSign `cmd:"" help:"Replace the keys that sign the event log. It takes about a minute."`
 }
 
 type keysAdd struct {
@@ -233,6 +234,39 @@ func (keysRoll) Run(sh *shell) error {
 		_, err = fmt.Fprintf(
 			sh.stdout, "Rewrapped %d secrets with the master key %s; no secret uses another key.\n", changed,
 			o.inst.Secrets.Ring().Current().ID(),
+		)
+		return err
+	})
+}
+
+type keysSign struct{}
+
+// Run replaces the signing key and its MAC key.
+func (keysSign) Run(sh *shell) error {
+	return inOffice(sh, func(ctx context.Context, o *office) error {
+		done, err := o.inst.SigningKeys.Replace(
+			ctx, commands.NewInstallationLoop(o.env), func() loop.Meta { return o.meta(o.inst.Begun.OrganizationID) },
+			func(ctx context.Context, d time.Duration) error {
+				_, _ = fmt.Fprintf(
+					sh.stderr,
+					"A new key signs from now on. Every process notices within %s. Then the former key ends.\n", d,
+				)
+				select {
+				case <-time.After(d):
+					return nil
+				case <-ctx.Done():
+					return fmt.Errorf(
+						"interrupted: both keys count until you run agentkey keys sign again, which ends the former one: %w", ctx.Err(),
+					)
+				}
+			},
+		)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(
+			sh.stdout, "The key %s signs the event log.\nEnded: %s. It counts for what %d streams held.\n", done.KeyID,
+			strings.Join(done.Ended, ", "), done.Streams,
 		)
 		return err
 	})

@@ -199,6 +199,13 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 		parts.deliverer.Run(beside, ticker.C)
 	})
 	running.Go(func() { health.fence.Run(beside) })
+	running.Go(func() {
+		ticker := time.NewTicker(commands.Replacing.Lease / 3)
+		defer ticker.Stop()
+		inst.SigningKeys.Run(beside, ticker.C, func(err error) {
+			logger.Error("the signing keys can't be followed", slog.String("error", err.Error()))
+		})
+	})
 	running.Go(func() { parts.findings.Run(beside) })
 	running.Go(func() {
 		ticker := time.NewTicker(integrityEvery)
@@ -306,7 +313,6 @@ func assemble(
 	guides := commands.NewGuideLoop(env)
 	outgoing, lanes := commands.NewDeliveryLoop(env), commands.NewLaneLoop(env)
 	refusals := commands.NewRefusals(env, newID)
-	keys := &publicKeys{read: inst.VerificationKeys, clock: time.Now}
 	h.installation = commands.NewInstallationLoop(env)
 	h.clock = &clockCheck{log: inst.Log, clock: time.Now}
 	h.fence = commands.NewFence(commands.FenceConfig{
@@ -366,8 +372,8 @@ func assemble(
 		},
 		Refusals: refusals,
 		Once:     &commands.Once{Log: inst.Log, MACKey: inst.MACKey, Clock: time.Now, NewID: newID},
-		Export:   &export.Source{Log: inst.Log, Ledger: h.ledger, Keys: keys.Keys, Logger: logger},
-		Ledger:   h.ledger, Keys: keys.Keys,
+		Export:   &export.Source{Log: inst.Log, Ledger: h.ledger, Keys: inst.VerificationKeys, Logger: logger},
+		Ledger:   h.ledger, Keys: inst.VerificationKeys,
 		Models: models, WaitFor: readModel.WaitFor, Ready: h.Ready, Integrity: h.Integrity, Full: isSpare,
 		OnAnswer: m.answered, Actions: codec.Actions(),
 		Reveal: func(ctx context.Context, organization, private string) (api.Personal, error) {

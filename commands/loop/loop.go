@@ -108,7 +108,6 @@ type Loop[S, C, E any] struct {
 type Env struct {
 	Log     *codec.Log
 	Sealer  Sealer
-	MACKey  domain.Secret // of snapshots
 	Clock   func() time.Time
 	OnFault func(msg string, err error) // receives faults for which no caller waits
 

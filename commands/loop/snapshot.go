@@ -5,7 +5,6 @@ import (
 	"compress/flate"
 	"context"
 	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -39,6 +38,7 @@ type snapshot struct {
 	At       time.Time       `json:"at"`
 	State    json.RawMessage `json:"state,omitempty"`
 	Parts    int             `json:"parts,omitempty"` // the events before this one that hold the state, deflated
+	Key      string          `json:"key"`             // the signing key whose MAC key it is under
 	MAC      string          `json:"mac"`             // HMAC-SHA256 (RFC 2104), hex
 }
 
@@ -49,13 +49,11 @@ type part struct {
 
 // mac covers the state as it is stored: packed if there are parts.
 func (s *stream[S, C, E]) mac(n snapshot, state []byte) string {
-	h := hmac.New(sha256.New, s.loop.Env.MACKey.Reveal())
-	h.Write(pae.Encode(
+	return hex.EncodeToString(s.loop.Env.Log.Keys.MAC(n.Key, pae.Encode(
 		[]byte("agentkey.snapshot.v1"), []byte(s.loop.Env.Log.Keys.StoreID()), []byte(s.name),
 		strconv.AppendInt(nil, n.Revision, 10), n.Link[:], strconv.AppendInt(nil, int64(n.Fold), 10),
-		[]byte(n.At.Format(time.RFC3339Nano)), strconv.AppendInt(nil, int64(n.Parts), 10), state,
-	))
-	return hex.EncodeToString(h.Sum(nil))
+		[]byte(n.At.Format(time.RFC3339Nano)), strconv.AppendInt(nil, int64(n.Parts), 10), []byte(n.Key), state,
+	)))
 }
 
 // snapshotLocked writes a snapshot beside the queue.
@@ -86,7 +84,9 @@ func (s *stream[S, C, E]) writeSnapshot(head Head[S], keeps int) (int, error) {
 	if err != nil {
 		return keeps, fmt.Errorf("encode the snapshot of %s: %w", s.name, err)
 	}
-	n := snapshot{Revision: head.Revision, Link: head.link, Fold: s.loop.Fold, At: head.At}
+	n := snapshot{
+		Key: s.loop.Env.Log.Keys.Current(), Revision: head.Revision, Link: head.link, Fold: s.loop.Fold, At: head.At,
+	}
 	var parts [][]byte
 	if len(state) > maxState {
 		if state, err = pack(state); err != nil {
@@ -204,11 +204,16 @@ func (s *stream[S, C, E]) fromSnapshot(ctx context.Context) Head[S] {
 	if err == nil && n.Part != nil && n.MAC == "" {
 		return begin // the rest of it is being written, or never was
 	}
+	keys := s.loop.Env.Log.Keys
+	known := err == nil && keys.Knows(n.Key)
+	if known && n.Key != keys.Current() {
+		return begin // keys were replaced, and the next one will be written under the present one
+	}
 	packed := s.stateOf(ctx, name, n.snapshot, stored[0].Revision)
 	if err == nil && packed == nil && n.Parts > 0 {
 		return begin
 	}
-	if err != nil || !hmac.Equal([]byte(n.MAC), []byte(s.mac(n.snapshot, packed))) {
+	if !known || n.MAC == "" || !hmac.Equal([]byte(n.MAC), []byte(s.mac(n.snapshot, packed))) {
 		s.loop.Env.OnFault(
 			"snapshot refused",
 			&codec.ForgedError{Stream: name, Revision: stored[0].Revision, Reason: "its MAC is not ours"},

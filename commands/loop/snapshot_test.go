@@ -137,6 +137,8 @@ func TestASnapshotThatDoesNotAgreeIsNotUsed(t *testing.T) {
 		"another fold":        edit(func(m map[string]any) { m["fold"] = m["fold"].(float64) + 1 }),
 		"another time":        edit(func(m map[string]any) { m["at"] = "2020-01-01T00:00:00Z" }),
 		"another MAC":         edit(func(m map[string]any) { m["mac"] = strings.Repeat("0", 64) }),
+		"another key":         edit(func(m map[string]any) { m["key"] = "x" }),
+		"another key, no MAC": edit(func(m map[string]any) { m["key"], m["mac"] = "x", "" }),
 		"no MAC":              edit(func(m map[string]any) { delete(m, "mac") }),
 		"another agent's":     o.snapshotOf(second),
 		"nothing of the kind": []byte(`{"hello":1}`),

@@ -23,23 +23,14 @@ type MasterKey struct {
 	Check string `json:"check"`
 }
 
-// PublicKey is an Ed25519 key that signs events or checkpoints. SecretID is where its private half
-// is sealed.
-type PublicKey struct {
-	ID       string `json:"id"`
-	Public   string `json:"public"` // 32 bytes, base64url without padding
-	SecretID string `json:"secret_id"`
-}
-
 // The events of the installation's stream, and of the stream of its signing keys.
 type (
 	// Begun is the first event of the log.
 	Begun struct {
 		StoreID        string      `json:"store_id"`
 		OrganizationID string      `json:"organization_id"` // the first one
-		SigningKey     PublicKey   `json:"signing_key"`
-		CheckpointKey  PublicKey   `json:"checkpoint_key"` // signs the checkpoints of the ledger
-		MACSecretID    string      `json:"mac_secret_id"`
+		SigningKey     SigningKey  `json:"signing_key"`     // the first one
+		CheckpointKey  PublicKey   `json:"checkpoint_key"`  // signs the checkpoints of the ledger
 		MasterKeys     []MasterKey `json:"master_keys"`
 		AdminTokenHash string      `json:"admin_token_hash"` // SHA-256 of the first organization's first token, hex
 		AdminTokenID   string      `json:"admin_token_id"`
@@ -51,9 +42,18 @@ type (
 		MasterKey
 	}
 	// SigningKeyAdded names the key that signs from now on and vouches for the former ones.
-	SigningKeyAdded struct {
-		SigningKey PublicKey   `json:"signing_key"`
-		Former     []PublicKey `json:"former"`
+	SigningKeyAdded struct{ Keys }
+	// SigningKeyEnded says that a former key counts only for what the log held.
+	SigningKeyEnded struct {
+		Keys
+		KeyID string `json:"key_id"`
+	}
+	// SigningKeysRecorded is in the installation's stream and names the last event of the stream of
+	// the signing keys, so that this one can't be cut unnoticed.
+	SigningKeysRecorded struct {
+		KeyID    string `json:"key_id"` // that signs
+		Revision int64  `json:"revision"`
+		Link     string `json:"link"`
 	}
 	// RestoreFound says that the log is not the one that was written last: it came out of a backup, or
 	// its end is gone, or the end of one stream, and with it perhaps revocations. Nothing is vended,
@@ -97,12 +97,14 @@ type Found struct {
 	Confirmed bool // an operator has confirmed the log since
 }
 
-func (Begun) installationEvent()             {}
-func (MasterKeyAdded) installationEvent()    {}
-func (SigningKeyAdded) installationEvent()   {}
-func (RestoreFound) installationEvent()      {}
-func (RestoreConfirmed) installationEvent()  {}
-func (ForeignEventFound) installationEvent() {}
+func (Begun) installationEvent()               {}
+func (MasterKeyAdded) installationEvent()      {}
+func (SigningKeyAdded) installationEvent()     {}
+func (SigningKeyEnded) installationEvent()     {}
+func (SigningKeysRecorded) installationEvent() {}
+func (RestoreFound) installationEvent()        {}
+func (RestoreConfirmed) installationEvent()    {}
+func (ForeignEventFound) installationEvent()   {}
 
 // Command is something to decide on the installation's stream.
 //
@@ -115,6 +117,8 @@ type (
 	Begin struct{ Begun Begun }
 	// AddMasterKey makes a further master key known.
 	AddMasterKey struct{ MasterKey }
+	// RecordSigningKeys names the last event of the stream of the signing keys.
+	RecordSigningKeys struct{ Recorded SigningKeysRecorded }
 	// ReportRestore holds credentials back.
 	ReportRestore struct{ Evidence }
 	// ReportForeign names what isn't ours.
@@ -123,18 +127,20 @@ type (
 	ConfirmRestore struct{ SuspendedAgents int }
 )
 
-func (Begin) installationCommand()          {}
-func (AddMasterKey) installationCommand()   {}
-func (ReportRestore) installationCommand()  {}
-func (ReportForeign) installationCommand()  {}
-func (ConfirmRestore) installationCommand() {}
+func (Begin) installationCommand()             {}
+func (AddMasterKey) installationCommand()      {}
+func (RecordSigningKeys) installationCommand() {}
+func (ReportRestore) installationCommand()     {}
+func (ReportForeign) installationCommand()     {}
+func (ConfirmRestore) installationCommand()    {}
 
 // State is what the start of every process checks itself against.
 type State struct {
 	Exists     bool
 	StoreID    string
-	SigningKey PublicKey
+	SigningKey SigningKey
 	MasterKeys []MasterKey
+	Recorded   SigningKeysRecorded // the last one
 
 	Restored    bool      // the log as a whole, and not confirmed
 	Findings    []Found   // in the order in which they were found, MaxFindings at most
@@ -151,6 +157,10 @@ func Evolve(s State, f domain.Fact[Event]) State {
 		s.MasterKeys = append(slices.Clone(s.MasterKeys), e.MasterKey)
 	case SigningKeyAdded:
 		s.SigningKey = e.SigningKey
+	case SigningKeyEnded:
+		s.SigningKey = e.SigningKey
+	case SigningKeysRecorded:
+		s.Recorded = e
 	case RestoreFound:
 		if e.Alone {
 			found := Finding{Stream: e.Stream, Revision: e.Revision, Reason: e.Reason, OrganizationID: e.OrganizationID}
@@ -240,6 +250,14 @@ func Decide(s State, c Command) ([]Event, error) {
 			return nil, nil
 		}
 		return []Event{MasterKeyAdded(c)}, nil
+	case RecordSigningKeys:
+		if !s.Exists {
+			return nil, domain.NotFound("installation")
+		}
+		if c.Recorded.Revision <= s.Recorded.Revision {
+			return nil, nil
+		}
+		return []Event{c.Recorded}, nil
 	case ReportRestore:
 		if !s.Exists {
 			return nil, domain.NotFound("installation")

@@ -17,13 +17,23 @@ import (
 func begun(store string) installation.Begun {
 	return installation.Begun{
 		StoreID: store, OrganizationID: "org",
-		SigningKey: installation.PublicKey{ID: "k" + store, Public: "p1", SecretID: "s1"}, MACSecretID: "s2",
+		SigningKey: key("k" + store),
 		MasterKeys: []installation.MasterKey{master(1)}, AdminTokenHash: "h", AdminTokenID: "t", MinimumVersion: 1,
+	}
+}
+
+func key(id string) installation.SigningKey {
+	return installation.SigningKey{
+		PublicKey: installation.PublicKey{ID: id, Public: "p" + id, SecretID: "s" + id}, MACSecretID: "m" + id,
 	}
 }
 
 func master(n int) installation.MasterKey {
 	return installation.MasterKey{ID: fmt.Sprint("m", n), Check: fmt.Sprint("c", n)}
+}
+
+func recorded(n int64) installation.SigningKeysRecorded {
+	return installation.SigningKeysRecorded{KeyID: fmt.Sprint("k", n), Revision: n, Link: "l"}
 }
 
 func backup(id string) installation.Evidence { return installation.Evidence{BackupID: id} }
@@ -55,6 +65,24 @@ func TestDecide(t *testing.T) {
 		code  string
 	}{
 		{"it begins", nil, installation.Begin{Begun: begun("a")}, []installation.Event{begun("a")}, ""},
+		{
+			"the end of the stream of the signing keys is named",
+			[]installation.Event{begun("a"), recorded(1)},
+			installation.RecordSigningKeys{Recorded: recorded(2)},
+			[]installation.Event{recorded(2)},
+			"",
+		},
+		{
+			"it is named once, and never an earlier one",
+			[]installation.Event{begun("a"), recorded(2)},
+			installation.RecordSigningKeys{Recorded: recorded(1)},
+			nil, "",
+		},
+		{
+			"nothing is named before the beginning", nil,
+			installation.RecordSigningKeys{Recorded: recorded(1)},
+			nil, "not_found",
+		},
 		{
 			"it begins once, whatever other processes try",
 			[]installation.Event{begun("a")},
@@ -163,9 +191,10 @@ func TestDecide(t *testing.T) {
 }
 
 func TestTheStateHoldsEveryMasterKeyAndTheNewestSigningKey(t *testing.T) {
-	next := installation.PublicKey{ID: "k2", Public: "p2", SecretID: "s9"}
+	next := key("k2")
 	s := fold(
-		begun("a"), installation.MasterKeyAdded{MasterKey: master(2)}, installation.SigningKeyAdded{SigningKey: next},
+		begun("a"), installation.MasterKeyAdded{MasterKey: master(2)},
+		installation.SigningKeyAdded{Keys: installation.Keys{SigningKey: next}},
 		installation.MasterKeyAdded{MasterKey: master(3)},
 	)
 	if diff := cmp.Diff([]installation.MasterKey{master(1), master(2), master(3)}, s.MasterKeys); diff != "" ||
@@ -188,6 +217,8 @@ func TestLaws(t *testing.T) {
 				installation.AddMasterKey{MasterKey: master(1)},
 				installation.AddMasterKey{MasterKey: master(2)},
 				installation.AddMasterKey{MasterKey: master(3)},
+				installation.RecordSigningKeys{Recorded: recorded(1)},
+				installation.RecordSigningKeys{Recorded: recorded(2)},
 				installation.ReportRestore{Evidence: backup("b1")},
 				installation.ReportRestore{Evidence: lost(1)},
 			}).Draw(t, "command")
@@ -233,6 +264,8 @@ func TestFoldingNeverFails(t *testing.T) {
 				installation.MasterKeyAdded{MasterKey: master(2)},
 				installation.MasterKeyAdded{},
 				installation.SigningKeyAdded{},
+				installation.SigningKeyEnded{},
+				recorded(1),
 				found(backup("b1")),
 				installation.RestoreConfirmed{},
 			}).Draw(t, "event")})

@@ -26,6 +26,7 @@ const (
 	Keys
 	Checkpoints
 	Snapshots
+	HeadsOfKeys
 )
 
 // Lifetime says how long the events of a stream stay, and with it what a copy takes and what a
@@ -72,6 +73,7 @@ var categories = [...]category{
 	Keys:          {"once", false, false, Expiring, false},
 	Checkpoints:   {"checkpoint", false, false, Lasting, false},
 	Snapshots:     {"snapshot", false, false, Replaced, false},
+	HeadsOfKeys:   {"heads", false, false, Lasting, false},
 }
 
 // Split returns the category of a stream and the id of what the stream is about, "" where there is

@@ -44,6 +44,11 @@ func (l *Log) NewWholeChain() *Chain {
 // be passed over, and the log's Found was told. Other errors are those of the log, and
 // ErrUnknownEvent.
 func (c *Chain) Next(ctx context.Context, r eventstore.Recorded) (Verified, error) {
+	if moved := c.log.Keys.hooks.Moved; moved != nil && r.Stream == SigningKeys.Stream("") {
+		if err := moved(r.Revision); err != nil {
+			return Verified{}, err
+		}
+	}
 	signed, link, err := c.verify(r)
 	forged, isForged := errors.AsType[*ForgedError](err)
 	if err != nil && !isForged {

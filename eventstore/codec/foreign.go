@@ -33,6 +33,8 @@ type ForgedError struct {
 	Revision uint64
 	Fault    Fault
 	Reason   string
+
+	certain bool // that it isn't ours
 }
 
 // Error implements error.
@@ -48,7 +50,7 @@ func (e *ForgedError) Breaks() bool { return e.Fault != Foreign }
 // altered.
 func (e *ForgedError) suspect(r eventstore.Recorded, prev Link) {
 	m, err := parseMetadata(r.Metadata)
-	if err != nil {
+	if err != nil || e.certain {
 		return
 	}
 	if s, err := parseSigned(m.Signed); err == nil && s.Prev == prev {

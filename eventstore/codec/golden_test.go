@@ -36,9 +36,24 @@ var update = flag.Bool(
 
 var (
 	at     = time.Date(2026, 3, 4, 5, 6, 7, 891_000_000, time.UTC)
-	public = installation.PublicKey{ID: "key-2", Public: "cHVibGljLWtleQ", SecretID: "secret-2"}
-	wrap   = codec.Wrapping{MasterKeyID: "1111111111111111", Key: "d3JhcHBlZA"}
+	public = installation.SigningKey{
+		PublicKey:   installation.PublicKey{ID: "key-2", Public: "cHVibGlj", SecretID: "secret-2"},
+		MACSecretID: "secret-3", Since: at,
+	}
+	wrap = codec.Wrapping{MasterKeyID: "1111111111111111", Key: "d3JhcHBlZA"}
 )
+
+var signingKeys = installation.Keys{
+	SigningKey: public,
+	Former: []installation.FormerKey{{
+		SigningKey: installation.SigningKey{
+			PublicKey:   installation.PublicKey{ID: "key-1", Public: "Zm9ybWVy", SecretID: "secret-1"},
+			MACSecretID: "secret-4", Since: at,
+		},
+		EndedAt: at,
+		Heads:   installation.Heads{ID: "heads-1", Digest: "ZGlnZXN0", Streams: 7},
+	}},
+}
 
 // samples has every name of the table with every field filled, so that the golden files notice each
 // change.
@@ -55,7 +70,7 @@ var samples = map[string]any{
 	"service_token.refused.v1": codec.TokenRefused{TokenID: "token-1", Count: 5, LastAt: at},
 
 	"installation.begun.v1": installation.Begun{
-		StoreID: "store-1", OrganizationID: "org-1", SigningKey: public, MACSecretID: "secret-3",
+		StoreID: "store-1", OrganizationID: "org-1", SigningKey: public,
 		CheckpointKey:  installation.PublicKey{ID: "key-3", Public: "dGhpcmQ", SecretID: "secret-4"},
 		MasterKeys:     []installation.MasterKey{{ID: "1111111111111111", Check: "22222222222222222222222222222222"}},
 		AdminTokenHash: "hash", AdminTokenID: "token-1", MinimumVersion: 1,
@@ -63,9 +78,10 @@ var samples = map[string]any{
 	"master_key.added.v1": installation.MasterKeyAdded{
 		MasterKey: installation.MasterKey{ID: "1111111111111111", Check: "22222222222222222222222222222222"},
 	},
-	"signing_key.added.v1": installation.SigningKeyAdded{
-		SigningKey: public, Former: []installation.PublicKey{{ID: "key-1", Public: "Zm9ybWVy", SecretID: "secret-1"}},
-	},
+	"signing_key.added.v1":    installation.SigningKeyAdded{Keys: signingKeys},
+	"signing_key.ended.v1":    installation.SigningKeyEnded{Keys: signingKeys, KeyID: "key-1"},
+	"signing_key.recorded.v1": installation.SigningKeysRecorded{KeyID: "key-2", Revision: 3, Link: "bGluaw"},
+	"heads.part.v1":           codec.SigningKeyHeads{Rows: []byte{1, 2, 3}},
 
 	"log.restore_found.v1": installation.RestoreFound{
 		Evidence: installation.Evidence{

@@ -3,7 +3,9 @@ package codec
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -80,7 +82,7 @@ func EventID(commandID, stream string, index int) uuid.UUID {
 // before it, and appends them in one atomic write. On return without an error they are durable.
 // Errors are those of eventstore.Client.Append.
 func (l *Log) Append(ctx context.Context, stream string, after End, entries ...Entry) (Appended, error) {
-	events := make([]eventstore.Event, len(entries))
+	events, keys := make([]eventstore.Event, len(entries)), l.Keys.set.Load()
 	links, prev := chained(stream), l.Keys.next(stream, after)
 	for i, e := range entries {
 		id := EventID(e.Signed.CommandID, stream, e.index)
@@ -89,13 +91,22 @@ func (l *Log) Append(ctx context.Context, stream string, after End, entries ...E
 		if links {
 			signed.Prev = prev
 		}
-		meta, link, err := l.Keys.Sign(stream, uint64(after.last()+1)+uint64(i), id, e.name, e.data, signed) //nolint:gosec // it is -1 or a revision
+		meta, link, err := l.Keys.signWith(keys, stream, uint64(after.last()+1)+uint64(i), id, e.name, e.data, signed) //nolint:gosec // it is -1 or a revision
 		if err != nil {
 			return Appended{}, err
 		}
 		events[i], prev = eventstore.Event{ID: id, Type: e.name, Data: e.data, Metadata: meta}, link
 	}
 	appended, err := l.Client.Append(ctx, stream, after.last(), events...)
+	if err == nil && l.Keys.hooks.Rely != nil {
+		err = l.Keys.hooks.Rely(keys.current)
+	}
+	if err == nil && !l.Keys.counts(keys.current, stream, appended.Revision, prev) {
+		err = fmt.Errorf(
+			"%w: the signing key %s had ended before the append to %s was acknowledged", eventstore.ErrUnavailable,
+			keys.current, stream,
+		)
+	}
 	return Appended{Appended: appended, Link: prev}, err
 }
 
@@ -168,18 +179,42 @@ func (l *Log) First(ctx context.Context, stream string) (Verified, error) {
 	return Verified{}, eventstore.ErrStreamNotFound
 }
 
-// checked is what is known of one stored event.
-type checked struct {
-	signed Signed
-	link   Link
-	err    error
-}
-
 // parallel is the number of events from which verifying them on all cores pays.
 const parallel = 16
 
 // verifyAll checks stored events, each by itself.
 func (l *Log) verifyAll(recorded []eventstore.Recorded) []checked {
+	for {
+		set := l.Keys.set.Load()
+		out := l.checkAll(recorded)
+		if err := l.rely(out); err != nil {
+			return slices.Repeat([]checked{{err: err}}, len(out))
+		}
+		if l.Keys.set.Load() == set {
+			return out
+		}
+	}
+}
+
+// rely asks whether the keys that signed some events have ended.
+func (l *Log) rely(events []checked) error {
+	if l.Keys.hooks.Rely == nil {
+		return nil
+	}
+	var asked []string
+	for _, c := range events {
+		if c.key == "" || slices.Contains(asked, c.key) {
+			continue
+		}
+		if err := l.Keys.hooks.Rely(c.key); err != nil {
+			return err
+		}
+		asked = append(asked, c.key)
+	}
+	return nil
+}
+
+func (l *Log) checkAll(recorded []eventstore.Recorded) []checked {
 	out := make([]checked, len(recorded))
 	workers := 1
 	if len(recorded) >= parallel {
@@ -189,8 +224,7 @@ func (l *Log) verifyAll(recorded []eventstore.Recorded) []checked {
 	for w := range workers {
 		work := func() {
 			for i := w; i < len(recorded); i += workers {
-				c := &out[i]
-				c.signed, c.link, c.err = l.Keys.Verify(recorded[i])
+				out[i] = l.Keys.check(recorded[i], false)
 			}
 		}
 		if workers == 1 {

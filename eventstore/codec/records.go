@@ -83,6 +83,11 @@ type (
 		Note string `json:"note"`
 	}
 
+	// SigningKeyHeads is a part of the heads of a signing key that has ended. See Heads.
+	SigningKeyHeads struct {
+		Rows []byte `json:"rows"`
+	}
+
 	// ReactionHandled is how far a reaction has come: the last event that it handled with an effect.
 	ReactionHandled struct {
 		Stream   string `json:"stream"`

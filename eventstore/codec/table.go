@@ -71,6 +71,8 @@ var table = []row{
 	of[installation.Begun]("installation.begun.v1"),
 	of[installation.MasterKeyAdded]("master_key.added.v1"),
 	of[installation.SigningKeyAdded]("signing_key.added.v1"),
+	of[installation.SigningKeyEnded]("signing_key.ended.v1"),
+	of[installation.SigningKeysRecorded]("signing_key.recorded.v1"),
 	of[installation.RestoreFound]("log.restore_found.v1"),
 	of[installation.RestoreConfirmed]("log.restore_confirmed.v1"),
 	of[installation.ForeignEventFound]("log.foreign_event_found.v1"),
@@ -135,6 +137,7 @@ var table = []row{
 	of[OnceCompleted]("once.completed.v1"),
 	of[OnceReleased]("once.released.v1"),
 	of[CheckpointSigned]("checkpoint.signed.v1"),
+	of[SigningKeyHeads]("heads.part.v1"),
 	of[ReactionHandled]("reaction.handled.v1"),
 }
 
