@@ -343,6 +343,27 @@ func (e DecidedStatus) Valid() bool {
 	}
 }
 
+// Defines values for DecisionReportItemDecision.
+const (
+	DecisionReportItemDecisionApproved DecisionReportItemDecision = "approved"
+	DecisionReportItemDecisionAssigned DecisionReportItemDecision = "assigned"
+	DecisionReportItemDecisionDenied   DecisionReportItemDecision = "denied"
+)
+
+// Valid indicates whether the value is a known member of the DecisionReportItemDecision enum.
+func (e DecisionReportItemDecision) Valid() bool {
+	switch e {
+	case DecisionReportItemDecisionApproved:
+		return true
+	case DecisionReportItemDecisionAssigned:
+		return true
+	case DecisionReportItemDecisionDenied:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for DeliveryStatus.
 const (
 	DeliveryStatusDead      DeliveryStatus = "dead"
@@ -1456,6 +1477,68 @@ type Decided struct {
 
 // DecidedStatus defines model for Decided.Status.
 type DecidedStatus string
+
+// DecisionReport defines model for DecisionReport.
+type DecisionReport struct {
+	// From RFC 3339 in UTC.
+	From       *Time                `json:"from,omitempty"`
+	Items      []DecisionReportItem `json:"items"`
+	NextCursor *string              `json:"next_cursor,omitempty"`
+
+	// Position The report includes everything up to this place in the event log.
+	Position ReportPosition `json:"position"`
+
+	// To RFC 3339 in UTC.
+	To *Time `json:"to,omitempty"`
+}
+
+// DecisionReportItem defines model for DecisionReportItem.
+type DecisionReportItem struct {
+	AgentID string `json:"agent_id"`
+
+	// AgentName The agent's name when it was decided.
+	AgentName string `json:"agent_name"`
+
+	// CurrentAgentName The agent's name now, if it was renamed since.
+	CurrentAgentName *string `json:"current_agent_name,omitempty"`
+
+	// CurrentToolName The tool's name now, if it was renamed since.
+	CurrentToolName *string `json:"current_tool_name,omitempty"`
+
+	// DecidedAt RFC 3339 in UTC.
+	DecidedAt    Time                       `json:"decided_at"`
+	DecidedBy    Actor                      `json:"decided_by"`
+	Decision     DecisionReportItemDecision `json:"decision"`
+	DenialReason *string                    `json:"denial_reason,omitempty"`
+
+	// EventID The id of the audit entry.
+	EventID string `json:"event_id"`
+
+	// OwnRegistration The same person or token registered the agent.
+	OwnRegistration bool `json:"own_registration"`
+
+	// Reason What the agent wanted it for.
+	Reason *string `json:"reason,omitempty"`
+
+	// RequestID Absent if the access was assigned.
+	RequestID *string `json:"request_id,omitempty"`
+
+	// RequestedAt Absent if the access was assigned.
+	RequestedAt *Time `json:"requested_at,omitempty"`
+
+	// SuggestionID The suggestion that an assigned access answers, if it does.
+	SuggestionID *string `json:"suggestion_id,omitempty"`
+	ToolID       string  `json:"tool_id"`
+
+	// ToolName The tool's name when it was decided.
+	ToolName string `json:"tool_name"`
+
+	// WaitedSeconds From the request to the decision. Absent if the access was assigned.
+	WaitedSeconds *int64 `json:"waited_seconds,omitempty"`
+}
+
+// DecisionReportItemDecision defines model for DecisionReportItem.Decision.
+type DecisionReportItemDecision string
 
 // DeliveryStatus pending: not tried yet. failed: tried, and will be retried. dead: no longer retried unless it is resent.
 type DeliveryStatus string
@@ -2606,6 +2689,29 @@ type ReportAccessReviewParams struct {
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
+// ReportDecisionsParams defines parameters for ReportDecisions.
+type ReportDecisionsParams struct {
+	Format *ReportFormat `form:"format,omitempty" json:"format,omitempty"`
+
+	// AgentID Only items about this agent.
+	AgentID *AgentIDFilter `form:"agent_id,omitempty" json:"agent_id,omitempty"`
+
+	// ToolID Only items about this tool.
+	ToolID *ToolIDFilter `form:"tool_id,omitempty" json:"tool_id,omitempty"`
+
+	// From Not before this time.
+	From *FromFilter `form:"from,omitempty" json:"from,omitempty"`
+
+	// To Before this time.
+	To *ToFilter `form:"to,omitempty" json:"to,omitempty"`
+
+	// Limit The number of items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the previous page.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
 // ListRequestsParams defines parameters for ListRequests.
 type ListRequestsParams struct {
 	Status *ListRequestsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
@@ -3193,6 +3299,9 @@ type ServerInterface interface {
 	// ReportAccessReview Report who has access to what, since when, why, and whether they use it.
 	// (GET /api/admin/reports/access-review)
 	ReportAccessReview(c *gin.Context, params ReportAccessReviewParams)
+	// ReportDecisions Report who decided what about access, and how long it waited.
+	// (GET /api/admin/reports/decisions)
+	ReportDecisions(c *gin.Context, params ReportDecisionsParams)
 	// ListRequests List the requests, newest first. With status=pending this is the queue.
 	// (GET /api/admin/requests)
 	ListRequests(c *gin.Context, params ListRequestsParams)
@@ -4464,6 +4573,81 @@ func (siw *ServerInterfaceWrapper) ReportAccessReview(c *gin.Context) {
 	siw.Handler.ReportAccessReview(c, params)
 }
 
+// ReportDecisions operation middleware
+func (siw *ServerInterfaceWrapper) ReportDecisions(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReportDecisionsParams
+
+	// ------------- Optional query parameter "format" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "format", c.Request.URL.Query(), &params.Format, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter format: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "agent_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "agent_id", c.Request.URL.Query(), &params.AgentID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter agent_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "tool_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "tool_id", c.Request.URL.Query(), &params.ToolID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter tool_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", c.Request.URL.Query(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter from: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", c.Request.URL.Query(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter to: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ReportDecisions(c, params)
+}
+
 // ListRequests operation middleware
 func (siw *ServerInterfaceWrapper) ListRequests(c *gin.Context) {
 
@@ -5391,6 +5575,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/admin/notification-deliveries", wrapper.ListDeliveries)
 	router.POST(options.BaseURL+"/api/admin/notification-deliveries/:id/resend", wrapper.ResendDelivery)
 	router.GET(options.BaseURL+"/api/admin/reports/access-review", wrapper.ReportAccessReview)
+	router.GET(options.BaseURL+"/api/admin/reports/decisions", wrapper.ReportDecisions)
 	router.GET(options.BaseURL+"/api/admin/requests", wrapper.ListRequests)
 	router.GET(options.BaseURL+"/api/admin/requests/:id", wrapper.GetRequest)
 	router.POST(options.BaseURL+"/api/admin/requests/:id/approve", wrapper.ApproveRequest)
@@ -6983,6 +7168,65 @@ func (response ReportAccessReviewdefaultApplicationProblemPlusJSONResponse) Visi
 	return err
 }
 
+type ReportDecisionsRequestObject struct {
+	Params ReportDecisionsParams
+}
+
+type ReportDecisionsResponseObject interface {
+	VisitReportDecisionsResponse(w http.ResponseWriter) error
+}
+
+type ReportDecisions200JSONResponse DecisionReport
+
+func (response ReportDecisions200JSONResponse) VisitReportDecisionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReportDecisions200TextCsvResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response ReportDecisions200TextCsvResponse) VisitReportDecisionsResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/csv")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type ReportDecisionsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReportDecisionsdefaultApplicationProblemPlusJSONResponse) VisitReportDecisionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListRequestsRequestObject struct {
 	Params ListRequestsParams
 }
@@ -8367,6 +8611,9 @@ type StrictServerInterface interface {
 	// ReportAccessReview Report who has access to what, since when, why, and whether they use it.
 	// (GET /api/admin/reports/access-review)
 	ReportAccessReview(ctx context.Context, request ReportAccessReviewRequestObject) (ReportAccessReviewResponseObject, error)
+	// ReportDecisions Report who decided what about access, and how long it waited.
+	// (GET /api/admin/reports/decisions)
+	ReportDecisions(ctx context.Context, request ReportDecisionsRequestObject) (ReportDecisionsResponseObject, error)
 	// ListRequests List the requests, newest first. With status=pending this is the queue.
 	// (GET /api/admin/requests)
 	ListRequests(ctx context.Context, request ListRequestsRequestObject) (ListRequestsResponseObject, error)
@@ -9747,6 +9994,32 @@ func (sh *strictHandler) ReportAccessReview(ctx *gin.Context, params ReportAcces
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(ReportAccessReviewResponseObject); ok {
 		if err := validResponse.VisitReportAccessReviewResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ReportDecisions operation middleware
+func (sh *strictHandler) ReportDecisions(ctx *gin.Context, params ReportDecisionsParams) {
+	var request ReportDecisionsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReportDecisions(ctx, request.(ReportDecisionsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReportDecisions")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ReportDecisionsResponseObject); ok {
+		if err := validResponse.VisitReportDecisionsResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -56,6 +56,11 @@ const auditColumns = `e.organization_id, e.position, e.id, e.stream, e.revision,
 // auditQuery asks for what the filter leaves of an organization's audit, without an order.
 func auditQuery(columns, organization string, f AuditFilter) *text {
 	q := &text{}
+	q.audit(columns, organization, f)
+	return q
+}
+
+func (q *text) audit(columns, organization string, f AuditFilter) {
 	q.add("SELECT ", columns, " FROM audit_entries AS e WHERE e.organization_id = ", q.arg(organization))
 	if f.AgentID != "" {
 		q.add(" AND e.agent_id <> ''") // what the index holds
@@ -74,7 +79,6 @@ func auditQuery(columns, organization string, f AuditFilter) *text {
 	if !f.To.IsZero() {
 		q.add(" AND e.occurred_at < ", q.arg(Micros(f.To)))
 	}
-	return q
 }
 
 // Audit lists audited events, newest first by their position in the log.

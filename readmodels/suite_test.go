@@ -77,6 +77,7 @@ func suite(t *testing.T, open func(*testing.T) *readmodels.DB) {
 		{"everything in the audit has its label", testLabels},
 		{"everything keeps the names of its time", testFormerNames},
 		{"the audit is found by all it says", testAuditFilters},
+		{"decisions", testDecisions},
 		{"suggestions, by demand", testSuggestions},
 		{"notes", testNotes},
 		{"notification channels", testChannels},

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"agentkey/eventstore/eventstoretest/wait"
 )
 
 // reported is every item of a report, page by page, and its table, whose cells are compared with
@@ -111,7 +113,67 @@ func TestReports(t *testing.T) {
 		}
 	})
 
-	for _, name := range []string{"access-review"} {
+	t.Run("decisions", func(t *testing.T) {
+		second := p.with(p.shell(
+			"token", "create", "--organization", admin.must(200, "GET", "/api/admin/me", nil).Text("organization.id"), "--name",
+			"=second", "--role", "approver",
+		))
+		denied := p.with(idleKey).mustRequest(jira)
+		second.must(200, "POST", "/api/admin/requests/"+denied+"/deny", object{"reason": "@nobody needs it"})
+		taken := p.with(key).mustRequest(jira)
+		p.with(key).must(204, "DELETE", "/api/tools/"+jira+"/request", nil) // isn't a decision
+		wish := p.with(idleKey).suggest("Linear", "", "to plan")
+		admin.accept(wish, object{"tool": linear})
+		var items []answer
+		wait.Until(t, "its backer has it", func() bool {
+			items = reported(admin, "decisions", "")
+			return len(items) == 5
+		})
+		var lines []string
+		for _, i := range items {
+			lines = append(lines, fmt.Sprint(
+				i.Text("decision"), " ", i.Text("agent_name"), ">", i.Text("current_agent_name"), " ", i.Text("tool_name"), " ",
+				i.Text("reason"), "|", i.Text("denial_reason"), "|", i.Text("decided_by.label"), " ", i.At("own_registration"), " ",
+				i.At("waited_seconds") != nil, " ", i.At("requested_at") != nil, " ", i.Text("request_id") == asked, " ",
+				i.Text("suggestion_id") == wish,
+			))
+			if i.Text("request_id") == taken || !isUUID(i.Text("event_id")) {
+				t.Errorf("an item: %v", i.JSON)
+			}
+		}
+		const bot = `=HYPERLINK("http://evil","Bot")`
+		want := []string{
+			"assigned Lazy> Linear to plan||first admin token true false false false true",
+			"denied Lazy> Jira to open pull requests|@nobody needs it|=second false true true false false",
+			"assigned Idle>Lazy Jira ||first admin token true false false false false",
+			"assigned Idle>Lazy =GitHub ||first admin token true false false false false",
+			"approved " + bot + "> =GitHub +1 to read issues||first admin token true true true true false",
+		}
+		if diff := cmp.Diff(want, lines); diff != "" {
+			t.Errorf("the items (-want +got):\n%s", diff)
+		}
+		middle := items[2].Text("decided_at")
+		for query, n := range map[string]int{
+			"agent_id=" + idle: 4, "tool_id=" + jira: 2, "from=" + middle: 3, "to=" + middle: 2,
+			"from=" + middle + "&to=" + middle: 0, "agent_id=" + theirs: 0,
+		} {
+			if got := reported(admin, "decisions", query); len(got) != n {
+				t.Errorf("%s finds %d, not %d", query, len(got), n)
+			}
+		}
+		if a := admin.must(200, "GET", "/api/admin/reports/decisions?from="+middle, nil); a.Text("from") != middle ||
+			a.At("to") != nil {
+			t.Errorf("the period: %s", a.Body)
+		}
+		if theirs := reported(other, "decisions", ""); len(theirs) != 1 || theirs[0].Text("agent_name") != "Theirs" {
+			t.Errorf("another organization sees %v", theirs)
+		}
+		admin.refused(
+			400, "validation_failed", "GET", "/api/admin/reports/decisions?from="+middle+"&to=2020-01-01T00:00:00Z", nil,
+		)
+	})
+
+	for _, name := range []string{"access-review", "decisions"} {
 		path := "/api/admin/reports/" + name
 		for _, bad := range []string{
 			"format=xlsx", "format=csv&limit=5", "format=csv&cursor=AAAAAAAAAAE", "cursor=x", "limit=0", "limit=201",

@@ -1,0 +1,103 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"agentkey/readmodels"
+)
+
+type decisionReport struct{ report[DecisionReportItem] }
+
+// VisitReportDecisionsResponse writes the table.
+func (r decisionReport) VisitReportDecisionsResponse(w http.ResponseWriter) error { return r.write(w) }
+
+// ReportDecisions answers GET /api/admin/reports/decisions.
+func (s *Server) ReportDecisions(
+	ctx context.Context, r ReportDecisionsRequestObject,
+) (ReportDecisionsResponseObject, error) {
+	call := callOf(ctx)
+	q := r.Params
+	filter, err := s.auditFilter("", nil, q.AgentID, q.ToolID, nil, q.From, q.To)
+	if err != nil {
+		return nil, err
+	}
+	out := decisionReport{report[DecisionReportItem]{
+		server: s, call: call, name: "decisions", columns: decisionColumns,
+		rows: func(ctx context.Context, p readmodels.Page) (readmodels.List[DecisionReportItem], error) {
+			found, err := s.Models.Decisions(ctx, call.Caller.Organization, filter, p)
+			items := make([]DecisionReportItem, len(found.Items))
+			for i, d := range found.Items {
+				if items[i], err = s.decisionItem(ctx, d); err != nil {
+					break
+				}
+			}
+			return readmodels.List[DecisionReportItem]{Items: items, Next: found.Next}, err
+		},
+	}}
+	table := value(q.Format) == "csv"
+	p, err := out.begin(table, q.Limit, q.Cursor)
+	if err != nil || table {
+		return out, err
+	}
+	found, err := out.rows(call.ctx, p)
+	if err != nil {
+		return nil, asked(err, "report")
+	}
+	return ReportDecisions200JSONResponse{
+		From: q.From, To: q.To, Position: ReportPosition(out.position), Items: found.Items, //nolint:gosec // a log never holds 2^63
+		NextCursor: cursor(found.Next),
+	}, nil
+}
+
+func (s *Server) decisionItem(ctx context.Context, d readmodels.Decision) (DecisionReportItem, error) {
+	entry, err := s.auditEntry(ctx, d.AuditEntry)
+	if err != nil {
+		return DecisionReportItem{}, err
+	}
+	out := DecisionReportItem{
+		EventID: d.ID, Decision: DecisionReportItemDecision(strings.TrimPrefix(d.Action, "grant.")),
+		DecidedAt: entry.OccurredAt, DecidedBy: entry.Actor,
+		AgentID: d.AgentID, AgentName: d.AgentName, CurrentAgentName: entry.CurrentAgentName,
+		ToolID: d.ToolID, ToolName: d.ToolName, CurrentToolName: entry.CurrentToolName,
+		RequestID: optional(d.RequestID), SuggestionID: optional(d.SuggestionID), Reason: optional(d.Reason),
+		RequestedAt: optionalTime(d.RequestedAt), DenialReason: optional(d.DenialReason), OwnRegistration: d.OwnRegistration,
+	}
+	if entry.OnBehalfOf != nil {
+		out.DecidedBy = *entry.OnBehalfOf
+	}
+	if !d.RequestedAt.IsZero() {
+		waited := int64(d.OccurredAt.Sub(d.RequestedAt).Seconds())
+		out.WaitedSeconds = &waited
+	}
+	return out, nil
+}
+
+var decisionColumns = []column[DecisionReportItem]{
+	{"event_id", func(i DecisionReportItem) string { return i.EventID }},
+	{"decision", func(i DecisionReportItem) string { return string(i.Decision) }},
+	{"decided_at", func(i DecisionReportItem) string { return cellTime(&i.DecidedAt) }},
+	{"decided_by_type", func(i DecisionReportItem) string { return string(i.DecidedBy.Type) }},
+	{"decided_by_id", func(i DecisionReportItem) string { return i.DecidedBy.ID }},
+	{"decided_by_label", func(i DecisionReportItem) string { return value(i.DecidedBy.Label) }},
+	{"agent_id", func(i DecisionReportItem) string { return i.AgentID }},
+	{"agent_name", func(i DecisionReportItem) string { return i.AgentName }},
+	{"current_agent_name", func(i DecisionReportItem) string { return value(i.CurrentAgentName) }},
+	{"tool_id", func(i DecisionReportItem) string { return i.ToolID }},
+	{"tool_name", func(i DecisionReportItem) string { return i.ToolName }},
+	{"current_tool_name", func(i DecisionReportItem) string { return value(i.CurrentToolName) }},
+	{"request_id", func(i DecisionReportItem) string { return value(i.RequestID) }},
+	{"suggestion_id", func(i DecisionReportItem) string { return value(i.SuggestionID) }},
+	{"reason", func(i DecisionReportItem) string { return value(i.Reason) }},
+	{"requested_at", func(i DecisionReportItem) string { return cellTime(i.RequestedAt) }},
+	{"waited_seconds", func(i DecisionReportItem) string {
+		if i.WaitedSeconds == nil {
+			return ""
+		}
+		return cellCount(*i.WaitedSeconds)
+	}},
+	{"denial_reason", func(i DecisionReportItem) string { return value(i.DenialReason) }},
+	{"own_registration", func(i DecisionReportItem) string { return strconv.FormatBool(i.OwnRegistration) }},
+}
