@@ -1445,6 +1445,12 @@ type CatalogFileTool struct {
 // ChannelKind defines model for ChannelKind.
 type ChannelKind string
 
+// CosignedCheckpoint defines model for CosignedCheckpoint.
+type CosignedCheckpoint struct {
+	// Note The signed note with the line of the witness.
+	Note string `json:"note"`
+}
+
 // Credential A string of 1 to 16,384 bytes, or at most 16 named strings such as user and password. It is returned exactly as given.
 type Credential = json.RawMessage
 
@@ -2820,6 +2826,9 @@ type RotateKeyJSONRequestBody = KeyRotation
 // SuspendAgentJSONRequestBody defines body for SuspendAgent for application/json ContentType.
 type SuspendAgentJSONRequestBody = NoFields
 
+// CosignCheckpointJSONRequestBody defines body for CosignCheckpoint for application/json ContentType.
+type CosignCheckpointJSONRequestBody = CosignedCheckpoint
+
 // ImportCatalogJSONRequestBody defines body for ImportCatalog for application/json ContentType.
 type ImportCatalogJSONRequestBody = CatalogFile
 
@@ -3236,6 +3245,9 @@ type ServerInterface interface {
 	// GetAuditConsistency Prove that the ledger at one size begins with the ledger at an earlier size.
 	// (GET /api/admin/audit/consistency)
 	GetAuditConsistency(c *gin.Context, params GetAuditConsistencyParams)
+	// CosignCheckpoint Hand in a checkpoint that a witness has signed.
+	// (POST /api/admin/audit/cosignatures)
+	CosignCheckpoint(c *gin.Context)
 	// GetAuditProof Prove that an audit entry is in the newest checkpoint.
 	// (GET /api/admin/audit/entries/{id}/proof)
 	GetAuditProof(c *gin.Context, id PathID)
@@ -3882,6 +3894,19 @@ func (siw *ServerInterfaceWrapper) GetAuditConsistency(c *gin.Context) {
 	}
 
 	siw.Handler.GetAuditConsistency(c, params)
+}
+
+// CosignCheckpoint operation middleware
+func (siw *ServerInterfaceWrapper) CosignCheckpoint(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.CosignCheckpoint(c)
 }
 
 // GetAuditProof operation middleware
@@ -5554,6 +5579,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/admin/audit", wrapper.ListAudit)
 	router.GET(options.BaseURL+"/api/admin/audit/checkpoint", wrapper.GetAuditCheckpoint)
 	router.GET(options.BaseURL+"/api/admin/audit/consistency", wrapper.GetAuditConsistency)
+	router.POST(options.BaseURL+"/api/admin/audit/cosignatures", wrapper.CosignCheckpoint)
 	router.GET(options.BaseURL+"/api/admin/audit/entries/:id/proof", wrapper.GetAuditProof)
 	router.GET(options.BaseURL+"/api/admin/audit/export", wrapper.ExportAudit)
 	router.GET(options.BaseURL+"/api/admin/audit/integrity", wrapper.GetAuditIntegrity)
@@ -6214,6 +6240,38 @@ type GetAuditConsistencydefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetAuditConsistencydefaultApplicationProblemPlusJSONResponse) VisitGetAuditConsistencyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CosignCheckpointRequestObject struct {
+	Body *CosignCheckpointJSONRequestBody
+}
+
+type CosignCheckpointResponseObject interface {
+	VisitCosignCheckpointResponse(w http.ResponseWriter) error
+}
+
+type CosignCheckpoint204Response = NoContentResponse
+
+func (response CosignCheckpoint204Response) VisitCosignCheckpointResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type CosignCheckpointdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CosignCheckpointdefaultApplicationProblemPlusJSONResponse) VisitCosignCheckpointResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -8548,6 +8606,9 @@ type StrictServerInterface interface {
 	// GetAuditConsistency Prove that the ledger at one size begins with the ledger at an earlier size.
 	// (GET /api/admin/audit/consistency)
 	GetAuditConsistency(ctx context.Context, request GetAuditConsistencyRequestObject) (GetAuditConsistencyResponseObject, error)
+	// CosignCheckpoint Hand in a checkpoint that a witness has signed.
+	// (POST /api/admin/audit/cosignatures)
+	CosignCheckpoint(ctx context.Context, request CosignCheckpointRequestObject) (CosignCheckpointResponseObject, error)
 	// GetAuditProof Prove that an audit entry is in the newest checkpoint.
 	// (GET /api/admin/audit/entries/{id}/proof)
 	GetAuditProof(ctx context.Context, request GetAuditProofRequestObject) (GetAuditProofResponseObject, error)
@@ -9313,6 +9374,48 @@ func (sh *strictHandler) GetAuditConsistency(ctx *gin.Context, params GetAuditCo
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(GetAuditConsistencyResponseObject); ok {
 		if err := validResponse.VisitGetAuditConsistencyResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CosignCheckpoint operation middleware
+func (sh *strictHandler) CosignCheckpoint(ctx *gin.Context) {
+	var request CosignCheckpointRequestObject
+
+	var body CosignCheckpointJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CosignCheckpoint(ctx, request.(CosignCheckpointRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CosignCheckpoint")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(CosignCheckpointResponseObject); ok {
+		if err := validResponse.VisitCosignCheckpointResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -45,6 +45,20 @@ func (s *Server) GetAuditConsistency(
 		s.proven(err, "checkpoint")
 }
 
+// CosignCheckpoint answers POST /api/admin/audit/cosignatures.
+func (s *Server) CosignCheckpoint(
+	ctx context.Context, r CosignCheckpointRequestObject,
+) (CosignCheckpointResponseObject, error) {
+	call := callOf(ctx)
+	// white space at the ends of a text is trimmed, and a note ends with a line break
+	position, err := s.Cosignatures.Record(call.ctx, call.meta(), r.Body.Note+"\n")
+	if err != nil {
+		return nil, err
+	}
+	call.done(position)
+	return CosignCheckpoint204Response{}, nil
+}
+
 // GetAuditTile answers GET /api/admin/audit/log/{path}.
 func (s *Server) GetAuditTile(ctx context.Context, r GetAuditTileRequestObject) (GetAuditTileResponseObject, error) {
 	call := callOf(ctx)

@@ -38,8 +38,11 @@ type Server struct {
 	Models      *readmodels.DB
 	Export      *export.Source
 	Ledger      *audit.Ledger
-	Channels    *commands.Channels
-	Deliveries  *commands.Deliveries
+
+	Cosignatures *commands.Cosignatures
+
+	Channels   *commands.Channels
+	Deliveries *commands.Deliveries
 
 	// Templates are what adding a tool can start from.
 	Templates *templates.Set

@@ -214,6 +214,9 @@ func (g *growth) flush(ctx context.Context) error {
 
 // checkpoint compares what was signed once with the tree that came of the log.
 func (g *growth) checkpoint(ctx context.Context, organization string, e codec.Verified) (*Conflict, error) {
+	if c, ok := e.Event.(codec.CheckpointCosigned); ok {
+		return nil, g.cosigned(ctx, organization, c)
+	}
 	body, ok := e.Event.(codec.CheckpointSigned)
 	if !ok {
 		return nil, fmt.Errorf("%w: %s has no place in %s", codec.ErrUnknownEvent, e.Type, e.Stream)
@@ -257,6 +260,18 @@ func (g *growth) checkpoint(ctx context.Context, organization string, e codec.Ve
 	return found, insert(ctx, g.w, "INSERT INTO conflicts (organization_id, position, size, reason)", [][]any{
 		{organization, int64(e.Position), c.Size, reason}, //nolint:gosec // a log never holds 2^63
 	}, " ON CONFLICT (organization_id, position) DO NOTHING")
+}
+
+// cosigned keeps the signature of a witness beside its checkpoint. Who recorded it has checked it.
+func (g *growth) cosigned(ctx context.Context, organization string, c codec.CheckpointCosigned) error {
+	t, known := g.now.trees[organization]
+	if !known {
+		return nil
+	}
+	return insert(
+		ctx, g.w, "INSERT INTO cosignatures (tree, size, witness, line)", [][]any{{t.number, c.Size, c.Witness, c.Line}},
+		" ON CONFLICT (tree, size, witness) DO NOTHING",
+	)
 }
 
 // number gives every stream of the batch a number.

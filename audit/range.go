@@ -31,6 +31,8 @@ type Range struct {
 
 	// Checkpoints are the signed notes over more than First and up to Size leaves, the smallest first.
 	Checkpoints []string
+
+	Witnesses []string // that signed one of them
 }
 
 // Range returns the part of an organization's tree that holds two of its events and what is between
@@ -53,7 +55,9 @@ func (l *Ledger) Range(ctx context.Context, organization string, first, last uui
 	}
 	err = l.covered(ctx, organization, func(s *signedTree) error {
 		if until < 0 {
-			until = s.size - 1
+			if until, err = s.witnessed(r.First); err != nil {
+				return err
+			}
 		}
 		if until >= s.size || r.First > until {
 			return l.notCovered()
@@ -61,26 +65,57 @@ func (l *Ledger) Range(ctx context.Context, organization string, first, last uui
 		if r.Before, err = before(s, r.First); err != nil {
 			return fmt.Errorf("read what is before the entry %d of %s: %w", r.First, organization, err)
 		}
-		r.Size, r.Checkpoints, err = s.notes(r.First, until)
-		return err
+		if r.Size, r.Checkpoints, err = s.notes(r.First, until); err != nil {
+			return err
+		}
+		return each(s.ctx, s.q, func(rows *sql.Rows) error {
+			var witness string
+			err := rows.Scan(&witness)
+			r.Witnesses = append(r.Witnesses, witness)
+			return err
+		}, "SELECT DISTINCT witness FROM cosignatures WHERE tree = $1 AND size > $2 AND size <= $3 ORDER BY witness",
+			s.tree, r.First, r.Size)
 	})
 	return r, err
 }
 
-// notes returns the checkpoints over more than a number of leaves, up to the first that is over
-// another leaf, and how many leaves that one is over.
+// witnessed returns the last leaf of the newest checkpoint that a witness has signed, if it is over
+// more than a number of leaves, and else of the newest.
+func (s *signedTree) witnessed(above int64) (leaf int64, err error) {
+	var size sql.NullInt64
+	err = s.q.QueryRowContext(
+		s.ctx, "SELECT max(size) FROM cosignatures WHERE tree = $1 AND size > $2", s.tree, above,
+	).Scan(&size)
+	if err != nil {
+		return 0, fmt.Errorf("read the cosignatures: %w", err)
+	}
+	if !size.Valid {
+		size.Int64 = s.size
+	}
+	return size.Int64 - 1, nil
+}
+
+// notes returns the checkpoints over more than a number of leaves, and how many the last of them is
+// over: the first one that is over a certain leaf and that a witness has signed, or else the first.
 func (s *signedTree) notes(above, leaf int64) (size int64, notes []string, err error) {
-	if err := s.q.QueryRowContext(
-		s.ctx, "SELECT min(size) FROM notes WHERE tree = $1 AND size > $2", s.tree, leaf,
+	if err := s.q.QueryRowContext(s.ctx, `SELECT coalesce(
+			(SELECT min(size) FROM cosignatures WHERE tree = $1 AND size > $2),
+			(SELECT min(size) FROM notes WHERE tree = $1 AND size > $2)
+		)`, s.tree, leaf,
 	).Scan(&size); err != nil {
 		return 0, nil, fmt.Errorf("read a checkpoint: %w", err)
 	}
+	var sizes []int64
 	err = each(s.ctx, s.q, func(rows *sql.Rows) error {
+		var size int64
 		var note string
-		err := rows.Scan(&note)
-		notes = append(notes, note)
+		err := rows.Scan(&size, &note)
+		sizes, notes = append(sizes, size), append(notes, note)
 		return err
-	}, "SELECT note FROM notes WHERE tree = $1 AND size > $2 AND size <= $3 ORDER BY size", s.tree, above, size)
+	}, "SELECT size, note FROM notes WHERE tree = $1 AND size > $2 AND size <= $3 ORDER BY size", s.tree, above, size)
+	for i := 0; i < len(notes) && err == nil; i++ {
+		notes[i], err = s.cosigned(sizes[i], notes[i])
+	}
 	if err != nil {
 		err = fmt.Errorf("read checkpoints: %w", err)
 	}

@@ -65,8 +65,25 @@ func (l *Ledger) covered(ctx context.Context, organization string, fn func(*sign
 			return fmt.Errorf("read the tree of %s: %w", organization, err)
 		}
 		s.hashes = hashesOf(ctx, q, number)
+		if s.note, err = s.cosigned(s.size, s.note); err != nil {
+			return err
+		}
 		return fn(&s)
 	})
+}
+
+// cosigned returns a checkpoint with the signatures of witnesses, in the order of their names.
+func (h *hashes) cosigned(size int64, note string) (string, error) {
+	err := each(h.ctx, h.q, func(rows *sql.Rows) error {
+		var line string
+		err := rows.Scan(&line)
+		note += line + "\n"
+		return err
+	}, "SELECT line FROM cosignatures WHERE tree = $1 AND size = $2 ORDER BY witness", h.tree, size)
+	if err != nil {
+		err = fmt.Errorf("read the cosignatures of a checkpoint: %w", err)
+	}
+	return note, err
 }
 
 // Proof proves that an event of an organization is in its newest checkpoint. Errors: ErrNotFound,

@@ -16,6 +16,15 @@ CREATE TABLE notes (
     PRIMARY KEY (tree, size)
 );
 
+-- The signatures of witnesses on them.
+CREATE TABLE cosignatures (
+    tree    INTEGER NOT NULL,
+    size    BIGINT  NOT NULL,
+    witness TEXT    NOT NULL,
+    line    TEXT    NOT NULL, -- of the note
+    PRIMARY KEY (tree, size, witness)
+);
+
 CREATE TABLE leaves (
     tree     INTEGER NOT NULL,
     idx      BIGINT  NOT NULL,

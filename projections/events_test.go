@@ -828,6 +828,7 @@ var tellings = []struct {
 	{"an idempotency key is answered", nil, step{"once-1", bot, codec.OnceCompleted{}}, nil, ""},
 	{"an idempotency key is released", nil, step{"once-1", bot, codec.OnceReleased{}}, nil, ""},
 	{"a key's heads are kept", nil, step{"heads-1", system, codec.SigningKeyHeads{Rows: []byte("rows")}}, nil, ""},
+	{"a checkpoint is cosigned", nil, step{"checkpoint-" + org, system, codec.CheckpointCosigned{Size: 1}}, nil, ""},
 	{"a checkpoint is signed", nil, step{"checkpoint-" + org, system, codec.CheckpointSigned{Note: "note"}}, nil, ""},
 	{
 		"a reaction has handled an event", nil,

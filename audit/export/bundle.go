@@ -66,7 +66,7 @@ func (b *Bundle) Write(ctx context.Context, w io.Writer) error {
 func (b *Bundle) file(ctx context.Context, name string, w io.Writer) error {
 	r := formats.Range{
 		Origin: formats.Origin(b.organization), StoreID: b.source.Log.Keys.StoreID(), First: b.First, Last: b.Size - 1,
-		Before: b.Before,
+		Before: b.Before, Witnesses: b.Witnesses,
 	}
 	switch name {
 	case formats.ReadmeFile:

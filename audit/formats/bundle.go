@@ -30,6 +30,9 @@ type Range struct {
 	First   int64       `json:"first"`
 	Last    int64       `json:"last"`
 	Before  []tlog.Hash `json:"before"` // of the complete subtrees of the leaves before First, the largest first
+
+	// Witnesses are those that signed one of the checkpoints. Who relies on one names it.
+	Witnesses []string `json:"witnesses"`
 }
 
 // EncodeFile returns the one form that a JSON file of a bundle has.

@@ -53,6 +53,9 @@ type Options struct {
 	// those in the bundle are used, and the bundle proves only that it agrees with itself.
 	Keys []formats.Key
 
+	// Witnesses must have signed the last checkpoint, each of them.
+	Witnesses []formats.Witness
+
 	// OnFinding receives each finding as it is found. After the first hundred of a bundle, the rest
 	// are only counted.
 	OnFinding func(Finding)
@@ -63,12 +66,13 @@ type Options struct {
 // Report is the result of a check.
 type Report struct {
 	Range       formats.Range
-	Entries     int64              // that were read
-	Checkpoints int                // that were read
-	Newest      formats.Checkpoint // the last of them that is signed; zero: none is
-	OwnKeys     bool               // the keys came from the bundle
-	Findings    int                // 0: everything holds
-	Keys        []formats.Key      // that were used
+	Entries     int64                 // that were read
+	Checkpoints int                   // that were read
+	Newest      formats.Checkpoint    // the last of them that is signed; zero: none is
+	Cosigned    []formats.Cosignature // of the named witnesses, on the last checkpoint
+	OwnKeys     bool                  // the keys came from the bundle
+	Findings    int                   // 0: everything holds
+	Keys        []formats.Key         // that were used
 }
 
 // maxNamed is how many findings are named.
@@ -191,15 +195,22 @@ func (c *check) decode(f *zip.File, into any) bool {
 // compareKeys names keys of the bundle that the reader doesn't know, and those that differ.
 func (c *check) compareKeys(own []formats.Key) {
 	for _, k := range own {
-		same := func(known formats.Key) bool {
+		equal := func(known formats.Key) bool {
 			return known.ID == k.ID && known.Use == k.Use && known.Algorithm == k.Algorithm &&
 				known.PublicKey.Equal(k.PublicKey) && known.NotBefore.Equal(k.NotBefore) &&
 				(known.NotAfter.Equal(k.NotAfter) || k.NotAfter.IsZero()) // it may have ended since
 		}
-		if !slices.ContainsFunc(c.Report.Keys, same) {
+		if !slices.ContainsFunc(c.Report.Keys, equal) {
 			c.found(Altered, formats.NoIndex, 0, "the key %q in the bundle isn't one of the given keys", k.ID)
 		}
 	}
+}
+
+func same(a, b formats.Witness) bool { return a.Name == b.Name && a.Key.Equal(b.Key) }
+
+// named reports whether the caller asked for a witness.
+func (c *check) named(w formats.Witness) bool {
+	return slices.ContainsFunc(c.Witnesses, func(named formats.Witness) bool { return same(named, w) })
 }
 
 // notes reads the checkpoints. They must be signed, in their order, and end with the last entry.
@@ -214,10 +225,21 @@ func (c *check) notes(f *zip.File) bool {
 		c.found(Altered, formats.NoIndex, 0, "%s isn't a list of signed notes", f.Name)
 		return false
 	}
+	witnesses := slices.Clone(c.Witnesses)
+	for _, text := range c.Range.Witnesses {
+		w, err := formats.ParseWitness(text)
+		if err != nil {
+			c.found(Altered, formats.NoIndex, 0, "%s: %v", formats.RangeFile, err)
+			return false
+		}
+		if !c.named(w) {
+			witnesses = append(witnesses, w)
+		}
+	}
 	signers := keysFor(c.Report.Keys, formats.CheckpointKey)
 	for note := range slices.Chunk(parts, 2) {
 		c.Checkpoints++
-		signed, err := formats.OpenCheckpoint([]byte(note[0]+"\n\n"+note[1]+"\n"), c.Range.Origin, signers...)
+		signed, err := formats.Open([]byte(note[0]+"\n\n"+note[1]+"\n"), c.Range.Origin, signers, witnesses)
 		switch {
 		case errors.Is(err, formats.ErrNotSigned):
 			c.found(Foreign, formats.NoIndex, 0, "checkpoint %d: %v", c.Checkpoints, err)
@@ -225,8 +247,8 @@ func (c *check) notes(f *zip.File) bool {
 		case err != nil:
 			c.found(Altered, formats.NoIndex, 0, "checkpoint %d: %v", c.Checkpoints, err)
 			continue
-		case strings.Contains(note[1], "\n"):
-			c.found(Foreign, formats.NoIndex, 0, "checkpoint %d has a further signature, which is not known", c.Checkpoints)
+		case signed.Unknown > 0:
+			c.found(Foreign, formats.NoIndex, 0, "checkpoint %d has a signature that isn't known", c.Checkpoints)
 			continue
 		case signed.Size <= c.Newest.Size:
 			c.found(
@@ -234,8 +256,14 @@ func (c *check) notes(f *zip.File) bool {
 			)
 			continue
 		}
-		c.Newest = signed
-		c.checkpoints = append(c.checkpoints, signed)
+		c.Newest = signed.Checkpoint
+		c.checkpoints = append(c.checkpoints, signed.Checkpoint)
+		c.Cosigned = slices.DeleteFunc(signed.Cosignatures, func(s formats.Cosignature) bool { return !c.named(s.Witness) })
+	}
+	for _, w := range c.Witnesses {
+		if !slices.ContainsFunc(c.Cosigned, func(s formats.Cosignature) bool { return same(s.Witness, w) }) {
+			c.found(Foreign, formats.NoIndex, 0, "the witness %s has not signed the last checkpoint", w.Name)
+		}
 	}
 	switch {
 	case c.Newest.Size == 0:

@@ -19,6 +19,8 @@ import (
 type auditCommand struct {
 	Export auditExportCommand `cmd:"" help:"Download the audit from a running service."`
 	Verify auditVerifyCommand `cmd:"" help:"Check a bundle of the audit. It needs neither the service nor a network."`
+
+	Witness auditWitnessCommand `cmd:"" help:"Watch a service that somebody else runs, and sign that its history only grew."`
 }
 
 // remote is a running service, as an auditor reaches it.
@@ -27,8 +29,14 @@ type remote struct {
 	TokenFile string `placeholder:"FILE" type:"existingfile" help:"A file with a service token. AGENTKEY_ADMIN_TOKEN also holds one."`
 }
 
-// get asks the service. Every answer but 200 is an error with what the service says.
 func (r remote) get(ctx context.Context, sh *shell, path string, query url.Values) (*http.Response, error) {
+	return r.send(ctx, sh, http.MethodGet, path, query, nil)
+}
+
+// send calls the service. An answer that isn't a success is an error with what the service says.
+func (r remote) send(
+	ctx context.Context, sh *shell, method, path string, query url.Values, body io.Reader,
+) (*http.Response, error) {
 	token := lookUp(sh.environ, "AGENTKEY_ADMIN_TOKEN")
 	if r.TokenFile != "" {
 		text, err := os.ReadFile(r.TokenFile)
@@ -44,16 +52,19 @@ func (r remote) get(ctx context.Context, sh *shell, path string, query url.Value
 	if len(query) > 0 {
 		address += "?" + query.Encode()
 	}
-	q, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	q, err := http.NewRequestWithContext(ctx, method, address, body)
 	if err != nil {
 		return nil, usageError{err}
+	}
+	if body != nil {
+		q.Header.Set("Content-Type", "application/json")
 	}
 	q.Header.Set("Authorization", "Bearer "+token)
 	a, err := http.DefaultClient.Do(q)
 	if err != nil {
 		return nil, err
 	}
-	if a.StatusCode == http.StatusOK {
+	if a.StatusCode == http.StatusOK || a.StatusCode == http.StatusNoContent {
 		return a, nil
 	}
 	defer a.Body.Close() //nolint:errcheck // nothing more is read from it

@@ -2,21 +2,22 @@ package main
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
 	"os"
 	"strconv"
+	"time"
 
 	"agentkey/audit/formats"
 	"agentkey/audit/verify"
 )
 
 type auditVerifyCommand struct {
-	Bundle string `arg:"" optional:"" type:"existingfile" help:"A file of agentkey audit export. Without it, --live downloads one."`
-	Keys   string `placeholder:"FILE" type:"existingfile" help:"The answer of /.well-known/agentkey-keys.json, kept from another time or got another way. Without it the keys in the bundle are used."`
-	Live   string `placeholder:"URL" help:"Also check that the history of this running service begins with the bundle's."`
+	Bundle  string   `arg:"" optional:"" type:"existingfile" help:"A file of agentkey audit export. Without it, --live downloads one."`
+	Keys    string   `placeholder:"FILE" type:"existingfile" help:"The answer of /.well-known/agentkey-keys.json, kept from another time or got another way. Without it the keys in the bundle are used."`
+	Witness []string `placeholder:"WITNESS" help:"A witness, as agentkey audit witness prints it, that must have signed the last checkpoint. Can be repeated."`
+	Live    string   `placeholder:"URL" help:"Also check that the history of this running service begins with the bundle's."`
 
 	TokenFile string `placeholder:"FILE" type:"existingfile" help:"For --live: a file with a service token. AGENTKEY_ADMIN_TOKEN also holds one."`
 }
@@ -43,7 +44,7 @@ func (v *auditVerifyCommand) Run(sh *shell) (err error) {
 		}
 	}
 	options := verify.Options{OnFinding: func(f verify.Finding) { _, _ = fmt.Fprintln(sh.stdout, f) }}
-	if options.Keys, err = v.keys(); err != nil {
+	if err := v.trusted(&options); err != nil {
 		return err
 	}
 	show := progressOn(sh.stderr)
@@ -72,19 +73,21 @@ func (v *auditVerifyCommand) Run(sh *shell) (err error) {
 	return v.tell(sh, report)
 }
 
-func (v *auditVerifyCommand) keys() ([]formats.Key, error) {
-	if v.Keys == "" {
-		return nil, nil
+// trusted are the keys and the witnesses that the caller names.
+func (v *auditVerifyCommand) trusted(o *verify.Options) (err error) {
+	if v.Keys != "" {
+		if o.Keys, err = readKeys(v.Keys); err != nil {
+			return err
+		}
 	}
-	text, err := os.ReadFile(v.Keys)
-	if err != nil {
-		return nil, err
+	for _, text := range v.Witness {
+		w, err := formats.ParseWitness(text)
+		if err != nil {
+			return usageError{fmt.Errorf("--witness %s: %w", text, err)}
+		}
+		o.Witnesses = append(o.Witnesses, w)
 	}
-	var keys formats.Keys
-	if err := json.Unmarshal(text, &keys); err != nil || len(keys.Keys) == 0 {
-		return nil, usageError{fmt.Errorf("%s isn't the answer of /.well-known/agentkey-keys.json", v.Keys)}
-	}
-	return keys.Keys, nil
+	return nil
 }
 
 // errReceipt says that a file holds a receipt and not a bundle.
@@ -166,7 +169,13 @@ func (v *auditVerifyCommand) tell(sh *shell, r verify.Report) error {
 		_, _ = fmt.Fprintln(out, "The keys came from the bundle itself, so this proves only that it agrees with itself. "+
 			"Get /.well-known/agentkey-keys.json another way and name it with --keys.")
 	}
-	_, _ = fmt.Fprintln(out, "Nothing covers the positions of the entries, README.txt, and the form of the archive. "+
-		"Anyone who has the service's private keys can sign another history.")
+	for _, s := range r.Cosigned {
+		_, _ = fmt.Fprintf(out, "The witness %s saw the last checkpoint at %s.\n", s.Witness.Name, s.At.Format(time.RFC3339))
+	}
+	if len(r.Cosigned) == 0 {
+		_, _ = fmt.Fprintln(out, "No witness was named, so anyone who has the service's private keys can have signed "+
+			"another history.")
+	}
+	_, _ = fmt.Fprintln(out, "Nothing covers the positions of the entries, README.txt, and the form of the archive.")
 	return out.Flush()
 }

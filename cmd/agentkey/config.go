@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"agentkey/api/door"
+	"agentkey/audit/formats"
 	"agentkey/commands/keys"
 	"agentkey/domain"
 	"agentkey/eventstore/seal"
@@ -30,6 +31,7 @@ type Config struct {
 	Proxies        []netip.Prefix
 	AgentOrigins   []string
 	AdminOrigins   []string
+	Witnesses      []formats.Witness
 	MetricsListen  string           // empty: no metrics are served
 	DataDir        string           // absolute
 	Abandoned      []string         // installations that a new one may be begun without
@@ -275,6 +277,17 @@ func contacts(text string) (out []string, err error) {
 			))
 		}
 		out = append(out, item)
+	}
+	return out, err
+}
+
+func witnesses(text string) (out []formats.Witness, err error) {
+	for _, item := range list(text) {
+		w, werr := formats.ParseWitness(item)
+		if werr != nil {
+			err = errors.Join(err, fmt.Errorf("%q: %w", item, werr))
+		}
+		out = append(out, w)
 	}
 	return out, err
 }

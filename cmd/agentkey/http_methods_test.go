@@ -22,7 +22,8 @@ func TestHeadIsGetWithoutABody(t *testing.T) {
 		tool, "It answers in JSON.", "I expected XML.",
 	)
 	channel := admin.mustChannel("webhook", "https://127.0.0.1").Text("id")
-	admin.must(200, "GET", "/api/admin/audit", nil)
+	fetched := p.with(ownKey).fetch(tool).Text("receipt.event_id")
+	admin.mustBeCovered("A tool")
 	before := p.seen.Load()
 	for _, r := range p.routes() {
 		if r.method != "GET" || r.path == "/api/tools/{id}/credentials" {
@@ -30,6 +31,14 @@ func TestHeadIsGetWithoutABody(t *testing.T) {
 		}
 		path, c := r.at(tool, tool), admin
 		switch {
+		case strings.HasSuffix(r.path, "/proof"):
+			path = r.at(fetched, tool)
+		case strings.HasSuffix(r.path, "/consistency"):
+			path += "?from=1&to=2"
+		case strings.HasSuffix(r.path, "/{path}"):
+			path = strings.Replace(path, "{path}", "checkpoint", 1)
+		case strings.Contains(r.path, "/receipts/"):
+			path, c = r.at(fetched, tool), p.with(ownKey)
 		case strings.Contains(r.path, "/agents/"):
 			path = r.at(id, tool)
 		case strings.Contains(r.path, "/requests/"):

@@ -374,6 +374,9 @@ func assemble(
 		Once:     &commands.Once{Log: inst.Log, MACKey: inst.MACKey, Clock: time.Now, NewID: newID},
 		Export:   &export.Source{Log: inst.Log, Ledger: h.ledger, Keys: inst.VerificationKeys, Logger: logger},
 		Ledger:   h.ledger, Keys: inst.VerificationKeys,
+		Cosignatures: &commands.Cosignatures{
+			Log: inst.Log, Keys: h.ledger.Keys, Witnesses: c.Witnesses, Clock: time.Now,
+		},
 		Models: models, WaitFor: readModel.WaitFor, Ready: h.Ready, Integrity: h.Integrity, Full: isSpare,
 		OnAnswer: m.answered, Actions: codec.Actions(),
 		Reveal: func(ctx context.Context, organization, private string) (api.Personal, error) {

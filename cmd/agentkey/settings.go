@@ -92,6 +92,12 @@ var settings = []setting{
 		take:    func(c *Config, text string) (err error) { c.AdminOrigins, err = origins(text); return err },
 	},
 	{
+		name: "AGENTKEY_WITNESSES", without: "none",
+		meaning: "list of witnesses, as `agentkey audit witness` prints them, whose signatures on checkpoints are kept; " +
+			"see [audit.md](audit.md)",
+		take: func(c *Config, text string) (err error) { c.Witnesses, err = witnesses(text); return err },
+	},
+	{
 		name: "AGENTKEY_METRICS_LISTEN", without: "not served",
 		meaning: "`host:port` that serves `/metrics` to Prometheus, without a key",
 		take:    func(c *Config, text string) error { c.MetricsListen = text; return hostPort(text, "127.0.0.1:9464") },

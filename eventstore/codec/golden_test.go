@@ -250,7 +250,10 @@ var samples = map[string]any{
 	"once.completed.v1":    codec.OnceCompleted{Sealed: "c2VhbGVk"},
 	"once.released.v1":     codec.OnceReleased{},
 	"checkpoint.signed.v1": codec.CheckpointSigned{Note: "agentkey/org-1\n1\nAAAA\n\n— agentkey/org-1 AAAA\n"},
-	"reaction.handled.v1":  codec.ReactionHandled{Stream: "agent-1", Revision: 7},
+	"checkpoint.cosigned.v1": codec.CheckpointCosigned{
+		Size: 1, Witness: "witness.example.com+00000000+BAAA", Line: "— witness.example.com AAAA",
+	},
+	"reaction.handled.v1": codec.ReactionHandled{Stream: "agent-1", Revision: 7},
 }
 
 // golden returns what was stored under a name when it was first written.

@@ -88,6 +88,13 @@ type (
 		Rows []byte `json:"rows"`
 	}
 
+	// CheckpointCosigned is the signature of a witness on a checkpoint over so many leaves.
+	CheckpointCosigned struct {
+		Size    int64  `json:"size"`
+		Witness string `json:"witness"` // as it is registered
+		Line    string `json:"line"`    // of the note, without its line break
+	}
+
 	// ReactionHandled is how far a reaction has come: the last event that it handled with an effect.
 	ReactionHandled struct {
 		Stream   string `json:"stream"`

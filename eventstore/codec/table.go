@@ -138,6 +138,7 @@ var table = []row{
 	of[OnceReleased]("once.released.v1"),
 	of[CheckpointSigned]("checkpoint.signed.v1"),
 	of[SigningKeyHeads]("heads.part.v1"),
+	of[CheckpointCosigned]("checkpoint.cosigned.v1"),
 	of[ReactionHandled]("reaction.handled.v1"),
 }
 
