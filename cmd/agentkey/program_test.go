@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"agentkey/commands"
 	"agentkey/eventstore"
 	"agentkey/eventstore/eventstoretest/wait"
 )
@@ -24,6 +25,7 @@ import (
 const asProgram = "TEST_RUN_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
+	commands.Replacing = commands.Replacement{Lease: 2 * time.Second, Patience: 6 * time.Second}
 	if os.Getenv(asProgram) != "" {
 		main()
 	}

@@ -180,7 +180,11 @@ func TestTheOperatorIsNamedInTheAuditAndNowhereInClear(t *testing.T) {
 	token := strings.TrimSpace(
 		p.shell("token", "create", "--organization", id, "--name", "auditor", "--role", "auditor"),
 	)
-	entries := p.with(token).must(200, "GET", "/api/admin/audit", nil).JSON["items"].([]any)
+	var entries []any
+	wait.Until(t, "the audit shows what the operator did", func() bool {
+		entries = p.with(token).must(200, "GET", "/api/admin/audit", nil).JSON["items"].([]any)
+		return len(entries) >= 3
+	})
 	named := map[any]bool{}
 	for _, e := range entries {
 		if actor := e.(map[string]any)["actor"].(map[string]any); actor["id"] == "operator" {
