@@ -106,11 +106,11 @@ func (x *auditExport) resume(cursor string) error {
 }
 
 var exportTypes = map[ExportAuditParamsFormat]string{
-	Jsonl: "application/x-ndjson", Csv: "text/csv; charset=utf-8", Bundle: "application/zip",
+	Jsonl: "application/x-ndjson", Csv: "text/csv; charset=utf-8", Ocsf: "application/x-ndjson", Bundle: "application/zip",
 }
 
 // exportSuffixes are the ends of file names that aren't the format's name.
-var exportSuffixes = map[ExportAuditParamsFormat]string{Bundle: "zip"}
+var exportSuffixes = map[ExportAuditParamsFormat]string{Ocsf: "ocsf.jsonl", Bundle: "zip"}
 
 // VisitExportAuditResponse writes the entries, page by page.
 func (x auditExport) VisitExportAuditResponse(w http.ResponseWriter) error {
@@ -211,7 +211,11 @@ func (x auditExport) append(ctx context.Context, text []byte, entries []readmode
 		if err != nil {
 			return nil, err
 		}
-		text = export.AppendCSV(text, entry)
+		if x.format == Csv {
+			text = export.AppendCSV(text, entry)
+		} else if text, err = export.AppendOCSF(text, entry); err != nil {
+			return nil, err
+		}
 	}
 	return text, nil
 }
@@ -232,7 +236,7 @@ func (s *Server) exported(ctx context.Context, e readmodels.AuditEntry) (export.
 	if e.Target.Label == "" {
 		e.Target.Label = "Unknown " + words(e.Target.Type)
 	}
-	out := export.Entry{AuditEntry: e}
+	out := export.Entry{AuditEntry: e, Version: s.Version}
 	if e.RequestID != "" {
 		out.Address, out.UserAgent = personal.Address, personal.UserAgent
 	}

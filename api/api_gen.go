@@ -879,6 +879,7 @@ const (
 	Bundle ExportAuditParamsFormat = "bundle"
 	Csv    ExportAuditParamsFormat = "csv"
 	Jsonl  ExportAuditParamsFormat = "jsonl"
+	Ocsf   ExportAuditParamsFormat = "ocsf"
 )
 
 // Valid indicates whether the value is a known member of the ExportAuditParamsFormat enum.
@@ -889,6 +890,8 @@ func (e ExportAuditParamsFormat) Valid() bool {
 	case Csv:
 		return true
 	case Jsonl:
+		return true
+	case Ocsf:
 		return true
 	default:
 		return false

@@ -67,6 +67,7 @@ type Server struct {
 	OnAnswer func(Answered)
 
 	Actions []string // that an audit entry can have
+	Version string   // of this program
 
 	// Stopping ends when no more calls are taken. What lasts long ends with it.
 	Stopping context.Context //nolint:containedctx // it outlives every call

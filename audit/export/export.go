@@ -12,4 +12,5 @@ type Entry struct {
 	readmodels.AuditEntry
 
 	Address, UserAgent string
+	Version            string // of the program that exports it
 }

@@ -109,7 +109,7 @@ type auditExportCommand struct {
 	remote
 
 	File      string `arg:"" help:"The file to create. It must not exist yet." type:"path"`
-	Format    string `enum:"bundle,jsonl,csv" default:"bundle" help:"bundle: a ZIP archive that proves itself. jsonl: events as they are stored. csv: a table."`
+	Format    string `enum:"bundle,jsonl,csv,ocsf" default:"bundle" help:"bundle: a ZIP archive that proves itself. jsonl: events as they are stored. csv: a table. ocsf: OCSF 1.3.0 for a SIEM, a line per event."`
 	From      string `help:"Not before this time (RFC 3339)."`
 	To        string `help:"Before this time (RFC 3339)."`
 	ActorType string `help:"Only what this type of actor did. Like the next ones, it isn't for a bundle."`

@@ -48,7 +48,7 @@ func (p *program) auditor(receipt []byte) {
 		p.t.Errorf("from %s: %s", from, out)
 	}
 
-	for format, fewest := range map[string]int{"jsonl": 2, "csv": 3} {
+	for format, fewest := range map[string]int{"jsonl": 2, "csv": 3, "ocsf": 2} {
 		must(
 			0, "Exported 2 entries", "export", file("agents."+format), "--url", p.URL, "--format", format,
 			"--action", "agent.registered",

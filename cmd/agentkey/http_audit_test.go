@@ -222,6 +222,7 @@ func TestEveryEntryOfTheAuditNamesEverything(t *testing.T) {
 		e.Text("target.label") != "Unknown tool" || e.Text("agent_name") != "Theirs" {
 		t.Errorf("theirs: %v", e.JSON)
 	}
+	exportedEvents(t, other.must(200, "GET", auditExport+"ocsf", nil))
 
 	admin.must(204, "DELETE", "/api/admin/notification-channels/"+channel, nil)
 	admin.must(204, "DELETE", "/api/admin/tools/"+tool, nil)
@@ -245,6 +246,13 @@ func TestEveryEntryOfTheAuditNamesEverything(t *testing.T) {
 		if all := strings.Count(text, `_by":{`); all < actors || strings.Count(text, `"label":"`) != all {
 			t.Errorf("of %s not everybody is named: %s", path, text)
 		}
+	}
+	kinds := map[any]bool{}
+	for _, event := range exportedEvents(t, admin.must(200, "GET", auditExport+"ocsf", nil)) {
+		kinds[event.At("type_uid")] = true
+	}
+	if len(kinds) < 8 {
+		t.Errorf("the events of OCSF are only of the types %v", kinds)
 	}
 	newest := map[string]string{}
 	for _, e := range admin.must(200, "GET", "/api/admin/audit?limit=200", nil).Items() {

@@ -3,12 +3,14 @@ package main
 import (
 	"bytes"
 	"encoding/csv"
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"strconv"
 	"strings"
 	"testing"
 
+	"agentkey/audit/export/ocsftest"
 	"agentkey/audit/formats"
 )
 
@@ -55,8 +57,11 @@ func TestTheAuditIsExported(t *testing.T) {
 		want := audited(admin, strings.TrimPrefix(query, "&"))
 		lines := exportedLines(t, admin.must(200, "GET", auditExport+"jsonl"+query, nil))
 		rows := exportedRows(t, admin.must(200, "GET", auditExport+"csv"+query, nil))
-		if len(lines) != len(want) || len(rows) != len(want) {
-			t.Fatalf("%s: %d lines and %d rows of %d entries", query, len(lines), len(rows), len(want))
+		events := exportedEvents(t, admin.must(200, "GET", auditExport+"ocsf"+query, nil))
+		if len(lines) != len(want) || len(rows) != len(want) || len(events) != len(want) {
+			t.Fatalf(
+				"%s: %d lines, %d rows and %d events of %d entries", query, len(lines), len(rows), len(events), len(want),
+			)
 		}
 		for i, e := range want {
 			l, row := lines[i], rows[i]
@@ -77,6 +82,19 @@ func TestTheAuditIsExported(t *testing.T) {
 					t.Errorf("%s: a spreadsheet runs %q", query, row[column])
 				}
 			}
+			for ours, theirs := range map[string]string{
+				"id": "metadata.uid", "action": "metadata.event_code", "request.id": "http_request.uid",
+				"request.ip": "src_endpoint.ip", "request.user_agent": "http_request.user_agent", "stream": "unmapped.stream",
+				"actor.type": "unmapped.actor_type", "target.label": "unmapped.target.name", "tool_name": "unmapped.tool.name",
+				"agent_name": "unmapped.agent.name",
+			} {
+				if got := events[i].Text(theirs); got != e.Text(ours) {
+					t.Errorf("%s: %s of %s is %q, not %q", query, theirs, e.Text("action"), got, e.Text(ours))
+				}
+			}
+			if events[i].At("metadata.sequence") != e.At("position") {
+				t.Errorf("%s: the event %d is at %v, not %v", query, i, events[i].At("metadata.sequence"), e.At("position"))
+			}
 		}
 	}
 
@@ -94,7 +112,7 @@ func TestTheAuditIsExported(t *testing.T) {
 		t.Errorf("another organization has %d events", len(theirs))
 	}
 
-	for _, format := range []string{"jsonl", "csv"} {
+	for _, format := range []string{"jsonl", "csv", "ocsf"} {
 		whole := audited(admin, "")
 		first := admin.must(200, "GET", auditExport+format, nil)
 		name := first.Header.Get("X-Export-Cursor")
@@ -126,7 +144,7 @@ func TestTheAuditIsExported(t *testing.T) {
 	if len(head.Body) > 0 || head.Header.Get("X-Export-Entries") == "" {
 		t.Errorf("HEAD answers %d bytes with %v", len(head.Body), head.Header)
 	}
-	for _, format := range []string{"jsonl", "csv"} {
+	for _, format := range []string{"jsonl", "csv", "ocsf"} {
 		if bytes.Contains(admin.must(200, "GET", auditExport+format, nil).Body, []byte("ghp_secret")) {
 			t.Errorf("%s shows a credential", format)
 		}
@@ -145,6 +163,31 @@ func exportedLines(t *testing.T, a answer) []formats.Line {
 	}
 	if a.Header.Get("X-Export-Entries") != strconv.Itoa(len(out)) {
 		t.Errorf("the answer has %d lines, and says %s", len(out), a.Header.Get("X-Export-Entries"))
+	}
+	return out
+}
+
+// exportedEvents also checks each event against the published schema.
+func exportedEvents(t *testing.T, a answer) []answer {
+	t.Helper()
+	schema, err := ocsftest.Read("../../audit/export/testdata/ocsf.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []answer
+	for text := range bytes.Lines(a.Body) {
+		if faults := schema.Faults(text); faults != nil {
+			t.Errorf("%s: %s", strings.Join(faults, ", "), text)
+		}
+		var event answer
+		if err := json.Unmarshal(text, &event.JSON); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		out = append(out, event)
+	}
+	if a.Header.Get("X-Export-Entries") != strconv.Itoa(len(out)) ||
+		a.Header.Get("Content-Type") != "application/x-ndjson" {
+		t.Errorf("the answer has %d events, and says %v", len(out), a.Header)
 	}
 	return out
 }

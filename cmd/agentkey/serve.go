@@ -353,6 +353,7 @@ func assemble(
 		Loop: outgoing, Lanes: lanes, Agents: agents, Catalogs: catalogs, Channels: channels, Log: inst.Log,
 		NewID: newID,
 	}
+	version, _ := build()
 	server := &api.Server{
 		Door: &door.Door{
 			Callers: &commands.Callers{Agents: agents, Organizations: organizations, First: inst.Begun.OrganizationID},
@@ -378,7 +379,7 @@ func assemble(
 			Log: inst.Log, Keys: h.ledger.Keys, Witnesses: c.Witnesses, Clock: time.Now,
 		},
 		Models: models, WaitFor: readModel.WaitFor, Ready: h.Ready, Integrity: h.Integrity, Full: isSpare,
-		OnAnswer: m.answered, Actions: codec.Actions(),
+		OnAnswer: m.answered, Actions: codec.Actions(), Version: version,
 		Reveal: func(ctx context.Context, organization, private string) (api.Personal, error) {
 			p, err := privacy.Open(ctx, organization, private)
 			return api.Personal(p), err
