@@ -18,7 +18,8 @@ const (
 )
 
 // Message returns what is signed with an event: the event at its place, and the text of its
-// metadata. The link that the next event of its stream names is the SHA-256 of this.
+// metadata. The link that the next event of its stream names is the SHA-256 of this. Metadata isn't
+// looked at.
 func (e Event) Message(storeID, signed string) []byte {
 	return pae.Encode(
 		[]byte(eventFormat), []byte(storeID), []byte(e.Stream), strconv.AppendUint(nil, e.Revision, 10), e.ID[:],

@@ -11,6 +11,7 @@ import (
 	"io"
 	"runtime"
 	"slices"
+	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -53,6 +54,8 @@ const (
 	// partLines is how many lines are checked together. Of the events of one stream among them, one
 	// signature is calculated.
 	partLines = 2048
+	// skew is how far the clocks of the service's processes may be apart.
+	skew = 10 * time.Minute
 	// maxLine is the longest line, in bytes. The log takes no event of that size.
 	maxLine = 64 << 20
 )
@@ -185,7 +188,7 @@ func look(text, storeID string, keys map[string]formats.Key) (s seen) {
 		s.kind, s.why = Foreign, "it is signed with a key that isn't known"
 	case err != nil:
 		s.kind, s.why = Altered, "its signature isn't one"
-	case m.Time.Before(key.NotBefore) || !key.NotAfter.IsZero() && m.Time.After(key.NotAfter):
+	case m.Time.Before(key.NotBefore.Add(-skew)) || !key.NotAfter.IsZero() && m.Time.After(key.NotAfter.Add(skew)):
 		s.kind, s.why = Foreign, "its key didn't sign at that time"
 	}
 	return s

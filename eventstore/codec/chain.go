@@ -5,8 +5,8 @@ import (
 	"encoding/base64"
 	"fmt"
 
+	"agentkey/audit/formats"
 	"agentkey/eventstore"
-	"agentkey/eventstore/pae"
 )
 
 // Link is the SHA-256 of what is signed of an event. The event after it in the stream names it, so
@@ -56,7 +56,7 @@ func (k *Keyring) next(stream string, e End) Link {
 
 // Beginning is what the first event of a stream names.
 func (k *Keyring) Beginning(stream string) Link {
-	return sha256.Sum256(pae.Encode([]byte(streamFormat), []byte(k.storeID), []byte(stream)))
+	return formats.Beginning(k.storeID, stream)
 }
 
 // Chained reports whether each event of a stream of the category names the one before it. Streams

@@ -8,11 +8,11 @@ import (
 	"encoding/base64"
 	"fmt"
 	"maps"
-	"strconv"
 	"sync/atomic"
 
 	"github.com/google/uuid"
 
+	"agentkey/audit/formats"
 	"agentkey/domain"
 	"agentkey/eventstore/pae"
 )
@@ -157,10 +157,7 @@ func (k *Keyring) StoreID() string { return k.storeID }
 func (k *Keyring) message(
 	stream string, revision uint64, id uuid.UUID, name string, data []byte, signed string,
 ) []byte {
-	return pae.Encode(
-		[]byte(format), []byte(k.storeID), []byte(stream), strconv.AppendUint(nil, revision, 10), id[:], []byte(name),
-		data, []byte(signed),
-	)
+	return formats.Event{Stream: stream, Revision: revision, ID: id, Type: name, Data: data}.Message(k.storeID, signed)
 }
 
 // macOf covers the signature too, so that a check of the MAC alone notices when it was changed.

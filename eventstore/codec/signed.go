@@ -15,12 +15,9 @@ import (
 	"agentkey/eventstore"
 )
 
-// They name what is signed, hashed and keyed; a change of the encoding is a new name.
-const (
-	format       = "agentkey.event.v1"
-	streamFormat = "agentkey.stream.v1"
-	macFormat    = "agentkey.event.mac.v1"
-)
+// macFormat names what is keyed; a change of the encoding is a new name. What is signed is in
+// package formats, where those who check it elsewhere find it too.
+const macFormat = "agentkey.event.mac.v1"
 
 // Schema is the version of the signed text below.
 const Schema = 1
