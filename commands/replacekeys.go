@@ -48,7 +48,7 @@ func (k *SigningKeys) Replace(
 	if err := k.record(ctx, office, meta()); err != nil {
 		return Replaced{}, err
 	}
-	if err := wait(ctx, k.Patience); err != nil {
+	if err := wait(ctx, k.replacement.Load().Patience); err != nil {
 		return Replaced{}, err
 	}
 	done := Replaced{KeyID: k.set().SigningKey.ID}

@@ -149,7 +149,7 @@ func TestTwoReplacementsAtOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		inst.SigningKeys.Lease = 0 // nobody waits
+		inst.SigningKeys.Rely(commands.Replacement{}) // nobody waits
 		racing.Go(func() {
 			_, err := inst.SigningKeys.Replace(
 				t.Context(), commands.NewInstallationLoop(inst.Env(time.Now, nil, nil)), keyMeta, noWait,
@@ -195,7 +195,7 @@ func TestAProcessThatHasNotLookedTakesNothingOfAnEndedKey(t *testing.T) {
 	); err != nil {
 		t.Fatal(err)
 	}
-	stale.Inst.SigningKeys.Lease = 0
+	stale.Inst.SigningKeys.Rely(commands.Replacement{})
 	if got := stale.MustFresh(id); len(got.State.Grants) != 0 || got.Revision != before.Revision {
 		t.Errorf("the thief's grant counts: %+v", got.State.Grants)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"agentkey/commands/loop"
@@ -29,7 +30,7 @@ var Replacing = Replacement{Lease: 15 * time.Second, Patience: time.Minute}
 
 // SigningKeys follows and replaces the keys that sign the log. It is safe for concurrent use.
 type SigningKeys struct {
-	Replacement
+	replacement atomic.Pointer[Replacement]
 
 	beginning Beginning
 	begun     installation.Begun
@@ -47,7 +48,9 @@ type SigningKeys struct {
 
 // follow makes it ready for its first look. Its methods are hooks of the log's keyring.
 func (k *SigningKeys) follow(b Beginning, begun installation.Begun, log *codec.Log, secrets *seal.Secrets) {
-	k.Replacement, k.beginning, k.begun, k.log, k.secrets = Replacing, b, begun, log, secrets
+	replacing := Replacing
+	k.replacement.Store(&replacing)
+	k.beginning, k.begun, k.log, k.secrets = b, begun, log, secrets
 	k.heads = map[string]*codec.Heads{}
 	k.newest, k.theirs = map[string]time.Time{}, map[string]bool{}
 }
@@ -167,7 +170,8 @@ func (k *SigningKeys) leased(keyID string) bool {
 	k.mu.Unlock()
 	now := k.beginning.Clock()
 	measured, shown := now.Sub(then), now.Round(0).Sub(then.Round(0))
-	return max(measured, shown) < k.Lease && shown > -k.Lease
+	lease := k.replacement.Load().Lease
+	return max(measured, shown) < lease && shown > -lease
 }
 
 // rely looks again unless a key certainly hasn't ended, as when the process was paused for long.

@@ -59,7 +59,7 @@ func TestKeysAreReplacedUnderLoad(t *testing.T) {
 	var vended, signedBy [2]atomic.Int64
 	first := a.Inst.Log.Keys.Current()
 	for i, o := range []*office{a, b} {
-		o.Inst.SigningKeys.Replacement = commands.Replacement{Lease: 100 * time.Millisecond, Patience: 300 * time.Millisecond}
+		o.Inst.SigningKeys.Rely(commands.Replacement{Lease: 100 * time.Millisecond, Patience: 300 * time.Millisecond})
 		running.Go(func() {
 			ticker := time.NewTicker(75 * time.Millisecond)
 			defer ticker.Stop()
@@ -294,7 +294,7 @@ func TestAnAppendIsNotReliedOnAfterItsKeyWasReplaced(t *testing.T) {
 	id, _ := o.MustAgent("One")
 	p := openOn(t, o.Server, o.Ring)
 	p.MustFresh(id)
-	p.Inst.SigningKeys.Lease = 0
+	p.Inst.SigningKeys.Rely(commands.Replacement{})
 	p.MustDo(id, commandstest.Rename("looks again, and nothing has changed"))
 	replaceKeys(o)
 	_, err := p.Agents.Do(t.Context(), p.Meta(), id, commandstest.Rename("signed with a key that has ended"))
