@@ -1563,6 +1563,43 @@ type DeniedTool struct {
 	Reason *string `json:"reason,omitempty"`
 }
 
+// ExposureReport defines model for ExposureReport.
+type ExposureReport struct {
+	Items      []ExposureReportItem `json:"items"`
+	NextCursor *string              `json:"next_cursor,omitempty"`
+
+	// Position The report includes everything up to this place in the event log.
+	Position ReportPosition `json:"position"`
+}
+
+// ExposureReportItem defines model for ExposureReportItem.
+type ExposureReportItem struct {
+	AgentID   string `json:"agent_id"`
+	AgentName string `json:"agent_name"`
+
+	// CredentialExpiresAt RFC 3339 in UTC.
+	CredentialExpiresAt *Time          `json:"credential_expires_at,omitempty"`
+	CredentialMode      CredentialMode `json:"credential_mode"`
+
+	// CredentialSince When it was added or last rotated.
+	CredentialSince   Time `json:"credential_since"`
+	CredentialVersion int  `json:"credential_version"`
+
+	// FetchCount How often the agent has fetched this version.
+	FetchCount int64 `json:"fetch_count"`
+
+	// FirstFetchedAt RFC 3339 in UTC.
+	FirstFetchedAt Time `json:"first_fetched_at"`
+
+	// LastFetchedAt RFC 3339 in UTC.
+	LastFetchedAt Time `json:"last_fetched_at"`
+
+	// RotateFirst The agent has no access any more, but may still know the credential.
+	RotateFirst bool   `json:"rotate_first"`
+	ToolID      string `json:"tool_id"`
+	ToolName    string `json:"tool_name"`
+}
+
 // Fetched defines model for Fetched.
 type Fetched struct {
 	AuthType AuthType `json:"auth_type"`
@@ -2721,6 +2758,23 @@ type ReportDecisionsParams struct {
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
+// ReportExposureParams defines parameters for ReportExposure.
+type ReportExposureParams struct {
+	Format *ReportFormat `form:"format,omitempty" json:"format,omitempty"`
+
+	// AgentID Only items about this agent.
+	AgentID *AgentIDFilter `form:"agent_id,omitempty" json:"agent_id,omitempty"`
+
+	// ToolID Only items about this tool.
+	ToolID *ToolIDFilter `form:"tool_id,omitempty" json:"tool_id,omitempty"`
+
+	// Limit The number of items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the previous page.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
 // ListRequestsParams defines parameters for ListRequests.
 type ListRequestsParams struct {
 	Status *ListRequestsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
@@ -3317,6 +3371,9 @@ type ServerInterface interface {
 	// ReportDecisions Report who decided what about access, and how long it waited.
 	// (GET /api/admin/reports/decisions)
 	ReportDecisions(c *gin.Context, params ReportDecisionsParams)
+	// ReportExposure Report which agents have fetched a credential since it was last rotated, and what to rotate first.
+	// (GET /api/admin/reports/exposure)
+	ReportExposure(c *gin.Context, params ReportExposureParams)
 	// ListRequests List the requests, newest first. With status=pending this is the queue.
 	// (GET /api/admin/requests)
 	ListRequests(c *gin.Context, params ListRequestsParams)
@@ -4676,6 +4733,65 @@ func (siw *ServerInterfaceWrapper) ReportDecisions(c *gin.Context) {
 	siw.Handler.ReportDecisions(c, params)
 }
 
+// ReportExposure operation middleware
+func (siw *ServerInterfaceWrapper) ReportExposure(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReportExposureParams
+
+	// ------------- Optional query parameter "format" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "format", c.Request.URL.Query(), &params.Format, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter format: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "agent_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "agent_id", c.Request.URL.Query(), &params.AgentID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter agent_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "tool_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "tool_id", c.Request.URL.Query(), &params.ToolID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter tool_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ReportExposure(c, params)
+}
+
 // ListRequests operation middleware
 func (siw *ServerInterfaceWrapper) ListRequests(c *gin.Context) {
 
@@ -5605,6 +5721,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/admin/notification-deliveries/:id/resend", wrapper.ResendDelivery)
 	router.GET(options.BaseURL+"/api/admin/reports/access-review", wrapper.ReportAccessReview)
 	router.GET(options.BaseURL+"/api/admin/reports/decisions", wrapper.ReportDecisions)
+	router.GET(options.BaseURL+"/api/admin/reports/exposure", wrapper.ReportExposure)
 	router.GET(options.BaseURL+"/api/admin/requests", wrapper.ListRequests)
 	router.GET(options.BaseURL+"/api/admin/requests/:id", wrapper.GetRequest)
 	router.POST(options.BaseURL+"/api/admin/requests/:id/approve", wrapper.ApproveRequest)
@@ -7288,6 +7405,65 @@ func (response ReportDecisionsdefaultApplicationProblemPlusJSONResponse) VisitRe
 	return err
 }
 
+type ReportExposureRequestObject struct {
+	Params ReportExposureParams
+}
+
+type ReportExposureResponseObject interface {
+	VisitReportExposureResponse(w http.ResponseWriter) error
+}
+
+type ReportExposure200JSONResponse ExposureReport
+
+func (response ReportExposure200JSONResponse) VisitReportExposureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReportExposure200TextCsvResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response ReportExposure200TextCsvResponse) VisitReportExposureResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/csv")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type ReportExposuredefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReportExposuredefaultApplicationProblemPlusJSONResponse) VisitReportExposureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListRequestsRequestObject struct {
 	Params ListRequestsParams
 }
@@ -8678,6 +8854,9 @@ type StrictServerInterface interface {
 	// ReportDecisions Report who decided what about access, and how long it waited.
 	// (GET /api/admin/reports/decisions)
 	ReportDecisions(ctx context.Context, request ReportDecisionsRequestObject) (ReportDecisionsResponseObject, error)
+	// ReportExposure Report which agents have fetched a credential since it was last rotated, and what to rotate first.
+	// (GET /api/admin/reports/exposure)
+	ReportExposure(ctx context.Context, request ReportExposureRequestObject) (ReportExposureResponseObject, error)
 	// ListRequests List the requests, newest first. With status=pending this is the queue.
 	// (GET /api/admin/requests)
 	ListRequests(ctx context.Context, request ListRequestsRequestObject) (ListRequestsResponseObject, error)
@@ -10126,6 +10305,32 @@ func (sh *strictHandler) ReportDecisions(ctx *gin.Context, params ReportDecision
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(ReportDecisionsResponseObject); ok {
 		if err := validResponse.VisitReportDecisionsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ReportExposure operation middleware
+func (sh *strictHandler) ReportExposure(ctx *gin.Context, params ReportExposureParams) {
+	var request ReportExposureRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReportExposure(ctx, request.(ReportExposureRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReportExposure")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ReportExposureResponseObject); ok {
+		if err := validResponse.VisitReportExposureResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -53,8 +53,14 @@ func (r *rows) agent(ctx context.Context, id string, e codec.Verified, body agen
 	case agent.CredentialVended:
 		key := access{agentID: id, toolID: b.ToolID}
 		f, found := r.fetches[key]
+		if found && f.version != b.CredentialVersion {
+			if err := r.flush(ctx, key); err != nil {
+				return err
+			}
+			found = false
+		}
 		if !found {
-			f = &fetches{}
+			f = &fetches{version: b.CredentialVersion, first: e.Signed.Time}
 			r.fetches[key] = f
 		}
 		f.count++
@@ -122,17 +128,24 @@ func (r *rows) grant(ctx context.Context, id string, e codec.Verified, body agen
 		if err := r.flush(ctx, access{agentID: id, toolID: b.ToolID}); err != nil {
 			return err
 		}
-		return r.tx.AssignGrant(ctx, readmodels.AssignGrantParams{
+		err := r.tx.AssignGrant(ctx, readmodels.AssignGrantParams{
 			AgentID: id, ToolID: b.ToolID, OrganizationID: e.Signed.Organization, Position: d.position,
 			ExpiresAt: readmodels.MicrosOf(b.ExpiresAt), Origin: originOf(agent.FromAssignment, b.SuggestionID),
 			Reason: b.Reason, DecidedAt: d.at, DecidedByType: d.byType, DecidedByID: d.byID,
 		})
+		if err != nil {
+			return err
+		}
+		return d.credential(ctx, b.ToolID, b.SecretID)
 	case agent.GrantApproved:
 		err := r.tx.ApproveGrant(ctx, readmodels.ApproveGrantParams{
 			AgentID: id, ToolID: b.ToolID, ExpiresAt: readmodels.MicrosOf(b.ExpiresAt), DecidedAt: d.at,
 			DecidedPosition: d.position, DecidedByType: d.byType, DecidedByID: d.byID,
 		})
 		if err != nil {
+			return err
+		}
+		if err := d.credential(ctx, b.ToolID, b.SecretID); err != nil {
 			return err
 		}
 		return d.request(ctx, b.RequestID, "approved", "")
@@ -160,6 +173,7 @@ func (r *rows) grant(ctx context.Context, id string, e codec.Verified, body agen
 			ctx,
 			readmodels.ReplaceGrantCredentialParams{
 				AgentID: id, ToolID: b.ToolID, CredentialExpiresAt: readmodels.MicrosOf(b.ExpiresAt),
+				CredentialVersion: int64(b.CredentialVersion), At: d.at,
 			},
 		)
 	case agent.Registered, agent.Updated, agent.KeyRotated, agent.Suspended, agent.Reactivated, agent.Retired,
@@ -190,6 +204,17 @@ func (d decision) request(ctx context.Context, id, status, denial string) error 
 		ID: id, Status: status, DenialReason: denial, DecidedAt: d.at, DecidedPosition: d.position,
 		DecidedByType: d.byType, DecidedByID: d.byID,
 	})
+}
+
+// credential notes that an agent got a credential of its own with its access, which it hasn't
+// fetched yet.
+func (d decision) credential(ctx context.Context, toolID, secretID string) error {
+	if secretID == "" {
+		return nil
+	}
+	return d.tx.GiveGrantCredential(
+		ctx, readmodels.GiveGrantCredentialParams{AgentID: d.agentID, ToolID: toolID, At: d.at},
+	)
 }
 
 // end takes access away; a request that was still pending leaves the queue with it.

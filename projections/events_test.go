@@ -280,7 +280,7 @@ var tellings = []struct {
 			"agent-bot", admin,
 			agent.GrantCredentialReplaced{ToolID: "github", SecretID: "s2", CredentialVersion: 2, ExpiresAt: &tonight},
 		},
-		[]string{"grants bot/github: credential_expires_at=now+43195"},
+		[]string{"grants bot/github: credential_at=now credential_expires_at=now+43195 credential_version=2"},
 		"tool github, agent bot, tool github",
 	},
 	{
@@ -299,12 +299,47 @@ var tellings = []struct {
 		"tool github, agent bot, tool github",
 	},
 	{
+		"an agent gets another credential of its own",
+		[]step{registered, added, assigned, vended, revoked},
+		step{"agent-bot", admin, agent.GrantAssigned{ToolID: "github", SecretID: "s7"}},
+		[]string{
+			"grants bot/github: approved_at=now credential_at=now credential_version=1 decided_at=now " +
+				"decided_position=here ended_at=0 ended_by_id= ended_by_type= expires_at=0 fetch_count=0 " +
+				"known_count=0 known_first_at=0 known_last_at=0 known_version=0 last_fetched_at=0 " +
+				"status=approved",
+		},
+		"tool github, agent bot, tool github",
+	},
+	{
+		"another version of a credential is fetched",
+		[]step{registered, added, assigned, vended},
+		step{"agent-bot", bot, agent.CredentialVended{ToolID: "github", SecretID: "s2", CredentialVersion: 2, KeyNumber: 1}},
+		[]string{
+			"agent_keys bot/1: last_used_at=now", "agents bot: last_seen_at=now",
+			"grants bot/github: fetch_count=2 known_first_at=now known_last_at=now known_version=2 last_fetched_at=now",
+		},
+		"tool github, agent bot, tool github",
+	},
+	{
+		"a former version of a credential is fetched by a process that is behind",
+		[]step{
+			registered, added, assigned,
+			{"agent-bot", bot, agent.CredentialVended{ToolID: "github", SecretID: "s2", CredentialVersion: 2, KeyNumber: 1}},
+		},
+		vended,
+		[]string{
+			"agent_keys bot/1: last_used_at=now", "agents bot: last_seen_at=now",
+			"grants bot/github: fetch_count=2 last_fetched_at=now",
+		},
+		"tool github, agent bot, tool github",
+	},
+	{
 		"a credential is fetched",
 		[]step{registered, added, assigned, vended},
 		vended,
 		[]string{
 			"agent_keys bot/1: last_used_at=now", "agents bot: last_seen_at=now",
-			"grants bot/github: fetch_count=2 last_fetched_at=now",
+			"grants bot/github: fetch_count=2 known_count=2 known_last_at=now last_fetched_at=now",
 		},
 		"tool github, agent bot, tool github",
 	},
@@ -334,7 +369,7 @@ var tellings = []struct {
 
 	{
 		"a tool with a shared credential is added", nil, added, []string{
-			"+tools github: auth_type=api_key created_at=now credential_mode=shared credential_version=1 " +
+			"+tools github: auth_type=api_key created_at=now credential_at=now credential_mode=shared credential_version=1 " +
 				"description=code docs_url=https://docs.github.com max_grant_seconds=3600 name=GitHub " +
 				"name_folded=github organization_id=org position=here revision=1 skeleton=glthub updated_at=now " +
 				"url=https://github.com",
@@ -382,7 +417,10 @@ var tellings = []struct {
 			"catalog-" + org, admin,
 			catalog.ToolCredentialRotated{ToolID: "github", SecretID: "s2", CredentialVersion: 2, ExpiresAt: &tonight},
 		},
-		[]string{"tools github: credential_expires_at=now+43197 credential_version=2 revision=2 updated_at=now"},
+		[]string{
+			"tools github: credential_at=now credential_expires_at=now+43197 credential_version=2 revision=2 " +
+				"updated_at=now",
+		},
 		"tool github, tool github",
 	},
 	{

@@ -33,9 +33,11 @@ type usedKey struct {
 	number  int
 }
 
+// fetches are of one version of a credential.
 type fetches struct {
-	count int64
-	last  time.Time
+	version     int
+	count       int64
+	first, last time.Time
 }
 
 func newRows(tx *readmodels.Tx) *rows {
@@ -103,7 +105,8 @@ func (r *rows) flush(ctx context.Context, key access) error {
 	}
 	delete(r.fetches, key)
 	return r.tx.CountFetches(ctx, readmodels.CountFetchesParams{
-		AgentID: key.agentID, ToolID: key.toolID, Fetches: f.count, LastFetchedAt: readmodels.Micros(f.last),
+		AgentID: key.agentID, ToolID: key.toolID, Fetches: f.count, Version: int64(f.version),
+		FirstFetchedAt: readmodels.Micros(f.first), LastFetchedAt: readmodels.Micros(f.last),
 	})
 }
 
@@ -111,16 +114,16 @@ func (r *rows) tool(ctx context.Context, e codec.Verified, body catalog.Event) e
 	at, by := readmodels.Micros(e.Signed.Time), e.Signed.By()
 	switch b := body.(type) {
 	case catalog.ToolAdded:
-		version := int64(0)
+		version, since := int64(0), int64(0)
 		if b.SecretID != "" {
-			version = 1
+			version, since = 1, at
 		}
 		return r.tx.InsertTool(ctx, readmodels.InsertToolParams{
 			ID: b.ToolID, OrganizationID: e.Signed.Organization, Position: int64(e.Position), //nolint:gosec // positions fit
 			Name: b.Name, NameFolded: readmodels.Fold(b.Name), Skeleton: readmodels.Skeleton(b.Name),
 			Description: b.Description, Url: b.URL, DocsUrl: b.DocsURL, AuthType: string(b.AuthType),
 			CredentialMode:    string(b.Mode),
-			CredentialVersion: version, CredentialFields: readmodels.Parts(b.CredentialFields),
+			CredentialVersion: version, CredentialAt: since, CredentialFields: readmodels.Parts(b.CredentialFields),
 			MaxGrantSeconds: b.MaxGrantSeconds, At: at,
 		})
 	case catalog.ToolUpdated:

@@ -78,6 +78,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.forgetKeysStmt, err = db.PrepareContext(ctx, forgetKeys); err != nil {
 		return nil, fmt.Errorf("error preparing query ForgetKeys: %w", err)
 	}
+	if q.giveGrantCredentialStmt, err = db.PrepareContext(ctx, giveGrantCredential); err != nil {
+		return nil, fmt.Errorf("error preparing query GiveGrantCredential: %w", err)
+	}
 	if q.holdChannelStmt, err = db.PrepareContext(ctx, holdChannel); err != nil {
 		return nil, fmt.Errorf("error preparing query HoldChannel: %w", err)
 	}
@@ -276,6 +279,11 @@ func (q *Queries) Close() error {
 	if q.forgetKeysStmt != nil {
 		if cerr := q.forgetKeysStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing forgetKeysStmt: %w", cerr)
+		}
+	}
+	if q.giveGrantCredentialStmt != nil {
+		if cerr := q.giveGrantCredentialStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing giveGrantCredentialStmt: %w", cerr)
 		}
 	}
 	if q.holdChannelStmt != nil {
@@ -510,6 +518,7 @@ type Queries struct {
 	expireGrantStmt            *sql.Stmt
 	failDeliveryStmt           *sql.Stmt
 	forgetKeysStmt             *sql.Stmt
+	giveGrantCredentialStmt    *sql.Stmt
 	holdChannelStmt            *sql.Stmt
 	insertAgentStmt            *sql.Stmt
 	insertChannelStmt          *sql.Stmt
@@ -569,6 +578,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		expireGrantStmt:            q.expireGrantStmt,
 		failDeliveryStmt:           q.failDeliveryStmt,
 		forgetKeysStmt:             q.forgetKeysStmt,
+		giveGrantCredentialStmt:    q.giveGrantCredentialStmt,
 		holdChannelStmt:            q.holdChannelStmt,
 		insertAgentStmt:            q.insertAgentStmt,
 		insertChannelStmt:          q.insertChannelStmt,

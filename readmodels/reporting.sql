@@ -36,7 +36,8 @@ SELECT id::uuid AS id, organization_id::uuid AS organization_id, position, name,
     'epoch'::timestamptz + updated_at * interval '1 microsecond' AS updated_at,
     'epoch'::timestamptz + nullif(removed_at, 0) * interval '1 microsecond' AS removed_at, revision,
     replace(nullif(credential_fields, ''), '\u0000', '\ufffd')::jsonb AS credential_fields,
-    nullif(removed_by_type, '') AS removed_by_type, nullif(removed_by_id, '') AS removed_by_id
+    nullif(removed_by_type, '') AS removed_by_type, nullif(removed_by_id, '') AS removed_by_id,
+    'epoch'::timestamptz + nullif(credential_at, 0) * interval '1 microsecond' AS credential_at
 FROM tools;
 
 CREATE OR REPLACE VIEW reporting.tool_instructions AS
@@ -77,7 +78,11 @@ SELECT g.agent_id::uuid AS agent_id, g.tool_id::uuid AS tool_id, g.organization_
         ELSE g.ended_at END, 0) * interval '1 microsecond' AS ended_at,
     nullif(CASE WHEN t.removed_at <> 0 AND g.status IN ('pending', 'approved') THEN t.removed_by_type ELSE g.ended_by_type END, '') AS ended_by_type,
     nullif(CASE WHEN t.removed_at <> 0 AND g.status IN ('pending', 'approved') THEN t.removed_by_id ELSE g.ended_by_id END, '') AS ended_by_id,
-    nullif(g.decided_position, 0) AS decided_position
+    nullif(g.decided_position, 0) AS decided_position, nullif(g.credential_version, 0) AS credential_version,
+    'epoch'::timestamptz + nullif(g.credential_at, 0) * interval '1 microsecond' AS credential_at,
+    nullif(g.known_version, 0) AS known_version, g.known_count,
+    'epoch'::timestamptz + nullif(g.known_first_at, 0) * interval '1 microsecond' AS known_first_at,
+    'epoch'::timestamptz + nullif(g.known_last_at, 0) * interval '1 microsecond' AS known_last_at
 FROM grants AS g
 JOIN tools AS t ON t.id = g.tool_id;
 

@@ -78,6 +78,7 @@ func suite(t *testing.T, open func(*testing.T) *readmodels.DB) {
 		{"everything keeps the names of its time", testFormerNames},
 		{"the audit is found by all it says", testAuditFilters},
 		{"decisions", testDecisions},
+		{"exposures", testExposures},
 		{"suggestions, by demand", testSuggestions},
 		{"notes", testNotes},
 		{"notification channels", testChannels},

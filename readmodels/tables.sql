@@ -74,6 +74,7 @@ CREATE TABLE tools (
     credential_mode       TEXT   NOT NULL,
     credential_version    BIGINT NOT NULL DEFAULT 0, -- 0: the tool has no credential of its own
     credential_expires_at BIGINT NOT NULL DEFAULT 0,
+    credential_at         BIGINT NOT NULL DEFAULT 0, -- since when it has this version
     credential_fields     TEXT   NOT NULL DEFAULT '', -- the names of its parts in JSON; '' for one string
     instructions          TEXT   NOT NULL DEFAULT '',
     instructions_version  BIGINT NOT NULL DEFAULT 0,
@@ -145,6 +146,12 @@ CREATE TABLE grants (
     fetch_count     BIGINT NOT NULL DEFAULT 0,
     last_fetched_at BIGINT NOT NULL DEFAULT 0,
     credential_expires_at BIGINT NOT NULL DEFAULT 0, -- of the agent's own credential
+    credential_version BIGINT NOT NULL DEFAULT 0, -- of the agent's own credential; 0: it never had one
+    credential_at   BIGINT NOT NULL DEFAULT 0, -- since when it has this version
+    known_version   BIGINT NOT NULL DEFAULT 0, -- the newest that the agent has fetched; kept when the access ends
+    known_count     BIGINT NOT NULL DEFAULT 0, -- how often it has fetched that version
+    known_first_at  BIGINT NOT NULL DEFAULT 0,
+    known_last_at   BIGINT NOT NULL DEFAULT 0,
     decided_position BIGINT NOT NULL DEFAULT 0, -- of the newest decision: at which names are those of then
     PRIMARY KEY (agent_id, tool_id)
 );

@@ -189,21 +189,31 @@ func (q *Queries) ClaimDelivery(ctx context.Context, arg ClaimDeliveryParams) er
 }
 
 const countFetches = `-- name: CountFetches :exec
-UPDATE grants SET fetch_count = fetch_count + $1, last_fetched_at = $2
-WHERE agent_id = $3 AND tool_id = $4
+UPDATE grants SET
+    fetch_count = fetch_count + $1, last_fetched_at = $2,
+    known_count = CASE WHEN known_version = $3 THEN known_count + $1
+        WHEN known_version < $3 THEN $1 ELSE known_count END,
+    known_first_at = CASE WHEN known_version < $3 THEN $4 ELSE known_first_at END,
+    known_last_at = CASE WHEN known_version <= $3 THEN $2 ELSE known_last_at END,
+    known_version = CASE WHEN known_version < $3 THEN $3 ELSE known_version END
+WHERE agent_id = $5 AND tool_id = $6
 `
 
 type CountFetchesParams struct {
-	Fetches       int64
-	LastFetchedAt int64
-	AgentID       string
-	ToolID        string
+	Fetches        int64
+	LastFetchedAt  int64
+	Version        int64
+	FirstFetchedAt int64
+	AgentID        string
+	ToolID         string
 }
 
 func (q *Queries) CountFetches(ctx context.Context, arg CountFetchesParams) error {
 	_, err := q.exec(ctx, q.countFetchesStmt, countFetches,
 		arg.Fetches,
 		arg.LastFetchedAt,
+		arg.Version,
+		arg.FirstFetchedAt,
 		arg.AgentID,
 		arg.ToolID,
 	)
@@ -462,6 +472,23 @@ type ForgetKeysParams struct {
 
 func (q *Queries) ForgetKeys(ctx context.Context, arg ForgetKeysParams) error {
 	_, err := q.exec(ctx, q.forgetKeysStmt, forgetKeys, arg.AgentID, arg.Upto)
+	return err
+}
+
+const giveGrantCredential = `-- name: GiveGrantCredential :exec
+UPDATE grants SET
+    credential_version = 1, credential_at = $1, known_version = 0, known_count = 0, known_first_at = 0, known_last_at = 0
+WHERE agent_id = $2 AND tool_id = $3
+`
+
+type GiveGrantCredentialParams struct {
+	At      int64
+	AgentID string
+	ToolID  string
+}
+
+func (q *Queries) GiveGrantCredential(ctx context.Context, arg GiveGrantCredentialParams) error {
+	_, err := q.exec(ctx, q.giveGrantCredentialStmt, giveGrantCredential, arg.At, arg.AgentID, arg.ToolID)
 	return err
 }
 
@@ -756,10 +783,10 @@ func (q *Queries) InsertSuggestion(ctx context.Context, arg InsertSuggestionPara
 
 const insertTool = `-- name: InsertTool :exec
 INSERT INTO tools (id, organization_id, position, name, name_folded, skeleton, description, url, docs_url, auth_type, credential_mode,
-                   credential_version, credential_fields, max_grant_seconds, created_at, updated_at)
+                   credential_version, credential_at, credential_fields, max_grant_seconds, created_at, updated_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7,
-        $8, $9, $10, $11, $12,
-        $13, $14, $15, $15)
+        $8, $9, $10, $11, $12, $13,
+        $14, $15, $16, $16)
 `
 
 type InsertToolParams struct {
@@ -775,6 +802,7 @@ type InsertToolParams struct {
 	AuthType          string
 	CredentialMode    string
 	CredentialVersion int64
+	CredentialAt      int64
 	CredentialFields  string
 	MaxGrantSeconds   int64
 	At                int64
@@ -794,6 +822,7 @@ func (q *Queries) InsertTool(ctx context.Context, arg InsertToolParams) error {
 		arg.AuthType,
 		arg.CredentialMode,
 		arg.CredentialVersion,
+		arg.CredentialAt,
 		arg.CredentialFields,
 		arg.MaxGrantSeconds,
 		arg.At,
@@ -905,18 +934,29 @@ func (q *Queries) ReopenSuggestion(ctx context.Context, arg ReopenSuggestionPara
 }
 
 const replaceGrantCredential = `-- name: ReplaceGrantCredential :exec
-UPDATE grants SET credential_expires_at = $1
-WHERE agent_id = $2 AND tool_id = $3
+UPDATE grants SET
+    credential_expires_at = $1,
+    credential_version = $2,
+    credential_at = $3
+WHERE agent_id = $4 AND tool_id = $5
 `
 
 type ReplaceGrantCredentialParams struct {
 	CredentialExpiresAt int64
+	CredentialVersion   int64
+	At                  int64
 	AgentID             string
 	ToolID              string
 }
 
 func (q *Queries) ReplaceGrantCredential(ctx context.Context, arg ReplaceGrantCredentialParams) error {
-	_, err := q.exec(ctx, q.replaceGrantCredentialStmt, replaceGrantCredential, arg.CredentialExpiresAt, arg.AgentID, arg.ToolID)
+	_, err := q.exec(ctx, q.replaceGrantCredentialStmt, replaceGrantCredential,
+		arg.CredentialExpiresAt,
+		arg.CredentialVersion,
+		arg.At,
+		arg.AgentID,
+		arg.ToolID,
+	)
 	return err
 }
 
@@ -978,27 +1018,28 @@ func (q *Queries) ReviseTool(ctx context.Context, arg ReviseToolParams) error {
 const rotateToolCredential = `-- name: RotateToolCredential :exec
 UPDATE tools SET
     credential_version = $1,
-    credential_expires_at = $2,
-    credential_fields = $3,
-    updated_at = $4,
+    credential_at = $2,
+    credential_expires_at = $3,
+    credential_fields = $4,
+    updated_at = $2,
     revision = revision + 1
 WHERE id = $5
 `
 
 type RotateToolCredentialParams struct {
 	CredentialVersion   int64
+	At                  int64
 	CredentialExpiresAt int64
 	CredentialFields    string
-	At                  int64
 	ID                  string
 }
 
 func (q *Queries) RotateToolCredential(ctx context.Context, arg RotateToolCredentialParams) error {
 	_, err := q.exec(ctx, q.rotateToolCredentialStmt, rotateToolCredential,
 		arg.CredentialVersion,
+		arg.At,
 		arg.CredentialExpiresAt,
 		arg.CredentialFields,
-		arg.At,
 		arg.ID,
 	)
 	return err

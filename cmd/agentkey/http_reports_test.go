@@ -173,7 +173,72 @@ func TestReports(t *testing.T) {
 		)
 	})
 
-	for _, name := range []string{"access-review", "decisions"} {
+	t.Run("exposure", func(t *testing.T) {
+		at := func(i answer, field string) time.Time {
+			v, err := time.Parse(time.RFC3339Nano, i.Text(field))
+			if err != nil {
+				t.Error(err)
+			}
+			return v
+		}
+		exposed := func(query string) (lines []string) {
+			for _, i := range reported(admin, "exposure", query) {
+				lines = append(lines, fmt.Sprint(
+					i.Text("agent_name"), " ", i.Text("tool_name"), " ", i.Text("credential_mode"), " ", i.At("credential_version"),
+					" ", i.At("fetch_count"), " ", i.At("rotate_first"),
+				))
+				since, first, last := at(i, "credential_since"), at(i, "first_fetched_at"), at(i, "last_fetched_at")
+				if first.Before(since) || last.Before(first) {
+					t.Errorf("the times: %v", i.JSON)
+				}
+			}
+			return lines
+		}
+		botID := bot
+		own := admin.must(201, "POST", "/api/admin/tools", object{
+			"name": "Mail", "auth_type": "other", "credential_mode": "per_agent",
+		}).Text("id")
+		assign := func(credential string) {
+			admin.must(201, "POST", "/api/admin/agents/"+idle+"/grants", object{"tool_id": own, "credential": credential})
+		}
+		assign("first")
+		const bot = `=HYPERLINK("http://evil","Bot")`
+		check := func(when string, want ...string) {
+			t.Helper()
+			if diff := cmp.Diff(want, exposed("")); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", when, diff)
+			}
+		}
+		check("as it was", "Lazy Jira shared 1 1 true", bot+" =GitHub shared 1 3 false")
+		p.with(idleKey).fetch(own)
+		check(
+			"with one of its own", "Lazy Jira shared 1 1 true", "Lazy Mail per_agent 1 1 false",
+			bot+" =GitHub shared 1 3 false",
+		)
+		admin.must(200, "PUT", "/api/admin/agents/"+idle+"/grants/"+own+"/credential", object{"credential": "second"})
+		admin.must(200, "PUT", "/api/admin/tools/"+github+"/credential", object{"credential": "ghp_2"})
+		check("rotated", "Lazy Jira shared 1 1 true")
+		p.with(idleKey).fetch(own)
+		p.with(key).fetch(github)
+		p.with(key).fetch(github)
+		admin.must(204, "DELETE", "/api/admin/agents/"+idle+"/grants/"+own, nil)
+		check("fetched again", "Lazy Mail per_agent 2 1 true", "Lazy Jira shared 1 1 true", bot+" =GitHub shared 2 2 false")
+		assign("third")
+		admin.must(200, "PUT", "/api/admin/tools/"+jira+"/credential", object{"credential": "j_2"})
+		check("given again", bot+" =GitHub shared 2 2 false")
+		admin.must(200, "POST", "/api/admin/agents/"+botID+"/suspend", nil)
+		check("suspended", bot+" =GitHub shared 2 2 true")
+		if got := exposed("tool_id=" + jira); len(got) != 0 {
+			t.Errorf("of another tool: %v", got)
+		}
+		if got := reported(other, "exposure", ""); len(got) != 0 {
+			t.Errorf("another organization sees %v", got)
+		}
+		admin.must(204, "DELETE", "/api/admin/tools/"+github, nil)
+		check("removed")
+	})
+
+	for _, name := range []string{"access-review", "decisions", "exposure"} {
 		path := "/api/admin/reports/" + name
 		for _, bad := range []string{
 			"format=xlsx", "format=csv&limit=5", "format=csv&cursor=AAAAAAAAAAE", "cursor=x", "limit=0", "limit=201",
@@ -184,7 +249,7 @@ func TestReports(t *testing.T) {
 				t.Errorf("%s: no field is named: %s", bad, a.Body)
 			}
 		}
-		p.with(key).refused(403, "wrong_caller", "GET", path, nil)
+		p.with(idleKey).refused(403, "wrong_caller", "GET", path, nil)
 		if head := admin.must(200, "HEAD", path+"?format=csv", nil); len(head.Body) > 0 {
 			t.Errorf("HEAD answers %s", head.Body)
 		}

@@ -51,9 +51,9 @@ DELETE FROM agent_keys WHERE agent_id = sqlc.arg(agent_id) AND number <= sqlc.ar
 
 -- name: InsertTool :exec
 INSERT INTO tools (id, organization_id, position, name, name_folded, skeleton, description, url, docs_url, auth_type, credential_mode,
-                   credential_version, credential_fields, max_grant_seconds, created_at, updated_at)
+                   credential_version, credential_at, credential_fields, max_grant_seconds, created_at, updated_at)
 VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(name), sqlc.arg(name_folded), sqlc.arg(skeleton), sqlc.arg(description),
-        sqlc.arg(url), sqlc.arg(docs_url), sqlc.arg(auth_type), sqlc.arg(credential_mode), sqlc.arg(credential_version),
+        sqlc.arg(url), sqlc.arg(docs_url), sqlc.arg(auth_type), sqlc.arg(credential_mode), sqlc.arg(credential_version), sqlc.arg(credential_at),
         sqlc.arg(credential_fields), sqlc.arg(max_grant_seconds), sqlc.arg(at), sqlc.arg(at));
 
 -- name: KeepFormerToolName :exec
@@ -77,6 +77,7 @@ WHERE id = sqlc.arg(id);
 -- name: RotateToolCredential :exec
 UPDATE tools SET
     credential_version = sqlc.arg(credential_version),
+    credential_at = sqlc.arg(at),
     credential_expires_at = sqlc.arg(credential_expires_at),
     credential_fields = sqlc.arg(credential_fields),
     updated_at = sqlc.arg(at),
@@ -148,6 +149,11 @@ UPDATE grants SET
     approved_at = sqlc.arg(decided_at), approved_by_type = sqlc.arg(decided_by_type), approved_by_id = sqlc.arg(decided_by_id)
 WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
 
+-- name: GiveGrantCredential :exec
+UPDATE grants SET
+    credential_version = 1, credential_at = sqlc.arg(at), known_version = 0, known_count = 0, known_first_at = 0, known_last_at = 0
+WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
+
 -- name: DenyGrant :exec
 UPDATE grants SET
     status = 'denied', denial_reason = sqlc.arg(denial_reason),
@@ -172,7 +178,13 @@ WHERE grants.agent_id = sqlc.arg(agent_id) AND grants.tool_id = sqlc.arg(tool_id
 UPDATE grants SET status = 'expired' WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
 
 -- name: CountFetches :exec
-UPDATE grants SET fetch_count = fetch_count + sqlc.arg(fetches), last_fetched_at = sqlc.arg(last_fetched_at)
+UPDATE grants SET
+    fetch_count = fetch_count + sqlc.arg(fetches), last_fetched_at = sqlc.arg(last_fetched_at),
+    known_count = CASE WHEN known_version = sqlc.arg(version) THEN known_count + sqlc.arg(fetches)
+        WHEN known_version < sqlc.arg(version) THEN sqlc.arg(fetches) ELSE known_count END,
+    known_first_at = CASE WHEN known_version < sqlc.arg(version) THEN sqlc.arg(first_fetched_at) ELSE known_first_at END,
+    known_last_at = CASE WHEN known_version <= sqlc.arg(version) THEN sqlc.arg(last_fetched_at) ELSE known_last_at END,
+    known_version = CASE WHEN known_version < sqlc.arg(version) THEN sqlc.arg(version) ELSE known_version END
 WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
 
 -- name: InsertSuggestion :exec
@@ -215,7 +227,10 @@ UPDATE notes SET
     decided_at = sqlc.arg(decided_at), decided_by_type = sqlc.arg(decided_by_type), decided_by_id = sqlc.arg(decided_by_id)
 WHERE id = sqlc.arg(id);
 -- name: ReplaceGrantCredential :exec
-UPDATE grants SET credential_expires_at = sqlc.arg(credential_expires_at)
+UPDATE grants SET
+    credential_expires_at = sqlc.arg(credential_expires_at),
+    credential_version = sqlc.arg(credential_version),
+    credential_at = sqlc.arg(at)
 WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
 
 -- name: InsertChannel :exec
