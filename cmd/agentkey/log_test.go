@@ -88,26 +88,38 @@ func ownLog(t testing.TB, why string, flags ...string) *logServer {
 	return l
 }
 
-// start serves, at the same address as before if there was one.
+// start serves, at the same address as before if there was one. While nobody listened there, a
+// connection of another test may have got the port, so it is tried until it is free again.
 func (l *logServer) start() {
 	l.t.Helper()
+	wait.Until(l.t, "the event store listens on "+l.listen, l.launch)
+}
+
+// launch reports whether the event store listens. If it doesn't, it has ended.
+func (l *logServer) launch() bool {
 	ctx, cancel := context.WithCancel(context.Background())
 	out, errs := newLines(), newLines()
-	l.cancel, l.ended = cancel, make(chan int, 1)
-	ended := l.ended
+	ended := make(chan int, 1)
 	go func() {
 		ended <- run(
 			ctx, append([]string{"eventstore", "serve", "--listen", l.listen, "--data", l.dir}, l.flags...), nil, out,
 			errs,
 		)
 	}()
-	wait.Until(l.t, "listening: "+errs.String(), func() bool {
-		address, _ := out.find(storeListens)
+	for {
+		address, changed := out.find(storeListens)
 		if address != "" {
-			l.listen = address
+			l.listen, l.cancel, l.ended = address, cancel, ended
+			return true
 		}
-		return address != ""
-	})
+		select {
+		case <-changed:
+		case code := <-ended:
+			cancel()
+			l.t.Logf("the event store ended with %d: %s", code, errs)
+			return false
+		}
+	}
 }
 
 func (l *logServer) stop() {
