@@ -54,6 +54,8 @@ const (
 	// partLines is how many lines are checked together. Of the events of one stream among them, one
 	// signature is calculated.
 	partLines = 2048
+	// partSize bounds them in bytes, so that a part of long lines takes no more memory.
+	partSize = 8 << 20
 	// skew is how far the clocks of the service's processes may be apart.
 	skew = 10 * time.Minute
 	// maxLine is the longest line, in bytes. The log takes no event of that size.
@@ -116,12 +118,12 @@ func (c *check) events(f *zip.File) {
 var errUnfinished = errors.New("the last line has no end")
 
 func readLines(r *bufio.Reader) (lines []string, err error) {
-	for len(lines) < partLines {
+	for size := 0; len(lines) < partLines && size < partSize; {
 		text, err := readLine(r)
 		if err != nil {
 			return lines, err
 		}
-		lines = append(lines, text)
+		lines, size = append(lines, text), size+len(text)
 	}
 	return lines, nil
 }

@@ -15,23 +15,14 @@ import (
 	"github.com/mattn/go-isatty"
 	"github.com/redis/go-redis/v9/logging"
 
-	"agentkey/api"
-	"agentkey/api/door"
 	"agentkey/api/door/limits"
 	"agentkey/audit"
-	"agentkey/audit/export"
 	"agentkey/commands"
-	"agentkey/commands/loop"
 	"agentkey/commands/names"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
-	"agentkey/eventstore/seal"
-	"agentkey/integrations/notify"
-	"agentkey/integrations/setupguide"
 	"agentkey/integrations/templates"
 	"agentkey/projections"
-	"agentkey/projections/reactions"
-	"agentkey/readmodels"
 )
 
 type serveCommand struct{}
@@ -263,149 +254,4 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && isatty.IsTerminal(f.Fd())
-}
-
-// sealer seals what events hold about the person or machine that made a call.
-func sealer(privacy *seal.Privacy) loop.Sealer {
-	return func(ctx context.Context, m loop.Meta) (string, error) {
-		return privacy.Seal(
-			ctx, m.Organization, seal.Personal{Label: m.Actor.Label, Address: m.Address, UserAgent: m.UserAgent},
-		)
-	}
-}
-
-// setupGuide is what writes setup guides, without a model when none is configured.
-func setupGuide(c Config, known *templates.Set) *setupguide.Guide {
-	var model *setupguide.Model
-	if c.AI.BaseURL != "" {
-		model = setupguide.NewModel(
-			c.AI.BaseURL, c.AI.Model, c.AI.Key, setupguide.Times{First: 90 * time.Second, Idle: 30 * time.Second},
-			c.Outbound.Transport(),
-		)
-	}
-	return setupguide.New(setupguide.NewDocuments(c.Outbound, 15*time.Second), model, known, 3*time.Minute)
-}
-
-// parts are what assemble puts together.
-type parts struct {
-	server   *api.Server
-	refusals *commands.Refusals
-	findings *commands.Findings
-
-	expiry    *reactions.Expiry
-	reminders *reactions.Reminders
-	deliverer *reactions.Deliverer
-	reactor   *reactions.Reactor
-	reactions []reactions.Reaction
-}
-
-// assemble is the one place where everything meets.
-func assemble(
-	c Config, inst *commands.Installation, models *readmodels.DB, readModel *projections.ReadModel, h *health,
-	m *metrics, logger *slog.Logger,
-) parts {
-	privacy := seal.NewPrivacy(inst.Secrets, time.Now)
-	env := inst.Env(time.Now, sealer(privacy), func(what string, err error) {
-		logger.Error("a command's background work failed", slog.String("what", what), slog.String("error", err.Error()))
-	})
-	agents, catalogs, organizations := commands.NewAgentLoop(env), commands.NewCatalogLoop(env),
-		commands.NewOrganizationLoop(env)
-	guides := commands.NewGuideLoop(env)
-	outgoing, lanes := commands.NewDeliveryLoop(env), commands.NewLaneLoop(env)
-	refusals := commands.NewRefusals(env, newID)
-	h.installation = commands.NewInstallationLoop(env)
-	h.clock = &clockCheck{log: inst.Log, clock: time.Now}
-	h.fence = commands.NewFence(commands.FenceConfig{
-		Installation: h.installation, Log: inst.Log, StoreID: inst.Begun.StoreID,
-		Organization: inst.Begun.OrganizationID, NewID: newID, Logger: logger, Rows: readModel.Mark,
-		Memories: []commands.Memory{
-			commands.NewMemory("the read model", readModel.SeenEnd), commands.NewMemory("the ledger", h.ledger.SeenEnd),
-		}, Clock: time.Now,
-		Forget: []func(){
-			agents.Forget, catalogs.Forget, guides.Forget, organizations.Forget, outgoing.Forget, lanes.Forget,
-			h.installation.Forget,
-		},
-	})
-	env.OnAppend = func(a loop.Appending) {
-		m.appended(a)
-		h.clock.appended(a)
-		h.fence.Seen(a)
-	}
-	env.Ends, env.OnLost = h.fence.Ends, h.fence.Lost
-	findings := commands.NewFindings(&commands.Findings{
-		Installation: h.installation, Log: inst.Log, Organization: inst.Begun.OrganizationID, NewID: newID,
-		Logger: logger, OnFound: m.foreign.Inc, Fence: h.fence,
-	})
-	inst.Log.Found, inst.Log.Settled = findings.Found, h.fence.Settled
-	h.secrets = inst.Secrets
-	grants := &commands.Grants{
-		Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: time.Now,
-		Organizations: organizations,
-	}
-	tools := &commands.Tools{Catalogs: catalogs, Agents: agents, Secrets: inst.Secrets, Log: inst.Log, Clock: time.Now}
-	notes := &commands.Notes{Guides: guides, Tools: tools, Grants: grants}
-	channels := &commands.Channels{
-		Organizations: organizations, Secrets: inst.Secrets,
-		Sender: notify.NewSender(c.Outbound, c.Mail, c.MailFrom, time.Now), Clock: time.Now,
-	}
-	channels.Sender.Dashboard = c.Dashboard
-	deliveries := &commands.Deliveries{
-		Loop: outgoing, Lanes: lanes, Agents: agents, Catalogs: catalogs, Channels: channels, Log: inst.Log,
-		NewID: newID,
-	}
-	version, _ := build()
-	server := &api.Server{
-		Door: &door.Door{
-			Callers: &commands.Callers{Agents: agents, Organizations: organizations, First: inst.Begun.OrganizationID},
-			Counter: h.counter, Rules: c.Limits, Proxies: c.Proxies, AgentOrigins: c.AgentOrigins,
-			AdminOrigins: c.AdminOrigins,
-		},
-		Agents: &commands.Agents{
-			Loop: agents, Catalogs: catalogs, Secrets: inst.Secrets, Privacy: privacy, Log: inst.Log,
-			MACKey: inst.MACKey, Clock: time.Now,
-		},
-		Grants: grants,
-		Tools:  tools, Suggestions: &commands.Suggestions{Tools: tools, Grants: grants}, Notes: notes,
-		Channels: channels, Deliveries: deliveries,
-		Fetch: &commands.Fetch{
-			Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Refusals: refusals, Fence: h.fence,
-			Log: inst.Log.Client, NewID: newID,
-		},
-		Refusals: refusals,
-		Once:     &commands.Once{Log: inst.Log, MACKey: inst.MACKey, Clock: time.Now, NewID: newID},
-		Export:   &export.Source{Log: inst.Log, Ledger: h.ledger, Keys: inst.VerificationKeys, Logger: logger},
-		Ledger:   h.ledger, Keys: inst.VerificationKeys,
-		Cosignatures: &commands.Cosignatures{
-			Log: inst.Log, Keys: h.ledger.Keys, Witnesses: c.Witnesses, Clock: time.Now,
-		},
-		Models: models, WaitFor: readModel.WaitFor, Ready: h.Ready, Integrity: h.Integrity, Full: isSpare,
-		OnAnswer: m.answered, Actions: codec.Actions(), Version: version,
-		Reveal: func(ctx context.Context, organization, private string) (api.Personal, error) {
-			p, err := privacy.Open(ctx, organization, private)
-			return api.Personal(p), err
-		},
-		SecurityContacts: c.SecurityContacts,
-		Clock:            time.Now, NewID: newID, Logger: logger,
-	}
-	followers := []reactions.Reaction{
-		reactions.RemovedTools(readModel, grants),
-		reactions.AnsweredSuggestions(grants),
-		reactions.PlannedChanges(tools),
-		reactions.TakenNotes(notes),
-		reactions.EndedSecrets(inst.Secrets),
-		reactions.UnusedSecrets(grants),
-		reactions.Notifications(deliveries),
-	}
-	m.expect([]string{agents.Category.String(), catalogs.Category.String()}, followers)
-	return parts{
-		server: server, refusals: refusals, findings: findings,
-		expiry:    &reactions.Expiry{Models: models, Agents: agents, Clock: time.Now, NewID: newID, Logger: logger},
-		reminders: &reactions.Reminders{Models: models, Deliveries: deliveries, Clock: time.Now, Logger: logger},
-		deliverer: &reactions.Deliverer{Models: models, Deliveries: deliveries, Clock: time.Now, Logger: logger},
-		reactor: &reactions.Reactor{
-			Log: inst.Log, Organization: inst.Begun.OrganizationID, Clock: time.Now, NewID: newID, Logger: logger,
-			OnAct: m.acted,
-		},
-		reactions: followers,
-	}
 }
