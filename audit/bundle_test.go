@@ -280,6 +280,14 @@ func TestWhatIsWrongWithABundleIsNamed(t *testing.T) {
 			checkpoints(strings.TrimSuffix(x.files[formats.CheckpointsFile], "\n") + "— someone AAAAAAAA\n\n"),
 			verify.Foreign,
 		},
+		"a second signature of our key": {
+			checkpoints(strings.Join(notes[:5], "") + strings.Repeat(strings.TrimSuffix(notes[5], "\n"), 2) + "\n"),
+			verify.Altered,
+		},
+		"a ledger whose name clears the screen": {
+			x.with(formats.RangeFile, strings.Replace(x.files[formats.RangeFile], `"agentkey/`, `"agentkey/\u001b[2J`, 1)),
+			verify.Altered,
+		},
 		"the keys of another service": {x.with(formats.KeysFile, theirs.files[formats.KeysFile]), verify.Altered},
 		"a file more":                 {x.with("notes.txt", ""), verify.Inserted},
 	} {
@@ -378,4 +386,55 @@ func BenchmarkVerify(b *testing.B) {
 	b.ReportMetric(events/wrote.Seconds(), "written/s")
 	b.ReportMetric(events*float64(b.N)/read.Seconds(), "verified/s")
 	b.ReportMetric(float64(len(raw))/events, "bytes/event")
+}
+
+// TestABundleEndsWhereAWitnessHasJustSigned has a witness that signs one checkpoint and is gone.
+func TestABundleEndsWhereAWitnessHasJustSigned(t *testing.T) {
+	t.Parallel()
+	everywhere(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		r := w.run()
+		s := w.source(r)
+		stream := codec.Checkpoints.Stream(first)
+		_, key, _ := ed25519.GenerateKey(nil)
+		cosigned := func(size int64) {
+			note := []byte(must[string](t)(r.Checkpoint(ctx, first)))
+			with := must[[]byte](t)(formats.Cosign(note, "w", key, w.clock()))
+			_, after, err := w.log.Newest(ctx, stream, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			appended := must[codec.Appended](t)(w.log.Write(ctx, stream, after, codec.CheckpointCosigned{
+				Size: size, Witness: formats.Witness{Name: "w", Key: key.Public().(ed25519.PublicKey)}.String(),
+				Line: strings.TrimSuffix(string(with[len(note):]), "\n"),
+			}, codec.Signed{Organization: first, Time: w.clock()}))
+			r.follows(t, appended.Position)
+		}
+		grow := func() int64 {
+			r.follows(t, w.grow("one", first, 5))
+			w.pass(time.Minute)
+			r.SignDue(ctx)
+			return w.checkpoint(r, first).Size
+		}
+		ends := func(from, to uuid.UUID, want int64) {
+			t.Helper()
+			raw, b := w.bundle(s, from, to)
+			if report, found, err := check(raw, w.keys().Keys...); err != nil || report.Findings > 0 || b.Size != want {
+				t.Errorf("it ends with %d and not %d entries: %v: %v", b.Size, want, found, err)
+			}
+		}
+		early := grow()
+		signed := grow()
+		cosigned(signed)
+		late := grow()
+		cosigned(99) // of a checkpoint that there isn't
+		_, ids := w.entries(first)
+		ends(uuid.Nil, uuid.Nil, signed)
+		ends(uuid.Nil, ids[early-1], signed) // the checkpoint at its end has no witness
+		ends(ids[signed], uuid.Nil, late)
+		ends(uuid.Nil, ids[late-1], late)
+		w.pass(20 * time.Minute)
+		ends(uuid.Nil, uuid.Nil, late)
+		ends(uuid.Nil, ids[early-1], signed)
+	})
 }

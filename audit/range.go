@@ -3,8 +3,10 @@ package audit
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math/bits"
+	"time"
 
 	"github.com/google/uuid"
 	"golang.org/x/mod/sumdb/tlog"
@@ -55,7 +57,7 @@ func (l *Ledger) Range(ctx context.Context, organization string, first, last uui
 	}
 	err = l.covered(ctx, organization, func(s *signedTree) error {
 		if until < 0 {
-			if until, err = s.witnessed(r.First); err != nil {
+			if until, err = s.witnessed(r.First, l.Clock()); err != nil {
 				return err
 			}
 		}
@@ -79,29 +81,43 @@ func (l *Ledger) Range(ctx context.Context, organization string, first, last uui
 	return r, err
 }
 
-// witnessed returns the last leaf of the newest checkpoint that a witness has signed, if it is over
-// more than a number of leaves, and else of the newest.
-func (s *signedTree) witnessed(above int64) (leaf int64, err error) {
-	var size sql.NullInt64
-	err = s.q.QueryRowContext(
-		s.ctx, "SELECT max(size) FROM cosignatures WHERE tree = $1 AND size > $2", s.tree, above,
-	).Scan(&size)
-	if err != nil {
+// fresh is how long ago a witness may have signed a checkpoint for a range to end at it and not at
+// the newest.
+const fresh = 10 * time.Minute
+
+// witnessed returns the last leaf of the newest checkpoint that a witness has signed, if that was
+// just now and it is over more than a number of leaves, and else of the newest.
+func (s *signedTree) witnessed(above int64, now time.Time) (leaf int64, err error) {
+	var size int64
+	var line string
+	err = s.q.QueryRowContext(s.ctx, `SELECT n.size, c.line FROM notes AS n
+		JOIN cosignatures AS c ON c.tree = n.tree AND c.size = n.size
+		WHERE n.tree = $1 AND n.size > $2 AND n.size <= $3 ORDER BY n.size DESC LIMIT 1`, s.tree, above, s.size,
+	).Scan(&size, &line)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return s.size - 1, nil
+	case err != nil:
 		return 0, fmt.Errorf("read the cosignatures: %w", err)
 	}
-	if !size.Valid {
-		size.Int64 = s.size
+	if at, err := formats.CosignedAt(line); err != nil || now.Sub(at) > fresh {
+		return s.size - 1, nil //nolint:nilerr // such a line is none of a witness
 	}
-	return size.Int64 - 1, nil
+	return size - 1, nil
 }
+
+// farthest is how many leaves further a range may end to be at a checkpoint that a witness has
+// signed.
+const farthest = 10_000
 
 // notes returns the checkpoints over more than a number of leaves, and how many the last of them is
 // over: the first one that is over a certain leaf and that a witness has signed, or else the first.
 func (s *signedTree) notes(above, leaf int64) (size int64, notes []string, err error) {
 	if err := s.q.QueryRowContext(s.ctx, `SELECT coalesce(
-			(SELECT min(size) FROM cosignatures WHERE tree = $1 AND size > $2),
+			(SELECT min(n.size) FROM notes AS n JOIN cosignatures AS c ON c.tree = n.tree AND c.size = n.size
+				WHERE n.tree = $1 AND n.size > $2 AND n.size <= $3),
 			(SELECT min(size) FROM notes WHERE tree = $1 AND size > $2)
-		)`, s.tree, leaf,
+		)`, s.tree, leaf, leaf+farthest,
 	).Scan(&size); err != nil {
 		return 0, nil, fmt.Errorf("read a checkpoint: %w", err)
 	}

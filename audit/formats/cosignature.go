@@ -87,6 +87,15 @@ type Cosignature struct {
 	Line    string    // of the note, without its line break
 }
 
+// CosignedAt returns when a line says that its witness saw the checkpoint. The line is not checked.
+func CosignedAt(line string) (time.Time, error) {
+	raw, err := base64.StdEncoding.DecodeString(line[strings.LastIndexByte(line, ' ')+1:])
+	if err != nil || len(raw) < 4+timeSize {
+		return time.Time{}, errors.New("it isn't the line of a cosignature")
+	}
+	return time.Unix(int64(binary.BigEndian.Uint64(raw[4:])), 0).UTC(), nil //nolint:gosec // any number is a time
+}
+
 // Cosign returns a signed note with the signature of a witness added. The note is not checked.
 func Cosign(signed []byte, name string, key ed25519.PrivateKey, at time.Time) ([]byte, error) {
 	text, _, found := strings.Cut(string(signed), "\n\n")
@@ -106,16 +115,13 @@ func Cosign(signed []byte, name string, key ed25519.PrivateKey, at time.Time) ([
 type Opened struct {
 	Checkpoint
 
+	Own          string        // the note with the service's own signature alone
 	Cosignatures []Cosignature // of known witnesses
 	Unknown      int           // signatures of others
 }
 
-// Open is OpenCheckpoint that also looks at the signatures of witnesses.
+// Open checks a signed note as OpenCheckpoint does, and looks at the signatures of witnesses too.
 func Open(signed []byte, origin string, keys []ed25519.PublicKey, witnesses []Witness) (Opened, error) {
-	c, err := OpenCheckpoint(signed, origin, keys...)
-	if err != nil {
-		return Opened{}, err
-	}
 	known := make([]note.Verifier, 0, len(keys)+len(witnesses))
 	for _, key := range keys {
 		v, err := verifierOf(origin, key)
@@ -128,23 +134,39 @@ func Open(signed []byte, origin string, keys []ed25519.PublicKey, witnesses []Wi
 		known = append(known, verifier{w})
 	}
 	n, err := note.Open(signed, note.VerifierList(known...))
-	if err != nil {
-		return Opened{}, fmt.Errorf("a signature of the checkpoint: %w", err)
+	if unverified, ok := errors.AsType[*note.UnverifiedNoteError](err); ok && unverified != nil {
+		return Opened{}, ErrNotSigned
 	}
-	out := Opened{Checkpoint: c, Unknown: len(n.UnverifiedSigs)}
+	if err != nil {
+		return Opened{}, fmt.Errorf("open a checkpoint: %w", err)
+	}
+	// package note passes over a second signature by the same key, whatever it is
+	_, lines, _ := strings.Cut(string(signed), "\n\n")
+	if strings.Count(lines, "\n") != len(n.Sigs)+len(n.UnverifiedSigs) {
+		return Opened{}, errors.New("the checkpoint has two signatures of the same key")
+	}
+	out := Opened{Unknown: len(n.UnverifiedSigs)}
 	for _, s := range n.Sigs {
-		raw, err := base64.StdEncoding.Strict().DecodeString(s.Base64)
-		if err != nil {
+		if _, err := base64.StdEncoding.Strict().DecodeString(s.Base64); err != nil {
 			return Opened{}, fmt.Errorf("a signature of the checkpoint isn't strict base64: %w", err)
 		}
-		for _, w := range witnesses {
-			if w.Name == s.Name && w.KeyHash() == s.Hash {
-				at := binary.BigEndian.Uint64(raw[4:])
-				out.Cosignatures = append(out.Cosignatures, Cosignature{
-					Witness: w, At: time.Unix(int64(at), 0).UTC(), Line: "— " + s.Name + " " + s.Base64, //nolint:gosec // it was signed
-				})
-			}
+		line := "— " + s.Name + " " + s.Base64
+		i := slices.IndexFunc(witnesses, func(w Witness) bool { return w.Name == s.Name && w.KeyHash() == s.Hash })
+		if i < 0 {
+			out.Own = n.Text + "\n" + line + "\n"
+			continue
 		}
+		at, err := CosignedAt(line)
+		if err != nil {
+			return Opened{}, err
+		}
+		out.Cosignatures = append(out.Cosignatures, Cosignature{witnesses[i], at, line})
 	}
-	return out, nil
+	if out.Own == "" {
+		return Opened{}, ErrNotSigned
+	}
+	if out.Checkpoint, err = ParseCheckpoint(n.Text); err == nil && out.Origin != origin {
+		err = fmt.Errorf("the checkpoint is of %q and not of %q", out.Origin, origin)
+	}
+	return out, err
 }

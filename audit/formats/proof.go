@@ -4,6 +4,8 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -59,6 +61,12 @@ type Receipt struct {
 	Proof    Proof  `json:"proof"`
 }
 
+// Origin names the tree of the checkpoint. Nothing is checked.
+func (r Receipt) Origin() string {
+	origin, _, _ := strings.Cut(r.Proof.Checkpoint, "\n")
+	return origin
+}
+
 // Check checks that the entry is the leaf of the proof, and the proof.
 func (r Receipt) Check(origin string, keys ...ed25519.PublicKey) error {
 	if r.Entry.Leaf() != r.Proof.Leaf {
@@ -83,6 +91,17 @@ type Key struct {
 	PublicKey ed25519.PublicKey `json:"public_key"` // base64
 	NotBefore time.Time         `json:"not_before"`
 	NotAfter  time.Time         `json:"not_after,omitzero"` // zero: it still signs
+}
+
+// PublicKeys returns the keys for a use, each once.
+func PublicKeys(keys []Key, use KeyUse) (out []ed25519.PublicKey) {
+	for _, k := range keys {
+		known := slices.ContainsFunc(out, func(o ed25519.PublicKey) bool { return o.Equal(k.PublicKey) })
+		if k.Use == use && k.Algorithm == "Ed25519" && len(k.PublicKey) == ed25519.PublicKeySize && !known {
+			out = append(out, k.PublicKey)
+		}
+	}
+	return out
 }
 
 // Keys is the whole of that file.

@@ -18,15 +18,6 @@ import (
 	"agentkey/audit/formats"
 )
 
-func keysFor(keys []formats.Key, use formats.KeyUse) (out []ed25519.PublicKey) {
-	for _, k := range keys {
-		if k.Use == use && len(k.PublicKey) == ed25519.PublicKeySize {
-			out = append(out, k.PublicKey)
-		}
-	}
-	return out
-}
-
 // part is some lines of the events on their way through the check. What takes time is done for
 // several at once; what depends on their order is done in it.
 type part struct {
@@ -55,11 +46,11 @@ const (
 	// signature is calculated.
 	partLines = 2048
 	// partSize bounds them in bytes, so that a part of long lines takes no more memory.
-	partSize = 8 << 20
+	partSize = 4 << 20
 	// skew is how far the clocks of the service's processes may be apart.
 	skew = 10 * time.Minute
 	// maxLine is the longest line, in bytes. The log takes no event of that size.
-	maxLine = 64 << 20
+	maxLine = 4 << 20
 )
 
 // events reads the lines and checks each by itself, on all processors, and then all of them in
@@ -73,7 +64,7 @@ func (c *check) events(f *zip.File) {
 	defer r.Close() //nolint:errcheck // it was read to its end, or the error of that counts
 	keys := map[string]formats.Key{}
 	for _, k := range c.Report.Keys {
-		if k.Use == formats.EventKey && len(k.PublicKey) == ed25519.PublicKeySize {
+		if k.Use == formats.EventKey && k.Algorithm == "Ed25519" && len(k.PublicKey) == ed25519.PublicKeySize {
 			keys[k.ID] = k
 		}
 	}
@@ -115,7 +106,10 @@ func (c *check) events(f *zip.File) {
 	t.end()
 }
 
-var errUnfinished = errors.New("the last line has no end")
+var (
+	errUnfinished = errors.New("the last line has no end")
+	errLong       = errors.New("a line is longer than any event")
+)
 
 func readLines(r *bufio.Reader) (lines []string, err error) {
 	for size := 0; len(lines) < partLines && size < partSize; {
@@ -138,6 +132,8 @@ func readLine(r *bufio.Reader) (string, error) {
 			return string(append(long, text...)), nil
 		case errors.Is(err, bufio.ErrBufferFull) && len(long) < maxLine:
 			long = append(long, text...)
+		case errors.Is(err, bufio.ErrBufferFull):
+			return "", errLong
 		case errors.Is(err, io.EOF) && len(long)+len(text) > 0:
 			return "", errUnfinished
 		default:

@@ -136,15 +136,26 @@ func (c *check) files(archive *zip.Reader) (map[string]*zip.File, bool) {
 		}
 	}
 	if f := files[formats.ReadmeFile]; f != nil { // it is text for people, but it must be readable
-		if _, err := c.read(f); err != nil {
+		if err := pass(f); err != nil {
 			c.found(Unreadable, formats.NoIndex, 0, "%s: %v", f.Name, err)
 		}
 	}
 	return files, whole
 }
 
-// maxSmall bounds the files that are read as a whole.
-const maxSmall = 1 << 30
+// maxSmall bounds the files that are read as a whole: the checkpoints of some years.
+const maxSmall = 256 << 20
+
+// pass reads a file and keeps nothing.
+func pass(f *zip.File) error {
+	r, err := f.Open()
+	if err != nil {
+		return err
+	}
+	defer r.Close() //nolint:errcheck // it was read to its end, or the error of that counts
+	_, err = io.Copy(io.Discard, io.LimitReader(r, maxSmall))
+	return err
+}
 
 func (c *check) read(f *zip.File) ([]byte, error) {
 	r, err := f.Open()
@@ -171,6 +182,11 @@ func (c *check) head(files map[string]*zip.File) bool {
 		c.compareKeys(keys.Keys)
 	}
 	r := c.Range
+	if !formats.IsOrigin(r.Origin) {
+		c.found(Altered, formats.NoIndex, 0, "%s names no ledger", formats.RangeFile)
+		c.Range.Origin = ""
+		return false
+	}
 	if r.First < 0 || r.Last < r.First {
 		c.found(Altered, formats.NoIndex, 0, "%s names the entries from %d to %d", formats.RangeFile, r.First, r.Last)
 		return false
@@ -198,10 +214,14 @@ func (c *check) compareKeys(own []formats.Key) {
 		equal := func(known formats.Key) bool {
 			return known.ID == k.ID && known.Use == k.Use && known.Algorithm == k.Algorithm &&
 				known.PublicKey.Equal(k.PublicKey) && known.NotBefore.Equal(k.NotBefore) &&
-				(known.NotAfter.Equal(k.NotAfter) || k.NotAfter.IsZero()) // it may have ended since
+				// of an ended key, one of the two may be from before
+				(known.NotAfter.Equal(k.NotAfter) || k.NotAfter.IsZero() || known.NotAfter.IsZero())
 		}
 		if !slices.ContainsFunc(c.Report.Keys, equal) {
-			c.found(Altered, formats.NoIndex, 0, "the key %q in the bundle isn't one of the given keys", k.ID)
+			c.found(
+				Altered, formats.NoIndex, 0, "the key %q in the bundle isn't one of the given keys; if the service has a new "+
+					"one, get its keys again in a way that you trust", k.ID,
+			)
 		}
 	}
 }
@@ -225,18 +245,23 @@ func (c *check) notes(f *zip.File) bool {
 		c.found(Altered, formats.NoIndex, 0, "%s isn't a list of signed notes", f.Name)
 		return false
 	}
-	witnesses := slices.Clone(c.Witnesses)
+	var witnesses []formats.Witness
+	for _, w := range c.Witnesses {
+		if !slices.ContainsFunc(witnesses, func(known formats.Witness) bool { return same(known, w) }) {
+			witnesses = append(witnesses, w)
+		}
+	}
 	for _, text := range c.Range.Witnesses {
 		w, err := formats.ParseWitness(text)
 		if err != nil {
 			c.found(Altered, formats.NoIndex, 0, "%s: %v", formats.RangeFile, err)
 			return false
 		}
-		if !c.named(w) {
+		if !slices.ContainsFunc(witnesses, func(known formats.Witness) bool { return same(known, w) }) {
 			witnesses = append(witnesses, w)
 		}
 	}
-	signers := keysFor(c.Report.Keys, formats.CheckpointKey)
+	signers := formats.PublicKeys(c.Report.Keys, formats.CheckpointKey)
 	for note := range slices.Chunk(parts, 2) {
 		c.Checkpoints++
 		signed, err := formats.Open([]byte(note[0]+"\n\n"+note[1]+"\n"), c.Range.Origin, signers, witnesses)

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"agentkey/audit/formats"
@@ -27,16 +28,40 @@ type State struct {
 	Origin     string        `json:"origin"`     // of the tree that it watches; "": none yet
 	Keys       []formats.Key `json:"keys"`       // of the service's checkpoints, that it trusts since the first
 	Checkpoint string        `json:"checkpoint"` // the newest that it signed: a note with its own signature
+
+	// Fork is a checkpoint of the service that doesn't agree with Checkpoint: since then the witness
+	// signs nothing. Who has looked into it empties this.
+	Fork string `json:"fork"`
 }
 
 // Witness watches one tree.
 type Witness struct {
 	file  string
+	lock  *os.File
 	state State
+}
+
+// Close lets another process be this witness.
+func (w *Witness) Close() error { return w.lock.Close() }
+
+// only returns a lock of the witness that a file is about. The state itself is replaced whenever it
+// changes, so the lock is a file beside it, which holds nothing.
+func only(file string) (*os.File, error) {
+	lock, err := os.OpenFile(file+".lock", os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the operator of the witness names it
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(ErrInUse, lock.Close())
+	}
+	return lock, nil
 }
 
 // ErrFork says that a service shows a history that isn't the one that it showed before.
 var ErrFork = errors.New("FORK: the service shows another history than before")
+
+// ErrInUse says that another process is this witness.
+var ErrInUse = errors.New("another process uses this witness: stop it first")
 
 // Create makes the file of a new witness with a key of its own. It must not exist yet.
 func Create(file, name string) (*Witness, error) {
@@ -48,24 +73,42 @@ func Create(file, name string) (*Witness, error) {
 	if _, err := rand.Read(seed); err != nil {
 		return nil, err
 	}
-	if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s exists already", file)
+	lock, err := only(file)
+	if err != nil {
+		return nil, err
 	}
-	w := &Witness{file: file, state: State{Name: name, Seed: seed}}
-	return w, w.save()
+	w := &Witness{file: file, lock: lock, state: State{Name: name, Seed: seed}}
+	if _, err = os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%s exists already", file)
+	} else {
+		err = w.save()
+	}
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return w, nil
 }
 
 // Open reads the file of a witness. Of a file that is gone, the error is fs.ErrNotExist.
 func Open(file string) (*Witness, error) {
-	text, err := os.ReadFile(file) //nolint:gosec // who runs the witness names it
+	if _, err := os.Lstat(file); err != nil {
+		return nil, err
+	}
+	lock, err := only(file)
 	if err != nil {
 		return nil, err
 	}
-	w := &Witness{file: file}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&w.state); err != nil || len(w.state.Seed) != ed25519.SeedSize {
-		return nil, fmt.Errorf("%s isn't the state of a witness; restore it from a copy: a new one remembers nothing", file)
+	w := &Witness{file: file, lock: lock}
+	text, err := os.ReadFile(file) //nolint:gosec // the operator of the witness names it
+	if err == nil {
+		d := json.NewDecoder(bytes.NewReader(text))
+		d.DisallowUnknownFields()
+		if err = d.Decode(&w.state); err != nil || len(w.state.Seed) != ed25519.SeedSize {
+			err = fmt.Errorf("%s isn't the state of a witness; restore it from a copy: a new one remembers nothing", file)
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
 	}
 	return w, nil
 }
@@ -81,20 +124,36 @@ func (w *Witness) key() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(w.sta
 // Keys are the keys of the service that it trusts; nil before the first checkpoint.
 func (w *Witness) Keys() []formats.Key { return w.state.Keys }
 
+// Size is how many entries the newest checkpoint is over that it signed; 0: none yet.
+func (w *Witness) Size() int64 {
+	c, err := formats.ParseCheckpoint(w.state.Checkpoint)
+	if err != nil {
+		return 0
+	}
+	return c.Size
+}
+
 // See checks a checkpoint of the service against what the witness saw before, remembers it, and
 // returns it with the witness's signature. keys are trusted with the first checkpoint, and never
-// looked at again. prove asks the service for a proof between two sizes. An error that is ErrFork
-// comes with both checkpoints in its text; every other one is worth another try.
+// looked at again. prove asks the service for a proof between two sizes. After an error that is
+// ErrFork, every further one is too, and its text has both checkpoints; every other error is worth
+// another try.
 func (w *Witness) See(
 	signed []byte, keys []formats.Key, at time.Time, prove func(from, to int64) (formats.Consistency, error),
 ) (cosigned []byte, size int64, err error) {
 	origin, _, _ := strings.Cut(string(signed), "\n")
 	next := w.state
+	if next.Fork != "" {
+		return nil, 0, w.forked("it was seen before; look into it, then empty \"fork\" in "+w.file, next)
+	}
 	if next.Origin == "" {
+		if !formats.IsOrigin(origin) {
+			return nil, 0, errors.New("the service shows something that isn't a checkpoint")
+		}
 		next.Origin, next.Keys = origin, keys
 	}
 	if next.Origin != origin {
-		return nil, 0, fmt.Errorf("this witness watches %s, and the service shows %s", next.Origin, origin)
+		return nil, 0, fmt.Errorf("this witness watches %s, and the service shows %q", next.Origin, origin)
 	}
 	now, err := w.open(next, signed)
 	if err != nil {
@@ -109,10 +168,16 @@ func (w *Witness) See(
 			return []byte(next.Checkpoint), was.Size, nil
 		}
 		fork := func(what string) error {
-			return fmt.Errorf("%w: %s\nBefore:\n%s\nNow:\n%s", ErrFork, what, next.Checkpoint, signed)
+			next.Fork = now.Own
+			w.state = next
+			return errors.Join(w.forked(what, next), w.save())
 		}
-		if now.Size <= was.Size {
-			return nil, 0, fork(fmt.Sprintf("it had %d entries, and has %d with another root", was.Size, now.Size))
+		if now.Size == was.Size {
+			return nil, 0, fork(fmt.Sprintf("both have %d entries, and other roots", was.Size))
+		}
+		if now.Size < was.Size {
+			return nil, 0, fmt.Errorf("the service shows an older checkpoint, over %d entries, than the one over %d that was "+
+				"signed; if that lasts, it lost the end of its history", now.Size, was.Size)
 		}
 		proof, err := prove(was.Size, now.Size)
 		if err != nil {
@@ -122,7 +187,7 @@ func (w *Witness) See(
 			return nil, 0, fork(fmt.Sprintf("its %d entries don't begin with the %d from before", now.Size, was.Size))
 		}
 	}
-	if cosigned, err = formats.Cosign(w.service(next, signed), next.Name, w.key(), at); err != nil {
+	if cosigned, err = formats.Cosign([]byte(now.Own), next.Name, w.key(), at); err != nil {
 		return nil, 0, err
 	}
 	next.Checkpoint = string(cosigned)
@@ -135,26 +200,12 @@ func (w *Witness) See(
 	return cosigned, now.Size, nil
 }
 
-func (w *Witness) open(s State, signed []byte) (formats.Opened, error) {
-	var keys []ed25519.PublicKey
-	for _, k := range s.Keys {
-		if k.Use == formats.CheckpointKey {
-			keys = append(keys, k.PublicKey)
-		}
-	}
-	return formats.Open(signed, s.Origin, keys, []formats.Witness{w.Public()})
+func (w *Witness) forked(what string, s State) error {
+	return fmt.Errorf("%w: %s\nBefore:\n%s\nNow:\n%s", ErrFork, what, s.Checkpoint, s.Fork)
 }
 
-// service returns a note without the signatures of others: only the service's own is handed on.
-func (w *Witness) service(s State, signed []byte) []byte {
-	text, sigs, _ := strings.Cut(string(signed), "\n\n")
-	out := []byte(text + "\n\n")
-	for line := range strings.Lines(sigs) {
-		if strings.HasPrefix(line, "— "+s.Origin+" ") {
-			out = append(out, line...)
-		}
-	}
-	return out
+func (w *Witness) open(s State, signed []byte) (formats.Opened, error) {
+	return formats.Open(signed, s.Origin, formats.PublicKeys(s.Keys, formats.CheckpointKey), []formats.Witness{w.Public()})
 }
 
 // save writes the file in the place of the one before, whole or not at all.

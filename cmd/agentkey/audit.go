@@ -11,14 +11,18 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+
+	"agentkey/audit/formats"
 )
 
 type auditCommand struct {
 	Export auditExportCommand `cmd:"" help:"Download the audit from a running service."`
-	Verify auditVerifyCommand `cmd:"" help:"Check a bundle of the audit. It needs neither the service nor a network."`
+	Verify auditVerifyCommand `cmd:"" help:"Check a bundle or a receipt. Without --live it needs no network."`
 
 	Witness auditWitnessCommand `cmd:"" help:"Watch a service that somebody else runs, and sign that its history only grew."`
 }
@@ -26,7 +30,7 @@ type auditCommand struct {
 // remote is a running service, as an auditor reaches it.
 type remote struct {
 	URL       string `default:"http://127.0.0.1:8080" help:"The address of the service."`
-	TokenFile string `placeholder:"FILE" type:"existingfile" help:"A file with a service token. AGENTKEY_ADMIN_TOKEN also holds one."`
+	TokenFile string `placeholder:"FILE" type:"existingfile" help:"A file with a service token. Without it, the token in AGENTKEY_ADMIN_TOKEN is used."`
 }
 
 func (r remote) get(ctx context.Context, sh *shell, path string, query url.Values) (*http.Response, error) {
@@ -48,6 +52,9 @@ func (r remote) send(
 	if token == "" {
 		return nil, usageError{errors.New("there is no token: set AGENTKEY_ADMIN_TOKEN or name a file with --token-file")}
 	}
+	if !strings.HasPrefix(r.URL, "http://") && !strings.HasPrefix(r.URL, "https://") {
+		return nil, usageError{fmt.Errorf("the address %q must begin with http:// or https://", r.URL)}
+	}
 	address := strings.TrimSuffix(r.URL, "/") + path
 	if len(query) > 0 {
 		address += "?" + query.Encode()
@@ -60,9 +67,11 @@ func (r remote) send(
 		q.Header.Set("Content-Type", "application/json")
 	}
 	q.Header.Set("Authorization", "Bearer "+token)
-	a, err := http.DefaultClient.Do(q)
+	// the token goes to the address that was named, and to no other
+	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	a, err := client.Do(q)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w; does the service run there?", err)
 	}
 	if a.StatusCode == http.StatusOK || a.StatusCode == http.StatusNoContent {
 		return a, nil
@@ -72,7 +81,25 @@ func (r remote) send(
 	if err := json.NewDecoder(io.LimitReader(a.Body, 1<<20)).Decode(&problem); err != nil || problem.Detail == "" {
 		return nil, fmt.Errorf("%s answers %s; is it the address of the service?", address, a.Status)
 	}
-	return nil, fmt.Errorf("the service answers: %s %s", problem.Detail, problem.Hint)
+	return nil, fmt.Errorf("the service answers: %s %s", printable(problem.Detail), printable(problem.Hint))
+}
+
+// printable is a text of somebody who isn't trusted, without what a terminal would act on.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, text)
+}
+
+// consistency asks for the proof that one size of the ledger begins with another.
+func (r remote) consistency(sh *shell, from, to int64) (proof formats.Consistency, err error) {
+	err = r.getJSON(sh, "/api/admin/audit/consistency", url.Values{
+		"from": {strconv.FormatInt(from, 10)}, "to": {strconv.FormatInt(to, 10)},
+	}, &proof)
+	return proof, err
 }
 
 // getJSON reads a small answer.
@@ -112,7 +139,7 @@ type auditExportCommand struct {
 	Format    string `enum:"bundle,jsonl,csv,ocsf" default:"bundle" help:"bundle: a ZIP archive that proves itself. jsonl: events as they are stored. csv: a table. ocsf: OCSF 1.3.0 for a SIEM, a line per event."`
 	From      string `help:"Not before this time (RFC 3339)."`
 	To        string `help:"Before this time (RFC 3339)."`
-	ActorType string `help:"Only what this type of actor did. Like the next ones, it isn't for a bundle."`
+	ActorType string `help:"Only what this type of actor did. This and the four below don't work with a bundle."`
 	ActorID   string `help:"Only what this actor did."`
 	AgentID   string `help:"Only what is by or about this agent."`
 	ToolID    string `help:"Only what is about this tool."`
@@ -151,36 +178,43 @@ func (r remote) download(sh *shell, query url.Values, file string) (entries int6
 	if entries, err = strconv.ParseInt(a.Header.Get("X-Export-Entries"), 10, 64); err != nil {
 		return 0, fmt.Errorf("%s doesn't answer like the service", r.URL)
 	}
-	part := file + ".part"
-	out, err := os.Create(part) //nolint:gosec // the caller names it
+	out, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*.part") // mode 0600
 	if err != nil {
 		return 0, err
 	}
 	defer func() {
-		if err != nil {
-			err = errors.Join(err, out.Close(), os.Remove(part))
+		if _, lacking := errors.AsType[lackingError](err); err != nil && !lacking {
+			_ = out.Close() // it may be closed already
+			err = errors.Join(err, os.Remove(out.Name()))
 		}
 	}()
 	seen := &counting{show: progressOn(sh.stderr), of: entries, unit: "bytes"}
-	if query.Get("format") != "bundle" {
+	if format := query.Get("format"); format != "bundle" && format != "csv" { // a cell may have several lines
 		seen.unit, seen.lines = "entries", true
-	}
-	if query.Get("format") == "csv" {
-		seen.n = -1 // the first line has the names of the columns
 	}
 	_, err = io.Copy(io.MultiWriter(out, seen), a.Body)
 	seen.done()
-	if err == nil && seen.lines && seen.n < entries {
-		err = io.ErrUnexpectedEOF
-	}
-	if err == nil && !seen.lines {
+	if err == nil && query.Get("format") == "bundle" {
 		err = isArchive(out)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("the download broke off, and nothing of it is kept; run the command again: %w", err)
 	}
-	return entries, errors.Join(out.Close(), os.Rename(part, file))
+	if err = out.Close(); err != nil {
+		return 0, err
+	}
+	if err = os.Rename(out.Name(), file); err != nil {
+		return 0, err
+	}
+	if seen.lines && seen.n < entries { // the service ended the answer itself
+		return 0, lackingError{fmt.Errorf("%s has %d of %d entries: the log no longer holds the others as they were "+
+			"written; see GET /api/admin/audit/integrity", file, seen.n, entries)}
+	}
+	return entries, nil
 }
+
+// lackingError says that a file is there that doesn't have everything.
+type lackingError struct{ error }
 
 func isArchive(f *os.File) error {
 	at, err := f.Stat()

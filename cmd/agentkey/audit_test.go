@@ -75,7 +75,12 @@ func (p *program) auditor(receipt []byte) {
 	}
 	must(1, "a part of it is missing", "verify", save("cut.zip", raw[:len(raw)/2]), "--keys", keys)
 	must(1, "isn't a bundle", "verify", save("text", []byte("x")))
-	must(1, "isn't a receipt", "verify", keys, "--keys", keys)
+	must(2, "neither a bundle nor a receipt", "verify", keys, "--keys", keys)
+	must(2, "neither a bundle nor a receipt", "verify", file("agents.jsonl"), "--keys", keys)
+	must(2, "with --keys alone", "verify", save("receipt.json", receipt), "--keys", keys, "--live", p.URL)
+	must(2, "neither", "verify", save("receipt.json", append(bytes.Clone(receipt), "}x"...)), "--keys", keys)
+	claim := bytes.Replace(receipt, []byte(`"event_id":"`), []byte(`"event_id":"\u001b[2J`), 1)
+	must(1, "altered", "verify", save("receipt.json", claim), "--keys", keys)
 	must(2, "isn't the answer of", "verify", bundle, "--keys", save("other.json", []byte("{}")))
 	must(0, "OK: the entry ", "verify", save("receipt.json", receipt), "--keys", keys)
 	must(2, "--keys", "verify", save("receipt.json", receipt))

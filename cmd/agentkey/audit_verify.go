@@ -2,11 +2,11 @@ package main
 
 import (
 	"bufio"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/url"
 	"os"
-	"strconv"
 	"time"
 
 	"agentkey/audit/formats"
@@ -19,14 +19,19 @@ type auditVerifyCommand struct {
 	Witness []string `placeholder:"WITNESS" help:"A witness, as agentkey audit witness prints it, that must have signed the last checkpoint. Can be repeated."`
 	Live    string   `placeholder:"URL" help:"Also check that the history of this running service begins with the bundle's."`
 
-	TokenFile string `placeholder:"FILE" type:"existingfile" help:"For --live: a file with a service token. AGENTKEY_ADMIN_TOKEN also holds one."`
+	TokenFile string `placeholder:"FILE" type:"existingfile" help:"For --live: a file with a service token. Without it, the token in AGENTKEY_ADMIN_TOKEN is used."`
 }
 
 // errFindings ends the command when a bundle doesn't hold. Its lines were printed.
-var errFindings = errors.New("the audit doesn't hold")
+var errFindings = errors.New("the audit doesn't hold: keep this file, and ask the operator of the service about it, " +
+	"for whom docs/runbook.md says what to do")
 
 // Run checks a bundle and prints what it proves.
 func (v *auditVerifyCommand) Run(sh *shell) (err error) {
+	options := verify.Options{OnFinding: func(f verify.Finding) { _, _ = fmt.Fprintln(sh.stdout, f) }}
+	if err := v.trusted(&options); err != nil {
+		return err
+	}
 	service := remote{URL: v.Live, TokenFile: v.TokenFile}
 	file := v.Bundle
 	if file == "" {
@@ -42,10 +47,6 @@ func (v *auditVerifyCommand) Run(sh *shell) (err error) {
 		if _, err := service.download(sh, url.Values{"format": {"bundle"}}, file); err != nil {
 			return err
 		}
-	}
-	options := verify.Options{OnFinding: func(f verify.Finding) { _, _ = fmt.Fprintln(sh.stdout, f) }}
-	if err := v.trusted(&options); err != nil {
-		return err
 	}
 	show := progressOn(sh.stderr)
 	if show != nil {
@@ -95,6 +96,9 @@ var errReceipt = errors.New("it is a receipt")
 
 // receipt checks the answer of GET /api/me/receipts/{event_id}.
 func (v *auditVerifyCommand) receipt(sh *shell, file string, keys []formats.Key) error {
+	if len(v.Witness) > 0 || v.Live != "" {
+		return usageError{errors.New("a receipt is checked with --keys alone; name a bundle for --witness and --live")}
+	}
 	if len(keys) == 0 {
 		return usageError{errors.New("a receipt has no keys in it: name those of the service with --keys")}
 	}
@@ -102,15 +106,18 @@ func (v *auditVerifyCommand) receipt(sh *shell, file string, keys []formats.Key)
 	if err != nil {
 		return err
 	}
-	r, origin, err := verify.Receipt(text, keys)
+	r, err := verify.Receipt(text, keys)
+	if errors.Is(err, verify.ErrNoReceipt) {
+		return usageError{fmt.Errorf("%s is neither a bundle nor a receipt; the other formats can't be checked", file)}
+	}
 	if err != nil {
 		_, _ = fmt.Fprintln(sh.stdout, err)
 		return errFindings
 	}
 	_, err = fmt.Fprintf(
-		sh.stdout, "OK: the entry %d of %s, over which the service signed a checkpoint of %d entries, is the one of this "+
-			"receipt: the event %s.\nThe entry is a hash; the event itself is in the audit.\n",
-		r.Proof.Index, origin, r.Proof.Size, r.EventID,
+		sh.stdout, "OK: the entry %s is the entry %d of %s, as the service signed it.\nThe entry is the hash of an "+
+			"event. The receipt claims that it is the event %s: compare it with that event in the exported audit.\n",
+		base64.StdEncoding.EncodeToString(r.Entry[:]), r.Proof.Index, r.Origin(), r.EventID,
 	)
 	return err
 }
@@ -139,13 +146,12 @@ func (v *auditVerifyCommand) compare(sh *shell, service remote, r *verify.Report
 	if err != nil {
 		return err
 	}
-	var c formats.Consistency
-	found, now := verify.Continues(*r, note, func(from, to int64) (formats.Consistency, error) {
-		err := service.getJSON(sh, "/api/admin/audit/consistency", url.Values{
-			"from": {strconv.FormatInt(from, 10)}, "to": {strconv.FormatInt(to, 10)},
-		}, &c)
-		return c, err
+	found, now, err := verify.Continues(*r, note, func(from, to int64) (formats.Consistency, error) {
+		return service.consistency(sh, from, to)
 	})
+	if err != nil {
+		return err
+	}
 	if found != nil {
 		r.Findings++
 		o.OnFinding(*found)
@@ -158,11 +164,11 @@ func (v *auditVerifyCommand) compare(sh *shell, service remote, r *verify.Report
 func (v *auditVerifyCommand) tell(sh *shell, r verify.Report) error {
 	out := bufio.NewWriter(sh.stdout)
 	if r.Findings > 0 {
-		_, _ = fmt.Fprintf(out, "%d findings in %d entries of %s.\n", r.Findings, r.Entries, r.Range.Origin)
+		_, _ = fmt.Fprintf(out, "Findings: %d, in %d entries of %s.\n", r.Findings, r.Entries, r.Range.Origin)
 		return errors.Join(out.Flush(), errFindings)
 	}
 	_, _ = fmt.Fprintf(
-		out, "OK: the entries %d to %d of %s are those that the service signed, in %d checkpoints.\n", r.Range.First,
+		out, "OK: the entries %d to %d of %s are those that the service signed. Checkpoints: %d.\n", r.Range.First,
 		r.Range.Last, r.Range.Origin, r.Checkpoints,
 	)
 	if r.OwnKeys {
@@ -176,6 +182,7 @@ func (v *auditVerifyCommand) tell(sh *shell, r verify.Report) error {
 		_, _ = fmt.Fprintln(out, "No witness was named, so anyone who has the service's private keys can have signed "+
 			"another history.")
 	}
-	_, _ = fmt.Fprintln(out, "Nothing covers the positions of the entries, README.txt, and the form of the archive.")
+	_, _ = fmt.Fprintln(out, "Nothing covers the positions of the entries, README.txt, further witnesses, earlier "+
+		"checkpoints that were left out, and the form of the archive: another program may read other things out of it.")
 	return out.Flush()
 }

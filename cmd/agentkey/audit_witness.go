@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
-	"net/url"
 	"os"
-	"strconv"
 	"time"
 
 	"agentkey/audit/formats"
@@ -20,26 +18,41 @@ import (
 type auditWitnessCommand struct {
 	remote
 
-	State string        `arg:"" help:"The file that holds all that this witness remembers, its key included. Created at the first start." type:"path"`
-	Name  string        `default:"witness" help:"The name of a new witness: one word, such as audit.example.com/w1."`
+	State string        `arg:"" help:"The file that holds the witness's private key and the last checkpoint that it signed. Created at the first start." type:"path"`
+	Name  string        `help:"The name of a new witness: one word, such as audit.example.com/w1."`
 	Keys  string        `placeholder:"FILE" type:"existingfile" help:"The answer of /.well-known/agentkey-keys.json, got another way. Without it the service is asked once, at the first start, and believed."`
 	Every time.Duration `default:"1m" help:"How often the service is asked."`
-	Once  bool          `help:"Ask once and end, for a timer of your own."`
+	Once  bool          `help:"Ask once and end, for cron or a systemd timer."`
+
+	told int64 // entries that it last said it signed
 }
 
 // Run watches a service until it is stopped or shows another history.
-func (c *auditWitnessCommand) Run(sh *shell) error {
+func (c *auditWitnessCommand) Run(sh *shell) (err error) {
+	if c.Every < time.Second {
+		return usageError{errors.New("--every is at least 1s")}
+	}
 	w, err := witness.Open(c.State)
 	if errors.Is(err, fs.ErrNotExist) {
-		if w, err = witness.Create(c.State, c.Name); err == nil {
-			_, err = fmt.Fprintf(sh.stdout, "A new witness. Register it with the service: AGENTKEY_WITNESSES=%s\n", w.Public())
+		if c.Name == "" {
+			return usageError{errors.New("a new witness needs a --name, such as audit.example.com/w1")}
 		}
+		w, err = witness.Create(c.State, c.Name)
 	}
 	if err != nil {
 		return err
 	}
-	if c.Every < time.Second {
-		return usageError{errors.New("--every is at least 1s")}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	self := w.Public()
+	if c.Name != "" && c.Name != self.Name {
+		return usageError{fmt.Errorf("%s is the witness %s: leave out --name, or name another file", c.State, self.Name)}
+	}
+	if c.Keys != "" && w.Keys() != nil {
+		return usageError{fmt.Errorf("%s trusts the keys of its first start: leave out --keys", c.State)}
+	}
+	_, err = fmt.Fprintf(sh.stdout, "The service registers this witness with AGENTKEY_WITNESSES=%s\n", self)
+	if err != nil {
+		return err
 	}
 	for {
 		err := c.look(sh, w)
@@ -47,7 +60,7 @@ func (c *auditWitnessCommand) Run(sh *shell) error {
 			return err
 		}
 		if err != nil && sh.ctx.Err() == nil {
-			_, _ = fmt.Fprintln(sh.stderr, "agentkey: tried again later:", err)
+			_, _ = fmt.Fprintf(sh.stderr, "agentkey: %v\nagentkey: the next try is in %s\n", err, c.Every)
 		}
 		if c.Once {
 			return nil
@@ -72,18 +85,20 @@ func (c *auditWitnessCommand) look(sh *shell, w *witness.Witness) error {
 			return err
 		}
 	}
-	signed, size, err := w.See(note, keys, time.Now(), func(from, to int64) (proof formats.Consistency, err error) {
-		err = c.getJSON(sh, "/api/admin/audit/consistency", url.Values{
-			"from": {strconv.FormatInt(from, 10)}, "to": {strconv.FormatInt(to, 10)},
-		}, &proof)
-		return proof, err
+	signed, size, err := w.See(note, keys, time.Now(), func(from, to int64) (formats.Consistency, error) {
+		return c.consistency(sh, from, to)
 	})
 	if err != nil {
 		return err
 	}
 	if err := c.handIn(sh, signed); err != nil {
-		return fmt.Errorf("signed a checkpoint over %d entries, and can't hand it in: %w", size, err)
+		return fmt.Errorf("the checkpoint over %d entries is signed, but can't be handed in: %w Its operator sets "+
+			"AGENTKEY_WITNESSES=%s and starts the service again", size, err, w.Public())
 	}
+	if size == c.told {
+		return nil
+	}
+	c.told = size
 	_, err = fmt.Fprintf(sh.stdout, "Signed: the history only grew, to %d entries.\n", size)
 	return err
 }

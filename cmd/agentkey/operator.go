@@ -249,7 +249,8 @@ func (keysSign) Run(sh *shell) error {
 			func(ctx context.Context, d time.Duration) error {
 				_, _ = fmt.Fprintf(
 					sh.stderr,
-					"A new key signs from now on. Every process notices within %s. Then the former key ends.\n", d,
+					"A new key signs. In %.0f seconds, when every process uses it, the former key ends. "+
+						"The service may run on.\n", d.Seconds(),
 				)
 				select {
 				case <-time.After(d):

@@ -35,7 +35,7 @@ func TestAWitnessSignsThatHistoryOnlyGrew(t *testing.T) {
 	p.env = append(p.env, "AGENTKEY_WITNESSES="+created[1])
 	p.restart()
 	witness(p, 0, "the history only grew")
-	witness(p, 0, "the history only grew") // it signs nothing twice
+	witness(p, 0, "the history only grew") // it hands in the same
 	admin := p.admin()
 	cosigned := func() string {
 		var note string
@@ -94,6 +94,10 @@ func TestAWitnessSignsThatHistoryOnlyGrew(t *testing.T) {
 		{0, "No witness was named", []string{"verify", bundle, "--keys", keys}},
 		{0, "audit.example.com/w1 saw the last", []string{"verify", bundle, "--keys", keys, "--witness", created[1]}},
 		{0, "they begin with these", []string{"verify", bundle, "--witness", created[1], "--live", p.URL}},
+		{0, "saw the last", []string{"verify", bundle, "--witness", created[1], "--witness", created[1]}},
+		{2, "leave out --name", []string{"witness", state, "--name", "else", "--url", p.URL}},
+		{2, "leave out --keys", []string{"witness", state, "--keys", keys, "--url", p.URL}},
+		{2, "must begin with http", []string{"export", bundle + "2", "--url", "127.0.0.1"}},
 		{2, "a witness is its name", []string{"verify", bundle, "--witness", "x"}},
 		{2, "at least 1s", []string{"witness", state, "--every", "1ms"}},
 		{1, "has not signed the last", []string{"verify", bundle, "--witness", strangerWitness}},
@@ -110,7 +114,7 @@ func TestAWitnessSignsThatHistoryOnlyGrew(t *testing.T) {
 	witness(fork, 1, "FORK")
 	fork.admin().mustBeCovered("There and on")
 	witness(fork, 1, "FORK")
-	witness(p, 0, "the history only grew")
+	witness(p, 1, "FORK") // until somebody has looked
 }
 
 // strangerWitness is a witness that has never signed anything here.
