@@ -44,28 +44,36 @@ func (s *Server) ListAgents(ctx context.Context, r ListAgentsRequestObject) (Lis
 	if err != nil {
 		return nil, err
 	}
+	model, err := s.at(call, r.Params.AsOf)
+	if err != nil {
+		return nil, err
+	}
 	filter := readmodels.AgentFilter{Query: value(r.Params.Q), Status: string(value(r.Params.Status))}
-	found, err := s.Models.Agents(call.ctx, call.Caller.Organization, filter, s.Clock(), p)
+	found, err := model.Agents(call.ctx, call.Caller.Organization, filter, model.now, p)
 	if err != nil {
 		return nil, asked(err, "agent")
 	}
 	return ListAgents200JSONResponse{
-		Items: views(
-			found.Items, func(a readmodels.Agent) Agent { return s.agentView(call.ctx, call.Caller.Organization, a) },
-		),
-		NextCursor: cursor(found.Next),
+		Items: views(found.Items, func(a readmodels.Agent) Agent {
+			return s.agentView(call.ctx, call.Caller.Organization, a, model.now)
+		}),
+		NextCursor: cursor(found.Next), Position: model.position,
 	}, nil
 }
 
 // GetAgent answers GET /api/admin/agents/{id}.
 func (s *Server) GetAgent(ctx context.Context, r GetAgentRequestObject) (GetAgentResponseObject, error) {
 	call := callOf(ctx)
-	found, err := s.Models.Agent(call.ctx, call.Caller.Organization, r.ID, s.Clock())
+	model, err := s.at(call, r.Params.AsOf)
+	if err != nil {
+		return nil, err
+	}
+	found, err := model.Agent(call.ctx, call.Caller.Organization, r.ID, model.now)
 	if err != nil {
 		return nil, asked(err, "agent")
 	}
 	call.tag(found.Revision)
-	return GetAgent200JSONResponse(s.agentView(call.ctx, call.Caller.Organization, found)), nil
+	return GetAgent200JSONResponse(s.agentView(call.ctx, call.Caller.Organization, found, model.now)), nil
 }
 
 // RegisterAgent answers POST /api/admin/agents.
@@ -108,7 +116,8 @@ func (s *Server) withKey(call *call, made commands.IssuedKey) AgentWithKey {
 func (s *Server) changedAgent(call *call, id string, done commands.AgentResult) Agent {
 	call.done(done.Position)
 	call.tag(done.State.Revision)
-	return s.agentView(call.ctx, done.State.OrganizationID, agentLeft(id, done.State, s.Clock()))
+	now := s.Clock()
+	return s.agentView(call.ctx, done.State.OrganizationID, agentLeft(id, done.State, now), now)
 }
 
 // UpdateAgent answers PATCH /api/admin/agents/{id}.

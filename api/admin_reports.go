@@ -51,8 +51,8 @@ func (s *Server) accessReviewItem(ctx context.Context, organization string, g re
 		AgentID: view.AgentID, AgentName: view.AgentName, CurrentAgentName: view.CurrentAgentName,
 		ToolID: view.ToolID, ToolName: view.ToolName, CurrentToolName: view.CurrentToolName,
 		Origin: AccessReviewItemOrigin(view.Origin), GrantedAt: value(view.ApprovedAt), GrantedBy: value(view.ApprovedBy),
-		RequestID: view.RequestID, Reason: view.Reason, ExpiresAt: view.ExpiresAt, FetchCount: view.FetchCount,
-		LastFetchedAt: view.LastFetchedAt, NeverUsed: view.FetchCount == 0,
+		RequestID: view.RequestID, Reason: view.Reason, ExpiresAt: view.ExpiresAt, FetchCount: g.FetchCount,
+		LastFetchedAt: view.LastFetchedAt, NeverUsed: g.FetchCount == 0,
 	}
 }
 

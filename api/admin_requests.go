@@ -20,7 +20,11 @@ func (s *Server) ListRequests(ctx context.Context, r ListRequestsRequestObject) 
 	filter := readmodels.RequestFilter{
 		Status: string(value(r.Params.Status)), AgentID: value(r.Params.AgentID), ToolID: value(r.Params.ToolID),
 	}
-	found, err := s.Models.Requests(call.ctx, call.Caller.Organization, filter, p)
+	model, err := s.at(call, r.Params.AsOf)
+	if err != nil {
+		return nil, err
+	}
+	found, err := model.Requests(call.ctx, call.Caller.Organization, filter, p)
 	if err != nil {
 		return nil, asked(err, "request")
 	}
@@ -29,7 +33,7 @@ func (s *Server) ListRequests(ctx context.Context, r ListRequestsRequestObject) 
 			found.Items,
 			func(q readmodels.Request) Request { return s.requestView(call.ctx, call.Caller.Organization, q) },
 		),
-		NextCursor: cursor(found.Next),
+		NextCursor: cursor(found.Next), Position: model.position,
 	}, nil
 }
 
@@ -37,6 +41,9 @@ func (s *Server) ListRequests(ctx context.Context, r ListRequestsRequestObject) 
 // streams; only a request that a later one followed comes from the read model.
 func (s *Server) GetRequest(ctx context.Context, r GetRequestRequestObject) (GetRequestResponseObject, error) {
 	call := callOf(ctx)
+	if r.Params.AsOf != nil {
+		return s.formerRequest(call, r)
+	}
 	out, digest, err := s.request(call, r.ID)
 	if err != nil {
 		return nil, err
@@ -46,6 +53,22 @@ func (s *Server) GetRequest(ctx context.Context, r GetRequestRequestObject) (Get
 	} else {
 		call.showsDecided(out)
 	}
+	return GetRequest200JSONResponse(out), nil
+}
+
+// formerRequest answers what a request was at as_of. Nobody decides about the past, so no decision
+// takes its ETag.
+func (s *Server) formerRequest(call *call, r GetRequestRequestObject) (GetRequestResponseObject, error) {
+	model, err := s.at(call, r.Params.AsOf)
+	if err != nil {
+		return nil, err
+	}
+	found, err := model.Request(call.ctx, call.Caller.Organization, r.ID)
+	if err != nil {
+		return nil, asked(err, "request")
+	}
+	out := s.requestView(call.ctx, call.Caller.Organization, found)
+	call.showsDecided(out)
 	return GetRequest200JSONResponse(out), nil
 }
 
@@ -168,15 +191,23 @@ func (s *Server) ListGrants(ctx context.Context, r ListGrantsRequestObject) (Lis
 	filter := readmodels.GrantFilter{
 		Status: string(value(r.Params.Status)), AgentID: value(r.Params.AgentID), ToolID: value(r.Params.ToolID),
 	}
-	found, err := s.Models.Grants(call.ctx, call.Caller.Organization, filter, s.Clock(), p)
+	model, err := s.at(call, r.Params.AsOf)
+	if err != nil {
+		return nil, err
+	}
+	found, err := model.Grants(call.ctx, call.Caller.Organization, filter, model.now, p)
 	if err != nil {
 		return nil, asked(err, "grant")
 	}
 	return ListGrants200JSONResponse{
-		Items: views(
-			found.Items, func(g readmodels.Grant) Grant { return s.grantView(call.ctx, call.Caller.Organization, g) },
-		),
-		NextCursor: cursor(found.Next),
+		Items: views(found.Items, func(g readmodels.Grant) Grant {
+			out := s.grantView(call.ctx, call.Caller.Organization, g)
+			if model.position != nil {
+				out.FetchCount = nil
+			}
+			return out
+		}),
+		NextCursor: cursor(found.Next), Position: model.position,
 	}, nil
 }
 

@@ -23,7 +23,11 @@ func (s *Server) ListSuggestions(
 	if err != nil {
 		return nil, err
 	}
-	found, next, err := s.Models.Suggestions(
+	model, err := s.at(call, r.Params.AsOf)
+	if err != nil {
+		return nil, err
+	}
+	found, next, err := model.Suggestions(
 		call.ctx, call.Caller.Organization, string(value(r.Params.Status)), after, p.Limit,
 	)
 	if err != nil {
@@ -32,7 +36,9 @@ func (s *Server) ListSuggestions(
 	view := func(x readmodels.Suggestion) Suggestion {
 		return s.suggestionView(call.ctx, call.Caller.Organization, x)
 	}
-	return ListSuggestions200JSONResponse{Items: views(found, view), NextCursor: demandCursor(next)}, nil
+	return ListSuggestions200JSONResponse{
+		Items: views(found, view), NextCursor: demandCursor(next), Position: model.position,
+	}, nil
 }
 
 // demandOf reads where a page of suggestions begins.
@@ -64,6 +70,9 @@ func demandCursor(next *readmodels.Demand) *string {
 // its stream; what an answered one was comes from the read model.
 func (s *Server) GetSuggestion(ctx context.Context, r GetSuggestionRequestObject) (GetSuggestionResponseObject, error) {
 	call := callOf(ctx)
+	if r.Params.AsOf != nil {
+		return s.formerSuggestion(call, r)
+	}
 	head, err := s.Tools.Catalogs.Fresh(call.ctx, call.Caller.Organization)
 	if err != nil {
 		return nil, err
@@ -95,6 +104,21 @@ func (s *Server) GetSuggestion(ctx context.Context, r GetSuggestionRequestObject
 		found.DecidedBy = *x.DecidedBy
 	}
 	return GetSuggestion200JSONResponse(s.suggestionView(call.ctx, call.Caller.Organization, found)), nil
+}
+
+// formerSuggestion answers what a suggestion was at as_of; see formerRequest.
+func (s *Server) formerSuggestion(call *call, r GetSuggestionRequestObject) (GetSuggestionResponseObject, error) {
+	model, err := s.at(call, r.Params.AsOf)
+	if err != nil {
+		return nil, err
+	}
+	found, err := model.Suggestion(call.ctx, call.Caller.Organization, r.ID)
+	if err != nil {
+		return nil, asked(err, "suggestion")
+	}
+	out := s.suggestionView(call.ctx, call.Caller.Organization, found)
+	call.showsDecided(out)
+	return GetSuggestion200JSONResponse(out), nil
 }
 
 func (s *Server) suggestionView(ctx context.Context, organization string, x readmodels.Suggestion) Suggestion {

@@ -26,17 +26,27 @@ func (s *Server) ListTools(ctx context.Context, r ListToolsRequestObject) (ListT
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.Models.Tools(call.ctx, call.Caller.Organization, value(r.Params.Q), s.Clock(), p)
+	model, err := s.at(call, r.Params.AsOf)
+	if err != nil {
+		return nil, err
+	}
+	found, err := model.Tools(call.ctx, call.Caller.Organization, value(r.Params.Q), model.now, p)
 	if err != nil {
 		return nil, asked(err, "tool")
 	}
-	return ListTools200JSONResponse{Items: views(found.Items, s.toolView), NextCursor: cursor(found.Next)}, nil
+	return ListTools200JSONResponse{
+		Items: views(found.Items, s.toolView), NextCursor: cursor(found.Next), Position: model.position,
+	}, nil
 }
 
 // GetTool answers GET /api/admin/tools/{id}.
 func (s *Server) GetTool(ctx context.Context, r GetToolRequestObject) (GetToolResponseObject, error) {
 	call := callOf(ctx)
-	found, err := s.Models.Tool(call.ctx, call.Caller.Organization, r.ID, s.Clock())
+	model, err := s.at(call, r.Params.AsOf)
+	if err != nil {
+		return nil, err
+	}
+	found, err := model.Tool(call.ctx, call.Caller.Organization, r.ID, model.now)
 	if err != nil {
 		return nil, asked(err, "tool")
 	}

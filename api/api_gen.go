@@ -1206,6 +1206,9 @@ type AgentKey struct {
 type AgentList struct {
 	Items      []Agent `json:"items"`
 	NextCursor *string `json:"next_cursor,omitempty"`
+
+	// Position With as_of, the position of the last event that the answer includes.
+	Position *PastPosition `json:"position,omitempty"`
 }
 
 // AgentWithKey defines model for AgentWithKey.
@@ -1651,8 +1654,10 @@ type Grant struct {
 	EndedBy *Actor `json:"ended_by,omitempty"`
 
 	// ExpiresAt RFC 3339 in UTC.
-	ExpiresAt  *Time `json:"expires_at,omitempty"`
-	FetchCount int64 `json:"fetch_count"`
+	ExpiresAt *Time `json:"expires_at,omitempty"`
+
+	// FetchCount Since it was last requested or assigned. Absent with as_of.
+	FetchCount *int64 `json:"fetch_count,omitempty"`
 
 	// LastFetchedAt RFC 3339 in UTC.
 	LastFetchedAt *Time       `json:"last_fetched_at,omitempty"`
@@ -1682,6 +1687,9 @@ type GrantCounts struct {
 type GrantList struct {
 	Items      []Grant `json:"items"`
 	NextCursor *string `json:"next_cursor,omitempty"`
+
+	// Position With as_of, the position of the last event that the answer includes.
+	Position *PastPosition `json:"position,omitempty"`
 }
 
 // GuideText defines model for GuideText.
@@ -2017,6 +2025,9 @@ type NotificationTopic string
 // NotificationTopics defines model for NotificationTopics.
 type NotificationTopics = []NotificationTopic
 
+// PastPosition With as_of, the position of the last event that the answer includes.
+type PastPosition = int64
+
 // Problem A problem as RFC 9457 defines it. The code is part of the contract; the texts are not.
 type Problem struct {
 	// AccessRequest The request for a tool that a refusal is about: the one that waits (already_pending), or how it ended (already_decided).
@@ -2181,6 +2192,9 @@ type RequestStatus string
 type RequestList struct {
 	Items      []Request `json:"items"`
 	NextCursor *string   `json:"next_cursor,omitempty"`
+
+	// Position With as_of, the position of the last event that the answer includes.
+	Position *PastPosition `json:"position,omitempty"`
 }
 
 // RequestedAccess defines model for RequestedAccess.
@@ -2324,6 +2338,9 @@ type SuggestionDismissal struct {
 type SuggestionList struct {
 	Items      []Suggestion `json:"items"`
 	NextCursor *string      `json:"next_cursor,omitempty"`
+
+	// Position With as_of, the position of the last event that the answer includes.
+	Position *PastPosition `json:"position,omitempty"`
 }
 
 // TemplateScope defines model for TemplateScope.
@@ -2410,6 +2427,9 @@ type ToolImportAction string
 type ToolList struct {
 	Items      []Tool  `json:"items"`
 	NextCursor *string `json:"next_cursor,omitempty"`
+
+	// Position With as_of, the position of the last event that the answer includes.
+	Position *PastPosition `json:"position,omitempty"`
 }
 
 // ToolRequest defines model for ToolRequest.
@@ -2529,6 +2549,9 @@ type ActorTypeFilter string
 // AgentIDFilter A UUID in canonical lower case.
 type AgentIDFilter = ID
 
+// AsOf defines model for asOf.
+type AsOf = string
+
 // Cursor defines model for cursor.
 type Cursor = string
 
@@ -2570,10 +2593,19 @@ type ListAgentsParams struct {
 
 	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then, but for fetches: their counts and times are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
+	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
 
 // ListAgentsParamsStatus defines parameters for ListAgents.
 type ListAgentsParamsStatus string
+
+// GetAgentParams defines parameters for GetAgent.
+type GetAgentParams struct {
+	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then, but for fetches: their counts and times are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
+	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
+}
 
 // ListAuditParams defines parameters for ListAudit.
 type ListAuditParams struct {
@@ -2674,6 +2706,9 @@ type ListGrantsParams struct {
 
 	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then, but for fetches: their counts and times are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
+	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
 
 // ListGrantsParamsStatus defines parameters for ListGrants.
@@ -2790,10 +2825,19 @@ type ListRequestsParams struct {
 
 	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then, but for fetches: their counts and times are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
+	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
 
 // ListRequestsParamsStatus defines parameters for ListRequests.
 type ListRequestsParamsStatus string
+
+// GetRequestParams defines parameters for GetRequest.
+type GetRequestParams struct {
+	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then, but for fetches: their counts and times are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
+	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
+}
 
 // ListSuggestionsParams defines parameters for ListSuggestions.
 type ListSuggestionsParams struct {
@@ -2804,10 +2848,19 @@ type ListSuggestionsParams struct {
 
 	// Cursor The next_cursor of the previous page.
 	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then, but for fetches: their counts and times are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
+	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
 
 // ListSuggestionsParamsStatus defines parameters for ListSuggestions.
 type ListSuggestionsParamsStatus string
+
+// GetSuggestionParams defines parameters for GetSuggestion.
+type GetSuggestionParams struct {
+	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then, but for fetches: their counts and times are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
+	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
+}
 
 // ListToolTemplatesParams defines parameters for ListToolTemplates.
 type ListToolTemplatesParams struct {
@@ -2825,6 +2878,15 @@ type ListToolsParams struct {
 
 	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then, but for fetches: their counts and times are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
+	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
+}
+
+// GetToolParams defines parameters for GetTool.
+type GetToolParams struct {
+	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then, but for fetches: their counts and times are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
+	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
 
 // ListInstructionsParams defines parameters for ListInstructions.
@@ -3271,7 +3333,7 @@ type ServerInterface interface {
 	RetireAgent(c *gin.Context, id PathID)
 	// GetAgent Show one agent, also a retired one.
 	// (GET /api/admin/agents/{id})
-	GetAgent(c *gin.Context, id PathID)
+	GetAgent(c *gin.Context, id PathID, params GetAgentParams)
 	// UpdateAgent Change an agent's name, description or owner.
 	// (PATCH /api/admin/agents/{id})
 	UpdateAgent(c *gin.Context, id PathID)
@@ -3379,7 +3441,7 @@ type ServerInterface interface {
 	ListRequests(c *gin.Context, params ListRequestsParams)
 	// GetRequest Show one request.
 	// (GET /api/admin/requests/{id})
-	GetRequest(c *gin.Context, id PathID)
+	GetRequest(c *gin.Context, id PathID, params GetRequestParams)
 	// ApproveRequest Approve a request. Approving once is enough for all later fetches.
 	// (POST /api/admin/requests/{id}/approve)
 	ApproveRequest(c *gin.Context, id PathID)
@@ -3391,7 +3453,7 @@ type ServerInterface interface {
 	ListSuggestions(c *gin.Context, params ListSuggestionsParams)
 	// GetSuggestion Show one suggestion.
 	// (GET /api/admin/suggestions/{id})
-	GetSuggestion(c *gin.Context, id PathID)
+	GetSuggestion(c *gin.Context, id PathID, params GetSuggestionParams)
 	// AcceptSuggestion Add the tool and decide for every backer, once for the whole fleet.
 	// (POST /api/admin/suggestions/{id}/accept)
 	AcceptSuggestion(c *gin.Context, id PathID)
@@ -3415,7 +3477,7 @@ type ServerInterface interface {
 	RemoveTool(c *gin.Context, id PathID)
 	// GetTool Show one tool, also a removed one.
 	// (GET /api/admin/tools/{id})
-	GetTool(c *gin.Context, id PathID)
+	GetTool(c *gin.Context, id PathID, params GetToolParams)
 	// UpdateTool Change a tool. Null or an empty text clears an optional field.
 	// (PATCH /api/admin/tools/{id})
 	UpdateTool(c *gin.Context, id PathID)
@@ -3551,6 +3613,14 @@ func (siw *ServerInterfaceWrapper) ListAgents(c *gin.Context) {
 		return
 	}
 
+	// ------------- Optional query parameter "as_of" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "as_of", c.Request.URL.Query(), &params.AsOf, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter as_of: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -3614,6 +3684,17 @@ func (siw *ServerInterfaceWrapper) GetAgent(c *gin.Context) {
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetAgentParams
+
+	// ------------- Optional query parameter "as_of" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "as_of", c.Request.URL.Query(), &params.AsOf, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter as_of: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -3621,7 +3702,7 @@ func (siw *ServerInterfaceWrapper) GetAgent(c *gin.Context) {
 		}
 	}
 
-	siw.Handler.GetAgent(c, id)
+	siw.Handler.GetAgent(c, id, params)
 }
 
 // UpdateAgent operation middleware
@@ -4223,6 +4304,14 @@ func (siw *ServerInterfaceWrapper) ListGrants(c *gin.Context) {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "as_of" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "as_of", c.Request.URL.Query(), &params.AsOf, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter as_of: %w", err), http.StatusBadRequest)
 		return
 	}
 
@@ -4841,6 +4930,14 @@ func (siw *ServerInterfaceWrapper) ListRequests(c *gin.Context) {
 		return
 	}
 
+	// ------------- Optional query parameter "as_of" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "as_of", c.Request.URL.Query(), &params.AsOf, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter as_of: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -4866,6 +4963,17 @@ func (siw *ServerInterfaceWrapper) GetRequest(c *gin.Context) {
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetRequestParams
+
+	// ------------- Optional query parameter "as_of" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "as_of", c.Request.URL.Query(), &params.AsOf, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter as_of: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -4873,7 +4981,7 @@ func (siw *ServerInterfaceWrapper) GetRequest(c *gin.Context) {
 		}
 	}
 
-	siw.Handler.GetRequest(c, id)
+	siw.Handler.GetRequest(c, id, params)
 }
 
 // ApproveRequest operation middleware
@@ -4959,6 +5067,14 @@ func (siw *ServerInterfaceWrapper) ListSuggestions(c *gin.Context) {
 		return
 	}
 
+	// ------------- Optional query parameter "as_of" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "as_of", c.Request.URL.Query(), &params.AsOf, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter as_of: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -4984,6 +5100,17 @@ func (siw *ServerInterfaceWrapper) GetSuggestion(c *gin.Context) {
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetSuggestionParams
+
+	// ------------- Optional query parameter "as_of" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "as_of", c.Request.URL.Query(), &params.AsOf, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter as_of: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -4991,7 +5118,7 @@ func (siw *ServerInterfaceWrapper) GetSuggestion(c *gin.Context) {
 		}
 	}
 
-	siw.Handler.GetSuggestion(c, id)
+	siw.Handler.GetSuggestion(c, id, params)
 }
 
 // AcceptSuggestion operation middleware
@@ -5104,6 +5231,14 @@ func (siw *ServerInterfaceWrapper) ListTools(c *gin.Context) {
 		return
 	}
 
+	// ------------- Optional query parameter "as_of" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "as_of", c.Request.URL.Query(), &params.AsOf, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter as_of: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -5180,6 +5315,17 @@ func (siw *ServerInterfaceWrapper) GetTool(c *gin.Context) {
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetToolParams
+
+	// ------------- Optional query parameter "as_of" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "as_of", c.Request.URL.Query(), &params.AsOf, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter as_of: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -5187,7 +5333,7 @@ func (siw *ServerInterfaceWrapper) GetTool(c *gin.Context) {
 		}
 	}
 
-	siw.Handler.GetTool(c, id)
+	siw.Handler.GetTool(c, id, params)
 }
 
 // UpdateTool operation middleware
@@ -5946,7 +6092,8 @@ func (response RetireAgentdefaultApplicationProblemPlusJSONResponse) VisitRetire
 }
 
 type GetAgentRequestObject struct {
-	ID PathID `json:"id"`
+	ID     PathID `json:"id"`
+	Params GetAgentParams
 }
 
 type GetAgentResponseObject interface {
@@ -7504,7 +7651,8 @@ func (response ListRequestsdefaultApplicationProblemPlusJSONResponse) VisitListR
 }
 
 type GetRequestRequestObject struct {
-	ID PathID `json:"id"`
+	ID     PathID `json:"id"`
+	Params GetRequestParams
 }
 
 type GetRequestResponseObject interface {
@@ -7662,7 +7810,8 @@ func (response ListSuggestionsdefaultApplicationProblemPlusJSONResponse) VisitLi
 }
 
 type GetSuggestionRequestObject struct {
-	ID PathID `json:"id"`
+	ID     PathID `json:"id"`
+	Params GetSuggestionParams
 }
 
 type GetSuggestionResponseObject interface {
@@ -7998,7 +8147,8 @@ func (response RemoveTooldefaultApplicationProblemPlusJSONResponse) VisitRemoveT
 }
 
 type GetToolRequestObject struct {
-	ID PathID `json:"id"`
+	ID     PathID `json:"id"`
+	Params GetToolParams
 }
 
 type GetToolResponseObject interface {
@@ -9158,10 +9308,11 @@ func (sh *strictHandler) RetireAgent(ctx *gin.Context, id PathID) {
 }
 
 // GetAgent operation middleware
-func (sh *strictHandler) GetAgent(ctx *gin.Context, id PathID) {
+func (sh *strictHandler) GetAgent(ctx *gin.Context, id PathID, params GetAgentParams) {
 	var request GetAgentRequestObject
 
 	request.ID = id
+	request.Params = params
 
 	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
 		return sh.ssi.GetAgent(ctx, request.(GetAgentRequestObject))
@@ -10365,10 +10516,11 @@ func (sh *strictHandler) ListRequests(ctx *gin.Context, params ListRequestsParam
 }
 
 // GetRequest operation middleware
-func (sh *strictHandler) GetRequest(ctx *gin.Context, id PathID) {
+func (sh *strictHandler) GetRequest(ctx *gin.Context, id PathID, params GetRequestParams) {
 	var request GetRequestRequestObject
 
 	request.ID = id
+	request.Params = params
 
 	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
 		return sh.ssi.GetRequest(ctx, request.(GetRequestRequestObject))
@@ -10511,10 +10663,11 @@ func (sh *strictHandler) ListSuggestions(ctx *gin.Context, params ListSuggestion
 }
 
 // GetSuggestion operation middleware
-func (sh *strictHandler) GetSuggestion(ctx *gin.Context, id PathID) {
+func (sh *strictHandler) GetSuggestion(ctx *gin.Context, id PathID, params GetSuggestionParams) {
 	var request GetSuggestionRequestObject
 
 	request.ID = id
+	request.Params = params
 
 	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
 		return sh.ssi.GetSuggestion(ctx, request.(GetSuggestionRequestObject))
@@ -10790,10 +10943,11 @@ func (sh *strictHandler) RemoveTool(ctx *gin.Context, id PathID) {
 }
 
 // GetTool operation middleware
-func (sh *strictHandler) GetTool(ctx *gin.Context, id PathID) {
+func (sh *strictHandler) GetTool(ctx *gin.Context, id PathID, params GetToolParams) {
 	var request GetToolRequestObject
 
 	request.ID = id
+	request.Params = params
 
 	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
 		return sh.ssi.GetTool(ctx, request.(GetToolRequestObject))

@@ -91,8 +91,7 @@ func (a *Agent) addKey(now time.Time, k readmodels.Key) {
 // agentView renders an agent. As for every resource, there is one renderer: the answer to a
 // command, GET and the elements of the list are the same. What a command left is brought into the
 // form of a row first; see left.go.
-func (s *Server) agentView(ctx context.Context, organization string, a readmodels.Agent) Agent {
-	now := s.Clock()
+func (s *Server) agentView(ctx context.Context, organization string, a readmodels.Agent, now time.Time) Agent {
 	out := Agent{
 		ID: a.ID, Name: a.Name, Description: a.Description, Status: AgentStatus(a.Status), CreatedAt: a.CreatedAt.UTC(),
 		CreatedBy: s.actor(ctx, organization, a.CreatedBy), LastSeenAt: optionalTime(a.LastSeenAt),
@@ -138,7 +137,7 @@ func (s *Server) grantView(ctx context.Context, organization string, g readmodel
 		CurrentAgentName: optional(g.CurrentAgentName), CurrentToolName: optional(g.CurrentToolName),
 		Status: GrantStatus(g.Status), Origin: GrantOrigin(g.Origin), RequestID: optional(g.RequestID),
 		Reason: optional(g.Reason), DecidedAt: optionalTime(g.DecidedAt), ExpiresAt: optionalTime(g.ExpiresAt),
-		FetchCount: g.FetchCount, LastFetchedAt: optionalTime(g.LastFetchedAt),
+		FetchCount: &g.FetchCount, LastFetchedAt: optionalTime(g.LastFetchedAt),
 		ApprovedAt: optionalTime(g.ApprovedAt), EndedAt: optionalTime(g.EndedAt),
 	}
 	out.DecidedBy = itself(s.somebody(ctx, organization, g.DecidedBy), g.AgentID, g.AgentName, g.CurrentAgentName)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/google/uuid"
 	"pgregory.net/rapid"
 
@@ -251,8 +252,12 @@ func TestTheRowsAreTheFoldOfTheStreams(t *testing.T) {
 					agent.Register{OrganizationID: h.org, Name: "n", Key: agent.Key{Number: 1, ID: uuid.NewString()}},
 				)
 			}
+			var moments []seen
 			for range rapid.IntRange(1, eventstoretest.Rounds(60)).Draw(t, "steps") {
 				h.step(t)
+				if rapid.IntRange(0, 9).Draw(t, "look") == 0 {
+					moments = append(moments, h.look(t))
+				}
 			}
 			w.reached(h.position)
 			for _, now := range []time.Time{
@@ -263,8 +268,65 @@ func TestTheRowsAreTheFoldOfTheStreams(t *testing.T) {
 				h.checkGrants(t, now)
 			}
 			h.checkRequests(t)
+			for _, then := range moments {
+				h.checkPast(t, then)
+			}
 		})
 	})
+}
+
+// seen is what the lists showed at some moment.
+type seen struct {
+	readmodels.Moment
+
+	agents   []readmodels.Agent
+	tools    []readmodels.Tool
+	grants   []readmodels.Grant
+	requests []readmodels.Request
+}
+
+// look reads the lists as they are now.
+func (h *history) look(t *rapid.T) seen {
+	h.w.reached(h.position)
+	return h.read(t, h.w.db, readmodels.Moment{Position: h.position, Time: h.now})
+}
+
+func (h *history) read(t *rapid.T, db *readmodels.DB, at readmodels.Moment) seen {
+	agents, err := db.Agents(t.Context(), h.org, readmodels.AgentFilter{}, at.Time, everything)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tools, err := db.Tools(t.Context(), h.org, "", at.Time, everything)
+	if err != nil {
+		t.Fatal(err)
+	}
+	grants, err := db.Grants(t.Context(), h.org, readmodels.GrantFilter{}, at.Time, everything)
+	if err != nil {
+		t.Fatal(err)
+	}
+	requests, err := db.Requests(t.Context(), h.org, readmodels.RequestFilter{}, everything)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return seen{at, agents.Items, tools.Items, grants.Items, requests.Items}
+}
+
+// checkPast compares what the lists showed at a moment with what they say of it now, but for
+// fetches, of which the past knows nothing.
+func (h *history) checkPast(t *rapid.T, then seen) {
+	for i := range then.agents {
+		then.agents[i].LastSeenAt = time.Time{}
+		for k := range then.agents[i].Keys {
+			then.agents[i].Keys[k].LastUsedAt = time.Time{}
+		}
+	}
+	for i := range then.grants {
+		then.grants[i].FetchCount, then.grants[i].LastFetchedAt = 0, time.Time{}
+	}
+	now := h.read(t, h.w.db.At(then.Moment), then.Moment)
+	if diff := cmp.Diff(then, now, cmp.AllowUnexported(seen{}), cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("at %d (-then +as of then):\n%s", then.Position, diff)
+	}
 }
 
 var everything = readmodels.Page{Limit: 1000}

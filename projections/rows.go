@@ -67,6 +67,9 @@ func (r *rows) apply(ctx context.Context, events []codec.Verified) error {
 			return err
 		}
 	}
+	if err := r.keepMinutes(ctx); err != nil {
+		return err
+	}
 	return r.tx.InsertAudit(ctx, r.audit)
 }
 
@@ -80,9 +83,15 @@ func (r *rows) one(ctx context.Context, e codec.Verified) error {
 		if e.Signed.Actor.Type == domain.ActorAgent {
 			r.seen[id] = e.Signed.Time
 		}
-		return r.agent(ctx, id, e, body)
+		if err := r.agent(ctx, id, e, body); err != nil {
+			return err
+		}
+		return r.keepAgent(ctx, id, e, body)
 	case catalog.Event:
-		return r.tool(ctx, e, body)
+		if err := r.tool(ctx, e, body); err != nil {
+			return err
+		}
+		return r.keepTool(ctx, e, body)
 	case guide.Event:
 		return r.note(ctx, e, body)
 	case organization.Event:

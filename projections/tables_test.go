@@ -131,6 +131,10 @@ var keys = map[string][]string{
 	"suggestion_backers": {"suggestion_id", "agent_id"}, "notes": {"id"}, "note_backers": {"note_id", "agent_id"},
 	"requests": {"id"}, "grants": {"agent_id", "tool_id"}, "audit_entries": {"position"}, "checkpoints": {"name"},
 	"notification_channels": {"id"}, "deliveries": {"id"}, "former_names": {"id", "until"},
+	"past_agents": {"id", "since"}, "past_agent_keys": {"agent_id", "number", "since"}, "past_tools": {"id", "since"},
+	"past_requests": {"id", "since"}, "past_grants": {"agent_id", "tool_id", "since"},
+	"past_suggestions": {"id", "since"}, "past_suggestion_backers": {"suggestion_id", "agent_id", "since"},
+	"audit_minutes": {"organization_id", "minute"},
 }
 
 // stored is every row of every table: the columns by the name of the row, such as "grants
@@ -214,12 +218,14 @@ func (s stored) only(tables ...string) stored {
 	return out
 }
 
-// changes says what became of the tables but for the audit and the checkpoint: new rows with the
-// columns that hold something, changed ones with the columns that changed. Times are told from now,
-// positions from here.
+// changes says what became of the tables but for the audit, the past and the checkpoint: new rows
+// with the columns that hold something, changed ones with the columns that changed. Times are told
+// from now, positions from here.
 func changes(before, after stored, now time.Time, here uint64) []string {
 	tables := slices.DeleteFunc(
-		slices.Collect(maps.Keys(keys)), func(t string) bool { return t == "audit_entries" || t == "checkpoints" },
+		slices.Collect(maps.Keys(keys)), func(t string) bool {
+			return t == "checkpoints" || strings.HasPrefix(t, "audit_") || strings.HasPrefix(t, "past_")
+		},
 	)
 	before, after = before.only(tables...), after.only(tables...)
 	var out []string

@@ -2,7 +2,7 @@ package readmodels
 
 import (
 	"context"
-	"fmt"
+	"database/sql"
 	"time"
 
 	"agentkey/domain"
@@ -38,10 +38,11 @@ type AgentFilter struct{ Query, Status string }
 func (db *DB) Agents(
 	ctx context.Context, organization string, f AgentFilter, now time.Time, p Page,
 ) (List[Agent], error) {
-	agents, err := db.agents(ctx, listAgentsParams{
-		OrganizationID: organization, Now: Micros(now), Before: p.before(), Status: f.Status, Q: Fold(f.Query),
-		MaxRows: p.rows(),
-	})
+	q := &text{}
+	q.add(agentColumns(q.arg(Micros(now))), q.arg(organization), " AND c.status <> 'retired'")
+	q.is("c.status", f.Status)
+	q.part("c.name_folded", Fold(f.Query))
+	agents, err := db.agents(ctx, q, p)
 	return cut(agents, p, func(a Agent) uint64 { return a.Position }), err
 }
 
@@ -50,43 +51,53 @@ func (db *DB) Agent(ctx context.Context, organization, id string, now time.Time)
 	if id == "" {
 		return Agent{}, ErrNotFound
 	}
-	agents, err := db.agents(
-		ctx,
-		listAgentsParams{OrganizationID: organization, Now: Micros(now), Before: Page{}.before(), ID: id, MaxRows: 1},
-	)
+	q := &text{}
+	q.add(agentColumns(q.arg(Micros(now))), q.arg(organization), " AND c.id = ", q.arg(id))
+	agents, err := db.agents(ctx, q, Page{Limit: 1})
 	return only(agents, err)
 }
 
-func (db *DB) agents(ctx context.Context, params listAgentsParams) ([]Agent, error) {
-	rows, err := query(
-		ctx, db.Store,
-		func(ctx context.Context, t *tables) ([]listAgentsRow, error) { return t.read.listAgents(ctx, params) },
-	)
-	if err != nil {
-		return nil, fmt.Errorf("list agents: %w", err)
-	}
+func agentColumns(now string) string {
+	return `SELECT a.id, a.position, a.name, a.description, a.owner_id, a.status, a.created_at, a.created_by_type,
+    a.created_by_id, a.last_seen_at, a.retired_at, a.revision,
+    (SELECT count(*) FROM grants AS g JOIN tools AS t ON t.id = g.tool_id
+      WHERE g.agent_id = a.id AND t.removed_at = 0 AND g.status = 'approved'
+        AND (g.expires_at = 0 OR g.expires_at > ` + now + `)) AS approved,
+    (SELECT count(*) FROM grants AS g JOIN tools AS t ON t.id = g.tool_id
+      WHERE g.agent_id = a.id AND t.removed_at = 0 AND g.status = 'pending') AS pending,
+    k.id, k.created_at, k.expires_at, k.last_used_at
+FROM (
+    SELECT c.* FROM agents AS c WHERE c.organization_id = `
+}
+
+// agents completes the query with a page and the keys of each agent.
+func (db *DB) agents(ctx context.Context, q *text, p Page) ([]Agent, error) {
+	q.page("c", p)
+	q.add(") AS a LEFT JOIN agent_keys AS k ON k.agent_id = a.id ORDER BY a.position DESC, k.number")
 	agents := []Agent{}
-	for _, r := range rows {
-		if len(agents) == 0 || agents[len(agents)-1].ID != r.ID {
-			agents = append(agents, Agent{
-				ID: r.ID, Name: r.Name, Description: r.Description, OwnerID: r.OwnerID, Status: r.Status,
-				CreatedAt:  toTime(r.CreatedAt),
-				CreatedBy:  domain.Actor{Type: domain.ActorType(r.CreatedByType), ID: r.CreatedByID},
-				LastSeenAt: toTime(r.LastSeenAt), RetiredAt: toTime(r.RetiredAt), Approved: int(r.Approved),
-				Pending: int(r.Pending), Revision: int(r.Revision), Position: unsigned(r.Position),
+	_, err := collect(ctx, db, q, "agents", func(rows *sql.Rows) (struct{}, error) {
+		var a Agent
+		var position, created, seen, retired int64
+		var key sql.NullString
+		var made, expires, used sql.NullInt64
+		err := rows.Scan(
+			&a.ID, &position, &a.Name, &a.Description, &a.OwnerID, &a.Status, &created, &a.CreatedBy.Type, &a.CreatedBy.ID,
+			&seen, &retired, &a.Revision, &a.Approved, &a.Pending, &key, &made, &expires, &used,
+		)
+		if last := len(agents) - 1; last < 0 || agents[last].ID != a.ID {
+			a.Position, a.CreatedAt = unsigned(position), toTime(created)
+			a.LastSeenAt, a.RetiredAt = toTime(seen), toTime(retired)
+			agents = append(agents, a)
+		}
+		if key.Valid {
+			of := &agents[len(agents)-1]
+			of.Keys = append(of.Keys, Key{
+				ID: key.String, CreatedAt: toTime(made.Int64), ExpiresAt: toTime(expires.Int64), LastUsedAt: toTime(used.Int64),
 			})
 		}
-		if a := &agents[len(agents)-1]; r.KeyID.Valid {
-			a.Keys = append(
-				a.Keys,
-				Key{
-					ID: r.KeyID.String, CreatedAt: toTime(r.KeyCreatedAt.Int64),
-					ExpiresAt: toTime(r.KeyExpiresAt.Int64), LastUsedAt: toTime(r.KeyLastUsedAt.Int64),
-				},
-			)
-		}
-	}
-	return agents, nil
+		return struct{}{}, err
+	})
+	return agents, err
 }
 
 // only returns the one row that was asked for.

@@ -6,7 +6,11 @@ import (
 )
 
 // DB is the read model: the tables that the API joins, with the queries on them.
-type DB struct{ *Store }
+type DB struct {
+	*Store
+
+	past uint64 // the position after which it is asked for; 0: now
+}
 
 // OpenEmbedded opens the read model in an SQLite file; see Model.OpenEmbedded.
 func OpenEmbedded(ctx context.Context, path string, logger *slog.Logger) (*DB, error) {
@@ -14,7 +18,7 @@ func OpenEmbedded(ctx context.Context, path string, logger *slog.Logger) (*DB, e
 	if err != nil {
 		return nil, err
 	}
-	return &DB{s}, nil
+	return &DB{Store: s}, nil
 }
 
 // OpenPostgres opens the read model in a database of Postgres; see Model.OpenPostgres.
@@ -23,7 +27,7 @@ func OpenPostgres(ctx context.Context, d Database, logger *slog.Logger) (*DB, er
 	if err != nil {
 		return nil, err
 	}
-	return &DB{s}, nil
+	return &DB{Store: s}, nil
 }
 
 // Tx is one transaction that changes the read model.
@@ -53,7 +57,7 @@ func (db *DB) Beside(ctx context.Context) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &DB{s}, nil
+	return &DB{Store: s}, nil
 }
 
 // Replace puts the tables of other in the place of the live ones; see Store.Replace.

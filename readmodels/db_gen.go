@@ -42,6 +42,27 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.claimDeliveryStmt, err = db.PrepareContext(ctx, claimDelivery); err != nil {
 		return nil, fmt.Errorf("error preparing query ClaimDelivery: %w", err)
 	}
+	if q.closePastAgentStmt, err = db.PrepareContext(ctx, closePastAgent); err != nil {
+		return nil, fmt.Errorf("error preparing query ClosePastAgent: %w", err)
+	}
+	if q.closePastAgentKeysStmt, err = db.PrepareContext(ctx, closePastAgentKeys); err != nil {
+		return nil, fmt.Errorf("error preparing query ClosePastAgentKeys: %w", err)
+	}
+	if q.closePastBackerStmt, err = db.PrepareContext(ctx, closePastBacker); err != nil {
+		return nil, fmt.Errorf("error preparing query ClosePastBacker: %w", err)
+	}
+	if q.closePastGrantStmt, err = db.PrepareContext(ctx, closePastGrant); err != nil {
+		return nil, fmt.Errorf("error preparing query ClosePastGrant: %w", err)
+	}
+	if q.closePastRequestStmt, err = db.PrepareContext(ctx, closePastRequest); err != nil {
+		return nil, fmt.Errorf("error preparing query ClosePastRequest: %w", err)
+	}
+	if q.closePastSuggestionStmt, err = db.PrepareContext(ctx, closePastSuggestion); err != nil {
+		return nil, fmt.Errorf("error preparing query ClosePastSuggestion: %w", err)
+	}
+	if q.closePastToolStmt, err = db.PrepareContext(ctx, closePastTool); err != nil {
+		return nil, fmt.Errorf("error preparing query ClosePastTool: %w", err)
+	}
 	if q.countFetchesStmt, err = db.PrepareContext(ctx, countFetches); err != nil {
 		return nil, fmt.Errorf("error preparing query CountFetches: %w", err)
 	}
@@ -126,6 +147,33 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.keepFormerToolNameStmt, err = db.PrepareContext(ctx, keepFormerToolName); err != nil {
 		return nil, fmt.Errorf("error preparing query KeepFormerToolName: %w", err)
 	}
+	if q.keepPastAgentStmt, err = db.PrepareContext(ctx, keepPastAgent); err != nil {
+		return nil, fmt.Errorf("error preparing query KeepPastAgent: %w", err)
+	}
+	if q.keepPastAgentKeysStmt, err = db.PrepareContext(ctx, keepPastAgentKeys); err != nil {
+		return nil, fmt.Errorf("error preparing query KeepPastAgentKeys: %w", err)
+	}
+	if q.keepPastBackerStmt, err = db.PrepareContext(ctx, keepPastBacker); err != nil {
+		return nil, fmt.Errorf("error preparing query KeepPastBacker: %w", err)
+	}
+	if q.keepPastGrantStmt, err = db.PrepareContext(ctx, keepPastGrant); err != nil {
+		return nil, fmt.Errorf("error preparing query KeepPastGrant: %w", err)
+	}
+	if q.keepPastRequestStmt, err = db.PrepareContext(ctx, keepPastRequest); err != nil {
+		return nil, fmt.Errorf("error preparing query KeepPastRequest: %w", err)
+	}
+	if q.keepPastSuggestionStmt, err = db.PrepareContext(ctx, keepPastSuggestion); err != nil {
+		return nil, fmt.Errorf("error preparing query KeepPastSuggestion: %w", err)
+	}
+	if q.keepPastToolStmt, err = db.PrepareContext(ctx, keepPastTool); err != nil {
+		return nil, fmt.Errorf("error preparing query KeepPastTool: %w", err)
+	}
+	if q.noteLaterMinutesStmt, err = db.PrepareContext(ctx, noteLaterMinutes); err != nil {
+		return nil, fmt.Errorf("error preparing query NoteLaterMinutes: %w", err)
+	}
+	if q.noteMinuteStmt, err = db.PrepareContext(ctx, noteMinute); err != nil {
+		return nil, fmt.Errorf("error preparing query NoteMinute: %w", err)
+	}
 	if q.removeChannelStmt, err = db.PrepareContext(ctx, removeChannel); err != nil {
 		return nil, fmt.Errorf("error preparing query RemoveChannel: %w", err)
 	}
@@ -174,17 +222,11 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.useKeyStmt, err = db.PrepareContext(ctx, useKey); err != nil {
 		return nil, fmt.Errorf("error preparing query UseKey: %w", err)
 	}
-	if q.listAgentsStmt, err = db.PrepareContext(ctx, listAgents); err != nil {
-		return nil, fmt.Errorf("error preparing query listAgents: %w", err)
-	}
 	if q.listCatalogStmt, err = db.PrepareContext(ctx, listCatalog); err != nil {
 		return nil, fmt.Errorf("error preparing query listCatalog: %w", err)
 	}
 	if q.listInstructionsStmt, err = db.PrepareContext(ctx, listInstructions); err != nil {
 		return nil, fmt.Errorf("error preparing query listInstructions: %w", err)
-	}
-	if q.listToolsStmt, err = db.PrepareContext(ctx, listTools); err != nil {
-		return nil, fmt.Errorf("error preparing query listTools: %w", err)
 	}
 	return &q, nil
 }
@@ -219,6 +261,41 @@ func (q *Queries) Close() error {
 	if q.claimDeliveryStmt != nil {
 		if cerr := q.claimDeliveryStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing claimDeliveryStmt: %w", cerr)
+		}
+	}
+	if q.closePastAgentStmt != nil {
+		if cerr := q.closePastAgentStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing closePastAgentStmt: %w", cerr)
+		}
+	}
+	if q.closePastAgentKeysStmt != nil {
+		if cerr := q.closePastAgentKeysStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing closePastAgentKeysStmt: %w", cerr)
+		}
+	}
+	if q.closePastBackerStmt != nil {
+		if cerr := q.closePastBackerStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing closePastBackerStmt: %w", cerr)
+		}
+	}
+	if q.closePastGrantStmt != nil {
+		if cerr := q.closePastGrantStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing closePastGrantStmt: %w", cerr)
+		}
+	}
+	if q.closePastRequestStmt != nil {
+		if cerr := q.closePastRequestStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing closePastRequestStmt: %w", cerr)
+		}
+	}
+	if q.closePastSuggestionStmt != nil {
+		if cerr := q.closePastSuggestionStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing closePastSuggestionStmt: %w", cerr)
+		}
+	}
+	if q.closePastToolStmt != nil {
+		if cerr := q.closePastToolStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing closePastToolStmt: %w", cerr)
 		}
 	}
 	if q.countFetchesStmt != nil {
@@ -361,6 +438,51 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing keepFormerToolNameStmt: %w", cerr)
 		}
 	}
+	if q.keepPastAgentStmt != nil {
+		if cerr := q.keepPastAgentStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing keepPastAgentStmt: %w", cerr)
+		}
+	}
+	if q.keepPastAgentKeysStmt != nil {
+		if cerr := q.keepPastAgentKeysStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing keepPastAgentKeysStmt: %w", cerr)
+		}
+	}
+	if q.keepPastBackerStmt != nil {
+		if cerr := q.keepPastBackerStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing keepPastBackerStmt: %w", cerr)
+		}
+	}
+	if q.keepPastGrantStmt != nil {
+		if cerr := q.keepPastGrantStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing keepPastGrantStmt: %w", cerr)
+		}
+	}
+	if q.keepPastRequestStmt != nil {
+		if cerr := q.keepPastRequestStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing keepPastRequestStmt: %w", cerr)
+		}
+	}
+	if q.keepPastSuggestionStmt != nil {
+		if cerr := q.keepPastSuggestionStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing keepPastSuggestionStmt: %w", cerr)
+		}
+	}
+	if q.keepPastToolStmt != nil {
+		if cerr := q.keepPastToolStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing keepPastToolStmt: %w", cerr)
+		}
+	}
+	if q.noteLaterMinutesStmt != nil {
+		if cerr := q.noteLaterMinutesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing noteLaterMinutesStmt: %w", cerr)
+		}
+	}
+	if q.noteMinuteStmt != nil {
+		if cerr := q.noteMinuteStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing noteMinuteStmt: %w", cerr)
+		}
+	}
 	if q.removeChannelStmt != nil {
 		if cerr := q.removeChannelStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing removeChannelStmt: %w", cerr)
@@ -441,11 +563,6 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing useKeyStmt: %w", cerr)
 		}
 	}
-	if q.listAgentsStmt != nil {
-		if cerr := q.listAgentsStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing listAgentsStmt: %w", cerr)
-		}
-	}
 	if q.listCatalogStmt != nil {
 		if cerr := q.listCatalogStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing listCatalogStmt: %w", cerr)
@@ -454,11 +571,6 @@ func (q *Queries) Close() error {
 	if q.listInstructionsStmt != nil {
 		if cerr := q.listInstructionsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing listInstructionsStmt: %w", cerr)
-		}
-	}
-	if q.listToolsStmt != nil {
-		if cerr := q.listToolsStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing listToolsStmt: %w", cerr)
 		}
 	}
 	return err
@@ -506,6 +618,13 @@ type Queries struct {
 	backNoteStmt               *sql.Stmt
 	backSuggestionStmt         *sql.Stmt
 	claimDeliveryStmt          *sql.Stmt
+	closePastAgentStmt         *sql.Stmt
+	closePastAgentKeysStmt     *sql.Stmt
+	closePastBackerStmt        *sql.Stmt
+	closePastGrantStmt         *sql.Stmt
+	closePastRequestStmt       *sql.Stmt
+	closePastSuggestionStmt    *sql.Stmt
+	closePastToolStmt          *sql.Stmt
 	countFetchesStmt           *sql.Stmt
 	decideNoteStmt             *sql.Stmt
 	decideRequestStmt          *sql.Stmt
@@ -534,6 +653,15 @@ type Queries struct {
 	keepFormerAgentNameStmt    *sql.Stmt
 	keepFormerChannelNameStmt  *sql.Stmt
 	keepFormerToolNameStmt     *sql.Stmt
+	keepPastAgentStmt          *sql.Stmt
+	keepPastAgentKeysStmt      *sql.Stmt
+	keepPastBackerStmt         *sql.Stmt
+	keepPastGrantStmt          *sql.Stmt
+	keepPastRequestStmt        *sql.Stmt
+	keepPastSuggestionStmt     *sql.Stmt
+	keepPastToolStmt           *sql.Stmt
+	noteLaterMinutesStmt       *sql.Stmt
+	noteMinuteStmt             *sql.Stmt
 	removeChannelStmt          *sql.Stmt
 	removeToolStmt             *sql.Stmt
 	reopenSuggestionStmt       *sql.Stmt
@@ -550,10 +678,8 @@ type Queries struct {
 	updateChannelStmt          *sql.Stmt
 	updateToolStmt             *sql.Stmt
 	useKeyStmt                 *sql.Stmt
-	listAgentsStmt             *sql.Stmt
 	listCatalogStmt            *sql.Stmt
 	listInstructionsStmt       *sql.Stmt
-	listToolsStmt              *sql.Stmt
 }
 
 func (q *Queries) WithTx(tx *sql.Tx) *Queries {
@@ -566,6 +692,13 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		backNoteStmt:               q.backNoteStmt,
 		backSuggestionStmt:         q.backSuggestionStmt,
 		claimDeliveryStmt:          q.claimDeliveryStmt,
+		closePastAgentStmt:         q.closePastAgentStmt,
+		closePastAgentKeysStmt:     q.closePastAgentKeysStmt,
+		closePastBackerStmt:        q.closePastBackerStmt,
+		closePastGrantStmt:         q.closePastGrantStmt,
+		closePastRequestStmt:       q.closePastRequestStmt,
+		closePastSuggestionStmt:    q.closePastSuggestionStmt,
+		closePastToolStmt:          q.closePastToolStmt,
 		countFetchesStmt:           q.countFetchesStmt,
 		decideNoteStmt:             q.decideNoteStmt,
 		decideRequestStmt:          q.decideRequestStmt,
@@ -594,6 +727,15 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		keepFormerAgentNameStmt:    q.keepFormerAgentNameStmt,
 		keepFormerChannelNameStmt:  q.keepFormerChannelNameStmt,
 		keepFormerToolNameStmt:     q.keepFormerToolNameStmt,
+		keepPastAgentStmt:          q.keepPastAgentStmt,
+		keepPastAgentKeysStmt:      q.keepPastAgentKeysStmt,
+		keepPastBackerStmt:         q.keepPastBackerStmt,
+		keepPastGrantStmt:          q.keepPastGrantStmt,
+		keepPastRequestStmt:        q.keepPastRequestStmt,
+		keepPastSuggestionStmt:     q.keepPastSuggestionStmt,
+		keepPastToolStmt:           q.keepPastToolStmt,
+		noteLaterMinutesStmt:       q.noteLaterMinutesStmt,
+		noteMinuteStmt:             q.noteMinuteStmt,
 		removeChannelStmt:          q.removeChannelStmt,
 		removeToolStmt:             q.removeToolStmt,
 		reopenSuggestionStmt:       q.reopenSuggestionStmt,
@@ -610,9 +752,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		updateChannelStmt:          q.updateChannelStmt,
 		updateToolStmt:             q.updateToolStmt,
 		useKeyStmt:                 q.useKeyStmt,
-		listAgentsStmt:             q.listAgentsStmt,
 		listCatalogStmt:            q.listCatalogStmt,
 		listInstructionsStmt:       q.listInstructionsStmt,
-		listToolsStmt:              q.listToolsStmt,
 	}
 }

@@ -7,117 +7,10 @@ package readmodels
 
 import (
 	"context"
-	"database/sql"
 )
 
-const listAgents = `-- name: listAgents :many
-
-SELECT a.id, a.position, a.name, a.description, a.owner_id, a.status, a.created_at, a.created_by_type, a.created_by_id, a.last_seen_at, a.retired_at, a.revision,
-    (SELECT count(*) FROM grants AS g JOIN tools AS t ON t.id = g.tool_id
-      WHERE g.agent_id = a.id AND t.removed_at = 0 AND g.status = 'approved'
-        AND (g.expires_at = 0 OR g.expires_at > $1)) AS approved,
-    (SELECT count(*) FROM grants AS g JOIN tools AS t ON t.id = g.tool_id
-      WHERE g.agent_id = a.id AND t.removed_at = 0 AND g.status = 'pending') AS pending,
-    k.id AS key_id, k.created_at AS key_created_at, k.expires_at AS key_expires_at,
-    k.last_used_at AS key_last_used_at
-FROM (
-    SELECT c.id, c.position, c.name, c.description, c.owner_id, c.status, c.created_at, c.created_by_type, c.created_by_id, c.last_seen_at, c.retired_at, c.revision
-    FROM agents AS c
-    WHERE c.organization_id = $2 AND c.position < $3
-      AND (cast($4 AS TEXT) = '' OR c.status = $4)
-      AND (cast($5 AS TEXT) = '' OR replace(c.name_folded, $5, '') <> c.name_folded)
-      AND (cast($6 AS TEXT) = '' AND c.status <> 'retired' OR c.id = $6)
-    ORDER BY c.position DESC
-    LIMIT $7
-) AS a
-LEFT JOIN agent_keys AS k ON k.agent_id = a.id
-ORDER BY a.position DESC, k.number
-`
-
-type listAgentsParams struct {
-	Now            int64
-	OrganizationID string
-	Before         int64
-	Status         string
-	Q              string
-	ID             string
-	MaxRows        int32
-}
-
-type listAgentsRow struct {
-	ID            string
-	Position      int64
-	Name          string
-	Description   string
-	OwnerID       string
-	Status        string
-	CreatedAt     int64
-	CreatedByType string
-	CreatedByID   string
-	LastSeenAt    int64
-	RetiredAt     int64
-	Revision      int64
-	Approved      int64
-	Pending       int64
-	KeyID         sql.NullString
-	KeyCreatedAt  sql.NullInt64
-	KeyExpiresAt  sql.NullInt64
-	KeyLastUsedAt sql.NullInt64
-}
-
-// What is asked. now is a parameter: a grant counts as expired from the instant of expires_at, and as revoked from
-// the removal of its tool, whether or not the event of either is here yet.
-func (q *Queries) listAgents(ctx context.Context, arg listAgentsParams) ([]listAgentsRow, error) {
-	rows, err := q.query(ctx, q.listAgentsStmt, listAgents,
-		arg.Now,
-		arg.OrganizationID,
-		arg.Before,
-		arg.Status,
-		arg.Q,
-		arg.ID,
-		arg.MaxRows,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []listAgentsRow
-	for rows.Next() {
-		var i listAgentsRow
-		if err := rows.Scan(
-			&i.ID,
-			&i.Position,
-			&i.Name,
-			&i.Description,
-			&i.OwnerID,
-			&i.Status,
-			&i.CreatedAt,
-			&i.CreatedByType,
-			&i.CreatedByID,
-			&i.LastSeenAt,
-			&i.RetiredAt,
-			&i.Revision,
-			&i.Approved,
-			&i.Pending,
-			&i.KeyID,
-			&i.KeyCreatedAt,
-			&i.KeyExpiresAt,
-			&i.KeyLastUsedAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const listCatalog = `-- name: listCatalog :many
+
 SELECT o.id, o.position, o.name, o.description, o.url, o.auth_type, o.access, o.denial_reason, o.request_id, o.expires_at
 FROM (
     SELECT t.id, t.position, t.name, t.description, t.url, t.auth_type,
@@ -163,6 +56,8 @@ type listCatalogRow struct {
 	ExpiresAt    int64
 }
 
+// What is asked. now is a parameter: a grant counts as expired from the instant of expires_at, and as revoked from
+// the removal of its tool, whether or not the event of either is here yet.
 func (q *Queries) listCatalog(ctx context.Context, arg listCatalogParams) ([]listCatalogRow, error) {
 	rows, err := q.query(ctx, q.listCatalogStmt, listCatalog,
 		arg.Now,
@@ -253,103 +148,6 @@ func (q *Queries) listInstructions(ctx context.Context, arg listInstructionsPara
 			&i.CreatedAt,
 			&i.CreatedByType,
 			&i.CreatedByID,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const listTools = `-- name: listTools :many
-SELECT t.id, t.position, t.name, t.description, t.url, t.docs_url, t.auth_type, t.credential_mode, t.credential_version,
-    t.credential_expires_at, t.credential_fields, t.instructions, t.instructions_version, t.max_grant_seconds, t.created_at, t.updated_at, t.removed_at, t.revision,
-    (SELECT count(*) FROM grants AS g WHERE g.tool_id = t.id AND t.removed_at = 0 AND g.status = 'approved'
-        AND (g.expires_at = 0 OR g.expires_at > $1)) AS approved,
-    (SELECT count(*) FROM grants AS g WHERE g.tool_id = t.id AND t.removed_at = 0 AND g.status = 'pending') AS pending
-FROM tools AS t
-WHERE t.organization_id = $2 AND t.position < $3
-  AND (cast($4 AS TEXT) = '' OR replace(t.name_folded, $4, '') <> t.name_folded)
-  AND (cast($5 AS TEXT) = '' AND t.removed_at = 0 OR t.id = $5)
-ORDER BY t.position DESC
-LIMIT $6
-`
-
-type listToolsParams struct {
-	Now            int64
-	OrganizationID string
-	Before         int64
-	Q              string
-	ID             string
-	MaxRows        int32
-}
-
-type listToolsRow struct {
-	ID                  string
-	Position            int64
-	Name                string
-	Description         string
-	Url                 string
-	DocsUrl             string
-	AuthType            string
-	CredentialMode      string
-	CredentialVersion   int64
-	CredentialExpiresAt int64
-	CredentialFields    string
-	Instructions        string
-	InstructionsVersion int64
-	MaxGrantSeconds     int64
-	CreatedAt           int64
-	UpdatedAt           int64
-	RemovedAt           int64
-	Revision            int64
-	Approved            int64
-	Pending             int64
-}
-
-func (q *Queries) listTools(ctx context.Context, arg listToolsParams) ([]listToolsRow, error) {
-	rows, err := q.query(ctx, q.listToolsStmt, listTools,
-		arg.Now,
-		arg.OrganizationID,
-		arg.Before,
-		arg.Q,
-		arg.ID,
-		arg.MaxRows,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []listToolsRow
-	for rows.Next() {
-		var i listToolsRow
-		if err := rows.Scan(
-			&i.ID,
-			&i.Position,
-			&i.Name,
-			&i.Description,
-			&i.Url,
-			&i.DocsUrl,
-			&i.AuthType,
-			&i.CredentialMode,
-			&i.CredentialVersion,
-			&i.CredentialExpiresAt,
-			&i.CredentialFields,
-			&i.Instructions,
-			&i.InstructionsVersion,
-			&i.MaxGrantSeconds,
-			&i.CreatedAt,
-			&i.UpdatedAt,
-			&i.RemovedAt,
-			&i.Revision,
-			&i.Approved,
-			&i.Pending,
 		); err != nil {
 			return nil, err
 		}

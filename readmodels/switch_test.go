@@ -342,6 +342,7 @@ func TestEveryColumnIsReportedOrLeftOutOnPurpose(t *testing.T) {
 		FROM information_schema.columns AS c
 		WHERE c.table_schema = (SELECT DISTINCT table_schema FROM information_schema.view_column_usage WHERE view_schema =
 		'reporting')
+		AND c.table_name !~ '^past_|^audit_minutes$' -- which as_of asks, and no report
 		AND NOT EXISTS (SELECT FROM information_schema.view_column_usage AS u
 			WHERE u.view_schema = 'reporting' AND u.table_schema = c.table_schema AND u.table_name = c.table_name AND
 			u.column_name = c.column_name)`)

@@ -289,3 +289,169 @@ CREATE INDEX deliveries_newest ON deliveries (organization_id, position);
 CREATE INDEX deliveries_by_channel ON deliveries (channel_id, position);
 CREATE INDEX deliveries_by_status ON deliveries (organization_id, status, position);
 CREATE INDEX deliveries_due ON deliveries (channel_id, due_at) WHERE due_at > 0;
+
+-- The past: what a row was from the position of the event that made it so (since) until that of the next one. The row of
+-- now is here too, until the greatest position there is. What a fetch changes is left out, because a fetch changes no
+-- access.
+CREATE TABLE past_agents (
+    id              TEXT   NOT NULL,
+    since           BIGINT NOT NULL,
+    until           BIGINT NOT NULL,
+    organization_id TEXT   NOT NULL,
+    position        BIGINT NOT NULL,
+    name            TEXT   NOT NULL,
+    name_folded     TEXT   NOT NULL,
+    description     TEXT   NOT NULL,
+    owner_id        TEXT   NOT NULL,
+    status          TEXT   NOT NULL,
+    created_at      BIGINT NOT NULL,
+    created_by_type TEXT   NOT NULL,
+    created_by_id   TEXT   NOT NULL,
+    retired_at      BIGINT NOT NULL,
+    revision        BIGINT NOT NULL,
+    PRIMARY KEY (id, since)
+);
+CREATE INDEX past_agents_newest ON past_agents (organization_id, position);
+
+CREATE TABLE past_agent_keys (
+    agent_id   TEXT   NOT NULL,
+    number     BIGINT NOT NULL,
+    since      BIGINT NOT NULL,
+    until      BIGINT NOT NULL,
+    id         TEXT   NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    PRIMARY KEY (agent_id, number, since)
+);
+
+CREATE TABLE past_tools (
+    id                    TEXT   NOT NULL,
+    since                 BIGINT NOT NULL,
+    until                 BIGINT NOT NULL,
+    organization_id       TEXT   NOT NULL,
+    position              BIGINT NOT NULL,
+    name                  TEXT   NOT NULL,
+    name_folded           TEXT   NOT NULL,
+    skeleton              TEXT   NOT NULL,
+    description           TEXT   NOT NULL,
+    url                   TEXT   NOT NULL,
+    docs_url              TEXT   NOT NULL,
+    auth_type             TEXT   NOT NULL,
+    credential_mode       TEXT   NOT NULL,
+    credential_version    BIGINT NOT NULL,
+    credential_expires_at BIGINT NOT NULL,
+    credential_at         BIGINT NOT NULL,
+    credential_fields     TEXT   NOT NULL,
+    instructions          TEXT   NOT NULL,
+    instructions_version  BIGINT NOT NULL,
+    max_grant_seconds     BIGINT NOT NULL,
+    created_at            BIGINT NOT NULL,
+    updated_at            BIGINT NOT NULL,
+    removed_at            BIGINT NOT NULL,
+    removed_by_type       TEXT   NOT NULL,
+    removed_by_id         TEXT   NOT NULL,
+    revision              BIGINT NOT NULL,
+    PRIMARY KEY (id, since)
+);
+CREATE INDEX past_tools_newest ON past_tools (organization_id, position);
+
+CREATE TABLE past_requests (
+    id               TEXT   NOT NULL,
+    since            BIGINT NOT NULL,
+    until            BIGINT NOT NULL,
+    organization_id  TEXT   NOT NULL,
+    position         BIGINT NOT NULL,
+    agent_id         TEXT   NOT NULL,
+    tool_id          TEXT   NOT NULL,
+    reason           TEXT   NOT NULL,
+    status           TEXT   NOT NULL,
+    created_at       BIGINT NOT NULL,
+    decided_at       BIGINT NOT NULL,
+    decided_by_type  TEXT   NOT NULL,
+    decided_by_id    TEXT   NOT NULL,
+    denial_reason    TEXT   NOT NULL,
+    decided_position BIGINT NOT NULL,
+    PRIMARY KEY (id, since)
+);
+CREATE INDEX past_requests_newest ON past_requests (organization_id, position);
+CREATE INDEX past_requests_by_status ON past_requests (organization_id, status, position);
+CREATE INDEX past_requests_by_agent ON past_requests (agent_id, position);
+CREATE INDEX past_requests_by_tool ON past_requests (tool_id, position);
+
+CREATE TABLE past_grants (
+    agent_id              TEXT   NOT NULL,
+    tool_id               TEXT   NOT NULL,
+    since                 BIGINT NOT NULL,
+    until                 BIGINT NOT NULL,
+    organization_id       TEXT   NOT NULL,
+    position              BIGINT NOT NULL,
+    status                TEXT   NOT NULL,
+    origin                TEXT   NOT NULL,
+    request_id            TEXT   NOT NULL,
+    reason                TEXT   NOT NULL,
+    decided_at            BIGINT NOT NULL,
+    decided_by_type       TEXT   NOT NULL,
+    decided_by_id         TEXT   NOT NULL,
+    denial_reason         TEXT   NOT NULL,
+    approved_at           BIGINT NOT NULL,
+    approved_by_type      TEXT   NOT NULL,
+    approved_by_id        TEXT   NOT NULL,
+    ended_at              BIGINT NOT NULL,
+    ended_by_type         TEXT   NOT NULL,
+    ended_by_id           TEXT   NOT NULL,
+    expires_at            BIGINT NOT NULL,
+    credential_expires_at BIGINT NOT NULL,
+    credential_version    BIGINT NOT NULL,
+    credential_at         BIGINT NOT NULL,
+    decided_position      BIGINT NOT NULL,
+    PRIMARY KEY (agent_id, tool_id, since)
+);
+CREATE INDEX past_grants_newest ON past_grants (organization_id, position);
+CREATE INDEX past_grants_by_status ON past_grants (organization_id, status, position);
+CREATE INDEX past_grants_by_tool ON past_grants (tool_id, position);
+
+CREATE TABLE past_suggestions (
+    id               TEXT   NOT NULL,
+    since            BIGINT NOT NULL,
+    until            BIGINT NOT NULL,
+    organization_id  TEXT   NOT NULL,
+    name             TEXT   NOT NULL,
+    name_folded      TEXT   NOT NULL,
+    url              TEXT   NOT NULL,
+    site             TEXT   NOT NULL,
+    status           TEXT   NOT NULL,
+    tool_id          TEXT   NOT NULL,
+    created_at       BIGINT NOT NULL,
+    backer_count     BIGINT NOT NULL,
+    last_activity_at BIGINT NOT NULL,
+    decided_at       BIGINT NOT NULL,
+    decided_by_type  TEXT   NOT NULL,
+    decided_by_id    TEXT   NOT NULL,
+    dismissal_reason TEXT   NOT NULL,
+    PRIMARY KEY (id, since)
+);
+CREATE INDEX past_suggestions_by_status ON past_suggestions (organization_id, status);
+
+CREATE TABLE past_suggestion_backers (
+    suggestion_id TEXT   NOT NULL,
+    agent_id      TEXT   NOT NULL,
+    since         BIGINT NOT NULL,
+    until         BIGINT NOT NULL,
+    position      BIGINT NOT NULL,
+    name          TEXT   NOT NULL,
+    url           TEXT   NOT NULL,
+    latest_reason TEXT   NOT NULL,
+    first_at      BIGINT NOT NULL,
+    last_at       BIGINT NOT NULL,
+    PRIMARY KEY (suggestion_id, agent_id, since)
+);
+CREATE INDEX past_suggestion_backers_newest ON past_suggestion_backers (position);
+
+-- The position of the last audited event whose signed time lies in this minute or before: the clocks of several processes
+-- differ, so the order of the log is not quite that of time.
+CREATE TABLE audit_minutes (
+    organization_id TEXT   NOT NULL,
+    minute          BIGINT NOT NULL, -- since 1970
+    position        BIGINT NOT NULL,
+    PRIMARY KEY (organization_id, minute)
+);

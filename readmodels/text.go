@@ -35,6 +35,13 @@ func (q *text) is(column, value string) {
 	}
 }
 
+// part adds that a column contains a value unless the value is empty.
+func (q *text) part(column, value string) {
+	if value != "" {
+		q.add(" AND replace(", column, ", ", q.arg(value), ", '') <> ", column)
+	}
+}
+
 // page adds where a page begins, the order of every list, and its length.
 func (q *text) page(table string, p Page) {
 	if p.Before != 0 {
@@ -45,8 +52,12 @@ func (q *text) page(table string, p Page) {
 
 // collect runs the query and scans every row.
 func collect[T any](ctx context.Context, db *DB, q *text, what string, scan func(*sql.Rows) (T, error)) ([]T, error) {
+	statement, args := q.sql.String(), q.args
+	if db.past != 0 {
+		statement, args = asOf(statement, args, db.past)
+	}
 	return query(ctx, db.Store, func(ctx context.Context, t *tables) ([]T, error) {
-		rows, err := t.reader.QueryContext(ctx, q.sql.String(), q.args...)
+		rows, err := t.reader.QueryContext(ctx, statement, args...)
 		if err != nil {
 			return nil, fmt.Errorf("list %s: %w", what, err)
 		}

@@ -2,6 +2,7 @@ package readmodels
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"math"
 	"time"
@@ -30,12 +31,10 @@ type Tool struct {
 // Tools lists the tools of an organization, newest first. q is any part of the name, whatever its
 // case.
 func (db *DB) Tools(ctx context.Context, organization, q string, now time.Time, p Page) (List[Tool], error) {
-	tools, err := db.tools(
-		ctx,
-		listToolsParams{
-			OrganizationID: organization, Now: Micros(now), Before: p.before(), Q: Fold(q), MaxRows: p.rows(),
-		},
-	)
+	query := &text{}
+	query.add(toolColumns(query.arg(Micros(now))), query.arg(organization), " AND t.removed_at = 0")
+	query.part("t.name_folded", Fold(q))
+	tools, err := db.tools(ctx, organization, query, p)
 	return cut(tools, p, func(t Tool) uint64 { return t.Position }), err
 }
 
@@ -44,38 +43,47 @@ func (db *DB) Tool(ctx context.Context, organization, id string, now time.Time) 
 	if id == "" {
 		return Tool{}, ErrNotFound
 	}
-	tools, err := db.tools(
-		ctx,
-		listToolsParams{OrganizationID: organization, Now: Micros(now), Before: Page{}.before(), ID: id, MaxRows: 1},
-	)
+	q := &text{}
+	q.add(toolColumns(q.arg(Micros(now))), q.arg(organization), " AND t.id = ", q.arg(id))
+	tools, err := db.tools(ctx, organization, q, Page{Limit: 1})
 	return only(tools, err)
 }
 
-func (db *DB) tools(ctx context.Context, params listToolsParams) ([]Tool, error) {
-	rows, err := query(
-		ctx, db.Store, func(ctx context.Context, t *tables) ([]listToolsRow, error) { return t.read.listTools(ctx, params) },
-	)
+func toolColumns(now string) string {
+	return `SELECT t.id, t.position, t.name, t.description, t.url, t.docs_url, t.auth_type, t.credential_mode,
+    t.credential_version, t.credential_expires_at, t.credential_fields, t.instructions, t.instructions_version,
+    t.max_grant_seconds, t.created_at, t.updated_at, t.removed_at, t.revision,
+    (SELECT count(*) FROM grants AS g WHERE g.tool_id = t.id AND t.removed_at = 0 AND g.status = 'approved'
+        AND (g.expires_at = 0 OR g.expires_at > ` + now + `)) AS approved,
+    (SELECT count(*) FROM grants AS g WHERE g.tool_id = t.id AND t.removed_at = 0 AND g.status = 'pending') AS pending
+FROM tools AS t
+WHERE t.organization_id = `
+}
+
+// tools completes the query with a page.
+func (db *DB) tools(ctx context.Context, organization string, q *text, p Page) ([]Tool, error) {
+	q.page("t", p)
+	tools, err := collect(ctx, db, q, "tools", func(rows *sql.Rows) (Tool, error) {
+		var t Tool
+		var position, expires, created, updated, removed int64
+		var fields string
+		err := rows.Scan(
+			&t.ID, &position, &t.Name, &t.Description, &t.URL, &t.DocsURL, &t.AuthType, &t.CredentialMode,
+			&t.CredentialVersion, &expires, &fields, &t.Instructions, &t.InstructionsVersion, &t.MaxGrantSeconds, &created,
+			&updated, &removed, &t.Revision, &t.Approved, &t.Pending,
+		)
+		t.Position, t.CredentialExpiresAt, t.CredentialFields = unsigned(position), toTime(expires), toParts(fields)
+		t.CreatedAt, t.UpdatedAt, t.RemovedAt = toTime(created), toTime(updated), toTime(removed)
+		return t, err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("list tools: %w", err)
-	}
-	tools := make([]Tool, len(rows))
-	for i, r := range rows {
-		tools[i] = Tool{
-			ID: r.ID, Name: r.Name, Description: r.Description, URL: r.Url, DocsURL: r.DocsUrl, AuthType: r.AuthType,
-			CredentialMode: r.CredentialMode, CredentialVersion: int(r.CredentialVersion),
-			CredentialExpiresAt: toTime(r.CredentialExpiresAt), CredentialFields: toParts(r.CredentialFields),
-			Instructions:        r.Instructions,
-			InstructionsVersion: int(r.InstructionsVersion), MaxGrantSeconds: r.MaxGrantSeconds,
-			Approved: int(r.Approved), Pending: int(r.Pending), CreatedAt: toTime(r.CreatedAt),
-			UpdatedAt: toTime(r.UpdatedAt), RemovedAt: toTime(r.RemovedAt), Revision: int(r.Revision),
-			Position: unsigned(r.Position),
-		}
+		return nil, err
 	}
 	names := make([]string, len(tools))
 	for i, t := range tools {
 		names[i] = t.Name
 	}
-	alike, err := db.confusable(ctx, params.OrganizationID, names)
+	alike, err := db.confusable(ctx, organization, names)
 	for i, t := range tools {
 		if t.RemovedAt.IsZero() {
 			tools[i].Confusable = Others(alike[t.Name], t.ID)

@@ -188,6 +188,108 @@ func (q *Queries) ClaimDelivery(ctx context.Context, arg ClaimDeliveryParams) er
 	return err
 }
 
+const closePastAgent = `-- name: ClosePastAgent :exec
+
+UPDATE past_agents SET until = $1 WHERE id = $2 AND until = 9223372036854775807
+`
+
+type ClosePastAgentParams struct {
+	Since int64
+	ID    string
+}
+
+// What a row is from a position on. The row of the past that was open ends there.
+func (q *Queries) ClosePastAgent(ctx context.Context, arg ClosePastAgentParams) error {
+	_, err := q.exec(ctx, q.closePastAgentStmt, closePastAgent, arg.Since, arg.ID)
+	return err
+}
+
+const closePastAgentKeys = `-- name: ClosePastAgentKeys :exec
+UPDATE past_agent_keys SET until = $1 WHERE agent_id = $2 AND until = 9223372036854775807
+`
+
+type ClosePastAgentKeysParams struct {
+	Since   int64
+	AgentID string
+}
+
+func (q *Queries) ClosePastAgentKeys(ctx context.Context, arg ClosePastAgentKeysParams) error {
+	_, err := q.exec(ctx, q.closePastAgentKeysStmt, closePastAgentKeys, arg.Since, arg.AgentID)
+	return err
+}
+
+const closePastBacker = `-- name: ClosePastBacker :exec
+UPDATE past_suggestion_backers SET until = $1 WHERE suggestion_id = $2 AND agent_id = $3 AND until = 9223372036854775807
+`
+
+type ClosePastBackerParams struct {
+	Since        int64
+	SuggestionID string
+	AgentID      string
+}
+
+func (q *Queries) ClosePastBacker(ctx context.Context, arg ClosePastBackerParams) error {
+	_, err := q.exec(ctx, q.closePastBackerStmt, closePastBacker, arg.Since, arg.SuggestionID, arg.AgentID)
+	return err
+}
+
+const closePastGrant = `-- name: ClosePastGrant :exec
+UPDATE past_grants SET until = $1 WHERE agent_id = $2 AND tool_id = $3 AND until = 9223372036854775807
+`
+
+type ClosePastGrantParams struct {
+	Since   int64
+	AgentID string
+	ToolID  string
+}
+
+func (q *Queries) ClosePastGrant(ctx context.Context, arg ClosePastGrantParams) error {
+	_, err := q.exec(ctx, q.closePastGrantStmt, closePastGrant, arg.Since, arg.AgentID, arg.ToolID)
+	return err
+}
+
+const closePastRequest = `-- name: ClosePastRequest :exec
+UPDATE past_requests SET until = $1 WHERE id = $2 AND until = 9223372036854775807
+`
+
+type ClosePastRequestParams struct {
+	Since int64
+	ID    string
+}
+
+func (q *Queries) ClosePastRequest(ctx context.Context, arg ClosePastRequestParams) error {
+	_, err := q.exec(ctx, q.closePastRequestStmt, closePastRequest, arg.Since, arg.ID)
+	return err
+}
+
+const closePastSuggestion = `-- name: ClosePastSuggestion :exec
+UPDATE past_suggestions SET until = $1 WHERE id = $2 AND until = 9223372036854775807
+`
+
+type ClosePastSuggestionParams struct {
+	Since int64
+	ID    string
+}
+
+func (q *Queries) ClosePastSuggestion(ctx context.Context, arg ClosePastSuggestionParams) error {
+	_, err := q.exec(ctx, q.closePastSuggestionStmt, closePastSuggestion, arg.Since, arg.ID)
+	return err
+}
+
+const closePastTool = `-- name: ClosePastTool :exec
+UPDATE past_tools SET until = $1 WHERE id = $2 AND until = 9223372036854775807
+`
+
+type ClosePastToolParams struct {
+	Since int64
+	ID    string
+}
+
+func (q *Queries) ClosePastTool(ctx context.Context, arg ClosePastToolParams) error {
+	_, err := q.exec(ctx, q.closePastToolStmt, closePastTool, arg.Since, arg.ID)
+	return err
+}
+
 const countFetches = `-- name: CountFetches :exec
 UPDATE grants SET
     fetch_count = fetch_count + $1, last_fetched_at = $2,
@@ -875,6 +977,174 @@ type KeepFormerToolNameParams struct {
 
 func (q *Queries) KeepFormerToolName(ctx context.Context, arg KeepFormerToolNameParams) error {
 	_, err := q.exec(ctx, q.keepFormerToolNameStmt, keepFormerToolName, arg.Position, arg.ID, arg.Name)
+	return err
+}
+
+const keepPastAgent = `-- name: KeepPastAgent :exec
+INSERT INTO past_agents (since, until, id, organization_id, position, name, name_folded, description, owner_id,
+    status, created_at, created_by_type, created_by_id, retired_at, revision)
+SELECT $1, 9223372036854775807, o.id, o.organization_id, o.position, o.name, o.name_folded,
+    o.description, o.owner_id, o.status, o.created_at, o.created_by_type, o.created_by_id, o.retired_at, o.revision
+FROM agents AS o WHERE o.id = $2
+`
+
+type KeepPastAgentParams struct {
+	Since int64
+	ID    string
+}
+
+func (q *Queries) KeepPastAgent(ctx context.Context, arg KeepPastAgentParams) error {
+	_, err := q.exec(ctx, q.keepPastAgentStmt, keepPastAgent, arg.Since, arg.ID)
+	return err
+}
+
+const keepPastAgentKeys = `-- name: KeepPastAgentKeys :exec
+INSERT INTO past_agent_keys (since, until, agent_id, number, id, created_at, expires_at)
+SELECT $1, 9223372036854775807, o.agent_id, o.number, o.id, o.created_at, o.expires_at
+FROM agent_keys AS o WHERE o.agent_id = $2
+`
+
+type KeepPastAgentKeysParams struct {
+	Since   int64
+	AgentID string
+}
+
+func (q *Queries) KeepPastAgentKeys(ctx context.Context, arg KeepPastAgentKeysParams) error {
+	_, err := q.exec(ctx, q.keepPastAgentKeysStmt, keepPastAgentKeys, arg.Since, arg.AgentID)
+	return err
+}
+
+const keepPastBacker = `-- name: KeepPastBacker :exec
+INSERT INTO past_suggestion_backers (since, until, suggestion_id, agent_id, position, name, url, latest_reason,
+    first_at, last_at)
+SELECT $1, 9223372036854775807, o.suggestion_id, o.agent_id, o.position, o.name, o.url, o.latest_reason,
+    o.first_at, o.last_at
+FROM suggestion_backers AS o WHERE o.suggestion_id = $2 AND o.agent_id = $3
+`
+
+type KeepPastBackerParams struct {
+	Since        int64
+	SuggestionID string
+	AgentID      string
+}
+
+func (q *Queries) KeepPastBacker(ctx context.Context, arg KeepPastBackerParams) error {
+	_, err := q.exec(ctx, q.keepPastBackerStmt, keepPastBacker, arg.Since, arg.SuggestionID, arg.AgentID)
+	return err
+}
+
+const keepPastGrant = `-- name: KeepPastGrant :exec
+INSERT INTO past_grants (since, until, agent_id, tool_id, organization_id, position, status, origin, request_id,
+    reason, decided_at, decided_by_type, decided_by_id, denial_reason, approved_at, approved_by_type, approved_by_id,
+    ended_at, ended_by_type, ended_by_id, expires_at, credential_expires_at, credential_version, credential_at,
+    decided_position)
+SELECT $1, 9223372036854775807, o.agent_id, o.tool_id, o.organization_id, o.position, o.status,
+    o.origin, o.request_id, o.reason, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason,
+    o.approved_at, o.approved_by_type, o.approved_by_id, o.ended_at, o.ended_by_type, o.ended_by_id, o.expires_at,
+    o.credential_expires_at, o.credential_version, o.credential_at, o.decided_position
+FROM grants AS o WHERE o.agent_id = $2 AND o.tool_id = $3
+`
+
+type KeepPastGrantParams struct {
+	Since   int64
+	AgentID string
+	ToolID  string
+}
+
+func (q *Queries) KeepPastGrant(ctx context.Context, arg KeepPastGrantParams) error {
+	_, err := q.exec(ctx, q.keepPastGrantStmt, keepPastGrant, arg.Since, arg.AgentID, arg.ToolID)
+	return err
+}
+
+const keepPastRequest = `-- name: KeepPastRequest :exec
+INSERT INTO past_requests (since, until, id, organization_id, position, agent_id, tool_id, reason, status,
+    created_at, decided_at, decided_by_type, decided_by_id, denial_reason, decided_position)
+SELECT $1, 9223372036854775807, o.id, o.organization_id, o.position, o.agent_id, o.tool_id, o.reason,
+    o.status, o.created_at, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason, o.decided_position
+FROM requests AS o WHERE o.id = $2
+`
+
+type KeepPastRequestParams struct {
+	Since int64
+	ID    string
+}
+
+func (q *Queries) KeepPastRequest(ctx context.Context, arg KeepPastRequestParams) error {
+	_, err := q.exec(ctx, q.keepPastRequestStmt, keepPastRequest, arg.Since, arg.ID)
+	return err
+}
+
+const keepPastSuggestion = `-- name: KeepPastSuggestion :exec
+INSERT INTO past_suggestions (since, until, id, organization_id, name, name_folded, url, site, status, tool_id,
+    created_at, backer_count, last_activity_at, decided_at, decided_by_type, decided_by_id, dismissal_reason)
+SELECT $1, 9223372036854775807, o.id, o.organization_id, o.name, o.name_folded, o.url, o.site, o.status,
+    o.tool_id, o.created_at, o.backer_count, o.last_activity_at, o.decided_at, o.decided_by_type, o.decided_by_id,
+    o.dismissal_reason
+FROM suggestions AS o WHERE o.id = $2
+`
+
+type KeepPastSuggestionParams struct {
+	Since int64
+	ID    string
+}
+
+func (q *Queries) KeepPastSuggestion(ctx context.Context, arg KeepPastSuggestionParams) error {
+	_, err := q.exec(ctx, q.keepPastSuggestionStmt, keepPastSuggestion, arg.Since, arg.ID)
+	return err
+}
+
+const keepPastTool = `-- name: KeepPastTool :exec
+INSERT INTO past_tools (since, until, id, organization_id, position, name, name_folded, skeleton, description, url,
+    docs_url, auth_type, credential_mode, credential_version, credential_expires_at, credential_at,
+    credential_fields, instructions, instructions_version, max_grant_seconds, created_at, updated_at, removed_at,
+    removed_by_type, removed_by_id, revision)
+SELECT $1, 9223372036854775807, o.id, o.organization_id, o.position, o.name, o.name_folded, o.skeleton,
+    o.description, o.url, o.docs_url, o.auth_type, o.credential_mode, o.credential_version, o.credential_expires_at,
+    o.credential_at, o.credential_fields, o.instructions, o.instructions_version, o.max_grant_seconds, o.created_at,
+    o.updated_at, o.removed_at, o.removed_by_type, o.removed_by_id, o.revision
+FROM tools AS o WHERE o.id = $2
+`
+
+type KeepPastToolParams struct {
+	Since int64
+	ID    string
+}
+
+func (q *Queries) KeepPastTool(ctx context.Context, arg KeepPastToolParams) error {
+	_, err := q.exec(ctx, q.keepPastToolStmt, keepPastTool, arg.Since, arg.ID)
+	return err
+}
+
+const noteLaterMinutes = `-- name: NoteLaterMinutes :exec
+UPDATE audit_minutes SET position = $1
+WHERE organization_id = $2 AND minute > $3 AND position < $1
+`
+
+type NoteLaterMinutesParams struct {
+	Position       int64
+	OrganizationID string
+	Minute         int64
+}
+
+func (q *Queries) NoteLaterMinutes(ctx context.Context, arg NoteLaterMinutesParams) error {
+	_, err := q.exec(ctx, q.noteLaterMinutesStmt, noteLaterMinutes, arg.Position, arg.OrganizationID, arg.Minute)
+	return err
+}
+
+const noteMinute = `-- name: NoteMinute :exec
+INSERT INTO audit_minutes (organization_id, minute, position)
+VALUES ($1, $2, $3)
+ON CONFLICT (organization_id, minute) DO UPDATE SET position = excluded.position
+`
+
+type NoteMinuteParams struct {
+	OrganizationID string
+	Minute         int64
+	Position       int64
+}
+
+func (q *Queries) NoteMinute(ctx context.Context, arg NoteMinuteParams) error {
+	_, err := q.exec(ctx, q.noteMinuteStmt, noteMinute, arg.OrganizationID, arg.Minute, arg.Position)
 	return err
 }
 

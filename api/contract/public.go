@@ -40,7 +40,8 @@ var answerHeaders = []struct {
 	{"Retry-After", func(_ *Operation, status string) bool { return status == "default" }},
 	{"WWW-Authenticate", func(_ *Operation, status string) bool { return status == "default" }},
 	{"X-Event-Position", func(o *Operation, status string) bool {
-		return o.TakesIdempotencyKey() || o.Command && success(status) // a refusal may be an event too
+		// A refusal may be an event too.
+		return o.TakesIdempotencyKey() || (o.Command || o.TakesParameter("as_of")) && success(status)
 	}},
 	{"X-Export-Cursor", exported},
 	{"X-Export-Entries", exported},

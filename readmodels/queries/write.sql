@@ -275,3 +275,91 @@ UPDATE deliveries SET status = sqlc.arg(status), problem = sqlc.arg(problem), du
 
 -- name: RequeueDelivery :exec
 UPDATE deliveries SET status = 'pending', due_at = sqlc.arg(due_at), ended_at = 0, place = sqlc.arg(place) WHERE id = sqlc.arg(id);
+
+-- What a row is from a position on. The row of the past that was open ends there.
+
+-- name: ClosePastAgent :exec
+UPDATE past_agents SET until = sqlc.arg(since) WHERE id = sqlc.arg(id) AND until = 9223372036854775807;
+
+-- name: KeepPastAgent :exec
+INSERT INTO past_agents (since, until, id, organization_id, position, name, name_folded, description, owner_id,
+    status, created_at, created_by_type, created_by_id, retired_at, revision)
+SELECT sqlc.arg(since), 9223372036854775807, o.id, o.organization_id, o.position, o.name, o.name_folded,
+    o.description, o.owner_id, o.status, o.created_at, o.created_by_type, o.created_by_id, o.retired_at, o.revision
+FROM agents AS o WHERE o.id = sqlc.arg(id);
+
+-- name: ClosePastAgentKeys :exec
+UPDATE past_agent_keys SET until = sqlc.arg(since) WHERE agent_id = sqlc.arg(agent_id) AND until = 9223372036854775807;
+
+-- name: KeepPastAgentKeys :exec
+INSERT INTO past_agent_keys (since, until, agent_id, number, id, created_at, expires_at)
+SELECT sqlc.arg(since), 9223372036854775807, o.agent_id, o.number, o.id, o.created_at, o.expires_at
+FROM agent_keys AS o WHERE o.agent_id = sqlc.arg(agent_id);
+
+-- name: ClosePastTool :exec
+UPDATE past_tools SET until = sqlc.arg(since) WHERE id = sqlc.arg(id) AND until = 9223372036854775807;
+
+-- name: KeepPastTool :exec
+INSERT INTO past_tools (since, until, id, organization_id, position, name, name_folded, skeleton, description, url,
+    docs_url, auth_type, credential_mode, credential_version, credential_expires_at, credential_at,
+    credential_fields, instructions, instructions_version, max_grant_seconds, created_at, updated_at, removed_at,
+    removed_by_type, removed_by_id, revision)
+SELECT sqlc.arg(since), 9223372036854775807, o.id, o.organization_id, o.position, o.name, o.name_folded, o.skeleton,
+    o.description, o.url, o.docs_url, o.auth_type, o.credential_mode, o.credential_version, o.credential_expires_at,
+    o.credential_at, o.credential_fields, o.instructions, o.instructions_version, o.max_grant_seconds, o.created_at,
+    o.updated_at, o.removed_at, o.removed_by_type, o.removed_by_id, o.revision
+FROM tools AS o WHERE o.id = sqlc.arg(id);
+
+-- name: ClosePastRequest :exec
+UPDATE past_requests SET until = sqlc.arg(since) WHERE id = sqlc.arg(id) AND until = 9223372036854775807;
+
+-- name: KeepPastRequest :exec
+INSERT INTO past_requests (since, until, id, organization_id, position, agent_id, tool_id, reason, status,
+    created_at, decided_at, decided_by_type, decided_by_id, denial_reason, decided_position)
+SELECT sqlc.arg(since), 9223372036854775807, o.id, o.organization_id, o.position, o.agent_id, o.tool_id, o.reason,
+    o.status, o.created_at, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason, o.decided_position
+FROM requests AS o WHERE o.id = sqlc.arg(id);
+
+-- name: ClosePastGrant :exec
+UPDATE past_grants SET until = sqlc.arg(since) WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id) AND until = 9223372036854775807;
+
+-- name: KeepPastGrant :exec
+INSERT INTO past_grants (since, until, agent_id, tool_id, organization_id, position, status, origin, request_id,
+    reason, decided_at, decided_by_type, decided_by_id, denial_reason, approved_at, approved_by_type, approved_by_id,
+    ended_at, ended_by_type, ended_by_id, expires_at, credential_expires_at, credential_version, credential_at,
+    decided_position)
+SELECT sqlc.arg(since), 9223372036854775807, o.agent_id, o.tool_id, o.organization_id, o.position, o.status,
+    o.origin, o.request_id, o.reason, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason,
+    o.approved_at, o.approved_by_type, o.approved_by_id, o.ended_at, o.ended_by_type, o.ended_by_id, o.expires_at,
+    o.credential_expires_at, o.credential_version, o.credential_at, o.decided_position
+FROM grants AS o WHERE o.agent_id = sqlc.arg(agent_id) AND o.tool_id = sqlc.arg(tool_id);
+
+-- name: ClosePastSuggestion :exec
+UPDATE past_suggestions SET until = sqlc.arg(since) WHERE id = sqlc.arg(id) AND until = 9223372036854775807;
+
+-- name: KeepPastSuggestion :exec
+INSERT INTO past_suggestions (since, until, id, organization_id, name, name_folded, url, site, status, tool_id,
+    created_at, backer_count, last_activity_at, decided_at, decided_by_type, decided_by_id, dismissal_reason)
+SELECT sqlc.arg(since), 9223372036854775807, o.id, o.organization_id, o.name, o.name_folded, o.url, o.site, o.status,
+    o.tool_id, o.created_at, o.backer_count, o.last_activity_at, o.decided_at, o.decided_by_type, o.decided_by_id,
+    o.dismissal_reason
+FROM suggestions AS o WHERE o.id = sqlc.arg(id);
+
+-- name: ClosePastBacker :exec
+UPDATE past_suggestion_backers SET until = sqlc.arg(since) WHERE suggestion_id = sqlc.arg(suggestion_id) AND agent_id = sqlc.arg(agent_id) AND until = 9223372036854775807;
+
+-- name: KeepPastBacker :exec
+INSERT INTO past_suggestion_backers (since, until, suggestion_id, agent_id, position, name, url, latest_reason,
+    first_at, last_at)
+SELECT sqlc.arg(since), 9223372036854775807, o.suggestion_id, o.agent_id, o.position, o.name, o.url, o.latest_reason,
+    o.first_at, o.last_at
+FROM suggestion_backers AS o WHERE o.suggestion_id = sqlc.arg(suggestion_id) AND o.agent_id = sqlc.arg(agent_id);
+
+-- name: NoteMinute :exec
+INSERT INTO audit_minutes (organization_id, minute, position)
+VALUES (sqlc.arg(organization_id), sqlc.arg(minute), sqlc.arg(position))
+ON CONFLICT (organization_id, minute) DO UPDATE SET position = excluded.position;
+
+-- name: NoteLaterMinutes :exec
+UPDATE audit_minutes SET position = sqlc.arg(position)
+WHERE organization_id = sqlc.arg(organization_id) AND minute > sqlc.arg(minute) AND position < sqlc.arg(position);

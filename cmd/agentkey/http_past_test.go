@@ -1,0 +1,179 @@
+package main
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"agentkey/eventstore/eventstoretest/wait"
+)
+
+// without drops members that the past doesn't have from all objects of an answer.
+func without(v any, names ...string) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := map[string]any{}
+		for name, member := range v {
+			out[name] = without(member, names...)
+		}
+		for _, name := range names {
+			delete(out, name)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i := range v {
+			out[i] = without(v[i], names...)
+		}
+		return out
+	}
+	return v
+}
+
+// pictures are the answers on some paths, which have a query already, as of a moment; "" is now.
+func pictures(c client, paths []string, asOf string) map[string]any {
+	c.t.Helper()
+	out := map[string]any{}
+	for _, path := range paths {
+		if asOf != "" {
+			path += "&as_of=" + url.QueryEscape(asOf)
+		}
+		a := c.call("GET", path, nil)
+		path, _, _ = strings.Cut(path, "&as_of")
+		if a.Status == 404 {
+			out[path] = "404"
+			continue
+		}
+		if a.Status != 200 {
+			c.t.Fatalf("GET %s: %d %s", path, a.Status, a.Body)
+		}
+		if _, list := a.JSON["items"]; asOf != "" && list &&
+			fmt.Sprintf("%.0f", a.JSON["position"]) != a.Header.Get("X-Event-Position") {
+			c.t.Errorf("GET %s: position is %v, the header says %s", path, a.JSON["position"], a.Header.Get("X-Event-Position"))
+		}
+		out[path] = without(a.JSON, "position", "fetch_count", "last_fetched_at", "last_seen_at", "last_used_at")
+	}
+	return out
+}
+
+// TestThePastIsAnsweredAsItWas takes pictures of everything after each step of a story, and
+// compares each with what is answered later about that moment, by its position and by its time.
+func TestThePastIsAnsweredAsItWas(t *testing.T) {
+	t.Parallel()
+	p := start(t, unlimited...)
+	admin := p.admin()
+	tool := admin.mustTool("GitHub", "ghp_secret")
+	own := admin.must(201, "POST", "/api/admin/tools", object{
+		"name": "Jira", "auth_type": "other", "credential_mode": "per_agent",
+	}).Text("id")
+	bot, key := admin.mustAgent("Bot")
+	second, secondKey := admin.mustAgent("Second")
+	agent, other := p.with(key), p.with(secondKey)
+	request := agent.mustRequest(tool)
+	wish := agent.suggest("Linear", "", "to plan")
+	paths := []string{
+		"/api/admin/agents?limit=200", "/api/admin/tools?limit=200", "/api/admin/grants?limit=200",
+		"/api/admin/requests?limit=200", "/api/admin/suggestions?limit=200", "/api/admin/grants?status=approved",
+		"/api/admin/requests?status=pending", "/api/admin/agents?status=active&q=bot", "/api/admin/tools?q=git",
+		"/api/admin/suggestions?status=pending", "/api/admin/agents/" + bot + "?", "/api/admin/tools/" + tool + "?",
+		"/api/admin/requests/" + request + "?", "/api/admin/suggestions/" + wish + "?",
+	}
+	type picture struct {
+		position, time string
+		shows          map[string]any
+	}
+	var album []picture
+	take := func() {
+		t.Helper()
+		newest := admin.must(200, "GET", "/api/admin/audit?limit=1", nil).Items()[0]
+		album = append(album, picture{
+			position: fmt.Sprintf("%.0f", newest["position"]), time: fmt.Sprint(newest["occurred_at"]),
+			shows: pictures(admin, paths, ""),
+		})
+	}
+	take()
+	admin.must(200, "POST", "/api/admin/requests/"+request+"/approve", nil)
+	take()
+	agent.fetch(tool)
+	take()
+	admin.must(201, "POST", "/api/admin/agents/"+bot+"/grants", object{"tool_id": own, "credential": "first"})
+	other.suggest("Linear", "", "me too")
+	take()
+	admin.must(200, "PATCH", "/api/admin/agents/"+bot, object{"name": "Robot", "owner": "Kim"})
+	admin.must(200, "PATCH", "/api/admin/tools/"+tool, object{"name": "Forge", "instructions": "be kind"})
+	take()
+	admin.must(200, "POST", "/api/admin/agents/"+bot+"/rotate-key", object{"overlap_seconds": 600})
+	admin.must(200, "PUT", "/api/admin/tools/"+tool+"/credential", object{"credential": "ghp_second"})
+	take()
+	linked := admin.accept(wish, object{"tool": linear}).Text("tool.id")
+	wait.Until(t, "its backers have it", func() bool {
+		return len(admin.must(200, "GET", "/api/admin/grants?status=approved&tool_id="+linked, nil).Items()) == 2
+	})
+	take()
+	admin.must(200, "POST", "/api/admin/agents/"+second+"/suspend", nil)
+	admin.must(204, "DELETE", "/api/admin/agents/"+bot+"/grants/"+tool, nil)
+	take()
+	admin.must(204, "DELETE", "/api/admin/tools/"+linked, nil)
+	wait.Until(t, "the reaction has revoked what it was for", func() bool {
+		return len(audited(admin, "action=grant.revoked&tool_id="+linked)) > 0
+	})
+	take()
+	admin.must(204, "DELETE", "/api/admin/agents/"+bot, nil)
+	take()
+
+	compare := func(when string) {
+		t.Helper()
+		for i, then := range album {
+			for _, asOf := range []string{then.position, then.time} {
+				if diff := cmp.Diff(then.shows, pictures(admin, paths, asOf)); diff != "" {
+					t.Errorf("%s, picture %d as of %s (-then +as of then):\n%s", when, i, asOf, diff)
+				}
+			}
+		}
+	}
+	compare("later")
+	first := audited(admin, "")[0]
+	for text, want := range map[string]string{
+		"yesterday": "RFC 3339", "2026-04-01": "RFC 3339", "-1": "RFC 3339", "1.5": "RFC 3339",
+		time.Now().Add(time.Hour).UTC().Format(time.RFC3339): "future", "9999-01-01T00:00:00Z": "future",
+		"0":                         "nothing had happened",
+		"2019-04-01T09:00:00+02:00": "at position " + fmt.Sprintf("%.0f", first.JSON["position"]),
+		"0001-01-01T00:00:00Z":      "nothing had happened", "9223372036854775807": "up to position",
+		"18446744073709551615": "up to position", "99999999999999999999": "RFC 3339",
+	} {
+		for _, path := range paths {
+			a := admin.refused(400, "validation_failed", "GET", path+"&as_of="+url.QueryEscape(text), nil)
+			if !strings.Contains(string(a.Body), want) || !strings.Contains(string(a.Body), `"field":"as_of"`) {
+				t.Errorf("as_of=%s is refused with %s", text, a.Body)
+			}
+		}
+	}
+	before := "?as_of=" + fmt.Sprintf("%.0f", first.JSON["position"])
+	admin.refused(404, "not_found", "GET", "/api/admin/suggestions/"+wish+before, nil)
+	stranger := p.organization("Another", "owner")
+	stranger.refused(400, "validation_failed", "GET", "/api/admin/agents?as_of="+album[3].position, nil)
+	stranger.mustAgent("Theirs")
+	theirs := audited(stranger, "")
+	newest := fmt.Sprintf("%.0f", theirs[len(theirs)-1].JSON["position"])
+	if n := len(stranger.must(200, "GET", "/api/admin/agents?as_of="+newest, nil).Items()); n != 1 {
+		t.Errorf("another organization sees %d agents as of %s", n, newest)
+	}
+	stranger.refused(404, "not_found", "GET", "/api/admin/agents/"+second+"?as_of="+newest, nil)
+	part := "/api/admin/agents?limit=1&as_of=" + album[0].position
+	page := admin.must(200, "GET", part, nil)
+	rest := admin.must(200, "GET", part+"&cursor="+page.Text("next_cursor"), nil)
+	if len(page.Items()) != 1 || len(rest.Items()) != 1 || page.Items()[0]["id"] != second ||
+		rest.Items()[0]["id"] != bot {
+		t.Errorf("two pages of the past: %s and %s", page.Body, rest.Body)
+	}
+
+	p.stop()
+	p.loseReadModel()
+	p.run()
+	admin = p.admin()
+	compare("filled again")
+}

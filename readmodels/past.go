@@ -1,0 +1,99 @@
+package readmodels
+
+import (
+	"context"
+	"database/sql"
+	"math"
+	"regexp"
+	"strconv"
+	"time"
+)
+
+// Moment is a state of the past: after the event at Position, and at Time, by which grants that
+// have an end count as expired.
+type Moment struct {
+	Position uint64
+	Time     time.Time
+}
+
+// At returns the read model as it was at a moment, for Agents, Agent, Tools, Tool, Grants, Grant,
+// Requests, Request, Suggestions and Suggestion. Fetches stay out: the past knows no counts of them
+// and no times. The zero Moment is now.
+func (db *DB) At(m Moment) *DB { return &DB{Store: db.Store, past: m.Position} }
+
+// MomentAt returns the moment after an organization's last audited event whose signed time is not
+// later than at, or ErrNotFound when there is none.
+func (db *DB) MomentAt(ctx context.Context, organization string, at time.Time) (Moment, error) {
+	minute := at.Unix() / 60
+	q := &text{}
+	q.add("SELECT coalesce((SELECT m.position FROM audit_minutes AS m WHERE m.organization_id = ", q.arg(organization),
+		" AND m.minute < ", q.arg(minute), " ORDER BY m.minute DESC LIMIT 1), 0), coalesce((SELECT max(e.position) ",
+		"FROM audit_entries AS e WHERE e.organization_id = ", q.arg(organization), " AND e.occurred_at >= ",
+		q.arg(minute*time.Minute.Microseconds()), " AND e.occurred_at <= ", q.arg(Micros(at)), "), 0)")
+	found, err := collect(ctx, db, q, "moments", func(rows *sql.Rows) (m Moment, err error) {
+		var before, within int64
+		err = rows.Scan(&before, &within)
+		return Moment{Position: unsigned(max(before, within)), Time: at}, err
+	})
+	if err == nil && found[0].Position == 0 {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return Moment{}, err
+	}
+	return found[0], nil
+}
+
+// MomentOf returns the moment after an organization's last audited event up to a position, at the
+// time of that event, or ErrNotFound when there is none.
+func (db *DB) MomentOf(ctx context.Context, organization string, position uint64) (Moment, error) {
+	if position > math.MaxInt64 {
+		position = math.MaxInt64
+	}
+	return db.edge(ctx, organization, "e.position <= ", position, "DESC")
+}
+
+// FirstMoment returns the moment after an organization's first audited event, or ErrNotFound.
+func (db *DB) FirstMoment(ctx context.Context, organization string) (Moment, error) {
+	return db.edge(ctx, organization, "e.position >= ", 0, "ASC")
+}
+
+func (db *DB) edge(ctx context.Context, organization, where string, position uint64, order string) (Moment, error) {
+	q := &text{}
+	q.add("SELECT e.position, e.occurred_at FROM audit_entries AS e WHERE e.organization_id = ", q.arg(organization),
+		" AND ", where, q.arg(signed(position)), " ORDER BY e.position ", order, " LIMIT 1")
+	return only(collect(ctx, db, q, "moments", func(rows *sql.Rows) (Moment, error) {
+		var at, when int64
+		err := rows.Scan(&at, &when)
+		return Moment{Position: unsigned(at), Time: toTime(when)}, err
+	}))
+}
+
+// fetched are the columns that a fetch changes, of which the past knows nothing.
+var fetched = map[string]string{
+	"agents":     ", 0 AS last_seen_at",
+	"agent_keys": ", 0 AS last_used_at",
+	"grants": ", 0 AS fetch_count, 0 AS last_fetched_at, 0 AS known_version, 0 AS known_count, 0 AS known_first_at, " +
+		"0 AS known_last_at",
+}
+
+// kept matches where a query names a table that has a past, with its alias.
+var kept = regexp.MustCompile(
+	`\b(FROM|JOIN) (agents|agent_keys|tools|requests|grants|suggestions|suggestion_backers)\b(?: AS (\w+))?`,
+)
+
+// asOf makes a query ask the rows that there were after the event at a position. It is the same
+// query: where it names a table, it reads the rows of that table's past that were valid then.
+func asOf(query string, args []any, position uint64) (string, []any) {
+	args = append(args[:len(args):len(args)], signed(position))
+	at := "$" + strconv.Itoa(len(args))
+	return kept.ReplaceAllStringFunc(query, func(named string) string {
+		part := kept.FindStringSubmatch(named)
+		join, table, alias := part[1], part[2], part[3]
+		if alias == "" {
+			alias = table
+		}
+		return join + " (SELECT h.*" + fetched[table] + " FROM past_" + table + " AS h WHERE h.since <= " + at +
+			" AND h.until > " + at + ") AS " + alias
+	}), args
+}
