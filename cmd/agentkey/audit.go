@@ -24,6 +24,8 @@ type auditCommand struct {
 	Export auditExportCommand `cmd:"" help:"Download the audit from a running service."`
 	Verify auditVerifyCommand `cmd:"" help:"Check a bundle or a receipt. Without --live it needs no network."`
 
+	Replay auditReplayCommand `cmd:"" help:"Compute from the events alone what there was at a moment, and compare it with what the service says about that moment."`
+
 	Witness auditWitnessCommand `cmd:"" help:"Watch a service that somebody else runs, and sign that its history only grew."`
 }
 

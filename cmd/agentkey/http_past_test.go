@@ -1,8 +1,12 @@
 package main
 
 import (
+	"database/sql"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -176,4 +180,71 @@ func TestThePastIsAnsweredAsItWas(t *testing.T) {
 	p.run()
 	admin = p.admin()
 	compare("filled again")
+
+	admin.mustBeCovered("filler")
+	bundle := filepath.Join(t.TempDir(), "audit.zip")
+	if code, out, failed := p.audit("export", bundle, "--url", p.URL); code != 0 {
+		t.Fatalf("export: %d: %s%s", code, out, failed)
+	}
+	for i, then := range album {
+		for _, asOf := range []string{then.position, then.time} {
+			p.replays(0, "says the same", bundle, "--url", p.URL, "--as-of", asOf)
+			out := p.replays(0, `"digests"`, bundle, "--offline", "--json", "--as-of", asOf)
+			var was map[string]any
+			if err := json.Unmarshal([]byte(out), &was); err != nil {
+				t.Fatal(err)
+			}
+			for _, kind := range []string{"agents", "tools", "grants", "requests", "suggestions"} {
+				shown, _ := then.shows["/api/admin/"+kind+"?limit=200"].(map[string]any)
+				items, _ := shown["items"].([]any)
+				if folded, _ := was[kind].([]any); len(folded) != len(items) {
+					t.Errorf("picture %d has %d %s, and the events make %d", i, len(items), kind, len(folded))
+				}
+			}
+		}
+	}
+	p.replays(0, "says the same", "--url", p.URL, "--as-of", album[5].position)
+	p.replays(2, "RFC 3339", bundle, "--offline", "--as-of", "yesterday")
+	p.replays(2, "before the first event", bundle, "--offline", "--as-of", "1")
+	p.replays(2, "before the first event", bundle, "--offline", "--as-of", "2020-01-01T00:00:00Z")
+	p.replays(2, "beyond the bundle", bundle, "--offline", "--as-of", "99999999999")
+	p.replays(2, "needs a bundle", "--offline", "--as-of", album[0].position)
+	p.replays(1, "future", bundle, "--url", p.URL, "--as-of", "9999-01-01T00:00:00Z")
+	middle := filepath.Join(t.TempDir(), "middle.zip")
+	if code, out, failed := p.audit("export", middle, "--url", p.URL, "--from", album[4].time); code != 0 {
+		t.Fatalf("export: %d: %s%s", code, out, failed)
+	}
+	p.replays(2, "without --from", middle, "--offline", "--as-of", album[5].position)
+	if code, out, failed := runCommand(
+		t, []string{"AGENTKEY_ADMIN_TOKEN=" + stranger.key}, "audit", "replay", bundle, "--url", p.URL, "--as-of",
+		album[5].time,
+	); code != 1 {
+		t.Errorf("of another organization: %d: %s%s", code, out, failed)
+	}
+
+	// A row that tells something else about the past is found.
+	p.stop()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(p.Dir, readModelFile))
+	if err == nil {
+		_, err = db.ExecContext(t.Context(), "UPDATE past_grants SET status = 'approved' WHERE status = 'pending'")
+		err = errors.Join(err, db.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.run()
+	out := p.replays(1, "something else", bundle, "--url", p.URL, "--as-of", album[0].position)
+	if !strings.Contains(out, "+grants") || !strings.Contains(out, "-grants") {
+		t.Errorf("it isn't named: %s", out)
+	}
+}
+
+// replays runs agentkey audit replay, and returns what it prints.
+func (p *program) replays(want int, says string, args ...string) string {
+	p.t.Helper()
+	code, out, failed := p.audit(append([]string{"replay"}, args...)...)
+	if code != want || !strings.Contains(out+failed, says) {
+		p.t.Errorf("agentkey audit replay %v: %d, want %d and %q: %s%s", args, code, want, says, out, failed)
+	}
+	return out + failed
 }
