@@ -2,7 +2,6 @@ package projections
 
 import (
 	"context"
-	"time"
 
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
@@ -118,31 +117,4 @@ func (r *rows) keepSuggestion(ctx context.Context, id, backerID string, since in
 	return r.tx.KeepPastBacker(
 		ctx, readmodels.KeepPastBackerParams{SuggestionID: id, AgentID: backerID, Since: since},
 	)
-}
-
-// keepMinutes notes up to which position the audit reaches by the end of each minute.
-func (r *rows) keepMinutes(ctx context.Context) error {
-	type minute struct {
-		organization string
-		number       int64
-	}
-	const length = int64(time.Minute / time.Second)
-	for i, e := range r.audit {
-		of := minute{e.Organization, e.OccurredAt.Unix() / length}
-		if i+1 < len(r.audit) && of == (minute{r.audit[i+1].Organization, r.audit[i+1].OccurredAt.Unix() / length}) {
-			continue // the next one reaches farther
-		}
-		position := int64(e.Position) //nolint:gosec // positions fit
-		if err := r.tx.NoteMinute(ctx, readmodels.NoteMinuteParams{
-			OrganizationID: of.organization, Minute: of.number, Position: position,
-		}); err != nil {
-			return err
-		}
-		if err := r.tx.NoteLaterMinutes(ctx, readmodels.NoteLaterMinutesParams{
-			OrganizationID: of.organization, Minute: of.number, Position: position,
-		}); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -67,9 +67,6 @@ func (r *rows) apply(ctx context.Context, events []codec.Verified) error {
 			return err
 		}
 	}
-	if err := r.keepMinutes(ctx); err != nil {
-		return err
-	}
 	return r.tx.InsertAudit(ctx, r.audit)
 }
 

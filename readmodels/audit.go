@@ -47,30 +47,33 @@ type Current struct{ Agent, Tool, Target, Actor, OnBehalfOf string }
 type AuditFilter struct {
 	ActorType, ActorID, AgentID, ToolID, Action string
 	From, To                                    time.Time
+
+	actions []string // any of them, where Action is ""
 }
 
 const auditColumns = `e.organization_id, e.position, e.id, e.stream, e.revision, e.action, e.actor_type, e.actor_id,
     e.on_behalf_of_type, e.on_behalf_of_id, e.target_type, e.target_id, e.agent_id, e.tool_id, e.request_id,
     e.occurred_at, e.data, e.private`
 
-// auditQuery asks for what the filter leaves of an organization's audit, without an order.
-func auditQuery(columns, organization string, f AuditFilter) *text {
-	q := &text{}
-	q.audit(columns, organization, f)
-	return q
-}
-
-func (q *text) audit(columns, organization string, f AuditFilter) {
-	q.add("SELECT ", columns, " FROM audit_entries AS e WHERE e.organization_id = ", q.arg(organization))
-	if f.AgentID != "" {
-		q.add(" AND e.agent_id <> ''") // what the index holds
+// auditFrom asks for what a filter leaves of an organization's audit within an extent, without an
+// order. A walk is where to look; the zero walk is the whole log.
+func (q *text) auditFrom(columns, organization string, f AuditFilter, w walk, x extent) {
+	q.add("SELECT ", columns, " FROM audit_entries AS e WHERE ")
+	switch {
+	case w.column == "":
+		q.add("e.organization_id = ", q.arg(organization))
+	case w.from == w.to:
+		q.add("e.", w.column, " = ", q.arg(w.from))
+	default:
+		q.add("e.", w.column, " >= ", q.arg(w.from), " AND e.", w.column, " <= ", q.arg(w.to))
 	}
-	if f.ToolID != "" {
-		q.add(" AND e.tool_id <> ''")
-	}
+	q.add(" AND e.position > ", q.arg(x.after), " AND e.position <= ", q.arg(x.last))
+	// An engine can't look into CASE. Otherwise it would take the conditions for independent of each
+	// other, expect too few rows for a page, and read all of them to sort them.
+	q.add(" AND CASE WHEN e.organization_id = ", q.arg(organization))
 	q.is("e.agent_id", f.AgentID)
 	q.is("e.tool_id", f.ToolID)
-	q.is("e.action", f.Action)
+	q.is("e.action", w.action)
 	q.is("e.actor_type", f.ActorType)
 	q.is("e.actor_id", f.ActorID)
 	if !f.From.IsZero() {
@@ -79,13 +82,62 @@ func (q *text) audit(columns, organization string, f AuditFilter) {
 	if !f.To.IsZero() {
 		q.add(" AND e.occurred_at < ", q.arg(Micros(f.To)))
 	}
+	q.add(" THEN TRUE ELSE FALSE END")
 }
+
+// auditQuery asks for the entries that a filter leaves of an extent: up to a number of them, in the
+// order of the log or in the reverse. It returns nil where there can be none.
+func (db *DB) auditQuery(
+	ctx context.Context, organization string, f AuditFilter, x extent, order string, rows int32,
+) (*text, error) {
+	x, err := db.within(ctx, organization, f, x)
+	if err != nil || x.last <= x.after {
+		return nil, err
+	}
+	walks, narrowed := f.walks(organization)
+	if !narrowed {
+		walks = []walk{{}}
+	} else if walks, err = db.single(ctx, walks); err != nil || len(walks) == 0 {
+		return nil, err
+	}
+	q := &text{}
+	part := func(w walk) {
+		q.auditFrom(auditColumns, organization, f, w, x)
+		q.add(" ORDER BY e.position", order, " LIMIT ", q.arg(rows))
+	}
+	if len(walks) == 1 {
+		part(walks[0])
+		return q, nil
+	}
+	for i, w := range walks {
+		if i > 0 {
+			q.add(" UNION ALL ")
+		}
+		q.add("SELECT * FROM (")
+		part(w)
+		q.add(") AS w", strconv.Itoa(i))
+	}
+	q.add(" ORDER BY position", order, " LIMIT ", q.arg(rows))
+	return q, nil
+}
+
+// auditEntries are what a filter leaves of an extent; see auditQuery.
+func (db *DB) auditEntries(
+	ctx context.Context, organization string, f AuditFilter, x extent, order string, rows int32,
+) ([]AuditEntry, error) {
+	q, err := db.auditQuery(ctx, organization, f, x, order, rows)
+	if err != nil || q == nil {
+		return []AuditEntry{}, err
+	}
+	return collect(ctx, db, q, "audit entries", scanAudit)
+}
+
+// newestFirst is the order of lists; the order of the log is "".
+const newestFirst = " DESC"
 
 // Audit lists audited events, newest first by their position in the log.
 func (db *DB) Audit(ctx context.Context, organization string, f AuditFilter, p Page) (List[AuditEntry], error) {
-	q := auditQuery(auditColumns, organization, f)
-	q.page("e", p)
-	entries, err := collect(ctx, db, q, "audit entries", scanAudit)
+	entries, err := db.auditEntries(ctx, organization, f, extent{last: p.through()}, newestFirst, p.rows())
 	if err != nil {
 		return List[AuditEntry]{}, err
 	}
@@ -135,13 +187,13 @@ type auditInserts struct{ many, one *sql.Stmt }
 
 const (
 	auditChunk = 32 // rows of one statement
-	auditWidth = 18 // columns of one row
+	auditWidth = 25 // columns of one row
 )
 
 const auditInsert = `INSERT INTO audit_entries (organization_id, position, id, stream, revision, action, actor_type,
 actor_id,
     on_behalf_of_type, on_behalf_of_id, target_type, target_id, agent_id, tool_id, request_id, occurred_at,
-    data, private) VALUES `
+    data, private, in_organization, in_agent, in_tool, in_access, in_actor, in_actor_agent, in_actor_tool) VALUES `
 
 var auditMany, auditOne = auditInsert + placeholders(auditChunk, true), auditInsert + placeholders(1, true)
 
@@ -176,8 +228,11 @@ func placeholders(rows int, numbered bool) string {
 	return b.String() + ")"
 }
 
-// InsertAudit adds entries.
+// InsertAudit adds entries, in the order of the log.
 func (t *Tx) InsertAudit(ctx context.Context, entries []AuditEntry) error {
+	if err := t.keepMinutes(ctx, entries); err != nil {
+		return err
+	}
 	for len(entries) > 0 {
 		n, text, stmt := 1, auditOne, t.audit.one
 		if len(entries) >= auditChunk {
@@ -185,9 +240,11 @@ func (t *Tx) InsertAudit(ctx context.Context, entries []AuditEntry) error {
 		}
 		args := make([]any, 0, n*auditWidth)
 		for _, e := range entries[:n] {
+			in := listsOf(e)
 			args = append(args, e.Organization, signed(e.Position), e.ID, e.Stream, signed(e.Revision), e.Action,
 				string(e.Actor.Type), e.Actor.ID, string(e.OnBehalfOf.Type), e.OnBehalfOf.ID,
-				e.Target.Type, e.Target.ID, e.AgentID, e.ToolID, e.RequestID, Micros(e.OccurredAt), string(e.Data), e.Private)
+				e.Target.Type, e.Target.ID, e.AgentID, e.ToolID, e.RequestID, Micros(e.OccurredAt), string(e.Data), e.Private,
+				in.organization, in.agent, in.tool, in.access, in.actor, in.actorAndAgent, in.actorAndTool)
 		}
 		if _, err := t.exec(ctx, stmt, text, args...); err != nil {
 			return fmt.Errorf("write the audit entries after position %d: %w", entries[0].Position, err)

@@ -93,6 +93,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.expireGrantStmt, err = db.PrepareContext(ctx, expireGrant); err != nil {
 		return nil, fmt.Errorf("error preparing query ExpireGrant: %w", err)
 	}
+	if q.extendAuditMinutesStmt, err = db.PrepareContext(ctx, extendAuditMinutes); err != nil {
+		return nil, fmt.Errorf("error preparing query ExtendAuditMinutes: %w", err)
+	}
 	if q.failDeliveryStmt, err = db.PrepareContext(ctx, failDelivery); err != nil {
 		return nil, fmt.Errorf("error preparing query FailDelivery: %w", err)
 	}
@@ -138,6 +141,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.insertToolStmt, err = db.PrepareContext(ctx, insertTool); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertTool: %w", err)
 	}
+	if q.keepAuditMinuteStmt, err = db.PrepareContext(ctx, keepAuditMinute); err != nil {
+		return nil, fmt.Errorf("error preparing query KeepAuditMinute: %w", err)
+	}
 	if q.keepFormerAgentNameStmt, err = db.PrepareContext(ctx, keepFormerAgentName); err != nil {
 		return nil, fmt.Errorf("error preparing query KeepFormerAgentName: %w", err)
 	}
@@ -167,12 +173,6 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.keepPastToolStmt, err = db.PrepareContext(ctx, keepPastTool); err != nil {
 		return nil, fmt.Errorf("error preparing query KeepPastTool: %w", err)
-	}
-	if q.noteLaterMinutesStmt, err = db.PrepareContext(ctx, noteLaterMinutes); err != nil {
-		return nil, fmt.Errorf("error preparing query NoteLaterMinutes: %w", err)
-	}
-	if q.noteMinuteStmt, err = db.PrepareContext(ctx, noteMinute); err != nil {
-		return nil, fmt.Errorf("error preparing query NoteMinute: %w", err)
 	}
 	if q.removeChannelStmt, err = db.PrepareContext(ctx, removeChannel); err != nil {
 		return nil, fmt.Errorf("error preparing query RemoveChannel: %w", err)
@@ -221,6 +221,12 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.useKeyStmt, err = db.PrepareContext(ctx, useKey); err != nil {
 		return nil, fmt.Errorf("error preparing query UseKey: %w", err)
+	}
+	if q.firstAuditFromStmt, err = db.PrepareContext(ctx, firstAuditFrom); err != nil {
+		return nil, fmt.Errorf("error preparing query firstAuditFrom: %w", err)
+	}
+	if q.lastAuditToStmt, err = db.PrepareContext(ctx, lastAuditTo); err != nil {
+		return nil, fmt.Errorf("error preparing query lastAuditTo: %w", err)
 	}
 	if q.listCatalogStmt, err = db.PrepareContext(ctx, listCatalog); err != nil {
 		return nil, fmt.Errorf("error preparing query listCatalog: %w", err)
@@ -348,6 +354,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing expireGrantStmt: %w", cerr)
 		}
 	}
+	if q.extendAuditMinutesStmt != nil {
+		if cerr := q.extendAuditMinutesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing extendAuditMinutesStmt: %w", cerr)
+		}
+	}
 	if q.failDeliveryStmt != nil {
 		if cerr := q.failDeliveryStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing failDeliveryStmt: %w", cerr)
@@ -423,6 +434,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing insertToolStmt: %w", cerr)
 		}
 	}
+	if q.keepAuditMinuteStmt != nil {
+		if cerr := q.keepAuditMinuteStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing keepAuditMinuteStmt: %w", cerr)
+		}
+	}
 	if q.keepFormerAgentNameStmt != nil {
 		if cerr := q.keepFormerAgentNameStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing keepFormerAgentNameStmt: %w", cerr)
@@ -471,16 +487,6 @@ func (q *Queries) Close() error {
 	if q.keepPastToolStmt != nil {
 		if cerr := q.keepPastToolStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing keepPastToolStmt: %w", cerr)
-		}
-	}
-	if q.noteLaterMinutesStmt != nil {
-		if cerr := q.noteLaterMinutesStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing noteLaterMinutesStmt: %w", cerr)
-		}
-	}
-	if q.noteMinuteStmt != nil {
-		if cerr := q.noteMinuteStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing noteMinuteStmt: %w", cerr)
 		}
 	}
 	if q.removeChannelStmt != nil {
@@ -563,6 +569,16 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing useKeyStmt: %w", cerr)
 		}
 	}
+	if q.firstAuditFromStmt != nil {
+		if cerr := q.firstAuditFromStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing firstAuditFromStmt: %w", cerr)
+		}
+	}
+	if q.lastAuditToStmt != nil {
+		if cerr := q.lastAuditToStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing lastAuditToStmt: %w", cerr)
+		}
+	}
 	if q.listCatalogStmt != nil {
 		if cerr := q.listCatalogStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing listCatalogStmt: %w", cerr)
@@ -635,6 +651,7 @@ type Queries struct {
 	endGrantWithToolStmt       *sql.Stmt
 	endKeyStmt                 *sql.Stmt
 	expireGrantStmt            *sql.Stmt
+	extendAuditMinutesStmt     *sql.Stmt
 	failDeliveryStmt           *sql.Stmt
 	forgetKeysStmt             *sql.Stmt
 	giveGrantCredentialStmt    *sql.Stmt
@@ -650,6 +667,7 @@ type Queries struct {
 	insertServiceTokenStmt     *sql.Stmt
 	insertSuggestionStmt       *sql.Stmt
 	insertToolStmt             *sql.Stmt
+	keepAuditMinuteStmt        *sql.Stmt
 	keepFormerAgentNameStmt    *sql.Stmt
 	keepFormerChannelNameStmt  *sql.Stmt
 	keepFormerToolNameStmt     *sql.Stmt
@@ -660,8 +678,6 @@ type Queries struct {
 	keepPastRequestStmt        *sql.Stmt
 	keepPastSuggestionStmt     *sql.Stmt
 	keepPastToolStmt           *sql.Stmt
-	noteLaterMinutesStmt       *sql.Stmt
-	noteMinuteStmt             *sql.Stmt
 	removeChannelStmt          *sql.Stmt
 	removeToolStmt             *sql.Stmt
 	reopenSuggestionStmt       *sql.Stmt
@@ -678,6 +694,8 @@ type Queries struct {
 	updateChannelStmt          *sql.Stmt
 	updateToolStmt             *sql.Stmt
 	useKeyStmt                 *sql.Stmt
+	firstAuditFromStmt         *sql.Stmt
+	lastAuditToStmt            *sql.Stmt
 	listCatalogStmt            *sql.Stmt
 	listInstructionsStmt       *sql.Stmt
 }
@@ -709,6 +727,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		endGrantWithToolStmt:       q.endGrantWithToolStmt,
 		endKeyStmt:                 q.endKeyStmt,
 		expireGrantStmt:            q.expireGrantStmt,
+		extendAuditMinutesStmt:     q.extendAuditMinutesStmt,
 		failDeliveryStmt:           q.failDeliveryStmt,
 		forgetKeysStmt:             q.forgetKeysStmt,
 		giveGrantCredentialStmt:    q.giveGrantCredentialStmt,
@@ -724,6 +743,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		insertServiceTokenStmt:     q.insertServiceTokenStmt,
 		insertSuggestionStmt:       q.insertSuggestionStmt,
 		insertToolStmt:             q.insertToolStmt,
+		keepAuditMinuteStmt:        q.keepAuditMinuteStmt,
 		keepFormerAgentNameStmt:    q.keepFormerAgentNameStmt,
 		keepFormerChannelNameStmt:  q.keepFormerChannelNameStmt,
 		keepFormerToolNameStmt:     q.keepFormerToolNameStmt,
@@ -734,8 +754,6 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		keepPastRequestStmt:        q.keepPastRequestStmt,
 		keepPastSuggestionStmt:     q.keepPastSuggestionStmt,
 		keepPastToolStmt:           q.keepPastToolStmt,
-		noteLaterMinutesStmt:       q.noteLaterMinutesStmt,
-		noteMinuteStmt:             q.noteMinuteStmt,
 		removeChannelStmt:          q.removeChannelStmt,
 		removeToolStmt:             q.removeToolStmt,
 		reopenSuggestionStmt:       q.reopenSuggestionStmt,
@@ -752,6 +770,8 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		updateChannelStmt:          q.updateChannelStmt,
 		updateToolStmt:             q.updateToolStmt,
 		useKeyStmt:                 q.useKeyStmt,
+		firstAuditFromStmt:         q.firstAuditFromStmt,
+		lastAuditToStmt:            q.lastAuditToStmt,
 		listCatalogStmt:            q.listCatalogStmt,
 		listInstructionsStmt:       q.listInstructionsStmt,
 	}

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"time"
 
 	"agentkey/domain"
@@ -28,19 +27,8 @@ var decisions = []string{"grant.approved", "grant.denied", "grant.assigned"}
 
 // Decisions lists decisions about access, newest first. The filter's action doesn't count.
 func (db *DB) Decisions(ctx context.Context, organization string, f AuditFilter, p Page) (List[Decision], error) {
-	q := &text{}
-	for i, action := range decisions { // each has its own walk along the index
-		if i > 0 {
-			q.add(" UNION ALL ")
-		}
-		f.Action = action
-		q.add("SELECT * FROM (")
-		q.audit(auditColumns, organization, f)
-		q.page("e", p)
-		q.add(") AS d", strconv.Itoa(i))
-	}
-	q.add(" ORDER BY position DESC LIMIT ", q.arg(p.rows()))
-	entries, err := collect(ctx, db, q, "decisions", scanAudit)
+	f.Action, f.actions = "", decisions
+	entries, err := db.auditEntries(ctx, organization, f, extent{last: p.through()}, newestFirst, p.rows())
 	if err != nil {
 		return List[Decision]{}, err
 	}

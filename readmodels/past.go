@@ -24,24 +24,19 @@ func (db *DB) At(m Moment) *DB { return &DB{Store: db.Store, past: m.Position} }
 // MomentAt returns the moment after an organization's last audited event whose signed time is not
 // later than at, or ErrNotFound when there is none.
 func (db *DB) MomentAt(ctx context.Context, organization string, at time.Time) (Moment, error) {
-	minute := at.Unix() / 60
-	q := &text{}
-	q.add("SELECT coalesce((SELECT m.position FROM audit_minutes AS m WHERE m.organization_id = ", q.arg(organization),
-		" AND m.minute < ", q.arg(minute), " ORDER BY m.minute DESC LIMIT 1), 0), coalesce((SELECT max(e.position) ",
-		"FROM audit_entries AS e WHERE e.organization_id = ", q.arg(organization), " AND e.occurred_at >= ",
-		q.arg(minute*time.Minute.Microseconds()), " AND e.occurred_at <= ", q.arg(Micros(at)), "), 0)")
-	found, err := collect(ctx, db, q, "moments", func(rows *sql.Rows) (m Moment, err error) {
-		var before, within int64
-		err = rows.Scan(&before, &within)
-		return Moment{Position: unsigned(max(before, within)), Time: at}, err
-	})
-	if err == nil && found[0].Position == 0 {
-		err = ErrNotFound
-	}
+	f := AuditFilter{To: at.Add(time.Microsecond)}
+	x, err := db.within(ctx, organization, f, extent{last: math.MaxInt64})
 	if err != nil {
 		return Moment{}, err
 	}
-	return found[0], nil
+	q := &text{}
+	q.auditFrom("e.position", organization, f, walk{}, x)
+	q.add(" ORDER BY e.position DESC LIMIT 1")
+	return only(collect(ctx, db, q, "moments", func(rows *sql.Rows) (Moment, error) {
+		var position int64
+		err := rows.Scan(&position)
+		return Moment{Position: unsigned(position), Time: at}, err
+	}))
 }
 
 // MomentOf returns the moment after an organization's last audited event up to a position, at the

@@ -9,6 +9,40 @@ import (
 	"context"
 )
 
+const firstAuditFrom = `-- name: firstAuditFrom :one
+SELECT m.first_position FROM audit_minutes AS m
+WHERE m.organization_id = $1 AND m.minute >= $2 ORDER BY m.minute LIMIT 1
+`
+
+type firstAuditFromParams struct {
+	OrganizationID string
+	Minute         int64
+}
+
+func (q *Queries) firstAuditFrom(ctx context.Context, arg firstAuditFromParams) (int64, error) {
+	row := q.queryRow(ctx, q.firstAuditFromStmt, firstAuditFrom, arg.OrganizationID, arg.Minute)
+	var first_position int64
+	err := row.Scan(&first_position)
+	return first_position, err
+}
+
+const lastAuditTo = `-- name: lastAuditTo :one
+SELECT m.last_position FROM audit_minutes AS m
+WHERE m.organization_id = $1 AND m.minute <= $2 ORDER BY m.minute DESC LIMIT 1
+`
+
+type lastAuditToParams struct {
+	OrganizationID string
+	Minute         int64
+}
+
+func (q *Queries) lastAuditTo(ctx context.Context, arg lastAuditToParams) (int64, error) {
+	row := q.queryRow(ctx, q.lastAuditToStmt, lastAuditTo, arg.OrganizationID, arg.Minute)
+	var last_position int64
+	err := row.Scan(&last_position)
+	return last_position, err
+}
+
 const listCatalog = `-- name: listCatalog :many
 
 SELECT o.id, o.position, o.name, o.description, o.url, o.auth_type, o.access, o.denial_reason, o.request_id, o.expires_at

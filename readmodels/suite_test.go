@@ -77,6 +77,8 @@ func suite(t *testing.T, open func(*testing.T) *readmodels.DB) {
 		{"everything in the audit has its label", testLabels},
 		{"everything keeps the names of its time", testFormerNames},
 		{"the audit is found by all it says", testAuditFilters},
+		{"the audit is found by every combination", testAuditCombinations},
+		{"no query of the audit reads far", testAuditPlans},
 		{"decisions", testDecisions},
 		{"exposures", testExposures},
 		{"suggestions, by demand", testSuggestions},

@@ -115,7 +115,7 @@ func TestEveryProcessSeesTheSwitch(t *testing.T) {
 		if n := scan[int](
 			t, c,
 			"SELECT count(*) FROM pg_indexes WHERE schemaname = current_schema() AND indexname = "+
-				"'audit_entries_by_time'",
+				"'audit_entries_in_agent'",
 		); n != 1 {
 			t.Error("the new tables have no indexes")
 		}
@@ -349,6 +349,9 @@ func TestEveryColumnIsReportedOrLeftOutOnPurpose(t *testing.T) {
 	omitted := strings.Join([]string{
 		"agents.name_folded",    // finds what name says
 		"audit_entries.private", // sealed
+		"audit_entries.in_organization", "audit_entries.in_agent", "audit_entries.in_tool", "audit_entries.in_access",
+		"audit_entries.in_actor", "audit_entries.in_actor_agent",
+		"audit_entries.in_actor_tool", // find what other columns say
 		"checkpoints.name", "checkpoints.model", "checkpoints.confirmed", "checkpoints.mark",
 		"stream_ends.stream", "stream_ends.revision", "stream_ends.link", // how the tables know themselves and the log again
 		"suggestions.name_folded", "tools.name_folded", "tools.skeleton",

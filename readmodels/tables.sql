@@ -180,14 +180,32 @@ CREATE TABLE audit_entries (
     occurred_at     BIGINT NOT NULL,
     data            TEXT   NOT NULL,
     private         TEXT   NOT NULL, -- sealed, as it is in the log
+    in_organization BIGINT NOT NULL, -- the lists that the entry is in; see audit_lists.go
+    in_agent        BIGINT,
+    in_tool         BIGINT,
+    in_access       BIGINT,
+    in_actor        BIGINT,
+    in_actor_agent  BIGINT,
+    in_actor_tool   BIGINT,
     PRIMARY KEY (organization_id, position)
 );
-CREATE INDEX audit_entries_by_agent ON audit_entries (agent_id, position) WHERE agent_id <> '';
-CREATE INDEX audit_entries_by_tool ON audit_entries (tool_id, position) WHERE tool_id <> '';
-CREATE INDEX audit_entries_by_action ON audit_entries (organization_id, action, position);
-CREATE INDEX audit_entries_by_actor_type ON audit_entries (organization_id, actor_type, position);
-CREATE INDEX audit_entries_by_actor ON audit_entries (actor_id, position);
-CREATE INDEX audit_entries_by_time ON audit_entries (organization_id, occurred_at);
+CREATE INDEX audit_entries_in_organization ON audit_entries (in_organization, position);
+CREATE INDEX audit_entries_in_agent ON audit_entries (in_agent, position) WHERE in_agent IS NOT NULL;
+CREATE INDEX audit_entries_in_tool ON audit_entries (in_tool, position) WHERE in_tool IS NOT NULL;
+CREATE INDEX audit_entries_in_access ON audit_entries (in_access, position) WHERE in_access IS NOT NULL;
+CREATE INDEX audit_entries_in_actor ON audit_entries (in_actor, position) WHERE in_actor IS NOT NULL;
+CREATE INDEX audit_entries_in_actor_agent ON audit_entries (in_actor_agent, position) WHERE in_actor_agent IS NOT NULL;
+CREATE INDEX audit_entries_in_actor_tool ON audit_entries (in_actor_tool, position) WHERE in_actor_tool IS NOT NULL;
+
+-- Between which positions a time lies: an entry of this minute or a later one is at first_position or after it, and one
+-- of this minute or an earlier one at last_position or before it.
+CREATE TABLE audit_minutes (
+    organization_id TEXT   NOT NULL,
+    minute          BIGINT NOT NULL, -- since 1970
+    first_position  BIGINT NOT NULL,
+    last_position   BIGINT NOT NULL,
+    PRIMARY KEY (organization_id, minute)
+);
 
 CREATE TABLE suggestions (
     id               TEXT   NOT NULL PRIMARY KEY,
@@ -446,12 +464,3 @@ CREATE TABLE past_suggestion_backers (
     PRIMARY KEY (suggestion_id, agent_id, since)
 );
 CREATE INDEX past_suggestion_backers_newest ON past_suggestion_backers (position);
-
--- The position of the last audited event whose signed time lies in this minute or before: the clocks of several processes
--- differ, so the order of the log is not quite that of time.
-CREATE TABLE audit_minutes (
-    organization_id TEXT   NOT NULL,
-    minute          BIGINT NOT NULL, -- since 1970
-    position        BIGINT NOT NULL,
-    PRIMARY KEY (organization_id, minute)
-);

@@ -27,6 +27,9 @@ func (p Page) before() int64 {
 	return signed(p.Before)
 }
 
+// through is the last position that may be on the page.
+func (p Page) through() int64 { return max(p.before(), 1) - 1 }
+
 // rows is how many rows to ask for: one more than the page holds shows whether another page
 // follows.
 func (p Page) rows() int32 { return int32(min(max(p.Limit, 1), 1000) + 1) }

@@ -548,6 +548,22 @@ func (q *Queries) ExpireGrant(ctx context.Context, arg ExpireGrantParams) error 
 	return err
 }
 
+const extendAuditMinutes = `-- name: ExtendAuditMinutes :exec
+UPDATE audit_minutes SET last_position = $1
+WHERE organization_id = $2 AND minute >= $3
+`
+
+type ExtendAuditMinutesParams struct {
+	LastPosition   int64
+	OrganizationID string
+	Minute         int64
+}
+
+func (q *Queries) ExtendAuditMinutes(ctx context.Context, arg ExtendAuditMinutesParams) error {
+	_, err := q.exec(ctx, q.extendAuditMinutesStmt, extendAuditMinutes, arg.LastPosition, arg.OrganizationID, arg.Minute)
+	return err
+}
+
 const failDelivery = `-- name: FailDelivery :exec
 UPDATE deliveries SET status = 'failed', problem = $1, due_at = $2 WHERE id = $3
 `
@@ -932,6 +948,31 @@ func (q *Queries) InsertTool(ctx context.Context, arg InsertToolParams) error {
 	return err
 }
 
+const keepAuditMinute = `-- name: KeepAuditMinute :exec
+INSERT INTO audit_minutes (organization_id, minute, first_position, last_position)
+VALUES ($1, $2, coalesce((SELECT m.first_position FROM audit_minutes AS m
+        WHERE m.organization_id = $1 AND m.minute > $2 ORDER BY m.minute LIMIT 1),
+    CAST($3 AS BIGINT)), $4)
+ON CONFLICT (organization_id, minute) DO NOTHING
+`
+
+type KeepAuditMinuteParams struct {
+	OrganizationID string
+	Minute         int64
+	FirstPosition  int64
+	LastPosition   int64
+}
+
+func (q *Queries) KeepAuditMinute(ctx context.Context, arg KeepAuditMinuteParams) error {
+	_, err := q.exec(ctx, q.keepAuditMinuteStmt, keepAuditMinute,
+		arg.OrganizationID,
+		arg.Minute,
+		arg.FirstPosition,
+		arg.LastPosition,
+	)
+	return err
+}
+
 const keepFormerAgentName = `-- name: KeepFormerAgentName :exec
 INSERT INTO former_names (id, until, organization_id, name)
 SELECT o.id, $1, o.organization_id, o.name FROM agents AS o WHERE o.id = $2 AND o.name <> $3
@@ -1112,39 +1153,6 @@ type KeepPastToolParams struct {
 
 func (q *Queries) KeepPastTool(ctx context.Context, arg KeepPastToolParams) error {
 	_, err := q.exec(ctx, q.keepPastToolStmt, keepPastTool, arg.Since, arg.ID)
-	return err
-}
-
-const noteLaterMinutes = `-- name: NoteLaterMinutes :exec
-UPDATE audit_minutes SET position = $1
-WHERE organization_id = $2 AND minute > $3 AND position < $1
-`
-
-type NoteLaterMinutesParams struct {
-	Position       int64
-	OrganizationID string
-	Minute         int64
-}
-
-func (q *Queries) NoteLaterMinutes(ctx context.Context, arg NoteLaterMinutesParams) error {
-	_, err := q.exec(ctx, q.noteLaterMinutesStmt, noteLaterMinutes, arg.Position, arg.OrganizationID, arg.Minute)
-	return err
-}
-
-const noteMinute = `-- name: NoteMinute :exec
-INSERT INTO audit_minutes (organization_id, minute, position)
-VALUES ($1, $2, $3)
-ON CONFLICT (organization_id, minute) DO UPDATE SET position = excluded.position
-`
-
-type NoteMinuteParams struct {
-	OrganizationID string
-	Minute         int64
-	Position       int64
-}
-
-func (q *Queries) NoteMinute(ctx context.Context, arg NoteMinuteParams) error {
-	_, err := q.exec(ctx, q.noteMinuteStmt, noteMinute, arg.OrganizationID, arg.Minute, arg.Position)
 	return err
 }
 

@@ -30,3 +30,11 @@ WHERE i.organization_id = sqlc.arg(organization_id) AND i.tool_id = sqlc.arg(too
   AND i.version < sqlc.arg(before)
 ORDER BY i.version DESC
 LIMIT sqlc.arg(max_rows);
+
+-- name: firstAuditFrom :one
+SELECT m.first_position FROM audit_minutes AS m
+WHERE m.organization_id = sqlc.arg(organization_id) AND m.minute >= sqlc.arg(minute) ORDER BY m.minute LIMIT 1;
+
+-- name: lastAuditTo :one
+SELECT m.last_position FROM audit_minutes AS m
+WHERE m.organization_id = sqlc.arg(organization_id) AND m.minute <= sqlc.arg(minute) ORDER BY m.minute DESC LIMIT 1;

@@ -355,11 +355,13 @@ SELECT sqlc.arg(since), 9223372036854775807, o.suggestion_id, o.agent_id, o.posi
     o.first_at, o.last_at
 FROM suggestion_backers AS o WHERE o.suggestion_id = sqlc.arg(suggestion_id) AND o.agent_id = sqlc.arg(agent_id);
 
--- name: NoteMinute :exec
-INSERT INTO audit_minutes (organization_id, minute, position)
-VALUES (sqlc.arg(organization_id), sqlc.arg(minute), sqlc.arg(position))
-ON CONFLICT (organization_id, minute) DO UPDATE SET position = excluded.position;
+-- name: KeepAuditMinute :exec
+INSERT INTO audit_minutes (organization_id, minute, first_position, last_position)
+VALUES (sqlc.arg(organization_id), sqlc.arg(minute), coalesce((SELECT m.first_position FROM audit_minutes AS m
+        WHERE m.organization_id = sqlc.arg(organization_id) AND m.minute > sqlc.arg(minute) ORDER BY m.minute LIMIT 1),
+    CAST(sqlc.arg(first_position) AS BIGINT)), sqlc.arg(last_position))
+ON CONFLICT (organization_id, minute) DO NOTHING;
 
--- name: NoteLaterMinutes :exec
-UPDATE audit_minutes SET position = sqlc.arg(position)
-WHERE organization_id = sqlc.arg(organization_id) AND minute > sqlc.arg(minute) AND position < sqlc.arg(position);
+-- name: ExtendAuditMinutes :exec
+UPDATE audit_minutes SET last_position = sqlc.arg(last_position)
+WHERE organization_id = sqlc.arg(organization_id) AND minute >= sqlc.arg(minute);
