@@ -1,8 +1,6 @@
 package main
 
 import (
-	"archive/zip"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -81,9 +78,25 @@ func (r remote) send(
 	defer a.Body.Close() //nolint:errcheck // nothing more is read from it
 	var problem struct{ Detail, Hint string }
 	if err := json.NewDecoder(io.LimitReader(a.Body, 1<<20)).Decode(&problem); err != nil || problem.Detail == "" {
-		return nil, fmt.Errorf("%s answers %s; is it the address of the service?", address, a.Status)
+		return nil, &answeredError{a.StatusCode, address + " answers " + a.Status + "; is it the address of the service?"}
 	}
-	return nil, fmt.Errorf("the service answers: %s %s", printable(problem.Detail), printable(problem.Hint))
+	return nil, &answeredError{
+		a.StatusCode, "the service answers: " + printable(problem.Detail) + " " + printable(problem.Hint),
+	}
+}
+
+// answeredError is an answer that isn't a success.
+type answeredError struct {
+	status int
+	says   string
+}
+
+// Error implements error.
+func (e *answeredError) Error() string { return e.says }
+
+// passes reports whether the same call may succeed a little later.
+func (e *answeredError) passes() bool {
+	return e.status >= 500 || e.status == http.StatusTooManyRequests
 }
 
 // printable is a text of somebody who isn't trusted, without what a terminal would act on.
@@ -170,78 +183,17 @@ func (x *auditExportCommand) Run(sh *shell) (err error) {
 	return err
 }
 
-// download writes an export to a file, and returns how many entries it has.
-func (r remote) download(sh *shell, query url.Values, file string) (entries int64, err error) {
-	a, err := r.get(sh.ctx, sh, "/api/admin/audit/export", query)
-	if err != nil {
-		return 0, err
-	}
-	defer a.Body.Close() //nolint:errcheck // it was read to its end, or the error of that counts
-	if entries, err = strconv.ParseInt(a.Header.Get("X-Export-Entries"), 10, 64); err != nil {
-		return 0, fmt.Errorf("%s doesn't answer like the service", r.URL)
-	}
-	out, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*.part") // mode 0600
-	if err != nil {
-		return 0, err
-	}
-	defer func() {
-		if _, lacking := errors.AsType[lackingError](err); err != nil && !lacking {
-			_ = out.Close() // it may be closed already
-			err = errors.Join(err, os.Remove(out.Name()))
-		}
-	}()
-	seen := &counting{show: progressOn(sh.stderr), of: entries, unit: "bytes"}
-	if format := query.Get("format"); format != "bundle" && format != "csv" { // a cell may have several lines
-		seen.unit, seen.lines = "entries", true
-	}
-	_, err = io.Copy(io.MultiWriter(out, seen), a.Body)
-	seen.done()
-	if err == nil && query.Get("format") == "bundle" {
-		err = isArchive(out)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("the download broke off, and nothing of it is kept; run the command again: %w", err)
-	}
-	if err = out.Close(); err != nil {
-		return 0, err
-	}
-	if err = os.Rename(out.Name(), file); err != nil {
-		return 0, err
-	}
-	if seen.lines && seen.n < entries { // the service ended the answer itself
-		return 0, lackingError{fmt.Errorf("%s has %d of %d entries: the log no longer holds the others as they were "+
-			"written; see GET /api/admin/audit/integrity", file, seen.n, entries)}
-	}
-	return entries, nil
-}
-
-// lackingError says that a file is there that doesn't have everything.
-type lackingError struct{ error }
-
-func isArchive(f *os.File) error {
-	at, err := f.Stat()
-	if err == nil {
-		_, err = zip.NewReader(f, at.Size())
-	}
-	return err
-}
-
 // counting counts what goes through it, and shows it.
 type counting struct {
 	show  func(string) // nil: nobody watches
 	n, of int64
-	unit  string
-	lines bool // it counts lines and not bytes
+	unit  string // bytes, or what else is counted
 	shown time.Time
 }
 
-// Write implements io.Writer.
+// Write implements io.Writer: it counts bytes.
 func (c *counting) Write(text []byte) (int, error) {
-	if c.lines {
-		c.n += int64(bytes.Count(text, []byte("\n")))
-	} else {
-		c.n += int64(len(text))
-	}
+	c.n += int64(len(text))
 	c.tell(false)
 	return len(text), nil
 }

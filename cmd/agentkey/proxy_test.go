@@ -21,6 +21,7 @@ type proxy struct {
 	conns    map[net.Conn]bool
 	mute     bool // what the target answers is lost
 	lost     int  // answers, or pieces of them
+	most     int  // bytes that come back before the rest is lost; 0: all
 }
 
 // startProxy listens on loopback until the test ends.
@@ -109,6 +110,9 @@ func (a answers) Write(b []byte) (int, error) {
 	lost := a.p.mute
 	if lost {
 		a.p.lost++
+	} else if a.p.most > 0 {
+		a.p.most -= min(len(b), a.p.most)
+		a.p.mute = a.p.most == 0
 	}
 	a.p.mu.Unlock()
 	if lost {
@@ -122,6 +126,13 @@ func (p *proxy) loseAnswers() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mute = true
+}
+
+// loseAnswersAfter is loseAnswers that begins when so many bytes have come back.
+func (p *proxy) loseAnswersAfter(bytes int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.most, p.lost = bytes, 0
 }
 
 // lostAnswers counts what was lost so far.
