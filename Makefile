@@ -14,8 +14,8 @@ test: ## run everything, as CI does
 	./scripts/test
 quick: ## run the tests without the race detector
 	CGO_ENABLED=0 ./scripts/engines go test ./...
-bench: ## measure fetches, appends, rebuilds and memory on all engines, and the machine for comparison
-	./scripts/engines go test -run '^$$' -bench . -benchtime 3s -timeout 60m ./cmd/agentkey ./projections ./eventstore/codec
+bench: ## measure fetches, appends, rebuilds, the audit, memory and growth on all engines, and the machine for comparison
+	./scripts/engines go test -run '^$$' -bench . -benchtime 3s -timeout 90m ./cmd/agentkey ./projections ./readmodels ./eventstore/codec
 lint: ## run the language check and golangci-lint, which vets too
 	./scripts/plain-english
 	go tool -modfile=$(CURDIR)/tools/lint/go.mod golangci-lint run ./...

@@ -20,8 +20,6 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
 
-	"agentkey/commands"
-	"agentkey/domain"
 	"agentkey/domain/agent"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
@@ -208,34 +206,33 @@ func BenchmarkHistory(b *testing.B) {
 	})
 }
 
-// seed appends fetches to a stopped program's log as if they had been made.
+// seed appends fetches to a stopped program's log as if they had been made. Each agent makes one,
+// and the others are copies of it.
 func seed(t testing.TB, p *program, f fleet, events int) {
 	t.Helper()
+	p.run()
+	for _, key := range f.keys {
+		if a := p.with(key).fetch(f.tools[0]); a.Status != http.StatusOK {
+			t.Fatalf("a fetch: %s", a.Body)
+		}
+	}
+	p.stop()
 	p.office(func(ctx context.Context, o *office) error {
 		const batch = 500
-		agents := commands.NewAgentLoop(o.env)
+		began := time.Now().UTC().Truncate(time.Microsecond)
 		for n := 0; n < events; n += batch {
-			id := f.ids[n/batch%len(f.ids)]
-			head, err := agents.Fresh(ctx, id)
+			stream := "agent-" + f.ids[n/batch%len(f.ids)]
+			made, end, err := o.inst.Log.Newest(ctx, stream, 1)
 			if err != nil {
 				return err
 			}
 			entries := make([]codec.Entry, batch)
 			for i := range entries {
-				tool := f.tools[i%len(f.tools)]
-				signed := codec.Signed{
-					Organization: o.inst.Begun.OrganizationID, Actor: domain.Actor{Type: domain.ActorAgent, ID: id},
-					CommandID: newID().String(), RequestID: newID().String(),
-					Time: time.Now().UTC().Truncate(time.Microsecond),
-				}
-				event := agent.CredentialVended{
-					ToolID: tool, SecretID: newID().String(), CredentialVersion: 1, KeyNumber: 1,
-				}
-				if entries[i], err = codec.NewEntry(event, signed, 0); err != nil {
-					return err
-				}
+				vend := made[0].Event.(agent.CredentialVended)
+				vend.ToolID = f.tools[i%len(f.tools)]
+				entries[i] = again(t, made[0], began.Add(time.Duration(n+i)*apart), vend)
 			}
-			if _, err := o.inst.Log.Append(ctx, "agent-"+id, head.End(), entries...); err != nil {
+			if _, err := o.inst.Log.Append(ctx, stream, end, entries...); err != nil {
 				return err
 			}
 		}
