@@ -357,14 +357,5 @@ func (p *program) processor() time.Duration {
 // resident is the memory of the program's process, in bytes.
 func (p *program) resident() int64 {
 	p.t.Helper()
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.command.Process.Pid))
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	_, after, _ := strings.Cut(string(raw), "VmRSS:")
-	kib, err := strconv.ParseInt(strings.Fields(after)[0], 10, 64)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return kib << 10
+	return p.memory("VmRSS:")
 }
