@@ -388,6 +388,27 @@ func (e DeliveryStatus) Valid() bool {
 	}
 }
 
+// Defines values for EffectiveAccessOrigin.
+const (
+	EffectiveAccessOriginAssignment EffectiveAccessOrigin = "assignment"
+	EffectiveAccessOriginRequest    EffectiveAccessOrigin = "request"
+	EffectiveAccessOriginSuggestion EffectiveAccessOrigin = "suggestion"
+)
+
+// Valid indicates whether the value is a known member of the EffectiveAccessOrigin enum.
+func (e EffectiveAccessOrigin) Valid() bool {
+	switch e {
+	case EffectiveAccessOriginAssignment:
+		return true
+	case EffectiveAccessOriginRequest:
+		return true
+	case EffectiveAccessOriginSuggestion:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for GrantOrigin.
 const (
 	GrantOriginAssignment GrantOrigin = "assignment"
@@ -1060,6 +1081,32 @@ type AcceptedSuggestion struct {
 // Access defines model for Access.
 type Access string
 
+// AccessChange defines model for AccessChange.
+type AccessChange struct {
+	// After Absent if there is no access.
+	After *EffectiveAccess `json:"after,omitempty"`
+	Agent Named            `json:"agent"`
+
+	// Before Absent if there was no access.
+	Before *EffectiveAccess `json:"before,omitempty"`
+
+	// Events The ids of the audit entries between the moments that changed it, the first first.
+	Events []string `json:"events"`
+	Tool   Named    `json:"tool"`
+}
+
+// AccessDiff defines model for AccessDiff.
+type AccessDiff struct {
+	Changes []AccessChange `json:"changes"`
+
+	// From The position of the last event before the earlier moment; 0 for none.
+	From       int64   `json:"from"`
+	NextCursor *string `json:"next_cursor,omitempty"`
+
+	// To The position of the last event before the later moment.
+	To int64 `json:"to"`
+}
+
 // AccessRequest The request for a tool that a refusal is about: the one that waits (already_pending), or how it ended (already_decided).
 type AccessRequest struct {
 	// DecidedAt RFC 3339 in UTC.
@@ -1566,6 +1613,26 @@ type DeniedTool struct {
 	Reason *string `json:"reason,omitempty"`
 }
 
+// EffectiveAccess defines model for EffectiveAccess.
+type EffectiveAccess struct {
+	// ApprovedAt RFC 3339 in UTC.
+	ApprovedAt Time  `json:"approved_at"`
+	ApprovedBy Actor `json:"approved_by"`
+
+	// ExpiresAt Absent for access without an end.
+	ExpiresAt *Time                 `json:"expires_at,omitempty"`
+	Origin    EffectiveAccessOrigin `json:"origin"`
+
+	// Reason What the agent wanted it for.
+	Reason *string `json:"reason,omitempty"`
+
+	// RequestID The request that was approved. Absent if the access was assigned without one.
+	RequestID *string `json:"request_id,omitempty"`
+}
+
+// EffectiveAccessOrigin defines model for EffectiveAccess.Origin.
+type EffectiveAccessOrigin string
+
 // ExposureReport defines model for ExposureReport.
 type ExposureReport struct {
 	Items      []ExposureReportItem `json:"items"`
@@ -1812,6 +1879,14 @@ type MyTools struct {
 	// NextCursor Absent on the last page.
 	NextCursor *string  `json:"next_cursor,omitempty"`
 	Tools      []MyTool `json:"tools"`
+}
+
+// Named defines model for Named.
+type Named struct {
+	ID string `json:"id"`
+
+	// Name What it was called at the later moment.
+	Name string `json:"name"`
 }
 
 // NewAgent defines model for NewAgent.
@@ -2646,6 +2721,21 @@ type GetAuditConsistencyParams struct {
 	To TreeSize `form:"to" json:"to"`
 }
 
+// DiffAuditParams defines parameters for DiffAudit.
+type DiffAuditParams struct {
+	// From The earlier moment.
+	From string `form:"from" json:"from"`
+
+	// To The later moment.
+	To string `form:"to" json:"to"`
+
+	// Limit The number of items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the previous page.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
 // ExportAuditParams defines parameters for ExportAudit.
 type ExportAuditParams struct {
 	Format    *ExportAuditParamsFormat    `form:"format,omitempty" json:"format,omitempty"`
@@ -3367,6 +3457,9 @@ type ServerInterface interface {
 	// CosignCheckpoint Hand in a checkpoint that a witness has signed.
 	// (POST /api/admin/audit/cosignatures)
 	CosignCheckpoint(c *gin.Context)
+	// DiffAudit List whose access differs between two moments, with the events that changed it.
+	// (GET /api/admin/audit/diff)
+	DiffAudit(c *gin.Context, params DiffAuditParams)
 	// GetAuditProof Prove that an audit entry is in the newest checkpoint.
 	// (GET /api/admin/audit/entries/{id}/proof)
 	GetAuditProof(c *gin.Context, id PathID)
@@ -4048,6 +4141,57 @@ func (siw *ServerInterfaceWrapper) CosignCheckpoint(c *gin.Context) {
 	}
 
 	siw.Handler.CosignCheckpoint(c)
+}
+
+// DiffAudit operation middleware
+func (siw *ServerInterfaceWrapper) DiffAudit(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DiffAuditParams
+
+	// ------------- Required query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "from", c.Request.URL.Query(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter from: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Required query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "to", c.Request.URL.Query(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter to: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.DiffAudit(c, params)
 }
 
 // GetAuditProof operation middleware
@@ -5845,6 +5989,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/admin/audit/checkpoint", wrapper.GetAuditCheckpoint)
 	router.GET(options.BaseURL+"/api/admin/audit/consistency", wrapper.GetAuditConsistency)
 	router.POST(options.BaseURL+"/api/admin/audit/cosignatures", wrapper.CosignCheckpoint)
+	router.GET(options.BaseURL+"/api/admin/audit/diff", wrapper.DiffAudit)
 	router.GET(options.BaseURL+"/api/admin/audit/entries/:id/proof", wrapper.GetAuditProof)
 	router.GET(options.BaseURL+"/api/admin/audit/export", wrapper.ExportAudit)
 	router.GET(options.BaseURL+"/api/admin/audit/integrity", wrapper.GetAuditIntegrity)
@@ -6539,6 +6684,45 @@ type CosignCheckpointdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response CosignCheckpointdefaultApplicationProblemPlusJSONResponse) VisitCosignCheckpointResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DiffAuditRequestObject struct {
+	Params DiffAuditParams
+}
+
+type DiffAuditResponseObject interface {
+	VisitDiffAuditResponse(w http.ResponseWriter) error
+}
+
+type DiffAudit200JSONResponse AccessDiff
+
+func (response DiffAudit200JSONResponse) VisitDiffAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DiffAuditdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DiffAuditdefaultApplicationProblemPlusJSONResponse) VisitDiffAuditResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -8938,6 +9122,9 @@ type StrictServerInterface interface {
 	// CosignCheckpoint Hand in a checkpoint that a witness has signed.
 	// (POST /api/admin/audit/cosignatures)
 	CosignCheckpoint(ctx context.Context, request CosignCheckpointRequestObject) (CosignCheckpointResponseObject, error)
+	// DiffAudit List whose access differs between two moments, with the events that changed it.
+	// (GET /api/admin/audit/diff)
+	DiffAudit(ctx context.Context, request DiffAuditRequestObject) (DiffAuditResponseObject, error)
 	// GetAuditProof Prove that an audit entry is in the newest checkpoint.
 	// (GET /api/admin/audit/entries/{id}/proof)
 	GetAuditProof(ctx context.Context, request GetAuditProofRequestObject) (GetAuditProofResponseObject, error)
@@ -9749,6 +9936,32 @@ func (sh *strictHandler) CosignCheckpoint(ctx *gin.Context) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(CosignCheckpointResponseObject); ok {
 		if err := validResponse.VisitCosignCheckpointResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DiffAudit operation middleware
+func (sh *strictHandler) DiffAudit(ctx *gin.Context, params DiffAuditParams) {
+	var request DiffAuditRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DiffAudit(ctx, request.(DiffAuditRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DiffAudit")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(DiffAuditResponseObject); ok {
+		if err := validResponse.VisitDiffAuditResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -50,10 +50,15 @@ func (s *Server) moment(call *call, field, text string) (readmodels.Moment, erro
 			first.Time.Format(time.RFC3339Nano), first.Position,
 		))
 	}
+	return m, fault(err)
+}
+
+// fault leaves a refusal as it is, and turns an error of the read model into one.
+func fault(err error) error {
 	if _, refusal := errors.AsType[*domain.Error](err); refusal {
-		return m, err
+		return err
 	}
-	return m, asked(err, "audit entry")
+	return asked(err, "audit entry")
 }
 
 func (s *Server) named(call *call, field, text string) (readmodels.Moment, error) {

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"agentkey/eventstore/eventstoretest/wait"
+	"agentkey/readmodels/readmodelstest"
 )
 
 // without drops members that the past doesn't have from all objects of an answer.
@@ -67,8 +70,18 @@ func pictures(c client, paths []string, asOf string) map[string]any {
 // TestThePastIsAnsweredAsItWas takes pictures of everything after each step of a story, and
 // compares each with what is answered later about that moment, by its position and by its time.
 func TestThePastIsAnsweredAsItWas(t *testing.T) {
-	t.Parallel()
-	p := start(t, unlimited...)
+	t.Run("embedded", func(t *testing.T) {
+		t.Parallel()
+		thePast(t, start(t, unlimited...))
+	})
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		thePast(t, start(t, append(slices.Clone(unlimited), "AGENTKEY_DATABASE_URL="+readmodelstest.Postgres(t))...))
+	})
+}
+
+func thePast(t *testing.T, p *program) {
+	t.Helper()
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
 	own := admin.must(201, "POST", "/api/admin/tools", object{
@@ -123,7 +136,7 @@ func TestThePastIsAnsweredAsItWas(t *testing.T) {
 	take()
 	admin.must(204, "DELETE", "/api/admin/tools/"+linked, nil)
 	wait.Until(t, "the reaction has revoked what it was for", func() bool {
-		return len(audited(admin, "action=grant.revoked&tool_id="+linked)) > 0
+		return len(audited(admin, "action=grant.revoked&tool_id="+linked)) == 2 // the suspension has revoked one
 	})
 	take()
 	admin.must(204, "DELETE", "/api/admin/agents/"+bot, nil)
@@ -175,6 +188,24 @@ func TestThePastIsAnsweredAsItWas(t *testing.T) {
 		t.Errorf("two pages of the past: %s and %s", page.Body, rest.Body)
 	}
 
+	for i, from := range album {
+		for _, to := range album[i:] {
+			differs(admin, from.position, to.position)
+			differs(admin, from.time, to.time)
+		}
+		differs(admin, "2020-01-01T00:00:00Z", from.time)
+	}
+	for query, field := range map[string]string{
+		"from=" + album[2].time + "&to=" + album[1].time: "from", "from=1&to=9999-01-01T00:00:00Z": "to",
+		"from=yesterday&to=" + album[1].time: "from", "from=" + album[1].time: "to",
+		"from=1&to=2020-01-01T00:00:00Z": "to",
+	} {
+		a := admin.refused(400, "validation_failed", "GET", "/api/admin/audit/diff?"+query, nil)
+		if !strings.Contains(string(a.Body), `"field":"`+field+`"`) {
+			t.Errorf("%s is refused with %s", query, a.Body)
+		}
+	}
+
 	p.stop()
 	p.loseReadModel()
 	p.run()
@@ -222,7 +253,10 @@ func TestThePastIsAnsweredAsItWas(t *testing.T) {
 		t.Errorf("of another organization: %d: %s%s", code, out, failed)
 	}
 
-	// A row that tells something else about the past is found.
+	// A row that says something else about the past is found.
+	if p.readsPostgres() {
+		return
+	}
 	p.stop()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(p.Dir, readModelFile))
 	if err == nil {
@@ -236,6 +270,65 @@ func TestThePastIsAnsweredAsItWas(t *testing.T) {
 	out := p.replays(1, "something else", bundle, "--url", p.URL, "--as-of", album[0].position)
 	if !strings.Contains(out, "+grants") || !strings.Contains(out, "-grants") {
 		t.Errorf("it isn't named: %s", out)
+	}
+}
+
+func (p *program) readsPostgres() bool {
+	return slices.ContainsFunc(p.env, func(e string) bool { return strings.HasPrefix(e, "AGENTKEY_DATABASE_URL=") })
+}
+
+// differs compares the difference of two moments with what the lists say about each of them, and
+// the events that it names with the audit.
+func differs(c client, from, to string) {
+	c.t.Helper()
+	type pair struct{ agent, tool string }
+	approved := func(asOf string) map[pair]string {
+		out := map[pair]string{}
+		a := c.call("GET", "/api/admin/grants?status=approved&limit=200&as_of="+asOf, nil)
+		for _, g := range a.Items() {
+			out[pair{fmt.Sprint(g["agent_id"]), fmt.Sprint(g["tool_id"])}] = fmt.Sprint(g["approved_at"], g["expires_at"])
+		}
+		return out
+	}
+	before, after, want, got := approved(from), approved(to), map[pair]string{}, map[pair]string{}
+	all := maps.Clone(before)
+	maps.Copy(all, after)
+	for at := range all {
+		if before[at] != after[at] {
+			want[at] = before[at] + " " + after[at]
+		}
+	}
+	diff := c.must(200, "GET", "/api/admin/audit/diff?limit=200&from="+from+"&to="+to, nil)
+	changes, _ := diff.JSON["changes"].([]any)
+	for _, change := range changes {
+		change := answer{JSON: change.(object)} //nolint:forcetypeassert // the document says so
+		shown := func(side string) string {
+			if change.At(side) == nil {
+				return ""
+			}
+			return fmt.Sprint(change.At(side+".approved_at"), change.At(side+".expires_at"))
+		}
+		at := pair{change.Text("agent.id"), change.Text("tool.id")}
+		got[at] = shown("before") + " " + shown("after")
+		events, _ := change.At("events").([]any)
+		if len(events) == 0 {
+			c.t.Errorf("from %s to %s no event changed %v", from, to, change.JSON)
+		}
+		entries := map[any]answer{}
+		for _, e := range append(audited(c, "tool_id="+at.tool), audited(c, "agent_id="+at.agent)...) {
+			entries[e.At("id")] = e
+		}
+		for _, id := range events {
+			e := entries[id]
+			position, _ := e.At("position").(float64)
+			if position <= diff.At("from").(float64) || position > diff.At("to").(float64) || //nolint:forcetypeassert // as above
+				e.Text("tool_id") != at.tool || e.Text("agent_id") != at.agent && e.Text("action") != "tool.removed" {
+				c.t.Errorf("from %s to %s the event %v changed %v", from, to, e.JSON, change.JSON)
+			}
+		}
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		c.t.Errorf("from %s to %s (-lists +diff):\n%s", from, to, d)
 	}
 }
 
