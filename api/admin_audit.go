@@ -105,11 +105,8 @@ func (s *Server) auditEntry(ctx context.Context, e readmodels.AuditEntry) (Audit
 		CurrentAgentName: optional(e.Current.Agent), CurrentToolName: optional(e.Current.Tool),
 		ToolName: optional(e.ToolName), OccurredAt: e.OccurredAt.UTC(), Data: map[string]any{},
 		Target: AuditTarget{
-			Type: e.Target.Type, ID: e.Target.ID, Label: e.Target.Label, CurrentLabel: optional(e.Current.Target),
+			Type: e.Target.Type, ID: e.Target.ID, Label: s.targetLabel(ctx, e), CurrentLabel: optional(e.Current.Target),
 		},
-	}
-	if out.Target.Label == "" { // such as a tool that an agent made up
-		out.Target.Label = "Unknown " + words(e.Target.Type)
 	}
 	if err := json.Unmarshal(e.Data, &out.Data); err != nil {
 		return AuditEntry{}, fmt.Errorf("read the data of %s: %w", e.ID, err)

@@ -233,9 +233,7 @@ func (s *Server) exported(ctx context.Context, e readmodels.AuditEntry) (export.
 	if by := s.somebody(ctx, e.Organization, e.OnBehalfOf); by != nil {
 		e.OnBehalfOf.Label = value(by.Label)
 	}
-	if e.Target.Label == "" {
-		e.Target.Label = "Unknown " + words(e.Target.Type)
-	}
+	e.Target.Label = s.targetLabel(ctx, e)
 	out := export.Entry{AuditEntry: e, Version: s.Version}
 	if e.RequestID != "" {
 		out.Address, out.UserAgent = personal.Address, personal.UserAgent

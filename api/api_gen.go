@@ -1178,7 +1178,7 @@ type Actor struct {
 	CurrentLabel *string `json:"current_label,omitempty"`
 	ID           string  `json:"id"`
 
-	// Label A name to show, as it was when they acted. Absent for a person whose data was erased.
+	// Label A name to show, as it was when they acted. Absent for a person or a service token whose name was erased.
 	Label *string   `json:"label,omitempty"`
 	Type  ActorType `json:"type"`
 }
@@ -3520,6 +3520,9 @@ type ServerInterface interface {
 	// ResendDelivery Resend a dead letter, or retry a waiting delivery at once, or as soon as the receiver permits. Delivered notifications, and those being sent, are left alone.
 	// (POST /api/admin/notification-deliveries/{id}/resend)
 	ResendDelivery(c *gin.Context, id PathID)
+	// ErasePerson Erase the name of a person or a service token. Only an owner may.
+	// (DELETE /api/admin/people/{id})
+	ErasePerson(c *gin.Context, id PathID)
 	// ReportAccessReview Report who has access to what, since when, why, and whether they use it.
 	// (GET /api/admin/reports/access-review)
 	ReportAccessReview(c *gin.Context, params ReportAccessReviewParams)
@@ -4832,6 +4835,31 @@ func (siw *ServerInterfaceWrapper) ResendDelivery(c *gin.Context) {
 	siw.Handler.ResendDelivery(c, id)
 }
 
+// ErasePerson operation middleware
+func (siw *ServerInterfaceWrapper) ErasePerson(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ErasePerson(c, id)
+}
+
 // ReportAccessReview operation middleware
 func (siw *ServerInterfaceWrapper) ReportAccessReview(c *gin.Context) {
 
@@ -6010,6 +6038,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/admin/notification-channels/:id/test", wrapper.TestChannel)
 	router.GET(options.BaseURL+"/api/admin/notification-deliveries", wrapper.ListDeliveries)
 	router.POST(options.BaseURL+"/api/admin/notification-deliveries/:id/resend", wrapper.ResendDelivery)
+	router.DELETE(options.BaseURL+"/api/admin/people/:id", wrapper.ErasePerson)
 	router.GET(options.BaseURL+"/api/admin/reports/access-review", wrapper.ReportAccessReview)
 	router.GET(options.BaseURL+"/api/admin/reports/decisions", wrapper.ReportDecisions)
 	router.GET(options.BaseURL+"/api/admin/reports/exposure", wrapper.ReportExposure)
@@ -7618,6 +7647,38 @@ func (response ResendDeliverydefaultApplicationProblemPlusJSONResponse) VisitRes
 	return err
 }
 
+type ErasePersonRequestObject struct {
+	ID PathID `json:"id"`
+}
+
+type ErasePersonResponseObject interface {
+	VisitErasePersonResponse(w http.ResponseWriter) error
+}
+
+type ErasePerson204Response = NoContentResponse
+
+func (response ErasePerson204Response) VisitErasePersonResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type ErasePersondefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ErasePersondefaultApplicationProblemPlusJSONResponse) VisitErasePersonResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ReportAccessReviewRequestObject struct {
 	Params ReportAccessReviewParams
 }
@@ -9185,6 +9246,9 @@ type StrictServerInterface interface {
 	// ResendDelivery Resend a dead letter, or retry a waiting delivery at once, or as soon as the receiver permits. Delivered notifications, and those being sent, are left alone.
 	// (POST /api/admin/notification-deliveries/{id}/resend)
 	ResendDelivery(ctx context.Context, request ResendDeliveryRequestObject) (ResendDeliveryResponseObject, error)
+	// ErasePerson Erase the name of a person or a service token. Only an owner may.
+	// (DELETE /api/admin/people/{id})
+	ErasePerson(ctx context.Context, request ErasePersonRequestObject) (ErasePersonResponseObject, error)
 	// ReportAccessReview Report who has access to what, since when, why, and whether they use it.
 	// (GET /api/admin/reports/access-review)
 	ReportAccessReview(ctx context.Context, request ReportAccessReviewRequestObject) (ReportAccessReviewResponseObject, error)
@@ -10617,6 +10681,32 @@ func (sh *strictHandler) ResendDelivery(ctx *gin.Context, id PathID) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(ResendDeliveryResponseObject); ok {
 		if err := validResponse.VisitResendDeliveryResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ErasePerson operation middleware
+func (sh *strictHandler) ErasePerson(ctx *gin.Context, id PathID) {
+	var request ErasePersonRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ErasePerson(ctx, request.(ErasePersonRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ErasePerson")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ErasePersonResponseObject); ok {
+		if err := validResponse.VisitErasePersonResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -40,6 +40,7 @@ type Server struct {
 	Ledger      *audit.Ledger
 
 	Cosignatures *commands.Cosignatures
+	Erasures     *commands.Erasures
 
 	Channels   *commands.Channels
 	Deliveries *commands.Deliveries
@@ -53,6 +54,8 @@ type Server struct {
 	WaitFor func(ctx context.Context, position uint64) error
 	// Reveal opens what an event holds about the person or machine that made a call.
 	Reveal func(ctx context.Context, organization, private string) (Personal, error)
+	// RevealName opens a sealed name of a person or a service token; "" when it was erased.
+	RevealName func(ctx context.Context, organization, person, sealed string) (string, error)
 	// Ready says how the process is, as of a second ago at most; see GET /readyz.
 	Ready func() Readiness
 	// Integrity says what was found in an organization's streams that isn't ours, or is gone.

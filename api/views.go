@@ -41,8 +41,8 @@ func value[T any](p *T) T {
 // words is an identifier as people read it.
 func words(identifier string) string { return strings.ReplaceAll(identifier, "_", " ") }
 
-// actor names who acted. A service token's label is its name, also when it was revoked, and a part
-// of the system has its own; an agent's is given by the caller.
+// actor names who acted. A service token's label is its name, unless that was erased, and a part of
+// the system has its own; an agent's is given by the caller.
 func (s *Server) actor(ctx context.Context, organization string, a domain.Actor) Actor {
 	out := Actor{Type: ActorType(a.Type), ID: a.ID, Label: optional(a.Label)}
 	if a.Label != "" {
@@ -52,9 +52,7 @@ func (s *Server) actor(ctx context.Context, organization string, a domain.Actor)
 	case domain.ActorSystem:
 		out.Label = optional("AgentKey: " + words(a.ID))
 	case domain.ActorService:
-		if head, err := s.Door.Callers.Organizations.Cached(ctx, organization); err == nil {
-			out.Label = optional(head.State.TokenName(a.ID))
-		}
+		out.Label = optional(s.tokenName(ctx, organization, a.ID))
 	case domain.ActorAgent, domain.ActorHuman:
 	}
 	return out

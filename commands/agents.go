@@ -2,7 +2,6 @@ package commands
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"agentkey/commands/names"
 	"agentkey/domain"
 	"agentkey/domain/agent"
+	"agentkey/domain/person"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
 	"agentkey/eventstore/seal"
@@ -191,20 +191,14 @@ func (a *Agents) Person(ctx context.Context, m loop.Meta, text string) (string, 
 	}
 	folded := names.Fold(text)
 	id := uuid.NewSHA1(uuid.NameSpaceOID, hmacOf(a.MACKey, "person", m.Organization, folded)).String()
-	plain, err := json.Marshal(struct {
-		Name string `json:"name"`
-	}{Name: text})
-	if err != nil {
-		return "", err
-	}
-	_, err = a.Log.First(ctx, codec.People.Stream(id))
+	_, err := a.Log.First(ctx, codec.People.Stream(id))
 	if err == nil {
 		return id, nil
 	}
 	if !errors.Is(err, eventstore.ErrStreamNotFound) {
 		return "", loop.Refusal(err)
 	}
-	keyID, sealed, err := a.Privacy.SealPerson(ctx, m.Organization, id, plain)
+	keyID, sealed, err := a.Privacy.SealName(ctx, m.Organization, id, text)
 	if err != nil {
 		return "", loop.Refusal(err)
 	}
@@ -214,7 +208,7 @@ func (a *Agents) Person(ctx context.Context, m loop.Meta, text string) (string, 
 	}
 	_, err = a.Log.Write(
 		ctx, codec.People.Stream(id), codec.Begin,
-		codec.PersonRecorded{OrganizationID: m.Organization, KeyID: keyID, Sealed: sealed}, signed,
+		person.Recorded{OrganizationID: m.Organization, KeyID: keyID, Sealed: sealed}, signed,
 	)
 	if err != nil && !isExisting(err) {
 		return "", loop.Refusal(err)

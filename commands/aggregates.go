@@ -9,6 +9,7 @@ import (
 	"agentkey/domain/installation"
 	"agentkey/domain/lane"
 	"agentkey/domain/organization"
+	"agentkey/domain/person"
 	"agentkey/eventstore/codec"
 )
 
@@ -19,6 +20,7 @@ type (
 	CatalogLoop      = loop.Loop[catalog.State, catalog.Command, catalog.Event]
 	GuideLoop        = loop.Loop[guide.State, guide.Command, guide.Event]
 	OrganizationLoop = loop.Loop[organization.State, organization.Command, organization.Event]
+	PersonLoop       = loop.Loop[person.State, person.Command, person.Event]
 	DeliveryLoop     = loop.Loop[delivery.State, delivery.Command, delivery.Event]
 	LaneLoop         = loop.Loop[lane.State, lane.Command, lane.Event]
 	InstallationLoop = loop.Loop[installation.State, installation.Command, installation.Event]
@@ -59,9 +61,16 @@ func NewOrganizationLoop(env *loop.Env) *OrganizationLoop {
 	return loop.New(
 		env,
 		loop.Aggregate[organization.State, organization.Command, organization.Event]{
-			Category: codec.Organizations, Fold: 4, Decide: organization.Decide, Evolve: loop.OneByOne(organization.Evolve),
+			Category: codec.Organizations, Fold: 5, Decide: organization.Decide, Evolve: loop.OneByOne(organization.Evolve),
 		},
 	)
+}
+
+// NewPersonLoop returns the loop of the person- streams, which are too short for snapshots.
+func NewPersonLoop(env *loop.Env) *PersonLoop {
+	return loop.New(env, loop.Aggregate[person.State, person.Command, person.Event]{
+		Category: codec.People, Decide: person.Decide, Evolve: loop.OneByOne(person.Evolve),
+	})
 }
 
 // NewDeliveryLoop returns the loop of the delivery- streams, which are too short for snapshots.

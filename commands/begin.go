@@ -202,15 +202,22 @@ func (b Beginning) complete(ctx context.Context, inst *Installation) error {
 		return fmt.Errorf("write the signing keys: %w", err)
 	}
 	organizations := NewOrganizationLoop(inst.Env(b.Clock, nil, nil))
+	privacy := seal.NewPrivacy(inst.Secrets, b.Clock)
 	m := loop.Meta{Organization: begun.OrganizationID, Actor: system, CommandID: command(codec.Organizations.String())}
-	done, err := organizations.Do(ctx, begun.OrganizationID, m, func(organization.State, time.Time) (organization.Command,
-		error,
-	) {
-		return organization.Create{Name: "Default", Token: &organization.CreateToken{
-			Number: organization.ConfiguredToken, TokenID: begun.AdminTokenID, Name: "first admin token",
-			Role: domain.RoleOwner, Hash: begun.AdminTokenHash,
-		}}, nil
-	})
+	head, err := organizations.Fresh(ctx, begun.OrganizationID)
+	if err == nil && !head.State.Exists {
+		_, err = sealingName(ctx, privacy, begun.OrganizationID, begun.AdminTokenID, "first admin token",
+			func(sealed string) (OrganizationResult, error) {
+				return organizations.Do(ctx, begun.OrganizationID, m, func(organization.State, time.Time) (organization.Command,
+					error,
+				) {
+					return organization.Create{Name: "Default", Token: &organization.CreateToken{
+						Number: organization.ConfiguredToken, TokenID: begun.AdminTokenID, Sealed: sealed,
+						Role: domain.RoleOwner, Hash: begun.AdminTokenHash,
+					}}, nil
+				})
+			})
+	}
 	if err != nil {
 		return fmt.Errorf("create the first organization: %w", err)
 	}
@@ -218,18 +225,28 @@ func (b Beginning) complete(ctx context.Context, inst *Installation) error {
 		return nil
 	}
 	key, err := b.configured()
-	if err != nil || done.State.Tokens[organization.ConfiguredToken].Hash == key.Hash() {
+	if err != nil {
 		return err
 	}
+	if head, err = organizations.Fresh(ctx, begun.OrganizationID); err != nil {
+		return fmt.Errorf("read the first organization: %w", err)
+	}
+	if head.State.Tokens[organization.ConfiguredToken].Hash == key.Hash() {
+		return nil
+	}
 	m.CommandID = b.NewID()
-	_, err = organizations.Do(ctx, begun.OrganizationID, m, func(organization.State, time.Time) (organization.Command,
-		error,
-	) {
-		return organization.CreateToken{
-			Number: organization.ConfiguredToken, TokenID: loop.DerivedID(m.CommandID, "token").String(),
-			Name: "configured admin token", Role: domain.RoleOwner, Hash: key.Hash(),
-		}, nil
-	})
+	tokenID := loop.DerivedID(m.CommandID, "token").String()
+	_, err = sealingName(ctx, privacy, begun.OrganizationID, tokenID, "configured admin token",
+		func(sealed string) (OrganizationResult, error) {
+			return organizations.Do(ctx, begun.OrganizationID, m, func(organization.State, time.Time) (organization.Command,
+				error,
+			) {
+				return organization.CreateToken{
+					Number: organization.ConfiguredToken, TokenID: tokenID, Sealed: sealed, Role: domain.RoleOwner,
+					Hash: key.Hash(),
+				}, nil
+			})
+		})
 	if err != nil {
 		return fmt.Errorf("replace the configured admin token: %w", err)
 	}

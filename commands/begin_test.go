@@ -1,6 +1,7 @@
 package commands_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -85,7 +86,7 @@ func TestAnEmptyLogIsBegunAndThenJoined(t *testing.T) {
 	if err != nil || works(t, inst, first.saved) != nil {
 		t.Fatalf("begin: %v", err)
 	}
-	want := map[string]int{"installation": 1, "secret": 3, "signing-keys": 1, "organization": 2}
+	want := map[string]int{"installation": 1, "secret": 4, "signing-keys": 1, "organization": 2}
 	if diff := cmp.Diff(want, streams(t, server)); diff != "" {
 		t.Errorf("written (-want +got):\n%s", diff)
 	}
@@ -140,10 +141,15 @@ func raceToBegin(t *testing.T) {
 	if wrote["installation"] != 1 || wrote["signing-keys"] != 1 || wrote["organization"] != 2 {
 		t.Fatalf("written: %v", wrote)
 	}
+	names := 0 // keys of names: that of the first token
 	for _, e := range commandstest.Everything(t, server) {
 		id, isSecret := strings.CutPrefix(e.Stream, "secret-")
 		begun := installations[0].Begun
 		theirs := []string{begun.SigningKey.MACSecretID, begun.SigningKey.SecretID, begun.CheckpointKey.SecretID}
+		if bytes.Contains(e.Data, []byte(`"purpose":"person_key"`)) {
+			names++
+			continue
+		}
 		if isSecret && !slices.Contains(theirs, id) {
 			if _, err := server.Client.ReadForward(t.Context(), e.Stream, 0, 1); !errors.Is(
 				err, eventstore.ErrStreamDeleted,
@@ -151,6 +157,9 @@ func raceToBegin(t *testing.T) {
 				t.Errorf("a loser's secret is still there: %v", err)
 			}
 		}
+	}
+	if names != 1 {
+		t.Errorf("%d keys of names were written", names)
 	}
 }
 
@@ -169,7 +178,7 @@ func TestABeginningThatWasInterruptedIsCompletedByTheNextStart(t *testing.T) {
 		t.Fatalf("the next start: %v, another token: %v", err, next.saved != "")
 	}
 	if diff := cmp.Diff(
-		map[string]int{"installation": 1, "secret": 3, "signing-keys": 1, "organization": 2}, streams(t, server),
+		map[string]int{"installation": 1, "secret": 4, "signing-keys": 1, "organization": 2}, streams(t, server),
 	); diff != "" {
 		t.Errorf("written (-want +got):\n%s", diff)
 	}

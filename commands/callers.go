@@ -88,7 +88,7 @@ func (c *Callers) Service(ctx context.Context, key keys.Key) (Caller, error) {
 		for tokenID, former := range head.State.Former {
 			if former.Number == key.Number && key.Matches(former.Hash) {
 				known.KeyNumber = key.Number
-				known.Actor = domain.Actor{Type: domain.ActorService, ID: tokenID, Label: former.Name}
+				known.Actor = domain.Actor{Type: domain.ActorService, ID: tokenID}
 			}
 		}
 		return known, &domain.Error{
@@ -98,7 +98,7 @@ func (c *Callers) Service(ctx context.Context, key keys.Key) (Caller, error) {
 		}
 	}
 	return Caller{
-		Actor:        domain.Actor{Type: domain.ActorService, ID: token.ID, Label: token.Name},
+		Actor:        domain.Actor{Type: domain.ActorService, ID: token.ID},
 		Organization: id, Role: token.Role, KeyNumber: key.Number,
 	}, nil
 }

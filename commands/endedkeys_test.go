@@ -52,7 +52,7 @@ func TestUsesOfAnEndedTokenAreCounted(t *testing.T) {
 			_, err = o.Callers.Organizations.Do(
 				t.Context(), organizationID, o.Meta(), func(organization.State, time.Time) (organization.Command, error) {
 					return organization.CreateToken{
-						Number: organization.ConfiguredToken, TokenID: text[len(text)-8:], Name: "ci", Role: domain.RoleOwner,
+						Number: organization.ConfiguredToken, TokenID: text[len(text)-8:], Sealed: "ci", Role: domain.RoleOwner,
 						Hash: key.Hash(),
 					}, nil
 				},
@@ -69,7 +69,7 @@ func TestUsesOfAnEndedTokenAreCounted(t *testing.T) {
 	}
 	for range 20 {
 		caller, err := o.Callers.Service(t.Context(), first)
-		if commandstest.Code(err) != "credentials_unknown" || caller.Role != "" || caller.Actor.Label != "ci" {
+		if commandstest.Code(err) != "credentials_unknown" || caller.Role != "" || caller.Actor.ID == "" {
 			t.Fatalf("%+v: %v", caller, err)
 		}
 		m := o.Meta()

@@ -13,12 +13,14 @@ import (
 	"agentkey/commands/words"
 	"agentkey/domain"
 	"agentkey/domain/organization"
+	"agentkey/eventstore/seal"
 )
 
 // Organizations carries out what an operator does to organizations and their service tokens.
 type Organizations struct {
-	Loop  *OrganizationLoop
-	First string // the id of the one whose tokens carry none
+	Loop    *OrganizationLoop
+	Privacy *seal.Privacy
+	First   string // the id of the one whose tokens carry none
 }
 
 // Create makes an organization and returns its id.
@@ -74,13 +76,22 @@ func (o *Organizations) CreateToken(
 	if err != nil {
 		return IssuedToken{}, err
 	}
-	done, err := o.Loop.Do(ctx, m.Organization, m, func(s organization.State, _ time.Time) (organization.Command, error) {
-		_, key, err := draft.Key(keys.Service, carried, s.NextToken)
-		return organization.CreateToken{
-			Number: s.NextToken, TokenID: loop.DerivedID(m.CommandID, "token").String(), Name: name, Role: role,
-			Hash: key.Hash(),
-		}, err
-	})
+	tokenID := loop.DerivedID(m.CommandID, "token").String()
+	create := func(sealed string) loop.Build[organization.State, organization.Command] {
+		return func(s organization.State, _ time.Time) (organization.Command, error) {
+			_, key, err := draft.Key(keys.Service, carried, s.NextToken)
+			return organization.CreateToken{
+				Number: s.NextToken, TokenID: tokenID, Sealed: sealed, Role: role, Hash: key.Hash(),
+			}, err
+		}
+	}
+	if err := o.Loop.Check(ctx, m.Organization, create("")); err != nil {
+		return IssuedToken{}, err
+	}
+	done, err := sealingName(ctx, o.Privacy, m.Organization, tokenID, name,
+		func(sealed string) (OrganizationResult, error) {
+			return o.Loop.Do(ctx, m.Organization, m, create(sealed))
+		})
 	if err != nil {
 		return IssuedToken{}, err
 	}

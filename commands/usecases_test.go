@@ -114,9 +114,9 @@ func TestAServiceTokenActsForItsOrganization(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	do(organization.CreateToken{Number: 1, TokenID: "t1", Name: "ci", Role: domain.RoleApprover, Hash: key.Hash()})
+	do(organization.CreateToken{Number: 1, TokenID: "t1", Sealed: "ci", Role: domain.RoleApprover, Hash: key.Hash()})
 	want := commands.Caller{
-		Actor: domain.Actor{Type: domain.ActorService, ID: "t1", Label: "ci"}, Organization: organizationID.String(),
+		Actor: domain.Actor{Type: domain.ActorService, ID: "t1"}, Organization: organizationID.String(),
 		Role: domain.RoleApprover, KeyNumber: 1,
 	}
 	if c, err := o.Callers.Service(ctx, key); err != nil || !cmp.Equal(c, want) {

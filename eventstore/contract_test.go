@@ -241,6 +241,26 @@ func TestTombstone(t *testing.T) {
 	}
 }
 
+func TestABarredStreamNeverBegins(t *testing.T) {
+	c, never, was := open(t), stream(t), stream(t)
+	mustAppend(t, c, was, eventstore.NoStream, event(1))
+	for _, name := range []string{never, was} {
+		for range 2 {
+			if err := c.Bar(wait.Context(t), name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := c.ReadForward(wait.Context(t), name, 0, 1); !errors.Is(err, eventstore.ErrStreamDeleted) {
+			t.Errorf("reading it: %v", err)
+		}
+		for _, expected := range []int64{eventstore.NoStream, eventstore.Any, 0} {
+			if _, err := c.Append(wait.Context(t), name, expected, event(2)); !errors.Is(err, eventstore.ErrStreamDeleted) {
+				t.Errorf("appending at %d: %v", expected, err)
+			}
+		}
+	}
+}
+
 func TestBoundsHideEvents(t *testing.T) {
 	c, name := open(t), stream(t)
 	if err := c.SetStreamMetadata(wait.Context(t), name, eventstore.StreamMetadata{MaxCount: 2}); err != nil {

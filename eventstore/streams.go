@@ -286,11 +286,18 @@ func (c *Client) readAll(ctx context.Context, opts esdb.ReadAllOptions, count ui
 // Tombstone removes a stream for good. A stream that is already gone, or never existed, isn't an
 // error.
 func (c *Client) Tombstone(ctx context.Context, stream string) error {
+	return c.tombstone(ctx, stream, esdb.StreamExists{})
+}
+
+// Bar tombstones a stream that may never have existed, so that it can't begin any more.
+func (c *Client) Bar(ctx context.Context, stream string) error {
+	return c.tombstone(ctx, stream, esdb.Any{})
+}
+
+func (c *Client) tombstone(ctx context.Context, stream string, expected esdb.ExpectedRevision) error {
 	_, err := retry(ctx, c, func() (*esdb.DeleteResult, error) {
 		return call(ctx, c, func(ctx context.Context, l *link) (*esdb.DeleteResult, error) {
-			return l.inner.TombstoneStream(
-				ctx, stream, esdb.TombstoneStreamOptions{ExpectedRevision: esdb.StreamExists{}},
-			)
+			return l.inner.TombstoneStream(ctx, stream, esdb.TombstoneStreamOptions{ExpectedRevision: expected})
 		})
 	})
 	if errors.Is(err, ErrStreamDeleted) || errors.Is(err, ErrWrongRevision) || errors.Is(err, ErrStreamNotFound) {

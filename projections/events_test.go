@@ -18,6 +18,7 @@ import (
 	"agentkey/domain/installation"
 	"agentkey/domain/lane"
 	"agentkey/domain/organization"
+	"agentkey/domain/person"
 	"agentkey/eventstore/codec"
 	"agentkey/readmodels"
 )
@@ -74,7 +75,7 @@ var (
 
 	tokened = step{
 		"organization-" + org, admin,
-		organization.TokenCreated{Number: 1, TokenID: "t1", Name: "ci", Role: "owner", Hash: "0ff1ce"},
+		organization.TokenCreated{Number: 1, TokenID: "t1", Sealed: "5ea1ed", Role: "owner", Hash: "0ff1ce"},
 	}
 	opened = step{"organization-" + org, admin, organization.ChannelAdded{
 		ChannelID: "c1", Kind: organization.Slack, Name: "#ops",
@@ -827,7 +828,7 @@ var tellings = []struct {
 	},
 	{
 		"a token is created", nil, tokened,
-		[]string{"+service_tokens t1: name=ci organization_id=org"},
+		nil,
 		"service_token t1",
 	},
 	{
@@ -850,9 +851,25 @@ var tellings = []struct {
 	},
 	{
 		"a person is recorded", nil,
-		step{"person-p1", admin, codec.PersonRecorded{OrganizationID: org, KeyID: "k", Sealed: "5ea1ed"}},
+		step{"person-p1", admin, person.Recorded{OrganizationID: org, KeyID: "k", Sealed: "5ea1ed"}},
 		nil,
 		"person p1",
+	},
+	{
+		"a person is erased", nil,
+		step{"person-p1", admin, person.Erased{OrganizationID: org}},
+		nil,
+		"person p1",
+	},
+	{
+		"a month is erased",
+		[]step{{"organization-" + org, system, organization.Created{Name: "Acme"}}},
+		step{
+			"organization-" + org, admin,
+			organization.MonthErased{Month: "2026-03", Through: "2026-03-31", Days: 31, Reason: "its time is over"},
+		},
+		nil,
+		"organization " + org,
 	},
 	{
 		"a request is opened", nil,
@@ -960,8 +977,9 @@ func (w *world) labelled(here uint64, about string) {
 		w.t.Fatalf("the newest entry: %+v", list.Items)
 	}
 	e := list.Items[0]
-	if e.Target.Label == "" || (e.AgentName == "") != (e.AgentID == "") || (e.ToolName == "") != (e.ToolID == "") ||
-		(e.Actor.Label == "") != (e.Actor.Type != domain.ActorAgent && e.Actor.Type != domain.ActorService) {
+	token := e.Target.Type == "service_token" // its name is opened for those who may see it
+	if (e.Target.Label == "") != token || (e.AgentName == "") != (e.AgentID == "") ||
+		(e.ToolName == "") != (e.ToolID == "") || (e.Actor.Label == "") != (e.Actor.Type != domain.ActorAgent) {
 		w.t.Errorf("something has no name: %+v", e)
 	}
 }

@@ -125,8 +125,8 @@ func postgresAt(t testing.TB, url, way string) place {
 
 // keys are the columns that name a row, table by table.
 var keys = map[string][]string{
-	"organizations": {"id"}, "service_tokens": {"id"},
-	"agents": {"id"}, "agent_keys": {"agent_id", "number"}, "tools": {"id"},
+	"organizations": {"id"},
+	"agents":        {"id"}, "agent_keys": {"agent_id", "number"}, "tools": {"id"},
 	"tool_instructions": {"tool_id", "version"}, "suggestions": {"id"},
 	"suggestion_backers": {"suggestion_id", "agent_id"}, "notes": {"id"}, "note_backers": {"note_id", "agent_id"},
 	"requests": {"id"}, "grants": {"agent_id", "tool_id"}, "audit_entries": {"position"}, "checkpoints": {"name"},

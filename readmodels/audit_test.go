@@ -92,9 +92,6 @@ func testLabels(t *testing.T, s *shelf) {
 			ctx := t.Context()
 			return errors.Join(
 				tx.InsertOrganization(ctx, readmodels.InsertOrganizationParams{ID: org, Name: "all of " + org}),
-				tx.InsertServiceToken(
-					ctx, readmodels.InsertServiceTokenParams{ID: "token " + org, OrganizationID: org, Name: "ci of " + org},
-				),
 				tx.InsertSuggestion(
 					ctx, readmodels.InsertSuggestionParams{ID: "wish " + org, OrganizationID: org, Name: "Linear of " + org},
 				),
@@ -116,7 +113,6 @@ func testLabels(t *testing.T, s *shelf) {
 	kinds := []struct{ kind, id, label string }{
 		{"agent", "agent ", "bot of "},
 		{"tool", "tool ", "GitHub of "},
-		{"service_token", "token ", "ci of "},
 		{"suggestion", "wish ", "Linear of "},
 		{"notification_channel", "channel ", "#ops of "},
 		{"organization", "", "all of "},
@@ -129,6 +125,7 @@ func testLabels(t *testing.T, s *shelf) {
 		{Type: "master_key", ID: "m1"}:                         "Master key m1",
 		{Type: "signing_key", ID: "k1"}:                        "Signing key k1",
 		{Type: "person", ID: "p1"}:                             "Person",
+		{Type: "service_token", ID: "t1"}:                      "", // opened for those who may see it
 		{Type: "rule", ID: "r1"}:                               "",
 		{Type: "agent", ID: "tool " + acme}:                    "",
 		{Type: "instruction_suggestion", ID: "note " + globex}: "", {Type: "delivery", ID: "delivery " + globex}: "",
@@ -158,7 +155,7 @@ func testLabels(t *testing.T, s *shelf) {
 			got[readmodels.Target{Type: e.Target.Type, ID: e.Target.ID}] = e.Target.Label
 			continue
 		}
-		names := [...]string{"bot of " + acme, "GitHub of " + acme, "ci of " + acme}
+		names := [...]string{"bot of " + acme, "GitHub of " + acme, ""}
 		if e.ID == "theirs" {
 			names = [...]string{"", "", ""}
 		}

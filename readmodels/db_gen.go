@@ -132,9 +132,6 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.insertRequestStmt, err = db.PrepareContext(ctx, insertRequest); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertRequest: %w", err)
 	}
-	if q.insertServiceTokenStmt, err = db.PrepareContext(ctx, insertServiceToken); err != nil {
-		return nil, fmt.Errorf("error preparing query InsertServiceToken: %w", err)
-	}
 	if q.insertSuggestionStmt, err = db.PrepareContext(ctx, insertSuggestion); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertSuggestion: %w", err)
 	}
@@ -419,11 +416,6 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing insertRequestStmt: %w", cerr)
 		}
 	}
-	if q.insertServiceTokenStmt != nil {
-		if cerr := q.insertServiceTokenStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing insertServiceTokenStmt: %w", cerr)
-		}
-	}
 	if q.insertSuggestionStmt != nil {
 		if cerr := q.insertSuggestionStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertSuggestionStmt: %w", cerr)
@@ -664,7 +656,6 @@ type Queries struct {
 	insertNoteStmt             *sql.Stmt
 	insertOrganizationStmt     *sql.Stmt
 	insertRequestStmt          *sql.Stmt
-	insertServiceTokenStmt     *sql.Stmt
 	insertSuggestionStmt       *sql.Stmt
 	insertToolStmt             *sql.Stmt
 	keepAuditMinuteStmt        *sql.Stmt
@@ -740,7 +731,6 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		insertNoteStmt:             q.insertNoteStmt,
 		insertOrganizationStmt:     q.insertOrganizationStmt,
 		insertRequestStmt:          q.insertRequestStmt,
-		insertServiceTokenStmt:     q.insertServiceTokenStmt,
 		insertSuggestionStmt:       q.insertSuggestionStmt,
 		insertToolStmt:             q.insertToolStmt,
 		keepAuditMinuteStmt:        q.keepAuditMinuteStmt,

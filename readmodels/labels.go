@@ -37,15 +37,14 @@ func (l labels) at(t thing, position uint64) (then, current string) {
 }
 
 // labelled finds the names of things that stand in wanted, also of those that are gone, and says
-// which were renamed after the position $2. A thing of another organization has none. A delivery is
-// labelled as it was queued.
+// which were renamed after the position $2. A thing of another organization has none, and neither
+// has a service token, whose name can be erased and so stands in no row. A delivery is labelled as
+// it was queued.
 var labelled = `
 SELECT w.kind, w.id, o.name, ` + renamed + ` FROM wanted AS w
 JOIN agents AS o ON w.kind = 'agent' AND o.id = w.id AND o.organization_id = $1
 UNION ALL SELECT w.kind, w.id, o.name, ` + renamed + ` FROM wanted AS w
 JOIN tools AS o ON w.kind = 'tool' AND o.id = w.id AND o.organization_id = $1
-UNION ALL SELECT w.kind, w.id, o.name, FALSE FROM wanted AS w
-JOIN service_tokens AS o ON w.kind = 'service_token' AND o.id = w.id AND o.organization_id = $1
 UNION ALL SELECT w.kind, w.id, o.name, FALSE FROM wanted AS w
 JOIN suggestions AS o ON w.kind = 'suggestion' AND o.id = w.id AND o.organization_id = $1
 UNION ALL SELECT w.kind, w.id, o.learned, FALSE FROM wanted AS w
@@ -200,14 +199,10 @@ func headline(s string) string {
 	return line
 }
 
-// actor is who acted, as a thing.
+// actor is who acted, as a thing, if the rows know its name.
 func actor(a domain.Actor) thing {
-	switch a.Type {
-	case domain.ActorAgent:
+	if a.Type == domain.ActorAgent {
 		return thing{"agent", a.ID}
-	case domain.ActorService:
-		return thing{"service_token", a.ID}
-	case domain.ActorHuman, domain.ActorSystem:
 	}
 	return thing{}
 }

@@ -1,12 +1,9 @@
 -- What reports may rely on: names and types stay, columns are only added, at the end. Times are timestamptz, ids uuid,
 -- data jsonb, and what is absent is NULL. A view is of its caller's moment: grants count as expired and revoked as
--- everywhere else. Whom you grant USAGE on the schema and SELECT on its views keeps both when the tables are replaced.
+-- everywhere else. Names of people and of service tokens, addresses and user agents are in none: they can be erased. Whom you grant USAGE on the schema and SELECT on its views keeps both when the tables are replaced.
 
 CREATE OR REPLACE VIEW reporting.organizations AS
 SELECT id::uuid AS id, name FROM organizations;
-
-CREATE OR REPLACE VIEW reporting.service_tokens AS
-SELECT id::uuid AS id, organization_id::uuid AS organization_id, name FROM service_tokens;
 
 CREATE OR REPLACE VIEW reporting.agents AS
 SELECT id::uuid AS id, organization_id::uuid AS organization_id, position, name, description, nullif(owner_id, '') AS owner_id, status,

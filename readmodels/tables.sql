@@ -15,13 +15,6 @@ CREATE TABLE organizations (
     name TEXT NOT NULL
 );
 
--- A token that was revoked or replaced stays for its name.
-CREATE TABLE service_tokens (
-    id              TEXT NOT NULL PRIMARY KEY,
-    organization_id TEXT NOT NULL,
-    name            TEXT NOT NULL
-);
-
 CREATE TABLE agents (
     id              TEXT   NOT NULL PRIMARY KEY,
     organization_id TEXT   NOT NULL,

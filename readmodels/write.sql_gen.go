@@ -856,21 +856,6 @@ func (q *Queries) InsertRequest(ctx context.Context, arg InsertRequestParams) er
 	return err
 }
 
-const insertServiceToken = `-- name: InsertServiceToken :exec
-INSERT INTO service_tokens (id, organization_id, name) VALUES ($1, $2, $3)
-`
-
-type InsertServiceTokenParams struct {
-	ID             string
-	OrganizationID string
-	Name           string
-}
-
-func (q *Queries) InsertServiceToken(ctx context.Context, arg InsertServiceTokenParams) error {
-	_, err := q.exec(ctx, q.insertServiceTokenStmt, insertServiceToken, arg.ID, arg.OrganizationID, arg.Name)
-	return err
-}
-
 const insertSuggestion = `-- name: InsertSuggestion :exec
 INSERT INTO suggestions (id, organization_id, name, name_folded, url, site, status, created_at, last_activity_at)
 VALUES ($1, $2, $3, $4, $5, $6, 'pending', $7, $7)

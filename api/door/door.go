@@ -102,7 +102,7 @@ func (d *Door) IsAdmin(ctx context.Context, c Call) bool {
 
 // permissions says what each role may do.
 var permissions = map[domain.Role][]string{
-	domain.RoleOwner:    {"read", "approve", "manage"},
+	domain.RoleOwner:    {"read", "approve", "manage", "own"},
 	domain.RoleAdmin:    {"read", "approve", "manage"},
 	domain.RoleApprover: {"read", "approve"},
 	domain.RoleAuditor:  {"read"},

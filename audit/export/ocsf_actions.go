@@ -68,6 +68,8 @@ var ocsfActions = map[string]ocsfAction{
 	"service_token.created": {accountChange, 1, low, success, ""},
 	"service_token.revoked": {accountChange, 6, informational, success, ""},
 	"person.recorded":       {entityManagement, 1, informational, success, ""},
+	"person.erased":         {entityManagement, 4, low, success, ""},
+	"privacy.month_erased":  {entityManagement, 3, low, success, ""},
 
 	"grant.requested":           {entityManagement, 1, informational, success, ""},
 	"grant.withdrawn":           {entityManagement, 4, informational, success, ""},

@@ -133,12 +133,17 @@ func assemble(
 		Cosignatures: &commands.Cosignatures{
 			Log: inst.Log, Keys: h.ledger.Keys, Witnesses: c.Witnesses, Clock: time.Now,
 		},
+		Erasures: &commands.Erasures{
+			Organizations: organizations, People: commands.NewPersonLoop(env), Privacy: privacy, Log: inst.Log,
+			Clock: time.Now,
+		},
 		Models: models, WaitFor: readModel.WaitFor, Ready: h.Ready, Integrity: h.Integrity, Full: isSpare,
 		OnAnswer: m.answered, Actions: codec.Actions(), Version: version,
 		Reveal: func(ctx context.Context, organization, private string) (api.Personal, error) {
 			p, err := privacy.Open(ctx, organization, private)
 			return api.Personal(p), err
 		},
+		RevealName:       privacy.OpenName,
 		SecurityContacts: c.SecurityContacts,
 		Clock:            time.Now, NewID: newID, Logger: logger,
 	}

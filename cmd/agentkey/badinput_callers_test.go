@@ -188,12 +188,12 @@ func TestARotatedKeyEndsWhenItWasTold(t *testing.T) {
 
 // permitted says which permission each role has. It is written here a second time on purpose.
 var permitted = map[string][]string{
-	"owner": {"read", "approve", "manage"}, "admin": {"read", "approve", "manage"}, "approver": {"read", "approve"},
-	"auditor": {"read"},
+	"owner": {"read", "approve", "manage", "own"}, "admin": {"read", "approve", "manage"},
+	"approver": {"read", "approve"}, "auditor": {"read"},
 }
 
 // needed is what each admin's call asks of a role, written here a second time: what reads or says
-// what was read, what decides about access, and everything else.
+// what was read, what decides about access, what can't be undone for a person, and everything else.
 func needed(r route) string {
 	switch {
 	case r.method == "GET", r.String() == "POST /api/admin/audit/cosignatures":
@@ -202,6 +202,8 @@ func needed(r route) string {
 		r.String() == "POST /api/admin/agents/{id}/grants",
 		r.String() == "DELETE /api/admin/agents/{id}/grants/{tool_id}":
 		return "approve"
+	case r.String() == "DELETE /api/admin/people/{id}":
+		return "own"
 	}
 	return "manage"
 }

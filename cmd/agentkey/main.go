@@ -44,6 +44,7 @@ type commandLine struct {
 	Token        tokenCommand        `cmd:"" help:"Manage service tokens."`
 	Keys         keysCommand         `cmd:"" help:"Replace master keys and signing keys."`
 	Admin        adminCommand        `cmd:"" help:"Recover a lost admin token."`
+	Privacy      privacyCommand      `cmd:"" help:"Erase personal data."`
 	Projections  projectionsCommand  `cmd:"" help:"Rebuild read models."`
 	Audit        auditCommand        `cmd:"" help:"Export the audit, and check what was exported."`
 	Backup       backupCommand       `cmd:"" help:"Back up the embedded event log to a file. It works while serve is running."`

@@ -36,6 +36,8 @@ type office struct {
 	inst   *commands.Installation
 	env    *loop.Env
 	logger *slog.Logger
+
+	privacy *seal.Privacy
 }
 
 // inOffice joins an installation that has begun, does something with it, and leaves.
@@ -62,11 +64,12 @@ func inOffice(sh *shell, do func(context.Context, *office) error) (err error) {
 	if err != nil {
 		return err
 	}
+	privacy := seal.NewPrivacy(inst.Secrets, time.Now)
 	return do(
 		sh.ctx,
 		&office{
-			config: c, client: log.Client, inst: inst,
-			env: inst.Env(time.Now, sealer(seal.NewPrivacy(inst.Secrets, time.Now)), nil), logger: logger,
+			config: c, client: log.Client, inst: inst, env: inst.Env(time.Now, sealer(privacy), nil), logger: logger,
+			privacy: privacy,
 		},
 	)
 }
@@ -126,7 +129,9 @@ func (c *tokenCreate) Run(sh *shell) error {
 }
 
 func (o *office) organizations() *commands.Organizations {
-	return &commands.Organizations{Loop: commands.NewOrganizationLoop(o.env), First: o.inst.Begun.OrganizationID}
+	return &commands.Organizations{
+		Loop: commands.NewOrganizationLoop(o.env), Privacy: o.privacy, First: o.inst.Begun.OrganizationID,
+	}
 }
 
 // misused turns a refusal of what was typed into a usage error.

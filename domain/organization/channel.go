@@ -137,7 +137,7 @@ func evolveChannel(s State, f domain.Fact[Event]) State {
 	case ChannelRemoved:
 		s.Channels = maps.Clone(s.Channels)
 		delete(s.Channels, e.ChannelID)
-	case Created, TokenCreated, TokenRevoked:
+	case Created, TokenCreated, TokenRevoked, MonthErased:
 	}
 	return s
 }
@@ -169,7 +169,7 @@ func decideChannel(s State, c Command) ([]Event, error) {
 			return nil, err
 		}
 		return []Event{ChannelRemoved{ChannelID: c.ChannelID, SecretID: is.SecretID}}, nil
-	case Create, CreateToken, RevokeToken:
+	case Create, CreateToken, RevokeToken, EraseMonth:
 	}
 	return nil, fmt.Errorf("organization: no decision for %T", c)
 }

@@ -1,7 +1,8 @@
 // Package organization decides about one organization: that it exists, its name, the service tokens
-// that may act for it, and the channels that its notifications go to. Members and their roles will
-// join it here. It never sees a token, only hashes, and never an address of a channel, only the id
-// of the secret that has it.
+// that may act for it, the channels that its notifications go to, and which months of personal data
+// were erased. Members and their roles will join it here. It never sees a token, only hashes, never
+// a token's name, which is sealed, and never an address of a channel, only the id of the secret
+// that has it.
 package organization
 
 import (
@@ -30,7 +31,7 @@ type (
 	TokenCreated struct {
 		Number  int         `json:"number"`
 		TokenID string      `json:"token_id"`
-		Name    string      `json:"name"`
+		Sealed  string      `json:"sealed"` // the name, with a key of the token's own that can be removed
 		Role    domain.Role `json:"role"`
 		Hash    string      `json:"hash"` // SHA-256 of the whole token, hex
 	}
@@ -39,11 +40,19 @@ type (
 		Number  int    `json:"number"`
 		TokenID string `json:"token_id"`
 	}
+	// MonthErased says that the keys of a month's personal data are removed, or will be at once.
+	MonthErased struct {
+		Month   string `json:"month"`        // such as 2026-03
+		Through string `json:"through"`      // its last day that was over
+		Days    int    `json:"days_removed"` // that had a key until now
+		Reason  string `json:"reason"`
+	}
 )
 
 func (Created) organizationEvent()      {}
 func (TokenCreated) organizationEvent() {}
 func (TokenRevoked) organizationEvent() {}
+func (MonthErased) organizationEvent()  {}
 
 // Command is something to decide on an organization's stream.
 //
@@ -62,22 +71,29 @@ type (
 	CreateToken struct {
 		Number  int
 		TokenID string
-		Name    string
+		Sealed  string
 		Role    domain.Role
 		Hash    string
 	}
 	// RevokeToken ends a service token.
 	RevokeToken struct{ Number int }
+	// EraseMonth erases the days of a month up to one.
+	EraseMonth struct {
+		Month, Through string
+		Days           int
+		Reason         string
+	}
 )
 
 func (Create) organizationCommand()      {}
 func (CreateToken) organizationCommand() {}
 func (RevokeToken) organizationCommand() {}
+func (EraseMonth) organizationCommand()  {}
 
 // Token is a service token that works.
 type Token struct {
 	ID        string      `json:"id"`
-	Name      string      `json:"name"`
+	Sealed    string      `json:"sealed"` // its name
 	Role      domain.Role `json:"role"`
 	Hash      string      `json:"hash"`
 	CreatedAt time.Time   `json:"created_at"`
@@ -86,7 +102,7 @@ type Token struct {
 // FormerToken is a service token that was revoked, or replaced by one of the same number.
 type FormerToken struct {
 	Number int    `json:"number"`
-	Name   string `json:"name"`
+	Sealed string `json:"sealed"` // its name
 	Hash   string `json:"hash"`
 }
 
@@ -99,16 +115,19 @@ type State struct {
 	NextToken int                    `json:"next_token,omitempty"`
 
 	Channels map[string]Channel `json:"channels,omitempty"`
+	Erased   map[string]string  `json:"erased,omitempty"` // by month, through which day
 }
 
-// TokenName is the name of a service token, also of one that was revoked or replaced.
-func (s State) TokenName(id string) string {
+// SealedName is the sealed name of a service token, also of one that was revoked or replaced. It
+// reports false when there never was one of that id.
+func (s State) SealedName(id string) (string, bool) {
 	for _, t := range s.Tokens {
 		if t.ID == id {
-			return t.Name
+			return t.Sealed, true
 		}
 	}
-	return s.Former[id].Name
+	former, found := s.Former[id]
+	return former.Sealed, found
 }
 
 // withoutToken returns the state after the token of a number has ended; older states keep what they
@@ -123,7 +142,7 @@ func (s State) withoutToken(number int) State {
 	if s.Former == nil {
 		s.Former = map[string]FormerToken{}
 	}
-	s.Former[t.ID] = FormerToken{Number: number, Name: t.Name, Hash: t.Hash}
+	s.Former[t.ID] = FormerToken{Number: number, Sealed: t.Sealed, Hash: t.Hash}
 	return s
 }
 
@@ -138,10 +157,16 @@ func Evolve(s State, f domain.Fact[Event]) State {
 		if s.Tokens == nil {
 			s.Tokens = map[int]Token{}
 		}
-		s.Tokens[e.Number] = Token{ID: e.TokenID, Name: e.Name, Role: e.Role, Hash: e.Hash, CreatedAt: f.At}
+		s.Tokens[e.Number] = Token{ID: e.TokenID, Sealed: e.Sealed, Role: e.Role, Hash: e.Hash, CreatedAt: f.At}
 		s.NextToken = max(s.NextToken, e.Number+1)
 	case TokenRevoked:
 		return s.withoutToken(e.Number)
+	case MonthErased:
+		s.Erased = maps.Clone(s.Erased)
+		if s.Erased == nil {
+			s.Erased = map[string]string{}
+		}
+		s.Erased[e.Month] = max(s.Erased[e.Month], e.Through)
 	case ChannelAdded, ChannelUpdated, ChannelRemoved:
 		return evolveChannel(s, f)
 	}
@@ -180,6 +205,11 @@ func Decide(s State, c Command) ([]Event, error) {
 			return nil, nil
 		}
 		return []Event{TokenRevoked{Number: c.Number, TokenID: t.ID}}, nil
+	case EraseMonth:
+		if s.Erased[c.Month] >= c.Through {
+			return nil, nil
+		}
+		return []Event{MonthErased(c)}, nil
 	case AddChannel, UpdateChannel, RemoveChannel:
 		return decideChannel(s, c)
 	}

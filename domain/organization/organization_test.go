@@ -23,12 +23,16 @@ func created() organization.Event { return organization.Created{Name: "Default"}
 
 func token(number int, hash string) organization.TokenCreated {
 	return organization.TokenCreated{
-		Number: number, TokenID: fmt.Sprint("t", number, hash), Name: "ci", Role: domain.RoleAdmin, Hash: hash,
+		Number: number, TokenID: fmt.Sprint("t", number, hash), Sealed: "5ea1ed", Role: domain.RoleAdmin, Hash: hash,
 	}
 }
 
 func create(number int, hash string) organization.CreateToken {
 	return organization.CreateToken(token(number, hash))
+}
+
+func month(name, through string) organization.EraseMonth {
+	return organization.EraseMonth{Month: name, Through: through, Days: 3, Reason: "its time is over"}
 }
 
 func fold(events ...organization.Event) organization.State {
@@ -94,6 +98,33 @@ func TestDecide(t *testing.T) {
 			organization.RevokeToken{Number: 7},
 			nil, "",
 		},
+		{
+			"a month is erased",
+			[]organization.Event{created()},
+			month("2026-03", "2026-03-31"),
+			[]organization.Event{organization.MonthErased(month("2026-03", "2026-03-31"))},
+			"",
+		},
+		{
+			"once",
+			[]organization.Event{created(), organization.MonthErased(month("2026-03", "2026-03-31"))},
+			month("2026-03", "2026-03-31"),
+			nil, "",
+		},
+		{
+			"the present month is erased again when more of it is over",
+			[]organization.Event{created(), organization.MonthErased(month("2026-03", "2026-03-04"))},
+			month("2026-03", "2026-03-05"),
+			[]organization.Event{organization.MonthErased(month("2026-03", "2026-03-05"))},
+			"",
+		},
+		{
+			"by a clock that is behind it is not",
+			[]organization.Event{created(), organization.MonthErased(month("2026-03", "2026-03-04"))},
+			month("2026-03", "2026-03-03"),
+			nil, "",
+		},
+		{"no organization has no months", nil, month("2026-03", "2026-03-31"), nil, "not_found"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -110,19 +141,21 @@ func TestDecide(t *testing.T) {
 
 func TestOfAReplacedOrRevokedTokenTheNameStays(t *testing.T) {
 	s := fold(created(), token(0, "a"), token(1, "b"), token(0, "c"), organization.TokenRevoked{Number: 1})
-	want := map[int]organization.Token{0: {ID: "t0c", Name: "ci", Role: domain.RoleAdmin, Hash: "c", CreatedAt: start}}
+	want := map[int]organization.Token{
+		0: {ID: "t0c", Sealed: "5ea1ed", Role: domain.RoleAdmin, Hash: "c", CreatedAt: start},
+	}
 	if diff := cmp.Diff(want, s.Tokens); diff != "" {
 		t.Errorf("the tokens (-want +got):\n%s", diff)
 	}
 	former := map[string]organization.FormerToken{
-		"t0a": {Number: 0, Name: "ci", Hash: "a"}, "t1b": {Number: 1, Name: "ci", Hash: "b"},
+		"t0a": {Number: 0, Sealed: "5ea1ed", Hash: "a"}, "t1b": {Number: 1, Sealed: "5ea1ed", Hash: "b"},
 	}
 	if diff := cmp.Diff(former, s.Former); diff != "" {
 		t.Errorf("the former ones (-want +got):\n%s", diff)
 	}
 	for _, id := range []string{"t0a", "t1b", "t0c"} {
-		if s.TokenName(id) != "ci" {
-			t.Errorf("%s is called %q", id, s.TokenName(id))
+		if sealed, found := s.SealedName(id); sealed != "5ea1ed" || !found {
+			t.Errorf("the name of %s is %q %t", id, sealed, found)
 		}
 	}
 	if s.NextToken != 2 {
@@ -139,7 +172,7 @@ func TestLaws(t *testing.T) {
 		used := map[int]bool{}
 		for i := range rapid.IntRange(1, 40).Draw(t, "commands") {
 			var c organization.Command
-			switch rapid.IntRange(0, 7).Draw(t, "command") {
+			switch rapid.IntRange(0, 8).Draw(t, "command") {
 			case 0:
 				c = organization.Create{Name: "n"}
 			case 1:
@@ -148,6 +181,11 @@ func TestLaws(t *testing.T) {
 				c = organization.RevokeToken{Number: rapid.IntRange(0, max(1, s.NextToken)).Draw(t, "number")}
 			case 3, 4, 5:
 				c = channelCommand(t)
+			case 6:
+				c = month(
+					rapid.SampledFrom([]string{"2026-03", "2026-04"}).Draw(t, "month"),
+					rapid.SampledFrom([]string{"2026-03-05", "2026-04-30"}).Draw(t, "through"),
+				)
 			default:
 				c = create(s.NextToken, fmt.Sprint("h", i))
 				if s.Exists && used[s.NextToken] {
@@ -206,6 +244,8 @@ func TestFoldingNeverFails(t *testing.T) {
 					created(), token(0, "a"), token(5, "b"), token(-1, ""),
 					organization.TokenRevoked{Number: 5},
 					organization.TokenRevoked{Number: 9},
+					organization.MonthErased(month("2026-03", "2026-03-31")),
+					organization.MonthErased{},
 					added("c1"),
 					organization.ChannelUpdated{ChannelID: "c1", Name: new("n"), SecretID: "s2"},
 					organization.ChannelRemoved{ChannelID: "c2"},

@@ -27,6 +27,7 @@ import (
 	"agentkey/domain/installation"
 	"agentkey/domain/lane"
 	"agentkey/domain/organization"
+	"agentkey/domain/person"
 	"agentkey/eventstore/codec"
 )
 
@@ -96,7 +97,10 @@ var samples = map[string]any{
 
 	"organization.created.v1": organization.Created{Name: "Ädams & <Sons>"},
 	"service_token.created.v1": organization.TokenCreated{
-		Number: 1, TokenID: "token-1", Name: "ci", Role: domain.RoleAdmin, Hash: "hash",
+		Number: 1, TokenID: "token-1", Sealed: "c2VhbGVk", Role: domain.RoleAdmin, Hash: "hash",
+	},
+	"privacy.month_erased.v1": organization.MonthErased{
+		Month: "2026-03", Through: "2026-03-31", Days: 31, Reason: "its time is over",
 	},
 	"service_token.revoked.v1": organization.TokenRevoked{Number: 1, TokenID: "token-1"},
 
@@ -240,7 +244,8 @@ var samples = map[string]any{
 	},
 
 	"request.opened.v1":  codec.RequestOpened{AgentID: "agent-1", ToolID: "tool-1"},
-	"person.recorded.v1": codec.PersonRecorded{OrganizationID: "org-1", KeyID: "key-1", Sealed: "c2VhbGVk"},
+	"person.recorded.v1": person.Recorded{OrganizationID: "org-1", KeyID: "key-1", Sealed: "c2VhbGVk"},
+	"person.erased.v1":   person.Erased{OrganizationID: "org-1"},
 	"secret.sealed.v1": codec.SecretSealed{
 		SecretID: "secret-1", OrganizationID: "org-1", Purpose: "credential", Owner: "tool-1",
 		Format: "agentkey.secret.v1", Sealed: "c2VhbGVk", Wrapping: wrap,

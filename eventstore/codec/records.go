@@ -37,12 +37,6 @@ type (
 		Count   int       `json:"count"`
 		LastAt  time.Time `json:"last_at"`
 	}
-	// PersonRecorded is a person's name and address, sealed with a key that can be removed.
-	PersonRecorded struct {
-		OrganizationID string `json:"organization_id"`
-		KeyID          string `json:"key_id"`
-		Sealed         string `json:"sealed"`
-	}
 
 	// SecretSealed is one version of one secret.
 	SecretSealed struct {

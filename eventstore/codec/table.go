@@ -18,6 +18,7 @@ import (
 	"agentkey/domain/installation"
 	"agentkey/domain/lane"
 	"agentkey/domain/organization"
+	"agentkey/domain/person"
 )
 
 // ErrUnknownEvent marks a stored name, or a field in an event, that this version does not know.
@@ -80,6 +81,7 @@ var table = []row{
 	of[organization.Created]("organization.created.v1"),
 	of[organization.TokenCreated]("service_token.created.v1"),
 	of[organization.TokenRevoked]("service_token.revoked.v1"),
+	of[organization.MonthErased]("privacy.month_erased.v1"),
 	of[organization.ChannelAdded]("notification_channel.added.v1"),
 	of[organization.ChannelUpdated]("notification_channel.updated.v1"),
 	of[organization.ChannelRemoved]("notification_channel.removed.v1"),
@@ -130,7 +132,8 @@ var table = []row{
 	of[lane.Resumed]("lane.resumed.v1"),
 
 	of[RequestOpened]("request.opened.v1"),
-	of[PersonRecorded]("person.recorded.v1"),
+	of[person.Recorded]("person.recorded.v1"),
+	of[person.Erased]("person.erased.v1"),
 	of[SecretSealed]("secret.sealed.v1"),
 	of[SecretRewrapped]("secret.rewrapped.v1"),
 	of[OnceReserved]("once.reserved.v1"),

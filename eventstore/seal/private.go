@@ -40,6 +40,7 @@ type Privacy struct {
 
 type privateKey struct {
 	key   domain.Secret
+	gone  bool
 	until time.Time
 }
 
@@ -111,18 +112,78 @@ func (v *Privacy) Open(ctx context.Context, organization, private string) (Perso
 	return p, nil
 }
 
-// SealPerson seals what names one person under that person's own key and returns the key's id with
-// the text.
-func (v *Privacy) SealPerson(
-	ctx context.Context, organization, person string, plain []byte,
-) (keyID, sealed string, err error) {
+// named is what is kept of a person.
+type named struct {
+	Name string `json:"name"`
+}
+
+// SealName seals the name of a person, or of a service token, under a key of its own, and returns
+// the key's id with the text. One that was erased is ErrGone.
+func (v *Privacy) SealName(ctx context.Context, organization, person, name string) (keyID, sealed string, err error) {
 	b := personal(organization, person)
 	key, err := v.key(ctx, b, true)
 	if err != nil {
 		return "", "", err
 	}
+	plain, err := json.Marshal(named{Name: name})
+	if err != nil {
+		return "", "", fmt.Errorf("encode a name: %w", err)
+	}
 	sealed, err = Seal(key.Reveal(), plain, pae.Encode([]byte(privateFormat), []byte(organization), []byte(person)))
 	return b.SecretID, sealed, err
+}
+
+// OpenName undoes SealName. A name that was erased, or never sealed, is "".
+func (v *Privacy) OpenName(ctx context.Context, organization, person, sealed string) (string, error) {
+	if sealed == "" {
+		return "", nil
+	}
+	key, err := v.key(ctx, personal(organization, person), false)
+	if errors.Is(err, ErrGone) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	plain, err := Open(key.Reveal(), sealed, pae.Encode([]byte(privateFormat), []byte(organization), []byte(person)))
+	if err != nil {
+		return "", fmt.Errorf("open a name: %w", err)
+	}
+	var n named
+	if err := json.Unmarshal(plain, &n); err != nil {
+		return "", fmt.Errorf("decode a name: %w", err)
+	}
+	return n.Name, nil
+}
+
+// ErasePerson removes the key under which a name is sealed. Other processes show the name for as
+// long as they trust the key, a minute at most. To erase it again changes nothing.
+func (v *Privacy) ErasePerson(ctx context.Context, organization, person string) error {
+	return v.erase(ctx, personal(organization, person))
+}
+
+// EraseDay removes the key of a day, as ErasePerson does. A day without a key gets none any more.
+func (v *Privacy) EraseDay(ctx context.Context, organization, day string) error {
+	return v.erase(ctx, daily(organization, day))
+}
+
+// HasDay reports whether anything that was sealed on a day can be opened.
+func (v *Privacy) HasDay(ctx context.Context, organization, day string) (bool, error) {
+	_, _, err := v.secrets.read(ctx, daily(organization, day).SecretID)
+	if errors.Is(err, ErrGone) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (v *Privacy) erase(ctx context.Context, b Binding) error {
+	if err := v.secrets.bar(ctx, b.SecretID); err != nil {
+		return err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.keys[b.SecretID] = privateKey{gone: true, until: v.clock().Add(trusted)}
+	return nil
 }
 
 // key finds the key of a binding, and makes it when asked to and no process has yet. All processes
@@ -133,27 +194,35 @@ func (v *Privacy) key(ctx context.Context, b Binding, create bool) (domain.Secre
 	v.mu.Lock()
 	known, hit := v.keys[b.SecretID]
 	v.mu.Unlock()
-	if hit && now.Before(known.until) {
-		return known.key, nil
+	if hit && now.Before(known.until) && (!known.gone || !create) {
+		return known.open(b)
 	}
 	key, err := v.secrets.openStored(ctx, b)
 	if errors.Is(err, ErrGone) && create {
 		key, err = v.create(ctx, b, now)
 	}
 	if hit && errors.Is(err, eventstore.ErrUnavailable) {
-		return known.key, nil // what is behind it answers as far as it can without the log
+		return known.open(b) // what is behind it answers as far as it can without the log
 	}
+	gone := errors.Is(err, ErrGone)
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if err != nil {
+	if err != nil && !gone {
 		delete(v.keys, b.SecretID)
 		return domain.Secret{}, fmt.Errorf("open the key of personal data: %w", err)
 	}
 	if len(v.keys) >= cached {
 		clear(v.keys)
 	}
-	v.keys[b.SecretID] = privateKey{key: key, until: now.Add(trusted)}
-	return key, nil
+	v.keys[b.SecretID] = privateKey{key: key, gone: gone, until: now.Add(trusted)}
+	return v.keys[b.SecretID].open(b)
+}
+
+func (k privateKey) open(b Binding) (domain.Secret, error) {
+	if k.gone {
+		return domain.Secret{}, fmt.Errorf("open the key of personal data: %w: %s", ErrGone, b.SecretID)
+	}
+	return k.key, nil
 }
 
 func (v *Privacy) create(ctx context.Context, b Binding, now time.Time) (domain.Secret, error) {

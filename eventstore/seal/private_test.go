@@ -156,28 +156,112 @@ func TestARemovedKeyErasesWhatItSealed(t *testing.T) {
 	}
 }
 
-func TestAPersonHasAKeyOfTheirOwn(t *testing.T) {
-	log := openLog(t)
-	secrets := seal.NewSecrets(log, ring(t, text(1)))
-	p := seal.NewPrivacy(secrets, clock)
-	keyID, sealed, err := p.SealPerson(wait.Context(t), "org-1", "person-1", []byte("ada@example.com"))
+// TestADayWithoutAKeyGetsNone: a day on which nobody called is erased like any other, and a process
+// whose clock is behind seals nothing on it.
+func TestADayWithoutAKeyGetsNone(t *testing.T) {
+	log, now := openLog(t), &moving{now: clock()}
+	one, other := seal.NewPrivacy(seal.NewSecrets(log, ring(t, text(1))), now.Now),
+		seal.NewPrivacy(seal.NewSecrets(log, ring(t, text(1))), now.Now)
+	day := now.Now().Format(time.DateOnly)
+	for range 2 {
+		if live, err := one.HasDay(wait.Context(t), "org-1", day); live || err != nil {
+			t.Fatalf("it has a key: %v", err)
+		}
+		if err := one.EraseDay(wait.Context(t), "org-1", day); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, p := range []*seal.Privacy{one, other} {
+		if sealed, err := p.Seal(wait.Context(t), "org-1", caller); sealed != "" || err != nil {
+			t.Errorf("sealed as %q: %v", sealed, err)
+		}
+	}
+	if sealed, err := other.Seal(wait.Context(t), "org-2", caller); sealed == "" || err != nil {
+		t.Errorf("another organization's: %q %v", sealed, err)
+	}
+	if keys := keysOf(t, log, seal.PrivateKey); len(keys) != 1 {
+		t.Errorf("there are %d keys", len(keys))
+	}
+}
+
+// TestAnErasedDayIsBlank at once for who erased it, and within a minute for others. What is known
+// to be gone costs the log nothing.
+func TestAnErasedDayIsBlank(t *testing.T) {
+	log, now := openLog(t), &moving{now: clock()}
+	one, other := seal.NewPrivacy(seal.NewSecrets(log, ring(t, text(1))), now.Now),
+		seal.NewPrivacy(seal.NewSecrets(log, ring(t, text(1))), now.Now)
+	day := now.Now().Format(time.DateOnly)
+	sealed, err := one.Seal(wait.Context(t), "org-1", caller)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opens := func(p *seal.Privacy, want seal.Personal) {
+		t.Helper()
+		if got, err := p.Open(wait.Context(t), "org-1", sealed); got != want || err != nil {
+			t.Errorf("%+v %v, want %+v", got, err, want)
+		}
+	}
+	opens(other, caller)
+	if live, err := other.HasDay(wait.Context(t), "org-1", day); !live || err != nil {
+		t.Errorf("it has no key: %v", err)
+	}
+	if err := one.EraseDay(wait.Context(t), "org-1", day); err != nil {
+		t.Fatal(err)
+	}
+	opens(one, seal.Personal{})
+	opens(other, caller) // it trusts the key
+	now.advance(time.Minute)
+	opens(other, seal.Personal{})
+	if err := log.Client.Close(); err != nil {
+		t.Fatal(err)
+	}
+	opens(one, seal.Personal{})
+	opens(other, seal.Personal{})
+}
+
+func TestANameHasAKeyOfItsOwn(t *testing.T) {
+	log, now := openLog(t), &moving{now: clock()}
+	p := seal.NewPrivacy(seal.NewSecrets(log, ring(t, text(1))), now.Now)
+	other := seal.NewPrivacy(seal.NewSecrets(log, ring(t, text(1))), now.Now)
+	keyID, sealed, err := p.SealName(wait.Context(t), "org-1", "person-1", "ada@example.com")
 	if err != nil || strings.Contains(sealed, "ada") {
 		t.Fatalf("%s %v", sealed, err)
 	}
 	if keys := keysOf(t, log, seal.PersonKey); len(keys) != 1 || keys[0] != keyID {
 		t.Errorf("the keys are %v, not %s", keys, keyID)
 	}
-	otherID, _, err := p.SealPerson(wait.Context(t), "org-1", "person-2", []byte("x"))
+	otherID, second, err := p.SealName(wait.Context(t), "org-1", "person-2", "x")
 	if err != nil || otherID == keyID {
 		t.Errorf("two persons share a key: %v", err)
 	}
-	if err := secrets.Remove(wait.Context(t), keyID); err != nil {
-		t.Fatal(err)
+	opens := func(p *seal.Privacy, person, sealed, want string) {
+		t.Helper()
+		if got, err := p.OpenName(wait.Context(t), "org-1", person, sealed); got != want || err != nil {
+			t.Errorf("%s opens as %q: %v", person, got, err)
+		}
 	}
-	if _, _, err := seal.NewPrivacy(secrets, clock).SealPerson(
-		wait.Context(t), "org-1", "person-1", []byte("again"),
-	); !errors.Is(err, seal.ErrGone) {
-		t.Errorf("an erased person: %v", err)
+	for _, p := range []*seal.Privacy{p, other} {
+		opens(p, "person-1", sealed, "ada@example.com")
+		opens(p, "person-2", second, "x")
+		opens(p, "person-3", "", "")
+		opens(p, "person-3", sealed, "")
+		if got, err := p.OpenName(wait.Context(t), "org-1", "person-2", sealed); !errors.Is(err, seal.ErrDoesNotOpen) {
+			t.Errorf("another's name opens as %q: %v", got, err)
+		}
+	}
+	for range 2 {
+		if err := p.ErasePerson(wait.Context(t), "org-1", "person-1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	opens(p, "person-1", sealed, "")
+	now.advance(time.Minute)
+	for _, p := range []*seal.Privacy{p, other} {
+		opens(p, "person-1", sealed, "")
+		opens(p, "person-2", second, "x")
+		if _, _, err := p.SealName(wait.Context(t), "org-1", "person-1", "again"); !errors.Is(err, seal.ErrGone) {
+			t.Errorf("an erased person: %v", err)
+		}
 	}
 }
 

@@ -3,9 +3,6 @@
 -- name: InsertOrganization :exec
 INSERT INTO organizations (id, name) VALUES (sqlc.arg(id), sqlc.arg(name));
 
--- name: InsertServiceToken :exec
-INSERT INTO service_tokens (id, organization_id, name) VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(name));
-
 -- name: InsertAgent :exec
 INSERT INTO agents (id, organization_id, position, name, name_folded, description, owner_id, status, created_at, created_by_type, created_by_id)
 VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(name), sqlc.arg(name_folded), sqlc.arg(description),
