@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestHeadIsGetWithoutABody asks every query twice. What has an effect takes no HEAD, see
@@ -35,6 +36,8 @@ func TestHeadIsGetWithoutABody(t *testing.T) {
 			path = r.at(fetched, tool)
 		case strings.HasSuffix(r.path, "/consistency"):
 			path += "?from=1&to=2"
+		case strings.HasSuffix(r.path, "/audit/diff"):
+			path += "?from=0&to=" + time.Now().UTC().Format(time.RFC3339Nano)
 		case strings.HasSuffix(r.path, "/{path}"):
 			path = strings.Replace(path, "{path}", "checkpoint", 1)
 		case strings.Contains(r.path, "/receipts/"):
