@@ -204,7 +204,12 @@ func TestErasureKeepsTheProof(t *testing.T) {
 	if after := admin.must(200, "GET", auditExport+"jsonl", nil).Body; !bytes.HasPrefix(after, lines) {
 		t.Error("the lines of before are other lines now")
 	}
-	for _, bundle := range []string{before, p.bundle("after.zip")} {
+	after := p.bundle("after.zip")
+	wait.Until(t, "the other's ledger has come as far", func() bool {
+		own := admin.must(200, "GET", checkpointPath, nil).Body
+		return bytes.Equal(other.admin().call("GET", checkpointPath, nil).Body, own)
+	})
+	for _, bundle := range []string{before, after} {
 		for _, replica := range both {
 			if code, out, failed := p.audit("verify", bundle, "--live", replica.URL); code != 0 {
 				t.Errorf("%s: %s%s", bundle, out, failed)
