@@ -24,7 +24,7 @@ import (
 func TestTheMomentOfATimeIsAfterTheLastEventThatIsNotLater(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		organization, id := uuid.NewString(), uuid.NewString()
-		draw := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a story that is the same each time
+		draw := rand.New(rand.NewPCG(1, 2)) // the same story each time
 		type event struct {
 			at       time.Time
 			position uint64
@@ -147,6 +147,9 @@ func TestThePastHasEveryColumn(t *testing.T) {
 				t.Fatal(err)
 			}
 			names = append(names, name)
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
 		}
 		slices.Sort(names)
 		return names

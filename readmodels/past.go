@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -80,7 +81,7 @@ var kept = regexp.MustCompile(
 // asOf makes a query ask the rows that there were after the event at a position. It is the same
 // query: where it names a table, it reads the rows of that table's past that were valid then.
 func asOf(query string, args []any, position uint64) (string, []any) {
-	args = append(args[:len(args):len(args)], signed(position))
+	args = append(slices.Clip(args), signed(position))
 	at := "$" + strconv.Itoa(len(args))
 	return kept.ReplaceAllStringFunc(query, func(named string) string {
 		part := kept.FindStringSubmatch(named)
