@@ -1,13 +1,16 @@
 package projections_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
 	"agentkey/domain/agent"
 	"agentkey/eventstore/codec"
+	"agentkey/readmodels"
 )
 
 // BenchmarkRebuild refills the read model from a log of 200,000 fetches by 64 agents of 10 tools.
@@ -18,7 +21,7 @@ func BenchmarkRebuild(b *testing.B) {
 }
 
 func benchmarkRebuild(b *testing.B, e engine) {
-	const total, agents, tools, chunk = 200_000, 64, 10, 400
+	const total, agents, tools = 200_000, 64, 10
 	w := newWorld(b, e)
 	toolIDs := make([]string, tools)
 	for i := range toolIDs {
@@ -34,13 +37,28 @@ func benchmarkRebuild(b *testing.B, e engine) {
 		w.then("agent-"+agentIDs[i], admin, events...)
 	}
 	w.stop()
+	w.fetches(b, total, agentIDs, toolIDs)
+	model := w.newModel(w.db)
+	b.ResetTimer()
+	for b.Loop() {
+		if err := model.Rebuild(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(total*b.N)/b.Elapsed().Seconds(), "events/s")
+}
+
+// fetches appends many fetches of some tools by some agents.
+func (w *world) fetches(b *testing.B, total int, agents, tools []string) {
+	b.Helper()
+	const chunk = 400
 	for n := 0; n < total; n += chunk {
-		id := agentIDs[n/chunk%agents]
+		id := agents[n/chunk%len(agents)]
 		entries := make([]codec.Entry, chunk)
 		for i := range entries {
 			entry, err := codec.NewEntry(
 				agent.CredentialVended{
-					ToolID: toolIDs[i%tools], SecretID: toolIDs[0], CredentialVersion: 1, KeyNumber: 1,
+					ToolID: tools[i%len(tools)], SecretID: tools[0], CredentialVersion: 1, KeyNumber: 1,
 				},
 				codec.Signed{
 					Organization: org, Actor: self(id), CommandID: uuid.NewString(), RequestID: uuid.NewString(),
@@ -59,12 +77,90 @@ func benchmarkRebuild(b *testing.B, e engine) {
 		}
 		w.ends[stream] = done.End()
 	}
-	model := w.newModel(w.db)
+}
+
+// BenchmarkAsOf asks for the first page of each list as it is and as it was, in a log of 1,000,000
+// events in which 20,000 grants were given, and half of them revoked and given again. It reports
+// how many times as long the past takes.
+func BenchmarkAsOf(b *testing.B) {
+	for name, e := range engines {
+		b.Run(name, func(b *testing.B) { benchmarkAsOf(b, e) })
+	}
+}
+
+func benchmarkAsOf(b *testing.B, e engine) {
+	const total, agents, tools = 1_000_000, 2000, 10
+	w := newWorld(b, e)
+	toolIDs, agentIDs := make([]string, tools), make([]string, agents)
+	for i := range toolIDs {
+		toolIDs[i] = w.tool(uuid.NewString())
+	}
+	var then readmodels.Moment
+	for i := range agentIDs {
+		if i == agents/2 {
+			then = readmodels.Moment{Position: w.head(), Time: w.now}
+		}
+		agentIDs[i] = w.id()
+		events := []any{agent.Registered{OrganizationID: org, Name: "agent", Key: agent.Key{Number: 1, ID: w.id()}}}
+		for j, toolID := range toolIDs {
+			events = append(events, agent.GrantAssigned{ToolID: toolID})
+			if j%2 == 0 {
+				events = append(events, agent.GrantRevoked{ToolID: toolID}, agent.GrantAssigned{ToolID: toolID})
+			}
+		}
+		w.happened("agent-"+agentIDs[i], admin, events...)
+	}
+	w.fetches(b, total-agents*21, agentIDs, toolIDs)
+	w.reached(w.head())
+	at := readmodels.Moment{Time: w.now}
+	p := readmodels.Page{Limit: 50}
+	lists := map[string]func(*readmodels.DB, readmodels.Moment) error{
+		"agents": func(db *readmodels.DB, m readmodels.Moment) error {
+			_, err := db.Agents(b.Context(), org, readmodels.AgentFilter{}, m.Time, p)
+			return err
+		},
+		"grants": func(db *readmodels.DB, m readmodels.Moment) error {
+			_, err := db.Grants(b.Context(), org, readmodels.GrantFilter{}, m.Time, p)
+			return err
+		},
+		"approved": func(db *readmodels.DB, m readmodels.Moment) error {
+			_, err := db.Grants(b.Context(), org, readmodels.GrantFilter{Status: "approved"}, m.Time, p)
+			return err
+		},
+		"of_agent": func(db *readmodels.DB, m readmodels.Moment) error {
+			_, err := db.Grants(b.Context(), org, readmodels.GrantFilter{AgentID: agentIDs[7]}, m.Time, p)
+			return err
+		},
+		"of_tool": func(db *readmodels.DB, m readmodels.Moment) error {
+			_, err := db.Grants(b.Context(), org, readmodels.GrantFilter{ToolID: toolIDs[3]}, m.Time, p)
+			return err
+		},
+		"tools": func(db *readmodels.DB, m readmodels.Moment) error {
+			_, err := db.Tools(b.Context(), org, "", m.Time, p)
+			return err
+		},
+	}
 	b.ResetTimer()
+	took := map[string][2][]time.Duration{}
 	for b.Loop() {
-		if err := model.Rebuild(b.Context()); err != nil {
-			b.Fatal(err)
+		for name, list := range lists {
+			was := took[name]
+			for i, m := range []readmodels.Moment{at, then} {
+				began := time.Now()
+				if err := list(w.db.At(m), m); err != nil {
+					b.Fatal(err)
+				}
+				was[i] = append(was[i], time.Since(began))
+			}
+			took[name] = was
 		}
 	}
-	b.ReportMetric(float64(total*b.N)/b.Elapsed().Seconds(), "events/s")
+	for name, times := range took {
+		for i := range times {
+			slices.Sort(times[i])
+		}
+		now, past := times[0][len(times[0])/2], times[1][len(times[1])/2]
+		b.ReportMetric(float64(past)/float64(now), name+"-times")
+		b.ReportMetric(float64(now.Microseconds()), name+"-us")
+	}
 }

@@ -83,6 +83,8 @@ var kept = regexp.MustCompile(
 func asOf(query string, args []any, position uint64) (string, []any) {
 	args = append(slices.Clip(args), signed(position))
 	at := "$" + strconv.Itoa(len(args))
+	placed := " AND h.position <= " + at // a list begins there, and reads nothing that was made later
+	made := map[string]string{"agents": placed, "tools": placed, "requests": placed, "grants": placed}
 	return kept.ReplaceAllStringFunc(query, func(named string) string {
 		part := kept.FindStringSubmatch(named)
 		join, table, alias := part[1], part[2], part[3]
@@ -90,6 +92,6 @@ func asOf(query string, args []any, position uint64) (string, []any) {
 			alias = table
 		}
 		return join + " (SELECT h.*" + fetched[table] + " FROM past_" + table + " AS h WHERE h.since <= " + at +
-			" AND h.until > " + at + ") AS " + alias
+			" AND h.until > " + at + made[table] + ") AS " + alias
 	}), args
 }
