@@ -183,10 +183,17 @@ func (f *Fetch) replaced(ctx context.Context, m loop.Meta, agentID, toolID, secr
 // ToolFacts is what decisions about an agent's access read of a catalog.
 func ToolFacts(s catalog.State, toolID string) agent.Tool {
 	t, found := s.Tools[toolID]
+	facts := toolFacts(toolID, t)
+	facts.Exists = found
+	return facts
+}
+
+func toolFacts(toolID string, t catalog.Tool) agent.Tool {
 	return agent.Tool{
-		ID: toolID, Name: t.Name, Exists: found, PerAgent: t.Mode == catalog.PerAgent, SecretID: t.SecretID,
+		ID: toolID, Name: t.Name, Exists: true, PerAgent: t.Mode == catalog.PerAgent, SecretID: t.SecretID,
 		CredentialVersion: t.CredentialVersion, InstructionsVersion: t.InstructionsVersion,
 		MaxGrant: time.Duration(t.MaxGrantSeconds) * time.Second,
+		Frozen:   t.FrozenAt != nil, Freezes: t.Freezes,
 	}
 }
 

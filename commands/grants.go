@@ -47,9 +47,16 @@ type GrantResult struct {
 // Grant is the access as the command left it.
 func (d GrantResult) Grant() agent.Grant { return d.State.Grants[d.ToolID] }
 
+// Withdrawn reports whether a freeze of the tool has taken the request out of the queue, and the
+// event is still to come.
+func (d GrantResult) Withdrawn() bool {
+	g := d.Grant()
+	return g.Status == agent.Pending && g.Of(toolFacts(d.ToolID, d.Tool), time.Time{}) != agent.Pending
+}
+
 // Digest names the request as the command left it.
 func (d GrantResult) Digest() string {
-	return d.State.Digest(agent.Tool{ID: d.ToolID, Name: d.Tool.Name, PerAgent: d.Tool.Mode == catalog.PerAgent})
+	return d.State.Digest(toolFacts(d.ToolID, d.Tool))
 }
 
 // Assign gives access without a request, or approves the pending one.
@@ -77,8 +84,28 @@ func (g *Grants) Replace(ctx context.Context, m loop.Meta, agentID, toolID strin
 func (g *Grants) Revoke(
 	ctx context.Context, m loop.Meta, agentID, toolID string, cause agent.Cause,
 ) (AgentResult, error) {
+	return g.revoke(ctx, m, agentID, agent.Revoke{ToolID: toolID, Cause: cause})
+}
+
+// RevokeFrozen ends what an agent had of a tool before a freeze of it.
+func (g *Grants) RevokeFrozen(
+	ctx context.Context, m loop.Meta, agentID, toolID string, freeze int,
+) (AgentResult, error) {
+	return g.revoke(ctx, m, agentID, agent.Revoke{ToolID: toolID, Cause: agent.CauseToolFrozen, Freeze: freeze})
+}
+
+// RevokeApproved ends all access of an agent that one person or token gave at a time or later, as
+// far as nobody else has given it since. Nothing to revoke isn't an error.
+func (g *Grants) RevokeApproved(
+	ctx context.Context, m loop.Meta, agentID, by string, since time.Time,
+) (AgentResult, error) {
+	m.CommandID = loop.DerivedID(m.CommandID, "approved by "+by+"/"+agentID)
+	return g.revoke(ctx, m, agentID, agent.RevokeApproved{By: by, Since: since})
+}
+
+func (g *Grants) revoke(ctx context.Context, m loop.Meta, agentID string, c agent.Command) (AgentResult, error) {
 	done, err := g.Agents.Do(ctx, agentID, m, owned(m, func(agent.State, time.Time) (agent.Command, error) {
-		return agent.Revoke{ToolID: toolID, Cause: cause}, nil
+		return c, nil
 	}))
 	if err != nil {
 		return done, err
@@ -146,7 +173,7 @@ func (g *Grants) decide(
 	if err != nil {
 		return GrantResult{}, err
 	}
-	if err := g.barrier(ctx, m, agentID, toolID); err != nil {
+	if err := g.barrier(ctx, m, agentID, toolID, done.State); err != nil {
 		return GrantResult{}, err
 	}
 	head, err := g.Catalogs.Cached(ctx, m.Organization)
@@ -160,14 +187,23 @@ func (g *Grants) tool(ctx context.Context, m loop.Meta, toolID string) (agent.To
 }
 
 // barrier closes the gap between the catalog that a command relied on and its append: access to a
-// tool that was removed meanwhile is revoked again before anybody hears of it.
-func (g *Grants) barrier(ctx context.Context, m loop.Meta, agentID, toolID string) error {
+// tool that was removed or frozen meanwhile is revoked again before anybody hears of it. left is
+// the agent as the command left it.
+func (g *Grants) barrier(ctx context.Context, m loop.Meta, agentID, toolID string, left agent.State) error {
 	head, err := g.Catalogs.Fresh(ctx, m.Organization)
 	if err != nil {
 		return err
 	}
-	if _, offered := head.State.Tools[toolID]; offered {
-		return nil
+	if tool, offered := head.State.Tools[toolID]; offered {
+		access := left.Grants[toolID]
+		if !access.Open() || access.ToolFreezes >= tool.Freezes {
+			return nil
+		}
+		m.CommandID, m.Since = loop.DerivedID(m.CommandID, "tool frozen"), 0
+		if _, err := g.RevokeFrozen(ctx, m, agentID, toolID, tool.Freezes); err != nil {
+			return err
+		}
+		return agent.Frozen(toolID)
 	}
 	m.CommandID, m.Since = loop.DerivedID(m.CommandID, "tool removed"), 0
 	if _, err := g.Revoke(ctx, m, agentID, toolID, agent.CauseToolRemoved); err != nil {

@@ -48,7 +48,7 @@ func (n *Notes) Suggest(ctx context.Context, m loop.Meta, agentID, toolID, learn
 	if err != nil {
 		return NoteResult{}, err
 	}
-	if err := agent.Uses(caller.State, toolID, loop.Later(n.Tools.Clock(), caller.At)); err != nil {
+	if err := agent.Uses(caller.State, toolFacts(toolID, tool), loop.Later(n.Tools.Clock(), caller.At)); err != nil {
 		return NoteResult{}, err
 	}
 	c := guide.Suggest{

@@ -38,7 +38,14 @@ func (g *Grants) Request(
 	if err != nil {
 		return "", done, err
 	}
-	return requestID, done, g.barrier(ctx, m, agentID, toolID)
+	err = g.barrier(ctx, m, agentID, toolID, done.State)
+	if refusal, refused := errors.AsType[*domain.Error](err); refused && refusal.Code == "tool_frozen" {
+		err = &domain.Error{
+			Kind: domain.KindUnavailable, Code: "busy", Detail: "The tool was frozen at this moment, which ended the request.",
+			Hint: "Send the same request again after {wait}.", RetryAfter: time.Second,
+		}
+	}
+	return requestID, done, err
 }
 
 // Approve says yes to a request.

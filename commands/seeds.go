@@ -66,11 +66,16 @@ func (g *Grants) Seed(
 	if err != nil {
 		return SeededGrant{}, err
 	}
-	err = g.barrier(ctx, m, d.AgentID, toolID)
-	if refusal, refused := errors.AsType[*domain.Error](err); refused && refusal.Kind == domain.KindNotFound {
+	err = g.barrier(ctx, m, d.AgentID, toolID, done.State)
+	refusal, refused := errors.AsType[*domain.Error](err)
+	gone := refused && refusal.Kind == domain.KindNotFound
+	if gone || refused && refusal.Code == "tool_frozen" {
+		why := "the tool was frozen since"
+		if gone {
+			why = "the tool was removed"
+		}
 		return SeededGrant{
-			AgentID: d.AgentID, Outcome: catalog.Skipped, Why: "the tool was removed", changed: done.Changed,
-			position: done.Position,
+			AgentID: d.AgentID, Outcome: catalog.Skipped, Why: why, changed: done.Changed, position: done.Position,
 		}, nil
 	}
 	if err != nil {

@@ -42,6 +42,11 @@ func (t *Tools) withStandings(ctx context.Context, m loop.Meta, try func(standin
 func (t *Tools) look(
 	ctx context.Context, organization string, needed *catalog.StandingsNeededError, known standings,
 ) error {
+	offered, err := t.Catalogs.Cached(ctx, organization)
+	if err != nil {
+		return err
+	}
+	tool := ToolFacts(offered.State, needed.ToolID)
 	var mu sync.Mutex
 	workers, ctx := errgroup.WithContext(ctx)
 	workers.SetLimit(16)
@@ -52,7 +57,7 @@ func (t *Tools) look(
 				return err
 			}
 			standing := catalog.Standing{
-				Why:         agent.WhyNot(head.State, needed.ToolID, loop.Later(t.Clock(), head.At)),
+				Why:         agent.WhyNot(head.State, tool, loop.Later(t.Clock(), head.At)),
 				Suspensions: head.State.Suspensions,
 			}
 			if head.State.OrganizationID != organization {

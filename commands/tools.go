@@ -129,6 +129,21 @@ func (t *Tools) Remove(ctx context.Context, m loop.Meta, toolID string) (Catalog
 	return done, loop.Refusal(err)
 }
 
+// Freeze ends every grant of a tool and every request for it, and lets none be granted. No fetch
+// that begins after it returned succeeds.
+func (t *Tools) Freeze(ctx context.Context, m loop.Meta, toolID string) (CatalogResult, error) {
+	return t.Catalogs.Do(ctx, m.Organization, m, func(catalog.State, time.Time) (catalog.Command, error) {
+		return catalog.FreezeTool{ToolID: toolID}, nil
+	})
+}
+
+// Unfreeze lets a tool be granted again. What its freeze ended stays so.
+func (t *Tools) Unfreeze(ctx context.Context, m loop.Meta, toolID string) (CatalogResult, error) {
+	return t.Catalogs.Do(ctx, m.Organization, m, func(catalog.State, time.Time) (catalog.Command, error) {
+		return catalog.UnfreezeTool{ToolID: toolID, IfRevision: m.IfRevision}, nil
+	})
+}
+
 // propose carries out a command that may bring a credential and may answer suggestions.
 func (t *Tools) propose(
 	ctx context.Context, m loop.Meta, toolID string, credential domain.Secret,

@@ -119,11 +119,15 @@ func (r *rows) grant(ctx context.Context, id string, e codec.Verified, body agen
 		if err != nil {
 			return err
 		}
-		return r.tx.AskGrant(ctx, readmodels.AskGrantParams{
+		err = r.tx.AskGrant(ctx, readmodels.AskGrantParams{
 			AgentID: id, ToolID: b.ToolID, OrganizationID: e.Signed.Organization, Position: d.position,
 			RequestID: b.RequestID, Reason: b.Reason,
 			Origin: originOf(agent.FromRequest, b.SuggestionID),
 		})
+		if err != nil {
+			return err
+		}
+		return d.frozen(ctx, b.ToolID, b.RequestID, b.ToolFreezes)
 	case agent.GrantAssigned:
 		if err := r.flush(ctx, access{agentID: id, toolID: b.ToolID}); err != nil {
 			return err
@@ -136,7 +140,10 @@ func (r *rows) grant(ctx context.Context, id string, e codec.Verified, body agen
 		if err != nil {
 			return err
 		}
-		return d.credential(ctx, b.ToolID, b.SecretID)
+		if err := d.credential(ctx, b.ToolID, b.SecretID); err != nil {
+			return err
+		}
+		return d.frozen(ctx, b.ToolID, "", b.ToolFreezes)
 	case agent.GrantApproved:
 		err := r.tx.ApproveGrant(ctx, readmodels.ApproveGrantParams{
 			AgentID: id, ToolID: b.ToolID, ExpiresAt: readmodels.MicrosOf(b.ExpiresAt), DecidedAt: d.at,
@@ -148,7 +155,10 @@ func (r *rows) grant(ctx context.Context, id string, e codec.Verified, body agen
 		if err := d.credential(ctx, b.ToolID, b.SecretID); err != nil {
 			return err
 		}
-		return d.request(ctx, b.RequestID, "approved", "")
+		if err := d.request(ctx, b.RequestID, "approved", ""); err != nil {
+			return err
+		}
+		return d.frozen(ctx, b.ToolID, "", b.ToolFreezes)
 	case agent.GrantDenied:
 		err := r.tx.DenyGrant(ctx, readmodels.DenyGrantParams{
 			AgentID: id, ToolID: b.ToolID, DenialReason: b.Reason, DecidedAt: d.at, DecidedPosition: d.position,
@@ -161,6 +171,9 @@ func (r *rows) grant(ctx context.Context, id string, e codec.Verified, body agen
 	case agent.GrantWithdrawn:
 		return d.end(ctx, b.ToolID, b.RequestID, agent.Withdrawn)
 	case agent.GrantRevoked:
+		if b.Cause == agent.CauseToolFrozen {
+			return nil // the freeze, or the decision that came too late, has ended it
+		}
 		if err := d.end(ctx, b.ToolID, b.RequestID, agent.Revoked); err != nil || b.Cause != agent.CauseToolRemoved {
 			return err
 		}

@@ -126,6 +126,10 @@ func toolOf(body any) string {
 		return b.ToolID
 	case catalog.ToolRemoved:
 		return b.ToolID
+	case catalog.ToolFrozen:
+		return b.ToolID
+	case catalog.ToolUnfrozen:
+		return b.ToolID
 	case catalog.SuggestionAccepted:
 		return b.ToolID
 	case catalog.SuggestionRedirected:

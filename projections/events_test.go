@@ -465,6 +465,63 @@ var tellings = []struct {
 		[]string{"tools github: removed_at=now removed_by_id=admin removed_by_type=human revision=2"},
 		"tool github, tool github",
 	},
+	{
+		"a tool is frozen, and what agents have of it ends",
+		[]step{added, registered, assigned},
+		step{"catalog-" + org, admin, catalog.ToolFrozen{ToolID: "github", Freeze: 1}},
+		[]string{
+			"grants bot/github: decided_at=now decided_position=here ended_at=now ended_by_id=admin ended_by_type=human " +
+				"status=revoked",
+			"tools github: freezes=1 frozen_at=now frozen_by_id=admin frozen_by_type=human frozen_position=here " +
+				"revision=2 updated_at=now",
+		},
+		"tool github, tool github",
+	},
+	{
+		"a tool is frozen, and what agents have asked for ends",
+		[]step{added, registered, asked},
+		step{"catalog-" + org, admin, catalog.ToolFrozen{ToolID: "github", Freeze: 1}},
+		[]string{
+			"grants bot/github: decided_at=now decided_by_id=admin decided_by_type=human decided_position=here " +
+				"ended_at=now ended_by_id=admin ended_by_type=human status=revoked",
+			"requests r1: decided_at=now decided_by_id=admin decided_by_type=human decided_position=here " +
+				"status=withdrawn",
+			"tools github: freezes=1 frozen_at=now frozen_by_id=admin frozen_by_type=human frozen_position=here " +
+				"revision=2 updated_at=now",
+		},
+		"tool github, tool github",
+	},
+	{
+		"what a freeze has ended is written down for the agent",
+		[]step{
+			added, registered, assigned, {"catalog-" + org, admin, catalog.ToolFrozen{ToolID: "github", Freeze: 1}},
+		},
+		step{"agent-bot", system, agent.GrantRevoked{ToolID: "github", Cause: agent.CauseToolFrozen}},
+		nil,
+		"tool github, agent bot, tool github",
+	},
+	{
+		"a decision of before a freeze comes too late",
+		[]step{
+			added, registered, {"catalog-" + org, admin, catalog.ToolFrozen{ToolID: "github", Freeze: 1}},
+		},
+		step{"agent-bot", late, agent.GrantAssigned{ToolID: "github"}},
+		[]string{
+			"+grants bot/github: approved_at=now approved_by_id=late approved_by_type=human decided_at=now " +
+				"decided_by_id=admin decided_by_type=human decided_position=here ended_at=now ended_by_id=admin " +
+				"ended_by_type=human organization_id=org origin=assignment position=here status=revoked",
+		},
+		"tool github, agent bot, tool github",
+	},
+	{
+		"a freeze is lifted",
+		[]step{
+			added, registered, assigned, {"catalog-" + org, admin, catalog.ToolFrozen{ToolID: "github", Freeze: 1}},
+		},
+		step{"catalog-" + org, admin, catalog.ToolUnfrozen{ToolID: "github"}},
+		[]string{"tools github: frozen_at=0 frozen_position=0 revision=3 updated_at=now"},
+		"tool github, tool github",
+	},
 
 	{
 		"a decision that found the tool gone is taken back",

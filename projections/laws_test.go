@@ -30,16 +30,18 @@ type history struct {
 	removed  map[string]time.Time // tools
 	called   map[string]string    // tools, also those that were removed
 	agents   map[string]agent.State
-	requests map[string]string // status by id
-	decided  map[access]called // what both were called when it was decided last about a grant
-	ids      []string          // of the agents
+	requests map[string]string    // status by id
+	decided  map[access]called    // what both were called when it was decided last about a grant
+	frozen   map[access]time.Time // when a freeze ended a grant
+	ids      []string             // of the agents
 	position uint64
 }
 
 func newHistory(w *world) *history {
 	h := &history{
 		w: w, org: uuid.NewString(), now: start, agents: map[string]agent.State{}, requests: map[string]string{},
-		decided: map[access]called{}, removed: map[string]time.Time{}, called: map[string]string{},
+		decided: map[access]called{}, frozen: map[access]time.Time{}, removed: map[string]time.Time{},
+		called: map[string]string{},
 	}
 	for range 3 {
 		h.tools, h.ids = append(h.tools, uuid.NewString()), append(h.ids, uuid.NewString())
@@ -77,12 +79,38 @@ func (h *history) onCatalog(t *rapid.T, c catalog.Command) {
 		if gone, is := e.(catalog.ToolRemoved); is {
 			h.removed[gone.ToolID] = h.now
 		}
+		if f, is := e.(catalog.ToolFrozen); is {
+			h.freeze(f.ToolID)
+		}
 		for id, tool := range h.catalog.Tools {
 			h.called[id] = tool.Name
 		}
 		stored = append(stored, e)
 	}
 	h.append(t, "catalog-"+h.org, admin, stored)
+}
+
+// freeze notes what a freeze ends: what is open now and wasn't ended by an earlier one.
+func (h *history) freeze(tool string) {
+	for id, s := range h.agents {
+		g, was := s.Grants[tool], access{id, tool}
+		if _, ended := h.frozen[was]; !g.Open() || ended {
+			continue
+		}
+		h.frozen[was], h.decided[was] = h.now, called{s.Name, h.called[tool]}
+		if g.Status == agent.Pending {
+			h.requests[g.RequestID] = "withdrawn"
+		}
+	}
+}
+
+// late notes a decision that was made before a freeze and written after it.
+func (h *history) late(id, tool string, freezes int) {
+	delete(h.frozen, access{id, tool})
+	if freezes < h.catalog.Tools[tool].Freezes {
+		h.frozen[access{id, tool}] = h.now
+		h.decided[access{id, tool}] = called{h.agents[id].Name, h.called[tool]}
+	}
 }
 
 func (h *history) onAgent(t *rapid.T, id string, by domain.Actor, c agent.Command) {
@@ -110,18 +138,33 @@ func (h *history) note(id string, e agent.Event) {
 	case agent.GrantRequested:
 		delete(h.decided, access{id, e.ToolID})
 		h.requests[e.RequestID] = "pending"
+		if h.late(id, e.ToolID, e.ToolFreezes); !h.frozen[access{id, e.ToolID}].IsZero() {
+			h.requests[e.RequestID] = "withdrawn"
+		}
 	case agent.GrantAssigned:
 		decided(e.ToolID)
+		h.late(id, e.ToolID, e.ToolFreezes)
 	case agent.GrantApproved:
 		decided(e.ToolID)
-		h.requests[e.RequestID] = "approved"
+		h.late(id, e.ToolID, e.ToolFreezes)
+		if h.requests[e.RequestID] == "pending" { // or a freeze took it out of the queue
+			h.requests[e.RequestID] = "approved"
+		}
 	case agent.GrantDenied:
+		delete(h.frozen, access{id, e.ToolID})
 		decided(e.ToolID)
-		h.requests[e.RequestID] = "denied"
+		if h.requests[e.RequestID] == "pending" {
+			h.requests[e.RequestID] = "denied"
+		}
 	case agent.GrantWithdrawn:
+		delete(h.frozen, access{id, e.ToolID})
 		decided(e.ToolID)
 		h.requests[e.RequestID] = "withdrawn"
 	case agent.GrantRevoked:
+		if e.Cause == agent.CauseToolFrozen {
+			return
+		}
+		delete(h.frozen, access{id, e.ToolID})
 		decided(e.ToolID)
 		if before.Grants[e.ToolID].Status == agent.Pending {
 			h.requests[e.RequestID] = "withdrawn"
@@ -141,12 +184,17 @@ func (h *history) step(t *rapid.T) {
 	known := agent.Tool{
 		ID: tool, Exists: offered.Name != "", PerAgent: offered.Mode == catalog.PerAgent, SecretID: offered.SecretID,
 		CredentialVersion: offered.CredentialVersion, MaxGrant: time.Duration(offered.MaxGrantSeconds) * time.Second,
+		Frozen: offered.FrozenAt != nil, Freezes: offered.Freezes,
+	}
+	if known.Freezes > 0 && rapid.IntRange(0, 3).Draw(t, "late") == 0 { // decided before the last freeze
+		known.Frozen = false
+		known.Freezes--
 	}
 	own := ""
 	if known.PerAgent {
 		own = uuid.NewString()
 	}
-	switch rapid.IntRange(0, 26).Draw(t, "command") {
+	switch rapid.IntRange(0, 30).Draw(t, "command") {
 	case 0:
 		tool = h.unused(tool)
 		h.onCatalog(
@@ -218,6 +266,14 @@ func (h *history) step(t *rapid.T) {
 		h.onAgent(t, id, admin, agent.Revoke{ToolID: tool, Cause: agent.CauseAdmin})
 	case 21:
 		h.onAgent(t, id, system, agent.Expire{At: h.now, ToolID: tool})
+	case 23:
+		h.onCatalog(t, catalog.FreezeTool{ToolID: tool})
+	case 24, 25:
+		h.onCatalog(t, catalog.UnfreezeTool{ToolID: tool})
+	case 26:
+		if offered.Freezes > 0 {
+			h.onAgent(t, id, system, agent.Revoke{ToolID: tool, Cause: agent.CauseToolFrozen, Freeze: offered.Freezes})
+		}
 	case 22:
 		h.onAgent(t, id, admin, agent.ReplaceCredential{At: h.now, Tool: known, SecretID: own})
 	default:
@@ -336,7 +392,7 @@ func (h *history) access(g agent.Grant, tool string, now time.Time) agent.GrantS
 	if _, offered := h.catalog.Tools[tool]; !offered && g.Open() {
 		return agent.Revoked
 	}
-	return g.At(now)
+	return g.Of(agent.Tool{Freezes: h.catalog.Tools[tool].Freezes}, now)
 }
 
 func (h *history) count(status agent.GrantStatus, now time.Time, match func(agentID, toolID string) bool) int {
@@ -407,8 +463,8 @@ func (h *history) checkTools(t *rapid.T, now time.Time) {
 			AuthType: string(s.AuthType), CredentialMode: string(s.Mode), CredentialVersion: s.CredentialVersion,
 			CredentialExpiresAt: timeOf(s.CredentialExpiresAt), Instructions: s.Instructions,
 			InstructionsVersion: s.InstructionsVersion, MaxGrantSeconds: s.MaxGrantSeconds, CreatedAt: s.CreatedAt,
-			UpdatedAt: s.UpdatedAt, Revision: s.Revision, Approved: h.count(agent.Approved, now, of),
-			Pending: h.count(agent.Pending, now, of),
+			UpdatedAt: s.UpdatedAt, Revision: s.Revision, FrozenAt: timeOf(s.FrozenAt),
+			Approved: h.count(agent.Approved, now, of), Pending: h.count(agent.Pending, now, of),
 		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -454,6 +510,9 @@ func (h *history) checkGrants(t *rapid.T, now time.Time) {
 			switch gone := h.removed[tool]; {
 			case w.Status == string(agent.Expired):
 				w.EndedAt = w.ExpiresAt
+			case !h.frozen[access{id, tool}].IsZero():
+				at := h.frozen[access{id, tool}]
+				w.DecidedAt, w.DecidedBy, w.EndedAt, w.EndedBy = at, admin, at, admin
 			case !gone.IsZero() && g.Open():
 				w.DecidedAt, w.DecidedBy, w.EndedAt, w.EndedBy = gone, admin, gone, admin
 			}
@@ -476,7 +535,7 @@ func (h *history) checkCatalog(t *rapid.T, id string, now time.Time) {
 		got[o.ID] = o.Access
 	}
 	for tool := range h.catalog.Tools {
-		want[tool] = string(agent.Shown(h.agents[id].Grants[tool].At(now)))
+		want[tool] = string(agent.Shown(h.access(h.agents[id].Grants[tool], tool, now)))
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the catalog of %s at %v (-fold +rows):\n%s", id, now, diff)

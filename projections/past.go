@@ -12,6 +12,9 @@ import (
 // keepAgent adds to the past what an event made of an agent, its keys, and its access.
 func (r *rows) keepAgent(ctx context.Context, id string, e codec.Verified, body agent.Event) error {
 	since := int64(e.Position) //nolint:gosec // positions fit
+	if b, is := body.(agent.GrantRevoked); is && b.Cause == agent.CauseToolFrozen {
+		return nil // the freeze has changed the row
+	}
 	switch body.(type) {
 	case agent.CredentialVended: // changes no access
 		return nil
@@ -91,13 +94,38 @@ func (r *rows) keepTool(ctx context.Context, e codec.Verified, body catalog.Even
 	case catalog.SuggestionCooldownRefused, catalog.ChangePlanned, catalog.ChangeCompleted:
 		return nil
 	case catalog.ToolAdded, catalog.ToolUpdated, catalog.ToolCredentialRotated, catalog.ToolInstructionsRevised,
-		catalog.ToolRemoved:
+		catalog.ToolRemoved, catalog.ToolUnfrozen:
+	case catalog.ToolFrozen:
+		if err := r.keepFrozen(ctx, b.ToolID, since); err != nil {
+			return err
+		}
 	}
 	id := toolOf(body)
 	if err := r.tx.ClosePastTool(ctx, readmodels.ClosePastToolParams{ID: id, Since: since}); err != nil {
 		return err
 	}
 	return r.tx.KeepPastTool(ctx, readmodels.KeepPastToolParams{ID: id, Since: since})
+}
+
+// keepFrozen adds to the past what a freeze made of the access to a tool and of the requests for
+// it.
+func (r *rows) keepFrozen(ctx context.Context, toolID string, since int64) error {
+	if err := r.tx.ClosePastGrantsOfTool(
+		ctx, readmodels.ClosePastGrantsOfToolParams{ToolID: toolID, Since: since},
+	); err != nil {
+		return err
+	}
+	if err := r.tx.KeepPastGrantsOfTool(
+		ctx, readmodels.KeepPastGrantsOfToolParams{ToolID: toolID, Since: since},
+	); err != nil {
+		return err
+	}
+	if err := r.tx.ClosePastRequestsOfTool(
+		ctx, readmodels.ClosePastRequestsOfToolParams{ToolID: toolID, Since: since},
+	); err != nil {
+		return err
+	}
+	return r.tx.KeepPastRequestsOfTool(ctx, readmodels.KeepPastRequestsOfToolParams{ToolID: toolID, Since: since})
 }
 
 func (r *rows) keepSuggestion(ctx context.Context, id, backerID string, since int64) error {

@@ -173,6 +173,10 @@ func (r *rows) tool(ctx context.Context, e codec.Verified, body catalog.Event) e
 		return r.tx.RemoveTool(ctx, readmodels.RemoveToolParams{
 			ID: b.ToolID, RemovedAt: at, RemovedByType: string(by.Type), RemovedByID: by.ID,
 		})
+	case catalog.ToolFrozen:
+		return r.freeze(ctx, e, b)
+	case catalog.ToolUnfrozen:
+		return r.tx.UnfreezeTool(ctx, readmodels.UnfreezeToolParams{ID: b.ToolID, At: at})
 	case catalog.SuggestionMade, catalog.SuggestionBacked, catalog.SuggestionDismissed, catalog.SuggestionAccepted,
 		catalog.SuggestionRedirected,
 		catalog.SuggestionCooldownRefused:

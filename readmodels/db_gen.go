@@ -54,8 +54,14 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.closePastGrantStmt, err = db.PrepareContext(ctx, closePastGrant); err != nil {
 		return nil, fmt.Errorf("error preparing query ClosePastGrant: %w", err)
 	}
+	if q.closePastGrantsOfToolStmt, err = db.PrepareContext(ctx, closePastGrantsOfTool); err != nil {
+		return nil, fmt.Errorf("error preparing query ClosePastGrantsOfTool: %w", err)
+	}
 	if q.closePastRequestStmt, err = db.PrepareContext(ctx, closePastRequest); err != nil {
 		return nil, fmt.Errorf("error preparing query ClosePastRequest: %w", err)
+	}
+	if q.closePastRequestsOfToolStmt, err = db.PrepareContext(ctx, closePastRequestsOfTool); err != nil {
+		return nil, fmt.Errorf("error preparing query ClosePastRequestsOfTool: %w", err)
 	}
 	if q.closePastSuggestionStmt, err = db.PrepareContext(ctx, closePastSuggestion); err != nil {
 		return nil, fmt.Errorf("error preparing query ClosePastSuggestion: %w", err)
@@ -81,11 +87,17 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.endDeliveryStmt, err = db.PrepareContext(ctx, endDelivery); err != nil {
 		return nil, fmt.Errorf("error preparing query EndDelivery: %w", err)
 	}
+	if q.endFrozenGrantStmt, err = db.PrepareContext(ctx, endFrozenGrant); err != nil {
+		return nil, fmt.Errorf("error preparing query EndFrozenGrant: %w", err)
+	}
 	if q.endGrantStmt, err = db.PrepareContext(ctx, endGrant); err != nil {
 		return nil, fmt.Errorf("error preparing query EndGrant: %w", err)
 	}
 	if q.endGrantWithToolStmt, err = db.PrepareContext(ctx, endGrantWithTool); err != nil {
 		return nil, fmt.Errorf("error preparing query EndGrantWithTool: %w", err)
+	}
+	if q.endGrantsOfToolStmt, err = db.PrepareContext(ctx, endGrantsOfTool); err != nil {
+		return nil, fmt.Errorf("error preparing query EndGrantsOfTool: %w", err)
 	}
 	if q.endKeyStmt, err = db.PrepareContext(ctx, endKey); err != nil {
 		return nil, fmt.Errorf("error preparing query EndKey: %w", err)
@@ -101,6 +113,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.forgetKeysStmt, err = db.PrepareContext(ctx, forgetKeys); err != nil {
 		return nil, fmt.Errorf("error preparing query ForgetKeys: %w", err)
+	}
+	if q.freezeToolStmt, err = db.PrepareContext(ctx, freezeTool); err != nil {
+		return nil, fmt.Errorf("error preparing query FreezeTool: %w", err)
 	}
 	if q.giveGrantCredentialStmt, err = db.PrepareContext(ctx, giveGrantCredential); err != nil {
 		return nil, fmt.Errorf("error preparing query GiveGrantCredential: %w", err)
@@ -162,8 +177,14 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.keepPastGrantStmt, err = db.PrepareContext(ctx, keepPastGrant); err != nil {
 		return nil, fmt.Errorf("error preparing query KeepPastGrant: %w", err)
 	}
+	if q.keepPastGrantsOfToolStmt, err = db.PrepareContext(ctx, keepPastGrantsOfTool); err != nil {
+		return nil, fmt.Errorf("error preparing query KeepPastGrantsOfTool: %w", err)
+	}
 	if q.keepPastRequestStmt, err = db.PrepareContext(ctx, keepPastRequest); err != nil {
 		return nil, fmt.Errorf("error preparing query KeepPastRequest: %w", err)
+	}
+	if q.keepPastRequestsOfToolStmt, err = db.PrepareContext(ctx, keepPastRequestsOfTool); err != nil {
+		return nil, fmt.Errorf("error preparing query KeepPastRequestsOfTool: %w", err)
 	}
 	if q.keepPastSuggestionStmt, err = db.PrepareContext(ctx, keepPastSuggestion); err != nil {
 		return nil, fmt.Errorf("error preparing query KeepPastSuggestion: %w", err)
@@ -207,6 +228,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.touchAgentStmt, err = db.PrepareContext(ctx, touchAgent); err != nil {
 		return nil, fmt.Errorf("error preparing query TouchAgent: %w", err)
 	}
+	if q.unfreezeToolStmt, err = db.PrepareContext(ctx, unfreezeTool); err != nil {
+		return nil, fmt.Errorf("error preparing query UnfreezeTool: %w", err)
+	}
 	if q.updateAgentStmt, err = db.PrepareContext(ctx, updateAgent); err != nil {
 		return nil, fmt.Errorf("error preparing query UpdateAgent: %w", err)
 	}
@@ -218,6 +242,12 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.useKeyStmt, err = db.PrepareContext(ctx, useKey); err != nil {
 		return nil, fmt.Errorf("error preparing query UseKey: %w", err)
+	}
+	if q.withdrawFrozenRequestStmt, err = db.PrepareContext(ctx, withdrawFrozenRequest); err != nil {
+		return nil, fmt.Errorf("error preparing query WithdrawFrozenRequest: %w", err)
+	}
+	if q.withdrawRequestsOfToolStmt, err = db.PrepareContext(ctx, withdrawRequestsOfTool); err != nil {
+		return nil, fmt.Errorf("error preparing query WithdrawRequestsOfTool: %w", err)
 	}
 	if q.firstAuditFromStmt, err = db.PrepareContext(ctx, firstAuditFrom); err != nil {
 		return nil, fmt.Errorf("error preparing query firstAuditFrom: %w", err)
@@ -286,9 +316,19 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing closePastGrantStmt: %w", cerr)
 		}
 	}
+	if q.closePastGrantsOfToolStmt != nil {
+		if cerr := q.closePastGrantsOfToolStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing closePastGrantsOfToolStmt: %w", cerr)
+		}
+	}
 	if q.closePastRequestStmt != nil {
 		if cerr := q.closePastRequestStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing closePastRequestStmt: %w", cerr)
+		}
+	}
+	if q.closePastRequestsOfToolStmt != nil {
+		if cerr := q.closePastRequestsOfToolStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing closePastRequestsOfToolStmt: %w", cerr)
 		}
 	}
 	if q.closePastSuggestionStmt != nil {
@@ -331,6 +371,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing endDeliveryStmt: %w", cerr)
 		}
 	}
+	if q.endFrozenGrantStmt != nil {
+		if cerr := q.endFrozenGrantStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing endFrozenGrantStmt: %w", cerr)
+		}
+	}
 	if q.endGrantStmt != nil {
 		if cerr := q.endGrantStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing endGrantStmt: %w", cerr)
@@ -339,6 +384,11 @@ func (q *Queries) Close() error {
 	if q.endGrantWithToolStmt != nil {
 		if cerr := q.endGrantWithToolStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing endGrantWithToolStmt: %w", cerr)
+		}
+	}
+	if q.endGrantsOfToolStmt != nil {
+		if cerr := q.endGrantsOfToolStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing endGrantsOfToolStmt: %w", cerr)
 		}
 	}
 	if q.endKeyStmt != nil {
@@ -364,6 +414,11 @@ func (q *Queries) Close() error {
 	if q.forgetKeysStmt != nil {
 		if cerr := q.forgetKeysStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing forgetKeysStmt: %w", cerr)
+		}
+	}
+	if q.freezeToolStmt != nil {
+		if cerr := q.freezeToolStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing freezeToolStmt: %w", cerr)
 		}
 	}
 	if q.giveGrantCredentialStmt != nil {
@@ -466,9 +521,19 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing keepPastGrantStmt: %w", cerr)
 		}
 	}
+	if q.keepPastGrantsOfToolStmt != nil {
+		if cerr := q.keepPastGrantsOfToolStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing keepPastGrantsOfToolStmt: %w", cerr)
+		}
+	}
 	if q.keepPastRequestStmt != nil {
 		if cerr := q.keepPastRequestStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing keepPastRequestStmt: %w", cerr)
+		}
+	}
+	if q.keepPastRequestsOfToolStmt != nil {
+		if cerr := q.keepPastRequestsOfToolStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing keepPastRequestsOfToolStmt: %w", cerr)
 		}
 	}
 	if q.keepPastSuggestionStmt != nil {
@@ -541,6 +606,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing touchAgentStmt: %w", cerr)
 		}
 	}
+	if q.unfreezeToolStmt != nil {
+		if cerr := q.unfreezeToolStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing unfreezeToolStmt: %w", cerr)
+		}
+	}
 	if q.updateAgentStmt != nil {
 		if cerr := q.updateAgentStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing updateAgentStmt: %w", cerr)
@@ -559,6 +629,16 @@ func (q *Queries) Close() error {
 	if q.useKeyStmt != nil {
 		if cerr := q.useKeyStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing useKeyStmt: %w", cerr)
+		}
+	}
+	if q.withdrawFrozenRequestStmt != nil {
+		if cerr := q.withdrawFrozenRequestStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing withdrawFrozenRequestStmt: %w", cerr)
+		}
+	}
+	if q.withdrawRequestsOfToolStmt != nil {
+		if cerr := q.withdrawRequestsOfToolStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing withdrawRequestsOfToolStmt: %w", cerr)
 		}
 	}
 	if q.firstAuditFromStmt != nil {
@@ -618,151 +698,171 @@ func (q *Queries) queryRow(ctx context.Context, stmt *sql.Stmt, query string, ar
 }
 
 type Queries struct {
-	db                         DBTX
-	tx                         *sql.Tx
-	approveGrantStmt           *sql.Stmt
-	askGrantStmt               *sql.Stmt
-	assignGrantStmt            *sql.Stmt
-	backNoteStmt               *sql.Stmt
-	backSuggestionStmt         *sql.Stmt
-	claimDeliveryStmt          *sql.Stmt
-	closePastAgentStmt         *sql.Stmt
-	closePastAgentKeysStmt     *sql.Stmt
-	closePastBackerStmt        *sql.Stmt
-	closePastGrantStmt         *sql.Stmt
-	closePastRequestStmt       *sql.Stmt
-	closePastSuggestionStmt    *sql.Stmt
-	closePastToolStmt          *sql.Stmt
-	countFetchesStmt           *sql.Stmt
-	decideNoteStmt             *sql.Stmt
-	decideRequestStmt          *sql.Stmt
-	decideSuggestionStmt       *sql.Stmt
-	denyGrantStmt              *sql.Stmt
-	endDeliveryStmt            *sql.Stmt
-	endGrantStmt               *sql.Stmt
-	endGrantWithToolStmt       *sql.Stmt
-	endKeyStmt                 *sql.Stmt
-	expireGrantStmt            *sql.Stmt
-	extendAuditMinutesStmt     *sql.Stmt
-	failDeliveryStmt           *sql.Stmt
-	forgetKeysStmt             *sql.Stmt
-	giveGrantCredentialStmt    *sql.Stmt
-	holdChannelStmt            *sql.Stmt
-	insertAgentStmt            *sql.Stmt
-	insertChannelStmt          *sql.Stmt
-	insertDeliveryStmt         *sql.Stmt
-	insertInstructionsStmt     *sql.Stmt
-	insertKeyStmt              *sql.Stmt
-	insertNoteStmt             *sql.Stmt
-	insertOrganizationStmt     *sql.Stmt
-	insertRequestStmt          *sql.Stmt
-	insertSuggestionStmt       *sql.Stmt
-	insertToolStmt             *sql.Stmt
-	keepAuditMinuteStmt        *sql.Stmt
-	keepFormerAgentNameStmt    *sql.Stmt
-	keepFormerChannelNameStmt  *sql.Stmt
-	keepFormerToolNameStmt     *sql.Stmt
-	keepPastAgentStmt          *sql.Stmt
-	keepPastAgentKeysStmt      *sql.Stmt
-	keepPastBackerStmt         *sql.Stmt
-	keepPastGrantStmt          *sql.Stmt
-	keepPastRequestStmt        *sql.Stmt
-	keepPastSuggestionStmt     *sql.Stmt
-	keepPastToolStmt           *sql.Stmt
-	removeChannelStmt          *sql.Stmt
-	removeToolStmt             *sql.Stmt
-	reopenSuggestionStmt       *sql.Stmt
-	replaceGrantCredentialStmt *sql.Stmt
-	requeueDeliveryStmt        *sql.Stmt
-	retireAgentStmt            *sql.Stmt
-	reviseToolStmt             *sql.Stmt
-	rotateToolCredentialStmt   *sql.Stmt
-	seeAgentStmt               *sql.Stmt
-	seeNoteStmt                *sql.Stmt
-	setAgentStatusStmt         *sql.Stmt
-	touchAgentStmt             *sql.Stmt
-	updateAgentStmt            *sql.Stmt
-	updateChannelStmt          *sql.Stmt
-	updateToolStmt             *sql.Stmt
-	useKeyStmt                 *sql.Stmt
-	firstAuditFromStmt         *sql.Stmt
-	lastAuditToStmt            *sql.Stmt
-	listCatalogStmt            *sql.Stmt
-	listInstructionsStmt       *sql.Stmt
+	db                          DBTX
+	tx                          *sql.Tx
+	approveGrantStmt            *sql.Stmt
+	askGrantStmt                *sql.Stmt
+	assignGrantStmt             *sql.Stmt
+	backNoteStmt                *sql.Stmt
+	backSuggestionStmt          *sql.Stmt
+	claimDeliveryStmt           *sql.Stmt
+	closePastAgentStmt          *sql.Stmt
+	closePastAgentKeysStmt      *sql.Stmt
+	closePastBackerStmt         *sql.Stmt
+	closePastGrantStmt          *sql.Stmt
+	closePastGrantsOfToolStmt   *sql.Stmt
+	closePastRequestStmt        *sql.Stmt
+	closePastRequestsOfToolStmt *sql.Stmt
+	closePastSuggestionStmt     *sql.Stmt
+	closePastToolStmt           *sql.Stmt
+	countFetchesStmt            *sql.Stmt
+	decideNoteStmt              *sql.Stmt
+	decideRequestStmt           *sql.Stmt
+	decideSuggestionStmt        *sql.Stmt
+	denyGrantStmt               *sql.Stmt
+	endDeliveryStmt             *sql.Stmt
+	endFrozenGrantStmt          *sql.Stmt
+	endGrantStmt                *sql.Stmt
+	endGrantWithToolStmt        *sql.Stmt
+	endGrantsOfToolStmt         *sql.Stmt
+	endKeyStmt                  *sql.Stmt
+	expireGrantStmt             *sql.Stmt
+	extendAuditMinutesStmt      *sql.Stmt
+	failDeliveryStmt            *sql.Stmt
+	forgetKeysStmt              *sql.Stmt
+	freezeToolStmt              *sql.Stmt
+	giveGrantCredentialStmt     *sql.Stmt
+	holdChannelStmt             *sql.Stmt
+	insertAgentStmt             *sql.Stmt
+	insertChannelStmt           *sql.Stmt
+	insertDeliveryStmt          *sql.Stmt
+	insertInstructionsStmt      *sql.Stmt
+	insertKeyStmt               *sql.Stmt
+	insertNoteStmt              *sql.Stmt
+	insertOrganizationStmt      *sql.Stmt
+	insertRequestStmt           *sql.Stmt
+	insertSuggestionStmt        *sql.Stmt
+	insertToolStmt              *sql.Stmt
+	keepAuditMinuteStmt         *sql.Stmt
+	keepFormerAgentNameStmt     *sql.Stmt
+	keepFormerChannelNameStmt   *sql.Stmt
+	keepFormerToolNameStmt      *sql.Stmt
+	keepPastAgentStmt           *sql.Stmt
+	keepPastAgentKeysStmt       *sql.Stmt
+	keepPastBackerStmt          *sql.Stmt
+	keepPastGrantStmt           *sql.Stmt
+	keepPastGrantsOfToolStmt    *sql.Stmt
+	keepPastRequestStmt         *sql.Stmt
+	keepPastRequestsOfToolStmt  *sql.Stmt
+	keepPastSuggestionStmt      *sql.Stmt
+	keepPastToolStmt            *sql.Stmt
+	removeChannelStmt           *sql.Stmt
+	removeToolStmt              *sql.Stmt
+	reopenSuggestionStmt        *sql.Stmt
+	replaceGrantCredentialStmt  *sql.Stmt
+	requeueDeliveryStmt         *sql.Stmt
+	retireAgentStmt             *sql.Stmt
+	reviseToolStmt              *sql.Stmt
+	rotateToolCredentialStmt    *sql.Stmt
+	seeAgentStmt                *sql.Stmt
+	seeNoteStmt                 *sql.Stmt
+	setAgentStatusStmt          *sql.Stmt
+	touchAgentStmt              *sql.Stmt
+	unfreezeToolStmt            *sql.Stmt
+	updateAgentStmt             *sql.Stmt
+	updateChannelStmt           *sql.Stmt
+	updateToolStmt              *sql.Stmt
+	useKeyStmt                  *sql.Stmt
+	withdrawFrozenRequestStmt   *sql.Stmt
+	withdrawRequestsOfToolStmt  *sql.Stmt
+	firstAuditFromStmt          *sql.Stmt
+	lastAuditToStmt             *sql.Stmt
+	listCatalogStmt             *sql.Stmt
+	listInstructionsStmt        *sql.Stmt
 }
 
 func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 	return &Queries{
-		db:                         tx,
-		tx:                         tx,
-		approveGrantStmt:           q.approveGrantStmt,
-		askGrantStmt:               q.askGrantStmt,
-		assignGrantStmt:            q.assignGrantStmt,
-		backNoteStmt:               q.backNoteStmt,
-		backSuggestionStmt:         q.backSuggestionStmt,
-		claimDeliveryStmt:          q.claimDeliveryStmt,
-		closePastAgentStmt:         q.closePastAgentStmt,
-		closePastAgentKeysStmt:     q.closePastAgentKeysStmt,
-		closePastBackerStmt:        q.closePastBackerStmt,
-		closePastGrantStmt:         q.closePastGrantStmt,
-		closePastRequestStmt:       q.closePastRequestStmt,
-		closePastSuggestionStmt:    q.closePastSuggestionStmt,
-		closePastToolStmt:          q.closePastToolStmt,
-		countFetchesStmt:           q.countFetchesStmt,
-		decideNoteStmt:             q.decideNoteStmt,
-		decideRequestStmt:          q.decideRequestStmt,
-		decideSuggestionStmt:       q.decideSuggestionStmt,
-		denyGrantStmt:              q.denyGrantStmt,
-		endDeliveryStmt:            q.endDeliveryStmt,
-		endGrantStmt:               q.endGrantStmt,
-		endGrantWithToolStmt:       q.endGrantWithToolStmt,
-		endKeyStmt:                 q.endKeyStmt,
-		expireGrantStmt:            q.expireGrantStmt,
-		extendAuditMinutesStmt:     q.extendAuditMinutesStmt,
-		failDeliveryStmt:           q.failDeliveryStmt,
-		forgetKeysStmt:             q.forgetKeysStmt,
-		giveGrantCredentialStmt:    q.giveGrantCredentialStmt,
-		holdChannelStmt:            q.holdChannelStmt,
-		insertAgentStmt:            q.insertAgentStmt,
-		insertChannelStmt:          q.insertChannelStmt,
-		insertDeliveryStmt:         q.insertDeliveryStmt,
-		insertInstructionsStmt:     q.insertInstructionsStmt,
-		insertKeyStmt:              q.insertKeyStmt,
-		insertNoteStmt:             q.insertNoteStmt,
-		insertOrganizationStmt:     q.insertOrganizationStmt,
-		insertRequestStmt:          q.insertRequestStmt,
-		insertSuggestionStmt:       q.insertSuggestionStmt,
-		insertToolStmt:             q.insertToolStmt,
-		keepAuditMinuteStmt:        q.keepAuditMinuteStmt,
-		keepFormerAgentNameStmt:    q.keepFormerAgentNameStmt,
-		keepFormerChannelNameStmt:  q.keepFormerChannelNameStmt,
-		keepFormerToolNameStmt:     q.keepFormerToolNameStmt,
-		keepPastAgentStmt:          q.keepPastAgentStmt,
-		keepPastAgentKeysStmt:      q.keepPastAgentKeysStmt,
-		keepPastBackerStmt:         q.keepPastBackerStmt,
-		keepPastGrantStmt:          q.keepPastGrantStmt,
-		keepPastRequestStmt:        q.keepPastRequestStmt,
-		keepPastSuggestionStmt:     q.keepPastSuggestionStmt,
-		keepPastToolStmt:           q.keepPastToolStmt,
-		removeChannelStmt:          q.removeChannelStmt,
-		removeToolStmt:             q.removeToolStmt,
-		reopenSuggestionStmt:       q.reopenSuggestionStmt,
-		replaceGrantCredentialStmt: q.replaceGrantCredentialStmt,
-		requeueDeliveryStmt:        q.requeueDeliveryStmt,
-		retireAgentStmt:            q.retireAgentStmt,
-		reviseToolStmt:             q.reviseToolStmt,
-		rotateToolCredentialStmt:   q.rotateToolCredentialStmt,
-		seeAgentStmt:               q.seeAgentStmt,
-		seeNoteStmt:                q.seeNoteStmt,
-		setAgentStatusStmt:         q.setAgentStatusStmt,
-		touchAgentStmt:             q.touchAgentStmt,
-		updateAgentStmt:            q.updateAgentStmt,
-		updateChannelStmt:          q.updateChannelStmt,
-		updateToolStmt:             q.updateToolStmt,
-		useKeyStmt:                 q.useKeyStmt,
-		firstAuditFromStmt:         q.firstAuditFromStmt,
-		lastAuditToStmt:            q.lastAuditToStmt,
-		listCatalogStmt:            q.listCatalogStmt,
-		listInstructionsStmt:       q.listInstructionsStmt,
+		db:                          tx,
+		tx:                          tx,
+		approveGrantStmt:            q.approveGrantStmt,
+		askGrantStmt:                q.askGrantStmt,
+		assignGrantStmt:             q.assignGrantStmt,
+		backNoteStmt:                q.backNoteStmt,
+		backSuggestionStmt:          q.backSuggestionStmt,
+		claimDeliveryStmt:           q.claimDeliveryStmt,
+		closePastAgentStmt:          q.closePastAgentStmt,
+		closePastAgentKeysStmt:      q.closePastAgentKeysStmt,
+		closePastBackerStmt:         q.closePastBackerStmt,
+		closePastGrantStmt:          q.closePastGrantStmt,
+		closePastGrantsOfToolStmt:   q.closePastGrantsOfToolStmt,
+		closePastRequestStmt:        q.closePastRequestStmt,
+		closePastRequestsOfToolStmt: q.closePastRequestsOfToolStmt,
+		closePastSuggestionStmt:     q.closePastSuggestionStmt,
+		closePastToolStmt:           q.closePastToolStmt,
+		countFetchesStmt:            q.countFetchesStmt,
+		decideNoteStmt:              q.decideNoteStmt,
+		decideRequestStmt:           q.decideRequestStmt,
+		decideSuggestionStmt:        q.decideSuggestionStmt,
+		denyGrantStmt:               q.denyGrantStmt,
+		endDeliveryStmt:             q.endDeliveryStmt,
+		endFrozenGrantStmt:          q.endFrozenGrantStmt,
+		endGrantStmt:                q.endGrantStmt,
+		endGrantWithToolStmt:        q.endGrantWithToolStmt,
+		endGrantsOfToolStmt:         q.endGrantsOfToolStmt,
+		endKeyStmt:                  q.endKeyStmt,
+		expireGrantStmt:             q.expireGrantStmt,
+		extendAuditMinutesStmt:      q.extendAuditMinutesStmt,
+		failDeliveryStmt:            q.failDeliveryStmt,
+		forgetKeysStmt:              q.forgetKeysStmt,
+		freezeToolStmt:              q.freezeToolStmt,
+		giveGrantCredentialStmt:     q.giveGrantCredentialStmt,
+		holdChannelStmt:             q.holdChannelStmt,
+		insertAgentStmt:             q.insertAgentStmt,
+		insertChannelStmt:           q.insertChannelStmt,
+		insertDeliveryStmt:          q.insertDeliveryStmt,
+		insertInstructionsStmt:      q.insertInstructionsStmt,
+		insertKeyStmt:               q.insertKeyStmt,
+		insertNoteStmt:              q.insertNoteStmt,
+		insertOrganizationStmt:      q.insertOrganizationStmt,
+		insertRequestStmt:           q.insertRequestStmt,
+		insertSuggestionStmt:        q.insertSuggestionStmt,
+		insertToolStmt:              q.insertToolStmt,
+		keepAuditMinuteStmt:         q.keepAuditMinuteStmt,
+		keepFormerAgentNameStmt:     q.keepFormerAgentNameStmt,
+		keepFormerChannelNameStmt:   q.keepFormerChannelNameStmt,
+		keepFormerToolNameStmt:      q.keepFormerToolNameStmt,
+		keepPastAgentStmt:           q.keepPastAgentStmt,
+		keepPastAgentKeysStmt:       q.keepPastAgentKeysStmt,
+		keepPastBackerStmt:          q.keepPastBackerStmt,
+		keepPastGrantStmt:           q.keepPastGrantStmt,
+		keepPastGrantsOfToolStmt:    q.keepPastGrantsOfToolStmt,
+		keepPastRequestStmt:         q.keepPastRequestStmt,
+		keepPastRequestsOfToolStmt:  q.keepPastRequestsOfToolStmt,
+		keepPastSuggestionStmt:      q.keepPastSuggestionStmt,
+		keepPastToolStmt:            q.keepPastToolStmt,
+		removeChannelStmt:           q.removeChannelStmt,
+		removeToolStmt:              q.removeToolStmt,
+		reopenSuggestionStmt:        q.reopenSuggestionStmt,
+		replaceGrantCredentialStmt:  q.replaceGrantCredentialStmt,
+		requeueDeliveryStmt:         q.requeueDeliveryStmt,
+		retireAgentStmt:             q.retireAgentStmt,
+		reviseToolStmt:              q.reviseToolStmt,
+		rotateToolCredentialStmt:    q.rotateToolCredentialStmt,
+		seeAgentStmt:                q.seeAgentStmt,
+		seeNoteStmt:                 q.seeNoteStmt,
+		setAgentStatusStmt:          q.setAgentStatusStmt,
+		touchAgentStmt:              q.touchAgentStmt,
+		unfreezeToolStmt:            q.unfreezeToolStmt,
+		updateAgentStmt:             q.updateAgentStmt,
+		updateChannelStmt:           q.updateChannelStmt,
+		updateToolStmt:              q.updateToolStmt,
+		useKeyStmt:                  q.useKeyStmt,
+		withdrawFrozenRequestStmt:   q.withdrawFrozenRequestStmt,
+		withdrawRequestsOfToolStmt:  q.withdrawRequestsOfToolStmt,
+		firstAuditFromStmt:          q.firstAuditFromStmt,
+		lastAuditToStmt:             q.lastAuditToStmt,
+		listCatalogStmt:             q.listCatalogStmt,
+		listInstructionsStmt:        q.listInstructionsStmt,
 	}
 }

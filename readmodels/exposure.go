@@ -75,15 +75,20 @@ func (db *DB) exposures(
 	q.is("g.tool_id", f.ToolID)
 	q.page("g", p)
 	return collect(ctx, db, q, "exposures", func(rows *sql.Rows) (Exposure, error) {
-		e := Exposure{Ended: ended}
-		var since, expires, first, last, position int64
-		err := rows.Scan(&e.AgentID, &e.AgentName, &e.ToolID, &e.ToolName, &e.CredentialMode, &e.CredentialVersion,
-			&since, &expires, &e.FetchCount, &first, &last, &position)
-		e.CredentialSince, e.CredentialExpiresAt = toTime(since), toTime(expires)
-		e.FirstFetchedAt, e.LastFetchedAt = toTime(first), toTime(last)
-		if e.place = unsigned(position); ended {
+		e, err := scanExposure(rows)
+		if e.Ended = ended; ended {
 			e.place += endedPlace
 		}
 		return e, err
 	})
+}
+
+func scanExposure(rows *sql.Rows) (Exposure, error) {
+	var e Exposure
+	var since, expires, first, last, position int64
+	err := rows.Scan(&e.AgentID, &e.AgentName, &e.ToolID, &e.ToolName, &e.CredentialMode, &e.CredentialVersion,
+		&since, &expires, &e.FetchCount, &first, &last, &position)
+	e.CredentialSince, e.CredentialExpiresAt = toTime(since), toTime(expires)
+	e.FirstFetchedAt, e.LastFetchedAt, e.place = toTime(first), toTime(last), unsigned(position)
+	return e, err
 }

@@ -34,7 +34,10 @@ SELECT id::uuid AS id, organization_id::uuid AS organization_id, position, name,
     'epoch'::timestamptz + nullif(removed_at, 0) * interval '1 microsecond' AS removed_at, revision,
     replace(nullif(credential_fields, ''), '\u0000', '\ufffd')::jsonb AS credential_fields,
     nullif(removed_by_type, '') AS removed_by_type, nullif(removed_by_id, '') AS removed_by_id,
-    'epoch'::timestamptz + nullif(credential_at, 0) * interval '1 microsecond' AS credential_at
+    'epoch'::timestamptz + nullif(credential_at, 0) * interval '1 microsecond' AS credential_at,
+    'epoch'::timestamptz + nullif(frozen_at, 0) * interval '1 microsecond' AS frozen_at,
+    nullif(frozen_position, 0) AS frozen_position, nullif(frozen_by_type, '') AS frozen_by_type,
+    nullif(frozen_by_id, '') AS frozen_by_id, freezes
 FROM tools;
 
 CREATE OR REPLACE VIEW reporting.tool_instructions AS

@@ -81,6 +81,7 @@ func suite(t *testing.T, open func(*testing.T) *readmodels.DB) {
 		{"no query of the audit reads far", testAuditPlans},
 		{"decisions", testDecisions},
 		{"exposures", testExposures},
+		{"freezes", testFreezes},
 		{"suggestions, by demand", testSuggestions},
 		{"notes", testNotes},
 		{"notification channels", testChannels},

@@ -77,7 +77,12 @@ CREATE TABLE tools (
     removed_at            BIGINT NOT NULL DEFAULT 0, -- a removed tool is still shown by its id, and named
     removed_by_type       TEXT   NOT NULL DEFAULT '',
     removed_by_id         TEXT   NOT NULL DEFAULT '',
-    revision              BIGINT NOT NULL DEFAULT 1
+    revision              BIGINT NOT NULL DEFAULT 1,
+    frozen_at             BIGINT NOT NULL DEFAULT 0, -- 0: it isn't frozen
+    frozen_position       BIGINT NOT NULL DEFAULT 0, -- of the freeze in force
+    frozen_by_type        TEXT   NOT NULL DEFAULT '', -- the last time, also after it
+    frozen_by_id          TEXT   NOT NULL DEFAULT '',
+    freezes               BIGINT NOT NULL DEFAULT 0  -- what was granted at a lower count has ended
 );
 CREATE INDEX tools_alike ON tools (organization_id, skeleton);
 CREATE INDEX tools_newest ON tools (organization_id, position);
@@ -362,6 +367,11 @@ CREATE TABLE past_tools (
     removed_by_type       TEXT   NOT NULL,
     removed_by_id         TEXT   NOT NULL,
     revision              BIGINT NOT NULL,
+    frozen_at             BIGINT NOT NULL,
+    frozen_position       BIGINT NOT NULL,
+    frozen_by_type        TEXT   NOT NULL,
+    frozen_by_id          TEXT   NOT NULL,
+    freezes               BIGINT NOT NULL,
     PRIMARY KEY (id, since)
 );
 CREATE INDEX past_tools_newest ON past_tools (organization_id, position);

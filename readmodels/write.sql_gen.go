@@ -248,6 +248,23 @@ func (q *Queries) ClosePastGrant(ctx context.Context, arg ClosePastGrantParams) 
 	return err
 }
 
+const closePastGrantsOfTool = `-- name: ClosePastGrantsOfTool :exec
+UPDATE past_grants SET until = $1
+WHERE past_grants.tool_id = $2 AND past_grants.until = 9223372036854775807 AND EXISTS (
+    SELECT 1 FROM grants AS g
+    WHERE g.agent_id = past_grants.agent_id AND g.tool_id = past_grants.tool_id AND g.decided_position = $1)
+`
+
+type ClosePastGrantsOfToolParams struct {
+	Since  int64
+	ToolID string
+}
+
+func (q *Queries) ClosePastGrantsOfTool(ctx context.Context, arg ClosePastGrantsOfToolParams) error {
+	_, err := q.exec(ctx, q.closePastGrantsOfToolStmt, closePastGrantsOfTool, arg.Since, arg.ToolID)
+	return err
+}
+
 const closePastRequest = `-- name: ClosePastRequest :exec
 UPDATE past_requests SET until = $1 WHERE id = $2 AND until = 9223372036854775807
 `
@@ -259,6 +276,22 @@ type ClosePastRequestParams struct {
 
 func (q *Queries) ClosePastRequest(ctx context.Context, arg ClosePastRequestParams) error {
 	_, err := q.exec(ctx, q.closePastRequestStmt, closePastRequest, arg.Since, arg.ID)
+	return err
+}
+
+const closePastRequestsOfTool = `-- name: ClosePastRequestsOfTool :exec
+UPDATE past_requests SET until = $1
+WHERE past_requests.tool_id = $2 AND past_requests.until = 9223372036854775807 AND EXISTS (
+    SELECT 1 FROM requests AS r WHERE r.id = past_requests.id AND r.decided_position = $1)
+`
+
+type ClosePastRequestsOfToolParams struct {
+	Since  int64
+	ToolID string
+}
+
+func (q *Queries) ClosePastRequestsOfTool(ctx context.Context, arg ClosePastRequestsOfToolParams) error {
+	_, err := q.exec(ctx, q.closePastRequestsOfToolStmt, closePastRequestsOfTool, arg.Since, arg.ToolID)
 	return err
 }
 
@@ -470,6 +503,37 @@ func (q *Queries) EndDelivery(ctx context.Context, arg EndDeliveryParams) error 
 	return err
 }
 
+const endFrozenGrant = `-- name: EndFrozenGrant :exec
+
+UPDATE grants SET
+    status = 'revoked',
+    decided_at = $1, decided_position = $2, decided_by_type = t.frozen_by_type, decided_by_id = t.frozen_by_id,
+    ended_at = $1, ended_by_type = t.frozen_by_type, ended_by_id = t.frozen_by_id
+FROM tools AS t
+WHERE grants.agent_id = $3 AND grants.tool_id = $4 AND grants.status IN ('pending', 'approved')
+  AND t.id = grants.tool_id AND t.freezes > $5
+`
+
+type EndFrozenGrantParams struct {
+	At       int64
+	Position int64
+	AgentID  string
+	ToolID   string
+	Freezes  int64
+}
+
+// What was decided before a freeze of the tool and written after it has ended with that.
+func (q *Queries) EndFrozenGrant(ctx context.Context, arg EndFrozenGrantParams) error {
+	_, err := q.exec(ctx, q.endFrozenGrantStmt, endFrozenGrant,
+		arg.At,
+		arg.Position,
+		arg.AgentID,
+		arg.ToolID,
+		arg.Freezes,
+	)
+	return err
+}
+
 const endGrant = `-- name: EndGrant :exec
 UPDATE grants SET
     status = $1,
@@ -516,6 +580,33 @@ type EndGrantWithToolParams struct {
 
 func (q *Queries) EndGrantWithTool(ctx context.Context, arg EndGrantWithToolParams) error {
 	_, err := q.exec(ctx, q.endGrantWithToolStmt, endGrantWithTool, arg.AgentID, arg.ToolID)
+	return err
+}
+
+const endGrantsOfTool = `-- name: EndGrantsOfTool :exec
+UPDATE grants SET
+    status = 'revoked',
+    decided_at = $1, decided_position = $2, decided_by_type = $3, decided_by_id = $4,
+    ended_at = $1, ended_by_type = $3, ended_by_id = $4
+WHERE tool_id = $5 AND status IN ('pending', 'approved')
+`
+
+type EndGrantsOfToolParams struct {
+	At       int64
+	Position int64
+	ByType   string
+	ByID     string
+	ToolID   string
+}
+
+func (q *Queries) EndGrantsOfTool(ctx context.Context, arg EndGrantsOfToolParams) error {
+	_, err := q.exec(ctx, q.endGrantsOfToolStmt, endGrantsOfTool,
+		arg.At,
+		arg.Position,
+		arg.ByType,
+		arg.ByID,
+		arg.ToolID,
+	)
 	return err
 }
 
@@ -590,6 +681,34 @@ type ForgetKeysParams struct {
 
 func (q *Queries) ForgetKeys(ctx context.Context, arg ForgetKeysParams) error {
 	_, err := q.exec(ctx, q.forgetKeysStmt, forgetKeys, arg.AgentID, arg.Upto)
+	return err
+}
+
+const freezeTool = `-- name: FreezeTool :exec
+UPDATE tools SET
+    frozen_at = $1, frozen_position = $2, frozen_by_type = $3, frozen_by_id = $4,
+    freezes = $5, updated_at = $1, revision = revision + 1
+WHERE id = $6
+`
+
+type FreezeToolParams struct {
+	At       int64
+	Position int64
+	ByType   string
+	ByID     string
+	Freezes  int64
+	ID       string
+}
+
+func (q *Queries) FreezeTool(ctx context.Context, arg FreezeToolParams) error {
+	_, err := q.exec(ctx, q.freezeToolStmt, freezeTool,
+		arg.At,
+		arg.Position,
+		arg.ByType,
+		arg.ByID,
+		arg.Freezes,
+		arg.ID,
+	)
 	return err
 }
 
@@ -1082,6 +1201,28 @@ func (q *Queries) KeepPastGrant(ctx context.Context, arg KeepPastGrantParams) er
 	return err
 }
 
+const keepPastGrantsOfTool = `-- name: KeepPastGrantsOfTool :exec
+INSERT INTO past_grants (since, until, agent_id, tool_id, organization_id, position, status, origin, request_id,
+    reason, decided_at, decided_by_type, decided_by_id, denial_reason, approved_at, approved_by_type, approved_by_id,
+    ended_at, ended_by_type, ended_by_id, expires_at, credential_expires_at, credential_version, credential_at,
+    decided_position)
+SELECT $1, 9223372036854775807, o.agent_id, o.tool_id, o.organization_id, o.position, o.status,
+    o.origin, o.request_id, o.reason, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason,
+    o.approved_at, o.approved_by_type, o.approved_by_id, o.ended_at, o.ended_by_type, o.ended_by_id, o.expires_at,
+    o.credential_expires_at, o.credential_version, o.credential_at, o.decided_position
+FROM grants AS o WHERE o.tool_id = $2 AND o.decided_position = $1
+`
+
+type KeepPastGrantsOfToolParams struct {
+	Since  int64
+	ToolID string
+}
+
+func (q *Queries) KeepPastGrantsOfTool(ctx context.Context, arg KeepPastGrantsOfToolParams) error {
+	_, err := q.exec(ctx, q.keepPastGrantsOfToolStmt, keepPastGrantsOfTool, arg.Since, arg.ToolID)
+	return err
+}
+
 const keepPastRequest = `-- name: KeepPastRequest :exec
 INSERT INTO past_requests (since, until, id, organization_id, position, agent_id, tool_id, reason, status,
     created_at, decided_at, decided_by_type, decided_by_id, denial_reason, decided_position)
@@ -1097,6 +1238,24 @@ type KeepPastRequestParams struct {
 
 func (q *Queries) KeepPastRequest(ctx context.Context, arg KeepPastRequestParams) error {
 	_, err := q.exec(ctx, q.keepPastRequestStmt, keepPastRequest, arg.Since, arg.ID)
+	return err
+}
+
+const keepPastRequestsOfTool = `-- name: KeepPastRequestsOfTool :exec
+INSERT INTO past_requests (since, until, id, organization_id, position, agent_id, tool_id, reason, status,
+    created_at, decided_at, decided_by_type, decided_by_id, denial_reason, decided_position)
+SELECT $1, 9223372036854775807, o.id, o.organization_id, o.position, o.agent_id, o.tool_id, o.reason,
+    o.status, o.created_at, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason, o.decided_position
+FROM requests AS o WHERE o.tool_id = $2 AND o.decided_position = $1
+`
+
+type KeepPastRequestsOfToolParams struct {
+	Since  int64
+	ToolID string
+}
+
+func (q *Queries) KeepPastRequestsOfTool(ctx context.Context, arg KeepPastRequestsOfToolParams) error {
+	_, err := q.exec(ctx, q.keepPastRequestsOfToolStmt, keepPastRequestsOfTool, arg.Since, arg.ToolID)
 	return err
 }
 
@@ -1123,11 +1282,12 @@ const keepPastTool = `-- name: KeepPastTool :exec
 INSERT INTO past_tools (since, until, id, organization_id, position, name, name_folded, skeleton, description, url,
     docs_url, auth_type, credential_mode, credential_version, credential_expires_at, credential_at,
     credential_fields, instructions, instructions_version, max_grant_seconds, created_at, updated_at, removed_at,
-    removed_by_type, removed_by_id, revision)
+    removed_by_type, removed_by_id, revision, frozen_at, frozen_position, frozen_by_type, frozen_by_id, freezes)
 SELECT $1, 9223372036854775807, o.id, o.organization_id, o.position, o.name, o.name_folded, o.skeleton,
     o.description, o.url, o.docs_url, o.auth_type, o.credential_mode, o.credential_version, o.credential_expires_at,
     o.credential_at, o.credential_fields, o.instructions, o.instructions_version, o.max_grant_seconds, o.created_at,
-    o.updated_at, o.removed_at, o.removed_by_type, o.removed_by_id, o.revision
+    o.updated_at, o.removed_at, o.removed_by_type, o.removed_by_id, o.revision, o.frozen_at, o.frozen_position,
+    o.frozen_by_type, o.frozen_by_id, o.freezes
 FROM tools AS o WHERE o.id = $2
 `
 
@@ -1359,6 +1519,21 @@ func (q *Queries) TouchAgent(ctx context.Context, id string) error {
 	return err
 }
 
+const unfreezeTool = `-- name: UnfreezeTool :exec
+UPDATE tools SET frozen_at = 0, frozen_position = 0, updated_at = $1, revision = revision + 1
+WHERE id = $2
+`
+
+type UnfreezeToolParams struct {
+	At int64
+	ID string
+}
+
+func (q *Queries) UnfreezeTool(ctx context.Context, arg UnfreezeToolParams) error {
+	_, err := q.exec(ctx, q.unfreezeToolStmt, unfreezeTool, arg.At, arg.ID)
+	return err
+}
+
 const updateAgent = `-- name: UpdateAgent :exec
 UPDATE agents SET
     name = coalesce($1, name),
@@ -1476,5 +1651,56 @@ type UseKeyParams struct {
 
 func (q *Queries) UseKey(ctx context.Context, arg UseKeyParams) error {
 	_, err := q.exec(ctx, q.useKeyStmt, useKey, arg.LastUsedAt, arg.AgentID, arg.Number)
+	return err
+}
+
+const withdrawFrozenRequest = `-- name: WithdrawFrozenRequest :exec
+UPDATE requests SET
+    status = 'withdrawn',
+    decided_at = $1, decided_position = $2, decided_by_type = t.frozen_by_type, decided_by_id = t.frozen_by_id
+FROM tools AS t
+WHERE requests.id = $3 AND requests.status = 'pending' AND t.id = requests.tool_id AND t.freezes > $4
+`
+
+type WithdrawFrozenRequestParams struct {
+	At       int64
+	Position int64
+	ID       string
+	Freezes  int64
+}
+
+func (q *Queries) WithdrawFrozenRequest(ctx context.Context, arg WithdrawFrozenRequestParams) error {
+	_, err := q.exec(ctx, q.withdrawFrozenRequestStmt, withdrawFrozenRequest,
+		arg.At,
+		arg.Position,
+		arg.ID,
+		arg.Freezes,
+	)
+	return err
+}
+
+const withdrawRequestsOfTool = `-- name: WithdrawRequestsOfTool :exec
+UPDATE requests SET
+    status = 'withdrawn',
+    decided_at = $1, decided_position = $2, decided_by_type = $3, decided_by_id = $4
+WHERE tool_id = $5 AND status = 'pending'
+`
+
+type WithdrawRequestsOfToolParams struct {
+	At       int64
+	Position int64
+	ByType   string
+	ByID     string
+	ToolID   string
+}
+
+func (q *Queries) WithdrawRequestsOfTool(ctx context.Context, arg WithdrawRequestsOfToolParams) error {
+	_, err := q.exec(ctx, q.withdrawRequestsOfToolStmt, withdrawRequestsOfTool,
+		arg.At,
+		arg.Position,
+		arg.ByType,
+		arg.ByID,
+		arg.ToolID,
+	)
 	return err
 }

@@ -85,6 +85,8 @@ var ocsfActions = map[string]ocsfAction{
 	"tool.credential_rotated":     {entityManagement, 3, informational, success, ""},
 	"tool.instructions_revised":   {entityManagement, 3, informational, success, ""},
 	"tool.removed":                {entityManagement, 4, informational, success, ""},
+	"tool.frozen":                 {entityManagement, 12, low, success, ""},
+	"tool.unfrozen":               {entityManagement, 13, informational, success, ""},
 	"suggestion.made":             {entityManagement, 1, informational, success, ""},
 	"suggestion.backed":           {entityManagement, 3, informational, success, ""},
 	"suggestion.dismissed":        {entityManagement, 3, informational, success, ""},

@@ -149,6 +149,7 @@ func assemble(
 	}
 	followers := []reactions.Reaction{
 		reactions.RemovedTools(readModel, grants),
+		reactions.FrozenTools(readModel, grants),
 		reactions.AnsweredSuggestions(grants),
 		reactions.PlannedChanges(tools),
 		reactions.TakenNotes(notes),

@@ -23,6 +23,8 @@ type Tool struct {
 	CredentialVersion   int
 	InstructionsVersion int
 	MaxGrant            time.Duration // 0: no limit
+	Frozen              bool          // nobody may be given access
+	Freezes             int           // how often it was frozen; what is of a lower count has ended
 }
 
 // The commands of an agent.
@@ -102,10 +104,18 @@ type (
 		Approved     bool
 		Suspensions  int
 	}
-	// Revoke ends access or a request.
+	// Revoke ends access or a request. With Freeze it ends only what is from before that freeze of the
+	// tool.
 	Revoke struct {
 		ToolID string
 		Cause  Cause
+		Freeze int
+	}
+	// RevokeApproved ends all access that one person or token gave at Since or later, and nobody has
+	// given again since then.
+	RevokeApproved struct {
+		By    string
+		Since time.Time
 	}
 	// Expire ends access whose time has passed.
 	Expire struct {
@@ -144,6 +154,7 @@ func (Deny) agentCommand()              {}
 func (Assign) agentCommand()            {}
 func (Seed) agentCommand()              {}
 func (Revoke) agentCommand()            {}
+func (RevokeApproved) agentCommand()    {}
 func (Expire) agentCommand()            {}
 func (ReplaceCredential) agentCommand() {}
 func (Vend) agentCommand()              {}

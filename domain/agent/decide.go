@@ -72,10 +72,12 @@ func Decide(s State, c Command) ([]Event, error) {
 	case Seed:
 		return seed(s, c)
 	case Revoke:
-		if g := s.Grants[c.ToolID]; g.Open() {
+		if g := s.Grants[c.ToolID]; g.Open() && (c.Freeze == 0 || g.ToolFreezes < c.Freeze) {
 			return one(revoked(g, c.ToolID, c.Cause)), nil
 		}
 		return nil, nil
+	case RevokeApproved:
+		return revokeApproved(s, c), nil
 	case Expire:
 		if s.Grants[c.ToolID].At(c.At) == Expired && s.Grants[c.ToolID].Status == Approved {
 			return one(GrantExpired{ToolID: c.ToolID, SecretID: s.Grants[c.ToolID].SecretID}), nil
@@ -100,7 +102,7 @@ func basedOn(c Command) domain.Revisions {
 		return c.IfRevision
 	case Retire:
 		return c.IfRevision
-	case Register, Request, Withdraw, Approve, Deny, Assign, Seed, Revoke, Expire, ReplaceCredential, Vend:
+	case Register, Request, Withdraw, Approve, Deny, Assign, Seed, Revoke, RevokeApproved, Expire, ReplaceCredential, Vend:
 	}
 	return nil
 }
@@ -187,7 +189,7 @@ func request(s State, c Request) ([]Event, error) {
 		return nil, domain.NotFound("tool")
 	}
 	g := s.Grants[c.Tool.ID]
-	switch g.At(c.At) {
+	switch g.Of(c.Tool, c.At) {
 	case Pending:
 		if g.RequestID == c.RequestID {
 			return nil, nil
@@ -215,9 +217,9 @@ func request(s State, c Request) ([]Event, error) {
 	if err := room(s, g); err != nil {
 		return nil, err
 	}
-	return append(
-		expireFirst(g, c.At, c.Tool.ID), GrantRequested{ToolID: c.Tool.ID, RequestID: c.RequestID, Reason: c.Reason},
-	), nil
+	return append(endFirst(g, c.Tool, c.At), GrantRequested{
+		ToolID: c.Tool.ID, RequestID: c.RequestID, Reason: c.Reason, ToolFreezes: c.Tool.Freezes,
+	}), nil
 }
 
 // room refuses one more open grant than an agent may hold. g is the one about to be replaced; if it
@@ -235,10 +237,14 @@ func room(s State, g Grant) error {
 	return nil
 }
 
-// expireFirst writes the end of a grant whose time has passed before what follows it.
-func expireFirst(g Grant, at time.Time, toolID string) []Event {
-	if g.Status == Approved && g.At(at) == Expired {
-		return one(GrantExpired{ToolID: toolID, SecretID: g.SecretID})
+// endFirst writes the end of a grant that a freeze has ended, or whose time has passed, before what
+// follows it.
+func endFirst(g Grant, tool Tool, at time.Time) []Event {
+	switch {
+	case g.ended(tool):
+		return one(revoked(g, tool.ID, CauseToolFrozen))
+	case g.Status == Approved && g.At(at) == Expired:
+		return one(GrantExpired{ToolID: tool.ID, SecretID: g.SecretID})
 	}
 	return nil
 }
@@ -259,7 +265,7 @@ func (s State) Digest(tool Tool) string {
 // undecided refuses a decision about a request that doesn't wait, or that is not what was seen. It
 // returns the digest of what the decision is about.
 func undecided(s State, tool Tool, requestID string, seen domain.Seen) (string, error) {
-	if g := s.Grants[tool.ID]; g.RequestID != requestID || g.Status != Pending {
+	if g := s.Grants[tool.ID]; g.RequestID != requestID || g.Status != Pending || g.ended(tool) {
 		return "", &domain.Error{
 			Kind: domain.KindConflict, Code: "already_decided", Detail: "This request is no longer pending.",
 			Hint: "See how it ended with {getRequest}.",
@@ -282,14 +288,14 @@ func approve(s State, c Approve) ([]Event, error) {
 	return one(
 		GrantApproved{
 			ToolID: c.Tool.ID, RequestID: c.RequestID, SecretID: c.SecretID, CredentialFields: c.CredentialFields,
-			ExpiresAt: expires, DecidedOn: digest,
+			ExpiresAt: expires, DecidedOn: digest, ToolFreezes: c.Tool.Freezes,
 		},
 	), nil
 }
 
 func assign(s State, c Assign) ([]Event, error) {
 	g := s.Grants[c.Tool.ID]
-	if g.At(c.At) == Approved {
+	if g.Of(c.Tool, c.At) == Approved {
 		return nil, &domain.Error{
 			Kind: domain.KindConflict, Code: "already_approved", Detail: "The agent already has access to this tool.",
 			Hint: "To change its terms, end it with {revokeGrant} and assign it again.",
@@ -300,11 +306,11 @@ func assign(s State, c Assign) ([]Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	if g.Status == Pending {
+	if g.Of(c.Tool, c.At) == Pending {
 		return one(
 			GrantApproved{
 				ToolID: c.Tool.ID, RequestID: g.RequestID, SecretID: c.SecretID, CredentialFields: c.CredentialFields,
-				ExpiresAt: expires, DecidedOn: s.Digest(c.Tool),
+				ExpiresAt: expires, DecidedOn: s.Digest(c.Tool), ToolFreezes: c.Tool.Freezes,
 			},
 		), nil
 	}
@@ -312,9 +318,10 @@ func assign(s State, c Assign) ([]Event, error) {
 		return nil, err
 	}
 	return append(
-		expireFirst(g, c.At, c.Tool.ID),
+		endFirst(g, c.Tool, c.At),
 		GrantAssigned{
 			ToolID: c.Tool.ID, SecretID: c.SecretID, CredentialFields: c.CredentialFields, ExpiresAt: expires,
+			ToolFreezes: c.Tool.Freezes,
 		},
 	), nil
 }
@@ -330,6 +337,9 @@ func terms(s State, tool Tool, secretID string, at time.Time, expires *time.Time
 	}
 	if !tool.Exists {
 		return nil, domain.NotFound("tool")
+	}
+	if tool.Frozen {
+		return nil, Frozen(tool.ID)
 	}
 	if err := ownCredential(tool, secretID); err != nil {
 		return nil, err
@@ -367,7 +377,7 @@ func ownCredential(tool Tool, secretID string) error {
 
 func replaceCredential(s State, c ReplaceCredential) ([]Event, error) {
 	g := s.Grants[c.Tool.ID]
-	if !c.Tool.Exists || g.At(c.At) != Approved {
+	if !c.Tool.Exists || g.Of(c.Tool, c.At) != Approved {
 		return nil, domain.NotFound("grant")
 	}
 	if err := ownCredential(c.Tool, c.SecretID); err != nil {

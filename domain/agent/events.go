@@ -28,6 +28,7 @@ type KeyEnd struct {
 }
 
 // The events of an agent's stream. RequestID is empty where access was given without a request.
+// ToolFreezes is how often the tool had been frozen when it was decided: another freeze ends it.
 type (
 	// Registered begins the stream.
 	Registered struct {
@@ -62,6 +63,7 @@ type (
 		RequestID    string `json:"request_id"`
 		Reason       string `json:"reason"`
 		SuggestionID string `json:"suggestion_id,omitempty"`
+		ToolFreezes  int    `json:"tool_freezes,omitempty"`
 	}
 	// GrantWithdrawn is an agent taking its request back.
 	GrantWithdrawn struct {
@@ -78,6 +80,7 @@ type (
 		CredentialFields domain.Parts `json:"credential_fields,omitempty"`
 		ExpiresAt        *time.Time   `json:"expires_at,omitempty"`
 		DecidedOn        string       `json:"decided_on,omitempty"`
+		ToolFreezes      int          `json:"tool_freezes,omitempty"`
 	}
 	// GrantDenied is a human's no to a request.
 	GrantDenied struct {
@@ -95,6 +98,7 @@ type (
 		ExpiresAt        *time.Time   `json:"expires_at,omitempty"`
 		Reason           string       `json:"reason,omitempty"`
 		SuggestionID     string       `json:"suggestion_id,omitempty"`
+		ToolFreezes      int          `json:"tool_freezes,omitempty"`
 	}
 	// GrantRevoked ends access, or a request, from outside. SecretID is the agent's own credential
 	// that ends with it.
@@ -138,6 +142,7 @@ const (
 	CauseSuspended   Cause = "agent_suspended"
 	CauseRetired     Cause = "agent_retired"
 	CauseToolRemoved Cause = "tool_removed"
+	CauseToolFrozen  Cause = "tool_frozen"
 )
 
 func (Registered) agentEvent()              {}

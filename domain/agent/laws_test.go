@@ -22,6 +22,8 @@ type history struct {
 	now    time.Time
 	asked  int
 	access map[string]bool   // approved and not ended since, whatever the clock says
+	frozen map[string]bool   // tools
+	counts map[string]int    // of freezes, of each tool
 	keys   map[int]time.Time // when each key made so far ends; far ahead while unset
 }
 
@@ -110,6 +112,8 @@ func (h *history) live() int {
 func (h *history) command(t *rapid.T) agent.Command {
 	tool := agent.Tool{ID: rapid.SampledFrom(tools).Draw(t, "tool"), Exists: rapid.IntRange(0, 9).Draw(t, "exists") > 0}
 	tool.PerAgent = tool.ID == "linear"
+	h.freeze(t, tool.ID)
+	tool.Frozen, tool.Freezes = h.frozen[tool.ID], h.counts[tool.ID]
 	secret := ""
 	if tool.PerAgent {
 		secret = rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "secret")
@@ -156,7 +160,10 @@ func (h *history) command(t *rapid.T) agent.Command {
 	case 9:
 		return agent.Assign{At: h.now, Tool: tool, SecretID: secret, ExpiresAt: ends}
 	case 10:
-		return agent.Revoke{ToolID: tool.ID, Cause: agent.CauseAdmin}
+		freeze := rapid.IntRange(0, h.counts[tool.ID]).Draw(t, "of")
+		return agent.Revoke{ToolID: tool.ID, Cause: agent.CauseAdmin, Freeze: freeze}
+	case 15:
+		return agent.RevokeApproved{By: admin.ID, Since: h.now.Add(-time.Hour)}
 	case 11:
 		return agent.Expire{At: h.now, ToolID: tool.ID}
 	case 12:
@@ -166,9 +173,23 @@ func (h *history) command(t *rapid.T) agent.Command {
 	}
 }
 
+// freeze freezes a tool, or lifts the freeze, in the catalog.
+func (h *history) freeze(t *rapid.T, tool string) {
+	if rapid.IntRange(0, 5).Draw(t, "freeze") > 0 {
+		return
+	}
+	if h.frozen[tool] = !h.frozen[tool]; h.frozen[tool] {
+		h.counts[tool]++
+		delete(h.access, tool)
+	}
+}
+
 func TestLaws(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		h := &history{now: start, access: map[string]bool{}, keys: map[int]time.Time{}}
+		h := &history{
+			now: start, access: map[string]bool{}, keys: map[int]time.Time{}, frozen: map[string]bool{},
+			counts: map[string]int{},
+		}
 		h.apply(t, agent.Register{OrganizationID: "org", Name: "n", Key: agent.Key{Number: 1}})
 		for range rapid.IntRange(1, 60).Draw(t, "commands") {
 			c := h.command(t)
@@ -186,7 +207,7 @@ func TestLaws(t *testing.T) {
 			}
 			if v, ok := c.(agent.Vend); ok && len(events) > 0 {
 				g := h.state.Grants[v.Tool.ID]
-				if !live || !v.Tool.Exists || (g.ExpiresAt != nil && !v.At.Before(*g.ExpiresAt)) {
+				if !live || !v.Tool.Exists || v.Tool.Frozen || (g.ExpiresAt != nil && !v.At.Before(*g.ExpiresAt)) {
 					t.Fatalf("vended to a suspended agent, of a removed tool or after its time")
 				}
 			}
@@ -230,7 +251,9 @@ func TestFoldingNeverFails(t *testing.T) {
 			}
 			s = next
 		}
-		_, _ = agent.Decide(s, (&history{state: s, now: start}).command(t))
+		_, _ = agent.Decide(s, (&history{
+			state: s, now: start, frozen: map[string]bool{}, counts: map[string]int{},
+		}).command(t))
 	})
 }
 

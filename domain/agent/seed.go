@@ -3,15 +3,15 @@ package agent
 import "time"
 
 // WhyNot says why a suggestion's answer can give an agent nothing of a tool, or "" if it can.
-func WhyNot(s State, toolID string, at time.Time) string {
+func WhyNot(s State, tool Tool, at time.Time) string {
 	switch {
 	case !s.Exists():
 		return "the agent is retired"
 	case s.Status != StatusActive:
 		return "the agent is suspended"
 	}
-	g := s.Grants[toolID]
-	switch g.At(at) {
+	g := s.Grants[tool.ID]
+	switch g.Of(tool, at) {
 	case None:
 		if room(s, g) != nil {
 			return "the agent holds as many open grants as it may"
@@ -37,22 +37,33 @@ func WhyNot(s State, toolID string, at time.Time) string {
 // did.
 func Seeded(s State, c Seed) (status GrantStatus, why string) {
 	g := s.Grants[c.Tool.ID]
-	if g.SuggestionID == c.SuggestionID && g.Open() {
-		return g.At(c.At), ""
+	if status = g.Of(c.Tool, c.At); g.SuggestionID == c.SuggestionID && g.Open() && status != Revoked {
+		return status, ""
 	}
-	if why = WhyNot(s, c.Tool.ID, c.At); why == "" {
+	switch why = WhyNot(s, c.Tool, c.At); {
+	case why != "":
+	case c.frozenSince():
+		why = "the tool was frozen since"
+	default:
 		why = "the agent was suspended since"
 	}
 	return None, why
 }
 
+// frozenSince reports whether the tool was frozen after access to it was decided. That was when the
+// tool was added, because only then a suggestion gives access.
+func (c Seed) frozenSince() bool { return c.Approved && c.Tool.Freezes > 0 }
+
 func seed(s State, c Seed) ([]Event, error) {
-	if WhyNot(s, c.Tool.ID, c.At) != "" || s.Suspensions != c.Suspensions || !c.Tool.Exists {
+	if WhyNot(s, c.Tool, c.At) != "" || s.Suspensions != c.Suspensions || !c.Tool.Exists || c.frozenSince() {
 		return nil, nil
 	}
 	if !c.Approved || c.Tool.PerAgent {
 		return one(
-			GrantRequested{ToolID: c.Tool.ID, RequestID: c.RequestID, Reason: c.Reason, SuggestionID: c.SuggestionID},
+			GrantRequested{
+				ToolID: c.Tool.ID, RequestID: c.RequestID, Reason: c.Reason, SuggestionID: c.SuggestionID,
+				ToolFreezes: c.Tool.Freezes,
+			},
 		), nil
 	}
 	expires, err := terms(s, c.Tool, "", c.At, nil)

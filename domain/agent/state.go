@@ -62,6 +62,7 @@ type Grant struct {
 	CredentialVersion   int           `json:"credential_version,omitempty"`
 	CredentialFields    domain.Parts  `json:"credential_fields,omitempty"`
 	CredentialExpiresAt *time.Time    `json:"credential_expires_at,omitempty"`
+	ToolFreezes         int           `json:"tool_freezes,omitempty"`
 	FetchCount          int64         `json:"fetch_count,omitempty"`
 	LastFetchedAt       time.Time     `json:"last_fetched_at,omitzero"`
 }
@@ -73,6 +74,20 @@ func (g Grant) At(now time.Time) GrantStatus {
 		return Expired
 	}
 	return g.Status
+}
+
+// Of is the grant's status at a moment, as the catalog has its tool: what a freeze of the tool has
+// ended counts as revoked, whether or not the event exists yet.
+func (g Grant) Of(tool Tool, now time.Time) GrantStatus {
+	if g.ended(tool) {
+		return Revoked
+	}
+	return g.At(now)
+}
+
+// ended reports whether a freeze of the tool has ended the grant and the event is still to come.
+func (g Grant) ended(tool Tool) bool {
+	return g.Open() && g.ToolFreezes < tool.Freezes || g.Status == Approved && tool.Frozen
 }
 
 // Open reports whether the grant gives access now or may give it later without another request.
@@ -104,7 +119,8 @@ type State struct {
 	LastSeenAt     time.Time        `json:"last_seen_at,omitzero"`
 	Revision       int              `json:"revision,omitempty"` // of the resource: one more with each edit
 	Suspensions    int              `json:"suspensions,omitempty"`
-	Grants         map[string]Grant `json:"grants,omitempty"` // by tool
+	SuspendedAt    time.Time        `json:"suspended_at,omitzero"` // the last time
+	Grants         map[string]Grant `json:"grants,omitempty"`      // by tool
 }
 
 // Exists reports whether the agent was registered and not retired.
@@ -193,7 +209,7 @@ func Evolve(s State, f domain.Fact[Event]) State {
 		s.NextKey = e.Key.Number + 1
 		s.Revision++
 	case Suspended:
-		s.Status = StatusSuspended
+		s.Status, s.SuspendedAt = StatusSuspended, f.At
 		s.Suspensions++
 		s.Revision++
 	case Reactivated:
@@ -206,6 +222,7 @@ func Evolve(s State, f domain.Fact[Event]) State {
 		return s.with(e.ToolID, func(g *Grant) {
 			*g = Grant{
 				Status: Pending, Origin: FromRequest, RequestID: e.RequestID, Reason: e.Reason, RequestedAt: f.At,
+				ToolFreezes: e.ToolFreezes,
 			}
 			g.answers(e.SuggestionID)
 		})
@@ -214,7 +231,7 @@ func Evolve(s State, f domain.Fact[Event]) State {
 	case GrantApproved:
 		return s.with(e.ToolID, func(g *Grant) {
 			decided(g, Approved)
-			g.ExpiresAt = e.ExpiresAt
+			g.ExpiresAt, g.ToolFreezes = e.ExpiresAt, e.ToolFreezes
 			g.own(e.SecretID, e.CredentialFields)
 		})
 	case GrantDenied:
@@ -224,7 +241,9 @@ func Evolve(s State, f domain.Fact[Event]) State {
 		})
 	case GrantAssigned:
 		return s.with(e.ToolID, func(g *Grant) {
-			*g = Grant{Origin: FromAssignment, ExpiresAt: e.ExpiresAt, Reason: e.Reason}
+			*g = Grant{
+				Origin: FromAssignment, ExpiresAt: e.ExpiresAt, Reason: e.Reason, ToolFreezes: e.ToolFreezes,
+			}
 			g.answers(e.SuggestionID)
 			decided(g, Approved)
 			g.own(e.SecretID, e.CredentialFields)

@@ -51,7 +51,7 @@ func vend(s State, c Vend) ([]Event, error) {
 	if !c.Tool.Exists {
 		return nil, domain.NotFound("tool")
 	}
-	if err := Uses(s, c.Tool.ID, c.At); err != nil {
+	if err := Uses(s, c.Tool, c.At); err != nil {
 		return nil, err
 	}
 	g := s.Grants[c.Tool.ID]
@@ -73,32 +73,35 @@ func vend(s State, c Vend) ([]Event, error) {
 }
 
 // Uses refuses an agent that has no approved access to a tool at a moment.
-func Uses(s State, toolID string, at time.Time) error {
-	g := s.Grants[toolID]
-	if access := g.At(at); access != Approved {
-		return notApproved(g, access, toolID)
+func Uses(s State, tool Tool, at time.Time) error {
+	g := s.Grants[tool.ID]
+	if access := g.Of(tool, at); access != Approved {
+		return notApproved(g, access, tool)
 	}
 	return nil
 }
 
-func notApproved(g Grant, access GrantStatus, toolID string) *domain.Error {
+func notApproved(g Grant, access GrantStatus, tool Tool) *domain.Error {
 	refusal := &domain.Error{
 		Kind: domain.KindForbidden, Code: "access_not_approved", Detail: "You have no approved access to this tool.",
 		Hint:  `Ask for it with {requestTool} and a body {"reason": "…"} of 5 to 500 characters.`,
-		Next:  []domain.Next{{Op: "requestTool", IDs: []string{toolID}}},
+		Next:  []domain.Next{{Op: "requestTool", IDs: []string{tool.ID}}},
 		Extra: map[string]any{"your_access": string(Shown(access))},
 	}
 	switch access {
 	case Pending:
 		refusal.Detail = "Your request for this tool waits for a human."
 		refusal.Hint = "Wait, and look at your_access with {getMyTool} from time to time."
-		refusal.Next = []domain.Next{{Op: "getMyTool", IDs: []string{toolID}}}
+		refusal.Next = []domain.Next{{Op: "getMyTool", IDs: []string{tool.ID}}}
 		refusal.Extra["request_id"] = g.RequestID
 	case Denied:
 		if g.DenialReason != "" {
 			refusal.Extra["denial_reason"] = g.DenialReason
 		}
 	case None, Approved, Withdrawn, Revoked, Expired:
+		if tool.Frozen {
+			refusal.Detail = "This tool is frozen: nobody has access to it."
+		}
 	}
 	return refusal
 }

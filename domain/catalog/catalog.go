@@ -84,6 +84,16 @@ type (
 		ToolID   string `json:"tool_id"`
 		SecretID string `json:"secret_id,omitempty"`
 	}
+	// ToolFrozen ends every grant of a tool and every request for it, for good, and lets none be
+	// granted until it is unfrozen. Freeze counts how often the tool has been frozen.
+	ToolFrozen struct {
+		ToolID string `json:"tool_id"`
+		Freeze int    `json:"freeze"`
+	}
+	// ToolUnfrozen lets the tool be granted again. What the freeze ended stays so.
+	ToolUnfrozen struct {
+		ToolID string `json:"tool_id"`
+	}
 )
 
 func (ToolAdded) catalogEvent()               {}
@@ -91,6 +101,8 @@ func (ToolUpdated) catalogEvent()             {}
 func (ToolCredentialRotated) catalogEvent()   {}
 func (ToolInstructionsRevised) catalogEvent() {}
 func (ToolRemoved) catalogEvent()             {}
+func (ToolFrozen) catalogEvent()              {}
+func (ToolUnfrozen) catalogEvent()            {}
 
 // Tool is the newest state of one tool.
 type Tool struct {
@@ -112,6 +124,8 @@ type Tool struct {
 	CreatedAt           time.Time    `json:"created_at"`
 	UpdatedAt           time.Time    `json:"updated_at"`
 	Revision            int          `json:"revision"` // of the resource: one more with each edit
+	FrozenAt            *time.Time   `json:"frozen_at,omitempty"`
+	Freezes             int          `json:"freezes,omitempty"` // how often it was frozen
 }
 
 // State is every tool that is offered now, and every suggestion there was. The zero State is an
@@ -207,6 +221,10 @@ func (s *folding) evolve(f domain.Fact[Event]) {
 	case ToolRemoved:
 		delete(s.tools(), e.ToolID)
 		s.Revision++
+	case ToolFrozen:
+		s.tool(e.ToolID, f.At, func(t *Tool) { t.FrozenAt, t.Freezes = &f.At, e.Freeze })
+	case ToolUnfrozen:
+		s.tool(e.ToolID, f.At, func(t *Tool) { t.FrozenAt = nil })
 	case SuggestionMade, SuggestionBacked, SuggestionDismissed, SuggestionAccepted, SuggestionRedirected,
 		SuggestionCooldownRefused:
 		s.evolveSuggestion(e, f)

@@ -341,6 +341,54 @@ func TestDecide(t *testing.T) {
 			catalog.RemoveTool{ToolID: "1", IfRevision: domain.Revisions{1}},
 			nil, "revision_stale",
 		},
+
+		{
+			"a tool is frozen",
+			[]catalog.Event{github()},
+			catalog.FreezeTool{ToolID: "1"},
+			[]catalog.Event{catalog.ToolFrozen{ToolID: "1", Freeze: 1}},
+			"",
+		},
+		{
+			"what is frozen stays so",
+			[]catalog.Event{github(), catalog.ToolFrozen{ToolID: "1", Freeze: 1}},
+			catalog.FreezeTool{ToolID: "1"},
+			nil, "",
+		},
+		{
+			"a tool is frozen for the second time",
+			[]catalog.Event{
+				github(), catalog.ToolFrozen{ToolID: "1", Freeze: 1}, catalog.ToolUnfrozen{ToolID: "1"},
+			},
+			catalog.FreezeTool{ToolID: "1"},
+			[]catalog.Event{catalog.ToolFrozen{ToolID: "1", Freeze: 2}},
+			"",
+		},
+		{
+			"a removed tool can't be frozen",
+			[]catalog.Event{github(), catalog.ToolRemoved{ToolID: "1"}},
+			catalog.FreezeTool{ToolID: "1"},
+			nil, "not_found",
+		},
+		{
+			"a freeze is lifted",
+			[]catalog.Event{github(), catalog.ToolFrozen{ToolID: "1", Freeze: 1}},
+			catalog.UnfreezeTool{ToolID: "1"},
+			[]catalog.Event{catalog.ToolUnfrozen{ToolID: "1"}},
+			"",
+		},
+		{
+			"there is no freeze to lift",
+			[]catalog.Event{github()},
+			catalog.UnfreezeTool{ToolID: "1"},
+			nil, "",
+		},
+		{
+			"lifting a freeze on an old revision",
+			[]catalog.Event{github(), catalog.ToolFrozen{ToolID: "1", Freeze: 1}},
+			catalog.UnfreezeTool{ToolID: "1", IfRevision: domain.Revisions{1}},
+			nil, "revision_stale",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -436,7 +484,7 @@ func draw(t *rapid.T, s catalog.State, names []string, ids, secrets *int) catalo
 	agent := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "agent")
 	suggestion := fmt.Sprint("g", rapid.IntRange(1, max(1, *ids)).Draw(t, "suggestion"))
 	site := rapid.SampledFrom([]string{"", "x.com", "y.com"}).Draw(t, "site")
-	switch rapid.IntRange(0, 11).Draw(t, "command") {
+	switch rapid.IntRange(0, 13).Draw(t, "command") {
 	case 7, 8, 9:
 		*ids++
 		now := start.Add(time.Duration(rapid.IntRange(0, 40).Draw(t, "hours")) * time.Hour)
@@ -485,6 +533,10 @@ func draw(t *rapid.T, s catalog.State, names []string, ids, secrets *int) catalo
 		return catalog.RestoreInstructions{
 			ToolID: id, Version: rapid.IntRange(0, 3).Draw(t, "version"), Instructions: "a", IfRevision: based,
 		}
+	case 12:
+		return catalog.FreezeTool{ToolID: id}
+	case 13:
+		return catalog.UnfreezeTool{ToolID: id, IfRevision: based}
 	default:
 		return catalog.RemoveTool{ToolID: id, IfRevision: based}
 	}

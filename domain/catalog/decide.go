@@ -64,6 +64,13 @@ type (
 		ToolID     string
 		IfRevision domain.Revisions
 	}
+	// FreezeTool ends every grant of a tool and lets none be granted.
+	FreezeTool struct{ ToolID string }
+	// UnfreezeTool lets it be granted again.
+	UnfreezeTool struct {
+		ToolID     string
+		IfRevision domain.Revisions
+	}
 )
 
 func (AddTool) catalogCommand()             {}
@@ -71,6 +78,8 @@ func (UpdateTool) catalogCommand()          {}
 func (RotateCredential) catalogCommand()    {}
 func (RestoreInstructions) catalogCommand() {}
 func (RemoveTool) catalogCommand()          {}
+func (FreezeTool) catalogCommand()          {}
+func (UnfreezeTool) catalogCommand()        {}
 
 // Decide answers a command on a state: events to append, none when it is already so, or a refusal.
 func Decide(s State, c Command) ([]Event, error) {
@@ -127,6 +136,18 @@ func decide(s State, c Command) ([]Event, error) {
 			return nil, err
 		}
 		return []Event{ToolRemoved{ToolID: c.ToolID, SecretID: t.SecretID}}, nil
+	case FreezeTool:
+		t, err := s.editable(c.ToolID, nil)
+		if err != nil || t.FrozenAt != nil {
+			return nil, err
+		}
+		return []Event{ToolFrozen{ToolID: c.ToolID, Freeze: t.Freezes + 1}}, nil
+	case UnfreezeTool:
+		t, err := s.editable(c.ToolID, c.IfRevision)
+		if err != nil || t.FrozenAt == nil {
+			return nil, err
+		}
+		return []Event{ToolUnfrozen{ToolID: c.ToolID}}, nil
 	case PlanChange:
 		return []Event{ChangePlanned(c)}, nil
 	case ContinueChange: // decided before

@@ -185,8 +185,8 @@ func (s *folding) evolveSuggestion(event Event, f domain.Fact[Event]) {
 		s.suggestion(
 			e.SuggestionID, func(x *Suggestion) { x.Refused = append(slices.Clone(x.Refused), e.AgentID) },
 		)
-	case ToolAdded, ToolUpdated, ToolCredentialRotated, ToolInstructionsRevised, ToolRemoved, ChangePlanned,
-		ChangeCompleted: // the caller's
+	case ToolAdded, ToolUpdated, ToolCredentialRotated, ToolInstructionsRevised, ToolRemoved, ToolFrozen,
+		ToolUnfrozen, ChangePlanned, ChangeCompleted: // the caller's
 	}
 }
 

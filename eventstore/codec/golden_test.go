@@ -151,18 +151,19 @@ var samples = map[string]any{
 	"agent.retired.v1":     agent.Retired{},
 	"grant.requested.v1": agent.GrantRequested{
 		ToolID: "tool-1", RequestID: "request-1", Reason: "to deploy", SuggestionID: "suggestion-1",
+		ToolFreezes: 2,
 	},
 	"grant.withdrawn.v1": agent.GrantWithdrawn{ToolID: "tool-1", RequestID: "request-1"},
 	"grant.approved.v1": agent.GrantApproved{
 		ToolID: "tool-1", RequestID: "request-1", SecretID: "secret-1", ExpiresAt: &at, DecidedOn: "d1",
-		CredentialFields: domain.Parts{"key", "user"},
+		CredentialFields: domain.Parts{"key", "user"}, ToolFreezes: 2,
 	},
 	"grant.denied.v1": agent.GrantDenied{
 		ToolID: "tool-1", RequestID: "request-1", Reason: "no", DecidedOn: "d1",
 	},
 	"grant.assigned.v1": agent.GrantAssigned{
 		ToolID: "tool-1", SecretID: "secret-1", ExpiresAt: &at, Reason: "to deploy", SuggestionID: "suggestion-1",
-		CredentialFields: domain.Parts{"key", "user"},
+		CredentialFields: domain.Parts{"key", "user"}, ToolFreezes: 2,
 	},
 	"grant.revoked.v1": agent.GrantRevoked{
 		ToolID: "tool-1", RequestID: "request-1", SecretID: "secret-1", Cause: agent.CauseToolRemoved,
@@ -172,7 +173,9 @@ var samples = map[string]any{
 		ToolID: "tool-1", SecretID: "secret-2", Replaces: "secret-1", CredentialVersion: 2, ExpiresAt: &at,
 		CredentialFields: domain.Parts{"key", "user"},
 	},
-	"tool.removed.v1": catalog.ToolRemoved{ToolID: "tool-1", SecretID: "secret-1"},
+	"tool.frozen.v1":   catalog.ToolFrozen{ToolID: "tool-1", Freeze: 2},
+	"tool.unfrozen.v1": catalog.ToolUnfrozen{ToolID: "tool-1"},
+	"tool.removed.v1":  catalog.ToolRemoved{ToolID: "tool-1", SecretID: "secret-1"},
 	"tool.credential_rotated.v1": catalog.ToolCredentialRotated{
 		ToolID: "tool-1", SecretID: "secret-2", Replaces: "secret-1", CredentialVersion: 2, ExpiresAt: &at,
 		CredentialFields: domain.Parts{"key", "user"},

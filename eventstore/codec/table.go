@@ -106,6 +106,8 @@ var table = []row{
 	of[catalog.ToolCredentialRotated]("tool.credential_rotated.v1"),
 	of[catalog.ToolInstructionsRevised]("tool.instructions_revised.v1"),
 	of[catalog.ToolRemoved]("tool.removed.v1"),
+	of[catalog.ToolFrozen]("tool.frozen.v1"),
+	of[catalog.ToolUnfrozen]("tool.unfrozen.v1"),
 	of[catalog.SuggestionMade]("suggestion.made.v1"),
 	of[catalog.SuggestionBacked]("suggestion.backed.v1"),
 	of[catalog.SuggestionDismissed]("suggestion.dismissed.v1"),

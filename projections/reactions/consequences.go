@@ -31,36 +31,61 @@ func RemovedTools(model *projections.ReadModel, grants *commands.Grants) Reactio
 		if !ok {
 			return false, fmt.Errorf("%w: %s", codec.ErrUnknownEvent, cause.Type)
 		}
-		// The read model names the agents once it knows of everything before the removal; the decision is
-		// the stream's.
-		if err := model.WaitFor(ctx, cause.Position); err != nil {
-			return false, err
+		return eachGrant(ctx, model, cause, removed.ToolID, func(agentID string) (commands.AgentResult, error) {
+			m := consequence(name, cause, agentID)
+			return grants.Revoke(ctx, m, agentID, removed.ToolID, agent.CauseToolRemoved)
+		})
+	}}
+}
+
+// FrozenTools revokes what agents had of a tool when it was frozen, and ends their requests. The
+// freeze alone has ended all of it; this writes it down for each agent. What was granted after the
+// tool was unfrozen stays.
+func FrozenTools(model *projections.ReadModel, grants *commands.Grants) Reaction {
+	const name = "frozen_tools"
+	return Reaction{Name: name, Types: `^tool\.frozen\.`, Handle: func(ctx context.Context, cause codec.Verified) (bool,
+		error,
+	) {
+		frozen, ok := cause.Event.(catalog.ToolFrozen)
+		if !ok {
+			return false, fmt.Errorf("%w: %s", codec.ErrUnknownEvent, cause.Type)
 		}
-		acted := false
-		for p := (readmodels.Page{Limit: 200}); ; {
-			found, err := model.DB.Grants(
-				ctx, cause.Signed.Organization, readmodels.GrantFilter{ToolID: removed.ToolID}, cause.Signed.Time, p,
-			)
+		return eachGrant(ctx, model, cause, frozen.ToolID, func(agentID string) (commands.AgentResult, error) {
+			return grants.RevokeFrozen(ctx, consequence(name, cause, agentID), agentID, frozen.ToolID, frozen.Freeze)
+		})
+	}}
+}
+
+// eachGrant ends what each agent ever had of a tool. The read model names the agents once it knows
+// of everything before the cause; the decision is the stream's.
+func eachGrant(
+	ctx context.Context, model *projections.ReadModel, cause codec.Verified, toolID string,
+	end func(agentID string) (commands.AgentResult, error),
+) (acted bool, err error) {
+	if err := model.WaitFor(ctx, cause.Position); err != nil {
+		return false, err
+	}
+	for p := (readmodels.Page{Limit: 200}); ; {
+		found, err := model.DB.Grants(
+			ctx, cause.Signed.Organization, readmodels.GrantFilter{ToolID: toolID}, cause.Signed.Time, p,
+		)
+		if err != nil {
+			return acted, err
+		}
+		for _, g := range found.Items {
+			done, err := end(g.AgentID)
+			if refusal, refused := errors.AsType[*domain.Error](err); refused && refusal.Kind == domain.KindNotFound {
+				continue // a retired agent, whose access ended with it
+			}
 			if err != nil {
 				return acted, err
 			}
-			for _, g := range found.Items {
-				done, err := grants.Revoke(
-					ctx, consequence(name, cause, g.AgentID), g.AgentID, removed.ToolID, agent.CauseToolRemoved,
-				)
-				if refusal, refused := errors.AsType[*domain.Error](err); refused && refusal.Kind == domain.KindNotFound {
-					continue // a retired agent, whose access ended with it
-				}
-				if err != nil {
-					return acted, err
-				}
-				acted = acted || done.Changed
-			}
-			if p.Before = found.Next; p.Before == 0 {
-				return acted, nil
-			}
+			acted = acted || done.Changed
 		}
-	}}
+		if p.Before = found.Next; p.Before == 0 {
+			return acted, nil
+		}
+	}
 }
 
 // AnsweredSuggestions gives the backers of a suggestion what was decided for them, where the

@@ -130,7 +130,7 @@ func (r *Reminders) holds(ctx context.Context, topic domain.Topic, e readmodels.
 		return false, err
 	}
 	grant := head.State.Grants[e.ToolID]
-	if grant.At(r.Clock()) != agent.Approved {
+	if grant.Of(commands.ToolFacts(catalog.State, e.ToolID), r.Clock()) != agent.Approved {
 		return false, nil
 	}
 	if topic == domain.GrantExpiring {

@@ -100,6 +100,47 @@ UPDATE tools SET
     revision = revision + 1
 WHERE id = sqlc.arg(id);
 
+-- name: FreezeTool :exec
+UPDATE tools SET
+    frozen_at = sqlc.arg(at), frozen_position = sqlc.arg(position), frozen_by_type = sqlc.arg(by_type), frozen_by_id = sqlc.arg(by_id),
+    freezes = sqlc.arg(freezes), updated_at = sqlc.arg(at), revision = revision + 1
+WHERE id = sqlc.arg(id);
+
+-- name: UnfreezeTool :exec
+UPDATE tools SET frozen_at = 0, frozen_position = 0, updated_at = sqlc.arg(at), revision = revision + 1
+WHERE id = sqlc.arg(id);
+
+-- name: EndGrantsOfTool :exec
+UPDATE grants SET
+    status = 'revoked',
+    decided_at = sqlc.arg(at), decided_position = sqlc.arg(position), decided_by_type = sqlc.arg(by_type), decided_by_id = sqlc.arg(by_id),
+    ended_at = sqlc.arg(at), ended_by_type = sqlc.arg(by_type), ended_by_id = sqlc.arg(by_id)
+WHERE tool_id = sqlc.arg(tool_id) AND status IN ('pending', 'approved');
+
+-- name: WithdrawRequestsOfTool :exec
+UPDATE requests SET
+    status = 'withdrawn',
+    decided_at = sqlc.arg(at), decided_position = sqlc.arg(position), decided_by_type = sqlc.arg(by_type), decided_by_id = sqlc.arg(by_id)
+WHERE tool_id = sqlc.arg(tool_id) AND status = 'pending';
+
+-- What was decided before a freeze of the tool and written after it has ended with that.
+
+-- name: EndFrozenGrant :exec
+UPDATE grants SET
+    status = 'revoked',
+    decided_at = sqlc.arg(at), decided_position = sqlc.arg(position), decided_by_type = t.frozen_by_type, decided_by_id = t.frozen_by_id,
+    ended_at = sqlc.arg(at), ended_by_type = t.frozen_by_type, ended_by_id = t.frozen_by_id
+FROM tools AS t
+WHERE grants.agent_id = sqlc.arg(agent_id) AND grants.tool_id = sqlc.arg(tool_id) AND grants.status IN ('pending', 'approved')
+  AND t.id = grants.tool_id AND t.freezes > sqlc.arg(freezes);
+
+-- name: WithdrawFrozenRequest :exec
+UPDATE requests SET
+    status = 'withdrawn',
+    decided_at = sqlc.arg(at), decided_position = sqlc.arg(position), decided_by_type = t.frozen_by_type, decided_by_id = t.frozen_by_id
+FROM tools AS t
+WHERE requests.id = sqlc.arg(id) AND requests.status = 'pending' AND t.id = requests.tool_id AND t.freezes > sqlc.arg(freezes);
+
 -- name: InsertRequest :exec
 INSERT INTO requests (id, organization_id, position, agent_id, tool_id, reason, status, created_at)
 VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(agent_id), sqlc.arg(tool_id), sqlc.arg(reason),
@@ -300,11 +341,12 @@ UPDATE past_tools SET until = sqlc.arg(since) WHERE id = sqlc.arg(id) AND until 
 INSERT INTO past_tools (since, until, id, organization_id, position, name, name_folded, skeleton, description, url,
     docs_url, auth_type, credential_mode, credential_version, credential_expires_at, credential_at,
     credential_fields, instructions, instructions_version, max_grant_seconds, created_at, updated_at, removed_at,
-    removed_by_type, removed_by_id, revision)
+    removed_by_type, removed_by_id, revision, frozen_at, frozen_position, frozen_by_type, frozen_by_id, freezes)
 SELECT sqlc.arg(since), 9223372036854775807, o.id, o.organization_id, o.position, o.name, o.name_folded, o.skeleton,
     o.description, o.url, o.docs_url, o.auth_type, o.credential_mode, o.credential_version, o.credential_expires_at,
     o.credential_at, o.credential_fields, o.instructions, o.instructions_version, o.max_grant_seconds, o.created_at,
-    o.updated_at, o.removed_at, o.removed_by_type, o.removed_by_id, o.revision
+    o.updated_at, o.removed_at, o.removed_by_type, o.removed_by_id, o.revision, o.frozen_at, o.frozen_position,
+    o.frozen_by_type, o.frozen_by_id, o.freezes
 FROM tools AS o WHERE o.id = sqlc.arg(id);
 
 -- name: ClosePastRequest :exec
@@ -330,6 +372,35 @@ SELECT sqlc.arg(since), 9223372036854775807, o.agent_id, o.tool_id, o.organizati
     o.approved_at, o.approved_by_type, o.approved_by_id, o.ended_at, o.ended_by_type, o.ended_by_id, o.expires_at,
     o.credential_expires_at, o.credential_version, o.credential_at, o.decided_position
 FROM grants AS o WHERE o.agent_id = sqlc.arg(agent_id) AND o.tool_id = sqlc.arg(tool_id);
+
+-- name: ClosePastGrantsOfTool :exec
+UPDATE past_grants SET until = sqlc.arg(since)
+WHERE past_grants.tool_id = sqlc.arg(tool_id) AND past_grants.until = 9223372036854775807 AND EXISTS (
+    SELECT 1 FROM grants AS g
+    WHERE g.agent_id = past_grants.agent_id AND g.tool_id = past_grants.tool_id AND g.decided_position = sqlc.arg(since));
+
+-- name: KeepPastGrantsOfTool :exec
+INSERT INTO past_grants (since, until, agent_id, tool_id, organization_id, position, status, origin, request_id,
+    reason, decided_at, decided_by_type, decided_by_id, denial_reason, approved_at, approved_by_type, approved_by_id,
+    ended_at, ended_by_type, ended_by_id, expires_at, credential_expires_at, credential_version, credential_at,
+    decided_position)
+SELECT sqlc.arg(since), 9223372036854775807, o.agent_id, o.tool_id, o.organization_id, o.position, o.status,
+    o.origin, o.request_id, o.reason, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason,
+    o.approved_at, o.approved_by_type, o.approved_by_id, o.ended_at, o.ended_by_type, o.ended_by_id, o.expires_at,
+    o.credential_expires_at, o.credential_version, o.credential_at, o.decided_position
+FROM grants AS o WHERE o.tool_id = sqlc.arg(tool_id) AND o.decided_position = sqlc.arg(since);
+
+-- name: ClosePastRequestsOfTool :exec
+UPDATE past_requests SET until = sqlc.arg(since)
+WHERE past_requests.tool_id = sqlc.arg(tool_id) AND past_requests.until = 9223372036854775807 AND EXISTS (
+    SELECT 1 FROM requests AS r WHERE r.id = past_requests.id AND r.decided_position = sqlc.arg(since));
+
+-- name: KeepPastRequestsOfTool :exec
+INSERT INTO past_requests (since, until, id, organization_id, position, agent_id, tool_id, reason, status,
+    created_at, decided_at, decided_by_type, decided_by_id, denial_reason, decided_position)
+SELECT sqlc.arg(since), 9223372036854775807, o.id, o.organization_id, o.position, o.agent_id, o.tool_id, o.reason,
+    o.status, o.created_at, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason, o.decided_position
+FROM requests AS o WHERE o.tool_id = sqlc.arg(tool_id) AND o.decided_position = sqlc.arg(since);
 
 -- name: ClosePastSuggestion :exec
 UPDATE past_suggestions SET until = sqlc.arg(since) WHERE id = sqlc.arg(id) AND until = 9223372036854775807;
