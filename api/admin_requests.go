@@ -79,7 +79,7 @@ func (s *Server) request(call *call, id string) (out Request, digest string, err
 	if err != nil {
 		return Request{}, "", err
 	}
-	if status := newest.Grant().Status; is && newest.Tool.Name != "" &&
+	if status := newest.Grant().Status; is && newest.Tool.Name != "" && !newest.Withdrawn() &&
 		(status == agent.Pending || status == agent.Approved || status == agent.Denied || status == agent.Withdrawn) {
 		named := s.requestNamed(call, requestLeft(newest))
 		return s.requestView(call.ctx, call.Caller.Organization, named), newest.Digest(), nil

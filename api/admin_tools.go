@@ -140,6 +140,16 @@ func (s *Server) RemoveTool(ctx context.Context, r RemoveToolRequestObject) (Rem
 	return RemoveTool204Response{}, nil
 }
 
+// UnfreezeTool answers POST /api/admin/tools/{id}/unfreeze.
+func (s *Server) UnfreezeTool(ctx context.Context, r UnfreezeToolRequestObject) (UnfreezeToolResponseObject, error) {
+	call := callOf(ctx)
+	done, err := s.Tools.Unfreeze(call.ctx, call.edit(), r.ID)
+	if err != nil {
+		return nil, err
+	}
+	return UnfreezeTool200JSONResponse(s.changedTool(call, r.ID, done)), nil
+}
+
 // ListInstructions answers GET /api/admin/tools/{id}/instructions.
 func (s *Server) ListInstructions(
 	ctx context.Context, r ListInstructionsRequestObject,

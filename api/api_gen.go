@@ -409,6 +409,24 @@ func (e EffectiveAccessOrigin) Valid() bool {
 	}
 }
 
+// Defines values for FrozenGrantWas.
+const (
+	FrozenGrantWasApproved FrozenGrantWas = "approved"
+	FrozenGrantWasPending  FrozenGrantWas = "pending"
+)
+
+// Valid indicates whether the value is a known member of the FrozenGrantWas enum.
+func (e FrozenGrantWas) Valid() bool {
+	switch e {
+	case FrozenGrantWasApproved:
+		return true
+	case FrozenGrantWasPending:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for GrantOrigin.
 const (
 	GrantOriginAssignment GrantOrigin = "assignment"
@@ -561,6 +579,7 @@ const (
 	SuggestionDismissed    ProblemCode = "suggestion_dismissed"
 	TooManyWaiting         ProblemCode = "too_many_waiting"
 	ToolExists             ProblemCode = "tool_exists"
+	ToolFrozen             ProblemCode = "tool_frozen"
 	UnsupportedMediaType   ProblemCode = "unsupported_media_type"
 	ValidationFailed       ProblemCode = "validation_failed"
 	WrongCaller            ProblemCode = "wrong_caller"
@@ -646,6 +665,8 @@ func (e ProblemCode) Valid() bool {
 	case TooManyWaiting:
 		return true
 	case ToolExists:
+		return true
+	case ToolFrozen:
 		return true
 	case UnsupportedMediaType:
 		return true
@@ -1510,6 +1531,18 @@ type Credential = json.RawMessage
 // CredentialMode defines model for CredentialMode.
 type CredentialMode string
 
+// CredentialReader defines model for CredentialReader.
+type CredentialReader struct {
+	AgentID   string `json:"agent_id"`
+	AgentName string `json:"agent_name"`
+
+	// FetchCount How often the agent has fetched this version.
+	FetchCount int64 `json:"fetch_count"`
+
+	// LastFetchedAt RFC 3339 in UTC.
+	LastFetchedAt Time `json:"last_fetched_at"`
+}
+
 // CredentialUsage defines model for CredentialUsage.
 type CredentialUsage struct {
 	// In basic: user and password of HTTP Basic authentication, separated by a colon. other: value explains how.
@@ -1695,6 +1728,48 @@ type FieldImport struct {
 	To    string `json:"to"`
 }
 
+// Freeze defines model for Freeze.
+type Freeze struct {
+	Ended []FrozenGrant `json:"ended"`
+
+	// Position The answer includes everything up to this place in the event log.
+	Position int64 `json:"position"`
+	Preview  bool  `json:"preview"`
+
+	// Rotate The credentials that the agents concerned have fetched in their present version, the most fetched first.
+	Rotate []KnownCredential `json:"rotate"`
+}
+
+// FreezeOrder defines model for FreezeOrder.
+type FreezeOrder struct {
+	// AgentID A UUID in canonical lower case.
+	AgentID *ID `json:"agent_id,omitempty"`
+
+	// ApprovedBy A UUID in canonical lower case.
+	ApprovedBy *ID `json:"approved_by,omitempty"`
+
+	// Preview Say what would end and change nothing.
+	Preview *bool `json:"preview,omitempty"`
+
+	// Since RFC 3339 in UTC.
+	Since *Time `json:"since,omitempty"`
+
+	// ToolID A UUID in canonical lower case.
+	ToolID *ID `json:"tool_id,omitempty"`
+}
+
+// FrozenGrant defines model for FrozenGrant.
+type FrozenGrant struct {
+	AgentID   string         `json:"agent_id"`
+	AgentName string         `json:"agent_name"`
+	ToolID    string         `json:"tool_id"`
+	ToolName  string         `json:"tool_name"`
+	Was       FrozenGrantWas `json:"was"`
+}
+
+// FrozenGrantWas defines model for FrozenGrant.Was.
+type FrozenGrantWas string
+
 // Grant An agent's access to a tool. decided_by and decided_at are of the newest decision about it; where AgentKey completes what somebody did, such as removing a tool, they name that person or token. approved_by stays when the access ends. ended_by is absent if the access ended by its time.
 type Grant struct {
 	AgentID string `json:"agent_id"`
@@ -1840,6 +1915,16 @@ type KeyRotation struct {
 
 	// OverlapSeconds How long the newest old key continues to work.
 	OverlapSeconds *int `json:"overlap_seconds,omitempty"`
+}
+
+// KnownCredential defines model for KnownCredential.
+type KnownCredential struct {
+	// AgentID The agent whose own credential it is; absent for the shared one.
+	AgentID           *string            `json:"agent_id,omitempty"`
+	CredentialVersion int                `json:"credential_version"`
+	FetchedBy         []CredentialReader `json:"fetched_by"`
+	ToolID            string             `json:"tool_id"`
+	ToolName          string             `json:"tool_name"`
 }
 
 // Me defines model for Me.
@@ -2442,18 +2527,21 @@ type Tool struct {
 	CredentialExpiresAt *Time `json:"credential_expires_at,omitempty"`
 
 	// CredentialFields The names of the parts of the shared credential, sorted. Absent where it is one string, and where each agent has its own.
-	CredentialFields    *[]string      `json:"credential_fields,omitempty"`
-	CredentialMode      CredentialMode `json:"credential_mode"`
-	CredentialVersion   int            `json:"credential_version"`
-	Description         string         `json:"description"`
-	DocsURL             *string        `json:"docs_url,omitempty"`
-	Grants              GrantCounts    `json:"grants"`
-	HasCredential       bool           `json:"has_credential"`
-	ID                  string         `json:"id"`
-	Instructions        string         `json:"instructions"`
-	InstructionsVersion int            `json:"instructions_version"`
-	MaxGrantSeconds     *int64         `json:"max_grant_seconds,omitempty"`
-	Name                string         `json:"name"`
+	CredentialFields  *[]string      `json:"credential_fields,omitempty"`
+	CredentialMode    CredentialMode `json:"credential_mode"`
+	CredentialVersion int            `json:"credential_version"`
+	Description       string         `json:"description"`
+	DocsURL           *string        `json:"docs_url,omitempty"`
+
+	// FrozenAt Since when nobody is given access to it, RFC 3339 in UTC; absent if it isn't frozen.
+	FrozenAt            *time.Time  `json:"frozen_at,omitempty"`
+	Grants              GrantCounts `json:"grants"`
+	HasCredential       bool        `json:"has_credential"`
+	ID                  string      `json:"id"`
+	Instructions        string      `json:"instructions"`
+	InstructionsVersion int         `json:"instructions_version"`
+	MaxGrantSeconds     *int64      `json:"max_grant_seconds,omitempty"`
+	Name                string      `json:"name"`
 
 	// RemovedAt RFC 3339 in UTC.
 	RemovedAt *Time `json:"removed_at,omitempty"`
@@ -3041,6 +3129,9 @@ type CosignCheckpointJSONRequestBody = CosignedCheckpoint
 // ImportCatalogJSONRequestBody defines body for ImportCatalog for application/json ContentType.
 type ImportCatalogJSONRequestBody = CatalogFile
 
+// FreezeJSONRequestBody defines body for Freeze for application/json ContentType.
+type FreezeJSONRequestBody = FreezeOrder
+
 // AcceptInstructionSuggestionJSONRequestBody defines body for AcceptInstructionSuggestion for application/json ContentType.
 type AcceptInstructionSuggestionJSONRequestBody = NoteAcceptance
 
@@ -3085,6 +3176,9 @@ type RotateCredentialJSONRequestBody = NewCredential
 
 // RestoreInstructionsJSONRequestBody defines body for RestoreInstructions for application/json ContentType.
 type RestoreInstructionsJSONRequestBody = NoFields
+
+// UnfreezeToolJSONRequestBody defines body for UnfreezeTool for application/json ContentType.
+type UnfreezeToolJSONRequestBody = NoFields
 
 // SuggestToolJSONRequestBody defines body for SuggestTool for application/json ContentType.
 type SuggestToolJSONRequestBody = ToolSuggestion
@@ -3478,6 +3572,9 @@ type ServerInterface interface {
 	// ImportCatalog Import a catalog file, all or nothing. Tools that the file omits are reported and kept.
 	// (PUT /api/admin/catalog/import)
 	ImportCatalog(c *gin.Context, params ImportCatalogParams)
+	// Freeze Stop an agent, a tool or what somebody approved at once, and list the credentials to rotate because of it.
+	// (POST /api/admin/freeze)
+	Freeze(c *gin.Context)
 	// ListGrants List which agents have access to which tools.
 	// (GET /api/admin/grants)
 	ListGrants(c *gin.Context, params ListGrantsParams)
@@ -3586,6 +3683,9 @@ type ServerInterface interface {
 	// RestoreInstructions Make an earlier version the newest. Nothing is overwritten.
 	// (POST /api/admin/tools/{id}/instructions/{version}/restore)
 	RestoreInstructions(c *gin.Context, id PathID, version Version)
+	// UnfreezeTool Let a frozen tool be granted again. What the freeze ended is not restored.
+	// (POST /api/admin/tools/{id}/unfreeze)
+	UnfreezeTool(c *gin.Context, id PathID)
 	// GetMe Show who I am and what I may use.
 	// (GET /api/me)
 	GetMe(c *gin.Context)
@@ -4403,6 +4503,19 @@ func (siw *ServerInterfaceWrapper) ImportCatalog(c *gin.Context) {
 	}
 
 	siw.Handler.ImportCatalog(c, params)
+}
+
+// Freeze operation middleware
+func (siw *ServerInterfaceWrapper) Freeze(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.Freeze(c)
 }
 
 // ListGrants operation middleware
@@ -5636,6 +5749,31 @@ func (siw *ServerInterfaceWrapper) RestoreInstructions(c *gin.Context) {
 	siw.Handler.RestoreInstructions(c, id, version)
 }
 
+// UnfreezeTool operation middleware
+func (siw *ServerInterfaceWrapper) UnfreezeTool(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.UnfreezeTool(c, id)
+}
+
 // GetMe operation middleware
 func (siw *ServerInterfaceWrapper) GetMe(c *gin.Context) {
 
@@ -6024,6 +6162,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/admin/audit/log/:path", wrapper.GetAuditTile)
 	router.GET(options.BaseURL+"/api/admin/catalog/export", wrapper.ExportCatalog)
 	router.PUT(options.BaseURL+"/api/admin/catalog/import", wrapper.ImportCatalog)
+	router.POST(options.BaseURL+"/api/admin/freeze", wrapper.Freeze)
 	router.GET(options.BaseURL+"/api/admin/grants", wrapper.ListGrants)
 	router.GET(options.BaseURL+"/api/admin/instruction-suggestions", wrapper.ListInstructionSuggestions)
 	router.GET(options.BaseURL+"/api/admin/instruction-suggestions/:id", wrapper.GetInstructionSuggestion)
@@ -6060,6 +6199,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.PUT(options.BaseURL+"/api/admin/tools/:id/credential", wrapper.RotateCredential)
 	router.GET(options.BaseURL+"/api/admin/tools/:id/instructions", wrapper.ListInstructions)
 	router.POST(options.BaseURL+"/api/admin/tools/:id/instructions/:version/restore", wrapper.RestoreInstructions)
+	router.POST(options.BaseURL+"/api/admin/tools/:id/unfreeze", wrapper.UnfreezeTool)
 	router.GET(options.BaseURL+"/api/me", wrapper.GetMe)
 	router.GET(options.BaseURL+"/api/me/receipts/:event_id", wrapper.GetMyReceipt)
 	router.GET(options.BaseURL+"/api/tools", wrapper.ListMyTools)
@@ -7093,6 +7233,45 @@ type ImportCatalogdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ImportCatalogdefaultApplicationProblemPlusJSONResponse) VisitImportCatalogResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type FreezeRequestObject struct {
+	Body *FreezeJSONRequestBody
+}
+
+type FreezeResponseObject interface {
+	VisitFreezeResponse(w http.ResponseWriter) error
+}
+
+type Freeze200JSONResponse Freeze
+
+func (response Freeze200JSONResponse) VisitFreezeResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type FreezedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response FreezedefaultApplicationProblemPlusJSONResponse) VisitFreezeResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -8592,6 +8771,46 @@ func (response RestoreInstructionsdefaultApplicationProblemPlusJSONResponse) Vis
 	return err
 }
 
+type UnfreezeToolRequestObject struct {
+	ID   PathID `json:"id"`
+	Body *UnfreezeToolJSONRequestBody
+}
+
+type UnfreezeToolResponseObject interface {
+	VisitUnfreezeToolResponse(w http.ResponseWriter) error
+}
+
+type UnfreezeTool200JSONResponse Tool
+
+func (response UnfreezeTool200JSONResponse) VisitUnfreezeToolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UnfreezeTooldefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response UnfreezeTooldefaultApplicationProblemPlusJSONResponse) VisitUnfreezeToolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetMeRequestObject struct {
 }
 
@@ -9204,6 +9423,9 @@ type StrictServerInterface interface {
 	// ImportCatalog Import a catalog file, all or nothing. Tools that the file omits are reported and kept.
 	// (PUT /api/admin/catalog/import)
 	ImportCatalog(ctx context.Context, request ImportCatalogRequestObject) (ImportCatalogResponseObject, error)
+	// Freeze Stop an agent, a tool or what somebody approved at once, and list the credentials to rotate because of it.
+	// (POST /api/admin/freeze)
+	Freeze(ctx context.Context, request FreezeRequestObject) (FreezeResponseObject, error)
 	// ListGrants List which agents have access to which tools.
 	// (GET /api/admin/grants)
 	ListGrants(ctx context.Context, request ListGrantsRequestObject) (ListGrantsResponseObject, error)
@@ -9312,6 +9534,9 @@ type StrictServerInterface interface {
 	// RestoreInstructions Make an earlier version the newest. Nothing is overwritten.
 	// (POST /api/admin/tools/{id}/instructions/{version}/restore)
 	RestoreInstructions(ctx context.Context, request RestoreInstructionsRequestObject) (RestoreInstructionsResponseObject, error)
+	// UnfreezeTool Let a frozen tool be granted again. What the freeze ended is not restored.
+	// (POST /api/admin/tools/{id}/unfreeze)
+	UnfreezeTool(ctx context.Context, request UnfreezeToolRequestObject) (UnfreezeToolResponseObject, error)
 	// GetMe Show who I am and what I may use.
 	// (GET /api/me)
 	GetMe(ctx context.Context, request GetMeRequestObject) (GetMeResponseObject, error)
@@ -10204,6 +10429,51 @@ func (sh *strictHandler) ImportCatalog(ctx *gin.Context, params ImportCatalogPar
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(ImportCatalogResponseObject); ok {
 		if err := validResponse.VisitImportCatalogResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// Freeze operation middleware
+func (sh *strictHandler) Freeze(ctx *gin.Context) {
+	var request FreezeRequestObject
+
+	var body FreezeJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(ctx, err)
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.Freeze(ctx, request.(FreezeRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "Freeze")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(FreezeResponseObject); ok {
+		if err := validResponse.VisitFreezeResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {
@@ -11431,6 +11701,53 @@ func (sh *strictHandler) RestoreInstructions(ctx *gin.Context, id PathID, versio
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(RestoreInstructionsResponseObject); ok {
 		if err := validResponse.VisitRestoreInstructionsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UnfreezeTool operation middleware
+func (sh *strictHandler) UnfreezeTool(ctx *gin.Context, id PathID) {
+	var request UnfreezeToolRequestObject
+
+	request.ID = id
+
+	var body UnfreezeToolJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(ctx, err)
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.UnfreezeTool(ctx, request.(UnfreezeToolRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UnfreezeTool")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(UnfreezeToolResponseObject); ok {
+		if err := validResponse.VisitUnfreezeToolResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -191,6 +191,11 @@ func (s *Server) awaitPosition(c *gin.Context, call *call) error {
 	if err != nil || position == 0 {
 		return err
 	}
+	return s.reached(call, position)
+}
+
+// reached waits until the read model has reached a position, for at most two seconds.
+func (s *Server) reached(call *call, position uint64) error {
 	if err := s.Models.Usable(); err != nil {
 		return asked(err, "")
 	}

@@ -65,6 +65,7 @@ func (h *History) Apply(l formats.Line) error {
 		h.agents[id] = agent.Evolve(h.agents[id], domain.Fact[agent.Event]{Event: e, At: s.Time, By: s.By()})
 	case catalog.Event:
 		h.suggestion(e)
+		h.freeze(e)
 		h.catalog = catalog.Evolve(h.catalog, domain.Fact[catalog.Event]{Event: e, At: s.Time, By: s.By()})
 	}
 	return nil
@@ -82,6 +83,9 @@ func (h *History) request(agentID string, e agent.Event, at time.Time) {
 		h.requests[e.RequestID] = &Request{
 			ID: e.RequestID, AgentID: agentID, ToolID: e.ToolID, Reason: e.Reason, Status: "pending", CreatedAt: at,
 		}
+		if e.ToolFreezes < h.catalog.Tools[e.ToolID].Freezes { // it was frozen before this was written
+			decide(e.RequestID, "withdrawn")
+		}
 	case agent.GrantApproved:
 		decide(e.RequestID, "approved")
 	case agent.GrantDenied:
@@ -91,6 +95,19 @@ func (h *History) request(agentID string, e agent.Event, at time.Time) {
 	case agent.GrantRevoked:
 		decide(e.RequestID, "withdrawn")
 	default: // it decides about no request
+	}
+}
+
+// freeze takes the requests for a tool that is frozen out of the queue.
+func (h *History) freeze(e catalog.Event) {
+	frozen, is := e.(catalog.ToolFrozen)
+	if !is {
+		return
+	}
+	for _, r := range h.requests {
+		if r.ToolID == frozen.ToolID && r.Status == "pending" {
+			r.Status = "withdrawn"
+		}
 	}
 }
 
@@ -145,7 +162,7 @@ func (h *History) At(now time.Time) State {
 			ID: id, Name: t.Name, Description: t.Description, URL: t.URL, DocsURL: t.DocsURL, AuthType: string(t.AuthType),
 			CredentialMode: string(t.Mode), CredentialVersion: t.CredentialVersion, Instructions: t.Instructions,
 			InstructionsVersion: t.InstructionsVersion, MaxGrantSeconds: t.MaxGrantSeconds, CreatedAt: t.CreatedAt,
-			Revision: t.Revision,
+			Revision: t.Revision, FrozenAt: t.FrozenAt,
 		})
 	}
 	for _, r := range h.requests {
@@ -163,12 +180,14 @@ func (h *History) At(now time.Time) State {
 	return out.sorted()
 }
 
-// status is what a grant counts as: of a tool that was removed nothing is open any more.
+// status is what a grant counts as: of a tool that was removed nothing is open any more, and what
+// is from before a freeze has ended with it.
 func (h *History) status(toolID string, g agent.Grant, now time.Time) agent.GrantStatus {
-	if _, offered := h.catalog.Tools[toolID]; !offered && g.Open() {
+	tool, offered := h.catalog.Tools[toolID]
+	if !offered && g.Open() {
 		return agent.Revoked
 	}
-	return g.At(now)
+	return g.Of(agent.Tool{Frozen: tool.FrozenAt != nil, Freezes: tool.Freezes}, now)
 }
 
 func optional(t time.Time) *time.Time {
@@ -201,19 +220,20 @@ type (
 	}
 	// Tool is one that was not removed.
 	Tool struct {
-		ID                  string    `json:"id"`
-		Name                string    `json:"name"`
-		Description         string    `json:"description"`
-		URL                 string    `json:"url,omitempty"`
-		DocsURL             string    `json:"docs_url,omitempty"`
-		AuthType            string    `json:"auth_type"`
-		CredentialMode      string    `json:"credential_mode"`
-		CredentialVersion   int       `json:"credential_version"`
-		Instructions        string    `json:"instructions"`
-		InstructionsVersion int       `json:"instructions_version"`
-		MaxGrantSeconds     int64     `json:"max_grant_seconds,omitempty"`
-		CreatedAt           time.Time `json:"created_at"`
-		Revision            int       `json:"revision"`
+		ID                  string     `json:"id"`
+		Name                string     `json:"name"`
+		Description         string     `json:"description"`
+		URL                 string     `json:"url,omitempty"`
+		DocsURL             string     `json:"docs_url,omitempty"`
+		AuthType            string     `json:"auth_type"`
+		CredentialMode      string     `json:"credential_mode"`
+		CredentialVersion   int        `json:"credential_version"`
+		Instructions        string     `json:"instructions"`
+		InstructionsVersion int        `json:"instructions_version"`
+		MaxGrantSeconds     int64      `json:"max_grant_seconds,omitempty"`
+		CreatedAt           time.Time  `json:"created_at"`
+		Revision            int        `json:"revision"`
+		FrozenAt            *time.Time `json:"frozen_at,omitempty"`
 	}
 	// Grant is an agent's access to a tool, also one that ended.
 	Grant struct {

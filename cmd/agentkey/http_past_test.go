@@ -131,6 +131,16 @@ func thePast(t *testing.T, p *program) {
 		return len(admin.must(200, "GET", "/api/admin/grants?status=approved&tool_id="+linked, nil).Items()) == 2
 	})
 	take()
+	other.mustRequest(tool)
+	take()
+	admin.must(200, "POST", freezePath, object{"tool_id": tool})
+	wait.Until(t, "the freeze is written down for both", func() bool {
+		return len(audited(admin, "action=grant.revoked&tool_id="+tool)) == 2
+	})
+	take()
+	admin.must(200, "POST", "/api/admin/tools/"+tool+"/unfreeze", nil)
+	other.mustRequest(tool)
+	take()
 	admin.must(200, "POST", "/api/admin/agents/"+second+"/suspend", nil)
 	admin.must(204, "DELETE", "/api/admin/agents/"+bot+"/grants/"+tool, nil)
 	take()
@@ -322,7 +332,8 @@ func differs(c client, from, to string) {
 			e := entries[id]
 			position, _ := e.At("position").(float64)
 			if position <= diff.At("from").(float64) || position > diff.At("to").(float64) || //nolint:forcetypeassert // as above
-				e.Text("tool_id") != at.tool || e.Text("agent_id") != at.agent && e.Text("action") != "tool.removed" {
+				e.Text("tool_id") != at.tool || e.Text("agent_id") != at.agent && e.Text("action") != "tool.removed" &&
+				e.Text("action") != "tool.frozen" {
 				c.t.Errorf("from %s to %s the event %v changed %v", from, to, e.JSON, change.JSON)
 			}
 		}

@@ -7,7 +7,7 @@ import (
 )
 
 // TestReadsNeverUseUpWhatStopsAnAgent reads as a dashboard does until it is refused, also with
-// mistakes in the query. Suspending, revoking, rotating and retiring still work.
+// mistakes in the query. Suspending, revoking, rotating, freezing and retiring still work.
 func TestReadsNeverUseUpWhatStopsAnAgent(t *testing.T) {
 	t.Parallel()
 	p := start(t, "AGENTKEY_LIMIT_ADMIN=10/24h", "AGENTKEY_LIMIT_ADMIN_READS=20/24h")
@@ -35,6 +35,7 @@ func TestReadsNeverUseUpWhatStopsAnAgent(t *testing.T) {
 		admin.must(200, "PUT", "/api/admin/tools/"+tool+"/credential", object{"credential": "ghp_other"}),
 		admin.must(200, "POST", path+"/rotate-key", nil),
 		admin.must(200, "POST", path+"/suspend", nil),
+		admin.must(200, "POST", "/api/admin/freeze", object{"tool_id": tool}),
 		admin.must(204, "DELETE", path, nil),
 	} {
 		if left(stop) != 10-3-(i+1) || stop.Header.Get("X-RateLimit-Limit") != "10" {

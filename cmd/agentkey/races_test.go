@@ -116,6 +116,20 @@ var duels = []duel{
 		},
 	},
 	{
+		name: "freeze", after: (*duelist).access,
+		arm: func(d *duelist) {
+			d.admin.must(200, "POST", "/api/admin/tools/"+d.tool+"/unfreeze", nil)
+			d.admin.mustAssign(d.id, d.tool)
+		},
+		strike: func(d *duelist) answer { // it holds although its list may have to wait for the read model
+			a := d.admin.call("POST", freezePath, object{"tool_id": d.tool})
+			if a.Status != 200 && a.Code() != "read_model_behind" {
+				d.t.Errorf("round %d: %d %s", d.round, a.Status, a.Body)
+			}
+			return a
+		},
+	},
+	{
 		name: "removal",
 		arm: func(d *duelist) {
 			d.tool = d.admin.mustTool(fmt.Sprint(d.id, d.round), "credential 1")
