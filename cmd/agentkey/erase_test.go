@@ -113,9 +113,11 @@ func TestErasureKeepsTheProof(t *testing.T) {
 	var old string
 	for _, p := range both {
 		wait.Until(t, "both know of March", func() bool {
-			entries := p.admin().must(200, "GET", "/api/admin/audit?action=agent.registered&limit=1", nil)
-			old = entries.Items()[0]["agent_id"].(string)
-			return old != agent
+			entries := p.admin().must(200, "GET", "/api/admin/audit?action=agent.registered&limit=1", nil).Items()
+			if len(entries) == 1 {
+				old, _ = entries[0]["agent_id"].(string)
+			}
+			return len(entries) == 1 && old != agent
 		})
 	}
 	owner := ""
