@@ -103,6 +103,19 @@ func (g *Grants) RevokeApproved(
 	return g.revoke(ctx, m, agentID, agent.RevokeApproved{By: by, Since: since})
 }
 
+// Expire writes the end of access whose time has passed. Where there is none, it does nothing.
+func (g *Grants) Expire(ctx context.Context, m loop.Meta, agentID, toolID string) error {
+	tool, err := g.tool(ctx, m, toolID)
+	if err != nil {
+		return err
+	}
+	tool.ID = toolID // also of one that was removed
+	_, err = g.Agents.Do(ctx, agentID, m, func(_ agent.State, at time.Time) (agent.Command, error) {
+		return agent.Expire{At: at, Tool: tool}, nil
+	})
+	return err
+}
+
 func (g *Grants) revoke(ctx context.Context, m loop.Meta, agentID string, c agent.Command) (AgentResult, error) {
 	done, err := g.Agents.Do(ctx, agentID, m, owned(m, func(agent.State, time.Time) (agent.Command, error) {
 		return c, nil

@@ -186,6 +186,7 @@ func (h *history) step(t *rapid.T) {
 		CredentialVersion: offered.CredentialVersion, MaxGrant: time.Duration(offered.MaxGrantSeconds) * time.Second,
 		Frozen: offered.FrozenAt != nil, Freezes: offered.Freezes,
 	}
+	current := known
 	if known.Freezes > 0 && rapid.IntRange(0, 3).Draw(t, "late") == 0 { // decided before the last freeze
 		known.Frozen = false
 		known.Freezes--
@@ -265,7 +266,7 @@ func (h *history) step(t *rapid.T) {
 	case 20:
 		h.onAgent(t, id, admin, agent.Revoke{ToolID: tool, Cause: agent.CauseAdmin})
 	case 21:
-		h.onAgent(t, id, system, agent.Expire{At: h.now, ToolID: tool})
+		h.onAgent(t, id, system, agent.Expire{At: h.now, Tool: current})
 	case 23:
 		h.onCatalog(t, catalog.FreezeTool{ToolID: tool})
 	case 24, 25:

@@ -160,7 +160,7 @@ func assemble(
 	m.expect([]string{agents.Category.String(), catalogs.Category.String()}, followers)
 	return parts{
 		server: server, refusals: refusals, findings: findings,
-		expiry:    &reactions.Expiry{Models: models, Agents: agents, Clock: time.Now, NewID: newID, Logger: logger},
+		expiry:    &reactions.Expiry{Models: models, Grants: grants, Clock: time.Now, NewID: newID, Logger: logger},
 		reminders: &reactions.Reminders{Models: models, Deliveries: deliveries, Clock: time.Now, Logger: logger},
 		deliverer: &reactions.Deliverer{Models: models, Deliveries: deliveries, Clock: time.Now, Logger: logger},
 		reactor: &reactions.Reactor{

@@ -175,7 +175,7 @@ func passYear(ctx context.Context, o *office) error {
 				continue // nobody was there to write it, or there is nothing
 			}
 			_, err := loop.Do(ctx, id, o.meta(organization), func(_ agent.State, at time.Time) (agent.Command, error) {
-				return agent.Expire{At: at, ToolID: shared}, nil
+				return agent.Expire{At: at, Tool: agent.Tool{ID: shared}}, nil
 			})
 			y.did(err)
 		}

@@ -117,10 +117,10 @@ type (
 		By    string
 		Since time.Time
 	}
-	// Expire ends access whose time has passed.
+	// Expire ends access whose time has passed. What a freeze of the tool has ended doesn't expire.
 	Expire struct {
-		At     time.Time
-		ToolID string
+		At   time.Time
+		Tool Tool
 	}
 	// ReplaceCredential gives the agent's access a new credential of its own; one of other parts only
 	// if ReplaceShape says so.

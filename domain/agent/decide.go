@@ -79,8 +79,8 @@ func Decide(s State, c Command) ([]Event, error) {
 	case RevokeApproved:
 		return revokeApproved(s, c), nil
 	case Expire:
-		if s.Grants[c.ToolID].At(c.At) == Expired && s.Grants[c.ToolID].Status == Approved {
-			return one(GrantExpired{ToolID: c.ToolID, SecretID: s.Grants[c.ToolID].SecretID}), nil
+		if g := s.Grants[c.Tool.ID]; g.Status == Approved && g.Of(c.Tool, c.At) == Expired {
+			return one(GrantExpired{ToolID: c.Tool.ID, SecretID: g.SecretID}), nil
 		}
 		return nil, nil
 	case ReplaceCredential:

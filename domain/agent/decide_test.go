@@ -196,14 +196,20 @@ func TestDecide(t *testing.T) {
 		{
 			"the end is written once",
 			[]agent.Event{registered(), agent.GrantAssigned{ToolID: "github", ExpiresAt: &past}},
-			agent.Expire{At: start, ToolID: "github"},
+			agent.Expire{At: start, Tool: agent.Tool{ID: "github"}},
 			[]agent.Event{agent.GrantExpired{ToolID: "github"}},
 			"",
 		},
 		{
+			"what a freeze of its tool has ended does not expire",
+			[]agent.Event{registered(), agent.GrantAssigned{ToolID: "github", ExpiresAt: &past}},
+			agent.Expire{At: start, Tool: agent.Tool{ID: "github", Exists: true, Freezes: 1}},
+			nil, "",
+		},
+		{
 			"the end is not written before its time",
 			[]agent.Event{registered(), agent.GrantAssigned{ToolID: "github", ExpiresAt: &soon}},
-			agent.Expire{At: start, ToolID: "github"},
+			agent.Expire{At: start, Tool: agent.Tool{ID: "github"}},
 			nil, "",
 		},
 		{

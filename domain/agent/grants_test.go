@@ -51,7 +51,7 @@ func TestEveryTransitionOfAGrant(t *testing.T) {
 		agent.Deny{Tool: own, RequestID: "r1"},
 		agent.Assign{At: start, Tool: own, SecretID: "b"},
 		agent.Revoke{ToolID: own.ID, Cause: agent.CauseAdmin},
-		agent.Expire{At: start, ToolID: own.ID},
+		agent.Expire{At: start, Tool: own},
 		agent.ReplaceCredential{At: start, Tool: own, SecretID: "b"},
 		agent.Vend{At: start, Tool: own, KeyNumber: 1},
 	}
@@ -428,7 +428,7 @@ func TestNothingIsDecidedOnceAnAgentIsRetired(t *testing.T) {
 		agent.Deny{Tool: shared, RequestID: "r1"},
 		agent.Assign{At: start, Tool: shared},
 		agent.Revoke{ToolID: "github"},
-		agent.Expire{At: start, ToolID: "github"},
+		agent.Expire{At: start, Tool: agent.Tool{ID: "github"}},
 		agent.ReplaceCredential{At: start, Tool: own, SecretID: "b"},
 	} {
 		if events, err := agent.Decide(s, c); codeOf(err) != "not_found" || len(events) > 0 {

@@ -165,7 +165,7 @@ func (h *history) command(t *rapid.T) agent.Command {
 	case 15:
 		return agent.RevokeApproved{By: admin.ID, Since: h.now.Add(-time.Hour)}
 	case 11:
-		return agent.Expire{At: h.now, ToolID: tool.ID}
+		return agent.Expire{At: h.now, Tool: tool}
 	case 12:
 		return agent.ReplaceCredential{At: h.now, Tool: tool, SecretID: secret}
 	default:

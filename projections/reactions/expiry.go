@@ -10,7 +10,6 @@ import (
 	"agentkey/commands"
 	"agentkey/commands/loop"
 	"agentkey/domain"
-	"agentkey/domain/agent"
 	"agentkey/readmodels"
 )
 
@@ -20,7 +19,7 @@ import (
 // written.
 type Expiry struct {
 	Models *readmodels.DB
-	Agents *commands.AgentLoop
+	Grants *commands.Grants
 	Clock  func() time.Time
 	NewID  func() uuid.UUID
 	Logger *slog.Logger
@@ -45,10 +44,7 @@ func (x *Expiry) look(ctx context.Context) error {
 			Organization: d.Organization, Actor: domain.Actor{Type: domain.ActorSystem, ID: "expiry"},
 			CommandID: x.NewID(),
 		}
-		_, err := x.Agents.Do(ctx, d.AgentID, m, func(_ agent.State, at time.Time) (agent.Command, error) {
-			return agent.Expire{At: at, ToolID: d.ToolID}, nil
-		})
-		if err != nil {
+		if err := x.Grants.Expire(ctx, m, d.AgentID, d.ToolID); err != nil {
 			return err
 		}
 	}
