@@ -311,7 +311,8 @@ func (f *Feed) rest(ctx context.Context, events int) {
 	}
 }
 
-// deliver hands a batch to the handler and waits for what comes of it.
+// deliver hands a batch to the handler and waits for what comes of it, also when ctx, which the
+// handler works with, ends meanwhile: no session begins while the last one's handler works.
 func (f *Feed) deliver(ctx context.Context, out chan<- *message.Message, b Batch) error {
 	d := &handover{Batch: b}
 	msg := message.NewMessage(watermill.NewUUID(), nil)
@@ -325,11 +326,12 @@ func (f *Feed) deliver(ctx context.Context, out chan<- *message.Message, b Batch
 	case <-msg.Acked():
 		return nil
 	case <-msg.Nacked():
-		if d.err == nil {
-			return errors.New("the handler refused the batch without a reason")
-		}
-		return d.err
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case d.err == nil:
+		return errors.New("the handler refused the batch without a reason")
+	}
+	return d.err
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -139,6 +140,51 @@ func TestAFollowerRepeatsWhatItsHandlerDidNotTake(t *testing.T) {
 	w.followed(&l, l.take)
 	if diff := cmp.Diff(l.types, types); diff != "" || calls < 4 {
 		t.Errorf("after %d calls (-undisturbed +disturbed):\n%s", calls, diff)
+	}
+}
+
+// TestNoSessionBeginsWhileAHandlerIsInItsBatch ends the lead while the handler works, which returns
+// a while later.
+func TestNoSessionBeginsWhileAHandlerIsInItsBatch(t *testing.T) {
+	w := newWorld(t, embedded)
+	w.story()
+	var l ledger
+	var handling atomic.Bool
+	var depose context.CancelFunc
+	leads, calls := 0, 0
+	f := projections.NewFollower(projections.FollowerConfig{
+		Name: "ledger", Log: w.log, Logger: slog.New(slog.DiscardHandler), Clock: time.Now, Place: &l,
+		Lead: func(
+			ctx context.Context, _ readmodels.Origin, _ func(readmodels.Checkpoint) <-chan struct{},
+		) (context.Context, func(), error) {
+			if leads++; handling.Load() {
+				t.Errorf("lead %d begins while the handler of the last one works", leads)
+			}
+			ctx, depose = context.WithCancel(ctx)
+			return ctx, depose, nil
+		},
+		Handle: func(ctx context.Context, b projections.Batch) error {
+			if calls++; calls > 1 {
+				return l.take(ctx, b)
+			}
+			handling.Store(true)
+			defer handling.Store(false)
+			depose()
+			time.Sleep(50 * time.Millisecond)
+			return ctx.Err()
+		},
+		MinDelay: time.Millisecond, MaxDelay: 5 * time.Millisecond,
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- f.Run(ctx) }()
+	err := f.WaitFor(t.Context(), w.head())
+	stop()
+	if err := errors.Join(err, <-ended); err != nil {
+		t.Fatal(err)
+	}
+	if leads < 2 || len(l.types) == 0 {
+		t.Errorf("%d leads, and %d events were taken", leads, len(l.types))
 	}
 }
 
