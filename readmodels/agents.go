@@ -72,7 +72,7 @@ FROM (
 
 // agents completes the query with a page and the keys of each agent.
 func (db *DB) agents(ctx context.Context, q *text, p Page) ([]Agent, error) {
-	q.page("c", p)
+	q.page("c", db.then(p))
 	q.add(") AS a LEFT JOIN agent_keys AS k ON k.agent_id = a.id ORDER BY a.position DESC, k.number")
 	agents := []Agent{}
 	_, err := collect(ctx, db, q, "agents", func(rows *sql.Rows) (struct{}, error) {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // AsVersion lets the tables be those of another version of the program.
@@ -21,6 +22,20 @@ func (db *DB) ExplainAudit(ctx context.Context, organization string, f AuditFilt
 	if err != nil || q == nil {
 		return "", err
 	}
+	return db.explain(ctx, q)
+}
+
+// ExplainGrants is ExplainAudit of a page of grants.
+func (db *DB) ExplainGrants(ctx context.Context, organization string, f GrantFilter, p Page) (string, error) {
+	return db.explain(ctx, db.grantQuery(organization, f, time.Unix(0, 0), p))
+}
+
+// ExplainRequests is ExplainAudit of a page of requests.
+func (db *DB) ExplainRequests(ctx context.Context, organization string, f RequestFilter, p Page) (string, error) {
+	return db.explain(ctx, db.requestQuery(organization, "", f, p))
+}
+
+func (db *DB) explain(ctx context.Context, q *text) (string, error) {
 	explain, columns := "EXPLAIN (ANALYZE, FORMAT JSON, TIMING off) ", 1
 	if db.live.names == nil {
 		explain, columns = "EXPLAIN QUERY PLAN ", 4
@@ -42,4 +57,17 @@ func (db *DB) ExplainAudit(ctx context.Context, organization string, f AuditFilt
 		}
 	})
 	return strings.Join(lines, "\n"), err
+}
+
+// Analyze has Postgres count the rows, as it does by itself within a minute.
+func (db *DB) Analyze(ctx context.Context) error {
+	if db.live.names == nil {
+		return nil
+	}
+	for _, name := range db.model.tableNames() {
+		if _, err := db.live.writer.ExecContext(ctx, "ANALYZE "+db.place.(*schema).table(name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -33,7 +33,7 @@ JOIN agents AS a ON a.id = g.agent_id
 JOIN tools AS t ON t.id = g.tool_id
 WHERE t.removed_at = 0 AND g.known_count > 0
   AND g.known_version = CASE WHEN t.credential_mode = 'shared' THEN t.credential_version ELSE g.credential_version END
-  AND g.organization_id = `
+  AND `
 
 // Exposures lists who has fetched the present version of a credential: those without access first,
 // each kind the newest first. The Next of a page is a place, not a position.
@@ -66,13 +66,13 @@ func (db *DB) exposures(
 	ctx context.Context, organization string, f GrantFilter, now time.Time, ended bool, p Page,
 ) ([]Exposure, error) {
 	q := &text{}
-	q.add(exposed, q.arg(organization), " AND ")
+	q.add(exposed)
+	q.owned("g", organization, f.AgentID, f.ToolID)
+	q.add(" AND ")
 	if ended {
 		q.add("NOT ")
 	}
 	q.add("(g.status = 'approved' AND (g.expires_at = 0 OR g.expires_at > ", q.arg(Micros(now)), "))")
-	q.is("g.agent_id", f.AgentID)
-	q.is("g.tool_id", f.ToolID)
 	q.page("g", p)
 	return collect(ctx, db, q, "exposures", func(rows *sql.Rows) (Exposure, error) {
 		e, err := scanExposure(rows)

@@ -77,9 +77,8 @@ type Known struct {
 // KnownCredentials lists who has fetched the present version of a credential.
 func (db *DB) KnownCredentials(ctx context.Context, organization string, k Known) ([]Exposure, error) {
 	q := &text{}
-	q.add(exposed, q.arg(organization))
-	q.is("g.agent_id", k.AgentID)
-	q.is("g.tool_id", k.ToolID)
+	q.add(exposed)
+	q.owned("g", organization, k.AgentID, k.ToolID)
 	k.Approvals.among(q)
 	q.add(` ORDER BY g.known_count DESC, g.position`)
 	return collect(ctx, db, q, "who knows a credential", scanExposure)

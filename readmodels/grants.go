@@ -43,13 +43,12 @@ var grantColumns = `SELECT g.agent_id, a.name, ` + nameAt("a", "nullif(g.decided
 FROM grants AS g
 JOIN agents AS a ON a.id = g.agent_id
 JOIN tools AS t ON t.id = g.tool_id
-WHERE g.organization_id = `
+WHERE `
 
-func grantQuery(organization string, f GrantFilter, now time.Time, p Page) *text {
+func (db *DB) grantQuery(organization string, f GrantFilter, now time.Time, p Page) *text {
 	q := &text{}
-	q.add(grantColumns, q.arg(organization))
-	q.is("g.agent_id", f.AgentID)
-	q.is("g.tool_id", f.ToolID)
+	q.add(grantColumns)
+	q.owned("g", organization, f.AgentID, f.ToolID)
 	switch f.Status {
 	case "":
 		q.add(" AND g.status <> 'withdrawn'")
@@ -72,7 +71,7 @@ func grantQuery(organization string, f GrantFilter, now time.Time, p Page) *text
 		q.is("g.status", f.Status)
 		q.add(" AND g.status <> 'withdrawn'")
 	}
-	q.page("g", p)
+	q.page("g", db.then(p))
 	return q
 }
 
@@ -80,7 +79,7 @@ func grantQuery(organization string, f GrantFilter, now time.Time, p Page) *text
 func (db *DB) Grants(
 	ctx context.Context, organization string, f GrantFilter, now time.Time, p Page,
 ) (List[Grant], error) {
-	grants, err := collect(ctx, db, grantQuery(organization, f, now, p), "grants", func(rows *sql.Rows) (Grant, error) {
+	grants, err := collect(ctx, db, db.grantQuery(organization, f, now, p), "grants", func(rows *sql.Rows) (Grant, error) {
 		var g Grant
 		var removed, decided, approved, ended, expires, fetched, position int64
 		var remover domain.Actor

@@ -80,18 +80,27 @@ var kept = regexp.MustCompile(
 
 // asOf makes a query ask the rows that there were after the event at a position. It is the same
 // query: where it names a table, it reads the rows of that table's past that were valid then.
+// Conditions on since and until would each seem to leave a part, and all together next to nothing:
+// then Postgres reads and sorts all there is, where it need only go along an index to the end of a
+// page.
 func asOf(query string, args []any, position uint64) (string, []any) {
 	args = append(slices.Clip(args), signed(position))
 	at := "$" + strconv.Itoa(len(args))
-	placed := " AND h.position <= " + at // a list begins there, and reads nothing that was made later
-	made := map[string]string{"agents": placed, "tools": placed, "requests": placed, "grants": placed}
 	return kept.ReplaceAllStringFunc(query, func(named string) string {
 		part := kept.FindStringSubmatch(named)
 		join, table, alias := part[1], part[2], part[3]
 		if alias == "" {
 			alias = table
 		}
-		return join + " (SELECT h.*" + fetched[table] + " FROM past_" + table + " AS h WHERE h.since <= " + at +
-			" AND h.until > " + at + made[table] + ") AS " + alias
+		return join + " (SELECT h.*" + fetched[table] + " FROM past_" + table + " AS h WHERE " +
+			unweighed("h.since <= "+at+" AND h.until > "+at) + ") AS " + alias
 	}), args
+}
+
+// then lets a page of the past begin there, so that nothing is read that was made later.
+func (db *DB) then(p Page) Page {
+	if db.past != 0 && (p.Before == 0 || p.Before > db.past) {
+		p.Before = db.past + 1
+	}
+	return p
 }

@@ -37,14 +37,13 @@ var requestColumns = `SELECT r.id, r.agent_id, a.name, ` + nameAt("a", "nullif(r
 FROM requests AS r
 JOIN agents AS a ON a.id = r.agent_id
 JOIN tools AS t ON t.id = r.tool_id
-WHERE r.organization_id = `
+WHERE `
 
-func requestQuery(organization, id string, f RequestFilter, p Page) *text {
+func (db *DB) requestQuery(organization, id string, f RequestFilter, p Page) *text {
 	q := &text{}
-	q.add(requestColumns, q.arg(organization))
+	q.add(requestColumns)
+	q.owned("r", organization, f.AgentID, f.ToolID)
 	q.is("r.id", id)
-	q.is("r.agent_id", f.AgentID)
-	q.is("r.tool_id", f.ToolID)
 	switch f.Status {
 	case "withdrawn":
 		q.add(" AND (r.status = 'withdrawn' OR (r.status = 'pending' AND t.removed_at <> 0))")
@@ -53,13 +52,13 @@ func requestQuery(organization, id string, f RequestFilter, p Page) *text {
 	default:
 		q.is("r.status", f.Status)
 	}
-	q.page("r", p)
+	q.page("r", db.then(p))
 	return q
 }
 
 // Requests lists requests, newest first.
 func (db *DB) Requests(ctx context.Context, organization string, f RequestFilter, p Page) (List[Request], error) {
-	requests, err := db.requests(ctx, requestQuery(organization, "", f, p))
+	requests, err := db.requests(ctx, db.requestQuery(organization, "", f, p))
 	return cut(requests, p, func(r Request) uint64 { return r.Position }), err
 }
 
@@ -68,7 +67,7 @@ func (db *DB) Request(ctx context.Context, organization, id string) (Request, er
 	if id == "" {
 		return Request{}, ErrNotFound
 	}
-	return only(db.requests(ctx, requestQuery(organization, id, RequestFilter{}, Page{Limit: 1})))
+	return only(db.requests(ctx, db.requestQuery(organization, id, RequestFilter{}, Page{Limit: 1})))
 }
 
 func (db *DB) requests(ctx context.Context, q *text) ([]Request, error) {

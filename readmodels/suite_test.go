@@ -72,6 +72,7 @@ func suite(t *testing.T, open func(*testing.T) *readmodels.DB) {
 		{"requests", testRequests},
 		{"grants", testGrants},
 		{"grants are found by status", testGrantFilters},
+		{"no query of grants or requests reads far", testListPlans},
 		{"access ends with its time, its tool and its agent", testEnds},
 		{"the audit", testAudit},
 		{"everything in the audit has its label", testLabels},

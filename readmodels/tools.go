@@ -63,7 +63,7 @@ WHERE t.organization_id = `
 
 // tools completes the query with a page.
 func (db *DB) tools(ctx context.Context, organization string, q *text, p Page) ([]Tool, error) {
-	q.page("t", p)
+	q.page("t", db.then(p))
 	tools, err := collect(ctx, db, q, "tools", func(rows *sql.Rows) (Tool, error) {
 		var t Tool
 		var position, expires, created, updated, removed, frozen int64
