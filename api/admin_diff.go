@@ -33,21 +33,27 @@ func (s *Server) DiffAudit(ctx context.Context, r DiffAuditRequestObject) (DiffA
 	}
 	return DiffAudit200JSONResponse{
 		From: int64(from.Position), To: int64(to.Position), //nolint:gosec // a log never holds 2^63
-		Changes: views(found.Items, func(c readmodels.AccessChange) AccessChange {
-			out := AccessChange{
-				Agent:  Named{ID: c.AgentID, Name: c.AgentName},
-				Tool:   Named{ID: c.ToolID, Name: c.ToolName},
-				Before: s.effectiveView(call.ctx, organization, c.Before),
-				After:  s.effectiveView(call.ctx, organization, c.After),
-				Events: c.Events,
-			}
-			if out.Events == nil {
-				out.Events = []string{}
-			}
-			return out
-		}),
+		Changes:    s.changeViews(call.ctx, organization, found.Items),
 		NextCursor: cursor(found.Next),
 	}, nil
+}
+
+func (s *Server) changeViews(
+	ctx context.Context, organization string, changes []readmodels.AccessChange,
+) []AccessChange {
+	return views(changes, func(c readmodels.AccessChange) AccessChange {
+		out := AccessChange{
+			Agent:  Named{ID: c.AgentID, Name: c.AgentName},
+			Tool:   Named{ID: c.ToolID, Name: c.ToolName},
+			Before: s.effectiveView(ctx, organization, c.Before),
+			After:  s.effectiveView(ctx, organization, c.After),
+			Events: c.Events,
+		}
+		if out.Events == nil {
+			out.Events = []string{}
+		}
+		return out
+	})
 }
 
 func (s *Server) effectiveView(

@@ -26,16 +26,7 @@ func (s *Server) ReportDecisions(
 	}
 	out := decisionReport{report[DecisionReportItem]{
 		server: s, call: call, name: "decisions", columns: decisionColumns,
-		rows: func(ctx context.Context, p readmodels.Page) (readmodels.List[DecisionReportItem], error) {
-			found, err := s.Models.Decisions(ctx, call.Caller.Organization, filter, p)
-			items := make([]DecisionReportItem, len(found.Items))
-			for i, d := range found.Items {
-				if items[i], err = s.decisionItem(ctx, d); err != nil {
-					break
-				}
-			}
-			return readmodels.List[DecisionReportItem]{Items: items, Next: found.Next}, err
-		},
+		rows: s.decisionRows(s.Models, call.Caller.Organization, filter, 0),
 	}}
 	table := value(q.Format) == "csv"
 	p, err := out.begin(table, q.Limit, q.Cursor)
@@ -50,6 +41,19 @@ func (s *Server) ReportDecisions(
 		From: q.From, To: q.To, Position: ReportPosition(out.position), Items: found.Items, //nolint:gosec // a log never holds 2^63
 		NextCursor: cursor(found.Next),
 	}, nil
+}
+
+func (s *Server) decisionRows(
+	model *readmodels.DB, organization string, filter readmodels.AuditFilter, after uint64,
+) rows[DecisionReportItem] {
+	return func(ctx context.Context, p readmodels.Page) (readmodels.List[DecisionReportItem], error) {
+		found, err := model.Decisions(ctx, organization, filter, after, p)
+		items := make([]DecisionReportItem, len(found.Items))
+		for i := 0; i < len(items) && err == nil; i++ {
+			items[i], err = s.decisionItem(ctx, found.Items[i])
+		}
+		return readmodels.List[DecisionReportItem]{Items: items, Next: found.Next}, err
+	}
 }
 
 func (s *Server) decisionItem(ctx context.Context, d readmodels.Decision) (DecisionReportItem, error) {

@@ -19,12 +19,13 @@ func (s *Server) ReportExposure(
 ) (ReportExposureResponseObject, error) {
 	call := callOf(ctx)
 	filter := readmodels.GrantFilter{AgentID: value(r.Params.AgentID), ToolID: value(r.Params.ToolID)}
+	model, err := s.at(call, r.Params.AsOf)
+	if err != nil {
+		return nil, err
+	}
 	out := exposureReport{report[ExposureReportItem]{
-		server: s, call: call, name: "exposure", columns: exposureColumns,
-		rows: func(ctx context.Context, p readmodels.Page) (readmodels.List[ExposureReportItem], error) {
-			found, err := s.Models.Exposures(ctx, call.Caller.Organization, filter, s.Clock(), p)
-			return readmodels.List[ExposureReportItem]{Items: views(found.Items, exposureItem), Next: found.Next}, err
-		},
+		server: s, call: call, name: "exposure", view: model, columns: exposureColumns,
+		rows: exposureRows(model, call.Caller.Organization, filter),
 	}}
 	table := value(r.Params.Format) == "csv"
 	p, err := out.begin(table, r.Params.Limit, r.Params.Cursor)
@@ -38,6 +39,13 @@ func (s *Server) ReportExposure(
 	return ReportExposure200JSONResponse{
 		Position: ReportPosition(out.position), Items: found.Items, NextCursor: cursor(found.Next), //nolint:gosec // a log never holds 2^63
 	}, nil
+}
+
+func exposureRows(model view, organization string, filter readmodels.GrantFilter) rows[ExposureReportItem] {
+	return func(ctx context.Context, p readmodels.Page) (readmodels.List[ExposureReportItem], error) {
+		found, err := model.Exposures(ctx, organization, filter, model.now, p)
+		return readmodels.List[ExposureReportItem]{Items: views(found.Items, exposureItem), Next: found.Next}, err
+	}
 }
 
 func exposureItem(e readmodels.Exposure) ExposureReportItem {

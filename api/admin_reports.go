@@ -18,18 +18,14 @@ func (s *Server) ReportAccessReview(
 	ctx context.Context, r ReportAccessReviewRequestObject,
 ) (ReportAccessReviewResponseObject, error) {
 	call := callOf(ctx)
-	organization := call.Caller.Organization
-	filter := readmodels.GrantFilter{
-		Status: "approved", AgentID: value(r.Params.AgentID), ToolID: value(r.Params.ToolID),
+	filter := readmodels.GrantFilter{AgentID: value(r.Params.AgentID), ToolID: value(r.Params.ToolID)}
+	model, err := s.at(call, r.Params.AsOf)
+	if err != nil {
+		return nil, err
 	}
 	out := accessReview{report[AccessReviewItem]{
-		server: s, call: call, name: "access-review", columns: accessReviewColumns,
-		rows: func(ctx context.Context, p readmodels.Page) (readmodels.List[AccessReviewItem], error) {
-			found, err := s.Models.Grants(ctx, organization, filter, s.Clock(), p)
-			return readmodels.List[AccessReviewItem]{Items: views(found.Items, func(g readmodels.Grant) AccessReviewItem {
-				return s.accessReviewItem(ctx, organization, g)
-			}), Next: found.Next}, err
-		},
+		server: s, call: call, name: "access-review", view: model, columns: accessReviewColumns,
+		rows: s.accessReviewRows(model, call.Caller.Organization, filter),
 	}}
 	table := value(r.Params.Format) == "csv"
 	p, err := out.begin(table, r.Params.Limit, r.Params.Cursor)
@@ -43,6 +39,21 @@ func (s *Server) ReportAccessReview(
 	return ReportAccessReview200JSONResponse{
 		Position: ReportPosition(out.position), Items: found.Items, NextCursor: cursor(found.Next), //nolint:gosec // a log never holds 2^63
 	}, nil
+}
+
+func (s *Server) accessReviewRows(
+	model view, organization string, filter readmodels.GrantFilter,
+) rows[AccessReviewItem] {
+	filter.Status = "approved"
+	return func(ctx context.Context, p readmodels.Page) (readmodels.List[AccessReviewItem], error) {
+		found, err := model.Grants(ctx, organization, filter, model.now, p)
+		if err == nil && model.position != nil {
+			err = model.CountGrantFetches(ctx, organization, found.Items)
+		}
+		return readmodels.List[AccessReviewItem]{Items: views(found.Items, func(g readmodels.Grant) AccessReviewItem {
+			return s.accessReviewItem(ctx, organization, g)
+		}), Next: found.Next}, err
+	}
 }
 
 func (s *Server) accessReviewItem(ctx context.Context, organization string, g readmodels.Grant) AccessReviewItem {

@@ -2757,7 +2757,7 @@ type ListAgentsParams struct {
 	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 
-	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then, but for fetches: their counts and times are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
+	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
 
@@ -2766,7 +2766,7 @@ type ListAgentsParamsStatus string
 
 // GetAgentParams defines parameters for GetAgent.
 type GetAgentParams struct {
-	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then, but for fetches: their counts and times are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
+	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
 
@@ -2822,6 +2822,15 @@ type DiffAuditParams struct {
 
 	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// GetAuditEvidenceParams defines parameters for GetAuditEvidence.
+type GetAuditEvidenceParams struct {
+	// From The begin of the period.
+	From Time `form:"from" json:"from"`
+
+	// To The end of the period.
+	To Time `form:"to" json:"to"`
 }
 
 // ExportAuditParams defines parameters for ExportAudit.
@@ -2885,7 +2894,7 @@ type ListGrantsParams struct {
 	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 
-	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then, but for fetches: their counts and times are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
+	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
 
@@ -2941,6 +2950,9 @@ type ReportAccessReviewParams struct {
 	// ToolID Only items about this tool.
 	ToolID *ToolIDFilter `form:"tool_id,omitempty" json:"tool_id,omitempty"`
 
+	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
+	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
+
 	// Limit The number of items on a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
@@ -2981,6 +2993,9 @@ type ReportExposureParams struct {
 	// ToolID Only items about this tool.
 	ToolID *ToolIDFilter `form:"tool_id,omitempty" json:"tool_id,omitempty"`
 
+	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
+	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
+
 	// Limit The number of items on a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
@@ -3004,7 +3019,7 @@ type ListRequestsParams struct {
 	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 
-	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then, but for fetches: their counts and times are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
+	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
 
@@ -3013,7 +3028,7 @@ type ListRequestsParamsStatus string
 
 // GetRequestParams defines parameters for GetRequest.
 type GetRequestParams struct {
-	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then, but for fetches: their counts and times are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
+	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
 
@@ -3027,7 +3042,7 @@ type ListSuggestionsParams struct {
 	// Cursor The next_cursor of the previous page.
 	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
 
-	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then, but for fetches: their counts and times are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
+	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
 
@@ -3036,7 +3051,7 @@ type ListSuggestionsParamsStatus string
 
 // GetSuggestionParams defines parameters for GetSuggestion.
 type GetSuggestionParams struct {
-	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then, but for fetches: their counts and times are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
+	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
 
@@ -3057,13 +3072,13 @@ type ListToolsParams struct {
 	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 
-	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then, but for fetches: their counts and times are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
+	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
 
 // GetToolParams defines parameters for GetTool.
 type GetToolParams struct {
-	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then, but for fetches: their counts and times are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
+	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
 
@@ -3557,6 +3572,9 @@ type ServerInterface interface {
 	// GetAuditProof Prove that an audit entry is in the newest checkpoint.
 	// (GET /api/admin/audit/entries/{id}/proof)
 	GetAuditProof(c *gin.Context, id PathID)
+	// GetAuditEvidence Get the evidence for an access audit of a period as one archive.
+	// (GET /api/admin/audit/evidence)
+	GetAuditEvidence(c *gin.Context, params GetAuditEvidenceParams)
 	// ExportAudit Export the audit, oldest first, as a stream of any length.
 	// (GET /api/admin/audit/export)
 	ExportAudit(c *gin.Context, params ExportAuditParams)
@@ -4322,6 +4340,41 @@ func (siw *ServerInterfaceWrapper) GetAuditProof(c *gin.Context) {
 	siw.Handler.GetAuditProof(c, id)
 }
 
+// GetAuditEvidence operation middleware
+func (siw *ServerInterfaceWrapper) GetAuditEvidence(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetAuditEvidenceParams
+
+	// ------------- Required query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "from", c.Request.URL.Query(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter from: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Required query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "to", c.Request.URL.Query(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter to: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetAuditEvidence(c, params)
+}
+
 // ExportAudit operation middleware
 func (siw *ServerInterfaceWrapper) ExportAudit(c *gin.Context) {
 
@@ -5006,6 +5059,14 @@ func (siw *ServerInterfaceWrapper) ReportAccessReview(c *gin.Context) {
 		return
 	}
 
+	// ------------- Optional query parameter "as_of" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "as_of", c.Request.URL.Query(), &params.AsOf, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter as_of: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	// ------------- Optional query parameter "limit" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
@@ -5137,6 +5198,14 @@ func (siw *ServerInterfaceWrapper) ReportExposure(c *gin.Context) {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "tool_id", c.Request.URL.Query(), &params.ToolID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter tool_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "as_of" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "as_of", c.Request.URL.Query(), &params.AsOf, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter as_of: %w", err), http.StatusBadRequest)
 		return
 	}
 
@@ -6157,6 +6226,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/admin/audit/cosignatures", wrapper.CosignCheckpoint)
 	router.GET(options.BaseURL+"/api/admin/audit/diff", wrapper.DiffAudit)
 	router.GET(options.BaseURL+"/api/admin/audit/entries/:id/proof", wrapper.GetAuditProof)
+	router.GET(options.BaseURL+"/api/admin/audit/evidence", wrapper.GetAuditEvidence)
 	router.GET(options.BaseURL+"/api/admin/audit/export", wrapper.ExportAudit)
 	router.GET(options.BaseURL+"/api/admin/audit/integrity", wrapper.GetAuditIntegrity)
 	router.GET(options.BaseURL+"/api/admin/audit/log/:path", wrapper.GetAuditTile)
@@ -6931,6 +7001,51 @@ type GetAuditProofdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetAuditProofdefaultApplicationProblemPlusJSONResponse) VisitGetAuditProofResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetAuditEvidenceRequestObject struct {
+	Params GetAuditEvidenceParams
+}
+
+type GetAuditEvidenceResponseObject interface {
+	VisitGetAuditEvidenceResponse(w http.ResponseWriter) error
+}
+
+type GetAuditEvidence200ApplicationZipResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetAuditEvidence200ApplicationZipResponse) VisitGetAuditEvidenceResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/zip")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetAuditEvidencedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetAuditEvidencedefaultApplicationProblemPlusJSONResponse) VisitGetAuditEvidenceResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -9408,6 +9523,9 @@ type StrictServerInterface interface {
 	// GetAuditProof Prove that an audit entry is in the newest checkpoint.
 	// (GET /api/admin/audit/entries/{id}/proof)
 	GetAuditProof(ctx context.Context, request GetAuditProofRequestObject) (GetAuditProofResponseObject, error)
+	// GetAuditEvidence Get the evidence for an access audit of a period as one archive.
+	// (GET /api/admin/audit/evidence)
+	GetAuditEvidence(ctx context.Context, request GetAuditEvidenceRequestObject) (GetAuditEvidenceResponseObject, error)
 	// ExportAudit Export the audit, oldest first, as a stream of any length.
 	// (GET /api/admin/audit/export)
 	ExportAudit(ctx context.Context, request ExportAuditRequestObject) (ExportAuditResponseObject, error)
@@ -10277,6 +10395,32 @@ func (sh *strictHandler) GetAuditProof(ctx *gin.Context, id PathID) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(GetAuditProofResponseObject); ok {
 		if err := validResponse.VisitGetAuditProofResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetAuditEvidence operation middleware
+func (sh *strictHandler) GetAuditEvidence(ctx *gin.Context, params GetAuditEvidenceParams) {
+	var request GetAuditEvidenceRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetAuditEvidence(ctx, request.(GetAuditEvidenceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetAuditEvidence")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetAuditEvidenceResponseObject); ok {
+		if err := validResponse.VisitGetAuditEvidenceResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

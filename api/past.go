@@ -35,22 +35,26 @@ func (s *Server) at(call *call, asOf *AsOf) (view, error) {
 
 // moment reads a parameter that names a moment of the past, by its time or its position.
 func (s *Server) moment(call *call, field, text string) (readmodels.Moment, error) {
-	organization := call.Caller.Organization
 	m, err := s.named(call, field, text)
 	if errors.Is(err, readmodels.ErrNotFound) {
-		first, ferr := s.Models.FirstMoment(call.ctx, organization)
-		if errors.Is(ferr, readmodels.ErrNotFound) {
-			return m, domain.Invalid(field, "nothing has happened in this organization yet")
-		}
-		if ferr != nil {
-			return m, asked(ferr, "audit entry")
-		}
-		return m, domain.Invalid(field, fmt.Sprintf(
-			"nothing had happened by then; the first event of this organization is of %s, at position %d",
-			first.Time.Format(time.RFC3339Nano), first.Position,
-		))
+		return m, s.tooEarly(call, field)
 	}
 	return m, fault(err)
+}
+
+// tooEarly refuses a moment before the first event.
+func (s *Server) tooEarly(call *call, field string) error {
+	first, err := s.Models.FirstMoment(call.ctx, call.Caller.Organization)
+	if errors.Is(err, readmodels.ErrNotFound) {
+		return domain.Invalid(field, "nothing has happened in this organization yet")
+	}
+	if err != nil {
+		return asked(err, "audit entry")
+	}
+	return domain.Invalid(field, fmt.Sprintf(
+		"nothing had happened by then; the first event of this organization is of %s, at position %d",
+		first.Time.Format(time.RFC3339Nano), first.Position,
+	))
 }
 
 // fault leaves a refusal as it is, and turns an error of the read model into one.

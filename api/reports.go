@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -26,12 +27,17 @@ type report[T any] struct {
 	server   *Server
 	call     *call
 	name     string // of the file
+	view     view
 	position uint64 // up to which it includes everything
 	columns  []column[T]
-	rows     func(context.Context, readmodels.Page) (readmodels.List[T], error)
+	rows     rows[T]
 }
 
-// begin checks what is asked for and reads how far the read model is.
+// rows answers a page of a report.
+type rows[T any] func(context.Context, readmodels.Page) (readmodels.List[T], error)
+
+// begin checks what is asked for, and reads how far the read model is unless the report is about
+// the past.
 func (r *report[T]) begin(table bool, limit *Limit, cursor *Cursor) (readmodels.Page, error) {
 	switch {
 	case table && limit != nil:
@@ -43,11 +49,13 @@ func (r *report[T]) begin(table bool, limit *Limit, cursor *Cursor) (readmodels.
 	if err != nil {
 		return p, err
 	}
-	checkpoint, err := r.server.Models.ReadCheckpoint(r.call.ctx)
-	if err != nil {
-		return p, asked(err, "report")
+	if r.position = uint64(value(r.view.position)); r.position == 0 { //nolint:gosec // it was a position
+		checkpoint, err := r.server.Models.ReadCheckpoint(r.call.ctx)
+		if err != nil {
+			return p, asked(err, "report")
+		}
+		r.position = checkpoint.Position
 	}
-	r.position = checkpoint.Position
 	format := "json"
 	if table {
 		format = "csv"
@@ -59,31 +67,38 @@ func (r *report[T]) begin(table bool, limit *Limit, cursor *Cursor) (readmodels.
 // write writes the whole report as a table, page by page.
 func (r *report[T]) write(w http.ResponseWriter) error {
 	return r.server.stream(r.call, w, "text/csv; charset=utf-8", func(ctx context.Context, out exportWriter) error {
-		names := make([]string, len(r.columns))
-		for i, c := range r.columns {
-			names[i] = c.name
-		}
-		text := export.AppendRow(nil, names...)
-		for p := (readmodels.Page{Limit: reportPage}); ; {
-			found, err := r.rows(ctx, p)
-			if err != nil {
-				return fmt.Errorf("report %s: %w", r.name, err)
-			}
-			for _, row := range found.Items {
-				cells := make([]string, len(r.columns))
-				for i, c := range r.columns {
-					cells[i] = c.cell(row)
-				}
-				text = export.AppendRow(text, cells...)
-			}
-			if _, err := out.Write(text); err != nil {
-				return err
-			}
-			if text, p.Before = text[:0], found.Next; p.Before == 0 {
-				return nil
-			}
-		}
+		return writeTable(ctx, out, r.name, r.columns, r.rows)
 	})
+}
+
+// writeTable writes a report as a table, page by page.
+func writeTable[T any](
+	ctx context.Context, out io.Writer, name string, columns []column[T], rows rows[T],
+) error {
+	names := make([]string, len(columns))
+	for i, c := range columns {
+		names[i] = c.name
+	}
+	text := export.AppendRow(nil, names...)
+	for p := (readmodels.Page{Limit: reportPage}); ; {
+		found, err := rows(ctx, p)
+		if err != nil {
+			return fmt.Errorf("report %s: %w", name, err)
+		}
+		for _, row := range found.Items {
+			cells := make([]string, len(columns))
+			for i, c := range columns {
+				cells[i] = c.cell(row)
+			}
+			text = export.AppendRow(text, cells...)
+		}
+		if _, err := out.Write(text); err != nil {
+			return err
+		}
+		if text, p.Before = text[:0], found.Next; p.Before == 0 {
+			return nil
+		}
+	}
 }
 
 func cellTime(t *Time) string {

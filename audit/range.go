@@ -41,6 +41,18 @@ type Range struct {
 // them. uuid.Nil as the first means from the beginning; as the last, up to the newest checkpoint.
 // Errors: ErrNotFound, *NotCoveredError.
 func (l *Ledger) Range(ctx context.Context, organization string, first, last uuid.UUID) (r Range, err error) {
+	return l.ranged(ctx, organization, first, last, true)
+}
+
+// FinalRange is Range up to the first checkpoint over the last event, without the signatures of
+// witnesses, which can come later. So it is the same whenever it is asked for.
+func (l *Ledger) FinalRange(ctx context.Context, organization string, first, last uuid.UUID) (Range, error) {
+	return l.ranged(ctx, organization, first, last, false)
+}
+
+func (l *Ledger) ranged(
+	ctx context.Context, organization string, first, last uuid.UUID, witnesses bool,
+) (r Range, err error) {
 	until := int64(-1)
 	for _, end := range []struct {
 		id    uuid.UUID
@@ -67,7 +79,8 @@ func (l *Ledger) Range(ctx context.Context, organization string, first, last uui
 		if r.Before, err = before(s, r.First); err != nil {
 			return fmt.Errorf("read what is before the entry %d of %s: %w", r.First, organization, err)
 		}
-		if r.Size, r.Checkpoints, err = s.notes(r.First, until); err != nil {
+		r.Size, r.Checkpoints, err = s.notes(r.First, until, witnesses)
+		if err != nil || !witnesses {
 			return err
 		}
 		return each(s.ctx, s.q, func(rows *sql.Rows) error {
@@ -112,12 +125,17 @@ const farthest = 10_000
 
 // notes returns the checkpoints over more than a number of leaves, and how many the last of them is
 // over: the first one that is over a certain leaf and that a witness has signed, or else the first.
-func (s *signedTree) notes(above, leaf int64) (size int64, notes []string, err error) {
+// Without witnesses it is the first, and none of their signatures is there.
+func (s *signedTree) notes(above, leaf int64, witnesses bool) (size int64, notes []string, err error) {
+	upto := leaf + farthest
+	if !witnesses {
+		upto = leaf
+	}
 	if err := s.q.QueryRowContext(s.ctx, `SELECT coalesce(
 			(SELECT min(n.size) FROM notes AS n JOIN cosignatures AS c ON c.tree = n.tree AND c.size = n.size
 				WHERE n.tree = $1 AND n.size > $2 AND n.size <= $3),
 			(SELECT min(size) FROM notes WHERE tree = $1 AND size > $2)
-		)`, s.tree, leaf, leaf+farthest,
+		)`, s.tree, leaf, upto,
 	).Scan(&size); err != nil {
 		return 0, nil, fmt.Errorf("read a checkpoint: %w", err)
 	}
@@ -129,7 +147,7 @@ func (s *signedTree) notes(above, leaf int64) (size int64, notes []string, err e
 		sizes, notes = append(sizes, size), append(notes, note)
 		return err
 	}, "SELECT size, note FROM notes WHERE tree = $1 AND size > $2 AND size <= $3 ORDER BY size", s.tree, above, size)
-	for i := 0; i < len(notes) && err == nil; i++ {
+	for i := 0; i < len(notes) && err == nil && witnesses; i++ {
 		notes[i], err = s.cosigned(sizes[i], notes[i])
 	}
 	if err != nil {

@@ -53,14 +53,17 @@ func (r *rows) agent(ctx context.Context, id string, e codec.Verified, body agen
 	case agent.CredentialVended:
 		key := access{agentID: id, toolID: b.ToolID}
 		f, found := r.fetches[key]
-		if found && f.version != b.CredentialVersion {
+		if found && f.secretID != b.SecretID {
 			if err := r.flush(ctx, key); err != nil {
 				return err
 			}
 			found = false
 		}
 		if !found {
-			f = &fetches{version: b.CredentialVersion, first: e.Signed.Time}
+			f = &fetches{
+				secretID: b.SecretID, organization: e.Signed.Organization, first: e.Signed.Time,
+				position: int64(e.Position), //nolint:gosec // positions fit
+			}
 			r.fetches[key] = f
 		}
 		f.count++

@@ -281,7 +281,11 @@ var tellings = []struct {
 			"agent-bot", admin,
 			agent.GrantCredentialReplaced{ToolID: "github", SecretID: "s2", CredentialVersion: 2, ExpiresAt: &tonight},
 		},
-		[]string{"grants bot/github: credential_at=now credential_expires_at=now+43195 credential_version=2"},
+		[]string{
+			"+credentials s2: agent_id=bot created_at=now expires_at=now+43195 organization_id=org position=here " +
+				"removed_position=" + never + " replaced_position=" + never + " tool_id=github version=2",
+			"grants bot/github: credential_at=now credential_expires_at=now+43195 credential_version=2",
+		},
 		"tool github, agent bot, tool github",
 	},
 	{
@@ -304,10 +308,22 @@ var tellings = []struct {
 		[]step{registered, added, assigned, vended, revoked},
 		step{"agent-bot", admin, agent.GrantAssigned{ToolID: "github", SecretID: "s7"}},
 		[]string{
+			"+credentials s7: agent_id=bot created_at=now organization_id=org position=here removed_position=" + never +
+				" replaced_position=" + never + " tool_id=github version=1",
 			"grants bot/github: approved_at=now credential_at=now credential_version=1 decided_at=now " +
 				"decided_position=here ended_at=0 ended_by_id= ended_by_type= expires_at=0 fetch_count=0 " +
-				"known_count=0 known_first_at=0 known_last_at=0 known_version=0 last_fetched_at=0 " +
-				"status=approved",
+				"last_fetched_at=0 status=approved",
+		},
+		"tool github, agent bot, tool github",
+	},
+	{
+		"an agent's own credential ends with its access",
+		[]step{registered, added, {"agent-bot", admin, agent.GrantAssigned{ToolID: "github", SecretID: "s7"}}},
+		step{"agent-bot", admin, agent.GrantRevoked{ToolID: "github", SecretID: "s7", Cause: agent.CauseAdmin}},
+		[]string{
+			"credentials s7: removed_at=now removed_position=here",
+			"grants bot/github: decided_at=now decided_position=here ended_at=now ended_by_id=admin ended_by_type=human " +
+				"status=revoked",
 		},
 		"tool github, agent bot, tool github",
 	},
@@ -316,8 +332,10 @@ var tellings = []struct {
 		[]step{registered, added, assigned, vended},
 		step{"agent-bot", bot, agent.CredentialVended{ToolID: "github", SecretID: "s2", CredentialVersion: 2, KeyNumber: 1}},
 		[]string{
+			"+known_credentials bot/s2: fetch_count=1 first_fetched_at=now last_fetched_at=now organization_id=org " +
+				"position=here",
 			"agent_keys bot/1: last_used_at=now", "agents bot: last_seen_at=now",
-			"grants bot/github: fetch_count=2 known_first_at=now known_last_at=now known_version=2 last_fetched_at=now",
+			"grants bot/github: fetch_count=2 last_fetched_at=now",
 		},
 		"tool github, agent bot, tool github",
 	},
@@ -329,6 +347,8 @@ var tellings = []struct {
 		},
 		vended,
 		[]string{
+			"+known_credentials bot/s1: fetch_count=1 first_fetched_at=now last_fetched_at=now organization_id=org " +
+				"position=here",
 			"agent_keys bot/1: last_used_at=now", "agents bot: last_seen_at=now",
 			"grants bot/github: fetch_count=2 last_fetched_at=now",
 		},
@@ -340,7 +360,8 @@ var tellings = []struct {
 		vended,
 		[]string{
 			"agent_keys bot/1: last_used_at=now", "agents bot: last_seen_at=now",
-			"grants bot/github: fetch_count=2 known_count=2 known_last_at=now last_fetched_at=now",
+			"grants bot/github: fetch_count=2 last_fetched_at=now",
+			"known_credentials bot/s1: fetch_count=2 last_fetched_at=now",
 		},
 		"tool github, agent bot, tool github",
 	},
@@ -370,6 +391,8 @@ var tellings = []struct {
 
 	{
 		"a tool with a shared credential is added", nil, added, []string{
+			"+credentials s1: created_at=now organization_id=org position=here removed_position=" + never +
+				" replaced_position=" + never + " tool_id=github version=1",
 			"+tools github: auth_type=api_key created_at=now credential_at=now credential_mode=shared credential_version=1 " +
 				"description=code docs_url=https://docs.github.com max_grant_seconds=3600 name=GitHub " +
 				"name_folded=github organization_id=org position=here revision=1 skeleton=glthub updated_at=now " +
@@ -419,6 +442,9 @@ var tellings = []struct {
 			catalog.ToolCredentialRotated{ToolID: "github", SecretID: "s2", CredentialVersion: 2, ExpiresAt: &tonight},
 		},
 		[]string{
+			"+credentials s2: created_at=now expires_at=now+43197 organization_id=org position=here removed_position=" + never +
+				" replaced_position=" + never + " tool_id=github version=2",
+			"credentials s1: removed_at=now removed_position=here replaced_position=here",
 			"tools github: credential_at=now credential_expires_at=now+43197 credential_version=2 revision=2 " +
 				"updated_at=now",
 		},
@@ -461,8 +487,11 @@ var tellings = []struct {
 	{
 		"a tool is removed",
 		[]step{added, registered, assigned},
-		step{"catalog-" + org, admin, catalog.ToolRemoved{ToolID: "github"}},
-		[]string{"tools github: removed_at=now removed_by_id=admin removed_by_type=human revision=2"},
+		step{"catalog-" + org, admin, catalog.ToolRemoved{ToolID: "github", SecretID: "s1"}},
+		[]string{
+			"credentials s1: removed_at=now removed_position=here",
+			"tools github: removed_at=now removed_by_id=admin removed_by_type=human revision=2",
+		},
 		"tool github, tool github",
 	},
 	{
@@ -981,6 +1010,9 @@ func TestEachEventChangesItsRows(t *testing.T) {
 		}
 	})
 }
+
+// never is the position from which on something is so that isn't so yet.
+const never = "9223372036854775807"
 
 // TestAConfirmedRestoreFillsTheRowsAgain: what they know may be gone from the log on purpose.
 func TestAConfirmedRestoreFillsTheRowsAgain(t *testing.T) {

@@ -33,11 +33,11 @@ type usedKey struct {
 	number  int
 }
 
-// fetches are of one version of a credential.
+// fetches are of one version of a credential, the first at position.
 type fetches struct {
-	version     int
-	count       int64
-	first, last time.Time
+	secretID, organization string
+	position, count        int64
+	first, last            time.Time
 }
 
 func newRows(tx *readmodels.Tx) *rows {
@@ -73,6 +73,9 @@ func (r *rows) apply(ctx context.Context, events []codec.Verified) error {
 func (r *rows) one(ctx context.Context, e codec.Verified) error {
 	if entry, audited := auditEntry(e); audited {
 		r.audit = append(r.audit, entry)
+	}
+	if err := r.credential(ctx, e); err != nil {
+		return err
 	}
 	switch body := e.Event.(type) {
 	case agent.Event:
@@ -110,9 +113,14 @@ func (r *rows) flush(ctx context.Context, key access) error {
 		return nil
 	}
 	delete(r.fetches, key)
-	return r.tx.CountFetches(ctx, readmodels.CountFetchesParams{
-		AgentID: key.agentID, ToolID: key.toolID, Fetches: f.count, Version: int64(f.version),
-		FirstFetchedAt: readmodels.Micros(f.first), LastFetchedAt: readmodels.Micros(f.last),
+	if err := r.tx.CountFetches(ctx, readmodels.CountFetchesParams{
+		AgentID: key.agentID, ToolID: key.toolID, Fetches: f.count, LastFetchedAt: readmodels.Micros(f.last),
+	}); err != nil {
+		return err
+	}
+	return r.tx.KnowCredential(ctx, readmodels.KnowCredentialParams{
+		AgentID: key.agentID, SecretID: f.secretID, OrganizationID: f.organization, Position: f.position,
+		Fetches: f.count, FirstFetchedAt: readmodels.Micros(f.first), LastFetchedAt: readmodels.Micros(f.last),
 	})
 }
 

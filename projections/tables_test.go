@@ -134,7 +134,8 @@ var keys = map[string][]string{
 	"past_agents": {"id", "since"}, "past_agent_keys": {"agent_id", "number", "since"}, "past_tools": {"id", "since"},
 	"past_requests": {"id", "since"}, "past_grants": {"agent_id", "tool_id", "since"},
 	"past_suggestions": {"id", "since"}, "past_suggestion_backers": {"suggestion_id", "agent_id", "since"},
-	"audit_minutes": {"organization_id", "minute"},
+	"audit_minutes": {"organization_id", "minute"}, "credentials": {"secret_id"},
+	"known_credentials": {"agent_id", "secret_id"},
 }
 
 // stored is every row of every table: the columns by the name of the row, such as "grants

@@ -129,6 +129,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.insertChannelStmt, err = db.PrepareContext(ctx, insertChannel); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertChannel: %w", err)
 	}
+	if q.insertCredentialStmt, err = db.PrepareContext(ctx, insertCredential); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertCredential: %w", err)
+	}
 	if q.insertDeliveryStmt, err = db.PrepareContext(ctx, insertDelivery); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertDelivery: %w", err)
 	}
@@ -192,14 +195,23 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.keepPastToolStmt, err = db.PrepareContext(ctx, keepPastTool); err != nil {
 		return nil, fmt.Errorf("error preparing query KeepPastTool: %w", err)
 	}
+	if q.knowCredentialStmt, err = db.PrepareContext(ctx, knowCredential); err != nil {
+		return nil, fmt.Errorf("error preparing query KnowCredential: %w", err)
+	}
 	if q.removeChannelStmt, err = db.PrepareContext(ctx, removeChannel); err != nil {
 		return nil, fmt.Errorf("error preparing query RemoveChannel: %w", err)
+	}
+	if q.removeCredentialStmt, err = db.PrepareContext(ctx, removeCredential); err != nil {
+		return nil, fmt.Errorf("error preparing query RemoveCredential: %w", err)
 	}
 	if q.removeToolStmt, err = db.PrepareContext(ctx, removeTool); err != nil {
 		return nil, fmt.Errorf("error preparing query RemoveTool: %w", err)
 	}
 	if q.reopenSuggestionStmt, err = db.PrepareContext(ctx, reopenSuggestion); err != nil {
 		return nil, fmt.Errorf("error preparing query ReopenSuggestion: %w", err)
+	}
+	if q.replaceCredentialsStmt, err = db.PrepareContext(ctx, replaceCredentials); err != nil {
+		return nil, fmt.Errorf("error preparing query ReplaceCredentials: %w", err)
 	}
 	if q.replaceGrantCredentialStmt, err = db.PrepareContext(ctx, replaceGrantCredential); err != nil {
 		return nil, fmt.Errorf("error preparing query ReplaceGrantCredential: %w", err)
@@ -441,6 +453,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing insertChannelStmt: %w", cerr)
 		}
 	}
+	if q.insertCredentialStmt != nil {
+		if cerr := q.insertCredentialStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertCredentialStmt: %w", cerr)
+		}
+	}
 	if q.insertDeliveryStmt != nil {
 		if cerr := q.insertDeliveryStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertDeliveryStmt: %w", cerr)
@@ -546,9 +563,19 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing keepPastToolStmt: %w", cerr)
 		}
 	}
+	if q.knowCredentialStmt != nil {
+		if cerr := q.knowCredentialStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing knowCredentialStmt: %w", cerr)
+		}
+	}
 	if q.removeChannelStmt != nil {
 		if cerr := q.removeChannelStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing removeChannelStmt: %w", cerr)
+		}
+	}
+	if q.removeCredentialStmt != nil {
+		if cerr := q.removeCredentialStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing removeCredentialStmt: %w", cerr)
 		}
 	}
 	if q.removeToolStmt != nil {
@@ -559,6 +586,11 @@ func (q *Queries) Close() error {
 	if q.reopenSuggestionStmt != nil {
 		if cerr := q.reopenSuggestionStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing reopenSuggestionStmt: %w", cerr)
+		}
+	}
+	if q.replaceCredentialsStmt != nil {
+		if cerr := q.replaceCredentialsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing replaceCredentialsStmt: %w", cerr)
 		}
 	}
 	if q.replaceGrantCredentialStmt != nil {
@@ -735,6 +767,7 @@ type Queries struct {
 	holdChannelStmt             *sql.Stmt
 	insertAgentStmt             *sql.Stmt
 	insertChannelStmt           *sql.Stmt
+	insertCredentialStmt        *sql.Stmt
 	insertDeliveryStmt          *sql.Stmt
 	insertInstructionsStmt      *sql.Stmt
 	insertKeyStmt               *sql.Stmt
@@ -756,9 +789,12 @@ type Queries struct {
 	keepPastRequestsOfToolStmt  *sql.Stmt
 	keepPastSuggestionStmt      *sql.Stmt
 	keepPastToolStmt            *sql.Stmt
+	knowCredentialStmt          *sql.Stmt
 	removeChannelStmt           *sql.Stmt
+	removeCredentialStmt        *sql.Stmt
 	removeToolStmt              *sql.Stmt
 	reopenSuggestionStmt        *sql.Stmt
+	replaceCredentialsStmt      *sql.Stmt
 	replaceGrantCredentialStmt  *sql.Stmt
 	requeueDeliveryStmt         *sql.Stmt
 	retireAgentStmt             *sql.Stmt
@@ -820,6 +856,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		holdChannelStmt:             q.holdChannelStmt,
 		insertAgentStmt:             q.insertAgentStmt,
 		insertChannelStmt:           q.insertChannelStmt,
+		insertCredentialStmt:        q.insertCredentialStmt,
 		insertDeliveryStmt:          q.insertDeliveryStmt,
 		insertInstructionsStmt:      q.insertInstructionsStmt,
 		insertKeyStmt:               q.insertKeyStmt,
@@ -841,9 +878,12 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		keepPastRequestsOfToolStmt:  q.keepPastRequestsOfToolStmt,
 		keepPastSuggestionStmt:      q.keepPastSuggestionStmt,
 		keepPastToolStmt:            q.keepPastToolStmt,
+		knowCredentialStmt:          q.knowCredentialStmt,
 		removeChannelStmt:           q.removeChannelStmt,
+		removeCredentialStmt:        q.removeCredentialStmt,
 		removeToolStmt:              q.removeToolStmt,
 		reopenSuggestionStmt:        q.reopenSuggestionStmt,
+		replaceCredentialsStmt:      q.replaceCredentialsStmt,
 		replaceGrantCredentialStmt:  q.replaceGrantCredentialStmt,
 		requeueDeliveryStmt:         q.requeueDeliveryStmt,
 		retireAgentStmt:             q.retireAgentStmt,

@@ -53,7 +53,7 @@ func testDecisions(t *testing.T, s *shelf) {
 	} {
 		var got []string
 		for p := (readmodels.Page{Limit: 1}); ; {
-			list := must[readmodels.List[readmodels.Decision]](t)(s.db.Decisions(t.Context(), c.organization, c.filter, p))
+			list := must[readmodels.List[readmodels.Decision]](t)(s.db.Decisions(t.Context(), c.organization, c.filter, 0, p))
 			got = append(got, names(list.Items, told)...)
 			if p.Before = list.Next; p.Before == 0 {
 				break

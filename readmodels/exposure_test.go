@@ -11,16 +11,9 @@ import (
 )
 
 func testExposures(t *testing.T, s *shelf) {
-	fetched := func(agent, tool string, version, count int64) {
-		s.write(func(tx *readmodels.Tx) error {
-			return tx.CountFetches(t.Context(), readmodels.CountFetchesParams{
-				AgentID: agent, ToolID: tool, Version: version, Fetches: count,
-				FirstFetchedAt: readmodels.Micros(noon), LastFetchedAt: readmodels.Micros(noon.Add(time.Minute)),
-			})
-		})
-	}
 	s.agent(acme, "never", "Never")
 	s.tool(acme, "t1", "GitHub")
+	s.credential("t1", "s1", 1)
 	s.grant(acme, "never", "t1", "approved", time.Time{})
 	for i, status := range []string{"approved", "revoked", "ending", "denied"} {
 		s.agent(acme, status, status)
@@ -29,11 +22,12 @@ func testExposures(t *testing.T, s *shelf) {
 			expires = noon.Add(2 * time.Hour)
 		}
 		s.grant(acme, status, "t1", map[bool]string{true: "approved", false: status}[status == "ending"], expires)
-		fetched(status, "t1", 1, int64(i+1))
+		s.fetched(status, "s1", int64(i+1))
 	}
 	s.tool(acme, "t2", "Gone")
+	s.credential("t2", "s2", 1)
 	s.grant(acme, "approved", "t2", "approved", time.Time{})
-	fetched("approved", "t2", 1, 9)
+	s.fetched("approved", "s2", 9)
 	s.remove("t2")
 	check := func(when string, now time.Time, want ...string) {
 		t.Helper()
@@ -63,15 +57,11 @@ func testExposures(t *testing.T, s *shelf) {
 		"when one has ended", noon.Add(2*time.Hour),
 		"denied GitHub 1 4 true", "ending GitHub 1 3 true", "revoked GitHub 1 2 true", "approved GitHub 1 1 false",
 	)
-	s.write(func(tx *readmodels.Tx) error {
-		return tx.RotateToolCredential(t.Context(), readmodels.RotateToolCredentialParams{
-			ID: "t1", CredentialVersion: 2, At: readmodels.Micros(noon),
-		})
-	})
+	s.credential("t1", "s3", 2)
 	check("rotated", noon)
-	fetched("approved", "t1", 2, 5)
-	fetched("approved", "t1", 1, 5) // by a process that is behind: nobody got it
-	fetched("ending", "t1", 1, 5)
+	s.fetched("approved", "s3", 2)
+	s.fetched("approved", "s1", 5) // by a process that is behind: nobody got it
+	s.fetched("approved", "s3", 3)
 	check("fetched again", noon, "approved GitHub 2 5 false")
 	list := must[readmodels.List[readmodels.Exposure]](t)(
 		s.db.Exposures(t.Context(), globex, readmodels.GrantFilter{}, noon, all),

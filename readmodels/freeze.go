@@ -76,11 +76,11 @@ type Known struct {
 
 // KnownCredentials lists who has fetched the present version of a credential.
 func (db *DB) KnownCredentials(ctx context.Context, organization string, k Known) ([]Exposure, error) {
-	q := &text{}
-	q.add(exposed)
-	q.owned("g", organization, k.AgentID, k.ToolID)
+	q := db.exposed(organization)
+	q.is("k.agent_id", k.AgentID)
+	q.is("c.tool_id", k.ToolID)
 	k.Approvals.among(q)
-	q.add(` ORDER BY g.known_count DESC, g.position`)
+	q.add(` ORDER BY k.fetch_count DESC, k.position`)
 	return collect(ctx, db, q, "who knows a credential", scanExposure)
 }
 

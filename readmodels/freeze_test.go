@@ -12,6 +12,7 @@ import (
 
 func testFreezes(t *testing.T, s *shelf) {
 	s.tool(acme, "t1", "GitHub")
+	s.credential("t1", "s1", 1)
 	s.tool(acme, "t2", "Jira")
 	for i, status := range []string{"approved", "pending", "ended", "denied"} {
 		s.agent(acme, status, status)
@@ -20,12 +21,7 @@ func testFreezes(t *testing.T, s *shelf) {
 			expires = noon.Add(90 * time.Minute)
 		}
 		s.grant(acme, status, "t1", map[bool]string{true: "approved", false: status}[status == "ended"], expires)
-		s.write(func(tx *readmodels.Tx) error {
-			return tx.CountFetches(t.Context(), readmodels.CountFetchesParams{
-				AgentID: status, ToolID: "t1", Version: 1, Fetches: int64(i + 1),
-				FirstFetchedAt: readmodels.Micros(noon), LastFetchedAt: readmodels.Micros(noon),
-			})
-		})
+		s.fetched(status, "s1", int64(i+1))
 	}
 	s.grant(acme, "denied", "t2", "approved", time.Time{})
 	s.agent("globex", "theirs", "theirs")

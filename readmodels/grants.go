@@ -27,6 +27,7 @@ type Grant struct {
 	FetchCount                           int64        // since it was last asked for or assigned
 	LastFetchedAt                        time.Time
 	Position                             uint64 // of the first asking or assignment
+	DecidedPosition                      uint64 // of the newest decision; 0 while pending
 }
 
 // GrantFilter narrows the grants; zero fields do not.
@@ -39,7 +40,7 @@ var grantColumns = `SELECT g.agent_id, a.name, ` + nameAt("a", "nullif(g.decided
     g.request_id, g.reason, g.denial_reason,
     g.decided_at, g.decided_by_type, g.decided_by_id, g.approved_at, g.approved_by_type, g.approved_by_id,
     g.ended_at, g.ended_by_type, g.ended_by_id, t.removed_by_type, t.removed_by_id, g.expires_at, g.fetch_count,
-    g.last_fetched_at, g.position
+    g.last_fetched_at, g.position, g.decided_position
 FROM grants AS g
 JOIN agents AS a ON a.id = g.agent_id
 JOIN tools AS t ON t.id = g.tool_id
@@ -81,13 +82,14 @@ func (db *DB) Grants(
 ) (List[Grant], error) {
 	grants, err := collect(ctx, db, db.grantQuery(organization, f, now, p), "grants", func(rows *sql.Rows) (Grant, error) {
 		var g Grant
-		var removed, decided, approved, ended, expires, fetched, position int64
+		var removed, decided, approved, ended, expires, fetched, position, at int64
 		var remover domain.Actor
 		err := rows.Scan(&g.AgentID, &g.CurrentAgentName, &g.AgentName, &g.ToolID, &g.CurrentToolName, &g.ToolName,
 			&g.Status, &removed, &g.Origin, &g.RequestID,
 			&g.Reason, &g.DenialReason,
 			&decided, &g.DecidedBy.Type, &g.DecidedBy.ID, &approved, &g.ApprovedBy.Type, &g.ApprovedBy.ID,
-			&ended, &g.EndedBy.Type, &g.EndedBy.ID, &remover.Type, &remover.ID, &expires, &g.FetchCount, &fetched, &position)
+			&ended, &g.EndedBy.Type, &g.EndedBy.ID, &remover.Type, &remover.ID, &expires, &g.FetchCount, &fetched, &position,
+			&at)
 		onlyNew(g.AgentName, &g.CurrentAgentName)
 		onlyNew(g.ToolName, &g.CurrentToolName)
 		stored := g.Status
@@ -99,9 +101,8 @@ func (db *DB) Grants(
 			decided, g.DecidedBy, ended, g.EndedBy = removed, remover, removed, remover
 		}
 		g.ApprovedAt, g.EndedAt = toTime(approved), toTime(ended)
-		g.DecidedAt, g.ExpiresAt, g.LastFetchedAt, g.Position = toTime(decided), toTime(expires), toTime(fetched), unsigned(
-			position,
-		)
+		g.DecidedAt, g.ExpiresAt, g.LastFetchedAt = toTime(decided), toTime(expires), toTime(fetched)
+		g.Position, g.DecidedPosition = unsigned(position), unsigned(at)
 		return g, err
 	})
 	return cut(grants, p, func(g Grant) uint64 { return g.Position }), err

@@ -79,12 +79,26 @@ SELECT g.agent_id::uuid AS agent_id, g.tool_id::uuid AS tool_id, g.organization_
     nullif(CASE WHEN t.removed_at <> 0 AND g.status IN ('pending', 'approved') THEN t.removed_by_type ELSE g.ended_by_type END, '') AS ended_by_type,
     nullif(CASE WHEN t.removed_at <> 0 AND g.status IN ('pending', 'approved') THEN t.removed_by_id ELSE g.ended_by_id END, '') AS ended_by_id,
     nullif(g.decided_position, 0) AS decided_position, nullif(g.credential_version, 0) AS credential_version,
-    'epoch'::timestamptz + nullif(g.credential_at, 0) * interval '1 microsecond' AS credential_at,
-    nullif(g.known_version, 0) AS known_version, g.known_count,
-    'epoch'::timestamptz + nullif(g.known_first_at, 0) * interval '1 microsecond' AS known_first_at,
-    'epoch'::timestamptz + nullif(g.known_last_at, 0) * interval '1 microsecond' AS known_last_at
+    'epoch'::timestamptz + nullif(g.credential_at, 0) * interval '1 microsecond' AS credential_at
 FROM grants AS g
 JOIN tools AS t ON t.id = g.tool_id;
+
+-- Each version of a credential; what has no removed_at is in use, and a replaced one has been removed too.
+CREATE OR REPLACE VIEW reporting.credentials AS
+SELECT secret_id::uuid AS secret_id, organization_id::uuid AS organization_id, tool_id::uuid AS tool_id,
+    nullif(agent_id, '')::uuid AS agent_id, version, position,
+    'epoch'::timestamptz + created_at * interval '1 microsecond' AS created_at,
+    'epoch'::timestamptz + nullif(expires_at, 0) * interval '1 microsecond' AS expires_at,
+    'epoch'::timestamptz + nullif(removed_at, 0) * interval '1 microsecond' AS removed_at,
+    nullif(removed_position, 9223372036854775807) AS removed_position,
+    nullif(replaced_position, 9223372036854775807) AS replaced_position
+FROM credentials;
+
+CREATE OR REPLACE VIEW reporting.known_credentials AS
+SELECT agent_id::uuid AS agent_id, secret_id::uuid AS secret_id, organization_id::uuid AS organization_id, position, fetch_count,
+    'epoch'::timestamptz + first_fetched_at * interval '1 microsecond' AS first_fetched_at,
+    'epoch'::timestamptz + last_fetched_at * interval '1 microsecond' AS last_fetched_at
+FROM known_credentials;
 
 -- jsonb has no NUL in texts, so an escaped one becomes another sign.
 CREATE OR REPLACE VIEW reporting.audit_entries AS

@@ -87,6 +87,34 @@ func (s *shelf) remove(toolID string) {
 	})
 }
 
+// credential gives a tool another version of its credential.
+func (s *shelf) credential(toolID, secretID string, version int64) {
+	s.t.Helper()
+	at, position := readmodels.Micros(noon), s.next()
+	s.write(func(tx *readmodels.Tx) error {
+		err := tx.ReplaceCredentials(
+			s.t.Context(), readmodels.ReplaceCredentialsParams{ToolID: toolID, Position: position, At: at},
+		)
+		if err != nil {
+			return err
+		}
+		return tx.InsertCredential(s.t.Context(), readmodels.InsertCredentialParams{
+			SecretID: secretID, OrganizationID: acme, ToolID: toolID, Version: version, Position: position, At: at,
+		})
+	})
+}
+
+// fetched counts fetches from noon until a minute later.
+func (s *shelf) fetched(agentID, secretID string, count int64) {
+	s.t.Helper()
+	s.write(func(tx *readmodels.Tx) error {
+		return tx.KnowCredential(s.t.Context(), readmodels.KnowCredentialParams{
+			AgentID: agentID, SecretID: secretID, OrganizationID: acme, Position: s.next(), Fetches: count,
+			FirstFetchedAt: readmodels.Micros(noon), LastFetchedAt: readmodels.Micros(noon.Add(time.Minute)),
+		})
+	})
+}
+
 func (s *shelf) guide(organization, toolID string, version int64, text string) {
 	s.t.Helper()
 	s.write(func(tx *readmodels.Tx) error {

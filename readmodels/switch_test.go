@@ -208,6 +208,8 @@ func reports(t *testing.T, db *readmodels.DB) {
 			}))
 	})
 	s.tool(acme, githubID, "GitHub")
+	s.credential(githubID, vended, 1)
+	s.fetched(botID, vended, 3)
 	s.guide(acme, githubID, 1, "be kind")
 	s.ask(acme, botID, githubID, asked)
 	s.decide(botID, githubID, asked, "approved", noon.Add(time.Hour).Add(123456*time.Microsecond))
@@ -246,6 +248,11 @@ func TestReportsHaveNativeTypesAndStableNames(t *testing.T) {
 		"SELECT id || ' ' || (data->>'n')::int || ' ' || (data->>'reason') || ' ' || (tool_id IS NULL) || ' ' || " +
 			"(occurred_at - timestamptz '2026-04-01T12:00Z') FROM " +
 			"reporting.audit_entries": vended + " 1 a\ufffdb true 00:00:00.000001",
+		"SELECT tool_id || ' ' || version || ' ' || (agent_id IS NULL) || ' ' || (removed_at IS NULL) || ' ' || " +
+			"(replaced_position IS NULL) FROM reporting.credentials WHERE secret_id = " +
+			"'" + vended + "'": githubID + " 1 true true true",
+		"SELECT agent_id || ' ' || fetch_count || ' ' || (last_fetched_at - first_fetched_at) FROM " +
+			"reporting.known_credentials": botID + " 3 00:01:00",
 		"SELECT store_id || ' ' || position FROM reporting.progress WHERE store_created = " +
 			"'2026-04-01T12:00Z'": "s1 0",
 	} {

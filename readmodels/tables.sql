@@ -146,10 +146,6 @@ CREATE TABLE grants (
     credential_expires_at BIGINT NOT NULL DEFAULT 0, -- of the agent's own credential
     credential_version BIGINT NOT NULL DEFAULT 0, -- of the agent's own credential; 0: it never had one
     credential_at   BIGINT NOT NULL DEFAULT 0, -- since when it has this version
-    known_version   BIGINT NOT NULL DEFAULT 0, -- the newest that the agent has fetched; kept when the access ends
-    known_count     BIGINT NOT NULL DEFAULT 0, -- how often it has fetched that version
-    known_first_at  BIGINT NOT NULL DEFAULT 0,
-    known_last_at   BIGINT NOT NULL DEFAULT 0,
     decided_position BIGINT NOT NULL DEFAULT 0, -- of the newest decision: at which names are those of then
     PRIMARY KEY (agent_id, tool_id)
 );
@@ -158,6 +154,37 @@ CREATE INDEX grants_by_status ON grants (organization_id, status, position);
 CREATE INDEX grants_by_tool ON grants (tool_id, position);
 CREATE INDEX grants_due ON grants (expires_at) WHERE status = 'approved' AND expires_at > 0;
 CREATE INDEX grants_expiring ON grants (credential_expires_at) WHERE status = 'approved' AND credential_expires_at > 0;
+
+-- Each version of a credential that there was, with the positions from which on it has been removed and replaced; the
+-- greatest position there is: it hasn't been. So these rows answer for every moment.
+CREATE TABLE credentials (
+    secret_id         TEXT   NOT NULL PRIMARY KEY,
+    organization_id   TEXT   NOT NULL,
+    tool_id           TEXT   NOT NULL,
+    agent_id          TEXT   NOT NULL, -- whose own it is; '': it is shared
+    version           BIGINT NOT NULL,
+    created_at        BIGINT NOT NULL,
+    expires_at        BIGINT NOT NULL,
+    position          BIGINT NOT NULL,
+    removed_position  BIGINT NOT NULL DEFAULT 9223372036854775807, -- replaced, or ended with the tool or the access
+    removed_at        BIGINT NOT NULL DEFAULT 0,
+    replaced_position BIGINT NOT NULL DEFAULT 9223372036854775807 -- by a newer one
+);
+CREATE INDEX credentials_by_tool ON credentials (tool_id, agent_id);
+
+-- Which agent has fetched which version of a credential.
+CREATE TABLE known_credentials (
+    agent_id         TEXT   NOT NULL,
+    secret_id        TEXT   NOT NULL,
+    organization_id  TEXT   NOT NULL,
+    position         BIGINT NOT NULL, -- of the first fetch
+    fetch_count      BIGINT NOT NULL,
+    first_fetched_at BIGINT NOT NULL,
+    last_fetched_at  BIGINT NOT NULL,
+    PRIMARY KEY (agent_id, secret_id)
+);
+CREATE INDEX known_credentials_newest ON known_credentials (organization_id, position);
+CREATE INDEX known_credentials_by_secret ON known_credentials (secret_id);
 
 CREATE TABLE audit_entries (
     organization_id TEXT   NOT NULL,

@@ -325,30 +325,21 @@ func (q *Queries) ClosePastTool(ctx context.Context, arg ClosePastToolParams) er
 
 const countFetches = `-- name: CountFetches :exec
 UPDATE grants SET
-    fetch_count = fetch_count + $1, last_fetched_at = $2,
-    known_count = CASE WHEN known_version = $3 THEN known_count + $1
-        WHEN known_version < $3 THEN $1 ELSE known_count END,
-    known_first_at = CASE WHEN known_version < $3 THEN $4 ELSE known_first_at END,
-    known_last_at = CASE WHEN known_version <= $3 THEN $2 ELSE known_last_at END,
-    known_version = CASE WHEN known_version < $3 THEN $3 ELSE known_version END
-WHERE agent_id = $5 AND tool_id = $6
+    fetch_count = fetch_count + $1, last_fetched_at = $2
+WHERE agent_id = $3 AND tool_id = $4
 `
 
 type CountFetchesParams struct {
-	Fetches        int64
-	LastFetchedAt  int64
-	Version        int64
-	FirstFetchedAt int64
-	AgentID        string
-	ToolID         string
+	Fetches       int64
+	LastFetchedAt int64
+	AgentID       string
+	ToolID        string
 }
 
 func (q *Queries) CountFetches(ctx context.Context, arg CountFetchesParams) error {
 	_, err := q.exec(ctx, q.countFetchesStmt, countFetches,
 		arg.Fetches,
 		arg.LastFetchedAt,
-		arg.Version,
-		arg.FirstFetchedAt,
 		arg.AgentID,
 		arg.ToolID,
 	)
@@ -714,7 +705,7 @@ func (q *Queries) FreezeTool(ctx context.Context, arg FreezeToolParams) error {
 
 const giveGrantCredential = `-- name: GiveGrantCredential :exec
 UPDATE grants SET
-    credential_version = 1, credential_at = $1, known_version = 0, known_count = 0, known_first_at = 0, known_last_at = 0
+    credential_version = 1, credential_at = $1
 WHERE agent_id = $2 AND tool_id = $3
 `
 
@@ -807,6 +798,37 @@ func (q *Queries) InsertChannel(ctx context.Context, arg InsertChannelParams) er
 		arg.Host,
 		arg.Recipients,
 		arg.At,
+	)
+	return err
+}
+
+const insertCredential = `-- name: InsertCredential :exec
+INSERT INTO credentials (secret_id, organization_id, tool_id, agent_id, version, created_at, expires_at, position)
+VALUES ($1, $2, $3, $4, $5,
+        $6, $7, $8)
+`
+
+type InsertCredentialParams struct {
+	SecretID       string
+	OrganizationID string
+	ToolID         string
+	AgentID        string
+	Version        int64
+	At             int64
+	ExpiresAt      int64
+	Position       int64
+}
+
+func (q *Queries) InsertCredential(ctx context.Context, arg InsertCredentialParams) error {
+	_, err := q.exec(ctx, q.insertCredentialStmt, insertCredential,
+		arg.SecretID,
+		arg.OrganizationID,
+		arg.ToolID,
+		arg.AgentID,
+		arg.Version,
+		arg.At,
+		arg.ExpiresAt,
+		arg.Position,
 	)
 	return err
 }
@@ -1301,6 +1323,37 @@ func (q *Queries) KeepPastTool(ctx context.Context, arg KeepPastToolParams) erro
 	return err
 }
 
+const knowCredential = `-- name: KnowCredential :exec
+INSERT INTO known_credentials (agent_id, secret_id, organization_id, position, fetch_count, first_fetched_at, last_fetched_at)
+VALUES ($1, $2, $3, $4, $5,
+        $6, $7)
+ON CONFLICT (agent_id, secret_id) DO UPDATE SET
+    fetch_count = known_credentials.fetch_count + excluded.fetch_count, last_fetched_at = excluded.last_fetched_at
+`
+
+type KnowCredentialParams struct {
+	AgentID        string
+	SecretID       string
+	OrganizationID string
+	Position       int64
+	Fetches        int64
+	FirstFetchedAt int64
+	LastFetchedAt  int64
+}
+
+func (q *Queries) KnowCredential(ctx context.Context, arg KnowCredentialParams) error {
+	_, err := q.exec(ctx, q.knowCredentialStmt, knowCredential,
+		arg.AgentID,
+		arg.SecretID,
+		arg.OrganizationID,
+		arg.Position,
+		arg.Fetches,
+		arg.FirstFetchedAt,
+		arg.LastFetchedAt,
+	)
+	return err
+}
+
 const removeChannel = `-- name: RemoveChannel :exec
 UPDATE notification_channels SET removed_at = $1 WHERE id = $2
 `
@@ -1312,6 +1365,22 @@ type RemoveChannelParams struct {
 
 func (q *Queries) RemoveChannel(ctx context.Context, arg RemoveChannelParams) error {
 	_, err := q.exec(ctx, q.removeChannelStmt, removeChannel, arg.RemovedAt, arg.ID)
+	return err
+}
+
+const removeCredential = `-- name: RemoveCredential :exec
+UPDATE credentials SET removed_position = $1, removed_at = $2
+WHERE secret_id = $3 AND removed_position > $1
+`
+
+type RemoveCredentialParams struct {
+	Position int64
+	At       int64
+	SecretID string
+}
+
+func (q *Queries) RemoveCredential(ctx context.Context, arg RemoveCredentialParams) error {
+	_, err := q.exec(ctx, q.removeCredentialStmt, removeCredential, arg.Position, arg.At, arg.SecretID)
 	return err
 }
 
@@ -1353,6 +1422,31 @@ type ReopenSuggestionParams struct {
 
 func (q *Queries) ReopenSuggestion(ctx context.Context, arg ReopenSuggestionParams) error {
 	_, err := q.exec(ctx, q.reopenSuggestionStmt, reopenSuggestion, arg.At, arg.ID)
+	return err
+}
+
+const replaceCredentials = `-- name: ReplaceCredentials :exec
+UPDATE credentials SET
+    replaced_position = $1,
+    removed_at = CASE WHEN removed_position > $1 THEN $2 ELSE removed_at END,
+    removed_position = CASE WHEN removed_position > $1 THEN $1 ELSE removed_position END
+WHERE tool_id = $3 AND agent_id = $4 AND replaced_position > $1
+`
+
+type ReplaceCredentialsParams struct {
+	Position int64
+	At       int64
+	ToolID   string
+	AgentID  string
+}
+
+func (q *Queries) ReplaceCredentials(ctx context.Context, arg ReplaceCredentialsParams) error {
+	_, err := q.exec(ctx, q.replaceCredentialsStmt, replaceCredentials,
+		arg.Position,
+		arg.At,
+		arg.ToolID,
+		arg.AgentID,
+	)
 	return err
 }
 

@@ -44,7 +44,7 @@ var answerHeaders = []struct {
 		return o.TakesIdempotencyKey() || (o.Command || o.TakesParameter("as_of")) && success(status)
 	}},
 	{"X-Export-Cursor", exported},
-	{"X-Export-Entries", exported},
+	{"X-Export-Entries", counted},
 	{"X-RateLimit-Limit", limited},
 	{"X-RateLimit-Policy", limited},
 	{"X-RateLimit-Remaining", limited},
@@ -56,9 +56,14 @@ func success(status string) bool { return strings.HasPrefix(status, "2") }
 
 func exported(o *Operation, status string) bool { return o.ID == "exportAudit" && success(status) }
 
+// counted is an answer that says how many entries of the audit it has.
+func counted(o *Operation, status string) bool {
+	return exported(o, status) || o.ID == "getAuditEvidence" && success(status)
+}
+
 // filed is an answer that a browser keeps as a file.
 func filed(o *Operation, status string) bool {
-	return exported(o, status) || strings.HasPrefix(o.ID, "report") && success(status)
+	return counted(o, status) || strings.HasPrefix(o.ID, "report") && success(status)
 }
 
 func limited(o *Operation, _ string) bool { return o.Caller != "anyone" }

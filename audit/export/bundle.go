@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"text/template"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -28,6 +29,7 @@ type Bundle struct {
 	source       *Source
 	organization string
 	keys         formats.Keys
+	signed       map[string]bool // ids of the keys that signed the events; nil: all keys are wanted
 }
 
 // Bundle returns the bundle that holds two events and what is between them; see audit.Ledger.Range
@@ -43,6 +45,24 @@ func (s *Source) Bundle(ctx context.Context, organization string, first, last uu
 	}
 	return &Bundle{Range: r, source: s, organization: organization, keys: keys}, nil
 }
+
+// FinalBundle is a bundle that has the same bytes whenever it is written: see
+// audit.Ledger.FinalRange. Of the keys it has those that signed something in it, and doesn't say
+// until when they sign.
+func (s *Source) FinalBundle(ctx context.Context, organization string, first, last uuid.UUID) (*Bundle, error) {
+	keys, err := s.Keys()
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.Ledger.FinalRange(ctx, organization, first, last)
+	if err != nil {
+		return nil, err
+	}
+	return &Bundle{Range: r, source: s, organization: organization, keys: keys, signed: map[string]bool{}}, nil
+}
+
+// Head is the position of the newest event of the log.
+func (s *Source) Head(ctx context.Context) (uint64, error) { return s.Log.Client.Head(ctx) }
 
 // bundlePage is how many events of a bundle are in memory at once.
 const bundlePage = 256
@@ -72,7 +92,7 @@ func (b *Bundle) file(ctx context.Context, name string, w io.Writer) error {
 	case formats.ReadmeFile:
 		return readme.Execute(w, r)
 	case formats.KeysFile:
-		return encoded(w, b.keys)
+		return encoded(w, b.present())
 	case formats.RangeFile:
 		return encoded(w, r)
 	case formats.CheckpointsFile:
@@ -80,6 +100,20 @@ func (b *Bundle) file(ctx context.Context, name string, w io.Writer) error {
 		return err
 	}
 	return b.events(ctx, w)
+}
+
+// present are the keys in the bundle, which its events come before.
+func (b *Bundle) present() formats.Keys {
+	if b.signed == nil {
+		return b.keys
+	}
+	var out formats.Keys
+	for _, k := range b.keys.Keys {
+		if k.NotAfter = (time.Time{}); k.Use != formats.EventKey || b.signed[k.ID] {
+			out.Keys = append(out.Keys, k)
+		}
+	}
+	return out
 }
 
 func (b *Bundle) events(ctx context.Context, w io.Writer) error {
@@ -95,6 +129,11 @@ func (b *Bundle) events(ctx context.Context, w io.Writer) error {
 		}
 		text = text[:0]
 		for _, line := range lines {
+			if b.signed != nil {
+				if stored, err := formats.ReadStored(line.Metadata); err == nil { // or the verifier names it
+					b.signed[stored.Key] = true
+				}
+			}
 			if text, err = line.Append(text); err != nil {
 				return err
 			}

@@ -19,7 +19,7 @@ const (
 
 // BundleFiles are the files of a bundle.
 func BundleFiles() []string {
-	return []string{ReadmeFile, KeysFile, RangeFile, CheckpointsFile, EventsFile}
+	return []string{ReadmeFile, RangeFile, CheckpointsFile, EventsFile, KeysFile}
 }
 
 // Range says which leaves of which tree a bundle holds. The last of its checkpoints is over all of

@@ -73,6 +73,7 @@ type Report struct {
 	OwnKeys     bool                  // the keys came from the bundle
 	Findings    int                   // 0: everything holds
 	Keys        []formats.Key         // that were used
+	Evidence    *formats.Evidence     // of a pack; nil: it is a bundle
 }
 
 // maxNamed is how many findings are named.
@@ -93,8 +94,8 @@ func (c *check) found(kind Kind, index int64, position uint64, format string, ar
 	}
 }
 
-// Bundle checks a bundle. The error says that it can't be read at all; what is wrong inside it is a
-// finding.
+// Bundle checks a bundle, or an evidence pack with one. The error says that it can't be read at
+// all; what is wrong inside it is a finding.
 func Bundle(r io.ReaderAt, size int64, o Options) (Report, error) {
 	archive, err := zip.NewReader(r, size)
 	if err != nil {
@@ -103,11 +104,19 @@ func Bundle(r io.ReaderAt, size int64, o Options) (Report, error) {
 	quiet := o
 	quiet.OnFinding = nil
 	c := &check{Options: quiet}
-	if c.run(archive); c.Findings > 0 { // again, and exactly: each event is checked by its own signature
+	if c.all(archive, r); c.Findings > 0 { // again, and exactly: each event is checked by its own signature
 		c = &check{Options: o, every: true}
-		c.run(archive)
+		c.all(archive, r)
 	}
 	return c.Report, nil
+}
+
+func (c *check) all(archive *zip.Reader, r io.ReaderAt) {
+	if slices.ContainsFunc(archive.File, func(f *zip.File) bool { return f.Name == formats.EvidenceFile }) {
+		c.evidence(archive, r)
+		return
+	}
+	c.run(archive)
 }
 
 func (c *check) run(archive *zip.Reader) {

@@ -19,7 +19,9 @@ import (
 
 type auditCommand struct {
 	Export auditExportCommand `cmd:"" help:"Download the audit from a running service."`
-	Verify auditVerifyCommand `cmd:"" help:"Check a bundle or a receipt. Without --live it needs no network."`
+	Verify auditVerifyCommand `cmd:"" help:"Check a bundle, an evidence pack or a receipt. Without --live it needs no network."`
+
+	Evidence auditEvidenceCommand `cmd:"" help:"Download the evidence for an access audit of a period: who had access to what, who decided it, what changed, and the proof."`
 
 	Replay auditReplayCommand `cmd:"" help:"Compute from the events alone what there was at a moment, and compare it with what the service says about that moment."`
 
@@ -175,11 +177,39 @@ func (x *auditExportCommand) Run(sh *shell) (err error) {
 	if _, err := os.Stat(x.File); err == nil {
 		return usageError{fmt.Errorf("%s exists already: name another file", x.File)}
 	}
-	entries, err := x.download(sh, query, x.File)
+	entries, err := x.download(sh, auditExportPath, query, x.File)
 	if err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(sh.stdout, "Exported %d entries to %s.\n", entries, x.File)
+	return err
+}
+
+const (
+	auditExportPath = "/api/admin/audit/export"
+	evidencePath    = "/api/admin/audit/evidence"
+)
+
+type auditEvidenceCommand struct {
+	remote
+
+	File string `arg:"" help:"The file to create. It must not exist yet." type:"path"`
+	From string `required:"" help:"The begin of the period (RFC 3339)."`
+	To   string `required:"" help:"The end of the period (RFC 3339): what happened at this time or later isn't in it."`
+}
+
+// Run downloads an evidence pack.
+func (x *auditEvidenceCommand) Run(sh *shell) error {
+	if _, err := os.Stat(x.File); err == nil {
+		return usageError{fmt.Errorf("%s exists already: name another file", x.File)}
+	}
+	entries, err := x.download(sh, evidencePath, url.Values{"from": {x.From}, "to": {x.To}}, x.File)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(
+		sh.stdout, "Wrote the evidence for the period, with the proof of %d entries, to %s.\n", entries, x.File,
+	)
 	return err
 }
 

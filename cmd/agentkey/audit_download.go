@@ -25,10 +25,12 @@ const (
 )
 
 // download writes an export to a file, and returns how many entries it has. Where the connection
-// breaks, or the service starts again, it continues after the last whole entry. A bundle can't be
+// breaks, or the service starts again, it continues after the last whole entry. An archive can't be
 // continued: it begins again, once.
-func (r remote) download(sh *shell, query url.Values, file string) (entries int64, err error) {
-	d := download{remote: r, sh: sh, query: query, bundle: query.Get("format") == "bundle"}
+func (r remote) download(sh *shell, path string, query url.Values, file string) (entries int64, err error) {
+	d := download{
+		remote: r, sh: sh, path: path, query: query, bundle: path == evidencePath || query.Get("format") == "bundle",
+	}
 	a, err := d.ask()
 	if err != nil {
 		return 0, err
@@ -72,6 +74,7 @@ type download struct {
 	remote
 
 	sh     *shell
+	path   string
 	query  url.Values
 	bundle bool
 	csv    bool
@@ -92,7 +95,7 @@ func (d *download) ask() (*http.Response, error) {
 	if d.last > 0 {
 		d.query.Set("cursor", d.cursor+"."+strconv.FormatUint(d.last, 10))
 	}
-	a, err := d.get(d.sh.ctx, d.sh, "/api/admin/audit/export", d.query)
+	a, err := d.get(d.sh.ctx, d.sh, d.path, d.query)
 	if err != nil || d.last > 0 {
 		return a, err
 	}

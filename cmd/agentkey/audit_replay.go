@@ -60,7 +60,7 @@ func (x *auditReplayCommand) Run(sh *shell) error {
 		if at.byTime {
 			query.Set("to", at.time.Format(time.RFC3339Nano))
 		}
-		if _, err := x.download(sh, query, file); err != nil {
+		if _, err := x.download(sh, auditExportPath, query, file); err != nil {
 			return err
 		}
 	}
@@ -114,6 +114,8 @@ func (x *auditReplayCommand) fold(sh *shell, file string, at asked) (was replaye
 		return was, fmt.Errorf("%s: %w", file, err)
 	case report.Findings > 0:
 		return was, errFindings
+	case report.Evidence != nil:
+		return was, usageError{fmt.Errorf("%s is an evidence pack: name a file of agentkey audit export", file)}
 	case report.Range.First != 0:
 		return was, usageError{fmt.Errorf(
 			"%s begins with the entry %d, and the past before it can't be computed: export without --from", file,

@@ -14,7 +14,7 @@ import (
 )
 
 type auditVerifyCommand struct {
-	Bundle  string   `arg:"" optional:"" type:"existingfile" help:"A file of agentkey audit export. Without it, --live downloads one."`
+	Bundle  string   `arg:"" optional:"" type:"existingfile" help:"A file of agentkey audit export or evidence. Without it, --live downloads one."`
 	Keys    string   `placeholder:"FILE" type:"existingfile" help:"The answer of /.well-known/agentkey-keys.json, kept from another time or got another way. Without it the keys in the bundle are used."`
 	Witness []string `placeholder:"WITNESS" help:"A witness, as agentkey audit witness prints it, that must have signed the last checkpoint. Can be repeated."`
 	Live    string   `placeholder:"URL" help:"Also check that the history of this running service begins with the bundle's."`
@@ -44,7 +44,7 @@ func (v *auditVerifyCommand) Run(sh *shell) (err error) {
 		}
 		defer os.RemoveAll(folder) //nolint:errcheck // it is a temporary folder
 		file = folder + "/audit.zip"
-		if _, err := service.download(sh, url.Values{"format": {"bundle"}}, file); err != nil {
+		if _, err := service.download(sh, auditExportPath, url.Values{"format": {"bundle"}}, file); err != nil {
 			return err
 		}
 	}
@@ -171,6 +171,12 @@ func (v *auditVerifyCommand) tell(sh *shell, r verify.Report) error {
 		out, "OK: the entries %d to %d of %s are those that the service signed. Checkpoints: %d.\n", r.Range.First,
 		r.Range.Last, r.Range.Origin, r.Checkpoints,
 	)
+	if e := r.Evidence; e != nil {
+		_, _ = fmt.Fprintf(
+			out, "It is the evidence for %s to %s. Its files are those that %s lists; nothing signs the tables, which the "+
+				"service made of these entries.\n", e.From.Format(time.RFC3339), e.To.Format(time.RFC3339), formats.EvidenceFile,
+		)
+	}
 	if r.OwnKeys {
 		_, _ = fmt.Fprintln(out, "The keys came from the bundle itself, so this proves only that it agrees with itself. "+
 			"Get /.well-known/agentkey-keys.json another way and name it with --keys.")

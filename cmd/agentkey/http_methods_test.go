@@ -24,6 +24,7 @@ func TestHeadIsGetWithoutABody(t *testing.T) {
 	)
 	channel := admin.mustChannel("webhook", "https://127.0.0.1").Text("id")
 	fetched := p.with(ownKey).fetch(tool).Text("receipt.event_id")
+	covered := admin.now()
 	admin.mustBeCovered("A tool")
 	before := p.seen.Load()
 	for _, r := range p.routes() {
@@ -38,6 +39,8 @@ func TestHeadIsGetWithoutABody(t *testing.T) {
 			path += "?from=1&to=2"
 		case strings.HasSuffix(r.path, "/audit/diff"):
 			path += "?from=0&to=" + time.Now().UTC().Format(time.RFC3339Nano)
+		case strings.HasSuffix(r.path, "/audit/evidence"):
+			path += "?from=2020-01-01T00:00:00Z&to=" + covered
 		case strings.HasSuffix(r.path, "/{path}"):
 			path = strings.Replace(path, "{path}", "checkpoint", 1)
 		case strings.Contains(r.path, "/receipts/"):

@@ -101,6 +101,11 @@ func TestReports(t *testing.T) {
 		if diff := cmp.Diff(want, lines); diff != "" {
 			t.Errorf("the items (-want +got):\n%s", diff)
 		}
+		if diff := cmp.Diff(
+			reported(admin, "access-review", ""), reported(admin, "access-review", fmt.Sprint("as_of=", admin.seen.Load())),
+		); diff != "" {
+			t.Errorf("as of the newest event it differs (-now +then):\n%s", diff)
+		}
 		for query, n := range map[string]int{
 			"agent_id=" + bot: 1, "tool_id=" + github: 2, "tool_id=" + jira: 0, "agent_id=" + theirs: 0,
 		} {
@@ -205,8 +210,10 @@ func TestReports(t *testing.T) {
 		const bot = `=HYPERLINK("http://evil","Bot")`
 		check := func(when string, want ...string) {
 			t.Helper()
-			if diff := cmp.Diff(want, exposed("")); diff != "" {
-				t.Errorf("%s (-want +got):\n%s", when, diff)
+			for _, query := range []string{"", fmt.Sprint("as_of=", admin.seen.Load())} {
+				if diff := cmp.Diff(want, exposed(query)); diff != "" {
+					t.Errorf("%s, %s (-want +got):\n%s", when, query, diff)
+				}
 			}
 		}
 		check("as it was", "Lazy Jira shared 1 1 true", bot+" =GitHub shared 1 3 false")

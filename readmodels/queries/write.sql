@@ -189,7 +189,7 @@ WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
 
 -- name: GiveGrantCredential :exec
 UPDATE grants SET
-    credential_version = 1, credential_at = sqlc.arg(at), known_version = 0, known_count = 0, known_first_at = 0, known_last_at = 0
+    credential_version = 1, credential_at = sqlc.arg(at)
 WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
 
 -- name: DenyGrant :exec
@@ -217,13 +217,31 @@ UPDATE grants SET status = 'expired' WHERE agent_id = sqlc.arg(agent_id) AND too
 
 -- name: CountFetches :exec
 UPDATE grants SET
-    fetch_count = fetch_count + sqlc.arg(fetches), last_fetched_at = sqlc.arg(last_fetched_at),
-    known_count = CASE WHEN known_version = sqlc.arg(version) THEN known_count + sqlc.arg(fetches)
-        WHEN known_version < sqlc.arg(version) THEN sqlc.arg(fetches) ELSE known_count END,
-    known_first_at = CASE WHEN known_version < sqlc.arg(version) THEN sqlc.arg(first_fetched_at) ELSE known_first_at END,
-    known_last_at = CASE WHEN known_version <= sqlc.arg(version) THEN sqlc.arg(last_fetched_at) ELSE known_last_at END,
-    known_version = CASE WHEN known_version < sqlc.arg(version) THEN sqlc.arg(version) ELSE known_version END
+    fetch_count = fetch_count + sqlc.arg(fetches), last_fetched_at = sqlc.arg(last_fetched_at)
 WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
+
+-- name: KnowCredential :exec
+INSERT INTO known_credentials (agent_id, secret_id, organization_id, position, fetch_count, first_fetched_at, last_fetched_at)
+VALUES (sqlc.arg(agent_id), sqlc.arg(secret_id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(fetches),
+        sqlc.arg(first_fetched_at), sqlc.arg(last_fetched_at))
+ON CONFLICT (agent_id, secret_id) DO UPDATE SET
+    fetch_count = known_credentials.fetch_count + excluded.fetch_count, last_fetched_at = excluded.last_fetched_at;
+
+-- name: InsertCredential :exec
+INSERT INTO credentials (secret_id, organization_id, tool_id, agent_id, version, created_at, expires_at, position)
+VALUES (sqlc.arg(secret_id), sqlc.arg(organization_id), sqlc.arg(tool_id), sqlc.arg(agent_id), sqlc.arg(version),
+        sqlc.arg(at), sqlc.arg(expires_at), sqlc.arg(position));
+
+-- name: ReplaceCredentials :exec
+UPDATE credentials SET
+    replaced_position = sqlc.arg(position),
+    removed_at = CASE WHEN removed_position > sqlc.arg(position) THEN sqlc.arg(at) ELSE removed_at END,
+    removed_position = CASE WHEN removed_position > sqlc.arg(position) THEN sqlc.arg(position) ELSE removed_position END
+WHERE tool_id = sqlc.arg(tool_id) AND agent_id = sqlc.arg(agent_id) AND replaced_position > sqlc.arg(position);
+
+-- name: RemoveCredential :exec
+UPDATE credentials SET removed_position = sqlc.arg(position), removed_at = sqlc.arg(at)
+WHERE secret_id = sqlc.arg(secret_id) AND removed_position > sqlc.arg(position);
 
 -- name: InsertSuggestion :exec
 INSERT INTO suggestions (id, organization_id, name, name_folded, url, site, status, created_at, last_activity_at)
