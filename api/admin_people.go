@@ -24,12 +24,11 @@ func (s *Server) tokenName(ctx context.Context, organization, id string) string 
 	if err != nil {
 		return ""
 	}
-	sealed, _ := head.State.SealedName(id)
-	name, err := s.RevealName(ctx, organization, id, sealed)
+	named, err := s.RevealName(ctx, organization, id, head.State.Tokens[id].Sealed)
 	if err != nil {
 		return ""
 	}
-	return name
+	return named.Name
 }
 
 // targetLabel is what an audit entry is about, as it was called then.

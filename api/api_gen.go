@@ -490,6 +490,30 @@ func (e HealthStatus) Valid() bool {
 	}
 }
 
+// Defines values for NewServiceTokenRole.
+const (
+	NewServiceTokenRoleAdmin    NewServiceTokenRole = "admin"
+	NewServiceTokenRoleApprover NewServiceTokenRole = "approver"
+	NewServiceTokenRoleAuditor  NewServiceTokenRole = "auditor"
+	NewServiceTokenRoleOwner    NewServiceTokenRole = "owner"
+)
+
+// Valid indicates whether the value is a known member of the NewServiceTokenRole enum.
+func (e NewServiceTokenRole) Valid() bool {
+	switch e {
+	case NewServiceTokenRoleAdmin:
+		return true
+	case NewServiceTokenRoleApprover:
+		return true
+	case NewServiceTokenRoleAuditor:
+		return true
+	case NewServiceTokenRoleOwner:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for NoteStatus.
 const (
 	NoteStatusAccepted  NoteStatus = "accepted"
@@ -561,6 +585,7 @@ const (
 	IdempotencyInProgress  ProblemCode = "idempotency_in_progress"
 	IdempotencyKeyReused   ProblemCode = "idempotency_key_reused"
 	Internal               ProblemCode = "internal"
+	LastOwner              ProblemCode = "last_owner"
 	LogRestored            ProblemCode = "log_restored"
 	MalformedJSON          ProblemCode = "malformed_json"
 	MethodNotAllowed       ProblemCode = "method_not_allowed"
@@ -629,6 +654,8 @@ func (e ProblemCode) Valid() bool {
 	case IdempotencyKeyReused:
 		return true
 	case Internal:
+		return true
+	case LastOwner:
 		return true
 	case LogRestored:
 		return true
@@ -754,6 +781,30 @@ const (
 func (e RequestedAccessStatus) Valid() bool {
 	switch e {
 	case RequestedAccessStatusPending:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ServiceTokenRole.
+const (
+	ServiceTokenRoleAdmin    ServiceTokenRole = "admin"
+	ServiceTokenRoleApprover ServiceTokenRole = "approver"
+	ServiceTokenRoleAuditor  ServiceTokenRole = "auditor"
+	ServiceTokenRoleOwner    ServiceTokenRole = "owner"
+)
+
+// Valid indicates whether the value is a known member of the ServiceTokenRole enum.
+func (e ServiceTokenRole) Valid() bool {
+	switch e {
+	case ServiceTokenRoleAdmin:
+		return true
+	case ServiceTokenRoleApprover:
+		return true
+	case ServiceTokenRoleAuditor:
+		return true
+	case ServiceTokenRoleOwner:
 		return true
 	default:
 		return false
@@ -2011,6 +2062,22 @@ type NewNotificationChannel struct {
 	URL *ReceiverURL `json:"url,omitempty"`
 }
 
+// NewServiceToken defines model for NewServiceToken.
+type NewServiceToken struct {
+	// ExpiresAt A time in RFC 3339, or never. Without it, 90 days from now.
+	ExpiresAt *string `json:"expires_at,omitempty"`
+
+	// Name Who or what uses the token. It is stored sealed.
+	Name string `json:"name"`
+
+	// Note What the token is for. It is stored sealed.
+	Note *string             `json:"note,omitempty"`
+	Role NewServiceTokenRole `json:"role"`
+}
+
+// NewServiceTokenRole defines model for NewServiceToken.Role.
+type NewServiceTokenRole string
+
 // NewTool defines model for NewTool.
 type NewTool struct {
 	AuthType AuthType `json:"auth_type"`
@@ -2160,7 +2227,7 @@ type NotificationDelivery struct {
 	SuggestionID *string        `json:"suggestion_id,omitempty"`
 	ToolID       *string        `json:"tool_id,omitempty"`
 
-	// Topic A topic, or test.
+	// Topic A topic, test, or break_glass.
 	Topic string `json:"topic"`
 }
 
@@ -2179,7 +2246,7 @@ type NotificationTest struct {
 	Problem *string `json:"problem,omitempty"`
 }
 
-// NotificationTopic The first three mean that someone is waiting for a human. credential_expiring is sent 7 days before a credential expires, grant_expiring one day before a grant ends.
+// NotificationTopic The first three mean that someone is waiting for a human. credential_expiring is sent 7 days before a credential expires, grant_expiring one day before a grant ends. Besides, every channel is told break_glass: that an operator acted on the server, past the API.
 type NotificationTopic string
 
 // NotificationTopics defines model for NotificationTopics.
@@ -2366,6 +2433,49 @@ type RequestedAccess struct {
 
 // RequestedAccessStatus defines model for RequestedAccess.Status.
 type RequestedAccessStatus string
+
+// ServiceToken defines model for ServiceToken.
+type ServiceToken struct {
+	// CreatedAt RFC 3339 in UTC.
+	CreatedAt Time  `json:"created_at"`
+	CreatedBy Actor `json:"created_by"`
+
+	// ExpiresAt RFC 3339 in UTC; absent if it never expires.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	ID        string     `json:"id"`
+
+	// LastUsedAt RFC 3339 in UTC; absent if never. A use within an hour of the one before is not noted.
+	LastUsedAt *time.Time `json:"last_used_at,omitempty"`
+
+	// Name Empty if it was erased.
+	Name string `json:"name"`
+
+	// Note What the token is for.
+	Note *string `json:"note,omitempty"`
+
+	// Prefix How the text of the token begins.
+	Prefix string `json:"prefix"`
+
+	// RevokedAt When it was revoked or replaced, RFC 3339 in UTC.
+	RevokedAt *time.Time       `json:"revoked_at,omitempty"`
+	Role      ServiceTokenRole `json:"role"`
+}
+
+// ServiceTokenRole defines model for ServiceToken.Role.
+type ServiceTokenRole string
+
+// ServiceTokenList defines model for ServiceTokenList.
+type ServiceTokenList struct {
+	Items      []ServiceToken `json:"items"`
+	NextCursor *string        `json:"next_cursor,omitempty"`
+}
+
+// ServiceTokenWithSecret defines model for ServiceTokenWithSecret.
+type ServiceTokenWithSecret struct {
+	// Secret Shown once. It is absent when an idempotent call is replayed.
+	Secret *string      `json:"secret,omitempty"`
+	Token  ServiceToken `json:"token"`
+}
 
 // SetupGuideWanted defines model for SetupGuideWanted.
 type SetupGuideWanted struct {
@@ -3032,6 +3142,15 @@ type GetRequestParams struct {
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
 
+// ListServiceTokensParams defines parameters for ListServiceTokens.
+type ListServiceTokensParams struct {
+	// Limit The number of items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the previous page.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
 // ListSuggestionsParams defines parameters for ListSuggestions.
 type ListSuggestionsParams struct {
 	Status *ListSuggestionsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
@@ -3170,6 +3289,9 @@ type ApproveRequestJSONRequestBody = Approval
 
 // DenyRequestJSONRequestBody defines body for DenyRequest for application/json ContentType.
 type DenyRequestJSONRequestBody = Denial
+
+// CreateServiceTokenJSONRequestBody defines body for CreateServiceToken for application/json ContentType.
+type CreateServiceTokenJSONRequestBody = NewServiceToken
 
 // AcceptSuggestionJSONRequestBody defines body for AcceptSuggestion for application/json ContentType.
 type AcceptSuggestionJSONRequestBody = SuggestionAcceptance
@@ -3659,6 +3781,15 @@ type ServerInterface interface {
 	// DenyRequest Deny a request. The agent sees the reason.
 	// (POST /api/admin/requests/{id}/deny)
 	DenyRequest(c *gin.Context, id PathID)
+	// ListServiceTokens List the service tokens, newest first, those that ended too. Their secrets are not shown.
+	// (GET /api/admin/service-tokens)
+	ListServiceTokens(c *gin.Context, params ListServiceTokensParams)
+	// CreateServiceToken Create a service token. The response shows its secret once.
+	// (POST /api/admin/service-tokens)
+	CreateServiceToken(c *gin.Context)
+	// RevokeServiceToken Revoke a service token. It stops working at once, in every process.
+	// (DELETE /api/admin/service-tokens/{id})
+	RevokeServiceToken(c *gin.Context, id PathID)
 	// ListSuggestions List the tools that agents suggest, by number of backers, newest first, then by name. Pages keep the order that the first one had.
 	// (GET /api/admin/suggestions)
 	ListSuggestions(c *gin.Context, params ListSuggestionsParams)
@@ -5388,6 +5519,79 @@ func (siw *ServerInterfaceWrapper) DenyRequest(c *gin.Context) {
 	siw.Handler.DenyRequest(c, id)
 }
 
+// ListServiceTokens operation middleware
+func (siw *ServerInterfaceWrapper) ListServiceTokens(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListServiceTokensParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListServiceTokens(c, params)
+}
+
+// CreateServiceToken operation middleware
+func (siw *ServerInterfaceWrapper) CreateServiceToken(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.CreateServiceToken(c)
+}
+
+// RevokeServiceToken operation middleware
+func (siw *ServerInterfaceWrapper) RevokeServiceToken(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RevokeServiceToken(c, id)
+}
+
 // ListSuggestions operation middleware
 func (siw *ServerInterfaceWrapper) ListSuggestions(c *gin.Context) {
 
@@ -6255,6 +6459,9 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/admin/requests/:id", wrapper.GetRequest)
 	router.POST(options.BaseURL+"/api/admin/requests/:id/approve", wrapper.ApproveRequest)
 	router.POST(options.BaseURL+"/api/admin/requests/:id/deny", wrapper.DenyRequest)
+	router.GET(options.BaseURL+"/api/admin/service-tokens", wrapper.ListServiceTokens)
+	router.POST(options.BaseURL+"/api/admin/service-tokens", wrapper.CreateServiceToken)
+	router.DELETE(options.BaseURL+"/api/admin/service-tokens/:id", wrapper.RevokeServiceToken)
 	router.GET(options.BaseURL+"/api/admin/suggestions", wrapper.ListSuggestions)
 	router.GET(options.BaseURL+"/api/admin/suggestions/:id", wrapper.GetSuggestion)
 	router.POST(options.BaseURL+"/api/admin/suggestions/:id/accept", wrapper.AcceptSuggestion)
@@ -8309,6 +8516,116 @@ func (response DenyRequestdefaultApplicationProblemPlusJSONResponse) VisitDenyRe
 	return err
 }
 
+type ListServiceTokensRequestObject struct {
+	Params ListServiceTokensParams
+}
+
+type ListServiceTokensResponseObject interface {
+	VisitListServiceTokensResponse(w http.ResponseWriter) error
+}
+
+type ListServiceTokens200JSONResponse ServiceTokenList
+
+func (response ListServiceTokens200JSONResponse) VisitListServiceTokensResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListServiceTokensdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListServiceTokensdefaultApplicationProblemPlusJSONResponse) VisitListServiceTokensResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateServiceTokenRequestObject struct {
+	Body *CreateServiceTokenJSONRequestBody
+}
+
+type CreateServiceTokenResponseObject interface {
+	VisitCreateServiceTokenResponse(w http.ResponseWriter) error
+}
+
+type CreateServiceToken201JSONResponse ServiceTokenWithSecret
+
+func (response CreateServiceToken201JSONResponse) VisitCreateServiceTokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateServiceTokendefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateServiceTokendefaultApplicationProblemPlusJSONResponse) VisitCreateServiceTokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RevokeServiceTokenRequestObject struct {
+	ID PathID `json:"id"`
+}
+
+type RevokeServiceTokenResponseObject interface {
+	VisitRevokeServiceTokenResponse(w http.ResponseWriter) error
+}
+
+type RevokeServiceToken204Response = NoContentResponse
+
+func (response RevokeServiceToken204Response) VisitRevokeServiceTokenResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type RevokeServiceTokendefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RevokeServiceTokendefaultApplicationProblemPlusJSONResponse) VisitRevokeServiceTokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListSuggestionsRequestObject struct {
 	Params ListSuggestionsParams
 }
@@ -9610,6 +9927,15 @@ type StrictServerInterface interface {
 	// DenyRequest Deny a request. The agent sees the reason.
 	// (POST /api/admin/requests/{id}/deny)
 	DenyRequest(ctx context.Context, request DenyRequestRequestObject) (DenyRequestResponseObject, error)
+	// ListServiceTokens List the service tokens, newest first, those that ended too. Their secrets are not shown.
+	// (GET /api/admin/service-tokens)
+	ListServiceTokens(ctx context.Context, request ListServiceTokensRequestObject) (ListServiceTokensResponseObject, error)
+	// CreateServiceToken Create a service token. The response shows its secret once.
+	// (POST /api/admin/service-tokens)
+	CreateServiceToken(ctx context.Context, request CreateServiceTokenRequestObject) (CreateServiceTokenResponseObject, error)
+	// RevokeServiceToken Revoke a service token. It stops working at once, in every process.
+	// (DELETE /api/admin/service-tokens/{id})
+	RevokeServiceToken(ctx context.Context, request RevokeServiceTokenRequestObject) (RevokeServiceTokenResponseObject, error)
 	// ListSuggestions List the tools that agents suggest, by number of backers, newest first, then by name. Pages keep the order that the first one had.
 	// (GET /api/admin/suggestions)
 	ListSuggestions(ctx context.Context, request ListSuggestionsRequestObject) (ListSuggestionsResponseObject, error)
@@ -11346,6 +11672,100 @@ func (sh *strictHandler) DenyRequest(ctx *gin.Context, id PathID) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(DenyRequestResponseObject); ok {
 		if err := validResponse.VisitDenyRequestResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListServiceTokens operation middleware
+func (sh *strictHandler) ListServiceTokens(ctx *gin.Context, params ListServiceTokensParams) {
+	var request ListServiceTokensRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListServiceTokens(ctx, request.(ListServiceTokensRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListServiceTokens")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListServiceTokensResponseObject); ok {
+		if err := validResponse.VisitListServiceTokensResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateServiceToken operation middleware
+func (sh *strictHandler) CreateServiceToken(ctx *gin.Context) {
+	var request CreateServiceTokenRequestObject
+
+	var body CreateServiceTokenJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateServiceToken(ctx, request.(CreateServiceTokenRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateServiceToken")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(CreateServiceTokenResponseObject); ok {
+		if err := validResponse.VisitCreateServiceTokenResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RevokeServiceToken operation middleware
+func (sh *strictHandler) RevokeServiceToken(ctx *gin.Context, id PathID) {
+	var request RevokeServiceTokenRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RevokeServiceToken(ctx, request.(RevokeServiceTokenRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RevokeServiceToken")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(RevokeServiceTokenResponseObject); ok {
+		if err := validResponse.VisitRevokeServiceTokenResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

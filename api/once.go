@@ -16,7 +16,7 @@ import (
 )
 
 // secretMembers are the members of an answer that a repeat must not show again.
-var secretMembers = []string{"api_key", "signing_secret"}
+var secretMembers = []string{"api_key", "signing_secret", "secret"}
 
 // kept are the headers of an answer that a repeat gets again.
 var kept = []string{"Content-Type", "ETag", "Location", "X-Event-Position"}

@@ -42,6 +42,8 @@ type Server struct {
 	Cosignatures *commands.Cosignatures
 	Erasures     *commands.Erasures
 
+	Organizations *commands.Organizations
+
 	Channels   *commands.Channels
 	Deliveries *commands.Deliveries
 
@@ -54,8 +56,8 @@ type Server struct {
 	WaitFor func(ctx context.Context, position uint64) error
 	// Reveal opens what an event holds about the person or machine that made a call.
 	Reveal func(ctx context.Context, organization, private string) (Personal, error)
-	// RevealName opens a sealed name of a person or a service token; "" when it was erased.
-	RevealName func(ctx context.Context, organization, person, sealed string) (string, error)
+	// RevealName opens the sealed name of a person or a service token; it is zero when it was erased.
+	RevealName func(ctx context.Context, organization, person, sealed string) (NameAndNote, error)
 	// Ready says how the process is, as of a second ago at most; see GET /readyz.
 	Ready func() Readiness
 	// Integrity says what was found in an organization's streams that isn't ours, or is gone.
@@ -90,6 +92,9 @@ type Server struct {
 // Personal is what an event holds about the person or machine that made a call; any of it may be
 // absent.
 type Personal struct{ Label, Address, UserAgent string }
+
+// NameAndNote is what is kept of a person, or of a service token; any of it may be absent.
+type NameAndNote struct{ Name, Note string }
 
 // Handler returns the whole HTTP face. It fails only when the document and the code disagree.
 func (s *Server) Handler() (http.Handler, error) {

@@ -198,7 +198,7 @@ func (a *Agents) Person(ctx context.Context, m loop.Meta, text string) (string, 
 	if !errors.Is(err, eventstore.ErrStreamNotFound) {
 		return "", loop.Refusal(err)
 	}
-	keyID, sealed, err := a.Privacy.SealName(ctx, m.Organization, id, text)
+	keyID, sealed, err := a.Privacy.SealName(ctx, m.Organization, id, seal.Named{Name: text})
 	if err != nil {
 		return "", loop.Refusal(err)
 	}

@@ -42,6 +42,7 @@ type Beginning struct {
 	Client     *eventstore.Client
 	Ring       seal.Ring
 	AdminToken string // configured; empty: one is made when the installation is begun
+	KeepToken  bool   // no token of the configuration is created or ended, as for commands beside the service
 	Clock      func() time.Time
 	NewID      func() uuid.UUID
 
@@ -49,6 +50,8 @@ type Beginning struct {
 	// when another process began the installation first.
 	SaveToken func(text string) error
 	DropToken func() error
+
+	Warn func(text string) // told what the operator should know of the configured token
 }
 
 var system = domain.Actor{Type: domain.ActorSystem, ID: "installation"}
@@ -206,14 +209,15 @@ func (b Beginning) complete(ctx context.Context, inst *Installation) error {
 	m := loop.Meta{Organization: begun.OrganizationID, Actor: system, CommandID: command(codec.Organizations.String())}
 	head, err := organizations.Fresh(ctx, begun.OrganizationID)
 	if err == nil && !head.State.Exists {
-		_, err = sealingName(ctx, privacy, begun.OrganizationID, begun.AdminTokenID, "first admin token",
+		first := seal.Named{Name: "first admin token"}
+		_, err = sealingName(ctx, privacy, begun.OrganizationID, begun.AdminTokenID, first,
 			func(sealed string) (OrganizationResult, error) {
 				return organizations.Do(ctx, begun.OrganizationID, m, func(organization.State, time.Time) (organization.Command,
 					error,
 				) {
 					return organization.Create{Name: "Default", Token: &organization.CreateToken{
 						Number: organization.ConfiguredToken, TokenID: begun.AdminTokenID, Sealed: sealed,
-						Role: domain.RoleOwner, Hash: begun.AdminTokenHash,
+						Role: domain.RoleOwner, Hash: begun.AdminTokenHash, Configured: b.AdminToken != "",
 					}}, nil
 				})
 			})
@@ -221,29 +225,56 @@ func (b Beginning) complete(ctx context.Context, inst *Installation) error {
 	if err != nil {
 		return fmt.Errorf("create the first organization: %w", err)
 	}
+	if b.KeepToken {
+		return nil
+	}
+	return b.carryOver(ctx, organizations, privacy, begun.OrganizationID)
+}
+
+// carryOver makes the configured token work instead of the one before it, and ends that one when
+// none is configured any more. A token that has ended works never again: a process that is started
+// with an old configuration must not bring back what was replaced.
+func (b Beginning) carryOver(
+	ctx context.Context, organizations *OrganizationLoop, privacy *seal.Privacy, first string,
+) error {
+	head, err := organizations.Fresh(ctx, first)
+	if err != nil {
+		return fmt.Errorf("read the first organization: %w", err)
+	}
+	is, found := head.State.Token(organization.ConfiguredToken)
+	m := loop.Meta{Organization: first, Actor: system, CommandID: b.NewID()}
 	if b.AdminToken == "" {
+		if !found || !is.Configured {
+			return nil
+		}
+		_, err := organizations.Do(ctx, first, m, func(_ organization.State, at time.Time) (organization.Command, error) {
+			return organization.RevokeToken{TokenID: is.ID, At: at}, nil
+		})
+		if err != nil {
+			return fmt.Errorf("end the token that was configured: %w", err)
+		}
+		b.Warn("AGENTKEY_ADMIN_TOKEN is no longer set, so the token that it named has ended")
 		return nil
 	}
 	key, err := b.configured()
 	if err != nil {
 		return err
 	}
-	if head, err = organizations.Fresh(ctx, begun.OrganizationID); err != nil {
-		return fmt.Errorf("read the first organization: %w", err)
+	for _, t := range head.State.Tokens {
+		if key.Matches(t.Hash) {
+			if !t.RevokedAt.IsZero() {
+				b.Warn("AGENTKEY_ADMIN_TOKEN is a token that was revoked or replaced. It works no more; set another one")
+			}
+			return nil
+		}
 	}
-	if head.State.Tokens[organization.ConfiguredToken].Hash == key.Hash() {
-		return nil
-	}
-	m.CommandID = b.NewID()
 	tokenID := loop.DerivedID(m.CommandID, "token").String()
-	_, err = sealingName(ctx, privacy, begun.OrganizationID, tokenID, "configured admin token",
+	_, err = sealingName(ctx, privacy, first, tokenID, seal.Named{Name: "configured admin token"},
 		func(sealed string) (OrganizationResult, error) {
-			return organizations.Do(ctx, begun.OrganizationID, m, func(organization.State, time.Time) (organization.Command,
-				error,
-			) {
+			return organizations.Do(ctx, first, m, func(_ organization.State, at time.Time) (organization.Command, error) {
 				return organization.CreateToken{
 					Number: organization.ConfiguredToken, TokenID: tokenID, Sealed: sealed, Role: domain.RoleOwner,
-					Hash: key.Hash(),
+					Hash: key.Hash(), Configured: true, At: at,
 				}, nil
 			})
 		})

@@ -29,11 +29,13 @@ import (
 	"agentkey/eventstore/seal"
 )
 
-// starter is one process about to begin or join, and the file of the token that it made.
+// starter is one process about to begin or join, the file of the token that it made, and what it
+// said last.
 type starter struct {
 	commands.Beginning
-	mu    sync.Mutex
-	saved string
+	mu     sync.Mutex
+	saved  string
+	warned string
 }
 
 func newStarter(server *eventstoretest.Server, r seal.Ring) *starter {
@@ -45,6 +47,7 @@ func newStarter(server *eventstoretest.Server, r seal.Ring) *starter {
 		return nil
 	}
 	s.DropToken = func() error { return s.SaveToken("") }
+	s.Warn = func(text string) { s.warned = text }
 	return s
 }
 
@@ -57,6 +60,7 @@ func works(t *testing.T, inst *commands.Installation, text string) error {
 	}
 	callers := &commands.Callers{
 		Organizations: commands.NewOrganizationLoop(inst.Env(time.Now, nil, nil)), First: inst.Begun.OrganizationID,
+		Uses: commands.NewUses(inst.Log, time.Now, commandstest.NewID, nil),
 	}
 	caller, err := callers.Service(t.Context(), key)
 	if err == nil && (caller.Role != domain.RoleOwner || caller.Organization != inst.Begun.OrganizationID) {
@@ -214,7 +218,9 @@ func TestAProcessThatDiedBeforeItBeganLeavesNothingBehindThatCounts(t *testing.T
 	}
 }
 
-func TestAConfiguredTokenIsTheFirstAndIsReplacedAtTheNextStart(t *testing.T) {
+// TestAConfiguredTokenEndsWithItsConfiguration replaces it, takes it away, and starts processes
+// with former configurations.
+func TestAConfiguredTokenEndsWithItsConfiguration(t *testing.T) {
 	server, r := eventstoretest.Start(t), commandstest.Ring(t)
 	var texts []string
 	for range 3 {
@@ -243,9 +249,35 @@ func TestAConfiguredTokenIsTheFirstAndIsReplacedAtTheNextStart(t *testing.T) {
 			t.Error("another configured token does not replace the former")
 		}
 	}
-	_, inst = start("") // none configured: what is there stays
+	beside := newStarter(server, r)
+	beside.KeepToken = true
+	for range 2 { // a command beside the service, and a process with the former configuration, change nothing
+		if _, err := beside.Begin(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if s, _ = start(texts[0]); !strings.Contains(s.warned, "revoked or replaced") {
+			t.Errorf("of a former token it says %q", s.warned)
+		}
+	}
 	if works(t, inst, texts[1]) != nil || streams(t, server)["organization"] != 3 {
 		t.Errorf("written: %v", streams(t, server))
+	}
+	for range 2 { // none is configured any more
+		_, inst = start("")
+	}
+	if commandstest.Code(works(t, inst, texts[1])) != "credentials_unknown" || streams(t, server)["organization"] != 4 {
+		t.Errorf("a token that is configured no more works; written: %v", streams(t, server))
+	}
+	for _, former := range texts[:2] {
+		if start(former); works(t, inst, former) == nil {
+			t.Error("a token that ended works again")
+		}
+	}
+	if start(texts[2]); works(t, inst, texts[2]) != nil {
+		t.Error("a new one doesn't work")
+	}
+	if start(""); works(t, inst, texts[2]) == nil {
+		t.Error("it works when it is configured no more")
 	}
 	for _, bad := range []string{
 		"secret", strings.Replace(texts[2], "sk_admin_", "sk_agent_", 1), texts[2][:len(texts[2])-1],

@@ -17,6 +17,7 @@ type Callers struct {
 	Agents        *loop.Loop[agent.State, agent.Command, agent.Event]
 	Organizations *loop.Loop[organization.State, organization.Command, organization.Event]
 	First         string // the first organization's id, for tokens made before there was one
+	Uses          *Uses
 }
 
 // Caller is who presented a key.
@@ -69,7 +70,7 @@ func (c *Callers) admit(s agent.State, key keys.Key) error {
 
 // Service finds the organization and the role of a service token. A refused one comes with the
 // organization alone when it names one of ours, and with the token, for the record, when it worked
-// once.
+// once. Refusals: credentials_unknown, credentials_expired.
 func (c *Callers) Service(ctx context.Context, key keys.Key) (Caller, error) {
 	id := key.ID.String()
 	if key.ID == uuid.Nil {
@@ -79,26 +80,32 @@ func (c *Callers) Service(ctx context.Context, key keys.Key) (Caller, error) {
 	if err != nil {
 		return Caller{}, err
 	}
-	token, found := head.State.Tokens[key.Number]
-	if !found || !key.Matches(token.Hash) {
-		known := Caller{}
-		if len(head.State.Tokens) > 0 {
-			known.Organization = id
+	known := Caller{}
+	if head.State.Exists {
+		known.Organization = id
+	}
+	for _, token := range head.State.Tokens {
+		if token.Number != key.Number || !key.Matches(token.Hash) {
+			continue
 		}
-		for tokenID, former := range head.State.Former {
-			if former.Number == key.Number && key.Matches(former.Hash) {
-				known.KeyNumber = key.Number
-				known.Actor = domain.Actor{Type: domain.ActorService, ID: tokenID}
+		known.KeyNumber, known.Actor = key.Number, domain.Actor{Type: domain.ActorService, ID: token.ID}
+		if token.RevokedAt.IsZero() && token.Expired(c.Organizations.Env.Clock()) {
+			return known, &domain.Error{
+				Kind: domain.KindUnauthenticated, Code: "credentials_expired", Detail: "This service token has expired.",
+				Hint: "Use a token that works. An admin makes one with {createServiceToken}, an operator on the server " +
+					"with: agentkey token create.",
+				Next: []domain.Next{{Op: "createServiceToken"}},
 			}
 		}
-		return known, &domain.Error{
-			Kind: domain.KindUnauthenticated, Code: "credentials_unknown",
-			Detail: "This service token is unknown, revoked or replaced.",
-			Hint:   "Use a token that works, or make one on the server with: agentkey admin recover.",
+		if token.RevokedAt.IsZero() {
+			known.Role = token.Role
+			c.Uses.note(known)
+			return known, nil
 		}
 	}
-	return Caller{
-		Actor:        domain.Actor{Type: domain.ActorService, ID: token.ID},
-		Organization: id, Role: token.Role, KeyNumber: key.Number,
-	}, nil
+	return known, &domain.Error{
+		Kind: domain.KindUnauthenticated, Code: "credentials_unknown",
+		Detail: "This service token is unknown, revoked or replaced.",
+		Hint:   "Use a token that works, or make one on the server with: agentkey admin recover.",
+	}
 }

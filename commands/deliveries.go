@@ -236,6 +236,8 @@ func (d *Deliveries) message(ctx context.Context, id string, s delivery.State) (
 		}
 	case guide.NoteMade:
 		m.Reason = e.Learned
+	default:
+		m.Act = breakGlass(causes[0])
 	}
 	return m, nil
 }

@@ -38,7 +38,7 @@ func (e *Erasures) Person(ctx context.Context, m loop.Meta, id string) (PersonRe
 	if err != nil {
 		return PersonResult{}, err
 	}
-	_, token := head.State.SealedName(id)
+	_, token := head.State.Tokens[id]
 	done, err := e.People.Do(ctx, id, m, func(person.State, time.Time) (person.Command, error) {
 		return person.Erase{OrganizationID: m.Organization, Token: token}, nil
 	})
@@ -164,15 +164,15 @@ func (e *Erasures) All(ctx context.Context) ([]string, error) {
 // sealingName seals the name of a service token for the command that makes the token. If there is
 // no such token after all, the key is removed.
 func sealingName(
-	ctx context.Context, privacy *seal.Privacy, org, tokenID, name string,
+	ctx context.Context, privacy *seal.Privacy, org, tokenID string, n seal.Named,
 	do func(sealed string) (OrganizationResult, error),
 ) (OrganizationResult, error) {
-	_, sealed, err := privacy.SealName(ctx, org, tokenID, name)
+	_, sealed, err := privacy.SealName(ctx, org, tokenID, n)
 	if err != nil {
 		return OrganizationResult{}, loop.Refusal(err)
 	}
 	done, err := do(sealed)
-	if _, made := done.State.SealedName(tokenID); isRefusal(err) || err == nil && !made {
+	if _, made := done.State.Tokens[tokenID]; isRefusal(err) || err == nil && !made {
 		err = errors.Join(err, privacy.ErasePerson(ctx, org, tokenID))
 	}
 	return done, err

@@ -9,7 +9,6 @@ import (
 
 	"agentkey/commands"
 	"agentkey/commands/commandstest"
-	"agentkey/commands/loop"
 	"agentkey/domain"
 	"agentkey/domain/organization"
 	"agentkey/domain/person"
@@ -168,7 +167,7 @@ func TestANameOfNoTokenLeavesNoKey(t *testing.T) {
 	create := func(organization, name string, role domain.Role) error {
 		m := c.Meta()
 		m.Organization = organization
-		_, err := tokens.CreateToken(t.Context(), m, name, role)
+		_, err := tokens.CreateToken(t.Context(), m, commands.NewToken{Name: name, Role: role})
 		return err
 	}
 	for _, err := range []error{
@@ -183,14 +182,13 @@ func TestANameOfNoTokenLeavesNoKey(t *testing.T) {
 		t.Errorf("%d names have a key", n)
 	}
 	m := c.Meta()
-	made, err := tokens.CreateToken(t.Context(), m, "ci", domain.RoleAdmin)
+	made, err := tokens.CreateToken(t.Context(), m, commands.NewToken{Name: "ci", Note: "nightly", Role: domain.RoleAdmin})
 	if err != nil {
 		t.Fatal(err)
 	}
-	id := loop.DerivedID(m.CommandID, "token").String()
-	sealed, found := made.State.SealedName(id)
-	if name, err := c.Privacy.OpenName(t.Context(), m.Organization, id, sealed); name != "ci" || !found || err != nil {
-		t.Errorf("it is called %q: %v", name, err)
+	named, err := c.Privacy.OpenName(t.Context(), m.Organization, made.Token.ID, made.Token.Sealed)
+	if named != (seal.Named{Name: "ci", Note: "nightly"}) || err != nil {
+		t.Errorf("it is called %+v: %v", named, err)
 	}
 	if n := c.keys(); n != 2 {
 		t.Errorf("%d names have a key", n)

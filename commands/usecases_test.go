@@ -125,7 +125,7 @@ func TestAServiceTokenActsForItsOrganization(t *testing.T) {
 	if _, err := o.Callers.Service(ctx, wrongKey(t, key)); commandstest.Code(err) != "credentials_unknown" {
 		t.Errorf("another secret: %v", err)
 	}
-	do(organization.RevokeToken{Number: 1})
+	do(organization.RevokeToken{TokenID: "t1"})
 	if _, err := o.Callers.Service(ctx, key); commandstest.Code(err) != "credentials_unknown" {
 		t.Errorf("revoked: %v", err)
 	}

@@ -13,15 +13,20 @@ const (
 	GrantExpiring      Topic = "grant_expiring"
 )
 
-// Test is the topic of what is sent only to see that a channel works. No channel chooses it.
-const Test Topic = "test"
+// Topics that no channel chooses. Test is the one of what is sent only to see that a channel works.
+// BreakGlass tells every channel that an operator acted on the server, past the API: nobody can
+// leave it out.
+const (
+	Test       Topic = "test"
+	BreakGlass Topic = "break_glass"
+)
 
 // Valid reports whether a channel may choose t.
 func (t Topic) Valid() bool {
 	switch t {
 	case AccessRequested, ToolSuggested, NoteSuggested, CredentialExpiring, GrantExpiring:
 		return true
-	case Test:
+	case Test, BreakGlass:
 	}
 	return false
 }

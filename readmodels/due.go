@@ -9,6 +9,16 @@ import (
 // Due is access whose time has passed and whose end is not here yet.
 type Due struct{ Organization, AgentID, ToolID string }
 
+// Organizations returns the ids of all organizations.
+func (db *DB) Organizations(ctx context.Context) ([]string, error) {
+	q := &text{}
+	q.add(`SELECT id FROM organizations ORDER BY id`)
+	return collect(ctx, db, q, "organizations", func(rows *sql.Rows) (id string, err error) {
+		err = rows.Scan(&id)
+		return id, err
+	})
+}
+
 // DueGrants lists, of all organizations, up to a number of grants that have expired by now and
 // still stand as approved.
 func (db *DB) DueGrants(ctx context.Context, now time.Time, limit int) ([]Due, error) {

@@ -45,6 +45,7 @@ func setupGuide(c Config, known *templates.Set) *setupguide.Guide {
 type parts struct {
 	server   *api.Server
 	refusals *commands.Refusals
+	uses     *commands.Uses
 	findings *commands.Findings
 
 	expiry    *reactions.Expiry
@@ -68,6 +69,7 @@ func assemble(
 	guides := commands.NewGuideLoop(env)
 	outgoing, lanes := commands.NewDeliveryLoop(env), commands.NewLaneLoop(env)
 	refusals := commands.NewRefusals(env, newID)
+	uses := commands.NewUses(inst.Log, time.Now, newID, env.OnFault)
 	h.installation = commands.NewInstallationLoop(env)
 	h.clock = &clockCheck{log: inst.Log, clock: time.Now}
 	h.fence = commands.NewFence(commands.FenceConfig{
@@ -111,7 +113,9 @@ func assemble(
 	version, _ := build()
 	server := &api.Server{
 		Door: &door.Door{
-			Callers: &commands.Callers{Agents: agents, Organizations: organizations, First: inst.Begun.OrganizationID},
+			Callers: &commands.Callers{
+				Agents: agents, Organizations: organizations, First: inst.Begun.OrganizationID, Uses: uses,
+			},
 			Counter: h.counter, Rules: c.Limits, Proxies: c.Proxies, AgentOrigins: c.AgentOrigins,
 			AdminOrigins: c.AdminOrigins,
 		},
@@ -133,6 +137,9 @@ func assemble(
 		Cosignatures: &commands.Cosignatures{
 			Log: inst.Log, Keys: h.ledger.Keys, Witnesses: c.Witnesses, Clock: time.Now,
 		},
+		Organizations: &commands.Organizations{
+			Loop: organizations, Privacy: privacy, First: inst.Begun.OrganizationID,
+		},
 		Erasures: &commands.Erasures{
 			Organizations: organizations, People: commands.NewPersonLoop(env), Privacy: privacy, Log: inst.Log,
 			Clock: time.Now,
@@ -143,7 +150,10 @@ func assemble(
 			p, err := privacy.Open(ctx, organization, private)
 			return api.Personal(p), err
 		},
-		RevealName:       privacy.OpenName,
+		RevealName: func(ctx context.Context, organization, person, sealed string) (api.NameAndNote, error) {
+			n, err := privacy.OpenName(ctx, organization, person, sealed)
+			return api.NameAndNote(n), err
+		},
 		SecurityContacts: c.SecurityContacts,
 		Clock:            time.Now, NewID: newID, Logger: logger,
 	}
@@ -156,10 +166,11 @@ func assemble(
 		reactions.EndedSecrets(inst.Secrets),
 		reactions.UnusedSecrets(grants),
 		reactions.Notifications(deliveries),
+		reactions.BreakGlass(readModel, deliveries),
 	}
 	m.expect([]string{agents.Category.String(), catalogs.Category.String()}, followers)
 	return parts{
-		server: server, refusals: refusals, findings: findings,
+		server: server, refusals: refusals, uses: uses, findings: findings,
 		expiry:    &reactions.Expiry{Models: models, Grants: grants, Clock: time.Now, NewID: newID, Logger: logger},
 		reminders: &reactions.Reminders{Models: models, Deliveries: deliveries, Clock: time.Now, Logger: logger},
 		deliverer: &reactions.Deliverer{Models: models, Deliveries: deliveries, Clock: time.Now, Logger: logger},

@@ -17,7 +17,7 @@ var contractCodes = []string{
 	"access_not_approved", "not_found", "method_not_allowed", "already_pending", "already_approved", "already_decided",
 	"tool_frozen", "not_covered_yet",
 	"agent_not_active", "tool_exists", "suggestion_cooling_down", "suggestion_dismissed", "too_many_waiting",
-	"overlap_running", "credential_shape_differs",
+	"overlap_running", "last_owner", "credential_shape_differs",
 	"idempotency_key_reused", "idempotency_in_progress", "revision_stale", "precondition_required", "body_too_large",
 	"unsupported_media_type", "rate_limited", "internal", "event_log_unavailable", "read_model_unavailable",
 	"read_model_behind", "busy", "newer_version_required", "log_restored", "ai_not_configured", "ai_unavailable",

@@ -179,7 +179,7 @@ func TestErasureKeepsTheProof(t *testing.T) {
 	}
 	for _, p := range both {
 		wait.Until(t, "blank", func() bool { // within the minute in which a key is trusted
-			text := p.admin().must(200, "GET", auditExport+"csv&action=agent.registered", nil).Body
+			text := p.admin().must(200, "GET", "/api/admin/audit?action=agent.registered", nil).Body
 			return !bytes.Contains(text, []byte(holder)) && !bytes.Contains(text, []byte(browser))
 		})
 		for _, canary := range []string{holder, browser, address} {

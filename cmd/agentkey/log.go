@@ -175,9 +175,16 @@ func writePrivate(path, text string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// beginning is how this process begins or joins the installation.
+// entrance is what serve does with the tokens of an installation that it begins or joins.
+type entrance struct {
+	announce func(token string) // a token that was made
+	warn     func(text string)
+}
+
+// beginning is how this process begins or joins the installation. Only serve, with its entrance,
+// carries the configured token over.
 func beginning(
-	ctx context.Context, c Config, client *eventstore.Client, announce func(token string),
+	ctx context.Context, c Config, client *eventstore.Client, serving *entrance,
 ) (*commands.Installation, error) {
 	begun, err := commands.Exists(ctx, client)
 	if err != nil {
@@ -194,16 +201,20 @@ func beginning(
 	}
 	path := filepath.Join(c.DataDir, firstTokenFile)
 	made := ""
-	inst, err := commands.Beginning{
-		Client: client, Ring: keys, AdminToken: string(c.AdminToken.Reveal()), Clock: time.Now, NewID: newID,
+	b := commands.Beginning{
+		Client: client, Ring: keys, KeepToken: serving == nil, Clock: time.Now, NewID: newID,
 		SaveToken: func(text string) error { made = text; return writePrivate(path, text+"\n") },
 		DropToken: func() error { made = ""; return os.Remove(path) },
-	}.Begin(ctx)
+	}
+	if serving != nil {
+		b.AdminToken, b.Warn = string(c.AdminToken.Reveal()), serving.warn
+	}
+	inst, err := b.Begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if made != "" {
-		announce(made)
+		serving.announce(made)
 	}
 	return inst, keepInstallation(c, inst.Begun.StoreID)
 }

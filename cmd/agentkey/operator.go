@@ -10,13 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"agentkey/commands"
-	"agentkey/commands/keys"
 	"agentkey/commands/loop"
 	"agentkey/domain"
-	"agentkey/domain/organization"
 	"agentkey/eventstore"
 	"agentkey/eventstore/seal"
 	"agentkey/projections"
@@ -25,7 +21,9 @@ import (
 // operator acts through the commands of this program: anyone who can read the data folder. Its
 // label, which events hold sealed, is the operating system's user and host.
 func operator() domain.Actor {
-	return domain.Actor{Type: domain.ActorSystem, ID: "operator", Label: whoRuns()}
+	who := commands.Operator
+	who.Label = whoRuns()
+	return who
 }
 
 // office is the installation as the operator's commands see it, through the running server's socket
@@ -59,8 +57,7 @@ func inOffice(sh *shell, do func(context.Context, *office) error) (err error) {
 	if !begun {
 		return fmt.Errorf("there is no installation in %s yet: start one with agentkey serve", c.DataDir)
 	}
-	c.AdminToken = domain.Secret{} // replacing it is for serve to do
-	inst, err := beginning(sh.ctx, c, log.Client, func(string) {})
+	inst, err := beginning(sh.ctx, c, log.Client, nil)
 	if err != nil {
 		return err
 	}
@@ -95,39 +92,6 @@ func (c *organizationCommand) Run(sh *shell) error {
 	})
 }
 
-type tokenCommand struct {
-	New    tokenNew    `cmd:"" help:"Print a token for AGENTKEY_ADMIN_TOKEN. It isn't stored."`
-	Create tokenCreate `cmd:"" help:"Create a service token and print it once."`
-}
-
-type tokenNew struct{}
-
-// Run prints a fresh token.
-func (tokenNew) Run(sh *shell) error {
-	text, _, err := keys.New(keys.Service, uuid.Nil, organization.ConfiguredToken)
-	if err == nil {
-		_, err = fmt.Fprintln(sh.stdout, text)
-	}
-	return err
-}
-
-type tokenCreate struct {
-	Organization string `required:"" help:"The organization's id."`
-	Name         string `required:"" help:"What the token is for."`
-	Role         string `required:"" enum:"owner,admin,approver,auditor" help:"owner, admin, approver or auditor."`
-}
-
-// Run creates a service token.
-func (c *tokenCreate) Run(sh *shell) error {
-	return inOffice(sh, func(ctx context.Context, o *office) error {
-		made, err := o.organizations().CreateToken(ctx, o.meta(c.Organization), c.Name, domain.Role(c.Role))
-		if err == nil {
-			_, err = fmt.Fprintln(sh.stdout, made.Text)
-		}
-		return misused(err)
-	})
-}
-
 func (o *office) organizations() *commands.Organizations {
 	return &commands.Organizations{
 		Loop: commands.NewOrganizationLoop(o.env), Privacy: o.privacy, First: o.inst.Begun.OrganizationID,
@@ -140,25 +104,6 @@ func misused(err error) error {
 		return usageError{errors.New(refusal.Detail)}
 	}
 	return err
-}
-
-type adminCommand struct {
-	Recover adminRecover `cmd:"" help:"Create an owner token for the first organization and print it once."`
-}
-
-type adminRecover struct{}
-
-// Run creates an owner token.
-func (adminRecover) Run(sh *shell) error {
-	return inOffice(sh, func(ctx context.Context, o *office) error {
-		made, err := o.organizations().CreateToken(
-			ctx, o.meta(o.inst.Begun.OrganizationID), "recovered", domain.RoleOwner,
-		)
-		if err == nil {
-			_, err = fmt.Fprintln(sh.stdout, made.Text)
-		}
-		return err
-	})
 }
 
 type keysCommand struct {

@@ -57,7 +57,9 @@ func actions(p *program) []string {
 // revoked after it, and all that is left are the backup and the master key, which lay apart.
 func TestARestoreIsRehearsed(t *testing.T) {
 	t.Parallel()
-	p := startProcess(t, unlimited...)
+	hook := startHook(t, nil)
+	p := startProcess(t, append([]string{toLoopback}, unlimited...)...)
+	p.admin().mustChannel("webhook", hook.URL, "grant_expiring")
 	tool := p.admin().mustTool("GitHub", "ghp_secret")
 	revoked, key := p.admin().mustAgent("Revoked later")
 	kept, keptKey := p.admin().mustAgent("Kept")
@@ -70,7 +72,7 @@ func TestARestoreIsRehearsed(t *testing.T) {
 	p.admin().must(204, "DELETE", "/api/admin/agents/"+revoked+"/grants/"+tool, nil)
 	p.stop()
 
-	q := newProgram(t, unlimited)
+	q := newProgram(t, append([]string{toLoopback}, unlimited...))
 	q.command, q.Token = p.command, p.Token
 	if code, _, said := runCommand(t, q.env, "restore", backup); code != exitOK {
 		t.Fatalf("restore: %d %s", code, said)
@@ -98,6 +100,9 @@ func TestARestoreIsRehearsed(t *testing.T) {
 	if said := q.shell("confirm-restore", "--suspend-agents"); !strings.Contains(said, "Suspended agents: 2") {
 		t.Errorf("it says %s", said)
 	}
+	wait.Until(t, "every channel hears of it", func() bool {
+		return len(hook.about("confirmed a restored event log")) == 1
+	})
 	q.with(key).refused(403, "agent_suspended", "GET", "/api/tools/"+tool+"/credentials", nil)
 	q.admin().must(200, "POST", "/api/admin/agents/"+kept+"/reactivate", nil)
 	q.admin().mustAssign(kept, tool)

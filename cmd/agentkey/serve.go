@@ -49,13 +49,16 @@ func (serveCommand) Run(sh *shell) error {
 }
 
 func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
-	inst, err := beginning(sh.ctx, c, log.Client, func(token string) {
-		path := filepath.Join(c.DataDir, firstTokenFile)
-		if !isTerminal(sh.stdout) { // it would end up in a log collector
-			_, _ = fmt.Fprintf(sh.stdout, "The first admin token is in %s\n", path)
-			return
-		}
-		_, _ = fmt.Fprintf(sh.stdout, "The first admin token, shown once (also in %s):\n%s\n", path, token)
+	inst, err := beginning(sh.ctx, c, log.Client, &entrance{
+		announce: func(token string) {
+			path := filepath.Join(c.DataDir, firstTokenFile)
+			if !isTerminal(sh.stdout) { // it would end up in a log collector
+				_, _ = fmt.Fprintf(sh.stdout, "The first admin token is in %s\n", path)
+				return
+			}
+			_, _ = fmt.Fprintf(sh.stdout, "The first admin token, shown once (also in %s):\n%s\n", path, token)
+		},
+		warn: func(text string) { logger.Warn("the configured token", slog.String("problem", text)) },
 	})
 	if err != nil {
 		return err
@@ -173,6 +176,11 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 		ticker := time.NewTicker(time.Second)
 		defer ticker.Stop()
 		parts.refusals.Run(beside, ticker.C)
+	})
+	running.Go(func() {
+		ticker := time.NewTicker(time.Second)
+		defer ticker.Stop()
+		parts.uses.Run(beside, ticker.C)
 	})
 	running.Go(func() {
 		ticker := time.NewTicker(time.Second / 2)

@@ -122,7 +122,7 @@ var settings = []setting{
 	{
 		name: "AGENTKEY_ADMIN_TOKEN", secret: true, without: "created at the first start, in `first-admin-token`",
 		meaning: "owner token of the first organization, from `agentkey token new`. A new value replaces the old " +
-			"token at the next start",
+			"token at the next start, and without one it ends",
 		take: func(c *Config, text string) (err error) { c.AdminToken, err = adminToken(text); return err },
 	},
 	{

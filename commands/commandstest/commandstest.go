@@ -96,7 +96,7 @@ func Open(t testing.TB) *Office {
 func Beginning(server *eventstoretest.Server, r seal.Ring) commands.Beginning {
 	return commands.Beginning{
 		Client: server.Client, Ring: r, Clock: time.Now, NewID: NewID,
-		SaveToken: func(string) error { return nil }, DropToken: func() error { return nil },
+		SaveToken: func(string) error { return nil }, DropToken: func() error { return nil }, Warn: func(string) {},
 	}
 }
 
@@ -151,6 +151,7 @@ func OpenAt(t testing.TB, server *eventstoretest.Server, r seal.Ring, c *Clock) 
 	o.Once = &commands.Once{Log: inst.Log, MACKey: inst.MACKey, Clock: c.Now, NewID: NewID}
 	o.Callers = &commands.Callers{
 		Agents: agents, Organizations: commands.NewOrganizationLoop(o.Env), First: inst.Begun.OrganizationID,
+		Uses: commands.NewUses(inst.Log, c.Now, NewID, nil),
 	}
 	return o
 }

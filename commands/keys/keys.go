@@ -68,14 +68,18 @@ func Draw() (Draft, error) {
 // same key. The zero id with number 0 is the first organization's token made before there is an
 // organization.
 func (d Draft) Key(kind Kind, id uuid.UUID, number int) (string, Key, error) {
-	owner := "0"
-	if id != uuid.Nil || number != 0 {
-		owner = digits(new(big.Int).SetBytes(id[:]), idChars) + strconv.Itoa(number)
-	}
-	text := string(kind) + owner + "_" + d.secret
+	text := Prefix(kind, id, number) + "_" + d.secret
 	text += checksum(text)
 	key, err := Parse(text)
 	return text, key, err
+}
+
+// Prefix is the part of a key's text before its secret. It may be shown.
+func Prefix(kind Kind, id uuid.UUID, number int) string {
+	if id == uuid.Nil && number == 0 {
+		return string(kind) + "0"
+	}
+	return string(kind) + digits(new(big.Int).SetBytes(id[:]), idChars) + strconv.Itoa(number)
 }
 
 // New draws a key whose number is known.

@@ -96,8 +96,10 @@ type Channel struct {
 	Revision   int            `json:"revision"` // of the resource: one more with each edit
 }
 
-// Wants reports whether the channel subscribes to a topic.
-func (c Channel) Wants(t domain.Topic) bool { return slices.Contains(c.Topics, t) }
+// Wants reports whether the channel subscribes to a topic, or has to.
+func (c Channel) Wants(t domain.Topic) bool {
+	return t == domain.BreakGlass || slices.Contains(c.Topics, t)
+}
 
 // withChannel returns the state after a change of one channel; older states keep what they hold.
 func (s State) withChannel(id string, at time.Time, change func(*Channel)) State {
@@ -169,7 +171,7 @@ func decideChannel(s State, c Command) ([]Event, error) {
 			return nil, err
 		}
 		return []Event{ChannelRemoved{ChannelID: c.ChannelID, SecretID: is.SecretID}}, nil
-	case Create, CreateToken, RevokeToken, EraseMonth:
+	case Create, CreateToken, RevokeToken, RevokeOtherTokens, EraseMonth:
 	}
 	return nil, fmt.Errorf("organization: no decision for %T", c)
 }

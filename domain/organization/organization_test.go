@@ -28,7 +28,10 @@ func token(number int, hash string) organization.TokenCreated {
 }
 
 func create(number int, hash string) organization.CreateToken {
-	return organization.CreateToken(token(number, hash))
+	e := token(number, hash)
+	return organization.CreateToken{
+		Number: e.Number, TokenID: e.TokenID, Sealed: e.Sealed, Role: e.Role, Hash: e.Hash, At: start,
+	}
 }
 
 func month(name, through string) organization.EraseMonth {
@@ -68,7 +71,7 @@ func TestDecide(t *testing.T) {
 			nil, "",
 		},
 		{"an unknown organization gets no token", nil, create(1, "b"), nil, "not_found"},
-		{"an unknown organization has no token to revoke", nil, organization.RevokeToken{Number: 1}, nil, "not_found"},
+		{"an unknown organization has no token to revoke", nil, organization.RevokeToken{TokenID: "t1b"}, nil, "not_found"},
 		{"a token is added", []organization.Event{created()}, create(1, "b"), []organization.Event{token(1, "b")}, ""},
 		{"the same token again does nothing", []organization.Event{created(), token(1, "b")}, create(1, "b"), nil, ""},
 		{
@@ -79,25 +82,6 @@ func TestDecide(t *testing.T) {
 			"",
 		},
 		{"a role that does not exist", []organization.Event{created()}, nobody, nil, "validation_failed"},
-		{
-			"a token is revoked",
-			[]organization.Event{created(), token(1, "b")},
-			organization.RevokeToken{Number: 1},
-			[]organization.Event{organization.TokenRevoked{Number: 1, TokenID: "t1b"}},
-			"",
-		},
-		{
-			"a token is revoked once",
-			[]organization.Event{created(), token(1, "b"), organization.TokenRevoked{Number: 1}},
-			organization.RevokeToken{Number: 1},
-			nil, "",
-		},
-		{
-			"revoking what never was does nothing",
-			[]organization.Event{created()},
-			organization.RevokeToken{Number: 7},
-			nil, "",
-		},
 		{
 			"a month is erased",
 			[]organization.Event{created()},
@@ -139,30 +123,6 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-func TestOfAReplacedOrRevokedTokenTheNameStays(t *testing.T) {
-	s := fold(created(), token(0, "a"), token(1, "b"), token(0, "c"), organization.TokenRevoked{Number: 1})
-	want := map[int]organization.Token{
-		0: {ID: "t0c", Sealed: "5ea1ed", Role: domain.RoleAdmin, Hash: "c", CreatedAt: start},
-	}
-	if diff := cmp.Diff(want, s.Tokens); diff != "" {
-		t.Errorf("the tokens (-want +got):\n%s", diff)
-	}
-	former := map[string]organization.FormerToken{
-		"t0a": {Number: 0, Sealed: "5ea1ed", Hash: "a"}, "t1b": {Number: 1, Sealed: "5ea1ed", Hash: "b"},
-	}
-	if diff := cmp.Diff(former, s.Former); diff != "" {
-		t.Errorf("the former ones (-want +got):\n%s", diff)
-	}
-	for _, id := range []string{"t0a", "t1b", "t0c"} {
-		if sealed, found := s.SealedName(id); sealed != "5ea1ed" || !found {
-			t.Errorf("the name of %s is %q %t", id, sealed, found)
-		}
-	}
-	if s.NextToken != 2 {
-		t.Errorf("the number of a revoked token is given out again: %d", s.NextToken)
-	}
-}
-
 // TestLaws draws commands: a repeat does nothing, a refusal has no events, a number that the state
 // gave out is never given out again, and a state that others hold never changes.
 func TestLaws(t *testing.T) {
@@ -178,7 +138,7 @@ func TestLaws(t *testing.T) {
 			case 1:
 				c = create(organization.ConfiguredToken, fmt.Sprint("h", i))
 			case 2:
-				c = organization.RevokeToken{Number: rapid.IntRange(0, max(1, s.NextToken)).Draw(t, "number")}
+				c = tokenCommand(t, s)
 			case 3, 4, 5:
 				c = channelCommand(t)
 			case 6:

@@ -27,6 +27,7 @@ const (
 	Checkpoints
 	Snapshots
 	HeadsOfKeys
+	Uses
 )
 
 // Lifetime says how long the events of a stream stay, and with it what a copy takes and what a
@@ -74,6 +75,7 @@ var categories = [...]category{
 	Checkpoints:   {"checkpoint", false, false, Lasting, false},
 	Snapshots:     {"snapshot", false, false, Replaced, false},
 	HeadsOfKeys:   {"heads", false, false, Lasting, false},
+	Uses:          {"use", false, false, Replaced, false},
 }
 
 // Split returns the category of a stream and the id of what the stream is about, "" where there is

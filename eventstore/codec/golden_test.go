@@ -68,6 +68,7 @@ var samples = map[string]any{
 	"agent.key_refused.v1": codec.KeyRefused{
 		AgentID: "agent-1", KeyID: "key-1", Reason: "rotated", Count: 5, LastAt: at,
 	},
+	"use.noted.v1":             codec.TokenUsed{TokenID: "token-1"},
 	"service_token.refused.v1": codec.TokenRefused{TokenID: "token-1", Count: 5, LastAt: at},
 
 	"installation.begun.v1": installation.Begun{
@@ -98,6 +99,7 @@ var samples = map[string]any{
 	"organization.created.v1": organization.Created{Name: "Ädams & <Sons>"},
 	"service_token.created.v1": organization.TokenCreated{
 		Number: 1, TokenID: "token-1", Sealed: "c2VhbGVk", Role: domain.RoleAdmin, Hash: "hash",
+		ExpiresAt: &at, Configured: true,
 	},
 	"privacy.month_erased.v1": organization.MonthErased{
 		Month: "2026-03", Through: "2026-03-31", Days: 31, Reason: "its time is over",

@@ -30,12 +30,17 @@ type (
 		Count   int       `json:"count"`
 		LastAt  time.Time `json:"last_at"`
 	}
-	// TokenRefused counts calls with a service token that was revoked or replaced. It is written like
-	// KeyRefused, to the stream of the organization's refusals.
+	// TokenRefused counts calls with a service token that was revoked or replaced, or has expired. It
+	// is written like KeyRefused, to the stream of the organization's refusals.
 	TokenRefused struct {
 		TokenID string    `json:"token_id"`
 		Count   int       `json:"count"`
 		LastAt  time.Time `json:"last_at"`
+	}
+	// TokenUsed says when a service token was used last. Its time is that of its metadata, and it
+	// replaces the one before it. The next use is written an hour later at the earliest.
+	TokenUsed struct {
+		TokenID string `json:"token_id"`
 	}
 
 	// SecretSealed is one version of one secret.

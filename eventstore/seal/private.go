@@ -112,20 +112,23 @@ func (v *Privacy) Open(ctx context.Context, organization, private string) (Perso
 	return p, nil
 }
 
-// named is what is kept of a person.
-type named struct {
+// Named is what is kept of a person, or of a service token.
+type Named struct {
 	Name string `json:"name"`
+	Note string `json:"note,omitempty"` // what a token is for
 }
 
 // SealName seals the name of a person, or of a service token, under a key of its own, and returns
 // the key's id with the text. One that was erased is ErrGone.
-func (v *Privacy) SealName(ctx context.Context, organization, person, name string) (keyID, sealed string, err error) {
+func (v *Privacy) SealName(
+	ctx context.Context, organization, person string, n Named,
+) (keyID, sealed string, err error) {
 	b := personal(organization, person)
 	key, err := v.key(ctx, b, true)
 	if err != nil {
 		return "", "", err
 	}
-	plain, err := json.Marshal(named{Name: name})
+	plain, err := json.Marshal(n)
 	if err != nil {
 		return "", "", fmt.Errorf("encode a name: %w", err)
 	}
@@ -133,27 +136,26 @@ func (v *Privacy) SealName(ctx context.Context, organization, person, name strin
 	return b.SecretID, sealed, err
 }
 
-// OpenName undoes SealName. A name that was erased, or never sealed, is "".
-func (v *Privacy) OpenName(ctx context.Context, organization, person, sealed string) (string, error) {
+// OpenName undoes SealName. A name that was erased, or never sealed, is the zero Named.
+func (v *Privacy) OpenName(ctx context.Context, organization, person, sealed string) (n Named, err error) {
 	if sealed == "" {
-		return "", nil
+		return Named{}, nil
 	}
 	key, err := v.key(ctx, personal(organization, person), false)
 	if errors.Is(err, ErrGone) {
-		return "", nil
+		return Named{}, nil
 	}
 	if err != nil {
-		return "", err
+		return Named{}, err
 	}
 	plain, err := Open(key.Reveal(), sealed, pae.Encode([]byte(privateFormat), []byte(organization), []byte(person)))
 	if err != nil {
-		return "", fmt.Errorf("open a name: %w", err)
+		return Named{}, fmt.Errorf("open a name: %w", err)
 	}
-	var n named
 	if err := json.Unmarshal(plain, &n); err != nil {
-		return "", fmt.Errorf("decode a name: %w", err)
+		return Named{}, fmt.Errorf("decode a name: %w", err)
 	}
-	return n.Name, nil
+	return n, nil
 }
 
 // ErasePerson removes the key under which a name is sealed. Other processes show the name for as

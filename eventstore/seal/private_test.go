@@ -223,30 +223,31 @@ func TestANameHasAKeyOfItsOwn(t *testing.T) {
 	log, now := openLog(t), &moving{now: clock()}
 	p := seal.NewPrivacy(seal.NewSecrets(log, ring(t, text(1))), now.Now)
 	other := seal.NewPrivacy(seal.NewSecrets(log, ring(t, text(1))), now.Now)
-	keyID, sealed, err := p.SealName(wait.Context(t), "org-1", "person-1", "ada@example.com")
+	ada := seal.Named{Name: "ada@example.com", Note: "on call"}
+	keyID, sealed, err := p.SealName(wait.Context(t), "org-1", "person-1", ada)
 	if err != nil || strings.Contains(sealed, "ada") {
 		t.Fatalf("%s %v", sealed, err)
 	}
 	if keys := keysOf(t, log, seal.PersonKey); len(keys) != 1 || keys[0] != keyID {
 		t.Errorf("the keys are %v, not %s", keys, keyID)
 	}
-	otherID, second, err := p.SealName(wait.Context(t), "org-1", "person-2", "x")
+	otherID, second, err := p.SealName(wait.Context(t), "org-1", "person-2", seal.Named{Name: "x"})
 	if err != nil || otherID == keyID {
 		t.Errorf("two persons share a key: %v", err)
 	}
-	opens := func(p *seal.Privacy, person, sealed, want string) {
+	opens := func(p *seal.Privacy, person, sealed string, want seal.Named) {
 		t.Helper()
 		if got, err := p.OpenName(wait.Context(t), "org-1", person, sealed); got != want || err != nil {
-			t.Errorf("%s opens as %q: %v", person, got, err)
+			t.Errorf("%s opens as %+v: %v", person, got, err)
 		}
 	}
 	for _, p := range []*seal.Privacy{p, other} {
-		opens(p, "person-1", sealed, "ada@example.com")
-		opens(p, "person-2", second, "x")
-		opens(p, "person-3", "", "")
-		opens(p, "person-3", sealed, "")
+		opens(p, "person-1", sealed, ada)
+		opens(p, "person-2", second, seal.Named{Name: "x"})
+		opens(p, "person-3", "", seal.Named{})
+		opens(p, "person-3", sealed, seal.Named{})
 		if got, err := p.OpenName(wait.Context(t), "org-1", "person-2", sealed); !errors.Is(err, seal.ErrDoesNotOpen) {
-			t.Errorf("another's name opens as %q: %v", got, err)
+			t.Errorf("another's name opens as %+v: %v", got, err)
 		}
 	}
 	for range 2 {
@@ -254,12 +255,13 @@ func TestANameHasAKeyOfItsOwn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	opens(p, "person-1", sealed, "")
+	opens(p, "person-1", sealed, seal.Named{})
 	now.advance(time.Minute)
 	for _, p := range []*seal.Privacy{p, other} {
-		opens(p, "person-1", sealed, "")
-		opens(p, "person-2", second, "x")
-		if _, _, err := p.SealName(wait.Context(t), "org-1", "person-1", "again"); !errors.Is(err, seal.ErrGone) {
+		opens(p, "person-1", sealed, seal.Named{})
+		opens(p, "person-2", second, seal.Named{Name: "x"})
+		_, _, err := p.SealName(wait.Context(t), "org-1", "person-1", seal.Named{Name: "again"})
+		if !errors.Is(err, seal.ErrGone) {
 			t.Errorf("an erased person: %v", err)
 		}
 	}

@@ -56,6 +56,8 @@ func (d Dashboard) Link(m Message) string {
 		return page("agents", m.AgentID)
 	case domain.GrantExpiring:
 		return page("agents", m.AgentID)
+	case domain.BreakGlass:
+		return d.base + "/audit"
 	case domain.Test:
 	}
 	return d.base

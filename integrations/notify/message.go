@@ -30,6 +30,7 @@ type Message struct {
 	Reason                                   string
 	EndsAt                                   time.Time
 	Channel                                  string // name, of a test
+	Act                                      string // what an operator did, in our words, such as "created a token"
 }
 
 // line returns the message in one line that takes about some room: names and reasons are cut, our
@@ -61,6 +62,8 @@ func (m Message) sentence(name func(string) string) string {
 		return fmt.Sprintf("The shared credential for %s expires on %s", name(m.Tool), m.ends())
 	case domain.GrantExpiring:
 		return fmt.Sprintf("The access that %s has to %s ends on %s", name(m.Agent), name(m.Tool), m.ends())
+	case domain.BreakGlass:
+		return "On the server, an operator " + m.Act
 	case domain.Test:
 	}
 	return fmt.Sprintf("This is a test message for the notification channel %s", name(m.Channel))
@@ -87,6 +90,8 @@ func (m Message) next(link string) string {
 	case domain.GrantExpiring:
 		do, where = "To extend it, grant access again after it "+
 			"ends", "The agent is "+m.AgentID+", the tool "+m.ToolID+"."
+	case domain.BreakGlass:
+		do, where = "Make sure that somebody you trust did it", "The audit has it."
 	case domain.Test:
 	}
 	switch {

@@ -1,0 +1,92 @@
+package api
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"agentkey/commands"
+	"agentkey/domain"
+	"agentkey/domain/organization"
+)
+
+// ListServiceTokens answers GET /api/admin/service-tokens. It reads the stream that decides, so
+// that a token that isn't listed as revoked works.
+func (s *Server) ListServiceTokens(
+	ctx context.Context, r ListServiceTokensRequestObject,
+) (ListServiceTokensResponseObject, error) {
+	call := callOf(ctx)
+	p, err := page(r.Params.Limit, r.Params.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	head, err := s.Organizations.Loop.Fresh(call.ctx, call.Caller.Organization)
+	if err != nil {
+		return nil, err
+	}
+	all := head.State.AllTokens()
+	if p.Before > 0 && p.Before < uint64(len(all)) {
+		all = all[:p.Before]
+	}
+	rest := max(0, len(all)-p.Limit)
+	all = all[rest:]
+	slices.Reverse(all)
+	ids := make([]string, len(all))
+	for i, t := range all {
+		ids[i] = t.ID
+	}
+	used, err := s.Door.Callers.Uses.Last(call.ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	items := views(all, func(t organization.Token) ServiceToken { return s.serviceToken(call, t, used[t.ID]) })
+	return ListServiceTokens200JSONResponse{Items: items, NextCursor: cursor(uint64(rest))}, nil
+}
+
+// CreateServiceToken answers POST /api/admin/service-tokens.
+func (s *Server) CreateServiceToken(
+	ctx context.Context, r CreateServiceTokenRequestObject,
+) (CreateServiceTokenResponseObject, error) {
+	call := callOf(ctx)
+	wanted := commands.NewToken{
+		Name: r.Body.Name, Note: value(r.Body.Note), Role: domain.Role(r.Body.Role), By: call.Caller.Role,
+	}
+	if err := wanted.Until(value(r.Body.ExpiresAt)); err != nil {
+		return nil, err
+	}
+	made, err := s.Organizations.CreateToken(call.ctx, call.meta(), wanted)
+	if err != nil {
+		return nil, err
+	}
+	call.done(made.Position)
+	call.header.Set("Cache-Control", "no-store, private")
+	return CreateServiceToken201JSONResponse{
+		Token: s.serviceToken(call, made.Token, time.Time{}), Secret: optional(made.Text),
+	}, nil
+}
+
+// RevokeServiceToken answers DELETE /api/admin/service-tokens/{id}.
+func (s *Server) RevokeServiceToken(
+	ctx context.Context, r RevokeServiceTokenRequestObject,
+) (RevokeServiceTokenResponseObject, error) {
+	call := callOf(ctx)
+	done, err := s.Organizations.RevokeToken(call.ctx, call.meta(), r.ID, call.Caller.Role)
+	if err != nil {
+		return nil, err
+	}
+	call.done(done.Position)
+	return RevokeServiceToken204Response{}, nil
+}
+
+func (s *Server) serviceToken(call *call, t organization.Token, used time.Time) ServiceToken {
+	named, err := s.RevealName(call.ctx, call.Caller.Organization, t.ID, t.Sealed)
+	if err != nil {
+		named.Name = ""
+	}
+	return ServiceToken{
+		ID: t.ID, Name: named.Name, Note: optional(named.Note), Role: ServiceTokenRole(t.Role),
+		Prefix: s.Organizations.Prefix(call.Caller.Organization, t), CreatedAt: t.CreatedAt,
+		CreatedBy: s.actor(call.ctx, call.Caller.Organization, t.CreatedBy), LastUsedAt: optionalTime(used),
+		ExpiresAt: optionalTime(t.ExpiresAt), RevokedAt: optionalTime(t.RevokedAt),
+	}
+}

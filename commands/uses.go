@@ -1,0 +1,141 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"agentkey/commands/loop"
+	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
+)
+
+// useEvery is how exactly the log knows when a service token was used last.
+const useEvery = time.Hour
+
+// Uses writes down when service tokens were used last, a moment after the call, so that no call
+// waits for it.
+type Uses struct {
+	log     *codec.Log
+	clock   func() time.Time
+	newID   func() uuid.UUID
+	onFault func(string, error)
+
+	mu      sync.Mutex
+	written map[string]time.Time // by token, as far as this process knows
+	waiting map[string]use
+}
+
+type use struct {
+	by Caller
+	at time.Time
+}
+
+// NewUses returns the record of uses. Run must be running for anything to be written.
+func NewUses(
+	log *codec.Log, clock func() time.Time, newID func() uuid.UUID, onFault func(string, error),
+) *Uses {
+	return &Uses{
+		log: log, clock: clock, newID: newID, onFault: onFault,
+		written: map[string]time.Time{}, waiting: map[string]use{},
+	}
+}
+
+// note remembers a use that may have to be written.
+func (u *Uses) note(by Caller) {
+	now := u.clock().UTC().Truncate(time.Microsecond)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if now.Sub(u.written[by.Actor.ID]) >= useEvery {
+		u.waiting[by.Actor.ID] = use{by: by, at: now}
+	}
+}
+
+// Run writes what waits at every tick until ctx ends; then it writes the rest.
+func (u *Uses) Run(ctx context.Context, tick <-chan time.Time) {
+	for {
+		select {
+		case <-tick:
+			u.flush(context.WithoutCancel(ctx))
+		case <-ctx.Done():
+			u.flush(context.WithoutCancel(ctx))
+			return
+		}
+	}
+}
+
+// flush writes what waits. What can't be written now waits on.
+func (u *Uses) flush(ctx context.Context) {
+	u.mu.Lock()
+	waiting := u.waiting
+	u.waiting = map[string]use{}
+	u.mu.Unlock()
+	for token, is := range waiting {
+		ctx, cancel := context.WithTimeout(ctx, loop.Deadline)
+		last, err := u.write(ctx, token, is)
+		cancel()
+		if err != nil && !errors.Is(err, eventstore.ErrUnavailable) {
+			u.onFault("the last use of a service token is not written", err)
+		}
+		u.mu.Lock()
+		if err == nil {
+			u.written[token] = last
+		} else if _, again := u.waiting[token]; !again {
+			u.waiting[token] = is
+		}
+		u.mu.Unlock()
+	}
+}
+
+// write returns when the token was used last as the log has it afterwards: another process may have
+// written it.
+func (u *Uses) write(ctx context.Context, token string, is use) (time.Time, error) {
+	name := codec.Uses.Stream(token)
+	past, end, err := u.log.Newest(ctx, name, 1)
+	if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
+		return time.Time{}, err
+	}
+	if len(past) > 0 && is.at.Sub(past[0].Signed.Time) < useEvery {
+		return past[0].Signed.Time, nil
+	}
+	if len(past) == 0 {
+		if err := u.log.Client.SetStreamMetadata(ctx, name, eventstore.StreamMetadata{MaxCount: 1}); err != nil {
+			return time.Time{}, err
+		}
+	}
+	_, err = u.log.Write(ctx, name, end, codec.TokenUsed{TokenID: token}, codec.Signed{
+		Organization: is.by.Organization, Actor: is.by.Actor, CommandID: u.newID().String(), Time: is.at,
+	})
+	if errors.Is(err, eventstore.ErrWrongRevision) {
+		err = nil // another process wrote it just now
+	}
+	return is.at, err
+}
+
+// Last returns when each of some tokens was used last, to the hour. One that never was is absent.
+func (u *Uses) Last(ctx context.Context, tokens []string) (map[string]time.Time, error) {
+	var mu sync.Mutex
+	last := map[string]time.Time{}
+	readers, ctx := errgroup.WithContext(ctx)
+	readers.SetLimit(16)
+	for _, token := range tokens {
+		readers.Go(func() error {
+			past, _, err := u.log.Newest(ctx, codec.Uses.Stream(token), 1)
+			if errors.Is(err, eventstore.ErrStreamNotFound) || err == nil && len(past) == 0 {
+				return nil
+			}
+			if err != nil {
+				return loop.Refusal(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			last[token] = past[0].Signed.Time
+			return nil
+		})
+	}
+	return last, readers.Wait()
+}
