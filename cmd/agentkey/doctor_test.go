@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
 	"agentkey/eventstore/seal"
 	"agentkey/readmodels/readmodelstest"
 )
@@ -79,7 +80,12 @@ func TestTheDoctorLooksWhetherItRunsOrNot(t *testing.T) {
 	p.admin().mustAssign(id, tool)
 	events := func() (n int) {
 		p.office(func(ctx context.Context, o *office) error {
-			return walk(ctx, o.client, func(eventstore.Recorded) error { n++; return nil })
+			return walk(ctx, o.client, func(e eventstore.Recorded) error {
+				if c, _ := codec.Split(e.Stream); c != codec.Unknown && c != codec.Uses && c != codec.Checkpoints {
+					n++ // the others follow what was called before
+				}
+				return nil
+			})
 		})
 		return n
 	}
