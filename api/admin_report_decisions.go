@@ -20,6 +20,11 @@ func (s *Server) ReportDecisions(
 ) (ReportDecisionsResponseObject, error) {
 	call := callOf(ctx)
 	q := r.Params
+	table := value(q.Format) == "csv"
+	p, err := reportPageOf(table, q.Limit, q.Cursor)
+	if err != nil {
+		return nil, err
+	}
 	filter, err := s.auditFilter("", nil, q.AgentID, q.ToolID, nil, q.From, q.To)
 	if err != nil {
 		return nil, err
@@ -28,9 +33,7 @@ func (s *Server) ReportDecisions(
 		server: s, call: call, name: "decisions", columns: decisionColumns,
 		rows: s.decisionRows(s.Models, call.Caller.Organization, filter, 0),
 	}}
-	table := value(q.Format) == "csv"
-	p, err := out.begin(table, q.Limit, q.Cursor)
-	if err != nil || table {
+	if err := out.begin(table); err != nil || table {
 		return out, err
 	}
 	found, err := out.rows(call.ctx, p)

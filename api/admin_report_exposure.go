@@ -18,6 +18,11 @@ func (s *Server) ReportExposure(
 	ctx context.Context, r ReportExposureRequestObject,
 ) (ReportExposureResponseObject, error) {
 	call := callOf(ctx)
+	table := value(r.Params.Format) == "csv"
+	p, err := reportPageOf(table, r.Params.Limit, r.Params.Cursor)
+	if err != nil {
+		return nil, err
+	}
 	filter := readmodels.GrantFilter{AgentID: value(r.Params.AgentID), ToolID: value(r.Params.ToolID)}
 	model, err := s.at(call, r.Params.AsOf)
 	if err != nil {
@@ -27,9 +32,7 @@ func (s *Server) ReportExposure(
 		server: s, call: call, name: "exposure", view: model, columns: exposureColumns,
 		rows: exposureRows(model, call.Caller.Organization, filter),
 	}}
-	table := value(r.Params.Format) == "csv"
-	p, err := out.begin(table, r.Params.Limit, r.Params.Cursor)
-	if err != nil || table {
+	if err := out.begin(table); err != nil || table {
 		return out, err
 	}
 	found, err := out.rows(call.ctx, p)
@@ -54,7 +57,8 @@ func exposureItem(e readmodels.Exposure) ExposureReportItem {
 		CredentialVersion: e.CredentialVersion, CredentialSince: e.CredentialSince.UTC(),
 		CredentialExpiresAt: optionalTime(e.CredentialExpiresAt), AgentID: e.AgentID, AgentName: e.AgentName,
 		FetchCount: e.FetchCount, FirstFetchedAt: e.FirstFetchedAt.UTC(), LastFetchedAt: e.LastFetchedAt.UTC(),
-		RotateFirst: e.Ended,
+		CredentialStatus: CredentialStatus(e.CredentialStatus), CredentialReplaced: e.Replaced,
+		CredentialRemovedAt: optionalTime(e.CredentialRemovedAt), RotateFirst: e.Ended,
 	}
 }
 
@@ -65,6 +69,9 @@ var exposureColumns = []column[ExposureReportItem]{
 	{"credential_version", func(i ExposureReportItem) string { return strconv.Itoa(i.CredentialVersion) }},
 	{"credential_since", func(i ExposureReportItem) string { return cellTime(&i.CredentialSince) }},
 	{"credential_expires_at", func(i ExposureReportItem) string { return cellTime(i.CredentialExpiresAt) }},
+	{"credential_status", func(i ExposureReportItem) string { return string(i.CredentialStatus) }},
+	{"credential_removed_at", func(i ExposureReportItem) string { return cellTime(i.CredentialRemovedAt) }},
+	{"credential_replaced", func(i ExposureReportItem) string { return strconv.FormatBool(i.CredentialReplaced) }},
 	{"agent_id", func(i ExposureReportItem) string { return i.AgentID }},
 	{"agent_name", func(i ExposureReportItem) string { return i.AgentName }},
 	{"fetch_count", func(i ExposureReportItem) string { return cellCount(i.FetchCount) }},

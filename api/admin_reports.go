@@ -18,6 +18,11 @@ func (s *Server) ReportAccessReview(
 	ctx context.Context, r ReportAccessReviewRequestObject,
 ) (ReportAccessReviewResponseObject, error) {
 	call := callOf(ctx)
+	table := value(r.Params.Format) == "csv"
+	p, err := reportPageOf(table, r.Params.Limit, r.Params.Cursor)
+	if err != nil {
+		return nil, err
+	}
 	filter := readmodels.GrantFilter{AgentID: value(r.Params.AgentID), ToolID: value(r.Params.ToolID)}
 	model, err := s.at(call, r.Params.AsOf)
 	if err != nil {
@@ -27,9 +32,7 @@ func (s *Server) ReportAccessReview(
 		server: s, call: call, name: "access-review", view: model, columns: accessReviewColumns,
 		rows: s.accessReviewRows(model, call.Caller.Organization, filter),
 	}}
-	table := value(r.Params.Format) == "csv"
-	p, err := out.begin(table, r.Params.Limit, r.Params.Cursor)
-	if err != nil || table {
+	if err := out.begin(table); err != nil || table {
 		return out, err
 	}
 	found, err := out.rows(call.ctx, p)

@@ -298,6 +298,27 @@ func (e CredentialMode) Valid() bool {
 	}
 }
 
+// Defines values for CredentialStatus.
+const (
+	Destroyed CredentialStatus = "destroyed"
+	InUse     CredentialStatus = "in_use"
+	Removed   CredentialStatus = "removed"
+)
+
+// Valid indicates whether the value is a known member of the CredentialStatus enum.
+func (e CredentialStatus) Valid() bool {
+	switch e {
+	case Destroyed:
+		return true
+	case InUse:
+		return true
+	case Removed:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for CredentialUsageIn.
 const (
 	CredentialUsageInBasic  CredentialUsageIn = "basic"
@@ -1594,6 +1615,9 @@ type CredentialReader struct {
 	LastFetchedAt Time `json:"last_fetched_at"`
 }
 
+// CredentialStatus in_use: agents get it. removed: it was replaced, or its tool or access ended; AgentKey deletes its copy within a few minutes, and who has a backup and a master key can still open it. destroyed: it was removed, and the operator has recorded that no copy is left of any master key that may have wrapped it.
+type CredentialStatus string
+
 // CredentialUsage defines model for CredentialUsage.
 type CredentialUsage struct {
 	// In basic: user and password of HTTP Basic authentication, separated by a colon. other: value explains how.
@@ -1735,9 +1759,18 @@ type ExposureReportItem struct {
 	CredentialExpiresAt *Time          `json:"credential_expires_at,omitempty"`
 	CredentialMode      CredentialMode `json:"credential_mode"`
 
+	// CredentialRemovedAt Absent while it is in use.
+	CredentialRemovedAt *Time `json:"credential_removed_at,omitempty"`
+
+	// CredentialReplaced A newer version has taken its place.
+	CredentialReplaced bool `json:"credential_replaced"`
+
 	// CredentialSince When it was added or last rotated.
-	CredentialSince   Time `json:"credential_since"`
-	CredentialVersion int  `json:"credential_version"`
+	CredentialSince Time `json:"credential_since"`
+
+	// CredentialStatus in_use: agents get it. removed: it was replaced, or its tool or access ended; AgentKey deletes its copy within a few minutes, and who has a backup and a master key can still open it. destroyed: it was removed, and the operator has recorded that no copy is left of any master key that may have wrapped it.
+	CredentialStatus  CredentialStatus `json:"credential_status"`
+	CredentialVersion int              `json:"credential_version"`
 
 	// FetchCount How often the agent has fetched this version.
 	FetchCount int64 `json:"fetch_count"`
@@ -1748,7 +1781,7 @@ type ExposureReportItem struct {
 	// LastFetchedAt RFC 3339 in UTC.
 	LastFetchedAt Time `json:"last_fetched_at"`
 
-	// RotateFirst The agent has no access any more, but may still know the credential.
+	// RotateFirst Nothing has replaced it, and the agent has no access any more but may still know it.
 	RotateFirst bool   `json:"rotate_first"`
 	ToolID      string `json:"tool_id"`
 	ToolName    string `json:"tool_name"`
@@ -3766,7 +3799,7 @@ type ServerInterface interface {
 	// ReportDecisions Report who decided what about access, and how long it waited.
 	// (GET /api/admin/reports/decisions)
 	ReportDecisions(c *gin.Context, params ReportDecisionsParams)
-	// ReportExposure Report which agents have fetched a credential since it was last rotated, and what to rotate first.
+	// ReportExposure Report which agents have fetched which version of a credential, and what to rotate first.
 	// (GET /api/admin/reports/exposure)
 	ReportExposure(c *gin.Context, params ReportExposureParams)
 	// ListRequests List the requests, newest first. With status=pending this is the queue.
@@ -9912,7 +9945,7 @@ type StrictServerInterface interface {
 	// ReportDecisions Report who decided what about access, and how long it waited.
 	// (GET /api/admin/reports/decisions)
 	ReportDecisions(ctx context.Context, request ReportDecisionsRequestObject) (ReportDecisionsResponseObject, error)
-	// ReportExposure Report which agents have fetched a credential since it was last rotated, and what to rotate first.
+	// ReportExposure Report which agents have fetched which version of a credential, and what to rotate first.
 	// (GET /api/admin/reports/exposure)
 	ReportExposure(ctx context.Context, request ReportExposureRequestObject) (ReportExposureResponseObject, error)
 	// ListRequests List the requests, newest first. With status=pending this is the queue.

@@ -36,23 +36,23 @@ type report[T any] struct {
 // rows answers a page of a report.
 type rows[T any] func(context.Context, readmodels.Page) (readmodels.List[T], error)
 
-// begin checks what is asked for, and reads how far the read model is unless the report is about
-// the past.
-func (r *report[T]) begin(table bool, limit *Limit, cursor *Cursor) (readmodels.Page, error) {
+// reportPageOf reads which page of a report is asked for, if it has pages.
+func reportPageOf(table bool, limit *Limit, cursor *Cursor) (readmodels.Page, error) {
 	switch {
 	case table && limit != nil:
 		return readmodels.Page{}, domain.Invalid("limit", "a CSV report has no pages; leave it out")
 	case table && cursor != nil:
 		return readmodels.Page{}, domain.Invalid("cursor", "a CSV report has no pages; leave it out")
 	}
-	p, err := page(limit, cursor)
-	if err != nil {
-		return p, err
-	}
+	return page(limit, cursor)
+}
+
+// begin names the file, and reads how far the read model is unless the report is about the past.
+func (r *report[T]) begin(table bool) error {
 	if r.position = uint64(value(r.view.position)); r.position == 0 { //nolint:gosec // it was a position
 		checkpoint, err := r.server.Models.ReadCheckpoint(r.call.ctx)
 		if err != nil {
-			return p, asked(err, "report")
+			return asked(err, "report")
 		}
 		r.position = checkpoint.Position
 	}
@@ -61,7 +61,7 @@ func (r *report[T]) begin(table bool, limit *Limit, cursor *Cursor) (readmodels.
 		format = "csv"
 	}
 	r.call.header.Set("Content-Disposition", fmt.Sprintf(`attachment; filename="agentkey-%s.%s"`, r.name, format))
-	return p, nil
+	return nil
 }
 
 // write writes the whole report as a table, page by page.

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"agentkey/commands/loop"
@@ -21,6 +22,25 @@ type MasterKeys struct {
 func (k *MasterKeys) Add(ctx context.Context, m loop.Meta, key installation.MasterKey) error {
 	_, err := k.Loop.Do(ctx, "", m, func(installation.State, time.Time) (installation.Command, error) {
 		return installation.AddMasterKey{MasterKey: key}, nil
+	})
+	return err
+}
+
+// Destroyed records that no copy of a former master key is left. It is refused while a secret needs
+// that key, or this process has it.
+func (k *MasterKeys) Destroyed(ctx context.Context, m loop.Meta, id string) error {
+	if k.Secrets.Ring().Has(id) {
+		return fmt.Errorf("the master key %s is configured here: remove it first", id)
+	}
+	wrapped, err := k.Secrets.Wrapped(ctx, id)
+	if err != nil {
+		return err
+	}
+	if wrapped > 0 {
+		return fmt.Errorf("%d secrets are wrapped with the master key %s: run agentkey keys roll", wrapped, id)
+	}
+	_, err = k.Loop.Do(ctx, "", m, func(installation.State, time.Time) (installation.Command, error) {
+		return installation.DestroyMasterKey{ID: id}, nil
 	})
 	return err
 }

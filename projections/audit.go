@@ -49,6 +49,8 @@ func target(e codec.Verified, category codec.Category, id, toolID string) readmo
 		return readmodels.Target{Type: "installation", ID: b.StoreID}
 	case installation.MasterKeyAdded:
 		return readmodels.Target{Type: "master_key", ID: b.ID}
+	case installation.MasterKeyDestroyed:
+		return readmodels.Target{Type: "master_key", ID: b.ID}
 	case installation.SigningKeyEnded:
 		return readmodels.Target{Type: "signing_key", ID: b.KeyID}
 	case installation.SigningKeysRecorded:

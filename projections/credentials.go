@@ -6,14 +6,29 @@ import (
 
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
+	"agentkey/domain/installation"
 	"agentkey/eventstore/codec"
 	"agentkey/readmodels"
 )
 
-// credential keeps which versions of credentials there are, and when one was removed or replaced.
+// credential keeps which versions of credentials there are, when one was removed or replaced, and
+// which master keys may have wrapped it.
 func (r *rows) credential(ctx context.Context, e codec.Verified) error {
 	_, id := codec.Split(e.Stream) // of the agent, in its own events
+	position := int64(e.Position)  //nolint:gosec // positions fit
 	switch b := e.Event.(type) {
+	case installation.Begun:
+		for _, k := range b.MasterKeys {
+			if err := r.tx.InsertMasterKey(
+				ctx, readmodels.InsertMasterKeyParams{ID: k.ID, Position: position},
+			); err != nil {
+				return err
+			}
+		}
+	case installation.MasterKeyAdded:
+		return r.tx.InsertMasterKey(ctx, readmodels.InsertMasterKeyParams{ID: b.ID, Position: position})
+	case installation.MasterKeyDestroyed:
+		return r.tx.DestroyMasterKey(ctx, readmodels.DestroyMasterKeyParams{ID: b.ID, Position: position})
 	case catalog.ToolAdded:
 		return r.give(ctx, e, b.ToolID, "", b.SecretID, 1, nil)
 	case catalog.ToolCredentialRotated:

@@ -875,7 +875,18 @@ var tellings = []struct {
 			"installation", system,
 			installation.MasterKeyAdded{MasterKey: installation.MasterKey{ID: "m2", Check: "c0ffee"}},
 		},
-		nil, "master_key m2",
+		[]string{"+master_keys m2: destroyed_position=" + never + " position=here"},
+		"master_key m2",
+	},
+	{
+		"a master key is destroyed",
+		[]step{{
+			"installation", system,
+			installation.MasterKeyAdded{MasterKey: installation.MasterKey{ID: "m2", Check: "c0ffee"}},
+		}},
+		step{"installation", system, installation.MasterKeyDestroyed{ID: "m2"}},
+		[]string{"master_keys m2: destroyed_position=here"},
+		"master_key m2",
 	},
 	{
 		"a signing key is added", nil,

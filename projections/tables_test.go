@@ -135,7 +135,7 @@ var keys = map[string][]string{
 	"past_requests": {"id", "since"}, "past_grants": {"agent_id", "tool_id", "since"},
 	"past_suggestions": {"id", "since"}, "past_suggestion_backers": {"suggestion_id", "agent_id", "since"},
 	"audit_minutes": {"organization_id", "minute"}, "credentials": {"secret_id"},
-	"known_credentials": {"agent_id", "secret_id"},
+	"known_credentials": {"agent_id", "secret_id"}, "master_keys": {"id"},
 }
 
 // stored is every row of every table: the columns by the name of the row, such as "grants

@@ -84,6 +84,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.denyGrantStmt, err = db.PrepareContext(ctx, denyGrant); err != nil {
 		return nil, fmt.Errorf("error preparing query DenyGrant: %w", err)
 	}
+	if q.destroyMasterKeyStmt, err = db.PrepareContext(ctx, destroyMasterKey); err != nil {
+		return nil, fmt.Errorf("error preparing query DestroyMasterKey: %w", err)
+	}
 	if q.endDeliveryStmt, err = db.PrepareContext(ctx, endDelivery); err != nil {
 		return nil, fmt.Errorf("error preparing query EndDelivery: %w", err)
 	}
@@ -140,6 +143,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.insertKeyStmt, err = db.PrepareContext(ctx, insertKey); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertKey: %w", err)
+	}
+	if q.insertMasterKeyStmt, err = db.PrepareContext(ctx, insertMasterKey); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertMasterKey: %w", err)
 	}
 	if q.insertNoteStmt, err = db.PrepareContext(ctx, insertNote); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertNote: %w", err)
@@ -378,6 +384,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing denyGrantStmt: %w", cerr)
 		}
 	}
+	if q.destroyMasterKeyStmt != nil {
+		if cerr := q.destroyMasterKeyStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing destroyMasterKeyStmt: %w", cerr)
+		}
+	}
 	if q.endDeliveryStmt != nil {
 		if cerr := q.endDeliveryStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing endDeliveryStmt: %w", cerr)
@@ -471,6 +482,11 @@ func (q *Queries) Close() error {
 	if q.insertKeyStmt != nil {
 		if cerr := q.insertKeyStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertKeyStmt: %w", cerr)
+		}
+	}
+	if q.insertMasterKeyStmt != nil {
+		if cerr := q.insertMasterKeyStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertMasterKeyStmt: %w", cerr)
 		}
 	}
 	if q.insertNoteStmt != nil {
@@ -752,6 +768,7 @@ type Queries struct {
 	decideRequestStmt           *sql.Stmt
 	decideSuggestionStmt        *sql.Stmt
 	denyGrantStmt               *sql.Stmt
+	destroyMasterKeyStmt        *sql.Stmt
 	endDeliveryStmt             *sql.Stmt
 	endFrozenGrantStmt          *sql.Stmt
 	endGrantStmt                *sql.Stmt
@@ -771,6 +788,7 @@ type Queries struct {
 	insertDeliveryStmt          *sql.Stmt
 	insertInstructionsStmt      *sql.Stmt
 	insertKeyStmt               *sql.Stmt
+	insertMasterKeyStmt         *sql.Stmt
 	insertNoteStmt              *sql.Stmt
 	insertOrganizationStmt      *sql.Stmt
 	insertRequestStmt           *sql.Stmt
@@ -841,6 +859,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		decideRequestStmt:           q.decideRequestStmt,
 		decideSuggestionStmt:        q.decideSuggestionStmt,
 		denyGrantStmt:               q.denyGrantStmt,
+		destroyMasterKeyStmt:        q.destroyMasterKeyStmt,
 		endDeliveryStmt:             q.endDeliveryStmt,
 		endFrozenGrantStmt:          q.endFrozenGrantStmt,
 		endGrantStmt:                q.endGrantStmt,
@@ -860,6 +879,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		insertDeliveryStmt:          q.insertDeliveryStmt,
 		insertInstructionsStmt:      q.insertInstructionsStmt,
 		insertKeyStmt:               q.insertKeyStmt,
+		insertMasterKeyStmt:         q.insertMasterKeyStmt,
 		insertNoteStmt:              q.insertNoteStmt,
 		insertOrganizationStmt:      q.insertOrganizationStmt,
 		insertRequestStmt:           q.insertRequestStmt,

@@ -7,36 +7,53 @@ import (
 	"time"
 )
 
-// Exposure is an agent that has fetched a version of a credential that no newer one has replaced.
+// Exposure is an agent that has fetched a version of a credential.
 type Exposure struct {
 	AgentID, AgentName, ToolID, ToolName string // as named now
 	CredentialMode                       string
 	CredentialVersion                    int
+	CredentialStatus                     string    // in_use, removed or destroyed
 	CredentialSince                      time.Time // when it was added or last rotated
 	CredentialExpiresAt                  time.Time // zero: unknown
+	CredentialRemovedAt                  time.Time // zero: it is in use
+	Replaced                             bool      // by a newer version
 	FetchCount                           int64     // of this version
 	FirstFetchedAt, LastFetchedAt        time.Time
-	Ended                                bool   // it has no access any more
+	Ended                                bool   // nothing has replaced it, and the agent has no access any more
 	place                                uint64 // of the first fetch
 	secretID                             string
 }
 
-// endedPlace puts agents without access before all others: a place is the position of the first
-// fetch, and above every position for those.
-const endedPlace = 1 << 62
+// The classes of exposures, the most urgent last. A place is the position of the first fetch, and
+// in the part of the numbers that belongs to the class.
+const (
+	replacedExposure = iota
+	heldExposure
+	endedExposure
 
-// exposed begins a query about who knows which credential.
-func (db *DB) exposed(organization string) *text {
+	placeBits = 61
+	places    = 1<<placeBits - 1
+)
+
+// exposed begins a query about who knows which credential. Of one that was removed, any master key
+// that was there until then may have wrapped it.
+func (db *DB) exposed() *text {
 	q := &text{}
+	now := q.arg(signed(db.until()))
 	q.add(`SELECT k.agent_id, a.name, c.tool_id, t.name, t.credential_mode, c.version, c.created_at, c.expires_at,
+    CASE WHEN c.removed_position > `, now, ` THEN 'in_use'
+        WHEN coalesce((SELECT max(m.destroyed_position) FROM master_keys AS m WHERE m.position < c.removed_position), `,
+		now, ` + 1) > `, now, ` THEN 'removed'
+        ELSE 'destroyed' END,
+    CASE WHEN c.removed_position > `, now, ` THEN 0 ELSE c.removed_at END,
+    CASE WHEN c.replaced_position > `, now, ` THEN 0 ELSE 1 END,
     k.fetch_count, k.first_fetched_at, k.last_fetched_at, k.position, k.secret_id
 FROM known_credentials AS k
 JOIN credentials AS c ON c.secret_id = k.secret_id
 JOIN agents AS a ON a.id = k.agent_id
 JOIN tools AS t ON t.id = c.tool_id
 JOIN grants AS g ON g.agent_id = k.agent_id AND g.tool_id = c.tool_id
-WHERE t.removed_at = 0 AND c.replaced_position > `, q.arg(signed(db.until())), `
-    AND k.organization_id = `, q.arg(organization))
+WHERE c.replaced_position `)
 	return q
 }
 
@@ -48,29 +65,26 @@ func (db *DB) until() uint64 {
 	return db.past
 }
 
-// Exposures lists who has fetched the present version of a credential: those without access first,
-// each kind the newest first. The Next of a page is a place, not a position.
+// Exposures lists who has fetched which version of a credential: first what no newer version has
+// replaced, of agents without access and then of the others, and at last what was replaced; each
+// kind the newest first. The Next of a page is a place, not a position.
 func (db *DB) Exposures(
 	ctx context.Context, organization string, f GrantFilter, now time.Time, p Page,
 ) (List[Exposure], error) {
 	items := []Exposure{}
-	for _, ended := range []bool{true, false} {
+	for class := endedExposure; class >= replacedExposure && len(items) < int(p.rows()); class-- {
 		part := Page{Limit: p.Limit}
-		switch {
-		case !ended && p.Before < endedPlace:
-			part.Before = p.Before
-		case ended && p.Before > endedPlace:
-			part.Before = p.Before - endedPlace
-		case ended && p.Before != 0:
+		switch begin := int(p.Before >> placeBits); { //nolint:gosec // a few bits are left
+		case p.Before != 0 && begin < class:
 			continue
+		case p.Before != 0 && begin == class:
+			part.Before = p.Before & places
 		}
-		found, err := db.exposures(ctx, organization, f, now, ended, part)
+		found, err := db.exposures(ctx, organization, f, now, class, part)
 		if err != nil {
 			return List[Exposure]{}, err
 		}
-		if items = append(items, found...); len(items) >= int(p.rows()) {
-			break
-		}
+		items = append(items, found...)
 	}
 	list := cut(items, p, func(e Exposure) uint64 { return e.place })
 	if db.past == 0 {
@@ -83,7 +97,7 @@ func (db *DB) Exposures(
 func (db *DB) countExposures(ctx context.Context, organization string, list []Exposure) error {
 	wanted := make([]fetchCount, len(list))
 	for i, e := range list {
-		wanted[i] = fetchCount{agentID: e.AgentID, toolID: e.ToolID, secretID: e.secretID, after: e.place&^endedPlace - 1}
+		wanted[i] = fetchCount{agentID: e.AgentID, toolID: e.ToolID, secretID: e.secretID, after: e.place&places - 1}
 	}
 	err := db.countFetches(ctx, organization, db.past, wanted)
 	for i, f := range wanted {
@@ -93,32 +107,38 @@ func (db *DB) countExposures(ctx context.Context, organization string, list []Ex
 }
 
 func (db *DB) exposures(
-	ctx context.Context, organization string, f GrantFilter, now time.Time, ended bool, p Page,
+	ctx context.Context, organization string, f GrantFilter, now time.Time, class int, p Page,
 ) ([]Exposure, error) {
-	q := db.exposed(organization)
-	q.add(" AND ")
-	if ended {
-		q.add("NOT ")
+	q := db.exposed()
+	if class == replacedExposure {
+		q.add("<= ", q.arg(signed(db.until())))
+	} else {
+		q.add("> ", q.arg(signed(db.until())), " AND ")
+		if class == endedExposure {
+			q.add("NOT ")
+		}
+		q.add("(g.status = 'approved' AND t.removed_at = 0 AND (g.expires_at = 0 OR g.expires_at > ",
+			q.arg(Micros(now)), "))")
 	}
-	q.add("(g.status = 'approved' AND (g.expires_at = 0 OR g.expires_at > ", q.arg(Micros(now)), "))")
+	q.add(" AND k.organization_id = ", q.arg(organization))
 	q.is("k.agent_id", f.AgentID)
 	q.is("c.tool_id", f.ToolID)
 	q.page("k", db.then(p))
 	return collect(ctx, db, q, "exposures", func(rows *sql.Rows) (Exposure, error) {
 		e, err := scanExposure(rows)
-		if e.Ended = ended; ended {
-			e.place += endedPlace
-		}
+		e.Ended = class == endedExposure
+		e.place |= uint64(class) << placeBits //nolint:gosec // one of three
 		return e, err
 	})
 }
 
 func scanExposure(rows *sql.Rows) (Exposure, error) {
 	var e Exposure
-	var since, expires, first, last, position int64
+	var since, expires, removed, first, last, position int64
 	err := rows.Scan(&e.AgentID, &e.AgentName, &e.ToolID, &e.ToolName, &e.CredentialMode, &e.CredentialVersion,
-		&since, &expires, &e.FetchCount, &first, &last, &position, &e.secretID)
+		&since, &expires, &e.CredentialStatus, &removed, &e.Replaced, &e.FetchCount, &first, &last, &position, &e.secretID)
 	e.CredentialSince, e.CredentialExpiresAt = toTime(since), toTime(expires)
+	e.CredentialRemovedAt = toTime(removed)
 	e.FirstFetchedAt, e.LastFetchedAt, e.place = toTime(first), toTime(last), unsigned(position)
 	return e, err
 }

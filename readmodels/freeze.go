@@ -76,7 +76,8 @@ type Known struct {
 
 // KnownCredentials lists who has fetched the present version of a credential.
 func (db *DB) KnownCredentials(ctx context.Context, organization string, k Known) ([]Exposure, error) {
-	q := db.exposed(organization)
+	q := db.exposed()
+	q.add("> ", q.arg(signed(db.until())), " AND t.removed_at = 0 AND k.organization_id = ", q.arg(organization))
 	q.is("k.agent_id", k.AgentID)
 	q.is("c.tool_id", k.ToolID)
 	k.Approvals.among(q)

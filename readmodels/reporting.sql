@@ -100,6 +100,10 @@ SELECT agent_id::uuid AS agent_id, secret_id::uuid AS secret_id, organization_id
     'epoch'::timestamptz + last_fetched_at * interval '1 microsecond' AS last_fetched_at
 FROM known_credentials;
 
+CREATE OR REPLACE VIEW reporting.master_keys AS
+SELECT id AS master_key_id, position, nullif(destroyed_position, 9223372036854775807) AS destroyed_position
+FROM master_keys;
+
 -- jsonb has no NUL in texts, so an escaped one becomes another sign.
 CREATE OR REPLACE VIEW reporting.audit_entries AS
 SELECT id::uuid AS id, organization_id::uuid AS organization_id, position, stream, revision, action, actor_type, actor_id, target_type, target_id,

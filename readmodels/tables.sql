@@ -172,6 +172,14 @@ CREATE TABLE credentials (
 );
 CREATE INDEX credentials_by_tool ON credentials (tool_id, agent_id);
 
+-- The master keys that wrap credentials, with the position from which on no copy of one is left. A credential that was
+-- removed is destroyed when all keys are that were there until then.
+CREATE TABLE master_keys (
+    id                 TEXT   NOT NULL PRIMARY KEY,
+    position           BIGINT NOT NULL,
+    destroyed_position BIGINT NOT NULL DEFAULT 9223372036854775807
+);
+
 -- Which agent has fetched which version of a credential.
 CREATE TABLE known_credentials (
     agent_id         TEXT   NOT NULL,

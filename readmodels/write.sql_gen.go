@@ -470,6 +470,21 @@ func (q *Queries) DenyGrant(ctx context.Context, arg DenyGrantParams) error {
 	return err
 }
 
+const destroyMasterKey = `-- name: DestroyMasterKey :exec
+UPDATE master_keys SET destroyed_position = $1
+WHERE id = $2 AND destroyed_position > $1
+`
+
+type DestroyMasterKeyParams struct {
+	Position int64
+	ID       string
+}
+
+func (q *Queries) DestroyMasterKey(ctx context.Context, arg DestroyMasterKeyParams) error {
+	_, err := q.exec(ctx, q.destroyMasterKeyStmt, destroyMasterKey, arg.Position, arg.ID)
+	return err
+}
+
 const endDelivery = `-- name: EndDelivery :exec
 UPDATE deliveries SET status = $1, problem = $2, due_at = 0, ended_at = $3,
     digest_id = $4 WHERE id = $5
@@ -920,6 +935,20 @@ func (q *Queries) InsertKey(ctx context.Context, arg InsertKeyParams) error {
 		arg.ID,
 		arg.CreatedAt,
 	)
+	return err
+}
+
+const insertMasterKey = `-- name: InsertMasterKey :exec
+INSERT INTO master_keys (id, position) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING
+`
+
+type InsertMasterKeyParams struct {
+	ID       string
+	Position int64
+}
+
+func (q *Queries) InsertMasterKey(ctx context.Context, arg InsertMasterKeyParams) error {
+	_, err := q.exec(ctx, q.insertMasterKeyStmt, insertMasterKey, arg.ID, arg.Position)
 	return err
 }
 

@@ -65,8 +65,9 @@ var evidenced = []formats.Evidenced{
 		},
 	},
 	{
-		Name:  ExposureFile,
-		Shows: "Each agent that had fetched a credential that wasn't replaced by the end of the period.",
+		Name: ExposureFile,
+		Shows: "Each agent that had fetched a version of a credential by the end of the period, and whether that " +
+			"version was in use, removed or destroyed.",
 		Controls: []formats.Control{
 			{ID: "SOC 2 CC6.1", How: "Credentials that an agent without access may still know are marked: rotate them first."},
 			{ID: "ISO 27001 A.5.17", How: "For each credential: since when it has been the same, and who knows it."},

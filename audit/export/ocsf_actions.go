@@ -115,6 +115,7 @@ var ocsfActions = map[string]ocsfAction{
 
 	"installation.begun":      {entityManagement, 1, informational, success, ""},
 	"master_key.added":        {entityManagement, 1, low, success, ""},
+	"master_key.destroyed":    {entityManagement, 4, low, success, ""},
 	"signing_key.added":       {entityManagement, 1, low, success, ""},
 	"signing_key.recorded":    {entityManagement, 3, informational, success, ""},
 	"signing_key.ended":       {entityManagement, 9, low, success, ""},

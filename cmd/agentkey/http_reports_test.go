@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/csv"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"agentkey/eventstore/eventstoretest/wait"
+	"agentkey/eventstore/seal"
 )
 
 // reported is every item of a report, page by page, and its table, whose cells are compared with
@@ -55,6 +58,12 @@ func reported(c client, name, query string) (items []answer) {
 		}
 	}
 	return items
+}
+
+// newestPosition is that of the newest event.
+func newestPosition(c client) string {
+	c.t.Helper()
+	return fmt.Sprintf("%.0f", c.must(200, "GET", "/api/admin/audit?limit=1", nil).Items()[0]["position"])
 }
 
 // TestReports makes a story and compares each report with it.
@@ -102,7 +111,7 @@ func TestReports(t *testing.T) {
 			t.Errorf("the items (-want +got):\n%s", diff)
 		}
 		if diff := cmp.Diff(
-			reported(admin, "access-review", ""), reported(admin, "access-review", fmt.Sprint("as_of=", admin.seen.Load())),
+			reported(admin, "access-review", ""), reported(admin, "access-review", "as_of="+newestPosition(admin)),
 		); diff != "" {
 			t.Errorf("as of the newest event it differs (-now +then):\n%s", diff)
 		}
@@ -190,8 +199,14 @@ func TestReports(t *testing.T) {
 			for _, i := range reported(admin, "exposure", query) {
 				lines = append(lines, fmt.Sprint(
 					i.Text("agent_name"), " ", i.Text("tool_name"), " ", i.Text("credential_mode"), " ", i.At("credential_version"),
-					" ", i.At("fetch_count"), " ", i.At("rotate_first"),
+					" ", i.At("fetch_count"), " ", i.At("rotate_first"), " ", i.Text("credential_status"),
 				))
+				if removed := i.Text("credential_status") != "in_use"; removed != (i.At("credential_removed_at") != nil) {
+					t.Errorf("when it was removed: %v", i.JSON)
+				}
+				if i.At("credential_replaced") == true {
+					lines[len(lines)-1] += " replaced"
+				}
 				since, first, last := at(i, "credential_since"), at(i, "first_fetched_at"), at(i, "last_fetched_at")
 				if first.Before(since) || last.Before(first) {
 					t.Errorf("the times: %v", i.JSON)
@@ -210,39 +225,88 @@ func TestReports(t *testing.T) {
 		const bot = `=HYPERLINK("http://evil","Bot")`
 		check := func(when string, want ...string) {
 			t.Helper()
-			for _, query := range []string{"", fmt.Sprint("as_of=", admin.seen.Load())} {
+			for _, query := range []string{"", "as_of=" + newestPosition(admin)} {
 				if diff := cmp.Diff(want, exposed(query)); diff != "" {
 					t.Errorf("%s, %s (-want +got):\n%s", when, query, diff)
 				}
 			}
 		}
-		check("as it was", "Lazy Jira shared 1 1 true", bot+" =GitHub shared 1 3 false")
+		const jiraFirst, githubFirst = "Lazy Jira shared 1 1 ", bot + " =GitHub shared 1 3 false "
+		check("as it was", jiraFirst+"true in_use", githubFirst+"in_use")
 		p.with(idleKey).fetch(own)
-		check(
-			"with one of its own", "Lazy Jira shared 1 1 true", "Lazy Mail per_agent 1 1 false",
-			bot+" =GitHub shared 1 3 false",
-		)
+		check("with one of its own", jiraFirst+"true in_use", "Lazy Mail per_agent 1 1 false in_use", githubFirst+"in_use")
 		admin.must(200, "PUT", "/api/admin/agents/"+idle+"/grants/"+own+"/credential", object{"credential": "second"})
 		admin.must(200, "PUT", "/api/admin/tools/"+github+"/credential", object{"credential": "ghp_2"})
-		check("rotated", "Lazy Jira shared 1 1 true")
+		former := []string{"Lazy Mail per_agent 1 1 false removed replaced", githubFirst + "removed replaced"}
+		check("rotated", append([]string{jiraFirst + "true in_use"}, former...)...)
 		p.with(idleKey).fetch(own)
 		p.with(key).fetch(github)
 		p.with(key).fetch(github)
 		admin.must(204, "DELETE", "/api/admin/agents/"+idle+"/grants/"+own, nil)
-		check("fetched again", "Lazy Mail per_agent 2 1 true", "Lazy Jira shared 1 1 true", bot+" =GitHub shared 2 2 false")
+		const githubNow = bot + " =GitHub shared 2 2 "
+		check("fetched again", append([]string{
+			"Lazy Mail per_agent 2 1 true removed", jiraFirst + "true in_use", githubNow + "false in_use",
+		}, former...)...)
 		assign("third")
 		admin.must(200, "PUT", "/api/admin/tools/"+jira+"/credential", object{"credential": "j_2"})
-		check("given again", bot+" =GitHub shared 2 2 false")
+		former = []string{
+			"Lazy Mail per_agent 2 1 false removed replaced", former[0], jiraFirst + "false removed replaced", former[1],
+		}
+		check("given again", append([]string{githubNow + "false in_use"}, former...)...)
 		admin.must(200, "POST", "/api/admin/agents/"+botID+"/suspend", nil)
-		check("suspended", bot+" =GitHub shared 2 2 true")
-		if got := exposed("tool_id=" + jira); len(got) != 0 {
+		check("suspended", append([]string{githubNow + "true in_use"}, former...)...)
+		if got := exposed("tool_id=" + jira); len(got) != 1 || got[0] != jiraFirst+"false removed replaced" {
 			t.Errorf("of another tool: %v", got)
 		}
 		if got := reported(other, "exposure", ""); len(got) != 0 {
 			t.Errorf("another organization sees %v", got)
 		}
 		admin.must(204, "DELETE", "/api/admin/tools/"+github, nil)
-		check("removed")
+		check("removed", append([]string{githubNow + "true removed"}, former...)...)
+
+		master, err := os.ReadFile(filepath.Join(p.Dir, masterKeyFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, err := seal.ParseMasterKey(strings.TrimSpace(string(master)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone := func(want int, says string) {
+			t.Helper()
+			code, out, failed := runCommand(t, p.env, "keys", "destroyed", first.ID())
+			if code != want || !strings.Contains(out+failed, says) {
+				t.Errorf("agentkey keys destroyed: %d, want %d and %q: %s%s", code, want, says, out, failed)
+			}
+		}
+		gone(1, "is configured here")
+		p.shell("keys", "add")
+		p.stop()
+		both, err := os.ReadFile(filepath.Join(p.Dir, masterKeyFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		second := strings.Fields(string(both))[1]
+		keep := func(text string) {
+			t.Helper()
+			if err := os.WriteFile(filepath.Join(p.Dir, masterKeyFile), []byte(text+"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		keep(second + "\n" + strings.TrimSpace(string(master)))
+		p.run()
+		admin = p.admin()
+		p.shell("keys", "roll")
+		p.stop()
+		keep(second)
+		p.run()
+		admin = p.admin()
+		gone(0, "Reports show what only it wrapped as destroyed")
+		wait.Until(t, "it is known", func() bool { return len(audited(admin, "action=master_key.destroyed")) == 1 })
+		for i, line := range former {
+			former[i] = strings.Replace(line, "removed", "destroyed", 1)
+		}
+		check("destroyed", append([]string{githubNow + "true destroyed"}, former...)...)
 	})
 
 	for _, name := range []string{"access-review", "decisions", "exposure"} {

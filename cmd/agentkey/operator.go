@@ -107,9 +107,10 @@ func misused(err error) error {
 }
 
 type keysCommand struct {
-	Add  keysAdd  `cmd:"" help:"Register another master key with the installation."`
-	Roll keysRoll `cmd:"" help:"Rewrap every secret with the current master key, which is the first one."`
-	Sign keysSign `cmd:"" help:"Replace the keys that sign the event log. It takes about a minute."`
+	Add       keysAdd       `cmd:"" help:"Register another master key with the installation."`
+	Roll      keysRoll      `cmd:"" help:"Rewrap every secret with the current master key, which is the first one."`
+	Destroyed keysDestroyed `cmd:"" help:"Record that no copy of a former master key is left: what only that key wrapped is noise from then on."`
+	Sign      keysSign      `cmd:"" help:"Replace the keys that sign the event log. It takes about a minute."`
 }
 
 type keysAdd struct {
@@ -184,6 +185,25 @@ func (keysRoll) Run(sh *shell) error {
 		_, err = fmt.Fprintf(
 			sh.stdout, "Rewrapped %d secrets with the master key %s; no secret uses another key.\n", changed,
 			o.inst.Secrets.Ring().Current().ID(),
+		)
+		return err
+	})
+}
+
+type keysDestroyed struct {
+	ID string `arg:"" help:"The id of the key, as it is in the audit (master_key.added) and in backups."`
+}
+
+// Run records that a master key is gone.
+func (c *keysDestroyed) Run(sh *shell) error {
+	return inOffice(sh, func(ctx context.Context, o *office) error {
+		err := o.masterKeys().Destroyed(ctx, o.meta(o.inst.Begun.OrganizationID), c.ID)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(
+			sh.stdout, "Recorded that no copy of the master key %s is left. Reports show what only it wrapped as destroyed.\n",
+			c.ID,
 		)
 		return err
 	})

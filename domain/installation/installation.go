@@ -41,6 +41,11 @@ type (
 	MasterKeyAdded struct {
 		MasterKey
 	}
+	// MasterKeyDestroyed says that no copy of a former master key is left, so that nobody can open any
+	// more what only that key wrapped.
+	MasterKeyDestroyed struct {
+		ID string `json:"id"`
+	}
 	// SigningKeyAdded names the key that signs from now on and vouches for the former ones.
 	SigningKeyAdded struct{ Keys }
 	// SigningKeyEnded says that a former key counts only for what the log held.
@@ -99,6 +104,7 @@ type Found struct {
 
 func (Begun) installationEvent()               {}
 func (MasterKeyAdded) installationEvent()      {}
+func (MasterKeyDestroyed) installationEvent()  {}
 func (SigningKeyAdded) installationEvent()     {}
 func (SigningKeyEnded) installationEvent()     {}
 func (SigningKeysRecorded) installationEvent() {}
@@ -117,6 +123,8 @@ type (
 	Begin struct{ Begun Begun }
 	// AddMasterKey makes a further master key known.
 	AddMasterKey struct{ MasterKey }
+	// DestroyMasterKey records that no copy of a master key is left.
+	DestroyMasterKey struct{ ID string }
 	// RecordSigningKeys names the last event of the stream of the signing keys.
 	RecordSigningKeys struct{ Recorded SigningKeysRecorded }
 	// ReportRestore holds credentials back.
@@ -129,6 +137,7 @@ type (
 
 func (Begin) installationCommand()             {}
 func (AddMasterKey) installationCommand()      {}
+func (DestroyMasterKey) installationCommand()  {}
 func (RecordSigningKeys) installationCommand() {}
 func (ReportRestore) installationCommand()     {}
 func (ReportForeign) installationCommand()     {}
@@ -140,6 +149,7 @@ type State struct {
 	StoreID    string
 	SigningKey SigningKey
 	MasterKeys []MasterKey
+	Destroyed  []string            // ids of master keys
 	Recorded   SigningKeysRecorded // the last one
 
 	Restored    bool      // the log as a whole, and not confirmed
@@ -155,6 +165,8 @@ func Evolve(s State, f domain.Fact[Event]) State {
 		return State{Exists: true, StoreID: e.StoreID, SigningKey: e.SigningKey, MasterKeys: e.MasterKeys}
 	case MasterKeyAdded:
 		s.MasterKeys = append(slices.Clone(s.MasterKeys), e.MasterKey)
+	case MasterKeyDestroyed:
+		s.Destroyed = append(slices.Clone(s.Destroyed), e.ID)
 	case SigningKeyAdded:
 		s.SigningKey = e.SigningKey
 	case SigningKeyEnded:
@@ -234,6 +246,13 @@ func (s State) Knows(e Evidence) bool {
 // ErrNotRestored says that there is nothing to confirm.
 var ErrNotRestored = errors.New("the log was not restored, or that is confirmed already")
 
+// ErrDestroyed is the answer to a master key that comes again after it was recorded as destroyed.
+var ErrDestroyed = errors.New("this master key was recorded as destroyed; create another one")
+
+func (s State) knows(masterKey string) bool {
+	return slices.ContainsFunc(s.MasterKeys, func(k MasterKey) bool { return k.ID == masterKey })
+}
+
 // Decide answers a command on a state: events to append, none when it is already so, or a refusal.
 func Decide(s State, c Command) ([]Event, error) {
 	switch c := c.(type) {
@@ -246,10 +265,21 @@ func Decide(s State, c Command) ([]Event, error) {
 		if !s.Exists {
 			return nil, domain.NotFound("installation")
 		}
-		if slices.ContainsFunc(s.MasterKeys, func(k MasterKey) bool { return k.ID == c.ID }) {
+		if slices.Contains(s.Destroyed, c.ID) {
+			return nil, ErrDestroyed
+		}
+		if s.knows(c.ID) {
 			return nil, nil
 		}
 		return []Event{MasterKeyAdded(c)}, nil
+	case DestroyMasterKey:
+		if !s.knows(c.ID) {
+			return nil, domain.NotFound("master key")
+		}
+		if slices.Contains(s.Destroyed, c.ID) {
+			return nil, nil
+		}
+		return []Event{MasterKeyDestroyed(c)}, nil
 	case RecordSigningKeys:
 		if !s.Exists {
 			return nil, domain.NotFound("installation")

@@ -80,6 +80,7 @@ var samples = map[string]any{
 	"master_key.added.v1": installation.MasterKeyAdded{
 		MasterKey: installation.MasterKey{ID: "1111111111111111", Check: "22222222222222222222222222222222"},
 	},
+	"master_key.destroyed.v1": installation.MasterKeyDestroyed{ID: "1111111111111111"},
 	"signing_key.added.v1":    installation.SigningKeyAdded{Keys: signingKeys},
 	"signing_key.ended.v1":    installation.SigningKeyEnded{Keys: signingKeys, KeyID: "key-1"},
 	"signing_key.recorded.v1": installation.SigningKeysRecorded{KeyID: "key-2", Revision: 3, Link: "bGluaw"},

@@ -71,6 +71,7 @@ var table = []row{
 
 	of[installation.Begun]("installation.begun.v1"),
 	of[installation.MasterKeyAdded]("master_key.added.v1"),
+	of[installation.MasterKeyDestroyed]("master_key.destroyed.v1"),
 	of[installation.SigningKeyAdded]("signing_key.added.v1"),
 	of[installation.SigningKeyEnded]("signing_key.ended.v1"),
 	of[installation.SigningKeysRecorded]("signing_key.recorded.v1"),

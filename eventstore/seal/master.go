@@ -98,6 +98,12 @@ func (r Ring) Public() []installation.MasterKey {
 	return out
 }
 
+// Has reports whether the ring has a key.
+func (r Ring) Has(id string) bool {
+	_, err := r.find(id)
+	return err == nil
+}
+
 func (r Ring) find(id string) (MasterKey, error) {
 	i := slices.IndexFunc(r.keys, func(k MasterKey) bool { return k.id == id })
 	if i < 0 {

@@ -205,6 +205,25 @@ func (s *Secrets) Roll(ctx context.Context, signed codec.Signed) (int, error) {
 	}
 }
 
+// Wrapped counts the live secrets that a master key wraps.
+func (s *Secrets) Wrapped(ctx context.Context, masterKeyID string) (n int, err error) {
+	ids, err := s.list(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, id := range ids {
+		text, _, err := s.read(ctx, id)
+		switch {
+		case errors.Is(err, ErrGone):
+		case err != nil:
+			return n, err
+		case text.Wrapping.MasterKeyID == masterKeyID:
+			n++
+		}
+	}
+	return n, nil
+}
+
 // rollOne reports whether a secret was wrapped with another key, and whether this call changed
 // that.
 func (s *Secrets) rollOne(ctx context.Context, signed codec.Signed, id string) (found, wrote bool, err error) {

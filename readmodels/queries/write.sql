@@ -243,6 +243,13 @@ WHERE tool_id = sqlc.arg(tool_id) AND agent_id = sqlc.arg(agent_id) AND replaced
 UPDATE credentials SET removed_position = sqlc.arg(position), removed_at = sqlc.arg(at)
 WHERE secret_id = sqlc.arg(secret_id) AND removed_position > sqlc.arg(position);
 
+-- name: InsertMasterKey :exec
+INSERT INTO master_keys (id, position) VALUES (sqlc.arg(id), sqlc.arg(position)) ON CONFLICT (id) DO NOTHING;
+
+-- name: DestroyMasterKey :exec
+UPDATE master_keys SET destroyed_position = sqlc.arg(position)
+WHERE id = sqlc.arg(id) AND destroyed_position > sqlc.arg(position);
+
 -- name: InsertSuggestion :exec
 INSERT INTO suggestions (id, organization_id, name, name_folded, url, site, status, created_at, last_activity_at)
 VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(name), sqlc.arg(name_folded), sqlc.arg(url), sqlc.arg(site), 'pending', sqlc.arg(at), sqlc.arg(at));
