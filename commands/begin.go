@@ -54,7 +54,8 @@ type Beginning struct {
 	Warn func(text string) // told what the operator should know of the configured token
 }
 
-var system = domain.Actor{Type: domain.ActorSystem, ID: "installation"}
+// System is who acts where nobody asked for it.
+var System = domain.Actor{Type: domain.ActorSystem, ID: "installation"}
 
 // Exists reports whether the log has begun.
 func Exists(ctx context.Context, client *eventstore.Client) (bool, error) {
@@ -81,6 +82,10 @@ func (b Beginning) Begin(ctx context.Context) (*Installation, error) {
 	inst, err := b.Join(ctx)
 	if err != nil {
 		return nil, err
+	}
+	m := loop.Meta{Organization: inst.Begun.OrganizationID, Actor: System, CommandID: b.NewID()}
+	if err := inst.SigningKeys.enter(ctx, m); err != nil {
+		return nil, fmt.Errorf("begin to sign a log that was restored or copied: %w", err)
 	}
 	return inst, b.complete(ctx, inst)
 }
@@ -119,18 +124,19 @@ func (b Beginning) begin(ctx context.Context) error {
 	log := &codec.Log{Client: b.Client, Keys: keyring}
 	secrets := seal.NewSecrets(log, b.Ring)
 	signed := codec.Signed{
-		Organization: begun.OrganizationID, Actor: system, CommandID: b.NewID().String(), Time: now,
+		Organization: begun.OrganizationID, Actor: System, CommandID: b.NewID().String(), Time: now,
 	}
-	if err := secrets.Put(
-		ctx, signed, signingBinding(begun, begun.SigningKey), domain.NewSecret(private.Seed()),
-	); err != nil {
-		return err
-	}
-	if err := secrets.Put(ctx, signed, macBinding(begun, begun.SigningKey), domain.NewSecret(mac)); err != nil {
-		return err
-	}
-	if err := secrets.Put(ctx, signed, checkpointBinding(begun), domain.NewSecret(checkpointKey.Seed())); err != nil {
-		return err
+	for _, own := range []struct {
+		seal.Binding
+		secret []byte
+	}{
+		{signingBinding(begun, begun.SigningKey), private.Seed()},
+		{macBinding(begun, begun.SigningKey), mac},
+		{checkpointBinding(begun), checkpointKey.Seed()},
+	} {
+		if err := putTwins(ctx, secrets, signed, own.Binding, domain.NewSecret(own.secret)); err != nil {
+			return err
+		}
 	}
 	_, err = log.Write(ctx, codec.Installation.Stream(""), codec.Begin, begun, signed)
 	if err == nil {
@@ -145,8 +151,8 @@ func (b Beginning) begin(ctx context.Context) error {
 		err = nil
 	}
 	return errors.Join(
-		err, secrets.Remove(ctx, begun.SigningKey.SecretID), secrets.Remove(ctx, begun.SigningKey.MACSecretID),
-		secrets.Remove(ctx, begun.CheckpointKey.SecretID),
+		err, removeTwins(ctx, secrets, begun.SigningKey.SecretID), removeTwins(ctx, secrets, begun.SigningKey.MACSecretID),
+		removeTwins(ctx, secrets, begun.CheckpointKey.SecretID),
 	)
 }
 
@@ -192,7 +198,7 @@ func (b Beginning) complete(ctx context.Context, inst *Installation) error {
 	}
 	now := loop.Later(b.Clock(), time.Time{})
 	signed := codec.Signed{
-		Organization: begun.OrganizationID, Actor: system, CommandID: command(codec.SigningKeys.String()).String(),
+		Organization: begun.OrganizationID, Actor: System, CommandID: command(codec.SigningKeys.String()).String(),
 		Time: now,
 	}
 	_, err := inst.Log.Write(
@@ -206,7 +212,7 @@ func (b Beginning) complete(ctx context.Context, inst *Installation) error {
 	}
 	organizations := NewOrganizationLoop(inst.Env(b.Clock, nil, nil))
 	privacy := seal.NewPrivacy(inst.Secrets, b.Clock)
-	m := loop.Meta{Organization: begun.OrganizationID, Actor: system, CommandID: command(codec.Organizations.String())}
+	m := loop.Meta{Organization: begun.OrganizationID, Actor: System, CommandID: command(codec.Organizations.String())}
 	head, err := organizations.Fresh(ctx, begun.OrganizationID)
 	if err == nil && !head.State.Exists {
 		first := seal.Named{Name: "first admin token"}
@@ -242,7 +248,7 @@ func (b Beginning) carryOver(
 		return fmt.Errorf("read the first organization: %w", err)
 	}
 	is, found := head.State.Token(organization.ConfiguredToken)
-	m := loop.Meta{Organization: first, Actor: system, CommandID: b.NewID()}
+	m := loop.Meta{Organization: first, Actor: System, CommandID: b.NewID()}
 	if b.AdminToken == "" {
 		if !found || !is.Configured {
 			return nil

@@ -90,7 +90,7 @@ func TestAnEmptyLogIsBegunAndThenJoined(t *testing.T) {
 	if err != nil || works(t, inst, first.saved) != nil {
 		t.Fatalf("begin: %v", err)
 	}
-	want := map[string]int{"installation": 1, "secret": 4, "signing-keys": 1, "organization": 2}
+	want := map[string]int{"installation": 1, "secret": 7, "signing-keys": 1, "organization": 2}
 	if diff := cmp.Diff(want, streams(t, server)); diff != "" {
 		t.Errorf("written (-want +got):\n%s", diff)
 	}
@@ -149,7 +149,12 @@ func raceToBegin(t *testing.T) {
 	for _, e := range commandstest.Everything(t, server) {
 		id, isSecret := strings.CutPrefix(e.Stream, "secret-")
 		begun := installations[0].Begun
-		theirs := []string{begun.SigningKey.MACSecretID, begun.SigningKey.SecretID, begun.CheckpointKey.SecretID}
+		var theirs []string
+		for _, own := range []string{
+			begun.SigningKey.MACSecretID, begun.SigningKey.SecretID, begun.CheckpointKey.SecretID,
+		} {
+			theirs = append(theirs, own, commands.TwinID(own))
+		}
 		if bytes.Contains(e.Data, []byte(`"purpose":"person_key"`)) {
 			names++
 			continue
@@ -173,7 +178,7 @@ func TestABeginningThatWasInterruptedIsCompletedByTheNextStart(t *testing.T) {
 	if err := killed.BeginOnly(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(map[string]int{"installation": 1, "secret": 3}, streams(t, server)); diff != "" {
+	if diff := cmp.Diff(map[string]int{"installation": 1, "secret": 6}, streams(t, server)); diff != "" {
 		t.Fatalf("written (-want +got):\n%s", diff)
 	}
 	next := newStarter(server, r)
@@ -182,7 +187,7 @@ func TestABeginningThatWasInterruptedIsCompletedByTheNextStart(t *testing.T) {
 		t.Fatalf("the next start: %v, another token: %v", err, next.saved != "")
 	}
 	if diff := cmp.Diff(
-		map[string]int{"installation": 1, "secret": 4, "signing-keys": 1, "organization": 2}, streams(t, server),
+		map[string]int{"installation": 1, "secret": 7, "signing-keys": 1, "organization": 2}, streams(t, server),
 	); diff != "" {
 		t.Errorf("written (-want +got):\n%s", diff)
 	}

@@ -305,7 +305,7 @@ func (f *Fence) evidence(
 
 func (f *Fence) report(ctx context.Context, e installation.Evidence) (installation.State, error) {
 	f.forget()
-	m := loop.Meta{Organization: f.Organization, Actor: system, CommandID: f.NewID()}
+	m := loop.Meta{Organization: f.Organization, Actor: System, CommandID: f.NewID()}
 	done, err := f.Installation.Do(ctx, "", m, func(installation.State, time.Time) (installation.Command, error) {
 		return installation.ReportRestore{Evidence: e}, nil
 	})

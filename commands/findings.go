@@ -115,7 +115,7 @@ func (f *Findings) write(ctx context.Context, e *codec.ForgedError) error {
 	found := installation.Finding{
 		Stream: e.Stream, Revision: int64(e.Revision), Reason: string(e.Fault), OrganizationID: organization, //nolint:gosec // revisions fit
 	}
-	m := loop.Meta{Organization: f.Organization, Actor: system, CommandID: f.NewID()}
+	m := loop.Meta{Organization: f.Organization, Actor: System, CommandID: f.NewID()}
 	done, err := f.Installation.Do(ctx, "", m, func(installation.State, time.Time) (installation.Command, error) {
 		return installation.ReportForeign{Finding: found}, nil
 	})

@@ -71,7 +71,9 @@ func (b Beginning) Join(ctx context.Context) (*Installation, error) {
 	if err := keys.holds(ctx, recorded); err != nil {
 		return nil, err
 	}
-	mac, err := secrets.Open(ctx, macBinding(begun, begun.SigningKey))
+	mac, err := openTwin(macBinding(begun, begun.SigningKey), func(b seal.Binding) (domain.Secret, error) {
+		return secrets.Open(ctx, b)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open the MAC key: %w", err)
 	}
@@ -89,15 +91,33 @@ func masterKeysOf(event any) []installation.MasterKey {
 	return nil
 }
 
-// private opens the private half of a signing key. The sealed text is authenticated by the master
-// key alone, because no signature can be checked before there is a key: a wrapping that doesn't
-// open isn't ours.
+// private opens the private half of a signing key.
 func (b Beginning) private(
 	ctx context.Context, begun installation.Begun, key installation.SigningKey,
 ) (ed25519.PrivateKey, error) {
-	stored, err := b.Client.ReadForward(ctx, codec.Secrets.Stream(key.SecretID), 0, pageSize)
+	seed, err := openTwin(signingBinding(begun, key), func(binding seal.Binding) (domain.Secret, error) {
+		return b.openUnverified(ctx, binding)
+	})
 	if err != nil {
-		return nil, fmt.Errorf("read the signing key %s: %w", key.ID, err)
+		return nil, fmt.Errorf("open the signing key %s: %w", key.ID, err)
+	}
+	if len(seed.Reveal()) != ed25519.SeedSize {
+		return nil, fmt.Errorf("the signing key %s is not a key", key.ID)
+	}
+	private := ed25519.NewKeyFromSeed(seed.Reveal())
+	if base64.RawURLEncoding.EncodeToString(private.Public().(ed25519.PublicKey)) != key.Public { //nolint:forcetypeassert // what crypto/ed25519 documents
+		return nil, fmt.Errorf("the signing key %s does not match its public key", key.ID)
+	}
+	return private, nil
+}
+
+// openUnverified opens a secret whose events can't be verified yet, because no signature can be
+// checked before there is a key. The sealed text is authenticated by the master key alone: a
+// wrapping that doesn't open isn't ours.
+func (b Beginning) openUnverified(ctx context.Context, binding seal.Binding) (secret domain.Secret, err error) {
+	stored, err := b.Client.ReadForward(ctx, codec.Secrets.Stream(binding.SecretID), 0, pageSize)
+	if err != nil {
+		return domain.Secret{}, fmt.Errorf("read it: %w", err)
 	}
 	var sealed codec.SecretSealed
 	var wrappings []codec.Wrapping
@@ -112,24 +132,13 @@ func (b Beginning) private(
 			wrappings = append(wrappings, event.Wrapping)
 		}
 	}
-	var seed domain.Secret
 	err = seal.ErrGone
 	for _, sealed.Wrapping = range slices.Backward(wrappings) {
-		if seed, err = b.Ring.OpenSecret(signingBinding(begun, key), sealed); err == nil {
+		if secret, err = b.Ring.OpenSecret(binding, sealed); err == nil {
 			break
 		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("open the signing key %s: %w", key.ID, err)
-	}
-	if len(seed.Reveal()) != ed25519.SeedSize {
-		return nil, fmt.Errorf("the signing key %s is not a key", key.ID)
-	}
-	private := ed25519.NewKeyFromSeed(seed.Reveal())
-	if base64.RawURLEncoding.EncodeToString(private.Public().(ed25519.PublicKey)) != key.Public { //nolint:forcetypeassert // what crypto/ed25519 documents
-		return nil, fmt.Errorf("the signing key %s does not match its public key", key.ID)
-	}
-	return private, nil
+	return secret, err
 }
 
 func signingBinding(b installation.Begun, key installation.SigningKey) seal.Binding {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"agentkey/domain"
 	"agentkey/domain/installation"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
@@ -51,7 +52,9 @@ func (b Beginning) keySet(
 	// The MAC keys are read by signature alone.
 	secrets := seal.NewSecrets(&codec.Log{Client: b.Client, Keys: ring}, b.Ring)
 	for _, k := range append([]installation.FormerKey{{SigningKey: set.SigningKey}}, set.Former...) {
-		mac, err := secrets.Open(ctx, macBinding(begun, k.SigningKey))
+		mac, err := openTwin(macBinding(begun, k.SigningKey), func(b seal.Binding) (domain.Secret, error) {
+			return secrets.Open(ctx, b)
+		})
 		if errors.Is(err, seal.ErrGone) && k.ID != set.SigningKey.ID {
 			continue // its signatures still say what is ours
 		}

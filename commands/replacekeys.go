@@ -41,7 +41,7 @@ func (k *SigningKeys) Replace(
 		return Replaced{}, err
 	}
 	if len(k.lasting()) == 0 {
-		if err := k.add(ctx, meta()); err != nil {
+		if err := k.add(ctx, meta(), k.set().SigningKey.Epoch); err != nil {
 			return Replaced{}, err
 		}
 	}
@@ -62,7 +62,7 @@ func (k *SigningKeys) Replace(
 	// Nothing needs them any more, and who cuts the streams of the keys can't revive them. One that
 	// ended before may have been left when its replacement was broken off.
 	for _, former := range k.set().Former {
-		if err := k.secrets.Remove(ctx, former.SecretID); err != nil {
+		if err := removeTwins(ctx, k.secrets, former.SecretID); err != nil {
 			return done, err
 		}
 	}
@@ -86,7 +86,7 @@ func (k *SigningKeys) metadata(m loop.Meta, at time.Time) codec.Signed {
 // clocks is how far the clock of another process may be behind this one's.
 const clocks = time.Minute
 
-func (k *SigningKeys) add(ctx context.Context, m loop.Meta) error {
+func (k *SigningKeys) add(ctx context.Context, m loop.Meta, epoch string) error {
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return fmt.Errorf("make the signing key: %w", err)
@@ -101,12 +101,13 @@ func (k *SigningKeys) add(ctx context.Context, m loop.Meta) error {
 		PublicKey: installation.PublicKey{
 			ID: id().String(), SecretID: id().String(), Public: base64.RawURLEncoding.EncodeToString(public),
 		},
-		MACSecretID: id().String(), Since: signed.Time.Add(-clocks),
+		MACSecretID: id().String(), Since: signed.Time.Add(-clocks), Epoch: epoch,
 	}
-	if err := k.secrets.Put(ctx, signed, signingBinding(k.begun, next), domain.NewSecret(private.Seed())); err != nil {
+	seed := domain.NewSecret(private.Seed())
+	if err := putTwins(ctx, k.secrets, signed, signingBinding(k.begun, next), seed); err != nil {
 		return err
 	}
-	if err := k.secrets.Put(ctx, signed, macBinding(k.begun, next), mac); err != nil {
+	if err := putTwins(ctx, k.secrets, signed, macBinding(k.begun, next), mac); err != nil {
 		return err
 	}
 	ring, err := codec.NewKeyring(k.begun.StoreID, next.ID, private, nil).WithMAC(mac)
@@ -120,7 +121,7 @@ func (k *SigningKeys) add(ctx context.Context, m loop.Meta) error {
 	_, err = k.write(ctx, &log, before, added, signed)
 	if errors.Is(err, errKeysMoved) {
 		return errors.Join(
-			err, k.secrets.Remove(ctx, next.SecretID), k.secrets.Remove(ctx, next.MACSecretID),
+			err, removeTwins(ctx, k.secrets, next.SecretID), removeTwins(ctx, k.secrets, next.MACSecretID),
 		)
 	}
 	if err != nil {

@@ -18,6 +18,13 @@ const (
 	BackupNote   = "~backup.v1"
 )
 
+// CopyStream is where a copy of a log to another store says that it is one, and CopyNote the type
+// of that. Nothing is decided on it: without it a process doesn't know that the log was copied.
+const (
+	CopyStream = "copied"
+	CopyNote   = "~copied.v1"
+)
+
 // Mark names an event that was seen in the log: a high-water mark, by which a log that was restored
 // or lost its end is told from the one that was written. The zero Mark names none.
 type Mark struct {
@@ -58,7 +65,16 @@ func (c *Client) holds(ctx context.Context, m Mark) (bool, error) {
 // Backup returns the note of the backup that the log came from last, and false when it came from
 // none. A server that lets nobody but its admins read such a stream has no note for us.
 func (c *Client) Backup(ctx context.Context) (Recorded, bool, error) {
-	notes, err := c.ReadBackward(ctx, BackupStream, 1)
+	return c.note(ctx, BackupStream)
+}
+
+// CopyNote returns the note of the copy that the log is, and false when it is none.
+func (c *Client) CopyNote(ctx context.Context) (Recorded, bool, error) {
+	return c.note(ctx, CopyStream)
+}
+
+func (c *Client) note(ctx context.Context, stream string) (Recorded, bool, error) {
+	notes, err := c.ReadBackward(ctx, stream, 1)
 	switch {
 	case errors.Is(err, ErrStreamNotFound), errors.Is(err, ErrRefused):
 		return Recorded{}, false, nil

@@ -74,7 +74,7 @@ func (doctorCommand) Run(sh *shell) (err error) {
 		}
 	}()
 	for _, look := range []func(context.Context){
-		d.dataFolder, d.disk, eventLog, d.clock, d.masterKeys, d.restored, d.readModel, d.redis, d.certificate,
+		d.dataFolder, d.disk, eventLog, d.clock, d.masterKeys, d.copies, d.restored, d.readModel, d.redis, d.certificate,
 		d.address, d.metricsAddress, d.proxy, d.mail, d.model,
 	} {
 		ctx, cancel := context.WithTimeout(sh.ctx, lookTime)
@@ -276,6 +276,32 @@ func (d *doctor) masterKeys(ctx context.Context) {
 		ids = append(ids, k.ID)
 	}
 	d.say(isOK, what, "configured, the current one first: %s", strings.Join(ids, ", "))
+}
+
+// copies looks for both copies of each secret of the installation.
+func (d *doctor) copies(ctx context.Context) {
+	if d.inst == nil {
+		return
+	}
+	const what = "own secrets"
+	lost, err := d.inst.LostCopies(ctx)
+	switch {
+	case err != nil:
+		d.say(isFailed, what, "%v", err)
+	case len(lost) > 0:
+		d.say(isWarning, what, "gone or damaged: %s. The other copy of each is in use. Find out who removed it; "+
+			"agentkey keys sign makes new keys that sign, each in two copies again", streamsOf(lost))
+	default:
+		d.say(isOK, what, "both copies of each open")
+	}
+}
+
+func streamsOf(secrets []string) string {
+	names := make([]string, len(secrets))
+	for i, id := range secrets {
+		names[i] = codec.Secrets.Stream(id)
+	}
+	return strings.Join(names, ", ")
 }
 
 // restored reports what serve found out about the log; it doesn't look further.

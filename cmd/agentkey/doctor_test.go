@@ -21,7 +21,7 @@ import (
 )
 
 var lookedAt = regexp.MustCompile(
-	`(?m)^(ok|warning|failed) +(configuration|data folder|disk|event log|clock|master keys|` +
+	`(?m)^(ok|warning|failed) +(configuration|data folder|disk|event log|clock|master keys|own secrets|` +
 		`history|read model|limits|certificate|address|metrics|proxy|mail|setup guides) +(\S.*)$`,
 )
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -89,6 +90,11 @@ func TestARestoreIsRehearsed(t *testing.T) {
 	heldBack(t, q, tool, key, keptKey)
 	q.restart()
 	heldBack(t, q, tool, key, keptKey)
+	var keys struct{ Keys []struct{ ID, Use string } }
+	raw := q.anyone().must(200, "GET", "/.well-known/agentkey-keys.json", nil).Body
+	if err := json.Unmarshal(raw, &keys); err != nil || len(keys.Keys) != 3 {
+		t.Errorf("a restored log has no signing key of its own: %s: %v", raw, err)
+	}
 	if code, said, _ := runCommand(t, q.env, "doctor"); code != exitFault || !strings.Contains(said, "confirm-restore") {
 		t.Errorf("the doctor says %d %s", code, said)
 	}

@@ -18,6 +18,7 @@ import (
 	"agentkey/api/door/limits"
 	"agentkey/audit"
 	"agentkey/commands"
+	"agentkey/commands/loop"
 	"agentkey/commands/names"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
@@ -204,6 +205,14 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 		inst.SigningKeys.Run(beside, ticker.C, func(err error) {
 			logger.Error("the signing keys can't be followed", slog.String("error", err.Error()))
 		})
+	})
+	running.Go(func() {
+		err := inst.SigningKeys.Leave(beside, health.installation, func() loop.Meta {
+			return loop.Meta{Organization: inst.Begun.OrganizationID, Actor: commands.System, CommandID: newID()}
+		})
+		if err != nil {
+			logger.Error("the former signing keys have not ended; run agentkey keys sign", slog.String("error", err.Error()))
+		}
 	})
 	running.Go(func() { parts.findings.Run(beside) })
 	running.Go(func() {

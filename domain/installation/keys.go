@@ -15,6 +15,7 @@ type SigningKey struct {
 	PublicKey
 	MACSecretID string    `json:"mac_secret_id"`
 	Since       time.Time `json:"since"`
+	Epoch       string    `json:"epoch,omitempty"` // of the log; see the commands
 }
 
 // FormerKey is a signing key after which another was added. Until it ends both count.

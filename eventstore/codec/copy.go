@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"agentkey/domain/installation"
 	"agentkey/eventstore"
 )
@@ -50,6 +52,9 @@ func Copy(ctx context.Context, from, to *eventstore.Client, progress func(Copied
 	}
 	done, err := c.resume(ctx)
 	if err != nil {
+		return Copied{}, err
+	}
+	if err := c.note(ctx); err != nil {
 		return Copied{}, err
 	}
 	if err := c.append(ctx, done); err != nil {
@@ -95,7 +100,7 @@ func (c *copying) noted(ctx context.Context) error {
 // idempotency key says nothing about the copy: it may have expired at the source since.
 func (c *copying) resume(ctx context.Context) (eventstore.Recorded, error) {
 	last, found, err := c.to.Newest(
-		ctx, func(r eventstore.Recorded) bool { return !strings.HasPrefix(r.Type, "$") && !expiring(r.Stream) },
+		ctx, func(r eventstore.Recorded) bool { return !strings.ContainsAny(r.Type[:1], "$~") && !expiring(r.Stream) },
 	)
 	if err != nil || !found {
 		return eventstore.Recorded{}, err
@@ -110,6 +115,18 @@ func (c *copying) resume(ctx context.Context) (eventstore.Recorded, error) {
 		)
 	}
 	return last, nil
+}
+
+// note lets the destination say that it is a copy, before it has anything else.
+func (c *copying) note(ctx context.Context) error {
+	_, noted, err := c.to.CopyNote(ctx)
+	if err != nil || noted {
+		return err
+	}
+	_, err = c.to.Append(ctx, eventstore.CopyStream, eventstore.NoStream, eventstore.Event{
+		ID: uuid.New(), Type: eventstore.CopyNote, Data: []byte("{}"), Metadata: []byte("{}"),
+	})
+	return err
 }
 
 // append copies what comes after an event.

@@ -39,7 +39,7 @@ var (
 	at     = time.Date(2026, 3, 4, 5, 6, 7, 891_000_000, time.UTC)
 	public = installation.SigningKey{
 		PublicKey:   installation.PublicKey{ID: "key-2", Public: "cHVibGlj", SecretID: "secret-2"},
-		MACSecretID: "secret-3", Since: at,
+		MACSecretID: "secret-3", Since: at, Epoch: "copy 1",
 	}
 	wrap = codec.Wrapping{MasterKeyID: "1111111111111111", Key: "d3JhcHBlZA"}
 )
@@ -49,7 +49,7 @@ var signingKeys = installation.Keys{
 	Former: []installation.FormerKey{{
 		SigningKey: installation.SigningKey{
 			PublicKey:   installation.PublicKey{ID: "key-1", Public: "Zm9ybWVy", SecretID: "secret-1"},
-			MACSecretID: "secret-4", Since: at,
+			MACSecretID: "secret-4", Since: at, Epoch: "copy 1",
 		},
 		EndedAt: at,
 		Heads:   installation.Heads{ID: "heads-1", Digest: "ZGlnZXN0", Streams: 7},

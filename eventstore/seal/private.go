@@ -199,7 +199,7 @@ func (v *Privacy) key(ctx context.Context, b Binding, create bool) (domain.Secre
 	if hit && now.Before(known.until) && (!known.gone || !create) {
 		return known.open(b)
 	}
-	key, err := v.secrets.openStored(ctx, b)
+	key, err := v.secrets.OpenStored(ctx, b)
 	if errors.Is(err, ErrGone) && create {
 		key, err = v.create(ctx, b, now)
 	}
@@ -243,5 +243,5 @@ func (v *Privacy) create(ctx context.Context, b Binding, now time.Time) (domain.
 	if err != nil {
 		return domain.Secret{}, err
 	}
-	return v.secrets.openStored(ctx, b)
+	return v.secrets.OpenStored(ctx, b)
 }

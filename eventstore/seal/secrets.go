@@ -60,11 +60,11 @@ func (s *Secrets) Open(ctx context.Context, b Binding) (domain.Secret, error) {
 	if hit { // a former wrapping opens like the newest one
 		return s.ring.OpenSecret(b, text)
 	}
-	return s.openStored(ctx, b)
+	return s.OpenStored(ctx, b)
 }
 
-// openStored is Open of what is in the log now.
-func (s *Secrets) openStored(ctx context.Context, b Binding) (domain.Secret, error) {
+// OpenStored is Open of what is in the log now.
+func (s *Secrets) OpenStored(ctx context.Context, b Binding) (domain.Secret, error) {
 	text, _, err := s.read(ctx, b.SecretID)
 	if err != nil {
 		return domain.Secret{}, err

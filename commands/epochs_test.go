@@ -1,0 +1,153 @@
+package commands_test
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"agentkey/commands"
+	"agentkey/commands/commandstest"
+	"agentkey/eventstore/codec"
+	"agentkey/eventstore/eventstoretest"
+)
+
+// copyOf copies a log as agentkey eventstore copy does.
+func copyOf(t *testing.T, from *eventstoretest.Server) *eventstoretest.Server {
+	t.Helper()
+	to := eventstoretest.Start(t)
+	for range 2 {
+		if _, err := codec.Copy(t.Context(), from.Client, to.Client, func(codec.Copied) {}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return to
+}
+
+// TestWhatACopySignsFitsNowhereElse copies a log and lets both go on from the same event. What one
+// of them signs doesn't count in the other.
+func TestWhatACopySignsFitsNowhereElse(t *testing.T) {
+	t.Parallel()
+	v := newVictim(t)
+	stream, key := "agent-"+v.id, v.Inst.Log.Keys.Current()
+	drill := openOn(t, copyOf(t, v.Server), v.Ring)
+	ofDrill := drill.Inst.Log.Keys.Current()
+	drill.MustAssign(v.id, v.tool)
+	approved := victim{office: drill}.read(stream, uint64(v.next)) //nolint:gosec // it isn't below 0
+	number := v.number
+	if got := drill.MustFetch(v.id, v.tool, number); string(got.Credential.Reveal()) != `"ghp_first"` {
+		t.Errorf("the drill vends %s", got.Credential.Reveal())
+	}
+
+	// The former keys end in the copy, when no process can sign with one there any more.
+	drill.Inst.SigningKeys.Rely(commands.Replacement{Lease: time.Millisecond, Patience: 5 * time.Millisecond})
+	leave := func(o *office) {
+		t.Helper()
+		if err := o.Inst.SigningKeys.Leave(t.Context(), commands.NewInstallationLoop(o.Env), keyMeta); err != nil {
+			t.Fatal(err)
+		}
+	}
+	leave(drill)
+	leave(drill)
+	other, _ := v.MustAgent("Begun in production")
+	for _, e := range commandstest.Everything(t, v.Server) {
+		if e.Stream == "agent-"+other {
+			mustAppend(t, drill.Server, e)
+		}
+	}
+	for name, o := range map[string]*office{"warm": drill, "cold": openOn(t, drill.Server, v.Ring)} {
+		if got, err := o.Agents.Loop.Fresh(t.Context(), other); err == nil && got.State.Name != "" {
+			t.Errorf("%s: in the drill there is an agent that production registered later: %+v", name, got.State)
+		}
+	}
+
+	// One key for each life of the log, however often it is opened.
+	again := openOn(t, drill.Server, v.Ring)
+	leave(again)
+	of := openOn(t, copyOf(t, drill.Server), v.Ring)
+	signers := []string{
+		key, ofDrill, again.Inst.Log.Keys.Current(), of.Inst.Log.Keys.Current(),
+		openOn(t, v.Server, v.Ring).Inst.Log.Keys.Current(),
+	}
+	if signers[0] == signers[1] || signers[1] != signers[2] || signers[2] == signers[3] || signers[4] != key {
+		t.Errorf("production, the drill, the drill again, a copy of it and production sign with %q", signers)
+	}
+	if keys, err := again.Inst.VerificationKeys(); err != nil || len(keys.Keys) != 3 {
+		t.Errorf("the drill's keys are %+v: %v", keys.Keys, err)
+	}
+
+	// An approval of the drill's is put into production, where it was made: at the same place.
+	mustAppend(t, v.Server, approved)
+	for name, o := range map[string]*office{"warm": v.office, "cold": openOn(t, v.Server, v.Ring)} {
+		_, err := o.Fetch.Do(t.Context(), o.AsAgent(v.id), v.id, number, v.tool)
+		if err == nil || !strings.Contains(err.Error(), "its key is not ours") {
+			t.Errorf("%s: with the drill's approval in its log, production answers %v", name, err)
+		}
+	}
+}
+
+// TestTheLossOfAnOwnSecretIsSurvived removes each copy of each secret of an installation, and
+// writes something else in its place.
+func TestTheLossOfAnOwnSecretIsSurvived(t *testing.T) {
+	t.Parallel()
+	origin := open(t)
+	begun := origin.Inst.Begun
+	own := map[string]string{
+		"the signing key": begun.SigningKey.SecretID, "the MAC key": begun.SigningKey.MACSecretID,
+		"the key of checkpoints": begun.CheckpointKey.SecretID,
+	}
+	for name, id := range own {
+		for which, lost := range map[string]string{"first": id, "second": commands.TwinID(id)} {
+			for _, how := range []string{"removed", "missing", "another's"} {
+				t.Run(fmt.Sprintf("%s, the %s copy is %s", name, which, how), func(t *testing.T) {
+					t.Parallel()
+					server, stream := eventstoretest.Start(t), codec.Secrets.Stream(lost)
+					for _, e := range commandstest.Everything(t, origin.Server) {
+						if e.Stream == stream && how == "another's" {
+							e.Data = bytes.Replace(e.Data, []byte(`"sealed":"`), []byte(`"sealed":"AAAA`), 1)
+						}
+						if e.Stream != stream || how != "missing" {
+							mustAppend(t, server, e)
+						}
+					}
+					if how == "removed" {
+						if err := server.Client.Tombstone(t.Context(), stream); err != nil {
+							t.Fatal(err)
+						}
+					}
+					o := openOn(t, server, origin.Ring)
+					o.MustAgent("Onboarding")
+					if _, err := o.Inst.CheckpointKey(t.Context()); err != nil {
+						t.Errorf("checkpoints: %v", err)
+					}
+					if gone, err := o.Inst.LostCopies(t.Context()); err != nil || !slices.Contains(gone, lost) || len(gone) > 2 {
+						t.Errorf("%s was lost, and %v is named: %v", lost, gone, err)
+					}
+					replaceKeys(o)
+					gone, err := o.Inst.LostCopies(t.Context())
+					if err != nil || name == "the signing key" && len(gone) > 0 {
+						t.Errorf("with new keys %v is lost: %v", gone, err)
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestWithoutBothCopiesItSaysSo removes both copies.
+func TestWithoutBothCopiesItSaysSo(t *testing.T) {
+	t.Parallel()
+	o := open(t)
+	id := o.Inst.Begun.SigningKey.SecretID
+	for _, id := range []string{id, commands.TwinID(id)} {
+		if err := o.Server.Client.Tombstone(t.Context(), codec.Secrets.Stream(id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := newStarter(o.Server, o.Ring).Begin(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "signing key") {
+		t.Errorf("without its signing key a process says %v", err)
+	}
+}
