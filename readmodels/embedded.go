@@ -92,7 +92,8 @@ func (m *Model) create(ctx context.Context, db *sql.DB) (err error) {
 }
 
 // dsn names a file with its settings. Nothing relies on a model that is being built, so nothing is
-// synced.
+// synced. Each connection keeps few pages: the system keeps the file in memory anyway, and a page
+// that SQLite keeps takes twice its size.
 func dsn(path string, building, writes bool) string {
 	q := url.Values{}
 	add := func(pragma string) { q.Add("_pragma", pragma) }
@@ -105,11 +106,12 @@ func dsn(path string, building, writes bool) string {
 			add("cache_size(-16384)")
 			add("synchronous(OFF)")
 		} else {
-			add("cache_size(-8192)")
+			add("cache_size(-2048)")
 			add("synchronous(NORMAL)")
 		}
 	} else {
 		add("query_only(1)")
+		add("cache_size(-256)")
 	}
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
 }

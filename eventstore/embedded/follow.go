@@ -83,20 +83,22 @@ func (s *service) followAll(out *sender, o *streams.ReadReq_Options_AllOptions, 
 	case *streams.ReadReq_Options_AllOptions_End:
 		at = int64(s.store.head.Load()) //nolint:gosec // positions fit
 	}
-	considered := uint64(0)
+	considered, matched := uint64(0), !f.on // whether the last page had a match
 	for live := false; ; {
 		more := s.store.changed.wait()
 		head := int64(s.store.head.Load()) //nolint:gosec // positions fit
 		page, recent := s.store.tail.after(at, pageSize)
 		if !recent {
 			var err error
-			if page, err = read(ctx, s.store.pages.after, at+1, head, pageSize); err != nil {
+			if page, err = s.store.pages.matching(ctx, f, matched, at+1, head); err != nil {
 				return failed(err)
 			}
 		}
+		matched = !f.on
 		for _, r := range page {
 			at = r.pos
 			if f.matches(r) {
+				matched = true
 				if err := out.event(r); err != nil {
 					return err
 				}
