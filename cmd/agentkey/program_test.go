@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,6 +82,7 @@ type program struct {
 
 	env     []string
 	command *exec.Cmd // nil: it runs in this process
+	binary  string    // of the command; empty: the one of the tests
 	cancel  context.CancelFunc
 	ended   chan int
 }
@@ -175,7 +177,7 @@ func (p *program) launch() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.command = exec.Command(self, "serve")
+	p.command = exec.Command(cmp.Or(p.binary, self), "serve")
 	p.command.Env = append(append(os.Environ(), p.env...), asProgram+"=1")
 	p.command.Stdout, p.command.Stderr = p.stdout, p.stderr
 	if err := p.command.Start(); err != nil {
