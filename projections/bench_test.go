@@ -58,7 +58,8 @@ func (w *world) fetches(b *testing.B, total int, agents, tools []string) {
 		for i := range entries {
 			entry, err := codec.NewEntry(
 				agent.CredentialVended{
-					ToolID: tools[i%len(tools)], SecretID: tools[0], CredentialVersion: 1, KeyNumber: 1,
+					ToolID: tools[i%len(tools)], SecretID: tools[i%len(tools)],
+					CredentialVersion: 1, KeyNumber: 1,
 				},
 				codec.Signed{
 					Organization: org, Actor: self(id), CommandID: uuid.NewString(), RequestID: uuid.NewString(),

@@ -112,7 +112,7 @@ func TestAnEventThatCantBeAppliedStopsItLoudly(t *testing.T) {
 				stream := "agent-" + id
 				w.then(stream, admin, agent.GrantAssigned{ToolID: tool})
 				w.close()
-				vend := agent.CredentialVended{ToolID: tool, KeyNumber: 1}
+				vend := vendOf(tool, 1)
 				before := w.happened(stream, self(id), vend, vend, vend)
 				w.raw(stream, c.poison)
 				w.happened(stream, self(id), vend)
@@ -169,7 +169,7 @@ func TestItContinuesWhenTheEventCanBeApplied(t *testing.T) {
 			"agent-late", admin,
 			agent.Registered{OrganizationID: org, Name: "late", Key: agent.Key{Number: 1, ID: "k"}},
 		)
-		w.happened("agent-"+agents[0], self(agents[0]), agent.CredentialVended{ToolID: tools[0], KeyNumber: 2})
+		w.happened("agent-"+agents[0], self(agents[0]), vendOf(tools[0], 2))
 		s := w.eventually("fails", func(s projections.Status) bool { return s.State == projections.Failed })
 		if !strings.Contains(s.Detail, "agent-late@0") {
 			t.Errorf("the detail is %q", s.Detail)
@@ -227,7 +227,7 @@ func TestWhatIsNotOursIsPassedOver(t *testing.T) {
 				if !c.live {
 					w.open()
 				}
-				w.then(stream, self(id), agent.CredentialVended{ToolID: tool, KeyNumber: 1})
+				w.then(stream, self(id), vendOf(tool, 1))
 				if e := <-found; e.Stream != stream || int64(e.Revision) != end.Revision+1 || e.Fault != c.fault {
 					t.Errorf("found %+v", e)
 				}

@@ -27,7 +27,7 @@ func TestRebuildingUnderTrafficEqualsLive(t *testing.T) {
 		for i, id := range agents {
 			writers.Go(func() {
 				for n := 1; traffic.Err() == nil; n++ {
-					vend := agent.CredentialVended{ToolID: tools[1], KeyNumber: 2}
+					vend := vendOf(tools[1], 2)
 					position, err := w.append(
 						"agent-"+id, self(id), vend, agent.Updated{Name: new(fmt.Sprintf("agent %d.%d", i, n))}, vend,
 					)
@@ -148,7 +148,7 @@ func TestRebuildingWhileNothingRuns(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		agents, tools := w.story()
 		w.stop()
-		w.happened("agent-"+agents[0], self(agents[0]), agent.CredentialVended{ToolID: tools[0], KeyNumber: 2})
+		w.happened("agent-"+agents[0], self(agents[0]), vendOf(tools[0], 2))
 		w.sql("UPDATE grants SET fetch_count = 77")
 		model := w.newModel(w.db)
 		if err := model.Rebuild(t.Context()); err != nil {

@@ -38,7 +38,7 @@ func TestAnotherReplicaTakesOver(t *testing.T) {
 		other.eventually("stands by", standby)
 		for range 20 {
 			other.reached(
-				w.happened("agent-"+agents[0], self(agents[0]), agent.CredentialVended{ToolID: tools[0], KeyNumber: 2}),
+				w.happened("agent-"+agents[0], self(agents[0]), vendOf(tools[0], 2)),
 			)
 		}
 		if s := w.model.Status(t.Context()); s.State != projections.Running {
@@ -48,7 +48,7 @@ func TestAnotherReplicaTakesOver(t *testing.T) {
 		other.eventually("leads", func(s projections.Status) bool { return s.State == projections.Running })
 		third := w.replica()
 		third.eventually("stands by", standby)
-		w.happened("agent-"+agents[0], self(agents[0]), agent.CredentialVended{ToolID: tools[0], KeyNumber: 2})
+		w.happened("agent-"+agents[0], self(agents[0]), vendOf(tools[0], 2))
 		other.reached(w.head())
 		third.reached(w.head())
 		if diff := cmp.Diff(w.afresh().rows(), w.dump().rows()); diff != "" {
@@ -67,7 +67,7 @@ func (w *world) traffic(agents []string, toolID string) (quiet func()) {
 			defer tick.Stop()
 			for n := 0; ctx.Err() == nil; n++ {
 				_, err := w.append(
-					"agent-"+id, self(id), agent.CredentialVended{ToolID: toolID, KeyNumber: 2},
+					"agent-"+id, self(id), vendOf(toolID, 2),
 					agent.Updated{Name: new(fmt.Sprint(n))},
 				)
 				if err != nil {
@@ -148,7 +148,7 @@ func TestTablesThatAreDroppedUnderItAreFilledAgain(t *testing.T) {
 	w := newWorld(t, postgres)
 	agents, tools := w.story()
 	w.place.drop(t)
-	w.happened("agent-"+agents[0], self(agents[0]), agent.CredentialVended{ToolID: tools[0], KeyNumber: 2})
+	w.happened("agent-"+agents[0], self(agents[0]), vendOf(tools[0], 2))
 	w.eventually("fills them again", func(s projections.Status) bool {
 		c, err := w.db.ReadCheckpoint(t.Context())
 		return err == nil && c.Position == s.Head && s.State == projections.Running
@@ -177,7 +177,7 @@ func TestReportsShowEveryTable(t *testing.T) {
 		if err := w.model.Rebuild(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		w.then("agent-"+agents[0], self(agents[0]), agent.CredentialVended{ToolID: tools[0], KeyNumber: 2})
+		w.then("agent-"+agents[0], self(agents[0]), vendOf(tools[0], 2))
 	}
 	w.place.ask(t, func(db *sql.DB) {
 		var schemas string

@@ -47,7 +47,7 @@ func TestABatchThatComesAgainChangesNothing(t *testing.T) {
 		w.stop()
 		from := w.head()
 		for range 3 {
-			w.happened("agent-"+agents[0], self(agents[0]), agent.CredentialVended{ToolID: tools[0], KeyNumber: 2})
+			w.happened("agent-"+agents[0], self(agents[0]), vendOf(tools[0], 2))
 		}
 		var late projections.Batch
 		for i, b := range w.batches(from) {
@@ -101,8 +101,8 @@ func TestTwoWorkersApplyEachEventOnce(t *testing.T) {
 			wg.Go(func() {
 				for range rounds {
 					if _, err := w.append(
-						"agent-"+id, self(id), agent.CredentialVended{ToolID: tools[0], KeyNumber: 2},
-						agent.CredentialVended{ToolID: tools[1], KeyNumber: 2},
+						"agent-"+id, self(id), vendOf(tools[0], 2),
+						vendOf(tools[1], 2),
 					); err != nil {
 						t.Error(err)
 						return
@@ -137,7 +137,7 @@ func TestAWorkerContinuesWhereItStopped(t *testing.T) {
 		for range 3 {
 			w.close()
 			for _, id := range agents {
-				w.happened("agent-"+id, self(id), agent.CredentialVended{ToolID: tools[1], KeyNumber: 2})
+				w.happened("agent-"+id, self(id), vendOf(tools[1], 2))
 			}
 			stopped, err := strconv.ParseUint(w.dump()["checkpoints read_model"]["position"], 10, 64)
 			if err != nil {
@@ -166,7 +166,7 @@ func TestTheLogIsFollowedAgainAfterItWasAway(t *testing.T) {
 		agents, tools := w.story()
 		for range 3 {
 			w.store.Restart()
-			w.then("agent-"+agents[0], self(agents[0]), agent.CredentialVended{ToolID: tools[0], KeyNumber: 2})
+			w.then("agent-"+agents[0], self(agents[0]), vendOf(tools[0], 2))
 		}
 		w.store.Stop()
 		s := w.eventually(
@@ -177,7 +177,7 @@ func TestTheLogIsFollowedAgainAfterItWasAway(t *testing.T) {
 			t.Errorf("without the log: %+v", s)
 		}
 		w.store.Restart()
-		w.then("agent-"+agents[0], self(agents[0]), agent.CredentialVended{ToolID: tools[0], KeyNumber: 2})
+		w.then("agent-"+agents[0], self(agents[0]), vendOf(tools[0], 2))
 		w.eventually(
 			"runs again", func(s projections.Status) bool { return s.State == projections.Running && s.Detail == "" },
 		)
@@ -197,7 +197,7 @@ func TestWorkersBlameOnlyTheEventAtFault(t *testing.T) {
 		id, tool := w.agent("bot"), w.tool("github")
 		from := w.then("agent-"+id, admin, agent.GrantAssigned{ToolID: tool})
 		w.stop()
-		vend := agent.CredentialVended{ToolID: tool, KeyNumber: 1}
+		vend := vendOf(tool, 1)
 		w.happened("agent-"+id, self(id), vend, vend, vend)
 		w.happened("agent-"+id, admin, agent.Registered{OrganizationID: org, Name: "again", Key: agent.Key{Number: 9}})
 		batch := projections.Batch{From: from}

@@ -237,8 +237,8 @@ func (w *world) story() (agents, tools []string) {
 		)
 		for range 5 {
 			w.then(
-				stream, by, agent.CredentialVended{ToolID: tools[0], KeyNumber: 1},
-				agent.CredentialVended{ToolID: tools[2], KeyNumber: 1},
+				stream, by, vendOf(tools[0], 1),
+				vendOf(tools[2], 1),
 			)
 		}
 		w.then(
@@ -283,10 +283,15 @@ func (w *world) tool(name string) string {
 	w.then(
 		"catalog-"+org, admin,
 		catalog.ToolAdded{
-			ToolID: id, Name: name, FoldedName: name, AuthType: "api_key", Mode: catalog.Shared, SecretID: w.id(),
+			ToolID: id, Name: name, FoldedName: name, AuthType: "api_key", Mode: catalog.Shared, SecretID: id,
 		},
 	)
 	return id
+}
+
+// vendOf is a fetch of the one secret that a tool has.
+func vendOf(toolID string, key int) agent.CredentialVended {
+	return agent.CredentialVended{ToolID: toolID, SecretID: toolID, CredentialVersion: 1, KeyNumber: key}
 }
 
 // agent registers an agent and returns its id.
