@@ -65,11 +65,11 @@ func (x *evidence) period(from, to time.Time) error {
 		if wait := settles - s.Clock().Sub(to); wait > 0 {
 			return s.proven(&audit.NotCoveredError{RetryAfter: wait.Truncate(time.Second) + time.Second}, "period")
 		}
-		head, err := s.Export.Head(ctx)
+		newest, err := s.Export.Newest(ctx)
 		if err != nil {
 			return s.proven(err, "period")
 		}
-		if err := s.reached(x.call, head); err != nil {
+		if err := s.reached(x.call, newest); err != nil {
 			return err
 		}
 		end, _, err = s.Models.MomentBefore(ctx, x.organization, to)

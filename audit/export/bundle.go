@@ -15,6 +15,7 @@ import (
 	"agentkey/audit"
 	"agentkey/audit/formats"
 	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
 )
 
 //go:embed readme.txt
@@ -61,8 +62,15 @@ func (s *Source) FinalBundle(ctx context.Context, organization string, first, la
 	return &Bundle{Range: r, source: s, organization: organization, keys: keys, signed: map[string]bool{}}, nil
 }
 
-// Head is the position of the newest event of the log.
-func (s *Source) Head(ctx context.Context) (uint64, error) { return s.Log.Client.Head(ctx) }
+// Newest is the position of the newest event that can be one of the audit, of any organization; 0:
+// there is none.
+func (s *Source) Newest(ctx context.Context) (uint64, error) {
+	newest, _, err := s.Log.Client.Newest(ctx, func(r eventstore.Recorded) bool {
+		category, _ := codec.Split(r.Stream)
+		return category.Audited() && !strings.HasPrefix(r.Type, "$")
+	})
+	return newest.Position, err
+}
 
 // bundlePage is how many events of a bundle are in memory at once.
 const bundlePage = 256
