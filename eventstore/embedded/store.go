@@ -110,9 +110,10 @@ func Open(opts Options) (*Store, error) {
 
 func (s *Store) open() error {
 	path := filepath.Join(s.opts.Dir, fileName)
+	// A connection keeps few pages: the system keeps the file in memory anyway.
 	s.dsn = "file:" + uriPath(path) + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)" +
 		"&_pragma=synchronous(FULL)&_pragma=secure_delete(1)" +
-		"&_pragma=wal_autocheckpoint(0)&_pragma=cache_size(-256)" // the system keeps the file in memory
+		"&_pragma=wal_autocheckpoint(0)&_pragma=cache_size(-256)"
 	var err error
 	if s.write, err = sql.Open(
 		"sqlite",
