@@ -53,7 +53,7 @@ func (s *Server) refuse(c *gin.Context, err error) {
 		c.Header("Retry-After", strconv.FormatInt(seconds, 10))
 	}
 	s.leave(c)
-	c.Data(status, "application/problem+json", body)
+	c.Data(status, "application/problem+json", append(body, '\n')) // as every other answer ends
 	c.Abort()
 }
 

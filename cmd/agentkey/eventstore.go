@@ -72,7 +72,7 @@ func (c *eventStoreServe) Run(sh *shell) error {
 	if err != nil {
 		return err
 	}
-	logger := slog.New(slog.NewJSONHandler(sh.stderr, nil))
+	logger := newLogger(sh.stderr)
 	store, err := embedded.Open(embedded.Options{Dir: c.Data, Logger: logger, MaxBytes: c.MaxBytes})
 	if err != nil {
 		return err

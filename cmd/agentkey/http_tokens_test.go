@@ -3,8 +3,12 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -305,4 +309,29 @@ func TestEveryChannelHearsOfBreakGlass(t *testing.T) {
 	wait.Until(t, "it hears of the configured token", func() bool {
 		return told(ours, "configured another admin token") == 1
 	})
+}
+
+// TestAnOperatorInTheWrongFolderMakesNothing runs commands where no installation is.
+func TestAnOperatorInTheWrongFolderMakesNothing(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "typo")
+	for _, args := range [][]string{
+		{"token", "list"},
+		{"admin", "recover"},
+		{"organization", "create", "Another"},
+		{"keys", "add"},
+		{"keys", "sign"},
+		{"privacy", "erase", "--month", "2026-03", "--reason", "it is over"},
+		{"projections", "rebuild"},
+		{"confirm-restore", "--keep-agents"},
+	} {
+		code, out, said := runCommand(t, []string{"AGENTKEY_DATA_DIR=" + dir}, args...)
+		if code != exitFault || out != "" || !strings.Contains(said, "there is no installation in "+dir) ||
+			!strings.Contains(said, "AGENTKEY_DATA_DIR") {
+			t.Errorf("%v: %d %s%s", args, code, out, said)
+		}
+		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+			t.Fatalf("%v made the folder", args)
+		}
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"agentkey/commands/loop"
 	"agentkey/domain"
 	"agentkey/eventstore"
+	"agentkey/eventstore/embedded"
 	"agentkey/eventstore/seal"
 	"agentkey/projections"
 )
@@ -45,6 +46,9 @@ func inOffice(sh *shell, do func(context.Context, *office) error) (err error) {
 		return err
 	}
 	logger := slog.New(slog.NewTextHandler(sh.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	if c.EventStoreURL == "" && !embedded.Exists(c.DataDir) { // and none is made
+		return noInstallation(c)
+	}
 	log, err := OpenLog(sh.ctx, c, true, logger)
 	if err != nil {
 		return err
@@ -55,7 +59,7 @@ func inOffice(sh *shell, do func(context.Context, *office) error) (err error) {
 		return fmt.Errorf("read the event log: %w", err)
 	}
 	if !begun {
-		return fmt.Errorf("there is no installation in %s yet: start one with agentkey serve", c.DataDir)
+		return noInstallation(c)
 	}
 	inst, err := beginning(sh.ctx, c, log.Client, nil)
 	if err != nil {
@@ -68,6 +72,16 @@ func inOffice(sh *shell, do func(context.Context, *office) error) (err error) {
 			config: c, client: log.Client, inst: inst, env: inst.Env(time.Now, sealer(privacy), nil), logger: logger,
 			privacy: privacy,
 		},
+	)
+}
+
+func noInstallation(c Config) error {
+	where := c.DataDir
+	if c.EventStoreURL != "" {
+		where = "the event log of AGENTKEY_EVENTSTORE_URL"
+	}
+	return fmt.Errorf(
+		"there is no installation in %s: name its data folder in AGENTKEY_DATA_DIR, or begin one with agentkey serve", where,
 	)
 }
 

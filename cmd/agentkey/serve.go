@@ -37,7 +37,7 @@ func (serveCommand) Run(sh *shell) error {
 	if err != nil {
 		return err
 	}
-	logger := slog.New(slog.NewJSONHandler(sh.stderr, nil))
+	logger := newLogger(sh.stderr)
 	log, err := OpenLog(sh.ctx, c, false, logger)
 	if err != nil {
 		return err
@@ -266,6 +266,16 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	case err = <-failed:
 	}
 	return err
+}
+
+// newLogger writes a line of JSON for each entry. Durations have their unit, such as 1.5s.
+func newLogger(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Value.Kind() == slog.KindDuration {
+			a.Value = slog.StringValue(a.Value.Duration().String())
+		}
+		return a
+	}}))
 }
 
 func isTerminal(w io.Writer) bool {
