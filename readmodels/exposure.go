@@ -101,7 +101,7 @@ func (db *DB) countExposures(ctx context.Context, organization string, list []Ex
 	}
 	err := db.countFetches(ctx, organization, db.past, wanted)
 	for i, f := range wanted {
-		list[i].FetchCount, list[i].LastFetchedAt = f.count, toTime(f.last)
+		list[i].FetchCount, list[i].LastFetchedAt = f.count, f.last
 	}
 	return err
 }

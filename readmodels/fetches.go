@@ -3,6 +3,7 @@ package readmodels
 import (
 	"context"
 	"database/sql"
+	"time"
 
 	"agentkey/domain"
 )
@@ -13,39 +14,59 @@ type fetchCount struct {
 	agentID, toolID, secretID string
 	after                     uint64
 
-	count       int64
-	first, last int64 // microseconds
+	count int64
+	last  time.Time
 }
 
 const vended = "credential.vended"
 
+// countedAtOnce bounds the fetches that one query counts, so that none takes long.
+const countedAtOnce = 20_000
+
 // countFetches fills in what the audit has up to a position. It reads each of the fetches.
 func (db *DB) countFetches(ctx context.Context, organization string, upto uint64, wanted []fetchCount) error {
-	if len(wanted) == 0 {
-		return nil
-	}
-	q := &text{}
-	n := int64(0)
-	values(q, "wanted (n, agent, tool, secret, number, after)", wanted, func(f fetchCount) string {
-		n++
-		list := listOf("in_access", organization, f.agentID, f.toolID) | typeOf(domain.ActorAgent) | actionOf(vended)
-		return "CAST(" + q.arg(n) + " AS BIGINT), " + q.arg(f.agentID) + ", " + q.arg(f.toolID) + ", " + q.arg(f.secretID) +
-			", CAST(" + q.arg(int64(list)) + " AS BIGINT), CAST(" + q.arg(signed(f.after)) + " AS BIGINT)" //nolint:gosec // all bits count
-	})
-	q.add(` SELECT w.n, count(*), min(e.occurred_at), max(e.occurred_at) FROM wanted AS w CROSS JOIN audit_entries AS e
-WHERE e.in_access = w.number AND e.position > w.after AND e.position <= `, q.arg(signed(upto)),
-		` AND e.organization_id = `, q.arg(organization), ` AND e.agent_id = w.agent AND e.tool_id = w.tool
-    AND e.action = `, q.arg(vended), ` AND e.data LIKE '%' || w.secret || '%' GROUP BY w.n`)
-	_, err := collect(ctx, db, q, "fetches", func(rows *sql.Rows) (struct{}, error) {
-		var n int64
-		var f fetchCount
-		err := rows.Scan(&n, &f.count, &f.first, &f.last)
-		if is := &wanted[n-1]; err == nil {
-			is.count, is.first, is.last = f.count, f.first, f.last
+	for i := range wanted {
+		f := &wanted[i]
+		for more := true; more; {
+			part, err := db.countSome(ctx, organization, *f, upto)
+			if err != nil {
+				return err
+			}
+			if f.count += part.hits; part.last != 0 {
+				f.last = toTime(part.last)
+			}
+			f.after, more = part.upto, part.rows == countedAtOnce
 		}
-		return struct{}{}, err
-	})
-	return err
+	}
+	return nil
+}
+
+// someFetches are the next ones: how many there were, how many of them count, and when the last of
+// those was.
+type someFetches struct {
+	rows, hits, last int64
+	upto             uint64 // their position
+}
+
+func (db *DB) countSome(ctx context.Context, organization string, f fetchCount, upto uint64) (someFetches, error) {
+	number := int64(listOf("in_access", organization, f.agentID, f.toolID) | typeOf(domain.ActorAgent) | actionOf(vended)) //nolint:gosec // all bits count
+	q := &text{}
+	q.add(`SELECT count(*), CAST(coalesce(sum(x.hit), 0) AS BIGINT),
+    CAST(coalesce(max(CASE WHEN x.hit = 1 THEN x.occurred_at ELSE 0 END), 0) AS BIGINT),
+    CAST(coalesce(max(x.position), 0) AS BIGINT) FROM (`)
+	q.auditFrom(
+		"e.position, e.occurred_at, CASE WHEN e.data LIKE "+q.arg("%"+f.secretID+"%")+" THEN 1 ELSE 0 END AS hit",
+		organization, AuditFilter{AgentID: f.agentID, ToolID: f.toolID},
+		walk{column: "in_access", from: number, to: number, action: vended}, extentOf(f.after, upto),
+	)
+	q.add(" ORDER BY e.position LIMIT ", q.arg(countedAtOnce), ") AS x")
+	return only(collect(ctx, db, q, "fetches", func(rows *sql.Rows) (someFetches, error) {
+		var s someFetches
+		var position int64
+		err := rows.Scan(&s.rows, &s.hits, &s.last, &position)
+		s.upto = unsigned(position)
+		return s, err
+	}))
 }
 
 // CountGrantFetches fills in how often each of some approved grants of the past was used by then,
@@ -57,7 +78,7 @@ func (db *DB) CountGrantFetches(ctx context.Context, organization string, grants
 	}
 	err := db.countFetches(ctx, organization, db.past, wanted)
 	for i, f := range wanted {
-		grants[i].FetchCount, grants[i].LastFetchedAt = f.count, toTime(f.last)
+		grants[i].FetchCount, grants[i].LastFetchedAt = f.count, f.last
 	}
 	return err
 }
