@@ -72,8 +72,8 @@ func (k *SigningKeys) Leave(ctx context.Context, office *InstallationLoop, meta 
 		}
 		return nil
 	})
-	if errors.Is(err, errKeysMoved) || ctx.Err() != nil {
-		return nil // another process does it, or the next start
+	if errors.Is(err, errKeysMoved) || ctx.Err() != nil { // another process does it, or the next start
+		err = nil
 	}
 	return err
 }

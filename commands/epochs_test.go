@@ -35,7 +35,7 @@ func TestWhatACopySignsFitsNowhereElse(t *testing.T) {
 	drill := openOn(t, copyOf(t, v.Server), v.Ring)
 	ofDrill := drill.Inst.Log.Keys.Current()
 	drill.MustAssign(v.id, v.tool)
-	approved := victim{office: drill}.read(stream, uint64(v.next)) //nolint:gosec // it isn't below 0
+	approved := victim{office: drill}.read(stream, uint64(v.next))
 	number := v.number
 	if got := drill.MustFetch(v.id, v.tool, number); string(got.Credential.Reveal()) != `"ghp_first"` {
 		t.Errorf("the drill vends %s", got.Credential.Reveal())

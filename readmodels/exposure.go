@@ -74,7 +74,7 @@ func (db *DB) Exposures(
 	items := []Exposure{}
 	for class := endedExposure; class >= replacedExposure && len(items) < int(p.rows()); class-- {
 		part := Page{Limit: p.Limit}
-		switch begin := int(p.Before >> placeBits); { //nolint:gosec // a few bits are left
+		switch begin := int(p.Before >> placeBits); {
 		case p.Before != 0 && begin < class:
 			continue
 		case p.Before != 0 && begin == class:

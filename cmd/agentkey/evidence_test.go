@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -209,10 +210,7 @@ func TestThePeriodsEvidenceStaysTheSame(t *testing.T) {
 		}
 		names = append(names, "audit.zip", "evidence.json")
 		check(0, "OK: ", "verify", save("same.zip", packed(t, files, names...)), "--keys", keys)
-		changed := map[string]string{}
-		for name, text := range files {
-			changed[name] = text
-		}
+		changed := maps.Clone(files)
 		changed["decisions.csv"] = strings.Replace(files["decisions.csv"], "denied", "approved", 1)
 		check(1, "altered: decisions.csv", "verify", save("altered.zip", packed(t, changed, names...)), "--keys", keys)
 		check(1, "dropped: the file identities.csv", "verify",
