@@ -62,6 +62,13 @@ func (i *Integrity) Run(ctx context.Context, again <-chan time.Time) {
 	}
 }
 
+// Once passes over the log up to its end, and returns what it cannot read.
+func (i *Integrity) Once(ctx context.Context) error {
+	chain := i.Log.NewWholeChain()
+	chain.Complete = true
+	return i.follow(ctx, chain)
+}
+
 // Status tells where the passes stand.
 func (i *Integrity) Status() IntegrityStatus {
 	i.mu.Lock()

@@ -85,7 +85,7 @@ func storeFolder(sh *shell, named string) (string, error) {
 		return "", usageError{
 			errors.New(
 				"the event log is at AGENTKEY_EVENTSTORE_URL, not in the data folder: pass the folder of agentkey " +
-					"eventstore serve with --data, or use EventStoreDB's own backup",
+					"eventstore serve with --data, or use what EventStoreDB has for this",
 			),
 		}
 	}

@@ -15,8 +15,9 @@ import (
 )
 
 type eventStoreCommand struct {
-	Serve eventStoreServe `cmd:"" help:"Serve a data folder over TCP, for tools, tests and several agentkey serve processes."`
-	Copy  eventStoreCopy  `cmd:"" help:"Copy an event log to another store, such as a cluster. Stop agentkey serve first."`
+	Serve   eventStoreServe   `cmd:"" help:"Serve a data folder over TCP, for tools, tests and several agentkey serve processes."`
+	Archive eventStoreArchive `cmd:"" help:"Move closed months of the embedded store into read-only files. Stop agentkey serve first."`
+	Copy    eventStoreCopy    `cmd:"" help:"Copy an event log to another store, such as a cluster. Stop agentkey serve first."`
 }
 
 type eventStoreServe struct {

@@ -16,6 +16,7 @@ import (
 	"agentkey/audit"
 	"agentkey/commands"
 	"agentkey/eventstore"
+	"agentkey/eventstore/embedded"
 	"agentkey/eventstore/seal"
 	"agentkey/projections"
 )
@@ -24,9 +25,10 @@ import (
 // alone; anything else that is down or behind degrades it.
 type health struct {
 	client       *eventstore.Client
-	logURL       string         // "" for the embedded store
-	databaseURL  string         // "" for the embedded read model
-	redis        *redis.Options // nil where this process counts alone on purpose
+	store        *embedded.Store // nil for a server
+	logURL       string          // "" for the embedded store
+	databaseURL  string          // "" for the embedded read model
+	redis        *redis.Options  // nil where this process counts alone on purpose
 	readModel    *projections.ReadModel
 	ledger       *audit.Ledger
 	integrity    *projections.Integrity
@@ -131,6 +133,9 @@ func (h *health) look(ctx context.Context) api.Readiness {
 	integrity, detail := describeIntegrity(head.State.Findings, h.integrity.Status())
 	if conflicts, err := h.ledger.Conflicts(ctx); err == nil && len(conflicts) > 0 { // otherwise its own check says so
 		integrity, detail = api.ReadinessCheckStatusDegraded, conflicts[0].Error()
+	}
+	if h.store != nil && h.store.ArchiveFault() != "" {
+		integrity, detail = api.ReadinessCheckStatusDegraded, h.store.ArchiveFault()
 	}
 	if integrity != api.ReadinessCheckStatusOk {
 		worse(api.ReadinessStatusDegraded)

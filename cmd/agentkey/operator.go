@@ -35,21 +35,28 @@ type office struct {
 	inst   *commands.Installation
 	env    *loop.Env
 	logger *slog.Logger
+	store  *embedded.Store // nil: another process has it, or the log is elsewhere
 
 	privacy *seal.Privacy
 }
 
 // inOffice joins an installation that has begun, does something with it, and leaves.
-func inOffice(sh *shell, do func(context.Context, *office) error) (err error) {
+func inOffice(sh *shell, do func(context.Context, *office) error) error {
 	c, err := LoadConfig(sh.environ)
 	if err != nil {
 		return err
 	}
+	return inOfficeOf(sh, c, true, do)
+}
+
+// inOfficeOf is inOffice on a configuration. Unless it may share a folder with the process that
+// serves it, that one must have stopped.
+func inOfficeOf(sh *shell, c Config, share bool, do func(context.Context, *office) error) (err error) {
 	logger := slog.New(slog.NewTextHandler(sh.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	if c.EventStoreURL == "" && !embedded.Exists(c.DataDir) { // and none is made
 		return noInstallation(c)
 	}
-	log, err := OpenLog(sh.ctx, c, true, logger)
+	log, err := OpenLog(sh.ctx, c, share, logger)
 	if err != nil {
 		return err
 	}
@@ -70,7 +77,7 @@ func inOffice(sh *shell, do func(context.Context, *office) error) (err error) {
 		sh.ctx,
 		&office{
 			config: c, client: log.Client, inst: inst, env: inst.Env(time.Now, sealer(privacy), nil), logger: logger,
-			privacy: privacy,
+			store: log.store, privacy: privacy,
 		},
 	)
 }

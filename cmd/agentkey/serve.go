@@ -83,7 +83,9 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	defer func() { err = errors.Join(err, tables.Close()) }()
 	tables.Guard()
 
-	health := &health{client: log.Client, logURL: c.EventStoreURL, databaseURL: c.DatabaseURL, redis: c.Redis}
+	health := &health{
+		client: log.Client, store: log.store, logURL: c.EventStoreURL, databaseURL: c.DatabaseURL, redis: c.Redis,
+	}
 	lost := func(ctx context.Context, m eventstore.Mark) error {
 		_, err := health.fence.Restored(ctx, m)
 		return err

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"agentkey/eventstore"
@@ -25,7 +26,8 @@ type Copy struct {
 var ErrNoBackup = errors.New("this is not a backup of an event store, or it is damaged")
 
 // Backup writes a consistent copy of the store in a data folder to a new file, whether or not a
-// process serves it: appends continue. The copy was checked and is durable when Backup returns, and
+// process serves it: appends continue. What was archived is in the copy like everything else: one
+// file holds the whole log. The copy was checked and is durable when Backup returns, and
 // carries a note that it is one. It holds nothing of what was removed before. An error leaves no
 // file.
 func Backup(ctx context.Context, dir, path string, clock func() time.Time) (Copy, error) {
@@ -38,7 +40,10 @@ func Backup(ctx context.Context, dir, path string, clock func() time.Time) (Copy
 		return Copy{}, fmt.Errorf("make the backup: %w", err)
 	}
 	made, err := prepared(ctx, filepath.Dir(path), clock, func(to string) error {
-		return vacuumInto(ctx, source, to)
+		if err := vacuumInto(ctx, source, to); err != nil {
+			return err
+		}
+		return takeBack(ctx, dir, to)
 	}, func(from string) error { return os.Rename(from, path) })
 	if err = errors.Join(err, file.Close()); err != nil {
 		return Copy{}, errors.Join(fmt.Errorf("make the backup: %w", err), os.Remove(path))
@@ -57,18 +62,21 @@ func Restore(ctx context.Context, dir, path string, clock func() time.Time) (Cop
 	if err != nil {
 		return Copy{}, err
 	}
+	there, err := fs.Glob(os.DirFS(dir), archivePattern)
 	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
-		there := filepath.Join(dir, fileName+suffix)
-		if _, err := os.Lstat(there); !errors.Is(err, fs.ErrNotExist) {
-			return Copy{}, errors.Join(
-				fmt.Errorf(
-					"%s is there already: move every %s* out of the folder, and keep them, before a backup takes "+
-						"their place",
-					there, fileName,
-				),
-				leaveFolder(lock),
-			)
+		if _, err := os.Lstat(filepath.Join(dir, fileName+suffix)); !errors.Is(err, fs.ErrNotExist) {
+			there = append(there, fileName+suffix)
 		}
+	}
+	if err != nil || len(there) > 0 {
+		return Copy{}, errors.Join(
+			fmt.Errorf(
+				"%s is there already: move every %s* and %s out of the folder, and keep them, before a backup takes "+
+					"their place",
+				filepath.Join(dir, strings.Join(there, ", ")), fileName, archivePattern,
+			),
+			err, leaveFolder(lock),
+		)
 	}
 	made, err := prepared(ctx, dir, clock, func(to string) error {
 		return copyFile(path, to)
@@ -120,6 +128,40 @@ func vacuumInto(ctx context.Context, from, to string) error {
 	return errors.Join(err, db.Close())
 }
 
+// takeBack puts the events of the archives in a folder back into a copy of its store.
+func takeBack(ctx context.Context, dir, path string) (err error) {
+	db, err := sql.Open("sqlite", "file:"+uriPath(path)+"?_pragma=secure_delete(1)")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	db.SetMaxOpenConns(1)
+	archives, err := recorded(ctx, db, dir)
+	if err != nil {
+		return err
+	}
+	for _, a := range archives {
+		if err := a.check(ctx, nil); err != nil {
+			return err
+		}
+		if _, err := db.ExecContext(ctx, `attach database $1 as archive`, a.path); err != nil {
+			return fmt.Errorf("open the archive %s: %w", a.path, err)
+		}
+		result, err := db.ExecContext(ctx, `insert into main.events select * from archive.events`)
+		if err != nil {
+			return fmt.Errorf("read the archive %s: %w", a.path, err)
+		}
+		if n, err := result.RowsAffected(); err != nil || n != a.events {
+			return errors.Join(fmt.Errorf("%s has %d events, not %d", a.path, n, a.events), err)
+		}
+		if _, err := db.ExecContext(ctx, `detach database archive`); err != nil {
+			return err
+		}
+	}
+	_, err = db.ExecContext(ctx, `delete from archives`)
+	return err
+}
+
 func copyFile(from, to string) error {
 	in, err := os.Open(from) //nolint:gosec // the operator names the file
 	if err != nil {
@@ -141,7 +183,7 @@ func whole(ctx context.Context, path string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	var version, tables int
+	var version, tables, archives int
 	if err := db.QueryRowContext(ctx, `pragma user_version`).Scan(&version); err != nil {
 		return fmt.Errorf("%w: %w", ErrNoBackup, err)
 	}
@@ -152,10 +194,16 @@ func whole(ctx context.Context, path string) (err error) {
 		)
 	}
 	err = db.QueryRowContext(
-		ctx, `select count(*) from sqlite_master where type = 'table' and name in ('streams', 'events')`,
+		ctx, `select count(*) from sqlite_master where type = 'table' and name in ('streams', 'events', 'archives')`,
 	).Scan(&tables)
-	if err != nil || version == 0 || tables != 2 {
+	if err != nil || version == 0 || tables != 3 {
 		return errors.Join(ErrNoBackup, err)
+	}
+	if err := db.QueryRowContext(ctx, `select count(*) from archives`).Scan(&archives); err != nil || archives > 0 {
+		return errors.Join(fmt.Errorf(
+			"%w: %d archives of its events are files beside the store that it was copied from by hand; put all of them "+
+				"into an empty data folder, without restore", ErrNoBackup, archives,
+		), err)
 	}
 	var verdict string
 	if err := db.QueryRowContext(ctx, `pragma integrity_check(1)`).Scan(&verdict); err != nil || verdict != "ok" {

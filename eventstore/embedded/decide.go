@@ -79,29 +79,47 @@ func (t *transaction) expected(ctx context.Context, r *request, i info) (ok bool
 	case r.expected > i.head || len(r.events) == 0:
 		return false, nil, nil
 	}
-	rows, err := t.idsFrom.QueryContext(ctx, i.sid, r.expected+1, len(r.events))
+	there, err := t.idsAfter(ctx, r, i)
 	if err != nil {
-		return false, nil, fmt.Errorf("compare ids: %w", err)
+		return false, nil, err
 	}
-	defer rows.Close() //nolint:errcheck // read to the end below
 	n, last := 0, outcome{}
-	for rows.Next() {
-		var id []byte
-		if err := rows.Scan(&last.revision, &last.position, &id); err != nil {
-			return false, nil, fmt.Errorf("compare ids: %w", err)
-		}
-		if string(id) != string(r.events[n].id[:]) {
-			break
-		}
-		n++
-	}
-	if err := rows.Err(); err != nil {
-		return false, nil, fmt.Errorf("compare ids: %w", err)
+	for ; n < len(there) && there[n].id == r.events[n].id; n++ {
+		last.revision, last.position = there[n].rev, uint64(there[n].pos) //nolint:gosec // positions are positive
 	}
 	if n == len(r.events) {
 		return false, &last, nil
 	}
 	return n == 0 && r.expected == noStream && i.deleted(), nil, nil
+}
+
+// idsAfter returns as many events after the revision that an append expects as the append has. Only
+// their revisions, positions and ids are sure to be there.
+func (t *transaction) idsAfter(ctx context.Context, r *request, i info) ([]record, error) {
+	rows, err := t.idsFrom.QueryContext(ctx, i.sid, r.expected+1, len(r.events))
+	if err != nil {
+		return nil, fmt.Errorf("compare ids: %w", err)
+	}
+	defer rows.Close() //nolint:errcheck // Err is read below
+	var there []record
+	for rows.Next() {
+		var at record
+		var id []byte
+		if err := rows.Scan(&at.rev, &at.pos, &id); err != nil {
+			return nil, fmt.Errorf("compare ids: %w", err)
+		}
+		copy(at.id[:], id)
+		there = append(there, at)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("compare ids: %w", err)
+	}
+	if !archivable(r.stream) || begins(there, r.expected+1) {
+		return there, nil
+	}
+	return t.store.withArchived(
+		ctx, there, window{to: lastRevision, n: len(r.events)}, forwardPage, i.sid, r.expected+1, lastRevision, len(r.events),
+	)
 }
 
 // knownIDs is the best effort for appends that name no revision: ids written lately to this stream

@@ -90,7 +90,7 @@ func (s *service) followAll(out *sender, o *streams.ReadReq_Options_AllOptions, 
 		page, recent := s.store.tail.after(at, pageSize)
 		if !recent {
 			var err error
-			if page, err = s.store.pages.matching(ctx, f, matched, at+1, head); err != nil {
+			if page, err = s.store.matching(ctx, f, matched, at+1, head); err != nil {
 				return failed(err)
 			}
 		}
@@ -153,7 +153,7 @@ func (s *service) followStream(out *sender, o *streams.ReadReq_Options_StreamOpt
 		if i, err = s.store.infos.of(ctx, s.store.pages.lookup, name); err != nil {
 			return failed(err)
 		}
-		page, err := s.page(ctx, i.sid, max(at+1, i.first()), i.head, pageSize, false)
+		page, err := s.store.page(ctx, name, i.sid, max(at+1, i.first()), i.head, pageSize, false)
 		if err != nil {
 			return failed(err)
 		}

@@ -12,11 +12,16 @@ import (
 const childFolder = "EMBEDDED_TEST_SERVE"
 
 func TestMain(m *testing.M) {
-	dir := os.Getenv(childFolder)
-	if dir == "" {
+	var err error
+	switch {
+	case os.Getenv(childFolder) != "":
+		err = serveForever(os.Getenv(childFolder))
+	case os.Getenv(archiveFolder) != "":
+		err = archiveForever(os.Getenv(archiveFolder))
+	default:
 		os.Exit(m.Run())
 	}
-	if err := serveForever(dir); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"slices"
 )
 
 const (
@@ -35,17 +34,23 @@ type pages struct {
 	names    *sql.Stmt // of the log, without what the events hold
 }
 
+// The reads of a file, the store's own or an archive.
+const (
+	source       = `from events e join streams s on s.sid = e.sid `
+	selected     = `select e.pos, s.name, e.rev, e.id, e.type, e.json, e.created, e.data, e.meta `
+	forwardPage  = selected + source + `where e.sid = $1 and e.rev >= $2 and e.rev <= $3 order by e.rev limit $4`
+	backwardPage = selected + source + `where e.sid = $1 and e.rev >= $2 and e.rev <= $3 order by e.rev desc limit $4`
+	afterPage    = selected + source + `where e.pos >= $1 and e.pos <= $2 order by e.pos limit $3`
+	beforePage   = selected + source + `where e.pos < $1 order by e.pos desc limit $2`
+	namesPage    = `select e.pos, s.name, e.type ` + source + `where e.pos >= $1 and e.pos <= $2 order by e.pos limit $3`
+)
+
 func newPages(ctx context.Context, db *sql.DB) (*pages, error) {
 	p := &pages{}
-	const from = ` from events e join streams s on s.sid = e.sid `
-	const columns = `select e.pos, s.name, e.rev, e.id, e.type, e.json, e.created, e.data, e.meta` + from
 	for text, stmt := range map[string]**sql.Stmt{
-		`select sid, head, tombstoned, before_rev, max_count, max_age from streams where name = $1`:         &p.lookup,
-		columns + `where e.sid = $1 and e.rev >= $2 and e.rev <= $3 order by e.rev limit $4`:                &p.forward,
-		columns + `where e.sid = $1 and e.rev >= $2 and e.rev <= $3 order by e.rev desc limit $4`:           &p.backward,
-		columns + `where e.pos >= $1 and e.pos <= $2 order by e.pos limit $3`:                               &p.after,
-		columns + `where e.pos < $1 order by e.pos desc limit $2`:                                           &p.before,
-		`select e.pos, s.name, e.type` + from + `where e.pos >= $1 and e.pos <= $2 order by e.pos limit $3`: &p.names,
+		`select sid, head, tombstoned, before_rev, max_count, max_age from streams where name = $1`: &p.lookup,
+		forwardPage: &p.forward, backwardPage: &p.backward, afterPage: &p.after, beforePage: &p.before,
+		namesPage: &p.names,
 	} {
 		var err error
 		if *stmt, err = db.PrepareContext(ctx, text); err != nil { //nolint:sqlclosecheck // it closes with the database
@@ -56,46 +61,36 @@ func newPages(ctx context.Context, db *sql.DB) (*pages, error) {
 }
 
 func read(ctx context.Context, stmt *sql.Stmt, args ...any) ([]record, error) {
-	return scan(ctx, stmt, func(rows *sql.Rows, r *record) error {
-		var id []byte
-		err := rows.Scan(&r.pos, &r.stream, &r.rev, &id, &r.typ, &r.json, &r.created, &r.data, &r.meta)
-		copy(r.id[:], id)
-		return err
-	}, args...)
+	return scan(wholeEvent)(stmt.QueryContext(ctx, args...))
 }
 
-// matching reads a page of the log between two positions. Where nothing is likely to match a
-// filter, it first looks at the names alone: of a page without a match they are all it returns.
-func (p *pages) matching(ctx context.Context, f filter, likely bool, first, last int64) ([]record, error) {
-	if !likely {
-		page, err := scan(ctx, p.names, func(rows *sql.Rows, r *record) error {
-			return rows.Scan(&r.pos, &r.stream, &r.typ)
-		}, first, last, pageSize)
-		if err != nil || !slices.ContainsFunc(page, f.matches) {
-			return page, err
-		}
-	}
-	return read(ctx, p.after, first, last, pageSize)
+func wholeEvent(rows *sql.Rows, r *record) error {
+	var id []byte
+	err := rows.Scan(&r.pos, &r.stream, &r.rev, &id, &r.typ, &r.json, &r.created, &r.data, &r.meta)
+	copy(r.id[:], id)
+	return err
 }
 
-func scan(
-	ctx context.Context, stmt *sql.Stmt, into func(*sql.Rows, *record) error, args ...any,
-) ([]record, error) {
-	rows, err := stmt.QueryContext(ctx, args...)
-	if err != nil {
-		return nil, fmt.Errorf("read events: %w", err)
-	}
-	defer rows.Close() //nolint:errcheck // Err is read below
-	var out []record
-	for rows.Next() {
-		var r record
-		if err := into(rows, &r); err != nil {
+func namesOnly(rows *sql.Rows, r *record) error { return rows.Scan(&r.pos, &r.stream, &r.typ) }
+
+// scan returns a function that takes the answer of a query.
+func scan(into func(*sql.Rows, *record) error) func(*sql.Rows, error) ([]record, error) {
+	return func(rows *sql.Rows, err error) ([]record, error) {
+		if err != nil {
 			return nil, fmt.Errorf("read events: %w", err)
 		}
-		out = append(out, r)
+		defer rows.Close() //nolint:errcheck // Err is read below
+		var out []record
+		for rows.Next() {
+			var r record
+			if err := into(rows, &r); err != nil {
+				return nil, fmt.Errorf("read events: %w", err)
+			}
+			out = append(out, r)
+		}
+		if err := rows.Err(); err != nil {
+			return nil, fmt.Errorf("read events: %w", err)
+		}
+		return out, nil
 	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("read events: %w", err)
-	}
-	return out, nil
 }

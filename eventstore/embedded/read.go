@@ -1,7 +1,6 @@
 package embedded
 
 import (
-	"context"
 	"math"
 	"strconv"
 
@@ -85,7 +84,7 @@ func (s *service) readStream(
 	}
 	for count > 0 && first <= last {
 		n := min(count, pageSize)
-		page, err := s.page(ctx, i.sid, first, last, int(n), backwards)
+		page, err := s.store.page(ctx, name, i.sid, first, last, int(n), backwards)
 		if err != nil {
 			return failed(err)
 		}
@@ -110,13 +109,6 @@ func (s *service) readStream(
 	return nil
 }
 
-func (s *service) page(ctx context.Context, sid, first, last int64, n int, backwards bool) ([]record, error) {
-	if backwards {
-		return read(ctx, s.store.pages.backward, sid, first, last, n)
-	}
-	return read(ctx, s.store.pages.forward, sid, first, last, n)
-}
-
 func (s *service) tooOld(i info, r record) bool {
 	return i.maxAge > 0 && s.store.opts.Clock().UnixNano()/int64(ticksEpoch)-r.created > i.maxAge*10_000_000
 }
@@ -137,9 +129,9 @@ func (s *service) readAll(
 		var page []record
 		var err error
 		if backwards {
-			page, err = read(ctx, s.store.pages.before, min(from, head+1), pageSize)
+			page, err = s.store.before(ctx, min(from, head+1), pageSize)
 		} else {
-			page, err = read(ctx, s.store.pages.after, from, head, pageSize)
+			page, err = s.store.after(ctx, from, head, pageSize)
 		}
 		if err != nil {
 			return failed(err)

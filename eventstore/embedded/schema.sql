@@ -21,5 +21,13 @@ create table events (
   meta    blob    not null
 );
 create unique index events_by_stream on events (sid, rev);
+create table archives ( -- files that hold the lasting events of a range of positions, which are no longer here
+  name   text    primary key,
+  first  integer not null, -- of the range; the one before ends just below it
+  last   integer not null, -- the newest event in the file
+  events integer not null,
+  bytes  integer not null,
+  sha256 blob    not null
+);
 pragma user_version = 1;
 commit;

@@ -46,6 +46,8 @@ type Store struct {
 
 	tail tail
 
+	archives atomic.Pointer[[]*archive] // oldest first
+
 	head    atomic.Uint64 // newest durable position
 	changed *signal
 
@@ -105,6 +107,7 @@ func Open(opts Options) (*Store, error) {
 	s.stopWork = cancel
 	s.workers.Go(s.writer.run)
 	s.workers.Go(func() { s.housekeep(ctx) })
+	s.workers.Go(func() { s.checkArchives(ctx) })
 	return s, nil
 }
 
@@ -139,6 +142,9 @@ func (s *Store) open() error {
 		return err
 	}
 	if s.pages, err = newPages(ctx, s.reads); err != nil {
+		return err
+	}
+	if err := s.openArchives(ctx); err != nil {
 		return err
 	}
 	var head sql.NullInt64
@@ -216,7 +222,7 @@ func stop(server *grpc.Server) {
 }
 
 func (s *Store) release() error {
-	var errs []error
+	errs := []error{s.closeArchives()}
 	for _, db := range []*sql.DB{s.reads, s.side, s.write} {
 		if db != nil {
 			errs = append(errs, db.Close())
