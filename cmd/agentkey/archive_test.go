@@ -190,14 +190,15 @@ func TestAnArchivedMonthIsStillTheLog(t *testing.T) {
 	named := filepath.Base(files[0])
 	replace := func(raw []byte) {
 		t.Helper()
-		if err := os.Remove(files[0]); err == nil && raw != nil {
+		err := os.Remove(files[0])
+		if err == nil && raw != nil {
 			err = os.WriteFile(files[0], raw, 0o400)
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	replace(bytes.Replace(good, []byte(f.ids[0]), []byte(f.ids[1]), -1))
+	replace(bytes.ReplaceAll(good, []byte(f.ids[0]), []byte(f.ids[1])))
 	p.launch()
 	wait.Until(t, "it is named", func() bool {
 		return strings.Contains(p.stderr.String(), files[0]+" isn't the archive that was made")

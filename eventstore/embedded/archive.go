@@ -210,7 +210,7 @@ func (s *Store) compare(ctx context.Context, a *archive) error {
 		return errors.Join(fmt.Errorf("%w: %s", errDiffers, verdict), err)
 	}
 	for from := a.first; ; {
-		own, err := scan(wholeEvent)(s.reads.QueryContext(ctx, readLasting, from, a.last, pageSize)) //nolint:rowserrcheck,sqlclosecheck // scan does both
+		own, err := scan(wholeEvent)(s.reads.QueryContext(ctx, readLasting, from, a.last, pageSize)) //nolint:rowserrcheck // scan does it
 		if err != nil {
 			return err
 		}

@@ -135,7 +135,7 @@ func (a *archive) readInto(
 	if fault := a.fault.Load(); fault != nil {
 		return nil, errors.New(*fault)
 	}
-	out, err := scan(into)(a.db.QueryContext(ctx, query, args...)) //nolint:rowserrcheck,sqlclosecheck // scan does both
+	out, err := scan(into)(a.db.QueryContext(ctx, query, args...)) //nolint:rowserrcheck // scan does it
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", a.name, err)
 	}
@@ -312,7 +312,7 @@ func (v view) read(ctx context.Context, archives []*archive, from, to int64, n i
 				end = moved[rest-1].pos
 			}
 		}
-		page, err := scan(v.into)(v.own.QueryContext(ctx, from, end, rest)) //nolint:rowserrcheck,sqlclosecheck // scan does both
+		page, err := scan(v.into)(v.own.QueryContext(ctx, from, end, rest)) //nolint:rowserrcheck // scan does it
 		if err != nil {
 			return nil, err
 		}

@@ -61,7 +61,7 @@ func newPages(ctx context.Context, db *sql.DB) (*pages, error) {
 }
 
 func read(ctx context.Context, stmt *sql.Stmt, args ...any) ([]record, error) {
-	return scan(wholeEvent)(stmt.QueryContext(ctx, args...))
+	return scan(wholeEvent)(stmt.QueryContext(ctx, args...)) //nolint:rowserrcheck // scan does it
 }
 
 func wholeEvent(rows *sql.Rows, r *record) error {
