@@ -115,9 +115,10 @@ var lists = map[string]struct {
 }{
 	"tool": {"List the tools with {listMyTools} (agents) or {listTools} " +
 		"(admins).", []Next{{Op: "listMyTools"}, {Op: "listTools"}}},
-	"agent":      {"List the agents with {listAgents}.", []Next{{Op: "listAgents"}}},
-	"request":    {"List the requests with {listRequests}.", []Next{{Op: "listRequests"}}},
-	"suggestion": {"List the suggestions with {listSuggestions}.", []Next{{Op: "listSuggestions"}}},
+	"agent":         {"List the agents with {listAgents}.", []Next{{Op: "listAgents"}}},
+	"request":       {"List the requests with {listRequests}.", []Next{{Op: "listRequests"}}},
+	"service token": {"List the tokens with {listServiceTokens}.", []Next{{Op: "listServiceTokens"}}},
+	"suggestion":    {"List the suggestions with {listSuggestions}.", []Next{{Op: "listSuggestions"}}},
 	"note": {"List the notes with " +
 		"{listInstructionSuggestions}.", []Next{{Op: "listInstructionSuggestions"}}},
 	"notification channel": {"List the channels with {listChannels}.", []Next{{Op: "listChannels"}}},

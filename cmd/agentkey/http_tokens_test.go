@@ -145,7 +145,10 @@ func TestAServiceTokenHasALife(t *testing.T) {
 		}
 	}
 	stranger := p.organization("Another", "owner")
-	stranger.refused(404, "not_found", "DELETE", serviceTokens+"/"+id, nil)
+	a := stranger.refused(404, "not_found", "DELETE", serviceTokens+"/"+id, nil)
+	if !strings.Contains(a.Text("hint"), "GET "+serviceTokens) {
+		t.Errorf("of a token that isn't theirs they are told %s", a.Body)
+	}
 	if names := fmt.Sprint(stranger.must(200, "GET", serviceTokens, nil).Items()); strings.Contains(names, "Dashboard") {
 		t.Errorf("another organization sees %s", names)
 	}
