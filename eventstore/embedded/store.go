@@ -113,14 +113,14 @@ func Open(opts Options) (*Store, error) {
 
 func (s *Store) open() error {
 	path := filepath.Join(s.opts.Dir, fileName)
-	// A connection that reads keeps few pages: the system keeps the file in memory anyway.
+	// A connection keeps few pages: the system keeps the file in memory anyway.
 	s.dsn = "file:" + uriPath(path) + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)" +
 		"&_pragma=synchronous(FULL)&_pragma=secure_delete(1)" +
 		"&_pragma=wal_autocheckpoint(0)&_pragma=cache_size(-256)"
 	var err error
 	if s.write, err = sql.Open(
 		"sqlite",
-		s.dsn+fmt.Sprintf("&_txlock=immediate&_pragma=cache_size(-8000)&_pragma=journal_size_limit(%d)", walLimit),
+		s.dsn+fmt.Sprintf("&_txlock=immediate&_pragma=cache_size(-2048)&_pragma=journal_size_limit(%d)", walLimit),
 	); err != nil {
 		return fmt.Errorf("open the event store: %w", err)
 	}
