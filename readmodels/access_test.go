@@ -187,7 +187,7 @@ func testGrants(t *testing.T, s *shelf) {
 		AgentID: "a1", AgentName: "One", ToolID: "t1", ToolName: "GitHub", Status: "approved", Origin: "request",
 		RequestID: "a1 t1", Reason: "why", DecidedAt: noon.Add(time.Hour), DecidedBy: human,
 		ApprovedAt: noon.Add(time.Hour), ApprovedBy: human,
-		ExpiresAt: noon.Add(2 * time.Hour), FetchCount: 7, LastFetchedAt: noon, Position: 3,
+		ExpiresAt: noon.Add(2 * time.Hour), FetchCount: 7, LastFetchedAt: noon, Position: 3, DecidedPosition: 4,
 	}
 	if diff := cmp.Diff(want, grant(s.db.Grant(t.Context(), acme, "a1", "t1", noon))); diff != "" {
 		t.Errorf("approved (-want +got):\n%s", diff)
@@ -203,7 +203,7 @@ func testGrants(t *testing.T, s *shelf) {
 	})
 	want = readmodels.Grant{
 		AgentID: "a1", AgentName: "One", ToolID: "t1", ToolName: "GitHub", Status: "approved", Origin: "assignment",
-		DecidedAt: noon, DecidedBy: domain.Actor{Type: domain.ActorHuman, ID: "bob"}, Position: 3,
+		DecidedAt: noon, DecidedBy: domain.Actor{Type: domain.ActorHuman, ID: "bob"}, Position: 3, DecidedPosition: 5,
 		ApprovedAt: noon, ApprovedBy: domain.Actor{Type: domain.ActorHuman, ID: "bob"},
 	}
 	if diff := cmp.Diff(want, grant(s.db.Grant(t.Context(), acme, "a1", "t1", noon))); diff != "" {

@@ -86,7 +86,9 @@ func (p *program) auditor(receipt []byte) {
 	must(2, "--keys", "verify", save("receipt.json", receipt))
 	at := bytes.Index(receipt, []byte(`"entry":"`)) + 12
 	forged := bytes.Clone(receipt)
-	forged[at] ^= 1
+	if forged[at]++; receipt[at] != 'A' { // another digit of base64
+		forged[at] = 'A'
+	}
 	must(1, "altered", "verify", save("receipt.json", forged), "--keys", keys)
 	must(2, "name a bundle", "verify")
 }

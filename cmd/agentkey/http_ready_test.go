@@ -256,12 +256,12 @@ func TestACallerThatLeavesIsNotWaitedFor(t *testing.T) {
 func (p *program) durations(route string) []time.Duration {
 	var out []time.Duration
 	for line := range strings.SplitSeq(p.stderr.String(), "\n") {
-		var record struct {
-			Route    string
-			Duration time.Duration
+		var record struct{ Route, Duration string }
+		if json.Unmarshal([]byte(line), &record) != nil || record.Route != route {
+			continue
 		}
-		if json.Unmarshal([]byte(line), &record) == nil && record.Route == route {
-			out = append(out, record.Duration)
+		if took, err := time.ParseDuration(record.Duration); err == nil {
+			out = append(out, took)
 		}
 	}
 	return out
