@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
 	"agentkey/eventstore/eventstoretest"
 	"agentkey/eventstore/eventstoretest/wait"
 )
@@ -289,14 +290,15 @@ func TestALostReadModelIsFilledAgain(t *testing.T) {
 	}
 }
 
-// head returns the position of the last event that isn't a checkpoint of the ledger: those come by
-// the clock.
+// head returns the position of the last event that isn't a checkpoint of the ledger or the use of a
+// token: those come by the clock.
 func (p *program) head() uint64 {
 	p.t.Helper()
 	var last eventstore.Recorded
 	p.office(func(ctx context.Context, o *office) (err error) {
 		last, _, err = o.client.Newest(ctx, func(r eventstore.Recorded) bool {
-			return r.Type != "checkpoint.signed.v1"
+			category, _ := codec.Split(strings.TrimPrefix(r.Stream, "$$"))
+			return category != codec.Checkpoints && category != codec.Uses
 		})
 		return err
 	})
