@@ -14,7 +14,8 @@ const approveGrant = `-- name: ApproveGrant :exec
 UPDATE grants SET
     status = 'approved', expires_at = $1,
     decided_at = $2, decided_position = $3, decided_by_type = $4, decided_by_id = $5,
-    approved_at = $2, approved_by_type = $4, approved_by_id = $5
+    approved_at = $2, approved_by_type = $4, approved_by_id = $5,
+    ended_at = 0, ended_by_type = '', ended_by_id = '' -- a freeze may have ended what was decided before it
 WHERE agent_id = $6 AND tool_id = $7
 `
 
@@ -443,7 +444,8 @@ func (q *Queries) DecideSuggestion(ctx context.Context, arg DecideSuggestionPara
 const denyGrant = `-- name: DenyGrant :exec
 UPDATE grants SET
     status = 'denied', denial_reason = $1,
-    decided_at = $2, decided_position = $3, decided_by_type = $4, decided_by_id = $5
+    decided_at = $2, decided_position = $3, decided_by_type = $4, decided_by_id = $5,
+    ended_at = 0, ended_by_type = '', ended_by_id = '' -- as above
 WHERE agent_id = $6 AND tool_id = $7
 `
 

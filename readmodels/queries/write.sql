@@ -184,7 +184,8 @@ ON CONFLICT (agent_id, tool_id) DO UPDATE SET
 UPDATE grants SET
     status = 'approved', expires_at = sqlc.arg(expires_at),
     decided_at = sqlc.arg(decided_at), decided_position = sqlc.arg(decided_position), decided_by_type = sqlc.arg(decided_by_type), decided_by_id = sqlc.arg(decided_by_id),
-    approved_at = sqlc.arg(decided_at), approved_by_type = sqlc.arg(decided_by_type), approved_by_id = sqlc.arg(decided_by_id)
+    approved_at = sqlc.arg(decided_at), approved_by_type = sqlc.arg(decided_by_type), approved_by_id = sqlc.arg(decided_by_id),
+    ended_at = 0, ended_by_type = '', ended_by_id = '' -- a freeze may have ended what was decided before it
 WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
 
 -- name: GiveGrantCredential :exec
@@ -195,7 +196,8 @@ WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
 -- name: DenyGrant :exec
 UPDATE grants SET
     status = 'denied', denial_reason = sqlc.arg(denial_reason),
-    decided_at = sqlc.arg(decided_at), decided_position = sqlc.arg(decided_position), decided_by_type = sqlc.arg(decided_by_type), decided_by_id = sqlc.arg(decided_by_id)
+    decided_at = sqlc.arg(decided_at), decided_position = sqlc.arg(decided_position), decided_by_type = sqlc.arg(decided_by_type), decided_by_id = sqlc.arg(decided_by_id),
+    ended_at = 0, ended_by_type = '', ended_by_id = '' -- as above
 WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
 
 -- name: EndGrant :exec
