@@ -18,6 +18,7 @@ import (
 	"agentkey/domain"
 	"agentkey/eventstore/seal"
 	"agentkey/integrations/notify"
+	"agentkey/integrations/oidc"
 	"agentkey/integrations/outbound"
 )
 
@@ -50,6 +51,9 @@ type Config struct {
 	// SecurityContacts are URIs of those who want to know of vulnerabilities, most preferred first.
 	SecurityContacts []string
 	TracesURL        string // of an OTLP receiver; empty: nothing is traced
+	// Issuers are the providers whose tokens are taken: that of the variables first, then the file's
+	// list.
+	Issuers []oidc.Issuer
 }
 
 // AI is the language model that writes setup guides.
@@ -78,6 +82,7 @@ const configVariable = "AGENTKEY_CONFIG"
 type loader struct {
 	values   map[string]given // by the name of the setting
 	mistakes []error
+	listed   []*listed // the issuers of the file's list
 }
 
 // given is a value and where it was given, so that a mistake can be located. One that could not be
@@ -105,7 +110,22 @@ func LoadConfig(environ []string) (Config, error) {
 		l.file(path)
 	}
 	var c Config
-	for _, s := range settings {
+	l.take(&c, settings)
+	if !l.has("AGENTKEY_LIMIT_ADMIN_READS") && !c.Limits.Admin.Off() {
+		c.Limits.AdminReads = usualAdminReads
+	}
+	l.together(c)
+	l.issuers(&c)
+	if len(l.mistakes) > 0 {
+		slices.SortFunc(l.mistakes, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+		return Config{}, usageError{fmt.Errorf("the configuration is not valid:\n%w", errors.Join(l.mistakes...))}
+	}
+	return c, nil
+}
+
+// take lets each setting take its value.
+func (l *loader) take(c *Config, all []setting) {
+	for _, s := range all {
 		text := s.value
 		if l.has(s.name) {
 			text = l.values[s.name].text
@@ -113,7 +133,7 @@ func LoadConfig(environ []string) (Config, error) {
 		if text == "" {
 			continue
 		}
-		err := s.take(&c, text)
+		err := s.take(c, text)
 		// Each is a mistake of its own.
 		if several, joined := err.(interface{ Unwrap() []error }); joined {
 			for _, err := range several.Unwrap() {
@@ -123,15 +143,6 @@ func LoadConfig(environ []string) (Config, error) {
 			l.wrong(s.name, "%v", err)
 		}
 	}
-	if !l.has("AGENTKEY_LIMIT_ADMIN_READS") && !c.Limits.Admin.Off() {
-		c.Limits.AdminReads = usualAdminReads
-	}
-	l.together(c)
-	if len(l.mistakes) > 0 {
-		slices.SortFunc(l.mistakes, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-		return Config{}, usageError{fmt.Errorf("the configuration is not valid:\n%w", errors.Join(l.mistakes...))}
-	}
-	return c, nil
 }
 
 // environment takes what the environment sets, and returns the path of the configuration file, ""

@@ -47,6 +47,10 @@ func (l *loader) file(path string) {
 			continue
 		}
 		lines[key.Value] = key.Line
+		if key.Value == oidcKey {
+			l.oidcList(path, value)
+			continue
+		}
 		l.entry(key.Value, value, where)
 	}
 }

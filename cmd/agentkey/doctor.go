@@ -19,7 +19,9 @@ import (
 	"agentkey/readmodels"
 )
 
-type doctorCommand struct{}
+type doctorCommand struct {
+	TokenFile string `placeholder:"FILE" help:"Explain what becomes of the identity provider's token in this file, or - for standard input, and check nothing else."`
+}
 
 // lookTime is how long one look may take.
 const lookTime = 10 * time.Second
@@ -49,7 +51,7 @@ type doctor struct {
 }
 
 // Run prints a line for each look. It fails when a check did; a warning isn't a failure.
-func (doctorCommand) Run(sh *shell) (err error) {
+func (cmd doctorCommand) Run(sh *shell) (err error) {
 	c, err := LoadConfig(sh.environ)
 	if err != nil {
 		return err
@@ -61,6 +63,11 @@ func (doctorCommand) Run(sh *shell) (err error) {
 		}
 		text := strings.ReplaceAll(strings.TrimSpace(fmt.Sprintf(format, args...)), "\n", "; ")
 		_, _ = fmt.Fprintf(sh.stdout, "%-8s %-13s %s\n", v, what, text)
+	}
+	if cmd.TokenFile != "" {
+		ctx, cancel := context.WithTimeout(sh.ctx, lookTime)
+		defer cancel()
+		return errors.Join(d.token(ctx, cmd.TokenFile), d.verdict())
 	}
 	d.say(isOK, "configuration", "valid")
 	eventLog := d.eventLog
@@ -75,12 +82,17 @@ func (doctorCommand) Run(sh *shell) (err error) {
 	}()
 	for _, look := range []func(context.Context){
 		d.dataFolder, d.disk, eventLog, d.clock, d.masterKeys, d.copies, d.restored, d.readModel, d.redis, d.certificate,
-		d.address, d.metricsAddress, d.proxy, d.mail, d.model,
+		d.address, d.metricsAddress, d.proxy, d.mail, d.model, d.signIn,
 	} {
 		ctx, cancel := context.WithTimeout(sh.ctx, lookTime)
 		look(ctx)
 		cancel()
 	}
+	return d.verdict()
+}
+
+// verdict is what the whole program answers with.
+func (d *doctor) verdict() error {
 	if d.failed > 0 {
 		return fmt.Errorf("%d of these failed", d.failed)
 	}

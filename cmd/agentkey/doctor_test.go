@@ -22,7 +22,7 @@ import (
 
 var lookedAt = regexp.MustCompile(
 	`(?m)^(ok|warning|failed) +(configuration|data folder|disk|event log|clock|master keys|own secrets|` +
-		`history|read model|limits|certificate|address|metrics|proxy|mail|setup guides) +(\S.*)$`,
+		`history|read model|limits|certificate|address|metrics|proxy|mail|setup guides|sign-in) +(\S.*)$`,
 )
 
 // consult runs the doctor and returns its exit code and what it reports.
@@ -61,7 +61,7 @@ func TestTheDoctorMakesNothingWhereNothingIs(t *testing.T) {
 		"configuration": "ok ", "data folder": "ok serve creates it", "event log": "ok none yet",
 		"master keys": "ok serve creates one", "read model": "ok ", "limits": "ok ", "address": "ok is free",
 		"metrics":      "ok off",
-		"setup guides": "ok built-in",
+		"setup guides": "ok built-in", "sign-in": "ok service tokens only",
 	})
 	if _, err := os.Stat(dir); err == nil {
 		t.Error("the data folder was made")

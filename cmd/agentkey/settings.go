@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,7 +40,7 @@ var usualAdminReads = limits.Rule{Limit: 600, Window: time.Minute}
 
 // settings is the only place that lists them: what reads the environment and the configuration
 // file, and docs/configuration.md, come from it.
-var settings = []setting{
+var settings = slices.Concat([]setting{
 	{
 		name: "AGENTKEY_LISTEN", value: "127.0.0.1:8080",
 		meaning: "`host:port` of the API. An address that isn't loopback needs TLS, or a proxy that terminates it",
@@ -304,7 +305,7 @@ var settings = []setting{
 			return nil
 		},
 	},
-}
+}, oidcSettings)
 
 // together finds what is wrong only with several settings at once.
 func (l *loader) together(c Config) {

@@ -33,6 +33,18 @@ trusted_proxies: [10.0.0.0/8, 192.168.0.0/16]
 limit_reads: 600/1m
 `
 
+// exampleIssuers is a list of issuers that the page shows.
+const exampleIssuers = `oidc:
+  - preset: clerk
+    issuer: https://clerk.example.com
+    authorized_parties: [https://dashboard.example.com]
+    roles: { "org:admin": admin, "org:member": approver }
+  - preset: google
+    issuer: https://accounts.google.com
+    client_id: 1234-abcd.apps.googleusercontent.com
+    client_secret_file: /etc/agentkey/google-client-secret
+`
+
 // pageHead is what the page begins with, with ~ for what a raw string can't hold.
 const pageHead = `<!-- Made by make generate from cmd/agentkey/settings.go; change it there. -->
 # Configuration
@@ -66,6 +78,9 @@ func settingsPage() string {
 	b.WriteString("\nOpenTelemetry's other variables, such as `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME`, " +
 		"`OTEL_RESOURCE_ATTRIBUTES` and\n" +
 		"`OTEL_TRACES_SAMPLER`, have the meaning of its specification and are read from the environment only.\n")
+	b.WriteString("\nSeveral providers are a list in the file. Its keys are those that begin with `oidc_`, " +
+		"without that, and `roles` may be a\nmapping. The provider that variables name is one more:\n\n```yaml\n" +
+		exampleIssuers + "```\n")
 	b.WriteString("\nSuch a file:\n\n```yaml\n" + exampleFile + "```\n\n`" + strings.Join(clientVariables, "` and `") +
 		"` are what agents' instructions use; they mean nothing here.\n")
 	return b.String()

@@ -47,6 +47,10 @@ type Issuer struct {
 // first that is there counts. A claim whose own name has dots is found too. An empty path is none.
 type Claims struct{ Subject, Email, EmailVerified, Name, Organization, Role string }
 
+// Always is an EmailVerified that needs no claim: the provider lets nobody enter the e-mail of
+// another.
+const Always = "always"
+
 // Mistake is one thing that is wrong with the configuration of an issuer.
 type Mistake struct {
 	Key  string // the setting's name in the configuration file
@@ -65,6 +69,9 @@ func (i Issuer) Mistakes() (out []Mistake) {
 	case !i.IDTokens && len(i.Audiences) == 0 && len(i.AuthorizedParties) == 0:
 		wrong("audience", "set an audience or authorized parties, or every token of this issuer is taken, also one "+
 			"that is meant for another service")
+	}
+	if i.Claims.Subject == "" {
+		wrong("claim_subject", "a token must say whose it is")
 	}
 	if i.Introspect && (i.ClientID == "" || i.ClientSecret.Empty()) {
 		wrong("introspect", "it needs a client id and a client secret")
