@@ -105,6 +105,7 @@ func (c Category) String() string     { return categories[c].name }
 func (c Category) Audited() bool      { return categories[c].audited }
 func (c Category) Deciding() bool     { return categories[c].deciding }
 func (c Category) Lifetime() Lifetime { return categories[c].lifetime }
+func (c Category) Single() bool       { return categories[c].single }
 
 // Categories returns those whose events have a lifetime.
 func Categories(l Lifetime) []Category {

@@ -24,7 +24,7 @@ type Archived struct {
 	Events int64
 	Bytes  int64
 
-	Strays []string // files named like archives that the log doesn't know; a process that died left them
+	Strays []string // files named like archives that the log doesn't know
 }
 
 // archiving is the name of an archive that isn't finished.
@@ -98,26 +98,16 @@ func (s *Store) rangeBefore(ctx context.Context, before time.Time) (span, error)
 	end := int64(s.head.Load()) //nolint:gosec // positions fit
 	err := s.reads.QueryRowContext(
 		ctx, `select pos from events where pos < $1 and created >= $2 order by pos limit 1`,
-		end, before.UnixNano()/int64(ticksEpoch),
+		end, ticks(before),
 	).Scan(&end)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return r, err
 	}
-	err = s.reads.QueryRowContext(
-		ctx, newestLasting, r.first, end-1).Scan(&r.last)
+	err = s.reads.QueryRowContext(ctx, newestLasting, r.first, end-1).Scan(&r.last)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = nil
 	}
 	return r, err
-}
-
-// strays are the archives in the folder that are neither recorded nor about to be made.
-func (s *Store) strays(next span) ([]string, error) {
-	names, err := fs.Glob(os.DirFS(s.opts.Dir), archivePattern)
-	return slices.DeleteFunc(names, func(name string) bool {
-		return name == archiveName(next.first, next.last) ||
-			slices.ContainsFunc(s.archived(), func(a *archive) bool { return a.name == name })
-	}), err
 }
 
 // makeArchive writes a range to a file, whose place in the folder is durable when it returns.
@@ -131,7 +121,12 @@ func (s *Store) makeArchive(ctx context.Context, r span) (_ *archive, err error)
 			err = errors.Join(err, removed(making))
 		}
 	}()
-	if err := s.extract(ctx, making, r); err != nil {
+	// SQLite would make it with the mode of the process, and it holds what only this user may read.
+	f, err := os.OpenFile(making, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // in our folder
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(f.Close(), s.extract(ctx, making, r)); err != nil {
 		return nil, err
 	}
 	if err := errors.Join(os.Chmod(making, 0o400), synced(making)); err != nil {
@@ -154,12 +149,29 @@ func (s *Store) makeArchive(ctx context.Context, r span) (_ *archive, err error)
 		return nil, err
 	}
 	a.path = filepath.Join(s.opts.Dir, a.name)
+	if err := a.free(ctx); err != nil {
+		return nil, err
+	}
 	if err := errors.Join(os.Rename(making, a.path), synced(s.opts.Dir)); err != nil {
 		return nil, err
 	}
 	return a, a.open(ctx)
 }
 
+// free returns an error when another file has the name of an archive that was just made: one of a
+// run that was broken off is the same, and any other may be the only copy of what it holds.
+func (a *archive) free(ctx context.Context) error {
+	sum, err := hashed(ctx, a.path, nil)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && bytes.Equal(sum, a.sum) {
+		return nil
+	}
+	return errors.Join(fmt.Errorf(
+		"%s is there already, isn't recorded in %s, and holds something else: move it out of the folder and keep it, "+
+			"because it may be the only copy of its events; docs/runbook.md says what to do", a.path, fileName,
+	), err)
+}
+
+// removed deletes a file that SQLite makes, with the one that it keeps beside it.
 func removed(path string) error {
 	for _, suffix := range []string{"", "-journal"} {
 		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -23,6 +23,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 
+	"agentkey/eventstore"
 	"agentkey/eventstore/embedded"
 	"agentkey/eventstore/eventstoretest"
 	"agentkey/eventstore/eventstoretest/wait"
@@ -97,13 +98,13 @@ func newHistory(w *wire, clock *months) *history {
 	h := &history{w: w, clock: clock, first: map[string][]*streams.AppendReq_ProposedMessage{}, gone: map[string]bool{}}
 	for _, category := range []string{
 		"agent-%d", "catalog-%d", "request-%d", "secret-%d", "once-%d", "snapshot-%d", "heads-%d", "load-%d", "agent%d",
-		"refusals-%d", "checkpoint-%d",
+		"refusals-%d", "checkpoint-%d", "installation-%d",
 	} {
 		for n := range 4 {
 			h.names = append(h.names, fmt.Sprintf(category, n))
 		}
 	}
-	h.names = append(h.names, "installation", "signing-keys")
+	h.names = append(h.names, "installation", "signing-keys", "agent-", "agent.")
 	return h
 }
 
@@ -405,8 +406,11 @@ func TestArchivingKilledAtAnyMoment(t *testing.T) {
 			time.Sleep(rand.N(takes))
 		}
 		kill(t, child)
-		_, err = os.Stat(filepath.Join(dir, "archive.tmp"))
+		unfinished, err := os.Stat(filepath.Join(dir, "archive.tmp"))
 		making := err == nil
+		if making && unfinished.Mode().Perm()&0o077 != 0 {
+			t.Errorf("what it was making is for others too: %v", unfinished.Mode())
+		}
 		w = serve(t, embedded.Options{Dir: dir})
 		if diff := cmp.Diff(before, w.asked(readOptions("", all))); diff != "" {
 			t.Fatalf("round %d (-want +got):\n%.2000s", round, diff)
@@ -450,7 +454,10 @@ func TestEachStepOfArchivingMayBeTheLast(t *testing.T) {
 	for _, name := range []string{filepath.Base(done.File), "archive-1-5.db", "archive.tmp"} {
 		raw, err := os.ReadFile(done.File)
 		if err == nil {
-			err = os.WriteFile(filepath.Join(was, name), raw[:len(raw)-1], 0o400)
+			if name != filepath.Base(done.File) { // that one got its name when it was whole
+				raw = raw[:len(raw)-1]
+			}
+			err = os.WriteFile(filepath.Join(was, name), raw, 0o400)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -611,12 +618,36 @@ func TestABackupHoldsWhatWasArchived(t *testing.T) {
 		t.Error("what is restored can't be archived again")
 	}
 	closed(t, w.store)
-	for _, name := range []string{"events.db", filepath.Base(archives(t, w.dir)[0])} {
-		if _, err := embedded.Restore(wait.Context(t), t.TempDir(), filepath.Join(w.dir, name), clock.clock); !errors.Is(
-			err, embedded.ErrNoBackup,
-		) {
-			t.Errorf("%s, which is a part of a log, was restored: %v", name, err)
+	part := filepath.Base(archives(t, w.dir)[0])
+	if _, err := embedded.Restore(wait.Context(t), t.TempDir(), filepath.Join(w.dir, part), clock.clock); !errors.Is(
+		err, embedded.ErrNoBackup,
+	) {
+		t.Errorf("%s, which is a part of a log, was restored: %v", part, err)
+	}
+	byHand := filepath.Join(w.dir, "events.db")
+	if _, err := embedded.Restore(wait.Context(t), t.TempDir(), byHand, clock.clock); err == nil ||
+		errors.Is(err, embedded.ErrNoBackup) || !strings.Contains(err.Error(), "agentkey backup --data") {
+		t.Errorf("what has archives beside it was restored: %v", err)
+	}
+	together, advised := t.TempDir(), filepath.Join(t.TempDir(), "advised.db")
+	for _, file := range append(archives(t, w.dir), byHand) {
+		if err := os.Link(file, filepath.Join(together, filepath.Base(file))); err != nil {
+			t.Fatal(err)
 		}
+	}
+	if _, err := embedded.Backup(wait.Context(t), together, advised, clock.clock); err != nil {
+		t.Fatal(err)
+	}
+	dir = t.TempDir()
+	if _, err := embedded.Restore(wait.Context(t), dir, advised, clock.clock); err != nil {
+		t.Fatal(err)
+	}
+	byAdvice := serve(t, embedded.Options{Dir: dir, Clock: clock.clock})
+	if got, _, err := byAdvice.read(readOptions(eventstore.BackupStream)); err != nil || len(got) != 2 {
+		t.Errorf("nothing says that it was restored: %v %v", got, err)
+	}
+	if got := byAdvice.asked(readOptions("", all)); cmp.Diff(before.Messages, got.Messages[:len(before.Messages)]) != "" {
+		t.Errorf("%d events of %d are restored", len(got.Messages), len(before.Messages))
 	}
 	if err := os.Remove(filepath.Join(w.dir, "events.db")); err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -9,14 +10,11 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"time"
-
-	"agentkey/eventstore/codec"
 )
 
 // archive is a read-only file with the lasting events of a range of positions. What else is in that
@@ -29,24 +27,20 @@ type archive struct {
 	bytes  int64
 	sum    []byte // SHA-256
 
-	path  string
-	db    *sql.DB
-	fault atomic.Pointer[string] // found when the whole file was read
+	path    string
+	db      *sql.DB
+	fault   atomic.Pointer[string] // it is another file: nothing is read from it any more
+	trouble atomic.Pointer[string] // it could not be checked, and is still read from
 }
 
 const (
 	archivePattern = "archive-*.db"
 	archiveIdle    = time.Minute // then a connection closes
 	checkEvery     = 24 * time.Hour
+	checkAgain     = 10 * time.Minute // after a check that did not come to an end
 )
 
 func archiveName(first, last int64) string { return fmt.Sprintf("archive-%d-%d.db", first, last) }
-
-// archivable reports whether the events of a stream may be in an archive: those that last for good.
-func archivable(stream string) bool {
-	category, _ := codec.Split(stream)
-	return category != codec.Unknown && category.Lifetime() == codec.Lasting
-}
 
 // recorded are the archives that a store's file names, oldest first.
 func recorded(ctx context.Context, db *sql.DB, dir string) ([]*archive, error) {
@@ -71,6 +65,14 @@ func recorded(ctx context.Context, db *sql.DB, dir string) ([]*archive, error) {
 const advice = "part of the event log is in it, and nothing is served without it: stop the process, put the " +
 	"file back from where it was moved or from a copy, and start again"
 
+// anotherFileError says that what is in the place of an archive has another size or another hash.
+type anotherFileError struct{ path, differs string }
+
+// Error implements error.
+func (e *anotherFileError) Error() string {
+	return fmt.Sprintf("%s isn't the archive that was made: %s; %s", e.path, e.differs, advice)
+}
+
 // present returns an error when no file of the right size is there.
 func (a *archive) present() error {
 	file, err := os.Stat(a.path)
@@ -80,9 +82,7 @@ func (a *archive) present() error {
 	case err != nil:
 		return fmt.Errorf("open the archive %s: %w", a.path, err)
 	case !file.Mode().IsRegular() || file.Size() != a.bytes:
-		return fmt.Errorf(
-			"%s isn't the archive that was made: it has %d bytes, not %d; %s", a.path, file.Size(), a.bytes, advice,
-		)
+		return &anotherFileError{a.path, fmt.Sprintf("it has %d bytes, not %d", file.Size(), a.bytes)}
 	}
 	return nil
 }
@@ -153,7 +153,7 @@ func (a *archive) check(ctx context.Context, rest func(worked time.Duration) tim
 		return fmt.Errorf("check the archive %s: %w", a.path, err)
 	}
 	if !slices.Equal(sum, a.sum) {
-		return fmt.Errorf("%s isn't the archive that was made: its SHA-256 is %x, not %x; %s", a.path, sum, a.sum, advice)
+		return &anotherFileError{a.path, fmt.Sprintf("its SHA-256 is %x, not %x", sum, a.sum)}
 	}
 	return nil
 }
@@ -199,7 +199,7 @@ func (s *Store) openArchives(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return s.warnOfStrays()
 }
 
 // archived are the open archives, oldest first.
@@ -221,185 +221,83 @@ func (s *Store) closeArchives() error {
 }
 
 // checkArchives reads all archives at the start and once a day, at a tenth of the pace that the
-// machine is capable of. One that isn't what was recorded isn't read from any more.
+// machine is capable of, until ctx ends.
 func (s *Store) checkArchives(ctx context.Context) {
-	again := time.NewTicker(checkEvery)
-	defer again.Stop()
 	for {
-		for _, a := range s.archived() {
-			err := a.check(ctx, func(worked time.Duration) time.Duration { return 9 * worked })
-			if err == nil || ctx.Err() != nil {
-				continue
-			}
-			text := a.name + " can't be used: the process that serves the event log has logged why, and docs/runbook.md " +
-				"says what to do"
-			a.fault.Store(&text)
-			s.opts.Logger.Error("an archive of the event log can't be used", slog.String("error", err.Error()))
+		next := checkEvery
+		if !s.checkOnce(ctx) {
+			next = checkAgain
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-again.C:
+		case <-time.After(next):
 		}
 	}
 }
 
-// ArchiveFault names an archive that can't be used; "" while nothing is known to be wrong.
+// checkOnce reads all archives. One that isn't what was recorded isn't read from any more. What
+// keeps a file from being checked may pass, and then says nothing about its content: that one is
+// only named, and checkOnce returns false.
+func (s *Store) checkOnce(ctx context.Context) (all bool) {
+	all = true
+	for _, a := range s.archived() {
+		err := a.check(ctx, func(worked time.Duration) time.Duration { return 9 * worked })
+		if ctx.Err() != nil {
+			return false
+		}
+		if err == nil {
+			a.trouble.Store(nil)
+			continue
+		}
+		text, said := a.name+" can't be checked", "an archive of the event log can't be checked; it is tried again"
+		into := &a.trouble
+		if _, another := errors.AsType[*anotherFileError](err); another {
+			text, said = a.name+" can't be used", "an archive of the event log can't be used"
+			into = &a.fault
+		} else {
+			all = false
+		}
+		text += ": the process that serves the event log has logged why, and docs/runbook.md says what to do"
+		into.Store(&text)
+		s.opts.Logger.Error(said, slog.String("error", err.Error()))
+	}
+	return all
+}
+
+// ArchiveFault names an archive that can't be used, or can't be checked at present; "" while
+// nothing is known to be wrong.
 func (s *Store) ArchiveFault() string {
 	for _, a := range s.archived() {
-		if fault := a.fault.Load(); fault != nil {
+		if fault := cmp.Or(a.fault.Load(), a.trouble.Load()); fault != nil {
 			return *fault
 		}
 	}
 	return ""
 }
 
-// window is up to which position a page may go, and how many events it has at most.
-type window struct {
-	to        int64
-	n         int
-	backwards bool
-}
-
-// view is how a page of the log is read forwards: whole events, or their names alone.
-type view struct {
-	own      *sql.Stmt
-	archived string // the same query
-	into     func(*sql.Rows, *record) error
-}
-
-// after reads the log forwards from a position, up to another.
-func (s *Store) after(ctx context.Context, from, to int64, n int) ([]record, error) {
-	return s.forwards(ctx, view{s.pages.after, afterPage, wholeEvent}, from, to, n)
-}
-
-// matching reads a page of the log between two positions. Where nothing is likely to match a
-// filter, it first looks at the names alone: of a page without a match they are all it returns.
-func (s *Store) matching(ctx context.Context, f filter, likely bool, first, last int64) ([]record, error) {
-	if !likely {
-		page, err := s.forwards(ctx, view{s.pages.names, namesPage, namesOnly}, first, last, pageSize)
-		if err != nil || !slices.ContainsFunc(page, f.matches) {
-			return page, err
-		}
-	}
-	return s.after(ctx, first, last, pageSize)
-}
-
-func (s *Store) forwards(ctx context.Context, v view, from, to int64, n int) ([]record, error) {
-	for {
-		known := s.archives.Load()
-		page, err := v.read(ctx, *known, from, to, n)
-		if err != nil || s.archives.Load() == known { // else an event may have moved between two reads
-			return page, err
-		}
-	}
-}
-
-// read reads one range after another, and from the store's own file only what the page of an
-// archive leaves room for.
-func (v view) read(ctx context.Context, archives []*archive, from, to int64, n int) ([]record, error) {
-	var out []record
-	for from <= to && len(out) < n {
-		end, rest := to, n-len(out)
-		var moved []record
-		if i := slices.IndexFunc(archives, func(a *archive) bool { return a.last >= from }); i >= 0 {
-			end = min(to, archives[i].last)
-			var err error
-			if moved, err = archives[i].readInto(ctx, v.into, v.archived, from, end, rest); err != nil {
-				return nil, err
-			}
-			if len(moved) == rest {
-				end = moved[rest-1].pos
-			}
-		}
-		page, err := scan(v.into)(v.own.QueryContext(ctx, from, end, rest)) //nolint:rowserrcheck // scan does it
-		if err != nil {
-			return nil, err
-		}
-		out, from = append(out, merged(page, moved, window{n: rest})...), end+1
-	}
-	return out, nil
-}
-
-// before reads the log backwards from below a position.
-func (s *Store) before(ctx context.Context, below int64, n int) ([]record, error) {
-	page, err := read(ctx, s.pages.before, below, n)
+// warnOfStrays names the archives in the folder that the store's file doesn't. They are read by
+// nobody, and are the only copy of their events where that file was replaced by an older copy.
+func (s *Store) warnOfStrays() error {
+	strays, err := s.strays(span{})
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("look for other archives: %w", err)
 	}
-	return s.withArchived(ctx, page, window{to: below - 1, n: n, backwards: true}, beforePage, below, n)
+	for _, name := range strays {
+		s.opts.Logger.Warn(
+			"an archive in the data folder isn't recorded in events.db, so nothing reads it; keep it, because it may be "+
+				"the only copy of its events; docs/runbook.md says what to do",
+			slog.String("file", filepath.Join(s.opts.Dir, name)),
+		)
+	}
+	return nil
 }
 
-// page reads a stream between two revisions, in either direction. What of it is archived is all
-// older than what isn't.
-func (s *Store) page(
-	ctx context.Context, name string, sid, first, last int64, n int, backwards bool,
-) ([]record, error) {
-	if first > last {
-		return nil, nil
-	}
-	stmt, query := s.pages.forward, forwardPage
-	if backwards {
-		stmt, query = s.pages.backward, backwardPage
-	}
-	page, err := read(ctx, stmt, sid, first, last, n)
-	if err != nil {
-		return nil, err
-	}
-	oldest := page
-	if backwards && len(page) > 0 {
-		oldest = page[len(page)-1:]
-	}
-	if !archivable(name) || begins(oldest, first) {
-		return page, nil
-	}
-	return s.withArchived(
-		ctx, page, window{to: math.MaxInt64, n: n, backwards: backwards}, query, sid, first, last, n,
-	)
-}
-
-// begins reports whether a page of a stream begins at a revision, so that no archive has more.
-func begins(page []record, revision int64) bool { return len(page) > 0 && page[0].rev == revision }
-
-// withArchived completes a page that was read from the store's own file with what a query finds in
-// the archives. That file must have been read first: what is moved meanwhile is then found in both,
-// and never in neither.
-func (s *Store) withArchived(
-	ctx context.Context, page []record, w window, query string, args ...any,
-) ([]record, error) {
-	archives := s.archived()
-	if w.backwards {
-		archives = slices.Clone(archives)
-		slices.Reverse(archives)
-	}
-	for _, a := range archives {
-		switch full := len(page) == w.n; {
-		case a.first > w.to:
-			continue
-		case full && !w.backwards && page[w.n-1].pos < a.first, full && w.backwards && page[w.n-1].pos > a.last:
-			return page, nil // what this archive and the next ones hold comes later
-		}
-		more, err := a.read(ctx, query, args...)
-		if err != nil {
-			return nil, err
-		}
-		page = merged(page, more, w)
-	}
-	return page, nil
-}
-
-// merged merges two pages in the order of the log. What is in both is there once.
-func merged(a, b []record, w window) []record {
-	out := make([]record, 0, min(len(a)+len(b), w.n))
-	for len(out) < w.n && len(a)+len(b) > 0 {
-		switch {
-		case len(b) == 0 || len(a) > 0 && a[0].pos != b[0].pos && (a[0].pos < b[0].pos) != w.backwards:
-			out, a = append(out, a[0]), a[1:]
-		case len(a) > 0 && a[0].pos == b[0].pos:
-			a = a[1:]
-		default:
-			out, b = append(out, b[0]), b[1:]
-		}
-	}
-	return out
+// strays are the archives in the folder that are neither recorded nor about to be made.
+func (s *Store) strays(next span) ([]string, error) {
+	names, err := fs.Glob(os.DirFS(s.opts.Dir), archivePattern)
+	return slices.DeleteFunc(names, func(name string) bool {
+		return name == archiveName(next.first, next.last) ||
+			slices.ContainsFunc(s.archived(), func(a *archive) bool { return a.name == name })
+	}), err
 }

@@ -25,6 +25,21 @@ type Copy struct {
 // ErrNoBackup says that a file isn't a whole event store.
 var ErrNoBackup = errors.New("this is not a backup of an event store, or it is damaged")
 
+// apartError says that a file is the store's own file of a log that has archives too.
+type apartError struct {
+	path     string
+	archives int
+}
+
+// Error implements error.
+func (e *apartError) Error() string {
+	return fmt.Sprintf(
+		"%s is a store's own file, copied by hand, and %d archives of its events are files beside that store: put them "+
+			"and it, as %s, into a folder of their own, make a backup of that with agentkey backup --data, and restore the "+
+			"backup", e.path, e.archives, fileName,
+	)
+}
+
 // Backup writes a consistent copy of the store in a data folder to a new file, whether or not a
 // process serves it: appends continue. What was archived is in the copy like everything else: one
 // file holds the whole log. The copy was checked and is durable when Backup returns, and
@@ -71,9 +86,9 @@ func Restore(ctx context.Context, dir, path string, clock func() time.Time) (Cop
 	if err != nil || len(there) > 0 {
 		return Copy{}, errors.Join(
 			fmt.Errorf(
-				"%s is there already: move every %s* and %s out of the folder, and keep them, before a backup takes "+
+				"in %s there is already %s: move every %s* and %s out of the folder, and keep them, before a backup takes "+
 					"their place",
-				filepath.Join(dir, strings.Join(there, ", ")), fileName, archivePattern,
+				dir, strings.Join(there, ", "), fileName, archivePattern,
 			),
 			err, leaveFolder(lock),
 		)
@@ -199,11 +214,11 @@ func whole(ctx context.Context, path string) (err error) {
 	if err != nil || version == 0 || tables != 3 {
 		return errors.Join(ErrNoBackup, err)
 	}
-	if err := db.QueryRowContext(ctx, `select count(*) from archives`).Scan(&archives); err != nil || archives > 0 {
-		return errors.Join(fmt.Errorf(
-			"%w: %d archives of its events are files beside the store that it was copied from by hand; put all of them "+
-				"into an empty data folder, without restore", ErrNoBackup, archives,
-		), err)
+	if err := db.QueryRowContext(ctx, `select count(*) from archives`).Scan(&archives); err != nil {
+		return fmt.Errorf("%w: %w", ErrNoBackup, err)
+	}
+	if archives > 0 { // put together by hand, nothing would hold credentials back
+		return &apartError{path, archives}
 	}
 	var verdict string
 	if err := db.QueryRowContext(ctx, `pragma integrity_check(1)`).Scan(&verdict); err != nil || verdict != "ok" {

@@ -110,7 +110,7 @@ func (s *service) readStream(
 }
 
 func (s *service) tooOld(i info, r record) bool {
-	return i.maxAge > 0 && s.store.opts.Clock().UnixNano()/int64(ticksEpoch)-r.created > i.maxAge*10_000_000
+	return i.maxAge > 0 && ticks(s.store.opts.Clock())-r.created > min(i.maxAge, math.MaxInt64/second)*second
 }
 
 func (s *service) readAll(

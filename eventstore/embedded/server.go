@@ -147,7 +147,7 @@ func (m *member) Read(ctx context.Context, _ *shared.Empty) (*gossip.ClusterInfo
 	}
 	id := newID()
 	return &gossip.ClusterInfo{Members: []*gossip.MemberInfo{{
-		InstanceId: structured(id), TimeStamp: time.Now().UnixNano() / int64(ticksEpoch), //nolint:forbidigo // of the protocol, nothing depends on it
+		InstanceId: structured(id), TimeStamp: ticks(time.Now()), //nolint:forbidigo // of the protocol, nothing depends on it
 		State: gossip.MemberInfo_Leader, IsAlive: true,
 		HttpEndPoint: &gossip.EndPoint{Address: host, Port: uint32(number)},
 	}}}, nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -159,13 +160,29 @@ var (
 	stillEmpty    = empty + ` and s.name = $3`
 )
 
-// named is the condition that a stream is of a category whose events live so long.
+// named is the condition that a stream is of a category whose events live so long. Those that have
+// one stream alone stay where they are: they are small, and each start reads them.
 func named(l codec.Lifetime) string {
 	var any []string
-	for _, c := range codec.Categories(l) {
-		any = append(any, fmt.Sprintf(`s.name >= '%[1]s-' and s.name < '%[1]s.'`, c))
+	for _, c := range kept(l) {
+		any = append(any, fmt.Sprintf(`s.name >= '%[1]s' and s.name < '%[2]s.'`, c.Stream(""), c))
 	}
 	return "(" + strings.Join(any, " or ") + ")"
+}
+
+// archivable reports whether named(codec.Lasting) holds for a stream, so that its events may be in
+// an archive.
+func archivable(stream string) bool {
+	return slices.ContainsFunc(lastingStreams, func(c codec.Category) bool {
+		return strings.HasPrefix(stream, c.Stream(""))
+	})
+}
+
+var lastingStreams = kept(codec.Lasting)
+
+// kept are the categories that named compares with.
+func kept(l codec.Lifetime) []codec.Category {
+	return slices.DeleteFunc(codec.Categories(l), codec.Category.Single)
 }
 
 // inBatches hands the streams that a query finds to the writer, so many at a time that appends need
@@ -174,7 +191,7 @@ func (s *Store) inBatches(
 	ctx context.Context, query string, fn func(context.Context, *sql.Conn, sweeping) ([]string, error),
 ) error {
 	for {
-		w := sweeping{head: int64(s.head.Load()), now: s.opts.Clock().UnixNano() / int64(ticksEpoch)} //nolint:gosec // positions fit
+		w := sweeping{head: int64(s.head.Load()), now: ticks(s.opts.Clock())} //nolint:gosec // positions fit
 		var err error
 		if w.names, err = names(ctx, s.reads, query, w.head, w.now, sweepBatch); err != nil || len(w.names) == 0 {
 			return err

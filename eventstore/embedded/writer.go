@@ -15,10 +15,15 @@ import (
 )
 
 const (
-	maxBatch   = 512 // requests in one commit
-	queueSize  = 4096
-	ticksEpoch = 100 * time.Nanosecond // of created
+	maxBatch  = 512 // requests in one commit
+	queueSize = 4096
 )
+
+// second is how many ticks a second has: of 100 ns, in which created counts.
+const second = int64(time.Second / (100 * time.Nanosecond))
+
+// ticks is a time as created has it. Nanoseconds would reach from 1678 to 2262 only.
+func ticks(t time.Time) int64 { return t.Unix()*second + int64(t.Nanosecond())/100 }
 
 // proposal is one event about to be written.
 type proposal struct {
@@ -185,7 +190,7 @@ func (w *writer) commit(batch []*request) {
 	}
 	t := &transaction{
 		writer: w, changed: map[string]info{}, ids: map[[16]byte]writtenID{}, last: w.last,
-		created: w.store.opts.Clock().UnixNano() / int64(ticksEpoch),
+		created: ticks(w.store.opts.Clock()),
 	}
 	var err error
 	var forgotten []string
