@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"agentkey/commands"
@@ -39,7 +40,9 @@ func (a *eventStoreArchive) Run(sh *shell) error {
 		done, err := o.store.Archive(ctx, end)
 		for _, name := range done.Strays {
 			_, _ = fmt.Fprintf(
-				sh.stderr, "%s in %s is not a part of the log: a run that was broken off left it. Remove it.\n", name, c.DataDir,
+				sh.stderr, "%s isn't recorded in events.db, so nothing reads it. Keep it: it may be the only copy of its "+
+					"events, as after events.db was replaced by an older copy. See docs/runbook.md.\n",
+				filepath.Join(c.DataDir, name),
 			)
 		}
 		if done.File != "" {
@@ -61,6 +64,9 @@ func (a *eventStoreArchive) end(now time.Time) (time.Time, error) {
 	if err != nil {
 		return month, usageError{errors.New("--through must be a month, such as 2026-03")}
 	}
+	if month.Year() < 1970 {
+		return month, usageError{fmt.Errorf("%s is before 1970-01, and no log is that old: choose a later month", a.Through)}
+	}
 	end := month.AddDate(0, 1, 0)
 	if now.Before(end) {
 		return end, usageError{fmt.Errorf("%s isn't over: choose an earlier month", a.Through)}
@@ -69,7 +75,8 @@ func (a *eventStoreArchive) end(now time.Time) (time.Time, error) {
 }
 
 // mustBeWhole reads the whole log, as the check in the background does, and returns how many events
-// it has. Every finding must have been confirmed, because an archive can't be repaired.
+// it has. Every finding must have been confirmed, because an archive can't be repaired. An event of
+// another application breaks nothing, and is archived like the others.
 func (o *office) mustBeWhole(ctx context.Context) (int, error) {
 	head, err := commands.NewInstallationLoop(o.env).Recent(ctx, "")
 	if err != nil {
@@ -80,14 +87,14 @@ func (o *office) mustBeWhole(ctx context.Context) (int, error) {
 	}
 	confirmed := map[string]bool{}
 	for _, f := range head.State.Findings {
-		if !f.Confirmed {
+		if f.Holds() {
 			return 0, unconfirmed(f.Finding)
 		}
 		confirmed[fmt.Sprintf("%d@%s", f.Revision, f.Stream)] = true
 	}
 	var found *codec.ForgedError
 	o.inst.Log.Found = func(e *codec.ForgedError) {
-		if found == nil && !confirmed[fmt.Sprintf("%d@%s", e.Revision, e.Stream)] {
+		if found == nil && e.Breaks() && !confirmed[fmt.Sprintf("%d@%s", e.Revision, e.Stream)] {
 			found = e
 		}
 	}

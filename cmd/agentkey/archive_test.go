@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"database/sql"
 	"os"
 	"path/filepath"
@@ -12,7 +13,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"agentkey/api"
+	"agentkey/domain/installation"
+	"agentkey/eventstore"
 	"agentkey/eventstore/eventstoretest/wait"
+	"agentkey/projections"
 )
 
 // aged puts what a stopped program has written two months back, as far as the store's own clock
@@ -107,6 +112,11 @@ func TestAnArchivedMonthIsStillTheLog(t *testing.T) {
 		says string
 	}{
 		this: {exitUsage, "isn't over"}, "March": {exitUsage, "such as 2026-03"}, last: {exitFault, "in use by process"},
+		time.Now().UTC().AddDate(0, 2, 0).Format("2006-01"): {exitUsage, "isn't over"},
+		"2026-13": {exitUsage, "such as 2026-03"}, "2026-00": {exitUsage, "such as 2026-03"},
+		"10000-01": {exitUsage, "such as 2026-03"}, "-500-01": {exitUsage, ""}, "9999-12": {exitUsage, "isn't over"},
+		"0001-01": {exitUsage, "before 1970-01"}, "1600-05": {exitUsage, "before 1970-01"},
+		"1969-12": {exitUsage, "before 1970-01"}, "2026-3": {exitUsage, "such as 2026-03"},
 	} {
 		if code, _, said := runCommand(t, p.env, "eventstore", "archive", "--through", through); code != want.code ||
 			!strings.Contains(said, want.says) {
@@ -126,6 +136,18 @@ func TestAnArchivedMonthIsStillTheLog(t *testing.T) {
 		t.Errorf("with an event that is altered: %d %s", code, said)
 	}
 	altered("{ ", "{")
+	stray := filepath.Join(p.Dir, "archive-1-5.db")
+	if err := os.WriteFile(stray, []byte("the only copy"), 0o400); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, said := runCommand(t, p.env, "eventstore", "archive", "--through", "1970-01"); code != exitOK ||
+		!strings.Contains(said, stray) || !strings.Contains(said, "only copy of its events") ||
+		strings.Contains(said, "emove") {
+		t.Errorf("with an archive that isn't recorded: %d %s", code, said)
+	}
+	if err := os.Remove(stray); err != nil {
+		t.Fatal(err)
+	}
 	whole := p.fileSize("events.db")
 	if said := p.shell("eventstore", "archive", "--through", last); !strings.Contains(said, "Moved ") {
 		t.Fatal(said)
@@ -251,4 +273,59 @@ func listening(p *program) <-chan struct{} {
 		}
 	}()
 	return done
+}
+
+// TestEventsOfAnotherApplicationAreArchived lets somebody write into a stream of ours. That is
+// found, and breaks nothing.
+func TestEventsOfAnotherApplicationAreArchived(t *testing.T) {
+	t.Parallel()
+	p := start(t, unlimited...)
+	p.unverified = true // that is the point
+	id, _ := p.admin().mustAgent("Bot")
+	p.office(func(ctx context.Context, o *office) error {
+		_, err := o.client.Append(
+			ctx, "agent-"+id, eventstore.Any,
+			eventstore.Event{ID: newID(), Type: "order.placed.v1", Data: []byte("{}"), Metadata: []byte("{}")},
+		)
+		return err
+	})
+	p.becomes(200, `"degraded"`, `"log_integrity"`, "1@agent-"+id+" is foreign")
+	p.settled()
+	p.stop()
+	p.aged()
+	last := time.Now().UTC().AddDate(0, 0, -time.Now().UTC().Day()).Format("2006-01")
+	if said := p.shell("eventstore", "archive", "--through", last); !strings.Contains(said, "Moved ") {
+		t.Error(said)
+	}
+	p.run()
+	if _, findings := p.integrity(); len(findings) != 1 || findings[0] != "foreign 1@agent-"+id {
+		t.Errorf("the findings are %v", findings)
+	}
+}
+
+// TestIntegrityNamesAllThatIsWrong has a finding and a damaged archive at once.
+func TestIntegrityNamesAllThatIsWrong(t *testing.T) {
+	t.Parallel()
+	found := []installation.Found{{Finding: installation.Finding{Stream: "agent-1", Revision: 4, Reason: "altered"}}}
+	for _, c := range []struct {
+		found  []installation.Found
+		others []string
+		status api.ReadinessCheckStatus
+		says   string
+	}{
+		{nil, nil, api.ReadinessCheckStatusOk, "the log was not read yet"},
+		{found, nil, api.ReadinessCheckStatusDegraded, "4@agent-1 is altered; see docs/runbook.md"},
+		{nil, []string{"archive-1-5.db can't be used"}, api.ReadinessCheckStatusDegraded, "archive-1-5.db can't be used"},
+		{
+			found,
+			[]string{"two heads", "archive-1-5.db can't be used"},
+			api.ReadinessCheckStatusDegraded,
+			"4@agent-1 is altered; see docs/runbook.md. Also: two heads. Also: archive-1-5.db can't be used",
+		},
+	} {
+		status, says := describeIntegrity(c.found, projections.IntegrityStatus{}, c.others...)
+		if status != c.status || says != c.says {
+			t.Errorf("%v: %s", status, says)
+		}
+	}
 }

@@ -130,13 +130,14 @@ func (h *health) look(ctx context.Context) api.Readiness {
 			"no credential is vended until agentkey confirm-restore was run",
 		)
 	}
-	integrity, detail := describeIntegrity(head.State.Findings, h.integrity.Status())
+	var others []string
 	if conflicts, err := h.ledger.Conflicts(ctx); err == nil && len(conflicts) > 0 { // otherwise its own check says so
-		integrity, detail = api.ReadinessCheckStatusDegraded, conflicts[0].Error()
+		others = append(others, conflicts[0].Error())
 	}
 	if h.store != nil && h.store.ArchiveFault() != "" {
-		integrity, detail = api.ReadinessCheckStatusDegraded, h.store.ArchiveFault()
+		others = append(others, h.store.ArchiveFault())
 	}
+	integrity, detail := describeIntegrity(head.State.Findings, h.integrity.Status(), others...)
 	if integrity != api.ReadinessCheckStatusOk {
 		worse(api.ReadinessStatusDegraded)
 	}

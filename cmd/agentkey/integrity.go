@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"agentkey/api"
@@ -46,8 +47,11 @@ func (h *health) Integrity(ctx context.Context, organization string) (api.AuditI
 	return out, nil
 }
 
-// describeIntegrity says what was found in the log and not confirmed; else where its reading is.
-func describeIntegrity(found []installation.Found, s projections.IntegrityStatus) (api.ReadinessCheckStatus, string) {
+// describeIntegrity says what was found in the log and not confirmed, and what else is wrong with
+// it; else where its reading is.
+func describeIntegrity(
+	found []installation.Found, s projections.IntegrityStatus, others ...string,
+) (api.ReadinessCheckStatus, string) {
 	var last installation.Found
 	open := 0
 	for _, f := range found {
@@ -55,13 +59,16 @@ func describeIntegrity(found []installation.Found, s projections.IntegrityStatus
 			open, last = open+1, f
 		}
 	}
-	switch {
-	case open > 0:
+	if open > 0 {
 		detail := fmt.Sprintf("%d@%s is %s", last.Revision, last.Stream, last.Reason)
 		if open > 1 {
 			detail += fmt.Sprintf(", and %d more", open-1)
 		}
-		return api.ReadinessCheckStatusDegraded, detail + "; see docs/runbook.md"
+		others = append([]string{detail + "; see docs/runbook.md"}, others...)
+	}
+	switch {
+	case len(others) > 0:
+		return api.ReadinessCheckStatusDegraded, strings.Join(others, ". Also: ")
 	case s.Running:
 		return api.ReadinessCheckStatusOk, fmt.Sprintf(
 			"reads the whole log: %d events checked, up to position %d of %d", s.Events, s.Position, s.Head,
