@@ -53,12 +53,13 @@ func (s *Server) ListAgents(ctx context.Context, r ListAgentsRequestObject) (Lis
 	if err != nil {
 		return nil, asked(err, "agent")
 	}
+	n := s.naming(call.Caller.Organization)
 	return ListAgents200JSONResponse{
 		Items: views(found.Items, func(a readmodels.Agent) Agent {
-			return s.agentView(call.ctx, call.Caller.Organization, a, model.now)
+			return n.agent(call.ctx, a, model.now)
 		}),
 		NextCursor: cursor(found.Next), Position: model.position,
-	}, nil
+	}, n.err
 }
 
 // GetAgent answers GET /api/admin/agents/{id}.
@@ -73,7 +74,8 @@ func (s *Server) GetAgent(ctx context.Context, r GetAgentRequestObject) (GetAgen
 		return nil, asked(err, "agent")
 	}
 	call.tag(found.Revision)
-	return GetAgent200JSONResponse(s.agentView(call.ctx, call.Caller.Organization, found, model.now)), nil
+	n := s.naming(call.Caller.Organization)
+	return GetAgent200JSONResponse(n.agent(call.ctx, found, model.now)), n.err
 }
 
 // RegisterAgent answers POST /api/admin/agents.
@@ -117,7 +119,7 @@ func (s *Server) changedAgent(call *call, id string, done commands.AgentResult) 
 	call.done(done.Position)
 	call.tag(done.State.Revision)
 	now := s.Clock()
-	return s.agentView(call.ctx, done.State.OrganizationID, agentLeft(id, done.State, now), now)
+	return s.naming(done.State.OrganizationID).agent(call.ctx, agentLeft(id, done.State, now), now)
 }
 
 // UpdateAgent answers PATCH /api/admin/agents/{id}.

@@ -18,11 +18,12 @@ func (s *Server) GetAdmin(ctx context.Context, _ GetAdminRequestObject) (GetAdmi
 	if err != nil {
 		return nil, err
 	}
+	n := s.naming(call.Caller.Organization)
 	out := GetAdmin200JSONResponse{
-		Actor: s.actor(call.ctx, call.Caller.Organization, call.Caller.Actor), Role: AdminRole(call.Caller.Role),
+		Actor: n.actor(call.ctx, call.Caller.Actor), Role: AdminRole(call.Caller.Role),
 	}
 	out.Organization.ID, out.Organization.Name = call.Caller.Organization, head.State.Name
-	return out, nil
+	return out, n.err
 }
 
 // ListAudit answers GET /api/admin/audit.
@@ -99,35 +100,33 @@ func (s *Server) noAction(action string) string {
 // auditEntry opens what an entry holds about the person or machine behind it. What was erased stays
 // absent.
 func (s *Server) auditEntry(ctx context.Context, e readmodels.AuditEntry) (AuditEntry, error) {
+	n := s.naming(e.Organization)
 	out := AuditEntry{
 		ID: e.ID, Position: int64(e.Position), Stream: e.Stream, Revision: int64(e.Revision), Action: e.Action, //nolint:gosec // a log never holds 2^63
 		AgentID: optional(e.AgentID), AgentName: optional(e.AgentName), ToolID: optional(e.ToolID),
 		CurrentAgentName: optional(e.Current.Agent), CurrentToolName: optional(e.Current.Tool),
 		ToolName: optional(e.ToolName), OccurredAt: e.OccurredAt.UTC(), Data: map[string]any{},
 		Target: AuditTarget{
-			Type: e.Target.Type, ID: e.Target.ID, Label: s.targetLabel(ctx, e), CurrentLabel: optional(e.Current.Target),
+			Type: e.Target.Type, ID: e.Target.ID, Label: n.target(ctx, e), CurrentLabel: optional(e.Current.Target),
 		},
 	}
 	if err := json.Unmarshal(e.Data, &out.Data); err != nil {
 		return AuditEntry{}, fmt.Errorf("read the data of %s: %w", e.ID, err)
 	}
-	personal, err := s.Reveal(ctx, e.Organization, e.Private)
-	if err != nil {
-		return AuditEntry{}, fmt.Errorf("open the personal data of %s: %w", e.ID, err)
-	}
+	personal := n.personal(ctx, e)
 	if e.Actor.Label == "" {
 		e.Actor.Label = personal.Label
 	}
-	out.Actor = s.actor(ctx, e.Organization, e.Actor)
+	out.Actor = n.actor(ctx, e.Actor)
 	out.Actor.CurrentLabel = optional(e.Current.Actor)
-	if out.OnBehalfOf = s.somebody(ctx, e.Organization, e.OnBehalfOf); out.OnBehalfOf != nil {
+	if out.OnBehalfOf = n.somebody(ctx, e.OnBehalfOf); out.OnBehalfOf != nil {
 		out.OnBehalfOf.CurrentLabel = optional(e.Current.OnBehalfOf)
 	}
 	if e.RequestID == "" { // an operator's command, or what followed from an event
-		return out, nil
+		return out, n.err
 	}
 	out.Request = &AuditRequest{
 		ID: e.RequestID, IP: optional(personal.Address), UserAgent: optional(personal.UserAgent),
 	}
-	return out, nil
+	return out, n.err
 }

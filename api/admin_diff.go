@@ -31,22 +31,21 @@ func (s *Server) DiffAudit(ctx context.Context, r DiffAuditRequestObject) (DiffA
 	if err != nil {
 		return nil, asked(err, "audit entry")
 	}
+	n := s.naming(organization)
 	return DiffAudit200JSONResponse{
 		From: int64(from.Position), To: int64(to.Position), //nolint:gosec // a log never holds 2^63
-		Changes:    s.changeViews(call.ctx, organization, found.Items),
+		Changes:    n.changes(call.ctx, found.Items),
 		NextCursor: cursor(found.Next),
-	}, nil
+	}, n.err
 }
 
-func (s *Server) changeViews(
-	ctx context.Context, organization string, changes []readmodels.AccessChange,
-) []AccessChange {
+func (n *naming) changes(ctx context.Context, changes []readmodels.AccessChange) []AccessChange {
 	return views(changes, func(c readmodels.AccessChange) AccessChange {
 		out := AccessChange{
 			Agent:  Named{ID: c.AgentID, Name: c.AgentName},
 			Tool:   Named{ID: c.ToolID, Name: c.ToolName},
-			Before: s.effectiveView(ctx, organization, c.Before),
-			After:  s.effectiveView(ctx, organization, c.After),
+			Before: n.effective(ctx, c.Before),
+			After:  n.effective(ctx, c.After),
 			Events: c.Events,
 		}
 		if out.Events == nil {
@@ -56,15 +55,13 @@ func (s *Server) changeViews(
 	})
 }
 
-func (s *Server) effectiveView(
-	ctx context.Context, organization string, a *readmodels.EffectiveAccess,
-) *EffectiveAccess {
+func (n *naming) effective(ctx context.Context, a *readmodels.EffectiveAccess) *EffectiveAccess {
 	if a == nil {
 		return nil
 	}
 	return &EffectiveAccess{
 		Origin: EffectiveAccessOrigin(a.Origin), RequestID: optional(a.RequestID), Reason: optional(a.Reason),
-		ApprovedAt: a.ApprovedAt.UTC(), ApprovedBy: s.actor(ctx, organization, a.ApprovedBy),
+		ApprovedAt: a.ApprovedAt.UTC(), ApprovedBy: n.actor(ctx, a.ApprovedBy),
 		ExpiresAt: optionalTime(a.ExpiresAt),
 	}
 }

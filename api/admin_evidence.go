@@ -60,21 +60,19 @@ func (s *Server) GetAuditEvidence(
 func (x *evidence) period(from, to time.Time) error {
 	s, ctx := x.server, x.call.ctx
 	end, final, err := s.Models.MomentBefore(ctx, x.organization, to)
-	if err == nil && !final {
+	unsure := func() bool { return !final && (err == nil || errors.Is(err, readmodels.ErrNotFound)) }
+	if unsure() {
 		// nothing has happened since, as far as the read model is
-		if wait := settles - s.Clock().Sub(to); wait > 0 {
+		wait := settles - s.Clock().Sub(to)
+		newest, failed := s.Export.Newest(ctx)
+		if failed != nil {
+			return s.proven(failed, "period")
+		}
+		if failed := s.reached(x.call, newest); failed != nil {
+			return failed
+		}
+		if end, final, err = s.Models.MomentBefore(ctx, x.organization, to); unsure() && wait > 0 {
 			return s.proven(&audit.NotCoveredError{RetryAfter: wait.Truncate(time.Second) + time.Second}, "period")
-		}
-		newest, err := s.Export.Newest(ctx)
-		if err != nil {
-			return s.proven(err, "period")
-		}
-		if err := s.reached(x.call, newest); err != nil {
-			return err
-		}
-		end, _, err = s.Models.MomentBefore(ctx, x.organization, to)
-		if err != nil {
-			return asked(err, "audit entry")
 		}
 	}
 	if errors.Is(err, readmodels.ErrNotFound) {
@@ -154,7 +152,11 @@ func (x evidence) file(ctx context.Context, name string, w io.Writer) error {
 			ctx context.Context, p readmodels.Page,
 		) (readmodels.List[AccessChange], error) {
 			found, err := s.Models.AccessChanges(ctx, organization, x.begin, x.end, p)
-			return readmodels.List[AccessChange]{Items: s.changeViews(ctx, organization, found.Items), Next: found.Next}, err
+			if err != nil {
+				return readmodels.List[AccessChange]{}, asked(err, "audit entry")
+			}
+			n := s.naming(organization)
+			return readmodels.List[AccessChange]{Items: n.changes(ctx, found.Items), Next: found.Next}, n.err
 		})
 	case export.ExposureFile:
 		return writeTable(ctx, w, name, exposureColumns, exposureRows(then, organization, readmodels.GrantFilter{}))
@@ -167,9 +169,13 @@ func (x evidence) file(ctx context.Context, name string, w io.Writer) error {
 func (s *Server) identityRows(model view, organization string) rows[Agent] {
 	return func(ctx context.Context, p readmodels.Page) (readmodels.List[Agent], error) {
 		found, err := model.Agents(ctx, organization, readmodels.AgentFilter{}, model.now, p)
+		if err != nil {
+			return readmodels.List[Agent]{}, asked(err, "agent")
+		}
+		n := s.naming(organization)
 		return readmodels.List[Agent]{Items: views(found.Items, func(a readmodels.Agent) Agent {
-			return s.agentView(ctx, organization, a, model.now)
-		}), Next: found.Next}, err
+			return n.agent(ctx, a, model.now)
+		}), Next: found.Next}, n.err
 	}
 }
 

@@ -222,23 +222,21 @@ func (x auditExport) append(ctx context.Context, text []byte, entries []readmode
 
 // exported opens and names what an entry holds, as the list of the audit shows it.
 func (s *Server) exported(ctx context.Context, e readmodels.AuditEntry) (export.Entry, error) {
-	personal, err := s.Reveal(ctx, e.Organization, e.Private)
-	if err != nil {
-		return export.Entry{}, fmt.Errorf("open the personal data of %s: %w", e.ID, err)
-	}
+	n := s.naming(e.Organization)
+	personal := n.personal(ctx, e)
 	if e.Actor.Label == "" {
 		e.Actor.Label = personal.Label
 	}
-	e.Actor.Label = value(s.actor(ctx, e.Organization, e.Actor).Label)
-	if by := s.somebody(ctx, e.Organization, e.OnBehalfOf); by != nil {
+	e.Actor.Label = value(n.actor(ctx, e.Actor).Label)
+	if by := n.somebody(ctx, e.OnBehalfOf); by != nil {
 		e.OnBehalfOf.Label = value(by.Label)
 	}
-	e.Target.Label = s.targetLabel(ctx, e)
+	e.Target.Label = n.target(ctx, e)
 	out := export.Entry{AuditEntry: e, Version: s.Version}
 	if e.RequestID != "" {
 		out.Address, out.UserAgent = personal.Address, personal.UserAgent
 	}
-	return out, nil
+	return out, n.err
 }
 
 // exportWriter writes an answer of any length. The limit of time that holds for a whole answer

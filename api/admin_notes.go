@@ -21,10 +21,11 @@ func (s *Server) ListInstructionSuggestions(
 	if err != nil {
 		return nil, asked(err, "note")
 	}
-	view := func(n readmodels.Note) Note { return s.noteView(call.ctx, call.Caller.Organization, n) }
+	n := s.naming(call.Caller.Organization)
 	return ListInstructionSuggestions200JSONResponse{
-		Items: views(found.Items, view), NextCursor: cursor(found.Next),
-	}, nil
+		Items:      views(found.Items, func(x readmodels.Note) Note { return n.note(call.ctx, x) }),
+		NextCursor: cursor(found.Next),
+	}, n.err
 }
 
 // GetInstructionSuggestion answers GET /api/admin/instruction-suggestions/{id}, from the note's
@@ -44,18 +45,22 @@ func (s *Server) GetInstructionSuggestion(
 	if err := s.refreshNames(call.ctx, backers); err != nil {
 		return nil, err
 	}
-	view, err := s.noteNow(call, found)
+	n := s.naming(call.Caller.Organization)
+	view, err := s.noteNow(call, n, found)
+	if err == nil {
+		err = n.err
+	}
 	return GetInstructionSuggestion200JSONResponse(view), err
 }
 
-func (s *Server) noteView(ctx context.Context, organization string, n readmodels.Note) Note {
+func (n *naming) note(ctx context.Context, x readmodels.Note) Note {
 	out := Note{
-		ID: n.ID, ToolID: n.ToolID, ToolName: n.ToolName, Learned: n.Learned, Status: NoteStatus(n.Status),
-		GuideVersion: n.GuideVersion, CurrentVersion: n.CurrentVersion, BackerCount: len(n.Backers),
-		Backers: views(n.Backers, backerView), CreatedAt: n.CreatedAt.UTC(), LastActivityAt: n.LastActivityAt.UTC(),
-		DecidedAt: optionalTime(n.DecidedAt), DismissalReason: optional(n.DismissalReason),
+		ID: x.ID, ToolID: x.ToolID, ToolName: x.ToolName, Learned: x.Learned, Status: NoteStatus(x.Status),
+		GuideVersion: x.GuideVersion, CurrentVersion: x.CurrentVersion, BackerCount: len(x.Backers),
+		Backers: views(x.Backers, backerView), CreatedAt: x.CreatedAt.UTC(), LastActivityAt: x.LastActivityAt.UTC(),
+		DecidedAt: optionalTime(x.DecidedAt), DismissalReason: optional(x.DismissalReason),
 	}
-	out.DecidedBy = s.somebody(ctx, organization, n.DecidedBy)
+	out.DecidedBy = n.somebody(ctx, x.DecidedBy)
 	return out
 }
 
@@ -88,17 +93,15 @@ func (s *Server) DismissInstructionSuggestion(
 // changedNote is a note as a command of this call left it.
 func (s *Server) changedNote(call *call, done commands.NoteResult) (Note, error) {
 	call.done(done.Position)
-	return s.noteNow(call, done)
+	return s.noteNow(call, s.naming(call.Caller.Organization), done)
 }
 
 // noteNow is a note as its stream has it.
-func (s *Server) noteNow(call *call, done commands.NoteResult) (Note, error) {
+func (s *Server) noteNow(call *call, n *naming, done commands.NoteResult) (Note, error) {
 	call.shows(done.Digest())
 	offered, err := s.Tools.Catalogs.Cached(call.ctx, call.Caller.Organization)
 	if err != nil {
 		return Note{}, err
 	}
-	return s.noteView(
-		call.ctx, call.Caller.Organization, s.noteLeft(call.ctx, done, offered.State.Tools[done.ToolID]),
-	), nil
+	return n.note(call.ctx, s.noteLeft(call.ctx, done, offered.State.Tools[done.ToolID])), nil
 }

@@ -38,7 +38,7 @@ func (s *Server) ReportDecisions(
 	}
 	found, err := out.rows(call.ctx, p)
 	if err != nil {
-		return nil, asked(err, "report")
+		return nil, err
 	}
 	return ReportDecisions200JSONResponse{
 		From: q.From, To: q.To, Position: ReportPosition(out.position), Items: found.Items, //nolint:gosec // a log never holds 2^63
@@ -51,6 +51,9 @@ func (s *Server) decisionRows(
 ) rows[DecisionReportItem] {
 	return func(ctx context.Context, p readmodels.Page) (readmodels.List[DecisionReportItem], error) {
 		found, err := model.Decisions(ctx, organization, filter, after, p)
+		if err != nil {
+			return readmodels.List[DecisionReportItem]{}, asked(err, "report")
+		}
 		items := make([]DecisionReportItem, len(found.Items))
 		for i := 0; i < len(items) && err == nil; i++ {
 			items[i], err = s.decisionItem(ctx, found.Items[i])

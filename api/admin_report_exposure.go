@@ -37,7 +37,7 @@ func (s *Server) ReportExposure(
 	}
 	found, err := out.rows(call.ctx, p)
 	if err != nil {
-		return nil, asked(err, "report")
+		return nil, err
 	}
 	return ReportExposure200JSONResponse{
 		Position: ReportPosition(out.position), Items: found.Items, NextCursor: cursor(found.Next), //nolint:gosec // a log never holds 2^63
@@ -47,7 +47,8 @@ func (s *Server) ReportExposure(
 func exposureRows(model view, organization string, filter readmodels.GrantFilter) rows[ExposureReportItem] {
 	return func(ctx context.Context, p readmodels.Page) (readmodels.List[ExposureReportItem], error) {
 		found, err := model.Exposures(ctx, organization, filter, model.now, p)
-		return readmodels.List[ExposureReportItem]{Items: views(found.Items, exposureItem), Next: found.Next}, err
+		items := views(found.Items, exposureItem)
+		return readmodels.List[ExposureReportItem]{Items: items, Next: found.Next}, asked(err, "report")
 	}
 }
 

@@ -37,7 +37,7 @@ func (s *Server) ReportAccessReview(
 	}
 	found, err := out.rows(call.ctx, p)
 	if err != nil {
-		return nil, asked(err, "report")
+		return nil, err
 	}
 	return ReportAccessReview200JSONResponse{
 		Position: ReportPosition(out.position), Items: found.Items, NextCursor: cursor(found.Next), //nolint:gosec // a log never holds 2^63
@@ -53,20 +53,23 @@ func (s *Server) accessReviewRows(
 		if err == nil && model.position != nil {
 			err = model.CountGrantFetches(ctx, organization, found.Items)
 		}
+		if err != nil {
+			return readmodels.List[AccessReviewItem]{}, asked(err, "report")
+		}
+		n := s.naming(organization)
 		return readmodels.List[AccessReviewItem]{Items: views(found.Items, func(g readmodels.Grant) AccessReviewItem {
-			return s.accessReviewItem(ctx, organization, g)
-		}), Next: found.Next}, err
+			return accessReviewItem(n.grant(ctx, g))
+		}), Next: found.Next}, n.err
 	}
 }
 
-func (s *Server) accessReviewItem(ctx context.Context, organization string, g readmodels.Grant) AccessReviewItem {
-	view := s.grantView(ctx, organization, g)
+func accessReviewItem(view Grant) AccessReviewItem {
 	return AccessReviewItem{
 		AgentID: view.AgentID, AgentName: view.AgentName, CurrentAgentName: view.CurrentAgentName,
 		ToolID: view.ToolID, ToolName: view.ToolName, CurrentToolName: view.CurrentToolName,
 		Origin: AccessReviewItemOrigin(view.Origin), GrantedAt: value(view.ApprovedAt), GrantedBy: value(view.ApprovedBy),
-		RequestID: view.RequestID, Reason: view.Reason, ExpiresAt: view.ExpiresAt, FetchCount: g.FetchCount,
-		LastFetchedAt: view.LastFetchedAt, NeverUsed: g.FetchCount == 0,
+		RequestID: view.RequestID, Reason: view.Reason, ExpiresAt: view.ExpiresAt, FetchCount: value(view.FetchCount),
+		LastFetchedAt: view.LastFetchedAt, NeverUsed: value(view.FetchCount) == 0,
 	}
 }
 

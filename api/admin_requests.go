@@ -28,13 +28,14 @@ func (s *Server) ListRequests(ctx context.Context, r ListRequestsRequestObject) 
 	if err != nil {
 		return nil, asked(err, "request")
 	}
+	n := s.naming(call.Caller.Organization)
 	return ListRequests200JSONResponse{
 		Items: views(
 			found.Items,
-			func(q readmodels.Request) Request { return s.requestView(call.ctx, call.Caller.Organization, q) },
+			func(q readmodels.Request) Request { return n.request(call.ctx, q) },
 		),
 		NextCursor: cursor(found.Next), Position: model.position,
-	}, nil
+	}, n.err
 }
 
 // GetRequest answers GET /api/admin/requests/{id}. What a human may decide about comes from its
@@ -67,14 +68,16 @@ func (s *Server) formerRequest(call *call, r GetRequestRequestObject) (GetReques
 	if err != nil {
 		return nil, asked(err, "request")
 	}
-	out := s.requestView(call.ctx, call.Caller.Organization, found)
+	n := s.naming(call.Caller.Organization)
+	out := n.request(call.ctx, found)
 	call.showsDecided(out)
-	return GetRequest200JSONResponse(out), nil
+	return GetRequest200JSONResponse(out), n.err
 }
 
 // request returns one request, with the digest of what a human may decide about; "" for one that
 // comes from the read model.
 func (s *Server) request(call *call, id string) (out Request, digest string, err error) {
+	n := s.naming(call.Caller.Organization)
 	newest, is, err := s.Grants.Get(call.ctx, call.meta(), id)
 	if err != nil {
 		return Request{}, "", err
@@ -82,13 +85,13 @@ func (s *Server) request(call *call, id string) (out Request, digest string, err
 	if status := newest.Grant().Status; is && newest.Tool.Name != "" && !newest.Withdrawn() &&
 		(status == agent.Pending || status == agent.Approved || status == agent.Denied || status == agent.Withdrawn) {
 		named := s.requestNamed(call, requestLeft(newest))
-		return s.requestView(call.ctx, call.Caller.Organization, named), newest.Digest(), nil
+		return n.request(call.ctx, named), newest.Digest(), n.err
 	}
 	found, err := s.Models.Request(call.ctx, call.Caller.Organization, id)
 	if err != nil {
 		return Request{}, "", asked(err, "request")
 	}
-	return s.requestView(call.ctx, call.Caller.Organization, found), "", nil
+	return n.request(call.ctx, found), "", n.err
 }
 
 // requestNamed names the agent and the tool of a decided request as they were called then, which
@@ -162,7 +165,7 @@ func (s *Server) ApproveRequest(
 	}
 	call.done(done.Position)
 	call.shows(done.Digest())
-	return ApproveRequest200JSONResponse(s.requestView(call.ctx, call.Caller.Organization, requestLeft(done))), nil
+	return ApproveRequest200JSONResponse(s.naming(call.Caller.Organization).request(call.ctx, requestLeft(done))), nil
 }
 
 // DenyRequest answers POST /api/admin/requests/{id}/deny.
@@ -178,7 +181,7 @@ func (s *Server) DenyRequest(ctx context.Context, r DenyRequestRequestObject) (D
 	}
 	call.done(done.Position)
 	call.shows(done.Digest())
-	return DenyRequest200JSONResponse(s.requestView(call.ctx, call.Caller.Organization, requestLeft(done))), nil
+	return DenyRequest200JSONResponse(s.naming(call.Caller.Organization).request(call.ctx, requestLeft(done))), nil
 }
 
 // ListGrants answers GET /api/admin/grants.
@@ -199,16 +202,17 @@ func (s *Server) ListGrants(ctx context.Context, r ListGrantsRequestObject) (Lis
 	if err != nil {
 		return nil, asked(err, "grant")
 	}
+	n := s.naming(call.Caller.Organization)
 	return ListGrants200JSONResponse{
 		Items: views(found.Items, func(g readmodels.Grant) Grant {
-			out := s.grantView(call.ctx, call.Caller.Organization, g)
+			out := n.grant(call.ctx, g)
 			if model.position != nil {
 				out.FetchCount = nil
 			}
 			return out
 		}),
 		NextCursor: cursor(found.Next), Position: model.position,
-	}, nil
+	}, n.err
 }
 
 // AssignTool answers POST /api/admin/agents/{id}/grants.
@@ -226,7 +230,7 @@ func (s *Server) AssignTool(ctx context.Context, r AssignToolRequestObject) (Ass
 		return nil, err
 	}
 	call.done(done.Position)
-	return AssignTool201JSONResponse(s.grantView(call.ctx, call.Caller.Organization, grantLeft(done, s.Clock()))), nil
+	return AssignTool201JSONResponse(s.naming(call.Caller.Organization).grant(call.ctx, grantLeft(done, s.Clock()))), nil
 }
 
 // ReplaceGrantCredential answers PUT /api/admin/agents/{id}/grants/{tool_id}/credential.
@@ -247,7 +251,7 @@ func (s *Server) ReplaceGrantCredential(
 	}
 	call.done(done.Position)
 	grant := s.grantNamed(call, grantLeft(done, s.Clock()))
-	return ReplaceGrantCredential200JSONResponse(s.grantView(call.ctx, call.Caller.Organization, grant)), nil
+	return ReplaceGrantCredential200JSONResponse(s.naming(call.Caller.Organization).grant(call.ctx, grant)), nil
 }
 
 // RevokeGrant answers DELETE /api/admin/agents/{id}/grants/{tool_id}.

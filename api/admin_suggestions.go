@@ -33,12 +33,11 @@ func (s *Server) ListSuggestions(
 	if err != nil {
 		return nil, asked(err, "suggestion")
 	}
-	view := func(x readmodels.Suggestion) Suggestion {
-		return s.suggestionView(call.ctx, call.Caller.Organization, x)
-	}
+	n := s.naming(call.Caller.Organization)
+	view := func(x readmodels.Suggestion) Suggestion { return n.suggestion(call.ctx, x) }
 	return ListSuggestions200JSONResponse{
 		Items: views(found, view), NextCursor: demandCursor(next), Position: model.position,
-	}, nil
+	}, n.err
 }
 
 // demandOf reads where a page of suggestions begins.
@@ -82,6 +81,7 @@ func (s *Server) GetSuggestion(ctx context.Context, r GetSuggestionRequestObject
 		return nil, domain.NotFound("suggestion")
 	}
 	call.shows(head.State.Digest(r.ID))
+	n := s.naming(call.Caller.Organization)
 	if x.Status == catalog.StatusPending || x.Status == catalog.StatusDismissed {
 		backers := make([]string, len(x.Backers))
 		for i, b := range x.Backers {
@@ -90,9 +90,7 @@ func (s *Server) GetSuggestion(ctx context.Context, r GetSuggestionRequestObject
 		if err := s.refreshNames(call.ctx, backers); err != nil {
 			return nil, err
 		}
-		return GetSuggestion200JSONResponse(
-			s.suggestionView(call.ctx, call.Caller.Organization, s.suggestionLeft(call.ctx, r.ID, head.State)),
-		), nil
+		return GetSuggestion200JSONResponse(n.suggestion(call.ctx, s.suggestionLeft(call.ctx, r.ID, head.State))), n.err
 	}
 	found, err := s.Models.Suggestion(call.ctx, call.Caller.Organization, r.ID)
 	if err != nil {
@@ -103,7 +101,7 @@ func (s *Server) GetSuggestion(ctx context.Context, r GetSuggestionRequestObject
 	if x.DecidedBy != nil {
 		found.DecidedBy = *x.DecidedBy
 	}
-	return GetSuggestion200JSONResponse(s.suggestionView(call.ctx, call.Caller.Organization, found)), nil
+	return GetSuggestion200JSONResponse(n.suggestion(call.ctx, found)), n.err
 }
 
 // formerSuggestion answers what a suggestion was at as_of; see formerRequest.
@@ -116,21 +114,22 @@ func (s *Server) formerSuggestion(call *call, r GetSuggestionRequestObject) (Get
 	if err != nil {
 		return nil, asked(err, "suggestion")
 	}
-	out := s.suggestionView(call.ctx, call.Caller.Organization, found)
+	n := s.naming(call.Caller.Organization)
+	out := n.suggestion(call.ctx, found)
 	call.showsDecided(out)
-	return GetSuggestion200JSONResponse(out), nil
+	return GetSuggestion200JSONResponse(out), n.err
 }
 
-func (s *Server) suggestionView(ctx context.Context, organization string, x readmodels.Suggestion) Suggestion {
+func (n *naming) suggestion(ctx context.Context, x readmodels.Suggestion) Suggestion {
 	out := Suggestion{
 		ID: x.ID, Name: x.Name, URL: optional(x.URL), Status: SuggestionStatus(x.Status), ToolID: optional(x.ToolID),
 		BackerCount: x.BackerCount, Backers: views(x.Backers, wantedBy), Related: views(x.Related, relatedView),
 		CreatedAt: x.CreatedAt.UTC(), LastActivityAt: x.LastActivityAt.UTC(), DecidedAt: optionalTime(x.DecidedAt),
 		DismissalReason: optional(x.DismissalReason),
-		TemplateID:      s.templateOf(x.Name, x.URL),
+		TemplateID:      n.server.templateOf(x.Name, x.URL),
 		ConfusableWith:  confusableView(x.Confusable),
 	}
-	out.DecidedBy = s.somebody(ctx, organization, x.DecidedBy)
+	out.DecidedBy = n.somebody(ctx, x.DecidedBy)
 	return out
 }
 
@@ -202,6 +201,6 @@ func (s *Server) DismissSuggestion(
 	call.done(done.Position)
 	call.shows(done.State.Digest(r.ID))
 	return DismissSuggestion200JSONResponse(
-		s.suggestionView(call.ctx, call.Caller.Organization, s.suggestionLeft(call.ctx, r.ID, done.State)),
+		s.naming(call.Caller.Organization).suggestion(call.ctx, s.suggestionLeft(call.ctx, r.ID, done.State)),
 	), nil
 }

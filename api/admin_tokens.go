@@ -39,8 +39,9 @@ func (s *Server) ListServiceTokens(
 	if err != nil {
 		return nil, err
 	}
-	items := views(all, func(t organization.Token) ServiceToken { return s.serviceToken(call, t, used[t.ID]) })
-	return ListServiceTokens200JSONResponse{Items: items, NextCursor: cursor(uint64(rest))}, nil
+	n := s.naming(call.Caller.Organization)
+	items := views(all, func(t organization.Token) ServiceToken { return n.serviceToken(call.ctx, t, used[t.ID]) })
+	return ListServiceTokens200JSONResponse{Items: items, NextCursor: cursor(uint64(rest))}, n.err
 }
 
 // CreateServiceToken answers POST /api/admin/service-tokens.
@@ -61,7 +62,8 @@ func (s *Server) CreateServiceToken(
 	call.done(made.Position)
 	call.header.Set("Cache-Control", "no-store, private")
 	return CreateServiceToken201JSONResponse{
-		Token: s.serviceToken(call, made.Token, time.Time{}), Secret: optional(made.Text),
+		Token:  s.naming(call.Caller.Organization).serviceToken(call.ctx, made.Token, time.Time{}),
+		Secret: optional(made.Text),
 	}, nil
 }
 
@@ -78,15 +80,12 @@ func (s *Server) RevokeServiceToken(
 	return RevokeServiceToken204Response{}, nil
 }
 
-func (s *Server) serviceToken(call *call, t organization.Token, used time.Time) ServiceToken {
-	named, err := s.RevealName(call.ctx, call.Caller.Organization, t.ID, t.Sealed)
-	if err != nil {
-		named.Name = ""
-	}
+func (n *naming) serviceToken(ctx context.Context, t organization.Token, used time.Time) ServiceToken {
+	named := n.open(ctx, t.ID, t.Sealed)
 	return ServiceToken{
 		ID: t.ID, Name: named.Name, Note: optional(named.Note), Role: ServiceTokenRole(t.Role),
-		Prefix: s.Organizations.Prefix(call.Caller.Organization, t), CreatedAt: t.CreatedAt,
-		CreatedBy: s.actor(call.ctx, call.Caller.Organization, t.CreatedBy), LastUsedAt: optionalTime(used),
+		Prefix: n.server.Organizations.Prefix(n.organization, t), CreatedAt: t.CreatedAt,
+		CreatedBy: n.actor(ctx, t.CreatedBy), LastUsedAt: optionalTime(used),
 		ExpiresAt: optionalTime(t.ExpiresAt), RevokedAt: optionalTime(t.RevokedAt),
 	}
 }

@@ -163,16 +163,17 @@ func (s *Server) ListInstructions(
 	if err != nil {
 		return nil, asked(err, "tool")
 	}
+	n := s.naming(call.Caller.Organization)
 	return ListInstructions200JSONResponse{
 		Items: views(found.Items, func(i readmodels.Instructions) InstructionsVersion {
 			return InstructionsVersion{
 				Version: i.Version, Instructions: i.Text, RestoredFrom: optional(i.RestoredFrom),
 				CreatedAt: i.CreatedAt,
-				CreatedBy: s.actor(call.ctx, call.Caller.Organization, i.CreatedBy),
+				CreatedBy: n.actor(call.ctx, i.CreatedBy),
 			}
 		}),
 		NextCursor: cursor(found.Next),
-	}, nil
+	}, n.err
 }
 
 // RestoreInstructions answers POST /api/admin/tools/{id}/instructions/{version}/restore.

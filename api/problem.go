@@ -105,7 +105,7 @@ func (s *Server) problem(call *call, err error) (status int, document []byte, re
 // decided names what was decided about already, with who did and when.
 func (s *Server) decided(call *call, ended domain.Decided) Decided {
 	out := Decided{ID: ended.ID, Status: DecidedStatus(ended.Status), DecidedAt: optionalTime(ended.At)}
-	out.DecidedBy = s.somebody(call.ctx, call.Caller.Organization, value(ended.By))
+	out.DecidedBy = s.naming(call.Caller.Organization).somebody(call.ctx, value(ended.By))
 	return out
 }
 

@@ -43,7 +43,7 @@ func words(identifier string) string { return strings.ReplaceAll(identifier, "_"
 
 // actor names who acted. A service token's label is its name, unless that was erased, and a part of
 // the system has its own; an agent's is given by the caller.
-func (s *Server) actor(ctx context.Context, organization string, a domain.Actor) Actor {
+func (n *naming) actor(ctx context.Context, a domain.Actor) Actor {
 	out := Actor{Type: ActorType(a.Type), ID: a.ID, Label: optional(a.Label)}
 	if a.Label != "" {
 		return out
@@ -52,7 +52,7 @@ func (s *Server) actor(ctx context.Context, organization string, a domain.Actor)
 	case domain.ActorSystem:
 		out.Label = optional("AgentKey: " + words(a.ID))
 	case domain.ActorService:
-		out.Label = optional(s.tokenName(ctx, organization, a.ID))
+		out.Label = optional(n.token(ctx, a.ID))
 	case domain.ActorAgent, domain.ActorHuman:
 	}
 	return out
@@ -67,11 +67,11 @@ func itself(by *Actor, agentID, then, current string) *Actor {
 }
 
 // somebody is absent where nobody acted.
-func (s *Server) somebody(ctx context.Context, organization string, a domain.Actor) *Actor {
+func (n *naming) somebody(ctx context.Context, a domain.Actor) *Actor {
 	if a.ID == "" {
 		return nil
 	}
-	out := s.actor(ctx, organization, a)
+	out := n.actor(ctx, a)
 	return &out
 }
 
@@ -86,13 +86,13 @@ func (a *Agent) addKey(now time.Time, k readmodels.Key) {
 	})
 }
 
-// agentView renders an agent. As for every resource, there is one renderer: the answer to a
+// agent renders an agent. As for every resource, there is one renderer: the answer to a
 // command, GET and the elements of the list are the same. What a command left is brought into the
 // form of a row first; see left.go.
-func (s *Server) agentView(ctx context.Context, organization string, a readmodels.Agent, now time.Time) Agent {
+func (n *naming) agent(ctx context.Context, a readmodels.Agent, now time.Time) Agent {
 	out := Agent{
 		ID: a.ID, Name: a.Name, Description: a.Description, Status: AgentStatus(a.Status), CreatedAt: a.CreatedAt.UTC(),
-		CreatedBy: s.actor(ctx, organization, a.CreatedBy), LastSeenAt: optionalTime(a.LastSeenAt),
+		CreatedBy: n.actor(ctx, a.CreatedBy), LastSeenAt: optionalTime(a.LastSeenAt),
 		RetiredAt: optionalTime(a.RetiredAt), Revision: a.Revision, Keys: []AgentKey{},
 		Grants: GrantCounts{Approved: a.Approved, Pending: a.Pending},
 	}
@@ -130,7 +130,7 @@ func confusableView(tools []readmodels.NamedTool) *[]SimilarTool {
 	return &out
 }
 
-func (s *Server) grantView(ctx context.Context, organization string, g readmodels.Grant) Grant {
+func (n *naming) grant(ctx context.Context, g readmodels.Grant) Grant {
 	out := Grant{
 		AgentID: g.AgentID, AgentName: g.AgentName, ToolID: g.ToolID, ToolName: g.ToolName,
 		CurrentAgentName: optional(g.CurrentAgentName), CurrentToolName: optional(g.CurrentToolName),
@@ -139,20 +139,20 @@ func (s *Server) grantView(ctx context.Context, organization string, g readmodel
 		FetchCount: &g.FetchCount, LastFetchedAt: optionalTime(g.LastFetchedAt),
 		ApprovedAt: optionalTime(g.ApprovedAt), EndedAt: optionalTime(g.EndedAt),
 	}
-	out.DecidedBy = itself(s.somebody(ctx, organization, g.DecidedBy), g.AgentID, g.AgentName, g.CurrentAgentName)
-	out.ApprovedBy = s.somebody(ctx, organization, g.ApprovedBy)
-	out.EndedBy = itself(s.somebody(ctx, organization, g.EndedBy), g.AgentID, g.AgentName, g.CurrentAgentName)
+	out.DecidedBy = itself(n.somebody(ctx, g.DecidedBy), g.AgentID, g.AgentName, g.CurrentAgentName)
+	out.ApprovedBy = n.somebody(ctx, g.ApprovedBy)
+	out.EndedBy = itself(n.somebody(ctx, g.EndedBy), g.AgentID, g.AgentName, g.CurrentAgentName)
 	return out
 }
 
-func (s *Server) requestView(ctx context.Context, organization string, r readmodels.Request) Request {
+func (n *naming) request(ctx context.Context, r readmodels.Request) Request {
 	out := Request{
 		ID: r.ID, AgentID: r.AgentID, AgentName: r.AgentName, ToolID: r.ToolID, ToolName: r.ToolName,
 		CurrentAgentName: optional(r.CurrentAgentName), CurrentToolName: optional(r.CurrentToolName),
 		CredentialMode: CredentialMode(r.CredentialMode), Reason: r.Reason, Status: RequestStatus(r.Status),
 		CreatedAt: r.CreatedAt.UTC(), DecidedAt: optionalTime(r.DecidedAt), DenialReason: optional(r.DenialReason),
 	}
-	out.DecidedBy = itself(s.somebody(ctx, organization, r.DecidedBy), r.AgentID, r.AgentName, r.CurrentAgentName)
+	out.DecidedBy = itself(n.somebody(ctx, r.DecidedBy), r.AgentID, r.AgentName, r.CurrentAgentName)
 	return out
 }
 
