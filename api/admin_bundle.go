@@ -24,7 +24,7 @@ func (s *Server) exportBundle(
 		}
 	}
 	if p.Cursor != nil {
-		return nil, domain.Invalid("cursor", "a bundle can't be continued; send the query again without it")
+		return nil, domain.Invalid("cursor", "a bundle is always sent whole; send the query again without it")
 	}
 	filter, err := s.auditFilter("", nil, nil, nil, nil, p.From, p.To)
 	if err != nil {

@@ -2969,7 +2969,7 @@ type DiffAuditParams struct {
 
 // GetAuditEvidenceParams defines parameters for GetAuditEvidence.
 type GetAuditEvidenceParams struct {
-	// From The begin of the period.
+	// From The start of the period.
 	From Time `form:"from" json:"from"`
 
 	// To The end of the period.

@@ -66,7 +66,7 @@ func (db *DB) until() uint64 {
 }
 
 // Exposures lists who has fetched which version of a credential: first what no newer version has
-// replaced, of agents without access and then of the others, and at last what was replaced; each
+// replaced, of agents without access and then of the others, and finally what was replaced; each
 // kind the newest first. The Next of a page is a place, not a position.
 func (db *DB) Exposures(
 	ctx context.Context, organization string, f GrantFilter, now time.Time, p Page,

@@ -38,7 +38,7 @@ func (q *text) is(column, value string) {
 // owned adds whose rows of grants or requests are asked for, and narrows them to an agent and a
 // tool unless those are empty. Those of one agent are looked for among its own, and those of one
 // tool among the tool's: an engine that hasn't counted rows takes any of these ways for as good as
-// another.
+// another. With both, the tool is checked on each of the agent's rows, which are few.
 func (q *text) owned(table, organization, agentID, toolID string) {
 	conditions := []string{table + ".organization_id = " + q.arg(organization)}
 	if toolID != "" {

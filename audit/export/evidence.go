@@ -57,7 +57,7 @@ var evidenced = []formats.Evidenced{
 	},
 	{
 		Name:  ChangesFile,
-		Shows: "Each difference in access between the begin and the end of the period, with the events that made it.",
+		Shows: "Each difference in access between the start and the end of the period, with the events that made it.",
 		Controls: []formats.Control{
 			{ID: "SOC 2 CC6.2", How: "Access that is no longer authorized is removed."},
 			{ID: "SOC 2 CC6.3", How: "Access that was given, changed or removed in the period."},
@@ -78,7 +78,10 @@ var evidenced = []formats.Evidenced{
 		Shows: "Each event of the period as it is stored and signed, and the signed checkpoints over them; " +
 			"agentkey audit verify checks it.",
 		Controls: []formats.Control{
-			{ID: "SOC 2 CC6.1, CC6.2, CC6.3", How: "Proves that no event of the period was changed, added or left out."},
+			{
+				ID:  "SOC 2 CC6.1, CC6.2, CC6.3",
+				How: "Proves that none of its events was changed, and that none between them was left out.",
+			},
 			{ID: "ISO 27001 A.5.15, A.5.16, A.5.17, A.5.18", How: "The same."},
 		},
 	},

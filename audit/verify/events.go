@@ -33,6 +33,7 @@ type seen struct {
 	leaf tlog.Hash
 	link string // that the next event of the stream names
 	prev string // that it names
+	time time.Time
 
 	message, sig []byte
 	key          ed25519.PublicKey
@@ -178,6 +179,7 @@ func look(text, storeID string, keys map[string]formats.Key) (s seen) {
 	s.message = s.line.Message(storeID, m.Signed)
 	link := sha256.Sum256(s.message)
 	s.link, s.prev = base64.RawURLEncoding.EncodeToString(link[:]), m.Prev
+	s.time = m.Time
 	key, known := keys[m.Key]
 	s.key = key.PublicKey
 	s.sig, err = base64.RawURLEncoding.Strict().DecodeString(m.Sig)
@@ -242,6 +244,7 @@ func (t *order) add(s seen) {
 	}
 	t.next++
 	t.chain(s)
+	t.period.add(t.check, s)
 	t.tree.Append(s.leaf)
 	t.compare()
 }
@@ -295,6 +298,7 @@ func (t *order) end() {
 	case t.next > t.Range.Last+1:
 		t.found(Inserted, t.Range.Last+1, 0, "%s ends before this entry", formats.RangeFile)
 	}
+	t.period.finish(t.check)
 	for _, c := range t.pending {
 		t.found(Dropped, formats.NoIndex, 0, "the entries end before the checkpoint over %d", c.Size)
 	}

@@ -84,6 +84,7 @@ type check struct {
 	Report
 
 	every       bool // calculate every signature
+	period      *period
 	checkpoints []formats.Checkpoint
 }
 

@@ -194,7 +194,7 @@ type auditEvidenceCommand struct {
 	remote
 
 	File string `arg:"" help:"The file to create. It must not exist yet." type:"path"`
-	From string `required:"" help:"The begin of the period (RFC 3339)."`
+	From string `required:"" help:"The start of the period (RFC 3339)."`
 	To   string `required:"" help:"The end of the period (RFC 3339): what happened at this time or later isn't in it."`
 }
 

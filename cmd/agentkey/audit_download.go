@@ -127,7 +127,7 @@ func (d *download) whole(a *http.Response) error {
 			}
 			what = "it begins again"
 			if d.bundle {
-				what += ", because a bundle can't be continued"
+				what += ", because an archive is always sent whole"
 			}
 		}
 		_, _ = fmt.Fprintf(d.sh.stderr, "The download broke off (%v); %s.\n", err, what) // it is only for watching

@@ -23,7 +23,7 @@ func TestAnExportContinuesWhenTheServiceStartsAgain(t *testing.T) {
 	between := startProxy(t, strings.TrimPrefix(p.URL, "http://"))
 	for format, says := range map[string]string{
 		"jsonl": "it continues after ", "csv": "it continues after ", "ocsf": "it continues after ",
-		"bundle": "a bundle can't be continued",
+		"bundle": "an archive is always sent whole",
 	} {
 		file := filepath.Join(t.TempDir(), "audit")
 		between.loseAnswersAfter(2_000_000)

@@ -173,9 +173,14 @@ func (v *auditVerifyCommand) tell(sh *shell, r verify.Report) error {
 	)
 	if e := r.Evidence; e != nil {
 		_, _ = fmt.Fprintf(
-			out, "It is the evidence for %s to %s. Its files are those that %s lists; nothing signs the tables, which the "+
-				"service made of these entries.\n", e.From.Format(time.RFC3339), e.To.Format(time.RFC3339), formats.EvidenceFile,
+			out, "It claims to be the evidence of the organization %s for %s to %s, and the entries and their times agree with "+
+				"that. Its files are those that %s lists; nothing signs the tables, which the service made of these entries.\n",
+			e.Organization, e.From.Format(time.RFC3339), e.To.Format(time.RFC3339), formats.EvidenceFile,
 		)
+		if r.Range.First > 0 {
+			_, _ = fmt.Fprintln(out, "The entries before the first one aren't in it. That they were before the period is a "+
+				"claim: export the audit from an earlier time to check it.")
+		}
 	}
 	if r.OwnKeys {
 		_, _ = fmt.Fprintln(out, "The keys came from the bundle itself, so this proves only that it agrees with itself. "+

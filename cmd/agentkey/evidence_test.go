@@ -198,7 +198,7 @@ func TestThePeriodsEvidenceStaysTheSame(t *testing.T) {
 			t.Errorf("the command writes something else: %v", err)
 		}
 		check(0, "OK: the entries ", "verify", pack, "--keys", keys)
-		check(0, "It is the evidence for ", "verify", pack, "--keys", keys, "--live", p.URL)
+		check(0, "It claims to be the evidence of the organization ", "verify", pack, "--keys", keys, "--live", p.URL)
 		check(0, "OK: the entries ", "verify", save("audit.zip", []byte(files["audit.zip"])), "--keys", keys)
 		check(2, "is an evidence pack", "replay", pack, "--as-of", to, "--offline")
 		check(1, "must be before", "evidence", filepath.Join(folder, "x"), "--url", p.URL, "--from", to, "--to", from)
@@ -212,9 +212,44 @@ func TestThePeriodsEvidenceStaysTheSame(t *testing.T) {
 		check(0, "OK: ", "verify", save("same.zip", packed(t, files, names...)), "--keys", keys)
 		changed := maps.Clone(files)
 		changed["decisions.csv"] = strings.Replace(files["decisions.csv"], "denied", "approved", 1)
-		check(1, "altered: decisions.csv", "verify", save("altered.zip", packed(t, changed, names...)), "--keys", keys)
-		check(1, "dropped: the file identities.csv", "verify",
+		check(1, "altered: \"decisions.csv\"", "verify", save("altered.zip", packed(t, changed, names...)), "--keys", keys)
+		check(1, "dropped: the file \"identities.csv\"", "verify",
 			save("dropped.zip", packed(t, files, append(names[:1:1], names[2:]...)...)), "--keys", keys)
+		at := func(text string, by time.Duration) string {
+			t.Helper()
+			was, err := time.Parse(time.RFC3339Nano, text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return was.Add(by).UTC().Format(time.RFC3339Nano)
+		}
+		field := func(name string) string {
+			_, rest, _ := strings.Cut(files["evidence.json"], `"`+name+`": `)
+			value, _, _ := strings.Cut(rest, ",\n")
+			return value
+		}
+		for i, c := range []struct{ name, value, says string }{
+			{"organization", `"` + bot + `"`, "is about the organization"},
+			{"organization", `"\u001b[2J"`, `is about the organization "\x1b[2J"`},
+			{"from", `"` + at(to, -time.Microsecond) + `"`, "before the period"},
+			{"from", `"` + at(to, time.Hour) + `"`, "its period ends before it begins"},
+			{"to", `"` + at(from, time.Microsecond) + `"`, "after the period"},
+			{"to", `"` + at(to, time.Hour) + `"`, "within the period that ends before it"},
+			{"begin", "0", "entries before this one"},
+			{"begin", field("end"), "isn't the first event of a period"},
+			{"end", field("begin"), "isn't the first event of a period"},
+			{"end", "1" + field("end"), "isn't there"},
+		} {
+			claims := maps.Clone(files)
+			claims["evidence.json"] = strings.Replace(
+				files["evidence.json"], `"`+c.name+`": `+field(c.name), `"`+c.name+`": `+c.value, 1,
+			)
+			check(1, c.says, "verify", save(fmt.Sprintf("claims%d.zip", i), packed(t, claims, names...)), "--keys", keys)
+		}
+		odd := maps.Clone(files)
+		odd["\x1b[2J"] = ""
+		check(1, `"\x1b[2J" is there twice`, "verify",
+			save("odd.zip", packed(t, odd, append(names, "\x1b[2J", "\x1b[2J")...)), "--keys", keys)
 		changed["x"] = "x"
 		check(1, "inserted: the file \"x\"", "verify",
 			save("more.zip", packed(t, changed, append(names, "x")...)), "--keys", keys)
@@ -223,7 +258,7 @@ func TestThePeriodsEvidenceStaysTheSame(t *testing.T) {
 		raw := []byte(files["audit.zip"])
 		raw[len(raw)/2] ^= 1
 		changed["audit.zip"] = string(raw)
-		check(1, "altered: audit.zip", "verify", save("broken.zip", packed(t, changed, names...)), "--keys", keys)
+		check(1, "altered: \"audit.zip\"", "verify", save("broken.zip", packed(t, changed, names...)), "--keys", keys)
 	})
 
 	// everything that the tables show changes
