@@ -66,6 +66,7 @@ type Config struct {
 	Logger    *slog.Logger
 	Clock     func() time.Time
 	Transport http.RoundTripper // the way to the providers; nil: http.DefaultTransport
+	Timeout   time.Duration     // of one call of a provider; 0: callTime
 }
 
 // Verifier verifies tokens. It may be used by many at once, before and without Run too.

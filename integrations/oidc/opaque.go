@@ -2,6 +2,7 @@ package oidc
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -100,6 +101,7 @@ func (p *provider) ask(ctx context.Context, token string) (map[string]any, error
 	if _, err := p.do(request, "introspection", maxDocument, &answer); err != nil {
 		return nil, err
 	}
+	maps.DeleteFunc(answer, func(_ string, v any) bool { return v == nil }) // some write null for none
 	if active, _ := answer["active"].(bool); !active {
 		p.inactive.put(key, struct{}{}, now.Add(inactiveFor))
 		return nil, nil

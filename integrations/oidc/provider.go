@@ -56,7 +56,7 @@ func newProvider(issuer Issuer, c Config) *provider {
 		through = c.Transport
 	}
 	return &provider{
-		issuer: issuer, client: client(through), clock: c.Clock,
+		issuer: issuer, client: client(through, cmp.Or(c.Timeout, callTime)), clock: c.Clock,
 		logger:     cmp.Or(c.Logger, slog.New(slog.DiscardHandler)).With(slog.String("issuer", issuer.URL)),
 		unknownKey: rate.NewLimiter(rate.Every(unknownKeyEvery), 1),
 		newTokens:  minute(askedNew), known: minute(askedKnown),
@@ -109,7 +109,7 @@ func (p *provider) refresh(ctx context.Context) error {
 }
 
 func (p *provider) fetch(ctx context.Context, done chan struct{}) {
-	ctx, cancel := context.WithTimeout(ctx, callTime)
+	ctx, cancel := context.WithTimeout(ctx, p.client.Timeout)
 	defer cancel()
 	document, err := p.discover(ctx)
 	var keys []key

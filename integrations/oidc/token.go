@@ -76,7 +76,13 @@ func decode(part string, into any) error {
 	}
 	decoder := json.NewDecoder(strings.NewReader(string(raw)))
 	decoder.UseNumber()
-	return decoder.Decode(into) //nolint:wrapcheck // likewise
+	if err := decoder.Decode(into); err != nil {
+		return err //nolint:wrapcheck // likewise
+	}
+	if decoder.More() {
+		return errors.New("more follows")
+	}
+	return nil
 }
 
 // expected is whom a token must be for.
