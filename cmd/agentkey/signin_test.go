@@ -1,10 +1,13 @@
 package main
 
 import (
+	"encoding/json"
 	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -229,5 +232,59 @@ func TestTheDoctorExplainsWhyATokenIsRefused(t *testing.T) {
 	code, _, stderr := runCommand(t, env, "doctor", "--token-file", write(t, "token", good))
 	if code != exitUsage || !strings.Contains(stderr, "no issuer is configured") {
 		t.Errorf("without an issuer: exit %d: %s", code, stderr)
+	}
+}
+
+// TestTheExamplesOfSignInAreTaken configures what docs/sign-in.md says for each provider, and sends
+// the token that it shows, signed by a provider of that URL.
+func TestTheExamplesOfSignInAreTaken(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/sign-in.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	example := regexp.MustCompile("(?s)```sh\n(AGENTKEY_OIDC_[^`]*)```\n\n```json\n([^`]*)```")
+	examples, tried := example.FindAllStringSubmatch(string(page), -1), map[string]bool{}
+	for _, e := range examples {
+		p := oidctest.New(t)
+		env := []string{"AGENTKEY_DATA_DIR=/data"}
+		for line := range strings.Lines(e[1]) {
+			name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+			switch name {
+			case "AGENTKEY_OIDC_ISSUER":
+				value = p.URL
+			case "AGENTKEY_OIDC_CLIENT_SECRET_FILE":
+				value = write(t, "secret", "canary")
+			case "AGENTKEY_OIDC_PRESET":
+				tried[value] = true
+			}
+			env = append(env, name+"="+value)
+		}
+		claims := map[string]any{}
+		if err := json.Unmarshal([]byte(e[2]), &claims); err != nil {
+			t.Errorf("%v in %s", err, e[2])
+			continue
+		}
+		claims["iss"] = p.URL
+		c, err := LoadConfig(env)
+		if err != nil {
+			t.Errorf("%s: %v", e[1], err)
+			continue
+		}
+		i := c.Issuers[0]
+		who, err := oidc.New(oidc.Config{Issuers: c.Issuers, Clock: time.Now}).Verify(t.Context(), p.Token(claims))
+		switch {
+		case err != nil:
+			t.Errorf("%s: %v", e[1], err)
+		case who.Role == "" && len(i.Roles) > 0:
+			t.Errorf("%s has no role: %+v", e[1], who)
+		case claims["email"] != nil && (who.Email != "ada@example.com" || !who.EmailVerified || who.Name != "Ada Lovelace"):
+			t.Errorf("%s is somebody else: %+v", e[1], who)
+		}
+	}
+	for _, preset := range oidc.Presets() {
+		if !tried[preset] {
+			t.Errorf("docs/sign-in.md has no example for %s", preset)
+		}
 	}
 }

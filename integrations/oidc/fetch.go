@@ -39,10 +39,10 @@ func (u *unavailable) Error() string { return u.why }
 func (u *unavailable) Unwrap() error { return ErrUnavailable }
 
 // get fetches a JSON document. The bearer's token is sent when there is one.
-func (p *provider) get(ctx context.Context, what, at, bearer string, most int64, into any) (status int, err error) {
+func (p *provider) get(ctx context.Context, what, at, bearer string, most int64, into any) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, at, http.NoBody)
 	if err != nil {
-		return 0, &unavailable{why: what + " has no URL that can be called"}
+		return &unavailable{why: what + " has no URL that can be called"}
 	}
 	if bearer != "" {
 		request.Header.Set("Authorization", "Bearer "+bearer)
@@ -51,17 +51,17 @@ func (p *provider) get(ctx context.Context, what, at, bearer string, most int64,
 }
 
 // do makes a call and reads its answer, a JSON object.
-func (p *provider) do(request *http.Request, what string, most int64, into any) (status int, err error) {
+func (p *provider) do(request *http.Request, what string, most int64, into any) error {
 	request.Header.Set("Accept", "application/json")
 	request.Header.Set("User-Agent", "AgentKey")
 	answer, err := p.client.Do(request)
 	if err != nil {
-		return 0, &unavailable{why: fmt.Sprintf("%s at %s: %v", what, request.URL.Host, plain(err))}
+		return &unavailable{why: fmt.Sprintf("%s at %s: %v", what, request.URL.Host, plain(err))}
 	}
 	defer func() { _ = answer.Body.Close() }() // it was only read
-	fail := func(format string, args ...any) (int, error) {
+	fail := func(format string, args ...any) error {
 		text := fmt.Sprintf(format, args...)
-		return answer.StatusCode, &unavailable{why: fmt.Sprintf("%s at %s: %s", what, request.URL.Host, text)}
+		return &unavailable{why: fmt.Sprintf("%s at %s: %s", what, request.URL.Host, text)}
 	}
 	if answer.StatusCode >= 300 && answer.StatusCode < 400 {
 		to, err := answer.Location()
@@ -86,7 +86,7 @@ func (p *provider) do(request *http.Request, what string, most int64, into any) 
 		sort, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type"))
 		return fail("its answer isn't the JSON that is expected, but %s", shorten(sort))
 	}
-	return answer.StatusCode, nil
+	return nil
 }
 
 // plain says what failed without the URL, whose query may hold something.
@@ -119,7 +119,7 @@ func (p *provider) discover(ctx context.Context) (document, error) {
 	const what = "the discovery document"
 	var d document
 	at := strings.TrimRight(p.issuer.URL, "/") + "/.well-known/openid-configuration"
-	if _, err := p.get(ctx, what, at, "", maxDocument, &d); err != nil {
+	if err := p.get(ctx, what, at, "", maxDocument, &d); err != nil {
 		return document{}, err
 	}
 	if d.Issuer != p.issuer.URL {

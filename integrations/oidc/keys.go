@@ -54,7 +54,7 @@ func (p *provider) fetchKeys(ctx context.Context, d document) ([]key, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
-	if _, err := p.get(ctx, what, d.Keys, "", maxKeySet, &set); err != nil {
+	if err := p.get(ctx, what, d.Keys, "", maxKeySet, &set); err != nil {
 		return nil, err
 	}
 	if len(set.Keys) > maxKeys {

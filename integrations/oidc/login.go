@@ -75,6 +75,9 @@ func (v *Verifier) Exchange(ctx context.Context, issuer, redirectURI, code strin
 	if f.Nonce == "" || f.Verifier == "" || code == "" {
 		return Identity{}, &Refused{Why: "this sign-in wasn't begun here"}
 	}
+	if !p.codes.AllowN(p.clock(), 1) {
+		return Identity{}, &unavailable{why: "too many sign-ins in a minute"}
+	}
 	config, err := p.oauth(ctx, redirectURI)
 	if err != nil {
 		return Identity{}, err

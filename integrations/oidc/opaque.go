@@ -98,7 +98,7 @@ func (p *provider) ask(ctx context.Context, token string) (map[string]any, error
 		request.SetBasicAuth(url.QueryEscape(id), url.QueryEscape(secret))
 	}
 	answer := map[string]any{}
-	if _, err := p.do(request, "introspection", maxDocument, &answer); err != nil {
+	if err := p.do(request, "introspection", maxDocument, &answer); err != nil {
 		return nil, err
 	}
 	maps.DeleteFunc(answer, func(_ string, v any) bool { return v == nil }) // some write null for none
@@ -135,7 +135,7 @@ func (p *provider) userInfo(ctx context.Context, token string, claims map[string
 		return info
 	}
 	answer, until := map[string]any{}, now.Add(userInfoFor)
-	if _, err := p.get(ctx, "userinfo", document.UserInfo, token, maxDocument, &answer); err != nil {
+	if err := p.get(ctx, "userinfo", document.UserInfo, token, maxDocument, &answer); err != nil {
 		until = now.Add(time.Minute)
 		answer = info // what it said before, rather than nothing
 	} else if answer["sub"] != subject {

@@ -24,6 +24,8 @@ const (
 	// askedEach limits questions about tokens and people in a minute. Those about tokens that were
 	// good before are counted apart, so that nobody's garbage keeps members out.
 	askedNew, askedKnown = 60, 600
+	// signIns limits the codes that are exchanged in a minute: anyone can make them up.
+	signIns = 300
 )
 
 // provider is an issuer, with what is known of it.
@@ -36,6 +38,7 @@ type provider struct {
 	unknownKey *rate.Limiter
 	newTokens  *rate.Limiter
 	known      *rate.Limiter
+	codes      *rate.Limiter
 	active     *cache[digest, map[string]any] // claims of opaque tokens that were good
 	inactive   *cache[digest, struct{}]       // and those that were not
 	people     *cache[string, map[string]any] // by subject; nil: the provider tells nothing
@@ -59,7 +62,7 @@ func newProvider(issuer Issuer, c Config) *provider {
 		issuer: issuer, client: client(through, cmp.Or(c.Timeout, callTime)), clock: c.Clock,
 		logger:     cmp.Or(c.Logger, slog.New(slog.DiscardHandler)).With(slog.String("issuer", issuer.URL)),
 		unknownKey: rate.NewLimiter(rate.Every(unknownKeyEvery), 1),
-		newTokens:  minute(askedNew), known: minute(askedKnown),
+		newTokens:  minute(askedNew), known: minute(askedKnown), codes: minute(signIns),
 		active:   newCache[digest, map[string]any](maxRemembers),
 		inactive: newCache[digest, struct{}](maxRemembers),
 		people:   newCache[string, map[string]any](maxRemembers),
