@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +14,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"agentkey/domain/agent"
+	"agentkey/domain/catalog"
+	"agentkey/eventstore"
+	"agentkey/eventstore/codec"
 	"agentkey/eventstore/eventstoretest/wait"
 	"agentkey/eventstore/seal"
 )
@@ -297,6 +303,31 @@ func TestReports(t *testing.T) {
 		p.run()
 		admin = p.admin()
 		p.shell("keys", "roll")
+		ended := 0
+		p.office(func(ctx context.Context, o *office) error {
+			return walk(ctx, o.client, func(e eventstore.Recorded) error {
+				id := ""
+				switch event, _ := codec.Decode(e.Type, e.Data); e := event.(type) {
+				case catalog.ToolCredentialRotated:
+					id = e.Replaces
+				case agent.GrantCredentialReplaced:
+					id = e.Replaces
+				}
+				if id == "" {
+					return nil
+				}
+				ended++
+				if _, err := o.client.ReadForward(ctx, codec.Secrets.Stream(id), 0, 1); !errors.Is(
+					err, eventstore.ErrStreamDeleted,
+				) {
+					t.Errorf("a secret that was replaced is wrapped with the new key: %v", err)
+				}
+				return nil
+			})
+		})
+		if ended != 3 {
+			t.Errorf("%d secrets were replaced", ended)
+		}
 		p.stop()
 		keep(second)
 		p.run()

@@ -17,6 +17,7 @@ import (
 	"agentkey/eventstore/embedded"
 	"agentkey/eventstore/seal"
 	"agentkey/projections"
+	"agentkey/projections/reactions"
 )
 
 // operator acts through the commands of this program: anyone who can read the data folder. Its
@@ -199,6 +200,14 @@ type keysRoll struct{}
 // Run rewraps every secret.
 func (keysRoll) Run(sh *shell) error {
 	return inOffice(sh, func(ctx context.Context, o *office) error {
+		// What ended before this key came must not get it: a report calls a secret destroyed once all
+		// keys are that there were when it ended.
+		reactor := reactions.Reactor{
+			Log: o.inst.Log, Organization: o.inst.Begun.OrganizationID, Clock: time.Now, NewID: newID, Logger: o.logger,
+		}
+		if err := reactor.Hurry(ctx, reactions.EndedSecrets(o.inst.Secrets)); err != nil {
+			return fmt.Errorf("remove the secrets that have ended: %w", err)
+		}
 		changed, err := o.masterKeys().Roll(ctx, o.meta(o.inst.Begun.OrganizationID))
 		if err != nil {
 			return err

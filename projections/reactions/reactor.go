@@ -139,6 +139,43 @@ func (r *Reactor) session(ctx context.Context, re Reaction) (handled bool, err e
 	}
 }
 
+// Hurry handles at once, without waiting until it is old enough, everything that a reaction hasn't
+// handled yet, up to the end of the log. It records nothing: the process that runs it handles that
+// again, and changes nothing.
+func (r *Reactor) Hurry(ctx context.Context, re Reaction) error {
+	position, _, err := r.resume(ctx, re)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	sub, err := r.Log.Client.SubscribeAll(ctx, position, eventstore.Filter{Types: re.Types})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = sub.Close() }() // it ends with its context
+	chain := r.Log.NewChain()
+	for {
+		item, err := sub.Next()
+		if err != nil || item.CaughtUp {
+			return err
+		}
+		if item.Event == nil {
+			continue
+		}
+		cause, err := chain.Next(ctx, *item.Event)
+		if _, foreign := errors.AsType[*codec.ForgedError](err); foreign {
+			continue // as in session
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := re.Handle(ctx, cause); err != nil {
+			return fmt.Errorf("react to %d@%s: %w", item.Event.Revision, item.Event.Stream, err)
+		}
+	}
+}
+
 // ripen waits until an event is old enough.
 func (r *Reactor) ripen(ctx context.Context, e codec.Verified, after time.Duration) error {
 	left := e.Signed.Time.Add(after).Sub(r.Clock())
