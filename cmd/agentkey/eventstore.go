@@ -74,13 +74,13 @@ func (c *eventStoreServe) Run(sh *shell) error {
 		return err
 	}
 	logger := newLogger(sh.stderr)
+	listener, err := (&net.ListenConfig{}).Listen(sh.ctx, "tcp", c.Listen)
+	if err != nil { // before anything is made
+		return fmt.Errorf("listen: %w; choose another address with --listen", err)
+	}
 	store, err := embedded.Open(embedded.Options{Dir: c.Data, Logger: logger, MaxBytes: c.MaxBytes})
 	if err != nil {
-		return err
-	}
-	listener, err := (&net.ListenConfig{}).Listen(sh.ctx, "tcp", c.Listen)
-	if err != nil {
-		return errors.Join(fmt.Errorf("listen: %w", err), store.Close())
+		return errors.Join(err, listener.Close())
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- store.Serve(listener, options) }()

@@ -37,6 +37,9 @@ func (serveCommand) Run(sh *shell) error {
 	if err != nil {
 		return err
 	}
+	if err := vacant(sh.ctx, c); err != nil { // before anything is made
+		return err
+	}
 	logger := newLogger(sh.stderr)
 	log, err := OpenLog(sh.ctx, c, false, logger)
 	if err != nil {

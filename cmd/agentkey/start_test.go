@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -251,6 +253,36 @@ func TestASecondProcessOnTheDataFolderIsRefused(t *testing.T) {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 	p.admin().must(200, "GET", "/api/admin/me", nil)
+}
+
+// TestNothingIsMadeForAnAddressThatIsTaken starts where another process listens.
+func TestNothingIsMadeForAnAddressThatIsTaken(t *testing.T) {
+	t.Parallel()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	taken, folder := listener.Addr().String(), filepath.Join(t.TempDir(), "data")
+	for name, c := range map[string]struct{ env, args []string }{
+		"AGENTKEY_LISTEN": {
+			[]string{"AGENTKEY_DATA_DIR=" + folder, "AGENTKEY_LISTEN=" + taken}, []string{"serve"},
+		},
+		"AGENTKEY_METRICS_LISTEN": {
+			[]string{"AGENTKEY_DATA_DIR=" + folder, "AGENTKEY_LISTEN=127.0.0.1:0", "AGENTKEY_METRICS_LISTEN=" + taken},
+			[]string{"serve"},
+		},
+		"--listen": {nil, []string{"eventstore", "serve", "--insecure", "--data", folder, "--listen", taken}},
+	} {
+		code, _, said := runCommand(t, c.env, c.args...)
+		if code != exitFault || !strings.Contains(said, taken) || !strings.Contains(said, "another address") ||
+			!strings.Contains(said, name) {
+			t.Errorf("%s: %d %s", name, code, said)
+		}
+		if _, err := os.Stat(folder); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: the data folder was made: %v", name, err)
+		}
+	}
 }
 
 func TestAnAddressThatIsNotLoopbackNeedsTLS(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -114,13 +115,34 @@ func (k *keyPair) config() *tls.Config {
 	}
 }
 
+// vacant returns an error when serve couldn't listen where it is to.
+func vacant(ctx context.Context, c Config) error {
+	listener, err := listenOn(ctx, c)
+	if err != nil {
+		return err
+	}
+	scraped, err := listenMetrics(ctx, c)
+	if scraped != nil {
+		err = scraped.Close()
+	}
+	return errors.Join(err, listener.Close())
+}
+
+func listenOn(ctx context.Context, c Config) (net.Listener, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w; set AGENTKEY_LISTEN to another address", err)
+	}
+	return listener, nil
+}
+
 // listen opens the address, with TLS when there is a certificate, and bounds its connections.
 func listen(
 	ctx context.Context, c Config, pair *keyPair, m *metrics,
 ) (net.Listener, *boundedListener, error) {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
+	listener, err := listenOn(ctx, c)
 	if err != nil {
-		return nil, nil, fmt.Errorf("listen: %w; set AGENTKEY_LISTEN to another address", err)
+		return nil, nil, err
 	}
 	bounded := newBounded(listener, c.MaxConnections, m)
 	if pair == nil {
