@@ -57,8 +57,13 @@ func (x *auditReplayCommand) Run(sh *shell) error {
 		defer os.RemoveAll(folder) //nolint:errcheck // it is a temporary folder
 		file = folder + "/audit.zip"
 		query := url.Values{"format": {"bundle"}}
-		if at.byTime {
-			query.Set("to", at.time.Format(time.RFC3339Nano))
+		if at.byTime { // an event of that very time is in it
+			query.Set("to", at.time.Add(time.Microsecond).Format(time.RFC3339Nano))
+		}
+		// of a moment that it knows nothing about the service says so; its export would name a time that
+		// nobody asked for
+		if _, err := x.getText(sh, "/api/admin/agents", url.Values{"as_of": {x.AsOf}, "limit": {"1"}}); err != nil {
+			return err
 		}
 		if _, err := x.download(sh, auditExportPath, query, file); err != nil {
 			return err

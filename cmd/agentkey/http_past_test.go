@@ -245,6 +245,9 @@ func thePast(t *testing.T, p *program) {
 		}
 	}
 	p.replays(0, "says the same", "--url", p.URL, "--as-of", album[5].position)
+	p.replays(1, "nothing had happened by then; the first event", "--url", p.URL, "--as-of", "2020-01-01T00:00:00Z")
+	p.replays(1, "nothing had happened by then; the first event", "--url", p.URL, "--as-of", "0")
+	p.replays(0, "says the same", "--url", p.URL, "--as-of", audited(admin, "")[0].Text("occurred_at"))
 	p.replays(2, "RFC 3339", bundle, "--offline", "--as-of", "yesterday")
 	p.replays(2, "before the first event", bundle, "--offline", "--as-of", "1")
 	p.replays(2, "before the first event", bundle, "--offline", "--as-of", "2020-01-01T00:00:00Z")
