@@ -110,6 +110,7 @@ type document struct {
 	Introspection string   `json:"introspection_endpoint"`
 	Keys          string   `json:"jwks_uri"`
 	ClientAuth    []string `json:"token_endpoint_auth_methods_supported"`
+	AskerAuth     []string `json:"introspection_endpoint_auth_methods_supported"` // ClientAuth where there is none
 	Algorithms    []string `json:"id_token_signing_alg_values_supported"`
 }
 
@@ -127,6 +128,9 @@ func (p *provider) discover(ctx context.Context) (document, error) {
 			"%s names the issuer %q, and %q is configured: they must be equal to the letter", what, shorten(d.Issuer),
 			p.issuer.URL,
 		)}
+	}
+	if len(d.AskerAuth) == 0 {
+		d.AskerAuth = d.ClientAuth
 	}
 	if d.Keys == "" {
 		return document{}, &unavailable{why: what + " names no key set"}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"slices"
 
 	"golang.org/x/oauth2"
@@ -89,6 +90,10 @@ func (v *Verifier) Exchange(ctx context.Context, issuer, redirectURI, code strin
 	switch {
 	case errors.As(err, &told) && told.ErrorCode != "":
 		return Identity{}, &Refused{Why: "the provider refuses the code: " + shorten(told.ErrorCode)}
+	case told != nil && told.Response != nil: // its text has the whole answer
+		return Identity{}, &unavailable{
+			why: fmt.Sprintf("the code can't be exchanged: status %d", told.Response.StatusCode),
+		}
 	case err != nil:
 		return Identity{}, &unavailable{why: "the code can't be exchanged: " + plain(err).Error()}
 	}

@@ -1,9 +1,13 @@
 package oidc_test
 
 import (
+	"encoding/json"
 	"errors"
 	"log/slog"
+	"net/http"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -78,7 +82,6 @@ func TestAVerifiedTokenSaysWhoseItIs(t *testing.T) {
 
 func TestSomebodySignsInWithACode(t *testing.T) {
 	t.Parallel()
-	const back = "http://127.0.0.1:8080/auth/callback"
 	p := oidctest.New(t, back)
 	i := issuer(t, p, "")
 	i.ClientID, i.ClientSecret = oidctest.ClientID, domain.NewSecret([]byte(oidctest.ClientSecret))
@@ -105,6 +108,81 @@ func TestSomebodySignsInWithACode(t *testing.T) {
 	}
 	if _, err := v.Exchange(t.Context(), p.URL, back, code, flow); !refused(err) {
 		t.Errorf("a code is taken twice: %v", err)
+	}
+}
+
+// TestTheWayToProveWhoWeAreIsTheProvidersChoice has one that takes the secret only in the form, and
+// one that is broken there.
+func TestTheWayToProveWhoWeAreIsTheProvidersChoice(t *testing.T) {
+	t.Parallel()
+	p := oidctest.New(t, back)
+	v, flow := verifier(new(clock), asking(t, p, "")), oidc.NewFlow()
+	d, itself := said(t, p.Itself(), p.URL+discovery), p.Itself()
+	for _, of := range []string{"token", "introspection"} {
+		d[of+"_endpoint_auth_methods_supported"] = []string{"client_secret_post"}
+	}
+	var inForm, broken atomic.Int32
+	p.Answer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _, basic := r.BasicAuth()
+		switch {
+		case r.URL.Path == discovery:
+			_ = json.NewEncoder(w).Encode(d)
+		case r.URL.Path == tokens && broken.Load() > 0:
+			http.Error(w, "canary", http.StatusBadGateway)
+		case r.Method == http.MethodPost && !basic && r.FormValue("client_secret") == oidctest.ClientSecret:
+			inForm.Add(1)
+			fallthrough
+		default:
+			itself.ServeHTTP(w, r)
+		}
+	}))
+	signIn := func() (oidc.Identity, error) {
+		at, err := v.LoginURL(t.Context(), "", back, flow)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v.Exchange(t.Context(), "", back, p.SignIn(at).Query().Get("code"), flow)
+	}
+	if _, err := signIn(); err != nil || inForm.Load() != 1 {
+		t.Errorf("%d secrets in a form: %v", inForm.Load(), err)
+	}
+	// zitadel's library wants the header here, whatever is said: what counts is what it got.
+	if _, err := v.Verify(t.Context(), "opaque-opaque-opaque"); err == nil || inForm.Load() != 2 {
+		t.Errorf("%d secrets in a form: %v", inForm.Load(), err)
+	}
+	broken.Store(1)
+	if _, err := signIn(); !errors.Is(err, oidc.ErrUnavailable) || strings.Contains(err.Error(), "canary") {
+		t.Errorf("a broken provider: %v", err)
+	}
+}
+
+func TestNobodySignsInWhereItIsNotSetUp(t *testing.T) {
+	t.Parallel()
+	p := oidctest.New(t, back)
+	v := verifier(new(clock), issuer(t, p, ""))
+	if urls := v.SignInIssuers(); len(urls) != 0 {
+		t.Errorf("people sign in at %v", urls)
+	}
+	if _, err := v.LoginURL(t.Context(), "", back, oidc.NewFlow()); !refused(err) {
+		t.Errorf("without a client id: %v", err)
+	}
+	v = verifier(new(clock), issuer(t, p, ""), asking(t, oidctest.New(t), ""))
+	if _, err := v.LoginURL(t.Context(), p.URL, back, oidc.NewFlow()); !refused(err) {
+		t.Errorf("at an issuer without a client id: %v", err)
+	}
+	for _, f := range []oidc.Flow{{}, {Nonce: "n"}, {Verifier: "v"}} {
+		if _, err := v.Exchange(t.Context(), "", back, "code", f); !refused(err) {
+			t.Errorf("with the flow %+v: %v", f, err)
+		}
+	}
+	codes, begun := 0, time.Now()
+	for range 400 {
+		if _, err := v.Exchange(t.Context(), "", back, "made-up", oidc.NewFlow()); refused(err) {
+			codes++
+		}
+	}
+	if codes > 301+int(5*time.Since(begun).Seconds()) { // 300 a minute
+		t.Errorf("%d codes were exchanged", codes)
 	}
 }
 

@@ -81,7 +81,7 @@ func (p *provider) ask(ctx context.Context, token string) (map[string]any, error
 		return nil, &unavailable{why: "the discovery document names no endpoint for introspection"}
 	}
 	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
-	basic := len(document.ClientAuth) == 0 || slices.Contains(document.ClientAuth, "client_secret_basic")
+	basic := len(document.AskerAuth) == 0 || slices.Contains(document.AskerAuth, "client_secret_basic")
 	id, secret := p.issuer.ClientID, string(p.issuer.ClientSecret.Reveal())
 	if !basic {
 		form.Set("client_id", id)
