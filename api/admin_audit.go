@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"agentkey/domain"
 	"agentkey/readmodels"
@@ -70,6 +71,9 @@ func (s *Server) auditFilter(
 	}
 	if from != nil && to != nil && from.After(*to) {
 		return readmodels.AuditFilter{}, domain.Invalid("from", "it is after to, so no event can match")
+	}
+	if to != nil && to.IsZero() {
+		to = new(to.Add(time.Microsecond)) // the zero time leaves the end open, and nothing is as old as this
 	}
 	return readmodels.AuditFilter{
 		ActorType: actorType, ActorID: value(actorID), AgentID: value(agentID), ToolID: value(toolID),

@@ -50,7 +50,7 @@ func (s *Server) CreateServiceToken(
 ) (CreateServiceTokenResponseObject, error) {
 	call := callOf(ctx)
 	wanted := commands.NewToken{
-		Name: r.Body.Name, Note: value(r.Body.Note), Role: domain.Role(r.Body.Role), By: call.Caller.Role,
+		Name: r.Body.Name, Note: value(r.Body.Note), Role: domain.Role(r.Body.Role), By: call.Caller.Giver(),
 	}
 	if err := wanted.Until(value(r.Body.ExpiresAt)); err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func (s *Server) RevokeServiceToken(
 	ctx context.Context, r RevokeServiceTokenRequestObject,
 ) (RevokeServiceTokenResponseObject, error) {
 	call := callOf(ctx)
-	done, err := s.Organizations.RevokeToken(call.ctx, call.meta(), r.ID, call.Caller.Role)
+	done, err := s.Organizations.RevokeToken(call.ctx, call.meta(), r.ID, call.Caller.Giver())
 	if err != nil {
 		return nil, err
 	}

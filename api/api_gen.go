@@ -2097,7 +2097,7 @@ type NewNotificationChannel struct {
 
 // NewServiceToken defines model for NewServiceToken.
 type NewServiceToken struct {
-	// ExpiresAt A time in RFC 3339, or never. Without it, 90 days from now.
+	// ExpiresAt A time in RFC 3339, or never. Without it, 90 days from now. Unless an owner creates the token, 366 days from now at most.
 	ExpiresAt *string `json:"expires_at,omitempty"`
 
 	// Name Who or what uses the token. It is stored sealed.
@@ -2486,7 +2486,7 @@ type ServiceToken struct {
 	// Note What the token is for.
 	Note *string `json:"note,omitempty"`
 
-	// Prefix How the text of the token begins.
+	// Prefix How the text of the token begins, up to its secret.
 	Prefix string `json:"prefix"`
 
 	// RevokedAt When it was revoked or replaced, RFC 3339 in UTC.

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	wording "agentkey/commands/words"
 	"agentkey/domain"
 	"agentkey/readmodels"
 )
@@ -79,7 +80,7 @@ func (s *Server) named(call *call, field, text string) (readmodels.Moment, error
 		}
 		return s.Models.MomentOf(call.ctx, call.Caller.Organization, position)
 	}
-	at, err := time.Parse(time.RFC3339, text)
+	at, err := wording.Time(text)
 	switch {
 	case err != nil:
 		return readmodels.Moment{}, domain.Invalid(

@@ -181,9 +181,9 @@ func (b Beginning) token() (hash string, made bool, err error) {
 
 func (b Beginning) configured() (keys.Key, error) {
 	key, err := keys.Parse(b.AdminToken)
-	if err != nil || key.Kind != keys.Service || key.ID != uuid.Nil {
+	if err != nil || key.Kind != keys.Service || key.ID != uuid.Nil || key.Number != organization.ConfiguredToken {
 		return keys.Key{}, errors.New(
-			"AGENTKEY_ADMIN_TOKEN is not a token for the first organization; make one with: agentkey token new",
+			"AGENTKEY_ADMIN_TOKEN is not a token that can be configured; make one with agentkey token new",
 		)
 	}
 	return key, nil
@@ -237,9 +237,14 @@ func (b Beginning) complete(ctx context.Context, inst *Installation) error {
 	return b.carryOver(ctx, organizations, privacy, begun.OrganizationID)
 }
 
+// operating is who gives what follows from the configuration.
+var operating = organization.Giver{Operator: true}
+
 // carryOver makes the configured token work instead of the one before it, and ends that one when
-// none is configured any more. A token that has ended works never again: a process that is started
-// with an old configuration must not bring back what was replaced.
+// none is configured any more. One that works already, because it was made when the installation
+// was begun, is marked as configured, so that it ends in the same way. A token that has ended works
+// never again: a process that is started with an old configuration must not bring back what was
+// replaced.
 func (b Beginning) carryOver(
 	ctx context.Context, organizations *OrganizationLoop, privacy *seal.Privacy, first string,
 ) error {
@@ -254,7 +259,7 @@ func (b Beginning) carryOver(
 			return nil
 		}
 		_, err := organizations.Do(ctx, first, m, func(_ organization.State, at time.Time) (organization.Command, error) {
-			return organization.RevokeToken{TokenID: is.ID, At: at}, nil
+			return organization.RevokeToken{TokenID: is.ID, By: operating, At: at}, nil
 		})
 		if err != nil {
 			return fmt.Errorf("end the token that was configured: %w", err)
@@ -266,24 +271,29 @@ func (b Beginning) carryOver(
 	if err != nil {
 		return err
 	}
+	tokenID := loop.DerivedID(m.CommandID, "token").String()
+	configure := func(sealed string) (OrganizationResult, error) {
+		return organizations.Do(ctx, first, m, func(_ organization.State, at time.Time) (organization.Command, error) {
+			return organization.CreateToken{
+				Number: organization.ConfiguredToken, TokenID: tokenID, Sealed: sealed, Role: domain.RoleOwner,
+				Hash: key.Hash(), Configured: true, By: operating, At: at,
+			}, nil
+		})
+	}
 	for _, t := range head.State.Tokens {
-		if key.Matches(t.Hash) {
-			if !t.RevokedAt.IsZero() {
-				b.Warn("AGENTKEY_ADMIN_TOKEN is a token that was revoked or replaced. It works no more; set another one")
-			}
+		if !key.Matches(t.Hash) {
+			continue
+		}
+		if !t.RevokedAt.IsZero() {
+			b.Warn("AGENTKEY_ADMIN_TOKEN is a token that was revoked or replaced. It works no more; set another one")
 			return nil
 		}
+		if _, err := configure(t.Sealed); err != nil {
+			return fmt.Errorf("mark the admin token as configured: %w", err)
+		}
+		return nil
 	}
-	tokenID := loop.DerivedID(m.CommandID, "token").String()
-	_, err = sealingName(ctx, privacy, first, tokenID, seal.Named{Name: "configured admin token"},
-		func(sealed string) (OrganizationResult, error) {
-			return organizations.Do(ctx, first, m, func(_ organization.State, at time.Time) (organization.Command, error) {
-				return organization.CreateToken{
-					Number: organization.ConfiguredToken, TokenID: tokenID, Sealed: sealed, Role: domain.RoleOwner,
-					Hash: key.Hash(), Configured: true, At: at,
-				}, nil
-			})
-		})
+	_, err = sealingName(ctx, privacy, first, tokenID, seal.Named{Name: "configured admin token"}, configure)
 	if err != nil {
 		return fmt.Errorf("replace the configured admin token: %w", err)
 	}

@@ -29,6 +29,11 @@ type Caller struct {
 	Agent        agent.State // of an agent, as it was when it was admitted
 }
 
+// Giver is the caller as the giver of a command to their organization.
+func (c Caller) Giver() organization.Giver {
+	return organization.Giver{TokenID: c.Actor.ID, Role: c.Role}
+}
+
 // Agent finds the agent of a key. A caller that is refused, or whose fetch won't decide again, is
 // judged on a fresh read; with trustCached a state that admits the key is enough, because the vend
 // decides on the log. Refusals: credentials_unknown (with the organization alone when the key names
@@ -90,12 +95,7 @@ func (c *Callers) Service(ctx context.Context, key keys.Key) (Caller, error) {
 		}
 		known.KeyNumber, known.Actor = key.Number, domain.Actor{Type: domain.ActorService, ID: token.ID}
 		if token.RevokedAt.IsZero() && token.Expired(c.Organizations.Env.Clock()) {
-			return known, &domain.Error{
-				Kind: domain.KindUnauthenticated, Code: "credentials_expired", Detail: "This service token has expired.",
-				Hint: "Use a token that works. An admin makes one with {createServiceToken}, an operator on the server " +
-					"with: agentkey token create.",
-				Next: []domain.Next{{Op: "createServiceToken"}},
-			}
+			return known, organization.ExpiredToken()
 		}
 		if token.RevokedAt.IsZero() {
 			known.Role = token.Role
@@ -103,9 +103,5 @@ func (c *Callers) Service(ctx context.Context, key keys.Key) (Caller, error) {
 			return known, nil
 		}
 	}
-	return known, &domain.Error{
-		Kind: domain.KindUnauthenticated, Code: "credentials_unknown",
-		Detail: "This service token is unknown, revoked or replaced.",
-		Hint:   "Use a token that works, or make one on the server with: agentkey admin recover.",
-	}
+	return known, organization.UnknownToken()
 }

@@ -53,7 +53,7 @@ func TestUsesOfAnEndedTokenAreCounted(t *testing.T) {
 				t.Context(), organizationID, o.Meta(), func(organization.State, time.Time) (organization.Command, error) {
 					return organization.CreateToken{
 						Number: organization.ConfiguredToken, TokenID: text[len(text)-8:], Sealed: "ci", Role: domain.RoleOwner,
-						Hash: key.Hash(),
+						Hash: key.Hash(), By: theOperator,
 					}, nil
 				},
 			)

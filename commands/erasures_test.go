@@ -167,7 +167,7 @@ func TestANameOfNoTokenLeavesNoKey(t *testing.T) {
 	create := func(organization, name string, role domain.Role) error {
 		m := c.Meta()
 		m.Organization = organization
-		_, err := tokens.CreateToken(t.Context(), m, commands.NewToken{Name: name, Role: role})
+		_, err := tokens.CreateToken(t.Context(), m, commands.NewToken{Name: name, Role: role, By: theOperator})
 		return err
 	}
 	for _, err := range []error{
@@ -182,7 +182,8 @@ func TestANameOfNoTokenLeavesNoKey(t *testing.T) {
 		t.Errorf("%d names have a key", n)
 	}
 	m := c.Meta()
-	made, err := tokens.CreateToken(t.Context(), m, commands.NewToken{Name: "ci", Note: "nightly", Role: domain.RoleAdmin})
+	wanted := commands.NewToken{Name: "ci", Note: "nightly", Role: domain.RoleAdmin, By: theOperator}
+	made, err := tokens.CreateToken(t.Context(), m, wanted)
 	if err != nil {
 		t.Fatal(err)
 	}

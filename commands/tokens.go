@@ -23,9 +23,10 @@ const TokenLifetime = 90 * 24 * time.Hour
 type NewToken struct {
 	Name, Note string
 	Role       domain.Role
-	ExpiresAt  time.Time // zero: after TokenLifetime
-	Never      bool      // it does not expire, whatever ExpiresAt says
-	By         domain.Role
+	ExpiresAt  *time.Time // nil: after TokenLifetime
+	Never      bool       // it does not expire, whatever ExpiresAt says
+	Alone      bool       // every other one ends with it
+	By         organization.Giver
 }
 
 // IssuedToken is a service token. The call that drew it shows its text once; it is empty where an
@@ -60,12 +61,14 @@ func (o *Organizations) CreateToken(ctx context.Context, m loop.Meta, wanted New
 			_, key, err := draft.Key(keys.Service, carried, s.NextToken)
 			return organization.CreateToken{
 				Number: s.NextToken, TokenID: tokenID, Sealed: sealed, Role: wanted.Role, Hash: key.Hash(),
-				ExpiresAt: wanted.end(at), By: wanted.By, At: at,
+				ExpiresAt: wanted.end(at), Alone: wanted.Alone, By: wanted.By, At: at,
 			}, err
 		}
 	}
-	if err := o.Loop.Check(ctx, m.Organization, create("")); err != nil {
-		return IssuedToken{}, err
+	if m.Since == 0 { // what was carried out before must not be refused now
+		if err := o.Loop.Check(ctx, m.Organization, create("")); err != nil {
+			return IssuedToken{}, err
+		}
 	}
 	done, err := sealingName(ctx, o.Privacy, m.Organization, tokenID, seal.Named{Name: name, Note: note},
 		func(sealed string) (OrganizationResult, error) {
@@ -86,15 +89,16 @@ func (o *Organizations) CreateToken(ctx context.Context, m loop.Meta, wanted New
 }
 
 // Until reads when the token shall expire: a time in RFC 3339, never, or "" for TokenLifetime.
-func (n *NewToken) Until(typed string) (err error) {
-	switch n.Never = typed == "never"; {
-	case n.Never, typed == "":
-	default:
-		if n.ExpiresAt, err = time.Parse(time.RFC3339, typed); err != nil {
-			return domain.Invalid("expires_at", "it must be a time in RFC 3339, such as 2026-12-31T00:00:00Z, or never")
-		}
-		n.ExpiresAt = n.ExpiresAt.UTC().Truncate(time.Microsecond)
+func (n *NewToken) Until(typed string) error {
+	n.Never = typed == "never"
+	if n.Never || typed == "" {
+		return nil
 	}
+	at, err := words.Time(typed)
+	if err != nil {
+		return domain.Invalid("expires_at", "it must be a time in RFC 3339, such as 2026-12-31T00:00:00Z, or never")
+	}
+	n.ExpiresAt = new(at.Truncate(time.Microsecond))
 	return nil
 }
 
@@ -103,10 +107,10 @@ func (n NewToken) end(now time.Time) *time.Time {
 	switch {
 	case n.Never:
 		return nil
-	case n.ExpiresAt.IsZero():
+	case n.ExpiresAt == nil:
 		return new(now.Add(TokenLifetime).Truncate(time.Second))
 	}
-	return &n.ExpiresAt
+	return n.ExpiresAt
 }
 
 func tokenNote(typed string) (string, error) {
@@ -141,21 +145,11 @@ func (o *Organizations) Prefix(organization string, t organization.Token) string
 	return keys.Prefix(keys.Service, id, t.Number)
 }
 
-// RevokeToken ends a service token of the organization of m at once, on every process. by is the
-// role of who wants it, "" for the operator.
+// RevokeToken ends a service token of the organization of m at once, on every process.
 func (o *Organizations) RevokeToken(
-	ctx context.Context, m loop.Meta, tokenID string, by domain.Role,
+	ctx context.Context, m loop.Meta, tokenID string, by organization.Giver,
 ) (OrganizationResult, error) {
 	return o.Loop.Do(ctx, m.Organization, m, func(_ organization.State, at time.Time) (organization.Command, error) {
 		return organization.RevokeToken{TokenID: tokenID, By: by, At: at}, nil
 	})
-}
-
-// RevokeOtherTokens ends every service token of the organization of m but one, and returns how many
-// have ended by it.
-func (o *Organizations) RevokeOtherTokens(ctx context.Context, m loop.Meta, keep string) (int, error) {
-	done, err := o.Loop.Do(ctx, m.Organization, m, func(organization.State, time.Time) (organization.Command, error) {
-		return organization.RevokeOtherTokens{Keep: keep}, nil
-	})
-	return len(done.Events), err
 }

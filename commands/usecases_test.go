@@ -114,7 +114,9 @@ func TestAServiceTokenActsForItsOrganization(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	do(organization.CreateToken{Number: 1, TokenID: "t1", Sealed: "ci", Role: domain.RoleApprover, Hash: key.Hash()})
+	do(organization.CreateToken{
+		Number: 1, TokenID: "t1", Sealed: "ci", Role: domain.RoleApprover, Hash: key.Hash(), By: theOperator,
+	})
 	want := commands.Caller{
 		Actor: domain.Actor{Type: domain.ActorService, ID: "t1"}, Organization: organizationID.String(),
 		Role: domain.RoleApprover, KeyNumber: 1,
@@ -125,7 +127,7 @@ func TestAServiceTokenActsForItsOrganization(t *testing.T) {
 	if _, err := o.Callers.Service(ctx, wrongKey(t, key)); commandstest.Code(err) != "credentials_unknown" {
 		t.Errorf("another secret: %v", err)
 	}
-	do(organization.RevokeToken{TokenID: "t1"})
+	do(organization.RevokeToken{TokenID: "t1", By: theOperator})
 	if _, err := o.Callers.Service(ctx, key); commandstest.Code(err) != "credentials_unknown" {
 		t.Errorf("revoked: %v", err)
 	}

@@ -68,32 +68,46 @@ func (u *Uses) Run(ctx context.Context, tick <-chan time.Time) {
 	}
 }
 
-// flush writes what waits. What can't be written now waits on.
+// flush writes what waits. What can't be written while the log can't be reached waits on. What
+// can't be written for another reason is reported, and its token is left alone for an hour.
 func (u *Uses) flush(ctx context.Context) {
 	u.mu.Lock()
 	waiting := u.waiting
 	u.waiting = map[string]use{}
 	u.mu.Unlock()
 	for token, is := range waiting {
-		ctx, cancel := context.WithTimeout(ctx, loop.Deadline)
 		last, err := u.write(ctx, token, is)
-		cancel()
-		if err != nil && !errors.Is(err, eventstore.ErrUnavailable) {
-			u.onFault("the last use of a service token is not written", err)
+		if errors.Is(err, eventstore.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
+			u.keep(waiting)
+			return // the others would wait as long for the same answer
 		}
+		if err != nil {
+			u.onFault("the last use of a service token is not written", err)
+			last = is.at
+		}
+		delete(waiting, token)
 		u.mu.Lock()
-		if err == nil {
-			u.written[token] = last
-		} else if _, again := u.waiting[token]; !again {
+		u.written[token] = last
+		u.mu.Unlock()
+	}
+}
+
+// keep puts uses back that were not written, unless there are newer ones.
+func (u *Uses) keep(waiting map[string]use) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for token, is := range waiting {
+		if _, again := u.waiting[token]; !again {
 			u.waiting[token] = is
 		}
-		u.mu.Unlock()
 	}
 }
 
 // write returns when the token was used last as the log has it afterwards: another process may have
 // written it.
 func (u *Uses) write(ctx context.Context, token string, is use) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, loop.Deadline)
+	defer cancel()
 	name := codec.Uses.Stream(token)
 	past, end, err := u.log.Newest(ctx, name, 1)
 	if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
@@ -116,7 +130,9 @@ func (u *Uses) write(ctx context.Context, token string, is use) (time.Time, erro
 	return is.at, err
 }
 
-// Last returns when each of some tokens was used last, to the hour. One that never was is absent.
+// Last returns when each of some tokens was used last, to the hour. One that never was is absent,
+// and so is one whose use can't be read, which is reported: a list is worth more than one time in
+// it. An error is that the log can't be reached.
 func (u *Uses) Last(ctx context.Context, tokens []string) (map[string]time.Time, error) {
 	var mu sync.Mutex
 	last := map[string]time.Time{}
@@ -128,8 +144,12 @@ func (u *Uses) Last(ctx context.Context, tokens []string) (map[string]time.Time,
 			if errors.Is(err, eventstore.ErrStreamNotFound) || err == nil && len(past) == 0 {
 				return nil
 			}
-			if err != nil {
+			if errors.Is(err, eventstore.ErrUnavailable) || ctx.Err() != nil {
 				return loop.Refusal(err)
+			}
+			if err != nil {
+				u.onFault("the last use of a service token can't be read", err)
+				return nil
 			}
 			mu.Lock()
 			defer mu.Unlock()

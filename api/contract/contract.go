@@ -7,14 +7,13 @@ import (
 	"bytes"
 	_ "embed"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"agentkey/commands/words"
 )
 
 //go:embed openapi_gen.json
@@ -69,7 +68,7 @@ func newCompiler(text []byte) (compiler, error) {
 	c := jsonschema.NewCompiler()
 	c.DefaultDraft(jsonschema.Draft2020) // the draft that OpenAPI 3.1 uses
 	c.AssertFormat()
-	c.RegisterFormat(&jsonschema.Format{Name: "date-time", Validate: checkTime})
+	c.RegisterFormat(&jsonschema.Format{Name: "date-time", Validate: ofText(checkTime)})
 	for name, check := range texts {
 		c.RegisterFormat(&jsonschema.Format{Name: name, Validate: ofText(check)})
 	}
@@ -94,18 +93,8 @@ func pointer(steps ...string) string {
 	return out.String()
 }
 
-var timeShape = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
-
-// checkTime accepts the times that can be bound and written again in UTC. RFC 3339 allows more:
-// leap seconds, a lower-case t, and years that leave four digits in UTC.
-func checkTime(v any) error {
-	text, ok := v.(string)
-	if !ok {
-		return nil
-	}
-	at, err := time.Parse(time.RFC3339Nano, text)
-	if year := at.UTC().Year(); err != nil || !timeShape.MatchString(text) || year < 1 || year > 9999 {
-		return errors.New("not a time that can be bound")
-	}
-	return nil
+// checkTime accepts the times that can be bound and written again in UTC.
+func checkTime(text string) error {
+	_, err := words.Time(text)
+	return err
 }

@@ -15,6 +15,7 @@ import (
 	"agentkey/audit/formats"
 	"agentkey/audit/replay"
 	"agentkey/audit/verify"
+	"agentkey/commands/words"
 )
 
 type auditReplayCommand struct {
@@ -94,7 +95,7 @@ func (x *auditReplayCommand) moment() (asked, error) {
 	if position, err := strconv.ParseUint(x.AsOf, 10, 64); err == nil {
 		return asked{position: position}, nil
 	}
-	at, err := time.Parse(time.RFC3339, x.AsOf)
+	at, err := words.Time(x.AsOf)
 	if err != nil {
 		return asked{}, usageError{fmt.Errorf(
 			"--as-of %s: it must be a time as 2026-04-01T09:00:00Z (RFC 3339), or a position in the event log", x.AsOf,

@@ -106,6 +106,9 @@ func TestAQueryParameterIsKnownAndWellFormed(t *testing.T) {
 		"/api/admin/audit?from=0001-01-01T00%3A00%3A00Z&to=9999-12-31T23%3A59%3A59Z&action=credential.vended", nil,
 	)
 	admin.must(200, "GET", "/api/admin/audit?from=2024-01-01T00%3A00%3A00Z&to=2024-01-01T01%3A00%3A00%2B01%3A00", nil)
+	if a := admin.must(200, "GET", "/api/admin/audit?to=0001-01-01T00:00:00Z", nil); len(a.Items()) != 0 {
+		t.Errorf("before the first moment there were %d events", len(a.Items()))
+	}
 	admin.must(200, "GET", "/api/admin/audit?action=", nil)
 	if a := admin.call(
 		"GET", "/api/admin/audit?from=2024-01-01T00:00:00+01:00", nil,

@@ -10,12 +10,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 
 	"agentkey/api/door"
 	"agentkey/audit/formats"
 	"agentkey/commands/keys"
 	"agentkey/domain"
+	"agentkey/domain/organization"
 	"agentkey/eventstore/seal"
 	"agentkey/integrations/notify"
 	"agentkey/integrations/oidc"
@@ -196,9 +198,13 @@ func (l *loader) value(name string, asSuch bool, text, where string) given {
 }
 
 func adminToken(text string) (domain.Secret, error) {
-	if key, err := keys.Parse(text); err != nil || key.Kind != keys.Service {
+	key, err := keys.Parse(text)
+	switch {
+	case err != nil || key.Kind != keys.Service:
+		return domain.Secret{}, errors.New("it isn't a service token, or it is mistyped; make one with agentkey token new")
+	case key.ID != uuid.Nil || key.Number != organization.ConfiguredToken:
 		return domain.Secret{}, errors.New(
-			"it isn't a service token, or it is mistyped; create one with: agentkey token new",
+			"it is a token that can't be configured, because the event log gave it its number; make one with agentkey token new",
 		)
 	}
 	return domain.NewSecret([]byte(text)), nil

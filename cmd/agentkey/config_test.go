@@ -9,8 +9,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/google/uuid"
 
 	"agentkey/api/door/limits"
+	"agentkey/commands/keys"
+	"agentkey/domain/organization"
 	"agentkey/eventstore/seal"
 	"agentkey/integrations/notify"
 	"agentkey/integrations/outbound"
@@ -227,6 +230,27 @@ func TestALanguageModelIsConfiguredWhole(t *testing.T) {
 		if (err == nil) != (c.said == "") ||
 			err != nil && (!strings.Contains(err.Error(), c.said) || strings.Contains(err.Error(), "canary")) {
 			t.Errorf("%q: %v", c.environ, err)
+		}
+	}
+}
+
+// TestATokenWithANumberOfTheLogIsNoneToConfigure: it belongs to one event, which can't be replaced.
+func TestATokenWithANumberOfTheLogIsNoneToConfigure(t *testing.T) {
+	t.Parallel()
+	token := func(id uuid.UUID, number int) string {
+		text, _, err := keys.New(keys.Service, id, number)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	for text, taken := range map[string]bool{
+		token(uuid.Nil, organization.ConfiguredToken): true, token(uuid.Nil, 1): false, token(newID(), 0): false,
+	} {
+		_, err := LoadConfig([]string{"AGENTKEY_ADMIN_TOKEN=" + text, "AGENTKEY_DATA_DIR=/data"})
+		if taken != (err == nil) || err != nil && (!strings.Contains(err.Error(), "make one with agentkey token new") ||
+			strings.Contains(err.Error(), text)) {
+			t.Errorf("%t: %v", taken, err)
 		}
 	}
 }

@@ -165,7 +165,8 @@ func thePast(t *testing.T, p *program) {
 	compare("later")
 	first := audited(admin, "")[0]
 	for text, want := range map[string]string{
-		"yesterday": "RFC 3339", "2026-04-01": "RFC 3339", "-1": "RFC 3339", "1.5": "RFC 3339",
+		"yesterday": "RFC 3339", "2026-04-01": "RFC 3339", "2026-04-01T09:00:00,5Z": "RFC 3339",
+		"-1": "RFC 3339", "1.5": "RFC 3339",
 		time.Now().Add(time.Hour).UTC().Format(time.RFC3339): "future", "9999-01-01T00:00:00Z": "future",
 		"0":                         "nothing had happened",
 		"2019-04-01T09:00:00+02:00": "at position " + fmt.Sprintf("%.0f", first.JSON["position"]),
@@ -253,6 +254,7 @@ func thePast(t *testing.T, p *program) {
 	p.replays(2, "before the first event", bundle, "--offline", "--as-of", "2020-01-01T00:00:00Z")
 	p.replays(2, "beyond the bundle", bundle, "--offline", "--as-of", "99999999999")
 	p.replays(2, "needs a bundle", "--offline", "--as-of", album[0].position)
+	p.replays(2, "RFC 3339", bundle, "--url", p.URL, "--as-of", "2026-04-01T09:00:00,5Z")
 	p.replays(1, "future", bundle, "--url", p.URL, "--as-of", "9999-01-01T00:00:00Z")
 	middle := filepath.Join(t.TempDir(), "middle.zip")
 	if code, out, failed := p.audit("export", middle, "--url", p.URL, "--from", album[4].time); code != 0 {

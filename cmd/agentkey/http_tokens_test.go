@@ -64,7 +64,7 @@ func TestAServiceTokenHasALife(t *testing.T) {
 	}
 	if prefix, _ := is["prefix"].(string); is["name"] != "Dashboard" || is["note"] != "the page of the office" ||
 		is["role"] != "admin" || is["last_used_at"] != nil || is["revoked_at"] != nil || prefix == "" ||
-		!strings.HasPrefix(secret, prefix+"_") {
+		!strings.HasPrefix(secret, prefix) || !strings.HasSuffix(prefix, "_") {
 		t.Errorf("it is listed as %v", is)
 	}
 	for _, p := range []*program{p, other} {
@@ -87,6 +87,11 @@ func TestAServiceTokenHasALife(t *testing.T) {
 	admin.refused(
 		403, "role_insufficient", "POST", serviceTokens, object{"name": "x1", "role": "auditor", "expires_at": "never"},
 	)
+	within := func(d time.Duration) string { return time.Now().Add(d).Format(time.RFC3339) }
+	admin.newToken("For a year", "auditor", "expires_at", within(365*24*time.Hour))
+	admin.refused(403, "role_insufficient", "POST", serviceTokens, object{
+		"name": "x1", "role": "auditor", "expires_at": within(367 * 24 * time.Hour),
+	})
 	first := owner.must(200, "GET", "/api/admin/me", nil).Text("actor.id")
 	admin.refused(403, "role_insufficient", "DELETE", serviceTokens+"/"+first, nil)
 	owner.refused(409, "last_owner", "DELETE", serviceTokens+"/"+first, nil)
@@ -134,7 +139,7 @@ func TestAServiceTokenHasALife(t *testing.T) {
 		}
 	}
 	if want := []string{
-		"Soon over", "Second owner", "Auditor", "Dashboard", "first admin token",
+		"Soon over", "Second owner", "Auditor", "For a year", "Dashboard", "first admin token",
 	}; !slices.Equal(paged, want) {
 		t.Errorf("page by page: %v", paged)
 	}
@@ -178,7 +183,17 @@ func TestATokenIsShownOnce(t *testing.T) {
 			t.Errorf("%s: %s", field, a.Body)
 		}
 	}
-	for _, over := range []string{"2020-01-01T00:00:00Z", time.Now().Add(-time.Second).Format(time.RFC3339)} {
+	for _, never := range []string{"9999-12-31T23:59:59-01:00", "2030-01-01T00:00:00,5Z"} {
+		a := p.admin().refused(
+			400, "validation_failed", "POST", serviceTokens, object{"name": "CI", "role": "auditor", "expires_at": never},
+		)
+		if !strings.Contains(string(a.Body), "a time in RFC 3339") {
+			t.Errorf("%s: %s", never, a.Body)
+		}
+	}
+	for _, over := range []string{
+		"2020-01-01T00:00:00Z", "0001-01-01T00:00:00Z", time.Now().Add(-time.Second).Format(time.RFC3339),
+	} {
 		a := p.admin().refused(
 			400, "validation_failed", "POST", serviceTokens, object{"name": "CI", "role": "auditor", "expires_at": over},
 		)
@@ -203,10 +218,12 @@ func TestTheOperatorManagesTokens(t *testing.T) {
 	p.with(ci).must(200, "GET", "/api/admin/me", nil)
 	all := list()
 	if len(all) != 2 || all[0].Name != "CI" || all[0].Note != "nightly" || time.Until(all[0].ExpiresAt) > 12*time.Hour ||
-		!strings.HasPrefix(ci, all[0].Prefix) || !all[1].ExpiresAt.IsZero() {
+		!strings.HasPrefix(ci, all[0].Prefix) || !all[1].ExpiresAt.IsZero() || all[0].CreatedBy.ID != "operator" {
 		t.Errorf("listed: %+v", all)
 	}
-	for _, want := range []string{"CI", "auditor", "works until", "first admin token", "works, never expires"} {
+	for _, want := range []string{
+		"CI", "auditor", "works until", "first admin token", "works, never expires", "operator", "installation",
+	} {
 		if table := p.shell("token", "list"); !strings.Contains(table, want) {
 			t.Errorf("the table lacks %q:\n%s", want, table)
 		}
@@ -217,7 +234,8 @@ func TestTheOperatorManagesTokens(t *testing.T) {
 	for said, args := range map[string][]string{
 		"neither a length":       create("auditor", "--expires", "soon"),
 		"must be in the future":  create("auditor", "--expires=-1h"),
-		"future":                 create("auditor", "--expires", "2020-01-01T00:00:00Z"),
+		"future":                 create("auditor", "--expires", "0001-01-01T00:00:00Z"),
+		"nor a time such as":     create("auditor", "--expires", "9999-12-31T23:59:59-01:00"),
 		"must be one of":         create("janitor"),
 		"2 to 120 characters":    {"token", "create", "--name", "C", "--role", "auditor"},
 		"there is no token":      {"token", "revoke", newID().String()},

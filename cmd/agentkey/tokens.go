@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +28,9 @@ type tokenCommand struct {
 	List   tokenList   `cmd:"" help:"List the service tokens of an organization, newest first."`
 	Revoke tokenRevoke `cmd:"" help:"Revoke a service token. It stops working at once, in every process."`
 }
+
+// byOperator gives what is done at the command line.
+var byOperator = organization.Giver{Operator: true}
 
 type tokenNew struct{}
 
@@ -58,7 +62,7 @@ type tokenCreate struct {
 
 // Run creates a service token.
 func (c *tokenCreate) Run(sh *shell) error {
-	wanted := commands.NewToken{Name: c.Name, Note: c.Note, Role: domain.Role(c.Role)}
+	wanted := commands.NewToken{Name: c.Name, Note: c.Note, Role: domain.Role(c.Role), By: byOperator}
 	if err := expiring(&wanted, c.Expires, time.Now()); err != nil {
 		return err
 	}
@@ -86,7 +90,7 @@ func expiring(n *commands.NewToken, typed string, now time.Time) error {
 		if after <= 0 {
 			return usageError{errors.New("--expires must be in the future")}
 		}
-		n.ExpiresAt = now.Add(after).UTC().Truncate(time.Second)
+		n.ExpiresAt = new(now.Add(after).UTC().Truncate(time.Second))
 		return nil
 	}
 	if err := n.Until(typed); err != nil {
@@ -105,7 +109,7 @@ type tokenRevoke struct {
 // Run revokes a service token.
 func (c *tokenRevoke) Run(sh *shell) error {
 	return inOffice(sh, func(ctx context.Context, o *office) error {
-		done, err := o.organizations().RevokeToken(ctx, o.meta(c.id(o)), c.ID, "")
+		done, err := o.organizations().RevokeToken(ctx, o.meta(c.id(o)), c.ID, byOperator)
 		if refusal, refused := errors.AsType[*domain.Error](err); refused && refusal.Kind == domain.KindNotFound {
 			return usageError{fmt.Errorf(
 				"there is no token %s; agentkey token list prints those of an organization", c.ID,
@@ -131,14 +135,23 @@ type tokenList struct {
 // listedToken is a service token as the list prints it.
 type listedToken struct {
 	ID         string      `json:"id"`
-	Name       string      `json:"name"`
+	Name       string      `json:"name"` // empty: erased, or it can't be opened
 	Note       string      `json:"note,omitempty"`
 	Role       domain.Role `json:"role"`
 	Prefix     string      `json:"prefix"`
 	CreatedAt  time.Time   `json:"created_at"`
+	CreatedBy  listedBy    `json:"created_by"`
 	LastUsedAt time.Time   `json:"last_used_at,omitzero"`
 	ExpiresAt  time.Time   `json:"expires_at,omitzero"`
 	RevokedAt  time.Time   `json:"revoked_at,omitzero"`
+
+	unread bool // its name can't be opened
+}
+
+// listedBy is who created a token.
+type listedBy struct {
+	domain.Actor
+	Name string `json:"name,omitempty"` // of a service token
 }
 
 // Run lists the service tokens.
@@ -172,27 +185,34 @@ func (o *office) tokens(ctx context.Context, id string) ([]listedToken, error) {
 	for i, t := range all {
 		ids[i] = t.ID
 	}
-	used, err := commands.NewUses(o.inst.Log, time.Now, newID, nil).Last(ctx, ids)
+	warn := func(what string, err error) { o.logger.WarnContext(ctx, what, slog.String("error", err.Error())) }
+	used, err := commands.NewUses(o.inst.Log, time.Now, newID, warn).Last(ctx, ids)
 	if err != nil {
 		return nil, err
 	}
 	listed := make([]listedToken, len(all))
+	names := map[string]string{}
 	for i, t := range all {
 		named, err := o.privacy.OpenName(ctx, id, t.ID, t.Sealed)
-		if err != nil {
-			return nil, err
+		if err != nil { // the list still says which tokens work
+			warn("the name of the service token "+t.ID+" can't be read", err)
 		}
+		names[t.ID] = named.Name
 		listed[i] = listedToken{
 			ID: t.ID, Name: named.Name, Note: named.Note, Role: t.Role, Prefix: organizations.Prefix(id, t),
-			CreatedAt: t.CreatedAt, LastUsedAt: used[t.ID], ExpiresAt: t.ExpiresAt, RevokedAt: t.RevokedAt,
+			CreatedAt: t.CreatedAt, CreatedBy: listedBy{Actor: t.CreatedBy}, LastUsedAt: used[t.ID],
+			ExpiresAt: t.ExpiresAt, RevokedAt: t.RevokedAt, unread: err != nil,
 		}
+	}
+	for i, t := range all {
+		listed[i].CreatedBy.Name = names[t.CreatedBy.ID]
 	}
 	return listed, nil
 }
 
 func printTokens(w io.Writer, listed []listedToken, now time.Time) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "ID\tNAME\tROLE\tPREFIX\tCREATED\tLAST USED\tSTATUS") // Flush says what fails
+	_, _ = fmt.Fprintln(table, "ID\tNAME\tROLE\tPREFIX\tCREATED\tBY\tLAST USED\tSTATUS") // Flush says what fails
 	for _, t := range listed {
 		status := "works, never expires"
 		switch {
@@ -203,9 +223,13 @@ func printTokens(w io.Writer, listed []listedToken, now time.Time) error {
 		case !t.ExpiresAt.IsZero():
 			status = "works until " + minute(t.ExpiresAt)
 		}
+		name := cmp.Or(t.Name, "(erased)")
+		if t.unread {
+			name = "(unreadable)"
+		}
 		_, _ = fmt.Fprintf(
-			table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.ID, cmp.Or(t.Name, "(erased)"), t.Role, t.Prefix, minute(t.CreatedAt),
-			minute(t.LastUsedAt), status,
+			table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.ID, name, t.Role, t.Prefix, minute(t.CreatedAt),
+			cmp.Or(t.CreatedBy.Name, t.CreatedBy.ID), minute(t.LastUsedAt), status,
 		)
 	}
 	return table.Flush()
@@ -220,36 +244,36 @@ func minute(t time.Time) string {
 }
 
 type adminCommand struct {
-	Recover adminRecover `cmd:"" help:"Create an owner token for the first organization and print it once."`
+	Recover adminRecover `cmd:"" help:"Create an owner token and print it once, as when no token of an owner is left."`
 }
 
 type adminRecover struct {
+	ofOrganization
 	RevokeOthers bool   `help:"Revoke every other service token of the organization, as after a theft."`
 	Expires      string `default:"90d" help:"When it expires: after so long, such as 90d or 12h, at a time in RFC 3339, or never."`
 }
 
 // Run creates an owner token.
 func (c *adminRecover) Run(sh *shell) error {
-	wanted := commands.NewToken{Name: "recovered", Role: domain.RoleOwner}
+	wanted := commands.NewToken{Name: "recovered", Role: domain.RoleOwner, Alone: c.RevokeOthers, By: byOperator}
 	if err := expiring(&wanted, c.Expires, time.Now()); err != nil {
 		return err
 	}
 	return inOffice(sh, func(ctx context.Context, o *office) error {
-		first := o.inst.Begun.OrganizationID
-		made, err := o.organizations().CreateToken(ctx, o.meta(first), wanted)
+		made, err := o.organizations().CreateToken(ctx, o.meta(c.id(o)), wanted)
 		if err != nil {
 			return misused(err)
 		}
-		if _, err := fmt.Fprintln(sh.stdout, made.Text); err != nil {
+		if _, err := fmt.Fprintln(sh.stdout, made.Text); err != nil || !c.RevokeOthers {
 			return err
 		}
-		if !c.RevokeOthers {
-			return nil
+		ended := 0
+		for _, e := range made.Events {
+			if _, is := e.(organization.TokenRevoked); is {
+				ended++
+			}
 		}
-		ended, err := o.organizations().RevokeOtherTokens(ctx, o.meta(first), made.Token.ID)
-		if err == nil {
-			_, err = fmt.Fprintf(sh.stderr, "Revoked %d other tokens.\n", ended)
-		}
+		_, err = fmt.Fprintf(sh.stderr, "Revoked %d other tokens.\n", ended)
 		return err
 	})
 }

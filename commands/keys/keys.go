@@ -68,18 +68,19 @@ func Draw() (Draft, error) {
 // same key. The zero id with number 0 is the first organization's token made before there is an
 // organization.
 func (d Draft) Key(kind Kind, id uuid.UUID, number int) (string, Key, error) {
-	text := Prefix(kind, id, number) + "_" + d.secret
+	text := Prefix(kind, id, number) + d.secret
 	text += checksum(text)
 	key, err := Parse(text)
 	return text, key, err
 }
 
-// Prefix is the part of a key's text before its secret. It may be shown.
+// Prefix is the part of a key's text before its secret, with the underscore, without which that of
+// number 1 would be that of number 12 too. It may be shown.
 func Prefix(kind Kind, id uuid.UUID, number int) string {
 	if id == uuid.Nil && number == 0 {
-		return string(kind) + "0"
+		return string(kind) + "0_"
 	}
-	return string(kind) + digits(new(big.Int).SetBytes(id[:]), idChars) + strconv.Itoa(number)
+	return string(kind) + digits(new(big.Int).SetBytes(id[:]), idChars) + strconv.Itoa(number) + "_"
 }
 
 // New draws a key whose number is known.

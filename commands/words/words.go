@@ -1,11 +1,15 @@
-// Package words says which characters a name, a text and a URL may have, for everything that people
-// read: what is there can be seen, and nothing moves, hides or recolors its neighbours. It changes
-// neither case nor composition, and knows nothing of credentials, whose bytes are theirs alone.
+// Package words says which characters a name, a text and a URL may have, and what a time is, for
+// everything that people read: what is there can be seen, and nothing moves, hides or recolors its
+// neighbours. It changes neither case nor composition, and knows nothing of credentials, whose
+// bytes are theirs alone.
 package words
 
 import (
+	"errors"
 	"fmt"
+	"regexp"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -30,6 +34,20 @@ func Text(text string) error {
 // Line checks a text of one line that may be blank, such as what somebody searches for.
 // The error is an *Unfit.
 func Line(text string) error { return characters(text, false) }
+
+var timeShape = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+
+// Time reads a time that can be written again in UTC. RFC 3339 allows more: leap seconds, a
+// lower-case t, and years that leave four digits in UTC. Package time allows other things, such as
+// a comma before the fraction.
+func Time(text string) (time.Time, error) {
+	at, err := time.Parse(time.RFC3339Nano, text)
+	at = at.UTC()
+	if err != nil || !timeShape.MatchString(text) || at.Year() < 1 || at.Year() > 9999 {
+		return time.Time{}, errors.New("it must be a time such as 2030-01-31T12:00:00Z")
+	}
+	return at, nil
+}
 
 // Clean removes what Text would refuse, and leaves line breaks as \n. It is for what others wrote
 // and nobody can send again in another form.

@@ -171,7 +171,7 @@ func decideChannel(s State, c Command) ([]Event, error) {
 			return nil, err
 		}
 		return []Event{ChannelRemoved{ChannelID: c.ChannelID, SecretID: is.SecretID}}, nil
-	case Create, CreateToken, RevokeToken, RevokeOtherTokens, EraseMonth:
+	case Create, CreateToken, RevokeToken, EraseMonth:
 	}
 	return nil, fmt.Errorf("organization: no decision for %T", c)
 }

@@ -106,7 +106,7 @@ func Decide(s State, c Command) ([]Event, error) {
 	switch c := c.(type) {
 	case Create:
 		return nil, nil // answered above
-	case CreateToken, RevokeToken, RevokeOtherTokens:
+	case CreateToken, RevokeToken:
 		return decideToken(s, c)
 	case EraseMonth:
 		if s.Erased[c.Month] >= c.Through {

@@ -30,7 +30,8 @@ func token(number int, hash string) organization.TokenCreated {
 func create(number int, hash string) organization.CreateToken {
 	e := token(number, hash)
 	return organization.CreateToken{
-		Number: e.Number, TokenID: e.TokenID, Sealed: e.Sealed, Role: e.Role, Hash: e.Hash, At: start,
+		Number: e.Number, TokenID: e.TokenID, Sealed: e.Sealed, Role: e.Role, Hash: e.Hash,
+		By: organization.Giver{Operator: true}, At: start,
 	}
 }
 

@@ -13,8 +13,12 @@ import (
 // ConfiguredToken is the number of the one token that configuration may replace at every start.
 const ConfiguredToken = 0
 
-// MaxTokens is how many service tokens of an organization may work at a time.
-const MaxTokens = 200
+const (
+	// MaxTokens is how many service tokens of an organization may work at a time.
+	MaxTokens = 200
+	// LongestToken is for how long a token works at most, unless an owner wants it.
+	LongestToken = 366 * 24 * time.Hour
+)
 
 // The events of service tokens.
 type (
@@ -38,11 +42,20 @@ type (
 func (TokenCreated) organizationEvent() {}
 func (TokenRevoked) organizationEvent() {}
 
-// The commands of service tokens. By is the role of who gives one: nobody makes or ends a token
-// that may do more than they may. No role stands for the operator, who may do everything.
+// Giver is who gives a command: the holder of a service token, with the role that admitted them, or
+// the operator at the command line, who may do everything. The zero Giver may do nothing.
+type Giver struct {
+	TokenID  string
+	Role     domain.Role
+	Operator bool
+}
+
+// The commands of service tokens. Nobody makes or ends a token that may do more than they may, or
+// with a token that works no more. At is now.
 type (
 	// CreateToken adds a service token under the number that its text carries: the state's NextToken,
-	// or ConfiguredToken. At is now. A token that worked once is not revived.
+	// or ConfiguredToken. A token that worked once is not revived. Alone ends every other one with it,
+	// in the same append. One that works and turns out to be configured is marked as that.
 	CreateToken struct {
 		Number     int
 		TokenID    string
@@ -51,22 +64,20 @@ type (
 		Hash       string
 		ExpiresAt  *time.Time // nil: never, which only an owner may choose
 		Configured bool
-		By         domain.Role
+		Alone      bool
+		By         Giver
 		At         time.Time
 	}
 	// RevokeToken ends a service token. The last one of an owner stays, unless the operator ends it.
 	RevokeToken struct {
 		TokenID string
-		By      domain.Role
+		By      Giver
 		At      time.Time
 	}
-	// RevokeOtherTokens ends every service token but one.
-	RevokeOtherTokens struct{ Keep string }
 )
 
-func (CreateToken) organizationCommand()       {}
-func (RevokeToken) organizationCommand()       {}
-func (RevokeOtherTokens) organizationCommand() {}
+func (CreateToken) organizationCommand() {}
+func (RevokeToken) organizationCommand() {}
 
 func (c CreateToken) event() TokenCreated {
 	return TokenCreated{
@@ -145,6 +156,9 @@ func evolveToken(s State, f domain.Fact[Event]) State {
 		if e.ExpiresAt != nil {
 			t.ExpiresAt = *e.ExpiresAt
 		}
+		if was, again := s.Tokens[e.TokenID]; again {
+			t.CreatedAt, t.CreatedBy = was.CreatedAt, was.CreatedBy
+		}
 		s = s.withoutToken(e.Number, f.At).withToken(t)
 		s.NextToken = max(s.NextToken, e.Number+1)
 	case TokenRevoked:
@@ -161,56 +175,77 @@ func decideToken(s State, c Command) ([]Event, error) {
 		return createToken(s, c)
 	case RevokeToken:
 		return revokeToken(s, c)
-	case RevokeOtherTokens:
-		var events []Event
-		for _, t := range s.AllTokens() {
-			if t.RevokedAt.IsZero() && t.ID != c.Keep {
-				events = append(events, TokenRevoked{Number: t.Number, TokenID: t.ID})
-			}
-		}
-		return events, nil
 	case Create, EraseMonth, AddChannel, UpdateChannel, RemoveChannel:
 	}
 	return nil, fmt.Errorf("organization: no decision for %T", c)
 }
 
 func createToken(s State, c CreateToken) ([]Event, error) {
-	working := 0
-	for _, t := range s.Tokens {
-		if t.Hash == c.Hash {
+	if err := c.By.admitted(s, c.At); err != nil {
+		return nil, err
+	}
+	var others []Event // that end with Alone
+	for _, t := range s.AllTokens() {
+		works := t.Works(c.At)
+		switch {
+		case t.Hash == c.Hash && c.Configured && works && !t.Configured:
+			return []Event{t.configured()}, nil
+		case t.Hash == c.Hash:
 			return nil, nil // it is there, or ended for good
-		}
-		if t.Works(c.At) {
-			working++
+		case works:
+			others = append(others, TokenRevoked{Number: t.Number, TokenID: t.ID})
 		}
 	}
+	isOwner := c.By.covers(domain.RoleOwner)
 	switch {
 	case !c.Role.Valid():
 		return nil, domain.Invalid("role", "it must be owner, admin, approver or auditor")
 	case c.ExpiresAt != nil && !c.ExpiresAt.After(c.At):
 		return nil, domain.Invalid("expires_at", "it must be in the future")
-	case !covers(c.By, c.Role):
+	case !c.By.covers(c.Role):
 		return nil, roleInsufficient("A token with the role " + string(c.Role) + " may do more than you may.")
-	case c.ExpiresAt == nil && !covers(c.By, domain.RoleOwner):
+	case c.ExpiresAt == nil && !isOwner:
 		return nil, roleInsufficient("Only an owner may create a token that never expires.")
-	case working >= MaxTokens && c.By != "":
+	case c.ExpiresAt != nil && c.ExpiresAt.Sub(c.At) > LongestToken && !isOwner:
+		return nil, roleInsufficient(fmt.Sprintf(
+			"Only an owner may create a token that works for more than %d days.", LongestToken/(24*time.Hour),
+		))
+	case c.Alone && !isOwner:
+		return nil, roleInsufficient("Only an owner may end every other token.")
+	case len(others) >= MaxTokens && !c.Alone && !c.By.Operator:
 		return nil, domain.Invalid("body", fmt.Sprintf(
 			"an organization has at most %d service tokens that work; revoke one with {revokeServiceToken}", MaxTokens,
 		), domain.Next{Op: "revokeServiceToken"})
+	case c.Alone:
+		return append(others, c.event()), nil // last: it may take the number of one that ends
 	}
 	return []Event{c.event()}, nil
 }
 
+// configured says of a token that works that its text is in the configuration.
+func (t Token) configured() TokenCreated {
+	e := TokenCreated{
+		Number: t.Number, TokenID: t.ID, Sealed: t.Sealed, Role: t.Role, Hash: t.Hash, Configured: true,
+	}
+	if !t.ExpiresAt.IsZero() {
+		e.ExpiresAt = &t.ExpiresAt
+	}
+	return e
+}
+
 func revokeToken(s State, c RevokeToken) ([]Event, error) {
+	if err := c.By.admitted(s, c.At); err != nil {
+		return nil, err
+	}
 	t, found := s.Tokens[c.TokenID]
 	switch {
 	case !found:
 		return nil, domain.NotFound("service token")
 	case !t.RevokedAt.IsZero():
 		return nil, nil
-	case !covers(c.By, t.Role):
+	case !c.By.covers(t.Role):
 		return nil, roleInsufficient("A token with the role " + string(t.Role) + " may do more than you may.")
-	case c.By != "" && t.Works(c.At) && s.lastOwner(t, c.At):
+	case !c.By.Operator && t.Works(c.At) && s.lastOwner(t, c.At):
 		return nil, &domain.Error{
 			Kind: domain.KindConflict, Code: "last_owner", Detail: "It is the last token of an owner that works.",
 			Hint: "Create another one with {createServiceToken} first, or run agentkey token revoke on the server.",
@@ -233,10 +268,44 @@ func (s State) lastOwner(t Token, at time.Time) bool {
 	return true
 }
 
-// covers reports whether a role may do all that another may. The operator has none.
-func covers(by, other domain.Role) bool {
+// admitted refuses whose token works no more. The caller was admitted before the command was
+// decided, and the token may have been revoked in between.
+func (g Giver) admitted(s State, at time.Time) error {
+	t, found := s.Tokens[g.TokenID]
+	switch {
+	case g.Operator:
+		return nil
+	case !found || !t.RevokedAt.IsZero() || t.Role != g.Role:
+		return UnknownToken()
+	case t.Expired(at):
+		return ExpiredToken()
+	}
+	return nil
+}
+
+// covers reports whether the giver may do all that a role may.
+func (g Giver) covers(other domain.Role) bool {
 	order := []domain.Role{domain.RoleOwner, domain.RoleAdmin, domain.RoleApprover, domain.RoleAuditor}
-	return by == "" || slices.Contains(order, by) && slices.Index(order, by) <= slices.Index(order, other)
+	return g.Operator || slices.Contains(order, g.Role) && slices.Index(order, g.Role) <= slices.Index(order, other)
+}
+
+// UnknownToken is the refusal of a token that there isn't, or that was revoked or replaced.
+func UnknownToken() *domain.Error {
+	return &domain.Error{
+		Kind: domain.KindUnauthenticated, Code: "credentials_unknown",
+		Detail: "This service token is unknown, revoked or replaced.",
+		Hint:   "Use a token that works, or make one on the server with: agentkey admin recover.",
+	}
+}
+
+// ExpiredToken is the refusal of a token whose time is over.
+func ExpiredToken() *domain.Error {
+	return &domain.Error{
+		Kind: domain.KindUnauthenticated, Code: "credentials_expired", Detail: "This service token has expired.",
+		Hint: "Use a token that works. An admin makes one with {createServiceToken}, an operator on the server " +
+			"with: agentkey token create.",
+		Next: []domain.Next{{Op: "createServiceToken"}},
+	}
 }
 
 func roleInsufficient(detail string) *domain.Error {

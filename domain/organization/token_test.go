@@ -20,122 +20,251 @@ func made(number int, role domain.Role) organization.TokenCreated {
 	return e
 }
 
-// wanted is the command of made, given by a role.
-func wanted(number int, role, by domain.Role) organization.CreateToken {
+var theOperator = organization.Giver{Operator: true}
+
+// using is who acts with a token.
+func using(e organization.TokenCreated) organization.Giver {
+	return organization.Giver{TokenID: e.TokenID, Role: e.Role}
+}
+
+// wanted is the command of made.
+func wanted(number int, role domain.Role, by organization.Giver) organization.CreateToken {
 	c := create(number, string(role))
 	c.Role, c.By, c.ExpiresAt = role, by, new(start.Add(day))
 	return c
 }
 
-func TestDecideOnTokens(t *testing.T) {
-	never := wanted(2, domain.RoleAuditor, domain.RoleAdmin)
-	past := wanted(2, domain.RoleAuditor, domain.RoleOwner)
-	unnamed := wanted(2, "janitor", domain.RoleOwner)
-	never.ExpiresAt, past.ExpiresAt = nil, new(start)
-	byOwner := never
-	byOwner.By = domain.RoleOwner
-	endless := made(2, domain.RoleAuditor)
-	endless.ExpiresAt = nil
-	revoke := func(e organization.TokenCreated, by domain.Role, after time.Duration) organization.Command {
-		return organization.RevokeToken{TokenID: e.TokenID, By: by, At: start.Add(after)}
+func ended(e organization.TokenCreated) organization.TokenRevoked {
+	return organization.TokenRevoked{Number: e.Number, TokenID: e.TokenID}
+}
+
+// decision is one line of a table: given what happened, what follows from a command.
+type decision struct {
+	name  string
+	given []organization.Event
+	when  organization.Command
+	then  []organization.Event
+	code  string
+}
+
+func (d decision) check(t *testing.T, before ...organization.Event) {
+	t.Run(d.name, func(t *testing.T) {
+		given := append([]organization.Event{created()}, before...)
+		events, err := organization.Decide(fold(append(given, d.given...)...), d.when)
+		if got := codeOf(err); got != d.code {
+			t.Fatalf("refused with %q, want %q (%v)", got, d.code, err)
+		}
+		if diff := cmp.Diff(d.then, events); diff != "" {
+			t.Errorf("events (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestDecideOnNewTokens(t *testing.T) {
+	giver := func(number int, role domain.Role) organization.TokenCreated {
+		e := token(number, "giver "+string(role))
+		e.Role = role
+		return e
 	}
-	owner, second, admin := made(1, domain.RoleOwner), token(2, "b"), made(3, domain.RoleAdmin)
-	second.Role = domain.RoleOwner
-	ended := func(e organization.TokenCreated) organization.TokenRevoked {
-		return organization.TokenRevoked{Number: e.Number, TokenID: e.TokenID}
+	byOwner, byAdmin := giver(901, domain.RoleOwner), giver(902, domain.RoleAdmin)
+	byAuditor, byJanitor := giver(903, domain.RoleAuditor), giver(904, "janitor")
+	until := func(c organization.CreateToken, after time.Duration) organization.CreateToken {
+		c.ExpiresAt = new(start.Add(after))
+		if after == 0 {
+			c.ExpiresAt = nil
+		}
+		return c
 	}
-	full := []organization.Event{created()}
+	auditor := func(by organization.TokenCreated) organization.CreateToken {
+		return wanted(2, domain.RoleAuditor, using(by))
+	}
+	alone := func(c organization.CreateToken) organization.CreateToken {
+		c.Alone = true
+		return c
+	}
+	is := func(c organization.CreateToken) []organization.Event {
+		e := made(c.Number, c.Role)
+		e.ExpiresAt = c.ExpiresAt
+		return []organization.Event{e}
+	}
+	owner, admin := made(1, domain.RoleOwner), made(3, domain.RoleAdmin)
+	over := admin
+	over.ExpiresAt = new(start)
+	found := token(0, "a") // as it was when the installation was begun
+	configured := found
+	configured.Configured = true
+	configure := create(0, "a")
+	configure.TokenID, configure.Sealed, configure.Configured, configure.Role = "another", "other", true, domain.RoleOwner
+	replaced := configure
+	replaced.Hash = "b"
+	full := make([]organization.Event, 0, organization.MaxTokens)
 	for i := range organization.MaxTokens {
 		full = append(full, token(i+10, string(rune('a'+i))))
 	}
-	for _, tt := range []struct {
-		name  string
-		given []organization.Event
-		when  organization.Command
-		then  []organization.Event
-		code  string
-	}{
-		{"an admin makes an admin", nil, wanted(3, domain.RoleAdmin, domain.RoleAdmin), []organization.Event{admin}, ""},
-		{"but no owner", nil, wanted(1, domain.RoleOwner, domain.RoleAdmin), nil, "role_insufficient"},
-		{"an auditor makes none", nil, wanted(3, domain.RoleAdmin, domain.RoleAuditor), nil, "role_insufficient"},
-		{"nor does a role that there is not", nil, wanted(3, domain.RoleAuditor, "janitor"), nil, "role_insufficient"},
-		{"an owner makes one for good", nil, byOwner, []organization.Event{endless}, ""},
-		{"an admin does not", nil, never, nil, "role_insufficient"},
-		{"one that has expired", nil, past, nil, "validation_failed"},
-		{"a role that does not exist", nil, unnamed, nil, "validation_failed"},
+	const longest = organization.LongestToken
+	for _, d := range []decision{
+		{"an admin makes an admin", nil, wanted(3, domain.RoleAdmin, using(byAdmin)), []organization.Event{admin}, ""},
+		{"but no owner", nil, wanted(1, domain.RoleOwner, using(byAdmin)), nil, "role_insufficient"},
+		{"an auditor makes none", nil, wanted(3, domain.RoleAdmin, using(byAuditor)), nil, "role_insufficient"},
+		{"nor does a role that there is not", nil, auditor(byJanitor), nil, "role_insufficient"},
+		{"nor does nobody", nil, wanted(3, domain.RoleAuditor, organization.Giver{}), nil, "credentials_unknown"},
+		{
+			"nor a role without a token", nil,
+			wanted(3, domain.RoleAuditor, organization.Giver{Role: domain.RoleOwner}), nil, "credentials_unknown",
+		},
+		{"an owner makes one for good", nil, until(auditor(byOwner), 0), is(until(auditor(byOwner), 0)), ""},
+		{"an admin does not", nil, until(auditor(byAdmin), 0), nil, "role_insufficient"},
+		{"an admin makes one for a year", nil, until(auditor(byAdmin), longest), is(until(auditor(byAdmin), longest)), ""},
+		{"but not for longer", nil, until(auditor(byAdmin), longest+time.Microsecond), nil, "role_insufficient"},
+		{"an owner does", nil, until(auditor(byOwner), 10*longest), is(until(auditor(byOwner), 10*longest)), ""},
+		{"one that has expired", nil, until(auditor(byOwner), -1), nil, "validation_failed"},
+		{"a role that does not exist", nil, wanted(2, "janitor", using(byOwner)), nil, "validation_failed"},
+		{
+			"the giver's own token was revoked a moment ago",
+			[]organization.Event{ended(byAdmin)},
+			auditor(byAdmin), nil, "credentials_unknown",
+		},
+		{
+			"or replaced",
+			[]organization.Event{token(byAdmin.Number, "new")},
+			auditor(byAdmin), nil, "credentials_unknown",
+		},
+		{
+			"or has another role than the giver was admitted with",
+			nil, wanted(2, domain.RoleAuditor, organization.Giver{TokenID: byAdmin.TokenID, Role: domain.RoleOwner}),
+			nil, "credentials_unknown",
+		},
+		{"or has expired", []organization.Event{over}, auditor(over), nil, "credentials_expired"},
 		{
 			"one that was revoked is not revived",
 			[]organization.Event{admin, ended(admin)},
-			wanted(3, domain.RoleAdmin, ""), nil, "",
+			wanted(3, domain.RoleAdmin, theOperator), nil, "",
 		},
 		{
 			"one that was replaced neither",
 			[]organization.Event{token(0, "a"), token(0, "b")},
 			create(0, "a"), nil, "",
 		},
-		{"one too many", full[1:], wanted(1, domain.RoleAuditor, domain.RoleOwner), nil, "validation_failed"},
+		{"one too many", full, auditor(byOwner), nil, "validation_failed"},
 		{
-			"the operator may make one more", full[1:], wanted(1, domain.RoleOwner, ""), []organization.Event{owner}, "",
+			"the operator may make one more", full, wanted(1, domain.RoleOwner, theOperator), []organization.Event{owner}, "",
 		},
+		{
+			"one that is alone ends the others that work",
+			[]organization.Event{owner, token(0, "z"), ended(owner), over},
+			alone(wanted(5, domain.RoleAuditor, theOperator)),
+			append([]organization.Event{
+				ended(token(0, "z")), ended(byOwner), ended(byAdmin), ended(byAuditor), ended(byJanitor),
+			}, made(5, domain.RoleAuditor)),
+			"",
+		},
+		{"once", []organization.Event{owner}, alone(wanted(1, domain.RoleOwner, theOperator)), nil, ""},
+		{
+			"the last one to take a number has it",
+			[]organization.Event{ended(byOwner), ended(byAdmin), ended(byAuditor), ended(byJanitor), found},
+			alone(replaced),
+			[]organization.Event{ended(found), replacedBy(replaced)},
+			"",
+		},
+		{"an admin ends no others", nil, alone(wanted(3, domain.RoleAdmin, using(byAdmin))), nil, "role_insufficient"},
+		{
+			"one that works is marked as configured, and stays what it was",
+			[]organization.Event{found},
+			configure,
+			[]organization.Event{configured},
+			"",
+		},
+		{"once", []organization.Event{found, configured}, configure, nil, ""},
+		{"but not when it has ended", []organization.Event{found, ended(found)}, configure, nil, ""},
+	} {
+		d.check(t, byOwner, byAdmin, byAuditor, byJanitor)
+	}
+}
 
+func replacedBy(c organization.CreateToken) organization.TokenCreated {
+	return organization.TokenCreated{
+		Number: c.Number, TokenID: c.TokenID, Sealed: c.Sealed, Role: c.Role, Hash: c.Hash, Configured: c.Configured,
+	}
+}
+
+func TestDecideOnRevocations(t *testing.T) {
+	revoke := func(e, by organization.TokenCreated, after time.Duration) organization.Command {
+		return organization.RevokeToken{TokenID: e.TokenID, By: using(by), At: start.Add(after)}
+	}
+	owner, second, admin := made(1, domain.RoleOwner), token(2, "b"), made(3, domain.RoleAdmin)
+	second.Role = domain.RoleOwner
+	other := token(4, "other")
+	for _, d := range []decision{
 		{
 			"an admin revokes an admin",
-			[]organization.Event{admin},
-			revoke(admin, domain.RoleAdmin, 0),
+			[]organization.Event{admin, other},
+			revoke(admin, other, 0),
 			[]organization.Event{ended(admin)},
 			"",
 		},
-		{"once", []organization.Event{admin, ended(admin)}, revoke(admin, domain.RoleAdmin, 0), nil, ""},
+		{"once", []organization.Event{admin, other, ended(admin)}, revoke(admin, other, 0), nil, ""},
 		{
 			"an admin revokes no owner",
-			[]organization.Event{owner, second},
-			revoke(owner, domain.RoleAdmin, 0), nil, "role_insufficient",
+			[]organization.Event{owner, second, admin},
+			revoke(owner, admin, 0), nil, "role_insufficient",
 		},
 		{
 			"an owner does",
 			[]organization.Event{owner, second},
-			revoke(owner, domain.RoleOwner, 0),
+			revoke(owner, second, 0),
 			[]organization.Event{ended(owner)},
 			"",
 		},
-		{"the last owner stays", []organization.Event{owner, admin}, revoke(owner, domain.RoleOwner, 0), nil, "last_owner"},
+		{
+			"but not when it was revoked a moment ago",
+			[]organization.Event{owner, second, ended(second)},
+			revoke(owner, second, 0), nil, "credentials_unknown",
+		},
+		{
+			"nor when it has expired",
+			[]organization.Event{owner, second, admin},
+			revoke(admin, owner, day), nil, "credentials_expired",
+		},
+		{"the last owner stays", []organization.Event{owner, admin}, revoke(owner, owner, 0), nil, "last_owner"},
 		{
 			"one that has expired is not counted",
 			[]organization.Event{owner, second},
-			revoke(second, domain.RoleOwner, day), nil, "last_owner",
+			revoke(second, second, day), nil, "last_owner",
 		},
 		{
 			"but may be revoked",
 			[]organization.Event{owner, second},
-			revoke(owner, domain.RoleOwner, day),
+			revoke(owner, second, day),
 			[]organization.Event{ended(owner)},
 			"",
 		},
 		{
 			"the operator may revoke the last owner",
 			[]organization.Event{owner},
-			revoke(owner, "", 0),
+			organization.RevokeToken{TokenID: owner.TokenID, By: theOperator, At: start},
 			[]organization.Event{ended(owner)},
 			"",
 		},
-		{"what never was", nil, revoke(owner, "", 0), nil, "not_found"},
-		{
-			"all but one",
-			[]organization.Event{owner, second, ended(second), admin, token(0, "z")},
-			organization.RevokeOtherTokens{Keep: owner.TokenID},
-			[]organization.Event{ended(token(0, "z")), ended(admin)},
-			"",
-		},
+		{"what never was", []organization.Event{other}, revoke(owner, other, 0), nil, "not_found"},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			events, err := organization.Decide(fold(append([]organization.Event{created()}, tt.given...)...), tt.when)
-			if got := codeOf(err); got != tt.code {
-				t.Fatalf("refused with %q, want %q (%v)", got, tt.code, err)
-			}
-			if diff := cmp.Diff(tt.then, events); diff != "" {
-				t.Errorf("events (-want +got):\n%s", diff)
-			}
-		})
+		d.check(t)
+	}
+}
+
+// TestATokenThatIsMarkedStaysItsMakers: who made it, and when, doesn't depend on the configuration.
+func TestATokenThatIsMarkedStaysItsMakers(t *testing.T) {
+	first, again := token(0, "a"), token(0, "a")
+	again.Configured = true
+	at := func(e organization.Event, after time.Duration, by domain.Actor) domain.Fact[organization.Event] {
+		return domain.Fact[organization.Event]{Event: e, At: start.Add(after), By: by}
+	}
+	maker := domain.Actor{Type: domain.ActorSystem, ID: "operator"}
+	s := organization.Evolve(fold(created()), at(first, day, maker))
+	s = organization.Evolve(s, at(again, 2*day, system))
+	is := s.Tokens[first.TokenID]
+	if !is.Configured || !is.Works(start) || !is.CreatedAt.Equal(start.Add(day)) || is.CreatedBy != maker ||
+		len(s.Tokens) != 1 {
+		t.Errorf("it is %+v", s.Tokens)
 	}
 }
 
@@ -176,9 +305,15 @@ func tokenCommand(t *rapid.T, s organization.State) organization.Command {
 	if all := s.AllTokens(); len(all) > 0 {
 		id = rapid.SampledFrom(all).Draw(t, "token").ID
 	}
-	if rapid.Bool().Draw(t, "others") {
-		return organization.RevokeOtherTokens{Keep: id}
+	givers := []organization.Giver{theOperator, {}}
+	for _, other := range s.AllTokens() {
+		givers = append(givers, organization.Giver{TokenID: other.ID, Role: other.Role})
 	}
-	by := rapid.SampledFrom([]domain.Role{"", domain.RoleOwner, domain.RoleAdmin, domain.RoleAuditor}).Draw(t, "by")
+	by := rapid.SampledFrom(givers).Draw(t, "by")
+	if rapid.Bool().Draw(t, "alone") {
+		c := create(s.NextToken, rapid.StringN(3, 3, 3).Draw(t, "hash"))
+		c.Alone, c.By = true, by
+		return c
+	}
 	return organization.RevokeToken{TokenID: id, By: by, At: start}
 }
