@@ -36,7 +36,8 @@ func (o *office) tokens() *commands.Organizations {
 // mustToken makes a token and returns what its holder is admitted as.
 func (o *office) mustToken(role domain.Role) (commands.IssuedToken, commands.Caller) {
 	o.T.Helper()
-	made, err := o.tokens().CreateToken(o.T.Context(), o.Meta(), commands.NewToken{Name: "ci", Role: role, By: theOperator})
+	wanted := commands.NewToken{Name: "ci", Role: role, By: theOperator}
+	made, err := o.tokens().CreateToken(o.T.Context(), o.Meta(), wanted)
 	if err != nil {
 		o.T.Fatal(err)
 	}

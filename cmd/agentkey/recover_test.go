@@ -43,11 +43,13 @@ func TestTheListShowsTokensWhoseNamesDoNotOpen(t *testing.T) {
 	p.office(func(ctx context.Context, o *office) error {
 		id := o.inst.Begun.OrganizationID
 		tokenID := newID().String()
-		_, err := o.organizations().Loop.Do(ctx, id, o.meta(id), func(s organization.State, at time.Time) (organization.Command, error) {
+		altered := func(s organization.State, at time.Time) (organization.Command, error) {
 			return organization.CreateToken{
-				Number: s.NextToken, TokenID: tokenID, Sealed: "altered", Role: domain.RoleOwner, Hash: "00", By: byOperator, At: at,
+				Number: s.NextToken, TokenID: tokenID, Sealed: "altered", Role: domain.RoleOwner, Hash: "00",
+				By: byOperator, At: at,
 			}, nil
-		})
+		}
+		_, err := o.organizations().Loop.Do(ctx, id, o.meta(id), altered)
 		if err == nil {
 			_, _, err = o.privacy.SealName(ctx, id, tokenID, seal.Named{Name: "another text"})
 		}
