@@ -38,12 +38,11 @@ func (b Beginning) epoch(ctx context.Context) (string, error) {
 // enter makes a signing key for the epoch of the log, unless there is one. Nothing else was signed
 // in it before.
 func (k *SigningKeys) enter(ctx context.Context, m loop.Meta) error {
-	epoch, err := k.beginning.epoch(ctx)
-	if err != nil || k.madeFor(epoch) {
-		return err
+	if k.madeFor(k.epoch) {
+		return nil
 	}
-	err = k.add(ctx, m, epoch)
-	if errors.Is(err, errKeysMoved) && k.madeFor(epoch) {
+	err := k.add(ctx, m, k.epoch)
+	if errors.Is(err, errKeysMoved) && k.madeFor(k.epoch) {
 		return nil // another process was first
 	}
 	return err
@@ -57,23 +56,39 @@ func (k *SigningKeys) madeFor(epoch string) bool {
 }
 
 // Leave ends the former keys of a log whose epoch this is not, after the time in which a process
-// that follows the log might still sign with one. It returns at once where there are none.
-func (k *SigningKeys) Leave(ctx context.Context, office *InstallationLoop, meta func() loop.Meta) error {
-	set := k.set()
-	foreign := slices.ContainsFunc(k.lasting(), func(f installation.FormerKey) bool {
-		return f.Epoch != set.SigningKey.Epoch
-	})
+// that follows the log might still sign with one. It returns when there are none, by whatever
+// process, and tries until ctx ends. onFault receives what keeps it from that.
+func (k *SigningKeys) Leave(
+	ctx context.Context, office *InstallationLoop, meta func() loop.Meta, onFault func(error),
+) {
+	backoff := eventstore.Backoff{Min: time.Second, Max: time.Minute}
+	for {
+		err := k.leave(ctx, office, meta)
+		if err == nil || ctx.Err() != nil {
+			return // or the next start does it
+		}
+		if !errors.Is(err, errKeysMoved) { // another process is at it
+			onFault(err)
+		}
+		if !eventstore.Pause(ctx, backoff.Next()) {
+			return
+		}
+	}
+}
+
+func (k *SigningKeys) leave(ctx context.Context, office *InstallationLoop, meta func() loop.Meta) error {
+	if err := k.Refresh(ctx); err != nil {
+		return err
+	}
+	foreign := slices.ContainsFunc(k.lasting(), func(f installation.FormerKey) bool { return f.Epoch != k.epoch })
 	if !foreign {
 		return nil
 	}
-	_, err := k.Replace(ctx, office, meta, func(ctx context.Context, d time.Duration) error {
+	_, err := k.finish(ctx, office, meta, func(ctx context.Context, d time.Duration) error {
 		if !eventstore.Pause(ctx, d) {
 			return ctx.Err()
 		}
 		return nil
 	})
-	if errors.Is(err, errKeysMoved) || ctx.Err() != nil { // another process does it, or the next start
-		err = nil
-	}
 	return err
 }

@@ -3,6 +3,7 @@ package commands_test
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"agentkey/commands"
 	"agentkey/commands/commandstest"
+	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
 	"agentkey/eventstore/eventstoretest"
 )
@@ -45,9 +47,7 @@ func TestWhatACopySignsFitsNowhereElse(t *testing.T) {
 	drill.Inst.SigningKeys.Rely(commands.Replacement{Lease: time.Millisecond, Patience: 5 * time.Millisecond})
 	leave := func(o *office) {
 		t.Helper()
-		if err := o.Inst.SigningKeys.Leave(t.Context(), commands.NewInstallationLoop(o.Env), keyMeta); err != nil {
-			t.Fatal(err)
-		}
+		o.Inst.SigningKeys.Leave(t.Context(), commands.NewInstallationLoop(o.Env), keyMeta, func(err error) { t.Fatal(err) })
 	}
 	leave(drill)
 	leave(drill)
@@ -78,7 +78,18 @@ func TestWhatACopySignsFitsNowhereElse(t *testing.T) {
 		t.Errorf("the drill's keys are %+v: %v", keys.Keys, err)
 	}
 
-	// An approval of the drill's is put into production, where it was made: at the same place.
+	// The drill's key is put into production, with its secrets, and an approval of the drill's to
+	// where it was made: to the same place.
+	there := map[string]int{}
+	for _, e := range commandstest.Everything(t, v.Server) {
+		there[e.Stream]++
+	}
+	for _, e := range commandstest.Everything(t, drill.Server) {
+		if category, _ := codec.Split(e.Stream); e.Stream == "signing-keys" && there[e.Stream] <= int(e.Revision) || //nolint:gosec // it is small
+			(category == codec.Secrets || category == codec.HeadsOfKeys) && there[e.Stream] == 0 {
+			mustAppend(t, v.Server, e)
+		}
+	}
 	mustAppend(t, v.Server, approved)
 	for name, o := range map[string]*office{"warm": v.office, "cold": openOn(t, v.Server, v.Ring)} {
 		_, err := o.Fetch.Do(t.Context(), o.AsAgent(v.id), v.id, number, v.tool)
@@ -122,13 +133,14 @@ func TestTheLossOfAnOwnSecretIsSurvived(t *testing.T) {
 					if _, err := o.Inst.CheckpointKey(t.Context()); err != nil {
 						t.Errorf("checkpoints: %v", err)
 					}
-					if gone, err := o.Inst.LostCopies(t.Context()); err != nil || !slices.Contains(gone, lost) || len(gone) > 2 {
-						t.Errorf("%s was lost, and %v is named: %v", lost, gone, err)
+					if one, both, err := o.Inst.LostCopies(t.Context()); err != nil || !slices.Equal(one, []string{stream}) ||
+						len(both) > 0 {
+						t.Errorf("%s was lost, and %v is named, and %v without another copy: %v", stream, one, both, err)
 					}
 					replaceKeys(o)
-					gone, err := o.Inst.LostCopies(t.Context())
-					if err != nil || name == "the signing key" && len(gone) > 0 {
-						t.Errorf("with new keys %v is lost: %v", gone, err)
+					one, both, err := o.Inst.LostCopies(t.Context())
+					if err != nil || name == "the signing key" && len(one)+len(both) > 0 {
+						t.Errorf("with new keys %v and %v are lost: %v", one, both, err)
 					}
 				})
 			}
@@ -149,5 +161,59 @@ func TestWithoutBothCopiesItSaysSo(t *testing.T) {
 	_, err := newStarter(o.Server, o.Ring).Begin(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "signing key") {
 		t.Errorf("without its signing key a process says %v", err)
+	}
+}
+
+// TestLeavingFinishesAndNothingElse lets two processes of a copy end the former keys. The second
+// has not looked since the first was done, and has no key to add.
+func TestLeavingFinishesAndNothingElse(t *testing.T) {
+	t.Parallel()
+	v := newVictim(t)
+	server := copyOf(t, v.Server)
+	first, second := openOn(t, server, v.Ring), openOn(t, server, v.Ring)
+	for _, o := range []*office{first, second} {
+		o.Inst.SigningKeys.Rely(commands.Replacement{Lease: time.Millisecond, Patience: 5 * time.Millisecond})
+		o.Inst.SigningKeys.Leave(
+			t.Context(), commands.NewInstallationLoop(o.Env), keyMeta, func(err error) { t.Error(err) },
+		)
+	}
+	added, ended := first.Count("signing_key.added.v1"), first.Count("signing_key.ended.v1")
+	if added != 2 || ended != 1 {
+		t.Errorf("%d keys were added and %d have ended", added, ended)
+	}
+}
+
+// TestLeavingTriesUntilItSucceeds takes the log away when the former keys are about to end.
+func TestLeavingTriesUntilItSucceeds(t *testing.T) {
+	t.Parallel()
+	v := newVictim(t)
+	copied := copyOf(t, v.Server)
+	client, err := eventstore.Open(eventstore.Config{
+		Socket: copied.Socket, Logger: slog.New(slog.DiscardHandler), Timeout: 200 * time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	copied.Client = client
+	o := openOn(t, copied, v.Ring)
+	o.Inst.SigningKeys.Rely(commands.Replacement{Lease: time.Millisecond, Patience: 5 * time.Millisecond})
+	copied.Stop()
+	failed, left := make(chan error, 100), make(chan struct{})
+	go func() {
+		defer close(left)
+		o.Inst.SigningKeys.Leave(
+			t.Context(), commands.NewInstallationLoop(o.Env), keyMeta, func(err error) { failed <- err },
+		)
+	}()
+	select {
+	case <-failed:
+	case <-left:
+		t.Fatal("without the log it is done")
+	}
+	copied.Restart()
+	<-left
+	if n := o.Count("signing_key.ended.v1"); n != 1 {
+		t.Errorf("%d keys have ended", n)
 	}
 }

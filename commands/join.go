@@ -42,12 +42,16 @@ func (b Beginning) Join(ctx context.Context) (*Installation, error) {
 	if err := b.Ring.Check(known); err != nil {
 		return nil, err
 	}
+	epoch, err := b.epoch(ctx)
+	if err != nil {
+		return nil, err
+	}
 	keys := &SigningKeys{}
 	log := &codec.Log{Client: b.Client, Keys: codec.NewFollowing(begun.StoreID, codec.Hooks{
 		Unknown: keys.unknown, Rely: keys.rely, Moved: keys.moved,
 	})}
 	secrets := seal.NewSecrets(log, b.Ring)
-	keys.follow(b, begun, log, secrets)
+	keys.follow(b, begun, epoch, log, secrets)
 	if err := keys.Refresh(ctx); err != nil {
 		return nil, err
 	}
@@ -71,9 +75,7 @@ func (b Beginning) Join(ctx context.Context) (*Installation, error) {
 	if err := keys.holds(ctx, recorded); err != nil {
 		return nil, err
 	}
-	mac, err := openTwin(macBinding(begun, begun.SigningKey), func(b seal.Binding) (domain.Secret, error) {
-		return secrets.Open(ctx, b)
-	})
+	mac, err := openTwin(ctx, macBinding(begun, begun.SigningKey), secrets.Open)
 	if err != nil {
 		return nil, fmt.Errorf("open the MAC key: %w", err)
 	}
@@ -95,9 +97,7 @@ func masterKeysOf(event any) []installation.MasterKey {
 func (b Beginning) private(
 	ctx context.Context, begun installation.Begun, key installation.SigningKey,
 ) (ed25519.PrivateKey, error) {
-	seed, err := openTwin(signingBinding(begun, key), func(binding seal.Binding) (domain.Secret, error) {
-		return b.openUnverified(ctx, binding)
-	})
+	seed, err := openTwin(ctx, signingBinding(begun, key), b.openUnverified)
 	if err != nil {
 		return nil, fmt.Errorf("open the signing key %s: %w", key.ID, err)
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 
-	"agentkey/domain"
 	"agentkey/domain/installation"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
@@ -21,12 +20,12 @@ type keySet struct {
 	ring *codec.Keyring
 }
 
-// keySet reads the keys that sign the log. heads are what ended keys had signed, by id, as far as
-// they were read already.
+// keySet reads the keys that sign a log, which is in an epoch. heads are what ended keys had
+// signed, by id, as far as they were read already.
 func (b Beginning) keySet(
-	ctx context.Context, begun installation.Begun, heads map[string]*codec.Heads,
+	ctx context.Context, begun installation.Begun, epoch string, heads map[string]*codec.Heads,
 ) (keySet, error) {
-	set, private, err := b.stated(ctx, begun)
+	set, private, err := b.stated(ctx, begun, epoch)
 	if err != nil {
 		return keySet{}, err
 	}
@@ -52,9 +51,7 @@ func (b Beginning) keySet(
 	// The MAC keys are read by signature alone.
 	secrets := seal.NewSecrets(&codec.Log{Client: b.Client, Keys: ring}, b.Ring)
 	for _, k := range append([]installation.FormerKey{{SigningKey: set.SigningKey}}, set.Former...) {
-		mac, err := openTwin(macBinding(begun, k.SigningKey), func(b seal.Binding) (domain.Secret, error) {
-			return secrets.Open(ctx, b)
-		})
+		mac, err := openTwin(ctx, macBinding(begun, k.SigningKey), secrets.Open)
 		if errors.Is(err, seal.ErrGone) && k.ID != set.SigningKey.ID {
 			continue // its signatures still say what is ours
 		}
@@ -73,14 +70,20 @@ func (b Beginning) keySet(
 // one. An event of signing-keys is ours if its key opens under our master key and signed it: what
 // somebody else put there opens under none. The newest such event counts, but a key that another
 // one lists as a former key doesn't come back. Without one it is the installation's first.
-func (b Beginning) stated(ctx context.Context, begun installation.Begun) (keySet, ed25519.PrivateKey, error) {
+//
+// A restored or copied log holds the master key too, so what a drill says of its keys would open
+// here if somebody put it here, with the secrets. Therefore only what the log's own epoch says
+// counts, as soon as it has said anything.
+func (b Beginning) stated(
+	ctx context.Context, begun installation.Begun, epoch string,
+) (keySet, ed25519.PrivateKey, error) {
 	type statement struct {
 		keySet
 		private ed25519.PrivateKey
 	}
 	var ours []statement
-	var passed []error // why others don't count
-	former := map[string]bool{}
+	var passed []error                         // why others don't count
+	entered := begun.SigningKey.Epoch == epoch // the log's own epoch has said something
 	last := codec.Begin.Revision
 	page, err := b.Client.ReadBackward(ctx, codec.SigningKeys.Stream(""), pageSize)
 	for len(page) > 0 && err == nil {
@@ -102,9 +105,7 @@ func (b Beginning) stated(ctx context.Context, begun installation.Begun) (keySet
 				passed = append(passed[:min(len(passed), maxPassed)], err)
 				continue
 			}
-			for _, k := range keys.Former {
-				former[k.ID] = true
-			}
+			entered = entered || keys.SigningKey.Epoch == epoch
 			end := codec.End{Revision: int64(e.Revision), Link: link} //nolint:gosec // revisions fit
 			ours = append(ours, statement{keySet{Keys: keys, end: end}, private})
 		}
@@ -116,6 +117,13 @@ func (b Beginning) stated(ctx context.Context, begun installation.Begun) (keySet
 	}
 	if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
 		return keySet{}, nil, fmt.Errorf("read the signing keys: %w", err)
+	}
+	former := map[string]bool{}
+	ours = slices.DeleteFunc(ours, func(s statement) bool { return entered && s.SigningKey.Epoch != epoch })
+	for _, s := range ours {
+		for _, k := range s.Former {
+			former[k.ID] = true
+		}
 	}
 	if i := slices.IndexFunc(ours, func(s statement) bool { return !former[s.SigningKey.ID] }); i >= 0 {
 		ours[i].end.Foreign = last - ours[i].end.Revision

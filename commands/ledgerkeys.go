@@ -9,17 +9,13 @@ import (
 	"time"
 
 	"agentkey/audit/formats"
-	"agentkey/domain"
 	"agentkey/domain/installation"
-	"agentkey/eventstore/seal"
 )
 
 // CheckpointKey returns the key that signs checkpoints. It is opened whenever it is needed, so that
 // nothing but the ledger depends on it.
 func (i *Installation) CheckpointKey(ctx context.Context) (ed25519.PrivateKey, error) {
-	seed, err := openTwin(checkpointBinding(i.Begun), func(b seal.Binding) (domain.Secret, error) {
-		return i.Secrets.Open(ctx, b)
-	})
+	seed, err := openTwin(ctx, checkpointBinding(i.Begun), i.Secrets.Open)
 	if err != nil {
 		return nil, err
 	}

@@ -45,6 +45,14 @@ func (k *SigningKeys) Replace(
 			return Replaced{}, err
 		}
 	}
+	return k.finish(ctx, office, meta, wait)
+}
+
+// finish waits until every process must know the key that signs, and ends the former ones. It adds
+// none: without a former key that lasts nothing is left to do.
+func (k *SigningKeys) finish(
+	ctx context.Context, office *InstallationLoop, meta func() loop.Meta, wait func(context.Context, time.Duration) error,
+) (Replaced, error) {
 	if err := k.record(ctx, office, meta()); err != nil {
 		return Replaced{}, err
 	}

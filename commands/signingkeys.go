@@ -34,6 +34,7 @@ type SigningKeys struct {
 
 	beginning Beginning
 	begun     installation.Begun
+	epoch     string // of the log, as it was when this process joined; see Beginning.epoch
 	log       *codec.Log
 	secrets   *seal.Secrets
 
@@ -47,10 +48,12 @@ type SigningKeys struct {
 }
 
 // follow makes it ready for its first look. Its methods are hooks of the log's keyring.
-func (k *SigningKeys) follow(b Beginning, begun installation.Begun, log *codec.Log, secrets *seal.Secrets) {
+func (k *SigningKeys) follow(
+	b Beginning, begun installation.Begun, epoch string, log *codec.Log, secrets *seal.Secrets,
+) {
 	replacing := Replacing
 	k.replacement.Store(&replacing)
-	k.beginning, k.begun, k.log, k.secrets = b, begun, log, secrets
+	k.beginning, k.begun, k.epoch, k.log, k.secrets = b, begun, epoch, log, secrets
 	k.heads = map[string]*codec.Heads{}
 	k.newest, k.theirs = map[string]time.Time{}, map[string]bool{}
 }
@@ -85,7 +88,7 @@ func (k *SigningKeys) Refresh(ctx context.Context) error {
 			return nil
 		}
 	}
-	set, err := k.beginning.keySet(ctx, k.begun, k.heads)
+	set, err := k.beginning.keySet(ctx, k.begun, k.epoch, k.heads)
 	if err != nil {
 		return err
 	}

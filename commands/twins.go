@@ -36,12 +36,14 @@ func putTwins(
 }
 
 // openTwin opens one of the two copies. Its error is that of the first.
-func openTwin(b seal.Binding, open func(seal.Binding) (domain.Secret, error)) (domain.Secret, error) {
-	secret, err := open(b)
+func openTwin(
+	ctx context.Context, b seal.Binding, open func(context.Context, seal.Binding) (domain.Secret, error),
+) (domain.Secret, error) {
+	secret, err := open(ctx, b)
 	if err == nil || errors.Is(err, eventstore.ErrUnavailable) || errors.Is(err, context.Canceled) {
 		return secret, err
 	}
-	second, other := open(twin(b))
+	second, other := open(ctx, twin(b))
 	if other != nil {
 		return domain.Secret{}, err
 	}
@@ -52,24 +54,34 @@ func removeTwins(ctx context.Context, secrets *seal.Secrets, secretID string) er
 	return errors.Join(secrets.Remove(ctx, secretID), secrets.Remove(ctx, twinID(secretID)))
 }
 
-// LostCopies names the secrets of the installation of which one copy is gone or doesn't open. The
-// other one is in use.
-func (i *Installation) LostCopies(ctx context.Context) ([]string, error) {
+// LostCopies names the streams of the installation's own secrets that are gone or don't open. Of
+// those in one the other copy is in use; of those in both neither opens.
+func (i *Installation) LostCopies(ctx context.Context) (one, both []string, err error) {
 	key := i.SigningKeys.set().SigningKey
-	var lost []string
+	looked := map[string]bool{} // the first MAC key may be that of the key that signs
 	for _, b := range []seal.Binding{
 		signingBinding(i.Begun, key), macBinding(i.Begun, key), macBinding(i.Begun, i.Begun.SigningKey),
 		checkpointBinding(i.Begun),
 	} {
+		if looked[b.SecretID] {
+			continue
+		}
+		looked[b.SecretID] = true
+		var lost []string
 		for _, b := range []seal.Binding{b, twin(b)} {
 			_, err := i.Secrets.OpenStored(ctx, b)
 			if errors.Is(err, eventstore.ErrUnavailable) {
-				return lost, err
+				return one, both, err
 			}
 			if err != nil {
-				lost = append(lost, b.SecretID)
+				lost = append(lost, codec.Secrets.Stream(b.SecretID))
 			}
 		}
+		if len(lost) == 2 {
+			both = append(both, lost...)
+		} else {
+			one = append(one, lost...)
+		}
 	}
-	return lost, nil
+	return one, both, nil
 }

@@ -18,10 +18,12 @@ const (
 	BackupNote   = "~backup.v1"
 )
 
-// CopyStream is where a copy of a log to another store says that it is one, and CopyNote the type
-// of that. Nothing is decided on it: without it a process doesn't know that the log was copied.
+// CopyStream is where a copy of a log to another store says that it is one, by its first event, and
+// CopyNote the type of that. Which keys may sign the copy is decided on it: someone who can write
+// this stream can have another log taken for a copy, and keys be made for it. No projection sees
+// it.
 const (
-	CopyStream = "copied"
+	CopyStream = "agentkey-copy"
 	CopyNote   = "~copied.v1"
 )
 
@@ -65,16 +67,19 @@ func (c *Client) holds(ctx context.Context, m Mark) (bool, error) {
 // Backup returns the note of the backup that the log came from last, and false when it came from
 // none. A server that lets nobody but its admins read such a stream has no note for us.
 func (c *Client) Backup(ctx context.Context) (Recorded, bool, error) {
-	return c.note(ctx, BackupStream)
+	notes, err := c.ReadBackward(ctx, BackupStream, 1)
+	return noted(notes, err)
 }
 
-// CopyNote returns the note of the copy that the log is, and false when it is none.
+// CopyNote returns the note of the copy that the log is, and false when it is none. Whatever comes
+// after it, or stands in its place, isn't one.
 func (c *Client) CopyNote(ctx context.Context) (Recorded, bool, error) {
-	return c.note(ctx, CopyStream)
+	notes, err := c.ReadForward(ctx, CopyStream, 0, 1)
+	note, found, err := noted(notes, err)
+	return note, found && note.Revision == 0 && note.Type == CopyNote, err
 }
 
-func (c *Client) note(ctx context.Context, stream string) (Recorded, bool, error) {
-	notes, err := c.ReadBackward(ctx, stream, 1)
+func noted(notes []Recorded, err error) (Recorded, bool, error) {
 	switch {
 	case errors.Is(err, ErrStreamNotFound), errors.Is(err, ErrRefused):
 		return Recorded{}, false, nil

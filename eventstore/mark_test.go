@@ -59,3 +59,29 @@ func TestTheStoreAloneNotesThatItIsACopy(t *testing.T) {
 		t.Errorf("the restored log doesn't look restored: %v", err)
 	}
 }
+
+// TestOnlyANoteSaysThatALogIsACopy writes something else where a copy says that it is one.
+func TestOnlyANoteSaysThatALogIsACopy(t *testing.T) {
+	ctx := t.Context()
+	isCopy := func(types ...string) bool {
+		t.Helper()
+		c := eventstoretest.Start(t).Client
+		for i, typ := range types {
+			e := eventstore.Event{ID: uuid.New(), Type: typ, Data: []byte(`{}`), Metadata: []byte(`{}`)}
+			if _, err := c.Append(ctx, eventstore.CopyStream, int64(i)-1, e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		note, there, err := c.CopyNote(ctx)
+		if err != nil || there && note.Revision != 0 {
+			t.Fatalf("%+v: %v", note, err)
+		}
+		return there
+	}
+	if isCopy() || isCopy("note.v1") || isCopy("note.v1", eventstore.CopyNote) {
+		t.Error("what isn't a note makes a copy of a log")
+	}
+	if !isCopy(eventstore.CopyNote) || !isCopy(eventstore.CopyNote, "note.v1") {
+		t.Error("a note that something follows isn't one")
+	}
+}

@@ -296,24 +296,19 @@ func (d *doctor) copies(ctx context.Context) {
 		return
 	}
 	const what = "own secrets"
-	lost, err := d.inst.LostCopies(ctx)
+	one, both, err := d.inst.LostCopies(ctx)
 	switch {
 	case err != nil:
 		d.say(isFailed, what, "%v", err)
-	case len(lost) > 0:
+	case len(both) > 0:
+		d.say(isFailed, what, "gone or damaged, so that what they hold can't be used: %s. Restore the log from a backup; "+
+			"see docs/runbook.md", strings.Join(append(both, one...), ", "))
+	case len(one) > 0:
 		d.say(isWarning, what, "gone or damaged: %s. The other copy of each is in use. Find out who removed it; "+
-			"agentkey keys sign makes new keys that sign, each in two copies again", streamsOf(lost))
+			"agentkey keys sign makes new keys that sign, each in two copies again", strings.Join(one, ", "))
 	default:
 		d.say(isOK, what, "both copies of each open")
 	}
-}
-
-func streamsOf(secrets []string) string {
-	names := make([]string, len(secrets))
-	for i, id := range secrets {
-		names[i] = codec.Secrets.Stream(id)
-	}
-	return strings.Join(names, ", ")
 }
 
 // restored reports what serve found out about the log; it doesn't look further.

@@ -212,12 +212,13 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 		})
 	})
 	running.Go(func() {
-		err := inst.SigningKeys.Leave(beside, health.installation, func() loop.Meta {
+		inst.SigningKeys.Leave(beside, health.installation, func() loop.Meta {
 			return loop.Meta{Organization: inst.Begun.OrganizationID, Actor: commands.System, CommandID: newID()}
+		}, func(err error) {
+			logger.Error(
+				"the former signing keys have not ended yet; agentkey keys sign ends them too", slog.String("error", err.Error()),
+			)
 		})
-		if err != nil {
-			logger.Error("the former signing keys have not ended; run agentkey keys sign", slog.String("error", err.Error()))
-		}
 	})
 	running.Go(func() { parts.findings.Run(beside) })
 	running.Go(func() {

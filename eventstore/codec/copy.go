@@ -100,7 +100,7 @@ func (c *copying) noted(ctx context.Context) error {
 // idempotency key says nothing about the copy: it may have expired at the source since.
 func (c *copying) resume(ctx context.Context) (eventstore.Recorded, error) {
 	last, found, err := c.to.Newest(
-		ctx, func(r eventstore.Recorded) bool { return !strings.ContainsAny(r.Type[:1], "$~") && !expiring(r.Stream) },
+		ctx, func(r eventstore.Recorded) bool { return !reserved(r.Type) && !expiring(r.Stream) },
 	)
 	if err != nil || !found {
 		return eventstore.Recorded{}, err
@@ -116,6 +116,10 @@ func (c *copying) resume(ctx context.Context) (eventstore.Recorded, error) {
 	}
 	return last, nil
 }
+
+// reserved reports whether a type is one of those that stores write for themselves, or of a note.
+// An event of somebody else may have none.
+func reserved(typ string) bool { return strings.HasPrefix(typ, "$") || strings.HasPrefix(typ, "~") }
 
 // note lets the destination say that it is a copy, before it has anything else.
 func (c *copying) note(ctx context.Context) error {

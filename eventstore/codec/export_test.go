@@ -10,3 +10,6 @@ var (
 		return m.Signed, m.Key, m.Sig, m.MAC, err
 	}
 )
+
+// Reserved reports whether an event isn't copied because of its type.
+var Reserved = reserved
