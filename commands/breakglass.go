@@ -18,7 +18,8 @@ func BreakGlass(e codec.Verified) (told, everywhere bool) {
 	switch b := e.Event.(type) {
 	case organization.TokenCreated:
 		return isOperator(e) || b.Configured, false
-	case installation.MasterKeyAdded, installation.SigningKeyAdded, installation.RestoreConfirmed:
+	case installation.MasterKeyAdded, installation.MasterKeyDestroyed, installation.SigningKeyAdded,
+		installation.RestoreConfirmed:
 		return isOperator(e), true
 	}
 	return false, false
@@ -26,20 +27,22 @@ func BreakGlass(e codec.Verified) (told, everywhere bool) {
 
 func isOperator(e codec.Verified) bool { return e.Signed.Actor == Operator }
 
-// breakGlass says what an operator did.
-func breakGlass(e codec.Verified) string {
-	switch b := e.Event.(type) {
+// breakGlass says what an operator did, by the ids under which the audit has it.
+func breakGlass(event any) string {
+	switch b := event.(type) {
 	case organization.TokenCreated:
 		if b.Configured {
-			return "configured another admin token"
+			return fmt.Sprintf("configured the admin token %s", b.TokenID)
 		}
-		return fmt.Sprintf("created a service token with the role %s", b.Role)
+		return fmt.Sprintf("created the service token %s with the role %s", b.TokenID, b.Role)
 	case installation.MasterKeyAdded:
-		return "registered another master key"
+		return fmt.Sprintf("registered another master key, %s", b.ID)
+	case installation.MasterKeyDestroyed:
+		return fmt.Sprintf("recorded that no copy of the master key %s is left", b.ID)
 	case installation.SigningKeyAdded:
-		return "replaced the key that signs the event log"
+		return fmt.Sprintf("replaced the key that signs the event log; it is %s now", b.SigningKey.ID)
 	case installation.RestoreConfirmed:
-		return "confirmed a restored event log, so that credentials are vended again"
+		return "confirmed what was found to be wrong with the event log"
 	}
 	return "did what this version doesn't know"
 }

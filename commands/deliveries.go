@@ -42,18 +42,19 @@ type Deliveries struct {
 
 var notifier = domain.Actor{Type: domain.ActorSystem, ID: "notifications"}
 
-// Queue queues one delivery to each channel of an organization that wants a topic, once for a cause
-// however often it is called: the ids of what is sent are made of the cause's and the channel's. It
-// reports whether there was anything to do.
+// Queue queues one delivery to each channel of an organization that wants a topic and was there at
+// a time, that of the cause. It does so once for a cause however often it is called: the ids of
+// what is sent are made of the cause's and the channel's. It reports whether there was anything to
+// do.
 func (d *Deliveries) Queue(
-	ctx context.Context, organizationID string, cause uuid.UUID, topic domain.Topic, about delivery.About,
+	ctx context.Context, organizationID string, cause uuid.UUID, at time.Time, topic domain.Topic, about delivery.About,
 ) (acted bool, err error) {
 	head, err := d.Channels.Organizations.Fresh(ctx, organizationID)
 	if err != nil {
 		return false, err
 	}
 	for id, channel := range head.State.Channels {
-		if !channel.Wants(topic) {
+		if !channel.Wants(topic) || channel.CreatedAt.After(at) {
 			continue
 		}
 		deliveryID := uuid.NewSHA1(cause, []byte("notify/"+id))
@@ -237,7 +238,7 @@ func (d *Deliveries) message(ctx context.Context, id string, s delivery.State) (
 	case guide.NoteMade:
 		m.Reason = e.Learned
 	default:
-		m.Act = breakGlass(causes[0])
+		m.Act = breakGlass(causes[0].Event)
 	}
 	return m, nil
 }

@@ -63,7 +63,9 @@ func (r *restoreCommand) Run(sh *shell) error {
 	}
 	_, err = fmt.Fprintf(sh.stdout, "Restored the event log up to position %d into %s. It lacks what happened after "+
 		"the backup, including revocations: "+
-		"agentkey serve vends nothing until you review who has access and run agentkey confirm-restore.\n",
+		"agentkey serve vends nothing until you review who has access and run agentkey confirm-restore. "+
+		"Service tokens that were revoked since the backup work again: before you start agentkey serve, look at agentkey "+
+		"token list, or run agentkey admin recover --revoke-others.\n",
 		made.Position,
 		dir)
 	if err != nil {

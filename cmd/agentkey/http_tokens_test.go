@@ -289,6 +289,7 @@ func TestEveryChannelHearsOfBreakGlass(t *testing.T) {
 		}
 		return n
 	}
+	today := time.Now().UTC().Format("2 January 2006 at ")
 	for _, c := range []struct {
 		args []string
 		act  string
@@ -296,11 +297,16 @@ func TestEveryChannelHearsOfBreakGlass(t *testing.T) {
 	}{
 		{
 			[]string{"token", "create", "--name", "CI", "--role", "auditor"},
-			"created a service token with the role auditor", false,
+			"with the role auditor, on " + today, false,
 		},
-		{[]string{"admin", "recover"}, "created a service token with the role owner", false},
-		{[]string{"keys", "add"}, "registered another master key", true},
+		{[]string{"admin", "recover"}, "with the role owner, on " + today, false},
+		{[]string{"keys", "add"}, "registered another master key, ", true},
+		{[]string{"keys", "destroyed", ""}, "recorded that no copy of the master key ", true},
 	} {
+		if c.args[1] == "destroyed" {
+			c.args[2] = p.dropLastMasterKey()
+			c.act += c.args[2] + " is left"
+		}
 		p.shell(c.args...)
 		wait.Until(t, "told that an operator "+c.act, func() bool {
 			return told(ours, c.act) == 1 && (!c.all || told(theirs, c.act) == 1)
@@ -317,7 +323,7 @@ func TestEveryChannelHearsOfBreakGlass(t *testing.T) {
 			t.Errorf("it sent %v", d)
 		}
 	}
-	if len(sent) != 3 {
+	if len(sent) != 4 {
 		t.Errorf("%d are told", len(sent))
 	}
 
@@ -328,8 +334,28 @@ func TestEveryChannelHearsOfBreakGlass(t *testing.T) {
 	p.run()
 	p.Token = token
 	wait.Until(t, "it hears of the configured token", func() bool {
-		return told(ours, "configured another admin token") == 1
+		return told(ours, "configured the admin token ") == 1
 	})
+}
+
+// dropLastMasterKey takes the key that was added last out of the data folder, and returns its id.
+func (p *program) dropLastMasterKey() string {
+	p.t.Helper()
+	path := filepath.Join(p.Dir, masterKeyFile)
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	lines := strings.Fields(string(raw))
+	last := len(lines) - 1
+	key, err := seal.ParseMasterKey(lines[last])
+	if err == nil {
+		err = os.WriteFile(path, []byte(strings.Join(lines[:last], "\n")+"\n"), 0o600)
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return key.ID()
 }
 
 // TestAnOperatorInTheWrongFolderMakesNothing runs commands where no installation is.

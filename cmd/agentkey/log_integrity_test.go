@@ -176,3 +176,22 @@ func TestACredentialThatIsGoneIsAFault(t *testing.T) {
 		t.Errorf("a fetch: %d %s", a.Status, a.Body)
 	}
 }
+
+// TestABrokenOrganizationKeepsNobodyFromHearing damages the stream of one of three organizations,
+// and does on the server what every organization hears of.
+func TestABrokenOrganizationKeepsNobodyFromHearing(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t, append([]string{toLoopback}, unlimited...))
+	p.unverified = true // that is the point
+	p.run()
+	broken, fine := p.organization("Broken", "owner"), p.organization("Fine", "owner")
+	hook := startHook(t, nil)
+	fine.mustChannel("webhook", hook.URL, "grant_expiring")
+	stream := "organization-" + broken.must(200, "GET", "/api/admin/me", nil).Text("organization.id")
+	p.tampered(false, "update events set data = replace(data, '{', '{ ') where rev = 1 and "+of(stream))
+	p.with(broken.key).refused(503, "log_restored", "GET", "/api/admin/me", nil)
+	p.shell("keys", "add")
+	wait.Until(t, "the other organization hears of it", func() bool {
+		return len(hook.about("registered another master key")) == 1
+	})
+}

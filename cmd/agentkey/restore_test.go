@@ -75,7 +75,8 @@ func TestARestoreIsRehearsed(t *testing.T) {
 
 	q := newProgram(t, append([]string{toLoopback}, unlimited...))
 	q.command, q.Token = p.command, p.Token
-	if code, _, said := runCommand(t, q.env, "restore", backup); code != exitOK {
+	if code, out, said := runCommand(t, q.env, "restore", backup); code != exitOK ||
+		!strings.Contains(out, "agentkey token list") {
 		t.Fatalf("restore: %d %s", code, said)
 	}
 	if code, _, said := runCommand(t, q.env, "restore", backup); code != exitFault ||
@@ -107,7 +108,7 @@ func TestARestoreIsRehearsed(t *testing.T) {
 		t.Errorf("it says %s", said)
 	}
 	wait.Until(t, "every channel hears of it", func() bool {
-		return len(hook.about("confirmed a restored event log")) == 1
+		return len(hook.about("confirmed what was found to be wrong with the event log")) == 1
 	})
 	q.with(key).refused(403, "agent_suspended", "GET", "/api/tools/"+tool+"/credentials", nil)
 	q.admin().must(200, "POST", "/api/admin/agents/"+kept+"/reactivate", nil)

@@ -30,7 +30,7 @@ type Message struct {
 	Reason                                   string
 	EndsAt                                   time.Time
 	Channel                                  string // name, of a test
-	Act                                      string // what an operator did, in our words, such as "created a token"
+	Act                                      string // what an operator did, in our words, such as "made a token"
 }
 
 // line returns the message in one line that takes about some room: names and reasons are cut, our
@@ -63,13 +63,15 @@ func (m Message) sentence(name func(string) string) string {
 	case domain.GrantExpiring:
 		return fmt.Sprintf("The access that %s has to %s ends on %s", name(m.Agent), name(m.Tool), m.ends())
 	case domain.BreakGlass:
-		return "On the server, an operator " + m.Act
+		return fmt.Sprintf("On the server, an operator %s, on %s", m.Act, moment(m.At))
 	case domain.Test:
 	}
 	return fmt.Sprintf("This is a test message for the notification channel %s", name(m.Channel))
 }
 
-func (m Message) ends() string { return m.EndsAt.UTC().Format("2 January 2006 at 15:04 UTC") }
+func (m Message) ends() string { return moment(m.EndsAt) }
+
+func moment(t time.Time) string { return t.UTC().Format("2 January 2006 at 15:04 UTC") }
 
 // next returns what a human can do about it. Without a link it names the ids by which an admin
 // finds it.
@@ -97,6 +99,8 @@ func (m Message) next(link string) string {
 	switch {
 	case link != "":
 		return do + ": " + link
+	case m.Topic == domain.BreakGlass:
+		return do + ". " + where // an admin may be who did it
 	case where != "":
 		return do + " as an admin. " + where
 	}

@@ -285,6 +285,18 @@ func TestEachTopicSaysWhatItIsAndWhatToDo(t *testing.T) {
 			t.Errorf("%s\nand not\n%s\n%s", got, want.text, want.linked)
 		}
 	}
+	acted := Post{Messages: []Message{{
+		Topic: domain.BreakGlass, At: time.Unix(0, 0), Act: "created the service token t1 with the role owner",
+	}}}
+	for from, next := range map[Dashboard]string{
+		{}: " it. The audit has it.", dashboard: " it: https://keys.example.com/a&b/audit",
+	} {
+		want := "On the server, an operator created the service token t1 with the role owner, " +
+			"on 1 January 1970 at 00:00 UTC\nMake sure that somebody you trust did" + next
+		if got := acted.text(from, plainReader); got != want {
+			t.Errorf("%s\nand not\n%s", got, want)
+		}
+	}
 	shared := messages("x")[7]
 	shared.Reason = ""
 	want := "The shared credential for “x” expires on 1 January 1970 at 00:00 UTC\nRotate it: " + at + "/tools/t1"

@@ -2,8 +2,10 @@ package reactions
 
 import (
 	"context"
+	"errors"
 
 	"agentkey/commands"
+	"agentkey/commands/loop"
 	"agentkey/domain"
 	"agentkey/domain/delivery"
 	"agentkey/eventstore/codec"
@@ -13,7 +15,7 @@ import (
 // BreakGlass tells every channel what an operator did past the API: of one organization, or of all
 // where it concerns the installation.
 func BreakGlass(model *projections.ReadModel, deliveries *commands.Deliveries) Reaction {
-	const types = `^(service_token\.created|master_key\.added|signing_key\.added|log\.restore_confirmed)\.`
+	const types = `^(service_token\.created|master_key\.(added|destroyed)|signing_key\.added|log\.restore_confirmed)\.`
 	return Reaction{Name: "break_glass", Types: types, Handle: func(ctx context.Context, cause codec.Verified) (acted bool,
 		err error,
 	) {
@@ -32,7 +34,10 @@ func BreakGlass(model *projections.ReadModel, deliveries *commands.Deliveries) R
 		}
 		about := delivery.About{Stream: cause.Stream, Revision: cause.Revision}
 		for _, id := range organizations {
-			queued, err := deliveries.Queue(ctx, id, cause.ID, domain.BreakGlass, about)
+			queued, err := deliveries.Queue(ctx, id, cause.ID, cause.Signed.Time, domain.BreakGlass, about)
+			if refusal, refused := errors.AsType[*domain.Error](err); refused && refusal.Code == loop.Restored().Code {
+				continue // its stream is broken, and the others must hear of what was done about that
+			}
 			if err != nil {
 				return acted, err
 			}

@@ -40,6 +40,6 @@ func Notifications(deliveries *commands.Deliveries) Reaction {
 		default:
 			return false, fmt.Errorf("%w: %s", codec.ErrUnknownEvent, cause.Type)
 		}
-		return deliveries.Queue(ctx, cause.Signed.Organization, cause.ID, topic, about)
+		return deliveries.Queue(ctx, cause.Signed.Organization, cause.ID, cause.Signed.Time, topic, about)
 	}}
 }

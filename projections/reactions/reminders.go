@@ -103,7 +103,7 @@ func (r *Reminders) tell(
 		return err
 	}
 	_, err = r.Deliveries.Queue(
-		ctx, e.Organization, cause, topic, delivery.About{AgentID: e.AgentID, ToolID: e.ToolID, EndsAt: &e.At},
+		ctx, e.Organization, cause, e.At, topic, delivery.About{AgentID: e.AgentID, ToolID: e.ToolID, EndsAt: &e.At},
 	)
 	if err == nil {
 		if r.told == nil {
