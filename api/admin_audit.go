@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"agentkey/api/door"
 	"agentkey/domain"
 	"agentkey/readmodels"
 )
@@ -21,7 +22,8 @@ func (s *Server) GetAdmin(ctx context.Context, _ GetAdminRequestObject) (GetAdmi
 	}
 	n := s.naming(call.Caller.Organization)
 	out := GetAdmin200JSONResponse{
-		Actor: n.actor(call.ctx, call.Caller.Actor), Role: AdminRole(call.Caller.Role),
+		Actor: n.actor(call.ctx, call.Caller.Actor), Role: Role(call.Caller.Role),
+		Permissions: door.Permissions(call.Caller.Role),
 	}
 	out.Organization.ID, out.Organization.Name = call.Caller.Organization, head.State.Name
 	return out, n.err

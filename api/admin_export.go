@@ -150,7 +150,7 @@ func (s *Server) stream(
 	}
 	if ctx.Err() == nil && !errors.Is(err, errReader) {
 		s.Logger.ErrorContext(
-			ctx, "fault", slog.String("request_id", call.requestID), slog.String("error", err.Error()),
+			ctx, "fault", slog.String("request_id", call.RequestID), slog.String("error", err.Error()),
 		)
 	}
 	panic(http.ErrAbortHandler)

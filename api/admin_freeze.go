@@ -274,7 +274,7 @@ func (s *Server) notAllEnded(
 	if because, refused := errors.AsType[*domain.Error](cause); refused {
 		refusal.Kind, refusal.Code, refusal.RetryAfter = because.Kind, because.Code, because.RetryAfter
 	} else {
-		s.Logger.ErrorContext(call.ctx, "a freeze could not be finished", slog.String("request_id", call.requestID),
+		s.Logger.ErrorContext(call.ctx, "a freeze could not be finished", slog.String("request_id", call.RequestID),
 			slog.String("error", cause.Error()))
 	}
 	refusal.Detail = "Not all that they approved has ended: ended lists what has, and not_ended what they can still use."

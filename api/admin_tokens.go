@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"agentkey/commands"
@@ -16,21 +15,14 @@ func (s *Server) ListServiceTokens(
 	ctx context.Context, r ListServiceTokensRequestObject,
 ) (ListServiceTokensResponseObject, error) {
 	call := callOf(ctx)
-	p, err := page(r.Params.Limit, r.Params.Cursor)
+	state, err := s.organization(call)
 	if err != nil {
 		return nil, err
 	}
-	head, err := s.Organizations.Loop.Fresh(call.ctx, call.Caller.Organization)
+	all, next, err := newestOf(state.AllTokens(), r.Params.Limit, r.Params.Cursor)
 	if err != nil {
 		return nil, err
 	}
-	all := head.State.AllTokens()
-	if p.Before > 0 && p.Before < uint64(len(all)) {
-		all = all[:p.Before]
-	}
-	rest := max(0, len(all)-p.Limit)
-	all = all[rest:]
-	slices.Reverse(all)
 	ids := make([]string, len(all))
 	for i, t := range all {
 		ids[i] = t.ID
@@ -41,7 +33,7 @@ func (s *Server) ListServiceTokens(
 	}
 	n := s.naming(call.Caller.Organization)
 	items := views(all, func(t organization.Token) ServiceToken { return n.serviceToken(call.ctx, t, used[t.ID]) })
-	return ListServiceTokens200JSONResponse{Items: items, NextCursor: cursor(uint64(rest))}, n.err
+	return ListServiceTokens200JSONResponse{Items: items, NextCursor: next}, n.err
 }
 
 // CreateServiceToken answers POST /api/admin/service-tokens.
@@ -83,7 +75,7 @@ func (s *Server) RevokeServiceToken(
 func (n *naming) serviceToken(ctx context.Context, t organization.Token, used time.Time) ServiceToken {
 	named := n.open(ctx, t.ID, t.Sealed)
 	return ServiceToken{
-		ID: t.ID, Name: named.Name, Note: optional(named.Note), Role: ServiceTokenRole(t.Role),
+		ID: t.ID, Name: named.Name, Note: optional(named.Note), Role: Role(t.Role),
 		Prefix: n.server.Organizations.Prefix(n.organization, t), CreatedAt: t.CreatedAt,
 		CreatedBy: n.actor(ctx, t.CreatedBy), LastUsedAt: optionalTime(used),
 		ExpiresAt: optionalTime(t.ExpiresAt), RevokedAt: optionalTime(t.RevokedAt),

@@ -118,30 +118,6 @@ func (e ActorType) Valid() bool {
 	}
 }
 
-// Defines values for AdminRole.
-const (
-	AdminRoleAdmin    AdminRole = "admin"
-	AdminRoleApprover AdminRole = "approver"
-	AdminRoleAuditor  AdminRole = "auditor"
-	AdminRoleOwner    AdminRole = "owner"
-)
-
-// Valid indicates whether the value is a known member of the AdminRole enum.
-func (e AdminRole) Valid() bool {
-	switch e {
-	case AdminRoleAdmin:
-		return true
-	case AdminRoleApprover:
-		return true
-	case AdminRoleAuditor:
-		return true
-	case AdminRoleOwner:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for AgentStatus.
 const (
 	AgentStatusActive    AgentStatus = "active"
@@ -511,24 +487,18 @@ func (e HealthStatus) Valid() bool {
 	}
 }
 
-// Defines values for NewServiceTokenRole.
+// Defines values for MemberStatus.
 const (
-	NewServiceTokenRoleAdmin    NewServiceTokenRole = "admin"
-	NewServiceTokenRoleApprover NewServiceTokenRole = "approver"
-	NewServiceTokenRoleAuditor  NewServiceTokenRole = "auditor"
-	NewServiceTokenRoleOwner    NewServiceTokenRole = "owner"
+	MemberStatusActive  MemberStatus = "active"
+	MemberStatusInvited MemberStatus = "invited"
 )
 
-// Valid indicates whether the value is a known member of the NewServiceTokenRole enum.
-func (e NewServiceTokenRole) Valid() bool {
+// Valid indicates whether the value is a known member of the MemberStatus enum.
+func (e MemberStatus) Valid() bool {
 	switch e {
-	case NewServiceTokenRoleAdmin:
+	case MemberStatusActive:
 		return true
-	case NewServiceTokenRoleApprover:
-		return true
-	case NewServiceTokenRoleAuditor:
-		return true
-	case NewServiceTokenRoleOwner:
+	case MemberStatusInvited:
 		return true
 	default:
 		return false
@@ -606,11 +576,13 @@ const (
 	IdempotencyInProgress  ProblemCode = "idempotency_in_progress"
 	IdempotencyKeyReused   ProblemCode = "idempotency_key_reused"
 	Internal               ProblemCode = "internal"
+	IssuerUnavailable      ProblemCode = "issuer_unavailable"
 	LastOwner              ProblemCode = "last_owner"
 	LogRestored            ProblemCode = "log_restored"
 	MalformedJSON          ProblemCode = "malformed_json"
 	MethodNotAllowed       ProblemCode = "method_not_allowed"
 	NewerVersionRequired   ProblemCode = "newer_version_required"
+	NotAMember             ProblemCode = "not_a_member"
 	NotCoveredYet          ProblemCode = "not_covered_yet"
 	NotFound               ProblemCode = "not_found"
 	OriginNotAllowed       ProblemCode = "origin_not_allowed"
@@ -676,6 +648,8 @@ func (e ProblemCode) Valid() bool {
 		return true
 	case Internal:
 		return true
+	case IssuerUnavailable:
+		return true
 	case LastOwner:
 		return true
 	case LogRestored:
@@ -685,6 +659,8 @@ func (e ProblemCode) Valid() bool {
 	case MethodNotAllowed:
 		return true
 	case NewerVersionRequired:
+		return true
+	case NotAMember:
 		return true
 	case NotCoveredYet:
 		return true
@@ -808,24 +784,27 @@ func (e RequestedAccessStatus) Valid() bool {
 	}
 }
 
-// Defines values for ServiceTokenRole.
+// Defines values for Role.
 const (
-	ServiceTokenRoleAdmin    ServiceTokenRole = "admin"
-	ServiceTokenRoleApprover ServiceTokenRole = "approver"
-	ServiceTokenRoleAuditor  ServiceTokenRole = "auditor"
-	ServiceTokenRoleOwner    ServiceTokenRole = "owner"
+	RoleAdmin    Role = "admin"
+	RoleApprover Role = "approver"
+	RoleAuditor  Role = "auditor"
+	RoleOwner    Role = "owner"
+	RoleViewer   Role = "viewer"
 )
 
-// Valid indicates whether the value is a known member of the ServiceTokenRole enum.
-func (e ServiceTokenRole) Valid() bool {
+// Valid indicates whether the value is a known member of the Role enum.
+func (e Role) Valid() bool {
 	switch e {
-	case ServiceTokenRoleAdmin:
+	case RoleAdmin:
 		return true
-	case ServiceTokenRoleApprover:
+	case RoleApprover:
 		return true
-	case ServiceTokenRoleAuditor:
+	case RoleAuditor:
 		return true
-	case ServiceTokenRoleOwner:
+	case RoleOwner:
+		return true
+	case RoleViewer:
 		return true
 	default:
 		return false
@@ -1102,6 +1081,24 @@ func (e ListInstructionSuggestionsParamsStatus) Valid() bool {
 	}
 }
 
+// Defines values for ListMembersParamsStatus.
+const (
+	ListMembersParamsStatusActive  ListMembersParamsStatus = "active"
+	ListMembersParamsStatusInvited ListMembersParamsStatus = "invited"
+)
+
+// Valid indicates whether the value is a known member of the ListMembersParamsStatus enum.
+func (e ListMembersParamsStatus) Valid() bool {
+	switch e {
+	case ListMembersParamsStatusActive:
+		return true
+	case ListMembersParamsStatusInvited:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ListRequestsParamsStatus.
 const (
 	ListRequestsParamsStatusApproved  ListRequestsParamsStatus = "approved"
@@ -1281,18 +1278,14 @@ type ActorType string
 
 // Admin defines model for Admin.
 type Admin struct {
-	Actor        Actor             `json:"actor"`
-	Organization AdminOrganization `json:"organization"`
-	Role         AdminRole         `json:"role"`
-}
+	Actor        Actor        `json:"actor"`
+	Organization Organization `json:"organization"`
 
-// AdminRole defines model for Admin.Role.
-type AdminRole string
+	// Permissions What the role may do, as x-agentkey names it for each call: read, audit, approve, manage, own.
+	Permissions []string `json:"permissions"`
 
-// AdminOrganization defines model for AdminOrganization.
-type AdminOrganization struct {
-	ID   string `json:"id"`
-	Name string `json:"name"`
+	// Role What a member or a service token may do: an owner everything; an admin all but what only owners may; an approver reads and decides requests; an auditor reads everything and exports; a viewer reads all but the audit.
+	Role Role `json:"role"`
 }
 
 // Agent defines model for Agent.
@@ -1986,6 +1979,27 @@ type InstructionsVersion struct {
 	Version      int    `json:"version"`
 }
 
+// Invitation defines model for Invitation.
+type Invitation struct {
+	// CreatedAt RFC 3339 in UTC.
+	CreatedAt Time   `json:"created_at"`
+	CreatedBy Actor  `json:"created_by"`
+	Email     string `json:"email"`
+
+	// ExpiresAt RFC 3339 in UTC.
+	ExpiresAt Time   `json:"expires_at"`
+	ID        string `json:"id"`
+
+	// Role What a member or a service token may do: an owner everything; an admin all but what only owners may; an approver reads and decides requests; an auditor reads everything and exports; a viewer reads all but the audit.
+	Role Role `json:"role"`
+}
+
+// InvitationList defines model for InvitationList.
+type InvitationList struct {
+	Items      []Invitation `json:"items"`
+	NextCursor *string      `json:"next_cursor,omitempty"`
+}
+
 // KeptTool defines model for KeptTool.
 type KeptTool struct {
 	Name   string `json:"name"`
@@ -2026,6 +2040,45 @@ type Me struct {
 	ToolsAvailable int          `json:"tools_available"`
 	ToolsDenied    []DeniedTool `json:"tools_denied"`
 	ToolsPending   []string     `json:"tools_pending"`
+}
+
+// Member defines model for Member.
+type Member struct {
+	// CreatedAt When they joined or were invited, RFC 3339 in UTC.
+	CreatedAt time.Time `json:"created_at"`
+	CreatedBy *Actor    `json:"created_by,omitempty"`
+	Email     *string   `json:"email,omitempty"`
+
+	// ExpiresAt Until when an invitation can be accepted, RFC 3339 in UTC.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+
+	// ID The member's; of somebody who is invited, the invitation's.
+	ID string `json:"id"`
+
+	// Name As the identity provider says; absent if it says nothing, or if it was erased.
+	Name *string `json:"name,omitempty"`
+
+	// Provisioned Whether the identity provider made them a member, and sets their role.
+	Provisioned *bool `json:"provisioned,omitempty"`
+
+	// Role What a member or a service token may do: an owner everything; an admin all but what only owners may; an approver reads and decides requests; an auditor reads everything and exports; a viewer reads all but the audit.
+	Role   Role         `json:"role"`
+	Status MemberStatus `json:"status"`
+}
+
+// MemberStatus defines model for Member.Status.
+type MemberStatus string
+
+// MemberChange defines model for MemberChange.
+type MemberChange struct {
+	// Role What a member or a service token may do: an owner everything; an admin all but what only owners may; an approver reads and decides requests; an auditor reads everything and exports; a viewer reads all but the audit.
+	Role Role `json:"role"`
+}
+
+// MemberList defines model for MemberList.
+type MemberList struct {
+	Items      []Member `json:"items"`
+	NextCursor *string  `json:"next_cursor,omitempty"`
 }
 
 // MyTool defines model for MyTool.
@@ -2079,6 +2132,15 @@ type NewCredential struct {
 	ReplaceShape *bool `json:"replace_shape,omitempty"`
 }
 
+// NewInvitation defines model for NewInvitation.
+type NewInvitation struct {
+	// Email It is stored sealed.
+	Email string `json:"email"`
+
+	// Role What a member or a service token may do: an owner everything; an admin all but what only owners may; an approver reads and decides requests; an auditor reads everything and exports; a viewer reads all but the audit.
+	Role Role `json:"role"`
+}
+
 // NewNotificationChannel defines model for NewNotificationChannel.
 type NewNotificationChannel struct {
 	Kind ChannelKind `json:"kind"`
@@ -2104,12 +2166,11 @@ type NewServiceToken struct {
 	Name string `json:"name"`
 
 	// Note What the token is for. It is stored sealed.
-	Note *string             `json:"note,omitempty"`
-	Role NewServiceTokenRole `json:"role"`
-}
+	Note *string `json:"note,omitempty"`
 
-// NewServiceTokenRole defines model for NewServiceToken.Role.
-type NewServiceTokenRole string
+	// Role What a member or a service token may do: an owner everything; an admin all but what only owners may; an approver reads and decides requests; an auditor reads everything and exports; a viewer reads all but the audit.
+	Role Role `json:"role"`
+}
 
 // NewTool defines model for NewTool.
 type NewTool struct {
@@ -2284,6 +2345,21 @@ type NotificationTopic string
 
 // NotificationTopics defines model for NotificationTopics.
 type NotificationTopics = []NotificationTopic
+
+// Organization defines model for Organization.
+type Organization struct {
+	// ExternalID What the organization claim of identity providers is compared with.
+	ExternalID *string `json:"external_id,omitempty"`
+	ID         string  `json:"id"`
+	Name       string  `json:"name"`
+}
+
+// OrganizationChange defines model for OrganizationChange.
+type OrganizationChange struct {
+	// ExternalID What the organization claim of identity providers is compared with, exactly. Null for nothing.
+	ExternalID *string `json:"external_id,omitempty"`
+	Name       *string `json:"name,omitempty"`
+}
 
 // PastPosition With as_of, the position of the last event that the answer includes.
 type PastPosition = int64
@@ -2467,6 +2543,9 @@ type RequestedAccess struct {
 // RequestedAccessStatus defines model for RequestedAccess.Status.
 type RequestedAccessStatus string
 
+// Role What a member or a service token may do: an owner everything; an admin all but what only owners may; an approver reads and decides requests; an auditor reads everything and exports; a viewer reads all but the audit.
+type Role string
+
 // ServiceToken defines model for ServiceToken.
 type ServiceToken struct {
 	// CreatedAt RFC 3339 in UTC.
@@ -2490,12 +2569,11 @@ type ServiceToken struct {
 	Prefix string `json:"prefix"`
 
 	// RevokedAt When it was revoked or replaced, RFC 3339 in UTC.
-	RevokedAt *time.Time       `json:"revoked_at,omitempty"`
-	Role      ServiceTokenRole `json:"role"`
-}
+	RevokedAt *time.Time `json:"revoked_at,omitempty"`
 
-// ServiceTokenRole defines model for ServiceToken.Role.
-type ServiceTokenRole string
+	// Role What a member or a service token may do: an owner everything; an admin all but what only owners may; an approver reads and decides requests; an auditor reads everything and exports; a viewer reads all but the audit.
+	Role Role `json:"role"`
+}
 
 // ServiceTokenList defines model for ServiceTokenList.
 type ServiceTokenList struct {
@@ -2508,6 +2586,31 @@ type ServiceTokenWithSecret struct {
 	// Secret Shown once. It is absent when an idempotent call is replayed.
 	Secret *string      `json:"secret,omitempty"`
 	Token  ServiceToken `json:"token"`
+}
+
+// Session defines model for Session.
+type Session struct {
+	// CreatedAt RFC 3339 in UTC.
+	CreatedAt Time `json:"created_at"`
+
+	// Current Whether this call came with it.
+	Current bool `json:"current"`
+
+	// ExpiresAt RFC 3339 in UTC.
+	ExpiresAt Time   `json:"expires_at"`
+	ID        string `json:"id"`
+	Owner     Actor  `json:"owner"`
+}
+
+// SessionList defines model for SessionList.
+type SessionList struct {
+	Items      []Session `json:"items"`
+	NextCursor *string   `json:"next_cursor,omitempty"`
+}
+
+// SessionToken defines model for SessionToken.
+type SessionToken struct {
+	Token string `json:"token"`
 }
 
 // SetupGuideWanted defines model for SetupGuideWanted.
@@ -3061,6 +3164,29 @@ type ListInstructionSuggestionsParams struct {
 // ListInstructionSuggestionsParamsStatus defines parameters for ListInstructionSuggestions.
 type ListInstructionSuggestionsParamsStatus string
 
+// ListInvitationsParams defines parameters for ListInvitations.
+type ListInvitationsParams struct {
+	// Limit The number of items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the previous page.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListMembersParams defines parameters for ListMembers.
+type ListMembersParams struct {
+	Status *ListMembersParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// Limit The number of items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the previous page.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListMembersParamsStatus defines parameters for ListMembers.
+type ListMembersParamsStatus string
+
 // ListChannelsParams defines parameters for ListChannels.
 type ListChannelsParams struct {
 	// Limit The number of items on a page.
@@ -3184,6 +3310,21 @@ type ListServiceTokensParams struct {
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
+// EndSessionsParams defines parameters for EndSessions.
+type EndSessionsParams struct {
+	// OwnerID A member's or a service token's id. Without it everybody's sessions end.
+	OwnerID *ID `form:"owner_id,omitempty" json:"owner_id,omitempty"`
+}
+
+// ListSessionsParams defines parameters for ListSessions.
+type ListSessionsParams struct {
+	// Limit The number of items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the previous page.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
 // ListSuggestionsParams defines parameters for ListSuggestions.
 type ListSuggestionsParams struct {
 	Status *ListSuggestionsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
@@ -3269,6 +3410,24 @@ type ListMyTools200JSONResponseBody struct {
 	union json.RawMessage
 }
 
+// FollowLinkParams defines parameters for FollowLink.
+type FollowLinkParams struct {
+	// Code What the link has.
+	Code string `form:"code" json:"code"`
+}
+
+// LoginParams defines parameters for Login.
+type LoginParams struct {
+	// ReturnTo Where the browser goes in the end: a path on this origin. Without it, /.
+	ReturnTo *string `form:"return_to,omitempty" json:"return_to,omitempty"`
+
+	// Issuer The URL of the provider, where several are configured.
+	Issuer *string `form:"issuer,omitempty" json:"issuer,omitempty"`
+
+	// Organization The id of the organization to sign in to.
+	Organization *ID `form:"organization,omitempty" json:"organization,omitempty"`
+}
+
 // RegisterAgentJSONRequestBody defines body for RegisterAgent for application/json ContentType.
 type RegisterAgentJSONRequestBody = NewAgent
 
@@ -3305,6 +3464,12 @@ type AcceptInstructionSuggestionJSONRequestBody = NoteAcceptance
 // DismissInstructionSuggestionJSONRequestBody defines body for DismissInstructionSuggestion for application/json ContentType.
 type DismissInstructionSuggestionJSONRequestBody = NoteDismissal
 
+// CreateInvitationJSONRequestBody defines body for CreateInvitation for application/json ContentType.
+type CreateInvitationJSONRequestBody = NewInvitation
+
+// UpdateMemberJSONRequestBody defines body for UpdateMember for application/json ContentType.
+type UpdateMemberJSONRequestBody = MemberChange
+
 // AddChannelJSONRequestBody defines body for AddChannel for application/json ContentType.
 type AddChannelJSONRequestBody = NewNotificationChannel
 
@@ -3316,6 +3481,9 @@ type TestChannelJSONRequestBody = NoFields
 
 // ResendDeliveryJSONRequestBody defines body for ResendDelivery for application/json ContentType.
 type ResendDeliveryJSONRequestBody = NoFields
+
+// UpdateOrganizationJSONRequestBody defines body for UpdateOrganization for application/json ContentType.
+type UpdateOrganizationJSONRequestBody = OrganizationChange
 
 // ApproveRequestJSONRequestBody defines body for ApproveRequest for application/json ContentType.
 type ApproveRequestJSONRequestBody = Approval
@@ -3358,6 +3526,9 @@ type SuggestInstructionsJSONRequestBody = InstructionSuggestion
 
 // RequestToolJSONRequestBody defines body for RequestTool for application/json ContentType.
 type RequestToolJSONRequestBody = ToolRequest
+
+// BeginSessionJSONRequestBody defines body for BeginSession for application/json ContentType.
+type BeginSessionJSONRequestBody = SessionToken
 
 // Getter for additional properties for Problem. Returns the specified
 // element and whether it was found
@@ -3763,9 +3934,30 @@ type ServerInterface interface {
 	// DismissInstructionSuggestion Dismiss a note. The next agent that says the same sees the reason.
 	// (POST /api/admin/instruction-suggestions/{id}/dismiss)
 	DismissInstructionSuggestion(c *gin.Context, id PathID)
+	// ListInvitations List the invitations that nobody has accepted, newest first.
+	// (GET /api/admin/invitations)
+	ListInvitations(c *gin.Context, params ListInvitationsParams)
+	// CreateInvitation Invite the owner of an e-mail address.
+	// (POST /api/admin/invitations)
+	CreateInvitation(c *gin.Context)
+	// RevokeInvitation Revoke an invitation, and erase its address.
+	// (DELETE /api/admin/invitations/{id})
+	RevokeInvitation(c *gin.Context, id PathID)
 	// GetAdmin Show who I am, in which organization and with which role.
 	// (GET /api/admin/me)
 	GetAdmin(c *gin.Context)
+	// ListMembers List the members, newest first, and before them those who are invited.
+	// (GET /api/admin/members)
+	ListMembers(c *gin.Context, params ListMembersParams)
+	// RemoveMember Remove a member, or leave. Access ends at once, in every process.
+	// (DELETE /api/admin/members/{id})
+	RemoveMember(c *gin.Context, id PathID)
+	// GetMember Show a member.
+	// (GET /api/admin/members/{id})
+	GetMember(c *gin.Context, id PathID)
+	// UpdateMember Change the role of a member. It counts from their next call on.
+	// (PATCH /api/admin/members/{id})
+	UpdateMember(c *gin.Context, id PathID)
 	// ListChannels List the notification channels, newest first. Their URLs and addresses are not shown.
 	// (GET /api/admin/notification-channels)
 	ListChannels(c *gin.Context, params ListChannelsParams)
@@ -3790,6 +3982,12 @@ type ServerInterface interface {
 	// ResendDelivery Resend a dead letter, or retry a waiting delivery at once, or as soon as the receiver permits. Delivered notifications, and those being sent, are left alone.
 	// (POST /api/admin/notification-deliveries/{id}/resend)
 	ResendDelivery(c *gin.Context, id PathID)
+	// GetOrganization Show the organization.
+	// (GET /api/admin/organization)
+	GetOrganization(c *gin.Context)
+	// UpdateOrganization Rename the organization, or say what identity providers call it.
+	// (PATCH /api/admin/organization)
+	UpdateOrganization(c *gin.Context)
 	// ErasePerson Erase the name of a person or a service token. Only an owner may.
 	// (DELETE /api/admin/people/{id})
 	ErasePerson(c *gin.Context, id PathID)
@@ -3823,6 +4021,15 @@ type ServerInterface interface {
 	// RevokeServiceToken Revoke a service token. It stops working at once, in every process.
 	// (DELETE /api/admin/service-tokens/{id})
 	RevokeServiceToken(c *gin.Context, id PathID)
+	// EndSessions End every session, or those of one member or service token.
+	// (DELETE /api/admin/sessions)
+	EndSessions(c *gin.Context, params EndSessionsParams)
+	// ListSessions List the sessions that work, newest first.
+	// (GET /api/admin/sessions)
+	ListSessions(c *gin.Context, params ListSessionsParams)
+	// EndSession End a session. Its cookie is refused at once, in every process.
+	// (DELETE /api/admin/sessions/{id})
+	EndSession(c *gin.Context, id PathID)
 	// ListSuggestions List the tools that agents suggest, by number of backers, newest first, then by name. Pages keep the order that the first one had.
 	// (GET /api/admin/suggestions)
 	ListSuggestions(c *gin.Context, params ListSuggestionsParams)
@@ -3904,6 +4111,21 @@ type ServerInterface interface {
 	// RequestTool Request access to a tool. A human decides.
 	// (POST /api/tools/{id}/request)
 	RequestTool(c *gin.Context, id PathID)
+	// FinishLogin Where the identity provider sends the browser back to.
+	// (GET /auth/callback)
+	FinishLogin(c *gin.Context)
+	// FollowLink Follow a sign-in link, which works once.
+	// (GET /auth/link)
+	FollowLink(c *gin.Context, params FollowLinkParams)
+	// Login Sign in with the identity provider.
+	// (GET /auth/login)
+	Login(c *gin.Context, params LoginParams)
+	// Logout End the session of the cookie that comes with the call.
+	// (POST /auth/logout)
+	Logout(c *gin.Context)
+	// BeginSession Exchange a token for a session, whose cookie the answer sets.
+	// (POST /auth/session)
+	BeginSession(c *gin.Context)
 	// GetHealth Whether the process is alive.
 	// (GET /healthz)
 	GetHealth(c *gin.Context)
@@ -4928,6 +5150,79 @@ func (siw *ServerInterfaceWrapper) DismissInstructionSuggestion(c *gin.Context) 
 	siw.Handler.DismissInstructionSuggestion(c, id)
 }
 
+// ListInvitations operation middleware
+func (siw *ServerInterfaceWrapper) ListInvitations(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListInvitationsParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListInvitations(c, params)
+}
+
+// CreateInvitation operation middleware
+func (siw *ServerInterfaceWrapper) CreateInvitation(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.CreateInvitation(c)
+}
+
+// RevokeInvitation operation middleware
+func (siw *ServerInterfaceWrapper) RevokeInvitation(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RevokeInvitation(c, id)
+}
+
 // GetAdmin operation middleware
 func (siw *ServerInterfaceWrapper) GetAdmin(c *gin.Context) {
 
@@ -4939,6 +5234,124 @@ func (siw *ServerInterfaceWrapper) GetAdmin(c *gin.Context) {
 	}
 
 	siw.Handler.GetAdmin(c)
+}
+
+// ListMembers operation middleware
+func (siw *ServerInterfaceWrapper) ListMembers(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListMembersParams
+
+	// ------------- Optional query parameter "status" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "status", c.Request.URL.Query(), &params.Status, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter status: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListMembers(c, params)
+}
+
+// RemoveMember operation middleware
+func (siw *ServerInterfaceWrapper) RemoveMember(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RemoveMember(c, id)
+}
+
+// GetMember operation middleware
+func (siw *ServerInterfaceWrapper) GetMember(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetMember(c, id)
+}
+
+// UpdateMember operation middleware
+func (siw *ServerInterfaceWrapper) UpdateMember(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.UpdateMember(c, id)
 }
 
 // ListChannels operation middleware
@@ -5163,6 +5576,32 @@ func (siw *ServerInterfaceWrapper) ResendDelivery(c *gin.Context) {
 	}
 
 	siw.Handler.ResendDelivery(c, id)
+}
+
+// GetOrganization operation middleware
+func (siw *ServerInterfaceWrapper) GetOrganization(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetOrganization(c)
+}
+
+// UpdateOrganization operation middleware
+func (siw *ServerInterfaceWrapper) UpdateOrganization(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.UpdateOrganization(c)
 }
 
 // ErasePerson operation middleware
@@ -5623,6 +6062,93 @@ func (siw *ServerInterfaceWrapper) RevokeServiceToken(c *gin.Context) {
 	}
 
 	siw.Handler.RevokeServiceToken(c, id)
+}
+
+// EndSessions operation middleware
+func (siw *ServerInterfaceWrapper) EndSessions(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params EndSessionsParams
+
+	// ------------- Optional query parameter "owner_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "owner_id", c.Request.URL.Query(), &params.OwnerID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter owner_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.EndSessions(c, params)
+}
+
+// ListSessions operation middleware
+func (siw *ServerInterfaceWrapper) ListSessions(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListSessionsParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListSessions(c, params)
+}
+
+// EndSession operation middleware
+func (siw *ServerInterfaceWrapper) EndSession(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.EndSession(c, id)
 }
 
 // ListSuggestions operation middleware
@@ -6378,6 +6904,115 @@ func (siw *ServerInterfaceWrapper) RequestTool(c *gin.Context) {
 	siw.Handler.RequestTool(c, id)
 }
 
+// FinishLogin operation middleware
+func (siw *ServerInterfaceWrapper) FinishLogin(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.FinishLogin(c)
+}
+
+// FollowLink operation middleware
+func (siw *ServerInterfaceWrapper) FollowLink(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params FollowLinkParams
+
+	// ------------- Required query parameter "code" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "code", c.Request.URL.Query(), &params.Code, runtime.BindQueryParameterOptions{Type: "string", Format: "line"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter code: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.FollowLink(c, params)
+}
+
+// Login operation middleware
+func (siw *ServerInterfaceWrapper) Login(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params LoginParams
+
+	// ------------- Optional query parameter "return_to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "return_to", c.Request.URL.Query(), &params.ReturnTo, runtime.BindQueryParameterOptions{Type: "string", Format: "line"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter return_to: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "issuer" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "issuer", c.Request.URL.Query(), &params.Issuer, runtime.BindQueryParameterOptions{Type: "string", Format: "line"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter issuer: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "organization" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "organization", c.Request.URL.Query(), &params.Organization, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter organization: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.Login(c, params)
+}
+
+// Logout operation middleware
+func (siw *ServerInterfaceWrapper) Logout(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.Logout(c)
+}
+
+// BeginSession operation middleware
+func (siw *ServerInterfaceWrapper) BeginSession(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.BeginSession(c)
+}
+
 // GetHealth operation middleware
 func (siw *ServerInterfaceWrapper) GetHealth(c *gin.Context) {
 
@@ -6475,7 +7110,14 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/admin/instruction-suggestions/:id", wrapper.GetInstructionSuggestion)
 	router.POST(options.BaseURL+"/api/admin/instruction-suggestions/:id/accept", wrapper.AcceptInstructionSuggestion)
 	router.POST(options.BaseURL+"/api/admin/instruction-suggestions/:id/dismiss", wrapper.DismissInstructionSuggestion)
+	router.GET(options.BaseURL+"/api/admin/invitations", wrapper.ListInvitations)
+	router.POST(options.BaseURL+"/api/admin/invitations", wrapper.CreateInvitation)
+	router.DELETE(options.BaseURL+"/api/admin/invitations/:id", wrapper.RevokeInvitation)
 	router.GET(options.BaseURL+"/api/admin/me", wrapper.GetAdmin)
+	router.GET(options.BaseURL+"/api/admin/members", wrapper.ListMembers)
+	router.DELETE(options.BaseURL+"/api/admin/members/:id", wrapper.RemoveMember)
+	router.GET(options.BaseURL+"/api/admin/members/:id", wrapper.GetMember)
+	router.PATCH(options.BaseURL+"/api/admin/members/:id", wrapper.UpdateMember)
 	router.GET(options.BaseURL+"/api/admin/notification-channels", wrapper.ListChannels)
 	router.POST(options.BaseURL+"/api/admin/notification-channels", wrapper.AddChannel)
 	router.DELETE(options.BaseURL+"/api/admin/notification-channels/:id", wrapper.RemoveChannel)
@@ -6484,6 +7126,8 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/admin/notification-channels/:id/test", wrapper.TestChannel)
 	router.GET(options.BaseURL+"/api/admin/notification-deliveries", wrapper.ListDeliveries)
 	router.POST(options.BaseURL+"/api/admin/notification-deliveries/:id/resend", wrapper.ResendDelivery)
+	router.GET(options.BaseURL+"/api/admin/organization", wrapper.GetOrganization)
+	router.PATCH(options.BaseURL+"/api/admin/organization", wrapper.UpdateOrganization)
 	router.DELETE(options.BaseURL+"/api/admin/people/:id", wrapper.ErasePerson)
 	router.GET(options.BaseURL+"/api/admin/reports/access-review", wrapper.ReportAccessReview)
 	router.GET(options.BaseURL+"/api/admin/reports/decisions", wrapper.ReportDecisions)
@@ -6495,6 +7139,9 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/admin/service-tokens", wrapper.ListServiceTokens)
 	router.POST(options.BaseURL+"/api/admin/service-tokens", wrapper.CreateServiceToken)
 	router.DELETE(options.BaseURL+"/api/admin/service-tokens/:id", wrapper.RevokeServiceToken)
+	router.DELETE(options.BaseURL+"/api/admin/sessions", wrapper.EndSessions)
+	router.GET(options.BaseURL+"/api/admin/sessions", wrapper.ListSessions)
+	router.DELETE(options.BaseURL+"/api/admin/sessions/:id", wrapper.EndSession)
 	router.GET(options.BaseURL+"/api/admin/suggestions", wrapper.ListSuggestions)
 	router.GET(options.BaseURL+"/api/admin/suggestions/:id", wrapper.GetSuggestion)
 	router.POST(options.BaseURL+"/api/admin/suggestions/:id/accept", wrapper.AcceptSuggestion)
@@ -6522,6 +7169,11 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.DELETE(options.BaseURL+"/api/tools/:id/request", wrapper.WithdrawRequest)
 	router.GET(options.BaseURL+"/api/tools/:id/request", wrapper.DescribeRequestTool)
 	router.POST(options.BaseURL+"/api/tools/:id/request", wrapper.RequestTool)
+	router.GET(options.BaseURL+"/auth/callback", wrapper.FinishLogin)
+	router.GET(options.BaseURL+"/auth/link", wrapper.FollowLink)
+	router.GET(options.BaseURL+"/auth/login", wrapper.Login)
+	router.POST(options.BaseURL+"/auth/logout", wrapper.Logout)
+	router.POST(options.BaseURL+"/auth/session", wrapper.BeginSession)
 	router.GET(options.BaseURL+"/healthz", wrapper.GetHealth)
 	router.GET(options.BaseURL+"/openapi.json", wrapper.GetDocument)
 	router.GET(options.BaseURL+"/readyz", wrapper.GetReadiness)
@@ -7835,6 +8487,116 @@ func (response DismissInstructionSuggestiondefaultApplicationProblemPlusJSONResp
 	return err
 }
 
+type ListInvitationsRequestObject struct {
+	Params ListInvitationsParams
+}
+
+type ListInvitationsResponseObject interface {
+	VisitListInvitationsResponse(w http.ResponseWriter) error
+}
+
+type ListInvitations200JSONResponse InvitationList
+
+func (response ListInvitations200JSONResponse) VisitListInvitationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListInvitationsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListInvitationsdefaultApplicationProblemPlusJSONResponse) VisitListInvitationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateInvitationRequestObject struct {
+	Body *CreateInvitationJSONRequestBody
+}
+
+type CreateInvitationResponseObject interface {
+	VisitCreateInvitationResponse(w http.ResponseWriter) error
+}
+
+type CreateInvitation201JSONResponse Invitation
+
+func (response CreateInvitation201JSONResponse) VisitCreateInvitationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateInvitationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateInvitationdefaultApplicationProblemPlusJSONResponse) VisitCreateInvitationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RevokeInvitationRequestObject struct {
+	ID PathID `json:"id"`
+}
+
+type RevokeInvitationResponseObject interface {
+	VisitRevokeInvitationResponse(w http.ResponseWriter) error
+}
+
+type RevokeInvitation204Response = NoContentResponse
+
+func (response RevokeInvitation204Response) VisitRevokeInvitationResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type RevokeInvitationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RevokeInvitationdefaultApplicationProblemPlusJSONResponse) VisitRevokeInvitationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetAdminRequestObject struct {
 }
 
@@ -7862,6 +8624,156 @@ type GetAdmindefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetAdmindefaultApplicationProblemPlusJSONResponse) VisitGetAdminResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListMembersRequestObject struct {
+	Params ListMembersParams
+}
+
+type ListMembersResponseObject interface {
+	VisitListMembersResponse(w http.ResponseWriter) error
+}
+
+type ListMembers200JSONResponse MemberList
+
+func (response ListMembers200JSONResponse) VisitListMembersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListMembersdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListMembersdefaultApplicationProblemPlusJSONResponse) VisitListMembersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RemoveMemberRequestObject struct {
+	ID PathID `json:"id"`
+}
+
+type RemoveMemberResponseObject interface {
+	VisitRemoveMemberResponse(w http.ResponseWriter) error
+}
+
+type RemoveMember204Response = NoContentResponse
+
+func (response RemoveMember204Response) VisitRemoveMemberResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type RemoveMemberdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RemoveMemberdefaultApplicationProblemPlusJSONResponse) VisitRemoveMemberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetMemberRequestObject struct {
+	ID PathID `json:"id"`
+}
+
+type GetMemberResponseObject interface {
+	VisitGetMemberResponse(w http.ResponseWriter) error
+}
+
+type GetMember200JSONResponse Member
+
+func (response GetMember200JSONResponse) VisitGetMemberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetMemberdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetMemberdefaultApplicationProblemPlusJSONResponse) VisitGetMemberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateMemberRequestObject struct {
+	ID   PathID `json:"id"`
+	Body *UpdateMemberJSONRequestBody
+}
+
+type UpdateMemberResponseObject interface {
+	VisitUpdateMemberResponse(w http.ResponseWriter) error
+}
+
+type UpdateMember200JSONResponse Member
+
+func (response UpdateMember200JSONResponse) VisitUpdateMemberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateMemberdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response UpdateMemberdefaultApplicationProblemPlusJSONResponse) VisitUpdateMemberResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -8170,6 +9082,83 @@ type ResendDeliverydefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ResendDeliverydefaultApplicationProblemPlusJSONResponse) VisitResendDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetOrganizationRequestObject struct {
+}
+
+type GetOrganizationResponseObject interface {
+	VisitGetOrganizationResponse(w http.ResponseWriter) error
+}
+
+type GetOrganization200JSONResponse Organization
+
+func (response GetOrganization200JSONResponse) VisitGetOrganizationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetOrganizationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetOrganizationdefaultApplicationProblemPlusJSONResponse) VisitGetOrganizationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateOrganizationRequestObject struct {
+	Body *UpdateOrganizationJSONRequestBody
+}
+
+type UpdateOrganizationResponseObject interface {
+	VisitUpdateOrganizationResponse(w http.ResponseWriter) error
+}
+
+type UpdateOrganization200JSONResponse Organization
+
+func (response UpdateOrganization200JSONResponse) VisitUpdateOrganizationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateOrganizationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response UpdateOrganizationdefaultApplicationProblemPlusJSONResponse) VisitUpdateOrganizationResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -8648,6 +9637,109 @@ type RevokeServiceTokendefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response RevokeServiceTokendefaultApplicationProblemPlusJSONResponse) VisitRevokeServiceTokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EndSessionsRequestObject struct {
+	Params EndSessionsParams
+}
+
+type EndSessionsResponseObject interface {
+	VisitEndSessionsResponse(w http.ResponseWriter) error
+}
+
+type EndSessions204Response = NoContentResponse
+
+func (response EndSessions204Response) VisitEndSessionsResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type EndSessionsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response EndSessionsdefaultApplicationProblemPlusJSONResponse) VisitEndSessionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListSessionsRequestObject struct {
+	Params ListSessionsParams
+}
+
+type ListSessionsResponseObject interface {
+	VisitListSessionsResponse(w http.ResponseWriter) error
+}
+
+type ListSessions200JSONResponse SessionList
+
+func (response ListSessions200JSONResponse) VisitListSessionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListSessionsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListSessionsdefaultApplicationProblemPlusJSONResponse) VisitListSessionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EndSessionRequestObject struct {
+	ID PathID `json:"id"`
+}
+
+type EndSessionResponseObject interface {
+	VisitEndSessionResponse(w http.ResponseWriter) error
+}
+
+type EndSession204Response = NoContentResponse
+
+func (response EndSession204Response) VisitEndSessionResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type EndSessiondefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response EndSessiondefaultApplicationProblemPlusJSONResponse) VisitEndSessionResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -9737,6 +10829,167 @@ func (response RequestTooldefaultApplicationProblemPlusJSONResponse) VisitReques
 	return err
 }
 
+type FinishLoginRequestObject struct {
+}
+
+type FinishLoginResponseObject interface {
+	VisitFinishLoginResponse(w http.ResponseWriter) error
+}
+
+type FinishLogin302Response struct {
+}
+
+func (response FinishLogin302Response) VisitFinishLoginResponse(w http.ResponseWriter) error {
+	w.WriteHeader(302)
+	return nil
+}
+
+type FinishLogindefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response FinishLogindefaultApplicationProblemPlusJSONResponse) VisitFinishLoginResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type FollowLinkRequestObject struct {
+	Params FollowLinkParams
+}
+
+type FollowLinkResponseObject interface {
+	VisitFollowLinkResponse(w http.ResponseWriter) error
+}
+
+type FollowLink302Response struct {
+}
+
+func (response FollowLink302Response) VisitFollowLinkResponse(w http.ResponseWriter) error {
+	w.WriteHeader(302)
+	return nil
+}
+
+type FollowLinkdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response FollowLinkdefaultApplicationProblemPlusJSONResponse) VisitFollowLinkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type LoginRequestObject struct {
+	Params LoginParams
+}
+
+type LoginResponseObject interface {
+	VisitLoginResponse(w http.ResponseWriter) error
+}
+
+type Login302Response struct {
+}
+
+func (response Login302Response) VisitLoginResponse(w http.ResponseWriter) error {
+	w.WriteHeader(302)
+	return nil
+}
+
+type LogindefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response LogindefaultApplicationProblemPlusJSONResponse) VisitLoginResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type LogoutRequestObject struct {
+}
+
+type LogoutResponseObject interface {
+	VisitLogoutResponse(w http.ResponseWriter) error
+}
+
+type Logout204Response = NoContentResponse
+
+func (response Logout204Response) VisitLogoutResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type LogoutdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response LogoutdefaultApplicationProblemPlusJSONResponse) VisitLogoutResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type BeginSessionRequestObject struct {
+	Body *BeginSessionJSONRequestBody
+}
+
+type BeginSessionResponseObject interface {
+	VisitBeginSessionResponse(w http.ResponseWriter) error
+}
+
+type BeginSession204Response = NoContentResponse
+
+func (response BeginSession204Response) VisitBeginSessionResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type BeginSessiondefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response BeginSessiondefaultApplicationProblemPlusJSONResponse) VisitBeginSessionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetHealthRequestObject struct {
 }
 
@@ -9909,9 +11162,30 @@ type StrictServerInterface interface {
 	// DismissInstructionSuggestion Dismiss a note. The next agent that says the same sees the reason.
 	// (POST /api/admin/instruction-suggestions/{id}/dismiss)
 	DismissInstructionSuggestion(ctx context.Context, request DismissInstructionSuggestionRequestObject) (DismissInstructionSuggestionResponseObject, error)
+	// ListInvitations List the invitations that nobody has accepted, newest first.
+	// (GET /api/admin/invitations)
+	ListInvitations(ctx context.Context, request ListInvitationsRequestObject) (ListInvitationsResponseObject, error)
+	// CreateInvitation Invite the owner of an e-mail address.
+	// (POST /api/admin/invitations)
+	CreateInvitation(ctx context.Context, request CreateInvitationRequestObject) (CreateInvitationResponseObject, error)
+	// RevokeInvitation Revoke an invitation, and erase its address.
+	// (DELETE /api/admin/invitations/{id})
+	RevokeInvitation(ctx context.Context, request RevokeInvitationRequestObject) (RevokeInvitationResponseObject, error)
 	// GetAdmin Show who I am, in which organization and with which role.
 	// (GET /api/admin/me)
 	GetAdmin(ctx context.Context, request GetAdminRequestObject) (GetAdminResponseObject, error)
+	// ListMembers List the members, newest first, and before them those who are invited.
+	// (GET /api/admin/members)
+	ListMembers(ctx context.Context, request ListMembersRequestObject) (ListMembersResponseObject, error)
+	// RemoveMember Remove a member, or leave. Access ends at once, in every process.
+	// (DELETE /api/admin/members/{id})
+	RemoveMember(ctx context.Context, request RemoveMemberRequestObject) (RemoveMemberResponseObject, error)
+	// GetMember Show a member.
+	// (GET /api/admin/members/{id})
+	GetMember(ctx context.Context, request GetMemberRequestObject) (GetMemberResponseObject, error)
+	// UpdateMember Change the role of a member. It counts from their next call on.
+	// (PATCH /api/admin/members/{id})
+	UpdateMember(ctx context.Context, request UpdateMemberRequestObject) (UpdateMemberResponseObject, error)
 	// ListChannels List the notification channels, newest first. Their URLs and addresses are not shown.
 	// (GET /api/admin/notification-channels)
 	ListChannels(ctx context.Context, request ListChannelsRequestObject) (ListChannelsResponseObject, error)
@@ -9936,6 +11210,12 @@ type StrictServerInterface interface {
 	// ResendDelivery Resend a dead letter, or retry a waiting delivery at once, or as soon as the receiver permits. Delivered notifications, and those being sent, are left alone.
 	// (POST /api/admin/notification-deliveries/{id}/resend)
 	ResendDelivery(ctx context.Context, request ResendDeliveryRequestObject) (ResendDeliveryResponseObject, error)
+	// GetOrganization Show the organization.
+	// (GET /api/admin/organization)
+	GetOrganization(ctx context.Context, request GetOrganizationRequestObject) (GetOrganizationResponseObject, error)
+	// UpdateOrganization Rename the organization, or say what identity providers call it.
+	// (PATCH /api/admin/organization)
+	UpdateOrganization(ctx context.Context, request UpdateOrganizationRequestObject) (UpdateOrganizationResponseObject, error)
 	// ErasePerson Erase the name of a person or a service token. Only an owner may.
 	// (DELETE /api/admin/people/{id})
 	ErasePerson(ctx context.Context, request ErasePersonRequestObject) (ErasePersonResponseObject, error)
@@ -9969,6 +11249,15 @@ type StrictServerInterface interface {
 	// RevokeServiceToken Revoke a service token. It stops working at once, in every process.
 	// (DELETE /api/admin/service-tokens/{id})
 	RevokeServiceToken(ctx context.Context, request RevokeServiceTokenRequestObject) (RevokeServiceTokenResponseObject, error)
+	// EndSessions End every session, or those of one member or service token.
+	// (DELETE /api/admin/sessions)
+	EndSessions(ctx context.Context, request EndSessionsRequestObject) (EndSessionsResponseObject, error)
+	// ListSessions List the sessions that work, newest first.
+	// (GET /api/admin/sessions)
+	ListSessions(ctx context.Context, request ListSessionsRequestObject) (ListSessionsResponseObject, error)
+	// EndSession End a session. Its cookie is refused at once, in every process.
+	// (DELETE /api/admin/sessions/{id})
+	EndSession(ctx context.Context, request EndSessionRequestObject) (EndSessionResponseObject, error)
 	// ListSuggestions List the tools that agents suggest, by number of backers, newest first, then by name. Pages keep the order that the first one had.
 	// (GET /api/admin/suggestions)
 	ListSuggestions(ctx context.Context, request ListSuggestionsRequestObject) (ListSuggestionsResponseObject, error)
@@ -10050,6 +11339,21 @@ type StrictServerInterface interface {
 	// RequestTool Request access to a tool. A human decides.
 	// (POST /api/tools/{id}/request)
 	RequestTool(ctx context.Context, request RequestToolRequestObject) (RequestToolResponseObject, error)
+	// FinishLogin Where the identity provider sends the browser back to.
+	// (GET /auth/callback)
+	FinishLogin(ctx context.Context, request FinishLoginRequestObject) (FinishLoginResponseObject, error)
+	// FollowLink Follow a sign-in link, which works once.
+	// (GET /auth/link)
+	FollowLink(ctx context.Context, request FollowLinkRequestObject) (FollowLinkResponseObject, error)
+	// Login Sign in with the identity provider.
+	// (GET /auth/login)
+	Login(ctx context.Context, request LoginRequestObject) (LoginResponseObject, error)
+	// Logout End the session of the cookie that comes with the call.
+	// (POST /auth/logout)
+	Logout(ctx context.Context, request LogoutRequestObject) (LogoutResponseObject, error)
+	// BeginSession Exchange a token for a session, whose cookie the answer sets.
+	// (POST /auth/session)
+	BeginSession(ctx context.Context, request BeginSessionRequestObject) (BeginSessionResponseObject, error)
 	// GetHealth Whether the process is alive.
 	// (GET /healthz)
 	GetHealth(ctx context.Context, request GetHealthRequestObject) (GetHealthResponseObject, error)
@@ -11150,6 +12454,100 @@ func (sh *strictHandler) DismissInstructionSuggestion(ctx *gin.Context, id PathI
 	}
 }
 
+// ListInvitations operation middleware
+func (sh *strictHandler) ListInvitations(ctx *gin.Context, params ListInvitationsParams) {
+	var request ListInvitationsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListInvitations(ctx, request.(ListInvitationsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListInvitations")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListInvitationsResponseObject); ok {
+		if err := validResponse.VisitListInvitationsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateInvitation operation middleware
+func (sh *strictHandler) CreateInvitation(ctx *gin.Context) {
+	var request CreateInvitationRequestObject
+
+	var body CreateInvitationJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateInvitation(ctx, request.(CreateInvitationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateInvitation")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(CreateInvitationResponseObject); ok {
+		if err := validResponse.VisitCreateInvitationResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RevokeInvitation operation middleware
+func (sh *strictHandler) RevokeInvitation(ctx *gin.Context, id PathID) {
+	var request RevokeInvitationRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RevokeInvitation(ctx, request.(RevokeInvitationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RevokeInvitation")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(RevokeInvitationResponseObject); ok {
+		if err := validResponse.VisitRevokeInvitationResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // GetAdmin operation middleware
 func (sh *strictHandler) GetAdmin(ctx *gin.Context) {
 	var request GetAdminRequestObject
@@ -11167,6 +12565,128 @@ func (sh *strictHandler) GetAdmin(ctx *gin.Context) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(GetAdminResponseObject); ok {
 		if err := validResponse.VisitGetAdminResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListMembers operation middleware
+func (sh *strictHandler) ListMembers(ctx *gin.Context, params ListMembersParams) {
+	var request ListMembersRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListMembers(ctx, request.(ListMembersRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListMembers")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListMembersResponseObject); ok {
+		if err := validResponse.VisitListMembersResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RemoveMember operation middleware
+func (sh *strictHandler) RemoveMember(ctx *gin.Context, id PathID) {
+	var request RemoveMemberRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RemoveMember(ctx, request.(RemoveMemberRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RemoveMember")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(RemoveMemberResponseObject); ok {
+		if err := validResponse.VisitRemoveMemberResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetMember operation middleware
+func (sh *strictHandler) GetMember(ctx *gin.Context, id PathID) {
+	var request GetMemberRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetMember(ctx, request.(GetMemberRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetMember")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetMemberResponseObject); ok {
+		if err := validResponse.VisitGetMemberResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UpdateMember operation middleware
+func (sh *strictHandler) UpdateMember(ctx *gin.Context, id PathID) {
+	var request UpdateMemberRequestObject
+
+	request.ID = id
+
+	var body UpdateMemberJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateMember(ctx, request.(UpdateMemberRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateMember")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(UpdateMemberResponseObject); ok {
+		if err := validResponse.VisitUpdateMemberResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {
@@ -11454,6 +12974,75 @@ func (sh *strictHandler) ResendDelivery(ctx *gin.Context, id PathID) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(ResendDeliveryResponseObject); ok {
 		if err := validResponse.VisitResendDeliveryResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetOrganization operation middleware
+func (sh *strictHandler) GetOrganization(ctx *gin.Context) {
+	var request GetOrganizationRequestObject
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetOrganization(ctx, request.(GetOrganizationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetOrganization")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetOrganizationResponseObject); ok {
+		if err := validResponse.VisitGetOrganizationResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UpdateOrganization operation middleware
+func (sh *strictHandler) UpdateOrganization(ctx *gin.Context) {
+	var request UpdateOrganizationRequestObject
+
+	var body UpdateOrganizationJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(ctx, err)
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateOrganization(ctx, request.(UpdateOrganizationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateOrganization")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(UpdateOrganizationResponseObject); ok {
+		if err := validResponse.VisitUpdateOrganizationResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {
@@ -11799,6 +13388,84 @@ func (sh *strictHandler) RevokeServiceToken(ctx *gin.Context, id PathID) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(RevokeServiceTokenResponseObject); ok {
 		if err := validResponse.VisitRevokeServiceTokenResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// EndSessions operation middleware
+func (sh *strictHandler) EndSessions(ctx *gin.Context, params EndSessionsParams) {
+	var request EndSessionsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.EndSessions(ctx, request.(EndSessionsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "EndSessions")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(EndSessionsResponseObject); ok {
+		if err := validResponse.VisitEndSessionsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListSessions operation middleware
+func (sh *strictHandler) ListSessions(ctx *gin.Context, params ListSessionsParams) {
+	var request ListSessionsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListSessions(ctx, request.(ListSessionsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListSessions")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListSessionsResponseObject); ok {
+		if err := validResponse.VisitListSessionsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// EndSession operation middleware
+func (sh *strictHandler) EndSession(ctx *gin.Context, id PathID) {
+	var request EndSessionRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.EndSession(ctx, request.(EndSessionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "EndSession")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(EndSessionResponseObject); ok {
+		if err := validResponse.VisitEndSessionResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {
@@ -12705,6 +14372,148 @@ func (sh *strictHandler) RequestTool(ctx *gin.Context, id PathID) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(RequestToolResponseObject); ok {
 		if err := validResponse.VisitRequestToolResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// FinishLogin operation middleware
+func (sh *strictHandler) FinishLogin(ctx *gin.Context) {
+	var request FinishLoginRequestObject
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.FinishLogin(ctx, request.(FinishLoginRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "FinishLogin")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(FinishLoginResponseObject); ok {
+		if err := validResponse.VisitFinishLoginResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// FollowLink operation middleware
+func (sh *strictHandler) FollowLink(ctx *gin.Context, params FollowLinkParams) {
+	var request FollowLinkRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.FollowLink(ctx, request.(FollowLinkRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "FollowLink")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(FollowLinkResponseObject); ok {
+		if err := validResponse.VisitFollowLinkResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// Login operation middleware
+func (sh *strictHandler) Login(ctx *gin.Context, params LoginParams) {
+	var request LoginRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.Login(ctx, request.(LoginRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "Login")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(LoginResponseObject); ok {
+		if err := validResponse.VisitLoginResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// Logout operation middleware
+func (sh *strictHandler) Logout(ctx *gin.Context) {
+	var request LogoutRequestObject
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.Logout(ctx, request.(LogoutRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "Logout")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(LogoutResponseObject); ok {
+		if err := validResponse.VisitLogoutResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// BeginSession operation middleware
+func (sh *strictHandler) BeginSession(ctx *gin.Context) {
+	var request BeginSessionRequestObject
+
+	var body BeginSessionJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.BeginSession(ctx, request.(BeginSessionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "BeginSession")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(BeginSessionResponseObject); ok {
+		if err := validResponse.VisitBeginSessionResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -21,21 +21,19 @@ import (
 type call struct {
 	door.Call
 
-	ctx       context.Context //nolint:containedctx // the request's own; gin's is reused after the call
-	op        *contract.Operation
-	body      body.Body
-	raw       []byte // the body as it came
-	requestID string
-	userAgent string
-	command   uuid.UUID
-	since     uint64
-	ifMatch   condition
-	began     time.Time
-	code      string // of the refusal, for the record
-	local     bool   // it comes from this machine, see door.Door.Local
-	header    http.Header
-	headOnly  bool       // its caller wants no body
-	span      trace.Span // nil: it is not traced
+	ctx      context.Context //nolint:containedctx // the request's own; gin's is reused after the call
+	op       *contract.Operation
+	body     body.Body
+	raw      []byte // the body as it came
+	command  uuid.UUID
+	since    uint64
+	ifMatch  condition
+	began    time.Time
+	code     string // of the refusal, for the record
+	local    bool   // it comes from this machine, see door.Door.Local
+	header   http.Header
+	headOnly bool       // its caller wants no body
+	span     trace.Span // nil: it is not traced
 }
 
 // forget overwrites what the call still holds of its body, which may be a credential. What a parser
@@ -62,8 +60,8 @@ func callOf(ctx context.Context) *call {
 // meta is who gives the command of this call.
 func (c *call) meta() loop.Meta {
 	return loop.Meta{
-		Organization: c.Caller.Organization, Actor: c.Caller.Actor, CommandID: c.command, RequestID: c.requestID,
-		Address: c.Address, UserAgent: c.userAgent, Since: c.since,
+		Organization: c.Caller.Organization, Actor: c.Caller.Actor, CommandID: c.command, RequestID: c.RequestID,
+		Address: c.Address, UserAgent: c.UserAgent, Since: c.since,
 	}
 }
 

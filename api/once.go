@@ -93,7 +93,7 @@ func (s *Server) finish(call *call, ticket commands.Ticket, r *recorder, answere
 	}
 	if err != nil {
 		s.Logger.WarnContext(
-			ctx, "an idempotency key was left reserved", slog.String("request_id", call.requestID),
+			ctx, "an idempotency key was left reserved", slog.String("request_id", call.RequestID),
 			slog.String("error", err.Error()),
 		)
 	}

@@ -21,19 +21,24 @@ import (
 // type, size, JSON and fields, the tier's limit, idempotency; then the handler.
 func (s *Server) serve(c *gin.Context) {
 	call := &call{
-		op: s.routes.of(c), requestID: s.NewID().String(), userAgent: c.Request.UserAgent(),
-		command: s.NewID(), ifMatch: condition{any: true},
+		op: s.routes.of(c), command: s.NewID(), ifMatch: condition{any: true},
 		began: s.Clock(), header: c.Writer.Header(), headOnly: c.Request.Method == http.MethodHead,
 		Call: door.Call{
 			Authorization: c.Request.Header.Values("Authorization"),
 			Address:       s.Door.Address(c.Request.RemoteAddr, c.Request.Header.Values("X-Forwarded-For")),
+			Organization:  c.GetHeader("X-Organization"),
+			RequestID:     s.NewID().String(), UserAgent: c.Request.UserAgent(),
 		},
 	}
+	call.Cookie, call.SameOrigin = s.cookie(c.Request, sessionCookie), sameOrigin(c.Request)
 	call.local = s.Door.Local(c.Request.RemoteAddr, c.Request.Header)
 	if call.op != nil {
 		call.Operation = door.Operation{
 			Caller: call.op.Caller, Tier: call.op.Tier, Permission: call.op.Permission,
 			Vends: call.op.ID == "fetchCredential",
+		}
+		if call.op.Self {
+			call.Operation.Own = c.Param("id")
 		}
 		if call.op.TakesIfMatch {
 			call.ifMatch = parseIfMatch(c.Request.Header.Values("If-Match"))
@@ -42,7 +47,7 @@ func (s *Server) serve(c *gin.Context) {
 	ctx, span := s.begin(c, call.op)
 	call.span, call.ctx = span, context.WithValue(ctx, callKey{}, call)
 	c.Request = c.Request.WithContext(call.ctx)
-	c.Header("X-Request-Id", call.requestID)
+	c.Header("X-Request-Id", call.RequestID)
 	c.Header("Cache-Control", "no-store")
 	c.Header("X-Content-Type-Options", "nosniff")
 	if call.op != nil && call.op.StrictCORS {
@@ -134,6 +139,9 @@ func (s *Server) check(c *gin.Context, call *call, originAllowed bool) error {
 		return door.OriginNotAllowed() // a credential does not go to pages of others at all
 	}
 	if call.op.Caller == "anyone" {
+		if call.op.TakesInput() {
+			return s.checkInput(c, call)
+		}
 		return nil
 	}
 	defer setLimitHeaders(call)
@@ -143,7 +151,7 @@ func (s *Server) check(c *gin.Context, call *call, originAllowed bool) error {
 				return rerr
 			}
 		}
-		return s.refusedFetch(c, call, err)
+		return s.refusedFetch(c, call, s.forbidden(call, err))
 	}
 	if err := s.checkInput(c, call); err != nil {
 		if lerr := s.Door.CountRefused(call.ctx, &call.Call); lerr != nil {
@@ -155,6 +163,18 @@ func (s *Server) check(c *gin.Context, call *call, originAllowed bool) error {
 		return err
 	}
 	return s.awaitPosition(c, call)
+}
+
+// forbidden records that a caller may not do what they called, and returns why.
+func (s *Server) forbidden(call *call, err error) error {
+	refusal, ok := errors.AsType[*domain.Error](err)
+	if !ok || refusal.Code != "role_insufficient" || call.op == nil || call.Caller.Actor.ID == "" {
+		return err
+	}
+	if rerr := s.Refusals.Forbidden(call.ctx, call.meta(), call.Caller, call.op.ID); rerr != nil {
+		return rerr
+	}
+	return err
 }
 
 // refusedFetch records that a suspended agent asked for a credential.
@@ -214,7 +234,7 @@ func (s *Server) record(c *gin.Context, call *call) {
 		s.OnAnswer(answered(c, call, took))
 	}
 	attrs := []slog.Attr{
-		slog.String("request_id", call.requestID), slog.String("method", c.Request.Method),
+		slog.String("request_id", call.RequestID), slog.String("method", c.Request.Method),
 		slog.String("route", c.FullPath()), slog.Int("status", c.Writer.Status()), slog.Duration("duration", took),
 	}
 	if call.Caller.Actor.ID != "" {

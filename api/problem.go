@@ -61,7 +61,7 @@ func (s *Server) refuse(c *gin.Context, err error) {
 func (s *Server) problem(call *call, err error) (status int, document []byte, refusal *domain.Error) {
 	if !errors.As(err, &refusal) {
 		s.Logger.ErrorContext(
-			call.ctx, "fault", slog.String("request_id", call.requestID), slog.String("error", err.Error()),
+			call.ctx, "fault", slog.String("request_id", call.RequestID), slog.String("error", err.Error()),
 		)
 		refusal = &domain.Error{
 			Code:   "internal",
@@ -83,7 +83,7 @@ func (s *Server) problem(call *call, err error) (status int, document []byte, re
 		body[name] = named
 	}
 	maps.Copy(body, map[string]any{
-		"instance": call.requestID,
+		"instance": call.RequestID,
 		"type":     "urn:agentkey:error:" + refusal.Code, "title": http.StatusText(status), "status": status,
 		"detail": say(refusal.Detail), "code": refusal.Code, "error": say(refusal.Detail), "hint": say(refusal.Hint),
 	})

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -43,6 +44,10 @@ type Server struct {
 	Erasures     *commands.Erasures
 
 	Organizations *commands.Organizations
+	People        *commands.People
+	SignIns       *commands.SignIns
+	Secure        bool  // browsers come over HTTPS, so cookies are bound to it
+	Dashboard     fs.FS // static files of a dashboard on the same origin; nil: there is none
 
 	Channels   *commands.Channels
 	Deliveries *commands.Deliveries
@@ -57,7 +62,7 @@ type Server struct {
 	// Reveal opens what an event holds about the person or machine that made a call.
 	Reveal func(ctx context.Context, organization, private string) (Personal, error)
 	// RevealName opens the sealed name of a person or a service token; it is zero when it was erased.
-	RevealName func(ctx context.Context, organization, person, sealed string) (NameAndNote, error)
+	RevealName func(ctx context.Context, organization, person, sealed string) (commands.Known, error)
 	// Ready says how the process is, as of a second ago at most; see GET /readyz.
 	Ready func() Readiness
 	// Integrity says what was found in an organization's streams that isn't ours, or is gone.
@@ -93,9 +98,6 @@ type Server struct {
 // absent.
 type Personal struct{ Label, Address, UserAgent string }
 
-// NameAndNote is what is kept of a person, or of a service token; any of it may be absent.
-type NameAndNote struct{ Name, Note string }
-
 // Handler returns the whole HTTP face. It fails only when the document and the code disagree.
 func (s *Server) Handler() (http.Handler, error) {
 	whole, err := contract.Load()
@@ -114,9 +116,13 @@ func (s *Server) Handler() (http.Handler, error) {
 		return nil, err
 	}
 	engine.Use(s.serve)
-	engine.NoRoute(func(c *gin.Context) { s.refuse(c, s.routes.notFound(c)) })
+	engine.NoRoute(func(c *gin.Context) {
+		if !s.serveDashboard(c) {
+			s.refuse(c, s.routes.notFound(c))
+		}
+	})
 	engine.NoMethod(func(c *gin.Context) { s.refuse(c, s.routes.methodNotAllowed(c)) })
-	fault := func(c *gin.Context, err error) { s.refuse(c, err) }
+	fault := func(c *gin.Context, err error) { s.refuse(c, s.forbidden(callOf(c), err)) }
 	RegisterHandlersWithOptions(headToo{engine, s.routes}, NewStrictHandlerWithOptions(s, nil, StrictGinServerOptions{
 		// What was validated can be bound; where the document takes more than a type does, the input is
 		// at fault.

@@ -53,7 +53,9 @@ func (n *naming) actor(ctx context.Context, a domain.Actor) Actor {
 		out.Label = optional("AgentKey: " + words(a.ID))
 	case domain.ActorService:
 		out.Label = optional(n.token(ctx, a.ID))
-	case domain.ActorAgent, domain.ActorHuman:
+	case domain.ActorHuman:
+		out.Label = optional(n.person(ctx, a.ID).Label())
+	case domain.ActorAgent:
 	}
 	return out
 }

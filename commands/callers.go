@@ -2,6 +2,8 @@ package commands
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -10,27 +12,35 @@ import (
 	"agentkey/domain"
 	"agentkey/domain/agent"
 	"agentkey/domain/organization"
+	"agentkey/integrations/oidc"
 )
 
-// Callers knows who presents a key. It decides on streams alone.
+// Callers knows who presents a key, a token of an identity provider, or the cookie of a session. It
+// decides on streams alone.
 type Callers struct {
 	Agents        *loop.Loop[agent.State, agent.Command, agent.Event]
 	Organizations *loop.Loop[organization.State, organization.Command, organization.Event]
 	First         string // the first organization's id, for tokens made before there was one
 	Uses          *Uses
+	Issuers       *oidc.Verifier // of people's tokens; nil: none is configured
+	People        *People
 }
 
-// Caller is who presented a key.
+// Caller is who calls.
 type Caller struct {
 	Actor        domain.Actor
 	Organization string
-	Role         domain.Role // of a service token; empty for agents
+	Role         domain.Role // of a member or a service token; empty for agents
 	KeyNumber    int
+	SessionID    string      // of the session that the call came with; empty for none
 	Agent        agent.State // of an agent, as it was when it was admitted
 }
 
 // Giver is the caller as the giver of a command to their organization.
 func (c Caller) Giver() organization.Giver {
+	if c.Actor.Type == domain.ActorHuman {
+		return organization.Giver{MemberID: c.Actor.ID, Role: c.Role}
+	}
 	return organization.Giver{TokenID: c.Actor.ID, Role: c.Role}
 }
 
@@ -104,4 +114,65 @@ func (c *Callers) Service(ctx context.Context, key keys.Key) (Caller, error) {
 		}
 	}
 	return known, organization.UnknownToken()
+}
+
+// Person finds the member who presents a token of an identity provider, in the organization that
+// they chose if they did. m says how the call came in. Refusals: credentials_unknown,
+// credentials_expired, not_a_member, issuer_unavailable.
+func (c *Callers) Person(ctx context.Context, m loop.Meta, token, chosen string) (Caller, error) {
+	id, err := c.Issuers.Verify(ctx, token)
+	if err != nil {
+		return Caller{}, identityRefusal(err)
+	}
+	return c.People.Admit(ctx, m, id, chosen)
+}
+
+// identityRefusal says what a caller may know of why an identity isn't accepted.
+func identityRefusal(err error) error {
+	refused, is := errors.AsType[*oidc.Refused](err)
+	switch {
+	case is && refused.Expired:
+		return &domain.Error{
+			Kind: domain.KindUnauthenticated, Code: "credentials_expired",
+			Detail: "This token of your identity provider has expired.", Hint: "Sign in again, or refresh the token.",
+		}
+	case is:
+		return &domain.Error{
+			Kind: domain.KindUnauthenticated, Code: "credentials_unknown",
+			Detail: "This token isn't accepted: " + domain.Verbatim(refused.Why) + ".",
+			Hint:   "Sign in again. An operator sees what is wrong with a token with: agentkey doctor --token-file.",
+		}
+	case errors.Is(err, oidc.ErrUnavailable):
+		return errors.Join(&domain.Error{
+			Kind: domain.KindUnavailable, Code: "issuer_unavailable",
+			Detail:     "The identity provider can't be reached, and this process doesn't know its keys yet.",
+			Hint:       "Send the same request again after {wait}. Service tokens and agents' keys still work.",
+			RetryAfter: 5 * time.Second,
+		}, err)
+	}
+	return err
+}
+
+// Session finds whose session a cookie belongs to. Refusal: credentials_expired.
+func (c *Callers) Session(ctx context.Context, key keys.Key) (Caller, error) {
+	id := key.ID.String()
+	if key.ID == uuid.Nil {
+		id = c.First
+	}
+	head, err := c.Organizations.Recent(ctx, id)
+	if err != nil {
+		return Caller{}, err
+	}
+	is, found := head.State.Session(key.Number)
+	if !found || !key.Matches(is.Hash) || !head.State.Works(is, c.Organizations.Env.Clock()) {
+		return Caller{}, organization.SessionOver()
+	}
+	known := Caller{Organization: id, SessionID: is.ID}
+	if is.MemberID == "" {
+		known.Actor, known.Role = domain.Actor{Type: domain.ActorService, ID: is.TokenID}, head.State.Tokens[is.TokenID].Role
+		c.Uses.note(known)
+		return known, nil
+	}
+	known.Actor, known.Role = domain.Actor{Type: domain.ActorHuman, ID: is.MemberID}, head.State.Members[is.MemberID].Role
+	return known, nil
 }

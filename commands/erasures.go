@@ -31,12 +31,23 @@ type Erasures struct {
 // PersonResult is a command on a person carried out.
 type PersonResult = loop.Result[person.State, person.Event]
 
-// Person erases the name of a person, or of a service token, of the organization of m. A token
-// still works.
-func (e *Erasures) Person(ctx context.Context, m loop.Meta, id string) (PersonResult, error) {
+// Person erases the name of a person, or of a service token, of the organization of m. A member is
+// removed first, because their next call would say again who they are; a token still works.
+func (e *Erasures) Person(ctx context.Context, m loop.Meta, id string, by organization.Giver) (PersonResult, error) {
 	head, err := e.Organizations.Fresh(ctx, m.Organization)
 	if err != nil {
 		return PersonResult{}, err
+	}
+	if head.State.Members[id].Active() {
+		removing := m
+		removing.CommandID = loop.DerivedID(m.CommandID, "remove")
+		if _, err := e.Organizations.Do(
+			ctx, m.Organization, removing, func(_ organization.State, at time.Time) (organization.Command, error) {
+				return organization.RemoveMember{MemberID: id, By: by, At: at}, nil
+			},
+		); err != nil {
+			return PersonResult{}, err
+		}
 	}
 	_, token := head.State.Tokens[id]
 	done, err := e.People.Do(ctx, id, m, func(person.State, time.Time) (person.Command, error) {

@@ -133,7 +133,7 @@ func TestAnErasureThatWasBrokenOffIsFinished(t *testing.T) {
 	if err != nil || done.Changed || done.Days != 1 || c.opens(march) != "" {
 		t.Errorf("the month: %+v %v, and %q opens", done, err, c.opens(march))
 	}
-	if result, err := c.Person(t.Context(), c.Meta(), owner); err != nil || result.Changed || c.keys() != 1 {
+	if result, err := c.Person(t.Context(), c.Meta(), owner, theOperator); err != nil || result.Changed || c.keys() != 1 {
 		t.Errorf("the person: %t %v, %d keys", result.Changed, err, c.keys())
 	}
 	// The same owner of another agent has the same id, and is not recorded again.

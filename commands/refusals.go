@@ -13,9 +13,10 @@ import (
 	"agentkey/eventstore/codec"
 )
 
-// Refusals records refused fetches, and calls with keys or tokens that had ended: the first of a
-// tool or key and a reason in a minute is durable before its answer, the rest are counted and
-// written together within the minute. So a flood of refusals can't fill the log.
+// Refusals records refused fetches, calls with keys or tokens that had ended, and calls that a role
+// doesn't allow: the first of a tool, key or operation and a reason in a minute is durable before
+// its answer, the rest are counted and written together within the minute. So a flood of refusals
+// can't fill the log.
 type Refusals struct {
 	loop  *loop.Loop[struct{}, codec.Refused, codec.Refused]
 	newID func() uuid.UUID
@@ -26,12 +27,21 @@ type Refusals struct {
 }
 
 // refusal is what is counted together: of a tool, of all tools that don't exist (toolID is empty),
-// of a key, or of a service token. subject is the agent, or the organization of the token.
-type refusal struct{ subject, toolID, keyID, tokenID, reason string }
+// of a key, of a service token, or of an operation that an actor may not call. subject is the
+// agent, or the organization of the token or the actor.
+type refusal struct {
+	subject, toolID, keyID, tokenID, reason string
+
+	actor     domain.Actor
+	operation string
+	role      domain.Role
+}
 
 // event counts a refusal; asked is the tool that the last of them asked for.
 func (r refusal) event(asked string, count int, last time.Time) codec.Refused {
 	switch {
+	case r.operation != "":
+		return codec.CallRefused{Operation: r.operation, Role: r.role, Count: count, LastAt: last}
 	case r.tokenID != "":
 		return codec.TokenRefused{TokenID: r.tokenID, Count: count, LastAt: last}
 	case r.keyID != "":
@@ -99,6 +109,13 @@ func (r *Refusals) EndedKey(ctx context.Context, m loop.Meta, by Caller) error {
 		reason = "agent_retired"
 	}
 	return r.record(ctx, m, refusal{subject: by.Actor.ID, keyID: key.ID, reason: reason}, "")
+}
+
+// Forbidden records, as Record does, that a member or a service token called what their role
+// doesn't allow.
+func (r *Refusals) Forbidden(ctx context.Context, m loop.Meta, by Caller, operation string) error {
+	who := domain.Actor{Type: by.Actor.Type, ID: by.Actor.ID}
+	return r.record(ctx, m, refusal{subject: by.Organization, actor: who, operation: operation, role: by.Role}, "")
 }
 
 func (r *Refusals) record(ctx context.Context, m loop.Meta, key refusal, asked string) error {

@@ -3,7 +3,10 @@
 // time and ids arrive on the commands, and what has been decided is returned as events.
 package domain
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // ActorType says what kind of caller acted.
 type ActorType string
@@ -36,19 +39,25 @@ type Fact[E any] struct {
 // Role is what a service token or a member may do in an organization.
 type Role string
 
-// The roles, widest first. The table of what each may do is the door's.
+// The roles. The table of what each may do is the door's.
 const (
 	RoleOwner    Role = "owner"
 	RoleAdmin    Role = "admin"
-	RoleApprover Role = "approver"
-	RoleAuditor  Role = "auditor"
+	RoleApprover Role = "approver" // decides requests
+	RoleAuditor  Role = "auditor"  // reads everything
+	RoleViewer   Role = "viewer"   // reads all but the audit
 )
 
-// Valid reports whether r is one of the four roles.
-func (r Role) Valid() bool {
-	switch r {
-	case RoleOwner, RoleAdmin, RoleApprover, RoleAuditor:
-		return true
-	}
-	return false
+// Roles are the roles, widest first: each may give those that follow it.
+var Roles = []Role{RoleOwner, RoleAdmin, RoleApprover, RoleAuditor, RoleViewer}
+
+// RolesText is what is said where a role isn't one.
+const RolesText = "it must be owner, admin, approver, auditor or viewer"
+
+// Valid reports whether r is one of the roles.
+func (r Role) Valid() bool { return slices.Contains(Roles, r) }
+
+// Covers reports whether somebody of role r may give the role other. What isn't a role covers none.
+func (r Role) Covers(other Role) bool {
+	return r.Valid() && slices.Index(Roles, r) <= slices.Index(Roles, other)
 }

@@ -45,6 +45,8 @@ func target(e codec.Verified, category codec.Category, id, toolID string) readmo
 		return readmodels.Target{Type: "agent", ID: b.AgentID}
 	case codec.TokenRefused:
 		return readmodels.Target{Type: "service_token", ID: b.TokenID}
+	case codec.CallRefused:
+		return readmodels.Target{Type: "operation", ID: b.Operation}
 	case installation.Begun:
 		return readmodels.Target{Type: "installation", ID: b.StoreID}
 	case installation.MasterKeyAdded:
@@ -63,6 +65,22 @@ func target(e codec.Verified, category codec.Category, id, toolID string) readmo
 		return readmodels.Target{Type: "service_token", ID: b.TokenID}
 	case organization.TokenRevoked:
 		return readmodels.Target{Type: "service_token", ID: b.TokenID}
+	case organization.MemberInvited:
+		return readmodels.Target{Type: "invitation", ID: b.InvitationID}
+	case organization.InvitationRevoked:
+		return readmodels.Target{Type: "invitation", ID: b.InvitationID}
+	case organization.MemberJoined:
+		return readmodels.Target{Type: "member", ID: b.MemberID}
+	case organization.MemberUpdated:
+		return readmodels.Target{Type: "member", ID: b.MemberID}
+	case organization.MemberRemoved:
+		return readmodels.Target{Type: "member", ID: b.MemberID}
+	case organization.SessionOffered:
+		return readmodels.Target{Type: "session", ID: b.SessionID}
+	case organization.SessionBegan:
+		return readmodels.Target{Type: "session", ID: b.SessionID}
+	case organization.SessionEnded:
+		return readmodels.Target{Type: "session", ID: b.SessionID}
 	case catalog.SuggestionMade:
 		return readmodels.Target{Type: "suggestion", ID: b.SuggestionID}
 	case catalog.SuggestionBacked:

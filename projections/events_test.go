@@ -947,6 +947,65 @@ var tellings = []struct {
 		"service_token t1",
 	},
 	{
+		"a call is more than a role allows", nil,
+		step{"refusals-" + org, admin, codec.CallRefused{Operation: "freeze", Role: "viewer", Count: 1, LastAt: start}},
+		nil, "operation freeze",
+	},
+	{
+		"an organization is renamed",
+		[]step{{"organization-" + org, system, organization.Created{Name: "Acme"}}},
+		step{"organization-" + org, admin, organization.Updated{Name: new("Apex"), ExternalID: new("org_2abc")}},
+		[]string{
+			"+former_names " + org + "/here: name=Acme organization_id=org", "organizations " + org + ": name=Apex",
+		},
+		"organization " + org,
+	},
+	{
+		"somebody is invited", nil,
+		step{"organization-" + org, admin, organization.MemberInvited{InvitationID: "i1", Sealed: "5ea1ed", Role: "admin"}},
+		nil, "invitation i1",
+	},
+	{
+		"an invitation is revoked", nil,
+		step{"organization-" + org, admin, organization.InvitationRevoked{InvitationID: "i1"}},
+		nil, "invitation i1",
+	},
+	{
+		"somebody joins", nil,
+		step{"organization-" + org, admin, organization.MemberJoined{MemberID: "p1", InvitationID: "i1", Role: "admin"}},
+		nil, "member p1",
+	},
+	{
+		"a member gets another role", nil,
+		step{"organization-" + org, admin, organization.MemberUpdated{MemberID: "p1", Role: "viewer"}},
+		nil, "member p1",
+	},
+	{
+		"a member is removed", nil,
+		step{"organization-" + org, admin, organization.MemberRemoved{MemberID: "p1"}},
+		nil, "member p1",
+	},
+	{
+		"a sign-in link is made", nil,
+		step{"organization-" + org, system, organization.SessionOffered{SessionID: "s1", TokenID: "t1"}},
+		nil, "session s1",
+	},
+	{
+		"a session begins", nil,
+		step{"organization-" + org, admin, organization.SessionBegan{SessionID: "s1", MemberID: "p1"}},
+		nil, "session s1",
+	},
+	{
+		"a session ends", nil,
+		step{"organization-" + org, admin, organization.SessionEnded{SessionID: "s1"}},
+		nil, "session s1",
+	},
+	{
+		"a person has a place in the directory", nil,
+		step{"directory-1", admin, codec.DirectoryEntered{OrganizationID: org}},
+		nil, "",
+	},
+	{
 		"a person is recorded", nil,
 		step{"person-p1", admin, person.Recorded{OrganizationID: org, KeyID: "k", Sealed: "5ea1ed"}},
 		nil,
@@ -1078,8 +1137,9 @@ func (w *world) labelled(here uint64, about string) {
 		w.t.Fatalf("the newest entry: %+v", list.Items)
 	}
 	e := list.Items[0]
-	token := e.Target.Type == "service_token" // its name is opened for those who may see it
-	if (e.Target.Label == "") != token || (e.AgentName == "") != (e.AgentID == "") ||
+	// Their names are opened for those who may see them.
+	sealed := slices.Contains([]string{"service_token", "member", "invitation", "session", "operation"}, e.Target.Type)
+	if (e.Target.Label == "") != sealed || (e.AgentName == "") != (e.AgentID == "") ||
 		(e.ToolName == "") != (e.ToolID == "") || (e.Actor.Label == "") != (e.Actor.Type != domain.ActorAgent) {
 		w.t.Errorf("something has no name: %+v", e)
 	}

@@ -42,7 +42,7 @@ func (r *rows) channel(ctx context.Context, e codec.Verified, body organization.
 		return r.tx.UpdateChannel(ctx, change)
 	case organization.ChannelRemoved:
 		return r.tx.RemoveChannel(ctx, readmodels.RemoveChannelParams{ID: b.ChannelID, RemovedAt: at})
-	case organization.Created, organization.TokenCreated, organization.TokenRevoked, organization.MonthErased:
+	default: // another part of the organization
 	}
 	return nil
 }

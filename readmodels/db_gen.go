@@ -171,6 +171,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.keepFormerChannelNameStmt, err = db.PrepareContext(ctx, keepFormerChannelName); err != nil {
 		return nil, fmt.Errorf("error preparing query KeepFormerChannelName: %w", err)
 	}
+	if q.keepFormerOrganizationNameStmt, err = db.PrepareContext(ctx, keepFormerOrganizationName); err != nil {
+		return nil, fmt.Errorf("error preparing query KeepFormerOrganizationName: %w", err)
+	}
 	if q.keepFormerToolNameStmt, err = db.PrepareContext(ctx, keepFormerToolName); err != nil {
 		return nil, fmt.Errorf("error preparing query KeepFormerToolName: %w", err)
 	}
@@ -212,6 +215,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.removeToolStmt, err = db.PrepareContext(ctx, removeTool); err != nil {
 		return nil, fmt.Errorf("error preparing query RemoveTool: %w", err)
+	}
+	if q.renameOrganizationStmt, err = db.PrepareContext(ctx, renameOrganization); err != nil {
+		return nil, fmt.Errorf("error preparing query RenameOrganization: %w", err)
 	}
 	if q.reopenSuggestionStmt, err = db.PrepareContext(ctx, reopenSuggestion); err != nil {
 		return nil, fmt.Errorf("error preparing query ReopenSuggestion: %w", err)
@@ -529,6 +535,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing keepFormerChannelNameStmt: %w", cerr)
 		}
 	}
+	if q.keepFormerOrganizationNameStmt != nil {
+		if cerr := q.keepFormerOrganizationNameStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing keepFormerOrganizationNameStmt: %w", cerr)
+		}
+	}
 	if q.keepFormerToolNameStmt != nil {
 		if cerr := q.keepFormerToolNameStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing keepFormerToolNameStmt: %w", cerr)
@@ -597,6 +608,11 @@ func (q *Queries) Close() error {
 	if q.removeToolStmt != nil {
 		if cerr := q.removeToolStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing removeToolStmt: %w", cerr)
+		}
+	}
+	if q.renameOrganizationStmt != nil {
+		if cerr := q.renameOrganizationStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing renameOrganizationStmt: %w", cerr)
 		}
 	}
 	if q.reopenSuggestionStmt != nil {
@@ -746,183 +762,187 @@ func (q *Queries) queryRow(ctx context.Context, stmt *sql.Stmt, query string, ar
 }
 
 type Queries struct {
-	db                          DBTX
-	tx                          *sql.Tx
-	approveGrantStmt            *sql.Stmt
-	askGrantStmt                *sql.Stmt
-	assignGrantStmt             *sql.Stmt
-	backNoteStmt                *sql.Stmt
-	backSuggestionStmt          *sql.Stmt
-	claimDeliveryStmt           *sql.Stmt
-	closePastAgentStmt          *sql.Stmt
-	closePastAgentKeysStmt      *sql.Stmt
-	closePastBackerStmt         *sql.Stmt
-	closePastGrantStmt          *sql.Stmt
-	closePastGrantsOfToolStmt   *sql.Stmt
-	closePastRequestStmt        *sql.Stmt
-	closePastRequestsOfToolStmt *sql.Stmt
-	closePastSuggestionStmt     *sql.Stmt
-	closePastToolStmt           *sql.Stmt
-	countFetchesStmt            *sql.Stmt
-	decideNoteStmt              *sql.Stmt
-	decideRequestStmt           *sql.Stmt
-	decideSuggestionStmt        *sql.Stmt
-	denyGrantStmt               *sql.Stmt
-	destroyMasterKeyStmt        *sql.Stmt
-	endDeliveryStmt             *sql.Stmt
-	endFrozenGrantStmt          *sql.Stmt
-	endGrantStmt                *sql.Stmt
-	endGrantWithToolStmt        *sql.Stmt
-	endGrantsOfToolStmt         *sql.Stmt
-	endKeyStmt                  *sql.Stmt
-	expireGrantStmt             *sql.Stmt
-	extendAuditMinutesStmt      *sql.Stmt
-	failDeliveryStmt            *sql.Stmt
-	forgetKeysStmt              *sql.Stmt
-	freezeToolStmt              *sql.Stmt
-	giveGrantCredentialStmt     *sql.Stmt
-	holdChannelStmt             *sql.Stmt
-	insertAgentStmt             *sql.Stmt
-	insertChannelStmt           *sql.Stmt
-	insertCredentialStmt        *sql.Stmt
-	insertDeliveryStmt          *sql.Stmt
-	insertInstructionsStmt      *sql.Stmt
-	insertKeyStmt               *sql.Stmt
-	insertMasterKeyStmt         *sql.Stmt
-	insertNoteStmt              *sql.Stmt
-	insertOrganizationStmt      *sql.Stmt
-	insertRequestStmt           *sql.Stmt
-	insertSuggestionStmt        *sql.Stmt
-	insertToolStmt              *sql.Stmt
-	keepAuditMinuteStmt         *sql.Stmt
-	keepFormerAgentNameStmt     *sql.Stmt
-	keepFormerChannelNameStmt   *sql.Stmt
-	keepFormerToolNameStmt      *sql.Stmt
-	keepPastAgentStmt           *sql.Stmt
-	keepPastAgentKeysStmt       *sql.Stmt
-	keepPastBackerStmt          *sql.Stmt
-	keepPastGrantStmt           *sql.Stmt
-	keepPastGrantsOfToolStmt    *sql.Stmt
-	keepPastRequestStmt         *sql.Stmt
-	keepPastRequestsOfToolStmt  *sql.Stmt
-	keepPastSuggestionStmt      *sql.Stmt
-	keepPastToolStmt            *sql.Stmt
-	knowCredentialStmt          *sql.Stmt
-	removeChannelStmt           *sql.Stmt
-	removeCredentialStmt        *sql.Stmt
-	removeToolStmt              *sql.Stmt
-	reopenSuggestionStmt        *sql.Stmt
-	replaceCredentialsStmt      *sql.Stmt
-	replaceGrantCredentialStmt  *sql.Stmt
-	requeueDeliveryStmt         *sql.Stmt
-	retireAgentStmt             *sql.Stmt
-	reviseToolStmt              *sql.Stmt
-	rotateToolCredentialStmt    *sql.Stmt
-	seeAgentStmt                *sql.Stmt
-	seeNoteStmt                 *sql.Stmt
-	setAgentStatusStmt          *sql.Stmt
-	touchAgentStmt              *sql.Stmt
-	unfreezeToolStmt            *sql.Stmt
-	updateAgentStmt             *sql.Stmt
-	updateChannelStmt           *sql.Stmt
-	updateToolStmt              *sql.Stmt
-	useKeyStmt                  *sql.Stmt
-	withdrawFrozenRequestStmt   *sql.Stmt
-	withdrawRequestsOfToolStmt  *sql.Stmt
-	firstAuditFromStmt          *sql.Stmt
-	lastAuditToStmt             *sql.Stmt
-	listCatalogStmt             *sql.Stmt
-	listInstructionsStmt        *sql.Stmt
+	db                             DBTX
+	tx                             *sql.Tx
+	approveGrantStmt               *sql.Stmt
+	askGrantStmt                   *sql.Stmt
+	assignGrantStmt                *sql.Stmt
+	backNoteStmt                   *sql.Stmt
+	backSuggestionStmt             *sql.Stmt
+	claimDeliveryStmt              *sql.Stmt
+	closePastAgentStmt             *sql.Stmt
+	closePastAgentKeysStmt         *sql.Stmt
+	closePastBackerStmt            *sql.Stmt
+	closePastGrantStmt             *sql.Stmt
+	closePastGrantsOfToolStmt      *sql.Stmt
+	closePastRequestStmt           *sql.Stmt
+	closePastRequestsOfToolStmt    *sql.Stmt
+	closePastSuggestionStmt        *sql.Stmt
+	closePastToolStmt              *sql.Stmt
+	countFetchesStmt               *sql.Stmt
+	decideNoteStmt                 *sql.Stmt
+	decideRequestStmt              *sql.Stmt
+	decideSuggestionStmt           *sql.Stmt
+	denyGrantStmt                  *sql.Stmt
+	destroyMasterKeyStmt           *sql.Stmt
+	endDeliveryStmt                *sql.Stmt
+	endFrozenGrantStmt             *sql.Stmt
+	endGrantStmt                   *sql.Stmt
+	endGrantWithToolStmt           *sql.Stmt
+	endGrantsOfToolStmt            *sql.Stmt
+	endKeyStmt                     *sql.Stmt
+	expireGrantStmt                *sql.Stmt
+	extendAuditMinutesStmt         *sql.Stmt
+	failDeliveryStmt               *sql.Stmt
+	forgetKeysStmt                 *sql.Stmt
+	freezeToolStmt                 *sql.Stmt
+	giveGrantCredentialStmt        *sql.Stmt
+	holdChannelStmt                *sql.Stmt
+	insertAgentStmt                *sql.Stmt
+	insertChannelStmt              *sql.Stmt
+	insertCredentialStmt           *sql.Stmt
+	insertDeliveryStmt             *sql.Stmt
+	insertInstructionsStmt         *sql.Stmt
+	insertKeyStmt                  *sql.Stmt
+	insertMasterKeyStmt            *sql.Stmt
+	insertNoteStmt                 *sql.Stmt
+	insertOrganizationStmt         *sql.Stmt
+	insertRequestStmt              *sql.Stmt
+	insertSuggestionStmt           *sql.Stmt
+	insertToolStmt                 *sql.Stmt
+	keepAuditMinuteStmt            *sql.Stmt
+	keepFormerAgentNameStmt        *sql.Stmt
+	keepFormerChannelNameStmt      *sql.Stmt
+	keepFormerOrganizationNameStmt *sql.Stmt
+	keepFormerToolNameStmt         *sql.Stmt
+	keepPastAgentStmt              *sql.Stmt
+	keepPastAgentKeysStmt          *sql.Stmt
+	keepPastBackerStmt             *sql.Stmt
+	keepPastGrantStmt              *sql.Stmt
+	keepPastGrantsOfToolStmt       *sql.Stmt
+	keepPastRequestStmt            *sql.Stmt
+	keepPastRequestsOfToolStmt     *sql.Stmt
+	keepPastSuggestionStmt         *sql.Stmt
+	keepPastToolStmt               *sql.Stmt
+	knowCredentialStmt             *sql.Stmt
+	removeChannelStmt              *sql.Stmt
+	removeCredentialStmt           *sql.Stmt
+	removeToolStmt                 *sql.Stmt
+	renameOrganizationStmt         *sql.Stmt
+	reopenSuggestionStmt           *sql.Stmt
+	replaceCredentialsStmt         *sql.Stmt
+	replaceGrantCredentialStmt     *sql.Stmt
+	requeueDeliveryStmt            *sql.Stmt
+	retireAgentStmt                *sql.Stmt
+	reviseToolStmt                 *sql.Stmt
+	rotateToolCredentialStmt       *sql.Stmt
+	seeAgentStmt                   *sql.Stmt
+	seeNoteStmt                    *sql.Stmt
+	setAgentStatusStmt             *sql.Stmt
+	touchAgentStmt                 *sql.Stmt
+	unfreezeToolStmt               *sql.Stmt
+	updateAgentStmt                *sql.Stmt
+	updateChannelStmt              *sql.Stmt
+	updateToolStmt                 *sql.Stmt
+	useKeyStmt                     *sql.Stmt
+	withdrawFrozenRequestStmt      *sql.Stmt
+	withdrawRequestsOfToolStmt     *sql.Stmt
+	firstAuditFromStmt             *sql.Stmt
+	lastAuditToStmt                *sql.Stmt
+	listCatalogStmt                *sql.Stmt
+	listInstructionsStmt           *sql.Stmt
 }
 
 func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 	return &Queries{
-		db:                          tx,
-		tx:                          tx,
-		approveGrantStmt:            q.approveGrantStmt,
-		askGrantStmt:                q.askGrantStmt,
-		assignGrantStmt:             q.assignGrantStmt,
-		backNoteStmt:                q.backNoteStmt,
-		backSuggestionStmt:          q.backSuggestionStmt,
-		claimDeliveryStmt:           q.claimDeliveryStmt,
-		closePastAgentStmt:          q.closePastAgentStmt,
-		closePastAgentKeysStmt:      q.closePastAgentKeysStmt,
-		closePastBackerStmt:         q.closePastBackerStmt,
-		closePastGrantStmt:          q.closePastGrantStmt,
-		closePastGrantsOfToolStmt:   q.closePastGrantsOfToolStmt,
-		closePastRequestStmt:        q.closePastRequestStmt,
-		closePastRequestsOfToolStmt: q.closePastRequestsOfToolStmt,
-		closePastSuggestionStmt:     q.closePastSuggestionStmt,
-		closePastToolStmt:           q.closePastToolStmt,
-		countFetchesStmt:            q.countFetchesStmt,
-		decideNoteStmt:              q.decideNoteStmt,
-		decideRequestStmt:           q.decideRequestStmt,
-		decideSuggestionStmt:        q.decideSuggestionStmt,
-		denyGrantStmt:               q.denyGrantStmt,
-		destroyMasterKeyStmt:        q.destroyMasterKeyStmt,
-		endDeliveryStmt:             q.endDeliveryStmt,
-		endFrozenGrantStmt:          q.endFrozenGrantStmt,
-		endGrantStmt:                q.endGrantStmt,
-		endGrantWithToolStmt:        q.endGrantWithToolStmt,
-		endGrantsOfToolStmt:         q.endGrantsOfToolStmt,
-		endKeyStmt:                  q.endKeyStmt,
-		expireGrantStmt:             q.expireGrantStmt,
-		extendAuditMinutesStmt:      q.extendAuditMinutesStmt,
-		failDeliveryStmt:            q.failDeliveryStmt,
-		forgetKeysStmt:              q.forgetKeysStmt,
-		freezeToolStmt:              q.freezeToolStmt,
-		giveGrantCredentialStmt:     q.giveGrantCredentialStmt,
-		holdChannelStmt:             q.holdChannelStmt,
-		insertAgentStmt:             q.insertAgentStmt,
-		insertChannelStmt:           q.insertChannelStmt,
-		insertCredentialStmt:        q.insertCredentialStmt,
-		insertDeliveryStmt:          q.insertDeliveryStmt,
-		insertInstructionsStmt:      q.insertInstructionsStmt,
-		insertKeyStmt:               q.insertKeyStmt,
-		insertMasterKeyStmt:         q.insertMasterKeyStmt,
-		insertNoteStmt:              q.insertNoteStmt,
-		insertOrganizationStmt:      q.insertOrganizationStmt,
-		insertRequestStmt:           q.insertRequestStmt,
-		insertSuggestionStmt:        q.insertSuggestionStmt,
-		insertToolStmt:              q.insertToolStmt,
-		keepAuditMinuteStmt:         q.keepAuditMinuteStmt,
-		keepFormerAgentNameStmt:     q.keepFormerAgentNameStmt,
-		keepFormerChannelNameStmt:   q.keepFormerChannelNameStmt,
-		keepFormerToolNameStmt:      q.keepFormerToolNameStmt,
-		keepPastAgentStmt:           q.keepPastAgentStmt,
-		keepPastAgentKeysStmt:       q.keepPastAgentKeysStmt,
-		keepPastBackerStmt:          q.keepPastBackerStmt,
-		keepPastGrantStmt:           q.keepPastGrantStmt,
-		keepPastGrantsOfToolStmt:    q.keepPastGrantsOfToolStmt,
-		keepPastRequestStmt:         q.keepPastRequestStmt,
-		keepPastRequestsOfToolStmt:  q.keepPastRequestsOfToolStmt,
-		keepPastSuggestionStmt:      q.keepPastSuggestionStmt,
-		keepPastToolStmt:            q.keepPastToolStmt,
-		knowCredentialStmt:          q.knowCredentialStmt,
-		removeChannelStmt:           q.removeChannelStmt,
-		removeCredentialStmt:        q.removeCredentialStmt,
-		removeToolStmt:              q.removeToolStmt,
-		reopenSuggestionStmt:        q.reopenSuggestionStmt,
-		replaceCredentialsStmt:      q.replaceCredentialsStmt,
-		replaceGrantCredentialStmt:  q.replaceGrantCredentialStmt,
-		requeueDeliveryStmt:         q.requeueDeliveryStmt,
-		retireAgentStmt:             q.retireAgentStmt,
-		reviseToolStmt:              q.reviseToolStmt,
-		rotateToolCredentialStmt:    q.rotateToolCredentialStmt,
-		seeAgentStmt:                q.seeAgentStmt,
-		seeNoteStmt:                 q.seeNoteStmt,
-		setAgentStatusStmt:          q.setAgentStatusStmt,
-		touchAgentStmt:              q.touchAgentStmt,
-		unfreezeToolStmt:            q.unfreezeToolStmt,
-		updateAgentStmt:             q.updateAgentStmt,
-		updateChannelStmt:           q.updateChannelStmt,
-		updateToolStmt:              q.updateToolStmt,
-		useKeyStmt:                  q.useKeyStmt,
-		withdrawFrozenRequestStmt:   q.withdrawFrozenRequestStmt,
-		withdrawRequestsOfToolStmt:  q.withdrawRequestsOfToolStmt,
-		firstAuditFromStmt:          q.firstAuditFromStmt,
-		lastAuditToStmt:             q.lastAuditToStmt,
-		listCatalogStmt:             q.listCatalogStmt,
-		listInstructionsStmt:        q.listInstructionsStmt,
+		db:                             tx,
+		tx:                             tx,
+		approveGrantStmt:               q.approveGrantStmt,
+		askGrantStmt:                   q.askGrantStmt,
+		assignGrantStmt:                q.assignGrantStmt,
+		backNoteStmt:                   q.backNoteStmt,
+		backSuggestionStmt:             q.backSuggestionStmt,
+		claimDeliveryStmt:              q.claimDeliveryStmt,
+		closePastAgentStmt:             q.closePastAgentStmt,
+		closePastAgentKeysStmt:         q.closePastAgentKeysStmt,
+		closePastBackerStmt:            q.closePastBackerStmt,
+		closePastGrantStmt:             q.closePastGrantStmt,
+		closePastGrantsOfToolStmt:      q.closePastGrantsOfToolStmt,
+		closePastRequestStmt:           q.closePastRequestStmt,
+		closePastRequestsOfToolStmt:    q.closePastRequestsOfToolStmt,
+		closePastSuggestionStmt:        q.closePastSuggestionStmt,
+		closePastToolStmt:              q.closePastToolStmt,
+		countFetchesStmt:               q.countFetchesStmt,
+		decideNoteStmt:                 q.decideNoteStmt,
+		decideRequestStmt:              q.decideRequestStmt,
+		decideSuggestionStmt:           q.decideSuggestionStmt,
+		denyGrantStmt:                  q.denyGrantStmt,
+		destroyMasterKeyStmt:           q.destroyMasterKeyStmt,
+		endDeliveryStmt:                q.endDeliveryStmt,
+		endFrozenGrantStmt:             q.endFrozenGrantStmt,
+		endGrantStmt:                   q.endGrantStmt,
+		endGrantWithToolStmt:           q.endGrantWithToolStmt,
+		endGrantsOfToolStmt:            q.endGrantsOfToolStmt,
+		endKeyStmt:                     q.endKeyStmt,
+		expireGrantStmt:                q.expireGrantStmt,
+		extendAuditMinutesStmt:         q.extendAuditMinutesStmt,
+		failDeliveryStmt:               q.failDeliveryStmt,
+		forgetKeysStmt:                 q.forgetKeysStmt,
+		freezeToolStmt:                 q.freezeToolStmt,
+		giveGrantCredentialStmt:        q.giveGrantCredentialStmt,
+		holdChannelStmt:                q.holdChannelStmt,
+		insertAgentStmt:                q.insertAgentStmt,
+		insertChannelStmt:              q.insertChannelStmt,
+		insertCredentialStmt:           q.insertCredentialStmt,
+		insertDeliveryStmt:             q.insertDeliveryStmt,
+		insertInstructionsStmt:         q.insertInstructionsStmt,
+		insertKeyStmt:                  q.insertKeyStmt,
+		insertMasterKeyStmt:            q.insertMasterKeyStmt,
+		insertNoteStmt:                 q.insertNoteStmt,
+		insertOrganizationStmt:         q.insertOrganizationStmt,
+		insertRequestStmt:              q.insertRequestStmt,
+		insertSuggestionStmt:           q.insertSuggestionStmt,
+		insertToolStmt:                 q.insertToolStmt,
+		keepAuditMinuteStmt:            q.keepAuditMinuteStmt,
+		keepFormerAgentNameStmt:        q.keepFormerAgentNameStmt,
+		keepFormerChannelNameStmt:      q.keepFormerChannelNameStmt,
+		keepFormerOrganizationNameStmt: q.keepFormerOrganizationNameStmt,
+		keepFormerToolNameStmt:         q.keepFormerToolNameStmt,
+		keepPastAgentStmt:              q.keepPastAgentStmt,
+		keepPastAgentKeysStmt:          q.keepPastAgentKeysStmt,
+		keepPastBackerStmt:             q.keepPastBackerStmt,
+		keepPastGrantStmt:              q.keepPastGrantStmt,
+		keepPastGrantsOfToolStmt:       q.keepPastGrantsOfToolStmt,
+		keepPastRequestStmt:            q.keepPastRequestStmt,
+		keepPastRequestsOfToolStmt:     q.keepPastRequestsOfToolStmt,
+		keepPastSuggestionStmt:         q.keepPastSuggestionStmt,
+		keepPastToolStmt:               q.keepPastToolStmt,
+		knowCredentialStmt:             q.knowCredentialStmt,
+		removeChannelStmt:              q.removeChannelStmt,
+		removeCredentialStmt:           q.removeCredentialStmt,
+		removeToolStmt:                 q.removeToolStmt,
+		renameOrganizationStmt:         q.renameOrganizationStmt,
+		reopenSuggestionStmt:           q.reopenSuggestionStmt,
+		replaceCredentialsStmt:         q.replaceCredentialsStmt,
+		replaceGrantCredentialStmt:     q.replaceGrantCredentialStmt,
+		requeueDeliveryStmt:            q.requeueDeliveryStmt,
+		retireAgentStmt:                q.retireAgentStmt,
+		reviseToolStmt:                 q.reviseToolStmt,
+		rotateToolCredentialStmt:       q.rotateToolCredentialStmt,
+		seeAgentStmt:                   q.seeAgentStmt,
+		seeNoteStmt:                    q.seeNoteStmt,
+		setAgentStatusStmt:             q.setAgentStatusStmt,
+		touchAgentStmt:                 q.touchAgentStmt,
+		unfreezeToolStmt:               q.unfreezeToolStmt,
+		updateAgentStmt:                q.updateAgentStmt,
+		updateChannelStmt:              q.updateChannelStmt,
+		updateToolStmt:                 q.updateToolStmt,
+		useKeyStmt:                     q.useKeyStmt,
+		withdrawFrozenRequestStmt:      q.withdrawFrozenRequestStmt,
+		withdrawRequestsOfToolStmt:     q.withdrawRequestsOfToolStmt,
+		firstAuditFromStmt:             q.firstAuditFromStmt,
+		lastAuditToStmt:                q.lastAuditToStmt,
+		listCatalogStmt:                q.listCatalogStmt,
+		listInstructionsStmt:           q.listInstructionsStmt,
 	}
 }

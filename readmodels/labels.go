@@ -61,7 +61,7 @@ JOIN notification_channels AS c ON c.id = o.channel_id
 LEFT JOIN agents AS a ON a.id = o.agent_id
 LEFT JOIN tools AS t ON t.id = o.tool_id
 LEFT JOIN suggestions AS s ON s.id = o.suggestion_id
-UNION ALL SELECT w.kind, w.id, o.name, FALSE FROM wanted AS w
+UNION ALL SELECT w.kind, w.id, o.name, ` + renamed + ` FROM wanted AS w
 JOIN organizations AS o ON w.kind = 'organization' AND o.id = w.id AND o.id = $1`
 
 const renamed = `EXISTS (SELECT 1 FROM former_names AS h WHERE h.id = o.id AND h.until > $2)`

@@ -1162,6 +1162,21 @@ func (q *Queries) KeepFormerChannelName(ctx context.Context, arg KeepFormerChann
 	return err
 }
 
+const keepFormerOrganizationName = `-- name: KeepFormerOrganizationName :exec
+INSERT INTO former_names (id, until, organization_id, name)
+SELECT o.id, $1, o.id, o.name FROM organizations AS o WHERE o.id = $2
+`
+
+type KeepFormerOrganizationNameParams struct {
+	Position int64
+	ID       string
+}
+
+func (q *Queries) KeepFormerOrganizationName(ctx context.Context, arg KeepFormerOrganizationNameParams) error {
+	_, err := q.exec(ctx, q.keepFormerOrganizationNameStmt, keepFormerOrganizationName, arg.Position, arg.ID)
+	return err
+}
+
 const keepFormerToolName = `-- name: KeepFormerToolName :exec
 INSERT INTO former_names (id, until, organization_id, name)
 SELECT o.id, $1, o.organization_id, o.name FROM tools AS o WHERE o.id = $2 AND o.name <> $3
@@ -1436,6 +1451,20 @@ func (q *Queries) RemoveTool(ctx context.Context, arg RemoveToolParams) error {
 		arg.RemovedByID,
 		arg.ID,
 	)
+	return err
+}
+
+const renameOrganization = `-- name: RenameOrganization :exec
+UPDATE organizations SET name = $1 WHERE id = $2
+`
+
+type RenameOrganizationParams struct {
+	Name string
+	ID   string
+}
+
+func (q *Queries) RenameOrganization(ctx context.Context, arg RenameOrganizationParams) error {
+	_, err := q.exec(ctx, q.renameOrganizationStmt, renameOrganization, arg.Name, arg.ID)
 	return err
 }
 

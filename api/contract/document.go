@@ -57,6 +57,7 @@ type documented struct {
 		Compress   bool   `json:"compress"`
 		ETag       bool   `json:"etag"`
 		IfMatch    bool   `json:"if_match"`
+		Self       bool   `json:"self"`
 	} `json:"x-agentkey"`
 }
 
@@ -92,7 +93,7 @@ func (d document) operation(method, path string, o *documented, schemas compiler
 	op := &Operation{
 		Method: method, Path: path, ID: o.ID, Summary: o.Summary, Responses: map[string]string{},
 		Caller: o.Rules.Caller, Tier: o.Rules.Tier, Permission: o.Rules.Permission,
-		Command: o.Rules.Effect == "command", StrictCORS: o.Rules.CORS == "strict",
+		Self: o.Rules.Self, Command: o.Rules.Effect == "command", StrictCORS: o.Rules.CORS == "strict",
 		MaxBody: o.Rules.MaxBody, Compress: o.Rules.Compress,
 		TakesIfMatch: o.Rules.IfMatch, AnswersETag: o.Rules.ETag,
 	}

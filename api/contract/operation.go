@@ -22,6 +22,7 @@ type Operation struct {
 	Caller     string // agent, admin or anyone
 	Tier       string
 	Permission string
+	Self       bool // on their own id a caller who may read may call it too
 	Command    bool
 	StrictCORS bool
 	Compress   bool // its answers hold no secret, and are worth compressing
@@ -54,6 +55,9 @@ type parameter struct {
 func (o *Operation) TakesParameter(name string) bool {
 	return slices.ContainsFunc(o.query, func(p parameter) bool { return p.name == name })
 }
+
+// TakesInput reports whether the operation takes a body or a query.
+func (o *Operation) TakesInput() bool { return o.Body != nil || len(o.query) > 0 }
 
 // Mistakes lists what is wrong with a query and a body; body is nil if the request has none.
 // The caller has refused parameters that the operation doesn't take.

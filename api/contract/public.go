@@ -12,7 +12,9 @@ import (
 )
 
 // TakesIdempotencyKey reports whether a call may carry a key under which it has one effect.
-func (o *Operation) TakesIdempotencyKey() bool { return o.Command && o.Method != http.MethodGet }
+func (o *Operation) TakesIdempotencyKey() bool {
+	return o.Command && o.Caller != "anyone" && o.Method != http.MethodGet
+}
 
 // TakesPosition reports whether a call may wait for a position of the read model.
 func (o *Operation) TakesPosition() bool { return !o.Command && o.Caller != "anyone" }
@@ -36,12 +38,12 @@ var answerHeaders = []struct {
 	{"Content-Disposition", filed},
 	{"ETag", func(o *Operation, status string) bool { return o.AnswersETag && success(status) }},
 	{"Idempotency-Replayed", func(o *Operation, _ string) bool { return o.TakesIdempotencyKey() }},
-	{"Location", func(o *Operation, status string) bool { return o.AnswersETag && status == "201" }},
+	{"Location", func(o *Operation, status string) bool { return o.AnswersETag && status == "201" || status == "302" }},
 	{"Retry-After", func(_ *Operation, status string) bool { return status == "default" }},
 	{"WWW-Authenticate", func(_ *Operation, status string) bool { return status == "default" }},
 	{"X-Event-Position", func(o *Operation, status string) bool {
 		// A refusal may be an event too.
-		return o.TakesIdempotencyKey() || (o.Command || o.TakesParameter("as_of")) && success(status)
+		return o.TakesIdempotencyKey() || (o.Command || o.TakesParameter("as_of")) && (success(status) || status == "302")
 	}},
 	{"X-Export-Cursor", exported},
 	{"X-Export-Entries", counted},

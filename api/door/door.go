@@ -21,6 +21,7 @@ type Operation struct {
 	Caller     string // agent, admin or anyone
 	Tier       string // that its calls count in
 	Permission string // that an admin needs
+	Own        string // the id that is called about; a caller whose own it is needs to read only
 	Vends      bool   // it decides about its caller on the log, so a cached state of the caller may let it in
 }
 
@@ -29,7 +30,12 @@ type Operation struct {
 type Call struct {
 	Operation     Operation
 	Authorization []string // as the caller sent it, each value once
+	Cookie        string   // of a session; it counts where there is no Authorization
+	SameOrigin    bool     // nothing but a page of this origin, or no page, can have sent the cookie
+	Organization  string   // that the caller chose among theirs; "": none
 	Address       string   // of the client, see Door.Address
+	RequestID     string
+	UserAgent     string
 
 	Caller   commands.Caller  // who it is, once Admit knows
 	EndedKey bool             // the key or token was the caller's and has ended, so Admit refused it
@@ -59,20 +65,15 @@ type Door struct {
 // is filled in as soon as it is known, because what is refused is recorded and counted too. The key
 // is looked at before any limit, so a valid one never waits for the failures of others.
 func (d *Door) Admit(ctx context.Context, c *Call) error {
-	key, err := presented(c.Authorization)
+	shown, err := d.read(c)
 	if err == nil {
 		step, span := spans.Step(ctx, "authenticate", c.Operation.Caller)
-		switch key.Kind {
-		case keys.Agent:
-			c.Caller, err = d.Callers.Agent(step, key, c.Operation.Vends)
-		case keys.Service:
-			c.Caller, err = d.Callers.Service(step, key)
-		}
+		c.Caller, err = d.find(step, c, shown)
 		spans.End(span, "")
 	}
 	if refusal, ok := errors.AsType[*domain.Error](err); ok && refusal.Kind == domain.KindUnauthenticated {
 		c.EndedKey = c.Caller.Actor.ID != ""
-		return d.countFailure(ctx, c, key, refusal)
+		return d.countFailure(ctx, c, shown.key, refusal)
 	}
 	if err != nil && c.Caller.Actor.ID == "" {
 		return err
@@ -102,11 +103,15 @@ func (d *Door) IsAdmin(ctx context.Context, c Call) bool {
 
 // permissions says what each role may do.
 var permissions = map[domain.Role][]string{
-	domain.RoleOwner:    {"read", "approve", "manage", "own"},
-	domain.RoleAdmin:    {"read", "approve", "manage"},
-	domain.RoleApprover: {"read", "approve"},
-	domain.RoleAuditor:  {"read"},
+	domain.RoleOwner:    {"read", "audit", "approve", "manage", "own"},
+	domain.RoleAdmin:    {"read", "audit", "approve", "manage"},
+	domain.RoleApprover: {"read", "audit", "approve"},
+	domain.RoleAuditor:  {"read", "audit"},
+	domain.RoleViewer:   {"read"},
 }
+
+// Permissions lists what a role may do, as the document names it.
+func Permissions(r domain.Role) []string { return permissions[r] }
 
 func authorize(c *Call) error {
 	isAgent := c.Caller.Actor.Type == domain.ActorAgent
@@ -122,12 +127,30 @@ func authorize(c *Call) error {
 	if isAgent {
 		return nil
 	}
-	if slices.Contains(permissions[c.Caller.Role], c.Operation.Permission) {
+	permission := c.Operation.Permission
+	if c.Operation.Own != "" && c.Operation.Own == c.Caller.Actor.ID {
+		permission = "read"
+	}
+	return Permitted(c.Caller.Role, permission)
+}
+
+// Permitted refuses what a role may not do.
+func Permitted(r domain.Role, permission string) error {
+	if slices.Contains(permissions[r], permission) {
 		return nil
 	}
 	return &domain.Error{
 		Kind: domain.KindForbidden, Code: "role_insufficient",
-		Detail: "The role " + string(c.Caller.Role) + " may not do this.",
+		Detail: "The role " + string(r) + " may not do this.",
 		Hint:   "See your role with GET /api/admin/me, and ask an owner.",
 	}
+}
+
+// Failed counts a failed authentication of a call that no Admit saw, and returns what its caller is
+// told.
+func (d *Door) Failed(ctx context.Context, c *Call, err error) error {
+	if refusal, ok := errors.AsType[*domain.Error](err); ok && refusal.Kind == domain.KindUnauthenticated {
+		return d.countFailure(ctx, c, keys.Key{}, refusal)
+	}
+	return err
 }

@@ -1,28 +1,74 @@
 package door
 
 import (
+	"context"
 	"strings"
 
+	"agentkey/commands"
 	"agentkey/commands/keys"
+	"agentkey/commands/loop"
 	"agentkey/domain"
+	"agentkey/domain/organization"
 )
 
-// presented reads the key of a call from its Authorization.
-func presented(authorization []string) (keys.Key, error) {
-	if len(authorization) == 0 {
-		return keys.Key{}, &domain.Error{
+// presented is what a caller shows: a key of ours, or the token of an identity provider.
+type presented struct {
+	key   keys.Key
+	token string // "": the key
+}
+
+// read reads what a call comes with: its Authorization, or else the cookie of a session.
+func (d *Door) read(c *Call) (presented, error) {
+	if len(c.Authorization) == 0 && c.Cookie != "" {
+		key, err := keys.Parse(c.Cookie)
+		if err != nil || key.Kind != keys.Session {
+			return presented{}, organization.SessionOver()
+		}
+		if !c.SameOrigin {
+			return presented{}, ForeignPage()
+		}
+		return presented{key: key}, nil
+	}
+	if len(c.Authorization) == 0 {
+		return presented{}, &domain.Error{
 			Kind: domain.KindUnauthenticated, Code: "credentials_missing", Detail: "This call needs a key.",
 			Hint: "Send it as Authorization: Bearer sk_agent_… (agents) or Bearer sk_admin_… (admins).",
 		}
 	}
-	scheme, text, _ := strings.Cut(authorization[0], " ")
-	key, err := keys.Parse(strings.TrimSpace(text))
-	if len(authorization) > 1 || !strings.EqualFold(scheme, "Bearer") || err != nil {
-		return keys.Key{}, &domain.Error{
+	scheme, text, _ := strings.Cut(c.Authorization[0], " ")
+	text = strings.TrimSpace(text)
+	bearer := len(c.Authorization) == 1 && strings.EqualFold(scheme, "Bearer")
+	if bearer && d.Callers.Issuers != nil && text != "" && !strings.HasPrefix(text, "sk_") {
+		return presented{token: text}, nil
+	}
+	key, err := keys.Parse(text)
+	if !bearer || err != nil || key.Kind != keys.Agent && key.Kind != keys.Service {
+		return presented{}, &domain.Error{
 			Kind: domain.KindUnauthenticated, Code: "credentials_malformed",
 			Detail: "This is not an AgentKey key, or it is mistyped: its checksum does not match.",
 			Hint:   "Send the whole key as Authorization: Bearer sk_agent_… or Bearer sk_admin_….",
 		}
 	}
-	return key, nil
+	return presented{key: key}, nil
+}
+
+// find finds who shows it.
+func (d *Door) find(ctx context.Context, c *Call, p presented) (known commands.Caller, err error) {
+	switch {
+	case p.token != "":
+		m := loop.Meta{
+			CommandID: d.Callers.People.NewID(), RequestID: c.RequestID, Address: c.Address, UserAgent: c.UserAgent,
+		}
+		return d.Callers.Person(ctx, m, p.token, c.Organization)
+	case p.key.Kind == keys.Agent:
+		return d.Callers.Agent(ctx, p.key, c.Operation.Vends)
+	case p.key.Kind == keys.Session:
+		known, err = d.Callers.Session(ctx, p.key)
+	default:
+		known, err = d.Callers.Service(ctx, p.key)
+	}
+	if err == nil && c.Organization != "" && c.Organization != known.Organization {
+		err = organization.NotAMember()
+	}
+	return known, err
 }

@@ -23,3 +23,13 @@ func OriginNotAllowed() *domain.Error {
 			"AGENTKEY_ADMIN_CORS_ORIGINS.",
 	}
 }
+
+// ForeignPage is the refusal of a session's cookie that comes with a command of another page.
+func ForeignPage() *domain.Error {
+	return &domain.Error{
+		Kind: domain.KindForbidden, Code: "origin_not_allowed",
+		Detail: "A session's cookie is accepted from pages of this origin only.",
+		Hint: "Call it from a page of the same origin, which sends Sec-Fetch-Site: same-origin or its Origin, or send a " +
+			"token as Authorization: Bearer.",
+	}
+}

@@ -121,14 +121,17 @@ func userOf(a domain.Actor) *ocsfUser {
 	return out
 }
 
-// accountOf returns whose account changes: an agent's, or a service token's. What is attached to it
-// and detached from it is access to a tool.
+// accountOf returns whose account changes: an agent's, a member's or a service token's. What is
+// attached to it and detached from it is access to a tool.
 func accountOf(e Entry) (user *ocsfUser, policy *ocsfThing) {
 	if e.ToolID != "" {
 		policy = &ocsfThing{UID: e.ToolID, Name: e.ToolName}
 	}
 	if e.Target.Type == "service_token" {
 		return userOf(domain.Actor{Type: domain.ActorService, ID: e.Target.ID, Label: e.Target.Label}), policy
+	}
+	if e.Target.Type == "member" {
+		return userOf(domain.Actor{Type: domain.ActorHuman, ID: e.Target.ID, Label: e.Target.Label}), policy
 	}
 	return userOf(domain.Actor{Type: domain.ActorAgent, ID: e.AgentID, Label: e.AgentName}), policy
 }

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"io/fs"
 	"log/slog"
+	"os"
 	"time"
 
 	"agentkey/api"
@@ -10,9 +12,11 @@ import (
 	"agentkey/audit/export"
 	"agentkey/commands"
 	"agentkey/commands/loop"
+	"agentkey/domain"
 	"agentkey/eventstore/codec"
 	"agentkey/eventstore/seal"
 	"agentkey/integrations/notify"
+	"agentkey/integrations/oidc"
 	"agentkey/integrations/setupguide"
 	"agentkey/integrations/templates"
 	"agentkey/projections"
@@ -20,12 +24,17 @@ import (
 	"agentkey/readmodels"
 )
 
-// sealer seals what events hold about the person or machine that made a call.
+// sealer seals what events hold about the person or machine that made a call. What is known of a
+// member stands on their own stream, and what their calls hold is sealed with their own key: both
+// go when they are erased.
 func sealer(privacy *seal.Privacy) loop.Sealer {
 	return func(ctx context.Context, m loop.Meta) (string, error) {
-		return privacy.Seal(
-			ctx, m.Organization, seal.Personal{Label: m.Actor.Label, Address: m.Address, UserAgent: m.UserAgent},
-		)
+		p := seal.Personal{Label: m.Actor.Label, Address: m.Address, UserAgent: m.UserAgent}
+		if m.Actor.Type == domain.ActorHuman {
+			p.Label = ""
+			return privacy.SealOf(ctx, m.Organization, m.Actor.ID, p)
+		}
+		return privacy.Seal(ctx, m.Organization, p)
 	}
 }
 
@@ -41,9 +50,26 @@ func setupGuide(c Config, known *templates.Set) *setupguide.Guide {
 	return setupguide.New(setupguide.NewDocuments(c.Outbound, 15*time.Second), model, known, 3*time.Minute)
 }
 
+// verifier knows the tokens of the identity providers that are configured, nil for none.
+func verifier(c Config, logger *slog.Logger) *oidc.Verifier {
+	if len(c.Issuers) == 0 {
+		return nil
+	}
+	return oidc.New(oidc.Config{Issuers: c.Issuers, Logger: logger, Clock: time.Now, Transport: c.Outbound.Transport()})
+}
+
+// dashboardFiles is the folder of the dashboard that is served, nil for none.
+func dashboardFiles(c Config) fs.FS {
+	if c.DashboardDir == "" {
+		return nil
+	}
+	return os.DirFS(c.DashboardDir)
+}
+
 // parts are what assemble puts together.
 type parts struct {
 	server   *api.Server
+	issuers  *oidc.Verifier // nil: none is configured
 	refusals *commands.Refusals
 	uses     *commands.Uses
 	findings *commands.Findings
@@ -60,6 +86,7 @@ func assemble(
 	c Config, inst *commands.Installation, models *readmodels.DB, readModel *projections.ReadModel, h *health,
 	m *metrics, logger *slog.Logger,
 ) parts {
+	issuers := verifier(c, logger)
 	privacy := seal.NewPrivacy(inst.Secrets, time.Now)
 	env := inst.Env(time.Now, sealer(privacy), func(what string, err error) {
 		logger.Error("a command's background work failed", slog.String("what", what), slog.String("error", err.Error()))
@@ -110,12 +137,19 @@ func assemble(
 		Loop: outgoing, Lanes: lanes, Agents: agents, Catalogs: catalogs, Channels: channels, Log: inst.Log,
 		NewID: newID,
 	}
+	persons := commands.NewPersonLoop(env)
+	callers := &commands.Callers{
+		Agents: agents, Organizations: organizations, First: inst.Begun.OrganizationID, Uses: uses, Issuers: issuers,
+		People: &commands.People{
+			Organizations: organizations, Persons: persons, Privacy: privacy, Clock: time.Now, NewID: newID,
+			Directory: &commands.Directory{Log: inst.Log, MACKey: inst.MACKey, Clock: time.Now},
+		},
+	}
+	administered := &commands.Organizations{Loop: organizations, Privacy: privacy, First: inst.Begun.OrganizationID}
 	version, _ := build()
 	server := &api.Server{
 		Door: &door.Door{
-			Callers: &commands.Callers{
-				Agents: agents, Organizations: organizations, First: inst.Begun.OrganizationID, Uses: uses,
-			},
+			Callers: callers,
 			Counter: h.counter, Rules: c.Limits, Proxies: c.Proxies, AgentOrigins: c.AgentOrigins,
 			AdminOrigins: c.AdminOrigins,
 		},
@@ -137,11 +171,13 @@ func assemble(
 		Cosignatures: &commands.Cosignatures{
 			Log: inst.Log, Keys: h.ledger.Keys, Witnesses: c.Witnesses, Clock: time.Now,
 		},
-		Organizations: &commands.Organizations{
-			Loop: organizations, Privacy: privacy, First: inst.Begun.OrganizationID,
+		Organizations: administered, People: callers.People,
+		SignIns: &commands.SignIns{
+			Callers: callers, Organizations: administered, MACKey: inst.MACKey, Clock: time.Now,
 		},
+		Secure: c.secure(), Dashboard: dashboardFiles(c),
 		Erasures: &commands.Erasures{
-			Organizations: organizations, People: commands.NewPersonLoop(env), Privacy: privacy, Log: inst.Log,
+			Organizations: organizations, People: persons, Privacy: privacy, Log: inst.Log,
 			Clock: time.Now,
 		},
 		Models: models, WaitFor: readModel.WaitFor, Ready: h.Ready, Integrity: h.Integrity, Full: isSpare,
@@ -150,10 +186,7 @@ func assemble(
 			p, err := privacy.Open(ctx, organization, private)
 			return api.Personal(p), err
 		},
-		RevealName: func(ctx context.Context, organization, person, sealed string) (api.NameAndNote, error) {
-			n, err := privacy.OpenName(ctx, organization, person, sealed)
-			return api.NameAndNote(n), err
-		},
+		RevealName:       privacy.OpenName,
 		SecurityContacts: c.SecurityContacts,
 		Clock:            time.Now, NewID: newID, Logger: logger,
 	}
@@ -170,7 +203,7 @@ func assemble(
 	}
 	m.expect([]string{agents.Category.String(), catalogs.Category.String()}, followers)
 	return parts{
-		server: server, refusals: refusals, uses: uses, findings: findings,
+		server: server, issuers: issuers, refusals: refusals, uses: uses, findings: findings,
 		expiry:    &reactions.Expiry{Models: models, Grants: grants, Clock: time.Now, NewID: newID, Logger: logger},
 		reminders: &reactions.Reminders{Models: models, Deliveries: deliveries, Clock: time.Now, Logger: logger},
 		deliverer: &reactions.Deliverer{Models: models, Deliveries: deliveries, Clock: time.Now, Logger: logger},

@@ -188,18 +188,19 @@ func TestARotatedKeyEndsWhenItWasTold(t *testing.T) {
 
 // permitted says which permission each role has. It is written here a second time on purpose.
 var permitted = map[string][]string{
-	"owner": {"read", "approve", "manage", "own"}, "admin": {"read", "approve", "manage"},
-	"approver": {"read", "approve"}, "auditor": {"read"},
+	"owner": {"read", "audit", "approve", "manage", "own"}, "admin": {"read", "audit", "approve", "manage"},
+	"approver": {"read", "audit", "approve"}, "auditor": {"read", "audit"}, "viewer": {"read"},
 }
 
 // needed is what each admin's call asks of a role, written here a second time: what reads or says
 // what was read, what decides about access, what can't be undone for a person, and everything else.
 func needed(r route) string {
 	switch {
-	case r.method == "GET", r.String() == "POST /api/admin/audit/cosignatures":
+	case strings.HasPrefix(r.path, "/api/admin/audit"), strings.HasPrefix(r.path, "/api/admin/reports/"):
+		return "audit"
+	case r.method == "GET", r.String() == "DELETE /api/admin/sessions/{id}":
 		return "read"
 	case strings.HasSuffix(r.path, "/approve"), strings.HasSuffix(r.path, "/deny"),
-		r.String() == "POST /api/admin/agents/{id}/grants",
 		r.String() == "DELETE /api/admin/agents/{id}/grants/{tool_id}":
 		return "approve"
 	case r.String() == "DELETE /api/admin/people/{id}":
@@ -233,8 +234,13 @@ func TestEachRouteIsForItsCallers(t *testing.T) {
 			body = object{}
 		}
 		if r.caller == "anyone" {
-			p.with("").must(200, r.method, path, body)
-			p.with(agentKey).must(200, r.method, path, body)
+			for _, key := range []string{"", agentKey} {
+				a := p.with(key).call(r.method, path, body)
+				signsIn := strings.HasPrefix(path, "/auth/") // and says what it lacks
+				if a.Status != 200 && (!signsIn || a.Status >= 500 || a.Code() == "credentials_missing") {
+					t.Errorf("%s by anyone: %d %s", r, a.Status, a.Body)
+				}
+			}
 			continue
 		}
 		p.with("").refused(401, "credentials_missing", r.method, path, body)

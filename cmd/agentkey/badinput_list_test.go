@@ -20,7 +20,8 @@ var contractCodes = []string{
 	"overlap_running", "last_owner", "credential_shape_differs",
 	"idempotency_key_reused", "idempotency_in_progress", "revision_stale", "precondition_required", "body_too_large",
 	"unsupported_media_type", "rate_limited", "internal", "event_log_unavailable", "read_model_unavailable",
-	"read_model_behind", "busy", "newer_version_required", "log_restored", "ai_not_configured", "ai_unavailable",
+	"read_model_behind", "busy", "newer_version_required", "log_restored", "not_a_member", "issuer_unavailable",
+	"ai_not_configured", "ai_unavailable",
 	"ai_answer_invalid",
 	"docs_unavailable",
 }

@@ -37,6 +37,7 @@ type Config struct {
 	Witnesses      []formats.Witness
 	MetricsListen  string           // empty: no metrics are served
 	DataDir        string           // absolute
+	DashboardDir   string           // absolute; empty: no dashboard is served
 	Abandoned      []string         // installations that a new one may be begun without
 	MasterKeys     []seal.MasterKey // current first; empty: the data folder's
 	AdminToken     domain.Secret    // empty: one is made when the installation is begun
@@ -326,3 +327,6 @@ func isLoopback(host string) bool {
 	addr, err := netip.ParseAddr(host)
 	return err == nil && addr.IsLoopback()
 }
+
+// secure reports whether browsers come over HTTPS.
+func (c Config) secure() bool { return c.TLSCert != "" || c.BehindProxy }

@@ -53,6 +53,7 @@ func (serveCommand) Run(sh *shell) error {
 }
 
 func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
+	announced := false // the first admin token, to somebody who can read it
 	inst, err := beginning(sh.ctx, c, log.Client, &entrance{
 		announce: func(token string) {
 			path := filepath.Join(c.DataDir, firstTokenFile)
@@ -60,6 +61,7 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 				_, _ = fmt.Fprintf(sh.stdout, "The first admin token is in %s\n", path)
 				return
 			}
+			announced = true
 			_, _ = fmt.Fprintf(sh.stdout, "The first admin token, shown once (also in %s):\n%s\n", path, token)
 		},
 		warn: func(text string) { logger.Warn("the configured token", slog.String("problem", text)) },
@@ -203,6 +205,9 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 		defer ticker.Stop()
 		parts.deliverer.Run(beside, ticker.C)
 	})
+	if parts.issuers != nil {
+		running.Go(func() { parts.issuers.Run(beside) })
+	}
 	running.Go(func() { health.fence.Run(beside) })
 	running.Go(func() {
 		ticker := time.NewTicker(commands.Replacing.Lease / 3)
@@ -261,6 +266,11 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 		scheme = "https"
 	}
 	_, _ = fmt.Fprintf(sh.stdout, "AgentKey listens on %s://%s\n", scheme, listener.Addr())
+	if announced {
+		if err := offerSignIn(sh, c, parts, inst.Begun.OrganizationID, listener.Addr().String()); err != nil {
+			logger.Warn("no sign-in link could be made; use agentkey admin login", slog.String("error", err.Error()))
+		}
+	}
 
 	select {
 	case <-sh.ctx.Done():

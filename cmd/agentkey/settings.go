@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -102,6 +103,12 @@ var settings = slices.Concat([]setting{
 		name: "AGENTKEY_METRICS_LISTEN", without: "not served",
 		meaning: "`host:port` that serves `/metrics` to Prometheus, without a key",
 		take:    func(c *Config, text string) error { c.MetricsListen = text; return hostPort(text, "127.0.0.1:9464") },
+	},
+	{
+		name: "AGENTKEY_DASHBOARD_DIR", without: "no dashboard is served",
+		meaning: "a folder with the static files of a dashboard, which are served on the origin of the API. A path that is " +
+			"neither a file nor a route gets its `index.html`; see [members.md](members.md)",
+		take: func(c *Config, text string) (err error) { c.DashboardDir, err = dashboardDir(text); return err },
 	},
 	{
 		name: "AGENTKEY_DATA_DIR", value: "./agentkey-data",
@@ -357,6 +364,15 @@ func mistakeUnless(right bool, format string, args ...any) error {
 		return nil
 	}
 	return fmt.Errorf(format, args...)
+}
+
+// dashboardDir checks a folder with the files of a dashboard.
+func dashboardDir(text string) (string, error) {
+	page := filepath.Join(text, "index.html")
+	if info, err := os.Stat(page); err != nil || !info.Mode().IsRegular() {
+		return "", fmt.Errorf("there is no file %s", page)
+	}
+	return filepath.Abs(text)
 }
 
 func hostPort(text, example string) error {

@@ -55,7 +55,7 @@ func (c ofOrganization) id(o *office) string {
 type tokenCreate struct {
 	ofOrganization
 	Name    string `required:"" help:"Who or what uses the token."`
-	Role    string `required:"" enum:"owner,admin,approver,auditor" help:"owner, admin, approver or auditor."`
+	Role    string `required:"" enum:"owner,admin,approver,auditor,viewer" help:"owner, admin, approver, auditor or viewer."`
 	Note    string `help:"What the token is for."`
 	Expires string `default:"90d" help:"When it expires: after so long, such as 90d or 12h, at a time in RFC 3339, or never."`
 }
@@ -244,6 +244,7 @@ func minute(t time.Time) string {
 }
 
 type adminCommand struct {
+	Login   adminLogin   `cmd:"" help:"Print a link that signs a browser in as an owner, once and within five minutes."`
 	Recover adminRecover `cmd:"" help:"Create an owner token and print it once, as when no token of an owner is left."`
 }
 

@@ -1,7 +1,7 @@
-// Package keys makes and reads the keys that callers present: agent keys and service tokens. Their
-// text carries a checksum, so that a mistyped one is told apart before any look-up and scanners can
-// recognise one, and the id of whom they belong to, so that nothing has to be searched. It stores
-// nothing.
+// Package keys makes and reads the keys that callers present: agent keys, service tokens, and what
+// browsers hold for a session. Their text carries a checksum, so that a mistyped one is told apart
+// before any look-up and scanners can recognise one, and the id of whom they belong to, so that
+// nothing has to be searched. It stores nothing.
 package keys
 
 import (
@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math/big"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,7 +27,11 @@ type Kind string
 const (
 	Agent   Kind = "sk_agent_"
 	Service Kind = "sk_admin_"
+	Session Kind = "sk_session_" // in a cookie
+	Link    Kind = "sk_link_"    // in the address of a sign-in link, for one use
 )
+
+var kinds = []Kind{Agent, Service, Session, Link}
 
 const (
 	alphabet     = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -94,17 +99,11 @@ func New(kind Kind, id uuid.UUID, number int) (string, Key, error) {
 
 // Parse reads a key. Anything else, mistyped keys included, is ErrMalformed.
 func Parse(text string) (Key, error) {
-	var kind Kind
-	switch {
-	case len(text) > maxKeyLength:
-		return Key{}, ErrMalformed
-	case strings.HasPrefix(text, string(Agent)):
-		kind = Agent
-	case strings.HasPrefix(text, string(Service)):
-		kind = Service
-	default:
+	i := slices.IndexFunc(kinds, func(k Kind) bool { return strings.HasPrefix(text, string(k)) })
+	if i < 0 || len(text) > maxKeyLength {
 		return Key{}, ErrMalformed
 	}
+	kind := kinds[i]
 	owner, rest, found := strings.Cut(text[len(kind):], "_")
 	if !found || len(rest) != secretChars+checkChars || strings.Trim(owner+rest, alphabet) != "" {
 		return Key{}, ErrMalformed

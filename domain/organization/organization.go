@@ -1,13 +1,14 @@
-// Package organization decides about one organization: that it exists, its name, the service tokens
-// that may act for it, the channels that its notifications go to, and which months of personal data
-// were erased. Members and their roles will join it here. It never sees a token, only hashes, never
-// a token's name, which is sealed, and never an address of a channel, only the id of the secret
-// that has it.
+// Package organization decides about one organization: that it exists, its name, its members, the
+// service tokens that may act for it, the sessions of both, the channels that its notifications go
+// to, and which months of personal data were erased. It never sees a token or a cookie, only
+// hashes, never a name or an address of a person, which are sealed, and never an address of a
+// channel, only the id of the secret that has it.
 package organization
 
 import (
 	"fmt"
 	"maps"
+	"time"
 
 	"agentkey/domain"
 )
@@ -23,6 +24,11 @@ type (
 	Created struct {
 		Name string `json:"name"`
 	}
+	// Updated changes what is known of the organization itself.
+	Updated struct {
+		Name       *string `json:"name,omitempty"`
+		ExternalID *string `json:"external_id,omitempty"` // what identity providers call it; "" for nothing
+	}
 	// MonthErased says that the keys of a month's personal data are removed, or will be at once.
 	MonthErased struct {
 		Month   string `json:"month"`        // such as 2026-03
@@ -33,6 +39,7 @@ type (
 )
 
 func (Created) organizationEvent()     {}
+func (Updated) organizationEvent()     {}
 func (MonthErased) organizationEvent() {}
 
 // Command is something to decide on an organization's stream.
@@ -47,6 +54,12 @@ type (
 		Name  string
 		Token *CreateToken
 	}
+	// Update changes what is named: nil leaves each as it is.
+	Update struct {
+		Name, ExternalID *string
+		By               Giver
+		At               time.Time
+	}
 	// EraseMonth erases the days of a month up to one.
 	EraseMonth struct {
 		Month, Through string
@@ -56,14 +69,22 @@ type (
 )
 
 func (Create) organizationCommand()     {}
+func (Update) organizationCommand()     {}
 func (EraseMonth) organizationCommand() {}
 
 // State is what decisions about an organization, and the answers to them, read.
 type State struct {
-	Exists    bool             `json:"exists,omitempty"`
-	Name      string           `json:"name,omitempty"`
-	Tokens    map[string]Token `json:"tokens,omitempty"` // by their ids, ended ones too
-	NextToken int              `json:"next_token,omitempty"`
+	Exists     bool             `json:"exists,omitempty"`
+	Name       string           `json:"name,omitempty"`
+	ExternalID string           `json:"external_id,omitempty"`
+	CreatedAt  time.Time        `json:"created_at,omitzero"`
+	Tokens     map[string]Token `json:"tokens,omitempty"` // by their ids, ended ones too
+	NextToken  int              `json:"next_token,omitempty"`
+
+	Members     map[string]Member     `json:"members,omitempty"`     // by their ids, former ones too
+	Invitations map[string]Invitation `json:"invitations,omitempty"` // by their ids, that can be or could be accepted
+	Sessions    map[string]Session    `json:"sessions,omitempty"`    // by their ids, that have not ended
+	NextSession int                   `json:"next_session,omitempty"`
 
 	Channels map[string]Channel `json:"channels,omitempty"`
 	Erased   map[string]string  `json:"erased,omitempty"` // by month, through which day
@@ -73,9 +94,20 @@ type State struct {
 func Evolve(s State, f domain.Fact[Event]) State {
 	switch e := f.Event.(type) {
 	case Created:
-		s.Exists, s.Name, s.NextToken = true, e.Name, ConfiguredToken+1
+		s.Exists, s.Name, s.CreatedAt, s.NextToken = true, e.Name, f.At, ConfiguredToken+1
+	case Updated:
+		if e.Name != nil {
+			s.Name = *e.Name
+		}
+		if e.ExternalID != nil {
+			s.ExternalID = *e.ExternalID
+		}
 	case TokenCreated, TokenRevoked:
 		return evolveToken(s, f)
+	case MemberInvited, InvitationRevoked, MemberJoined, MemberUpdated, MemberRemoved:
+		return evolveMember(s, f)
+	case SessionOffered, SessionBegan, SessionEnded:
+		return evolveSession(s, f)
 	case MonthErased:
 		s.Erased = maps.Clone(s.Erased)
 		if s.Erased == nil {
@@ -106,8 +138,14 @@ func Decide(s State, c Command) ([]Event, error) {
 	switch c := c.(type) {
 	case Create:
 		return nil, nil // answered above
+	case Update:
+		return update(s, c)
 	case CreateToken, RevokeToken:
 		return decideToken(s, c)
+	case Invite, RevokeInvitation, Join, FollowRole, UpdateMember, RemoveMember:
+		return decideMember(s, c)
+	case OfferSession, BeginSession, EndSession, EndSessions:
+		return decideSession(s, c)
 	case EraseMonth:
 		if s.Erased[c.Month] >= c.Through {
 			return nil, nil
@@ -117,4 +155,36 @@ func Decide(s State, c Command) ([]Event, error) {
 		return decideChannel(s, c)
 	}
 	return nil, fmt.Errorf("organization: no decision for %T", c)
+}
+
+func update(s State, c Update) ([]Event, error) {
+	if err := s.mayGive(c.By, domain.RoleAdmin, c.At); err != nil {
+		return nil, err
+	}
+	if c.ExternalID != nil && *c.ExternalID != s.ExternalID && !c.By.covers(domain.RoleOwner) {
+		return nil, roleInsufficient("Only an owner may change what identity providers call the organization.")
+	}
+	e := Updated{Name: changed(s.Name, c.Name), ExternalID: changed(s.ExternalID, c.ExternalID)}
+	if e == (Updated{}) {
+		return nil, nil
+	}
+	return []Event{e}, nil
+}
+
+func changed(now string, wanted *string) *string {
+	if wanted == nil || *wanted == now {
+		return nil
+	}
+	return wanted
+}
+
+// mayGive refuses what needs a role, where the giver has less or is not admitted any more.
+func (s State) mayGive(by Giver, role domain.Role, at time.Time) error {
+	if err := by.admitted(s, at); err != nil {
+		return err
+	}
+	if role.Valid() && !by.covers(role) {
+		return roleInsufficient("The role " + string(role) + " may do more than you may.")
+	}
+	return nil
 }

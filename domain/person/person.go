@@ -1,5 +1,5 @@
 // Package person decides about what is known of one person, or of the holder of a service token: it
-// is recorded once, sealed, and it may be erased. It never sees a name.
+// is recorded, sealed, and it may be erased for good. It never sees a name.
 package person
 
 import (
@@ -37,17 +37,24 @@ func (Erased) personEvent()   {}
 //sumtype:decl
 type Command interface{ personCommand() }
 
-// Erase removes what is known of a person. Token says that the id is a service token's.
-type Erase struct {
-	OrganizationID string
-	Token          bool
-}
+// The commands of a person.
+type (
+	// Record keeps a person's name and address, in place of those before.
+	Record Recorded
+	// Erase removes what is known of a person. Token says that the id is a service token's.
+	Erase struct {
+		OrganizationID string
+		Token          bool
+	}
+)
 
-func (Erase) personCommand() {}
+func (Record) personCommand() {}
+func (Erase) personCommand()  {}
 
 // State is what decisions about a person read.
 type State struct {
 	OrganizationID string // "" before the first event
+	Sealed         string // as it was recorded last
 	Erased         bool
 }
 
@@ -55,9 +62,9 @@ type State struct {
 func Evolve(s State, f domain.Fact[Event]) State {
 	switch e := f.Event.(type) {
 	case Recorded:
-		s.OrganizationID = e.OrganizationID
+		s.OrganizationID, s.Sealed = e.OrganizationID, e.Sealed
 	case Erased:
-		s.OrganizationID, s.Erased = e.OrganizationID, true
+		s = State{OrganizationID: e.OrganizationID, Erased: true}
 	}
 	return s
 }
@@ -65,6 +72,11 @@ func Evolve(s State, f domain.Fact[Event]) State {
 // Decide answers a command on a state: events to append, none when it is already so, or a refusal.
 func Decide(s State, c Command) ([]Event, error) {
 	switch c := c.(type) {
+	case Record:
+		if s.Erased || s.Sealed == c.Sealed {
+			return nil, nil
+		}
+		return []Event{Recorded(c)}, nil
 	case Erase:
 		switch {
 		case s.OrganizationID != c.OrganizationID && (s.OrganizationID != "" || !c.Token):

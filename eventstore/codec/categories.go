@@ -28,6 +28,7 @@ const (
 	Snapshots
 	HeadsOfKeys
 	Uses
+	Directory
 )
 
 // Lifetime says how long the events of a stream stay, and with it what a copy takes and what a
@@ -76,6 +77,7 @@ var categories = [...]category{
 	Snapshots:     {"snapshot", false, false, Replaced, false},
 	HeadsOfKeys:   {"heads", false, false, Lasting, false},
 	Uses:          {"use", false, false, Replaced, false},
+	Directory:     {"directory", false, false, Lasting, false},
 }
 
 // Split returns the category of a stream and the id of what the stream is about, "" where there is

@@ -102,6 +102,25 @@ var samples = map[string]any{
 		Number: 1, TokenID: "token-1", Sealed: "c2VhbGVk", Role: domain.RoleAdmin, Hash: "hash",
 		ExpiresAt: &at, Configured: true,
 	},
+	"organization.updated.v1": organization.Updated{Name: new("Acme"), ExternalID: new("org_2abc")},
+	"member.invited.v1": organization.MemberInvited{
+		InvitationID: "invitation-1", Sealed: "sealed", EmailHash: "hash", Role: domain.RoleAdmin, ExpiresAt: at,
+	},
+	"member.invitation_revoked.v1": organization.InvitationRevoked{InvitationID: "invitation-1"},
+	"member.joined.v1": organization.MemberJoined{
+		MemberID: "member-1", Role: domain.RoleAdmin, InvitationID: "invitation-1", Provisioned: true, RoleAsOf: new(at),
+	},
+	"member.updated.v1": organization.MemberUpdated{
+		MemberID: "member-1", Role: domain.RoleViewer, Provisioned: true, RoleAsOf: new(at),
+	},
+	"member.removed.v1": organization.MemberRemoved{MemberID: "member-1"},
+	"session.offered.v1": organization.SessionOffered{
+		SessionID: "session-1", Number: 1, TokenID: "token-1", Hash: "hash", ExpiresAt: at,
+	},
+	"session.began.v1": organization.SessionBegan{
+		SessionID: "session-1", Number: 1, MemberID: "member-1", TokenID: "token-1", Hash: "hash", ExpiresAt: at,
+	},
+	"session.ended.v1": organization.SessionEnded{SessionID: "session-1"},
 	"privacy.month_erased.v1": organization.MonthErased{
 		Month: "2026-03", Through: "2026-03-31", Days: 31, Reason: "its time is over",
 	},
@@ -249,9 +268,11 @@ var samples = map[string]any{
 		NoteID: "note-1", ToolID: "tool-1", Reason: "it is in the guide", DecidedOn: "d1",
 	},
 
-	"request.opened.v1":  codec.RequestOpened{AgentID: "agent-1", ToolID: "tool-1"},
-	"person.recorded.v1": person.Recorded{OrganizationID: "org-1", KeyID: "key-1", Sealed: "c2VhbGVk"},
-	"person.erased.v1":   person.Erased{OrganizationID: "org-1"},
+	"call.refused.v1":      codec.CallRefused{Operation: "freeze", Role: domain.RoleViewer, Count: 3, LastAt: at},
+	"directory.entered.v1": codec.DirectoryEntered{OrganizationID: "organization-1", MemberID: "member-1"},
+	"request.opened.v1":    codec.RequestOpened{AgentID: "agent-1", ToolID: "tool-1"},
+	"person.recorded.v1":   person.Recorded{OrganizationID: "org-1", KeyID: "key-1", Sealed: "c2VhbGVk"},
+	"person.erased.v1":     person.Erased{OrganizationID: "org-1"},
 	"secret.sealed.v1": codec.SecretSealed{
 		SecretID: "secret-1", OrganizationID: "org-1", Purpose: "credential", Owner: "tool-1",
 		Format: "agentkey.secret.v1", Sealed: "c2VhbGVk", Wrapping: wrap,

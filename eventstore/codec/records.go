@@ -1,6 +1,10 @@
 package codec
 
-import "time"
+import (
+	"time"
+
+	"agentkey/domain"
+)
 
 // The events of streams on which no aggregate decides. Like those in domain, the structs are the
 // wire format.
@@ -10,6 +14,13 @@ type (
 	RequestOpened struct {
 		AgentID string `json:"agent_id"`
 		ToolID  string `json:"tool_id"`
+	}
+	// DirectoryEntered finds what must not be in clear: the member that a person is in an
+	// organization, or an organization that concerns them. It is written before the event that it
+	// leads to; one without leads nowhere.
+	DirectoryEntered struct {
+		OrganizationID string `json:"organization_id"`
+		MemberID       string `json:"member_id,omitempty"`
 	}
 	// CredentialRefused counts refused fetches of one tool for one reason. The first in a minute is
 	// written with Count 1 before its answer; the others follow together. Fetches of tools that don't
@@ -36,6 +47,14 @@ type (
 		TokenID string    `json:"token_id"`
 		Count   int       `json:"count"`
 		LastAt  time.Time `json:"last_at"`
+	}
+	// CallRefused counts calls of a member or a service token that their role doesn't allow. It is
+	// written like TokenRefused.
+	CallRefused struct {
+		Operation string      `json:"operation"` // as the API names it
+		Role      domain.Role `json:"role"`
+		Count     int         `json:"count"`
+		LastAt    time.Time   `json:"last_at"`
 	}
 	// TokenUsed says when a service token was used last. Its time is that of its metadata, and it
 	// replaces the one before it. The next use is written an hour later at the earliest.
@@ -107,3 +126,4 @@ type Refused interface{ refused() }
 func (CredentialRefused) refused() {}
 func (KeyRefused) refused()        {}
 func (TokenRefused) refused()      {}
+func (CallRefused) refused()       {}

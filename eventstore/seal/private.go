@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,9 +28,9 @@ type Personal struct {
 
 const privateFormat = "agentkey.private.v1"
 
-// Privacy seals personal data with keys that can be removed: one for each organization and day, so
-// that none seals too much for its random nonces. Removing a key erases what it sealed, and breaks
-// no signature.
+// Privacy seals personal data with keys that can be removed: one for each member of an
+// organization, and for what isn't a member's one for each day, so that none seals too much for its
+// random nonces. Removing a key erases what it sealed, and breaks no signature.
 type Privacy struct {
 	secrets *Secrets
 	clock   func() time.Time
@@ -66,6 +67,15 @@ func personal(organization, person string) Binding {
 // the day was over: what shall not be known is not written again. What binds it to its event is
 // the event's signature.
 func (v *Privacy) Seal(ctx context.Context, organization string, p Personal) (string, error) {
+	return v.seal(ctx, daily(organization, v.clock().UTC().Format(time.DateOnly)), p)
+}
+
+// SealOf is Seal with the key of a person, which goes with the person's name.
+func (v *Privacy) SealOf(ctx context.Context, organization, person string, p Personal) (string, error) {
+	return v.seal(ctx, personal(organization, person), p)
+}
+
+func (v *Privacy) seal(ctx context.Context, b Binding, p Personal) (string, error) {
 	if p == (Personal{}) {
 		return "", nil
 	}
@@ -73,35 +83,43 @@ func (v *Privacy) Seal(ctx context.Context, organization string, p Personal) (st
 	if err != nil {
 		return "", fmt.Errorf("encode personal data: %w", err)
 	}
-	day := v.clock().UTC().Format(time.DateOnly)
-	key, err := v.key(ctx, daily(organization, day), true)
+	key, err := v.key(ctx, b, true)
 	if errors.Is(err, ErrGone) {
 		return "", nil
 	}
 	if err != nil {
 		return "", err
 	}
-	sealed, err := Seal(key.Reveal(), plain, pae.Encode([]byte(privateFormat), []byte(organization), []byte(day)))
+	sealed, err := Seal(key.Reveal(), plain, b.private())
 	if err != nil {
 		return "", err
 	}
-	return day + ":" + sealed, nil
+	return b.Owner + ":" + sealed, nil
 }
 
-// Open undoes Seal for the metadata of one event. What was erased is the zero Personal.
+// private binds what a key of personal data seals to the key's owner: a day, or a person.
+func (b Binding) private() []byte {
+	return pae.Encode([]byte(privateFormat), []byte(b.Organization), []byte(b.Owner))
+}
+
+// Open undoes Seal and SealOf for the metadata of one event. What was erased is the zero Personal.
 func (v *Privacy) Open(ctx context.Context, organization, private string) (Personal, error) {
-	day, sealed, found := strings.Cut(private, ":")
+	owner, sealed, found := strings.Cut(private, ":")
 	if !found {
 		return Personal{}, nil
 	}
-	key, err := v.key(ctx, daily(organization, day), false)
+	b := daily(organization, owner)
+	if _, err := time.Parse(time.DateOnly, owner); err != nil {
+		b = personal(organization, owner)
+	}
+	key, err := v.key(ctx, b, false)
 	if errors.Is(err, ErrGone) {
 		return Personal{}, nil
 	}
 	if err != nil {
 		return Personal{}, err
 	}
-	plain, err := Open(key.Reveal(), sealed, pae.Encode([]byte(privateFormat), []byte(organization), []byte(day)))
+	plain, err := Open(key.Reveal(), sealed, b.private())
 	if err != nil {
 		return Personal{}, fmt.Errorf("open personal data: %w", err)
 	}
@@ -112,11 +130,15 @@ func (v *Privacy) Open(ctx context.Context, organization, private string) (Perso
 	return p, nil
 }
 
-// Named is what is kept of a person, or of a service token.
+// Named is what is kept of a person, of a service token, or of somebody who was invited.
 type Named struct {
-	Name string `json:"name"`
-	Note string `json:"note,omitempty"` // what a token is for
+	Name  string `json:"name"`
+	Email string `json:"email,omitempty"`
+	Note  string `json:"note,omitempty"` // what a token is for
 }
+
+// Label is what to call them; "" when nothing is known.
+func (n Named) Label() string { return cmp.Or(n.Name, n.Email) }
 
 // SealName seals the name of a person, or of a service token, under a key of its own, and returns
 // the key's id with the text. One that was erased is ErrGone.
@@ -132,7 +154,7 @@ func (v *Privacy) SealName(
 	if err != nil {
 		return "", "", fmt.Errorf("encode a name: %w", err)
 	}
-	sealed, err = Seal(key.Reveal(), plain, pae.Encode([]byte(privateFormat), []byte(organization), []byte(person)))
+	sealed, err = Seal(key.Reveal(), plain, b.private())
 	return b.SecretID, sealed, err
 }
 
@@ -141,14 +163,15 @@ func (v *Privacy) OpenName(ctx context.Context, organization, person, sealed str
 	if sealed == "" {
 		return Named{}, nil
 	}
-	key, err := v.key(ctx, personal(organization, person), false)
+	b := personal(organization, person)
+	key, err := v.key(ctx, b, false)
 	if errors.Is(err, ErrGone) {
 		return Named{}, nil
 	}
 	if err != nil {
 		return Named{}, err
 	}
-	plain, err := Open(key.Reveal(), sealed, pae.Encode([]byte(privateFormat), []byte(organization), []byte(person)))
+	plain, err := Open(key.Reveal(), sealed, b.private())
 	if err != nil {
 		return Named{}, fmt.Errorf("open a name: %w", err)
 	}

@@ -62,3 +62,6 @@ func (d Dashboard) Link(m Message) string {
 	}
 	return d.base
 }
+
+// Base is the URL of the dashboard, "" where there is none.
+func (d Dashboard) Base() string { return d.base }

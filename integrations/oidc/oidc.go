@@ -44,6 +44,7 @@ type Identity struct {
 	Role              domain.Role // the widest that the role claim stands for; "" for none
 	Provision         bool
 	DefaultRole       domain.Role
+	IssuedAt          time.Time // when the provider said all this; zero if it doesn't tell
 	ExpiresAt         time.Time // of the token
 }
 
@@ -159,6 +160,7 @@ func (p *provider) identify(in claimsIn) (Identity, error) {
 		return Identity{}, &Refused{Why: why}
 	}
 	who.ExpiresAt, _ = expiry(in[0])
+	who.IssuedAt = issued(in[0])
 	return who, nil
 }
 

@@ -201,3 +201,12 @@ func expiry(claims map[string]any) (time.Time, bool) {
 	}
 	return at.Time, true
 }
+
+// issued is when a token was made, the zero time if it doesn't say.
+func issued(claims map[string]any) time.Time {
+	at, err := jwt.MapClaims(claims).GetIssuedAt()
+	if err != nil || at == nil {
+		return time.Time{}
+	}
+	return at.Time
+}

@@ -3,6 +3,13 @@
 -- name: InsertOrganization :exec
 INSERT INTO organizations (id, name) VALUES (sqlc.arg(id), sqlc.arg(name));
 
+-- name: KeepFormerOrganizationName :exec
+INSERT INTO former_names (id, until, organization_id, name)
+SELECT o.id, sqlc.arg(position), o.id, o.name FROM organizations AS o WHERE o.id = sqlc.arg(id);
+
+-- name: RenameOrganization :exec
+UPDATE organizations SET name = sqlc.arg(name) WHERE id = sqlc.arg(id);
+
 -- name: InsertAgent :exec
 INSERT INTO agents (id, organization_id, position, name, name_folded, description, owner_id, status, created_at, created_by_type, created_by_id)
 VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(name), sqlc.arg(name_folded), sqlc.arg(description),

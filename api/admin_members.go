@@ -1,0 +1,211 @@
+package api
+
+import (
+	"context"
+	"slices"
+
+	"agentkey/commands"
+	"agentkey/domain"
+	"agentkey/domain/organization"
+)
+
+// GetOrganization answers GET /api/admin/organization.
+func (s *Server) GetOrganization(
+	ctx context.Context, _ GetOrganizationRequestObject,
+) (GetOrganizationResponseObject, error) {
+	call := callOf(ctx)
+	head, err := s.Organizations.Loop.Fresh(call.ctx, call.Caller.Organization)
+	if err != nil {
+		return nil, err
+	}
+	return GetOrganization200JSONResponse(organizationView(call.Caller.Organization, head.State)), nil
+}
+
+// UpdateOrganization answers PATCH /api/admin/organization.
+func (s *Server) UpdateOrganization(
+	ctx context.Context, r UpdateOrganizationRequestObject,
+) (UpdateOrganizationResponseObject, error) {
+	call := callOf(ctx)
+	var change commands.OrganizationChange
+	if b := r.Body; b != nil {
+		change.Name, change.ExternalID = b.Name, b.ExternalID
+	}
+	done, err := s.People.UpdateOrganization(call.ctx, call.meta(), change, call.Caller.Giver())
+	if err != nil {
+		return nil, err
+	}
+	call.done(done.Position)
+	return UpdateOrganization200JSONResponse(organizationView(call.Caller.Organization, done.State)), nil
+}
+
+func organizationView(id string, o organization.State) Organization {
+	return Organization{ID: id, Name: o.Name, ExternalID: optional(o.ExternalID)}
+}
+
+// ListMembers answers GET /api/admin/members. It reads the stream that decides, so that a member
+// who isn't listed can't come in.
+func (s *Server) ListMembers(ctx context.Context, r ListMembersRequestObject) (ListMembersResponseObject, error) {
+	call := callOf(ctx)
+	state, err := s.organization(call)
+	if err != nil {
+		return nil, err
+	}
+	n := s.naming(call.Caller.Organization)
+	var all []func() Member
+	status := MemberStatus(value(r.Params.Status))
+	if status != MemberStatusInvited {
+		for _, m := range state.AllMembers() {
+			all = append(all, func() Member { return n.member(call.ctx, m) })
+		}
+	}
+	if status != MemberStatusActive {
+		for _, i := range state.AllInvitations(s.Clock()) {
+			all = append(all, func() Member { return n.invited(call.ctx, i) })
+		}
+	}
+	those, next, err := newestOf(all, r.Params.Limit, r.Params.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	items := views(those, func(view func() Member) Member { return view() })
+	return ListMembers200JSONResponse{Items: items, NextCursor: next}, n.err
+}
+
+// organization is the caller's organization as its stream has it.
+func (s *Server) organization(call *call) (organization.State, error) {
+	head, err := s.Organizations.Loop.Fresh(call.ctx, call.Caller.Organization)
+	return head.State, err
+}
+
+// newestOf cuts a page from what is in the order in which it came to be, newest first.
+func newestOf[T any](all []T, limit *Limit, at *Cursor) (those []T, next *string, err error) {
+	p, err := page(limit, at)
+	if err != nil {
+		return nil, nil, err
+	}
+	if p.Before > 0 && p.Before < uint64(len(all)) {
+		all = all[:p.Before]
+	}
+	rest := max(0, len(all)-p.Limit)
+	those = slices.Clone(all[rest:])
+	slices.Reverse(those)
+	return those, cursor(uint64(rest)), nil
+}
+
+func (n *naming) member(ctx context.Context, m organization.Member) Member {
+	known := n.person(ctx, m.ID)
+	return Member{
+		ID: m.ID, Name: optional(known.Name), Email: optional(known.Email), Role: Role(m.Role),
+		Status: MemberStatusActive, Provisioned: optional(m.Provisioned), CreatedAt: m.JoinedAt.UTC(),
+		CreatedBy: n.somebody(ctx, m.InvitedBy),
+	}
+}
+
+func (n *naming) invited(ctx context.Context, i organization.Invitation) Member {
+	is := n.invitation(ctx, i)
+	return Member{
+		ID: is.ID, Email: optional(is.Email), Role: is.Role, Status: MemberStatusInvited, CreatedAt: is.CreatedAt,
+		CreatedBy: &is.CreatedBy, ExpiresAt: &is.ExpiresAt,
+	}
+}
+
+func (n *naming) invitation(ctx context.Context, i organization.Invitation) Invitation {
+	return Invitation{
+		ID: i.ID, Email: n.open(ctx, i.ID, i.Sealed).Email, Role: Role(i.Role), CreatedAt: i.CreatedAt.UTC(),
+		ExpiresAt: i.ExpiresAt.UTC(), CreatedBy: n.actor(ctx, i.CreatedBy),
+	}
+}
+
+// GetMember answers GET /api/admin/members/{id}.
+func (s *Server) GetMember(ctx context.Context, r GetMemberRequestObject) (GetMemberResponseObject, error) {
+	call := callOf(ctx)
+	state, err := s.organization(call)
+	if err != nil {
+		return nil, err
+	}
+	n := s.naming(call.Caller.Organization)
+	if m := state.Members[r.ID]; m.Active() {
+		return GetMember200JSONResponse(n.member(call.ctx, m)), n.err
+	}
+	if i := state.Invitations[r.ID]; i.Open(s.Clock()) {
+		return GetMember200JSONResponse(n.invited(call.ctx, i)), n.err
+	}
+	return nil, domain.NotFound("member")
+}
+
+// UpdateMember answers PATCH /api/admin/members/{id}.
+func (s *Server) UpdateMember(ctx context.Context, r UpdateMemberRequestObject) (UpdateMemberResponseObject, error) {
+	call := callOf(ctx)
+	done, err := s.People.Update(call.ctx, call.meta(), r.ID, domain.Role(r.Body.Role), call.Caller.Giver())
+	if err != nil {
+		return nil, err
+	}
+	call.done(done.Position)
+	n := s.naming(call.Caller.Organization)
+	return UpdateMember200JSONResponse(n.member(call.ctx, done.State.Members[r.ID])), nil
+}
+
+// RemoveMember answers DELETE /api/admin/members/{id}, also for a member who leaves.
+func (s *Server) RemoveMember(ctx context.Context, r RemoveMemberRequestObject) (RemoveMemberResponseObject, error) {
+	call := callOf(ctx)
+	state, err := s.organization(call)
+	if err != nil {
+		return nil, err
+	}
+	remove := s.People.Remove
+	if _, invited := state.Invitations[r.ID]; invited {
+		remove = s.People.RevokeInvitation
+	}
+	done, err := remove(call.ctx, call.meta(), r.ID, call.Caller.Giver())
+	if err != nil {
+		return nil, err
+	}
+	call.done(done.Position)
+	return RemoveMember204Response{}, nil
+}
+
+// ListInvitations answers GET /api/admin/invitations.
+func (s *Server) ListInvitations(
+	ctx context.Context, r ListInvitationsRequestObject,
+) (ListInvitationsResponseObject, error) {
+	call := callOf(ctx)
+	state, err := s.organization(call)
+	if err != nil {
+		return nil, err
+	}
+	those, next, err := newestOf(state.AllInvitations(s.Clock()), r.Params.Limit, r.Params.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	n := s.naming(call.Caller.Organization)
+	items := views(those, func(i organization.Invitation) Invitation { return n.invitation(call.ctx, i) })
+	return ListInvitations200JSONResponse{Items: items, NextCursor: next}, n.err
+}
+
+// CreateInvitation answers POST /api/admin/invitations.
+func (s *Server) CreateInvitation(
+	ctx context.Context, r CreateInvitationRequestObject,
+) (CreateInvitationResponseObject, error) {
+	call := callOf(ctx)
+	done, made, err := s.People.Invite(
+		call.ctx, call.meta(), r.Body.Email, domain.Role(r.Body.Role), call.Caller.Giver(),
+	)
+	if err != nil {
+		return nil, err
+	}
+	call.done(done.Position)
+	return CreateInvitation201JSONResponse(s.naming(call.Caller.Organization).invitation(call.ctx, made)), nil
+}
+
+// RevokeInvitation answers DELETE /api/admin/invitations/{id}.
+func (s *Server) RevokeInvitation(
+	ctx context.Context, r RevokeInvitationRequestObject,
+) (RevokeInvitationResponseObject, error) {
+	call := callOf(ctx)
+	done, err := s.People.RevokeInvitation(call.ctx, call.meta(), r.ID, call.Caller.Giver())
+	if err != nil {
+		return nil, err
+	}
+	call.done(done.Position)
+	return RevokeInvitation204Response{}, nil
+}

@@ -1,0 +1,107 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+
+	"agentkey/commands"
+	"agentkey/commands/loop"
+	"agentkey/readmodels"
+)
+
+// naming finds the names of an organization's actors for one answer. err is why one can't be found
+// now: a query then fails, because nobody could tell such a blank from a name that was erased. The
+// answer of a command may lack it, because the command is done. After the first one no other is
+// looked for, because each takes as long as the log is hoped for.
+type naming struct {
+	server       *Server
+	organization string
+	err          error
+	people       map[string]commands.Known // that were looked for
+}
+
+func (s *Server) naming(organization string) *naming {
+	return &naming{server: s, organization: organization, people: map[string]commands.Known{}}
+}
+
+// token is the name of a service token, also of one that was revoked or replaced; "" when it was
+// erased.
+func (n *naming) token(ctx context.Context, id string) string {
+	if n.err != nil {
+		return ""
+	}
+	head, err := n.server.Door.Callers.Organizations.Cached(ctx, n.organization)
+	if err != nil {
+		n.fail(err)
+		return ""
+	}
+	return n.open(ctx, id, head.State.Tokens[id].Sealed).Name
+}
+
+func (n *naming) open(ctx context.Context, id, sealed string) commands.Known {
+	if n.err != nil {
+		return commands.Known{}
+	}
+	named, err := n.server.RevealName(ctx, n.organization, id, sealed)
+	if err != nil {
+		n.fail(err)
+		return commands.Known{}
+	}
+	return named
+}
+
+// person is what is known of a member; the zero Known when they were erased.
+func (n *naming) person(ctx context.Context, id string) commands.Known {
+	if n.err != nil {
+		return commands.Known{}
+	}
+	known, hit := n.people[id]
+	if !hit {
+		var err error
+		if known, err = n.server.People.Known(ctx, n.organization, id); err != nil {
+			n.fail(err)
+		}
+		n.people[id] = known
+	}
+	return known
+}
+
+// personal opens what an event holds about who made a call. What was erased is the zero Personal.
+func (n *naming) personal(ctx context.Context, e readmodels.AuditEntry) Personal {
+	if n.err != nil {
+		return Personal{}
+	}
+	opened, err := n.server.Reveal(ctx, e.Organization, e.Private)
+	if err != nil {
+		n.fail(fmt.Errorf("the event %s: %w", e.ID, err))
+	}
+	return opened
+}
+
+func (n *naming) fail(err error) {
+	if n.err == nil {
+		n.err = loop.Refusal(fmt.Errorf("find who acted: %w", err))
+	}
+}
+
+// target is what an audit entry is about, as it was called then.
+func (n *naming) target(ctx context.Context, e readmodels.AuditEntry) string {
+	label := e.Target.Label
+	switch e.Target.Type {
+	case "service_token":
+		return cmp.Or(n.token(ctx, e.Target.ID), "Service token")
+	case "member":
+		return cmp.Or(n.person(ctx, e.Target.ID).Label(), "Member")
+	case "invitation":
+		return "Invitation"
+	case "session":
+		return "Session"
+	case "operation":
+		return e.Target.ID
+	}
+	if label == "" { // such as a tool that an agent made up
+		return "Unknown " + words(e.Target.Type)
+	}
+	return label
+}

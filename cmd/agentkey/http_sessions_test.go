@@ -1,0 +1,257 @@
+package main
+
+import (
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"agentkey/eventstore/seal"
+	"agentkey/integrations/oidc/oidctest"
+)
+
+const samePage = "same-origin"
+
+// page is a client that holds a cookie, as a page of the service's own origin.
+type page struct {
+	client
+
+	cookies map[string]string
+	host    string // that it asks for; empty: where the program listens
+}
+
+func (p *program) page() *page {
+	c := p.anyone()
+	b := &page{client: c, cookies: map[string]string{}}
+	b.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	b.http.Transport = roundTrip(func(next http.RoundTripper) func(*http.Request) (*http.Response, error) {
+		return func(r *http.Request) (*http.Response, error) {
+			if b.host != "" {
+				r.Host = b.host
+			}
+			for name, value := range b.cookies {
+				r.AddCookie(&http.Cookie{Name: name, Value: value})
+			}
+			answer, err := next.RoundTrip(r)
+			if err == nil {
+				for _, c := range answer.Cookies() {
+					b.cookies[c.Name] = c.Value
+					if c.MaxAge < 0 {
+						delete(b.cookies, c.Name)
+					}
+				}
+			}
+			return answer, err
+		}
+	}(b.http.Transport))
+	return b
+}
+
+// TestASessionStandsForAToken exchanges a service token for a cookie at one replica and uses it at
+// another.
+func TestASessionStandsForAToken(t *testing.T) {
+	t.Parallel()
+	server := ownLog(t, "two processes share a log of their own")
+	master, err := seal.NewMasterKeyText()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared := append([]string{"AGENTKEY_EVENTSTORE_URL=" + server.url(), "AGENTKEY_MASTER_KEYS=" + master}, unlimited...)
+	p, other := start(t, shared...), start(t, shared...)
+	owner := p.admin()
+	id, secret := owner.newToken("Dashboard", "admin")
+
+	b := p.page()
+	b.refused(401, "credentials_malformed", "POST", "/auth/session", object{"token": secret + "x"})
+	b.refused(400, "validation_failed", "POST", "/auth/session", object{"tokens": secret})
+	b.refused(415, "unsupported_media_type", "POST", "/auth/session", "token", "Content-Type", "text/plain")
+	_, key := owner.mustAgent("Builder")
+	b.refused(403, "wrong_caller", "POST", "/auth/session", object{"token": key})
+	begun := b.must(204, "POST", "/auth/session", object{"token": secret})
+	set := begun.Header.Get("Set-Cookie")
+	for _, part := range []string{"agentkey=sk_session_", "HttpOnly", "SameSite=Lax", "Path=/"} {
+		if !strings.Contains(set, part) {
+			t.Errorf("the cookie %q lacks %s", set, part)
+		}
+	}
+	if strings.Contains(set, "Secure") || strings.Contains(set, "Domain") {
+		t.Errorf("over plain HTTP the cookie is %q", set)
+	}
+	there := other.page()
+	there.cookies = maps.Clone(b.cookies)
+	me := there.must(200, "GET", "/api/admin/me", nil)
+	if me.Text("actor.id") != id || me.Text("actor.type") != "service" {
+		t.Errorf("the session is %s", me.Body)
+	}
+
+	// A command of another page has no effect.
+	tool := object{"name": "GitHub", "auth_type": "api_key", "credential_mode": "per_agent"}
+	for name, headers := range map[string][]string{
+		"of nobody knows whom": nil,
+		"of another site":      {"Sec-Fetch-Site", "cross-site", "Origin", p.URL},
+		"of a neighbour":       {"Sec-Fetch-Site", "same-site"},
+		"typed by a person":    {"Sec-Fetch-Site", "none"},
+		"of another origin":    {"Origin", "https://evil.example"},
+		"of no origin":         {"Origin", "null"},
+		"of another port":      {"Origin", "http://127.0.0.1:1"},
+	} {
+		if a := b.call("POST", "/api/admin/tools", tool, headers...); a.Status != 403 || a.Code() != "origin_not_allowed" {
+			t.Errorf("a command %s is answered %d: %s", name, a.Status, a.Body)
+		}
+	}
+	b.must(201, "POST", "/api/admin/tools", tool, "Sec-Fetch-Site", samePage)
+	tool["name"] = "Linear"
+	b.must(201, "POST", "/api/admin/tools", tool, "Origin", p.URL)
+	b.refused(401, "credentials_malformed", "GET", "/api/admin/me", nil, "Authorization", "Bearer "+b.cookies["agentkey"])
+	b.refused(403, "wrong_caller", "GET", "/api/me", nil)
+
+	sessions := owner.must(200, "GET", "/api/admin/sessions", nil).Items()
+	if len(sessions) != 1 || sessions[0]["current"] != false {
+		t.Fatalf("the sessions are %v", sessions)
+	}
+	mine := b.must(200, "GET", "/api/admin/sessions", nil).Items()
+	if mine[0]["current"] != true {
+		t.Errorf("a browser doesn't know its own session: %v", mine)
+	}
+
+	b.refused(403, "origin_not_allowed", "POST", "/auth/logout", nil, "Sec-Fetch-Site", "cross-site")
+	b.must(204, "POST", "/auth/logout", nil, "Sec-Fetch-Site", samePage)
+	if len(b.cookies) != 0 {
+		t.Errorf("after logging out the browser has %v", b.cookies)
+	}
+	there.refused(401, "credentials_expired", "GET", "/api/admin/me", nil) // with the cookie that somebody kept
+	b.must(204, "POST", "/auth/logout", nil, "Sec-Fetch-Site", samePage)
+
+	// It ends one by one, or with the token.
+	for _, end := range []func(session string){
+		func(session string) { owner.must(204, "DELETE", "/api/admin/sessions/"+session, nil) },
+		func(string) { owner.must(204, "DELETE", "/api/admin/sessions?owner_id="+id, nil) },
+		func(string) { owner.must(204, "DELETE", "/api/admin/sessions", nil) },
+		func(string) { owner.must(204, "DELETE", serviceTokens+"/"+id, nil) },
+	} {
+		b.must(204, "POST", "/auth/session", object{"token": secret})
+		there.cookies = maps.Clone(b.cookies)
+		there.must(200, "GET", "/api/admin/me", nil)
+		session := b.must(200, "GET", "/api/admin/sessions", nil).Items()[0]["id"].(string) //nolint:forcetypeassert // an id
+		end(session)
+		there.refused(401, "credentials_expired", "GET", "/api/admin/me", nil)
+	}
+	b.refused(401, "credentials_unknown", "POST", "/auth/session", object{"token": secret})
+}
+
+// TestAPersonSignsInWithABrowser goes through the code flow of a real provider.
+func TestAPersonSignsInWithABrowser(t *testing.T) {
+	t.Parallel()
+	const host = "localhost"
+	provider := oidctest.New(t, "http://"+host+"/auth/callback")
+	p := start(t, append([]string{
+		"AGENTKEY_OIDC_ISSUER=" + provider.URL, "AGENTKEY_OIDC_AUDIENCE=agentkey",
+		"AGENTKEY_OIDC_CLIENT_ID=" + oidctest.ClientID, "AGENTKEY_OIDC_CLIENT_SECRET=" + oidctest.ClientSecret,
+	}, unlimited...)...)
+	p.admin().must(201, "POST", "/api/admin/invitations", object{"email": oidctest.Email, "role": "owner"})
+
+	b := p.page()
+	b.host = host
+	for _, to := range []string{
+		"https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)", "requests",
+		"/%0d%0aSet-Cookie:a=b\r\n",
+	} {
+		b.refused(400, "validation_failed", "GET", "/auth/login?return_to="+url.QueryEscape(to), nil)
+	}
+	on := b.must(302, "GET", "/auth/login?return_to=/requests%3Fstatus%3Dpending", nil).Header.Get("Location")
+	if !strings.HasPrefix(on, provider.URL) || !strings.Contains(on, "code_challenge_method=S256") {
+		t.Fatalf("the browser is sent to %s", on)
+	}
+	redirects, err := url.Parse(on)
+	if err != nil || redirects.Query().Get("redirect_uri") != "http://"+host+"/auth/callback" {
+		t.Fatalf("the provider sends the browser back to %s (%v)", redirects.Query().Get("redirect_uri"), err)
+	}
+	back := provider.SignIn(on).RequestURI()
+	p.page().refused(401, "credentials_unknown", "GET", back, nil) // another browser
+	done := b.must(302, "GET", back, nil)
+	if to := done.Header.Get("Location"); to != "/requests?status=pending" {
+		t.Errorf("in the end the browser goes to %s", to)
+	}
+	me := b.must(200, "GET", "/api/admin/me", nil)
+	if me.Text("actor.type") != "human" || me.Text("role") != "owner" || me.Text("actor.label") == "" {
+		t.Errorf("the person is %s", me.Body)
+	}
+	b.refused(401, "credentials_unknown", "GET", back, nil) // once
+	b.refused(401, "credentials_unknown", "GET", "/auth/callback?error=access_denied", nil)
+
+	// The session ends with the membership. Another owner is there to end it.
+	p.admin().must(201, "POST", "/api/admin/invitations", object{"email": "ada@example.com", "role": "owner"})
+	ada := p.with(someone(provider, "ada", "ada@example.com"))
+	ada.must(204, "DELETE", "/api/admin/members/"+me.Text("actor.id"), nil)
+	b.refused(401, "credentials_expired", "GET", "/api/admin/me", nil)
+
+	b.refused(401, "credentials_unknown", "GET", "/auth/login?issuer=https%3A%2F%2Fother.example", nil)
+}
+
+// TestASignInLinkWorksOnce prints a link on the server.
+func TestASignInLinkWorksOnce(t *testing.T) {
+	t.Parallel()
+	p := start(t, unlimited...)
+	p.anyone().refused(404, "not_found", "GET", "/auth/login", nil)
+	link, err := url.Parse(strings.TrimSpace(p.shell("admin", "login")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := p.page()
+	b.refused(401, "credentials_unknown", "GET", "/auth/link?code="+link.Query().Get("code")+"x", nil)
+	b.refused(400, "validation_failed", "GET", "/auth/link", nil)
+	if to := b.must(302, "GET", link.RequestURI(), nil).Header.Get("Location"); to != "/" {
+		t.Errorf("the link leads to %s", to)
+	}
+	me := b.must(200, "GET", "/api/admin/me", nil)
+	if me.Text("role") != "owner" || me.Text("actor.label") != "sign-in link" {
+		t.Errorf("who follows the link is %s", me.Body)
+	}
+	p.page().refused(401, "credentials_unknown", "GET", link.RequestURI(), nil)
+	b.must(200, "GET", "/api/admin/me", nil)
+}
+
+// TestADashboardIsServed has static files on the origin of the API.
+func TestADashboardIsServed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"index.html": "<!doctype html><title>Dashboard</title>", "app.js": "let a = 1", ".env": "secret",
+		"assets/style.css": "p {}",
+	} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := start(t, append([]string{"AGENTKEY_DASHBOARD_DIR=" + dir}, unlimited...)...)
+	b := p.page()
+	for path, want := range map[string]string{
+		"/": "Dashboard", "/requests/123": "Dashboard", "/app.js": "let a", "/assets/style.css": "p {}",
+		"/assets": "Dashboard",
+	} {
+		a := b.must(200, "GET", path, nil)
+		policy := a.Header.Get("Content-Security-Policy")
+		if !strings.Contains(string(a.Body), want) || !strings.Contains(policy, "default-src 'self'") {
+			t.Errorf("%s is %q with the policy %q", path, a.Body, policy)
+		}
+	}
+	if kind := b.must(200, "GET", "/app.js", nil).Header.Get("Content-Type"); !strings.HasPrefix(kind, "text/javascript") {
+		t.Errorf("a script is %s", kind)
+	}
+	for _, path := range []string{
+		"/.env", "/app.css", "/../settings.go.x", "/api/admin/agent", "/api/nothing", "/auth/nothing", "/.well-known/nothing",
+	} {
+		b.refused(404, "not_found", "GET", path, nil)
+	}
+	b.refused(404, "not_found", "POST", "/", nil)
+	code, _, stderr := runCommand(t, []string{"AGENTKEY_DASHBOARD_DIR=" + filepath.Join(dir, "assets")}, "serve")
+	if code != 2 || !strings.Contains(stderr, "index.html") {
+		t.Errorf("without an index.html it ends with %d: %s", code, stderr)
+	}
+}
