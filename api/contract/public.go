@@ -87,7 +87,8 @@ func public(text []byte, operations []*Operation) ([]byte, error) {
 }
 
 // declareHeaders adds to each operation the headers that it honours and answers with. A response
-// that operations share becomes two: commands have headers that queries don't have.
+// that operations share becomes several: commands have headers that queries don't have, and what
+// anyone may call has no limit to report.
 func declareHeaders(whole any, operations []*Operation) {
 	shared := inside(whole, "components", "responses")
 	declared := map[string]any{}
@@ -112,8 +113,11 @@ func declareHeaders(whole any, operations []*Operation) {
 			}
 			response := maps.Clone(inside(shared, name))
 			response["headers"] = headersOf(op, status)
-			if op.TakesIdempotencyKey() {
+			switch {
+			case op.TakesIdempotencyKey():
 				name += "OfCommand"
+			case op.Caller == "anyone":
+				name += "ToAnyone"
 			}
 			declared[name] = response
 			responses[status] = reference(sharedResponses + name)

@@ -17,6 +17,7 @@ import (
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
 	"agentkey/eventstore/eventstoretest/wait"
+	"agentkey/integrations/oidc/oidctest"
 )
 
 // route is one call of the API as the served document describes it.
@@ -360,7 +361,8 @@ func TestInventedToolsFillNoLog(t *testing.T) {
 // request and the ids that were sent.
 func TestAnotherOrganizationsIDsLookLikeNone(t *testing.T) {
 	t.Parallel()
-	p := start(t, unlimited...)
+	provider := oidctest.New(t)
+	p := start(t, append(signsInAt(provider), unlimited...)...)
 	admin := p.admin()
 	tool := admin.mustTool("GitHub", "ghp_secret")
 	id, key := admin.mustAgent("Onboarding")
@@ -370,6 +372,22 @@ func TestAnotherOrganizationsIDsLookLikeNone(t *testing.T) {
 	suggestion, note := p.with(key).suggest("Linear", "", "to file issues"), p.with(ownKey).noteOn(
 		tool, "It answers in JSON.", "I expected XML.",
 	)
+	invitation := func(email string) string {
+		return admin.must(201, "POST", "/api/admin/invitations", object{"email": email, "role": "admin"}).Text("id")
+	}
+	invitation("ada@example.com")
+	member := p.with(someone(provider, "ada", "ada@example.com")).must(200, "GET", "/api/admin/me", nil).Text("actor.id")
+	token, secret := admin.newToken("CI", "admin")
+	p.page().must(204, "POST", "/auth/session", object{"token": secret})
+	things := map[string]string{
+		"tools": tool, "requests": request, "suggestions": suggestion, "instruction-suggestions": note,
+		"members": member, "people": member, "invitations": invitation("bob@example.com"), "service-tokens": token,
+		"sessions": admin.must(200, "GET", "/api/admin/sessions", nil).Items()[0]["id"].(string), //nolint:forcetypeassert // an id
+		"audit":    admin.must(200, "GET", "/api/admin/audit", nil).Items()[0]["id"].(string),    //nolint:forcetypeassert // an id
+		"notification-channels": admin.must(201, "POST", "/api/admin/notification-channels", object{
+			"kind": "webhook", "name": "Ops", "url": "https://ops.example/hook", "topics": []string{"access_requested"},
+		}).Text("id"),
+	}
 	other := p.organization("Another", "owner")
 	otherTool := other.mustTool("GitHub", "ghp_other") // names are unique within an organization alone
 	otherID, otherKey := other.mustAgent("Onboarding")
@@ -382,6 +400,8 @@ func TestAnotherOrganizationsIDsLookLikeNone(t *testing.T) {
 		"PUT /api/admin/tools/{id}/credential":                   {"credential": "x"},
 		"PATCH /api/admin/agents/{id}":                           {"name": "Taken"},
 		"PATCH /api/admin/tools/{id}":                            {"name": "Taken"},
+		"PATCH /api/admin/members/{id}":                          {"role": "viewer"},
+		"PATCH /api/admin/notification-channels/{id}":            {"name": "Taken"},
 		"POST /api/tools/{id}/request":                           {"reason": "to open pull requests"},
 		"POST /api/tools/{id}/instructions/suggest": {
 			"learned": "It answers in JSON.", "why": "I expected XML.",
@@ -398,18 +418,13 @@ func TestAnotherOrganizationsIDsLookLikeNone(t *testing.T) {
 			r.method == "GET" && (strings.HasSuffix(r.path, "/request") || strings.HasSuffix(r.path, "/suggest")) {
 			continue
 		}
-		theirs, caller := id, other
-		switch {
-		case r.caller == "agent":
+		kind, _, _ := strings.Cut(strings.TrimPrefix(r.path, "/api/admin/"), "/")
+		theirs, caller := things[kind], other
+		if theirs == "" {
+			theirs = id
+		}
+		if r.caller == "agent" {
 			theirs, caller = tool, p.with(otherKey)
-		case strings.HasPrefix(r.path, "/api/admin/tools/"):
-			theirs = tool
-		case strings.HasPrefix(r.path, "/api/admin/requests/"):
-			theirs = request
-		case strings.HasPrefix(r.path, "/api/admin/suggestions/"):
-			theirs = suggestion
-		case strings.HasPrefix(r.path, "/api/admin/instruction-suggestions/"):
-			theirs = note
 		}
 		body := any(nil)
 		if b, needs := bodies[r.String()]; needs {
@@ -435,6 +450,27 @@ func TestAnotherOrganizationsIDsLookLikeNone(t *testing.T) {
 		body := map[string]any{"POST": object{"tool_id": tool}, "PUT": object{"credential": "x"}}[method]
 		if a := other.call(method, path, body); a.Status != 404 && (method != "DELETE" || a.Status != 204) {
 			t.Errorf("%s %s: %d %s", method, path, a.Status, a.Body)
+		}
+	}
+	lists := append(
+		slices.Collect(maps.Keys(things)), "agents", "grants", "notification-deliveries", "organization", "me",
+		"reports/access-review", "reports/decisions", "reports/exposure?tool_id="+otherTool,
+	)
+	for _, list := range lists {
+		if list == "people" {
+			continue
+		}
+		a := other.call("GET", "/api/admin/"+list, nil)
+		if a.Status != 200 {
+			t.Errorf("GET %s: %d %s", list, a.Status, a.Body)
+		}
+		if list == "audit" {
+			continue // below
+		}
+		for kind, thing := range things {
+			if strings.Contains(string(a.Body), thing) {
+				t.Errorf("GET %s shows a thing of %s: %s", list, kind, a.Body)
+			}
 		}
 	}
 	for _, list := range []string{"agents", "tools", "requests", "grants", "audit"} {
@@ -518,7 +554,8 @@ func TestAPathIsExactlyARoute(t *testing.T) {
 		methods[r.path] = append(methods[r.path], r.method)
 	}
 	for path, allowed := range methods {
-		if slices.Contains(allowed, "GET") && path != "/api/tools/{id}/credentials" {
+		withEffect := []string{"/api/tools/{id}/credentials", "/auth/callback", "/auth/link"}
+		if slices.Contains(allowed, "GET") && !slices.Contains(withEffect, path) {
 			allowed = append(allowed, "HEAD")
 		}
 		at := route{path: path}.at(id, tool)

@@ -24,11 +24,14 @@ func TestHeadIsGetWithoutABody(t *testing.T) {
 	)
 	channel := admin.mustChannel("webhook", "https://127.0.0.1").Text("id")
 	fetched := p.with(ownKey).fetch(tool).Text("receipt.event_id")
+	invited := admin.must(
+		201, "POST", "/api/admin/invitations", object{"email": "ada@example.com", "role": "viewer"},
+	).Text("id")
 	covered := admin.now()
 	admin.mustBeCovered("A tool")
 	before := p.seen.Load()
 	for _, r := range p.routes() {
-		if r.method != "GET" || r.path == "/api/tools/{id}/credentials" {
+		if r.method != "GET" || r.path == "/api/tools/{id}/credentials" || strings.HasPrefix(r.path, "/auth/") {
 			continue
 		}
 		path, c := r.at(tool, tool), admin
@@ -45,6 +48,8 @@ func TestHeadIsGetWithoutABody(t *testing.T) {
 			path = strings.Replace(path, "{path}", "checkpoint", 1)
 		case strings.Contains(r.path, "/receipts/"):
 			path, c = r.at(fetched, tool), p.with(ownKey)
+		case strings.Contains(r.path, "/members/"):
+			path = r.at(invited, tool)
 		case strings.Contains(r.path, "/agents/"):
 			path = r.at(id, tool)
 		case strings.Contains(r.path, "/requests/"):

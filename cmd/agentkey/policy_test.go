@@ -139,6 +139,7 @@ func (e egress) reaches(t *testing.T, address string) bool {
 // openNothing are the settings that make the program connect to nothing.
 var openNothing = []string{
 	"AGENTKEY_ABANDON",
+	"AGENTKEY_DASHBOARD_DIR",
 	"AGENTKEY_LISTEN",
 	"AGENTKEY_TLS_CERT",
 	"AGENTKEY_TLS_KEY",
