@@ -88,7 +88,8 @@ var oidcSettings = []setting{
 	},
 	{
 		name: "AGENTKEY_OIDC_CLAIM_EMAIL", without: "the preset's, or `email`",
-		meaning: "path of the person's e-mail. Another one than the preset's isn't verified, unless the next setting says so",
+		meaning: "path of the person's e-mail. An e-mail from any other claim than the preset's counts " +
+			"as unverified, unless the next setting says otherwise",
 		take: func(c *Config, text string) error {
 			claims := &c.issuer().Claims
 			if text != claims.Email {
@@ -121,8 +122,8 @@ var oidcSettings = []setting{
 	},
 	{
 		name: "AGENTKEY_OIDC_ROLES", without: "no claim gives a role",
-		meaning: "list of `<claim value>=<role>`: what values stand for. Roles are `owner`, `admin`, `approver` and " +
-			"`auditor`; of several the widest counts",
+		meaning: "list of `<claim value>=<role>`: what values stand for. Roles are `owner`, `admin`, `approver`, " +
+			"`auditor` and `viewer`; of several the widest counts",
 		take: func(c *Config, text string) (err error) { c.issuer().Roles, err = oidcRoles(text); return err },
 	},
 	{
@@ -172,7 +173,7 @@ func oidcSwitch(of func(*oidc.Issuer) *bool) func(*Config, string) error {
 
 func roleOf(text string) (domain.Role, error) {
 	role := domain.Role(text)
-	return role, mistakeUnless(role.Valid(), "there is no role %q; roles are owner, admin, approver and auditor", text)
+	return role, mistakeUnless(role.Valid(), "there is no role %q; %s", text, domain.RolesText)
 }
 
 func oidcRoles(text string) (roles map[string]domain.Role, err error) {

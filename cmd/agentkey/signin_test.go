@@ -78,6 +78,28 @@ func TestAnIssuerIsConfiguredByVariablesAndOthersByTheFile(t *testing.T) {
 	}
 }
 
+// TestEachRoleCanBeGivenByAClaim has the settings take every role and name it.
+func TestEachRoleCanBeGivenByAClaim(t *testing.T) {
+	t.Parallel()
+	_, refusal := LoadConfig(signInAt("https://id.example.com", "AGENTKEY_OIDC_ROLES=a=boss"))
+	for _, role := range domain.Roles {
+		c, err := LoadConfig(signInAt(
+			"https://id.example.com", "AGENTKEY_OIDC_CLAIM_ROLE=roles", "AGENTKEY_OIDC_ROLES=a="+string(role),
+		))
+		if err != nil || c.Issuers[0].Roles["a"] != role {
+			t.Errorf("the role %s: %v", role, err)
+		}
+		if refusal == nil || !strings.Contains(refusal.Error(), string(role)) {
+			t.Errorf("the mistake doesn't name the role %s: %v", role, refusal)
+		}
+		for _, s := range oidcSettings {
+			if s.name == "AGENTKEY_OIDC_ROLES" && !strings.Contains(s.meaning, "`"+string(role)+"`") {
+				t.Errorf("%s doesn't name %s: %s", s.name, role, s.meaning)
+			}
+		}
+	}
+}
+
 func TestMistakesAboutIssuersAreAllListedAtOnce(t *testing.T) {
 	t.Parallel()
 	file := write(t, "agentkey.yaml", `oidc:

@@ -9,6 +9,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"agentkey/commands/words"
 	"agentkey/domain"
 )
 
@@ -58,6 +59,18 @@ func (in claimsIn) text(paths string, most int) string {
 	text, _ := v.(string)
 	if text == "" || !utf8.ValidString(text) || utf8.RuneCountInString(text) > most ||
 		strings.ContainsFunc(text, unicode.IsControl) {
+		return ""
+	}
+	return text
+}
+
+// label returns a claim that people are shown, in one line and without the characters that nobody
+// sees or that move others. One in which nothing is left to see is none.
+func (in claimsIn) label(paths string, most int) string {
+	v, _ := in.first(paths)
+	text, _ := v.(string)
+	text = strings.TrimSpace(words.CleanLine(text))
+	if utf8.RuneCountInString(text) > most || words.Name(text) != nil {
 		return ""
 	}
 	return text
@@ -118,9 +131,6 @@ func values(claim any) (out []string) {
 	return out
 }
 
-// widest are the roles in the order in which one gives way to the next.
-var widest = []domain.Role{domain.RoleOwner, domain.RoleAdmin, domain.RoleApprover, domain.RoleAuditor}
-
 // role returns the widest role that the claims at all of the paths stand for. Where a claim is an
 // object whose members name organizations, such as Zitadel's, only roles of this organization
 // count.
@@ -141,7 +151,7 @@ func (i Issuer) role(in claimsIn, organization string) domain.Role {
 			has[roles[strings.TrimPrefix(value, i.RolePrefix)]] = true
 		}
 	}
-	for _, role := range widest {
+	for _, role := range domain.Roles { // the widest first
 		if has[role] {
 			return role
 		}
@@ -153,7 +163,7 @@ func (i Issuer) role(in claimsIn, organization string) domain.Role {
 func (i Issuer) identity(in claimsIn) (who Identity, why string) {
 	who = Identity{
 		Issuer: i.URL, Subject: in.text(i.Claims.Subject, maxSubject), NamesOrganization: i.Claims.Organization != "",
-		Name: in.text(i.Claims.Name, maxText), Provision: i.Provision, DefaultRole: i.DefaultRole,
+		Name: in.label(i.Claims.Name, maxText), Provision: i.Provision, DefaultRole: i.DefaultRole,
 	}
 	if who.Subject == "" {
 		return Identity{}, "it doesn't say in the claim " + i.Claims.Subject + " whose it is, as a text"
@@ -174,11 +184,13 @@ func (i Issuer) identity(in claimsIn) (who Identity, why string) {
 }
 
 // email returns the e-mail, and whether it is the person's. Both claims come from the same place.
+// An address with characters that labels leave out is none: without them it would be somebody
+// else's.
 func (i Issuer) email(in claimsIn) (email string, verified bool) {
 	for _, claims := range in {
 		one := claimsIn{claims}
 		text := strings.TrimSpace(one.text(i.Claims.Email, maxText))
-		if a, err := mail.ParseAddress(text); err != nil || a.Address != text {
+		if a, err := mail.ParseAddress(text); err != nil || a.Address != text || words.Name(text) != nil {
 			continue
 		}
 		verified = i.Claims.EmailVerified != "" && one.verified(i.Claims.EmailVerified)

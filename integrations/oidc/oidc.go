@@ -10,10 +10,10 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
+	"agentkey/commands/words"
 	"agentkey/domain"
 )
 
@@ -149,7 +149,7 @@ func (v *Verifier) verify(ctx context.Context, token string) (Identity, error) {
 	if who.Email == "" {
 		who.Email, who.EmailVerified = p.issuer.email(more)
 	}
-	who.Name = cmp.Or(who.Name, more.text(p.issuer.Claims.Name, maxText))
+	who.Name = cmp.Or(who.Name, more.label(p.issuer.Claims.Name, maxText))
 	return who, nil
 }
 
@@ -176,12 +176,7 @@ func (v *Verifier) provider(issuer string) *provider {
 
 // shorten makes text that a token or a provider holds fit for a line.
 func shorten(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == '\u2028' || r == '\u2029' {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(text, ""))
+	text = words.CleanLine(text)
 	if runes := []rune(text); len(runes) > 120 {
 		return string(runes[:120]) + "…"
 	}

@@ -67,10 +67,10 @@ func TestAVerifiedTokenSaysWhoseItIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if who.ExpiresAt.Before(time.Now()) {
-		t.Errorf("it expires at %s", who.ExpiresAt)
+	if who.ExpiresAt.Before(time.Now()) || who.IssuedAt.Before(time.Now().Add(-time.Minute)) {
+		t.Errorf("it is issued at %s and expires at %s", who.IssuedAt, who.ExpiresAt)
 	}
-	who.ExpiresAt = time.Time{}
+	who.ExpiresAt, who.IssuedAt = time.Time{}, time.Time{}
 	if diff := cmp.Diff(oidc.Identity{
 		Issuer: p.URL, Subject: "Subject", Email: "Ada@Example.com", EmailVerified: true, Name: "Ada",
 		Organization: "acme", NamesOrganization: true, Role: domain.RoleAdmin, Provision: true,
