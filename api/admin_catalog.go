@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"agentkey/api/body"
+	"agentkey/domain"
 	"agentkey/domain/catalog"
 )
 
@@ -40,7 +41,8 @@ func (s *Server) ExportCatalog(ctx context.Context, r ExportCatalogRequestObject
 			out.Tools[i] = CatalogFileTool{
 				ID: &id, Name: t.Name, Description: optional(t.Description), URL: optional(t.URL),
 				DocsURL: optional(t.DocsURL), AuthType: AuthType(t.AuthType), CredentialMode: CredentialMode(t.Mode),
-				MaxGrantSeconds: optional(t.MaxGrantSeconds), Instructions: optional(t.Instructions),
+				MaxGrantSeconds: optional(t.MaxGrantSeconds), Approval: rulesView(t.Approval),
+				Instructions: optional(t.Instructions),
 			}
 		}
 		return out, nil
@@ -75,8 +77,29 @@ func writeTool(file *bytes.Buffer, id string, t catalog.Tool) {
 	if t.MaxGrantSeconds != 0 {
 		fmt.Fprintf(file, "    max_grant_seconds: %d\n", t.MaxGrantSeconds)
 	}
+	writeRules(file, t.Approval)
 	if t.Instructions != "" {
 		fmt.Fprintf(file, "    instructions: %s\n", body.YAML(t.Instructions, 6))
+	}
+}
+
+// writeRules writes the rules of a tool, if it has any.
+func writeRules(file *bytes.Buffer, r domain.ApprovalRules) {
+	if r == (domain.ApprovalRules{}) {
+		return
+	}
+	file.WriteString("    approval:\n")
+	if r.SeparationOfDuties {
+		file.WriteString("      separation_of_duties: true\n")
+	}
+	if r.RequiredApprovals != 0 {
+		fmt.Fprintf(file, "      required_approvals: %d\n", r.RequiredApprovals)
+	}
+	if h := r.AllowedHours; h != (domain.AllowedHours{}) {
+		fmt.Fprintf(
+			file, "      allowed_hours:\n        time_zone: %s\n        days: [%s]\n        from: \"%s\"\n        to: \"%s\"\n",
+			body.YAML(h.TimeZone, 10), strings.ReplaceAll(h.Days, ",", ", "), h.From, h.To,
+		)
 	}
 }
 
@@ -86,10 +109,14 @@ func (s *Server) ImportCatalog(ctx context.Context, r ImportCatalogRequestObject
 	call := callOf(ctx)
 	tools := make([]catalog.FileTool, len(r.JSONBody.Tools))
 	for i, t := range r.JSONBody.Tools {
+		approval, err := rules(fmt.Sprintf("tools[%d].approval", i), t.Approval)
+		if err != nil {
+			return nil, err
+		}
 		tools[i] = catalog.FileTool{
 			ID: value(t.ID), Name: t.Name, Description: value(t.Description), URL: value(t.URL),
 			DocsURL: value(t.DocsURL), AuthType: catalog.AuthType(t.AuthType), Mode: catalog.Mode(t.CredentialMode),
-			Instructions: value(t.Instructions), MaxGrantSeconds: value(t.MaxGrantSeconds),
+			Instructions: value(t.Instructions), MaxGrantSeconds: value(t.MaxGrantSeconds), Approval: approval,
 		}
 	}
 	dryRun := value(r.Params.DryRun)

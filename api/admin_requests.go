@@ -85,7 +85,7 @@ func (s *Server) request(call *call, id string) (out Request, digest string, err
 	if status := newest.Grant().Status; is && newest.Tool.Name != "" && !newest.Withdrawn() &&
 		(status == agent.Pending || status == agent.Approved || status == agent.Denied || status == agent.Withdrawn) {
 		named := s.requestNamed(call, requestLeft(newest))
-		return n.request(call.ctx, named), newest.Digest(), n.err
+		return n.approved(call.ctx, n.request(call.ctx, named), newest), newest.Digest(), n.err
 	}
 	found, err := s.Models.Request(call.ctx, call.Caller.Organization, id)
 	if err != nil {
@@ -165,7 +165,8 @@ func (s *Server) ApproveRequest(
 	}
 	call.done(done.Position)
 	call.shows(done.Digest())
-	return ApproveRequest200JSONResponse(s.naming(call.Caller.Organization).request(call.ctx, requestLeft(done))), nil
+	n := s.naming(call.Caller.Organization)
+	return ApproveRequest200JSONResponse(n.approved(call.ctx, n.request(call.ctx, requestLeft(done)), done)), nil
 }
 
 // DenyRequest answers POST /api/admin/requests/{id}/deny.

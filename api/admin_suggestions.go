@@ -156,7 +156,7 @@ func (s *Server) AcceptSuggestion(
 	ctx context.Context, r AcceptSuggestionRequestObject,
 ) (AcceptSuggestionResponseObject, error) {
 	call := callOf(ctx)
-	tool, secret, err := newTool(r.Body.Tool)
+	tool, secret, err := newTool("tool.", r.Body.Tool)
 	defer secret.Clear()
 	if err != nil {
 		return nil, err

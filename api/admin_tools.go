@@ -54,20 +54,25 @@ func (s *Server) GetTool(ctx context.Context, r GetToolRequestObject) (GetToolRe
 	return GetTool200JSONResponse(s.toolView(found)), nil
 }
 
-// newTool is the tool that a body asks for, with its credential, which the caller clears.
-func newTool(b NewTool) (catalog.AddTool, domain.Secret, error) {
+// newTool is the tool that a body asks for, with its credential, which the caller clears. place is
+// where it is in the body.
+func newTool(place string, b NewTool) (catalog.AddTool, domain.Secret, error) {
+	approval, err := rules(place+"approval", b.Approval)
+	if err != nil {
+		return catalog.AddTool{}, domain.Secret{}, err
+	}
 	secret, err := credential(b.Credential)
 	return catalog.AddTool{
 		Name: b.Name, Description: value(b.Description), URL: value(b.URL), DocsURL: value(b.DocsURL),
 		AuthType: catalog.AuthType(b.AuthType), Mode: catalog.Mode(b.CredentialMode),
-		Instructions: value(b.Instructions), MaxGrantSeconds: value(b.MaxGrantSeconds),
+		Instructions: value(b.Instructions), MaxGrantSeconds: value(b.MaxGrantSeconds), Approval: approval,
 	}, secret, err
 }
 
 // AddTool answers POST /api/admin/tools.
 func (s *Server) AddTool(ctx context.Context, r AddToolRequestObject) (AddToolResponseObject, error) {
 	call := callOf(ctx)
-	tool, secret, err := newTool(*r.Body)
+	tool, secret, err := newTool("", *r.Body)
 	defer secret.Clear()
 	if err != nil {
 		return nil, err
@@ -100,6 +105,13 @@ func (s *Server) UpdateTool(ctx context.Context, r UpdateToolRequestObject) (Upd
 		if b.AuthType != nil {
 			auth := catalog.AuthType(*b.AuthType)
 			change.AuthType = &auth
+		}
+		if b.Approval != nil {
+			approval, err := rules("approval", b.Approval)
+			if err != nil {
+				return nil, err
+			}
+			change.Approval = &approval
 		}
 	}
 	done, err := s.Tools.Update(call.ctx, call.edit(), change)

@@ -562,8 +562,10 @@ const (
 	AiNotConfigured        ProblemCode = "ai_not_configured"
 	AiUnavailable          ProblemCode = "ai_unavailable"
 	AlreadyApproved        ProblemCode = "already_approved"
+	AlreadyApprovedByYou   ProblemCode = "already_approved_by_you"
 	AlreadyDecided         ProblemCode = "already_decided"
 	AlreadyPending         ProblemCode = "already_pending"
+	ApprovalsRequired      ProblemCode = "approvals_required"
 	BodyTooLarge           ProblemCode = "body_too_large"
 	Busy                   ProblemCode = "busy"
 	CredentialShapeDiffers ProblemCode = "credential_shape_differs"
@@ -586,7 +588,9 @@ const (
 	NotCoveredYet          ProblemCode = "not_covered_yet"
 	NotFound               ProblemCode = "not_found"
 	OriginNotAllowed       ProblemCode = "origin_not_allowed"
+	OutsideAllowedHours    ProblemCode = "outside_allowed_hours"
 	OverlapRunning         ProblemCode = "overlap_running"
+	OwnAgent               ProblemCode = "own_agent"
 	PreconditionRequired   ProblemCode = "precondition_required"
 	RateLimited            ProblemCode = "rate_limited"
 	ReadModelBehind        ProblemCode = "read_model_behind"
@@ -620,9 +624,13 @@ func (e ProblemCode) Valid() bool {
 		return true
 	case AlreadyApproved:
 		return true
+	case AlreadyApprovedByYou:
+		return true
 	case AlreadyDecided:
 		return true
 	case AlreadyPending:
+		return true
+	case ApprovalsRequired:
 		return true
 	case BodyTooLarge:
 		return true
@@ -668,7 +676,11 @@ func (e ProblemCode) Valid() bool {
 		return true
 	case OriginNotAllowed:
 		return true
+	case OutsideAllowedHours:
+		return true
 	case OverlapRunning:
+		return true
+	case OwnAgent:
 		return true
 	case PreconditionRequired:
 		return true
@@ -895,6 +907,39 @@ func (e VerificationKeyUse) Valid() bool {
 	case Checkpoint:
 		return true
 	case Event:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for Weekday.
+const (
+	Fri Weekday = "fri"
+	Mon Weekday = "mon"
+	Sat Weekday = "sat"
+	Sun Weekday = "sun"
+	Thu Weekday = "thu"
+	Tue Weekday = "tue"
+	Wed Weekday = "wed"
+)
+
+// Valid indicates whether the value is a known member of the Weekday enum.
+func (e Weekday) Valid() bool {
+	switch e {
+	case Fri:
+		return true
+	case Mon:
+		return true
+	case Sat:
+		return true
+	case Sun:
+		return true
+	case Thu:
+		return true
+	case Tue:
+		return true
+	case Wed:
 		return true
 	default:
 		return false
@@ -1355,6 +1400,21 @@ type AgentWithKey struct {
 	Instructions string `json:"instructions"`
 }
 
+// AllowedHours When access may be given; at other times that is refused with 409 `outside_allowed_hours`. If `to` isn't later than `from`, they end on the next day.
+type AllowedHours struct {
+	// Days The days on which they begin; every day if absent.
+	Days *[]Weekday `json:"days,omitempty"`
+
+	// From A time of day from 00:00 to 23:59.
+	From TimeOfDay `json:"from"`
+
+	// TimeZone A name of the IANA time zone database, such as Europe/Berlin.
+	TimeZone string `json:"time_zone"`
+
+	// To A time of day from 00:00 to 23:59.
+	To TimeOfDay `json:"to"`
+}
+
 // Approval defines model for Approval.
 type Approval struct {
 	// Credential A string of 1 to 16,384 bytes, or at most 16 named strings such as user and password. It is returned exactly as given.
@@ -1362,6 +1422,27 @@ type Approval struct {
 
 	// ExpiresAt RFC 3339 in UTC.
 	ExpiresAt *Time `json:"expires_at,omitempty"`
+}
+
+// ApprovalRules What it takes to give access to the tool. A change replaces all of it; an empty one asks for nothing.
+type ApprovalRules struct {
+	// AllowedHours When access may be given; at other times that is refused with 409 `outside_allowed_hours`. If `to` isn't later than `from`, they end on the next day.
+	AllowedHours *AllowedHours `json:"allowed_hours,omitempty"`
+
+	// RequiredApprovals How many different people have to approve a request. With more than one the tool can't be assigned (409 `approvals_required`).
+	RequiredApprovals *int `json:"required_approvals,omitempty"`
+
+	// SeparationOfDuties Nobody gives access to an agent that they registered or own (403 `own_agent`). A service token counts as the member who made it.
+	SeparationOfDuties *bool `json:"separation_of_duties,omitempty"`
+}
+
+// ApprovalRulesOrNull As in ApprovalRules; null for none.
+type ApprovalRulesOrNull = ApprovalRules
+
+// Approvals Who has approved a request that needs the approvals of several people. Lists, and answers with as_of, leave it out. The last one is decided_by.
+type Approvals struct {
+	Given    []GivenApproval `json:"given"`
+	Required int             `json:"required"`
 }
 
 // Assignment defines model for Assignment.
@@ -1564,6 +1645,8 @@ type CatalogFile struct {
 
 // CatalogFileTool defines model for CatalogFileTool.
 type CatalogFileTool struct {
+	// Approval What it takes to give access to the tool. A change replaces all of it; an empty one asks for nothing.
+	Approval       *ApprovalRules `json:"approval,omitempty"`
 	AuthType       AuthType       `json:"auth_type"`
 	CredentialMode CredentialMode `json:"credential_mode"`
 	Description    *string        `json:"description,omitempty"`
@@ -1846,6 +1929,14 @@ type FrozenGrant struct {
 
 // FrozenGrantWas defines model for FrozenGrant.Was.
 type FrozenGrantWas string
+
+// GivenApproval defines model for GivenApproval.
+type GivenApproval struct {
+	Actor Actor `json:"actor"`
+
+	// At RFC 3339 in UTC.
+	At Time `json:"at"`
+}
 
 // Grant An agent's access to a tool. decided_by and decided_at are of the newest decision about it; where AgentKey completes what somebody did, such as removing a tool, they name that person or token. approved_by stays when the access ends. ended_by is absent if the access ended by its time.
 type Grant struct {
@@ -2174,7 +2265,9 @@ type NewServiceToken struct {
 
 // NewTool defines model for NewTool.
 type NewTool struct {
-	AuthType AuthType `json:"auth_type"`
+	// Approval What it takes to give access to the tool. A change replaces all of it; an empty one asks for nothing.
+	Approval *ApprovalRules `json:"approval,omitempty"`
+	AuthType AuthType       `json:"auth_type"`
 
 	// Credential A string of 1 to 16,384 bytes, or at most 16 named strings such as user and password. It is returned exactly as given.
 	Credential     *Credential    `json:"credential,omitempty"`
@@ -2391,7 +2484,7 @@ type Problem struct {
 	// RequestID For agents: the access request that waits. It is the id in access_request.
 	RequestID *string `json:"request_id,omitempty"`
 
-	// RetryAfter When to send the same request again (not_covered_yet, suggestion_cooling_down).
+	// RetryAfter When to send the same request again (not_covered_yet, suggestion_cooling_down, outside_allowed_hours).
 	RetryAfter *Time `json:"retry_after,omitempty"`
 	Status     int   `json:"status"`
 
@@ -2497,6 +2590,9 @@ type Request struct {
 
 	// AgentName The agent's name when the request was decided; while it is pending, its name now.
 	AgentName string `json:"agent_name"`
+
+	// Approvals Who has approved a request that needs the approvals of several people. Lists, and answers with as_of, leave it out. The last one is decided_by.
+	Approvals *Approvals `json:"approvals,omitempty"`
 
 	// CreatedAt RFC 3339 in UTC.
 	CreatedAt      Time           `json:"created_at"`
@@ -2759,9 +2855,14 @@ type TemplateScope struct {
 // Time RFC 3339 in UTC.
 type Time = time.Time
 
+// TimeOfDay A time of day from 00:00 to 23:59.
+type TimeOfDay = string
+
 // Tool defines model for Tool.
 type Tool struct {
-	AuthType AuthType `json:"auth_type"`
+	// Approval What it takes to give access to the tool. A change replaces all of it; an empty one asks for nothing.
+	Approval *ApprovalRules `json:"approval,omitempty"`
+	AuthType AuthType       `json:"auth_type"`
 
 	// ConfusableWith Tools whose names look like this name (Unicode Technical Standard 39), such as GitНub with a Cyrillic Н and GitHub, at most 20. Absent if there are none.
 	ConfusableWith *[]SimilarTool `json:"confusable_with,omitempty"`
@@ -2803,8 +2904,10 @@ type Tool struct {
 
 // ToolChange defines model for ToolChange.
 type ToolChange struct {
-	AuthType    *AuthType `json:"auth_type,omitempty"`
-	Description *string   `json:"description,omitempty"`
+	// Approval As in ApprovalRules; null for none.
+	Approval    *ApprovalRulesOrNull `json:"approval,omitempty"`
+	AuthType    *AuthType            `json:"auth_type,omitempty"`
+	Description *string              `json:"description,omitempty"`
 
 	// DocsURL An http or https URL without a user. It is stored as it is understood: scheme and host in lower case, the host in ASCII.
 	DocsURL         *WebAddressOrNull `json:"docs_url,omitempty"`
@@ -2945,6 +3048,9 @@ type WebAddress = string
 
 // WebAddressOrNull An http or https URL without a user. It is stored as it is understood: scheme and host in lower case, the host in ASCII.
 type WebAddressOrNull = string
+
+// Weekday defines model for Weekday.
+type Weekday string
 
 // ActionFilter defines model for actionFilter.
 type ActionFilter = string

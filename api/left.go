@@ -38,8 +38,8 @@ func (s *Server) toolLeft(ctx context.Context, organization, id string, t catalo
 		ID: id, Name: t.Name, Description: t.Description, URL: t.URL, DocsURL: t.DocsURL, AuthType: string(t.AuthType),
 		CredentialMode: string(t.Mode), CredentialVersion: t.CredentialVersion,
 		CredentialExpiresAt: value(t.CredentialExpiresAt), CredentialFields: t.CredentialFields, Instructions: t.Instructions,
-		InstructionsVersion: t.InstructionsVersion, MaxGrantSeconds: t.MaxGrantSeconds, CreatedAt: t.CreatedAt,
-		UpdatedAt: t.UpdatedAt, FrozenAt: value(t.FrozenAt), Revision: t.Revision,
+		InstructionsVersion: t.InstructionsVersion, MaxGrantSeconds: t.MaxGrantSeconds, Approval: t.Approval,
+		CreatedAt: t.CreatedAt, UpdatedAt: t.UpdatedAt, FrozenAt: value(t.FrozenAt), Revision: t.Revision,
 	}
 	if row, err := s.Models.Tool(ctx, organization, id, s.Clock()); err == nil {
 		out.Approved, out.Pending = row.Approved, row.Pending

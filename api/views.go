@@ -111,8 +111,8 @@ func (s *Server) toolView(t readmodels.Tool) Tool {
 		HasCredential: t.CredentialVersion > 0 && t.RemovedAt.IsZero(), CredentialVersion: t.CredentialVersion,
 		CredentialExpiresAt: optionalTime(t.CredentialExpiresAt), Instructions: t.Instructions,
 		InstructionsVersion: t.InstructionsVersion, MaxGrantSeconds: optional(t.MaxGrantSeconds),
-		CreatedAt: t.CreatedAt.UTC(), UpdatedAt: t.UpdatedAt.UTC(), RemovedAt: optionalTime(t.RemovedAt),
-		FrozenAt: optionalTime(t.FrozenAt),
+		Approval: rulesView(t.Approval), CreatedAt: t.CreatedAt.UTC(), UpdatedAt: t.UpdatedAt.UTC(),
+		RemovedAt: optionalTime(t.RemovedAt), FrozenAt: optionalTime(t.FrozenAt),
 		Revision: t.Revision,
 		Grants:   GrantCounts{Approved: t.Approved, Pending: t.Pending}, TemplateID: s.templateOf(t.Name, t.URL),
 	}

@@ -9,7 +9,6 @@ import (
 
 	"agentkey/commands/keys"
 	"agentkey/commands/loop"
-	"agentkey/commands/names"
 	"agentkey/domain"
 	"agentkey/domain/agent"
 	"agentkey/domain/person"
@@ -189,8 +188,7 @@ func (a *Agents) Person(ctx context.Context, m loop.Meta, text string) (string, 
 	if text == "" {
 		return "", nil
 	}
-	folded := names.Fold(text)
-	id := uuid.NewSHA1(uuid.NameSpaceOID, hmacOf(a.MACKey, "person", m.Organization, folded)).String()
+	id := personID(a.MACKey, m.Organization, text)
 	_, err := a.Log.First(ctx, codec.People.Stream(id))
 	if err == nil {
 		return id, nil

@@ -31,7 +31,7 @@ func NewAgentLoop(env *loop.Env) *AgentLoop {
 	return loop.New(
 		env,
 		loop.Aggregate[agent.State, agent.Command, agent.Event]{
-			Category: codec.Agents, Fold: 6, Decide: agent.Decide, Evolve: loop.OneByOne(agent.Evolve),
+			Category: codec.Agents, Fold: 7, Decide: agent.Decide, Evolve: loop.OneByOne(agent.Evolve),
 		},
 	)
 }
@@ -41,7 +41,7 @@ func NewCatalogLoop(env *loop.Env) *CatalogLoop {
 	return loop.New(
 		env,
 		loop.Aggregate[catalog.State, catalog.Command, catalog.Event]{
-			Category: codec.Catalogs, Fold: 7, Decide: catalog.Decide, Evolve: catalog.Evolve,
+			Category: codec.Catalogs, Fold: 8, Decide: catalog.Decide, Evolve: catalog.Evolve,
 		},
 	)
 }

@@ -90,6 +90,9 @@ type proposal[S, C, E any] struct {
 	// do carries the command out as loop.Do does.
 	do func(ctx context.Context, m loop.Meta, build loop.Build[S, C]) (loop.Result[S, E], error)
 
+	// spare reports whether the events name no secret after all; nil: they always do.
+	spare func(events []E) bool
+
 	// gather finds what the decision needs beside the state that it falls on, and tries a command made
 	// of that. What it finds may be too little: then it gathers more and tries again.
 	gather func(ctx context.Context, try func(making[S, C]) error) error
@@ -100,7 +103,8 @@ type proposal[S, C, E any] struct {
 type making[S, C any] func(s S, secretID string, at time.Time) (C, error)
 
 // carryOut decides a proposal. A secret is written between two decisions: the first has no effect,
-// the second falls on the secret's id. A secret whose event was refused after all is removed.
+// the second falls on the secret's id. A secret whose event was refused after all, or doesn't name
+// it, is removed.
 func carryOut[S, C, E any](
 	ctx context.Context, v vault, m loop.Meta, p proposal[S, C, E],
 ) (done loop.Result[S, E], err error) {
@@ -128,7 +132,7 @@ func carryOut[S, C, E any](
 		done, err = p.do(ctx, m, b)
 		return err
 	})
-	if isRefusal(err) && secretID != "" {
+	if secretID != "" && (isRefusal(err) || err == nil && p.spare != nil && p.spare(done.Events)) {
 		v.drop(ctx, secretID)
 	}
 	return done, err

@@ -193,14 +193,14 @@ func toolFacts(toolID string, t catalog.Tool) agent.Tool {
 		ID: toolID, Name: t.Name, Exists: true, PerAgent: t.Mode == catalog.PerAgent, SecretID: t.SecretID,
 		CredentialVersion: t.CredentialVersion, InstructionsVersion: t.InstructionsVersion,
 		MaxGrant: time.Duration(t.MaxGrantSeconds) * time.Second,
-		Frozen:   t.FrozenAt != nil, Freezes: t.Freezes,
+		Frozen:   t.FrozenAt != nil, Freezes: t.Freezes, Rules: t.Approval,
 	}
 }
 
 // named is what a vend names of a tool: if it moved, the vend is decided again.
 func named(s catalog.State, toolID string) agent.Tool {
 	facts := ToolFacts(s, toolID)
-	facts.MaxGrant, facts.Name = 0, ""
+	facts.MaxGrant, facts.Name, facts.Rules = 0, "", domain.ApprovalRules{}
 	return facts
 }
 

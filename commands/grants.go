@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,7 +24,8 @@ type Grants struct {
 	Log      *codec.Log
 	Clock    func() time.Time
 
-	Organizations *OrganizationLoop // whose channels have secrets too
+	Organizations *OrganizationLoop // whose channels have secrets too, and whose members approve
+	People        *People           // who they are
 }
 
 // Terms are what a human attaches to access: the agent's own credential where the tool's mode asks
@@ -54,17 +56,23 @@ func (d GrantResult) Withdrawn() bool {
 	return g.Status == agent.Pending && g.Of(toolFacts(d.ToolID, d.Tool), time.Time{}) != agent.Pending
 }
 
+// Approvals are those that the pending request has so far.
+func (d GrantResult) Approvals() []agent.Approval {
+	return d.State.Approvals(toolFacts(d.ToolID, d.Tool))
+}
+
 // Digest names the request as the command left it.
 func (d GrantResult) Digest() string {
 	return d.State.Digest(toolFacts(d.ToolID, d.Tool))
 }
 
-// Assign gives access without a request, or approves the pending one.
+// Assign gives access without a request, or approves the pending one. Refusals: own_agent,
+// outside_allowed_hours, approvals_required.
 func (g *Grants) Assign(ctx context.Context, m loop.Meta, agentID, toolID string, t Terms) (GrantResult, error) {
 	fields := partsOf(t.Credential)
-	return g.decide(ctx, m, agentID, toolID, t, func(tool agent.Tool, secretID string, at time.Time) agent.Command {
+	return g.decide(ctx, m, agentID, toolID, t, func(tool agent.Tool, secretID string, o occasion) agent.Command {
 		return agent.Assign{
-			At: at, Tool: tool, SecretID: secretID, CredentialFields: fields, ExpiresAt: t.ExpiresAt,
+			At: o.at, Tool: tool, SecretID: secretID, CredentialFields: fields, ExpiresAt: t.ExpiresAt, By: o.by,
 		}
 	})
 }
@@ -72,9 +80,9 @@ func (g *Grants) Assign(ctx context.Context, m loop.Meta, agentID, toolID string
 // Replace gives an agent's access a new credential of its own. Refusals: credential_shape_differs.
 func (g *Grants) Replace(ctx context.Context, m loop.Meta, agentID, toolID string, t Terms) (GrantResult, error) {
 	fields := partsOf(t.Credential)
-	return g.decide(ctx, m, agentID, toolID, t, func(tool agent.Tool, secretID string, at time.Time) agent.Command {
+	return g.decide(ctx, m, agentID, toolID, t, func(tool agent.Tool, secretID string, o occasion) agent.Command {
 		return agent.ReplaceCredential{
-			At: at, Tool: tool, SecretID: secretID, CredentialFields: fields, ReplaceShape: t.ReplaceShape,
+			At: o.at, Tool: tool, SecretID: secretID, CredentialFields: fields, ReplaceShape: t.ReplaceShape,
 			ExpiresAt: t.ExpiresAt,
 		}
 	})
@@ -156,15 +164,28 @@ func (g *Grants) Uses(ctx context.Context, organization, owner, secretID string)
 
 // grantCommand makes a command on the access to a tool, as the catalog has it, with the agent's own
 // credential if it brings one.
-type grantCommand func(tool agent.Tool, secretID string, at time.Time) agent.Command
+type grantCommand func(tool agent.Tool, secretID string, o occasion) agent.Command
 
-// decide carries out a decision that may bring a credential.
+// occasion is when a command is decided, and who gives it.
+type occasion struct {
+	at time.Time
+	by agent.Approver
+}
+
+// decide carries out a decision that may bring a credential. One that came with an approval which
+// isn't the last is removed.
 func (g *Grants) decide(
 	ctx context.Context, m loop.Meta, agentID, toolID string, t Terms, command grantCommand,
 ) (GrantResult, error) {
 	done, err := carryOut(ctx, vault{secrets: g.Secrets, clock: g.Clock}, m, proposal[agent.State, agent.Command,
 		agent.Event]{
 		loop: g.Agents, stream: agentID, owner: grantOwner(agentID, toolID), secret: t.Credential,
+		spare: func(events []agent.Event) bool {
+			return slices.ContainsFunc(events, func(e agent.Event) bool {
+				_, notLast := e.(agent.GrantApprovalGiven)
+				return notLast
+			})
+		},
 		do: func(
 			ctx context.Context, m loop.Meta, b loop.Build[agent.State, agent.Command],
 		) (loop.Result[agent.State, agent.Event], error) {
@@ -175,11 +196,17 @@ func (g *Grants) decide(
 			if err != nil {
 				return err
 			}
-			return try(func(s agent.State, secretID string, at time.Time) (agent.Command, error) {
+			by, err := g.approver(ctx, m, tool.Rules)
+			if err != nil {
+				return err
+			}
+			return try(func(s agent.State, secretID string, at time.Time) (c agent.Command, err error) {
 				if s.OrganizationID != m.Organization {
 					return nil, domain.NotFound("agent")
 				}
-				return command(tool, secretID, at), nil
+				o := occasion{at: at, by: by}
+				o.by.Local, err = local(tool.Rules, at)
+				return command(tool, secretID, o), err
 			})
 		},
 	})

@@ -48,20 +48,22 @@ func (g *Grants) Request(
 	return requestID, done, err
 }
 
-// Approve says yes to a request.
+// Approve says yes to a request. Where the tool needs the approvals of several people, the request
+// waits until the last of them. Refusals: already_decided, already_approved_by_you, own_agent,
+// outside_allowed_hours.
 func (g *Grants) Approve(ctx context.Context, m loop.Meta, requestID string, t Terms) (GrantResult, error) {
 	fields := partsOf(t.Credential)
-	return g.decideRequest(ctx, m, requestID, t, func(tool agent.Tool, secretID string, at time.Time) agent.Command {
+	return g.decideRequest(ctx, m, requestID, t, func(tool agent.Tool, secretID string, o occasion) agent.Command {
 		return agent.Approve{
-			At: at, Tool: tool, RequestID: requestID, SecretID: secretID, CredentialFields: fields,
-			ExpiresAt: t.ExpiresAt, Seen: m.Seen,
+			At: o.at, Tool: tool, RequestID: requestID, SecretID: secretID, CredentialFields: fields,
+			ExpiresAt: t.ExpiresAt, Seen: m.Seen, By: o.by,
 		}
 	})
 }
 
 // Deny says no to a request.
 func (g *Grants) Deny(ctx context.Context, m loop.Meta, requestID, reason string) (GrantResult, error) {
-	return g.decideRequest(ctx, m, requestID, Terms{}, func(tool agent.Tool, _ string, _ time.Time) agent.Command {
+	return g.decideRequest(ctx, m, requestID, Terms{}, func(tool agent.Tool, _ string, _ occasion) agent.Command {
 		return agent.Deny{Tool: tool, RequestID: requestID, Reason: reason, Seen: m.Seen}
 	})
 }

@@ -50,7 +50,7 @@ func (g *Grants) Seed(
 	if c.Tool, err = g.tool(ctx, m, toolID); err != nil {
 		return SeededGrant{}, err
 	}
-	if !c.Approved {
+	if !c.Approved || c.Tool.Rules != (domain.ApprovalRules{}) {
 		if err := g.open(ctx, m, c.RequestID, d.AgentID, toolID); err != nil {
 			return SeededGrant{}, err
 		}

@@ -70,6 +70,7 @@ func (r *rows) agent(ctx context.Context, id string, e codec.Verified, body agen
 		f.last = e.Signed.Time
 		r.used[usedKey{agentID: id, number: b.KeyNumber}] = e.Signed.Time
 		return nil
+	case agent.GrantApprovalGiven: // the request is pending as before
 	case agent.GrantRequested, agent.GrantWithdrawn, agent.GrantApproved, agent.GrantDenied, agent.GrantAssigned,
 		agent.GrantRevoked, agent.GrantExpired, agent.GrantCredentialReplaced:
 		return r.grant(ctx, id, e, body)
@@ -193,7 +194,7 @@ func (r *rows) grant(ctx context.Context, id string, e codec.Verified, body agen
 			},
 		)
 	case agent.Registered, agent.Updated, agent.KeyRotated, agent.Suspended, agent.Reactivated, agent.Retired,
-		agent.CredentialVended:
+		agent.CredentialVended, agent.GrantApprovalGiven:
 	}
 	return nil
 }

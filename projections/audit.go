@@ -124,6 +124,8 @@ func toolOf(body any) string {
 		return b.ToolID
 	case agent.GrantWithdrawn:
 		return b.ToolID
+	case agent.GrantApprovalGiven:
+		return b.ToolID
 	case agent.GrantApproved:
 		return b.ToolID
 	case agent.GrantDenied:

@@ -226,6 +226,12 @@ var tellings = []struct {
 		}, "tool github, agent bot, tool github",
 	},
 	{
+		"one of several people approves a request",
+		[]step{registered, added, asked},
+		step{"agent-bot", admin, agent.GrantApprovalGiven{ToolID: "github", RequestID: "r1", DecidedOn: "d"}},
+		nil, "tool github, agent bot, tool github",
+	},
+	{
 		"a request is denied", []step{registered, added, asked}, denied, []string{
 			"grants bot/github: decided_at=now decided_by_id=admin decided_by_type=human " +
 				"decided_position=here denial_reason=not now status=denied",

@@ -16,7 +16,7 @@ func (r *rows) keepAgent(ctx context.Context, id string, e codec.Verified, body 
 		return nil // the freeze has changed the row
 	}
 	switch body.(type) {
-	case agent.CredentialVended: // changes no access
+	case agent.CredentialVended, agent.GrantApprovalGiven: // they change no access
 		return nil
 	case agent.Registered, agent.KeyRotated, agent.Retired:
 		if err := r.tx.ClosePastAgentKeys(

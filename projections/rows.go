@@ -138,7 +138,7 @@ func (r *rows) tool(ctx context.Context, e codec.Verified, body catalog.Event) e
 			Description: b.Description, Url: b.URL, DocsUrl: b.DocsURL, AuthType: string(b.AuthType),
 			CredentialMode:    string(b.Mode),
 			CredentialVersion: version, CredentialAt: since, CredentialFields: readmodels.Parts(b.CredentialFields),
-			MaxGrantSeconds: b.MaxGrantSeconds, At: at,
+			MaxGrantSeconds: b.MaxGrantSeconds, Approval: readmodels.Rules(b.Approval), At: at,
 		})
 	case catalog.ToolUpdated:
 		if b.Name != nil {
@@ -154,7 +154,7 @@ func (r *rows) tool(ctx context.Context, e codec.Verified, body catalog.Event) e
 			Skeleton:    readmodels.Optional(inForm(b.Name, readmodels.Skeleton)),
 			Description: readmodels.Optional(b.Description), Url: readmodels.Optional(b.URL),
 			DocsUrl: readmodels.Optional(b.DocsURL), AuthType: readmodels.Optional(b.AuthType),
-			MaxGrantSeconds: readmodels.OptionalInt(b.MaxGrantSeconds), At: at,
+			MaxGrantSeconds: readmodels.OptionalInt(b.MaxGrantSeconds), Approval: readmodels.OptionalRules(b.Approval), At: at,
 		})
 	case catalog.ToolCredentialRotated:
 		return r.tx.RotateToolCredential(ctx, readmodels.RotateToolCredentialParams{

@@ -72,6 +72,7 @@ CREATE TABLE tools (
     instructions          TEXT   NOT NULL DEFAULT '',
     instructions_version  BIGINT NOT NULL DEFAULT 0,
     max_grant_seconds     BIGINT NOT NULL,
+    approval              TEXT   NOT NULL DEFAULT '', -- its rules in JSON; '' for none
     created_at            BIGINT NOT NULL,
     updated_at            BIGINT NOT NULL,
     removed_at            BIGINT NOT NULL DEFAULT 0, -- a removed tool is still shown by its id, and named
@@ -396,6 +397,7 @@ CREATE TABLE past_tools (
     instructions          TEXT   NOT NULL,
     instructions_version  BIGINT NOT NULL,
     max_grant_seconds     BIGINT NOT NULL,
+    approval              TEXT   NOT NULL,
     created_at            BIGINT NOT NULL,
     updated_at            BIGINT NOT NULL,
     removed_at            BIGINT NOT NULL,

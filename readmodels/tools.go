@@ -20,7 +20,8 @@ type Tool struct {
 	Instructions                        string
 	InstructionsVersion                 int
 	MaxGrantSeconds                     int64 // 0: no limit
-	Approved, Pending                   int   // grants
+	Approval                            domain.ApprovalRules
+	Approved, Pending                   int // grants
 	CreatedAt, UpdatedAt                time.Time
 	RemovedAt                           time.Time // zero: it was not removed
 	FrozenAt                            time.Time // zero: it isn't frozen
@@ -53,7 +54,7 @@ func (db *DB) Tool(ctx context.Context, organization, id string, now time.Time) 
 func toolColumns(now string) string {
 	return `SELECT t.id, t.position, t.name, t.description, t.url, t.docs_url, t.auth_type, t.credential_mode,
     t.credential_version, t.credential_expires_at, t.credential_fields, t.instructions, t.instructions_version,
-    t.max_grant_seconds, t.created_at, t.updated_at, t.removed_at, t.frozen_at, t.revision,
+    t.max_grant_seconds, t.approval, t.created_at, t.updated_at, t.removed_at, t.frozen_at, t.revision,
     (SELECT count(*) FROM grants AS g WHERE g.tool_id = t.id AND t.removed_at = 0 AND g.status = 'approved'
         AND (g.expires_at = 0 OR g.expires_at > ` + now + `)) AS approved,
     (SELECT count(*) FROM grants AS g WHERE g.tool_id = t.id AND t.removed_at = 0 AND g.status = 'pending') AS pending
@@ -67,13 +68,14 @@ func (db *DB) tools(ctx context.Context, organization string, q *text, p Page) (
 	tools, err := collect(ctx, db, q, "tools", func(rows *sql.Rows) (Tool, error) {
 		var t Tool
 		var position, expires, created, updated, removed, frozen int64
-		var fields string
+		var fields, approval string
 		err := rows.Scan(
 			&t.ID, &position, &t.Name, &t.Description, &t.URL, &t.DocsURL, &t.AuthType, &t.CredentialMode,
-			&t.CredentialVersion, &expires, &fields, &t.Instructions, &t.InstructionsVersion, &t.MaxGrantSeconds, &created,
-			&updated, &removed, &frozen, &t.Revision, &t.Approved, &t.Pending,
+			&t.CredentialVersion, &expires, &fields, &t.Instructions, &t.InstructionsVersion, &t.MaxGrantSeconds, &approval,
+			&created, &updated, &removed, &frozen, &t.Revision, &t.Approved, &t.Pending,
 		)
 		t.Position, t.CredentialExpiresAt, t.CredentialFields = unsigned(position), toTime(expires), toParts(fields)
+		t.Approval = toRules(approval)
 		t.CreatedAt, t.UpdatedAt, t.RemovedAt = toTime(created), toTime(updated), toTime(removed)
 		t.FrozenAt = toTime(frozen)
 		return t, err

@@ -87,6 +87,28 @@ func toParts(stored string) (p domain.Parts) {
 	return p
 }
 
+// Rules is how a tool's rules of approval are stored: in JSON, "" for none.
+func Rules(r domain.ApprovalRules) string {
+	if r == (domain.ApprovalRules{}) {
+		return ""
+	}
+	raw, _ := json.Marshal(r) // of strings and numbers
+	return string(raw)
+}
+
+// OptionalRules is a parameter that changes nothing when r is nil.
+func OptionalRules(r *domain.ApprovalRules) sql.NullString {
+	if r == nil {
+		return sql.NullString{}
+	}
+	return sql.NullString{String: Rules(*r), Valid: true}
+}
+
+func toRules(stored string) (r domain.ApprovalRules) {
+	_ = json.Unmarshal([]byte(stored), &r) // that Rules wrote
+	return r
+}
+
 // Optional is a parameter that changes nothing when v is nil.
 func Optional[T ~string](v *T) sql.NullString {
 	if v == nil {

@@ -1058,10 +1058,10 @@ func (q *Queries) InsertSuggestion(ctx context.Context, arg InsertSuggestionPara
 
 const insertTool = `-- name: InsertTool :exec
 INSERT INTO tools (id, organization_id, position, name, name_folded, skeleton, description, url, docs_url, auth_type, credential_mode,
-                   credential_version, credential_at, credential_fields, max_grant_seconds, created_at, updated_at)
+                   credential_version, credential_at, credential_fields, max_grant_seconds, approval, created_at, updated_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7,
         $8, $9, $10, $11, $12, $13,
-        $14, $15, $16, $16)
+        $14, $15, $16, $17, $17)
 `
 
 type InsertToolParams struct {
@@ -1080,6 +1080,7 @@ type InsertToolParams struct {
 	CredentialAt      int64
 	CredentialFields  string
 	MaxGrantSeconds   int64
+	Approval          string
 	At                int64
 }
 
@@ -1100,6 +1101,7 @@ func (q *Queries) InsertTool(ctx context.Context, arg InsertToolParams) error {
 		arg.CredentialAt,
 		arg.CredentialFields,
 		arg.MaxGrantSeconds,
+		arg.Approval,
 		arg.At,
 	)
 	return err
@@ -1349,11 +1351,11 @@ func (q *Queries) KeepPastSuggestion(ctx context.Context, arg KeepPastSuggestion
 const keepPastTool = `-- name: KeepPastTool :exec
 INSERT INTO past_tools (since, until, id, organization_id, position, name, name_folded, skeleton, description, url,
     docs_url, auth_type, credential_mode, credential_version, credential_expires_at, credential_at,
-    credential_fields, instructions, instructions_version, max_grant_seconds, created_at, updated_at, removed_at,
+    credential_fields, instructions, instructions_version, max_grant_seconds, approval, created_at, updated_at, removed_at,
     removed_by_type, removed_by_id, revision, frozen_at, frozen_position, frozen_by_type, frozen_by_id, freezes)
 SELECT $1, 9223372036854775807, o.id, o.organization_id, o.position, o.name, o.name_folded, o.skeleton,
     o.description, o.url, o.docs_url, o.auth_type, o.credential_mode, o.credential_version, o.credential_expires_at,
-    o.credential_at, o.credential_fields, o.instructions, o.instructions_version, o.max_grant_seconds, o.created_at,
+    o.credential_at, o.credential_fields, o.instructions, o.instructions_version, o.max_grant_seconds, o.approval, o.created_at,
     o.updated_at, o.removed_at, o.removed_by_type, o.removed_by_id, o.revision, o.frozen_at, o.frozen_position,
     o.frozen_by_type, o.frozen_by_id, o.freezes
 FROM tools AS o WHERE o.id = $2
@@ -1759,9 +1761,10 @@ UPDATE tools SET
     docs_url = coalesce($6, docs_url),
     auth_type = coalesce($7, auth_type),
     max_grant_seconds = coalesce($8, max_grant_seconds),
-    updated_at = $9,
+    approval = coalesce($9, approval),
+    updated_at = $10,
     revision = revision + 1
-WHERE id = $10
+WHERE id = $11
 `
 
 type UpdateToolParams struct {
@@ -1773,6 +1776,7 @@ type UpdateToolParams struct {
 	DocsUrl         sql.NullString
 	AuthType        sql.NullString
 	MaxGrantSeconds sql.NullInt64
+	Approval        sql.NullString
 	At              int64
 	ID              string
 }
@@ -1787,6 +1791,7 @@ func (q *Queries) UpdateTool(ctx context.Context, arg UpdateToolParams) error {
 		arg.DocsUrl,
 		arg.AuthType,
 		arg.MaxGrantSeconds,
+		arg.Approval,
 		arg.At,
 		arg.ID,
 	)

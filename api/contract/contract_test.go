@@ -91,8 +91,8 @@ func TestAMistakeIsNamedByItsPathFromTheRoot(t *testing.T) {
 			file(tool, `{"name": "Linear", "x": 1, "auth_type": "other"}`),
 			[]domain.Field{
 				{Field: "tools[1].credential_mode", Message: required + "; it must be one of shared, per_agent"},
-				{Field: "tools[1].x", Message: Unknown + "; the fields here are auth_type, credential_mode, description, " +
-					"docs_url, id, " +
+				{Field: "tools[1].x", Message: Unknown + "; the fields here are approval, auth_type, credential_mode, " +
+					"description, docs_url, id, " +
 					"instructions, max_grant_seconds, name, url"},
 			},
 		},

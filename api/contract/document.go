@@ -156,6 +156,8 @@ func clears(body *jsonschema.Schema) map[string]any {
 		case !nullable(member):
 		case typeOf(member) == "string":
 			out[name] = ""
+		case typeOf(member) == "object":
+			out[name] = map[string]any{}
 		default:
 			out[name] = 0
 		}

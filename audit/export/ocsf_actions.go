@@ -84,6 +84,7 @@ var ocsfActions = map[string]ocsfAction{
 
 	"grant.requested":           {entityManagement, 1, informational, success, ""},
 	"grant.withdrawn":           {entityManagement, 4, informational, success, ""},
+	"grant.approval_given":      {entityManagement, 3, informational, success, ""},
 	"grant.approved":            {accountChange, 7, informational, success, ""},
 	"grant.denied":              {entityManagement, 3, informational, success, ""},
 	"grant.assigned":            {accountChange, 7, informational, success, ""},

@@ -161,8 +161,9 @@ func (h *History) At(now time.Time) State {
 		out.Tools = append(out.Tools, Tool{
 			ID: id, Name: t.Name, Description: t.Description, URL: t.URL, DocsURL: t.DocsURL, AuthType: string(t.AuthType),
 			CredentialMode: string(t.Mode), CredentialVersion: t.CredentialVersion, Instructions: t.Instructions,
-			InstructionsVersion: t.InstructionsVersion, MaxGrantSeconds: t.MaxGrantSeconds, CreatedAt: t.CreatedAt,
-			Revision: t.Revision, FrozenAt: t.FrozenAt,
+			InstructionsVersion: t.InstructionsVersion, MaxGrantSeconds: t.MaxGrantSeconds, Approval: t.Approval,
+			CreatedAt: t.CreatedAt,
+			Revision:  t.Revision, FrozenAt: t.FrozenAt,
 		})
 	}
 	for _, r := range h.requests {
@@ -220,20 +221,21 @@ type (
 	}
 	// Tool is one that was not removed.
 	Tool struct {
-		ID                  string     `json:"id"`
-		Name                string     `json:"name"`
-		Description         string     `json:"description"`
-		URL                 string     `json:"url,omitempty"`
-		DocsURL             string     `json:"docs_url,omitempty"`
-		AuthType            string     `json:"auth_type"`
-		CredentialMode      string     `json:"credential_mode"`
-		CredentialVersion   int        `json:"credential_version"`
-		Instructions        string     `json:"instructions"`
-		InstructionsVersion int        `json:"instructions_version"`
-		MaxGrantSeconds     int64      `json:"max_grant_seconds,omitempty"`
-		CreatedAt           time.Time  `json:"created_at"`
-		Revision            int        `json:"revision"`
-		FrozenAt            *time.Time `json:"frozen_at,omitempty"`
+		ID                  string               `json:"id"`
+		Name                string               `json:"name"`
+		Description         string               `json:"description"`
+		URL                 string               `json:"url,omitempty"`
+		DocsURL             string               `json:"docs_url,omitempty"`
+		AuthType            string               `json:"auth_type"`
+		CredentialMode      string               `json:"credential_mode"`
+		CredentialVersion   int                  `json:"credential_version"`
+		Instructions        string               `json:"instructions"`
+		InstructionsVersion int                  `json:"instructions_version"`
+		MaxGrantSeconds     int64                `json:"max_grant_seconds,omitempty"`
+		Approval            domain.ApprovalRules `json:"approval,omitzero"`
+		CreatedAt           time.Time            `json:"created_at"`
+		Revision            int                  `json:"revision"`
+		FrozenAt            *time.Time           `json:"frozen_at,omitempty"`
 	}
 	// Grant is an agent's access to a tool, also one that ended.
 	Grant struct {

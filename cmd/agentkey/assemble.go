@@ -145,6 +145,7 @@ func assemble(
 			Directory: &commands.Directory{Log: inst.Log, MACKey: inst.MACKey, Clock: time.Now},
 		},
 	}
+	grants.People = callers.People
 	administered := &commands.Organizations{Loop: organizations, Privacy: privacy, First: inst.Begun.OrganizationID}
 	version, _ := build()
 	server := &api.Server{

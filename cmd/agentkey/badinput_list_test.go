@@ -15,6 +15,7 @@ var contractCodes = []string{
 	"malformed_json", "validation_failed", "credentials_missing", "credentials_malformed", "credentials_unknown",
 	"credentials_expired", "agent_suspended", "role_insufficient", "wrong_caller", "origin_not_allowed",
 	"access_not_approved", "not_found", "method_not_allowed", "already_pending", "already_approved", "already_decided",
+	"already_approved_by_you", "approvals_required", "own_agent", "outside_allowed_hours",
 	"tool_frozen", "not_covered_yet",
 	"agent_not_active", "tool_exists", "suggestion_cooling_down", "suggestion_dismissed", "too_many_waiting",
 	"overlap_running", "last_owner", "credential_shape_differs",

@@ -19,7 +19,7 @@ func TestARefusalSaysWhatEachFieldMustBe(t *testing.T) {
 	tool := admin.mustTool("GitHub", "ghp_secret")
 	agentID, key := admin.mustAgent("Onboarding")
 	const sent = "ghp_16C7e42F292c6912E7710c838347Ae178B4a"
-	const toolFields = "auth_type, credential, credential_mode, description, docs_url, instructions, " +
+	const toolFields = "approval, auth_type, credential, credential_mode, description, docs_url, instructions, " +
 		"max_grant_seconds, name, url"
 	type field = object
 	for _, tt := range []struct {

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"slices"
 	"syscall"
+	_ "time/tzdata" // allowed hours of tools name time zones, and a small image has no database of them
 
 	"github.com/alecthomas/kong"
 )

@@ -25,6 +25,7 @@ type Tool struct {
 	MaxGrant            time.Duration // 0: no limit
 	Frozen              bool          // nobody may be given access
 	Freezes             int           // how often it was frozen; what is of a lower count has ended
+	Rules               domain.ApprovalRules
 }
 
 // The commands of an agent.
@@ -66,7 +67,8 @@ type (
 	// Withdraw takes a pending request back.
 	Withdraw struct{ ToolID string }
 	// Approve says yes to one request, if it is what was Seen. SecretID names the agent's own
-	// credential where the tool's mode asks for one.
+	// credential where the tool's mode asks for one. Where the tool needs several approvals, the terms
+	// are those of the last one.
 	Approve struct {
 		At               time.Time
 		Tool             Tool
@@ -75,6 +77,7 @@ type (
 		CredentialFields domain.Parts // of that credential
 		ExpiresAt        *time.Time
 		Seen             domain.Seen
+		By               Approver
 	}
 	// Deny says no to one request.
 	Deny struct {
@@ -90,6 +93,7 @@ type (
 		SecretID         string
 		CredentialFields domain.Parts
 		ExpiresAt        *time.Time
+		By               Approver
 	}
 	// Seed carries out what an answered suggestion decided for the agent: access, or a request where
 	// Approved is false. It gives only what the agent never had, asked for or lost: whatever happened

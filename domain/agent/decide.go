@@ -281,16 +281,31 @@ func approve(s State, c Approve) ([]Event, error) {
 	if err != nil {
 		return nil, err
 	}
+	last, err := another(s, c)
+	if err != nil {
+		return nil, err
+	}
+	if err := allowed(s, c.Tool, c.By); err != nil {
+		return nil, err
+	}
+	if !last {
+		if err := givable(s, c.Tool); err != nil {
+			return nil, err
+		}
+		return one(GrantApprovalGiven{ToolID: c.Tool.ID, RequestID: c.RequestID, DecidedOn: digest}), nil
+	}
 	expires, err := terms(s, c.Tool, c.SecretID, c.At, c.ExpiresAt)
 	if err != nil {
 		return nil, err
 	}
-	return one(
-		GrantApproved{
-			ToolID: c.Tool.ID, RequestID: c.RequestID, SecretID: c.SecretID, CredentialFields: c.CredentialFields,
-			ExpiresAt: expires, DecidedOn: digest, ToolFreezes: c.Tool.Freezes,
-		},
-	), nil
+	approved := GrantApproved{
+		ToolID: c.Tool.ID, RequestID: c.RequestID, SecretID: c.SecretID, CredentialFields: c.CredentialFields,
+		ExpiresAt: expires, DecidedOn: digest, ToolFreezes: c.Tool.Freezes,
+	}
+	if needed := c.Tool.Rules.Approvals(); needed > 1 {
+		approved.RequiredApprovals = needed
+	}
+	return one(approved), nil
 }
 
 func assign(s State, c Assign) ([]Event, error) {
@@ -301,6 +316,12 @@ func assign(s State, c Assign) ([]Event, error) {
 			Hint: "To change its terms, end it with {revokeGrant} and assign it again.",
 			Next: []domain.Next{{Op: "revokeGrant", IDs: []string{"", c.Tool.ID}}},
 		}
+	}
+	if err := assignable(c.Tool); err != nil {
+		return nil, err
+	}
+	if err := allowed(s, c.Tool, c.By); err != nil {
+		return nil, err
 	}
 	expires, err := terms(s, c.Tool, c.SecretID, c.At, c.ExpiresAt)
 	if err != nil {

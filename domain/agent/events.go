@@ -70,8 +70,14 @@ type (
 		ToolID    string `json:"tool_id"`
 		RequestID string `json:"request_id"`
 	}
-	// GrantApproved is a human's yes to a request. DecidedOn, here and below, is the digest of what it
-	// said.
+	// GrantApprovalGiven is one person's yes to a request that needs more of them. DecidedOn, here and
+	// below, is the digest of what it said.
+	GrantApprovalGiven struct {
+		ToolID    string `json:"tool_id"`
+		RequestID string `json:"request_id"`
+		DecidedOn string `json:"decided_on"`
+	}
+	// GrantApproved is the yes to a request: the only one, or the last of RequiredApprovals.
 	GrantApproved struct {
 		ToolID    string `json:"tool_id"`
 		RequestID string `json:"request_id"`
@@ -81,6 +87,8 @@ type (
 		ExpiresAt        *time.Time   `json:"expires_at,omitempty"`
 		DecidedOn        string       `json:"decided_on,omitempty"`
 		ToolFreezes      int          `json:"tool_freezes,omitempty"`
+		// how many people have approved it, where the tool needed more than one
+		RequiredApprovals int `json:"required_approvals,omitempty"`
 	}
 	// GrantDenied is a human's no to a request.
 	GrantDenied struct {
@@ -153,6 +161,7 @@ func (Reactivated) agentEvent()             {}
 func (Retired) agentEvent()                 {}
 func (GrantRequested) agentEvent()          {}
 func (GrantWithdrawn) agentEvent()          {}
+func (GrantApprovalGiven) agentEvent()      {}
 func (GrantApproved) agentEvent()           {}
 func (GrantDenied) agentEvent()             {}
 func (GrantAssigned) agentEvent()           {}

@@ -1,6 +1,10 @@
 package agent
 
-import "time"
+import (
+	"time"
+
+	"agentkey/domain"
+)
 
 // WhyNot says why a suggestion's answer can give an agent nothing of a tool, or "" if it can.
 func WhyNot(s State, tool Tool, at time.Time) string {
@@ -58,7 +62,7 @@ func seed(s State, c Seed) ([]Event, error) {
 	if WhyNot(s, c.Tool, c.At) != "" || s.Suspensions != c.Suspensions || !c.Tool.Exists || c.frozenSince() {
 		return nil, nil
 	}
-	if !c.Approved || c.Tool.PerAgent {
+	if !c.Approved || c.Tool.PerAgent || c.Tool.Rules != (domain.ApprovalRules{}) {
 		return one(
 			GrantRequested{
 				ToolID: c.Tool.ID, RequestID: c.RequestID, Reason: c.Reason, SuggestionID: c.SuggestionID,

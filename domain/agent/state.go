@@ -50,6 +50,8 @@ type Grant struct {
 	SuggestionID        string        `json:"suggestion_id,omitempty"`
 	Reason              string        `json:"reason,omitempty"`
 	RequestedAt         time.Time     `json:"requested_at,omitzero"`
+	Approvals           []Approval    `json:"approvals,omitempty"` // before the last one
+	RequiredApprovals   int           `json:"required_approvals,omitempty"`
 	DecidedAt           time.Time     `json:"decided_at,omitzero"`
 	DecidedBy           *domain.Actor `json:"decided_by,omitempty"`
 	ApprovedAt          time.Time     `json:"approved_at,omitzero"`
@@ -228,10 +230,17 @@ func Evolve(s State, f domain.Fact[Event]) State {
 		})
 	case GrantWithdrawn:
 		return s.with(e.ToolID, func(g *Grant) { decided(g, Withdrawn) })
+	case GrantApprovalGiven:
+		return s.with(e.ToolID, func(g *Grant) {
+			g.Approvals = append(
+				slices.Clip(g.Approvals), Approval{By: f.By, At: f.At, DecidedOn: e.DecidedOn}, // older states keep theirs
+			)
+		})
 	case GrantApproved:
 		return s.with(e.ToolID, func(g *Grant) {
 			decided(g, Approved)
-			g.ExpiresAt, g.ToolFreezes = e.ExpiresAt, e.ToolFreezes
+			g.ExpiresAt, g.ToolFreezes, g.RequiredApprovals = e.ExpiresAt, e.ToolFreezes, e.RequiredApprovals
+			g.Approvals = approvalsOf(g.Approvals, e.DecidedOn)
 			g.own(e.SecretID, e.CredentialFields)
 		})
 	case GrantDenied:

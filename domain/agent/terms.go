@@ -9,18 +9,8 @@ import (
 
 // terms checks what approving and assigning share and returns when the grant ends.
 func terms(s State, tool Tool, secretID string, at time.Time, expires *time.Time) (*time.Time, error) {
-	if s.Status != StatusActive {
-		return nil, &domain.Error{
-			Kind: domain.KindConflict, Code: "agent_not_active",
-			Detail: "The agent is suspended; it can't be given access.",
-			Hint:   "Reactivate it first with {reactivateAgent}.", Next: []domain.Next{{Op: "reactivateAgent"}},
-		}
-	}
-	if !tool.Exists {
-		return nil, domain.NotFound("tool")
-	}
-	if tool.Frozen {
-		return nil, Frozen(tool.ID)
+	if err := givable(s, tool); err != nil {
+		return nil, err
 	}
 	if err := ownCredential(tool, secretID); err != nil {
 		return nil, err
@@ -41,6 +31,24 @@ func terms(s State, tool Tool, secretID string, at time.Time, expires *time.Time
 		}
 	}
 	return expires, nil
+}
+
+// givable refuses access that nobody can be given now.
+func givable(s State, tool Tool) error {
+	if s.Status != StatusActive {
+		return &domain.Error{
+			Kind: domain.KindConflict, Code: "agent_not_active",
+			Detail: "The agent is suspended; it can't be given access.",
+			Hint:   "Reactivate it first with {reactivateAgent}.", Next: []domain.Next{{Op: "reactivateAgent"}},
+		}
+	}
+	if !tool.Exists {
+		return domain.NotFound("tool")
+	}
+	if tool.Frozen {
+		return Frozen(tool.ID)
+	}
+	return nil
 }
 
 // ownCredential checks the tool's mode and what was sent: exactly the tools with a credential for

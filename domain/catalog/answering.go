@@ -53,7 +53,7 @@ func accept(s State, c AcceptSuggestion) ([]Event, error) {
 		}
 	}
 	a := s.answering(c.Tool.Standings)
-	a.grant, a.mode = c.GrantBackers, c.Tool.Mode
+	a.grant, a.mode, a.rules = c.GrantBackers, c.Tool.Mode, c.Tool.Approval
 	var accepted []Event
 	for i, id := range named { // before the others, so that a backer of several gets what the human said
 		a.unseen = i > 0 && !slices.Contains(related, id)
@@ -113,6 +113,7 @@ type answering struct {
 	state     State
 	grant     bool // access at once, where the mode allows it
 	mode      Mode
+	rules     domain.ApprovalRules
 	unseen    bool // the human was not shown these backers
 	standings map[string]Standing
 	decided   map[got]bool
@@ -151,6 +152,8 @@ func (a *answering) decide(id, toolID string) []Decision {
 			d.Why = "it was not shown with the suggestion that was accepted"
 		case a.grant && a.mode == PerAgent:
 			d.Why = "each agent needs a credential of its own for this tool"
+		case a.grant && a.rules != (domain.ApprovalRules{}):
+			d.Why = "the tool has rules of approval, so each request is decided by itself"
 		case a.grant:
 			d.Outcome = Granted
 		}

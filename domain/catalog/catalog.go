@@ -45,6 +45,8 @@ type (
 		SecretID         string       `json:"secret_id,omitempty"`
 		CredentialFields domain.Parts `json:"credential_fields,omitempty"`
 		MaxGrantSeconds  int64        `json:"max_grant_seconds,omitempty"`
+
+		Approval domain.ApprovalRules `json:"approval,omitzero"`
 	}
 	// ToolUpdated holds the fields that changed.
 	ToolUpdated struct {
@@ -57,6 +59,8 @@ type (
 		DocsURL         *string   `json:"docs_url,omitempty"`
 		AuthType        *AuthType `json:"auth_type,omitempty"`
 		MaxGrantSeconds *int64    `json:"max_grant_seconds,omitempty"`
+
+		Approval *domain.ApprovalRules `json:"approval,omitempty"`
 	}
 	// ToolCredentialRotated names the secret that is vended from now on.
 	ToolCredentialRotated struct {
@@ -126,6 +130,8 @@ type Tool struct {
 	Revision            int          `json:"revision"` // of the resource: one more with each edit
 	FrozenAt            *time.Time   `json:"frozen_at,omitempty"`
 	Freezes             int          `json:"freezes,omitempty"` // how often it was frozen
+
+	Approval domain.ApprovalRules `json:"approval,omitzero"`
 }
 
 // State is every tool that is offered now, and every suggestion there was. The zero State is an
@@ -192,7 +198,7 @@ func (s *folding) evolve(f domain.Fact[Event]) {
 			*t = Tool{
 				Name: e.Name, FoldedName: e.FoldedName, Description: e.Description, URL: e.URL, Site: e.Site,
 				DocsURL: e.DocsURL, AuthType: e.AuthType, Mode: e.Mode, MaxGrantSeconds: e.MaxGrantSeconds,
-				CreatedAt: f.At,
+				Approval: e.Approval, CreatedAt: f.At,
 			}
 			if e.SecretID != "" {
 				t.SecretID, t.CredentialVersion, t.CredentialFields = e.SecretID, 1, e.CredentialFields
@@ -208,6 +214,7 @@ func (s *folding) evolve(f domain.Fact[Event]) {
 			set(&t.DocsURL, e.DocsURL)
 			set(&t.AuthType, e.AuthType)
 			set(&t.MaxGrantSeconds, e.MaxGrantSeconds)
+			set(&t.Approval, e.Approval)
 		})
 	case ToolCredentialRotated:
 		s.tool(e.ToolID, f.At, func(t *Tool) {

@@ -23,6 +23,7 @@ type (
 		CredentialFields                                          domain.Parts
 		Instructions                                              string
 		MaxGrantSeconds                                           int64
+		Approval                                                  domain.ApprovalRules
 		// of the backers of suggestions that it answers
 		Standings map[string]Standing
 	}
@@ -34,6 +35,7 @@ type (
 		AuthType                                          *AuthType
 		Instructions                                      *string
 		MaxGrantSeconds                                   *int64
+		Approval                                          *domain.ApprovalRules
 		IfRevision                                        domain.Revisions
 		// the note that the new usage guide takes up, or ""
 		NoteID    string
@@ -215,7 +217,7 @@ func (c AddTool) events() []Event {
 	events := []Event{ToolAdded{
 		ToolID: c.ToolID, Name: c.Name, FoldedName: c.FoldedName, Description: c.Description, URL: c.URL, Site: c.Site,
 		DocsURL: c.DocsURL, AuthType: c.AuthType, Mode: c.Mode, SecretID: c.SecretID,
-		MaxGrantSeconds: c.MaxGrantSeconds, CredentialFields: c.CredentialFields,
+		MaxGrantSeconds: c.MaxGrantSeconds, CredentialFields: c.CredentialFields, Approval: c.Approval,
 	}}
 	if c.Instructions != "" {
 		events = append(events, ToolInstructionsRevised{ToolID: c.ToolID, Version: 1, Instructions: c.Instructions})
@@ -288,6 +290,7 @@ func (c UpdateTool) events(t Tool) []Event {
 		DocsURL:         differs(c.DocsURL, t.DocsURL),
 		AuthType:        differs(c.AuthType, t.AuthType),
 		MaxGrantSeconds: differs(c.MaxGrantSeconds, t.MaxGrantSeconds),
+		Approval:        differs(c.Approval, t.Approval),
 	}
 	var events []Event
 	if changed != (ToolUpdated{ToolID: c.ToolID}) {

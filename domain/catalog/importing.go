@@ -23,6 +23,7 @@ type FileTool struct {
 	Mode            Mode
 	Instructions    string
 	MaxGrantSeconds int64
+	Approval        domain.ApprovalRules
 }
 
 // ImportCatalog makes the catalog what a file says, all or nothing. Tools that the file does not
@@ -172,7 +173,7 @@ func (p *Plan) plan(id string, t Tool, known bool, want FileTool) {
 		add := AddTool{
 			ToolID: id, Name: want.Name, FoldedName: want.FoldedName, Description: want.Description, URL: want.URL,
 			Site: want.Site, DocsURL: want.DocsURL, AuthType: want.AuthType, Mode: want.Mode,
-			Instructions: want.Instructions, MaxGrantSeconds: want.MaxGrantSeconds,
+			Instructions: want.Instructions, MaxGrantSeconds: want.MaxGrantSeconds, Approval: want.Approval,
 		}
 		p.events = append(p.events, add.events()...)
 		p.Changes = append(
@@ -183,7 +184,7 @@ func (p *Plan) plan(id string, t Tool, known bool, want FileTool) {
 	events := UpdateTool{
 		ToolID: id, Name: &want.Name, FoldedName: &want.FoldedName, Description: &want.Description, URL: &want.URL,
 		Site: &want.Site, DocsURL: &want.DocsURL, AuthType: &want.AuthType, Instructions: &want.Instructions,
-		MaxGrantSeconds: &want.MaxGrantSeconds,
+		MaxGrantSeconds: &want.MaxGrantSeconds, Approval: &want.Approval,
 	}.events(t)
 	if len(events) == 0 {
 		p.Unchanged++
@@ -199,6 +200,7 @@ func (p *Plan) plan(id string, t Tool, known bool, want FileTool) {
 		{"auth_type", string(t.AuthType), string(want.AuthType)},
 		{"instructions", t.Instructions, want.Instructions},
 		{"max_grant_seconds", seconds(t.MaxGrantSeconds), seconds(want.MaxGrantSeconds)},
+		{"approval", t.Approval.String(), want.Approval.String()},
 	} {
 		if f.From != f.To {
 			change.Fields = append(change.Fields, f)

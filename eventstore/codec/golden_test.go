@@ -175,10 +175,11 @@ var samples = map[string]any{
 		ToolID: "tool-1", RequestID: "request-1", Reason: "to deploy", SuggestionID: "suggestion-1",
 		ToolFreezes: 2,
 	},
-	"grant.withdrawn.v1": agent.GrantWithdrawn{ToolID: "tool-1", RequestID: "request-1"},
+	"grant.withdrawn.v1":      agent.GrantWithdrawn{ToolID: "tool-1", RequestID: "request-1"},
+	"grant.approval_given.v1": agent.GrantApprovalGiven{ToolID: "tool-1", RequestID: "request-1", DecidedOn: "d1"},
 	"grant.approved.v1": agent.GrantApproved{
 		ToolID: "tool-1", RequestID: "request-1", SecretID: "secret-1", ExpiresAt: &at, DecidedOn: "d1",
-		CredentialFields: domain.Parts{"key", "user"}, ToolFreezes: 2,
+		CredentialFields: domain.Parts{"key", "user"}, ToolFreezes: 2, RequiredApprovals: 2,
 	},
 	"grant.denied.v1": agent.GrantDenied{
 		ToolID: "tool-1", RequestID: "request-1", Reason: "no", DecidedOn: "d1",
@@ -211,12 +212,16 @@ var samples = map[string]any{
 		URL: "https://api.example.com/a?b=c&d=e", Site: "example.com",
 		DocsURL: "https://docs.example.com", AuthType: "api_key", Mode: catalog.Shared, SecretID: "secret-1",
 		MaxGrantSeconds: 86_400, CredentialFields: domain.Parts{"key", "user"},
+		Approval: domain.ApprovalRules{
+			SeparationOfDuties: true, RequiredApprovals: 2,
+			AllowedHours: domain.AllowedHours{TimeZone: "Europe/Berlin", Days: "mon,fri", From: "09:00", To: "18:00"},
+		},
 	},
 	"tool.updated.v1": catalog.ToolUpdated{
 		ToolID: "tool-1", Name: new("name"), FoldedName: new("name"), Description: new("d"),
 		URL: new("https://example.com"), Site: new("example.com"),
 		DocsURL: new("https://docs.example.com"), AuthType: new(catalog.AuthType("other")),
-		MaxGrantSeconds: new(int64(60)),
+		MaxGrantSeconds: new(int64(60)), Approval: &domain.ApprovalRules{RequiredApprovals: 3},
 	},
 	"suggestion.made.v1": catalog.SuggestionMade{
 		SuggestionID: "suggestion-1", Name: "C++", FoldedName: "c++", URL: "https://cpp.example.com",

@@ -105,6 +105,7 @@ var table = []row{
 	of[agent.Retired]("agent.retired.v1"),
 	of[agent.GrantRequested]("grant.requested.v1"),
 	of[agent.GrantWithdrawn]("grant.withdrawn.v1"),
+	of[agent.GrantApprovalGiven]("grant.approval_given.v1"),
 	of[agent.GrantApproved]("grant.approved.v1"),
 	of[agent.GrantDenied]("grant.denied.v1"),
 	of[agent.GrantAssigned]("grant.assigned.v1"),

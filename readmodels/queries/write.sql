@@ -55,10 +55,10 @@ DELETE FROM agent_keys WHERE agent_id = sqlc.arg(agent_id) AND number <= sqlc.ar
 
 -- name: InsertTool :exec
 INSERT INTO tools (id, organization_id, position, name, name_folded, skeleton, description, url, docs_url, auth_type, credential_mode,
-                   credential_version, credential_at, credential_fields, max_grant_seconds, created_at, updated_at)
+                   credential_version, credential_at, credential_fields, max_grant_seconds, approval, created_at, updated_at)
 VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(name), sqlc.arg(name_folded), sqlc.arg(skeleton), sqlc.arg(description),
         sqlc.arg(url), sqlc.arg(docs_url), sqlc.arg(auth_type), sqlc.arg(credential_mode), sqlc.arg(credential_version), sqlc.arg(credential_at),
-        sqlc.arg(credential_fields), sqlc.arg(max_grant_seconds), sqlc.arg(at), sqlc.arg(at));
+        sqlc.arg(credential_fields), sqlc.arg(max_grant_seconds), sqlc.arg(approval), sqlc.arg(at), sqlc.arg(at));
 
 -- name: KeepFormerToolName :exec
 INSERT INTO former_names (id, until, organization_id, name)
@@ -74,6 +74,7 @@ UPDATE tools SET
     docs_url = coalesce(sqlc.narg(docs_url), docs_url),
     auth_type = coalesce(sqlc.narg(auth_type), auth_type),
     max_grant_seconds = coalesce(sqlc.narg(max_grant_seconds), max_grant_seconds),
+    approval = coalesce(sqlc.narg(approval), approval),
     updated_at = sqlc.arg(at),
     revision = revision + 1
 WHERE id = sqlc.arg(id);
@@ -374,11 +375,11 @@ UPDATE past_tools SET until = sqlc.arg(since) WHERE id = sqlc.arg(id) AND until 
 -- name: KeepPastTool :exec
 INSERT INTO past_tools (since, until, id, organization_id, position, name, name_folded, skeleton, description, url,
     docs_url, auth_type, credential_mode, credential_version, credential_expires_at, credential_at,
-    credential_fields, instructions, instructions_version, max_grant_seconds, created_at, updated_at, removed_at,
+    credential_fields, instructions, instructions_version, max_grant_seconds, approval, created_at, updated_at, removed_at,
     removed_by_type, removed_by_id, revision, frozen_at, frozen_position, frozen_by_type, frozen_by_id, freezes)
 SELECT sqlc.arg(since), 9223372036854775807, o.id, o.organization_id, o.position, o.name, o.name_folded, o.skeleton,
     o.description, o.url, o.docs_url, o.auth_type, o.credential_mode, o.credential_version, o.credential_expires_at,
-    o.credential_at, o.credential_fields, o.instructions, o.instructions_version, o.max_grant_seconds, o.created_at,
+    o.credential_at, o.credential_fields, o.instructions, o.instructions_version, o.max_grant_seconds, o.approval, o.created_at,
     o.updated_at, o.removed_at, o.removed_by_type, o.removed_by_id, o.revision, o.frozen_at, o.frozen_position,
     o.frozen_by_type, o.frozen_by_id, o.freezes
 FROM tools AS o WHERE o.id = sqlc.arg(id);
