@@ -28,7 +28,7 @@ func (s *Server) UpdateOrganization(
 	call := callOf(ctx)
 	var change commands.OrganizationChange
 	if b := r.Body; b != nil {
-		change.Name, change.ExternalID = b.Name, b.ExternalID
+		change.Name, change.ExternalID, change.Issuer = b.Name, b.ExternalID, b.ExternalIssuer
 	}
 	done, err := s.People.UpdateOrganization(call.ctx, call.meta(), change, call.Caller.Giver())
 	if err != nil {
@@ -38,8 +38,46 @@ func (s *Server) UpdateOrganization(
 	return UpdateOrganization200JSONResponse(organizationView(call.Caller.Organization, done.State)), nil
 }
 
+// ListOrganizations answers GET /api/admin/organizations.
+func (s *Server) ListOrganizations(
+	ctx context.Context, _ ListOrganizationsRequestObject,
+) (ListOrganizationsResponseObject, error) {
+	call := callOf(ctx)
+	ids, states, err := s.People.Memberships(call.ctx, call.Caller)
+	if err != nil {
+		return nil, err
+	}
+	items := make([]Organization, len(ids))
+	for i, id := range ids {
+		items[i] = organizationView(id, states[i])
+	}
+	return ListOrganizations200JSONResponse{Items: items}, nil
+}
+
+// CreateOrganization answers POST /api/admin/organizations.
+func (s *Server) CreateOrganization(
+	ctx context.Context, r CreateOrganizationRequestObject,
+) (CreateOrganizationResponseObject, error) {
+	call := callOf(ctx)
+	if call.Caller.Organization != s.Organizations.First {
+		return nil, &domain.Error{
+			Kind: domain.KindForbidden, Code: "role_insufficient",
+			Detail: "Only an owner of the installation's first organization may create another one.",
+			Hint:   "Ask the people who run this installation.",
+		}
+	}
+	id, done, err := s.People.CreateOrganization(call.ctx, call.meta(), call.Caller, r.Body.Name)
+	if err != nil {
+		return nil, err
+	}
+	call.done(done.Position)
+	return CreateOrganization201JSONResponse(organizationView(id, done.State)), nil
+}
+
 func organizationView(id string, o organization.State) Organization {
-	return Organization{ID: id, Name: o.Name, ExternalID: optional(o.ExternalID)}
+	return Organization{
+		ID: id, Name: o.Name, ExternalID: optional(o.External.ID), ExternalIssuer: optional(o.External.Issuer),
+	}
 }
 
 // ListMembers answers GET /api/admin/members. It reads the stream that decides, so that a member

@@ -2248,6 +2248,11 @@ type NewNotificationChannel struct {
 	URL *ReceiverURL `json:"url,omitempty"`
 }
 
+// NewOrganization defines model for NewOrganization.
+type NewOrganization struct {
+	Name string `json:"name"`
+}
+
 // NewServiceToken defines model for NewServiceToken.
 type NewServiceToken struct {
 	// ExpiresAt A time in RFC 3339, or never. Without it, 90 days from now. Unless an owner creates the token, 366 days from now at most.
@@ -2441,17 +2446,28 @@ type NotificationTopics = []NotificationTopic
 
 // Organization defines model for Organization.
 type Organization struct {
-	// ExternalID What the organization claim of identity providers is compared with.
+	// ExternalID What the organization claim of the identity provider is compared with.
 	ExternalID *string `json:"external_id,omitempty"`
-	ID         string  `json:"id"`
-	Name       string  `json:"name"`
+
+	// ExternalIssuer The URL of the identity provider.
+	ExternalIssuer *string `json:"external_issuer,omitempty"`
+	ID             string  `json:"id"`
+	Name           string  `json:"name"`
 }
 
 // OrganizationChange defines model for OrganizationChange.
 type OrganizationChange struct {
-	// ExternalID What the organization claim of identity providers is compared with, exactly. Null for nothing.
+	// ExternalID What the organization claim of the identity provider is compared with, exactly. Null for nothing.
 	ExternalID *string `json:"external_id,omitempty"`
-	Name       *string `json:"name,omitempty"`
+
+	// ExternalIssuer The URL of the identity provider, where several are configured whose tokens name organizations.
+	ExternalIssuer *string `json:"external_issuer,omitempty"`
+	Name           *string `json:"name,omitempty"`
+}
+
+// OrganizationList defines model for OrganizationList.
+type OrganizationList struct {
+	Items []Organization `json:"items"`
 }
 
 // PastPosition With as_of, the position of the last event that the answer includes.
@@ -3591,6 +3607,9 @@ type ResendDeliveryJSONRequestBody = NoFields
 // UpdateOrganizationJSONRequestBody defines body for UpdateOrganization for application/json ContentType.
 type UpdateOrganizationJSONRequestBody = OrganizationChange
 
+// CreateOrganizationJSONRequestBody defines body for CreateOrganization for application/json ContentType.
+type CreateOrganizationJSONRequestBody = NewOrganization
+
 // ApproveRequestJSONRequestBody defines body for ApproveRequest for application/json ContentType.
 type ApproveRequestJSONRequestBody = Approval
 
@@ -4094,6 +4113,12 @@ type ServerInterface interface {
 	// UpdateOrganization Rename the organization, or say what identity providers call it.
 	// (PATCH /api/admin/organization)
 	UpdateOrganization(c *gin.Context)
+	// ListOrganizations List the organizations of the caller, the first one first.
+	// (GET /api/admin/organizations)
+	ListOrganizations(c *gin.Context)
+	// CreateOrganization Create an organization.
+	// (POST /api/admin/organizations)
+	CreateOrganization(c *gin.Context)
 	// ErasePerson Erase the name of a person or a service token. Only an owner may.
 	// (DELETE /api/admin/people/{id})
 	ErasePerson(c *gin.Context, id PathID)
@@ -5710,6 +5735,32 @@ func (siw *ServerInterfaceWrapper) UpdateOrganization(c *gin.Context) {
 	siw.Handler.UpdateOrganization(c)
 }
 
+// ListOrganizations operation middleware
+func (siw *ServerInterfaceWrapper) ListOrganizations(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListOrganizations(c)
+}
+
+// CreateOrganization operation middleware
+func (siw *ServerInterfaceWrapper) CreateOrganization(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.CreateOrganization(c)
+}
+
 // ErasePerson operation middleware
 func (siw *ServerInterfaceWrapper) ErasePerson(c *gin.Context) {
 
@@ -7234,6 +7285,8 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/admin/notification-deliveries/:id/resend", wrapper.ResendDelivery)
 	router.GET(options.BaseURL+"/api/admin/organization", wrapper.GetOrganization)
 	router.PATCH(options.BaseURL+"/api/admin/organization", wrapper.UpdateOrganization)
+	router.GET(options.BaseURL+"/api/admin/organizations", wrapper.ListOrganizations)
+	router.POST(options.BaseURL+"/api/admin/organizations", wrapper.CreateOrganization)
 	router.DELETE(options.BaseURL+"/api/admin/people/:id", wrapper.ErasePerson)
 	router.GET(options.BaseURL+"/api/admin/reports/access-review", wrapper.ReportAccessReview)
 	router.GET(options.BaseURL+"/api/admin/reports/decisions", wrapper.ReportDecisions)
@@ -9265,6 +9318,83 @@ type UpdateOrganizationdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response UpdateOrganizationdefaultApplicationProblemPlusJSONResponse) VisitUpdateOrganizationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListOrganizationsRequestObject struct {
+}
+
+type ListOrganizationsResponseObject interface {
+	VisitListOrganizationsResponse(w http.ResponseWriter) error
+}
+
+type ListOrganizations200JSONResponse OrganizationList
+
+func (response ListOrganizations200JSONResponse) VisitListOrganizationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListOrganizationsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListOrganizationsdefaultApplicationProblemPlusJSONResponse) VisitListOrganizationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateOrganizationRequestObject struct {
+	Body *CreateOrganizationJSONRequestBody
+}
+
+type CreateOrganizationResponseObject interface {
+	VisitCreateOrganizationResponse(w http.ResponseWriter) error
+}
+
+type CreateOrganization201JSONResponse Organization
+
+func (response CreateOrganization201JSONResponse) VisitCreateOrganizationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateOrganizationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateOrganizationdefaultApplicationProblemPlusJSONResponse) VisitCreateOrganizationResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -11322,6 +11452,12 @@ type StrictServerInterface interface {
 	// UpdateOrganization Rename the organization, or say what identity providers call it.
 	// (PATCH /api/admin/organization)
 	UpdateOrganization(ctx context.Context, request UpdateOrganizationRequestObject) (UpdateOrganizationResponseObject, error)
+	// ListOrganizations List the organizations of the caller, the first one first.
+	// (GET /api/admin/organizations)
+	ListOrganizations(ctx context.Context, request ListOrganizationsRequestObject) (ListOrganizationsResponseObject, error)
+	// CreateOrganization Create an organization.
+	// (POST /api/admin/organizations)
+	CreateOrganization(ctx context.Context, request CreateOrganizationRequestObject) (CreateOrganizationResponseObject, error)
 	// ErasePerson Erase the name of a person or a service token. Only an owner may.
 	// (DELETE /api/admin/people/{id})
 	ErasePerson(ctx context.Context, request ErasePersonRequestObject) (ErasePersonResponseObject, error)
@@ -13149,6 +13285,72 @@ func (sh *strictHandler) UpdateOrganization(ctx *gin.Context) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(UpdateOrganizationResponseObject); ok {
 		if err := validResponse.VisitUpdateOrganizationResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListOrganizations operation middleware
+func (sh *strictHandler) ListOrganizations(ctx *gin.Context) {
+	var request ListOrganizationsRequestObject
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListOrganizations(ctx, request.(ListOrganizationsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListOrganizations")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListOrganizationsResponseObject); ok {
+		if err := validResponse.VisitListOrganizationsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateOrganization operation middleware
+func (sh *strictHandler) CreateOrganization(ctx *gin.Context) {
+	var request CreateOrganizationRequestObject
+
+	var body CreateOrganizationJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateOrganization(ctx, request.(CreateOrganizationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateOrganization")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(CreateOrganizationResponseObject); ok {
+		if err := validResponse.VisitCreateOrganizationResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

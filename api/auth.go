@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -11,6 +12,8 @@ import (
 	"agentkey/api/door"
 	"agentkey/commands"
 	"agentkey/commands/loop"
+	"agentkey/domain"
+	"agentkey/domain/organization"
 )
 
 // The cookies of a browser: that of its session, and what it keeps while it signs in. Over HTTPS
@@ -68,9 +71,12 @@ func (s *Server) BeginSession(
 ) (BeginSessionResponseObject, error) {
 	call := callOf(ctx)
 	entering := call.Call
-	entering.Operation = door.Operation{Caller: "admin", Permission: "read"}
+	entering.Operation = door.Operation{Caller: "admin", Permission: "read", Tier: "admin"}
 	entering.Authorization = []string{"Bearer " + r.Body.Token}
 	if err := s.Door.Admit(call.ctx, &entering); err != nil {
+		return nil, s.endedKey(call.ctx, &entering, call.strangers(), err)
+	}
+	if err := s.Door.Count(call.ctx, &entering); err != nil {
 		return nil, err
 	}
 	begun, err := s.Organizations.BeginSession(call.ctx, call.strangers(), entering.Caller)
@@ -94,13 +100,18 @@ func (s *Server) signedIn(call *call, begun commands.BegunSession) {
 // Logout answers POST /auth/logout.
 func (s *Server) Logout(ctx context.Context, _ LogoutRequestObject) (LogoutResponseObject, error) {
 	call := callOf(ctx)
-	if call.Cookie != "" && !call.SameOrigin {
+	if !call.SameOrigin && (call.Cookie != "" || ofPage(requestOf(ctx))) {
 		return nil, door.ForeignPage()
 	}
 	leaving := call.Call
 	leaving.Operation, leaving.Authorization = door.Operation{Caller: "admin", Permission: "read"}, nil
-	if call.Cookie == "" || s.Door.Admit(call.ctx, &leaving) != nil { // there is none, or it has ended
-		head, err := s.Organizations.Loop.Cached(call.ctx, s.Organizations.First)
+	leaving.Organization = ""
+	var err error = organization.SessionOver()
+	if call.Cookie != "" {
+		err = s.Door.Admit(call.ctx, &leaving)
+	}
+	if refusal, is := errors.AsType[*domain.Error](err); is && refusal.Kind == domain.KindUnauthenticated {
+		head, err := s.Organizations.Loop.Cached(call.ctx, s.Organizations.First) // nobody has a session to end
 		if err != nil {
 			return nil, err
 		}
@@ -108,15 +119,23 @@ func (s *Server) Logout(ctx context.Context, _ LogoutRequestObject) (LogoutRespo
 		call.done(head.Position)
 		return Logout204Response{}, nil
 	}
-	s.keep(call, sessionCookie, "", time.Time{})
+	if err != nil {
+		return nil, err
+	}
 	m := call.strangers()
 	m.Organization, m.Actor = leaving.Caller.Organization, leaving.Caller.Actor
 	done, err := s.Organizations.EndSession(call.ctx, m, leaving.Caller.SessionID, leaving.Caller.Giver())
 	if err != nil {
 		return nil, err
 	}
+	s.keep(call, sessionCookie, "", time.Time{})
 	call.done(done.Position)
 	return Logout204Response{}, nil
+}
+
+// ofPage reports whether a browser's page made a call.
+func ofPage(r *http.Request) bool {
+	return r.Header.Get("Sec-Fetch-Site") != "" || r.Header.Get("Origin") != ""
 }
 
 // sentOn answers with the address that the browser goes to.

@@ -13,6 +13,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"agentkey/api/door"
+	"agentkey/commands/loop"
 	"agentkey/domain"
 )
 
@@ -146,11 +147,7 @@ func (s *Server) check(c *gin.Context, call *call, originAllowed bool) error {
 	}
 	defer setLimitHeaders(call)
 	if err := s.Door.Admit(call.ctx, &call.Call); err != nil {
-		if call.EndedKey {
-			if rerr := s.Refusals.EndedKey(call.ctx, call.meta(), call.Caller); rerr != nil {
-				return rerr
-			}
-		}
+		err = s.endedKey(call.ctx, &call.Call, call.meta(), err)
 		return s.refusedFetch(c, call, s.forbidden(call, err))
 	}
 	if err := s.checkInput(c, call); err != nil {
@@ -163,6 +160,19 @@ func (s *Server) check(c *gin.Context, call *call, originAllowed bool) error {
 		return err
 	}
 	return s.awaitPosition(c, call)
+}
+
+// endedKey records that a key or a token was presented after its end, and returns why it is
+// refused.
+func (s *Server) endedKey(ctx context.Context, c *door.Call, m loop.Meta, err error) error {
+	if !c.EndedKey {
+		return err
+	}
+	m.Organization, m.Actor = c.Caller.Organization, c.Caller.Actor
+	if rerr := s.Refusals.EndedKey(ctx, m, c.Caller); rerr != nil {
+		return rerr
+	}
+	return err
 }
 
 // forbidden records that a caller may not do what they called, and returns why.

@@ -33,6 +33,7 @@ type Caller struct {
 	Role         domain.Role // of a member or a service token; empty for agents
 	KeyNumber    int
 	SessionID    string      // of the session that the call came with; empty for none
+	person       listing     // of a member, under which their organizations are found
 	Agent        agent.State // of an agent, as it was when it was admitted
 }
 
@@ -153,8 +154,9 @@ func identityRefusal(err error) error {
 	return err
 }
 
-// Session finds whose session a cookie belongs to. Refusal: credentials_expired.
-func (c *Callers) Session(ctx context.Context, key keys.Key) (Caller, error) {
+// Session finds whose session a cookie belongs to, in the organization that they chose if they did.
+// Refusals: credentials_expired, not_a_member.
+func (c *Callers) Session(ctx context.Context, key keys.Key, chosen string) (Caller, error) {
 	id := key.ID.String()
 	if key.ID == uuid.Nil {
 		id = c.First
@@ -171,6 +173,16 @@ func (c *Callers) Session(ctx context.Context, key keys.Key) (Caller, error) {
 	if is.MemberID == "" {
 		known.Actor, known.Role = domain.Actor{Type: domain.ActorService, ID: is.TokenID}, head.State.Tokens[is.TokenID].Role
 		c.Uses.note(known)
+		return known, nil
+	}
+	known.person = listing(is.Person)
+	if chosen != "" && chosen != id {
+		there, err := c.People.elsewhere(ctx, known.person, chosen)
+		if err != nil {
+			return Caller{}, err
+		}
+		known.Organization = chosen
+		known.Actor, known.Role = domain.Actor{Type: domain.ActorHuman, ID: there.ID}, there.Role
 		return known, nil
 	}
 	known.Actor, known.Role = domain.Actor{Type: domain.ActorHuman, ID: is.MemberID}, head.State.Members[is.MemberID].Role

@@ -10,6 +10,7 @@ import (
 
 	"agentkey/commands/loop"
 	"agentkey/domain"
+	"agentkey/domain/organization"
 	"agentkey/eventstore"
 	"agentkey/eventstore/codec"
 )
@@ -33,8 +34,10 @@ func (d *Directory) personAt(issuer, subject string) listing { return d.at("pers
 // emailAt is the listing of an e-mail address.
 func (d *Directory) emailAt(address string) listing { return d.at("email", FoldEmail(address)) }
 
-// externalAt is the listing of what identity providers call an organization.
-func (d *Directory) externalAt(id string) listing { return d.at("external", id) }
+// externalAt is the listing of what an identity provider calls an organization.
+func (d *Directory) externalAt(e organization.External) listing {
+	return d.at("external", e.Issuer, e.ID)
+}
 
 func (d *Directory) at(pieces ...string) listing {
 	return listing(hex.EncodeToString(hmacOf(d.MACKey, append([]string{"directory"}, pieces...)...)))

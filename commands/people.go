@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,13 +28,25 @@ type People struct {
 	Persons       *PersonLoop
 	Directory     *Directory
 	Privacy       *seal.Privacy
+	Issuers       []string // URLs of those whose tokens name organizations
 	Clock         func() time.Time
 	NewID         func() uuid.UUID
 
-	mu       sync.Mutex
-	found    map[listing][]codec.DirectoryEntered // entries stay, so what was found once holds
-	recorded map[string]Known                     // by member, as this process knows it
+	mu    sync.Mutex
+	found map[listing][]codec.DirectoryEntered // entries stay, so what was found once holds
+	said  map[string]said                      // by member
 }
+
+// said is what issuers said of a member, as this process knows it.
+type said struct {
+	Known
+
+	issued time.Time // the newest token
+	at     time.Time // when it was recorded
+}
+
+// recordEvery is how often what is known of a member may change.
+const recordEvery = time.Minute
 
 // mostPeople is how many are remembered in memory.
 const mostPeople = 10_000
@@ -69,12 +82,12 @@ func (p *People) Admit(ctx context.Context, m loop.Meta, id oidc.Identity, chose
 		return Caller{}, err
 	}
 	m.Organization, m.Actor = member.organization, domain.Actor{Type: domain.ActorHuman, ID: member.ID}
-	name, err := p.record(ctx, m, member.ID, Known{Name: id.Name, Email: id.Email})
+	name, err := p.record(ctx, m, member.ID, said{Known: Known{Name: id.Name, Email: id.Email}, issued: id.IssuedAt})
 	if err != nil {
 		return Caller{}, err
 	}
 	m.Actor.Label = name.Label()
-	return Caller{Actor: m.Actor, Organization: m.Organization, Role: member.Role}, nil
+	return Caller{Actor: m.Actor, Organization: m.Organization, Role: member.Role, person: at}, nil
 }
 
 // member is a member of an organization.
@@ -94,7 +107,8 @@ func (p *People) organization(ctx context.Context, id oidc.Identity, chosen stri
 	if id.Organization == "" {
 		return "", organization.NotAMember()
 	}
-	at := p.Directory.externalAt(id.Organization)
+	external := organization.External{Issuer: id.Issuer, ID: id.Organization}
+	at := p.Directory.externalAt(external)
 	for _, fresh := range []bool{false, true} {
 		entries := p.remembered(at)
 		if fresh {
@@ -104,12 +118,12 @@ func (p *People) organization(ctx context.Context, id oidc.Identity, chosen stri
 			}
 			p.remember(at, entries)
 		}
-		for _, e := range slices.Backward(entries) {
+		for _, e := range entries {
 			head, err := p.Organizations.Recent(ctx, e.OrganizationID)
 			if err != nil {
 				return "", err
 			}
-			if head.State.ExternalID == id.Organization {
+			if head.State.External == external {
 				if chosen != "" && chosen != e.OrganizationID {
 					return "", organization.NotAMember()
 				}
@@ -140,6 +154,22 @@ func (p *People) member(ctx context.Context, entries []codec.DirectoryEntered, o
 	return member{}, nil
 }
 
+// elsewhere returns the member that a person is in another organization. Refusal: not_a_member.
+func (p *People) elsewhere(ctx context.Context, person listing, org string) (organization.Member, error) {
+	if person == "" || uuid.Validate(org) != nil {
+		return organization.Member{}, organization.NotAMember()
+	}
+	entries, err := p.Directory.find(ctx, person)
+	if err != nil {
+		return organization.Member{}, err
+	}
+	is, err := p.member(ctx, entries, org)
+	if err == nil && !is.Active() {
+		err = organization.NotAMember()
+	}
+	return is.Member, err
+}
+
 // idIn returns the id that somebody has in an organization, "" for none.
 func idIn(entries []codec.DirectoryEntered, org string) string {
 	for _, e := range slices.Backward(entries) {
@@ -168,14 +198,29 @@ func (p *People) join(
 			}
 		}
 	}
+	var open []string
+	var accepting organization.Join
 	for _, org := range invited {
 		head, err := p.Organizations.Fresh(ctx, org)
 		if err != nil {
 			return member{}, err
 		}
-		if i, open := head.State.InvitationFor(string(email), p.Clock()); open {
-			return p.become(ctx, m, at, org, entries, organization.Join{EmailHash: string(email), InvitationID: i.ID})
+		// An organization that an issuer names takes nobody's word but that issuer's.
+		of := head.State.External.Issuer
+		i, found := head.State.InvitationFor(string(email), p.Clock())
+		if found && (of == "" || of == id.Issuer) && !slices.Contains(open, org) {
+			open = append(open, org)
+			accepting = organization.Join{EmailHash: string(email), InvitationID: i.ID}
 		}
+	}
+	switch {
+	case len(open) == 1:
+		return p.become(ctx, m, at, open[0], entries, accepting)
+	case len(open) > 1:
+		refusal := organization.NotAMember()
+		refusal.Detail = "Several organizations have invited you: " + strings.Join(open, ", ") + "."
+		refusal.Hint = "Choose one of them, where you sign in or with each call."
+		return member{}, refusal
 	}
 	role := cmp.Or(id.Role, id.DefaultRole)
 	if org == "" || !id.NamesOrganization || !id.Provision || role == "" {
@@ -218,6 +263,9 @@ func (p *People) become(
 	done, err := p.Organizations.Do(ctx, org, m, func(_ organization.State, at time.Time) (organization.Command, error) {
 		return join.When(at), nil
 	})
+	if err == nil && join.InvitationID != "" { // the address that it was made for
+		err = loop.Refusal(p.Privacy.ErasePerson(ctx, org, join.InvitationID))
+	}
 	return member{done.State.Members[join.MemberID], org}, err
 }
 
@@ -227,54 +275,66 @@ func (p *People) follow(ctx context.Context, m loop.Meta, is member, id oidc.Ide
 	if role == "" {
 		return is, organization.NotAMember()
 	}
-	if role == is.Role || !id.IssuedAt.After(is.RoleAsOf) {
+	p.mu.Lock()
+	newest := p.said[is.ID].issued
+	p.mu.Unlock()
+	if role == is.Role || !id.IssuedAt.After(is.RoleAsOf) || id.IssuedAt.Before(newest) {
 		return is, nil
 	}
 	m.Organization, m.Actor = is.organization, domain.Actor{Type: domain.ActorSystem, ID: "sign_in"}
+	m.Address, m.UserAgent = "", "" // they are the member's, and go with the member
 	m.CommandID = loop.DerivedID(m.CommandID, "role")
 	done, err := p.Organizations.Do(
-		ctx, is.organization, m, func(organization.State, time.Time) (organization.Command, error) {
-			return organization.FollowRole{MemberID: is.ID, Role: role, AsOf: id.IssuedAt}, nil
+		ctx, is.organization, m, func(_ organization.State, at time.Time) (organization.Command, error) {
+			return organization.FollowRole{MemberID: is.ID, Role: role, AsOf: id.IssuedAt, At: at}, nil
 		},
 	)
 	return member{done.State.Members[is.ID], is.organization}, err
 }
 
 // record keeps what an issuer says of a member, and returns what is known. What it leaves out
-// stays.
-func (p *People) record(ctx context.Context, m loop.Meta, id string, said Known) (Known, error) {
+// stays, what an older token says doesn't count, and nobody fills the log by saying something else
+// each time.
+func (p *People) record(ctx context.Context, m loop.Meta, id string, told said) (Known, error) {
 	p.mu.Lock()
-	known, hit := p.recorded[id]
+	was, hit := p.said[id]
 	p.mu.Unlock()
 	if !hit {
 		var err error
-		if known, err = p.Known(ctx, m.Organization, id); err != nil {
-			return known, err
+		if was.Known, err = p.Known(ctx, m.Organization, id); err != nil {
+			return Known{}, err
 		}
 	}
-	now := Known{Name: cmp.Or(said.Name, known.Name), Email: cmp.Or(said.Email, known.Email)}
-	if now != known {
-		keyID, sealed, err := p.Privacy.SealName(ctx, m.Organization, id, now)
+	now, next := p.Clock(), was
+	if told.issued.After(was.issued) {
+		next.issued = told.issued
+	}
+	if !told.issued.Before(was.issued) && now.Sub(was.at) >= recordEvery {
+		next.Known = Known{Name: cmp.Or(told.Name, was.Name), Email: cmp.Or(told.Email, was.Email)}
+	}
+	if next.Known != was.Known {
+		next.at = now
+		keyID, sealed, err := p.Privacy.SealName(ctx, m.Organization, id, next.Known)
 		if errors.Is(err, seal.ErrGone) {
 			return Known{}, nil // erased: it is not written again
 		}
 		if err != nil {
-			return now, loop.Refusal(err)
+			return Known{}, loop.Refusal(err)
 		}
 		m.CommandID = loop.DerivedID(m.CommandID, "person")
 		if _, err := p.Persons.Do(ctx, id, m, func(person.State, time.Time) (person.Command, error) {
 			return person.Record{OrganizationID: m.Organization, KeyID: keyID, Sealed: sealed}, nil
 		}); err != nil {
-			return now, err
+			return Known{}, err
 		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.recorded == nil || len(p.recorded) >= mostPeople {
-		p.recorded = map[string]Known{}
+	if p.said == nil || len(p.said) >= mostPeople {
+		p.said = map[string]said{}
 	}
-	p.recorded[id] = now
-	return now, nil
+	p.said[id] = next
+	return next.Known, nil
 }
 
 // Known is what is kept of a person, of a service token, or of somebody who was invited; any of it

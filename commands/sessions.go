@@ -24,7 +24,7 @@ func (o *Organizations) BeginSession(ctx context.Context, m loop.Meta, caller Ca
 	m.Organization, m.Actor = caller.Organization, caller.Actor
 	begin := organization.BeginSession{TokenID: caller.Actor.ID}
 	if caller.Actor.Type == domain.ActorHuman {
-		begin = organization.BeginSession{MemberID: caller.Actor.ID}
+		begin = organization.BeginSession{MemberID: caller.Actor.ID, PersonHash: string(caller.person)}
 	}
 	return o.beginSession(ctx, m, begin)
 }

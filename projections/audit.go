@@ -81,6 +81,8 @@ func target(e codec.Verified, category codec.Category, id, toolID string) readmo
 		return readmodels.Target{Type: "session", ID: b.SessionID}
 	case organization.SessionEnded:
 		return readmodels.Target{Type: "session", ID: b.SessionID}
+	case organization.SessionsEnded:
+		return readmodels.Target{Type: "session", ID: b.OwnerID}
 	case catalog.SuggestionMade:
 		return readmodels.Target{Type: "suggestion", ID: b.SuggestionID}
 	case catalog.SuggestionBacked:

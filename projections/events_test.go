@@ -960,7 +960,9 @@ var tellings = []struct {
 	{
 		"an organization is renamed",
 		[]step{{"organization-" + org, system, organization.Created{Name: "Acme"}}},
-		step{"organization-" + org, admin, organization.Updated{Name: new("Apex"), ExternalID: new("org_2abc")}},
+		step{"organization-" + org, admin, organization.Updated{
+			Name: new("Apex"), External: &organization.External{ID: "org_2abc"},
+		}},
 		[]string{
 			"+former_names " + org + "/here: name=Acme organization_id=org", "organizations " + org + ": name=Apex",
 		},
@@ -1005,6 +1007,11 @@ var tellings = []struct {
 		"a session ends", nil,
 		step{"organization-" + org, admin, organization.SessionEnded{SessionID: "s1"}},
 		nil, "session s1",
+	},
+	{
+		"all sessions end", nil,
+		step{"organization-" + org, admin, organization.SessionsEnded{OwnerID: "p1", Role: "owner"}},
+		nil, "session p1",
 	},
 	{
 		"a person has a place in the directory", nil,

@@ -30,7 +30,8 @@ func (r *rows) organization(ctx context.Context, e codec.Verified, body organiza
 		)
 	case organization.TokenCreated, organization.TokenRevoked, organization.MonthErased,
 		organization.MemberInvited, organization.InvitationRevoked, organization.MemberJoined, organization.MemberUpdated,
-		organization.MemberRemoved, organization.SessionOffered, organization.SessionBegan, organization.SessionEnded:
+		organization.MemberRemoved, organization.SessionOffered, organization.SessionBegan, organization.SessionEnded,
+		organization.SessionsEnded:
 	case organization.ChannelAdded, organization.ChannelUpdated, organization.ChannelRemoved:
 		return r.channel(ctx, e, body)
 	}

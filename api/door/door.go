@@ -76,7 +76,7 @@ func (d *Door) Admit(ctx context.Context, c *Call) error {
 		return d.countFailure(ctx, c, shown.key, refusal)
 	}
 	if err != nil && c.Caller.Actor.ID == "" {
-		return err
+		return d.Failed(ctx, c, err)
 	}
 	if err == nil {
 		err = authorize(c)
@@ -146,10 +146,11 @@ func Permitted(r domain.Role, permission string) error {
 	}
 }
 
-// Failed counts a failed authentication of a call that no Admit saw, and returns what its caller is
-// told.
+// Failed counts a failed authentication, or somebody who isn't known here, and returns what its
+// caller is told.
 func (d *Door) Failed(ctx context.Context, c *Call, err error) error {
-	if refusal, ok := errors.AsType[*domain.Error](err); ok && refusal.Kind == domain.KindUnauthenticated {
+	refusal, ok := errors.AsType[*domain.Error](err)
+	if ok && (refusal.Kind == domain.KindUnauthenticated || refusal.Kind == domain.KindForbidden) {
 		return d.countFailure(ctx, c, keys.Key{}, refusal)
 	}
 	return err

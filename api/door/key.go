@@ -63,7 +63,7 @@ func (d *Door) find(ctx context.Context, c *Call, p presented) (known commands.C
 	case p.key.Kind == keys.Agent:
 		return d.Callers.Agent(ctx, p.key, c.Operation.Vends)
 	case p.key.Kind == keys.Session:
-		known, err = d.Callers.Session(ctx, p.key)
+		return d.Callers.Session(ctx, p.key, c.Organization)
 	default:
 		known, err = d.Callers.Service(ctx, p.key)
 	}

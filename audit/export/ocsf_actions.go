@@ -77,6 +77,7 @@ var ocsfActions = map[string]ocsfAction{
 	"member.removed":            {accountChange, 6, informational, success, ""},
 	"session.offered":           {apiActivity, other, medium, success, "authenticate"},
 	"session.began":             {apiActivity, other, informational, success, "authenticate"},
+	"session.all_ended":         {apiActivity, other, low, success, "logout"},
 	"session.ended":             {apiActivity, other, informational, success, "logout"},
 	"person.recorded":           {entityManagement, 1, informational, success, ""},
 	"person.erased":             {entityManagement, 4, low, success, ""},

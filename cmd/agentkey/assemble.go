@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -58,12 +59,27 @@ func verifier(c Config, logger *slog.Logger) *oidc.Verifier {
 	return oidc.New(oidc.Config{Issuers: c.Issuers, Logger: logger, Clock: time.Now, Transport: c.Outbound.Transport()})
 }
 
-// dashboardFiles is the folder of the dashboard that is served, nil for none.
-func dashboardFiles(c Config) fs.FS {
-	if c.DashboardDir == "" {
-		return nil
+// namingOrganizations returns the URLs of the issuers whose tokens name organizations.
+func namingOrganizations(issuers []oidc.Issuer) (urls []string) {
+	for _, i := range issuers {
+		if i.Claims.Organization != "" {
+			urls = append(urls, i.URL)
+		}
 	}
-	return os.DirFS(c.DashboardDir)
+	return urls
+}
+
+// dashboardFiles opens the folder of the dashboard that is served, out of which no link leads; nil
+// for none.
+func dashboardFiles(c Config) (fs.FS, error) {
+	if c.DashboardDir == "" {
+		return nil, nil
+	}
+	root, err := os.OpenRoot(c.DashboardDir)
+	if err != nil {
+		return nil, fmt.Errorf("open the dashboard: %w", err)
+	}
+	return root.FS(), nil
 }
 
 // parts are what assemble puts together.
@@ -141,7 +157,8 @@ func assemble(
 	callers := &commands.Callers{
 		Agents: agents, Organizations: organizations, First: inst.Begun.OrganizationID, Uses: uses, Issuers: issuers,
 		People: &commands.People{
-			Organizations: organizations, Persons: persons, Privacy: privacy, Clock: time.Now, NewID: newID,
+			Organizations: organizations, Persons: persons, Privacy: privacy, Issuers: namingOrganizations(c.Issuers),
+			Clock: time.Now, NewID: newID,
 			Directory: &commands.Directory{Log: inst.Log, MACKey: inst.MACKey, Clock: time.Now},
 		},
 	}
@@ -176,7 +193,7 @@ func assemble(
 		SignIns: &commands.SignIns{
 			Callers: callers, Organizations: administered, MACKey: inst.MACKey, Clock: time.Now,
 		},
-		Secure: c.secure(), Dashboard: dashboardFiles(c),
+		Secure: c.secure(),
 		Erasures: &commands.Erasures{
 			Organizations: organizations, People: persons, Privacy: privacy, Log: inst.Log,
 			Clock: time.Now,

@@ -204,7 +204,7 @@ func needed(r route) string {
 	case strings.HasSuffix(r.path, "/approve"), strings.HasSuffix(r.path, "/deny"),
 		r.String() == "DELETE /api/admin/agents/{id}/grants/{tool_id}":
 		return "approve"
-	case r.String() == "DELETE /api/admin/people/{id}":
+	case r.String() == "DELETE /api/admin/people/{id}", r.String() == "POST /api/admin/organizations":
 		return "own"
 	}
 	return "manage"

@@ -2,6 +2,8 @@ package main
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -267,4 +269,89 @@ func TestTokensThatAreNotTaken(t *testing.T) {
 	p = start(t, append(signsInAt(gone), unlimited...)...)
 	p.with(someone(gone, "ada", "ada@example.com")).refused(503, "issuer_unavailable", "GET", "/api/admin/me", nil)
 	p.admin().must(200, "GET", "/api/admin/me", nil)
+}
+
+// TestNoIssuerSpeaksForAnothersOrganization has two issuers that call an organization the same.
+func TestNoIssuerSpeaksForAnothersOrganization(t *testing.T) {
+	t.Parallel()
+	ours, theirs := oidctest.New(t), oidctest.New(t)
+	config := filepath.Join(t.TempDir(), "agentkey.yaml")
+	text := "oidc:\n"
+	for _, issuer := range []string{ours.URL, theirs.URL} {
+		text += "  - {issuer: \"" + issuer + "\", audience: agentkey, claim_organization: org_id, claim_role: role, " +
+			"roles: boss=owner, provision: true}\n"
+	}
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, append([]string{"AGENTKEY_CONFIG=" + config}, unlimited...)...)
+	owner := p.admin()
+	owner.refused(400, "validation_failed", "PATCH", "/api/admin/organization", object{"external_id": "acme"})
+	owner.refused(
+		400, "validation_failed", "PATCH", "/api/admin/organization",
+		object{"external_id": "acme", "external_issuer": "https://other.example"},
+	)
+	is := owner.must(
+		200, "PATCH", "/api/admin/organization", object{"external_id": "acme", "external_issuer": ours.URL},
+	)
+	if is.Text("external_issuer") != ours.URL {
+		t.Errorf("the organization is %s", is.Body)
+	}
+	claims := []any{"org_id", "acme", "role", "boss"}
+	p.with(someone(theirs, "ada", "ada@example.com", claims...)).refused(403, "not_a_member", "GET", "/api/admin/me", nil)
+	p.with(someone(ours, "ada", "ada@example.com", claims...)).must(200, "GET", "/api/admin/me", nil)
+	p.with(someone(theirs, "ada", "ada@example.com", claims...)).refused(403, "not_a_member", "GET", "/api/admin/me", nil)
+	owner.must(201, "POST", "/api/admin/invitations", object{"email": "bob@example.com", "role": "owner"})
+	p.with(someone(theirs, "bob", "bob@example.com", claims...)).refused(403, "not_a_member", "GET", "/api/admin/me", nil)
+	p.with(someone(ours, "bob", "bob@example.com", claims...)).must(200, "GET", "/api/admin/me", nil)
+}
+
+// TestAPersonHasSeveralOrganizations chooses among them, by token and by cookie.
+func TestAPersonHasSeveralOrganizations(t *testing.T) {
+	t.Parallel()
+	provider := oidctest.New(t)
+	p := start(t, append(signsInAt(provider), unlimited...)...)
+	p.admin().must(201, "POST", "/api/admin/invitations", object{"email": "ada@example.com", "role": "owner"})
+	second := p.organization("Second", "owner")
+	second.must(201, "POST", "/api/admin/invitations", object{"email": "ada@example.com", "role": "viewer"})
+	ada := p.with(someone(provider, "ada", "ada@example.com"))
+	first, there := p.admin().at("organization.id"), second.at("organization.id")
+	a := ada.refused(403, "not_a_member", "GET", "/api/admin/me", nil)
+	if !strings.Contains(a.Text("detail"), first) || !strings.Contains(a.Text("detail"), there) {
+		t.Errorf("who was invited twice is told %s", a.Body)
+	}
+	ada.must(200, "GET", "/api/admin/me", nil, "X-Organization", first)
+	if role := ada.must(200, "GET", "/api/admin/me", nil, "X-Organization", there).Text("role"); role != "viewer" {
+		t.Errorf("in the second one Ada is %s", role)
+	}
+	ada.must(200, "GET", "/api/admin/me", nil)
+	third := ada.must(201, "POST", "/api/admin/organizations", object{"name": "Third"}).Text("id")
+	ada.refused(
+		403, "role_insufficient", "POST", "/api/admin/organizations", object{"name": "Fourth"}, "X-Organization", third,
+	)
+	if role := ada.must(200, "GET", "/api/admin/me", nil, "X-Organization", third).Text("role"); role != "owner" {
+		t.Errorf("in the one that she made Ada is %s", role)
+	}
+	b := p.page()
+	b.must(204, "POST", "/auth/session", object{"token": someone(provider, "ada", "ada@example.com")})
+	var names []string
+	for _, o := range b.must(200, "GET", "/api/admin/organizations", nil).Items() {
+		names = append(names, o["name"].(string)) //nolint:forcetypeassert // a name
+	}
+	if !slices.Equal(names, []string{"Default", "Second", "Third"}) {
+		t.Errorf("her organizations are %v", names)
+	}
+	if id := b.must(200, "GET", "/api/admin/me", nil, "X-Organization", third).Text("organization.id"); id != third {
+		t.Errorf("the cookie leads to %s", id)
+	}
+	b.refused(403, "not_a_member", "GET", "/api/admin/me", nil, "X-Organization", newID().String())
+	if got := p.admin().must(200, "GET", "/api/admin/organizations", nil).Items(); len(got) != 1 {
+		t.Errorf("the organizations of a token are %v", got)
+	}
+}
+
+// at is a part of what the caller is.
+func (c client) at(path string) string {
+	c.t.Helper()
+	return c.must(200, "GET", "/api/admin/me", nil).Text(path)
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"agentkey/eventstore/eventstoretest/wait"
 	"agentkey/eventstore/seal"
 	"agentkey/integrations/oidc/oidctest"
 )
@@ -118,6 +119,7 @@ func TestASessionStandsForAToken(t *testing.T) {
 	}
 
 	b.refused(403, "origin_not_allowed", "POST", "/auth/logout", nil, "Sec-Fetch-Site", "cross-site")
+	p.page().refused(403, "origin_not_allowed", "POST", "/auth/logout", nil, "Origin", "https://evil.example")
 	b.must(204, "POST", "/auth/logout", nil, "Sec-Fetch-Site", samePage)
 	if len(b.cookies) != 0 {
 		t.Errorf("after logging out the browser has %v", b.cookies)
@@ -254,4 +256,44 @@ func TestADashboardIsServed(t *testing.T) {
 	if code != 2 || !strings.Contains(stderr, "index.html") {
 		t.Errorf("without an index.html it ends with %d: %s", code, stderr)
 	}
+}
+
+// TestStrangersAreCounted has the limits of those who sign in.
+func TestStrangersAreCounted(t *testing.T) {
+	t.Parallel()
+	provider := oidctest.New(t)
+	p := start(t, append(signsInAt(provider), "AGENTKEY_LIMIT_PREAUTH=3/1h", "AGENTKEY_LIMIT_ADMIN=4/1h")...)
+	_, secret := p.admin().newToken("CI", "viewer")
+	id, ended := p.admin().newToken("Old", "viewer")
+	p.admin().must(204, "DELETE", serviceTokens+"/"+id, nil)
+	for range 4 {
+		p.page().must(204, "POST", "/auth/session", object{"token": secret})
+	}
+	p.page().refused(429, "rate_limited", "POST", "/auth/session", object{"token": secret})
+	p.page().refused(401, "credentials_unknown", "POST", "/auth/session", object{"token": ended})
+	wait.Until(t, "recorded", func() bool {
+		return len(p.admin().must(200, "GET", "/api/admin/audit?action=service_token.refused", nil).Items()) == 1
+	})
+	stranger := p.with(someone(provider, "eve", "eve@example.com"))
+	for range 3 {
+		stranger.refused(403, "not_a_member", "GET", "/api/admin/me", nil)
+	}
+	stranger.refused(429, "rate_limited", "GET", "/api/admin/me", nil)
+}
+
+// TestNoLinkLeadsOutOfTheDashboard has a symbolic link among the files.
+func TestNoLinkLeadsOutOfTheDashboard(t *testing.T) {
+	t.Parallel()
+	dir, outside := t.TempDir(), filepath.Join(t.TempDir(), "secret.txt")
+	for path, text := range map[string]string{filepath.Join(dir, "index.html"): "page", outside: "secret"} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(outside, filepath.Join(dir, "leak.txt")); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, append([]string{"AGENTKEY_DASHBOARD_DIR=" + dir}, unlimited...)...)
+	p.page().refused(404, "not_found", "GET", "/leak.txt", nil)
+	p.page().must(200, "GET", "/", nil)
 }

@@ -50,7 +50,7 @@ func signInURL(c Config, listens, link string) string {
 	}
 	base += "://" + net.JoinHostPort(host, port)
 	if c.DashboardDir != "" {
-		base = cmp.Or(c.Dashboard.Base(), base)
+		base = cmp.Or(c.Dashboard.Origin(), base)
 	}
 	return base + "/auth/link?code=" + url.QueryEscape(link)
 }

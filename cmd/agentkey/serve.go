@@ -132,6 +132,9 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	if parts.server.Templates, err = templates.Load(names.FoldProduct, names.Site); err != nil {
 		return err
 	}
+	if parts.server.Dashboard, err = dashboardFiles(c); err != nil {
+		return err
+	}
 	parts.server.SetupGuide = setupGuide(c, parts.server.Templates)
 	stopping, stopStreams := context.WithCancel(context.WithoutCancel(sh.ctx))
 	defer stopStreams()

@@ -90,7 +90,7 @@ type (
 	FollowRole struct {
 		MemberID string
 		Role     domain.Role
-		AsOf     time.Time
+		AsOf, At time.Time
 	}
 	// UpdateMember sets a member's role by hand. From then on it follows no identity provider.
 	UpdateMember struct {
@@ -129,6 +129,7 @@ type Member struct {
 	JoinedAt    time.Time    `json:"joined_at"`
 	InvitedBy   domain.Actor `json:"invited_by,omitzero"`
 	RemovedAt   time.Time    `json:"removed_at,omitzero"` // zero: is a member
+	Since       int          `json:"since,omitempty"`     // number of the first invitation after that
 }
 
 // Active reports whether the person is a member now.
@@ -137,6 +138,7 @@ func (m Member) Active() bool { return m.ID != "" && m.RemovedAt.IsZero() }
 // Invitation is an invitation that nobody has accepted or revoked.
 type Invitation struct {
 	ID        string       `json:"id"`
+	Number    int          `json:"number"` // in the order in which they were made
 	Sealed    string       `json:"sealed"` // the address
 	EmailHash string       `json:"email_hash"`
 	Role      domain.Role  `json:"role"`
@@ -173,12 +175,7 @@ func (s State) AllMembers() []Member {
 // AllInvitations returns the open invitations in the order in which they were made.
 func (s State) AllInvitations(at time.Time) []Invitation {
 	open := slices.DeleteFunc(slices.Collect(maps.Values(s.Invitations)), func(i Invitation) bool { return !i.Open(at) })
-	slices.SortFunc(open, func(a, b Invitation) int {
-		if c := a.CreatedAt.Compare(b.CreatedAt); c != 0 {
-			return c
-		}
-		return strings.Compare(a.ID, b.ID)
-	})
+	slices.SortFunc(open, func(a, b Invitation) int { return a.Number - b.Number })
 	return open
 }
 
@@ -204,9 +201,10 @@ func evolveMember(s State, f domain.Fact[Event]) State {
 	switch e := f.Event.(type) {
 	case MemberInvited:
 		s.Invitations = with(s.withoutInvitations(e.EmailHash, f.At), e.InvitationID, Invitation{
-			ID: e.InvitationID, Sealed: e.Sealed, EmailHash: e.EmailHash, Role: e.Role, CreatedAt: f.At, CreatedBy: by,
-			ExpiresAt: e.ExpiresAt,
+			ID: e.InvitationID, Number: s.NextInvitation, Sealed: e.Sealed, EmailHash: e.EmailHash, Role: e.Role,
+			CreatedAt: f.At, CreatedBy: by, ExpiresAt: e.ExpiresAt,
 		})
+		s.NextInvitation++
 	case InvitationRevoked:
 		s.Invitations = without(s.Invitations, func(id string, _ Invitation) bool { return id == e.InvitationID })
 	case MemberJoined:
@@ -228,7 +226,7 @@ func evolveMember(s State, f domain.Fact[Event]) State {
 		s.Members = with(s.Members, e.MemberID, m)
 	case MemberRemoved:
 		m := s.Members[e.MemberID]
-		m.RemovedAt = f.At
+		m.RemovedAt, m.Since = f.At, s.NextInvitation
 		s.Members = with(s.Members, e.MemberID, m)
 		s.Sessions = without(s.Sessions, func(_ string, n Session) bool { return n.MemberID == e.MemberID })
 	default: // happens to another part of the state
@@ -264,7 +262,10 @@ func decideMember(s State, c Command) ([]Event, error) {
 		if !m.Active() || !m.Provisioned || m.Role == c.Role || !c.AsOf.After(m.RoleAsOf) || s.lastOwnerIs(m) {
 			return nil, nil
 		}
-		return []Event{MemberUpdated{MemberID: m.ID, Role: c.Role, Provisioned: true, RoleAsOf: &c.AsOf}}, nil
+		return append(
+			[]Event{MemberUpdated{MemberID: m.ID, Role: c.Role, Provisioned: true, RoleAsOf: &c.AsOf}},
+			s.overreaching(m, c.Role, c.At)...,
+		), nil
 	case UpdateMember:
 		m := s.Members[c.MemberID]
 		if err := s.mayChange(c.By, m, c.Role, c.At); err != nil {
@@ -276,7 +277,7 @@ func decideMember(s State, c Command) ([]Event, error) {
 		if m.Role == c.Role && !m.Provisioned {
 			return nil, nil
 		}
-		return []Event{MemberUpdated{MemberID: m.ID, Role: c.Role}}, nil
+		return append([]Event{MemberUpdated{MemberID: m.ID, Role: c.Role}}, s.overreaching(m, c.Role, c.At)...), nil
 	case RemoveMember:
 		return removeMember(s, c)
 	default:
@@ -290,6 +291,11 @@ func invite(s State, c Invite) ([]Event, error) {
 	}
 	if err := s.mayGive(c.By, c.Role, c.At); err != nil {
 		return nil, err
+	}
+	if is, found := s.InvitationFor(c.EmailHash, c.At); found { // which ends
+		if err := s.mayGive(c.By, is.Role, c.At); err != nil {
+			return nil, err
+		}
 	}
 	switch {
 	case !c.Role.Valid():
@@ -312,7 +318,8 @@ func join(s State, c Join) ([]Event, error) {
 	e := MemberJoined{MemberID: c.MemberID, Role: c.Role, InvitationID: c.InvitationID}
 	switch i := s.Invitations[c.InvitationID]; {
 	case c.InvitationID != "" && (!i.Open(c.At) || i.EmailHash != c.EmailHash),
-		c.InvitationID == "" && m.ID != "": // who was removed comes back by an invitation only
+		c.InvitationID == "" && m.ID != "",                       // who was removed comes back by an invitation only,
+		c.InvitationID != "" && m.ID != "" && i.Number < m.Since: // and by one made since
 		return nil, NotAMember()
 	case c.InvitationID != "":
 		e.Role = i.Role
@@ -344,7 +351,18 @@ func removeMember(s State, c RemoveMember) ([]Event, error) {
 			return nil, err
 		}
 	}
-	return []Event{MemberRemoved{MemberID: m.ID}}, nil
+	return append([]Event{MemberRemoved{MemberID: m.ID}}, s.overreaching(m, "", c.At)...), nil
+}
+
+// overreaching revokes the invitations that a member has made and couldn't make any more with a
+// role, "" for none.
+func (s State) overreaching(m Member, role domain.Role, at time.Time) (events []Event) {
+	for _, i := range s.AllInvitations(at) {
+		if i.CreatedBy.ID == m.ID && !role.Covers(i.Role) {
+			events = append(events, InvitationRevoked{InvitationID: i.ID})
+		}
+	}
+	return events
 }
 
 // mayChange refuses a change of a member to a role by somebody who may do less than either.

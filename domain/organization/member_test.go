@@ -78,7 +78,7 @@ func TestDecideOnMembers(t *testing.T) {
 		{
 			"nor somebody who has another role by now",
 			append(slices.Clone(admin), organization.MemberUpdated{MemberID: "carl", Role: domain.RoleViewer}),
-			invite(as("carl", domain.RoleAdmin), domain.RoleViewer), nil, "not_a_member",
+			invite(as("carl", domain.RoleAdmin), domain.RoleViewer), nil, "role_insufficient",
 		},
 		{"a role that does not exist", two, invite(operator, "janitor"), nil, "validation_failed"},
 		{
@@ -117,6 +117,33 @@ func TestDecideOnMembers(t *testing.T) {
 		{
 			"but not again one who was removed",
 			append(slices.Clone(two), provisioned, organization.MemberRemoved{MemberID: "eve"}), provision, nil, "not_a_member",
+		},
+		{
+			"not by an invitation that they made before",
+			[]organization.Event{
+				created(), ada, joined("eve", domain.RoleAdmin), invited("eve", domain.RoleAdmin),
+				organization.MemberRemoved{MemberID: "eve"},
+			},
+			accept(start, "hash of eve"), nil, "not_a_member",
+		},
+		{
+			"what a member offered that they can't offer any more ends with their role",
+			[]organization.Event{created(), ada, joined(system.ID, domain.RoleAdmin), invited("eve", domain.RoleAdmin)},
+			organization.UpdateMember{
+				MemberID: system.ID, Role: domain.RoleApprover, By: as("ada", domain.RoleOwner), At: start,
+			},
+			[]organization.Event{
+				organization.MemberUpdated{MemberID: system.ID, Role: domain.RoleApprover},
+				organization.InvitationRevoked{InvitationID: "i-eve"},
+			},
+			"",
+		},
+		{
+			"an admin does not replace the invitation of an owner",
+			append(slices.Clone(admin), organization.MemberInvited{
+				InvitationID: "other", EmailHash: "hash of eve", Role: domain.RoleOwner, ExpiresAt: later,
+			}),
+			invite(as("carl", domain.RoleAdmin), domain.RoleViewer), nil, "role_insufficient",
 		},
 		{
 			"who comes back by an invitation",
@@ -211,7 +238,7 @@ func TestDecideOnMembers(t *testing.T) {
 		},
 		{
 			"only an owner says what issuers call it", admin,
-			organization.Update{ExternalID: new("org_2abc"), By: as("carl", domain.RoleAdmin), At: start},
+			organization.Update{External: &organization.External{ID: "org_2abc"}, By: as("carl", domain.RoleAdmin), At: start},
 			nil, "role_insufficient",
 		},
 		{
@@ -294,7 +321,7 @@ func memberCommand(t *rapid.T, s organization.State, names []string, at time.Tim
 	case 3:
 		return organization.RemoveMember{MemberID: id, By: by, At: at}
 	case 4:
-		return organization.FollowRole{MemberID: id, Role: role, AsOf: at}
+		return organization.FollowRole{MemberID: id, Role: role, AsOf: at, At: at}
 	case 5:
 		return organization.BeginSession{
 			SessionID: "s-" + id + at.String(), MemberID: id, Hash: "h", Number: s.NextSession, At: at,

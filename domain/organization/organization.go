@@ -26,8 +26,9 @@ type (
 	}
 	// Updated changes what is known of the organization itself.
 	Updated struct {
-		Name       *string `json:"name,omitempty"`
-		ExternalID *string `json:"external_id,omitempty"` // what identity providers call it; "" for nothing
+		Name *string `json:"name,omitempty"`
+		// External is what an identity provider calls it; the zero one for nothing.
+		External *External `json:"external,omitempty"`
 	}
 	// MonthErased says that the keys of a month's personal data are removed, or will be at once.
 	MonthErased struct {
@@ -42,6 +43,12 @@ func (Created) organizationEvent()     {}
 func (Updated) organizationEvent()     {}
 func (MonthErased) organizationEvent() {}
 
+// External is what an identity provider calls an organization.
+type External struct {
+	Issuer string `json:"issuer"` // its URL: another one may call another organization so
+	ID     string `json:"id"`     // the value of the organization claim
+}
+
 // Command is something to decide on an organization's stream.
 //
 //sumtype:decl
@@ -49,16 +56,19 @@ type Command interface{ organizationCommand() }
 
 // The commands of an organization.
 type (
-	// Create begins the organization, with its first token when Token is not nil.
+	// Create begins the organization, with its first token when Token is not nil, and with a first
+	// member, who is its owner, when OwnerID isn't empty.
 	Create struct {
-		Name  string
-		Token *CreateToken
+		Name    string
+		Token   *CreateToken
+		OwnerID string
 	}
 	// Update changes what is named: nil leaves each as it is.
 	Update struct {
-		Name, ExternalID *string
-		By               Giver
-		At               time.Time
+		Name     *string
+		External *External
+		By       Giver
+		At       time.Time
 	}
 	// EraseMonth erases the days of a month up to one.
 	EraseMonth struct {
@@ -74,17 +84,18 @@ func (EraseMonth) organizationCommand() {}
 
 // State is what decisions about an organization, and the answers to them, read.
 type State struct {
-	Exists     bool             `json:"exists,omitempty"`
-	Name       string           `json:"name,omitempty"`
-	ExternalID string           `json:"external_id,omitempty"`
-	CreatedAt  time.Time        `json:"created_at,omitzero"`
-	Tokens     map[string]Token `json:"tokens,omitempty"` // by their ids, ended ones too
-	NextToken  int              `json:"next_token,omitempty"`
+	Exists    bool             `json:"exists,omitempty"`
+	Name      string           `json:"name,omitempty"`
+	External  External         `json:"external,omitzero"`
+	CreatedAt time.Time        `json:"created_at,omitzero"`
+	Tokens    map[string]Token `json:"tokens,omitempty"` // by their ids, ended ones too
+	NextToken int              `json:"next_token,omitempty"`
 
-	Members     map[string]Member     `json:"members,omitempty"`     // by their ids, former ones too
-	Invitations map[string]Invitation `json:"invitations,omitempty"` // by their ids, that can be or could be accepted
-	Sessions    map[string]Session    `json:"sessions,omitempty"`    // by their ids, that have not ended
-	NextSession int                   `json:"next_session,omitempty"`
+	Members        map[string]Member     `json:"members,omitempty"`     // by their ids, former ones too
+	Invitations    map[string]Invitation `json:"invitations,omitempty"` // by their ids, that can be or could be accepted
+	NextInvitation int                   `json:"next_invitation,omitempty"`
+	Sessions       map[string]Session    `json:"sessions,omitempty"` // by their ids, that have not ended
+	NextSession    int                   `json:"next_session,omitempty"`
 
 	Channels map[string]Channel `json:"channels,omitempty"`
 	Erased   map[string]string  `json:"erased,omitempty"` // by month, through which day
@@ -99,14 +110,14 @@ func Evolve(s State, f domain.Fact[Event]) State {
 		if e.Name != nil {
 			s.Name = *e.Name
 		}
-		if e.ExternalID != nil {
-			s.ExternalID = *e.ExternalID
+		if e.External != nil {
+			s.External = *e.External
 		}
 	case TokenCreated, TokenRevoked:
 		return evolveToken(s, f)
 	case MemberInvited, InvitationRevoked, MemberJoined, MemberUpdated, MemberRemoved:
 		return evolveMember(s, f)
-	case SessionOffered, SessionBegan, SessionEnded:
+	case SessionOffered, SessionBegan, SessionEnded, SessionsEnded:
 		return evolveSession(s, f)
 	case MonthErased:
 		s.Erased = maps.Clone(s.Erased)
@@ -129,6 +140,9 @@ func Decide(s State, c Command) ([]Event, error) {
 		events := []Event{Created{Name: c.Name}}
 		if c.Token != nil {
 			events = append(events, c.Token.event())
+		}
+		if c.OwnerID != "" {
+			events = append(events, MemberJoined{MemberID: c.OwnerID, Role: domain.RoleOwner})
 		}
 		return events, nil
 	}
@@ -161,17 +175,17 @@ func update(s State, c Update) ([]Event, error) {
 	if err := s.mayGive(c.By, domain.RoleAdmin, c.At); err != nil {
 		return nil, err
 	}
-	if c.ExternalID != nil && *c.ExternalID != s.ExternalID && !c.By.covers(domain.RoleOwner) {
-		return nil, roleInsufficient("Only an owner may change what identity providers call the organization.")
+	if c.External != nil && *c.External != s.External && !c.By.covers(domain.RoleOwner) {
+		return nil, roleInsufficient("Only an owner may change what an identity provider calls the organization.")
 	}
-	e := Updated{Name: changed(s.Name, c.Name), ExternalID: changed(s.ExternalID, c.ExternalID)}
+	e := Updated{Name: changed(s.Name, c.Name), External: changed(s.External, c.External)}
 	if e == (Updated{}) {
 		return nil, nil
 	}
 	return []Event{e}, nil
 }
 
-func changed(now string, wanted *string) *string {
+func changed[T comparable](now T, wanted *T) *T {
 	if wanted == nil || *wanted == now {
 		return nil
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"agentkey/domain"
@@ -39,16 +38,25 @@ type (
 		TokenID   string    `json:"token_id,omitempty"`
 		Hash      string    `json:"hash"` // SHA-256 of the cookie's value, hex
 		ExpiresAt time.Time `json:"expires_at"`
+		// PersonHash is the member's place in the directory, where their other organizations are found.
+		PersonHash string `json:"person_hash,omitempty"`
 	}
 	// SessionEnded ends a session before its time, or takes a link back.
 	SessionEnded struct {
 		SessionID string `json:"session_id"`
+	}
+	// SessionsEnded ends every session, and every link to one, of a member or a service token, or of
+	// everybody whose role isn't above one.
+	SessionsEnded struct {
+		OwnerID string      `json:"owner_id,omitempty"`
+		Role    domain.Role `json:"role"` // of who wanted it; an operator counts as an owner
 	}
 )
 
 func (SessionOffered) organizationEvent() {}
 func (SessionBegan) organizationEvent()   {}
 func (SessionEnded) organizationEvent()   {}
+func (SessionsEnded) organizationEvent()  {}
 
 // The commands of sessions. At is now.
 type (
@@ -62,6 +70,7 @@ type (
 	// or, with a Link, for the token that the link was offered for.
 	BeginSession struct {
 		SessionID, MemberID, TokenID, Hash string
+		PersonHash                         string
 		Number                             int
 		Link                               Link
 		At                                 time.Time
@@ -72,7 +81,8 @@ type (
 		By        Giver
 		At        time.Time
 	}
-	// EndSessions ends every session of a member or a service token, or of everybody.
+	// EndSessions ends every session of a member or a service token, or of everybody whose role the
+	// giver covers.
 	EndSessions struct {
 		Owner string // a member's or a service token's id; "": everybody's
 		By    Giver
@@ -104,6 +114,7 @@ type Session struct {
 	MemberID  string    `json:"member_id,omitempty"`
 	TokenID   string    `json:"token_id,omitempty"`
 	Hash      string    `json:"hash"`
+	Person    string    `json:"person,omitempty"`
 	Offered   bool      `json:"offered,omitempty"` // nobody has followed the link
 	CreatedAt time.Time `json:"created_at"`
 	ExpiresAt time.Time `json:"expires_at"`
@@ -146,10 +157,15 @@ func evolveSession(s State, f domain.Fact[Event]) State {
 		}
 	case SessionBegan:
 		n = Session{
-			ID: e.SessionID, Number: e.Number, MemberID: e.MemberID, TokenID: e.TokenID, Hash: e.Hash, ExpiresAt: e.ExpiresAt,
+			ID: e.SessionID, Number: e.Number, MemberID: e.MemberID, TokenID: e.TokenID, Hash: e.Hash, Person: e.PersonHash,
+			ExpiresAt: e.ExpiresAt,
 		}
 	case SessionEnded:
 		s.Sessions = without(s.Sessions, func(id string, _ Session) bool { return id == e.SessionID })
+		return s
+	case SessionsEnded:
+		before := s
+		s.Sessions = without(s.Sessions, func(_ string, n Session) bool { return e.ends(before, n) })
 		return s
 	default: // happens to another part of the state
 		return s
@@ -202,7 +218,7 @@ func beginSession(s State, c BeginSession) ([]Event, error) {
 	var events []Event
 	e := SessionBegan{
 		SessionID: c.SessionID, Number: c.Number, MemberID: c.MemberID, TokenID: c.TokenID, Hash: c.Hash,
-		ExpiresAt: c.At.Add(SessionTime),
+		ExpiresAt: c.At.Add(SessionTime), PersonHash: c.PersonHash,
 	}
 	if c.Link.Matches != nil {
 		offer, found := s.Session(c.Link.Number)
@@ -235,18 +251,37 @@ func endSessions(s State, c EndSessions) ([]Event, error) {
 	if err := c.By.admitted(s, c.At); err != nil {
 		return nil, err
 	}
-	ids := slices.SortedFunc(maps.Values(s.Sessions), func(a, b Session) int { return strings.Compare(a.ID, b.ID) })
-	var events []Event
-	for _, n := range ids {
-		if c.Owner != "" && c.Owner != n.MemberID && c.Owner != n.TokenID {
-			continue
-		}
-		if err := s.mayEnd(c.By, n); err != nil {
-			return nil, err
-		}
-		events = append(events, SessionEnded{SessionID: n.ID})
+	e := SessionsEnded{OwnerID: c.Owner, Role: c.By.Role}
+	if c.By.Operator {
+		e.Role = domain.RoleOwner
 	}
-	return events, nil
+	ends := false
+	for _, n := range s.Sessions {
+		if c.Owner != "" && (c.Owner == n.MemberID || c.Owner == n.TokenID) {
+			if err := s.mayEnd(c.By, n); err != nil {
+				return nil, err
+			}
+		}
+		ends = ends || e.ends(s, n)
+	}
+	if !ends {
+		return nil, nil
+	}
+	return []Event{e}, nil
+}
+
+// ends reports whether a session is one of those that end.
+func (e SessionsEnded) ends(s State, n Session) bool {
+	role := s.roleIn(n)
+	return (e.OwnerID == "" || e.OwnerID == n.MemberID || e.OwnerID == n.TokenID) && (role == "" || e.Role.Covers(role))
+}
+
+// roleIn is the role of whose session it is.
+func (s State) roleIn(n Session) domain.Role {
+	if n.MemberID != "" {
+		return s.Members[n.MemberID].Role
+	}
+	return s.Tokens[n.TokenID].Role
 }
 
 // owns reports whether a session is the giver's.
@@ -256,10 +291,7 @@ func (g Giver) owns(n Session) bool {
 
 // mayEnd refuses to end a session of somebody who may do more.
 func (s State) mayEnd(by Giver, n Session) error {
-	role := s.Tokens[n.TokenID].Role
-	if n.MemberID != "" {
-		role = s.Members[n.MemberID].Role
-	}
+	role := s.roleIn(n)
 	if by.owns(n) || role == "" || by.covers(role) {
 		return nil
 	}

@@ -95,13 +95,13 @@ func TestDecideOnSessions(t *testing.T) {
 		{
 			"all sessions end", of(began("a", 0, "ada", start), began("b", 1, "bob", start)),
 			organization.EndSessions{By: as("ada", domain.RoleOwner), At: start},
-			[]organization.Event{organization.SessionEnded{SessionID: "a"}, organization.SessionEnded{SessionID: "b"}},
+			[]organization.Event{organization.SessionsEnded{Role: domain.RoleOwner}},
 			"",
 		},
 		{
 			"or those of one", of(began("a", 0, "ada", start), began("b", 1, "bob", start)),
 			organization.EndSessions{Owner: "bob", By: as("ada", domain.RoleOwner), At: start},
-			[]organization.Event{organization.SessionEnded{SessionID: "b"}},
+			[]organization.Event{organization.SessionsEnded{OwnerID: "bob", Role: domain.RoleOwner}},
 			"",
 		},
 	}

@@ -278,8 +278,12 @@ func (g Giver) admitted(s State, at time.Time) error {
 	case g.Operator:
 		return nil
 	case g.MemberID != "":
-		if m := s.Members[g.MemberID]; !m.Active() || m.Role != g.Role {
+		m := s.Members[g.MemberID]
+		switch {
+		case !m.Active():
 			return NotAMember()
+		case m.Role != g.Role:
+			return roleInsufficient("Your role has changed at this moment. Send the same request again.")
 		}
 		return nil
 	case !found || !t.RevokedAt.IsZero() || t.Role != g.Role:

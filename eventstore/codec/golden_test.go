@@ -102,7 +102,9 @@ var samples = map[string]any{
 		Number: 1, TokenID: "token-1", Sealed: "c2VhbGVk", Role: domain.RoleAdmin, Hash: "hash",
 		ExpiresAt: &at, Configured: true,
 	},
-	"organization.updated.v1": organization.Updated{Name: new("Acme"), ExternalID: new("org_2abc")},
+	"organization.updated.v1": organization.Updated{
+		Name: new("Acme"), External: &organization.External{Issuer: "https://id.example.com", ID: "org_2abc"},
+	},
 	"member.invited.v1": organization.MemberInvited{
 		InvitationID: "invitation-1", Sealed: "sealed", EmailHash: "hash", Role: domain.RoleAdmin, ExpiresAt: at,
 	},
@@ -119,8 +121,10 @@ var samples = map[string]any{
 	},
 	"session.began.v1": organization.SessionBegan{
 		SessionID: "session-1", Number: 1, MemberID: "member-1", TokenID: "token-1", Hash: "hash", ExpiresAt: at,
+		PersonHash: "hash",
 	},
-	"session.ended.v1": organization.SessionEnded{SessionID: "session-1"},
+	"session.all_ended.v1": organization.SessionsEnded{OwnerID: "member-1", Role: domain.RoleAdmin},
+	"session.ended.v1":     organization.SessionEnded{SessionID: "session-1"},
 	"privacy.month_erased.v1": organization.MonthErased{
 		Month: "2026-03", Through: "2026-03-31", Days: 31, Reason: "its time is over",
 	},

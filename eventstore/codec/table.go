@@ -92,6 +92,7 @@ var table = []row{
 	of[organization.SessionOffered]("session.offered.v1"),
 	of[organization.SessionBegan]("session.began.v1"),
 	of[organization.SessionEnded]("session.ended.v1"),
+	of[organization.SessionsEnded]("session.all_ended.v1"),
 	of[organization.MonthErased]("privacy.month_erased.v1"),
 	of[organization.ChannelAdded]("notification_channel.added.v1"),
 	of[organization.ChannelUpdated]("notification_channel.updated.v1"),

@@ -67,15 +67,6 @@ func personal(organization, person string) Binding {
 // the day was over: what shall not be known is not written again. What binds it to its event is
 // the event's signature.
 func (v *Privacy) Seal(ctx context.Context, organization string, p Personal) (string, error) {
-	return v.seal(ctx, daily(organization, v.clock().UTC().Format(time.DateOnly)), p)
-}
-
-// SealOf is Seal with the key of a person, which goes with the person's name.
-func (v *Privacy) SealOf(ctx context.Context, organization, person string, p Personal) (string, error) {
-	return v.seal(ctx, personal(organization, person), p)
-}
-
-func (v *Privacy) seal(ctx context.Context, b Binding, p Personal) (string, error) {
 	if p == (Personal{}) {
 		return "", nil
 	}
@@ -83,6 +74,20 @@ func (v *Privacy) seal(ctx context.Context, b Binding, p Personal) (string, erro
 	if err != nil {
 		return "", fmt.Errorf("encode personal data: %w", err)
 	}
+	return v.seal(ctx, daily(organization, v.clock().UTC().Format(time.DateOnly)), plain)
+}
+
+// SealOf is Seal of what a person's calls hold: it goes with the person's name too, whichever key
+// is removed first.
+func (v *Privacy) SealOf(ctx context.Context, organization, person string, p Personal) (string, error) {
+	ofDay, err := v.Seal(ctx, organization, p)
+	if err != nil || ofDay == "" {
+		return "", err
+	}
+	return v.seal(ctx, personal(organization, person), []byte(ofDay))
+}
+
+func (v *Privacy) seal(ctx context.Context, b Binding, plain []byte) (string, error) {
 	key, err := v.key(ctx, b, true)
 	if errors.Is(err, ErrGone) {
 		return "", nil
@@ -109,7 +114,9 @@ func (v *Privacy) Open(ctx context.Context, organization, private string) (Perso
 		return Personal{}, nil
 	}
 	b := daily(organization, owner)
-	if _, err := time.Parse(time.DateOnly, owner); err != nil {
+	_, err := time.Parse(time.DateOnly, owner)
+	ofPerson := err != nil
+	if ofPerson {
 		b = personal(organization, owner)
 	}
 	key, err := v.key(ctx, b, false)
@@ -122,6 +129,9 @@ func (v *Privacy) Open(ctx context.Context, organization, private string) (Perso
 	plain, err := Open(key.Reveal(), sealed, b.private())
 	if err != nil {
 		return Personal{}, fmt.Errorf("open personal data: %w", err)
+	}
+	if ofPerson {
+		return v.Open(ctx, organization, string(plain))
 	}
 	var p Personal
 	if err := json.Unmarshal(plain, &p); err != nil {

@@ -63,5 +63,11 @@ func (d Dashboard) Link(m Message) string {
 	return d.base
 }
 
-// Base is the URL of the dashboard, "" where there is none.
-func (d Dashboard) Base() string { return d.base }
+// Origin is the scheme and the host of the dashboard, "" where there is none.
+func (d Dashboard) Origin() string {
+	u, err := url.Parse(d.base)
+	if err != nil || d.base == "" {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
+}
