@@ -182,9 +182,12 @@ func (s *Server) Login(ctx context.Context, r LoginRequestObject) (LoginResponse
 // FinishLogin answers GET /auth/callback.
 func (s *Server) FinishLogin(ctx context.Context, _ FinishLoginRequestObject) (FinishLoginResponseObject, error) {
 	call, r := callOf(ctx), requestOf(ctx)
-	kept := s.cookie(r, loginCookie)
-	s.keep(call, loginCookie, "", time.Time{})
-	begun, to, err := s.SignIns.Finish(call.ctx, call.strangers(), kept, r.URL.Query())
+	kept, returned := s.cookie(r, loginCookie), r.URL.Query()
+	ask := func(ctx context.Context) error { return s.Door.MayAsk(ctx, &call.Call) }
+	begun, to, err := s.SignIns.Finish(call.ctx, call.strangers(), kept, returned, ask)
+	if refusal, is := errors.AsType[*domain.Error](err); !is || refusal.Kind != domain.KindLimited {
+		s.keep(call, loginCookie, "", time.Time{}) // it is used up, unless the same call works later
+	}
 	if err != nil {
 		return nil, s.Door.Failed(call.ctx, &call.Call, err)
 	}

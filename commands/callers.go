@@ -143,10 +143,12 @@ func identityRefusal(err error) error {
 			Detail: "This token isn't accepted: " + domain.Verbatim(refused.Why) + ".",
 			Hint:   "Sign in again. An operator sees what is wrong with a token with: agentkey doctor --token-file.",
 		}
+	case errors.Is(err, oidc.ErrTooMany):
+		return tooMany(err)
 	case errors.Is(err, oidc.ErrUnavailable):
 		return errors.Join(&domain.Error{
 			Kind: domain.KindUnavailable, Code: "issuer_unavailable",
-			Detail:     "The identity provider can't be reached, and this process doesn't know its keys yet.",
+			Detail:     "The identity provider can't be reached, and without it this token can't be verified.",
 			Hint:       "Send the same request again after {wait}. Service tokens and agents' keys still work.",
 			RetryAfter: 5 * time.Second,
 		}, err)

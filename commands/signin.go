@@ -1,14 +1,19 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"agentkey/commands/loop"
@@ -28,11 +33,17 @@ type SignIns struct {
 	Organizations *Organizations
 	MACKey        domain.Secret
 	Clock         func() time.Time
+
+	mu   sync.Mutex
+	used map[string]time.Time // until when it would work, by the state of a sign-in
 }
+
+// mostUsed is how many sign-ins are remembered as used.
+const mostUsed = 10_000
 
 // SignIn is a sign-in that somebody wants to begin.
 type SignIn struct {
-	Issuer       string // "": the first that people can sign in at
+	Issuer       string // its URL; "": the first that people can sign in at
 	Organization string // "": the first of theirs
 	ReturnTo     string // a path on our origin; "": /
 	Callback     string // where the provider sends the browser back to
@@ -50,7 +61,11 @@ func (s *SignIns) Begin(ctx context.Context, wanted SignIn) (location, kept stri
 	if wanted.ReturnTo, err = path(wanted.ReturnTo); err != nil {
 		return "", "", err
 	}
-	if s.Callers.Issuers == nil || len(s.Callers.Issuers.SignInIssuers()) == 0 {
+	var issuers []string
+	if s.Callers.Issuers != nil {
+		issuers = s.Callers.Issuers.SignInIssuers()
+	}
+	if len(issuers) == 0 {
 		return "", "", &domain.Error{
 			Kind: domain.KindNotFound, Code: "not_found", Detail: "No identity provider is configured to sign in at.",
 			Hint: "Exchange a service token for a session with {beginSession}, or have the operator print a link with: " +
@@ -58,10 +73,13 @@ func (s *SignIns) Begin(ctx context.Context, wanted SignIn) (location, kept stri
 			Next: []domain.Next{{Op: "beginSession"}},
 		}
 	}
+	if wanted.Issuer = cmp.Or(wanted.Issuer, issuers[0]); !slices.Contains(issuers, wanted.Issuer) {
+		return "", "", domain.Invalid("issuer", "people sign in here at "+domain.Verbatim(strings.Join(issuers, ", ")))
+	}
 	begun := begunSignIn{SignIn: wanted, Flow: oidc.NewFlow(), Until: s.Clock().Add(SignInTime)}
 	location, err = s.Callers.Issuers.LoginURL(ctx, wanted.Issuer, wanted.Callback, begun.Flow)
 	if err != nil {
-		return "", "", identityRefusal(err)
+		return "", "", signInRefusal(err)
 	}
 	plain, err := json.Marshal(begun)
 	if err != nil {
@@ -82,8 +100,11 @@ func (s *SignIns) key() ([]byte, error) {
 }
 
 // Finish begins the session of a browser that came back with what it kept and what the provider
-// sent, and returns where it wanted to go. Refusals: those of Callers.Person.
-func (s *SignIns) Finish(ctx context.Context, m loop.Meta, kept string, sent url.Values) (BegunSession, string, error) {
+// sent, and returns where it wanted to go. Before the provider is asked, ask may refuse that. A
+// process lets a sign-in be finished once. Refusals: those of Callers.Person, and of ask.
+func (s *SignIns) Finish(
+	ctx context.Context, m loop.Meta, kept string, sent url.Values, ask func(context.Context) error,
+) (BegunSession, string, error) {
 	key, err := s.key()
 	if err != nil {
 		return BegunSession{}, "", err
@@ -101,13 +122,16 @@ func (s *SignIns) Finish(ctx context.Context, m loop.Meta, kept string, sent url
 			Detail: "This sign-in was not begun in this browser, or it took longer than ten minutes.",
 			Hint:   "Sign in again with {login}.", Next: []domain.Next{{Op: "login"}},
 		}
-	case sent.Get("error") != "":
-		err := &oidc.Refused{Why: "the provider answered " + cut(sent.Get("error"))}
-		return BegunSession{}, "", identityRefusal(err)
 	}
-	id, err := s.Callers.Issuers.Exchange(ctx, begun.Issuer, begun.Callback, sent.Get("code"), begun.Flow)
+	if err := ask(ctx); err != nil {
+		return BegunSession{}, "", err
+	}
+	if !s.use(begun) {
+		return BegunSession{}, "", signInRefusal(&oidc.Refused{Why: "it has been used, and works once"})
+	}
+	id, err := s.Callers.Issuers.Exchange(ctx, begun.Issuer, begun.Callback, sent, begun.Flow)
 	if err != nil {
-		return BegunSession{}, "", identityRefusal(err)
+		return BegunSession{}, "", signInRefusal(err)
 	}
 	joining := m
 	joining.CommandID = loop.DerivedID(m.CommandID, "join")
@@ -119,14 +143,59 @@ func (s *SignIns) Finish(ctx context.Context, m loop.Meta, kept string, sent url
 	return session, begun.ReturnTo, err
 }
 
-// cut shortens what a stranger sent, so that it can be repeated.
-func cut(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return -1
+// use reports whether a sign-in is finished for the first time: each asks the provider about a
+// code, and a browser that keeps its cookie could repeat it with made-up codes. When too many that
+// still work are remembered, all are forgotten: one address can't cause so many.
+func (s *SignIns) use(begun begunSignIn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, used := s.used[begun.Flow.State]; used {
+		return false
+	}
+	if len(s.used) >= mostUsed {
+		now := s.Clock()
+		maps.DeleteFunc(s.used, func(_ string, until time.Time) bool { return !now.Before(until) })
+	}
+	if s.used == nil || len(s.used) >= mostUsed {
+		s.used = map[string]time.Time{}
+	}
+	s.used[begun.Flow.State] = begun.Until
+	return true
+}
+
+// signInRefusal says what somebody may know of why they aren't signed in.
+func signInRefusal(err error) error {
+	refused, is := errors.AsType[*oidc.Refused](err)
+	again := []domain.Next{{Op: "login"}}
+	switch {
+	case is:
+		return &domain.Error{
+			Kind: domain.KindUnauthenticated, Code: "credentials_unknown",
+			Detail: "This sign-in isn't accepted: " + domain.Verbatim(refused.Why) + ".",
+			Hint:   "Sign in again with {login}. If it fails again, tell the operator.", Next: again,
 		}
-		return r
-	}, text[:min(len(text), 80)])
+	case errors.Is(err, oidc.ErrTooMany):
+		return tooMany(err)
+	case errors.Is(err, oidc.ErrUnavailable):
+		return errors.Join(&domain.Error{
+			Kind: domain.KindUnavailable, Code: "issuer_unavailable",
+			Detail: "The identity provider can't be reached, or its answer isn't understood, so nobody can sign in there.",
+			Hint:   "Sign in again with {login} after {wait}. Service tokens still work.", Next: again,
+			RetryAfter: 5 * time.Second,
+		}, err)
+	}
+	return err
+}
+
+// tooMany is the refusal of one more question to an identity provider.
+func tooMany(err error) error {
+	return errors.Join(&domain.Error{
+		Kind: domain.KindUnavailable, Code: "issuer_unavailable",
+		Detail:     "Too many sign-ins and new tokens come in at once, so the identity provider isn't asked about this one.",
+		Hint:       "Sign in again with {login}, or send the token again, after {wait}.",
+		Next:       []domain.Next{{Op: "login"}},
+		RetryAfter: 5 * time.Second,
+	}, err)
 }
 
 // path checks where a browser shall go after a sign-in: a path on our origin, and nothing that a

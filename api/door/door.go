@@ -5,7 +5,6 @@ package door
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 	"slices"
 
@@ -71,7 +70,7 @@ func (d *Door) Admit(ctx context.Context, c *Call) error {
 		c.Caller, err = d.find(step, c, shown)
 		spans.End(span, "")
 	}
-	if refusal, ok := errors.AsType[*domain.Error](err); ok && refusal.Kind == domain.KindUnauthenticated {
+	if refusal, failed := failure(err); failed {
 		c.EndedKey = c.Caller.Actor.ID != ""
 		return d.countFailure(ctx, c, shown.key, refusal)
 	}
@@ -149,8 +148,8 @@ func Permitted(r domain.Role, permission string) error {
 // Failed counts a failed authentication, or somebody who isn't known here, and returns what its
 // caller is told.
 func (d *Door) Failed(ctx context.Context, c *Call, err error) error {
-	refusal, ok := errors.AsType[*domain.Error](err)
-	if ok && (refusal.Kind == domain.KindUnauthenticated || refusal.Kind == domain.KindForbidden) {
+	refusal, failed := failure(err)
+	if failed || refusal != nil && refusal.Kind == domain.KindForbidden {
 		return d.countFailure(ctx, c, keys.Key{}, refusal)
 	}
 	return err

@@ -56,6 +56,11 @@ func (d *Door) read(c *Call) (presented, error) {
 func (d *Door) find(ctx context.Context, c *Call, p presented) (known commands.Caller, err error) {
 	switch {
 	case p.token != "":
+		if d.Callers.Issuers.Asks(p.token) {
+			if err := d.MayAsk(ctx, c); err != nil {
+				return commands.Caller{}, err
+			}
+		}
 		m := loop.Meta{
 			CommandID: d.Callers.People.NewID(), RequestID: c.RequestID, Address: c.Address, UserAgent: c.UserAgent,
 		}

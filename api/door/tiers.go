@@ -2,12 +2,15 @@ package door
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"strings"
+	"time"
 
 	"agentkey/api/door/limits"
 	"agentkey/commands/keys"
 	"agentkey/domain"
+	"agentkey/integrations/oidc"
 )
 
 // Rules are the limits of the tiers. PreAuth counts failed authentications, by address and by
@@ -100,6 +103,38 @@ func failureKey(address string) string {
 		}
 	}
 	return "preauth/" + address
+}
+
+// questions limits what one address has identity providers asked, which is a part of what all may
+// ask: package oidc lets 300 a minute through.
+var questions = limits.Rule{Limit: 60, Window: time.Minute}
+
+// MayAsk refuses a call for which an identity provider would be asked about something that a
+// stranger can make up, when its address has used up the failed authentications or its part of the
+// questions. One question is taken.
+func (d *Door) MayAsk(ctx context.Context, c *Call) error {
+	if d.Rules.PreAuth.Off() {
+		return nil
+	}
+	key := failureKey(c.Address)
+	standing, err := d.Counter.Peek(ctx, key, d.Rules.PreAuth)
+	if err == nil && !standing.Allowed {
+		return limited(standing, "of failed authentications of this address")
+	}
+	if err == nil {
+		standing, err = d.Counter.Allow(ctx, "questions/"+key, questions)
+	}
+	if err == nil && !standing.Allowed {
+		return limited(standing, "of sign-ins and new tokens of this address")
+	}
+	return err
+}
+
+// failure is the refusal for which a call counts as a failed authentication of its address. One
+// that the provider isn't asked about, because too many are, may be garbage and counts as such.
+func failure(err error) (*domain.Error, bool) {
+	refusal, is := errors.AsType[*domain.Error](err)
+	return refusal, is && (refusal.Kind == domain.KindUnauthenticated || errors.Is(err, oidc.ErrTooMany))
 }
 
 // countFailure counts a failed authentication, and returns what the caller is told: why it failed,

@@ -190,7 +190,10 @@ func TestAPersonSignsInWithABrowser(t *testing.T) {
 	ada.must(204, "DELETE", "/api/admin/members/"+me.Text("actor.id"), nil)
 	b.refused(401, "credentials_expired", "GET", "/api/admin/me", nil)
 
-	b.refused(401, "credentials_unknown", "GET", "/auth/login?issuer=https%3A%2F%2Fother.example", nil)
+	other := b.refused(400, "validation_failed", "GET", "/auth/login?issuer=https%3A%2F%2Fother.example", nil)
+	if !strings.Contains(string(other.Body), "people sign in here at "+provider.URL) {
+		t.Errorf("an unknown issuer is answered with %s", other.Body)
+	}
 }
 
 // TestASignInLinkWorksOnce prints a link on the server.

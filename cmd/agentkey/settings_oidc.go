@@ -147,8 +147,9 @@ var oidcSettings = []setting{
 	},
 	{
 		name: "AGENTKEY_OIDC_INTROSPECT", without: "`true` for `zitadel` with a client secret, else `false`",
-		meaning: "`true`: ask the provider about opaque tokens (RFC 7662). Needs the client id and its secret",
-		take:    oidcSwitch(func(i *oidc.Issuer) *bool { return &i.Introspect }),
+		meaning: "`true`: ask the provider about opaque tokens (RFC 7662). Needs the client id and its secret. One " +
+			"issuer at most",
+		take: oidcSwitch(func(i *oidc.Issuer) *bool { return &i.Introspect }),
 	},
 }
 
@@ -276,6 +277,10 @@ func (l *loader) issuers(c *Config) {
 		one.finish(part.issuer(), one.where)
 		l.mistakes = append(l.mistakes, one.mistakes...)
 		c.Issuers, where = append(c.Issuers, part.Issuers...), append(where, one.where)
+	}
+	for _, n := range oidc.AskedTwice(c.Issuers) {
+		l.wrong(where[n], "introspect: another issuer is asked about opaque tokens already, and a token doesn't say "+
+			"whose it is; set it to false")
 	}
 	for _, n := range oidc.Twice(c.Issuers) {
 		l.wrong(where[n], "there are two issuers of the URL %s", c.Issuers[n].URL)

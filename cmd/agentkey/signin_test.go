@@ -175,6 +175,19 @@ func TestMistakesAboutIssuersAreAllListedAtOnce(t *testing.T) {
 			},
 		},
 		{
+			signInAt("https://id.example.com", "AGENTKEY_OIDC_INTROSPECT=true", "AGENTKEY_OIDC_CLIENT_ID=x",
+				"AGENTKEY_OIDC_CLIENT_SECRET=canary", "AGENTKEY_CONFIG="+write(t, "two.yaml", `oidc:
+  - preset: zitadel
+    issuer: https://zitadel.example.com
+    audience: x
+    client_id: x
+    client_secret_file: `+write(t, "secret", "canary")+`
+  - issuer: http://id.example.com
+    audience: x
+`)),
+			[]string{":2: oidc: introspect: another issuer is asked", ":7: oidc.issuer: it must begin with https://"},
+		},
+		{
 			[]string{"AGENTKEY_CONFIG=" + write(t, "a.yaml", "oidc: https://id.example.com\n")},
 			[]string{":1: oidc: it must be a list"},
 		},

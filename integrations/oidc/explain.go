@@ -156,8 +156,7 @@ func inWords(err error) string {
 	if err == nil {
 		return ""
 	}
-	var refused *Refused
-	if errors.As(err, &refused) {
+	if refused, is := errors.AsType[*Refused](err); is {
 		return refused.Why
 	}
 	return reason(err).Why

@@ -91,8 +91,7 @@ func (p *provider) do(request *http.Request, what string, most int64, into any) 
 
 // plain says what failed without the URL, whose query may hold something.
 func plain(err error) error {
-	var of *url.Error
-	if errors.As(err, &of) {
+	if of, is := errors.AsType[*url.Error](err); is {
 		if of.Timeout() {
 			return errors.New("it doesn't answer in time")
 		}
@@ -112,6 +111,7 @@ type document struct {
 	ClientAuth    []string `json:"token_endpoint_auth_methods_supported"`
 	AskerAuth     []string `json:"introspection_endpoint_auth_methods_supported"` // ClientAuth where there is none
 	Algorithms    []string `json:"id_token_signing_alg_values_supported"`
+	NamesItself   bool     `json:"authorization_response_iss_parameter_supported"` // where it sends browsers back
 }
 
 // discover fetches what a provider publishes about itself. It must name itself as it is configured:

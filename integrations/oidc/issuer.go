@@ -36,7 +36,7 @@ type Issuer struct {
 	VouchedBy, VouchedFor string
 
 	IDTokens   bool // take ID tokens, because access tokens can't be read or aren't for us
-	Introspect bool // ask the provider about opaque tokens, with ClientID and ClientSecret
+	Introspect bool // ask the provider about opaque tokens, with ClientID and ClientSecret; of one at most
 	UserInfo   bool // ask the provider for the e-mail and the name that an access token lacks
 
 	Provision   bool        // a verified organization claim makes members
@@ -125,6 +125,17 @@ func place(text string) string {
 		return text
 	}
 	return strings.ToLower(u.Scheme+"://"+u.Host) + strings.TrimRight(u.Path, "/")
+}
+
+// AskedTwice returns the places of issuers that are asked about opaque tokens as an earlier one is.
+// Each would learn the tokens of the other: a token doesn't say whose it is.
+func AskedTwice(issuers []Issuer) (out []int) {
+	for n, i := range issuers {
+		if i.Introspect && slices.ContainsFunc(issuers[:n], func(o Issuer) bool { return o.Introspect }) {
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 // Twice returns the places of issuers whose URL an earlier one has.

@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/url"
 	"slices"
 
 	"golang.org/x/oauth2"
@@ -66,22 +68,29 @@ func (v *Verifier) LoginURL(ctx context.Context, issuer, redirectURI string, f F
 	), nil
 }
 
-// Exchange says who signed in, from the code that the provider sent the browser back with. The
-// caller has compared the state. What the ID token lacks, the provider's userinfo adds.
-func (v *Verifier) Exchange(ctx context.Context, issuer, redirectURI, code string, f Flow) (Identity, error) {
+// Exchange says who signed in, from what the provider sent the browser back with. The caller has
+// compared the state. What the ID token lacks, the provider's userinfo adds.
+func (v *Verifier) Exchange(
+	ctx context.Context, issuer, redirectURI string, sent url.Values, f Flow,
+) (Identity, error) {
 	p, err := v.signIn(issuer)
 	if err != nil {
 		return Identity{}, err
 	}
-	if f.Nonce == "" || f.Verifier == "" || code == "" {
-		return Identity{}, &Refused{Why: "this sign-in wasn't begun here"}
-	}
-	if !p.codes.AllowN(p.clock(), 1) {
-		return Identity{}, &unavailable{why: "too many sign-ins in a minute"}
-	}
 	config, err := p.oauth(ctx, redirectURI)
 	if err != nil {
 		return Identity{}, err
+	}
+	code := sent.Get("code")
+	switch why, err := p.sentBy(ctx, sent); {
+	case err != nil:
+		return Identity{}, err
+	case why != "":
+		return Identity{}, &Refused{Why: why}
+	case f.Nonce == "" || f.Verifier == "" || code == "":
+		return Identity{}, &Refused{Why: "it wasn't begun here, or the provider sent no code"}
+	case !p.codes.AllowN(p.clock(), 1):
+		return Identity{}, ErrTooMany
 	}
 	answer, err := config.Exchange(
 		context.WithValue(ctx, oauth2.HTTPClient, p.client), code, oauth2.VerifierOption(f.Verifier),
@@ -90,6 +99,9 @@ func (v *Verifier) Exchange(ctx context.Context, issuer, redirectURI, code strin
 	switch {
 	case errors.As(err, &told) && told.ErrorCode != "":
 		return Identity{}, &Refused{Why: "the provider refuses the code: " + shorten(told.ErrorCode)}
+	case told != nil && told.Response != nil && strange(told.Response.StatusCode):
+		why := fmt.Sprintf("the provider refuses the code: status %d", told.Response.StatusCode)
+		return Identity{}, &Refused{Why: why}
 	case told != nil && told.Response != nil: // its text has the whole answer
 		return Identity{}, &unavailable{
 			why: fmt.Sprintf("the code can't be exchanged: status %d", told.Response.StatusCode),
@@ -102,12 +114,44 @@ func (v *Verifier) Exchange(ctx context.Context, issuer, redirectURI, code strin
 		audiences: []string{p.issuer.ClientID}, idToken: true, nonce: f.Nonce,
 	})
 	if err != nil {
-		return Identity{}, err
+		return Identity{}, aboutIDToken(err)
 	}
 	in := claimsIn{claims}
 	who, why := p.issuer.identity(in)
 	if why != "" || who.Email == "" || who.Name == "" || who.Role == "" && p.issuer.Claims.Role != "" {
 		in = append(in, p.userInfo(ctx, answer.AccessToken, claims, true))
 	}
-	return p.identify(in)
+	who, err = p.identify(in)
+	return who, aboutIDToken(err)
+}
+
+// sentBy returns why the answer with which a browser comes back isn't that of the provider at which
+// it began, or says that nobody signed in. All issuers send browsers back to one address, so one of
+// them could pass on the code of another (RFC 9207).
+func (p *provider) sentBy(ctx context.Context, sent url.Values) (why string, err error) {
+	d, _, err := p.published(ctx)
+	switch names := sent["iss"]; {
+	case err != nil:
+		return "", err
+	case len(names) == 0 && d.NamesItself:
+		return "the answer doesn't name the provider that it comes from", nil
+	case len(names) > 1 || len(names) == 1 && names[0] != p.issuer.URL:
+		return "the answer comes from another provider than the one where it was begun", nil
+	case sent.Get("error") != "":
+		return "the provider answered " + shorten(sent.Get("error")), nil
+	}
+	return "", nil
+}
+
+// strange reports whether a status says that the code is wrong, rather than that the provider is.
+func strange(status int) bool {
+	return status >= 400 && status < 500 && status != http.StatusRequestTimeout && status != http.StatusTooManyRequests
+}
+
+// aboutIDToken says of which token it speaks: people who sign in have seen none.
+func aboutIDToken(err error) error {
+	if refused, is := errors.AsType[*Refused](err); is {
+		return &Refused{Why: "the provider's ID token is refused, because " + refused.Why}
+	}
+	return err
 }

@@ -61,6 +61,10 @@ func (r *Refused) Error() string { return "the token is refused: " + r.Why }
 // remembered doesn't suffice.
 var ErrUnavailable = errors.New("the identity provider can't be reached")
 
+// ErrTooMany is what an error matches that says: the provider isn't asked, because too many
+// strangers have it asked. It matches ErrUnavailable too.
+var ErrTooMany error = &unavailable{why: "too many questions to the provider in a minute"}
+
 // Config is what a Verifier needs.
 type Config struct {
 	Issuers   []Issuer
@@ -162,6 +166,22 @@ func (p *provider) identify(in claimsIn) (Identity, error) {
 	who.ExpiresAt, _ = expiry(in[0])
 	who.IssuedAt = issued(in[0])
 	return who, nil
+}
+
+// Asks reports whether Verify asks a provider about a token that it hasn't vouched for before. Such
+// questions are few, so a caller limits who may cause them.
+func (v *Verifier) Asks(token string) bool {
+	p := v.asked()
+	if p == nil {
+		return false
+	}
+	if said, why := parse(token); said != nil || why != "" {
+		return false
+	}
+	now, key := v.clock(), digestOf(token)
+	_, _, before := p.active.get(key, now)
+	_, fresh, _ := p.inactive.get(key, now)
+	return !before && !fresh
 }
 
 // provider returns that of an issuer, which is compared exactly; nil: there is none.

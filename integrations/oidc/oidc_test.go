@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -94,11 +95,11 @@ func TestSomebodySignsInWithACode(t *testing.T) {
 	if returned.Get("state") != flow.State {
 		t.Fatalf("it came back with %v", returned)
 	}
-	if _, err := v.Exchange(t.Context(), p.URL, back, returned.Get("code"), oidc.NewFlow()); !refused(err) {
+	if _, err := v.Exchange(t.Context(), p.URL, back, returned, oidc.NewFlow()); !refused(err) {
 		t.Errorf("another browser's sign-in ends with %v", err)
 	}
 	at, _ = v.LoginURL(t.Context(), p.URL, back, flow)
-	code := p.SignIn(at).Query().Get("code")
+	code := p.SignIn(at).Query()
 	who, err := v.Exchange(t.Context(), p.URL, back, code, flow)
 	if err != nil {
 		t.Fatal(err)
@@ -141,7 +142,7 @@ func TestTheWayToProveWhoWeAreIsTheProvidersChoice(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return v.Exchange(t.Context(), "", back, p.SignIn(at).Query().Get("code"), flow)
+		return v.Exchange(t.Context(), "", back, p.SignIn(at).Query(), flow)
 	}
 	if _, err := signIn(); err != nil || inForm.Load() != 1 {
 		t.Errorf("%d secrets in a form: %v", inForm.Load(), err)
@@ -171,13 +172,13 @@ func TestNobodySignsInWhereItIsNotSetUp(t *testing.T) {
 		t.Errorf("at an issuer without a client id: %v", err)
 	}
 	for _, f := range []oidc.Flow{{}, {Nonce: "n"}, {Verifier: "v"}} {
-		if _, err := v.Exchange(t.Context(), "", back, "code", f); !refused(err) {
+		if _, err := v.Exchange(t.Context(), "", back, url.Values{"code": {"code"}}, f); !refused(err) {
 			t.Errorf("with the flow %+v: %v", f, err)
 		}
 	}
 	codes, begun := 0, time.Now()
 	for range 400 {
-		if _, err := v.Exchange(t.Context(), "", back, "made-up", oidc.NewFlow()); refused(err) {
+		if _, err := v.Exchange(t.Context(), "", back, url.Values{"code": {"made-up"}}, oidc.NewFlow()); refused(err) {
 			codes++
 		}
 	}

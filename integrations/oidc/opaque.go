@@ -13,28 +13,32 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// introspect asks the issuers that are configured so about a token that only they can read.
-func (v *Verifier) introspect(ctx context.Context, token string) (Identity, error) {
-	refused := &Refused{Why: "it can't be read here, and no issuer is configured to be asked about such tokens"}
-	var unavailable error
+// asked returns the provider that is asked about opaque tokens; nil: none is. There is at most one:
+// a token doesn't say whose it is, and asking another would give it away.
+func (v *Verifier) asked() *provider {
 	for _, p := range v.providers {
-		if !p.issuer.Introspect {
-			continue
-		}
-		claims, err := p.ask(ctx, token)
-		switch {
-		case err != nil:
-			unavailable = err
-		case claims == nil:
-			refused = &Refused{Why: "its issuer doesn't know it, or it has ended"}
-		default:
-			return p.judge(claims)
+		if p.issuer.Introspect {
+			return p
 		}
 	}
-	if unavailable != nil {
-		return Identity{}, unavailable
+	return nil
+}
+
+// introspect asks about a token that only its issuer can read.
+func (v *Verifier) introspect(ctx context.Context, token string) (Identity, error) {
+	p := v.asked()
+	if p == nil {
+		why := "it can't be read here, and no issuer is configured to be asked about such tokens"
+		return Identity{}, &Refused{Why: why}
 	}
-	return Identity{}, refused
+	claims, err := p.ask(ctx, token)
+	switch {
+	case err != nil:
+		return Identity{}, err
+	case claims == nil:
+		return Identity{}, &Refused{Why: "its issuer doesn't know it, or it has ended"}
+	}
+	return p.judge(claims)
 }
 
 // judge judges what the provider says about a token that it calls active.
@@ -71,7 +75,7 @@ func (p *provider) ask(ctx context.Context, token string) (map[string]any, error
 		return claims, nil
 	}
 	if !p.allow(before) {
-		return nil, &unavailable{why: "too many questions about tokens in a minute"}
+		return nil, ErrTooMany
 	}
 	document, _, err := p.published(ctx)
 	if err != nil {

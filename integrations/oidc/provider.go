@@ -21,10 +21,12 @@ const (
 	// unknownKeyEvery limits the fetches that a token with an unknown key causes. A rotated key is
 	// known at the latest after it, whatever else arrives.
 	unknownKeyEvery = time.Minute
-	// askedEach limits questions about tokens and people in a minute. Those about tokens that were
-	// good before are counted apart, so that nobody's garbage keeps members out.
-	askedNew, askedKnown = 60, 600
-	// signIns limits the codes that are exchanged in a minute: anyone can make them up.
+	// askedNew and askedKnown limit questions about tokens and people in a minute. Those about tokens
+	// that were good before are counted apart: garbage never competes with them. It does compete with
+	// members' new tokens, so the door lets each address cause but a part of the new questions.
+	askedNew, askedKnown = 300, 600
+	// signIns limits the codes that are exchanged in a minute: anyone can make them up. The same part
+	// of them is for each address.
 	signIns = 300
 )
 
@@ -54,7 +56,7 @@ type provider struct {
 
 func newProvider(issuer Issuer, c Config) *provider {
 	minute := func(n int) *rate.Limiter { return rate.NewLimiter(rate.Every(time.Minute/time.Duration(n)), n) }
-	var through http.RoundTripper = http.DefaultTransport
+	through := http.DefaultTransport
 	if c.Transport != nil {
 		through = c.Transport
 	}

@@ -65,6 +65,9 @@ func TestATokenIsRefusedForEachReason(t *testing.T) {
 		"nothing":                        {"", "it isn't a token"},
 		"words":                          {"not a token of any sort", "it isn't a token"},
 		"opaque":                         {"kT4aQ0l2kT4aQ0l2kT4a", "can't be read here"},
+		"opaque, with every character":   {"aZ09-._~+/aZ09-._~+/==", "can't be read here"},
+		"padded within":                  {"kT4aQ0l2=kT4aQ0l2kT4a", "it isn't a token"},
+		"of other characters":            {"kT4aQ0l2kT4aQ0l2{kT4a}", "it isn't a token"},
 		"too long":                       {fine + strings.Repeat("A", 16<<10), "longer than 16 KiB"},
 		"an issuer that isn't configured": {
 			p.Token(with(claims{"iss": "https://evil.example"})),

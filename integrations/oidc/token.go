@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -60,10 +61,13 @@ func parse(token string) (said *unverified, why string) {
 	return said, ""
 }
 
-// opaque returns why a text can't even be an opaque token; "" if it can.
+// bearers are texts that can be a token (RFC 6750, 2.1).
+var bearers = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
+
+// opaque returns why a text can't even be an opaque token, so that nobody is asked about it; "" if
+// it can.
 func opaque(token string) string {
-	right := len(token) >= 16 && !strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' })
-	if !right {
+	if len(token) < 16 || !bearers.MatchString(token) {
 		return "it isn't a token"
 	}
 	return ""
