@@ -135,22 +135,30 @@ func (n *naming) member(ctx context.Context, m organization.Member) Member {
 	return Member{
 		ID: m.ID, Name: optional(known.Name), Email: optional(known.Email), Role: Role(m.Role),
 		Status: MemberStatusActive, Provisioned: optional(m.Provisioned), CreatedAt: m.JoinedAt.UTC(),
-		CreatedBy: n.somebody(ctx, m.InvitedBy),
+		CreatedBy: n.somebody(ctx, m.InvitedBy), Tools: some(m.Tools),
 	}
+}
+
+// some is absent where a list is empty.
+func some(list []string) *[]string {
+	if len(list) == 0 {
+		return nil
+	}
+	return &list
 }
 
 func (n *naming) invited(ctx context.Context, i organization.Invitation) Member {
 	is := n.invitation(ctx, i)
 	return Member{
 		ID: is.ID, Email: optional(is.Email), Role: is.Role, Status: MemberStatusInvited, CreatedAt: is.CreatedAt,
-		CreatedBy: &is.CreatedBy, ExpiresAt: &is.ExpiresAt,
+		CreatedBy: &is.CreatedBy, ExpiresAt: &is.ExpiresAt, Tools: is.Tools,
 	}
 }
 
 func (n *naming) invitation(ctx context.Context, i organization.Invitation) Invitation {
 	return Invitation{
 		ID: i.ID, Email: n.open(ctx, i.ID, i.Sealed).Email, Role: Role(i.Role), CreatedAt: i.CreatedAt.UTC(),
-		ExpiresAt: i.ExpiresAt.UTC(), CreatedBy: n.actor(ctx, i.CreatedBy),
+		ExpiresAt: i.ExpiresAt.UTC(), CreatedBy: n.actor(ctx, i.CreatedBy), Tools: some(i.Tools),
 	}
 }
 
@@ -174,7 +182,7 @@ func (s *Server) GetMember(ctx context.Context, r GetMemberRequestObject) (GetMe
 // UpdateMember answers PATCH /api/admin/members/{id}.
 func (s *Server) UpdateMember(ctx context.Context, r UpdateMemberRequestObject) (UpdateMemberResponseObject, error) {
 	call := callOf(ctx)
-	done, err := s.People.Update(call.ctx, call.meta(), r.ID, domain.Role(r.Body.Role), call.Caller.Giver())
+	done, err := s.People.Update(call.ctx, call.meta(), r.ID, domain.Role(r.Body.Role), r.Body.Tools, call.Caller.Giver())
 	if err != nil {
 		return nil, err
 	}
@@ -226,7 +234,7 @@ func (s *Server) CreateInvitation(
 ) (CreateInvitationResponseObject, error) {
 	call := callOf(ctx)
 	done, made, err := s.People.Invite(
-		call.ctx, call.meta(), r.Body.Email, domain.Role(r.Body.Role), call.Caller.Giver(),
+		call.ctx, call.meta(), r.Body.Email, domain.Role(r.Body.Role), value(r.Body.Tools), call.Caller.Giver(),
 	)
 	if err != nil {
 		return nil, err

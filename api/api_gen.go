@@ -2083,6 +2083,9 @@ type Invitation struct {
 
 	// Role What a member or a service token may do: an owner everything; an admin all but what only owners may; an approver reads and decides requests; an auditor reads everything and exports; a viewer reads all but the audit.
 	Role Role `json:"role"`
+
+	// Tools The tools that an approver decides about; absent for all.
+	Tools *[]string `json:"tools,omitempty"`
 }
 
 // InvitationList defines model for InvitationList.
@@ -2155,6 +2158,9 @@ type Member struct {
 	// Role What a member or a service token may do: an owner everything; an admin all but what only owners may; an approver reads and decides requests; an auditor reads everything and exports; a viewer reads all but the audit.
 	Role   Role         `json:"role"`
 	Status MemberStatus `json:"status"`
+
+	// Tools The tools that an approver decides about; absent for all.
+	Tools *[]string `json:"tools,omitempty"`
 }
 
 // MemberStatus defines model for Member.Status.
@@ -2164,6 +2170,9 @@ type MemberStatus string
 type MemberChange struct {
 	// Role What a member or a service token may do: an owner everything; an admin all but what only owners may; an approver reads and decides requests; an auditor reads everything and exports; a viewer reads all but the audit.
 	Role Role `json:"role"`
+
+	// Tools The tools that an approver decides about: whose requests they approve and deny, and whose access they revoke. Null or an empty list for all. If it is absent they stay, and another role clears them.
+	Tools *[]ID `json:"tools,omitempty"`
 }
 
 // MemberList defines model for MemberList.
@@ -2230,6 +2239,9 @@ type NewInvitation struct {
 
 	// Role What a member or a service token may do: an owner everything; an admin all but what only owners may; an approver reads and decides requests; an auditor reads everything and exports; a viewer reads all but the audit.
 	Role Role `json:"role"`
+
+	// Tools The tools that an approver decides about; all if it is empty or absent.
+	Tools *[]ID `json:"tools,omitempty"`
 }
 
 // NewNotificationChannel defines model for NewNotificationChannel.

@@ -61,7 +61,7 @@ func callOf(ctx context.Context) *call {
 func (c *call) meta() loop.Meta {
 	return loop.Meta{
 		Organization: c.Caller.Organization, Actor: c.Caller.Actor, CommandID: c.command, RequestID: c.RequestID,
-		Address: c.Address, UserAgent: c.UserAgent, Since: c.since,
+		Address: c.Address, UserAgent: c.UserAgent, Since: c.since, Tools: c.Caller.Tools,
 	}
 }
 

@@ -61,7 +61,7 @@ func NewOrganizationLoop(env *loop.Env) *OrganizationLoop {
 	return loop.New(
 		env,
 		loop.Aggregate[organization.State, organization.Command, organization.Event]{
-			Category: codec.Organizations, Fold: 7, Decide: organization.Decide, Evolve: loop.OneByOne(organization.Evolve),
+			Category: codec.Organizations, Fold: 8, Decide: organization.Decide, Evolve: loop.OneByOne(organization.Evolve),
 		},
 	)
 }

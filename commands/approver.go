@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -68,6 +69,24 @@ func (g *Grants) approver(ctx context.Context, m loop.Meta, rules domain.Approva
 		}
 	}
 	return by, err
+}
+
+// within refuses a decision about a tool by an approver of others.
+func (g *Grants) within(ctx context.Context, m loop.Meta, toolID string) error {
+	if len(m.Tools) == 0 || slices.Contains(m.Tools, toolID) {
+		return nil
+	}
+	head, err := g.Catalogs.Cached(ctx, m.Organization)
+	if err != nil {
+		return err
+	}
+	return &domain.Error{
+		Kind: domain.KindForbidden, Code: "role_insufficient",
+		Detail: "You decide about some tools only, and " +
+			domain.Verbatim(cmp.Or(head.State.Tools[toolID].Name, toolID)) + " isn't one of them.",
+		Hint: "Ask another approver, or ask an admin to add the tool to yours with {updateMember}.",
+		Next: []domain.Next{{Op: "updateMember"}},
+	}
 }
 
 // personBehind is the member who made a service token, or who made the token that made it, and so

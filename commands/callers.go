@@ -31,6 +31,7 @@ type Caller struct {
 	Actor        domain.Actor
 	Organization string
 	Role         domain.Role // of a member or a service token; empty for agents
+	Tools        []string    // that an approver decides about; none: all
 	KeyNumber    int
 	SessionID    string      // of the session that the call came with; empty for none
 	person       listing     // of a member, under which their organizations are found
@@ -188,5 +189,6 @@ func (c *Callers) Session(ctx context.Context, key keys.Key, chosen string) (Cal
 		return known, nil
 	}
 	known.Actor, known.Role = domain.Actor{Type: domain.ActorHuman, ID: is.MemberID}, head.State.Members[is.MemberID].Role
+	known.Tools = head.State.Members[is.MemberID].Tools
 	return known, nil
 }

@@ -89,9 +89,13 @@ func (g *Grants) Replace(ctx context.Context, m loop.Meta, agentID, toolID strin
 }
 
 // Revoke ends an agent's access to a tool, or its request. Nothing to revoke isn't an error.
+// Refusal: role_insufficient, of an approver of other tools.
 func (g *Grants) Revoke(
 	ctx context.Context, m loop.Meta, agentID, toolID string, cause agent.Cause,
 ) (AgentResult, error) {
+	if err := g.within(ctx, m, toolID); err != nil {
+		return AgentResult{}, err
+	}
 	return g.revoke(ctx, m, agentID, agent.Revoke{ToolID: toolID, Cause: cause})
 }
 

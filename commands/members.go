@@ -22,7 +22,7 @@ const InvitationTime = 14 * 24 * time.Hour
 // Invite invites anyone who signs in with an e-mail address that their issuer has verified. An
 // invitation that the address has is replaced.
 func (p *People) Invite(
-	ctx context.Context, m loop.Meta, address string, role domain.Role, by organization.Giver,
+	ctx context.Context, m loop.Meta, address string, role domain.Role, tools []string, by organization.Giver,
 ) (OrganizationResult, organization.Invitation, error) {
 	address, err := emailAddress(address)
 	if err != nil {
@@ -33,7 +33,7 @@ func (p *People) Invite(
 	invite := func(sealed string) loop.Build[organization.State, organization.Command] {
 		return func(_ organization.State, now time.Time) (organization.Command, error) {
 			return organization.Invite{
-				InvitationID: id, Sealed: sealed, EmailHash: string(at), Role: role,
+				InvitationID: id, Sealed: sealed, EmailHash: string(at), Role: role, Tools: tools,
 				ExpiresAt: now.Add(InvitationTime).Truncate(time.Second), By: by, At: now,
 			}, nil
 		}
@@ -93,13 +93,14 @@ func (p *People) RevokeInvitation(
 	return done, loop.Refusal(p.Privacy.ErasePerson(ctx, m.Organization, id))
 }
 
-// Update sets the role of a member of the organization of m.
+// Update sets the role of a member of the organization of m, and the tools that an approver decides
+// about; nil leaves them.
 func (p *People) Update(
-	ctx context.Context, m loop.Meta, id string, role domain.Role, by organization.Giver,
+	ctx context.Context, m loop.Meta, id string, role domain.Role, tools *[]string, by organization.Giver,
 ) (OrganizationResult, error) {
 	return p.Organizations.Do(ctx, m.Organization, m,
 		func(_ organization.State, at time.Time) (organization.Command, error) {
-			return organization.UpdateMember{MemberID: id, Role: role, By: by, At: at}, nil
+			return organization.UpdateMember{MemberID: id, Role: role, Tools: tools, By: by, At: at}, nil
 		})
 }
 

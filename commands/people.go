@@ -87,7 +87,9 @@ func (p *People) Admit(ctx context.Context, m loop.Meta, id oidc.Identity, chose
 		return Caller{}, err
 	}
 	m.Actor.Label = name.Label()
-	return Caller{Actor: m.Actor, Organization: m.Organization, Role: member.Role, person: at}, nil
+	return Caller{
+		Actor: m.Actor, Organization: m.Organization, Role: member.Role, Tools: member.Tools, person: at,
+	}, nil
 }
 
 // member is a member of an organization.

@@ -78,6 +78,9 @@ func (g *Grants) decideRequest(
 	if err != nil {
 		return GrantResult{}, err
 	}
+	if err := g.within(ctx, m, request.ToolID); err != nil {
+		return GrantResult{}, err
+	}
 	d, err := g.decide(ctx, m, request.AgentID, request.ToolID, t, command)
 	if refusal := (*domain.Error)(nil); errors.As(err, &refusal) && refusal.Code == "already_decided" {
 		asked, serr := g.asked(ctx, request.AgentID, requestID)

@@ -158,6 +158,8 @@ func clears(body *jsonschema.Schema) map[string]any {
 			out[name] = ""
 		case typeOf(member) == "object":
 			out[name] = map[string]any{}
+		case typeOf(member) == "array":
+			out[name] = []any{}
 		default:
 			out[name] = 0
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -245,4 +246,56 @@ func TestTheRulesOfAToolAreInItsFile(t *testing.T) {
 	if !cmp.Equal(past.At("approval"), set.At("approval")) {
 		t.Errorf("the rules were %s", past.Body)
 	}
+}
+
+// TestAnApproverOfSomeToolsDecidesAboutNoOther limits a member by an invitation and by hand, with a
+// token of the provider and with the cookie of a session.
+func TestAnApproverOfSomeToolsDecidesAboutNoOther(t *testing.T) {
+	t.Parallel()
+	provider := oidctest.New(t)
+	p := start(t, append(signsInAt(provider), unlimited...)...)
+	admin := p.admin()
+	github, linear := admin.mustTool("GitHub", "ghp_1"), admin.mustTool("Linear", "lin_1")
+	limited := object{"email": "ada@example.com", "role": "approver", "tools": []string{github}}
+	invited := admin.must(201, "POST", "/api/admin/invitations", limited)
+	ada := p.with(someone(provider, "ada", "ada@example.com"))
+	path := "/api/admin/members/" + ada.must(200, "GET", "/api/admin/me", nil).Text("actor.id")
+	for what, a := range map[string]answer{"the invitation": invited, "the member": admin.must(200, "GET", path, nil)} {
+		if !cmp.Equal(a.At("tools"), any([]any{github})) {
+			t.Errorf("%s says %s", what, a.Body)
+		}
+	}
+	id, key := admin.mustAgent("Builder")
+	agent := p.with(key)
+	first, second := "/api/admin/requests/"+agent.mustRequest(github), "/api/admin/requests/"+agent.mustRequest(linear)
+	for _, act := range []struct{ method, path string }{
+		{"POST", second + "/approve"},
+		{"POST", second + "/deny"},
+		{"DELETE", "/api/admin/agents/" + id + "/grants/" + linear},
+	} {
+		a := ada.refused(403, "role_insufficient", act.method, act.path, nil)
+		if !strings.Contains(a.Text("detail"), "Linear") {
+			t.Errorf("%s: %s", act.path, a.Body)
+		}
+	}
+	page := p.page()
+	page.must(204, "POST", "/auth/session", object{"token": ada.key})
+	page.refused(403, "role_insufficient", "POST", second+"/approve", nil, "Sec-Fetch-Site", samePage)
+	ada.must(200, "GET", second, nil)
+	ada.must(200, "POST", first+"/approve", nil)
+	ada.must(204, "DELETE", "/api/admin/agents/"+id+"/grants/"+github, nil)
+
+	admin.must(200, "PATCH", path, object{"role": "approver"}) // they stay
+	ada.refused(403, "role_insufficient", "POST", second+"/approve", nil)
+	admin.refused(400, "validation_failed", "PATCH", path, object{"role": "admin", "tools": []string{github}})
+	admin.must(200, "PATCH", path, object{"role": "approver", "tools": []string{github, linear}})
+	ada.must(200, "POST", second+"/approve", nil)
+	ada.must(204, "DELETE", "/api/admin/agents/"+id+"/grants/"+linear, nil)
+	admin.must(200, "PATCH", path, object{"role": "approver", "tools": []string{github}})
+	second = "/api/admin/requests/" + agent.mustRequest(linear)
+	ada.refused(403, "role_insufficient", "POST", second+"/approve", nil)
+	if a := admin.must(200, "PATCH", path, object{"role": "approver", "tools": nil}); a.At("tools") != nil {
+		t.Errorf("without a limit: %s", a.Body)
+	}
+	ada.must(200, "POST", second+"/approve", nil)
 }

@@ -31,6 +31,7 @@ type Meta struct {
 
 	IfRevision domain.Revisions // of the resource that an edit may be based on
 	Seen       domain.Seen      // what the human who decides was shown
+	Tools      []string         // that they decide about; none: all
 
 	Causation string // the id of the event that this follows from; empty: a call
 

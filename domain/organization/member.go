@@ -27,6 +27,7 @@ type (
 		EmailHash    string      `json:"email_hash"` // HMAC of the folded address
 		Role         domain.Role `json:"role"`
 		ExpiresAt    time.Time   `json:"expires_at"`
+		Tools        []string    `json:"tools,omitempty"` // an approver decides about these alone; none: about all
 	}
 	// InvitationRevoked ends an invitation that nobody accepted.
 	InvitationRevoked struct {
@@ -39,6 +40,7 @@ type (
 		InvitationID string      `json:"invitation_id,omitempty"` // that was accepted
 		Provisioned  bool        `json:"provisioned,omitempty"`   // the identity provider vouched for it, and sets the role
 		RoleAsOf     *time.Time  `json:"role_as_of,omitempty"`    // when the provider said so
+		Tools        []string    `json:"tools,omitempty"`         // as in MemberInvited
 	}
 	// MemberUpdated changes what a member may do.
 	MemberUpdated struct {
@@ -46,6 +48,7 @@ type (
 		Role        domain.Role `json:"role"`
 		Provisioned bool        `json:"provisioned,omitempty"` // as in MemberJoined
 		RoleAsOf    *time.Time  `json:"role_as_of,omitempty"`
+		Tools       []string    `json:"tools,omitempty"`
 	}
 	// MemberRemoved ends a membership, whether the member left or was removed.
 	MemberRemoved struct {
@@ -66,6 +69,7 @@ type (
 	Invite struct {
 		InvitationID, Sealed, EmailHash string
 		Role                            domain.Role
+		Tools                           []string
 		ExpiresAt                       time.Time
 		By                              Giver
 		At                              time.Time
@@ -92,10 +96,12 @@ type (
 		Role     domain.Role
 		AsOf, At time.Time
 	}
-	// UpdateMember sets a member's role by hand. From then on it follows no identity provider.
+	// UpdateMember sets a member's role by hand, and the tools that an approver decides about; nil
+	// leaves them. From then on it follows no identity provider.
 	UpdateMember struct {
 		MemberID string
 		Role     domain.Role
+		Tools    *[]string
 		By       Giver
 		At       time.Time
 	}
@@ -128,6 +134,7 @@ type Member struct {
 	RoleAsOf    time.Time    `json:"role_as_of,omitzero"`   // when it said so last
 	JoinedAt    time.Time    `json:"joined_at"`
 	InvitedBy   domain.Actor `json:"invited_by,omitzero"`
+	Tools       []string     `json:"tools,omitempty"`     // that an approver decides about; none: all
 	RemovedAt   time.Time    `json:"removed_at,omitzero"` // zero: is a member
 	Since       int          `json:"since,omitempty"`     // number of the first invitation after that
 }
@@ -145,6 +152,7 @@ type Invitation struct {
 	CreatedAt time.Time    `json:"created_at"`
 	CreatedBy domain.Actor `json:"created_by"`
 	ExpiresAt time.Time    `json:"expires_at"`
+	Tools     []string     `json:"tools,omitempty"`
 }
 
 // Open reports whether the invitation can be accepted.
@@ -202,7 +210,7 @@ func evolveMember(s State, f domain.Fact[Event]) State {
 	case MemberInvited:
 		s.Invitations = with(s.withoutInvitations(e.EmailHash, f.At), e.InvitationID, Invitation{
 			ID: e.InvitationID, Number: s.NextInvitation, Sealed: e.Sealed, EmailHash: e.EmailHash, Role: e.Role,
-			CreatedAt: f.At, CreatedBy: by, ExpiresAt: e.ExpiresAt,
+			CreatedAt: f.At, CreatedBy: by, ExpiresAt: e.ExpiresAt, Tools: e.Tools,
 		})
 		s.NextInvitation++
 	case InvitationRevoked:
@@ -210,7 +218,7 @@ func evolveMember(s State, f domain.Fact[Event]) State {
 	case MemberJoined:
 		m := Member{
 			ID: e.MemberID, Role: e.Role, Provisioned: e.Provisioned, JoinedAt: f.At,
-			InvitedBy: s.Invitations[e.InvitationID].CreatedBy,
+			InvitedBy: s.Invitations[e.InvitationID].CreatedBy, Tools: e.Tools,
 		}
 		if e.RoleAsOf != nil {
 			m.RoleAsOf = *e.RoleAsOf
@@ -219,7 +227,7 @@ func evolveMember(s State, f domain.Fact[Event]) State {
 		s.Invitations = without(s.Invitations, func(id string, _ Invitation) bool { return id == e.InvitationID })
 	case MemberUpdated:
 		m := s.Members[e.MemberID]
-		m.Role, m.Provisioned, m.RoleAsOf = e.Role, e.Provisioned, time.Time{}
+		m.Role, m.Provisioned, m.RoleAsOf, m.Tools = e.Role, e.Provisioned, time.Time{}, e.Tools
 		if e.RoleAsOf != nil {
 			m.RoleAsOf = *e.RoleAsOf
 		}
@@ -274,10 +282,21 @@ func decideMember(s State, c Command) ([]Event, error) {
 		if c.Role != domain.RoleOwner && s.lastOwnerIs(m) {
 			return nil, lastOwner("They are the last member who is an owner.")
 		}
-		if m.Role == c.Role && !m.Provisioned {
+		tools := m.Tools
+		if c.Tools != nil {
+			tools = *c.Tools
+		} else if c.Role != domain.RoleApprover {
+			tools = nil
+		}
+		if err := limitable(c.Role, tools); err != nil {
+			return nil, err
+		}
+		if m.Role == c.Role && !m.Provisioned && slices.Equal(m.Tools, tools) {
 			return nil, nil
 		}
-		return append([]Event{MemberUpdated{MemberID: m.ID, Role: c.Role}}, s.overreaching(m, c.Role, c.At)...), nil
+		return append(
+			[]Event{MemberUpdated{MemberID: m.ID, Role: c.Role, Tools: tools}}, s.overreaching(m, c.Role, c.At)...,
+		), nil
 	case RemoveMember:
 		return removeMember(s, c)
 	default:
@@ -305,9 +324,21 @@ func invite(s State, c Invite) ([]Event, error) {
 			"an organization has at most %d open invitations; revoke one with {revokeInvitation}", MaxInvitations,
 		), domain.Next{Op: "revokeInvitation"})
 	}
+	if err := limitable(c.Role, c.Tools); err != nil {
+		return nil, err
+	}
 	return []Event{MemberInvited{
 		InvitationID: c.InvitationID, Sealed: c.Sealed, EmailHash: c.EmailHash, Role: c.Role, ExpiresAt: c.ExpiresAt,
+		Tools: c.Tools,
 	}}, nil
+}
+
+// limitable refuses tools for a role that they limit nothing of: who manages could widen it.
+func limitable(role domain.Role, tools []string) error {
+	if len(tools) > 0 && role != domain.RoleApprover {
+		return domain.Invalid("tools", "only an approver is limited to tools")
+	}
+	return nil
 }
 
 func join(s State, c Join) ([]Event, error) {
@@ -322,7 +353,7 @@ func join(s State, c Join) ([]Event, error) {
 		c.InvitationID != "" && m.ID != "" && i.Number < m.Since: // and by one made since
 		return nil, NotAMember()
 	case c.InvitationID != "":
-		e.Role = i.Role
+		e.Role, e.Tools = i.Role, i.Tools
 	default:
 		e.Provisioned, e.RoleAsOf = true, &c.RoleAsOf
 	}

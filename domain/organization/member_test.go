@@ -49,6 +49,9 @@ func TestDecideOnMembers(t *testing.T) {
 		MemberID: "eve", Role: domain.RoleViewer, Provisioned: true, RoleAsOf: &start,
 	}
 	admin := []organization.Event{created(), ada, joined("carl", domain.RoleAdmin)}
+	limited := append(
+		slices.Clip(two), organization.MemberUpdated{MemberID: "bob", Role: domain.RoleApprover, Tools: []string{"github"}},
+	)
 	tests := []struct {
 		name  string
 		given []organization.Event
@@ -176,6 +179,34 @@ func TestDecideOnMembers(t *testing.T) {
 			append(slices.Clone(two), provisioned, organization.MemberUpdated{MemberID: "eve", Role: domain.RoleAdmin}),
 			organization.FollowRole{MemberID: "eve", Role: domain.RoleViewer, AsOf: later},
 			nil, "",
+		},
+		{
+			"an approver is limited to tools", two,
+			organization.UpdateMember{
+				MemberID: "bob", Role: domain.RoleApprover, Tools: &[]string{"github"}, By: as("ada", domain.RoleOwner), At: start,
+			},
+			[]organization.Event{
+				organization.MemberUpdated{MemberID: "bob", Role: domain.RoleApprover, Tools: []string{"github"}},
+			},
+			"",
+		},
+		{
+			"the limit stays where nothing is said of it", limited,
+			organization.UpdateMember{MemberID: "bob", Role: domain.RoleApprover, By: as("ada", domain.RoleOwner), At: start},
+			nil, "",
+		},
+		{
+			"another role clears it", limited,
+			organization.UpdateMember{MemberID: "bob", Role: domain.RoleViewer, By: as("ada", domain.RoleOwner), At: start},
+			[]organization.Event{organization.MemberUpdated{MemberID: "bob", Role: domain.RoleViewer}},
+			"",
+		},
+		{
+			"who manages isn't limited to tools", two,
+			organization.UpdateMember{
+				MemberID: "bob", Role: domain.RoleAdmin, Tools: &[]string{"github"}, By: as("ada", domain.RoleOwner), At: start,
+			},
+			nil, "validation_failed",
 		},
 		{
 			"an owner changes a role", two,

@@ -107,13 +107,15 @@ var samples = map[string]any{
 	},
 	"member.invited.v1": organization.MemberInvited{
 		InvitationID: "invitation-1", Sealed: "sealed", EmailHash: "hash", Role: domain.RoleAdmin, ExpiresAt: at,
+		Tools: []string{"tool-1"},
 	},
 	"member.invitation_revoked.v1": organization.InvitationRevoked{InvitationID: "invitation-1"},
 	"member.joined.v1": organization.MemberJoined{
 		MemberID: "member-1", Role: domain.RoleAdmin, InvitationID: "invitation-1", Provisioned: true, RoleAsOf: new(at),
+		Tools: []string{"tool-1"},
 	},
 	"member.updated.v1": organization.MemberUpdated{
-		MemberID: "member-1", Role: domain.RoleViewer, Provisioned: true, RoleAsOf: new(at),
+		MemberID: "member-1", Role: domain.RoleViewer, Provisioned: true, RoleAsOf: new(at), Tools: []string{"tool-1"},
 	},
 	"member.removed.v1": organization.MemberRemoved{MemberID: "member-1"},
 	"session.offered.v1": organization.SessionOffered{
