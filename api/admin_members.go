@@ -7,6 +7,7 @@ import (
 	"agentkey/commands"
 	"agentkey/domain"
 	"agentkey/domain/organization"
+	"agentkey/readmodels"
 )
 
 // GetOrganization answers GET /api/admin/organization.
@@ -84,7 +85,11 @@ func organizationView(id string, o organization.State) Organization {
 // who isn't listed can't come in.
 func (s *Server) ListMembers(ctx context.Context, r ListMembersRequestObject) (ListMembersResponseObject, error) {
 	call := callOf(ctx)
-	state, err := s.organization(call)
+	p, err := page(r.Params.Limit, r.Params.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	state, model, err := s.organizationAt(call, r.Params.AsOf)
 	if err != nil {
 		return nil, err
 	}
@@ -97,16 +102,13 @@ func (s *Server) ListMembers(ctx context.Context, r ListMembersRequestObject) (L
 		}
 	}
 	if status != MemberStatusActive {
-		for _, i := range state.AllInvitations(s.Clock()) {
+		for _, i := range state.AllInvitations(model.now) {
 			all = append(all, func() Member { return n.invited(call.ctx, i) })
 		}
 	}
-	those, next, err := newestOf(all, r.Params.Limit, r.Params.Cursor)
-	if err != nil {
-		return nil, err
-	}
+	those, next := newestOf(all, p)
 	items := views(those, func(view func() Member) Member { return view() })
-	return ListMembers200JSONResponse{Items: items, NextCursor: next}, n.err
+	return ListMembers200JSONResponse{Items: items, NextCursor: next, Position: model.position}, n.err
 }
 
 // organization is the caller's organization as its stream has it.
@@ -115,19 +117,30 @@ func (s *Server) organization(call *call) (organization.State, error) {
 	return head.State, err
 }
 
-// newestOf cuts a page from what is in the order in which it came to be, newest first.
-func newestOf[T any](all []T, limit *Limit, at *Cursor) (those []T, next *string, err error) {
-	p, err := page(limit, at)
+// organizationAt is the caller's organization as its stream had it at as_of. Its members have the
+// names that they have now.
+func (s *Server) organizationAt(call *call, asOf *AsOf) (organization.State, view, error) {
+	model, err := s.at(call, asOf)
 	if err != nil {
-		return nil, nil, err
+		return organization.State{}, model, err
 	}
+	if model.position == nil {
+		state, err := s.organization(call)
+		return state, model, err
+	}
+	state, err := s.Organizations.Loop.AsOf(call.ctx, call.Caller.Organization, uint64(*model.position)) //nolint:gosec // positions fit
+	return state, model, err
+}
+
+// newestOf cuts a page from what is in the order in which it came to be, newest first.
+func newestOf[T any](all []T, p readmodels.Page) (those []T, next *string) {
 	if p.Before > 0 && p.Before < uint64(len(all)) {
 		all = all[:p.Before]
 	}
 	rest := max(0, len(all)-p.Limit)
 	those = slices.Clone(all[rest:])
 	slices.Reverse(those)
-	return those, cursor(uint64(rest)), nil
+	return those, cursor(uint64(rest))
 }
 
 func (n *naming) member(ctx context.Context, m organization.Member) Member {
@@ -215,14 +228,15 @@ func (s *Server) ListInvitations(
 	ctx context.Context, r ListInvitationsRequestObject,
 ) (ListInvitationsResponseObject, error) {
 	call := callOf(ctx)
+	p, err := page(r.Params.Limit, r.Params.Cursor)
+	if err != nil {
+		return nil, err
+	}
 	state, err := s.organization(call)
 	if err != nil {
 		return nil, err
 	}
-	those, next, err := newestOf(state.AllInvitations(s.Clock()), r.Params.Limit, r.Params.Cursor)
-	if err != nil {
-		return nil, err
-	}
+	those, next := newestOf(state.AllInvitations(s.Clock()), p)
 	n := s.naming(call.Caller.Organization)
 	items := views(those, func(i organization.Invitation) Invitation { return n.invitation(call.ctx, i) })
 	return ListInvitations200JSONResponse{Items: items, NextCursor: next}, n.err

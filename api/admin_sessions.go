@@ -13,6 +13,10 @@ import (
 // ListSessions answers GET /api/admin/sessions. Who may not manage sees only their own.
 func (s *Server) ListSessions(ctx context.Context, r ListSessionsRequestObject) (ListSessionsResponseObject, error) {
 	call := callOf(ctx)
+	p, err := page(r.Params.Limit, r.Params.Cursor)
+	if err != nil {
+		return nil, err
+	}
 	state, err := s.organization(call)
 	if err != nil {
 		return nil, err
@@ -23,10 +27,7 @@ func (s *Server) ListSessions(ctx context.Context, r ListSessionsRequestObject) 
 			return cmp.Or(n.MemberID, n.TokenID) != call.Caller.Actor.ID
 		})
 	}
-	those, next, err := newestOf(all, r.Params.Limit, r.Params.Cursor)
-	if err != nil {
-		return nil, err
-	}
+	those, next := newestOf(all, p)
 	n := s.naming(call.Caller.Organization)
 	items := views(those, func(is organization.Session) Session {
 		owner := domain.Actor{Type: domain.ActorService, ID: is.TokenID}

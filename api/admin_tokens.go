@@ -15,14 +15,15 @@ func (s *Server) ListServiceTokens(
 	ctx context.Context, r ListServiceTokensRequestObject,
 ) (ListServiceTokensResponseObject, error) {
 	call := callOf(ctx)
+	p, err := page(r.Params.Limit, r.Params.Cursor)
+	if err != nil {
+		return nil, err
+	}
 	state, err := s.organization(call)
 	if err != nil {
 		return nil, err
 	}
-	all, next, err := newestOf(state.AllTokens(), r.Params.Limit, r.Params.Cursor)
-	if err != nil {
-		return nil, err
-	}
+	all, next := newestOf(state.AllTokens(), p)
 	ids := make([]string, len(all))
 	for i, t := range all {
 		ids[i] = t.ID

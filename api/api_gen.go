@@ -2179,6 +2179,9 @@ type MemberChange struct {
 type MemberList struct {
 	Items      []Member `json:"items"`
 	NextCursor *string  `json:"next_cursor,omitempty"`
+
+	// Position With as_of, the position of the last event that the answer includes.
+	Position *PastPosition `json:"position,omitempty"`
 }
 
 // MyTool defines model for MyTool.
@@ -3316,6 +3319,9 @@ type ListMembersParams struct {
 
 	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
+	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
 
 // ListMembersParamsStatus defines parameters for ListMembers.
@@ -5409,6 +5415,14 @@ func (siw *ServerInterfaceWrapper) ListMembers(c *gin.Context) {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "as_of" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "as_of", c.Request.URL.Query(), &params.AsOf, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter as_of: %w", err), http.StatusBadRequest)
 		return
 	}
 

@@ -45,7 +45,7 @@ func (s *Server) keep(call *call, name, value string, until time.Time) {
 	if value == "" {
 		age = -1
 	}
-	call.header.Add("Set-Cookie", (&http.Cookie{
+	call.header.Add("Set-Cookie", (&http.Cookie{ //nolint:gosec // on loopback there is plain HTTP
 		Name: s.cookieName(name), Value: value, Path: "/", MaxAge: age, HttpOnly: true, Secure: s.Secure,
 		SameSite: http.SameSiteLaxMode,
 	}).String())

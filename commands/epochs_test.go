@@ -85,7 +85,7 @@ func TestWhatACopySignsFitsNowhereElse(t *testing.T) {
 		there[e.Stream]++
 	}
 	for _, e := range commandstest.Everything(t, drill.Server) {
-		if category, _ := codec.Split(e.Stream); e.Stream == "signing-keys" && there[e.Stream] <= int(e.Revision) || //nolint:gosec // it is small
+		if category, _ := codec.Split(e.Stream); e.Stream == "signing-keys" && there[e.Stream] <= int(e.Revision) ||
 			(category == codec.Secrets || category == codec.HeadsOfKeys) && there[e.Stream] == 0 {
 			mustAppend(t, v.Server, e)
 		}
@@ -207,7 +207,8 @@ func TestLeavingTriesUntilItSucceeds(t *testing.T) {
 		)
 	}()
 	select {
-	case <-failed:
+	case err := <-failed:
+		t.Logf("without the log: %v", err)
 	case <-left:
 		t.Fatal("without the log it is done")
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -97,6 +98,8 @@ func TestAMemberComesAndGoes(t *testing.T) {
 	ada.refused(403, "not_a_member", "GET", "/api/admin/me", nil, "X-Organization", "our competitors")
 	ada.must(200, "GET", "/api/admin/me", nil, "X-Organization", me.Text("organization.id"))
 
+	then := strconv.FormatUint(p.seen.Load(), 10)
+
 	// Her role counts from the next call on, wherever that is.
 	elsewhere := other.with(someone(provider, "ada", "ada@example.com"))
 	elsewhere.must(200, "GET", "/api/admin/audit", nil)
@@ -117,6 +120,14 @@ func TestAMemberComesAndGoes(t *testing.T) {
 		t.Errorf("Ada comes back as %s", back.Body)
 	}
 	elsewhere.must(204, "DELETE", "/api/admin/members/"+id, nil) // she leaves
+
+	if got := owner.must(200, "GET", "/api/admin/members", nil).Items(); len(got) != 0 {
+		t.Errorf("the members are %v", got)
+	}
+	past := owner.must(200, "GET", "/api/admin/members?as_of="+then, nil).Items()
+	if len(past) != 1 || past[0]["id"] != id || past[0]["role"] != "admin" {
+		t.Errorf("the members were %v", past)
+	}
 
 	// What is known of her goes; what she decided stays.
 	owner.must(204, "DELETE", "/api/admin/people/"+id, nil)

@@ -28,26 +28,26 @@ func (p *program) page() *page {
 	c := p.anyone()
 	b := &page{client: c, cookies: map[string]string{}}
 	b.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	b.http.Transport = roundTrip(func(next http.RoundTripper) func(*http.Request) (*http.Response, error) {
-		return func(r *http.Request) (*http.Response, error) {
-			if b.host != "" {
-				r.Host = b.host
-			}
-			for name, value := range b.cookies {
-				r.AddCookie(&http.Cookie{Name: name, Value: value})
-			}
-			answer, err := next.RoundTrip(r)
-			if err == nil {
-				for _, c := range answer.Cookies() {
-					b.cookies[c.Name] = c.Value
-					if c.MaxAge < 0 {
-						delete(b.cookies, c.Name)
-					}
-				}
-			}
-			return answer, err
+	next := b.http.Transport
+	b.http.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+		if b.host != "" {
+			r.Host = b.host
 		}
-	}(b.http.Transport))
+		for name, value := range b.cookies {
+			r.AddCookie(&http.Cookie{Name: name, Value: value})
+		}
+		answer, err := next.RoundTrip(r)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range answer.Cookies() {
+			b.cookies[c.Name] = c.Value
+			if c.MaxAge < 0 {
+				delete(b.cookies, c.Name)
+			}
+		}
+		return answer, nil
+	})
 	return b
 }
 

@@ -185,7 +185,11 @@ func (o *office) tokens(ctx context.Context, id string) ([]listedToken, error) {
 	for i, t := range all {
 		ids[i] = t.ID
 	}
-	warn := func(what string, err error) { o.logger.WarnContext(ctx, what, slog.String("error", err.Error())) }
+	warn := func(what string, err error) {
+		o.logger.WarnContext(
+			ctx, "something of a service token can't be read", slog.String("what", what), slog.String("error", err.Error()),
+		)
+	}
 	used, err := commands.NewUses(o.inst.Log, time.Now, newID, warn).Last(ctx, ids)
 	if err != nil {
 		return nil, err

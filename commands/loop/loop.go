@@ -238,6 +238,29 @@ func (l *Loop[S, C, E]) Before(ctx context.Context, id string, r Result[S, E]) (
 	return head.State, nil
 }
 
+// AsOf returns the state that a stream had at a position of the log, folded from its beginning.
+func (l *Loop[S, C, E]) AsOf(ctx context.Context, id string, position uint64) (S, error) {
+	s, head := l.stream(id), Head[S]{Revision: eventstore.NoStream}
+	reader := l.Env.Log.Reader(s.name, codec.Begin)
+	for more := true; more; {
+		var events []codec.Verified
+		var err error
+		if events, more, err = reader.Next(ctx, pageSize); err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
+			return head.State, Refusal(fmt.Errorf("read %s up to position %d: %w", s.name, position, err))
+		}
+		for i, e := range events {
+			if e.Position > position {
+				events, more = events[:i], false
+				break
+			}
+		}
+		if head, err = s.fold(head, events); err != nil {
+			return head.State, Refusal(err)
+		}
+	}
+	return head.State, nil
+}
+
 // Check decides a command on the newest state and appends nothing.
 func (l *Loop[S, C, E]) Check(ctx context.Context, id string, build Build[S, C]) error {
 	_, _, err := l.Rehearse(ctx, id, build)

@@ -250,17 +250,19 @@ func (s *Store) checkOnce(ctx context.Context) (all bool) {
 			a.trouble.Store(nil)
 			continue
 		}
-		text, said := a.name+" can't be checked", "an archive of the event log can't be checked; it is tried again"
+		text := a.name + " can't be checked"
 		into := &a.trouble
 		if _, another := errors.AsType[*anotherFileError](err); another {
-			text, said = a.name+" can't be used", "an archive of the event log can't be used"
+			text = a.name + " can't be used"
 			into = &a.fault
 		} else {
 			all = false
 		}
+		s.opts.Logger.Error(
+			"an archive of the event log fails its check", slog.String("problem", text), slog.String("error", err.Error()),
+		)
 		text += ": the process that serves the event log has logged why, and docs/runbook.md says what to do"
 		into.Store(&text)
-		s.opts.Logger.Error(said, slog.String("error", err.Error()))
 	}
 	return all
 }
