@@ -84,6 +84,10 @@ func TestSuggestions(t *testing.T) {
 	}
 	nowhere := catalog.ToolAdded{ToolID: "9", Name: "Notion", FoldedName: "notion", Mode: catalog.PerAgent}
 	own := catalog.AddTool{ToolID: "9", Name: "Notion", FoldedName: "notion", Mode: catalog.PerAgent}
+	ruled := catalog.AddTool{
+		ToolID: "9", Name: "Notion", FoldedName: "notion", Mode: catalog.Shared, SecretID: "s1",
+		Approval: domain.ApprovalRules{RequiredApprovals: 2},
+	}
 	known := map[string]catalog.Standing{"a": {Suspensions: 1}, "b": {Why: "the agent is suspended"}, "c": {}, "d": {}}
 	with := func(tool catalog.AddTool) catalog.AddTool {
 		tool.Standings = known
@@ -309,6 +313,20 @@ func TestSuggestions(t *testing.T) {
 					{AgentID: "a", Outcome: catalog.Pending, Reason: "to write", Suspensions: 1},
 				},
 			},
+		}, ""},
+		{"it is accepted with rules of approval", []catalog.Event{missed()}, catalog.AcceptSuggestion{
+			SuggestionID: "g1", Tool: with(ruled), GrantBackers: true,
+		}, []catalog.Event{
+			catalog.ToolAdded{
+				ToolID: "9", Name: "Notion", FoldedName: "notion", Mode: catalog.Shared, SecretID: "s1",
+				Approval: ruled.Approval,
+			},
+			catalog.SuggestionAccepted{SuggestionID: "g1", ToolID: "9", Decisions: []catalog.Decision{
+				{
+					AgentID: "a", Outcome: catalog.Pending, Reason: "to write", Suspensions: 1,
+					Why: "the tool has rules of approval, so each request is decided by itself",
+				},
+			}},
 		}, ""},
 		{"it is accepted with a credential for " +
 			"each", []catalog.Event{missed()}, catalog.AcceptSuggestion{
