@@ -215,7 +215,7 @@ func (s *Server) FetchCredential(
 ) (FetchCredentialResponseObject, error) {
 	call := callOf(ctx)
 	call.header.Set("Cache-Control", "no-store, private")
-	v, err := s.Fetch.Do(call.ctx, call.meta(), call.Caller.Actor.ID, call.Caller.KeyNumber, r.ID)
+	v, err := s.Fetch.Do(call.ctx, call.meta(), call.Caller.Actor.ID, call.Caller.Proof, r.ID)
 	if err != nil {
 		return nil, err
 	}

@@ -577,6 +577,7 @@ const (
 	EventLogUnavailable    ProblemCode = "event_log_unavailable"
 	IdempotencyInProgress  ProblemCode = "idempotency_in_progress"
 	IdempotencyKeyReused   ProblemCode = "idempotency_key_reused"
+	IdentityTaken          ProblemCode = "identity_taken"
 	Internal               ProblemCode = "internal"
 	IssuerUnavailable      ProblemCode = "issuer_unavailable"
 	LastOwner              ProblemCode = "last_owner"
@@ -653,6 +654,8 @@ func (e ProblemCode) Valid() bool {
 	case IdempotencyInProgress:
 		return true
 	case IdempotencyKeyReused:
+		return true
+	case IdentityTaken:
 		return true
 	case Internal:
 		return true
@@ -1342,6 +1345,9 @@ type Agent struct {
 	Grants      GrantCounts `json:"grants"`
 	ID          string      `json:"id"`
 
+	// Identity The workload whose tokens work like the agent's key.
+	Identity *AgentIdentity `json:"identity,omitempty"`
+
 	// Keys The keys that work now. A key with expires_at works until then.
 	Keys []AgentKey `json:"keys"`
 
@@ -1365,6 +1371,19 @@ type AgentChange struct {
 
 	// Owner Who is responsible for the agent. It is stored sealed and never shown.
 	Owner *string `json:"owner,omitempty"`
+}
+
+// AgentIdentity The workload whose tokens work like the agent's key.
+type AgentIdentity struct {
+	Audience string `json:"audience"`
+
+	// BoundAt RFC 3339 in UTC.
+	BoundAt Time              `json:"bound_at"`
+	Claims  map[string]string `json:"claims"`
+	Issuer  string            `json:"issuer"`
+
+	// KeysPasted Tokens are verified with keys that were pasted; none are fetched.
+	KeysPasted bool `json:"keys_pasted"`
 }
 
 // AgentKey defines model for AgentKey.
@@ -2233,6 +2252,23 @@ type NewCredential struct {
 
 	// ReplaceShape Replace the credential although the new one has other parts, or is an object where the former was a string, or the reverse.
 	ReplaceShape *bool `json:"replace_shape,omitempty"`
+}
+
+// NewIdentity defines model for NewIdentity.
+type NewIdentity struct {
+	// Audience A text that is, or is in, the claim aud of the tokens. Choose one that nobody else uses.
+	Audience string `json:"audience"`
+
+	// Claims Claims that the tokens must have, by name, with their exact values; a number as its text. A dot leads into an
+	// object: `kubernetes.io.namespace`. They must say which workload it is: `repository_id` of GitHub Actions,
+	// `kubernetes.io.namespace` and `kubernetes.io.serviceaccount.name`, or `sub`, such as a SPIFFE id.
+	Claims map[string]string `json:"claims"`
+
+	// Issuer The claim iss of the tokens, exactly.
+	Issuer string `json:"issuer"`
+
+	// Keys The issuer's public keys, the text of a JWK set, if it can't be reached from here. Then nothing is fetched.
+	Keys *string `json:"keys,omitempty"`
 }
 
 // NewInvitation defines model for NewInvitation.
@@ -3580,6 +3616,9 @@ type AssignToolJSONRequestBody = Assignment
 // ReplaceGrantCredentialJSONRequestBody defines body for ReplaceGrantCredential for application/json ContentType.
 type ReplaceGrantCredentialJSONRequestBody = NewCredential
 
+// BindIdentityJSONRequestBody defines body for BindIdentity for application/json ContentType.
+type BindIdentityJSONRequestBody = NewIdentity
+
 // ReactivateAgentJSONRequestBody defines body for ReactivateAgent for application/json ContentType.
 type ReactivateAgentJSONRequestBody = NoFields
 
@@ -4014,6 +4053,12 @@ type ServerInterface interface {
 	// ReplaceGrantCredential Replace one agent's own credential.
 	// (PUT /api/admin/agents/{id}/grants/{tool_id}/credential)
 	ReplaceGrantCredential(c *gin.Context, id PathID, toolID PathToolID)
+	// UnbindIdentity Unbind an agent from the identity of its workload. No fetch with it that starts afterwards succeeds.
+	// (DELETE /api/admin/agents/{id}/identity)
+	UnbindIdentity(c *gin.Context, id PathID)
+	// BindIdentity Bind an agent to the identity of a workload, whose tokens then work like its key.
+	// (PUT /api/admin/agents/{id}/identity)
+	BindIdentity(c *gin.Context, id PathID)
 	// ReactivateAgent Reactivate a suspended agent. Its grants are not restored.
 	// (POST /api/admin/agents/{id}/reactivate)
 	ReactivateAgent(c *gin.Context, id PathID)
@@ -4570,6 +4615,56 @@ func (siw *ServerInterfaceWrapper) ReplaceGrantCredential(c *gin.Context) {
 	}
 
 	siw.Handler.ReplaceGrantCredential(c, id, toolID)
+}
+
+// UnbindIdentity operation middleware
+func (siw *ServerInterfaceWrapper) UnbindIdentity(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.UnbindIdentity(c, id)
+}
+
+// BindIdentity operation middleware
+func (siw *ServerInterfaceWrapper) BindIdentity(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.BindIdentity(c, id)
 }
 
 // ReactivateAgent operation middleware
@@ -7272,6 +7367,8 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/admin/agents/:id/grants", wrapper.AssignTool)
 	router.DELETE(options.BaseURL+"/api/admin/agents/:id/grants/:tool_id", wrapper.RevokeGrant)
 	router.PUT(options.BaseURL+"/api/admin/agents/:id/grants/:tool_id/credential", wrapper.ReplaceGrantCredential)
+	router.DELETE(options.BaseURL+"/api/admin/agents/:id/identity", wrapper.UnbindIdentity)
+	router.PUT(options.BaseURL+"/api/admin/agents/:id/identity", wrapper.BindIdentity)
 	router.POST(options.BaseURL+"/api/admin/agents/:id/reactivate", wrapper.ReactivateAgent)
 	router.POST(options.BaseURL+"/api/admin/agents/:id/rotate-key", wrapper.RotateKey)
 	router.POST(options.BaseURL+"/api/admin/agents/:id/suspend", wrapper.SuspendAgent)
@@ -7735,6 +7832,78 @@ type ReplaceGrantCredentialdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ReplaceGrantCredentialdefaultApplicationProblemPlusJSONResponse) VisitReplaceGrantCredentialResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UnbindIdentityRequestObject struct {
+	ID PathID `json:"id"`
+}
+
+type UnbindIdentityResponseObject interface {
+	VisitUnbindIdentityResponse(w http.ResponseWriter) error
+}
+
+type UnbindIdentity204Response = NoContentResponse
+
+func (response UnbindIdentity204Response) VisitUnbindIdentityResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type UnbindIdentitydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response UnbindIdentitydefaultApplicationProblemPlusJSONResponse) VisitUnbindIdentityResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type BindIdentityRequestObject struct {
+	ID   PathID `json:"id"`
+	Body *BindIdentityJSONRequestBody
+}
+
+type BindIdentityResponseObject interface {
+	VisitBindIdentityResponse(w http.ResponseWriter) error
+}
+
+type BindIdentity200JSONResponse Agent
+
+func (response BindIdentity200JSONResponse) VisitBindIdentityResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type BindIdentitydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response BindIdentitydefaultApplicationProblemPlusJSONResponse) VisitBindIdentityResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -11361,6 +11530,12 @@ type StrictServerInterface interface {
 	// ReplaceGrantCredential Replace one agent's own credential.
 	// (PUT /api/admin/agents/{id}/grants/{tool_id}/credential)
 	ReplaceGrantCredential(ctx context.Context, request ReplaceGrantCredentialRequestObject) (ReplaceGrantCredentialResponseObject, error)
+	// UnbindIdentity Unbind an agent from the identity of its workload. No fetch with it that starts afterwards succeeds.
+	// (DELETE /api/admin/agents/{id}/identity)
+	UnbindIdentity(ctx context.Context, request UnbindIdentityRequestObject) (UnbindIdentityResponseObject, error)
+	// BindIdentity Bind an agent to the identity of a workload, whose tokens then work like its key.
+	// (PUT /api/admin/agents/{id}/identity)
+	BindIdentity(ctx context.Context, request BindIdentityRequestObject) (BindIdentityResponseObject, error)
 	// ReactivateAgent Reactivate a suspended agent. Its grants are not restored.
 	// (POST /api/admin/agents/{id}/reactivate)
 	ReactivateAgent(ctx context.Context, request ReactivateAgentRequestObject) (ReactivateAgentResponseObject, error)
@@ -12015,6 +12190,76 @@ func (sh *strictHandler) ReplaceGrantCredential(ctx *gin.Context, id PathID, too
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(ReplaceGrantCredentialResponseObject); ok {
 		if err := validResponse.VisitReplaceGrantCredentialResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UnbindIdentity operation middleware
+func (sh *strictHandler) UnbindIdentity(ctx *gin.Context, id PathID) {
+	var request UnbindIdentityRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.UnbindIdentity(ctx, request.(UnbindIdentityRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UnbindIdentity")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(UnbindIdentityResponseObject); ok {
+		if err := validResponse.VisitUnbindIdentityResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// BindIdentity operation middleware
+func (sh *strictHandler) BindIdentity(ctx *gin.Context, id PathID) {
+	var request BindIdentityRequestObject
+
+	request.ID = id
+
+	var body BindIdentityJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.BindIdentity(ctx, request.(BindIdentityRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "BindIdentity")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(BindIdentityResponseObject); ok {
+		if err := validResponse.VisitBindIdentityResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

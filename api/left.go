@@ -24,6 +24,12 @@ func agentLeft(id string, a agent.State, now time.Time) readmodels.Agent {
 		CreatedBy: a.CreatedBy, LastSeenAt: a.LastSeenAt, Approved: a.Count(agent.Approved, now),
 		Pending: a.Count(agent.Pending, now), Revision: a.Revision,
 	}
+	if a.Identity != nil {
+		out.Identity = readmodels.Identity{
+			Issuer: a.Identity.Issuer, Audience: a.Identity.Audience, Claims: a.Identity.Claims,
+			KeysPasted: a.Identity.Keys != "", BoundAt: a.Identity.At,
+		}
+	}
 	for _, k := range a.Keys {
 		out.Keys = append(out.Keys, readmodels.Key{
 			ID: k.ID, CreatedAt: k.CreatedAt, ExpiresAt: value(k.ExpiresAt), LastUsedAt: k.LastUsedAt,

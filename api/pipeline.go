@@ -194,7 +194,7 @@ func (s *Server) refusedFetch(c *gin.Context, call *call, err error) error {
 		return err
 	}
 	if rerr := s.Fetch.Refused(
-		call.ctx, call.meta(), call.Caller.Actor.ID, c.Param("id"), refusal.Code,
+		call.ctx, call.meta(), call.Caller.Actor.ID, call.Caller.Proof, c.Param("id"), refusal.Code,
 	); rerr != nil {
 		return rerr
 	}

@@ -33,6 +33,7 @@ type Server struct {
 	Tools       *commands.Tools
 	Suggestions *commands.Suggestions
 	Notes       *commands.Notes
+	Workloads   *commands.Workloads
 	Fetch       *commands.Fetch
 	Refusals    *commands.Refusals
 	Once        *commands.Once

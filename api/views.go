@@ -98,6 +98,11 @@ func (n *naming) agent(ctx context.Context, a readmodels.Agent, now time.Time) A
 		RetiredAt: optionalTime(a.RetiredAt), Revision: a.Revision, Keys: []AgentKey{},
 		Grants: GrantCounts{Approved: a.Approved, Pending: a.Pending},
 	}
+	if i := a.Identity; i.Issuer != "" {
+		out.Identity = &AgentIdentity{
+			Issuer: i.Issuer, Audience: i.Audience, Claims: i.Claims, KeysPasted: i.KeysPasted, BoundAt: i.BoundAt.UTC(),
+		}
+	}
 	for _, k := range a.Keys {
 		out.addKey(now, k)
 	}

@@ -24,6 +24,7 @@ type Callers struct {
 	Uses          *Uses
 	Issuers       *oidc.Verifier // of people's tokens; nil: none is configured
 	People        *People
+	Workloads     *Workloads
 }
 
 // Caller is who calls.
@@ -32,10 +33,17 @@ type Caller struct {
 	Organization string
 	Role         domain.Role // of a member or a service token; empty for agents
 	Tools        []string    // that an approver decides about; none: all
-	KeyNumber    int
-	SessionID    string      // of the session that the call came with; empty for none
-	person       listing     // of a member, under which their organizations are found
-	Agent        agent.State // of an agent, as it was when it was admitted
+	Proof
+	SessionID string      // of the session that the call came with; empty for none
+	person    listing     // of a member, under which their organizations are found
+	Agent     agent.State // of an agent, as it was when it was admitted
+}
+
+// Proof is what a caller showed: a key or a token of ours by its number, or the identity of a
+// workload.
+type Proof struct {
+	KeyNumber int
+	Identity  *agent.Presented // nil: it was a key
 }
 
 // Giver is the caller as the giver of a command to their organization.
@@ -73,7 +81,7 @@ func (c *Callers) Agent(ctx context.Context, key keys.Key, trustCached bool) (Ca
 	}
 	return Caller{
 		Actor:        domain.Actor{Type: domain.ActorAgent, ID: id, Label: head.State.Name},
-		Organization: head.State.OrganizationID, KeyNumber: key.Number, Agent: head.State,
+		Organization: head.State.OrganizationID, Proof: Proof{KeyNumber: key.Number}, Agent: head.State,
 	}, err
 }
 

@@ -92,7 +92,7 @@ func TestWhatACopySignsFitsNowhereElse(t *testing.T) {
 	}
 	mustAppend(t, v.Server, approved)
 	for name, o := range map[string]*office{"warm": v.office, "cold": openOn(t, v.Server, v.Ring)} {
-		_, err := o.Fetch.Do(t.Context(), o.AsAgent(v.id), v.id, number, v.tool)
+		_, err := o.Fetch.Do(t.Context(), o.AsAgent(v.id), v.id, commands.Proof{KeyNumber: number}, v.tool)
 		if err == nil || !strings.Contains(err.Error(), "its key is not ours") {
 			t.Errorf("%s: with the drill's approval in its log, production answers %v", name, err)
 		}

@@ -49,19 +49,19 @@ type VendedCredential struct {
 // attempts bounds how often a fetch is decided again because the catalog changed meanwhile.
 const attempts = 8
 
-// Do vends the credential of one tool to the agent that called with a key of this number. When it
+// Do vends the credential of one tool to the agent that called with this proof. When it
 // returns without an error, credential.vended is durable and came before any revocation,
 // suspension, rotation or removal acknowledged since. Refusals are recorded before they are
 // returned.
 func (f *Fetch) Do(
-	ctx context.Context, m loop.Meta, agentID string, keyNumber int, toolID string,
+	ctx context.Context, m loop.Meta, agentID string, by Proof, toolID string,
 ) (VendedCredential, error) {
 	for range attempts {
-		v, again, err := f.once(ctx, m, agentID, keyNumber, toolID)
+		v, again, err := f.once(ctx, m, agentID, by, toolID)
 		if refusal := (*domain.Error)(nil); errors.As(err, &refusal) && refusal.Kind != domain.KindUnavailable {
 			known, rerr := f.Catalogs.Cached(ctx, m.Organization) // it was read for this refusal
 			if rerr == nil {
-				rerr = f.record(ctx, m, known.State, agentID, toolID, refusal.Code)
+				rerr = f.record(ctx, m, known.State, agentID, by, toolID, refusal.Code)
 			}
 			if rerr != nil {
 				return VendedCredential{}, rerr
@@ -79,23 +79,28 @@ func (f *Fetch) Do(
 }
 
 // Refused records a fetch that was refused before Do. Its only errors are those of the log.
-func (f *Fetch) Refused(ctx context.Context, m loop.Meta, agentID, toolID, reason string) error {
+func (f *Fetch) Refused(
+	ctx context.Context, m loop.Meta, agentID string, by Proof, toolID, reason string,
+) error {
 	now, err := f.Catalogs.Fresh(ctx, m.Organization)
 	if err != nil {
 		return err
 	}
-	return f.record(ctx, m, now.State, agentID, toolID, reason)
+	return f.record(ctx, m, now.State, agentID, by, toolID, reason)
 }
 
-func (f *Fetch) record(ctx context.Context, m loop.Meta, s catalog.State, agentID, toolID, reason string) error {
+func (f *Fetch) record(
+	ctx context.Context, m loop.Meta, s catalog.State, agentID string, by Proof, toolID, reason string,
+) error {
+	asked := Asked{ToolID: toolID, Identity: by.Identity}
 	if _, offered := s.Tools[toolID]; !offered {
-		return f.Refusals.Unknown(ctx, m, agentID, toolID, reason)
+		return f.Refusals.Unknown(ctx, m, agentID, asked, reason)
 	}
-	return f.Refusals.Record(ctx, m, agentID, toolID, reason)
+	return f.Refusals.Record(ctx, m, agentID, asked, reason)
 }
 
 func (f *Fetch) once(
-	ctx context.Context, m loop.Meta, agentID string, keyNumber int, toolID string,
+	ctx context.Context, m loop.Meta, agentID string, by Proof, toolID string,
 ) (v VendedCredential, again bool, err error) {
 	streams := []string{
 		codec.Agents.Stream(agentID), codec.Catalogs.Stream(m.Organization), codec.Organizations.Stream(m.Organization),
@@ -111,7 +116,7 @@ func (f *Fetch) once(
 		if s.OrganizationID != m.Organization {
 			return nil, agent.Unknown()
 		}
-		return agent.Vend{At: at, Tool: ToolFacts(known.State, toolID), KeyNumber: keyNumber}, nil
+		return agent.Vend{At: at, Tool: ToolFacts(known.State, toolID), KeyNumber: by.KeyNumber, Identity: by.Identity}, nil
 	})
 	// The append, or the fresh read behind a refusal, was the barrier; this read begins after it.
 	now, rerr := f.Catalogs.Fresh(ctx, m.Organization)

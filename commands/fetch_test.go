@@ -18,7 +18,8 @@ func TestAnAgentAsksAHumanApprovesTheAgentFetches(t *testing.T) {
 	id, key := o.MustAgent("Onboarding")
 	ctx := t.Context()
 
-	if _, err := o.Fetch.Do(ctx, o.AsAgent(id), id, key.Number, tool); commandstest.Code(err) != "access_not_approved" {
+	by := commands.Proof{KeyNumber: key.Number}
+	if _, err := o.Fetch.Do(ctx, o.AsAgent(id), id, by, tool); commandstest.Code(err) != "access_not_approved" {
 		t.Fatalf("an agent with nothing got %v", err)
 	}
 	request, _, err := o.Grants.Request(ctx, o.AsAgent(id), id, tool, "open pull requests")
@@ -57,7 +58,8 @@ func TestAnAgentAsksAHumanApprovesTheAgentFetches(t *testing.T) {
 	if _, err := o.Grants.Revoke(ctx, o.Meta(), id, tool, agent.CauseAdmin); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := o.Fetch.Do(ctx, o.AsAgent(id), id, key.Number, tool); commandstest.Code(err) != "access_not_approved" {
+	by = commands.Proof{KeyNumber: key.Number}
+	if _, err := o.Fetch.Do(ctx, o.AsAgent(id), id, by, tool); commandstest.Code(err) != "access_not_approved" {
 		t.Errorf("after the revocation: %v", err)
 	}
 }
@@ -112,7 +114,7 @@ func TestAnotherProcessSeesEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := b.Fetch.Do(
-		t.Context(), b.AsAgent(id), id, key.Number, tool,
+		t.Context(), b.AsAgent(id), id, commands.Proof{KeyNumber: key.Number}, tool,
 	); commandstest.Code(err) != "agent_suspended" {
 		t.Errorf("the other process vends on: %v", err)
 	}
@@ -124,7 +126,7 @@ func TestRefusalsAreRecordedOnceAMinute(t *testing.T) {
 	id, key := o.MustAgent("Onboarding")
 	for range 20 {
 		if _, err := o.Fetch.Do(
-			t.Context(), o.AsAgent(id), id, key.Number, tool,
+			t.Context(), o.AsAgent(id), id, commands.Proof{KeyNumber: key.Number}, tool,
 		); commandstest.Code(err) != "access_not_approved" {
 			t.Fatal(err)
 		}

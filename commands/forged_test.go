@@ -85,7 +85,7 @@ func (v victim) calls(t *testing.T) map[string]error {
 	ctx := t.Context()
 	out := map[string]error{}
 	for name, o := range map[string]*office{"warm": v.office, "cold": openOn(t, v.Server, v.Ring)} {
-		_, out[name+" fetch"] = o.Fetch.Do(ctx, o.AsAgent(v.id), v.id, v.number, v.tool)
+		_, out[name+" fetch"] = o.Fetch.Do(ctx, o.AsAgent(v.id), v.id, commands.Proof{KeyNumber: v.number}, v.tool)
 		_, out[name+" assign"] = o.Grants.Assign(ctx, o.Meta(), v.id, v.tool, commands.Terms{})
 		_, out[name+" revoke"] = o.Grants.Revoke(ctx, o.Meta(), v.id, v.tool, agent.CauseAdmin)
 		_, out[name+" suspend"] = o.Agents.Suspend(ctx, o.Meta(), v.id)
@@ -221,7 +221,7 @@ func (v victim) goesOn(t *testing.T) {
 		}
 		found := make(chan codec.ForgedError, 100)
 		o.Inst.Log.Found = func(e *codec.ForgedError) { found <- *e }
-		_, err := o.Fetch.Do(t.Context(), o.AsAgent(v.id), v.id, v.number, v.tool)
+		_, err := o.Fetch.Do(t.Context(), o.AsAgent(v.id), v.id, commands.Proof{KeyNumber: v.number}, v.tool)
 		var refusal *domain.Error
 		if !errors.As(err, &refusal) || refusal.Code != "access_not_approved" {
 			t.Errorf("%s fetch: %v", name, err)
@@ -338,7 +338,7 @@ func TestAMiddleThatWasCutAndRefilledIsRefused(t *testing.T) {
 		mustAppend(t, refilled, e)
 	}
 	after := openOn(t, refilled, v.Ring)
-	_, err := after.Fetch.Do(t.Context(), after.AsAgent(v.id), v.id, v.number, v.tool)
+	_, err := after.Fetch.Do(t.Context(), after.AsAgent(v.id), v.id, commands.Proof{KeyNumber: v.number}, v.tool)
 	var forged *codec.ForgedError
 	if !errors.As(err, &forged) || forged.Stream != stream || forged.Revision != uint64(v.next)+1 {
 		t.Errorf("a fetch: %v", err)
@@ -370,7 +370,7 @@ func TestAForgedCatalogVendsNothing(t *testing.T) {
 	}
 	put(head.Revision, `{}`)
 	for name, process := range map[string]*office{"warm": o, "cold": cold} {
-		v, err := process.Fetch.Do(t.Context(), process.AsAgent(id), id, key.Number, tool)
+		v, err := process.Fetch.Do(t.Context(), process.AsAgent(id), id, commands.Proof{KeyNumber: key.Number}, tool)
 		if err != nil || string(v.Credential.Reveal()) != `"ghp_first"` {
 			t.Errorf("%s, with a stranger's event: %v", name, err)
 		}
@@ -383,7 +383,7 @@ func TestAForgedCatalogVendsNothing(t *testing.T) {
 		`\"schema\":1,\"prev\":\"` + string(link) + `\"}`
 	put(head.Revision+1, `{"signed":"`+signed+`","key":"`+o.Inst.Begun.SigningKey.ID+`","sig":"x","mac":"x"}`)
 	for name, process := range map[string]*office{"warm": o, "cold": openOn(t, o.Server, o.Ring)} {
-		v, err := process.Fetch.Do(t.Context(), process.AsAgent(id), id, key.Number, tool)
+		v, err := process.Fetch.Do(t.Context(), process.AsAgent(id), id, commands.Proof{KeyNumber: key.Number}, tool)
 		var named *codec.ForgedError
 		if !errors.As(err, &named) || named.Stream != stream || named.Fault != codec.Altered || !v.Credential.Empty() {
 			t.Errorf("%s, with what may be ours: %v", name, err)

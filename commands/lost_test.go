@@ -28,7 +28,7 @@ func TestAStreamThatIsGoneGivesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, process := range map[string]*office{"warm": o, "cold": openOn(t, o.Server, o.Ring)} {
-		v, err := process.Fetch.Do(t.Context(), process.AsAgent(id), id, key.Number, tool)
+		v, err := process.Fetch.Do(t.Context(), process.AsAgent(id), id, commands.Proof{KeyNumber: key.Number}, tool)
 		var refusal *domain.Error
 		if !errors.As(err, &refusal) || refusal.Code != "log_restored" || !v.Credential.Empty() {
 			t.Errorf("%s: %v", name, err)

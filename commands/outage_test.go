@@ -115,11 +115,11 @@ func TestWithoutTheLogNothingIsDecidedOrVended(t *testing.T) {
 	ctx := t.Context()
 	calls := map[string]func() error{
 		"a fetch": func() error {
-			_, err := o.Fetch.Do(ctx, o.AsAgent(id), id, key.Number, tool)
+			_, err := o.Fetch.Do(ctx, o.AsAgent(id), id, commands.Proof{KeyNumber: key.Number}, tool)
 			return err
 		},
 		"a fetch that would be refused": func() error {
-			_, err := o.Fetch.Do(ctx, o.AsAgent(id), id, key.Number, own)
+			_, err := o.Fetch.Do(ctx, o.AsAgent(id), id, commands.Proof{KeyNumber: key.Number}, own)
 			return err
 		},
 		"a command": func() error {
@@ -198,7 +198,7 @@ func TestAStoreThatStopsUnderLoadLeavesNoCommandHalfDone(t *testing.T) {
 				}
 				d, err := o.Grants.Assign(ctx, o.Meta(), r.ID, own, commands.Terms{Credential: o.Credential("lin_one")})
 				if keep("assigned", d.EventID, err) {
-					v, err := o.Fetch.Do(ctx, o.AsAgent(r.ID), r.ID, 1, own)
+					v, err := o.Fetch.Do(ctx, o.AsAgent(r.ID), r.ID, commands.Proof{KeyNumber: 1}, own)
 					keep("vended", v.EventID, err)
 				}
 				done, err := o.Agents.Suspend(ctx, o.Meta(), r.ID)

@@ -60,7 +60,7 @@ func TestNoFetchSucceedsOnceItsEndIsAcknowledged(t *testing.T) {
 					process := []*office{a, b}[i%2]
 					wg.Go(func() {
 						for {
-							v, err := process.Fetch.Do(ctx, process.AsAgent(id), id, key.Number, tool)
+							v, err := process.Fetch.Do(ctx, process.AsAgent(id), id, commands.Proof{KeyNumber: key.Number}, tool)
 							if err != nil {
 								if commandstest.Code(err) != tt.then {
 									t.Errorf("a fetch under it: %v", err)
@@ -85,7 +85,7 @@ func TestNoFetchSucceedsOnceItsEndIsAcknowledged(t *testing.T) {
 				}
 				for _, process := range []*office{a, b} {
 					if _, err := process.Fetch.Do(
-						ctx, process.AsAgent(id), id, key.Number, tool,
+						ctx, process.AsAgent(id), id, commands.Proof{KeyNumber: key.Number}, tool,
 					); commandstest.Code(err) != tt.then {
 						t.Errorf("a fetch after the answer: %v", err)
 					}
@@ -244,7 +244,7 @@ func TestNothingIsLiveAfterASuspensionThatRacedWithAnApproval(t *testing.T) {
 			t.Fatalf("%d grants are live", n)
 		}
 		if _, err := a.Fetch.Do(
-			ctx, a.AsAgent(id), id, key.Number, tool,
+			ctx, a.AsAgent(id), id, commands.Proof{KeyNumber: key.Number}, tool,
 		); commandstest.Code(err) != "access_not_approved" {
 			t.Fatalf("a fetch: %v", err)
 		}

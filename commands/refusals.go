@@ -37,8 +37,14 @@ type refusal struct {
 	role      domain.Role
 }
 
-// event counts a refusal; asked is the tool that the last of them asked for.
-func (r refusal) event(asked string, count int, last time.Time) codec.Refused {
+// Asked is what a refused fetch asked for. Identity is what a workload presented, nil for a key.
+type Asked struct {
+	ToolID   string
+	Identity *agent.Presented
+}
+
+// event counts a refusal; asked is what the last of them asked for.
+func (r refusal) event(asked Asked, count int, last time.Time) codec.Refused {
 	switch {
 	case r.operation != "":
 		return codec.CallRefused{Operation: r.operation, Role: r.role, Count: count, LastAt: last}
@@ -47,7 +53,9 @@ func (r refusal) event(asked string, count int, last time.Time) codec.Refused {
 	case r.keyID != "":
 		return codec.KeyRefused{AgentID: r.subject, KeyID: r.keyID, Reason: r.reason, Count: count, LastAt: last}
 	}
-	return codec.CredentialRefused{AgentID: r.subject, ToolID: asked, Reason: r.reason, Count: count, LastAt: last}
+	return codec.CredentialRefused{
+		AgentID: r.subject, ToolID: asked.ToolID, Reason: r.reason, Count: count, LastAt: last, Identity: asked.Identity,
+	}
 }
 
 // window is the present minute of one refusal, and what was counted and not written yet.
@@ -55,7 +63,7 @@ type window struct {
 	began time.Time
 	first *first
 	meta  loop.Meta // of the last one counted
-	asked string    // the tool that it asked for
+	asked Asked
 	count int
 	last  time.Time
 }
@@ -85,20 +93,20 @@ func NewRefusals(env *loop.Env, newID func() uuid.UUID) *Refusals {
 
 // Record returns when the refusal of a fetch is durable or counted. Its only errors are those of
 // the log. What was begun is written even if the caller leaves, because others count on it.
-func (r *Refusals) Record(ctx context.Context, m loop.Meta, agentID, toolID, reason string) error {
-	return r.record(ctx, m, refusal{subject: agentID, toolID: toolID, reason: reason}, toolID)
+func (r *Refusals) Record(ctx context.Context, m loop.Meta, agentID string, asked Asked, reason string) error {
+	return r.record(ctx, m, refusal{subject: agentID, toolID: asked.ToolID, reason: reason}, asked)
 }
 
 // Unknown records, as Record does, that an agent asked for a tool that doesn't exist. All of these
 // are counted together, because a caller that invents ids can invent a new one each time.
-func (r *Refusals) Unknown(ctx context.Context, m loop.Meta, agentID, toolID, reason string) error {
-	return r.record(ctx, m, refusal{subject: agentID, reason: reason}, toolID)
+func (r *Refusals) Unknown(ctx context.Context, m loop.Meta, agentID string, asked Asked, reason string) error {
+	return r.record(ctx, m, refusal{subject: agentID, reason: reason}, asked)
 }
 
 // EndedKey records, as Record does, that an agent's key or a service token was used after it ended.
 func (r *Refusals) EndedKey(ctx context.Context, m loop.Meta, by Caller) error {
 	if by.Actor.Type == domain.ActorService {
-		return r.record(ctx, m, refusal{subject: by.Organization, tokenID: by.Actor.ID}, "")
+		return r.record(ctx, m, refusal{subject: by.Organization, tokenID: by.Actor.ID}, Asked{})
 	}
 	key, found := by.Agent.FindKey(by.KeyNumber)
 	if !found {
@@ -108,17 +116,17 @@ func (r *Refusals) EndedKey(ctx context.Context, m loop.Meta, by Caller) error {
 	if by.Agent.Status == agent.StatusRetired {
 		reason = "agent_retired"
 	}
-	return r.record(ctx, m, refusal{subject: by.Actor.ID, keyID: key.ID, reason: reason}, "")
+	return r.record(ctx, m, refusal{subject: by.Actor.ID, keyID: key.ID, reason: reason}, Asked{})
 }
 
 // Forbidden records, as Record does, that a member or a service token called what their role
 // doesn't allow.
 func (r *Refusals) Forbidden(ctx context.Context, m loop.Meta, by Caller, operation string) error {
 	who := domain.Actor{Type: by.Actor.Type, ID: by.Actor.ID}
-	return r.record(ctx, m, refusal{subject: by.Organization, actor: who, operation: operation, role: by.Role}, "")
+	return r.record(ctx, m, refusal{subject: by.Organization, actor: who, operation: operation, role: by.Role}, Asked{})
 }
 
-func (r *Refusals) record(ctx context.Context, m loop.Meta, key refusal, asked string) error {
+func (r *Refusals) record(ctx context.Context, m loop.Meta, key refusal, asked Asked) error {
 	now := r.loop.Env.Clock().UTC().Truncate(time.Microsecond)
 	r.mu.Lock()
 	w := r.windows[key]

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"agentkey/commands"
 	"agentkey/commands/commandstest"
 	"agentkey/commands/loop"
 	"agentkey/domain/catalog"
@@ -41,7 +42,8 @@ func total(counts []int) int {
 
 func (o *office) mustRecord(agentID, toolID, reason string) {
 	o.T.Helper()
-	if err := o.Refusals.Record(o.T.Context(), o.AsAgent(agentID), agentID, toolID, reason); err != nil {
+	asked := commands.Asked{ToolID: toolID}
+	if err := o.Refusals.Record(o.T.Context(), o.AsAgent(agentID), agentID, asked, reason); err != nil {
 		o.T.Fatalf("record: %v", err)
 	}
 }
@@ -133,7 +135,7 @@ func TestARefusalWhoseCallerLeftIsRecordedForTheOthers(t *testing.T) {
 	id, tool := commandstest.NewID().String(), commandstest.NewID().String()
 	gone, leave := context.WithCancel(t.Context())
 	leave()
-	if err := o.Refusals.Record(gone, o.AsAgent(id), id, tool, "access_not_approved"); err != nil {
+	if err := o.Refusals.Record(gone, o.AsAgent(id), id, commands.Asked{ToolID: tool}, "access_not_approved"); err != nil {
 		t.Errorf("the first: %v", err)
 	}
 	o.mustRecord(id, tool, "access_not_approved")
@@ -149,7 +151,7 @@ func TestARefusalThatCantBeRecordedIsNotAnsweredAndNothingCountedIsLost(t *testi
 	tool := o.MustTool("GitHub", catalog.Shared, "x")
 	id, key := o.MustAgent("One")
 	fetch := func() error {
-		_, err := o.Fetch.Do(t.Context(), o.AsAgent(id), id, key.Number, tool)
+		_, err := o.Fetch.Do(t.Context(), o.AsAgent(id), id, commands.Proof{KeyNumber: key.Number}, tool)
 		return err
 	}
 	for range 4 {
@@ -163,7 +165,7 @@ func TestARefusalThatCantBeRecordedIsNotAnsweredAndNothingCountedIsLost(t *testi
 	}
 	c.Advance(time.Minute)
 	if err := o.Refusals.Record(
-		t.Context(), o.AsAgent(id), id, tool, "access_not_approved",
+		t.Context(), o.AsAgent(id), id, commands.Asked{ToolID: tool}, "access_not_approved",
 	); commandstest.Code(err) != "event_log_unavailable" {
 		t.Errorf("the first of a minute without the log: %v", err)
 	}

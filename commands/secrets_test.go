@@ -251,7 +251,7 @@ func TestASealedTextThatWasMovedDoesNotOpen(t *testing.T) {
 	}
 	fetch := func() (commands.VendedCredential, error) { // by a process that has neither in memory
 		other := openOn(t, o.Server, o.Ring)
-		return other.Fetch.Do(t.Context(), other.AsAgent(id), id, key.Number, first)
+		return other.Fetch.Do(t.Context(), other.AsAgent(id), id, commands.Proof{KeyNumber: key.Number}, first)
 	}
 	if v, err := fetch(); err != nil || string(v.Credential.Reveal()) != `"ghp_first"` {
 		t.Fatalf("before: %v", err)

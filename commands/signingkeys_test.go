@@ -67,7 +67,7 @@ func TestKeysAreReplacedUnderLoad(t *testing.T) {
 		})
 		running.Go(func() {
 			for ctx.Err() == nil {
-				if _, err := o.Fetch.Do(t.Context(), o.AsAgent(id), id, key.Number, tool); err != nil {
+				if _, err := o.Fetch.Do(t.Context(), o.AsAgent(id), id, commands.Proof{KeyNumber: key.Number}, tool); err != nil {
 					t.Errorf("a fetch: %v", err)
 					return
 				}

@@ -119,7 +119,7 @@ func TestAServiceTokenActsForItsOrganization(t *testing.T) {
 	})
 	want := commands.Caller{
 		Actor: domain.Actor{Type: domain.ActorService, ID: "t1"}, Organization: organizationID.String(),
-		Role: domain.RoleApprover, KeyNumber: 1,
+		Role: domain.RoleApprover, Proof: commands.Proof{KeyNumber: 1},
 	}
 	if c, err := o.Callers.Service(ctx, key); err != nil || !cmp.Equal(c, want) {
 		t.Errorf("%+v %v", c, err)

@@ -62,7 +62,7 @@ func TestEveryFetchGetsWhatItsEventNames(t *testing.T) {
 						default:
 						}
 						least := acknowledged.Load()
-						v, err := process.Fetch.Do(ctx, process.AsAgent(id), id, key.Number, tool)
+						v, err := process.Fetch.Do(ctx, process.AsAgent(id), id, commands.Proof{KeyNumber: key.Number}, tool)
 						if commandstest.Code(err) == "busy" {
 							busy.Add(1)
 							continue
@@ -151,7 +151,7 @@ func TestAFetchUnderAReplacementGetsOneOfTheTwo(t *testing.T) {
 						t.Errorf("replace: %v", err)
 					}
 				})
-				v, err := b.Fetch.Do(t.Context(), b.AsAgent(id), id, key.Number, tool)
+				v, err := b.Fetch.Do(t.Context(), b.AsAgent(id), id, commands.Proof{KeyNumber: key.Number}, tool)
 				wg.Wait()
 				if text := string(v.Credential.Reveal()); err != nil ||
 					text != fmt.Sprintf(`"version %d"`, v.CredentialVersion) || v.CredentialVersion < n-1 ||
@@ -181,7 +181,8 @@ func TestASecretThatIsMissingIsAFault(t *testing.T) {
 	}
 	for _, toolID := range []string{tool, own} {
 		before := o.Count("credential.vended.v1")
-		if _, err := o.Fetch.Do(t.Context(), o.AsAgent(id), id, key.Number, toolID); !errors.Is(err, seal.ErrGone) {
+		by := commands.Proof{KeyNumber: key.Number}
+		if _, err := o.Fetch.Do(t.Context(), o.AsAgent(id), id, by, toolID); !errors.Is(err, seal.ErrGone) {
 			t.Errorf("got %v", err)
 		}
 		if n := o.Count("credential.vended.v1") - before; n != 1 {
@@ -205,7 +206,7 @@ func TestAProcessThatLacksAMasterKeySaysSo(t *testing.T) {
 	id, key := ahead.MustAgent("One")
 	ahead.MustAssign(id, tool)
 	ahead.MustFetch(id, tool, key.Number)
-	_, err := o.Fetch.Do(t.Context(), o.AsAgent(id), id, key.Number, tool)
+	_, err := o.Fetch.Do(t.Context(), o.AsAgent(id), id, commands.Proof{KeyNumber: key.Number}, tool)
 	if refusal := (*domain.Error)(nil); !errors.As(err, &refusal) || refusal.Kind != domain.KindUnavailable ||
 		refusal.RetryAfter <= 0 {
 		t.Errorf("got %v", err)
@@ -222,7 +223,7 @@ func TestBothKeysWorkWhileTheyOverlap(t *testing.T) {
 		t.Fatal(err)
 	}
 	fetch := func(number int) error {
-		_, err := o.Fetch.Do(t.Context(), o.AsAgent(id), id, number, tool)
+		_, err := o.Fetch.Do(t.Context(), o.AsAgent(id), id, commands.Proof{KeyNumber: number}, tool)
 		return err
 	}
 	if err := errors.Join(fetch(former.Number), fetch(former.Number+1)); err != nil {
@@ -265,7 +266,7 @@ func TestAFetchIsVendedOnceAfterAnOutage(t *testing.T) {
 		if old {
 			m.CommandID = commandstest.LongAgo(m.CommandID)
 		}
-		v, err := o.Fetch.Do(t.Context(), m, id, key.Number, tool)
+		v, err := o.Fetch.Do(t.Context(), m, id, commands.Proof{KeyNumber: key.Number}, tool)
 		if err != nil || o.Count("credential.vended.v1") != before+1 {
 			t.Errorf("%d vends: %v", o.Count("credential.vended.v1")-before, err)
 		}
@@ -284,7 +285,7 @@ func TestAccessEndsAtItsTimeWithoutAnybodyWritingIt(t *testing.T) {
 	}
 	o.MustFetch(id, tool, key.Number)
 	c.Advance(time.Hour)
-	_, err := o.Fetch.Do(t.Context(), o.AsAgent(id), id, key.Number, tool)
+	_, err := o.Fetch.Do(t.Context(), o.AsAgent(id), id, commands.Proof{KeyNumber: key.Number}, tool)
 	if refusal := (*domain.Error)(nil); !errors.As(err, &refusal) || refusal.Extra["your_access"] != "expired" {
 		t.Errorf("after its time: %v", err)
 	}

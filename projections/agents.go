@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"encoding/json"
 
 	"agentkey/domain/agent"
 	"agentkey/eventstore/codec"
@@ -39,6 +40,18 @@ func (r *rows) agent(ctx context.Context, id string, e codec.Verified, body agen
 		})
 	case agent.KeyRotated:
 		return r.rotate(ctx, id, b, at)
+	case agent.IdentityBound:
+		identity, err := json.Marshal(readmodels.Identity{
+			Issuer: b.Issuer, Audience: b.Audience, Claims: b.Claims, KeysPasted: b.Keys != "",
+		})
+		if err != nil {
+			return err
+		}
+		return r.tx.SetAgentIdentity(
+			ctx, readmodels.SetAgentIdentityParams{ID: id, Identity: string(identity), BoundAt: at},
+		)
+	case agent.IdentityUnbound:
+		return r.tx.SetAgentIdentity(ctx, readmodels.SetAgentIdentityParams{ID: id})
 	case agent.Suspended:
 		return r.tx.SetAgentStatus(
 			ctx, readmodels.SetAgentStatusParams{ID: id, Status: string(agent.StatusSuspended)},
@@ -68,7 +81,9 @@ func (r *rows) agent(ctx context.Context, id string, e codec.Verified, body agen
 		}
 		f.count++
 		f.last = e.Signed.Time
-		r.used[usedKey{agentID: id, number: b.KeyNumber}] = e.Signed.Time
+		if b.Identity == nil {
+			r.used[usedKey{agentID: id, number: b.KeyNumber}] = e.Signed.Time
+		}
 		return nil
 	case agent.GrantApprovalGiven: // the request is pending as before
 	case agent.GrantRequested, agent.GrantWithdrawn, agent.GrantApproved, agent.GrantDenied, agent.GrantAssigned,
@@ -194,7 +209,7 @@ func (r *rows) grant(ctx context.Context, id string, e codec.Verified, body agen
 			},
 		)
 	case agent.Registered, agent.Updated, agent.KeyRotated, agent.Suspended, agent.Reactivated, agent.Retired,
-		agent.CredentialVended, agent.GrantApprovalGiven:
+		agent.CredentialVended, agent.GrantApprovalGiven, agent.IdentityBound, agent.IdentityUnbound:
 	}
 	return nil
 }

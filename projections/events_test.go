@@ -157,6 +157,25 @@ var tellings = []struct {
 		"agent bot, agent bot",
 	},
 	{
+		"an agent is bound to an identity",
+		[]step{registered},
+		step{"agent-bot", admin, agent.IdentityBound{Number: 1, Identity: agent.Identity{
+			Issuer: "https://ci.example", Audience: "agentkey", Claims: map[string]string{"sub": "a"}, Keys: "{}",
+		}}},
+		[]string{
+			`agents bot: bound_at=now identity={"issuer":"https://ci.example","audience":"agentkey",` +
+				`"claims":{"sub":"a"},"keys_pasted":true} revision=2`,
+		},
+		"agent bot, agent bot",
+	},
+	{
+		"an agent is unbound",
+		[]step{registered, {"agent-bot", admin, agent.IdentityBound{Number: 1, Identity: agent.Identity{Issuer: "i"}}}},
+		step{"agent-bot", admin, agent.IdentityUnbound{Number: 1}},
+		[]string{"agents bot: bound_at=0 identity= revision=3"},
+		"agent bot, agent bot",
+	},
+	{
 		"an agent is suspended",
 		[]step{registered},
 		step{"agent-bot", admin, agent.Suspended{}},

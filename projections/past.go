@@ -32,7 +32,7 @@ func (r *rows) keepAgent(ctx context.Context, id string, e codec.Verified, body 
 	case agent.GrantRequested, agent.GrantWithdrawn, agent.GrantApproved, agent.GrantDenied, agent.GrantAssigned,
 		agent.GrantRevoked, agent.GrantExpired, agent.GrantCredentialReplaced:
 		return r.keepGrant(ctx, id, toolOf(body), requestOf(body), since)
-	case agent.Updated, agent.Suspended, agent.Reactivated:
+	case agent.Updated, agent.Suspended, agent.Reactivated, agent.IdentityBound, agent.IdentityUnbound:
 	}
 	if err := r.tx.ClosePastAgent(ctx, readmodels.ClosePastAgentParams{ID: id, Since: since}); err != nil {
 		return err

@@ -3,6 +3,7 @@ package readmodels
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"time"
 
 	"agentkey/domain"
@@ -11,15 +12,25 @@ import (
 // Agent is one agent. Only a single one that is asked for by its id may be retired.
 type Agent struct {
 	ID, Name, Description string
-	OwnerID               string // a person's id
-	Status                string // active, suspended or retired
-	Keys                  []Key  // newest last, the last ended ones among them
+	OwnerID               string   // a person's id
+	Identity              Identity // of its workload; the zero one: none
+	Status                string   // active, suspended or retired
+	Keys                  []Key    // newest last, the last ended ones among them
 	CreatedAt             time.Time
 	CreatedBy             domain.Actor
 	LastSeenAt, RetiredAt time.Time // zero: never
 	Approved, Pending     int       // grants
 	Revision              int
 	Position              uint64 // of its registration
+}
+
+// Identity is what a workload proves itself with. It is stored as JSON.
+type Identity struct {
+	Issuer     string            `json:"issuer"`
+	Audience   string            `json:"audience"`
+	Claims     map[string]string `json:"claims"`
+	KeysPasted bool              `json:"keys_pasted"`
+	BoundAt    time.Time         `json:"-"`
 }
 
 // Key is an agent key as it may be shown.
@@ -58,7 +69,8 @@ func (db *DB) Agent(ctx context.Context, organization, id string, now time.Time)
 }
 
 func agentColumns(now string) string {
-	return `SELECT a.id, a.position, a.name, a.description, a.owner_id, a.status, a.created_at, a.created_by_type,
+	return `SELECT a.id, a.position, a.name, a.description, a.owner_id, a.identity, a.bound_at, a.status, a.created_at,
+    a.created_by_type,
     a.created_by_id, a.last_seen_at, a.retired_at, a.revision,
     (SELECT count(*) FROM grants AS g JOIN tools AS t ON t.id = g.tool_id
       WHERE g.agent_id = a.id AND t.removed_at = 0 AND g.status = 'approved'
@@ -77,16 +89,22 @@ func (db *DB) agents(ctx context.Context, q *text, p Page) ([]Agent, error) {
 	agents := []Agent{}
 	_, err := collect(ctx, db, q, "agents", func(rows *sql.Rows) (struct{}, error) {
 		var a Agent
-		var position, created, seen, retired int64
+		var position, created, seen, retired, bound int64
+		var identity string
 		var key sql.NullString
 		var made, expires, used sql.NullInt64
 		err := rows.Scan(
-			&a.ID, &position, &a.Name, &a.Description, &a.OwnerID, &a.Status, &created, &a.CreatedBy.Type, &a.CreatedBy.ID,
+			&a.ID, &position, &a.Name, &a.Description, &a.OwnerID, &identity, &bound, &a.Status, &created,
+			&a.CreatedBy.Type, &a.CreatedBy.ID,
 			&seen, &retired, &a.Revision, &a.Approved, &a.Pending, &key, &made, &expires, &used,
 		)
 		if last := len(agents) - 1; last < 0 || agents[last].ID != a.ID {
 			a.Position, a.CreatedAt = unsigned(position), toTime(created)
 			a.LastSeenAt, a.RetiredAt = toTime(seen), toTime(retired)
+			if err == nil && identity != "" {
+				err = json.Unmarshal([]byte(identity), &a.Identity)
+				a.Identity.BoundAt = toTime(bound)
+			}
 			agents = append(agents, a)
 		}
 		if key.Valid {

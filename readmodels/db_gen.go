@@ -246,6 +246,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.seeNoteStmt, err = db.PrepareContext(ctx, seeNote); err != nil {
 		return nil, fmt.Errorf("error preparing query SeeNote: %w", err)
 	}
+	if q.setAgentIdentityStmt, err = db.PrepareContext(ctx, setAgentIdentity); err != nil {
+		return nil, fmt.Errorf("error preparing query SetAgentIdentity: %w", err)
+	}
 	if q.setAgentStatusStmt, err = db.PrepareContext(ctx, setAgentStatus); err != nil {
 		return nil, fmt.Errorf("error preparing query SetAgentStatus: %w", err)
 	}
@@ -660,6 +663,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing seeNoteStmt: %w", cerr)
 		}
 	}
+	if q.setAgentIdentityStmt != nil {
+		if cerr := q.setAgentIdentityStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing setAgentIdentityStmt: %w", cerr)
+		}
+	}
 	if q.setAgentStatusStmt != nil {
 		if cerr := q.setAgentStatusStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing setAgentStatusStmt: %w", cerr)
@@ -838,6 +846,7 @@ type Queries struct {
 	rotateToolCredentialStmt       *sql.Stmt
 	seeAgentStmt                   *sql.Stmt
 	seeNoteStmt                    *sql.Stmt
+	setAgentIdentityStmt           *sql.Stmt
 	setAgentStatusStmt             *sql.Stmt
 	touchAgentStmt                 *sql.Stmt
 	unfreezeToolStmt               *sql.Stmt
@@ -931,6 +940,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		rotateToolCredentialStmt:       q.rotateToolCredentialStmt,
 		seeAgentStmt:                   q.seeAgentStmt,
 		seeNoteStmt:                    q.seeNoteStmt,
+		setAgentIdentityStmt:           q.setAgentIdentityStmt,
 		setAgentStatusStmt:             q.setAgentStatusStmt,
 		touchAgentStmt:                 q.touchAgentStmt,
 		unfreezeToolStmt:               q.unfreezeToolStmt,

@@ -9,7 +9,8 @@ CREATE OR REPLACE VIEW reporting.agents AS
 SELECT id::uuid AS id, organization_id::uuid AS organization_id, position, name, description, nullif(owner_id, '') AS owner_id, status,
     'epoch'::timestamptz + created_at * interval '1 microsecond' AS created_at, created_by_type, created_by_id,
     'epoch'::timestamptz + nullif(last_seen_at, 0) * interval '1 microsecond' AS last_seen_at, revision,
-    'epoch'::timestamptz + nullif(retired_at, 0) * interval '1 microsecond' AS retired_at
+    'epoch'::timestamptz + nullif(retired_at, 0) * interval '1 microsecond' AS retired_at,
+    nullif(identity, '')::jsonb AS identity, 'epoch'::timestamptz + nullif(bound_at, 0) * interval '1 microsecond' AS bound_at
 FROM agents;
 
 -- Of agents, tools and notification channels. At a position something had the name with the least until above it; where

@@ -23,6 +23,8 @@ CREATE TABLE agents (
     name_folded     TEXT   NOT NULL,
     description     TEXT   NOT NULL,
     owner_id        TEXT   NOT NULL,
+    identity        TEXT   NOT NULL DEFAULT '', -- of its workload, JSON; '' for none
+    bound_at        BIGINT NOT NULL DEFAULT 0,
     status          TEXT   NOT NULL, -- active, suspended, retired
     created_at      BIGINT NOT NULL,
     created_by_type TEXT   NOT NULL,
@@ -355,6 +357,8 @@ CREATE TABLE past_agents (
     name_folded     TEXT   NOT NULL,
     description     TEXT   NOT NULL,
     owner_id        TEXT   NOT NULL,
+    identity        TEXT   NOT NULL,
+    bound_at        BIGINT NOT NULL,
     status          TEXT   NOT NULL,
     created_at      BIGINT NOT NULL,
     created_by_type TEXT   NOT NULL,

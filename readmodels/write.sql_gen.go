@@ -1197,9 +1197,10 @@ func (q *Queries) KeepFormerToolName(ctx context.Context, arg KeepFormerToolName
 
 const keepPastAgent = `-- name: KeepPastAgent :exec
 INSERT INTO past_agents (since, until, id, organization_id, position, name, name_folded, description, owner_id,
-    status, created_at, created_by_type, created_by_id, retired_at, revision)
+    identity, bound_at, status, created_at, created_by_type, created_by_id, retired_at, revision)
 SELECT $1, 9223372036854775807, o.id, o.organization_id, o.position, o.name, o.name_folded,
-    o.description, o.owner_id, o.status, o.created_at, o.created_by_type, o.created_by_id, o.retired_at, o.revision
+    o.description, o.owner_id, o.identity, o.bound_at, o.status, o.created_at, o.created_by_type, o.created_by_id,
+    o.retired_at, o.revision
 FROM agents AS o WHERE o.id = $2
 `
 
@@ -1555,7 +1556,7 @@ func (q *Queries) RequeueDelivery(ctx context.Context, arg RequeueDeliveryParams
 }
 
 const retireAgent = `-- name: RetireAgent :exec
-UPDATE agents SET status = 'retired', retired_at = $1, revision = revision + 1 WHERE id = $2
+UPDATE agents SET status = 'retired', identity = '', bound_at = 0, retired_at = $1, revision = revision + 1 WHERE id = $2
 `
 
 type RetireAgentParams struct {
@@ -1649,6 +1650,21 @@ type SeeNoteParams struct {
 
 func (q *Queries) SeeNote(ctx context.Context, arg SeeNoteParams) error {
 	_, err := q.exec(ctx, q.seeNoteStmt, seeNote, arg.At, arg.ID)
+	return err
+}
+
+const setAgentIdentity = `-- name: SetAgentIdentity :exec
+UPDATE agents SET identity = $1, bound_at = $2, revision = revision + 1 WHERE id = $3
+`
+
+type SetAgentIdentityParams struct {
+	Identity string
+	BoundAt  int64
+	ID       string
+}
+
+func (q *Queries) SetAgentIdentity(ctx context.Context, arg SetAgentIdentityParams) error {
+	_, err := q.exec(ctx, q.setAgentIdentityStmt, setAgentIdentity, arg.Identity, arg.BoundAt, arg.ID)
 	return err
 }
 

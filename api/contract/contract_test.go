@@ -208,6 +208,9 @@ func TestNoObjectOfABodyTakesUnknownMembers(t *testing.T) {
 			walk(at+"[]", s.Items2020)
 		case "object":
 			objects++
+			if _, named := s.AdditionalProperties.(*jsonschema.Schema); named && len(s.Properties) == 0 {
+				return // bound to a map, whose names stay as they are
+			}
 			if s.AdditionalProperties != false {
 				t.Errorf("%s takes unknown members", at)
 			}

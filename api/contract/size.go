@@ -90,6 +90,15 @@ func largestObject(s *jsonschema.Schema) (int64, error) {
 		}
 		most += size + int64(len(name))*perByte + around
 	}
+	other, open := s.AdditionalProperties.(*jsonschema.Schema)
+	if open && s.MaxProperties != nil && s.PropertyNames != nil {
+		name, err := largest(s.PropertyNames)
+		if err != nil {
+			return 0, err
+		}
+		size, err := largest(other)
+		return most + int64(*s.MaxProperties)*(name+size+around), err
+	}
 	if closed, ok := s.AdditionalProperties.(bool); !ok || closed {
 		return 0, fmt.Errorf("%s takes members that it does not name", s.Location)
 	}

@@ -2,6 +2,7 @@ package door
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"agentkey/commands"
@@ -9,9 +10,11 @@ import (
 	"agentkey/commands/loop"
 	"agentkey/domain"
 	"agentkey/domain/organization"
+	"agentkey/integrations/oidc"
 )
 
-// presented is what a caller shows: a key of ours, or the token of an identity provider.
+// presented is what a caller shows: a key of ours, or the token of an identity provider, which may
+// be a workload's.
 type presented struct {
 	key   keys.Key
 	token string // "": the key
@@ -38,7 +41,8 @@ func (d *Door) read(c *Call) (presented, error) {
 	scheme, text, _ := strings.Cut(c.Authorization[0], " ")
 	text = strings.TrimSpace(text)
 	bearer := len(c.Authorization) == 1 && strings.EqualFold(scheme, "Bearer")
-	if bearer && d.Callers.Issuers != nil && text != "" && !strings.HasPrefix(text, "sk_") {
+	isToken := d.Callers.Issuers != nil || c.Operation.Caller == "agent" && oidc.IsJWT(text)
+	if bearer && isToken && text != "" && !strings.HasPrefix(text, "sk_") {
 		return presented{token: text}, nil
 	}
 	key, err := keys.Parse(text)
@@ -55,16 +59,18 @@ func (d *Door) read(c *Call) (presented, error) {
 // find finds who shows it.
 func (d *Door) find(ctx context.Context, c *Call, p presented) (known commands.Caller, err error) {
 	switch {
+	case p.token != "" && c.Operation.Caller == "agent":
+		known, err = d.Callers.Workload(ctx, p.token, c.Organization, c.Operation.Vends)
+		if !unknown(err) || d.Callers.Issuers == nil {
+			return known, err
+		}
+		// It may be a person's, who is told that this call is for agents.
+		if person, perr := d.person(ctx, c, p.token); !unknown(perr) {
+			return person, perr
+		}
+		return known, err
 	case p.token != "":
-		if d.Callers.Issuers.Asks(p.token) {
-			if err := d.MayAsk(ctx, c); err != nil {
-				return commands.Caller{}, err
-			}
-		}
-		m := loop.Meta{
-			CommandID: d.Callers.People.NewID(), RequestID: c.RequestID, Address: c.Address, UserAgent: c.UserAgent,
-		}
-		return d.Callers.Person(ctx, m, p.token, c.Organization)
+		return d.person(ctx, c, p.token)
 	case p.key.Kind == keys.Agent:
 		return d.Callers.Agent(ctx, p.key, c.Operation.Vends)
 	case p.key.Kind == keys.Session:
@@ -76,4 +82,22 @@ func (d *Door) find(ctx context.Context, c *Call, p presented) (known commands.C
 		err = organization.NotAMember()
 	}
 	return known, err
+}
+
+// unknown reports whether a token is nobody's here.
+func unknown(err error) bool {
+	refusal, is := errors.AsType[*domain.Error](err)
+	return is && refusal.Code == "credentials_unknown"
+}
+
+func (d *Door) person(ctx context.Context, c *Call, token string) (commands.Caller, error) {
+	if d.Callers.Issuers.Asks(token) {
+		if err := d.MayAsk(ctx, c); err != nil {
+			return commands.Caller{}, err
+		}
+	}
+	m := loop.Meta{
+		CommandID: d.Callers.People.NewID(), RequestID: c.RequestID, Address: c.Address, UserAgent: c.UserAgent,
+	}
+	return d.Callers.Person(ctx, m, token, c.Organization)
 }

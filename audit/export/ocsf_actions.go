@@ -64,6 +64,8 @@ var ocsfActions = map[string]ocsfAction{
 	"agent.registered":          {accountChange, 1, informational, success, ""},
 	"agent.updated":             {entityManagement, 3, informational, success, ""},
 	"agent.key_rotated":         {accountChange, 4, informational, success, ""},
+	"agent.identity_bound":      {entityManagement, 3, low, success, ""},
+	"agent.identity_unbound":    {entityManagement, 3, informational, success, ""},
 	"agent.suspended":           {accountChange, 5, low, success, ""},
 	"agent.reactivated":         {accountChange, 2, informational, success, ""},
 	"agent.retired":             {accountChange, 6, informational, success, ""},

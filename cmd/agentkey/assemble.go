@@ -163,6 +163,14 @@ func assemble(
 		},
 	}
 	grants.People = callers.People
+	agentsOf := &commands.Agents{
+		Loop: agents, Catalogs: catalogs, Secrets: inst.Secrets, Privacy: privacy, Log: inst.Log, MACKey: inst.MACKey,
+		Clock: time.Now,
+	}
+	callers.Workloads = &commands.Workloads{
+		Agents: agentsOf, Directory: callers.People.Directory, Clock: time.Now,
+		Tokens: oidc.NewWorkloads(oidc.Config{Logger: logger, Clock: time.Now}, issuers, c.Outbound),
+	}
 	administered := &commands.Organizations{Loop: organizations, Privacy: privacy, First: inst.Begun.OrganizationID}
 	version, _ := build()
 	server := &api.Server{
@@ -171,10 +179,7 @@ func assemble(
 			Counter: h.counter, Rules: c.Limits, Proxies: c.Proxies, AgentOrigins: c.AgentOrigins,
 			AdminOrigins: c.AdminOrigins,
 		},
-		Agents: &commands.Agents{
-			Loop: agents, Catalogs: catalogs, Secrets: inst.Secrets, Privacy: privacy, Log: inst.Log,
-			MACKey: inst.MACKey, Clock: time.Now,
-		},
+		Agents: agentsOf, Workloads: callers.Workloads,
 		Grants: grants,
 		Tools:  tools, Suggestions: &commands.Suggestions{Tools: tools, Grants: grants}, Notes: notes,
 		Channels: channels, Deliveries: deliveries,

@@ -18,7 +18,7 @@ var contractCodes = []string{
 	"already_approved_by_you", "approvals_required", "own_agent", "outside_allowed_hours",
 	"tool_frozen", "not_covered_yet",
 	"agent_not_active", "tool_exists", "suggestion_cooling_down", "suggestion_dismissed", "too_many_waiting",
-	"overlap_running", "last_owner", "credential_shape_differs",
+	"overlap_running", "identity_taken", "last_owner", "credential_shape_differs",
 	"idempotency_key_reused", "idempotency_in_progress", "revision_stale", "precondition_required", "body_too_large",
 	"unsupported_media_type", "rate_limited", "internal", "event_log_unavailable", "read_model_unavailable",
 	"read_model_behind", "busy", "newer_version_required", "log_restored", "not_a_member", "issuer_unavailable",

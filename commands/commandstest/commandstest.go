@@ -223,7 +223,7 @@ func (o *Office) MustAssign(agentID, toolID string) {
 // MustFetch fetches a credential under a key.
 func (o *Office) MustFetch(agentID, toolID string, number int) commands.VendedCredential {
 	o.T.Helper()
-	v, err := o.Fetch.Do(o.T.Context(), o.AsAgent(agentID), agentID, number, toolID)
+	v, err := o.Fetch.Do(o.T.Context(), o.AsAgent(agentID), agentID, commands.Proof{KeyNumber: number}, toolID)
 	if err != nil {
 		o.T.Fatalf("fetch: %v", err)
 	}

@@ -136,12 +136,13 @@ type (
 		ReplaceShape     bool
 		ExpiresAt        *time.Time
 	}
-	// Vend hands out a credential. KeyNumber is the key that asked: a key that is not live any more
-	// gets nothing.
+	// Vend hands out a credential. KeyNumber is the key that asked, or Identity what a workload
+	// presented: a key that is not live any more, or an identity that was unbound, gets nothing.
 	Vend struct {
 		At        time.Time
 		Tool      Tool
 		KeyNumber int
+		Identity  *Presented
 	}
 )
 

@@ -49,6 +49,10 @@ func Decide(s State, c Command) ([]Event, error) {
 		return one(Reactivated{}), nil
 	case Retire:
 		return append(one(Retired{}), revokeAll(s, CauseRetired)...), nil
+	case BindIdentity:
+		return bind(s, c), nil
+	case UnbindIdentity:
+		return unbind(s, c), nil
 	case Request:
 		return request(s, c)
 	case Withdraw:
@@ -101,6 +105,10 @@ func basedOn(c Command) domain.Revisions {
 	case Reactivate:
 		return c.IfRevision
 	case Retire:
+		return c.IfRevision
+	case BindIdentity:
+		return c.IfRevision
+	case UnbindIdentity:
 		return c.IfRevision
 	case Register, Request, Withdraw, Approve, Deny, Assign, Seed, Revoke, RevokeApproved, Expire, ReplaceCredential, Vend:
 	}

@@ -137,7 +137,9 @@ type (
 		SecretID            string `json:"secret_id"`
 		CredentialVersion   int    `json:"credential_version"`
 		InstructionsVersion int    `json:"instructions_version"`
-		KeyNumber           int    `json:"key_number"`
+		// the key that asked, or the identity
+		KeyNumber int        `json:"key_number,omitempty"`
+		Identity  *Presented `json:"identity,omitempty"`
 	}
 )
 

@@ -24,6 +24,7 @@ type history struct {
 	access map[string]bool   // approved and not ended since, whatever the clock says
 	frozen map[string]bool   // tools
 	counts map[string]int    // of freezes, of each tool
+	bound  int               // the number of the identity that the agent has; 0: none
 	keys   map[int]time.Time // when each key made so far ends; far ahead while unset
 }
 
@@ -76,6 +77,12 @@ func (h *history) note(t *rapid.T, e agent.Event) {
 		if !h.access[e.ToolID] {
 			t.Fatalf("%s was vended outside an approval", e.ToolID)
 		}
+		if e.Identity != nil {
+			if h.bound == 0 || e.Identity.Binding != h.bound || e.KeyNumber != 0 {
+				t.Fatalf("something was vended to binding %d, and bound is %d", e.Identity.Binding, h.bound)
+			}
+			return
+		}
 		if end, made := h.keys[e.KeyNumber]; !made || !h.now.Before(end) {
 			t.Fatalf("something was vended to key %d, which is not live", e.KeyNumber)
 		}
@@ -92,8 +99,13 @@ func (h *history) note(t *rapid.T, e agent.Event) {
 			t.Fatalf("key number %d was given out twice", e.Key.Number)
 		}
 		h.keys[e.Key.Number] = never
+	case agent.IdentityBound:
+		h.bound = e.Number
+	case agent.IdentityUnbound:
+		h.bound = 0
 	case agent.Retired:
 		clear(h.keys)
+		h.bound = 0
 	default:
 	}
 }
@@ -123,7 +135,7 @@ func (h *history) command(t *rapid.T) agent.Command {
 		ends = new(h.now.Add(time.Duration(rapid.IntRange(-1, 5).Draw(t, "hours")) * time.Hour))
 	}
 	h.now = h.now.Add(time.Duration(rapid.IntRange(0, 90).Draw(t, "minutes")) * time.Minute)
-	switch rapid.IntRange(0, 17).Draw(t, "command") {
+	switch rapid.IntRange(0, 20).Draw(t, "command") {
 	case 0:
 		return agent.Suspend{IfRevision: rapid.SliceOfN(rapid.IntRange(1, 3), 0, 2).Draw(t, "revisions")}
 	case 1:
@@ -134,6 +146,12 @@ func (h *history) command(t *rapid.T) agent.Command {
 			At: h.now, Key: agent.Key{Number: h.state.NextKey}, Overlap: overlap,
 			Force: rapid.Bool().Draw(t, "force"),
 		}
+	case 18:
+		return agent.BindIdentity{Identity: agent.Identity{Issuer: rapid.SampledFrom([]string{"i", "j"}).Draw(t, "issuer")}}
+	case 19:
+		return agent.UnbindIdentity{Number: rapid.IntRange(0, 3).Draw(t, "binding")}
+	case 20:
+		return agent.Vend{At: h.now, Tool: tool, Identity: &agent.Presented{Binding: rapid.IntRange(0, 3).Draw(t, "binding")}}
 	case 17:
 		return agent.Seed{
 			At: h.now, Tool: tool, SuggestionID: "g", RequestID: "seeded", Approved: rapid.Bool().Draw(t, "approved"),
@@ -269,6 +287,8 @@ func anyEvent(t *rapid.T) agent.Event {
 		},
 		agent.KeyRotated{},
 		agent.Suspended{},
+		agent.IdentityBound{Number: number, Identity: agent.Identity{Issuer: "i"}},
+		agent.IdentityUnbound{Number: number},
 		agent.Reactivated{},
 		agent.Retired{},
 		agent.GrantRequested{ToolID: tool, RequestID: "r"},

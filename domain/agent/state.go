@@ -116,6 +116,8 @@ type State struct {
 	Status         Status           `json:"status,omitempty"`
 	Keys           []LiveKey        `json:"keys,omitempty"` // newest last, at most two that may be live
 	NextKey        int              `json:"next_key,omitempty"`
+	Identity       *Bound           `json:"identity,omitempty"` // of its workload, nil: none
+	Bindings       int              `json:"bindings,omitempty"` // how many identities it had
 	CreatedAt      time.Time        `json:"created_at,omitzero"`
 	CreatedBy      domain.Actor     `json:"created_by,omitzero"`
 	LastSeenAt     time.Time        `json:"last_seen_at,omitzero"`
@@ -218,8 +220,10 @@ func Evolve(s State, f domain.Fact[Event]) State {
 		s.Status = StatusActive
 		s.Revision++
 	case Retired:
-		s.Status, s.Keys = StatusRetired, ended(s.Keys, f.At)
+		s.Status, s.Keys, s.Identity = StatusRetired, ended(s.Keys, f.At), nil
 		s.Revision++
+	case IdentityBound, IdentityUnbound:
+		return s.identified(e, f.At)
 	case GrantRequested:
 		return s.with(e.ToolID, func(g *Grant) {
 			*g = Grant{

@@ -44,8 +44,15 @@ func suspended() *domain.Error {
 	}
 }
 
+func (c Vend) admit(s State) error {
+	if c.Identity != nil {
+		return AdmitIdentity(s, c.Identity.Binding)
+	}
+	return Admit(s, c.KeyNumber, c.At)
+}
+
 func vend(s State, c Vend) ([]Event, error) {
-	if err := Admit(s, c.KeyNumber, c.At); err != nil {
+	if err := c.admit(s); err != nil {
 		return nil, err
 	}
 	if !c.Tool.Exists {
@@ -68,7 +75,7 @@ func vend(s State, c Vend) ([]Event, error) {
 	}
 	return one(CredentialVended{
 		ToolID: c.Tool.ID, SecretID: secret, CredentialVersion: version,
-		InstructionsVersion: c.Tool.InstructionsVersion, KeyNumber: c.KeyNumber,
+		InstructionsVersion: c.Tool.InstructionsVersion, KeyNumber: c.KeyNumber, Identity: c.Identity,
 	}), nil
 }
 

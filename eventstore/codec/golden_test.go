@@ -41,6 +41,10 @@ var (
 		PublicKey:   installation.PublicKey{ID: "key-2", Public: "cHVibGlj", SecretID: "secret-2"},
 		MACSecretID: "secret-3", Since: at, Epoch: "copy 1",
 	}
+	presented = &agent.Presented{
+		Binding: 2, Issuer: "https://ci.example", Audience: "agentkey", Claims: map[string]string{"repository_id": "7"},
+		Subject: "a", TokenID: "t",
+	}
 	wrap = codec.Wrapping{MasterKeyID: "1111111111111111", Key: "d3JhcHBlZA"}
 )
 
@@ -61,9 +65,11 @@ var signingKeys = installation.Keys{
 var samples = map[string]any{
 	"credential.vended.v1": agent.CredentialVended{
 		ToolID: "tool-1", SecretID: "secret-1", CredentialVersion: 2, InstructionsVersion: 3, KeyNumber: 4,
+		Identity: presented,
 	},
 	"credential.refused.v1": codec.CredentialRefused{
 		AgentID: "agent-1", ToolID: "tool-1", Reason: "access_not_approved", Count: 5, LastAt: at,
+		Identity: presented,
 	},
 	"agent.key_refused.v1": codec.KeyRefused{
 		AgentID: "agent-1", KeyID: "key-1", Reason: "rotated", Count: 5, LastAt: at,
@@ -174,9 +180,16 @@ var samples = map[string]any{
 	"agent.key_rotated.v1": agent.KeyRotated{
 		Key: agent.Key{Number: 2, ID: "key-2", Hash: "hash"}, Ended: []agent.KeyEnd{{Number: 1, At: at}},
 	},
-	"agent.suspended.v1":   agent.Suspended{},
-	"agent.reactivated.v1": agent.Reactivated{},
-	"agent.retired.v1":     agent.Retired{},
+	"agent.identity_bound.v1": agent.IdentityBound{
+		Number: 2, Identity: agent.Identity{
+			Issuer: "https://ci.example", Audience: "agentkey", Claims: map[string]string{"repository_id": "7", "sub": "a"},
+			Keys: `{"keys":[]}`,
+		},
+	},
+	"agent.identity_unbound.v1": agent.IdentityUnbound{Number: 2},
+	"agent.suspended.v1":        agent.Suspended{},
+	"agent.reactivated.v1":      agent.Reactivated{},
+	"agent.retired.v1":          agent.Retired{},
 	"grant.requested.v1": agent.GrantRequested{
 		ToolID: "tool-1", RequestID: "request-1", Reason: "to deploy", SuggestionID: "suggestion-1",
 		ToolFreezes: 2,
@@ -279,11 +292,13 @@ var samples = map[string]any{
 		NoteID: "note-1", ToolID: "tool-1", Reason: "it is in the guide", DecidedOn: "d1",
 	},
 
-	"call.refused.v1":      codec.CallRefused{Operation: "freeze", Role: domain.RoleViewer, Count: 3, LastAt: at},
-	"directory.entered.v1": codec.DirectoryEntered{OrganizationID: "organization-1", MemberID: "member-1"},
-	"request.opened.v1":    codec.RequestOpened{AgentID: "agent-1", ToolID: "tool-1"},
-	"person.recorded.v1":   person.Recorded{OrganizationID: "org-1", KeyID: "key-1", Sealed: "c2VhbGVk"},
-	"person.erased.v1":     person.Erased{OrganizationID: "org-1"},
+	"call.refused.v1": codec.CallRefused{Operation: "freeze", Role: domain.RoleViewer, Count: 3, LastAt: at},
+	"directory.entered.v1": codec.DirectoryEntered{
+		OrganizationID: "organization-1", MemberID: "member-1", AgentID: "agent-1", Claims: "aud,sub", Issuer: "i",
+	},
+	"request.opened.v1":  codec.RequestOpened{AgentID: "agent-1", ToolID: "tool-1"},
+	"person.recorded.v1": person.Recorded{OrganizationID: "org-1", KeyID: "key-1", Sealed: "c2VhbGVk"},
+	"person.erased.v1":   person.Erased{OrganizationID: "org-1"},
 	"secret.sealed.v1": codec.SecretSealed{
 		SecretID: "secret-1", OrganizationID: "org-1", Purpose: "credential", Owner: "tool-1",
 		Format: "agentkey.secret.v1", Sealed: "c2VhbGVk", Wrapping: wrap,

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"agentkey/domain"
+	"agentkey/domain/agent"
 )
 
 // The events of streams on which no aggregate decides. Like those in domain, the structs are the
@@ -16,21 +17,29 @@ type (
 		ToolID  string `json:"tool_id"`
 	}
 	// DirectoryEntered finds what must not be in clear: the member that a person is in an
-	// organization, or an organization that concerns them. It is written before the event that it
+	// organization, or an organization that concerns them; and what no scan should look for: the
+	// agents that an identity was bound to, the names of the claims that identities of an issuer
+	// have, and the issuers of an organization's agents. It is written before the event that it
 	// leads to; one without leads nowhere.
 	DirectoryEntered struct {
-		OrganizationID string `json:"organization_id"`
+		OrganizationID string `json:"organization_id,omitempty"`
 		MemberID       string `json:"member_id,omitempty"`
+		AgentID        string `json:"agent_id,omitempty"`
+		Claims         string `json:"claims,omitempty"` // with commas between them
+		Issuer         string `json:"issuer,omitempty"`
 	}
 	// CredentialRefused counts refused fetches of one tool for one reason. The first in a minute is
-	// written with Count 1 before its answer; the others follow together. Fetches of tools that don't
-	// exist are counted as if they were of one, and ToolID is what the last of them asked for.
+	// written with Count 1 before its answer; the others follow together. Fetches of tools that
+	// don't exist are counted as if they were of one, and ToolID is what the last of them asked
+	// for.
 	CredentialRefused struct {
 		AgentID string    `json:"agent_id"`
 		ToolID  string    `json:"tool_id"`
 		Reason  string    `json:"reason"` // the code of the answer
 		Count   int       `json:"count"`
 		LastAt  time.Time `json:"last_at"`
+		// what a workload presented, the last of those counted; absent for keys
+		Identity *agent.Presented `json:"identity,omitempty"`
 	}
 	// KeyRefused counts calls with a key that had ended: somebody still has it. It is written like
 	// CredentialRefused, to the same stream.
@@ -41,8 +50,8 @@ type (
 		Count   int       `json:"count"`
 		LastAt  time.Time `json:"last_at"`
 	}
-	// TokenRefused counts calls with a service token that was revoked or replaced, or has expired. It
-	// is written like KeyRefused, to the stream of the organization's refusals.
+	// TokenRefused counts calls with a service token that was revoked or replaced, or has expired.
+	// It is written like KeyRefused, to the stream of the organization's refusals.
 	TokenRefused struct {
 		TokenID string    `json:"token_id"`
 		Count   int       `json:"count"`
@@ -88,8 +97,8 @@ type (
 		Request   string `json:"request"`
 		CommandID string `json:"command_id"`
 	}
-	// OnceCompleted keeps the answer, sealed, without anything that is shown once. Sealed is empty if
-	// the answer is too large for the log.
+	// OnceCompleted keeps the answer, sealed, without anything that is shown once. Sealed is empty
+	// if the answer is too large for the log.
 	OnceCompleted struct {
 		Sealed string `json:"sealed"`
 	}
@@ -113,7 +122,8 @@ type (
 		Line    string `json:"line"`    // of the note, without its line break
 	}
 
-	// ReactionHandled is how far a reaction has come: the last event that it handled with an effect.
+	// ReactionHandled is how far a reaction has come: the last event that it handled with an
+	// effect.
 	ReactionHandled struct {
 		Stream   string `json:"stream"`
 		Revision uint64 `json:"revision"`

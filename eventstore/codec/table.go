@@ -101,6 +101,8 @@ var table = []row{
 	of[agent.Registered]("agent.registered.v1"),
 	of[agent.Updated]("agent.updated.v1"),
 	of[agent.KeyRotated]("agent.key_rotated.v1"),
+	of[agent.IdentityBound]("agent.identity_bound.v1"),
+	of[agent.IdentityUnbound]("agent.identity_unbound.v1"),
 	of[agent.Suspended]("agent.suspended.v1"),
 	of[agent.Reactivated]("agent.reactivated.v1"),
 	of[agent.Retired]("agent.retired.v1"),

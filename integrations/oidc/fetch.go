@@ -23,6 +23,11 @@ const (
 	maxDocument = 256 << 10
 )
 
+// doer makes calls.
+type doer interface {
+	Do(request *http.Request) (*http.Response, error)
+}
+
 // client never follows a redirect: what a provider publishes is where its issuer says, and a form
 // with a secret must not be sent on.
 func client(through http.RoundTripper, within time.Duration) *http.Client {

@@ -57,19 +57,27 @@ func (p *provider) fetchKeys(ctx context.Context, d document) ([]key, error) {
 	if err := p.get(ctx, what, d.Keys, "", maxKeySet, &set); err != nil {
 		return nil, err
 	}
-	if len(set.Keys) > maxKeys {
-		return nil, &unavailable{why: what + " has more keys than are taken"}
+	keys, why := usableKeys(set.Keys)
+	if why != "" {
+		return nil, &unavailable{why: what + why}
 	}
-	var keys []key
-	for _, raw := range set.Keys {
+	return keys, nil
+}
+
+// usableKeys reads the keys of a set; why is what is wrong with all of them.
+func usableKeys(set []json.RawMessage) (keys []key, why string) {
+	if len(set) > maxKeys {
+		return nil, " has more keys than are taken"
+	}
+	for _, raw := range set {
 		if k, usable := usableKey(raw); usable {
 			keys = append(keys, k)
 		}
 	}
 	if len(keys) == 0 {
-		return nil, &unavailable{why: what + " has no key that can be used"}
+		return nil, " has no key that can be used"
 	}
-	return keys, nil
+	return keys, ""
 }
 
 // usableKey reads one key. Certificates beside it are ignored, and so is where they could be

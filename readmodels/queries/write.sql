@@ -31,8 +31,11 @@ WHERE id = sqlc.arg(id);
 -- name: SetAgentStatus :exec
 UPDATE agents SET status = sqlc.arg(status), revision = revision + 1 WHERE id = sqlc.arg(id);
 
+-- name: SetAgentIdentity :exec
+UPDATE agents SET identity = sqlc.arg(identity), bound_at = sqlc.arg(bound_at), revision = revision + 1 WHERE id = sqlc.arg(id);
+
 -- name: RetireAgent :exec
-UPDATE agents SET status = 'retired', retired_at = sqlc.arg(retired_at), revision = revision + 1 WHERE id = sqlc.arg(id);
+UPDATE agents SET status = 'retired', identity = '', bound_at = 0, retired_at = sqlc.arg(retired_at), revision = revision + 1 WHERE id = sqlc.arg(id);
 
 -- name: SeeAgent :exec
 UPDATE agents SET last_seen_at = sqlc.arg(last_seen_at) WHERE id = sqlc.arg(id);
@@ -356,9 +359,10 @@ UPDATE past_agents SET until = sqlc.arg(since) WHERE id = sqlc.arg(id) AND until
 
 -- name: KeepPastAgent :exec
 INSERT INTO past_agents (since, until, id, organization_id, position, name, name_folded, description, owner_id,
-    status, created_at, created_by_type, created_by_id, retired_at, revision)
+    identity, bound_at, status, created_at, created_by_type, created_by_id, retired_at, revision)
 SELECT sqlc.arg(since), 9223372036854775807, o.id, o.organization_id, o.position, o.name, o.name_folded,
-    o.description, o.owner_id, o.status, o.created_at, o.created_by_type, o.created_by_id, o.retired_at, o.revision
+    o.description, o.owner_id, o.identity, o.bound_at, o.status, o.created_at, o.created_by_type, o.created_by_id,
+    o.retired_at, o.revision
 FROM agents AS o WHERE o.id = sqlc.arg(id);
 
 -- name: ClosePastAgentKeys :exec
