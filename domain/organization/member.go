@@ -142,32 +142,6 @@ type Member struct {
 // Active reports whether the person is a member now.
 func (m Member) Active() bool { return m.ID != "" && m.RemovedAt.IsZero() }
 
-// Invitation is an invitation that nobody has accepted or revoked.
-type Invitation struct {
-	ID        string       `json:"id"`
-	Number    int          `json:"number"` // in the order in which they were made
-	Sealed    string       `json:"sealed"` // the address
-	EmailHash string       `json:"email_hash"`
-	Role      domain.Role  `json:"role"`
-	CreatedAt time.Time    `json:"created_at"`
-	CreatedBy domain.Actor `json:"created_by"`
-	ExpiresAt time.Time    `json:"expires_at"`
-	Tools     []string     `json:"tools,omitempty"`
-}
-
-// Open reports whether the invitation can be accepted.
-func (i Invitation) Open(at time.Time) bool { return i.ID != "" && at.Before(i.ExpiresAt) }
-
-// InvitationFor returns the open invitation of an address.
-func (s State) InvitationFor(emailHash string, at time.Time) (Invitation, bool) {
-	for _, i := range s.Invitations {
-		if i.EmailHash == emailHash && i.Open(at) {
-			return i, true
-		}
-	}
-	return Invitation{}, false
-}
-
 // AllMembers returns those who are members now, in the order in which they joined.
 func (s State) AllMembers() []Member {
 	active := slices.DeleteFunc(slices.Collect(maps.Values(s.Members)), func(m Member) bool { return !m.Active() })
@@ -178,13 +152,6 @@ func (s State) AllMembers() []Member {
 		return strings.Compare(a.ID, b.ID)
 	})
 	return active
-}
-
-// AllInvitations returns the open invitations in the order in which they were made.
-func (s State) AllInvitations(at time.Time) []Invitation {
-	open := slices.DeleteFunc(slices.Collect(maps.Values(s.Invitations)), func(i Invitation) bool { return !i.Open(at) })
-	slices.SortFunc(open, func(a, b Invitation) int { return a.Number - b.Number })
-	return open
 }
 
 // with returns a map with a value put in; older states keep what they hold.
@@ -242,13 +209,6 @@ func evolveMember(s State, f domain.Fact[Event]) State {
 	return s
 }
 
-// withoutInvitations returns the invitations but those of an address and those whose time is over.
-func (s State) withoutInvitations(emailHash string, at time.Time) map[string]Invitation {
-	return without(s.Invitations, func(_ string, i Invitation) bool {
-		return i.EmailHash == emailHash || !i.Open(at)
-	})
-}
-
 // decideMember answers the commands of members of an organization that exists.
 func decideMember(s State, c Command) ([]Event, error) {
 	switch c := c.(type) {
@@ -304,35 +264,6 @@ func decideMember(s State, c Command) ([]Event, error) {
 	}
 }
 
-func invite(s State, c Invite) ([]Event, error) {
-	if s.Invitations[c.InvitationID].ID != "" {
-		return nil, nil
-	}
-	if err := s.mayGive(c.By, c.Role, c.At); err != nil {
-		return nil, err
-	}
-	if is, found := s.InvitationFor(c.EmailHash, c.At); found { // which ends
-		if err := s.mayGive(c.By, is.Role, c.At); err != nil {
-			return nil, err
-		}
-	}
-	switch {
-	case !c.Role.Valid():
-		return nil, domain.Invalid("role", domain.RolesText)
-	case len(s.AllInvitations(c.At)) >= MaxInvitations:
-		return nil, domain.Invalid("body", fmt.Sprintf(
-			"an organization has at most %d open invitations; revoke one with {revokeInvitation}", MaxInvitations,
-		), domain.Next{Op: "revokeInvitation"})
-	}
-	if err := limitable(c.Role, c.Tools); err != nil {
-		return nil, err
-	}
-	return []Event{MemberInvited{
-		InvitationID: c.InvitationID, Sealed: c.Sealed, EmailHash: c.EmailHash, Role: c.Role, ExpiresAt: c.ExpiresAt,
-		Tools: c.Tools,
-	}}, nil
-}
-
 // limitable refuses tools for a role that they limit nothing of: who manages could widen it.
 func limitable(role domain.Role, tools []string) error {
 	if len(tools) > 0 && role != domain.RoleApprover {
@@ -383,17 +314,6 @@ func removeMember(s State, c RemoveMember) ([]Event, error) {
 		}
 	}
 	return append([]Event{MemberRemoved{MemberID: m.ID}}, s.overreaching(m, "", c.At)...), nil
-}
-
-// overreaching revokes the invitations that a member has made and couldn't make any more with a
-// role, "" for none.
-func (s State) overreaching(m Member, role domain.Role, at time.Time) (events []Event) {
-	for _, i := range s.AllInvitations(at) {
-		if i.CreatedBy.ID == m.ID && !role.Covers(i.Role) {
-			events = append(events, InvitationRevoked{InvitationID: i.ID})
-		}
-	}
-	return events
 }
 
 // mayChange refuses a change of a member to a role by somebody who may do less than either.
