@@ -127,7 +127,7 @@ func TestARequestNeedsTheApprovalsOfSeveralPeople(t *testing.T) {
 	}
 
 	// Anyone ends it by a denial.
-	id, key = admin.mustAgent("Other")
+	_, key = admin.mustAgent("Other")
 	request = "/api/admin/requests/" + p.with(key).mustRequest(tool)
 	ada.must(200, "POST", request+"/approve", nil)
 	bob.must(200, "POST", request+"/deny", nil)

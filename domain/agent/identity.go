@@ -2,7 +2,6 @@ package agent
 
 import (
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -160,7 +159,12 @@ func IdentityTaken() *domain.Error {
 	}
 }
 
-var claimName = regexp.MustCompile(`^[A-Za-z0-9_./:@-]{1,128}$`)
+// nameChars may be in the name of a claim, or in a dotted path to one.
+const nameChars = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./:@-"
+
+func isClaimName(name string) bool {
+	return name != "" && len(name) <= 128 && strings.Trim(name, nameChars) == ""
+}
 
 // perToken are claims that differ from token to token, or that have a place of their own.
 var perToken = []string{"iss", "aud", "exp", "iat", "nbf", "jti"}
@@ -196,7 +200,7 @@ func (i Identity) Check() error {
 	}
 	for _, name := range i.Names() {
 		at := "claims." + name
-		if !claimName.MatchString(name) {
+		if !isClaimName(name) {
 			return domain.Invalid(
 				"claims", "a claim has a name of at most 128 letters, digits and _ . / : @ -; a dot leads into an object",
 			)
@@ -226,12 +230,8 @@ func (i Identity) identifies() error {
 		}
 		return nil
 	}
-	for _, one := range []string{"sub", "repository_id", "project_id", "pipeline_id", serviceAccountUID} {
-		if has(one) {
-			return nil
-		}
-	}
-	if has(namespace) && has(serviceAccount) {
+	alone := []string{"sub", "repository_id", "project_id", "pipeline_id", serviceAccountUID}
+	if slices.ContainsFunc(alone, has) || has(namespace) && has(serviceAccount) {
 		return nil
 	}
 	return domain.Invalid("claims", "these claims don't say which workload it is: name sub, repository_id, project_id, "+
