@@ -49,7 +49,11 @@ func literal(t *testing.T, name string) *ast.CompositeLit {
 			for _, spec := range general.Specs {
 				value := spec.(*ast.ValueSpec)
 				if value.Names[0].Name == name && len(value.Values) == 1 {
-					if lit, is := value.Values[0].(*ast.CompositeLit); is {
+					of := value.Values[0]
+					if joined, is := of.(*ast.CallExpr); is { // with others that have a name of their own
+						of = joined.Args[0]
+					}
+					if lit, is := of.(*ast.CompositeLit); is {
 						return lit
 					}
 				}
@@ -74,7 +78,7 @@ func text(t *testing.T, e ast.Expr) string {
 func known(t *testing.T) map[string]bool {
 	t.Helper()
 	out := map[string]bool{"AGENTKEY_CONFIG": true}
-	for _, e := range literal(t, "settings").Elts {
+	for _, e := range slices.Concat(literal(t, "settings").Elts, literal(t, "oidcSettings").Elts) {
 		name, secret := "", false
 		for _, field := range e.(*ast.CompositeLit).Elts {
 			pair := field.(*ast.KeyValueExpr)

@@ -112,6 +112,7 @@ func TestTheDocumentStatesEveryLimit(t *testing.T) {
 				bounded := of["maxLength"] != nil || of["enum"] != nil || of["pattern"] != nil || of["format"] != nil ||
 					of["maximum"] != nil ||
 					of["type"] == "boolean" || of["maxItems"] != nil || of["additionalProperties"] == false ||
+					of["maxProperties"] != nil ||
 					field == "credential"
 				if !bounded {
 					t.Errorf("%s: %s has no bound: %v", name, field, of)
