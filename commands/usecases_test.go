@@ -122,7 +122,8 @@ func TestAServiceTokenActsForItsOrganization(t *testing.T) {
 		Actor: domain.Actor{Type: domain.ActorService, ID: "t1"}, Organization: organizationID.String(),
 		Role: domain.RoleApprover, Proof: commands.Proof{KeyNumber: 1},
 	}
-	if c, err := o.Callers.Service(ctx, key); err != nil || !cmp.Equal(c, want, cmpopts.IgnoreUnexported(commands.Caller{})) {
+	unknown := cmpopts.IgnoreUnexported(commands.Caller{})
+	if c, err := o.Callers.Service(ctx, key); err != nil || !cmp.Equal(c, want, unknown) {
 		t.Errorf("%+v %v", c, err)
 	}
 	if _, err := o.Callers.Service(ctx, wrongKey(t, key)); commandstest.Code(err) != "credentials_unknown" {

@@ -399,11 +399,13 @@ func TestAnotherOrganizationsIDsLookLikeNone(t *testing.T) {
 		"PUT /api/admin/agents/{id}/grants/{tool_id}/credential": {"credential": "x"},
 		"PUT /api/admin/tools/{id}/credential":                   {"credential": "x"},
 		"PATCH /api/admin/agents/{id}":                           {"name": "Taken"},
-		"PUT /api/admin/agents/{id}/identity":                    {"issuer": "https://issuer.example", "audience": "agentkey", "claims": object{"sub": "a"}},
-		"PATCH /api/admin/tools/{id}":                            {"name": "Taken"},
-		"PATCH /api/admin/members/{id}":                          {"role": "viewer"},
-		"PATCH /api/admin/notification-channels/{id}":            {"name": "Taken"},
-		"POST /api/tools/{id}/request":                           {"reason": "to open pull requests"},
+		"PUT /api/admin/agents/{id}/identity": {
+			"issuer": "https://issuer.example", "audience": "agentkey", "claims": object{"sub": "a"},
+		},
+		"PATCH /api/admin/tools/{id}":                 {"name": "Taken"},
+		"PATCH /api/admin/members/{id}":               {"role": "viewer"},
+		"PATCH /api/admin/notification-channels/{id}": {"name": "Taken"},
+		"POST /api/tools/{id}/request":                {"reason": "to open pull requests"},
 		"POST /api/tools/{id}/instructions/suggest": {
 			"learned": "It answers in JSON.", "why": "I expected XML.",
 		},

@@ -41,11 +41,13 @@ func TestEveryOperationDeclaresTheHeadersThatItHonours(t *testing.T) {
 		}).Text("id"),
 	}
 	bodies := map[string]object{
-		"PUT /api/admin/tools/{id}/credential":                 {"credential": "new"},
-		"POST /api/admin/suggestions/{id}/accept":              {"tool": linear},
-		"PUT /api/admin/catalog/import":                        {"agentkey_catalog": 1, "tools": []object{}},
-		"PATCH /api/admin/agents/{id}":                         {"name": "Renamed"},
-		"PUT /api/admin/agents/{id}/identity":                  {"issuer": "https://issuer.example", "audience": "agentkey", "claims": object{"sub": "a"}},
+		"PUT /api/admin/tools/{id}/credential":    {"credential": "new"},
+		"POST /api/admin/suggestions/{id}/accept": {"tool": linear},
+		"PUT /api/admin/catalog/import":           {"agentkey_catalog": 1, "tools": []object{}},
+		"PATCH /api/admin/agents/{id}":            {"name": "Renamed"},
+		"PUT /api/admin/agents/{id}/identity": {
+			"issuer": "https://issuer.example", "audience": "agentkey", "claims": object{"sub": "a"},
+		},
 		"PATCH /api/admin/tools/{id}":                          {"name": "Renamed"},
 		"PATCH /api/admin/notification-channels/{id}":          {"name": "Renamed"},
 		"POST /api/admin/instruction-suggestions/{id}/accept":  {"instructions": "Use it."},
