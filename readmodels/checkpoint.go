@@ -35,10 +35,14 @@ const (
 		"WHERE name = $3 AND store_id = $4 AND position = $5"
 )
 
-// ReadCheckpoint returns how far the tables have come.
+// ReadCheckpoint returns how far the tables have come. An error that lies in the store wraps
+// ErrUnavailable.
 func (db *Store) ReadCheckpoint(ctx context.Context) (Checkpoint, error) {
 	return look(ctx, db, func(ctx context.Context, t *tables) (Checkpoint, error) {
 		c, _, err := db.model.checkpoint(ctx, t.reader)
+		if err != nil && ctx.Err() == nil && db.place.down(err) {
+			err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
 		return c, err
 	})
 }
