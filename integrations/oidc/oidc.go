@@ -91,7 +91,7 @@ func New(c Config) *Verifier {
 }
 
 // Run keeps what providers publish fresh until the context ends. Without a provider that answers it
-// goes on trying, and tokens are verified with the keys that are remembered.
+// keeps trying, and tokens are verified with the keys that are remembered.
 func (v *Verifier) Run(ctx context.Context) {
 	var group sync.WaitGroup
 	for _, p := range v.providers {
