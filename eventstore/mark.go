@@ -72,7 +72,7 @@ func (c *Client) Backup(ctx context.Context) (Recorded, bool, error) {
 }
 
 // CopyNote returns the note of the copy that the log is, and false when it is none. Whatever comes
-// after it, or stands in its place, isn't one.
+// after it, or takes its place, isn't one.
 func (c *Client) CopyNote(ctx context.Context) (Recorded, bool, error) {
 	notes, err := c.ReadForward(ctx, CopyStream, 0, 1)
 	note, found, err := noted(notes, err)
