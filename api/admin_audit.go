@@ -23,7 +23,7 @@ func (s *Server) GetAdmin(ctx context.Context, _ GetAdminRequestObject) (GetAdmi
 	n := s.naming(call.Caller.Organization)
 	out := GetAdmin200JSONResponse{
 		Actor: n.actor(call.ctx, call.Caller.Actor), Role: Role(call.Caller.Role),
-		Permissions: door.Permissions(call.Caller.Role),
+		Permissions: door.Permissions(call.Caller.Role), Tools: some(call.Caller.Tools),
 	}
 	out.Organization.ID, out.Organization.Name = call.Caller.Organization, head.State.Name
 	return out, n.err

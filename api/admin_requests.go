@@ -28,12 +28,18 @@ func (s *Server) ListRequests(ctx context.Context, r ListRequestsRequestObject) 
 	if err != nil {
 		return nil, asked(err, "request")
 	}
+	if _, err := s.Tools.Catalogs.Recent(call.ctx, call.Caller.Organization); err != nil { // for what tools need
+		return nil, err
+	}
 	n := s.naming(call.Caller.Organization)
 	return ListRequests200JSONResponse{
-		Items: views(
-			found.Items,
-			func(q readmodels.Request) Request { return n.request(call.ctx, q) },
-		),
+		Items: views(found.Items, func(q readmodels.Request) Request {
+			out := n.request(call.ctx, q)
+			if model.position == nil && q.Status == string(agent.Pending) {
+				out = n.waiting(call.ctx, out)
+			}
+			return out
+		}),
 		NextCursor: cursor(found.Next), Position: model.position,
 	}, n.err
 }

@@ -1334,6 +1334,9 @@ type Admin struct {
 
 	// Role What a member or a service token may do: an owner everything; an admin all but what only owners may; an approver reads and decides requests; an auditor reads everything and exports; a viewer reads all but the audit.
 	Role Role `json:"role"`
+
+	// Tools The tools that an approver decides about; absent for all.
+	Tools *[]string `json:"tools,omitempty"`
 }
 
 // Agent defines model for Agent.
@@ -1458,7 +1461,7 @@ type ApprovalRules struct {
 // ApprovalRulesOrNull As in ApprovalRules; null for none.
 type ApprovalRulesOrNull = ApprovalRules
 
-// Approvals Who has approved a request that needs the approvals of several people. Lists, and answers with as_of, leave it out. The last one is decided_by.
+// Approvals Who has approved a request that needs the approvals of several people, and how many have to. While it is pending those are listed who may still approve; the last one is decided_by. Lists have it for pending requests. Answers with as_of leave it out.
 type Approvals struct {
 	Given    []GivenApproval `json:"given"`
 	Required int             `json:"required"`
@@ -2658,7 +2661,7 @@ type Request struct {
 	// AgentName The agent's name when the request was decided; while it is pending, its name now.
 	AgentName string `json:"agent_name"`
 
-	// Approvals Who has approved a request that needs the approvals of several people. Lists, and answers with as_of, leave it out. The last one is decided_by.
+	// Approvals Who has approved a request that needs the approvals of several people, and how many have to. While it is pending those are listed who may still approve; the last one is decided_by. Lists have it for pending requests. Answers with as_of leave it out.
 	Approvals *Approvals `json:"approvals,omitempty"`
 
 	// CreatedAt RFC 3339 in UTC.

@@ -42,18 +42,42 @@ func rulesView(r domain.ApprovalRules) *ApprovalRules {
 	return out
 }
 
-// approved adds to a request who has approved it, where that takes several people.
+// approved adds to a request who has approved it, where that takes several
+// people. Until the last approval those count whose givers may still approve.
 func (n *naming) approved(ctx context.Context, r Request, d commands.GrantResult) Request {
 	g := d.Grant()
 	given, required := g.Approvals, g.RequiredApprovals
 	if g.Status == agent.Pending {
-		given, required = d.Approvals(), d.Tool.Approval.Approvals()
+		required = d.Tool.Approval.Approvals()
 	}
-	if required < 2 || g.Status != agent.Pending && g.Status != agent.Approved {
+	if required < 2 || n.err != nil || g.Status != agent.Pending && g.Status != agent.Approved {
 		return r
+	}
+	if g.Status == agent.Pending {
+		var err error
+		if given, err = n.server.Grants.Given(ctx, n.organization, d); err != nil {
+			n.fail(err)
+			return r
+		}
 	}
 	r.Approvals = &Approvals{Required: required, Given: views(given, func(a agent.Approval) GivenApproval {
 		return GivenApproval{Actor: n.actor(ctx, a.By), At: a.At.UTC()}
 	})}
 	return r
+}
+
+// waiting adds to a pending request of a list who has approved it, as its stream says, if that
+// takes several people.
+func (n *naming) waiting(ctx context.Context, r Request) Request {
+	if n.err != nil {
+		return r
+	}
+	is, err := n.server.Grants.Waiting(ctx, n.organization, r.AgentID, r.ToolID)
+	if err != nil {
+		n.fail(err)
+	}
+	if is.Grant().RequestID != r.ID {
+		return r
+	}
+	return n.approved(ctx, r, is)
 }

@@ -3,6 +3,8 @@ package commands
 import (
 	"cmp"
 	"context"
+	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -42,33 +44,122 @@ func Rules(field string, r domain.ApprovalRules, days []string) (domain.Approval
 	return r, nil
 }
 
-// approver is who gives a command, as the rules of a tool count people.
-func (g *Grants) approver(ctx context.Context, m loop.Meta, rules domain.ApprovalRules) (agent.Approver, error) {
+// withApprover tries a decision about a tool with who gives the command, as the rules of the tool
+// count people, until it came with everybody who approved before.
+//
+// Who those are is read when the command has come in. So somebody whose removal, or whose loss of
+// the role, was answered by then doesn't count, and of what happens at the same time either order
+// is right.
+func (g *Grants) withApprover(
+	ctx context.Context, m loop.Meta, tool agent.Tool, try func(agent.Approver) error,
+) error {
 	by := agent.Approver{IDs: []string{m.Actor.ID}}
-	if !rules.SeparationOfDuties && rules.Approvals() == 1 {
-		return by, nil
+	if !tool.Rules.SeparationOfDuties && tool.Rules.Approvals() == 1 {
+		return try(by)
 	}
 	head, err := g.Organizations.Fresh(ctx, m.Organization)
 	if err != nil {
-		return by, err
+		return err
 	}
-	person := personBehind(head.State, m.Actor.ID)
-	by.IDs = append(by.IDs, person)
-	for id := range head.State.Tokens {
-		if personBehind(head.State, id) == person {
-			by.IDs = append(by.IDs, id)
+	if by.IDs, err = g.idsOf(ctx, m.Organization, head.State, m.Actor.ID); err != nil {
+		return err
+	}
+	return g.withOthers(ctx, m.Organization, head.State, tool.ID, func(others map[string][]string) error {
+		by := by
+		by.Others = others
+		return try(by)
+	})
+}
+
+// withOthers tries something about a tool until it came with the ids of everybody who approved
+// before.
+func (g *Grants) withOthers(
+	ctx context.Context, organization string, s organization.State, toolID string,
+	try func(others map[string][]string) error,
+) error {
+	var others map[string][]string
+	for {
+		err := try(others)
+		needed, missing := errors.AsType[*agent.ApproversNeededError](err)
+		if !missing {
+			return err
+		}
+		if others, err = g.others(ctx, organization, s, toolID, needed.IDs, others); err != nil {
+			return err
 		}
 	}
-	if _, member := head.State.Members[person]; !member || g.People == nil {
-		return by, nil
+}
+
+// others adds to the ids of those who approved before the ids of some more of them.
+func (g *Grants) others(
+	ctx context.Context, organization string, s organization.State, toolID string, ids []string,
+	known map[string][]string,
+) (_ map[string][]string, err error) {
+	out := maps.Clone(known) // the former may still be looked at by a command whose caller has left
+	if out == nil {
+		out = map[string][]string{}
 	}
-	known, err := g.People.Known(ctx, m.Organization, person)
+	for _, id := range ids {
+		out[id] = nil
+		if !approves(s, id, toolID, g.Clock()) {
+			continue
+		}
+		if out[id], err = g.idsOf(ctx, organization, s, id); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// approves reports whether a member or a service token may decide about a tool.
+func approves(s organization.State, id, toolID string, now time.Time) bool {
+	if token, is := s.Tokens[id]; is {
+		return token.Works(now) && token.Role.Covers(domain.RoleApprover)
+	}
+	m := s.Members[id]
+	return m.Active() && m.Role.Covers(domain.RoleApprover) && (len(m.Tools) == 0 || slices.Contains(m.Tools, toolID))
+}
+
+// idsOf are the ids that the log knows the person behind a member or a service token by.
+func (g *Grants) idsOf(
+	ctx context.Context, organization string, s organization.State, actor string,
+) ([]string, error) {
+	person := personBehind(s, actor)
+	ids := []string{actor, person}
+	for id := range s.Tokens {
+		if personBehind(s, id) == person {
+			ids = append(ids, id)
+		}
+	}
+	if _, member := s.Members[person]; !member || g.People == nil {
+		return ids, nil
+	}
+	known, err := g.People.Known(ctx, organization, person)
 	for _, text := range []string{known.Email, known.Name} { // an owner is named by either
 		if text != "" {
-			by.IDs = append(by.IDs, personID(g.People.Directory.MACKey, m.Organization, text))
+			ids = append(ids, personID(g.People.Directory.MACKey, organization, text))
 		}
 	}
-	return by, err
+	return ids, err
+}
+
+// Given returns the approvals that a pending request has so far and that count, where its tool
+// needs several.
+func (g *Grants) Given(ctx context.Context, organization string, d GrantResult) (given []agent.Approval, err error) {
+	tool := toolFacts(d.ToolID, d.Tool)
+	if tool.Rules.Approvals() == 1 || len(d.State.Approvals(tool)) == 0 {
+		return nil, nil
+	}
+	head, err := g.Organizations.Cached(ctx, organization) // as new as the caller, who was found in it
+	if err != nil {
+		return nil, err
+	}
+	now := loop.Later(g.Clock(), time.Time{})
+	err = g.withOthers(ctx, organization, head.State, tool.ID, func(others map[string][]string) (err error) {
+		given, err = d.State.Counting(tool, agent.Approver{Local: now, Others: others})
+		return err
+	})
+	return given, err
 }
 
 // within refuses a decision about a tool by an approver of others.

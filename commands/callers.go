@@ -194,6 +194,7 @@ func (c *Callers) Session(ctx context.Context, key keys.Key, chosen string) (Cal
 		}
 		known.Organization = chosen
 		known.Actor, known.Role = domain.Actor{Type: domain.ActorHuman, ID: there.ID}, there.Role
+		known.Tools = there.Tools
 		return known, nil
 	}
 	known.Actor, known.Role = domain.Actor{Type: domain.ActorHuman, ID: is.MemberID}, head.State.Members[is.MemberID].Role

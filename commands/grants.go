@@ -56,11 +56,6 @@ func (d GrantResult) Withdrawn() bool {
 	return g.Status == agent.Pending && g.Of(toolFacts(d.ToolID, d.Tool), time.Time{}) != agent.Pending
 }
 
-// Approvals are those that the pending request has so far.
-func (d GrantResult) Approvals() []agent.Approval {
-	return d.State.Approvals(toolFacts(d.ToolID, d.Tool))
-}
-
 // Digest names the request as the command left it.
 func (d GrantResult) Digest() string {
 	return d.State.Digest(toolFacts(d.ToolID, d.Tool))
@@ -200,17 +195,15 @@ func (g *Grants) decide(
 			if err != nil {
 				return err
 			}
-			by, err := g.approver(ctx, m, tool.Rules)
-			if err != nil {
-				return err
-			}
-			return try(func(s agent.State, secretID string, at time.Time) (c agent.Command, err error) {
-				if s.OrganizationID != m.Organization {
-					return nil, domain.NotFound("agent")
-				}
-				o := occasion{at: at, by: by}
-				o.by.Local, err = local(tool.Rules, at)
-				return command(tool, secretID, o), err
+			return g.withApprover(ctx, m, tool, func(by agent.Approver) error {
+				return try(func(s agent.State, secretID string, at time.Time) (c agent.Command, err error) {
+					if s.OrganizationID != m.Organization {
+						return nil, domain.NotFound("agent")
+					}
+					o := occasion{at: at, by: by}
+					o.by.Local, err = local(tool.Rules, at)
+					return command(tool, secretID, o), err
+				})
 			})
 		},
 	})

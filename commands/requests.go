@@ -120,6 +120,19 @@ func (g *Grants) Get(ctx context.Context, m loop.Meta, requestID string) (GrantR
 	return d, d.Grant().RequestID == requestID, nil
 }
 
+// Waiting returns the request of an agent for a tool whose approvals may be of interest: the zero
+// result where the tool needs one alone. The agent may be a moment old, like the list that names
+// it.
+func (g *Grants) Waiting(ctx context.Context, organization, agentID, toolID string) (GrantResult, error) {
+	offered, err := g.Catalogs.Cached(ctx, organization)
+	tool := offered.State.Tools[toolID]
+	if err != nil || tool.Approval.Approvals() == 1 {
+		return GrantResult{}, err
+	}
+	head, err := g.Agents.Recent(ctx, agentID)
+	return GrantResult{AgentResult: AgentResult{State: head.State}, AgentID: agentID, ToolID: toolID, Tool: tool}, err
+}
+
 // asked reports whether a request ever reached the agent's stream. One whose writer died before
 // that is an orphan and names nothing. The stream is read back only as far as the request is old.
 func (g *Grants) asked(ctx context.Context, agentID, requestID string) (bool, error) {

@@ -177,6 +177,14 @@ func (r *rows) grant(ctx context.Context, id string, e codec.Verified, body agen
 		if err := d.request(ctx, b.RequestID, "approved", ""); err != nil {
 			return err
 		}
+		for _, given := range b.Approvals {
+			err := r.tx.AddApproval(ctx, readmodels.AddApprovalParams{
+				RequestID: b.RequestID, ByID: given.By.ID, At: readmodels.Micros(given.At),
+			})
+			if err != nil {
+				return err
+			}
+		}
 		return d.frozen(ctx, b.ToolID, "", b.ToolFreezes)
 	case agent.GrantDenied:
 		err := r.tx.DenyGrant(ctx, readmodels.DenyGrantParams{

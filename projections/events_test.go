@@ -245,6 +245,22 @@ var tellings = []struct {
 		}, "tool github, agent bot, tool github",
 	},
 	{
+		"the last of several people approves a request",
+		[]step{registered, added, asked},
+		step{"agent-bot", admin, agent.GrantApproved{
+			ToolID: "github", RequestID: "r1", RequiredApprovals: 2,
+			Approvals: []agent.Approval{{By: system, At: time.UnixMicro(7), DecidedOn: "d"}},
+		}},
+		[]string{
+			"+approvals r1/" + system.ID + ": at=7",
+			"grants bot/github: approved_at=now approved_by_id=admin approved_by_type=human " +
+				"decided_at=now decided_by_id=admin decided_by_type=human decided_position=here status=approved",
+			"requests r1: decided_at=now decided_by_id=admin decided_by_type=human " +
+				"decided_position=here status=approved",
+		},
+		"tool github, agent bot, tool github",
+	},
+	{
 		"one of several people approves a request",
 		[]step{registered, added, asked},
 		step{"agent-bot", admin, agent.GrantApprovalGiven{ToolID: "github", RequestID: "r1", DecidedOn: "d"}},

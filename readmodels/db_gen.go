@@ -24,6 +24,9 @@ func New(db DBTX) *Queries {
 func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	q := Queries{db: db}
 	var err error
+	if q.addApprovalStmt, err = db.PrepareContext(ctx, addApproval); err != nil {
+		return nil, fmt.Errorf("error preparing query AddApproval: %w", err)
+	}
 	if q.approveGrantStmt, err = db.PrepareContext(ctx, approveGrant); err != nil {
 		return nil, fmt.Errorf("error preparing query ApproveGrant: %w", err)
 	}
@@ -293,6 +296,11 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 
 func (q *Queries) Close() error {
 	var err error
+	if q.addApprovalStmt != nil {
+		if cerr := q.addApprovalStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing addApprovalStmt: %w", cerr)
+		}
+	}
 	if q.approveGrantStmt != nil {
 		if cerr := q.approveGrantStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing approveGrantStmt: %w", cerr)
@@ -772,6 +780,7 @@ func (q *Queries) queryRow(ctx context.Context, stmt *sql.Stmt, query string, ar
 type Queries struct {
 	db                             DBTX
 	tx                             *sql.Tx
+	addApprovalStmt                *sql.Stmt
 	approveGrantStmt               *sql.Stmt
 	askGrantStmt                   *sql.Stmt
 	assignGrantStmt                *sql.Stmt
@@ -866,6 +875,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 	return &Queries{
 		db:                             tx,
 		tx:                             tx,
+		addApprovalStmt:                q.addApprovalStmt,
 		approveGrantStmt:               q.approveGrantStmt,
 		askGrantStmt:                   q.askGrantStmt,
 		assignGrantStmt:                q.assignGrantStmt,

@@ -42,8 +42,9 @@ type Approvals struct {
 	Since time.Time
 }
 
-// ApprovedBy lists the access that somebody gave and nobody has given again since: what is approved
-// now, the first asked for first. With ended it lists what has ended too, as approved.
+// ApprovedBy lists the access that somebody gave, alone or with others, and nobody has given again
+// since: what is approved now, the first asked for first. With ended it lists what has ended too,
+// as approved.
 func (db *DB) ApprovedBy(
 	ctx context.Context, organization string, a Approvals, now time.Time, ended bool,
 ) ([]EndedGrant, error) {
@@ -64,7 +65,9 @@ WHERE g.organization_id = `, q.arg(organization))
 
 func (a Approvals) among(q *text) {
 	if a.By != "" {
-		q.add(` AND g.approved_by_id = `, q.arg(a.By), ` AND g.approved_at >= `, q.arg(Micros(a.Since)))
+		q.add(` AND (g.approved_by_id = `, q.arg(a.By), ` AND g.approved_at >= `, q.arg(Micros(a.Since)), ` OR EXISTS (
+    SELECT 1 FROM approvals AS o
+    WHERE o.request_id = g.request_id AND o.by_id = `, q.arg(a.By), ` AND o.at >= `, q.arg(Micros(a.Since)), `))`)
 	}
 }
 

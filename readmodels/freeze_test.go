@@ -63,12 +63,20 @@ func testFreezes(t *testing.T, s *shelf) {
 	)
 	check("approved later", approved("ann", given.Add(time.Microsecond), true))
 	check("approved by another", approved("bob", given, true))
+	s.write(func(tx *readmodels.Tx) error {
+		return tx.AddApproval(t.Context(), readmodels.AddApprovalParams{
+			RequestID: "approved t1", ByID: "carl", At: readmodels.Micros(noon),
+		})
+	})
+	check("approved before the last one", approved("carl", noon, false), "approved GitHub approved")
+	check("approved before the last one, but later", approved("carl", given, true))
 	check("not frozen", ended())
 	ann, later := readmodels.Approvals{By: "ann", Since: given}, given.Add(time.Microsecond)
 	for k, want := range map[readmodels.Known][]string{
 		{ToolID: "t1"}: {"denied GitHub 4", "ended GitHub 3", "pending GitHub 2", "approved GitHub 1"},
 		{ToolID: "t2"}: {}, {AgentID: "pending"}: {"pending GitHub 2"},
 		{Approvals: ann}: {"ended GitHub 3", "approved GitHub 1"},
+		{Approvals: readmodels.Approvals{By: "carl", Since: noon}}: {"approved GitHub 1"},
 		{Approvals: readmodels.Approvals{By: "ann", Since: later}}: {},
 	} {
 		if diff := cmp.Diff(want, known(k)); diff != "" {

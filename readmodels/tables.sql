@@ -123,6 +123,14 @@ CREATE INDEX requests_by_status ON requests (organization_id, status, position);
 CREATE INDEX requests_by_agent ON requests (agent_id, position);
 CREATE INDEX requests_by_tool ON requests (tool_id, position);
 
+-- The approvals before the last one of a request that needed several.
+CREATE TABLE approvals (
+    request_id TEXT   NOT NULL,
+    by_id      TEXT   NOT NULL,
+    at         BIGINT NOT NULL,
+    PRIMARY KEY (request_id, by_id)
+);
+
 -- The newest state of each agent's access to each tool.
 CREATE TABLE grants (
     agent_id        TEXT   NOT NULL,

@@ -10,6 +10,22 @@ import (
 	"database/sql"
 )
 
+const addApproval = `-- name: AddApproval :exec
+INSERT INTO approvals (request_id, by_id, at) VALUES ($1, $2, $3)
+ON CONFLICT (request_id, by_id) DO NOTHING
+`
+
+type AddApprovalParams struct {
+	RequestID string
+	ByID      string
+	At        int64
+}
+
+func (q *Queries) AddApproval(ctx context.Context, arg AddApprovalParams) error {
+	_, err := q.exec(ctx, q.addApprovalStmt, addApproval, arg.RequestID, arg.ByID, arg.At)
+	return err
+}
+
 const approveGrant = `-- name: ApproveGrant :exec
 UPDATE grants SET
     status = 'approved', expires_at = $1,

@@ -134,6 +134,80 @@ func TestARequestNeedsTheApprovalsOfSeveralPeople(t *testing.T) {
 	admin.refused(409, "already_decided", "POST", request+"/approve", object{"credential": "lin_1"})
 }
 
+// TestAnApprovalCountsWhileItsGiverMayApprove takes the right away from those who have approved,
+// one after the other, and freezes what one of two has approved in the end.
+func TestAnApprovalCountsWhileItsGiverMayApprove(t *testing.T) {
+	t.Parallel()
+	provider := oidctest.New(t)
+	p := start(t, append(signsInAt(provider), unlimited...)...)
+	admin := p.admin()
+	tool, other := admin.mustTool("GitHub", "ghp_1"), admin.mustTool("Linear", "lin_1")
+	admin.mustRules(tool, object{"required_approvals": 2, "separation_of_duties": true})
+	id, key := admin.mustAgent("Builder")
+	request := "/api/admin/requests/" + p.with(key).mustRequest(tool)
+	member := func(c client) string {
+		return "/api/admin/members/" + c.must(200, "GET", "/api/admin/me", nil).Text("actor.id")
+	}
+	given := func(after string, want ...string) {
+		t.Helper()
+		listed := admin.must(200, "GET", "/api/admin/requests?status=pending", nil).Items()[0]["approvals"]
+		one := admin.must(200, "GET", request, nil).At("approvals")
+		all, _ := listed.(map[string]any)
+		var labels []string
+		for _, g := range all["given"].([]any) { //nolint:forcetypeassert // the document says so
+			actor, _ := g.(map[string]any)["actor"].(map[string]any)
+			labels = append(labels, actor["label"].(string)) //nolint:forcetypeassert // likewise
+		}
+		if !slices.Equal(labels, want) || !cmp.Equal(listed, one) || all["required"] != 2.0 {
+			t.Errorf("after %s the list says %v, and the request %v", after, listed, one)
+		}
+	}
+	approves := func(c client, status string) {
+		t.Helper()
+		if a := c.must(200, "POST", request+"/approve", nil); a.Text("status") != status {
+			t.Errorf("it is %s", a.Body)
+		}
+	}
+	given("nothing")
+	ada, bob, carl, dora, eve := p.mustMember(provider, "ada", "approver"), p.mustMember(provider, "bob", "approver"),
+		p.mustMember(provider, "carl", "approver"), p.mustMember(provider, "dora", "admin"),
+		p.mustMember(provider, "eve", "admin")
+	approves(ada, "pending")
+	given("ada", "The ada")
+	admin.must(204, "DELETE", member(ada), nil)
+	given("ada was removed")
+	approves(bob, "pending")
+	admin.must(200, "PATCH", member(bob), object{"role": "approver", "tools": []string{other}})
+	given("bob may decide about another tool alone")
+	approves(carl, "pending")
+	admin.must(200, "PATCH", member(carl), object{"role": "viewer"})
+	given("carl is a viewer")
+	approves(dora, "pending")
+	rotated := dora.must(200, "POST", "/api/admin/agents/"+id+"/rotate-key", nil)
+	given("dora rotated the agent's key")
+	dora.refused(403, "own_agent", "POST", request+"/approve", nil)
+	token := p.mustToken(admin, "CI", "approver")
+	approves(token, "pending")
+	ci := token.must(200, "GET", "/api/admin/me", nil).Text("actor.id")
+	admin.must(204, "DELETE", "/api/admin/service-tokens/"+ci, nil)
+	given("the token was revoked")
+	admin.must(200, "PATCH", member(bob), object{"role": "approver", "tools": nil})
+	given("bob may decide about all", "The bob")
+	approves(eve, "approved")
+	p.with(rotated.Text("api_key")).fetch(tool)
+
+	// Bob's approval was one of those that gave the access.
+	_, theirs, _ := strings.Cut(member(bob), "members/")
+	order := object{"approved_by": theirs, "since": "2020-01-01T00:00:00Z", "preview": true}
+	want := []string{"Builder GitHub approved", "rotate GitHub 1 Builder 1"}
+	admin.freezes(order, want...)
+	delete(order, "preview")
+	if !admin.freezes(order, want...) {
+		t.Error("nothing was appended")
+	}
+	p.with(rotated.Text("api_key")).refused(403, "access_not_approved", "GET", "/api/tools/"+tool+"/credentials", nil)
+}
+
 // TestOfTwoApproversAtTheSameTimeOneIsTheLast races the approvals that two people give on two
 // replicas.
 func TestOfTwoApproversAtTheSameTimeOneIsTheLast(t *testing.T) {
@@ -278,11 +352,30 @@ func TestAnApproverOfSomeToolsDecidesAboutNoOther(t *testing.T) {
 			t.Errorf("%s: %s", act.path, a.Body)
 		}
 	}
+	if me := ada.must(200, "GET", "/api/admin/me", nil); !cmp.Equal(me.At("tools"), any([]any{github})) {
+		t.Errorf("she is %s", me.Body)
+	}
 	page := p.page()
 	page.must(204, "POST", "/auth/session", object{"token": ada.key})
 	page.refused(403, "role_insufficient", "POST", second+"/approve", nil, "Sec-Fetch-Site", samePage)
 	ada.must(200, "GET", second, nil)
 	ada.must(200, "POST", first+"/approve", nil)
+
+	// In another organization, with the session of this one, the limit is that of the other one.
+	globex := admin.must(201, "POST", "/api/admin/organizations", object{"name": "Globex"}).Text("id")
+	theirs := p.with(p.shell("token", "create", "--organization", globex, "--name", "office", "--role", "owner"))
+	jira, slack := theirs.mustTool("Jira", "j_1"), theirs.mustTool("Slack", "s_1")
+	theirs.must(201, "POST", "/api/admin/invitations",
+		object{"email": "ada@example.com", "role": "approver", "tools": []string{jira}})
+	ada.must(200, "GET", "/api/admin/me", nil, "X-Organization", globex)
+	_, key = theirs.mustAgent("Their agent")
+	there := []string{"Sec-Fetch-Site", samePage, "X-Organization", globex}
+	if me := page.must(200, "GET", "/api/admin/me", nil, there...); !cmp.Equal(me.At("tools"), any([]any{jira})) {
+		t.Errorf("there she is %s", me.Body)
+	}
+	page.refused(403, "role_insufficient", "POST", "/api/admin/requests/"+p.with(key).mustRequest(slack)+"/approve", nil,
+		there...)
+	page.must(200, "POST", "/api/admin/requests/"+p.with(key).mustRequest(jira)+"/approve", nil, there...)
 	ada.must(204, "DELETE", "/api/admin/agents/"+id+"/grants/"+github, nil)
 
 	admin.must(200, "PATCH", path, object{"role": "approver"}) // they stay

@@ -289,7 +289,7 @@ func approve(s State, c Approve) ([]Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	last, err := another(s, c)
+	given, last, err := another(s, c)
 	if err != nil {
 		return nil, err
 	}
@@ -311,7 +311,7 @@ func approve(s State, c Approve) ([]Event, error) {
 		ExpiresAt: expires, DecidedOn: digest, ToolFreezes: c.Tool.Freezes,
 	}
 	if needed := c.Tool.Rules.Approvals(); needed > 1 {
-		approved.RequiredApprovals = needed
+		approved.RequiredApprovals, approved.Approvals = needed, given
 	}
 	return one(approved), nil
 }

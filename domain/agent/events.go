@@ -87,8 +87,10 @@ type (
 		ExpiresAt        *time.Time   `json:"expires_at,omitempty"`
 		DecidedOn        string       `json:"decided_on,omitempty"`
 		ToolFreezes      int          `json:"tool_freezes,omitempty"`
-		// how many people have approved it, where the tool needed more than one
-		RequiredApprovals int `json:"required_approvals,omitempty"`
+		// how many people had to approve it, where the tool needed more than one, and what those before
+		// the last one gave
+		RequiredApprovals int        `json:"required_approvals,omitempty"`
+		Approvals         []Approval `json:"approvals,omitempty"`
 	}
 	// GrantDenied is a human's no to a request.
 	GrantDenied struct {

@@ -61,9 +61,16 @@ func revokeApproved(s State, c RevokeApproved) []Event {
 	var events []Event
 	for _, tool := range s.openTools() {
 		g := s.Grants[tool]
-		if g.Status == Approved && g.ApprovedBy.ID == c.By && !g.ApprovedAt.Before(c.Since) {
+		if g.Status == Approved && g.approvedBy(c.By, c.Since) {
 			events = append(events, revoked(g, tool, CauseAdmin))
 		}
 	}
 	return events
+}
+
+// approvedBy reports whether somebody's approval, the last one or one before it, gave the access at
+// a time or later.
+func (g Grant) approvedBy(id string, since time.Time) bool {
+	theirs := func(a Approval) bool { return a.By.ID == id && !a.At.Before(since) }
+	return theirs(Approval{By: *g.ApprovedBy, At: g.ApprovedAt}) || slices.ContainsFunc(g.Approvals, theirs)
 }

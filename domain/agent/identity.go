@@ -32,6 +32,7 @@ type Bound struct {
 	Identity
 	Number int       `json:"number"`
 	At     time.Time `json:"at"`
+	By     string    `json:"by,omitempty"` // the id of who bound it
 }
 
 // Presented is the identity with which a credential was asked for. Binding is the number of the
@@ -102,10 +103,10 @@ func shortened(text string) string {
 	return text
 }
 
-func (s State) identified(e Event, at time.Time) State {
+func (s State) identified(f domain.Fact[Event]) State {
 	s.Identity = nil
-	if b, is := e.(IdentityBound); is {
-		s.Identity, s.Bindings = &Bound{Identity: b.Identity, Number: b.Number, At: at}, b.Number
+	if b, is := f.Event.(IdentityBound); is {
+		s.Identity, s.Bindings = &Bound{Identity: b.Identity, Number: b.Number, At: f.At, By: f.By.ID}, b.Number
 	}
 	s.Revision++
 	return s

@@ -12,6 +12,17 @@ import (
 type Approver struct {
 	IDs   []string  // that the log knows one person by: as a member, an owner of agents, and by their tokens
 	Local time.Time // the moment of the decision, in the time zone of the tool's hours
+
+	// Others are the ids of those who approved before, by the one that they approved with. Who may no
+	// longer approve has none.
+	Others map[string][]string
+}
+
+// ApproversNeededError says whose ids an approval must be decided with.
+type ApproversNeededError struct{ IDs []string }
+
+func (*ApproversNeededError) Error() string {
+	return "the approval must be decided with those who approved before"
 }
 
 // is reports whether an id is one of the approver's.
@@ -27,20 +38,52 @@ type Approval struct {
 // Approvals are those that the pending request for a tool has, as far as they count: what they
 // approved is what it says now.
 func (s State) Approvals(tool Tool) []Approval {
-	return approvalsOf(s.Grants[tool.ID].Approvals, s.Digest(tool))
+	digest := s.Digest(tool)
+	return slices.DeleteFunc(
+		slices.Clone(s.Grants[tool.ID].Approvals), func(a Approval) bool { return a.DecidedOn != digest },
+	)
 }
 
-func approvalsOf(all []Approval, digest string) []Approval {
-	return slices.DeleteFunc(slices.Clone(all), func(a Approval) bool { return a.DecidedOn != digest })
+// Counting are those approvals of the pending request whose givers may still approve, one of each
+// person. The error is *ApproversNeededError.
+func (s State) Counting(tool Tool, by Approver) ([]Approval, error) {
+	var counting []Approval
+	var needed []string
+	for _, a := range s.Approvals(tool) {
+		ids, known := by.Others[a.By.ID]
+		other := Approver{IDs: ids, Local: by.Local}
+		switch {
+		case !known:
+			needed = append(needed, a.By.ID)
+		case len(ids) == 0, tool.Rules.SeparationOfDuties && s.belongsTo(other):
+		case slices.ContainsFunc(counting, func(same Approval) bool { return other.is(same.By.ID) }):
+			// with a token, before that token lost the right to and got it back
+		default:
+			counting = append(counting, a)
+		}
+	}
+	if len(needed) > 0 {
+		return nil, &ApproversNeededError{IDs: needed}
+	}
+	return counting, nil
+}
+
+// belongsTo reports whether somebody registered the agent, is its owner, or gave it what it calls
+// with: who has made a key may hold it, and who has bound an identity chose whose it is.
+func (s State) belongsTo(p Approver) bool {
+	made := func(k LiveKey) bool { return k.Live(p.Local) && p.is(k.MadeBy) }
+	return p.is(s.CreatedBy.ID) || p.is(s.OwnerID) || slices.ContainsFunc(s.Keys, made) ||
+		s.Identity != nil && p.is(s.Identity.By)
 }
 
 // allowed refuses what the rules of a tool allow nobody now, or not this approver.
 func allowed(s State, tool Tool, by Approver) error {
-	if tool.Rules.SeparationOfDuties && (by.is(s.CreatedBy.ID) || by.is(s.OwnerID)) {
+	if tool.Rules.SeparationOfDuties && s.belongsTo(by) {
 		return &domain.Error{
 			Kind: domain.KindForbidden, Code: "own_agent",
-			Detail: "You registered this agent or are its owner, and for this tool somebody else has to decide.",
-			Hint:   "Ask another approver. A service token counts as the member who made it.",
+			Detail: "You registered this agent, are its owner, or gave it its key or its identity, and for this tool " +
+				"somebody else has to decide.",
+			Hint: "Ask another approver. A service token counts as the member who made it.",
 		}
 	}
 	if hours := tool.Rules.AllowedHours; !hours.Open(by.Local) {
@@ -58,17 +101,23 @@ func allowed(s State, tool Tool, by Approver) error {
 }
 
 // another refuses a second approval by somebody who has approved, while others have to. It returns
-// whether theirs is the last one that is needed.
-func another(s State, c Approve) (last bool, err error) {
-	given, needed := s.Approvals(c.Tool), c.Tool.Rules.Approvals()
-	mine := slices.ContainsFunc(given, func(a Approval) bool { return c.By.is(a.By.ID) })
-	if !mine {
-		return len(given)+1 >= needed, nil
+// the approvals before theirs that count, and whether theirs is the last one that is needed.
+func another(s State, c Approve) (given []Approval, last bool, err error) {
+	needed := c.Tool.Rules.Approvals()
+	if needed == 1 {
+		return nil, true, nil
 	}
-	if len(given) >= needed { // it needed more then
-		return true, nil
+	if given, err = s.Counting(c.Tool, c.By); err != nil {
+		return nil, false, err
 	}
-	return false, &domain.Error{
+	others := slices.DeleteFunc(slices.Clone(given), func(a Approval) bool { return c.By.is(a.By.ID) })
+	if len(others)+1 >= needed { // with mine among those given it needed more then
+		return others, true, nil
+	}
+	if len(others) == len(given) {
+		return given, false, nil
+	}
+	return nil, false, &domain.Error{
 		Kind: domain.KindConflict, Code: "already_approved_by_you",
 		Detail: fmt.Sprintf(
 			"You have approved this request. It has %d of the %d approvals that it needs, of different people.", len(given),

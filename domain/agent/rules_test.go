@@ -16,6 +16,14 @@ import (
 // as is somebody who gives access at start.
 func as(ids ...string) agent.Approver { return agent.Approver{IDs: ids, Local: start} }
 
+// after is such a person who decides after others; those of them with no ids may not approve any
+// more.
+func after(others map[string][]string, ids ...string) agent.Approver {
+	by := as(ids...)
+	by.Others = others
+	return by
+}
+
 // given is what somebody approved of, as the event that says so.
 func given(s agent.State, tool agent.Tool) agent.GrantApprovalGiven {
 	return agent.GrantApprovalGiven{ToolID: tool.ID, RequestID: "r1", DecidedOn: s.Digest(tool)}
@@ -51,6 +59,13 @@ func TestTheRulesOfAToolAreHeld(t *testing.T) {
 		return s
 	}
 	once := of(asked, "bob", given(asked, two))
+	bob, left := map[string][]string{"bob": {"bob"}}, map[string][]string{"bob": nil}
+	rekeyed := of(asked, "eve", agent.KeyRotated{
+		Key: agent.Key{Number: 2, ID: "k2"}, Ended: []agent.KeyEnd{{Number: 1, At: start}},
+	})
+	bound := of(asked, "eve", agent.IdentityBound{Number: 1})
+	strict := two
+	strict.Rules.SeparationOfDuties = true
 	approve := func(tool agent.Tool, by agent.Approver) agent.Approve {
 		return agent.Approve{At: start, Tool: tool, RequestID: "r1", By: by}
 	}
@@ -63,6 +78,18 @@ func TestTheRulesOfAToolAreHeld(t *testing.T) {
 		{"who registered the agent", asked, approve(separate, as("token")), "own_agent"},
 		{"the member behind that token", asked, approve(separate, as("eve", "token")), "own_agent"},
 		{"its owner", asked, approve(separate, as("ada")), "own_agent"},
+		{"who rotated its key", rekeyed, approve(separate, as("eve")), "own_agent"},
+		{"who bound its identity", bound, approve(separate, as("eve")), "own_agent"},
+		{
+			"whose key was replaced", of(rekeyed, "bob", agent.KeyRotated{
+				Key: agent.Key{Number: 3, ID: "k3"}, Ended: []agent.KeyEnd{{Number: 2, At: start}},
+			}),
+			approve(separate, as("eve")), "GrantApproved",
+		},
+		{
+			"whose identity was unbound", of(bound, "eve", agent.IdentityUnbound{Number: 1}),
+			approve(separate, as("eve")), "GrantApproved",
+		},
 		{"somebody else", asked, approve(separate, as("bob")), "GrantApproved"},
 		{"who registered it may deny", asked, agent.Deny{Tool: separate, RequestID: "r1"}, "GrantDenied"},
 		{"without the rule", asked, approve(shared, as("token")), "GrantApproved"},
@@ -70,9 +97,19 @@ func TestTheRulesOfAToolAreHeld(t *testing.T) {
 		{"assigning to another's", none, agent.Assign{At: start, Tool: separate, By: as("bob")}, "GrantAssigned"},
 
 		{"the first of two", asked, approve(two, as("bob")), "GrantApprovalGiven"},
-		{"the same again", once, approve(two, as("bob")), "already_approved_by_you"},
-		{"the same with a token", once, approve(two, as("bobs-token", "bob")), "already_approved_by_you"},
-		{"the second of two", once, approve(two, as("eve")), "GrantApproved"},
+		{"the same again", once, approve(two, after(bob, "bob")), "already_approved_by_you"},
+		{"the same with a token", once, approve(two, after(bob, "bobs-token", "bob")), "already_approved_by_you"},
+		{"the second of two", once, approve(two, after(bob, "eve")), "GrantApproved"},
+		{"the second, when it isn't known who the first is", once, approve(two, as("eve")), "needs bob"},
+		{"the second, when the first may not approve any more", once, approve(two, after(left, "eve")), "GrantApprovalGiven"},
+		{
+			"the second, when the first owns the agent since", of(once, "x", agent.Updated{OwnerID: new("bob")}),
+			approve(strict, after(bob, "eve")), "GrantApprovalGiven",
+		},
+		{
+			"the second, when the first is an owner by another id", of(once, "x", agent.Updated{OwnerID: new("b@example.com")}),
+			approve(strict, after(map[string][]string{"bob": {"bob", "b@example.com"}}, "eve")), "GrantApprovalGiven",
+		},
 		{"the first of what it says now", once, approve(renamed, as("eve")), "GrantApprovalGiven"},
 		{"the same of what it says now", once, approve(renamed, as("bob")), "GrantApprovalGiven"},
 		{"when one is enough since", once, approve(shared, as("bob")), "GrantApproved"},
@@ -113,6 +150,9 @@ func TestTheRulesOfAToolAreHeld(t *testing.T) {
 		if refusal, refused := errors.AsType[*domain.Error](err); refused {
 			got = refusal.Code
 		}
+		if needed, missing := errors.AsType[*agent.ApproversNeededError](err); missing {
+			got = "needs " + strings.Join(needed.IDs, ",")
+		}
 		if got != tt.then {
 			t.Errorf("%s: %s, want %s (%v)", tt.name, got, tt.then, err)
 		}
@@ -126,17 +166,28 @@ func TestTheRulesOfAToolAreHeld(t *testing.T) {
 }
 
 // TestNothingIsApprovedByFewerPeopleThanItNeeds lets three people, each of them with a token too,
-// decide at random about requests that change meanwhile.
+// decide at random about requests that change meanwhile, while they lose the right to and get it
+// back.
 func TestNothingIsApprovedByFewerPeopleThanItNeeds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s, requests := fold(registered()), 0
-		approvedBy := map[string]map[string]bool{} // people, by what they approved
+		approvedBy := map[string]map[string]string{} // people by what they approved with, by what they approved
 		for range rapid.IntRange(1, 40).Draw(t, "commands") {
 			tool := shared
 			tool.Name = rapid.SampledFrom([]string{"GitHub", "Git Hub"}).Draw(t, "name")
 			tool.Rules.RequiredApprovals = rapid.IntRange(0, 3).Draw(t, "required")
 			person := rapid.SampledFrom([]string{"ada", "bob", "eve"}).Draw(t, "person")
 			actor := person + rapid.SampledFrom([]string{"", "s-token"}).Draw(t, "with")
+			by := as(person, person+"s-token")
+			may, others := map[string]bool{}, map[string][]string{}
+			for _, other := range []string{"ada", "bob", "eve"} {
+				for _, id := range []string{other, other + "s-token"} {
+					if others[id] = nil; rapid.IntRange(0, 9).Draw(t, "may "+id) > 0 {
+						others[id], may[id] = []string{other, other + "s-token"}, true
+					}
+				}
+			}
+			by.Others = others
 			id, digest := s.Grants[tool.ID].RequestID, s.Digest(tool)
 			var c agent.Command
 			switch rapid.IntRange(0, 9).Draw(t, "command") {
@@ -148,25 +199,30 @@ func TestNothingIsApprovedByFewerPeopleThanItNeeds(t *testing.T) {
 			case 2:
 				c = agent.Revoke{ToolID: tool.ID, Cause: agent.CauseAdmin}
 			case 3:
-				c = agent.Assign{At: start, Tool: tool, By: as(person, person+"s-token")}
+				c = agent.Assign{At: start, Tool: tool, By: by}
 			default:
-				c = agent.Approve{At: start, Tool: tool, RequestID: id, By: as(person, person+"s-token")}
+				c = agent.Approve{At: start, Tool: tool, RequestID: id, By: by}
 			}
 			events, _ := agent.Decide(s, c)
 			for _, e := range events {
 				if approvedBy[digest] == nil {
-					approvedBy[digest] = map[string]bool{}
+					approvedBy[digest] = map[string]string{}
 				}
 				switch e := e.(type) {
 				case agent.GrantApprovalGiven:
-					if e.DecidedOn != digest || approvedBy[digest][person] {
+					if e.DecidedOn != digest || approvedBy[digest][actor] != "" && may[actor] {
 						t.Fatalf("%s approved twice, or of something else", person)
 					}
-					approvedBy[digest][person] = true
+					approvedBy[digest][actor] = person
 				case agent.GrantApproved:
-					approvedBy[digest][person] = true
-					if e.DecidedOn != digest || len(approvedBy[digest]) < tool.Rules.Approvals() {
-						t.Fatalf("%d people approved, of %d", len(approvedBy[digest]), tool.Rules.Approvals())
+					people := map[string]bool{person: true}
+					for id, is := range approvedBy[digest] {
+						if may[id] {
+							people[is] = true
+						}
+					}
+					if e.DecidedOn != digest || len(people) < tool.Rules.Approvals() {
+						t.Fatalf("%d people approved, of %d", len(people), tool.Rules.Approvals())
 					}
 				case agent.GrantAssigned:
 					if tool.Rules.Approvals() > 1 {

@@ -101,6 +101,7 @@ type LiveKey struct {
 	CreatedAt  time.Time  `json:"created_at"`
 	ExpiresAt  *time.Time `json:"expires_at,omitempty"`
 	LastUsedAt time.Time  `json:"last_used_at,omitzero"` // to fetch a credential
+	MadeBy     string     `json:"made_by,omitempty"`     // the id of who had it made, and was shown it
 }
 
 // Live reports whether the key works at a moment.
@@ -196,7 +197,7 @@ func Evolve(s State, f domain.Fact[Event]) State {
 	case Registered:
 		s.OrganizationID, s.Name, s.Description, s.OwnerID = e.OrganizationID, e.Name, e.Description, e.OwnerID
 		s.Status, s.CreatedAt, s.CreatedBy, s.Revision = StatusActive, f.At, f.By, 1
-		s.Keys, s.NextKey = []LiveKey{{Key: e.Key, CreatedAt: f.At}}, e.Key.Number+1
+		s.Keys, s.NextKey = []LiveKey{{Key: e.Key, CreatedAt: f.At, MadeBy: f.By.ID}}, e.Key.Number+1
 	case Updated:
 		if e.Name != nil {
 			s.Name = *e.Name
@@ -209,7 +210,7 @@ func Evolve(s State, f domain.Fact[Event]) State {
 		}
 		s.Revision++
 	case KeyRotated:
-		s.Keys = rotated(s.Keys, e, f.At)
+		s.Keys = rotated(s.Keys, e, f)
 		s.NextKey = e.Key.Number + 1
 		s.Revision++
 	case Suspended:
@@ -223,7 +224,7 @@ func Evolve(s State, f domain.Fact[Event]) State {
 		s.Status, s.Keys, s.Identity = StatusRetired, ended(s.Keys, f.At), nil
 		s.Revision++
 	case IdentityBound, IdentityUnbound:
-		return s.identified(e, f.At)
+		return s.identified(f)
 	case GrantRequested:
 		return s.with(e.ToolID, func(g *Grant) {
 			*g = Grant{
@@ -244,7 +245,7 @@ func Evolve(s State, f domain.Fact[Event]) State {
 		return s.with(e.ToolID, func(g *Grant) {
 			decided(g, Approved)
 			g.ExpiresAt, g.ToolFreezes, g.RequiredApprovals = e.ExpiresAt, e.ToolFreezes, e.RequiredApprovals
-			g.Approvals = approvalsOf(g.Approvals, e.DecidedOn)
+			g.Approvals = e.Approvals
 			g.own(e.SecretID, e.CredentialFields)
 		})
 	case GrantDenied:
@@ -293,7 +294,7 @@ func (g *Grant) own(secretID string, fields domain.Parts) {
 }
 
 // rotated keeps only the keys that may still be live: the new one and those whose end lies ahead.
-func rotated(keys []LiveKey, e KeyRotated, at time.Time) []LiveKey {
+func rotated(keys []LiveKey, e KeyRotated, f domain.Fact[Event]) []LiveKey {
 	var kept []LiveKey
 	for _, k := range keys {
 		for _, end := range e.Ended {
@@ -305,7 +306,7 @@ func rotated(keys []LiveKey, e KeyRotated, at time.Time) []LiveKey {
 	}
 	// Ended keys stay known while there are at most two, so that callers learn that their key was
 	// rotated.
-	kept = append(kept, LiveKey{Key: e.Key, CreatedAt: at})
+	kept = append(kept, LiveKey{Key: e.Key, CreatedAt: f.At, MadeBy: f.By.ID})
 	return kept[max(0, len(kept)-3):]
 }
 

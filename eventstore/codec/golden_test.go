@@ -199,6 +199,7 @@ var samples = map[string]any{
 	"grant.approved.v1": agent.GrantApproved{
 		ToolID: "tool-1", RequestID: "request-1", SecretID: "secret-1", ExpiresAt: &at, DecidedOn: "d1",
 		CredentialFields: domain.Parts{"key", "user"}, ToolFreezes: 2, RequiredApprovals: 2,
+		Approvals: []agent.Approval{{By: domain.Actor{Type: domain.ActorHuman, ID: "member-1"}, At: at, DecidedOn: "d1"}},
 	},
 	"grant.denied.v1": agent.GrantDenied{
 		ToolID: "tool-1", RequestID: "request-1", Reason: "no", DecidedOn: "d1",
@@ -365,6 +366,9 @@ func hole(v reflect.Value, path string) string {
 		return ""
 	case v.Kind() == reflect.Struct:
 		for i := range v.NumField() {
+			if v.Type().Field(i).Tag.Get("json") == "-" { // it isn't stored
+				continue
+			}
 			if h := hole(v.Field(i), path+"."+v.Type().Field(i).Name); h != "" {
 				return h
 			}

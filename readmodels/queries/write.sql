@@ -199,6 +199,10 @@ UPDATE grants SET
     ended_at = 0, ended_by_type = '', ended_by_id = '' -- a freeze may have ended what was decided before it
 WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
 
+-- name: AddApproval :exec
+INSERT INTO approvals (request_id, by_id, at) VALUES (sqlc.arg(request_id), sqlc.arg(by_id), sqlc.arg(at))
+ON CONFLICT (request_id, by_id) DO NOTHING;
+
 -- name: GiveGrantCredential :exec
 UPDATE grants SET
     credential_version = 1, credential_at = sqlc.arg(at)
