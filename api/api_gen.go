@@ -406,6 +406,42 @@ func (e EffectiveAccessOrigin) Valid() bool {
 	}
 }
 
+// Defines values for FrontName.
+const (
+	FrontNameAgentKey FrontName = "AgentKey"
+)
+
+// Valid indicates whether the value is a known member of the FrontName enum.
+func (e FrontName) Valid() bool {
+	switch e {
+	case FrontNameAgentKey:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for FrontStatus.
+const (
+	FrontStatusDegraded FrontStatus = "degraded"
+	FrontStatusNotReady FrontStatus = "not_ready"
+	FrontStatusReady    FrontStatus = "ready"
+)
+
+// Valid indicates whether the value is a known member of the FrontStatus enum.
+func (e FrontStatus) Valid() bool {
+	switch e {
+	case FrontStatusDegraded:
+		return true
+	case FrontStatusNotReady:
+		return true
+	case FrontStatusReady:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for FrozenGrantWas.
 const (
 	FrozenGrantWasApproved FrozenGrantWas = "approved"
@@ -1939,6 +1975,32 @@ type FreezeOrder struct {
 	// ToolID A UUID in canonical lower case.
 	ToolID *ID `json:"tool_id,omitempty"`
 }
+
+// Front defines model for Front.
+type Front struct {
+	// Commit The commit that it was built from. For callers on the machine and admins.
+	Commit string `json:"commit,omitempty"`
+
+	// Document The path of the OpenAPI document.
+	Document string    `json:"document"`
+	Name     FrontName `json:"name"`
+
+	// Reference The path of the reference page.
+	Reference string `json:"reference"`
+
+	// SignIn Where a browser signs in. Absent if no identity provider is configured.
+	SignIn string      `json:"sign_in,omitempty"`
+	Status FrontStatus `json:"status"`
+
+	// Version The version of the program. For callers on the machine and admins.
+	Version string `json:"version,omitempty"`
+}
+
+// FrontName defines model for Front.Name.
+type FrontName string
+
+// FrontStatus defines model for Front.Status.
+type FrontStatus string
 
 // FrozenGrant defines model for FrozenGrant.
 type FrozenGrant struct {
@@ -4026,6 +4088,9 @@ func (t *ListMyTools200JSONResponseBody) UnmarshalJSON(b []byte) error {
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// GetFrontPage Show that AgentKey is running and where to continue
+	// (GET /)
+	GetFrontPage(c *gin.Context)
 	// ListVerificationKeys List the public keys by which events and checkpoints can be checked.
 	// (GET /.well-known/agentkey-keys.json)
 	ListVerificationKeys(c *gin.Context)
@@ -4323,6 +4388,12 @@ type ServerInterface interface {
 	// BeginSession Exchange a token for a session, whose cookie the answer sets.
 	// (POST /auth/session)
 	BeginSession(c *gin.Context)
+	// GetReference Read this document as a page
+	// (GET /docs)
+	GetReference(c *gin.Context)
+	// GetReferenceFile Get a file of the reference page
+	// (GET /docs/{path})
+	GetReferenceFile(c *gin.Context, path string)
 	// GetHealth Whether the process is alive.
 	// (GET /healthz)
 	GetHealth(c *gin.Context)
@@ -4342,6 +4413,19 @@ type ServerInterfaceWrapper struct {
 }
 
 type MiddlewareFunc func(c *gin.Context)
+
+// GetFrontPage operation middleware
+func (siw *ServerInterfaceWrapper) GetFrontPage(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetFrontPage(c)
+}
 
 // ListVerificationKeys operation middleware
 func (siw *ServerInterfaceWrapper) ListVerificationKeys(c *gin.Context) {
@@ -7294,6 +7378,44 @@ func (siw *ServerInterfaceWrapper) BeginSession(c *gin.Context) {
 	siw.Handler.BeginSession(c)
 }
 
+// GetReference operation middleware
+func (siw *ServerInterfaceWrapper) GetReference(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetReference(c)
+}
+
+// GetReferenceFile operation middleware
+func (siw *ServerInterfaceWrapper) GetReferenceFile(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "path" -------------
+	var path string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "path", c.Param("path"), &path, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter path: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetReferenceFile(c, path)
+}
+
 // GetHealth operation middleware
 func (siw *ServerInterfaceWrapper) GetHealth(c *gin.Context) {
 
@@ -7360,6 +7482,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 		ErrorHandler:       errorHandler,
 	}
 
+	router.GET(options.BaseURL+"/", wrapper.GetFrontPage)
 	router.GET(options.BaseURL+"/.well-known/agentkey-keys.json", wrapper.ListVerificationKeys)
 	router.GET(options.BaseURL+"/.well-known/security.txt", wrapper.GetSecurityContact)
 	router.GET(options.BaseURL+"/api/admin/agents", wrapper.ListAgents)
@@ -7459,6 +7582,8 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/auth/login", wrapper.Login)
 	router.POST(options.BaseURL+"/auth/logout", wrapper.Logout)
 	router.POST(options.BaseURL+"/auth/session", wrapper.BeginSession)
+	router.GET(options.BaseURL+"/docs", wrapper.GetReference)
+	router.GET(options.BaseURL+"/docs/:path", wrapper.GetReferenceFile)
 	router.GET(options.BaseURL+"/healthz", wrapper.GetHealth)
 	router.GET(options.BaseURL+"/openapi.json", wrapper.GetDocument)
 	router.GET(options.BaseURL+"/readyz", wrapper.GetReadiness)
@@ -7468,6 +7593,47 @@ type NoContentResponse struct {
 }
 
 type ProblemApplicationProblemPlusJSONResponse Problem
+
+type GetFrontPageRequestObject struct {
+}
+
+type GetFrontPageResponseObject interface {
+	VisitGetFrontPageResponse(w http.ResponseWriter) error
+}
+
+type GetFrontPage200JSONResponse Front
+
+func (response GetFrontPage200JSONResponse) VisitGetFrontPageResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetFrontPage200TextHTMLResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetFrontPage200TextHTMLResponse) VisitGetFrontPageResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/html")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
 
 type ListVerificationKeysRequestObject struct {
 }
@@ -11424,6 +11590,98 @@ func (response BeginSessiondefaultApplicationProblemPlusJSONResponse) VisitBegin
 	return err
 }
 
+type GetReferenceRequestObject struct {
+}
+
+type GetReferenceResponseObject interface {
+	VisitGetReferenceResponse(w http.ResponseWriter) error
+}
+
+type GetReference200TextHTMLResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetReference200TextHTMLResponse) VisitGetReferenceResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/html")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetReferenceFileRequestObject struct {
+	Path string `json:"path"`
+}
+
+type GetReferenceFileResponseObject interface {
+	VisitGetReferenceFileResponse(w http.ResponseWriter) error
+}
+
+type GetReferenceFile200TextCSSResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetReferenceFile200TextCSSResponse) VisitGetReferenceFileResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/css")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetReferenceFile200TextJavascriptResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetReferenceFile200TextJavascriptResponse) VisitGetReferenceFileResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/javascript")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetReferenceFiledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetReferenceFiledefaultApplicationProblemPlusJSONResponse) VisitGetReferenceFileResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetHealthRequestObject struct {
 }
 
@@ -11503,6 +11761,9 @@ func (response GetReadiness503JSONResponse) VisitGetReadinessResponse(w http.Res
 
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
+	// GetFrontPage Show that AgentKey is running and where to continue
+	// (GET /)
+	GetFrontPage(ctx context.Context, request GetFrontPageRequestObject) (GetFrontPageResponseObject, error)
 	// ListVerificationKeys List the public keys by which events and checkpoints can be checked.
 	// (GET /.well-known/agentkey-keys.json)
 	ListVerificationKeys(ctx context.Context, request ListVerificationKeysRequestObject) (ListVerificationKeysResponseObject, error)
@@ -11800,6 +12061,12 @@ type StrictServerInterface interface {
 	// BeginSession Exchange a token for a session, whose cookie the answer sets.
 	// (POST /auth/session)
 	BeginSession(ctx context.Context, request BeginSessionRequestObject) (BeginSessionResponseObject, error)
+	// GetReference Read this document as a page
+	// (GET /docs)
+	GetReference(ctx context.Context, request GetReferenceRequestObject) (GetReferenceResponseObject, error)
+	// GetReferenceFile Get a file of the reference page
+	// (GET /docs/{path})
+	GetReferenceFile(ctx context.Context, request GetReferenceFileRequestObject) (GetReferenceFileResponseObject, error)
 	// GetHealth Whether the process is alive.
 	// (GET /healthz)
 	GetHealth(ctx context.Context, request GetHealthRequestObject) (GetHealthResponseObject, error)
@@ -11866,6 +12133,30 @@ type strictHandler struct {
 	ssi         StrictServerInterface
 	middlewares []StrictMiddlewareFunc
 	options     StrictGinServerOptions
+}
+
+// GetFrontPage operation middleware
+func (sh *strictHandler) GetFrontPage(ctx *gin.Context) {
+	var request GetFrontPageRequestObject
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetFrontPage(ctx, request.(GetFrontPageRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetFrontPage")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetFrontPageResponseObject); ok {
+		if err := validResponse.VisitGetFrontPageResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
 }
 
 // ListVerificationKeys operation middleware
@@ -15096,6 +15387,56 @@ func (sh *strictHandler) BeginSession(ctx *gin.Context) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(BeginSessionResponseObject); ok {
 		if err := validResponse.VisitBeginSessionResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetReference operation middleware
+func (sh *strictHandler) GetReference(ctx *gin.Context) {
+	var request GetReferenceRequestObject
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetReference(ctx, request.(GetReferenceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetReference")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetReferenceResponseObject); ok {
+		if err := validResponse.VisitGetReferenceResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetReferenceFile operation middleware
+func (sh *strictHandler) GetReferenceFile(ctx *gin.Context, path string) {
+	var request GetReferenceFileRequestObject
+
+	request.Path = path
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetReferenceFile(ctx, request.(GetReferenceFileRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetReferenceFile")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetReferenceFileResponseObject); ok {
+		if err := validResponse.VisitGetReferenceFileResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -61,10 +61,7 @@ func (s *SignIns) Begin(ctx context.Context, wanted SignIn) (location, kept stri
 	if wanted.ReturnTo, err = path(wanted.ReturnTo); err != nil {
 		return "", "", err
 	}
-	var issuers []string
-	if s.Callers.Issuers != nil {
-		issuers = s.Callers.Issuers.SignInIssuers()
-	}
+	issuers := s.issuers()
 	if len(issuers) == 0 {
 		return "", "", &domain.Error{
 			Kind: domain.KindNotFound, Code: "not_found", Detail: "No identity provider is configured to sign in at.",
@@ -94,6 +91,16 @@ func (s *SignIns) Begin(ctx context.Context, wanted SignIn) (location, kept stri
 }
 
 const signInFormat = "agentkey.sign_in.v1"
+
+// Configured reports whether there is an identity provider that people can sign in at.
+func (s *SignIns) Configured() bool { return len(s.issuers()) > 0 }
+
+func (s *SignIns) issuers() []string {
+	if s.Callers.Issuers == nil {
+		return nil
+	}
+	return s.Callers.Issuers.SignInIssuers()
+}
 
 func (s *SignIns) key() ([]byte, error) {
 	return hkdf.Key(sha256.New, s.MACKey.Reveal(), nil, signInFormat, 32)

@@ -58,7 +58,9 @@ func (p *program) routes() []route {
 
 // at fills in a path.
 func (r route) at(id, toolID string) string {
-	return strings.NewReplacer("{id}", id, "{tool_id}", toolID, "{event_id}", id, "{version}", "1").Replace(r.path)
+	return strings.NewReplacer(
+		"{id}", id, "{tool_id}", toolID, "{event_id}", id, "{version}", "1", "/docs/{path}", "/docs/page.css",
+	).Replace(r.path)
 }
 
 // organization makes a further one and returns a client with a token of it.
@@ -523,7 +525,7 @@ func TestAPathIsExactlyARoute(t *testing.T) {
 		admin.refused(404, "not_found", "POST", "/api/admin/tools/"+tool+"/instructions/"+version+"/restore", nil)
 	}
 	for _, path := range []string{
-		"/", "/api", "/api/", "/api/tools/", "/api/tool", "/API/tools", "//api/tools", "/api//tools", "/api/tools/./",
+		"/api", "/api/", "/api/tools/", "/api/tool", "/API/tools", "//api/tools", "/api//tools", "/api/tools/./",
 		"/api/admin", "/api/admin/", "/api/admin/tools/", "/api/admin/suggestion",
 		"/api/tools/" + tool + "/credentials/", "/openapi.yaml", "/debug/pprof/", "/metrics",
 	} {
@@ -540,7 +542,7 @@ func TestAPathIsExactlyARoute(t *testing.T) {
 		"//api//tools///": "/api/tools", "/api/tools//?x=1": "/api/tools",
 		"/api/tools/" + tool + "/credentials/": "/api/tools/" + tool + "/credentials",
 		"/api/admin/tools/" + tool + "/":       "/api/admin/tools/" + tool, "/api/tools/a b/": "/api/tools/a%20b",
-		"/healthz/": "/healthz", "/": "", "/api": "", "/api/": "", "/api/tool": "",
+		"/healthz/": "/healthz", "/api": "", "/api/": "", "/api/tool": "",
 		"/api/tools/" + tool + "/credentials/x": "", "/metrics": "",
 	} {
 		a := agent.call("GET", strings.ReplaceAll(wrong, " ", "%20"), nil)

@@ -254,7 +254,8 @@ func TestADashboardIsServed(t *testing.T) {
 	} {
 		b.refused(404, "not_found", "GET", path, nil)
 	}
-	b.refused(404, "not_found", "POST", "/", nil)
+	b.refused(405, "method_not_allowed", "POST", "/", nil)
+	b.refused(404, "not_found", "POST", "/requests", nil)
 	code, _, stderr := runCommand(t, []string{"AGENTKEY_DASHBOARD_DIR=" + filepath.Join(dir, "assets")}, "serve")
 	if code != 2 || !strings.Contains(stderr, "index.html") {
 		t.Errorf("without an index.html it ends with %d: %s", code, stderr)
