@@ -81,6 +81,7 @@ func (r *rows) agent(ctx context.Context, id string, e codec.Verified, body agen
 		}
 		f.count++
 		f.last = e.Signed.Time
+		r.counts.Vended(e.Signed.Organization, id, b.ToolID, e.Signed.Time)
 		if b.Identity == nil {
 			r.used[usedKey{agentID: id, number: b.KeyNumber}] = e.Signed.Time
 		}

@@ -16,11 +16,12 @@ import (
 )
 
 // rows turns events into changes of the read model within one transaction. What happens often is
-// gathered and written once: fetches for each agent and tool, the last call of each agent, the last
-// fetch with each key, and the audit entries.
+// gathered and written once: fetches for each agent and tool and for each stretch of time, the last
+// call of each agent, the last fetch with each key, and the audit entries.
 type rows struct {
 	tx      *readmodels.Tx
 	fetches map[access]*fetches
+	counts  readmodels.FetchCounts
 	seen    map[string]time.Time
 	used    map[usedKey]time.Time
 	audit   []readmodels.AuditEntry
@@ -41,7 +42,10 @@ type fetches struct {
 }
 
 func newRows(tx *readmodels.Tx) *rows {
-	return &rows{tx: tx, fetches: map[access]*fetches{}, seen: map[string]time.Time{}, used: map[usedKey]time.Time{}}
+	return &rows{
+		tx: tx, fetches: map[access]*fetches{}, counts: readmodels.FetchCounts{}, seen: map[string]time.Time{},
+		used: map[usedKey]time.Time{},
+	}
 }
 
 func (r *rows) apply(ctx context.Context, events []codec.Verified) error {
@@ -54,6 +58,9 @@ func (r *rows) apply(ctx context.Context, events []codec.Verified) error {
 		if err := r.flush(ctx, key); err != nil {
 			return err
 		}
+	}
+	if err := r.tx.AddFetches(ctx, r.counts); err != nil {
+		return err
 	}
 	for id, at := range r.seen {
 		if err := r.tx.SeeAgent(ctx, readmodels.SeeAgentParams{ID: id, LastSeenAt: readmodels.Micros(at)}); err != nil {
@@ -102,6 +109,8 @@ func (r *rows) one(ctx context.Context, e codec.Verified) error {
 	case lane.Event:
 		_, channelID := codec.Split(e.Stream)
 		return r.lane(ctx, channelID, body)
+	case codec.CredentialRefused:
+		r.counts.Refused(e.Signed.Organization, body.AgentID, body.ToolID, body.LastAt, body.Count)
 	}
 	return nil // only in the audit
 }

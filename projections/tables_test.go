@@ -137,6 +137,7 @@ var keys = map[string][]string{
 	"past_suggestions": {"id", "since"}, "past_suggestion_backers": {"suggestion_id", "agent_id", "since"},
 	"audit_minutes": {"organization_id", "minute"}, "credentials": {"secret_id"},
 	"known_credentials": {"agent_id", "secret_id"}, "master_keys": {"id"},
+	"fetch_counts": {"organization_id", "agent_id", "tool_id", "hours", "hour"},
 }
 
 // stored is every row of every table: the columns by the name of the row, such as "grants
@@ -220,13 +221,13 @@ func (s stored) only(tables ...string) stored {
 	return out
 }
 
-// changes says what became of the tables but for the audit, the past and the checkpoint: new rows
-// with the columns that hold something, changed ones with the columns that changed. Times are told
-// from now, positions from here.
+// changes says what became of the tables but for the audit, the past, the checkpoint, and how many
+// fetches there were: new rows with the columns that hold something, changed ones with the columns
+// that changed. Times are told from now, positions from here.
 func changes(before, after stored, now time.Time, here uint64) []string {
 	tables := slices.DeleteFunc(
 		slices.Collect(maps.Keys(keys)), func(t string) bool {
-			return t == "checkpoints" || strings.HasPrefix(t, "audit_") || strings.HasPrefix(t, "past_")
+			return t == "checkpoints" || t == "fetch_counts" || strings.HasPrefix(t, "audit_") || strings.HasPrefix(t, "past_")
 		},
 	)
 	before, after = before.only(tables...), after.only(tables...)

@@ -279,6 +279,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.withdrawRequestsOfToolStmt, err = db.PrepareContext(ctx, withdrawRequestsOfTool); err != nil {
 		return nil, fmt.Errorf("error preparing query WithdrawRequestsOfTool: %w", err)
 	}
+	if q.addFetchCountsStmt, err = db.PrepareContext(ctx, addFetchCounts); err != nil {
+		return nil, fmt.Errorf("error preparing query addFetchCounts: %w", err)
+	}
 	if q.firstAuditFromStmt, err = db.PrepareContext(ctx, firstAuditFrom); err != nil {
 		return nil, fmt.Errorf("error preparing query firstAuditFrom: %w", err)
 	}
@@ -721,6 +724,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing withdrawRequestsOfToolStmt: %w", cerr)
 		}
 	}
+	if q.addFetchCountsStmt != nil {
+		if cerr := q.addFetchCountsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing addFetchCountsStmt: %w", cerr)
+		}
+	}
 	if q.firstAuditFromStmt != nil {
 		if cerr := q.firstAuditFromStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing firstAuditFromStmt: %w", cerr)
@@ -865,6 +873,7 @@ type Queries struct {
 	useKeyStmt                     *sql.Stmt
 	withdrawFrozenRequestStmt      *sql.Stmt
 	withdrawRequestsOfToolStmt     *sql.Stmt
+	addFetchCountsStmt             *sql.Stmt
 	firstAuditFromStmt             *sql.Stmt
 	lastAuditToStmt                *sql.Stmt
 	listCatalogStmt                *sql.Stmt
@@ -960,6 +969,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		useKeyStmt:                     q.useKeyStmt,
 		withdrawFrozenRequestStmt:      q.withdrawFrozenRequestStmt,
 		withdrawRequestsOfToolStmt:     q.withdrawRequestsOfToolStmt,
+		addFetchCountsStmt:             q.addFetchCountsStmt,
 		firstAuditFromStmt:             q.firstAuditFromStmt,
 		lastAuditToStmt:                q.lastAuditToStmt,
 		listCatalogStmt:                q.listCatalogStmt,

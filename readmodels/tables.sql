@@ -34,6 +34,7 @@ CREATE TABLE agents (
     revision        BIGINT NOT NULL DEFAULT 1
 );
 CREATE INDEX agents_newest ON agents (organization_id, position);
+CREATE INDEX agents_counted ON agents (organization_id, status, last_seen_at, created_at);
 
 -- What agents, tools and notification channels were called before they were renamed. What was never renamed has none,
 -- so the past costs nothing where it is like the present.
@@ -122,6 +123,7 @@ CREATE INDEX requests_newest ON requests (organization_id, position);
 CREATE INDEX requests_by_status ON requests (organization_id, status, position);
 CREATE INDEX requests_by_agent ON requests (agent_id, position);
 CREATE INDEX requests_by_tool ON requests (tool_id, position);
+CREATE INDEX requests_waiting ON requests (organization_id, tool_id, created_at) WHERE status = 'pending';
 
 -- The approvals before the last one of a request that needed several.
 CREATE TABLE approvals (
@@ -164,6 +166,8 @@ CREATE INDEX grants_newest ON grants (organization_id, position);
 CREATE INDEX grants_by_status ON grants (organization_id, status, position);
 CREATE INDEX grants_by_tool ON grants (tool_id, position);
 CREATE INDEX grants_due ON grants (expires_at) WHERE status = 'approved' AND expires_at > 0;
+CREATE INDEX grants_counted ON grants (tool_id, expires_at) WHERE status = 'approved';
+CREATE INDEX grants_ending ON grants (organization_id, expires_at, tool_id, agent_id) WHERE status = 'approved' AND expires_at > 0;
 CREATE INDEX grants_expiring ON grants (credential_expires_at) WHERE status = 'approved' AND credential_expires_at > 0;
 
 -- Each version of a credential that there was, with the positions from which on it has been removed and replaced; the
@@ -204,6 +208,32 @@ CREATE TABLE known_credentials (
 );
 CREATE INDEX known_credentials_newest ON known_credentials (organization_id, position);
 CREATE INDEX known_credentials_by_secret ON known_credentials (secret_id);
+
+-- How many fetches there were in a stretch of time: an hour, 24 of them, or 768, counted from 1970 on. agent_id is '' in
+-- the sum over all agents, tool_id in the sum over all tools; of an agent and a tool together there are hours only. An
+-- hour also says how many of its fetches came from its 15th, 30th and 45th minute on, for zones that are as far off.
+CREATE TABLE fetch_counts (
+    organization_id TEXT   NOT NULL,
+    agent_id        TEXT   NOT NULL,
+    tool_id         TEXT   NOT NULL,
+    hours           BIGINT NOT NULL, -- 1, 24 or 768
+    hour            BIGINT NOT NULL, -- the first one, since 1970
+    vended          BIGINT NOT NULL,
+    refused         BIGINT NOT NULL,
+    vended_15       BIGINT NOT NULL,
+    vended_30       BIGINT NOT NULL,
+    vended_45       BIGINT NOT NULL,
+    refused_15      BIGINT NOT NULL,
+    refused_30      BIGINT NOT NULL,
+    refused_45      BIGINT NOT NULL,
+    last_vended_at  BIGINT NOT NULL, -- 0: all were refused
+    PRIMARY KEY (organization_id, agent_id, tool_id, hours, hour)
+);
+CREATE INDEX fetch_counts_of_all ON fetch_counts (organization_id, hours, hour, vended, refused) WHERE agent_id = '' AND tool_id = '';
+CREATE INDEX fetch_counts_by_agent ON fetch_counts (organization_id, hours, hour, agent_id, vended, refused) WHERE agent_id <> '' AND tool_id = '';
+CREATE INDEX fetch_counts_by_tool ON fetch_counts (organization_id, hours, hour, tool_id, vended, refused) WHERE agent_id = '' AND tool_id <> '';
+CREATE INDEX fetch_counts_of_tool ON fetch_counts (tool_id, hour, agent_id, vended, refused) WHERE agent_id <> '' AND tool_id <> '';
+CREATE INDEX fetch_counts_of_agent ON fetch_counts (agent_id, hour, tool_id, vended, refused) WHERE agent_id <> '' AND tool_id <> '';
 
 CREATE TABLE audit_entries (
     organization_id TEXT   NOT NULL,

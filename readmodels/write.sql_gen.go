@@ -1895,3 +1895,61 @@ func (q *Queries) WithdrawRequestsOfTool(ctx context.Context, arg WithdrawReques
 	)
 	return err
 }
+
+const addFetchCounts = `-- name: addFetchCounts :exec
+
+INSERT INTO fetch_counts (organization_id, agent_id, tool_id, hours, hour, vended, refused, vended_15, vended_30, vended_45,
+    refused_15, refused_30, refused_45, last_vended_at)
+SELECT CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT),
+    CAST($4 AS BIGINT), CAST($5 AS BIGINT), CAST($6 AS BIGINT), CAST($7 AS BIGINT),
+    CAST($8 AS BIGINT), CAST($9 AS BIGINT), CAST($10 AS BIGINT),
+    CAST($11 AS BIGINT), CAST($12 AS BIGINT), CAST($13 AS BIGINT),
+    CAST($14 AS BIGINT)
+WHERE CAST($3 AS TEXT) = '' OR EXISTS (SELECT 1 FROM tools AS t
+    WHERE t.id = CAST($3 AS TEXT) AND t.organization_id = CAST($1 AS TEXT))
+ON CONFLICT (organization_id, agent_id, tool_id, hours, hour) DO UPDATE SET
+    vended = fetch_counts.vended + excluded.vended, refused = fetch_counts.refused + excluded.refused,
+    vended_15 = fetch_counts.vended_15 + excluded.vended_15, vended_30 = fetch_counts.vended_30 + excluded.vended_30,
+    vended_45 = fetch_counts.vended_45 + excluded.vended_45, refused_15 = fetch_counts.refused_15 + excluded.refused_15,
+    refused_30 = fetch_counts.refused_30 + excluded.refused_30, refused_45 = fetch_counts.refused_45 + excluded.refused_45,
+    last_vended_at = CASE WHEN excluded.last_vended_at > fetch_counts.last_vended_at THEN excluded.last_vended_at
+        ELSE fetch_counts.last_vended_at END
+`
+
+type addFetchCountsParams struct {
+	OrganizationID string
+	AgentID        string
+	ToolID         string
+	Hours          int64
+	Hour           int64
+	Vended         int64
+	Refused        int64
+	Vended15       int64
+	Vended30       int64
+	Vended45       int64
+	Refused15      int64
+	Refused30      int64
+	Refused45      int64
+	LastVendedAt   int64
+}
+
+// Of a tool that doesn't exist there is no row of its own: an agent can make up any number of ids.
+func (q *Queries) addFetchCounts(ctx context.Context, arg addFetchCountsParams) error {
+	_, err := q.exec(ctx, q.addFetchCountsStmt, addFetchCounts,
+		arg.OrganizationID,
+		arg.AgentID,
+		arg.ToolID,
+		arg.Hours,
+		arg.Hour,
+		arg.Vended,
+		arg.Refused,
+		arg.Vended15,
+		arg.Vended30,
+		arg.Vended45,
+		arg.Refused15,
+		arg.Refused30,
+		arg.Refused45,
+		arg.LastVendedAt,
+	)
+	return err
+}

@@ -244,6 +244,26 @@ VALUES (sqlc.arg(agent_id), sqlc.arg(secret_id), sqlc.arg(organization_id), sqlc
 ON CONFLICT (agent_id, secret_id) DO UPDATE SET
     fetch_count = known_credentials.fetch_count + excluded.fetch_count, last_fetched_at = excluded.last_fetched_at;
 
+-- Of a tool that doesn't exist there is no row of its own: an agent can make up any number of ids.
+
+-- name: addFetchCounts :exec
+INSERT INTO fetch_counts (organization_id, agent_id, tool_id, hours, hour, vended, refused, vended_15, vended_30, vended_45,
+    refused_15, refused_30, refused_45, last_vended_at)
+SELECT CAST(sqlc.arg(organization_id) AS TEXT), CAST(sqlc.arg(agent_id) AS TEXT), CAST(sqlc.arg(tool_id) AS TEXT),
+    CAST(sqlc.arg(hours) AS BIGINT), CAST(sqlc.arg(hour) AS BIGINT), CAST(sqlc.arg(vended) AS BIGINT), CAST(sqlc.arg(refused) AS BIGINT),
+    CAST(sqlc.arg(vended_15) AS BIGINT), CAST(sqlc.arg(vended_30) AS BIGINT), CAST(sqlc.arg(vended_45) AS BIGINT),
+    CAST(sqlc.arg(refused_15) AS BIGINT), CAST(sqlc.arg(refused_30) AS BIGINT), CAST(sqlc.arg(refused_45) AS BIGINT),
+    CAST(sqlc.arg(last_vended_at) AS BIGINT)
+WHERE CAST(sqlc.arg(tool_id) AS TEXT) = '' OR EXISTS (SELECT 1 FROM tools AS t
+    WHERE t.id = CAST(sqlc.arg(tool_id) AS TEXT) AND t.organization_id = CAST(sqlc.arg(organization_id) AS TEXT))
+ON CONFLICT (organization_id, agent_id, tool_id, hours, hour) DO UPDATE SET
+    vended = fetch_counts.vended + excluded.vended, refused = fetch_counts.refused + excluded.refused,
+    vended_15 = fetch_counts.vended_15 + excluded.vended_15, vended_30 = fetch_counts.vended_30 + excluded.vended_30,
+    vended_45 = fetch_counts.vended_45 + excluded.vended_45, refused_15 = fetch_counts.refused_15 + excluded.refused_15,
+    refused_30 = fetch_counts.refused_30 + excluded.refused_30, refused_45 = fetch_counts.refused_45 + excluded.refused_45,
+    last_vended_at = CASE WHEN excluded.last_vended_at > fetch_counts.last_vended_at THEN excluded.last_vended_at
+        ELSE fetch_counts.last_vended_at END;
+
 -- name: InsertCredential :exec
 INSERT INTO credentials (secret_id, organization_id, tool_id, agent_id, version, created_at, expires_at, position)
 VALUES (sqlc.arg(secret_id), sqlc.arg(organization_id), sqlc.arg(tool_id), sqlc.arg(agent_id), sqlc.arg(version),
