@@ -385,6 +385,24 @@ func (e DeliveryStatus) Valid() bool {
 	}
 }
 
+// Defines values for DemandedToolType.
+const (
+	DemandedToolTypeSuggestion DemandedToolType = "suggestion"
+	DemandedToolTypeTool       DemandedToolType = "tool"
+)
+
+// Valid indicates whether the value is a known member of the DemandedToolType enum.
+func (e DemandedToolType) Valid() bool {
+	switch e {
+	case DemandedToolTypeSuggestion:
+		return true
+	case DemandedToolTypeTool:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for EffectiveAccessOrigin.
 const (
 	EffectiveAccessOriginAssignment EffectiveAccessOrigin = "assignment"
@@ -1844,6 +1862,20 @@ type DecisionReportItemDecision string
 // DeliveryStatus pending: not tried yet. failed: tried, and will be retried. dead: no longer retried unless it is resent.
 type DeliveryStatus string
 
+// DemandedTool defines model for DemandedTool.
+type DemandedTool struct {
+	// Agents The number of agents whose requests wait or who back the suggestion.
+	Agents int `json:"agents"`
+
+	// ID Of the tool or the suggestion.
+	ID   string           `json:"id"`
+	Name string           `json:"name"`
+	Type DemandedToolType `json:"type"`
+}
+
+// DemandedToolType defines model for DemandedTool.Type.
+type DemandedToolType string
+
 // Denial defines model for Denial.
 type Denial struct {
 	Reason *string `json:"reason,omitempty"`
@@ -1874,6 +1906,17 @@ type EffectiveAccess struct {
 
 // EffectiveAccessOrigin defines model for EffectiveAccess.Origin.
 type EffectiveAccessOrigin string
+
+// ExpiringAccess defines model for ExpiringAccess.
+type ExpiringAccess struct {
+	AgentID   string `json:"agent_id"`
+	AgentName string `json:"agent_name"`
+
+	// ExpiresAt RFC 3339 in UTC.
+	ExpiresAt Time   `json:"expires_at"`
+	ToolID    string `json:"tool_id"`
+	ToolName  string `json:"tool_name"`
+}
 
 // ExposureReport defines model for ExposureReport.
 type ExposureReport struct {
@@ -2977,6 +3020,82 @@ type SuggestionList struct {
 	Position *PastPosition `json:"position,omitempty"`
 }
 
+// Summary defines model for Summary.
+type Summary struct {
+	// Agents Agents that are not retired.
+	Agents struct {
+		Active int `json:"active"`
+
+		// Quiet Active agents that were registered more than 7 days ago and have asked for or fetched nothing since.
+		Quiet     int `json:"quiet"`
+		Suspended int `json:"suspended"`
+		Total     int `json:"total"`
+	} `json:"agents"`
+
+	// At The time at which it was asked for, by which access counts as expired.
+	At Time `json:"at"`
+
+	// Deliveries Notifications that did not arrive.
+	Deliveries struct {
+		// Dead They were given up.
+		Dead int `json:"dead"`
+
+		// Failed They are tried again.
+		Failed int `json:"failed"`
+	} `json:"deliveries"`
+
+	// Demanded What most agents wait for: tools that they have requested, and suggested tools.
+	Demanded []DemandedTool `json:"demanded"`
+
+	// Expiring The access that ends soonest, within expiring_within.
+	Expiring []ExpiringAccess `json:"expiring"`
+
+	// Fetches Fetches of credentials, counted in quarters of an hour: the last 24 hours begin with the quarter that has 24 hours ago in it.
+	Fetches struct {
+		// Last24H Fetches that got a credential.
+		Last24H int64 `json:"last_24h"`
+
+		// Previous24H The same in the 24 hours before.
+		Previous24H int64 `json:"previous_24h"`
+
+		// Refused24H Refused fetches of the last 24 hours. Absent without the permission audit.
+		Refused24H *int64 `json:"refused_24h,omitempty"`
+	} `json:"fetches"`
+	Grants struct {
+		// Approved Access that agents have now.
+		Approved int `json:"approved"`
+
+		// Expiring Access among it that ends within expiring_within.
+		Expiring int `json:"expiring"`
+	} `json:"grants"`
+
+	// Pending What waits for a human.
+	Pending struct {
+		// Notes What agents learned about tools and nobody has decided about.
+		Notes int `json:"notes"`
+
+		// OldestAt When the oldest of these requests was made. Absent if none waits.
+		OldestAt *Time `json:"oldest_at,omitempty"`
+
+		// Requests Requests that wait for a decision.
+		Requests int `json:"requests"`
+
+		// Suggestions Suggested tools that wait for a decision.
+		Suggestions int `json:"suggestions"`
+	} `json:"pending"`
+
+	// Position The summary includes everything up to this place in the event log.
+	Position int64 `json:"position"`
+
+	// Tools Tools that are not removed.
+	Tools struct {
+		Total int `json:"total"`
+
+		// WithoutCredential Tools whose agents share a credential that nobody has set: they can be approved, and not fetched.
+		WithoutCredential int `json:"without_credential"`
+	} `json:"tools"`
+}
+
 // TemplateScope defines model for TemplateScope.
 type TemplateScope struct {
 	// Name The vendor's name for the scope.
@@ -3587,6 +3706,12 @@ type ListSuggestionsParamsStatus string
 type GetSuggestionParams struct {
 	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
+}
+
+// GetSummaryParams defines parameters for GetSummary.
+type GetSummaryParams struct {
+	// ExpiringWithin How soon access must end to count as expiring.
+	ExpiringWithin *string `form:"expiring_within,omitempty" json:"expiring_within,omitempty"`
 }
 
 // ListToolTemplatesParams defines parameters for ListToolTemplates.
@@ -4304,6 +4429,9 @@ type ServerInterface interface {
 	// DismissSuggestion Dismiss a suggestion. After 24 hours it may be made again and keeps its backers.
 	// (POST /api/admin/suggestions/{id}/dismiss)
 	DismissSuggestion(c *gin.Context, id PathID)
+	// GetSummary Count what waits, what is in use and what needs care, for the first screen of a dashboard.
+	// (GET /api/admin/summary)
+	GetSummary(c *gin.Context, params GetSummaryParams)
 	// ListToolTemplates List templates of well-known products, by name, on one page.
 	// (GET /api/admin/tool-templates)
 	ListToolTemplates(c *gin.Context, params ListToolTemplatesParams)
@@ -6653,6 +6781,33 @@ func (siw *ServerInterfaceWrapper) DismissSuggestion(c *gin.Context) {
 	siw.Handler.DismissSuggestion(c, id)
 }
 
+// GetSummary operation middleware
+func (siw *ServerInterfaceWrapper) GetSummary(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetSummaryParams
+
+	// ------------- Optional query parameter "expiring_within" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "expiring_within", c.Request.URL.Query(), &params.ExpiringWithin, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter expiring_within: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetSummary(c, params)
+}
+
 // ListToolTemplates operation middleware
 func (siw *ServerInterfaceWrapper) ListToolTemplates(c *gin.Context) {
 
@@ -7554,6 +7709,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/admin/suggestions/:id", wrapper.GetSuggestion)
 	router.POST(options.BaseURL+"/api/admin/suggestions/:id/accept", wrapper.AcceptSuggestion)
 	router.POST(options.BaseURL+"/api/admin/suggestions/:id/dismiss", wrapper.DismissSuggestion)
+	router.GET(options.BaseURL+"/api/admin/summary", wrapper.GetSummary)
 	router.GET(options.BaseURL+"/api/admin/tool-templates", wrapper.ListToolTemplates)
 	router.GET(options.BaseURL+"/api/admin/tools", wrapper.ListTools)
 	router.POST(options.BaseURL+"/api/admin/tools", wrapper.AddTool)
@@ -10510,6 +10666,45 @@ func (response DismissSuggestiondefaultApplicationProblemPlusJSONResponse) Visit
 	return err
 }
 
+type GetSummaryRequestObject struct {
+	Params GetSummaryParams
+}
+
+type GetSummaryResponseObject interface {
+	VisitGetSummaryResponse(w http.ResponseWriter) error
+}
+
+type GetSummary200JSONResponse Summary
+
+func (response GetSummary200JSONResponse) VisitGetSummaryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSummarydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetSummarydefaultApplicationProblemPlusJSONResponse) VisitGetSummaryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListToolTemplatesRequestObject struct {
 	Params ListToolTemplatesParams
 }
@@ -11977,6 +12172,9 @@ type StrictServerInterface interface {
 	// DismissSuggestion Dismiss a suggestion. After 24 hours it may be made again and keeps its backers.
 	// (POST /api/admin/suggestions/{id}/dismiss)
 	DismissSuggestion(ctx context.Context, request DismissSuggestionRequestObject) (DismissSuggestionResponseObject, error)
+	// GetSummary Count what waits, what is in use and what needs care, for the first screen of a dashboard.
+	// (GET /api/admin/summary)
+	GetSummary(ctx context.Context, request GetSummaryRequestObject) (GetSummaryResponseObject, error)
 	// ListToolTemplates List templates of well-known products, by name, on one page.
 	// (GET /api/admin/tool-templates)
 	ListToolTemplates(ctx context.Context, request ListToolTemplatesRequestObject) (ListToolTemplatesResponseObject, error)
@@ -14483,6 +14681,32 @@ func (sh *strictHandler) DismissSuggestion(ctx *gin.Context, id PathID) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(DismissSuggestionResponseObject); ok {
 		if err := validResponse.VisitDismissSuggestionResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetSummary operation middleware
+func (sh *strictHandler) GetSummary(ctx *gin.Context, params GetSummaryParams) {
+	var request GetSummaryRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetSummary(ctx, request.(GetSummaryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetSummary")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetSummaryResponseObject); ok {
+		if err := validResponse.VisitGetSummaryResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -135,7 +135,7 @@ func (f *file) open(ctx context.Context, path string, building bool) (*tables, e
 	}
 	reader.SetMaxOpenConns(readers)
 	reader.SetMaxIdleConns(readers)
-	t.reader = reader
+	t.reads, t.reader = reader, reader
 	t.close = func() error { return errors.Join(reader.Close(), t.writer.Close()) }
 	if f.model.prepare == nil {
 		return t, nil

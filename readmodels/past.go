@@ -6,7 +6,6 @@ import (
 	"math"
 	"regexp"
 	"slices"
-	"strconv"
 	"time"
 )
 
@@ -101,13 +100,14 @@ var kept = regexp.MustCompile(
 // Conditions on since and until would each seem to leave a part, and all together next to nothing:
 // then Postgres reads and sorts all there is, where it need only go along an index to the end of a
 // page.
-func asOf(query string, args []any, position uint64) (string, []any) {
+func asOf(q *text, position uint64) *text {
+	query := q.sql.String()
 	if !kept.MatchString(query) { // an engine wants each argument to be used
-		return query, args
+		return q
 	}
-	args = append(slices.Clip(args), signed(position))
-	at := "$" + strconv.Itoa(len(args))
-	return kept.ReplaceAllStringFunc(query, func(named string) string {
+	then := &text{args: slices.Clip(q.args)}
+	at := then.arg(signed(position))
+	then.add(kept.ReplaceAllStringFunc(query, func(named string) string {
 		part := kept.FindStringSubmatch(named)
 		join, table, alias := part[1], part[2], part[3]
 		if alias == "" {
@@ -115,7 +115,8 @@ func asOf(query string, args []any, position uint64) (string, []any) {
 		}
 		return join + " (SELECT h.*" + fetched[table] + " FROM past_" + table + " AS h WHERE " +
 			unweighed("h.since <= "+at+" AND h.until > "+at) + ") AS " + alias
-	}), args
+	}))
+	return then
 }
 
 // then lets a page of the past begin there, so that nothing is read that was made later.

@@ -150,7 +150,7 @@ func (s *schema) open(ctx context.Context) (*Store, error) {
 	db := stdlib.OpenDBFromPool(pool)
 	names := &names{model: s.model, schema: s.name}
 	reader := postgresText{db, names}
-	live := &tables{writer: db, reader: reader, read: New(reader), names: names}
+	live := &tables{writer: db, reads: db, reader: reader, read: New(reader), names: names}
 	live.close = func() error {
 		err := db.Close()
 		pool.Close()

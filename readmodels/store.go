@@ -55,6 +55,7 @@ type place interface {
 // tables is one set of tables with the connections to it.
 type tables struct {
 	writer *sql.DB
+	reads  *sql.DB // the connections of reader
 	reader DBTX
 	read   *Queries
 	write  *Queries     // prepared; nil where what is written is sent together
@@ -90,6 +91,25 @@ func look[T any](ctx context.Context, db *Store, fn func(context.Context, *table
 	db.mu.RLock()
 	defer db.mu.RUnlock()
 	return fn(ctx, db.live)
+}
+
+// instant runs fn on the tables as they are at one instant: in a transaction that only reads.
+func instant[T any](ctx context.Context, db *Store, fn func(context.Context, DBTX) (T, error)) (T, error) {
+	return query(ctx, db, func(ctx context.Context, t *tables) (v T, err error) {
+		tx, err := t.reads.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+		if err != nil {
+			return v, fmt.Errorf("begin to read %s: %w", db.model.Title, err)
+		}
+		defer func() { err = errors.Join(err, ignoreDone(tx.Rollback())) }()
+		in := DBTX(tx)
+		if t.names != nil {
+			in = postgresText{tx, t.names}
+		}
+		if v, err = fn(ctx, in); err != nil {
+			return v, err
+		}
+		return v, tx.Commit()
+	})
 }
 
 // Query runs fn on the tables as they are; they are not replaced before it returns.

@@ -89,6 +89,7 @@ func suite(t *testing.T, open func(*testing.T) *readmodels.DB) {
 		{"notifications", testDeliveries},
 		{"due deliveries", testDueDeliveries},
 		{"what ends soon", testEndings},
+		{"the summary", testSummary},
 		{"another organization sees nothing", testOrganizations},
 		{"pages stay what they are while rows come", testPages},
 		{"strange text", testText},

@@ -75,27 +75,33 @@ func (q *text) page(table string, p Page) {
 
 // collect runs the query and scans every row.
 func collect[T any](ctx context.Context, db *DB, q *text, what string, scan func(*sql.Rows) (T, error)) ([]T, error) {
-	statement, args := q.sql.String(), q.args
 	if db.past != 0 {
-		statement, args = asOf(statement, args, db.past)
+		q = asOf(q, db.past)
 	}
 	return query(ctx, db.Store, func(ctx context.Context, t *tables) ([]T, error) {
-		rows, err := t.reader.QueryContext(ctx, statement, args...)
+		return collectIn(ctx, t.reader, q, what, scan)
+	})
+}
+
+// collectIn is collect on tables that are at hand.
+func collectIn[T any](
+	ctx context.Context, in DBTX, q *text, what string, scan func(*sql.Rows) (T, error),
+) ([]T, error) {
+	rows, err := in.QueryContext(ctx, q.sql.String(), q.args...)
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", what, err)
+	}
+	defer func() { _ = rows.Close() }() // rows.Err reports what went wrong
+	items := []T{}
+	for rows.Next() {
+		item, err := scan(rows)
 		if err != nil {
 			return nil, fmt.Errorf("list %s: %w", what, err)
 		}
-		defer func() { _ = rows.Close() }() // rows.Err reports what went wrong
-		items := []T{}
-		for rows.Next() {
-			item, err := scan(rows)
-			if err != nil {
-				return nil, fmt.Errorf("list %s: %w", what, err)
-			}
-			items = append(items, item)
-		}
-		if err := rows.Err(); err != nil {
-			return nil, fmt.Errorf("list %s: %w", what, err)
-		}
-		return items, nil
-	})
+		items = append(items, item)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list %s: %w", what, err)
+	}
+	return items, nil
 }

@@ -271,6 +271,12 @@ func (w *world) query(rt *rapid.T, d *drawn, op operation) string {
 				d.spoil("an unknown action")
 			}
 			out = append(out, "action="+action)
+		case "expiring_within":
+			within := pick(rt, "expiring_within", []string{"1h", "999d", "1y"})
+			if within == "1y" {
+				d.spoil("a duration in years")
+			}
+			out = append(out, "expiring_within="+within)
 		case "actor_id":
 			out = append(out, "actor_id="+pick(rt, "actor_id", w.agents))
 		default:
