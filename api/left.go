@@ -24,10 +24,9 @@ func agentLeft(id string, a agent.State, now time.Time) readmodels.Agent {
 		CreatedBy: a.CreatedBy, LastSeenAt: a.LastSeenAt, Approved: a.Count(agent.Approved, now),
 		Pending: a.Count(agent.Pending, now), Revision: a.Revision,
 	}
-	if a.Identity != nil {
+	if is := a.Bound(); is != nil {
 		out.Identity = readmodels.Identity{
-			Issuer: a.Identity.Issuer, Audience: a.Identity.Audience, Claims: a.Identity.Claims,
-			KeysPasted: a.Identity.Keys != "", BoundAt: a.Identity.At,
+			Issuer: is.Issuer, Audience: is.Audience, Claims: is.Claims, KeysPasted: is.Keys != "", BoundAt: is.At,
 		}
 	}
 	for _, k := range a.Keys {

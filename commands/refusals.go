@@ -27,10 +27,11 @@ type Refusals struct {
 }
 
 // refusal is what is counted together: of a tool, of all tools that don't exist (toolID is empty),
-// of a key, of a service token, or of an operation that an actor may not call. subject is the
-// agent, or the organization of the token or the actor.
+// of a key, of an identity that a workload had, of a service token, or of an operation that an
+// actor may not call. subject is the agent, or the organization of the token or the actor.
 type refusal struct {
 	subject, toolID, keyID, tokenID, reason string
+	binding                                 int
 
 	actor     domain.Actor
 	operation string
@@ -50,8 +51,10 @@ func (r refusal) event(asked Asked, count int, last time.Time) codec.Refused {
 		return codec.CallRefused{Operation: r.operation, Role: r.role, Count: count, LastAt: last}
 	case r.tokenID != "":
 		return codec.TokenRefused{TokenID: r.tokenID, Count: count, LastAt: last}
-	case r.keyID != "":
-		return codec.KeyRefused{AgentID: r.subject, KeyID: r.keyID, Reason: r.reason, Count: count, LastAt: last}
+	case r.keyID != "" || r.binding != 0:
+		return codec.KeyRefused{
+			AgentID: r.subject, KeyID: r.keyID, Reason: r.reason, Count: count, LastAt: last, Identity: asked.Identity,
+		}
 	}
 	return codec.CredentialRefused{
 		AgentID: r.subject, ToolID: asked.ToolID, Reason: r.reason, Count: count, LastAt: last, Identity: asked.Identity,
@@ -103,20 +106,26 @@ func (r *Refusals) Unknown(ctx context.Context, m loop.Meta, agentID string, ask
 	return r.record(ctx, m, refusal{subject: agentID, reason: reason}, asked)
 }
 
-// EndedKey records, as Record does, that an agent's key or a service token was used after it ended.
+// EndedKey records, as Record does, that an agent's key, its identity or a service token was used
+// after it ended.
 func (r *Refusals) EndedKey(ctx context.Context, m loop.Meta, by Caller) error {
 	if by.Actor.Type == domain.ActorService {
 		return r.record(ctx, m, refusal{subject: by.Organization, tokenID: by.Actor.ID}, Asked{})
 	}
-	key, found := by.Agent.FindKey(by.KeyNumber)
-	if !found {
-		return nil
+	of, asked := refusal{subject: by.Actor.ID, reason: "unbound"}, Asked{Identity: by.Identity}
+	if by.Identity != nil {
+		of.binding = by.Identity.Binding
+	} else {
+		key, found := by.Agent.FindKey(by.KeyNumber)
+		if !found {
+			return nil
+		}
+		of.keyID, of.reason = key.ID, "rotated"
 	}
-	reason := "rotated"
 	if by.Agent.Status == agent.StatusRetired {
-		reason = "agent_retired"
+		of.reason = "agent_retired"
 	}
-	return r.record(ctx, m, refusal{subject: by.Actor.ID, keyID: key.ID, reason: reason}, Asked{})
+	return r.record(ctx, m, of, asked)
 }
 
 // Forbidden records, as Record does, that a member or a service token called what their role

@@ -431,6 +431,18 @@ var tellings = []struct {
 	},
 
 	{
+		"an identity that ended is used",
+		[]step{registered},
+		step{
+			"refusals-bot", bot, codec.KeyRefused{
+				AgentID: "bot", Reason: "unbound", Count: 1, LastAt: start, Identity: &agent.Presented{Binding: 1},
+			},
+		},
+		nil,
+		"agent bot, agent bot",
+	},
+
+	{
 		"a tool with a shared credential is added", nil, added, []string{
 			"+credentials s1: created_at=now organization_id=org position=here removed_position=" + never +
 				" replaced_position=" + never + " tool_id=github version=1",

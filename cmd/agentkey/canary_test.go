@@ -17,6 +17,7 @@ import (
 	"agentkey/commands/keys"
 	"agentkey/domain/organization"
 	"agentkey/eventstore/seal"
+	"agentkey/integrations/oidc/oidctest"
 )
 
 // canaries are values that must stay where they belong, with the one answer that may hold each.
@@ -114,6 +115,12 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 		t.Errorf("a repeat shows the key again: %s", replayed.Body)
 	}
 	agent := watched{p.with(key), c}
+	issuer := oidctest.New(t)
+	p.admin().must(200, "PUT", identityOf(id), binding(issuer))
+	job, late := issuer.Token(runner()), issuer.Token(runner("iat", 1, "exp", 2))
+	for what, token := range map[string]string{"token of a workload": job, "token that has expired": late} {
+		c.spread("signature of the "+what, token[strings.LastIndex(token, ".")+1:], "")
+	}
 	hook := startHook(t, func(_ int, w http.ResponseWriter) {
 		w.WriteHeader(http.StatusBadRequest)
 		_, _ = w.Write([]byte(c.values["channel's URL"]))
@@ -152,6 +159,8 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 		},
 		{agent, "GET", "/api/tools/" + tool + "/credentials", nil, 200},
 		{agent, "GET", "/api/tools/" + own + "/credentials", nil, 200},
+		{watched{p.with(job), c}, "GET", "/api/tools/" + tool + "/credentials", nil, 200},
+		{watched{p.with(late), c}, "GET", "/api/me", nil, 401},
 		{
 			admin, "PUT", "/api/admin/agents/" + id + "/grants/" + own + "/credential",
 			object{"credential": c.values["own credential"]},

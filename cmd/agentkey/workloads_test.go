@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -201,67 +200,6 @@ func TestATokenThatIsNotTheWorkloadsIsRefused(t *testing.T) {
 	}
 }
 
-// TestOneIdentityIsOneAgent has two agents want it, one after the other, at once, and in parts.
-func TestOneIdentityIsOneAgent(t *testing.T) {
-	t.Parallel()
-	issuer := oidctest.New(t)
-	p := start(t, append([]string{toLoopback}, unlimited...)...)
-	admin := p.admin()
-	one, _ := admin.mustAgent("One")
-	two, _ := admin.mustAgent("Two")
-	admin.must(200, "PUT", identityOf(one), binding(issuer))
-	admin.refused(409, "identity_taken", "PUT", identityOf(two), binding(issuer))
-	admin.refused(409, "identity_taken", "PUT", identityOf(two), binding(issuer, "keys", published(t, issuer)))
-
-	// Both fit: nobody guesses.
-	admin.must(200, "PUT", identityOf(two), binding(issuer, "claims", object{"repository_id": "74"}))
-	a := p.with(issuer.Token(runner())).refused(401, "credentials_unknown", "GET", "/api/me", nil)
-	if !strings.Contains(a.Text("detail"), "More than one agent") {
-		t.Errorf("it is ambiguous: %s", a.Body)
-	}
-	staging := p.with(issuer.Token(runner("environment", "staging")))
-	if me := staging.must(200, "GET", "/api/me", nil); me.Text("agent_id") != two {
-		t.Errorf("staging is %s", me.Body)
-	}
-
-	// A retired agent's identity is free, and so is one that was given up.
-	admin.must(204, "DELETE", "/api/admin/agents/"+one, nil)
-	admin.must(200, "PUT", identityOf(two), binding(issuer))
-	if me := p.with(issuer.Token(runner())).must(200, "GET", "/api/me", nil); me.Text("agent_id") != two {
-		t.Errorf("the job is %s", me.Body)
-	}
-	staging.refused(401, "credentials_unknown", "GET", "/api/me", nil)
-	admin.must(204, "DELETE", identityOf(two), nil)
-
-	agents := make([]string, 6)
-	for i := range agents {
-		agents[i], _ = admin.mustAgent(fmt.Sprint("Racer ", i))
-	}
-	var got atomic.Int32
-	var wg sync.WaitGroup
-	for _, agent := range agents {
-		wg.Go(func() {
-			switch a := admin.call("PUT", identityOf(agent), binding(issuer)); {
-			case a.Status == http.StatusOK:
-				got.Add(1)
-			case a.Code() != "identity_taken":
-				t.Errorf("a race ends with %s", a.Body)
-			}
-		})
-	}
-	wg.Wait()
-	admin.mustAgent("Last") // so that what was taken back is seen below
-	bound := 0
-	for _, agent := range agents {
-		if admin.must(200, "GET", "/api/admin/agents/"+agent, nil).At("identity") != nil {
-			bound++
-		}
-	}
-	if bound > 1 || bound != int(got.Load()) {
-		t.Errorf("%d agents have it, and %d were told so", bound, got.Load())
-	}
-}
-
 // TestPastedKeysNeedNoIssuer is a cluster that nobody can reach.
 func TestPastedKeysNeedNoIssuer(t *testing.T) {
 	t.Parallel()
@@ -315,91 +253,6 @@ func TestAnIssuerThatIsDown(t *testing.T) {
 		t.Errorf("it doesn't say when to come back: %s", a.Body)
 	}
 	p.admin().must(200, "PUT", identityOf(agent), binding(issuer)) // it is so already, so nothing is fetched
-}
-
-// TestABadIdentityOpensNothing sends what can't be one, and issuers that answer badly.
-func TestABadIdentityOpensNothing(t *testing.T) {
-	t.Parallel()
-	issuer := oidctest.New(t)
-	p := start(t, append([]string{toLoopback}, unlimited...)...)
-	admin := p.admin()
-	agent, _ := admin.mustAgent("Deployer")
-	answering := func(kind, text string) *oidctest.Provider {
-		bad := oidctest.New(t)
-		bad.Answer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", kind)
-			_, _ = w.Write([]byte(text))
-		}))
-		return bad
-	}
-	large := oidctest.New(t)
-	itself := large.Itself()
-	large.Answer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/.well-known") {
-			itself.ServeHTTP(w, r)
-			return
-		}
-		_, _ = w.Write([]byte(`{"keys":["` + strings.Repeat("a", 10<<20) + `"]}`))
-	}))
-	away := oidctest.New(t)
-	away.Answer(http.RedirectHandler(issuer.URL, http.StatusFound))
-	named := func(claims object) object { return binding(issuer, "claims", claims) }
-	many := object{"sub": "a"}
-	for i := range 8 {
-		many[fmt.Sprint("c", i)] = "x"
-	}
-	for name, c := range map[string]struct {
-		body  any
-		field string
-		said  string
-	}{
-		"HTML":               {binding(answering("text/html", "<!doctype html>")), "issuer", "but text/html"},
-		"another issuer":     {binding(answering("application/json", `{"issuer":"https://x"}`)), "issuer", "the issuer"},
-		"10 MB of keys":      {binding(large), "issuer", "larger than 1024 KiB"},
-		"a redirect":         {binding(away), "issuer", "redirects"},
-		"nothing there":      {binding(issuer, "issuer", "http://127.0.0.1:1"), "issuer", ""},
-		"plain HTTP":         {binding(issuer, "issuer", "http://ci.example.com"), "issuer", "must begin with https://"},
-		"no URL":             {binding(issuer, "issuer", "ci"), "issuer", "must be a URL"},
-		"no issuer":          {object{"audience": "a", "claims": object{"sub": "a"}}, "issuer", ""},
-		"no audience":        {binding(issuer, "audience", ""), "audience", ""},
-		"no claims":          {named(object{}), "claims", ""},
-		"too many claims":    {named(many), "claims", ""},
-		"a list":             {named(object{"sub": []string{"a"}}), "claims.sub", ""},
-		"a number":           {named(object{"repository_id": 74}), "claims.repository_id", ""},
-		"an environment":     {named(object{"environment": "production"}), "claims", "which workload it is"},
-		"a namespace":        {named(object{"kubernetes.io.namespace": "a"}), "claims", "which workload it is"},
-		"a name":             {named(object{"sub": "a", "repository": "acme/site"}), "claims.repository", "repository_id"},
-		"a claim of its own": {named(object{"sub": "a", "aud": "x"}), "claims.aud", "checked by itself"},
-		"a bad name":         {named(object{"sub": "a", "a,b": "x"}), "claims", "letters, digits"},
-		"an empty value":     {named(object{"sub": ""}), "claims.sub", ""},
-		"GitHub by sub": {
-			binding(issuer, "issuer", "https://token.actions.githubusercontent.com", "claims", object{"sub": "repo:a/b"}),
-			"claims", "repository_id",
-		},
-		"keys that are none":  {binding(issuer, "keys", `{"keys":[{"kty":"RSA"}]}`), "keys", "no key that can be used"},
-		"keys as HTML":        {binding(issuer, "keys", "<!doctype html>"), "keys", "isn't a JWK set"},
-		"keys as an object":   {binding(issuer, "keys", object{"keys": []string{}}), "keys", ""},
-		"keys of 40 KB":       {binding(issuer, "keys", strings.Repeat("a", 40_000)), "keys", "32"},
-		"a private key":       {binding(issuer, "keys", `{"keys":[{"kty":"RSA","d":"canary"}]}`), "keys", "private key"},
-		"a member too many":   {binding(issuer, "subject", "x"), "subject", ""},
-		"a control character": {named(object{"sub": "a\u0007"}), "claims.sub", ""},
-	} {
-		a := admin.refused(400, "validation_failed", "PUT", identityOf(agent), c.body, "X-Case", name)
-		if !namesField(a, c.field) || !strings.Contains(a.Text("detail")+string(a.Body), c.said) ||
-			strings.Contains(string(a.Body), "canary") {
-			t.Errorf("%s: %s", name, a.Body)
-		}
-	}
-	admin.refused(404, "not_found", "PUT", identityOf(newID().String()), binding(issuer))
-	admin.refused(404, "not_found", "DELETE", identityOf(newID().String()), nil)
-	admin.refused(413, "body_too_large", "PUT", identityOf(agent), binding(issuer, "keys", strings.Repeat("a", 10<<20)))
-	if got := admin.must(200, "GET", "/api/admin/agents/"+agent, nil); got.At("identity") != nil {
-		t.Errorf("it is bound: %s", got.Body)
-	}
-	p.with(issuer.Token(runner())).refused(401, "credentials_unknown", "GET", "/api/me", nil)
-	if len(issuer.Requests()) != 0 {
-		t.Errorf("the issuer was called for what is wrong without it: %v", issuer.Requests())
-	}
 }
 
 // TestNothingIsFetchedAfterAnUnbind has jobs fetch while the agent is unbound. What was

@@ -27,12 +27,14 @@ type Identity struct {
 	Keys     string            `json:"keys,omitempty"` // a JWK set, where the issuer's can't be fetched
 }
 
-// Bound is the identity that an agent has. Number tells it from those it had before.
+// Bound is the newest identity of an agent. Number tells it from those it had before. One that was
+// taken away stays known until there is another, so that who still presents it is noticed.
 type Bound struct {
 	Identity
 	Number int       `json:"number"`
 	At     time.Time `json:"at"`
 	By     string    `json:"by,omitempty"` // the id of who bound it
+	Ended  bool      `json:"ended,omitempty"`
 }
 
 // Presented is the identity with which a credential was asked for. Binding is the number of the
@@ -103,33 +105,43 @@ func shortened(text string) string {
 	return text
 }
 
-func (s State) identified(f domain.Fact[Event]) State {
-	s.Identity = nil
-	if b, is := f.Event.(IdentityBound); is {
-		s.Identity, s.Bindings = &Bound{Identity: b.Identity, Number: b.Number, At: f.At, By: f.By.ID}, b.Number
+// Bound is the identity that the agent has now, nil for none.
+func (s State) Bound() *Bound {
+	if s.Identity == nil || s.Identity.Ended {
+		return nil
 	}
-	s.Revision++
+	return s.Identity
+}
+
+// unbound takes the identity away.
+func (s State) unbound() State {
+	if s.Identity != nil {
+		former := *s.Identity
+		former.Ended = true
+		s.Identity = &former
+	}
 	return s
 }
 
 func bind(s State, c BindIdentity) []Event {
-	if s.Identity != nil && s.Identity.equal(c.Identity) {
+	if is := s.Bound(); is != nil && is.equal(c.Identity) {
 		return nil
 	}
 	return one(IdentityBound{Number: s.Bindings + 1, Identity: c.Identity})
 }
 
 func unbind(s State, c UnbindIdentity) []Event {
-	if s.Identity == nil || c.Number != 0 && c.Number != s.Identity.Number {
+	is := s.Bound()
+	if is == nil || c.Number != 0 && c.Number != is.Number {
 		return nil
 	}
-	return one(IdentityUnbound{Number: s.Identity.Number})
+	return one(IdentityUnbound{Number: is.Number})
 }
 
 // AdmitIdentity refuses a caller whose identity is no longer the agent's, or whose agent is not
 // active. Like Admit it is decided on the state alone.
 func AdmitIdentity(s State, binding int) error {
-	if !s.Exists() || s.Identity == nil || s.Identity.Number != binding {
+	if is := s.Bound(); !s.Exists() || is == nil || is.Number != binding {
 		return Unbound()
 	}
 	if s.Status != StatusActive {
@@ -149,14 +161,13 @@ func Unbound() *domain.Error {
 	}
 }
 
-// IdentityTaken is the refusal of an identity that another agent has, of whatever organization.
+// IdentityTaken is the refusal of an identity that another agent of the organization has.
 func IdentityTaken() *domain.Error {
 	return &domain.Error{
 		Kind: domain.KindConflict, Code: "identity_taken",
 		Detail: "Another agent is bound to this identity, and one identity is one agent.",
-		Hint: "Take it from that agent with {unbindIdentity}, or choose another audience or more claims. If it is none of " +
-			"yours, choose an audience that nobody else uses.",
-		Next: []domain.Next{{Op: "unbindIdentity"}},
+		Hint:   "Take it from that agent with {unbindIdentity}, or choose another audience or more claims.",
+		Next:   []domain.Next{{Op: "unbindIdentity"}},
 	}
 }
 
@@ -176,6 +187,10 @@ var reusable = map[string]string{
 	"project_path": "project_id", "namespace_path": "namespace_id", "user_login": "user_id",
 	"organization_slug": "organization_id", "pipeline_slug": "pipeline_id",
 }
+
+// ofNames are beginnings of a sub that says names of a repository or a project, on whatever
+// server, and what to name beside it.
+var ofNames = map[string]string{"repo:": "repository_id", "project_path:": "project_id"}
 
 // Of Kubernetes; see identifies.
 const (
@@ -231,8 +246,17 @@ func (i Identity) identifies() error {
 		}
 		return nil
 	}
-	alone := []string{"sub", "repository_id", "project_id", "pipeline_id", serviceAccountUID}
+	alone := []string{"repository_id", "project_id", "pipeline_id", serviceAccountUID}
 	if slices.ContainsFunc(alone, has) || has(namespace) && has(serviceAccount) {
+		return nil
+	}
+	sub := i.Claims["sub"]
+	for prefix, instead := range ofNames {
+		if strings.HasPrefix(sub, prefix) {
+			return domain.Invalid("claims", "this sub is made of names that can be registered again; name "+instead)
+		}
+	}
+	if sub != "" {
 		return nil
 	}
 	return domain.Invalid("claims", "these claims don't say which workload it is: name sub, repository_id, project_id, "+

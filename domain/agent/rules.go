@@ -72,8 +72,8 @@ func (s State) Counting(tool Tool, by Approver) ([]Approval, error) {
 // with: who has made a key may hold it, and who has bound an identity chose whose it is.
 func (s State) belongsTo(p Approver) bool {
 	made := func(k LiveKey) bool { return k.Live(p.Local) && p.is(k.MadeBy) }
-	return p.is(s.CreatedBy.ID) || p.is(s.OwnerID) || slices.ContainsFunc(s.Keys, made) ||
-		s.Identity != nil && p.is(s.Identity.By)
+	is := s.Bound()
+	return p.is(s.CreatedBy.ID) || p.is(s.OwnerID) || slices.ContainsFunc(s.Keys, made) || is != nil && p.is(is.By)
 }
 
 // allowed refuses what the rules of a tool allow nobody now, or not this approver.

@@ -117,7 +117,7 @@ type State struct {
 	Status         Status           `json:"status,omitempty"`
 	Keys           []LiveKey        `json:"keys,omitempty"` // newest last, at most two that may be live
 	NextKey        int              `json:"next_key,omitempty"`
-	Identity       *Bound           `json:"identity,omitempty"` // of its workload, nil: none
+	Identity       *Bound           `json:"identity,omitempty"` // the newest of its workload; see Bound
 	Bindings       int              `json:"bindings,omitempty"` // how many identities it had
 	CreatedAt      time.Time        `json:"created_at,omitzero"`
 	CreatedBy      domain.Actor     `json:"created_by,omitzero"`
@@ -221,10 +221,16 @@ func Evolve(s State, f domain.Fact[Event]) State {
 		s.Status = StatusActive
 		s.Revision++
 	case Retired:
-		s.Status, s.Keys, s.Identity = StatusRetired, ended(s.Keys, f.At), nil
+		s.Status, s.Keys = StatusRetired, ended(s.Keys, f.At)
 		s.Revision++
-	case IdentityBound, IdentityUnbound:
-		return s.identified(f)
+		return s.unbound()
+	case IdentityBound:
+		s.Identity = &Bound{Identity: e.Identity, Number: e.Number, At: f.At, By: f.By.ID}
+		s.Bindings = e.Number
+		s.Revision++
+	case IdentityUnbound:
+		s.Revision++
+		return s.unbound()
 	case GrantRequested:
 		return s.with(e.ToolID, func(g *Grant) {
 			*g = Grant{

@@ -72,7 +72,7 @@ var samples = map[string]any{
 		Identity: presented,
 	},
 	"agent.key_refused.v1": codec.KeyRefused{
-		AgentID: "agent-1", KeyID: "key-1", Reason: "rotated", Count: 5, LastAt: at,
+		AgentID: "agent-1", KeyID: "key-1", Reason: "rotated", Count: 5, LastAt: at, Identity: presented,
 	},
 	"use.noted.v1":             codec.TokenUsed{TokenID: "token-1"},
 	"service_token.refused.v1": codec.TokenRefused{TokenID: "token-1", Count: 5, LastAt: at},

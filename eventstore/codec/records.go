@@ -41,14 +41,17 @@ type (
 		// what a workload presented, the last of those counted; absent for keys
 		Identity *agent.Presented `json:"identity,omitempty"`
 	}
-	// KeyRefused counts calls with a key that had ended: somebody still has it. It is written like
-	// CredentialRefused, to the same stream.
+	// KeyRefused counts calls with a key that had ended, or with the token of a workload whose agent
+	// had that identity once: somebody still has it. It is written like CredentialRefused, to the same
+	// stream.
 	KeyRefused struct {
 		AgentID string    `json:"agent_id"`
-		KeyID   string    `json:"key_id"`
-		Reason  string    `json:"reason"` // rotated, or agent_retired
+		KeyID   string    `json:"key_id,omitempty"`
+		Reason  string    `json:"reason"` // rotated, unbound, or agent_retired
 		Count   int       `json:"count"`
 		LastAt  time.Time `json:"last_at"`
+		// what a workload presented, as above; absent for keys
+		Identity *agent.Presented `json:"identity,omitempty"`
 	}
 	// TokenRefused counts calls with a service token that was revoked or replaced, or has expired.
 	// It is written like KeyRefused, to the stream of the organization's refusals.

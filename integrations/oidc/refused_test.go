@@ -138,6 +138,7 @@ func TestATokenIsRefusedForEachReason(t *testing.T) {
 		"an extension":                {signed("crit", []string{"exp"}, private), "extensions"},
 		"a logout token":              {signed("typ", "logout+jwt", private), "isn't for signing in"},
 		"an access token by its type": {signed("typ", "at+jwt", private), ""},
+		"a token of SPIFFE":           {signed("typ", "JOSE", private), ""},
 		"without its signature":       {parts[0] + "." + parts[1] + ".", "signature is wrong"},
 		"another's claims": {
 			parts[0] + "." + strings.Split(p.Token(with(claims{"sub": "eve"})), ".")[1] + "." + parts[2],

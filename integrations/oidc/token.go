@@ -44,7 +44,7 @@ func parse(token string) (said *unverified, why string) {
 		issuer: issuer, algorithm: header.Algorithm, kind: header.Kind, keyID: header.KeyID, claims: claims,
 	}
 	switch strings.TrimPrefix(strings.ToLower(header.Kind), "application/") {
-	case "", "jwt", "at+jwt": // a logout token or a security event is signed with the same keys
+	case "", "jwt", "at+jwt", "jose": // a logout token or a security event is signed with the same keys
 	default:
 		return said, "its type is " + shorten(header.Kind) + ", so it isn't for signing in"
 	}
