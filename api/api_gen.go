@@ -559,6 +559,33 @@ func (e MemberStatus) Valid() bool {
 	}
 }
 
+// Defines values for MetaLimitTier.
+const (
+	MetaLimitTierAdmin       MetaLimitTier = "admin"
+	MetaLimitTierAdminReads  MetaLimitTier = "admin_reads"
+	MetaLimitTierCredentials MetaLimitTier = "credentials"
+	MetaLimitTierReads       MetaLimitTier = "reads"
+	MetaLimitTierRequests    MetaLimitTier = "requests"
+)
+
+// Valid indicates whether the value is a known member of the MetaLimitTier enum.
+func (e MetaLimitTier) Valid() bool {
+	switch e {
+	case MetaLimitTierAdmin:
+		return true
+	case MetaLimitTierAdminReads:
+		return true
+	case MetaLimitTierCredentials:
+		return true
+	case MetaLimitTierReads:
+		return true
+	case MetaLimitTierRequests:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for NoteStatus.
 const (
 	NoteStatusAccepted  NoteStatus = "accepted"
@@ -2309,6 +2336,75 @@ type MemberList struct {
 
 	// Position With as_of, the position of the last event that the answer includes.
 	Position *PastPosition `json:"position,omitempty"`
+}
+
+// Meta defines model for Meta.
+type Meta struct {
+	// Commit The commit that it was built from.
+	Commit string `json:"commit"`
+
+	// Features What the operator has configured.
+	Features MetaFeatures `json:"features"`
+
+	// Limits The tiers that are limited. A tier that isn't here has no limit.
+	Limits []MetaLimit `json:"limits"`
+
+	// Roles Every role that a member or a service token can have, widest first.
+	Roles   []MetaRole  `json:"roles"`
+	Vending MetaVending `json:"vending"`
+
+	// Version The version of the program.
+	Version string `json:"version"`
+}
+
+// MetaFeatures What the operator has configured.
+type MetaFeatures struct {
+	// Ai A model writes setup guides. Without one they come from templates.
+	Ai bool `json:"ai"`
+
+	// Dashboard A dashboard is served on this origin.
+	Dashboard bool `json:"dashboard"`
+
+	// Mail Notification channels can send e-mail.
+	Mail bool `json:"mail"`
+
+	// SignIn An identity provider signs people in at /auth/login.
+	SignIn bool `json:"sign_in"`
+
+	// Witnesses Cosignatures of witnesses are accepted.
+	Witnesses bool `json:"witnesses"`
+}
+
+// MetaLimit defines model for MetaLimit.
+type MetaLimit struct {
+	// Limit How many calls a caller may make at once.
+	Limit int `json:"limit"`
+
+	// Tier The calls that count together: those of agents are reads, requests and credentials.
+	Tier MetaLimitTier `json:"tier"`
+
+	// WindowSeconds The time in which so many calls are allowed again.
+	WindowSeconds float64 `json:"window_seconds"`
+}
+
+// MetaLimitTier The calls that count together: those of agents are reads, requests and credentials.
+type MetaLimitTier string
+
+// MetaRole defines model for MetaRole.
+type MetaRole struct {
+	// Name What a member or a service token may do: an owner everything; an admin all but what only owners may; an approver reads and decides requests; an auditor reads everything and exports; a viewer reads all but the audit.
+	Name        Role     `json:"name"`
+	Permissions []string `json:"permissions"`
+}
+
+// MetaVending defines model for MetaVending.
+type MetaVending struct {
+	// Detail What to do about it.
+	Detail  string `json:"detail,omitempty"`
+	Enabled bool   `json:"enabled"`
+
+	// Reason Why no credential is vended: log_restored, or the check of /readyz that is down.
+	Reason string `json:"reason,omitempty"`
 }
 
 // MyTool defines model for MyTool.
@@ -4339,6 +4435,9 @@ type ServerInterface interface {
 	// UpdateMember Change the role of a member. It counts from their next call on.
 	// (PATCH /api/admin/members/{id})
 	UpdateMember(c *gin.Context, id PathID)
+	// GetMeta Show what this installation can do
+	// (GET /api/admin/meta)
+	GetMeta(c *gin.Context)
 	// ListChannels List the notification channels, newest first. Their URLs and addresses are not shown.
 	// (GET /api/admin/notification-channels)
 	ListChannels(c *gin.Context, params ListChannelsParams)
@@ -5819,6 +5918,19 @@ func (siw *ServerInterfaceWrapper) UpdateMember(c *gin.Context) {
 	}
 
 	siw.Handler.UpdateMember(c, id)
+}
+
+// GetMeta operation middleware
+func (siw *ServerInterfaceWrapper) GetMeta(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetMeta(c)
 }
 
 // ListChannels operation middleware
@@ -7679,6 +7791,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.DELETE(options.BaseURL+"/api/admin/members/:id", wrapper.RemoveMember)
 	router.GET(options.BaseURL+"/api/admin/members/:id", wrapper.GetMember)
 	router.PATCH(options.BaseURL+"/api/admin/members/:id", wrapper.UpdateMember)
+	router.GET(options.BaseURL+"/api/admin/meta", wrapper.GetMeta)
 	router.GET(options.BaseURL+"/api/admin/notification-channels", wrapper.ListChannels)
 	router.POST(options.BaseURL+"/api/admin/notification-channels", wrapper.AddChannel)
 	router.DELETE(options.BaseURL+"/api/admin/notification-channels/:id", wrapper.RemoveChannel)
@@ -9453,6 +9566,44 @@ type UpdateMemberdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response UpdateMemberdefaultApplicationProblemPlusJSONResponse) VisitUpdateMemberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetMetaRequestObject struct {
+}
+
+type GetMetaResponseObject interface {
+	VisitGetMetaResponse(w http.ResponseWriter) error
+}
+
+type GetMeta200JSONResponse Meta
+
+func (response GetMeta200JSONResponse) VisitGetMetaResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetMetadefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetMetadefaultApplicationProblemPlusJSONResponse) VisitGetMetaResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -12082,6 +12233,9 @@ type StrictServerInterface interface {
 	// UpdateMember Change the role of a member. It counts from their next call on.
 	// (PATCH /api/admin/members/{id})
 	UpdateMember(ctx context.Context, request UpdateMemberRequestObject) (UpdateMemberResponseObject, error)
+	// GetMeta Show what this installation can do
+	// (GET /api/admin/meta)
+	GetMeta(ctx context.Context, request GetMetaRequestObject) (GetMetaResponseObject, error)
 	// ListChannels List the notification channels, newest first. Their URLs and addresses are not shown.
 	// (GET /api/admin/notification-channels)
 	ListChannels(ctx context.Context, request ListChannelsRequestObject) (ListChannelsResponseObject, error)
@@ -13692,6 +13846,30 @@ func (sh *strictHandler) UpdateMember(ctx *gin.Context, id PathID) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(UpdateMemberResponseObject); ok {
 		if err := validResponse.VisitUpdateMemberResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetMeta operation middleware
+func (sh *strictHandler) GetMeta(ctx *gin.Context) {
+	var request GetMetaRequestObject
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetMeta(ctx, request.(GetMetaRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetMeta")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetMetaResponseObject); ok {
+		if err := validResponse.VisitGetMetaResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -77,6 +77,8 @@ type Server struct {
 	// OnAnswer receives every call once it was answered. It must not block, and may be nil.
 	OnAnswer func(Answered)
 
+	Features MetaFeatures // that the operator has configured; see GET /api/admin/meta
+
 	Actions []string // that an audit entry can have
 	Version string   // of this program
 

@@ -21,7 +21,8 @@ type Rules struct{ Reads, Requests, Credentials, Admin, AdminReads, PreAuth limi
 // never uses up what suspending and revoking need.
 const adminReads = "admin_reads"
 
-func (r Rules) of(tier string) limits.Rule {
+// Of is the rule of a tier, as the document names it.
+func (r Rules) Of(tier string) limits.Rule {
 	switch tier {
 	case "requests":
 		return r.Requests
@@ -60,7 +61,7 @@ func (d *Door) CountRefused(ctx context.Context, c *Call) error {
 }
 
 func (d *Door) count(ctx context.Context, c *Call, tier string) error {
-	rule := d.Rules.of(tier)
+	rule := d.Rules.Of(tier)
 	if rule.Off() {
 		return nil
 	}
@@ -79,7 +80,7 @@ func (d *Door) count(ctx context.Context, c *Call, tier string) error {
 
 // announce looks how the call's tier stands, without counting.
 func (d *Door) announce(ctx context.Context, c *Call) {
-	rule := d.Rules.of(c.Operation.Tier)
+	rule := d.Rules.Of(c.Operation.Tier)
 	if c.Operation.Tier == "" || rule.Off() {
 		return
 	}

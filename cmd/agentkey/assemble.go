@@ -198,7 +198,8 @@ func assemble(
 		SignIns: &commands.SignIns{
 			Callers: callers, Organizations: administered, MACKey: inst.MACKey, Clock: time.Now,
 		},
-		Secure: c.secure(),
+		Secure:   c.secure(),
+		Features: api.MetaFeatures{Ai: c.AI.BaseURL != "", Mail: c.Mail != nil, Witnesses: len(c.Witnesses) > 0},
 		Erasures: &commands.Erasures{
 			Organizations: organizations, People: persons, Privacy: privacy, Log: inst.Log,
 			Clock: time.Now,

@@ -126,7 +126,7 @@ func (h *health) look(ctx context.Context) api.Readiness {
 		// Admins must get in to look after who has access, so it is not taken out of service.
 		worse(api.ReadinessStatusDegraded)
 		check(
-			"log_restored", api.ReadinessCheckStatusDegraded,
+			api.RestoredCheck, api.ReadinessCheckStatusDegraded,
 			"no credential is vended until agentkey confirm-restore was run",
 		)
 	}

@@ -41,15 +41,21 @@ func TestTheFirstPageSaysWhatRuns(t *testing.T) {
 	p.anyone().must(405, "POST", "/", object{})
 
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "index.html"), []byte("<title>A dashboard</title>"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	put(t, dir, "index.html", "<title>A dashboard</title>")
 	with := start(t, "AGENTKEY_DASHBOARD_DIR="+dir)
 	if a := with.anyone().must(200, "GET", "/", nil, "Accept", html); !strings.Contains(string(a.Body), "A dashboard") {
 		t.Errorf("with a dashboard: %s", a.Body)
 	}
 	if a := with.anyone().must(200, "GET", "/", nil, "Accept", "application/json"); a.Text("name") != "AgentKey" {
 		t.Errorf("a program gets %s", a.Body)
+	}
+}
+
+// put writes a file into a folder.
+func put(t *testing.T, dir, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 

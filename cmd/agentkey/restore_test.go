@@ -34,6 +34,10 @@ func heldBack(t *testing.T, p *program, tool string, agentKeys ...string) {
 		}
 	}
 	p.becomes(200, `"degraded"`, "log_restored")
+	if a := p.admin().must(200, "GET", "/api/admin/meta", nil); a.At("vending.enabled") != false ||
+		a.Text("vending.reason") != "log_restored" {
+		t.Errorf("of a restored log: %s", a.Body)
+	}
 	p.admin().must(200, "GET", "/api/admin/agents", nil)
 }
 
