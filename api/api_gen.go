@@ -964,6 +964,24 @@ func (e ToolImportAction) Valid() bool {
 	}
 }
 
+// Defines values for UsageBucket.
+const (
+	UsageBucketDay  UsageBucket = "day"
+	UsageBucketHour UsageBucket = "hour"
+)
+
+// Valid indicates whether the value is a known member of the UsageBucket enum.
+func (e UsageBucket) Valid() bool {
+	switch e {
+	case UsageBucketDay:
+		return true
+	case UsageBucketHour:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for VerificationKeyAlgorithm.
 const (
 	Ed25519 VerificationKeyAlgorithm = "Ed25519"
@@ -1270,6 +1288,42 @@ func (e ListSuggestionsParamsStatus) Valid() bool {
 	case ListSuggestionsParamsStatusPending:
 		return true
 	case ListSuggestionsParamsStatusRedirected:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GetUsageParamsBucket.
+const (
+	GetUsageParamsBucketDay  GetUsageParamsBucket = "day"
+	GetUsageParamsBucketHour GetUsageParamsBucket = "hour"
+)
+
+// Valid indicates whether the value is a known member of the GetUsageParamsBucket enum.
+func (e GetUsageParamsBucket) Valid() bool {
+	switch e {
+	case GetUsageParamsBucketDay:
+		return true
+	case GetUsageParamsBucketHour:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GetUsageParamsGroupBy.
+const (
+	GetUsageParamsGroupByAgent GetUsageParamsGroupBy = "agent"
+	GetUsageParamsGroupByTool  GetUsageParamsGroupBy = "tool"
+)
+
+// Valid indicates whether the value is a known member of the GetUsageParamsGroupBy enum.
+func (e GetUsageParamsGroupBy) Valid() bool {
+	switch e {
+	case GetUsageParamsGroupByAgent:
+		return true
+	case GetUsageParamsGroupByTool:
 		return true
 	default:
 		return false
@@ -3349,6 +3403,63 @@ type ToolTemplateList struct {
 // TreeSize defines model for TreeSize.
 type TreeSize = int64
 
+// Usage defines model for Usage.
+type Usage struct {
+	Bucket  UsageBucket     `json:"bucket"`
+	Buckets []UsageInBucket `json:"buckets"`
+
+	// From Where the first bucket begins.
+	From Time `json:"from"`
+
+	// Groups Those with the most fetches first. Absent without group_by.
+	Groups *[]UsageOfGroup `json:"groups,omitempty"`
+
+	// To Where the last bucket ends.
+	To Time `json:"to"`
+
+	// Totals The sums of the buckets.
+	Totals UsageInTotal `json:"totals"`
+
+	// Tz The time zone of the buckets.
+	Tz string `json:"tz"`
+}
+
+// UsageBucket defines model for Usage.Bucket.
+type UsageBucket string
+
+// UsageInBucket defines model for UsageInBucket.
+type UsageInBucket struct {
+	// At Where the bucket begins.
+	At Time `json:"at"`
+
+	// Refused Fetches that were refused. Absent without the permission audit.
+	Refused *int64 `json:"refused,omitempty"`
+
+	// Vended Fetches that got a credential.
+	Vended int64 `json:"vended"`
+}
+
+// UsageInTotal The sums of the buckets.
+type UsageInTotal struct {
+	// Refused Absent without the permission audit.
+	Refused *int64 `json:"refused,omitempty"`
+	Vended  int64  `json:"vended"`
+}
+
+// UsageOfGroup defines model for UsageOfGroup.
+type UsageOfGroup struct {
+	// ID Of the agent or the tool.
+	ID string `json:"id"`
+
+	// LastAt When a credential was fetched last, also after `to`. Absent if none ever was.
+	LastAt *Time  `json:"last_at,omitempty"`
+	Name   string `json:"name"`
+
+	// Refused Absent without the permission audit.
+	Refused *int64 `json:"refused,omitempty"`
+	Vended  int64  `json:"vended"`
+}
+
 // VendingReceipt All that it takes, beside the public keys, to check that an event is in the ledger.
 type VendingReceipt struct {
 	// Entry The SHA-256 of the event. The leaf is SHA-256 over a zero byte and this.
@@ -3845,6 +3956,36 @@ type ListInstructionsParams struct {
 	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
+
+// GetUsageParams defines parameters for GetUsage.
+type GetUsageParams struct {
+	// From The first bucket has this time in it. If it is absent, there are 24 hours or 30 days.
+	From *Time `form:"from,omitempty" json:"from,omitempty"`
+
+	// To The last bucket ends at this time or has it in it; now, if it is absent.
+	To *Time `form:"to,omitempty" json:"to,omitempty"`
+
+	// Bucket How long a bucket is. There are at most 400.
+	Bucket *GetUsageParamsBucket `form:"bucket,omitempty" json:"bucket,omitempty"`
+
+	// Tz A name of the IANA time zone database, such as Europe/Berlin.
+	Tz *string `form:"tz,omitempty" json:"tz,omitempty"`
+
+	// AgentID Only items about this agent.
+	AgentID *AgentIDFilter `form:"agent_id,omitempty" json:"agent_id,omitempty"`
+
+	// ToolID Only items about this tool.
+	ToolID *ToolIDFilter `form:"tool_id,omitempty" json:"tool_id,omitempty"`
+
+	// GroupBy Adds groups.
+	GroupBy *GetUsageParamsGroupBy `form:"group_by,omitempty" json:"group_by,omitempty"`
+}
+
+// GetUsageParamsBucket defines parameters for GetUsage.
+type GetUsageParamsBucket string
+
+// GetUsageParamsGroupBy defines parameters for GetUsage.
+type GetUsageParamsGroupBy string
 
 // ListMyToolsParams defines parameters for ListMyTools.
 type ListMyToolsParams struct {
@@ -4564,6 +4705,9 @@ type ServerInterface interface {
 	// UnfreezeTool Let a frozen tool be granted again. What the freeze ended is not restored.
 	// (POST /api/admin/tools/{id}/unfreeze)
 	UnfreezeTool(c *gin.Context, id PathID)
+	// GetUsage Count fetches of credentials by the hour or the day, and by agent or tool.
+	// (GET /api/admin/usage)
+	GetUsage(c *gin.Context, params GetUsageParams)
 	// GetMe Show who I am and what I may use.
 	// (GET /api/me)
 	GetMe(c *gin.Context)
@@ -7238,6 +7382,81 @@ func (siw *ServerInterfaceWrapper) UnfreezeTool(c *gin.Context) {
 	siw.Handler.UnfreezeTool(c, id)
 }
 
+// GetUsage operation middleware
+func (siw *ServerInterfaceWrapper) GetUsage(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetUsageParams
+
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", c.Request.URL.Query(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter from: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", c.Request.URL.Query(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter to: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "bucket" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "bucket", c.Request.URL.Query(), &params.Bucket, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter bucket: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "tz" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "tz", c.Request.URL.Query(), &params.Tz, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter tz: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "agent_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "agent_id", c.Request.URL.Query(), &params.AgentID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter agent_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "tool_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "tool_id", c.Request.URL.Query(), &params.ToolID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter tool_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "group_by" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "group_by", c.Request.URL.Query(), &params.GroupBy, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter group_by: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetUsage(c, params)
+}
+
 // GetMe operation middleware
 func (siw *ServerInterfaceWrapper) GetMe(c *gin.Context) {
 
@@ -7834,6 +8053,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/admin/tools/:id/instructions", wrapper.ListInstructions)
 	router.POST(options.BaseURL+"/api/admin/tools/:id/instructions/:version/restore", wrapper.RestoreInstructions)
 	router.POST(options.BaseURL+"/api/admin/tools/:id/unfreeze", wrapper.UnfreezeTool)
+	router.GET(options.BaseURL+"/api/admin/usage", wrapper.GetUsage)
 	router.GET(options.BaseURL+"/api/me", wrapper.GetMe)
 	router.GET(options.BaseURL+"/api/me/receipts/:event_id", wrapper.GetMyReceipt)
 	router.GET(options.BaseURL+"/api/tools", wrapper.ListMyTools)
@@ -11314,6 +11534,45 @@ func (response UnfreezeTooldefaultApplicationProblemPlusJSONResponse) VisitUnfre
 	return err
 }
 
+type GetUsageRequestObject struct {
+	Params GetUsageParams
+}
+
+type GetUsageResponseObject interface {
+	VisitGetUsageResponse(w http.ResponseWriter) error
+}
+
+type GetUsage200JSONResponse Usage
+
+func (response GetUsage200JSONResponse) VisitGetUsageResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetUsagedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetUsagedefaultApplicationProblemPlusJSONResponse) VisitGetUsageResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetMeRequestObject struct {
 }
 
@@ -12362,6 +12621,9 @@ type StrictServerInterface interface {
 	// UnfreezeTool Let a frozen tool be granted again. What the freeze ended is not restored.
 	// (POST /api/admin/tools/{id}/unfreeze)
 	UnfreezeTool(ctx context.Context, request UnfreezeToolRequestObject) (UnfreezeToolResponseObject, error)
+	// GetUsage Count fetches of credentials by the hour or the day, and by agent or tool.
+	// (GET /api/admin/usage)
+	GetUsage(ctx context.Context, request GetUsageRequestObject) (GetUsageResponseObject, error)
 	// GetMe Show who I am and what I may use.
 	// (GET /api/me)
 	GetMe(ctx context.Context, request GetMeRequestObject) (GetMeResponseObject, error)
@@ -15287,6 +15549,32 @@ func (sh *strictHandler) UnfreezeTool(ctx *gin.Context, id PathID) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(UnfreezeToolResponseObject); ok {
 		if err := validResponse.VisitUnfreezeToolResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetUsage operation middleware
+func (sh *strictHandler) GetUsage(ctx *gin.Context, params GetUsageParams) {
+	var request GetUsageRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetUsage(ctx, request.(GetUsageRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetUsage")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetUsageResponseObject); ok {
+		if err := validResponse.VisitGetUsageResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -232,8 +232,8 @@ CREATE TABLE fetch_counts (
 CREATE INDEX fetch_counts_of_all ON fetch_counts (organization_id, hours, hour, vended, refused) WHERE agent_id = '' AND tool_id = '';
 CREATE INDEX fetch_counts_by_agent ON fetch_counts (organization_id, hours, hour, agent_id, vended, refused) WHERE agent_id <> '' AND tool_id = '';
 CREATE INDEX fetch_counts_by_tool ON fetch_counts (organization_id, hours, hour, tool_id, vended, refused) WHERE agent_id = '' AND tool_id <> '';
-CREATE INDEX fetch_counts_of_tool ON fetch_counts (tool_id, hour, agent_id, vended, refused) WHERE agent_id <> '' AND tool_id <> '';
-CREATE INDEX fetch_counts_of_agent ON fetch_counts (agent_id, hour, tool_id, vended, refused) WHERE agent_id <> '' AND tool_id <> '';
+CREATE INDEX fetch_counts_of_tool ON fetch_counts (organization_id, tool_id, hour, agent_id, vended, refused) WHERE agent_id <> '' AND tool_id <> '';
+CREATE INDEX fetch_counts_of_agent ON fetch_counts (organization_id, agent_id, hour, tool_id, vended, refused) WHERE agent_id <> '' AND tool_id <> '';
 
 CREATE TABLE audit_entries (
     organization_id TEXT   NOT NULL,

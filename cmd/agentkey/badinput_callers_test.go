@@ -460,6 +460,7 @@ func TestAnotherOrganizationsIDsLookLikeNone(t *testing.T) {
 	lists := append(
 		slices.Collect(maps.Keys(things)), "agents", "grants", "notification-deliveries", "organization", "me",
 		"reports/access-review", "reports/decisions", "reports/exposure?tool_id="+otherTool, "summary",
+		"usage?group_by=agent", "usage?group_by=tool",
 	)
 	for _, list := range lists {
 		if list == "people" {

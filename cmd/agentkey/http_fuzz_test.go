@@ -277,6 +277,12 @@ func (w *world) query(rt *rapid.T, d *drawn, op operation) string {
 				d.spoil("a duration in years")
 			}
 			out = append(out, "expiring_within="+within)
+		case "tz":
+			zone := pick(rt, "tz", []string{"Europe/Berlin", "Asia/Kolkata", "Mars/Olympus"})
+			if zone == "Mars/Olympus" {
+				d.spoil("an unknown time zone")
+			}
+			out = append(out, "tz="+zone)
 		case "actor_id":
 			out = append(out, "actor_id="+pick(rt, "actor_id", w.agents))
 		default:
@@ -439,7 +445,8 @@ func TestNoDrawnRequestIsAFault(t *testing.T) {
 				!strings.HasSuffix(d.path, "/identity") && // which must say who the workload is
 				d.path != "/api/admin/freeze" && // where one of several must be named
 				// where values must fit each other, or what is there
-				!strings.HasPrefix(d.path, "/api/admin/audit/") && !strings.HasPrefix(d.path, "/api/admin/reports/"):
+				!strings.HasPrefix(d.path, "/api/admin/audit/") && !strings.HasPrefix(d.path, "/api/admin/reports/") &&
+				!strings.HasPrefix(d.path, "/api/admin/usage"):
 				rt.Fatalf("refused for its form: %s", told)
 			}
 			statuses[a.Status]++
