@@ -3555,6 +3555,9 @@ type ToolIDFilter = ID
 // Version defines model for version.
 type Version = int
 
+// PageProblem A problem as RFC 9457 defines it. The code is part of the contract; the texts are not.
+type PageProblem = Problem
+
 // ListAgentsParams defines parameters for ListAgents.
 type ListAgentsParams struct {
 	// Q Part of the name, in upper or lower case.
@@ -8081,6 +8084,13 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 type NoContentResponse struct {
 }
 
+type PageProblemApplicationProblemPlusJSONResponse Problem
+type PageProblemTextHTMLResponse struct {
+	Body io.Reader
+
+	ContentLength int64
+}
+
 type ProblemApplicationProblemPlusJSONResponse Problem
 
 type GetFrontPageRequestObject struct {
@@ -12066,6 +12076,27 @@ func (response FinishLogindefaultApplicationProblemPlusJSONResponse) VisitFinish
 	return err
 }
 
+type FinishLogindefaultTextHTMLResponse struct {
+	Body          io.Reader
+	StatusCode    int
+	ContentLength int64
+}
+
+func (response FinishLogindefaultTextHTMLResponse) VisitFinishLoginResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/html")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(response.StatusCode)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
 type FollowLinkRequestObject struct {
 	Params FollowLinkParams
 }
@@ -12099,6 +12130,27 @@ func (response FollowLinkdefaultApplicationProblemPlusJSONResponse) VisitFollowL
 	return err
 }
 
+type FollowLinkdefaultTextHTMLResponse struct {
+	Body          io.Reader
+	StatusCode    int
+	ContentLength int64
+}
+
+func (response FollowLinkdefaultTextHTMLResponse) VisitFollowLinkResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/html")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(response.StatusCode)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
 type LoginRequestObject struct {
 	Params LoginParams
 }
@@ -12129,6 +12181,27 @@ func (response LogindefaultApplicationProblemPlusJSONResponse) VisitLoginRespons
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
+	return err
+}
+
+type LogindefaultTextHTMLResponse struct {
+	Body          io.Reader
+	StatusCode    int
+	ContentLength int64
+}
+
+func (response LogindefaultTextHTMLResponse) VisitLoginResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/html")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(response.StatusCode)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
 	return err
 }
 

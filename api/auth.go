@@ -20,8 +20,15 @@ import (
 // their names bind them to this host (RFC 6265bis, 4.1.3.2).
 const (
 	sessionCookie = "agentkey"
-	loginCookie   = "agentkey-login"
+	loginCookie   = "agentkey-login-" // and part of the state, so that two tabs may sign in at once
 )
+
+// mostLogins is how many sign-ins a browser has under way. One more takes the others away, because
+// no server takes any number of cookies.
+const mostLogins = 5
+
+// loginCookieOf is the name of the cookie of the sign-in that has a state.
+func loginCookieOf(state string) string { return loginCookie + state[:min(8, len(state))] }
 
 func (s *Server) cookieName(name string) string {
 	if s.Secure {
@@ -168,36 +175,66 @@ func (s *Server) callback(r *http.Request) string {
 // Login answers GET /auth/login.
 func (s *Server) Login(ctx context.Context, r LoginRequestObject) (LoginResponseObject, error) {
 	call := callOf(ctx)
-	to, kept, err := s.SignIns.Begin(call.ctx, commands.SignIn{
+	to, state, kept, err := s.SignIns.Begin(call.ctx, commands.SignIn{
 		Issuer: value(r.Params.Issuer), Organization: value(r.Params.Organization), ReturnTo: value(r.Params.ReturnTo),
 		Callback: s.callback(requestOf(ctx)),
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.keep(call, loginCookie, kept, s.Clock().Add(commands.SignInTime))
+	var others []string
+	for _, c := range requestOf(ctx).Cookies() {
+		if name, is := strings.CutPrefix(c.Name, s.cookieName(loginCookie)); is {
+			others = append(others, loginCookie+name)
+		}
+	}
+	if len(others) >= mostLogins {
+		for _, name := range others {
+			s.keep(call, name, "", time.Time{})
+		}
+	}
+	s.keep(call, loginCookieOf(state), kept, s.Clock().Add(commands.SignInTime))
 	return sentOn(to), nil
 }
 
 // FinishLogin answers GET /auth/callback.
 func (s *Server) FinishLogin(ctx context.Context, _ FinishLoginRequestObject) (FinishLoginResponseObject, error) {
 	call, r := callOf(ctx), requestOf(ctx)
-	kept, returned := s.cookie(r, loginCookie), r.URL.Query()
+	returned := r.URL.Query()
+	name := loginCookieOf(returned.Get("state"))
+	kept := s.cookie(r, name)
 	ask := func(ctx context.Context) error { return s.Door.MayAsk(ctx, &call.Call) }
 	begun, to, err := s.SignIns.Finish(call.ctx, call.strangers(), kept, returned, ask)
-	if refusal, is := errors.AsType[*domain.Error](err); !is || refusal.Kind != domain.KindLimited {
-		s.keep(call, loginCookie, "", time.Time{}) // it is used up, unless the same call works later
-	}
 	if err != nil {
 		return nil, s.Door.Failed(call.ctx, &call.Call, err)
 	}
+	s.keep(call, name, "", time.Time{})
 	s.signedIn(call, begun)
 	return sentOn(to), nil
+}
+
+// ahead reports whether a browser loads or draws a page before somebody goes there, or a preview of
+// it.
+func ahead(r *http.Request) bool {
+	for _, name := range []string{"Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"} {
+		purpose := strings.ToLower(r.Header.Get(name))
+		if strings.Contains(purpose, "prefetch") || strings.Contains(purpose, "prerender") ||
+			strings.Contains(purpose, "preview") {
+			return true
+		}
+	}
+	return false
 }
 
 // FollowLink answers GET /auth/link.
 func (s *Server) FollowLink(ctx context.Context, r FollowLinkRequestObject) (FollowLinkResponseObject, error) {
 	call := callOf(ctx)
+	if ahead(requestOf(ctx)) {
+		return nil, &domain.Error{
+			Kind: domain.KindUnavailable, Code: "busy",
+			Detail: "A sign-in link works once, so it isn't followed before somebody opens it.", Hint: "Open the link.",
+		}
+	}
 	begun, err := s.Organizations.FollowLink(call.ctx, call.strangers(), r.Params.Code)
 	if err != nil {
 		return nil, s.Door.Failed(call.ctx, &call.Call, err)

@@ -5,11 +5,13 @@ import (
 	"compress/gzip"
 	"context"
 	"embed"
+	"encoding/json"
 	"html/template"
 	"io"
 	"mime"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/gin-gonic/gin"
@@ -21,6 +23,8 @@ var (
 	//go:embed pages
 	pageFiles embed.FS
 	frontPage = template.Must(template.ParseFS(pageFiles, "pages/front.html"))
+	// problemPage says why a sign-in failed.
+	problemPage = template.Must(template.ParseFS(pageFiles, "pages/problem.html"))
 )
 
 const (
@@ -40,12 +44,18 @@ type webPage struct {
 }
 
 func (p webPage) send(w http.ResponseWriter) error {
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Security-Policy", p.policy)
-	w.Header().Set("Referrer-Policy", "no-referrer")
+	p.announce(w.Header())
 	_, err := w.Write(p.html)
 	return err
 }
+
+func (p webPage) announce(h http.Header) {
+	h.Set("Content-Type", htmlType)
+	h.Set("Content-Security-Policy", p.policy)
+	h.Set("Referrer-Policy", "no-referrer")
+}
+
+const htmlType = "text/html; charset=utf-8"
 
 // VisitGetFrontPageResponse writes the page.
 func (p webPage) VisitGetFrontPageResponse(w http.ResponseWriter) error { return p.send(w) }
@@ -58,6 +68,33 @@ type dashboardAnswer struct{}
 
 // VisitGetFrontPageResponse implements GetFrontPageResponseObject.
 func (dashboardAnswer) VisitGetFrontPageResponse(http.ResponseWriter) error { return nil }
+
+// wantsPage reports whether a request is a browser's that shows the answer to a person.
+func wantsPage(r *http.Request) bool { return strings.Contains(r.Header.Get("Accept"), "text/html") }
+
+// signsIn are the operations that a browser shows to a person who signs in.
+var signsIn = []string{"login", "finishLogin", "followLink"}
+
+// problemFor returns the page that shows a problem document to a person, nil where the call is none
+// of a person who signs in.
+func (s *Server) problemFor(c *gin.Context, call *call, document []byte) []byte {
+	if call.op == nil || !slices.Contains(signsIn, call.op.ID) {
+		return nil
+	}
+	c.Writer.Header().Add("Vary", "Accept")
+	var shown struct{ Detail, Hint, Code, Instance, SignIn string }
+	if !wantsPage(c.Request) || json.Unmarshal(document, &shown) != nil {
+		return nil
+	}
+	if s.SignIns.Configured() {
+		shown.SignIn = "/auth/login"
+	}
+	var html bytes.Buffer
+	if problemPage.Execute(&html, shown) != nil {
+		return nil
+	}
+	return html.Bytes()
+}
 
 // GetFrontPage answers GET /.
 func (s *Server) GetFrontPage(ctx context.Context, _ GetFrontPageRequestObject) (GetFrontPageResponseObject, error) {
@@ -74,7 +111,7 @@ func (s *Server) GetFrontPage(ctx context.Context, _ GetFrontPageRequestObject) 
 		front.SignIn = "/auth/login"
 	}
 	accept := requestOf(ctx).Header.Get("Accept")
-	browser := strings.Contains(accept, "text/html")
+	browser := wantsPage(requestOf(ctx))
 	if c, is := ctx.(*gin.Context); is && (browser || !strings.Contains(accept, "json")) && s.serveDashboard(c) {
 		return dashboardAnswer{}, nil
 	}

@@ -53,7 +53,12 @@ func (s *Server) refuse(c *gin.Context, err error) {
 		c.Header("Retry-After", strconv.FormatInt(seconds, 10))
 	}
 	s.leave(c)
-	c.Data(status, "application/problem+json", append(body, '\n')) // as every other answer ends
+	if html := s.problemFor(c, call, body); html != nil {
+		webPage{html, frontPolicy}.announce(c.Writer.Header())
+		c.Data(status, htmlType, html)
+	} else {
+		c.Data(status, "application/problem+json", append(body, '\n')) // as every other answer ends
+	}
 	c.Abort()
 }
 

@@ -56,14 +56,15 @@ type begunSignIn struct {
 	Until time.Time
 }
 
-// Begin returns where the browser goes, and what it keeps until it comes back.
-func (s *SignIns) Begin(ctx context.Context, wanted SignIn) (location, kept string, err error) {
+// Begin returns where the browser goes, the state with which it comes back, and what it keeps until
+// then.
+func (s *SignIns) Begin(ctx context.Context, wanted SignIn) (location, state, kept string, err error) {
 	if wanted.ReturnTo, err = path(wanted.ReturnTo); err != nil {
-		return "", "", err
+		return "", "", "", err
 	}
 	issuers := s.issuers()
 	if len(issuers) == 0 {
-		return "", "", &domain.Error{
+		return "", "", "", &domain.Error{
 			Kind: domain.KindNotFound, Code: "not_found", Detail: "No identity provider is configured to sign in at.",
 			Hint: "Exchange a service token for a session with {beginSession}, or have the operator print a link with: " +
 				"agentkey admin login.",
@@ -71,23 +72,23 @@ func (s *SignIns) Begin(ctx context.Context, wanted SignIn) (location, kept stri
 		}
 	}
 	if wanted.Issuer = cmp.Or(wanted.Issuer, issuers[0]); !slices.Contains(issuers, wanted.Issuer) {
-		return "", "", domain.Invalid("issuer", "people sign in here at "+domain.Verbatim(strings.Join(issuers, ", ")))
+		return "", "", "", domain.Invalid("issuer", "people sign in here at "+domain.Verbatim(strings.Join(issuers, ", ")))
 	}
 	begun := begunSignIn{SignIn: wanted, Flow: oidc.NewFlow(), Until: s.Clock().Add(SignInTime)}
 	location, err = s.Callers.Issuers.LoginURL(ctx, wanted.Issuer, wanted.Callback, begun.Flow)
 	if err != nil {
-		return "", "", signInRefusal(err)
+		return "", "", "", signInRefusal(err)
 	}
 	plain, err := json.Marshal(begun)
 	if err != nil {
-		return "", "", fmt.Errorf("encode a sign-in: %w", err)
+		return "", "", "", fmt.Errorf("encode a sign-in: %w", err)
 	}
 	key, err := s.key()
 	if err != nil {
-		return "", "", err
+		return "", "", "", err
 	}
 	kept, err = seal.Seal(key, plain, []byte(signInFormat))
-	return location, kept, err
+	return location, begun.Flow.State, kept, err
 }
 
 const signInFormat = "agentkey.sign_in.v1"

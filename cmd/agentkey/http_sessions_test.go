@@ -171,9 +171,18 @@ func TestAPersonSignsInWithABrowser(t *testing.T) {
 	if err != nil || redirects.Query().Get("redirect_uri") != "http://"+host+"/auth/callback" {
 		t.Fatalf("the provider sends the browser back to %s (%v)", redirects.Query().Get("redirect_uri"), err)
 	}
+	// Another tab signs in meanwhile, and its person goes away.
+	second := provider.SignIn(b.must(302, "GET", "/auth/login", nil).Header.Get("Location")).RequestURI()
+	b.must(302, "GET", "/auth/login", nil)
 	back := provider.SignIn(on).RequestURI()
 	p.page().refused(401, "credentials_unknown", "GET", back, nil) // another browser
+	if to := b.must(302, "GET", second, nil).Header.Get("Location"); to != "/" {
+		t.Errorf("the second tab goes to %s", to)
+	}
 	done := b.must(302, "GET", back, nil)
+	if len(b.cookies) != 2 {
+		t.Errorf("besides the session and one sign-in the browser has %v", b.cookies)
+	}
 	if to := done.Header.Get("Location"); to != "/requests?status=pending" {
 		t.Errorf("in the end the browser goes to %s", to)
 	}
@@ -194,6 +203,23 @@ func TestAPersonSignsInWithABrowser(t *testing.T) {
 	if !strings.Contains(string(other.Body), "people sign in here at "+provider.URL) {
 		t.Errorf("an unknown issuer is answered with %s", other.Body)
 	}
+	for path, want := range map[string][]string{
+		"/auth/callback?state=%3Cb%3E": {"was not begun in this browser", `href="/auth/login"`},
+		"/auth/login?issuer=%3Cb%3E":   {"people sign in here at " + provider.URL},
+		"/auth/link?code=%3Cb%3E":      {"credentials_"},
+	} {
+		a := b.call("GET", path, nil, "Accept", html)
+		for _, text := range append(want, "<h1>You aren't signed in</h1>", a.Header.Get("X-Request-Id")) {
+			if !strings.Contains(string(a.Body), text) {
+				t.Errorf("the page of %s lacks %q: %s", path, text, a.Body)
+			}
+		}
+		if a.Status < 400 || a.Header.Get("Content-Type") != "text/html; charset=utf-8" ||
+			!strings.HasPrefix(a.Header.Get("Content-Security-Policy"), "default-src 'none'") ||
+			a.Header.Get("Vary") == "" || strings.Contains(string(a.Body), "<b>") {
+			t.Errorf("the page of %s is answered %d with %v: %s", path, a.Status, a.Header, a.Body)
+		}
+	}
 }
 
 // TestASignInLinkWorksOnce prints a link on the server.
@@ -208,6 +234,15 @@ func TestASignInLinkWorksOnce(t *testing.T) {
 	b := p.page()
 	b.refused(401, "credentials_unknown", "GET", "/auth/link?code="+link.Query().Get("code")+"x", nil)
 	b.refused(400, "validation_failed", "GET", "/auth/link", nil)
+	for _, early := range [][]string{
+		{"Sec-Purpose", "prefetch;prerender"}, {"Purpose", "prefetch"}, {"X-Purpose", "preview"}, {"X-Moz", "prefetch"},
+	} {
+		b.refused(503, "busy", "GET", link.RequestURI(), nil, early...)
+	}
+	b.call("HEAD", link.RequestURI(), nil)
+	if len(b.cookies) != 0 {
+		t.Errorf("before it was opened the browser has %v", b.cookies)
+	}
 	if to := b.must(302, "GET", link.RequestURI(), nil).Header.Get("Location"); to != "/" {
 		t.Errorf("the link leads to %s", to)
 	}
