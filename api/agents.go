@@ -106,16 +106,28 @@ func (s *Server) DescribeRequestTool(
 // RequestTool answers POST /api/tools/{id}/request.
 func (s *Server) RequestTool(ctx context.Context, r RequestToolRequestObject) (RequestToolResponseObject, error) {
 	call := callOf(ctx)
-	id, done, err := s.Grants.Request(call.ctx, call.meta(), call.Caller.Actor.ID, r.ID, r.Body.Reason)
+	id, done, err := s.Grants.Request(call.ctx, call.meta(), call.Caller.Actor.ID, r.ID, commands.Wanted{
+		Reason: r.Body.Reason, Seconds: value(r.Body.RequestedSeconds),
+	})
 	if err != nil {
 		return nil, err
 	}
 	call.done(done.Position)
-	return RequestTool201JSONResponse{
+	out := RequestTool201JSONResponse{
 		RequestID: id, Status: RequestedAccessStatusPending,
 		Message: "A human will decide. See GET /api/tools/" + r.ID + "; once your_access is approved, GET " +
 			"/api/tools/" + r.ID + "/credentials.",
-	}, nil
+	}
+	switch access := done.State.Grants[r.ID]; {
+	case access.RequestID != id: // it was asked for again
+	case access.Status == agent.Approved:
+		out.Status, out.ExpiresAt = RequestedAccessStatusApproved, optionalTime(value(access.ExpiresAt))
+		out.Message = "Access is given, by a rule. Fetch the credential with GET /api/tools/" + r.ID + "/credentials."
+	case access.Status == agent.Denied:
+		out.Status, out.DenialReason = RequestedAccessStatusDenied, optional(access.DenialReason)
+		out.Message = "A rule has denied it: " + access.DenialReason
+	}
+	return out, nil
 }
 
 // WithdrawRequest answers DELETE /api/tools/{id}/request.

@@ -679,6 +679,7 @@ const (
 	ReadModelUnavailable   ProblemCode = "read_model_unavailable"
 	RevisionStale          ProblemCode = "revision_stale"
 	RoleInsufficient       ProblemCode = "role_insufficient"
+	SimulationRequired     ProblemCode = "simulation_required"
 	SuggestionCoolingDown  ProblemCode = "suggestion_cooling_down"
 	SuggestionDismissed    ProblemCode = "suggestion_dismissed"
 	TooManyWaiting         ProblemCode = "too_many_waiting"
@@ -778,6 +779,8 @@ func (e ProblemCode) Valid() bool {
 		return true
 	case RoleInsufficient:
 		return true
+	case SimulationRequired:
+		return true
 	case SuggestionCoolingDown:
 		return true
 	case SuggestionDismissed:
@@ -867,12 +870,18 @@ func (e RequestStatus) Valid() bool {
 
 // Defines values for RequestedAccessStatus.
 const (
-	RequestedAccessStatusPending RequestedAccessStatus = "pending"
+	RequestedAccessStatusApproved RequestedAccessStatus = "approved"
+	RequestedAccessStatusDenied   RequestedAccessStatus = "denied"
+	RequestedAccessStatusPending  RequestedAccessStatus = "pending"
 )
 
 // Valid indicates whether the value is a known member of the RequestedAccessStatus enum.
 func (e RequestedAccessStatus) Valid() bool {
 	switch e {
+	case RequestedAccessStatusApproved:
+		return true
+	case RequestedAccessStatusDenied:
+		return true
 	case RequestedAccessStatusPending:
 		return true
 	default:
@@ -901,6 +910,66 @@ func (e Role) Valid() bool {
 	case RoleOwner:
 		return true
 	case RoleViewer:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RuleDifferenceWas.
+const (
+	RuleDifferenceWasApproved  RuleDifferenceWas = "approved"
+	RuleDifferenceWasDenied    RuleDifferenceWas = "denied"
+	RuleDifferenceWasPending   RuleDifferenceWas = "pending"
+	RuleDifferenceWasWithdrawn RuleDifferenceWas = "withdrawn"
+)
+
+// Valid indicates whether the value is a known member of the RuleDifferenceWas enum.
+func (e RuleDifferenceWas) Valid() bool {
+	switch e {
+	case RuleDifferenceWasApproved:
+		return true
+	case RuleDifferenceWasDenied:
+		return true
+	case RuleDifferenceWasPending:
+		return true
+	case RuleDifferenceWasWithdrawn:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RuleDifferenceWould.
+const (
+	RuleDifferenceWouldApproved RuleDifferenceWould = "approved"
+	RuleDifferenceWouldDenied   RuleDifferenceWould = "denied"
+)
+
+// Valid indicates whether the value is a known member of the RuleDifferenceWould enum.
+func (e RuleDifferenceWould) Valid() bool {
+	switch e {
+	case RuleDifferenceWouldApproved:
+		return true
+	case RuleDifferenceWouldDenied:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RuleEffect.
+const (
+	Approve RuleEffect = "approve"
+	Deny    RuleEffect = "deny"
+)
+
+// Valid indicates whether the value is a known member of the RuleEffect enum.
+func (e RuleEffect) Valid() bool {
+	switch e {
+	case Approve:
+		return true
+	case Deny:
 		return true
 	default:
 		return false
@@ -2182,8 +2251,11 @@ type Grant struct {
 	Origin        GrantOrigin `json:"origin"`
 	Reason        *string     `json:"reason,omitempty"`
 	RequestID     *string     `json:"request_id,omitempty"`
-	Status        GrantStatus `json:"status"`
-	ToolID        string      `json:"tool_id"`
+
+	// Rule The rule that decided the request, as it was then.
+	Rule   *RuleVersion `json:"rule,omitempty"`
+	Status GrantStatus  `json:"status"`
+	ToolID string       `json:"tool_id"`
 
 	// ToolName The tool's name when the newest decision was made; while it is pending, its name now.
 	ToolName string `json:"tool_name"`
@@ -2562,6 +2634,35 @@ type NewOrganization struct {
 	Name string `json:"name"`
 }
 
+// NewRule defines model for NewRule.
+type NewRule struct {
+	Effect RuleEffect `json:"effect"`
+
+	// Enabled Whether it decides requests.
+	Enabled bool `json:"enabled"`
+
+	// MaxSeconds For approve, where it is required: how long the access lasts at most.
+	//
+	// Examples: 3600
+	MaxSeconds *RuleSeconds `json:"max_seconds,omitempty"`
+
+	// Name Unique among the rules in upper and lower case.
+	//
+	// Examples: Search for an hour
+	Name RuleName `json:"name"`
+
+	// Reason For deny, where it is required: what the agent is told.
+	Reason *RuleReason `json:"reason,omitempty"`
+
+	// Simulation The digest of a simulation of exactly this rule, at most an hour old.
+	Simulation *RuleDigest `json:"simulation,omitempty"`
+
+	// When A condition in CEL; see the call that adds a rule.
+	//
+	// Examples: tool.name == 'Search' && history.all.revoked == 0
+	When RuleCondition `json:"when"`
+}
+
 // NewServiceToken defines model for NewServiceToken.
 type NewServiceToken struct {
 	// ExpiresAt A time in RFC 3339, or never. Without it, 90 days from now. Unless an owner creates the token, 366 days from now at most.
@@ -2782,6 +2883,9 @@ type OrganizationList struct {
 // PastPosition With as_of, the position of the last event that the answer includes.
 type PastPosition = int64
 
+// Position A place in the event log of this installation.
+type Position = int64
+
 // Problem A problem as RFC 9457 defines it. The code is part of the contract; the texts are not.
 type Problem struct {
 	// AccessRequest The request for a tool that a refusal is about: the one that waits (already_pending), or how it ended (already_decided).
@@ -2811,7 +2915,10 @@ type Problem struct {
 
 	// RetryAfter When to send the same request again (not_covered_yet, suggestion_cooling_down, outside_allowed_hours).
 	RetryAfter *Time `json:"retry_after,omitempty"`
-	Status     int   `json:"status"`
+
+	// Simulation What the rule would have decided (simulation_required).
+	Simulation *SimulatedRule `json:"simulation,omitempty"`
+	Status     int            `json:"status"`
 
 	// Suggestion The suggestion or note that a refusal is about, and how it ended (already_decided).
 	Suggestion *Decided `json:"suggestion,omitempty"`
@@ -2930,13 +3037,19 @@ type Request struct {
 	CurrentToolName *string `json:"current_tool_name,omitempty"`
 
 	// DecidedAt RFC 3339 in UTC.
-	DecidedAt    *Time         `json:"decided_at,omitempty"`
-	DecidedBy    *Actor        `json:"decided_by,omitempty"`
-	DenialReason *string       `json:"denial_reason,omitempty"`
-	ID           string        `json:"id"`
-	Reason       string        `json:"reason"`
-	Status       RequestStatus `json:"status"`
-	ToolID       string        `json:"tool_id"`
+	DecidedAt    *Time   `json:"decided_at,omitempty"`
+	DecidedBy    *Actor  `json:"decided_by,omitempty"`
+	DenialReason *string `json:"denial_reason,omitempty"`
+	ID           string  `json:"id"`
+	Reason       string  `json:"reason"`
+
+	// RequestedSeconds How long the agent says it needs access. Absent if it did not say.
+	RequestedSeconds *int64 `json:"requested_seconds,omitempty"`
+
+	// Rule The rule that decided the request, as it was then.
+	Rule   *RuleVersion  `json:"rule,omitempty"`
+	Status RequestStatus `json:"status"`
+	ToolID string        `json:"tool_id"`
 
 	// ToolName The tool's name when the request was decided; while it is pending, its name now.
 	ToolName string `json:"tool_name"`
@@ -2956,16 +3069,176 @@ type RequestList struct {
 
 // RequestedAccess defines model for RequestedAccess.
 type RequestedAccess struct {
-	Message   string                `json:"message"`
-	RequestID string                `json:"request_id"`
-	Status    RequestedAccessStatus `json:"status"`
+	DenialReason *string `json:"denial_reason,omitempty"`
+
+	// ExpiresAt When the access ends.
+	ExpiresAt *Time  `json:"expires_at,omitempty"`
+	Message   string `json:"message"`
+	RequestID string `json:"request_id"`
+
+	// Status pending, unless a rule has decided the request at once.
+	Status RequestedAccessStatus `json:"status"`
 }
 
-// RequestedAccessStatus defines model for RequestedAccess.Status.
+// RequestedAccessStatus pending, unless a rule has decided the request at once.
 type RequestedAccessStatus string
 
 // Role What a member or a service token may do: an owner everything; an admin all but what only owners may; an approver reads and decides requests; an auditor reads everything and exports; a viewer reads all but the audit.
 type Role string
+
+// Rule defines model for Rule.
+type Rule struct {
+	// CreatedAt RFC 3339 in UTC.
+	CreatedAt Time       `json:"created_at"`
+	Effect    RuleEffect `json:"effect"`
+	Enabled   bool       `json:"enabled"`
+
+	// Failure The first request that this version of the rule couldn't be evaluated for. It was left to a human.
+	Failure    *RuleFailure `json:"failure,omitempty"`
+	ID         string       `json:"id"`
+	MaxSeconds *int64       `json:"max_seconds,omitempty"`
+	Name       string       `json:"name"`
+	Reason     *string      `json:"reason,omitempty"`
+
+	// Revision The same number as version.
+	Revision int `json:"revision"`
+
+	// UpdatedAt RFC 3339 in UTC.
+	UpdatedAt Time `json:"updated_at"`
+
+	// Version Decisions name it. It counts the changes of the rule from 1.
+	Version int    `json:"version"`
+	When    string `json:"when"`
+}
+
+// RuleChange defines model for RuleChange.
+type RuleChange struct {
+	Effect *RuleEffect `json:"effect,omitempty"`
+
+	// Enabled Whether it decides requests.
+	Enabled *bool `json:"enabled,omitempty"`
+
+	// MaxSeconds For approve, where it is required: how long the access lasts at most.
+	//
+	// Examples: 3600
+	MaxSeconds *RuleSeconds `json:"max_seconds,omitempty"`
+
+	// Name Unique among the rules in upper and lower case.
+	//
+	// Examples: Search for an hour
+	Name *RuleName `json:"name,omitempty"`
+
+	// Reason For deny, where it is required: what the agent is told.
+	Reason *RuleReason `json:"reason,omitempty"`
+
+	// Simulation The digest of a simulation of exactly this rule, at most an hour old.
+	Simulation *RuleDigest `json:"simulation,omitempty"`
+
+	// When A condition in CEL; see the call that adds a rule.
+	//
+	// Examples: tool.name == 'Search' && history.all.revoked == 0
+	When *RuleCondition `json:"when,omitempty"`
+}
+
+// RuleCondition A condition in CEL; see the call that adds a rule.
+//
+// Examples: tool.name == 'Search' && history.all.revoked == 0
+type RuleCondition = string
+
+// RuleDifference defines model for RuleDifference.
+type RuleDifference struct {
+	AgentID string `json:"agent_id"`
+
+	// At When the agent asked.
+	At Time `json:"at"`
+
+	// Fetches How often the credential was fetched under it.
+	Fetches   int64  `json:"fetches"`
+	RequestID string `json:"request_id"`
+	ToolID    string `json:"tool_id"`
+
+	// Was How it was decided; pending, if it wasn't.
+	Was RuleDifferenceWas `json:"was"`
+
+	// Would How the rule would have decided it.
+	Would RuleDifferenceWould `json:"would"`
+}
+
+// RuleDifferenceWas How it was decided; pending, if it wasn't.
+type RuleDifferenceWas string
+
+// RuleDifferenceWould How the rule would have decided it.
+type RuleDifferenceWould string
+
+// RuleDigest The digest of a simulation of exactly this rule, at most an hour old.
+type RuleDigest = string
+
+// RuleEffect defines model for RuleEffect.
+type RuleEffect string
+
+// RuleFailure The first request that this version of the rule couldn't be evaluated for. It was left to a human.
+type RuleFailure struct {
+	// At RFC 3339 in UTC.
+	At        Time   `json:"at"`
+	Problem   string `json:"problem"`
+	RequestID string `json:"request_id"`
+}
+
+// RuleList defines model for RuleList.
+type RuleList struct {
+	Items      []Rule  `json:"items"`
+	NextCursor *string `json:"next_cursor,omitempty"`
+}
+
+// RuleName Unique among the rules in upper and lower case.
+//
+// Examples: Search for an hour
+type RuleName = string
+
+// RuleProposal A rule that needn't exist. With the id of one that does, members that you omit are those of that rule, which it replaces.
+type RuleProposal struct {
+	Effect *RuleEffect `json:"effect,omitempty"`
+
+	// ID A UUID in canonical lower case.
+	ID *ID `json:"id,omitempty"`
+
+	// MaxSeconds For approve, where it is required: how long the access lasts at most.
+	//
+	// Examples: 3600
+	MaxSeconds *RuleSeconds `json:"max_seconds,omitempty"`
+
+	// When A condition in CEL; see the call that adds a rule.
+	//
+	// Examples: tool.name == 'Search' && history.all.revoked == 0
+	When *RuleCondition `json:"when,omitempty"`
+}
+
+// RuleReason For deny, where it is required: what the agent is told.
+type RuleReason = string
+
+// RuleSeconds For approve, where it is required: how long the access lasts at most.
+//
+// Examples: 3600
+type RuleSeconds = int64
+
+// RuleSimulation defines model for RuleSimulation.
+type RuleSimulation struct {
+	// From Requests made then or later; 30 days before to, if you omit it.
+	From *Time `json:"from,omitempty"`
+
+	// Rule A rule that needn't exist. With the id of one that does, members that you omit are those of that rule, which it replaces.
+	Rule RuleProposal `json:"rule"`
+
+	// To Requests made before; now, if you omit it.
+	To *Time `json:"to,omitempty"`
+}
+
+// RuleVersion The rule that decided the request, as it was then.
+type RuleVersion struct {
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	Version int    `json:"version"`
+}
 
 // ServiceToken defines model for ServiceToken.
 type ServiceToken struct {
@@ -3067,6 +3340,42 @@ type SigningSecret = string
 type SimilarTool struct {
 	ID   string `json:"id"`
 	Name string `json:"name"`
+}
+
+// SimulatedRule defines model for SimulatedRule.
+type SimulatedRule struct {
+	// Complete The time was enough for all requests.
+	Complete bool `json:"complete"`
+
+	// Differs Those that were decided otherwise, or not at all, the latest first; at most 200.
+	Differs []RuleDifference `json:"differs"`
+
+	// DiffersTotal How many there are.
+	DiffersTotal int `json:"differs_total"`
+
+	// Digest Send it as simulation to switch exactly this rule on, within an hour.
+	Digest string `json:"digest"`
+
+	// Fetches The fetches under all of them together.
+	Fetches int64 `json:"fetches"`
+
+	// From RFC 3339 in UTC.
+	From Time `json:"from"`
+
+	// Position The place in the event log up to which it was replayed.
+	Position Position `json:"position"`
+
+	// Requests How many requests there were.
+	Requests int `json:"requests"`
+
+	// To RFC 3339 in UTC.
+	To Time `json:"to"`
+
+	// WouldApprove How many of them this rule would have approved.
+	WouldApprove int `json:"would_approve"`
+
+	// WouldDeny How many of them this rule would have denied.
+	WouldDeny int `json:"would_deny"`
 }
 
 // Suggested defines model for Suggested.
@@ -3351,6 +3660,11 @@ type ToolRequest struct {
 	//
 	// Examples: Need to open pull requests on behalf of the user
 	Reason Reason `json:"reason"`
+
+	// RequestedSeconds How long the agent needs access, in seconds. Approvers see it; it isn't a promise.
+	//
+	// Examples: 3600
+	RequestedSeconds *int64 `json:"requested_seconds,omitempty"`
 }
 
 // ToolSuggestion defines model for ToolSuggestion.
@@ -3871,6 +4185,15 @@ type GetRequestParams struct {
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
 
+// ListRulesParams defines parameters for ListRules.
+type ListRulesParams struct {
+	// Limit The number of items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the previous page.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
 // ListServiceTokensParams defines parameters for ListServiceTokens.
 type ListServiceTokensParams struct {
 	// Limit The number of items on a page.
@@ -4103,6 +4426,15 @@ type ApproveRequestJSONRequestBody = Approval
 // DenyRequestJSONRequestBody defines body for DenyRequest for application/json ContentType.
 type DenyRequestJSONRequestBody = Denial
 
+// AddRuleJSONRequestBody defines body for AddRule for application/json ContentType.
+type AddRuleJSONRequestBody = NewRule
+
+// SimulateRuleJSONRequestBody defines body for SimulateRule for application/json ContentType.
+type SimulateRuleJSONRequestBody = RuleSimulation
+
+// UpdateRuleJSONRequestBody defines body for UpdateRule for application/json ContentType.
+type UpdateRuleJSONRequestBody = RuleChange
+
 // CreateServiceTokenJSONRequestBody defines body for CreateServiceToken for application/json ContentType.
 type CreateServiceTokenJSONRequestBody = NewServiceToken
 
@@ -4247,6 +4579,14 @@ func (a *Problem) UnmarshalJSON(b []byte) error {
 		delete(object, "retry_after")
 	}
 
+	if raw, found := object["simulation"]; found {
+		err = json.Unmarshal(raw, &a.Simulation)
+		if err != nil {
+			return fmt.Errorf("error reading 'simulation': %w", err)
+		}
+		delete(object, "simulation")
+	}
+
 	if raw, found := object["status"]; found {
 		err = json.Unmarshal(raw, &a.Status)
 		if err != nil {
@@ -4355,6 +4695,13 @@ func (a Problem) MarshalJSON() ([]byte, error) {
 		object["retry_after"], err = json.Marshal(a.RetryAfter)
 		if err != nil {
 			return nil, fmt.Errorf("error marshaling 'retry_after': %w", err)
+		}
+	}
+
+	if a.Simulation != nil {
+		object["simulation"], err = json.Marshal(a.Simulation)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling 'simulation': %w", err)
 		}
 	}
 
@@ -4642,6 +4989,24 @@ type ServerInterface interface {
 	// DenyRequest Deny a request. The agent sees the reason.
 	// (POST /api/admin/requests/{id}/deny)
 	DenyRequest(c *gin.Context, id PathID)
+	// ListRules List the rules that decide requests, newest first.
+	// (GET /api/admin/rules)
+	ListRules(c *gin.Context, params ListRulesParams)
+	// AddRule Add a rule that approves or denies requests without a human.
+	// (POST /api/admin/rules)
+	AddRule(c *gin.Context)
+	// SimulateRule Replay a rule over the requests of the past and say what it would have decided otherwise. It changes nothing.
+	// (POST /api/admin/rules/simulate)
+	SimulateRule(c *gin.Context)
+	// RemoveRule Remove a rule permanently. What it decided stays.
+	// (DELETE /api/admin/rules/{id})
+	RemoveRule(c *gin.Context, id PathID)
+	// GetRule Show one rule.
+	// (GET /api/admin/rules/{id})
+	GetRule(c *gin.Context, id PathID)
+	// UpdateRule Change a rule, or switch it on or off. Members that you omit keep their values.
+	// (PATCH /api/admin/rules/{id})
+	UpdateRule(c *gin.Context, id PathID)
 	// ListServiceTokens List the service tokens, newest first, those that ended too. Their secrets are not shown.
 	// (GET /api/admin/service-tokens)
 	ListServiceTokens(c *gin.Context, params ListServiceTokensParams)
@@ -4744,7 +5109,7 @@ type ServerInterface interface {
 	// DescribeRequestTool Describe what POST to this path accepts.
 	// (GET /api/tools/{id}/request)
 	DescribeRequestTool(c *gin.Context, id PathID)
-	// RequestTool Request access to a tool. A human decides.
+	// RequestTool Request access to a tool. A human decides, or a rule at once.
 	// (POST /api/tools/{id}/request)
 	RequestTool(c *gin.Context, id PathID)
 	// FinishLogin Where the identity provider sends the browser back to.
@@ -6743,6 +7108,142 @@ func (siw *ServerInterfaceWrapper) DenyRequest(c *gin.Context) {
 	siw.Handler.DenyRequest(c, id)
 }
 
+// ListRules operation middleware
+func (siw *ServerInterfaceWrapper) ListRules(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListRulesParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListRules(c, params)
+}
+
+// AddRule operation middleware
+func (siw *ServerInterfaceWrapper) AddRule(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.AddRule(c)
+}
+
+// SimulateRule operation middleware
+func (siw *ServerInterfaceWrapper) SimulateRule(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.SimulateRule(c)
+}
+
+// RemoveRule operation middleware
+func (siw *ServerInterfaceWrapper) RemoveRule(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RemoveRule(c, id)
+}
+
+// GetRule operation middleware
+func (siw *ServerInterfaceWrapper) GetRule(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetRule(c, id)
+}
+
+// UpdateRule operation middleware
+func (siw *ServerInterfaceWrapper) UpdateRule(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.UpdateRule(c, id)
+}
+
 // ListServiceTokens operation middleware
 func (siw *ServerInterfaceWrapper) ListServiceTokens(c *gin.Context) {
 
@@ -8034,6 +8535,12 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/admin/requests/:id", wrapper.GetRequest)
 	router.POST(options.BaseURL+"/api/admin/requests/:id/approve", wrapper.ApproveRequest)
 	router.POST(options.BaseURL+"/api/admin/requests/:id/deny", wrapper.DenyRequest)
+	router.GET(options.BaseURL+"/api/admin/rules", wrapper.ListRules)
+	router.POST(options.BaseURL+"/api/admin/rules", wrapper.AddRule)
+	router.POST(options.BaseURL+"/api/admin/rules/simulate", wrapper.SimulateRule)
+	router.DELETE(options.BaseURL+"/api/admin/rules/:id", wrapper.RemoveRule)
+	router.GET(options.BaseURL+"/api/admin/rules/:id", wrapper.GetRule)
+	router.PATCH(options.BaseURL+"/api/admin/rules/:id", wrapper.UpdateRule)
 	router.GET(options.BaseURL+"/api/admin/service-tokens", wrapper.ListServiceTokens)
 	router.POST(options.BaseURL+"/api/admin/service-tokens", wrapper.CreateServiceToken)
 	router.DELETE(options.BaseURL+"/api/admin/service-tokens/:id", wrapper.RevokeServiceToken)
@@ -10675,6 +11182,234 @@ func (response DenyRequestdefaultApplicationProblemPlusJSONResponse) VisitDenyRe
 	return err
 }
 
+type ListRulesRequestObject struct {
+	Params ListRulesParams
+}
+
+type ListRulesResponseObject interface {
+	VisitListRulesResponse(w http.ResponseWriter) error
+}
+
+type ListRules200JSONResponse RuleList
+
+func (response ListRules200JSONResponse) VisitListRulesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRulesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListRulesdefaultApplicationProblemPlusJSONResponse) VisitListRulesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AddRuleRequestObject struct {
+	Body *AddRuleJSONRequestBody
+}
+
+type AddRuleResponseObject interface {
+	VisitAddRuleResponse(w http.ResponseWriter) error
+}
+
+type AddRule201JSONResponse Rule
+
+func (response AddRule201JSONResponse) VisitAddRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AddRuledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response AddRuledefaultApplicationProblemPlusJSONResponse) VisitAddRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SimulateRuleRequestObject struct {
+	Body *SimulateRuleJSONRequestBody
+}
+
+type SimulateRuleResponseObject interface {
+	VisitSimulateRuleResponse(w http.ResponseWriter) error
+}
+
+type SimulateRule200JSONResponse SimulatedRule
+
+func (response SimulateRule200JSONResponse) VisitSimulateRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SimulateRuledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response SimulateRuledefaultApplicationProblemPlusJSONResponse) VisitSimulateRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RemoveRuleRequestObject struct {
+	ID PathID `json:"id"`
+}
+
+type RemoveRuleResponseObject interface {
+	VisitRemoveRuleResponse(w http.ResponseWriter) error
+}
+
+type RemoveRule204Response = NoContentResponse
+
+func (response RemoveRule204Response) VisitRemoveRuleResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type RemoveRuledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RemoveRuledefaultApplicationProblemPlusJSONResponse) VisitRemoveRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRuleRequestObject struct {
+	ID PathID `json:"id"`
+}
+
+type GetRuleResponseObject interface {
+	VisitGetRuleResponse(w http.ResponseWriter) error
+}
+
+type GetRule200JSONResponse Rule
+
+func (response GetRule200JSONResponse) VisitGetRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRuledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetRuledefaultApplicationProblemPlusJSONResponse) VisitGetRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateRuleRequestObject struct {
+	ID   PathID `json:"id"`
+	Body *UpdateRuleJSONRequestBody
+}
+
+type UpdateRuleResponseObject interface {
+	VisitUpdateRuleResponse(w http.ResponseWriter) error
+}
+
+type UpdateRule200JSONResponse Rule
+
+func (response UpdateRule200JSONResponse) VisitUpdateRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateRuledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response UpdateRuledefaultApplicationProblemPlusJSONResponse) VisitUpdateRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListServiceTokensRequestObject struct {
 	Params ListServiceTokensParams
 }
@@ -12628,6 +13363,24 @@ type StrictServerInterface interface {
 	// DenyRequest Deny a request. The agent sees the reason.
 	// (POST /api/admin/requests/{id}/deny)
 	DenyRequest(ctx context.Context, request DenyRequestRequestObject) (DenyRequestResponseObject, error)
+	// ListRules List the rules that decide requests, newest first.
+	// (GET /api/admin/rules)
+	ListRules(ctx context.Context, request ListRulesRequestObject) (ListRulesResponseObject, error)
+	// AddRule Add a rule that approves or denies requests without a human.
+	// (POST /api/admin/rules)
+	AddRule(ctx context.Context, request AddRuleRequestObject) (AddRuleResponseObject, error)
+	// SimulateRule Replay a rule over the requests of the past and say what it would have decided otherwise. It changes nothing.
+	// (POST /api/admin/rules/simulate)
+	SimulateRule(ctx context.Context, request SimulateRuleRequestObject) (SimulateRuleResponseObject, error)
+	// RemoveRule Remove a rule permanently. What it decided stays.
+	// (DELETE /api/admin/rules/{id})
+	RemoveRule(ctx context.Context, request RemoveRuleRequestObject) (RemoveRuleResponseObject, error)
+	// GetRule Show one rule.
+	// (GET /api/admin/rules/{id})
+	GetRule(ctx context.Context, request GetRuleRequestObject) (GetRuleResponseObject, error)
+	// UpdateRule Change a rule, or switch it on or off. Members that you omit keep their values.
+	// (PATCH /api/admin/rules/{id})
+	UpdateRule(ctx context.Context, request UpdateRuleRequestObject) (UpdateRuleResponseObject, error)
 	// ListServiceTokens List the service tokens, newest first, those that ended too. Their secrets are not shown.
 	// (GET /api/admin/service-tokens)
 	ListServiceTokens(ctx context.Context, request ListServiceTokensRequestObject) (ListServiceTokensResponseObject, error)
@@ -12730,7 +13483,7 @@ type StrictServerInterface interface {
 	// DescribeRequestTool Describe what POST to this path accepts.
 	// (GET /api/tools/{id}/request)
 	DescribeRequestTool(ctx context.Context, request DescribeRequestToolRequestObject) (DescribeRequestToolResponseObject, error)
-	// RequestTool Request access to a tool. A human decides.
+	// RequestTool Request access to a tool. A human decides, or a rule at once.
 	// (POST /api/tools/{id}/request)
 	RequestTool(ctx context.Context, request RequestToolRequestObject) (RequestToolResponseObject, error)
 	// FinishLogin Where the identity provider sends the browser back to.
@@ -14878,6 +15631,215 @@ func (sh *strictHandler) DenyRequest(ctx *gin.Context, id PathID) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(DenyRequestResponseObject); ok {
 		if err := validResponse.VisitDenyRequestResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListRules operation middleware
+func (sh *strictHandler) ListRules(ctx *gin.Context, params ListRulesParams) {
+	var request ListRulesRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListRules(ctx, request.(ListRulesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListRules")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListRulesResponseObject); ok {
+		if err := validResponse.VisitListRulesResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AddRule operation middleware
+func (sh *strictHandler) AddRule(ctx *gin.Context) {
+	var request AddRuleRequestObject
+
+	var body AddRuleJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.AddRule(ctx, request.(AddRuleRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AddRule")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(AddRuleResponseObject); ok {
+		if err := validResponse.VisitAddRuleResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// SimulateRule operation middleware
+func (sh *strictHandler) SimulateRule(ctx *gin.Context) {
+	var request SimulateRuleRequestObject
+
+	var body SimulateRuleJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.SimulateRule(ctx, request.(SimulateRuleRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SimulateRule")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(SimulateRuleResponseObject); ok {
+		if err := validResponse.VisitSimulateRuleResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RemoveRule operation middleware
+func (sh *strictHandler) RemoveRule(ctx *gin.Context, id PathID) {
+	var request RemoveRuleRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RemoveRule(ctx, request.(RemoveRuleRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RemoveRule")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(RemoveRuleResponseObject); ok {
+		if err := validResponse.VisitRemoveRuleResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetRule operation middleware
+func (sh *strictHandler) GetRule(ctx *gin.Context, id PathID) {
+	var request GetRuleRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetRule(ctx, request.(GetRuleRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetRule")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetRuleResponseObject); ok {
+		if err := validResponse.VisitGetRuleResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UpdateRule operation middleware
+func (sh *strictHandler) UpdateRule(ctx *gin.Context, id PathID) {
+	var request UpdateRuleRequestObject
+
+	request.ID = id
+
+	var body UpdateRuleJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(ctx, err)
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateRule(ctx, request.(UpdateRuleRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateRule")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(UpdateRuleResponseObject); ok {
+		if err := validResponse.VisitUpdateRuleResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -59,7 +59,7 @@ func grantLeft(d commands.GrantResult, now time.Time) readmodels.Grant {
 		Origin: string(g.Origin), RequestID: g.RequestID, Reason: g.Reason, DenialReason: g.DenialReason,
 		DecidedAt: g.DecidedAt, DecidedBy: value(g.DecidedBy), ExpiresAt: value(g.ExpiresAt), FetchCount: g.FetchCount,
 		LastFetchedAt: g.LastFetchedAt, ApprovedAt: g.ApprovedAt, ApprovedBy: value(g.ApprovedBy),
-		EndedAt: g.EndedAt, EndedBy: value(g.EndedBy),
+		EndedAt: g.EndedAt, EndedBy: value(g.EndedBy), Rule: g.Rule,
 	}
 }
 
@@ -69,6 +69,7 @@ func requestLeft(d commands.GrantResult) readmodels.Request {
 		ID: g.RequestID, AgentID: d.AgentID, AgentName: d.State.Name, ToolID: d.ToolID, ToolName: d.Tool.Name,
 		CredentialMode: string(d.Tool.Mode), Reason: g.Reason, Status: string(g.Status), CreatedAt: g.RequestedAt,
 		DecidedAt: g.DecidedAt, DecidedBy: value(g.DecidedBy), DenialReason: g.DenialReason,
+		RequestedSeconds: g.RequestedSeconds, Rule: g.Rule,
 	}
 }
 

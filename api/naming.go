@@ -39,6 +39,21 @@ func (n *naming) token(ctx context.Context, id string) string {
 	return n.open(ctx, id, head.State.Tokens[id].Sealed).Name
 }
 
+// rule is the name of a rule, also of one that was removed.
+func (n *naming) rule(ctx context.Context, id string) string {
+	if n.err != nil {
+		return ""
+	}
+	head, err := n.server.Rules.Loop.Cached(ctx, n.organization)
+	if err == nil && head.State.Name(id) == "" { // another process has made it
+		head, err = n.server.Rules.Loop.Fresh(ctx, n.organization)
+	}
+	if err != nil {
+		n.fail(err)
+	}
+	return head.State.Name(id)
+}
+
 func (n *naming) open(ctx context.Context, id, sealed string) commands.Known {
 	if n.err != nil {
 		return commands.Known{}

@@ -30,6 +30,7 @@ type Server struct {
 	Door        *door.Door
 	Agents      *commands.Agents
 	Grants      *commands.Grants
+	Rules       *commands.Rulebook
 	Tools       *commands.Tools
 	Suggestions *commands.Suggestions
 	Notes       *commands.Notes

@@ -51,6 +51,9 @@ func (n *naming) actor(ctx context.Context, a domain.Actor) Actor {
 	switch a.Type {
 	case domain.ActorSystem:
 		out.Label = optional("AgentKey: " + words(a.ID))
+		if a.IsRule() {
+			out.Label = optional(n.rule(ctx, a.ID))
+		}
 	case domain.ActorService:
 		out.Label = optional(n.token(ctx, a.ID))
 	case domain.ActorHuman:
@@ -144,10 +147,10 @@ func (n *naming) grant(ctx context.Context, g readmodels.Grant) Grant {
 		Status: GrantStatus(g.Status), Origin: GrantOrigin(g.Origin), RequestID: optional(g.RequestID),
 		Reason: optional(g.Reason), DecidedAt: optionalTime(g.DecidedAt), ExpiresAt: optionalTime(g.ExpiresAt),
 		FetchCount: &g.FetchCount, LastFetchedAt: optionalTime(g.LastFetchedAt),
-		ApprovedAt: optionalTime(g.ApprovedAt), EndedAt: optionalTime(g.EndedAt),
+		ApprovedAt: optionalTime(g.ApprovedAt), EndedAt: optionalTime(g.EndedAt), Rule: ruleVersion(g.Rule),
 	}
-	out.DecidedBy = itself(n.somebody(ctx, g.DecidedBy), g.AgentID, g.AgentName, g.CurrentAgentName)
-	out.ApprovedBy = n.somebody(ctx, g.ApprovedBy)
+	out.DecidedBy = byRule(itself(n.somebody(ctx, g.DecidedBy), g.AgentID, g.AgentName, g.CurrentAgentName), g.Rule)
+	out.ApprovedBy = byRule(n.somebody(ctx, g.ApprovedBy), g.Rule)
 	out.EndedBy = itself(n.somebody(ctx, g.EndedBy), g.AgentID, g.AgentName, g.CurrentAgentName)
 	return out
 }
@@ -158,8 +161,9 @@ func (n *naming) request(ctx context.Context, r readmodels.Request) Request {
 		CurrentAgentName: optional(r.CurrentAgentName), CurrentToolName: optional(r.CurrentToolName),
 		CredentialMode: CredentialMode(r.CredentialMode), Reason: r.Reason, Status: RequestStatus(r.Status),
 		CreatedAt: r.CreatedAt.UTC(), DecidedAt: optionalTime(r.DecidedAt), DenialReason: optional(r.DenialReason),
+		RequestedSeconds: optional(r.RequestedSeconds), Rule: ruleVersion(r.Rule),
 	}
-	out.DecidedBy = itself(n.somebody(ctx, r.DecidedBy), r.AgentID, r.AgentName, r.CurrentAgentName)
+	out.DecidedBy = byRule(itself(n.somebody(ctx, r.DecidedBy), r.AgentID, r.AgentName, r.CurrentAgentName), r.Rule)
 	return out
 }
 

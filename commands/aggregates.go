@@ -10,6 +10,7 @@ import (
 	"agentkey/domain/lane"
 	"agentkey/domain/organization"
 	"agentkey/domain/person"
+	"agentkey/domain/rulebook"
 	"agentkey/eventstore/codec"
 )
 
@@ -20,6 +21,7 @@ type (
 	CatalogLoop      = loop.Loop[catalog.State, catalog.Command, catalog.Event]
 	GuideLoop        = loop.Loop[guide.State, guide.Command, guide.Event]
 	OrganizationLoop = loop.Loop[organization.State, organization.Command, organization.Event]
+	RuleLoop         = loop.Loop[rulebook.State, rulebook.Command, rulebook.Event]
 	PersonLoop       = loop.Loop[person.State, person.Command, person.Event]
 	DeliveryLoop     = loop.Loop[delivery.State, delivery.Command, delivery.Event]
 	LaneLoop         = loop.Loop[lane.State, lane.Command, lane.Event]
@@ -31,7 +33,7 @@ func NewAgentLoop(env *loop.Env) *AgentLoop {
 	return loop.New(
 		env,
 		loop.Aggregate[agent.State, agent.Command, agent.Event]{
-			Category: codec.Agents, Fold: 8, Decide: agent.Decide, Evolve: loop.OneByOne(agent.Evolve),
+			Category: codec.Agents, Fold: 9, Decide: agent.Decide, Evolve: loop.OneByOne(agent.Evolve),
 		},
 	)
 }
@@ -64,6 +66,13 @@ func NewOrganizationLoop(env *loop.Env) *OrganizationLoop {
 			Category: codec.Organizations, Fold: 8, Decide: organization.Decide, Evolve: loop.OneByOne(organization.Evolve),
 		},
 	)
+}
+
+// NewRuleLoop returns the loop of the rules- streams.
+func NewRuleLoop(env *loop.Env) *RuleLoop {
+	return loop.New(env, loop.Aggregate[rulebook.State, rulebook.Command, rulebook.Event]{
+		Category: codec.Rules, Fold: 1, Decide: rulebook.Decide, Evolve: loop.OneByOne(rulebook.Evolve),
+	})
 }
 
 // NewPersonLoop returns the loop of the person- streams, which are too short for snapshots.

@@ -22,12 +22,12 @@ func TestAnAgentAsksAHumanApprovesTheAgentFetches(t *testing.T) {
 	if _, err := o.Fetch.Do(ctx, o.AsAgent(id), id, by, tool); commandstest.Code(err) != "access_not_approved" {
 		t.Fatalf("an agent with nothing got %v", err)
 	}
-	request, _, err := o.Grants.Request(ctx, o.AsAgent(id), id, tool, "open pull requests")
+	request, _, err := o.Grants.Request(ctx, o.AsAgent(id), id, tool, commands.Wanted{Reason: "open pull requests"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := o.Grants.Request(
-		ctx, o.AsAgent(id), id, tool, "again",
+		ctx, o.AsAgent(id), id, tool, commands.Wanted{Reason: "again"},
 	); commandstest.Code(err) != "already_pending" {
 		t.Errorf("asking twice: %v", err)
 	}

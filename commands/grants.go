@@ -26,6 +26,7 @@ type Grants struct {
 
 	Organizations *OrganizationLoop // whose channels have secrets too, and whose members approve
 	People        *People           // who they are
+	Rules         *Rulebook         // that decide requests
 }
 
 // Terms are what a human attaches to access: the agent's own credential where the tool's mode asks

@@ -167,7 +167,7 @@ func (f *Fence) Settled(stream string, revision uint64) bool {
 // organizationOf returns whose stream it is: the first organization's where that isn't known.
 func organizationOf(ctx context.Context, log *codec.Log, stream, first string) (string, error) {
 	switch category, id := codec.Split(stream); category { //nolint:exhaustive // the others say so in their events
-	case codec.Organizations, codec.Catalogs:
+	case codec.Organizations, codec.Catalogs, codec.Rules:
 		return id, nil
 	case codec.Installation, codec.SigningKeys:
 		return first, nil

@@ -173,7 +173,7 @@ func TestACallThatWasLeftBehindIsTakenOverWithoutASecondEffect(t *testing.T) {
 		},
 		"grant.requested.v1": func(o *office, m loop.Meta) (string, error) {
 			m.Actor = domain.Actor{Type: domain.ActorAgent, ID: id}
-			_, _, err := o.Grants.Request(t.Context(), m, id, tool, "open pull requests")
+			_, _, err := o.Grants.Request(t.Context(), m, id, tool, commands.Wanted{Reason: "open pull requests"})
 			return "", err
 		},
 	}

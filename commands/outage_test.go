@@ -131,7 +131,7 @@ func TestWithoutTheLogNothingIsDecidedOrVended(t *testing.T) {
 			return err
 		},
 		"a request": func() error {
-			_, _, err := o.Grants.Request(ctx, o.AsAgent(id), id, own, "plan the sprint")
+			_, _, err := o.Grants.Request(ctx, o.AsAgent(id), id, own, commands.Wanted{Reason: "plan the sprint"})
 			return err
 		},
 		"an assignment": func() error {
@@ -191,7 +191,7 @@ func TestAStoreThatStopsUnderLoadLeavesNoCommandHalfDone(t *testing.T) {
 				if !keep("registered", r.EventID, err) {
 					continue
 				}
-				request, asked, err := o.Grants.Request(ctx, o.AsAgent(r.ID), r.ID, shared, "because")
+				request, asked, err := o.Grants.Request(ctx, o.AsAgent(r.ID), r.ID, shared, commands.Wanted{Reason: "because"})
 				if keep("asked", asked.EventID, err) {
 					d, err := o.Grants.Approve(ctx, o.Meta(), request, commands.Terms{})
 					keep("approved", d.EventID, err)

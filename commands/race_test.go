@@ -116,7 +116,7 @@ func TestNothingIsGrantedOnceItsToolIsRemoved(t *testing.T) {
 	terms := func() commands.Terms { return commands.Terms{Credential: b.Credential("lin")} }
 	grants := map[string]func(id, tool, request string) (commands.AgentResult, error){
 		"asking": func(id, tool, _ string) (commands.AgentResult, error) {
-			_, done, err := b.Grants.Request(ctx, b.AsAgent(id), id, tool, "because")
+			_, done, err := b.Grants.Request(ctx, b.AsAgent(id), id, tool, commands.Wanted{Reason: "because"})
 			return done, err
 		},
 		"approving": func(_, _, request string) (commands.AgentResult, error) {
@@ -191,7 +191,7 @@ func TestDecisionsFallOnTheRequestThatWasSeen(t *testing.T) {
 		wg.Go(func() {
 			a.MustDo(id, commandstest.Always(agent.Withdraw{ToolID: tool}))
 			var err error
-			if second, _, err = a.Grants.Request(ctx, a.AsAgent(id), id, tool, "again"); err != nil &&
+			if second, _, err = a.Grants.Request(ctx, a.AsAgent(id), id, tool, commands.Wanted{Reason: "again"}); err != nil &&
 				commandstest.Code(err) != "already_approved" {
 				t.Errorf("asking again: %v", err)
 			}

@@ -14,9 +14,17 @@ import (
 	"agentkey/eventstore/codec"
 )
 
-// Request asks for a tool in the name of an agent and returns the request's id.
+// Wanted is what an agent says of its request: why, and for how long; 0: it doesn't say.
+type Wanted struct {
+	Reason  string
+	Seconds int64
+}
+
+// Request asks for a tool in the name of an agent and returns the request's id, and the agent as
+// that left it, or as the rules did that decided it at once. Where they can't be asked now, the
+// request waits, and a reaction asks them.
 func (g *Grants) Request(
-	ctx context.Context, m loop.Meta, agentID, toolID, reason string,
+	ctx context.Context, m loop.Meta, agentID, toolID string, want Wanted,
 ) (string, AgentResult, error) {
 	requestID := loop.DerivedID(m.CommandID, "request").String()
 	tool, err := g.tool(ctx, m, toolID)
@@ -24,7 +32,9 @@ func (g *Grants) Request(
 		return "", AgentResult{}, err
 	}
 	ask := func(_ agent.State, at time.Time) (agent.Command, error) {
-		return agent.Request{At: at, Tool: tool, RequestID: requestID, Reason: reason}, nil
+		return agent.Request{
+			At: at, Tool: tool, RequestID: requestID, Reason: want.Reason, Seconds: want.Seconds,
+		}, nil
 	}
 	if m.Since == 0 {
 		if err := g.Agents.Check(ctx, agentID, ask); err != nil {
@@ -45,7 +55,15 @@ func (g *Grants) Request(
 			Hint: "Send the same request again after {wait}.", RetryAfter: time.Second,
 		}
 	}
-	return requestID, done, err
+	if err != nil {
+		return requestID, done, err
+	}
+	ruled, err := g.Ruled(ctx, m.Organization, agentID, toolID, done)
+	if err != nil {
+		g.Agents.Env.OnFault("decide a request by the rules", err)
+		return requestID, done, nil
+	}
+	return requestID, ruled, nil
 }
 
 // Approve says yes to a request. Where the tool needs the approvals of several people, the request

@@ -67,7 +67,7 @@ func (o *office) mustOwn(agentID, toolID, text string) string {
 
 func (o *office) mustRequest(agentID, toolID string) string {
 	o.T.Helper()
-	id, _, err := o.Grants.Request(o.T.Context(), o.AsAgent(agentID), agentID, toolID, "because")
+	id, _, err := o.Grants.Request(o.T.Context(), o.AsAgent(agentID), agentID, toolID, commands.Wanted{Reason: "because"})
 	if err != nil {
 		o.T.Fatalf("request: %v", err)
 	}

@@ -203,7 +203,10 @@ func TestARequestForARemovedToolIsNotLeftOpen(t *testing.T) {
 		"approve": func() error { _, err := o.Grants.Approve(ctx, o.Meta(), request, commands.Terms{}); return err }(),
 		"deny":    func() error { _, err := o.Grants.Deny(ctx, o.Meta(), request, ""); return err }(),
 		"assign":  func() error { _, err := o.Grants.Assign(ctx, o.Meta(), id, tool, commands.Terms{}); return err }(),
-		"request": func() error { _, _, err := o.Grants.Request(ctx, o.AsAgent(id), id, tool, "again"); return err }(),
+		"request": func() error {
+			_, _, err := o.Grants.Request(ctx, o.AsAgent(id), id, tool, commands.Wanted{Reason: "again"})
+			return err
+		}(),
 	} {
 		if commandstest.Code(err) != "not_found" {
 			t.Errorf("%s: %v", name, err)

@@ -292,7 +292,7 @@ func TestAccessEndsAtItsTimeWithoutAnybodyWritingIt(t *testing.T) {
 	if n := o.Count("grant.expired.v1"); n != 0 {
 		t.Errorf("%d ends are written", n)
 	}
-	if _, _, err := o.Grants.Request(t.Context(), o.AsAgent(id), id, tool, "again"); err != nil ||
+	if _, _, err := o.Grants.Request(t.Context(), o.AsAgent(id), id, tool, commands.Wanted{Reason: "again"}); err != nil ||
 		o.Count("grant.expired.v1") != 1 {
 		t.Errorf("asking again: %v, %d ends are written", err, o.Count("grant.expired.v1"))
 	}

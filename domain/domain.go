@@ -5,6 +5,7 @@ package domain
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -28,12 +29,24 @@ type Actor struct {
 	Label string    `json:"-"`
 }
 
+// IsRule reports whether the actor is a rule of an organization. Rules act as parts of the system,
+// whose others have names.
+func (a Actor) IsRule() bool { return a.Type == ActorSystem && strings.Count(a.ID, "-") == 4 }
+
 // Fact is one thing that happened: the event with the time of its signed metadata and who is behind
 // it. States are folded from facts; no event repeats either of the two in its data.
 type Fact[E any] struct {
 	Event E
 	At    time.Time
 	By    Actor // who did it, or on whose behalf a part of the system did
+}
+
+// RuleVersion is a rule of an organization as it was when it decided a request. Each change of a
+// rule makes another version, counted from 1.
+type RuleVersion struct {
+	ID      string `json:"id"`
+	Version int    `json:"version"`
+	Name    string `json:"name"`
 }
 
 // Role is what a service token or a member may do in an organization.

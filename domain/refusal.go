@@ -117,6 +117,7 @@ var lists = map[string]struct {
 		"(admins).", []Next{{Op: "listMyTools"}, {Op: "listTools"}}},
 	"agent":         {"List the agents with {listAgents}.", []Next{{Op: "listAgents"}}},
 	"request":       {"List the requests with {listRequests}.", []Next{{Op: "listRequests"}}},
+	"rule":          {"List the rules with {listRules}.", []Next{{Op: "listRules"}}},
 	"service token": {"List the tokens with {listServiceTokens}.", []Next{{Op: "listServiceTokens"}}},
 	"suggestion":    {"List the suggestions with {listSuggestions}.", []Next{{Op: "listSuggestions"}}},
 	"note": {"List the notes with " +

@@ -134,7 +134,7 @@ func (r *rows) grant(ctx context.Context, id string, e codec.Verified, body agen
 		}
 		err := r.tx.InsertRequest(ctx, readmodels.InsertRequestParams{
 			ID: b.RequestID, OrganizationID: e.Signed.Organization, Position: d.position, AgentID: id, ToolID: b.ToolID,
-			Reason: b.Reason, CreatedAt: d.at,
+			Reason: b.Reason, CreatedAt: d.at, RequestedSeconds: b.RequestedSeconds,
 		})
 		if err != nil {
 			return err
@@ -165,9 +165,13 @@ func (r *rows) grant(ctx context.Context, id string, e codec.Verified, body agen
 		}
 		return d.frozen(ctx, b.ToolID, "", b.ToolFreezes)
 	case agent.GrantApproved:
-		err := r.tx.ApproveGrant(ctx, readmodels.ApproveGrantParams{
+		rule, err := readmodels.FromRule(b.Rule)
+		if err != nil {
+			return err
+		}
+		err = r.tx.ApproveGrant(ctx, readmodels.ApproveGrantParams{
 			AgentID: id, ToolID: b.ToolID, ExpiresAt: readmodels.MicrosOf(b.ExpiresAt), DecidedAt: d.at,
-			DecidedPosition: d.position, DecidedByType: d.byType, DecidedByID: d.byID,
+			DecidedPosition: d.position, DecidedByType: d.byType, DecidedByID: d.byID, Rule: rule,
 		})
 		if err != nil {
 			return err
@@ -175,7 +179,7 @@ func (r *rows) grant(ctx context.Context, id string, e codec.Verified, body agen
 		if err := d.credential(ctx, b.ToolID, b.SecretID); err != nil {
 			return err
 		}
-		if err := d.request(ctx, b.RequestID, "approved", ""); err != nil {
+		if err := d.request(ctx, b.RequestID, "approved", "", rule); err != nil {
 			return err
 		}
 		for _, given := range b.Approvals {
@@ -188,14 +192,18 @@ func (r *rows) grant(ctx context.Context, id string, e codec.Verified, body agen
 		}
 		return d.frozen(ctx, b.ToolID, "", b.ToolFreezes)
 	case agent.GrantDenied:
-		err := r.tx.DenyGrant(ctx, readmodels.DenyGrantParams{
+		rule, err := readmodels.FromRule(b.Rule)
+		if err != nil {
+			return err
+		}
+		err = r.tx.DenyGrant(ctx, readmodels.DenyGrantParams{
 			AgentID: id, ToolID: b.ToolID, DenialReason: b.Reason, DecidedAt: d.at, DecidedPosition: d.position,
-			DecidedByType: d.byType, DecidedByID: d.byID,
+			DecidedByType: d.byType, DecidedByID: d.byID, Rule: rule,
 		})
 		if err != nil {
 			return err
 		}
-		return d.request(ctx, b.RequestID, "denied", b.Reason)
+		return d.request(ctx, b.RequestID, "denied", b.Reason, rule)
 	case agent.GrantWithdrawn:
 		return d.end(ctx, b.ToolID, b.RequestID, agent.Withdrawn)
 	case agent.GrantRevoked:
@@ -240,10 +248,10 @@ type decision struct {
 }
 
 // request notes a decision on a request that is still pending; on a decided one it changes nothing.
-func (d decision) request(ctx context.Context, id, status, denial string) error {
+func (d decision) request(ctx context.Context, id, status, denial, rule string) error {
 	return d.tx.DecideRequest(ctx, readmodels.DecideRequestParams{
 		ID: id, Status: status, DenialReason: denial, DecidedAt: d.at, DecidedPosition: d.position,
-		DecidedByType: d.byType, DecidedByID: d.byID,
+		DecidedByType: d.byType, DecidedByID: d.byID, Rule: rule,
 	})
 }
 
@@ -267,5 +275,5 @@ func (d decision) end(ctx context.Context, toolID, requestID string, status agen
 	if err != nil {
 		return err
 	}
-	return d.request(ctx, requestID, "withdrawn", "")
+	return d.request(ctx, requestID, "withdrawn", "", "")
 }

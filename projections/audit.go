@@ -11,6 +11,7 @@ import (
 	"agentkey/domain/guide"
 	"agentkey/domain/installation"
 	"agentkey/domain/organization"
+	"agentkey/domain/rulebook"
 	"agentkey/eventstore/codec"
 	"agentkey/readmodels"
 )
@@ -103,6 +104,14 @@ func target(e codec.Verified, category codec.Category, id, toolID string) readmo
 		return readmodels.Target{Type: "instruction_suggestion", ID: b.NoteID}
 	case guide.NoteDismissed:
 		return readmodels.Target{Type: "instruction_suggestion", ID: b.NoteID}
+	case rulebook.Added:
+		return readmodels.Target{Type: "rule", ID: b.RuleID}
+	case rulebook.Changed:
+		return readmodels.Target{Type: "rule", ID: b.RuleID}
+	case rulebook.Removed:
+		return readmodels.Target{Type: "rule", ID: b.RuleID}
+	case rulebook.Failed:
+		return readmodels.Target{Type: "rule", ID: b.RuleID}
 	case organization.ChannelAdded:
 		return readmodels.Target{Type: "notification_channel", ID: b.ChannelID}
 	case organization.ChannelUpdated:

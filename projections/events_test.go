@@ -19,6 +19,7 @@ import (
 	"agentkey/domain/lane"
 	"agentkey/domain/organization"
 	"agentkey/domain/person"
+	"agentkey/domain/rulebook"
 	"agentkey/eventstore/codec"
 	"agentkey/readmodels"
 )
@@ -77,6 +78,14 @@ var (
 		"organization-" + org, admin,
 		organization.TokenCreated{Number: 1, TokenID: "t1", Sealed: "5ea1ed", Role: "owner", Hash: "0ff1ce"},
 	}
+	hurried = step{"agent-bot", bot, agent.GrantRequested{
+		ToolID: "github", RequestID: "r1", Reason: "to read issues", RequestedSeconds: 60,
+	}}
+	byRule = domain.Actor{Type: domain.ActorSystem, ID: "u1"}
+	rule   = domain.RuleVersion{ID: "u1", Version: 2, Name: "GitHub for a day"}
+	ruling = step{"rules-" + org, admin, rulebook.Added{
+		RuleID: "u1", Rule: rulebook.Text{Name: "GitHub for a day", When: "true"},
+	}}
 	opened = step{"organization-" + org, admin, organization.ChannelAdded{
 		ChannelID: "c1", Kind: organization.Slack, Name: "#ops",
 		Topics: []domain.Topic{domain.AccessRequested, domain.GrantExpiring}, SecretID: "s9", Host: "hooks.slack.com",
@@ -203,6 +212,15 @@ var tellings = []struct {
 				"request_id=r1 status=pending",
 			"+requests r1: agent_id=bot created_at=now organization_id=org position=here reason=to read issues " +
 				"status=pending tool_id=github",
+			"agents bot: last_seen_at=now",
+		}, "tool github, agent bot, tool github",
+	},
+	{
+		"an agent says for how long", []step{registered, added}, hurried, []string{
+			"+grants bot/github: organization_id=org origin=request position=here reason=to read issues " +
+				"request_id=r1 status=pending",
+			"+requests r1: agent_id=bot created_at=now organization_id=org position=here reason=to read issues " +
+				"requested_seconds=60 status=pending tool_id=github",
 			"agents bot: last_seen_at=now",
 		}, "tool github, agent bot, tool github",
 	},
@@ -798,6 +816,56 @@ var tellings = []struct {
 				"status=dismissed",
 		},
 		"instruction_suggestion n1, tool github",
+	},
+	{
+		"a rule is added", nil, ruling, []string{"+rules u1: name=GitHub for a day organization_id=org"}, "rule u1",
+	},
+	{
+		"a rule gets another name",
+		[]step{ruling},
+		step{"rules-" + org, admin, rulebook.Changed{
+			RuleID: "u1", Version: 2, Rule: rulebook.Text{Name: "GitHub", When: "true"},
+		}},
+		[]string{
+			"+former_names u1/here: name=GitHub for a day organization_id=org",
+			"rules u1: name=GitHub",
+		},
+		"rule u1",
+	},
+	{
+		"a rule fails",
+		[]step{ruling},
+		step{"rules-" + org, system, rulebook.Failed{RuleID: "u1", Version: 1, RequestID: "r1", Problem: "p"}},
+		nil,
+		"rule u1",
+	},
+	{
+		"a rule is removed", []step{ruling}, step{"rules-" + org, admin, rulebook.Removed{RuleID: "u1"}}, nil, "rule u1",
+	},
+	{
+		"a rule approves a request",
+		[]step{registered, added, hurried},
+		step{"agent-bot", byRule, agent.GrantApproved{ToolID: "github", RequestID: "r1", ExpiresAt: &tonight, Rule: &rule}},
+		[]string{
+			"grants bot/github: approved_at=now approved_by_id=u1 approved_by_type=system " +
+				"decided_at=now decided_by_id=u1 decided_by_type=system decided_position=here " +
+				`expires_at=now+43195 rule={"id":"u1","version":2,"name":"GitHub for a day"} status=approved`,
+			"requests r1: decided_at=now decided_by_id=u1 decided_by_type=system " +
+				`decided_position=here rule={"id":"u1","version":2,"name":"GitHub for a day"} status=approved`,
+		},
+		"tool github, agent bot, tool github",
+	},
+	{
+		"a rule denies a request",
+		[]step{registered, added, hurried},
+		step{"agent-bot", byRule, agent.GrantDenied{ToolID: "github", RequestID: "r1", Reason: "never", Rule: &rule}},
+		[]string{
+			"grants bot/github: decided_at=now decided_by_id=u1 decided_by_type=system decided_position=here " +
+				`denial_reason=never rule={"id":"u1","version":2,"name":"GitHub for a day"} status=denied`,
+			"requests r1: decided_at=now decided_by_id=u1 decided_by_type=system decided_position=here " +
+				`denial_reason=never rule={"id":"u1","version":2,"name":"GitHub for a day"} status=denied`,
+		},
+		"tool github, agent bot, tool github",
 	},
 	{
 		"a notification channel is added", nil, opened, []string{

@@ -11,6 +11,7 @@ import (
 	"agentkey/domain/guide"
 	"agentkey/domain/lane"
 	"agentkey/domain/organization"
+	"agentkey/domain/rulebook"
 	"agentkey/eventstore/codec"
 	"agentkey/readmodels"
 )
@@ -103,6 +104,8 @@ func (r *rows) one(ctx context.Context, e codec.Verified) error {
 		return r.note(ctx, e, body)
 	case organization.Event:
 		return r.organization(ctx, e, body)
+	case rulebook.Event:
+		return r.rule(ctx, e, body)
 	case delivery.Event:
 		_, id := codec.Split(e.Stream)
 		return r.delivery(ctx, id, e, body)

@@ -131,7 +131,7 @@ var keys = map[string][]string{
 	"suggestion_backers": {"suggestion_id", "agent_id"}, "notes": {"id"}, "note_backers": {"note_id", "agent_id"},
 	"requests": {"id"}, "approvals": {"request_id", "by_id"},
 	"grants": {"agent_id", "tool_id"}, "audit_entries": {"position"}, "checkpoints": {"name"},
-	"notification_channels": {"id"}, "deliveries": {"id"}, "former_names": {"id", "until"},
+	"rules": {"id"}, "notification_channels": {"id"}, "deliveries": {"id"}, "former_names": {"id", "until"},
 	"past_agents": {"id", "since"}, "past_agent_keys": {"agent_id", "number", "since"}, "past_tools": {"id", "since"},
 	"past_requests": {"id", "since"}, "past_grants": {"agent_id", "tool_id", "since"},
 	"past_suggestions": {"id", "since"}, "past_suggestion_backers": {"suggestion_id", "agent_id", "since"},

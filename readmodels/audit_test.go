@@ -99,6 +99,9 @@ func testLabels(t *testing.T, s *shelf) {
 					ID: "note " + org, OrganizationID: org, Position: s.next(), ToolID: "tool " + org,
 					Learned: strings.Repeat("é", 119) + org + "\nand more",
 				}),
+				tx.InsertRule(ctx, readmodels.InsertRuleParams{
+					ID: "rule " + org, OrganizationID: org, Name: "Git for a day of " + org,
+				}),
 				tx.InsertChannel(ctx, readmodels.InsertChannelParams{
 					ID: "channel " + org, OrganizationID: org, Position: s.next(), Name: "#ops of " + org,
 				}),
@@ -115,6 +118,7 @@ func testLabels(t *testing.T, s *shelf) {
 		{"tool", "tool ", "GitHub of "},
 		{"suggestion", "wish ", "Linear of "},
 		{"notification_channel", "channel ", "#ops of "},
+		{"rule", "rule ", "Git for a day of "},
 		{"organization", "", "all of "},
 	}
 	want := map[readmodels.Target]string{

@@ -159,6 +159,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.insertRequestStmt, err = db.PrepareContext(ctx, insertRequest); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertRequest: %w", err)
 	}
+	if q.insertRuleStmt, err = db.PrepareContext(ctx, insertRule); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertRule: %w", err)
+	}
 	if q.insertSuggestionStmt, err = db.PrepareContext(ctx, insertSuggestion); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertSuggestion: %w", err)
 	}
@@ -176,6 +179,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.keepFormerOrganizationNameStmt, err = db.PrepareContext(ctx, keepFormerOrganizationName); err != nil {
 		return nil, fmt.Errorf("error preparing query KeepFormerOrganizationName: %w", err)
+	}
+	if q.keepFormerRuleNameStmt, err = db.PrepareContext(ctx, keepFormerRuleName); err != nil {
+		return nil, fmt.Errorf("error preparing query KeepFormerRuleName: %w", err)
 	}
 	if q.keepFormerToolNameStmt, err = db.PrepareContext(ctx, keepFormerToolName); err != nil {
 		return nil, fmt.Errorf("error preparing query KeepFormerToolName: %w", err)
@@ -221,6 +227,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.renameOrganizationStmt, err = db.PrepareContext(ctx, renameOrganization); err != nil {
 		return nil, fmt.Errorf("error preparing query RenameOrganization: %w", err)
+	}
+	if q.renameRuleStmt, err = db.PrepareContext(ctx, renameRule); err != nil {
+		return nil, fmt.Errorf("error preparing query RenameRule: %w", err)
 	}
 	if q.reopenSuggestionStmt, err = db.PrepareContext(ctx, reopenSuggestion); err != nil {
 		return nil, fmt.Errorf("error preparing query ReopenSuggestion: %w", err)
@@ -524,6 +533,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing insertRequestStmt: %w", cerr)
 		}
 	}
+	if q.insertRuleStmt != nil {
+		if cerr := q.insertRuleStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertRuleStmt: %w", cerr)
+		}
+	}
 	if q.insertSuggestionStmt != nil {
 		if cerr := q.insertSuggestionStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertSuggestionStmt: %w", cerr)
@@ -552,6 +566,11 @@ func (q *Queries) Close() error {
 	if q.keepFormerOrganizationNameStmt != nil {
 		if cerr := q.keepFormerOrganizationNameStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing keepFormerOrganizationNameStmt: %w", cerr)
+		}
+	}
+	if q.keepFormerRuleNameStmt != nil {
+		if cerr := q.keepFormerRuleNameStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing keepFormerRuleNameStmt: %w", cerr)
 		}
 	}
 	if q.keepFormerToolNameStmt != nil {
@@ -627,6 +646,11 @@ func (q *Queries) Close() error {
 	if q.renameOrganizationStmt != nil {
 		if cerr := q.renameOrganizationStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing renameOrganizationStmt: %w", cerr)
+		}
+	}
+	if q.renameRuleStmt != nil {
+		if cerr := q.renameRuleStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing renameRuleStmt: %w", cerr)
 		}
 	}
 	if q.reopenSuggestionStmt != nil {
@@ -833,12 +857,14 @@ type Queries struct {
 	insertNoteStmt                 *sql.Stmt
 	insertOrganizationStmt         *sql.Stmt
 	insertRequestStmt              *sql.Stmt
+	insertRuleStmt                 *sql.Stmt
 	insertSuggestionStmt           *sql.Stmt
 	insertToolStmt                 *sql.Stmt
 	keepAuditMinuteStmt            *sql.Stmt
 	keepFormerAgentNameStmt        *sql.Stmt
 	keepFormerChannelNameStmt      *sql.Stmt
 	keepFormerOrganizationNameStmt *sql.Stmt
+	keepFormerRuleNameStmt         *sql.Stmt
 	keepFormerToolNameStmt         *sql.Stmt
 	keepPastAgentStmt              *sql.Stmt
 	keepPastAgentKeysStmt          *sql.Stmt
@@ -854,6 +880,7 @@ type Queries struct {
 	removeCredentialStmt           *sql.Stmt
 	removeToolStmt                 *sql.Stmt
 	renameOrganizationStmt         *sql.Stmt
+	renameRuleStmt                 *sql.Stmt
 	reopenSuggestionStmt           *sql.Stmt
 	replaceCredentialsStmt         *sql.Stmt
 	replaceGrantCredentialStmt     *sql.Stmt
@@ -929,12 +956,14 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		insertNoteStmt:                 q.insertNoteStmt,
 		insertOrganizationStmt:         q.insertOrganizationStmt,
 		insertRequestStmt:              q.insertRequestStmt,
+		insertRuleStmt:                 q.insertRuleStmt,
 		insertSuggestionStmt:           q.insertSuggestionStmt,
 		insertToolStmt:                 q.insertToolStmt,
 		keepAuditMinuteStmt:            q.keepAuditMinuteStmt,
 		keepFormerAgentNameStmt:        q.keepFormerAgentNameStmt,
 		keepFormerChannelNameStmt:      q.keepFormerChannelNameStmt,
 		keepFormerOrganizationNameStmt: q.keepFormerOrganizationNameStmt,
+		keepFormerRuleNameStmt:         q.keepFormerRuleNameStmt,
 		keepFormerToolNameStmt:         q.keepFormerToolNameStmt,
 		keepPastAgentStmt:              q.keepPastAgentStmt,
 		keepPastAgentKeysStmt:          q.keepPastAgentKeysStmt,
@@ -950,6 +979,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		removeCredentialStmt:           q.removeCredentialStmt,
 		removeToolStmt:                 q.removeToolStmt,
 		renameOrganizationStmt:         q.renameOrganizationStmt,
+		renameRuleStmt:                 q.renameRuleStmt,
 		reopenSuggestionStmt:           q.reopenSuggestionStmt,
 		replaceCredentialsStmt:         q.replaceCredentialsStmt,
 		replaceGrantCredentialStmt:     q.replaceGrantCredentialStmt,

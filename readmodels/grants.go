@@ -26,8 +26,9 @@ type Grant struct {
 	ExpiresAt                            time.Time    // zero: never
 	FetchCount                           int64        // since it was last asked for or assigned
 	LastFetchedAt                        time.Time
-	Position                             uint64 // of the first asking or assignment
-	DecidedPosition                      uint64 // of the newest decision; 0 while pending
+	Rule                                 *domain.RuleVersion // that decided the request; nil: none
+	Position                             uint64              // of the first asking or assignment
+	DecidedPosition                      uint64              // of the newest decision; 0 while pending
 }
 
 // GrantFilter narrows the grants; zero fields do not.
@@ -40,7 +41,7 @@ var grantColumns = `SELECT g.agent_id, a.name, ` + nameAt("a", "nullif(g.decided
     g.request_id, g.reason, g.denial_reason,
     g.decided_at, g.decided_by_type, g.decided_by_id, g.approved_at, g.approved_by_type, g.approved_by_id,
     g.ended_at, g.ended_by_type, g.ended_by_id, t.removed_by_type, t.removed_by_id, g.expires_at, g.fetch_count,
-    g.last_fetched_at, g.position, g.decided_position
+    g.last_fetched_at, g.rule, g.position, g.decided_position
 FROM grants AS g
 JOIN agents AS a ON a.id = g.agent_id
 JOIN tools AS t ON t.id = g.tool_id
@@ -84,12 +85,16 @@ func (db *DB) Grants(
 		var g Grant
 		var removed, decided, approved, ended, expires, fetched, position, at int64
 		var remover domain.Actor
+		var rule string
 		err := rows.Scan(&g.AgentID, &g.CurrentAgentName, &g.AgentName, &g.ToolID, &g.CurrentToolName, &g.ToolName,
 			&g.Status, &removed, &g.Origin, &g.RequestID,
 			&g.Reason, &g.DenialReason,
 			&decided, &g.DecidedBy.Type, &g.DecidedBy.ID, &approved, &g.ApprovedBy.Type, &g.ApprovedBy.ID,
-			&ended, &g.EndedBy.Type, &g.EndedBy.ID, &remover.Type, &remover.ID, &expires, &g.FetchCount, &fetched, &position,
-			&at)
+			&ended, &g.EndedBy.Type, &g.EndedBy.ID, &remover.Type, &remover.ID, &expires, &g.FetchCount, &fetched, &rule,
+			&position, &at)
+		if err == nil {
+			g.Rule, err = toRule(rule)
+		}
 		onlyNew(g.AgentName, &g.CurrentAgentName)
 		onlyNew(g.ToolName, &g.CurrentToolName)
 		stored := g.Status

@@ -50,6 +50,8 @@ JOIN suggestions AS o ON w.kind = 'suggestion' AND o.id = w.id AND o.organizatio
 UNION ALL SELECT w.kind, w.id, o.learned, FALSE FROM wanted AS w
 JOIN notes AS o ON w.kind = 'instruction_suggestion' AND o.id = w.id AND o.organization_id = $1
 UNION ALL SELECT w.kind, w.id, o.name, ` + renamed + ` FROM wanted AS w
+JOIN rules AS o ON w.kind = 'rule' AND o.id = w.id AND o.organization_id = $1
+UNION ALL SELECT w.kind, w.id, o.name, ` + renamed + ` FROM wanted AS w
 JOIN notification_channels AS o ON w.kind = 'notification_channel' AND o.id = w.id AND o.organization_id = $1
 UNION ALL SELECT w.kind, w.id, ` + nameAt("c", "o.position") + ` || ': ' || replace(o.topic, '_', ' ') ||
     coalesce(', ' || ` + nameAt("a", "o.position") + `, '') ||
@@ -199,10 +201,14 @@ func headline(s string) string {
 	return line
 }
 
-// actor is who acted, as a thing, if the rows know its name.
+// actor is who acted, as a thing, if the rows know its name. Of the parts of the system the rules
+// of an organization have an id.
 func actor(a domain.Actor) thing {
-	if a.Type == domain.ActorAgent {
+	switch {
+	case a.Type == domain.ActorAgent:
 		return thing{"agent", a.ID}
+	case a.IsRule():
+		return thing{"rule", a.ID}
 	}
 	return thing{}
 }

@@ -54,7 +54,9 @@ SELECT r.id::uuid AS id, r.organization_id::uuid AS organization_id, r.position,
     'epoch'::timestamptz + nullif(CASE WHEN r.status = 'pending' THEN t.removed_at ELSE r.decided_at END, 0) * interval '1 microsecond' AS decided_at,
     nullif(CASE WHEN r.status = 'pending' THEN t.removed_by_type ELSE r.decided_by_type END, '') AS decided_by_type,
     nullif(CASE WHEN r.status = 'pending' THEN t.removed_by_id ELSE r.decided_by_id END, '') AS decided_by_id,
-    nullif(r.denial_reason, '') AS denial_reason, nullif(r.decided_position, 0) AS decided_position
+    nullif(r.denial_reason, '') AS denial_reason, nullif(r.decided_position, 0) AS decided_position,
+    nullif(r.requested_seconds, 0) AS requested_seconds, (nullif(r.rule, '')::jsonb ->> 'id')::uuid AS rule_id,
+    (nullif(r.rule, '')::jsonb ->> 'version')::integer AS rule_version
 FROM requests AS r
 JOIN tools AS t ON t.id = r.tool_id;
 

@@ -3,6 +3,7 @@ package readmodels
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"time"
 
 	"agentkey/domain"
@@ -20,7 +21,9 @@ type Request struct {
 	DecidedAt                                time.Time    // zero while pending
 	DecidedBy                                domain.Actor // zero while pending
 	DenialReason                             string
-	Position                                 uint64 // of the asking
+	RequestedSeconds                         int64               // 0: the agent didn't say
+	Rule                                     *domain.RuleVersion // that decided it; nil: none
+	Position                                 uint64              // of the asking
 }
 
 // RequestFilter narrows the requests; zero fields do not.
@@ -33,7 +36,8 @@ var requestColumns = `SELECT r.id, r.agent_id, a.name, ` + nameAt("a", "nullif(r
     r.created_at,
     CASE WHEN r.status = 'pending' THEN t.removed_at ELSE r.decided_at END,
     CASE WHEN r.status = 'pending' THEN t.removed_by_type ELSE r.decided_by_type END,
-    CASE WHEN r.status = 'pending' THEN t.removed_by_id ELSE r.decided_by_id END, r.denial_reason, r.position
+    CASE WHEN r.status = 'pending' THEN t.removed_by_id ELSE r.decided_by_id END, r.denial_reason,
+    r.requested_seconds, r.rule, r.position
 FROM requests AS r
 JOIN agents AS a ON a.id = r.agent_id
 JOIN tools AS t ON t.id = r.tool_id
@@ -74,12 +78,46 @@ func (db *DB) requests(ctx context.Context, q *text) ([]Request, error) {
 	return collect(ctx, db, q, "requests", func(rows *sql.Rows) (Request, error) {
 		var r Request
 		var created, decided, position int64
+		var rule string
 		err := rows.Scan(&r.ID, &r.AgentID, &r.CurrentAgentName, &r.AgentName, &r.ToolID, &r.CurrentToolName, &r.ToolName,
 			&r.CredentialMode, &r.Reason, &r.Status,
-			&created, &decided, &r.DecidedBy.Type, &r.DecidedBy.ID, &r.DenialReason, &position)
+			&created, &decided, &r.DecidedBy.Type, &r.DecidedBy.ID, &r.DenialReason, &r.RequestedSeconds, &rule, &position)
+		if err == nil {
+			r.Rule, err = toRule(rule)
+		}
 		onlyNew(r.AgentName, &r.CurrentAgentName)
 		onlyNew(r.ToolName, &r.CurrentToolName)
 		r.CreatedAt, r.DecidedAt, r.Position = toTime(created), toTime(decided), unsigned(position)
 		return r, err
+	})
+}
+
+// FromRule returns the form in which the rows hold the rule that decided something, "" for none.
+func FromRule(r *domain.RuleVersion) (string, error) {
+	if r == nil {
+		return "", nil
+	}
+	text, err := json.Marshal(r)
+	return string(text), err
+}
+
+func toRule(text string) (*domain.RuleVersion, error) {
+	if text == "" {
+		return nil, nil
+	}
+	r := &domain.RuleVersion{}
+	return r, json.Unmarshal([]byte(text), r)
+}
+
+// Askers lists the agents that asked for something in a time, the latest first.
+func (db *DB) Askers(ctx context.Context, organization string, from, to time.Time) ([]string, error) {
+	q := &text{}
+	q.add("SELECT r.agent_id, max(r.position) FROM requests AS r WHERE r.organization_id = ", q.arg(organization),
+		" AND r.created_at >= ", q.arg(Micros(from)), " AND r.created_at < ", q.arg(Micros(to)),
+		" GROUP BY r.agent_id ORDER BY max(r.position) DESC")
+	return collect(ctx, db, q, "agents that asked", func(rows *sql.Rows) (id string, err error) {
+		var last int64
+		err = rows.Scan(&id, &last)
+		return id, err
 	})
 }

@@ -36,7 +36,7 @@ CREATE TABLE agents (
 CREATE INDEX agents_newest ON agents (organization_id, position);
 CREATE INDEX agents_counted ON agents (organization_id, status, last_seen_at, created_at);
 
--- What agents, tools and notification channels were called before they were renamed. What was never renamed has none,
+-- What agents, tools, rules and notification channels were called before they were renamed. What was never renamed has none,
 -- so the past costs nothing where it is like the present.
 CREATE TABLE former_names (
     id              TEXT   NOT NULL,
@@ -117,7 +117,9 @@ CREATE TABLE requests (
     decided_by_type TEXT   NOT NULL DEFAULT '',
     decided_by_id   TEXT   NOT NULL DEFAULT '',
     denial_reason   TEXT   NOT NULL DEFAULT '',
-    decided_position BIGINT NOT NULL DEFAULT 0 -- at which names are those of the decision
+    decided_position BIGINT NOT NULL DEFAULT 0, -- at which names are those of the decision
+    requested_seconds BIGINT NOT NULL DEFAULT 0, -- that the agent wants access for; 0: it did not say
+    rule            TEXT   NOT NULL DEFAULT ''   -- that decided it, as JSON with its name of then; '': none
 );
 CREATE INDEX requests_newest ON requests (organization_id, position);
 CREATE INDEX requests_by_status ON requests (organization_id, status, position);
@@ -160,6 +162,7 @@ CREATE TABLE grants (
     credential_version BIGINT NOT NULL DEFAULT 0, -- of the agent's own credential; 0: it never had one
     credential_at   BIGINT NOT NULL DEFAULT 0, -- since when it has this version
     decided_position BIGINT NOT NULL DEFAULT 0, -- of the newest decision: at which names are those of then
+    rule            TEXT   NOT NULL DEFAULT '', -- that decided the request, as JSON with its name of then; '': none
     PRIMARY KEY (agent_id, tool_id)
 );
 CREATE INDEX grants_newest ON grants (organization_id, position);
@@ -340,6 +343,13 @@ CREATE TABLE note_backers (
     last_at    BIGINT NOT NULL,
     PRIMARY KEY (note_id, agent_id)
 );
+-- What the rules that decide requests are called, also of those that were removed.
+CREATE TABLE rules (
+    id              TEXT   NOT NULL PRIMARY KEY,
+    organization_id TEXT   NOT NULL,
+    name            TEXT   NOT NULL
+);
+
 CREATE TABLE notification_channels (
     id              TEXT   NOT NULL PRIMARY KEY,
     organization_id TEXT   NOT NULL,
@@ -471,6 +481,8 @@ CREATE TABLE past_requests (
     decided_by_id    TEXT   NOT NULL,
     denial_reason    TEXT   NOT NULL,
     decided_position BIGINT NOT NULL,
+    requested_seconds BIGINT NOT NULL,
+    rule             TEXT   NOT NULL,
     PRIMARY KEY (id, since)
 );
 CREATE INDEX past_requests_newest ON past_requests (organization_id, position);
@@ -504,6 +516,7 @@ CREATE TABLE past_grants (
     credential_version    BIGINT NOT NULL,
     credential_at         BIGINT NOT NULL,
     decided_position      BIGINT NOT NULL,
+    rule                  TEXT   NOT NULL,
     PRIMARY KEY (agent_id, tool_id, since)
 );
 CREATE INDEX past_grants_newest ON past_grants (organization_id, position);

@@ -28,15 +28,16 @@ func (q *Queries) AddApproval(ctx context.Context, arg AddApprovalParams) error 
 
 const approveGrant = `-- name: ApproveGrant :exec
 UPDATE grants SET
-    status = 'approved', expires_at = $1,
-    decided_at = $2, decided_position = $3, decided_by_type = $4, decided_by_id = $5,
-    approved_at = $2, approved_by_type = $4, approved_by_id = $5,
+    status = 'approved', expires_at = $1, rule = $2,
+    decided_at = $3, decided_position = $4, decided_by_type = $5, decided_by_id = $6,
+    approved_at = $3, approved_by_type = $5, approved_by_id = $6,
     ended_at = 0, ended_by_type = '', ended_by_id = '' -- a freeze may have ended what was decided before it
-WHERE agent_id = $6 AND tool_id = $7
+WHERE agent_id = $7 AND tool_id = $8
 `
 
 type ApproveGrantParams struct {
 	ExpiresAt       int64
+	Rule            string
 	DecidedAt       int64
 	DecidedPosition int64
 	DecidedByType   string
@@ -48,6 +49,7 @@ type ApproveGrantParams struct {
 func (q *Queries) ApproveGrant(ctx context.Context, arg ApproveGrantParams) error {
 	_, err := q.exec(ctx, q.approveGrantStmt, approveGrant,
 		arg.ExpiresAt,
+		arg.Rule,
 		arg.DecidedAt,
 		arg.DecidedPosition,
 		arg.DecidedByType,
@@ -66,7 +68,7 @@ ON CONFLICT (agent_id, tool_id) DO UPDATE SET
     status = excluded.status, origin = excluded.origin, request_id = excluded.request_id, reason = excluded.reason,
     decided_at = 0, decided_position = 0, decided_by_type = '', decided_by_id = '', denial_reason = '', expires_at = 0, fetch_count = 0, last_fetched_at = 0,
     credential_expires_at = 0, approved_at = 0, approved_by_type = '', approved_by_id = '',
-    ended_at = 0, ended_by_type = '', ended_by_id = ''
+    ended_at = 0, ended_by_type = '', ended_by_id = '', rule = ''
 `
 
 type AskGrantParams struct {
@@ -104,7 +106,7 @@ ON CONFLICT (agent_id, tool_id) DO UPDATE SET
     decided_by_type = excluded.decided_by_type, decided_by_id = excluded.decided_by_id, denial_reason = '',
     expires_at = excluded.expires_at, fetch_count = 0, last_fetched_at = 0, credential_expires_at = 0,
     approved_at = excluded.approved_at, approved_by_type = excluded.approved_by_type, approved_by_id = excluded.approved_by_id,
-    ended_at = 0, ended_by_type = '', ended_by_id = ''
+    ended_at = 0, ended_by_type = '', ended_by_id = '', rule = ''
 `
 
 type AssignGrantParams struct {
@@ -400,8 +402,9 @@ UPDATE requests SET
     decided_position = $3,
     decided_by_type = $4,
     decided_by_id = $5,
-    denial_reason = $6
-WHERE id = $7 AND status = 'pending'
+    denial_reason = $6,
+    rule = $7
+WHERE id = $8 AND status = 'pending'
 `
 
 type DecideRequestParams struct {
@@ -411,6 +414,7 @@ type DecideRequestParams struct {
 	DecidedByType   string
 	DecidedByID     string
 	DenialReason    string
+	Rule            string
 	ID              string
 }
 
@@ -422,6 +426,7 @@ func (q *Queries) DecideRequest(ctx context.Context, arg DecideRequestParams) er
 		arg.DecidedByType,
 		arg.DecidedByID,
 		arg.DenialReason,
+		arg.Rule,
 		arg.ID,
 	)
 	return err
@@ -459,14 +464,15 @@ func (q *Queries) DecideSuggestion(ctx context.Context, arg DecideSuggestionPara
 
 const denyGrant = `-- name: DenyGrant :exec
 UPDATE grants SET
-    status = 'denied', denial_reason = $1,
-    decided_at = $2, decided_position = $3, decided_by_type = $4, decided_by_id = $5,
+    status = 'denied', denial_reason = $1, rule = $2,
+    decided_at = $3, decided_position = $4, decided_by_type = $5, decided_by_id = $6,
     ended_at = 0, ended_by_type = '', ended_by_id = '' -- as above
-WHERE agent_id = $6 AND tool_id = $7
+WHERE agent_id = $7 AND tool_id = $8
 `
 
 type DenyGrantParams struct {
 	DenialReason    string
+	Rule            string
 	DecidedAt       int64
 	DecidedPosition int64
 	DecidedByType   string
@@ -478,6 +484,7 @@ type DenyGrantParams struct {
 func (q *Queries) DenyGrant(ctx context.Context, arg DenyGrantParams) error {
 	_, err := q.exec(ctx, q.denyGrantStmt, denyGrant,
 		arg.DenialReason,
+		arg.Rule,
 		arg.DecidedAt,
 		arg.DecidedPosition,
 		arg.DecidedByType,
@@ -1016,19 +1023,20 @@ func (q *Queries) InsertOrganization(ctx context.Context, arg InsertOrganization
 }
 
 const insertRequest = `-- name: InsertRequest :exec
-INSERT INTO requests (id, organization_id, position, agent_id, tool_id, reason, status, created_at)
+INSERT INTO requests (id, organization_id, position, agent_id, tool_id, reason, status, created_at, requested_seconds)
 VALUES ($1, $2, $3, $4, $5, $6,
-        'pending', $7)
+        'pending', $7, $8)
 `
 
 type InsertRequestParams struct {
-	ID             string
-	OrganizationID string
-	Position       int64
-	AgentID        string
-	ToolID         string
-	Reason         string
-	CreatedAt      int64
+	ID               string
+	OrganizationID   string
+	Position         int64
+	AgentID          string
+	ToolID           string
+	Reason           string
+	CreatedAt        int64
+	RequestedSeconds int64
 }
 
 func (q *Queries) InsertRequest(ctx context.Context, arg InsertRequestParams) error {
@@ -1040,7 +1048,23 @@ func (q *Queries) InsertRequest(ctx context.Context, arg InsertRequestParams) er
 		arg.ToolID,
 		arg.Reason,
 		arg.CreatedAt,
+		arg.RequestedSeconds,
 	)
+	return err
+}
+
+const insertRule = `-- name: InsertRule :exec
+INSERT INTO rules (id, organization_id, name) VALUES ($1, $2, $3)
+`
+
+type InsertRuleParams struct {
+	ID             string
+	OrganizationID string
+	Name           string
+}
+
+func (q *Queries) InsertRule(ctx context.Context, arg InsertRuleParams) error {
+	_, err := q.exec(ctx, q.insertRuleStmt, insertRule, arg.ID, arg.OrganizationID, arg.Name)
 	return err
 }
 
@@ -1195,6 +1219,22 @@ func (q *Queries) KeepFormerOrganizationName(ctx context.Context, arg KeepFormer
 	return err
 }
 
+const keepFormerRuleName = `-- name: KeepFormerRuleName :exec
+INSERT INTO former_names (id, until, organization_id, name)
+SELECT o.id, $1, o.organization_id, o.name FROM rules AS o WHERE o.id = $2 AND o.name <> $3
+`
+
+type KeepFormerRuleNameParams struct {
+	Position int64
+	ID       string
+	Name     string
+}
+
+func (q *Queries) KeepFormerRuleName(ctx context.Context, arg KeepFormerRuleNameParams) error {
+	_, err := q.exec(ctx, q.keepFormerRuleNameStmt, keepFormerRuleName, arg.Position, arg.ID, arg.Name)
+	return err
+}
+
 const keepFormerToolName = `-- name: KeepFormerToolName :exec
 INSERT INTO former_names (id, until, organization_id, name)
 SELECT o.id, $1, o.organization_id, o.name FROM tools AS o WHERE o.id = $2 AND o.name <> $3
@@ -1269,11 +1309,11 @@ const keepPastGrant = `-- name: KeepPastGrant :exec
 INSERT INTO past_grants (since, until, agent_id, tool_id, organization_id, position, status, origin, request_id,
     reason, decided_at, decided_by_type, decided_by_id, denial_reason, approved_at, approved_by_type, approved_by_id,
     ended_at, ended_by_type, ended_by_id, expires_at, credential_expires_at, credential_version, credential_at,
-    decided_position)
+    decided_position, rule)
 SELECT $1, 9223372036854775807, o.agent_id, o.tool_id, o.organization_id, o.position, o.status,
     o.origin, o.request_id, o.reason, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason,
     o.approved_at, o.approved_by_type, o.approved_by_id, o.ended_at, o.ended_by_type, o.ended_by_id, o.expires_at,
-    o.credential_expires_at, o.credential_version, o.credential_at, o.decided_position
+    o.credential_expires_at, o.credential_version, o.credential_at, o.decided_position, o.rule
 FROM grants AS o WHERE o.agent_id = $2 AND o.tool_id = $3
 `
 
@@ -1292,11 +1332,11 @@ const keepPastGrantsOfTool = `-- name: KeepPastGrantsOfTool :exec
 INSERT INTO past_grants (since, until, agent_id, tool_id, organization_id, position, status, origin, request_id,
     reason, decided_at, decided_by_type, decided_by_id, denial_reason, approved_at, approved_by_type, approved_by_id,
     ended_at, ended_by_type, ended_by_id, expires_at, credential_expires_at, credential_version, credential_at,
-    decided_position)
+    decided_position, rule)
 SELECT $1, 9223372036854775807, o.agent_id, o.tool_id, o.organization_id, o.position, o.status,
     o.origin, o.request_id, o.reason, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason,
     o.approved_at, o.approved_by_type, o.approved_by_id, o.ended_at, o.ended_by_type, o.ended_by_id, o.expires_at,
-    o.credential_expires_at, o.credential_version, o.credential_at, o.decided_position
+    o.credential_expires_at, o.credential_version, o.credential_at, o.decided_position, o.rule
 FROM grants AS o WHERE o.tool_id = $2 AND o.decided_position = $1
 `
 
@@ -1312,9 +1352,10 @@ func (q *Queries) KeepPastGrantsOfTool(ctx context.Context, arg KeepPastGrantsOf
 
 const keepPastRequest = `-- name: KeepPastRequest :exec
 INSERT INTO past_requests (since, until, id, organization_id, position, agent_id, tool_id, reason, status,
-    created_at, decided_at, decided_by_type, decided_by_id, denial_reason, decided_position)
+    created_at, decided_at, decided_by_type, decided_by_id, denial_reason, decided_position, requested_seconds, rule)
 SELECT $1, 9223372036854775807, o.id, o.organization_id, o.position, o.agent_id, o.tool_id, o.reason,
-    o.status, o.created_at, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason, o.decided_position
+    o.status, o.created_at, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason, o.decided_position,
+    o.requested_seconds, o.rule
 FROM requests AS o WHERE o.id = $2
 `
 
@@ -1330,9 +1371,10 @@ func (q *Queries) KeepPastRequest(ctx context.Context, arg KeepPastRequestParams
 
 const keepPastRequestsOfTool = `-- name: KeepPastRequestsOfTool :exec
 INSERT INTO past_requests (since, until, id, organization_id, position, agent_id, tool_id, reason, status,
-    created_at, decided_at, decided_by_type, decided_by_id, denial_reason, decided_position)
+    created_at, decided_at, decided_by_type, decided_by_id, denial_reason, decided_position, requested_seconds, rule)
 SELECT $1, 9223372036854775807, o.id, o.organization_id, o.position, o.agent_id, o.tool_id, o.reason,
-    o.status, o.created_at, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason, o.decided_position
+    o.status, o.created_at, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason, o.decided_position,
+    o.requested_seconds, o.rule
 FROM requests AS o WHERE o.tool_id = $2 AND o.decided_position = $1
 `
 
@@ -1484,6 +1526,20 @@ type RenameOrganizationParams struct {
 
 func (q *Queries) RenameOrganization(ctx context.Context, arg RenameOrganizationParams) error {
 	_, err := q.exec(ctx, q.renameOrganizationStmt, renameOrganization, arg.Name, arg.ID)
+	return err
+}
+
+const renameRule = `-- name: RenameRule :exec
+UPDATE rules SET name = $1 WHERE id = $2
+`
+
+type RenameRuleParams struct {
+	Name string
+	ID   string
+}
+
+func (q *Queries) RenameRule(ctx context.Context, arg RenameRuleParams) error {
+	_, err := q.exec(ctx, q.renameRuleStmt, renameRule, arg.Name, arg.ID)
 	return err
 }
 

@@ -95,6 +95,11 @@ var ocsfActions = map[string]ocsfAction{
 	"grant.expired":             {accountChange, 8, informational, success, ""},
 	"grant.credential_replaced": {entityManagement, 3, informational, success, ""},
 
+	"rule.added":   {entityManagement, 1, low, success, ""},
+	"rule.changed": {entityManagement, 3, low, success, ""},
+	"rule.removed": {entityManagement, 4, low, success, ""},
+	"rule.failed":  {entityManagement, 3, medium, failure, ""},
+
 	"tool.added":                  {entityManagement, 1, informational, success, ""},
 	"tool.updated":                {entityManagement, 3, informational, success, ""},
 	"tool.credential_rotated":     {entityManagement, 3, informational, success, ""},

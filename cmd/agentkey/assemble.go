@@ -109,7 +109,7 @@ func assemble(
 	})
 	agents, catalogs, organizations := commands.NewAgentLoop(env), commands.NewCatalogLoop(env),
 		commands.NewOrganizationLoop(env)
-	guides := commands.NewGuideLoop(env)
+	guides, rules := commands.NewGuideLoop(env), commands.NewRuleLoop(env)
 	outgoing, lanes := commands.NewDeliveryLoop(env), commands.NewLaneLoop(env)
 	refusals := commands.NewRefusals(env, newID)
 	uses := commands.NewUses(inst.Log, time.Now, newID, env.OnFault)
@@ -122,7 +122,7 @@ func assemble(
 			commands.NewMemory("the read model", readModel.SeenEnd), commands.NewMemory("the ledger", h.ledger.SeenEnd),
 		}, Clock: time.Now,
 		Forget: []func(){
-			agents.Forget, catalogs.Forget, guides.Forget, organizations.Forget, outgoing.Forget, lanes.Forget,
+			agents.Forget, catalogs.Forget, guides.Forget, rules.Forget, organizations.Forget, outgoing.Forget, lanes.Forget,
 			h.installation.Forget,
 		},
 	})
@@ -138,9 +138,13 @@ func assemble(
 	})
 	inst.Log.Found, inst.Log.Settled = findings.Found, h.fence.Settled
 	h.secrets = inst.Secrets
+	rulebook := commands.NewRulebook(&commands.Rulebook{
+		Loop: rules, Agents: agents, Catalogs: catalogs, MACKey: inst.MACKey, Clock: time.Now, Patience: 20 * time.Second,
+		Asked: askers(inst.Log.Client, models, readModel),
+	})
 	grants := &commands.Grants{
 		Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: time.Now,
-		Organizations: organizations,
+		Organizations: organizations, Rules: rulebook,
 	}
 	tools := &commands.Tools{Catalogs: catalogs, Agents: agents, Secrets: inst.Secrets, Log: inst.Log, Clock: time.Now}
 	notes := &commands.Notes{Guides: guides, Tools: tools, Grants: grants}
@@ -180,8 +184,8 @@ func assemble(
 			AdminOrigins: c.AdminOrigins,
 		},
 		Agents: agentsOf, Workloads: callers.Workloads,
-		Grants: grants,
-		Tools:  tools, Suggestions: &commands.Suggestions{Tools: tools, Grants: grants}, Notes: notes,
+		Grants: grants, Rules: rulebook,
+		Tools: tools, Suggestions: &commands.Suggestions{Tools: tools, Grants: grants}, Notes: notes,
 		Channels: channels, Deliveries: deliveries,
 		Fetch: &commands.Fetch{
 			Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Refusals: refusals, Fence: h.fence,
@@ -222,7 +226,7 @@ func assemble(
 		reactions.TakenNotes(notes),
 		reactions.EndedSecrets(inst.Secrets),
 		reactions.UnusedSecrets(grants),
-		reactions.Notifications(deliveries),
+		reactions.Notifications(deliveries, grants),
 		reactions.BreakGlass(readModel, deliveries),
 	}
 	m.expect([]string{agents.Category.String(), catalogs.Category.String()}, followers)

@@ -386,6 +386,7 @@ func TestAnotherOrganizationsIDsLookLikeNone(t *testing.T) {
 		"members": member, "people": member, "invitations": invitation("bob@example.com"), "service-tokens": token,
 		"sessions": admin.must(200, "GET", "/api/admin/sessions", nil).Items()[0]["id"].(string), //nolint:forcetypeassert // an id
 		"audit":    admin.must(200, "GET", "/api/admin/audit", nil).Items()[0]["id"].(string),    //nolint:forcetypeassert // an id
+		"rules":    admin.must(201, "POST", rulesPath, unused).Text("id"),
 		"notification-channels": admin.must(201, "POST", "/api/admin/notification-channels", object{
 			"kind": "webhook", "name": "Ops", "url": "https://ops.example/hook", "topics": []string{"access_requested"},
 		}).Text("id"),
@@ -406,6 +407,7 @@ func TestAnotherOrganizationsIDsLookLikeNone(t *testing.T) {
 		},
 		"PATCH /api/admin/tools/{id}":                 {"name": "Taken"},
 		"PATCH /api/admin/members/{id}":               {"role": "viewer"},
+		"PATCH /api/admin/rules/{id}":                 {"name": "Taken"},
 		"PATCH /api/admin/notification-channels/{id}": {"name": "Taken"},
 		"POST /api/tools/{id}/request":                {"reason": "to open pull requests"},
 		"POST /api/tools/{id}/instructions/suggest": {

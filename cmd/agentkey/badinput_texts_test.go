@@ -67,7 +67,7 @@ func TestNoTextTakesWhatNobodySees(t *testing.T) {
 			}
 			bad := map[string]string{}
 			switch {
-			case format == "date-time" || at == "signing_secret":
+			case format == "date-time" || at == "signing_secret" || at == "simulation":
 				return
 			case format == "name":
 				bad["one\ntwo"], bad["one\u2028two"] = "U+000A", "U+2028"

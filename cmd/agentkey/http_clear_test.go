@@ -79,6 +79,9 @@ func TestAChangeNeverIgnoresWhatItCannotClear(t *testing.T) {
 	for path, fields := range map[string][]string{
 		"/api/admin/tools/" + admin.mustTool("GitHub", "ghp_secret"): {"name", "auth_type"},
 		"/api/admin/agents/" + agentID:                               {"name"},
+		rulesPath + "/" + admin.must(201, "POST", rulesPath, unused).Text("id"): {
+			"name", "when", "effect", "reason", "max_seconds", "enabled", "simulation",
+		},
 		"/api/admin/notification-channels/" + channel.Text("id"): {
 			"name", "topics", "url", "signing_secret", "recipients",
 		},

@@ -36,6 +36,7 @@ func TestEveryOperationDeclaresTheHeadersThatItHonours(t *testing.T) {
 		"/api/admin/requests/":                agent.mustRequest(tool),
 		"/api/admin/suggestions/":             agent.suggest("Linear", "https://linear.app", "to file issues"),
 		"/api/admin/instruction-suggestions/": agent.noteOn(granted, learned, "It failed."),
+		"/api/admin/rules/":                   admin.must(201, "POST", rulesPath, unused).Text("id"),
 		"/api/admin/notification-channels/": admin.must(201, "POST", "/api/admin/notification-channels", object{
 			"kind": "webhook", "name": "Desk", "topics": []string{"access_requested"}, "url": "https://hooks.example/a",
 		}).Text("id"),
@@ -49,6 +50,7 @@ func TestEveryOperationDeclaresTheHeadersThatItHonours(t *testing.T) {
 			"issuer": "https://issuer.example", "audience": "agentkey", "claims": object{"sub": "a"},
 		},
 		"PATCH /api/admin/tools/{id}":                          {"name": "Renamed"},
+		"PATCH /api/admin/rules/{id}":                          {"name": "Renamed"},
 		"PATCH /api/admin/notification-channels/{id}":          {"name": "Renamed"},
 		"POST /api/admin/instruction-suggestions/{id}/accept":  {"instructions": "Use it."},
 		"POST /api/admin/instruction-suggestions/{id}/dismiss": {"reason": "It is known."},

@@ -23,6 +23,7 @@ func TestHeadIsGetWithoutABody(t *testing.T) {
 		tool, "It answers in JSON.", "I expected XML.",
 	)
 	channel := admin.mustChannel("webhook", "https://127.0.0.1").Text("id")
+	rule := admin.must(201, "POST", rulesPath, unused).Text("id")
 	fetched := p.with(ownKey).fetch(tool).Text("receipt.event_id")
 	invited := admin.must(
 		201, "POST", "/api/admin/invitations", object{"email": "ada@example.com", "role": "viewer"},
@@ -58,6 +59,8 @@ func TestHeadIsGetWithoutABody(t *testing.T) {
 			path = r.at(suggestion, tool)
 		case strings.Contains(r.path, "/instruction-suggestions/"):
 			path = r.at(note, tool)
+		case strings.Contains(r.path, "/rules/"):
+			path = r.at(rule, tool)
 		case strings.Contains(r.path, "/notification-channels/"):
 			path = r.at(channel, tool)
 		case r.caller == "agent":

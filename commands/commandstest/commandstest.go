@@ -130,6 +130,10 @@ func OpenAt(t testing.TB, server *eventstoretest.Server, r seal.Ring, c *Clock) 
 		Clock: c.Now,
 	}
 	o.Grants = &commands.Grants{Agents: agents, Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: c.Now}
+	o.Grants.Rules = commands.NewRulebook(&commands.Rulebook{
+		Loop: commands.NewRuleLoop(o.Env), Agents: agents, Catalogs: catalogs, MACKey: inst.MACKey, Clock: c.Now,
+		Patience: time.Minute,
+	})
 	o.Tools = &commands.Tools{Catalogs: catalogs, Secrets: inst.Secrets, Log: inst.Log, Clock: c.Now}
 	o.Fence = commands.NewFence(commands.FenceConfig{
 		Installation: commands.NewInstallationLoop(o.Env), Log: inst.Log, StoreID: inst.Begun.StoreID,

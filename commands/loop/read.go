@@ -170,3 +170,43 @@ func laterOf(a, b time.Time) time.Time {
 	}
 	return a
 }
+
+// Replay reads a stream from its beginning up to a position of the log and shows each event, with
+// the state before it if that is wanted. It returns the state at the position. It keeps nothing,
+// and nobody waits for it; an end of the context ends it.
+func (l *Loop[S, C, E]) Replay(
+	ctx context.Context, id string, position uint64, show func(e codec.Verified, before func() (S, error)) error,
+) (S, error) {
+	s, head := l.stream(id), Head[S]{Revision: eventstore.NoStream}
+	reader := l.Env.Log.Reader(s.name, codec.Begin)
+	for more := true; more; {
+		var events []codec.Verified
+		err := ctx.Err()
+		if err == nil {
+			events, more, err = reader.Next(ctx, pageSize)
+		}
+		if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
+			return head.State, fmt.Errorf("replay %s: %w", s.name, err)
+		}
+		folded := 0 // of the page
+		for i, e := range events {
+			if e.Position > position {
+				events, more = events[:i], false
+				break
+			}
+			err := show(e, func() (S, error) {
+				var err error
+				head, err = s.fold(head, events[folded:i])
+				folded = i
+				return head.State, err
+			})
+			if err != nil {
+				return head.State, err
+			}
+		}
+		if head, err = s.fold(head, events[folded:]); err != nil {
+			return head.State, err
+		}
+	}
+	return head.State, nil
+}

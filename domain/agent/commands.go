@@ -63,6 +63,7 @@ type (
 		Tool      Tool
 		RequestID string
 		Reason    string
+		Seconds   int64 // that it wants access for; 0: it doesn't say
 	}
 	// Withdraw takes a pending request back.
 	Withdraw struct{ ToolID string }
@@ -147,6 +148,7 @@ type (
 )
 
 func (Register) agentCommand()          {}
+func (FollowRule) agentCommand()        {}
 func (Update) agentCommand()            {}
 func (RotateKey) agentCommand()         {}
 func (Suspend) agentCommand()           {}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"agentkey/domain"
@@ -73,6 +74,8 @@ func Decide(s State, c Command) ([]Event, error) {
 		return one(GrantDenied{ToolID: c.Tool.ID, RequestID: c.RequestID, Reason: c.Reason, DecidedOn: digest}), nil
 	case Assign:
 		return assign(s, c)
+	case FollowRule:
+		return followRule(s, c), nil
 	case Seed:
 		return seed(s, c)
 	case Revoke:
@@ -110,7 +113,8 @@ func basedOn(c Command) domain.Revisions {
 		return c.IfRevision
 	case UnbindIdentity:
 		return c.IfRevision
-	case Register, Request, Withdraw, Approve, Deny, Assign, Seed, Revoke, RevokeApproved, Expire, ReplaceCredential, Vend:
+	case Register, Request, Withdraw, Approve, Deny, FollowRule, Assign, Seed, Revoke, RevokeApproved, Expire,
+		ReplaceCredential, Vend:
 	}
 	return nil
 }
@@ -227,6 +231,7 @@ func request(s State, c Request) ([]Event, error) {
 	}
 	return append(endFirst(g, c.Tool, c.At), GrantRequested{
 		ToolID: c.Tool.ID, RequestID: c.RequestID, Reason: c.Reason, ToolFreezes: c.Tool.Freezes,
+		RequestedSeconds: c.Seconds,
 	}), nil
 }
 
@@ -266,7 +271,7 @@ func (s State) Digest(tool Tool) string {
 	}
 	return domain.Digest(
 		"request", g.RequestID, s.Name, tool.ID, tool.Name, mode, g.Reason, string(g.Status),
-		g.RequestedAt.UTC().Format(time.RFC3339Nano), g.DenialReason,
+		g.RequestedAt.UTC().Format(time.RFC3339Nano), g.DenialReason, strconv.FormatInt(g.RequestedSeconds, 10),
 	)
 }
 

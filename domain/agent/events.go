@@ -64,6 +64,8 @@ type (
 		Reason       string `json:"reason"`
 		SuggestionID string `json:"suggestion_id,omitempty"`
 		ToolFreezes  int    `json:"tool_freezes,omitempty"`
+		// how long the agent wants it
+		RequestedSeconds int64 `json:"requested_seconds,omitempty"`
 	}
 	// GrantWithdrawn is an agent taking its request back.
 	GrantWithdrawn struct {
@@ -91,13 +93,17 @@ type (
 		// the last one gave
 		RequiredApprovals int        `json:"required_approvals,omitempty"`
 		Approvals         []Approval `json:"approvals,omitempty"`
+		// the rule that decided it, where no human did
+		Rule *domain.RuleVersion `json:"rule,omitempty"`
 	}
-	// GrantDenied is a human's no to a request.
+	// GrantDenied is the no to a request, of a human or of a rule.
 	GrantDenied struct {
 		ToolID    string `json:"tool_id"`
 		RequestID string `json:"request_id"`
 		Reason    string `json:"reason,omitempty"`
 		DecidedOn string `json:"decided_on,omitempty"`
+
+		Rule *domain.RuleVersion `json:"rule,omitempty"`
 	}
 	// GrantAssigned is access given without a request. SuggestionID and Reason are of the suggestion
 	// that it answers.
@@ -155,6 +161,7 @@ const (
 	CauseRetired     Cause = "agent_retired"
 	CauseToolRemoved Cause = "tool_removed"
 	CauseToolFrozen  Cause = "tool_frozen"
+	CauseRuleEnded   Cause = "rule_ended" // before the request that it approved was made
 )
 
 func (Registered) agentEvent()              {}

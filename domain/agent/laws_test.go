@@ -67,6 +67,9 @@ func (h *history) note(t *rapid.T, e agent.Event) {
 	switch e := e.(type) {
 	case agent.GrantApproved:
 		h.access[e.ToolID] = true
+		if e.Rule != nil && (e.ExpiresAt == nil || e.ToolID == "linear") {
+			t.Fatalf("a rule gave %s, until %v", e.ToolID, e.ExpiresAt)
+		}
 	case agent.GrantAssigned:
 		h.access[e.ToolID] = true
 	case agent.GrantRevoked:
@@ -135,7 +138,7 @@ func (h *history) command(t *rapid.T) agent.Command {
 		ends = new(h.now.Add(time.Duration(rapid.IntRange(-1, 5).Draw(t, "hours")) * time.Hour))
 	}
 	h.now = h.now.Add(time.Duration(rapid.IntRange(0, 90).Draw(t, "minutes")) * time.Minute)
-	switch rapid.IntRange(0, 20).Draw(t, "command") {
+	switch rapid.IntRange(0, 21).Draw(t, "command") {
 	case 0:
 		return agent.Suspend{IfRevision: rapid.SliceOfN(rapid.IntRange(1, 3), 0, 2).Draw(t, "revisions")}
 	case 1:
@@ -152,6 +155,12 @@ func (h *history) command(t *rapid.T) agent.Command {
 		return agent.UnbindIdentity{Number: rapid.IntRange(0, 3).Draw(t, "binding")}
 	case 20:
 		return agent.Vend{At: h.now, Tool: tool, Identity: &agent.Presented{Binding: rapid.IntRange(0, 3).Draw(t, "binding")}}
+	case 21:
+		deny := rapid.Bool().Draw(t, "deny")
+		return agent.FollowRule{
+			At: h.now, Tool: tool, RequestID: h.state.Grants[tool.ID].RequestID, Rule: domain.RuleVersion{ID: "rule"},
+			Deny: deny, Reason: "no", For: time.Duration(rapid.IntRange(0, 2).Draw(t, "lasts")) * time.Hour,
+		}
 	case 17:
 		return agent.Seed{
 			At: h.now, Tool: tool, SuggestionID: "g", RequestID: "seeded", Approved: rapid.Bool().Draw(t, "approved"),
@@ -295,6 +304,7 @@ func anyEvent(t *rapid.T) agent.Event {
 		agent.GrantWithdrawn{ToolID: tool},
 		agent.GrantApproved{ToolID: tool, ExpiresAt: &soon},
 		agent.GrantDenied{ToolID: tool},
+		agent.GrantDenied{ToolID: tool, Rule: &domain.RuleVersion{ID: "rule"}},
 		agent.GrantAssigned{ToolID: tool, SecretID: "s"},
 		agent.GrantAssigned{ToolID: tool, SuggestionID: "g"},
 		agent.GrantRequested{ToolID: tool, RequestID: "r", SuggestionID: "g"},

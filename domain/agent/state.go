@@ -44,29 +44,32 @@ const (
 
 // Grant is the newest state of an agent's access to one tool.
 type Grant struct {
-	Status              GrantStatus   `json:"status"`
-	Origin              Origin        `json:"origin,omitempty"`
-	RequestID           string        `json:"request_id,omitempty"`
-	SuggestionID        string        `json:"suggestion_id,omitempty"`
-	Reason              string        `json:"reason,omitempty"`
-	RequestedAt         time.Time     `json:"requested_at,omitzero"`
-	Approvals           []Approval    `json:"approvals,omitempty"` // before the last one
-	RequiredApprovals   int           `json:"required_approvals,omitempty"`
-	DecidedAt           time.Time     `json:"decided_at,omitzero"`
-	DecidedBy           *domain.Actor `json:"decided_by,omitempty"`
-	ApprovedAt          time.Time     `json:"approved_at,omitzero"`
-	ApprovedBy          *domain.Actor `json:"approved_by,omitempty"` // kept when the access ends
-	EndedAt             time.Time     `json:"ended_at,omitzero"`
-	EndedBy             *domain.Actor `json:"ended_by,omitempty"` // not where its time has passed
-	DenialReason        string        `json:"denial_reason,omitempty"`
-	ExpiresAt           *time.Time    `json:"expires_at,omitempty"`
-	SecretID            string        `json:"secret_id,omitempty"`
-	CredentialVersion   int           `json:"credential_version,omitempty"`
-	CredentialFields    domain.Parts  `json:"credential_fields,omitempty"`
-	CredentialExpiresAt *time.Time    `json:"credential_expires_at,omitempty"`
-	ToolFreezes         int           `json:"tool_freezes,omitempty"`
-	FetchCount          int64         `json:"fetch_count,omitempty"`
-	LastFetchedAt       time.Time     `json:"last_fetched_at,omitzero"`
+	Status              GrantStatus         `json:"status"`
+	Origin              Origin              `json:"origin,omitempty"`
+	RequestID           string              `json:"request_id,omitempty"`
+	SuggestionID        string              `json:"suggestion_id,omitempty"`
+	Reason              string              `json:"reason,omitempty"`
+	RequestedAt         time.Time           `json:"requested_at,omitzero"`
+	RequestedSeconds    int64               `json:"requested_seconds,omitempty"` // 0: it didn't say
+	Approvals           []Approval          `json:"approvals,omitempty"`         // before the last one
+	RequiredApprovals   int                 `json:"required_approvals,omitempty"`
+	DecidedAt           time.Time           `json:"decided_at,omitzero"`
+	DecidedBy           *domain.Actor       `json:"decided_by,omitempty"`
+	Rule                *domain.RuleVersion `json:"rule,omitempty"` // that decided the request; nil: none
+	ApprovedAt          time.Time           `json:"approved_at,omitzero"`
+	ApprovedBy          *domain.Actor       `json:"approved_by,omitempty"` // kept when the access ends
+	EndedAt             time.Time           `json:"ended_at,omitzero"`
+	EndedBy             *domain.Actor       `json:"ended_by,omitempty"` // not where its time has passed
+	DenialReason        string              `json:"denial_reason,omitempty"`
+	ExpiresAt           *time.Time          `json:"expires_at,omitempty"`
+	SecretID            string              `json:"secret_id,omitempty"`
+	CredentialVersion   int                 `json:"credential_version,omitempty"`
+	CredentialFields    domain.Parts        `json:"credential_fields,omitempty"`
+	CredentialExpiresAt *time.Time          `json:"credential_expires_at,omitempty"`
+	ToolFreezes         int                 `json:"tool_freezes,omitempty"`
+	FetchCount          int64               `json:"fetch_count,omitempty"`
+	LastFetchedAt       time.Time           `json:"last_fetched_at,omitzero"`
+	Past                Past                `json:"past,omitzero"`
 }
 
 // At is the grant's status at a moment: an approved grant counts as expired from the instant of
@@ -184,6 +187,7 @@ func Evolve(s State, f domain.Fact[Event]) State {
 	}
 	decided := func(g *Grant, status GrantStatus) {
 		by := f.By
+		g.Past = g.Past.after(*g, status, f.Event)
 		g.Status, g.DecidedAt, g.DecidedBy = status, f.At, &by
 		switch status {
 		case Approved:
@@ -235,7 +239,7 @@ func Evolve(s State, f domain.Fact[Event]) State {
 		return s.with(e.ToolID, func(g *Grant) {
 			*g = Grant{
 				Status: Pending, Origin: FromRequest, RequestID: e.RequestID, Reason: e.Reason, RequestedAt: f.At,
-				ToolFreezes: e.ToolFreezes,
+				RequestedSeconds: e.RequestedSeconds, ToolFreezes: e.ToolFreezes, Past: g.Past,
 			}
 			g.answers(e.SuggestionID)
 		})
@@ -251,18 +255,19 @@ func Evolve(s State, f domain.Fact[Event]) State {
 		return s.with(e.ToolID, func(g *Grant) {
 			decided(g, Approved)
 			g.ExpiresAt, g.ToolFreezes, g.RequiredApprovals = e.ExpiresAt, e.ToolFreezes, e.RequiredApprovals
-			g.Approvals = e.Approvals
+			g.Rule, g.Approvals = e.Rule, e.Approvals
 			g.own(e.SecretID, e.CredentialFields)
 		})
 	case GrantDenied:
 		return s.with(e.ToolID, func(g *Grant) {
 			decided(g, Denied)
-			g.DenialReason = e.Reason
+			g.DenialReason, g.Rule = e.Reason, e.Rule
 		})
 	case GrantAssigned:
 		return s.with(e.ToolID, func(g *Grant) {
 			*g = Grant{
 				Origin: FromAssignment, ExpiresAt: e.ExpiresAt, Reason: e.Reason, ToolFreezes: e.ToolFreezes,
+				Past: g.Past,
 			}
 			g.answers(e.SuggestionID)
 			decided(g, Approved)
@@ -281,6 +286,7 @@ func Evolve(s State, f domain.Fact[Event]) State {
 		s.Keys = used(s.Keys, e.KeyNumber, f.At)
 		return s.with(e.ToolID, func(g *Grant) {
 			g.FetchCount++
+			g.Past.Fetches++
 			g.LastFetchedAt = f.At
 		})
 	}

@@ -14,6 +14,7 @@ const (
 	SigningKeys
 	Organizations
 	Agents
+	Rules
 	Catalogs
 	Guides
 	Deliveries
@@ -63,6 +64,7 @@ var categories = [...]category{
 	SigningKeys:   {"signing-keys", audited, false, Lasting, single},
 	Organizations: {"organization", audited, deciding, Lasting, false},
 	Agents:        {"agent", audited, deciding, Lasting, false},
+	Rules:         {"rules", audited, deciding, Lasting, false},
 	Catalogs:      {"catalog", audited, deciding, Lasting, false},
 	Guides:        {"guide", audited, deciding, Lasting, false},
 	Deliveries:    {"delivery", audited, deciding, Lasting, false},

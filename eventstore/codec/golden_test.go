@@ -28,6 +28,7 @@ import (
 	"agentkey/domain/lane"
 	"agentkey/domain/organization"
 	"agentkey/domain/person"
+	"agentkey/domain/rulebook"
 	"agentkey/eventstore/codec"
 )
 
@@ -44,6 +45,15 @@ var (
 	presented = &agent.Presented{
 		Binding: 2, Issuer: "https://ci.example", Audience: "agentkey", Claims: map[string]string{"repository_id": "7"},
 		Subject: "a", TokenID: "t",
+	}
+	rule     = &domain.RuleVersion{ID: "rule-1", Version: 2, Name: "Search for a day"}
+	ruleText = rulebook.Text{
+		Name: "Search for a day", FoldedName: "search for a day", When: "tool.name == 'Search'", Environment: 1,
+		Effect: rulebook.Approve, MaxSeconds: 86_400, Reason: "r", Enabled: true,
+	}
+	simulated = rulebook.Simulated{
+		Digest: "digest-1", At: at, From: at, To: at, Position: 1, Complete: true, Requests: 2, WouldApprove: 3,
+		WouldDeny: 4, Differs: 5, Fetches: 6,
 	}
 	wrap = codec.Wrapping{MasterKeyID: "1111111111111111", Key: "d3JhcHBlZA"}
 )
@@ -138,6 +148,13 @@ var samples = map[string]any{
 	},
 	"service_token.revoked.v1": organization.TokenRevoked{Number: 1, TokenID: "token-1"},
 
+	"rule.added.v1":   rulebook.Added{RuleID: "rule-1", Rule: ruleText, Simulated: &simulated},
+	"rule.changed.v1": rulebook.Changed{RuleID: "rule-1", Version: 2, Rule: ruleText, Simulated: &simulated},
+	"rule.removed.v1": rulebook.Removed{RuleID: "rule-1"},
+	"rule.failed.v1": rulebook.Failed{
+		RuleID: "rule-1", Version: 2, RequestID: "request-1", Problem: "it takes too long",
+	},
+
 	"notification_channel.added.v1": organization.ChannelAdded{
 		ChannelID: "channel-1", Kind: organization.Webhook, Name: "Ops", Topics: []domain.Topic{domain.AccessRequested},
 		SecretID: "secret-1", Host: "example.com", Recipients: 1,
@@ -192,7 +209,7 @@ var samples = map[string]any{
 	"agent.retired.v1":          agent.Retired{},
 	"grant.requested.v1": agent.GrantRequested{
 		ToolID: "tool-1", RequestID: "request-1", Reason: "to deploy", SuggestionID: "suggestion-1",
-		ToolFreezes: 2,
+		ToolFreezes: 2, RequestedSeconds: 3600,
 	},
 	"grant.withdrawn.v1":      agent.GrantWithdrawn{ToolID: "tool-1", RequestID: "request-1"},
 	"grant.approval_given.v1": agent.GrantApprovalGiven{ToolID: "tool-1", RequestID: "request-1", DecidedOn: "d1"},
@@ -200,9 +217,10 @@ var samples = map[string]any{
 		ToolID: "tool-1", RequestID: "request-1", SecretID: "secret-1", ExpiresAt: &at, DecidedOn: "d1",
 		CredentialFields: domain.Parts{"key", "user"}, ToolFreezes: 2, RequiredApprovals: 2,
 		Approvals: []agent.Approval{{By: domain.Actor{Type: domain.ActorHuman, ID: "member-1"}, At: at, DecidedOn: "d1"}},
+		Rule:      rule,
 	},
 	"grant.denied.v1": agent.GrantDenied{
-		ToolID: "tool-1", RequestID: "request-1", Reason: "no", DecidedOn: "d1",
+		ToolID: "tool-1", RequestID: "request-1", Reason: "no", DecidedOn: "d1", Rule: rule,
 	},
 	"grant.assigned.v1": agent.GrantAssigned{
 		ToolID: "tool-1", SecretID: "secret-1", ExpiresAt: &at, Reason: "to deploy", SuggestionID: "suggestion-1",

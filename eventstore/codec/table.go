@@ -19,6 +19,7 @@ import (
 	"agentkey/domain/lane"
 	"agentkey/domain/organization"
 	"agentkey/domain/person"
+	"agentkey/domain/rulebook"
 )
 
 // ErrUnknownEvent marks a stored name, or a field in an event, that this version does not know.
@@ -115,6 +116,11 @@ var table = []row{
 	of[agent.GrantRevoked]("grant.revoked.v1"),
 	of[agent.GrantExpired]("grant.expired.v1"),
 	of[agent.GrantCredentialReplaced]("grant.credential_replaced.v1"),
+
+	of[rulebook.Added]("rule.added.v1"),
+	of[rulebook.Changed]("rule.changed.v1"),
+	of[rulebook.Removed]("rule.removed.v1"),
+	of[rulebook.Failed]("rule.failed.v1"),
 
 	of[catalog.ToolAdded]("tool.added.v1"),
 	of[catalog.ToolUpdated]("tool.updated.v1"),

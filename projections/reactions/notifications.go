@@ -16,8 +16,9 @@ import (
 
 // Notifications queues messages to people about what waits for a human decision. It looks at no
 // event of deliveries, so that no notification causes another, and begins at the end of the log, so
-// that the past causes none.
-func Notifications(deliveries *commands.Deliveries) Reaction {
+// that the past causes none. A request that a rule decides waits for nobody: where the process that
+// took it didn't decide it, it is decided here, and no message is sent.
+func Notifications(deliveries *commands.Deliveries, grants *commands.Grants) Reaction {
 	const types = `^(grant\.requested|suggestion\.made|suggestion\.backed|instruction_suggestion\.made)\.`
 	return Reaction{Name: "notifications", Types: types, Handle: func(ctx context.Context, cause codec.Verified) (bool,
 		error,
@@ -27,6 +28,10 @@ func Notifications(deliveries *commands.Deliveries) Reaction {
 		var topic domain.Topic
 		switch e := cause.Event.(type) {
 		case agent.GrantRequested:
+			ruled, acted, err := grants.Rule(ctx, cause.Signed.Organization, id, e)
+			if err != nil || ruled {
+				return acted, err
+			}
 			topic, about.AgentID, about.ToolID, about.RequestID = domain.AccessRequested, id, e.ToolID, e.RequestID
 		case catalog.SuggestionMade:
 			topic, about.AgentID, about.SuggestionID = domain.ToolSuggested, e.AgentID, e.SuggestionID

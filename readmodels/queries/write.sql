@@ -153,9 +153,9 @@ FROM tools AS t
 WHERE requests.id = sqlc.arg(id) AND requests.status = 'pending' AND t.id = requests.tool_id AND t.freezes > sqlc.arg(freezes);
 
 -- name: InsertRequest :exec
-INSERT INTO requests (id, organization_id, position, agent_id, tool_id, reason, status, created_at)
+INSERT INTO requests (id, organization_id, position, agent_id, tool_id, reason, status, created_at, requested_seconds)
 VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(agent_id), sqlc.arg(tool_id), sqlc.arg(reason),
-        'pending', sqlc.arg(created_at));
+        'pending', sqlc.arg(created_at), sqlc.arg(requested_seconds));
 
 -- name: DecideRequest :exec
 UPDATE requests SET
@@ -164,7 +164,8 @@ UPDATE requests SET
     decided_position = sqlc.arg(decided_position),
     decided_by_type = sqlc.arg(decided_by_type),
     decided_by_id = sqlc.arg(decided_by_id),
-    denial_reason = sqlc.arg(denial_reason)
+    denial_reason = sqlc.arg(denial_reason),
+    rule = sqlc.arg(rule)
 WHERE id = sqlc.arg(id) AND status = 'pending';
 
 -- name: AskGrant :exec
@@ -175,7 +176,7 @@ ON CONFLICT (agent_id, tool_id) DO UPDATE SET
     status = excluded.status, origin = excluded.origin, request_id = excluded.request_id, reason = excluded.reason,
     decided_at = 0, decided_position = 0, decided_by_type = '', decided_by_id = '', denial_reason = '', expires_at = 0, fetch_count = 0, last_fetched_at = 0,
     credential_expires_at = 0, approved_at = 0, approved_by_type = '', approved_by_id = '',
-    ended_at = 0, ended_by_type = '', ended_by_id = '';
+    ended_at = 0, ended_by_type = '', ended_by_id = '', rule = '';
 
 -- name: AssignGrant :exec
 INSERT INTO grants (agent_id, tool_id, organization_id, position, status, origin, request_id, reason,
@@ -189,11 +190,11 @@ ON CONFLICT (agent_id, tool_id) DO UPDATE SET
     decided_by_type = excluded.decided_by_type, decided_by_id = excluded.decided_by_id, denial_reason = '',
     expires_at = excluded.expires_at, fetch_count = 0, last_fetched_at = 0, credential_expires_at = 0,
     approved_at = excluded.approved_at, approved_by_type = excluded.approved_by_type, approved_by_id = excluded.approved_by_id,
-    ended_at = 0, ended_by_type = '', ended_by_id = '';
+    ended_at = 0, ended_by_type = '', ended_by_id = '', rule = '';
 
 -- name: ApproveGrant :exec
 UPDATE grants SET
-    status = 'approved', expires_at = sqlc.arg(expires_at),
+    status = 'approved', expires_at = sqlc.arg(expires_at), rule = sqlc.arg(rule),
     decided_at = sqlc.arg(decided_at), decided_position = sqlc.arg(decided_position), decided_by_type = sqlc.arg(decided_by_type), decided_by_id = sqlc.arg(decided_by_id),
     approved_at = sqlc.arg(decided_at), approved_by_type = sqlc.arg(decided_by_type), approved_by_id = sqlc.arg(decided_by_id),
     ended_at = 0, ended_by_type = '', ended_by_id = '' -- a freeze may have ended what was decided before it
@@ -210,7 +211,7 @@ WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
 
 -- name: DenyGrant :exec
 UPDATE grants SET
-    status = 'denied', denial_reason = sqlc.arg(denial_reason),
+    status = 'denied', denial_reason = sqlc.arg(denial_reason), rule = sqlc.arg(rule),
     decided_at = sqlc.arg(decided_at), decided_position = sqlc.arg(decided_position), decided_by_type = sqlc.arg(decided_by_type), decided_by_id = sqlc.arg(decided_by_id),
     ended_at = 0, ended_by_type = '', ended_by_id = '' -- as above
 WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
@@ -333,6 +334,16 @@ UPDATE grants SET
     credential_at = sqlc.arg(at)
 WHERE agent_id = sqlc.arg(agent_id) AND tool_id = sqlc.arg(tool_id);
 
+-- name: InsertRule :exec
+INSERT INTO rules (id, organization_id, name) VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(name));
+
+-- name: KeepFormerRuleName :exec
+INSERT INTO former_names (id, until, organization_id, name)
+SELECT o.id, sqlc.arg(position), o.organization_id, o.name FROM rules AS o WHERE o.id = sqlc.arg(id) AND o.name <> sqlc.arg(name);
+
+-- name: RenameRule :exec
+UPDATE rules SET name = sqlc.arg(name) WHERE id = sqlc.arg(id);
+
 -- name: InsertChannel :exec
 INSERT INTO notification_channels (id, organization_id, position, kind, name, topics, host, recipients, created_at, updated_at)
 VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(kind), sqlc.arg(name), sqlc.arg(topics), sqlc.arg(host),
@@ -417,9 +428,10 @@ UPDATE past_requests SET until = sqlc.arg(since) WHERE id = sqlc.arg(id) AND unt
 
 -- name: KeepPastRequest :exec
 INSERT INTO past_requests (since, until, id, organization_id, position, agent_id, tool_id, reason, status,
-    created_at, decided_at, decided_by_type, decided_by_id, denial_reason, decided_position)
+    created_at, decided_at, decided_by_type, decided_by_id, denial_reason, decided_position, requested_seconds, rule)
 SELECT sqlc.arg(since), 9223372036854775807, o.id, o.organization_id, o.position, o.agent_id, o.tool_id, o.reason,
-    o.status, o.created_at, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason, o.decided_position
+    o.status, o.created_at, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason, o.decided_position,
+    o.requested_seconds, o.rule
 FROM requests AS o WHERE o.id = sqlc.arg(id);
 
 -- name: ClosePastGrant :exec
@@ -429,11 +441,11 @@ UPDATE past_grants SET until = sqlc.arg(since) WHERE agent_id = sqlc.arg(agent_i
 INSERT INTO past_grants (since, until, agent_id, tool_id, organization_id, position, status, origin, request_id,
     reason, decided_at, decided_by_type, decided_by_id, denial_reason, approved_at, approved_by_type, approved_by_id,
     ended_at, ended_by_type, ended_by_id, expires_at, credential_expires_at, credential_version, credential_at,
-    decided_position)
+    decided_position, rule)
 SELECT sqlc.arg(since), 9223372036854775807, o.agent_id, o.tool_id, o.organization_id, o.position, o.status,
     o.origin, o.request_id, o.reason, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason,
     o.approved_at, o.approved_by_type, o.approved_by_id, o.ended_at, o.ended_by_type, o.ended_by_id, o.expires_at,
-    o.credential_expires_at, o.credential_version, o.credential_at, o.decided_position
+    o.credential_expires_at, o.credential_version, o.credential_at, o.decided_position, o.rule
 FROM grants AS o WHERE o.agent_id = sqlc.arg(agent_id) AND o.tool_id = sqlc.arg(tool_id);
 
 -- name: ClosePastGrantsOfTool :exec
@@ -446,11 +458,11 @@ WHERE past_grants.tool_id = sqlc.arg(tool_id) AND past_grants.until = 9223372036
 INSERT INTO past_grants (since, until, agent_id, tool_id, organization_id, position, status, origin, request_id,
     reason, decided_at, decided_by_type, decided_by_id, denial_reason, approved_at, approved_by_type, approved_by_id,
     ended_at, ended_by_type, ended_by_id, expires_at, credential_expires_at, credential_version, credential_at,
-    decided_position)
+    decided_position, rule)
 SELECT sqlc.arg(since), 9223372036854775807, o.agent_id, o.tool_id, o.organization_id, o.position, o.status,
     o.origin, o.request_id, o.reason, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason,
     o.approved_at, o.approved_by_type, o.approved_by_id, o.ended_at, o.ended_by_type, o.ended_by_id, o.expires_at,
-    o.credential_expires_at, o.credential_version, o.credential_at, o.decided_position
+    o.credential_expires_at, o.credential_version, o.credential_at, o.decided_position, o.rule
 FROM grants AS o WHERE o.tool_id = sqlc.arg(tool_id) AND o.decided_position = sqlc.arg(since);
 
 -- name: ClosePastRequestsOfTool :exec
@@ -460,9 +472,10 @@ WHERE past_requests.tool_id = sqlc.arg(tool_id) AND past_requests.until = 922337
 
 -- name: KeepPastRequestsOfTool :exec
 INSERT INTO past_requests (since, until, id, organization_id, position, agent_id, tool_id, reason, status,
-    created_at, decided_at, decided_by_type, decided_by_id, denial_reason, decided_position)
+    created_at, decided_at, decided_by_type, decided_by_id, denial_reason, decided_position, requested_seconds, rule)
 SELECT sqlc.arg(since), 9223372036854775807, o.id, o.organization_id, o.position, o.agent_id, o.tool_id, o.reason,
-    o.status, o.created_at, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason, o.decided_position
+    o.status, o.created_at, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason, o.decided_position,
+    o.requested_seconds, o.rule
 FROM requests AS o WHERE o.tool_id = sqlc.arg(tool_id) AND o.decided_position = sqlc.arg(since);
 
 -- name: ClosePastSuggestion :exec
