@@ -20,7 +20,7 @@ func TestFetchesAreCounted(t *testing.T) {
 		want := stored{}
 		add := func(at time.Time, column string, count int, ids ...string) {
 			hour := at.Unix() / 3600
-			for _, hours := range []int64{1, 24, 768} {
+			for _, hours := range []int64{1, 24, 192, 1536} {
 				name := fmt.Sprintf("fetch_counts %s/%s/%d/%d", org, strings.Join(ids, "/"), hours, hour-hour%hours)
 				if hours > 1 && (ids[0] == "") == (ids[1] == "") {
 					continue

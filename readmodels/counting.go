@@ -5,13 +5,11 @@ import (
 	"time"
 )
 
-// Stretches of time in which fetches are counted, in hours. The long ones keep the sums over months
-// cheap.
-const (
-	oneHour  = 1
-	oneDay   = 24
-	longTime = 32 * oneDay
-)
+const oneHour = 1
+
+// lengths are those of the stretches of time in which fetches are counted, in hours. The long ones
+// keep the sums over months cheap.
+var lengths = []int64{oneHour, 24, 8 * 24, 64 * 24}
 
 // FetchCounts gathers how many fetches there were, so that a batch of events changes each row once.
 type FetchCounts map[stretch]*stretchCounts
@@ -62,7 +60,7 @@ func (c FetchCounts) add(organization, agentID, toolID string, at time.Time, cou
 		}
 	}
 	in("", "", oneHour)
-	for _, hours := range []int64{oneHour, oneDay, longTime} {
+	for _, hours := range lengths {
 		in(agentID, "", hours)
 		if toolID != "" {
 			in("", toolID, hours)

@@ -212,14 +212,15 @@ CREATE TABLE known_credentials (
 CREATE INDEX known_credentials_newest ON known_credentials (organization_id, position);
 CREATE INDEX known_credentials_by_secret ON known_credentials (secret_id);
 
--- How many fetches there were in a stretch of time: an hour, 24 of them, or 768, counted from 1970 on. agent_id is '' in
--- the sum over all agents, tool_id in the sum over all tools; of an agent and a tool together there are hours only. An
--- hour also says how many of its fetches came from its 15th, 30th and 45th minute on, for zones that are as far off.
+-- How many fetches there were in a stretch of time: an hour, or 1, 8 or 64 days of 24 hours, counted from 1970 on.
+-- agent_id is '' in the sum over all agents, tool_id in the sum over all tools; of an agent and a tool together there are
+-- hours only. An hour also says how many of its fetches came from its 15th, 30th and 45th minute on, for zones that are
+-- as far off.
 CREATE TABLE fetch_counts (
     organization_id TEXT   NOT NULL,
     agent_id        TEXT   NOT NULL,
     tool_id         TEXT   NOT NULL,
-    hours           BIGINT NOT NULL, -- 1, 24 or 768
+    hours           BIGINT NOT NULL, -- 1, 24, 192 or 1536
     hour            BIGINT NOT NULL, -- the first one, since 1970
     vended          BIGINT NOT NULL,
     refused         BIGINT NOT NULL,
@@ -232,11 +233,10 @@ CREATE TABLE fetch_counts (
     last_vended_at  BIGINT NOT NULL, -- 0: all were refused
     PRIMARY KEY (organization_id, agent_id, tool_id, hours, hour)
 );
-CREATE INDEX fetch_counts_of_all ON fetch_counts (organization_id, hours, hour, vended, refused) WHERE agent_id = '' AND tool_id = '';
+CREATE INDEX fetch_counts_charted ON fetch_counts (organization_id, agent_id, tool_id, hours, hour, vended, refused);
 CREATE INDEX fetch_counts_by_agent ON fetch_counts (organization_id, hours, hour, agent_id, vended, refused) WHERE agent_id <> '' AND tool_id = '';
 CREATE INDEX fetch_counts_by_tool ON fetch_counts (organization_id, hours, hour, tool_id, vended, refused) WHERE agent_id = '' AND tool_id <> '';
 CREATE INDEX fetch_counts_of_tool ON fetch_counts (organization_id, tool_id, hour, agent_id, vended, refused) WHERE agent_id <> '' AND tool_id <> '';
-CREATE INDEX fetch_counts_of_agent ON fetch_counts (organization_id, agent_id, hour, tool_id, vended, refused) WHERE agent_id <> '' AND tool_id <> '';
 
 CREATE TABLE audit_entries (
     organization_id TEXT   NOT NULL,

@@ -14,21 +14,10 @@ type Fetches struct{ Vended, Refused int64 }
 // UsageFilter narrows the fetches that are counted; zero fields do not.
 type UsageFilter struct{ AgentID, ToolID string }
 
-// conditions names the rows that hold the sums of a filter. An empty id stands in the text, which
-// lets an engine use the index of such sums.
+// conditions names the rows that hold the sums of a filter, hour by hour.
 func (f UsageFilter) conditions(q *text, organization string) {
-	q.add(" WHERE c.organization_id = ", q.arg(organization), " AND c.hours = 1 AND c.agent_id = ")
-	if f.AgentID == "" {
-		q.add("''")
-	} else {
-		q.add(q.arg(f.AgentID))
-	}
-	q.add(" AND c.tool_id = ")
-	if f.ToolID == "" {
-		q.add("''")
-	} else {
-		q.add(q.arg(f.ToolID))
-	}
+	q.add(" WHERE c.organization_id = ", q.arg(organization), " AND c.agent_id = ", q.arg(f.AgentID),
+		" AND c.tool_id = ", q.arg(f.ToolID), " AND c.hours = 1")
 }
 
 // fetchesBetween counts the fetches between each two of some times, which are in order and at least

@@ -83,11 +83,11 @@ func (t UsageTerms) groups(organization string) *text {
 		` AND c.hours = 1 AND c.last_vended_at > 0 ORDER BY c.hour DESC LIMIT 1), 0)
 FROM (SELECT x.id, CAST(sum(x.vended) AS BIGINT) AS vended, CAST(sum(x.refused) AS BIGINT) AS refused FROM (`)
 	first, last := t.Times[0], t.Times[len(t.Times)-1]
-	longest := int64(longTime)
+	longer := lengths[1:]
 	if narrowed != "" {
-		longest = oneHour
+		longer = nil
 	}
-	for _, s := range stretches(hoursUntil(first), hourOf(last), longest) {
+	for _, s := range stretches(hoursUntil(first), hourOf(last), longer) {
 		part("c.vended", "c.refused", s.hours, s.from, s.to)
 	}
 	if m := minuteColumn(first); m != "" {
@@ -115,16 +115,16 @@ func minuteColumn(t time.Time) string {
 type rowsBetween struct{ hours, from, to int64 }
 
 // stretches divides hours into rows, with the longest ones in the middle.
-func stretches(from, to, longest int64) (out []rowsBetween) {
+func stretches(from, to int64, longer []int64) (out []rowsBetween) {
 	length := int64(oneHour)
 	add := func(from, to int64) {
 		if from < to {
 			out = append(out, rowsBetween{length, from, to})
 		}
 	}
-	for _, longer := range []int64{oneDay, longTime} {
+	for _, longer := range longer {
 		begin, end := (from+longer-1)/longer*longer, to/longer*longer
-		if longer > longest || begin >= end {
+		if begin >= end {
 			break
 		}
 		add(from, begin)
