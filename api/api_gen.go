@@ -1249,6 +1249,30 @@ func (e ExportCatalogParamsFormat) Valid() bool {
 	}
 }
 
+// Defines values for StreamAdminEventsParamsInclude.
+const (
+	Deliveries        StreamAdminEventsParamsInclude = "deliveries"
+	DeliveriesFetches StreamAdminEventsParamsInclude = "deliveries,fetches"
+	Fetches           StreamAdminEventsParamsInclude = "fetches"
+	FetchesDeliveries StreamAdminEventsParamsInclude = "fetches,deliveries"
+)
+
+// Valid indicates whether the value is a known member of the StreamAdminEventsParamsInclude enum.
+func (e StreamAdminEventsParamsInclude) Valid() bool {
+	switch e {
+	case Deliveries:
+		return true
+	case DeliveriesFetches:
+		return true
+	case Fetches:
+		return true
+	case FetchesDeliveries:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ListGrantsParamsStatus.
 const (
 	ListGrantsParamsStatusApproved ListGrantsParamsStatus = "approved"
@@ -4006,6 +4030,15 @@ type ImportCatalogParams struct {
 	DryRun *bool `form:"dry_run,omitempty" json:"dry_run,omitempty"`
 }
 
+// StreamAdminEventsParams defines parameters for StreamAdminEvents.
+type StreamAdminEventsParams struct {
+	// Include What comes beside everything else.
+	Include *StreamAdminEventsParamsInclude `form:"include,omitempty" json:"include,omitempty"`
+}
+
+// StreamAdminEventsParamsInclude defines parameters for StreamAdminEvents.
+type StreamAdminEventsParamsInclude string
+
 // ListGrantsParams defines parameters for ListGrants.
 type ListGrantsParams struct {
 	// AgentID Only items about this agent.
@@ -4884,6 +4917,9 @@ type ServerInterface interface {
 	// ImportCatalog Import a catalog file, all or nothing. Tools that the file omits are reported and kept.
 	// (PUT /api/admin/catalog/import)
 	ImportCatalog(c *gin.Context, params ImportCatalogParams)
+	// StreamAdminEvents Follow what happens
+	// (GET /api/admin/events)
+	StreamAdminEvents(c *gin.Context, params StreamAdminEventsParams)
 	// Freeze Stop an agent, a tool or what somebody approved at once, and list the credentials to rotate because of it.
 	// (POST /api/admin/freeze)
 	Freeze(c *gin.Context)
@@ -5079,6 +5115,9 @@ type ServerInterface interface {
 	// GetMe Show who I am and what I may use.
 	// (GET /api/me)
 	GetMe(c *gin.Context)
+	// StreamMyEvents Follow what happens to my access
+	// (GET /api/me/events)
+	StreamMyEvents(c *gin.Context)
 	// GetMyReceipt Get the proof that the ledger holds a fetch of mine.
 	// (GET /api/me/receipts/{event_id})
 	GetMyReceipt(c *gin.Context, eventID string)
@@ -6012,6 +6051,33 @@ func (siw *ServerInterfaceWrapper) ImportCatalog(c *gin.Context) {
 	}
 
 	siw.Handler.ImportCatalog(c, params)
+}
+
+// StreamAdminEvents operation middleware
+func (siw *ServerInterfaceWrapper) StreamAdminEvents(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params StreamAdminEventsParams
+
+	// ------------- Optional query parameter "include" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "include", c.Request.URL.Query(), &params.Include, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter include: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.StreamAdminEvents(c, params)
 }
 
 // Freeze operation middleware
@@ -7974,6 +8040,19 @@ func (siw *ServerInterfaceWrapper) GetMe(c *gin.Context) {
 	siw.Handler.GetMe(c)
 }
 
+// StreamMyEvents operation middleware
+func (siw *ServerInterfaceWrapper) StreamMyEvents(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.StreamMyEvents(c)
+}
+
 // GetMyReceipt operation middleware
 func (siw *ServerInterfaceWrapper) GetMyReceipt(c *gin.Context) {
 
@@ -8500,6 +8579,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/admin/audit/log/:path", wrapper.GetAuditTile)
 	router.GET(options.BaseURL+"/api/admin/catalog/export", wrapper.ExportCatalog)
 	router.PUT(options.BaseURL+"/api/admin/catalog/import", wrapper.ImportCatalog)
+	router.GET(options.BaseURL+"/api/admin/events", wrapper.StreamAdminEvents)
 	router.POST(options.BaseURL+"/api/admin/freeze", wrapper.Freeze)
 	router.GET(options.BaseURL+"/api/admin/grants", wrapper.ListGrants)
 	router.GET(options.BaseURL+"/api/admin/instruction-suggestions", wrapper.ListInstructionSuggestions)
@@ -8565,6 +8645,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/admin/tools/:id/unfreeze", wrapper.UnfreezeTool)
 	router.GET(options.BaseURL+"/api/admin/usage", wrapper.GetUsage)
 	router.GET(options.BaseURL+"/api/me", wrapper.GetMe)
+	router.GET(options.BaseURL+"/api/me/events", wrapper.StreamMyEvents)
 	router.GET(options.BaseURL+"/api/me/receipts/:event_id", wrapper.GetMyReceipt)
 	router.GET(options.BaseURL+"/api/tools", wrapper.ListMyTools)
 	router.GET(options.BaseURL+"/api/tools/suggest", wrapper.DescribeSuggestTool)
@@ -9769,6 +9850,74 @@ type ImportCatalogdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ImportCatalogdefaultApplicationProblemPlusJSONResponse) VisitImportCatalogResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StreamAdminEventsRequestObject struct {
+	Params StreamAdminEventsParams
+}
+
+type StreamAdminEventsResponseObject interface {
+	VisitStreamAdminEventsResponse(w http.ResponseWriter) error
+}
+
+type StreamAdminEvents200TextEventStreamResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response StreamAdminEvents200TextEventStreamResponse) VisitStreamAdminEventsResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/event-stream")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type StreamAdminEventsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response StreamAdminEventsdefaultApplicationProblemPlusJSONResponse) VisitStreamAdminEventsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -12356,6 +12505,73 @@ func (response GetMedefaultApplicationProblemPlusJSONResponse) VisitGetMeRespons
 	return err
 }
 
+type StreamMyEventsRequestObject struct {
+}
+
+type StreamMyEventsResponseObject interface {
+	VisitStreamMyEventsResponse(w http.ResponseWriter) error
+}
+
+type StreamMyEvents200TextEventStreamResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response StreamMyEvents200TextEventStreamResponse) VisitStreamMyEventsResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/event-stream")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type StreamMyEventsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response StreamMyEventsdefaultApplicationProblemPlusJSONResponse) VisitStreamMyEventsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetMyReceiptRequestObject struct {
 	EventID string `json:"event_id"`
 }
@@ -13258,6 +13474,9 @@ type StrictServerInterface interface {
 	// ImportCatalog Import a catalog file, all or nothing. Tools that the file omits are reported and kept.
 	// (PUT /api/admin/catalog/import)
 	ImportCatalog(ctx context.Context, request ImportCatalogRequestObject) (ImportCatalogResponseObject, error)
+	// StreamAdminEvents Follow what happens
+	// (GET /api/admin/events)
+	StreamAdminEvents(ctx context.Context, request StreamAdminEventsRequestObject) (StreamAdminEventsResponseObject, error)
 	// Freeze Stop an agent, a tool or what somebody approved at once, and list the credentials to rotate because of it.
 	// (POST /api/admin/freeze)
 	Freeze(ctx context.Context, request FreezeRequestObject) (FreezeResponseObject, error)
@@ -13453,6 +13672,9 @@ type StrictServerInterface interface {
 	// GetMe Show who I am and what I may use.
 	// (GET /api/me)
 	GetMe(ctx context.Context, request GetMeRequestObject) (GetMeResponseObject, error)
+	// StreamMyEvents Follow what happens to my access
+	// (GET /api/me/events)
+	StreamMyEvents(ctx context.Context, request StreamMyEventsRequestObject) (StreamMyEventsResponseObject, error)
 	// GetMyReceipt Get the proof that the ledger holds a fetch of mine.
 	// (GET /api/me/receipts/{event_id})
 	GetMyReceipt(ctx context.Context, request GetMyReceiptRequestObject) (GetMyReceiptResponseObject, error)
@@ -14483,6 +14705,32 @@ func (sh *strictHandler) ImportCatalog(ctx *gin.Context, params ImportCatalogPar
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(ImportCatalogResponseObject); ok {
 		if err := validResponse.VisitImportCatalogResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// StreamAdminEvents operation middleware
+func (sh *strictHandler) StreamAdminEvents(ctx *gin.Context, params StreamAdminEventsParams) {
+	var request StreamAdminEventsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.StreamAdminEvents(ctx, request.(StreamAdminEventsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "StreamAdminEvents")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(StreamAdminEventsResponseObject); ok {
+		if err := validResponse.VisitStreamAdminEventsResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {
@@ -16634,6 +16882,30 @@ func (sh *strictHandler) GetMe(ctx *gin.Context) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(GetMeResponseObject); ok {
 		if err := validResponse.VisitGetMeResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// StreamMyEvents operation middleware
+func (sh *strictHandler) StreamMyEvents(ctx *gin.Context) {
+	var request StreamMyEventsRequestObject
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.StreamMyEvents(ctx, request.(StreamMyEventsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "StreamMyEvents")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(StreamMyEventsResponseObject); ok {
+		if err := validResponse.VisitStreamMyEventsResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -71,6 +72,20 @@ func (s *eventStream) event(name string, data any) error {
 		return err
 	}
 	return s.write([]byte("event: " + name + "\ndata: " + string(raw) + "\n\n"))
+}
+
+// happened writes one event with an id that its reader comes back with.
+func (s *eventStream) happened(id uint64, name string, data any) error {
+	raw, err := json.Marshal(data) // without a line break in it
+	if err != nil {
+		return err
+	}
+	return s.write([]byte("id: " + strconv.FormatUint(id, 10) + "\nevent: " + name + "\ndata: " + string(raw) + "\n\n"))
+}
+
+// at tells the reader where it is.
+func (s *eventStream) at(id uint64) error {
+	return s.write([]byte("id: " + strconv.FormatUint(id, 10) + "\n\n"))
 }
 
 func (s *eventStream) write(text []byte) error {

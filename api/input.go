@@ -178,9 +178,14 @@ func waitedFor(c *gin.Context, op *contract.Operation) (uint64, error) {
 	if header == "" || !op.TakesPosition() {
 		return 0, nil
 	}
-	position, err := strconv.ParseUint(header, 10, 63)
+	return positionOf("X-Wait-For-Position", header, "X-Event-Position of an earlier answer")
+}
+
+// positionOf reads a position from a header, which has it from somewhere.
+func positionOf(name, text, from string) (uint64, error) {
+	position, err := strconv.ParseUint(text, 10, 63)
 	if err != nil {
-		return 0, domain.Invalid("X-Wait-For-Position", "it must be the X-Event-Position of an earlier answer")
+		return 0, domain.Invalid(name, "it must be the "+from)
 	}
 	return position, nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"agentkey/api/contract"
 	"agentkey/api/door"
+	"agentkey/api/live"
 	"agentkey/audit"
 	"agentkey/audit/export"
 	"agentkey/audit/formats"
@@ -65,6 +66,8 @@ type Server struct {
 	Reveal func(ctx context.Context, organization, private string) (Personal, error)
 	// RevealName opens the sealed name of a person or a service token; it is zero when it was erased.
 	RevealName func(ctx context.Context, organization, person, sealed string) (commands.Known, error)
+	// Live tells readers what happens.
+	Live *live.Hub
 	// Ready says how the process is, as of a second ago at most; see GET /readyz.
 	Ready func() Readiness
 	// Integrity says what was found in an organization's streams that isn't ours, or is gone.

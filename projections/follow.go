@@ -92,6 +92,16 @@ func (f *Follower) WaitFor(ctx context.Context, position uint64) error {
 	return f.feed.wait(ctx, position)
 }
 
+// Moved returns the position once it is beyond after, or the context's error. Unlike WaitFor it
+// doesn't hurry the projection, so under load it still works in large batches.
+func (f *Follower) Moved(ctx context.Context, after uint64) (position uint64, err error) {
+	err = f.feed.until(ctx, func() bool {
+		position = f.feed.position
+		return position > after
+	})
+	return position, err
+}
+
 // Status is where the projection stands.
 type Status struct {
 	Name         string

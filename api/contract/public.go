@@ -19,6 +19,9 @@ func (o *Operation) TakesIdempotencyKey() bool {
 // TakesPosition reports whether a call may wait for a position of the read model.
 func (o *Operation) TakesPosition() bool { return !o.Command && o.Caller != "anyone" }
 
+// Follows reports whether the answer is a stream of events that a client can come back to.
+func (o *Operation) Follows() bool { return o.ID == "streamAdminEvents" || o.ID == "streamMyEvents" }
+
 // requestHeaders are the components that describe what a client sends, and which calls honour it.
 // The document that generates the handlers doesn't list them: the API reads them itself.
 var requestHeaders = []struct {
@@ -27,6 +30,7 @@ var requestHeaders = []struct {
 }{
 	{"idempotencyKey", (*Operation).TakesIdempotencyKey},
 	{"ifMatch", func(o *Operation) bool { return o.TakesIfMatch }},
+	{"lastEventID", (*Operation).Follows},
 	{"waitForPosition", (*Operation).TakesPosition},
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"agentkey/api"
 	"agentkey/api/door"
+	"agentkey/api/live"
 	"agentkey/audit/export"
 	"agentkey/commands"
 	"agentkey/commands/loop"
@@ -208,6 +209,7 @@ func assemble(
 			Organizations: organizations, People: persons, Privacy: privacy, Log: inst.Log,
 			Clock: time.Now,
 		},
+		Live:   &live.Hub{Moved: readModel.Moved, Happened: models.Happened, Logger: logger},
 		Models: models, WaitFor: readModel.WaitFor, Ready: h.Ready, Integrity: h.Integrity, Full: isSpare,
 		OnAnswer: m.answered, Actions: codec.Actions(), Version: version,
 		Reveal: func(ctx context.Context, organization, private string) (api.Personal, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"io"
@@ -146,6 +147,10 @@ func (c client) once(method, path string, body any, headers ...string) (answer, 
 	a := answer{Status: response.StatusCode, Header: response.Header}
 	if position, err := strconv.ParseUint(a.Header.Get("X-Event-Position"), 10, 64); err == nil {
 		c.note(position)
+	}
+	if method == http.MethodGet && a.Header.Get("Content-Type") == "text/event-stream" { // it has no end
+		a.Body, err = bufio.NewReader(response.Body).ReadBytes('\n')
+		return a, err
 	}
 	if a.Body, err = io.ReadAll(response.Body); err != nil {
 		return a, err

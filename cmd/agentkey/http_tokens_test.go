@@ -109,12 +109,16 @@ func TestAServiceTokenHasALife(t *testing.T) {
 		t.Errorf("one that never expires is %v", is)
 	}
 
-	// It ends at once, everywhere, and once.
+	// It ends at once, everywhere, and once; so does what it follows.
+	followed := other.with(auditing).follow(adminEvents)
 	for range 2 {
 		admin.must(204, "DELETE", serviceTokens+"/"+auditor, nil)
 		for _, p := range []*program{other, p} {
 			p.with(auditing).refused(401, "credentials_unknown", "GET", "/api/admin/me", nil)
 		}
+	}
+	if told := followed.until("error"); told[len(told)-1].Data["code"] != "credentials_unknown" {
+		t.Errorf("a stream of it ends with %v", told)
 	}
 	if is := owner.listedAs(auditor); is["revoked_at"] == nil || is["name"] != "Auditor" {
 		t.Errorf("once revoked it is %v", is)

@@ -176,6 +176,7 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 			logger.Error("the projection of the read model ended", slog.String("error", err.Error()))
 		}
 	})
+	running.Go(func() { _ = parts.server.Live.Run(beside) }) // it ends with beside alone
 	running.Go(func() {
 		ticker := time.NewTicker(time.Second)
 		defer ticker.Stop()
