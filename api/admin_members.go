@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"slices"
+	"time"
 
 	"agentkey/commands"
 	"agentkey/domain"
@@ -94,20 +95,39 @@ func (s *Server) ListMembers(ctx context.Context, r ListMembersRequestObject) (L
 		return nil, err
 	}
 	n := s.naming(call.Caller.Organization)
-	var all []func() Member
+	type listed struct {
+		id   string
+		view func() Member
+	}
+	var all []listed
 	status := MemberStatus(value(r.Params.Status))
 	if status != MemberStatusInvited {
 		for _, m := range state.AllMembers() {
-			all = append(all, func() Member { return n.member(call.ctx, m) })
+			all = append(all, listed{m.ID, func() Member { return n.member(call.ctx, m) }})
 		}
 	}
 	if status != MemberStatusActive {
 		for _, i := range state.AllInvitations(model.now) {
-			all = append(all, func() Member { return n.invited(call.ctx, i) })
+			all = append(all, listed{i.ID, func() Member { return n.invited(call.ctx, i) }})
 		}
 	}
 	those, next := newestOf(all, p)
-	items := views(those, func(view func() Member) Member { return view() })
+	ids := make([]string, len(those))
+	for i, one := range those {
+		ids[i] = one.id
+	}
+	n.meet(call.ctx, ids)
+	var seen map[string]time.Time
+	if model.position == nil {
+		if seen, err = s.Door.Callers.Uses.Last(call.ctx, ids); err != nil {
+			return nil, err
+		}
+	}
+	items := views(those, func(one listed) Member {
+		m := one.view()
+		m.LastSeenAt = optionalTime(seen[one.id])
+		return m
+	})
 	return ListMembers200JSONResponse{Items: items, NextCursor: next, Position: model.position}, n.err
 }
 

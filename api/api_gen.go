@@ -2453,6 +2453,9 @@ type Member struct {
 	// ID The member's; of somebody who is invited, the invitation's.
 	ID string `json:"id"`
 
+	// LastSeenAt When they called last, to the hour, RFC 3339 in UTC. Lists have it, without as_of.
+	LastSeenAt *time.Time `json:"last_seen_at,omitempty"`
+
 	// Name As the identity provider says; absent if it says nothing, or if it was erased.
 	Name *string `json:"name,omitempty"`
 

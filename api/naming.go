@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 
+	"golang.org/x/sync/errgroup"
+
 	"agentkey/commands"
 	"agentkey/commands/loop"
 	"agentkey/readmodels"
@@ -80,6 +82,25 @@ func (n *naming) person(ctx context.Context, id string) commands.Known {
 		n.people[id] = known
 	}
 	return known
+}
+
+// meet looks for several people at once, because each is a stream of their own.
+func (n *naming) meet(ctx context.Context, ids []string) {
+	known, failed := make([]commands.Known, len(ids)), make([]error, len(ids))
+	var readers errgroup.Group
+	readers.SetLimit(16)
+	for i, id := range ids {
+		readers.Go(func() error {
+			known[i], failed[i] = n.server.People.Known(ctx, n.organization, id)
+			return failed[i]
+		})
+	}
+	if err := readers.Wait(); err != nil {
+		n.fail(err)
+	}
+	for i, id := range ids {
+		n.people[id] = known[i]
+	}
 }
 
 // personal opens what an event holds about who made a call. What was erased is the zero Personal.

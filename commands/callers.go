@@ -134,7 +134,11 @@ func (c *Callers) Person(ctx context.Context, m loop.Meta, token, chosen string)
 	if err != nil {
 		return Caller{}, identityRefusal(err)
 	}
-	return c.People.Admit(ctx, m, id, chosen)
+	known, err := c.People.Admit(ctx, m, id, chosen)
+	if err == nil {
+		c.Uses.note(known)
+	}
+	return known, err
 }
 
 // identityRefusal says what a caller may know of why an identity isn't accepted.
@@ -195,9 +199,11 @@ func (c *Callers) Session(ctx context.Context, key keys.Key, chosen string) (Cal
 		known.Organization = chosen
 		known.Actor, known.Role = domain.Actor{Type: domain.ActorHuman, ID: there.ID}, there.Role
 		known.Tools = there.Tools
+		c.Uses.note(known)
 		return known, nil
 	}
 	known.Actor, known.Role = domain.Actor{Type: domain.ActorHuman, ID: is.MemberID}, head.State.Members[is.MemberID].Role
 	known.Tools = head.State.Members[is.MemberID].Tools
+	c.Uses.note(known)
 	return known, nil
 }

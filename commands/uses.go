@@ -14,11 +14,11 @@ import (
 	"agentkey/eventstore/codec"
 )
 
-// useEvery is how exactly the log knows when a service token was used last.
+// useEvery is how exactly the log knows when a service token was used last, or a member called.
 const useEvery = time.Hour
 
-// Uses writes down when service tokens were used last, a moment after the call, so that no call
-// waits for it.
+// Uses writes down when service tokens were used last, and when members called, a moment after the
+// call, so that no call waits for it.
 type Uses struct {
 	log     *codec.Log
 	clock   func() time.Time
@@ -26,7 +26,7 @@ type Uses struct {
 	onFault func(string, error)
 
 	mu      sync.Mutex
-	written map[string]time.Time // by token, as far as this process knows
+	written map[string]time.Time // by token or member, as far as this process knows
 	waiting map[string]use
 }
 
@@ -69,25 +69,25 @@ func (u *Uses) Run(ctx context.Context, tick <-chan time.Time) {
 }
 
 // flush writes what waits. What can't be written while the log can't be reached waits on. What
-// can't be written for another reason is reported, and its token is left alone for an hour.
+// can't be written for another reason is reported, and its caller is left alone for an hour.
 func (u *Uses) flush(ctx context.Context) {
 	u.mu.Lock()
 	waiting := u.waiting
 	u.waiting = map[string]use{}
 	u.mu.Unlock()
-	for token, is := range waiting {
-		last, err := u.write(ctx, token, is)
+	for actor, is := range waiting {
+		last, err := u.write(ctx, actor, is)
 		if errors.Is(err, eventstore.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
 			u.keep(waiting)
 			return // the others would wait as long for the same answer
 		}
 		if err != nil {
-			u.onFault("the last use of a service token is not written", err)
+			u.onFault("the last use of a service token, or call of a member, is not written", err)
 			last = is.at
 		}
-		delete(waiting, token)
+		delete(waiting, actor)
 		u.mu.Lock()
-		u.written[token] = last
+		u.written[actor] = last
 		u.mu.Unlock()
 	}
 }
@@ -96,19 +96,19 @@ func (u *Uses) flush(ctx context.Context) {
 func (u *Uses) keep(waiting map[string]use) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for token, is := range waiting {
-		if _, again := u.waiting[token]; !again {
-			u.waiting[token] = is
+	for actor, is := range waiting {
+		if _, again := u.waiting[actor]; !again {
+			u.waiting[actor] = is
 		}
 	}
 }
 
-// write returns when the token was used last as the log has it afterwards: another process may have
-// written it.
-func (u *Uses) write(ctx context.Context, token string, is use) (time.Time, error) {
+// write returns when the caller was seen last as the log has it afterwards: another process may
+// have written it.
+func (u *Uses) write(ctx context.Context, actor string, is use) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, loop.Deadline)
 	defer cancel()
-	name := codec.Uses.Stream(token)
+	name := codec.Uses.Stream(actor)
 	past, end, err := u.log.Newest(ctx, name, 1)
 	if err != nil && !errors.Is(err, eventstore.ErrStreamNotFound) {
 		return time.Time{}, err
@@ -121,7 +121,7 @@ func (u *Uses) write(ctx context.Context, token string, is use) (time.Time, erro
 			return time.Time{}, err
 		}
 	}
-	_, err = u.log.Write(ctx, name, end, codec.TokenUsed{TokenID: token}, codec.Signed{
+	_, err = u.log.Write(ctx, name, end, codec.UseNoted{ActorID: actor}, codec.Signed{
 		Organization: is.by.Organization, Actor: is.by.Actor, CommandID: u.newID().String(), Time: is.at,
 	})
 	if errors.Is(err, eventstore.ErrWrongRevision) {
@@ -130,17 +130,17 @@ func (u *Uses) write(ctx context.Context, token string, is use) (time.Time, erro
 	return is.at, err
 }
 
-// Last returns when each of some tokens was used last, to the hour. One that never was is absent,
-// and so is one whose use can't be read, which is reported: a list is worth more than one time in
-// it. An error is that the log can't be reached.
-func (u *Uses) Last(ctx context.Context, tokens []string) (map[string]time.Time, error) {
+// Last returns when each of some tokens was used last, and each of some members called, to the
+// hour. One that never was is absent, and so is one whose use can't be read, which is reported: a
+// list is worth more than one time in it. An error is that the log can't be reached.
+func (u *Uses) Last(ctx context.Context, actors []string) (map[string]time.Time, error) {
 	var mu sync.Mutex
 	last := map[string]time.Time{}
 	readers, ctx := errgroup.WithContext(ctx)
 	readers.SetLimit(16)
-	for _, token := range tokens {
+	for _, actor := range actors {
 		readers.Go(func() error {
-			past, _, err := u.log.Newest(ctx, codec.Uses.Stream(token), 1)
+			past, _, err := u.log.Newest(ctx, codec.Uses.Stream(actor), 1)
 			if errors.Is(err, eventstore.ErrStreamNotFound) || err == nil && len(past) == 0 {
 				return nil
 			}
@@ -148,12 +148,12 @@ func (u *Uses) Last(ctx context.Context, tokens []string) (map[string]time.Time,
 				return loop.Refusal(err)
 			}
 			if err != nil {
-				u.onFault("the last use of a service token can't be read", err)
+				u.onFault("the last use of a service token, or call of a member, can't be read", err)
 				return nil
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			last[token] = past[0].Signed.Time
+			last[actor] = past[0].Signed.Time
 			return nil
 		})
 	}

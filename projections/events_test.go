@@ -1163,7 +1163,7 @@ var tellings = []struct {
 	},
 	{"a secret is sealed", nil, step{"secret-s1", admin, codec.SecretSealed{SecretID: "s1"}}, nil, ""},
 	{"a secret is wrapped again", nil, step{"secret-s1", admin, codec.SecretRewrapped{SecretID: "s1"}}, nil, ""},
-	{"a token is used", nil, step{"use-t1", admin, codec.TokenUsed{TokenID: "t1"}}, nil, ""},
+	{"a token is used", nil, step{"use-t1", admin, codec.UseNoted{ActorID: "t1"}}, nil, ""},
 	{"an idempotency key is reserved", nil, step{"once-1", bot, codec.OnceReserved{CommandID: "c"}}, nil, ""},
 	{"an idempotency key is answered", nil, step{"once-1", bot, codec.OnceCompleted{}}, nil, ""},
 	{"an idempotency key is released", nil, step{"once-1", bot, codec.OnceReleased{}}, nil, ""},

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"agentkey/eventstore/eventstoretest/wait"
 	"agentkey/eventstore/seal"
 	"agentkey/integrations/oidc/oidctest"
 )
@@ -84,6 +85,11 @@ func TestAMemberComesAndGoes(t *testing.T) {
 		listed[0]["status"] != "active" {
 		t.Errorf("the members are %v", listed)
 	}
+	wait.Until(t, "her call is noted", func() bool {
+		seen, _ := owner.must(200, "GET", "/api/admin/members", nil).Items()[0]["last_seen_at"].(string)
+		at, err := time.Parse(time.RFC3339, seen)
+		return err == nil && time.Since(at).Abs() < time.Hour
+	})
 
 	agent, key := owner.mustAgent("Builder")
 	tool := owner.mustTool("GitHub", "ghp_1")

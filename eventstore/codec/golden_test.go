@@ -84,7 +84,7 @@ var samples = map[string]any{
 	"agent.key_refused.v1": codec.KeyRefused{
 		AgentID: "agent-1", KeyID: "key-1", Reason: "rotated", Count: 5, LastAt: at, Identity: presented,
 	},
-	"use.noted.v1":             codec.TokenUsed{TokenID: "token-1"},
+	"use.noted.v1":             codec.UseNoted{ActorID: "token-1"},
 	"service_token.refused.v1": codec.TokenRefused{TokenID: "token-1", Count: 5, LastAt: at},
 
 	"installation.begun.v1": installation.Begun{

@@ -68,10 +68,11 @@ type (
 		Count     int         `json:"count"`
 		LastAt    time.Time   `json:"last_at"`
 	}
-	// TokenUsed says when a service token was used last. Its time is that of its metadata, and it
-	// replaces the one before it. The next use is written an hour later at the earliest.
-	TokenUsed struct {
-		TokenID string `json:"token_id"`
+	// UseNoted says when a service token was used last, or a member called. Its time is that of its
+	// metadata, and it replaces the one before it. The next use is written an hour later at the
+	// earliest.
+	UseNoted struct {
+		ActorID string `json:"actor_id"`
 	}
 
 	// SecretSealed is one version of one secret.

@@ -160,7 +160,7 @@ var table = []row{
 	of[person.Erased]("person.erased.v1"),
 	of[SecretSealed]("secret.sealed.v1"),
 	of[SecretRewrapped]("secret.rewrapped.v1"),
-	of[TokenUsed]("use.noted.v1"),
+	of[UseNoted]("use.noted.v1"),
 	of[OnceReserved]("once.reserved.v1"),
 	of[OnceCompleted]("once.completed.v1"),
 	of[OnceReleased]("once.released.v1"),
