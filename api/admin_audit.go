@@ -1,14 +1,13 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
-	"strings"
-	"time"
 
 	"agentkey/api/door"
+	"agentkey/audit/actions"
 	"agentkey/domain"
 	"agentkey/readmodels"
 )
@@ -31,27 +30,62 @@ func (s *Server) GetAdmin(ctx context.Context, _ GetAdminRequestObject) (GetAdmi
 
 // ListAudit answers GET /api/admin/audit.
 func (s *Server) ListAudit(ctx context.Context, r ListAuditRequestObject) (ListAuditResponseObject, error) {
-	call := callOf(ctx)
-	p, err := page(r.Params.Limit, r.Params.Cursor)
+	call, q := callOf(ctx), r.Params
+	oldestFirst := value(q.Order) == Asc
+	p, after, err := auditPage(q.Limit, q.Cursor, oldestFirst)
 	if err != nil {
 		return nil, err
 	}
-	q := r.Params
-	filter, err := s.auditFilter(string(value(q.ActorType)), q.ActorID, q.AgentID, q.ToolID, q.Action, q.From, q.To)
+	asked := auditQuery{
+		ActorType: string(value(q.ActorType)), ActorID: q.ActorID, AgentID: q.AgentID, ToolID: q.ToolID, Action: q.Action,
+		Category: q.Category, NotCategory: q.NotCategory, Q: q.Q, From: q.From, To: q.To,
+	}
+	asked.Retries = value(q.Retries) || q.Retries == nil && asked.namesRetries()
+	filter, err := asked.filter()
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.Models.Audit(call.ctx, call.Caller.Organization, filter, p)
-	if err != nil {
-		return nil, asked(err, "audit entry")
+	var found readmodels.List[readmodels.AuditEntry]
+	if oldestFirst {
+		found, err = s.Models.AuditFrom(call.ctx, call.Caller.Organization, filter, after, p)
+	} else {
+		found, err = s.Models.Audit(call.ctx, call.Caller.Organization, filter, p)
 	}
-	out := ListAudit200JSONResponse{Items: make([]AuditEntry, len(found.Items)), NextCursor: cursor(found.Next)}
+	if err != nil {
+		return nil, askedAudit(err)
+	}
+	out := ListAudit200JSONResponse{
+		Items: make([]AuditEntry, len(found.Items)), NextCursor: auditCursor(found.Next, oldestFirst),
+	}
+	n := s.naming(call.Caller.Organization)
 	for i, e := range found.Items {
-		if out.Items[i], err = s.auditEntry(call.ctx, e); err != nil {
+		if out.Items[i], err = n.auditEntry(call.ctx, e); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
+}
+
+// GetAuditEntry answers GET /api/admin/audit/{id}.
+func (s *Server) GetAuditEntry(ctx context.Context, r GetAuditEntryRequestObject) (GetAuditEntryResponseObject, error) {
+	call := callOf(ctx)
+	found, err := s.Models.AuditEntry(call.ctx, call.Caller.Organization, r.ID)
+	if err != nil {
+		return nil, asked(err, "audit entry")
+	}
+	out, err := s.naming(call.Caller.Organization).auditEntry(call.ctx, found)
+	return GetAuditEntry200JSONResponse(out), err
+}
+
+// ListAuditActions answers GET /api/admin/audit/actions.
+func (s *Server) ListAuditActions(
+	context.Context, ListAuditActionsRequestObject,
+) (ListAuditActionsResponseObject, error) {
+	return ListAuditActions200JSONResponse{Items: views(actions.All(), func(a actions.Action) AuditAction {
+		return AuditAction{
+			Action: a.Name, Category: AuditCategory(a.Category), Description: a.Description, Example: a.Example,
+		}
+	})}, nil
 }
 
 // GetAuditIntegrity answers GET /api/admin/audit/integrity.
@@ -63,76 +97,68 @@ func (s *Server) GetAuditIntegrity(
 	return GetAuditIntegrity200JSONResponse(found), err
 }
 
-// auditFilter is what the parameters of a query leave of the audit.
-func (s *Server) auditFilter(
-	actorType string, actorID *ActorIDFilter, agentID *AgentIDFilter, toolID *ToolIDFilter,
-	action *ActionFilter, from *FromFilter, to *ToFilter,
-) (readmodels.AuditFilter, error) {
-	if name := value(action); name != "" && !slices.Contains(s.Actions, name) {
-		return readmodels.AuditFilter{}, domain.Invalid("action", s.noAction(name))
-	}
-	if from != nil && to != nil && from.After(*to) {
-		return readmodels.AuditFilter{}, domain.Invalid("from", "it is after to, so no event can match")
-	}
-	if to != nil && to.IsZero() {
-		to = new(to.Add(time.Microsecond)) // the zero time leaves the end open, and nothing is as old as this
-	}
-	return readmodels.AuditFilter{
-		ActorType: actorType, ActorID: value(actorID), AgentID: value(agentID), ToolID: value(toolID),
-		Action: value(action), From: value(from), To: value(to),
-	}, nil
-}
-
-// noAction says which actions are like one that there isn't: those about the same thing, else what
-// things there are.
-func (s *Server) noAction(action string) string {
-	about, _, _ := strings.Cut(strings.TrimSpace(strings.ToLower(action)), ".")
-	var alike, things []string
-	for _, a := range s.Actions {
-		thing, _, _ := strings.Cut(a, ".")
-		if thing == about {
-			alike = append(alike, a)
-		}
-		if !slices.Contains(things, thing) {
-			things = append(things, thing)
-		}
-	}
-	if len(alike) > 0 {
-		return "no event has this name; there are " + strings.Join(alike, ", ")
-	}
-	return "no event has this name; names such as credential.vended begin with " + strings.Join(things, ", ")
-}
-
-// auditEntry opens what an entry holds about the person or machine behind it. What was erased stays
-// absent.
-func (s *Server) auditEntry(ctx context.Context, e readmodels.AuditEntry) (AuditEntry, error) {
-	n := s.naming(e.Organization)
-	out := AuditEntry{
-		ID: e.ID, Position: int64(e.Position), Stream: e.Stream, Revision: int64(e.Revision), Action: e.Action, //nolint:gosec // a log never holds 2^63
-		AgentID: optional(e.AgentID), AgentName: optional(e.AgentName), ToolID: optional(e.ToolID),
-		CurrentAgentName: optional(e.Current.Agent), CurrentToolName: optional(e.Current.Tool),
-		ToolName: optional(e.ToolName), OccurredAt: e.OccurredAt.UTC(), Data: map[string]any{},
-		Target: AuditTarget{
-			Type: e.Target.Type, ID: e.Target.ID, Label: n.target(ctx, e), CurrentLabel: optional(e.Current.Target),
-		},
-	}
-	if err := json.Unmarshal(e.Data, &out.Data); err != nil {
-		return AuditEntry{}, fmt.Errorf("read the data of %s: %w", e.ID, err)
-	}
+// opened is an audit entry with the labels of everything that it names, and what it holds about the
+// person or machine behind it. What was erased stays blank.
+func (n *naming) opened(ctx context.Context, e readmodels.AuditEntry) (readmodels.AuditEntry, Personal, error) {
 	personal := n.personal(ctx, e)
 	if e.Actor.Label == "" {
 		e.Actor.Label = personal.Label
 	}
-	out.Actor = n.actor(ctx, e.Actor)
-	out.Actor.CurrentLabel = optional(e.Current.Actor)
-	if out.OnBehalfOf = n.somebody(ctx, e.OnBehalfOf); out.OnBehalfOf != nil {
-		out.OnBehalfOf.CurrentLabel = optional(e.Current.OnBehalfOf)
+	e.Actor.Label = value(n.actor(ctx, e.Actor).Label)
+	if by := n.somebody(ctx, e.OnBehalfOf); by != nil {
+		e.OnBehalfOf.Label = value(by.Label)
 	}
-	if e.RequestID == "" { // an operator's command, or what followed from an event
-		return out, n.err
+	e.Target.Label = n.target(ctx, e)
+	return e, personal, n.err
+}
+
+func (n *naming) auditEntry(ctx context.Context, e readmodels.AuditEntry) (AuditEntry, error) {
+	e, personal, err := n.opened(ctx, e)
+	if err != nil {
+		return AuditEntry{}, err
 	}
-	out.Request = &AuditRequest{
-		ID: e.RequestID, IP: optional(personal.Address), UserAgent: optional(personal.UserAgent),
+	out := AuditEntry{
+		ID: e.ID, Stream: e.Stream, Action: e.Action,
+		Position: int64(e.Position), Revision: int64(e.Revision), //nolint:gosec // a log never holds 2^63
+		Category: AuditCategory(actions.Of(e.Action)), Actor: *auditActor(e.Actor, e.Current.Actor),
+		OnBehalfOf: auditActor(e.OnBehalfOf, e.Current.OnBehalfOf),
+		AgentID:    optional(e.AgentID), ToolID: optional(e.ToolID), OccurredAt: e.OccurredAt.UTC(), Data: map[string]any{},
+		Target: AuditTarget{
+			Type: e.Target.Type, ID: e.Target.ID, Label: e.Target.Label, CurrentLabel: optional(e.Current.Target),
+		},
 	}
-	return out, n.err
+	if e.AgentID != "" {
+		out.Agent = &AuditAgent{
+			ID: e.AgentID, Name: cmp.Or(e.AgentName, "Unknown agent"), CurrentName: optional(e.Current.Agent),
+			Retired: optional(e.AgentRetired),
+		}
+	}
+	if e.ToolID != "" {
+		out.Tool = &AuditTool{
+			ID: e.ToolID, Name: cmp.Or(e.ToolName, "Unknown tool"), CurrentName: optional(e.Current.Tool),
+			Removed: optional(e.ToolRemoved),
+		}
+	}
+	if e.RequestID != "" { // else an operator's command, or what followed from an event
+		out.Request = &AuditRequest{
+			ID: e.RequestID, IP: optional(personal.Address), UserAgent: optional(personal.UserAgent),
+		}
+	}
+	if out.Summary, err = actions.Summary(e); err != nil {
+		return AuditEntry{}, err
+	}
+	if err := json.Unmarshal(e.Data, &out.Data); err != nil {
+		return AuditEntry{}, fmt.Errorf("read the data of %s: %w", e.ID, err)
+	}
+	return out, nil
+}
+
+// auditActor is an actor of the audit, who always has a label; nil where nobody acted.
+func auditActor(a domain.Actor, current string) *Actor {
+	if a == (domain.Actor{}) {
+		return nil
+	}
+	return &Actor{
+		Type: ActorType(a.Type), ID: a.ID, Label: new(actions.Label(a)), CurrentLabel: optional(current),
+	}
 }

@@ -15,7 +15,8 @@ func (s *Server) exportBundle(
 ) (ExportAuditResponseObject, error) {
 	for name, given := range map[string]bool{
 		"actor_type": p.ActorType != nil, "actor_id": p.ActorID != nil, "agent_id": p.AgentID != nil,
-		"tool_id": p.ToolID != nil, "action": p.Action != nil,
+		"tool_id": p.ToolID != nil, "action": p.Action != nil, "category": p.Category != nil,
+		"not_category": p.NotCategory != nil, "q": p.Q != nil, "retries": p.Retries != nil,
 	} {
 		if given {
 			return nil, domain.Invalid(
@@ -26,7 +27,7 @@ func (s *Server) exportBundle(
 	if p.Cursor != nil {
 		return nil, domain.Invalid("cursor", "a bundle is always sent whole; send the query again without it")
 	}
-	filter, err := s.auditFilter("", nil, nil, nil, nil, p.From, p.To)
+	filter, err := auditQuery{Retries: true, From: p.From, To: p.To}.filter()
 	if err != nil {
 		return nil, err
 	}

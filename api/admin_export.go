@@ -30,7 +30,11 @@ const (
 func (s *Server) ExportAudit(ctx context.Context, r ExportAuditRequestObject) (ExportAuditResponseObject, error) {
 	call := callOf(ctx)
 	p := r.Params
-	filter, err := s.auditFilter(string(value(p.ActorType)), p.ActorID, p.AgentID, p.ToolID, p.Action, p.From, p.To)
+	filter, err := auditQuery{
+		ActorType: string(value(p.ActorType)), ActorID: p.ActorID, AgentID: p.AgentID, ToolID: p.ToolID, Action: p.Action,
+		Category: p.Category, NotCategory: p.NotCategory, Q: p.Q, From: p.From, To: p.To,
+		Retries: p.Retries == nil || *p.Retries,
+	}.filter()
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +54,7 @@ func (s *Server) ExportAudit(ctx context.Context, r ExportAuditRequestObject) (E
 	}
 	extent, err := s.Models.AuditExtent(call.ctx, out.organization, filter, out.after, out.last)
 	if err != nil {
-		return nil, asked(err, "audit entry")
+		return nil, askedAudit(err)
 	}
 	out.entries = extent.Entries
 	if p.Cursor == nil {
@@ -206,8 +210,9 @@ func (x auditExport) append(ctx context.Context, text []byte, entries []readmode
 		}
 		return text, nil
 	}
+	n := x.server.naming(x.organization)
 	for _, e := range entries {
-		entry, err := x.server.exported(ctx, e)
+		entry, err := n.exported(ctx, e)
 		if err != nil {
 			return nil, err
 		}
@@ -221,22 +226,13 @@ func (x auditExport) append(ctx context.Context, text []byte, entries []readmode
 }
 
 // exported opens and names what an entry holds, as the list of the audit shows it.
-func (s *Server) exported(ctx context.Context, e readmodels.AuditEntry) (export.Entry, error) {
-	n := s.naming(e.Organization)
-	personal := n.personal(ctx, e)
-	if e.Actor.Label == "" {
-		e.Actor.Label = personal.Label
-	}
-	e.Actor.Label = value(n.actor(ctx, e.Actor).Label)
-	if by := n.somebody(ctx, e.OnBehalfOf); by != nil {
-		e.OnBehalfOf.Label = value(by.Label)
-	}
-	e.Target.Label = n.target(ctx, e)
-	out := export.Entry{AuditEntry: e, Version: s.Version}
+func (n *naming) exported(ctx context.Context, e readmodels.AuditEntry) (export.Entry, error) {
+	e, personal, err := n.opened(ctx, e)
+	out := export.Entry{AuditEntry: e, Version: n.server.Version}
 	if e.RequestID != "" {
 		out.Address, out.UserAgent = personal.Address, personal.UserAgent
 	}
-	return out, n.err
+	return out, err
 }
 
 // exportWriter writes an answer of any length. The limit of time that holds for a whole answer

@@ -25,7 +25,8 @@ func (s *Server) ReportDecisions(
 	if err != nil {
 		return nil, err
 	}
-	filter, err := s.auditFilter("", nil, q.AgentID, q.ToolID, nil, q.From, q.To)
+	wanted := auditQuery{AgentID: q.AgentID, ToolID: q.ToolID, Retries: true, From: q.From, To: q.To}
+	filter, err := wanted.filter()
 	if err != nil {
 		return nil, err
 	}
@@ -63,20 +64,23 @@ func (s *Server) decisionRows(
 }
 
 func (s *Server) decisionItem(ctx context.Context, d readmodels.Decision) (DecisionReportItem, error) {
-	entry, err := s.auditEntry(ctx, d.AuditEntry)
+	n := s.naming(d.Organization)
+	e, _, err := n.opened(ctx, d.AuditEntry)
 	if err != nil {
 		return DecisionReportItem{}, err
 	}
 	out := DecisionReportItem{
 		EventID: d.ID, Decision: DecisionReportItemDecision(strings.TrimPrefix(d.Action, "grant.")),
-		DecidedAt: entry.OccurredAt, DecidedBy: entry.Actor,
-		AgentID: d.AgentID, AgentName: d.AgentName, CurrentAgentName: entry.CurrentAgentName,
-		ToolID: d.ToolID, ToolName: d.ToolName, CurrentToolName: entry.CurrentToolName,
+		DecidedAt: e.OccurredAt.UTC(), DecidedBy: n.actor(ctx, e.Actor),
+		AgentID: d.AgentID, AgentName: d.AgentName, CurrentAgentName: optional(e.Current.Agent),
+		ToolID: d.ToolID, ToolName: d.ToolName, CurrentToolName: optional(e.Current.Tool),
 		RequestID: optional(d.RequestID), SuggestionID: optional(d.SuggestionID), Reason: optional(d.Reason),
 		RequestedAt: optionalTime(d.RequestedAt), DenialReason: optional(d.DenialReason), OwnRegistration: d.OwnRegistration,
 	}
-	if entry.OnBehalfOf != nil {
-		out.DecidedBy = *entry.OnBehalfOf
+	out.DecidedBy.CurrentLabel = optional(e.Current.Actor)
+	if by := n.somebody(ctx, e.OnBehalfOf); by != nil {
+		out.DecidedBy = *by
+		out.DecidedBy.CurrentLabel = optional(e.Current.OnBehalfOf)
 	}
 	if !d.RequestedAt.IsZero() {
 		waited := int64(d.OccurredAt.Sub(d.RequestedAt).Seconds())

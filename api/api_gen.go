@@ -139,6 +139,39 @@ func (e AgentStatus) Valid() bool {
 	}
 }
 
+// Defines values for AuditCategory.
+const (
+	AuditCategoryAccess       AuditCategory = "access"
+	AuditCategoryCatalog      AuditCategory = "catalog"
+	AuditCategoryDecision     AuditCategory = "decision"
+	AuditCategoryFetch        AuditCategory = "fetch"
+	AuditCategoryNotification AuditCategory = "notification"
+	AuditCategoryOrganization AuditCategory = "organization"
+	AuditCategorySystem       AuditCategory = "system"
+)
+
+// Valid indicates whether the value is a known member of the AuditCategory enum.
+func (e AuditCategory) Valid() bool {
+	switch e {
+	case AuditCategoryAccess:
+		return true
+	case AuditCategoryCatalog:
+		return true
+	case AuditCategoryDecision:
+		return true
+	case AuditCategoryFetch:
+		return true
+	case AuditCategoryNotification:
+		return true
+	case AuditCategoryOrganization:
+		return true
+	case AuditCategorySystem:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for AuditFindingReason.
 const (
 	Altered   AuditFindingReason = "altered"
@@ -1183,6 +1216,24 @@ func (e ListAuditParamsActorType) Valid() bool {
 	}
 }
 
+// Defines values for ListAuditParamsOrder.
+const (
+	Asc  ListAuditParamsOrder = "asc"
+	Desc ListAuditParamsOrder = "desc"
+)
+
+// Valid indicates whether the value is a known member of the ListAuditParamsOrder enum.
+func (e ListAuditParamsOrder) Valid() bool {
+	switch e {
+	case Asc:
+		return true
+	case Desc:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ExportAuditParamsFormat.
 const (
 	Bundle ExportAuditParamsFormat = "bundle"
@@ -1707,6 +1758,44 @@ type Assignment struct {
 	ToolID ID `json:"tool_id"`
 }
 
+// AuditAction defines model for AuditAction.
+type AuditAction struct {
+	// Action Examples: credential.vended
+	Action string `json:"action"`
+
+	// Category decision: what humans decide about what agents asked for. access: agents, and how their access begins and ends. fetch: credentials that were fetched or refused. catalog: tools, their credentials and guides, and what agents suggest. notification: what was sent to channels, and whether it arrived. system: the installation, its keys and its log. organization: members, service tokens, sessions, channels and personal data.
+	Category AuditCategory `json:"category"`
+
+	// Description Examples: An agent fetched the credential of a tool.
+	Description string `json:"description"`
+
+	// Example The summary of an entry that never was.
+	//
+	// Examples: Deploy bot fetched the credential of GitHub (version 3).
+	Example string `json:"example"`
+}
+
+// AuditActionList defines model for AuditActionList.
+type AuditActionList struct {
+	Items []AuditAction `json:"items"`
+}
+
+// AuditAgent defines model for AuditAgent.
+type AuditAgent struct {
+	// CurrentName What it is called now, or was last, if it was renamed since.
+	CurrentName *string `json:"current_name,omitempty"`
+	ID          string  `json:"id"`
+
+	// Name What it was called then; "Unknown agent" if there is none.
+	Name string `json:"name"`
+
+	// Retired It is retired by now. Absent if it isn't.
+	Retired *bool `json:"retired,omitempty"`
+}
+
+// AuditCategory decision: what humans decide about what agents asked for. access: agents, and how their access begins and ends. fetch: credentials that were fetched or refused. catalog: tools, their credentials and guides, and what agents suggest. notification: what was sent to channels, and whether it arrived. system: the installation, its keys and its log. organization: members, service tokens, sessions, channels and personal data.
+type AuditCategory string
+
 // AuditConsistency That the tree at one size begins with the tree at another.
 type AuditConsistency struct {
 	From   int64  `json:"from"`
@@ -1716,22 +1805,22 @@ type AuditConsistency struct {
 
 // AuditEntry defines model for AuditEntry.
 type AuditEntry struct {
+	// Action Examples: grant.approved
 	Action string `json:"action"`
-	Actor  Actor  `json:"actor"`
+
+	// Actor Who acted. It always has a label; of a name that was erased it says so.
+	Actor Actor `json:"actor"`
+
+	// Agent The same agent with its name.
+	Agent *AuditAgent `json:"agent,omitempty"`
 
 	// AgentID The agent that did it or that it concerns.
 	AgentID *string `json:"agent_id,omitempty"`
 
-	// AgentName The agent's name then.
-	AgentName *string `json:"agent_name,omitempty"`
-
-	// CurrentAgentName The agent's name now, if it was renamed since. A retired agent keeps its last one.
-	CurrentAgentName *string `json:"current_agent_name,omitempty"`
-
-	// CurrentToolName The tool's name now, if it was renamed since. A removed tool keeps its last one.
-	CurrentToolName *string                `json:"current_tool_name,omitempty"`
-	Data            map[string]interface{} `json:"data"`
-	ID              string                 `json:"id"`
+	// Category decision: what humans decide about what agents asked for. access: agents, and how their access begins and ends. fetch: credentials that were fetched or refused. catalog: tools, their credentials and guides, and what agents suggest. notification: what was sent to channels, and whether it arrived. system: the installation, its keys and its log. organization: members, service tokens, sessions, channels and personal data.
+	Category AuditCategory          `json:"category"`
+	Data     map[string]interface{} `json:"data"`
+	ID       string                 `json:"id"`
 
 	// OccurredAt RFC 3339 in UTC.
 	OccurredAt Time `json:"occurred_at"`
@@ -1743,14 +1832,19 @@ type AuditEntry struct {
 	Revision   int64         `json:"revision"`
 	Stream     string        `json:"stream"`
 
+	// Summary The entry as a sentence in English, with names instead of ids, and without anything secret. Somebody whose name was erased is called that.
+	//
+	// Examples: Ada Lovelace approved Deploy bot's request for GitHub until 2026-12-01 09:00 UTC., Deploy bot fetched the credential of GitHub (version 3).
+	Summary string `json:"summary"`
+
 	// Target What the entry is about.
 	Target AuditTarget `json:"target"`
 
+	// Tool The same tool with its name.
+	Tool *AuditTool `json:"tool,omitempty"`
+
 	// ToolID The tool that it concerns. A credential.refused that counts fetches of tools that don't exist names the one that was asked for last.
 	ToolID *string `json:"tool_id,omitempty"`
-
-	// ToolName The tool's name then. Absent if there is no such tool.
-	ToolName *string `json:"tool_name,omitempty"`
 }
 
 // AuditFinding defines model for AuditFinding.
@@ -1830,6 +1924,19 @@ type AuditTarget struct {
 
 	// Type Such as agent, tool, suggestion, instruction_suggestion, notification_channel, delivery, service_token or organization. An entry about an agent's access is about the tool. Later versions may add types.
 	Type string `json:"type"`
+}
+
+// AuditTool defines model for AuditTool.
+type AuditTool struct {
+	// CurrentName What it is called now, or was last, if it was renamed since.
+	CurrentName *string `json:"current_name,omitempty"`
+	ID          string  `json:"id"`
+
+	// Name What it was called then; "Unknown tool" if there is none.
+	Name string `json:"name"`
+
+	// Removed It is removed by now. Absent if it isn't.
+	Removed *bool `json:"removed,omitempty"`
 }
 
 // AuthType defines model for AuthType.
@@ -3866,6 +3973,12 @@ type AgentIDFilter = ID
 // AsOf defines model for asOf.
 type AsOf = string
 
+// AuditText defines model for auditText.
+type AuditText = string
+
+// CategoryFilter defines model for categoryFilter.
+type CategoryFilter = string
+
 // Cursor defines model for cursor.
 type Cursor = string
 
@@ -3874,6 +3987,9 @@ type FromFilter = Time
 
 // Limit defines model for limit.
 type Limit = int
+
+// NotCategoryFilter defines model for notCategoryFilter.
+type NotCategoryFilter = string
 
 // PathID defines model for pathId.
 type PathID = string
@@ -3886,6 +4002,9 @@ type Q = string
 
 // ReportFormat defines model for reportFormat.
 type ReportFormat = string
+
+// RetriesFilter defines model for retriesFilter.
+type RetriesFilter = bool
 
 // ToFilter RFC 3339 in UTC.
 type ToFilter = Time
@@ -3935,14 +4054,29 @@ type ListAuditParams struct {
 	// ToolID Only items about this tool.
 	ToolID *ToolIDFilter `form:"tool_id,omitempty" json:"tool_id,omitempty"`
 
-	// Action A stored event's name without its version, such as credential.vended.
+	// Action Names of actions, or what they begin with and .*, separated by commas, such as grant.*,agent.suspended. An entry has one of them. GET /api/admin/audit/actions lists all.
 	Action *ActionFilter `form:"action,omitempty" json:"action,omitempty"`
+
+	// Category Categories, separated by commas; an entry is in one of them. There are decision, access, fetch, catalog, notification, system and organization.
+	Category *CategoryFilter `form:"category,omitempty" json:"category,omitempty"`
+
+	// NotCategory Categories, separated by commas, whose entries are left out.
+	NotCategory *NotCategoryFilter `form:"not_category,omitempty" json:"not_category,omitempty"`
+
+	// Q Finds entries about the agents and tools whose name, now or in former times, contains this text, and entries with all of its words in what somebody wrote: the reasons of requests, assignments, denials and dismissals, the names and reasons of suggestions, and notes for usage guides. Case and accents don't matter. Names of people are sealed, so they can't be searched; filter by actor_id. At most 20 names may match.
+	Q *AuditText `form:"q,omitempty" json:"q,omitempty"`
+
+	// Retries Whether every attempt to deliver a notification is an entry. The list is without them and the export with them unless you say otherwise.
+	Retries *RetriesFilter `form:"retries,omitempty" json:"retries,omitempty"`
 
 	// From Not before this time.
 	From *FromFilter `form:"from,omitempty" json:"from,omitempty"`
 
 	// To Before this time.
 	To *ToFilter `form:"to,omitempty" json:"to,omitempty"`
+
+	// Order desc: newest first; asc: oldest first. A cursor continues only the order that it came from.
+	Order *ListAuditParamsOrder `form:"order,omitempty" json:"order,omitempty"`
 
 	// Limit The number of items on a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
@@ -3953,6 +4087,9 @@ type ListAuditParams struct {
 
 // ListAuditParamsActorType defines parameters for ListAudit.
 type ListAuditParamsActorType string
+
+// ListAuditParamsOrder defines parameters for ListAudit.
+type ListAuditParamsOrder string
 
 // GetAuditConsistencyParams defines parameters for GetAuditConsistency.
 type GetAuditConsistencyParams struct {
@@ -3999,8 +4136,20 @@ type ExportAuditParams struct {
 	// ToolID Only items about this tool.
 	ToolID *ToolIDFilter `form:"tool_id,omitempty" json:"tool_id,omitempty"`
 
-	// Action A stored event's name without its version, such as credential.vended.
+	// Action Names of actions, or what they begin with and .*, separated by commas, such as grant.*,agent.suspended. An entry has one of them. GET /api/admin/audit/actions lists all.
 	Action *ActionFilter `form:"action,omitempty" json:"action,omitempty"`
+
+	// Category Categories, separated by commas; an entry is in one of them. There are decision, access, fetch, catalog, notification, system and organization.
+	Category *CategoryFilter `form:"category,omitempty" json:"category,omitempty"`
+
+	// NotCategory Categories, separated by commas, whose entries are left out.
+	NotCategory *NotCategoryFilter `form:"not_category,omitempty" json:"not_category,omitempty"`
+
+	// Q Finds entries about the agents and tools whose name, now or in former times, contains this text, and entries with all of its words in what somebody wrote: the reasons of requests, assignments, denials and dismissals, the names and reasons of suggestions, and notes for usage guides. Case and accents don't matter. Names of people are sealed, so they can't be searched; filter by actor_id. At most 20 names may match.
+	Q *AuditText `form:"q,omitempty" json:"q,omitempty"`
+
+	// Retries Whether every attempt to deliver a notification is an entry. The list is without them and the export with them unless you say otherwise.
+	Retries *RetriesFilter `form:"retries,omitempty" json:"retries,omitempty"`
 
 	// From Not before this time.
 	From *FromFilter `form:"from,omitempty" json:"from,omitempty"`
@@ -4887,6 +5036,9 @@ type ServerInterface interface {
 	// ListAudit List everything that happened, newest first.
 	// (GET /api/admin/audit)
 	ListAudit(c *gin.Context, params ListAuditParams)
+	// ListAuditActions List every action that an entry of the audit can have.
+	// (GET /api/admin/audit/actions)
+	ListAuditActions(c *gin.Context)
 	// GetAuditCheckpoint Show the newest signed checkpoint of the organization's ledger.
 	// (GET /api/admin/audit/checkpoint)
 	GetAuditCheckpoint(c *gin.Context)
@@ -4914,6 +5066,9 @@ type ServerInterface interface {
 	// GetAuditTile Read the ledger in the layout of C2SP tlog-tiles, as tools that mirror such logs do.
 	// (GET /api/admin/audit/log/{path})
 	GetAuditTile(c *gin.Context, path string)
+	// GetAuditEntry Get one entry of the audit.
+	// (GET /api/admin/audit/{id})
+	GetAuditEntry(c *gin.Context, id PathID)
 	// ExportCatalog Export the catalog as a file, without secrets and in a stable order.
 	// (GET /api/admin/catalog/export)
 	ExportCatalog(c *gin.Context, params ExportCatalogParams)
@@ -5659,6 +5814,38 @@ func (siw *ServerInterfaceWrapper) ListAudit(c *gin.Context) {
 		return
 	}
 
+	// ------------- Optional query parameter "category" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "category", c.Request.URL.Query(), &params.Category, runtime.BindQueryParameterOptions{Type: "string", Format: "line"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter category: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "not_category" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "not_category", c.Request.URL.Query(), &params.NotCategory, runtime.BindQueryParameterOptions{Type: "string", Format: "line"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter not_category: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "q" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", c.Request.URL.Query(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: "line"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter q: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "retries" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "retries", c.Request.URL.Query(), &params.Retries, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter retries: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	// ------------- Optional query parameter "from" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", c.Request.URL.Query(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
@@ -5672,6 +5859,14 @@ func (siw *ServerInterfaceWrapper) ListAudit(c *gin.Context) {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", c.Request.URL.Query(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
 	if err != nil {
 		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter to: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "order" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "order", c.Request.URL.Query(), &params.Order, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter order: %w", err), http.StatusBadRequest)
 		return
 	}
 
@@ -5699,6 +5894,19 @@ func (siw *ServerInterfaceWrapper) ListAudit(c *gin.Context) {
 	}
 
 	siw.Handler.ListAudit(c, params)
+}
+
+// ListAuditActions operation middleware
+func (siw *ServerInterfaceWrapper) ListAuditActions(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListAuditActions(c)
 }
 
 // GetAuditCheckpoint operation middleware
@@ -5930,6 +6138,38 @@ func (siw *ServerInterfaceWrapper) ExportAudit(c *gin.Context) {
 		return
 	}
 
+	// ------------- Optional query parameter "category" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "category", c.Request.URL.Query(), &params.Category, runtime.BindQueryParameterOptions{Type: "string", Format: "line"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter category: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "not_category" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "not_category", c.Request.URL.Query(), &params.NotCategory, runtime.BindQueryParameterOptions{Type: "string", Format: "line"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter not_category: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "q" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", c.Request.URL.Query(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: "line"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter q: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "retries" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "retries", c.Request.URL.Query(), &params.Retries, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter retries: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	// ------------- Optional query parameter "from" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", c.Request.URL.Query(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
@@ -6000,6 +6240,31 @@ func (siw *ServerInterfaceWrapper) GetAuditTile(c *gin.Context) {
 	}
 
 	siw.Handler.GetAuditTile(c, path)
+}
+
+// GetAuditEntry operation middleware
+func (siw *ServerInterfaceWrapper) GetAuditEntry(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetAuditEntry(c, id)
 }
 
 // ExportCatalog operation middleware
@@ -8571,6 +8836,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/admin/agents/:id/rotate-key", wrapper.RotateKey)
 	router.POST(options.BaseURL+"/api/admin/agents/:id/suspend", wrapper.SuspendAgent)
 	router.GET(options.BaseURL+"/api/admin/audit", wrapper.ListAudit)
+	router.GET(options.BaseURL+"/api/admin/audit/actions", wrapper.ListAuditActions)
 	router.GET(options.BaseURL+"/api/admin/audit/checkpoint", wrapper.GetAuditCheckpoint)
 	router.GET(options.BaseURL+"/api/admin/audit/consistency", wrapper.GetAuditConsistency)
 	router.POST(options.BaseURL+"/api/admin/audit/cosignatures", wrapper.CosignCheckpoint)
@@ -8580,6 +8846,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/admin/audit/export", wrapper.ExportAudit)
 	router.GET(options.BaseURL+"/api/admin/audit/integrity", wrapper.GetAuditIntegrity)
 	router.GET(options.BaseURL+"/api/admin/audit/log/:path", wrapper.GetAuditTile)
+	router.GET(options.BaseURL+"/api/admin/audit/:id", wrapper.GetAuditEntry)
 	router.GET(options.BaseURL+"/api/admin/catalog/export", wrapper.ExportCatalog)
 	router.PUT(options.BaseURL+"/api/admin/catalog/import", wrapper.ImportCatalog)
 	router.GET(options.BaseURL+"/api/admin/events", wrapper.StreamAdminEvents)
@@ -9333,6 +9600,44 @@ func (response ListAuditdefaultApplicationProblemPlusJSONResponse) VisitListAudi
 	return err
 }
 
+type ListAuditActionsRequestObject struct {
+}
+
+type ListAuditActionsResponseObject interface {
+	VisitListAuditActionsResponse(w http.ResponseWriter) error
+}
+
+type ListAuditActions200JSONResponse AuditActionList
+
+func (response ListAuditActions200JSONResponse) VisitListAuditActionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAuditActionsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListAuditActionsdefaultApplicationProblemPlusJSONResponse) VisitListAuditActionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetAuditCheckpointRequestObject struct {
 }
 
@@ -9753,6 +10058,45 @@ type GetAuditTiledefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetAuditTiledefaultApplicationProblemPlusJSONResponse) VisitGetAuditTileResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetAuditEntryRequestObject struct {
+	ID PathID `json:"id"`
+}
+
+type GetAuditEntryResponseObject interface {
+	VisitGetAuditEntryResponse(w http.ResponseWriter) error
+}
+
+type GetAuditEntry200JSONResponse AuditEntry
+
+func (response GetAuditEntry200JSONResponse) VisitGetAuditEntryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetAuditEntrydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetAuditEntrydefaultApplicationProblemPlusJSONResponse) VisitGetAuditEntryResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -13444,6 +13788,9 @@ type StrictServerInterface interface {
 	// ListAudit List everything that happened, newest first.
 	// (GET /api/admin/audit)
 	ListAudit(ctx context.Context, request ListAuditRequestObject) (ListAuditResponseObject, error)
+	// ListAuditActions List every action that an entry of the audit can have.
+	// (GET /api/admin/audit/actions)
+	ListAuditActions(ctx context.Context, request ListAuditActionsRequestObject) (ListAuditActionsResponseObject, error)
 	// GetAuditCheckpoint Show the newest signed checkpoint of the organization's ledger.
 	// (GET /api/admin/audit/checkpoint)
 	GetAuditCheckpoint(ctx context.Context, request GetAuditCheckpointRequestObject) (GetAuditCheckpointResponseObject, error)
@@ -13471,6 +13818,9 @@ type StrictServerInterface interface {
 	// GetAuditTile Read the ledger in the layout of C2SP tlog-tiles, as tools that mirror such logs do.
 	// (GET /api/admin/audit/log/{path})
 	GetAuditTile(ctx context.Context, request GetAuditTileRequestObject) (GetAuditTileResponseObject, error)
+	// GetAuditEntry Get one entry of the audit.
+	// (GET /api/admin/audit/{id})
+	GetAuditEntry(ctx context.Context, request GetAuditEntryRequestObject) (GetAuditEntryResponseObject, error)
 	// ExportCatalog Export the catalog as a file, without secrets and in a stable order.
 	// (GET /api/admin/catalog/export)
 	ExportCatalog(ctx context.Context, request ExportCatalogRequestObject) (ExportCatalogResponseObject, error)
@@ -14393,6 +14743,30 @@ func (sh *strictHandler) ListAudit(ctx *gin.Context, params ListAuditParams) {
 	}
 }
 
+// ListAuditActions operation middleware
+func (sh *strictHandler) ListAuditActions(ctx *gin.Context) {
+	var request ListAuditActionsRequestObject
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListAuditActions(ctx, request.(ListAuditActionsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListAuditActions")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListAuditActionsResponseObject); ok {
+		if err := validResponse.VisitListAuditActionsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // GetAuditCheckpoint operation middleware
 func (sh *strictHandler) GetAuditCheckpoint(ctx *gin.Context) {
 	var request GetAuditCheckpointRequestObject
@@ -14632,6 +15006,32 @@ func (sh *strictHandler) GetAuditTile(ctx *gin.Context, path string) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(GetAuditTileResponseObject); ok {
 		if err := validResponse.VisitGetAuditTileResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetAuditEntry operation middleware
+func (sh *strictHandler) GetAuditEntry(ctx *gin.Context, id PathID) {
+	var request GetAuditEntryRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetAuditEntry(ctx, request.(GetAuditEntryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetAuditEntry")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetAuditEntryResponseObject); ok {
+		if err := validResponse.VisitGetAuditEntryResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

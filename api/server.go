@@ -83,8 +83,7 @@ type Server struct {
 
 	Features MetaFeatures // that the operator has configured; see GET /api/admin/meta
 
-	Actions []string // that an audit entry can have
-	Version string   // of this program
+	Version string // of this program
 
 	// Stopping ends when no more calls are taken. What lasts long ends with it.
 	Stopping context.Context //nolint:containedctx // it outlives every call

@@ -126,7 +126,8 @@ var lists = map[string]struct {
 	"notification":         {"List what was sent with {listDeliveries}.", []Next{{Op: "listDeliveries"}}},
 	"grant": {"List who has what with {listGrants}, or give access with " +
 		"{assignTool}.", []Next{{Op: "listGrants"}, {Op: "assignTool"}}},
-	"": {"See {getDocument} for every path.", []Next{{Op: "getDocument"}}},
+	"audit entry": {"List what happened with {listAudit}.", []Next{{Op: "listAudit"}}},
+	"":            {"See {getDocument} for every path.", []Next{{Op: "getDocument"}}},
 }
 
 // Decided says how something ended about which nobody can decide again. A refusal names it in

@@ -8,6 +8,7 @@ import (
 	"agentkey/domain"
 	"agentkey/domain/agent"
 	"agentkey/domain/catalog"
+	"agentkey/domain/delivery"
 	"agentkey/domain/guide"
 	"agentkey/domain/installation"
 	"agentkey/domain/organization"
@@ -27,6 +28,7 @@ func auditEntry(e codec.Verified) (readmodels.AuditEntry, bool) {
 		Revision: e.Revision, Action: codec.Action(e.Type), Actor: e.Signed.Actor,
 		OnBehalfOf: e.Signed.OnBehalfOf, RequestID: e.Signed.RequestID,
 		OccurredAt: e.Signed.Time, Data: withoutSecrets(e.Data), Private: e.Signed.Private, ToolID: toolOf(e.Event),
+		Retry: isRetry(e.Event), Text: written(e.Event),
 	}
 	switch {
 	case category == codec.Agents, category == codec.Refusals && id != e.Signed.Organization:
@@ -175,6 +177,43 @@ func toolOf(body any) string {
 		return b.ToolID
 	case guide.NoteDismissed:
 		return b.ToolID
+	}
+	return ""
+}
+
+// isRetry reports whether an event is one more attempt to deliver a notification. The first that
+// fails and what ends the attempts say all that changes.
+func isRetry(body any) bool {
+	switch b := body.(type) {
+	case delivery.Claimed:
+		return true
+	case delivery.Failed:
+		return b.Attempt > 1
+	}
+	return false
+}
+
+// written is what an agent or a person wrote in an event, by which the audit is searched.
+func written(body any) string {
+	switch b := body.(type) {
+	case agent.GrantRequested:
+		return b.Reason
+	case agent.GrantDenied:
+		return b.Reason
+	case agent.GrantAssigned:
+		return b.Reason
+	case catalog.SuggestionMade:
+		return b.Name + "\n" + b.Reason
+	case catalog.SuggestionBacked:
+		return b.Name + "\n" + b.Reason
+	case catalog.SuggestionDismissed:
+		return b.Reason
+	case guide.NoteMade:
+		return b.Learned + "\n" + b.Why
+	case guide.NoteBacked:
+		return b.Why
+	case guide.NoteDismissed:
+		return b.Reason
 	}
 	return ""
 }

@@ -1,6 +1,7 @@
 package projections_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -122,7 +123,8 @@ var tellings = []struct {
 		[]step{registered},
 		step{"agent-bot", admin, agent.Updated{Name: new("Ops")}},
 		[]string{
-			"+former_names bot/here: name=Build  BOT organization_id=org", "agents bot: name=Ops name_folded=ops revision=2",
+			"+former_names bot/here: name=Build  BOT name_folded=build bot organization_id=org",
+			"agents bot: name=Ops name_folded=ops revision=2",
 		},
 		"agent bot, agent bot",
 	},
@@ -492,7 +494,7 @@ var tellings = []struct {
 			Site: new("s"), DocsURL: new(""), AuthType: new(catalog.AuthType("other")), MaxGrantSeconds: new(int64(0)),
 		}},
 		[]string{
-			"+former_names github/here: name=GitHub organization_id=org",
+			"+former_names github/here: name=GitHub name_folded=github organization_id=org",
 			"tools github: auth_type=other description=d docs_url= max_grant_seconds=0 name=Git Hub name_folded=git " +
 				"hub revision=2 updated_at=now url=u",
 		},
@@ -1273,10 +1275,43 @@ func (w *world) labelled(here uint64, about string) {
 	}
 }
 
+// findable checks that an entry is found by each word of what somebody wrote, and by no other.
+func (w *world) findable(before, after stored, s step) {
+	w.t.Helper()
+	e := w.last(s.stream)
+	var said struct{ Name, Reason, Learned, Why string }
+	if err := json.Unmarshal(e.Data, &said); err != nil {
+		w.t.Fatal(err)
+	}
+	about, _, _ := strings.Cut(e.Type, ".")
+	switch about {
+	case "grant", "instruction_suggestion":
+		said.Name = ""
+	case "suggestion":
+	default:
+		said.Name, said.Reason = "", "" // the name of something else, or a code
+	}
+	want, got := map[string]bool{}, map[string]bool{}
+	all := strings.ToLower(strings.Join([]string{said.Name, said.Reason, said.Learned, said.Why}, " "))
+	for word := range strings.FieldsSeq(all) {
+		want[strings.Trim(word, ".,")] = true
+	}
+	for name := range after {
+		if _, is := before[name]; !is {
+			word, _, _ := strings.Cut(strings.TrimPrefix(name, "audit_words "), "/")
+			got[word] = true
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		w.t.Errorf("the words of %s (-want +got):\n%s", e.Type, diff)
+	}
+}
+
 // audited holds the one audit entry that an event made, or none, against the event as it is in the
 // log.
 func (w *world) audited(before, after stored, here uint64, s step, about string) {
 	w.t.Helper()
+	w.findable(before.only("audit_words"), after.only("audit_words"), s)
 	before, after = before.only("audit_entries"), after.only("audit_entries")
 	for name := range before {
 		delete(after, name)
@@ -1293,7 +1328,10 @@ func (w *world) audited(before, after stored, here uint64, s step, about string)
 		"organization_id": org, "id": e.ID.String(), "stream": s.stream, "revision": fmt.Sprint(e.Revision),
 		"action": action, "actor_type": string(s.by.Type), "actor_id": s.by.ID, "request_id": "call-1",
 		"occurred_at": fmt.Sprint(w.now.UnixMicro()), "private": "sealed-private", "agent_id": "", "tool_id": "",
-		"on_behalf_of_type": "", "on_behalf_of_id": "",
+		"on_behalf_of_type": "", "on_behalf_of_id": "", "retry": "0",
+	}
+	if failed, is := s.event.(delivery.Failed); action == "delivery.claimed" || is && failed.Attempt > 1 {
+		want["retry"] = "1"
 	}
 	for i, thing := range strings.Split(about, ", ") {
 		kind, id, _ := strings.Cut(thing, " ")
@@ -1306,6 +1344,7 @@ func (w *world) audited(before, after stored, here uint64, s step, about string)
 	got := after[fmt.Sprintf("audit_entries %d", here)]
 	data := got["data"]
 	delete(got, "data")
+	delete(got, "id_hash")
 	// the lists that it is in
 	maps.DeleteFunc(got, func(column, _ string) bool { return strings.HasPrefix(column, "in_") })
 	if diff := cmp.Diff(want, got); diff != "" || len(after) != 1 {

@@ -135,7 +135,7 @@ var keys = map[string][]string{
 	"past_agents": {"id", "since"}, "past_agent_keys": {"agent_id", "number", "since"}, "past_tools": {"id", "since"},
 	"past_requests": {"id", "since"}, "past_grants": {"agent_id", "tool_id", "since"},
 	"past_suggestions": {"id", "since"}, "past_suggestion_backers": {"suggestion_id", "agent_id", "since"},
-	"audit_minutes": {"organization_id", "minute"}, "credentials": {"secret_id"},
+	"audit_minutes": {"organization_id", "minute"}, "audit_words": {"word", "position"}, "credentials": {"secret_id"},
 	"known_credentials": {"agent_id", "secret_id"}, "master_keys": {"id"},
 	"fetch_counts": {"organization_id", "agent_id", "tool_id", "hours", "hour"},
 }

@@ -1,10 +1,13 @@
 package readmodels
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,7 +39,11 @@ type AuditEntry struct {
 	OccurredAt   time.Time
 	Data         json.RawMessage
 	Private      string
+	Retry        bool   // one more attempt to deliver a notification, which changes nothing
+	Text         string // what somebody wrote in clear: it is found by these words, and isn't read back
 	Current      Current
+
+	AgentRetired, ToolRemoved bool // by now
 }
 
 // Current is what an audit entry's things are called now, or were last; "" where that is what they
@@ -45,91 +52,167 @@ type Current struct{ Agent, Tool, Target, Actor, OnBehalfOf string }
 
 // AuditFilter narrows the audit; zero fields do not. From is inclusive, To is not.
 type AuditFilter struct {
-	ActorType, ActorID, AgentID, ToolID, Action string
-	From, To                                    time.Time
+	ActorType, ActorID, AgentID, ToolID string
 
-	actions []string // any of them, where Action is ""
+	Actions   []string // any of them; nil: every action; empty: none
+	Text      string   // see search
+	NoRetries bool
+	From, To  time.Time
 }
 
 const auditColumns = `e.organization_id, e.position, e.id, e.stream, e.revision, e.action, e.actor_type, e.actor_id,
     e.on_behalf_of_type, e.on_behalf_of_id, e.target_type, e.target_id, e.agent_id, e.tool_id, e.request_id,
-    e.occurred_at, e.data, e.private`
+    e.occurred_at, e.data, e.private, e.retry`
 
-// auditFrom asks for what a filter leaves of an organization's audit within an extent, without an
-// order. A walk is where to look; the zero walk is the whole log.
-func (q *text) auditFrom(columns, organization string, f AuditFilter, w walk, x extent) {
-	q.add("SELECT ", columns, " FROM audit_entries AS e WHERE ")
+// at is the position of what a walk finds, where its index has it.
+func (w walk) at() string {
+	if len(w.words) > 0 {
+		return "x.position"
+	}
+	return "e.position"
+}
+
+// auditFrom asks for what a walk finds of an organization's audit within an extent, without an
+// order.
+func (q *text) auditFrom(columns, organization string, w walk, x extent) {
+	f, list := w.filter, "e."
+	q.add("SELECT ", columns, " FROM ")
+	if len(w.words) > 0 {
+		list = "x."
+		q.add(
+			"audit_words AS x JOIN audit_entries AS e ON e.organization_id = ", q.arg(organization),
+			" AND e.position = x.position WHERE ",
+		)
+	} else {
+		q.add("audit_entries AS e WHERE ")
+	}
 	switch {
 	case w.column == "":
 		q.add("e.organization_id = ", q.arg(organization))
 	case w.from == w.to:
-		q.add("e.", w.column, " = ", q.arg(w.from))
+		q.add(list, w.column, " = ", q.arg(w.from))
 	default:
-		q.add("e.", w.column, " >= ", q.arg(w.from), " AND e.", w.column, " <= ", q.arg(w.to))
+		q.add(list, w.column, " >= ", q.arg(w.from), " AND ", list, w.column, " <= ", q.arg(w.to))
 	}
-	q.add(" AND e.position > ", q.arg(x.after), " AND e.position <= ", q.arg(x.last))
+	q.add(" AND ", w.at(), " > ", q.arg(x.after), " AND ", w.at(), " <= ", q.arg(x.last))
 	// An engine can't look into CASE. Otherwise it would take the conditions for independent of each
 	// other, expect too few rows for a page, and read all of them to sort them.
 	q.add(" AND CASE WHEN e.organization_id = ", q.arg(organization))
 	q.is("e.agent_id", f.AgentID)
 	q.is("e.tool_id", f.ToolID)
-	q.is("e.action", w.action)
 	q.is("e.actor_type", f.ActorType)
 	q.is("e.actor_id", f.ActorID)
+	q.among("e.action", w.actions)
+	if f.NoRetries {
+		q.add(" AND e.retry = 0")
+	}
 	if !f.From.IsZero() {
 		q.add(" AND e.occurred_at >= ", q.arg(Micros(f.From)))
 	}
 	if !f.To.IsZero() {
 		q.add(" AND e.occurred_at < ", q.arg(Micros(f.To)))
 	}
+	q.has(organization, w)
 	q.add(" THEN TRUE ELSE FALSE END")
 }
 
-// auditQuery asks for the entries that a filter leaves of an extent: up to a number of them, in the
-// order of the log or in the reverse. It returns nil where there can be none.
-func (db *DB) auditQuery(
-	ctx context.Context, organization string, f AuditFilter, x extent, order string, rows int32,
-) (*text, error) {
-	x, err := db.within(ctx, organization, f, x)
-	if err != nil || x.last <= x.after {
-		return nil, err
+// among adds that a column has one of some values unless there are none.
+func (q *text) among(column string, values []string) {
+	if len(values) == 0 {
+		return
 	}
-	walks, narrowed := f.walks(organization)
-	if !narrowed {
-		walks = []walk{{}}
-	} else if walks, err = db.single(ctx, walks); err != nil || len(walks) == 0 {
-		return nil, err
-	}
-	q := &text{}
-	part := func(w walk) {
-		q.auditFrom(auditColumns, organization, f, w, x)
-		q.add(" ORDER BY e.position", order, " LIMIT ", q.arg(rows))
-	}
-	if len(walks) == 1 {
-		part(walks[0])
-		return q, nil
-	}
-	for i, w := range walks {
+	q.add(" AND ", column, " IN (")
+	for i, v := range values {
 		if i > 0 {
-			q.add(" UNION ALL ")
+			q.add(", ")
 		}
-		q.add("SELECT * FROM (")
-		part(w)
-		q.add(") AS w", strconv.Itoa(i))
+		q.add(q.arg(v))
 	}
-	q.add(" ORDER BY position", order, " LIMIT ", q.arg(rows))
-	return q, nil
+	q.add(")")
 }
 
-// auditEntries are what a filter leaves of an extent; see auditQuery.
+// atOnce is how many walks one query takes.
+const atOnce = 32
+
+// auditWalks are the walks, each over one number, to everything that a filter leaves of an extent.
+// With a text an entry may be in up to three of them.
+func (db *DB) auditWalks(ctx context.Context, organization string, f AuditFilter, x extent) ([]walk, extent, error) {
+	x, err := db.within(ctx, organization, f, x)
+	if err != nil || x.last <= x.after {
+		return nil, x, err
+	}
+	walks := f.walks(organization)
+	if f.Text != "" {
+		if walks, err = db.search(ctx, organization, f); err != nil {
+			return nil, x, err
+		}
+	}
+	walks, err = db.single(ctx, walks)
+	return walks, x, err
+}
+
+// auditQueries ask for the entries that a filter leaves of an extent: each for up to a number of
+// them, in the order of the log or in the reverse. There are none where there can't be entries.
+func (db *DB) auditQueries(
+	ctx context.Context, organization string, f AuditFilter, x extent, order string, rows int32,
+) (queries []*text, err error) {
+	walks, x, err := db.auditWalks(ctx, organization, f, x)
+	if err != nil {
+		return nil, err
+	}
+	limit := rows
+	if f.Text != "" {
+		limit *= 3
+	}
+	for part := range slices.Chunk(walks, atOnce) {
+		q := &text{}
+		one := func(w walk) {
+			q.auditFrom(auditColumns, organization, w, x)
+			q.add(" ORDER BY ", w.at(), order, " LIMIT ", q.arg(rows))
+		}
+		if queries = append(queries, q); len(part) == 1 {
+			one(part[0])
+			continue
+		}
+		for i, w := range part {
+			if i > 0 {
+				q.add(" UNION ALL ")
+			}
+			q.add("SELECT * FROM (")
+			one(w)
+			q.add(") AS w", strconv.Itoa(i))
+		}
+		q.add(" ORDER BY position", order, " LIMIT ", q.arg(limit))
+	}
+	return queries, nil
+}
+
+// auditEntries are what a filter leaves of an extent; see auditQueries.
 func (db *DB) auditEntries(
 	ctx context.Context, organization string, f AuditFilter, x extent, order string, rows int32,
 ) ([]AuditEntry, error) {
-	q, err := db.auditQuery(ctx, organization, f, x, order, rows)
-	if err != nil || q == nil {
-		return []AuditEntry{}, err
+	queries, err := db.auditQueries(ctx, organization, f, x, order, rows)
+	if err != nil {
+		return nil, err
 	}
-	return collect(ctx, db, q, "audit entries", scanAudit)
+	all := []AuditEntry{}
+	for _, q := range queries {
+		found, err := collect(ctx, db, q, "audit entries", scanAudit)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	if len(queries) > 1 {
+		slices.SortFunc(all, func(a, b AuditEntry) int {
+			if order == newestFirst {
+				a, b = b, a
+			}
+			return cmp.Compare(a.Position, b.Position)
+		})
+	}
+	all = slices.CompactFunc(all, func(a, b AuditEntry) bool { return a.Position == b.Position })
+	return all[:min(len(all), int(rows))], nil
 }
 
 // newestFirst is the order of lists; the order of the log is "".
@@ -145,13 +228,28 @@ func (db *DB) Audit(ctx context.Context, organization string, f AuditFilter, p P
 	return page, db.label(ctx, organization, page.Items)
 }
 
+// AuditEntry returns one audited event of an organization, or ErrNotFound.
+func (db *DB) AuditEntry(ctx context.Context, organization, id string) (AuditEntry, error) {
+	q := &text{}
+	q.add("SELECT ", auditColumns, " FROM audit_entries AS e WHERE e.id_hash = ", q.arg(idHash(id)),
+		" AND CASE WHEN e.id = ", q.arg(id), " AND e.organization_id = ", q.arg(organization), " THEN TRUE ELSE FALSE END")
+	entries, err := collect(ctx, db, q, "an audit entry", scanAudit)
+	if err == nil {
+		err = db.label(ctx, organization, entries)
+	}
+	return only(entries, err)
+}
+
+func idHash(id string) int64 { return int64(hashed("id", id)) } //nolint:gosec // all bits count
+
 func scanAudit(rows *sql.Rows) (AuditEntry, error) {
 	var e AuditEntry
-	var position, revision, at int64
+	var position, revision, at, retry int64
 	var data string
 	err := rows.Scan(&e.Organization, &position, &e.ID, &e.Stream, &revision, &e.Action, &e.Actor.Type, &e.Actor.ID,
 		&e.OnBehalfOf.Type, &e.OnBehalfOf.ID, &e.Target.Type, &e.Target.ID, &e.AgentID, &e.ToolID, &e.RequestID, &at, &data,
-		&e.Private)
+		&e.Private, &retry)
+	e.Retry = retry == 1
 	e.Position, e.Revision = unsigned(position), unsigned(revision)
 	e.OccurredAt, e.Data = toTime(at), json.RawMessage(data)
 	return e, err
@@ -175,6 +273,7 @@ func (db *DB) label(ctx context.Context, organization string, entries []AuditEnt
 		e.OnBehalfOf.Label, e.Current.OnBehalfOf = labels.at(actor(e.OnBehalfOf), e.Position)
 		e.AgentName, e.Current.Agent = labels.at(thing{"agent", e.AgentID}, e.Position)
 		e.ToolName, e.Current.Tool = labels.at(thing{"tool", e.ToolID}, e.Position)
+		e.AgentRetired, e.ToolRemoved = labels.gone[thing{"agent", e.AgentID}], labels.gone[thing{"tool", e.ToolID}]
 	}
 	return err
 }
@@ -187,13 +286,14 @@ type auditInserts struct{ many, one *sql.Stmt }
 
 const (
 	auditChunk = 32 // rows of one statement
-	auditWidth = 25 // columns of one row
+	auditWidth = 28 // columns of one row
 )
 
 const auditInsert = `INSERT INTO audit_entries (organization_id, position, id, stream, revision, action, actor_type,
 actor_id,
     on_behalf_of_type, on_behalf_of_id, target_type, target_id, agent_id, tool_id, request_id, occurred_at,
-    data, private, in_organization, in_agent, in_tool, in_access, in_actor, in_actor_agent, in_actor_tool) VALUES `
+    data, private, retry, id_hash, in_outline, in_organization, in_agent, in_tool, in_access,
+    in_actor, in_actor_agent, in_actor_tool) VALUES `
 
 var auditMany, auditOne = auditInsert + placeholders(auditChunk, true), auditInsert + placeholders(1, true)
 
@@ -228,9 +328,16 @@ func placeholders(rows int, numbered bool) string {
 	return b.String() + ")"
 }
 
+func toInt(is bool) int64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
 // InsertAudit adds entries, in the order of the log.
 func (t *Tx) InsertAudit(ctx context.Context, entries []AuditEntry) error {
-	if err := t.keepMinutes(ctx, entries); err != nil {
+	if err := errors.Join(t.keepMinutes(ctx, entries), t.keepWords(ctx, entries)); err != nil {
 		return err
 	}
 	for len(entries) > 0 {
@@ -244,7 +351,8 @@ func (t *Tx) InsertAudit(ctx context.Context, entries []AuditEntry) error {
 			args = append(args, e.Organization, signed(e.Position), e.ID, e.Stream, signed(e.Revision), e.Action,
 				string(e.Actor.Type), e.Actor.ID, string(e.OnBehalfOf.Type), e.OnBehalfOf.ID,
 				e.Target.Type, e.Target.ID, e.AgentID, e.ToolID, e.RequestID, Micros(e.OccurredAt), string(e.Data), e.Private,
-				in.organization, in.agent, in.tool, in.access, in.actor, in.actorAndAgent, in.actorAndTool)
+				toInt(e.Retry), idHash(e.ID), in.outline, in.organization, in.agent, in.tool, in.access, in.actor,
+				in.actorAndAgent, in.actorAndTool)
 		}
 		if _, err := t.exec(ctx, stmt, text, args...); err != nil {
 			return fmt.Errorf("write the audit entries after position %d: %w", entries[0].Position, err)

@@ -59,11 +59,13 @@ func BenchmarkAudit(b *testing.B) {
 			from, to := noon.Add(time.Hour), noon.Add(2*time.Hour)
 			for name, f := range map[string]readmodels.AuditFilter{
 				"nothing": {}, "agent": {AgentID: agent}, "tool": {ToolID: tool}, "agent_tool": {AgentID: agent, ToolID: tool},
-				"agent_unused_tool": {AgentID: agent, ToolID: unused}, "agent_action": {AgentID: agent, Action: "grant.approved"},
-				"tool_action": {ToolID: tool, Action: "grant.denied"}, "actor_action": {ActorID: agent, Action: "grant.approved"},
-				"actor_type_tool": {ActorType: "human", ToolID: tool}, "time": {From: from, To: to},
+				"agent_unused_tool": {AgentID: agent, ToolID: unused},
+				"agent_action":      {AgentID: agent, Actions: []string{"grant.approved"}},
+				"tool_action":       {ToolID: tool, Actions: []string{"grant.denied"}},
+				"actor_action":      {ActorID: agent, Actions: []string{"grant.approved"}},
+				"actor_type_tool":   {ActorType: "human", ToolID: tool}, "time": {From: from, To: to},
 				"agent_time": {AgentID: agent, From: from, To: to}, "actor_time": {ActorID: "ann", From: from, To: to},
-				"action_time": {Action: "grant.denied", From: from, To: to},
+				"action_time": {Actions: []string{"grant.denied"}, From: from, To: to},
 			} {
 				b.Run(name, func(b *testing.B) {
 					for b.Loop() {

@@ -19,6 +19,10 @@ import (
 // none: a query that reads the entries of one value and drops those without the other reads far.
 func (s *shelf) heap(entries int) (all []readmodels.AuditEntry) {
 	s.t.Helper()
+	for i := range 4 {
+		s.agent(acme, fmt.Sprint("a", i), fmt.Sprint("Bot ", i))
+		s.tool(acme, fmt.Sprint("t", i), fmt.Sprint("Tool ", i))
+	}
 	actors := []domain.Actor{
 		{Type: domain.ActorHuman, ID: "ann"},
 		{Type: domain.ActorHuman, ID: "bob"},
@@ -37,7 +41,10 @@ func (s *shelf) heap(entries int) (all []readmodels.AuditEntry) {
 			e.Action, e.ToolID = "credential.vended", fmt.Sprint("t", agent/2*2+i/16%2)
 			e.Actor = domain.Actor{Type: domain.ActorAgent, ID: e.AgentID}
 		case 2: // others do something about it, each with some agents
-			e.Action, e.Actor = "agent.updated", actors[agent]
+			e.Action, e.Actor, e.Text = "agent.updated", actors[agent], fmt.Sprint("Reads café no. ", i/16%3)
+			if i/16%2 == 0 { // and some of that is nothing new
+				e.Action, e.Retry, e.Text = "delivery.failed", i/32%4 != 0, "it's 2 busy"
+			}
 		case 3: // or about a tool and no agent
 			e.Action, e.Actor, e.ToolID, e.AgentID = "tool.updated", actors[(agent+1)%4], fmt.Sprint("t", agent), ""
 		}
@@ -74,15 +81,33 @@ func combinations() (out []readmodels.AuditFilter) {
 			for _, kind := range []string{"", "agent", "human"} {
 				for _, agent := range []string{"", "a0", "a3"} {
 					for _, tool := range []string{"", "t0", "t3"} {
-						for _, action := range []string{"", "credential.vended", "tool.updated"} {
-							out = append(out, readmodels.AuditFilter{
-								ActorType: kind, ActorID: actor, AgentID: agent, ToolID: tool, Action: action, From: times[0],
-								To: times[1],
-							})
+						for _, what := range []readmodels.AuditFilter{
+							{},
+							{NoRetries: true},
+							{Actions: []string{"credential.vended"}},
+							{Actions: []string{"tool.updated", "delivery.failed"}, NoRetries: true},
+							{Actions: []string{"agent.updated", "delivery.failed", "grant.denied", "many"}},
+						} {
+							what.ActorType, what.ActorID, what.AgentID, what.ToolID = kind, actor, agent, tool
+							what.From, what.To = times[0], times[1]
+							out = append(out, what)
 						}
 					}
 				}
 			}
+		}
+	}
+	for _, wanted := range []string{"bot 1", "tool", "CAFE", "busy it's", "2", "no", "nothing of this"} {
+		for _, what := range []readmodels.AuditFilter{
+			{},
+			{NoRetries: true},
+			{AgentID: "a1"},
+			{ActorType: "human", ToolID: "t1", From: noon.Add(10 * time.Minute)},
+			{Actions: []string{"delivery.failed"}},
+			{Actions: []string{"agent.updated", "tool.updated", "grant.denied", "credential.vended"}, NoRetries: true},
+		} {
+			what.Text = wanted
+			out = append(out, what)
 		}
 	}
 	return out
@@ -91,8 +116,27 @@ func combinations() (out []readmodels.AuditFilter) {
 func matches(f readmodels.AuditFilter, e readmodels.AuditEntry) bool {
 	is := func(want, got string) bool { return want == "" || want == got }
 	return is(f.ActorType, string(e.Actor.Type)) && is(f.ActorID, e.Actor.ID) && is(f.AgentID, e.AgentID) &&
-		is(f.ToolID, e.ToolID) && is(f.Action, e.Action) && !e.OccurredAt.Before(f.From) &&
+		is(f.ToolID, e.ToolID) && (f.Actions == nil || slices.Contains(f.Actions, e.Action)) &&
+		(!f.NoRetries || !e.Retry) && found(f.Text, e) && !e.OccurredAt.Before(f.From) &&
 		(f.To.IsZero() || e.OccurredAt.Before(f.To))
+}
+
+// found reports whether the agent, the tool or the text of an entry of the heap has a text.
+func found(text string, e readmodels.AuditEntry) bool {
+	plain := func(s string) string { return strings.ReplaceAll(strings.ToLower(s), "é", "e") }
+	agent, tool := strings.Replace(e.AgentID, "a", "bot ", 1), strings.Replace(e.ToolID, "t", "tool ", 1)
+	if text = plain(text); strings.Contains(agent, text) || strings.Contains(tool, text) {
+		return true
+	}
+	words := func(s string) []string {
+		return strings.Fields(strings.NewReplacer("'", " ", ".", " ").Replace(plain(s)))
+	}
+	for _, word := range words(text) {
+		if !slices.Contains(words(e.Text), word) {
+			return false
+		}
+	}
+	return true
 }
 
 // testAuditCombinations compares every combination of filters, page by page, with a plain search.
@@ -115,6 +159,14 @@ func testAuditCombinations(t *testing.T, s *shelf) {
 		if diff := cmp.Diff(want[:min(20, len(want))], auditNames(list), equalNone); diff != "" {
 			t.Errorf("%+v (-want +got):\n%s", f, diff)
 		}
+		slices.Reverse(want)
+		list = must[readmodels.List[readmodels.AuditEntry]](t)(
+			s.db.AuditFrom(t.Context(), acme, f, 0, readmodels.Page{Limit: 20}),
+		)
+		if diff := cmp.Diff(want[:min(20, len(want))], auditNames(list), equalNone); diff != "" {
+			t.Errorf("%+v from its beginning (-want +got):\n%s", f, diff)
+		}
+		slices.Reverse(want)
 		if len(want) < 30 {
 			continue
 		}
@@ -141,8 +193,10 @@ var equalNone = cmp.Transformer("none", func(s []string) []string {
 
 // walksIndex is how SQLite says that it goes along an index in the order of the log.
 var walksIndex = regexp.MustCompile(
-	`^SEARCH e USING INDEX (audit_entries_in_\w+ \(in_\w+=\? AND position>\? AND position<\?\)|` +
-		`sqlite_autoindex_audit_entries_1 \(organization_id=\? AND position>\? AND position<\?\))$`,
+	`^SEARCH (x USING INDEX sqlite_autoindex_audit_words_1 \(in_word=\? AND position>\? AND position<\?\)|` +
+		`e USING INDEX sqlite_autoindex_audit_entries_1 \(organization_id=\? AND position=\?\)|` +
+		`e USING INDEX audit_entries_in_\w+ \(in_\w+=\? AND position>\? AND position<\?\)|` +
+		`e USING INDEX sqlite_autoindex_audit_entries_1 \(organization_id=\? AND position>\? AND position<\?\))$`,
 )
 
 // testAuditPlans has every combination of filters explained. SQLite goes along an index for each.
@@ -151,32 +205,43 @@ var walksIndex = regexp.MustCompile(
 func testAuditPlans(t *testing.T, s *shelf) {
 	const most = 200
 	s.heap(8000)
-	for _, f := range combinations() {
-		plan := must[string](t)(s.db.ExplainAudit(t.Context(), acme, f, readmodels.Page{Limit: 20}))
-		if !strings.HasPrefix(plan, "[") {
-			walking := false
-			for line := range strings.Lines(plan) {
-				line = strings.TrimSpace(line)
-				if walking && strings.HasPrefix(line, "USE TEMP B-TREE") {
-					t.Errorf("%+v: what is read is sorted:\n%s", f, plan)
-				}
-				if walking = strings.Contains(line, " e "); walking && !walksIndex.MatchString(line) {
-					t.Errorf("%+v: %s", f, line)
+	for i, f := range combinations() {
+		order := []string{" DESC", ""}[i%2]
+		for _, plan := range must[[]string](t)(s.db.ExplainAudit(t.Context(), acme, f, readmodels.Page{Limit: 20}, order)) {
+			if !strings.HasPrefix(plan, "[") {
+				checkWalks(t, f, plan)
+				continue
+			}
+			if f.ActorID != "" && f.AgentID != "" && f.ToolID != "" {
+				continue // it reads all that this actor did about this agent, which no machine does
+			}
+			if f.Text != "" && f.AgentID+f.ToolID != "" {
+				continue // it reads the entries with the word, which people and agents wrote
+			}
+			var explained []struct{ Plan planned }
+			if err := json.Unmarshal([]byte(plan), &explained); err != nil {
+				t.Fatal(err)
+			}
+			for _, n := range append(explained[0].Plan.reads("audit_entries"), explained[0].Plan.reads("audit_words")...) {
+				if n.Rows+n.Removed > most || n.Type == "Seq Scan" {
+					t.Errorf("%+v reads %.0f rows and drops %.0f: %+v", f, n.Rows, n.Removed, n)
 				}
 			}
-			continue
 		}
-		if f.ActorID != "" && f.AgentID != "" && f.ToolID != "" {
-			continue // it reads all that this actor did about this agent, which no machine does
+	}
+}
+
+func checkWalks(t *testing.T, f readmodels.AuditFilter, plan string) {
+	t.Helper()
+	walking := false
+	for line := range strings.Lines(plan) {
+		line = strings.TrimSpace(line)
+		if walking && strings.HasPrefix(line, "USE TEMP B-TREE") {
+			t.Errorf("%+v: what is read is sorted:\n%s", f, plan)
 		}
-		var explained []struct{ Plan planned }
-		if err := json.Unmarshal([]byte(plan), &explained); err != nil {
-			t.Fatal(err)
-		}
-		for _, n := range explained[0].Plan.reads("audit_entries") {
-			if n.Rows+n.Removed > most || n.Type == "Seq Scan" {
-				t.Errorf("%+v reads %.0f rows and drops %.0f: %+v", f, n.Rows, n.Removed, n)
-			}
+		walking = strings.Contains(line, " e ") || strings.Contains(line, " x ")
+		if walking && !walksIndex.MatchString(line) {
+			t.Errorf("%+v: %s", f, line)
 		}
 	}
 }

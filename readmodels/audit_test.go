@@ -55,7 +55,7 @@ func testAudit(t *testing.T, s *shelf) {
 	}
 	s.audit(many...)
 	got = must[readmodels.List[readmodels.AuditEntry]](t)(
-		s.db.Audit(t.Context(), acme, readmodels.AuditFilter{Action: "many"}, readmodels.Page{Limit: 200}),
+		s.db.Audit(t.Context(), acme, readmodels.AuditFilter{Actions: []string{"many"}}, readmodels.Page{Limit: 200}),
 	)
 	for i, e := range got.Items {
 		if e.ID != fmt.Sprint("m", 99-i) {
@@ -66,7 +66,7 @@ func testAudit(t *testing.T, s *shelf) {
 		t.Errorf("%d of 100", len(got.Items))
 	}
 	// An export is read the other way round, between two positions.
-	only := readmodels.AuditFilter{Action: "many"}
+	only := readmodels.AuditFilter{Actions: []string{"many"}}
 	extent := must[readmodels.Extent](t)(s.db.AuditExtent(t.Context(), acme, only, 1<<41, 0))
 	if want := (readmodels.Extent{Entries: 99, First: 1<<41 + 1, Last: 1<<41 + 99}); extent != want {
 		t.Errorf("the extent is %+v, want %+v", extent, want)
@@ -200,8 +200,8 @@ func testAuditFilters(t *testing.T, s *shelf) {
 		{readmodels.AuditFilter{AgentID: "a1"}, []string{"e1", "e0"}},
 		{readmodels.AuditFilter{ToolID: "t1"}, []string{"e2", "e1"}},
 		{readmodels.AuditFilter{AgentID: "a1", ToolID: "t1"}, []string{"e1"}},
-		{readmodels.AuditFilter{Action: "grant.requested"}, []string{"e2", "e1"}},
-		{readmodels.AuditFilter{Action: "grant.requested", ActorType: "human"}, []string{}},
+		{readmodels.AuditFilter{Actions: []string{"grant.requested"}}, []string{"e2", "e1"}},
+		{readmodels.AuditFilter{Actions: []string{"grant.requested"}, ActorType: "human"}, []string{}},
 		{readmodels.AuditFilter{From: noon.Add(2 * time.Minute)}, []string{"e4", "e3", "e2"}},
 		{readmodels.AuditFilter{To: noon.Add(2 * time.Minute)}, []string{"e1", "e0"}},
 		{readmodels.AuditFilter{From: noon.Add(time.Minute), To: noon.Add(3 * time.Minute)}, []string{"e2", "e1"}},

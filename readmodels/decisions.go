@@ -25,12 +25,12 @@ type Decision struct {
 // decisions are the actions that decide about access.
 var decisions = []string{"grant.approved", "grant.denied", "grant.assigned"}
 
-// Decisions lists decisions about access after a position, newest first. The filter's action
-// doesn't count.
+// Decisions lists decisions about access after a position, newest first. The filter's actions
+// don't count.
 func (db *DB) Decisions(
 	ctx context.Context, organization string, f AuditFilter, after uint64, p Page,
 ) (List[Decision], error) {
-	f.Action, f.actions = "", decisions
+	f.Actions = decisions
 	x := extent{after: signed(after), last: p.through()}
 	entries, err := db.auditEntries(ctx, organization, f, x, newestFirst, p.rows())
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"math"
+	"slices"
 )
 
 // Extent is how much of the audit an export holds.
@@ -21,30 +22,47 @@ func (db *DB) AuditExtent(
 	if err != nil || x.last <= x.after {
 		return Extent{}, err
 	}
-	walks, narrowed := f.walks(organization)
-	if !narrowed {
-		walks = []walk{{}}
+	walks, union := []walk{}, " UNION ALL "
+	if f.Text == "" {
+		walks, err = db.single(ctx, f.walks(organization))
+	} else {
+		walks, err = db.search(ctx, organization, f)
+		union = " UNION " // because an entry may be in several
 	}
 	var out Extent
-	for _, w := range walks {
-		q := &text{}
-		q.auditFrom(
-			"count(*), CAST(coalesce(min(e.position), 0) AS BIGINT), CAST(coalesce(max(e.position), 0) AS BIGINT)",
-			organization, f, w, x,
-		)
-		if _, err := collect(ctx, db, q, "audit entries", func(rows *sql.Rows) (struct{}, error) {
-			var n, first, last int64
-			err := rows.Scan(&n, &first, &last)
-			if out.Entries += n; n > 0 && (out.First == 0 || unsigned(first) < out.First) {
-				out.First = unsigned(first)
-			}
-			out.Last = max(out.Last, unsigned(last))
-			return struct{}{}, err
-		}); err != nil {
-			return Extent{}, err
+	for part := range slices.Chunk(walks, atOnce) {
+		if err == nil {
+			err = db.count(ctx, organization, part, x, union, &out)
 		}
 	}
-	return out, nil
+	return out, err
+}
+
+// count adds how many entries walks find.
+func (db *DB) count(ctx context.Context, organization string, walks []walk, x extent, union string, out *Extent) error {
+	q := &text{}
+	q.add(`SELECT count(*), CAST(coalesce(min(c.position), 0) AS BIGINT), CAST(coalesce(max(c.position), 0) AS BIGINT)
+FROM (`)
+	for i, w := range walks {
+		if i > 0 {
+			q.add(union)
+		}
+		if w.actions == nil {
+			w.actions = w.filter.Actions
+		}
+		q.auditFrom("e.position", organization, w, x)
+	}
+	q.add(") AS c")
+	_, err := collect(ctx, db, q, "audit entries", func(rows *sql.Rows) (struct{}, error) {
+		var n, first, last int64
+		err := rows.Scan(&n, &first, &last)
+		if out.Entries += n; n > 0 && (out.First == 0 || unsigned(first) < out.First) {
+			out.First = unsigned(first)
+		}
+		out.Last = max(out.Last, unsigned(last))
+		return struct{}{}, err
+	})
+	return err
 }
 
 // extentOf is what comes after a position and not after another; a last of 0 is the newest.
@@ -53,6 +71,19 @@ func extentOf(after, last uint64) extent {
 		last = math.MaxInt64
 	}
 	return extent{after: signed(after), last: signed(last)}
+}
+
+// AuditFrom lists audited events after a position, oldest first. Next is the position after
+// which the next page begins.
+func (db *DB) AuditFrom(
+	ctx context.Context, organization string, f AuditFilter, after uint64, p Page,
+) (List[AuditEntry], error) {
+	entries, err := db.auditEntries(ctx, organization, f, extentOf(after, 0), "", p.rows())
+	if err != nil {
+		return List[AuditEntry]{}, err
+	}
+	page := cut(entries, p, func(e AuditEntry) uint64 { return e.Position })
+	return page, db.label(ctx, organization, page.Items)
 }
 
 // AuditAfter lists up to limit audited events after a position and not after another, oldest first.

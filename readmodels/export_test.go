@@ -3,6 +3,7 @@ package readmodels
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -15,14 +16,17 @@ func (db *DB) AsVersion(fingerprint string) {
 	db.live.names.schema = s.name
 }
 
-// ExplainAudit returns how the engine carries out the query behind a page of the audit, in its own
-// words; "" where the audit isn't read at all.
-func (db *DB) ExplainAudit(ctx context.Context, organization string, f AuditFilter, p Page) (string, error) {
-	q, err := db.auditQuery(ctx, organization, f, extent{last: p.through()}, newestFirst, p.rows())
-	if err != nil || q == nil {
-		return "", err
+// ExplainAudit returns how the engine carries out the queries behind a page of the audit, in its
+// own words; nothing where the audit isn't read at all.
+func (db *DB) ExplainAudit(
+	ctx context.Context, organization string, f AuditFilter, p Page, order string,
+) (plans []string, err error) {
+	queries, err := db.auditQueries(ctx, organization, f, extent{last: p.through()}, order, p.rows())
+	for _, q := range queries {
+		plan, explainErr := db.explain(ctx, q)
+		plans, err = append(plans, plan), errors.Join(err, explainErr)
 	}
-	return db.explain(ctx, q)
+	return plans, err
 }
 
 // ExplainGrants is ExplainAudit of a page of grants.

@@ -56,8 +56,10 @@ func (db *DB) countSome(ctx context.Context, organization string, f fetchCount, 
     CAST(coalesce(max(x.position), 0) AS BIGINT) FROM (`)
 	q.auditFrom(
 		"e.position, e.occurred_at, CASE WHEN e.data LIKE "+q.arg("%"+f.secretID+"%")+" THEN 1 ELSE 0 END AS hit",
-		organization, AuditFilter{AgentID: f.agentID, ToolID: f.toolID},
-		walk{column: "in_access", from: number, to: number, action: vended}, extentOf(f.after, upto),
+		organization, walk{
+			column: "in_access", from: number, to: number, actions: []string{vended},
+			filter: AuditFilter{AgentID: f.agentID, ToolID: f.toolID},
+		}, extentOf(f.after, upto),
 	)
 	q.add(" ORDER BY e.position LIMIT ", q.arg(countedAtOnce), ") AS x")
 	return only(collect(ctx, db, q, "fetches", func(rows *sql.Rows) (someFetches, error) {

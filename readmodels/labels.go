@@ -22,8 +22,10 @@ type moment struct {
 }
 
 // labels is what things are called now and, of those that were renamed since, were called then.
+// gone are agents that retired and tools that were removed.
 type labels struct {
 	now  map[thing]string
+	gone map[thing]bool
 	then map[moment]string
 }
 
@@ -41,29 +43,29 @@ func (l labels) at(t thing, position uint64) (then, current string) {
 // has a service token, whose name can be erased and so stands in no row. A delivery is labelled as
 // it was queued.
 var labelled = `
-SELECT w.kind, w.id, o.name, ` + renamed + ` FROM wanted AS w
+SELECT w.kind, w.id, o.name, ` + renamed + `, o.status = 'retired' FROM wanted AS w
 JOIN agents AS o ON w.kind = 'agent' AND o.id = w.id AND o.organization_id = $1
-UNION ALL SELECT w.kind, w.id, o.name, ` + renamed + ` FROM wanted AS w
+UNION ALL SELECT w.kind, w.id, o.name, ` + renamed + `, o.removed_at <> 0 FROM wanted AS w
 JOIN tools AS o ON w.kind = 'tool' AND o.id = w.id AND o.organization_id = $1
-UNION ALL SELECT w.kind, w.id, o.name, FALSE FROM wanted AS w
+UNION ALL SELECT w.kind, w.id, o.name, FALSE, FALSE FROM wanted AS w
 JOIN suggestions AS o ON w.kind = 'suggestion' AND o.id = w.id AND o.organization_id = $1
-UNION ALL SELECT w.kind, w.id, o.learned, FALSE FROM wanted AS w
+UNION ALL SELECT w.kind, w.id, o.learned, FALSE, FALSE FROM wanted AS w
 JOIN notes AS o ON w.kind = 'instruction_suggestion' AND o.id = w.id AND o.organization_id = $1
-UNION ALL SELECT w.kind, w.id, o.name, ` + renamed + ` FROM wanted AS w
+UNION ALL SELECT w.kind, w.id, o.name, ` + renamed + `, FALSE FROM wanted AS w
 JOIN rules AS o ON w.kind = 'rule' AND o.id = w.id AND o.organization_id = $1
-UNION ALL SELECT w.kind, w.id, o.name, ` + renamed + ` FROM wanted AS w
+UNION ALL SELECT w.kind, w.id, o.name, ` + renamed + `, FALSE FROM wanted AS w
 JOIN notification_channels AS o ON w.kind = 'notification_channel' AND o.id = w.id AND o.organization_id = $1
 UNION ALL SELECT w.kind, w.id, ` + nameAt("c", "o.position") + ` || ': ' || replace(o.topic, '_', ' ') ||
     coalesce(', ' || ` + nameAt("a", "o.position") + `, '') ||
     coalesce(', ' || ` + nameAt("t", "o.position") + `, '') ||
-    coalesce(', ' || s.name, ''), FALSE
+    coalesce(', ' || s.name, ''), FALSE, FALSE
 FROM wanted AS w
 JOIN deliveries AS o ON w.kind = 'delivery' AND o.id = w.id AND o.organization_id = $1
 JOIN notification_channels AS c ON c.id = o.channel_id
 LEFT JOIN agents AS a ON a.id = o.agent_id
 LEFT JOIN tools AS t ON t.id = o.tool_id
 LEFT JOIN suggestions AS s ON s.id = o.suggestion_id
-UNION ALL SELECT w.kind, w.id, o.name, ` + renamed + ` FROM wanted AS w
+UNION ALL SELECT w.kind, w.id, o.name, ` + renamed + `, FALSE FROM wanted AS w
 JOIN organizations AS o ON w.kind = 'organization' AND o.id = w.id AND o.id = $1`
 
 const renamed = `EXISTS (SELECT 1 FROM former_names AS h WHERE h.id = o.id AND h.until > $2)`
@@ -78,7 +80,7 @@ func nameAt(row, position string) string {
 // labels says what some things of an organization were called at a position and are called now, in
 // one query, and in a second one if any was renamed since.
 func (db *DB) labels(ctx context.Context, organization string, wanted []moment) (labels, error) {
-	out := labels{now: map[thing]string{}, then: map[moment]string{}}
+	out := labels{now: map[thing]string{}, gone: map[thing]bool{}, then: map[moment]string{}}
 	var asked []thing
 	oldest := uint64(math.MaxInt64)
 	for _, w := range wanted {
@@ -100,12 +102,12 @@ func (db *DB) labels(ctx context.Context, organization string, wanted []moment) 
 	q.add(labelled)
 	type row struct {
 		thing
-		label   string
-		renamed bool
+		label         string
+		renamed, gone bool
 	}
 	rows, err := collect(ctx, db, q, "labels", func(rows *sql.Rows) (row, error) {
 		var r row
-		err := rows.Scan(&r.kind, &r.id, &r.label, &r.renamed)
+		err := rows.Scan(&r.kind, &r.id, &r.label, &r.renamed, &r.gone)
 		return r, err
 	})
 	if err != nil {
@@ -116,7 +118,7 @@ func (db *DB) labels(ctx context.Context, organization string, wanted []moment) 
 		if r.kind == "instruction_suggestion" {
 			r.label = headline(r.label)
 		}
-		out.now[r.thing], moved[r.thing] = r.label, r.renamed
+		out.now[r.thing], out.gone[r.thing], moved[r.thing] = r.label, r.gone, r.renamed
 	}
 	wanted = slices.DeleteFunc(wanted, func(m moment) bool { return !moved[m.thing] })
 	return out, db.formerLabels(ctx, organization, wanted, out.then)

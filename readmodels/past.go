@@ -30,7 +30,7 @@ func (db *DB) MomentAt(ctx context.Context, organization string, at time.Time) (
 		return Moment{}, err
 	}
 	q := &text{}
-	q.auditFrom("e.position", organization, f, walk{}, x)
+	q.auditFrom("e.position", organization, walk{filter: f}, x)
 	q.add(" ORDER BY e.position DESC LIMIT 1")
 	return only(collect(ctx, db, q, "moments", func(rows *sql.Rows) (Moment, error) {
 		var position int64

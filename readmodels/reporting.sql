@@ -114,7 +114,8 @@ SELECT id::uuid AS id, organization_id::uuid AS organization_id, position, strea
     nullif(agent_id, '')::uuid AS agent_id, nullif(tool_id, '')::uuid AS tool_id, nullif(request_id, '') AS request_id,
     'epoch'::timestamptz + occurred_at * interval '1 microsecond' AS occurred_at,
     replace(data, '\u0000', '\ufffd')::jsonb AS data,
-    nullif(on_behalf_of_type, '') AS on_behalf_of_type, nullif(on_behalf_of_id, '') AS on_behalf_of_id
+    nullif(on_behalf_of_type, '') AS on_behalf_of_type, nullif(on_behalf_of_id, '') AS on_behalf_of_id,
+    retry = 1 AS retry
 FROM audit_entries;
 
 CREATE OR REPLACE VIEW reporting.suggestions AS

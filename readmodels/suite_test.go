@@ -209,7 +209,7 @@ func testPages(t *testing.T, s *shelf) {
 		}},
 		{"audit", func(p readmodels.Page) ([]string, uint64) {
 			l := must[readmodels.List[readmodels.AuditEntry]](t)(
-				db.Audit(ctx, acme, readmodels.AuditFilter{Action: "a"}, p),
+				db.Audit(ctx, acme, readmodels.AuditFilter{Actions: []string{"a"}}, p),
 			)
 			return auditNames(l), l.Next
 		}},
@@ -263,7 +263,7 @@ func testText(t *testing.T, s *shelf) {
 			len(list.Items) != 1 {
 			t.Errorf("%d agents are called %q: %v", len(list.Items), name, err)
 		}
-		if list, err := s.db.Audit(t.Context(), acme, readmodels.AuditFilter{Action: name}, all); err != nil ||
+		if list, err := s.db.Audit(t.Context(), acme, readmodels.AuditFilter{Actions: []string{name}}, all); err != nil ||
 			len(list.Items) != 1 {
 			t.Errorf("%d entries name %q: %v", len(list.Items), name, err)
 		}

@@ -43,6 +43,7 @@ CREATE TABLE former_names (
     until           BIGINT NOT NULL, -- the position of the event that replaced the name
     organization_id TEXT   NOT NULL,
     name            TEXT   NOT NULL,
+    name_folded     TEXT   NOT NULL DEFAULT '', -- of agents and tools, which are found by it
     PRIMARY KEY (id, until)
 );
 
@@ -257,7 +258,10 @@ CREATE TABLE audit_entries (
     occurred_at     BIGINT NOT NULL,
     data            TEXT   NOT NULL,
     private         TEXT   NOT NULL, -- sealed, as it is in the log
-    in_organization BIGINT NOT NULL, -- the lists that the entry is in; see audit_lists.go
+    retry           BIGINT NOT NULL, -- 1: one more attempt to deliver a notification, which changes nothing
+    id_hash         BIGINT NOT NULL, -- by which an id is found
+    in_outline      BIGINT,          -- the lists that the entry is in; see audit_lists.go
+    in_organization BIGINT NOT NULL,
     in_agent        BIGINT,
     in_tool         BIGINT,
     in_access       BIGINT,
@@ -266,6 +270,8 @@ CREATE TABLE audit_entries (
     in_actor_tool   BIGINT,
     PRIMARY KEY (organization_id, position)
 );
+CREATE INDEX audit_entries_id_hash ON audit_entries (id_hash);
+CREATE INDEX audit_entries_in_outline ON audit_entries (in_outline, position) WHERE in_outline IS NOT NULL;
 CREATE INDEX audit_entries_in_organization ON audit_entries (in_organization, position);
 CREATE INDEX audit_entries_in_agent ON audit_entries (in_agent, position) WHERE in_agent IS NOT NULL;
 CREATE INDEX audit_entries_in_tool ON audit_entries (in_tool, position) WHERE in_tool IS NOT NULL;
@@ -273,6 +279,14 @@ CREATE INDEX audit_entries_in_access ON audit_entries (in_access, position) WHER
 CREATE INDEX audit_entries_in_actor ON audit_entries (in_actor, position) WHERE in_actor IS NOT NULL;
 CREATE INDEX audit_entries_in_actor_agent ON audit_entries (in_actor_agent, position) WHERE in_actor_agent IS NOT NULL;
 CREATE INDEX audit_entries_in_actor_tool ON audit_entries (in_actor_tool, position) WHERE in_actor_tool IS NOT NULL;
+
+-- The words of what agents and people wrote in clear: reasons, suggestions and notes.
+CREATE TABLE audit_words (
+    in_word  BIGINT NOT NULL, -- the list of the entries with this word; see audit_lists.go
+    position BIGINT NOT NULL, -- of the entry
+    word     TEXT   NOT NULL,
+    PRIMARY KEY (in_word, position)
+);
 
 -- Between which positions a time lies: an entry of this minute or a later one is at first_position or after it, and one
 -- of this minute or an earlier one at last_position or before it.

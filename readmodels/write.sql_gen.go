@@ -1173,8 +1173,8 @@ func (q *Queries) KeepAuditMinute(ctx context.Context, arg KeepAuditMinuteParams
 }
 
 const keepFormerAgentName = `-- name: KeepFormerAgentName :exec
-INSERT INTO former_names (id, until, organization_id, name)
-SELECT o.id, $1, o.organization_id, o.name FROM agents AS o WHERE o.id = $2 AND o.name <> $3
+INSERT INTO former_names (id, until, organization_id, name, name_folded)
+SELECT o.id, $1, o.organization_id, o.name, o.name_folded FROM agents AS o WHERE o.id = $2 AND o.name <> $3
 `
 
 type KeepFormerAgentNameParams struct {
@@ -1236,8 +1236,8 @@ func (q *Queries) KeepFormerRuleName(ctx context.Context, arg KeepFormerRuleName
 }
 
 const keepFormerToolName = `-- name: KeepFormerToolName :exec
-INSERT INTO former_names (id, until, organization_id, name)
-SELECT o.id, $1, o.organization_id, o.name FROM tools AS o WHERE o.id = $2 AND o.name <> $3
+INSERT INTO former_names (id, until, organization_id, name, name_folded)
+SELECT o.id, $1, o.organization_id, o.name, o.name_folded FROM tools AS o WHERE o.id = $2 AND o.name <> $3
 `
 
 type KeepFormerToolNameParams struct {

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"agentkey/audit/actions"
 )
 
 // csvColumns are the columns of the table, in their order.
@@ -16,6 +18,8 @@ var csvColumns = []struct {
 	{"id", func(e Entry) string { return e.ID }},
 	{"occurred_at", func(e Entry) string { return e.OccurredAt.UTC().Format(time.RFC3339Nano) }},
 	{"action", func(e Entry) string { return e.Action }},
+	{"category", func(e Entry) string { return string(actions.Of(e.Action)) }},
+	{"summary", summary},
 	{"actor_type", func(e Entry) string { return string(e.Actor.Type) }},
 	{"actor_id", func(e Entry) string { return e.Actor.ID }},
 	{"actor_label", func(e Entry) string { return e.Actor.Label }},
@@ -41,6 +45,15 @@ var csvColumns = []struct {
 	{"revision", func(e Entry) string { return strconv.FormatUint(e.Revision, 10) }},
 	// A semicolon can stand in a JSON string alone, so escaping it changes nothing of what it means.
 	{"data", func(e Entry) string { return strings.ReplaceAll(string(e.Data), ";", `\u003b`) }},
+}
+
+// summary is empty where an entry can't be told: what its data says is in the row anyway.
+func summary(e Entry) string {
+	text, err := actions.Summary(e.AuditEntry)
+	if err != nil {
+		return ""
+	}
+	return text
 }
 
 // AppendCSVHead appends the row with the names of the columns.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"agentkey/audit/actions"
 	"agentkey/domain"
 	"agentkey/readmodels"
 )
@@ -39,7 +40,12 @@ func AppendOCSF(text []byte, e Entry) ([]byte, error) {
 			return nil, fmt.Errorf("read the data of %s: %w", e.ID, err)
 		}
 	}
-	line, err := json.Marshal(ocsfOf(e, a, d))
+	event := ocsfOf(e, a, d)
+	var err error
+	if event.Message, err = actions.Summary(e.AuditEntry); err != nil {
+		return nil, err
+	}
+	line, err := json.Marshal(event)
 	if err != nil {
 		return nil, fmt.Errorf("write %s as OCSF: %w", e.ID, err)
 	}
@@ -53,7 +59,7 @@ func ocsfOf(e Entry, a ocsfAction, d ocsfDetail) ocsfEvent {
 		ActivityID: a.activity, ActivityName: cmp.Or(class.activities[a.activity], a.word),
 		TypeUID: a.class*100 + a.activity, SeverityID: a.severity, Severity: severities[a.severity],
 		StatusID: a.status, Status: statuses[a.status],
-		Time: e.OccurredAt.UnixMilli(), Message: e.Action + ": " + e.Target.Label,
+		Time: e.OccurredAt.UnixMilli(),
 		Metadata: ocsfMetadata{
 			Version: ocsfVersion, Product: ocsfProduct{Name: product, VendorName: product, Version: e.Version},
 			UID: e.ID, EventCode: e.Action, Sequence: e.Position, TenantUID: e.Organization, CorrelationUID: e.RequestID,

@@ -15,7 +15,6 @@ import (
 	"agentkey/commands"
 	"agentkey/commands/loop"
 	"agentkey/domain"
-	"agentkey/eventstore/codec"
 	"agentkey/eventstore/seal"
 	"agentkey/integrations/notify"
 	"agentkey/integrations/oidc"
@@ -211,7 +210,7 @@ func assemble(
 		},
 		Live:   &live.Hub{Moved: readModel.Moved, Happened: models.Happened, Logger: logger},
 		Models: models, WaitFor: readModel.WaitFor, Ready: h.Ready, Integrity: h.Integrity, Full: isSpare,
-		OnAnswer: m.answered, Actions: codec.Actions(), Version: version,
+		OnAnswer: m.answered, Version: version,
 		Reveal: func(ctx context.Context, organization, private string) (api.Personal, error) {
 			p, err := privacy.Open(ctx, organization, private)
 			return api.Personal(p), err

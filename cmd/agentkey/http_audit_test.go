@@ -218,8 +218,10 @@ func TestEveryEntryOfTheAuditNamesEverything(t *testing.T) {
 		refused = other.must(200, "GET", "/api/admin/audit?action=credential.refused", nil).Items()
 		return len(refused) == 1
 	})
-	if e := (answer{JSON: refused[0]}); e.Text("tool_id") != tool || e.At("tool_name") != nil ||
-		e.Text("target.label") != "Unknown tool" || e.Text("agent_name") != "Theirs" {
+	if e := (answer{JSON: refused[0]}); e.Text("tool_id") != tool || e.Text("tool.name") != "Unknown tool" ||
+		e.Text("target.label") != "Unknown tool" || e.Text("agent.name") != "Theirs" ||
+		e.Text("summary") != "Theirs was refused the credential of an unknown tool because there is no such tool, "+
+			"or it has no credential." {
 		t.Errorf("theirs: %v", e.JSON)
 	}
 	exportedEvents(t, other.must(200, "GET", auditExport+"ocsf", nil))
@@ -259,13 +261,13 @@ func TestEveryEntryOfTheAuditNamesEverything(t *testing.T) {
 		e := answer{JSON: e}
 		label := e.Text("target.label")
 		if label == "" || strings.HasPrefix(label, "Unknown") || e.Text("actor.label") == "" ||
-			(e.At("agent_id") == nil) != (e.At("agent_name") == nil) ||
-			(e.At("tool_id") == nil) != (e.At("tool_name") == nil) {
+			(e.At("agent_id") == nil) != (e.At("agent") == nil) || e.At("agent_id") != e.At("agent.id") ||
+			(e.At("tool_id") == nil) != (e.At("tool") == nil) || e.At("tool_id") != e.At("tool.id") {
 			t.Errorf("something has no name: %v", e.JSON)
 		}
 		if action := e.Text("action"); newest[action] == "" {
 			newest[action] = strings.Join(
-				[]string{e.Text("actor.label"), e.Text("target.type"), label, e.Text("agent_name"), e.Text("tool_name")}, " | ",
+				[]string{e.Text("actor.label"), e.Text("target.type"), label, e.Text("agent.name"), e.Text("tool.name")}, " | ",
 			)
 		}
 	}

@@ -76,7 +76,7 @@ func TestAccessNamesWhoApprovedAndWhoEndedIt(t *testing.T) {
 		wait.Until(t, query, func() bool {
 			items := admin.must(200, "GET", "/api/admin/audit?"+query, nil).Items()
 			for _, e := range items {
-				out[e["agent_name"].(string)] = label(e["actor"]) + " for " + label(e["on_behalf_of"])
+				out[answer{JSON: e}.Text("agent.name")] = label(e["actor"]) + " for " + label(e["on_behalf_of"])
 			}
 			return len(items) == events
 		})

@@ -52,7 +52,8 @@ func TestTheAuditIsExported(t *testing.T) {
 	for _, query := range []string{
 		"", "&agent_id=" + agent, "&tool_id=" + tool, "&action=credential.vended", "&actor_type=agent",
 		"&from=" + middle, "&to=" + middle, "&action=agent.retired",
-		"&agent_id=" + agent + "&action=grant.approved&to=" + middle,
+		"&agent_id=" + agent + "&action=grant.approved&to=" + middle, "&category=access,decision&action=grant.*",
+		"&not_category=fetch&q=github", "&q=onboarding",
 	} {
 		want := audited(admin, strings.TrimPrefix(query, "&"))
 		lines := exportedLines(t, admin.must(200, "GET", auditExport+"jsonl"+query, nil))
@@ -72,7 +73,8 @@ func TestTheAuditIsExported(t *testing.T) {
 			}
 			for column, path := range map[string]string{
 				"id": "id", "stream": "stream", "action": "action", "occurred_at": "occurred_at", "actor_type": "actor.type",
-				"actor_label": "actor.label", "target_label": "target.label", "agent_name": "agent_name", "tool_name": "tool_name",
+				"actor_label": "actor.label", "target_label": "target.label", "agent_name": "agent.name", "tool_name": "tool.name",
+				"summary": "summary", "category": "category",
 				"ip": "request.ip", "user_agent": "request.user_agent", "request_id": "request.id", "agent_id": "agent_id",
 			} {
 				if got := strings.TrimPrefix(row[column], "'"); got != e.Text(path) {
@@ -85,8 +87,8 @@ func TestTheAuditIsExported(t *testing.T) {
 			for ours, theirs := range map[string]string{
 				"id": "metadata.uid", "action": "metadata.event_code", "request.id": "http_request.uid",
 				"request.ip": "src_endpoint.ip", "request.user_agent": "http_request.user_agent", "stream": "unmapped.stream",
-				"actor.type": "unmapped.actor_type", "target.label": "unmapped.target.name", "tool_name": "unmapped.tool.name",
-				"agent_name": "unmapped.agent.name",
+				"actor.type": "unmapped.actor_type", "target.label": "unmapped.target.name", "tool.name": "unmapped.tool.name",
+				"agent.name": "unmapped.agent.name", "summary": "message",
 			} {
 				if got := events[i].Text(theirs); got != e.Text(ours) {
 					t.Errorf("%s: %s of %s is %q, not %q", query, theirs, e.Text("action"), got, e.Text(ours))

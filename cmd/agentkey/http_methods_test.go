@@ -37,7 +37,7 @@ func TestHeadIsGetWithoutABody(t *testing.T) {
 		}
 		path, c := r.at(tool, tool), admin
 		switch {
-		case strings.HasSuffix(r.path, "/proof"):
+		case strings.HasSuffix(r.path, "/proof"), strings.HasSuffix(r.path, "/audit/{id}"):
 			path = r.at(fetched, tool)
 		case strings.HasSuffix(r.path, "/consistency"):
 			path += "?from=1&to=2"

@@ -10,16 +10,23 @@ import (
 	"agentkey/eventstore/eventstoretest/wait"
 )
 
-// named is what a resource calls its agent and tool: then, and now where that differs.
+// named is what a resource, or an entry of the audit, calls its agent and tool: then, and now where
+// that differs.
 func named(a answer) string {
-	out := a.Text("agent_name")
-	if now := a.Text("current_agent_name"); now != "" {
+	either := func(paths ...string) (text string) {
+		for _, path := range paths {
+			text += a.Text(path)
+		}
+		return text
+	}
+	out := either("agent_name", "agent.name")
+	if now := either("current_agent_name", "agent.current_name"); now != "" {
 		out += ">" + now
 	}
-	if a.Text("tool_name") != "" {
-		out += " " + a.Text("tool_name")
+	if tool := either("tool_name", "tool.name"); tool != "" {
+		out += " " + tool
 	}
-	if now := a.Text("current_tool_name"); now != "" {
+	if now := either("current_tool_name", "tool.current_name"); now != "" {
 		out += ">" + now
 	}
 	return out
@@ -89,7 +96,8 @@ func TestThePastKeepsItsNames(t *testing.T) {
 	_, theirs := other.mustAgent("Theirs")
 	p.with(theirs).refused(404, "not_found", "GET", "/api/tools/"+tool+"/credentials", nil)
 	for _, e := range audited(other, "tool_id="+tool) {
-		if named(e) != "Theirs" || strings.Contains(fmt.Sprint(e.JSON), "Forge") || e.At("target.current_label") != nil {
+		if named(e) != "Theirs Unknown tool" || strings.Contains(fmt.Sprint(e.JSON), "Forge") ||
+			e.At("target.current_label") != nil {
 			t.Errorf("to another organization it is called %s: %v", named(e), e.JSON)
 		}
 	}
@@ -99,12 +107,12 @@ func TestThePastKeepsItsNames(t *testing.T) {
 	story := func() (lines []string) {
 		for _, e := range audited(admin, "agent_id="+bot) {
 			line := e.Text("action") + ": " + named(e)
-			if e.Text("actor.type") == "agent" && e.Text("actor.label") != e.Text("agent_name") ||
-				e.Text("actor.current_label") != "" && e.Text("actor.current_label") != e.Text("current_agent_name") {
+			if e.Text("actor.type") == "agent" && e.Text("actor.label") != e.Text("agent.name") ||
+				e.Text("actor.current_label") != "" && e.Text("actor.current_label") != e.Text("agent.current_name") {
 				t.Errorf("who acted is called otherwise: %v", e.JSON)
 			}
-			if e.Text("target.type") == "tool" && (e.Text("target.label") != e.Text("tool_name") ||
-				e.At("target.current_label") != e.At("current_tool_name")) {
+			if e.Text("target.type") == "tool" && (e.Text("target.label") != e.Text("tool.name") ||
+				e.At("target.current_label") != e.At("tool.current_name")) {
 				t.Errorf("what it is about is called otherwise: %v", e.JSON)
 			}
 			lines = append(lines, line)
@@ -125,8 +133,9 @@ func TestThePastKeepsItsNames(t *testing.T) {
 	rows := exportedRows(t, admin.must(200, "GET", auditExport+"csv&agent_id="+bot, nil))
 	for i, e := range audited(admin, "agent_id="+bot) {
 		for column, path := range map[string]string{
-			"agent_name": "agent_name", "current_agent_name": "current_agent_name", "tool_name": "tool_name",
-			"current_tool_name": "current_tool_name", "actor_current_label": "actor.current_label",
+			"agent_name": "agent.name", "current_agent_name": "agent.current_name", "tool_name": "tool.name",
+			"current_tool_name": "tool.current_name", "summary": "summary", "category": "category",
+			"actor_current_label":  "actor.current_label",
 			"target_current_label": "target.current_label",
 		} {
 			if rows[i][column] != e.Text(path) {

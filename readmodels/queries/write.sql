@@ -16,8 +16,8 @@ VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(na
         sqlc.arg(owner_id), 'active', sqlc.arg(created_at), sqlc.arg(created_by_type), sqlc.arg(created_by_id));
 
 -- name: KeepFormerAgentName :exec
-INSERT INTO former_names (id, until, organization_id, name)
-SELECT o.id, sqlc.arg(position), o.organization_id, o.name FROM agents AS o WHERE o.id = sqlc.arg(id) AND o.name <> sqlc.arg(name);
+INSERT INTO former_names (id, until, organization_id, name, name_folded)
+SELECT o.id, sqlc.arg(position), o.organization_id, o.name, o.name_folded FROM agents AS o WHERE o.id = sqlc.arg(id) AND o.name <> sqlc.arg(name);
 
 -- name: UpdateAgent :exec
 UPDATE agents SET
@@ -64,8 +64,8 @@ VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(na
         sqlc.arg(credential_fields), sqlc.arg(max_grant_seconds), sqlc.arg(approval), sqlc.arg(at), sqlc.arg(at));
 
 -- name: KeepFormerToolName :exec
-INSERT INTO former_names (id, until, organization_id, name)
-SELECT o.id, sqlc.arg(position), o.organization_id, o.name FROM tools AS o WHERE o.id = sqlc.arg(id) AND o.name <> sqlc.arg(name);
+INSERT INTO former_names (id, until, organization_id, name, name_folded)
+SELECT o.id, sqlc.arg(position), o.organization_id, o.name, o.name_folded FROM tools AS o WHERE o.id = sqlc.arg(id) AND o.name <> sqlc.arg(name);
 
 -- name: UpdateTool :exec
 UPDATE tools SET
