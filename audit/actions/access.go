@@ -64,12 +64,15 @@ var ofAgents = []row{
 		ada, agent.Retired{}, func(e entry, _ agent.Retired) string {
 			return e.who() + " retired " + e.target("agent")
 		}),
-	told("agent.key_refused", Access, "Calls with a key that had ended were refused. The first in a minute has an entry, "+
-		"and the rest are counted in a second one.",
+	told("agent.key_refused", Access, "Calls with a key or a workload identity that had ended were refused. The first in "+
+		"a minute has an entry, and the rest are counted in a second one.",
 		bot, codec.KeyRefused{Reason: "rotated", Count: 5}, func(e entry, d codec.KeyRefused) string {
 			key := "a former key of " + e.target("agent")
-			if d.Reason == "agent_retired" {
-				key = "a key of " + e.target("agent") + ", which is retired"
+			switch {
+			case d.Reason == "agent_retired":
+				key = "a key of " + e.target("agent") + ", which is retired,"
+			case d.Identity != nil:
+				key = "a former workload identity of " + e.target("agent")
 			}
 			return "A call with " + key + " was refused" + times(d.Count)
 		}),
