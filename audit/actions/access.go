@@ -84,6 +84,7 @@ var causes = map[agent.Cause]string{
 	agent.CauseRetired:     " because the agent was retired",
 	agent.CauseToolRemoved: " because the tool was removed",
 	agent.CauseToolFrozen:  " because the tool was frozen",
+	agent.CauseRuleEnded:   " because the rule that approved it had ended",
 }
 
 var ofGrants = []row{
@@ -105,14 +106,21 @@ var ofGrants = []row{
 	told("grant.approved", Decision, "A request was approved: the agent has access.",
 		ada, agent.GrantApproved{ExpiresAt: &exampleTime}, func(e entry, d agent.GrantApproved) string {
 			sentence := e.who() + " approved " + e.agent() + "'s request for " + e.tool() + until(d.ExpiresAt)
+			if d.Rule != nil {
+				sentence += " by a rule"
+			}
 			if d.RequiredApprovals > 1 {
 				sentence += fmt.Sprintf(", as the last of %d approvals", d.RequiredApprovals)
 			}
 			return sentence
 		}),
 	told("grant.denied", Decision, "A request was denied.",
-		ada, agent.GrantDenied{}, func(e entry, _ agent.GrantDenied) string {
-			return e.who() + " denied " + e.agent() + "'s request for " + e.tool()
+		ada, agent.GrantDenied{}, func(e entry, d agent.GrantDenied) string {
+			sentence := e.who() + " denied " + e.agent() + "'s request for " + e.tool()
+			if d.Rule != nil {
+				sentence += " by a rule"
+			}
+			return sentence
 		}),
 	told("grant.assigned", Decision, "An agent was given access that it had not requested, or that it had suggested.",
 		ada, agent.GrantAssigned{ExpiresAt: &exampleTime}, func(e entry, d agent.GrantAssigned) string {

@@ -52,7 +52,7 @@ type row struct {
 var table = func() map[string]row {
 	all := map[string]row{}
 	for _, r := range slices.Concat(
-		ofAgents, ofGrants, ofFetches, ofTheCatalog, ofDeliveries, ofOrganizations, ofTheSystem,
+		ofAgents, ofGrants, ofFetches, ofTheCatalog, ofDeliveries, ofRules, ofOrganizations, ofTheSystem,
 	) {
 		all[r.Name] = r
 	}
@@ -132,6 +132,6 @@ var (
 	exampleLabels = map[string]string{
 		"agent": "Deploy bot", "tool": "GitHub", "suggestion": "Linear", "instruction_suggestion": "Page by cursor.",
 		"notification_channel": "#ops", "delivery": "#ops: access requested, Deploy bot, GitHub", "organization": "Acme",
-		"service_token": "nightly audit", "member": "Grace Hopper", "call": "exportAudit",
+		"service_token": "nightly audit", "rule": "Search for a day", "member": "Grace Hopper", "call": "exportAudit",
 	}
 )

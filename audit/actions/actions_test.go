@@ -75,7 +75,7 @@ var (
 	}
 	// hidden finds what a sentence must not have: marks of formatting, ids, and what is sealed.
 	hidden = regexp.MustCompile(`%|[{}<>_]|\b(agent|tool|token|secret|request|person|member|note|suggestion|channel|` +
-		`session|invitation|org|store|key|change|event|delivery|digest|backup)-\d|[0-9a-f]{8}-[0-9a-f]{4}|sealed|` +
+		`session|invitation|org|store|key|change|event|delivery|digest|backup|rule)-\d|[0-9a-f]{8}-[0-9a-f]{4}|sealed|` +
 		`\bhash\b|c2VhbGVk| {2}|<nil>`)
 	sentence = regexp.MustCompile(`^(\p{Lu}|deploy-bot|nightly|#ops).*[^.]\.$`)
 )
