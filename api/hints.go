@@ -10,11 +10,12 @@ import (
 
 // terms are the slots of a refusal's texts that HTTP has a header for.
 var terms = map[string]string{
-	"wait":      "Retry-After",
-	"condition": "If-Match",
-	"tag":       "ETag",
-	"once":      "Idempotency-Key",
-	"key":       "Authorization: Bearer sk_agent_…",
+	"wait":         "Retry-After",
+	"condition":    "If-Match",
+	"tag":          "ETag",
+	"once":         "Idempotency-Key",
+	"key":          "Authorization: Bearer sk_agent_…",
+	"organization": "X-Organization",
 }
 
 var (

@@ -171,7 +171,7 @@ func ambiguous(organizations bool) *domain.Error {
 		return &domain.Error{
 			Kind: domain.KindUnauthenticated, Code: "credentials_unknown",
 			Detail: "Agents of more than one organization are bound to what this token says, so it isn't clear which one calls.",
-			Hint:   "Name your organization with each call: its id as X-Organization.",
+			Hint:   "Name your organization with each call: its id as {organization}.",
 		}
 	}
 	return &domain.Error{
