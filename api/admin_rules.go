@@ -142,7 +142,7 @@ func simulated(s commands.Simulation) SimulatedRule {
 				Would: RuleDifferenceWould(d.Would), Fetches: d.Fetches,
 			}
 		}),
-		DiffersTotal: s.Simulated.Differs, Fetches: s.Fetches, Complete: s.Complete, From: s.From.UTC(), To: s.To.UTC(),
+		DiffersTotal: s.Differs, Fetches: s.Fetches, Complete: s.Complete, From: s.From.UTC(), To: s.To.UTC(),
 		Position: int64(s.Position), Digest: s.Digest, //nolint:gosec // positions fit
 	}
 }

@@ -99,7 +99,7 @@ func TestBucketsAreBoundedAndSayWhatToDo(t *testing.T) {
 			last := len(times) - 1
 			got = fmt.Sprint(times[0].Format(time.RFC3339), " ", times[last].Format(time.RFC3339), " ", last)
 		}
-		for _, word := range strings.Fields(tt.want) {
+		for word := range strings.FieldsSeq(tt.want) {
 			if !strings.Contains(got, word) {
 				t.Errorf("%+v: %s", tt, got)
 			}

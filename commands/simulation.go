@@ -246,7 +246,7 @@ func (r *asked) decide(ctx context.Context, offered catalog.State, rules []ruleb
 
 func (s *Simulation) count(d Difference) {
 	s.Requests++
-	switch d.Would { //nolint:exhaustive // a rule decides nothing else
+	switch d.Would {
 	case agent.Approved:
 		s.WouldApprove++
 	case agent.Denied:

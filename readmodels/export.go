@@ -22,7 +22,8 @@ func (db *DB) AuditExtent(
 	if err != nil || x.last <= x.after {
 		return Extent{}, err
 	}
-	walks, union := []walk{}, " UNION ALL "
+	var walks []walk
+	union := " UNION ALL "
 	if f.Text == "" {
 		walks, err = db.single(ctx, f.walks(organization))
 	} else {

@@ -6,6 +6,7 @@ package live
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 
@@ -102,10 +103,7 @@ func (h *Hub) Run(ctx context.Context) error {
 		}
 		h.mu.Lock()
 		h.through = position
-		asked := map[string]*room{}
-		for organization, in := range h.rooms {
-			asked[organization] = in
-		}
+		asked := maps.Clone(h.rooms)
 		h.mu.Unlock()
 		for organization, in := range asked {
 			h.tell(ctx, organization, in, position)

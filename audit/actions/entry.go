@@ -132,6 +132,3 @@ func list(words []string) string {
 	last := len(words) - 1
 	return strings.Join(words[:last], ", ") + " and " + words[last]
 }
-
-// words is an identifier as people read it.
-func words(identifier string) string { return strings.ReplaceAll(identifier, "_", " ") }

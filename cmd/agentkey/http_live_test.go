@@ -46,14 +46,14 @@ func (c client) follow(path string, headers ...string) *watching {
 	for i := 0; i+1 < len(headers); i += 2 {
 		request.Header.Set(headers[i], headers[i+1])
 	}
-	response, err := c.http.Do(request)
+	response, err := c.http.Do(request) //nolint:bodyclose // its reader closes it
 	if err != nil || response.StatusCode != 200 || response.Header.Get("Content-Type") != "text/event-stream" {
 		c.t.Fatalf("GET %s: %v %v", path, err, response)
 	}
 	w := &watching{t: c.t, events: make(chan happened, 5000), leave: cancel}
 	go func() {
 		defer close(w.events)
-		defer response.Body.Close() //nolint:errcheck // it was only read
+		defer response.Body.Close()
 		var e happened
 		for lines := bufio.NewScanner(response.Body); lines.Scan(); {
 			name, value, _ := strings.Cut(lines.Text(), ": ")

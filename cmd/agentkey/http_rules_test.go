@@ -451,7 +451,7 @@ func TestARequestIsDecidedOnceAfterACrash(t *testing.T) {
 		return err
 	})
 	p.run()
-	admin, bot := p.admin(), p.with(key)
+	bot := p.with(key)
 	wait.Until(t, "the reaction has decided", func() bool { return bot.fetch(tool).Status == 200 })
 	bot.ask(wiki, "to read about it") // which nobody decides
 	wait.Until(t, "people hear about the other one", func() bool { return len(hook.all()) > 0 })

@@ -40,7 +40,7 @@ func (c client) summary(query string) string {
 			}
 		case []any:
 			for i, item := range v {
-				m := object(item.(map[string]any))
+				m := item.(map[string]any)
 				parts = append(parts, fmt.Sprint(group, "[", i, "]=", strings.Join(slices.Sorted(maps.Values(texts(m))), " ")))
 			}
 		}

@@ -140,7 +140,7 @@ func TestUsageFollowsAStory(t *testing.T) {
 		} {
 			query := "tz=" + tt.zone + "&from=" + tt.from + "&to=" + tt.to
 			var vended int
-			for _, b := range strings.Fields(tt.want) {
+			for b := range strings.FieldsSeq(tt.want) {
 				var n int
 				_, _ = fmt.Sscan(b, &n)
 				vended += n

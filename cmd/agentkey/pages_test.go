@@ -99,7 +99,6 @@ func TestTheReferencePageAsksNobodyElse(t *testing.T) {
 func browse(t *testing.T, url string) (dom string, asked []string) {
 	t.Helper()
 	record := filepath.Join(t.TempDir(), "requests.json")
-	//nolint:gosec // the browser of the machine, on a page of the test
 	out, err := exec.CommandContext(t.Context(), "chromium", "--headless", "--no-sandbox", "--disable-gpu",
 		"--user-data-dir="+t.TempDir(), "--virtual-time-budget=20000", "--timeout=60000", "--log-net-log="+record,
 		"--dump-dom", url).Output()

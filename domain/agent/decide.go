@@ -2,7 +2,6 @@ package agent
 
 import (
 	"fmt"
-	"strconv"
 	"time"
 
 	"agentkey/domain"
@@ -271,7 +270,7 @@ func (s State) Digest(tool Tool) string {
 	}
 	return domain.Digest(
 		"request", g.RequestID, s.Name, tool.ID, tool.Name, mode, g.Reason, string(g.Status),
-		g.RequestedAt.UTC().Format(time.RFC3339Nano), g.DenialReason, strconv.FormatInt(g.RequestedSeconds, 10),
+		g.RequestedAt.UTC().Format(time.RFC3339Nano), g.DenialReason, fmt.Sprint(g.RequestedSeconds),
 	)
 }
 

@@ -84,7 +84,7 @@ func add(s State, c Add) ([]Event, error) {
 	if c.Rule.Enabled && c.Simulated == nil {
 		return nil, SimulationRequired()
 	}
-	return []Event{Added{RuleID: c.RuleID, Rule: c.Rule, Simulated: c.Simulated}}, nil
+	return []Event{Added(c)}, nil
 }
 
 func change(s State, c Change) ([]Event, error) {
