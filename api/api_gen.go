@@ -1701,6 +1701,16 @@ type AgentWithKey struct {
 	Instructions string `json:"instructions"`
 }
 
+// AgentsSummary Agents that are not retired.
+type AgentsSummary struct {
+	Active int `json:"active"`
+
+	// Quiet Active agents that were registered more than 7 days ago and have asked for or fetched nothing since.
+	Quiet     int `json:"quiet"`
+	Suspended int `json:"suspended"`
+	Total     int `json:"total"`
+}
+
 // AllowedHours When access may be given; at other times that is refused with 409 `outside_allowed_hours`. If `to` isn't later than `from`, they end on the next day.
 type AllowedHours struct {
 	// Days The days on which they begin; every day if absent.
@@ -2140,6 +2150,15 @@ type DecisionReportItem struct {
 // DecisionReportItemDecision defines model for DecisionReportItem.Decision.
 type DecisionReportItemDecision string
 
+// DeliveriesSummary Notifications that did not arrive.
+type DeliveriesSummary struct {
+	// Dead They were given up.
+	Dead int `json:"dead"`
+
+	// Failed They are tried again.
+	Failed int `json:"failed"`
+}
+
 // DeliveryStatus pending: not tried yet. failed: tried, and will be retried. dead: no longer retried unless it is resent.
 type DeliveryStatus string
 
@@ -2261,6 +2280,18 @@ type Fetched struct {
 	SuggestInstructionsEndpoint string  `json:"suggest_instructions_endpoint"`
 	ToolID                      string  `json:"tool_id"`
 	ToolName                    string  `json:"tool_name"`
+}
+
+// FetchesSummary Fetches of credentials, counted in quarters of an hour: the last 24 hours begin with the quarter that has 24 hours ago in it.
+type FetchesSummary struct {
+	// Last24H Fetches that got a credential.
+	Last24H int64 `json:"last_24h"`
+
+	// Previous24H The same in the 24 hours before.
+	Previous24H int64 `json:"previous_24h"`
+
+	// Refused24H Refused fetches of the last 24 hours. Absent without the permission audit.
+	Refused24H *int64 `json:"refused_24h,omitempty"`
 }
 
 // FieldImport defines model for FieldImport.
@@ -2411,6 +2442,15 @@ type GrantList struct {
 
 	// Position With as_of, the position of the last event that the answer includes.
 	Position *PastPosition `json:"position,omitempty"`
+}
+
+// GrantsSummary defines model for GrantsSummary.
+type GrantsSummary struct {
+	// Approved Access that agents have now.
+	Approved int `json:"approved"`
+
+	// Expiring Access among it that ends within expiring_within.
+	Expiring int `json:"expiring"`
 }
 
 // GuideText defines model for GuideText.
@@ -3017,6 +3057,21 @@ type OrganizationList struct {
 // PastPosition With as_of, the position of the last event that the answer includes.
 type PastPosition = int64
 
+// PendingSummary What waits for a human.
+type PendingSummary struct {
+	// Notes What agents learned about tools and nobody has decided about.
+	Notes int `json:"notes"`
+
+	// OldestAt When the oldest of these requests was made. Absent if none waits.
+	OldestAt *Time `json:"oldest_at,omitempty"`
+
+	// Requests Requests that wait for a decision.
+	Requests int `json:"requests"`
+
+	// Suggestions Suggested tools that wait for a decision.
+	Suggestions int `json:"suggestions"`
+}
+
 // Position A place in the event log of this installation.
 type Position = int64
 
@@ -3616,26 +3671,13 @@ type SuggestionList struct {
 // Summary defines model for Summary.
 type Summary struct {
 	// Agents Agents that are not retired.
-	Agents struct {
-		Active int `json:"active"`
-
-		// Quiet Active agents that were registered more than 7 days ago and have asked for or fetched nothing since.
-		Quiet     int `json:"quiet"`
-		Suspended int `json:"suspended"`
-		Total     int `json:"total"`
-	} `json:"agents"`
+	Agents AgentsSummary `json:"agents"`
 
 	// At The time at which it was asked for, by which access counts as expired.
 	At Time `json:"at"`
 
 	// Deliveries Notifications that did not arrive.
-	Deliveries struct {
-		// Dead They were given up.
-		Dead int `json:"dead"`
-
-		// Failed They are tried again.
-		Failed int `json:"failed"`
-	} `json:"deliveries"`
+	Deliveries DeliveriesSummary `json:"deliveries"`
 
 	// Demanded What most agents wait for: tools that they have requested, and suggested tools.
 	Demanded []DemandedTool `json:"demanded"`
@@ -3644,49 +3686,17 @@ type Summary struct {
 	Expiring []ExpiringAccess `json:"expiring"`
 
 	// Fetches Fetches of credentials, counted in quarters of an hour: the last 24 hours begin with the quarter that has 24 hours ago in it.
-	Fetches struct {
-		// Last24H Fetches that got a credential.
-		Last24H int64 `json:"last_24h"`
-
-		// Previous24H The same in the 24 hours before.
-		Previous24H int64 `json:"previous_24h"`
-
-		// Refused24H Refused fetches of the last 24 hours. Absent without the permission audit.
-		Refused24H *int64 `json:"refused_24h,omitempty"`
-	} `json:"fetches"`
-	Grants struct {
-		// Approved Access that agents have now.
-		Approved int `json:"approved"`
-
-		// Expiring Access among it that ends within expiring_within.
-		Expiring int `json:"expiring"`
-	} `json:"grants"`
+	Fetches FetchesSummary `json:"fetches"`
+	Grants  GrantsSummary  `json:"grants"`
 
 	// Pending What waits for a human.
-	Pending struct {
-		// Notes What agents learned about tools and nobody has decided about.
-		Notes int `json:"notes"`
-
-		// OldestAt When the oldest of these requests was made. Absent if none waits.
-		OldestAt *Time `json:"oldest_at,omitempty"`
-
-		// Requests Requests that wait for a decision.
-		Requests int `json:"requests"`
-
-		// Suggestions Suggested tools that wait for a decision.
-		Suggestions int `json:"suggestions"`
-	} `json:"pending"`
+	Pending PendingSummary `json:"pending"`
 
 	// Position The summary includes everything up to this place in the event log.
 	Position int64 `json:"position"`
 
 	// Tools Tools that are not removed.
-	Tools struct {
-		Total int `json:"total"`
-
-		// WithoutCredential Tools whose agents share a credential that nobody has set: they can be approved, and not fetched.
-		WithoutCredential int `json:"without_credential"`
-	} `json:"tools"`
+	Tools ToolsSummary `json:"tools"`
 }
 
 // TemplateScope defines model for TemplateScope.
@@ -3846,6 +3856,14 @@ type ToolTemplate struct {
 // ToolTemplateList defines model for ToolTemplateList.
 type ToolTemplateList struct {
 	Items []ToolTemplate `json:"items"`
+}
+
+// ToolsSummary Tools that are not removed.
+type ToolsSummary struct {
+	Total int `json:"total"`
+
+	// WithoutCredential Tools whose agents share a credential that nobody has set: they can be approved, and not fetched.
+	WithoutCredential int `json:"without_credential"`
 }
 
 // TreeSize defines model for TreeSize.
