@@ -31,7 +31,7 @@ type auditQuery struct {
 // items are the parts of a parameter that takes several.
 func items(list *string) (out []string) {
 	for item := range strings.SplitSeq(value(list), ",") {
-		if item = strings.TrimSpace(item); item != "" {
+		if item != "" {
 			out = append(out, item)
 		}
 	}

@@ -186,7 +186,7 @@ func TestGetOnAPostPathTellsWhatValidates(t *testing.T) {
 		t.Errorf("the schema: %s", a.Body)
 	}
 	fields, _ := a.At("schema.body").(object)
-	if len(fields) != 1 {
+	if len(fields) != 2 || fields["requested_seconds"] == nil {
 		t.Fatalf("the fields: %v", fields)
 	}
 	reason, _ := fields["reason"].(object)

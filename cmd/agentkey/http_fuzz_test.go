@@ -257,7 +257,7 @@ func (w *world) query(rt *rapid.T, d *drawn, op operation) string {
 			at := time.Now().UTC().Format(time.RFC3339Nano)
 			if seldom(rt, "moment") {
 				d.spoil("a moment that is not of the past")
-				at = pick(rt, name, []string{"yesterday", "0", "9999-01-01T00:00:00Z"})
+				at = pick(rt, name, []string{"yesterday", "-1", "9999-01-01T00:00:00Z"})
 			}
 			out = append(out, fmt.Sprint(param["name"], "=", at))
 		case "cursor":
