@@ -3,81 +3,63 @@ package readmodels_test
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
 	"math/rand/v2"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"agentkey/readmodels"
-	"agentkey/readmodels/readmodelstest"
 )
 
 // BenchmarkScreens asks for the summary and for charts of an organization of 5,000 agents with ten
 // of 300 tools each, which fetched 1,000,000 times within 400 days: half of the agents did four
 // fifths of it.
 func BenchmarkScreens(b *testing.B) {
-	for name, open := range map[string]func() (*readmodels.DB, error){
-		"embedded": func() (*readmodels.DB, error) {
-			return readmodels.OpenEmbedded(b.Context(), filepath.Join(b.TempDir(), "read.db"), slog.New(slog.DiscardHandler))
-		},
-		"postgres": func() (*readmodels.DB, error) {
-			return readmodels.OpenPostgres(
-				b.Context(), readmodels.Database{URL: readmodelstest.Postgres(b)}, slog.New(slog.DiscardHandler),
-			)
-		},
-	} {
-		b.Run(name, func(b *testing.B) {
-			db, err := open()
-			if err != nil {
-				b.Fatal(err)
+	onEngines(b, func(b *testing.B, db *readmodels.DB) {
+		db, err := furnished(b, db)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run("summary", func(b *testing.B) {
+			terms := readmodels.SummaryTerms{Now: noon, Within: 7 * 24 * time.Hour, Quiet: 7 * 24 * time.Hour}
+			for b.Loop() {
+				if s, err := db.Summary(b.Context(), acme, terms); err != nil || s.Approved == 0 {
+					b.Fatal(s, err)
+				}
 			}
-			defer func() { _ = db.Close() }()
-			if db, err = furnished(b, db); err != nil {
-				b.Fatal(err)
+		})
+		for name, c := range map[string]struct {
+			days int
+			step time.Duration
+			off  time.Duration
+			readmodels.UsageTerms
+		}{
+			"hours_of_day":              {days: 1, step: time.Hour},
+			"hours_of_day_by_agent":     {days: 1, step: time.Hour, UsageTerms: readmodels.UsageTerms{GroupBy: "agent"}},
+			"days_30":                   {days: 30, step: 24 * time.Hour},
+			"days_30_by_agent":          {days: 30, step: 24 * time.Hour, UsageTerms: readmodels.UsageTerms{GroupBy: "agent"}},
+			"days_30_by_tool":           {days: 30, step: 24 * time.Hour, UsageTerms: readmodels.UsageTerms{GroupBy: "tool"}},
+			"days_400":                  {days: 400, step: 24 * time.Hour},
+			"days_400_kolkata":          {days: 400, step: 24 * time.Hour, off: 30 * time.Minute},
+			"days_400_by_agent":         {days: 400, step: 24 * time.Hour, UsageTerms: readmodels.UsageTerms{GroupBy: "agent"}},
+			"days_400_by_tool":          {days: 400, step: 24 * time.Hour, UsageTerms: readmodels.UsageTerms{GroupBy: "tool"}},
+			"days_400_of_agent_by_tool": {days: 400, step: 24 * time.Hour, UsageTerms: ofAgent("tool")},
+			"days_400_of_tool_by_agent": {days: 400, step: 24 * time.Hour, UsageTerms: ofTool("agent")},
+		} {
+			begin := noon.Add(-time.Duration(c.days)*24*time.Hour - 14*time.Hour + c.off)
+			for at := begin; at.Before(noon); at = at.Add(c.step) {
+				c.Times = append(c.Times, at)
 			}
-			b.Run("summary", func(b *testing.B) {
-				terms := readmodels.SummaryTerms{Now: noon, Within: 7 * 24 * time.Hour, Quiet: 7 * 24 * time.Hour}
+			c.Refused = true
+			b.Run(name, func(b *testing.B) {
 				for b.Loop() {
-					if s, err := db.Summary(b.Context(), acme, terms); err != nil || s.Approved == 0 {
-						b.Fatal(s, err)
+					if u, err := db.Usage(b.Context(), acme, c.UsageTerms); err != nil || c.GroupBy != "" && len(u.Groups) == 0 {
+						b.Fatal(u, err)
 					}
 				}
 			})
-			for name, c := range map[string]struct {
-				days int
-				step time.Duration
-				off  time.Duration
-				readmodels.UsageTerms
-			}{
-				"hours_of_day":              {days: 1, step: time.Hour},
-				"hours_of_day_by_agent":     {days: 1, step: time.Hour, UsageTerms: readmodels.UsageTerms{GroupBy: "agent"}},
-				"days_30":                   {days: 30, step: 24 * time.Hour},
-				"days_30_by_agent":          {days: 30, step: 24 * time.Hour, UsageTerms: readmodels.UsageTerms{GroupBy: "agent"}},
-				"days_30_by_tool":           {days: 30, step: 24 * time.Hour, UsageTerms: readmodels.UsageTerms{GroupBy: "tool"}},
-				"days_400":                  {days: 400, step: 24 * time.Hour},
-				"days_400_kolkata":          {days: 400, step: 24 * time.Hour, off: 30 * time.Minute},
-				"days_400_by_agent":         {days: 400, step: 24 * time.Hour, UsageTerms: readmodels.UsageTerms{GroupBy: "agent"}},
-				"days_400_by_tool":          {days: 400, step: 24 * time.Hour, UsageTerms: readmodels.UsageTerms{GroupBy: "tool"}},
-				"days_400_of_agent_by_tool": {days: 400, step: 24 * time.Hour, UsageTerms: ofAgent("tool")},
-				"days_400_of_tool_by_agent": {days: 400, step: 24 * time.Hour, UsageTerms: ofTool("agent")},
-			} {
-				begin := noon.Add(-time.Duration(c.days)*24*time.Hour - 14*time.Hour + c.off)
-				for at := begin; at.Before(noon); at = at.Add(c.step) {
-					c.Times = append(c.Times, at)
-				}
-				c.Refused = true
-				b.Run(name, func(b *testing.B) {
-					for b.Loop() {
-						if u, err := db.Usage(b.Context(), acme, c.UsageTerms); err != nil || c.GroupBy != "" && len(u.Groups) == 0 {
-							b.Fatal(u, err)
-						}
-					}
-				})
-			}
-		})
-	}
+		}
+	})
 }
 
 func ofAgent(by string) readmodels.UsageTerms {

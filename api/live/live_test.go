@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 
 	"agentkey/readmodels"
@@ -14,7 +15,7 @@ import (
 type world struct {
 	hub    *Hub
 	moves  chan uint64
-	broken error
+	broken atomic.Bool
 }
 
 func newWorld(t *testing.T) *world {
@@ -54,7 +55,10 @@ func (w *world) happened(
 			out = append(out, one)
 		}
 	}
-	return out, w.broken
+	if w.broken.Load() {
+		return nil, errors.New("no connection")
+	}
+	return out, nil
 }
 
 // move moves the position, and returns once the round before is over.
@@ -127,9 +131,9 @@ func TestReadersAreCutOffWhenWhatHappenedCantBeRead(t *testing.T) {
 	w.move(1)
 	w.move(2)
 	r, _ := w.hub.Read("org", Wants{})
-	w.broken = errors.New("no connection")
+	w.broken.Store(true)
 	w.move(3)
 	if _, open := <-r.C; open {
-		t.Error("it goes on without what it missed")
+		t.Error("the stream continues without what it missed")
 	}
 }

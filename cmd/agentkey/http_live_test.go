@@ -195,6 +195,6 @@ func TestWhatHappensIsToldAtOnce(t *testing.T) {
 		t.Errorf("a suspended agent's stream ends with %v", last)
 	}
 	if _, open := <-mine.events; open {
-		t.Error("it goes on after its last event")
+		t.Error("the stream continues after its last event")
 	}
 }
