@@ -34,7 +34,8 @@ type Client struct {
 	Key          string // an agent key, a service token, or a token of an identity provider; empty: HTTP says who calls
 	Organization string // its id, for a member of several
 
-	// HTTP sends the calls. The one that New sets follows no redirects, so that the key goes to URL alone.
+	// HTTP sends the calls. The one that New sets follows no redirects, so that the key goes to URL
+	// alone.
 	HTTP *http.Client
 
 	// Patience is how long a call waits in all between its attempts, 30 seconds if it is 0. A negative
@@ -84,14 +85,14 @@ type exchange struct {
 	answered        *http.Header // nil: nobody wants it
 }
 
-// WithIfMatch makes a call have no effect if what it is about has changed since an ETag was read. The
-// call then fails with ProblemCodeRevisionStale.
+// WithIfMatch makes a call have no effect if what it is about has changed since an ETag was read.
+// The call then fails with ProblemCodeRevisionStale.
 func WithIfMatch(etag string) Option {
 	return func(x *exchange) { x.header.Set("If-Match", etag) }
 }
 
-// WithIdempotencyKey replaces the key that the client draws, as for a call that a process repeats after
-// it has started again. A repeated call isn't answered with secrets that are shown once.
+// WithIdempotencyKey replaces the key that the client draws, as for a call that a process repeats
+// after it has started again. A repeated call isn't answered with secrets that are shown once.
 func WithIdempotencyKey(key string) Option {
 	return func(x *exchange) { x.header.Set("Idempotency-Key", key) }
 }
@@ -102,8 +103,8 @@ func WithHeaders(into *http.Header) Option {
 }
 
 // Do makes a call. body, if it isn't nil, is sent as JSON, and the answer's body is decoded into
-// into, if that isn't nil. Each operation has a method of its own; Do is for those that don't answer
-// JSON, and for services newer than this package.
+// into, if that isn't nil. Each operation has a method of its own; Do is for those that don't
+// answer JSON, and for services newer than this package.
 func (c *Client) Do(
 	ctx context.Context, method, path string, query url.Values, body, into any, options ...Option,
 ) error {

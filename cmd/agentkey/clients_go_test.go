@@ -58,16 +58,18 @@ func TestTheGoClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e := happened.until(t, "grant.requested"); e.Happening.RequestID == nil || *e.Happening.RequestID != asked.RequestID {
-		t.Errorf("the stream says %+v", e)
+	told := happened.until(t, "grant.requested").Happening
+	if told.RequestID == nil || *told.RequestID != asked.RequestID {
+		t.Errorf("the stream says %+v", told)
 	}
 
 	t.Run("a decision is about what was read", func(t *testing.T) {
 		var seen http.Header
-		if _, err := admin.GetRequest(ctx, asked.RequestID, agentkey.GetRequestParams{}, agentkey.WithHeaders(&seen)); err != nil {
+		_, err := admin.GetRequest(ctx, asked.RequestID, agentkey.GetRequestParams{}, agentkey.WithHeaders(&seen))
+		if err != nil {
 			t.Fatal(err)
 		}
-		_, err := admin.ApproveRequest(ctx, asked.RequestID, agentkey.Approval{}, agentkey.WithIfMatch(`"another"`))
+		_, err = admin.ApproveRequest(ctx, asked.RequestID, agentkey.Approval{}, agentkey.WithIfMatch(`"another"`))
 		var refused *agentkey.Error
 		if !errors.As(err, &refused) || refused.Code != agentkey.ProblemCodeRevisionStale {
 			t.Errorf("of another state: %v", err)
