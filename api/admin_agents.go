@@ -40,25 +40,36 @@ func instructionsFor(name string) string {
 // ListAgents answers GET /api/admin/agents.
 func (s *Server) ListAgents(ctx context.Context, r ListAgentsRequestObject) (ListAgentsResponseObject, error) {
 	call := callOf(ctx)
-	p, err := page(r.Params.Limit, r.Params.Cursor)
+	q := r.Params
+	l := listing{q.Limit, q.Cursor, q.Count, string(value(q.Sort))}
+	p, err := l.page(ctx)
+	if err == nil {
+		err = pastKnows(q.AsOf, l.sort, map[string]*Time{
+			"last_seen_before": q.LastSeenBefore, "unused_since": q.UnusedSince,
+		})
+	}
 	if err != nil {
 		return nil, err
 	}
-	model, err := s.at(call, r.Params.AsOf)
+	model, err := s.at(call, q.AsOf)
 	if err != nil {
 		return nil, err
 	}
-	filter := readmodels.AgentFilter{Query: value(r.Params.Q), Status: string(value(r.Params.Status))}
+	filter := readmodels.AgentFilter{
+		Query: value(q.Q), Status: several(q.Status), LastSeenBefore: bound(q.LastSeenBefore),
+		UnusedSince: bound(q.UnusedSince),
+	}
 	found, err := model.Agents(call.ctx, call.Caller.Organization, filter, model.now, p)
 	if err != nil {
 		return nil, asked(err, "agent")
 	}
 	n := s.naming(call.Caller.Organization)
+	total, atLeast := totals(found.Total)
 	return ListAgents200JSONResponse{
 		Items: views(found.Items, func(a readmodels.Agent) Agent {
 			return n.agent(call.ctx, a, model.now)
 		}),
-		NextCursor: cursor(found.Next), Position: model.position,
+		NextCursor: nextPage(ctx, found), Position: model.position, Total: total, TotalAtLeast: atLeast,
 	}, n.err
 }
 

@@ -86,11 +86,7 @@ func organizationView(id string, o organization.State) Organization {
 // who isn't listed can't come in.
 func (s *Server) ListMembers(ctx context.Context, r ListMembersRequestObject) (ListMembersResponseObject, error) {
 	call := callOf(ctx)
-	p, err := page(r.Params.Limit, r.Params.Cursor)
-	if err != nil {
-		return nil, err
-	}
-	state, model, err := s.organizationAt(call, r.Params.AsOf)
+	p, state, model, err := s.organizationPage(call, r.Params.Limit, r.Params.Cursor, r.Params.AsOf)
 	if err != nil {
 		return nil, err
 	}
@@ -150,6 +146,17 @@ func (s *Server) organizationAt(call *call, asOf *AsOf) (organization.State, vie
 	}
 	state, err := s.Organizations.Loop.AsOf(call.ctx, call.Caller.Organization, uint64(*model.position)) //nolint:gosec // positions fit
 	return state, model, err
+}
+
+// organizationPage reads which page of a list of the organization's stream is asked for, and the
+// organization as organizationAt does.
+func (s *Server) organizationPage(
+	call *call, limit *Limit, cursor *Cursor, asOf *AsOf,
+) (p readmodels.Page, state organization.State, model view, err error) {
+	if p, err = page(limit, cursor); err == nil {
+		state, model, err = s.organizationAt(call, asOf)
+	}
+	return p, state, model, err
 }
 
 // newestOf cuts a page from what is in the order in which it came to be, newest first.
@@ -248,11 +255,7 @@ func (s *Server) ListInvitations(
 	ctx context.Context, r ListInvitationsRequestObject,
 ) (ListInvitationsResponseObject, error) {
 	call := callOf(ctx)
-	p, err := page(r.Params.Limit, r.Params.Cursor)
-	if err != nil {
-		return nil, err
-	}
-	state, err := s.organization(call)
+	p, state, _, err := s.organizationPage(call, r.Params.Limit, r.Params.Cursor, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -12,19 +12,21 @@ func (s *Server) ListInstructionSuggestions(
 	ctx context.Context, r ListInstructionSuggestionsRequestObject,
 ) (ListInstructionSuggestionsResponseObject, error) {
 	call := callOf(ctx)
-	p, err := page(r.Params.Limit, r.Params.Cursor)
+	q := r.Params
+	p, err := listing{q.Limit, q.Cursor, q.Count, string(value(q.Sort))}.page(ctx)
 	if err != nil {
 		return nil, err
 	}
-	f := readmodels.NoteFilter{Status: string(value(r.Params.Status)), ToolID: value(r.Params.ToolID)}
+	f := readmodels.NoteFilter{Status: several(q.Status), ToolID: value(q.ToolID), Query: value(q.Q)}
 	found, err := s.Models.Notes(call.ctx, call.Caller.Organization, f, p)
 	if err != nil {
 		return nil, asked(err, "note")
 	}
 	n := s.naming(call.Caller.Organization)
+	total, atLeast := totals(found.Total)
 	return ListInstructionSuggestions200JSONResponse{
 		Items:      views(found.Items, func(x readmodels.Note) Note { return n.note(call.ctx, x) }),
-		NextCursor: cursor(found.Next),
+		NextCursor: nextPage(ctx, found), Total: total, TotalAtLeast: atLeast,
 	}, n.err
 }
 

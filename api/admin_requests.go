@@ -13,14 +13,16 @@ import (
 // ListRequests answers GET /api/admin/requests.
 func (s *Server) ListRequests(ctx context.Context, r ListRequestsRequestObject) (ListRequestsResponseObject, error) {
 	call := callOf(ctx)
-	p, err := page(r.Params.Limit, r.Params.Cursor)
+	q := r.Params
+	p, err := listing{q.Limit, q.Cursor, q.Count, string(value(q.Sort))}.page(ctx)
 	if err != nil {
 		return nil, err
 	}
 	filter := readmodels.RequestFilter{
-		Status: string(value(r.Params.Status)), AgentID: value(r.Params.AgentID), ToolID: value(r.Params.ToolID),
+		Status: several(q.Status), AgentID: value(q.AgentID), ToolID: value(q.ToolID), Query: value(q.Q),
+		CredentialMode: string(value(q.CredentialMode)),
 	}
-	model, err := s.at(call, r.Params.AsOf)
+	model, err := s.at(call, q.AsOf)
 	if err != nil {
 		return nil, err
 	}
@@ -32,6 +34,7 @@ func (s *Server) ListRequests(ctx context.Context, r ListRequestsRequestObject) 
 		return nil, err
 	}
 	n := s.naming(call.Caller.Organization)
+	total, atLeast := totals(found.Total)
 	return ListRequests200JSONResponse{
 		Items: views(found.Items, func(q readmodels.Request) Request {
 			out := n.request(call.ctx, q)
@@ -40,7 +43,7 @@ func (s *Server) ListRequests(ctx context.Context, r ListRequestsRequestObject) 
 			}
 			return out
 		}),
-		NextCursor: cursor(found.Next), Position: model.position,
+		NextCursor: nextPage(ctx, found), Position: model.position, Total: total, TotalAtLeast: atLeast,
 	}, n.err
 }
 
@@ -194,14 +197,21 @@ func (s *Server) DenyRequest(ctx context.Context, r DenyRequestRequestObject) (D
 // ListGrants answers GET /api/admin/grants.
 func (s *Server) ListGrants(ctx context.Context, r ListGrantsRequestObject) (ListGrantsResponseObject, error) {
 	call := callOf(ctx)
-	p, err := page(r.Params.Limit, r.Params.Cursor)
+	q := r.Params
+	l := listing{q.Limit, q.Cursor, q.Count, string(value(q.Sort))}
+	p, err := l.page(ctx)
+	if err == nil {
+		err = pastKnows(q.AsOf, l.sort, map[string]*Time{"unused_since": q.UnusedSince})
+	}
 	if err != nil {
 		return nil, err
 	}
 	filter := readmodels.GrantFilter{
-		Status: string(value(r.Params.Status)), AgentID: value(r.Params.AgentID), ToolID: value(r.Params.ToolID),
+		Status: several(q.Status), AgentID: value(q.AgentID), ToolID: value(q.ToolID), Query: value(q.Q),
+		CredentialMode: string(value(q.CredentialMode)), ExpiresBefore: bound(q.ExpiresBefore),
+		UnusedSince: bound(q.UnusedSince),
 	}
-	model, err := s.at(call, r.Params.AsOf)
+	model, err := s.at(call, q.AsOf)
 	if err != nil {
 		return nil, err
 	}
@@ -210,6 +220,7 @@ func (s *Server) ListGrants(ctx context.Context, r ListGrantsRequestObject) (Lis
 		return nil, asked(err, "grant")
 	}
 	n := s.naming(call.Caller.Organization)
+	total, atLeast := totals(found.Total)
 	return ListGrants200JSONResponse{
 		Items: views(found.Items, func(g readmodels.Grant) Grant {
 			out := n.grant(call.ctx, g)
@@ -218,7 +229,7 @@ func (s *Server) ListGrants(ctx context.Context, r ListGrantsRequestObject) (Lis
 			}
 			return out
 		}),
-		NextCursor: cursor(found.Next), Position: model.position,
+		NextCursor: nextPage(ctx, found), Position: model.position, Total: total, TotalAtLeast: atLeast,
 	}, n.err
 }
 

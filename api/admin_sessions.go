@@ -13,11 +13,7 @@ import (
 // ListSessions answers GET /api/admin/sessions. Who may not manage sees only their own.
 func (s *Server) ListSessions(ctx context.Context, r ListSessionsRequestObject) (ListSessionsResponseObject, error) {
 	call := callOf(ctx)
-	p, err := page(r.Params.Limit, r.Params.Cursor)
-	if err != nil {
-		return nil, err
-	}
-	state, err := s.organization(call)
+	p, state, _, err := s.organizationPage(call, r.Params.Limit, r.Params.Cursor, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -2,8 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/json"
 
 	"agentkey/domain"
 	"agentkey/domain/catalog"
@@ -14,55 +12,42 @@ import (
 func (s *Server) ListSuggestions(
 	ctx context.Context, r ListSuggestionsRequestObject,
 ) (ListSuggestionsResponseObject, error) {
-	call := callOf(ctx)
-	p, err := page(r.Params.Limit, nil)
+	call, q := callOf(ctx), r.Params
+	p, err := page(q.Limit, nil)
 	if err != nil {
 		return nil, err
 	}
-	after, err := demandOf(r.Params.Cursor)
+	after, err := continued[readmodels.Demand](ctx, q.Cursor)
 	if err != nil {
 		return nil, err
 	}
-	model, err := s.at(call, r.Params.AsOf)
+	model, err := s.at(call, q.AsOf)
 	if err != nil {
 		return nil, err
 	}
-	found, next, err := model.Suggestions(
-		call.ctx, call.Caller.Organization, string(value(r.Params.Status)), after, p.Limit,
+	found, err := model.Suggestions(
+		call.ctx, call.Caller.Organization, readmodels.SuggestionFilter{Status: several(q.Status), Query: value(q.Q)},
+		readmodels.SuggestionPage{After: after, Limit: p.Limit, Sort: sortOf(q.Sort), Count: value(q.Count)},
 	)
 	if err != nil {
 		return nil, asked(err, "suggestion")
 	}
 	n := s.naming(call.Caller.Organization)
 	view := func(x readmodels.Suggestion) Suggestion { return n.suggestion(call.ctx, x) }
-	return ListSuggestions200JSONResponse{
-		Items: views(found, view), NextCursor: demandCursor(next), Position: model.position,
-	}, n.err
+	out := ListSuggestions200JSONResponse{Items: views(found.Items, view), Position: model.position}
+	out.Total, out.TotalAtLeast = totals(found.Total)
+	if found.Next != nil {
+		out.NextCursor = continues(ctx, *found.Next)
+	}
+	return out, n.err
 }
 
-// demandOf reads where a page of suggestions begins.
-func demandOf(cursor *string) (*readmodels.Demand, error) {
-	if cursor == nil {
-		return nil, nil
+// sortOf is how suggestions are sorted. Demand is their own order.
+func sortOf(sort *ListSuggestionsParamsSort) string {
+	if sort == nil || *sort == ListSuggestionsParamsSortMinusBackerCount {
+		return ""
 	}
-	var after readmodels.Demand
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(*cursor)
-	if err == nil {
-		err = json.Unmarshal(raw, &after)
-	}
-	if err != nil || after.ID == "" {
-		return nil, domain.Invalid("cursor", "it must be the next_cursor of the page before")
-	}
-	return &after, nil
-}
-
-func demandCursor(next *readmodels.Demand) *string {
-	if next == nil {
-		return nil
-	}
-	raw, _ := json.Marshal(next) // of strings and numbers
-	text := base64.RawURLEncoding.EncodeToString(raw)
-	return &text
+	return string(*sort)
 }
 
 // GetSuggestion answers GET /api/admin/suggestions/{id}. What a human may decide about comes from

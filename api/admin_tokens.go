@@ -15,11 +15,7 @@ func (s *Server) ListServiceTokens(
 	ctx context.Context, r ListServiceTokensRequestObject,
 ) (ListServiceTokensResponseObject, error) {
 	call := callOf(ctx)
-	p, err := page(r.Params.Limit, r.Params.Cursor)
-	if err != nil {
-		return nil, err
-	}
-	state, err := s.organization(call)
+	p, state, _, err := s.organizationPage(call, r.Params.Limit, r.Params.Cursor, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -22,20 +22,30 @@ func credential(raw *Credential) (domain.Secret, error) {
 // ListTools answers GET /api/admin/tools.
 func (s *Server) ListTools(ctx context.Context, r ListToolsRequestObject) (ListToolsResponseObject, error) {
 	call := callOf(ctx)
-	p, err := page(r.Params.Limit, r.Params.Cursor)
+	q := r.Params
+	l := listing{q.Limit, q.Cursor, q.Count, string(value(q.Sort))}
+	p, err := l.page(ctx)
+	if err == nil {
+		err = pastKnows(q.AsOf, l.sort, map[string]*Time{"unused_since": q.UnusedSince})
+	}
 	if err != nil {
 		return nil, err
 	}
-	model, err := s.at(call, r.Params.AsOf)
+	model, err := s.at(call, q.AsOf)
 	if err != nil {
 		return nil, err
 	}
-	found, err := model.Tools(call.ctx, call.Caller.Organization, value(r.Params.Q), model.now, p)
+	found, err := model.Tools(call.ctx, call.Caller.Organization, readmodels.ToolFilter{
+		Query: value(q.Q), CredentialMode: string(value(q.CredentialMode)), HasCredential: q.HasCredential,
+		ExpiresBefore: bound(q.ExpiresBefore), UnusedSince: bound(q.UnusedSince),
+	}, model.now, p)
 	if err != nil {
 		return nil, asked(err, "tool")
 	}
+	total, atLeast := totals(found.Total)
 	return ListTools200JSONResponse{
-		Items: views(found.Items, s.toolView), NextCursor: cursor(found.Next), Position: model.position,
+		Items: views(found.Items, s.toolView), NextCursor: nextPage(ctx, found), Position: model.position,
+		Total: total, TotalAtLeast: atLeast,
 	}, nil
 }
 

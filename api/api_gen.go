@@ -1177,6 +1177,7 @@ func (e ActorTypeFilter) Valid() bool {
 // Defines values for ListAgentsParamsStatus.
 const (
 	ListAgentsParamsStatusActive    ListAgentsParamsStatus = "active"
+	ListAgentsParamsStatusRetired   ListAgentsParamsStatus = "retired"
 	ListAgentsParamsStatusSuspended ListAgentsParamsStatus = "suspended"
 )
 
@@ -1185,7 +1186,51 @@ func (e ListAgentsParamsStatus) Valid() bool {
 	switch e {
 	case ListAgentsParamsStatusActive:
 		return true
+	case ListAgentsParamsStatusRetired:
+		return true
 	case ListAgentsParamsStatusSuspended:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListAgentsParamsSort.
+const (
+	ListAgentsParamsSortCreatedAt          ListAgentsParamsSort = "created_at"
+	ListAgentsParamsSortFetchCount         ListAgentsParamsSort = "fetch_count"
+	ListAgentsParamsSortLastFetchedAt      ListAgentsParamsSort = "last_fetched_at"
+	ListAgentsParamsSortLastSeenAt         ListAgentsParamsSort = "last_seen_at"
+	ListAgentsParamsSortMinusCreatedAt     ListAgentsParamsSort = "-created_at"
+	ListAgentsParamsSortMinusFetchCount    ListAgentsParamsSort = "-fetch_count"
+	ListAgentsParamsSortMinusLastFetchedAt ListAgentsParamsSort = "-last_fetched_at"
+	ListAgentsParamsSortMinusLastSeenAt    ListAgentsParamsSort = "-last_seen_at"
+	ListAgentsParamsSortMinusName          ListAgentsParamsSort = "-name"
+	ListAgentsParamsSortName               ListAgentsParamsSort = "name"
+)
+
+// Valid indicates whether the value is a known member of the ListAgentsParamsSort enum.
+func (e ListAgentsParamsSort) Valid() bool {
+	switch e {
+	case ListAgentsParamsSortCreatedAt:
+		return true
+	case ListAgentsParamsSortFetchCount:
+		return true
+	case ListAgentsParamsSortLastFetchedAt:
+		return true
+	case ListAgentsParamsSortLastSeenAt:
+		return true
+	case ListAgentsParamsSortMinusCreatedAt:
+		return true
+	case ListAgentsParamsSortMinusFetchCount:
+		return true
+	case ListAgentsParamsSortMinusLastFetchedAt:
+		return true
+	case ListAgentsParamsSortMinusLastSeenAt:
+		return true
+	case ListAgentsParamsSortMinusName:
+		return true
+	case ListAgentsParamsSortName:
 		return true
 	default:
 		return false
@@ -1351,6 +1396,60 @@ func (e ListGrantsParamsStatus) Valid() bool {
 	}
 }
 
+// Defines values for ListGrantsParamsSort.
+const (
+	ListGrantsParamsSortAgentName          ListGrantsParamsSort = "agent_name"
+	ListGrantsParamsSortCreatedAt          ListGrantsParamsSort = "created_at"
+	ListGrantsParamsSortDecidedAt          ListGrantsParamsSort = "decided_at"
+	ListGrantsParamsSortExpiresAt          ListGrantsParamsSort = "expires_at"
+	ListGrantsParamsSortFetchCount         ListGrantsParamsSort = "fetch_count"
+	ListGrantsParamsSortLastFetchedAt      ListGrantsParamsSort = "last_fetched_at"
+	ListGrantsParamsSortMinusAgentName     ListGrantsParamsSort = "-agent_name"
+	ListGrantsParamsSortMinusCreatedAt     ListGrantsParamsSort = "-created_at"
+	ListGrantsParamsSortMinusDecidedAt     ListGrantsParamsSort = "-decided_at"
+	ListGrantsParamsSortMinusExpiresAt     ListGrantsParamsSort = "-expires_at"
+	ListGrantsParamsSortMinusFetchCount    ListGrantsParamsSort = "-fetch_count"
+	ListGrantsParamsSortMinusLastFetchedAt ListGrantsParamsSort = "-last_fetched_at"
+	ListGrantsParamsSortMinusToolName      ListGrantsParamsSort = "-tool_name"
+	ListGrantsParamsSortToolName           ListGrantsParamsSort = "tool_name"
+)
+
+// Valid indicates whether the value is a known member of the ListGrantsParamsSort enum.
+func (e ListGrantsParamsSort) Valid() bool {
+	switch e {
+	case ListGrantsParamsSortAgentName:
+		return true
+	case ListGrantsParamsSortCreatedAt:
+		return true
+	case ListGrantsParamsSortDecidedAt:
+		return true
+	case ListGrantsParamsSortExpiresAt:
+		return true
+	case ListGrantsParamsSortFetchCount:
+		return true
+	case ListGrantsParamsSortLastFetchedAt:
+		return true
+	case ListGrantsParamsSortMinusAgentName:
+		return true
+	case ListGrantsParamsSortMinusCreatedAt:
+		return true
+	case ListGrantsParamsSortMinusDecidedAt:
+		return true
+	case ListGrantsParamsSortMinusExpiresAt:
+		return true
+	case ListGrantsParamsSortMinusFetchCount:
+		return true
+	case ListGrantsParamsSortMinusLastFetchedAt:
+		return true
+	case ListGrantsParamsSortMinusToolName:
+		return true
+	case ListGrantsParamsSortToolName:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ListInstructionSuggestionsParamsStatus.
 const (
 	ListInstructionSuggestionsParamsStatusAccepted  ListInstructionSuggestionsParamsStatus = "accepted"
@@ -1366,6 +1465,36 @@ func (e ListInstructionSuggestionsParamsStatus) Valid() bool {
 	case ListInstructionSuggestionsParamsStatusDismissed:
 		return true
 	case ListInstructionSuggestionsParamsStatusPending:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListInstructionSuggestionsParamsSort.
+const (
+	ListInstructionSuggestionsParamsSortCreatedAt           ListInstructionSuggestionsParamsSort = "created_at"
+	ListInstructionSuggestionsParamsSortLastActivityAt      ListInstructionSuggestionsParamsSort = "last_activity_at"
+	ListInstructionSuggestionsParamsSortMinusCreatedAt      ListInstructionSuggestionsParamsSort = "-created_at"
+	ListInstructionSuggestionsParamsSortMinusLastActivityAt ListInstructionSuggestionsParamsSort = "-last_activity_at"
+	ListInstructionSuggestionsParamsSortMinusToolName       ListInstructionSuggestionsParamsSort = "-tool_name"
+	ListInstructionSuggestionsParamsSortToolName            ListInstructionSuggestionsParamsSort = "tool_name"
+)
+
+// Valid indicates whether the value is a known member of the ListInstructionSuggestionsParamsSort enum.
+func (e ListInstructionSuggestionsParamsSort) Valid() bool {
+	switch e {
+	case ListInstructionSuggestionsParamsSortCreatedAt:
+		return true
+	case ListInstructionSuggestionsParamsSortLastActivityAt:
+		return true
+	case ListInstructionSuggestionsParamsSortMinusCreatedAt:
+		return true
+	case ListInstructionSuggestionsParamsSortMinusLastActivityAt:
+		return true
+	case ListInstructionSuggestionsParamsSortMinusToolName:
+		return true
+	case ListInstructionSuggestionsParamsSortToolName:
 		return true
 	default:
 		return false
@@ -1414,6 +1543,42 @@ func (e ListRequestsParamsStatus) Valid() bool {
 	}
 }
 
+// Defines values for ListRequestsParamsSort.
+const (
+	ListRequestsParamsSortAgentName      ListRequestsParamsSort = "agent_name"
+	ListRequestsParamsSortCreatedAt      ListRequestsParamsSort = "created_at"
+	ListRequestsParamsSortDecidedAt      ListRequestsParamsSort = "decided_at"
+	ListRequestsParamsSortMinusAgentName ListRequestsParamsSort = "-agent_name"
+	ListRequestsParamsSortMinusCreatedAt ListRequestsParamsSort = "-created_at"
+	ListRequestsParamsSortMinusDecidedAt ListRequestsParamsSort = "-decided_at"
+	ListRequestsParamsSortMinusToolName  ListRequestsParamsSort = "-tool_name"
+	ListRequestsParamsSortToolName       ListRequestsParamsSort = "tool_name"
+)
+
+// Valid indicates whether the value is a known member of the ListRequestsParamsSort enum.
+func (e ListRequestsParamsSort) Valid() bool {
+	switch e {
+	case ListRequestsParamsSortAgentName:
+		return true
+	case ListRequestsParamsSortCreatedAt:
+		return true
+	case ListRequestsParamsSortDecidedAt:
+		return true
+	case ListRequestsParamsSortMinusAgentName:
+		return true
+	case ListRequestsParamsSortMinusCreatedAt:
+		return true
+	case ListRequestsParamsSortMinusDecidedAt:
+		return true
+	case ListRequestsParamsSortMinusToolName:
+		return true
+	case ListRequestsParamsSortToolName:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ListSuggestionsParamsStatus.
 const (
 	ListSuggestionsParamsStatusAccepted   ListSuggestionsParamsStatus = "accepted"
@@ -1432,6 +1597,90 @@ func (e ListSuggestionsParamsStatus) Valid() bool {
 	case ListSuggestionsParamsStatusPending:
 		return true
 	case ListSuggestionsParamsStatusRedirected:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListSuggestionsParamsSort.
+const (
+	ListSuggestionsParamsSortBackerCount         ListSuggestionsParamsSort = "backer_count"
+	ListSuggestionsParamsSortCreatedAt           ListSuggestionsParamsSort = "created_at"
+	ListSuggestionsParamsSortLastActivityAt      ListSuggestionsParamsSort = "last_activity_at"
+	ListSuggestionsParamsSortMinusBackerCount    ListSuggestionsParamsSort = "-backer_count"
+	ListSuggestionsParamsSortMinusCreatedAt      ListSuggestionsParamsSort = "-created_at"
+	ListSuggestionsParamsSortMinusLastActivityAt ListSuggestionsParamsSort = "-last_activity_at"
+	ListSuggestionsParamsSortMinusName           ListSuggestionsParamsSort = "-name"
+	ListSuggestionsParamsSortName                ListSuggestionsParamsSort = "name"
+)
+
+// Valid indicates whether the value is a known member of the ListSuggestionsParamsSort enum.
+func (e ListSuggestionsParamsSort) Valid() bool {
+	switch e {
+	case ListSuggestionsParamsSortBackerCount:
+		return true
+	case ListSuggestionsParamsSortCreatedAt:
+		return true
+	case ListSuggestionsParamsSortLastActivityAt:
+		return true
+	case ListSuggestionsParamsSortMinusBackerCount:
+		return true
+	case ListSuggestionsParamsSortMinusCreatedAt:
+		return true
+	case ListSuggestionsParamsSortMinusLastActivityAt:
+		return true
+	case ListSuggestionsParamsSortMinusName:
+		return true
+	case ListSuggestionsParamsSortName:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListToolsParamsSort.
+const (
+	ListToolsParamsSortCreatedAt                ListToolsParamsSort = "created_at"
+	ListToolsParamsSortCredentialExpiresAt      ListToolsParamsSort = "credential_expires_at"
+	ListToolsParamsSortFetchCount               ListToolsParamsSort = "fetch_count"
+	ListToolsParamsSortLastFetchedAt            ListToolsParamsSort = "last_fetched_at"
+	ListToolsParamsSortMinusCreatedAt           ListToolsParamsSort = "-created_at"
+	ListToolsParamsSortMinusCredentialExpiresAt ListToolsParamsSort = "-credential_expires_at"
+	ListToolsParamsSortMinusFetchCount          ListToolsParamsSort = "-fetch_count"
+	ListToolsParamsSortMinusLastFetchedAt       ListToolsParamsSort = "-last_fetched_at"
+	ListToolsParamsSortMinusName                ListToolsParamsSort = "-name"
+	ListToolsParamsSortMinusUpdatedAt           ListToolsParamsSort = "-updated_at"
+	ListToolsParamsSortName                     ListToolsParamsSort = "name"
+	ListToolsParamsSortUpdatedAt                ListToolsParamsSort = "updated_at"
+)
+
+// Valid indicates whether the value is a known member of the ListToolsParamsSort enum.
+func (e ListToolsParamsSort) Valid() bool {
+	switch e {
+	case ListToolsParamsSortCreatedAt:
+		return true
+	case ListToolsParamsSortCredentialExpiresAt:
+		return true
+	case ListToolsParamsSortFetchCount:
+		return true
+	case ListToolsParamsSortLastFetchedAt:
+		return true
+	case ListToolsParamsSortMinusCreatedAt:
+		return true
+	case ListToolsParamsSortMinusCredentialExpiresAt:
+		return true
+	case ListToolsParamsSortMinusFetchCount:
+		return true
+	case ListToolsParamsSortMinusLastFetchedAt:
+		return true
+	case ListToolsParamsSortMinusName:
+		return true
+	case ListToolsParamsSortMinusUpdatedAt:
+		return true
+	case ListToolsParamsSortName:
+		return true
+	case ListToolsParamsSortUpdatedAt:
 		return true
 	default:
 		return false
@@ -1688,6 +1937,12 @@ type AgentList struct {
 
 	// Position With as_of, the position of the last event that the answer includes.
 	Position *PastPosition `json:"position,omitempty"`
+
+	// Total With count=true: how many items all pages have, if they are not more than 10,000.
+	Total *Total `json:"total,omitempty"`
+
+	// TotalAtLeast With count=true, instead of total: there are more items than this.
+	TotalAtLeast *TotalAtLeast `json:"total_at_least,omitempty"`
 }
 
 // AgentWithKey defines model for AgentWithKey.
@@ -2442,6 +2697,12 @@ type GrantList struct {
 
 	// Position With as_of, the position of the last event that the answer includes.
 	Position *PastPosition `json:"position,omitempty"`
+
+	// Total With count=true: how many items all pages have, if they are not more than 10,000.
+	Total *Total `json:"total,omitempty"`
+
+	// TotalAtLeast With count=true, instead of total: there are more items than this.
+	TotalAtLeast *TotalAtLeast `json:"total_at_least,omitempty"`
 }
 
 // GrantsSummary defines model for GrantsSummary.
@@ -2923,6 +3184,12 @@ type NoteDismissal struct {
 type NoteList struct {
 	Items      []Note  `json:"items"`
 	NextCursor *string `json:"next_cursor,omitempty"`
+
+	// Total With count=true: how many items all pages have, if they are not more than 10,000.
+	Total *Total `json:"total,omitempty"`
+
+	// TotalAtLeast With count=true, instead of total: there are more items than this.
+	TotalAtLeast *TotalAtLeast `json:"total_at_least,omitempty"`
 }
 
 // NotificationChannel defines model for NotificationChannel.
@@ -3254,6 +3521,12 @@ type RequestList struct {
 
 	// Position With as_of, the position of the last event that the answer includes.
 	Position *PastPosition `json:"position,omitempty"`
+
+	// Total With count=true: how many items all pages have, if they are not more than 10,000.
+	Total *Total `json:"total,omitempty"`
+
+	// TotalAtLeast With count=true, instead of total: there are more items than this.
+	TotalAtLeast *TotalAtLeast `json:"total_at_least,omitempty"`
 }
 
 // RequestedAccess defines model for RequestedAccess.
@@ -3666,6 +3939,12 @@ type SuggestionList struct {
 
 	// Position With as_of, the position of the last event that the answer includes.
 	Position *PastPosition `json:"position,omitempty"`
+
+	// Total With count=true: how many items all pages have, if they are not more than 10,000.
+	Total *Total `json:"total,omitempty"`
+
+	// TotalAtLeast With count=true, instead of total: there are more items than this.
+	TotalAtLeast *TotalAtLeast `json:"total_at_least,omitempty"`
 }
 
 // Summary defines model for Summary.
@@ -3796,6 +4075,12 @@ type ToolList struct {
 
 	// Position With as_of, the position of the last event that the answer includes.
 	Position *PastPosition `json:"position,omitempty"`
+
+	// Total With count=true: how many items all pages have, if they are not more than 10,000.
+	Total *Total `json:"total,omitempty"`
+
+	// TotalAtLeast With count=true, instead of total: there are more items than this.
+	TotalAtLeast *TotalAtLeast `json:"total_at_least,omitempty"`
 }
 
 // ToolRequest defines model for ToolRequest.
@@ -3865,6 +4150,12 @@ type ToolsSummary struct {
 	// WithoutCredential Tools whose agents share a credential that nobody has set: they can be approved, and not fetched.
 	WithoutCredential int `json:"without_credential"`
 }
+
+// Total With count=true: how many items all pages have, if they are not more than 10,000.
+type Total = int
+
+// TotalAtLeast With count=true, instead of total: there are more items than this.
+type TotalAtLeast = int
 
 // TreeSize defines model for TreeSize.
 type TreeSize = int64
@@ -3997,6 +4288,12 @@ type AuditText = string
 // CategoryFilter defines model for categoryFilter.
 type CategoryFilter = string
 
+// Count defines model for count.
+type Count = bool
+
+// CredentialModeFilter defines model for credentialModeFilter.
+type CredentialModeFilter = CredentialMode
+
 // Cursor defines model for cursor.
 type Cursor = string
 
@@ -4005,6 +4302,9 @@ type FromFilter = Time
 
 // Limit defines model for limit.
 type Limit = int
+
+// ListCursor defines model for listCursor.
+type ListCursor = string
 
 // NotCategoryFilter defines model for notCategoryFilter.
 type NotCategoryFilter = string
@@ -4038,15 +4338,29 @@ type PageProblem = Problem
 
 // ListAgentsParams defines parameters for ListAgents.
 type ListAgentsParams struct {
-	// Q Part of the name, in upper or lower case.
-	Q      *Q                      `form:"q,omitempty" json:"q,omitempty"`
-	Status *ListAgentsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+	// Q Any part of the name or the description, in upper or lower case, with or without accents.
+	Q *string `form:"q,omitempty" json:"q,omitempty"`
+
+	// Status One status, or several with commas between them.
+	Status *[]ListAgentsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// LastSeenBefore Only agents that have not called since then. Those that are younger are left out.
+	LastSeenBefore *Time `form:"last_seen_before,omitempty" json:"last_seen_before,omitempty"`
+
+	// UnusedSince Only agents that have fetched nothing since then. Those that are younger are left out.
+	UnusedSince *Time `form:"unused_since,omitempty" json:"unused_since,omitempty"`
+
+	// Sort In which order, with - before it for descending. An agent that never called or fetched comes before all others. A cursor continues only the list that it came from.
+	Sort *ListAgentsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+
+	// Count Whether the answer says how many items all pages together have.
+	Count *Count `form:"count,omitempty" json:"count,omitempty"`
 
 	// Limit The number of items on a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The next_cursor of the previous page.
-	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+	// Cursor The next_cursor of the previous page. The other parameters must be those of that page, but for limit and count.
+	Cursor *ListCursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 
 	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
@@ -4054,6 +4368,9 @@ type ListAgentsParams struct {
 
 // ListAgentsParamsStatus defines parameters for ListAgents.
 type ListAgentsParamsStatus string
+
+// ListAgentsParamsSort defines parameters for ListAgents.
+type ListAgentsParamsSort string
 
 // GetAgentParams defines parameters for GetAgent.
 type GetAgentParams struct {
@@ -4211,18 +4528,38 @@ type StreamAdminEventsParamsInclude string
 
 // ListGrantsParams defines parameters for ListGrants.
 type ListGrantsParams struct {
+	// Q Any part of the reason, or of the name of the agent or the tool now, in upper or lower case, with or without accents.
+	Q *string `form:"q,omitempty" json:"q,omitempty"`
+
+	// Status One status, or several with commas between them.
+	Status *[]ListGrantsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+
 	// AgentID Only items about this agent.
 	AgentID *AgentIDFilter `form:"agent_id,omitempty" json:"agent_id,omitempty"`
 
 	// ToolID Only items about this tool.
-	ToolID *ToolIDFilter           `form:"tool_id,omitempty" json:"tool_id,omitempty"`
-	Status *ListGrantsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+	ToolID *ToolIDFilter `form:"tool_id,omitempty" json:"tool_id,omitempty"`
+
+	// CredentialMode Only what is about tools of this mode.
+	CredentialMode *CredentialModeFilter `form:"credential_mode,omitempty" json:"credential_mode,omitempty"`
+
+	// ExpiresBefore Only access that expires before then, or has done so.
+	ExpiresBefore *Time `form:"expires_before,omitempty" json:"expires_before,omitempty"`
+
+	// UnusedSince Only what was approved before then and has not been fetched since.
+	UnusedSince *Time `form:"unused_since,omitempty" json:"unused_since,omitempty"`
+
+	// Sort In which order, with - before it for descending. created_at is the first time that it was requested or assigned. What never expires comes after what does; what was never fetched comes before what was. Names are those of now. A cursor continues only the list that it came from.
+	Sort *ListGrantsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+
+	// Count Whether the answer says how many items all pages together have.
+	Count *Count `form:"count,omitempty" json:"count,omitempty"`
 
 	// Limit The number of items on a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The next_cursor of the previous page.
-	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+	// Cursor The next_cursor of the previous page. The other parameters must be those of that page, but for limit and count.
+	Cursor *ListCursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 
 	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
@@ -4231,22 +4568,38 @@ type ListGrantsParams struct {
 // ListGrantsParamsStatus defines parameters for ListGrants.
 type ListGrantsParamsStatus string
 
+// ListGrantsParamsSort defines parameters for ListGrants.
+type ListGrantsParamsSort string
+
 // ListInstructionSuggestionsParams defines parameters for ListInstructionSuggestions.
 type ListInstructionSuggestionsParams struct {
-	Status *ListInstructionSuggestionsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+	// Q Any part of what was learned, of a backer's reason, or of the name of the tool, in upper or lower case, with or without accents.
+	Q *string `form:"q,omitempty" json:"q,omitempty"`
+
+	// Status One status, or several with commas between them.
+	Status *[]ListInstructionSuggestionsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
 
 	// ToolID Only items about this tool.
 	ToolID *ToolIDFilter `form:"tool_id,omitempty" json:"tool_id,omitempty"`
 
+	// Sort In which order, with - before it for descending. A cursor continues only the list that it came from.
+	Sort *ListInstructionSuggestionsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+
+	// Count Whether the answer says how many items all pages together have.
+	Count *Count `form:"count,omitempty" json:"count,omitempty"`
+
 	// Limit The number of items on a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The next_cursor of the previous page.
-	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+	// Cursor The next_cursor of the previous page. The other parameters must be those of that page, but for limit and count.
+	Cursor *ListCursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListInstructionSuggestionsParamsStatus defines parameters for ListInstructionSuggestions.
 type ListInstructionSuggestionsParamsStatus string
+
+// ListInstructionSuggestionsParamsSort defines parameters for ListInstructionSuggestions.
+type ListInstructionSuggestionsParamsSort string
 
 // ListInvitationsParams defines parameters for ListInvitations.
 type ListInvitationsParams struct {
@@ -4361,7 +4714,11 @@ type ReportExposureParams struct {
 
 // ListRequestsParams defines parameters for ListRequests.
 type ListRequestsParams struct {
-	Status *ListRequestsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+	// Q Any part of the reason, or of the name of the agent or the tool now, in upper or lower case, with or without accents.
+	Q *string `form:"q,omitempty" json:"q,omitempty"`
+
+	// Status One status, or several with commas between them.
+	Status *[]ListRequestsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
 
 	// AgentID Only items about this agent.
 	AgentID *AgentIDFilter `form:"agent_id,omitempty" json:"agent_id,omitempty"`
@@ -4369,11 +4726,20 @@ type ListRequestsParams struct {
 	// ToolID Only items about this tool.
 	ToolID *ToolIDFilter `form:"tool_id,omitempty" json:"tool_id,omitempty"`
 
+	// CredentialMode Only what is about tools of this mode.
+	CredentialMode *CredentialModeFilter `form:"credential_mode,omitempty" json:"credential_mode,omitempty"`
+
+	// Sort In which order, with - before it for descending. Pending requests come before all that were decided; names are those of now. A cursor continues only the list that it came from.
+	Sort *ListRequestsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+
+	// Count Whether the answer says how many items all pages together have.
+	Count *Count `form:"count,omitempty" json:"count,omitempty"`
+
 	// Limit The number of items on a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The next_cursor of the previous page.
-	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+	// Cursor The next_cursor of the previous page. The other parameters must be those of that page, but for limit and count.
+	Cursor *ListCursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 
 	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
@@ -4381,6 +4747,9 @@ type ListRequestsParams struct {
 
 // ListRequestsParamsStatus defines parameters for ListRequests.
 type ListRequestsParamsStatus string
+
+// ListRequestsParamsSort defines parameters for ListRequests.
+type ListRequestsParamsSort string
 
 // GetRequestParams defines parameters for GetRequest.
 type GetRequestParams struct {
@@ -4423,13 +4792,23 @@ type ListSessionsParams struct {
 
 // ListSuggestionsParams defines parameters for ListSuggestions.
 type ListSuggestionsParams struct {
-	Status *ListSuggestionsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+	// Q Any part of the name, the URL or a backer's reason, in upper or lower case, with or without accents.
+	Q *string `form:"q,omitempty" json:"q,omitempty"`
+
+	// Status One status, or several with commas between them.
+	Status *[]ListSuggestionsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// Sort In which order, with - before it for descending. A cursor continues only the list that it came from.
+	Sort *ListSuggestionsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+
+	// Count Whether the answer says how many items all pages together have.
+	Count *Count `form:"count,omitempty" json:"count,omitempty"`
 
 	// Limit The number of items on a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The next_cursor of the previous page.
-	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+	// Cursor The next_cursor of the previous page. The other parameters must be those of that page, but for limit and count.
+	Cursor *ListCursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 
 	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
@@ -4437,6 +4816,9 @@ type ListSuggestionsParams struct {
 
 // ListSuggestionsParamsStatus defines parameters for ListSuggestions.
 type ListSuggestionsParamsStatus string
+
+// ListSuggestionsParamsSort defines parameters for ListSuggestions.
+type ListSuggestionsParamsSort string
 
 // GetSuggestionParams defines parameters for GetSuggestion.
 type GetSuggestionParams struct {
@@ -4458,18 +4840,39 @@ type ListToolTemplatesParams struct {
 
 // ListToolsParams defines parameters for ListTools.
 type ListToolsParams struct {
-	// Q Part of the name, in upper or lower case.
-	Q *Q `form:"q,omitempty" json:"q,omitempty"`
+	// Q Any part of the name, the description or the URL, in upper or lower case, with or without accents.
+	Q *string `form:"q,omitempty" json:"q,omitempty"`
+
+	// CredentialMode Only what is about tools of this mode.
+	CredentialMode *CredentialModeFilter `form:"credential_mode,omitempty" json:"credential_mode,omitempty"`
+
+	// HasCredential Only tools that have a shared credential, or only the others.
+	HasCredential *bool `form:"has_credential,omitempty" json:"has_credential,omitempty"`
+
+	// ExpiresBefore Only tools whose shared credential expires before then.
+	ExpiresBefore *Time `form:"expires_before,omitempty" json:"expires_before,omitempty"`
+
+	// UnusedSince Only tools of which nothing was fetched since then. Those that are younger are left out.
+	UnusedSince *Time `form:"unused_since,omitempty" json:"unused_since,omitempty"`
+
+	// Sort In which order, with - before it for descending. What never expires comes after what does; what was never fetched comes before what was. A cursor continues only the list that it came from.
+	Sort *ListToolsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+
+	// Count Whether the answer says how many items all pages together have.
+	Count *Count `form:"count,omitempty" json:"count,omitempty"`
 
 	// Limit The number of items on a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The next_cursor of the previous page.
-	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+	// Cursor The next_cursor of the previous page. The other parameters must be those of that page, but for limit and count.
+	Cursor *ListCursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 
 	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
+
+// ListToolsParamsSort defines parameters for ListTools.
+type ListToolsParamsSort string
 
 // GetToolParams defines parameters for GetTool.
 type GetToolParams struct {
@@ -5012,7 +5415,7 @@ type ServerInterface interface {
 	// GetSecurityContact Whom to tell about a vulnerability of this installation.
 	// (GET /.well-known/security.txt)
 	GetSecurityContact(c *gin.Context)
-	// ListAgents List the agents, newest first.
+	// ListAgents List the agents, newest first unless `sort` says otherwise.
 	// (GET /api/admin/agents)
 	ListAgents(c *gin.Context, params ListAgentsParams)
 	// RegisterAgent Register an agent. The response shows its key once.
@@ -5099,10 +5502,10 @@ type ServerInterface interface {
 	// Freeze Stop an agent, a tool or what somebody approved at once, and list the credentials to rotate because of it.
 	// (POST /api/admin/freeze)
 	Freeze(c *gin.Context)
-	// ListGrants List which agents have access to which tools.
+	// ListGrants List which agents have access to which tools, by the first time that it was requested or assigned, unless `sort` says otherwise.
 	// (GET /api/admin/grants)
 	ListGrants(c *gin.Context, params ListGrantsParams)
-	// ListInstructionSuggestions List the notes on what agents learned about tools, newest first.
+	// ListInstructionSuggestions List the notes on what agents learned about tools, newest first unless `sort` says otherwise.
 	// (GET /api/admin/instruction-suggestions)
 	ListInstructionSuggestions(c *gin.Context, params ListInstructionSuggestionsParams)
 	// GetInstructionSuggestion Show one note.
@@ -5189,7 +5592,7 @@ type ServerInterface interface {
 	// ReportExposure Report which agents have fetched which version of a credential, and what to rotate first.
 	// (GET /api/admin/reports/exposure)
 	ReportExposure(c *gin.Context, params ReportExposureParams)
-	// ListRequests List the requests, newest first. With status=pending this is the queue.
+	// ListRequests List the requests, newest first unless `sort` says otherwise. With status=pending this is the queue.
 	// (GET /api/admin/requests)
 	ListRequests(c *gin.Context, params ListRequestsParams)
 	// GetRequest Show one request.
@@ -5237,7 +5640,7 @@ type ServerInterface interface {
 	// EndSession End a session. Its cookie is refused at once, in every process.
 	// (DELETE /api/admin/sessions/{id})
 	EndSession(c *gin.Context, id PathID)
-	// ListSuggestions List the tools that agents suggest, by number of backers, newest first, then by name. Pages keep the order that the first one had.
+	// ListSuggestions List the tools that agents suggest, by number of backers, newest first, then by name, unless `sort` says otherwise. Pages keep the order that the first one had.
 	// (GET /api/admin/suggestions)
 	ListSuggestions(c *gin.Context, params ListSuggestionsParams)
 	// GetSuggestion Show one suggestion.
@@ -5255,7 +5658,7 @@ type ServerInterface interface {
 	// ListToolTemplates List templates of well-known products, by name, on one page.
 	// (GET /api/admin/tool-templates)
 	ListToolTemplates(c *gin.Context, params ListToolTemplatesParams)
-	// ListTools List the catalog, newest first.
+	// ListTools List the catalog, newest first unless `sort` says otherwise.
 	// (GET /api/admin/tools)
 	ListTools(c *gin.Context, params ListToolsParams)
 	// AddTool Add a tool. A shared credential is sealed before anything refers to it.
@@ -5426,9 +5829,41 @@ func (siw *ServerInterfaceWrapper) ListAgents(c *gin.Context) {
 
 	// ------------- Optional query parameter "status" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "status", c.Request.URL.Query(), &params.Status, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "status", c.Request.URL.Query(), &params.Status, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
 	if err != nil {
 		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter status: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "last_seen_before" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "last_seen_before", c.Request.URL.Query(), &params.LastSeenBefore, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter last_seen_before: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "unused_since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "unused_since", c.Request.URL.Query(), &params.UnusedSince, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter unused_since: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "sort" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "sort", c.Request.URL.Query(), &params.Sort, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter sort: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "count" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "count", c.Request.URL.Query(), &params.Count, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter count: %w", err), http.StatusBadRequest)
 		return
 	}
 
@@ -6388,6 +6823,22 @@ func (siw *ServerInterfaceWrapper) ListGrants(c *gin.Context) {
 	// Parameter object where we will unmarshal all parameters from the context
 	var params ListGrantsParams
 
+	// ------------- Optional query parameter "q" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", c.Request.URL.Query(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: "line"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter q: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "status" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "status", c.Request.URL.Query(), &params.Status, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter status: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	// ------------- Optional query parameter "agent_id" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "agent_id", c.Request.URL.Query(), &params.AgentID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
@@ -6404,11 +6855,43 @@ func (siw *ServerInterfaceWrapper) ListGrants(c *gin.Context) {
 		return
 	}
 
-	// ------------- Optional query parameter "status" -------------
+	// ------------- Optional query parameter "credential_mode" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "status", c.Request.URL.Query(), &params.Status, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "credential_mode", c.Request.URL.Query(), &params.CredentialMode, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
-		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter status: %w", err), http.StatusBadRequest)
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter credential_mode: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "expires_before" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "expires_before", c.Request.URL.Query(), &params.ExpiresBefore, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter expires_before: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "unused_since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "unused_since", c.Request.URL.Query(), &params.UnusedSince, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter unused_since: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "sort" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "sort", c.Request.URL.Query(), &params.Sort, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter sort: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "count" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "count", c.Request.URL.Query(), &params.Count, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter count: %w", err), http.StatusBadRequest)
 		return
 	}
 
@@ -6455,9 +6938,17 @@ func (siw *ServerInterfaceWrapper) ListInstructionSuggestions(c *gin.Context) {
 	// Parameter object where we will unmarshal all parameters from the context
 	var params ListInstructionSuggestionsParams
 
+	// ------------- Optional query parameter "q" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", c.Request.URL.Query(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: "line"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter q: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	// ------------- Optional query parameter "status" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "status", c.Request.URL.Query(), &params.Status, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "status", c.Request.URL.Query(), &params.Status, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
 	if err != nil {
 		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter status: %w", err), http.StatusBadRequest)
 		return
@@ -6468,6 +6959,22 @@ func (siw *ServerInterfaceWrapper) ListInstructionSuggestions(c *gin.Context) {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "tool_id", c.Request.URL.Query(), &params.ToolID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter tool_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "sort" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "sort", c.Request.URL.Query(), &params.Sort, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter sort: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "count" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "count", c.Request.URL.Query(), &params.Count, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter count: %w", err), http.StatusBadRequest)
 		return
 	}
 
@@ -7316,9 +7823,17 @@ func (siw *ServerInterfaceWrapper) ListRequests(c *gin.Context) {
 	// Parameter object where we will unmarshal all parameters from the context
 	var params ListRequestsParams
 
+	// ------------- Optional query parameter "q" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", c.Request.URL.Query(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: "line"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter q: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	// ------------- Optional query parameter "status" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "status", c.Request.URL.Query(), &params.Status, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "status", c.Request.URL.Query(), &params.Status, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
 	if err != nil {
 		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter status: %w", err), http.StatusBadRequest)
 		return
@@ -7337,6 +7852,30 @@ func (siw *ServerInterfaceWrapper) ListRequests(c *gin.Context) {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "tool_id", c.Request.URL.Query(), &params.ToolID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter tool_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "credential_mode" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "credential_mode", c.Request.URL.Query(), &params.CredentialMode, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter credential_mode: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "sort" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "sort", c.Request.URL.Query(), &params.Sort, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter sort: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "count" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "count", c.Request.URL.Query(), &params.Count, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter count: %w", err), http.StatusBadRequest)
 		return
 	}
 
@@ -7765,11 +8304,35 @@ func (siw *ServerInterfaceWrapper) ListSuggestions(c *gin.Context) {
 	// Parameter object where we will unmarshal all parameters from the context
 	var params ListSuggestionsParams
 
+	// ------------- Optional query parameter "q" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", c.Request.URL.Query(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: "line"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter q: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	// ------------- Optional query parameter "status" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "status", c.Request.URL.Query(), &params.Status, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "status", c.Request.URL.Query(), &params.Status, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
 	if err != nil {
 		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter status: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "sort" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "sort", c.Request.URL.Query(), &params.Sort, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter sort: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "count" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "count", c.Request.URL.Query(), &params.Count, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter count: %w", err), http.StatusBadRequest)
 		return
 	}
 
@@ -7961,6 +8524,54 @@ func (siw *ServerInterfaceWrapper) ListTools(c *gin.Context) {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", c.Request.URL.Query(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: "line"})
 	if err != nil {
 		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter q: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "credential_mode" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "credential_mode", c.Request.URL.Query(), &params.CredentialMode, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter credential_mode: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "has_credential" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "has_credential", c.Request.URL.Query(), &params.HasCredential, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter has_credential: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "expires_before" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "expires_before", c.Request.URL.Query(), &params.ExpiresBefore, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter expires_before: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "unused_since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "unused_since", c.Request.URL.Query(), &params.UnusedSince, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter unused_since: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "sort" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "sort", c.Request.URL.Query(), &params.Sort, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter sort: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "count" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "count", c.Request.URL.Query(), &params.Count, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter count: %w", err), http.StatusBadRequest)
 		return
 	}
 
@@ -13764,7 +14375,7 @@ type StrictServerInterface interface {
 	// GetSecurityContact Whom to tell about a vulnerability of this installation.
 	// (GET /.well-known/security.txt)
 	GetSecurityContact(ctx context.Context, request GetSecurityContactRequestObject) (GetSecurityContactResponseObject, error)
-	// ListAgents List the agents, newest first.
+	// ListAgents List the agents, newest first unless `sort` says otherwise.
 	// (GET /api/admin/agents)
 	ListAgents(ctx context.Context, request ListAgentsRequestObject) (ListAgentsResponseObject, error)
 	// RegisterAgent Register an agent. The response shows its key once.
@@ -13851,10 +14462,10 @@ type StrictServerInterface interface {
 	// Freeze Stop an agent, a tool or what somebody approved at once, and list the credentials to rotate because of it.
 	// (POST /api/admin/freeze)
 	Freeze(ctx context.Context, request FreezeRequestObject) (FreezeResponseObject, error)
-	// ListGrants List which agents have access to which tools.
+	// ListGrants List which agents have access to which tools, by the first time that it was requested or assigned, unless `sort` says otherwise.
 	// (GET /api/admin/grants)
 	ListGrants(ctx context.Context, request ListGrantsRequestObject) (ListGrantsResponseObject, error)
-	// ListInstructionSuggestions List the notes on what agents learned about tools, newest first.
+	// ListInstructionSuggestions List the notes on what agents learned about tools, newest first unless `sort` says otherwise.
 	// (GET /api/admin/instruction-suggestions)
 	ListInstructionSuggestions(ctx context.Context, request ListInstructionSuggestionsRequestObject) (ListInstructionSuggestionsResponseObject, error)
 	// GetInstructionSuggestion Show one note.
@@ -13941,7 +14552,7 @@ type StrictServerInterface interface {
 	// ReportExposure Report which agents have fetched which version of a credential, and what to rotate first.
 	// (GET /api/admin/reports/exposure)
 	ReportExposure(ctx context.Context, request ReportExposureRequestObject) (ReportExposureResponseObject, error)
-	// ListRequests List the requests, newest first. With status=pending this is the queue.
+	// ListRequests List the requests, newest first unless `sort` says otherwise. With status=pending this is the queue.
 	// (GET /api/admin/requests)
 	ListRequests(ctx context.Context, request ListRequestsRequestObject) (ListRequestsResponseObject, error)
 	// GetRequest Show one request.
@@ -13989,7 +14600,7 @@ type StrictServerInterface interface {
 	// EndSession End a session. Its cookie is refused at once, in every process.
 	// (DELETE /api/admin/sessions/{id})
 	EndSession(ctx context.Context, request EndSessionRequestObject) (EndSessionResponseObject, error)
-	// ListSuggestions List the tools that agents suggest, by number of backers, newest first, then by name. Pages keep the order that the first one had.
+	// ListSuggestions List the tools that agents suggest, by number of backers, newest first, then by name, unless `sort` says otherwise. Pages keep the order that the first one had.
 	// (GET /api/admin/suggestions)
 	ListSuggestions(ctx context.Context, request ListSuggestionsRequestObject) (ListSuggestionsResponseObject, error)
 	// GetSuggestion Show one suggestion.
@@ -14007,7 +14618,7 @@ type StrictServerInterface interface {
 	// ListToolTemplates List templates of well-known products, by name, on one page.
 	// (GET /api/admin/tool-templates)
 	ListToolTemplates(ctx context.Context, request ListToolTemplatesRequestObject) (ListToolTemplatesResponseObject, error)
-	// ListTools List the catalog, newest first.
+	// ListTools List the catalog, newest first unless `sort` says otherwise.
 	// (GET /api/admin/tools)
 	ListTools(ctx context.Context, request ListToolsRequestObject) (ListToolsResponseObject, error)
 	// AddTool Add a tool. A shared credential is sealed before anything refers to it.

@@ -43,7 +43,7 @@ func NewCatalogLoop(env *loop.Env) *CatalogLoop {
 	return loop.New(
 		env,
 		loop.Aggregate[catalog.State, catalog.Command, catalog.Event]{
-			Category: codec.Catalogs, Fold: 8, Decide: catalog.Decide, Evolve: catalog.Evolve,
+			Category: codec.Catalogs, Fold: 9, Decide: catalog.Decide, Evolve: catalog.Evolve,
 		},
 	)
 }

@@ -19,8 +19,9 @@ func (r *rows) agent(ctx context.Context, id string, e codec.Verified, body agen
 	case agent.Registered:
 		err := r.tx.InsertAgent(ctx, readmodels.InsertAgentParams{
 			ID: id, OrganizationID: b.OrganizationID, Position: int64(e.Position), //nolint:gosec // positions fit
-			Name: b.Name, NameFolded: readmodels.Fold(b.Name), Description: b.Description, OwnerID: b.OwnerID,
-			CreatedAt: at, CreatedByType: string(by.Type), CreatedByID: by.ID,
+			Name: b.Name, NameFolded: readmodels.Fold(b.Name), Description: b.Description,
+			DescriptionFolded: readmodels.Fold(b.Description), OwnerID: b.OwnerID, CreatedAt: at,
+			CreatedByType: string(by.Type), CreatedByID: by.ID,
 		})
 		if err != nil {
 			return err
@@ -37,6 +38,7 @@ func (r *rows) agent(ctx context.Context, id string, e codec.Verified, body agen
 		return r.tx.UpdateAgent(ctx, readmodels.UpdateAgentParams{
 			ID: id, Name: readmodels.Optional(b.Name), NameFolded: readmodels.Optional(folded(b.Name)),
 			Description: readmodels.Optional(b.Description), OwnerID: readmodels.Optional(b.OwnerID),
+			DescriptionFolded: readmodels.Optional(folded(b.Description)),
 		})
 	case agent.KeyRotated:
 		return r.rotate(ctx, id, b, at)
@@ -81,6 +83,7 @@ func (r *rows) agent(ctx context.Context, id string, e codec.Verified, body agen
 		}
 		f.count++
 		f.last = e.Signed.Time
+		r.by[id], r.of[b.ToolID] = r.by[id].and(e.Signed.Time), r.of[b.ToolID].and(e.Signed.Time)
 		r.counts.Vended(e.Signed.Organization, id, b.ToolID, e.Signed.Time)
 		if b.Identity == nil {
 			r.used[usedKey{agentID: id, number: b.KeyNumber}] = e.Signed.Time
@@ -134,14 +137,14 @@ func (r *rows) grant(ctx context.Context, id string, e codec.Verified, body agen
 		}
 		err := r.tx.InsertRequest(ctx, readmodels.InsertRequestParams{
 			ID: b.RequestID, OrganizationID: e.Signed.Organization, Position: d.position, AgentID: id, ToolID: b.ToolID,
-			Reason: b.Reason, CreatedAt: d.at, RequestedSeconds: b.RequestedSeconds,
+			Reason: b.Reason, ReasonFolded: readmodels.Fold(b.Reason), CreatedAt: d.at, RequestedSeconds: b.RequestedSeconds,
 		})
 		if err != nil {
 			return err
 		}
 		err = r.tx.AskGrant(ctx, readmodels.AskGrantParams{
 			AgentID: id, ToolID: b.ToolID, OrganizationID: e.Signed.Organization, Position: d.position,
-			RequestID: b.RequestID, Reason: b.Reason,
+			RequestID: b.RequestID, Reason: b.Reason, ReasonFolded: readmodels.Fold(b.Reason), RequestedAt: d.at,
 			Origin: originOf(agent.FromRequest, b.SuggestionID),
 		})
 		if err != nil {
@@ -155,7 +158,8 @@ func (r *rows) grant(ctx context.Context, id string, e codec.Verified, body agen
 		err := r.tx.AssignGrant(ctx, readmodels.AssignGrantParams{
 			AgentID: id, ToolID: b.ToolID, OrganizationID: e.Signed.Organization, Position: d.position,
 			ExpiresAt: readmodels.MicrosOf(b.ExpiresAt), Origin: originOf(agent.FromAssignment, b.SuggestionID),
-			Reason: b.Reason, DecidedAt: d.at, DecidedByType: d.byType, DecidedByID: d.byID,
+			Reason: b.Reason, ReasonFolded: readmodels.Fold(b.Reason), DecidedAt: d.at,
+			DecidedByType: d.byType, DecidedByID: d.byID,
 		})
 		if err != nil {
 			return err

@@ -129,7 +129,7 @@ func benchmarkAsOf(b *testing.B, e engine) {
 			return err
 		},
 		"tools": func(db *readmodels.DB, m readmodels.Moment) error {
-			_, err := db.Tools(b.Context(), org, "", m.Time, p)
+			_, err := db.Tools(b.Context(), org, readmodels.ToolFilter{}, m.Time, p)
 			return err
 		},
 	}
@@ -142,7 +142,9 @@ func benchmarkAsOf(b *testing.B, e engine) {
 			return err
 		}
 		lists["requests"+name] = func(db *readmodels.DB, _ readmodels.Moment) error {
-			_, err := db.Requests(b.Context(), org, readmodels.RequestFilter(f), p)
+			_, err := db.Requests(b.Context(), org, readmodels.RequestFilter{
+				Status: f.Status, AgentID: f.AgentID, ToolID: f.ToolID,
+			}, p)
 			return err
 		}
 	}

@@ -114,8 +114,8 @@ var tellings = []struct {
 	{
 		"an agent is registered", nil, registered, []string{
 			"+agent_keys bot/1: created_at=now id=k1",
-			"+agents bot: created_at=now created_by_id=admin created_by_type=human description=builds name=Build  " +
-				"BOT name_folded=build bot organization_id=org owner_id=p1 position=here revision=1 status=active",
+			"+agents bot: created_at=now created_by_id=admin created_by_type=human description=builds " +
+				"description_folded=builds name=Build  BOT name_folded=build bot organization_id=org owner_id=p1 position=here revision=1 status=active",
 		}, "agent bot, agent bot",
 	},
 	{
@@ -132,7 +132,7 @@ var tellings = []struct {
 		"an agent gets another description and owner",
 		[]step{registered},
 		step{"agent-bot", admin, agent.Updated{Description: new(""), OwnerID: new("p2")}},
-		[]string{"agents bot: description= owner_id=p2 revision=2"},
+		[]string{"agents bot: description= description_folded= owner_id=p2 revision=2"},
 		"agent bot, agent bot",
 	},
 	{
@@ -211,18 +211,18 @@ var tellings = []struct {
 	{
 		"an agent asks", []step{registered, added}, asked, []string{
 			"+grants bot/github: organization_id=org origin=request position=here reason=to read issues " +
-				"request_id=r1 status=pending",
+				"reason_folded=to read issues request_id=r1 requested_at=now status=pending",
 			"+requests r1: agent_id=bot created_at=now organization_id=org position=here reason=to read issues " +
-				"status=pending tool_id=github",
+				"reason_folded=to read issues status=pending tool_id=github",
 			"agents bot: last_seen_at=now",
 		}, "tool github, agent bot, tool github",
 	},
 	{
 		"an agent says for how long", []step{registered, added}, hurried, []string{
 			"+grants bot/github: organization_id=org origin=request position=here reason=to read issues " +
-				"request_id=r1 status=pending",
+				"reason_folded=to read issues request_id=r1 requested_at=now status=pending",
 			"+requests r1: agent_id=bot created_at=now organization_id=org position=here reason=to read issues " +
-				"requested_seconds=60 status=pending tool_id=github",
+				"reason_folded=to read issues requested_seconds=60 status=pending tool_id=github",
 			"agents bot: last_seen_at=now",
 		}, "tool github, agent bot, tool github",
 	},
@@ -232,12 +232,12 @@ var tellings = []struct {
 		step{"agent-bot", bot, agent.GrantRequested{ToolID: "github", RequestID: "r2", Reason: "once more"}},
 		[]string{
 			"+requests r2: agent_id=bot created_at=now organization_id=org position=here reason=once more " +
-				"status=pending tool_id=github",
+				"reason_folded=once more status=pending tool_id=github",
 			"agents bot: last_seen_at=now",
 			"grants bot/github: approved_at=0 approved_by_id= approved_by_type= decided_at=0 " +
 				"decided_by_id= decided_by_type= decided_position=0 ended_at=0 ended_by_id= " +
 				"ended_by_type= expires_at=0 fetch_count=0 last_fetched_at=0 reason=once more " +
-				"request_id=r2 status=pending",
+				"reason_folded=once more request_id=r2 requested_at=now status=pending",
 		},
 		"tool github, agent bot, tool github",
 	},
@@ -308,7 +308,7 @@ var tellings = []struct {
 		}, []string{
 			"grants bot/github: approved_at=now approved_by_id=admin approved_by_type=human " +
 				"decided_at=now decided_position=here denial_reason= origin=assignment reason= " +
-				"request_id= status=approved",
+				"reason_folded= request_id= requested_at=0 status=approved",
 		}, "tool github, agent bot, tool github",
 	},
 	{
@@ -395,8 +395,9 @@ var tellings = []struct {
 		[]string{
 			"+known_credentials bot/s2: fetch_count=1 first_fetched_at=now last_fetched_at=now organization_id=org " +
 				"position=here",
-			"agent_keys bot/1: last_used_at=now", "agents bot: last_seen_at=now",
+			"agent_keys bot/1: last_used_at=now", "agents bot: fetch_count=2 last_fetched_at=now last_seen_at=now",
 			"grants bot/github: fetch_count=2 last_fetched_at=now",
+			"tools github: fetch_count=2 last_fetched_at=now",
 		},
 		"tool github, agent bot, tool github",
 	},
@@ -410,8 +411,9 @@ var tellings = []struct {
 		[]string{
 			"+known_credentials bot/s1: fetch_count=1 first_fetched_at=now last_fetched_at=now organization_id=org " +
 				"position=here",
-			"agent_keys bot/1: last_used_at=now", "agents bot: last_seen_at=now",
+			"agent_keys bot/1: last_used_at=now", "agents bot: fetch_count=2 last_fetched_at=now last_seen_at=now",
 			"grants bot/github: fetch_count=2 last_fetched_at=now",
+			"tools github: fetch_count=2 last_fetched_at=now",
 		},
 		"tool github, agent bot, tool github",
 	},
@@ -420,9 +422,10 @@ var tellings = []struct {
 		[]step{registered, added, assigned, vended},
 		vended,
 		[]string{
-			"agent_keys bot/1: last_used_at=now", "agents bot: last_seen_at=now",
+			"agent_keys bot/1: last_used_at=now", "agents bot: fetch_count=2 last_fetched_at=now last_seen_at=now",
 			"grants bot/github: fetch_count=2 last_fetched_at=now",
 			"known_credentials bot/s1: fetch_count=2 last_fetched_at=now",
+			"tools github: fetch_count=2 last_fetched_at=now",
 		},
 		"tool github, agent bot, tool github",
 	},
@@ -466,8 +469,9 @@ var tellings = []struct {
 		"a tool with a shared credential is added", nil, added, []string{
 			"+credentials s1: created_at=now organization_id=org position=here removed_position=" + never +
 				" replaced_position=" + never + " tool_id=github version=1",
-			"+tools github: auth_type=api_key created_at=now credential_at=now credential_mode=shared credential_version=1 " +
-				"description=code docs_url=https://docs.github.com max_grant_seconds=3600 name=GitHub " +
+			"+tools github: auth_type=api_key created_at=now credential_at=now credential_by_id=admin " +
+				"credential_by_type=human credential_mode=shared credential_version=1 " +
+				"description=code description_folded=code docs_url=https://docs.github.com max_grant_seconds=3600 name=GitHub " +
 				"name_folded=github organization_id=org position=here revision=1 skeleton=glthub updated_at=now " +
 				"url=https://github.com",
 		}, "tool github, tool github",
@@ -495,8 +499,8 @@ var tellings = []struct {
 		}},
 		[]string{
 			"+former_names github/here: name=GitHub name_folded=github organization_id=org",
-			"tools github: auth_type=other description=d docs_url= max_grant_seconds=0 name=Git Hub name_folded=git " +
-				"hub revision=2 updated_at=now url=u",
+			"tools github: auth_type=other description=d description_folded=d docs_url= max_grant_seconds=0 " +
+				"name=Git Hub name_folded=git hub revision=2 updated_at=now url=u",
 		},
 		"tool github, tool github",
 	},
@@ -504,7 +508,7 @@ var tellings = []struct {
 		"one thing of a tool is changed",
 		[]step{added},
 		step{"catalog-" + org, admin, catalog.ToolUpdated{ToolID: "github", Description: new("d")}},
-		[]string{"tools github: description=d revision=2 updated_at=now"},
+		[]string{"tools github: description=d description_folded=d revision=2 updated_at=now"},
 		"tool github, tool github",
 	},
 	{
@@ -647,7 +651,7 @@ var tellings = []struct {
 			"+grants bot/github: approved_at=now approved_by_id=admin approved_by_type=human " +
 				"decided_at=now decided_by_id=admin decided_by_type=human decided_position=here " +
 				"organization_id=org origin=suggestion position=here reason=to read issues " +
-				"status=approved",
+				"reason_folded=to read issues status=approved",
 		},
 		"tool github, agent bot, tool github",
 	},
@@ -660,18 +664,19 @@ var tellings = []struct {
 		},
 		[]string{
 			"+grants bot/github: organization_id=org origin=suggestion position=here reason=to read issues " +
-				"request_id=r1 status=pending",
+				"reason_folded=to read issues request_id=r1 requested_at=now status=pending",
 			"+requests r1: agent_id=bot created_at=now organization_id=org position=here reason=to read issues " +
-				"status=pending tool_id=github",
+				"reason_folded=to read issues status=pending tool_id=github",
 		},
 		"tool github, agent bot, tool github",
 	},
 
 	{
 		"an agent suggests a tool", []step{registered}, suggested, []string{
-			"+suggestion_backers g1/bot: first_at=now last_at=now latest_reason=to plan name=Linear position=here",
+			"+suggestion_backers g1/bot: first_at=now last_at=now latest_reason=to plan " +
+				"latest_reason_folded=to plan name=Linear position=here",
 			"+suggestions g1: backer_count=1 created_at=now last_activity_at=now name=Linear name_folded=linear " +
-				"organization_id=org status=pending",
+				"name_searched=linear organization_id=org status=pending",
 		}, "suggestion g1, agent bot",
 	},
 	{
@@ -684,7 +689,8 @@ var tellings = []struct {
 			},
 		},
 		[]string{
-			"+suggestion_backers g1/bot2: first_at=now last_at=now latest_reason=me too name=linear position=here " +
+			"+suggestion_backers g1/bot2: first_at=now last_at=now latest_reason=me too " +
+				"latest_reason_folded=me too name=linear position=here " +
 				"url=https://linear.app",
 			"suggestions g1: backer_count=2 last_activity_at=now",
 		},
@@ -700,7 +706,7 @@ var tellings = []struct {
 			},
 		},
 		[]string{
-			"suggestion_backers g1/bot: last_at=now latest_reason=to plan more url=https://linear.app",
+			"suggestion_backers g1/bot: last_at=now latest_reason=to plan more latest_reason_folded=to plan more url=https://linear.app",
 			"suggestions g1: last_activity_at=now",
 		},
 		"suggestion g1, agent bot",
@@ -726,7 +732,7 @@ var tellings = []struct {
 			catalog.SuggestionBacked{SuggestionID: "g1", AgentID: "bot", Name: "Linear", Reason: "still"},
 		},
 		[]string{
-			"suggestion_backers g1/bot: last_at=now latest_reason=still",
+			"suggestion_backers g1/bot: last_at=now latest_reason=still latest_reason_folded=still",
 			"suggestions g1: decided_at=0 decided_by_id= decided_by_type= dismissal_reason= last_activity_at=now " +
 				"status=pending",
 		},
@@ -784,9 +790,9 @@ var tellings = []struct {
 
 	{
 		"an agent has learned something", []step{registered, added}, noted, []string{
-			"+note_backers n1/bot: first_at=now last_at=now latest_why=it failed position=here",
+			"+note_backers n1/bot: first_at=now last_at=now latest_why=it failed latest_why_folded=it failed position=here",
 			"+notes n1: created_at=now guide_version=2 last_activity_at=now learned=page by cursor " +
-				"organization_id=org position=here status=pending tool_id=github",
+				"learned_folded=page by cursor organization_id=org position=here status=pending tool_id=github",
 		}, "instruction_suggestion n1, agent bot, tool github",
 	},
 	{
@@ -797,7 +803,7 @@ var tellings = []struct {
 			guide.NoteBacked{NoteID: "n1", ToolID: "github", AgentID: "bot2", Why: "so it is"},
 		},
 		[]string{
-			"+note_backers n1/bot2: first_at=now last_at=now latest_why=so it is position=here",
+			"+note_backers n1/bot2: first_at=now last_at=now latest_why=so it is latest_why_folded=so it is position=here",
 			"notes n1: last_activity_at=now",
 		},
 		"instruction_suggestion n1, agent bot2, tool github",

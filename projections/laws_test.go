@@ -29,6 +29,7 @@ type history struct {
 	catalog  catalog.State
 	removed  map[string]time.Time // tools
 	called   map[string]string    // tools, also those that were removed
+	fetches  map[string]tally     // by agents, and of tools
 	agents   map[string]agent.State
 	requests map[string]string    // status by id
 	decided  map[access]called    // what both were called when it was decided last about a grant
@@ -37,11 +38,17 @@ type history struct {
 	position uint64
 }
 
+// tally counts fetches.
+type tally struct {
+	count int64
+	last  time.Time
+}
+
 func newHistory(w *world) *history {
 	h := &history{
 		w: w, org: uuid.NewString(), now: start, agents: map[string]agent.State{}, requests: map[string]string{},
 		decided: map[access]called{}, frozen: map[access]time.Time{}, removed: map[string]time.Time{},
-		called: map[string]string{},
+		called: map[string]string{}, fetches: map[string]tally{},
 	}
 	for range 3 {
 		h.tools, h.ids = append(h.tools, uuid.NewString()), append(h.ids, uuid.NewString())
@@ -135,6 +142,10 @@ func (h *history) note(id string, e agent.Event) {
 		h.decided[access{id, tool}] = called{before.Name, h.called[tool]}
 	}
 	switch e := e.(type) {
+	case agent.CredentialVended:
+		for _, of := range []string{id, e.ToolID} {
+			h.fetches[of] = tally{h.fetches[of].count + 1, h.now}
+		}
 	case agent.GrantRequested:
 		delete(h.decided, access{id, e.ToolID})
 		h.requests[e.RequestID] = "pending"
@@ -353,7 +364,7 @@ func (h *history) read(t *rapid.T, db *readmodels.DB, at readmodels.Moment) seen
 	if err != nil {
 		t.Fatal(err)
 	}
-	tools, err := db.Tools(t.Context(), h.org, "", at.Time, everything)
+	tools, err := db.Tools(t.Context(), h.org, readmodels.ToolFilter{}, at.Time, everything)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -372,10 +383,13 @@ func (h *history) read(t *rapid.T, db *readmodels.DB, at readmodels.Moment) seen
 // fetches, of which the past knows nothing.
 func (h *history) checkPast(t *rapid.T, then seen) {
 	for i := range then.agents {
-		then.agents[i].LastSeenAt = time.Time{}
+		then.agents[i].LastSeenAt, then.agents[i].LastFetchedAt, then.agents[i].FetchCount = time.Time{}, time.Time{}, 0
 		for k := range then.agents[i].Keys {
 			then.agents[i].Keys[k].LastUsedAt = time.Time{}
 		}
+	}
+	for i := range then.tools {
+		then.tools[i].LastFetchedAt, then.tools[i].FetchCount = time.Time{}, 0
 	}
 	for i := range then.grants {
 		then.grants[i].FetchCount, then.grants[i].LastFetchedAt = 0, time.Time{}
@@ -434,10 +448,11 @@ func (h *history) checkAgents(t *rapid.T, now time.Time) {
 			ID: id, Name: s.Name, Description: s.Description, OwnerID: s.OwnerID, Status: string(s.Status),
 			CreatedAt: s.CreatedAt, CreatedBy: s.CreatedBy, LastSeenAt: s.LastSeenAt, Revision: s.Revision,
 			Approved: h.count(agent.Approved, now, of), Pending: h.count(agent.Pending, now, of),
+			FetchCount: h.fetches[id].count, LastFetchedAt: h.fetches[id].last,
 		}
 		for _, k := range s.Keys {
 			a.Keys = append(a.Keys, readmodels.Key{
-				ID: k.ID, CreatedAt: k.CreatedAt, ExpiresAt: timeOf(k.ExpiresAt), LastUsedAt: k.LastUsedAt,
+				ID: k.ID, Number: k.Number, CreatedAt: k.CreatedAt, ExpiresAt: timeOf(k.ExpiresAt), LastUsedAt: k.LastUsedAt,
 			})
 		}
 		want[id] = a
@@ -448,7 +463,7 @@ func (h *history) checkAgents(t *rapid.T, now time.Time) {
 }
 
 func (h *history) checkTools(t *rapid.T, now time.Time) {
-	list, err := h.w.db.Tools(t.Context(), h.org, "", now, everything)
+	list, err := h.w.db.Tools(t.Context(), h.org, readmodels.ToolFilter{}, now, everything)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -462,7 +477,9 @@ func (h *history) checkTools(t *rapid.T, now time.Time) {
 		want[id] = readmodels.Tool{
 			ID: id, Name: s.Name, Description: s.Description, URL: s.URL, DocsURL: s.DocsURL,
 			AuthType: string(s.AuthType), CredentialMode: string(s.Mode), CredentialVersion: s.CredentialVersion,
-			CredentialExpiresAt: timeOf(s.CredentialExpiresAt), Instructions: s.Instructions,
+			CredentialExpiresAt: timeOf(s.CredentialExpiresAt), CredentialSince: s.CredentialAt,
+			CredentialBy: s.CredentialBy, Instructions: s.Instructions,
+			FetchCount: h.fetches[id].count, LastFetchedAt: h.fetches[id].last,
 			InstructionsVersion: s.InstructionsVersion, MaxGrantSeconds: s.MaxGrantSeconds, CreatedAt: s.CreatedAt,
 			UpdatedAt: s.UpdatedAt, Revision: s.Revision, FrozenAt: timeOf(s.FrozenAt),
 			Approved: h.count(agent.Approved, now, of), Pending: h.count(agent.Pending, now, of),
@@ -490,7 +507,8 @@ func (h *history) checkGrants(t *rapid.T, now time.Time) {
 			}
 			w := readmodels.Grant{
 				AgentID: id, ToolID: tool, Status: string(h.access(g, tool, now)), Origin: string(g.Origin),
-				RequestID: g.RequestID, Reason: g.Reason, DenialReason: g.DenialReason, DecidedAt: g.DecidedAt,
+				RequestID: g.RequestID, Reason: g.Reason, RequestedAt: g.RequestedAt, DenialReason: g.DenialReason,
+				DecidedAt: g.DecidedAt,
 				ExpiresAt: timeOf(g.ExpiresAt), FetchCount: g.FetchCount, LastFetchedAt: g.LastFetchedAt,
 			}
 			w.ApprovedAt, w.EndedAt = g.ApprovedAt, g.EndedAt

@@ -95,12 +95,14 @@ func TestEverySuggestionOfThePast(t *testing.T) {
 			shows string
 		}
 		list := func(db *readmodels.DB) string {
-			found, _, err := db.Suggestions(t.Context(), org, "", nil, 50)
+			found, err := db.Suggestions(
+				t.Context(), org, readmodels.SuggestionFilter{}, readmodels.SuggestionPage{Limit: 50},
+			)
 			if err != nil {
 				t.Fatal(err)
 			}
 			var out strings.Builder
-			for _, s := range found {
+			for _, s := range found.Items {
 				single, err := db.Suggestion(t.Context(), org, s.ID)
 				if err != nil {
 					t.Fatal(err)

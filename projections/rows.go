@@ -18,17 +18,27 @@ import (
 
 // rows turns events into changes of the read model within one transaction. What happens often is
 // gathered and written once: fetches for each agent and tool and for each stretch of time, the last
-// call of each agent, the last fetch with each key, and the audit entries.
+// call and the fetches of each agent, the fetches of each tool, the last fetch with each key, and
+// the audit entries.
 type rows struct {
 	tx      *readmodels.Tx
 	fetches map[access]*fetches
 	counts  readmodels.FetchCounts
 	seen    map[string]time.Time
+	by, of  map[string]tally // by agents, and of tools
 	used    map[usedKey]time.Time
 	audit   []readmodels.AuditEntry
 }
 
 type access struct{ agentID, toolID string }
+
+// tally counts fetches.
+type tally struct {
+	count int64
+	last  time.Time
+}
+
+func (t tally) and(at time.Time) tally { return tally{t.count + 1, at} }
 
 type usedKey struct {
 	agentID string
@@ -45,7 +55,7 @@ type fetches struct {
 func newRows(tx *readmodels.Tx) *rows {
 	return &rows{
 		tx: tx, fetches: map[access]*fetches{}, counts: readmodels.FetchCounts{}, seen: map[string]time.Time{},
-		used: map[usedKey]time.Time{},
+		used: map[usedKey]time.Time{}, by: map[string]tally{}, of: map[string]tally{},
 	}
 }
 
@@ -64,7 +74,17 @@ func (r *rows) apply(ctx context.Context, events []codec.Verified) error {
 		return err
 	}
 	for id, at := range r.seen {
-		if err := r.tx.SeeAgent(ctx, readmodels.SeeAgentParams{ID: id, LastSeenAt: readmodels.Micros(at)}); err != nil {
+		if err := r.tx.SeeAgent(ctx, readmodels.SeeAgentParams{
+			ID: id, LastSeenAt: readmodels.Micros(at), Fetches: r.by[id].count,
+			LastFetchedAt: readmodels.Micros(r.by[id].last),
+		}); err != nil {
+			return err
+		}
+	}
+	for id, fetched := range r.of {
+		if err := r.tx.UseTool(ctx, readmodels.UseToolParams{
+			ID: id, Fetches: fetched.count, LastFetchedAt: readmodels.Micros(fetched.last),
+		}); err != nil {
 			return err
 		}
 	}
@@ -141,15 +161,17 @@ func (r *rows) tool(ctx context.Context, e codec.Verified, body catalog.Event) e
 	switch b := body.(type) {
 	case catalog.ToolAdded:
 		version, since := int64(0), int64(0)
+		var giver domain.Actor
 		if b.SecretID != "" {
-			version, since = 1, at
+			version, since, giver = 1, at, by
 		}
 		return r.tx.InsertTool(ctx, readmodels.InsertToolParams{
 			ID: b.ToolID, OrganizationID: e.Signed.Organization, Position: int64(e.Position), //nolint:gosec // positions fit
 			Name: b.Name, NameFolded: readmodels.Fold(b.Name), Skeleton: readmodels.Skeleton(b.Name),
-			Description: b.Description, Url: b.URL, DocsUrl: b.DocsURL, AuthType: string(b.AuthType),
-			CredentialMode:    string(b.Mode),
-			CredentialVersion: version, CredentialAt: since, CredentialFields: readmodels.Parts(b.CredentialFields),
+			Description: b.Description, DescriptionFolded: readmodels.Fold(b.Description), Url: b.URL,
+			DocsUrl: b.DocsURL, AuthType: string(b.AuthType), CredentialMode: string(b.Mode),
+			CredentialVersion: version, CredentialAt: since, CredentialByType: string(giver.Type),
+			CredentialByID: giver.ID, CredentialFields: readmodels.Parts(b.CredentialFields),
 			MaxGrantSeconds: b.MaxGrantSeconds, Approval: readmodels.Rules(b.Approval), At: at,
 		})
 	case catalog.ToolUpdated:
@@ -162,9 +184,10 @@ func (r *rows) tool(ctx context.Context, e codec.Verified, body catalog.Event) e
 		}
 		return r.tx.UpdateTool(ctx, readmodels.UpdateToolParams{
 			ID: b.ToolID, Name: readmodels.Optional(b.Name),
-			NameFolded:  readmodels.Optional(inForm(b.Name, readmodels.Fold)),
-			Skeleton:    readmodels.Optional(inForm(b.Name, readmodels.Skeleton)),
-			Description: readmodels.Optional(b.Description), Url: readmodels.Optional(b.URL),
+			NameFolded:        readmodels.Optional(inForm(b.Name, readmodels.Fold)),
+			Skeleton:          readmodels.Optional(inForm(b.Name, readmodels.Skeleton)),
+			Description:       readmodels.Optional(b.Description),
+			DescriptionFolded: readmodels.Optional(folded(b.Description)), Url: readmodels.Optional(b.URL),
 			DocsUrl: readmodels.Optional(b.DocsURL), AuthType: readmodels.Optional(b.AuthType),
 			MaxGrantSeconds: readmodels.OptionalInt(b.MaxGrantSeconds), Approval: readmodels.OptionalRules(b.Approval), At: at,
 		})
@@ -172,7 +195,7 @@ func (r *rows) tool(ctx context.Context, e codec.Verified, body catalog.Event) e
 		return r.tx.RotateToolCredential(ctx, readmodels.RotateToolCredentialParams{
 			ID: b.ToolID, CredentialVersion: int64(b.CredentialVersion),
 			CredentialExpiresAt: readmodels.MicrosOf(b.ExpiresAt), CredentialFields: readmodels.Parts(b.CredentialFields),
-			At: at,
+			ByType: string(by.Type), ByID: by.ID, At: at,
 		})
 	case catalog.ToolInstructionsRevised:
 		err := r.tx.InsertInstructions(ctx, readmodels.InsertInstructionsParams{

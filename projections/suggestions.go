@@ -14,7 +14,8 @@ func (r *rows) suggestion(ctx context.Context, e codec.Verified, body catalog.Ev
 	at := readmodels.Micros(e.Signed.Time)
 	back := func(b catalog.SuggestionBacked) error {
 		err := r.tx.BackSuggestion(ctx, readmodels.BackSuggestionParams{
-			SuggestionID: b.SuggestionID, AgentID: b.AgentID, Position: int64(e.Position), Name: b.Name, Url: b.URL, Reason: b.Reason, At: at, //nolint:gosec // positions fit
+			SuggestionID: b.SuggestionID, AgentID: b.AgentID, Position: int64(e.Position), Name: b.Name, Url: b.URL, //nolint:gosec // positions fit
+			Reason: b.Reason, ReasonFolded: readmodels.Fold(b.Reason), At: at,
 		})
 		if err != nil {
 			return err
@@ -31,7 +32,7 @@ func (r *rows) suggestion(ctx context.Context, e codec.Verified, body catalog.Ev
 	case catalog.SuggestionMade:
 		err := r.tx.InsertSuggestion(ctx, readmodels.InsertSuggestionParams{
 			ID: b.SuggestionID, OrganizationID: e.Signed.Organization, Name: b.Name, NameFolded: b.FoldedName,
-			Url: b.URL, Site: b.Site, At: at,
+			NameSearched: readmodels.Fold(b.Name), Url: b.URL, Site: b.Site, At: at,
 		})
 		if err != nil {
 			return err
@@ -67,19 +68,25 @@ func (r *rows) note(ctx context.Context, e codec.Verified, body guide.Event) err
 	case guide.NoteMade:
 		err := r.tx.InsertNote(ctx, readmodels.InsertNoteParams{
 			ID: b.NoteID, OrganizationID: e.Signed.Organization, Position: position, ToolID: b.ToolID,
-			Learned: b.Learned, GuideVersion: int64(b.GuideVersion), At: at,
+			Learned: b.Learned, LearnedFolded: readmodels.Fold(b.Learned), GuideVersion: int64(b.GuideVersion), At: at,
 		})
 		if err != nil {
 			return err
 		}
 		return r.tx.BackNote(
 			ctx,
-			readmodels.BackNoteParams{NoteID: b.NoteID, AgentID: b.AgentID, Position: position, Why: b.Why, At: at},
+			readmodels.BackNoteParams{
+				NoteID: b.NoteID, AgentID: b.AgentID, Position: position, Why: b.Why,
+				WhyFolded: readmodels.Fold(b.Why), At: at,
+			},
 		)
 	case guide.NoteBacked:
 		err := r.tx.BackNote(
 			ctx,
-			readmodels.BackNoteParams{NoteID: b.NoteID, AgentID: b.AgentID, Position: position, Why: b.Why, At: at},
+			readmodels.BackNoteParams{
+				NoteID: b.NoteID, AgentID: b.AgentID, Position: position, Why: b.Why,
+				WhyFolded: readmodels.Fold(b.Why), At: at,
+			},
 		)
 		if err != nil {
 			return err

@@ -274,7 +274,7 @@ func testEnds(t *testing.T, s *shelf) {
 		a := must[readmodels.Agent](t)(s.db.Agent(t.Context(), acme, "a1", now))
 		out := fmt.Sprintf("agent %d+%d", a.Approved, a.Pending)
 		for _, tool := range must[readmodels.List[readmodels.Tool]](t)(
-			s.db.Tools(t.Context(), acme, "", now, all),
+			s.db.Tools(t.Context(), acme, readmodels.ToolFilter{}, now, all),
 		).Items {
 			out += fmt.Sprintf(", %s %d+%d", tool.ID, tool.Approved, tool.Pending)
 		}

@@ -19,6 +19,8 @@ type Agent struct {
 	CreatedAt             time.Time
 	CreatedBy             domain.Actor
 	LastSeenAt, RetiredAt time.Time // zero: never
+	FetchCount            int64
+	LastFetchedAt         time.Time // zero: never
 	Approved, Pending     int       // grants
 	Revision              int
 	Position              uint64 // of its registration
@@ -36,25 +38,46 @@ type Identity struct {
 // Key is an agent key as it may be shown.
 type Key struct {
 	ID         string
+	Number     int
 	CreatedAt  time.Time
 	ExpiresAt  time.Time // zero: never
 	LastUsedAt time.Time // to fetch a credential; zero: never
 }
 
-// AgentFilter narrows the agents; zero fields do not. Query is any part of the name, whatever its
-// case.
-type AgentFilter struct{ Query, Status string }
+// AgentFilter narrows the agents; zero fields do not. Retired ones are listed only if their status
+// is asked for.
+type AgentFilter struct {
+	Query                       string    // any part of the name or the description, whatever its case
+	Status                      string    // or several, with commas between them
+	LastSeenBefore, UnusedSince time.Time // those that called, or fetched, at that time or later are left out
+}
 
-// Agents lists the agents of an organization, newest first.
+var agentSorts = sorting{
+	"created_at": "", "name": "c.name_folded", "last_seen_at": "c.last_seen_at", "fetch_count": "c.fetch_count",
+	"last_fetched_at": "c.last_fetched_at",
+}
+
+func (f AgentFilter) from(q *text, organization string) {
+	q.add("FROM agents AS c WHERE c.organization_id = ", q.arg(organization))
+	if f.Status == "" {
+		q.add(" AND c.status <> 'retired'")
+	}
+	q.oneOf("c.status", f.Status)
+	q.contains(Fold(f.Query), "c.name_folded", "c.description_folded")
+	q.since("c.last_seen_at", "c.created_at", f.LastSeenBefore)
+	q.since("c.last_fetched_at", "c.created_at", f.UnusedSince)
+}
+
+// Agents lists the agents of an organization.
 func (db *DB) Agents(
 	ctx context.Context, organization string, f AgentFilter, now time.Time, p Page,
 ) (List[Agent], error) {
-	q := &text{}
-	q.add(agentColumns(q.arg(Micros(now))), q.arg(organization), " AND c.status <> 'retired'")
-	q.is("c.status", f.Status)
-	q.part("c.name_folded", Fold(f.Query))
-	agents, err := db.agents(ctx, q, p)
-	return cut(agents, p, func(a Agent) uint64 { return a.Position }), err
+	from := func(q *text) { f.from(q, organization) }
+	agents, by, err := db.agents(ctx, from, now, p)
+	if err != nil {
+		return List[Agent]{}, err
+	}
+	return pageOf(ctx, db, agents, by, p, func(a Agent) uint64 { return a.Position }, from)
 }
 
 // Agent returns one agent, also a retired one, or ErrNotFound.
@@ -62,60 +85,66 @@ func (db *DB) Agent(ctx context.Context, organization, id string, now time.Time)
 	if id == "" {
 		return Agent{}, ErrNotFound
 	}
-	q := &text{}
-	q.add(agentColumns(q.arg(Micros(now))), q.arg(organization), " AND c.id = ", q.arg(id))
-	agents, err := db.agents(ctx, q, Page{Limit: 1})
+	agents, _, err := db.agents(ctx, func(q *text) {
+		q.add("FROM agents AS c WHERE c.organization_id = ", q.arg(organization), " AND c.id = ", q.arg(id))
+	}, now, Page{Limit: 1})
 	return only(agents, err)
 }
 
 func agentColumns(now string) string {
 	return `SELECT a.id, a.position, a.name, a.description, a.owner_id, a.identity, a.bound_at, a.status, a.created_at,
     a.created_by_type,
-    a.created_by_id, a.last_seen_at, a.retired_at, a.revision,
+    a.created_by_id, a.last_seen_at, a.fetch_count, a.last_fetched_at, a.retired_at, a.revision,
     (SELECT count(*) FROM grants AS g JOIN tools AS t ON t.id = g.tool_id
       WHERE g.agent_id = a.id AND t.removed_at = 0 AND g.status = 'approved'
         AND (g.expires_at = 0 OR g.expires_at > ` + now + `)) AS approved,
     (SELECT count(*) FROM grants AS g JOIN tools AS t ON t.id = g.tool_id
       WHERE g.agent_id = a.id AND t.removed_at = 0 AND g.status = 'pending') AS pending,
-    k.id, k.created_at, k.expires_at, k.last_used_at
+    k.id, k.number, k.created_at, k.expires_at, k.last_used_at, a.sorted_by
 FROM (
-    SELECT c.* FROM agents AS c WHERE c.organization_id = `
+    SELECT c.*, `
 }
 
-// agents completes the query with a page and the keys of each agent.
-func (db *DB) agents(ctx context.Context, q *text, p Page) ([]Agent, error) {
-	q.page("c", db.then(p))
-	q.add(") AS a LEFT JOIN agent_keys AS k ON k.agent_id = a.id ORDER BY a.position DESC, k.number")
-	agents := []Agent{}
+// agents lists a page of some agents with their keys, and the values by which they are sorted.
+func (db *DB) agents(ctx context.Context, from func(*text), now time.Time, p Page) ([]Agent, sortedBy, error) {
+	o, q := agentSorts.order(p), &text{}
+	q.add(agentColumns(q.arg(Micros(now))), o.value(), " AS sorted_by ")
+	from(q)
+	q.sorted("c", o, db.then(o, p))
+	q.add(") AS a LEFT JOIN agent_keys AS k ON k.agent_id = a.id", o.clause("a.sorted_by", "a.position"), ", k.number")
+	agents, by := []Agent{}, sortedBy{}
 	_, err := collect(ctx, db, q, "agents", func(rows *sql.Rows) (struct{}, error) {
 		var a Agent
-		var position, created, seen, retired, bound int64
+		var position, created, seen, fetched, retired, bound int64
 		var identity string
 		var key sql.NullString
-		var made, expires, used sql.NullInt64
+		var number, made, expires, used sql.NullInt64
+		var value sortedBy
 		err := rows.Scan(
 			&a.ID, &position, &a.Name, &a.Description, &a.OwnerID, &identity, &bound, &a.Status, &created,
 			&a.CreatedBy.Type, &a.CreatedBy.ID,
-			&seen, &retired, &a.Revision, &a.Approved, &a.Pending, &key, &made, &expires, &used,
+			&seen, &a.FetchCount, &fetched, &retired, &a.Revision, &a.Approved, &a.Pending, &key, &number, &made, &expires,
+			&used, &value,
 		)
 		if last := len(agents) - 1; last < 0 || agents[last].ID != a.ID {
 			a.Position, a.CreatedAt = unsigned(position), toTime(created)
-			a.LastSeenAt, a.RetiredAt = toTime(seen), toTime(retired)
+			a.LastSeenAt, a.LastFetchedAt, a.RetiredAt = toTime(seen), toTime(fetched), toTime(retired)
 			if err == nil && identity != "" {
 				err = json.Unmarshal([]byte(identity), &a.Identity)
 				a.Identity.BoundAt = toTime(bound)
 			}
-			agents = append(agents, a)
+			agents, by = append(agents, a), append(by, value...)
 		}
 		if key.Valid {
 			of := &agents[len(agents)-1]
 			of.Keys = append(of.Keys, Key{
-				ID: key.String, CreatedAt: toTime(made.Int64), ExpiresAt: toTime(expires.Int64), LastUsedAt: toTime(used.Int64),
+				ID: key.String, Number: int(number.Int64), CreatedAt: toTime(made.Int64), ExpiresAt: toTime(expires.Int64),
+				LastUsedAt: toTime(used.Int64),
 			})
 		}
 		return struct{}{}, err
 	})
-	return agents, err
+	return agents, by, err
 }
 
 // only returns the one row that was asked for.

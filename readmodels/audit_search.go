@@ -80,11 +80,10 @@ func (db *DB) named(ctx context.Context, organization, folded string) ([]thing, 
 	}
 	q := &text{}
 	of, part := q.arg(organization), q.arg(folded)
-	has := func(column string) string { return "replace(" + column + ", " + part + ", '') <> " + column }
 	find := func(kind, table string) {
 		q.add("SELECT '", kind, "' AS kind, o.id FROM ", table, " AS o WHERE o.organization_id = ", of, " AND (",
-			has("o.name_folded"), " OR EXISTS (SELECT 1 FROM former_names AS h WHERE h.id = o.id AND ",
-			has("h.name_folded"), "))")
+			has("o.name_folded", part), " OR EXISTS (SELECT 1 FROM former_names AS h WHERE h.id = o.id AND ",
+			has("h.name_folded", part), "))")
 	}
 	find("agent", "agents")
 	q.add(" UNION ALL ")

@@ -282,6 +282,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.useKeyStmt, err = db.PrepareContext(ctx, useKey); err != nil {
 		return nil, fmt.Errorf("error preparing query UseKey: %w", err)
 	}
+	if q.useToolStmt, err = db.PrepareContext(ctx, useTool); err != nil {
+		return nil, fmt.Errorf("error preparing query UseTool: %w", err)
+	}
 	if q.withdrawFrozenRequestStmt, err = db.PrepareContext(ctx, withdrawFrozenRequest); err != nil {
 		return nil, fmt.Errorf("error preparing query WithdrawFrozenRequest: %w", err)
 	}
@@ -738,6 +741,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing useKeyStmt: %w", cerr)
 		}
 	}
+	if q.useToolStmt != nil {
+		if cerr := q.useToolStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing useToolStmt: %w", cerr)
+		}
+	}
 	if q.withdrawFrozenRequestStmt != nil {
 		if cerr := q.withdrawFrozenRequestStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing withdrawFrozenRequestStmt: %w", cerr)
@@ -898,6 +906,7 @@ type Queries struct {
 	updateChannelStmt              *sql.Stmt
 	updateToolStmt                 *sql.Stmt
 	useKeyStmt                     *sql.Stmt
+	useToolStmt                    *sql.Stmt
 	withdrawFrozenRequestStmt      *sql.Stmt
 	withdrawRequestsOfToolStmt     *sql.Stmt
 	addFetchCountsStmt             *sql.Stmt
@@ -997,6 +1006,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		updateChannelStmt:              q.updateChannelStmt,
 		updateToolStmt:                 q.updateToolStmt,
 		useKeyStmt:                     q.useKeyStmt,
+		useToolStmt:                    q.useToolStmt,
 		withdrawFrozenRequestStmt:      q.withdrawFrozenRequestStmt,
 		withdrawRequestsOfToolStmt:     q.withdrawRequestsOfToolStmt,
 		addFetchCountsStmt:             q.addFetchCountsStmt,

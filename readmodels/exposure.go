@@ -123,7 +123,7 @@ func (db *DB) exposures(
 	q.add(" AND k.organization_id = ", q.arg(organization))
 	q.is("k.agent_id", f.AgentID)
 	q.is("c.tool_id", f.ToolID)
-	q.page("k", db.then(p))
+	q.page("k", db.then(sorting{}.order(p), p))
 	return collect(ctx, db, q, "exposures", func(rows *sql.Rows) (Exposure, error) {
 		e, err := scanExposure(rows)
 		e.Ended = class == endedExposure

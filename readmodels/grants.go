@@ -16,6 +16,7 @@ type Grant struct {
 	Status                               string // pending, approved, denied, revoked or expired
 	Origin                               string // request or assignment
 	RequestID, Reason                    string // "" without a request
+	RequestedAt                          time.Time
 	DenialReason                         string
 	DecidedAt                            time.Time    // zero while pending
 	DecidedBy                            domain.Actor // zero while pending
@@ -32,66 +33,92 @@ type Grant struct {
 }
 
 // GrantFilter narrows the grants; zero fields do not.
-type GrantFilter struct{ Status, AgentID, ToolID string }
+type GrantFilter struct {
+	Status          string // or several, with commas between them
+	AgentID, ToolID string
+	Query           string // any part of the reason or of the names of now, whatever its case
+	CredentialMode  string
+	ExpiresBefore   time.Time // the access
+	UnusedSince     time.Time // what was fetched or approved at that time or later, or never approved, is left out
+}
+
+var grantSorts = sorting{
+	"created_at": "", "decided_at": "g.decided_at", "expires_at": endless("g.expires_at"),
+	"fetch_count": "g.fetch_count", "last_fetched_at": "g.last_fetched_at", "agent_name": "a.name_folded",
+	"tool_name": "t.name_folded",
+}
 
 const grantOpen = "g.status IN ('pending', 'approved')"
 
 var grantColumns = `SELECT g.agent_id, a.name, ` + nameAt("a", "nullif(g.decided_position, 0)") + `,
     g.tool_id, t.name, ` + nameAt("t", "nullif(g.decided_position, 0)") + `, g.status, t.removed_at, g.origin,
-    g.request_id, g.reason, g.denial_reason,
+    g.request_id, g.reason, g.requested_at, g.denial_reason,
     g.decided_at, g.decided_by_type, g.decided_by_id, g.approved_at, g.approved_by_type, g.approved_by_id,
     g.ended_at, g.ended_by_type, g.ended_by_id, t.removed_by_type, t.removed_by_id, g.expires_at, g.fetch_count,
-    g.last_fetched_at, g.rule, g.position, g.decided_position
+    g.last_fetched_at, g.rule, g.position, g.decided_position, `
+
+func (f GrantFilter) from(q *text, organization string, now time.Time) {
+	q.add(`
 FROM grants AS g
 JOIN agents AS a ON a.id = g.agent_id
 JOIN tools AS t ON t.id = g.tool_id
-WHERE `
+WHERE `)
+	q.owned("g", organization, f.AgentID, f.ToolID)
+	if f.Status == "" {
+		q.add(" AND g.status <> 'withdrawn'")
+	} else {
+		q.anyOf(f.Status, func(status string) string { return grantsThatAre(q, status, now) })
+	}
+	q.contains(Fold(f.Query), "g.reason_folded", "a.name_folded", "t.name_folded")
+	q.is("t.credential_mode", f.CredentialMode)
+	q.before("g.expires_at", f.ExpiresBefore)
+	q.since("g.last_fetched_at", "g.approved_at", f.UnusedSince)
+	if !f.UnusedSince.IsZero() {
+		q.add(" AND g.approved_at <> 0")
+	}
+}
+
+// grantsThatAre is the condition that a grant counts as something now.
+func grantsThatAre(q *text, status string, now time.Time) string {
+	switch status {
+	case "approved":
+		return "g.status = 'approved' AND t.removed_at = 0 AND (g.expires_at = 0 OR g.expires_at > " +
+			q.arg(Micros(now)) + ")"
+	case "pending":
+		return "g.status = 'pending' AND t.removed_at = 0"
+	case "revoked":
+		return "g.status = 'revoked' OR (t.removed_at <> 0 AND " + grantOpen + ")"
+	case "expired":
+		return "g.status = 'expired' OR (g.status = 'approved' AND t.removed_at = 0 AND g.expires_at <> 0 AND " +
+			"g.expires_at <= " + q.arg(Micros(now)) + ")"
+	}
+	return "g.status = " + q.arg(status) + " AND g.status <> 'withdrawn'"
+}
 
 func (db *DB) grantQuery(organization string, f GrantFilter, now time.Time, p Page) *text {
-	q := &text{}
-	q.add(grantColumns)
-	q.owned("g", organization, f.AgentID, f.ToolID)
-	switch f.Status {
-	case "":
-		q.add(" AND g.status <> 'withdrawn'")
-	case "approved":
-		q.add(
-			" AND g.status = 'approved' AND t.removed_at = 0 AND (g.expires_at = 0 OR g.expires_at > ",
-			q.arg(Micros(now)), ")",
-		)
-	case "pending":
-		q.add(" AND g.status = 'pending' AND t.removed_at = 0")
-	case "revoked":
-		q.add(" AND (g.status = 'revoked' OR (t.removed_at <> 0 AND ", grantOpen, "))")
-	case "expired":
-		q.add(
-			" AND (g.status = 'expired' OR (g.status = 'approved' AND t.removed_at = 0 AND g.expires_at <> 0 AND "+
-				"g.expires_at <= ",
-			q.arg(Micros(now)), "))",
-		)
-	default:
-		q.is("g.status", f.Status)
-		q.add(" AND g.status <> 'withdrawn'")
-	}
-	q.page("g", db.then(p))
+	o, q := grantSorts.order(p), &text{}
+	q.add(grantColumns, o.value())
+	f.from(q, organization, now)
+	q.sorted("g", o, db.then(o, p))
 	return q
 }
 
-// Grants lists who has, had or asks for what, the first asked for last.
+// Grants lists who has, had or asks for what, by the first time that it was asked for.
 func (db *DB) Grants(
 	ctx context.Context, organization string, f GrantFilter, now time.Time, p Page,
 ) (List[Grant], error) {
+	by := sortedBy{}
 	grants, err := collect(ctx, db, db.grantQuery(organization, f, now, p), "grants", func(rows *sql.Rows) (Grant, error) {
 		var g Grant
-		var removed, decided, approved, ended, expires, fetched, position, at int64
+		var requested, removed, decided, approved, ended, expires, fetched, position, at int64
 		var remover domain.Actor
 		var rule string
 		err := rows.Scan(&g.AgentID, &g.CurrentAgentName, &g.AgentName, &g.ToolID, &g.CurrentToolName, &g.ToolName,
 			&g.Status, &removed, &g.Origin, &g.RequestID,
-			&g.Reason, &g.DenialReason,
+			&g.Reason, &requested, &g.DenialReason,
 			&decided, &g.DecidedBy.Type, &g.DecidedBy.ID, &approved, &g.ApprovedBy.Type, &g.ApprovedBy.ID,
 			&ended, &g.EndedBy.Type, &g.EndedBy.ID, &remover.Type, &remover.ID, &expires, &g.FetchCount, &fetched, &rule,
-			&position, &at)
+			&position, &at, &by)
 		if err == nil {
 			g.Rule, err = toRule(rule)
 		}
@@ -105,12 +132,17 @@ func (db *DB) Grants(
 		case g.Status != stored: // its tool was removed, and the event that says so is still to come
 			decided, g.DecidedBy, ended, g.EndedBy = removed, remover, removed, remover
 		}
-		g.ApprovedAt, g.EndedAt = toTime(approved), toTime(ended)
+		g.RequestedAt, g.ApprovedAt, g.EndedAt = toTime(requested), toTime(approved), toTime(ended)
 		g.DecidedAt, g.ExpiresAt, g.LastFetchedAt = toTime(decided), toTime(expires), toTime(fetched)
 		g.Position, g.DecidedPosition = unsigned(position), unsigned(at)
 		return g, err
 	})
-	return cut(grants, p, func(g Grant) uint64 { return g.Position }), err
+	if err != nil {
+		return List[Grant]{}, err
+	}
+	return pageOf(ctx, db, grants, by, p, func(g Grant) uint64 { return g.Position }, func(q *text) {
+		f.from(q, organization, now)
+	})
 }
 
 // Grant returns one agent's access to one tool, or ErrNotFound.

@@ -99,7 +99,9 @@ func testListPlans(t *testing.T, s *shelf) {
 					index = "by_status (organization_id=? AND status=?"
 				}
 				db := s.db.At(m)
-				plan := must[string](t)(db.ExplainRequests(t.Context(), acme, readmodels.RequestFilter(f), p))
+				plan := must[string](t)(db.ExplainRequests(t.Context(), acme, readmodels.RequestFilter{
+					Status: f.Status, AgentID: f.AgentID, ToolID: f.ToolID,
+				}, p))
 				checkPlan(t, "requests "+about, plan, "requests", "requests_"+index, most, false)
 				plan = must[string](t)(db.ExplainGrants(t.Context(), acme, f, p))
 				sorted := f.AgentID != ""

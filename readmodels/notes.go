@@ -25,43 +25,61 @@ type Note struct {
 }
 
 // NoteFilter narrows the notes; zero fields do not.
-type NoteFilter struct{ Status, ToolID string }
-
-// Notes lists the notes that agents left, newest first.
-func (db *DB) Notes(ctx context.Context, organization string, f NoteFilter, p Page) (List[Note], error) {
-	q := noteQuery(organization)
-	q.is("n.status", f.Status)
-	q.is("n.tool_id", f.ToolID)
-	q.page("n", p)
-	notes, err := db.notes(ctx, q)
-	return cut(notes, p, func(n Note) uint64 { return n.Position }), err
+type NoteFilter struct {
+	Status string // or several, with commas between them
+	ToolID string
+	Query  string // any part of what was learned, of why, or of the tool's name, whatever its case
 }
 
-func noteQuery(organization string) *text {
-	q := &text{}
-	q.add(`SELECT n.id, n.tool_id, t.name, n.learned, n.status, n.guide_version, t.instructions_version, n.created_at,
-	n.last_activity_at,
-    n.decided_at, n.decided_by_type, n.decided_by_id, n.dismissal_reason, n.position
+var noteSorts = sorting{"created_at": "", "last_activity_at": "n.last_activity_at", "tool_name": "t.name_folded"}
+
+func (f NoteFilter) from(q *text, organization string) {
+	q.add(`
 FROM notes AS n
 JOIN tools AS t ON t.id = n.tool_id
 WHERE t.removed_at = 0 AND n.organization_id = `, q.arg(organization))
-	return q
+	q.oneOf("n.status", f.Status)
+	q.is("n.tool_id", f.ToolID)
+	if folded := Fold(f.Query); folded != "" {
+		part := q.arg(folded)
+		q.add(" AND (", has("n.learned_folded", part), " OR ", has("t.name_folded", part),
+			" OR EXISTS (SELECT 1 FROM note_backers AS b WHERE b.note_id = n.id AND ", has("b.latest_why_folded", part), "))")
+	}
 }
 
-func (db *DB) notes(ctx context.Context, q *text) ([]Note, error) {
+// Notes lists the notes that agents left.
+func (db *DB) Notes(ctx context.Context, organization string, f NoteFilter, p Page) (List[Note], error) {
+	o, q := noteSorts.order(p), &text{}
+	q.add(`SELECT n.id, n.tool_id, t.name, n.learned, n.status, n.guide_version, t.instructions_version, n.created_at,
+	n.last_activity_at,
+    n.decided_at, n.decided_by_type, n.decided_by_id, n.dismissal_reason, n.position, `, o.value())
+	f.from(q, organization)
+	q.sorted("n", o, p)
+	notes, by, err := db.notes(ctx, q)
+	if err != nil {
+		return List[Note]{}, err
+	}
+	return pageOf(ctx, db, notes, by, p, func(n Note) uint64 { return n.Position }, func(q *text) {
+		f.from(q, organization)
+	})
+}
+
+// notes also returns the values by which they are sorted.
+func (db *DB) notes(ctx context.Context, q *text) ([]Note, sortedBy, error) {
+	by := sortedBy{}
 	found, err := collect(ctx, db, q, "notes", func(rows *sql.Rows) (Note, error) {
 		var n Note
 		var created, active, decided, position int64
 		err := rows.Scan(&n.ID, &n.ToolID, &n.ToolName, &n.Learned, &n.Status, &n.GuideVersion, &n.CurrentVersion, &created,
 			&active, &decided,
-			&n.DecidedBy.Type, &n.DecidedBy.ID, &n.DismissalReason, &position)
+			&n.DecidedBy.Type, &n.DecidedBy.ID, &n.DismissalReason, &position, &by)
 		n.CreatedAt, n.LastActivityAt, n.DecidedAt, n.Position = toTime(created), toTime(active), toTime(decided), unsigned(
 			position,
 		)
 		return n, err
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	ids := make([]string, len(found))
 	for i, n := range found {
@@ -69,10 +87,10 @@ func (db *DB) notes(ctx context.Context, q *text) ([]Note, error) {
 	}
 	backers, err := db.backers(ctx, "note_backers", "note_id", "'', '', b.latest_why", ids)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for i := range found {
 		found[i].Backers = backers[found[i].ID]
 	}
-	return found, nil
+	return found, by, nil
 }

@@ -85,9 +85,10 @@ func (db *DB) edge(ctx context.Context, organization, where string, position uin
 
 // fetched are the columns that a fetch changes, of which the past knows nothing.
 var fetched = map[string]string{
-	"agents":     ", 0 AS last_seen_at",
+	"agents":     ", 0 AS last_seen_at, 0 AS fetch_count, 0 AS last_fetched_at",
 	"agent_keys": ", 0 AS last_used_at",
 	"grants":     ", 0 AS fetch_count, 0 AS last_fetched_at",
+	"tools":      ", 0 AS fetch_count, 0 AS last_fetched_at",
 }
 
 // kept matches where a query names a table that has a past, with its alias.
@@ -117,12 +118,4 @@ func asOf(q *text, position uint64) *text {
 			unweighed("h.since <= "+at+" AND h.until > "+at) + ") AS " + alias
 	}))
 	return then
-}
-
-// then lets a page of the past begin there, so that nothing is read that was made later.
-func (db *DB) then(p Page) Page {
-	if db.past != 0 && (p.Before == 0 || p.Before > db.past) {
-		p.Before = db.past + 1
-	}
-	return p
 }

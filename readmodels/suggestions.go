@@ -42,15 +42,48 @@ type Backer struct {
 	FirstAt, LastAt    time.Time
 }
 
+// SuggestionFilter narrows the suggestions; zero fields do not.
+type SuggestionFilter struct {
+	Status string // or several, with commas between them
+	Query  string // any part of the name, the URL or a backer's reason, whatever its case
+}
+
+// SuggestionPage says which part of the list of suggestions is asked for.
+type SuggestionPage struct {
+	After *Demand // the last one of the page before; nil for the first page
+	Limit int
+	Sort  string // by what, with - before it for descending; "": by demand
+	Count bool   // the list says how many items all its pages have
+}
+
+// SuggestionList is one page of suggestions.
+type SuggestionList struct {
+	Items []Suggestion
+	Next  *Demand // nil on the last page
+	Total *int    // of all pages, at most one more than MaxCounted; nil unless it is asked for
+}
+
 // Demand is a place in the list of suggestions, which is ordered by backers, newest first, then by
-// name. Backers count as they did at AsOf, a position in the log, so that a suggestion that rises
-// between two pages keeps its place.
+// name, unless it is sorted otherwise. Backers count as they did at AsOf, a position in the log, so
+// that a suggestion that rises between two pages keeps its place.
 type Demand struct {
 	AsOf       uint64 `json:"p"`
 	Backers    int    `json:"b"`
 	MadeAt     int64  `json:"t"` // microseconds since 1970
+	ActiveAt   int64  `json:"a"` // likewise
 	FoldedName string `json:"n"`
 	ID         string `json:"i"`
+}
+
+// suggestionSorts have the column of each way to sort, and its value at a place.
+var suggestionSorts = map[string]struct {
+	by string
+	at func(Demand) any
+}{
+	"backer_count":     {"s.demand", func(d Demand) any { return d.Backers }},
+	"created_at":       {"s.created_at", func(d Demand) any { return d.MadeAt }},
+	"last_activity_at": {"s.last_activity_at", func(d Demand) any { return d.ActiveAt }},
+	"name":             {"s.name_folded", func(d Demand) any { return d.FoldedName }},
 }
 
 const suggestionColumns = `SELECT s.id, s.name, s.name_folded, s.url, s.status, s.tool_id, s.backer_count,
@@ -58,56 +91,85 @@ s.created_at, s.last_activity_at,
     s.decided_at, s.decided_by_type, s.decided_by_id, s.dismissal_reason, s.demand
 FROM (SELECT x.*, (SELECT count(*) FROM suggestion_backers AS b WHERE b.suggestion_id = x.id AND b.position <= `
 
-// Suggestions lists at most limit suggestions after a place, nil for the first, and says where the
-// next page starts, nil on the last one. Pages together hold each suggestion once that there was
-// when the first was read.
-func (db *DB) Suggestions(
-	ctx context.Context, organization, status string, after *Demand, limit int,
-) ([]Suggestion, *Demand, error) {
-	asOf := uint64(0)
-	if after != nil {
-		asOf = after.AsOf
-	} else {
-		newest := &text{}
-		newest.add("SELECT coalesce(max(position), 0) FROM suggestion_backers")
-		found, err := collect(ctx, db, newest, "newest backer", func(rows *sql.Rows) (position int64, err error) {
-			err = rows.Scan(&position)
-			return position, err
-		})
-		if err != nil {
-			return nil, nil, err
-		}
-		asOf = unsigned(found[0])
+func (f SuggestionFilter) from(q *text, organization string) {
+	q.add(" FROM suggestions AS x WHERE x.organization_id = ", q.arg(organization))
+	q.oneOf("x.status", f.Status)
+	if folded := Fold(f.Query); folded != "" {
+		part := q.arg(folded)
+		q.add(" AND (", has("x.name_searched", part), " OR ", has("lower(x.url)", part),
+			" OR EXISTS (SELECT 1 FROM suggestion_backers AS b WHERE b.suggestion_id = x.id AND ",
+			has("b.latest_reason_folded", part), "))")
 	}
-	q := &text{}
-	q.add(
-		suggestionColumns, q.arg(signed(asOf)), ") AS demand FROM suggestions AS x WHERE x.organization_id = ",
-		q.arg(organization),
-	)
-	q.is("x.status", status)
-	q.add(") AS s WHERE s.demand > 0")
-	if after != nil {
+}
+
+// demanded adds where a page of suggestions begins, its order, and its length.
+func (q *text) demanded(p SuggestionPage) {
+	name, descending := strings.CutPrefix(p.Sort, "-")
+	sort, sorted := suggestionSorts[name]
+	follows, direction := " > ", ""
+	if descending {
+		follows, direction = " < ", " DESC"
+	}
+	after := p.After
+	switch {
+	case sorted && after != nil:
+		q.add(" AND (", sort.by, ", s.id)", follows, "(", q.arg(sort.at(*after)), ", ", q.arg(after.ID), ")")
+	case after != nil:
 		backers, at, name := q.arg(after.Backers), q.arg(after.MadeAt), q.arg(after.FoldedName)
 		q.add(" AND (s.demand < ", backers, " OR s.demand = ", backers, " AND (s.created_at < ", at, " OR s.created_at = ",
 			at,
 			" AND (s.name_folded > ", name, " OR s.name_folded = ", name, " AND s.id > ", q.arg(after.ID), ")))")
 	}
-	rows := Page{Limit: limit}.rows()
-	q.add(" ORDER BY s.demand DESC, s.created_at DESC, s.name_folded, s.id LIMIT ", q.arg(rows))
+	if sorted {
+		q.add(" ORDER BY ", sort.by, direction, ", s.id", direction)
+	} else {
+		q.add(" ORDER BY s.demand DESC, s.created_at DESC, s.name_folded, s.id")
+	}
+	q.add(" LIMIT ", q.arg(Page{Limit: p.Limit}.rows()))
+}
+
+// newestBacker is the position up to which backers count.
+func (db *DB) newestBacker(ctx context.Context) (uint64, error) {
+	q := &text{}
+	q.add("SELECT coalesce(max(position), 0) FROM suggestion_backers")
+	return only(collect(ctx, db, q, "newest backer", func(rows *sql.Rows) (uint64, error) {
+		var position int64
+		err := rows.Scan(&position)
+		return unsigned(position), err
+	}))
+}
+
+// Suggestions lists suggestions. Pages together hold each one once that there was when the first
+// was read.
+func (db *DB) Suggestions(
+	ctx context.Context, organization string, f SuggestionFilter, p SuggestionPage,
+) (list SuggestionList, err error) {
+	var asOf uint64
+	if p.After != nil {
+		asOf = p.After.AsOf
+	} else if asOf, err = db.newestBacker(ctx); err != nil {
+		return list, err
+	}
+	q := &text{}
+	q.add(suggestionColumns, q.arg(signed(asOf)), ") AS demand")
+	f.from(q, organization)
+	q.add(") AS s WHERE s.demand > 0")
+	q.demanded(p)
 	found, demand, err := db.suggestions(ctx, organization, q)
 	if err != nil {
-		return nil, nil, err
+		return list, err
 	}
-	var next *Demand
-	if len(found) == int(rows) {
-		found = found[:len(found)-1]
-		last := len(found) - 1
-		next = &Demand{
-			AsOf: asOf, Backers: demand[last], MadeAt: Micros(found[last].CreatedAt),
-			FoldedName: found[last].FoldedName, ID: found[last].ID,
+	if rows := int(Page{Limit: p.Limit}.rows()); len(found) == rows {
+		found = found[:rows-1]
+		last := found[rows-2]
+		list.Next = &Demand{
+			AsOf: asOf, Backers: demand[rows-2], MadeAt: Micros(last.CreatedAt), ActiveAt: Micros(last.LastActivityAt),
+			FoldedName: last.FoldedName, ID: last.ID,
 		}
 	}
-	return found, next, nil
+	list.Items = found
+	list.Total, err = db.total(ctx, p.Count, func(q *text) { f.from(q, organization) })
+	return list, err
 }
 
 // Suggestion returns one suggestion, or ErrNotFound.

@@ -70,39 +70,42 @@ func testSuggestions(t *testing.T, s *shelf) {
 	} {
 		for limit := 1; limit <= 6; limit++ {
 			got := []string{}
-			for after := (*readmodels.Demand)(nil); ; {
-				page, next, err := s.db.Suggestions(ctx, acme, status, after, limit)
-				if err != nil || len(page) > limit {
-					t.Fatalf("a page of %d has %d: %v", limit, len(page), err)
+			for p := (readmodels.SuggestionPage{Limit: limit}); ; {
+				page, err := s.db.Suggestions(ctx, acme, readmodels.SuggestionFilter{Status: status}, p)
+				if err != nil || len(page.Items) > limit {
+					t.Fatalf("a page of %d has %d: %v", limit, len(page.Items), err)
 				}
-				if got = append(got, ids(page)...); next == nil {
+				got = append(got, ids(page.Items)...)
+				if p.After = page.Next; p.After == nil {
 					break
 				}
-				after = next
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("%q in pages of %d (-want +got):\n%s", status, limit, diff)
 			}
 		}
 	}
-	rising, next, err := s.db.Suggestions(ctx, acme, "pending", nil, 2)
-	if err != nil || next == nil {
+	pending := readmodels.SuggestionFilter{Status: "pending"}
+	rising, err := s.db.Suggestions(ctx, acme, pending, readmodels.SuggestionPage{Limit: 2})
+	if err != nil || rising.Next == nil {
 		t.Fatal(err)
 	}
 	for _, agentID := range []string{"b", "c"} {
 		s.suggest(acme, "one", "Zulip", agentID, 20, false)
 	}
 	s.suggest(acme, "new", "Notion", "a", 21, true)
-	rest, end, err := s.db.Suggestions(ctx, acme, "pending", next, 10)
-	if err != nil || end != nil {
+	rest, err := s.db.Suggestions(ctx, acme, pending, readmodels.SuggestionPage{After: rising.Next, Limit: 10})
+	if err != nil || rest.Next != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"two", "three", "four", "one"}, append(ids(rising), ids(rest)...)); diff != "" {
+	if diff := cmp.Diff(
+		[]string{"two", "three", "four", "one"}, append(ids(rising.Items), ids(rest.Items)...),
+	); diff != "" {
 		t.Errorf("with one that rises between two pages (-want +got):\n%s", diff)
 	}
-	if again, _, err := s.db.Suggestions(ctx, acme, "pending", nil, 10); err != nil ||
-		!cmp.Equal(ids(again), []string{"one", "two", "new", "three", "four"}) {
-		t.Errorf("from the beginning: %v %v", ids(again), err)
+	if again, err := s.db.Suggestions(ctx, acme, pending, readmodels.SuggestionPage{Limit: 10}); err != nil ||
+		!cmp.Equal(ids(again.Items), []string{"one", "two", "new", "three", "four"}) {
+		t.Errorf("from the beginning: %v %v", ids(again.Items), err)
 	}
 	minute := func(n int) time.Time { return noon.Add(time.Duration(n) * time.Minute) }
 	want := readmodels.Suggestion{

@@ -72,6 +72,7 @@ func suite(t *testing.T, open func(*testing.T) *readmodels.DB) {
 		{"requests", testRequests},
 		{"grants", testGrants},
 		{"grants are found by status", testGrantFilters},
+		{"lists are sorted and narrowed", testSorts},
 		{"no query of grants or requests reads far", testListPlans},
 		{"access ends with its time, its tool and its agent", testEnds},
 		{"the audit", testAudit},
@@ -138,7 +139,9 @@ func testOrganizations(t *testing.T, s *shelf) {
 				db.Agents(ctx, globex, readmodels.AgentFilter{Query: "one"}, noon, all),
 			).Items,
 		),
-		"tools":   len(must[readmodels.List[readmodels.Tool]](t)(db.Tools(ctx, globex, "", noon, all)).Items),
+		"tools": len(
+			must[readmodels.List[readmodels.Tool]](t)(db.Tools(ctx, globex, readmodels.ToolFilter{}, noon, all)).Items,
+		),
 		"catalog": len(must[[]readmodels.Offer](t)(db.Catalog(ctx, globex, "a1", readmodels.OfferFilter{}, noon))),
 		"requests": len(
 			must[readmodels.List[readmodels.Request]](t)(
@@ -192,7 +195,7 @@ func testPages(t *testing.T, s *shelf) {
 			return names(l.Items, func(a readmodels.Agent) string { return a.ID }), l.Next
 		}},
 		{"tools", func(p readmodels.Page) ([]string, uint64) {
-			l := must[readmodels.List[readmodels.Tool]](t)(db.Tools(ctx, acme, "", noon, p))
+			l := must[readmodels.List[readmodels.Tool]](t)(db.Tools(ctx, acme, readmodels.ToolFilter{}, noon, p))
 			return names(l.Items, func(a readmodels.Tool) string { return a.ID }), l.Next
 		}},
 		{"requests", func(p readmodels.Page) ([]string, uint64) {

@@ -22,6 +22,7 @@ CREATE TABLE agents (
     name            TEXT   NOT NULL,
     name_folded     TEXT   NOT NULL,
     description     TEXT   NOT NULL,
+    description_folded TEXT NOT NULL, -- as names are, to be searched
     owner_id        TEXT   NOT NULL,
     identity        TEXT   NOT NULL DEFAULT '', -- of its workload, JSON; '' for none
     bound_at        BIGINT NOT NULL DEFAULT 0,
@@ -30,6 +31,8 @@ CREATE TABLE agents (
     created_by_type TEXT   NOT NULL,
     created_by_id   TEXT   NOT NULL,
     last_seen_at    BIGINT NOT NULL DEFAULT 0,
+    fetch_count     BIGINT NOT NULL DEFAULT 0,
+    last_fetched_at BIGINT NOT NULL DEFAULT 0,
     retired_at      BIGINT NOT NULL DEFAULT 0,
     revision        BIGINT NOT NULL DEFAULT 1
 );
@@ -65,6 +68,7 @@ CREATE TABLE tools (
     name_folded           TEXT   NOT NULL,
     skeleton              TEXT   NOT NULL, -- the same for names that look alike
     description           TEXT   NOT NULL,
+    description_folded    TEXT   NOT NULL,
     url                   TEXT   NOT NULL,
     docs_url              TEXT   NOT NULL,
     auth_type             TEXT   NOT NULL,
@@ -72,6 +76,8 @@ CREATE TABLE tools (
     credential_version    BIGINT NOT NULL DEFAULT 0, -- 0: the tool has no credential of its own
     credential_expires_at BIGINT NOT NULL DEFAULT 0,
     credential_at         BIGINT NOT NULL DEFAULT 0, -- since when it has this version
+    credential_by_type    TEXT   NOT NULL DEFAULT '',
+    credential_by_id      TEXT   NOT NULL DEFAULT '',
     credential_fields     TEXT   NOT NULL DEFAULT '', -- the names of its parts in JSON; '' for one string
     instructions          TEXT   NOT NULL DEFAULT '',
     instructions_version  BIGINT NOT NULL DEFAULT 0,
@@ -83,6 +89,8 @@ CREATE TABLE tools (
     removed_by_type       TEXT   NOT NULL DEFAULT '',
     removed_by_id         TEXT   NOT NULL DEFAULT '',
     revision              BIGINT NOT NULL DEFAULT 1,
+    fetch_count           BIGINT NOT NULL DEFAULT 0,
+    last_fetched_at       BIGINT NOT NULL DEFAULT 0,
     frozen_at             BIGINT NOT NULL DEFAULT 0, -- 0: it isn't frozen
     frozen_position       BIGINT NOT NULL DEFAULT 0, -- of the freeze in force
     frozen_by_type        TEXT   NOT NULL DEFAULT '', -- the last time, also after it
@@ -112,6 +120,7 @@ CREATE TABLE requests (
     agent_id        TEXT   NOT NULL,
     tool_id         TEXT   NOT NULL,
     reason          TEXT   NOT NULL,
+    reason_folded   TEXT   NOT NULL,
     status          TEXT   NOT NULL, -- pending, approved, denied, withdrawn
     created_at      BIGINT NOT NULL,
     decided_at      BIGINT NOT NULL DEFAULT 0,
@@ -146,6 +155,8 @@ CREATE TABLE grants (
     origin          TEXT   NOT NULL,
     request_id      TEXT   NOT NULL,
     reason          TEXT   NOT NULL,
+    reason_folded   TEXT   NOT NULL,
+    requested_at    BIGINT NOT NULL DEFAULT 0, -- 0: it was assigned without a request
     decided_at      BIGINT NOT NULL DEFAULT 0,
     decided_by_type TEXT   NOT NULL DEFAULT '',
     decided_by_id   TEXT   NOT NULL DEFAULT '',
@@ -302,7 +313,8 @@ CREATE TABLE suggestions (
     id               TEXT   NOT NULL PRIMARY KEY,
     organization_id  TEXT   NOT NULL,
     name             TEXT   NOT NULL,
-    name_folded      TEXT   NOT NULL,
+    name_folded      TEXT   NOT NULL, -- as names of products are compared
+    name_searched    TEXT   NOT NULL, -- folded as other names are
     url              TEXT   NOT NULL,
     site             TEXT   NOT NULL, -- the registrable domain of url
     status           TEXT   NOT NULL, -- pending, accepted, dismissed, redirected
@@ -324,6 +336,7 @@ CREATE TABLE suggestion_backers (
     name          TEXT   NOT NULL, -- what this agent calls it
     url           TEXT   NOT NULL,
     latest_reason TEXT   NOT NULL,
+    latest_reason_folded TEXT NOT NULL,
     first_at      BIGINT NOT NULL,
     last_at       BIGINT NOT NULL,
     PRIMARY KEY (suggestion_id, agent_id)
@@ -337,6 +350,7 @@ CREATE TABLE notes (
     position         BIGINT NOT NULL,
     tool_id          TEXT   NOT NULL,
     learned          TEXT   NOT NULL,
+    learned_folded   TEXT   NOT NULL,
     status           TEXT   NOT NULL, -- pending, accepted, dismissed
     guide_version    BIGINT NOT NULL, -- that its agent had before it; of an accepted one: that took it up
     created_at       BIGINT NOT NULL,
@@ -353,6 +367,7 @@ CREATE TABLE note_backers (
     agent_id   TEXT   NOT NULL,
     position   BIGINT NOT NULL, -- of the first time
     latest_why TEXT   NOT NULL,
+    latest_why_folded TEXT NOT NULL,
     first_at   BIGINT NOT NULL,
     last_at    BIGINT NOT NULL,
     PRIMARY KEY (note_id, agent_id)
@@ -418,6 +433,7 @@ CREATE TABLE past_agents (
     name            TEXT   NOT NULL,
     name_folded     TEXT   NOT NULL,
     description     TEXT   NOT NULL,
+    description_folded TEXT NOT NULL,
     owner_id        TEXT   NOT NULL,
     identity        TEXT   NOT NULL,
     bound_at        BIGINT NOT NULL,
@@ -452,6 +468,7 @@ CREATE TABLE past_tools (
     name_folded           TEXT   NOT NULL,
     skeleton              TEXT   NOT NULL,
     description           TEXT   NOT NULL,
+    description_folded    TEXT   NOT NULL,
     url                   TEXT   NOT NULL,
     docs_url              TEXT   NOT NULL,
     auth_type             TEXT   NOT NULL,
@@ -459,6 +476,8 @@ CREATE TABLE past_tools (
     credential_version    BIGINT NOT NULL,
     credential_expires_at BIGINT NOT NULL,
     credential_at         BIGINT NOT NULL,
+    credential_by_type    TEXT   NOT NULL,
+    credential_by_id      TEXT   NOT NULL,
     credential_fields     TEXT   NOT NULL,
     instructions          TEXT   NOT NULL,
     instructions_version  BIGINT NOT NULL,
@@ -488,6 +507,7 @@ CREATE TABLE past_requests (
     agent_id         TEXT   NOT NULL,
     tool_id          TEXT   NOT NULL,
     reason           TEXT   NOT NULL,
+    reason_folded    TEXT   NOT NULL,
     status           TEXT   NOT NULL,
     created_at       BIGINT NOT NULL,
     decided_at       BIGINT NOT NULL,
@@ -515,6 +535,8 @@ CREATE TABLE past_grants (
     origin                TEXT   NOT NULL,
     request_id            TEXT   NOT NULL,
     reason                TEXT   NOT NULL,
+    reason_folded         TEXT   NOT NULL,
+    requested_at          BIGINT NOT NULL,
     decided_at            BIGINT NOT NULL,
     decided_by_type       TEXT   NOT NULL,
     decided_by_id         TEXT   NOT NULL,
@@ -544,6 +566,7 @@ CREATE TABLE past_suggestions (
     organization_id  TEXT   NOT NULL,
     name             TEXT   NOT NULL,
     name_folded      TEXT   NOT NULL,
+    name_searched    TEXT   NOT NULL,
     url              TEXT   NOT NULL,
     site             TEXT   NOT NULL,
     status           TEXT   NOT NULL,
@@ -568,6 +591,7 @@ CREATE TABLE past_suggestion_backers (
     name          TEXT   NOT NULL,
     url           TEXT   NOT NULL,
     latest_reason TEXT   NOT NULL,
+    latest_reason_folded TEXT NOT NULL,
     first_at      BIGINT NOT NULL,
     last_at       BIGINT NOT NULL,
     PRIMARY KEY (suggestion_id, agent_id, since)

@@ -58,13 +58,6 @@ func (q *text) owned(table, organization, agentID, toolID string) {
 // index for it, and Postgres takes it for true of nearly every row.
 func unweighed(condition string) string { return "CASE WHEN " + condition + " THEN 1 ELSE 0 END <> 0" }
 
-// part adds that a column contains a value unless the value is empty.
-func (q *text) part(column, value string) {
-	if value != "" {
-		q.add(" AND replace(", column, ", ", q.arg(value), ", '') <> ", column)
-	}
-}
-
 // page adds where a page begins, the order of every list, and its length.
 func (q *text) page(table string, p Page) {
 	if p.Before != 0 {

@@ -45,14 +45,14 @@ func testAgents(t *testing.T, s *shelf) {
 		ID: "a1", Name: "One", Description: "d", OwnerID: "p1", Status: "active", CreatedAt: noon, CreatedBy: human,
 		LastSeenAt: noon.Add(time.Hour),
 		Keys: []readmodels.Key{
-			{ID: "key of a1", CreatedAt: noon, ExpiresAt: noon.Add(time.Minute)},
-			{ID: "newer", CreatedAt: noon, LastUsedAt: noon.Add(time.Hour)},
+			{ID: "key of a1", Number: 1, CreatedAt: noon, ExpiresAt: noon.Add(time.Minute)},
+			{ID: "newer", Number: 2, CreatedAt: noon, LastUsedAt: noon.Add(time.Hour)},
 		},
 		Approved: 1, Pending: 1, Revision: 3, Position: 1,
 	}
 	two := readmodels.Agent{
 		ID: "a2", Name: "Two", Description: "d", Status: "active", CreatedAt: noon, CreatedBy: human,
-		Keys: []readmodels.Key{{ID: "key of a2", CreatedAt: noon}}, Revision: 1, Position: 2,
+		Keys: []readmodels.Key{{ID: "key of a2", Number: 1, CreatedAt: noon}}, Revision: 1, Position: 2,
 	}
 	list := must[readmodels.List[readmodels.Agent]](t)(
 		s.db.Agents(t.Context(), acme, readmodels.AgentFilter{}, noon, all),
@@ -112,7 +112,8 @@ func testAgentFilters(t *testing.T, s *shelf) {
 		},
 		{readmodels.AgentFilter{Status: "suspended"}, []string{"BUILD  helper"}},
 		{readmodels.AgentFilter{Status: "active", Query: "build"}, []string{"Build Bot"}},
-		{readmodels.AgentFilter{Status: "retired"}, []string{}},
+		{readmodels.AgentFilter{Status: "retired"}, []string{"100% of_it"}},
+		{readmodels.AgentFilter{Status: "suspended,retired"}, []string{"100% of_it", "BUILD  helper"}},
 		{readmodels.AgentFilter{Status: "asleep"}, []string{}},
 	} {
 		list := must[readmodels.List[readmodels.Agent]](t)(s.db.Agents(t.Context(), acme, c.filter, noon, all))
@@ -141,7 +142,10 @@ func testTools(t *testing.T, s *shelf) {
 			),
 			tx.RotateToolCredential(
 				t.Context(),
-				readmodels.RotateToolCredentialParams{ID: "t1", CredentialVersion: 2, CredentialExpiresAt: at, At: at},
+				readmodels.RotateToolCredentialParams{
+					ID: "t1", CredentialVersion: 2, CredentialExpiresAt: at,
+					ByType: "human", ByID: "ann", At: at,
+				},
 			),
 			tx.ReviseTool(
 				t.Context(),
@@ -151,7 +155,8 @@ func testTools(t *testing.T, s *shelf) {
 	})
 	github := readmodels.Tool{
 		ID: "t1", Name: "GitHub", Description: "code", AuthType: "api_key", CredentialMode: "shared",
-		CredentialVersion: 2, CredentialExpiresAt: noon.Add(time.Hour), Instructions: "be kind", InstructionsVersion: 1,
+		CredentialVersion: 2, CredentialExpiresAt: noon.Add(time.Hour), CredentialSince: noon.Add(time.Hour),
+		CredentialBy: human, Instructions: "be kind", InstructionsVersion: 1,
 		MaxGrantSeconds: 60, Approved: 1, Pending: 1, CreatedAt: noon, UpdatedAt: noon.Add(time.Hour), Revision: 4,
 		Position: 1,
 	}
@@ -168,7 +173,10 @@ func testTools(t *testing.T, s *shelf) {
 		{"jira", []readmodels.Tool{}},
 	} {
 		if diff := cmp.Diff(
-			c.want, must[readmodels.List[readmodels.Tool]](t)(s.db.Tools(t.Context(), acme, c.q, noon, all)).Items,
+			c.want,
+			must[readmodels.List[readmodels.Tool]](t)(
+				s.db.Tools(t.Context(), acme, readmodels.ToolFilter{Query: c.q}, noon, all),
+			).Items,
 		); diff != "" {
 			t.Errorf("tools %q (-want +got):\n%s", c.q, diff)
 		}
@@ -188,7 +196,7 @@ func testTools(t *testing.T, s *shelf) {
 	}
 	if diff := cmp.Diff(
 		[]readmodels.Tool{linear},
-		must[readmodels.List[readmodels.Tool]](t)(s.db.Tools(t.Context(), acme, "", noon, all)).Items,
+		must[readmodels.List[readmodels.Tool]](t)(s.db.Tools(t.Context(), acme, readmodels.ToolFilter{}, noon, all)).Items,
 	); diff != "" {
 		t.Errorf("without the removed one (-want +got):\n%s", diff)
 	}

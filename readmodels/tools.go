@@ -16,12 +16,16 @@ type Tool struct {
 	AuthType, CredentialMode            string
 	CredentialVersion                   int // of the shared credential; 0: it has none
 	CredentialExpiresAt                 time.Time
+	CredentialSince                     time.Time    // of this version; zero: it has none
+	CredentialBy                        domain.Actor // who gave it
 	CredentialFields                    domain.Parts
 	Instructions                        string
 	InstructionsVersion                 int
 	MaxGrantSeconds                     int64 // 0: no limit
 	Approval                            domain.ApprovalRules
 	Approved, Pending                   int // grants
+	FetchCount                          int64
+	LastFetchedAt                       time.Time // zero: never
 	CreatedAt, UpdatedAt                time.Time
 	RemovedAt                           time.Time // zero: it was not removed
 	FrozenAt                            time.Time // zero: it isn't frozen
@@ -30,14 +34,44 @@ type Tool struct {
 	Confusable                          []NamedTool
 }
 
-// Tools lists the tools of an organization, newest first. q is any part of the name, whatever its
-// case.
-func (db *DB) Tools(ctx context.Context, organization, q string, now time.Time, p Page) (List[Tool], error) {
-	query := &text{}
-	query.add(toolColumns(query.arg(Micros(now))), query.arg(organization), " AND t.removed_at = 0")
-	query.part("t.name_folded", Fold(q))
-	tools, err := db.tools(ctx, organization, query, p)
-	return cut(tools, p, func(t Tool) uint64 { return t.Position }), err
+// ToolFilter narrows the tools; zero fields do not.
+type ToolFilter struct {
+	Query          string // any part of the name, the description or the URL, whatever its case
+	CredentialMode string
+	HasCredential  *bool     // a credential of its own
+	ExpiresBefore  time.Time // its credential
+	UnusedSince    time.Time // tools that were fetched at that time or later are left out
+}
+
+var toolSorts = sorting{
+	"created_at": "", "name": "t.name_folded", "updated_at": "t.updated_at",
+	"credential_expires_at": endless("t.credential_expires_at"), "fetch_count": "t.fetch_count",
+	"last_fetched_at": "t.last_fetched_at",
+}
+
+func (f ToolFilter) from(q *text, organization string) {
+	q.add("FROM tools AS t WHERE t.organization_id = ", q.arg(organization), " AND t.removed_at = 0")
+	q.is("t.credential_mode", f.CredentialMode)
+	if f.HasCredential != nil {
+		is := "="
+		if *f.HasCredential {
+			is = "<>"
+		}
+		q.add(" AND t.credential_version ", is, " 0")
+	}
+	q.contains(Fold(f.Query), "t.name_folded", "t.description_folded", "lower(t.url)")
+	q.before("t.credential_expires_at", f.ExpiresBefore)
+	q.since("t.last_fetched_at", "t.created_at", f.UnusedSince)
+}
+
+// Tools lists the tools of an organization.
+func (db *DB) Tools(ctx context.Context, organization string, f ToolFilter, now time.Time, p Page) (List[Tool], error) {
+	from := func(q *text) { f.from(q, organization) }
+	tools, by, err := db.tools(ctx, organization, from, now, p)
+	if err != nil {
+		return List[Tool]{}, err
+	}
+	return pageOf(ctx, db, tools, by, p, func(t Tool) uint64 { return t.Position }, from)
 }
 
 // Tool returns one tool, also a removed one, or ErrNotFound.
@@ -45,9 +79,9 @@ func (db *DB) Tool(ctx context.Context, organization, id string, now time.Time) 
 	if id == "" {
 		return Tool{}, ErrNotFound
 	}
-	q := &text{}
-	q.add(toolColumns(q.arg(Micros(now))), q.arg(organization), " AND t.id = ", q.arg(id))
-	tools, err := db.tools(ctx, organization, q, Page{Limit: 1})
+	tools, _, err := db.tools(ctx, organization, func(q *text) {
+		q.add("FROM tools AS t WHERE t.organization_id = ", q.arg(organization), " AND t.id = ", q.arg(id))
+	}, now, Page{Limit: 1})
 	return only(tools, err)
 }
 
@@ -55,33 +89,39 @@ func toolColumns(now string) string {
 	return `SELECT t.id, t.position, t.name, t.description, t.url, t.docs_url, t.auth_type, t.credential_mode,
     t.credential_version, t.credential_expires_at, t.credential_fields, t.instructions, t.instructions_version,
     t.max_grant_seconds, t.approval, t.created_at, t.updated_at, t.removed_at, t.frozen_at, t.revision,
+    t.fetch_count, t.last_fetched_at, t.credential_at, t.credential_by_type, t.credential_by_id,
     (SELECT count(*) FROM grants AS g WHERE g.tool_id = t.id AND t.removed_at = 0 AND g.status = 'approved'
         AND (g.expires_at = 0 OR g.expires_at > ` + now + `)) AS approved,
-    (SELECT count(*) FROM grants AS g WHERE g.tool_id = t.id AND t.removed_at = 0 AND g.status = 'pending') AS pending
-FROM tools AS t
-WHERE t.organization_id = `
+    (SELECT count(*) FROM grants AS g WHERE g.tool_id = t.id AND t.removed_at = 0 AND g.status = 'pending') AS pending,
+    `
 }
 
-// tools completes the query with a page.
-func (db *DB) tools(ctx context.Context, organization string, q *text, p Page) ([]Tool, error) {
-	q.page("t", db.then(p))
+// tools lists a page of some tools, and the values by which they are sorted.
+func (db *DB) tools(
+	ctx context.Context, organization string, from func(*text), now time.Time, p Page,
+) ([]Tool, sortedBy, error) {
+	o, q, by := toolSorts.order(p), &text{}, sortedBy{}
+	q.add(toolColumns(q.arg(Micros(now))), o.value(), " AS sorted_by ")
+	from(q)
+	q.sorted("t", o, db.then(o, p))
 	tools, err := collect(ctx, db, q, "tools", func(rows *sql.Rows) (Tool, error) {
 		var t Tool
-		var position, expires, created, updated, removed, frozen int64
+		var position, expires, created, updated, removed, frozen, fetched, since int64
 		var fields, approval string
 		err := rows.Scan(
 			&t.ID, &position, &t.Name, &t.Description, &t.URL, &t.DocsURL, &t.AuthType, &t.CredentialMode,
 			&t.CredentialVersion, &expires, &fields, &t.Instructions, &t.InstructionsVersion, &t.MaxGrantSeconds, &approval,
-			&created, &updated, &removed, &frozen, &t.Revision, &t.Approved, &t.Pending,
+			&created, &updated, &removed, &frozen, &t.Revision, &t.FetchCount, &fetched, &since, &t.CredentialBy.Type,
+			&t.CredentialBy.ID, &t.Approved, &t.Pending, &by,
 		)
 		t.Position, t.CredentialExpiresAt, t.CredentialFields = unsigned(position), toTime(expires), toParts(fields)
 		t.Approval = toRules(approval)
 		t.CreatedAt, t.UpdatedAt, t.RemovedAt = toTime(created), toTime(updated), toTime(removed)
-		t.FrozenAt = toTime(frozen)
+		t.FrozenAt, t.LastFetchedAt, t.CredentialSince = toTime(frozen), toTime(fetched), toTime(since)
 		return t, err
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	names := make([]string, len(tools))
 	for i, t := range tools {
@@ -93,7 +133,7 @@ func (db *DB) tools(ctx context.Context, organization string, q *text, p Page) (
 			tools[i].Confusable = Others(alike[t.Name], t.ID)
 		}
 	}
-	return tools, err
+	return tools, by, err
 }
 
 // Instructions is one version of a tool's usage guide.

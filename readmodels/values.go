@@ -14,17 +14,21 @@ import (
 )
 
 // Page says which part of a list is asked for: at most Limit items that come after the position
-// Before, which is the Next of the page before; 0 asks for the newest.
+// Before, which is the Next of the page before; 0 asks for the first ones.
 type Page struct {
 	Before uint64
 	Limit  int
+
+	Sort  string // by what, with - before it for descending; "": newest first
+	Value any    // the Value of the page before
+	Count bool   // the list says how many items all its pages have
 }
 
 func (p Page) before() int64 {
 	if p.Before == 0 {
 		return math.MaxInt64
 	}
-	return signed(p.Before)
+	return signed(min(p.Before, math.MaxInt64))
 }
 
 // through is the last position that may be on the page.
@@ -34,10 +38,13 @@ func (p Page) through() int64 { return max(p.before(), 1) - 1 }
 // follows.
 func (p Page) rows() int32 { return int32(min(max(p.Limit, 1), 1000) + 1) }
 
-// List is one page, newest first. Next is 0 on the last one.
+// List is one page. Next is 0 on the last one.
 type List[T any] struct {
 	Items []T
 	Next  uint64
+
+	Value any  // by which the last item is sorted; nil: by its position
+	Total *int // of all pages, at most one more than MaxCounted; nil unless it is asked for
 }
 
 // cut makes a page of the rows that were read.

@@ -61,11 +61,12 @@ func (q *Queries) ApproveGrant(ctx context.Context, arg ApproveGrantParams) erro
 }
 
 const askGrant = `-- name: AskGrant :exec
-INSERT INTO grants (agent_id, tool_id, organization_id, position, status, origin, request_id, reason)
+INSERT INTO grants (agent_id, tool_id, organization_id, position, status, origin, request_id, reason, reason_folded, requested_at)
 VALUES ($1, $2, $3, $4, 'pending', $5,
-        $6, $7)
+        $6, $7, $8, $9)
 ON CONFLICT (agent_id, tool_id) DO UPDATE SET
     status = excluded.status, origin = excluded.origin, request_id = excluded.request_id, reason = excluded.reason,
+    reason_folded = excluded.reason_folded, requested_at = excluded.requested_at,
     decided_at = 0, decided_position = 0, decided_by_type = '', decided_by_id = '', denial_reason = '', expires_at = 0, fetch_count = 0, last_fetched_at = 0,
     credential_expires_at = 0, approved_at = 0, approved_by_type = '', approved_by_id = '',
     ended_at = 0, ended_by_type = '', ended_by_id = '', rule = ''
@@ -79,6 +80,8 @@ type AskGrantParams struct {
 	Origin         string
 	RequestID      string
 	Reason         string
+	ReasonFolded   string
+	RequestedAt    int64
 }
 
 func (q *Queries) AskGrant(ctx context.Context, arg AskGrantParams) error {
@@ -90,18 +93,22 @@ func (q *Queries) AskGrant(ctx context.Context, arg AskGrantParams) error {
 		arg.Origin,
 		arg.RequestID,
 		arg.Reason,
+		arg.ReasonFolded,
+		arg.RequestedAt,
 	)
 	return err
 }
 
 const assignGrant = `-- name: AssignGrant :exec
-INSERT INTO grants (agent_id, tool_id, organization_id, position, status, origin, request_id, reason,
+INSERT INTO grants (agent_id, tool_id, organization_id, position, status, origin, request_id, reason, reason_folded,
                     decided_at, decided_position, decided_by_type, decided_by_id, approved_at, approved_by_type, approved_by_id, expires_at)
 VALUES ($1, $2, $3, $4, 'approved', $5, '', $6,
-        $7, $4, $8, $9,
-        $7, $8, $9, $10)
+        $7,
+        $8, $4, $9, $10,
+        $8, $9, $10, $11)
 ON CONFLICT (agent_id, tool_id) DO UPDATE SET
-    status = excluded.status, origin = excluded.origin, request_id = '', reason = excluded.reason, decided_at = excluded.decided_at,
+    status = excluded.status, origin = excluded.origin, request_id = '', reason = excluded.reason,
+    reason_folded = excluded.reason_folded, requested_at = 0, decided_at = excluded.decided_at,
     decided_position = excluded.decided_position,
     decided_by_type = excluded.decided_by_type, decided_by_id = excluded.decided_by_id, denial_reason = '',
     expires_at = excluded.expires_at, fetch_count = 0, last_fetched_at = 0, credential_expires_at = 0,
@@ -116,6 +123,7 @@ type AssignGrantParams struct {
 	Position       int64
 	Origin         string
 	Reason         string
+	ReasonFolded   string
 	DecidedAt      int64
 	DecidedByType  string
 	DecidedByID    string
@@ -130,6 +138,7 @@ func (q *Queries) AssignGrant(ctx context.Context, arg AssignGrantParams) error 
 		arg.Position,
 		arg.Origin,
 		arg.Reason,
+		arg.ReasonFolded,
 		arg.DecidedAt,
 		arg.DecidedByType,
 		arg.DecidedByID,
@@ -139,17 +148,18 @@ func (q *Queries) AssignGrant(ctx context.Context, arg AssignGrantParams) error 
 }
 
 const backNote = `-- name: BackNote :exec
-INSERT INTO note_backers (note_id, agent_id, position, latest_why, first_at, last_at)
-VALUES ($1, $2, $3, $4, $5, $5)
-ON CONFLICT (note_id, agent_id) DO UPDATE SET latest_why = excluded.latest_why, last_at = excluded.last_at
+INSERT INTO note_backers (note_id, agent_id, position, latest_why, latest_why_folded, first_at, last_at)
+VALUES ($1, $2, $3, $4, $5, $6, $6)
+ON CONFLICT (note_id, agent_id) DO UPDATE SET latest_why = excluded.latest_why, latest_why_folded = excluded.latest_why_folded, last_at = excluded.last_at
 `
 
 type BackNoteParams struct {
-	NoteID   string
-	AgentID  string
-	Position int64
-	Why      string
-	At       int64
+	NoteID    string
+	AgentID   string
+	Position  int64
+	Why       string
+	WhyFolded string
+	At        int64
 }
 
 func (q *Queries) BackNote(ctx context.Context, arg BackNoteParams) error {
@@ -158,15 +168,17 @@ func (q *Queries) BackNote(ctx context.Context, arg BackNoteParams) error {
 		arg.AgentID,
 		arg.Position,
 		arg.Why,
+		arg.WhyFolded,
 		arg.At,
 	)
 	return err
 }
 
 const backSuggestion = `-- name: BackSuggestion :exec
-INSERT INTO suggestion_backers (suggestion_id, agent_id, position, name, url, latest_reason, first_at, last_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
-ON CONFLICT (suggestion_id, agent_id) DO UPDATE SET name = excluded.name, url = excluded.url, latest_reason = excluded.latest_reason, last_at = excluded.last_at
+INSERT INTO suggestion_backers (suggestion_id, agent_id, position, name, url, latest_reason, latest_reason_folded, first_at, last_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
+ON CONFLICT (suggestion_id, agent_id) DO UPDATE SET name = excluded.name, url = excluded.url, latest_reason = excluded.latest_reason,
+    latest_reason_folded = excluded.latest_reason_folded, last_at = excluded.last_at
 `
 
 type BackSuggestionParams struct {
@@ -176,6 +188,7 @@ type BackSuggestionParams struct {
 	Name         string
 	Url          string
 	Reason       string
+	ReasonFolded string
 	At           int64
 }
 
@@ -187,6 +200,7 @@ func (q *Queries) BackSuggestion(ctx context.Context, arg BackSuggestionParams) 
 		arg.Name,
 		arg.Url,
 		arg.Reason,
+		arg.ReasonFolded,
 		arg.At,
 	)
 	return err
@@ -775,22 +789,24 @@ func (q *Queries) HoldChannel(ctx context.Context, arg HoldChannelParams) error 
 }
 
 const insertAgent = `-- name: InsertAgent :exec
-INSERT INTO agents (id, organization_id, position, name, name_folded, description, owner_id, status, created_at, created_by_type, created_by_id)
+INSERT INTO agents (id, organization_id, position, name, name_folded, description, description_folded, owner_id, status, created_at, created_by_type,
+                    created_by_id)
 VALUES ($1, $2, $3, $4, $5, $6,
-        $7, 'active', $8, $9, $10)
+        $7, $8, 'active', $9, $10, $11)
 `
 
 type InsertAgentParams struct {
-	ID             string
-	OrganizationID string
-	Position       int64
-	Name           string
-	NameFolded     string
-	Description    string
-	OwnerID        string
-	CreatedAt      int64
-	CreatedByType  string
-	CreatedByID    string
+	ID                string
+	OrganizationID    string
+	Position          int64
+	Name              string
+	NameFolded        string
+	Description       string
+	DescriptionFolded string
+	OwnerID           string
+	CreatedAt         int64
+	CreatedByType     string
+	CreatedByID       string
 }
 
 func (q *Queries) InsertAgent(ctx context.Context, arg InsertAgentParams) error {
@@ -801,6 +817,7 @@ func (q *Queries) InsertAgent(ctx context.Context, arg InsertAgentParams) error 
 		arg.Name,
 		arg.NameFolded,
 		arg.Description,
+		arg.DescriptionFolded,
 		arg.OwnerID,
 		arg.CreatedAt,
 		arg.CreatedByType,
@@ -978,9 +995,9 @@ func (q *Queries) InsertMasterKey(ctx context.Context, arg InsertMasterKeyParams
 }
 
 const insertNote = `-- name: InsertNote :exec
-INSERT INTO notes (id, organization_id, position, tool_id, learned, status, guide_version, created_at, last_activity_at)
-VALUES ($1, $2, $3, $4, $5, 'pending', $6,
-        $7, $7)
+INSERT INTO notes (id, organization_id, position, tool_id, learned, learned_folded, status, guide_version, created_at, last_activity_at)
+VALUES ($1, $2, $3, $4, $5, $6, 'pending', $7,
+        $8, $8)
 `
 
 type InsertNoteParams struct {
@@ -989,6 +1006,7 @@ type InsertNoteParams struct {
 	Position       int64
 	ToolID         string
 	Learned        string
+	LearnedFolded  string
 	GuideVersion   int64
 	At             int64
 }
@@ -1000,6 +1018,7 @@ func (q *Queries) InsertNote(ctx context.Context, arg InsertNoteParams) error {
 		arg.Position,
 		arg.ToolID,
 		arg.Learned,
+		arg.LearnedFolded,
 		arg.GuideVersion,
 		arg.At,
 	)
@@ -1023,9 +1042,9 @@ func (q *Queries) InsertOrganization(ctx context.Context, arg InsertOrganization
 }
 
 const insertRequest = `-- name: InsertRequest :exec
-INSERT INTO requests (id, organization_id, position, agent_id, tool_id, reason, status, created_at, requested_seconds)
+INSERT INTO requests (id, organization_id, position, agent_id, tool_id, reason, reason_folded, status, created_at, requested_seconds)
 VALUES ($1, $2, $3, $4, $5, $6,
-        'pending', $7, $8)
+        $7, 'pending', $8, $9)
 `
 
 type InsertRequestParams struct {
@@ -1035,6 +1054,7 @@ type InsertRequestParams struct {
 	AgentID          string
 	ToolID           string
 	Reason           string
+	ReasonFolded     string
 	CreatedAt        int64
 	RequestedSeconds int64
 }
@@ -1047,6 +1067,7 @@ func (q *Queries) InsertRequest(ctx context.Context, arg InsertRequestParams) er
 		arg.AgentID,
 		arg.ToolID,
 		arg.Reason,
+		arg.ReasonFolded,
 		arg.CreatedAt,
 		arg.RequestedSeconds,
 	)
@@ -1069,8 +1090,9 @@ func (q *Queries) InsertRule(ctx context.Context, arg InsertRuleParams) error {
 }
 
 const insertSuggestion = `-- name: InsertSuggestion :exec
-INSERT INTO suggestions (id, organization_id, name, name_folded, url, site, status, created_at, last_activity_at)
-VALUES ($1, $2, $3, $4, $5, $6, 'pending', $7, $7)
+INSERT INTO suggestions (id, organization_id, name, name_folded, name_searched, url, site, status, created_at, last_activity_at)
+VALUES ($1, $2, $3, $4, $5, $6,
+        $7, 'pending', $8, $8)
 `
 
 type InsertSuggestionParams struct {
@@ -1078,6 +1100,7 @@ type InsertSuggestionParams struct {
 	OrganizationID string
 	Name           string
 	NameFolded     string
+	NameSearched   string
 	Url            string
 	Site           string
 	At             int64
@@ -1089,6 +1112,7 @@ func (q *Queries) InsertSuggestion(ctx context.Context, arg InsertSuggestionPara
 		arg.OrganizationID,
 		arg.Name,
 		arg.NameFolded,
+		arg.NameSearched,
 		arg.Url,
 		arg.Site,
 		arg.At,
@@ -1097,11 +1121,11 @@ func (q *Queries) InsertSuggestion(ctx context.Context, arg InsertSuggestionPara
 }
 
 const insertTool = `-- name: InsertTool :exec
-INSERT INTO tools (id, organization_id, position, name, name_folded, skeleton, description, url, docs_url, auth_type, credential_mode,
-                   credential_version, credential_at, credential_fields, max_grant_seconds, approval, created_at, updated_at)
+INSERT INTO tools (id, organization_id, position, name, name_folded, skeleton, description, description_folded, url, docs_url, auth_type,
+                   credential_mode, credential_version, credential_at, credential_by_type, credential_by_id, credential_fields, max_grant_seconds, approval, created_at, updated_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7,
         $8, $9, $10, $11, $12, $13,
-        $14, $15, $16, $17, $17)
+        $14, $15, $16, $17, $18, $19, $20, $20)
 `
 
 type InsertToolParams struct {
@@ -1112,12 +1136,15 @@ type InsertToolParams struct {
 	NameFolded        string
 	Skeleton          string
 	Description       string
+	DescriptionFolded string
 	Url               string
 	DocsUrl           string
 	AuthType          string
 	CredentialMode    string
 	CredentialVersion int64
 	CredentialAt      int64
+	CredentialByType  string
+	CredentialByID    string
 	CredentialFields  string
 	MaxGrantSeconds   int64
 	Approval          string
@@ -1133,12 +1160,15 @@ func (q *Queries) InsertTool(ctx context.Context, arg InsertToolParams) error {
 		arg.NameFolded,
 		arg.Skeleton,
 		arg.Description,
+		arg.DescriptionFolded,
 		arg.Url,
 		arg.DocsUrl,
 		arg.AuthType,
 		arg.CredentialMode,
 		arg.CredentialVersion,
 		arg.CredentialAt,
+		arg.CredentialByType,
+		arg.CredentialByID,
 		arg.CredentialFields,
 		arg.MaxGrantSeconds,
 		arg.Approval,
@@ -1252,10 +1282,10 @@ func (q *Queries) KeepFormerToolName(ctx context.Context, arg KeepFormerToolName
 }
 
 const keepPastAgent = `-- name: KeepPastAgent :exec
-INSERT INTO past_agents (since, until, id, organization_id, position, name, name_folded, description, owner_id,
+INSERT INTO past_agents (since, until, id, organization_id, position, name, name_folded, description, description_folded, owner_id,
     identity, bound_at, status, created_at, created_by_type, created_by_id, retired_at, revision)
 SELECT $1, 9223372036854775807, o.id, o.organization_id, o.position, o.name, o.name_folded,
-    o.description, o.owner_id, o.identity, o.bound_at, o.status, o.created_at, o.created_by_type, o.created_by_id,
+    o.description, o.description_folded, o.owner_id, o.identity, o.bound_at, o.status, o.created_at, o.created_by_type, o.created_by_id,
     o.retired_at, o.revision
 FROM agents AS o WHERE o.id = $2
 `
@@ -1288,9 +1318,9 @@ func (q *Queries) KeepPastAgentKeys(ctx context.Context, arg KeepPastAgentKeysPa
 
 const keepPastBacker = `-- name: KeepPastBacker :exec
 INSERT INTO past_suggestion_backers (since, until, suggestion_id, agent_id, position, name, url, latest_reason,
-    first_at, last_at)
+    latest_reason_folded, first_at, last_at)
 SELECT $1, 9223372036854775807, o.suggestion_id, o.agent_id, o.position, o.name, o.url, o.latest_reason,
-    o.first_at, o.last_at
+    o.latest_reason_folded, o.first_at, o.last_at
 FROM suggestion_backers AS o WHERE o.suggestion_id = $2 AND o.agent_id = $3
 `
 
@@ -1307,11 +1337,11 @@ func (q *Queries) KeepPastBacker(ctx context.Context, arg KeepPastBackerParams) 
 
 const keepPastGrant = `-- name: KeepPastGrant :exec
 INSERT INTO past_grants (since, until, agent_id, tool_id, organization_id, position, status, origin, request_id,
-    reason, decided_at, decided_by_type, decided_by_id, denial_reason, approved_at, approved_by_type, approved_by_id,
+    reason, reason_folded, requested_at, decided_at, decided_by_type, decided_by_id, denial_reason, approved_at, approved_by_type, approved_by_id,
     ended_at, ended_by_type, ended_by_id, expires_at, credential_expires_at, credential_version, credential_at,
     decided_position, rule)
 SELECT $1, 9223372036854775807, o.agent_id, o.tool_id, o.organization_id, o.position, o.status,
-    o.origin, o.request_id, o.reason, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason,
+    o.origin, o.request_id, o.reason, o.reason_folded, o.requested_at, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason,
     o.approved_at, o.approved_by_type, o.approved_by_id, o.ended_at, o.ended_by_type, o.ended_by_id, o.expires_at,
     o.credential_expires_at, o.credential_version, o.credential_at, o.decided_position, o.rule
 FROM grants AS o WHERE o.agent_id = $2 AND o.tool_id = $3
@@ -1330,11 +1360,11 @@ func (q *Queries) KeepPastGrant(ctx context.Context, arg KeepPastGrantParams) er
 
 const keepPastGrantsOfTool = `-- name: KeepPastGrantsOfTool :exec
 INSERT INTO past_grants (since, until, agent_id, tool_id, organization_id, position, status, origin, request_id,
-    reason, decided_at, decided_by_type, decided_by_id, denial_reason, approved_at, approved_by_type, approved_by_id,
+    reason, reason_folded, requested_at, decided_at, decided_by_type, decided_by_id, denial_reason, approved_at, approved_by_type, approved_by_id,
     ended_at, ended_by_type, ended_by_id, expires_at, credential_expires_at, credential_version, credential_at,
     decided_position, rule)
 SELECT $1, 9223372036854775807, o.agent_id, o.tool_id, o.organization_id, o.position, o.status,
-    o.origin, o.request_id, o.reason, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason,
+    o.origin, o.request_id, o.reason, o.reason_folded, o.requested_at, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason,
     o.approved_at, o.approved_by_type, o.approved_by_id, o.ended_at, o.ended_by_type, o.ended_by_id, o.expires_at,
     o.credential_expires_at, o.credential_version, o.credential_at, o.decided_position, o.rule
 FROM grants AS o WHERE o.tool_id = $2 AND o.decided_position = $1
@@ -1351,10 +1381,10 @@ func (q *Queries) KeepPastGrantsOfTool(ctx context.Context, arg KeepPastGrantsOf
 }
 
 const keepPastRequest = `-- name: KeepPastRequest :exec
-INSERT INTO past_requests (since, until, id, organization_id, position, agent_id, tool_id, reason, status,
+INSERT INTO past_requests (since, until, id, organization_id, position, agent_id, tool_id, reason, reason_folded, status,
     created_at, decided_at, decided_by_type, decided_by_id, denial_reason, decided_position, requested_seconds, rule)
 SELECT $1, 9223372036854775807, o.id, o.organization_id, o.position, o.agent_id, o.tool_id, o.reason,
-    o.status, o.created_at, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason, o.decided_position,
+    o.reason_folded, o.status, o.created_at, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason, o.decided_position,
     o.requested_seconds, o.rule
 FROM requests AS o WHERE o.id = $2
 `
@@ -1370,10 +1400,10 @@ func (q *Queries) KeepPastRequest(ctx context.Context, arg KeepPastRequestParams
 }
 
 const keepPastRequestsOfTool = `-- name: KeepPastRequestsOfTool :exec
-INSERT INTO past_requests (since, until, id, organization_id, position, agent_id, tool_id, reason, status,
+INSERT INTO past_requests (since, until, id, organization_id, position, agent_id, tool_id, reason, reason_folded, status,
     created_at, decided_at, decided_by_type, decided_by_id, denial_reason, decided_position, requested_seconds, rule)
 SELECT $1, 9223372036854775807, o.id, o.organization_id, o.position, o.agent_id, o.tool_id, o.reason,
-    o.status, o.created_at, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason, o.decided_position,
+    o.reason_folded, o.status, o.created_at, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason, o.decided_position,
     o.requested_seconds, o.rule
 FROM requests AS o WHERE o.tool_id = $2 AND o.decided_position = $1
 `
@@ -1389,10 +1419,10 @@ func (q *Queries) KeepPastRequestsOfTool(ctx context.Context, arg KeepPastReques
 }
 
 const keepPastSuggestion = `-- name: KeepPastSuggestion :exec
-INSERT INTO past_suggestions (since, until, id, organization_id, name, name_folded, url, site, status, tool_id,
+INSERT INTO past_suggestions (since, until, id, organization_id, name, name_folded, name_searched, url, site, status, tool_id,
     created_at, backer_count, last_activity_at, decided_at, decided_by_type, decided_by_id, dismissal_reason)
-SELECT $1, 9223372036854775807, o.id, o.organization_id, o.name, o.name_folded, o.url, o.site, o.status,
-    o.tool_id, o.created_at, o.backer_count, o.last_activity_at, o.decided_at, o.decided_by_type, o.decided_by_id,
+SELECT $1, 9223372036854775807, o.id, o.organization_id, o.name, o.name_folded, o.name_searched, o.url, o.site,
+    o.status, o.tool_id, o.created_at, o.backer_count, o.last_activity_at, o.decided_at, o.decided_by_type, o.decided_by_id,
     o.dismissal_reason
 FROM suggestions AS o WHERE o.id = $2
 `
@@ -1408,13 +1438,13 @@ func (q *Queries) KeepPastSuggestion(ctx context.Context, arg KeepPastSuggestion
 }
 
 const keepPastTool = `-- name: KeepPastTool :exec
-INSERT INTO past_tools (since, until, id, organization_id, position, name, name_folded, skeleton, description, url,
+INSERT INTO past_tools (since, until, id, organization_id, position, name, name_folded, skeleton, description, description_folded, url,
     docs_url, auth_type, credential_mode, credential_version, credential_expires_at, credential_at,
-    credential_fields, instructions, instructions_version, max_grant_seconds, approval, created_at, updated_at, removed_at,
+    credential_by_type, credential_by_id, credential_fields, instructions, instructions_version, max_grant_seconds, approval, created_at, updated_at, removed_at,
     removed_by_type, removed_by_id, revision, frozen_at, frozen_position, frozen_by_type, frozen_by_id, freezes)
 SELECT $1, 9223372036854775807, o.id, o.organization_id, o.position, o.name, o.name_folded, o.skeleton,
-    o.description, o.url, o.docs_url, o.auth_type, o.credential_mode, o.credential_version, o.credential_expires_at,
-    o.credential_at, o.credential_fields, o.instructions, o.instructions_version, o.max_grant_seconds, o.approval, o.created_at,
+    o.description, o.description_folded, o.url, o.docs_url, o.auth_type, o.credential_mode, o.credential_version, o.credential_expires_at,
+    o.credential_at, o.credential_by_type, o.credential_by_id, o.credential_fields, o.instructions, o.instructions_version, o.max_grant_seconds, o.approval, o.created_at,
     o.updated_at, o.removed_at, o.removed_by_type, o.removed_by_id, o.revision, o.frozen_at, o.frozen_position,
     o.frozen_by_type, o.frozen_by_id, o.freezes
 FROM tools AS o WHERE o.id = $2
@@ -1671,16 +1701,20 @@ const rotateToolCredential = `-- name: RotateToolCredential :exec
 UPDATE tools SET
     credential_version = $1,
     credential_at = $2,
-    credential_expires_at = $3,
-    credential_fields = $4,
+    credential_by_type = $3,
+    credential_by_id = $4,
+    credential_expires_at = $5,
+    credential_fields = $6,
     updated_at = $2,
     revision = revision + 1
-WHERE id = $5
+WHERE id = $7
 `
 
 type RotateToolCredentialParams struct {
 	CredentialVersion   int64
 	At                  int64
+	ByType              string
+	ByID                string
 	CredentialExpiresAt int64
 	CredentialFields    string
 	ID                  string
@@ -1690,6 +1724,8 @@ func (q *Queries) RotateToolCredential(ctx context.Context, arg RotateToolCreden
 	_, err := q.exec(ctx, q.rotateToolCredentialStmt, rotateToolCredential,
 		arg.CredentialVersion,
 		arg.At,
+		arg.ByType,
+		arg.ByID,
 		arg.CredentialExpiresAt,
 		arg.CredentialFields,
 		arg.ID,
@@ -1698,16 +1734,26 @@ func (q *Queries) RotateToolCredential(ctx context.Context, arg RotateToolCreden
 }
 
 const seeAgent = `-- name: SeeAgent :exec
-UPDATE agents SET last_seen_at = $1 WHERE id = $2
+UPDATE agents SET
+    last_seen_at = $1, fetch_count = fetch_count + $2,
+    last_fetched_at = CASE WHEN CAST($3 AS BIGINT) = 0 THEN last_fetched_at ELSE $3 END
+WHERE id = $4
 `
 
 type SeeAgentParams struct {
-	LastSeenAt int64
-	ID         string
+	LastSeenAt    int64
+	Fetches       int64
+	LastFetchedAt int64
+	ID            string
 }
 
 func (q *Queries) SeeAgent(ctx context.Context, arg SeeAgentParams) error {
-	_, err := q.exec(ctx, q.seeAgentStmt, seeAgent, arg.LastSeenAt, arg.ID)
+	_, err := q.exec(ctx, q.seeAgentStmt, seeAgent,
+		arg.LastSeenAt,
+		arg.Fetches,
+		arg.LastFetchedAt,
+		arg.ID,
+	)
 	return err
 }
 
@@ -1783,17 +1829,19 @@ UPDATE agents SET
     name = coalesce($1, name),
     name_folded = coalesce($2, name_folded),
     description = coalesce($3, description),
-    owner_id = coalesce($4, owner_id),
+    description_folded = coalesce($4, description_folded),
+    owner_id = coalesce($5, owner_id),
     revision = revision + 1
-WHERE id = $5
+WHERE id = $6
 `
 
 type UpdateAgentParams struct {
-	Name        sql.NullString
-	NameFolded  sql.NullString
-	Description sql.NullString
-	OwnerID     sql.NullString
-	ID          string
+	Name              sql.NullString
+	NameFolded        sql.NullString
+	Description       sql.NullString
+	DescriptionFolded sql.NullString
+	OwnerID           sql.NullString
+	ID                string
 }
 
 func (q *Queries) UpdateAgent(ctx context.Context, arg UpdateAgentParams) error {
@@ -1801,6 +1849,7 @@ func (q *Queries) UpdateAgent(ctx context.Context, arg UpdateAgentParams) error 
 		arg.Name,
 		arg.NameFolded,
 		arg.Description,
+		arg.DescriptionFolded,
 		arg.OwnerID,
 		arg.ID,
 	)
@@ -1845,28 +1894,30 @@ UPDATE tools SET
     name_folded = coalesce($2, name_folded),
     skeleton = coalesce($3, skeleton),
     description = coalesce($4, description),
-    url = coalesce($5, url),
-    docs_url = coalesce($6, docs_url),
-    auth_type = coalesce($7, auth_type),
-    max_grant_seconds = coalesce($8, max_grant_seconds),
-    approval = coalesce($9, approval),
-    updated_at = $10,
+    description_folded = coalesce($5, description_folded),
+    url = coalesce($6, url),
+    docs_url = coalesce($7, docs_url),
+    auth_type = coalesce($8, auth_type),
+    max_grant_seconds = coalesce($9, max_grant_seconds),
+    approval = coalesce($10, approval),
+    updated_at = $11,
     revision = revision + 1
-WHERE id = $11
+WHERE id = $12
 `
 
 type UpdateToolParams struct {
-	Name            sql.NullString
-	NameFolded      sql.NullString
-	Skeleton        sql.NullString
-	Description     sql.NullString
-	Url             sql.NullString
-	DocsUrl         sql.NullString
-	AuthType        sql.NullString
-	MaxGrantSeconds sql.NullInt64
-	Approval        sql.NullString
-	At              int64
-	ID              string
+	Name              sql.NullString
+	NameFolded        sql.NullString
+	Skeleton          sql.NullString
+	Description       sql.NullString
+	DescriptionFolded sql.NullString
+	Url               sql.NullString
+	DocsUrl           sql.NullString
+	AuthType          sql.NullString
+	MaxGrantSeconds   sql.NullInt64
+	Approval          sql.NullString
+	At                int64
+	ID                string
 }
 
 func (q *Queries) UpdateTool(ctx context.Context, arg UpdateToolParams) error {
@@ -1875,6 +1926,7 @@ func (q *Queries) UpdateTool(ctx context.Context, arg UpdateToolParams) error {
 		arg.NameFolded,
 		arg.Skeleton,
 		arg.Description,
+		arg.DescriptionFolded,
 		arg.Url,
 		arg.DocsUrl,
 		arg.AuthType,
@@ -1898,6 +1950,21 @@ type UseKeyParams struct {
 
 func (q *Queries) UseKey(ctx context.Context, arg UseKeyParams) error {
 	_, err := q.exec(ctx, q.useKeyStmt, useKey, arg.LastUsedAt, arg.AgentID, arg.Number)
+	return err
+}
+
+const useTool = `-- name: UseTool :exec
+UPDATE tools SET fetch_count = fetch_count + $1, last_fetched_at = $2 WHERE id = $3
+`
+
+type UseToolParams struct {
+	Fetches       int64
+	LastFetchedAt int64
+	ID            string
+}
+
+func (q *Queries) UseTool(ctx context.Context, arg UseToolParams) error {
+	_, err := q.exec(ctx, q.useToolStmt, useTool, arg.Fetches, arg.LastFetchedAt, arg.ID)
 	return err
 }
 

@@ -67,6 +67,10 @@ func (o *Operation) Mistakes(query url.Values, body any) []domain.Field {
 		switch {
 		case query.Has(p.name):
 			found := mistakes(p.schema, typed(p.schema, query.Get(p.name)), p.name)
+			if len(found) > 0 { // an item of a list has no name of its own
+				found = found[:1]
+				found[0].Field = p.name
+			}
 			if len(found) > 0 && lostPlus(p.schema, query.Get(p.name)) {
 				found[0].Message = "the + of its time zone arrived as a blank; write it as %2B in a query, or use Z"
 			}
@@ -109,7 +113,8 @@ func lostPlus(schema *jsonschema.Schema, text string) bool {
 }
 
 // typed converts a parameter to the type that its schema wants, by the rules that bind it later.
-// Text that can't be converted stays text, which the schema then refuses.
+// The items of a list, which are texts, have commas between them. Text that can't be converted
+// stays text, which the schema then refuses.
 func typed(schema *jsonschema.Schema, text string) any {
 	switch typeOf(target(schema)) {
 	case "integer":
@@ -120,6 +125,12 @@ func typed(schema *jsonschema.Schema, text string) any {
 		if b, err := strconv.ParseBool(text); err == nil {
 			return b
 		}
+	case "array":
+		items := []any{}
+		for item := range strings.SplitSeq(text, ",") {
+			items = append(items, item)
+		}
+		return items
 	}
 	return text
 }

@@ -23,14 +23,18 @@ func (c *Client) ListVerificationKeys(ctx context.Context, options ...Option,
 func (p ListAgentsParams) Values() url.Values {
 	q := url.Values{}
 	set(q, "q", p.Q)
-	set(q, "status", p.Status)
+	setAll(q, "status", p.Status)
+	set(q, "last_seen_before", p.LastSeenBefore)
+	set(q, "unused_since", p.UnusedSince)
+	set(q, "sort", p.Sort)
+	set(q, "count", p.Count)
 	set(q, "limit", p.Limit)
 	set(q, "cursor", p.Cursor)
 	set(q, "as_of", p.AsOf)
 	return q
 }
 
-// ListAgents calls GET /api/admin/agents. List the agents, newest first.
+// ListAgents calls GET /api/admin/agents. List the agents, newest first unless `sort` says otherwise.
 func (c *Client) ListAgents(ctx context.Context, params ListAgentsParams, options ...Option,
 ) (*AgentList, error) {
 	var answer AgentList
@@ -370,16 +374,22 @@ func (c *Client) Freeze(ctx context.Context, body FreezeOrder, options ...Option
 // Values is the query of a call.
 func (p ListGrantsParams) Values() url.Values {
 	q := url.Values{}
+	set(q, "q", p.Q)
+	setAll(q, "status", p.Status)
 	set(q, "agent_id", p.AgentID)
 	set(q, "tool_id", p.ToolID)
-	set(q, "status", p.Status)
+	set(q, "credential_mode", p.CredentialMode)
+	set(q, "expires_before", p.ExpiresBefore)
+	set(q, "unused_since", p.UnusedSince)
+	set(q, "sort", p.Sort)
+	set(q, "count", p.Count)
 	set(q, "limit", p.Limit)
 	set(q, "cursor", p.Cursor)
 	set(q, "as_of", p.AsOf)
 	return q
 }
 
-// ListGrants calls GET /api/admin/grants. List which agents have access to which tools.
+// ListGrants calls GET /api/admin/grants. List which agents have access to which tools, by the first time that it was requested or assigned, unless `sort` says otherwise.
 func (c *Client) ListGrants(ctx context.Context, params ListGrantsParams, options ...Option,
 ) (*GrantList, error) {
 	var answer GrantList
@@ -393,14 +403,17 @@ func (c *Client) ListGrants(ctx context.Context, params ListGrantsParams, option
 // Values is the query of a call.
 func (p ListInstructionSuggestionsParams) Values() url.Values {
 	q := url.Values{}
-	set(q, "status", p.Status)
+	set(q, "q", p.Q)
+	setAll(q, "status", p.Status)
 	set(q, "tool_id", p.ToolID)
+	set(q, "sort", p.Sort)
+	set(q, "count", p.Count)
 	set(q, "limit", p.Limit)
 	set(q, "cursor", p.Cursor)
 	return q
 }
 
-// ListInstructionSuggestions calls GET /api/admin/instruction-suggestions. List the notes on what agents learned about tools, newest first.
+// ListInstructionSuggestions calls GET /api/admin/instruction-suggestions. List the notes on what agents learned about tools, newest first unless `sort` says otherwise.
 func (c *Client) ListInstructionSuggestions(ctx context.Context, params ListInstructionSuggestionsParams, options ...Option,
 ) (*NoteList, error) {
 	var answer NoteList
@@ -775,16 +788,20 @@ func (c *Client) ReportExposure(ctx context.Context, params ReportExposureParams
 // Values is the query of a call.
 func (p ListRequestsParams) Values() url.Values {
 	q := url.Values{}
-	set(q, "status", p.Status)
+	set(q, "q", p.Q)
+	setAll(q, "status", p.Status)
 	set(q, "agent_id", p.AgentID)
 	set(q, "tool_id", p.ToolID)
+	set(q, "credential_mode", p.CredentialMode)
+	set(q, "sort", p.Sort)
+	set(q, "count", p.Count)
 	set(q, "limit", p.Limit)
 	set(q, "cursor", p.Cursor)
 	set(q, "as_of", p.AsOf)
 	return q
 }
 
-// ListRequests calls GET /api/admin/requests. List the requests, newest first. With status=pending this is the queue.
+// ListRequests calls GET /api/admin/requests. List the requests, newest first unless `sort` says otherwise. With status=pending this is the queue.
 func (c *Client) ListRequests(ctx context.Context, params ListRequestsParams, options ...Option,
 ) (*RequestList, error) {
 	var answer RequestList
@@ -981,14 +998,17 @@ func (c *Client) EndSession(ctx context.Context, id PathID, options ...Option,
 // Values is the query of a call.
 func (p ListSuggestionsParams) Values() url.Values {
 	q := url.Values{}
-	set(q, "status", p.Status)
+	set(q, "q", p.Q)
+	setAll(q, "status", p.Status)
+	set(q, "sort", p.Sort)
+	set(q, "count", p.Count)
 	set(q, "limit", p.Limit)
 	set(q, "cursor", p.Cursor)
 	set(q, "as_of", p.AsOf)
 	return q
 }
 
-// ListSuggestions calls GET /api/admin/suggestions. List the tools that agents suggest, by number of backers, newest first, then by name. Pages keep the order that the first one had.
+// ListSuggestions calls GET /api/admin/suggestions. List the tools that agents suggest, by number of backers, newest first, then by name, unless `sort` says otherwise. Pages keep the order that the first one had.
 func (c *Client) ListSuggestions(ctx context.Context, params ListSuggestionsParams, options ...Option,
 ) (*SuggestionList, error) {
 	var answer SuggestionList
@@ -1079,13 +1099,19 @@ func (c *Client) ListToolTemplates(ctx context.Context, params ListToolTemplates
 func (p ListToolsParams) Values() url.Values {
 	q := url.Values{}
 	set(q, "q", p.Q)
+	set(q, "credential_mode", p.CredentialMode)
+	set(q, "has_credential", p.HasCredential)
+	set(q, "expires_before", p.ExpiresBefore)
+	set(q, "unused_since", p.UnusedSince)
+	set(q, "sort", p.Sort)
+	set(q, "count", p.Count)
 	set(q, "limit", p.Limit)
 	set(q, "cursor", p.Cursor)
 	set(q, "as_of", p.AsOf)
 	return q
 }
 
-// ListTools calls GET /api/admin/tools. List the catalog, newest first.
+// ListTools calls GET /api/admin/tools. List the catalog, newest first unless `sort` says otherwise.
 func (c *Client) ListTools(ctx context.Context, params ListToolsParams, options ...Option,
 ) (*ToolList, error) {
 	var answer ToolList

@@ -197,6 +197,18 @@ func set[T ~string | ~int | ~int64 | ~bool | time.Time](q url.Values, name strin
 	}
 }
 
+// setAll adds a parameter with commas between its values unless there are none.
+func setAll[T ~string](q url.Values, name string, values *[]T) {
+	if values == nil || len(*values) == 0 {
+		return
+	}
+	texts := make([]string, len(*values))
+	for i, v := range *values {
+		texts[i] = string(v)
+	}
+	q.Set(name, strings.Join(texts, ","))
+}
+
 func text(value any) string {
 	if at, is := value.(time.Time); is {
 		return at.UTC().Format(time.RFC3339Nano)

@@ -402,7 +402,22 @@ const (
 // Defines values for ListAgentsParamsStatus.
 const (
 	ListAgentsParamsStatusActive    ListAgentsParamsStatus = "active"
+	ListAgentsParamsStatusRetired   ListAgentsParamsStatus = "retired"
 	ListAgentsParamsStatusSuspended ListAgentsParamsStatus = "suspended"
+)
+
+// Defines values for ListAgentsParamsSort.
+const (
+	ListAgentsParamsSortCreatedAt          ListAgentsParamsSort = "created_at"
+	ListAgentsParamsSortFetchCount         ListAgentsParamsSort = "fetch_count"
+	ListAgentsParamsSortLastFetchedAt      ListAgentsParamsSort = "last_fetched_at"
+	ListAgentsParamsSortLastSeenAt         ListAgentsParamsSort = "last_seen_at"
+	ListAgentsParamsSortMinusCreatedAt     ListAgentsParamsSort = "-created_at"
+	ListAgentsParamsSortMinusFetchCount    ListAgentsParamsSort = "-fetch_count"
+	ListAgentsParamsSortMinusLastFetchedAt ListAgentsParamsSort = "-last_fetched_at"
+	ListAgentsParamsSortMinusLastSeenAt    ListAgentsParamsSort = "-last_seen_at"
+	ListAgentsParamsSortMinusName          ListAgentsParamsSort = "-name"
+	ListAgentsParamsSortName               ListAgentsParamsSort = "name"
 )
 
 // Defines values for ListAuditParamsActorType.
@@ -458,11 +473,39 @@ const (
 	ListGrantsParamsStatusRevoked  ListGrantsParamsStatus = "revoked"
 )
 
+// Defines values for ListGrantsParamsSort.
+const (
+	ListGrantsParamsSortAgentName          ListGrantsParamsSort = "agent_name"
+	ListGrantsParamsSortCreatedAt          ListGrantsParamsSort = "created_at"
+	ListGrantsParamsSortDecidedAt          ListGrantsParamsSort = "decided_at"
+	ListGrantsParamsSortExpiresAt          ListGrantsParamsSort = "expires_at"
+	ListGrantsParamsSortFetchCount         ListGrantsParamsSort = "fetch_count"
+	ListGrantsParamsSortLastFetchedAt      ListGrantsParamsSort = "last_fetched_at"
+	ListGrantsParamsSortMinusAgentName     ListGrantsParamsSort = "-agent_name"
+	ListGrantsParamsSortMinusCreatedAt     ListGrantsParamsSort = "-created_at"
+	ListGrantsParamsSortMinusDecidedAt     ListGrantsParamsSort = "-decided_at"
+	ListGrantsParamsSortMinusExpiresAt     ListGrantsParamsSort = "-expires_at"
+	ListGrantsParamsSortMinusFetchCount    ListGrantsParamsSort = "-fetch_count"
+	ListGrantsParamsSortMinusLastFetchedAt ListGrantsParamsSort = "-last_fetched_at"
+	ListGrantsParamsSortMinusToolName      ListGrantsParamsSort = "-tool_name"
+	ListGrantsParamsSortToolName           ListGrantsParamsSort = "tool_name"
+)
+
 // Defines values for ListInstructionSuggestionsParamsStatus.
 const (
 	ListInstructionSuggestionsParamsStatusAccepted  ListInstructionSuggestionsParamsStatus = "accepted"
 	ListInstructionSuggestionsParamsStatusDismissed ListInstructionSuggestionsParamsStatus = "dismissed"
 	ListInstructionSuggestionsParamsStatusPending   ListInstructionSuggestionsParamsStatus = "pending"
+)
+
+// Defines values for ListInstructionSuggestionsParamsSort.
+const (
+	ListInstructionSuggestionsParamsSortCreatedAt           ListInstructionSuggestionsParamsSort = "created_at"
+	ListInstructionSuggestionsParamsSortLastActivityAt      ListInstructionSuggestionsParamsSort = "last_activity_at"
+	ListInstructionSuggestionsParamsSortMinusCreatedAt      ListInstructionSuggestionsParamsSort = "-created_at"
+	ListInstructionSuggestionsParamsSortMinusLastActivityAt ListInstructionSuggestionsParamsSort = "-last_activity_at"
+	ListInstructionSuggestionsParamsSortMinusToolName       ListInstructionSuggestionsParamsSort = "-tool_name"
+	ListInstructionSuggestionsParamsSortToolName            ListInstructionSuggestionsParamsSort = "tool_name"
 )
 
 // Defines values for ListMembersParamsStatus.
@@ -479,12 +522,52 @@ const (
 	ListRequestsParamsStatusWithdrawn ListRequestsParamsStatus = "withdrawn"
 )
 
+// Defines values for ListRequestsParamsSort.
+const (
+	ListRequestsParamsSortAgentName      ListRequestsParamsSort = "agent_name"
+	ListRequestsParamsSortCreatedAt      ListRequestsParamsSort = "created_at"
+	ListRequestsParamsSortDecidedAt      ListRequestsParamsSort = "decided_at"
+	ListRequestsParamsSortMinusAgentName ListRequestsParamsSort = "-agent_name"
+	ListRequestsParamsSortMinusCreatedAt ListRequestsParamsSort = "-created_at"
+	ListRequestsParamsSortMinusDecidedAt ListRequestsParamsSort = "-decided_at"
+	ListRequestsParamsSortMinusToolName  ListRequestsParamsSort = "-tool_name"
+	ListRequestsParamsSortToolName       ListRequestsParamsSort = "tool_name"
+)
+
 // Defines values for ListSuggestionsParamsStatus.
 const (
 	ListSuggestionsParamsStatusAccepted   ListSuggestionsParamsStatus = "accepted"
 	ListSuggestionsParamsStatusDismissed  ListSuggestionsParamsStatus = "dismissed"
 	ListSuggestionsParamsStatusPending    ListSuggestionsParamsStatus = "pending"
 	ListSuggestionsParamsStatusRedirected ListSuggestionsParamsStatus = "redirected"
+)
+
+// Defines values for ListSuggestionsParamsSort.
+const (
+	ListSuggestionsParamsSortBackerCount         ListSuggestionsParamsSort = "backer_count"
+	ListSuggestionsParamsSortCreatedAt           ListSuggestionsParamsSort = "created_at"
+	ListSuggestionsParamsSortLastActivityAt      ListSuggestionsParamsSort = "last_activity_at"
+	ListSuggestionsParamsSortMinusBackerCount    ListSuggestionsParamsSort = "-backer_count"
+	ListSuggestionsParamsSortMinusCreatedAt      ListSuggestionsParamsSort = "-created_at"
+	ListSuggestionsParamsSortMinusLastActivityAt ListSuggestionsParamsSort = "-last_activity_at"
+	ListSuggestionsParamsSortMinusName           ListSuggestionsParamsSort = "-name"
+	ListSuggestionsParamsSortName                ListSuggestionsParamsSort = "name"
+)
+
+// Defines values for ListToolsParamsSort.
+const (
+	ListToolsParamsSortCreatedAt                ListToolsParamsSort = "created_at"
+	ListToolsParamsSortCredentialExpiresAt      ListToolsParamsSort = "credential_expires_at"
+	ListToolsParamsSortFetchCount               ListToolsParamsSort = "fetch_count"
+	ListToolsParamsSortLastFetchedAt            ListToolsParamsSort = "last_fetched_at"
+	ListToolsParamsSortMinusCreatedAt           ListToolsParamsSort = "-created_at"
+	ListToolsParamsSortMinusCredentialExpiresAt ListToolsParamsSort = "-credential_expires_at"
+	ListToolsParamsSortMinusFetchCount          ListToolsParamsSort = "-fetch_count"
+	ListToolsParamsSortMinusLastFetchedAt       ListToolsParamsSort = "-last_fetched_at"
+	ListToolsParamsSortMinusName                ListToolsParamsSort = "-name"
+	ListToolsParamsSortMinusUpdatedAt           ListToolsParamsSort = "-updated_at"
+	ListToolsParamsSortName                     ListToolsParamsSort = "name"
+	ListToolsParamsSortUpdatedAt                ListToolsParamsSort = "updated_at"
 )
 
 // Defines values for GetUsageParamsBucket.
@@ -698,6 +781,12 @@ type AgentList struct {
 
 	// Position With as_of, the position of the last event that the answer includes.
 	Position *PastPosition `json:"position,omitempty"`
+
+	// Total With count=true: how many items all pages have, if they are not more than 10,000.
+	Total *Total `json:"total,omitempty"`
+
+	// TotalAtLeast With count=true, instead of total: there are more items than this.
+	TotalAtLeast *TotalAtLeast `json:"total_at_least,omitempty"`
 }
 
 // AgentWithKey defines model for AgentWithKey.
@@ -1452,6 +1541,12 @@ type GrantList struct {
 
 	// Position With as_of, the position of the last event that the answer includes.
 	Position *PastPosition `json:"position,omitempty"`
+
+	// Total With count=true: how many items all pages have, if they are not more than 10,000.
+	Total *Total `json:"total,omitempty"`
+
+	// TotalAtLeast With count=true, instead of total: there are more items than this.
+	TotalAtLeast *TotalAtLeast `json:"total_at_least,omitempty"`
 }
 
 // GrantsSummary defines model for GrantsSummary.
@@ -1954,6 +2049,12 @@ type NoteDismissal struct {
 type NoteList struct {
 	Items      []Note  `json:"items"`
 	NextCursor *string `json:"next_cursor,omitempty"`
+
+	// Total With count=true: how many items all pages have, if they are not more than 10,000.
+	Total *Total `json:"total,omitempty"`
+
+	// TotalAtLeast With count=true, instead of total: there are more items than this.
+	TotalAtLeast *TotalAtLeast `json:"total_at_least,omitempty"`
 }
 
 // NotificationChannel defines model for NotificationChannel.
@@ -2285,6 +2386,12 @@ type RequestList struct {
 
 	// Position With as_of, the position of the last event that the answer includes.
 	Position *PastPosition `json:"position,omitempty"`
+
+	// Total With count=true: how many items all pages have, if they are not more than 10,000.
+	Total *Total `json:"total,omitempty"`
+
+	// TotalAtLeast With count=true, instead of total: there are more items than this.
+	TotalAtLeast *TotalAtLeast `json:"total_at_least,omitempty"`
 }
 
 // RequestedAccess defines model for RequestedAccess.
@@ -2730,6 +2837,12 @@ type SuggestionList struct {
 
 	// Position With as_of, the position of the last event that the answer includes.
 	Position *PastPosition `json:"position,omitempty"`
+
+	// Total With count=true: how many items all pages have, if they are not more than 10,000.
+	Total *Total `json:"total,omitempty"`
+
+	// TotalAtLeast With count=true, instead of total: there are more items than this.
+	TotalAtLeast *TotalAtLeast `json:"total_at_least,omitempty"`
 }
 
 // Summary defines model for Summary.
@@ -2860,6 +2973,12 @@ type ToolList struct {
 
 	// Position With as_of, the position of the last event that the answer includes.
 	Position *PastPosition `json:"position,omitempty"`
+
+	// Total With count=true: how many items all pages have, if they are not more than 10,000.
+	Total *Total `json:"total,omitempty"`
+
+	// TotalAtLeast With count=true, instead of total: there are more items than this.
+	TotalAtLeast *TotalAtLeast `json:"total_at_least,omitempty"`
 }
 
 // ToolRequest defines model for ToolRequest.
@@ -2929,6 +3048,12 @@ type ToolsSummary struct {
 	// WithoutCredential Tools whose agents share a credential that nobody has set: they can be approved, and not fetched.
 	WithoutCredential int `json:"without_credential"`
 }
+
+// Total With count=true: how many items all pages have, if they are not more than 10,000.
+type Total = int
+
+// TotalAtLeast With count=true, instead of total: there are more items than this.
+type TotalAtLeast = int
 
 // TreeSize defines model for TreeSize.
 type TreeSize = int64
@@ -3061,6 +3186,12 @@ type AuditText = string
 // CategoryFilter defines model for categoryFilter.
 type CategoryFilter = string
 
+// Count defines model for count.
+type Count = bool
+
+// CredentialModeFilter defines model for credentialModeFilter.
+type CredentialModeFilter = CredentialMode
+
 // Cursor defines model for cursor.
 type Cursor = string
 
@@ -3078,6 +3209,9 @@ type LastEventID = Position
 
 // Limit defines model for limit.
 type Limit = int
+
+// ListCursor defines model for listCursor.
+type ListCursor = string
 
 // NotCategoryFilter defines model for notCategoryFilter.
 type NotCategoryFilter = string
@@ -3114,15 +3248,29 @@ type PageProblem = Problem
 
 // ListAgentsParams defines parameters for ListAgents.
 type ListAgentsParams struct {
-	// Q Part of the name, in upper or lower case.
-	Q      *Q                      `form:"q,omitempty" json:"q,omitempty"`
-	Status *ListAgentsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+	// Q Any part of the name or the description, in upper or lower case, with or without accents.
+	Q *string `form:"q,omitempty" json:"q,omitempty"`
+
+	// Status One status, or several with commas between them.
+	Status *[]ListAgentsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// LastSeenBefore Only agents that have not called since then. Those that are younger are left out.
+	LastSeenBefore *Time `form:"last_seen_before,omitempty" json:"last_seen_before,omitempty"`
+
+	// UnusedSince Only agents that have fetched nothing since then. Those that are younger are left out.
+	UnusedSince *Time `form:"unused_since,omitempty" json:"unused_since,omitempty"`
+
+	// Sort In which order, with - before it for descending. An agent that never called or fetched comes before all others. A cursor continues only the list that it came from.
+	Sort *ListAgentsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+
+	// Count Whether the answer says how many items all pages together have.
+	Count *Count `form:"count,omitempty" json:"count,omitempty"`
 
 	// Limit The number of items on a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The next_cursor of the previous page.
-	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+	// Cursor The next_cursor of the previous page. The other parameters must be those of that page, but for limit and count.
+	Cursor *ListCursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 
 	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
@@ -3130,6 +3278,9 @@ type ListAgentsParams struct {
 
 // ListAgentsParamsStatus defines parameters for ListAgents.
 type ListAgentsParamsStatus string
+
+// ListAgentsParamsSort defines parameters for ListAgents.
+type ListAgentsParamsSort string
 
 // GetAgentParams defines parameters for GetAgent.
 type GetAgentParams struct {
@@ -3287,18 +3438,38 @@ type StreamAdminEventsParamsInclude string
 
 // ListGrantsParams defines parameters for ListGrants.
 type ListGrantsParams struct {
+	// Q Any part of the reason, or of the name of the agent or the tool now, in upper or lower case, with or without accents.
+	Q *string `form:"q,omitempty" json:"q,omitempty"`
+
+	// Status One status, or several with commas between them.
+	Status *[]ListGrantsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+
 	// AgentID Only items about this agent.
 	AgentID *AgentIDFilter `form:"agent_id,omitempty" json:"agent_id,omitempty"`
 
 	// ToolID Only items about this tool.
-	ToolID *ToolIDFilter           `form:"tool_id,omitempty" json:"tool_id,omitempty"`
-	Status *ListGrantsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+	ToolID *ToolIDFilter `form:"tool_id,omitempty" json:"tool_id,omitempty"`
+
+	// CredentialMode Only what is about tools of this mode.
+	CredentialMode *CredentialModeFilter `form:"credential_mode,omitempty" json:"credential_mode,omitempty"`
+
+	// ExpiresBefore Only access that expires before then, or has done so.
+	ExpiresBefore *Time `form:"expires_before,omitempty" json:"expires_before,omitempty"`
+
+	// UnusedSince Only what was approved before then and has not been fetched since.
+	UnusedSince *Time `form:"unused_since,omitempty" json:"unused_since,omitempty"`
+
+	// Sort In which order, with - before it for descending. created_at is the first time that it was requested or assigned. What never expires comes after what does; what was never fetched comes before what was. Names are those of now. A cursor continues only the list that it came from.
+	Sort *ListGrantsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+
+	// Count Whether the answer says how many items all pages together have.
+	Count *Count `form:"count,omitempty" json:"count,omitempty"`
 
 	// Limit The number of items on a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The next_cursor of the previous page.
-	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+	// Cursor The next_cursor of the previous page. The other parameters must be those of that page, but for limit and count.
+	Cursor *ListCursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 
 	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
@@ -3307,22 +3478,38 @@ type ListGrantsParams struct {
 // ListGrantsParamsStatus defines parameters for ListGrants.
 type ListGrantsParamsStatus string
 
+// ListGrantsParamsSort defines parameters for ListGrants.
+type ListGrantsParamsSort string
+
 // ListInstructionSuggestionsParams defines parameters for ListInstructionSuggestions.
 type ListInstructionSuggestionsParams struct {
-	Status *ListInstructionSuggestionsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+	// Q Any part of what was learned, of a backer's reason, or of the name of the tool, in upper or lower case, with or without accents.
+	Q *string `form:"q,omitempty" json:"q,omitempty"`
+
+	// Status One status, or several with commas between them.
+	Status *[]ListInstructionSuggestionsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
 
 	// ToolID Only items about this tool.
 	ToolID *ToolIDFilter `form:"tool_id,omitempty" json:"tool_id,omitempty"`
 
+	// Sort In which order, with - before it for descending. A cursor continues only the list that it came from.
+	Sort *ListInstructionSuggestionsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+
+	// Count Whether the answer says how many items all pages together have.
+	Count *Count `form:"count,omitempty" json:"count,omitempty"`
+
 	// Limit The number of items on a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The next_cursor of the previous page.
-	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+	// Cursor The next_cursor of the previous page. The other parameters must be those of that page, but for limit and count.
+	Cursor *ListCursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListInstructionSuggestionsParamsStatus defines parameters for ListInstructionSuggestions.
 type ListInstructionSuggestionsParamsStatus string
+
+// ListInstructionSuggestionsParamsSort defines parameters for ListInstructionSuggestions.
+type ListInstructionSuggestionsParamsSort string
 
 // ListInvitationsParams defines parameters for ListInvitations.
 type ListInvitationsParams struct {
@@ -3437,7 +3624,11 @@ type ReportExposureParams struct {
 
 // ListRequestsParams defines parameters for ListRequests.
 type ListRequestsParams struct {
-	Status *ListRequestsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+	// Q Any part of the reason, or of the name of the agent or the tool now, in upper or lower case, with or without accents.
+	Q *string `form:"q,omitempty" json:"q,omitempty"`
+
+	// Status One status, or several with commas between them.
+	Status *[]ListRequestsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
 
 	// AgentID Only items about this agent.
 	AgentID *AgentIDFilter `form:"agent_id,omitempty" json:"agent_id,omitempty"`
@@ -3445,11 +3636,20 @@ type ListRequestsParams struct {
 	// ToolID Only items about this tool.
 	ToolID *ToolIDFilter `form:"tool_id,omitempty" json:"tool_id,omitempty"`
 
+	// CredentialMode Only what is about tools of this mode.
+	CredentialMode *CredentialModeFilter `form:"credential_mode,omitempty" json:"credential_mode,omitempty"`
+
+	// Sort In which order, with - before it for descending. Pending requests come before all that were decided; names are those of now. A cursor continues only the list that it came from.
+	Sort *ListRequestsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+
+	// Count Whether the answer says how many items all pages together have.
+	Count *Count `form:"count,omitempty" json:"count,omitempty"`
+
 	// Limit The number of items on a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The next_cursor of the previous page.
-	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+	// Cursor The next_cursor of the previous page. The other parameters must be those of that page, but for limit and count.
+	Cursor *ListCursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 
 	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
@@ -3457,6 +3657,9 @@ type ListRequestsParams struct {
 
 // ListRequestsParamsStatus defines parameters for ListRequests.
 type ListRequestsParamsStatus string
+
+// ListRequestsParamsSort defines parameters for ListRequests.
+type ListRequestsParamsSort string
 
 // GetRequestParams defines parameters for GetRequest.
 type GetRequestParams struct {
@@ -3499,13 +3702,23 @@ type ListSessionsParams struct {
 
 // ListSuggestionsParams defines parameters for ListSuggestions.
 type ListSuggestionsParams struct {
-	Status *ListSuggestionsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+	// Q Any part of the name, the URL or a backer's reason, in upper or lower case, with or without accents.
+	Q *string `form:"q,omitempty" json:"q,omitempty"`
+
+	// Status One status, or several with commas between them.
+	Status *[]ListSuggestionsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// Sort In which order, with - before it for descending. A cursor continues only the list that it came from.
+	Sort *ListSuggestionsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+
+	// Count Whether the answer says how many items all pages together have.
+	Count *Count `form:"count,omitempty" json:"count,omitempty"`
 
 	// Limit The number of items on a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The next_cursor of the previous page.
-	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+	// Cursor The next_cursor of the previous page. The other parameters must be those of that page, but for limit and count.
+	Cursor *ListCursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 
 	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
@@ -3513,6 +3726,9 @@ type ListSuggestionsParams struct {
 
 // ListSuggestionsParamsStatus defines parameters for ListSuggestions.
 type ListSuggestionsParamsStatus string
+
+// ListSuggestionsParamsSort defines parameters for ListSuggestions.
+type ListSuggestionsParamsSort string
 
 // GetSuggestionParams defines parameters for GetSuggestion.
 type GetSuggestionParams struct {
@@ -3534,18 +3750,39 @@ type ListToolTemplatesParams struct {
 
 // ListToolsParams defines parameters for ListTools.
 type ListToolsParams struct {
-	// Q Part of the name, in upper or lower case.
-	Q *Q `form:"q,omitempty" json:"q,omitempty"`
+	// Q Any part of the name, the description or the URL, in upper or lower case, with or without accents.
+	Q *string `form:"q,omitempty" json:"q,omitempty"`
+
+	// CredentialMode Only what is about tools of this mode.
+	CredentialMode *CredentialModeFilter `form:"credential_mode,omitempty" json:"credential_mode,omitempty"`
+
+	// HasCredential Only tools that have a shared credential, or only the others.
+	HasCredential *bool `form:"has_credential,omitempty" json:"has_credential,omitempty"`
+
+	// ExpiresBefore Only tools whose shared credential expires before then.
+	ExpiresBefore *Time `form:"expires_before,omitempty" json:"expires_before,omitempty"`
+
+	// UnusedSince Only tools of which nothing was fetched since then. Those that are younger are left out.
+	UnusedSince *Time `form:"unused_since,omitempty" json:"unused_since,omitempty"`
+
+	// Sort In which order, with - before it for descending. What never expires comes after what does; what was never fetched comes before what was. A cursor continues only the list that it came from.
+	Sort *ListToolsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+
+	// Count Whether the answer says how many items all pages together have.
+	Count *Count `form:"count,omitempty" json:"count,omitempty"`
 
 	// Limit The number of items on a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The next_cursor of the previous page.
-	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+	// Cursor The next_cursor of the previous page. The other parameters must be those of that page, but for limit and count.
+	Cursor *ListCursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 
 	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
+
+// ListToolsParamsSort defines parameters for ListTools.
+type ListToolsParamsSort string
 
 // GetToolParams defines parameters for GetTool.
 type GetToolParams struct {

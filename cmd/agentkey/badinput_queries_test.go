@@ -25,7 +25,24 @@ func TestAQueryParameterIsKnownAndWellFormed(t *testing.T) {
 		{"agents", "limit=1.5", "limit"},
 		{"agents", "limit=99999999999999999999", "limit"},
 		{"agents", "limit=1&limit=2", "limit"},
-		{"agents", "status=retired", "status"},
+		{"agents", "status=active,asleep", "status"},
+		{"agents", "status=active,", "status"},
+		{"agents", "status=active&status=retired", "status"},
+		{"agents", "sort=", "sort"},
+		{"agents", "sort=position", "sort"},
+		{"agents", "sort=--name", "sort"},
+		{"agents", "sort=name,created_at", "sort"},
+		{"agents", "sort=name&sort=-name", "sort"},
+		{"agents", "count=yes", "count"},
+		{"agents", "last_seen_before=yesterday", "last_seen_before"},
+		{"agents", "q=" + strings.Repeat("x", 121), "q"},
+		{"agents", "as_of=1&sort=-fetch_count", "sort"},
+		{"agents", "as_of=1&last_seen_before=2030-01-01T00:00:00Z", "last_seen_before"},
+		{"tools", "credential_mode=mine", "credential_mode"},
+		{"tools", "has_credential=2", "has_credential"},
+		{"tools", "expires_before=2030-01-01", "expires_before"},
+		{"suggestions", "sort=demand", "sort"},
+		{"instruction-suggestions", "status=pending,redirected", "status"},
 		{"agents", "status=Active", "status"},
 		{"agents", "cursor=x", "cursor"},
 		{"agents", "cursor=%00", "cursor"},
@@ -84,9 +101,12 @@ func TestAQueryParameterIsKnownAndWellFormed(t *testing.T) {
 		a.Items()[0]["id"] == page.Items()[0]["id"] {
 		t.Errorf("the second page: %s", a.Body)
 	}
-	for _, path := range []string{"tools", "audit", "requests", "grants"} {
-		if a := admin.call("GET", "/api/admin/"+path+"?cursor="+next, nil); a.Status != 200 &&
-			a.Code() != "validation_failed" {
+	for _, path := range []string{
+		"tools?", "audit?", "requests?", "grants?", "suggestions?", "instruction-suggestions?", "agents?q=o&",
+		"agents?sort=name&", "agents?sort=-created_at&", "agents?status=active&",
+	} {
+		a := admin.call("GET", "/api/admin/"+path+"cursor="+next, nil)
+		if a.Status != 400 || !namesField(a, "cursor") {
 			t.Errorf("another list's cursor on %s: %d %s", path, a.Status, a.Body)
 		}
 	}

@@ -99,7 +99,12 @@ func TestTheGoClient(t *testing.T) {
 			t.Fatal(err)
 		}
 		var names []string
-		for a, err := range admin.AllAgents(ctx, agentkey.ListAgentsParams{Limit: new(1)}) { // a page each
+		either := []agentkey.ListAgentsParamsStatus{
+			agentkey.ListAgentsParamsStatusActive, agentkey.ListAgentsParamsStatusSuspended,
+		}
+		for a, err := range admin.AllAgents(ctx, agentkey.ListAgentsParams{
+			Limit: new(1), Status: &either, Sort: new(agentkey.ListAgentsParamsSortMinusName), // a page each
+		}) {
 			if err != nil {
 				t.Fatal(err)
 			}

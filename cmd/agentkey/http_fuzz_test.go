@@ -240,7 +240,7 @@ func (w *world) value(rt *rapid.T, d *drawn, name string, schema object) any {
 // query draws parameters.
 func (w *world) query(rt *rapid.T, d *drawn, op operation) string {
 	var out []string
-	times := map[string]string{}
+	given := map[string]string{}
 	for _, param := range op.params {
 		if rapid.IntRange(0, 3).Draw(rt, "more parameters") > 0 {
 			if param["required"] == true {
@@ -259,6 +259,7 @@ func (w *world) query(rt *rapid.T, d *drawn, op operation) string {
 				d.spoil("a moment that is not of the past")
 				at = pick(rt, name, []string{"yesterday", "-1", "9999-01-01T00:00:00Z"})
 			}
+			given[fmt.Sprint(param["name"])] = at
 			out = append(out, fmt.Sprint(param["name"], "=", at))
 		case "cursor":
 			d.spoil("a cursor of nobody's")
@@ -300,11 +301,18 @@ func (w *world) query(rt *rapid.T, d *drawn, op operation) string {
 			if !scratch.valid {
 				d.spoil("query: " + scratch.mutations[0])
 			}
-			times[name] = fmt.Sprint(value)
-			out = append(out, name+"="+url.QueryEscape(strings.Trim(fmt.Sprint(value), "[]")))
+			if list, is := value.([]any); is {
+				value = strings.Trim(strings.ReplaceAll(fmt.Sprint(list), " ", ","), "[]")
+			}
+			given[name] = fmt.Sprint(value)
+			out = append(out, name+"="+url.QueryEscape(given[name]))
 		}
 	}
-	if from, to := times["from"], times["to"]; from != "" && to != "" && from > to {
+	if given["as_of"] != "" && (given["unused_since"]+given["last_seen_before"] != "" ||
+		strings.Contains(given["sort"], "fetch") || strings.Contains(given["sort"], "seen")) {
+		d.spoil("fetches of the past")
+	}
+	if from, to := given["from"], given["to"]; from != "" && to != "" && from > to {
 		d.spoil("from is after to")
 	}
 	if op.caller != "anyone" && seldom(rt, "unknown parameter") { // probes may add what they like

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -171,5 +172,92 @@ func TestASearchDisregardsCaseAccentsAndWidth(t *testing.T) {
 				t.Errorf("%s: %q finds %q, not %q", list, q, got, want)
 			}
 		}
+	}
+}
+
+// TestListsAreSortedNarrowedAndCounted reads lists in orders that change between pages, and asks
+// only for what a screen shows.
+func TestListsAreSortedNarrowedAndCounted(t *testing.T) {
+	t.Parallel()
+	p := start(t, unlimited...)
+	admin := p.admin()
+	github, own := admin.mustTool("GitHub", "ghp_secret"), admin.must(201, "POST", "/api/admin/tools", object{
+		"name": "Notion", "auth_type": "api_key", "credential_mode": "per_agent",
+	}).Text("id")
+	admin.must(200, "PATCH", "/api/admin/tools/"+github, object{
+		"url": "https://github.com/Acme", "description": "Where the 100% Übercode_lives",
+	})
+	admin.must(200, "PUT", "/api/admin/tools/"+github+"/credential", object{
+		"credential": "ghp_new", "expires_at": "2099-01-01T00:00:00Z",
+	})
+	zoe, zoeKey := admin.mustAgent("Zoe")
+	adam, adamKey := admin.mustAgent("adam")
+	mia, _ := admin.mustAgent("Mia")
+	pending := p.with(zoeKey).mustRequest(own)
+	admin.mustAssign(zoe, github)
+	denied := p.with(adamKey).mustRequest(github)
+	admin.must(200, "POST", "/api/admin/requests/"+denied+"/deny", nil)
+	p.with(zoeKey).must(200, "GET", "/api/tools/"+github+"/credentials", nil)
+	admin.must(204, "DELETE", "/api/admin/agents/"+mia, nil)
+	suggested := p.with(zoeKey).must(201, "POST", "/api/tools/suggest", object{
+		"name": "Figma", "url": "https://figma.com", "reason": "to draw CIRCLES",
+	}).Text("suggestion_id")
+	note := p.with(zoeKey).must(201, "POST", "/api/tools/"+github+"/instructions/suggest", object{
+		"learned": "Send a User-Agent", "why": "else it says 403",
+	}).Text("suggestion_id")
+	grant := func(g object) string { return fmt.Sprint(g["agent_id"], " ", g["tool_id"]) }
+	for _, tt := range []struct {
+		path string
+		of   func(object) string
+		want []string
+	}{
+		{"agents?sort=name", id, []string{adam, zoe}},
+		{"agents?sort=-name", id, []string{zoe, adam}},
+		{"agents?sort=-fetch_count", id, []string{zoe, adam}},
+		{"agents?sort=-created_at&status=active,retired", id, []string{mia, adam, zoe}},
+		{"agents?status=retired", id, []string{mia}},
+		{"agents?unused_since=2099-01-01T00:00:00Z&q=A", id, []string{adam}},
+		{"agents?last_seen_before=0001-01-01T00:00:00Z", id, nil},
+		{"tools?q=100%25%20U", id, []string{github}},
+		{"tools?q=e_lives", id, []string{github}},
+		{"tools?q=com/ACME", id, []string{github}},
+		{"tools?q=1%25b", id, nil},
+		{"tools?has_credential=false", id, []string{own}},
+		{"tools?credential_mode=shared", id, []string{github}},
+		{"tools?expires_before=2099-01-01T00:00:01Z&sort=credential_expires_at", id, []string{github}},
+		{"tools?sort=credential_expires_at", id, []string{github, own}},
+		{"tools?unused_since=2099-01-01T00:00:00Z&sort=last_fetched_at", id, []string{own, github}},
+		{"requests?status=pending,denied&sort=tool_name", id, []string{denied, pending}},
+		{"requests?q=ADA", id, []string{denied}},
+		{"requests?credential_mode=per_agent", id, []string{pending}},
+		{"grants?status=approved,denied&sort=agent_name", grant, []string{adam + " " + github, zoe + " " + github}},
+		{"grants?unused_since=2099-01-01T00:00:00Z", grant, []string{zoe + " " + github}},
+		{"suggestions?q=circles&sort=-last_activity_at&status=pending,dismissed", id, []string{suggested}},
+		{"suggestions?q=FIGMA.com&sort=name", id, []string{suggested}},
+		{"suggestions?status=accepted", id, nil},
+		{"instruction-suggestions?q=user-agent&sort=tool_name&status=pending,accepted", id, []string{note}},
+		{"instruction-suggestions?q=else%20IT", id, []string{note}},
+	} {
+		a := admin.must(200, "GET", "/api/admin/"+tt.path+"&count=true&limit=1", nil)
+		if a.At("total") != float64(len(tt.want)) || a.At("total_at_least") != nil {
+			t.Errorf("%s has %v items, at least %v", tt.path, a.At("total"), a.At("total_at_least"))
+		}
+		for limit := 1; limit <= 3; limit++ {
+			if got := admin.pages("/api/admin/"+tt.path, limit, tt.of, func() {}); !slices.Equal(got, tt.want) {
+				t.Errorf("%s, %d a page: %v, not %v", tt.path, limit, got, tt.want)
+			}
+		}
+	}
+	if a := admin.refused(400, "validation_failed", "GET", "/api/admin/tools?sort=price", nil); !strings.Contains(
+		string(a.Body), "it must be one of created_at, -created_at, name",
+	) {
+		t.Errorf("the sorts are not named: %s", a.Body)
+	}
+	// A page of the past stays there, whatever is renamed in between.
+	path := fmt.Sprint("/api/admin/agents?sort=name&as_of=", admin.seen.Load())
+	if got := admin.pages(path, 1, id, func() {
+		admin.must(200, "PATCH", "/api/admin/agents/"+zoe, object{"name": "Aaron"})
+	}); !slices.Equal(got, []string{adam, zoe}) {
+		t.Errorf("with one that was renamed in between: %v", got)
 	}
 }

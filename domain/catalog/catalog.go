@@ -122,6 +122,8 @@ type Tool struct {
 	CredentialVersion   int          `json:"credential_version,omitempty"`
 	CredentialExpiresAt *time.Time   `json:"credential_expires_at,omitempty"`
 	CredentialFields    domain.Parts `json:"credential_fields,omitempty"`
+	CredentialAt        time.Time    `json:"credential_at,omitzero"` // since when it has this version
+	CredentialBy        domain.Actor `json:"credential_by,omitzero"`
 	Instructions        string       `json:"instructions,omitempty"`
 	InstructionsVersion int          `json:"instructions_version,omitempty"`
 	MaxGrantSeconds     int64        `json:"max_grant_seconds,omitempty"`
@@ -202,6 +204,7 @@ func (s *folding) evolve(f domain.Fact[Event]) {
 			}
 			if e.SecretID != "" {
 				t.SecretID, t.CredentialVersion, t.CredentialFields = e.SecretID, 1, e.CredentialFields
+				t.CredentialAt, t.CredentialBy = f.At, f.By
 			}
 		})
 	case ToolUpdated:
@@ -219,7 +222,7 @@ func (s *folding) evolve(f domain.Fact[Event]) {
 	case ToolCredentialRotated:
 		s.tool(e.ToolID, f.At, func(t *Tool) {
 			t.SecretID, t.CredentialVersion, t.CredentialExpiresAt = e.SecretID, e.CredentialVersion, e.ExpiresAt
-			t.CredentialFields = e.CredentialFields
+			t.CredentialFields, t.CredentialAt, t.CredentialBy = e.CredentialFields, f.At, f.By
 		})
 	case ToolInstructionsRevised:
 		s.tool(e.ToolID, f.At, func(t *Tool) {

@@ -424,6 +424,7 @@ func TestTheStateOfATool(t *testing.T) {
 		Name: "GitHub", FoldedName: "github", URL: "https://github.com", Site: "github.com", AuthType: "api_key",
 		Mode: catalog.Shared, SecretID: "s2", CredentialVersion: 2, CredentialExpiresAt: &soon, Instructions: "First.",
 		InstructionsVersion: 1, MaxGrantSeconds: 60, CreatedAt: start, UpdatedAt: start.Add(4 * time.Minute),
+		CredentialAt: start.Add(4 * time.Minute), CredentialBy: domain.Actor{Type: domain.ActorService, ID: "token"},
 		Revision: 4,
 	}}}
 	if diff := cmp.Diff(want, got); diff != "" {

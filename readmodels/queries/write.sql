@@ -11,9 +11,10 @@ SELECT o.id, sqlc.arg(position), o.id, o.name FROM organizations AS o WHERE o.id
 UPDATE organizations SET name = sqlc.arg(name) WHERE id = sqlc.arg(id);
 
 -- name: InsertAgent :exec
-INSERT INTO agents (id, organization_id, position, name, name_folded, description, owner_id, status, created_at, created_by_type, created_by_id)
+INSERT INTO agents (id, organization_id, position, name, name_folded, description, description_folded, owner_id, status, created_at, created_by_type,
+                    created_by_id)
 VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(name), sqlc.arg(name_folded), sqlc.arg(description),
-        sqlc.arg(owner_id), 'active', sqlc.arg(created_at), sqlc.arg(created_by_type), sqlc.arg(created_by_id));
+        sqlc.arg(description_folded), sqlc.arg(owner_id), 'active', sqlc.arg(created_at), sqlc.arg(created_by_type), sqlc.arg(created_by_id));
 
 -- name: KeepFormerAgentName :exec
 INSERT INTO former_names (id, until, organization_id, name, name_folded)
@@ -24,6 +25,7 @@ UPDATE agents SET
     name = coalesce(sqlc.narg(name), name),
     name_folded = coalesce(sqlc.narg(name_folded), name_folded),
     description = coalesce(sqlc.narg(description), description),
+    description_folded = coalesce(sqlc.narg(description_folded), description_folded),
     owner_id = coalesce(sqlc.narg(owner_id), owner_id),
     revision = revision + 1
 WHERE id = sqlc.arg(id);
@@ -38,7 +40,10 @@ UPDATE agents SET identity = sqlc.arg(identity), bound_at = sqlc.arg(bound_at), 
 UPDATE agents SET status = 'retired', identity = '', bound_at = 0, retired_at = sqlc.arg(retired_at), revision = revision + 1 WHERE id = sqlc.arg(id);
 
 -- name: SeeAgent :exec
-UPDATE agents SET last_seen_at = sqlc.arg(last_seen_at) WHERE id = sqlc.arg(id);
+UPDATE agents SET
+    last_seen_at = sqlc.arg(last_seen_at), fetch_count = fetch_count + sqlc.arg(fetches),
+    last_fetched_at = CASE WHEN CAST(sqlc.arg(last_fetched_at) AS BIGINT) = 0 THEN last_fetched_at ELSE sqlc.arg(last_fetched_at) END
+WHERE id = sqlc.arg(id);
 
 -- name: TouchAgent :exec
 UPDATE agents SET revision = revision + 1 WHERE id = sqlc.arg(id);
@@ -57,11 +62,11 @@ UPDATE agent_keys SET last_used_at = sqlc.arg(last_used_at) WHERE agent_id = sql
 DELETE FROM agent_keys WHERE agent_id = sqlc.arg(agent_id) AND number <= sqlc.arg(upto);
 
 -- name: InsertTool :exec
-INSERT INTO tools (id, organization_id, position, name, name_folded, skeleton, description, url, docs_url, auth_type, credential_mode,
-                   credential_version, credential_at, credential_fields, max_grant_seconds, approval, created_at, updated_at)
+INSERT INTO tools (id, organization_id, position, name, name_folded, skeleton, description, description_folded, url, docs_url, auth_type,
+                   credential_mode, credential_version, credential_at, credential_by_type, credential_by_id, credential_fields, max_grant_seconds, approval, created_at, updated_at)
 VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(name), sqlc.arg(name_folded), sqlc.arg(skeleton), sqlc.arg(description),
-        sqlc.arg(url), sqlc.arg(docs_url), sqlc.arg(auth_type), sqlc.arg(credential_mode), sqlc.arg(credential_version), sqlc.arg(credential_at),
-        sqlc.arg(credential_fields), sqlc.arg(max_grant_seconds), sqlc.arg(approval), sqlc.arg(at), sqlc.arg(at));
+        sqlc.arg(description_folded), sqlc.arg(url), sqlc.arg(docs_url), sqlc.arg(auth_type), sqlc.arg(credential_mode), sqlc.arg(credential_version),
+        sqlc.arg(credential_at), sqlc.arg(credential_by_type), sqlc.arg(credential_by_id), sqlc.arg(credential_fields), sqlc.arg(max_grant_seconds), sqlc.arg(approval), sqlc.arg(at), sqlc.arg(at));
 
 -- name: KeepFormerToolName :exec
 INSERT INTO former_names (id, until, organization_id, name, name_folded)
@@ -73,6 +78,7 @@ UPDATE tools SET
     name_folded = coalesce(sqlc.narg(name_folded), name_folded),
     skeleton = coalesce(sqlc.narg(skeleton), skeleton),
     description = coalesce(sqlc.narg(description), description),
+    description_folded = coalesce(sqlc.narg(description_folded), description_folded),
     url = coalesce(sqlc.narg(url), url),
     docs_url = coalesce(sqlc.narg(docs_url), docs_url),
     auth_type = coalesce(sqlc.narg(auth_type), auth_type),
@@ -86,6 +92,8 @@ WHERE id = sqlc.arg(id);
 UPDATE tools SET
     credential_version = sqlc.arg(credential_version),
     credential_at = sqlc.arg(at),
+    credential_by_type = sqlc.arg(by_type),
+    credential_by_id = sqlc.arg(by_id),
     credential_expires_at = sqlc.arg(credential_expires_at),
     credential_fields = sqlc.arg(credential_fields),
     updated_at = sqlc.arg(at),
@@ -99,6 +107,9 @@ UPDATE tools SET
     updated_at = sqlc.arg(at),
     revision = revision + 1
 WHERE id = sqlc.arg(id);
+
+-- name: UseTool :exec
+UPDATE tools SET fetch_count = fetch_count + sqlc.arg(fetches), last_fetched_at = sqlc.arg(last_fetched_at) WHERE id = sqlc.arg(id);
 
 -- name: InsertInstructions :exec
 INSERT INTO tool_instructions (tool_id, version, organization_id, instructions, restored_from, created_at, created_by_type, created_by_id)
@@ -153,9 +164,9 @@ FROM tools AS t
 WHERE requests.id = sqlc.arg(id) AND requests.status = 'pending' AND t.id = requests.tool_id AND t.freezes > sqlc.arg(freezes);
 
 -- name: InsertRequest :exec
-INSERT INTO requests (id, organization_id, position, agent_id, tool_id, reason, status, created_at, requested_seconds)
+INSERT INTO requests (id, organization_id, position, agent_id, tool_id, reason, reason_folded, status, created_at, requested_seconds)
 VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(agent_id), sqlc.arg(tool_id), sqlc.arg(reason),
-        'pending', sqlc.arg(created_at), sqlc.arg(requested_seconds));
+        sqlc.arg(reason_folded), 'pending', sqlc.arg(created_at), sqlc.arg(requested_seconds));
 
 -- name: DecideRequest :exec
 UPDATE requests SET
@@ -169,23 +180,26 @@ UPDATE requests SET
 WHERE id = sqlc.arg(id) AND status = 'pending';
 
 -- name: AskGrant :exec
-INSERT INTO grants (agent_id, tool_id, organization_id, position, status, origin, request_id, reason)
+INSERT INTO grants (agent_id, tool_id, organization_id, position, status, origin, request_id, reason, reason_folded, requested_at)
 VALUES (sqlc.arg(agent_id), sqlc.arg(tool_id), sqlc.arg(organization_id), sqlc.arg(position), 'pending', sqlc.arg(origin),
-        sqlc.arg(request_id), sqlc.arg(reason))
+        sqlc.arg(request_id), sqlc.arg(reason), sqlc.arg(reason_folded), sqlc.arg(requested_at))
 ON CONFLICT (agent_id, tool_id) DO UPDATE SET
     status = excluded.status, origin = excluded.origin, request_id = excluded.request_id, reason = excluded.reason,
+    reason_folded = excluded.reason_folded, requested_at = excluded.requested_at,
     decided_at = 0, decided_position = 0, decided_by_type = '', decided_by_id = '', denial_reason = '', expires_at = 0, fetch_count = 0, last_fetched_at = 0,
     credential_expires_at = 0, approved_at = 0, approved_by_type = '', approved_by_id = '',
     ended_at = 0, ended_by_type = '', ended_by_id = '', rule = '';
 
 -- name: AssignGrant :exec
-INSERT INTO grants (agent_id, tool_id, organization_id, position, status, origin, request_id, reason,
+INSERT INTO grants (agent_id, tool_id, organization_id, position, status, origin, request_id, reason, reason_folded,
                     decided_at, decided_position, decided_by_type, decided_by_id, approved_at, approved_by_type, approved_by_id, expires_at)
 VALUES (sqlc.arg(agent_id), sqlc.arg(tool_id), sqlc.arg(organization_id), sqlc.arg(position), 'approved', sqlc.arg(origin), '', sqlc.arg(reason),
+        sqlc.arg(reason_folded),
         sqlc.arg(decided_at), sqlc.arg(position), sqlc.arg(decided_by_type), sqlc.arg(decided_by_id),
         sqlc.arg(decided_at), sqlc.arg(decided_by_type), sqlc.arg(decided_by_id), sqlc.arg(expires_at))
 ON CONFLICT (agent_id, tool_id) DO UPDATE SET
-    status = excluded.status, origin = excluded.origin, request_id = '', reason = excluded.reason, decided_at = excluded.decided_at,
+    status = excluded.status, origin = excluded.origin, request_id = '', reason = excluded.reason,
+    reason_folded = excluded.reason_folded, requested_at = 0, decided_at = excluded.decided_at,
     decided_position = excluded.decided_position,
     decided_by_type = excluded.decided_by_type, decided_by_id = excluded.decided_by_id, denial_reason = '',
     expires_at = excluded.expires_at, fetch_count = 0, last_fetched_at = 0, credential_expires_at = 0,
@@ -289,13 +303,15 @@ UPDATE master_keys SET destroyed_position = sqlc.arg(position)
 WHERE id = sqlc.arg(id) AND destroyed_position > sqlc.arg(position);
 
 -- name: InsertSuggestion :exec
-INSERT INTO suggestions (id, organization_id, name, name_folded, url, site, status, created_at, last_activity_at)
-VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(name), sqlc.arg(name_folded), sqlc.arg(url), sqlc.arg(site), 'pending', sqlc.arg(at), sqlc.arg(at));
+INSERT INTO suggestions (id, organization_id, name, name_folded, name_searched, url, site, status, created_at, last_activity_at)
+VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(name), sqlc.arg(name_folded), sqlc.arg(name_searched), sqlc.arg(url),
+        sqlc.arg(site), 'pending', sqlc.arg(at), sqlc.arg(at));
 
 -- name: BackSuggestion :exec
-INSERT INTO suggestion_backers (suggestion_id, agent_id, position, name, url, latest_reason, first_at, last_at)
-VALUES (sqlc.arg(suggestion_id), sqlc.arg(agent_id), sqlc.arg(position), sqlc.arg(name), sqlc.arg(url), sqlc.arg(reason), sqlc.arg(at), sqlc.arg(at))
-ON CONFLICT (suggestion_id, agent_id) DO UPDATE SET name = excluded.name, url = excluded.url, latest_reason = excluded.latest_reason, last_at = excluded.last_at;
+INSERT INTO suggestion_backers (suggestion_id, agent_id, position, name, url, latest_reason, latest_reason_folded, first_at, last_at)
+VALUES (sqlc.arg(suggestion_id), sqlc.arg(agent_id), sqlc.arg(position), sqlc.arg(name), sqlc.arg(url), sqlc.arg(reason), sqlc.arg(reason_folded), sqlc.arg(at), sqlc.arg(at))
+ON CONFLICT (suggestion_id, agent_id) DO UPDATE SET name = excluded.name, url = excluded.url, latest_reason = excluded.latest_reason,
+    latest_reason_folded = excluded.latest_reason_folded, last_at = excluded.last_at;
 
 -- name: ReopenSuggestion :exec
 UPDATE suggestions SET
@@ -310,14 +326,14 @@ UPDATE suggestions SET
 WHERE id = sqlc.arg(id);
 
 -- name: InsertNote :exec
-INSERT INTO notes (id, organization_id, position, tool_id, learned, status, guide_version, created_at, last_activity_at)
-VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(tool_id), sqlc.arg(learned), 'pending', sqlc.arg(guide_version),
+INSERT INTO notes (id, organization_id, position, tool_id, learned, learned_folded, status, guide_version, created_at, last_activity_at)
+VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(tool_id), sqlc.arg(learned), sqlc.arg(learned_folded), 'pending', sqlc.arg(guide_version),
         sqlc.arg(at), sqlc.arg(at));
 
 -- name: BackNote :exec
-INSERT INTO note_backers (note_id, agent_id, position, latest_why, first_at, last_at)
-VALUES (sqlc.arg(note_id), sqlc.arg(agent_id), sqlc.arg(position), sqlc.arg(why), sqlc.arg(at), sqlc.arg(at))
-ON CONFLICT (note_id, agent_id) DO UPDATE SET latest_why = excluded.latest_why, last_at = excluded.last_at;
+INSERT INTO note_backers (note_id, agent_id, position, latest_why, latest_why_folded, first_at, last_at)
+VALUES (sqlc.arg(note_id), sqlc.arg(agent_id), sqlc.arg(position), sqlc.arg(why), sqlc.arg(why_folded), sqlc.arg(at), sqlc.arg(at))
+ON CONFLICT (note_id, agent_id) DO UPDATE SET latest_why = excluded.latest_why, latest_why_folded = excluded.latest_why_folded, last_at = excluded.last_at;
 
 -- name: SeeNote :exec
 UPDATE notes SET last_activity_at = sqlc.arg(at) WHERE id = sqlc.arg(id);
@@ -393,10 +409,10 @@ UPDATE deliveries SET status = 'pending', due_at = sqlc.arg(due_at), ended_at = 
 UPDATE past_agents SET until = sqlc.arg(since) WHERE id = sqlc.arg(id) AND until = 9223372036854775807;
 
 -- name: KeepPastAgent :exec
-INSERT INTO past_agents (since, until, id, organization_id, position, name, name_folded, description, owner_id,
+INSERT INTO past_agents (since, until, id, organization_id, position, name, name_folded, description, description_folded, owner_id,
     identity, bound_at, status, created_at, created_by_type, created_by_id, retired_at, revision)
 SELECT sqlc.arg(since), 9223372036854775807, o.id, o.organization_id, o.position, o.name, o.name_folded,
-    o.description, o.owner_id, o.identity, o.bound_at, o.status, o.created_at, o.created_by_type, o.created_by_id,
+    o.description, o.description_folded, o.owner_id, o.identity, o.bound_at, o.status, o.created_at, o.created_by_type, o.created_by_id,
     o.retired_at, o.revision
 FROM agents AS o WHERE o.id = sqlc.arg(id);
 
@@ -412,13 +428,13 @@ FROM agent_keys AS o WHERE o.agent_id = sqlc.arg(agent_id);
 UPDATE past_tools SET until = sqlc.arg(since) WHERE id = sqlc.arg(id) AND until = 9223372036854775807;
 
 -- name: KeepPastTool :exec
-INSERT INTO past_tools (since, until, id, organization_id, position, name, name_folded, skeleton, description, url,
+INSERT INTO past_tools (since, until, id, organization_id, position, name, name_folded, skeleton, description, description_folded, url,
     docs_url, auth_type, credential_mode, credential_version, credential_expires_at, credential_at,
-    credential_fields, instructions, instructions_version, max_grant_seconds, approval, created_at, updated_at, removed_at,
+    credential_by_type, credential_by_id, credential_fields, instructions, instructions_version, max_grant_seconds, approval, created_at, updated_at, removed_at,
     removed_by_type, removed_by_id, revision, frozen_at, frozen_position, frozen_by_type, frozen_by_id, freezes)
 SELECT sqlc.arg(since), 9223372036854775807, o.id, o.organization_id, o.position, o.name, o.name_folded, o.skeleton,
-    o.description, o.url, o.docs_url, o.auth_type, o.credential_mode, o.credential_version, o.credential_expires_at,
-    o.credential_at, o.credential_fields, o.instructions, o.instructions_version, o.max_grant_seconds, o.approval, o.created_at,
+    o.description, o.description_folded, o.url, o.docs_url, o.auth_type, o.credential_mode, o.credential_version, o.credential_expires_at,
+    o.credential_at, o.credential_by_type, o.credential_by_id, o.credential_fields, o.instructions, o.instructions_version, o.max_grant_seconds, o.approval, o.created_at,
     o.updated_at, o.removed_at, o.removed_by_type, o.removed_by_id, o.revision, o.frozen_at, o.frozen_position,
     o.frozen_by_type, o.frozen_by_id, o.freezes
 FROM tools AS o WHERE o.id = sqlc.arg(id);
@@ -427,10 +443,10 @@ FROM tools AS o WHERE o.id = sqlc.arg(id);
 UPDATE past_requests SET until = sqlc.arg(since) WHERE id = sqlc.arg(id) AND until = 9223372036854775807;
 
 -- name: KeepPastRequest :exec
-INSERT INTO past_requests (since, until, id, organization_id, position, agent_id, tool_id, reason, status,
+INSERT INTO past_requests (since, until, id, organization_id, position, agent_id, tool_id, reason, reason_folded, status,
     created_at, decided_at, decided_by_type, decided_by_id, denial_reason, decided_position, requested_seconds, rule)
 SELECT sqlc.arg(since), 9223372036854775807, o.id, o.organization_id, o.position, o.agent_id, o.tool_id, o.reason,
-    o.status, o.created_at, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason, o.decided_position,
+    o.reason_folded, o.status, o.created_at, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason, o.decided_position,
     o.requested_seconds, o.rule
 FROM requests AS o WHERE o.id = sqlc.arg(id);
 
@@ -439,11 +455,11 @@ UPDATE past_grants SET until = sqlc.arg(since) WHERE agent_id = sqlc.arg(agent_i
 
 -- name: KeepPastGrant :exec
 INSERT INTO past_grants (since, until, agent_id, tool_id, organization_id, position, status, origin, request_id,
-    reason, decided_at, decided_by_type, decided_by_id, denial_reason, approved_at, approved_by_type, approved_by_id,
+    reason, reason_folded, requested_at, decided_at, decided_by_type, decided_by_id, denial_reason, approved_at, approved_by_type, approved_by_id,
     ended_at, ended_by_type, ended_by_id, expires_at, credential_expires_at, credential_version, credential_at,
     decided_position, rule)
 SELECT sqlc.arg(since), 9223372036854775807, o.agent_id, o.tool_id, o.organization_id, o.position, o.status,
-    o.origin, o.request_id, o.reason, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason,
+    o.origin, o.request_id, o.reason, o.reason_folded, o.requested_at, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason,
     o.approved_at, o.approved_by_type, o.approved_by_id, o.ended_at, o.ended_by_type, o.ended_by_id, o.expires_at,
     o.credential_expires_at, o.credential_version, o.credential_at, o.decided_position, o.rule
 FROM grants AS o WHERE o.agent_id = sqlc.arg(agent_id) AND o.tool_id = sqlc.arg(tool_id);
@@ -456,11 +472,11 @@ WHERE past_grants.tool_id = sqlc.arg(tool_id) AND past_grants.until = 9223372036
 
 -- name: KeepPastGrantsOfTool :exec
 INSERT INTO past_grants (since, until, agent_id, tool_id, organization_id, position, status, origin, request_id,
-    reason, decided_at, decided_by_type, decided_by_id, denial_reason, approved_at, approved_by_type, approved_by_id,
+    reason, reason_folded, requested_at, decided_at, decided_by_type, decided_by_id, denial_reason, approved_at, approved_by_type, approved_by_id,
     ended_at, ended_by_type, ended_by_id, expires_at, credential_expires_at, credential_version, credential_at,
     decided_position, rule)
 SELECT sqlc.arg(since), 9223372036854775807, o.agent_id, o.tool_id, o.organization_id, o.position, o.status,
-    o.origin, o.request_id, o.reason, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason,
+    o.origin, o.request_id, o.reason, o.reason_folded, o.requested_at, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason,
     o.approved_at, o.approved_by_type, o.approved_by_id, o.ended_at, o.ended_by_type, o.ended_by_id, o.expires_at,
     o.credential_expires_at, o.credential_version, o.credential_at, o.decided_position, o.rule
 FROM grants AS o WHERE o.tool_id = sqlc.arg(tool_id) AND o.decided_position = sqlc.arg(since);
@@ -471,10 +487,10 @@ WHERE past_requests.tool_id = sqlc.arg(tool_id) AND past_requests.until = 922337
     SELECT 1 FROM requests AS r WHERE r.id = past_requests.id AND r.decided_position = sqlc.arg(since));
 
 -- name: KeepPastRequestsOfTool :exec
-INSERT INTO past_requests (since, until, id, organization_id, position, agent_id, tool_id, reason, status,
+INSERT INTO past_requests (since, until, id, organization_id, position, agent_id, tool_id, reason, reason_folded, status,
     created_at, decided_at, decided_by_type, decided_by_id, denial_reason, decided_position, requested_seconds, rule)
 SELECT sqlc.arg(since), 9223372036854775807, o.id, o.organization_id, o.position, o.agent_id, o.tool_id, o.reason,
-    o.status, o.created_at, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason, o.decided_position,
+    o.reason_folded, o.status, o.created_at, o.decided_at, o.decided_by_type, o.decided_by_id, o.denial_reason, o.decided_position,
     o.requested_seconds, o.rule
 FROM requests AS o WHERE o.tool_id = sqlc.arg(tool_id) AND o.decided_position = sqlc.arg(since);
 
@@ -482,10 +498,10 @@ FROM requests AS o WHERE o.tool_id = sqlc.arg(tool_id) AND o.decided_position = 
 UPDATE past_suggestions SET until = sqlc.arg(since) WHERE id = sqlc.arg(id) AND until = 9223372036854775807;
 
 -- name: KeepPastSuggestion :exec
-INSERT INTO past_suggestions (since, until, id, organization_id, name, name_folded, url, site, status, tool_id,
+INSERT INTO past_suggestions (since, until, id, organization_id, name, name_folded, name_searched, url, site, status, tool_id,
     created_at, backer_count, last_activity_at, decided_at, decided_by_type, decided_by_id, dismissal_reason)
-SELECT sqlc.arg(since), 9223372036854775807, o.id, o.organization_id, o.name, o.name_folded, o.url, o.site, o.status,
-    o.tool_id, o.created_at, o.backer_count, o.last_activity_at, o.decided_at, o.decided_by_type, o.decided_by_id,
+SELECT sqlc.arg(since), 9223372036854775807, o.id, o.organization_id, o.name, o.name_folded, o.name_searched, o.url, o.site,
+    o.status, o.tool_id, o.created_at, o.backer_count, o.last_activity_at, o.decided_at, o.decided_by_type, o.decided_by_id,
     o.dismissal_reason
 FROM suggestions AS o WHERE o.id = sqlc.arg(id);
 
@@ -494,9 +510,9 @@ UPDATE past_suggestion_backers SET until = sqlc.arg(since) WHERE suggestion_id =
 
 -- name: KeepPastBacker :exec
 INSERT INTO past_suggestion_backers (since, until, suggestion_id, agent_id, position, name, url, latest_reason,
-    first_at, last_at)
+    latest_reason_folded, first_at, last_at)
 SELECT sqlc.arg(since), 9223372036854775807, o.suggestion_id, o.agent_id, o.position, o.name, o.url, o.latest_reason,
-    o.first_at, o.last_at
+    o.latest_reason_folded, o.first_at, o.last_at
 FROM suggestion_backers AS o WHERE o.suggestion_id = sqlc.arg(suggestion_id) AND o.agent_id = sqlc.arg(agent_id);
 
 -- name: KeepAuditMinute :exec
