@@ -9571,6 +9571,9 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 type NoContentResponse struct {
 }
 
+type NotModifiedResponse struct {
+}
+
 type PageProblemApplicationProblemPlusJSONResponse Problem
 type PageProblemTextHTMLResponse struct {
 	Body io.Reader
@@ -9714,6 +9717,13 @@ func (response ListAgents200JSONResponse) VisitListAgentsResponse(w http.Respons
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
+}
+
+type ListAgents304Response = NotModifiedResponse
+
+func (response ListAgents304Response) VisitListAgentsResponse(w http.ResponseWriter) error {
+	w.WriteHeader(304)
+	return nil
 }
 
 type ListAgentsdefaultApplicationProblemPlusJSONResponse struct {
@@ -10966,6 +10976,13 @@ func (response ListGrants200JSONResponse) VisitListGrantsResponse(w http.Respons
 	return err
 }
 
+type ListGrants304Response = NotModifiedResponse
+
+func (response ListGrants304Response) VisitListGrantsResponse(w http.ResponseWriter) error {
+	w.WriteHeader(304)
+	return nil
+}
+
 type ListGrantsdefaultApplicationProblemPlusJSONResponse struct {
 	Body       Problem
 	StatusCode int
@@ -11003,6 +11020,13 @@ func (response ListInstructionSuggestions200JSONResponse) VisitListInstructionSu
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
+}
+
+type ListInstructionSuggestions304Response = NotModifiedResponse
+
+func (response ListInstructionSuggestions304Response) VisitListInstructionSuggestionsResponse(w http.ResponseWriter) error {
+	w.WriteHeader(304)
+	return nil
 }
 
 type ListInstructionSuggestionsdefaultApplicationProblemPlusJSONResponse struct {
@@ -12170,6 +12194,13 @@ func (response ListRequests200JSONResponse) VisitListRequestsResponse(w http.Res
 	return err
 }
 
+type ListRequests304Response = NotModifiedResponse
+
+func (response ListRequests304Response) VisitListRequestsResponse(w http.ResponseWriter) error {
+	w.WriteHeader(304)
+	return nil
+}
+
 type ListRequestsdefaultApplicationProblemPlusJSONResponse struct {
 	Body       Problem
 	StatusCode int
@@ -12770,6 +12801,13 @@ func (response ListSuggestions200JSONResponse) VisitListSuggestionsResponse(w ht
 	return err
 }
 
+type ListSuggestions304Response = NotModifiedResponse
+
+func (response ListSuggestions304Response) VisitListSuggestionsResponse(w http.ResponseWriter) error {
+	w.WriteHeader(304)
+	return nil
+}
+
 type ListSuggestionsdefaultApplicationProblemPlusJSONResponse struct {
 	Body       Problem
 	StatusCode int
@@ -13005,6 +13043,13 @@ func (response ListTools200JSONResponse) VisitListToolsResponse(w http.ResponseW
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
+}
+
+type ListTools304Response = NotModifiedResponse
+
+func (response ListTools304Response) VisitListToolsResponse(w http.ResponseWriter) error {
+	w.WriteHeader(304)
+	return nil
 }
 
 type ListToolsdefaultApplicationProblemPlusJSONResponse struct {

@@ -12,8 +12,8 @@ import (
 const (
 	exposedHeaders = "Content-Disposition, ETag, Idempotency-Replayed, Retry-After, X-Event-Position, " +
 		"X-Export-Cursor, X-Export-Entries, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-RateLimit-Policy, X-Request-Id"
-	allowedHeaders = "Authorization, Content-Type, Idempotency-Key, If-Match, Last-Event-ID, X-Organization, " +
-		"X-Wait-For-Position"
+	allowedHeaders = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, " +
+		"X-Organization, X-Wait-For-Position"
 )
 
 // admitOrigin lets pages of allowed origins read the answer, whatever it will be. It reports false

@@ -92,10 +92,20 @@ func (s *Server) serve(c *gin.Context) {
 	if call.op.Compress {
 		compressing(c)
 	}
-	if err := s.once(c, call); err != nil {
+	if err := s.answer(c, call); err != nil {
 		s.refuse(c, err)
 	}
 	send(c)
+}
+
+// answer runs the handler, unless its caller has the answer already.
+func (s *Server) answer(c *gin.Context, call *call) error {
+	if call.op.Revalidates {
+		if answered, err := s.revalidate(c, call); answered || err != nil {
+			return err
+		}
+	}
+	return s.once(c, call)
 }
 
 const (

@@ -45,6 +45,7 @@ func (s *Server) refuse(c *gin.Context, err error) {
 	if c.Writer.Written() {
 		return
 	}
+	c.Writer.Header().Del("ETag") // of what is not answered
 	if status == http.StatusUnauthorized {
 		c.Header("WWW-Authenticate", "Bearer")
 	}

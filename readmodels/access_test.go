@@ -319,4 +319,30 @@ func testEnds(t *testing.T, s *shelf) {
 			t.Errorf("%s (-want +got):\n%s", c.when, diff)
 		}
 	}
+	s.write(func(tx *readmodels.Tx) error {
+		return tx.EndKey(t.Context(), readmodels.EndKeyParams{
+			AgentID: "a1", Number: 1, ExpiresAt: readmodels.Micros(ends.Add(time.Hour)),
+		})
+	})
+	fresh := func(organization string, now time.Time) string {
+		t.Helper()
+		return must[string](t)(s.db.Freshness(t.Context(), organization, now))
+	}
+	states := []string{
+		fresh(acme, noon), fresh(acme, ends.Add(-time.Microsecond)), fresh(acme, ends), fresh(acme, ends.Add(time.Minute)),
+		fresh(acme, ends.Add(time.Hour)),
+	}
+	s.audit(readmodels.AuditEntry{Organization: globex})
+	states = append(states, fresh(acme, ends.Add(time.Hour)))
+	s.audit(readmodels.AuditEntry{})
+	states = append(states, fresh(acme, ends.Add(time.Hour)))
+	var changed []int
+	for i := range states[1:] {
+		if states[i] != states[i+1] {
+			changed = append(changed, i+1)
+		}
+	}
+	if diff := cmp.Diff([]int{2, 4, 6}, changed); diff != "" {
+		t.Errorf("a list is another one after access ends, a key ends and an event (-want +got):\n%s\n%q", diff, states)
+	}
 }

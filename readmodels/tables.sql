@@ -59,6 +59,7 @@ CREATE TABLE agent_keys (
     last_used_at BIGINT NOT NULL DEFAULT 0,
     PRIMARY KEY (agent_id, number)
 );
+CREATE INDEX agent_keys_ending ON agent_keys (expires_at) WHERE expires_at > 0;
 
 CREATE TABLE tools (
     id                    TEXT   NOT NULL PRIMARY KEY,

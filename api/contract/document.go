@@ -56,6 +56,7 @@ type documented struct {
 		MaxBody    int64  `json:"max_body"`
 		Compress   bool   `json:"compress"`
 		ETag       bool   `json:"etag"`
+		Revalidate bool   `json:"revalidate"`
 		IfMatch    bool   `json:"if_match"`
 		Self       bool   `json:"self"`
 	} `json:"x-agentkey"`
@@ -95,7 +96,7 @@ func (d document) operation(method, path string, o *documented, schemas compiler
 		Caller: o.Rules.Caller, Tier: o.Rules.Tier, Permission: o.Rules.Permission,
 		Self: o.Rules.Self, Command: o.Rules.Effect == "command", StrictCORS: o.Rules.CORS == "strict",
 		MaxBody: o.Rules.MaxBody, Compress: o.Rules.Compress,
-		TakesIfMatch: o.Rules.IfMatch, AnswersETag: o.Rules.ETag,
+		TakesIfMatch: o.Rules.IfMatch, AnswersETag: o.Rules.ETag || o.Rules.Revalidate, Revalidates: o.Rules.Revalidate,
 	}
 	for status, r := range o.Responses {
 		if name, named := strings.CutPrefix(r.Ref, sharedResponses); named {

@@ -34,6 +34,7 @@ type Operation struct {
 
 	TakesIfMatch bool // it has the effect only if the resource is as the header says
 	AnswersETag  bool // its success does
+	Revalidates  bool // it answers 304 to a client that has what its ETag names
 
 	HasWebAddress bool // its body has a URL, which Settle rewrites
 

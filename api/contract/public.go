@@ -29,6 +29,7 @@ var requestHeaders = []struct {
 	honoured  func(*Operation) bool
 }{
 	{"idempotencyKey", (*Operation).TakesIdempotencyKey},
+	{"ifNoneMatch", func(o *Operation) bool { return o.Revalidates }},
 	{"ifMatch", func(o *Operation) bool { return o.TakesIfMatch }},
 	{"lastEventID", (*Operation).Follows},
 	{"waitForPosition", (*Operation).TakesPosition},
@@ -40,7 +41,7 @@ var answerHeaders = []struct {
 	on   func(o *Operation, status string) bool
 }{
 	{"Content-Disposition", filed},
-	{"ETag", func(o *Operation, status string) bool { return o.AnswersETag && success(status) }},
+	{"ETag", func(o *Operation, status string) bool { return o.AnswersETag && (success(status) || status == "304") }},
 	{"Idempotency-Replayed", func(o *Operation, _ string) bool { return o.TakesIdempotencyKey() }},
 	{"Location", func(o *Operation, status string) bool { return o.AnswersETag && status == "201" || status == "302" }},
 	{"Retry-After", func(_ *Operation, status string) bool { return status == "default" }},

@@ -3204,6 +3204,9 @@ type IdempotencyKey = string
 // IfMatch defines model for ifMatch.
 type IfMatch = string
 
+// IfNoneMatch defines model for ifNoneMatch.
+type IfNoneMatch = string
+
 // LastEventID A place in the event log of this installation.
 type LastEventID = Position
 

@@ -77,6 +77,9 @@ func TestEveryOperationDeclaresTheHeadersThatItHonours(t *testing.T) {
 		if takes["If-Match"] {
 			caller.refused(412, "revision_stale", r.method, r.at(ids[before], tool), body, "If-Match", `"other"`)
 		}
+		if takes["If-None-Match"] {
+			caller.must(304, r.method, r.at(ids[before], tool), nil, "If-None-Match", "*")
+		}
 		for header := range takes {
 			honoured[header]++
 		}

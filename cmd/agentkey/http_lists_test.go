@@ -261,3 +261,80 @@ func TestListsAreSortedNarrowedAndCounted(t *testing.T) {
 		t.Errorf("with one that was renamed in between: %v", got)
 	}
 }
+
+// TestAListThatIsTheSameIsNotSentAgain reads lists again with their tags.
+func TestAListThatIsTheSameIsNotSentAgain(t *testing.T) {
+	t.Parallel()
+	p := start(t, unlimited...)
+	admin := p.admin()
+	viewer := p.with(admin.must(201, "POST", "/api/admin/service-tokens", object{
+		"name": "screen", "role": "viewer",
+	}).Text("secret"))
+	tool := admin.mustTool("GitHub", "ghp_secret")
+	for i := range 20 {
+		agent, _ := admin.mustAgent(fmt.Sprint("Agent ", i))
+		admin.mustAssign(agent, tool)
+	}
+	tag := func(c client, path string, headers ...string) string {
+		t.Helper()
+		a := c.must(200, "GET", path, nil, headers...)
+		if tag := a.Header.Get("ETag"); strings.HasPrefix(tag, `W/"`) && a.Header.Get("Cache-Control") == "no-store" {
+			return tag
+		}
+		t.Fatalf("%s has %v", path, a.Header)
+		return ""
+	}
+	// Names of people are read again each minute, so a list may be another one once.
+	same := func(c client, path, of string) bool {
+		t.Helper()
+		for range 2 {
+			held := tag(c, path)
+			a := c.call("GET", path, nil, "If-None-Match", strings.NewReplacer(
+				"WEAK", held, "STRONG", strings.TrimPrefix(held, "W/"),
+			).Replace(of))
+			if a.Status == 304 && len(a.Body) == 0 && a.Header.Get("ETag") == held {
+				return true
+			}
+		}
+		return false
+	}
+	const agents, grants = "/api/admin/agents?limit=15", "/api/admin/grants?count=true"
+	for _, path := range []string{
+		agents, grants, "/api/admin/tools", "/api/admin/requests", "/api/admin/suggestions",
+		"/api/admin/instruction-suggestions", "/api/admin/agents?as_of=" + fmt.Sprint(admin.seen.Load()),
+	} {
+		for of, want := range map[string]bool{
+			"WEAK": true, "STRONG": true, `"x", W/"y" , WEAK`: true, "*": true, "": false, ",": false, `"WEAK"`: false,
+			`W/"x"`: false,
+		} {
+			if got := same(admin, path, of); got != want {
+				t.Errorf("%s with %s is the same: %v", path, of, got)
+			}
+		}
+	}
+	held := tag(admin, agents)
+	for name, a := range map[string]answer{
+		"another page": admin.must(200, "GET", agents+"&cursor="+
+			admin.must(200, "GET", agents, nil).Text("next_cursor"), nil, "If-None-Match", held),
+		"another list": admin.must(200, "GET", grants, nil, "If-None-Match", held),
+		"another role": viewer.must(200, "GET", agents, nil, "If-None-Match", held),
+	} {
+		if a.Header.Get("ETag") == held {
+			t.Errorf("%s has the same tag", name)
+		}
+	}
+	held = tag(admin, grants)
+	admin.must(204, "DELETE", "/api/admin/tools/"+tool, nil)
+	if a := admin.must(200, "GET", grants, nil, "If-None-Match", held); a.Items()[0]["status"] != "revoked" {
+		t.Errorf("after the tool was removed: %s", a.Body)
+	}
+	packed := raw(t, admin, grants, "gzip")
+	if packed.Header.Get("Content-Encoding") != "gzip" || !strings.HasPrefix(packed.Header.Get("ETag"), `W/"`) {
+		t.Errorf("compressed: %v", packed.Header)
+	}
+	if a := admin.refused(400, "validation_failed", "GET", agents+"&cursor=x", nil, "If-None-Match", `"x"`); a.Header.Get(
+		"ETag",
+	) != "" {
+		t.Errorf("a refusal has a tag: %v", a.Header)
+	}
+}

@@ -26,7 +26,7 @@ func TestAnAllowedPageCanUseWhatItIsAnswered(t *testing.T) {
 		headers            []string
 	}{
 		{"the dashboard", dashboard, "/api/admin/agents", []string{
-			"Authorization", "Content-Type", "Idempotency-Key", "If-Match", "Last-Event-ID", "X-Organization",
+			"Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID", "X-Organization",
 			"X-Wait-For-Position",
 		}},
 		{
