@@ -167,12 +167,21 @@ func (s *stream[S, C, E]) attempt(ctx context.Context, calls []*call[S, C, E]) (
 		}
 		head, _ = s.peek()
 	}
+	searched := false
 	for _, c := range calls {
 		if c.meta.Since != 0 {
 			if err := s.searchBack(ctx, c); err != nil {
 				return 0, err
 			}
+			searched = true
 		}
+	}
+	if searched { // what was found may be newer than what this process has seen
+		if err := s.refresh(ctx); err != nil {
+			return 0, err
+		}
+		head, _ = s.peek()
+		fresh = true
 	}
 	for {
 		d := s.decide(head, calls, fresh)
