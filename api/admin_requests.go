@@ -22,11 +22,22 @@ func (s *Server) ListRequests(ctx context.Context, r ListRequestsRequestObject) 
 		Status: several(q.Status), AgentID: value(q.AgentID), ToolID: value(q.ToolID), Query: value(q.Q),
 		CredentialMode: string(value(q.CredentialMode)),
 	}
+	if q.Expand != nil && q.AsOf != nil {
+		return nil, domain.Invalid("expand", "it doesn't go with as_of, because nobody decides about the past")
+	}
 	model, err := s.at(call, q.AsOf)
 	if err != nil {
 		return nil, err
 	}
-	found, err := model.Requests(call.ctx, call.Caller.Organization, filter, p)
+	var found readmodels.List[readmodels.Request]
+	var contexts map[string]readmodels.RequestContext
+	err = model.Instant(call.ctx, func(model *readmodels.DB) (err error) {
+		found, err = model.Requests(call.ctx, call.Caller.Organization, filter, p)
+		if err == nil && q.Expand != nil {
+			contexts, err = model.Contexts(call.ctx, call.Caller.Organization, found.Items, s.Clock())
+		}
+		return err
+	})
 	if err != nil {
 		return nil, asked(err, "request")
 	}
@@ -35,9 +46,13 @@ func (s *Server) ListRequests(ctx context.Context, r ListRequestsRequestObject) 
 	}
 	n := s.naming(call.Caller.Organization)
 	total, atLeast := totals(found.Total)
+	n.meetDeciders(call.ctx, contexts)
 	return ListRequests200JSONResponse{
 		Items: views(found.Items, func(q readmodels.Request) Request {
 			out := n.request(call.ctx, q)
+			if about, known := contexts[q.ID]; known {
+				out.Context = n.context(call.ctx, about, s.Clock())
+			}
 			if model.position == nil && q.Status == string(agent.Pending) {
 				out = n.waiting(call.ctx, out)
 			}
@@ -63,7 +78,9 @@ func (s *Server) GetRequest(ctx context.Context, r GetRequestRequestObject) (Get
 	} else {
 		call.showsDecided(out)
 	}
-	return GetRequest200JSONResponse(out), nil
+	n := s.naming(call.Caller.Organization)
+	out.Context = s.contextOf(call, n, readmodels.Request{ID: out.ID, AgentID: out.AgentID, ToolID: out.ToolID})
+	return GetRequest200JSONResponse(out), n.err
 }
 
 // formerRequest answers what a request was at as_of. Nobody decides about the past, so no decision

@@ -373,6 +373,24 @@ func (e DecidedStatus) Valid() bool {
 	}
 }
 
+// Defines values for DecisionDecision.
+const (
+	DecisionDecisionApprove DecisionDecision = "approve"
+	DecisionDecisionDeny    DecisionDecision = "deny"
+)
+
+// Valid indicates whether the value is a known member of the DecisionDecision enum.
+func (e DecisionDecision) Valid() bool {
+	switch e {
+	case DecisionDecisionApprove:
+		return true
+	case DecisionDecisionDeny:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for DecisionReportItemDecision.
 const (
 	DecisionReportItemDecisionApproved DecisionReportItemDecision = "approved"
@@ -667,6 +685,39 @@ func (e NotificationTopic) Valid() bool {
 	}
 }
 
+// Defines values for PastAccessAction.
+const (
+	PastAccessActionApproved  PastAccessAction = "approved"
+	PastAccessActionAssigned  PastAccessAction = "assigned"
+	PastAccessActionDenied    PastAccessAction = "denied"
+	PastAccessActionExpired   PastAccessAction = "expired"
+	PastAccessActionRequested PastAccessAction = "requested"
+	PastAccessActionRevoked   PastAccessAction = "revoked"
+	PastAccessActionWithdrawn PastAccessAction = "withdrawn"
+)
+
+// Valid indicates whether the value is a known member of the PastAccessAction enum.
+func (e PastAccessAction) Valid() bool {
+	switch e {
+	case PastAccessActionApproved:
+		return true
+	case PastAccessActionAssigned:
+		return true
+	case PastAccessActionDenied:
+		return true
+	case PastAccessActionExpired:
+		return true
+	case PastAccessActionRequested:
+		return true
+	case PastAccessActionRevoked:
+		return true
+	case PastAccessActionWithdrawn:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ProblemCode.
 const (
 	AccessNotApproved      ProblemCode = "access_not_approved"
@@ -903,9 +954,10 @@ func (e RequestStatus) Valid() bool {
 
 // Defines values for RequestedAccessStatus.
 const (
-	RequestedAccessStatusApproved RequestedAccessStatus = "approved"
-	RequestedAccessStatusDenied   RequestedAccessStatus = "denied"
-	RequestedAccessStatusPending  RequestedAccessStatus = "pending"
+	RequestedAccessStatusApproved  RequestedAccessStatus = "approved"
+	RequestedAccessStatusDenied    RequestedAccessStatus = "denied"
+	RequestedAccessStatusPending   RequestedAccessStatus = "pending"
+	RequestedAccessStatusWithdrawn RequestedAccessStatus = "withdrawn"
 )
 
 // Valid indicates whether the value is a known member of the RequestedAccessStatus enum.
@@ -916,6 +968,29 @@ func (e RequestedAccessStatus) Valid() bool {
 	case RequestedAccessStatusDenied:
 		return true
 	case RequestedAccessStatusPending:
+		return true
+	case RequestedAccessStatusWithdrawn:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RequestingAgentStatus.
+const (
+	RequestingAgentStatusActive    RequestingAgentStatus = "active"
+	RequestingAgentStatusRetired   RequestingAgentStatus = "retired"
+	RequestingAgentStatusSuspended RequestingAgentStatus = "suspended"
+)
+
+// Valid indicates whether the value is a known member of the RequestingAgentStatus enum.
+func (e RequestingAgentStatus) Valid() bool {
+	switch e {
+	case RequestingAgentStatusActive:
+		return true
+	case RequestingAgentStatusRetired:
+		return true
+	case RequestingAgentStatusSuspended:
 		return true
 	default:
 		return false
@@ -993,16 +1068,16 @@ func (e RuleDifferenceWould) Valid() bool {
 
 // Defines values for RuleEffect.
 const (
-	Approve RuleEffect = "approve"
-	Deny    RuleEffect = "deny"
+	RuleEffectApprove RuleEffect = "approve"
+	RuleEffectDeny    RuleEffect = "deny"
 )
 
 // Valid indicates whether the value is a known member of the RuleEffect enum.
 func (e RuleEffect) Valid() bool {
 	switch e {
-	case Approve:
+	case RuleEffectApprove:
 		return true
-	case Deny:
+	case RuleEffectDeny:
 		return true
 	default:
 		return false
@@ -1573,6 +1648,21 @@ func (e ListRequestsParamsSort) Valid() bool {
 	case ListRequestsParamsSortMinusToolName:
 		return true
 	case ListRequestsParamsSortToolName:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListRequestsParamsExpand.
+const (
+	Context ListRequestsParamsExpand = "context"
+)
+
+// Valid indicates whether the value is a known member of the ListRequestsParamsExpand enum.
+func (e ListRequestsParamsExpand) Valid() bool {
+	switch e {
+	case Context:
 		return true
 	default:
 		return false
@@ -2343,6 +2433,28 @@ type Decided struct {
 // DecidedStatus defines model for Decided.Status.
 type DecidedStatus string
 
+// Decision defines model for Decision.
+type Decision struct {
+	// Credential To approve: the agent's own credential, where the tool takes one.
+	Credential *Credential      `json:"credential,omitempty"`
+	Decision   DecisionDecision `json:"decision"`
+
+	// Etag The ETag of what you saw, with its quotes. A request that has changed since stays pending (412 revision_stale).
+	Etag *string `json:"etag,omitempty"`
+
+	// ExpiresAt To approve: when the access ends.
+	ExpiresAt *Time `json:"expires_at,omitempty"`
+
+	// Reason To deny: why. The agent sees it.
+	Reason *string `json:"reason,omitempty"`
+
+	// RequestID A UUID in canonical lower case.
+	RequestID ID `json:"request_id"`
+}
+
+// DecisionDecision defines model for Decision.Decision.
+type DecisionDecision string
+
 // DecisionReport defines model for DecisionReport.
 type DecisionReport struct {
 	// From RFC 3339 in UTC.
@@ -2404,6 +2516,27 @@ type DecisionReportItem struct {
 
 // DecisionReportItemDecision defines model for DecisionReportItem.Decision.
 type DecisionReportItemDecision string
+
+// DecisionResult Either `request` or `problem` is there.
+type DecisionResult struct {
+	// Problem A problem as RFC 9457 defines it. The code is part of the contract; the texts are not.
+	Problem   *Problem `json:"problem,omitempty"`
+	Request   *Request `json:"request,omitempty"`
+	RequestID string   `json:"request_id"`
+
+	// Status The HTTP status of the answer that this decision alone would have had.
+	Status int `json:"status"`
+}
+
+// DecisionResults defines model for DecisionResults.
+type DecisionResults struct {
+	Results []DecisionResult `json:"results"`
+}
+
+// Decisions defines model for Decisions.
+type Decisions struct {
+	Decisions []Decision `json:"decisions"`
+}
 
 // DeliveriesSummary Notifications that did not arrive.
 type DeliveriesSummary struct {
@@ -3321,6 +3454,34 @@ type OrganizationList struct {
 	Items []Organization `json:"items"`
 }
 
+// PastAccess defines model for PastAccess.
+type PastAccess struct {
+	// Action What was done. An agent withdraws; access whose time passed has expired.
+	Action PastAccessAction `json:"action"`
+
+	// At RFC 3339 in UTC.
+	At Time `json:"at"`
+
+	// By Who did it. Absent for what has expired.
+	By           *Actor  `json:"by,omitempty"`
+	DenialReason *string `json:"denial_reason,omitempty"`
+
+	// ExpiresAt When the access was to end, of what was assigned or approved.
+	ExpiresAt *Time `json:"expires_at,omitempty"`
+
+	// Reason Why the agent requested it; of what was assigned with a suggestion why the agent backed that.
+	Reason *string `json:"reason,omitempty"`
+
+	// RequestID The request that it is about. Absent for access that was assigned.
+	RequestID *string `json:"request_id,omitempty"`
+
+	// Rule The rule that decided the request, as it was then.
+	Rule *RuleVersion `json:"rule,omitempty"`
+}
+
+// PastAccessAction What was done. An agent withdraws; access whose time passed has expired.
+type PastAccessAction string
+
 // PastPosition With as_of, the position of the last event that the answer includes.
 type PastPosition = int64
 
@@ -3482,6 +3643,9 @@ type Request struct {
 	// Approvals Who has approved a request that needs the approvals of several people, and how many have to. While it is pending those are listed who may still approve; the last one is decided_by. Lists have it for pending requests. Answers with as_of leave it out.
 	Approvals *Approvals `json:"approvals,omitempty"`
 
+	// Context In GET of one request, and in lists with expand=context.
+	Context *RequestContext `json:"context,omitempty"`
+
 	// CreatedAt RFC 3339 in UTC.
 	CreatedAt      Time           `json:"created_at"`
 	CredentialMode CredentialMode `json:"credential_mode"`
@@ -3514,6 +3678,18 @@ type Request struct {
 // RequestStatus defines model for Request.Status.
 type RequestStatus string
 
+// RequestContext What helps to decide about a request: who asks, what for, and what was between the two before. It is of one instant of the lists; in GET of one request, the agent and the tool are answered from their streams. Names are those of now. It is absent while the lists lack the request or can't be reached, which stops no decision.
+type RequestContext struct {
+	Agent RequestingAgent `json:"agent"`
+
+	// History What became of the agent's access to the tool before this request, newest first.
+	History []PastAccess `json:"history"`
+
+	// More There was more before that; the audit has it.
+	More *bool         `json:"more,omitempty"`
+	Tool RequestedTool `json:"tool"`
+}
+
 // RequestList defines model for RequestList.
 type RequestList struct {
 	Items      []Request `json:"items"`
@@ -3538,12 +3714,59 @@ type RequestedAccess struct {
 	Message   string `json:"message"`
 	RequestID string `json:"request_id"`
 
-	// Status pending, unless a rule has decided the request at once.
+	// Status pending, unless a rule has decided the request at once or somebody while the call waited. withdrawn: it has ended otherwise, such as with the removal of the tool.
 	Status RequestedAccessStatus `json:"status"`
 }
 
-// RequestedAccessStatus pending, unless a rule has decided the request at once.
+// RequestedAccessStatus pending, unless a rule has decided the request at once or somebody while the call waited. withdrawn: it has ended otherwise, such as with the removal of the tool.
 type RequestedAccessStatus string
+
+// RequestedTool defines model for RequestedTool.
+type RequestedTool struct {
+	// Approved The number of agents that have access to it now.
+	Approved int `json:"approved"`
+
+	// CredentialFields The names of the parts of the credential that they share. Absent if it is one string.
+	CredentialFields *[]string `json:"credential_fields,omitempty"`
+	Description      string    `json:"description"`
+
+	// FrozenAt RFC 3339 in UTC.
+	FrozenAt *Time `json:"frozen_at,omitempty"`
+
+	// HasCredential Whether agents that share its credential can fetch it.
+	HasCredential bool   `json:"has_credential"`
+	ID            string `json:"id"`
+
+	// MaxExpiresAt The latest expires_at that an approval may have at this moment. Absent if the tool has no limit.
+	MaxExpiresAt *Time  `json:"max_expires_at,omitempty"`
+	Name         string `json:"name"`
+
+	// RemovedAt RFC 3339 in UTC.
+	RemovedAt *Time   `json:"removed_at,omitempty"`
+	URL       *string `json:"url,omitempty"`
+}
+
+// RequestingAgent defines model for RequestingAgent.
+type RequestingAgent struct {
+	// Approved The number of tools that it has access to now.
+	Approved int `json:"approved"`
+
+	// CreatedAt RFC 3339 in UTC.
+	CreatedAt   Time   `json:"created_at"`
+	Description string `json:"description"`
+	ID          string `json:"id"`
+
+	// LastSeenAt When it last asked for or fetched something. Absent if it never did.
+	LastSeenAt *Time  `json:"last_seen_at,omitempty"`
+	Name       string `json:"name"`
+
+	// Owner The person responsible for the agent. The label is absent if the name was erased.
+	Owner  *Actor                `json:"owner,omitempty"`
+	Status RequestingAgentStatus `json:"status"`
+}
+
+// RequestingAgentStatus defines model for RequestingAgent.Status.
+type RequestingAgentStatus string
 
 // Role What a member or a service token may do: an owner everything; an admin all but what only owners may; an approver reads and decides requests; an auditor reads everything and exports; a viewer reads all but the audit.
 type Role string
@@ -4741,6 +4964,9 @@ type ListRequestsParams struct {
 	// Cursor The next_cursor of the previous page. The other parameters must be those of that page, but for limit and count.
 	Cursor *ListCursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 
+	// Expand With context, each request has its context. It doesn't go with as_of, because nobody decides about the past.
+	Expand *ListRequestsParamsExpand `form:"expand,omitempty" json:"expand,omitempty"`
+
 	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
@@ -4750,6 +4976,9 @@ type ListRequestsParamsStatus string
 
 // ListRequestsParamsSort defines parameters for ListRequests.
 type ListRequestsParamsSort string
+
+// ListRequestsParamsExpand defines parameters for ListRequests.
+type ListRequestsParamsExpand string
 
 // GetRequestParams defines parameters for GetRequest.
 type GetRequestParams struct {
@@ -4945,6 +5174,12 @@ type ListMyTools200JSONResponseBody struct {
 	union json.RawMessage
 }
 
+// RequestToolParams defines parameters for RequestTool.
+type RequestToolParams struct {
+	// Wait How many seconds the answer may wait for the decision.
+	Wait *int `form:"wait,omitempty" json:"wait,omitempty"`
+}
+
 // FollowLinkParams defines parameters for FollowLink.
 type FollowLinkParams struct {
 	// Code What the link has.
@@ -5025,6 +5260,9 @@ type UpdateOrganizationJSONRequestBody = OrganizationChange
 
 // CreateOrganizationJSONRequestBody defines body for CreateOrganization for application/json ContentType.
 type CreateOrganizationJSONRequestBody = NewOrganization
+
+// DecideRequestsJSONRequestBody defines body for DecideRequests for application/json ContentType.
+type DecideRequestsJSONRequestBody = Decisions
 
 // ApproveRequestJSONRequestBody defines body for ApproveRequest for application/json ContentType.
 type ApproveRequestJSONRequestBody = Approval
@@ -5595,7 +5833,10 @@ type ServerInterface interface {
 	// ListRequests List the requests, newest first unless `sort` says otherwise. With status=pending this is the queue.
 	// (GET /api/admin/requests)
 	ListRequests(c *gin.Context, params ListRequestsParams)
-	// GetRequest Show one request.
+	// DecideRequests Decide up to 100 requests, each for itself.
+	// (POST /api/admin/requests/decide)
+	DecideRequests(c *gin.Context)
+	// GetRequest Show one request, with what helps to decide about it.
 	// (GET /api/admin/requests/{id})
 	GetRequest(c *gin.Context, id PathID, params GetRequestParams)
 	// ApproveRequest Approve a request. Approving once is enough for all later fetches.
@@ -5729,7 +5970,7 @@ type ServerInterface interface {
 	DescribeRequestTool(c *gin.Context, id PathID)
 	// RequestTool Request access to a tool. A human decides, or a rule at once.
 	// (POST /api/tools/{id}/request)
-	RequestTool(c *gin.Context, id PathID)
+	RequestTool(c *gin.Context, id PathID, params RequestToolParams)
 	// FinishLogin Where the identity provider sends the browser back to.
 	// (GET /auth/callback)
 	FinishLogin(c *gin.Context)
@@ -7895,6 +8136,14 @@ func (siw *ServerInterfaceWrapper) ListRequests(c *gin.Context) {
 		return
 	}
 
+	// ------------- Optional query parameter "expand" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "expand", c.Request.URL.Query(), &params.Expand, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter expand: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	// ------------- Optional query parameter "as_of" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "as_of", c.Request.URL.Query(), &params.AsOf, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
@@ -7911,6 +8160,19 @@ func (siw *ServerInterfaceWrapper) ListRequests(c *gin.Context) {
 	}
 
 	siw.Handler.ListRequests(c, params)
+}
+
+// DecideRequests operation middleware
+func (siw *ServerInterfaceWrapper) DecideRequests(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.DecideRequests(c)
 }
 
 // GetRequest operation middleware
@@ -9225,6 +9487,17 @@ func (siw *ServerInterfaceWrapper) RequestTool(c *gin.Context) {
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RequestToolParams
+
+	// ------------- Optional query parameter "wait" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait", c.Request.URL.Query(), &params.Wait, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter wait: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -9232,7 +9505,7 @@ func (siw *ServerInterfaceWrapper) RequestTool(c *gin.Context) {
 		}
 	}
 
-	siw.Handler.RequestTool(c, id)
+	siw.Handler.RequestTool(c, id, params)
 }
 
 // FinishLogin operation middleware
@@ -9511,6 +9784,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/admin/reports/decisions", wrapper.ReportDecisions)
 	router.GET(options.BaseURL+"/api/admin/reports/exposure", wrapper.ReportExposure)
 	router.GET(options.BaseURL+"/api/admin/requests", wrapper.ListRequests)
+	router.POST(options.BaseURL+"/api/admin/requests/decide", wrapper.DecideRequests)
 	router.GET(options.BaseURL+"/api/admin/requests/:id", wrapper.GetRequest)
 	router.POST(options.BaseURL+"/api/admin/requests/:id/approve", wrapper.ApproveRequest)
 	router.POST(options.BaseURL+"/api/admin/requests/:id/deny", wrapper.DenyRequest)
@@ -12218,6 +12492,45 @@ func (response ListRequestsdefaultApplicationProblemPlusJSONResponse) VisitListR
 	return err
 }
 
+type DecideRequestsRequestObject struct {
+	Body *DecideRequestsJSONRequestBody
+}
+
+type DecideRequestsResponseObject interface {
+	VisitDecideRequestsResponse(w http.ResponseWriter) error
+}
+
+type DecideRequests200JSONResponse DecisionResults
+
+func (response DecideRequests200JSONResponse) VisitDecideRequestsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DecideRequestsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DecideRequestsdefaultApplicationProblemPlusJSONResponse) VisitDecideRequestsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetRequestRequestObject struct {
 	ID     PathID `json:"id"`
 	Params GetRequestParams
@@ -13977,8 +14290,9 @@ func (response DescribeRequestTooldefaultApplicationProblemPlusJSONResponse) Vis
 }
 
 type RequestToolRequestObject struct {
-	ID   PathID `json:"id"`
-	Body *RequestToolJSONRequestBody
+	ID     PathID `json:"id"`
+	Params RequestToolParams
+	Body   *RequestToolJSONRequestBody
 }
 
 type RequestToolResponseObject interface {
@@ -14600,7 +14914,10 @@ type StrictServerInterface interface {
 	// ListRequests List the requests, newest first unless `sort` says otherwise. With status=pending this is the queue.
 	// (GET /api/admin/requests)
 	ListRequests(ctx context.Context, request ListRequestsRequestObject) (ListRequestsResponseObject, error)
-	// GetRequest Show one request.
+	// DecideRequests Decide up to 100 requests, each for itself.
+	// (POST /api/admin/requests/decide)
+	DecideRequests(ctx context.Context, request DecideRequestsRequestObject) (DecideRequestsResponseObject, error)
+	// GetRequest Show one request, with what helps to decide about it.
 	// (GET /api/admin/requests/{id})
 	GetRequest(ctx context.Context, request GetRequestRequestObject) (GetRequestResponseObject, error)
 	// ApproveRequest Approve a request. Approving once is enough for all later fetches.
@@ -16842,6 +17159,48 @@ func (sh *strictHandler) ListRequests(ctx *gin.Context, params ListRequestsParam
 	}
 }
 
+// DecideRequests operation middleware
+func (sh *strictHandler) DecideRequests(ctx *gin.Context) {
+	var request DecideRequestsRequestObject
+
+	var body DecideRequestsJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DecideRequests(ctx, request.(DecideRequestsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DecideRequests")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(DecideRequestsResponseObject); ok {
+		if err := validResponse.VisitDecideRequestsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // GetRequest operation middleware
 func (sh *strictHandler) GetRequest(ctx *gin.Context, id PathID, params GetRequestParams) {
 	var request GetRequestRequestObject
@@ -18283,10 +18642,11 @@ func (sh *strictHandler) DescribeRequestTool(ctx *gin.Context, id PathID) {
 }
 
 // RequestTool operation middleware
-func (sh *strictHandler) RequestTool(ctx *gin.Context, id PathID) {
+func (sh *strictHandler) RequestTool(ctx *gin.Context, id PathID, params RequestToolParams) {
 	var request RequestToolRequestObject
 
 	request.ID = id
+	request.Params = params
 
 	var body RequestToolJSONRequestBody
 	var err error

@@ -21,19 +21,21 @@ import (
 type call struct {
 	door.Call
 
-	ctx      context.Context //nolint:containedctx // the request's own; gin's is reused after the call
-	op       *contract.Operation
-	body     body.Body
-	raw      []byte // the body as it came
-	command  uuid.UUID
-	since    uint64
-	ifMatch  condition
-	began    time.Time
-	code     string // of the refusal, for the record
-	local    bool   // it comes from this machine, see door.Door.Local
-	header   http.Header
-	headOnly bool       // its caller wants no body
-	span     trace.Span // nil: it is not traced
+	ctx     context.Context //nolint:containedctx // the request's own; gin's is reused after the call
+	op      *contract.Operation
+	body    body.Body
+	raw     []byte // the body as it came
+	command uuid.UUID
+	since   uint64
+	ifMatch condition
+	began   time.Time
+	code    string // of the refusal, for the record
+	// unfinished says that a part of it may succeed when it is tried again under its idempotency key.
+	unfinished bool
+	local      bool // it comes from this machine, see door.Door.Local
+	header     http.Header
+	headOnly   bool       // its caller wants no body
+	span       trace.Span // nil: it is not traced
 }
 
 // forget overwrites what the call still holds of its body, which may be a credential. What a parser

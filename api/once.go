@@ -77,7 +77,7 @@ func (s *Server) finish(call *call, ticket commands.Ticket, r *recorder, answere
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(call.ctx), 5*time.Second)
 	defer cancel()
 	var err error
-	if status := r.Status(); !answered || status >= http.StatusInternalServerError ||
+	if status := r.Status(); !answered || call.unfinished || status >= http.StatusInternalServerError ||
 		status == http.StatusTooManyRequests {
 		err = s.Once.Release(ctx, ticket)
 	} else {

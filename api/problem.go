@@ -120,10 +120,15 @@ func fromRoot(call *call, refusal *domain.Error) *domain.Error {
 	if call.op == nil || len(refusal.Fields) == 0 {
 		return refusal
 	}
+	return renamed(refusal, call.op.Place)
+}
+
+// renamed is a refusal whose fields have other names.
+func renamed(refusal *domain.Error, name func(string) string) *domain.Error {
 	named := *refusal
 	named.Fields = slices.Clone(refusal.Fields)
 	for i, f := range named.Fields {
-		named.Fields[i].Field = call.op.Place(f.Field)
+		named.Fields[i].Field = name(f.Field)
 	}
 	sentence := func(f domain.Field) string { return "The field " + domain.Verbatim(f.Field) + " is" }
 	named.Detail = strings.Replace(refusal.Detail, sentence(refusal.Fields[0]), sentence(named.Fields[0]), 1)

@@ -10,6 +10,16 @@ type DB struct {
 	*Store
 
 	past uint64 // the position after which it is asked for; 0: now
+	in   DBTX   // the transaction of Instant; nil: each query is one of its own
+}
+
+// Instant runs several queries on the tables as they are at one instant. They are those of the DB
+// that ask is given, which nobody may use after it returns.
+func (db *DB) Instant(ctx context.Context, ask func(*DB) error) error {
+	_, err := instant(ctx, db.Store, func(_ context.Context, in DBTX) (struct{}, error) {
+		return struct{}{}, ask(&DB{Store: db.Store, past: db.past, in: in})
+	})
+	return err
 }
 
 // OpenEmbedded opens the read model in an SQLite file; see Model.OpenEmbedded.

@@ -75,3 +75,8 @@ func (db *DB) Analyze(ctx context.Context) error {
 	}
 	return nil
 }
+
+// ExplainBefore is ExplainAudit of what was before some requests.
+func (db *DB) ExplainBefore(ctx context.Context, organization string, ids []string) (string, error) {
+	return db.explain(ctx, beforeQuery(organization, ids))
+}

@@ -91,6 +91,7 @@ func suite(t *testing.T, open func(*testing.T) *readmodels.DB) {
 		{"due deliveries", testDueDeliveries},
 		{"what ends soon", testEndings},
 		{"the summary", testSummary},
+		{"what helps to decide", testContexts},
 		{"usage", testUsage},
 		{"another organization sees nothing", testOrganizations},
 		{"pages stay what they are while rows come", testPages},

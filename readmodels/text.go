@@ -71,6 +71,9 @@ func collect[T any](ctx context.Context, db *DB, q *text, what string, scan func
 	if db.past != 0 {
 		q = asOf(q, db.past)
 	}
+	if db.in != nil {
+		return collectIn(ctx, db.in, q, what, scan)
+	}
 	return query(ctx, db.Store, func(ctx context.Context, t *tables) ([]T, error) {
 		return collectIn(ctx, t.reader, q, what, scan)
 	})

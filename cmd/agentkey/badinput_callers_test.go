@@ -203,7 +203,7 @@ func needed(r route) string {
 		return "audit"
 	case r.method == "GET", r.String() == "DELETE /api/admin/sessions/{id}":
 		return "read"
-	case strings.HasSuffix(r.path, "/approve"), strings.HasSuffix(r.path, "/deny"),
+	case strings.HasSuffix(r.path, "/approve"), strings.HasSuffix(r.path, "/deny"), r.path == decidePath,
 		r.String() == "DELETE /api/admin/agents/{id}/grants/{tool_id}":
 		return "approve"
 	case r.String() == "DELETE /api/admin/people/{id}", r.String() == "POST /api/admin/organizations":

@@ -67,7 +67,8 @@ func TestNoTextTakesWhatNobodySees(t *testing.T) {
 			}
 			bad := map[string]string{}
 			switch {
-			case format == "date-time" || at == "signing_secret" || at == "simulation":
+			case format == "date-time" || at == "signing_secret" || at == "simulation" ||
+				strings.HasSuffix(at, ".etag"):
 				return
 			case format == "name":
 				bad["one\ntwo"], bad["one\u2028two"] = "U+000A", "U+2028"
