@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"agentkey/commands"
@@ -113,21 +114,30 @@ func (s *Server) RequestTool(ctx context.Context, r RequestToolRequestObject) (R
 		return nil, err
 	}
 	call.done(done.Position)
-	out := RequestTool201JSONResponse{
-		RequestID: id, Status: RequestedAccessStatusPending,
-		Message: "A human will decide. See GET /api/tools/" + r.ID + "; once your_access is approved, GET " +
-			"/api/tools/" + r.ID + "/credentials.",
+	return RequestTool201JSONResponse(requestedAccess(r.ID, id, done.State.Grants[r.ID])), nil
+}
+
+// requestedAccess says how a request stands that is the agent's newest for a tool.
+func requestedAccess(toolID, requestID string, access agent.Grant) RequestedAccess {
+	out := RequestedAccess{
+		RequestID: requestID, Status: RequestedAccessStatusPending,
+		Message: "A human will decide. See GET /api/tools/" + toolID + "; once your_access is approved, GET " +
+			"/api/tools/" + toolID + "/credentials.",
 	}
-	switch access := done.State.Grants[r.ID]; {
-	case access.RequestID != id: // it was asked for again
+	by := "by a human"
+	if access.Rule != nil {
+		by = "by a rule"
+	}
+	switch {
+	case access.RequestID != requestID: // it was asked for again
 	case access.Status == agent.Approved:
 		out.Status, out.ExpiresAt = RequestedAccessStatusApproved, optionalTime(value(access.ExpiresAt))
-		out.Message = "Access is given, by a rule. Fetch the credential with GET /api/tools/" + r.ID + "/credentials."
+		out.Message = "Access is given, " + by + ". Fetch the credential with GET /api/tools/" + toolID + "/credentials."
 	case access.Status == agent.Denied:
 		out.Status, out.DenialReason = RequestedAccessStatusDenied, optional(access.DenialReason)
-		out.Message = "A rule has denied it: " + access.DenialReason
+		out.Message = strings.TrimSuffix("It was denied "+by+": "+access.DenialReason, ": ")
 	}
-	return out, nil
+	return out
 }
 
 // WithdrawRequest answers DELETE /api/tools/{id}/request.

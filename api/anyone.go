@@ -46,7 +46,7 @@ func newDocument(plain []byte) document {
 // VisitGetDocumentResponse writes the document.
 func (d document) VisitGetDocumentResponse(w http.ResponseWriter) error {
 	w.Header().Set("Content-Type", "application/json")
-	if held, is := w.(*compressor); is {
+	if held, is := w.(*withheld); is {
 		held.packed = d.packed
 		return nil
 	}

@@ -19,10 +19,10 @@ var zippers = sync.Pool{New: func() any {
 	return w
 }}
 
-// compressor holds an answer back until it is whole, because only then is its size known. Which
-// operations have one is in the document: none whose answer may hold a secret, since the length of
-// a compressed answer tells something of what is in it.
-type compressor struct {
+// withheld holds an answer back until it is whole: only then is the size known of one that may be
+// compressed. Which operations compress is in the document: none whose answer may hold a secret,
+// since the length of a compressed answer tells something of what is in it.
+type withheld struct {
 	gin.ResponseWriter
 	body   bytes.Buffer
 	packed []byte // the whole body, where it was compressed before
@@ -32,20 +32,20 @@ type compressor struct {
 func compressing(c *gin.Context) {
 	c.Writer.Header().Add("Vary", "Accept-Encoding")
 	if acceptsGzip(c.Request.Header.Values("Accept-Encoding")) {
-		c.Writer = &compressor{ResponseWriter: c.Writer}
+		c.Writer = &withheld{ResponseWriter: c.Writer}
 	}
 }
 
 // discard takes back what a call was about to answer.
 func discard(c *gin.Context) {
-	if w, is := c.Writer.(*compressor); is {
+	if w, is := c.Writer.(*withheld); is {
 		c.Writer = w.ResponseWriter
 	}
 }
 
-// send sends what a compressor holds.
+// send sends what a withheld holds.
 func send(c *gin.Context) {
-	w, is := c.Writer.(*compressor)
+	w, is := c.Writer.(*withheld)
 	if !is {
 		return
 	}
@@ -69,13 +69,16 @@ func send(c *gin.Context) {
 }
 
 // Write implements io.Writer.
-func (w *compressor) Write(b []byte) (int, error) { return w.body.Write(b) }
+func (w *withheld) Write(b []byte) (int, error) { return w.body.Write(b) }
 
 // WriteString implements io.StringWriter.
-func (w *compressor) WriteString(text string) (int, error) { return w.body.WriteString(text) }
+func (w *withheld) WriteString(text string) (int, error) { return w.body.WriteString(text) }
+
+// WriteHeaderNow implements gin.ResponseWriter. The header goes with the body.
+func (w *withheld) WriteHeaderNow() {}
 
 // Written implements gin.ResponseWriter.
-func (w *compressor) Written() bool {
+func (w *withheld) Written() bool {
 	return w.body.Len() > 0 || w.packed != nil || w.ResponseWriter.Written()
 }
 

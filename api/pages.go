@@ -157,7 +157,7 @@ func (s *Server) GetReferenceFile(
 func (f pageFile) VisitGetReferenceFileResponse(w http.ResponseWriter) error {
 	w.Header().Set("Content-Type", f.kind)
 	w.Header().Set("Cache-Control", "public, max-age=3600")
-	if held, is := w.(*compressor); is && f.packed != nil {
+	if held, is := w.(*withheld); is && f.packed != nil {
 		held.packed = f.packed
 		return nil
 	}

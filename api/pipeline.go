@@ -105,6 +105,9 @@ func (s *Server) answer(c *gin.Context, call *call) error {
 			return err
 		}
 	}
+	if call.op.ID == "requestTool" {
+		return s.onceAndWait(c, call)
+	}
 	return s.once(c, call)
 }
 

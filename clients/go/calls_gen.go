@@ -797,6 +797,7 @@ func (p ListRequestsParams) Values() url.Values {
 	set(q, "count", p.Count)
 	set(q, "limit", p.Limit)
 	set(q, "cursor", p.Cursor)
+	set(q, "expand", p.Expand)
 	set(q, "as_of", p.AsOf)
 	return q
 }
@@ -812,6 +813,17 @@ func (c *Client) ListRequests(ctx context.Context, params ListRequestsParams, op
 	return &answer, nil
 }
 
+// DecideRequests calls POST /api/admin/requests/decide. Decide up to 100 requests, each for itself.
+func (c *Client) DecideRequests(ctx context.Context, body Decisions, options ...Option,
+) (*DecisionResults, error) {
+	var answer DecisionResults
+	err := c.Do(ctx, "POST", "/api/admin/requests/decide", nil, body, &answer, options...)
+	if err != nil {
+		return nil, err
+	}
+	return &answer, nil
+}
+
 // Values is the query of a call.
 func (p GetRequestParams) Values() url.Values {
 	q := url.Values{}
@@ -819,7 +831,7 @@ func (p GetRequestParams) Values() url.Values {
 	return q
 }
 
-// GetRequest calls GET /api/admin/requests/{id}. Show one request.
+// GetRequest calls GET /api/admin/requests/{id}. Show one request, with what helps to decide about it.
 func (c *Client) GetRequest(ctx context.Context, id PathID, params GetRequestParams, options ...Option,
 ) (*Request, error) {
 	var answer Request
@@ -1349,11 +1361,18 @@ func (c *Client) DescribeRequestTool(ctx context.Context, id PathID, options ...
 	return &answer, nil
 }
 
+// Values is the query of a call.
+func (p RequestToolParams) Values() url.Values {
+	q := url.Values{}
+	set(q, "wait", p.Wait)
+	return q
+}
+
 // RequestTool calls POST /api/tools/{id}/request. Request access to a tool. A human decides, or a rule at once.
-func (c *Client) RequestTool(ctx context.Context, id PathID, body ToolRequest, options ...Option,
+func (c *Client) RequestTool(ctx context.Context, id PathID, params RequestToolParams, body ToolRequest, options ...Option,
 ) (*RequestedAccess, error) {
 	var answer RequestedAccess
-	err := c.Do(ctx, "POST", place("/api/tools/{id}/request", id), nil, body, &answer, options...)
+	err := c.Do(ctx, "POST", place("/api/tools/{id}/request", id), params.Values(), body, &answer, options...)
 	if err != nil {
 		return nil, err
 	}

@@ -126,6 +126,12 @@ const (
 	DecidedStatusRedirected DecidedStatus = "redirected"
 )
 
+// Defines values for DecisionDecision.
+const (
+	DecisionDecisionApprove DecisionDecision = "approve"
+	DecisionDecisionDeny    DecisionDecision = "deny"
+)
+
 // Defines values for DecisionReportItemDecision.
 const (
 	DecisionReportItemDecisionApproved DecisionReportItemDecision = "approved"
@@ -224,6 +230,17 @@ const (
 	NotificationTopicToolSuggested      NotificationTopic = "tool_suggested"
 )
 
+// Defines values for PastAccessAction.
+const (
+	PastAccessActionApproved  PastAccessAction = "approved"
+	PastAccessActionAssigned  PastAccessAction = "assigned"
+	PastAccessActionDenied    PastAccessAction = "denied"
+	PastAccessActionExpired   PastAccessAction = "expired"
+	PastAccessActionRequested PastAccessAction = "requested"
+	PastAccessActionRevoked   PastAccessAction = "revoked"
+	PastAccessActionWithdrawn PastAccessAction = "withdrawn"
+)
+
 // Defines values for ProblemCode.
 const (
 	ProblemCodeAccessNotApproved      ProblemCode = "access_not_approved"
@@ -304,9 +321,17 @@ const (
 
 // Defines values for RequestedAccessStatus.
 const (
-	RequestedAccessStatusApproved RequestedAccessStatus = "approved"
-	RequestedAccessStatusDenied   RequestedAccessStatus = "denied"
-	RequestedAccessStatusPending  RequestedAccessStatus = "pending"
+	RequestedAccessStatusApproved  RequestedAccessStatus = "approved"
+	RequestedAccessStatusDenied    RequestedAccessStatus = "denied"
+	RequestedAccessStatusPending   RequestedAccessStatus = "pending"
+	RequestedAccessStatusWithdrawn RequestedAccessStatus = "withdrawn"
+)
+
+// Defines values for RequestingAgentStatus.
+const (
+	RequestingAgentStatusActive    RequestingAgentStatus = "active"
+	RequestingAgentStatusRetired   RequestingAgentStatus = "retired"
+	RequestingAgentStatusSuspended RequestingAgentStatus = "suspended"
 )
 
 // Defines values for Role.
@@ -532,6 +557,11 @@ const (
 	ListRequestsParamsSortMinusDecidedAt ListRequestsParamsSort = "-decided_at"
 	ListRequestsParamsSortMinusToolName  ListRequestsParamsSort = "-tool_name"
 	ListRequestsParamsSortToolName       ListRequestsParamsSort = "tool_name"
+)
+
+// Defines values for ListRequestsParamsExpand.
+const (
+	ListRequestsParamsExpandContext ListRequestsParamsExpand = "context"
 )
 
 // Defines values for ListSuggestionsParamsStatus.
@@ -1187,6 +1217,28 @@ type Decided struct {
 // DecidedStatus defines model for Decided.Status.
 type DecidedStatus string
 
+// Decision defines model for Decision.
+type Decision struct {
+	// Credential To approve: the agent's own credential, where the tool takes one.
+	Credential *Credential      `json:"credential,omitempty"`
+	Decision   DecisionDecision `json:"decision"`
+
+	// Etag The ETag of what you saw, with its quotes. A request that has changed since stays pending (412 revision_stale).
+	Etag *string `json:"etag,omitempty"`
+
+	// ExpiresAt To approve: when the access ends.
+	ExpiresAt *Time `json:"expires_at,omitempty"`
+
+	// Reason To deny: why. The agent sees it.
+	Reason *string `json:"reason,omitempty"`
+
+	// RequestID A UUID in canonical lower case.
+	RequestID ID `json:"request_id"`
+}
+
+// DecisionDecision defines model for Decision.Decision.
+type DecisionDecision string
+
 // DecisionReport defines model for DecisionReport.
 type DecisionReport struct {
 	// From RFC 3339 in UTC.
@@ -1248,6 +1300,27 @@ type DecisionReportItem struct {
 
 // DecisionReportItemDecision defines model for DecisionReportItem.Decision.
 type DecisionReportItemDecision string
+
+// DecisionResult Either `request` or `problem` is there.
+type DecisionResult struct {
+	// Problem A problem as RFC 9457 defines it. The code is part of the contract; the texts are not.
+	Problem   *Problem `json:"problem,omitempty"`
+	Request   *Request `json:"request,omitempty"`
+	RequestID string   `json:"request_id"`
+
+	// Status The HTTP status of the answer that this decision alone would have had.
+	Status int `json:"status"`
+}
+
+// DecisionResults defines model for DecisionResults.
+type DecisionResults struct {
+	Results []DecisionResult `json:"results"`
+}
+
+// Decisions defines model for Decisions.
+type Decisions struct {
+	Decisions []Decision `json:"decisions"`
+}
 
 // DeliveriesSummary Notifications that did not arrive.
 type DeliveriesSummary struct {
@@ -2186,6 +2259,34 @@ type OrganizationList struct {
 	Items []Organization `json:"items"`
 }
 
+// PastAccess defines model for PastAccess.
+type PastAccess struct {
+	// Action What was done. An agent withdraws; access whose time passed has expired.
+	Action PastAccessAction `json:"action"`
+
+	// At RFC 3339 in UTC.
+	At Time `json:"at"`
+
+	// By Who did it. Absent for what has expired.
+	By           *Actor  `json:"by,omitempty"`
+	DenialReason *string `json:"denial_reason,omitempty"`
+
+	// ExpiresAt When the access was to end, of what was assigned or approved.
+	ExpiresAt *Time `json:"expires_at,omitempty"`
+
+	// Reason Why the agent requested it; of what was assigned with a suggestion why the agent backed that.
+	Reason *string `json:"reason,omitempty"`
+
+	// RequestID The request that it is about. Absent for access that was assigned.
+	RequestID *string `json:"request_id,omitempty"`
+
+	// Rule The rule that decided the request, as it was then.
+	Rule *RuleVersion `json:"rule,omitempty"`
+}
+
+// PastAccessAction What was done. An agent withdraws; access whose time passed has expired.
+type PastAccessAction string
+
 // PastPosition With as_of, the position of the last event that the answer includes.
 type PastPosition = int64
 
@@ -2347,6 +2448,9 @@ type Request struct {
 	// Approvals Who has approved a request that needs the approvals of several people, and how many have to. While it is pending those are listed who may still approve; the last one is decided_by. Lists have it for pending requests. Answers with as_of leave it out.
 	Approvals *Approvals `json:"approvals,omitempty"`
 
+	// Context In GET of one request, and in lists with expand=context.
+	Context *RequestContext `json:"context,omitempty"`
+
 	// CreatedAt RFC 3339 in UTC.
 	CreatedAt      Time           `json:"created_at"`
 	CredentialMode CredentialMode `json:"credential_mode"`
@@ -2379,6 +2483,18 @@ type Request struct {
 // RequestStatus defines model for Request.Status.
 type RequestStatus string
 
+// RequestContext What helps to decide about a request: who asks, what for, and what was between the two before. It is of one instant of the lists; in GET of one request, the agent and the tool are answered from their streams. Names are those of now. It is absent while the lists lack the request or can't be reached, which stops no decision.
+type RequestContext struct {
+	Agent RequestingAgent `json:"agent"`
+
+	// History What became of the agent's access to the tool before this request, newest first.
+	History []PastAccess `json:"history"`
+
+	// More There was more before that; the audit has it.
+	More *bool         `json:"more,omitempty"`
+	Tool RequestedTool `json:"tool"`
+}
+
 // RequestList defines model for RequestList.
 type RequestList struct {
 	Items      []Request `json:"items"`
@@ -2403,12 +2519,59 @@ type RequestedAccess struct {
 	Message   string `json:"message"`
 	RequestID string `json:"request_id"`
 
-	// Status pending, unless a rule has decided the request at once.
+	// Status pending, unless a rule has decided the request at once or somebody while the call waited. withdrawn: it has ended otherwise, such as with the removal of the tool.
 	Status RequestedAccessStatus `json:"status"`
 }
 
-// RequestedAccessStatus pending, unless a rule has decided the request at once.
+// RequestedAccessStatus pending, unless a rule has decided the request at once or somebody while the call waited. withdrawn: it has ended otherwise, such as with the removal of the tool.
 type RequestedAccessStatus string
+
+// RequestedTool defines model for RequestedTool.
+type RequestedTool struct {
+	// Approved The number of agents that have access to it now.
+	Approved int `json:"approved"`
+
+	// CredentialFields The names of the parts of the credential that they share. Absent if it is one string.
+	CredentialFields *[]string `json:"credential_fields,omitempty"`
+	Description      string    `json:"description"`
+
+	// FrozenAt RFC 3339 in UTC.
+	FrozenAt *Time `json:"frozen_at,omitempty"`
+
+	// HasCredential Whether agents that share its credential can fetch it.
+	HasCredential bool   `json:"has_credential"`
+	ID            string `json:"id"`
+
+	// MaxExpiresAt The latest expires_at that an approval may have at this moment. Absent if the tool has no limit.
+	MaxExpiresAt *Time  `json:"max_expires_at,omitempty"`
+	Name         string `json:"name"`
+
+	// RemovedAt RFC 3339 in UTC.
+	RemovedAt *Time   `json:"removed_at,omitempty"`
+	URL       *string `json:"url,omitempty"`
+}
+
+// RequestingAgent defines model for RequestingAgent.
+type RequestingAgent struct {
+	// Approved The number of tools that it has access to now.
+	Approved int `json:"approved"`
+
+	// CreatedAt RFC 3339 in UTC.
+	CreatedAt   Time   `json:"created_at"`
+	Description string `json:"description"`
+	ID          string `json:"id"`
+
+	// LastSeenAt When it last asked for or fetched something. Absent if it never did.
+	LastSeenAt *Time  `json:"last_seen_at,omitempty"`
+	Name       string `json:"name"`
+
+	// Owner The person responsible for the agent. The label is absent if the name was erased.
+	Owner  *Actor                `json:"owner,omitempty"`
+	Status RequestingAgentStatus `json:"status"`
+}
+
+// RequestingAgentStatus defines model for RequestingAgent.Status.
+type RequestingAgentStatus string
 
 // Role What a member or a service token may do: an owner everything; an admin all but what only owners may; an approver reads and decides requests; an auditor reads everything and exports; a viewer reads all but the audit.
 type Role string
@@ -3654,6 +3817,9 @@ type ListRequestsParams struct {
 	// Cursor The next_cursor of the previous page. The other parameters must be those of that page, but for limit and count.
 	Cursor *ListCursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 
+	// Expand With context, each request has its context. It doesn't go with as_of, because nobody decides about the past.
+	Expand *ListRequestsParamsExpand `form:"expand,omitempty" json:"expand,omitempty"`
+
 	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
@@ -3663,6 +3829,9 @@ type ListRequestsParamsStatus string
 
 // ListRequestsParamsSort defines parameters for ListRequests.
 type ListRequestsParamsSort string
+
+// ListRequestsParamsExpand defines parameters for ListRequests.
+type ListRequestsParamsExpand string
 
 // GetRequestParams defines parameters for GetRequest.
 type GetRequestParams struct {
@@ -3832,6 +4001,12 @@ type GetUsageParamsBucket string
 // GetUsageParamsGroupBy defines parameters for GetUsage.
 type GetUsageParamsGroupBy string
 
+// RequestToolParams defines parameters for RequestTool.
+type RequestToolParams struct {
+	// Wait How many seconds the answer may wait for the decision.
+	Wait *int `form:"wait,omitempty" json:"wait,omitempty"`
+}
+
 // FollowLinkParams defines parameters for FollowLink.
 type FollowLinkParams struct {
 	// Code What the link has.
@@ -3912,6 +4087,9 @@ type UpdateOrganizationJSONRequestBody = OrganizationChange
 
 // CreateOrganizationJSONRequestBody defines body for CreateOrganization for application/json ContentType.
 type CreateOrganizationJSONRequestBody = NewOrganization
+
+// DecideRequestsJSONRequestBody defines body for DecideRequests for application/json ContentType.
+type DecideRequestsJSONRequestBody = Decisions
 
 // ApproveRequestJSONRequestBody defines body for ApproveRequest for application/json ContentType.
 type ApproveRequestJSONRequestBody = Approval

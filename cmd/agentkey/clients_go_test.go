@@ -54,7 +54,9 @@ func TestTheGoClient(t *testing.T) {
 		}
 	})
 
-	asked, err := agent.RequestTool(ctx, tool.ID, agentkey.ToolRequest{Reason: "to open pull requests"})
+	asked, err := agent.RequestTool(
+		ctx, tool.ID, agentkey.RequestToolParams{}, agentkey.ToolRequest{Reason: "to open pull requests"},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
