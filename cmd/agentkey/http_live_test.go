@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"agentkey/integrations/oidc/oidctest"
 )
 
 const (
@@ -41,7 +43,9 @@ func (c client) follow(path string, headers ...string) *watching {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	request.Header.Set("Authorization", "Bearer "+c.key)
+	if c.key != "" { // else it has a cookie
+		request.Header.Set("Authorization", "Bearer "+c.key)
+	}
 	request.Header.Set("X-Wait-For-Position", strconv.FormatUint(c.seen.Load(), 10))
 	for i := 0; i+1 < len(headers); i += 2 {
 		request.Header.Set(headers[i], headers[i+1])
@@ -196,5 +200,52 @@ func TestWhatHappensIsToldAtOnce(t *testing.T) {
 	}
 	if _, open := <-mine.events; open {
 		t.Error("the stream continues after its last event")
+	}
+}
+
+// TestAStreamEndsWithWhatItsPageMay follows as pages do, which have a cookie and send no header of
+// their own: one logs out, the role of one no longer includes the audit, and one is removed.
+func TestAStreamEndsWithWhatItsPageMay(t *testing.T) {
+	t.Parallel()
+	provider := oidctest.New(t)
+	p := start(t, append(signsInAt(provider), unlimited...)...)
+	admin := p.admin()
+	opens := func(name string) (b *page, member string) {
+		member = p.mustMember(provider, name, "auditor").must(200, "GET", "/api/admin/me", nil).Text("actor.id")
+		b = p.page()
+		b.must(204, "POST", "/auth/session", object{"token": someone(provider, name, name+"@example.com")})
+		return b, "/api/admin/members/" + member
+	}
+	ends := func(w *watching, code string) {
+		t.Helper()
+		told := w.until("error")
+		if last := told[len(told)-1]; last.Data["code"] != code {
+			t.Errorf("it ends with %v, not %s", last, code)
+		}
+		if _, open := <-w.events; open {
+			t.Error("it continues after its last event")
+		}
+	}
+	ada, _ := opens("ada")
+	bob, bobs := opens("bob")
+	eve, eves := opens("eve")
+	first, second, third := ada.follow(adminEvents), bob.follow(adminEvents), eve.follow(adminEvents)
+	admin.mustTool("GitHub", "ghp_1")
+	for _, w := range []*watching{first, second, third} {
+		w.until("tool.added")
+	}
+	ada.must(204, "POST", "/auth/logout", nil, "Sec-Fetch-Site", samePage)
+	ends(first, "credentials_expired")
+	admin.must(200, "PATCH", bobs, object{"role": "viewer"})
+	ends(second, "role_insufficient")
+	admin.newToken("CI", "viewer")
+	third.until("service_token.created")
+	admin.must(204, "DELETE", eves, nil)
+	ends(third, "credentials_expired")
+	again := bob.follow(adminEvents)
+	admin.newToken("Deploy", "viewer")
+	admin.mustTool("Linear", "lin_1")
+	if diff := cmp.Diff([]string{"", "tool.added"}, namesOf(again.until("tool.added"))); diff != "" {
+		t.Errorf("a viewer is told: %s", diff)
 	}
 }
