@@ -162,7 +162,7 @@ func TestAParameterIsReadAsTheTypeOfItsSchema(t *testing.T) {
 		{"listAgents", "", nil},
 		{"listAgents", "limit=200&status=active&q=", nil},
 		{"listAgents", "limit=201&status=Active", []domain.Field{
-			{Field: "limit", Message: limit}, {Field: "status", Message: "it must be one of active, suspended"},
+			{Field: "limit", Message: limit}, {Field: "status", Message: "it must be one of active, suspended, retired"},
 		}},
 		{"listAgents", "limit=5.0", []domain.Field{{Field: "limit", Message: limit}}},
 		{"listAgents", "limit=", []domain.Field{{Field: "limit", Message: limit}}},
