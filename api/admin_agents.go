@@ -23,7 +23,7 @@ func instructionsFor(name string) string {
 		"name.\n" +
 		"   `GET $AGENTKEY_URL/api/tools/{id}` describes one tool.\n" +
 		"2. Ask for a tool: `POST $AGENTKEY_URL/api/tools/{id}/request` with the JSON body {\"reason\": \"why you " +
-		"need it\"}. A human decides.\n" +
+		"need it\"}. A human decides. With `?wait=30` the answer waits up to 30 seconds for that.\n" +
 		"3. When `your_access` is `approved`, fetch the credential and its instructions: `GET " +
 		"$AGENTKEY_URL/api/tools/{id}/credentials`.\n" +
 		"   Fetch it again each time you need it. Don't store it, log it or pass it on.\n" +
