@@ -67,7 +67,7 @@ func (s *Server) ListAgents(ctx context.Context, r ListAgentsRequestObject) (Lis
 	total, atLeast := totals(found.Total)
 	return ListAgents200JSONResponse{
 		Items: views(found.Items, func(a readmodels.Agent) Agent {
-			return n.agent(call.ctx, a, model.now)
+			return model.agent(n.agent(call.ctx, a, model.now))
 		}),
 		NextCursor: nextPage(ctx, found), Position: model.position, Total: total, TotalAtLeast: atLeast,
 	}, n.err
@@ -86,7 +86,7 @@ func (s *Server) GetAgent(ctx context.Context, r GetAgentRequestObject) (GetAgen
 	}
 	call.tag(found.Revision)
 	n := s.naming(call.Caller.Organization)
-	return GetAgent200JSONResponse(n.agent(call.ctx, found, model.now)), n.err
+	return GetAgent200JSONResponse(model.agent(n.agent(call.ctx, found, model.now))), n.err
 }
 
 // RegisterAgent answers POST /api/admin/agents.

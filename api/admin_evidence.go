@@ -188,12 +188,13 @@ var identityColumns = []column[Agent]{
 	{"registered_by_type", func(a Agent) string { return string(a.CreatedBy.Type) }},
 	{"registered_by_id", func(a Agent) string { return a.CreatedBy.ID }},
 	{"registered_by_label", func(a Agent) string { return value(a.CreatedBy.Label) }},
-	{"keys", func(a Agent) string { return strconv.Itoa(len(a.Keys)) }},
+	{"keys", func(a Agent) string { return strconv.Itoa(len(a.working())) }},
 	{"newest_key_since", func(a Agent) string {
-		if len(a.Keys) == 0 {
+		working := a.working()
+		if len(working) == 0 {
 			return ""
 		}
-		return cellTime(&a.Keys[len(a.Keys)-1].CreatedAt)
+		return cellTime(&working[len(working)-1].CreatedAt)
 	}},
 	{"approved_tools", func(a Agent) string { return strconv.Itoa(a.Grants.Approved) }},
 }

@@ -42,11 +42,12 @@ func (s *Server) ListTools(ctx context.Context, r ListToolsRequestObject) (ListT
 	if err != nil {
 		return nil, asked(err, "tool")
 	}
+	n := s.naming(call.Caller.Organization)
 	total, atLeast := totals(found.Total)
 	return ListTools200JSONResponse{
-		Items: views(found.Items, s.toolView), NextCursor: nextPage(ctx, found), Position: model.position,
-		Total: total, TotalAtLeast: atLeast,
-	}, nil
+		Items:      views(found.Items, func(t readmodels.Tool) Tool { return model.tool(n.tool(call.ctx, t)) }),
+		NextCursor: nextPage(ctx, found), Position: model.position, Total: total, TotalAtLeast: atLeast,
+	}, n.err
 }
 
 // GetTool answers GET /api/admin/tools/{id}.
@@ -61,7 +62,8 @@ func (s *Server) GetTool(ctx context.Context, r GetToolRequestObject) (GetToolRe
 		return nil, asked(err, "tool")
 	}
 	call.tag(found.Revision)
-	return GetTool200JSONResponse(s.toolView(found)), nil
+	n := s.naming(call.Caller.Organization)
+	return GetTool200JSONResponse(model.tool(n.tool(call.ctx, found))), n.err
 }
 
 // newTool is the tool that a body asks for, with its credential, which the caller clears. place is
@@ -102,7 +104,7 @@ func (s *Server) changedTool(call *call, id string, done commands.CatalogResult)
 	call.tag(tool.Revision)
 	left := s.toolLeft(call.ctx, call.Caller.Organization, id, tool)
 	left.Confusable = confusable(done.State, tool.Name, id)
-	return s.toolView(left)
+	return s.naming(call.Caller.Organization).tool(call.ctx, left)
 }
 
 // UpdateTool answers PATCH /api/admin/tools/{id}.

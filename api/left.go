@@ -21,8 +21,9 @@ import (
 func agentLeft(id string, a agent.State, now time.Time) readmodels.Agent {
 	out := readmodels.Agent{
 		ID: id, Name: a.Name, Description: a.Description, Status: string(a.Status), CreatedAt: a.CreatedAt,
-		CreatedBy: a.CreatedBy, LastSeenAt: a.LastSeenAt, Approved: a.Count(agent.Approved, now),
-		Pending: a.Count(agent.Pending, now), Revision: a.Revision,
+		CreatedBy: a.CreatedBy, LastSeenAt: a.LastSeenAt, FetchCount: a.FetchCount, LastFetchedAt: a.LastFetchedAt,
+		Approved: a.Count(agent.Approved, now),
+		Pending:  a.Count(agent.Pending, now), Revision: a.Revision, OwnerID: a.OwnerID,
 	}
 	if is := a.Bound(); is != nil {
 		out.Identity = readmodels.Identity{
@@ -31,23 +32,26 @@ func agentLeft(id string, a agent.State, now time.Time) readmodels.Agent {
 	}
 	for _, k := range a.Keys {
 		out.Keys = append(out.Keys, readmodels.Key{
-			ID: k.ID, CreatedAt: k.CreatedAt, ExpiresAt: value(k.ExpiresAt), LastUsedAt: k.LastUsedAt,
+			ID: k.ID, Number: k.Number, CreatedAt: k.CreatedAt, ExpiresAt: value(k.ExpiresAt), LastUsedAt: k.LastUsedAt,
 		})
 	}
 	return out
 }
 
-// toolLeft takes the counts of grants from the read model: the catalog does not know them.
+// toolLeft takes the counts of grants and fetches from the read model: the catalog does not know
+// them.
 func (s *Server) toolLeft(ctx context.Context, organization, id string, t catalog.Tool) readmodels.Tool {
 	out := readmodels.Tool{
 		ID: id, Name: t.Name, Description: t.Description, URL: t.URL, DocsURL: t.DocsURL, AuthType: string(t.AuthType),
 		CredentialMode: string(t.Mode), CredentialVersion: t.CredentialVersion,
-		CredentialExpiresAt: value(t.CredentialExpiresAt), CredentialFields: t.CredentialFields, Instructions: t.Instructions,
+		CredentialExpiresAt: value(t.CredentialExpiresAt), CredentialSince: t.CredentialAt, CredentialBy: t.CredentialBy,
+		CredentialFields: t.CredentialFields, Instructions: t.Instructions,
 		InstructionsVersion: t.InstructionsVersion, MaxGrantSeconds: t.MaxGrantSeconds, Approval: t.Approval,
 		CreatedAt: t.CreatedAt, UpdatedAt: t.UpdatedAt, FrozenAt: value(t.FrozenAt), Revision: t.Revision,
 	}
 	if row, err := s.Models.Tool(ctx, organization, id, s.Clock()); err == nil {
 		out.Approved, out.Pending = row.Approved, row.Pending
+		out.FetchCount, out.LastFetchedAt = row.FetchCount, row.LastFetchedAt
 	}
 	return out
 }
@@ -56,8 +60,9 @@ func grantLeft(d commands.GrantResult, now time.Time) readmodels.Grant {
 	g := d.Grant()
 	return readmodels.Grant{
 		AgentID: d.AgentID, AgentName: d.State.Name, ToolID: d.ToolID, ToolName: d.Tool.Name, Status: string(g.At(now)),
-		Origin: string(g.Origin), RequestID: g.RequestID, Reason: g.Reason, DenialReason: g.DenialReason,
-		DecidedAt: g.DecidedAt, DecidedBy: value(g.DecidedBy), ExpiresAt: value(g.ExpiresAt), FetchCount: g.FetchCount,
+		Origin: string(g.Origin), RequestID: g.RequestID, Reason: g.Reason, RequestedAt: g.RequestedAt,
+		DenialReason: g.DenialReason, DecidedAt: g.DecidedAt, DecidedBy: value(g.DecidedBy),
+		ExpiresAt: value(g.ExpiresAt), FetchCount: g.FetchCount,
 		LastFetchedAt: g.LastFetchedAt, ApprovedAt: g.ApprovedAt, ApprovedBy: value(g.ApprovedBy),
 		EndedAt: g.EndedAt, EndedBy: value(g.EndedBy), Rule: g.Rule,
 	}

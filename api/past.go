@@ -20,6 +20,22 @@ type view struct {
 	position *PastPosition // of the last event that it includes; nil: now
 }
 
+// agent leaves out what the past doesn't know.
+func (v view) agent(a Agent) Agent {
+	if v.position != nil {
+		a.FetchCount = nil
+	}
+	return a
+}
+
+// tool does the same.
+func (v view) tool(t Tool) Tool {
+	if v.position != nil {
+		t.FetchCount = nil
+	}
+	return t
+}
+
 // at returns the read model as it was at as_of, and names the position of that in the answer.
 func (s *Server) at(call *call, asOf *AsOf) (view, error) {
 	if asOf == nil {

@@ -6,9 +6,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
+	"agentkey/commands/keys"
 	"agentkey/domain"
 	"agentkey/readmodels"
 )
@@ -80,15 +84,32 @@ func (n *naming) somebody(ctx context.Context, a domain.Actor) *Actor {
 	return &out
 }
 
-// addKey lists a key that still works; each one that ever did would be a long list.
-func (a *Agent) addKey(now time.Time, k readmodels.Key) {
-	if !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt) {
-		return
+// keysOf lists the keys of an agent: first those that work, then the last that ended, each the
+// oldest first.
+func keysOf(a readmodels.Agent, now time.Time) []AgentKey {
+	works, over := []AgentKey{}, []AgentKey{}
+	id, err := uuid.Parse(a.ID)
+	for _, k := range a.Keys {
+		key := AgentKey{
+			ID: k.ID, Number: k.Number, CreatedAt: k.CreatedAt.UTC(), LastUsedAt: optionalTime(k.LastUsedAt),
+		}
+		if err == nil {
+			key.Prefix = keys.Prefix(keys.Agent, id, k.Number)
+		}
+		if !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt) {
+			key.EndedAt = optionalTime(k.ExpiresAt)
+			over = append(over, key)
+			continue
+		}
+		key.ExpiresAt = optionalTime(k.ExpiresAt)
+		works = append(works, key)
 	}
-	a.Keys = append(a.Keys, AgentKey{
-		ID: k.ID, CreatedAt: k.CreatedAt.UTC(), ExpiresAt: optionalTime(k.ExpiresAt),
-		LastUsedAt: optionalTime(k.LastUsedAt),
-	})
+	return append(works, over...)
+}
+
+// working are the keys that work.
+func (a Agent) working() []AgentKey {
+	return slices.DeleteFunc(slices.Clone(a.Keys), func(k AgentKey) bool { return k.EndedAt != nil })
 }
 
 // agent renders an agent. As for every resource, there is one renderer: the answer to a
@@ -98,21 +119,19 @@ func (n *naming) agent(ctx context.Context, a readmodels.Agent, now time.Time) A
 	out := Agent{
 		ID: a.ID, Name: a.Name, Description: a.Description, Status: AgentStatus(a.Status), CreatedAt: a.CreatedAt.UTC(),
 		CreatedBy: n.actor(ctx, a.CreatedBy), LastSeenAt: optionalTime(a.LastSeenAt),
-		RetiredAt: optionalTime(a.RetiredAt), Revision: a.Revision, Keys: []AgentKey{},
-		Grants: GrantCounts{Approved: a.Approved, Pending: a.Pending},
+		RetiredAt: optionalTime(a.RetiredAt), Revision: a.Revision, Keys: keysOf(a, now), FetchCount: &a.FetchCount,
+		LastFetchedAt: optionalTime(a.LastFetchedAt),
+		Grants:        GrantCounts{Approved: a.Approved, Pending: a.Pending},
 	}
 	if i := a.Identity; i.Issuer != "" {
 		out.Identity = &AgentIdentity{
 			Issuer: i.Issuer, Audience: i.Audience, Claims: i.Claims, KeysPasted: i.KeysPasted, BoundAt: i.BoundAt.UTC(),
 		}
 	}
-	for _, k := range a.Keys {
-		out.addKey(now, k)
-	}
 	return out
 }
 
-func (s *Server) toolView(t readmodels.Tool) Tool {
+func (n *naming) tool(ctx context.Context, t readmodels.Tool) Tool {
 	out := Tool{
 		ID: t.ID, Name: t.Name, Description: t.Description, URL: optional(t.URL), DocsURL: optional(t.DocsURL),
 		AuthType: AuthType(t.AuthType), CredentialMode: CredentialMode(t.CredentialMode),
@@ -122,7 +141,9 @@ func (s *Server) toolView(t readmodels.Tool) Tool {
 		Approval: rulesView(t.Approval), CreatedAt: t.CreatedAt.UTC(), UpdatedAt: t.UpdatedAt.UTC(),
 		RemovedAt: optionalTime(t.RemovedAt), FrozenAt: optionalTime(t.FrozenAt),
 		Revision: t.Revision,
-		Grants:   GrantCounts{Approved: t.Approved, Pending: t.Pending}, TemplateID: s.templateOf(t.Name, t.URL),
+		Grants:   GrantCounts{Approved: t.Approved, Pending: t.Pending}, TemplateID: n.server.templateOf(t.Name, t.URL),
+		FetchCount: &t.FetchCount, LastFetchedAt: optionalTime(t.LastFetchedAt),
+		CredentialRotatedAt: optionalTime(t.CredentialSince), CredentialRotatedBy: n.somebody(ctx, t.CredentialBy),
 	}
 	out.ConfusableWith = confusableView(t.Confusable)
 	if len(t.CredentialFields) > 0 {
@@ -145,7 +166,8 @@ func (n *naming) grant(ctx context.Context, g readmodels.Grant) Grant {
 		AgentID: g.AgentID, AgentName: g.AgentName, ToolID: g.ToolID, ToolName: g.ToolName,
 		CurrentAgentName: optional(g.CurrentAgentName), CurrentToolName: optional(g.CurrentToolName),
 		Status: GrantStatus(g.Status), Origin: GrantOrigin(g.Origin), RequestID: optional(g.RequestID),
-		Reason: optional(g.Reason), DecidedAt: optionalTime(g.DecidedAt), ExpiresAt: optionalTime(g.ExpiresAt),
+		Reason: optional(g.Reason), RequestedAt: optionalTime(g.RequestedAt), DecidedAt: optionalTime(g.DecidedAt),
+		ExpiresAt:  optionalTime(g.ExpiresAt),
 		FetchCount: &g.FetchCount, LastFetchedAt: optionalTime(g.LastFetchedAt),
 		ApprovedAt: optionalTime(g.ApprovedAt), EndedAt: optionalTime(g.EndedAt), Rule: ruleVersion(g.Rule),
 	}

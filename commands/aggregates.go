@@ -33,7 +33,7 @@ func NewAgentLoop(env *loop.Env) *AgentLoop {
 	return loop.New(
 		env,
 		loop.Aggregate[agent.State, agent.Command, agent.Event]{
-			Category: codec.Agents, Fold: 9, Decide: agent.Decide, Evolve: loop.OneByOne(agent.Evolve),
+			Category: codec.Agents, Fold: 10, Decide: agent.Decide, Evolve: loop.OneByOne(agent.Evolve),
 		},
 	)
 }

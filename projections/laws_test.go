@@ -29,7 +29,7 @@ type history struct {
 	catalog  catalog.State
 	removed  map[string]time.Time // tools
 	called   map[string]string    // tools, also those that were removed
-	fetches  map[string]tally     // by agents, and of tools
+	fetches  map[string]tally     // of tools
 	agents   map[string]agent.State
 	requests map[string]string    // status by id
 	decided  map[access]called    // what both were called when it was decided last about a grant
@@ -143,9 +143,7 @@ func (h *history) note(id string, e agent.Event) {
 	}
 	switch e := e.(type) {
 	case agent.CredentialVended:
-		for _, of := range []string{id, e.ToolID} {
-			h.fetches[of] = tally{h.fetches[of].count + 1, h.now}
-		}
+		h.fetches[e.ToolID] = tally{h.fetches[e.ToolID].count + 1, h.now}
 	case agent.GrantRequested:
 		delete(h.decided, access{id, e.ToolID})
 		h.requests[e.RequestID] = "pending"
@@ -448,7 +446,7 @@ func (h *history) checkAgents(t *rapid.T, now time.Time) {
 			ID: id, Name: s.Name, Description: s.Description, OwnerID: s.OwnerID, Status: string(s.Status),
 			CreatedAt: s.CreatedAt, CreatedBy: s.CreatedBy, LastSeenAt: s.LastSeenAt, Revision: s.Revision,
 			Approved: h.count(agent.Approved, now, of), Pending: h.count(agent.Pending, now, of),
-			FetchCount: h.fetches[id].count, LastFetchedAt: h.fetches[id].last,
+			FetchCount: s.FetchCount, LastFetchedAt: s.LastFetchedAt,
 		}
 		for _, k := range s.Keys {
 			a.Keys = append(a.Keys, readmodels.Key{

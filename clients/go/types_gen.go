@@ -744,17 +744,23 @@ type Admin struct {
 // Agent defines model for Agent.
 type Agent struct {
 	// CreatedAt RFC 3339 in UTC.
-	CreatedAt   Time        `json:"created_at"`
-	CreatedBy   Actor       `json:"created_by"`
-	Description string      `json:"description"`
-	Grants      GrantCounts `json:"grants"`
-	ID          string      `json:"id"`
+	CreatedAt   Time   `json:"created_at"`
+	CreatedBy   Actor  `json:"created_by"`
+	Description string `json:"description"`
+
+	// FetchCount How many credentials it has fetched. Absent with as_of.
+	FetchCount *int64      `json:"fetch_count,omitempty"`
+	Grants     GrantCounts `json:"grants"`
+	ID         string      `json:"id"`
 
 	// Identity The workload whose tokens work like the agent's key.
 	Identity *AgentIdentity `json:"identity,omitempty"`
 
-	// Keys The keys that work now. A key with expires_at works until then.
+	// Keys The keys that work now, and then the last ones that ended, three at most together.
 	Keys []AgentKey `json:"keys"`
+
+	// LastFetchedAt RFC 3339 in UTC.
+	LastFetchedAt *Time `json:"last_fetched_at,omitempty"`
 
 	// LastSeenAt RFC 3339 in UTC.
 	LastSeenAt *Time  `json:"last_seen_at,omitempty"`
@@ -796,12 +802,21 @@ type AgentKey struct {
 	// CreatedAt RFC 3339 in UTC.
 	CreatedAt Time `json:"created_at"`
 
-	// ExpiresAt RFC 3339 in UTC.
-	ExpiresAt *Time  `json:"expires_at,omitempty"`
-	ID        string `json:"id"`
+	// EndedAt Since when the key does not work any more, RFC 3339 in UTC; absent while it does.
+	EndedAt *time.Time `json:"ended_at,omitempty"`
+
+	// ExpiresAt When the key will end, RFC 3339 in UTC; absent if nothing ends it.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	ID        string     `json:"id"`
 
 	// LastUsedAt When a credential was last fetched with this key, RFC 3339 in UTC; absent if never. Other calls do not count.
 	LastUsedAt *time.Time `json:"last_used_at,omitempty"`
+
+	// Number The first key of an agent is 1, and each later one has the next number.
+	Number int `json:"number"`
+
+	// Prefix How the key begins, which no other key does.
+	Prefix string `json:"prefix"`
 }
 
 // AgentList defines model for AgentList.
@@ -1585,6 +1600,9 @@ type Grant struct {
 	Origin        GrantOrigin `json:"origin"`
 	Reason        *string     `json:"reason,omitempty"`
 	RequestID     *string     `json:"request_id,omitempty"`
+
+	// RequestedAt When the agent requested it, RFC 3339 in UTC; absent if it was assigned without a request.
+	RequestedAt *time.Time `json:"requested_at,omitempty"`
 
 	// Rule The rule that decided the request, as it was then.
 	Rule   *RuleVersion `json:"rule,omitempty"`
@@ -3068,11 +3086,18 @@ type Tool struct {
 	CredentialExpiresAt *Time `json:"credential_expires_at,omitempty"`
 
 	// CredentialFields The names of the parts of the shared credential, sorted. Absent where it is one string, and where each agent has its own.
-	CredentialFields  *[]string      `json:"credential_fields,omitempty"`
-	CredentialMode    CredentialMode `json:"credential_mode"`
-	CredentialVersion int            `json:"credential_version"`
-	Description       string         `json:"description"`
-	DocsURL           *string        `json:"docs_url,omitempty"`
+	CredentialFields *[]string      `json:"credential_fields,omitempty"`
+	CredentialMode   CredentialMode `json:"credential_mode"`
+
+	// CredentialRotatedAt When the shared credential was given or last rotated, RFC 3339 in UTC; absent without one.
+	CredentialRotatedAt *time.Time `json:"credential_rotated_at,omitempty"`
+	CredentialRotatedBy *Actor     `json:"credential_rotated_by,omitempty"`
+	CredentialVersion   int        `json:"credential_version"`
+	Description         string     `json:"description"`
+	DocsURL             *string    `json:"docs_url,omitempty"`
+
+	// FetchCount How many times agents have fetched its credential. Absent with as_of.
+	FetchCount *int64 `json:"fetch_count,omitempty"`
 
 	// FrozenAt Since when nobody is given access to it, RFC 3339 in UTC; absent if it isn't frozen.
 	FrozenAt            *time.Time  `json:"frozen_at,omitempty"`
@@ -3081,8 +3106,11 @@ type Tool struct {
 	ID                  string      `json:"id"`
 	Instructions        string      `json:"instructions"`
 	InstructionsVersion int         `json:"instructions_version"`
-	MaxGrantSeconds     *int64      `json:"max_grant_seconds,omitempty"`
-	Name                string      `json:"name"`
+
+	// LastFetchedAt RFC 3339 in UTC.
+	LastFetchedAt   *Time  `json:"last_fetched_at,omitempty"`
+	MaxGrantSeconds *int64 `json:"max_grant_seconds,omitempty"`
+	Name            string `json:"name"`
 
 	// RemovedAt RFC 3339 in UTC.
 	RemovedAt *Time `json:"removed_at,omitempty"`

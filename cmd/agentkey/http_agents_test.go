@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -83,8 +84,20 @@ func TestAnAgentIsOneShapeEverywhere(t *testing.T) {
 	}
 	same("read after a rotation was refused", any(admin.must(200, "GET", path, nil).JSON))
 	p.with(key).must(200, "GET", "/api/me", nil)
-	if a := admin.must(200, "POST", path+"/rotate-key", object{"force": true}); len(a.At("agent.keys").([]any)) != 1 {
-		t.Errorf("without overlap it has the keys %v", a.At("agent.keys"))
+	alone := admin.must(200, "POST", path+"/rotate-key", object{"force": true})
+	texts := map[any]string{1.0: key, 2.0: rotated.Text("api_key"), 3.0: alone.Text("api_key")}
+	var said []string
+	keys, _ = alone.At("agent.keys").([]any)
+	for _, k := range keys {
+		k, _ := k.(object)
+		prefix, _ := k["prefix"].(string)
+		named := len(prefix) > len("sk_agent_") && strings.HasPrefix(texts[k["number"]], prefix)
+		said = append(said, fmt.Sprint(k["number"], " ended ", k["ended_at"] != nil, ", named ", named))
+	}
+	if want := []string{
+		"3 ended false, named true", "1 ended true, named true", "2 ended true, named true",
+	}; !slices.Equal(said, want) {
+		t.Errorf("without overlap it has the keys %v", keys)
 	}
 	if a, _ := admin.mustAgent("Offboarding"); a == agentID { // names need not be unique
 		t.Error("two agents are one")

@@ -248,6 +248,28 @@ func TestListsAreSortedNarrowedAndCounted(t *testing.T) {
 			}
 		}
 	}
+	for path, want := range map[string]object{
+		"agents/" + zoe:   {"fetch_count": 1.0, "last_fetched_at": true},
+		"agents/" + adam:  {"fetch_count": 0.0, "last_fetched_at": false},
+		"tools/" + github: {"fetch_count": 1.0, "last_fetched_at": true, "credential_rotated_at": true},
+		"tools/" + own:    {"fetch_count": 0.0, "last_fetched_at": false, "credential_rotated_at": false},
+		"tools/" + github + "?as_of=" + fmt.Sprint(admin.seen.Load()): {"fetch_count": nil, "last_fetched_at": false},
+	} {
+		a := admin.must(200, "GET", "/api/admin/"+path, nil)
+		for field, value := range want {
+			if is, asked := value.(bool); asked && (a.JSON[field] != nil) != is || !asked && a.JSON[field] != value {
+				t.Errorf("%s of %s is %v", field, path, a.JSON[field])
+			}
+		}
+	}
+	if by := admin.must(200, "GET", "/api/admin/tools/"+github, nil).At("credential_rotated_by.type"); by != "service" {
+		t.Errorf("the credential was rotated by %v", by)
+	}
+	for _, g := range admin.must(200, "GET", "/api/admin/grants", nil).Items() {
+		if (g["requested_at"] != nil) != (g["origin"] == "request") {
+			t.Errorf("the grant %v", g)
+		}
+	}
 	if a := admin.refused(400, "validation_failed", "GET", "/api/admin/tools?sort=price", nil); !strings.Contains(
 		string(a.Body), "it must be one of created_at, -created_at, name",
 	) {

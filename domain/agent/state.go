@@ -125,6 +125,8 @@ type State struct {
 	CreatedAt      time.Time        `json:"created_at,omitzero"`
 	CreatedBy      domain.Actor     `json:"created_by,omitzero"`
 	LastSeenAt     time.Time        `json:"last_seen_at,omitzero"`
+	FetchCount     int64            `json:"fetch_count,omitempty"`
+	LastFetchedAt  time.Time        `json:"last_fetched_at,omitzero"`
 	Revision       int              `json:"revision,omitempty"` // of the resource: one more with each edit
 	Suspensions    int              `json:"suspensions,omitempty"`
 	SuspendedAt    time.Time        `json:"suspended_at,omitzero"` // the last time
@@ -284,6 +286,7 @@ func Evolve(s State, f domain.Fact[Event]) State {
 		})
 	case CredentialVended:
 		s.Keys = used(s.Keys, e.KeyNumber, f.At)
+		s.FetchCount, s.LastFetchedAt = s.FetchCount+1, f.At
 		return s.with(e.ToolID, func(g *Grant) {
 			g.FetchCount++
 			g.Past.Fetches++
