@@ -7,10 +7,10 @@ import (
 	"agentkey/readmodels"
 )
 
-// ListInstructionSuggestions answers GET /api/admin/instruction-suggestions.
-func (s *Server) ListInstructionSuggestions(
-	ctx context.Context, r ListInstructionSuggestionsRequestObject,
-) (ListInstructionSuggestionsResponseObject, error) {
+// ListNotes answers GET /api/admin/notes.
+func (s *Server) ListNotes(
+	ctx context.Context, r ListNotesRequestObject,
+) (ListNotesResponseObject, error) {
 	call := callOf(ctx)
 	q := r.Params
 	p, err := listing{q.Limit, q.Cursor, q.Count, string(value(q.Sort))}.page(ctx)
@@ -24,17 +24,17 @@ func (s *Server) ListInstructionSuggestions(
 	}
 	n := s.naming(call.Caller.Organization)
 	total, atLeast := totals(found.Total)
-	return ListInstructionSuggestions200JSONResponse{
+	return ListNotes200JSONResponse{
 		Items:      views(found.Items, func(x readmodels.Note) Note { return n.note(call.ctx, x) }),
 		NextCursor: nextPage(ctx, found), Total: total, TotalAtLeast: atLeast,
 	}, n.err
 }
 
-// GetInstructionSuggestion answers GET /api/admin/instruction-suggestions/{id}, from the note's
+// GetNote answers GET /api/admin/notes/{id}, from the note's
 // stream.
-func (s *Server) GetInstructionSuggestion(
-	ctx context.Context, r GetInstructionSuggestionRequestObject,
-) (GetInstructionSuggestionResponseObject, error) {
+func (s *Server) GetNote(
+	ctx context.Context, r GetNoteRequestObject,
+) (GetNoteResponseObject, error) {
 	call := callOf(ctx)
 	found, err := s.Notes.Get(call.ctx, call.meta(), r.ID)
 	if err != nil {
@@ -52,7 +52,7 @@ func (s *Server) GetInstructionSuggestion(
 	if err == nil {
 		err = n.err
 	}
-	return GetInstructionSuggestion200JSONResponse(view), err
+	return GetNote200JSONResponse(view), err
 }
 
 func (n *naming) note(ctx context.Context, x readmodels.Note) Note {
@@ -66,30 +66,30 @@ func (n *naming) note(ctx context.Context, x readmodels.Note) Note {
 	return out
 }
 
-// AcceptInstructionSuggestion answers POST /api/admin/instruction-suggestions/{id}/accept.
-func (s *Server) AcceptInstructionSuggestion(
-	ctx context.Context, r AcceptInstructionSuggestionRequestObject,
-) (AcceptInstructionSuggestionResponseObject, error) {
+// AcceptNote answers POST /api/admin/notes/{id}/accept.
+func (s *Server) AcceptNote(
+	ctx context.Context, r AcceptNoteRequestObject,
+) (AcceptNoteResponseObject, error) {
 	call := callOf(ctx)
 	done, err := s.Notes.Accept(call.ctx, call.decision(), r.ID, r.Body.Instructions)
 	if err != nil {
 		return nil, err
 	}
 	view, err := s.changedNote(call, done)
-	return AcceptInstructionSuggestion200JSONResponse(view), err
+	return AcceptNote200JSONResponse(view), err
 }
 
-// DismissInstructionSuggestion answers POST /api/admin/instruction-suggestions/{id}/dismiss.
-func (s *Server) DismissInstructionSuggestion(
-	ctx context.Context, r DismissInstructionSuggestionRequestObject,
-) (DismissInstructionSuggestionResponseObject, error) {
+// DismissNote answers POST /api/admin/notes/{id}/dismiss.
+func (s *Server) DismissNote(
+	ctx context.Context, r DismissNoteRequestObject,
+) (DismissNoteResponseObject, error) {
 	call := callOf(ctx)
 	done, err := s.Notes.Dismiss(call.ctx, call.decision(), r.ID, r.Body.Reason)
 	if err != nil {
 		return nil, err
 	}
 	view, err := s.changedNote(call, done)
-	return DismissInstructionSuggestion200JSONResponse(view), err
+	return DismissNote200JSONResponse(view), err
 }
 
 // changedNote is a note as a command of this call left it.

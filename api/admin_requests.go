@@ -48,7 +48,7 @@ func (s *Server) ListRequests(ctx context.Context, r ListRequestsRequestObject) 
 	total, atLeast := totals(found.Total)
 	n.meetDeciders(call.ctx, contexts)
 	return ListRequests200JSONResponse{
-		Items: views(found.Items, func(q readmodels.Request) Request {
+		Items: views(found.Items, func(q readmodels.Request) AccessRequest {
 			out := n.request(call.ctx, q)
 			if about, known := contexts[q.ID]; known {
 				out.Context = n.context(call.ctx, about, s.Clock())
@@ -102,11 +102,11 @@ func (s *Server) formerRequest(call *call, r GetRequestRequestObject) (GetReques
 
 // request returns one request, with the digest of what a human may decide about; "" for one that
 // comes from the read model.
-func (s *Server) request(call *call, id string) (out Request, digest string, err error) {
+func (s *Server) request(call *call, id string) (out AccessRequest, digest string, err error) {
 	n := s.naming(call.Caller.Organization)
 	newest, is, err := s.Grants.Get(call.ctx, call.meta(), id)
 	if err != nil {
-		return Request{}, "", err
+		return AccessRequest{}, "", err
 	}
 	if status := newest.Grant().Status; is && newest.Tool.Name != "" && !newest.Withdrawn() &&
 		(status == agent.Pending || status == agent.Approved || status == agent.Denied || status == agent.Withdrawn) {
@@ -115,7 +115,7 @@ func (s *Server) request(call *call, id string) (out Request, digest string, err
 	}
 	found, err := s.Models.Request(call.ctx, call.Caller.Organization, id)
 	if err != nil {
-		return Request{}, "", asked(err, "request")
+		return AccessRequest{}, "", asked(err, "request")
 	}
 	return n.request(call.ctx, found), "", n.err
 }
@@ -161,12 +161,12 @@ func (s *Server) withOutcome(call *call, id string, err error) error {
 		return err
 	}
 	ended, _, rerr := s.request(call, id)
-	if rerr != nil || ended.Status == RequestStatusPending {
+	if rerr != nil || ended.Status == AccessRequestStatusPending {
 		return err
 	}
 	named := *refusal
-	named.Extra = map[string]any{"access_request": AccessRequest{
-		ID: ended.ID, Status: AccessRequestStatus(ended.Status), DecidedBy: ended.DecidedBy, DecidedAt: ended.DecidedAt,
+	named.Extra = map[string]any{"access_request": RequestState{
+		ID: ended.ID, Status: RequestStateStatus(ended.Status), DecidedBy: ended.DecidedBy, DecidedAt: ended.DecidedAt,
 	}}
 	return &named
 }

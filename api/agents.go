@@ -204,17 +204,17 @@ func (s *Server) SuggestTool(ctx context.Context, r SuggestToolRequestObject) (S
 	return out, nil
 }
 
-// DescribeSuggestInstructions answers GET /api/tools/{id}/instructions/suggest.
-func (s *Server) DescribeSuggestInstructions(
-	ctx context.Context, _ DescribeSuggestInstructionsRequestObject,
-) (DescribeSuggestInstructionsResponseObject, error) {
-	return DescribeSuggestInstructions200JSONResponse(s.routes.describe(callOf(ctx).op)), nil
+// DescribeSuggestNote answers GET /api/tools/{id}/instructions/suggest.
+func (s *Server) DescribeSuggestNote(
+	ctx context.Context, _ DescribeSuggestNoteRequestObject,
+) (DescribeSuggestNoteResponseObject, error) {
+	return DescribeSuggestNote200JSONResponse(s.routes.describe(callOf(ctx).op)), nil
 }
 
-// SuggestInstructions answers POST /api/tools/{id}/instructions/suggest.
-func (s *Server) SuggestInstructions(
-	ctx context.Context, r SuggestInstructionsRequestObject,
-) (SuggestInstructionsResponseObject, error) {
+// SuggestNote answers POST /api/tools/{id}/instructions/suggest.
+func (s *Server) SuggestNote(
+	ctx context.Context, r SuggestNoteRequestObject,
+) (SuggestNoteResponseObject, error) {
 	call := callOf(ctx)
 	done, err := s.Notes.Suggest(call.ctx, call.meta(), call.Caller.Actor.ID, r.ID, r.Body.Learned, r.Body.Why)
 	if err != nil {
@@ -225,7 +225,7 @@ func (s *Server) SuggestInstructions(
 	if done.Existing {
 		message = "Another agent has learned the same, and you back it. " + message
 	}
-	return SuggestInstructions201JSONResponse{
+	return SuggestNote201JSONResponse{
 		SuggestionID: done.ID, Status: SuggestedStatusPending, Existing: done.Existing, Message: message,
 	}, nil
 }

@@ -928,24 +928,24 @@ func (e ReadinessCheckStatus) Valid() bool {
 	}
 }
 
-// Defines values for RequestStatus.
+// Defines values for RequestStateStatus.
 const (
-	RequestStatusApproved  RequestStatus = "approved"
-	RequestStatusDenied    RequestStatus = "denied"
-	RequestStatusPending   RequestStatus = "pending"
-	RequestStatusWithdrawn RequestStatus = "withdrawn"
+	RequestStateStatusApproved  RequestStateStatus = "approved"
+	RequestStateStatusDenied    RequestStateStatus = "denied"
+	RequestStateStatusPending   RequestStateStatus = "pending"
+	RequestStateStatusWithdrawn RequestStateStatus = "withdrawn"
 )
 
-// Valid indicates whether the value is a known member of the RequestStatus enum.
-func (e RequestStatus) Valid() bool {
+// Valid indicates whether the value is a known member of the RequestStateStatus enum.
+func (e RequestStateStatus) Valid() bool {
 	switch e {
-	case RequestStatusApproved:
+	case RequestStateStatusApproved:
 		return true
-	case RequestStatusDenied:
+	case RequestStateStatusDenied:
 		return true
-	case RequestStatusPending:
+	case RequestStateStatusPending:
 		return true
-	case RequestStatusWithdrawn:
+	case RequestStateStatusWithdrawn:
 		return true
 	default:
 		return false
@@ -1525,57 +1525,6 @@ func (e ListGrantsParamsSort) Valid() bool {
 	}
 }
 
-// Defines values for ListInstructionSuggestionsParamsStatus.
-const (
-	ListInstructionSuggestionsParamsStatusAccepted  ListInstructionSuggestionsParamsStatus = "accepted"
-	ListInstructionSuggestionsParamsStatusDismissed ListInstructionSuggestionsParamsStatus = "dismissed"
-	ListInstructionSuggestionsParamsStatusPending   ListInstructionSuggestionsParamsStatus = "pending"
-)
-
-// Valid indicates whether the value is a known member of the ListInstructionSuggestionsParamsStatus enum.
-func (e ListInstructionSuggestionsParamsStatus) Valid() bool {
-	switch e {
-	case ListInstructionSuggestionsParamsStatusAccepted:
-		return true
-	case ListInstructionSuggestionsParamsStatusDismissed:
-		return true
-	case ListInstructionSuggestionsParamsStatusPending:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for ListInstructionSuggestionsParamsSort.
-const (
-	ListInstructionSuggestionsParamsSortCreatedAt           ListInstructionSuggestionsParamsSort = "created_at"
-	ListInstructionSuggestionsParamsSortLastActivityAt      ListInstructionSuggestionsParamsSort = "last_activity_at"
-	ListInstructionSuggestionsParamsSortMinusCreatedAt      ListInstructionSuggestionsParamsSort = "-created_at"
-	ListInstructionSuggestionsParamsSortMinusLastActivityAt ListInstructionSuggestionsParamsSort = "-last_activity_at"
-	ListInstructionSuggestionsParamsSortMinusToolName       ListInstructionSuggestionsParamsSort = "-tool_name"
-	ListInstructionSuggestionsParamsSortToolName            ListInstructionSuggestionsParamsSort = "tool_name"
-)
-
-// Valid indicates whether the value is a known member of the ListInstructionSuggestionsParamsSort enum.
-func (e ListInstructionSuggestionsParamsSort) Valid() bool {
-	switch e {
-	case ListInstructionSuggestionsParamsSortCreatedAt:
-		return true
-	case ListInstructionSuggestionsParamsSortLastActivityAt:
-		return true
-	case ListInstructionSuggestionsParamsSortMinusCreatedAt:
-		return true
-	case ListInstructionSuggestionsParamsSortMinusLastActivityAt:
-		return true
-	case ListInstructionSuggestionsParamsSortMinusToolName:
-		return true
-	case ListInstructionSuggestionsParamsSortToolName:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for ListMembersParamsStatus.
 const (
 	ListMembersParamsStatusActive  ListMembersParamsStatus = "active"
@@ -1588,6 +1537,57 @@ func (e ListMembersParamsStatus) Valid() bool {
 	case ListMembersParamsStatusActive:
 		return true
 	case ListMembersParamsStatusInvited:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListNotesParamsStatus.
+const (
+	ListNotesParamsStatusAccepted  ListNotesParamsStatus = "accepted"
+	ListNotesParamsStatusDismissed ListNotesParamsStatus = "dismissed"
+	ListNotesParamsStatusPending   ListNotesParamsStatus = "pending"
+)
+
+// Valid indicates whether the value is a known member of the ListNotesParamsStatus enum.
+func (e ListNotesParamsStatus) Valid() bool {
+	switch e {
+	case ListNotesParamsStatusAccepted:
+		return true
+	case ListNotesParamsStatusDismissed:
+		return true
+	case ListNotesParamsStatusPending:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListNotesParamsSort.
+const (
+	ListNotesParamsSortCreatedAt           ListNotesParamsSort = "created_at"
+	ListNotesParamsSortLastActivityAt      ListNotesParamsSort = "last_activity_at"
+	ListNotesParamsSortMinusCreatedAt      ListNotesParamsSort = "-created_at"
+	ListNotesParamsSortMinusLastActivityAt ListNotesParamsSort = "-last_activity_at"
+	ListNotesParamsSortMinusToolName       ListNotesParamsSort = "-tool_name"
+	ListNotesParamsSortToolName            ListNotesParamsSort = "tool_name"
+)
+
+// Valid indicates whether the value is a known member of the ListNotesParamsSort enum.
+func (e ListNotesParamsSort) Valid() bool {
+	switch e {
+	case ListNotesParamsSortCreatedAt:
+		return true
+	case ListNotesParamsSortLastActivityAt:
+		return true
+	case ListNotesParamsSortMinusCreatedAt:
+		return true
+	case ListNotesParamsSortMinusLastActivityAt:
+		return true
+	case ListNotesParamsSortMinusToolName:
+		return true
+	case ListNotesParamsSortToolName:
 		return true
 	default:
 		return false
@@ -1863,17 +1863,65 @@ type AccessDiff struct {
 	To int64 `json:"to"`
 }
 
-// AccessRequest The request for a tool that a refusal is about: the one that waits (already_pending), or how it ended (already_decided).
+// AccessRequest defines model for AccessRequest.
 type AccessRequest struct {
+	AgentID string `json:"agent_id"`
+
+	// AgentName The agent's name when the request was decided; while it is pending, its name now.
+	AgentName string `json:"agent_name"`
+
+	// Approvals Who has approved a request that needs the approvals of several people, and how many have to. While it is pending those are listed who may still approve; the last one is decided_by. Lists have it for pending requests. Answers with as_of leave it out.
+	Approvals *Approvals `json:"approvals,omitempty"`
+
+	// Context In GET of one request, and in lists with expand=context.
+	Context *RequestContext `json:"context,omitempty"`
+
+	// CreatedAt RFC 3339 in UTC.
+	CreatedAt      Time           `json:"created_at"`
+	CredentialMode CredentialMode `json:"credential_mode"`
+
+	// CurrentAgentName The agent's name now, if it was renamed since.
+	CurrentAgentName *string `json:"current_agent_name,omitempty"`
+
+	// CurrentToolName The tool's name now, if it was renamed since.
+	CurrentToolName *string `json:"current_tool_name,omitempty"`
+
 	// DecidedAt RFC 3339 in UTC.
-	DecidedAt *Time               `json:"decided_at,omitempty"`
-	DecidedBy *Actor              `json:"decided_by,omitempty"`
-	ID        string              `json:"id"`
-	Status    AccessRequestStatus `json:"status"`
+	DecidedAt    *Time   `json:"decided_at,omitempty"`
+	DecidedBy    *Actor  `json:"decided_by,omitempty"`
+	DenialReason *string `json:"denial_reason,omitempty"`
+	ID           string  `json:"id"`
+	Reason       string  `json:"reason"`
+
+	// RequestedSeconds How long the agent says it needs access. Absent if it did not say.
+	RequestedSeconds *int64 `json:"requested_seconds,omitempty"`
+
+	// Rule The rule that decided the request, as it was then.
+	Rule   *RuleVersion        `json:"rule,omitempty"`
+	Status AccessRequestStatus `json:"status"`
+	ToolID string              `json:"tool_id"`
+
+	// ToolName The tool's name when the request was decided; while it is pending, its name now.
+	ToolName string `json:"tool_name"`
 }
 
 // AccessRequestStatus defines model for AccessRequest.Status.
 type AccessRequestStatus string
+
+// AccessRequestList defines model for AccessRequestList.
+type AccessRequestList struct {
+	Items      []AccessRequest `json:"items"`
+	NextCursor *string         `json:"next_cursor,omitempty"`
+
+	// Position With as_of, the position of the last event that the answer includes.
+	Position *PastPosition `json:"position,omitempty"`
+
+	// Total With count=true: how many items all pages have, if they are not more than 10,000.
+	Total *Total `json:"total,omitempty"`
+
+	// TotalAtLeast With count=true, instead of total: there are more items than this.
+	TotalAtLeast *TotalAtLeast `json:"total_at_least,omitempty"`
+}
 
 // AccessReview defines model for AccessReview.
 type AccessReview struct {
@@ -2292,7 +2340,7 @@ type AuditTarget struct {
 	// Label What it was called then: a name, the beginning of what an agent learned, or the channel and the topic of a delivery with the names, when it was queued, of what it reports.
 	Label string `json:"label"`
 
-	// Type Such as agent, tool, suggestion, instruction_suggestion, notification_channel, delivery, service_token or organization. An entry about an agent's access is about the tool. Later versions may add types.
+	// Type Such as agent, tool, suggestion, note, notification_channel, delivery, service_token or organization. An entry about an agent's access is about the tool. Later versions may add types.
 	Type string `json:"type"`
 }
 
@@ -2535,9 +2583,9 @@ type DecisionReportItemDecision string
 // DecisionResult Either `request` or `problem` is there.
 type DecisionResult struct {
 	// Problem A problem as RFC 9457 defines it. The code is part of the contract; the texts are not.
-	Problem   *Problem `json:"problem,omitempty"`
-	Request   *Request `json:"request,omitempty"`
-	RequestID string   `json:"request_id"`
+	Problem   *Problem       `json:"problem,omitempty"`
+	Request   *AccessRequest `json:"request,omitempty"`
+	RequestID string         `json:"request_id"`
 
 	// Status The HTTP status of the answer that this decision alone would have had.
 	Status int `json:"status"`
@@ -2908,15 +2956,6 @@ type ImportPlan struct {
 	Unchanged int `json:"unchanged"`
 }
 
-// InstructionSuggestion defines model for InstructionSuggestion.
-type InstructionSuggestion struct {
-	// Learned Examples: Issues are paged by cursor, 250 at most; offset is ignored.
-	Learned string `json:"learned"`
-
-	// Why Examples: I read the first page again and again.
-	Why string `json:"why"`
-}
-
 // InstructionsList defines model for InstructionsList.
 type InstructionsList struct {
 	Items      []InstructionsVersion `json:"items"`
@@ -3197,6 +3236,15 @@ type NewInvitation struct {
 
 	// Tools The tools that an approver decides about; all if it is empty or absent.
 	Tools *[]ID `json:"tools,omitempty"`
+}
+
+// NewNote defines model for NewNote.
+type NewNote struct {
+	// Learned Examples: Issues are paged by cursor, 250 at most; offset is ignored.
+	Learned string `json:"learned"`
+
+	// Why Examples: I read the first page again and again.
+	Why string `json:"why"`
 }
 
 // NewNotificationChannel defines model for NewNotificationChannel.
@@ -3524,7 +3572,7 @@ type Position = int64
 // Problem A problem as RFC 9457 defines it. The code is part of the contract; the texts are not.
 type Problem struct {
 	// AccessRequest The request for a tool that a refusal is about: the one that waits (already_pending), or how it ended (already_decided).
-	AccessRequest *AccessRequest `json:"access_request,omitempty"`
+	AccessRequest *RequestState `json:"access_request,omitempty"`
 
 	// Code What went wrong, for programs. Later versions may add codes.
 	Code   ProblemCode `json:"code"`
@@ -3651,51 +3699,6 @@ type RelatedSuggestion struct {
 // ReportPosition The report includes everything up to this place in the event log.
 type ReportPosition = int64
 
-// Request defines model for Request.
-type Request struct {
-	AgentID string `json:"agent_id"`
-
-	// AgentName The agent's name when the request was decided; while it is pending, its name now.
-	AgentName string `json:"agent_name"`
-
-	// Approvals Who has approved a request that needs the approvals of several people, and how many have to. While it is pending those are listed who may still approve; the last one is decided_by. Lists have it for pending requests. Answers with as_of leave it out.
-	Approvals *Approvals `json:"approvals,omitempty"`
-
-	// Context In GET of one request, and in lists with expand=context.
-	Context *RequestContext `json:"context,omitempty"`
-
-	// CreatedAt RFC 3339 in UTC.
-	CreatedAt      Time           `json:"created_at"`
-	CredentialMode CredentialMode `json:"credential_mode"`
-
-	// CurrentAgentName The agent's name now, if it was renamed since.
-	CurrentAgentName *string `json:"current_agent_name,omitempty"`
-
-	// CurrentToolName The tool's name now, if it was renamed since.
-	CurrentToolName *string `json:"current_tool_name,omitempty"`
-
-	// DecidedAt RFC 3339 in UTC.
-	DecidedAt    *Time   `json:"decided_at,omitempty"`
-	DecidedBy    *Actor  `json:"decided_by,omitempty"`
-	DenialReason *string `json:"denial_reason,omitempty"`
-	ID           string  `json:"id"`
-	Reason       string  `json:"reason"`
-
-	// RequestedSeconds How long the agent says it needs access. Absent if it did not say.
-	RequestedSeconds *int64 `json:"requested_seconds,omitempty"`
-
-	// Rule The rule that decided the request, as it was then.
-	Rule   *RuleVersion  `json:"rule,omitempty"`
-	Status RequestStatus `json:"status"`
-	ToolID string        `json:"tool_id"`
-
-	// ToolName The tool's name when the request was decided; while it is pending, its name now.
-	ToolName string `json:"tool_name"`
-}
-
-// RequestStatus defines model for Request.Status.
-type RequestStatus string
-
 // RequestContext What helps to decide about a request: who asks, what for, and what was between the two before. It is of one instant of the lists; in GET of one request, the agent and the tool are answered from their streams. Names are those of now. It is absent while the lists lack the request or can't be reached, which stops no decision.
 type RequestContext struct {
 	Agent RequestingAgent `json:"agent"`
@@ -3708,20 +3711,17 @@ type RequestContext struct {
 	Tool RequestedTool `json:"tool"`
 }
 
-// RequestList defines model for RequestList.
-type RequestList struct {
-	Items      []Request `json:"items"`
-	NextCursor *string   `json:"next_cursor,omitempty"`
-
-	// Position With as_of, the position of the last event that the answer includes.
-	Position *PastPosition `json:"position,omitempty"`
-
-	// Total With count=true: how many items all pages have, if they are not more than 10,000.
-	Total *Total `json:"total,omitempty"`
-
-	// TotalAtLeast With count=true, instead of total: there are more items than this.
-	TotalAtLeast *TotalAtLeast `json:"total_at_least,omitempty"`
+// RequestState The request for a tool that a refusal is about: the one that waits (already_pending), or how it ended (already_decided).
+type RequestState struct {
+	// DecidedAt RFC 3339 in UTC.
+	DecidedAt *Time              `json:"decided_at,omitempty"`
+	DecidedBy *Actor             `json:"decided_by,omitempty"`
+	ID        string             `json:"id"`
+	Status    RequestStateStatus `json:"status"`
 }
+
+// RequestStateStatus defines model for RequestState.Status.
+type RequestStateStatus string
 
 // RequestedAccess defines model for RequestedAccess.
 type RequestedAccess struct {
@@ -4822,36 +4822,6 @@ type ListGrantsParamsStatus string
 // ListGrantsParamsSort defines parameters for ListGrants.
 type ListGrantsParamsSort string
 
-// ListInstructionSuggestionsParams defines parameters for ListInstructionSuggestions.
-type ListInstructionSuggestionsParams struct {
-	// Q Any part of what was learned, of a backer's reason, or of the name of the tool, in upper or lower case, with or without accents.
-	Q *string `form:"q,omitempty" json:"q,omitempty"`
-
-	// Status One status, or several with commas between them.
-	Status *[]ListInstructionSuggestionsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
-
-	// ToolID Only items about this tool.
-	ToolID *ToolIDFilter `form:"tool_id,omitempty" json:"tool_id,omitempty"`
-
-	// Sort In which order, with - before it for descending. A cursor continues only the list that it came from.
-	Sort *ListInstructionSuggestionsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
-
-	// Count Whether the answer says how many items all pages together have.
-	Count *Count `form:"count,omitempty" json:"count,omitempty"`
-
-	// Limit The number of items on a page.
-	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
-
-	// Cursor The next_cursor of the previous page. The other parameters must be those of that page, but for limit and count.
-	Cursor *ListCursor `form:"cursor,omitempty" json:"cursor,omitempty"`
-}
-
-// ListInstructionSuggestionsParamsStatus defines parameters for ListInstructionSuggestions.
-type ListInstructionSuggestionsParamsStatus string
-
-// ListInstructionSuggestionsParamsSort defines parameters for ListInstructionSuggestions.
-type ListInstructionSuggestionsParamsSort string
-
 // ListInvitationsParams defines parameters for ListInvitations.
 type ListInvitationsParams struct {
 	// Limit The number of items on a page.
@@ -4877,6 +4847,36 @@ type ListMembersParams struct {
 
 // ListMembersParamsStatus defines parameters for ListMembers.
 type ListMembersParamsStatus string
+
+// ListNotesParams defines parameters for ListNotes.
+type ListNotesParams struct {
+	// Q Any part of what was learned, of a backer's reason, or of the name of the tool, in upper or lower case, with or without accents.
+	Q *string `form:"q,omitempty" json:"q,omitempty"`
+
+	// Status One status, or several with commas between them.
+	Status *[]ListNotesParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// ToolID Only items about this tool.
+	ToolID *ToolIDFilter `form:"tool_id,omitempty" json:"tool_id,omitempty"`
+
+	// Sort In which order, with - before it for descending. A cursor continues only the list that it came from.
+	Sort *ListNotesParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+
+	// Count Whether the answer says how many items all pages together have.
+	Count *Count `form:"count,omitempty" json:"count,omitempty"`
+
+	// Limit The number of items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the previous page. The other parameters must be those of that page, but for limit and count.
+	Cursor *ListCursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListNotesParamsStatus defines parameters for ListNotes.
+type ListNotesParamsStatus string
+
+// ListNotesParamsSort defines parameters for ListNotes.
+type ListNotesParamsSort string
 
 // ListChannelsParams defines parameters for ListChannels.
 type ListChannelsParams struct {
@@ -5259,17 +5259,17 @@ type ImportCatalogJSONRequestBody = CatalogFile
 // FreezeJSONRequestBody defines body for Freeze for application/json ContentType.
 type FreezeJSONRequestBody = FreezeOrder
 
-// AcceptInstructionSuggestionJSONRequestBody defines body for AcceptInstructionSuggestion for application/json ContentType.
-type AcceptInstructionSuggestionJSONRequestBody = NoteAcceptance
-
-// DismissInstructionSuggestionJSONRequestBody defines body for DismissInstructionSuggestion for application/json ContentType.
-type DismissInstructionSuggestionJSONRequestBody = NoteDismissal
-
 // CreateInvitationJSONRequestBody defines body for CreateInvitation for application/json ContentType.
 type CreateInvitationJSONRequestBody = NewInvitation
 
 // UpdateMemberJSONRequestBody defines body for UpdateMember for application/json ContentType.
 type UpdateMemberJSONRequestBody = MemberChange
+
+// AcceptNoteJSONRequestBody defines body for AcceptNote for application/json ContentType.
+type AcceptNoteJSONRequestBody = NoteAcceptance
+
+// DismissNoteJSONRequestBody defines body for DismissNote for application/json ContentType.
+type DismissNoteJSONRequestBody = NoteDismissal
 
 // AddChannelJSONRequestBody defines body for AddChannel for application/json ContentType.
 type AddChannelJSONRequestBody = NewNotificationChannel
@@ -5337,8 +5337,8 @@ type UnfreezeToolJSONRequestBody = NoFields
 // SuggestToolJSONRequestBody defines body for SuggestTool for application/json ContentType.
 type SuggestToolJSONRequestBody = ToolSuggestion
 
-// SuggestInstructionsJSONRequestBody defines body for SuggestInstructions for application/json ContentType.
-type SuggestInstructionsJSONRequestBody = InstructionSuggestion
+// SuggestNoteJSONRequestBody defines body for SuggestNote for application/json ContentType.
+type SuggestNoteJSONRequestBody = NewNote
 
 // RequestToolJSONRequestBody defines body for RequestTool for application/json ContentType.
 type RequestToolJSONRequestBody = ToolRequest
@@ -5771,18 +5771,6 @@ type ServerInterface interface {
 	// ListGrants List which agents have access to which tools, by the first time that it was requested or assigned, unless `sort` says otherwise.
 	// (GET /api/admin/grants)
 	ListGrants(c *gin.Context, params ListGrantsParams)
-	// ListInstructionSuggestions List the notes on what agents learned about tools, newest first unless `sort` says otherwise.
-	// (GET /api/admin/instruction-suggestions)
-	ListInstructionSuggestions(c *gin.Context, params ListInstructionSuggestionsParams)
-	// GetInstructionSuggestion Show one note.
-	// (GET /api/admin/instruction-suggestions/{id})
-	GetInstructionSuggestion(c *gin.Context, id PathID)
-	// AcceptInstructionSuggestion Accept a note with a new version of the usage guide that incorporates it. The guide may have been revised since the note.
-	// (POST /api/admin/instruction-suggestions/{id}/accept)
-	AcceptInstructionSuggestion(c *gin.Context, id PathID)
-	// DismissInstructionSuggestion Dismiss a note. The next agent that says the same sees the reason.
-	// (POST /api/admin/instruction-suggestions/{id}/dismiss)
-	DismissInstructionSuggestion(c *gin.Context, id PathID)
 	// ListInvitations List the invitations that nobody has accepted, newest first.
 	// (GET /api/admin/invitations)
 	ListInvitations(c *gin.Context, params ListInvitationsParams)
@@ -5810,6 +5798,18 @@ type ServerInterface interface {
 	// GetMeta Show what this installation can do
 	// (GET /api/admin/meta)
 	GetMeta(c *gin.Context)
+	// ListNotes List the notes on what agents learned about tools, newest first unless `sort` says otherwise.
+	// (GET /api/admin/notes)
+	ListNotes(c *gin.Context, params ListNotesParams)
+	// GetNote Show one note.
+	// (GET /api/admin/notes/{id})
+	GetNote(c *gin.Context, id PathID)
+	// AcceptNote Accept a note with a new version of the usage guide that incorporates it. The guide may have been revised since the note.
+	// (POST /api/admin/notes/{id}/accept)
+	AcceptNote(c *gin.Context, id PathID)
+	// DismissNote Dismiss a note. The next agent that says the same sees the reason.
+	// (POST /api/admin/notes/{id}/dismiss)
+	DismissNote(c *gin.Context, id PathID)
 	// ListChannels List the notification channels, newest first. Their URLs and addresses are not shown.
 	// (GET /api/admin/notification-channels)
 	ListChannels(c *gin.Context, params ListChannelsParams)
@@ -5984,12 +5984,12 @@ type ServerInterface interface {
 	// FetchCredential Fetch the credential at the moment of use. Every fetch is an event.
 	// (GET /api/tools/{id}/credentials)
 	FetchCredential(c *gin.Context, id PathID)
-	// DescribeSuggestInstructions Describe what POST to this path accepts.
+	// DescribeSuggestNote Describe what POST to this path accepts.
 	// (GET /api/tools/{id}/instructions/suggest)
-	DescribeSuggestInstructions(c *gin.Context, id PathID)
-	// SuggestInstructions Share what you learned about a tool that you have access to, or back an existing note that says the same.
+	DescribeSuggestNote(c *gin.Context, id PathID)
+	// SuggestNote Share what you learned about a tool that you have access to, or back an existing note that says the same.
 	// (POST /api/tools/{id}/instructions/suggest)
-	SuggestInstructions(c *gin.Context, id PathID)
+	SuggestNote(c *gin.Context, id PathID)
 	// WithdrawRequest Withdraw a pending request.
 	// (DELETE /api/tools/{id}/request)
 	WithdrawRequest(c *gin.Context, id PathID)
@@ -7198,156 +7198,6 @@ func (siw *ServerInterfaceWrapper) ListGrants(c *gin.Context) {
 	siw.Handler.ListGrants(c, params)
 }
 
-// ListInstructionSuggestions operation middleware
-func (siw *ServerInterfaceWrapper) ListInstructionSuggestions(c *gin.Context) {
-
-	var err error
-	_ = err
-
-	// Parameter object where we will unmarshal all parameters from the context
-	var params ListInstructionSuggestionsParams
-
-	// ------------- Optional query parameter "q" -------------
-
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", c.Request.URL.Query(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: "line"})
-	if err != nil {
-		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter q: %w", err), http.StatusBadRequest)
-		return
-	}
-
-	// ------------- Optional query parameter "status" -------------
-
-	err = runtime.BindQueryParameterWithOptions("form", false, false, "status", c.Request.URL.Query(), &params.Status, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
-	if err != nil {
-		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter status: %w", err), http.StatusBadRequest)
-		return
-	}
-
-	// ------------- Optional query parameter "tool_id" -------------
-
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "tool_id", c.Request.URL.Query(), &params.ToolID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
-	if err != nil {
-		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter tool_id: %w", err), http.StatusBadRequest)
-		return
-	}
-
-	// ------------- Optional query parameter "sort" -------------
-
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "sort", c.Request.URL.Query(), &params.Sort, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
-	if err != nil {
-		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter sort: %w", err), http.StatusBadRequest)
-		return
-	}
-
-	// ------------- Optional query parameter "count" -------------
-
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "count", c.Request.URL.Query(), &params.Count, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
-	if err != nil {
-		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter count: %w", err), http.StatusBadRequest)
-		return
-	}
-
-	// ------------- Optional query parameter "limit" -------------
-
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
-	if err != nil {
-		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
-		return
-	}
-
-	// ------------- Optional query parameter "cursor" -------------
-
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
-	if err != nil {
-		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
-		return
-	}
-
-	for _, middleware := range siw.HandlerMiddlewares {
-		middleware(c)
-		if c.IsAborted() {
-			return
-		}
-	}
-
-	siw.Handler.ListInstructionSuggestions(c, params)
-}
-
-// GetInstructionSuggestion operation middleware
-func (siw *ServerInterfaceWrapper) GetInstructionSuggestion(c *gin.Context) {
-
-	var err error
-	_ = err
-
-	// ------------- Path parameter "id" -------------
-	var id PathID
-
-	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
-	if err != nil {
-		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
-		return
-	}
-
-	for _, middleware := range siw.HandlerMiddlewares {
-		middleware(c)
-		if c.IsAborted() {
-			return
-		}
-	}
-
-	siw.Handler.GetInstructionSuggestion(c, id)
-}
-
-// AcceptInstructionSuggestion operation middleware
-func (siw *ServerInterfaceWrapper) AcceptInstructionSuggestion(c *gin.Context) {
-
-	var err error
-	_ = err
-
-	// ------------- Path parameter "id" -------------
-	var id PathID
-
-	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
-	if err != nil {
-		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
-		return
-	}
-
-	for _, middleware := range siw.HandlerMiddlewares {
-		middleware(c)
-		if c.IsAborted() {
-			return
-		}
-	}
-
-	siw.Handler.AcceptInstructionSuggestion(c, id)
-}
-
-// DismissInstructionSuggestion operation middleware
-func (siw *ServerInterfaceWrapper) DismissInstructionSuggestion(c *gin.Context) {
-
-	var err error
-	_ = err
-
-	// ------------- Path parameter "id" -------------
-	var id PathID
-
-	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
-	if err != nil {
-		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
-		return
-	}
-
-	for _, middleware := range siw.HandlerMiddlewares {
-		middleware(c)
-		if c.IsAborted() {
-			return
-		}
-	}
-
-	siw.Handler.DismissInstructionSuggestion(c, id)
-}
-
 // ListInvitations operation middleware
 func (siw *ServerInterfaceWrapper) ListInvitations(c *gin.Context) {
 
@@ -7571,6 +7421,156 @@ func (siw *ServerInterfaceWrapper) GetMeta(c *gin.Context) {
 	}
 
 	siw.Handler.GetMeta(c)
+}
+
+// ListNotes operation middleware
+func (siw *ServerInterfaceWrapper) ListNotes(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListNotesParams
+
+	// ------------- Optional query parameter "q" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", c.Request.URL.Query(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: "line"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter q: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "status" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "status", c.Request.URL.Query(), &params.Status, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter status: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "tool_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "tool_id", c.Request.URL.Query(), &params.ToolID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter tool_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "sort" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "sort", c.Request.URL.Query(), &params.Sort, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter sort: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "count" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "count", c.Request.URL.Query(), &params.Count, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter count: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListNotes(c, params)
+}
+
+// GetNote operation middleware
+func (siw *ServerInterfaceWrapper) GetNote(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetNote(c, id)
+}
+
+// AcceptNote operation middleware
+func (siw *ServerInterfaceWrapper) AcceptNote(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.AcceptNote(c, id)
+}
+
+// DismissNote operation middleware
+func (siw *ServerInterfaceWrapper) DismissNote(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id PathID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.DismissNote(c, id)
 }
 
 // ListChannels operation middleware
@@ -9400,8 +9400,8 @@ func (siw *ServerInterfaceWrapper) FetchCredential(c *gin.Context) {
 	siw.Handler.FetchCredential(c, id)
 }
 
-// DescribeSuggestInstructions operation middleware
-func (siw *ServerInterfaceWrapper) DescribeSuggestInstructions(c *gin.Context) {
+// DescribeSuggestNote operation middleware
+func (siw *ServerInterfaceWrapper) DescribeSuggestNote(c *gin.Context) {
 
 	var err error
 	_ = err
@@ -9422,11 +9422,11 @@ func (siw *ServerInterfaceWrapper) DescribeSuggestInstructions(c *gin.Context) {
 		}
 	}
 
-	siw.Handler.DescribeSuggestInstructions(c, id)
+	siw.Handler.DescribeSuggestNote(c, id)
 }
 
-// SuggestInstructions operation middleware
-func (siw *ServerInterfaceWrapper) SuggestInstructions(c *gin.Context) {
+// SuggestNote operation middleware
+func (siw *ServerInterfaceWrapper) SuggestNote(c *gin.Context) {
 
 	var err error
 	_ = err
@@ -9447,7 +9447,7 @@ func (siw *ServerInterfaceWrapper) SuggestInstructions(c *gin.Context) {
 		}
 	}
 
-	siw.Handler.SuggestInstructions(c, id)
+	siw.Handler.SuggestNote(c, id)
 }
 
 // WithdrawRequest operation middleware
@@ -9782,10 +9782,6 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/admin/events", wrapper.StreamAdminEvents)
 	router.POST(options.BaseURL+"/api/admin/freeze", wrapper.Freeze)
 	router.GET(options.BaseURL+"/api/admin/grants", wrapper.ListGrants)
-	router.GET(options.BaseURL+"/api/admin/instruction-suggestions", wrapper.ListInstructionSuggestions)
-	router.GET(options.BaseURL+"/api/admin/instruction-suggestions/:id", wrapper.GetInstructionSuggestion)
-	router.POST(options.BaseURL+"/api/admin/instruction-suggestions/:id/accept", wrapper.AcceptInstructionSuggestion)
-	router.POST(options.BaseURL+"/api/admin/instruction-suggestions/:id/dismiss", wrapper.DismissInstructionSuggestion)
 	router.GET(options.BaseURL+"/api/admin/invitations", wrapper.ListInvitations)
 	router.POST(options.BaseURL+"/api/admin/invitations", wrapper.CreateInvitation)
 	router.DELETE(options.BaseURL+"/api/admin/invitations/:id", wrapper.RevokeInvitation)
@@ -9795,6 +9791,10 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/admin/members/:id", wrapper.GetMember)
 	router.PATCH(options.BaseURL+"/api/admin/members/:id", wrapper.UpdateMember)
 	router.GET(options.BaseURL+"/api/admin/meta", wrapper.GetMeta)
+	router.GET(options.BaseURL+"/api/admin/notes", wrapper.ListNotes)
+	router.GET(options.BaseURL+"/api/admin/notes/:id", wrapper.GetNote)
+	router.POST(options.BaseURL+"/api/admin/notes/:id/accept", wrapper.AcceptNote)
+	router.POST(options.BaseURL+"/api/admin/notes/:id/dismiss", wrapper.DismissNote)
 	router.GET(options.BaseURL+"/api/admin/notification-channels", wrapper.ListChannels)
 	router.POST(options.BaseURL+"/api/admin/notification-channels", wrapper.AddChannel)
 	router.DELETE(options.BaseURL+"/api/admin/notification-channels/:id", wrapper.RemoveChannel)
@@ -9853,8 +9853,8 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/tools/suggest", wrapper.SuggestTool)
 	router.GET(options.BaseURL+"/api/tools/:id", wrapper.GetMyTool)
 	router.GET(options.BaseURL+"/api/tools/:id/credentials", wrapper.FetchCredential)
-	router.GET(options.BaseURL+"/api/tools/:id/instructions/suggest", wrapper.DescribeSuggestInstructions)
-	router.POST(options.BaseURL+"/api/tools/:id/instructions/suggest", wrapper.SuggestInstructions)
+	router.GET(options.BaseURL+"/api/tools/:id/instructions/suggest", wrapper.DescribeSuggestNote)
+	router.POST(options.BaseURL+"/api/tools/:id/instructions/suggest", wrapper.SuggestNote)
 	router.DELETE(options.BaseURL+"/api/tools/:id/request", wrapper.WithdrawRequest)
 	router.GET(options.BaseURL+"/api/tools/:id/request", wrapper.DescribeRequestTool)
 	router.POST(options.BaseURL+"/api/tools/:id/request", wrapper.RequestTool)
@@ -11302,171 +11302,6 @@ func (response ListGrantsdefaultApplicationProblemPlusJSONResponse) VisitListGra
 	return err
 }
 
-type ListInstructionSuggestionsRequestObject struct {
-	Params ListInstructionSuggestionsParams
-}
-
-type ListInstructionSuggestionsResponseObject interface {
-	VisitListInstructionSuggestionsResponse(w http.ResponseWriter) error
-}
-
-type ListInstructionSuggestions200JSONResponse NoteList
-
-func (response ListInstructionSuggestions200JSONResponse) VisitListInstructionSuggestionsResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ListInstructionSuggestions304Response = NotModifiedResponse
-
-func (response ListInstructionSuggestions304Response) VisitListInstructionSuggestionsResponse(w http.ResponseWriter) error {
-	w.WriteHeader(304)
-	return nil
-}
-
-type ListInstructionSuggestionsdefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response ListInstructionSuggestionsdefaultApplicationProblemPlusJSONResponse) VisitListInstructionSuggestionsResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type GetInstructionSuggestionRequestObject struct {
-	ID PathID `json:"id"`
-}
-
-type GetInstructionSuggestionResponseObject interface {
-	VisitGetInstructionSuggestionResponse(w http.ResponseWriter) error
-}
-
-type GetInstructionSuggestion200JSONResponse Note
-
-func (response GetInstructionSuggestion200JSONResponse) VisitGetInstructionSuggestionResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type GetInstructionSuggestiondefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response GetInstructionSuggestiondefaultApplicationProblemPlusJSONResponse) VisitGetInstructionSuggestionResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type AcceptInstructionSuggestionRequestObject struct {
-	ID   PathID `json:"id"`
-	Body *AcceptInstructionSuggestionJSONRequestBody
-}
-
-type AcceptInstructionSuggestionResponseObject interface {
-	VisitAcceptInstructionSuggestionResponse(w http.ResponseWriter) error
-}
-
-type AcceptInstructionSuggestion200JSONResponse Note
-
-func (response AcceptInstructionSuggestion200JSONResponse) VisitAcceptInstructionSuggestionResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type AcceptInstructionSuggestiondefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response AcceptInstructionSuggestiondefaultApplicationProblemPlusJSONResponse) VisitAcceptInstructionSuggestionResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type DismissInstructionSuggestionRequestObject struct {
-	ID   PathID `json:"id"`
-	Body *DismissInstructionSuggestionJSONRequestBody
-}
-
-type DismissInstructionSuggestionResponseObject interface {
-	VisitDismissInstructionSuggestionResponse(w http.ResponseWriter) error
-}
-
-type DismissInstructionSuggestion200JSONResponse Note
-
-func (response DismissInstructionSuggestion200JSONResponse) VisitDismissInstructionSuggestionResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type DismissInstructionSuggestiondefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response DismissInstructionSuggestiondefaultApplicationProblemPlusJSONResponse) VisitDismissInstructionSuggestionResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
 type ListInvitationsRequestObject struct {
 	Params ListInvitationsParams
 }
@@ -11792,6 +11627,171 @@ type GetMetadefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetMetadefaultApplicationProblemPlusJSONResponse) VisitGetMetaResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListNotesRequestObject struct {
+	Params ListNotesParams
+}
+
+type ListNotesResponseObject interface {
+	VisitListNotesResponse(w http.ResponseWriter) error
+}
+
+type ListNotes200JSONResponse NoteList
+
+func (response ListNotes200JSONResponse) VisitListNotesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListNotes304Response = NotModifiedResponse
+
+func (response ListNotes304Response) VisitListNotesResponse(w http.ResponseWriter) error {
+	w.WriteHeader(304)
+	return nil
+}
+
+type ListNotesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListNotesdefaultApplicationProblemPlusJSONResponse) VisitListNotesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetNoteRequestObject struct {
+	ID PathID `json:"id"`
+}
+
+type GetNoteResponseObject interface {
+	VisitGetNoteResponse(w http.ResponseWriter) error
+}
+
+type GetNote200JSONResponse Note
+
+func (response GetNote200JSONResponse) VisitGetNoteResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetNotedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetNotedefaultApplicationProblemPlusJSONResponse) VisitGetNoteResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AcceptNoteRequestObject struct {
+	ID   PathID `json:"id"`
+	Body *AcceptNoteJSONRequestBody
+}
+
+type AcceptNoteResponseObject interface {
+	VisitAcceptNoteResponse(w http.ResponseWriter) error
+}
+
+type AcceptNote200JSONResponse Note
+
+func (response AcceptNote200JSONResponse) VisitAcceptNoteResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AcceptNotedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response AcceptNotedefaultApplicationProblemPlusJSONResponse) VisitAcceptNoteResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DismissNoteRequestObject struct {
+	ID   PathID `json:"id"`
+	Body *DismissNoteJSONRequestBody
+}
+
+type DismissNoteResponseObject interface {
+	VisitDismissNoteResponse(w http.ResponseWriter) error
+}
+
+type DismissNote200JSONResponse Note
+
+func (response DismissNote200JSONResponse) VisitDismissNoteResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DismissNotedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DismissNotedefaultApplicationProblemPlusJSONResponse) VisitDismissNoteResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -12482,7 +12482,7 @@ type ListRequestsResponseObject interface {
 	VisitListRequestsResponse(w http.ResponseWriter) error
 }
 
-type ListRequests200JSONResponse RequestList
+type ListRequests200JSONResponse AccessRequestList
 
 func (response ListRequests200JSONResponse) VisitListRequestsResponse(w http.ResponseWriter) error {
 
@@ -12568,7 +12568,7 @@ type GetRequestResponseObject interface {
 	VisitGetRequestResponse(w http.ResponseWriter) error
 }
 
-type GetRequest200JSONResponse Request
+type GetRequest200JSONResponse AccessRequest
 
 func (response GetRequest200JSONResponse) VisitGetRequestResponse(w http.ResponseWriter) error {
 
@@ -12608,7 +12608,7 @@ type ApproveRequestResponseObject interface {
 	VisitApproveRequestResponse(w http.ResponseWriter) error
 }
 
-type ApproveRequest200JSONResponse Request
+type ApproveRequest200JSONResponse AccessRequest
 
 func (response ApproveRequest200JSONResponse) VisitApproveRequestResponse(w http.ResponseWriter) error {
 
@@ -12648,7 +12648,7 @@ type DenyRequestResponseObject interface {
 	VisitDenyRequestResponse(w http.ResponseWriter) error
 }
 
-type DenyRequest200JSONResponse Request
+type DenyRequest200JSONResponse AccessRequest
 
 func (response DenyRequest200JSONResponse) VisitDenyRequestResponse(w http.ResponseWriter) error {
 
@@ -14167,17 +14167,17 @@ func (response FetchCredentialdefaultApplicationProblemPlusJSONResponse) VisitFe
 	return err
 }
 
-type DescribeSuggestInstructionsRequestObject struct {
+type DescribeSuggestNoteRequestObject struct {
 	ID PathID `json:"id"`
 }
 
-type DescribeSuggestInstructionsResponseObject interface {
-	VisitDescribeSuggestInstructionsResponse(w http.ResponseWriter) error
+type DescribeSuggestNoteResponseObject interface {
+	VisitDescribeSuggestNoteResponse(w http.ResponseWriter) error
 }
 
-type DescribeSuggestInstructions200JSONResponse CallSchema
+type DescribeSuggestNote200JSONResponse CallSchema
 
-func (response DescribeSuggestInstructions200JSONResponse) VisitDescribeSuggestInstructionsResponse(w http.ResponseWriter) error {
+func (response DescribeSuggestNote200JSONResponse) VisitDescribeSuggestNoteResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -14189,12 +14189,12 @@ func (response DescribeSuggestInstructions200JSONResponse) VisitDescribeSuggestI
 	return err
 }
 
-type DescribeSuggestInstructionsdefaultApplicationProblemPlusJSONResponse struct {
+type DescribeSuggestNotedefaultApplicationProblemPlusJSONResponse struct {
 	Body       Problem
 	StatusCode int
 }
 
-func (response DescribeSuggestInstructionsdefaultApplicationProblemPlusJSONResponse) VisitDescribeSuggestInstructionsResponse(w http.ResponseWriter) error {
+func (response DescribeSuggestNotedefaultApplicationProblemPlusJSONResponse) VisitDescribeSuggestNoteResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -14206,18 +14206,18 @@ func (response DescribeSuggestInstructionsdefaultApplicationProblemPlusJSONRespo
 	return err
 }
 
-type SuggestInstructionsRequestObject struct {
+type SuggestNoteRequestObject struct {
 	ID   PathID `json:"id"`
-	Body *SuggestInstructionsJSONRequestBody
+	Body *SuggestNoteJSONRequestBody
 }
 
-type SuggestInstructionsResponseObject interface {
-	VisitSuggestInstructionsResponse(w http.ResponseWriter) error
+type SuggestNoteResponseObject interface {
+	VisitSuggestNoteResponse(w http.ResponseWriter) error
 }
 
-type SuggestInstructions201JSONResponse Suggested
+type SuggestNote201JSONResponse Suggested
 
-func (response SuggestInstructions201JSONResponse) VisitSuggestInstructionsResponse(w http.ResponseWriter) error {
+func (response SuggestNote201JSONResponse) VisitSuggestNoteResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -14229,12 +14229,12 @@ func (response SuggestInstructions201JSONResponse) VisitSuggestInstructionsRespo
 	return err
 }
 
-type SuggestInstructionsdefaultApplicationProblemPlusJSONResponse struct {
+type SuggestNotedefaultApplicationProblemPlusJSONResponse struct {
 	Body       Problem
 	StatusCode int
 }
 
-func (response SuggestInstructionsdefaultApplicationProblemPlusJSONResponse) VisitSuggestInstructionsResponse(w http.ResponseWriter) error {
+func (response SuggestNotedefaultApplicationProblemPlusJSONResponse) VisitSuggestNoteResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -14852,18 +14852,6 @@ type StrictServerInterface interface {
 	// ListGrants List which agents have access to which tools, by the first time that it was requested or assigned, unless `sort` says otherwise.
 	// (GET /api/admin/grants)
 	ListGrants(ctx context.Context, request ListGrantsRequestObject) (ListGrantsResponseObject, error)
-	// ListInstructionSuggestions List the notes on what agents learned about tools, newest first unless `sort` says otherwise.
-	// (GET /api/admin/instruction-suggestions)
-	ListInstructionSuggestions(ctx context.Context, request ListInstructionSuggestionsRequestObject) (ListInstructionSuggestionsResponseObject, error)
-	// GetInstructionSuggestion Show one note.
-	// (GET /api/admin/instruction-suggestions/{id})
-	GetInstructionSuggestion(ctx context.Context, request GetInstructionSuggestionRequestObject) (GetInstructionSuggestionResponseObject, error)
-	// AcceptInstructionSuggestion Accept a note with a new version of the usage guide that incorporates it. The guide may have been revised since the note.
-	// (POST /api/admin/instruction-suggestions/{id}/accept)
-	AcceptInstructionSuggestion(ctx context.Context, request AcceptInstructionSuggestionRequestObject) (AcceptInstructionSuggestionResponseObject, error)
-	// DismissInstructionSuggestion Dismiss a note. The next agent that says the same sees the reason.
-	// (POST /api/admin/instruction-suggestions/{id}/dismiss)
-	DismissInstructionSuggestion(ctx context.Context, request DismissInstructionSuggestionRequestObject) (DismissInstructionSuggestionResponseObject, error)
 	// ListInvitations List the invitations that nobody has accepted, newest first.
 	// (GET /api/admin/invitations)
 	ListInvitations(ctx context.Context, request ListInvitationsRequestObject) (ListInvitationsResponseObject, error)
@@ -14891,6 +14879,18 @@ type StrictServerInterface interface {
 	// GetMeta Show what this installation can do
 	// (GET /api/admin/meta)
 	GetMeta(ctx context.Context, request GetMetaRequestObject) (GetMetaResponseObject, error)
+	// ListNotes List the notes on what agents learned about tools, newest first unless `sort` says otherwise.
+	// (GET /api/admin/notes)
+	ListNotes(ctx context.Context, request ListNotesRequestObject) (ListNotesResponseObject, error)
+	// GetNote Show one note.
+	// (GET /api/admin/notes/{id})
+	GetNote(ctx context.Context, request GetNoteRequestObject) (GetNoteResponseObject, error)
+	// AcceptNote Accept a note with a new version of the usage guide that incorporates it. The guide may have been revised since the note.
+	// (POST /api/admin/notes/{id}/accept)
+	AcceptNote(ctx context.Context, request AcceptNoteRequestObject) (AcceptNoteResponseObject, error)
+	// DismissNote Dismiss a note. The next agent that says the same sees the reason.
+	// (POST /api/admin/notes/{id}/dismiss)
+	DismissNote(ctx context.Context, request DismissNoteRequestObject) (DismissNoteResponseObject, error)
 	// ListChannels List the notification channels, newest first. Their URLs and addresses are not shown.
 	// (GET /api/admin/notification-channels)
 	ListChannels(ctx context.Context, request ListChannelsRequestObject) (ListChannelsResponseObject, error)
@@ -15065,12 +15065,12 @@ type StrictServerInterface interface {
 	// FetchCredential Fetch the credential at the moment of use. Every fetch is an event.
 	// (GET /api/tools/{id}/credentials)
 	FetchCredential(ctx context.Context, request FetchCredentialRequestObject) (FetchCredentialResponseObject, error)
-	// DescribeSuggestInstructions Describe what POST to this path accepts.
+	// DescribeSuggestNote Describe what POST to this path accepts.
 	// (GET /api/tools/{id}/instructions/suggest)
-	DescribeSuggestInstructions(ctx context.Context, request DescribeSuggestInstructionsRequestObject) (DescribeSuggestInstructionsResponseObject, error)
-	// SuggestInstructions Share what you learned about a tool that you have access to, or back an existing note that says the same.
+	DescribeSuggestNote(ctx context.Context, request DescribeSuggestNoteRequestObject) (DescribeSuggestNoteResponseObject, error)
+	// SuggestNote Share what you learned about a tool that you have access to, or back an existing note that says the same.
 	// (POST /api/tools/{id}/instructions/suggest)
-	SuggestInstructions(ctx context.Context, request SuggestInstructionsRequestObject) (SuggestInstructionsResponseObject, error)
+	SuggestNote(ctx context.Context, request SuggestNoteRequestObject) (SuggestNoteResponseObject, error)
 	// WithdrawRequest Withdraw a pending request.
 	// (DELETE /api/tools/{id}/request)
 	WithdrawRequest(ctx context.Context, request WithdrawRequestRequestObject) (WithdrawRequestResponseObject, error)
@@ -16231,146 +16231,6 @@ func (sh *strictHandler) ListGrants(ctx *gin.Context, params ListGrantsParams) {
 	}
 }
 
-// ListInstructionSuggestions operation middleware
-func (sh *strictHandler) ListInstructionSuggestions(ctx *gin.Context, params ListInstructionSuggestionsParams) {
-	var request ListInstructionSuggestionsRequestObject
-
-	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListInstructionSuggestions(ctx, request.(ListInstructionSuggestionsRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListInstructionSuggestions")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ListInstructionSuggestionsResponseObject); ok {
-		if err := validResponse.VisitListInstructionSuggestionsResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
-	}
-}
-
-// GetInstructionSuggestion operation middleware
-func (sh *strictHandler) GetInstructionSuggestion(ctx *gin.Context, id PathID) {
-	var request GetInstructionSuggestionRequestObject
-
-	request.ID = id
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetInstructionSuggestion(ctx, request.(GetInstructionSuggestionRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetInstructionSuggestion")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetInstructionSuggestionResponseObject); ok {
-		if err := validResponse.VisitGetInstructionSuggestionResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
-	}
-}
-
-// AcceptInstructionSuggestion operation middleware
-func (sh *strictHandler) AcceptInstructionSuggestion(ctx *gin.Context, id PathID) {
-	var request AcceptInstructionSuggestionRequestObject
-
-	request.ID = id
-
-	var body AcceptInstructionSuggestionJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		sh.options.RequestErrorHandlerFunc(ctx, err)
-		return
-	}
-	request.Body = &body
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.AcceptInstructionSuggestion(ctx, request.(AcceptInstructionSuggestionRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "AcceptInstructionSuggestion")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(AcceptInstructionSuggestionResponseObject); ok {
-		if err := validResponse.VisitAcceptInstructionSuggestionResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
-	}
-}
-
-// DismissInstructionSuggestion operation middleware
-func (sh *strictHandler) DismissInstructionSuggestion(ctx *gin.Context, id PathID) {
-	var request DismissInstructionSuggestionRequestObject
-
-	request.ID = id
-
-	var body DismissInstructionSuggestionJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		sh.options.RequestErrorHandlerFunc(ctx, err)
-		return
-	}
-	request.Body = &body
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.DismissInstructionSuggestion(ctx, request.(DismissInstructionSuggestionRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "DismissInstructionSuggestion")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(DismissInstructionSuggestionResponseObject); ok {
-		if err := validResponse.VisitDismissInstructionSuggestionResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
-	}
-}
-
 // ListInvitations operation middleware
 func (sh *strictHandler) ListInvitations(ctx *gin.Context, params ListInvitationsParams) {
 	var request ListInvitationsRequestObject
@@ -16628,6 +16488,146 @@ func (sh *strictHandler) GetMeta(ctx *gin.Context) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(GetMetaResponseObject); ok {
 		if err := validResponse.VisitGetMetaResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListNotes operation middleware
+func (sh *strictHandler) ListNotes(ctx *gin.Context, params ListNotesParams) {
+	var request ListNotesRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListNotes(ctx, request.(ListNotesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListNotes")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListNotesResponseObject); ok {
+		if err := validResponse.VisitListNotesResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetNote operation middleware
+func (sh *strictHandler) GetNote(ctx *gin.Context, id PathID) {
+	var request GetNoteRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetNote(ctx, request.(GetNoteRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetNote")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetNoteResponseObject); ok {
+		if err := validResponse.VisitGetNoteResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AcceptNote operation middleware
+func (sh *strictHandler) AcceptNote(ctx *gin.Context, id PathID) {
+	var request AcceptNoteRequestObject
+
+	request.ID = id
+
+	var body AcceptNoteJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.AcceptNote(ctx, request.(AcceptNoteRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AcceptNote")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(AcceptNoteResponseObject); ok {
+		if err := validResponse.VisitAcceptNoteResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DismissNote operation middleware
+func (sh *strictHandler) DismissNote(ctx *gin.Context, id PathID) {
+	var request DismissNoteRequestObject
+
+	request.ID = id
+
+	var body DismissNoteJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DismissNote(ctx, request.(DismissNoteRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DismissNote")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(DismissNoteResponseObject); ok {
+		if err := validResponse.VisitDismissNoteResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {
@@ -18547,25 +18547,25 @@ func (sh *strictHandler) FetchCredential(ctx *gin.Context, id PathID) {
 	}
 }
 
-// DescribeSuggestInstructions operation middleware
-func (sh *strictHandler) DescribeSuggestInstructions(ctx *gin.Context, id PathID) {
-	var request DescribeSuggestInstructionsRequestObject
+// DescribeSuggestNote operation middleware
+func (sh *strictHandler) DescribeSuggestNote(ctx *gin.Context, id PathID) {
+	var request DescribeSuggestNoteRequestObject
 
 	request.ID = id
 
 	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.DescribeSuggestInstructions(ctx, request.(DescribeSuggestInstructionsRequestObject))
+		return sh.ssi.DescribeSuggestNote(ctx, request.(DescribeSuggestNoteRequestObject))
 	}
 	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "DescribeSuggestInstructions")
+		handler = middleware(handler, "DescribeSuggestNote")
 	}
 
 	response, err := handler(ctx, request)
 
 	if err != nil {
 		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(DescribeSuggestInstructionsResponseObject); ok {
-		if err := validResponse.VisitDescribeSuggestInstructionsResponse(ctx.Writer); err != nil {
+	} else if validResponse, ok := response.(DescribeSuggestNoteResponseObject); ok {
+		if err := validResponse.VisitDescribeSuggestNoteResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {
@@ -18573,13 +18573,13 @@ func (sh *strictHandler) DescribeSuggestInstructions(ctx *gin.Context, id PathID
 	}
 }
 
-// SuggestInstructions operation middleware
-func (sh *strictHandler) SuggestInstructions(ctx *gin.Context, id PathID) {
-	var request SuggestInstructionsRequestObject
+// SuggestNote operation middleware
+func (sh *strictHandler) SuggestNote(ctx *gin.Context, id PathID) {
+	var request SuggestNoteRequestObject
 
 	request.ID = id
 
-	var body SuggestInstructionsJSONRequestBody
+	var body SuggestNoteJSONRequestBody
 	var err error
 	// A request validator built on kin-openapi's openapi3filter with
 	// KeepValidatedValue leaves the value it validated on the body. Bind
@@ -18598,18 +18598,18 @@ func (sh *strictHandler) SuggestInstructions(ctx *gin.Context, id PathID) {
 	request.Body = &body
 
 	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.SuggestInstructions(ctx, request.(SuggestInstructionsRequestObject))
+		return sh.ssi.SuggestNote(ctx, request.(SuggestNoteRequestObject))
 	}
 	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "SuggestInstructions")
+		handler = middleware(handler, "SuggestNote")
 	}
 
 	response, err := handler(ctx, request)
 
 	if err != nil {
 		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(SuggestInstructionsResponseObject); ok {
-		if err := validResponse.VisitSuggestInstructionsResponse(ctx.Writer); err != nil {
+	} else if validResponse, ok := response.(SuggestNoteResponseObject); ok {
+		if err := validResponse.VisitSuggestNoteResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

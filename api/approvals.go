@@ -44,7 +44,7 @@ func rulesView(r domain.ApprovalRules) *ApprovalRules {
 
 // approved adds to a request who has approved it, where that takes several
 // people. Until the last approval those count whose givers may still approve.
-func (n *naming) approved(ctx context.Context, r Request, d commands.GrantResult) Request {
+func (n *naming) approved(ctx context.Context, r AccessRequest, d commands.GrantResult) AccessRequest {
 	g := d.Grant()
 	given, required := g.Approvals, g.RequiredApprovals
 	if g.Status == agent.Pending {
@@ -68,7 +68,7 @@ func (n *naming) approved(ctx context.Context, r Request, d commands.GrantResult
 
 // waiting adds to a pending request of a list who has approved it, as its stream says, if that
 // takes several people.
-func (n *naming) waiting(ctx context.Context, r Request) Request {
+func (n *naming) waiting(ctx context.Context, r AccessRequest) AccessRequest {
 	if n.err != nil {
 		return r
 	}

@@ -177,11 +177,11 @@ func (n *naming) grant(ctx context.Context, g readmodels.Grant) Grant {
 	return out
 }
 
-func (n *naming) request(ctx context.Context, r readmodels.Request) Request {
-	out := Request{
+func (n *naming) request(ctx context.Context, r readmodels.Request) AccessRequest {
+	out := AccessRequest{
 		ID: r.ID, AgentID: r.AgentID, AgentName: r.AgentName, ToolID: r.ToolID, ToolName: r.ToolName,
 		CurrentAgentName: optional(r.CurrentAgentName), CurrentToolName: optional(r.CurrentToolName),
-		CredentialMode: CredentialMode(r.CredentialMode), Reason: r.Reason, Status: RequestStatus(r.Status),
+		CredentialMode: CredentialMode(r.CredentialMode), Reason: r.Reason, Status: AccessRequestStatus(r.Status),
 		CreatedAt: r.CreatedAt.UTC(), DecidedAt: optionalTime(r.DecidedAt), DenialReason: optional(r.DenialReason),
 		RequestedSeconds: optional(r.RequestedSeconds), Rule: ruleVersion(r.Rule),
 	}

@@ -115,13 +115,12 @@ var lists = map[string]struct {
 }{
 	"tool": {"List the tools with {listMyTools} (agents) or {listTools} " +
 		"(admins).", []Next{{Op: "listMyTools"}, {Op: "listTools"}}},
-	"agent":         {"List the agents with {listAgents}.", []Next{{Op: "listAgents"}}},
-	"request":       {"List the requests with {listRequests}.", []Next{{Op: "listRequests"}}},
-	"rule":          {"List the rules with {listRules}.", []Next{{Op: "listRules"}}},
-	"service token": {"List the tokens with {listServiceTokens}.", []Next{{Op: "listServiceTokens"}}},
-	"suggestion":    {"List the suggestions with {listSuggestions}.", []Next{{Op: "listSuggestions"}}},
-	"note": {"List the notes with " +
-		"{listInstructionSuggestions}.", []Next{{Op: "listInstructionSuggestions"}}},
+	"agent":                {"List the agents with {listAgents}.", []Next{{Op: "listAgents"}}},
+	"request":              {"List the requests with {listRequests}.", []Next{{Op: "listRequests"}}},
+	"rule":                 {"List the rules with {listRules}.", []Next{{Op: "listRules"}}},
+	"service token":        {"List the tokens with {listServiceTokens}.", []Next{{Op: "listServiceTokens"}}},
+	"suggestion":           {"List the suggestions with {listSuggestions}.", []Next{{Op: "listSuggestions"}}},
+	"note":                 {"List the notes with {listNotes}.", []Next{{Op: "listNotes"}}},
 	"notification channel": {"List the channels with {listChannels}.", []Next{{Op: "listChannels"}}},
 	"notification":         {"List what was sent with {listDeliveries}.", []Next{{Op: "listDeliveries"}}},
 	"grant": {"List who has what with {listGrants}, or give access with " +

@@ -401,63 +401,6 @@ func (c *Client) ListGrants(ctx context.Context, params ListGrantsParams, option
 }
 
 // Values is the query of a call.
-func (p ListInstructionSuggestionsParams) Values() url.Values {
-	q := url.Values{}
-	set(q, "q", p.Q)
-	setAll(q, "status", p.Status)
-	set(q, "tool_id", p.ToolID)
-	set(q, "sort", p.Sort)
-	set(q, "count", p.Count)
-	set(q, "limit", p.Limit)
-	set(q, "cursor", p.Cursor)
-	return q
-}
-
-// ListInstructionSuggestions calls GET /api/admin/instruction-suggestions. List the notes on what agents learned about tools, newest first unless `sort` says otherwise.
-func (c *Client) ListInstructionSuggestions(ctx context.Context, params ListInstructionSuggestionsParams, options ...Option,
-) (*NoteList, error) {
-	var answer NoteList
-	err := c.Do(ctx, "GET", "/api/admin/instruction-suggestions", params.Values(), nil, &answer, options...)
-	if err != nil {
-		return nil, err
-	}
-	return &answer, nil
-}
-
-// GetInstructionSuggestion calls GET /api/admin/instruction-suggestions/{id}. Show one note.
-func (c *Client) GetInstructionSuggestion(ctx context.Context, id PathID, options ...Option,
-) (*Note, error) {
-	var answer Note
-	err := c.Do(ctx, "GET", place("/api/admin/instruction-suggestions/{id}", id), nil, nil, &answer, options...)
-	if err != nil {
-		return nil, err
-	}
-	return &answer, nil
-}
-
-// AcceptInstructionSuggestion calls POST /api/admin/instruction-suggestions/{id}/accept. Accept a note with a new version of the usage guide that incorporates it. The guide may have been revised since the note.
-func (c *Client) AcceptInstructionSuggestion(ctx context.Context, id PathID, body NoteAcceptance, options ...Option,
-) (*Note, error) {
-	var answer Note
-	err := c.Do(ctx, "POST", place("/api/admin/instruction-suggestions/{id}/accept", id), nil, body, &answer, options...)
-	if err != nil {
-		return nil, err
-	}
-	return &answer, nil
-}
-
-// DismissInstructionSuggestion calls POST /api/admin/instruction-suggestions/{id}/dismiss. Dismiss a note. The next agent that says the same sees the reason.
-func (c *Client) DismissInstructionSuggestion(ctx context.Context, id PathID, body NoteDismissal, options ...Option,
-) (*Note, error) {
-	var answer Note
-	err := c.Do(ctx, "POST", place("/api/admin/instruction-suggestions/{id}/dismiss", id), nil, body, &answer, options...)
-	if err != nil {
-		return nil, err
-	}
-	return &answer, nil
-}
-
-// Values is the query of a call.
 func (p ListInvitationsParams) Values() url.Values {
 	q := url.Values{}
 	set(q, "limit", p.Limit)
@@ -558,6 +501,63 @@ func (c *Client) GetMeta(ctx context.Context, options ...Option,
 ) (*Meta, error) {
 	var answer Meta
 	err := c.Do(ctx, "GET", "/api/admin/meta", nil, nil, &answer, options...)
+	if err != nil {
+		return nil, err
+	}
+	return &answer, nil
+}
+
+// Values is the query of a call.
+func (p ListNotesParams) Values() url.Values {
+	q := url.Values{}
+	set(q, "q", p.Q)
+	setAll(q, "status", p.Status)
+	set(q, "tool_id", p.ToolID)
+	set(q, "sort", p.Sort)
+	set(q, "count", p.Count)
+	set(q, "limit", p.Limit)
+	set(q, "cursor", p.Cursor)
+	return q
+}
+
+// ListNotes calls GET /api/admin/notes. List the notes on what agents learned about tools, newest first unless `sort` says otherwise.
+func (c *Client) ListNotes(ctx context.Context, params ListNotesParams, options ...Option,
+) (*NoteList, error) {
+	var answer NoteList
+	err := c.Do(ctx, "GET", "/api/admin/notes", params.Values(), nil, &answer, options...)
+	if err != nil {
+		return nil, err
+	}
+	return &answer, nil
+}
+
+// GetNote calls GET /api/admin/notes/{id}. Show one note.
+func (c *Client) GetNote(ctx context.Context, id PathID, options ...Option,
+) (*Note, error) {
+	var answer Note
+	err := c.Do(ctx, "GET", place("/api/admin/notes/{id}", id), nil, nil, &answer, options...)
+	if err != nil {
+		return nil, err
+	}
+	return &answer, nil
+}
+
+// AcceptNote calls POST /api/admin/notes/{id}/accept. Accept a note with a new version of the usage guide that incorporates it. The guide may have been revised since the note.
+func (c *Client) AcceptNote(ctx context.Context, id PathID, body NoteAcceptance, options ...Option,
+) (*Note, error) {
+	var answer Note
+	err := c.Do(ctx, "POST", place("/api/admin/notes/{id}/accept", id), nil, body, &answer, options...)
+	if err != nil {
+		return nil, err
+	}
+	return &answer, nil
+}
+
+// DismissNote calls POST /api/admin/notes/{id}/dismiss. Dismiss a note. The next agent that says the same sees the reason.
+func (c *Client) DismissNote(ctx context.Context, id PathID, body NoteDismissal, options ...Option,
+) (*Note, error) {
+	var answer Note
+	err := c.Do(ctx, "POST", place("/api/admin/notes/{id}/dismiss", id), nil, body, &answer, options...)
 	if err != nil {
 		return nil, err
 	}
@@ -804,8 +804,8 @@ func (p ListRequestsParams) Values() url.Values {
 
 // ListRequests calls GET /api/admin/requests. List the requests, newest first unless `sort` says otherwise. With status=pending this is the queue.
 func (c *Client) ListRequests(ctx context.Context, params ListRequestsParams, options ...Option,
-) (*RequestList, error) {
-	var answer RequestList
+) (*AccessRequestList, error) {
+	var answer AccessRequestList
 	err := c.Do(ctx, "GET", "/api/admin/requests", params.Values(), nil, &answer, options...)
 	if err != nil {
 		return nil, err
@@ -833,8 +833,8 @@ func (p GetRequestParams) Values() url.Values {
 
 // GetRequest calls GET /api/admin/requests/{id}. Show one request, with what helps to decide about it.
 func (c *Client) GetRequest(ctx context.Context, id PathID, params GetRequestParams, options ...Option,
-) (*Request, error) {
-	var answer Request
+) (*AccessRequest, error) {
+	var answer AccessRequest
 	err := c.Do(ctx, "GET", place("/api/admin/requests/{id}", id), params.Values(), nil, &answer, options...)
 	if err != nil {
 		return nil, err
@@ -844,8 +844,8 @@ func (c *Client) GetRequest(ctx context.Context, id PathID, params GetRequestPar
 
 // ApproveRequest calls POST /api/admin/requests/{id}/approve. Approve a request. Approving once is enough for all later fetches.
 func (c *Client) ApproveRequest(ctx context.Context, id PathID, body Approval, options ...Option,
-) (*Request, error) {
-	var answer Request
+) (*AccessRequest, error) {
+	var answer AccessRequest
 	err := c.Do(ctx, "POST", place("/api/admin/requests/{id}/approve", id), nil, body, &answer, options...)
 	if err != nil {
 		return nil, err
@@ -855,8 +855,8 @@ func (c *Client) ApproveRequest(ctx context.Context, id PathID, body Approval, o
 
 // DenyRequest calls POST /api/admin/requests/{id}/deny. Deny a request. The agent sees the reason.
 func (c *Client) DenyRequest(ctx context.Context, id PathID, body Denial, options ...Option,
-) (*Request, error) {
-	var answer Request
+) (*AccessRequest, error) {
+	var answer AccessRequest
 	err := c.Do(ctx, "POST", place("/api/admin/requests/{id}/deny", id), nil, body, &answer, options...)
 	if err != nil {
 		return nil, err
@@ -1322,8 +1322,8 @@ func (c *Client) FetchCredential(ctx context.Context, id PathID, options ...Opti
 	return &answer, nil
 }
 
-// DescribeSuggestInstructions calls GET /api/tools/{id}/instructions/suggest. Describe what POST to this path accepts.
-func (c *Client) DescribeSuggestInstructions(ctx context.Context, id PathID, options ...Option,
+// DescribeSuggestNote calls GET /api/tools/{id}/instructions/suggest. Describe what POST to this path accepts.
+func (c *Client) DescribeSuggestNote(ctx context.Context, id PathID, options ...Option,
 ) (*CallSchema, error) {
 	var answer CallSchema
 	err := c.Do(ctx, "GET", place("/api/tools/{id}/instructions/suggest", id), nil, nil, &answer, options...)
@@ -1333,8 +1333,8 @@ func (c *Client) DescribeSuggestInstructions(ctx context.Context, id PathID, opt
 	return &answer, nil
 }
 
-// SuggestInstructions calls POST /api/tools/{id}/instructions/suggest. Share what you learned about a tool that you have access to, or back an existing note that says the same.
-func (c *Client) SuggestInstructions(ctx context.Context, id PathID, body InstructionSuggestion, options ...Option,
+// SuggestNote calls POST /api/tools/{id}/instructions/suggest. Share what you learned about a tool that you have access to, or back an existing note that says the same.
+func (c *Client) SuggestNote(ctx context.Context, id PathID, body NewNote, options ...Option,
 ) (*Suggested, error) {
 	var answer Suggested
 	err := c.Do(ctx, "POST", place("/api/tools/{id}/instructions/suggest", id), nil, body, &answer, options...)
@@ -1447,12 +1447,6 @@ func (c *Client) AllGrants(ctx context.Context, params ListGrantsParams, options
 	return Each[Grant](ctx, c, "/api/admin/grants", params.Values(), options...)
 }
 
-// AllInstructionSuggestions reads the pages of /api/admin/instruction-suggestions as far as you range over it. A limit is the size of a page.
-func (c *Client) AllInstructionSuggestions(ctx context.Context, params ListInstructionSuggestionsParams, options ...Option,
-) iter.Seq2[Note, error] {
-	return Each[Note](ctx, c, "/api/admin/instruction-suggestions", params.Values(), options...)
-}
-
 // AllInvitations reads the pages of /api/admin/invitations as far as you range over it. A limit is the size of a page.
 func (c *Client) AllInvitations(ctx context.Context, params ListInvitationsParams, options ...Option,
 ) iter.Seq2[Invitation, error] {
@@ -1463,6 +1457,12 @@ func (c *Client) AllInvitations(ctx context.Context, params ListInvitationsParam
 func (c *Client) AllMembers(ctx context.Context, params ListMembersParams, options ...Option,
 ) iter.Seq2[Member, error] {
 	return Each[Member](ctx, c, "/api/admin/members", params.Values(), options...)
+}
+
+// AllNotes reads the pages of /api/admin/notes as far as you range over it. A limit is the size of a page.
+func (c *Client) AllNotes(ctx context.Context, params ListNotesParams, options ...Option,
+) iter.Seq2[Note, error] {
+	return Each[Note](ctx, c, "/api/admin/notes", params.Values(), options...)
 }
 
 // AllChannels reads the pages of /api/admin/notification-channels as far as you range over it. A limit is the size of a page.
@@ -1497,8 +1497,8 @@ func (c *Client) AllReportExposure(ctx context.Context, params ReportExposurePar
 
 // AllRequests reads the pages of /api/admin/requests as far as you range over it. A limit is the size of a page.
 func (c *Client) AllRequests(ctx context.Context, params ListRequestsParams, options ...Option,
-) iter.Seq2[Request, error] {
-	return Each[Request](ctx, c, "/api/admin/requests", params.Values(), options...)
+) iter.Seq2[AccessRequest, error] {
+	return Each[AccessRequest](ctx, c, "/api/admin/requests", params.Values(), options...)
 }
 
 // AllRules reads the pages of /api/admin/rules as far as you range over it. A limit is the size of a page.

@@ -311,12 +311,12 @@ const (
 	ReadinessCheckStatusOk       ReadinessCheckStatus = "ok"
 )
 
-// Defines values for RequestStatus.
+// Defines values for RequestStateStatus.
 const (
-	RequestStatusApproved  RequestStatus = "approved"
-	RequestStatusDenied    RequestStatus = "denied"
-	RequestStatusPending   RequestStatus = "pending"
-	RequestStatusWithdrawn RequestStatus = "withdrawn"
+	RequestStateStatusApproved  RequestStateStatus = "approved"
+	RequestStateStatusDenied    RequestStateStatus = "denied"
+	RequestStateStatusPending   RequestStateStatus = "pending"
+	RequestStateStatusWithdrawn RequestStateStatus = "withdrawn"
 )
 
 // Defines values for RequestedAccessStatus.
@@ -516,27 +516,27 @@ const (
 	ListGrantsParamsSortToolName           ListGrantsParamsSort = "tool_name"
 )
 
-// Defines values for ListInstructionSuggestionsParamsStatus.
-const (
-	ListInstructionSuggestionsParamsStatusAccepted  ListInstructionSuggestionsParamsStatus = "accepted"
-	ListInstructionSuggestionsParamsStatusDismissed ListInstructionSuggestionsParamsStatus = "dismissed"
-	ListInstructionSuggestionsParamsStatusPending   ListInstructionSuggestionsParamsStatus = "pending"
-)
-
-// Defines values for ListInstructionSuggestionsParamsSort.
-const (
-	ListInstructionSuggestionsParamsSortCreatedAt           ListInstructionSuggestionsParamsSort = "created_at"
-	ListInstructionSuggestionsParamsSortLastActivityAt      ListInstructionSuggestionsParamsSort = "last_activity_at"
-	ListInstructionSuggestionsParamsSortMinusCreatedAt      ListInstructionSuggestionsParamsSort = "-created_at"
-	ListInstructionSuggestionsParamsSortMinusLastActivityAt ListInstructionSuggestionsParamsSort = "-last_activity_at"
-	ListInstructionSuggestionsParamsSortMinusToolName       ListInstructionSuggestionsParamsSort = "-tool_name"
-	ListInstructionSuggestionsParamsSortToolName            ListInstructionSuggestionsParamsSort = "tool_name"
-)
-
 // Defines values for ListMembersParamsStatus.
 const (
 	ListMembersParamsStatusActive  ListMembersParamsStatus = "active"
 	ListMembersParamsStatusInvited ListMembersParamsStatus = "invited"
+)
+
+// Defines values for ListNotesParamsStatus.
+const (
+	ListNotesParamsStatusAccepted  ListNotesParamsStatus = "accepted"
+	ListNotesParamsStatusDismissed ListNotesParamsStatus = "dismissed"
+	ListNotesParamsStatusPending   ListNotesParamsStatus = "pending"
+)
+
+// Defines values for ListNotesParamsSort.
+const (
+	ListNotesParamsSortCreatedAt           ListNotesParamsSort = "created_at"
+	ListNotesParamsSortLastActivityAt      ListNotesParamsSort = "last_activity_at"
+	ListNotesParamsSortMinusCreatedAt      ListNotesParamsSort = "-created_at"
+	ListNotesParamsSortMinusLastActivityAt ListNotesParamsSort = "-last_activity_at"
+	ListNotesParamsSortMinusToolName       ListNotesParamsSort = "-tool_name"
+	ListNotesParamsSortToolName            ListNotesParamsSort = "tool_name"
 )
 
 // Defines values for ListRequestsParamsStatus.
@@ -647,17 +647,65 @@ type AccessDiff struct {
 	To int64 `json:"to"`
 }
 
-// AccessRequest The request for a tool that a refusal is about: the one that waits (already_pending), or how it ended (already_decided).
+// AccessRequest defines model for AccessRequest.
 type AccessRequest struct {
+	AgentID string `json:"agent_id"`
+
+	// AgentName The agent's name when the request was decided; while it is pending, its name now.
+	AgentName string `json:"agent_name"`
+
+	// Approvals Who has approved a request that needs the approvals of several people, and how many have to. While it is pending those are listed who may still approve; the last one is decided_by. Lists have it for pending requests. Answers with as_of leave it out.
+	Approvals *Approvals `json:"approvals,omitempty"`
+
+	// Context In GET of one request, and in lists with expand=context.
+	Context *RequestContext `json:"context,omitempty"`
+
+	// CreatedAt RFC 3339 in UTC.
+	CreatedAt      Time           `json:"created_at"`
+	CredentialMode CredentialMode `json:"credential_mode"`
+
+	// CurrentAgentName The agent's name now, if it was renamed since.
+	CurrentAgentName *string `json:"current_agent_name,omitempty"`
+
+	// CurrentToolName The tool's name now, if it was renamed since.
+	CurrentToolName *string `json:"current_tool_name,omitempty"`
+
 	// DecidedAt RFC 3339 in UTC.
-	DecidedAt *Time               `json:"decided_at,omitempty"`
-	DecidedBy *Actor              `json:"decided_by,omitempty"`
-	ID        string              `json:"id"`
-	Status    AccessRequestStatus `json:"status"`
+	DecidedAt    *Time   `json:"decided_at,omitempty"`
+	DecidedBy    *Actor  `json:"decided_by,omitempty"`
+	DenialReason *string `json:"denial_reason,omitempty"`
+	ID           string  `json:"id"`
+	Reason       string  `json:"reason"`
+
+	// RequestedSeconds How long the agent says it needs access. Absent if it did not say.
+	RequestedSeconds *int64 `json:"requested_seconds,omitempty"`
+
+	// Rule The rule that decided the request, as it was then.
+	Rule   *RuleVersion        `json:"rule,omitempty"`
+	Status AccessRequestStatus `json:"status"`
+	ToolID string              `json:"tool_id"`
+
+	// ToolName The tool's name when the request was decided; while it is pending, its name now.
+	ToolName string `json:"tool_name"`
 }
 
 // AccessRequestStatus defines model for AccessRequest.Status.
 type AccessRequestStatus string
+
+// AccessRequestList defines model for AccessRequestList.
+type AccessRequestList struct {
+	Items      []AccessRequest `json:"items"`
+	NextCursor *string         `json:"next_cursor,omitempty"`
+
+	// Position With as_of, the position of the last event that the answer includes.
+	Position *PastPosition `json:"position,omitempty"`
+
+	// Total With count=true: how many items all pages have, if they are not more than 10,000.
+	Total *Total `json:"total,omitempty"`
+
+	// TotalAtLeast With count=true, instead of total: there are more items than this.
+	TotalAtLeast *TotalAtLeast `json:"total_at_least,omitempty"`
+}
 
 // AccessReview defines model for AccessReview.
 type AccessReview struct {
@@ -1076,7 +1124,7 @@ type AuditTarget struct {
 	// Label What it was called then: a name, the beginning of what an agent learned, or the channel and the topic of a delivery with the names, when it was queued, of what it reports.
 	Label string `json:"label"`
 
-	// Type Such as agent, tool, suggestion, instruction_suggestion, notification_channel, delivery, service_token or organization. An entry about an agent's access is about the tool. Later versions may add types.
+	// Type Such as agent, tool, suggestion, note, notification_channel, delivery, service_token or organization. An entry about an agent's access is about the tool. Later versions may add types.
 	Type string `json:"type"`
 }
 
@@ -1319,9 +1367,9 @@ type DecisionReportItemDecision string
 // DecisionResult Either `request` or `problem` is there.
 type DecisionResult struct {
 	// Problem A problem as RFC 9457 defines it. The code is part of the contract; the texts are not.
-	Problem   *Problem `json:"problem,omitempty"`
-	Request   *Request `json:"request,omitempty"`
-	RequestID string   `json:"request_id"`
+	Problem   *Problem       `json:"problem,omitempty"`
+	Request   *AccessRequest `json:"request,omitempty"`
+	RequestID string         `json:"request_id"`
 
 	// Status The HTTP status of the answer that this decision alone would have had.
 	Status int `json:"status"`
@@ -1713,15 +1761,6 @@ type ImportPlan struct {
 	Unchanged int `json:"unchanged"`
 }
 
-// InstructionSuggestion defines model for InstructionSuggestion.
-type InstructionSuggestion struct {
-	// Learned Examples: Issues are paged by cursor, 250 at most; offset is ignored.
-	Learned string `json:"learned"`
-
-	// Why Examples: I read the first page again and again.
-	Why string `json:"why"`
-}
-
 // InstructionsList defines model for InstructionsList.
 type InstructionsList struct {
 	Items      []InstructionsVersion `json:"items"`
@@ -2002,6 +2041,15 @@ type NewInvitation struct {
 
 	// Tools The tools that an approver decides about; all if it is empty or absent.
 	Tools *[]ID `json:"tools,omitempty"`
+}
+
+// NewNote defines model for NewNote.
+type NewNote struct {
+	// Learned Examples: Issues are paged by cursor, 250 at most; offset is ignored.
+	Learned string `json:"learned"`
+
+	// Why Examples: I read the first page again and again.
+	Why string `json:"why"`
 }
 
 // NewNotificationChannel defines model for NewNotificationChannel.
@@ -2329,7 +2377,7 @@ type Position = int64
 // Problem A problem as RFC 9457 defines it. The code is part of the contract; the texts are not.
 type Problem struct {
 	// AccessRequest The request for a tool that a refusal is about: the one that waits (already_pending), or how it ended (already_decided).
-	AccessRequest *AccessRequest `json:"access_request,omitempty"`
+	AccessRequest *RequestState `json:"access_request,omitempty"`
 
 	// Code What went wrong, for programs. Later versions may add codes.
 	Code   ProblemCode `json:"code"`
@@ -2456,51 +2504,6 @@ type RelatedSuggestion struct {
 // ReportPosition The report includes everything up to this place in the event log.
 type ReportPosition = int64
 
-// Request defines model for Request.
-type Request struct {
-	AgentID string `json:"agent_id"`
-
-	// AgentName The agent's name when the request was decided; while it is pending, its name now.
-	AgentName string `json:"agent_name"`
-
-	// Approvals Who has approved a request that needs the approvals of several people, and how many have to. While it is pending those are listed who may still approve; the last one is decided_by. Lists have it for pending requests. Answers with as_of leave it out.
-	Approvals *Approvals `json:"approvals,omitempty"`
-
-	// Context In GET of one request, and in lists with expand=context.
-	Context *RequestContext `json:"context,omitempty"`
-
-	// CreatedAt RFC 3339 in UTC.
-	CreatedAt      Time           `json:"created_at"`
-	CredentialMode CredentialMode `json:"credential_mode"`
-
-	// CurrentAgentName The agent's name now, if it was renamed since.
-	CurrentAgentName *string `json:"current_agent_name,omitempty"`
-
-	// CurrentToolName The tool's name now, if it was renamed since.
-	CurrentToolName *string `json:"current_tool_name,omitempty"`
-
-	// DecidedAt RFC 3339 in UTC.
-	DecidedAt    *Time   `json:"decided_at,omitempty"`
-	DecidedBy    *Actor  `json:"decided_by,omitempty"`
-	DenialReason *string `json:"denial_reason,omitempty"`
-	ID           string  `json:"id"`
-	Reason       string  `json:"reason"`
-
-	// RequestedSeconds How long the agent says it needs access. Absent if it did not say.
-	RequestedSeconds *int64 `json:"requested_seconds,omitempty"`
-
-	// Rule The rule that decided the request, as it was then.
-	Rule   *RuleVersion  `json:"rule,omitempty"`
-	Status RequestStatus `json:"status"`
-	ToolID string        `json:"tool_id"`
-
-	// ToolName The tool's name when the request was decided; while it is pending, its name now.
-	ToolName string `json:"tool_name"`
-}
-
-// RequestStatus defines model for Request.Status.
-type RequestStatus string
-
 // RequestContext What helps to decide about a request: who asks, what for, and what was between the two before. It is of one instant of the lists; in GET of one request, the agent and the tool are answered from their streams. Names are those of now. It is absent while the lists lack the request or can't be reached, which stops no decision.
 type RequestContext struct {
 	Agent RequestingAgent `json:"agent"`
@@ -2513,20 +2516,17 @@ type RequestContext struct {
 	Tool RequestedTool `json:"tool"`
 }
 
-// RequestList defines model for RequestList.
-type RequestList struct {
-	Items      []Request `json:"items"`
-	NextCursor *string   `json:"next_cursor,omitempty"`
-
-	// Position With as_of, the position of the last event that the answer includes.
-	Position *PastPosition `json:"position,omitempty"`
-
-	// Total With count=true: how many items all pages have, if they are not more than 10,000.
-	Total *Total `json:"total,omitempty"`
-
-	// TotalAtLeast With count=true, instead of total: there are more items than this.
-	TotalAtLeast *TotalAtLeast `json:"total_at_least,omitempty"`
+// RequestState The request for a tool that a refusal is about: the one that waits (already_pending), or how it ended (already_decided).
+type RequestState struct {
+	// DecidedAt RFC 3339 in UTC.
+	DecidedAt *Time              `json:"decided_at,omitempty"`
+	DecidedBy *Actor             `json:"decided_by,omitempty"`
+	ID        string             `json:"id"`
+	Status    RequestStateStatus `json:"status"`
 }
+
+// RequestStateStatus defines model for RequestState.Status.
+type RequestStateStatus string
 
 // RequestedAccess defines model for RequestedAccess.
 type RequestedAccess struct {
@@ -3675,36 +3675,6 @@ type ListGrantsParamsStatus string
 // ListGrantsParamsSort defines parameters for ListGrants.
 type ListGrantsParamsSort string
 
-// ListInstructionSuggestionsParams defines parameters for ListInstructionSuggestions.
-type ListInstructionSuggestionsParams struct {
-	// Q Any part of what was learned, of a backer's reason, or of the name of the tool, in upper or lower case, with or without accents.
-	Q *string `form:"q,omitempty" json:"q,omitempty"`
-
-	// Status One status, or several with commas between them.
-	Status *[]ListInstructionSuggestionsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
-
-	// ToolID Only items about this tool.
-	ToolID *ToolIDFilter `form:"tool_id,omitempty" json:"tool_id,omitempty"`
-
-	// Sort In which order, with - before it for descending. A cursor continues only the list that it came from.
-	Sort *ListInstructionSuggestionsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
-
-	// Count Whether the answer says how many items all pages together have.
-	Count *Count `form:"count,omitempty" json:"count,omitempty"`
-
-	// Limit The number of items on a page.
-	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
-
-	// Cursor The next_cursor of the previous page. The other parameters must be those of that page, but for limit and count.
-	Cursor *ListCursor `form:"cursor,omitempty" json:"cursor,omitempty"`
-}
-
-// ListInstructionSuggestionsParamsStatus defines parameters for ListInstructionSuggestions.
-type ListInstructionSuggestionsParamsStatus string
-
-// ListInstructionSuggestionsParamsSort defines parameters for ListInstructionSuggestions.
-type ListInstructionSuggestionsParamsSort string
-
 // ListInvitationsParams defines parameters for ListInvitations.
 type ListInvitationsParams struct {
 	// Limit The number of items on a page.
@@ -3730,6 +3700,36 @@ type ListMembersParams struct {
 
 // ListMembersParamsStatus defines parameters for ListMembers.
 type ListMembersParamsStatus string
+
+// ListNotesParams defines parameters for ListNotes.
+type ListNotesParams struct {
+	// Q Any part of what was learned, of a backer's reason, or of the name of the tool, in upper or lower case, with or without accents.
+	Q *string `form:"q,omitempty" json:"q,omitempty"`
+
+	// Status One status, or several with commas between them.
+	Status *[]ListNotesParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// ToolID Only items about this tool.
+	ToolID *ToolIDFilter `form:"tool_id,omitempty" json:"tool_id,omitempty"`
+
+	// Sort In which order, with - before it for descending. A cursor continues only the list that it came from.
+	Sort *ListNotesParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+
+	// Count Whether the answer says how many items all pages together have.
+	Count *Count `form:"count,omitempty" json:"count,omitempty"`
+
+	// Limit The number of items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the previous page. The other parameters must be those of that page, but for limit and count.
+	Cursor *ListCursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListNotesParamsStatus defines parameters for ListNotes.
+type ListNotesParamsStatus string
+
+// ListNotesParamsSort defines parameters for ListNotes.
+type ListNotesParamsSort string
 
 // ListChannelsParams defines parameters for ListChannels.
 type ListChannelsParams struct {
@@ -4086,17 +4086,17 @@ type ImportCatalogJSONRequestBody = CatalogFile
 // FreezeJSONRequestBody defines body for Freeze for application/json ContentType.
 type FreezeJSONRequestBody = FreezeOrder
 
-// AcceptInstructionSuggestionJSONRequestBody defines body for AcceptInstructionSuggestion for application/json ContentType.
-type AcceptInstructionSuggestionJSONRequestBody = NoteAcceptance
-
-// DismissInstructionSuggestionJSONRequestBody defines body for DismissInstructionSuggestion for application/json ContentType.
-type DismissInstructionSuggestionJSONRequestBody = NoteDismissal
-
 // CreateInvitationJSONRequestBody defines body for CreateInvitation for application/json ContentType.
 type CreateInvitationJSONRequestBody = NewInvitation
 
 // UpdateMemberJSONRequestBody defines body for UpdateMember for application/json ContentType.
 type UpdateMemberJSONRequestBody = MemberChange
+
+// AcceptNoteJSONRequestBody defines body for AcceptNote for application/json ContentType.
+type AcceptNoteJSONRequestBody = NoteAcceptance
+
+// DismissNoteJSONRequestBody defines body for DismissNote for application/json ContentType.
+type DismissNoteJSONRequestBody = NoteDismissal
 
 // AddChannelJSONRequestBody defines body for AddChannel for application/json ContentType.
 type AddChannelJSONRequestBody = NewNotificationChannel
@@ -4164,8 +4164,8 @@ type UnfreezeToolJSONRequestBody = NoFields
 // SuggestToolJSONRequestBody defines body for SuggestTool for application/json ContentType.
 type SuggestToolJSONRequestBody = ToolSuggestion
 
-// SuggestInstructionsJSONRequestBody defines body for SuggestInstructions for application/json ContentType.
-type SuggestInstructionsJSONRequestBody = InstructionSuggestion
+// SuggestNoteJSONRequestBody defines body for SuggestNote for application/json ContentType.
+type SuggestNoteJSONRequestBody = NewNote
 
 // RequestToolJSONRequestBody defines body for RequestTool for application/json ContentType.
 type RequestToolJSONRequestBody = ToolRequest

@@ -79,7 +79,7 @@ func TestTheGoClient(t *testing.T) {
 		decided, err := admin.ApproveRequest(
 			ctx, asked.RequestID, agentkey.Approval{}, agentkey.WithIfMatch(seen.Get("ETag")),
 		)
-		if err != nil || decided.Status != agentkey.RequestStatusApproved {
+		if err != nil || decided.Status != agentkey.AccessRequestStatusApproved {
 			t.Errorf("%+v: %v", decided, err)
 		}
 		fetched, err := agent.FetchCredential(ctx, tool.ID)

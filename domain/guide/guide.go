@@ -201,8 +201,8 @@ func (s State) Waiting(id string) (Note, error) {
 	case n.Status != Pending:
 		return n, &domain.Error{
 			Kind: domain.KindConflict, Code: "already_decided", Detail: "This note is no longer pending.",
-			Hint: "See how it ended with {listInstructionSuggestions}.",
-			Next: []domain.Next{{Op: "listInstructionSuggestions"}},
+			Hint: "See how it ended with {listNotes}.",
+			Next: []domain.Next{{Op: "listNotes"}},
 			Extra: map[string]any{"note": domain.Decided{
 				ID: id, Status: string(n.Status), By: n.DecidedBy, At: n.DecidedAt,
 			}},
@@ -274,8 +274,8 @@ func suggest(s State, c Suggest) ([]Event, error) {
 	if n.Status == Dismissed {
 		return nil, &domain.Error{
 			Kind: domain.KindConflict, Code: "suggestion_dismissed", Detail: "A human has dismissed this note.",
-			Hint:  "Read dismissal_reason; if you learned more than that, say what is new with {suggestInstructions}.",
-			Next:  []domain.Next{{Op: "suggestInstructions", IDs: []string{c.ToolID}}},
+			Hint:  "Read dismissal_reason; if you learned more than that, say what is new with {suggestNote}.",
+			Next:  []domain.Next{{Op: "suggestNote", IDs: []string{c.ToolID}}},
 			Extra: map[string]any{"dismissal_reason": n.DismissalReason},
 		}
 	}
