@@ -3007,7 +3007,7 @@ type KeyRotation struct {
 	// Force End a key at once although the overlap that was promised for it is not over.
 	Force *bool `json:"force,omitempty"`
 
-	// OverlapSeconds How long the newest old key continues to work.
+	// OverlapSeconds How long the newest old key continues to work; 0 if absent.
 	OverlapSeconds *int `json:"overlap_seconds,omitempty"`
 }
 
@@ -5672,361 +5672,361 @@ func (t *ListMyTools200JSONResponseBody) UnmarshalJSON(b []byte) error {
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
-	// GetFrontPage Show that AgentKey is running and where to continue
+	// GetFrontPage Show the front page
 	// (GET /)
 	GetFrontPage(c *gin.Context)
-	// ListVerificationKeys List the public keys by which events and checkpoints can be checked.
+	// ListVerificationKeys List the verification keys
 	// (GET /.well-known/agentkey-keys.json)
 	ListVerificationKeys(c *gin.Context)
-	// GetSecurityContact Whom to tell about a vulnerability of this installation.
+	// GetSecurityContact Get the security contact
 	// (GET /.well-known/security.txt)
 	GetSecurityContact(c *gin.Context)
-	// ListAgents List the agents, newest first unless `sort` says otherwise.
+	// ListAgents List agents
 	// (GET /api/admin/agents)
 	ListAgents(c *gin.Context, params ListAgentsParams)
-	// RegisterAgent Register an agent. The response shows its key once.
+	// RegisterAgent Register an agent
 	// (POST /api/admin/agents)
 	RegisterAgent(c *gin.Context)
-	// RetireAgent Retire an agent permanently: disable its keys, revoke its grants and remove its own credentials.
+	// RetireAgent Retire an agent
 	// (DELETE /api/admin/agents/{id})
 	RetireAgent(c *gin.Context, id PathID)
-	// GetAgent Show one agent, also a retired one.
+	// GetAgent Get an agent
 	// (GET /api/admin/agents/{id})
 	GetAgent(c *gin.Context, id PathID, params GetAgentParams)
-	// UpdateAgent Change an agent's name, description or owner.
+	// UpdateAgent Change an agent
 	// (PATCH /api/admin/agents/{id})
 	UpdateAgent(c *gin.Context, id PathID)
-	// AssignTool Assign a tool without a request, or approve the pending one.
+	// AssignTool Assign a tool to an agent
 	// (POST /api/admin/agents/{id}/grants)
 	AssignTool(c *gin.Context, id PathID)
-	// RevokeGrant Revoke an agent's access to a tool. No fetch that starts afterwards succeeds.
+	// RevokeGrant Revoke an agent's access to a tool
 	// (DELETE /api/admin/agents/{id}/grants/{tool_id})
 	RevokeGrant(c *gin.Context, id PathID, toolID PathToolID)
-	// ReplaceGrantCredential Replace one agent's own credential.
+	// ReplaceGrantCredential Replace an agent's own credential
 	// (PUT /api/admin/agents/{id}/grants/{tool_id}/credential)
 	ReplaceGrantCredential(c *gin.Context, id PathID, toolID PathToolID)
-	// UnbindIdentity Unbind an agent from the identity of its workload. No fetch with it that starts afterwards succeeds.
+	// UnbindIdentity Unbind an agent from a workload
 	// (DELETE /api/admin/agents/{id}/identity)
 	UnbindIdentity(c *gin.Context, id PathID)
-	// BindIdentity Bind an agent to the identity of a workload, whose tokens then work like its key.
+	// BindIdentity Bind an agent to a workload
 	// (PUT /api/admin/agents/{id}/identity)
 	BindIdentity(c *gin.Context, id PathID)
-	// ReactivateAgent Reactivate a suspended agent. Its grants are not restored.
+	// ReactivateAgent Reactivate an agent
 	// (POST /api/admin/agents/{id}/reactivate)
 	ReactivateAgent(c *gin.Context, id PathID)
-	// RotateKey Rotate an agent's key. The old one stops working at once, or at the end of the overlap.
+	// RotateKey Rotate an agent's key
 	// (POST /api/admin/agents/{id}/rotate-key)
 	RotateKey(c *gin.Context, id PathID)
-	// SuspendAgent Suspend an agent and revoke everything it has or requested.
+	// SuspendAgent Suspend an agent
 	// (POST /api/admin/agents/{id}/suspend)
 	SuspendAgent(c *gin.Context, id PathID)
-	// ListAudit List everything that happened, newest first.
+	// ListAudit List audit entries
 	// (GET /api/admin/audit)
 	ListAudit(c *gin.Context, params ListAuditParams)
-	// ListAuditActions List every action that an entry of the audit can have.
+	// ListAuditActions List audit actions
 	// (GET /api/admin/audit/actions)
 	ListAuditActions(c *gin.Context)
-	// GetAuditCheckpoint Show the newest signed checkpoint of the organization's ledger.
+	// GetAuditCheckpoint Get the newest checkpoint
 	// (GET /api/admin/audit/checkpoint)
 	GetAuditCheckpoint(c *gin.Context)
-	// GetAuditConsistency Prove that the ledger at one size begins with the ledger at an earlier size.
+	// GetAuditConsistency Prove that the ledger only grew
 	// (GET /api/admin/audit/consistency)
 	GetAuditConsistency(c *gin.Context, params GetAuditConsistencyParams)
-	// CosignCheckpoint Hand in a checkpoint that a witness has signed.
+	// CosignCheckpoint Hand in a cosigned checkpoint
 	// (POST /api/admin/audit/cosignatures)
 	CosignCheckpoint(c *gin.Context)
-	// DiffAudit List whose access differs between two moments, with the events that changed it.
+	// DiffAudit Compare access at two moments
 	// (GET /api/admin/audit/diff)
 	DiffAudit(c *gin.Context, params DiffAuditParams)
-	// GetAuditProof Prove that an audit entry is in the newest checkpoint.
+	// GetAuditProof Prove an audit entry
 	// (GET /api/admin/audit/entries/{id}/proof)
 	GetAuditProof(c *gin.Context, id PathID)
-	// GetAuditEvidence Get the evidence for an access audit of a period as one archive.
+	// GetAuditEvidence Get the evidence of a period
 	// (GET /api/admin/audit/evidence)
 	GetAuditEvidence(c *gin.Context, params GetAuditEvidenceParams)
-	// ExportAudit Export the audit, oldest first, as a stream of any length.
+	// ExportAudit Export the audit
 	// (GET /api/admin/audit/export)
 	ExportAudit(c *gin.Context, params ExportAuditParams)
-	// GetAuditIntegrity List the events that don't belong to the log, and those that are missing from it.
+	// GetAuditIntegrity List breaks in the log
 	// (GET /api/admin/audit/integrity)
 	GetAuditIntegrity(c *gin.Context)
-	// GetAuditTile Read the ledger in the layout of C2SP tlog-tiles, as tools that mirror such logs do.
+	// GetAuditTile Read a tile of the ledger
 	// (GET /api/admin/audit/log/{path})
 	GetAuditTile(c *gin.Context, path string)
-	// GetAuditEntry Get one entry of the audit.
+	// GetAuditEntry Get an audit entry
 	// (GET /api/admin/audit/{id})
 	GetAuditEntry(c *gin.Context, id PathID)
-	// ExportCatalog Export the catalog as a file, without secrets and in a stable order.
+	// ExportCatalog Export the catalog
 	// (GET /api/admin/catalog/export)
 	ExportCatalog(c *gin.Context, params ExportCatalogParams)
-	// ImportCatalog Import a catalog file, all or nothing. Tools that the file omits are reported and kept.
+	// ImportCatalog Import a catalog
 	// (PUT /api/admin/catalog/import)
 	ImportCatalog(c *gin.Context, params ImportCatalogParams)
-	// StreamAdminEvents Follow what happens
+	// StreamAdminEvents Follow events
 	// (GET /api/admin/events)
 	StreamAdminEvents(c *gin.Context, params StreamAdminEventsParams)
-	// Freeze Stop an agent, a tool or what somebody approved at once, and list the credentials to rotate because of it.
+	// Freeze Freeze an agent, a tool or an approver
 	// (POST /api/admin/freeze)
 	Freeze(c *gin.Context)
-	// ListGrants List which agents have access to which tools, by the first time that it was requested or assigned, unless `sort` says otherwise.
+	// ListGrants List grants
 	// (GET /api/admin/grants)
 	ListGrants(c *gin.Context, params ListGrantsParams)
-	// ListInvitations List the invitations that nobody has accepted, newest first.
+	// ListInvitations List invitations
 	// (GET /api/admin/invitations)
 	ListInvitations(c *gin.Context, params ListInvitationsParams)
-	// CreateInvitation Invite the owner of an e-mail address.
+	// CreateInvitation Invite a member
 	// (POST /api/admin/invitations)
 	CreateInvitation(c *gin.Context)
-	// RevokeInvitation Revoke an invitation, and erase its address.
+	// RevokeInvitation Revoke an invitation
 	// (DELETE /api/admin/invitations/{id})
 	RevokeInvitation(c *gin.Context, id PathID)
-	// GetAdmin Show who I am, in which organization and with which role.
+	// GetAdmin Get the caller
 	// (GET /api/admin/me)
 	GetAdmin(c *gin.Context)
-	// ListMembers List the members, newest first, and before them those who are invited.
+	// ListMembers List members
 	// (GET /api/admin/members)
 	ListMembers(c *gin.Context, params ListMembersParams)
-	// RemoveMember Remove a member, or leave. Access ends at once, in every process.
+	// RemoveMember Remove a member
 	// (DELETE /api/admin/members/{id})
 	RemoveMember(c *gin.Context, id PathID)
-	// GetMember Show a member.
+	// GetMember Get a member
 	// (GET /api/admin/members/{id})
 	GetMember(c *gin.Context, id PathID)
-	// UpdateMember Change the role of a member. It counts from their next call on.
+	// UpdateMember Change the role of a member
 	// (PATCH /api/admin/members/{id})
 	UpdateMember(c *gin.Context, id PathID)
-	// GetMeta Show what this installation can do
+	// GetMeta Get what the installation can do
 	// (GET /api/admin/meta)
 	GetMeta(c *gin.Context)
-	// ListNotes List the notes on what agents learned about tools, newest first unless `sort` says otherwise.
+	// ListNotes List notes
 	// (GET /api/admin/notes)
 	ListNotes(c *gin.Context, params ListNotesParams)
-	// GetNote Show one note.
+	// GetNote Get a note
 	// (GET /api/admin/notes/{id})
 	GetNote(c *gin.Context, id PathID)
-	// AcceptNote Accept a note with a new version of the usage guide that incorporates it. The guide may have been revised since the note.
+	// AcceptNote Accept a note
 	// (POST /api/admin/notes/{id}/accept)
 	AcceptNote(c *gin.Context, id PathID)
-	// DismissNote Dismiss a note. The next agent that says the same sees the reason.
+	// DismissNote Dismiss a note
 	// (POST /api/admin/notes/{id}/dismiss)
 	DismissNote(c *gin.Context, id PathID)
-	// ListChannels List the notification channels, newest first. Their URLs and addresses are not shown.
+	// ListChannels List notification channels
 	// (GET /api/admin/notification-channels)
 	ListChannels(c *gin.Context, params ListChannelsParams)
-	// AddChannel Add a channel. Its URL, signing secret and addresses are sealed and never shown again.
+	// AddChannel Add a notification channel
 	// (POST /api/admin/notification-channels)
 	AddChannel(c *gin.Context)
-	// RemoveChannel Remove a channel permanently. Its outstanding notifications are abandoned.
+	// RemoveChannel Remove a notification channel
 	// (DELETE /api/admin/notification-channels/{id})
 	RemoveChannel(c *gin.Context, id PathID)
-	// GetChannel Show one channel.
+	// GetChannel Get a notification channel
 	// (GET /api/admin/notification-channels/{id})
 	GetChannel(c *gin.Context, id PathID)
-	// UpdateChannel Change a channel. Members that you omit keep their values.
+	// UpdateChannel Change a notification channel
 	// (PATCH /api/admin/notification-channels/{id})
 	UpdateChannel(c *gin.Context, id PathID)
-	// TestChannel Send one test now and report the result within about ten seconds.
+	// TestChannel Test a notification channel
 	// (POST /api/admin/notification-channels/{id}/test)
 	TestChannel(c *gin.Context, id PathID)
-	// ListDeliveries List sent and outstanding notifications, newest first. With status=dead these are the dead letters.
+	// ListDeliveries List deliveries
 	// (GET /api/admin/notification-deliveries)
 	ListDeliveries(c *gin.Context, params ListDeliveriesParams)
-	// ResendDelivery Resend a dead letter, or retry a waiting delivery at once, or as soon as the receiver permits. Delivered notifications, and those being sent, are left alone.
+	// ResendDelivery Resend a delivery
 	// (POST /api/admin/notification-deliveries/{id}/resend)
 	ResendDelivery(c *gin.Context, id PathID)
-	// GetOrganization Show the organization.
+	// GetOrganization Get the organization
 	// (GET /api/admin/organization)
 	GetOrganization(c *gin.Context)
-	// UpdateOrganization Rename the organization, or say what identity providers call it.
+	// UpdateOrganization Change the organization
 	// (PATCH /api/admin/organization)
 	UpdateOrganization(c *gin.Context)
-	// ListOrganizations List the organizations of the caller, the first one first.
+	// ListOrganizations List the organizations of the caller
 	// (GET /api/admin/organizations)
 	ListOrganizations(c *gin.Context)
-	// CreateOrganization Create an organization.
+	// CreateOrganization Create an organization
 	// (POST /api/admin/organizations)
 	CreateOrganization(c *gin.Context)
-	// ErasePerson Erase the name of a person or a service token. Only an owner may.
+	// ErasePerson Erase a person
 	// (DELETE /api/admin/people/{id})
 	ErasePerson(c *gin.Context, id PathID)
-	// ReportAccessReview Report who has access to what, since when, why, and whether they use it.
+	// ReportAccessReview Report access
 	// (GET /api/admin/reports/access-review)
 	ReportAccessReview(c *gin.Context, params ReportAccessReviewParams)
-	// ReportDecisions Report who decided what about access, and how long it waited.
+	// ReportDecisions Report decisions
 	// (GET /api/admin/reports/decisions)
 	ReportDecisions(c *gin.Context, params ReportDecisionsParams)
-	// ReportExposure Report which agents have fetched which version of a credential, and what to rotate first.
+	// ReportExposure Report exposure
 	// (GET /api/admin/reports/exposure)
 	ReportExposure(c *gin.Context, params ReportExposureParams)
-	// ListRequests List the requests, newest first unless `sort` says otherwise. With status=pending this is the queue.
+	// ListRequests List requests
 	// (GET /api/admin/requests)
 	ListRequests(c *gin.Context, params ListRequestsParams)
-	// DecideRequests Decide up to 100 requests, each for itself.
+	// DecideRequests Decide many requests
 	// (POST /api/admin/requests/decide)
 	DecideRequests(c *gin.Context)
-	// GetRequest Show one request, with what helps to decide about it.
+	// GetRequest Get a request
 	// (GET /api/admin/requests/{id})
 	GetRequest(c *gin.Context, id PathID, params GetRequestParams)
-	// ApproveRequest Approve a request. Approving once is enough for all later fetches.
+	// ApproveRequest Approve a request
 	// (POST /api/admin/requests/{id}/approve)
 	ApproveRequest(c *gin.Context, id PathID)
-	// DenyRequest Deny a request. The agent sees the reason.
+	// DenyRequest Deny a request
 	// (POST /api/admin/requests/{id}/deny)
 	DenyRequest(c *gin.Context, id PathID)
-	// ListRules List the rules that decide requests, newest first.
+	// ListRules List rules
 	// (GET /api/admin/rules)
 	ListRules(c *gin.Context, params ListRulesParams)
-	// AddRule Add a rule that approves or denies requests without a human.
+	// AddRule Add a rule
 	// (POST /api/admin/rules)
 	AddRule(c *gin.Context)
-	// SimulateRule Replay a rule over the requests of the past and say what it would have decided otherwise. It changes nothing.
+	// SimulateRule Simulate a rule
 	// (POST /api/admin/rules/simulate)
 	SimulateRule(c *gin.Context)
-	// RemoveRule Remove a rule permanently. What it decided stays.
+	// RemoveRule Remove a rule
 	// (DELETE /api/admin/rules/{id})
 	RemoveRule(c *gin.Context, id PathID)
-	// GetRule Show one rule.
+	// GetRule Get a rule
 	// (GET /api/admin/rules/{id})
 	GetRule(c *gin.Context, id PathID)
-	// UpdateRule Change a rule, or switch it on or off. Members that you omit keep their values.
+	// UpdateRule Change a rule
 	// (PATCH /api/admin/rules/{id})
 	UpdateRule(c *gin.Context, id PathID)
-	// ListServiceTokens List the service tokens, newest first, those that ended too. Their secrets are not shown.
+	// ListServiceTokens List service tokens
 	// (GET /api/admin/service-tokens)
 	ListServiceTokens(c *gin.Context, params ListServiceTokensParams)
-	// CreateServiceToken Create a service token. The response shows its secret once.
+	// CreateServiceToken Create a service token
 	// (POST /api/admin/service-tokens)
 	CreateServiceToken(c *gin.Context)
-	// RevokeServiceToken Revoke a service token. It stops working at once, in every process.
+	// RevokeServiceToken Revoke a service token
 	// (DELETE /api/admin/service-tokens/{id})
 	RevokeServiceToken(c *gin.Context, id PathID)
-	// EndSessions End every session, or those of one member or service token.
+	// EndSessions End sessions
 	// (DELETE /api/admin/sessions)
 	EndSessions(c *gin.Context, params EndSessionsParams)
-	// ListSessions List the sessions that work, newest first.
+	// ListSessions List sessions
 	// (GET /api/admin/sessions)
 	ListSessions(c *gin.Context, params ListSessionsParams)
-	// EndSession End a session. Its cookie is refused at once, in every process.
+	// EndSession End a session
 	// (DELETE /api/admin/sessions/{id})
 	EndSession(c *gin.Context, id PathID)
-	// ListSuggestions List the tools that agents suggest, by number of backers, newest first, then by name, unless `sort` says otherwise. Pages keep the order that the first one had.
+	// ListSuggestions List suggestions
 	// (GET /api/admin/suggestions)
 	ListSuggestions(c *gin.Context, params ListSuggestionsParams)
-	// GetSuggestion Show one suggestion.
+	// GetSuggestion Get a suggestion
 	// (GET /api/admin/suggestions/{id})
 	GetSuggestion(c *gin.Context, id PathID, params GetSuggestionParams)
-	// AcceptSuggestion Add the tool and decide for every backer, once for the whole fleet.
+	// AcceptSuggestion Accept a suggestion
 	// (POST /api/admin/suggestions/{id}/accept)
 	AcceptSuggestion(c *gin.Context, id PathID)
-	// DismissSuggestion Dismiss a suggestion. After 24 hours it may be made again and keeps its backers.
+	// DismissSuggestion Dismiss a suggestion
 	// (POST /api/admin/suggestions/{id}/dismiss)
 	DismissSuggestion(c *gin.Context, id PathID)
-	// GetSummary Count what waits, what is in use and what needs care, for the first screen of a dashboard.
+	// GetSummary Get the summary
 	// (GET /api/admin/summary)
 	GetSummary(c *gin.Context, params GetSummaryParams)
-	// ListToolTemplates List templates of well-known products, by name, on one page.
+	// ListToolTemplates List tool templates
 	// (GET /api/admin/tool-templates)
 	ListToolTemplates(c *gin.Context, params ListToolTemplatesParams)
-	// ListTools List the catalog, newest first unless `sort` says otherwise.
+	// ListTools List tools
 	// (GET /api/admin/tools)
 	ListTools(c *gin.Context, params ListToolsParams)
-	// AddTool Add a tool. A shared credential is sealed before anything refers to it.
+	// AddTool Add a tool
 	// (POST /api/admin/tools)
 	AddTool(c *gin.Context)
-	// StreamSetupGuide Stream instructions for creating a product's credential, written from its documentation.
+	// StreamSetupGuide Stream a setup guide
 	// (POST /api/admin/tools/setup-guide)
 	StreamSetupGuide(c *gin.Context)
-	// RemoveTool Remove a tool permanently, with its grants and its credential.
+	// RemoveTool Remove a tool
 	// (DELETE /api/admin/tools/{id})
 	RemoveTool(c *gin.Context, id PathID)
-	// GetTool Show one tool, also a removed one.
+	// GetTool Get a tool
 	// (GET /api/admin/tools/{id})
 	GetTool(c *gin.Context, id PathID, params GetToolParams)
-	// UpdateTool Change a tool. Null or an empty text clears an optional field.
+	// UpdateTool Change a tool
 	// (PATCH /api/admin/tools/{id})
 	UpdateTool(c *gin.Context, id PathID)
-	// RotateCredential Rotate the shared credential. The next fetch returns the new one.
+	// RotateCredential Rotate a tool's credential
 	// (PUT /api/admin/tools/{id}/credential)
 	RotateCredential(c *gin.Context, id PathID)
-	// ListInstructions List the versions of the usage guide, newest first.
+	// ListInstructions List versions of a usage guide
 	// (GET /api/admin/tools/{id}/instructions)
 	ListInstructions(c *gin.Context, id PathID, params ListInstructionsParams)
-	// RestoreInstructions Make an earlier version the newest. Nothing is overwritten.
+	// RestoreInstructions Restore a version of a usage guide
 	// (POST /api/admin/tools/{id}/instructions/{version}/restore)
 	RestoreInstructions(c *gin.Context, id PathID, version Version)
-	// UnfreezeTool Let a frozen tool be granted again. What the freeze ended is not restored.
+	// UnfreezeTool Unfreeze a tool
 	// (POST /api/admin/tools/{id}/unfreeze)
 	UnfreezeTool(c *gin.Context, id PathID)
-	// GetUsage Count fetches of credentials by the hour or the day, and by agent or tool.
+	// GetUsage Get usage
 	// (GET /api/admin/usage)
 	GetUsage(c *gin.Context, params GetUsageParams)
-	// GetMe Show who I am and what I may use.
+	// GetMe Get myself
 	// (GET /api/me)
 	GetMe(c *gin.Context)
-	// StreamMyEvents Follow what happens to my access
+	// StreamMyEvents Follow my events
 	// (GET /api/me/events)
 	StreamMyEvents(c *gin.Context)
-	// GetMyReceipt Get the proof that the ledger holds a fetch of mine.
+	// GetMyReceipt Get the receipt of a fetch
 	// (GET /api/me/receipts/{event_id})
 	GetMyReceipt(c *gin.Context, eventID string)
-	// ListMyTools List the catalog, newest first, with my access to each tool.
+	// ListMyTools List tools with my access
 	// (GET /api/tools)
 	ListMyTools(c *gin.Context, params ListMyToolsParams)
-	// DescribeSuggestTool Describe what POST to this path accepts.
+	// DescribeSuggestTool Describe a suggestion of a tool
 	// (GET /api/tools/suggest)
 	DescribeSuggestTool(c *gin.Context)
-	// SuggestTool Suggest a tool that the catalog lacks, or back an existing suggestion of it. A human decides.
+	// SuggestTool Suggest a tool
 	// (POST /api/tools/suggest)
 	SuggestTool(c *gin.Context)
-	// GetMyTool Show one tool with my access to it.
+	// GetMyTool Get a tool with my access
 	// (GET /api/tools/{id})
 	GetMyTool(c *gin.Context, id PathID)
-	// FetchCredential Fetch the credential at the moment of use. Every fetch is an event.
+	// FetchCredential Fetch a credential
 	// (GET /api/tools/{id}/credentials)
 	FetchCredential(c *gin.Context, id PathID)
-	// DescribeSuggestNote Describe what POST to this path accepts.
+	// DescribeSuggestNote Describe a note
 	// (GET /api/tools/{id}/instructions/suggest)
 	DescribeSuggestNote(c *gin.Context, id PathID)
-	// SuggestNote Share what you learned about a tool that you have access to, or back an existing note that says the same.
+	// SuggestNote Suggest a note
 	// (POST /api/tools/{id}/instructions/suggest)
 	SuggestNote(c *gin.Context, id PathID)
-	// WithdrawRequest Withdraw a pending request.
+	// WithdrawRequest Withdraw a request
 	// (DELETE /api/tools/{id}/request)
 	WithdrawRequest(c *gin.Context, id PathID)
-	// DescribeRequestTool Describe what POST to this path accepts.
+	// DescribeRequestTool Describe a request
 	// (GET /api/tools/{id}/request)
 	DescribeRequestTool(c *gin.Context, id PathID)
-	// RequestTool Request access to a tool. A human decides, or a rule at once.
+	// RequestTool Request a tool
 	// (POST /api/tools/{id}/request)
 	RequestTool(c *gin.Context, id PathID, params RequestToolParams)
-	// FinishLogin Where the identity provider sends the browser back to.
+	// FinishLogin Finish a sign-in
 	// (GET /auth/callback)
 	FinishLogin(c *gin.Context)
-	// FollowLink Follow a sign-in link, which works once.
+	// FollowLink Follow a sign-in link
 	// (GET /auth/link)
 	FollowLink(c *gin.Context, params FollowLinkParams)
-	// Login Sign in with the identity provider.
+	// Login Sign in
 	// (GET /auth/login)
 	Login(c *gin.Context, params LoginParams)
-	// Logout End the session of the cookie that comes with the call.
+	// Logout Sign out
 	// (POST /auth/logout)
 	Logout(c *gin.Context)
-	// BeginSession Exchange a token for a session, whose cookie the answer sets.
+	// BeginSession Begin a session
 	// (POST /auth/session)
 	BeginSession(c *gin.Context)
-	// GetReference Read this document as a page
+	// GetReference Read the reference
 	// (GET /docs)
 	GetReference(c *gin.Context)
-	// GetReferenceFile Get a file of the reference page
+	// GetReferenceFile Get a file of the reference
 	// (GET /docs/{path})
 	GetReferenceFile(c *gin.Context, path string)
-	// GetHealth Whether the process is alive.
+	// GetHealth Check that the process is alive
 	// (GET /healthz)
 	GetHealth(c *gin.Context)
-	// GetDocument This document.
+	// GetDocument Get this document
 	// (GET /openapi.json)
 	GetDocument(c *gin.Context)
-	// GetReadiness Whether the process can authenticate, vend and refuse.
+	// GetReadiness Check that the process is ready
 	// (GET /readyz)
 	GetReadiness(c *gin.Context)
 }
@@ -14753,361 +14753,361 @@ func (response GetReadiness503JSONResponse) VisitGetReadinessResponse(w http.Res
 
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
-	// GetFrontPage Show that AgentKey is running and where to continue
+	// GetFrontPage Show the front page
 	// (GET /)
 	GetFrontPage(ctx context.Context, request GetFrontPageRequestObject) (GetFrontPageResponseObject, error)
-	// ListVerificationKeys List the public keys by which events and checkpoints can be checked.
+	// ListVerificationKeys List the verification keys
 	// (GET /.well-known/agentkey-keys.json)
 	ListVerificationKeys(ctx context.Context, request ListVerificationKeysRequestObject) (ListVerificationKeysResponseObject, error)
-	// GetSecurityContact Whom to tell about a vulnerability of this installation.
+	// GetSecurityContact Get the security contact
 	// (GET /.well-known/security.txt)
 	GetSecurityContact(ctx context.Context, request GetSecurityContactRequestObject) (GetSecurityContactResponseObject, error)
-	// ListAgents List the agents, newest first unless `sort` says otherwise.
+	// ListAgents List agents
 	// (GET /api/admin/agents)
 	ListAgents(ctx context.Context, request ListAgentsRequestObject) (ListAgentsResponseObject, error)
-	// RegisterAgent Register an agent. The response shows its key once.
+	// RegisterAgent Register an agent
 	// (POST /api/admin/agents)
 	RegisterAgent(ctx context.Context, request RegisterAgentRequestObject) (RegisterAgentResponseObject, error)
-	// RetireAgent Retire an agent permanently: disable its keys, revoke its grants and remove its own credentials.
+	// RetireAgent Retire an agent
 	// (DELETE /api/admin/agents/{id})
 	RetireAgent(ctx context.Context, request RetireAgentRequestObject) (RetireAgentResponseObject, error)
-	// GetAgent Show one agent, also a retired one.
+	// GetAgent Get an agent
 	// (GET /api/admin/agents/{id})
 	GetAgent(ctx context.Context, request GetAgentRequestObject) (GetAgentResponseObject, error)
-	// UpdateAgent Change an agent's name, description or owner.
+	// UpdateAgent Change an agent
 	// (PATCH /api/admin/agents/{id})
 	UpdateAgent(ctx context.Context, request UpdateAgentRequestObject) (UpdateAgentResponseObject, error)
-	// AssignTool Assign a tool without a request, or approve the pending one.
+	// AssignTool Assign a tool to an agent
 	// (POST /api/admin/agents/{id}/grants)
 	AssignTool(ctx context.Context, request AssignToolRequestObject) (AssignToolResponseObject, error)
-	// RevokeGrant Revoke an agent's access to a tool. No fetch that starts afterwards succeeds.
+	// RevokeGrant Revoke an agent's access to a tool
 	// (DELETE /api/admin/agents/{id}/grants/{tool_id})
 	RevokeGrant(ctx context.Context, request RevokeGrantRequestObject) (RevokeGrantResponseObject, error)
-	// ReplaceGrantCredential Replace one agent's own credential.
+	// ReplaceGrantCredential Replace an agent's own credential
 	// (PUT /api/admin/agents/{id}/grants/{tool_id}/credential)
 	ReplaceGrantCredential(ctx context.Context, request ReplaceGrantCredentialRequestObject) (ReplaceGrantCredentialResponseObject, error)
-	// UnbindIdentity Unbind an agent from the identity of its workload. No fetch with it that starts afterwards succeeds.
+	// UnbindIdentity Unbind an agent from a workload
 	// (DELETE /api/admin/agents/{id}/identity)
 	UnbindIdentity(ctx context.Context, request UnbindIdentityRequestObject) (UnbindIdentityResponseObject, error)
-	// BindIdentity Bind an agent to the identity of a workload, whose tokens then work like its key.
+	// BindIdentity Bind an agent to a workload
 	// (PUT /api/admin/agents/{id}/identity)
 	BindIdentity(ctx context.Context, request BindIdentityRequestObject) (BindIdentityResponseObject, error)
-	// ReactivateAgent Reactivate a suspended agent. Its grants are not restored.
+	// ReactivateAgent Reactivate an agent
 	// (POST /api/admin/agents/{id}/reactivate)
 	ReactivateAgent(ctx context.Context, request ReactivateAgentRequestObject) (ReactivateAgentResponseObject, error)
-	// RotateKey Rotate an agent's key. The old one stops working at once, or at the end of the overlap.
+	// RotateKey Rotate an agent's key
 	// (POST /api/admin/agents/{id}/rotate-key)
 	RotateKey(ctx context.Context, request RotateKeyRequestObject) (RotateKeyResponseObject, error)
-	// SuspendAgent Suspend an agent and revoke everything it has or requested.
+	// SuspendAgent Suspend an agent
 	// (POST /api/admin/agents/{id}/suspend)
 	SuspendAgent(ctx context.Context, request SuspendAgentRequestObject) (SuspendAgentResponseObject, error)
-	// ListAudit List everything that happened, newest first.
+	// ListAudit List audit entries
 	// (GET /api/admin/audit)
 	ListAudit(ctx context.Context, request ListAuditRequestObject) (ListAuditResponseObject, error)
-	// ListAuditActions List every action that an entry of the audit can have.
+	// ListAuditActions List audit actions
 	// (GET /api/admin/audit/actions)
 	ListAuditActions(ctx context.Context, request ListAuditActionsRequestObject) (ListAuditActionsResponseObject, error)
-	// GetAuditCheckpoint Show the newest signed checkpoint of the organization's ledger.
+	// GetAuditCheckpoint Get the newest checkpoint
 	// (GET /api/admin/audit/checkpoint)
 	GetAuditCheckpoint(ctx context.Context, request GetAuditCheckpointRequestObject) (GetAuditCheckpointResponseObject, error)
-	// GetAuditConsistency Prove that the ledger at one size begins with the ledger at an earlier size.
+	// GetAuditConsistency Prove that the ledger only grew
 	// (GET /api/admin/audit/consistency)
 	GetAuditConsistency(ctx context.Context, request GetAuditConsistencyRequestObject) (GetAuditConsistencyResponseObject, error)
-	// CosignCheckpoint Hand in a checkpoint that a witness has signed.
+	// CosignCheckpoint Hand in a cosigned checkpoint
 	// (POST /api/admin/audit/cosignatures)
 	CosignCheckpoint(ctx context.Context, request CosignCheckpointRequestObject) (CosignCheckpointResponseObject, error)
-	// DiffAudit List whose access differs between two moments, with the events that changed it.
+	// DiffAudit Compare access at two moments
 	// (GET /api/admin/audit/diff)
 	DiffAudit(ctx context.Context, request DiffAuditRequestObject) (DiffAuditResponseObject, error)
-	// GetAuditProof Prove that an audit entry is in the newest checkpoint.
+	// GetAuditProof Prove an audit entry
 	// (GET /api/admin/audit/entries/{id}/proof)
 	GetAuditProof(ctx context.Context, request GetAuditProofRequestObject) (GetAuditProofResponseObject, error)
-	// GetAuditEvidence Get the evidence for an access audit of a period as one archive.
+	// GetAuditEvidence Get the evidence of a period
 	// (GET /api/admin/audit/evidence)
 	GetAuditEvidence(ctx context.Context, request GetAuditEvidenceRequestObject) (GetAuditEvidenceResponseObject, error)
-	// ExportAudit Export the audit, oldest first, as a stream of any length.
+	// ExportAudit Export the audit
 	// (GET /api/admin/audit/export)
 	ExportAudit(ctx context.Context, request ExportAuditRequestObject) (ExportAuditResponseObject, error)
-	// GetAuditIntegrity List the events that don't belong to the log, and those that are missing from it.
+	// GetAuditIntegrity List breaks in the log
 	// (GET /api/admin/audit/integrity)
 	GetAuditIntegrity(ctx context.Context, request GetAuditIntegrityRequestObject) (GetAuditIntegrityResponseObject, error)
-	// GetAuditTile Read the ledger in the layout of C2SP tlog-tiles, as tools that mirror such logs do.
+	// GetAuditTile Read a tile of the ledger
 	// (GET /api/admin/audit/log/{path})
 	GetAuditTile(ctx context.Context, request GetAuditTileRequestObject) (GetAuditTileResponseObject, error)
-	// GetAuditEntry Get one entry of the audit.
+	// GetAuditEntry Get an audit entry
 	// (GET /api/admin/audit/{id})
 	GetAuditEntry(ctx context.Context, request GetAuditEntryRequestObject) (GetAuditEntryResponseObject, error)
-	// ExportCatalog Export the catalog as a file, without secrets and in a stable order.
+	// ExportCatalog Export the catalog
 	// (GET /api/admin/catalog/export)
 	ExportCatalog(ctx context.Context, request ExportCatalogRequestObject) (ExportCatalogResponseObject, error)
-	// ImportCatalog Import a catalog file, all or nothing. Tools that the file omits are reported and kept.
+	// ImportCatalog Import a catalog
 	// (PUT /api/admin/catalog/import)
 	ImportCatalog(ctx context.Context, request ImportCatalogRequestObject) (ImportCatalogResponseObject, error)
-	// StreamAdminEvents Follow what happens
+	// StreamAdminEvents Follow events
 	// (GET /api/admin/events)
 	StreamAdminEvents(ctx context.Context, request StreamAdminEventsRequestObject) (StreamAdminEventsResponseObject, error)
-	// Freeze Stop an agent, a tool or what somebody approved at once, and list the credentials to rotate because of it.
+	// Freeze Freeze an agent, a tool or an approver
 	// (POST /api/admin/freeze)
 	Freeze(ctx context.Context, request FreezeRequestObject) (FreezeResponseObject, error)
-	// ListGrants List which agents have access to which tools, by the first time that it was requested or assigned, unless `sort` says otherwise.
+	// ListGrants List grants
 	// (GET /api/admin/grants)
 	ListGrants(ctx context.Context, request ListGrantsRequestObject) (ListGrantsResponseObject, error)
-	// ListInvitations List the invitations that nobody has accepted, newest first.
+	// ListInvitations List invitations
 	// (GET /api/admin/invitations)
 	ListInvitations(ctx context.Context, request ListInvitationsRequestObject) (ListInvitationsResponseObject, error)
-	// CreateInvitation Invite the owner of an e-mail address.
+	// CreateInvitation Invite a member
 	// (POST /api/admin/invitations)
 	CreateInvitation(ctx context.Context, request CreateInvitationRequestObject) (CreateInvitationResponseObject, error)
-	// RevokeInvitation Revoke an invitation, and erase its address.
+	// RevokeInvitation Revoke an invitation
 	// (DELETE /api/admin/invitations/{id})
 	RevokeInvitation(ctx context.Context, request RevokeInvitationRequestObject) (RevokeInvitationResponseObject, error)
-	// GetAdmin Show who I am, in which organization and with which role.
+	// GetAdmin Get the caller
 	// (GET /api/admin/me)
 	GetAdmin(ctx context.Context, request GetAdminRequestObject) (GetAdminResponseObject, error)
-	// ListMembers List the members, newest first, and before them those who are invited.
+	// ListMembers List members
 	// (GET /api/admin/members)
 	ListMembers(ctx context.Context, request ListMembersRequestObject) (ListMembersResponseObject, error)
-	// RemoveMember Remove a member, or leave. Access ends at once, in every process.
+	// RemoveMember Remove a member
 	// (DELETE /api/admin/members/{id})
 	RemoveMember(ctx context.Context, request RemoveMemberRequestObject) (RemoveMemberResponseObject, error)
-	// GetMember Show a member.
+	// GetMember Get a member
 	// (GET /api/admin/members/{id})
 	GetMember(ctx context.Context, request GetMemberRequestObject) (GetMemberResponseObject, error)
-	// UpdateMember Change the role of a member. It counts from their next call on.
+	// UpdateMember Change the role of a member
 	// (PATCH /api/admin/members/{id})
 	UpdateMember(ctx context.Context, request UpdateMemberRequestObject) (UpdateMemberResponseObject, error)
-	// GetMeta Show what this installation can do
+	// GetMeta Get what the installation can do
 	// (GET /api/admin/meta)
 	GetMeta(ctx context.Context, request GetMetaRequestObject) (GetMetaResponseObject, error)
-	// ListNotes List the notes on what agents learned about tools, newest first unless `sort` says otherwise.
+	// ListNotes List notes
 	// (GET /api/admin/notes)
 	ListNotes(ctx context.Context, request ListNotesRequestObject) (ListNotesResponseObject, error)
-	// GetNote Show one note.
+	// GetNote Get a note
 	// (GET /api/admin/notes/{id})
 	GetNote(ctx context.Context, request GetNoteRequestObject) (GetNoteResponseObject, error)
-	// AcceptNote Accept a note with a new version of the usage guide that incorporates it. The guide may have been revised since the note.
+	// AcceptNote Accept a note
 	// (POST /api/admin/notes/{id}/accept)
 	AcceptNote(ctx context.Context, request AcceptNoteRequestObject) (AcceptNoteResponseObject, error)
-	// DismissNote Dismiss a note. The next agent that says the same sees the reason.
+	// DismissNote Dismiss a note
 	// (POST /api/admin/notes/{id}/dismiss)
 	DismissNote(ctx context.Context, request DismissNoteRequestObject) (DismissNoteResponseObject, error)
-	// ListChannels List the notification channels, newest first. Their URLs and addresses are not shown.
+	// ListChannels List notification channels
 	// (GET /api/admin/notification-channels)
 	ListChannels(ctx context.Context, request ListChannelsRequestObject) (ListChannelsResponseObject, error)
-	// AddChannel Add a channel. Its URL, signing secret and addresses are sealed and never shown again.
+	// AddChannel Add a notification channel
 	// (POST /api/admin/notification-channels)
 	AddChannel(ctx context.Context, request AddChannelRequestObject) (AddChannelResponseObject, error)
-	// RemoveChannel Remove a channel permanently. Its outstanding notifications are abandoned.
+	// RemoveChannel Remove a notification channel
 	// (DELETE /api/admin/notification-channels/{id})
 	RemoveChannel(ctx context.Context, request RemoveChannelRequestObject) (RemoveChannelResponseObject, error)
-	// GetChannel Show one channel.
+	// GetChannel Get a notification channel
 	// (GET /api/admin/notification-channels/{id})
 	GetChannel(ctx context.Context, request GetChannelRequestObject) (GetChannelResponseObject, error)
-	// UpdateChannel Change a channel. Members that you omit keep their values.
+	// UpdateChannel Change a notification channel
 	// (PATCH /api/admin/notification-channels/{id})
 	UpdateChannel(ctx context.Context, request UpdateChannelRequestObject) (UpdateChannelResponseObject, error)
-	// TestChannel Send one test now and report the result within about ten seconds.
+	// TestChannel Test a notification channel
 	// (POST /api/admin/notification-channels/{id}/test)
 	TestChannel(ctx context.Context, request TestChannelRequestObject) (TestChannelResponseObject, error)
-	// ListDeliveries List sent and outstanding notifications, newest first. With status=dead these are the dead letters.
+	// ListDeliveries List deliveries
 	// (GET /api/admin/notification-deliveries)
 	ListDeliveries(ctx context.Context, request ListDeliveriesRequestObject) (ListDeliveriesResponseObject, error)
-	// ResendDelivery Resend a dead letter, or retry a waiting delivery at once, or as soon as the receiver permits. Delivered notifications, and those being sent, are left alone.
+	// ResendDelivery Resend a delivery
 	// (POST /api/admin/notification-deliveries/{id}/resend)
 	ResendDelivery(ctx context.Context, request ResendDeliveryRequestObject) (ResendDeliveryResponseObject, error)
-	// GetOrganization Show the organization.
+	// GetOrganization Get the organization
 	// (GET /api/admin/organization)
 	GetOrganization(ctx context.Context, request GetOrganizationRequestObject) (GetOrganizationResponseObject, error)
-	// UpdateOrganization Rename the organization, or say what identity providers call it.
+	// UpdateOrganization Change the organization
 	// (PATCH /api/admin/organization)
 	UpdateOrganization(ctx context.Context, request UpdateOrganizationRequestObject) (UpdateOrganizationResponseObject, error)
-	// ListOrganizations List the organizations of the caller, the first one first.
+	// ListOrganizations List the organizations of the caller
 	// (GET /api/admin/organizations)
 	ListOrganizations(ctx context.Context, request ListOrganizationsRequestObject) (ListOrganizationsResponseObject, error)
-	// CreateOrganization Create an organization.
+	// CreateOrganization Create an organization
 	// (POST /api/admin/organizations)
 	CreateOrganization(ctx context.Context, request CreateOrganizationRequestObject) (CreateOrganizationResponseObject, error)
-	// ErasePerson Erase the name of a person or a service token. Only an owner may.
+	// ErasePerson Erase a person
 	// (DELETE /api/admin/people/{id})
 	ErasePerson(ctx context.Context, request ErasePersonRequestObject) (ErasePersonResponseObject, error)
-	// ReportAccessReview Report who has access to what, since when, why, and whether they use it.
+	// ReportAccessReview Report access
 	// (GET /api/admin/reports/access-review)
 	ReportAccessReview(ctx context.Context, request ReportAccessReviewRequestObject) (ReportAccessReviewResponseObject, error)
-	// ReportDecisions Report who decided what about access, and how long it waited.
+	// ReportDecisions Report decisions
 	// (GET /api/admin/reports/decisions)
 	ReportDecisions(ctx context.Context, request ReportDecisionsRequestObject) (ReportDecisionsResponseObject, error)
-	// ReportExposure Report which agents have fetched which version of a credential, and what to rotate first.
+	// ReportExposure Report exposure
 	// (GET /api/admin/reports/exposure)
 	ReportExposure(ctx context.Context, request ReportExposureRequestObject) (ReportExposureResponseObject, error)
-	// ListRequests List the requests, newest first unless `sort` says otherwise. With status=pending this is the queue.
+	// ListRequests List requests
 	// (GET /api/admin/requests)
 	ListRequests(ctx context.Context, request ListRequestsRequestObject) (ListRequestsResponseObject, error)
-	// DecideRequests Decide up to 100 requests, each for itself.
+	// DecideRequests Decide many requests
 	// (POST /api/admin/requests/decide)
 	DecideRequests(ctx context.Context, request DecideRequestsRequestObject) (DecideRequestsResponseObject, error)
-	// GetRequest Show one request, with what helps to decide about it.
+	// GetRequest Get a request
 	// (GET /api/admin/requests/{id})
 	GetRequest(ctx context.Context, request GetRequestRequestObject) (GetRequestResponseObject, error)
-	// ApproveRequest Approve a request. Approving once is enough for all later fetches.
+	// ApproveRequest Approve a request
 	// (POST /api/admin/requests/{id}/approve)
 	ApproveRequest(ctx context.Context, request ApproveRequestRequestObject) (ApproveRequestResponseObject, error)
-	// DenyRequest Deny a request. The agent sees the reason.
+	// DenyRequest Deny a request
 	// (POST /api/admin/requests/{id}/deny)
 	DenyRequest(ctx context.Context, request DenyRequestRequestObject) (DenyRequestResponseObject, error)
-	// ListRules List the rules that decide requests, newest first.
+	// ListRules List rules
 	// (GET /api/admin/rules)
 	ListRules(ctx context.Context, request ListRulesRequestObject) (ListRulesResponseObject, error)
-	// AddRule Add a rule that approves or denies requests without a human.
+	// AddRule Add a rule
 	// (POST /api/admin/rules)
 	AddRule(ctx context.Context, request AddRuleRequestObject) (AddRuleResponseObject, error)
-	// SimulateRule Replay a rule over the requests of the past and say what it would have decided otherwise. It changes nothing.
+	// SimulateRule Simulate a rule
 	// (POST /api/admin/rules/simulate)
 	SimulateRule(ctx context.Context, request SimulateRuleRequestObject) (SimulateRuleResponseObject, error)
-	// RemoveRule Remove a rule permanently. What it decided stays.
+	// RemoveRule Remove a rule
 	// (DELETE /api/admin/rules/{id})
 	RemoveRule(ctx context.Context, request RemoveRuleRequestObject) (RemoveRuleResponseObject, error)
-	// GetRule Show one rule.
+	// GetRule Get a rule
 	// (GET /api/admin/rules/{id})
 	GetRule(ctx context.Context, request GetRuleRequestObject) (GetRuleResponseObject, error)
-	// UpdateRule Change a rule, or switch it on or off. Members that you omit keep their values.
+	// UpdateRule Change a rule
 	// (PATCH /api/admin/rules/{id})
 	UpdateRule(ctx context.Context, request UpdateRuleRequestObject) (UpdateRuleResponseObject, error)
-	// ListServiceTokens List the service tokens, newest first, those that ended too. Their secrets are not shown.
+	// ListServiceTokens List service tokens
 	// (GET /api/admin/service-tokens)
 	ListServiceTokens(ctx context.Context, request ListServiceTokensRequestObject) (ListServiceTokensResponseObject, error)
-	// CreateServiceToken Create a service token. The response shows its secret once.
+	// CreateServiceToken Create a service token
 	// (POST /api/admin/service-tokens)
 	CreateServiceToken(ctx context.Context, request CreateServiceTokenRequestObject) (CreateServiceTokenResponseObject, error)
-	// RevokeServiceToken Revoke a service token. It stops working at once, in every process.
+	// RevokeServiceToken Revoke a service token
 	// (DELETE /api/admin/service-tokens/{id})
 	RevokeServiceToken(ctx context.Context, request RevokeServiceTokenRequestObject) (RevokeServiceTokenResponseObject, error)
-	// EndSessions End every session, or those of one member or service token.
+	// EndSessions End sessions
 	// (DELETE /api/admin/sessions)
 	EndSessions(ctx context.Context, request EndSessionsRequestObject) (EndSessionsResponseObject, error)
-	// ListSessions List the sessions that work, newest first.
+	// ListSessions List sessions
 	// (GET /api/admin/sessions)
 	ListSessions(ctx context.Context, request ListSessionsRequestObject) (ListSessionsResponseObject, error)
-	// EndSession End a session. Its cookie is refused at once, in every process.
+	// EndSession End a session
 	// (DELETE /api/admin/sessions/{id})
 	EndSession(ctx context.Context, request EndSessionRequestObject) (EndSessionResponseObject, error)
-	// ListSuggestions List the tools that agents suggest, by number of backers, newest first, then by name, unless `sort` says otherwise. Pages keep the order that the first one had.
+	// ListSuggestions List suggestions
 	// (GET /api/admin/suggestions)
 	ListSuggestions(ctx context.Context, request ListSuggestionsRequestObject) (ListSuggestionsResponseObject, error)
-	// GetSuggestion Show one suggestion.
+	// GetSuggestion Get a suggestion
 	// (GET /api/admin/suggestions/{id})
 	GetSuggestion(ctx context.Context, request GetSuggestionRequestObject) (GetSuggestionResponseObject, error)
-	// AcceptSuggestion Add the tool and decide for every backer, once for the whole fleet.
+	// AcceptSuggestion Accept a suggestion
 	// (POST /api/admin/suggestions/{id}/accept)
 	AcceptSuggestion(ctx context.Context, request AcceptSuggestionRequestObject) (AcceptSuggestionResponseObject, error)
-	// DismissSuggestion Dismiss a suggestion. After 24 hours it may be made again and keeps its backers.
+	// DismissSuggestion Dismiss a suggestion
 	// (POST /api/admin/suggestions/{id}/dismiss)
 	DismissSuggestion(ctx context.Context, request DismissSuggestionRequestObject) (DismissSuggestionResponseObject, error)
-	// GetSummary Count what waits, what is in use and what needs care, for the first screen of a dashboard.
+	// GetSummary Get the summary
 	// (GET /api/admin/summary)
 	GetSummary(ctx context.Context, request GetSummaryRequestObject) (GetSummaryResponseObject, error)
-	// ListToolTemplates List templates of well-known products, by name, on one page.
+	// ListToolTemplates List tool templates
 	// (GET /api/admin/tool-templates)
 	ListToolTemplates(ctx context.Context, request ListToolTemplatesRequestObject) (ListToolTemplatesResponseObject, error)
-	// ListTools List the catalog, newest first unless `sort` says otherwise.
+	// ListTools List tools
 	// (GET /api/admin/tools)
 	ListTools(ctx context.Context, request ListToolsRequestObject) (ListToolsResponseObject, error)
-	// AddTool Add a tool. A shared credential is sealed before anything refers to it.
+	// AddTool Add a tool
 	// (POST /api/admin/tools)
 	AddTool(ctx context.Context, request AddToolRequestObject) (AddToolResponseObject, error)
-	// StreamSetupGuide Stream instructions for creating a product's credential, written from its documentation.
+	// StreamSetupGuide Stream a setup guide
 	// (POST /api/admin/tools/setup-guide)
 	StreamSetupGuide(ctx context.Context, request StreamSetupGuideRequestObject) (StreamSetupGuideResponseObject, error)
-	// RemoveTool Remove a tool permanently, with its grants and its credential.
+	// RemoveTool Remove a tool
 	// (DELETE /api/admin/tools/{id})
 	RemoveTool(ctx context.Context, request RemoveToolRequestObject) (RemoveToolResponseObject, error)
-	// GetTool Show one tool, also a removed one.
+	// GetTool Get a tool
 	// (GET /api/admin/tools/{id})
 	GetTool(ctx context.Context, request GetToolRequestObject) (GetToolResponseObject, error)
-	// UpdateTool Change a tool. Null or an empty text clears an optional field.
+	// UpdateTool Change a tool
 	// (PATCH /api/admin/tools/{id})
 	UpdateTool(ctx context.Context, request UpdateToolRequestObject) (UpdateToolResponseObject, error)
-	// RotateCredential Rotate the shared credential. The next fetch returns the new one.
+	// RotateCredential Rotate a tool's credential
 	// (PUT /api/admin/tools/{id}/credential)
 	RotateCredential(ctx context.Context, request RotateCredentialRequestObject) (RotateCredentialResponseObject, error)
-	// ListInstructions List the versions of the usage guide, newest first.
+	// ListInstructions List versions of a usage guide
 	// (GET /api/admin/tools/{id}/instructions)
 	ListInstructions(ctx context.Context, request ListInstructionsRequestObject) (ListInstructionsResponseObject, error)
-	// RestoreInstructions Make an earlier version the newest. Nothing is overwritten.
+	// RestoreInstructions Restore a version of a usage guide
 	// (POST /api/admin/tools/{id}/instructions/{version}/restore)
 	RestoreInstructions(ctx context.Context, request RestoreInstructionsRequestObject) (RestoreInstructionsResponseObject, error)
-	// UnfreezeTool Let a frozen tool be granted again. What the freeze ended is not restored.
+	// UnfreezeTool Unfreeze a tool
 	// (POST /api/admin/tools/{id}/unfreeze)
 	UnfreezeTool(ctx context.Context, request UnfreezeToolRequestObject) (UnfreezeToolResponseObject, error)
-	// GetUsage Count fetches of credentials by the hour or the day, and by agent or tool.
+	// GetUsage Get usage
 	// (GET /api/admin/usage)
 	GetUsage(ctx context.Context, request GetUsageRequestObject) (GetUsageResponseObject, error)
-	// GetMe Show who I am and what I may use.
+	// GetMe Get myself
 	// (GET /api/me)
 	GetMe(ctx context.Context, request GetMeRequestObject) (GetMeResponseObject, error)
-	// StreamMyEvents Follow what happens to my access
+	// StreamMyEvents Follow my events
 	// (GET /api/me/events)
 	StreamMyEvents(ctx context.Context, request StreamMyEventsRequestObject) (StreamMyEventsResponseObject, error)
-	// GetMyReceipt Get the proof that the ledger holds a fetch of mine.
+	// GetMyReceipt Get the receipt of a fetch
 	// (GET /api/me/receipts/{event_id})
 	GetMyReceipt(ctx context.Context, request GetMyReceiptRequestObject) (GetMyReceiptResponseObject, error)
-	// ListMyTools List the catalog, newest first, with my access to each tool.
+	// ListMyTools List tools with my access
 	// (GET /api/tools)
 	ListMyTools(ctx context.Context, request ListMyToolsRequestObject) (ListMyToolsResponseObject, error)
-	// DescribeSuggestTool Describe what POST to this path accepts.
+	// DescribeSuggestTool Describe a suggestion of a tool
 	// (GET /api/tools/suggest)
 	DescribeSuggestTool(ctx context.Context, request DescribeSuggestToolRequestObject) (DescribeSuggestToolResponseObject, error)
-	// SuggestTool Suggest a tool that the catalog lacks, or back an existing suggestion of it. A human decides.
+	// SuggestTool Suggest a tool
 	// (POST /api/tools/suggest)
 	SuggestTool(ctx context.Context, request SuggestToolRequestObject) (SuggestToolResponseObject, error)
-	// GetMyTool Show one tool with my access to it.
+	// GetMyTool Get a tool with my access
 	// (GET /api/tools/{id})
 	GetMyTool(ctx context.Context, request GetMyToolRequestObject) (GetMyToolResponseObject, error)
-	// FetchCredential Fetch the credential at the moment of use. Every fetch is an event.
+	// FetchCredential Fetch a credential
 	// (GET /api/tools/{id}/credentials)
 	FetchCredential(ctx context.Context, request FetchCredentialRequestObject) (FetchCredentialResponseObject, error)
-	// DescribeSuggestNote Describe what POST to this path accepts.
+	// DescribeSuggestNote Describe a note
 	// (GET /api/tools/{id}/instructions/suggest)
 	DescribeSuggestNote(ctx context.Context, request DescribeSuggestNoteRequestObject) (DescribeSuggestNoteResponseObject, error)
-	// SuggestNote Share what you learned about a tool that you have access to, or back an existing note that says the same.
+	// SuggestNote Suggest a note
 	// (POST /api/tools/{id}/instructions/suggest)
 	SuggestNote(ctx context.Context, request SuggestNoteRequestObject) (SuggestNoteResponseObject, error)
-	// WithdrawRequest Withdraw a pending request.
+	// WithdrawRequest Withdraw a request
 	// (DELETE /api/tools/{id}/request)
 	WithdrawRequest(ctx context.Context, request WithdrawRequestRequestObject) (WithdrawRequestResponseObject, error)
-	// DescribeRequestTool Describe what POST to this path accepts.
+	// DescribeRequestTool Describe a request
 	// (GET /api/tools/{id}/request)
 	DescribeRequestTool(ctx context.Context, request DescribeRequestToolRequestObject) (DescribeRequestToolResponseObject, error)
-	// RequestTool Request access to a tool. A human decides, or a rule at once.
+	// RequestTool Request a tool
 	// (POST /api/tools/{id}/request)
 	RequestTool(ctx context.Context, request RequestToolRequestObject) (RequestToolResponseObject, error)
-	// FinishLogin Where the identity provider sends the browser back to.
+	// FinishLogin Finish a sign-in
 	// (GET /auth/callback)
 	FinishLogin(ctx context.Context, request FinishLoginRequestObject) (FinishLoginResponseObject, error)
-	// FollowLink Follow a sign-in link, which works once.
+	// FollowLink Follow a sign-in link
 	// (GET /auth/link)
 	FollowLink(ctx context.Context, request FollowLinkRequestObject) (FollowLinkResponseObject, error)
-	// Login Sign in with the identity provider.
+	// Login Sign in
 	// (GET /auth/login)
 	Login(ctx context.Context, request LoginRequestObject) (LoginResponseObject, error)
-	// Logout End the session of the cookie that comes with the call.
+	// Logout Sign out
 	// (POST /auth/logout)
 	Logout(ctx context.Context, request LogoutRequestObject) (LogoutResponseObject, error)
-	// BeginSession Exchange a token for a session, whose cookie the answer sets.
+	// BeginSession Begin a session
 	// (POST /auth/session)
 	BeginSession(ctx context.Context, request BeginSessionRequestObject) (BeginSessionResponseObject, error)
-	// GetReference Read this document as a page
+	// GetReference Read the reference
 	// (GET /docs)
 	GetReference(ctx context.Context, request GetReferenceRequestObject) (GetReferenceResponseObject, error)
-	// GetReferenceFile Get a file of the reference page
+	// GetReferenceFile Get a file of the reference
 	// (GET /docs/{path})
 	GetReferenceFile(ctx context.Context, request GetReferenceFileRequestObject) (GetReferenceFileResponseObject, error)
-	// GetHealth Whether the process is alive.
+	// GetHealth Check that the process is alive
 	// (GET /healthz)
 	GetHealth(ctx context.Context, request GetHealthRequestObject) (GetHealthResponseObject, error)
-	// GetDocument This document.
+	// GetDocument Get this document
 	// (GET /openapi.json)
 	GetDocument(ctx context.Context, request GetDocumentRequestObject) (GetDocumentResponseObject, error)
-	// GetReadiness Whether the process can authenticate, vend and refuse.
+	// GetReadiness Check that the process is ready
 	// (GET /readyz)
 	GetReadiness(ctx context.Context, request GetReadinessRequestObject) (GetReadinessResponseObject, error)
 }

@@ -8,7 +8,7 @@ import (
 	"net/url"
 )
 
-// ListVerificationKeys calls GET /.well-known/agentkey-keys.json. List the public keys by which events and checkpoints can be checked.
+// ListVerificationKeys calls GET /.well-known/agentkey-keys.json. List the verification keys
 func (c *Client) ListVerificationKeys(ctx context.Context, options ...Option,
 ) (*VerificationKeys, error) {
 	var answer VerificationKeys
@@ -34,7 +34,7 @@ func (p ListAgentsParams) Values() url.Values {
 	return q
 }
 
-// ListAgents calls GET /api/admin/agents. List the agents, newest first unless `sort` says otherwise.
+// ListAgents calls GET /api/admin/agents. List agents
 func (c *Client) ListAgents(ctx context.Context, params ListAgentsParams, options ...Option,
 ) (*AgentList, error) {
 	var answer AgentList
@@ -45,7 +45,7 @@ func (c *Client) ListAgents(ctx context.Context, params ListAgentsParams, option
 	return &answer, nil
 }
 
-// RegisterAgent calls POST /api/admin/agents. Register an agent. The response shows its key once.
+// RegisterAgent calls POST /api/admin/agents. Register an agent
 func (c *Client) RegisterAgent(ctx context.Context, body NewAgent, options ...Option,
 ) (*AgentWithKey, error) {
 	var answer AgentWithKey
@@ -56,7 +56,7 @@ func (c *Client) RegisterAgent(ctx context.Context, body NewAgent, options ...Op
 	return &answer, nil
 }
 
-// RetireAgent calls DELETE /api/admin/agents/{id}. Retire an agent permanently: disable its keys, revoke its grants and remove its own credentials.
+// RetireAgent calls DELETE /api/admin/agents/{id}. Retire an agent
 func (c *Client) RetireAgent(ctx context.Context, id PathID, options ...Option,
 ) error {
 	return c.Do(ctx, "DELETE", place("/api/admin/agents/{id}", id), nil, nil, nil, options...)
@@ -69,7 +69,7 @@ func (p GetAgentParams) Values() url.Values {
 	return q
 }
 
-// GetAgent calls GET /api/admin/agents/{id}. Show one agent, also a retired one.
+// GetAgent calls GET /api/admin/agents/{id}. Get an agent
 func (c *Client) GetAgent(ctx context.Context, id PathID, params GetAgentParams, options ...Option,
 ) (*Agent, error) {
 	var answer Agent
@@ -80,7 +80,7 @@ func (c *Client) GetAgent(ctx context.Context, id PathID, params GetAgentParams,
 	return &answer, nil
 }
 
-// UpdateAgent calls PATCH /api/admin/agents/{id}. Change an agent's name, description or owner.
+// UpdateAgent calls PATCH /api/admin/agents/{id}. Change an agent
 func (c *Client) UpdateAgent(ctx context.Context, id PathID, body AgentChange, options ...Option,
 ) (*Agent, error) {
 	var answer Agent
@@ -91,7 +91,7 @@ func (c *Client) UpdateAgent(ctx context.Context, id PathID, body AgentChange, o
 	return &answer, nil
 }
 
-// AssignTool calls POST /api/admin/agents/{id}/grants. Assign a tool without a request, or approve the pending one.
+// AssignTool calls POST /api/admin/agents/{id}/grants. Assign a tool to an agent
 func (c *Client) AssignTool(ctx context.Context, id PathID, body Assignment, options ...Option,
 ) (*Grant, error) {
 	var answer Grant
@@ -102,13 +102,13 @@ func (c *Client) AssignTool(ctx context.Context, id PathID, body Assignment, opt
 	return &answer, nil
 }
 
-// RevokeGrant calls DELETE /api/admin/agents/{id}/grants/{tool_id}. Revoke an agent's access to a tool. No fetch that starts afterwards succeeds.
+// RevokeGrant calls DELETE /api/admin/agents/{id}/grants/{tool_id}. Revoke an agent's access to a tool
 func (c *Client) RevokeGrant(ctx context.Context, id PathID, toolID PathToolID, options ...Option,
 ) error {
 	return c.Do(ctx, "DELETE", place("/api/admin/agents/{id}/grants/{tool_id}", id, toolID), nil, nil, nil, options...)
 }
 
-// ReplaceGrantCredential calls PUT /api/admin/agents/{id}/grants/{tool_id}/credential. Replace one agent's own credential.
+// ReplaceGrantCredential calls PUT /api/admin/agents/{id}/grants/{tool_id}/credential. Replace an agent's own credential
 func (c *Client) ReplaceGrantCredential(ctx context.Context, id PathID, toolID PathToolID, body NewCredential, options ...Option,
 ) (*Grant, error) {
 	var answer Grant
@@ -119,13 +119,13 @@ func (c *Client) ReplaceGrantCredential(ctx context.Context, id PathID, toolID P
 	return &answer, nil
 }
 
-// UnbindIdentity calls DELETE /api/admin/agents/{id}/identity. Unbind an agent from the identity of its workload. No fetch with it that starts afterwards succeeds.
+// UnbindIdentity calls DELETE /api/admin/agents/{id}/identity. Unbind an agent from a workload
 func (c *Client) UnbindIdentity(ctx context.Context, id PathID, options ...Option,
 ) error {
 	return c.Do(ctx, "DELETE", place("/api/admin/agents/{id}/identity", id), nil, nil, nil, options...)
 }
 
-// BindIdentity calls PUT /api/admin/agents/{id}/identity. Bind an agent to the identity of a workload, whose tokens then work like its key.
+// BindIdentity calls PUT /api/admin/agents/{id}/identity. Bind an agent to a workload
 func (c *Client) BindIdentity(ctx context.Context, id PathID, body NewIdentity, options ...Option,
 ) (*Agent, error) {
 	var answer Agent
@@ -136,7 +136,7 @@ func (c *Client) BindIdentity(ctx context.Context, id PathID, body NewIdentity, 
 	return &answer, nil
 }
 
-// ReactivateAgent calls POST /api/admin/agents/{id}/reactivate. Reactivate a suspended agent. Its grants are not restored.
+// ReactivateAgent calls POST /api/admin/agents/{id}/reactivate. Reactivate an agent
 func (c *Client) ReactivateAgent(ctx context.Context, id PathID, options ...Option,
 ) (*Agent, error) {
 	var answer Agent
@@ -147,7 +147,7 @@ func (c *Client) ReactivateAgent(ctx context.Context, id PathID, options ...Opti
 	return &answer, nil
 }
 
-// RotateKey calls POST /api/admin/agents/{id}/rotate-key. Rotate an agent's key. The old one stops working at once, or at the end of the overlap.
+// RotateKey calls POST /api/admin/agents/{id}/rotate-key. Rotate an agent's key
 func (c *Client) RotateKey(ctx context.Context, id PathID, body KeyRotation, options ...Option,
 ) (*AgentWithKey, error) {
 	var answer AgentWithKey
@@ -158,7 +158,7 @@ func (c *Client) RotateKey(ctx context.Context, id PathID, body KeyRotation, opt
 	return &answer, nil
 }
 
-// SuspendAgent calls POST /api/admin/agents/{id}/suspend. Suspend an agent and revoke everything it has or requested.
+// SuspendAgent calls POST /api/admin/agents/{id}/suspend. Suspend an agent
 func (c *Client) SuspendAgent(ctx context.Context, id PathID, options ...Option,
 ) (*Agent, error) {
 	var answer Agent
@@ -189,7 +189,7 @@ func (p ListAuditParams) Values() url.Values {
 	return q
 }
 
-// ListAudit calls GET /api/admin/audit. List everything that happened, newest first.
+// ListAudit calls GET /api/admin/audit. List audit entries
 func (c *Client) ListAudit(ctx context.Context, params ListAuditParams, options ...Option,
 ) (*AuditList, error) {
 	var answer AuditList
@@ -200,7 +200,7 @@ func (c *Client) ListAudit(ctx context.Context, params ListAuditParams, options 
 	return &answer, nil
 }
 
-// ListAuditActions calls GET /api/admin/audit/actions. List every action that an entry of the audit can have.
+// ListAuditActions calls GET /api/admin/audit/actions. List audit actions
 func (c *Client) ListAuditActions(ctx context.Context, options ...Option,
 ) (*AuditActionList, error) {
 	var answer AuditActionList
@@ -219,7 +219,7 @@ func (p GetAuditConsistencyParams) Values() url.Values {
 	return q
 }
 
-// GetAuditConsistency calls GET /api/admin/audit/consistency. Prove that the ledger at one size begins with the ledger at an earlier size.
+// GetAuditConsistency calls GET /api/admin/audit/consistency. Prove that the ledger only grew
 func (c *Client) GetAuditConsistency(ctx context.Context, params GetAuditConsistencyParams, options ...Option,
 ) (*AuditConsistency, error) {
 	var answer AuditConsistency
@@ -230,7 +230,7 @@ func (c *Client) GetAuditConsistency(ctx context.Context, params GetAuditConsist
 	return &answer, nil
 }
 
-// CosignCheckpoint calls POST /api/admin/audit/cosignatures. Hand in a checkpoint that a witness has signed.
+// CosignCheckpoint calls POST /api/admin/audit/cosignatures. Hand in a cosigned checkpoint
 func (c *Client) CosignCheckpoint(ctx context.Context, body CosignedCheckpoint, options ...Option,
 ) error {
 	return c.Do(ctx, "POST", "/api/admin/audit/cosignatures", nil, body, nil, options...)
@@ -246,7 +246,7 @@ func (p DiffAuditParams) Values() url.Values {
 	return q
 }
 
-// DiffAudit calls GET /api/admin/audit/diff. List whose access differs between two moments, with the events that changed it.
+// DiffAudit calls GET /api/admin/audit/diff. Compare access at two moments
 func (c *Client) DiffAudit(ctx context.Context, params DiffAuditParams, options ...Option,
 ) (*AccessDiff, error) {
 	var answer AccessDiff
@@ -257,7 +257,7 @@ func (c *Client) DiffAudit(ctx context.Context, params DiffAuditParams, options 
 	return &answer, nil
 }
 
-// GetAuditProof calls GET /api/admin/audit/entries/{id}/proof. Prove that an audit entry is in the newest checkpoint.
+// GetAuditProof calls GET /api/admin/audit/entries/{id}/proof. Prove an audit entry
 func (c *Client) GetAuditProof(ctx context.Context, id PathID, options ...Option,
 ) (*AuditProof, error) {
 	var answer AuditProof
@@ -295,7 +295,7 @@ func (p ExportAuditParams) Values() url.Values {
 	return q
 }
 
-// GetAuditIntegrity calls GET /api/admin/audit/integrity. List the events that don't belong to the log, and those that are missing from it.
+// GetAuditIntegrity calls GET /api/admin/audit/integrity. List breaks in the log
 func (c *Client) GetAuditIntegrity(ctx context.Context, options ...Option,
 ) (*AuditIntegrity, error) {
 	var answer AuditIntegrity
@@ -306,7 +306,7 @@ func (c *Client) GetAuditIntegrity(ctx context.Context, options ...Option,
 	return &answer, nil
 }
 
-// GetAuditEntry calls GET /api/admin/audit/{id}. Get one entry of the audit.
+// GetAuditEntry calls GET /api/admin/audit/{id}. Get an audit entry
 func (c *Client) GetAuditEntry(ctx context.Context, id PathID, options ...Option,
 ) (*AuditEntry, error) {
 	var answer AuditEntry
@@ -324,7 +324,7 @@ func (p ExportCatalogParams) Values() url.Values {
 	return q
 }
 
-// ExportCatalog calls GET /api/admin/catalog/export. Export the catalog as a file, without secrets and in a stable order.
+// ExportCatalog calls GET /api/admin/catalog/export. Export the catalog
 func (c *Client) ExportCatalog(ctx context.Context, params ExportCatalogParams, options ...Option,
 ) (*CatalogFile, error) {
 	var answer CatalogFile
@@ -342,7 +342,7 @@ func (p ImportCatalogParams) Values() url.Values {
 	return q
 }
 
-// ImportCatalog calls PUT /api/admin/catalog/import. Import a catalog file, all or nothing. Tools that the file omits are reported and kept.
+// ImportCatalog calls PUT /api/admin/catalog/import. Import a catalog
 func (c *Client) ImportCatalog(ctx context.Context, params ImportCatalogParams, body CatalogFile, options ...Option,
 ) (*ImportPlan, error) {
 	var answer ImportPlan
@@ -360,7 +360,7 @@ func (p StreamAdminEventsParams) Values() url.Values {
 	return q
 }
 
-// Freeze calls POST /api/admin/freeze. Stop an agent, a tool or what somebody approved at once, and list the credentials to rotate because of it.
+// Freeze calls POST /api/admin/freeze. Freeze an agent, a tool or an approver
 func (c *Client) Freeze(ctx context.Context, body FreezeOrder, options ...Option,
 ) (*Freeze, error) {
 	var answer Freeze
@@ -389,7 +389,7 @@ func (p ListGrantsParams) Values() url.Values {
 	return q
 }
 
-// ListGrants calls GET /api/admin/grants. List which agents have access to which tools, by the first time that it was requested or assigned, unless `sort` says otherwise.
+// ListGrants calls GET /api/admin/grants. List grants
 func (c *Client) ListGrants(ctx context.Context, params ListGrantsParams, options ...Option,
 ) (*GrantList, error) {
 	var answer GrantList
@@ -408,7 +408,7 @@ func (p ListInvitationsParams) Values() url.Values {
 	return q
 }
 
-// ListInvitations calls GET /api/admin/invitations. List the invitations that nobody has accepted, newest first.
+// ListInvitations calls GET /api/admin/invitations. List invitations
 func (c *Client) ListInvitations(ctx context.Context, params ListInvitationsParams, options ...Option,
 ) (*InvitationList, error) {
 	var answer InvitationList
@@ -419,7 +419,7 @@ func (c *Client) ListInvitations(ctx context.Context, params ListInvitationsPara
 	return &answer, nil
 }
 
-// CreateInvitation calls POST /api/admin/invitations. Invite the owner of an e-mail address.
+// CreateInvitation calls POST /api/admin/invitations. Invite a member
 func (c *Client) CreateInvitation(ctx context.Context, body NewInvitation, options ...Option,
 ) (*Invitation, error) {
 	var answer Invitation
@@ -430,13 +430,13 @@ func (c *Client) CreateInvitation(ctx context.Context, body NewInvitation, optio
 	return &answer, nil
 }
 
-// RevokeInvitation calls DELETE /api/admin/invitations/{id}. Revoke an invitation, and erase its address.
+// RevokeInvitation calls DELETE /api/admin/invitations/{id}. Revoke an invitation
 func (c *Client) RevokeInvitation(ctx context.Context, id PathID, options ...Option,
 ) error {
 	return c.Do(ctx, "DELETE", place("/api/admin/invitations/{id}", id), nil, nil, nil, options...)
 }
 
-// GetAdmin calls GET /api/admin/me. Show who I am, in which organization and with which role.
+// GetAdmin calls GET /api/admin/me. Get the caller
 func (c *Client) GetAdmin(ctx context.Context, options ...Option,
 ) (*Admin, error) {
 	var answer Admin
@@ -457,7 +457,7 @@ func (p ListMembersParams) Values() url.Values {
 	return q
 }
 
-// ListMembers calls GET /api/admin/members. List the members, newest first, and before them those who are invited.
+// ListMembers calls GET /api/admin/members. List members
 func (c *Client) ListMembers(ctx context.Context, params ListMembersParams, options ...Option,
 ) (*MemberList, error) {
 	var answer MemberList
@@ -468,13 +468,13 @@ func (c *Client) ListMembers(ctx context.Context, params ListMembersParams, opti
 	return &answer, nil
 }
 
-// RemoveMember calls DELETE /api/admin/members/{id}. Remove a member, or leave. Access ends at once, in every process.
+// RemoveMember calls DELETE /api/admin/members/{id}. Remove a member
 func (c *Client) RemoveMember(ctx context.Context, id PathID, options ...Option,
 ) error {
 	return c.Do(ctx, "DELETE", place("/api/admin/members/{id}", id), nil, nil, nil, options...)
 }
 
-// GetMember calls GET /api/admin/members/{id}. Show a member.
+// GetMember calls GET /api/admin/members/{id}. Get a member
 func (c *Client) GetMember(ctx context.Context, id PathID, options ...Option,
 ) (*Member, error) {
 	var answer Member
@@ -485,7 +485,7 @@ func (c *Client) GetMember(ctx context.Context, id PathID, options ...Option,
 	return &answer, nil
 }
 
-// UpdateMember calls PATCH /api/admin/members/{id}. Change the role of a member. It counts from their next call on.
+// UpdateMember calls PATCH /api/admin/members/{id}. Change the role of a member
 func (c *Client) UpdateMember(ctx context.Context, id PathID, body MemberChange, options ...Option,
 ) (*Member, error) {
 	var answer Member
@@ -496,7 +496,7 @@ func (c *Client) UpdateMember(ctx context.Context, id PathID, body MemberChange,
 	return &answer, nil
 }
 
-// GetMeta calls GET /api/admin/meta. Show what this installation can do
+// GetMeta calls GET /api/admin/meta. Get what the installation can do
 func (c *Client) GetMeta(ctx context.Context, options ...Option,
 ) (*Meta, error) {
 	var answer Meta
@@ -520,7 +520,7 @@ func (p ListNotesParams) Values() url.Values {
 	return q
 }
 
-// ListNotes calls GET /api/admin/notes. List the notes on what agents learned about tools, newest first unless `sort` says otherwise.
+// ListNotes calls GET /api/admin/notes. List notes
 func (c *Client) ListNotes(ctx context.Context, params ListNotesParams, options ...Option,
 ) (*NoteList, error) {
 	var answer NoteList
@@ -531,7 +531,7 @@ func (c *Client) ListNotes(ctx context.Context, params ListNotesParams, options 
 	return &answer, nil
 }
 
-// GetNote calls GET /api/admin/notes/{id}. Show one note.
+// GetNote calls GET /api/admin/notes/{id}. Get a note
 func (c *Client) GetNote(ctx context.Context, id PathID, options ...Option,
 ) (*Note, error) {
 	var answer Note
@@ -542,7 +542,7 @@ func (c *Client) GetNote(ctx context.Context, id PathID, options ...Option,
 	return &answer, nil
 }
 
-// AcceptNote calls POST /api/admin/notes/{id}/accept. Accept a note with a new version of the usage guide that incorporates it. The guide may have been revised since the note.
+// AcceptNote calls POST /api/admin/notes/{id}/accept. Accept a note
 func (c *Client) AcceptNote(ctx context.Context, id PathID, body NoteAcceptance, options ...Option,
 ) (*Note, error) {
 	var answer Note
@@ -553,7 +553,7 @@ func (c *Client) AcceptNote(ctx context.Context, id PathID, body NoteAcceptance,
 	return &answer, nil
 }
 
-// DismissNote calls POST /api/admin/notes/{id}/dismiss. Dismiss a note. The next agent that says the same sees the reason.
+// DismissNote calls POST /api/admin/notes/{id}/dismiss. Dismiss a note
 func (c *Client) DismissNote(ctx context.Context, id PathID, body NoteDismissal, options ...Option,
 ) (*Note, error) {
 	var answer Note
@@ -572,7 +572,7 @@ func (p ListChannelsParams) Values() url.Values {
 	return q
 }
 
-// ListChannels calls GET /api/admin/notification-channels. List the notification channels, newest first. Their URLs and addresses are not shown.
+// ListChannels calls GET /api/admin/notification-channels. List notification channels
 func (c *Client) ListChannels(ctx context.Context, params ListChannelsParams, options ...Option,
 ) (*NotificationChannelList, error) {
 	var answer NotificationChannelList
@@ -583,7 +583,7 @@ func (c *Client) ListChannels(ctx context.Context, params ListChannelsParams, op
 	return &answer, nil
 }
 
-// AddChannel calls POST /api/admin/notification-channels. Add a channel. Its URL, signing secret and addresses are sealed and never shown again.
+// AddChannel calls POST /api/admin/notification-channels. Add a notification channel
 func (c *Client) AddChannel(ctx context.Context, body NewNotificationChannel, options ...Option,
 ) (*NotificationChannel, error) {
 	var answer NotificationChannel
@@ -594,13 +594,13 @@ func (c *Client) AddChannel(ctx context.Context, body NewNotificationChannel, op
 	return &answer, nil
 }
 
-// RemoveChannel calls DELETE /api/admin/notification-channels/{id}. Remove a channel permanently. Its outstanding notifications are abandoned.
+// RemoveChannel calls DELETE /api/admin/notification-channels/{id}. Remove a notification channel
 func (c *Client) RemoveChannel(ctx context.Context, id PathID, options ...Option,
 ) error {
 	return c.Do(ctx, "DELETE", place("/api/admin/notification-channels/{id}", id), nil, nil, nil, options...)
 }
 
-// GetChannel calls GET /api/admin/notification-channels/{id}. Show one channel.
+// GetChannel calls GET /api/admin/notification-channels/{id}. Get a notification channel
 func (c *Client) GetChannel(ctx context.Context, id PathID, options ...Option,
 ) (*NotificationChannel, error) {
 	var answer NotificationChannel
@@ -611,7 +611,7 @@ func (c *Client) GetChannel(ctx context.Context, id PathID, options ...Option,
 	return &answer, nil
 }
 
-// UpdateChannel calls PATCH /api/admin/notification-channels/{id}. Change a channel. Members that you omit keep their values.
+// UpdateChannel calls PATCH /api/admin/notification-channels/{id}. Change a notification channel
 func (c *Client) UpdateChannel(ctx context.Context, id PathID, body NotificationChannelChange, options ...Option,
 ) (*NotificationChannel, error) {
 	var answer NotificationChannel
@@ -622,7 +622,7 @@ func (c *Client) UpdateChannel(ctx context.Context, id PathID, body Notification
 	return &answer, nil
 }
 
-// TestChannel calls POST /api/admin/notification-channels/{id}/test. Send one test now and report the result within about ten seconds.
+// TestChannel calls POST /api/admin/notification-channels/{id}/test. Test a notification channel
 func (c *Client) TestChannel(ctx context.Context, id PathID, options ...Option,
 ) (*NotificationTest, error) {
 	var answer NotificationTest
@@ -643,7 +643,7 @@ func (p ListDeliveriesParams) Values() url.Values {
 	return q
 }
 
-// ListDeliveries calls GET /api/admin/notification-deliveries. List sent and outstanding notifications, newest first. With status=dead these are the dead letters.
+// ListDeliveries calls GET /api/admin/notification-deliveries. List deliveries
 func (c *Client) ListDeliveries(ctx context.Context, params ListDeliveriesParams, options ...Option,
 ) (*NotificationDeliveryList, error) {
 	var answer NotificationDeliveryList
@@ -654,7 +654,7 @@ func (c *Client) ListDeliveries(ctx context.Context, params ListDeliveriesParams
 	return &answer, nil
 }
 
-// ResendDelivery calls POST /api/admin/notification-deliveries/{id}/resend. Resend a dead letter, or retry a waiting delivery at once, or as soon as the receiver permits. Delivered notifications, and those being sent, are left alone.
+// ResendDelivery calls POST /api/admin/notification-deliveries/{id}/resend. Resend a delivery
 func (c *Client) ResendDelivery(ctx context.Context, id PathID, options ...Option,
 ) (*NotificationDelivery, error) {
 	var answer NotificationDelivery
@@ -665,7 +665,7 @@ func (c *Client) ResendDelivery(ctx context.Context, id PathID, options ...Optio
 	return &answer, nil
 }
 
-// GetOrganization calls GET /api/admin/organization. Show the organization.
+// GetOrganization calls GET /api/admin/organization. Get the organization
 func (c *Client) GetOrganization(ctx context.Context, options ...Option,
 ) (*Organization, error) {
 	var answer Organization
@@ -676,7 +676,7 @@ func (c *Client) GetOrganization(ctx context.Context, options ...Option,
 	return &answer, nil
 }
 
-// UpdateOrganization calls PATCH /api/admin/organization. Rename the organization, or say what identity providers call it.
+// UpdateOrganization calls PATCH /api/admin/organization. Change the organization
 func (c *Client) UpdateOrganization(ctx context.Context, body OrganizationChange, options ...Option,
 ) (*Organization, error) {
 	var answer Organization
@@ -687,7 +687,7 @@ func (c *Client) UpdateOrganization(ctx context.Context, body OrganizationChange
 	return &answer, nil
 }
 
-// ListOrganizations calls GET /api/admin/organizations. List the organizations of the caller, the first one first.
+// ListOrganizations calls GET /api/admin/organizations. List the organizations of the caller
 func (c *Client) ListOrganizations(ctx context.Context, options ...Option,
 ) (*OrganizationList, error) {
 	var answer OrganizationList
@@ -698,7 +698,7 @@ func (c *Client) ListOrganizations(ctx context.Context, options ...Option,
 	return &answer, nil
 }
 
-// CreateOrganization calls POST /api/admin/organizations. Create an organization.
+// CreateOrganization calls POST /api/admin/organizations. Create an organization
 func (c *Client) CreateOrganization(ctx context.Context, body NewOrganization, options ...Option,
 ) (*Organization, error) {
 	var answer Organization
@@ -709,7 +709,7 @@ func (c *Client) CreateOrganization(ctx context.Context, body NewOrganization, o
 	return &answer, nil
 }
 
-// ErasePerson calls DELETE /api/admin/people/{id}. Erase the name of a person or a service token. Only an owner may.
+// ErasePerson calls DELETE /api/admin/people/{id}. Erase a person
 func (c *Client) ErasePerson(ctx context.Context, id PathID, options ...Option,
 ) error {
 	return c.Do(ctx, "DELETE", place("/api/admin/people/{id}", id), nil, nil, nil, options...)
@@ -727,7 +727,7 @@ func (p ReportAccessReviewParams) Values() url.Values {
 	return q
 }
 
-// ReportAccessReview calls GET /api/admin/reports/access-review. Report who has access to what, since when, why, and whether they use it.
+// ReportAccessReview calls GET /api/admin/reports/access-review. Report access
 func (c *Client) ReportAccessReview(ctx context.Context, params ReportAccessReviewParams, options ...Option,
 ) (*AccessReview, error) {
 	var answer AccessReview
@@ -751,7 +751,7 @@ func (p ReportDecisionsParams) Values() url.Values {
 	return q
 }
 
-// ReportDecisions calls GET /api/admin/reports/decisions. Report who decided what about access, and how long it waited.
+// ReportDecisions calls GET /api/admin/reports/decisions. Report decisions
 func (c *Client) ReportDecisions(ctx context.Context, params ReportDecisionsParams, options ...Option,
 ) (*DecisionReport, error) {
 	var answer DecisionReport
@@ -774,7 +774,7 @@ func (p ReportExposureParams) Values() url.Values {
 	return q
 }
 
-// ReportExposure calls GET /api/admin/reports/exposure. Report which agents have fetched which version of a credential, and what to rotate first.
+// ReportExposure calls GET /api/admin/reports/exposure. Report exposure
 func (c *Client) ReportExposure(ctx context.Context, params ReportExposureParams, options ...Option,
 ) (*ExposureReport, error) {
 	var answer ExposureReport
@@ -802,7 +802,7 @@ func (p ListRequestsParams) Values() url.Values {
 	return q
 }
 
-// ListRequests calls GET /api/admin/requests. List the requests, newest first unless `sort` says otherwise. With status=pending this is the queue.
+// ListRequests calls GET /api/admin/requests. List requests
 func (c *Client) ListRequests(ctx context.Context, params ListRequestsParams, options ...Option,
 ) (*AccessRequestList, error) {
 	var answer AccessRequestList
@@ -813,7 +813,7 @@ func (c *Client) ListRequests(ctx context.Context, params ListRequestsParams, op
 	return &answer, nil
 }
 
-// DecideRequests calls POST /api/admin/requests/decide. Decide up to 100 requests, each for itself.
+// DecideRequests calls POST /api/admin/requests/decide. Decide many requests
 func (c *Client) DecideRequests(ctx context.Context, body Decisions, options ...Option,
 ) (*DecisionResults, error) {
 	var answer DecisionResults
@@ -831,7 +831,7 @@ func (p GetRequestParams) Values() url.Values {
 	return q
 }
 
-// GetRequest calls GET /api/admin/requests/{id}. Show one request, with what helps to decide about it.
+// GetRequest calls GET /api/admin/requests/{id}. Get a request
 func (c *Client) GetRequest(ctx context.Context, id PathID, params GetRequestParams, options ...Option,
 ) (*AccessRequest, error) {
 	var answer AccessRequest
@@ -842,7 +842,7 @@ func (c *Client) GetRequest(ctx context.Context, id PathID, params GetRequestPar
 	return &answer, nil
 }
 
-// ApproveRequest calls POST /api/admin/requests/{id}/approve. Approve a request. Approving once is enough for all later fetches.
+// ApproveRequest calls POST /api/admin/requests/{id}/approve. Approve a request
 func (c *Client) ApproveRequest(ctx context.Context, id PathID, body Approval, options ...Option,
 ) (*AccessRequest, error) {
 	var answer AccessRequest
@@ -853,7 +853,7 @@ func (c *Client) ApproveRequest(ctx context.Context, id PathID, body Approval, o
 	return &answer, nil
 }
 
-// DenyRequest calls POST /api/admin/requests/{id}/deny. Deny a request. The agent sees the reason.
+// DenyRequest calls POST /api/admin/requests/{id}/deny. Deny a request
 func (c *Client) DenyRequest(ctx context.Context, id PathID, body Denial, options ...Option,
 ) (*AccessRequest, error) {
 	var answer AccessRequest
@@ -872,7 +872,7 @@ func (p ListRulesParams) Values() url.Values {
 	return q
 }
 
-// ListRules calls GET /api/admin/rules. List the rules that decide requests, newest first.
+// ListRules calls GET /api/admin/rules. List rules
 func (c *Client) ListRules(ctx context.Context, params ListRulesParams, options ...Option,
 ) (*RuleList, error) {
 	var answer RuleList
@@ -883,7 +883,7 @@ func (c *Client) ListRules(ctx context.Context, params ListRulesParams, options 
 	return &answer, nil
 }
 
-// AddRule calls POST /api/admin/rules. Add a rule that approves or denies requests without a human.
+// AddRule calls POST /api/admin/rules. Add a rule
 func (c *Client) AddRule(ctx context.Context, body NewRule, options ...Option,
 ) (*Rule, error) {
 	var answer Rule
@@ -894,7 +894,7 @@ func (c *Client) AddRule(ctx context.Context, body NewRule, options ...Option,
 	return &answer, nil
 }
 
-// SimulateRule calls POST /api/admin/rules/simulate. Replay a rule over the requests of the past and say what it would have decided otherwise. It changes nothing.
+// SimulateRule calls POST /api/admin/rules/simulate. Simulate a rule
 func (c *Client) SimulateRule(ctx context.Context, body RuleSimulation, options ...Option,
 ) (*SimulatedRule, error) {
 	var answer SimulatedRule
@@ -905,13 +905,13 @@ func (c *Client) SimulateRule(ctx context.Context, body RuleSimulation, options 
 	return &answer, nil
 }
 
-// RemoveRule calls DELETE /api/admin/rules/{id}. Remove a rule permanently. What it decided stays.
+// RemoveRule calls DELETE /api/admin/rules/{id}. Remove a rule
 func (c *Client) RemoveRule(ctx context.Context, id PathID, options ...Option,
 ) error {
 	return c.Do(ctx, "DELETE", place("/api/admin/rules/{id}", id), nil, nil, nil, options...)
 }
 
-// GetRule calls GET /api/admin/rules/{id}. Show one rule.
+// GetRule calls GET /api/admin/rules/{id}. Get a rule
 func (c *Client) GetRule(ctx context.Context, id PathID, options ...Option,
 ) (*Rule, error) {
 	var answer Rule
@@ -922,7 +922,7 @@ func (c *Client) GetRule(ctx context.Context, id PathID, options ...Option,
 	return &answer, nil
 }
 
-// UpdateRule calls PATCH /api/admin/rules/{id}. Change a rule, or switch it on or off. Members that you omit keep their values.
+// UpdateRule calls PATCH /api/admin/rules/{id}. Change a rule
 func (c *Client) UpdateRule(ctx context.Context, id PathID, body RuleChange, options ...Option,
 ) (*Rule, error) {
 	var answer Rule
@@ -941,7 +941,7 @@ func (p ListServiceTokensParams) Values() url.Values {
 	return q
 }
 
-// ListServiceTokens calls GET /api/admin/service-tokens. List the service tokens, newest first, those that ended too. Their secrets are not shown.
+// ListServiceTokens calls GET /api/admin/service-tokens. List service tokens
 func (c *Client) ListServiceTokens(ctx context.Context, params ListServiceTokensParams, options ...Option,
 ) (*ServiceTokenList, error) {
 	var answer ServiceTokenList
@@ -952,7 +952,7 @@ func (c *Client) ListServiceTokens(ctx context.Context, params ListServiceTokens
 	return &answer, nil
 }
 
-// CreateServiceToken calls POST /api/admin/service-tokens. Create a service token. The response shows its secret once.
+// CreateServiceToken calls POST /api/admin/service-tokens. Create a service token
 func (c *Client) CreateServiceToken(ctx context.Context, body NewServiceToken, options ...Option,
 ) (*ServiceTokenWithSecret, error) {
 	var answer ServiceTokenWithSecret
@@ -963,7 +963,7 @@ func (c *Client) CreateServiceToken(ctx context.Context, body NewServiceToken, o
 	return &answer, nil
 }
 
-// RevokeServiceToken calls DELETE /api/admin/service-tokens/{id}. Revoke a service token. It stops working at once, in every process.
+// RevokeServiceToken calls DELETE /api/admin/service-tokens/{id}. Revoke a service token
 func (c *Client) RevokeServiceToken(ctx context.Context, id PathID, options ...Option,
 ) error {
 	return c.Do(ctx, "DELETE", place("/api/admin/service-tokens/{id}", id), nil, nil, nil, options...)
@@ -976,7 +976,7 @@ func (p EndSessionsParams) Values() url.Values {
 	return q
 }
 
-// EndSessions calls DELETE /api/admin/sessions. End every session, or those of one member or service token.
+// EndSessions calls DELETE /api/admin/sessions. End sessions
 func (c *Client) EndSessions(ctx context.Context, params EndSessionsParams, options ...Option,
 ) error {
 	return c.Do(ctx, "DELETE", "/api/admin/sessions", params.Values(), nil, nil, options...)
@@ -990,7 +990,7 @@ func (p ListSessionsParams) Values() url.Values {
 	return q
 }
 
-// ListSessions calls GET /api/admin/sessions. List the sessions that work, newest first.
+// ListSessions calls GET /api/admin/sessions. List sessions
 func (c *Client) ListSessions(ctx context.Context, params ListSessionsParams, options ...Option,
 ) (*SessionList, error) {
 	var answer SessionList
@@ -1001,7 +1001,7 @@ func (c *Client) ListSessions(ctx context.Context, params ListSessionsParams, op
 	return &answer, nil
 }
 
-// EndSession calls DELETE /api/admin/sessions/{id}. End a session. Its cookie is refused at once, in every process.
+// EndSession calls DELETE /api/admin/sessions/{id}. End a session
 func (c *Client) EndSession(ctx context.Context, id PathID, options ...Option,
 ) error {
 	return c.Do(ctx, "DELETE", place("/api/admin/sessions/{id}", id), nil, nil, nil, options...)
@@ -1020,7 +1020,7 @@ func (p ListSuggestionsParams) Values() url.Values {
 	return q
 }
 
-// ListSuggestions calls GET /api/admin/suggestions. List the tools that agents suggest, by number of backers, newest first, then by name, unless `sort` says otherwise. Pages keep the order that the first one had.
+// ListSuggestions calls GET /api/admin/suggestions. List suggestions
 func (c *Client) ListSuggestions(ctx context.Context, params ListSuggestionsParams, options ...Option,
 ) (*SuggestionList, error) {
 	var answer SuggestionList
@@ -1038,7 +1038,7 @@ func (p GetSuggestionParams) Values() url.Values {
 	return q
 }
 
-// GetSuggestion calls GET /api/admin/suggestions/{id}. Show one suggestion.
+// GetSuggestion calls GET /api/admin/suggestions/{id}. Get a suggestion
 func (c *Client) GetSuggestion(ctx context.Context, id PathID, params GetSuggestionParams, options ...Option,
 ) (*Suggestion, error) {
 	var answer Suggestion
@@ -1049,7 +1049,7 @@ func (c *Client) GetSuggestion(ctx context.Context, id PathID, params GetSuggest
 	return &answer, nil
 }
 
-// AcceptSuggestion calls POST /api/admin/suggestions/{id}/accept. Add the tool and decide for every backer, once for the whole fleet.
+// AcceptSuggestion calls POST /api/admin/suggestions/{id}/accept. Accept a suggestion
 func (c *Client) AcceptSuggestion(ctx context.Context, id PathID, body SuggestionAcceptance, options ...Option,
 ) (*AcceptedSuggestion, error) {
 	var answer AcceptedSuggestion
@@ -1060,7 +1060,7 @@ func (c *Client) AcceptSuggestion(ctx context.Context, id PathID, body Suggestio
 	return &answer, nil
 }
 
-// DismissSuggestion calls POST /api/admin/suggestions/{id}/dismiss. Dismiss a suggestion. After 24 hours it may be made again and keeps its backers.
+// DismissSuggestion calls POST /api/admin/suggestions/{id}/dismiss. Dismiss a suggestion
 func (c *Client) DismissSuggestion(ctx context.Context, id PathID, body SuggestionDismissal, options ...Option,
 ) (*Suggestion, error) {
 	var answer Suggestion
@@ -1078,7 +1078,7 @@ func (p GetSummaryParams) Values() url.Values {
 	return q
 }
 
-// GetSummary calls GET /api/admin/summary. Count what waits, what is in use and what needs care, for the first screen of a dashboard.
+// GetSummary calls GET /api/admin/summary. Get the summary
 func (c *Client) GetSummary(ctx context.Context, params GetSummaryParams, options ...Option,
 ) (*Summary, error) {
 	var answer Summary
@@ -1096,7 +1096,7 @@ func (p ListToolTemplatesParams) Values() url.Values {
 	return q
 }
 
-// ListToolTemplates calls GET /api/admin/tool-templates. List templates of well-known products, by name, on one page.
+// ListToolTemplates calls GET /api/admin/tool-templates. List tool templates
 func (c *Client) ListToolTemplates(ctx context.Context, params ListToolTemplatesParams, options ...Option,
 ) (*ToolTemplateList, error) {
 	var answer ToolTemplateList
@@ -1123,7 +1123,7 @@ func (p ListToolsParams) Values() url.Values {
 	return q
 }
 
-// ListTools calls GET /api/admin/tools. List the catalog, newest first unless `sort` says otherwise.
+// ListTools calls GET /api/admin/tools. List tools
 func (c *Client) ListTools(ctx context.Context, params ListToolsParams, options ...Option,
 ) (*ToolList, error) {
 	var answer ToolList
@@ -1134,7 +1134,7 @@ func (c *Client) ListTools(ctx context.Context, params ListToolsParams, options 
 	return &answer, nil
 }
 
-// AddTool calls POST /api/admin/tools. Add a tool. A shared credential is sealed before anything refers to it.
+// AddTool calls POST /api/admin/tools. Add a tool
 func (c *Client) AddTool(ctx context.Context, body NewTool, options ...Option,
 ) (*Tool, error) {
 	var answer Tool
@@ -1145,7 +1145,7 @@ func (c *Client) AddTool(ctx context.Context, body NewTool, options ...Option,
 	return &answer, nil
 }
 
-// RemoveTool calls DELETE /api/admin/tools/{id}. Remove a tool permanently, with its grants and its credential.
+// RemoveTool calls DELETE /api/admin/tools/{id}. Remove a tool
 func (c *Client) RemoveTool(ctx context.Context, id PathID, options ...Option,
 ) error {
 	return c.Do(ctx, "DELETE", place("/api/admin/tools/{id}", id), nil, nil, nil, options...)
@@ -1158,7 +1158,7 @@ func (p GetToolParams) Values() url.Values {
 	return q
 }
 
-// GetTool calls GET /api/admin/tools/{id}. Show one tool, also a removed one.
+// GetTool calls GET /api/admin/tools/{id}. Get a tool
 func (c *Client) GetTool(ctx context.Context, id PathID, params GetToolParams, options ...Option,
 ) (*Tool, error) {
 	var answer Tool
@@ -1169,7 +1169,7 @@ func (c *Client) GetTool(ctx context.Context, id PathID, params GetToolParams, o
 	return &answer, nil
 }
 
-// UpdateTool calls PATCH /api/admin/tools/{id}. Change a tool. Null or an empty text clears an optional field.
+// UpdateTool calls PATCH /api/admin/tools/{id}. Change a tool
 func (c *Client) UpdateTool(ctx context.Context, id PathID, body ToolChange, options ...Option,
 ) (*Tool, error) {
 	var answer Tool
@@ -1180,7 +1180,7 @@ func (c *Client) UpdateTool(ctx context.Context, id PathID, body ToolChange, opt
 	return &answer, nil
 }
 
-// RotateCredential calls PUT /api/admin/tools/{id}/credential. Rotate the shared credential. The next fetch returns the new one.
+// RotateCredential calls PUT /api/admin/tools/{id}/credential. Rotate a tool's credential
 func (c *Client) RotateCredential(ctx context.Context, id PathID, body NewCredential, options ...Option,
 ) (*Tool, error) {
 	var answer Tool
@@ -1199,7 +1199,7 @@ func (p ListInstructionsParams) Values() url.Values {
 	return q
 }
 
-// ListInstructions calls GET /api/admin/tools/{id}/instructions. List the versions of the usage guide, newest first.
+// ListInstructions calls GET /api/admin/tools/{id}/instructions. List versions of a usage guide
 func (c *Client) ListInstructions(ctx context.Context, id PathID, params ListInstructionsParams, options ...Option,
 ) (*InstructionsList, error) {
 	var answer InstructionsList
@@ -1210,7 +1210,7 @@ func (c *Client) ListInstructions(ctx context.Context, id PathID, params ListIns
 	return &answer, nil
 }
 
-// RestoreInstructions calls POST /api/admin/tools/{id}/instructions/{version}/restore. Make an earlier version the newest. Nothing is overwritten.
+// RestoreInstructions calls POST /api/admin/tools/{id}/instructions/{version}/restore. Restore a version of a usage guide
 func (c *Client) RestoreInstructions(ctx context.Context, id PathID, version Version, options ...Option,
 ) (*Tool, error) {
 	var answer Tool
@@ -1221,7 +1221,7 @@ func (c *Client) RestoreInstructions(ctx context.Context, id PathID, version Ver
 	return &answer, nil
 }
 
-// UnfreezeTool calls POST /api/admin/tools/{id}/unfreeze. Let a frozen tool be granted again. What the freeze ended is not restored.
+// UnfreezeTool calls POST /api/admin/tools/{id}/unfreeze. Unfreeze a tool
 func (c *Client) UnfreezeTool(ctx context.Context, id PathID, options ...Option,
 ) (*Tool, error) {
 	var answer Tool
@@ -1245,7 +1245,7 @@ func (p GetUsageParams) Values() url.Values {
 	return q
 }
 
-// GetUsage calls GET /api/admin/usage. Count fetches of credentials by the hour or the day, and by agent or tool.
+// GetUsage calls GET /api/admin/usage. Get usage
 func (c *Client) GetUsage(ctx context.Context, params GetUsageParams, options ...Option,
 ) (*Usage, error) {
 	var answer Usage
@@ -1256,7 +1256,7 @@ func (c *Client) GetUsage(ctx context.Context, params GetUsageParams, options ..
 	return &answer, nil
 }
 
-// GetMe calls GET /api/me. Show who I am and what I may use.
+// GetMe calls GET /api/me. Get myself
 func (c *Client) GetMe(ctx context.Context, options ...Option,
 ) (*Me, error) {
 	var answer Me
@@ -1267,7 +1267,7 @@ func (c *Client) GetMe(ctx context.Context, options ...Option,
 	return &answer, nil
 }
 
-// GetMyReceipt calls GET /api/me/receipts/{event_id}. Get the proof that the ledger holds a fetch of mine.
+// GetMyReceipt calls GET /api/me/receipts/{event_id}. Get the receipt of a fetch
 func (c *Client) GetMyReceipt(ctx context.Context, eventID string, options ...Option,
 ) (*VendingReceipt, error) {
 	var answer VendingReceipt
@@ -1278,7 +1278,7 @@ func (c *Client) GetMyReceipt(ctx context.Context, eventID string, options ...Op
 	return &answer, nil
 }
 
-// DescribeSuggestTool calls GET /api/tools/suggest. Describe what POST to this path accepts.
+// DescribeSuggestTool calls GET /api/tools/suggest. Describe a suggestion of a tool
 func (c *Client) DescribeSuggestTool(ctx context.Context, options ...Option,
 ) (*CallSchema, error) {
 	var answer CallSchema
@@ -1289,7 +1289,7 @@ func (c *Client) DescribeSuggestTool(ctx context.Context, options ...Option,
 	return &answer, nil
 }
 
-// SuggestTool calls POST /api/tools/suggest. Suggest a tool that the catalog lacks, or back an existing suggestion of it. A human decides.
+// SuggestTool calls POST /api/tools/suggest. Suggest a tool
 func (c *Client) SuggestTool(ctx context.Context, body ToolSuggestion, options ...Option,
 ) (*Suggested, error) {
 	var answer Suggested
@@ -1300,7 +1300,7 @@ func (c *Client) SuggestTool(ctx context.Context, body ToolSuggestion, options .
 	return &answer, nil
 }
 
-// GetMyTool calls GET /api/tools/{id}. Show one tool with my access to it.
+// GetMyTool calls GET /api/tools/{id}. Get a tool with my access
 func (c *Client) GetMyTool(ctx context.Context, id PathID, options ...Option,
 ) (*MyTool, error) {
 	var answer MyTool
@@ -1311,7 +1311,7 @@ func (c *Client) GetMyTool(ctx context.Context, id PathID, options ...Option,
 	return &answer, nil
 }
 
-// FetchCredential calls GET /api/tools/{id}/credentials. Fetch the credential at the moment of use. Every fetch is an event.
+// FetchCredential calls GET /api/tools/{id}/credentials. Fetch a credential
 func (c *Client) FetchCredential(ctx context.Context, id PathID, options ...Option,
 ) (*Fetched, error) {
 	var answer Fetched
@@ -1322,7 +1322,7 @@ func (c *Client) FetchCredential(ctx context.Context, id PathID, options ...Opti
 	return &answer, nil
 }
 
-// DescribeSuggestNote calls GET /api/tools/{id}/instructions/suggest. Describe what POST to this path accepts.
+// DescribeSuggestNote calls GET /api/tools/{id}/instructions/suggest. Describe a note
 func (c *Client) DescribeSuggestNote(ctx context.Context, id PathID, options ...Option,
 ) (*CallSchema, error) {
 	var answer CallSchema
@@ -1333,7 +1333,7 @@ func (c *Client) DescribeSuggestNote(ctx context.Context, id PathID, options ...
 	return &answer, nil
 }
 
-// SuggestNote calls POST /api/tools/{id}/instructions/suggest. Share what you learned about a tool that you have access to, or back an existing note that says the same.
+// SuggestNote calls POST /api/tools/{id}/instructions/suggest. Suggest a note
 func (c *Client) SuggestNote(ctx context.Context, id PathID, body NewNote, options ...Option,
 ) (*Suggested, error) {
 	var answer Suggested
@@ -1344,13 +1344,13 @@ func (c *Client) SuggestNote(ctx context.Context, id PathID, body NewNote, optio
 	return &answer, nil
 }
 
-// WithdrawRequest calls DELETE /api/tools/{id}/request. Withdraw a pending request.
+// WithdrawRequest calls DELETE /api/tools/{id}/request. Withdraw a request
 func (c *Client) WithdrawRequest(ctx context.Context, id PathID, options ...Option,
 ) error {
 	return c.Do(ctx, "DELETE", place("/api/tools/{id}/request", id), nil, nil, nil, options...)
 }
 
-// DescribeRequestTool calls GET /api/tools/{id}/request. Describe what POST to this path accepts.
+// DescribeRequestTool calls GET /api/tools/{id}/request. Describe a request
 func (c *Client) DescribeRequestTool(ctx context.Context, id PathID, options ...Option,
 ) (*CallSchema, error) {
 	var answer CallSchema
@@ -1368,7 +1368,7 @@ func (p RequestToolParams) Values() url.Values {
 	return q
 }
 
-// RequestTool calls POST /api/tools/{id}/request. Request access to a tool. A human decides, or a rule at once.
+// RequestTool calls POST /api/tools/{id}/request. Request a tool
 func (c *Client) RequestTool(ctx context.Context, id PathID, params RequestToolParams, body ToolRequest, options ...Option,
 ) (*RequestedAccess, error) {
 	var answer RequestedAccess
@@ -1395,19 +1395,19 @@ func (p LoginParams) Values() url.Values {
 	return q
 }
 
-// Logout calls POST /auth/logout. End the session of the cookie that comes with the call.
+// Logout calls POST /auth/logout. Sign out
 func (c *Client) Logout(ctx context.Context, options ...Option,
 ) error {
 	return c.Do(ctx, "POST", "/auth/logout", nil, nil, nil, options...)
 }
 
-// BeginSession calls POST /auth/session. Exchange a token for a session, whose cookie the answer sets.
+// BeginSession calls POST /auth/session. Begin a session
 func (c *Client) BeginSession(ctx context.Context, body SessionToken, options ...Option,
 ) error {
 	return c.Do(ctx, "POST", "/auth/session", nil, body, nil, options...)
 }
 
-// GetHealth calls GET /healthz. Whether the process is alive.
+// GetHealth calls GET /healthz. Check that the process is alive
 func (c *Client) GetHealth(ctx context.Context, options ...Option,
 ) (*Health, error) {
 	var answer Health
@@ -1418,7 +1418,7 @@ func (c *Client) GetHealth(ctx context.Context, options ...Option,
 	return &answer, nil
 }
 
-// GetReadiness calls GET /readyz. Whether the process can authenticate, vend and refuse.
+// GetReadiness calls GET /readyz. Check that the process is ready
 func (c *Client) GetReadiness(ctx context.Context, options ...Option,
 ) (*Readiness, error) {
 	var answer Readiness

@@ -1812,7 +1812,7 @@ type KeyRotation struct {
 	// Force End a key at once although the overlap that was promised for it is not over.
 	Force *bool `json:"force,omitempty"`
 
-	// OverlapSeconds How long the newest old key continues to work.
+	// OverlapSeconds How long the newest old key continues to work; 0 if absent.
 	OverlapSeconds *int `json:"overlap_seconds,omitempty"`
 }
 

@@ -1,0 +1,89 @@
+package contract
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+// TestTheDocumentIntroducesEachCall reads what a page of the document shows first: where a call
+// belongs, its title and what it does.
+func TestTheDocumentIntroducesEachCall(t *testing.T) {
+	t.Parallel()
+	var document struct {
+		Tags []struct {
+			Name, Description string
+		}
+		Paths map[string]map[string]json.RawMessage
+	}
+	if err := json.Unmarshal(indented, &document); err != nil {
+		t.Fatal(err)
+	}
+	calls := map[string]int{}
+	for path, item := range document.Paths {
+		for method, raw := range item {
+			if method == "parameters" {
+				continue
+			}
+			var o struct {
+				Tags                 []string
+				Summary, Description string
+			}
+			if err := json.Unmarshal(raw, &o); err != nil {
+				t.Fatal(err)
+			}
+			if len(o.Tags) != 1 {
+				t.Errorf("%s %s has the tags %v", method, path, o.Tags)
+				continue
+			}
+			calls[o.Tags[0]]++
+			if len(o.Summary) > 40 || strings.HasSuffix(o.Summary, ".") || o.Summary == "" {
+				t.Errorf("%s %s has the title %q", method, path, o.Summary)
+			}
+			if !strings.HasSuffix(strings.TrimSpace(o.Description), ".") {
+				t.Errorf("%s %s has the description %q", method, path, o.Description)
+			}
+		}
+	}
+	for _, tag := range document.Tags {
+		if tag.Description == "" || calls[tag.Name] == 0 {
+			t.Errorf("%q has %d calls and the description %q", tag.Name, calls[tag.Name], tag.Description)
+		}
+		delete(calls, tag.Name)
+	}
+	if len(calls) > 0 {
+		t.Errorf("nothing describes the tags %v", calls)
+	}
+}
+
+// Generators of clients make a member with a default one that the caller must give.
+func TestNoBodyHasDefaults(t *testing.T) {
+	t.Parallel()
+	c, err := Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[*jsonschema.Schema]bool{}
+	var walk func(at string, s *jsonschema.Schema)
+	walk = func(at string, s *jsonschema.Schema) {
+		if s = target(s); s == nil || seen[s] {
+			return
+		}
+		seen[s] = true
+		if s.Default != nil {
+			t.Errorf("%s has a default", at)
+		}
+		walk(at+"[]", s.Items2020)
+		for name, member := range s.Properties {
+			walk(at+"."+name, member)
+		}
+	}
+	for _, op := range c.Operations {
+		walk(op.ID, op.Body)
+	}
+	if len(seen) < 50 {
+		t.Errorf("only %d schemas", len(seen))
+	}
+}
