@@ -46,7 +46,10 @@ require (
 	pgregory.net/rapid v1.3.0
 )
 
-require github.com/swaggest/swgui v1.8.5 // indirect
+require (
+	github.com/swaggest/swgui v1.8.5 // indirect
+	golang.org/x/term v0.47.0
+)
 
 require (
 	cel.dev/expr v0.25.3 // indirect

@@ -15,9 +15,12 @@ import (
 	"unicode"
 
 	"agentkey/audit/formats"
+	"agentkey/cmd/agentkey/people"
 )
 
 type auditCommand struct {
+	List people.Audit `cmd:"" default:"withargs" help:"Show the audit of a running service, to people. This is what agentkey audit does alone."`
+
 	Export auditExportCommand `cmd:"" help:"Download the audit from a running service."`
 	Verify auditVerifyCommand `cmd:"" help:"Check a bundle, an evidence pack or a receipt. Without --live it needs no network."`
 

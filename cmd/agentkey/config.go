@@ -15,6 +15,7 @@ import (
 
 	"agentkey/api/door"
 	"agentkey/audit/formats"
+	"agentkey/cmd/agentkey/people"
 	"agentkey/commands/keys"
 	"agentkey/domain"
 	"agentkey/domain/organization"
@@ -72,11 +73,13 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-func isUsage(err error) bool { return errors.As(err, new(usageError)) }
+func isUsage(err error) bool {
+	return errors.As(err, new(usageError)) || errors.As(err, new(people.UsageError))
+}
 
-// clientVariables are those that agents' instructions use; the same shell may set them, and they
-// mean nothing here.
-var clientVariables = []string{"AGENTKEY_URL", "AGENTKEY_API_KEY"}
+// clientVariables are those that agents' instructions and the commands for people use; the same
+// shell may set them, and they mean nothing here.
+var clientVariables = []string{"AGENTKEY_URL", "AGENTKEY_API_KEY", "AGENTKEY_TOKEN"}
 
 // configVariable names the configuration file.
 const configVariable = "AGENTKEY_CONFIG"

@@ -102,7 +102,7 @@ func (l *logServer) launch() bool {
 	ended := make(chan int, 1)
 	go func() {
 		ended <- run(
-			ctx, append([]string{"eventstore", "serve", "--listen", l.listen, "--data", l.dir}, l.flags...), nil, out,
+			ctx, append([]string{"eventstore", "serve", "--listen", l.listen, "--data", l.dir}, l.flags...), nil, nil, out,
 			errs,
 		)
 	}()

@@ -11,9 +11,12 @@ import (
 	"os/signal"
 	"slices"
 	"syscall"
+	"time"
 	_ "time/tzdata" // allowed hours of tools name time zones, and a small image has no database of them
 
 	"github.com/alecthomas/kong"
+
+	"agentkey/cmd/agentkey/people"
 )
 
 func main() {
@@ -23,7 +26,7 @@ func main() {
 	syscall.Umask(0o077) // files that SQLite makes beside its own are private too
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 
 // Exit codes.
@@ -31,6 +34,8 @@ const (
 	exitOK    = 0
 	exitFault = 1
 	exitUsage = 2 // wrong arguments or configuration; nothing was opened
+
+	exitUnreachable = 3 // a service that a command for people calls doesn't answer
 )
 
 type commandLine struct {
@@ -52,6 +57,8 @@ type commandLine struct {
 	Restore      restoreCommand      `cmd:"" help:"Restore an event log from a backup."`
 
 	ConfirmRestore confirmRestoreCommand `cmd:"" help:"Resume vending credentials after a restore."`
+
+	People people.Commands `embed:"" group:"For people, on a running service"`
 }
 
 // shell is what a subcommand gets from the world around it.
@@ -63,7 +70,7 @@ type shell struct {
 }
 
 // run is the whole program but for the process around it; tests call it too.
-func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	var line commandLine
 	exited := -1
 	version, commit := build()
@@ -88,10 +95,16 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	if line.Config != "" {
 		environ = append(slices.Clone(environ), configVariable+"="+line.Config)
 	}
-	if err := parsed.Run(&shell{ctx: ctx, environ: environ, stdout: stdout, stderr: stderr}); err != nil {
+	err = parsed.Run(&shell{ctx: ctx, environ: environ, stdout: stdout, stderr: stderr}, &people.Shell{
+		Ctx: ctx, Environ: environ, Stdin: stdin, Stdout: stdout, Stderr: stderr, Version: version, Now: time.Now,
+	})
+	if err != nil {
 		_, _ = fmt.Fprintln(stderr, "agentkey:", err)
-		if isUsage(err) {
+		switch {
+		case isUsage(err):
 			return exitUsage
+		case people.Unreachable(err):
+			return exitUnreachable
 		}
 		return exitFault
 	}

@@ -170,7 +170,7 @@ func (p *program) launch() {
 		ctx, cancel := context.WithCancel(context.Background())
 		p.cancel = cancel
 		ended, stdout, stderr := p.ended, p.stdout, p.stderr
-		go func() { ended <- run(ctx, []string{"serve"}, p.env, stdout, stderr) }()
+		go func() { ended <- run(ctx, []string{"serve"}, p.env, strings.NewReader(""), stdout, stderr) }()
 		return
 	}
 	self, err := os.Executable()
@@ -262,7 +262,7 @@ func (p *program) shell(args ...string) string {
 func runCommand(t testing.TB, env []string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, err bytes.Buffer
-	code = run(context.Background(), args, env, &out, &err)
+	code = run(context.Background(), args, env, strings.NewReader(""), &out, &err)
 	return code, out.String(), err.String()
 }
 

@@ -81,7 +81,7 @@ func settingsPage() string {
 	b.WriteString("\nSeveral providers are a list in the file. Its keys are those that begin with `oidc_`, " +
 		"without that, and `roles` may be a\nmapping. The provider that variables name is one more:\n\n```yaml\n" +
 		exampleIssuers + "```\n")
-	b.WriteString("\nSuch a file:\n\n```yaml\n" + exampleFile + "```\n\n`" + strings.Join(clientVariables, "` and `") +
-		"` are what agents' instructions use; they mean nothing here.\n")
+	b.WriteString("\nSuch a file:\n\n```yaml\n" + exampleFile + "```\n\n`" + strings.Join(clientVariables, "`, `") +
+		"` are for agents and for [people at the command line](cli.md); they mean nothing here.\n")
 	return b.String()
 }

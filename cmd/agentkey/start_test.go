@@ -111,7 +111,7 @@ func TestTheFirstTokenIsPrintedOnATerminal(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended, stderr := make(chan int, 1), newLines()
 	env := []string{"AGENTKEY_LISTEN=127.0.0.1:0", "AGENTKEY_DATA_DIR=" + dir}
-	go func() { ended <- run(ctx, []string{"serve"}, env, screen, stderr) }()
+	go func() { ended <- run(ctx, []string{"serve"}, env, strings.NewReader(""), screen, stderr) }()
 	said, lines := "", bufio.NewScanner(reader)
 	for !strings.Contains(said, "AgentKey listens") && lines.Scan() {
 		said += lines.Text() + "\n"
