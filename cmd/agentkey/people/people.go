@@ -209,3 +209,11 @@ func given[T ~string](text string) *T {
 	}
 	return new(T(text))
 }
+
+// only is a flag that names one of several values, nil if it wasn't used.
+func only[T ~string](text string) *[]T {
+	if text == "" {
+		return nil
+	}
+	return &[]T{T(text)}
+}

@@ -34,7 +34,7 @@ func (l *requestsList) Run(sh *Shell) error {
 		AgentID: given[agentkey.AgentIDFilter](l.Agent), ToolID: given[agentkey.ToolIDFilter](l.Tool),
 	}
 	if l.Status != "all" {
-		query.Status = given[agentkey.ListRequestsParamsStatus](l.Status)
+		query.Status = only[agentkey.ListRequestsParamsStatus](l.Status)
 	}
 	return list(
 		sh, l.listed, c, requestsPath, query.Values(), []string{"ID", "AGENT", "TOOL", "STATUS", "SINCE", "REASON"},
