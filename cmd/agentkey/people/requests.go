@@ -38,7 +38,7 @@ func (l *requestsList) Run(sh *Shell) error {
 	}
 	return list(
 		sh, l.listed, c, requestsPath, query.Values(), []string{"ID", "AGENT", "TOOL", "STATUS", "SINCE", "REASON"},
-		func(r agentkey.Request) []string {
+		func(r agentkey.AccessRequest) []string {
 			return []string{r.ID, r.AgentName, r.ToolName, string(r.Status), minute(&r.CreatedAt), r.Reason}
 		},
 	)
@@ -60,7 +60,7 @@ func (s *requestsShow) Run(sh *Shell) error {
 	return show(sh, s.output, c, s.path(requestsPath+"/"), sh.request)
 }
 
-func (sh *Shell) request(r agentkey.Request) error {
+func (sh *Shell) request(r agentkey.AccessRequest) error {
 	wanted, decided := "", minute(r.DecidedAt)
 	if r.RequestedSeconds != nil {
 		wanted = (time.Duration(*r.RequestedSeconds) * time.Second).String()
@@ -91,15 +91,15 @@ type deciding struct {
 // shows the request again.
 func (d *deciding) decided(
 	sh *Shell, question string,
-	decide func(*agentkey.Client, agentkey.Request, agentkey.Option) (*agentkey.Request, error),
+	decide func(*agentkey.Client, agentkey.AccessRequest, agentkey.Option) (*agentkey.AccessRequest, error),
 ) error {
 	c, err := sh.client()
 	if err != nil {
 		return err
 	}
 	for {
-		var r agentkey.Request
-		etag, err := showing(sh, output{}, c, d.path(requestsPath+"/"), func(read agentkey.Request) error {
+		var r agentkey.AccessRequest
+		etag, err := showing(sh, output{}, c, d.path(requestsPath+"/"), func(read agentkey.AccessRequest) error {
 			if r = read; d.JSON {
 				return nil
 			}
@@ -108,7 +108,7 @@ func (d *deciding) decided(
 		if err != nil {
 			return err
 		}
-		if r.Status != agentkey.RequestStatusPending {
+		if r.Status != agentkey.AccessRequestStatusPending {
 			return fmt.Errorf("the request is %s: there is nothing to decide", r.Status)
 		}
 		if err := sh.confirmed(d.Yes, question); err != nil {
@@ -132,9 +132,9 @@ func stale(err error) bool {
 	return is && refused.Status == http.StatusPreconditionFailed
 }
 
-func (sh *Shell) outcome(r *agentkey.Request) error {
+func (sh *Shell) outcome(r *agentkey.AccessRequest) error {
 	outcome := string(r.Status)
-	if r.Status == agentkey.RequestStatusPending && r.Approvals != nil {
+	if r.Status == agentkey.AccessRequestStatusPending && r.Approvals != nil {
 		outcome = fmt.Sprintf("pending, with %d of %d approvals", len(r.Approvals.Given), r.Approvals.Required)
 	}
 	_, err := fmt.Fprintf(sh.Stdout, "The request of %s for %s is %s.\n", clean(r.AgentName), clean(r.ToolName), outcome)
@@ -160,8 +160,8 @@ func (a *requestsApprove) Run(sh *Shell) error {
 		return err
 	}
 	return a.decided(sh, "Approve it?", func(
-		c *agentkey.Client, r agentkey.Request, seen agentkey.Option,
-	) (*agentkey.Request, error) {
+		c *agentkey.Client, r agentkey.AccessRequest, seen agentkey.Option,
+	) (*agentkey.AccessRequest, error) {
 		approval := agentkey.Approval{ExpiresAt: until}
 		if r.CredentialMode == agentkey.CredentialModePerAgent {
 			credential, err := sh.credential(r.AgentName+" for "+r.ToolName, a.Parts)
@@ -183,8 +183,8 @@ type requestsDeny struct {
 // Run denies a request.
 func (d *requestsDeny) Run(sh *Shell) error {
 	return d.decided(sh, "Deny it?", func(
-		c *agentkey.Client, r agentkey.Request, seen agentkey.Option,
-	) (*agentkey.Request, error) {
+		c *agentkey.Client, r agentkey.AccessRequest, seen agentkey.Option,
+	) (*agentkey.AccessRequest, error) {
 		return c.DenyRequest(sh.Ctx, r.ID, agentkey.Denial{Reason: given[string](d.Reason)}, seen)
 	})
 }
