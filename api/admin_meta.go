@@ -14,7 +14,7 @@ const RestoredCheck = "log_restored"
 func (s *Server) GetMeta(context.Context, GetMetaRequestObject) (GetMetaResponseObject, error) {
 	ready := s.Ready()
 	out := GetMeta200JSONResponse{
-		Version: ready.Version, Commit: ready.Commit, Features: s.Features, Limits: []MetaLimit{},
+		Version: ready.Version, Commit: ready.Commit, Demo: s.Demo, Features: s.Features, Limits: []MetaLimit{},
 		Vending: vending(ready),
 	}
 	out.Features.Dashboard, out.Features.SignIn = s.Dashboard != nil, s.SignIns.Configured()

@@ -16,7 +16,7 @@ import (
 
 // GetHealth answers GET /healthz.
 func (s *Server) GetHealth(context.Context, GetHealthRequestObject) (GetHealthResponseObject, error) {
-	return GetHealth200JSONResponse{Status: Alive}, nil
+	return GetHealth200JSONResponse{Status: Alive, Demo: s.Demo}, nil
 }
 
 // GetReadiness answers GET /readyz.
@@ -26,6 +26,7 @@ func (s *Server) GetReadiness(ctx context.Context, _ GetReadinessRequestObject) 
 	if !call.local && !s.Door.IsAdmin(call.ctx, call.Call) {
 		ready = Readiness{Status: ready.Status}
 	}
+	ready.Demo = s.Demo
 	if ready.Status == ReadinessStatusNotReady {
 		return GetReadiness503JSONResponse(ready), nil
 	}

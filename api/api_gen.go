@@ -2787,6 +2787,9 @@ type Front struct {
 	// Commit The commit that it was built from. For callers on the machine and admins.
 	Commit string `json:"commit,omitempty"`
 
+	// Demo True where everything is made up; see `agentkey demo`. Then every answer has `X-Agentkey-Demo: true`.
+	Demo bool `json:"demo,omitempty"`
+
 	// Document The path of the OpenAPI document.
 	Document string    `json:"document"`
 	Name     FrontName `json:"name"`
@@ -2924,6 +2927,8 @@ type Hash = string
 
 // Health defines model for Health.
 type Health struct {
+	// Demo True where everything is made up; see `agentkey demo`. Then every answer has `X-Agentkey-Demo: true`.
+	Demo   bool         `json:"demo,omitempty"`
 	Status HealthStatus `json:"status"`
 }
 
@@ -3093,6 +3098,9 @@ type MemberList struct {
 type Meta struct {
 	// Commit The commit that it was built from.
 	Commit string `json:"commit"`
+
+	// Demo True where everything is made up; see `agentkey demo`. Then every answer has `X-Agentkey-Demo: true`.
+	Demo bool `json:"demo,omitempty"`
 
 	// Features What the operator has configured.
 	Features MetaFeatures `json:"features"`
@@ -3637,6 +3645,9 @@ type Readiness struct {
 
 	// Commit The commit that it was built from. For callers on the machine and admins.
 	Commit string `json:"commit,omitempty"`
+
+	// Demo True where everything is made up; see `agentkey demo`. Then every answer has `X-Agentkey-Demo: true`.
+	Demo bool `json:"demo,omitempty"`
 
 	// Projections How far the read model is. For callers on the machine and admins.
 	Projections []ReadinessProjection `json:"projections,omitempty"`

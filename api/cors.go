@@ -11,7 +11,7 @@ import (
 
 const (
 	exposedHeaders = "Content-Disposition, ETag, Idempotency-Replayed, Retry-After, X-Event-Position, " +
-		"X-Export-Cursor, X-Export-Entries, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-RateLimit-Policy, X-Request-Id"
+		"X-Agentkey-Demo, X-Export-Cursor, X-Export-Entries, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-RateLimit-Policy, X-Request-Id"
 	allowedHeaders = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, " +
 		"X-Organization, X-Wait-For-Position"
 )

@@ -103,6 +103,7 @@ func (s *Server) GetFrontPage(ctx context.Context, _ GetFrontPageRequestObject) 
 	ready := s.Ready()
 	front := Front{
 		Name: FrontNameAgentKey, Status: FrontStatus(ready.Status), Reference: "/docs", Document: "/openapi.json",
+		Demo: s.Demo,
 	}
 	if call.local || s.Door.IsAdmin(call.ctx, call.Call) {
 		front.Version, front.Commit = ready.Version, ready.Commit

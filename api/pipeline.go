@@ -49,6 +49,9 @@ func (s *Server) serve(c *gin.Context) {
 	call.span, call.ctx = span, context.WithValue(ctx, callKey{}, call)
 	c.Request = c.Request.WithContext(call.ctx)
 	c.Header("X-Request-Id", call.RequestID)
+	if s.Demo {
+		c.Header("X-Agentkey-Demo", "true")
+	}
 	c.Header("Cache-Control", "no-store")
 	c.Header("X-Content-Type-Options", "nosniff")
 	if call.op != nil && call.op.StrictCORS {

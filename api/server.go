@@ -84,6 +84,7 @@ type Server struct {
 	Features MetaFeatures // that the operator has configured; see GET /api/admin/meta
 
 	Version string // of this program
+	Demo    bool   // everything here is made up, and every answer says so
 
 	// Stopping ends when no more calls are taken. What lasts long ends with it.
 	Stopping context.Context //nolint:containedctx // it outlives every call

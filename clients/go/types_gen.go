@@ -1571,6 +1571,9 @@ type Front struct {
 	// Commit The commit that it was built from. For callers on the machine and admins.
 	Commit string `json:"commit,omitempty"`
 
+	// Demo True where everything is made up; see `agentkey demo`. Then every answer has `X-Agentkey-Demo: true`.
+	Demo bool `json:"demo,omitempty"`
+
 	// Document The path of the OpenAPI document.
 	Document string    `json:"document"`
 	Name     FrontName `json:"name"`
@@ -1729,6 +1732,8 @@ type Hash = string
 
 // Health defines model for Health.
 type Health struct {
+	// Demo True where everything is made up; see `agentkey demo`. Then every answer has `X-Agentkey-Demo: true`.
+	Demo   bool         `json:"demo,omitempty"`
 	Status HealthStatus `json:"status"`
 }
 
@@ -1898,6 +1903,9 @@ type MemberList struct {
 type Meta struct {
 	// Commit The commit that it was built from.
 	Commit string `json:"commit"`
+
+	// Demo True where everything is made up; see `agentkey demo`. Then every answer has `X-Agentkey-Demo: true`.
+	Demo bool `json:"demo,omitempty"`
 
 	// Features What the operator has configured.
 	Features MetaFeatures `json:"features"`
@@ -2442,6 +2450,9 @@ type Readiness struct {
 
 	// Commit The commit that it was built from. For callers on the machine and admins.
 	Commit string `json:"commit,omitempty"`
+
+	// Demo True where everything is made up; see `agentkey demo`. Then every answer has `X-Agentkey-Demo: true`.
+	Demo bool `json:"demo,omitempty"`
 
 	// Projections How far the read model is. For callers on the machine and admins.
 	Projections []ReadinessProjection `json:"projections,omitempty"`

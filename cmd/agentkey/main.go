@@ -43,6 +43,7 @@ type commandLine struct {
 	Config  string           `placeholder:"FILE" help:"Configuration file. Environment variables take precedence. AGENTKEY_CONFIG also names it."`
 
 	Serve        serveCommand        `cmd:"" help:"Start the service. It is configured by AGENTKEY_… variables and needs nothing else by default."`
+	Demo         demoCommand         `cmd:"" help:"Make a demo with made-up people, agents and history, and serve it. It uses nothing of a real installation."`
 	Settings     settingsCommand     `cmd:"" help:"Print all settings as Markdown."`
 	Doctor       doctorCommand       `cmd:"" help:"Check everything that serve needs and report problems."`
 	EventStore   eventStoreCommand   `cmd:"" name:"eventstore" help:"Run or copy the embedded event store."`

@@ -81,6 +81,7 @@ type program struct {
 	unverified bool // the log that it leaves is not verified: a test forges events, or another program has the same
 
 	env     []string
+	args    []string  // none: serve
 	command *exec.Cmd // nil: it runs in this process
 	binary  string    // of the command; empty: the one of the tests
 	cancel  context.CancelFunc
@@ -166,18 +167,22 @@ func (p *program) begun() {
 func (p *program) launch() {
 	p.t.Helper()
 	p.stdout, p.stderr, p.ended = newLines(), newLines(), make(chan int, 1)
+	args := p.args
+	if len(args) == 0 {
+		args = []string{"serve"}
+	}
 	if p.command == nil {
 		ctx, cancel := context.WithCancel(context.Background())
 		p.cancel = cancel
 		ended, stdout, stderr := p.ended, p.stdout, p.stderr
-		go func() { ended <- run(ctx, []string{"serve"}, p.env, strings.NewReader(""), stdout, stderr) }()
+		go func() { ended <- run(ctx, args, p.env, strings.NewReader(""), stdout, stderr) }()
 		return
 	}
 	self, err := os.Executable()
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.command = exec.Command(cmp.Or(p.binary, self), "serve")
+	p.command = exec.Command(cmp.Or(p.binary, self), args...)
 	p.command.Env = append(append(os.Environ(), p.env...), asProgram+"=1")
 	p.command.Stdout, p.command.Stderr = p.stdout, p.stderr
 	if err := p.command.Start(); err != nil {

@@ -53,6 +53,10 @@ func (serveCommand) Run(sh *shell) error {
 }
 
 func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
+	demo, err := readDemo(c.DataDir)
+	if err != nil {
+		return err
+	}
 	announced := false // the first admin token, to somebody who can read it
 	inst, err := beginning(sh.ctx, c, log.Client, &entrance{
 		announce: func(token string) {
@@ -128,7 +132,7 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 	}
 	counted := newMetrics(health, c.DataDir)
 	parts := assemble(c, inst, models, readModel, health, counted, logger)
-	parts.server.Tracer = traces.tracer
+	parts.server.Tracer, parts.server.Demo = traces.tracer, demo != nil
 	if parts.server.Templates, err = templates.Load(names.FoldProduct, names.Site); err != nil {
 		return err
 	}
@@ -270,7 +274,11 @@ func serve(sh *shell, c Config, log *openLog, logger *slog.Logger) (err error) {
 		scheme = "https"
 	}
 	_, _ = fmt.Fprintf(sh.stdout, "AgentKey listens on %s://%s\n", scheme, listener.Addr())
-	if announced {
+	if demo != nil {
+		if err := showDemo(sh, c, parts, inst.Begun.OrganizationID, listener.Addr().String(), *demo); err != nil {
+			logger.Warn("the demo can't be shown", slog.String("error", err.Error()))
+		}
+	} else if announced {
 		if err := offerSignIn(sh, c, parts, inst.Begun.OrganizationID, listener.Addr().String()); err != nil {
 			logger.Warn("no sign-in link could be made; use agentkey admin login", slog.String("error", err.Error()))
 		}
