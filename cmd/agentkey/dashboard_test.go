@@ -1,0 +1,123 @@
+package main
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const exampleDashboard = "../../docs/examples/dashboard"
+
+// TestTheExampleDashboardDecides signs in on the smallest dashboard, sees a request come, decides
+// on what was shown, and signs out.
+func TestTheExampleDashboardDecides(t *testing.T) {
+	t.Parallel()
+	p := start(t, append([]string{"AGENTKEY_DASHBOARD_DIR=" + exampleDashboard}, unlimited...)...)
+	admin := p.admin()
+	tool := admin.mustTool("GitHub", "ghp_secret")
+	id, key := admin.mustAgent("<b>Onboarding</b>")
+	agent := p.with(key)
+	ask := func(key, tool, reason string) string {
+		return p.with(key).must(201, "POST", "/api/tools/"+tool+"/request", object{"reason": reason}).Text("request_id")
+	}
+	status := func(request string) string {
+		return admin.must(200, "GET", "/api/admin/requests/"+request, nil).Text("status")
+	}
+	request := ask(key, tool, "to open pull requests")
+
+	b := openTab(t, 1100, 900)
+	b.goTo(p.URL + "/")
+	b.until("the form", "!document.querySelector('#sign-in').hidden")
+	b.fill("#token", "sk_admin_wrong")
+	b.click("#sign-in", "Sign in")
+	b.until("the refusal", "document.querySelector('#alert').textContent.length > 20")
+	b.fill("#token", p.Token)
+	b.click("#sign-in", "Sign in")
+	b.until("the request", "document.querySelector('.reason')?.textContent === 'to open pull requests'")
+	b.until("the stream", "document.querySelector('#live').textContent === 'live'")
+	if cookies := b.eval("document.cookie + sessionStorage.length"); cookies != "0" {
+		t.Errorf("a script can read %q", cookies)
+	}
+	if n := b.eval("document.querySelectorAll('article b').length"); n != 0.0 {
+		t.Errorf("an agent's name made %v elements", n)
+	}
+
+	// What happens elsewhere appears. A person who is typing keeps the card, and decides on that.
+	other, otherKey := admin.mustAgent("Reviewer")
+	second := ask(otherKey, tool, "to read them")
+	b.until("the second request", "document.querySelectorAll('article').length === 2")
+	mark := func(text string) { // gives the field of the card with a text an id
+		b.eval("[...document.querySelectorAll('article')].find((a) => a.textContent.includes('" + text + "'))" +
+			".querySelector('input').id = 'why'")
+	}
+	mark("to read them")
+	b.fill("#why", "Ask")
+	seen := admin.must(200, "GET", "/api/admin/agents/"+other, nil)
+	admin.must(200, "PATCH", "/api/admin/agents/"+other, object{"name": "Renamed"}, "If-Match", seen.Header.Get("ETag"))
+	b.until("the new entry", "document.querySelector('#audit').textContent.includes('Renamed')")
+	b.eval("document.querySelector('#why').closest('form').querySelector('button:not([type])').click()")
+	b.until("what changed", "document.querySelector('#alert').textContent.startsWith('This request changed')")
+	if is := status(second); is != "pending" {
+		t.Errorf("what was decided on a card of former times is %s", is)
+	}
+	b.until("the card of now", "document.querySelector('#queue').textContent.includes('Renamed')")
+	mark("Renamed")
+	b.fill("#why", "Ask the owner first.")
+	b.eval("document.querySelector('#why').closest('form').querySelector('button[type=button]').click()")
+	b.until("one card", "document.querySelectorAll('article').length === 1")
+	denied := admin.must(200, "GET", "/api/admin/requests/"+second, nil)
+	if denied.Text("denial_reason") != "Ask the owner first." {
+		t.Errorf("denied: %s", denied.Body)
+	}
+	b.click("article", "Approve")
+	b.until("an empty queue", "document.querySelector('#queue').textContent === 'Nothing is waiting.'")
+	if is := status(request); is != "approved" {
+		t.Errorf("the request is %s", is)
+	}
+	agent.must(200, "GET", "/api/tools/"+tool+"/credentials", nil)
+	admin.must(204, "DELETE", "/api/admin/agents/"+id+"/grants/"+tool, nil)
+	b.until("the audit", "document.querySelector('#audit').textContent.includes('<b>Onboarding</b>')")
+
+	b.click("header", "Sign out")
+	b.until("the form again", "!document.querySelector('#sign-in').hidden")
+}
+
+// TestTheExampleDashboardFromAnotherOrigin serves the same files elsewhere, on a telephone.
+func TestTheExampleDashboardFromAnotherOrigin(t *testing.T) {
+	t.Parallel()
+	var api string
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/" {
+			http.FileServer(http.Dir(exampleDashboard)).ServeHTTP(w, r)
+			return
+		}
+		page, err := os.ReadFile(filepath.Join(exampleDashboard, "index.html"))
+		if err != nil {
+			t.Error(err)
+		}
+		_, _ = w.Write(bytes.Replace(page, []byte(`-api" content="`), []byte(`-api" content="`+api), 1))
+	}))
+	defer elsewhere.Close()
+	p := start(t, append([]string{"AGENTKEY_ADMIN_CORS_ORIGINS=" + elsewhere.URL}, unlimited...)...)
+	api = p.URL
+	tool := p.admin().mustTool("GitHub", "ghp_secret")
+	_, key := p.admin().mustAgent("Onboarding")
+	p.with(key).must(201, "POST", "/api/tools/"+tool+"/request", object{"reason": strings.Repeat("to review ", 40)})
+
+	b := openTab(t, 390, 844)
+	b.goTo(elsewhere.URL + "/")
+	b.until("the form", "!document.querySelector('#sign-in').hidden")
+	b.fill("#token", p.Token)
+	b.click("#sign-in", "Sign in")
+	b.until("the request", "document.querySelectorAll('article').length === 1")
+	b.until("the stream", "document.querySelector('#live').textContent === 'live'")
+	if wide := b.eval("document.documentElement.scrollWidth"); wide != 390.0 {
+		t.Errorf("on a telephone the page is %v pixels wide", wide)
+	}
+	b.click("article", "Approve")
+	b.until("an empty queue", "document.querySelector('#queue').textContent === 'Nothing is waiting.'")
+}
