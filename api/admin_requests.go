@@ -3,6 +3,9 @@ package api
 import (
 	"context"
 	"errors"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"agentkey/commands"
 	"agentkey/domain"
@@ -47,11 +50,17 @@ func (s *Server) ListRequests(ctx context.Context, r ListRequestsRequestObject) 
 	n := s.naming(call.Caller.Organization)
 	total, atLeast := totals(found.Total)
 	n.meetDeciders(call.ctx, contexts)
+	decidable := s.decidable(call, contexts)
 	return ListRequests200JSONResponse{
 		Items: views(found.Items, func(q readmodels.Request) AccessRequest {
 			out := n.request(call.ctx, q)
-			if about, known := contexts[q.ID]; known {
+			about, known := contexts[q.ID]
+			if known {
 				out.Context = n.context(call.ctx, about, s.Clock())
+			}
+			if now, is := decidable[q.ID]; is {
+				now.Context = out.Context
+				return now
 			}
 			if model.position == nil && q.Status == string(agent.Pending) {
 				out = n.waiting(call.ctx, out)
@@ -60,6 +69,32 @@ func (s *Server) ListRequests(ctx context.Context, r ListRequestsRequestObject) 
 		}),
 		NextCursor: nextPage(ctx, found), Position: model.position, Total: total, TotalAtLeast: atLeast,
 	}, n.err
+}
+
+// decidable reads those of the requests from their streams that wait for a decision, each with the
+// ETag of what it says, so that a list shows what its reader then decides on. It lacks those whose
+// streams can't be read.
+func (s *Server) decidable(call *call, contexts map[string]readmodels.RequestContext) map[string]AccessRequest {
+	var mu sync.Mutex
+	out := make(map[string]AccessRequest, len(contexts))
+	var readers errgroup.Group
+	readers.SetLimit(16)
+	for id := range contexts {
+		readers.Go(func() error {
+			shown, digest, err := s.request(call, id)
+			if err != nil || digest == "" || shown.Status != AccessRequestStatusPending {
+				return nil //nolint:nilerr // then the list shows what the read model has
+			}
+			tag := quoted(digest)
+			shown.Etag = &tag
+			mu.Lock()
+			defer mu.Unlock()
+			out[id] = shown
+			return nil
+		})
+	}
+	_ = readers.Wait() // none of them fails
+	return out
 }
 
 // GetRequest answers GET /api/admin/requests/{id}. What a human may decide about comes from its

@@ -18,7 +18,10 @@ func (c *call) decision() loop.Meta {
 }
 
 // shows tags the answer with the digest of its content, which a decision about it names.
-func (c *call) shows(digest string) { c.header.Set("ETag", `"`+digest+`"`) }
+func (c *call) shows(digest string) { c.header.Set("ETag", quoted(digest)) }
+
+// quoted is a digest as an ETag (RFC 9110, 8.8.3).
+func quoted(digest string) string { return `"` + digest + `"` }
 
 // showsDecided tags an answer that no decision can follow any more.
 func (c *call) showsDecided(answer any) {

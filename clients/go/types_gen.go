@@ -674,8 +674,11 @@ type AccessRequest struct {
 	DecidedAt    *Time   `json:"decided_at,omitempty"`
 	DecidedBy    *Actor  `json:"decided_by,omitempty"`
 	DenialReason *string `json:"denial_reason,omitempty"`
-	ID           string  `json:"id"`
-	Reason       string  `json:"reason"`
+
+	// Etag Names what this request says, as the ETag of GET of one request does; send it as If-Match with the decision. Only in lists with expand=context, of requests that are pending.
+	Etag   *string `json:"etag,omitempty"`
+	ID     string  `json:"id"`
+	Reason string  `json:"reason"`
 
 	// RequestedSeconds How long the agent says it needs access. Absent if it did not say.
 	RequestedSeconds *int64 `json:"requested_seconds,omitempty"`

@@ -163,17 +163,16 @@ type following struct {
 func newFollowing(ctx context.Context, c *agentkey.Client) *following {
 	f := &following{events: make(chan agentkey.Event, 1000)}
 	begun := make(chan struct{})
+	begin := sync.OnceFunc(func() { close(begun) })
 	go func() {
 		defer close(f.events)
+		defer begin()
 		for e, err := range c.Events(ctx, "fetches", 0) {
 			if err != nil {
 				return
 			}
 			if e.Name == "" {
-				if begun != nil {
-					close(begun)
-					begun = nil
-				}
+				begin()
 				continue
 			}
 			f.mu.Lock()

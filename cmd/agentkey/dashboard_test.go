@@ -42,6 +42,15 @@ func TestTheExampleDashboardDecides(t *testing.T) {
 	if cookies := b.eval("document.cookie + sessionStorage.length"); cookies != "0" {
 		t.Errorf("a script can read %q", cookies)
 	}
+	const screen = `performance.getEntriesByType("resource").filter((e) =>
+		/\/api\/admin\/(?!me$)/.test(e.name) && e.responseStatus === 200)`
+	if calls := b.eval(screen + ".length"); calls != 4.0 {
+		t.Errorf("the first screen takes %v calls", calls)
+	}
+	size, _ := b.eval(screen + ".reduce((sum, e) => sum + e.transferSize, 0)").(float64)
+	if size == 0 || size > 20_000 {
+		t.Errorf("the first screen is %v bytes as transferred", size)
+	}
 	if n := b.eval("document.querySelectorAll('article b').length"); n != 0.0 {
 		t.Errorf("an agent's name made %v elements", n)
 	}

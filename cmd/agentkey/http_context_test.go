@@ -104,6 +104,11 @@ func TestARequestComesWithWhatHelpsToDecide(t *testing.T) {
 				delete(tool, "max_expires_at") // of this moment
 			}
 		}
+		if want := single.Header.Get("ETag"); item["status"] == "pending" && item["etag"] != want ||
+			item["status"] != "pending" && item["etag"] != nil {
+			t.Errorf("%s has the ETag %v, alone %s", item["status"], item["etag"], want)
+		}
+		delete(item, "etag")
 		if diff := cmp.Diff(single.JSON, item); diff != "" {
 			t.Errorf("in the list (-alone +list): %s", diff)
 		}

@@ -22,7 +22,7 @@ function headersFor(more) {
 
 let newest = 0; // the position of the newest event that this page has caused or followed
 
-// call returns {body, etag}. It waits until the lists have what this page did before, so that people
+// call returns the answer's body. It waits until the lists have what this page did before, so that people
 // don't see their own decision undone for a moment.
 export async function call(method, path, { body, ifMatch, key } = {}) {
   const headers = headersFor({ Accept: "application/json" });
@@ -34,10 +34,10 @@ export async function call(method, path, { body, ifMatch, key } = {}) {
   newest = Math.max(newest, Number(response.headers.get("X-Event-Position") ?? 0));
   const answer = response.status === 204 ? null : await response.json().catch(() => ({}));
   if (!response.ok) throw new Problem(response.status, answer ?? {}, Number(response.headers.get("Retry-After") ?? 0));
-  return { body: answer, etag: response.headers.get("ETag") };
+  return answer;
 }
 
-export const read = async (path) => (await call("GET", path)).body;
+export const read = (path) => call("GET", path);
 
 export async function signIn(token) {
   if (sameOrigin) {

@@ -87,11 +87,9 @@ function past({ agent, tool, history }) {
   return lines.map((textContent) => el("p", { className: "quiet", textContent }));
 }
 
-// card shows a request as it is now. Approving and denying send its ETag, so that a person decides on
-// exactly what the card says: if that changed meanwhile, the card is shown again, and nothing happens.
-async function card(id) {
-  const { body: r, etag } = await call("GET", `/api/admin/requests/${id}`);
-  if (r.status !== "pending") return null;
+// card shows a request. Approving and denying send its ETag, so that a person decides on exactly what
+// the card says: if that changed meanwhile, nothing happens, and the card is shown again.
+function card(r) {
   const own = r.credential_mode === "per_agent"
     ? el("input", { type: "password", autocomplete: "off", required: true, placeholder: "Credential for this agent" }) : null;
   const why = el("input", { placeholder: "Reason, if you deny", maxLength: 500 });
@@ -106,7 +104,7 @@ async function card(id) {
   const decide = (how, body) => tried(async () => {
     form.querySelectorAll("button").forEach((b) => { b.disabled = true; });
     try {
-      await call("POST", `/api/admin/requests/${id}/${how}`, { body, ifMatch: etag });
+      await call("POST", `/api/admin/requests/${r.id}/${how}`, { body, ifMatch: r.etag });
     } catch (error) {
       if (error.code === "revision_stale") error.message = "This request changed while you read it. Look at it again and decide.";
       throw error;
@@ -121,8 +119,8 @@ async function card(id) {
 }
 
 async function showQueue() {
-  const { items } = await read("/api/admin/requests?status=pending&limit=10");
-  const cards = (await Promise.all(items.map((r) => card(r.id)))).filter(Boolean);
+  const { items } = await read("/api/admin/requests?status=pending&limit=10&expand=context");
+  const cards = items.map(card);
   $("queue").replaceChildren(...(cards.length ? cards : [el("p", { className: "quiet", textContent: "Nothing is waiting." })]));
 }
 
