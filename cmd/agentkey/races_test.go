@@ -223,8 +223,8 @@ func holdAgainstLog(t *testing.T, p *program, receipts map[string]bool) {
 	}
 }
 
-// fight is one round: fetches on both replicas that go on until the strike was acknowledged, then
-// one more on each.
+// fight is one round: fetches on both replicas that go on until the strike was acknowledged, or is
+// long about what comes after its event, then one more on each.
 func (k duel) fight(d *duelist) {
 	k.arm(d)
 	struck := make(chan struct{})
@@ -233,7 +233,7 @@ func (k duel) fight(d *duelist) {
 	for i, p := range d.replicas {
 		agent := p.with(d.key)
 		fetchers.Go(func() {
-			for {
+			for range 16 {
 				results[i] = append(results[i], agent.fetch(d.tool))
 				select {
 				case <-struck:

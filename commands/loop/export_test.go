@@ -1,6 +1,9 @@
 package loop
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // What tests see of the inside.
 
@@ -9,6 +12,9 @@ const (
 	MaxWaiting = maxWaiting
 	MaxShare   = maxShare
 )
+
+// GiveTime bounds each batch and each snapshot.
+func (l *Loop[S, C, E]) GiveTime(d time.Duration) { l.deadline = d }
 
 // KeepAtMost bounds how many streams are kept folded in memory.
 func (l *Loop[S, C, E]) KeepAtMost(n int) { l.most = n }

@@ -103,6 +103,8 @@ type Loop[S, C, E any] struct {
 	mu      sync.Mutex
 	streams map[string]*stream[S, C, E]
 	most    int // kept folded in memory
+
+	deadline time.Duration // of a batch, and of writing a snapshot
 }
 
 // Env is what all loops share.
@@ -143,7 +145,9 @@ type Sealer func(ctx context.Context, m Meta) (string, error)
 
 // New returns the loop of one kind of stream.
 func New[S, C, E any](env *Env, a Aggregate[S, C, E]) *Loop[S, C, E] {
-	return &Loop[S, C, E]{Aggregate: a, Env: env, streams: map[string]*stream[S, C, E]{}, most: maxStreams}
+	return &Loop[S, C, E]{
+		Aggregate: a, Env: env, streams: map[string]*stream[S, C, E]{}, most: maxStreams, deadline: Deadline,
+	}
 }
 
 // ErrTooLarge marks the refusal of a command whose events don't fit into one append.

@@ -2,6 +2,7 @@ package loop_test
 
 import (
 	"testing"
+	"time"
 
 	"agentkey/commands/commandstest"
 	"agentkey/eventstore/eventstoretest"
@@ -11,7 +12,13 @@ import (
 // office is an installation with what the tests of this package ask of it.
 type office struct{ *commandstest.Office }
 
-func open(t testing.TB) *office { return &office{commandstest.Open(t)} }
+func open(t testing.TB) *office {
+	o := &office{commandstest.Open(t)}
+	if eventstoretest.RaceDetector { // it makes the largest batches longer than a batch may take
+		o.Grants.Agents.GiveTime(time.Minute)
+	}
+	return o
+}
 
 func openOn(t testing.TB, server *eventstoretest.Server, r seal.Ring) *office {
 	return &office{commandstest.OpenOn(t, server, r)}

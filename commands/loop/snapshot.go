@@ -78,8 +78,6 @@ func (s *stream[S, C, E]) snapshotLocked() {
 // writeSnapshot writes a head down. The snapshot stream is known to keep so many events, or 0; it
 // returns how many it keeps now.
 func (s *stream[S, C, E]) writeSnapshot(head Head[S], keeps int) (int, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), Deadline)
-	defer cancel()
 	state, err := json.Marshal(head.State)
 	if err != nil {
 		return keeps, fmt.Errorf("encode the snapshot of %s: %w", s.name, err)
@@ -105,6 +103,8 @@ func (s *stream[S, C, E]) writeSnapshot(head Head[S], keeps int) (int, error) {
 	if err != nil {
 		return keeps, fmt.Errorf("encode the snapshot of %s: %w", s.name, err)
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.loop.deadline)
+	defer cancel()
 	name := codec.Snapshots.Stream(s.name)
 	if most := len(parts) + 1; keeps != most || most > 1 { // another process may have kept fewer
 		if err := s.loop.Env.Log.Client.SetStreamMetadata(

@@ -185,7 +185,7 @@ func TestASnapshotThatDoesNotAgreeIsNotUsed(t *testing.T) {
 
 // large is a state of more than one append may hold, even when it is packed.
 func large(head loop.Head[agent.State]) loop.Head[agent.State] {
-	random := make([]byte, 3<<20)
+	random := make([]byte, 2<<20)
 	rand.NewChaCha8([32]byte{}).Read(random) //nolint:errcheck // it never fails
 	head.State.Name = base64.StdEncoding.EncodeToString(random)
 	return head
@@ -202,7 +202,7 @@ func TestALargeStateIsKeptInParts(t *testing.T) {
 		}
 	}
 	stored := o.parts(id)
-	if len(stored) < 4 {
+	if len(stored) < 3 {
 		t.Fatalf("%d events are kept", len(stored))
 	}
 	for _, e := range stored {

@@ -119,7 +119,7 @@ func (s *stream[S, C, E]) run() {
 // batch decides commands one after another on the state and appends their events in one write. It
 // answers the first n calls, as many as fit, and returns n, at least 1.
 func (s *stream[S, C, E]) batch(calls []*call[S, C, E]) int {
-	ctx, cancel := context.WithTimeout(context.Background(), Deadline)
+	ctx, cancel := context.WithTimeout(context.Background(), s.loop.deadline)
 	defer cancel()
 	first := calls[0].span
 	n, err := s.attempt(spans.Within(ctx, first), calls)
