@@ -85,12 +85,12 @@ func (n *naming) pastAccess(ctx context.Context, agent readmodels.Agent, p readm
 	out := PastAccess{
 		Action: PastAccessAction(p.Status), At: p.At.UTC(), RequestID: optional(p.RequestID), Rule: ruleVersion(p.Rule),
 	}
-	switch {
-	case p.Status == "pending":
+	switch p.Status {
+	case "pending":
 		out.Action, out.Reason = PastAccessActionRequested, optional(p.Reason)
-	case p.Status == "denied":
+	case "denied":
 		out.DenialReason = optional(p.DenialReason)
-	case p.Status == "approved":
+	case "approved":
 		out.ExpiresAt = optionalTime(p.ExpiresAt)
 		if p.RequestID == "" {
 			out.Action, out.Reason = PastAccessActionAssigned, optional(p.Reason)

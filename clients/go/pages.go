@@ -3,6 +3,7 @@ package agentkey
 import (
 	"context"
 	"iter"
+	"maps"
 	"net/http"
 	"net/url"
 )
@@ -14,9 +15,7 @@ func Each[T any](
 ) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		asked := url.Values{}
-		for name, values := range query {
-			asked[name] = values
-		}
+		maps.Copy(asked, query)
 		for {
 			var page struct {
 				Items      []T    `json:"items"`

@@ -60,12 +60,14 @@ func beginDemo(
 }
 
 // demoFence is what every desk asks before it vends. It follows the log until it is left.
-func demoFence(inst *commands.Installation, env *loop.Env) (fence *commands.Fence, leave func()) {
+func demoFence(
+	ctx context.Context, inst *commands.Installation, env *loop.Env,
+) (fence *commands.Fence, leave func()) {
 	fence = commands.NewFence(commands.FenceConfig{
 		Installation: commands.NewInstallationLoop(env), Log: inst.Log, StoreID: inst.Begun.StoreID,
 		Organization: inst.Begun.OrganizationID, NewID: newID, Logger: slog.New(slog.DiscardHandler), Clock: time.Now,
 	})
-	follow, stop := context.WithCancel(context.Background())
+	follow, stop := context.WithCancel(ctx)
 	var following sync.WaitGroup
 	following.Go(func() { fence.Run(follow) })
 	return fence, func() {

@@ -72,7 +72,7 @@ func makeHistory(
 		return facts, err
 	}
 	privacy := seal.NewPrivacy(inst.Secrets, clock.now)
-	fence, leave := demoFence(inst, inst.Env(clock.now, sealer(privacy), nil))
+	fence, leave := demoFence(ctx, inst, inst.Env(clock.now, sealer(privacy), nil))
 	defer leave()
 	m := &demoMonth{
 		demoDesk: newDemoDesk(inst, privacy, fence, clock), plan: map[int][]func(context.Context) error{},

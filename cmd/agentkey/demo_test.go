@@ -19,7 +19,8 @@ func TestADemoHasAMonthBehindIt(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "demo")
 	p := &program{
-		t: t, Dir: dir, env: []string{"AGENTKEY_LISTEN=127.0.0.1:0"}, args: []string{"demo", "--data", dir},
+		t: t, Dir: dir, env: []string{"AGENTKEY_LISTEN=127.0.0.1:0", "AGENTKEY_DASHBOARD_DIR=" + exampleDashboard},
+		args:       []string{"demo", "--data", dir},
 		unverified: true, // until its folder is served
 	}
 	t.Cleanup(p.stop)
@@ -35,7 +36,7 @@ func TestADemoHasAMonthBehindIt(t *testing.T) {
 		t.Errorf("meta doesn't say that it is a demo: %s", meta.Body)
 	}
 	for _, path := range []string{"/", "/healthz", "/readyz"} {
-		if a := p.anyone().must(200, "GET", path, nil); a.At("demo") != true {
+		if a := p.anyone().must(200, "GET", path, nil, "Accept", "application/json"); a.At("demo") != true {
 			t.Errorf("%s doesn't say that it is a demo: %s", path, a.Body)
 		}
 	}
@@ -73,6 +74,8 @@ func TestADemoHasAMonthBehindIt(t *testing.T) {
 			t.Errorf("the audit has %d of %s", n, action)
 		}
 	}
+
+	looksLikeAMonth(t, p)
 
 	path, key := p.await(p.stdout, demoFetches), p.await(p.stdout, demoKey)
 	p.with(key).must(200, "GET", path, nil)

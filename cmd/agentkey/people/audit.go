@@ -56,11 +56,8 @@ func (a *Audit) Run(sh *Shell) error {
 func (a *Audit) follow(sh *Shell, c *agentkey.Client, query url.Values) error {
 	last, begun := uint64(0), false
 	for e, err := range c.Events(sh.Ctx, "fetches,deliveries", 0) {
-		if sh.Ctx.Err() != nil {
-			return nil // somebody has seen enough
-		}
 		if err != nil {
-			return explained(err)
+			return sh.unlessEnough(explained(err))
 		}
 		if begun && e.ID <= last && e.Name != agentkey.Reset {
 			continue
@@ -71,11 +68,19 @@ func (a *Audit) follow(sh *Shell, c *agentkey.Client, query url.Values) error {
 		}
 		newest, err := a.print(sh, c, query, last, limit)
 		if err != nil {
-			return err
+			return sh.unlessEnough(err)
 		}
 		last, begun = max(last, newest, e.ID), true
 	}
 	return nil
+}
+
+// unlessEnough returns the error, but nil when somebody has ended what would go on forever.
+func (sh *Shell) unlessEnough(err error) error {
+	if sh.Ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // print prints the newest entries after a position, the newest last, and returns its position.

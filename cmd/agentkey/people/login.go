@@ -205,7 +205,7 @@ func (sh *Shell) followLink(c *agentkey.Client, code string) (http.Header, error
 func sessionOf(header http.Header) (*http.Cookie, error) {
 	for _, c := range (&http.Response{Header: header}).Cookies() {
 		if strings.TrimPrefix(c.Name, "__Host-") == "agentkey" && c.Value != "" {
-			return &http.Cookie{Name: c.Name, Value: c.Value, MaxAge: c.MaxAge}, nil
+			return c, nil
 		}
 	}
 	return nil, errors.New("it begins no session")

@@ -258,7 +258,7 @@ func (sh *Shell) moment(flag, typed string) (*time.Time, error) {
 func span(typed string) (time.Duration, error) {
 	if count, days := strings.CutSuffix(typed, "d"); days {
 		n, err := strconv.ParseUint(count, 10, 16)
-		return time.Duration(n) * 24 * time.Hour, err //nolint:gosec // 16 bits of days fit
+		return time.Duration(n) * 24 * time.Hour, err
 	}
 	return time.ParseDuration(typed)
 }

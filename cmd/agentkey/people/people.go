@@ -73,7 +73,7 @@ func (sh *Shell) lookUp(name string) (value string) {
 // Variables that take precedence over what login keeps.
 const (
 	urlVariable   = "AGENTKEY_URL"
-	tokenVariable = "AGENTKEY_TOKEN" //nolint:gosec // its name
+	tokenVariable = "AGENTKEY_TOKEN"
 	usualURL      = "http://127.0.0.1:8080"
 )
 
@@ -157,16 +157,17 @@ func explained(err error) error {
 		if refused.Code == "" {
 			return fmt.Errorf("the address may be wrong: %w", refused)
 		}
-		text := clean(refused.Problem.Detail)
+		var text strings.Builder
+		text.WriteString(clean(refused.Problem.Detail))
 		if refused.Problem.Details != nil {
 			for _, d := range *refused.Problem.Details {
-				text += fmt.Sprintf("\n  %s: %s", clean(d.Field), clean(d.Message))
+				fmt.Fprintf(&text, "\n  %s: %s", clean(d.Field), clean(d.Message))
 			}
 		}
 		if refused.Status == http.StatusUnauthorized {
-			text += " Sign in with: agentkey login"
+			text.WriteString(" Sign in with: agentkey login")
 		}
-		return refusedError{errors.New(text), refused}
+		return refusedError{errors.New(text.String()), refused}
 	}
 	if unanswered, is := errors.AsType[*url.Error](err); is {
 		at, _ := url.Parse(unanswered.URL)
@@ -191,7 +192,10 @@ func (e refusedError) Unwrap() error { return e.is }
 
 func firstSentence(err error) string {
 	text, _, _ := strings.Cut(err.Error(), "\n")
-	return strings.TrimSuffix(text, ".") + "."
+	if strings.HasSuffix(text, ".") || strings.HasSuffix(text, "?") {
+		return text
+	}
+	return text + "."
 }
 
 // value is what an optional member has, or nothing.

@@ -21,7 +21,7 @@ func terminal(stream any) (descriptor int, is bool) {
 	if !file {
 		return 0, false
 	}
-	descriptor = int(f.Fd()) //nolint:gosec // descriptors are small
+	descriptor = int(f.Fd())
 	return descriptor, term.IsTerminal(descriptor)
 }
 

@@ -111,7 +111,7 @@ func (n *newTool) described(sh *Shell, name string) (agentkey.NewTool, error) {
 		if err != nil {
 			return t, err
 		}
-		t.Instructions = new(agentkey.GuideText(strings.TrimSpace(string(text))))
+		t.Instructions = new(strings.TrimSpace(string(text)))
 	}
 	if n.PerAgent {
 		t.CredentialMode = agentkey.CredentialModePerAgent

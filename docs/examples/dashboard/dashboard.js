@@ -35,12 +35,12 @@ async function showFigures() {
   const s = await read("/api/admin/summary");
   const figures = [
     ["requests waiting", s.pending.requests, s.pending.oldest_at && `oldest ${when(s.pending.oldest_at)}`],
-    ["suggestions", s.pending.suggestions, `${number.format(s.pending.notes)} notes`],
+    ["suggestions", s.pending.suggestions, `and notes: ${number.format(s.pending.notes)}`],
     ["agents", s.agents.active, `${number.format(s.agents.quiet)} quiet, ${number.format(s.agents.suspended)} suspended`],
     ["tools", s.tools.total, `${number.format(s.tools.without_credential)} without a credential`],
     ["accesses", s.grants.approved, `${number.format(s.grants.expiring)} end within 7 days`],
-    ["fetches in 24 h", s.fetches.last_24h, `${number.format(s.fetches.previous_24h)} the day before`],
-    ["refused in 24 h", s.fetches.refused_24h, s.deliveries.dead && `${number.format(s.deliveries.dead)} messages undelivered`],
+    ["fetches in 24 h", s.fetches.last_24h,
+      `${number.format(s.fetches.previous_24h)} the day before, ${number.format(s.fetches.refused_24h)} refused`],
   ];
   $("figures").replaceChildren(...figures.map(([name, value, more]) =>
     el("div", {}, el("strong", { textContent: number.format(value) }), name, el("div", { className: "quiet", textContent: more || "" }))));
@@ -60,7 +60,7 @@ async function showChart() {
   const { buckets, totals } = await read(`/api/admin/usage?${new URLSearchParams({
     from: from.toISOString(), to: to.toISOString(), bucket: "day", tz })}`);
   const most = Math.max(1, ...buckets.map((b) => b.vended + b.refused));
-  const width = 700, height = 160, left = 44, step = (width - left) / buckets.length;
+  const width = Math.max(280, $("chart").clientWidth), height = 180, left = 44, step = (width - left) / buckets.length;
   const high = (n) => (n / most) * (height - 36);
   const label = `${number.format(totals.vended)} vended, ${number.format(totals.refused)} refused`;
   const chart = shape("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label },
@@ -73,7 +73,9 @@ async function showChart() {
       shape("title", {}, `${day(b.at)}: ${number.format(b.vended)} vended, ${number.format(b.refused)} refused`),
       shape("rect", { class: "vended", x, y: floor - high(b.vended), width: w, height: high(b.vended) }),
       shape("rect", { class: "refused", x, y: floor - high(b.vended + b.refused), width: w, height: high(b.refused) })));
-    if (i % 2 === 1) chart.append(shape("text", { x: x + w / 2, y: height - 5, "text-anchor": "middle" }, day(b.at)));
+    const last = i === buckets.length - 1;
+    if ((buckets.length - 1 - i) % Math.ceil(50 / step) === 0)
+      chart.append(shape("text", { x: last ? width : x + w / 2, y: height - 5, "text-anchor": last ? "end" : "middle" }, day(b.at)));
   });
   $("chart").replaceChildren(chart, el("p", { className: "quiet", textContent: label }));
 }
