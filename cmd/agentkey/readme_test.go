@@ -21,7 +21,7 @@ func TestTheReadmeTellsTheTruth(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, story, found := strings.Cut(string(text), "## The story in curl")
+	_, story, found := strings.Cut(string(text), "## The story\n")
 	story, _, ends := strings.Cut(story, "\n## ")
 	if !found || !ends {
 		t.Fatal("the README has lost its story")
@@ -36,7 +36,13 @@ func TestTheReadmeTellsTheTruth(t *testing.T) {
 	if !strings.Contains(script, address) {
 		t.Fatalf("the story no longer begins at %s", address)
 	}
-	command := exec.CommandContext(t.Context(), "bash", "-c", strings.ReplaceAll(script, address, p.URL))
+	script = strings.ReplaceAll(script, address, p.URL)
+	const run = "go run ./cmd/agentkey "
+	if !strings.Contains(script, run) {
+		t.Fatal("the story lacks the command line")
+	}
+	script = strings.ReplaceAll(script, run, asProgram+"=1 '"+os.Args[0]+"' ") // which was built already
+	command := exec.CommandContext(t.Context(), "bash", "-c", script)
 	command.Dir = dir
 	out, err := command.CombinedOutput()
 	if err != nil {
@@ -48,6 +54,7 @@ func TestTheReadmeTellsTheTruth(t *testing.T) {
 		`"action":"credential.vended"`:  1,
 		`"action":"grant.approved"`:     1,
 		`"outcome":"granted"`:           1, // to the agent that suggested it
+		"approved Onboarding's request": 2, // the summary, as JSON and on the command line
 		`"instructions":"Send it as a `: 1,
 	} {
 		if n := strings.Count(string(out), what); n != times {
