@@ -83,6 +83,7 @@ func public(text []byte, operations []*Operation) ([]byte, error) {
 		return nil, err
 	}
 	declareHeaders(whole, operations)
+	declareNeeds(whole, operations)
 	strip(whole)
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)
@@ -130,6 +131,27 @@ func declareHeaders(whole any, operations []*Operation) {
 	}
 	if shared != nil {
 		inside(whole, "components")["responses"] = declared
+	}
+}
+
+// declareNeeds adds to what people read about an operation which permission its caller needs, and
+// which limit counts it.
+func declareNeeds(whole any, operations []*Operation) {
+	for _, op := range operations {
+		if op.Caller == "anyone" {
+			continue
+		}
+		needs := "Limit: `" + op.Tier + "`."
+		if op.Permission != "" {
+			own := ""
+			if op.Self {
+				own = "; about yourself: `read`"
+			}
+			needs = "Permission: `" + op.Permission + "`" + own + ". " + needs
+		}
+		o := inside(whole, "paths", op.Path, strings.ToLower(op.Method))
+		text, _ := o["description"].(string)
+		o["description"] = strings.TrimSpace(text) + "\n\n" + needs
 	}
 }
 

@@ -58,6 +58,29 @@ func TestTheDocumentIntroducesEachCall(t *testing.T) {
 	}
 }
 
+// TestTheServedDocumentSaysWhatACallNeeds: which permission, and which limit counts it.
+func TestTheServedDocumentSaysWhatACallNeeds(t *testing.T) {
+	t.Parallel()
+	c, err := Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var served struct {
+		Paths map[string]map[string]any
+	}
+	if err := json.Unmarshal(c.JSON, &served); err != nil {
+		t.Fatal(err)
+	}
+	for _, op := range c.Operations {
+		said, _ := inside(served.Paths[op.Path][strings.ToLower(op.Method)])["description"].(string)
+		for what, is := range map[string]string{"Permission": op.Permission, "Limit": op.Tier} {
+			if known := strings.Contains(said, what+": `"+is+"`"); known != (is != "" && op.Caller != "anyone") {
+				t.Errorf("%s: %s %q in %q", op.ID, what, is, said)
+			}
+		}
+	}
+}
+
 // Generators of clients make a member with a default one that the caller must give.
 func TestNoBodyHasDefaults(t *testing.T) {
 	t.Parallel()
