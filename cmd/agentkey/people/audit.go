@@ -77,10 +77,12 @@ func (a *Audit) follow(sh *Shell, c *agentkey.Client, query url.Values) error {
 
 // unlessEnough returns the error, but nil when somebody has ended what would go on forever.
 func (sh *Shell) unlessEnough(err error) error {
-	if sh.Ctx.Err() != nil {
+	select {
+	case <-sh.Ctx.Done():
 		return nil
+	default:
+		return err
 	}
-	return err
 }
 
 // print prints the newest entries after a position, the newest last, and returns its position.
