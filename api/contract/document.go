@@ -59,6 +59,8 @@ type documented struct {
 		Revalidate bool   `json:"revalidate"`
 		IfMatch    bool   `json:"if_match"`
 		Self       bool   `json:"self"`
+
+		Codes []string `json:"codes"` // of refusals that few calls have
 	} `json:"x-agentkey"`
 }
 
@@ -97,6 +99,7 @@ func (d document) operation(method, path string, o *documented, schemas compiler
 		Self: o.Rules.Self, Command: o.Rules.Effect == "command", StrictCORS: o.Rules.CORS == "strict",
 		MaxBody: o.Rules.MaxBody, Compress: o.Rules.Compress,
 		TakesIfMatch: o.Rules.IfMatch, AnswersETag: o.Rules.ETag || o.Rules.Revalidate, Revalidates: o.Rules.Revalidate,
+		codes: o.Rules.Codes,
 	}
 	for status, r := range o.Responses {
 		if name, named := strings.CutPrefix(r.Ref, sharedResponses); named {

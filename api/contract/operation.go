@@ -43,6 +43,7 @@ type Operation struct {
 	Clears map[string]any
 
 	query []parameter // sorted by name
+	codes []string    // of refusals that few calls have
 }
 
 // parameter is a query parameter.

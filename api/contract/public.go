@@ -134,14 +134,14 @@ func declareHeaders(whole any, operations []*Operation) {
 	}
 }
 
-// declareNeeds adds to what people read about an operation which permission its caller needs, and
-// which limit counts it.
+// declareNeeds adds to what people read about an operation which permission its caller needs, which
+// limit counts it, and with which codes it may be refused.
 func declareNeeds(whole any, operations []*Operation) {
 	for _, op := range operations {
-		if op.Caller == "anyone" {
-			continue
+		needs := told(op.Refusals())
+		if op.Tier != "" {
+			needs = "Limit: `" + op.Tier + "`. " + needs
 		}
-		needs := "Limit: `" + op.Tier + "`."
 		if op.Permission != "" {
 			own := ""
 			if op.Self {

@@ -2,6 +2,8 @@ package contract
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -58,7 +60,8 @@ func TestTheDocumentIntroducesEachCall(t *testing.T) {
 	}
 }
 
-// TestTheServedDocumentSaysWhatACallNeeds: which permission, and which limit counts it.
+// TestTheServedDocumentSaysWhatACallNeeds: which permission, which limit counts it, and with which
+// codes it may be refused.
 func TestTheServedDocumentSaysWhatACallNeeds(t *testing.T) {
 	t.Parallel()
 	c, err := Load()
@@ -76,6 +79,17 @@ func TestTheServedDocumentSaysWhatACallNeeds(t *testing.T) {
 		for what, is := range map[string]string{"Permission": op.Permission, "Limit": op.Tier} {
 			if known := strings.Contains(said, what+": `"+is+"`"); known != (is != "" && op.Caller != "anyone") {
 				t.Errorf("%s: %s %q in %q", op.ID, what, is, said)
+			}
+		}
+		listed := slices.Concat(slices.Collect(maps.Values(op.Refusals()))...)
+		for _, code := range op.codes {
+			if !slices.Contains(listed, code) {
+				t.Errorf("%s: no status is known for %s", op.ID, code)
+			}
+		}
+		for _, code := range listed {
+			if !strings.Contains(said, "`"+code+"`") {
+				t.Errorf("%s: %s isn't in %q", op.ID, code, said)
 			}
 		}
 	}

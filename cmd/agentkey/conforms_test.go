@@ -31,6 +31,7 @@ var document struct {
 type documented struct {
 	body    *jsonschema.Schema // nil: it is not JSON
 	headers object
+	told    string // about the call
 }
 
 // conforms compares an answer with the document.
@@ -51,6 +52,9 @@ func (c client) conforms(request *http.Request, a answer) error {
 	}
 	if err == nil {
 		err = known.heads(request, a)
+	}
+	if err == nil {
+		err = known.lists(a)
 	}
 	if err == nil && known.body != nil {
 		var body any
@@ -84,6 +88,20 @@ func (d documented) heads(request *http.Request, a answer) error {
 		}
 	}
 	return nil
+}
+
+// lists looks for the code of a refusal behind its status, in what people read about the call.
+func (d documented) lists(a answer) error {
+	if a.Status < http.StatusBadRequest || a.Code() == "" {
+		return nil
+	}
+	_, refusals, _ := strings.Cut(d.told, "Refusals: ")
+	for of := range strings.SplitSeq(refusals, "; ") {
+		if strings.HasPrefix(of, strconv.Itoa(a.Status)) && strings.Contains(of, "`"+a.Code()+"`") {
+			return nil
+		}
+	}
+	return fmt.Errorf("it doesn't list this refusal: %q", refusals)
 }
 
 // find returns what the document says about an answer to a path of a call.
@@ -157,6 +175,7 @@ func (c client) readDocument() error {
 					)[shared[strings.LastIndexByte(shared, '/')+1:]]
 				}
 				known := documented{headers: object{}}
+				known.told, _ = inside(operation)["description"].(string)
 				for name := range inside(response, "headers") {
 					known.headers[name] = headers[name]
 				}
