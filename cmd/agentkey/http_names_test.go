@@ -88,6 +88,7 @@ func TestThePastKeepsItsNames(t *testing.T) {
 	}
 	one := admin.must(200, "GET", "/api/admin/requests/"+request, nil)
 	list := admin.must(200, "GET", "/api/admin/requests?agent_id="+bot, nil).Items()
+	delete(one.JSON, "context") // which the list has if it is asked for it
 	if named(one) != "Robot>Android GitHub>Forge" || len(list) != 1 || cmp.Diff(one.JSON, list[0]) != "" {
 		t.Errorf("the request is %s, and in the list %v", one.Body, list)
 	}

@@ -62,7 +62,7 @@ func pictures(c client, paths []string, asOf string) map[string]any {
 			fmt.Sprintf("%.0f", a.JSON["position"]) != a.Header.Get("X-Event-Position") {
 			c.t.Errorf("GET %s: position is %v, the header says %s", path, a.JSON["position"], a.Header.Get("X-Event-Position"))
 		}
-		out[path] = without(a.JSON, "position", "fetch_count", "last_fetched_at", "last_seen_at", "last_used_at")
+		out[path] = without(a.JSON, "position", "context", "fetch_count", "last_fetched_at", "last_seen_at", "last_used_at")
 	}
 	return out
 }

@@ -77,7 +77,7 @@ func TestARefusalSaysWhatEachFieldMustBe(t *testing.T) {
 		}},
 		{"a list", "GET", "/api/admin/agents?limit=" + sent + "&status=" + sent, admin, nil, []any{
 			field{"field": "limit", "message": "it must be a whole number from 1 to 200"},
-			field{"field": "status", "message": "it must be one of active, suspended"},
+			field{"field": "status", "message": "it must be one of active, suspended, retired"},
 		}},
 		{"the audit", "GET", "/api/admin/audit?from=" + sent + "&agent_id=" + sent, admin, nil, []any{
 			field{"field": "agent_id", "message": "it must be a UUID in canonical lower case"},
