@@ -7,7 +7,7 @@ import (
 	"agentkey/readmodels"
 )
 
-// ListNotes answers GET /api/admin/notes.
+// ListNotes answers GET /api/admin/instruction-suggestions.
 func (s *Server) ListNotes(
 	ctx context.Context, r ListNotesRequestObject,
 ) (ListNotesResponseObject, error) {
@@ -30,7 +30,7 @@ func (s *Server) ListNotes(
 	}, n.err
 }
 
-// GetNote answers GET /api/admin/notes/{id}, from the note's
+// GetNote answers GET /api/admin/instruction-suggestions/{id}, from the note's
 // stream.
 func (s *Server) GetNote(
 	ctx context.Context, r GetNoteRequestObject,
@@ -66,7 +66,7 @@ func (n *naming) note(ctx context.Context, x readmodels.Note) Note {
 	return out
 }
 
-// AcceptNote answers POST /api/admin/notes/{id}/accept.
+// AcceptNote answers POST /api/admin/instruction-suggestions/{id}/accept.
 func (s *Server) AcceptNote(
 	ctx context.Context, r AcceptNoteRequestObject,
 ) (AcceptNoteResponseObject, error) {
@@ -79,7 +79,7 @@ func (s *Server) AcceptNote(
 	return AcceptNote200JSONResponse(view), err
 }
 
-// DismissNote answers POST /api/admin/notes/{id}/dismiss.
+// DismissNote answers POST /api/admin/instruction-suggestions/{id}/dismiss.
 func (s *Server) DismissNote(
 	ctx context.Context, r DismissNoteRequestObject,
 ) (DismissNoteResponseObject, error) {

@@ -61,7 +61,7 @@ func (s *Server) StreamMyEvents(
 // outer are the kinds of action that lists show to everyone who reads them. All others are about
 // the organization, its people and keys, which only the audit shows.
 var outer = []string{
-	"agent.", "credential.", "delivery.", "grant.", "note.", "rule.",
+	"agent.", "credential.", "delivery.", "grant.", "instruction_suggestion.", "rule.",
 	"suggestion.",
 	"tool.",
 }

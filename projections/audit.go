@@ -99,13 +99,13 @@ func target(e codec.Verified, category codec.Category, id, toolID string) readmo
 	case catalog.SuggestionCooldownRefused:
 		return readmodels.Target{Type: "suggestion", ID: b.SuggestionID}
 	case guide.NoteMade:
-		return readmodels.Target{Type: "note", ID: b.NoteID}
+		return readmodels.Target{Type: "instruction_suggestion", ID: b.NoteID}
 	case guide.NoteBacked:
-		return readmodels.Target{Type: "note", ID: b.NoteID}
+		return readmodels.Target{Type: "instruction_suggestion", ID: b.NoteID}
 	case guide.NoteAccepted:
-		return readmodels.Target{Type: "note", ID: b.NoteID}
+		return readmodels.Target{Type: "instruction_suggestion", ID: b.NoteID}
 	case guide.NoteDismissed:
-		return readmodels.Target{Type: "note", ID: b.NoteID}
+		return readmodels.Target{Type: "instruction_suggestion", ID: b.NoteID}
 	case rulebook.Added:
 		return readmodels.Target{Type: "rule", ID: b.RuleID}
 	case rulebook.Changed:

@@ -793,7 +793,7 @@ var tellings = []struct {
 			"+note_backers n1/bot: first_at=now last_at=now latest_why=it failed latest_why_folded=it failed position=here",
 			"+notes n1: created_at=now guide_version=2 last_activity_at=now learned=page by cursor " +
 				"learned_folded=page by cursor organization_id=org position=here status=pending tool_id=github",
-		}, "note n1, agent bot, tool github",
+		}, "instruction_suggestion n1, agent bot, tool github",
 	},
 	{
 		"another has learned the same",
@@ -806,14 +806,14 @@ var tellings = []struct {
 			"+note_backers n1/bot2: first_at=now last_at=now latest_why=so it is latest_why_folded=so it is position=here",
 			"notes n1: last_activity_at=now",
 		},
-		"note n1, agent bot2, tool github",
+		"instruction_suggestion n1, agent bot2, tool github",
 	},
 	{
 		"a note is taken up",
 		[]step{registered, added, noted},
 		step{"guide-github", admin, guide.NoteAccepted{NoteID: "n1", ToolID: "github", GuideVersion: 3}},
 		[]string{"notes n1: decided_at=now decided_by_id=admin decided_by_type=human guide_version=3 status=accepted"},
-		"note n1, tool github",
+		"instruction_suggestion n1, tool github",
 	},
 	{
 		"a note is dismissed",
@@ -823,7 +823,7 @@ var tellings = []struct {
 			"notes n1: decided_at=now decided_by_id=admin decided_by_type=human dismissal_reason=it is wrong " +
 				"status=dismissed",
 		},
-		"note n1, tool github",
+		"instruction_suggestion n1, tool github",
 	},
 	{
 		"a rule is added", nil, ruling, []string{"+rules u1: name=GitHub for a day organization_id=org"}, "rule u1",
@@ -1291,7 +1291,7 @@ func (w *world) findable(before, after stored, s step) {
 	}
 	about, _, _ := strings.Cut(e.Type, ".")
 	switch about {
-	case "grant", "note":
+	case "grant", "instruction_suggestion":
 		said.Name = ""
 	case "suggestion":
 	default:

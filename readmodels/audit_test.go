@@ -122,17 +122,17 @@ func testLabels(t *testing.T, s *shelf) {
 		{"organization", "", "all of "},
 	}
 	want := map[readmodels.Target]string{
-		{Type: "note", ID: "note " + acme}:   strings.Repeat("é", 119) + "…",
-		{Type: "installation", ID: "store"}:  "Installation",
-		{Type: "event_log"}:                  "Event log",
-		{Type: "catalog", ID: "c"}:           "Catalog",
-		{Type: "master_key", ID: "m1"}:       "Master key m1",
-		{Type: "signing_key", ID: "k1"}:      "Signing key k1",
-		{Type: "person", ID: "p1"}:           "Person",
-		{Type: "service_token", ID: "t1"}:    "", // opened for those who may see it
-		{Type: "rule", ID: "r1"}:             "",
-		{Type: "agent", ID: "tool " + acme}:  "",
-		{Type: "note", ID: "note " + globex}: "", {Type: "delivery", ID: "delivery " + globex}: "",
+		{Type: "instruction_suggestion", ID: "note " + acme}:   strings.Repeat("é", 119) + "…",
+		{Type: "installation", ID: "store"}:                    "Installation",
+		{Type: "event_log"}:                                    "Event log",
+		{Type: "catalog", ID: "c"}:                             "Catalog",
+		{Type: "master_key", ID: "m1"}:                         "Master key m1",
+		{Type: "signing_key", ID: "k1"}:                        "Signing key k1",
+		{Type: "person", ID: "p1"}:                             "Person",
+		{Type: "service_token", ID: "t1"}:                      "", // opened for those who may see it
+		{Type: "rule", ID: "r1"}:                               "",
+		{Type: "agent", ID: "tool " + acme}:                    "",
+		{Type: "instruction_suggestion", ID: "note " + globex}: "", {Type: "delivery", ID: "delivery " + globex}: "",
 	}
 	sent := readmodels.Target{Type: "delivery", ID: "delivery " + acme}
 	want[sent] = fmt.Sprintf("#ops of %s: access requested, bot of %[1]s, GitHub of %[1]s", acme)

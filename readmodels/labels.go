@@ -50,7 +50,7 @@ JOIN tools AS o ON w.kind = 'tool' AND o.id = w.id AND o.organization_id = $1
 UNION ALL SELECT w.kind, w.id, o.name, FALSE, FALSE FROM wanted AS w
 JOIN suggestions AS o ON w.kind = 'suggestion' AND o.id = w.id AND o.organization_id = $1
 UNION ALL SELECT w.kind, w.id, o.learned, FALSE, FALSE FROM wanted AS w
-JOIN notes AS o ON w.kind = 'note' AND o.id = w.id AND o.organization_id = $1
+JOIN notes AS o ON w.kind = 'instruction_suggestion' AND o.id = w.id AND o.organization_id = $1
 UNION ALL SELECT w.kind, w.id, o.name, ` + renamed + `, FALSE FROM wanted AS w
 JOIN rules AS o ON w.kind = 'rule' AND o.id = w.id AND o.organization_id = $1
 UNION ALL SELECT w.kind, w.id, o.name, ` + renamed + `, FALSE FROM wanted AS w
@@ -115,7 +115,7 @@ func (db *DB) labels(ctx context.Context, organization string, wanted []moment) 
 	}
 	moved := map[thing]bool{}
 	for _, r := range rows {
-		if r.kind == "note" {
+		if r.kind == "instruction_suggestion" {
 			r.label = headline(r.label)
 		}
 		out.now[r.thing], out.gone[r.thing], moved[r.thing] = r.label, r.gone, r.renamed

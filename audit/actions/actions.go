@@ -130,7 +130,7 @@ var (
 
 	exampleTime   = time.Date(2026, 12, 1, 9, 0, 0, 0, time.UTC)
 	exampleLabels = map[string]string{
-		"agent": "Deploy bot", "tool": "GitHub", "suggestion": "Linear", "note": "Page by cursor.",
+		"agent": "Deploy bot", "tool": "GitHub", "suggestion": "Linear", "instruction_suggestion": "Page by cursor.",
 		"notification_channel": "#ops", "delivery": "#ops: access requested, Deploy bot, GitHub", "organization": "Acme",
 		"service_token": "nightly audit", "rule": "Search for a day", "member": "Grace Hopper", "call": "exportAudit",
 	}

@@ -82,19 +82,19 @@ var ofTheCatalog = []row{
 		ada, catalog.ChangeCompleted{}, func(e entry, _ catalog.ChangeCompleted) string {
 			return e.who() + " completed a change of the catalog"
 		}),
-	told("note.made", Catalog, "An agent suggested a note for the usage guide of a tool.",
+	told("instruction_suggestion.made", Catalog, "An agent suggested a note for the usage guide of a tool.",
 		bot, guide.NoteMade{}, func(e entry, _ guide.NoteMade) string {
 			return e.who() + " suggested " + e.note()
 		}),
-	told("note.backed", Catalog, "An agent backed a note, or gave another reason for it.",
+	told("instruction_suggestion.backed", Catalog, "An agent backed a note, or gave another reason for it.",
 		bot, guide.NoteBacked{}, func(e entry, _ guide.NoteBacked) string {
 			return e.who() + " backed " + e.note()
 		}),
-	told("note.accepted", Decision, "A note was taken up in the usage guide of its tool.",
+	told("instruction_suggestion.accepted", Decision, "A note was taken up in the usage guide of its tool.",
 		ada, guide.NoteAccepted{GuideVersion: 4}, func(e entry, d guide.NoteAccepted) string {
 			return e.who() + " accepted " + e.note() + version(d.GuideVersion)
 		}),
-	told("note.dismissed", Decision, "A note was dismissed.",
+	told("instruction_suggestion.dismissed", Decision, "A note was dismissed.",
 		ada, guide.NoteDismissed{}, func(e entry, _ guide.NoteDismissed) string {
 			return e.who() + " dismissed " + e.note()
 		}),

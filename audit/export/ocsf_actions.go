@@ -116,10 +116,10 @@ var ocsfActions = map[string]ocsfAction{
 	"catalog.change_planned":      {entityManagement, 3, informational, success, ""},
 	"catalog.change_completed":    {entityManagement, 3, informational, success, ""},
 
-	"note.made":      {entityManagement, 1, informational, success, ""},
-	"note.backed":    {entityManagement, 3, informational, success, ""},
-	"note.accepted":  {entityManagement, 3, informational, success, ""},
-	"note.dismissed": {entityManagement, 3, informational, success, ""},
+	"instruction_suggestion.made":      {entityManagement, 1, informational, success, ""},
+	"instruction_suggestion.backed":    {entityManagement, 3, informational, success, ""},
+	"instruction_suggestion.accepted":  {entityManagement, 3, informational, success, ""},
+	"instruction_suggestion.dismissed": {entityManagement, 3, informational, success, ""},
 
 	"organization.created":         {entityManagement, 1, informational, success, ""},
 	"notification_channel.added":   {entityManagement, 1, informational, success, ""},

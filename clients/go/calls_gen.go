@@ -401,6 +401,63 @@ func (c *Client) ListGrants(ctx context.Context, params ListGrantsParams, option
 }
 
 // Values is the query of a call.
+func (p ListNotesParams) Values() url.Values {
+	q := url.Values{}
+	set(q, "q", p.Q)
+	setAll(q, "status", p.Status)
+	set(q, "tool_id", p.ToolID)
+	set(q, "sort", p.Sort)
+	set(q, "count", p.Count)
+	set(q, "limit", p.Limit)
+	set(q, "cursor", p.Cursor)
+	return q
+}
+
+// ListNotes calls GET /api/admin/instruction-suggestions. List notes
+func (c *Client) ListNotes(ctx context.Context, params ListNotesParams, options ...Option,
+) (*NoteList, error) {
+	var answer NoteList
+	err := c.Do(ctx, "GET", "/api/admin/instruction-suggestions", params.Values(), nil, &answer, options...)
+	if err != nil {
+		return nil, err
+	}
+	return &answer, nil
+}
+
+// GetNote calls GET /api/admin/instruction-suggestions/{id}. Get a note
+func (c *Client) GetNote(ctx context.Context, id PathID, options ...Option,
+) (*Note, error) {
+	var answer Note
+	err := c.Do(ctx, "GET", place("/api/admin/instruction-suggestions/{id}", id), nil, nil, &answer, options...)
+	if err != nil {
+		return nil, err
+	}
+	return &answer, nil
+}
+
+// AcceptNote calls POST /api/admin/instruction-suggestions/{id}/accept. Accept a note
+func (c *Client) AcceptNote(ctx context.Context, id PathID, body NoteAcceptance, options ...Option,
+) (*Note, error) {
+	var answer Note
+	err := c.Do(ctx, "POST", place("/api/admin/instruction-suggestions/{id}/accept", id), nil, body, &answer, options...)
+	if err != nil {
+		return nil, err
+	}
+	return &answer, nil
+}
+
+// DismissNote calls POST /api/admin/instruction-suggestions/{id}/dismiss. Dismiss a note
+func (c *Client) DismissNote(ctx context.Context, id PathID, body NoteDismissal, options ...Option,
+) (*Note, error) {
+	var answer Note
+	err := c.Do(ctx, "POST", place("/api/admin/instruction-suggestions/{id}/dismiss", id), nil, body, &answer, options...)
+	if err != nil {
+		return nil, err
+	}
+	return &answer, nil
+}
+
+// Values is the query of a call.
 func (p ListInvitationsParams) Values() url.Values {
 	q := url.Values{}
 	set(q, "limit", p.Limit)
@@ -501,63 +558,6 @@ func (c *Client) GetMeta(ctx context.Context, options ...Option,
 ) (*Meta, error) {
 	var answer Meta
 	err := c.Do(ctx, "GET", "/api/admin/meta", nil, nil, &answer, options...)
-	if err != nil {
-		return nil, err
-	}
-	return &answer, nil
-}
-
-// Values is the query of a call.
-func (p ListNotesParams) Values() url.Values {
-	q := url.Values{}
-	set(q, "q", p.Q)
-	setAll(q, "status", p.Status)
-	set(q, "tool_id", p.ToolID)
-	set(q, "sort", p.Sort)
-	set(q, "count", p.Count)
-	set(q, "limit", p.Limit)
-	set(q, "cursor", p.Cursor)
-	return q
-}
-
-// ListNotes calls GET /api/admin/notes. List notes
-func (c *Client) ListNotes(ctx context.Context, params ListNotesParams, options ...Option,
-) (*NoteList, error) {
-	var answer NoteList
-	err := c.Do(ctx, "GET", "/api/admin/notes", params.Values(), nil, &answer, options...)
-	if err != nil {
-		return nil, err
-	}
-	return &answer, nil
-}
-
-// GetNote calls GET /api/admin/notes/{id}. Get a note
-func (c *Client) GetNote(ctx context.Context, id PathID, options ...Option,
-) (*Note, error) {
-	var answer Note
-	err := c.Do(ctx, "GET", place("/api/admin/notes/{id}", id), nil, nil, &answer, options...)
-	if err != nil {
-		return nil, err
-	}
-	return &answer, nil
-}
-
-// AcceptNote calls POST /api/admin/notes/{id}/accept. Accept a note
-func (c *Client) AcceptNote(ctx context.Context, id PathID, body NoteAcceptance, options ...Option,
-) (*Note, error) {
-	var answer Note
-	err := c.Do(ctx, "POST", place("/api/admin/notes/{id}/accept", id), nil, body, &answer, options...)
-	if err != nil {
-		return nil, err
-	}
-	return &answer, nil
-}
-
-// DismissNote calls POST /api/admin/notes/{id}/dismiss. Dismiss a note
-func (c *Client) DismissNote(ctx context.Context, id PathID, body NoteDismissal, options ...Option,
-) (*Note, error) {
-	var answer Note
-	err := c.Do(ctx, "POST", place("/api/admin/notes/{id}/dismiss", id), nil, body, &answer, options...)
 	if err != nil {
 		return nil, err
 	}
@@ -1447,6 +1447,12 @@ func (c *Client) AllGrants(ctx context.Context, params ListGrantsParams, options
 	return Each[Grant](ctx, c, "/api/admin/grants", params.Values(), options...)
 }
 
+// AllNotes reads the pages of /api/admin/instruction-suggestions as far as you range over it. A limit is the size of a page.
+func (c *Client) AllNotes(ctx context.Context, params ListNotesParams, options ...Option,
+) iter.Seq2[Note, error] {
+	return Each[Note](ctx, c, "/api/admin/instruction-suggestions", params.Values(), options...)
+}
+
 // AllInvitations reads the pages of /api/admin/invitations as far as you range over it. A limit is the size of a page.
 func (c *Client) AllInvitations(ctx context.Context, params ListInvitationsParams, options ...Option,
 ) iter.Seq2[Invitation, error] {
@@ -1457,12 +1463,6 @@ func (c *Client) AllInvitations(ctx context.Context, params ListInvitationsParam
 func (c *Client) AllMembers(ctx context.Context, params ListMembersParams, options ...Option,
 ) iter.Seq2[Member, error] {
 	return Each[Member](ctx, c, "/api/admin/members", params.Values(), options...)
-}
-
-// AllNotes reads the pages of /api/admin/notes as far as you range over it. A limit is the size of a page.
-func (c *Client) AllNotes(ctx context.Context, params ListNotesParams, options ...Option,
-) iter.Seq2[Note, error] {
-	return Each[Note](ctx, c, "/api/admin/notes", params.Values(), options...)
 }
 
 // AllChannels reads the pages of /api/admin/notification-channels as far as you range over it. A limit is the size of a page.

@@ -516,12 +516,6 @@ const (
 	ListGrantsParamsSortToolName           ListGrantsParamsSort = "tool_name"
 )
 
-// Defines values for ListMembersParamsStatus.
-const (
-	ListMembersParamsStatusActive  ListMembersParamsStatus = "active"
-	ListMembersParamsStatusInvited ListMembersParamsStatus = "invited"
-)
-
 // Defines values for ListNotesParamsStatus.
 const (
 	ListNotesParamsStatusAccepted  ListNotesParamsStatus = "accepted"
@@ -537,6 +531,12 @@ const (
 	ListNotesParamsSortMinusLastActivityAt ListNotesParamsSort = "-last_activity_at"
 	ListNotesParamsSortMinusToolName       ListNotesParamsSort = "-tool_name"
 	ListNotesParamsSortToolName            ListNotesParamsSort = "tool_name"
+)
+
+// Defines values for ListMembersParamsStatus.
+const (
+	ListMembersParamsStatusActive  ListMembersParamsStatus = "active"
+	ListMembersParamsStatusInvited ListMembersParamsStatus = "invited"
 )
 
 // Defines values for ListRequestsParamsStatus.
@@ -1127,7 +1127,7 @@ type AuditTarget struct {
 	// Label What it was called then: a name, the beginning of what an agent learned, or the channel and the topic of a delivery with the names, when it was queued, of what it reports.
 	Label string `json:"label"`
 
-	// Type Such as agent, tool, suggestion, note, notification_channel, delivery, service_token or organization. An entry about an agent's access is about the tool. Later versions may add types.
+	// Type Such as agent, tool, suggestion, instruction_suggestion, notification_channel, delivery, service_token or organization. An entry about an agent's access is about the tool. Later versions may add types.
 	Type string `json:"type"`
 }
 
@@ -3689,32 +3689,6 @@ type ListGrantsParamsStatus string
 // ListGrantsParamsSort defines parameters for ListGrants.
 type ListGrantsParamsSort string
 
-// ListInvitationsParams defines parameters for ListInvitations.
-type ListInvitationsParams struct {
-	// Limit The number of items on a page.
-	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
-
-	// Cursor The next_cursor of the previous page.
-	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
-}
-
-// ListMembersParams defines parameters for ListMembers.
-type ListMembersParams struct {
-	Status *ListMembersParamsStatus `form:"status,omitempty" json:"status,omitempty"`
-
-	// Limit The number of items on a page.
-	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
-
-	// Cursor The next_cursor of the previous page.
-	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
-
-	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
-	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
-}
-
-// ListMembersParamsStatus defines parameters for ListMembers.
-type ListMembersParamsStatus string
-
 // ListNotesParams defines parameters for ListNotes.
 type ListNotesParams struct {
 	// Q Any part of what was learned, of a backer's reason, or of the name of the tool, in upper or lower case, with or without accents.
@@ -3744,6 +3718,32 @@ type ListNotesParamsStatus string
 
 // ListNotesParamsSort defines parameters for ListNotes.
 type ListNotesParamsSort string
+
+// ListInvitationsParams defines parameters for ListInvitations.
+type ListInvitationsParams struct {
+	// Limit The number of items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the previous page.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListMembersParams defines parameters for ListMembers.
+type ListMembersParams struct {
+	Status *ListMembersParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// Limit The number of items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the previous page.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
+	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
+}
+
+// ListMembersParamsStatus defines parameters for ListMembers.
+type ListMembersParamsStatus string
 
 // ListChannelsParams defines parameters for ListChannels.
 type ListChannelsParams struct {
@@ -4100,17 +4100,17 @@ type ImportCatalogJSONRequestBody = CatalogFile
 // FreezeJSONRequestBody defines body for Freeze for application/json ContentType.
 type FreezeJSONRequestBody = FreezeOrder
 
-// CreateInvitationJSONRequestBody defines body for CreateInvitation for application/json ContentType.
-type CreateInvitationJSONRequestBody = NewInvitation
-
-// UpdateMemberJSONRequestBody defines body for UpdateMember for application/json ContentType.
-type UpdateMemberJSONRequestBody = MemberChange
-
 // AcceptNoteJSONRequestBody defines body for AcceptNote for application/json ContentType.
 type AcceptNoteJSONRequestBody = NoteAcceptance
 
 // DismissNoteJSONRequestBody defines body for DismissNote for application/json ContentType.
 type DismissNoteJSONRequestBody = NoteDismissal
+
+// CreateInvitationJSONRequestBody defines body for CreateInvitation for application/json ContentType.
+type CreateInvitationJSONRequestBody = NewInvitation
+
+// UpdateMemberJSONRequestBody defines body for UpdateMember for application/json ContentType.
+type UpdateMemberJSONRequestBody = MemberChange
 
 // AddChannelJSONRequestBody defines body for AddChannel for application/json ContentType.
 type AddChannelJSONRequestBody = NewNotificationChannel

@@ -382,7 +382,7 @@ func TestAnotherOrganizationsIDsLookLikeNone(t *testing.T) {
 	token, secret := admin.newToken("CI", "admin")
 	p.page().must(204, "POST", "/auth/session", object{"token": secret})
 	things := map[string]string{
-		"tools": tool, "requests": request, "suggestions": suggestion, "notes": note,
+		"tools": tool, "requests": request, "suggestions": suggestion, "instruction-suggestions": note,
 		"members": member, "people": member, "invitations": invitation("bob@example.com"), "service-tokens": token,
 		"sessions": admin.must(200, "GET", "/api/admin/sessions", nil).Items()[0]["id"].(string), //nolint:forcetypeassert // an id
 		"audit":    admin.must(200, "GET", "/api/admin/audit", nil).Items()[0]["id"].(string),    //nolint:forcetypeassert // an id
@@ -417,8 +417,8 @@ func TestAnotherOrganizationsIDsLookLikeNone(t *testing.T) {
 			"tool":          object{"name": "Taken", "auth_type": "other", "credential_mode": "per_agent"},
 			"grant_backers": false,
 		},
-		"POST /api/admin/notes/{id}/accept":  {"instructions": "Taken"},
-		"POST /api/admin/notes/{id}/dismiss": {"reason": "Taken"},
+		"POST /api/admin/instruction-suggestions/{id}/accept":  {"instructions": "Taken"},
+		"POST /api/admin/instruction-suggestions/{id}/dismiss": {"reason": "Taken"},
 	}
 	for _, r := range p.routes() {
 		if !strings.Contains(r.path, "{id}") ||

@@ -254,7 +254,7 @@ func TestAQueryThatCanNotBeAnsweredSaysSo(t *testing.T) {
 		agent.refused(503, "read_model_unavailable", "GET", path, nil, now...)
 	}
 	admin.must(200, "GET", "/api/admin/me", nil, now...)
-	for _, path := range []string{"requests/", "suggestions/", "notes/"} { // come from the log
+	for _, path := range []string{"requests/", "suggestions/", "instruction-suggestions/"} { // come from the log
 		admin.refused(404, "not_found", "GET", "/api/admin/"+path+newID().String(), nil, now...)
 	}
 	if a := agent.fetch(tool); a.Text("credential") != "ghp_secret" {

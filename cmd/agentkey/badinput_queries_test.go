@@ -42,7 +42,7 @@ func TestAQueryParameterIsKnownAndWellFormed(t *testing.T) {
 		{"tools", "has_credential=2", "has_credential"},
 		{"tools", "expires_before=2030-01-01", "expires_before"},
 		{"suggestions", "sort=demand", "sort"},
-		{"notes", "status=pending,redirected", "status"},
+		{"instruction-suggestions", "status=pending,redirected", "status"},
 		{"agents", "status=Active", "status"},
 		{"agents", "cursor=x", "cursor"},
 		{"agents", "cursor=%00", "cursor"},
@@ -102,7 +102,7 @@ func TestAQueryParameterIsKnownAndWellFormed(t *testing.T) {
 		t.Errorf("the second page: %s", a.Body)
 	}
 	for _, path := range []string{
-		"tools?", "audit?", "requests?", "grants?", "suggestions?", "notes?", "agents?q=o&",
+		"tools?", "audit?", "requests?", "grants?", "suggestions?", "instruction-suggestions?", "agents?q=o&",
 		"agents?sort=name&", "agents?sort=-created_at&", "agents?status=active&",
 	} {
 		a := admin.call("GET", "/api/admin/"+path+"cursor="+next, nil)

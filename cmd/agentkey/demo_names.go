@@ -1,6 +1,6 @@
 package main
 
-// demoTools are the tools of the demo: name and domain. What each is for stands in demoUses.
+// demoTools are the tools of the demo.
 var demoTools = []struct{ name, site, use string }{
 	{"GitHub", "github.com", "Source code and pull requests"},
 	{"Stripe", "stripe.com", "Payments and refunds"},

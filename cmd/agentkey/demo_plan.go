@@ -84,7 +84,7 @@ func (m *demoMonth) planGrowth() {
 	}
 }
 
-// planSuggestions lets agents suggest tools and tell what they learned.
+// planSuggestions lets agents suggest tools, and notes for the usage guides of others.
 func (m *demoMonth) planSuggestions() {
 	var accepted, dismissed string
 	suggest := func(id *string, name, site, reason string, agents ...int) func(context.Context) error {

@@ -204,7 +204,7 @@ func TestEveryEntryOfTheAuditNamesEverything(t *testing.T) {
 	agent.must(204, "DELETE", "/api/tools/"+withdrawn+"/request", nil)
 	admin.must(200, "PATCH", "/api/admin/tools/"+withdrawn, object{"instructions": "Send it."})
 	note := agent.noteOn(tool, "Page by cursor.\nOffsets are ignored.", "I expected an offset.")
-	admin.must(200, "POST", "/api/admin/notes/"+note+"/dismiss", object{"reason": "We know."})
+	admin.must(200, "POST", "/api/admin/instruction-suggestions/"+note+"/dismiss", object{"reason": "We know."})
 	wish := agent.suggest("Linear", "", "to file issues")
 	admin.accept(wish, object{"tool": linear})
 	channel := admin.mustChannel("webhook", hook.URL).Text("id")
@@ -272,17 +272,17 @@ func TestEveryEntryOfTheAuditNamesEverything(t *testing.T) {
 		}
 	}
 	for action, want := range map[string]string{
-		"agent.retired":                "first admin token | agent | Onboarding | Onboarding | ",
-		"grant.approved":               "first admin token | tool | GitHub | Onboarding | GitHub",
-		"credential.vended":            "Onboarding | tool | GitHub | Onboarding | GitHub",
-		"suggestion.made":              "Onboarding | suggestion | Linear | Onboarding | ",
-		"suggestion.accepted":          "first admin token | suggestion | Linear |  | Linear",
-		"note.dismissed":               "first admin token | note | Page by cursor.… |  | GitHub",
-		"notification_channel.removed": "first admin token | notification_channel | To webhook |  | ",
-		"delivery.queued":              "first admin token | delivery | To webhook: test |  | ",
-		"organization.created":         "AgentKey: installation | organization | Default |  | ",
-		"service_token.created":        "AgentKey: installation | service_token | configured admin token |  | ",
-		"installation.begun":           "AgentKey: installation | installation | Installation |  | ",
+		"agent.retired":                    "first admin token | agent | Onboarding | Onboarding | ",
+		"grant.approved":                   "first admin token | tool | GitHub | Onboarding | GitHub",
+		"credential.vended":                "Onboarding | tool | GitHub | Onboarding | GitHub",
+		"suggestion.made":                  "Onboarding | suggestion | Linear | Onboarding | ",
+		"suggestion.accepted":              "first admin token | suggestion | Linear |  | Linear",
+		"instruction_suggestion.dismissed": "first admin token | instruction_suggestion | Page by cursor.… |  | GitHub",
+		"notification_channel.removed":     "first admin token | notification_channel | To webhook |  | ",
+		"delivery.queued":                  "first admin token | delivery | To webhook: test |  | ",
+		"organization.created":             "AgentKey: installation | organization | Default |  | ",
+		"service_token.created":            "AgentKey: installation | service_token | configured admin token |  | ",
+		"installation.begun":               "AgentKey: installation | installation | Installation |  | ",
 	} {
 		if newest[action] != want {
 			t.Errorf("%s: %s, not %s", action, newest[action], want)

@@ -33,10 +33,10 @@ func TestEveryOperationDeclaresTheHeadersThatItHonours(t *testing.T) {
 	admin.must(200, "PATCH", "/api/admin/tools/"+tool, object{"instructions": "Send it."})
 	ids := map[string]string{ // by the path before {id}
 		"/api/tools/": tool, "/api/admin/tools/": tool, "/api/admin/agents/": agentID,
-		"/api/admin/requests/":    agent.mustRequest(tool),
-		"/api/admin/suggestions/": agent.suggest("Linear", "https://linear.app", "to file issues"),
-		"/api/admin/notes/":       agent.noteOn(granted, learned, "It failed."),
-		"/api/admin/rules/":       admin.must(201, "POST", rulesPath, unused).Text("id"),
+		"/api/admin/requests/":                agent.mustRequest(tool),
+		"/api/admin/suggestions/":             agent.suggest("Linear", "https://linear.app", "to file issues"),
+		"/api/admin/instruction-suggestions/": agent.noteOn(granted, learned, "It failed."),
+		"/api/admin/rules/":                   admin.must(201, "POST", rulesPath, unused).Text("id"),
 		"/api/admin/notification-channels/": admin.must(201, "POST", "/api/admin/notification-channels", object{
 			"kind": "webhook", "name": "Desk", "topics": []string{"access_requested"}, "url": "https://hooks.example/a",
 		}).Text("id"),
@@ -49,11 +49,11 @@ func TestEveryOperationDeclaresTheHeadersThatItHonours(t *testing.T) {
 		"PUT /api/admin/agents/{id}/identity": {
 			"issuer": "https://issuer.example", "audience": "agentkey", "claims": object{"sub": "a"},
 		},
-		"PATCH /api/admin/tools/{id}":                 {"name": "Renamed"},
-		"PATCH /api/admin/rules/{id}":                 {"name": "Renamed"},
-		"PATCH /api/admin/notification-channels/{id}": {"name": "Renamed"},
-		"POST /api/admin/notes/{id}/accept":           {"instructions": "Use it."},
-		"POST /api/admin/notes/{id}/dismiss":          {"reason": "It is known."},
+		"PATCH /api/admin/tools/{id}":                          {"name": "Renamed"},
+		"PATCH /api/admin/rules/{id}":                          {"name": "Renamed"},
+		"PATCH /api/admin/notification-channels/{id}":          {"name": "Renamed"},
+		"POST /api/admin/instruction-suggestions/{id}/accept":  {"instructions": "Use it."},
+		"POST /api/admin/instruction-suggestions/{id}/dismiss": {"reason": "It is known."},
 	}
 	doc, honoured := p.apiDocument(), map[string]int{}
 	for _, r := range p.routes() {

@@ -235,8 +235,8 @@ func TestListsAreSortedNarrowedAndCounted(t *testing.T) {
 		{"suggestions?q=circles&sort=-last_activity_at&status=pending,dismissed", id, []string{suggested}},
 		{"suggestions?q=FIGMA.com&sort=name", id, []string{suggested}},
 		{"suggestions?status=accepted", id, nil},
-		{"notes?q=user-agent&sort=tool_name&status=pending,accepted", id, []string{note}},
-		{"notes?q=else%20IT", id, []string{note}},
+		{"instruction-suggestions?q=user-agent&sort=tool_name&status=pending,accepted", id, []string{note}},
+		{"instruction-suggestions?q=else%20IT", id, []string{note}},
 	} {
 		a := admin.must(200, "GET", "/api/admin/"+tt.path+"&count=true&limit=1", nil)
 		if a.At("total") != float64(len(tt.want)) || a.At("total_at_least") != nil {
@@ -323,7 +323,7 @@ func TestAListThatIsTheSameIsNotSentAgain(t *testing.T) {
 	const agents, grants = "/api/admin/agents?limit=15", "/api/admin/grants?count=true"
 	for _, path := range []string{
 		agents, grants, "/api/admin/tools", "/api/admin/requests", "/api/admin/suggestions",
-		"/api/admin/notes", "/api/admin/agents?as_of=" + fmt.Sprint(admin.seen.Load()),
+		"/api/admin/instruction-suggestions", "/api/admin/agents?as_of=" + fmt.Sprint(admin.seen.Load()),
 	} {
 		for of, want := range map[string]bool{
 			"WEAK": true, "STRONG": true, `"x", W/"y" , WEAK`: true, "*": true, "": false, ",": false, `"WEAK"`: false,

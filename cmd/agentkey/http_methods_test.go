@@ -57,7 +57,7 @@ func TestHeadIsGetWithoutABody(t *testing.T) {
 			path = r.at(request, tool)
 		case strings.Contains(r.path, "/suggestions/"):
 			path = r.at(suggestion, tool)
-		case strings.Contains(r.path, "/notes/"):
+		case strings.Contains(r.path, "/instruction-suggestions/"):
 			path = r.at(note, tool)
 		case strings.Contains(r.path, "/rules/"):
 			path = r.at(rule, tool)

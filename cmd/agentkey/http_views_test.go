@@ -119,7 +119,7 @@ func TestAResourceLooksTheSameEverywhere(t *testing.T) {
 		admin.must(200, "PUT", path+"/grants/"+own+"/credential", object{"credential": "second"}).Body, "", grants,
 	)
 
-	const notes = "/api/admin/notes"
+	const notes = "/api/admin/instruction-suggestions"
 	taken := notes + "/" + bot.noteOn(tool, learned, "A page was missing.")
 	admin.shows(
 		"an accepted note",

@@ -70,7 +70,7 @@ func TestAGuideGrows(t *testing.T) {
 			object{"instructions": fmt.Sprint("Edition ", i), "description": fmt.Sprint(i)},
 		)
 	}
-	list := admin.must(200, "GET", "/api/admin/notes?status=pending&tool_id="+tool, nil).Items()
+	list := admin.must(200, "GET", "/api/admin/instruction-suggestions?status=pending&tool_id="+tool, nil).Items()
 	if len(list) != 1 || list[0]["id"] != id || list[0]["backer_count"] != 2.0 || list[0]["learned"] != learned ||
 		list[0]["current_version"] != 3.0 {
 		t.Fatalf("the notes: %v", list)
@@ -80,11 +80,11 @@ func TestAGuideGrows(t *testing.T) {
 		t.Errorf("the second backer: %v", b)
 	}
 	admin.refused(
-		400, "validation_failed", "POST", "/api/admin/notes/"+id+"/accept",
+		400, "validation_failed", "POST", "/api/admin/instruction-suggestions/"+id+"/accept",
 		object{"instructions": "bell \a"},
 	)
 	accepted := admin.must(
-		200, "POST", "/api/admin/notes/"+id+"/accept",
+		200, "POST", "/api/admin/instruction-suggestions/"+id+"/accept",
 		object{"instructions": "Edition 2.\n" + learned},
 	)
 	if accepted.Text("status") != "accepted" || accepted.At("guide_version") != 4.0 ||
@@ -98,19 +98,19 @@ func TestAGuideGrows(t *testing.T) {
 	for path, body := range map[string]object{
 		"accept": {"instructions": "again"}, "dismiss": {"reason": "too late"},
 	} {
-		admin.namesTheDecision("note", "/api/admin/notes/"+id, admin.refused(
-			409, "already_decided", "POST", "/api/admin/notes/"+id+"/"+path, body,
+		admin.namesTheDecision("note", "/api/admin/instruction-suggestions/"+id, admin.refused(
+			409, "already_decided", "POST", "/api/admin/instruction-suggestions/"+id+"/"+path, body,
 		))
 	}
-	if a := admin.must(200, "GET", "/api/admin/notes/"+id, nil); a.Text("status") != "accepted" ||
+	if a := admin.must(200, "GET", "/api/admin/instruction-suggestions/"+id, nil); a.Text("status") != "accepted" ||
 		a.Text("tool_name") == "" {
 		t.Errorf("afterwards: %s", a.Body)
 	}
 
 	wrong := p.with(f.keys[0]).noteOn(tool, "Send the key in the URL.", "It works for me.")
-	admin.refused(400, "validation_failed", "POST", "/api/admin/notes/"+wrong+"/dismiss", object{})
+	admin.refused(400, "validation_failed", "POST", "/api/admin/instruction-suggestions/"+wrong+"/dismiss", object{})
 	admin.must(
-		200, "POST", "/api/admin/notes/"+wrong+"/dismiss",
+		200, "POST", "/api/admin/instruction-suggestions/"+wrong+"/dismiss",
 		object{"reason": "Keys in URLs end up in logs."},
 	)
 	a := p.with(f.keys[1]).refused(
@@ -123,7 +123,7 @@ func TestAGuideGrows(t *testing.T) {
 	// Another id finds no note, and a note finds no request.
 	request := p.with(stranger).mustRequest(tool)
 	admin.refused(
-		404, "not_found", "POST", "/api/admin/notes/"+request+"/dismiss",
+		404, "not_found", "POST", "/api/admin/instruction-suggestions/"+request+"/dismiss",
 		object{"reason": "not a note"},
 	)
 	admin.refused(404, "not_found", "POST", "/api/admin/requests/"+id+"/approve", nil)
@@ -136,10 +136,10 @@ func TestAGuideGrows(t *testing.T) {
 	waiting := p.with(f.keys[0]).noteOn(tool, "It answers in JSON.", "I expected XML.")
 	admin.must(204, "DELETE", "/api/admin/tools/"+tool, nil)
 	admin.refused(
-		404, "not_found", "POST", "/api/admin/notes/"+waiting+"/dismiss",
+		404, "not_found", "POST", "/api/admin/instruction-suggestions/"+waiting+"/dismiss",
 		object{"reason": "the tool is gone"},
 	)
-	if a := admin.must(200, "GET", "/api/admin/notes", nil).Items(); len(a) != 0 {
+	if a := admin.must(200, "GET", "/api/admin/instruction-suggestions", nil).Items(); len(a) != 0 {
 		t.Errorf("notes of a removed tool: %v", a)
 	}
 	p.stop()
@@ -165,11 +165,11 @@ func TestAnAcceptedNoteIsMarkedAfterACrash(t *testing.T) {
 	})
 	p.run()
 	wait.Until(t, "marked", func() bool {
-		return p.admin().must(200, "GET", "/api/admin/notes/"+id, nil).Text("status") == "accepted"
+		return p.admin().must(200, "GET", "/api/admin/instruction-suggestions/"+id, nil).Text("status") == "accepted"
 	})
 	p.reacted("taken_notes", 1)
-	marked := p.admin().must(200, "GET", "/api/admin/notes/"+id, nil)
-	entry := p.admin().must(200, "GET", "/api/admin/audit?action=note.accepted", nil).Items()[0]
+	marked := p.admin().must(200, "GET", "/api/admin/instruction-suggestions/"+id, nil)
+	entry := p.admin().must(200, "GET", "/api/admin/audit?action=instruction_suggestion.accepted", nil).Items()[0]
 	if marked.Text("decided_by.id") != "operator" || entry["actor"].(object)["id"] != "taken_notes" ||
 		entry["on_behalf_of"].(object)["id"] != "operator" {
 		t.Errorf("the note was decided by %v, and marked by %v", marked.At("decided_by"), entry)

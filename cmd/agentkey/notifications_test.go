@@ -257,7 +257,7 @@ func TestEveryMessageLinksToTheDashboard(t *testing.T) {
 		}
 		all := strings.Join(sent, "\n")
 		for _, page := range []string{
-			"/requests/" + request, "/suggestions/" + suggestion, "/notes/" + note,
+			"/requests/" + request, "/suggestions/" + suggestion, "/instruction-suggestions/" + note,
 			"/tools/" + f.tool, "/agents/",
 		} {
 			if n := strings.Count(all, base+page); base != "" && n < 4 || base == "" && n > 0 {

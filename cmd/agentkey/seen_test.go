@@ -67,7 +67,7 @@ func TestADecisionIsAboutWhatWasSeen(t *testing.T) {
 		t.Errorf("what was approved: %s", a.Body)
 	}
 
-	note := "/api/admin/notes/" + p.with(one).noteOn(tool, learned, "It failed.")
+	note := "/api/admin/instruction-suggestions/" + p.with(one).noteOn(tool, learned, "It failed.")
 	seen := admin.read(note)
 	p.with(twoKey).noteOn(tool, learned, "It failed here, too.")
 	admin.refused(412, "revision_stale", "POST", note+"/accept", object{"instructions": "Use it."}, seen...)
@@ -75,7 +75,7 @@ func TestADecisionIsAboutWhatWasSeen(t *testing.T) {
 	admin.must(200, "POST", note+"/accept", object{"instructions": "Use it."}, admin.read(note)...)
 
 	for action, want := range map[string]int{
-		"grant.approved": 1, "grant.denied": 1, "suggestion.accepted": 1, "note.accepted": 1,
+		"grant.approved": 1, "grant.denied": 1, "suggestion.accepted": 1, "instruction_suggestion.accepted": 1,
 	} {
 		found := admin.must(200, "GET", "/api/admin/audit?action="+action, nil).Items()
 		if len(found) != want {
@@ -102,9 +102,9 @@ func TestTheReadModelCantChangeWhatIsDecidedOn(t *testing.T) {
 		object{"name": "Vault", "auth_type": "api_key", "credential_mode": "shared", "credential": "x"},
 	).Text("id")
 	paths := map[string]string{
-		"/api/admin/requests/" + p.with(f.keys[0]).mustRequest(tool):                          "to ",
-		"/api/admin/suggestions/" + p.with(f.keys[0]).suggest("Linear", "", "to file issues"): "Linear",
-		"/api/admin/notes/" + p.with(f.keys[0]).noteOn(f.tools[0], learned, "It failed."):     learned,
+		"/api/admin/requests/" + p.with(f.keys[0]).mustRequest(tool):                                        "to ",
+		"/api/admin/suggestions/" + p.with(f.keys[0]).suggest("Linear", "", "to file issues"):               "Linear",
+		"/api/admin/instruction-suggestions/" + p.with(f.keys[0]).noteOn(f.tools[0], learned, "It failed."): learned,
 	}
 	before := map[string]answer{}
 	for path := range paths {

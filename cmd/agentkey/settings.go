@@ -239,7 +239,7 @@ var settings = slices.Concat([]setting{
 	{
 		name: "AGENTKEY_DASHBOARD_URL", without: "notifications contain no links",
 		meaning: "URL of the dashboard. Notifications link to its pages `/requests/…`, `/suggestions/…`, " +
-			"`/notes/…`, `/tools/…` and `/agents/…`",
+			"`/instruction-suggestions/…`, `/tools/…` and `/agents/…`",
 		take: func(c *Config, text string) (err error) {
 			c.Dashboard, err = notify.ParseDashboard(text)
 			return err

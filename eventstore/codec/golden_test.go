@@ -297,17 +297,17 @@ var samples = map[string]any{
 	},
 	"catalog.change_completed.v1": catalog.ChangeCompleted{ChangeID: "change-1"},
 
-	"note.made.v1": guide.NoteMade{
+	"instruction_suggestion.made.v1": guide.NoteMade{
 		NoteID: "note-1", ToolID: "tool-1", AgentID: "agent-1", Learned: "Page by cursor.",
 		FoldedText: "page by cursor.", Why: "offsets end at 1,000", GuideVersion: 3,
 	},
-	"note.backed.v1": guide.NoteBacked{
+	"instruction_suggestion.backed.v1": guide.NoteBacked{
 		NoteID: "note-1", ToolID: "tool-1", AgentID: "agent-2", Why: "so it is",
 	},
-	"note.accepted.v1": guide.NoteAccepted{
+	"instruction_suggestion.accepted.v1": guide.NoteAccepted{
 		NoteID: "note-1", ToolID: "tool-1", GuideVersion: 4, DecidedOn: "d1",
 	},
-	"note.dismissed.v1": guide.NoteDismissed{
+	"instruction_suggestion.dismissed.v1": guide.NoteDismissed{
 		NoteID: "note-1", ToolID: "tool-1", Reason: "it is in the guide", DecidedOn: "d1",
 	},
 

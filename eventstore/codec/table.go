@@ -138,10 +138,10 @@ var table = []row{
 	of[catalog.ChangePlanned]("catalog.change_planned.v1"),
 	of[catalog.ChangeCompleted]("catalog.change_completed.v1"),
 
-	of[guide.NoteMade]("note.made.v1"),
-	of[guide.NoteBacked]("note.backed.v1"),
-	of[guide.NoteAccepted]("note.accepted.v1"),
-	of[guide.NoteDismissed]("note.dismissed.v1"),
+	of[guide.NoteMade]("instruction_suggestion.made.v1"),
+	of[guide.NoteBacked]("instruction_suggestion.backed.v1"),
+	of[guide.NoteAccepted]("instruction_suggestion.accepted.v1"),
+	of[guide.NoteDismissed]("instruction_suggestion.dismissed.v1"),
 
 	of[delivery.Queued]("delivery.queued.v1"),
 	of[delivery.Claimed]("delivery.claimed.v1"),

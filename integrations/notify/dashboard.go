@@ -48,7 +48,7 @@ func (d Dashboard) Link(m Message) string {
 	case domain.ToolSuggested:
 		return page("suggestions", m.SuggestionID)
 	case domain.NoteSuggested:
-		return page("notes", m.SuggestionID)
+		return page("instruction-suggestions", m.SuggestionID)
 	case domain.CredentialExpiring:
 		if m.AgentID == "" {
 			return page("tools", m.ToolID)

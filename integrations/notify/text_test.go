@@ -230,10 +230,10 @@ func TestTheLongestTextsFitTheirReceiver(t *testing.T) {
 		}
 		if !strings.HasSuffix(
 			slack,
-			"\nAccept or dismiss it: <https://keys.example.com/a&amp;b/notes/s1>",
+			"\nAccept or dismiss it: <https://keys.example.com/a&amp;b/instruction-suggestions/s1>",
 		) ||
 			!strings.HasSuffix(
-				discord, "\nAccept or dismiss it: https://keys.example.com/a&b/notes/s1",
+				discord, "\nAccept or dismiss it: https://keys.example.com/a&b/instruction-suggestions/s1",
 			) {
 			t.Errorf("%q: the link is cut: %q %q", unit, slack, discord)
 		}
@@ -256,7 +256,7 @@ func TestEachTopicSaysWhatItIsAndWhatToDo(t *testing.T) {
 		},
 		{
 			"“x” suggests a note for the usage guide of “x”: “x”", "Accept or dismiss it as an admin. It is note s1.",
-			"Accept or dismiss it: " + at + "/notes/s1",
+			"Accept or dismiss it: " + at + "/instruction-suggestions/s1",
 		},
 		{
 			"The credential that “x” uses for “x” expires on 1 January 1970 at 00:00 UTC",

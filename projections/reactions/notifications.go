@@ -19,7 +19,7 @@ import (
 // that the past causes none. A request that a rule decides waits for nobody: where the process that
 // took it didn't decide it, it is decided here, and no message is sent.
 func Notifications(deliveries *commands.Deliveries, grants *commands.Grants) Reaction {
-	const types = `^(grant\.requested|suggestion\.made|suggestion\.backed|note\.made)\.`
+	const types = `^(grant\.requested|suggestion\.made|suggestion\.backed|instruction_suggestion\.made)\.`
 	return Reaction{Name: "notifications", Types: types, Handle: func(ctx context.Context, cause codec.Verified) (bool,
 		error,
 	) {
