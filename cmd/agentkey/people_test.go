@@ -104,6 +104,9 @@ func TestPeopleAdministerFromTheCommandLine(t *testing.T) {
 		typed, keyboard := terminal(t)
 		out, errs, ended := ada.begins(t.Context(), typed, "requests", "approve", request)
 		sees(t, errs, "[y/N]", 1)
+		if !regexp.MustCompile(`it has: +0 tools\nurl: +https://github\.com\nused by: +0 agents`).MatchString(out.String()) {
+			t.Errorf("what helps to decide isn't in %s", out)
+		}
 		p.admin().must(200, "PATCH", "/api/admin/tools/"+tool, object{"name": "GitHub Enterprise"})
 		if _, err := keyboard.WriteString("y\n"); err != nil {
 			t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	agentkey "agentkey/clients/go"
@@ -72,10 +73,38 @@ func (sh *Shell) request(r agentkey.AccessRequest) error {
 	if r.Approvals != nil {
 		approvals = fmt.Sprintf("%d of %d", len(r.Approvals.Given), r.Approvals.Required)
 	}
-	return sh.facts(
+	if err := sh.facts(
 		"request", r.ID, "agent", r.AgentName+" ("+r.AgentID+")", "tool", r.ToolName+" ("+r.ToolID+")", "reason", r.Reason,
 		"for", wanted, "since", minute(&r.CreatedAt), "status", string(r.Status), "approvals", approvals, "decided", decided,
 		"denied because", value(r.DenialReason),
+	); err != nil || r.Context == nil {
+		return err
+	}
+	return sh.context(*r.Context)
+}
+
+// context shows what helps to decide: who asks, what for, and what was between the two before.
+func (sh *Shell) context(about agentkey.RequestContext) error {
+	owner, before := "", ""
+	if about.Agent.Owner != nil {
+		owner = named(*about.Agent.Owner)
+	}
+	for _, past := range about.History {
+		line := minute(&past.At) + " " + string(past.Action)
+		if past.By != nil {
+			line += " by " + named(*past.By)
+		}
+		if why := value(past.DenialReason); why != "" {
+			line += ": " + why
+		}
+		before += line + "; "
+	}
+	return sh.facts(
+		"about agent", about.Agent.Description, "owner", owner, "last seen", minute(about.Agent.LastSeenAt),
+		"it has", fmt.Sprintf("%d tools", about.Agent.Approved),
+		"about tool", about.Tool.Description, "url", value(about.Tool.URL),
+		"used by", fmt.Sprintf("%d agents", about.Tool.Approved), "ends by", minute(about.Tool.MaxExpiresAt),
+		"before", strings.TrimSuffix(before, "; "),
 	)
 }
 
