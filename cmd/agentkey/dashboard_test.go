@@ -134,7 +134,19 @@ func TestTheExampleDashboardDecides(t *testing.T) {
 	b.until("the audit", "document.querySelector('#audit').textContent.includes('<b>Onboarding</b>')")
 
 	b.click("header", "Sign out")
-	b.until("the form again", "!document.querySelector('#sign-in').hidden")
+	b.until("the form again", "document.readyState === 'complete' && !document.querySelector('#sign-in').hidden")
+
+	// A viewer sees requests come, and neither decides nor reads the audit.
+	_, viewer := admin.newToken("Screen", "viewer")
+	b.fill("#token", viewer)
+	b.click("#sign-in", "Sign in")
+	b.until("the stream", "document.querySelector('#live').textContent === 'live'")
+	ask(otherKey, tool, "to read them again")
+	b.until("the request", "document.querySelector('.reason')?.textContent === 'to read them again'")
+	if shown := b.eval(`document.querySelectorAll("article form, #alert:not([hidden])").length +
+		document.querySelector("#audit").offsetHeight`); shown != 0.0 {
+		t.Errorf("a viewer sees %v", b.eval("document.body.innerText"))
+	}
 }
 
 // TestTheExampleDashboardFromAnotherOrigin serves the same files elsewhere, on a telephone.

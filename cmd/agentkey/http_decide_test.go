@@ -16,6 +16,7 @@ import (
 	"agentkey/commands"
 	"agentkey/commands/loop"
 	"agentkey/domain"
+	"agentkey/eventstore/eventstoretest/wait"
 	"agentkey/integrations/oidc/oidctest"
 )
 
@@ -150,7 +151,9 @@ func TestManyDecisionsAreMadeInOneCall(t *testing.T) {
 	if diff := cmp.Diff([]string{"403 role_insufficient", "200 approved"}, got); diff != "" {
 		t.Errorf("an approver of one tool: %s", diff)
 	}
-	if n := len(admin.must(200, "GET", "/api/admin/audit?action=call.refused", nil).Items()); n != 1 {
+	refused := func() int { return len(admin.must(200, "GET", "/api/admin/audit?action=call.refused", nil).Items()) }
+	wait.Until(t, "the audit has the refused call", func() bool { return refused() > 0 })
+	if n := refused(); n != 1 {
 		t.Errorf("the audit has %d refused calls", n)
 	}
 	if _, got := p.organization("Globex", "owner").decided(all[5:6]); got[0] != "404 not_found" {

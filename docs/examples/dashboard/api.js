@@ -20,6 +20,9 @@ function headersFor(more) {
   return headers;
 }
 
+// newKey is an idempotency key: one for each thing that somebody wants to happen once.
+export const newKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
+
 let newest = 0; // the position of the newest event that this page has caused or followed
 
 // call returns the answer's body. It waits until the lists have what this page did before, so that people
@@ -29,7 +32,7 @@ export async function call(method, path, { body, ifMatch, key } = {}) {
   if (body !== undefined) headers.set("Content-Type", "application/json");
   if (ifMatch) headers.set("If-Match", ifMatch);
   if (method === "GET" && newest) headers.set("X-Wait-For-Position", newest);
-  if (method !== "GET") headers.set("Idempotency-Key", key ?? crypto.randomUUID());
+  if (method !== "GET") headers.set("Idempotency-Key", key ?? newKey());
   const response = await fetch(base + path, { method, headers, body: body && JSON.stringify(body), cache: "no-store" });
   newest = Math.max(newest, Number(response.headers.get("X-Event-Position") ?? 0));
   const answer = response.status === 204 ? null : await response.json().catch(() => ({}));

@@ -1,4 +1,4 @@
-import { call, follow, Problem, providerLink, read, signIn, signOut } from "./api.js";
+import { call, follow, newKey, Problem, providerLink, read, signIn, signOut } from "./api.js";
 
 const $ = (id) => document.getElementById(id);
 let permissions = [];
@@ -103,16 +103,23 @@ function card(r) {
     ...(r.context ? past(r.context) : []),
     el("p", { className: "quiet", textContent: `asked ${when(r.created_at)}` +
       (r.approvals ? `, ${r.approvals.given.length} of ${r.approvals.required} approvals` : "") }));
+  const keys = {}; // a second click on the same decision, after a lost answer, decides once
   const decide = (how, body) => tried(async () => {
-    form.querySelectorAll("button").forEach((b) => { b.disabled = true; });
+    const busy = (is) => form.querySelectorAll("button").forEach((b) => { b.disabled = is; });
+    busy(true);
     try {
-      await call("POST", `/api/admin/requests/${r.id}/${how}`, { body, ifMatch: r.etag });
+      const key = keys[how + JSON.stringify(body)] ??= newKey();
+      await call("POST", `/api/admin/requests/${r.id}/${how}`, { body, ifMatch: r.etag, key });
     } catch (error) {
+      if (![404, 409, 412].includes(error.status)) { // what was typed stays
+        busy(false);
+        throw error;
+      }
+      await showQueue();
       if (error.code === "revision_stale") error.message = "This request changed while you read it. Look at it again and decide.";
       throw error;
-    } finally {
-      await showQueue();
     }
+    await showQueue();
   });
   form.onsubmit = (event) => { event.preventDefault(); decide("approve", own ? { credential: own.value } : {}); };
   deny.onclick = () => decide("deny", why.value ? { reason: why.value } : {});
@@ -128,6 +135,7 @@ async function showQueue() {
 
 let older = "";
 async function showAudit(more = false) {
+  if (!permissions.includes("audit")) return;
   const query = new URLSearchParams({ limit: 20 });
   if ($("category").value) query.set("category", $("category").value);
   else query.set("not_category", "fetch,notification");
@@ -172,7 +180,8 @@ async function begin() {
   $("caller").textContent = `${me.actor.label ?? me.actor.id}, ${me.role}`;
   $("sign-in").hidden = true;
   $("signed-in").hidden = false;
-  await tried(() => Promise.all([showFigures(), showChart(), showQueue(), permissions.includes("audit") ? showAudit() : null]));
+  $("audit").parentElement.hidden = !permissions.includes("audit");
+  await tried(() => Promise.all([showFigures(), showChart(), showQueue(), showAudit()]));
   const connected = (is) => {
     $("live").textContent = is ? "live" : "connecting";
     $("live").className = is ? "on quiet" : "quiet";
