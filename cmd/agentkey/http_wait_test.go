@@ -61,7 +61,8 @@ func TestACallWaitsForTheDecision(t *testing.T) {
 	admin.must(204, "DELETE", "/api/admin/tools/"+jira, nil)
 	gets(answered, "withdrawn", "ended")
 
-	// One that leaves ends its wait. A repeat asks for nothing again, and waits at once.
+	// One that leaves ends its wait. A repeat asks for nothing again, and waits at once. Whether the
+	// first got as far as its answer, or the first repeat finishes it, is the machine's pace.
 	slack, once := admin.mustTool("Slack", "s_1"), []string{"Idempotency-Key", "ask-slack"}
 	ctx, leave := context.WithCancel(t.Context())
 	request, answered = asks(ctx, slack, once...)
@@ -77,16 +78,20 @@ func TestACallWaitsForTheDecision(t *testing.T) {
 		}()
 	}
 	admin.must(200, "POST", "/api/admin/requests/"+request+"/approve", nil)
+	replayed := 0
 	for range 2 {
-		if a := gets(repeated, "approved", "given"); a.Header.Get("Idempotency-Replayed") != "true" {
-			t.Errorf("a repeat is %v", a.Header)
+		if a := gets(repeated, "approved", "given"); a.Header.Get("Idempotency-Replayed") == "true" {
+			replayed++
 		}
+	}
+	if replayed == 0 {
+		t.Error("no repeat was answered with the answer of another")
 	}
 	if n := len(admin.must(200, "GET", "/api/admin/audit?action=grant.requested&tool_id="+slack, nil).Items()); n != 1 {
 		t.Errorf("it was requested %d times", n)
 	}
 	wait.Until(t, "each call has ended", func() bool {
-		return strings.Count(p.stderr.String(), `"route":"/api/tools/:id/request","status":201`) == 6
+		return strings.Count(p.stderr.String(), `"route":"/api/tools/:id/request"`) == 6
 	})
 	if took := time.Since(began); took > 29*time.Second {
 		t.Errorf("they took %s, so one waited for its time", took)
