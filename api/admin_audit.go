@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"agentkey/api/door"
 	"agentkey/audit/actions"
 	"agentkey/domain"
 	"agentkey/readmodels"
@@ -22,7 +21,7 @@ func (s *Server) GetAdmin(ctx context.Context, _ GetAdminRequestObject) (GetAdmi
 	n := s.naming(call.Caller.Organization)
 	out := GetAdmin200JSONResponse{
 		Actor: n.actor(call.ctx, call.Caller.Actor), Role: Role(call.Caller.Role),
-		Permissions: door.Permissions(call.Caller.Role), Tools: some(call.Caller.Tools),
+		Permissions: permissions(call.Caller.Role), Tools: some(call.Caller.Tools),
 	}
 	out.Organization.ID, out.Organization.Name = call.Caller.Organization, head.State.Name
 	return out, n.err
@@ -31,7 +30,7 @@ func (s *Server) GetAdmin(ctx context.Context, _ GetAdminRequestObject) (GetAdmi
 // ListAudit answers GET /api/admin/audit.
 func (s *Server) ListAudit(ctx context.Context, r ListAuditRequestObject) (ListAuditResponseObject, error) {
 	call, q := callOf(ctx), r.Params
-	oldestFirst := value(q.Order) == Asc
+	oldestFirst := value(q.Order) == ListAuditParamsOrderAsc
 	p, after, err := auditPage(q.Limit, q.Cursor, oldestFirst)
 	if err != nil {
 		return nil, err
@@ -81,9 +80,9 @@ func (s *Server) GetAuditEntry(ctx context.Context, r GetAuditEntryRequestObject
 func (s *Server) ListAuditActions(
 	context.Context, ListAuditActionsRequestObject,
 ) (ListAuditActionsResponseObject, error) {
-	return ListAuditActions200JSONResponse{Items: views(actions.All(), func(a actions.Action) AuditAction {
-		return AuditAction{
-			Action: a.Name, Category: AuditCategory(a.Category), Description: a.Description, Example: a.Example,
+	return ListAuditActions200JSONResponse{Items: views(actions.All(), func(a actions.Action) AuditActionInfo {
+		return AuditActionInfo{
+			Action: AuditAction(a.Name), Category: AuditCategory(a.Category), Description: a.Description, Example: a.Example,
 		}
 	})}, nil
 }
@@ -118,7 +117,7 @@ func (n *naming) auditEntry(ctx context.Context, e readmodels.AuditEntry) (Audit
 		return AuditEntry{}, err
 	}
 	out := AuditEntry{
-		ID: e.ID, Stream: e.Stream, Action: e.Action,
+		ID: e.ID, Stream: e.Stream, Action: AuditAction(e.Action),
 		Position: int64(e.Position), Revision: int64(e.Revision), //nolint:gosec // a log never holds 2^63
 		Category: AuditCategory(actions.Of(e.Action)), Actor: *auditActor(e.Actor, e.Current.Actor),
 		OnBehalfOf: auditActor(e.OnBehalfOf, e.Current.OnBehalfOf),

@@ -34,7 +34,7 @@ func (s *Server) ExportCatalog(ctx context.Context, r ExportCatalogRequestObject
 	slices.SortFunc(ids, func(a, b string) int {
 		return strings.Compare(head.State.Tools[a].FoldedName, head.State.Tools[b].FoldedName)
 	})
-	if r.Params.Format != nil && *r.Params.Format == JSON {
+	if r.Params.Format != nil && *r.Params.Format == ExportCatalogParamsFormatJSON {
 		out := ExportCatalog200JSONResponse{AgentkeyCatalog: fileVersion, Tools: make([]CatalogFileTool, len(ids))}
 		for i, id := range ids {
 			t := head.State.Tools[id]
@@ -144,11 +144,11 @@ func (s *Server) ImportCatalog(ctx context.Context, r ImportCatalogRequestObject
 // toolImport is what an import does to one tool. A tool that a dry run would add has no id yet.
 func toolImport(c catalog.Change, dryRun bool) ToolImport {
 	out := ToolImport{
-		Action: Change, Name: c.Name, NeedsCredential: optional(c.NeedsCredential),
+		Action: ToolImportActionChange, Name: c.Name, NeedsCredential: optional(c.NeedsCredential),
 		Fields: views(c.Fields, func(f catalog.FieldChange) FieldImport { return FieldImport(f) }),
 	}
 	if c.Added {
-		out.Action = Add
+		out.Action = ToolImportActionAdd
 	}
 	if !c.Added || !dryRun {
 		out.ToolID = optional(c.ToolID)

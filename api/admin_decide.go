@@ -76,11 +76,11 @@ func unfit(decisions []Decision) error {
 	for i, d := range decisions {
 		const denies, approves = "a decision that denies takes none", "a decision that approves takes none"
 		switch {
-		case d.Decision == DecisionDecisionDeny && d.Credential != nil:
+		case d.Decision == VerdictDeny && d.Credential != nil:
 			add(i, "credential", denies)
-		case d.Decision == DecisionDecisionDeny && d.ExpiresAt != nil:
+		case d.Decision == VerdictDeny && d.ExpiresAt != nil:
 			add(i, "expires_at", denies)
-		case d.Decision == DecisionDecisionApprove && d.Reason != nil:
+		case d.Decision == VerdictApprove && d.Reason != nil:
 			add(i, "reason", approves)
 		}
 		if before, twice := first[d.RequestID]; twice {
@@ -105,7 +105,7 @@ func (s *Server) decideOne(call *call, d Decision) (commands.GrantResult, error)
 	if d.Etag != nil {
 		m.Seen = parseIfMatch([]string{*d.Etag}).seen()
 	}
-	if d.Decision == DecisionDecisionDeny {
+	if d.Decision == VerdictDeny {
 		return s.Grants.Deny(call.ctx, m, d.RequestID, value(d.Reason))
 	}
 	secret, err := credential(d.Credential)

@@ -60,7 +60,7 @@ func (n *naming) effective(ctx context.Context, a *readmodels.EffectiveAccess) *
 		return nil
 	}
 	return &EffectiveAccess{
-		Origin: EffectiveAccessOrigin(a.Origin), RequestID: optional(a.RequestID), Reason: optional(a.Reason),
+		Origin: GrantOrigin(a.Origin), RequestID: optional(a.RequestID), Reason: optional(a.Reason),
 		ApprovedAt: a.ApprovedAt.UTC(), ApprovedBy: n.actor(ctx, a.ApprovedBy),
 		ExpiresAt: optionalTime(a.ExpiresAt),
 	}

@@ -39,12 +39,12 @@ func (s *Server) ExportAudit(ctx context.Context, r ExportAuditRequestObject) (E
 		return nil, err
 	}
 	out := auditExport{
-		server: s, call: call, organization: call.Caller.Organization, format: Jsonl, filter: filter,
+		server: s, call: call, organization: call.Caller.Organization, format: ExportAuditParamsFormatJsonl, filter: filter,
 	}
 	if p.Format != nil {
 		out.format = *p.Format
 	}
-	if out.format == Bundle {
+	if out.format == ExportAuditParamsFormatBundle {
 		return s.exportBundle(call, out, p)
 	}
 	if p.Cursor != nil {
@@ -110,11 +110,16 @@ func (x *auditExport) resume(cursor string) error {
 }
 
 var exportTypes = map[ExportAuditParamsFormat]string{
-	Jsonl: "application/x-ndjson", Csv: "text/csv; charset=utf-8", Ocsf: "application/x-ndjson", Bundle: "application/zip",
+	ExportAuditParamsFormatJsonl:  "application/x-ndjson",
+	ExportAuditParamsFormatCsv:    "text/csv; charset=utf-8",
+	ExportAuditParamsFormatOcsf:   "application/x-ndjson",
+	ExportAuditParamsFormatBundle: "application/zip",
 }
 
 // exportSuffixes are the ends of file names that aren't the format's name.
-var exportSuffixes = map[ExportAuditParamsFormat]string{Ocsf: "ocsf.jsonl", Bundle: "zip"}
+var exportSuffixes = map[ExportAuditParamsFormat]string{
+	ExportAuditParamsFormatOcsf: "ocsf.jsonl", ExportAuditParamsFormatBundle: "zip",
+}
 
 // VisitExportAuditResponse writes the entries, page by page.
 func (x auditExport) VisitExportAuditResponse(w http.ResponseWriter) error {
@@ -171,12 +176,12 @@ func (x auditExport) write(ctx context.Context, out exportWriter) error {
 		return x.bundle.Write(ctx, out)
 	}
 	var text []byte
-	if x.format == Csv && x.after == 0 {
+	if x.format == ExportAuditParamsFormatCsv && x.after == 0 {
 		text = export.AppendCSVHead(text)
 	}
 	for after, more := x.after, x.entries > 0; more; {
 		entries, err := x.server.Models.AuditAfter(
-			ctx, x.organization, x.filter, after, x.last, exportPage, x.format != Jsonl,
+			ctx, x.organization, x.filter, after, x.last, exportPage, x.format != ExportAuditParamsFormatJsonl,
 		)
 		if err != nil {
 			return fmt.Errorf("read the audit: %w", err)
@@ -198,7 +203,7 @@ func (x auditExport) write(ctx context.Context, out exportWriter) error {
 
 // append appends a page of entries in the format of the export.
 func (x auditExport) append(ctx context.Context, text []byte, entries []readmodels.AuditEntry) ([]byte, error) {
-	if x.format == Jsonl {
+	if x.format == ExportAuditParamsFormatJsonl {
 		lines, err := x.server.Export.Lines(ctx, entries)
 		if err != nil {
 			return nil, err
@@ -216,7 +221,7 @@ func (x auditExport) append(ctx context.Context, text []byte, entries []readmode
 		if err != nil {
 			return nil, err
 		}
-		if x.format == Csv {
+		if x.format == ExportAuditParamsFormatCsv {
 			text = export.AppendCSV(text, entry)
 		} else if text, err = export.AppendOCSF(text, entry); err != nil {
 			return nil, err

@@ -19,7 +19,7 @@ func (s *Server) GetMeta(context.Context, GetMetaRequestObject) (GetMetaResponse
 	}
 	out.Features.Dashboard, out.Features.SignIn = s.Dashboard != nil, s.SignIns.Configured()
 	for _, role := range domain.Roles {
-		out.Roles = append(out.Roles, MetaRole{Name: Role(role), Permissions: door.Permissions(role)})
+		out.Roles = append(out.Roles, MetaRole{Name: Role(role), Permissions: permissions(role)})
 	}
 	for _, tier := range []MetaLimitTier{
 		MetaLimitTierReads, MetaLimitTierRequests, MetaLimitTierCredentials, MetaLimitTierAdmin, MetaLimitTierAdminReads,
@@ -31,6 +31,11 @@ func (s *Server) GetMeta(context.Context, GetMetaRequestObject) (GetMetaResponse
 		}
 	}
 	return out, nil
+}
+
+// permissions are what a role may do.
+func permissions(r domain.Role) []Permission {
+	return views(door.Permissions(r), func(name string) Permission { return Permission(name) })
 }
 
 // vending says whether credentials are vended, by what the process knows of itself. A part that is

@@ -138,7 +138,7 @@ func simulated(s commands.Simulation) SimulatedRule {
 		Requests: s.Requests, WouldApprove: s.WouldApprove, WouldDeny: s.WouldDeny,
 		Differs: views(s.Examples, func(d commands.Difference) RuleDifference {
 			return RuleDifference{
-				RequestID: d.RequestID, AgentID: d.AgentID, ToolID: d.ToolID, At: d.At.UTC(), Was: RuleDifferenceWas(d.Was),
+				RequestID: d.RequestID, AgentID: d.AgentID, ToolID: d.ToolID, At: d.At.UTC(), Was: AccessRequestStatus(d.Was),
 				Would: RuleDifferenceWould(d.Would), Fetches: d.Fetches,
 			}
 		}),

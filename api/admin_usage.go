@@ -10,7 +10,7 @@ import (
 // GetUsage answers GET /api/admin/usage.
 func (s *Server) GetUsage(ctx context.Context, r GetUsageRequestObject) (GetUsageResponseObject, error) {
 	call, q := callOf(ctx), r.Params
-	out := Usage{Bucket: UsageBucket(cmp.Or(value(q.Bucket), GetUsageParamsBucketDay)), Tz: cmp.Or(value(q.Tz), "UTC")}
+	out := Usage{Bucket: cmp.Or(value(q.Bucket), UsageBucketDay), Tz: cmp.Or(value(q.Tz), "UTC")}
 	b, err := bucketsIn(out.Bucket == UsageBucketHour, out.Tz)
 	if err != nil {
 		return nil, err

@@ -120,7 +120,7 @@ func (s *Server) RequestTool(ctx context.Context, r RequestToolRequestObject) (R
 // requestedAccess says how a request stands that is the agent's newest for a tool.
 func requestedAccess(toolID, requestID string, access agent.Grant) RequestedAccess {
 	out := RequestedAccess{
-		RequestID: requestID, Status: RequestedAccessStatusPending,
+		RequestID: requestID, Status: AccessRequestStatusPending,
 		Message: "A human will decide. See GET /api/tools/" + toolID + "; once your_access is approved, GET " +
 			"/api/tools/" + toolID + "/credentials.",
 	}
@@ -131,10 +131,10 @@ func requestedAccess(toolID, requestID string, access agent.Grant) RequestedAcce
 	switch {
 	case access.RequestID != requestID: // it was asked for again
 	case access.Status == agent.Approved:
-		out.Status, out.ExpiresAt = RequestedAccessStatusApproved, optionalTime(value(access.ExpiresAt))
+		out.Status, out.ExpiresAt = AccessRequestStatusApproved, optionalTime(value(access.ExpiresAt))
 		out.Message = "Access is given, " + by + ". Fetch the credential with GET /api/tools/" + toolID + "/credentials."
 	case access.Status == agent.Denied:
-		out.Status, out.DenialReason = RequestedAccessStatusDenied, optional(access.DenialReason)
+		out.Status, out.DenialReason = AccessRequestStatusDenied, optional(access.DenialReason)
 		out.Message = strings.TrimSuffix("It was denied "+by+": "+access.DenialReason, ": ")
 	}
 	return out

@@ -16,7 +16,7 @@ import (
 
 // GetHealth answers GET /healthz.
 func (s *Server) GetHealth(context.Context, GetHealthRequestObject) (GetHealthResponseObject, error) {
-	return GetHealth200JSONResponse{Status: Alive, Demo: s.Demo}, nil
+	return GetHealth200JSONResponse{Status: HealthStatusAlive, Demo: s.Demo}, nil
 }
 
 // GetReadiness answers GET /readyz.

@@ -73,27 +73,6 @@ func (e AccessRequestStatus) Valid() bool {
 	}
 }
 
-// Defines values for AccessReviewItemOrigin.
-const (
-	AccessReviewItemOriginAssignment AccessReviewItemOrigin = "assignment"
-	AccessReviewItemOriginRequest    AccessReviewItemOrigin = "request"
-	AccessReviewItemOriginSuggestion AccessReviewItemOrigin = "suggestion"
-)
-
-// Valid indicates whether the value is a known member of the AccessReviewItemOrigin enum.
-func (e AccessReviewItemOrigin) Valid() bool {
-	switch e {
-	case AccessReviewItemOriginAssignment:
-		return true
-	case AccessReviewItemOriginRequest:
-		return true
-	case AccessReviewItemOriginSuggestion:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for ActorType.
 const (
 	ActorTypeAgent   ActorType = "agent"
@@ -139,6 +118,255 @@ func (e AgentStatus) Valid() bool {
 	}
 }
 
+// Defines values for AuditAction.
+const (
+	AuditActionAgentIdentityBound             AuditAction = "agent.identity_bound"
+	AuditActionAgentIdentityUnbound           AuditAction = "agent.identity_unbound"
+	AuditActionAgentKeyRefused                AuditAction = "agent.key_refused"
+	AuditActionAgentKeyRotated                AuditAction = "agent.key_rotated"
+	AuditActionAgentReactivated               AuditAction = "agent.reactivated"
+	AuditActionAgentRegistered                AuditAction = "agent.registered"
+	AuditActionAgentRetired                   AuditAction = "agent.retired"
+	AuditActionAgentSuspended                 AuditAction = "agent.suspended"
+	AuditActionAgentUpdated                   AuditAction = "agent.updated"
+	AuditActionCallRefused                    AuditAction = "call.refused"
+	AuditActionCatalogChangeCompleted         AuditAction = "catalog.change_completed"
+	AuditActionCatalogChangePlanned           AuditAction = "catalog.change_planned"
+	AuditActionCredentialRefused              AuditAction = "credential.refused"
+	AuditActionCredentialVended               AuditAction = "credential.vended"
+	AuditActionDeliveryAbandoned              AuditAction = "delivery.abandoned"
+	AuditActionDeliveryClaimed                AuditAction = "delivery.claimed"
+	AuditActionDeliveryFailed                 AuditAction = "delivery.failed"
+	AuditActionDeliveryQueued                 AuditAction = "delivery.queued"
+	AuditActionDeliveryRequeued               AuditAction = "delivery.requeued"
+	AuditActionDeliverySucceeded              AuditAction = "delivery.succeeded"
+	AuditActionGrantApprovalGiven             AuditAction = "grant.approval_given"
+	AuditActionGrantApproved                  AuditAction = "grant.approved"
+	AuditActionGrantAssigned                  AuditAction = "grant.assigned"
+	AuditActionGrantCredentialReplaced        AuditAction = "grant.credential_replaced"
+	AuditActionGrantDenied                    AuditAction = "grant.denied"
+	AuditActionGrantExpired                   AuditAction = "grant.expired"
+	AuditActionGrantRequested                 AuditAction = "grant.requested"
+	AuditActionGrantRevoked                   AuditAction = "grant.revoked"
+	AuditActionGrantWithdrawn                 AuditAction = "grant.withdrawn"
+	AuditActionInstallationBegun              AuditAction = "installation.begun"
+	AuditActionInstructionSuggestionAccepted  AuditAction = "instruction_suggestion.accepted"
+	AuditActionInstructionSuggestionBacked    AuditAction = "instruction_suggestion.backed"
+	AuditActionInstructionSuggestionDismissed AuditAction = "instruction_suggestion.dismissed"
+	AuditActionInstructionSuggestionMade      AuditAction = "instruction_suggestion.made"
+	AuditActionLogForeignEventFound           AuditAction = "log.foreign_event_found"
+	AuditActionLogRestoreConfirmed            AuditAction = "log.restore_confirmed"
+	AuditActionLogRestoreFound                AuditAction = "log.restore_found"
+	AuditActionMasterKeyAdded                 AuditAction = "master_key.added"
+	AuditActionMasterKeyDestroyed             AuditAction = "master_key.destroyed"
+	AuditActionMemberInvitationRevoked        AuditAction = "member.invitation_revoked"
+	AuditActionMemberInvited                  AuditAction = "member.invited"
+	AuditActionMemberJoined                   AuditAction = "member.joined"
+	AuditActionMemberRemoved                  AuditAction = "member.removed"
+	AuditActionMemberUpdated                  AuditAction = "member.updated"
+	AuditActionNotificationChannelAdded       AuditAction = "notification_channel.added"
+	AuditActionNotificationChannelRemoved     AuditAction = "notification_channel.removed"
+	AuditActionNotificationChannelUpdated     AuditAction = "notification_channel.updated"
+	AuditActionOrganizationCreated            AuditAction = "organization.created"
+	AuditActionOrganizationUpdated            AuditAction = "organization.updated"
+	AuditActionPersonErased                   AuditAction = "person.erased"
+	AuditActionPersonRecorded                 AuditAction = "person.recorded"
+	AuditActionPrivacyMonthErased             AuditAction = "privacy.month_erased"
+	AuditActionRuleAdded                      AuditAction = "rule.added"
+	AuditActionRuleChanged                    AuditAction = "rule.changed"
+	AuditActionRuleFailed                     AuditAction = "rule.failed"
+	AuditActionRuleRemoved                    AuditAction = "rule.removed"
+	AuditActionServiceTokenCreated            AuditAction = "service_token.created"
+	AuditActionServiceTokenRefused            AuditAction = "service_token.refused"
+	AuditActionServiceTokenRevoked            AuditAction = "service_token.revoked"
+	AuditActionSessionAllEnded                AuditAction = "session.all_ended"
+	AuditActionSessionBegan                   AuditAction = "session.began"
+	AuditActionSessionEnded                   AuditAction = "session.ended"
+	AuditActionSessionOffered                 AuditAction = "session.offered"
+	AuditActionSigningKeyAdded                AuditAction = "signing_key.added"
+	AuditActionSigningKeyEnded                AuditAction = "signing_key.ended"
+	AuditActionSigningKeyRecorded             AuditAction = "signing_key.recorded"
+	AuditActionSuggestionAccepted             AuditAction = "suggestion.accepted"
+	AuditActionSuggestionBacked               AuditAction = "suggestion.backed"
+	AuditActionSuggestionCooldownRefused      AuditAction = "suggestion.cooldown_refused"
+	AuditActionSuggestionDismissed            AuditAction = "suggestion.dismissed"
+	AuditActionSuggestionMade                 AuditAction = "suggestion.made"
+	AuditActionSuggestionRedirected           AuditAction = "suggestion.redirected"
+	AuditActionToolAdded                      AuditAction = "tool.added"
+	AuditActionToolCredentialRotated          AuditAction = "tool.credential_rotated"
+	AuditActionToolFrozen                     AuditAction = "tool.frozen"
+	AuditActionToolInstructionsRevised        AuditAction = "tool.instructions_revised"
+	AuditActionToolRemoved                    AuditAction = "tool.removed"
+	AuditActionToolUnfrozen                   AuditAction = "tool.unfrozen"
+	AuditActionToolUpdated                    AuditAction = "tool.updated"
+)
+
+// Valid indicates whether the value is a known member of the AuditAction enum.
+func (e AuditAction) Valid() bool {
+	switch e {
+	case AuditActionAgentIdentityBound:
+		return true
+	case AuditActionAgentIdentityUnbound:
+		return true
+	case AuditActionAgentKeyRefused:
+		return true
+	case AuditActionAgentKeyRotated:
+		return true
+	case AuditActionAgentReactivated:
+		return true
+	case AuditActionAgentRegistered:
+		return true
+	case AuditActionAgentRetired:
+		return true
+	case AuditActionAgentSuspended:
+		return true
+	case AuditActionAgentUpdated:
+		return true
+	case AuditActionCallRefused:
+		return true
+	case AuditActionCatalogChangeCompleted:
+		return true
+	case AuditActionCatalogChangePlanned:
+		return true
+	case AuditActionCredentialRefused:
+		return true
+	case AuditActionCredentialVended:
+		return true
+	case AuditActionDeliveryAbandoned:
+		return true
+	case AuditActionDeliveryClaimed:
+		return true
+	case AuditActionDeliveryFailed:
+		return true
+	case AuditActionDeliveryQueued:
+		return true
+	case AuditActionDeliveryRequeued:
+		return true
+	case AuditActionDeliverySucceeded:
+		return true
+	case AuditActionGrantApprovalGiven:
+		return true
+	case AuditActionGrantApproved:
+		return true
+	case AuditActionGrantAssigned:
+		return true
+	case AuditActionGrantCredentialReplaced:
+		return true
+	case AuditActionGrantDenied:
+		return true
+	case AuditActionGrantExpired:
+		return true
+	case AuditActionGrantRequested:
+		return true
+	case AuditActionGrantRevoked:
+		return true
+	case AuditActionGrantWithdrawn:
+		return true
+	case AuditActionInstallationBegun:
+		return true
+	case AuditActionInstructionSuggestionAccepted:
+		return true
+	case AuditActionInstructionSuggestionBacked:
+		return true
+	case AuditActionInstructionSuggestionDismissed:
+		return true
+	case AuditActionInstructionSuggestionMade:
+		return true
+	case AuditActionLogForeignEventFound:
+		return true
+	case AuditActionLogRestoreConfirmed:
+		return true
+	case AuditActionLogRestoreFound:
+		return true
+	case AuditActionMasterKeyAdded:
+		return true
+	case AuditActionMasterKeyDestroyed:
+		return true
+	case AuditActionMemberInvitationRevoked:
+		return true
+	case AuditActionMemberInvited:
+		return true
+	case AuditActionMemberJoined:
+		return true
+	case AuditActionMemberRemoved:
+		return true
+	case AuditActionMemberUpdated:
+		return true
+	case AuditActionNotificationChannelAdded:
+		return true
+	case AuditActionNotificationChannelRemoved:
+		return true
+	case AuditActionNotificationChannelUpdated:
+		return true
+	case AuditActionOrganizationCreated:
+		return true
+	case AuditActionOrganizationUpdated:
+		return true
+	case AuditActionPersonErased:
+		return true
+	case AuditActionPersonRecorded:
+		return true
+	case AuditActionPrivacyMonthErased:
+		return true
+	case AuditActionRuleAdded:
+		return true
+	case AuditActionRuleChanged:
+		return true
+	case AuditActionRuleFailed:
+		return true
+	case AuditActionRuleRemoved:
+		return true
+	case AuditActionServiceTokenCreated:
+		return true
+	case AuditActionServiceTokenRefused:
+		return true
+	case AuditActionServiceTokenRevoked:
+		return true
+	case AuditActionSessionAllEnded:
+		return true
+	case AuditActionSessionBegan:
+		return true
+	case AuditActionSessionEnded:
+		return true
+	case AuditActionSessionOffered:
+		return true
+	case AuditActionSigningKeyAdded:
+		return true
+	case AuditActionSigningKeyEnded:
+		return true
+	case AuditActionSigningKeyRecorded:
+		return true
+	case AuditActionSuggestionAccepted:
+		return true
+	case AuditActionSuggestionBacked:
+		return true
+	case AuditActionSuggestionCooldownRefused:
+		return true
+	case AuditActionSuggestionDismissed:
+		return true
+	case AuditActionSuggestionMade:
+		return true
+	case AuditActionSuggestionRedirected:
+		return true
+	case AuditActionToolAdded:
+		return true
+	case AuditActionToolCredentialRotated:
+		return true
+	case AuditActionToolFrozen:
+		return true
+	case AuditActionToolInstructionsRevised:
+		return true
+	case AuditActionToolRemoved:
+		return true
+	case AuditActionToolUnfrozen:
+		return true
+	case AuditActionToolUpdated:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for AuditCategory.
 const (
 	AuditCategoryAccess       AuditCategory = "access"
@@ -174,25 +402,25 @@ func (e AuditCategory) Valid() bool {
 
 // Defines values for AuditFindingReason.
 const (
-	Altered   AuditFindingReason = "altered"
-	Foreign   AuditFindingReason = "foreign"
-	Missing   AuditFindingReason = "missing"
-	Reordered AuditFindingReason = "reordered"
-	Truncated AuditFindingReason = "truncated"
+	AuditFindingReasonAltered   AuditFindingReason = "altered"
+	AuditFindingReasonForeign   AuditFindingReason = "foreign"
+	AuditFindingReasonMissing   AuditFindingReason = "missing"
+	AuditFindingReasonReordered AuditFindingReason = "reordered"
+	AuditFindingReasonTruncated AuditFindingReason = "truncated"
 )
 
 // Valid indicates whether the value is a known member of the AuditFindingReason enum.
 func (e AuditFindingReason) Valid() bool {
 	switch e {
-	case Altered:
+	case AuditFindingReasonAltered:
 		return true
-	case Foreign:
+	case AuditFindingReasonForeign:
 		return true
-	case Missing:
+	case AuditFindingReasonMissing:
 		return true
-	case Reordered:
+	case AuditFindingReasonReordered:
 		return true
-	case Truncated:
+	case AuditFindingReasonTruncated:
 		return true
 	default:
 		return false
@@ -267,22 +495,22 @@ func (e BackerOutcomeOutcome) Valid() bool {
 
 // Defines values for ChannelKind.
 const (
-	Discord ChannelKind = "discord"
-	Email   ChannelKind = "email"
-	Slack   ChannelKind = "slack"
-	Webhook ChannelKind = "webhook"
+	ChannelKindDiscord ChannelKind = "discord"
+	ChannelKindEmail   ChannelKind = "email"
+	ChannelKindSlack   ChannelKind = "slack"
+	ChannelKindWebhook ChannelKind = "webhook"
 )
 
 // Valid indicates whether the value is a known member of the ChannelKind enum.
 func (e ChannelKind) Valid() bool {
 	switch e {
-	case Discord:
+	case ChannelKindDiscord:
 		return true
-	case Email:
+	case ChannelKindEmail:
 		return true
-	case Slack:
+	case ChannelKindSlack:
 		return true
-	case Webhook:
+	case ChannelKindWebhook:
 		return true
 	default:
 		return false
@@ -291,16 +519,16 @@ func (e ChannelKind) Valid() bool {
 
 // Defines values for CredentialMode.
 const (
-	PerAgent CredentialMode = "per_agent"
-	Shared   CredentialMode = "shared"
+	CredentialModePerAgent CredentialMode = "per_agent"
+	CredentialModeShared   CredentialMode = "shared"
 )
 
 // Valid indicates whether the value is a known member of the CredentialMode enum.
 func (e CredentialMode) Valid() bool {
 	switch e {
-	case PerAgent:
+	case CredentialModePerAgent:
 		return true
-	case Shared:
+	case CredentialModeShared:
 		return true
 	default:
 		return false
@@ -309,19 +537,19 @@ func (e CredentialMode) Valid() bool {
 
 // Defines values for CredentialStatus.
 const (
-	Destroyed CredentialStatus = "destroyed"
-	InUse     CredentialStatus = "in_use"
-	Removed   CredentialStatus = "removed"
+	CredentialStatusDestroyed CredentialStatus = "destroyed"
+	CredentialStatusInUse     CredentialStatus = "in_use"
+	CredentialStatusRemoved   CredentialStatus = "removed"
 )
 
 // Valid indicates whether the value is a known member of the CredentialStatus enum.
 func (e CredentialStatus) Valid() bool {
 	switch e {
-	case Destroyed:
+	case CredentialStatusDestroyed:
 		return true
-	case InUse:
+	case CredentialStatusInUse:
 		return true
-	case Removed:
+	case CredentialStatusRemoved:
 		return true
 	default:
 		return false
@@ -367,24 +595,6 @@ func (e DecidedStatus) Valid() bool {
 	case DecidedStatusDismissed:
 		return true
 	case DecidedStatusRedirected:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for DecisionDecision.
-const (
-	DecisionDecisionApprove DecisionDecision = "approve"
-	DecisionDecisionDeny    DecisionDecision = "deny"
-)
-
-// Valid indicates whether the value is a known member of the DecisionDecision enum.
-func (e DecisionDecision) Valid() bool {
-	switch e {
-	case DecisionDecisionApprove:
-		return true
-	case DecisionDecisionDeny:
 		return true
 	default:
 		return false
@@ -454,27 +664,6 @@ func (e DemandedToolType) Valid() bool {
 	}
 }
 
-// Defines values for EffectiveAccessOrigin.
-const (
-	EffectiveAccessOriginAssignment EffectiveAccessOrigin = "assignment"
-	EffectiveAccessOriginRequest    EffectiveAccessOrigin = "request"
-	EffectiveAccessOriginSuggestion EffectiveAccessOrigin = "suggestion"
-)
-
-// Valid indicates whether the value is a known member of the EffectiveAccessOrigin enum.
-func (e EffectiveAccessOrigin) Valid() bool {
-	switch e {
-	case EffectiveAccessOriginAssignment:
-		return true
-	case EffectiveAccessOriginRequest:
-		return true
-	case EffectiveAccessOriginSuggestion:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for FrontName.
 const (
 	FrontNameAgentKey FrontName = "AgentKey"
@@ -484,27 +673,6 @@ const (
 func (e FrontName) Valid() bool {
 	switch e {
 	case FrontNameAgentKey:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for FrontStatus.
-const (
-	FrontStatusDegraded FrontStatus = "degraded"
-	FrontStatusNotReady FrontStatus = "not_ready"
-	FrontStatusReady    FrontStatus = "ready"
-)
-
-// Valid indicates whether the value is a known member of the FrontStatus enum.
-func (e FrontStatus) Valid() bool {
-	switch e {
-	case FrontStatusDegraded:
-		return true
-	case FrontStatusNotReady:
-		return true
-	case FrontStatusReady:
 		return true
 	default:
 		return false
@@ -579,13 +747,13 @@ func (e GrantStatus) Valid() bool {
 
 // Defines values for HealthStatus.
 const (
-	Alive HealthStatus = "alive"
+	HealthStatusAlive HealthStatus = "alive"
 )
 
 // Valid indicates whether the value is a known member of the HealthStatus enum.
 func (e HealthStatus) Valid() bool {
 	switch e {
-	case Alive:
+	case HealthStatusAlive:
 		return true
 	default:
 		return false
@@ -660,25 +828,25 @@ func (e NoteStatus) Valid() bool {
 
 // Defines values for NotificationTopic.
 const (
-	AccessRequested    NotificationTopic = "access_requested"
-	CredentialExpiring NotificationTopic = "credential_expiring"
-	GrantExpiring      NotificationTopic = "grant_expiring"
-	NoteSuggested      NotificationTopic = "note_suggested"
-	ToolSuggested      NotificationTopic = "tool_suggested"
+	NotificationTopicAccessRequested    NotificationTopic = "access_requested"
+	NotificationTopicCredentialExpiring NotificationTopic = "credential_expiring"
+	NotificationTopicGrantExpiring      NotificationTopic = "grant_expiring"
+	NotificationTopicNoteSuggested      NotificationTopic = "note_suggested"
+	NotificationTopicToolSuggested      NotificationTopic = "tool_suggested"
 )
 
 // Valid indicates whether the value is a known member of the NotificationTopic enum.
 func (e NotificationTopic) Valid() bool {
 	switch e {
-	case AccessRequested:
+	case NotificationTopicAccessRequested:
 		return true
-	case CredentialExpiring:
+	case NotificationTopicCredentialExpiring:
 		return true
-	case GrantExpiring:
+	case NotificationTopicGrantExpiring:
 		return true
-	case NoteSuggested:
+	case NotificationTopicNoteSuggested:
 		return true
-	case ToolSuggested:
+	case NotificationTopicToolSuggested:
 		return true
 	default:
 		return false
@@ -718,189 +886,195 @@ func (e PastAccessAction) Valid() bool {
 	}
 }
 
-// Defines values for ProblemCode.
+// Defines values for Permission.
 const (
-	AccessNotApproved      ProblemCode = "access_not_approved"
-	AgentNotActive         ProblemCode = "agent_not_active"
-	AgentSuspended         ProblemCode = "agent_suspended"
-	AiAnswerInvalid        ProblemCode = "ai_answer_invalid"
-	AiNotConfigured        ProblemCode = "ai_not_configured"
-	AiUnavailable          ProblemCode = "ai_unavailable"
-	AlreadyApproved        ProblemCode = "already_approved"
-	AlreadyApprovedByYou   ProblemCode = "already_approved_by_you"
-	AlreadyDecided         ProblemCode = "already_decided"
-	AlreadyPending         ProblemCode = "already_pending"
-	ApprovalsRequired      ProblemCode = "approvals_required"
-	BodyTooLarge           ProblemCode = "body_too_large"
-	Busy                   ProblemCode = "busy"
-	CredentialShapeDiffers ProblemCode = "credential_shape_differs"
-	CredentialsExpired     ProblemCode = "credentials_expired"
-	CredentialsMalformed   ProblemCode = "credentials_malformed"
-	CredentialsMissing     ProblemCode = "credentials_missing"
-	CredentialsUnknown     ProblemCode = "credentials_unknown"
-	DocsUnavailable        ProblemCode = "docs_unavailable"
-	EventLogUnavailable    ProblemCode = "event_log_unavailable"
-	IdempotencyInProgress  ProblemCode = "idempotency_in_progress"
-	IdempotencyKeyReused   ProblemCode = "idempotency_key_reused"
-	IdentityTaken          ProblemCode = "identity_taken"
-	Internal               ProblemCode = "internal"
-	IssuerUnavailable      ProblemCode = "issuer_unavailable"
-	LastOwner              ProblemCode = "last_owner"
-	LogRestored            ProblemCode = "log_restored"
-	MalformedJSON          ProblemCode = "malformed_json"
-	MethodNotAllowed       ProblemCode = "method_not_allowed"
-	NewerVersionRequired   ProblemCode = "newer_version_required"
-	NotAMember             ProblemCode = "not_a_member"
-	NotCoveredYet          ProblemCode = "not_covered_yet"
-	NotFound               ProblemCode = "not_found"
-	OriginNotAllowed       ProblemCode = "origin_not_allowed"
-	OutsideAllowedHours    ProblemCode = "outside_allowed_hours"
-	OverlapRunning         ProblemCode = "overlap_running"
-	OwnAgent               ProblemCode = "own_agent"
-	PreconditionRequired   ProblemCode = "precondition_required"
-	RateLimited            ProblemCode = "rate_limited"
-	ReadModelBehind        ProblemCode = "read_model_behind"
-	ReadModelUnavailable   ProblemCode = "read_model_unavailable"
-	RevisionStale          ProblemCode = "revision_stale"
-	RoleInsufficient       ProblemCode = "role_insufficient"
-	SimulationRequired     ProblemCode = "simulation_required"
-	SuggestionCoolingDown  ProblemCode = "suggestion_cooling_down"
-	SuggestionDismissed    ProblemCode = "suggestion_dismissed"
-	TooManyWaiting         ProblemCode = "too_many_waiting"
-	ToolExists             ProblemCode = "tool_exists"
-	ToolFrozen             ProblemCode = "tool_frozen"
-	UnsupportedMediaType   ProblemCode = "unsupported_media_type"
-	ValidationFailed       ProblemCode = "validation_failed"
-	WrongCaller            ProblemCode = "wrong_caller"
+	PermissionApprove Permission = "approve"
+	PermissionAudit   Permission = "audit"
+	PermissionManage  Permission = "manage"
+	PermissionOwn     Permission = "own"
+	PermissionRead    Permission = "read"
 )
 
-// Valid indicates whether the value is a known member of the ProblemCode enum.
-func (e ProblemCode) Valid() bool {
+// Valid indicates whether the value is a known member of the Permission enum.
+func (e Permission) Valid() bool {
 	switch e {
-	case AccessNotApproved:
+	case PermissionApprove:
 		return true
-	case AgentNotActive:
+	case PermissionAudit:
 		return true
-	case AgentSuspended:
+	case PermissionManage:
 		return true
-	case AiAnswerInvalid:
+	case PermissionOwn:
 		return true
-	case AiNotConfigured:
-		return true
-	case AiUnavailable:
-		return true
-	case AlreadyApproved:
-		return true
-	case AlreadyApprovedByYou:
-		return true
-	case AlreadyDecided:
-		return true
-	case AlreadyPending:
-		return true
-	case ApprovalsRequired:
-		return true
-	case BodyTooLarge:
-		return true
-	case Busy:
-		return true
-	case CredentialShapeDiffers:
-		return true
-	case CredentialsExpired:
-		return true
-	case CredentialsMalformed:
-		return true
-	case CredentialsMissing:
-		return true
-	case CredentialsUnknown:
-		return true
-	case DocsUnavailable:
-		return true
-	case EventLogUnavailable:
-		return true
-	case IdempotencyInProgress:
-		return true
-	case IdempotencyKeyReused:
-		return true
-	case IdentityTaken:
-		return true
-	case Internal:
-		return true
-	case IssuerUnavailable:
-		return true
-	case LastOwner:
-		return true
-	case LogRestored:
-		return true
-	case MalformedJSON:
-		return true
-	case MethodNotAllowed:
-		return true
-	case NewerVersionRequired:
-		return true
-	case NotAMember:
-		return true
-	case NotCoveredYet:
-		return true
-	case NotFound:
-		return true
-	case OriginNotAllowed:
-		return true
-	case OutsideAllowedHours:
-		return true
-	case OverlapRunning:
-		return true
-	case OwnAgent:
-		return true
-	case PreconditionRequired:
-		return true
-	case RateLimited:
-		return true
-	case ReadModelBehind:
-		return true
-	case ReadModelUnavailable:
-		return true
-	case RevisionStale:
-		return true
-	case RoleInsufficient:
-		return true
-	case SimulationRequired:
-		return true
-	case SuggestionCoolingDown:
-		return true
-	case SuggestionDismissed:
-		return true
-	case TooManyWaiting:
-		return true
-	case ToolExists:
-		return true
-	case ToolFrozen:
-		return true
-	case UnsupportedMediaType:
-		return true
-	case ValidationFailed:
-		return true
-	case WrongCaller:
+	case PermissionRead:
 		return true
 	default:
 		return false
 	}
 }
 
-// Defines values for ReadinessStatus.
+// Defines values for ProblemCode.
 const (
-	ReadinessStatusDegraded ReadinessStatus = "degraded"
-	ReadinessStatusNotReady ReadinessStatus = "not_ready"
-	ReadinessStatusReady    ReadinessStatus = "ready"
+	ProblemCodeAccessNotApproved      ProblemCode = "access_not_approved"
+	ProblemCodeAgentNotActive         ProblemCode = "agent_not_active"
+	ProblemCodeAgentSuspended         ProblemCode = "agent_suspended"
+	ProblemCodeAiAnswerInvalid        ProblemCode = "ai_answer_invalid"
+	ProblemCodeAiNotConfigured        ProblemCode = "ai_not_configured"
+	ProblemCodeAiUnavailable          ProblemCode = "ai_unavailable"
+	ProblemCodeAlreadyApproved        ProblemCode = "already_approved"
+	ProblemCodeAlreadyApprovedByYou   ProblemCode = "already_approved_by_you"
+	ProblemCodeAlreadyDecided         ProblemCode = "already_decided"
+	ProblemCodeAlreadyPending         ProblemCode = "already_pending"
+	ProblemCodeApprovalsRequired      ProblemCode = "approvals_required"
+	ProblemCodeBodyTooLarge           ProblemCode = "body_too_large"
+	ProblemCodeBusy                   ProblemCode = "busy"
+	ProblemCodeCredentialShapeDiffers ProblemCode = "credential_shape_differs"
+	ProblemCodeCredentialsExpired     ProblemCode = "credentials_expired"
+	ProblemCodeCredentialsMalformed   ProblemCode = "credentials_malformed"
+	ProblemCodeCredentialsMissing     ProblemCode = "credentials_missing"
+	ProblemCodeCredentialsUnknown     ProblemCode = "credentials_unknown"
+	ProblemCodeDocsUnavailable        ProblemCode = "docs_unavailable"
+	ProblemCodeEventLogUnavailable    ProblemCode = "event_log_unavailable"
+	ProblemCodeIdempotencyInProgress  ProblemCode = "idempotency_in_progress"
+	ProblemCodeIdempotencyKeyReused   ProblemCode = "idempotency_key_reused"
+	ProblemCodeIdentityTaken          ProblemCode = "identity_taken"
+	ProblemCodeInternal               ProblemCode = "internal"
+	ProblemCodeIssuerUnavailable      ProblemCode = "issuer_unavailable"
+	ProblemCodeLastOwner              ProblemCode = "last_owner"
+	ProblemCodeLogRestored            ProblemCode = "log_restored"
+	ProblemCodeMalformedJSON          ProblemCode = "malformed_json"
+	ProblemCodeMethodNotAllowed       ProblemCode = "method_not_allowed"
+	ProblemCodeNewerVersionRequired   ProblemCode = "newer_version_required"
+	ProblemCodeNotAMember             ProblemCode = "not_a_member"
+	ProblemCodeNotCoveredYet          ProblemCode = "not_covered_yet"
+	ProblemCodeNotFound               ProblemCode = "not_found"
+	ProblemCodeOriginNotAllowed       ProblemCode = "origin_not_allowed"
+	ProblemCodeOutsideAllowedHours    ProblemCode = "outside_allowed_hours"
+	ProblemCodeOverlapRunning         ProblemCode = "overlap_running"
+	ProblemCodeOwnAgent               ProblemCode = "own_agent"
+	ProblemCodePreconditionRequired   ProblemCode = "precondition_required"
+	ProblemCodeRateLimited            ProblemCode = "rate_limited"
+	ProblemCodeReadModelBehind        ProblemCode = "read_model_behind"
+	ProblemCodeReadModelUnavailable   ProblemCode = "read_model_unavailable"
+	ProblemCodeRevisionStale          ProblemCode = "revision_stale"
+	ProblemCodeRoleInsufficient       ProblemCode = "role_insufficient"
+	ProblemCodeSimulationRequired     ProblemCode = "simulation_required"
+	ProblemCodeSuggestionCoolingDown  ProblemCode = "suggestion_cooling_down"
+	ProblemCodeSuggestionDismissed    ProblemCode = "suggestion_dismissed"
+	ProblemCodeTooManyWaiting         ProblemCode = "too_many_waiting"
+	ProblemCodeToolExists             ProblemCode = "tool_exists"
+	ProblemCodeToolFrozen             ProblemCode = "tool_frozen"
+	ProblemCodeUnsupportedMediaType   ProblemCode = "unsupported_media_type"
+	ProblemCodeValidationFailed       ProblemCode = "validation_failed"
+	ProblemCodeWrongCaller            ProblemCode = "wrong_caller"
 )
 
-// Valid indicates whether the value is a known member of the ReadinessStatus enum.
-func (e ReadinessStatus) Valid() bool {
+// Valid indicates whether the value is a known member of the ProblemCode enum.
+func (e ProblemCode) Valid() bool {
 	switch e {
-	case ReadinessStatusDegraded:
+	case ProblemCodeAccessNotApproved:
 		return true
-	case ReadinessStatusNotReady:
+	case ProblemCodeAgentNotActive:
 		return true
-	case ReadinessStatusReady:
+	case ProblemCodeAgentSuspended:
+		return true
+	case ProblemCodeAiAnswerInvalid:
+		return true
+	case ProblemCodeAiNotConfigured:
+		return true
+	case ProblemCodeAiUnavailable:
+		return true
+	case ProblemCodeAlreadyApproved:
+		return true
+	case ProblemCodeAlreadyApprovedByYou:
+		return true
+	case ProblemCodeAlreadyDecided:
+		return true
+	case ProblemCodeAlreadyPending:
+		return true
+	case ProblemCodeApprovalsRequired:
+		return true
+	case ProblemCodeBodyTooLarge:
+		return true
+	case ProblemCodeBusy:
+		return true
+	case ProblemCodeCredentialShapeDiffers:
+		return true
+	case ProblemCodeCredentialsExpired:
+		return true
+	case ProblemCodeCredentialsMalformed:
+		return true
+	case ProblemCodeCredentialsMissing:
+		return true
+	case ProblemCodeCredentialsUnknown:
+		return true
+	case ProblemCodeDocsUnavailable:
+		return true
+	case ProblemCodeEventLogUnavailable:
+		return true
+	case ProblemCodeIdempotencyInProgress:
+		return true
+	case ProblemCodeIdempotencyKeyReused:
+		return true
+	case ProblemCodeIdentityTaken:
+		return true
+	case ProblemCodeInternal:
+		return true
+	case ProblemCodeIssuerUnavailable:
+		return true
+	case ProblemCodeLastOwner:
+		return true
+	case ProblemCodeLogRestored:
+		return true
+	case ProblemCodeMalformedJSON:
+		return true
+	case ProblemCodeMethodNotAllowed:
+		return true
+	case ProblemCodeNewerVersionRequired:
+		return true
+	case ProblemCodeNotAMember:
+		return true
+	case ProblemCodeNotCoveredYet:
+		return true
+	case ProblemCodeNotFound:
+		return true
+	case ProblemCodeOriginNotAllowed:
+		return true
+	case ProblemCodeOutsideAllowedHours:
+		return true
+	case ProblemCodeOverlapRunning:
+		return true
+	case ProblemCodeOwnAgent:
+		return true
+	case ProblemCodePreconditionRequired:
+		return true
+	case ProblemCodeRateLimited:
+		return true
+	case ProblemCodeReadModelBehind:
+		return true
+	case ProblemCodeReadModelUnavailable:
+		return true
+	case ProblemCodeRevisionStale:
+		return true
+	case ProblemCodeRoleInsufficient:
+		return true
+	case ProblemCodeSimulationRequired:
+		return true
+	case ProblemCodeSuggestionCoolingDown:
+		return true
+	case ProblemCodeSuggestionDismissed:
+		return true
+	case ProblemCodeTooManyWaiting:
+		return true
+	case ProblemCodeToolExists:
+		return true
+	case ProblemCodeToolFrozen:
+		return true
+	case ProblemCodeUnsupportedMediaType:
+		return true
+	case ProblemCodeValidationFailed:
+		return true
+	case ProblemCodeWrongCaller:
 		return true
 	default:
 		return false
@@ -928,69 +1102,21 @@ func (e ReadinessCheckStatus) Valid() bool {
 	}
 }
 
-// Defines values for RequestStateStatus.
+// Defines values for ReadinessStatus.
 const (
-	RequestStateStatusApproved  RequestStateStatus = "approved"
-	RequestStateStatusDenied    RequestStateStatus = "denied"
-	RequestStateStatusPending   RequestStateStatus = "pending"
-	RequestStateStatusWithdrawn RequestStateStatus = "withdrawn"
+	ReadinessStatusDegraded ReadinessStatus = "degraded"
+	ReadinessStatusNotReady ReadinessStatus = "not_ready"
+	ReadinessStatusReady    ReadinessStatus = "ready"
 )
 
-// Valid indicates whether the value is a known member of the RequestStateStatus enum.
-func (e RequestStateStatus) Valid() bool {
+// Valid indicates whether the value is a known member of the ReadinessStatus enum.
+func (e ReadinessStatus) Valid() bool {
 	switch e {
-	case RequestStateStatusApproved:
+	case ReadinessStatusDegraded:
 		return true
-	case RequestStateStatusDenied:
+	case ReadinessStatusNotReady:
 		return true
-	case RequestStateStatusPending:
-		return true
-	case RequestStateStatusWithdrawn:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for RequestedAccessStatus.
-const (
-	RequestedAccessStatusApproved  RequestedAccessStatus = "approved"
-	RequestedAccessStatusDenied    RequestedAccessStatus = "denied"
-	RequestedAccessStatusPending   RequestedAccessStatus = "pending"
-	RequestedAccessStatusWithdrawn RequestedAccessStatus = "withdrawn"
-)
-
-// Valid indicates whether the value is a known member of the RequestedAccessStatus enum.
-func (e RequestedAccessStatus) Valid() bool {
-	switch e {
-	case RequestedAccessStatusApproved:
-		return true
-	case RequestedAccessStatusDenied:
-		return true
-	case RequestedAccessStatusPending:
-		return true
-	case RequestedAccessStatusWithdrawn:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for RequestingAgentStatus.
-const (
-	RequestingAgentStatusActive    RequestingAgentStatus = "active"
-	RequestingAgentStatusRetired   RequestingAgentStatus = "retired"
-	RequestingAgentStatusSuspended RequestingAgentStatus = "suspended"
-)
-
-// Valid indicates whether the value is a known member of the RequestingAgentStatus enum.
-func (e RequestingAgentStatus) Valid() bool {
-	switch e {
-	case RequestingAgentStatusActive:
-		return true
-	case RequestingAgentStatusRetired:
-		return true
-	case RequestingAgentStatusSuspended:
+	case ReadinessStatusReady:
 		return true
 	default:
 		return false
@@ -1018,30 +1144,6 @@ func (e Role) Valid() bool {
 	case RoleOwner:
 		return true
 	case RoleViewer:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for RuleDifferenceWas.
-const (
-	RuleDifferenceWasApproved  RuleDifferenceWas = "approved"
-	RuleDifferenceWasDenied    RuleDifferenceWas = "denied"
-	RuleDifferenceWasPending   RuleDifferenceWas = "pending"
-	RuleDifferenceWasWithdrawn RuleDifferenceWas = "withdrawn"
-)
-
-// Valid indicates whether the value is a known member of the RuleDifferenceWas enum.
-func (e RuleDifferenceWas) Valid() bool {
-	switch e {
-	case RuleDifferenceWasApproved:
-		return true
-	case RuleDifferenceWasDenied:
-		return true
-	case RuleDifferenceWasPending:
-		return true
-	case RuleDifferenceWasWithdrawn:
 		return true
 	default:
 		return false
@@ -1125,16 +1227,16 @@ func (e SuggestionStatus) Valid() bool {
 
 // Defines values for ToolImportAction.
 const (
-	Add    ToolImportAction = "add"
-	Change ToolImportAction = "change"
+	ToolImportActionAdd    ToolImportAction = "add"
+	ToolImportActionChange ToolImportAction = "change"
 )
 
 // Valid indicates whether the value is a known member of the ToolImportAction enum.
 func (e ToolImportAction) Valid() bool {
 	switch e {
-	case Add:
+	case ToolImportActionAdd:
 		return true
-	case Change:
+	case ToolImportActionChange:
 		return true
 	default:
 		return false
@@ -1159,15 +1261,33 @@ func (e UsageBucket) Valid() bool {
 	}
 }
 
+// Defines values for Verdict.
+const (
+	VerdictApprove Verdict = "approve"
+	VerdictDeny    Verdict = "deny"
+)
+
+// Valid indicates whether the value is a known member of the Verdict enum.
+func (e Verdict) Valid() bool {
+	switch e {
+	case VerdictApprove:
+		return true
+	case VerdictDeny:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for VerificationKeyAlgorithm.
 const (
-	Ed25519 VerificationKeyAlgorithm = "Ed25519"
+	VerificationKeyAlgorithmEd25519 VerificationKeyAlgorithm = "Ed25519"
 )
 
 // Valid indicates whether the value is a known member of the VerificationKeyAlgorithm enum.
 func (e VerificationKeyAlgorithm) Valid() bool {
 	switch e {
-	case Ed25519:
+	case VerificationKeyAlgorithmEd25519:
 		return true
 	default:
 		return false
@@ -1176,16 +1296,16 @@ func (e VerificationKeyAlgorithm) Valid() bool {
 
 // Defines values for VerificationKeyUse.
 const (
-	Checkpoint VerificationKeyUse = "checkpoint"
-	Event      VerificationKeyUse = "event"
+	VerificationKeyUseCheckpoint VerificationKeyUse = "checkpoint"
+	VerificationKeyUseEvent      VerificationKeyUse = "event"
 )
 
 // Valid indicates whether the value is a known member of the VerificationKeyUse enum.
 func (e VerificationKeyUse) Valid() bool {
 	switch e {
-	case Checkpoint:
+	case VerificationKeyUseCheckpoint:
 		return true
-	case Event:
+	case VerificationKeyUseEvent:
 		return true
 	default:
 		return false
@@ -1194,76 +1314,31 @@ func (e VerificationKeyUse) Valid() bool {
 
 // Defines values for Weekday.
 const (
-	Fri Weekday = "fri"
-	Mon Weekday = "mon"
-	Sat Weekday = "sat"
-	Sun Weekday = "sun"
-	Thu Weekday = "thu"
-	Tue Weekday = "tue"
-	Wed Weekday = "wed"
+	WeekdayFri Weekday = "fri"
+	WeekdayMon Weekday = "mon"
+	WeekdaySat Weekday = "sat"
+	WeekdaySun Weekday = "sun"
+	WeekdayThu Weekday = "thu"
+	WeekdayTue Weekday = "tue"
+	WeekdayWed Weekday = "wed"
 )
 
 // Valid indicates whether the value is a known member of the Weekday enum.
 func (e Weekday) Valid() bool {
 	switch e {
-	case Fri:
+	case WeekdayFri:
 		return true
-	case Mon:
+	case WeekdayMon:
 		return true
-	case Sat:
+	case WeekdaySat:
 		return true
-	case Sun:
+	case WeekdaySun:
 		return true
-	case Thu:
+	case WeekdayThu:
 		return true
-	case Tue:
+	case WeekdayTue:
 		return true
-	case Wed:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for ActorTypeFilter.
-const (
-	ActorTypeFilterAgent   ActorTypeFilter = "agent"
-	ActorTypeFilterHuman   ActorTypeFilter = "human"
-	ActorTypeFilterService ActorTypeFilter = "service"
-	ActorTypeFilterSystem  ActorTypeFilter = "system"
-)
-
-// Valid indicates whether the value is a known member of the ActorTypeFilter enum.
-func (e ActorTypeFilter) Valid() bool {
-	switch e {
-	case ActorTypeFilterAgent:
-		return true
-	case ActorTypeFilterHuman:
-		return true
-	case ActorTypeFilterService:
-		return true
-	case ActorTypeFilterSystem:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for ListAgentsParamsStatus.
-const (
-	ListAgentsParamsStatusActive    ListAgentsParamsStatus = "active"
-	ListAgentsParamsStatusRetired   ListAgentsParamsStatus = "retired"
-	ListAgentsParamsStatusSuspended ListAgentsParamsStatus = "suspended"
-)
-
-// Valid indicates whether the value is a known member of the ListAgentsParamsStatus enum.
-func (e ListAgentsParamsStatus) Valid() bool {
-	switch e {
-	case ListAgentsParamsStatusActive:
-		return true
-	case ListAgentsParamsStatusRetired:
-		return true
-	case ListAgentsParamsStatusSuspended:
+	case WeekdayWed:
 		return true
 	default:
 		return false
@@ -1312,42 +1387,18 @@ func (e ListAgentsParamsSort) Valid() bool {
 	}
 }
 
-// Defines values for ListAuditParamsActorType.
-const (
-	ListAuditParamsActorTypeAgent   ListAuditParamsActorType = "agent"
-	ListAuditParamsActorTypeHuman   ListAuditParamsActorType = "human"
-	ListAuditParamsActorTypeService ListAuditParamsActorType = "service"
-	ListAuditParamsActorTypeSystem  ListAuditParamsActorType = "system"
-)
-
-// Valid indicates whether the value is a known member of the ListAuditParamsActorType enum.
-func (e ListAuditParamsActorType) Valid() bool {
-	switch e {
-	case ListAuditParamsActorTypeAgent:
-		return true
-	case ListAuditParamsActorTypeHuman:
-		return true
-	case ListAuditParamsActorTypeService:
-		return true
-	case ListAuditParamsActorTypeSystem:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for ListAuditParamsOrder.
 const (
-	Asc  ListAuditParamsOrder = "asc"
-	Desc ListAuditParamsOrder = "desc"
+	ListAuditParamsOrderAsc  ListAuditParamsOrder = "asc"
+	ListAuditParamsOrderDesc ListAuditParamsOrder = "desc"
 )
 
 // Valid indicates whether the value is a known member of the ListAuditParamsOrder enum.
 func (e ListAuditParamsOrder) Valid() bool {
 	switch e {
-	case Asc:
+	case ListAuditParamsOrderAsc:
 		return true
-	case Desc:
+	case ListAuditParamsOrderDesc:
 		return true
 	default:
 		return false
@@ -1356,46 +1407,22 @@ func (e ListAuditParamsOrder) Valid() bool {
 
 // Defines values for ExportAuditParamsFormat.
 const (
-	Bundle ExportAuditParamsFormat = "bundle"
-	Csv    ExportAuditParamsFormat = "csv"
-	Jsonl  ExportAuditParamsFormat = "jsonl"
-	Ocsf   ExportAuditParamsFormat = "ocsf"
+	ExportAuditParamsFormatBundle ExportAuditParamsFormat = "bundle"
+	ExportAuditParamsFormatCsv    ExportAuditParamsFormat = "csv"
+	ExportAuditParamsFormatJsonl  ExportAuditParamsFormat = "jsonl"
+	ExportAuditParamsFormatOcsf   ExportAuditParamsFormat = "ocsf"
 )
 
 // Valid indicates whether the value is a known member of the ExportAuditParamsFormat enum.
 func (e ExportAuditParamsFormat) Valid() bool {
 	switch e {
-	case Bundle:
+	case ExportAuditParamsFormatBundle:
 		return true
-	case Csv:
+	case ExportAuditParamsFormatCsv:
 		return true
-	case Jsonl:
+	case ExportAuditParamsFormatJsonl:
 		return true
-	case Ocsf:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for ExportAuditParamsActorType.
-const (
-	ExportAuditParamsActorTypeAgent   ExportAuditParamsActorType = "agent"
-	ExportAuditParamsActorTypeHuman   ExportAuditParamsActorType = "human"
-	ExportAuditParamsActorTypeService ExportAuditParamsActorType = "service"
-	ExportAuditParamsActorTypeSystem  ExportAuditParamsActorType = "system"
-)
-
-// Valid indicates whether the value is a known member of the ExportAuditParamsActorType enum.
-func (e ExportAuditParamsActorType) Valid() bool {
-	switch e {
-	case ExportAuditParamsActorTypeAgent:
-		return true
-	case ExportAuditParamsActorTypeHuman:
-		return true
-	case ExportAuditParamsActorTypeService:
-		return true
-	case ExportAuditParamsActorTypeSystem:
+	case ExportAuditParamsFormatOcsf:
 		return true
 	default:
 		return false
@@ -1404,16 +1431,16 @@ func (e ExportAuditParamsActorType) Valid() bool {
 
 // Defines values for ExportCatalogParamsFormat.
 const (
-	JSON ExportCatalogParamsFormat = "json"
-	Yaml ExportCatalogParamsFormat = "yaml"
+	ExportCatalogParamsFormatJSON ExportCatalogParamsFormat = "json"
+	ExportCatalogParamsFormatYaml ExportCatalogParamsFormat = "yaml"
 )
 
 // Valid indicates whether the value is a known member of the ExportCatalogParamsFormat enum.
 func (e ExportCatalogParamsFormat) Valid() bool {
 	switch e {
-	case JSON:
+	case ExportCatalogParamsFormatJSON:
 		return true
-	case Yaml:
+	case ExportCatalogParamsFormatYaml:
 		return true
 	default:
 		return false
@@ -1422,49 +1449,22 @@ func (e ExportCatalogParamsFormat) Valid() bool {
 
 // Defines values for StreamAdminEventsParamsInclude.
 const (
-	Deliveries        StreamAdminEventsParamsInclude = "deliveries"
-	DeliveriesFetches StreamAdminEventsParamsInclude = "deliveries,fetches"
-	Fetches           StreamAdminEventsParamsInclude = "fetches"
-	FetchesDeliveries StreamAdminEventsParamsInclude = "fetches,deliveries"
+	StreamAdminEventsParamsIncludeDeliveries        StreamAdminEventsParamsInclude = "deliveries"
+	StreamAdminEventsParamsIncludeDeliveriesFetches StreamAdminEventsParamsInclude = "deliveries,fetches"
+	StreamAdminEventsParamsIncludeFetches           StreamAdminEventsParamsInclude = "fetches"
+	StreamAdminEventsParamsIncludeFetchesDeliveries StreamAdminEventsParamsInclude = "fetches,deliveries"
 )
 
 // Valid indicates whether the value is a known member of the StreamAdminEventsParamsInclude enum.
 func (e StreamAdminEventsParamsInclude) Valid() bool {
 	switch e {
-	case Deliveries:
+	case StreamAdminEventsParamsIncludeDeliveries:
 		return true
-	case DeliveriesFetches:
+	case StreamAdminEventsParamsIncludeDeliveriesFetches:
 		return true
-	case Fetches:
+	case StreamAdminEventsParamsIncludeFetches:
 		return true
-	case FetchesDeliveries:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for ListGrantsParamsStatus.
-const (
-	ListGrantsParamsStatusApproved ListGrantsParamsStatus = "approved"
-	ListGrantsParamsStatusDenied   ListGrantsParamsStatus = "denied"
-	ListGrantsParamsStatusExpired  ListGrantsParamsStatus = "expired"
-	ListGrantsParamsStatusPending  ListGrantsParamsStatus = "pending"
-	ListGrantsParamsStatusRevoked  ListGrantsParamsStatus = "revoked"
-)
-
-// Valid indicates whether the value is a known member of the ListGrantsParamsStatus enum.
-func (e ListGrantsParamsStatus) Valid() bool {
-	switch e {
-	case ListGrantsParamsStatusApproved:
-		return true
-	case ListGrantsParamsStatusDenied:
-		return true
-	case ListGrantsParamsStatusExpired:
-		return true
-	case ListGrantsParamsStatusPending:
-		return true
-	case ListGrantsParamsStatusRevoked:
+	case StreamAdminEventsParamsIncludeFetchesDeliveries:
 		return true
 	default:
 		return false
@@ -1525,27 +1525,6 @@ func (e ListGrantsParamsSort) Valid() bool {
 	}
 }
 
-// Defines values for ListNotesParamsStatus.
-const (
-	ListNotesParamsStatusAccepted  ListNotesParamsStatus = "accepted"
-	ListNotesParamsStatusDismissed ListNotesParamsStatus = "dismissed"
-	ListNotesParamsStatusPending   ListNotesParamsStatus = "pending"
-)
-
-// Valid indicates whether the value is a known member of the ListNotesParamsStatus enum.
-func (e ListNotesParamsStatus) Valid() bool {
-	switch e {
-	case ListNotesParamsStatusAccepted:
-		return true
-	case ListNotesParamsStatusDismissed:
-		return true
-	case ListNotesParamsStatusPending:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for ListNotesParamsSort.
 const (
 	ListNotesParamsSortCreatedAt           ListNotesParamsSort = "created_at"
@@ -1570,48 +1549,6 @@ func (e ListNotesParamsSort) Valid() bool {
 	case ListNotesParamsSortMinusToolName:
 		return true
 	case ListNotesParamsSortToolName:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for ListMembersParamsStatus.
-const (
-	ListMembersParamsStatusActive  ListMembersParamsStatus = "active"
-	ListMembersParamsStatusInvited ListMembersParamsStatus = "invited"
-)
-
-// Valid indicates whether the value is a known member of the ListMembersParamsStatus enum.
-func (e ListMembersParamsStatus) Valid() bool {
-	switch e {
-	case ListMembersParamsStatusActive:
-		return true
-	case ListMembersParamsStatusInvited:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for ListRequestsParamsStatus.
-const (
-	ListRequestsParamsStatusApproved  ListRequestsParamsStatus = "approved"
-	ListRequestsParamsStatusDenied    ListRequestsParamsStatus = "denied"
-	ListRequestsParamsStatusPending   ListRequestsParamsStatus = "pending"
-	ListRequestsParamsStatusWithdrawn ListRequestsParamsStatus = "withdrawn"
-)
-
-// Valid indicates whether the value is a known member of the ListRequestsParamsStatus enum.
-func (e ListRequestsParamsStatus) Valid() bool {
-	switch e {
-	case ListRequestsParamsStatusApproved:
-		return true
-	case ListRequestsParamsStatusDenied:
-		return true
-	case ListRequestsParamsStatusPending:
-		return true
-	case ListRequestsParamsStatusWithdrawn:
 		return true
 	default:
 		return false
@@ -1656,37 +1593,13 @@ func (e ListRequestsParamsSort) Valid() bool {
 
 // Defines values for ListRequestsParamsExpand.
 const (
-	Context ListRequestsParamsExpand = "context"
+	ListRequestsParamsExpandContext ListRequestsParamsExpand = "context"
 )
 
 // Valid indicates whether the value is a known member of the ListRequestsParamsExpand enum.
 func (e ListRequestsParamsExpand) Valid() bool {
 	switch e {
-	case Context:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for ListSuggestionsParamsStatus.
-const (
-	ListSuggestionsParamsStatusAccepted   ListSuggestionsParamsStatus = "accepted"
-	ListSuggestionsParamsStatusDismissed  ListSuggestionsParamsStatus = "dismissed"
-	ListSuggestionsParamsStatusPending    ListSuggestionsParamsStatus = "pending"
-	ListSuggestionsParamsStatusRedirected ListSuggestionsParamsStatus = "redirected"
-)
-
-// Valid indicates whether the value is a known member of the ListSuggestionsParamsStatus enum.
-func (e ListSuggestionsParamsStatus) Valid() bool {
-	switch e {
-	case ListSuggestionsParamsStatusAccepted:
-		return true
-	case ListSuggestionsParamsStatusDismissed:
-		return true
-	case ListSuggestionsParamsStatusPending:
-		return true
-	case ListSuggestionsParamsStatusRedirected:
+	case ListRequestsParamsExpandContext:
 		return true
 	default:
 		return false
@@ -1777,24 +1690,6 @@ func (e ListToolsParamsSort) Valid() bool {
 	}
 }
 
-// Defines values for GetUsageParamsBucket.
-const (
-	GetUsageParamsBucketDay  GetUsageParamsBucket = "day"
-	GetUsageParamsBucketHour GetUsageParamsBucket = "hour"
-)
-
-// Valid indicates whether the value is a known member of the GetUsageParamsBucket enum.
-func (e GetUsageParamsBucket) Valid() bool {
-	switch e {
-	case GetUsageParamsBucketDay:
-		return true
-	case GetUsageParamsBucketHour:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for GetUsageParamsGroupBy.
 const (
 	GetUsageParamsGroupByAgent GetUsageParamsGroupBy = "agent"
@@ -1815,13 +1710,13 @@ func (e GetUsageParamsGroupBy) Valid() bool {
 
 // Defines values for ListMyToolsParamsView.
 const (
-	Short ListMyToolsParamsView = "short"
+	ListMyToolsParamsViewShort ListMyToolsParamsView = "short"
 )
 
 // Valid indicates whether the value is a known member of the ListMyToolsParamsView enum.
 func (e ListMyToolsParamsView) Valid() bool {
 	switch e {
-	case Short:
+	case ListMyToolsParamsViewShort:
 		return true
 	default:
 		return false
@@ -1900,16 +1795,15 @@ type AccessRequest struct {
 	RequestedSeconds *int64 `json:"requested_seconds,omitempty"`
 
 	// Rule The rule that decided the request, as it was then.
-	Rule   *RuleVersion        `json:"rule,omitempty"`
+	Rule *RuleVersion `json:"rule,omitempty"`
+
+	// Status withdrawn: it ended without a decision, because the agent took it back, or because the agent or the tool went.
 	Status AccessRequestStatus `json:"status"`
 	ToolID string              `json:"tool_id"`
 
 	// ToolName The tool's name when the request was decided; while it is pending, its name now.
 	ToolName string `json:"tool_name"`
 }
-
-// AccessRequestStatus defines model for AccessRequest.Status.
-type AccessRequestStatus string
 
 // AccessRequestList defines model for AccessRequestList.
 type AccessRequestList struct {
@@ -1925,6 +1819,9 @@ type AccessRequestList struct {
 	// TotalAtLeast With count=true, instead of total: there are more items than this.
 	TotalAtLeast *TotalAtLeast `json:"total_at_least,omitempty"`
 }
+
+// AccessRequestStatus withdrawn: it ended without a decision, because the agent took it back, or because the agent or the tool went.
+type AccessRequestStatus string
 
 // AccessReview defines model for AccessReview.
 type AccessReview struct {
@@ -1962,8 +1859,10 @@ type AccessReviewItem struct {
 	LastFetchedAt *Time `json:"last_fetched_at,omitempty"`
 
 	// NeverUsed The agent has not fetched the credential since it was granted.
-	NeverUsed bool                   `json:"never_used"`
-	Origin    AccessReviewItemOrigin `json:"origin"`
+	NeverUsed bool `json:"never_used"`
+
+	// Origin How it began: the agent requested it, an admin assigned it, or it came with the agent's suggestion of the tool.
+	Origin GrantOrigin `json:"origin"`
 
 	// Reason What the agent wanted it for.
 	Reason *string `json:"reason,omitempty"`
@@ -1976,9 +1875,6 @@ type AccessReviewItem struct {
 	ToolName string `json:"tool_name"`
 }
 
-// AccessReviewItemOrigin defines model for AccessReviewItem.Origin.
-type AccessReviewItemOrigin string
-
 // Actor defines model for Actor.
 type Actor struct {
 	// CurrentLabel The name of an agent now, if it was renamed since.
@@ -1986,11 +1882,13 @@ type Actor struct {
 	ID           string  `json:"id"`
 
 	// Label A name to show, as it was when they acted. Absent for a person or a service token whose name was erased.
-	Label *string   `json:"label,omitempty"`
-	Type  ActorType `json:"type"`
+	Label *string `json:"label,omitempty"`
+
+	// Type human: a member. service: a service token. system: AgentKey itself, or an operator at the server.
+	Type ActorType `json:"type"`
 }
 
-// ActorType defines model for Actor.Type.
+// ActorType human: a member. service: a service token. system: AgentKey itself, or an operator at the server.
 type ActorType string
 
 // Admin defines model for Admin.
@@ -1998,8 +1896,8 @@ type Admin struct {
 	Actor        Actor        `json:"actor"`
 	Organization Organization `json:"organization"`
 
-	// Permissions What the role may do, as x-agentkey names it for each call: read, audit, approve, manage, own.
-	Permissions []string `json:"permissions"`
+	// Permissions What the role may do.
+	Permissions []Permission `json:"permissions"`
 
 	// Role What a member or a service token may do: an owner everything; an admin all but what only owners may; an approver reads and decides requests; an auditor reads everything and exports; a viewer reads all but the audit.
 	Role Role `json:"role"`
@@ -2038,9 +1936,6 @@ type Agent struct {
 	Revision  int         `json:"revision"`
 	Status    AgentStatus `json:"status"`
 }
-
-// AgentStatus defines model for Agent.Status.
-type AgentStatus string
 
 // AgentChange defines model for AgentChange.
 type AgentChange struct {
@@ -2100,6 +1995,9 @@ type AgentList struct {
 	// TotalAtLeast With count=true, instead of total: there are more items than this.
 	TotalAtLeast *TotalAtLeast `json:"total_at_least,omitempty"`
 }
+
+// AgentStatus defines model for AgentStatus.
+type AgentStatus string
 
 // AgentWithKey defines model for AgentWithKey.
 type AgentWithKey struct {
@@ -2179,10 +2077,13 @@ type Assignment struct {
 	ToolID ID `json:"tool_id"`
 }
 
-// AuditAction defines model for AuditAction.
-type AuditAction struct {
-	// Action Examples: credential.vended
-	Action string `json:"action"`
+// AuditAction What happened. GET /api/admin/audit/actions explains each. Later versions may add actions.
+type AuditAction string
+
+// AuditActionInfo defines model for AuditActionInfo.
+type AuditActionInfo struct {
+	// Action What happened. GET /api/admin/audit/actions explains each. Later versions may add actions.
+	Action AuditAction `json:"action"`
 
 	// Category decision: what humans decide about what agents asked for. access: agents, and how their access begins and ends. fetch: credentials that were fetched or refused. catalog: tools, their credentials and guides, and what agents suggest. notification: what was sent to channels, and whether it arrived. system: the installation, its keys and its log. organization: members, service tokens, sessions, channels and personal data.
 	Category AuditCategory `json:"category"`
@@ -2198,7 +2099,7 @@ type AuditAction struct {
 
 // AuditActionList defines model for AuditActionList.
 type AuditActionList struct {
-	Items []AuditAction `json:"items"`
+	Items []AuditActionInfo `json:"items"`
 }
 
 // AuditAgent defines model for AuditAgent.
@@ -2226,8 +2127,8 @@ type AuditConsistency struct {
 
 // AuditEntry defines model for AuditEntry.
 type AuditEntry struct {
-	// Action Examples: grant.approved
-	Action string `json:"action"`
+	// Action What happened. GET /api/admin/audit/actions explains each. Later versions may add actions.
+	Action AuditAction `json:"action"`
 
 	// Actor Who acted. It always has a label; of a name that was erased it says so.
 	Actor Actor `json:"actor"`
@@ -2502,8 +2403,8 @@ type DecidedStatus string
 // Decision defines model for Decision.
 type Decision struct {
 	// Credential To approve: the agent's own credential, where the tool takes one.
-	Credential *Credential      `json:"credential,omitempty"`
-	Decision   DecisionDecision `json:"decision"`
+	Credential *Credential `json:"credential,omitempty"`
+	Decision   Verdict     `json:"decision"`
 
 	// Etag The ETag of what you saw, with its quotes. A request that has changed since stays pending (412 revision_stale).
 	Etag *string `json:"etag,omitempty"`
@@ -2517,9 +2418,6 @@ type Decision struct {
 	// RequestID A UUID in canonical lower case.
 	RequestID ID `json:"request_id"`
 }
-
-// DecisionDecision defines model for Decision.Decision.
-type DecisionDecision string
 
 // DecisionReport defines model for DecisionReport.
 type DecisionReport struct {
@@ -2648,8 +2546,10 @@ type EffectiveAccess struct {
 	ApprovedBy Actor `json:"approved_by"`
 
 	// ExpiresAt Absent for access without an end.
-	ExpiresAt *Time                 `json:"expires_at,omitempty"`
-	Origin    EffectiveAccessOrigin `json:"origin"`
+	ExpiresAt *Time `json:"expires_at,omitempty"`
+
+	// Origin How it began: the agent requested it, an admin assigned it, or it came with the agent's suggestion of the tool.
+	Origin GrantOrigin `json:"origin"`
 
 	// Reason What the agent wanted it for.
 	Reason *string `json:"reason,omitempty"`
@@ -2657,9 +2557,6 @@ type EffectiveAccess struct {
 	// RequestID The request that was approved. Absent if the access was assigned without one.
 	RequestID *string `json:"request_id,omitempty"`
 }
-
-// EffectiveAccessOrigin defines model for EffectiveAccess.Origin.
-type EffectiveAccessOrigin string
 
 // ExpiringAccess defines model for ExpiringAccess.
 type ExpiringAccess struct {
@@ -2801,8 +2698,10 @@ type Front struct {
 	Reference string `json:"reference"`
 
 	// SignIn Where a browser signs in. Absent if no identity provider is configured.
-	SignIn string      `json:"sign_in,omitempty"`
-	Status FrontStatus `json:"status"`
+	SignIn string `json:"sign_in,omitempty"`
+
+	// Status degraded: something is down or behind that no fetch of a credential needs.
+	Status ReadinessStatus `json:"status"`
 
 	// Version The version of the program. For callers on the machine and admins.
 	Version string `json:"version,omitempty"`
@@ -2810,9 +2709,6 @@ type Front struct {
 
 // FrontName defines model for Front.Name.
 type FrontName string
-
-// FrontStatus defines model for Front.Status.
-type FrontStatus string
 
 // FrozenGrant defines model for FrozenGrant.
 type FrozenGrant struct {
@@ -2866,10 +2762,12 @@ type Grant struct {
 	FetchCount *int64 `json:"fetch_count,omitempty"`
 
 	// LastFetchedAt RFC 3339 in UTC.
-	LastFetchedAt *Time       `json:"last_fetched_at,omitempty"`
-	Origin        GrantOrigin `json:"origin"`
-	Reason        *string     `json:"reason,omitempty"`
-	RequestID     *string     `json:"request_id,omitempty"`
+	LastFetchedAt *Time `json:"last_fetched_at,omitempty"`
+
+	// Origin How it began: the agent requested it, an admin assigned it, or it came with the agent's suggestion of the tool.
+	Origin    GrantOrigin `json:"origin"`
+	Reason    *string     `json:"reason,omitempty"`
+	RequestID *string     `json:"request_id,omitempty"`
 
 	// RequestedAt When the agent requested it, RFC 3339 in UTC; absent if it was assigned without a request.
 	RequestedAt *time.Time `json:"requested_at,omitempty"`
@@ -2882,12 +2780,6 @@ type Grant struct {
 	// ToolName The tool's name when the newest decision was made; while it is pending, its name now.
 	ToolName string `json:"tool_name"`
 }
-
-// GrantOrigin defines model for Grant.Origin.
-type GrantOrigin string
-
-// GrantStatus defines model for Grant.Status.
-type GrantStatus string
 
 // GrantCounts defines model for GrantCounts.
 type GrantCounts struct {
@@ -2909,6 +2801,12 @@ type GrantList struct {
 	// TotalAtLeast With count=true, instead of total: there are more items than this.
 	TotalAtLeast *TotalAtLeast `json:"total_at_least,omitempty"`
 }
+
+// GrantOrigin How it began: the agent requested it, an admin assigned it, or it came with the agent's suggestion of the tool.
+type GrantOrigin string
+
+// GrantStatus defines model for GrantStatus.
+type GrantStatus string
 
 // GrantsSummary defines model for GrantsSummary.
 type GrantsSummary struct {
@@ -3076,9 +2974,6 @@ type Member struct {
 	Tools *[]string `json:"tools,omitempty"`
 }
 
-// MemberStatus defines model for Member.Status.
-type MemberStatus string
-
 // MemberChange defines model for MemberChange.
 type MemberChange struct {
 	// Role What a member or a service token may do: an owner everything; an admin all but what only owners may; an approver reads and decides requests; an auditor reads everything and exports; a viewer reads all but the audit.
@@ -3096,6 +2991,9 @@ type MemberList struct {
 	// Position With as_of, the position of the last event that the answer includes.
 	Position *PastPosition `json:"position,omitempty"`
 }
+
+// MemberStatus defines model for MemberStatus.
+type MemberStatus string
 
 // Meta defines model for Meta.
 type Meta struct {
@@ -3155,8 +3053,8 @@ type MetaLimitTier string
 // MetaRole defines model for MetaRole.
 type MetaRole struct {
 	// Name What a member or a service token may do: an owner everything; an admin all but what only owners may; an approver reads and decides requests; an auditor reads everything and exports; a viewer reads all but the audit.
-	Name        Role     `json:"name"`
-	Permissions []string `json:"permissions"`
+	Name        Role         `json:"name"`
+	Permissions []Permission `json:"permissions"`
 }
 
 // MetaVending defines model for MetaVending.
@@ -3377,9 +3275,6 @@ type Note struct {
 	ToolName       string     `json:"tool_name"`
 }
 
-// NoteStatus defines model for Note.Status.
-type NoteStatus string
-
 // NoteAcceptance defines model for NoteAcceptance.
 type NoteAcceptance struct {
 	Instructions string `json:"instructions"`
@@ -3401,6 +3296,9 @@ type NoteList struct {
 	// TotalAtLeast With count=true, instead of total: there are more items than this.
 	TotalAtLeast *TotalAtLeast `json:"total_at_least,omitempty"`
 }
+
+// NoteStatus defines model for NoteStatus.
+type NoteStatus string
 
 // NotificationChannel defines model for NotificationChannel.
 type NotificationChannel struct {
@@ -3577,6 +3475,9 @@ type PendingSummary struct {
 	Suggestions int `json:"suggestions"`
 }
 
+// Permission What a role may do; the description of each call for admins names the one that its caller needs.
+type Permission string
+
 // Position A place in the event log of this installation.
 type Position = int64
 
@@ -3654,14 +3555,13 @@ type Readiness struct {
 
 	// Projections How far the read model is. For callers on the machine and admins.
 	Projections []ReadinessProjection `json:"projections,omitempty"`
-	Status      ReadinessStatus       `json:"status"`
+
+	// Status degraded: something is down or behind that no fetch of a credential needs.
+	Status ReadinessStatus `json:"status"`
 
 	// Version The version of the program. For callers on the machine and admins.
 	Version string `json:"version,omitempty"`
 }
-
-// ReadinessStatus defines model for Readiness.Status.
-type ReadinessStatus string
 
 // ReadinessCheck defines model for ReadinessCheck.
 type ReadinessCheck struct {
@@ -3684,6 +3584,9 @@ type ReadinessProjection struct {
 	Position   int64   `json:"position"`
 	Status     string  `json:"status"`
 }
+
+// ReadinessStatus degraded: something is down or behind that no fetch of a credential needs.
+type ReadinessStatus string
 
 // Reason Why the agent needs the tool.
 //
@@ -3728,14 +3631,13 @@ type RequestContext struct {
 // RequestState The request for a tool that a refusal is about: the one that waits (already_pending), or how it ended (already_decided).
 type RequestState struct {
 	// DecidedAt RFC 3339 in UTC.
-	DecidedAt *Time              `json:"decided_at,omitempty"`
-	DecidedBy *Actor             `json:"decided_by,omitempty"`
-	ID        string             `json:"id"`
-	Status    RequestStateStatus `json:"status"`
-}
+	DecidedAt *Time  `json:"decided_at,omitempty"`
+	DecidedBy *Actor `json:"decided_by,omitempty"`
+	ID        string `json:"id"`
 
-// RequestStateStatus defines model for RequestState.Status.
-type RequestStateStatus string
+	// Status withdrawn: it ended without a decision, because the agent took it back, or because the agent or the tool went.
+	Status AccessRequestStatus `json:"status"`
+}
 
 // RequestedAccess defines model for RequestedAccess.
 type RequestedAccess struct {
@@ -3747,11 +3649,8 @@ type RequestedAccess struct {
 	RequestID string `json:"request_id"`
 
 	// Status pending, unless a rule has decided the request at once or somebody while the call waited. withdrawn: it has ended otherwise, such as with the removal of the tool.
-	Status RequestedAccessStatus `json:"status"`
+	Status AccessRequestStatus `json:"status"`
 }
-
-// RequestedAccessStatus pending, unless a rule has decided the request at once or somebody while the call waited. withdrawn: it has ended otherwise, such as with the removal of the tool.
-type RequestedAccessStatus string
 
 // RequestedTool defines model for RequestedTool.
 type RequestedTool struct {
@@ -3793,12 +3692,9 @@ type RequestingAgent struct {
 	Name       string `json:"name"`
 
 	// Owner The person responsible for the agent. The label is absent if the name was erased.
-	Owner  *Actor                `json:"owner,omitempty"`
-	Status RequestingAgentStatus `json:"status"`
+	Owner  *Actor      `json:"owner,omitempty"`
+	Status AgentStatus `json:"status"`
 }
-
-// RequestingAgentStatus defines model for RequestingAgent.Status.
-type RequestingAgentStatus string
 
 // Role What a member or a service token may do: an owner everything; an admin all but what only owners may; an approver reads and decides requests; an auditor reads everything and exports; a viewer reads all but the audit.
 type Role string
@@ -3875,14 +3771,11 @@ type RuleDifference struct {
 	ToolID    string `json:"tool_id"`
 
 	// Was How it was decided; pending, if it wasn't.
-	Was RuleDifferenceWas `json:"was"`
+	Was AccessRequestStatus `json:"was"`
 
 	// Would How the rule would have decided it.
 	Would RuleDifferenceWould `json:"would"`
 }
-
-// RuleDifferenceWas How it was decided; pending, if it wasn't.
-type RuleDifferenceWas string
 
 // RuleDifferenceWould How the rule would have decided it.
 type RuleDifferenceWould string
@@ -4136,7 +4029,9 @@ type Suggestion struct {
 	// Related Pending suggestions of the same site or the same name, at most 20, those with the most backers first. They are other
 	// products unless you say otherwise: name them in also when you accept this one.
 	Related []RelatedSuggestion `json:"related"`
-	Status  SuggestionStatus    `json:"status"`
+
+	// Status redirected: a tool of the catalog answers it.
+	Status SuggestionStatus `json:"status"`
 
 	// TemplateID The built-in template of this product; see GET /api/admin/tool-templates.
 	TemplateID *string `json:"template_id,omitempty"`
@@ -4147,9 +4042,6 @@ type Suggestion struct {
 	// URL The address that the first agent gave.
 	URL *string `json:"url,omitempty"`
 }
-
-// SuggestionStatus defines model for Suggestion.Status.
-type SuggestionStatus string
 
 // SuggestionAcceptance defines model for SuggestionAcceptance.
 type SuggestionAcceptance struct {
@@ -4201,6 +4093,9 @@ type SuggestionList struct {
 	// TotalAtLeast With count=true, instead of total: there are more items than this.
 	TotalAtLeast *TotalAtLeast `json:"total_at_least,omitempty"`
 }
+
+// SuggestionStatus redirected: a tool of the catalog answers it.
+type SuggestionStatus string
 
 // Summary defines model for Summary.
 type Summary struct {
@@ -4446,7 +4341,7 @@ type Usage struct {
 	Tz string `json:"tz"`
 }
 
-// UsageBucket defines model for Usage.Bucket.
+// UsageBucket defines model for UsageBucket.
 type UsageBucket string
 
 // UsageInBucket defines model for UsageInBucket.
@@ -4494,6 +4389,9 @@ type VendingReceipt struct {
 	Stream   string     `json:"stream"`
 }
 
+// Verdict defines model for Verdict.
+type Verdict string
+
 // VerificationKey defines model for VerificationKey.
 type VerificationKey struct {
 	Algorithm VerificationKeyAlgorithm `json:"algorithm"`
@@ -4538,8 +4436,8 @@ type ActionFilter = string
 // ActorIDFilter defines model for actorIdFilter.
 type ActorIDFilter = string
 
-// ActorTypeFilter defines model for actorTypeFilter.
-type ActorTypeFilter string
+// ActorTypeFilter human: a member. service: a service token. system: AgentKey itself, or an operator at the server.
+type ActorTypeFilter = ActorType
 
 // AgentIDFilter A UUID in canonical lower case.
 type AgentIDFilter = ID
@@ -4607,7 +4505,7 @@ type ListAgentsParams struct {
 	Q *string `form:"q,omitempty" json:"q,omitempty"`
 
 	// Status One status, or several with commas between them.
-	Status *[]ListAgentsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+	Status *[]AgentStatus `form:"status,omitempty" json:"status,omitempty"`
 
 	// LastSeenBefore Only agents that have not called since then. Those that are younger are left out.
 	LastSeenBefore *Time `form:"last_seen_before,omitempty" json:"last_seen_before,omitempty"`
@@ -4631,9 +4529,6 @@ type ListAgentsParams struct {
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
 
-// ListAgentsParamsStatus defines parameters for ListAgents.
-type ListAgentsParamsStatus string
-
 // ListAgentsParamsSort defines parameters for ListAgents.
 type ListAgentsParamsSort string
 
@@ -4645,8 +4540,8 @@ type GetAgentParams struct {
 
 // ListAuditParams defines parameters for ListAudit.
 type ListAuditParams struct {
-	ActorType *ListAuditParamsActorType `form:"actor_type,omitempty" json:"actor_type,omitempty"`
-	ActorID   *ActorIDFilter            `form:"actor_id,omitempty" json:"actor_id,omitempty"`
+	ActorType *ActorTypeFilter `form:"actor_type,omitempty" json:"actor_type,omitempty"`
+	ActorID   *ActorIDFilter   `form:"actor_id,omitempty" json:"actor_id,omitempty"`
 
 	// AgentID Only items about this agent.
 	AgentID *AgentIDFilter `form:"agent_id,omitempty" json:"agent_id,omitempty"`
@@ -4684,9 +4579,6 @@ type ListAuditParams struct {
 	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
-
-// ListAuditParamsActorType defines parameters for ListAudit.
-type ListAuditParamsActorType string
 
 // ListAuditParamsOrder defines parameters for ListAudit.
 type ListAuditParamsOrder string
@@ -4726,9 +4618,9 @@ type GetAuditEvidenceParams struct {
 
 // ExportAuditParams defines parameters for ExportAudit.
 type ExportAuditParams struct {
-	Format    *ExportAuditParamsFormat    `form:"format,omitempty" json:"format,omitempty"`
-	ActorType *ExportAuditParamsActorType `form:"actor_type,omitempty" json:"actor_type,omitempty"`
-	ActorID   *ActorIDFilter              `form:"actor_id,omitempty" json:"actor_id,omitempty"`
+	Format    *ExportAuditParamsFormat `form:"format,omitempty" json:"format,omitempty"`
+	ActorType *ActorTypeFilter         `form:"actor_type,omitempty" json:"actor_type,omitempty"`
+	ActorID   *ActorIDFilter           `form:"actor_id,omitempty" json:"actor_id,omitempty"`
 
 	// AgentID Only items about this agent.
 	AgentID *AgentIDFilter `form:"agent_id,omitempty" json:"agent_id,omitempty"`
@@ -4764,9 +4656,6 @@ type ExportAuditParams struct {
 // ExportAuditParamsFormat defines parameters for ExportAudit.
 type ExportAuditParamsFormat string
 
-// ExportAuditParamsActorType defines parameters for ExportAudit.
-type ExportAuditParamsActorType string
-
 // ExportCatalogParams defines parameters for ExportCatalog.
 type ExportCatalogParams struct {
 	// Format The format of the file.
@@ -4797,7 +4686,7 @@ type ListGrantsParams struct {
 	Q *string `form:"q,omitempty" json:"q,omitempty"`
 
 	// Status One status, or several with commas between them.
-	Status *[]ListGrantsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+	Status *[]GrantStatus `form:"status,omitempty" json:"status,omitempty"`
 
 	// AgentID Only items about this agent.
 	AgentID *AgentIDFilter `form:"agent_id,omitempty" json:"agent_id,omitempty"`
@@ -4830,9 +4719,6 @@ type ListGrantsParams struct {
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
 
-// ListGrantsParamsStatus defines parameters for ListGrants.
-type ListGrantsParamsStatus string
-
 // ListGrantsParamsSort defines parameters for ListGrants.
 type ListGrantsParamsSort string
 
@@ -4842,7 +4728,7 @@ type ListNotesParams struct {
 	Q *string `form:"q,omitempty" json:"q,omitempty"`
 
 	// Status One status, or several with commas between them.
-	Status *[]ListNotesParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+	Status *[]NoteStatus `form:"status,omitempty" json:"status,omitempty"`
 
 	// ToolID Only items about this tool.
 	ToolID *ToolIDFilter `form:"tool_id,omitempty" json:"tool_id,omitempty"`
@@ -4860,9 +4746,6 @@ type ListNotesParams struct {
 	Cursor *ListCursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
-// ListNotesParamsStatus defines parameters for ListNotes.
-type ListNotesParamsStatus string
-
 // ListNotesParamsSort defines parameters for ListNotes.
 type ListNotesParamsSort string
 
@@ -4877,7 +4760,7 @@ type ListInvitationsParams struct {
 
 // ListMembersParams defines parameters for ListMembers.
 type ListMembersParams struct {
-	Status *ListMembersParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+	Status *MemberStatus `form:"status,omitempty" json:"status,omitempty"`
 
 	// Limit The number of items on a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
@@ -4888,9 +4771,6 @@ type ListMembersParams struct {
 	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
-
-// ListMembersParamsStatus defines parameters for ListMembers.
-type ListMembersParamsStatus string
 
 // ListChannelsParams defines parameters for ListChannels.
 type ListChannelsParams struct {
@@ -4983,7 +4863,7 @@ type ListRequestsParams struct {
 	Q *string `form:"q,omitempty" json:"q,omitempty"`
 
 	// Status One status, or several with commas between them.
-	Status *[]ListRequestsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+	Status *[]AccessRequestStatus `form:"status,omitempty" json:"status,omitempty"`
 
 	// AgentID Only items about this agent.
 	AgentID *AgentIDFilter `form:"agent_id,omitempty" json:"agent_id,omitempty"`
@@ -5012,9 +4892,6 @@ type ListRequestsParams struct {
 	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
-
-// ListRequestsParamsStatus defines parameters for ListRequests.
-type ListRequestsParamsStatus string
 
 // ListRequestsParamsSort defines parameters for ListRequests.
 type ListRequestsParamsSort string
@@ -5067,7 +4944,7 @@ type ListSuggestionsParams struct {
 	Q *string `form:"q,omitempty" json:"q,omitempty"`
 
 	// Status One status, or several with commas between them.
-	Status *[]ListSuggestionsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+	Status *[]SuggestionStatus `form:"status,omitempty" json:"status,omitempty"`
 
 	// Sort In which order, with - before it for descending. A cursor continues only the list that it came from.
 	Sort *ListSuggestionsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
@@ -5084,9 +4961,6 @@ type ListSuggestionsParams struct {
 	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
-
-// ListSuggestionsParamsStatus defines parameters for ListSuggestions.
-type ListSuggestionsParamsStatus string
 
 // ListSuggestionsParamsSort defines parameters for ListSuggestions.
 type ListSuggestionsParamsSort string
@@ -5169,7 +5043,7 @@ type GetUsageParams struct {
 	To *Time `form:"to,omitempty" json:"to,omitempty"`
 
 	// Bucket How long a bucket is. There are at most 400.
-	Bucket *GetUsageParamsBucket `form:"bucket,omitempty" json:"bucket,omitempty"`
+	Bucket *UsageBucket `form:"bucket,omitempty" json:"bucket,omitempty"`
 
 	// Tz A name of the IANA time zone database, such as Europe/Berlin.
 	Tz *string `form:"tz,omitempty" json:"tz,omitempty"`
@@ -5183,9 +5057,6 @@ type GetUsageParams struct {
 	// GroupBy Adds groups.
 	GroupBy *GetUsageParamsGroupBy `form:"group_by,omitempty" json:"group_by,omitempty"`
 }
-
-// GetUsageParamsBucket defines parameters for GetUsage.
-type GetUsageParamsBucket string
 
 // GetUsageParamsGroupBy defines parameters for GetUsage.
 type GetUsageParamsGroupBy string

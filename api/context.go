@@ -60,7 +60,7 @@ func (n *naming) context(ctx context.Context, c readmodels.RequestContext, now t
 	out := RequestContext{
 		Agent: RequestingAgent{
 			ID: c.Agent.ID, Name: c.Agent.Name, Description: c.Agent.Description,
-			Status: RequestingAgentStatus(c.Agent.Status), CreatedAt: c.Agent.CreatedAt.UTC(),
+			Status: AgentStatus(c.Agent.Status), CreatedAt: c.Agent.CreatedAt.UTC(),
 			LastSeenAt: optionalTime(c.Agent.LastSeenAt), Approved: c.Agent.Approved,
 			Owner: n.somebody(ctx, domain.Actor{Type: domain.ActorHuman, ID: c.Agent.OwnerID}),
 		},

@@ -32,7 +32,7 @@ func (s *Server) onceAndWait(c *gin.Context, call *call) error {
 	}
 	var said RequestedAccess
 	if plain.Status() == http.StatusCreated && json.Unmarshal(answer.body.Bytes(), &said) == nil &&
-		said.Status == RequestedAccessStatusPending {
+		said.Status == AccessRequestStatusPending {
 		socket := http.NewResponseController(plain)
 		_ = socket.SetReadDeadline(time.Time{}) // who reads on notices that the caller left
 		said = s.decidedWithin(call, c.Param("id"), said, time.Duration(seconds)*time.Second)
@@ -62,14 +62,14 @@ func (s *Server) decidedWithin(call *call, toolID string, said RequestedAccess, 
 		if err == nil {
 			said = now
 		}
-		if !waited && said.Status == RequestedAccessStatusPending {
+		if !waited && said.Status == AccessRequestStatusPending {
 			select {
 			case <-reader.C:
 			case <-ctx.Done():
 			}
 		}
 		s.Live.Leave(organization, reader)
-		if waited || said.Status != RequestedAccessStatusPending {
+		if waited || said.Status != AccessRequestStatusPending {
 			return said
 		}
 	}
@@ -82,12 +82,12 @@ func (s *Server) standing(call *call, toolID string, said RequestedAccess) (Requ
 		return said, err
 	}
 	out := requestedAccess(toolID, said.RequestID, newest.Grant())
-	if open := newest.Grant().Open(); !is || !open && out.Status == RequestedAccessStatusPending ||
+	if open := newest.Grant().Open(); !is || !open && out.Status == AccessRequestStatusPending ||
 		open && (newest.Withdrawn() || newest.Tool.Name == "") {
-		out = RequestedAccess{RequestID: said.RequestID, Status: RequestedAccessStatusWithdrawn}
+		out = RequestedAccess{RequestID: said.RequestID, Status: AccessRequestStatusWithdrawn}
 		out.Message = "The request has ended without a decision. GET /api/tools/" + toolID + " says what you may do now."
 	}
-	if out.Status != RequestedAccessStatusPending {
+	if out.Status != AccessRequestStatusPending {
 		call.done(newest.Position)
 	}
 	return out, nil

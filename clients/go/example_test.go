@@ -30,8 +30,8 @@ func ExampleClient_FetchCredential() {
 func ExampleClient_ApproveRequest() {
 	ctx := context.Background()
 	client := agentkey.New("https://agentkey.example.com", "sk_admin_…")
-	pending := agentkey.ListRequestsParams{Status: &[]agentkey.ListRequestsParamsStatus{
-		agentkey.ListRequestsParamsStatusPending,
+	pending := agentkey.ListRequestsParams{Status: &[]agentkey.AccessRequestStatus{
+		agentkey.AccessRequestStatusPending,
 	}}
 	for request, err := range client.AllRequests(ctx, pending) {
 		if err != nil {

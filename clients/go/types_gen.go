@@ -26,13 +26,6 @@ const (
 	AccessRequestStatusWithdrawn AccessRequestStatus = "withdrawn"
 )
 
-// Defines values for AccessReviewItemOrigin.
-const (
-	AccessReviewItemOriginAssignment AccessReviewItemOrigin = "assignment"
-	AccessReviewItemOriginRequest    AccessReviewItemOrigin = "request"
-	AccessReviewItemOriginSuggestion AccessReviewItemOrigin = "suggestion"
-)
-
 // Defines values for ActorType.
 const (
 	ActorTypeAgent   ActorType = "agent"
@@ -46,6 +39,89 @@ const (
 	AgentStatusActive    AgentStatus = "active"
 	AgentStatusRetired   AgentStatus = "retired"
 	AgentStatusSuspended AgentStatus = "suspended"
+)
+
+// Defines values for AuditAction.
+const (
+	AuditActionAgentIdentityBound             AuditAction = "agent.identity_bound"
+	AuditActionAgentIdentityUnbound           AuditAction = "agent.identity_unbound"
+	AuditActionAgentKeyRefused                AuditAction = "agent.key_refused"
+	AuditActionAgentKeyRotated                AuditAction = "agent.key_rotated"
+	AuditActionAgentReactivated               AuditAction = "agent.reactivated"
+	AuditActionAgentRegistered                AuditAction = "agent.registered"
+	AuditActionAgentRetired                   AuditAction = "agent.retired"
+	AuditActionAgentSuspended                 AuditAction = "agent.suspended"
+	AuditActionAgentUpdated                   AuditAction = "agent.updated"
+	AuditActionCallRefused                    AuditAction = "call.refused"
+	AuditActionCatalogChangeCompleted         AuditAction = "catalog.change_completed"
+	AuditActionCatalogChangePlanned           AuditAction = "catalog.change_planned"
+	AuditActionCredentialRefused              AuditAction = "credential.refused"
+	AuditActionCredentialVended               AuditAction = "credential.vended"
+	AuditActionDeliveryAbandoned              AuditAction = "delivery.abandoned"
+	AuditActionDeliveryClaimed                AuditAction = "delivery.claimed"
+	AuditActionDeliveryFailed                 AuditAction = "delivery.failed"
+	AuditActionDeliveryQueued                 AuditAction = "delivery.queued"
+	AuditActionDeliveryRequeued               AuditAction = "delivery.requeued"
+	AuditActionDeliverySucceeded              AuditAction = "delivery.succeeded"
+	AuditActionGrantApprovalGiven             AuditAction = "grant.approval_given"
+	AuditActionGrantApproved                  AuditAction = "grant.approved"
+	AuditActionGrantAssigned                  AuditAction = "grant.assigned"
+	AuditActionGrantCredentialReplaced        AuditAction = "grant.credential_replaced"
+	AuditActionGrantDenied                    AuditAction = "grant.denied"
+	AuditActionGrantExpired                   AuditAction = "grant.expired"
+	AuditActionGrantRequested                 AuditAction = "grant.requested"
+	AuditActionGrantRevoked                   AuditAction = "grant.revoked"
+	AuditActionGrantWithdrawn                 AuditAction = "grant.withdrawn"
+	AuditActionInstallationBegun              AuditAction = "installation.begun"
+	AuditActionInstructionSuggestionAccepted  AuditAction = "instruction_suggestion.accepted"
+	AuditActionInstructionSuggestionBacked    AuditAction = "instruction_suggestion.backed"
+	AuditActionInstructionSuggestionDismissed AuditAction = "instruction_suggestion.dismissed"
+	AuditActionInstructionSuggestionMade      AuditAction = "instruction_suggestion.made"
+	AuditActionLogForeignEventFound           AuditAction = "log.foreign_event_found"
+	AuditActionLogRestoreConfirmed            AuditAction = "log.restore_confirmed"
+	AuditActionLogRestoreFound                AuditAction = "log.restore_found"
+	AuditActionMasterKeyAdded                 AuditAction = "master_key.added"
+	AuditActionMasterKeyDestroyed             AuditAction = "master_key.destroyed"
+	AuditActionMemberInvitationRevoked        AuditAction = "member.invitation_revoked"
+	AuditActionMemberInvited                  AuditAction = "member.invited"
+	AuditActionMemberJoined                   AuditAction = "member.joined"
+	AuditActionMemberRemoved                  AuditAction = "member.removed"
+	AuditActionMemberUpdated                  AuditAction = "member.updated"
+	AuditActionNotificationChannelAdded       AuditAction = "notification_channel.added"
+	AuditActionNotificationChannelRemoved     AuditAction = "notification_channel.removed"
+	AuditActionNotificationChannelUpdated     AuditAction = "notification_channel.updated"
+	AuditActionOrganizationCreated            AuditAction = "organization.created"
+	AuditActionOrganizationUpdated            AuditAction = "organization.updated"
+	AuditActionPersonErased                   AuditAction = "person.erased"
+	AuditActionPersonRecorded                 AuditAction = "person.recorded"
+	AuditActionPrivacyMonthErased             AuditAction = "privacy.month_erased"
+	AuditActionRuleAdded                      AuditAction = "rule.added"
+	AuditActionRuleChanged                    AuditAction = "rule.changed"
+	AuditActionRuleFailed                     AuditAction = "rule.failed"
+	AuditActionRuleRemoved                    AuditAction = "rule.removed"
+	AuditActionServiceTokenCreated            AuditAction = "service_token.created"
+	AuditActionServiceTokenRefused            AuditAction = "service_token.refused"
+	AuditActionServiceTokenRevoked            AuditAction = "service_token.revoked"
+	AuditActionSessionAllEnded                AuditAction = "session.all_ended"
+	AuditActionSessionBegan                   AuditAction = "session.began"
+	AuditActionSessionEnded                   AuditAction = "session.ended"
+	AuditActionSessionOffered                 AuditAction = "session.offered"
+	AuditActionSigningKeyAdded                AuditAction = "signing_key.added"
+	AuditActionSigningKeyEnded                AuditAction = "signing_key.ended"
+	AuditActionSigningKeyRecorded             AuditAction = "signing_key.recorded"
+	AuditActionSuggestionAccepted             AuditAction = "suggestion.accepted"
+	AuditActionSuggestionBacked               AuditAction = "suggestion.backed"
+	AuditActionSuggestionCooldownRefused      AuditAction = "suggestion.cooldown_refused"
+	AuditActionSuggestionDismissed            AuditAction = "suggestion.dismissed"
+	AuditActionSuggestionMade                 AuditAction = "suggestion.made"
+	AuditActionSuggestionRedirected           AuditAction = "suggestion.redirected"
+	AuditActionToolAdded                      AuditAction = "tool.added"
+	AuditActionToolCredentialRotated          AuditAction = "tool.credential_rotated"
+	AuditActionToolFrozen                     AuditAction = "tool.frozen"
+	AuditActionToolInstructionsRevised        AuditAction = "tool.instructions_revised"
+	AuditActionToolRemoved                    AuditAction = "tool.removed"
+	AuditActionToolUnfrozen                   AuditAction = "tool.unfrozen"
+	AuditActionToolUpdated                    AuditAction = "tool.updated"
 )
 
 // Defines values for AuditCategory.
@@ -126,12 +202,6 @@ const (
 	DecidedStatusRedirected DecidedStatus = "redirected"
 )
 
-// Defines values for DecisionDecision.
-const (
-	DecisionDecisionApprove DecisionDecision = "approve"
-	DecisionDecisionDeny    DecisionDecision = "deny"
-)
-
 // Defines values for DecisionReportItemDecision.
 const (
 	DecisionReportItemDecisionApproved DecisionReportItemDecision = "approved"
@@ -153,23 +223,9 @@ const (
 	DemandedToolTypeTool       DemandedToolType = "tool"
 )
 
-// Defines values for EffectiveAccessOrigin.
-const (
-	EffectiveAccessOriginAssignment EffectiveAccessOrigin = "assignment"
-	EffectiveAccessOriginRequest    EffectiveAccessOrigin = "request"
-	EffectiveAccessOriginSuggestion EffectiveAccessOrigin = "suggestion"
-)
-
 // Defines values for FrontName.
 const (
 	FrontNameAgentKey FrontName = "AgentKey"
-)
-
-// Defines values for FrontStatus.
-const (
-	FrontStatusDegraded FrontStatus = "degraded"
-	FrontStatusNotReady FrontStatus = "not_ready"
-	FrontStatusReady    FrontStatus = "ready"
 )
 
 // Defines values for FrozenGrantWas.
@@ -241,6 +297,15 @@ const (
 	PastAccessActionWithdrawn PastAccessAction = "withdrawn"
 )
 
+// Defines values for Permission.
+const (
+	PermissionApprove Permission = "approve"
+	PermissionAudit   Permission = "audit"
+	PermissionManage  Permission = "manage"
+	PermissionOwn     Permission = "own"
+	PermissionRead    Permission = "read"
+)
+
 // Defines values for ProblemCode.
 const (
 	ProblemCodeAccessNotApproved      ProblemCode = "access_not_approved"
@@ -297,13 +362,6 @@ const (
 	ProblemCodeWrongCaller            ProblemCode = "wrong_caller"
 )
 
-// Defines values for ReadinessStatus.
-const (
-	ReadinessStatusDegraded ReadinessStatus = "degraded"
-	ReadinessStatusNotReady ReadinessStatus = "not_ready"
-	ReadinessStatusReady    ReadinessStatus = "ready"
-)
-
 // Defines values for ReadinessCheckStatus.
 const (
 	ReadinessCheckStatusDegraded ReadinessCheckStatus = "degraded"
@@ -311,27 +369,11 @@ const (
 	ReadinessCheckStatusOk       ReadinessCheckStatus = "ok"
 )
 
-// Defines values for RequestStateStatus.
+// Defines values for ReadinessStatus.
 const (
-	RequestStateStatusApproved  RequestStateStatus = "approved"
-	RequestStateStatusDenied    RequestStateStatus = "denied"
-	RequestStateStatusPending   RequestStateStatus = "pending"
-	RequestStateStatusWithdrawn RequestStateStatus = "withdrawn"
-)
-
-// Defines values for RequestedAccessStatus.
-const (
-	RequestedAccessStatusApproved  RequestedAccessStatus = "approved"
-	RequestedAccessStatusDenied    RequestedAccessStatus = "denied"
-	RequestedAccessStatusPending   RequestedAccessStatus = "pending"
-	RequestedAccessStatusWithdrawn RequestedAccessStatus = "withdrawn"
-)
-
-// Defines values for RequestingAgentStatus.
-const (
-	RequestingAgentStatusActive    RequestingAgentStatus = "active"
-	RequestingAgentStatusRetired   RequestingAgentStatus = "retired"
-	RequestingAgentStatusSuspended RequestingAgentStatus = "suspended"
+	ReadinessStatusDegraded ReadinessStatus = "degraded"
+	ReadinessStatusNotReady ReadinessStatus = "not_ready"
+	ReadinessStatusReady    ReadinessStatus = "ready"
 )
 
 // Defines values for Role.
@@ -341,14 +383,6 @@ const (
 	RoleAuditor  Role = "auditor"
 	RoleOwner    Role = "owner"
 	RoleViewer   Role = "viewer"
-)
-
-// Defines values for RuleDifferenceWas.
-const (
-	RuleDifferenceWasApproved  RuleDifferenceWas = "approved"
-	RuleDifferenceWasDenied    RuleDifferenceWas = "denied"
-	RuleDifferenceWasPending   RuleDifferenceWas = "pending"
-	RuleDifferenceWasWithdrawn RuleDifferenceWas = "withdrawn"
 )
 
 // Defines values for RuleDifferenceWould.
@@ -394,6 +428,12 @@ const (
 	UsageBucketHour UsageBucket = "hour"
 )
 
+// Defines values for Verdict.
+const (
+	VerdictApprove Verdict = "approve"
+	VerdictDeny    Verdict = "deny"
+)
+
 // Defines values for VerificationKeyAlgorithm.
 const (
 	VerificationKeyAlgorithmEd25519 VerificationKeyAlgorithm = "Ed25519"
@@ -416,21 +456,6 @@ const (
 	WeekdayWed Weekday = "wed"
 )
 
-// Defines values for ActorTypeFilter.
-const (
-	ActorTypeFilterAgent   ActorTypeFilter = "agent"
-	ActorTypeFilterHuman   ActorTypeFilter = "human"
-	ActorTypeFilterService ActorTypeFilter = "service"
-	ActorTypeFilterSystem  ActorTypeFilter = "system"
-)
-
-// Defines values for ListAgentsParamsStatus.
-const (
-	ListAgentsParamsStatusActive    ListAgentsParamsStatus = "active"
-	ListAgentsParamsStatusRetired   ListAgentsParamsStatus = "retired"
-	ListAgentsParamsStatusSuspended ListAgentsParamsStatus = "suspended"
-)
-
 // Defines values for ListAgentsParamsSort.
 const (
 	ListAgentsParamsSortCreatedAt          ListAgentsParamsSort = "created_at"
@@ -443,14 +468,6 @@ const (
 	ListAgentsParamsSortMinusLastSeenAt    ListAgentsParamsSort = "-last_seen_at"
 	ListAgentsParamsSortMinusName          ListAgentsParamsSort = "-name"
 	ListAgentsParamsSortName               ListAgentsParamsSort = "name"
-)
-
-// Defines values for ListAuditParamsActorType.
-const (
-	ListAuditParamsActorTypeAgent   ListAuditParamsActorType = "agent"
-	ListAuditParamsActorTypeHuman   ListAuditParamsActorType = "human"
-	ListAuditParamsActorTypeService ListAuditParamsActorType = "service"
-	ListAuditParamsActorTypeSystem  ListAuditParamsActorType = "system"
 )
 
 // Defines values for ListAuditParamsOrder.
@@ -467,14 +484,6 @@ const (
 	ExportAuditParamsFormatOcsf   ExportAuditParamsFormat = "ocsf"
 )
 
-// Defines values for ExportAuditParamsActorType.
-const (
-	ExportAuditParamsActorTypeAgent   ExportAuditParamsActorType = "agent"
-	ExportAuditParamsActorTypeHuman   ExportAuditParamsActorType = "human"
-	ExportAuditParamsActorTypeService ExportAuditParamsActorType = "service"
-	ExportAuditParamsActorTypeSystem  ExportAuditParamsActorType = "system"
-)
-
 // Defines values for ExportCatalogParamsFormat.
 const (
 	ExportCatalogParamsFormatJSON ExportCatalogParamsFormat = "json"
@@ -487,15 +496,6 @@ const (
 	StreamAdminEventsParamsIncludeDeliveriesFetches StreamAdminEventsParamsInclude = "deliveries,fetches"
 	StreamAdminEventsParamsIncludeFetches           StreamAdminEventsParamsInclude = "fetches"
 	StreamAdminEventsParamsIncludeFetchesDeliveries StreamAdminEventsParamsInclude = "fetches,deliveries"
-)
-
-// Defines values for ListGrantsParamsStatus.
-const (
-	ListGrantsParamsStatusApproved ListGrantsParamsStatus = "approved"
-	ListGrantsParamsStatusDenied   ListGrantsParamsStatus = "denied"
-	ListGrantsParamsStatusExpired  ListGrantsParamsStatus = "expired"
-	ListGrantsParamsStatusPending  ListGrantsParamsStatus = "pending"
-	ListGrantsParamsStatusRevoked  ListGrantsParamsStatus = "revoked"
 )
 
 // Defines values for ListGrantsParamsSort.
@@ -516,13 +516,6 @@ const (
 	ListGrantsParamsSortToolName           ListGrantsParamsSort = "tool_name"
 )
 
-// Defines values for ListNotesParamsStatus.
-const (
-	ListNotesParamsStatusAccepted  ListNotesParamsStatus = "accepted"
-	ListNotesParamsStatusDismissed ListNotesParamsStatus = "dismissed"
-	ListNotesParamsStatusPending   ListNotesParamsStatus = "pending"
-)
-
 // Defines values for ListNotesParamsSort.
 const (
 	ListNotesParamsSortCreatedAt           ListNotesParamsSort = "created_at"
@@ -531,20 +524,6 @@ const (
 	ListNotesParamsSortMinusLastActivityAt ListNotesParamsSort = "-last_activity_at"
 	ListNotesParamsSortMinusToolName       ListNotesParamsSort = "-tool_name"
 	ListNotesParamsSortToolName            ListNotesParamsSort = "tool_name"
-)
-
-// Defines values for ListMembersParamsStatus.
-const (
-	ListMembersParamsStatusActive  ListMembersParamsStatus = "active"
-	ListMembersParamsStatusInvited ListMembersParamsStatus = "invited"
-)
-
-// Defines values for ListRequestsParamsStatus.
-const (
-	ListRequestsParamsStatusApproved  ListRequestsParamsStatus = "approved"
-	ListRequestsParamsStatusDenied    ListRequestsParamsStatus = "denied"
-	ListRequestsParamsStatusPending   ListRequestsParamsStatus = "pending"
-	ListRequestsParamsStatusWithdrawn ListRequestsParamsStatus = "withdrawn"
 )
 
 // Defines values for ListRequestsParamsSort.
@@ -562,14 +541,6 @@ const (
 // Defines values for ListRequestsParamsExpand.
 const (
 	ListRequestsParamsExpandContext ListRequestsParamsExpand = "context"
-)
-
-// Defines values for ListSuggestionsParamsStatus.
-const (
-	ListSuggestionsParamsStatusAccepted   ListSuggestionsParamsStatus = "accepted"
-	ListSuggestionsParamsStatusDismissed  ListSuggestionsParamsStatus = "dismissed"
-	ListSuggestionsParamsStatusPending    ListSuggestionsParamsStatus = "pending"
-	ListSuggestionsParamsStatusRedirected ListSuggestionsParamsStatus = "redirected"
 )
 
 // Defines values for ListSuggestionsParamsSort.
@@ -598,12 +569,6 @@ const (
 	ListToolsParamsSortMinusUpdatedAt           ListToolsParamsSort = "-updated_at"
 	ListToolsParamsSortName                     ListToolsParamsSort = "name"
 	ListToolsParamsSortUpdatedAt                ListToolsParamsSort = "updated_at"
-)
-
-// Defines values for GetUsageParamsBucket.
-const (
-	GetUsageParamsBucketDay  GetUsageParamsBucket = "day"
-	GetUsageParamsBucketHour GetUsageParamsBucket = "hour"
 )
 
 // Defines values for GetUsageParamsGroupBy.
@@ -684,16 +649,15 @@ type AccessRequest struct {
 	RequestedSeconds *int64 `json:"requested_seconds,omitempty"`
 
 	// Rule The rule that decided the request, as it was then.
-	Rule   *RuleVersion        `json:"rule,omitempty"`
+	Rule *RuleVersion `json:"rule,omitempty"`
+
+	// Status withdrawn: it ended without a decision, because the agent took it back, or because the agent or the tool went.
 	Status AccessRequestStatus `json:"status"`
 	ToolID string              `json:"tool_id"`
 
 	// ToolName The tool's name when the request was decided; while it is pending, its name now.
 	ToolName string `json:"tool_name"`
 }
-
-// AccessRequestStatus defines model for AccessRequest.Status.
-type AccessRequestStatus string
 
 // AccessRequestList defines model for AccessRequestList.
 type AccessRequestList struct {
@@ -709,6 +673,9 @@ type AccessRequestList struct {
 	// TotalAtLeast With count=true, instead of total: there are more items than this.
 	TotalAtLeast *TotalAtLeast `json:"total_at_least,omitempty"`
 }
+
+// AccessRequestStatus withdrawn: it ended without a decision, because the agent took it back, or because the agent or the tool went.
+type AccessRequestStatus string
 
 // AccessReview defines model for AccessReview.
 type AccessReview struct {
@@ -746,8 +713,10 @@ type AccessReviewItem struct {
 	LastFetchedAt *Time `json:"last_fetched_at,omitempty"`
 
 	// NeverUsed The agent has not fetched the credential since it was granted.
-	NeverUsed bool                   `json:"never_used"`
-	Origin    AccessReviewItemOrigin `json:"origin"`
+	NeverUsed bool `json:"never_used"`
+
+	// Origin How it began: the agent requested it, an admin assigned it, or it came with the agent's suggestion of the tool.
+	Origin GrantOrigin `json:"origin"`
 
 	// Reason What the agent wanted it for.
 	Reason *string `json:"reason,omitempty"`
@@ -760,9 +729,6 @@ type AccessReviewItem struct {
 	ToolName string `json:"tool_name"`
 }
 
-// AccessReviewItemOrigin defines model for AccessReviewItem.Origin.
-type AccessReviewItemOrigin string
-
 // Actor defines model for Actor.
 type Actor struct {
 	// CurrentLabel The name of an agent now, if it was renamed since.
@@ -770,11 +736,13 @@ type Actor struct {
 	ID           string  `json:"id"`
 
 	// Label A name to show, as it was when they acted. Absent for a person or a service token whose name was erased.
-	Label *string   `json:"label,omitempty"`
-	Type  ActorType `json:"type"`
+	Label *string `json:"label,omitempty"`
+
+	// Type human: a member. service: a service token. system: AgentKey itself, or an operator at the server.
+	Type ActorType `json:"type"`
 }
 
-// ActorType defines model for Actor.Type.
+// ActorType human: a member. service: a service token. system: AgentKey itself, or an operator at the server.
 type ActorType string
 
 // Admin defines model for Admin.
@@ -782,8 +750,8 @@ type Admin struct {
 	Actor        Actor        `json:"actor"`
 	Organization Organization `json:"organization"`
 
-	// Permissions What the role may do, as x-agentkey names it for each call: read, audit, approve, manage, own.
-	Permissions []string `json:"permissions"`
+	// Permissions What the role may do.
+	Permissions []Permission `json:"permissions"`
 
 	// Role What a member or a service token may do: an owner everything; an admin all but what only owners may; an approver reads and decides requests; an auditor reads everything and exports; a viewer reads all but the audit.
 	Role Role `json:"role"`
@@ -822,9 +790,6 @@ type Agent struct {
 	Revision  int         `json:"revision"`
 	Status    AgentStatus `json:"status"`
 }
-
-// AgentStatus defines model for Agent.Status.
-type AgentStatus string
 
 // AgentChange defines model for AgentChange.
 type AgentChange struct {
@@ -884,6 +849,9 @@ type AgentList struct {
 	// TotalAtLeast With count=true, instead of total: there are more items than this.
 	TotalAtLeast *TotalAtLeast `json:"total_at_least,omitempty"`
 }
+
+// AgentStatus defines model for AgentStatus.
+type AgentStatus string
 
 // AgentWithKey defines model for AgentWithKey.
 type AgentWithKey struct {
@@ -963,10 +931,13 @@ type Assignment struct {
 	ToolID ID `json:"tool_id"`
 }
 
-// AuditAction defines model for AuditAction.
-type AuditAction struct {
-	// Action Examples: credential.vended
-	Action string `json:"action"`
+// AuditAction What happened. GET /api/admin/audit/actions explains each. Later versions may add actions.
+type AuditAction string
+
+// AuditActionInfo defines model for AuditActionInfo.
+type AuditActionInfo struct {
+	// Action What happened. GET /api/admin/audit/actions explains each. Later versions may add actions.
+	Action AuditAction `json:"action"`
 
 	// Category decision: what humans decide about what agents asked for. access: agents, and how their access begins and ends. fetch: credentials that were fetched or refused. catalog: tools, their credentials and guides, and what agents suggest. notification: what was sent to channels, and whether it arrived. system: the installation, its keys and its log. organization: members, service tokens, sessions, channels and personal data.
 	Category AuditCategory `json:"category"`
@@ -982,7 +953,7 @@ type AuditAction struct {
 
 // AuditActionList defines model for AuditActionList.
 type AuditActionList struct {
-	Items []AuditAction `json:"items"`
+	Items []AuditActionInfo `json:"items"`
 }
 
 // AuditAgent defines model for AuditAgent.
@@ -1010,8 +981,8 @@ type AuditConsistency struct {
 
 // AuditEntry defines model for AuditEntry.
 type AuditEntry struct {
-	// Action Examples: grant.approved
-	Action string `json:"action"`
+	// Action What happened. GET /api/admin/audit/actions explains each. Later versions may add actions.
+	Action AuditAction `json:"action"`
 
 	// Actor Who acted. It always has a label; of a name that was erased it says so.
 	Actor Actor `json:"actor"`
@@ -1286,8 +1257,8 @@ type DecidedStatus string
 // Decision defines model for Decision.
 type Decision struct {
 	// Credential To approve: the agent's own credential, where the tool takes one.
-	Credential *Credential      `json:"credential,omitempty"`
-	Decision   DecisionDecision `json:"decision"`
+	Credential *Credential `json:"credential,omitempty"`
+	Decision   Verdict     `json:"decision"`
 
 	// Etag The ETag of what you saw, with its quotes. A request that has changed since stays pending (412 revision_stale).
 	Etag *string `json:"etag,omitempty"`
@@ -1301,9 +1272,6 @@ type Decision struct {
 	// RequestID A UUID in canonical lower case.
 	RequestID ID `json:"request_id"`
 }
-
-// DecisionDecision defines model for Decision.Decision.
-type DecisionDecision string
 
 // DecisionReport defines model for DecisionReport.
 type DecisionReport struct {
@@ -1432,8 +1400,10 @@ type EffectiveAccess struct {
 	ApprovedBy Actor `json:"approved_by"`
 
 	// ExpiresAt Absent for access without an end.
-	ExpiresAt *Time                 `json:"expires_at,omitempty"`
-	Origin    EffectiveAccessOrigin `json:"origin"`
+	ExpiresAt *Time `json:"expires_at,omitempty"`
+
+	// Origin How it began: the agent requested it, an admin assigned it, or it came with the agent's suggestion of the tool.
+	Origin GrantOrigin `json:"origin"`
 
 	// Reason What the agent wanted it for.
 	Reason *string `json:"reason,omitempty"`
@@ -1441,9 +1411,6 @@ type EffectiveAccess struct {
 	// RequestID The request that was approved. Absent if the access was assigned without one.
 	RequestID *string `json:"request_id,omitempty"`
 }
-
-// EffectiveAccessOrigin defines model for EffectiveAccess.Origin.
-type EffectiveAccessOrigin string
 
 // ExpiringAccess defines model for ExpiringAccess.
 type ExpiringAccess struct {
@@ -1585,8 +1552,10 @@ type Front struct {
 	Reference string `json:"reference"`
 
 	// SignIn Where a browser signs in. Absent if no identity provider is configured.
-	SignIn string      `json:"sign_in,omitempty"`
-	Status FrontStatus `json:"status"`
+	SignIn string `json:"sign_in,omitempty"`
+
+	// Status degraded: something is down or behind that no fetch of a credential needs.
+	Status ReadinessStatus `json:"status"`
 
 	// Version The version of the program. For callers on the machine and admins.
 	Version string `json:"version,omitempty"`
@@ -1594,9 +1563,6 @@ type Front struct {
 
 // FrontName defines model for Front.Name.
 type FrontName string
-
-// FrontStatus defines model for Front.Status.
-type FrontStatus string
 
 // FrozenGrant defines model for FrozenGrant.
 type FrozenGrant struct {
@@ -1650,10 +1616,12 @@ type Grant struct {
 	FetchCount *int64 `json:"fetch_count,omitempty"`
 
 	// LastFetchedAt RFC 3339 in UTC.
-	LastFetchedAt *Time       `json:"last_fetched_at,omitempty"`
-	Origin        GrantOrigin `json:"origin"`
-	Reason        *string     `json:"reason,omitempty"`
-	RequestID     *string     `json:"request_id,omitempty"`
+	LastFetchedAt *Time `json:"last_fetched_at,omitempty"`
+
+	// Origin How it began: the agent requested it, an admin assigned it, or it came with the agent's suggestion of the tool.
+	Origin    GrantOrigin `json:"origin"`
+	Reason    *string     `json:"reason,omitempty"`
+	RequestID *string     `json:"request_id,omitempty"`
 
 	// RequestedAt When the agent requested it, RFC 3339 in UTC; absent if it was assigned without a request.
 	RequestedAt *time.Time `json:"requested_at,omitempty"`
@@ -1666,12 +1634,6 @@ type Grant struct {
 	// ToolName The tool's name when the newest decision was made; while it is pending, its name now.
 	ToolName string `json:"tool_name"`
 }
-
-// GrantOrigin defines model for Grant.Origin.
-type GrantOrigin string
-
-// GrantStatus defines model for Grant.Status.
-type GrantStatus string
 
 // GrantCounts defines model for GrantCounts.
 type GrantCounts struct {
@@ -1694,6 +1656,12 @@ type GrantList struct {
 	TotalAtLeast *TotalAtLeast `json:"total_at_least,omitempty"`
 }
 
+// GrantOrigin How it began: the agent requested it, an admin assigned it, or it came with the agent's suggestion of the tool.
+type GrantOrigin string
+
+// GrantStatus defines model for GrantStatus.
+type GrantStatus string
+
 // GrantsSummary defines model for GrantsSummary.
 type GrantsSummary struct {
 	// Approved Access that agents have now.
@@ -1711,8 +1679,8 @@ type GuideTextOrNull = string
 
 // Happening defines model for Happening.
 type Happening struct {
-	// Action The action, as in the audit.
-	Action string `json:"action"`
+	// Action What happened. GET /api/admin/audit/actions explains each. Later versions may add actions.
+	Action AuditAction `json:"action"`
 
 	// AgentID A UUID in canonical lower case.
 	AgentID *ID `json:"agent_id,omitempty"`
@@ -1881,9 +1849,6 @@ type Member struct {
 	Tools *[]string `json:"tools,omitempty"`
 }
 
-// MemberStatus defines model for Member.Status.
-type MemberStatus string
-
 // MemberChange defines model for MemberChange.
 type MemberChange struct {
 	// Role What a member or a service token may do: an owner everything; an admin all but what only owners may; an approver reads and decides requests; an auditor reads everything and exports; a viewer reads all but the audit.
@@ -1901,6 +1866,9 @@ type MemberList struct {
 	// Position With as_of, the position of the last event that the answer includes.
 	Position *PastPosition `json:"position,omitempty"`
 }
+
+// MemberStatus defines model for MemberStatus.
+type MemberStatus string
 
 // Meta defines model for Meta.
 type Meta struct {
@@ -1960,8 +1928,8 @@ type MetaLimitTier string
 // MetaRole defines model for MetaRole.
 type MetaRole struct {
 	// Name What a member or a service token may do: an owner everything; an admin all but what only owners may; an approver reads and decides requests; an auditor reads everything and exports; a viewer reads all but the audit.
-	Name        Role     `json:"name"`
-	Permissions []string `json:"permissions"`
+	Name        Role         `json:"name"`
+	Permissions []Permission `json:"permissions"`
 }
 
 // MetaVending defines model for MetaVending.
@@ -2182,9 +2150,6 @@ type Note struct {
 	ToolName       string     `json:"tool_name"`
 }
 
-// NoteStatus defines model for Note.Status.
-type NoteStatus string
-
 // NoteAcceptance defines model for NoteAcceptance.
 type NoteAcceptance struct {
 	Instructions string `json:"instructions"`
@@ -2206,6 +2171,9 @@ type NoteList struct {
 	// TotalAtLeast With count=true, instead of total: there are more items than this.
 	TotalAtLeast *TotalAtLeast `json:"total_at_least,omitempty"`
 }
+
+// NoteStatus defines model for NoteStatus.
+type NoteStatus string
 
 // NotificationChannel defines model for NotificationChannel.
 type NotificationChannel struct {
@@ -2382,6 +2350,9 @@ type PendingSummary struct {
 	Suggestions int `json:"suggestions"`
 }
 
+// Permission What a role may do; the description of each call for admins names the one that its caller needs.
+type Permission string
+
 // Position A place in the event log of this installation.
 type Position = int64
 
@@ -2459,14 +2430,13 @@ type Readiness struct {
 
 	// Projections How far the read model is. For callers on the machine and admins.
 	Projections []ReadinessProjection `json:"projections,omitempty"`
-	Status      ReadinessStatus       `json:"status"`
+
+	// Status degraded: something is down or behind that no fetch of a credential needs.
+	Status ReadinessStatus `json:"status"`
 
 	// Version The version of the program. For callers on the machine and admins.
 	Version string `json:"version,omitempty"`
 }
-
-// ReadinessStatus defines model for Readiness.Status.
-type ReadinessStatus string
 
 // ReadinessCheck defines model for ReadinessCheck.
 type ReadinessCheck struct {
@@ -2489,6 +2459,9 @@ type ReadinessProjection struct {
 	Position   int64   `json:"position"`
 	Status     string  `json:"status"`
 }
+
+// ReadinessStatus degraded: something is down or behind that no fetch of a credential needs.
+type ReadinessStatus string
 
 // Reason Why the agent needs the tool.
 //
@@ -2533,14 +2506,13 @@ type RequestContext struct {
 // RequestState The request for a tool that a refusal is about: the one that waits (already_pending), or how it ended (already_decided).
 type RequestState struct {
 	// DecidedAt RFC 3339 in UTC.
-	DecidedAt *Time              `json:"decided_at,omitempty"`
-	DecidedBy *Actor             `json:"decided_by,omitempty"`
-	ID        string             `json:"id"`
-	Status    RequestStateStatus `json:"status"`
-}
+	DecidedAt *Time  `json:"decided_at,omitempty"`
+	DecidedBy *Actor `json:"decided_by,omitempty"`
+	ID        string `json:"id"`
 
-// RequestStateStatus defines model for RequestState.Status.
-type RequestStateStatus string
+	// Status withdrawn: it ended without a decision, because the agent took it back, or because the agent or the tool went.
+	Status AccessRequestStatus `json:"status"`
+}
 
 // RequestedAccess defines model for RequestedAccess.
 type RequestedAccess struct {
@@ -2552,11 +2524,8 @@ type RequestedAccess struct {
 	RequestID string `json:"request_id"`
 
 	// Status pending, unless a rule has decided the request at once or somebody while the call waited. withdrawn: it has ended otherwise, such as with the removal of the tool.
-	Status RequestedAccessStatus `json:"status"`
+	Status AccessRequestStatus `json:"status"`
 }
-
-// RequestedAccessStatus pending, unless a rule has decided the request at once or somebody while the call waited. withdrawn: it has ended otherwise, such as with the removal of the tool.
-type RequestedAccessStatus string
 
 // RequestedTool defines model for RequestedTool.
 type RequestedTool struct {
@@ -2598,12 +2567,9 @@ type RequestingAgent struct {
 	Name       string `json:"name"`
 
 	// Owner The person responsible for the agent. The label is absent if the name was erased.
-	Owner  *Actor                `json:"owner,omitempty"`
-	Status RequestingAgentStatus `json:"status"`
+	Owner  *Actor      `json:"owner,omitempty"`
+	Status AgentStatus `json:"status"`
 }
-
-// RequestingAgentStatus defines model for RequestingAgent.Status.
-type RequestingAgentStatus string
 
 // Role What a member or a service token may do: an owner everything; an admin all but what only owners may; an approver reads and decides requests; an auditor reads everything and exports; a viewer reads all but the audit.
 type Role string
@@ -2680,14 +2646,11 @@ type RuleDifference struct {
 	ToolID    string `json:"tool_id"`
 
 	// Was How it was decided; pending, if it wasn't.
-	Was RuleDifferenceWas `json:"was"`
+	Was AccessRequestStatus `json:"was"`
 
 	// Would How the rule would have decided it.
 	Would RuleDifferenceWould `json:"would"`
 }
-
-// RuleDifferenceWas How it was decided; pending, if it wasn't.
-type RuleDifferenceWas string
 
 // RuleDifferenceWould How the rule would have decided it.
 type RuleDifferenceWould string
@@ -2974,7 +2937,9 @@ type Suggestion struct {
 	// Related Pending suggestions of the same site or the same name, at most 20, those with the most backers first. They are other
 	// products unless you say otherwise: name them in also when you accept this one.
 	Related []RelatedSuggestion `json:"related"`
-	Status  SuggestionStatus    `json:"status"`
+
+	// Status redirected: a tool of the catalog answers it.
+	Status SuggestionStatus `json:"status"`
 
 	// TemplateID The built-in template of this product; see GET /api/admin/tool-templates.
 	TemplateID *string `json:"template_id,omitempty"`
@@ -2985,9 +2950,6 @@ type Suggestion struct {
 	// URL The address that the first agent gave.
 	URL *string `json:"url,omitempty"`
 }
-
-// SuggestionStatus defines model for Suggestion.Status.
-type SuggestionStatus string
 
 // SuggestionAcceptance defines model for SuggestionAcceptance.
 type SuggestionAcceptance struct {
@@ -3039,6 +3001,9 @@ type SuggestionList struct {
 	// TotalAtLeast With count=true, instead of total: there are more items than this.
 	TotalAtLeast *TotalAtLeast `json:"total_at_least,omitempty"`
 }
+
+// SuggestionStatus redirected: a tool of the catalog answers it.
+type SuggestionStatus string
 
 // Summary defines model for Summary.
 type Summary struct {
@@ -3284,7 +3249,7 @@ type Usage struct {
 	Tz string `json:"tz"`
 }
 
-// UsageBucket defines model for Usage.Bucket.
+// UsageBucket defines model for UsageBucket.
 type UsageBucket string
 
 // UsageInBucket defines model for UsageInBucket.
@@ -3332,6 +3297,9 @@ type VendingReceipt struct {
 	Stream   string     `json:"stream"`
 }
 
+// Verdict defines model for Verdict.
+type Verdict string
+
 // VerificationKey defines model for VerificationKey.
 type VerificationKey struct {
 	Algorithm VerificationKeyAlgorithm `json:"algorithm"`
@@ -3376,8 +3344,8 @@ type ActionFilter = string
 // ActorIDFilter defines model for actorIdFilter.
 type ActorIDFilter = string
 
-// ActorTypeFilter defines model for actorTypeFilter.
-type ActorTypeFilter string
+// ActorTypeFilter human: a member. service: a service token. system: AgentKey itself, or an operator at the server.
+type ActorTypeFilter = ActorType
 
 // AgentIDFilter A UUID in canonical lower case.
 type AgentIDFilter = ID
@@ -3460,7 +3428,7 @@ type ListAgentsParams struct {
 	Q *string `form:"q,omitempty" json:"q,omitempty"`
 
 	// Status One status, or several with commas between them.
-	Status *[]ListAgentsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+	Status *[]AgentStatus `form:"status,omitempty" json:"status,omitempty"`
 
 	// LastSeenBefore Only agents that have not called since then. Those that are younger are left out.
 	LastSeenBefore *Time `form:"last_seen_before,omitempty" json:"last_seen_before,omitempty"`
@@ -3484,9 +3452,6 @@ type ListAgentsParams struct {
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
 
-// ListAgentsParamsStatus defines parameters for ListAgents.
-type ListAgentsParamsStatus string
-
 // ListAgentsParamsSort defines parameters for ListAgents.
 type ListAgentsParamsSort string
 
@@ -3498,8 +3463,8 @@ type GetAgentParams struct {
 
 // ListAuditParams defines parameters for ListAudit.
 type ListAuditParams struct {
-	ActorType *ListAuditParamsActorType `form:"actor_type,omitempty" json:"actor_type,omitempty"`
-	ActorID   *ActorIDFilter            `form:"actor_id,omitempty" json:"actor_id,omitempty"`
+	ActorType *ActorTypeFilter `form:"actor_type,omitempty" json:"actor_type,omitempty"`
+	ActorID   *ActorIDFilter   `form:"actor_id,omitempty" json:"actor_id,omitempty"`
 
 	// AgentID Only items about this agent.
 	AgentID *AgentIDFilter `form:"agent_id,omitempty" json:"agent_id,omitempty"`
@@ -3537,9 +3502,6 @@ type ListAuditParams struct {
 	// Cursor The next_cursor of the previous page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
-
-// ListAuditParamsActorType defines parameters for ListAudit.
-type ListAuditParamsActorType string
 
 // ListAuditParamsOrder defines parameters for ListAudit.
 type ListAuditParamsOrder string
@@ -3579,9 +3541,9 @@ type GetAuditEvidenceParams struct {
 
 // ExportAuditParams defines parameters for ExportAudit.
 type ExportAuditParams struct {
-	Format    *ExportAuditParamsFormat    `form:"format,omitempty" json:"format,omitempty"`
-	ActorType *ExportAuditParamsActorType `form:"actor_type,omitempty" json:"actor_type,omitempty"`
-	ActorID   *ActorIDFilter              `form:"actor_id,omitempty" json:"actor_id,omitempty"`
+	Format    *ExportAuditParamsFormat `form:"format,omitempty" json:"format,omitempty"`
+	ActorType *ActorTypeFilter         `form:"actor_type,omitempty" json:"actor_type,omitempty"`
+	ActorID   *ActorIDFilter           `form:"actor_id,omitempty" json:"actor_id,omitempty"`
 
 	// AgentID Only items about this agent.
 	AgentID *AgentIDFilter `form:"agent_id,omitempty" json:"agent_id,omitempty"`
@@ -3617,9 +3579,6 @@ type ExportAuditParams struct {
 // ExportAuditParamsFormat defines parameters for ExportAudit.
 type ExportAuditParamsFormat string
 
-// ExportAuditParamsActorType defines parameters for ExportAudit.
-type ExportAuditParamsActorType string
-
 // ExportCatalogParams defines parameters for ExportCatalog.
 type ExportCatalogParams struct {
 	// Format The format of the file.
@@ -3650,7 +3609,7 @@ type ListGrantsParams struct {
 	Q *string `form:"q,omitempty" json:"q,omitempty"`
 
 	// Status One status, or several with commas between them.
-	Status *[]ListGrantsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+	Status *[]GrantStatus `form:"status,omitempty" json:"status,omitempty"`
 
 	// AgentID Only items about this agent.
 	AgentID *AgentIDFilter `form:"agent_id,omitempty" json:"agent_id,omitempty"`
@@ -3683,9 +3642,6 @@ type ListGrantsParams struct {
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
 
-// ListGrantsParamsStatus defines parameters for ListGrants.
-type ListGrantsParamsStatus string
-
 // ListGrantsParamsSort defines parameters for ListGrants.
 type ListGrantsParamsSort string
 
@@ -3695,7 +3651,7 @@ type ListNotesParams struct {
 	Q *string `form:"q,omitempty" json:"q,omitempty"`
 
 	// Status One status, or several with commas between them.
-	Status *[]ListNotesParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+	Status *[]NoteStatus `form:"status,omitempty" json:"status,omitempty"`
 
 	// ToolID Only items about this tool.
 	ToolID *ToolIDFilter `form:"tool_id,omitempty" json:"tool_id,omitempty"`
@@ -3713,9 +3669,6 @@ type ListNotesParams struct {
 	Cursor *ListCursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
-// ListNotesParamsStatus defines parameters for ListNotes.
-type ListNotesParamsStatus string
-
 // ListNotesParamsSort defines parameters for ListNotes.
 type ListNotesParamsSort string
 
@@ -3730,7 +3683,7 @@ type ListInvitationsParams struct {
 
 // ListMembersParams defines parameters for ListMembers.
 type ListMembersParams struct {
-	Status *ListMembersParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+	Status *MemberStatus `form:"status,omitempty" json:"status,omitempty"`
 
 	// Limit The number of items on a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
@@ -3741,9 +3694,6 @@ type ListMembersParams struct {
 	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
-
-// ListMembersParamsStatus defines parameters for ListMembers.
-type ListMembersParamsStatus string
 
 // ListChannelsParams defines parameters for ListChannels.
 type ListChannelsParams struct {
@@ -3836,7 +3786,7 @@ type ListRequestsParams struct {
 	Q *string `form:"q,omitempty" json:"q,omitempty"`
 
 	// Status One status, or several with commas between them.
-	Status *[]ListRequestsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+	Status *[]AccessRequestStatus `form:"status,omitempty" json:"status,omitempty"`
 
 	// AgentID Only items about this agent.
 	AgentID *AgentIDFilter `form:"agent_id,omitempty" json:"agent_id,omitempty"`
@@ -3865,9 +3815,6 @@ type ListRequestsParams struct {
 	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
-
-// ListRequestsParamsStatus defines parameters for ListRequests.
-type ListRequestsParamsStatus string
 
 // ListRequestsParamsSort defines parameters for ListRequests.
 type ListRequestsParamsSort string
@@ -3920,7 +3867,7 @@ type ListSuggestionsParams struct {
 	Q *string `form:"q,omitempty" json:"q,omitempty"`
 
 	// Status One status, or several with commas between them.
-	Status *[]ListSuggestionsParamsStatus `form:"status,omitempty" json:"status,omitempty"`
+	Status *[]SuggestionStatus `form:"status,omitempty" json:"status,omitempty"`
 
 	// Sort In which order, with - before it for descending. A cursor continues only the list that it came from.
 	Sort *ListSuggestionsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
@@ -3937,9 +3884,6 @@ type ListSuggestionsParams struct {
 	// AsOf A moment in the past, as a time (RFC 3339) or a position in the event log. The answer is what this call would have said then; but outside of reports, counts and times of fetches are absent. A time means after the last event whose signed time is not later; X-Event-Position, and position in a list, say which that is. Send it with the next pages.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
-
-// ListSuggestionsParamsStatus defines parameters for ListSuggestions.
-type ListSuggestionsParamsStatus string
 
 // ListSuggestionsParamsSort defines parameters for ListSuggestions.
 type ListSuggestionsParamsSort string
@@ -4022,7 +3966,7 @@ type GetUsageParams struct {
 	To *Time `form:"to,omitempty" json:"to,omitempty"`
 
 	// Bucket How long a bucket is. There are at most 400.
-	Bucket *GetUsageParamsBucket `form:"bucket,omitempty" json:"bucket,omitempty"`
+	Bucket *UsageBucket `form:"bucket,omitempty" json:"bucket,omitempty"`
 
 	// Tz A name of the IANA time zone database, such as Europe/Berlin.
 	Tz *string `form:"tz,omitempty" json:"tz,omitempty"`
@@ -4036,9 +3980,6 @@ type GetUsageParams struct {
 	// GroupBy Adds groups.
 	GroupBy *GetUsageParamsGroupBy `form:"group_by,omitempty" json:"group_by,omitempty"`
 }
-
-// GetUsageParamsBucket defines parameters for GetUsage.
-type GetUsageParamsBucket string
 
 // GetUsageParamsGroupBy defines parameters for GetUsage.
 type GetUsageParamsGroupBy string

@@ -101,8 +101,8 @@ func TestTheGoClient(t *testing.T) {
 			t.Fatal(err)
 		}
 		var names []string
-		either := []agentkey.ListAgentsParamsStatus{
-			agentkey.ListAgentsParamsStatusActive, agentkey.ListAgentsParamsStatusSuspended,
+		either := []agentkey.AgentStatus{
+			agentkey.AgentStatusActive, agentkey.AgentStatusSuspended,
 		}
 		for a, err := range admin.AllAgents(ctx, agentkey.ListAgentsParams{
 			Limit: new(1), Status: &either, Sort: new(agentkey.ListAgentsParamsSortMinusName), // a page each

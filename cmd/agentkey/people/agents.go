@@ -34,7 +34,7 @@ func (l *agentsList) Run(sh *Shell) error {
 		return err
 	}
 	query := agentkey.ListAgentsParams{
-		Q: given[agentkey.Q](l.Query), Status: only[agentkey.ListAgentsParamsStatus](l.Status),
+		Q: given[agentkey.Q](l.Query), Status: only[agentkey.AgentStatus](l.Status),
 	}.Values()
 	return list(
 		sh, l.listed, c, "/api/admin/agents", query,

@@ -132,7 +132,7 @@ func (a *Audit) entry(sh *Shell, raw json.RawMessage) error {
 		return fmt.Errorf("the answer isn't of AgentKey: %w", err)
 	}
 	_, err := fmt.Fprintf(
-		sh.Stdout, "%s  %s  %s\n", e.OccurredAt.UTC().Format(time.DateTime+"Z"), clean(e.Action), clean(e.Summary),
+		sh.Stdout, "%s  %s  %s\n", e.OccurredAt.UTC().Format(time.DateTime+"Z"), clean(string(e.Action)), clean(e.Summary),
 	)
 	return err
 }

@@ -35,7 +35,7 @@ func (l *requestsList) Run(sh *Shell) error {
 		AgentID: given[agentkey.AgentIDFilter](l.Agent), ToolID: given[agentkey.ToolIDFilter](l.Tool),
 	}
 	if l.Status != "all" {
-		query.Status = only[agentkey.ListRequestsParamsStatus](l.Status)
+		query.Status = only[agentkey.AccessRequestStatus](l.Status)
 	}
 	return list(
 		sh, l.listed, c, requestsPath, query.Values(), []string{"ID", "AGENT", "TOOL", "STATUS", "SINCE", "REASON"},

@@ -29,7 +29,7 @@ func (l *suggestionsList) Run(sh *Shell) error {
 	}
 	var query agentkey.ListSuggestionsParams
 	if l.Status != "all" {
-		query.Status = only[agentkey.ListSuggestionsParamsStatus](l.Status)
+		query.Status = only[agentkey.SuggestionStatus](l.Status)
 	}
 	return list(
 		sh, l.listed, c, suggestionsPath, query.Values(), []string{"ID", "NAME", "URL", "STATUS", "BACKERS", "LAST ACTIVITY"},

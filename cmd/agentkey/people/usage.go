@@ -27,7 +27,7 @@ const longestBar = 30
 // Run counts fetches.
 func (u *usage) Run(sh *Shell) error {
 	params := agentkey.GetUsageParams{
-		Bucket: given[agentkey.GetUsageParamsBucket](u.Bucket), Tz: &u.TZ, AgentID: given[agentkey.AgentIDFilter](u.Agent),
+		Bucket: given[agentkey.UsageBucket](u.Bucket), Tz: &u.TZ, AgentID: given[agentkey.AgentIDFilter](u.Agent),
 		ToolID: given[agentkey.ToolIDFilter](u.Tool), GroupBy: given[agentkey.GetUsageParamsGroupBy](u.By),
 	}
 	for _, bound := range []struct {
