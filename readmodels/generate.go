@@ -1,3 +1,3 @@
 package readmodels
 
-//go:generate go tool -modfile=../tools/go.mod sqlc generate
+//go:generate ../scripts/sqlc
