@@ -26,7 +26,7 @@ format-check:
 generate: ## generate code and pages from the OpenAPI document, the SQL and the settings
 	go generate ./...
 generate-check: generate
-	@git diff --exit-code -- '*_gen.go' '*_gen.json' readmodels/sqlc.sum docs/configuration.md || { echo 'commit the output of make generate'; exit 1; }
+	@git diff --exit-code -- '*_gen.go' '*_gen.json' '*_gen.ts' readmodels/sqlc.sum docs/configuration.md || { echo 'commit the output of make generate'; exit 1; }
 sbom: build ## list the modules in the release binary, in bin/agentkey.cdx.json (CycloneDX)
 	$(tool) cyclonedx-gomod bin -json -std -noserial -notimestamp -version "$$(bin/agentkey --version | cut -d ' ' -f 2)" \
 		-output bin/agentkey.cdx.json bin/agentkey

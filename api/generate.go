@@ -5,3 +5,4 @@ package api
 
 //go:generate go run ./internal/bundle openapi contract/openapi_gen.json
 //go:generate go tool -modfile=../tools/go.mod oapi-codegen -config oapi-codegen.yaml contract/openapi_gen.json
+//go:generate ../scripts/typescript generate
