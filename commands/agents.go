@@ -181,9 +181,6 @@ func (a *Agents) dropOwn(ctx context.Context, s agent.State) error {
 	return nil
 }
 
-// PersonID is the id under which Person records a text.
-func (a *Agents) PersonID(org, text string) string { return personID(a.MACKey, org, text) }
-
 // Person records who an e-mail or a name is, sealed with a key of that person's own, and returns
 // the id under which events may name them. The same text has the same id, which nobody can derive
 // without our MAC key.
@@ -191,7 +188,7 @@ func (a *Agents) Person(ctx context.Context, m loop.Meta, text string) (string, 
 	if text == "" {
 		return "", nil
 	}
-	id := a.PersonID(m.Organization, text)
+	id := personID(a.MACKey, m.Organization, text)
 	_, err := a.Log.First(ctx, codec.People.Stream(id))
 	if err == nil {
 		return id, nil
