@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -168,6 +169,34 @@ func TestTheDocumentStatesEveryLimit(t *testing.T) {
 	slices.Sort(want)
 	if slices.Sort(codes); !slices.Equal(codes, want) {
 		t.Errorf("the document has the codes %v, the contract %v", codes, want)
+	}
+	p.takeExamples(doc)
+}
+
+// takeExamples sends each example of a body. Its ids may be those of nothing, but it is valid.
+func (p *program) takeExamples(doc answer) {
+	p.t.Helper()
+	_, key := p.admin().mustAgent("Release bot")
+	sent, routes := 0, p.routes()
+	// Those of agents first, so that nothing is told to the channel of an example.
+	slices.SortFunc(routes, func(a, b route) int {
+		return cmp.Or(cmp.Compare(len(a.permission), len(b.permission)), strings.Compare(a.path, b.path))
+	})
+	for _, r := range routes {
+		o := inside(doc.JSON, "paths", r.path, strings.ToLower(r.method))
+		body, has := inside(o, "requestBody", "content", "application/json")["example"]
+		if !has || strings.HasSuffix(r.path, "/cosignatures") { // no note but a signed one is valid
+			continue
+		}
+		sent++
+		caller := map[string]client{"agent": p.with(key), "admin": p.admin(), "anyone": p.anyone()}[r.caller]
+		a := caller.call(r.method, r.at(newID().String(), newID().String()), body)
+		if a.Status == 400 || a.Status >= 500 {
+			p.t.Errorf("%s doesn't take its example: %s", r, a.Body)
+		}
+	}
+	if sent < 35 {
+		p.t.Errorf("only %d examples of bodies", sent)
 	}
 }
 

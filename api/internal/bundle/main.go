@@ -1,6 +1,6 @@
 // Command bundle merges the files of a folder of OpenAPI fragments into one document in JSON, which
 // the program reads a dozen times faster than YAML. Maps are merged, and a value that two files
-// give is an error.
+// give is an error. The folder examples in it has the examples of each call.
 package main
 
 import (
@@ -54,6 +54,9 @@ func bundle(folder, out string) error {
 	}
 	var plain any
 	if err := whole.Decode(&plain); err != nil {
+		return err
+	}
+	if err := exemplify(plain, filepath.Join(folder, "examples")); err != nil {
 		return err
 	}
 	var text bytes.Buffer
