@@ -55,15 +55,20 @@ func (s *Server) ListAgents(ctx context.Context, r ListAgentsRequestObject) (Lis
 	if err != nil {
 		return nil, err
 	}
+	n := s.naming(call.Caller.Organization)
+	owners, err := n.ownersBy(call.ctx, model.DB, value(q.Q))
+	if err != nil {
+		return nil, err
+	}
 	filter := readmodels.AgentFilter{
-		Query: value(q.Q), Status: several(q.Status), LastSeenBefore: bound(q.LastSeenBefore),
+		Query: value(q.Q), Owners: owners, Status: several(q.Status), LastSeenBefore: bound(q.LastSeenBefore),
 		UnusedSince: bound(q.UnusedSince),
 	}
 	found, err := model.Agents(call.ctx, call.Caller.Organization, filter, model.now, p)
 	if err != nil {
 		return nil, asked(err, "agent")
 	}
-	n := s.naming(call.Caller.Organization)
+	n.meetOwners(call.ctx, views(found.Items, func(a readmodels.Agent) string { return a.OwnerID }))
 	total, atLeast := totals(found.Total)
 	return ListAgents200JSONResponse{
 		Items: views(found.Items, func(a readmodels.Agent) Agent {

@@ -112,7 +112,7 @@ func (s *Server) ListMembers(ctx context.Context, r ListMembersRequestObject) (L
 	for i, one := range those {
 		ids[i] = one.id
 	}
-	n.meet(call.ctx, ids)
+	n.meet(call.ctx, ids, s.People.Known)
 	var seen map[string]time.Time
 	if model.position == nil {
 		if seen, err = s.Door.Callers.Uses.Last(call.ctx, ids); err != nil {

@@ -41,19 +41,18 @@ func (s *Server) contextOf(call *call, n *naming, request readmodels.Request) *R
 
 // meetDeciders looks for everybody whom contexts name.
 func (n *naming) meetDeciders(ctx context.Context, all map[string]readmodels.RequestContext) {
-	var ids []string
+	var owners, ids []string
 	for _, c := range all {
-		if c.Agent.OwnerID != "" {
-			ids = append(ids, c.Agent.OwnerID)
-		}
+		owners = append(owners, c.Agent.OwnerID)
 		for _, p := range c.History {
 			if p.By.Type == domain.ActorHuman {
 				ids = append(ids, p.By.ID)
 			}
 		}
 	}
+	n.meetOwners(ctx, owners)
 	slices.Sort(ids)
-	n.meet(ctx, slices.Compact(ids))
+	n.meet(ctx, slices.Compact(ids), n.server.People.Known)
 }
 
 func (n *naming) context(ctx context.Context, c readmodels.RequestContext, now time.Time) *RequestContext {
@@ -62,7 +61,7 @@ func (n *naming) context(ctx context.Context, c readmodels.RequestContext, now t
 			ID: c.Agent.ID, Name: c.Agent.Name, Description: c.Agent.Description,
 			Status: AgentStatus(c.Agent.Status), CreatedAt: c.Agent.CreatedAt.UTC(),
 			LastSeenAt: optionalTime(c.Agent.LastSeenAt), Approved: c.Agent.Approved,
-			Owner: n.somebody(ctx, domain.Actor{Type: domain.ActorHuman, ID: c.Agent.OwnerID}),
+			Owner: n.owner(ctx, c.Agent.OwnerID),
 		},
 		Tool: RequestedTool{
 			ID: c.Tool.ID, Name: c.Tool.Name, Description: c.Tool.Description, URL: optional(c.Tool.URL),

@@ -9,6 +9,7 @@ import (
 
 	"agentkey/commands"
 	"agentkey/commands/loop"
+	"agentkey/domain"
 	"agentkey/readmodels"
 )
 
@@ -84,14 +85,27 @@ func (n *naming) person(ctx context.Context, id string) commands.Known {
 	return known
 }
 
+// owner is who is responsible for an agent.
+func (n *naming) owner(ctx context.Context, id string) *Actor {
+	if _, met := n.people[id]; id != "" && !met {
+		n.meet(ctx, []string{id}, n.server.People.Owner)
+	}
+	return n.somebody(ctx, domain.Actor{Type: domain.ActorHuman, ID: id})
+}
+
 // meet looks for several people at once, because each is a stream of their own.
-func (n *naming) meet(ctx context.Context, ids []string) {
+func (n *naming) meet(
+	ctx context.Context, ids []string, find func(_ context.Context, organization, id string) (commands.Known, error),
+) {
+	if n.err != nil {
+		return
+	}
 	known, failed := make([]commands.Known, len(ids)), make([]error, len(ids))
 	var readers errgroup.Group
 	readers.SetLimit(16)
 	for i, id := range ids {
 		readers.Go(func() error {
-			known[i], failed[i] = n.server.People.Known(ctx, n.organization, id)
+			known[i], failed[i] = find(ctx, n.organization, id)
 			return failed[i]
 		})
 	}

@@ -122,6 +122,7 @@ func (n *naming) agent(ctx context.Context, a readmodels.Agent, now time.Time) A
 		RetiredAt: optionalTime(a.RetiredAt), Revision: a.Revision, Keys: keysOf(a, now), FetchCount: &a.FetchCount,
 		LastFetchedAt: optionalTime(a.LastFetchedAt),
 		Grants:        GrantCounts{Approved: a.Approved, Pending: a.Pending},
+		Owner:         n.owner(ctx, a.OwnerID),
 	}
 	if i := a.Identity; i.Issuer != "" {
 		out.Identity = &AgentIdentity{

@@ -181,6 +181,9 @@ func (a *Agents) dropOwn(ctx context.Context, s agent.State) error {
 	return nil
 }
 
+// PersonID is the id under which Person records a text.
+func (a *Agents) PersonID(org, text string) string { return personID(a.MACKey, org, text) }
+
 // Person records who an e-mail or a name is, sealed with a key of that person's own, and returns
 // the id under which events may name them. The same text has the same id, which nobody can derive
 // without our MAC key.
@@ -188,7 +191,7 @@ func (a *Agents) Person(ctx context.Context, m loop.Meta, text string) (string, 
 	if text == "" {
 		return "", nil
 	}
-	id := personID(a.MACKey, m.Organization, text)
+	id := a.PersonID(m.Organization, text)
 	_, err := a.Log.First(ctx, codec.People.Stream(id))
 	if err == nil {
 		return id, nil

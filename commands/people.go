@@ -354,6 +354,21 @@ func (p *People) Known(ctx context.Context, org, id string) (Known, error) {
 	return named, loop.Refusal(err)
 }
 
+// Owner returns what is kept of an owner of agents. It is recorded once, so no stream is read again
+// for what this process has seen of it: whether it was erased is known from its key, within a
+// minute.
+func (p *People) Owner(ctx context.Context, org, id string) (Known, error) {
+	head, err := p.Persons.Cached(ctx, id)
+	if err != nil {
+		return Known{}, err
+	}
+	if head.State.Sealed == "" {
+		return p.Known(ctx, org, id)
+	}
+	named, err := p.Privacy.OpenName(ctx, org, id, head.State.Sealed)
+	return named, loop.Refusal(err)
+}
+
 func (p *People) remembered(at listing) []codec.DirectoryEntered {
 	p.mu.Lock()
 	defer p.mu.Unlock()

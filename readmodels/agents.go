@@ -48,6 +48,7 @@ type Key struct {
 // is asked for.
 type AgentFilter struct {
 	Query                       string    // any part of the name or the description, whatever its case
+	Owners                      []string  // whose agents are found by Query too
 	Status                      string    // or several, with commas between them
 	LastSeenBefore, UnusedSince time.Time // those that called, or fetched, at that time or later are left out
 }
@@ -63,7 +64,7 @@ func (f AgentFilter) from(q *text, organization string) {
 		q.add(" AND c.status <> 'retired'")
 	}
 	q.oneOf("c.status", f.Status)
-	q.contains(Fold(f.Query), "c.name_folded", "c.description_folded")
+	q.containsOr(Fold(f.Query), "c.owner_id", f.Owners, "c.name_folded", "c.description_folded")
 	q.since("c.last_seen_at", "c.created_at", f.LastSeenBefore)
 	q.since("c.last_fetched_at", "c.created_at", f.UnusedSince)
 }
@@ -89,6 +90,19 @@ func (db *DB) Agent(ctx context.Context, organization, id string, now time.Time)
 		q.add("FROM agents AS c WHERE c.organization_id = ", q.arg(organization), " AND c.id = ", q.arg(id))
 	}, now, Page{Limit: 1})
 	return only(agents, err)
+}
+
+// Owners lists the ids of the people who own agents of an organization, in their order, most at
+// most. Retired agents count too, because their status lists them.
+func (db *DB) Owners(ctx context.Context, organization string, most int) ([]string, error) {
+	q := &text{}
+	q.add("SELECT DISTINCT c.owner_id FROM agents AS c WHERE c.organization_id = ", q.arg(organization),
+		" AND c.owner_id <> '' ORDER BY c.owner_id LIMIT ", q.arg(most))
+	return collect(ctx, db, q, "owners", func(rows *sql.Rows) (string, error) {
+		var id string
+		err := rows.Scan(&id)
+		return id, err
+	})
 }
 
 func agentColumns(now string) string {

@@ -3,6 +3,7 @@ package readmodels
 import (
 	"context"
 	"database/sql"
+	"math/bits"
 	"strings"
 	"time"
 )
@@ -117,7 +118,10 @@ func (db *DB) total(ctx context.Context, wanted bool, from func(*text)) (*int, e
 
 // contains adds that one of some columns contains a text, which is folded as they are, unless it is
 // empty.
-func (q *text) contains(folded string, columns ...string) {
+func (q *text) contains(folded string, columns ...string) { q.containsOr(folded, "", nil, columns...) }
+
+// containsOr is contains, and lets an id among some do as well.
+func (q *text) containsOr(folded, id string, ids []string, columns ...string) {
 	if folded == "" {
 		return
 	}
@@ -125,7 +129,20 @@ func (q *text) contains(folded string, columns ...string) {
 	for i, column := range columns {
 		columns[i] = has(column, part)
 	}
+	if len(ids) > 0 {
+		columns = append(columns, id+" IN ("+q.list(ids)+")")
+	}
 	q.add(" AND (", strings.Join(columns, " OR "), ")")
+}
+
+// list adds values and returns their parameters. Their number is a power of two: few lengths, so
+// few statements.
+func (q *text) list(values []string) string {
+	params := make([]string, 1<<bits.Len(uint(len(values)-1)))
+	for i := range params {
+		params[i] = q.arg(values[min(i, len(values)-1)])
+	}
+	return strings.Join(params, ", ")
 }
 
 // has is that a column contains a parameter. No character of that is a wildcard.

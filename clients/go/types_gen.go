@@ -785,6 +785,9 @@ type Agent struct {
 	LastSeenAt *Time  `json:"last_seen_at,omitempty"`
 	Name       string `json:"name"`
 
+	// Owner Who is responsible for the agent. The label is absent if it was erased, also with as_of.
+	Owner *Actor `json:"owner,omitempty"`
+
 	// RetiredAt RFC 3339 in UTC.
 	RetiredAt *Time       `json:"retired_at,omitempty"`
 	Revision  int         `json:"revision"`
@@ -796,7 +799,7 @@ type AgentChange struct {
 	Description *string `json:"description,omitempty"`
 	Name        *string `json:"name,omitempty"`
 
-	// Owner Who is responsible for the agent. It is stored sealed and never shown.
+	// Owner Who is responsible for the agent. It is stored sealed; see POST.
 	Owner *string `json:"owner,omitempty"`
 }
 
@@ -1977,7 +1980,7 @@ type NewAgent struct {
 	Description *string `json:"description,omitempty"`
 	Name        string  `json:"name"`
 
-	// Owner Who is responsible for the agent, such as an e-mail address. It is stored sealed and never shown.
+	// Owner Who is responsible for the agent, such as an e-mail address. It is stored sealed, shown to those who may read agents, and can be erased. What was erased isn't shown again.
 	Owner *string `json:"owner,omitempty"`
 }
 
@@ -3424,7 +3427,7 @@ type PageProblem = Problem
 
 // ListAgentsParams defines parameters for ListAgents.
 type ListAgentsParams struct {
-	// Q Any part of the name or the description, in upper or lower case, with or without accents.
+	// Q Any part of the name, the description or the owner, in upper or lower case, with or without accents. With more than 1,000 owners, the others are found by their whole text.
 	Q *string `form:"q,omitempty" json:"q,omitempty"`
 
 	// Status One status, or several with commas between them.

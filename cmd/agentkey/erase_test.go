@@ -23,6 +23,7 @@ const (
 	holder  = "Ada Lovelace's laptop"
 	browser = "canary-browser/19.3"
 	address = "192.0.2.77"
+	owned   = "owner@example.com"
 )
 
 // inMarch lets the holder of a token register an agent, and seals what is known of the call under
@@ -40,7 +41,7 @@ func (p *program) inMarch(organization, token string) {
 		_, err := agents.Register(ctx, loop.Meta{
 			Organization: organization, Actor: domain.Actor{Type: domain.ActorService, ID: token}, CommandID: newID(),
 			RequestID: "call-in-march", Address: address, UserAgent: browser,
-		}, commands.NewAgent{Name: "Old bot", Owner: "owner@example.com"})
+		}, commands.NewAgent{Name: "Old bot", Owner: owned})
 		return err
 	})
 }
@@ -129,13 +130,19 @@ func TestErasureKeepsTheProof(t *testing.T) {
 
 	admin.mustBeCovered("Before")
 	for _, p := range both {
-		for _, canary := range []string{holder, browser, address} {
+		for _, canary := range []string{holder, browser, address, owned} {
 			if !bytes.Contains(p.shown(), []byte(canary)) {
 				t.Errorf("nobody is shown %s", canary)
 			}
 		}
+		if found := p.admin().must(200, "GET", "/api/admin/agents?q=Wner@ex", nil); len(found.Items()) != 1 {
+			t.Errorf("by its owner is found: %s", found.Body)
+		}
 	}
-	erased := []string{p.keyOf(here, seal.PrivateKey, "2026-03-05"), p.keyOf(here, seal.PersonKey, token)}
+	erased := []string{
+		p.keyOf(here, seal.PrivateKey, "2026-03-05"), p.keyOf(here, seal.PersonKey, token),
+		p.keyOf(here, seal.PersonKey, owner),
+	}
 	for _, canary := range erased {
 		if !holdsText(t, server.dir, canary) {
 			t.Fatalf("the key %s isn't in the files", canary)
@@ -180,9 +187,17 @@ func TestErasureKeepsTheProof(t *testing.T) {
 	for _, p := range both {
 		wait.Until(t, "blank", func() bool { // within the minute in which a key is trusted
 			text := p.admin().must(200, "GET", "/api/admin/audit?action=agent.registered", nil).Body
-			return !bytes.Contains(text, []byte(holder)) && !bytes.Contains(text, []byte(browser))
+			agents := p.admin().must(200, "GET", "/api/admin/agents", nil).Body
+			return !bytes.Contains(text, []byte(holder)) && !bytes.Contains(text, []byte(browser)) &&
+				!bytes.Contains(agents, []byte(owned))
 		})
-		for _, canary := range []string{holder, browser, address} {
+		if found := p.admin().must(200, "GET", "/api/admin/agents?q="+owned, nil); len(found.Items()) != 0 {
+			t.Errorf("an owner who was erased is found: %s", found.Body)
+		}
+		if is := p.admin().must(200, "GET", "/api/admin/agents/"+old, nil); is.Text("owner.id") != owner {
+			t.Errorf("the owner is nobody: %s", is.Body)
+		}
+		for _, canary := range []string{holder, browser, address, owned} {
 			if bytes.Contains(p.shown(), []byte(canary)) {
 				t.Errorf("somebody is shown %s", canary)
 			}
@@ -219,7 +234,7 @@ func TestErasureKeepsTheProof(t *testing.T) {
 		}
 	}
 	text := p.stored()
-	for _, canary := range []string{holder, browser, address, "owner@example.com"} {
+	for _, canary := range []string{holder, browser, address, owned} {
 		if bytes.Contains(text, []byte(canary)) {
 			t.Errorf("an event holds %s in clear", canary)
 		}
@@ -230,8 +245,10 @@ func TestErasureKeepsTheProof(t *testing.T) {
 		replica.compareWithRebuild()
 		for table, rows := range replica.tables() {
 			for _, row := range rows {
-				if strings.Contains(row, holder) || strings.Contains(row, browser) || strings.Contains(row, address) {
-					t.Errorf("a row of %s: %s", table, row)
+				for _, canary := range []string{holder, browser, address, owned} {
+					if strings.Contains(row, canary) {
+						t.Errorf("a row of %s: %s", table, row)
+					}
 				}
 			}
 		}

@@ -34,8 +34,11 @@ func TestAnAgentIsOneShapeEverywhere(t *testing.T) {
 			t.Errorf("the block does not say %q: %s", part, block)
 		}
 	}
-	if strings.Contains(block, key) || strings.Contains(string(made.Body), "ada@example.com") {
-		t.Errorf("the block or the answer shows too much: %s", made.Body)
+	if strings.Contains(block, key) || strings.Contains(block, "ada@example.com") {
+		t.Errorf("the block shows too much: %s", block)
+	}
+	if made.Text("agent.owner.type") != "human" || made.Text("agent.owner.label") != "ada@example.com" {
+		t.Errorf("the owner of %s", made.Body)
 	}
 	agent, _ := made.JSON["agent"].(object)
 	same := func(what string, got any) {
@@ -59,7 +62,10 @@ func TestAnAgentIsOneShapeEverywhere(t *testing.T) {
 	if changed.Header.Get("ETag") != `"2"` {
 		t.Errorf("the ETag is %s", changed.Header.Get("ETag"))
 	}
-	admin.must(200, "PATCH", path, object{"owner": "grace@example.com"})
+	if owned := admin.must(200, "PATCH", path, object{"owner": "grace@example.com"}); owned.Text("owner.label") !=
+		"grace@example.com" {
+		t.Errorf("the new owner of %s", owned.Body)
+	}
 	rotated := admin.must(200, "POST", path+"/rotate-key", object{"overlap_seconds": 60})
 	keys, _ := rotated.At("agent.keys").([]any)
 	if len(keys) != 2 || rotated.Text("api_key") == key || len(rotated.JSON) != 3 ||

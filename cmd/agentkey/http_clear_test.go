@@ -45,8 +45,11 @@ func TestAChangeClearsWhatItNamesAsEmpty(t *testing.T) {
 	id, key := admin.mustAgent("Onboarding")
 	path = "/api/admin/agents/" + id
 	for _, empty := range []any{nil, "", "\n"} {
-		admin.must(200, "PATCH", path, object{"description": "Helps", "owner": "Ada"})
-		admin.must(200, "PATCH", path, object{"description": empty, "owner": empty})
+		full := admin.must(200, "PATCH", path, object{"description": "Helps", "owner": "Ada"})
+		cleared := admin.must(200, "PATCH", path, object{"description": empty, "owner": empty})
+		if full.Text("owner.label") != "Ada" || cleared.At("owner") != nil {
+			t.Errorf("the owner, and what is left after %#v: %s %s", empty, full.Body, cleared.Body)
+		}
 		if left := p.with(key).must(200, "GET", "/api/me", nil).Text("description"); left != "" {
 			t.Errorf("a description after %#v: %q", empty, left)
 		}

@@ -175,6 +175,54 @@ func TestASearchDisregardsCaseAccentsAndWidth(t *testing.T) {
 	}
 }
 
+// TestAnAgentIsFoundByItsOwner shows and finds agents by a name that no row holds, now and as it
+// was, to those who may read agents alone.
+func TestAnAgentIsFoundByItsOwner(t *testing.T) {
+	t.Parallel()
+	p := start(t, unlimited...)
+	admin := p.admin()
+	keys := map[string]string{}
+	for name, owner := range map[string]string{"One": "Åsa Holm", "Two": "asa holm", "Asa": "", "Four": "Bo"} {
+		made := admin.must(201, "POST", "/api/admin/agents", object{"name": name, "owner": owner})
+		keys[made.Text("agent.id")] = made.Text("api_key")
+	}
+	_, viewer := admin.newToken("Screen", "viewer")
+	find := func(query string) []string {
+		t.Helper()
+		return p.with(viewer).pages(
+			"/api/admin/agents?sort=name&"+query, 1, func(a object) string { return fmt.Sprint(a["name"]) }, func() {},
+		)
+	}
+	for query, want := range map[string][]string{
+		"q=ASA": {"Asa", "One", "Two"}, "q=sa+h": {"One", "Two"}, "q=bo": {"Four"}, "q=bob": nil,
+		"q=bo&status=suspended": nil, "q=%25": nil,
+	} {
+		if got := find(query); !slices.Equal(got, want) {
+			t.Errorf("%s finds %q, not %q", query, got, want)
+		}
+	}
+	counted := admin.must(200, "GET", "/api/admin/agents?q=holm&count=true", nil)
+	one := id(counted.Items()[0])
+	if counted.At("total") != 2.0 {
+		t.Errorf("counted: %s", counted.Body)
+	}
+	before := fmt.Sprint(p.seen.Load())
+	admin.must(200, "PATCH", "/api/admin/agents/"+one, object{"owner": nil})
+	if now, then := find("q=holm"), find("q=holm&as_of="+before); len(now) != 1 || len(then) != 2 {
+		t.Errorf("now there are %q, and before %q", now, then)
+	}
+	if got := p.organization("Another", "owner").must(200, "GET", "/api/admin/agents?q=holm", nil); len(got.Items()) > 0 {
+		t.Errorf("another organization is shown %s", got.Body)
+	}
+	for _, key := range keys {
+		me := p.with(key).must(200, "GET", "/api/me", nil)
+		if me.At("owner") != nil || strings.Contains(string(me.Body), "olm") {
+			t.Errorf("an agent is shown its owner: %s", me.Body)
+		}
+		p.with(key).refused(403, "wrong_caller", "GET", "/api/admin/agents?q=holm", nil)
+	}
+}
+
 // TestListsAreSortedNarrowedAndCounted reads lists in orders that change between pages, and asks
 // only for what a screen shows.
 func TestListsAreSortedNarrowedAndCounted(t *testing.T) {

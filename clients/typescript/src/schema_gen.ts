@@ -2689,6 +2689,8 @@ export interface components {
             last_fetched_at?: components["schemas"]["Time"];
             last_seen_at?: components["schemas"]["Time"];
             name: string;
+            /** @description Who is responsible for the agent. The label is absent if it was erased, also with as_of. */
+            owner?: components["schemas"]["Actor"];
             retired_at?: components["schemas"]["Time"];
             revision: number;
             status: components["schemas"]["AgentStatus"];
@@ -2700,7 +2702,7 @@ export interface components {
             name?: string;
             /**
              * Format: name
-             * @description Who is responsible for the agent. It is stored sealed and never shown.
+             * @description Who is responsible for the agent. It is stored sealed; see POST.
              */
             owner?: string | null;
         };
@@ -3576,7 +3578,7 @@ export interface components {
             name: string;
             /**
              * Format: name
-             * @description Who is responsible for the agent, such as an e-mail address. It is stored sealed and never shown.
+             * @description Who is responsible for the agent, such as an e-mail address. It is stored sealed, shown to those who may read agents, and can be erased. What was erased isn't shown again.
              */
             owner?: string;
         };
@@ -5096,6 +5098,26 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "keys": [
+                     *         {
+                     *           "algorithm": "Ed25519",
+                     *           "id": "0198c0de-0000-7000-8000-0000000000d1",
+                     *           "not_before": "2026-03-01T09:00:00Z",
+                     *           "public_key": "cYnLLOQmpfkhUBzV6lAjAF5YwTx/zMiBS2X6PnVKY8I=",
+                     *           "use": "event"
+                     *         },
+                     *         {
+                     *           "algorithm": "Ed25519",
+                     *           "id": "0198c0de-0000-7000-8000-0000000000d2",
+                     *           "not_before": "2026-03-01T09:00:00Z",
+                     *           "public_key": "37QV9iV/+j615qFBDb3nlSDJCw5qChIWBitI4ZRWXnQ=",
+                     *           "use": "checkpoint"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["VerificationKeys"];
                 };
             };
@@ -5118,6 +5140,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example Contact: mailto:security@acme.example
+                     *     Expires: 2027-04-01T00:00:00Z
+                     */
                     "text/plain": string;
                 };
             };
@@ -5127,7 +5153,7 @@ export interface operations {
     listAgents: {
         parameters: {
             query?: {
-                /** @description Any part of the name or the description, in upper or lower case, with or without accents. */
+                /** @description Any part of the name, the description or the owner, in upper or lower case, with or without accents. With more than 1,000 owners, the others are found by their whole text. */
                 q?: string;
                 /** @description One status, or several with commas between them. */
                 status?: components["schemas"]["AgentStatus"][];
@@ -5170,6 +5196,43 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "created_at": "2026-03-02T09:00:00Z",
+                     *           "created_by": {
+                     *             "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *             "label": "Ada Lovelace",
+                     *             "type": "human"
+                     *           },
+                     *           "description": "Prepares releases and opens the pull requests for them.",
+                     *           "fetch_count": 400,
+                     *           "grants": {
+                     *             "approved": 1,
+                     *             "pending": 1
+                     *           },
+                     *           "id": "0198c0de-0000-7000-8000-00000000000a",
+                     *           "keys": [
+                     *             {
+                     *               "created_at": "2026-03-02T09:00:00Z",
+                     *               "id": "0198c0de-0000-7000-8000-0000000000a1",
+                     *               "last_used_at": "2026-04-01T11:58:20Z",
+                     *               "number": 1,
+                     *               "prefix": "sk_agent_example1_"
+                     *             }
+                     *           ],
+                     *           "last_fetched_at": "2026-04-01T11:58:20Z",
+                     *           "last_seen_at": "2026-04-01T11:58:20Z",
+                     *           "name": "Release bot",
+                     *           "revision": 1,
+                     *           "status": "active"
+                     *         }
+                     *       ],
+                     *       "next_cursor": "4-G9oq0tyBt7InAiOjI1NzExNjh9",
+                     *       "total": 12
+                     *     }
+                     */
                     "application/json": components["schemas"]["AgentList"];
                 };
             };
@@ -5189,6 +5252,13 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "description": "Prepares releases and opens the pull requests for them.",
+                 *       "name": "Release bot",
+                 *       "owner": "ada@acme.example"
+                 *     }
+                 */
                 "application/json": components["schemas"]["NewAgent"];
             };
         };
@@ -5208,6 +5278,41 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "agent": {
+                     *         "created_at": "2026-03-02T09:00:00Z",
+                     *         "created_by": {
+                     *           "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *           "label": "Ada Lovelace",
+                     *           "type": "human"
+                     *         },
+                     *         "description": "Prepares releases and opens the pull requests for them.",
+                     *         "fetch_count": 400,
+                     *         "grants": {
+                     *           "approved": 0,
+                     *           "pending": 0
+                     *         },
+                     *         "id": "0198c0de-0000-7000-8000-00000000000a",
+                     *         "keys": [
+                     *           {
+                     *             "created_at": "2026-03-02T09:00:00Z",
+                     *             "id": "0198c0de-0000-7000-8000-0000000000a1",
+                     *             "last_used_at": "2026-04-01T11:58:20Z",
+                     *             "number": 1,
+                     *             "prefix": "sk_agent_example1_"
+                     *           }
+                     *         ],
+                     *         "last_fetched_at": "2026-04-01T11:58:20Z",
+                     *         "last_seen_at": "2026-04-01T11:58:20Z",
+                     *         "name": "Release bot",
+                     *         "revision": 1,
+                     *         "status": "active"
+                     *       },
+                     *       "api_key": "sk_agent_example1_shown_once",
+                     *       "instructions": "## Credentials for tools (AgentKey)\n\nYou are Release bot. You start with access to nothing and hold no API keys. …\n"
+                     *     }
+                     */
                     "application/json": components["schemas"]["AgentWithKey"];
                 };
             };
@@ -5245,6 +5350,37 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-03-02T09:00:00Z",
+                     *       "created_by": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *         "label": "Ada Lovelace",
+                     *         "type": "human"
+                     *       },
+                     *       "description": "Prepares releases and opens the pull requests for them.",
+                     *       "fetch_count": 400,
+                     *       "grants": {
+                     *         "approved": 1,
+                     *         "pending": 1
+                     *       },
+                     *       "id": "0198c0de-0000-7000-8000-00000000000a",
+                     *       "keys": [
+                     *         {
+                     *           "created_at": "2026-03-02T09:00:00Z",
+                     *           "id": "0198c0de-0000-7000-8000-0000000000a1",
+                     *           "last_used_at": "2026-04-01T11:58:20Z",
+                     *           "number": 1,
+                     *           "prefix": "sk_agent_example1_"
+                     *         }
+                     *       ],
+                     *       "last_fetched_at": "2026-04-01T11:58:20Z",
+                     *       "last_seen_at": "2026-04-01T11:58:20Z",
+                     *       "name": "Release bot",
+                     *       "revision": 1,
+                     *       "status": "active"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Agent"];
                 };
             };
@@ -5289,6 +5425,12 @@ export interface operations {
         };
         requestBody?: {
             content: {
+                /**
+                 * @example {
+                 *       "description": "Prepares releases and opens the pull requests for them.",
+                 *       "owner": null
+                 *     }
+                 */
                 "application/json": components["schemas"]["AgentChange"];
             };
         };
@@ -5307,6 +5449,37 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-03-02T09:00:00Z",
+                     *       "created_by": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *         "label": "Ada Lovelace",
+                     *         "type": "human"
+                     *       },
+                     *       "description": "Prepares releases and opens the pull requests for them.",
+                     *       "fetch_count": 400,
+                     *       "grants": {
+                     *         "approved": 1,
+                     *         "pending": 1
+                     *       },
+                     *       "id": "0198c0de-0000-7000-8000-00000000000a",
+                     *       "keys": [
+                     *         {
+                     *           "created_at": "2026-03-02T09:00:00Z",
+                     *           "id": "0198c0de-0000-7000-8000-0000000000a1",
+                     *           "last_used_at": "2026-04-01T11:58:20Z",
+                     *           "number": 1,
+                     *           "prefix": "sk_agent_example1_"
+                     *         }
+                     *       ],
+                     *       "last_fetched_at": "2026-04-01T11:58:20Z",
+                     *       "last_seen_at": "2026-04-01T11:58:20Z",
+                     *       "name": "Release bot",
+                     *       "revision": 2,
+                     *       "status": "active"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Agent"];
                 };
             };
@@ -5328,6 +5501,12 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "expires_at": "2099-06-30T00:00:00Z",
+                 *       "tool_id": "0198c0de-0000-7000-8000-00000000001b"
+                 *     }
+                 */
                 "application/json": components["schemas"]["Assignment"];
             };
         };
@@ -5345,6 +5524,30 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "agent_id": "0198c0de-0000-7000-8000-00000000000a",
+                     *       "agent_name": "Release bot",
+                     *       "approved_at": "2026-04-01T12:00:00Z",
+                     *       "approved_by": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *         "label": "Ada Lovelace",
+                     *         "type": "human"
+                     *       },
+                     *       "decided_at": "2026-04-01T12:00:00Z",
+                     *       "decided_by": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *         "label": "Ada Lovelace",
+                     *         "type": "human"
+                     *       },
+                     *       "expires_at": "2099-06-30T00:00:00Z",
+                     *       "fetch_count": 0,
+                     *       "origin": "assignment",
+                     *       "status": "approved",
+                     *       "tool_id": "0198c0de-0000-7000-8000-00000000001b",
+                     *       "tool_name": "Linear"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Grant"];
                 };
             };
@@ -5389,6 +5592,12 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "credential": "lin_example",
+                 *       "expires_at": "2099-06-30T00:00:00Z"
+                 *     }
+                 */
                 "application/json": components["schemas"]["NewCredential"];
             };
         };
@@ -5406,6 +5615,30 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "agent_id": "0198c0de-0000-7000-8000-00000000000a",
+                     *       "agent_name": "Release bot",
+                     *       "approved_at": "2026-04-01T12:00:00Z",
+                     *       "approved_by": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *         "label": "Ada Lovelace",
+                     *         "type": "human"
+                     *       },
+                     *       "decided_at": "2026-04-01T12:00:00Z",
+                     *       "decided_by": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *         "label": "Ada Lovelace",
+                     *         "type": "human"
+                     *       },
+                     *       "expires_at": "2099-06-30T00:00:00Z",
+                     *       "fetch_count": 0,
+                     *       "origin": "assignment",
+                     *       "status": "approved",
+                     *       "tool_id": "0198c0de-0000-7000-8000-00000000001b",
+                     *       "tool_name": "Linear"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Grant"];
                 };
             };
@@ -5429,6 +5662,16 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "audience": "https://agentkey.acme.example",
+                 *       "claims": {
+                 *         "environment": "production",
+                 *         "repository_id": "123456789"
+                 *       },
+                 *       "issuer": "https://token.actions.githubusercontent.com"
+                 *     }
+                 */
                 "application/json": components["schemas"]["NewIdentity"];
             };
         };
@@ -5447,6 +5690,47 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-03-02T09:00:00Z",
+                     *       "created_by": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *         "label": "Ada Lovelace",
+                     *         "type": "human"
+                     *       },
+                     *       "description": "Prepares releases and opens the pull requests for them.",
+                     *       "fetch_count": 400,
+                     *       "grants": {
+                     *         "approved": 1,
+                     *         "pending": 1
+                     *       },
+                     *       "id": "0198c0de-0000-7000-8000-00000000000a",
+                     *       "identity": {
+                     *         "audience": "https://agentkey.acme.example",
+                     *         "bound_at": "2026-04-01T12:00:00Z",
+                     *         "claims": {
+                     *           "environment": "production",
+                     *           "repository_id": "123456789"
+                     *         },
+                     *         "issuer": "https://token.actions.githubusercontent.com",
+                     *         "keys_pasted": false
+                     *       },
+                     *       "keys": [
+                     *         {
+                     *           "created_at": "2026-03-02T09:00:00Z",
+                     *           "id": "0198c0de-0000-7000-8000-0000000000a1",
+                     *           "last_used_at": "2026-04-01T11:58:20Z",
+                     *           "number": 1,
+                     *           "prefix": "sk_agent_example1_"
+                     *         }
+                     *       ],
+                     *       "last_fetched_at": "2026-04-01T11:58:20Z",
+                     *       "last_seen_at": "2026-04-01T11:58:20Z",
+                     *       "name": "Release bot",
+                     *       "revision": 6,
+                     *       "status": "active"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Agent"];
                 };
             };
@@ -5491,6 +5775,7 @@ export interface operations {
         };
         requestBody?: {
             content: {
+                /** @example {} */
                 "application/json": components["schemas"]["NoFields"];
             };
         };
@@ -5509,6 +5794,37 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-03-02T09:00:00Z",
+                     *       "created_by": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *         "label": "Ada Lovelace",
+                     *         "type": "human"
+                     *       },
+                     *       "description": "Prepares releases and opens the pull requests for them.",
+                     *       "fetch_count": 400,
+                     *       "grants": {
+                     *         "approved": 0,
+                     *         "pending": 0
+                     *       },
+                     *       "id": "0198c0de-0000-7000-8000-00000000000a",
+                     *       "keys": [
+                     *         {
+                     *           "created_at": "2026-03-02T09:00:00Z",
+                     *           "id": "0198c0de-0000-7000-8000-0000000000a1",
+                     *           "last_used_at": "2026-04-01T11:58:20Z",
+                     *           "number": 1,
+                     *           "prefix": "sk_agent_example1_"
+                     *         }
+                     *       ],
+                     *       "last_fetched_at": "2026-04-01T11:58:20Z",
+                     *       "last_seen_at": "2026-04-01T11:58:20Z",
+                     *       "name": "Release bot",
+                     *       "revision": 4,
+                     *       "status": "active"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Agent"];
                 };
             };
@@ -5532,6 +5848,11 @@ export interface operations {
         };
         requestBody?: {
             content: {
+                /**
+                 * @example {
+                 *       "overlap_seconds": 3600
+                 *     }
+                 */
                 "application/json": components["schemas"]["KeyRotation"];
             };
         };
@@ -5550,6 +5871,48 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "agent": {
+                     *         "created_at": "2026-03-02T09:00:00Z",
+                     *         "created_by": {
+                     *           "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *           "label": "Ada Lovelace",
+                     *           "type": "human"
+                     *         },
+                     *         "description": "Prepares releases and opens the pull requests for them.",
+                     *         "fetch_count": 400,
+                     *         "grants": {
+                     *           "approved": 1,
+                     *           "pending": 1
+                     *         },
+                     *         "id": "0198c0de-0000-7000-8000-00000000000a",
+                     *         "keys": [
+                     *           {
+                     *             "created_at": "2026-04-01T12:00:00Z",
+                     *             "id": "0198c0de-0000-7000-8000-0000000000a2",
+                     *             "number": 2,
+                     *             "prefix": "sk_agent_example2_"
+                     *           },
+                     *           {
+                     *             "created_at": "2026-03-02T09:00:00Z",
+                     *             "expires_at": "2026-04-01T13:00:00Z",
+                     *             "id": "0198c0de-0000-7000-8000-0000000000a1",
+                     *             "last_used_at": "2026-04-01T11:58:20Z",
+                     *             "number": 1,
+                     *             "prefix": "sk_agent_example1_"
+                     *           }
+                     *         ],
+                     *         "last_fetched_at": "2026-04-01T11:58:20Z",
+                     *         "last_seen_at": "2026-04-01T11:58:20Z",
+                     *         "name": "Release bot",
+                     *         "revision": 5,
+                     *         "status": "active"
+                     *       },
+                     *       "api_key": "sk_agent_example2_shown_once",
+                     *       "instructions": "## Credentials for tools (AgentKey)\n\nYou are Release bot. You start with access to nothing and hold no API keys. …\n"
+                     *     }
+                     */
                     "application/json": components["schemas"]["AgentWithKey"];
                 };
             };
@@ -5573,6 +5936,7 @@ export interface operations {
         };
         requestBody?: {
             content: {
+                /** @example {} */
                 "application/json": components["schemas"]["NoFields"];
             };
         };
@@ -5591,6 +5955,37 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-03-02T09:00:00Z",
+                     *       "created_by": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *         "label": "Ada Lovelace",
+                     *         "type": "human"
+                     *       },
+                     *       "description": "Prepares releases and opens the pull requests for them.",
+                     *       "fetch_count": 400,
+                     *       "grants": {
+                     *         "approved": 0,
+                     *         "pending": 0
+                     *       },
+                     *       "id": "0198c0de-0000-7000-8000-00000000000a",
+                     *       "keys": [
+                     *         {
+                     *           "created_at": "2026-03-02T09:00:00Z",
+                     *           "id": "0198c0de-0000-7000-8000-0000000000a1",
+                     *           "last_used_at": "2026-04-01T11:58:20Z",
+                     *           "number": 1,
+                     *           "prefix": "sk_agent_example1_"
+                     *         }
+                     *       ],
+                     *       "last_fetched_at": "2026-04-01T11:58:20Z",
+                     *       "last_seen_at": "2026-04-01T11:58:20Z",
+                     *       "name": "Release bot",
+                     *       "revision": 3,
+                     *       "status": "suspended"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Agent"];
                 };
             };
@@ -5647,6 +6042,55 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "action": "credential.vended",
+                     *           "actor": {
+                     *             "id": "0198c0de-0000-7000-8000-00000000000a",
+                     *             "label": "Release bot",
+                     *             "type": "agent"
+                     *           },
+                     *           "agent": {
+                     *             "id": "0198c0de-0000-7000-8000-00000000000a",
+                     *             "name": "Release bot"
+                     *           },
+                     *           "agent_id": "0198c0de-0000-7000-8000-00000000000a",
+                     *           "category": "fetch",
+                     *           "data": {
+                     *             "credential_version": 3,
+                     *             "instructions_version": 2,
+                     *             "key_number": 1,
+                     *             "secret_id": "0198c0de-0000-7000-8000-0000000000e3",
+                     *             "tool_id": "0198c0de-0000-7000-8000-00000000001a"
+                     *           },
+                     *           "id": "0b6f1c1e-93f4-5bb2-8f0e-4d5c2a7e9a01",
+                     *           "occurred_at": "2026-04-01T11:58:20Z",
+                     *           "position": 48102,
+                     *           "request": {
+                     *             "id": "0198c0de-0000-7000-8000-0000000000f2",
+                     *             "ip": "203.0.113.7",
+                     *             "user_agent": "release-bot/1.4"
+                     *           },
+                     *           "revision": 87,
+                     *           "stream": "agent-0198c0de-0000-7000-8000-00000000000a",
+                     *           "summary": "Release bot fetched the credential of GitHub (version 3).",
+                     *           "target": {
+                     *             "id": "0198c0de-0000-7000-8000-00000000001a",
+                     *             "label": "GitHub",
+                     *             "type": "tool"
+                     *           },
+                     *           "tool": {
+                     *             "id": "0198c0de-0000-7000-8000-00000000001a",
+                     *             "name": "GitHub"
+                     *           },
+                     *           "tool_id": "0198c0de-0000-7000-8000-00000000001a"
+                     *         }
+                     *       ],
+                     *       "next_cursor": "AAAAAABHQyo"
+                     *     }
+                     */
                     "application/json": components["schemas"]["AuditList"];
                 };
             };
@@ -5676,6 +6120,18 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "action": "credential.vended",
+                     *           "category": "fetch",
+                     *           "description": "An agent fetched the credential of a tool.",
+                     *           "example": "Deploy bot fetched the credential of GitHub (version 3)."
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["AuditActionList"];
                 };
             };
@@ -5705,6 +6161,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example agentkey/0198c0de-0000-7000-8000-000000000001
+                     *     1002
+                     *     NbrumLSYkf0kUstzuQM8xJjuXbzFYbcytTKXn2JSh6I=
+                     *
+                     *     — agentkey/0198c0de-0000-7000-8000-000000000001 AAAA
+                     */
                     "text/plain": string;
                 };
             };
@@ -5739,6 +6202,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "from": 1000,
+                     *       "hashes": [
+                     *         "syunLW3zeQmnJGu1s8rLRw0OODCH71Gv7ZINhS0mYZo=",
+                     *         "hG4aw/cGWbDsyeuSQ8QDkeh8tYk3AYLzGYjcuUX0Vl0="
+                     *       ],
+                     *       "to": 1002
+                     *     }
+                     */
                     "application/json": components["schemas"]["AuditConsistency"];
                 };
             };
@@ -5757,6 +6230,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "note": "agentkey/0198c0de-0000-7000-8000-000000000001\n1002\nNbrumLSYkf0kUstzuQM8xJjuXbzFYbcytTKXn2JSh6I=\n\n— agentkey/0198c0de-0000-7000-8000-000000000001 AAAA\n— witness.example.com BBBB\n"
+                 *     }
+                 */
                 "application/json": components["schemas"]["CosignedCheckpoint"];
             };
         };
@@ -5797,6 +6275,39 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "changes": [
+                     *         {
+                     *           "after": {
+                     *             "approved_at": "2026-03-02T09:12:00Z",
+                     *             "approved_by": {
+                     *               "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *               "label": "Ada Lovelace",
+                     *               "type": "human"
+                     *             },
+                     *             "expires_at": "2026-06-30T00:00:00Z",
+                     *             "origin": "request",
+                     *             "reason": "Need to open pull requests on behalf of the user",
+                     *             "request_id": "0198c0de-0000-7000-8000-00000000002a"
+                     *           },
+                     *           "agent": {
+                     *             "id": "0198c0de-0000-7000-8000-00000000000a",
+                     *             "name": "Release bot"
+                     *           },
+                     *           "events": [
+                     *             "5a12365a-2b81-5a1b-a26b-c9c4b2ee772b"
+                     *           ],
+                     *           "tool": {
+                     *             "id": "0198c0de-0000-7000-8000-00000000001a",
+                     *             "name": "GitHub"
+                     *           }
+                     *         }
+                     *       ],
+                     *       "from": 21010,
+                     *       "to": 48213
+                     *     }
+                     */
                     "application/json": components["schemas"]["AccessDiff"];
                 };
             };
@@ -5829,6 +6340,18 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "checkpoint": "agentkey/0198c0de-0000-7000-8000-000000000001\n1002\nNbrumLSYkf0kUstzuQM8xJjuXbzFYbcytTKXn2JSh6I=\n\n— agentkey/0198c0de-0000-7000-8000-000000000001 AAAA\n",
+                     *       "hashes": [
+                     *         "hG4aw/cGWbDsyeuSQ8QDkeh8tYk3AYLzGYjcuUX0Vl0=",
+                     *         "lb+kdvhQnHCQIV07CxgI4SAuPaU4c2ETNmDq+WDGdlE="
+                     *       ],
+                     *       "index": 1000,
+                     *       "leaf": "syunLW3zeQmnJGu1s8rLRw0OODCH71Gv7ZINhS0mYZo=",
+                     *       "size": 1002
+                     *     }
+                     */
                     "application/json": components["schemas"]["AuditProof"];
                 };
             };
@@ -5921,8 +6444,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /** @example {"position":48102,"stream":"agent-0198c0de-0000-7000-8000-00000000000a","revision":87,"id":"0b6f1c1e-93f4-5bb2-8f0e-4d5c2a7e9a01","type":"credential.vended.v1","data":"e30=","metadata":"e30="} */
                     "application/x-ndjson": string;
                     "application/zip": string;
+                    /**
+                     * @example "position","id","occurred_at","action",…
+                     *     "48102","0b6f1c1e-93f4-5bb2-8f0e-4d5c2a7e9a01","2026-04-01T11:58:20Z","credential.vended",…
+                     */
                     "text/csv": string;
                 };
             };
@@ -5952,6 +6480,14 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "completed_at": "2026-04-01T12:00:00Z",
+                     *       "findings": [],
+                     *       "status": "ok",
+                     *       "verified_position": 48102
+                     *     }
+                     */
                     "application/json": components["schemas"]["AuditIntegrity"];
                 };
             };
@@ -6017,6 +6553,50 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "action": "credential.vended",
+                     *       "actor": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000000a",
+                     *         "label": "Release bot",
+                     *         "type": "agent"
+                     *       },
+                     *       "agent": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000000a",
+                     *         "name": "Release bot"
+                     *       },
+                     *       "agent_id": "0198c0de-0000-7000-8000-00000000000a",
+                     *       "category": "fetch",
+                     *       "data": {
+                     *         "credential_version": 3,
+                     *         "instructions_version": 2,
+                     *         "key_number": 1,
+                     *         "secret_id": "0198c0de-0000-7000-8000-0000000000e3",
+                     *         "tool_id": "0198c0de-0000-7000-8000-00000000001a"
+                     *       },
+                     *       "id": "0b6f1c1e-93f4-5bb2-8f0e-4d5c2a7e9a01",
+                     *       "occurred_at": "2026-04-01T11:58:20Z",
+                     *       "position": 48102,
+                     *       "request": {
+                     *         "id": "0198c0de-0000-7000-8000-0000000000f2",
+                     *         "ip": "203.0.113.7",
+                     *         "user_agent": "release-bot/1.4"
+                     *       },
+                     *       "revision": 87,
+                     *       "stream": "agent-0198c0de-0000-7000-8000-00000000000a",
+                     *       "summary": "Release bot fetched the credential of GitHub (version 3).",
+                     *       "target": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000001a",
+                     *         "label": "GitHub",
+                     *         "type": "tool"
+                     *       },
+                     *       "tool": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000001a",
+                     *         "name": "GitHub"
+                     *       },
+                     *       "tool_id": "0198c0de-0000-7000-8000-00000000001a"
+                     *     }
+                     */
                     "application/json": components["schemas"]["AuditEntry"];
                 };
             };
@@ -6050,7 +6630,35 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "agentkey_catalog": 1,
+                     *       "tools": [
+                     *         {
+                     *           "auth_type": "api_key",
+                     *           "credential_mode": "shared",
+                     *           "description": "Source code and pull requests.",
+                     *           "id": "0198c0de-0000-7000-8000-00000000001a",
+                     *           "name": "GitHub",
+                     *           "url": "https://github.com"
+                     *         },
+                     *         {
+                     *           "auth_type": "api_key",
+                     *           "credential_mode": "shared",
+                     *           "name": "Linear"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["CatalogFile"];
+                    /**
+                     * @example agentkey_catalog: 1
+                     *     tools:
+                     *       - id: 0198c0de-0000-7000-8000-00000000001a
+                     *         name: GitHub
+                     *         auth_type: api_key
+                     *         credential_mode: shared
+                     */
                     "application/yaml": string;
                 };
             };
@@ -6074,7 +6682,47 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "agentkey_catalog": 1,
+                 *       "tools": [
+                 *         {
+                 *           "auth_type": "api_key",
+                 *           "credential_mode": "shared",
+                 *           "description": "Source code and pull requests.",
+                 *           "id": "0198c0de-0000-7000-8000-00000000001a",
+                 *           "name": "GitHub",
+                 *           "url": "https://github.com"
+                 *         },
+                 *         {
+                 *           "auth_type": "api_key",
+                 *           "credential_mode": "shared",
+                 *           "name": "Linear"
+                 *         }
+                 *       ]
+                 *     }
+                 */
                 "application/json": components["schemas"]["CatalogFile"];
+                /**
+                 * @example {
+                 *       "agentkey_catalog": 1,
+                 *       "tools": [
+                 *         {
+                 *           "auth_type": "api_key",
+                 *           "credential_mode": "shared",
+                 *           "description": "Source code and pull requests.",
+                 *           "id": "0198c0de-0000-7000-8000-00000000001a",
+                 *           "name": "GitHub",
+                 *           "url": "https://github.com"
+                 *         },
+                 *         {
+                 *           "auth_type": "api_key",
+                 *           "credential_mode": "shared",
+                 *           "name": "Linear"
+                 *         }
+                 *       ]
+                 *     }
+                 */
                 "application/yaml": components["schemas"]["CatalogFile"];
             };
         };
@@ -6093,6 +6741,28 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "answers": [],
+                     *       "changes": [
+                     *         {
+                     *           "action": "add",
+                     *           "fields": [],
+                     *           "name": "Linear",
+                     *           "needs_credential": true
+                     *         }
+                     *       ],
+                     *       "dry_run": true,
+                     *       "missing": [
+                     *         {
+                     *           "name": "Datadog",
+                     *           "tool_id": "0198c0de-0000-7000-8000-00000000001d"
+                     *         }
+                     *       ],
+                     *       "revision": 41,
+                     *       "unchanged": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["ImportPlan"];
                 };
             };
@@ -6132,7 +6802,7 @@ export interface operations {
                      *
                      *     id: 845
                      *     event: grant.requested
-                     *     data: {"action":"grant.requested","agent_id":"01998a3c-5b1e-7c02-9d6a-3f1f6f0f9a11","tool_id":"01998a3c-5b1e-7c02-9d6a-3f1f6f0f9a12","request_id":"01998a3c-5b1e-7c02-9d6a-3f1f6f0f9a13","position":845}
+                     *     data: {"action":"grant.requested","agent_id":"0198c0de-0000-7000-8000-00000000000a","tool_id":"0198c0de-0000-7000-8000-00000000001a","request_id":"0198c0de-0000-7000-8000-00000000002a","position":845}
                      */
                     "text/event-stream": string;
                 };
@@ -6152,6 +6822,12 @@ export interface operations {
         };
         requestBody?: {
             content: {
+                /**
+                 * @example {
+                 *       "preview": true,
+                 *       "tool_id": "0198c0de-0000-7000-8000-00000000001a"
+                 *     }
+                 */
                 "application/json": components["schemas"]["FreezeOrder"];
             };
         };
@@ -6169,6 +6845,36 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "ended": [
+                     *         {
+                     *           "agent_id": "0198c0de-0000-7000-8000-00000000000a",
+                     *           "agent_name": "Release bot",
+                     *           "tool_id": "0198c0de-0000-7000-8000-00000000001a",
+                     *           "tool_name": "GitHub",
+                     *           "was": "approved"
+                     *         }
+                     *       ],
+                     *       "position": 48213,
+                     *       "preview": true,
+                     *       "rotate": [
+                     *         {
+                     *           "credential_version": 3,
+                     *           "fetched_by": [
+                     *             {
+                     *               "agent_id": "0198c0de-0000-7000-8000-00000000000a",
+                     *               "agent_name": "Release bot",
+                     *               "fetch_count": 400,
+                     *               "last_fetched_at": "2026-04-01T11:58:20Z"
+                     *             }
+                     *           ],
+                     *           "tool_id": "0198c0de-0000-7000-8000-00000000001a",
+                     *           "tool_name": "GitHub"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["Freeze"];
                 };
             };
@@ -6227,6 +6933,38 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "agent_id": "0198c0de-0000-7000-8000-00000000000a",
+                     *           "agent_name": "Release bot",
+                     *           "approved_at": "2026-03-02T09:12:00Z",
+                     *           "approved_by": {
+                     *             "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *             "label": "Ada Lovelace",
+                     *             "type": "human"
+                     *           },
+                     *           "decided_at": "2026-03-02T09:12:00Z",
+                     *           "decided_by": {
+                     *             "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *             "label": "Ada Lovelace",
+                     *             "type": "human"
+                     *           },
+                     *           "expires_at": "2026-06-30T00:00:00Z",
+                     *           "fetch_count": 400,
+                     *           "last_fetched_at": "2026-04-01T11:58:20Z",
+                     *           "origin": "request",
+                     *           "reason": "Need to open pull requests on behalf of the user",
+                     *           "request_id": "0198c0de-0000-7000-8000-00000000002a",
+                     *           "requested_at": "2026-03-02T09:05:00Z",
+                     *           "status": "approved",
+                     *           "tool_id": "0198c0de-0000-7000-8000-00000000001a",
+                     *           "tool_name": "GitHub"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["GrantList"];
                 };
             };
@@ -6275,6 +7013,34 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "backer_count": 1,
+                     *           "backers": [
+                     *             {
+                     *               "agent_id": "0198c0de-0000-7000-8000-00000000000a",
+                     *               "agent_name": "Release bot",
+                     *               "first_at": "2026-03-30T07:15:00Z",
+                     *               "last_at": "2026-03-30T07:15:00Z",
+                     *               "latest_reason": "I read the first page again and again."
+                     *             }
+                     *           ],
+                     *           "created_at": "2026-03-30T07:15:00Z",
+                     *           "current_version": 1,
+                     *           "guide_version": 1,
+                     *           "id": "0198c0de-0000-7000-8000-00000000004a",
+                     *           "last_activity_at": "2026-03-30T07:15:00Z",
+                     *           "learned": "Issues are paged by cursor, 250 at most; offset is ignored.",
+                     *           "status": "pending",
+                     *           "tool_id": "0198c0de-0000-7000-8000-00000000001b",
+                     *           "tool_name": "Linear"
+                     *         }
+                     *       ],
+                     *       "total": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["NoteList"];
                 };
             };
@@ -6309,6 +7075,29 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "backer_count": 1,
+                     *       "backers": [
+                     *         {
+                     *           "agent_id": "0198c0de-0000-7000-8000-00000000000a",
+                     *           "agent_name": "Release bot",
+                     *           "first_at": "2026-03-30T07:15:00Z",
+                     *           "last_at": "2026-03-30T07:15:00Z",
+                     *           "latest_reason": "I read the first page again and again."
+                     *         }
+                     *       ],
+                     *       "created_at": "2026-03-30T07:15:00Z",
+                     *       "current_version": 1,
+                     *       "guide_version": 1,
+                     *       "id": "0198c0de-0000-7000-8000-00000000004a",
+                     *       "last_activity_at": "2026-03-30T07:15:00Z",
+                     *       "learned": "Issues are paged by cursor, 250 at most; offset is ignored.",
+                     *       "status": "pending",
+                     *       "tool_id": "0198c0de-0000-7000-8000-00000000001b",
+                     *       "tool_name": "Linear"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Note"];
                 };
             };
@@ -6332,6 +7121,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "instructions": "Send Authorization: <credential>. Issues are paged by cursor, 250 at most."
+                 *     }
+                 */
                 "application/json": components["schemas"]["NoteAcceptance"];
             };
         };
@@ -6350,6 +7144,35 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "backer_count": 1,
+                     *       "backers": [
+                     *         {
+                     *           "agent_id": "0198c0de-0000-7000-8000-00000000000a",
+                     *           "agent_name": "Release bot",
+                     *           "first_at": "2026-03-30T07:15:00Z",
+                     *           "last_at": "2026-03-30T07:15:00Z",
+                     *           "latest_reason": "I read the first page again and again."
+                     *         }
+                     *       ],
+                     *       "created_at": "2026-03-30T07:15:00Z",
+                     *       "current_version": 2,
+                     *       "decided_at": "2026-04-01T12:00:00Z",
+                     *       "decided_by": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *         "label": "Ada Lovelace",
+                     *         "type": "human"
+                     *       },
+                     *       "guide_version": 1,
+                     *       "id": "0198c0de-0000-7000-8000-00000000004a",
+                     *       "last_activity_at": "2026-03-30T07:15:00Z",
+                     *       "learned": "Issues are paged by cursor, 250 at most; offset is ignored.",
+                     *       "status": "accepted",
+                     *       "tool_id": "0198c0de-0000-7000-8000-00000000001b",
+                     *       "tool_name": "Linear"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Note"];
                 };
             };
@@ -6373,6 +7196,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "reason": "The guide says so already."
+                 *     }
+                 */
                 "application/json": components["schemas"]["NoteDismissal"];
             };
         };
@@ -6391,6 +7219,36 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "backer_count": 1,
+                     *       "backers": [
+                     *         {
+                     *           "agent_id": "0198c0de-0000-7000-8000-00000000000a",
+                     *           "agent_name": "Release bot",
+                     *           "first_at": "2026-03-30T07:15:00Z",
+                     *           "last_at": "2026-03-30T07:15:00Z",
+                     *           "latest_reason": "I read the first page again and again."
+                     *         }
+                     *       ],
+                     *       "created_at": "2026-03-30T07:15:00Z",
+                     *       "current_version": 1,
+                     *       "decided_at": "2026-04-01T12:00:00Z",
+                     *       "decided_by": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *         "label": "Ada Lovelace",
+                     *         "type": "human"
+                     *       },
+                     *       "dismissal_reason": "The guide says so already.",
+                     *       "guide_version": 1,
+                     *       "id": "0198c0de-0000-7000-8000-00000000004a",
+                     *       "last_activity_at": "2026-03-30T07:15:00Z",
+                     *       "learned": "Issues are paged by cursor, 250 at most; offset is ignored.",
+                     *       "status": "dismissed",
+                     *       "tool_id": "0198c0de-0000-7000-8000-00000000001b",
+                     *       "tool_name": "Linear"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Note"];
                 };
             };
@@ -6425,6 +7283,27 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "created_at": "2026-03-04T16:00:00Z",
+                     *           "created_by": {
+                     *             "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *             "label": "Ada Lovelace",
+                     *             "type": "human"
+                     *           },
+                     *           "email": "grace@acme.example",
+                     *           "expires_at": "2026-03-11T16:00:00Z",
+                     *           "id": "0198c0de-0000-7000-8000-00000000005c",
+                     *           "role": "approver",
+                     *           "tools": [
+                     *             "0198c0de-0000-7000-8000-00000000001a"
+                     *           ]
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["InvitationList"];
                 };
             };
@@ -6443,6 +7322,15 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "email": "grace@acme.example",
+                 *       "role": "approver",
+                 *       "tools": [
+                 *         "0198c0de-0000-7000-8000-00000000001a"
+                 *       ]
+                 *     }
+                 */
                 "application/json": components["schemas"]["NewInvitation"];
             };
         };
@@ -6460,6 +7348,23 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-03-04T16:00:00Z",
+                     *       "created_by": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *         "label": "Ada Lovelace",
+                     *         "type": "human"
+                     *       },
+                     *       "email": "grace@acme.example",
+                     *       "expires_at": "2026-03-11T16:00:00Z",
+                     *       "id": "0198c0de-0000-7000-8000-00000000005c",
+                     *       "role": "approver",
+                     *       "tools": [
+                     *         "0198c0de-0000-7000-8000-00000000001a"
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["Invitation"];
                 };
             };
@@ -6508,6 +7413,27 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "actor": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *         "label": "Ada Lovelace",
+                     *         "type": "human"
+                     *       },
+                     *       "organization": {
+                     *         "id": "0198c0de-0000-7000-8000-000000000001",
+                     *         "name": "Acme"
+                     *       },
+                     *       "permissions": [
+                     *         "read",
+                     *         "audit",
+                     *         "approve",
+                     *         "manage",
+                     *         "own"
+                     *       ],
+                     *       "role": "owner"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Admin"];
                 };
             };
@@ -6546,6 +7472,29 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "created_at": "2026-03-05T10:00:00Z",
+                     *           "created_by": {
+                     *             "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *             "label": "Ada Lovelace",
+                     *             "type": "human"
+                     *           },
+                     *           "email": "grace@acme.example",
+                     *           "id": "0198c0de-0000-7000-8000-00000000005b",
+                     *           "last_seen_at": "2026-04-01T11:30:00Z",
+                     *           "name": "Grace Hopper",
+                     *           "role": "approver",
+                     *           "status": "active",
+                     *           "tools": [
+                     *             "0198c0de-0000-7000-8000-00000000001a"
+                     *           ]
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["MemberList"];
                 };
             };
@@ -6578,6 +7527,25 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-03-05T10:00:00Z",
+                     *       "created_by": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *         "label": "Ada Lovelace",
+                     *         "type": "human"
+                     *       },
+                     *       "email": "grace@acme.example",
+                     *       "id": "0198c0de-0000-7000-8000-00000000005b",
+                     *       "last_seen_at": "2026-04-01T11:30:00Z",
+                     *       "name": "Grace Hopper",
+                     *       "role": "approver",
+                     *       "status": "active",
+                     *       "tools": [
+                     *         "0198c0de-0000-7000-8000-00000000001a"
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["Member"];
                 };
             };
@@ -6618,6 +7586,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "role": "admin"
+                 *     }
+                 */
                 "application/json": components["schemas"]["MemberChange"];
             };
         };
@@ -6635,6 +7608,22 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-03-05T10:00:00Z",
+                     *       "created_by": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *         "label": "Ada Lovelace",
+                     *         "type": "human"
+                     *       },
+                     *       "email": "grace@acme.example",
+                     *       "id": "0198c0de-0000-7000-8000-00000000005b",
+                     *       "last_seen_at": "2026-04-01T11:30:00Z",
+                     *       "name": "Grace Hopper",
+                     *       "role": "admin",
+                     *       "status": "active"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Member"];
                 };
             };
@@ -6731,6 +7720,25 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "created_at": "2026-03-02T08:00:00Z",
+                     *           "host": "hooks.slack.com",
+                     *           "id": "0198c0de-0000-7000-8000-00000000009a",
+                     *           "kind": "slack",
+                     *           "name": "#access",
+                     *           "revision": 1,
+                     *           "topics": [
+                     *             "access_requested",
+                     *             "tool_suggested"
+                     *           ],
+                     *           "updated_at": "2026-03-02T08:00:00Z"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["NotificationChannelList"];
                 };
             };
@@ -6749,6 +7757,17 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "kind": "slack",
+                 *       "name": "#access",
+                 *       "topics": [
+                 *         "access_requested",
+                 *         "tool_suggested"
+                 *       ],
+                 *       "url": "https://hooks.slack.com/services/T000/B000/example"
+                 *     }
+                 */
                 "application/json": components["schemas"]["NewNotificationChannel"];
             };
         };
@@ -6768,6 +7787,21 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-03-02T08:00:00Z",
+                     *       "host": "hooks.slack.com",
+                     *       "id": "0198c0de-0000-7000-8000-00000000009a",
+                     *       "kind": "slack",
+                     *       "name": "#access",
+                     *       "revision": 1,
+                     *       "topics": [
+                     *         "access_requested",
+                     *         "tool_suggested"
+                     *       ],
+                     *       "updated_at": "2026-03-02T08:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["NotificationChannel"];
                 };
             };
@@ -6801,6 +7835,21 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-03-02T08:00:00Z",
+                     *       "host": "hooks.slack.com",
+                     *       "id": "0198c0de-0000-7000-8000-00000000009a",
+                     *       "kind": "slack",
+                     *       "name": "#access",
+                     *       "revision": 1,
+                     *       "topics": [
+                     *         "access_requested",
+                     *         "tool_suggested"
+                     *       ],
+                     *       "updated_at": "2026-03-02T08:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["NotificationChannel"];
                 };
             };
@@ -6845,6 +7894,13 @@ export interface operations {
         };
         requestBody?: {
             content: {
+                /**
+                 * @example {
+                 *       "topics": [
+                 *         "access_requested"
+                 *       ]
+                 *     }
+                 */
                 "application/json": components["schemas"]["NotificationChannelChange"];
             };
         };
@@ -6863,6 +7919,20 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-03-02T08:00:00Z",
+                     *       "host": "hooks.slack.com",
+                     *       "id": "0198c0de-0000-7000-8000-00000000009a",
+                     *       "kind": "slack",
+                     *       "name": "#access",
+                     *       "revision": 2,
+                     *       "topics": [
+                     *         "access_requested"
+                     *       ],
+                     *       "updated_at": "2026-04-01T12:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["NotificationChannel"];
                 };
             };
@@ -6884,6 +7954,7 @@ export interface operations {
         };
         requestBody?: {
             content: {
+                /** @example {} */
                 "application/json": components["schemas"]["NoFields"];
             };
         };
@@ -6901,6 +7972,12 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "delivered": true,
+                     *       "delivery_id": "0198c0de-0000-7000-8000-00000000009b"
+                     *     }
+                     */
                     "application/json": components["schemas"]["NotificationTest"];
                 };
             };
@@ -6938,6 +8015,25 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "agent_id": "0198c0de-0000-7000-8000-00000000000a",
+                     *           "attempts": 1,
+                     *           "channel_id": "0198c0de-0000-7000-8000-00000000009a",
+                     *           "channel_name": "#access",
+                     *           "created_at": "2026-03-02T09:05:00Z",
+                     *           "ended_at": "2026-03-02T09:05:01Z",
+                     *           "id": "0198c0de-0000-7000-8000-00000000009c",
+                     *           "request_id": "0198c0de-0000-7000-8000-00000000002a",
+                     *           "status": "delivered",
+                     *           "tool_id": "0198c0de-0000-7000-8000-00000000001a",
+                     *           "topic": "access_requested"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["NotificationDeliveryList"];
                 };
             };
@@ -6959,6 +8055,7 @@ export interface operations {
         };
         requestBody?: {
             content: {
+                /** @example {} */
                 "application/json": components["schemas"]["NoFields"];
             };
         };
@@ -6976,6 +8073,21 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "agent_id": "0198c0de-0000-7000-8000-00000000000a",
+                     *       "attempts": 1,
+                     *       "channel_id": "0198c0de-0000-7000-8000-00000000009a",
+                     *       "channel_name": "#access",
+                     *       "created_at": "2026-03-02T09:05:00Z",
+                     *       "ended_at": "2026-03-02T09:05:01Z",
+                     *       "id": "0198c0de-0000-7000-8000-00000000009c",
+                     *       "request_id": "0198c0de-0000-7000-8000-00000000002a",
+                     *       "status": "delivered",
+                     *       "tool_id": "0198c0de-0000-7000-8000-00000000001a",
+                     *       "topic": "access_requested"
+                     *     }
+                     */
                     "application/json": components["schemas"]["NotificationDelivery"];
                 };
             };
@@ -7005,6 +8117,12 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "0198c0de-0000-7000-8000-000000000001",
+                     *       "name": "Acme"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Organization"];
                 };
             };
@@ -7023,6 +8141,11 @@ export interface operations {
         };
         requestBody?: {
             content: {
+                /**
+                 * @example {
+                 *       "name": "Acme"
+                 *     }
+                 */
                 "application/json": components["schemas"]["OrganizationChange"];
             };
         };
@@ -7040,6 +8163,12 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "0198c0de-0000-7000-8000-000000000001",
+                     *       "name": "Acme"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Organization"];
                 };
             };
@@ -7069,6 +8198,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "id": "0198c0de-0000-7000-8000-000000000001",
+                     *           "name": "Acme"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["OrganizationList"];
                 };
             };
@@ -7087,6 +8226,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "name": "Acme Labs"
+                 *     }
+                 */
                 "application/json": components["schemas"]["NewOrganization"];
             };
         };
@@ -7104,6 +8248,12 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "0198c0de-0000-7000-8000-000000000002",
+                     *       "name": "Acme Labs"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Organization"];
                 };
             };
@@ -7166,6 +8316,32 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "agent_id": "0198c0de-0000-7000-8000-00000000000a",
+                     *           "agent_name": "Release bot",
+                     *           "expires_at": "2026-06-30T00:00:00Z",
+                     *           "fetch_count": 400,
+                     *           "granted_at": "2026-03-02T09:12:00Z",
+                     *           "granted_by": {
+                     *             "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *             "label": "Ada Lovelace",
+                     *             "type": "human"
+                     *           },
+                     *           "last_fetched_at": "2026-04-01T11:58:20Z",
+                     *           "never_used": false,
+                     *           "origin": "request",
+                     *           "reason": "Need to open pull requests on behalf of the user",
+                     *           "request_id": "0198c0de-0000-7000-8000-00000000002a",
+                     *           "tool_id": "0198c0de-0000-7000-8000-00000000001a",
+                     *           "tool_name": "GitHub"
+                     *         }
+                     *       ],
+                     *       "position": 48213
+                     *     }
+                     */
                     "application/json": components["schemas"]["AccessReview"];
                     "text/csv": string;
                 };
@@ -7211,6 +8387,34 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "from": "2026-03-01T00:00:00Z",
+                     *       "items": [
+                     *         {
+                     *           "agent_id": "0198c0de-0000-7000-8000-00000000000a",
+                     *           "agent_name": "Release bot",
+                     *           "decided_at": "2026-03-02T09:12:00Z",
+                     *           "decided_by": {
+                     *             "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *             "label": "Ada Lovelace",
+                     *             "type": "human"
+                     *           },
+                     *           "decision": "approved",
+                     *           "event_id": "5a12365a-2b81-5a1b-a26b-c9c4b2ee772b",
+                     *           "own_registration": true,
+                     *           "reason": "Need to open pull requests on behalf of the user",
+                     *           "request_id": "0198c0de-0000-7000-8000-00000000002a",
+                     *           "requested_at": "2026-03-02T09:05:00Z",
+                     *           "tool_id": "0198c0de-0000-7000-8000-00000000001a",
+                     *           "tool_name": "GitHub",
+                     *           "waited_seconds": 420
+                     *         }
+                     *       ],
+                     *       "position": 48213,
+                     *       "to": "2026-04-01T00:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["DecisionReport"];
                     "text/csv": string;
                 };
@@ -7255,6 +8459,29 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "agent_id": "0198c0de-0000-7000-8000-00000000000a",
+                     *           "agent_name": "Release bot",
+                     *           "credential_expires_at": "2026-06-30T00:00:00Z",
+                     *           "credential_mode": "shared",
+                     *           "credential_replaced": false,
+                     *           "credential_since": "2026-03-30T08:00:00Z",
+                     *           "credential_status": "in_use",
+                     *           "credential_version": 3,
+                     *           "fetch_count": 41,
+                     *           "first_fetched_at": "2026-03-30T08:01:10Z",
+                     *           "last_fetched_at": "2026-04-01T11:58:20Z",
+                     *           "rotate_first": true,
+                     *           "tool_id": "0198c0de-0000-7000-8000-00000000001a",
+                     *           "tool_name": "GitHub"
+                     *         }
+                     *       ],
+                     *       "position": 48213
+                     *     }
+                     */
                     "application/json": components["schemas"]["ExposureReport"];
                     "text/csv": string;
                 };
@@ -7312,6 +8539,25 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "agent_id": "0198c0de-0000-7000-8000-00000000000a",
+                     *           "agent_name": "Release bot",
+                     *           "created_at": "2026-03-02T09:05:00Z",
+                     *           "credential_mode": "shared",
+                     *           "id": "0198c0de-0000-7000-8000-00000000002a",
+                     *           "reason": "Need to open pull requests on behalf of the user",
+                     *           "requested_seconds": 86400,
+                     *           "status": "pending",
+                     *           "tool_id": "0198c0de-0000-7000-8000-00000000001a",
+                     *           "tool_name": "GitHub"
+                     *         }
+                     *       ],
+                     *       "total": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["AccessRequestList"];
                 };
             };
@@ -7331,6 +8577,22 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "decisions": [
+                 *         {
+                 *           "decision": "approve",
+                 *           "expires_at": "2099-06-30T00:00:00Z",
+                 *           "request_id": "0198c0de-0000-7000-8000-00000000002a"
+                 *         },
+                 *         {
+                 *           "decision": "deny",
+                 *           "reason": "Not this quarter.",
+                 *           "request_id": "0198c0de-0000-7000-8000-00000000002c"
+                 *         }
+                 *       ]
+                 *     }
+                 */
                 "application/json": components["schemas"]["Decisions"];
             };
         };
@@ -7348,6 +8610,48 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "results": [
+                     *         {
+                     *           "request": {
+                     *             "agent_id": "0198c0de-0000-7000-8000-00000000000a",
+                     *             "agent_name": "Release bot",
+                     *             "created_at": "2026-03-02T09:05:00Z",
+                     *             "credential_mode": "shared",
+                     *             "decided_at": "2026-03-02T09:12:00Z",
+                     *             "decided_by": {
+                     *               "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *               "label": "Ada Lovelace",
+                     *               "type": "human"
+                     *             },
+                     *             "id": "0198c0de-0000-7000-8000-00000000002a",
+                     *             "reason": "Need to open pull requests on behalf of the user",
+                     *             "requested_seconds": 86400,
+                     *             "status": "approved",
+                     *             "tool_id": "0198c0de-0000-7000-8000-00000000001a",
+                     *             "tool_name": "GitHub"
+                     *           },
+                     *           "request_id": "0198c0de-0000-7000-8000-00000000002a",
+                     *           "status": 200
+                     *         },
+                     *         {
+                     *           "problem": {
+                     *             "code": "not_found",
+                     *             "detail": "There is no such request.",
+                     *             "error": "There is no such request.",
+                     *             "hint": "List the requests with GET /api/admin/requests.",
+                     *             "instance": "0198c0de-0000-7000-8000-0000000000f1",
+                     *             "status": 404,
+                     *             "title": "Not Found",
+                     *             "type": "urn:agentkey:error:not_found"
+                     *           },
+                     *           "request_id": "0198c0de-0000-7000-8000-00000000002c",
+                     *           "status": 404
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["DecisionResults"];
                 };
             };
@@ -7385,6 +8689,45 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "agent_id": "0198c0de-0000-7000-8000-00000000000a",
+                     *       "agent_name": "Release bot",
+                     *       "context": {
+                     *         "agent": {
+                     *           "approved": 0,
+                     *           "created_at": "2026-03-02T09:00:00Z",
+                     *           "description": "Prepares releases and opens the pull requests for them.",
+                     *           "id": "0198c0de-0000-7000-8000-00000000000a",
+                     *           "last_seen_at": "2026-03-02T09:05:00Z",
+                     *           "name": "Release bot",
+                     *           "owner": {
+                     *             "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *             "label": "Ada Lovelace",
+                     *             "type": "human"
+                     *           },
+                     *           "status": "active"
+                     *         },
+                     *         "history": [],
+                     *         "tool": {
+                     *           "approved": 4,
+                     *           "description": "Source code and pull requests.",
+                     *           "has_credential": true,
+                     *           "id": "0198c0de-0000-7000-8000-00000000001a",
+                     *           "name": "GitHub",
+                     *           "url": "https://github.com"
+                     *         }
+                     *       },
+                     *       "created_at": "2026-03-02T09:05:00Z",
+                     *       "credential_mode": "shared",
+                     *       "id": "0198c0de-0000-7000-8000-00000000002a",
+                     *       "reason": "Need to open pull requests on behalf of the user",
+                     *       "requested_seconds": 86400,
+                     *       "status": "pending",
+                     *       "tool_id": "0198c0de-0000-7000-8000-00000000001a",
+                     *       "tool_name": "GitHub"
+                     *     }
+                     */
                     "application/json": components["schemas"]["AccessRequest"];
                 };
             };
@@ -7408,6 +8751,11 @@ export interface operations {
         };
         requestBody?: {
             content: {
+                /**
+                 * @example {
+                 *       "expires_at": "2099-06-30T00:00:00Z"
+                 *     }
+                 */
                 "application/json": components["schemas"]["Approval"];
             };
         };
@@ -7426,6 +8774,26 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "agent_id": "0198c0de-0000-7000-8000-00000000000a",
+                     *       "agent_name": "Release bot",
+                     *       "created_at": "2026-03-02T09:05:00Z",
+                     *       "credential_mode": "shared",
+                     *       "decided_at": "2026-03-02T09:12:00Z",
+                     *       "decided_by": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *         "label": "Ada Lovelace",
+                     *         "type": "human"
+                     *       },
+                     *       "id": "0198c0de-0000-7000-8000-00000000002a",
+                     *       "reason": "Need to open pull requests on behalf of the user",
+                     *       "requested_seconds": 86400,
+                     *       "status": "approved",
+                     *       "tool_id": "0198c0de-0000-7000-8000-00000000001a",
+                     *       "tool_name": "GitHub"
+                     *     }
+                     */
                     "application/json": components["schemas"]["AccessRequest"];
                 };
             };
@@ -7449,6 +8817,11 @@ export interface operations {
         };
         requestBody?: {
             content: {
+                /**
+                 * @example {
+                 *       "reason": "The export that lands in the warehouse is enough for this."
+                 *     }
+                 */
                 "application/json": components["schemas"]["Denial"];
             };
         };
@@ -7467,6 +8840,27 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "agent_id": "0198c0de-0000-7000-8000-00000000000a",
+                     *       "agent_name": "Release bot",
+                     *       "created_at": "2026-03-02T09:05:00Z",
+                     *       "credential_mode": "shared",
+                     *       "decided_at": "2026-03-02T09:12:00Z",
+                     *       "decided_by": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *         "label": "Ada Lovelace",
+                     *         "type": "human"
+                     *       },
+                     *       "denial_reason": "The export that lands in the warehouse is enough for this.",
+                     *       "id": "0198c0de-0000-7000-8000-00000000002a",
+                     *       "reason": "Need to open pull requests on behalf of the user",
+                     *       "requested_seconds": 86400,
+                     *       "status": "denied",
+                     *       "tool_id": "0198c0de-0000-7000-8000-00000000001a",
+                     *       "tool_name": "GitHub"
+                     *     }
+                     */
                     "application/json": components["schemas"]["AccessRequest"];
                 };
             };
@@ -7501,6 +8895,24 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "created_at": "2026-03-20T14:00:00Z",
+                     *           "effect": "approve",
+                     *           "enabled": false,
+                     *           "id": "0198c0de-0000-7000-8000-00000000008a",
+                     *           "max_seconds": 3600,
+                     *           "name": "Search for an hour",
+                     *           "revision": 1,
+                     *           "updated_at": "2026-03-20T14:00:00Z",
+                     *           "version": 1,
+                     *           "when": "tool.name == 'Search' && history.all.revoked == 0"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["RuleList"];
                 };
             };
@@ -7519,6 +8931,15 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "effect": "approve",
+                 *       "enabled": false,
+                 *       "max_seconds": 3600,
+                 *       "name": "Search for an hour",
+                 *       "when": "tool.name == 'Search' && history.all.revoked == 0"
+                 *     }
+                 */
                 "application/json": components["schemas"]["NewRule"];
             };
         };
@@ -7538,6 +8959,20 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-03-20T14:00:00Z",
+                     *       "effect": "approve",
+                     *       "enabled": false,
+                     *       "id": "0198c0de-0000-7000-8000-00000000008a",
+                     *       "max_seconds": 3600,
+                     *       "name": "Search for an hour",
+                     *       "revision": 1,
+                     *       "updated_at": "2026-03-20T14:00:00Z",
+                     *       "version": 1,
+                     *       "when": "tool.name == 'Search' && history.all.revoked == 0"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Rule"];
                 };
             };
@@ -7556,6 +8991,15 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "rule": {
+                 *         "effect": "approve",
+                 *         "max_seconds": 3600,
+                 *         "when": "tool.name == 'Search' && history.all.revoked == 0"
+                 *       }
+                 *     }
+                 */
                 "application/json": components["schemas"]["RuleSimulation"];
             };
         };
@@ -7571,6 +9015,31 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "complete": true,
+                     *       "differs": [
+                     *         {
+                     *           "agent_id": "0198c0de-0000-7000-8000-00000000000b",
+                     *           "at": "2026-03-19T08:30:00Z",
+                     *           "fetches": 0,
+                     *           "request_id": "0198c0de-0000-7000-8000-00000000002d",
+                     *           "tool_id": "0198c0de-0000-7000-8000-00000000001c",
+                     *           "was": "denied",
+                     *           "would": "approved"
+                     *         }
+                     *       ],
+                     *       "differs_total": 1,
+                     *       "digest": "eyJleGFtcGxlIjp0cnVlfQ.example",
+                     *       "fetches": 84,
+                     *       "from": "2026-03-02T12:00:00Z",
+                     *       "position": 48213,
+                     *       "requests": 57,
+                     *       "to": "2026-04-01T12:00:00Z",
+                     *       "would_approve": 12,
+                     *       "would_deny": 0
+                     *     }
+                     */
                     "application/json": components["schemas"]["SimulatedRule"];
                 };
             };
@@ -7604,6 +9073,20 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-03-20T14:00:00Z",
+                     *       "effect": "approve",
+                     *       "enabled": false,
+                     *       "id": "0198c0de-0000-7000-8000-00000000008a",
+                     *       "max_seconds": 3600,
+                     *       "name": "Search for an hour",
+                     *       "revision": 1,
+                     *       "updated_at": "2026-03-20T14:00:00Z",
+                     *       "version": 1,
+                     *       "when": "tool.name == 'Search' && history.all.revoked == 0"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Rule"];
                 };
             };
@@ -7648,6 +9131,11 @@ export interface operations {
         };
         requestBody?: {
             content: {
+                /**
+                 * @example {
+                 *       "max_seconds": 7200
+                 *     }
+                 */
                 "application/json": components["schemas"]["RuleChange"];
             };
         };
@@ -7666,6 +9154,20 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-03-20T14:00:00Z",
+                     *       "effect": "approve",
+                     *       "enabled": false,
+                     *       "id": "0198c0de-0000-7000-8000-00000000008a",
+                     *       "max_seconds": 7200,
+                     *       "name": "Search for an hour",
+                     *       "revision": 2,
+                     *       "updated_at": "2026-04-01T12:00:00Z",
+                     *       "version": 2,
+                     *       "when": "tool.name == 'Search' && history.all.revoked == 0"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Rule"];
                 };
             };
@@ -7700,6 +9202,27 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "created_at": "2026-03-10T08:00:00Z",
+                     *           "created_by": {
+                     *             "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *             "label": "Ada Lovelace",
+                     *             "type": "human"
+                     *           },
+                     *           "expires_at": "2099-03-10T00:00:00Z",
+                     *           "id": "0198c0de-0000-7000-8000-00000000006a",
+                     *           "last_used_at": "2026-04-01T02:00:00Z",
+                     *           "name": "nightly audit",
+                     *           "note": "Runs in the warehouse.",
+                     *           "prefix": "sk_admin_example_",
+                     *           "role": "auditor"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["ServiceTokenList"];
                 };
             };
@@ -7718,6 +9241,14 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "expires_at": "2099-03-10T00:00:00Z",
+                 *       "name": "nightly audit",
+                 *       "note": "Runs in the warehouse.",
+                 *       "role": "auditor"
+                 *     }
+                 */
                 "application/json": components["schemas"]["NewServiceToken"];
             };
         };
@@ -7735,6 +9266,25 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "secret": "sk_admin_example_shown_once",
+                     *       "token": {
+                     *         "created_at": "2026-03-10T08:00:00Z",
+                     *         "created_by": {
+                     *           "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *           "label": "Ada Lovelace",
+                     *           "type": "human"
+                     *         },
+                     *         "expires_at": "2099-03-10T00:00:00Z",
+                     *         "id": "0198c0de-0000-7000-8000-00000000006a",
+                     *         "name": "nightly audit",
+                     *         "note": "Runs in the warehouse.",
+                     *         "prefix": "sk_admin_example_",
+                     *         "role": "auditor"
+                     *       }
+                     *     }
+                     */
                     "application/json": components["schemas"]["ServiceTokenWithSecret"];
                 };
             };
@@ -7788,6 +9338,23 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "created_at": "2026-04-01T08:00:00Z",
+                     *           "current": true,
+                     *           "expires_at": "2026-04-01T20:00:00Z",
+                     *           "id": "0198c0de-0000-7000-8000-00000000007a",
+                     *           "owner": {
+                     *             "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *             "label": "Ada Lovelace",
+                     *             "type": "human"
+                     *           }
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["SessionList"];
                 };
             };
@@ -7874,6 +9441,35 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "backer_count": 1,
+                     *           "backers": [
+                     *             {
+                     *               "agent_id": "0198c0de-0000-7000-8000-00000000000a",
+                     *               "agent_name": "Release bot",
+                     *               "first_at": "2026-03-28T16:40:00Z",
+                     *               "last_at": "2026-03-28T16:40:00Z",
+                     *               "latest_reason": "Need to read the errors of a release",
+                     *               "name": "Sentry",
+                     *               "url": "https://sentry.io"
+                     *             }
+                     *           ],
+                     *           "created_at": "2026-03-28T16:40:00Z",
+                     *           "id": "0198c0de-0000-7000-8000-00000000003a",
+                     *           "last_activity_at": "2026-03-28T16:40:00Z",
+                     *           "name": "Sentry",
+                     *           "related": [],
+                     *           "status": "pending",
+                     *           "template_id": "sentry",
+                     *           "url": "https://sentry.io"
+                     *         }
+                     *       ],
+                     *       "total": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["SuggestionList"];
                 };
             };
@@ -7912,6 +9508,30 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "backer_count": 1,
+                     *       "backers": [
+                     *         {
+                     *           "agent_id": "0198c0de-0000-7000-8000-00000000000a",
+                     *           "agent_name": "Release bot",
+                     *           "first_at": "2026-03-28T16:40:00Z",
+                     *           "last_at": "2026-03-28T16:40:00Z",
+                     *           "latest_reason": "Need to read the errors of a release",
+                     *           "name": "Sentry",
+                     *           "url": "https://sentry.io"
+                     *         }
+                     *       ],
+                     *       "created_at": "2026-03-28T16:40:00Z",
+                     *       "id": "0198c0de-0000-7000-8000-00000000003a",
+                     *       "last_activity_at": "2026-03-28T16:40:00Z",
+                     *       "name": "Sentry",
+                     *       "related": [],
+                     *       "status": "pending",
+                     *       "template_id": "sentry",
+                     *       "url": "https://sentry.io"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Suggestion"];
                 };
             };
@@ -7935,6 +9555,18 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "grant_backers": true,
+                 *       "tool": {
+                 *         "auth_type": "api_key",
+                 *         "credential": "sntrys_example",
+                 *         "credential_mode": "shared",
+                 *         "name": "Sentry",
+                 *         "url": "https://sentry.io"
+                 *       }
+                 *     }
+                 */
                 "application/json": components["schemas"]["SuggestionAcceptance"];
             };
         };
@@ -7954,6 +9586,36 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "backers": [
+                     *         {
+                     *           "agent_id": "0198c0de-0000-7000-8000-00000000000a",
+                     *           "outcome": "granted"
+                     *         }
+                     *       ],
+                     *       "tool": {
+                     *         "auth_type": "api_key",
+                     *         "created_at": "2026-04-01T12:00:00Z",
+                     *         "credential_mode": "shared",
+                     *         "credential_version": 1,
+                     *         "description": "",
+                     *         "grants": {
+                     *           "approved": 1,
+                     *           "pending": 0
+                     *         },
+                     *         "has_credential": true,
+                     *         "id": "0198c0de-0000-7000-8000-00000000001e",
+                     *         "instructions": "",
+                     *         "instructions_version": 0,
+                     *         "name": "Sentry",
+                     *         "revision": 1,
+                     *         "template_id": "sentry",
+                     *         "updated_at": "2026-04-01T12:00:00Z",
+                     *         "url": "https://sentry.io"
+                     *       }
+                     *     }
+                     */
                     "application/json": components["schemas"]["AcceptedSuggestion"];
                 };
             };
@@ -7977,6 +9639,11 @@ export interface operations {
         };
         requestBody?: {
             content: {
+                /**
+                 * @example {
+                 *       "reason": "Errors are in Datadog."
+                 *     }
+                 */
                 "application/json": components["schemas"]["SuggestionDismissal"];
             };
         };
@@ -7995,6 +9662,37 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "backer_count": 1,
+                     *       "backers": [
+                     *         {
+                     *           "agent_id": "0198c0de-0000-7000-8000-00000000000a",
+                     *           "agent_name": "Release bot",
+                     *           "first_at": "2026-03-28T16:40:00Z",
+                     *           "last_at": "2026-03-28T16:40:00Z",
+                     *           "latest_reason": "Need to read the errors of a release",
+                     *           "name": "Sentry",
+                     *           "url": "https://sentry.io"
+                     *         }
+                     *       ],
+                     *       "created_at": "2026-03-28T16:40:00Z",
+                     *       "decided_at": "2026-04-01T12:00:00Z",
+                     *       "decided_by": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *         "label": "Ada Lovelace",
+                     *         "type": "human"
+                     *       },
+                     *       "dismissal_reason": "Errors are in Datadog.",
+                     *       "id": "0198c0de-0000-7000-8000-00000000003a",
+                     *       "last_activity_at": "2026-03-28T16:40:00Z",
+                     *       "name": "Sentry",
+                     *       "related": [],
+                     *       "status": "dismissed",
+                     *       "template_id": "sentry",
+                     *       "url": "https://sentry.io"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Suggestion"];
                 };
             };
@@ -8043,23 +9741,23 @@ export interface operations {
                      *       "demanded": [
                      *         {
                      *           "agents": 3,
-                     *           "id": "0198c0de-0000-7000-8000-00000000000c",
+                     *           "id": "0198c0de-0000-7000-8000-00000000001b",
                      *           "name": "Linear",
                      *           "type": "tool"
                      *         },
                      *         {
-                     *           "agents": 2,
-                     *           "id": "0198c0de-0000-7000-8000-00000000000d",
+                     *           "agents": 1,
+                     *           "id": "0198c0de-0000-7000-8000-00000000003a",
                      *           "name": "Sentry",
                      *           "type": "suggestion"
                      *         }
                      *       ],
                      *       "expiring": [
                      *         {
-                     *           "agent_id": "0198c0de-0000-7000-8000-00000000000a",
-                     *           "agent_name": "Release bot",
+                     *           "agent_id": "0198c0de-0000-7000-8000-00000000000b",
+                     *           "agent_name": "Triage bot",
                      *           "expires_at": "2026-04-03T08:00:00Z",
-                     *           "tool_id": "0198c0de-0000-7000-8000-00000000000b",
+                     *           "tool_id": "0198c0de-0000-7000-8000-00000000001a",
                      *           "tool_name": "GitHub"
                      *         }
                      *       ],
@@ -8073,7 +9771,7 @@ export interface operations {
                      *         "expiring": 1
                      *       },
                      *       "pending": {
-                     *         "notes": 0,
+                     *         "notes": 1,
                      *         "oldest_at": "2026-04-01T09:12:44Z",
                      *         "requests": 3,
                      *         "suggestions": 1
@@ -8117,6 +9815,40 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "auth_type": "api_key",
+                     *           "credential_kind": "fine-grained personal access token",
+                     *           "credential_usage": [
+                     *             {
+                     *               "in": "header",
+                     *               "name": "Authorization",
+                     *               "value": "Bearer <credential>"
+                     *             }
+                     *           ],
+                     *           "docs_url": "https://docs.github.com/en/authentication",
+                     *           "id": "github",
+                     *           "name": "GitHub",
+                     *           "scopes": [
+                     *             {
+                     *               "name": "Contents: Read-only",
+                     *               "why": "to read code"
+                     *             }
+                     *           ],
+                     *           "tool": {
+                     *             "auth_type": "api_key",
+                     *             "credential_mode": "shared",
+                     *             "instructions": "Base URL: https://api.github.com. Send Authorization: Bearer <credential>.",
+                     *             "name": "GitHub",
+                     *             "url": "https://github.com"
+                     *           },
+                     *           "url": "https://github.com"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["ToolTemplateList"];
                 };
             };
@@ -8171,6 +9903,43 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "auth_type": "api_key",
+                     *           "created_at": "2026-03-01T10:00:00Z",
+                     *           "credential_expires_at": "2026-06-30T00:00:00Z",
+                     *           "credential_mode": "shared",
+                     *           "credential_rotated_at": "2026-03-30T08:00:00Z",
+                     *           "credential_rotated_by": {
+                     *             "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *             "label": "Ada Lovelace",
+                     *             "type": "human"
+                     *           },
+                     *           "credential_version": 3,
+                     *           "description": "Source code and pull requests.",
+                     *           "docs_url": "https://docs.github.com/rest",
+                     *           "fetch_count": 1204,
+                     *           "grants": {
+                     *             "approved": 4,
+                     *             "pending": 1
+                     *           },
+                     *           "has_credential": true,
+                     *           "id": "0198c0de-0000-7000-8000-00000000001a",
+                     *           "instructions": "Base URL: https://api.github.com. Send Authorization: Bearer <credential>.",
+                     *           "instructions_version": 2,
+                     *           "last_fetched_at": "2026-04-01T11:58:20Z",
+                     *           "name": "GitHub",
+                     *           "revision": 9,
+                     *           "template_id": "github",
+                     *           "updated_at": "2026-03-30T08:00:00Z",
+                     *           "url": "https://github.com"
+                     *         }
+                     *       ],
+                     *       "total": 9
+                     *     }
+                     */
                     "application/json": components["schemas"]["ToolList"];
                 };
             };
@@ -8190,6 +9959,16 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "auth_type": "api_key",
+                 *       "credential": "ghp_example",
+                 *       "credential_mode": "shared",
+                 *       "description": "Source code and pull requests.",
+                 *       "name": "GitHub",
+                 *       "url": "https://github.com"
+                 *     }
+                 */
                 "application/json": components["schemas"]["NewTool"];
             };
         };
@@ -8209,6 +9988,35 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "auth_type": "api_key",
+                     *       "created_at": "2026-03-01T10:00:00Z",
+                     *       "credential_mode": "shared",
+                     *       "credential_rotated_at": "2026-03-01T10:00:00Z",
+                     *       "credential_rotated_by": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *         "label": "Ada Lovelace",
+                     *         "type": "human"
+                     *       },
+                     *       "credential_version": 1,
+                     *       "description": "Source code and pull requests.",
+                     *       "fetch_count": 0,
+                     *       "grants": {
+                     *         "approved": 0,
+                     *         "pending": 0
+                     *       },
+                     *       "has_credential": true,
+                     *       "id": "0198c0de-0000-7000-8000-00000000001a",
+                     *       "instructions": "",
+                     *       "instructions_version": 0,
+                     *       "name": "GitHub",
+                     *       "revision": 1,
+                     *       "template_id": "github",
+                     *       "updated_at": "2026-03-01T10:00:00Z",
+                     *       "url": "https://github.com"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Tool"];
                 };
             };
@@ -8227,6 +10035,12 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "name": "GitHub",
+                 *       "url": "https://github.com"
+                 *     }
+                 */
                 "application/json": components["schemas"]["SetupGuideWanted"];
             };
         };
@@ -8242,6 +10056,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example event: meta
+                     *     data: {"source":"template","auth_type":"api_key","scopes":["Contents: Read-only"],"warnings":[]}
+                     *
+                     *     event: delta
+                     *     data: {"text":"# GitHub: fine-grained personal access token\n"}
+                     *
+                     *     event: done
+                     *     data: {"links_removed":0,"characters":43}
+                     */
                     "text/event-stream": string;
                 };
             };
@@ -8279,6 +10103,38 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "auth_type": "api_key",
+                     *       "created_at": "2026-03-01T10:00:00Z",
+                     *       "credential_expires_at": "2026-06-30T00:00:00Z",
+                     *       "credential_mode": "shared",
+                     *       "credential_rotated_at": "2026-03-30T08:00:00Z",
+                     *       "credential_rotated_by": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *         "label": "Ada Lovelace",
+                     *         "type": "human"
+                     *       },
+                     *       "credential_version": 3,
+                     *       "description": "Source code and pull requests.",
+                     *       "docs_url": "https://docs.github.com/rest",
+                     *       "fetch_count": 1204,
+                     *       "grants": {
+                     *         "approved": 4,
+                     *         "pending": 1
+                     *       },
+                     *       "has_credential": true,
+                     *       "id": "0198c0de-0000-7000-8000-00000000001a",
+                     *       "instructions": "Base URL: https://api.github.com. Send Authorization: Bearer <credential>.",
+                     *       "instructions_version": 2,
+                     *       "last_fetched_at": "2026-04-01T11:58:20Z",
+                     *       "name": "GitHub",
+                     *       "revision": 9,
+                     *       "template_id": "github",
+                     *       "updated_at": "2026-03-30T08:00:00Z",
+                     *       "url": "https://github.com"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Tool"];
                 };
             };
@@ -8323,6 +10179,28 @@ export interface operations {
         };
         requestBody?: {
             content: {
+                /**
+                 * @example {
+                 *       "approval": {
+                 *         "allowed_hours": {
+                 *           "days": [
+                 *             "mon",
+                 *             "tue",
+                 *             "wed",
+                 *             "thu",
+                 *             "fri"
+                 *           ],
+                 *           "from": "08:00",
+                 *           "time_zone": "Europe/Berlin",
+                 *           "to": "18:00"
+                 *         },
+                 *         "required_approvals": 2,
+                 *         "separation_of_duties": true
+                 *       },
+                 *       "docs_url": "https://docs.github.com/rest",
+                 *       "max_grant_seconds": null
+                 *     }
+                 */
                 "application/json": components["schemas"]["ToolChange"];
             };
         };
@@ -8341,6 +10219,54 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "approval": {
+                     *         "allowed_hours": {
+                     *           "days": [
+                     *             "mon",
+                     *             "tue",
+                     *             "wed",
+                     *             "thu",
+                     *             "fri"
+                     *           ],
+                     *           "from": "08:00",
+                     *           "time_zone": "Europe/Berlin",
+                     *           "to": "18:00"
+                     *         },
+                     *         "required_approvals": 2,
+                     *         "separation_of_duties": true
+                     *       },
+                     *       "auth_type": "api_key",
+                     *       "created_at": "2026-03-01T10:00:00Z",
+                     *       "credential_expires_at": "2026-06-30T00:00:00Z",
+                     *       "credential_mode": "shared",
+                     *       "credential_rotated_at": "2026-03-30T08:00:00Z",
+                     *       "credential_rotated_by": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *         "label": "Ada Lovelace",
+                     *         "type": "human"
+                     *       },
+                     *       "credential_version": 3,
+                     *       "description": "Source code and pull requests.",
+                     *       "docs_url": "https://docs.github.com/rest",
+                     *       "fetch_count": 1204,
+                     *       "grants": {
+                     *         "approved": 4,
+                     *         "pending": 1
+                     *       },
+                     *       "has_credential": true,
+                     *       "id": "0198c0de-0000-7000-8000-00000000001a",
+                     *       "instructions": "Base URL: https://api.github.com. Send Authorization: Bearer <credential>.",
+                     *       "instructions_version": 2,
+                     *       "last_fetched_at": "2026-04-01T11:58:20Z",
+                     *       "name": "GitHub",
+                     *       "revision": 10,
+                     *       "template_id": "github",
+                     *       "updated_at": "2026-03-30T08:00:00Z",
+                     *       "url": "https://github.com"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Tool"];
                 };
             };
@@ -8364,6 +10290,12 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "credential": "ghp_example_next",
+                 *       "expires_at": "2099-06-30T00:00:00Z"
+                 *     }
+                 */
                 "application/json": components["schemas"]["NewCredential"];
             };
         };
@@ -8382,6 +10314,38 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "auth_type": "api_key",
+                     *       "created_at": "2026-03-01T10:00:00Z",
+                     *       "credential_expires_at": "2099-06-30T00:00:00Z",
+                     *       "credential_mode": "shared",
+                     *       "credential_rotated_at": "2026-04-01T12:00:00Z",
+                     *       "credential_rotated_by": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *         "label": "Ada Lovelace",
+                     *         "type": "human"
+                     *       },
+                     *       "credential_version": 4,
+                     *       "description": "Source code and pull requests.",
+                     *       "docs_url": "https://docs.github.com/rest",
+                     *       "fetch_count": 1204,
+                     *       "grants": {
+                     *         "approved": 4,
+                     *         "pending": 1
+                     *       },
+                     *       "has_credential": true,
+                     *       "id": "0198c0de-0000-7000-8000-00000000001a",
+                     *       "instructions": "Base URL: https://api.github.com. Send Authorization: Bearer <credential>.",
+                     *       "instructions_version": 2,
+                     *       "last_fetched_at": "2026-04-01T11:58:20Z",
+                     *       "name": "GitHub",
+                     *       "revision": 10,
+                     *       "template_id": "github",
+                     *       "updated_at": "2026-03-30T08:00:00Z",
+                     *       "url": "https://github.com"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Tool"];
                 };
             };
@@ -8419,6 +10383,32 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "created_at": "2026-03-12T15:20:00Z",
+                     *           "created_by": {
+                     *             "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *             "label": "Ada Lovelace",
+                     *             "type": "human"
+                     *           },
+                     *           "instructions": "Base URL: https://api.github.com. Send Authorization: Bearer <credential>.",
+                     *           "version": 2
+                     *         },
+                     *         {
+                     *           "created_at": "2026-03-01T10:00:00Z",
+                     *           "created_by": {
+                     *             "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *             "label": "Ada Lovelace",
+                     *             "type": "human"
+                     *           },
+                     *           "instructions": "Send Authorization: Bearer <credential>.",
+                     *           "version": 1
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["InstructionsList"];
                 };
             };
@@ -8444,6 +10434,7 @@ export interface operations {
         };
         requestBody?: {
             content: {
+                /** @example {} */
                 "application/json": components["schemas"]["NoFields"];
             };
         };
@@ -8462,6 +10453,38 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "auth_type": "api_key",
+                     *       "created_at": "2026-03-01T10:00:00Z",
+                     *       "credential_expires_at": "2026-06-30T00:00:00Z",
+                     *       "credential_mode": "shared",
+                     *       "credential_rotated_at": "2026-03-30T08:00:00Z",
+                     *       "credential_rotated_by": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *         "label": "Ada Lovelace",
+                     *         "type": "human"
+                     *       },
+                     *       "credential_version": 3,
+                     *       "description": "Source code and pull requests.",
+                     *       "docs_url": "https://docs.github.com/rest",
+                     *       "fetch_count": 1204,
+                     *       "grants": {
+                     *         "approved": 4,
+                     *         "pending": 1
+                     *       },
+                     *       "has_credential": true,
+                     *       "id": "0198c0de-0000-7000-8000-00000000001a",
+                     *       "instructions": "Send Authorization: Bearer <credential>.",
+                     *       "instructions_version": 3,
+                     *       "last_fetched_at": "2026-04-01T11:58:20Z",
+                     *       "name": "GitHub",
+                     *       "revision": 10,
+                     *       "template_id": "github",
+                     *       "updated_at": "2026-03-30T08:00:00Z",
+                     *       "url": "https://github.com"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Tool"];
                 };
             };
@@ -8485,6 +10508,7 @@ export interface operations {
         };
         requestBody?: {
             content: {
+                /** @example {} */
                 "application/json": components["schemas"]["NoFields"];
             };
         };
@@ -8503,6 +10527,38 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "auth_type": "api_key",
+                     *       "created_at": "2026-03-01T10:00:00Z",
+                     *       "credential_expires_at": "2026-06-30T00:00:00Z",
+                     *       "credential_mode": "shared",
+                     *       "credential_rotated_at": "2026-03-30T08:00:00Z",
+                     *       "credential_rotated_by": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000005a",
+                     *         "label": "Ada Lovelace",
+                     *         "type": "human"
+                     *       },
+                     *       "credential_version": 3,
+                     *       "description": "Source code and pull requests.",
+                     *       "docs_url": "https://docs.github.com/rest",
+                     *       "fetch_count": 1204,
+                     *       "grants": {
+                     *         "approved": 4,
+                     *         "pending": 1
+                     *       },
+                     *       "has_credential": true,
+                     *       "id": "0198c0de-0000-7000-8000-00000000001a",
+                     *       "instructions": "Base URL: https://api.github.com. Send Authorization: Bearer <credential>.",
+                     *       "instructions_version": 2,
+                     *       "last_fetched_at": "2026-04-01T11:58:20Z",
+                     *       "name": "GitHub",
+                     *       "revision": 9,
+                     *       "template_id": "github",
+                     *       "updated_at": "2026-03-30T08:00:00Z",
+                     *       "url": "https://github.com"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Tool"];
                 };
             };
@@ -8616,6 +10672,27 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "agent_id": "0198c0de-0000-7000-8000-00000000000a",
+                     *       "agent_name": "Release bot",
+                     *       "created_at": "2026-03-02T09:00:00Z",
+                     *       "description": "Prepares releases and opens the pull requests for them.",
+                     *       "tools_approved": [
+                     *         "GitHub"
+                     *       ],
+                     *       "tools_available": 9,
+                     *       "tools_denied": [
+                     *         {
+                     *           "name": "Datadog",
+                     *           "reason": "The dashboards are enough for this."
+                     *         }
+                     *       ],
+                     *       "tools_pending": [
+                     *         "Linear"
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["Me"];
                 };
             };
@@ -8647,6 +10724,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example id: 812
+                     *
+                     *     id: 845
+                     *     event: grant.approved
+                     *     data: {"action":"grant.approved","agent_id":"0198c0de-0000-7000-8000-00000000000a","tool_id":"0198c0de-0000-7000-8000-00000000001a","request_id":"0198c0de-0000-7000-8000-00000000002a","position":845}
+                     */
                     "text/event-stream": string;
                 };
             };
@@ -8678,6 +10762,24 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "entry": "syunLW3zeQmnJGu1s8rLRw0OODCH71Gv7ZINhS0mYZo=",
+                     *       "event_id": "0b6f1c1e-93f4-5bb2-8f0e-4d5c2a7e9a01",
+                     *       "proof": {
+                     *         "checkpoint": "agentkey/0198c0de-0000-7000-8000-000000000001\n1002\nNbrumLSYkf0kUstzuQM8xJjuXbzFYbcytTKXn2JSh6I=\n\n— agentkey/0198c0de-0000-7000-8000-000000000001 AAAA\n",
+                     *         "hashes": [
+                     *           "hG4aw/cGWbDsyeuSQ8QDkeh8tYk3AYLzGYjcuUX0Vl0=",
+                     *           "lb+kdvhQnHCQIV07CxgI4SAuPaU4c2ETNmDq+WDGdlE="
+                     *         ],
+                     *         "index": 1000,
+                     *         "leaf": "syunLW3zeQmnJGu1s8rLRw0OODCH71Gv7ZINhS0mYZo=",
+                     *         "size": 1002
+                     *       },
+                     *       "revision": 87,
+                     *       "stream": "agent-0198c0de-0000-7000-8000-00000000000a"
+                     *     }
+                     */
                     "application/json": components["schemas"]["VendingReceipt"];
                 };
             };
@@ -8718,6 +10820,31 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "tools": [
+                     *         {
+                     *           "auth_type": "api_key",
+                     *           "description": "Source code and pull requests.",
+                     *           "expires_at": "2026-06-30T00:00:00Z",
+                     *           "id": "0198c0de-0000-7000-8000-00000000001a",
+                     *           "name": "GitHub",
+                     *           "request_id": "0198c0de-0000-7000-8000-00000000002a",
+                     *           "url": "https://github.com",
+                     *           "your_access": "approved"
+                     *         },
+                     *         {
+                     *           "auth_type": "api_key",
+                     *           "description": "Issues.",
+                     *           "id": "0198c0de-0000-7000-8000-00000000001b",
+                     *           "name": "Linear",
+                     *           "request_id": "0198c0de-0000-7000-8000-00000000002b",
+                     *           "url": "https://linear.app",
+                     *           "your_access": "pending"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["MyTools"] | components["schemas"]["ShortTools"];
                 };
             };
@@ -8747,6 +10874,39 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "schema": {
+                     *         "body": {
+                     *           "name": {
+                     *             "example": "Linear",
+                     *             "max_length": 120,
+                     *             "min_length": 2,
+                     *             "required": true,
+                     *             "type": "string"
+                     *           },
+                     *           "reason": {
+                     *             "max_length": 500,
+                     *             "min_length": 5,
+                     *             "required": true,
+                     *             "type": "string"
+                     *           },
+                     *           "url": {
+                     *             "max_length": 500,
+                     *             "required": false,
+                     *             "type": "string"
+                     *           }
+                     *         },
+                     *         "description": "Suggest a tool",
+                     *         "method": "POST",
+                     *         "path": "/api/tools/suggest",
+                     *         "responses": {
+                     *           "201": "The suggestion is waiting for a human.",
+                     *           "default": "What went wrong, its code, and the next call to make."
+                     *         }
+                     *       }
+                     *     }
+                     */
                     "application/json": components["schemas"]["CallSchema"];
                 };
             };
@@ -8765,6 +10925,13 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "name": "Sentry",
+                 *       "reason": "Need to read the errors of a release",
+                 *       "url": "https://sentry.io"
+                 *     }
+                 */
                 "application/json": components["schemas"]["ToolSuggestion"];
             };
         };
@@ -8782,6 +10949,14 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "existing": false,
+                     *       "message": "You are the first to miss it. A human will decide; see GET /api/tools from time to time.",
+                     *       "status": "pending",
+                     *       "suggestion_id": "0198c0de-0000-7000-8000-00000000003a"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Suggested"];
                 };
             };
@@ -8814,6 +10989,18 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "auth_type": "api_key",
+                     *       "description": "Source code and pull requests.",
+                     *       "expires_at": "2026-06-30T00:00:00Z",
+                     *       "id": "0198c0de-0000-7000-8000-00000000001a",
+                     *       "name": "GitHub",
+                     *       "request_id": "0198c0de-0000-7000-8000-00000000002a",
+                     *       "url": "https://github.com",
+                     *       "your_access": "approved"
+                     *     }
+                     */
                     "application/json": components["schemas"]["MyTool"];
                 };
             };
@@ -8844,6 +11031,24 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "auth_type": "api_key",
+                     *       "credential": "ghp_example",
+                     *       "credential_expires_at": "2026-06-30T00:00:00Z",
+                     *       "credential_version": 3,
+                     *       "instructions": "Base URL: https://api.github.com. Send Authorization: Bearer <credential>.",
+                     *       "instructions_version": 2,
+                     *       "receipt": {
+                     *         "event_id": "0b6f1c1e-93f4-5bb2-8f0e-4d5c2a7e9a01",
+                     *         "revision": 87,
+                     *         "stream": "agent-0198c0de-0000-7000-8000-00000000000a"
+                     *       },
+                     *       "suggest_instructions_endpoint": "/api/tools/0198c0de-0000-7000-8000-00000000001a/instructions/suggest",
+                     *       "tool_id": "0198c0de-0000-7000-8000-00000000001a",
+                     *       "tool_name": "GitHub"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Fetched"];
                 };
             };
@@ -8876,6 +11081,33 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "schema": {
+                     *         "body": {
+                     *           "learned": {
+                     *             "max_length": 2000,
+                     *             "min_length": 5,
+                     *             "required": true,
+                     *             "type": "string"
+                     *           },
+                     *           "why": {
+                     *             "max_length": 2000,
+                     *             "min_length": 5,
+                     *             "required": true,
+                     *             "type": "string"
+                     *           }
+                     *         },
+                     *         "description": "Suggest a note",
+                     *         "method": "POST",
+                     *         "path": "/api/tools/{id}/instructions/suggest",
+                     *         "responses": {
+                     *           "201": "The note is waiting for a human.",
+                     *           "default": "What went wrong, its code, and the next call to make."
+                     *         }
+                     *       }
+                     *     }
+                     */
                     "application/json": components["schemas"]["CallSchema"];
                 };
             };
@@ -8897,6 +11129,12 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "learned": "Issues are paged by cursor, 250 at most; offset is ignored.",
+                 *       "why": "I read the first page again and again."
+                 *     }
+                 */
                 "application/json": components["schemas"]["NewNote"];
             };
         };
@@ -8914,6 +11152,14 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "existing": false,
+                     *       "message": "A human will read it; what is accepted comes with the credential, in instructions.",
+                     *       "status": "pending",
+                     *       "suggestion_id": "0198c0de-0000-7000-8000-00000000004a"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Suggested"];
                 };
             };
@@ -8946,6 +11192,29 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "schema": {
+                     *         "body": {
+                     *           "reason": {
+                     *             "description": "Why the agent needs the tool.",
+                     *             "example": "Need to open pull requests on behalf of the user",
+                     *             "max_length": 500,
+                     *             "min_length": 5,
+                     *             "required": true,
+                     *             "type": "string"
+                     *           }
+                     *         },
+                     *         "description": "Request a tool",
+                     *         "method": "POST",
+                     *         "path": "/api/tools/{id}/request",
+                     *         "responses": {
+                     *           "201": "The request is waiting for a human, or a rule has decided it.",
+                     *           "default": "What went wrong, its code, and the next call to make."
+                     *         }
+                     *       }
+                     *     }
+                     */
                     "application/json": components["schemas"]["CallSchema"];
                 };
             };
@@ -8970,6 +11239,12 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "reason": "Need to open pull requests on behalf of the user",
+                 *       "requested_seconds": 86400
+                 *     }
+                 */
                 "application/json": components["schemas"]["ToolRequest"];
             };
         };
@@ -8987,6 +11262,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "message": "A human will decide. See GET /api/tools/0198c0de-0000-7000-8000-00000000001a; once your_access is approved, GET /api/tools/0198c0de-0000-7000-8000-00000000001a/credentials.",
+                     *       "request_id": "0198c0de-0000-7000-8000-00000000002a",
+                     *       "status": "pending"
+                     *     }
+                     */
                     "application/json": components["schemas"]["RequestedAccess"];
                 };
             };
@@ -9109,6 +11391,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "token": "sk_admin_example_shown_once"
+                 *     }
+                 */
                 "application/json": components["schemas"]["SessionToken"];
             };
         };
@@ -9180,6 +11467,11 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "status": "alive"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Health"];
                 };
             };
@@ -9201,6 +11493,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "info": {
+                     *         "title": "AgentKey",
+                     *         "version": "1.0.0"
+                     *       },
+                     *       "openapi": "3.1.0"
+                     *     }
+                     */
                     "application/json": {
                         [key: string]: unknown;
                     };
@@ -9224,6 +11525,33 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "checks": [
+                     *         {
+                     *           "name": "event_log",
+                     *           "status": "ok"
+                     *         },
+                     *         {
+                     *           "detail": "Redis can't be reached; each process counts alone.",
+                     *           "name": "limits",
+                     *           "status": "degraded"
+                     *         }
+                     *       ],
+                     *       "commit": "0123456789abcdef0123456789abcdef01234567",
+                     *       "projections": [
+                     *         {
+                     *           "distance": 0,
+                     *           "lag_seconds": 0,
+                     *           "name": "read_model",
+                     *           "position": 48213,
+                     *           "status": "running"
+                     *         }
+                     *       ],
+                     *       "status": "degraded",
+                     *       "version": "v1.0.0"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Readiness"];
                 };
             };

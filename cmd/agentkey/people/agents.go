@@ -23,7 +23,7 @@ type agents struct {
 type agentsList struct {
 	listed
 
-	Query  string `short:"q" name:"query" help:"Only those with this in their names."`
+	Query  string `short:"q" name:"query" help:"Only those with this in the name, description or owner."`
 	Status string `enum:",active,suspended,retired" default:"" help:"Only those: active, suspended or retired."`
 }
 
@@ -71,8 +71,8 @@ func (s *agentsShow) Run(sh *Shell) error {
 	}
 	return show(sh, s.output, c, s.path("/api/admin/agents/"), func(a agentkey.Agent) error {
 		if err := sh.facts(
-			"id", a.ID, "name", a.Name, "description", a.Description, "status", string(a.Status), "registered",
-			minute(&a.CreatedAt)+" by "+named(a.CreatedBy), "last seen", minute(a.LastSeenAt), "keys",
+			"id", a.ID, "name", a.Name, "description", a.Description, "owner", by(a.Owner), "status", string(a.Status),
+			"registered", minute(&a.CreatedAt)+" by "+named(a.CreatedBy), "last seen", minute(a.LastSeenAt), "keys",
 			strconv.Itoa(len(a.Keys)), "access", strconv.Itoa(a.Grants.Approved), "pending", strconv.Itoa(a.Grants.Pending),
 		); err != nil || a.Grants.Approved+a.Grants.Pending == 0 {
 			return err

@@ -85,10 +85,7 @@ func (sh *Shell) request(r agentkey.AccessRequest) error {
 
 // context shows what helps to decide: who asks, what for, and what was between the two before.
 func (sh *Shell) context(about agentkey.RequestContext) error {
-	owner, before := "", ""
-	if about.Agent.Owner != nil {
-		owner = named(*about.Agent.Owner)
-	}
+	before := ""
 	for _, past := range about.History {
 		line := minute(&past.At) + " " + string(past.Action)
 		if past.By != nil {
@@ -100,7 +97,7 @@ func (sh *Shell) context(about agentkey.RequestContext) error {
 		before += line + "; "
 	}
 	return sh.facts(
-		"about agent", about.Agent.Description, "owner", owner, "last seen", minute(about.Agent.LastSeenAt),
+		"about agent", about.Agent.Description, "owner", by(about.Agent.Owner), "last seen", minute(about.Agent.LastSeenAt),
 		"it has", fmt.Sprintf("%d tools", about.Agent.Approved),
 		"about tool", about.Tool.Description, "url", value(about.Tool.URL),
 		"used by", fmt.Sprintf("%d agents", about.Tool.Approved), "ends by", minute(about.Tool.MaxExpiresAt),
