@@ -81,6 +81,7 @@ type Option func(*exchange)
 type exchange struct {
 	method, address string
 	header          http.Header
+	follows         bool // its answer is a stream of events
 	body            []byte
 	answered        *http.Header // nil: nobody wants it
 }
@@ -177,7 +178,8 @@ func (c *Client) send(ctx context.Context, x *exchange) (*http.Response, error) 
 	if c.Organization != "" {
 		request.Header.Set("X-Organization", c.Organization)
 	}
-	if position := c.Position(); position > 0 && x.method == http.MethodGet {
+	// A stream says itself where it begins. What the client has seen may be of a log that is gone.
+	if position := c.Position(); position > 0 && x.method == http.MethodGet && !x.follows {
 		request.Header.Set("X-Wait-For-Position", strconv.FormatUint(position, 10))
 	}
 	response, err := c.HTTP.Do(request)

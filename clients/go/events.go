@@ -86,7 +86,7 @@ var errLeft = errors.New("the reader left")
 func (c *Client) read(ctx context.Context, path string, after uint64, take func(Event) bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	x := exchange{method: http.MethodGet, address: c.URL + path, header: http.Header{}}
+	x := exchange{method: http.MethodGet, address: c.URL + path, header: http.Header{}, follows: true}
 	if after > 0 {
 		x.header.Set("Last-Event-ID", strconv.FormatUint(after, 10))
 	}

@@ -141,6 +141,18 @@ func TestTheGoClient(t *testing.T) {
 		}
 	})
 
+	t.Run("a stream begins again with another log", func(t *testing.T) {
+		follower := agentkey.New(p.URL, p.Token)
+		const gone = 1 << 62
+		follower.WaitFor(gone)
+		for e, err := range follower.Events(ctx, "", gone) {
+			if err != nil || e.Name != agentkey.Reset || follower.Position() != e.ID {
+				t.Errorf("%+v at %d: %v", e, follower.Position(), err)
+			}
+			break
+		}
+	})
+
 	t.Run("a stream outlives the service", func(t *testing.T) {
 		network.lead("")
 		p.restart()

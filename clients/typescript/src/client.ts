@@ -131,7 +131,10 @@ export class Client {
       try {
         const signal = init.parseAs === "stream" ? init.signal : watch.signal;
         const { data, response } = await this.#calls.request(method, path, {
-          ...init, signal, fetch: (request: Request) => this.#send(request, key),
+          ...init, signal, fetch: (request: Request) => this.#send(request, {
+            "Idempotency-Key": key,
+            "X-Wait-For-Position": method === "get" && this.#position > 0 && String(this.#position),
+          }),
         });
         return { data, response };
       } catch (error) {
@@ -147,15 +150,14 @@ export class Client {
   }
 
   /** Sends a request once and takes note of the position in its answer. */
-  async #send(request: Request, key?: string): Promise<Response> {
+  async #send(request: Request, own: Record<string, string | undefined | false>): Promise<Response> {
     const { token, organization, fetch = globalThis.fetch } = this.#options;
     const bearer = typeof token === "function" ? await token() : token;
     const usual = {
       Accept: "application/json",
       Authorization: bearer && `Bearer ${bearer}`,
-      "Idempotency-Key": key,
       "X-Organization": organization,
-      "X-Wait-For-Position": request.method === "GET" && this.#position > 0 && String(this.#position),
+      ...own,
     };
     for (const [name, value] of Object.entries(usual)) {
       if (value && !request.headers.has(name)) request.headers.set(name, value);
@@ -198,7 +200,7 @@ export class Client {
         headers: { Accept: "text/event-stream", ...(after > 0 && { "Last-Event-ID": String(after) }) },
         parseAs: "stream",
         signal: watch.signal,
-        fetch: (request: Request) => this.#send(request),
+        fetch: (request: Request) => this.#send(request, {}),
       });
       yield* readEvents(data as ReadableStream<Uint8Array>, () => watch.restart());
     } finally {
