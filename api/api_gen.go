@@ -11,11 +11,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
-	"github.com/gin-gonic/gin/binding"
 	"github.com/oapi-codegen/runtime"
 )
 
@@ -15000,3868 +14998,1868 @@ type StrictServerInterface interface {
 	GetReadiness(ctx context.Context, request GetReadinessRequestObject) (GetReadinessResponseObject, error)
 }
 
-type StrictHandlerFunc func(ctx *gin.Context, request any) (any, error)
-type StrictMiddlewareFunc func(f StrictHandlerFunc, operationID string) StrictHandlerFunc
-
-type StrictGinServerOptions struct {
-	// RequestErrorHandlerFunc is called when a request cannot be parsed or
-	// decoded. It is invoked for JSON bind failures, form parse/bind errors,
-	// multipart reader errors, media type parse errors, missing multipart
-	// boundaries, and request body read errors. The default returns 400.
-	RequestErrorHandlerFunc func(ctx *gin.Context, err error)
-	// HandlerErrorFunc is called when the application handler (or any
-	// middleware wrapping it) returns a non-nil error. The default returns 500.
-	HandlerErrorFunc func(ctx *gin.Context, err error)
-	// ResponseErrorHandlerFunc is called when the response object fails to
-	// serialize (Visit*Response returns an error) or when the handler returns
-	// an unexpected response type. The default returns 500.
-	ResponseErrorHandlerFunc func(ctx *gin.Context, err error)
+// StrictHandler reads what each call brings, has it answered, and writes the answer. Bodies of any
+// kind have been made JSON before.
+type StrictHandler struct {
+	Server    StrictServerInterface
+	Malformed func(*gin.Context, error) // answers where a body doesn't fit its type
+	Failed    func(*gin.Context, error) // answers where there is no answer, or it can't be written
 }
 
-func NewStrictHandler(ssi StrictServerInterface, middlewares []StrictMiddlewareFunc) ServerInterface {
-	return &strictHandler{ssi: ssi, middlewares: middlewares, options: StrictGinServerOptions{
-		RequestErrorHandlerFunc: func(ctx *gin.Context, err error) {
-			ctx.JSON(http.StatusBadRequest, gin.H{"msg": err.Error()})
-		},
-		HandlerErrorFunc: func(ctx *gin.Context, err error) {
-			ctx.JSON(http.StatusInternalServerError, gin.H{"msg": err.Error()})
-		},
-		ResponseErrorHandlerFunc: func(ctx *gin.Context, err error) {
-			ctx.JSON(http.StatusInternalServerError, gin.H{"msg": err.Error()})
-		},
-	}}
-}
-
-func NewStrictHandlerWithOptions(ssi StrictServerInterface, middlewares []StrictMiddlewareFunc, options StrictGinServerOptions) ServerInterface {
-	if options.RequestErrorHandlerFunc == nil {
-		options.RequestErrorHandlerFunc = func(ctx *gin.Context, err error) {
-			ctx.JSON(http.StatusBadRequest, gin.H{"msg": err.Error()})
-		}
-	}
-	if options.HandlerErrorFunc == nil {
-		options.HandlerErrorFunc = func(ctx *gin.Context, err error) {
-			ctx.JSON(http.StatusInternalServerError, gin.H{"msg": err.Error()})
-		}
-	}
-	if options.ResponseErrorHandlerFunc == nil {
-		options.ResponseErrorHandlerFunc = func(ctx *gin.Context, err error) {
-			ctx.JSON(http.StatusInternalServerError, gin.H{"msg": err.Error()})
-		}
-	}
-	return &strictHandler{ssi: ssi, middlewares: middlewares, options: options}
-}
-
-type strictHandler struct {
-	ssi         StrictServerInterface
-	middlewares []StrictMiddlewareFunc
-	options     StrictGinServerOptions
-}
-
-// GetFrontPage operation middleware
-func (sh *strictHandler) GetFrontPage(ctx *gin.Context) {
+// GetFrontPage implements ServerInterface.
+func (h StrictHandler) GetFrontPage(c *gin.Context) {
 	var request GetFrontPageRequestObject
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetFrontPage(ctx, request.(GetFrontPageRequestObject))
+	answer, err := h.Server.GetFrontPage(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetFrontPageResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetFrontPage")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetFrontPageResponseObject); ok {
-		if err := validResponse.VisitGetFrontPageResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ListVerificationKeys operation middleware
-func (sh *strictHandler) ListVerificationKeys(ctx *gin.Context) {
+// ListVerificationKeys implements ServerInterface.
+func (h StrictHandler) ListVerificationKeys(c *gin.Context) {
 	var request ListVerificationKeysRequestObject
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListVerificationKeys(ctx, request.(ListVerificationKeysRequestObject))
+	answer, err := h.Server.ListVerificationKeys(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitListVerificationKeysResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListVerificationKeys")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ListVerificationKeysResponseObject); ok {
-		if err := validResponse.VisitListVerificationKeysResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// GetSecurityContact operation middleware
-func (sh *strictHandler) GetSecurityContact(ctx *gin.Context) {
+// GetSecurityContact implements ServerInterface.
+func (h StrictHandler) GetSecurityContact(c *gin.Context) {
 	var request GetSecurityContactRequestObject
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetSecurityContact(ctx, request.(GetSecurityContactRequestObject))
+	answer, err := h.Server.GetSecurityContact(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetSecurityContactResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetSecurityContact")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetSecurityContactResponseObject); ok {
-		if err := validResponse.VisitGetSecurityContactResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ListAgents operation middleware
-func (sh *strictHandler) ListAgents(ctx *gin.Context, params ListAgentsParams) {
+// ListAgents implements ServerInterface.
+func (h StrictHandler) ListAgents(c *gin.Context, params ListAgentsParams) {
 	var request ListAgentsRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListAgents(ctx, request.(ListAgentsRequestObject))
+	answer, err := h.Server.ListAgents(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitListAgentsResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListAgents")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ListAgentsResponseObject); ok {
-		if err := validResponse.VisitListAgentsResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// RegisterAgent operation middleware
-func (sh *strictHandler) RegisterAgent(ctx *gin.Context) {
+// RegisterAgent implements ServerInterface.
+func (h StrictHandler) RegisterAgent(c *gin.Context) {
 	var request RegisterAgentRequestObject
-
 	var body RegisterAgentJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		sh.options.RequestErrorHandlerFunc(ctx, err)
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
+		request.Body = &body
+	default:
+		h.Malformed(c, err)
 		return
 	}
-	request.Body = &body
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RegisterAgent(ctx, request.(RegisterAgentRequestObject))
+	answer, err := h.Server.RegisterAgent(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitRegisterAgentResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RegisterAgent")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(RegisterAgentResponseObject); ok {
-		if err := validResponse.VisitRegisterAgentResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// RetireAgent operation middleware
-func (sh *strictHandler) RetireAgent(ctx *gin.Context, id PathID) {
+// RetireAgent implements ServerInterface.
+func (h StrictHandler) RetireAgent(c *gin.Context, id PathID) {
 	var request RetireAgentRequestObject
-
 	request.ID = id
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RetireAgent(ctx, request.(RetireAgentRequestObject))
+	answer, err := h.Server.RetireAgent(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitRetireAgentResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RetireAgent")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(RetireAgentResponseObject); ok {
-		if err := validResponse.VisitRetireAgentResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// GetAgent operation middleware
-func (sh *strictHandler) GetAgent(ctx *gin.Context, id PathID, params GetAgentParams) {
+// GetAgent implements ServerInterface.
+func (h StrictHandler) GetAgent(c *gin.Context, id PathID, params GetAgentParams) {
 	var request GetAgentRequestObject
-
 	request.ID = id
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetAgent(ctx, request.(GetAgentRequestObject))
+	answer, err := h.Server.GetAgent(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetAgentResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetAgent")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetAgentResponseObject); ok {
-		if err := validResponse.VisitGetAgentResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// UpdateAgent operation middleware
-func (sh *strictHandler) UpdateAgent(ctx *gin.Context, id PathID) {
+// UpdateAgent implements ServerInterface.
+func (h StrictHandler) UpdateAgent(c *gin.Context, id PathID) {
 	var request UpdateAgentRequestObject
-
 	request.ID = id
-
 	var body UpdateAgentJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		if !errors.Is(err, io.EOF) {
-			sh.options.RequestErrorHandlerFunc(ctx, err)
-			return
-		}
-	} else {
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
 		request.Body = &body
+	case errors.Is(err, io.EOF): // there is none
+	default:
+		h.Malformed(c, err)
+		return
 	}
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.UpdateAgent(ctx, request.(UpdateAgentRequestObject))
+	answer, err := h.Server.UpdateAgent(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitUpdateAgentResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "UpdateAgent")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(UpdateAgentResponseObject); ok {
-		if err := validResponse.VisitUpdateAgentResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// AssignTool operation middleware
-func (sh *strictHandler) AssignTool(ctx *gin.Context, id PathID) {
+// AssignTool implements ServerInterface.
+func (h StrictHandler) AssignTool(c *gin.Context, id PathID) {
 	var request AssignToolRequestObject
-
 	request.ID = id
-
 	var body AssignToolJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		sh.options.RequestErrorHandlerFunc(ctx, err)
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
+		request.Body = &body
+	default:
+		h.Malformed(c, err)
 		return
 	}
-	request.Body = &body
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.AssignTool(ctx, request.(AssignToolRequestObject))
+	answer, err := h.Server.AssignTool(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitAssignToolResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "AssignTool")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(AssignToolResponseObject); ok {
-		if err := validResponse.VisitAssignToolResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// RevokeGrant operation middleware
-func (sh *strictHandler) RevokeGrant(ctx *gin.Context, id PathID, toolID PathToolID) {
+// RevokeGrant implements ServerInterface.
+func (h StrictHandler) RevokeGrant(c *gin.Context, id PathID, toolID PathToolID) {
 	var request RevokeGrantRequestObject
-
 	request.ID = id
 	request.ToolID = toolID
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RevokeGrant(ctx, request.(RevokeGrantRequestObject))
+	answer, err := h.Server.RevokeGrant(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitRevokeGrantResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RevokeGrant")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(RevokeGrantResponseObject); ok {
-		if err := validResponse.VisitRevokeGrantResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ReplaceGrantCredential operation middleware
-func (sh *strictHandler) ReplaceGrantCredential(ctx *gin.Context, id PathID, toolID PathToolID) {
+// ReplaceGrantCredential implements ServerInterface.
+func (h StrictHandler) ReplaceGrantCredential(c *gin.Context, id PathID, toolID PathToolID) {
 	var request ReplaceGrantCredentialRequestObject
-
 	request.ID = id
 	request.ToolID = toolID
-
 	var body ReplaceGrantCredentialJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		sh.options.RequestErrorHandlerFunc(ctx, err)
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
+		request.Body = &body
+	default:
+		h.Malformed(c, err)
 		return
 	}
-	request.Body = &body
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ReplaceGrantCredential(ctx, request.(ReplaceGrantCredentialRequestObject))
+	answer, err := h.Server.ReplaceGrantCredential(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitReplaceGrantCredentialResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ReplaceGrantCredential")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ReplaceGrantCredentialResponseObject); ok {
-		if err := validResponse.VisitReplaceGrantCredentialResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// UnbindIdentity operation middleware
-func (sh *strictHandler) UnbindIdentity(ctx *gin.Context, id PathID) {
+// UnbindIdentity implements ServerInterface.
+func (h StrictHandler) UnbindIdentity(c *gin.Context, id PathID) {
 	var request UnbindIdentityRequestObject
-
 	request.ID = id
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.UnbindIdentity(ctx, request.(UnbindIdentityRequestObject))
+	answer, err := h.Server.UnbindIdentity(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitUnbindIdentityResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "UnbindIdentity")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(UnbindIdentityResponseObject); ok {
-		if err := validResponse.VisitUnbindIdentityResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// BindIdentity operation middleware
-func (sh *strictHandler) BindIdentity(ctx *gin.Context, id PathID) {
+// BindIdentity implements ServerInterface.
+func (h StrictHandler) BindIdentity(c *gin.Context, id PathID) {
 	var request BindIdentityRequestObject
-
 	request.ID = id
-
 	var body BindIdentityJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		sh.options.RequestErrorHandlerFunc(ctx, err)
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
+		request.Body = &body
+	default:
+		h.Malformed(c, err)
 		return
 	}
-	request.Body = &body
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.BindIdentity(ctx, request.(BindIdentityRequestObject))
+	answer, err := h.Server.BindIdentity(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitBindIdentityResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "BindIdentity")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(BindIdentityResponseObject); ok {
-		if err := validResponse.VisitBindIdentityResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ReactivateAgent operation middleware
-func (sh *strictHandler) ReactivateAgent(ctx *gin.Context, id PathID) {
+// ReactivateAgent implements ServerInterface.
+func (h StrictHandler) ReactivateAgent(c *gin.Context, id PathID) {
 	var request ReactivateAgentRequestObject
-
 	request.ID = id
-
 	var body ReactivateAgentJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		if !errors.Is(err, io.EOF) {
-			sh.options.RequestErrorHandlerFunc(ctx, err)
-			return
-		}
-	} else {
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
 		request.Body = &body
+	case errors.Is(err, io.EOF): // there is none
+	default:
+		h.Malformed(c, err)
+		return
 	}
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ReactivateAgent(ctx, request.(ReactivateAgentRequestObject))
+	answer, err := h.Server.ReactivateAgent(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitReactivateAgentResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ReactivateAgent")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ReactivateAgentResponseObject); ok {
-		if err := validResponse.VisitReactivateAgentResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// RotateKey operation middleware
-func (sh *strictHandler) RotateKey(ctx *gin.Context, id PathID) {
+// RotateKey implements ServerInterface.
+func (h StrictHandler) RotateKey(c *gin.Context, id PathID) {
 	var request RotateKeyRequestObject
-
 	request.ID = id
-
 	var body RotateKeyJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		if !errors.Is(err, io.EOF) {
-			sh.options.RequestErrorHandlerFunc(ctx, err)
-			return
-		}
-	} else {
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
 		request.Body = &body
+	case errors.Is(err, io.EOF): // there is none
+	default:
+		h.Malformed(c, err)
+		return
 	}
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RotateKey(ctx, request.(RotateKeyRequestObject))
+	answer, err := h.Server.RotateKey(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitRotateKeyResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RotateKey")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(RotateKeyResponseObject); ok {
-		if err := validResponse.VisitRotateKeyResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// SuspendAgent operation middleware
-func (sh *strictHandler) SuspendAgent(ctx *gin.Context, id PathID) {
+// SuspendAgent implements ServerInterface.
+func (h StrictHandler) SuspendAgent(c *gin.Context, id PathID) {
 	var request SuspendAgentRequestObject
-
 	request.ID = id
-
 	var body SuspendAgentJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		if !errors.Is(err, io.EOF) {
-			sh.options.RequestErrorHandlerFunc(ctx, err)
-			return
-		}
-	} else {
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
 		request.Body = &body
+	case errors.Is(err, io.EOF): // there is none
+	default:
+		h.Malformed(c, err)
+		return
 	}
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.SuspendAgent(ctx, request.(SuspendAgentRequestObject))
+	answer, err := h.Server.SuspendAgent(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitSuspendAgentResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "SuspendAgent")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(SuspendAgentResponseObject); ok {
-		if err := validResponse.VisitSuspendAgentResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ListAudit operation middleware
-func (sh *strictHandler) ListAudit(ctx *gin.Context, params ListAuditParams) {
+// ListAudit implements ServerInterface.
+func (h StrictHandler) ListAudit(c *gin.Context, params ListAuditParams) {
 	var request ListAuditRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListAudit(ctx, request.(ListAuditRequestObject))
+	answer, err := h.Server.ListAudit(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitListAuditResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListAudit")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ListAuditResponseObject); ok {
-		if err := validResponse.VisitListAuditResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ListAuditActions operation middleware
-func (sh *strictHandler) ListAuditActions(ctx *gin.Context) {
+// ListAuditActions implements ServerInterface.
+func (h StrictHandler) ListAuditActions(c *gin.Context) {
 	var request ListAuditActionsRequestObject
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListAuditActions(ctx, request.(ListAuditActionsRequestObject))
+	answer, err := h.Server.ListAuditActions(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitListAuditActionsResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListAuditActions")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ListAuditActionsResponseObject); ok {
-		if err := validResponse.VisitListAuditActionsResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// GetAuditCheckpoint operation middleware
-func (sh *strictHandler) GetAuditCheckpoint(ctx *gin.Context) {
+// GetAuditCheckpoint implements ServerInterface.
+func (h StrictHandler) GetAuditCheckpoint(c *gin.Context) {
 	var request GetAuditCheckpointRequestObject
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetAuditCheckpoint(ctx, request.(GetAuditCheckpointRequestObject))
+	answer, err := h.Server.GetAuditCheckpoint(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetAuditCheckpointResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetAuditCheckpoint")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetAuditCheckpointResponseObject); ok {
-		if err := validResponse.VisitGetAuditCheckpointResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// GetAuditConsistency operation middleware
-func (sh *strictHandler) GetAuditConsistency(ctx *gin.Context, params GetAuditConsistencyParams) {
+// GetAuditConsistency implements ServerInterface.
+func (h StrictHandler) GetAuditConsistency(c *gin.Context, params GetAuditConsistencyParams) {
 	var request GetAuditConsistencyRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetAuditConsistency(ctx, request.(GetAuditConsistencyRequestObject))
+	answer, err := h.Server.GetAuditConsistency(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetAuditConsistencyResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetAuditConsistency")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetAuditConsistencyResponseObject); ok {
-		if err := validResponse.VisitGetAuditConsistencyResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// CosignCheckpoint operation middleware
-func (sh *strictHandler) CosignCheckpoint(ctx *gin.Context) {
+// CosignCheckpoint implements ServerInterface.
+func (h StrictHandler) CosignCheckpoint(c *gin.Context) {
 	var request CosignCheckpointRequestObject
-
 	var body CosignCheckpointJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		sh.options.RequestErrorHandlerFunc(ctx, err)
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
+		request.Body = &body
+	default:
+		h.Malformed(c, err)
 		return
 	}
-	request.Body = &body
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.CosignCheckpoint(ctx, request.(CosignCheckpointRequestObject))
+	answer, err := h.Server.CosignCheckpoint(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitCosignCheckpointResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "CosignCheckpoint")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(CosignCheckpointResponseObject); ok {
-		if err := validResponse.VisitCosignCheckpointResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// DiffAudit operation middleware
-func (sh *strictHandler) DiffAudit(ctx *gin.Context, params DiffAuditParams) {
+// DiffAudit implements ServerInterface.
+func (h StrictHandler) DiffAudit(c *gin.Context, params DiffAuditParams) {
 	var request DiffAuditRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.DiffAudit(ctx, request.(DiffAuditRequestObject))
+	answer, err := h.Server.DiffAudit(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitDiffAuditResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "DiffAudit")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(DiffAuditResponseObject); ok {
-		if err := validResponse.VisitDiffAuditResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// GetAuditProof operation middleware
-func (sh *strictHandler) GetAuditProof(ctx *gin.Context, id PathID) {
+// GetAuditProof implements ServerInterface.
+func (h StrictHandler) GetAuditProof(c *gin.Context, id PathID) {
 	var request GetAuditProofRequestObject
-
 	request.ID = id
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetAuditProof(ctx, request.(GetAuditProofRequestObject))
+	answer, err := h.Server.GetAuditProof(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetAuditProofResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetAuditProof")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetAuditProofResponseObject); ok {
-		if err := validResponse.VisitGetAuditProofResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// GetAuditEvidence operation middleware
-func (sh *strictHandler) GetAuditEvidence(ctx *gin.Context, params GetAuditEvidenceParams) {
+// GetAuditEvidence implements ServerInterface.
+func (h StrictHandler) GetAuditEvidence(c *gin.Context, params GetAuditEvidenceParams) {
 	var request GetAuditEvidenceRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetAuditEvidence(ctx, request.(GetAuditEvidenceRequestObject))
+	answer, err := h.Server.GetAuditEvidence(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetAuditEvidenceResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetAuditEvidence")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetAuditEvidenceResponseObject); ok {
-		if err := validResponse.VisitGetAuditEvidenceResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ExportAudit operation middleware
-func (sh *strictHandler) ExportAudit(ctx *gin.Context, params ExportAuditParams) {
+// ExportAudit implements ServerInterface.
+func (h StrictHandler) ExportAudit(c *gin.Context, params ExportAuditParams) {
 	var request ExportAuditRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ExportAudit(ctx, request.(ExportAuditRequestObject))
+	answer, err := h.Server.ExportAudit(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitExportAuditResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ExportAudit")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ExportAuditResponseObject); ok {
-		if err := validResponse.VisitExportAuditResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// GetAuditIntegrity operation middleware
-func (sh *strictHandler) GetAuditIntegrity(ctx *gin.Context) {
+// GetAuditIntegrity implements ServerInterface.
+func (h StrictHandler) GetAuditIntegrity(c *gin.Context) {
 	var request GetAuditIntegrityRequestObject
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetAuditIntegrity(ctx, request.(GetAuditIntegrityRequestObject))
+	answer, err := h.Server.GetAuditIntegrity(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetAuditIntegrityResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetAuditIntegrity")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetAuditIntegrityResponseObject); ok {
-		if err := validResponse.VisitGetAuditIntegrityResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// GetAuditTile operation middleware
-func (sh *strictHandler) GetAuditTile(ctx *gin.Context, path string) {
+// GetAuditTile implements ServerInterface.
+func (h StrictHandler) GetAuditTile(c *gin.Context, path string) {
 	var request GetAuditTileRequestObject
-
 	request.Path = path
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetAuditTile(ctx, request.(GetAuditTileRequestObject))
+	answer, err := h.Server.GetAuditTile(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetAuditTileResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetAuditTile")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetAuditTileResponseObject); ok {
-		if err := validResponse.VisitGetAuditTileResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// GetAuditEntry operation middleware
-func (sh *strictHandler) GetAuditEntry(ctx *gin.Context, id PathID) {
+// GetAuditEntry implements ServerInterface.
+func (h StrictHandler) GetAuditEntry(c *gin.Context, id PathID) {
 	var request GetAuditEntryRequestObject
-
 	request.ID = id
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetAuditEntry(ctx, request.(GetAuditEntryRequestObject))
+	answer, err := h.Server.GetAuditEntry(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetAuditEntryResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetAuditEntry")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetAuditEntryResponseObject); ok {
-		if err := validResponse.VisitGetAuditEntryResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ExportCatalog operation middleware
-func (sh *strictHandler) ExportCatalog(ctx *gin.Context, params ExportCatalogParams) {
+// ExportCatalog implements ServerInterface.
+func (h StrictHandler) ExportCatalog(c *gin.Context, params ExportCatalogParams) {
 	var request ExportCatalogRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ExportCatalog(ctx, request.(ExportCatalogRequestObject))
+	answer, err := h.Server.ExportCatalog(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitExportCatalogResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ExportCatalog")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ExportCatalogResponseObject); ok {
-		if err := validResponse.VisitExportCatalogResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ImportCatalog operation middleware
-func (sh *strictHandler) ImportCatalog(ctx *gin.Context, params ImportCatalogParams) {
+// ImportCatalog implements ServerInterface.
+func (h StrictHandler) ImportCatalog(c *gin.Context, params ImportCatalogParams) {
 	var request ImportCatalogRequestObject
-
 	request.Params = params
-	if strings.HasPrefix(ctx.GetHeader("Content-Type"), "application/json") {
-
-		var body ImportCatalogJSONRequestBody
-		var err error
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = ctx.ShouldBindJSON(&body)
-		} else if binding.Validator != nil {
-			// ShouldBindJSON runs the struct validator after decoding; keep that.
-			err = binding.Validator.ValidateStruct(&body)
-		}
-		if err != nil {
-			sh.options.RequestErrorHandlerFunc(ctx, err)
-			return
-		}
+	var body ImportCatalogJSONRequestBody
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
 		request.JSONBody = &body
-
+	default:
+		h.Malformed(c, err)
+		return
 	}
-	if strings.HasPrefix(ctx.GetHeader("Content-Type"), "application/yaml") {
-		request.Body = ctx.Request.Body
+	answer, err := h.Server.ImportCatalog(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitImportCatalogResponse(c.Writer)
 	}
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ImportCatalog(ctx, request.(ImportCatalogRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ImportCatalog")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ImportCatalogResponseObject); ok {
-		if err := validResponse.VisitImportCatalogResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// StreamAdminEvents operation middleware
-func (sh *strictHandler) StreamAdminEvents(ctx *gin.Context, params StreamAdminEventsParams) {
+// StreamAdminEvents implements ServerInterface.
+func (h StrictHandler) StreamAdminEvents(c *gin.Context, params StreamAdminEventsParams) {
 	var request StreamAdminEventsRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.StreamAdminEvents(ctx, request.(StreamAdminEventsRequestObject))
+	answer, err := h.Server.StreamAdminEvents(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitStreamAdminEventsResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "StreamAdminEvents")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(StreamAdminEventsResponseObject); ok {
-		if err := validResponse.VisitStreamAdminEventsResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// Freeze operation middleware
-func (sh *strictHandler) Freeze(ctx *gin.Context) {
+// Freeze implements ServerInterface.
+func (h StrictHandler) Freeze(c *gin.Context) {
 	var request FreezeRequestObject
-
 	var body FreezeJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		if !errors.Is(err, io.EOF) {
-			sh.options.RequestErrorHandlerFunc(ctx, err)
-			return
-		}
-	} else {
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
 		request.Body = &body
+	case errors.Is(err, io.EOF): // there is none
+	default:
+		h.Malformed(c, err)
+		return
 	}
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.Freeze(ctx, request.(FreezeRequestObject))
+	answer, err := h.Server.Freeze(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitFreezeResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "Freeze")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(FreezeResponseObject); ok {
-		if err := validResponse.VisitFreezeResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ListGrants operation middleware
-func (sh *strictHandler) ListGrants(ctx *gin.Context, params ListGrantsParams) {
+// ListGrants implements ServerInterface.
+func (h StrictHandler) ListGrants(c *gin.Context, params ListGrantsParams) {
 	var request ListGrantsRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListGrants(ctx, request.(ListGrantsRequestObject))
+	answer, err := h.Server.ListGrants(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitListGrantsResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListGrants")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ListGrantsResponseObject); ok {
-		if err := validResponse.VisitListGrantsResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ListNotes operation middleware
-func (sh *strictHandler) ListNotes(ctx *gin.Context, params ListNotesParams) {
+// ListNotes implements ServerInterface.
+func (h StrictHandler) ListNotes(c *gin.Context, params ListNotesParams) {
 	var request ListNotesRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListNotes(ctx, request.(ListNotesRequestObject))
+	answer, err := h.Server.ListNotes(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitListNotesResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListNotes")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ListNotesResponseObject); ok {
-		if err := validResponse.VisitListNotesResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// GetNote operation middleware
-func (sh *strictHandler) GetNote(ctx *gin.Context, id PathID) {
+// GetNote implements ServerInterface.
+func (h StrictHandler) GetNote(c *gin.Context, id PathID) {
 	var request GetNoteRequestObject
-
 	request.ID = id
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetNote(ctx, request.(GetNoteRequestObject))
+	answer, err := h.Server.GetNote(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetNoteResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetNote")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetNoteResponseObject); ok {
-		if err := validResponse.VisitGetNoteResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// AcceptNote operation middleware
-func (sh *strictHandler) AcceptNote(ctx *gin.Context, id PathID) {
+// AcceptNote implements ServerInterface.
+func (h StrictHandler) AcceptNote(c *gin.Context, id PathID) {
 	var request AcceptNoteRequestObject
-
 	request.ID = id
-
 	var body AcceptNoteJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		sh.options.RequestErrorHandlerFunc(ctx, err)
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
+		request.Body = &body
+	default:
+		h.Malformed(c, err)
 		return
 	}
-	request.Body = &body
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.AcceptNote(ctx, request.(AcceptNoteRequestObject))
+	answer, err := h.Server.AcceptNote(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitAcceptNoteResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "AcceptNote")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(AcceptNoteResponseObject); ok {
-		if err := validResponse.VisitAcceptNoteResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// DismissNote operation middleware
-func (sh *strictHandler) DismissNote(ctx *gin.Context, id PathID) {
+// DismissNote implements ServerInterface.
+func (h StrictHandler) DismissNote(c *gin.Context, id PathID) {
 	var request DismissNoteRequestObject
-
 	request.ID = id
-
 	var body DismissNoteJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		sh.options.RequestErrorHandlerFunc(ctx, err)
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
+		request.Body = &body
+	default:
+		h.Malformed(c, err)
 		return
 	}
-	request.Body = &body
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.DismissNote(ctx, request.(DismissNoteRequestObject))
+	answer, err := h.Server.DismissNote(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitDismissNoteResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "DismissNote")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(DismissNoteResponseObject); ok {
-		if err := validResponse.VisitDismissNoteResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ListInvitations operation middleware
-func (sh *strictHandler) ListInvitations(ctx *gin.Context, params ListInvitationsParams) {
+// ListInvitations implements ServerInterface.
+func (h StrictHandler) ListInvitations(c *gin.Context, params ListInvitationsParams) {
 	var request ListInvitationsRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListInvitations(ctx, request.(ListInvitationsRequestObject))
+	answer, err := h.Server.ListInvitations(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitListInvitationsResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListInvitations")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ListInvitationsResponseObject); ok {
-		if err := validResponse.VisitListInvitationsResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// CreateInvitation operation middleware
-func (sh *strictHandler) CreateInvitation(ctx *gin.Context) {
+// CreateInvitation implements ServerInterface.
+func (h StrictHandler) CreateInvitation(c *gin.Context) {
 	var request CreateInvitationRequestObject
-
 	var body CreateInvitationJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		sh.options.RequestErrorHandlerFunc(ctx, err)
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
+		request.Body = &body
+	default:
+		h.Malformed(c, err)
 		return
 	}
-	request.Body = &body
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.CreateInvitation(ctx, request.(CreateInvitationRequestObject))
+	answer, err := h.Server.CreateInvitation(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitCreateInvitationResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "CreateInvitation")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(CreateInvitationResponseObject); ok {
-		if err := validResponse.VisitCreateInvitationResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// RevokeInvitation operation middleware
-func (sh *strictHandler) RevokeInvitation(ctx *gin.Context, id PathID) {
+// RevokeInvitation implements ServerInterface.
+func (h StrictHandler) RevokeInvitation(c *gin.Context, id PathID) {
 	var request RevokeInvitationRequestObject
-
 	request.ID = id
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RevokeInvitation(ctx, request.(RevokeInvitationRequestObject))
+	answer, err := h.Server.RevokeInvitation(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitRevokeInvitationResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RevokeInvitation")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(RevokeInvitationResponseObject); ok {
-		if err := validResponse.VisitRevokeInvitationResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// GetAdmin operation middleware
-func (sh *strictHandler) GetAdmin(ctx *gin.Context) {
+// GetAdmin implements ServerInterface.
+func (h StrictHandler) GetAdmin(c *gin.Context) {
 	var request GetAdminRequestObject
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetAdmin(ctx, request.(GetAdminRequestObject))
+	answer, err := h.Server.GetAdmin(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetAdminResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetAdmin")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetAdminResponseObject); ok {
-		if err := validResponse.VisitGetAdminResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ListMembers operation middleware
-func (sh *strictHandler) ListMembers(ctx *gin.Context, params ListMembersParams) {
+// ListMembers implements ServerInterface.
+func (h StrictHandler) ListMembers(c *gin.Context, params ListMembersParams) {
 	var request ListMembersRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListMembers(ctx, request.(ListMembersRequestObject))
+	answer, err := h.Server.ListMembers(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitListMembersResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListMembers")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ListMembersResponseObject); ok {
-		if err := validResponse.VisitListMembersResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// RemoveMember operation middleware
-func (sh *strictHandler) RemoveMember(ctx *gin.Context, id PathID) {
+// RemoveMember implements ServerInterface.
+func (h StrictHandler) RemoveMember(c *gin.Context, id PathID) {
 	var request RemoveMemberRequestObject
-
 	request.ID = id
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RemoveMember(ctx, request.(RemoveMemberRequestObject))
+	answer, err := h.Server.RemoveMember(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitRemoveMemberResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RemoveMember")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(RemoveMemberResponseObject); ok {
-		if err := validResponse.VisitRemoveMemberResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// GetMember operation middleware
-func (sh *strictHandler) GetMember(ctx *gin.Context, id PathID) {
+// GetMember implements ServerInterface.
+func (h StrictHandler) GetMember(c *gin.Context, id PathID) {
 	var request GetMemberRequestObject
-
 	request.ID = id
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetMember(ctx, request.(GetMemberRequestObject))
+	answer, err := h.Server.GetMember(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetMemberResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetMember")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetMemberResponseObject); ok {
-		if err := validResponse.VisitGetMemberResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// UpdateMember operation middleware
-func (sh *strictHandler) UpdateMember(ctx *gin.Context, id PathID) {
+// UpdateMember implements ServerInterface.
+func (h StrictHandler) UpdateMember(c *gin.Context, id PathID) {
 	var request UpdateMemberRequestObject
-
 	request.ID = id
-
 	var body UpdateMemberJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		sh.options.RequestErrorHandlerFunc(ctx, err)
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
+		request.Body = &body
+	default:
+		h.Malformed(c, err)
 		return
 	}
-	request.Body = &body
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.UpdateMember(ctx, request.(UpdateMemberRequestObject))
+	answer, err := h.Server.UpdateMember(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitUpdateMemberResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "UpdateMember")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(UpdateMemberResponseObject); ok {
-		if err := validResponse.VisitUpdateMemberResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// GetMeta operation middleware
-func (sh *strictHandler) GetMeta(ctx *gin.Context) {
+// GetMeta implements ServerInterface.
+func (h StrictHandler) GetMeta(c *gin.Context) {
 	var request GetMetaRequestObject
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetMeta(ctx, request.(GetMetaRequestObject))
+	answer, err := h.Server.GetMeta(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetMetaResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetMeta")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetMetaResponseObject); ok {
-		if err := validResponse.VisitGetMetaResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ListChannels operation middleware
-func (sh *strictHandler) ListChannels(ctx *gin.Context, params ListChannelsParams) {
+// ListChannels implements ServerInterface.
+func (h StrictHandler) ListChannels(c *gin.Context, params ListChannelsParams) {
 	var request ListChannelsRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListChannels(ctx, request.(ListChannelsRequestObject))
+	answer, err := h.Server.ListChannels(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitListChannelsResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListChannels")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ListChannelsResponseObject); ok {
-		if err := validResponse.VisitListChannelsResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// AddChannel operation middleware
-func (sh *strictHandler) AddChannel(ctx *gin.Context) {
+// AddChannel implements ServerInterface.
+func (h StrictHandler) AddChannel(c *gin.Context) {
 	var request AddChannelRequestObject
-
 	var body AddChannelJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		sh.options.RequestErrorHandlerFunc(ctx, err)
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
+		request.Body = &body
+	default:
+		h.Malformed(c, err)
 		return
 	}
-	request.Body = &body
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.AddChannel(ctx, request.(AddChannelRequestObject))
+	answer, err := h.Server.AddChannel(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitAddChannelResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "AddChannel")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(AddChannelResponseObject); ok {
-		if err := validResponse.VisitAddChannelResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// RemoveChannel operation middleware
-func (sh *strictHandler) RemoveChannel(ctx *gin.Context, id PathID) {
+// RemoveChannel implements ServerInterface.
+func (h StrictHandler) RemoveChannel(c *gin.Context, id PathID) {
 	var request RemoveChannelRequestObject
-
 	request.ID = id
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RemoveChannel(ctx, request.(RemoveChannelRequestObject))
+	answer, err := h.Server.RemoveChannel(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitRemoveChannelResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RemoveChannel")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(RemoveChannelResponseObject); ok {
-		if err := validResponse.VisitRemoveChannelResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// GetChannel operation middleware
-func (sh *strictHandler) GetChannel(ctx *gin.Context, id PathID) {
+// GetChannel implements ServerInterface.
+func (h StrictHandler) GetChannel(c *gin.Context, id PathID) {
 	var request GetChannelRequestObject
-
 	request.ID = id
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetChannel(ctx, request.(GetChannelRequestObject))
+	answer, err := h.Server.GetChannel(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetChannelResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetChannel")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetChannelResponseObject); ok {
-		if err := validResponse.VisitGetChannelResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// UpdateChannel operation middleware
-func (sh *strictHandler) UpdateChannel(ctx *gin.Context, id PathID) {
+// UpdateChannel implements ServerInterface.
+func (h StrictHandler) UpdateChannel(c *gin.Context, id PathID) {
 	var request UpdateChannelRequestObject
-
 	request.ID = id
-
 	var body UpdateChannelJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		if !errors.Is(err, io.EOF) {
-			sh.options.RequestErrorHandlerFunc(ctx, err)
-			return
-		}
-	} else {
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
 		request.Body = &body
+	case errors.Is(err, io.EOF): // there is none
+	default:
+		h.Malformed(c, err)
+		return
 	}
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.UpdateChannel(ctx, request.(UpdateChannelRequestObject))
+	answer, err := h.Server.UpdateChannel(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitUpdateChannelResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "UpdateChannel")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(UpdateChannelResponseObject); ok {
-		if err := validResponse.VisitUpdateChannelResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// TestChannel operation middleware
-func (sh *strictHandler) TestChannel(ctx *gin.Context, id PathID) {
+// TestChannel implements ServerInterface.
+func (h StrictHandler) TestChannel(c *gin.Context, id PathID) {
 	var request TestChannelRequestObject
-
 	request.ID = id
-
 	var body TestChannelJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		if !errors.Is(err, io.EOF) {
-			sh.options.RequestErrorHandlerFunc(ctx, err)
-			return
-		}
-	} else {
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
 		request.Body = &body
+	case errors.Is(err, io.EOF): // there is none
+	default:
+		h.Malformed(c, err)
+		return
 	}
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.TestChannel(ctx, request.(TestChannelRequestObject))
+	answer, err := h.Server.TestChannel(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitTestChannelResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "TestChannel")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(TestChannelResponseObject); ok {
-		if err := validResponse.VisitTestChannelResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ListDeliveries operation middleware
-func (sh *strictHandler) ListDeliveries(ctx *gin.Context, params ListDeliveriesParams) {
+// ListDeliveries implements ServerInterface.
+func (h StrictHandler) ListDeliveries(c *gin.Context, params ListDeliveriesParams) {
 	var request ListDeliveriesRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListDeliveries(ctx, request.(ListDeliveriesRequestObject))
+	answer, err := h.Server.ListDeliveries(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitListDeliveriesResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListDeliveries")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ListDeliveriesResponseObject); ok {
-		if err := validResponse.VisitListDeliveriesResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ResendDelivery operation middleware
-func (sh *strictHandler) ResendDelivery(ctx *gin.Context, id PathID) {
+// ResendDelivery implements ServerInterface.
+func (h StrictHandler) ResendDelivery(c *gin.Context, id PathID) {
 	var request ResendDeliveryRequestObject
-
 	request.ID = id
-
 	var body ResendDeliveryJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		if !errors.Is(err, io.EOF) {
-			sh.options.RequestErrorHandlerFunc(ctx, err)
-			return
-		}
-	} else {
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
 		request.Body = &body
+	case errors.Is(err, io.EOF): // there is none
+	default:
+		h.Malformed(c, err)
+		return
 	}
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ResendDelivery(ctx, request.(ResendDeliveryRequestObject))
+	answer, err := h.Server.ResendDelivery(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitResendDeliveryResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ResendDelivery")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ResendDeliveryResponseObject); ok {
-		if err := validResponse.VisitResendDeliveryResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// GetOrganization operation middleware
-func (sh *strictHandler) GetOrganization(ctx *gin.Context) {
+// GetOrganization implements ServerInterface.
+func (h StrictHandler) GetOrganization(c *gin.Context) {
 	var request GetOrganizationRequestObject
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetOrganization(ctx, request.(GetOrganizationRequestObject))
+	answer, err := h.Server.GetOrganization(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetOrganizationResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetOrganization")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetOrganizationResponseObject); ok {
-		if err := validResponse.VisitGetOrganizationResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// UpdateOrganization operation middleware
-func (sh *strictHandler) UpdateOrganization(ctx *gin.Context) {
+// UpdateOrganization implements ServerInterface.
+func (h StrictHandler) UpdateOrganization(c *gin.Context) {
 	var request UpdateOrganizationRequestObject
-
 	var body UpdateOrganizationJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		if !errors.Is(err, io.EOF) {
-			sh.options.RequestErrorHandlerFunc(ctx, err)
-			return
-		}
-	} else {
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
 		request.Body = &body
+	case errors.Is(err, io.EOF): // there is none
+	default:
+		h.Malformed(c, err)
+		return
 	}
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.UpdateOrganization(ctx, request.(UpdateOrganizationRequestObject))
+	answer, err := h.Server.UpdateOrganization(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitUpdateOrganizationResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "UpdateOrganization")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(UpdateOrganizationResponseObject); ok {
-		if err := validResponse.VisitUpdateOrganizationResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ListOrganizations operation middleware
-func (sh *strictHandler) ListOrganizations(ctx *gin.Context) {
+// ListOrganizations implements ServerInterface.
+func (h StrictHandler) ListOrganizations(c *gin.Context) {
 	var request ListOrganizationsRequestObject
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListOrganizations(ctx, request.(ListOrganizationsRequestObject))
+	answer, err := h.Server.ListOrganizations(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitListOrganizationsResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListOrganizations")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ListOrganizationsResponseObject); ok {
-		if err := validResponse.VisitListOrganizationsResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// CreateOrganization operation middleware
-func (sh *strictHandler) CreateOrganization(ctx *gin.Context) {
+// CreateOrganization implements ServerInterface.
+func (h StrictHandler) CreateOrganization(c *gin.Context) {
 	var request CreateOrganizationRequestObject
-
 	var body CreateOrganizationJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		sh.options.RequestErrorHandlerFunc(ctx, err)
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
+		request.Body = &body
+	default:
+		h.Malformed(c, err)
 		return
 	}
-	request.Body = &body
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.CreateOrganization(ctx, request.(CreateOrganizationRequestObject))
+	answer, err := h.Server.CreateOrganization(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitCreateOrganizationResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "CreateOrganization")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(CreateOrganizationResponseObject); ok {
-		if err := validResponse.VisitCreateOrganizationResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ErasePerson operation middleware
-func (sh *strictHandler) ErasePerson(ctx *gin.Context, id PathID) {
+// ErasePerson implements ServerInterface.
+func (h StrictHandler) ErasePerson(c *gin.Context, id PathID) {
 	var request ErasePersonRequestObject
-
 	request.ID = id
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ErasePerson(ctx, request.(ErasePersonRequestObject))
+	answer, err := h.Server.ErasePerson(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitErasePersonResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ErasePerson")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ErasePersonResponseObject); ok {
-		if err := validResponse.VisitErasePersonResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ReportAccessReview operation middleware
-func (sh *strictHandler) ReportAccessReview(ctx *gin.Context, params ReportAccessReviewParams) {
+// ReportAccessReview implements ServerInterface.
+func (h StrictHandler) ReportAccessReview(c *gin.Context, params ReportAccessReviewParams) {
 	var request ReportAccessReviewRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ReportAccessReview(ctx, request.(ReportAccessReviewRequestObject))
+	answer, err := h.Server.ReportAccessReview(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitReportAccessReviewResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ReportAccessReview")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ReportAccessReviewResponseObject); ok {
-		if err := validResponse.VisitReportAccessReviewResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ReportDecisions operation middleware
-func (sh *strictHandler) ReportDecisions(ctx *gin.Context, params ReportDecisionsParams) {
+// ReportDecisions implements ServerInterface.
+func (h StrictHandler) ReportDecisions(c *gin.Context, params ReportDecisionsParams) {
 	var request ReportDecisionsRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ReportDecisions(ctx, request.(ReportDecisionsRequestObject))
+	answer, err := h.Server.ReportDecisions(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitReportDecisionsResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ReportDecisions")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ReportDecisionsResponseObject); ok {
-		if err := validResponse.VisitReportDecisionsResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ReportExposure operation middleware
-func (sh *strictHandler) ReportExposure(ctx *gin.Context, params ReportExposureParams) {
+// ReportExposure implements ServerInterface.
+func (h StrictHandler) ReportExposure(c *gin.Context, params ReportExposureParams) {
 	var request ReportExposureRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ReportExposure(ctx, request.(ReportExposureRequestObject))
+	answer, err := h.Server.ReportExposure(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitReportExposureResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ReportExposure")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ReportExposureResponseObject); ok {
-		if err := validResponse.VisitReportExposureResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ListRequests operation middleware
-func (sh *strictHandler) ListRequests(ctx *gin.Context, params ListRequestsParams) {
+// ListRequests implements ServerInterface.
+func (h StrictHandler) ListRequests(c *gin.Context, params ListRequestsParams) {
 	var request ListRequestsRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListRequests(ctx, request.(ListRequestsRequestObject))
+	answer, err := h.Server.ListRequests(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitListRequestsResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListRequests")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ListRequestsResponseObject); ok {
-		if err := validResponse.VisitListRequestsResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// DecideRequests operation middleware
-func (sh *strictHandler) DecideRequests(ctx *gin.Context) {
+// DecideRequests implements ServerInterface.
+func (h StrictHandler) DecideRequests(c *gin.Context) {
 	var request DecideRequestsRequestObject
-
 	var body DecideRequestsJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		sh.options.RequestErrorHandlerFunc(ctx, err)
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
+		request.Body = &body
+	default:
+		h.Malformed(c, err)
 		return
 	}
-	request.Body = &body
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.DecideRequests(ctx, request.(DecideRequestsRequestObject))
+	answer, err := h.Server.DecideRequests(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitDecideRequestsResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "DecideRequests")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(DecideRequestsResponseObject); ok {
-		if err := validResponse.VisitDecideRequestsResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// GetRequest operation middleware
-func (sh *strictHandler) GetRequest(ctx *gin.Context, id PathID, params GetRequestParams) {
+// GetRequest implements ServerInterface.
+func (h StrictHandler) GetRequest(c *gin.Context, id PathID, params GetRequestParams) {
 	var request GetRequestRequestObject
-
 	request.ID = id
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetRequest(ctx, request.(GetRequestRequestObject))
+	answer, err := h.Server.GetRequest(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetRequestResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetRequest")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetRequestResponseObject); ok {
-		if err := validResponse.VisitGetRequestResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ApproveRequest operation middleware
-func (sh *strictHandler) ApproveRequest(ctx *gin.Context, id PathID) {
+// ApproveRequest implements ServerInterface.
+func (h StrictHandler) ApproveRequest(c *gin.Context, id PathID) {
 	var request ApproveRequestRequestObject
-
 	request.ID = id
-
 	var body ApproveRequestJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		if !errors.Is(err, io.EOF) {
-			sh.options.RequestErrorHandlerFunc(ctx, err)
-			return
-		}
-	} else {
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
 		request.Body = &body
+	case errors.Is(err, io.EOF): // there is none
+	default:
+		h.Malformed(c, err)
+		return
 	}
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ApproveRequest(ctx, request.(ApproveRequestRequestObject))
+	answer, err := h.Server.ApproveRequest(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitApproveRequestResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ApproveRequest")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ApproveRequestResponseObject); ok {
-		if err := validResponse.VisitApproveRequestResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// DenyRequest operation middleware
-func (sh *strictHandler) DenyRequest(ctx *gin.Context, id PathID) {
+// DenyRequest implements ServerInterface.
+func (h StrictHandler) DenyRequest(c *gin.Context, id PathID) {
 	var request DenyRequestRequestObject
-
 	request.ID = id
-
 	var body DenyRequestJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		if !errors.Is(err, io.EOF) {
-			sh.options.RequestErrorHandlerFunc(ctx, err)
-			return
-		}
-	} else {
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
 		request.Body = &body
+	case errors.Is(err, io.EOF): // there is none
+	default:
+		h.Malformed(c, err)
+		return
 	}
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.DenyRequest(ctx, request.(DenyRequestRequestObject))
+	answer, err := h.Server.DenyRequest(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitDenyRequestResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "DenyRequest")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(DenyRequestResponseObject); ok {
-		if err := validResponse.VisitDenyRequestResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ListRules operation middleware
-func (sh *strictHandler) ListRules(ctx *gin.Context, params ListRulesParams) {
+// ListRules implements ServerInterface.
+func (h StrictHandler) ListRules(c *gin.Context, params ListRulesParams) {
 	var request ListRulesRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListRules(ctx, request.(ListRulesRequestObject))
+	answer, err := h.Server.ListRules(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitListRulesResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListRules")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ListRulesResponseObject); ok {
-		if err := validResponse.VisitListRulesResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// AddRule operation middleware
-func (sh *strictHandler) AddRule(ctx *gin.Context) {
+// AddRule implements ServerInterface.
+func (h StrictHandler) AddRule(c *gin.Context) {
 	var request AddRuleRequestObject
-
 	var body AddRuleJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		sh.options.RequestErrorHandlerFunc(ctx, err)
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
+		request.Body = &body
+	default:
+		h.Malformed(c, err)
 		return
 	}
-	request.Body = &body
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.AddRule(ctx, request.(AddRuleRequestObject))
+	answer, err := h.Server.AddRule(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitAddRuleResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "AddRule")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(AddRuleResponseObject); ok {
-		if err := validResponse.VisitAddRuleResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// SimulateRule operation middleware
-func (sh *strictHandler) SimulateRule(ctx *gin.Context) {
+// SimulateRule implements ServerInterface.
+func (h StrictHandler) SimulateRule(c *gin.Context) {
 	var request SimulateRuleRequestObject
-
 	var body SimulateRuleJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		sh.options.RequestErrorHandlerFunc(ctx, err)
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
+		request.Body = &body
+	default:
+		h.Malformed(c, err)
 		return
 	}
-	request.Body = &body
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.SimulateRule(ctx, request.(SimulateRuleRequestObject))
+	answer, err := h.Server.SimulateRule(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitSimulateRuleResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "SimulateRule")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(SimulateRuleResponseObject); ok {
-		if err := validResponse.VisitSimulateRuleResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// RemoveRule operation middleware
-func (sh *strictHandler) RemoveRule(ctx *gin.Context, id PathID) {
+// RemoveRule implements ServerInterface.
+func (h StrictHandler) RemoveRule(c *gin.Context, id PathID) {
 	var request RemoveRuleRequestObject
-
 	request.ID = id
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RemoveRule(ctx, request.(RemoveRuleRequestObject))
+	answer, err := h.Server.RemoveRule(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitRemoveRuleResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RemoveRule")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(RemoveRuleResponseObject); ok {
-		if err := validResponse.VisitRemoveRuleResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// GetRule operation middleware
-func (sh *strictHandler) GetRule(ctx *gin.Context, id PathID) {
+// GetRule implements ServerInterface.
+func (h StrictHandler) GetRule(c *gin.Context, id PathID) {
 	var request GetRuleRequestObject
-
 	request.ID = id
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetRule(ctx, request.(GetRuleRequestObject))
+	answer, err := h.Server.GetRule(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetRuleResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetRule")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetRuleResponseObject); ok {
-		if err := validResponse.VisitGetRuleResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// UpdateRule operation middleware
-func (sh *strictHandler) UpdateRule(ctx *gin.Context, id PathID) {
+// UpdateRule implements ServerInterface.
+func (h StrictHandler) UpdateRule(c *gin.Context, id PathID) {
 	var request UpdateRuleRequestObject
-
 	request.ID = id
-
 	var body UpdateRuleJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		if !errors.Is(err, io.EOF) {
-			sh.options.RequestErrorHandlerFunc(ctx, err)
-			return
-		}
-	} else {
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
 		request.Body = &body
+	case errors.Is(err, io.EOF): // there is none
+	default:
+		h.Malformed(c, err)
+		return
 	}
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.UpdateRule(ctx, request.(UpdateRuleRequestObject))
+	answer, err := h.Server.UpdateRule(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitUpdateRuleResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "UpdateRule")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(UpdateRuleResponseObject); ok {
-		if err := validResponse.VisitUpdateRuleResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ListServiceTokens operation middleware
-func (sh *strictHandler) ListServiceTokens(ctx *gin.Context, params ListServiceTokensParams) {
+// ListServiceTokens implements ServerInterface.
+func (h StrictHandler) ListServiceTokens(c *gin.Context, params ListServiceTokensParams) {
 	var request ListServiceTokensRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListServiceTokens(ctx, request.(ListServiceTokensRequestObject))
+	answer, err := h.Server.ListServiceTokens(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitListServiceTokensResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListServiceTokens")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ListServiceTokensResponseObject); ok {
-		if err := validResponse.VisitListServiceTokensResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// CreateServiceToken operation middleware
-func (sh *strictHandler) CreateServiceToken(ctx *gin.Context) {
+// CreateServiceToken implements ServerInterface.
+func (h StrictHandler) CreateServiceToken(c *gin.Context) {
 	var request CreateServiceTokenRequestObject
-
 	var body CreateServiceTokenJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		sh.options.RequestErrorHandlerFunc(ctx, err)
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
+		request.Body = &body
+	default:
+		h.Malformed(c, err)
 		return
 	}
-	request.Body = &body
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.CreateServiceToken(ctx, request.(CreateServiceTokenRequestObject))
+	answer, err := h.Server.CreateServiceToken(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitCreateServiceTokenResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "CreateServiceToken")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(CreateServiceTokenResponseObject); ok {
-		if err := validResponse.VisitCreateServiceTokenResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// RevokeServiceToken operation middleware
-func (sh *strictHandler) RevokeServiceToken(ctx *gin.Context, id PathID) {
+// RevokeServiceToken implements ServerInterface.
+func (h StrictHandler) RevokeServiceToken(c *gin.Context, id PathID) {
 	var request RevokeServiceTokenRequestObject
-
 	request.ID = id
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RevokeServiceToken(ctx, request.(RevokeServiceTokenRequestObject))
+	answer, err := h.Server.RevokeServiceToken(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitRevokeServiceTokenResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RevokeServiceToken")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(RevokeServiceTokenResponseObject); ok {
-		if err := validResponse.VisitRevokeServiceTokenResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// EndSessions operation middleware
-func (sh *strictHandler) EndSessions(ctx *gin.Context, params EndSessionsParams) {
+// EndSessions implements ServerInterface.
+func (h StrictHandler) EndSessions(c *gin.Context, params EndSessionsParams) {
 	var request EndSessionsRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.EndSessions(ctx, request.(EndSessionsRequestObject))
+	answer, err := h.Server.EndSessions(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitEndSessionsResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "EndSessions")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(EndSessionsResponseObject); ok {
-		if err := validResponse.VisitEndSessionsResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ListSessions operation middleware
-func (sh *strictHandler) ListSessions(ctx *gin.Context, params ListSessionsParams) {
+// ListSessions implements ServerInterface.
+func (h StrictHandler) ListSessions(c *gin.Context, params ListSessionsParams) {
 	var request ListSessionsRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListSessions(ctx, request.(ListSessionsRequestObject))
+	answer, err := h.Server.ListSessions(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitListSessionsResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListSessions")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ListSessionsResponseObject); ok {
-		if err := validResponse.VisitListSessionsResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// EndSession operation middleware
-func (sh *strictHandler) EndSession(ctx *gin.Context, id PathID) {
+// EndSession implements ServerInterface.
+func (h StrictHandler) EndSession(c *gin.Context, id PathID) {
 	var request EndSessionRequestObject
-
 	request.ID = id
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.EndSession(ctx, request.(EndSessionRequestObject))
+	answer, err := h.Server.EndSession(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitEndSessionResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "EndSession")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(EndSessionResponseObject); ok {
-		if err := validResponse.VisitEndSessionResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ListSuggestions operation middleware
-func (sh *strictHandler) ListSuggestions(ctx *gin.Context, params ListSuggestionsParams) {
+// ListSuggestions implements ServerInterface.
+func (h StrictHandler) ListSuggestions(c *gin.Context, params ListSuggestionsParams) {
 	var request ListSuggestionsRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListSuggestions(ctx, request.(ListSuggestionsRequestObject))
+	answer, err := h.Server.ListSuggestions(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitListSuggestionsResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListSuggestions")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ListSuggestionsResponseObject); ok {
-		if err := validResponse.VisitListSuggestionsResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// GetSuggestion operation middleware
-func (sh *strictHandler) GetSuggestion(ctx *gin.Context, id PathID, params GetSuggestionParams) {
+// GetSuggestion implements ServerInterface.
+func (h StrictHandler) GetSuggestion(c *gin.Context, id PathID, params GetSuggestionParams) {
 	var request GetSuggestionRequestObject
-
 	request.ID = id
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetSuggestion(ctx, request.(GetSuggestionRequestObject))
+	answer, err := h.Server.GetSuggestion(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetSuggestionResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetSuggestion")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetSuggestionResponseObject); ok {
-		if err := validResponse.VisitGetSuggestionResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// AcceptSuggestion operation middleware
-func (sh *strictHandler) AcceptSuggestion(ctx *gin.Context, id PathID) {
+// AcceptSuggestion implements ServerInterface.
+func (h StrictHandler) AcceptSuggestion(c *gin.Context, id PathID) {
 	var request AcceptSuggestionRequestObject
-
 	request.ID = id
-
 	var body AcceptSuggestionJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		sh.options.RequestErrorHandlerFunc(ctx, err)
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
+		request.Body = &body
+	default:
+		h.Malformed(c, err)
 		return
 	}
-	request.Body = &body
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.AcceptSuggestion(ctx, request.(AcceptSuggestionRequestObject))
+	answer, err := h.Server.AcceptSuggestion(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitAcceptSuggestionResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "AcceptSuggestion")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(AcceptSuggestionResponseObject); ok {
-		if err := validResponse.VisitAcceptSuggestionResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// DismissSuggestion operation middleware
-func (sh *strictHandler) DismissSuggestion(ctx *gin.Context, id PathID) {
+// DismissSuggestion implements ServerInterface.
+func (h StrictHandler) DismissSuggestion(c *gin.Context, id PathID) {
 	var request DismissSuggestionRequestObject
-
 	request.ID = id
-
 	var body DismissSuggestionJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		if !errors.Is(err, io.EOF) {
-			sh.options.RequestErrorHandlerFunc(ctx, err)
-			return
-		}
-	} else {
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
 		request.Body = &body
+	case errors.Is(err, io.EOF): // there is none
+	default:
+		h.Malformed(c, err)
+		return
 	}
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.DismissSuggestion(ctx, request.(DismissSuggestionRequestObject))
+	answer, err := h.Server.DismissSuggestion(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitDismissSuggestionResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "DismissSuggestion")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(DismissSuggestionResponseObject); ok {
-		if err := validResponse.VisitDismissSuggestionResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// GetSummary operation middleware
-func (sh *strictHandler) GetSummary(ctx *gin.Context, params GetSummaryParams) {
+// GetSummary implements ServerInterface.
+func (h StrictHandler) GetSummary(c *gin.Context, params GetSummaryParams) {
 	var request GetSummaryRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetSummary(ctx, request.(GetSummaryRequestObject))
+	answer, err := h.Server.GetSummary(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetSummaryResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetSummary")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetSummaryResponseObject); ok {
-		if err := validResponse.VisitGetSummaryResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ListToolTemplates operation middleware
-func (sh *strictHandler) ListToolTemplates(ctx *gin.Context, params ListToolTemplatesParams) {
+// ListToolTemplates implements ServerInterface.
+func (h StrictHandler) ListToolTemplates(c *gin.Context, params ListToolTemplatesParams) {
 	var request ListToolTemplatesRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListToolTemplates(ctx, request.(ListToolTemplatesRequestObject))
+	answer, err := h.Server.ListToolTemplates(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitListToolTemplatesResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListToolTemplates")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ListToolTemplatesResponseObject); ok {
-		if err := validResponse.VisitListToolTemplatesResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ListTools operation middleware
-func (sh *strictHandler) ListTools(ctx *gin.Context, params ListToolsParams) {
+// ListTools implements ServerInterface.
+func (h StrictHandler) ListTools(c *gin.Context, params ListToolsParams) {
 	var request ListToolsRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListTools(ctx, request.(ListToolsRequestObject))
+	answer, err := h.Server.ListTools(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitListToolsResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListTools")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ListToolsResponseObject); ok {
-		if err := validResponse.VisitListToolsResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// AddTool operation middleware
-func (sh *strictHandler) AddTool(ctx *gin.Context) {
+// AddTool implements ServerInterface.
+func (h StrictHandler) AddTool(c *gin.Context) {
 	var request AddToolRequestObject
-
 	var body AddToolJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		sh.options.RequestErrorHandlerFunc(ctx, err)
-		return
-	}
-	request.Body = &body
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.AddTool(ctx, request.(AddToolRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "AddTool")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(AddToolResponseObject); ok {
-		if err := validResponse.VisitAddToolResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
-	}
-}
-
-// StreamSetupGuide operation middleware
-func (sh *strictHandler) StreamSetupGuide(ctx *gin.Context) {
-	var request StreamSetupGuideRequestObject
-
-	var body StreamSetupGuideJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		sh.options.RequestErrorHandlerFunc(ctx, err)
-		return
-	}
-	request.Body = &body
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.StreamSetupGuide(ctx, request.(StreamSetupGuideRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "StreamSetupGuide")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(StreamSetupGuideResponseObject); ok {
-		if err := validResponse.VisitStreamSetupGuideResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
-	}
-}
-
-// RemoveTool operation middleware
-func (sh *strictHandler) RemoveTool(ctx *gin.Context, id PathID) {
-	var request RemoveToolRequestObject
-
-	request.ID = id
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RemoveTool(ctx, request.(RemoveToolRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RemoveTool")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(RemoveToolResponseObject); ok {
-		if err := validResponse.VisitRemoveToolResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
-	}
-}
-
-// GetTool operation middleware
-func (sh *strictHandler) GetTool(ctx *gin.Context, id PathID, params GetToolParams) {
-	var request GetToolRequestObject
-
-	request.ID = id
-	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetTool(ctx, request.(GetToolRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetTool")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetToolResponseObject); ok {
-		if err := validResponse.VisitGetToolResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
-	}
-}
-
-// UpdateTool operation middleware
-func (sh *strictHandler) UpdateTool(ctx *gin.Context, id PathID) {
-	var request UpdateToolRequestObject
-
-	request.ID = id
-
-	var body UpdateToolJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		if !errors.Is(err, io.EOF) {
-			sh.options.RequestErrorHandlerFunc(ctx, err)
-			return
-		}
-	} else {
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
 		request.Body = &body
-	}
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.UpdateTool(ctx, request.(UpdateToolRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "UpdateTool")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(UpdateToolResponseObject); ok {
-		if err := validResponse.VisitUpdateToolResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
-	}
-}
-
-// RotateCredential operation middleware
-func (sh *strictHandler) RotateCredential(ctx *gin.Context, id PathID) {
-	var request RotateCredentialRequestObject
-
-	request.ID = id
-
-	var body RotateCredentialJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		sh.options.RequestErrorHandlerFunc(ctx, err)
+	default:
+		h.Malformed(c, err)
 		return
 	}
-	request.Body = &body
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RotateCredential(ctx, request.(RotateCredentialRequestObject))
+	answer, err := h.Server.AddTool(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitAddToolResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RotateCredential")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(RotateCredentialResponseObject); ok {
-		if err := validResponse.VisitRotateCredentialResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ListInstructions operation middleware
-func (sh *strictHandler) ListInstructions(ctx *gin.Context, id PathID, params ListInstructionsParams) {
-	var request ListInstructionsRequestObject
+// StreamSetupGuide implements ServerInterface.
+func (h StrictHandler) StreamSetupGuide(c *gin.Context) {
+	var request StreamSetupGuideRequestObject
+	var body StreamSetupGuideJSONRequestBody
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
+		request.Body = &body
+	default:
+		h.Malformed(c, err)
+		return
+	}
+	answer, err := h.Server.StreamSetupGuide(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitStreamSetupGuideResponse(c.Writer)
+	}
+	if err != nil {
+		h.Failed(c, err)
+	}
+}
 
+// RemoveTool implements ServerInterface.
+func (h StrictHandler) RemoveTool(c *gin.Context, id PathID) {
+	var request RemoveToolRequestObject
+	request.ID = id
+	answer, err := h.Server.RemoveTool(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitRemoveToolResponse(c.Writer)
+	}
+	if err != nil {
+		h.Failed(c, err)
+	}
+}
+
+// GetTool implements ServerInterface.
+func (h StrictHandler) GetTool(c *gin.Context, id PathID, params GetToolParams) {
+	var request GetToolRequestObject
 	request.ID = id
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListInstructions(ctx, request.(ListInstructionsRequestObject))
+	answer, err := h.Server.GetTool(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetToolResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListInstructions")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ListInstructionsResponseObject); ok {
-		if err := validResponse.VisitListInstructionsResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// RestoreInstructions operation middleware
-func (sh *strictHandler) RestoreInstructions(ctx *gin.Context, id PathID, version Version) {
-	var request RestoreInstructionsRequestObject
+// UpdateTool implements ServerInterface.
+func (h StrictHandler) UpdateTool(c *gin.Context, id PathID) {
+	var request UpdateToolRequestObject
+	request.ID = id
+	var body UpdateToolJSONRequestBody
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
+		request.Body = &body
+	case errors.Is(err, io.EOF): // there is none
+	default:
+		h.Malformed(c, err)
+		return
+	}
+	answer, err := h.Server.UpdateTool(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitUpdateToolResponse(c.Writer)
+	}
+	if err != nil {
+		h.Failed(c, err)
+	}
+}
 
+// RotateCredential implements ServerInterface.
+func (h StrictHandler) RotateCredential(c *gin.Context, id PathID) {
+	var request RotateCredentialRequestObject
+	request.ID = id
+	var body RotateCredentialJSONRequestBody
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
+		request.Body = &body
+	default:
+		h.Malformed(c, err)
+		return
+	}
+	answer, err := h.Server.RotateCredential(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitRotateCredentialResponse(c.Writer)
+	}
+	if err != nil {
+		h.Failed(c, err)
+	}
+}
+
+// ListInstructions implements ServerInterface.
+func (h StrictHandler) ListInstructions(c *gin.Context, id PathID, params ListInstructionsParams) {
+	var request ListInstructionsRequestObject
+	request.ID = id
+	request.Params = params
+	answer, err := h.Server.ListInstructions(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitListInstructionsResponse(c.Writer)
+	}
+	if err != nil {
+		h.Failed(c, err)
+	}
+}
+
+// RestoreInstructions implements ServerInterface.
+func (h StrictHandler) RestoreInstructions(c *gin.Context, id PathID, version Version) {
+	var request RestoreInstructionsRequestObject
 	request.ID = id
 	request.Version = version
-
 	var body RestoreInstructionsJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		if !errors.Is(err, io.EOF) {
-			sh.options.RequestErrorHandlerFunc(ctx, err)
-			return
-		}
-	} else {
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
 		request.Body = &body
+	case errors.Is(err, io.EOF): // there is none
+	default:
+		h.Malformed(c, err)
+		return
 	}
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RestoreInstructions(ctx, request.(RestoreInstructionsRequestObject))
+	answer, err := h.Server.RestoreInstructions(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitRestoreInstructionsResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RestoreInstructions")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(RestoreInstructionsResponseObject); ok {
-		if err := validResponse.VisitRestoreInstructionsResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// UnfreezeTool operation middleware
-func (sh *strictHandler) UnfreezeTool(ctx *gin.Context, id PathID) {
+// UnfreezeTool implements ServerInterface.
+func (h StrictHandler) UnfreezeTool(c *gin.Context, id PathID) {
 	var request UnfreezeToolRequestObject
-
 	request.ID = id
-
 	var body UnfreezeToolJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		if !errors.Is(err, io.EOF) {
-			sh.options.RequestErrorHandlerFunc(ctx, err)
-			return
-		}
-	} else {
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
 		request.Body = &body
+	case errors.Is(err, io.EOF): // there is none
+	default:
+		h.Malformed(c, err)
+		return
 	}
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.UnfreezeTool(ctx, request.(UnfreezeToolRequestObject))
+	answer, err := h.Server.UnfreezeTool(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitUnfreezeToolResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "UnfreezeTool")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(UnfreezeToolResponseObject); ok {
-		if err := validResponse.VisitUnfreezeToolResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// GetUsage operation middleware
-func (sh *strictHandler) GetUsage(ctx *gin.Context, params GetUsageParams) {
+// GetUsage implements ServerInterface.
+func (h StrictHandler) GetUsage(c *gin.Context, params GetUsageParams) {
 	var request GetUsageRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetUsage(ctx, request.(GetUsageRequestObject))
+	answer, err := h.Server.GetUsage(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetUsageResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetUsage")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetUsageResponseObject); ok {
-		if err := validResponse.VisitGetUsageResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// GetMe operation middleware
-func (sh *strictHandler) GetMe(ctx *gin.Context) {
+// GetMe implements ServerInterface.
+func (h StrictHandler) GetMe(c *gin.Context) {
 	var request GetMeRequestObject
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetMe(ctx, request.(GetMeRequestObject))
+	answer, err := h.Server.GetMe(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetMeResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetMe")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetMeResponseObject); ok {
-		if err := validResponse.VisitGetMeResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// StreamMyEvents operation middleware
-func (sh *strictHandler) StreamMyEvents(ctx *gin.Context) {
+// StreamMyEvents implements ServerInterface.
+func (h StrictHandler) StreamMyEvents(c *gin.Context) {
 	var request StreamMyEventsRequestObject
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.StreamMyEvents(ctx, request.(StreamMyEventsRequestObject))
+	answer, err := h.Server.StreamMyEvents(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitStreamMyEventsResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "StreamMyEvents")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(StreamMyEventsResponseObject); ok {
-		if err := validResponse.VisitStreamMyEventsResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// GetMyReceipt operation middleware
-func (sh *strictHandler) GetMyReceipt(ctx *gin.Context, eventID string) {
+// GetMyReceipt implements ServerInterface.
+func (h StrictHandler) GetMyReceipt(c *gin.Context, eventID string) {
 	var request GetMyReceiptRequestObject
-
 	request.EventID = eventID
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetMyReceipt(ctx, request.(GetMyReceiptRequestObject))
+	answer, err := h.Server.GetMyReceipt(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetMyReceiptResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetMyReceipt")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetMyReceiptResponseObject); ok {
-		if err := validResponse.VisitGetMyReceiptResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// ListMyTools operation middleware
-func (sh *strictHandler) ListMyTools(ctx *gin.Context, params ListMyToolsParams) {
+// ListMyTools implements ServerInterface.
+func (h StrictHandler) ListMyTools(c *gin.Context, params ListMyToolsParams) {
 	var request ListMyToolsRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListMyTools(ctx, request.(ListMyToolsRequestObject))
+	answer, err := h.Server.ListMyTools(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitListMyToolsResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListMyTools")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ListMyToolsResponseObject); ok {
-		if err := validResponse.VisitListMyToolsResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// DescribeSuggestTool operation middleware
-func (sh *strictHandler) DescribeSuggestTool(ctx *gin.Context) {
+// DescribeSuggestTool implements ServerInterface.
+func (h StrictHandler) DescribeSuggestTool(c *gin.Context) {
 	var request DescribeSuggestToolRequestObject
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.DescribeSuggestTool(ctx, request.(DescribeSuggestToolRequestObject))
+	answer, err := h.Server.DescribeSuggestTool(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitDescribeSuggestToolResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "DescribeSuggestTool")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(DescribeSuggestToolResponseObject); ok {
-		if err := validResponse.VisitDescribeSuggestToolResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// SuggestTool operation middleware
-func (sh *strictHandler) SuggestTool(ctx *gin.Context) {
+// SuggestTool implements ServerInterface.
+func (h StrictHandler) SuggestTool(c *gin.Context) {
 	var request SuggestToolRequestObject
-
 	var body SuggestToolJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		sh.options.RequestErrorHandlerFunc(ctx, err)
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
+		request.Body = &body
+	default:
+		h.Malformed(c, err)
 		return
 	}
-	request.Body = &body
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.SuggestTool(ctx, request.(SuggestToolRequestObject))
+	answer, err := h.Server.SuggestTool(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitSuggestToolResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "SuggestTool")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(SuggestToolResponseObject); ok {
-		if err := validResponse.VisitSuggestToolResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// GetMyTool operation middleware
-func (sh *strictHandler) GetMyTool(ctx *gin.Context, id PathID) {
+// GetMyTool implements ServerInterface.
+func (h StrictHandler) GetMyTool(c *gin.Context, id PathID) {
 	var request GetMyToolRequestObject
-
 	request.ID = id
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetMyTool(ctx, request.(GetMyToolRequestObject))
+	answer, err := h.Server.GetMyTool(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetMyToolResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetMyTool")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetMyToolResponseObject); ok {
-		if err := validResponse.VisitGetMyToolResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// FetchCredential operation middleware
-func (sh *strictHandler) FetchCredential(ctx *gin.Context, id PathID) {
+// FetchCredential implements ServerInterface.
+func (h StrictHandler) FetchCredential(c *gin.Context, id PathID) {
 	var request FetchCredentialRequestObject
-
 	request.ID = id
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.FetchCredential(ctx, request.(FetchCredentialRequestObject))
+	answer, err := h.Server.FetchCredential(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitFetchCredentialResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "FetchCredential")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(FetchCredentialResponseObject); ok {
-		if err := validResponse.VisitFetchCredentialResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// DescribeSuggestNote operation middleware
-func (sh *strictHandler) DescribeSuggestNote(ctx *gin.Context, id PathID) {
+// DescribeSuggestNote implements ServerInterface.
+func (h StrictHandler) DescribeSuggestNote(c *gin.Context, id PathID) {
 	var request DescribeSuggestNoteRequestObject
-
 	request.ID = id
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.DescribeSuggestNote(ctx, request.(DescribeSuggestNoteRequestObject))
+	answer, err := h.Server.DescribeSuggestNote(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitDescribeSuggestNoteResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "DescribeSuggestNote")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(DescribeSuggestNoteResponseObject); ok {
-		if err := validResponse.VisitDescribeSuggestNoteResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// SuggestNote operation middleware
-func (sh *strictHandler) SuggestNote(ctx *gin.Context, id PathID) {
+// SuggestNote implements ServerInterface.
+func (h StrictHandler) SuggestNote(c *gin.Context, id PathID) {
 	var request SuggestNoteRequestObject
-
 	request.ID = id
-
 	var body SuggestNoteJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		sh.options.RequestErrorHandlerFunc(ctx, err)
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
+		request.Body = &body
+	default:
+		h.Malformed(c, err)
 		return
 	}
-	request.Body = &body
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.SuggestNote(ctx, request.(SuggestNoteRequestObject))
+	answer, err := h.Server.SuggestNote(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitSuggestNoteResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "SuggestNote")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(SuggestNoteResponseObject); ok {
-		if err := validResponse.VisitSuggestNoteResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// WithdrawRequest operation middleware
-func (sh *strictHandler) WithdrawRequest(ctx *gin.Context, id PathID) {
+// WithdrawRequest implements ServerInterface.
+func (h StrictHandler) WithdrawRequest(c *gin.Context, id PathID) {
 	var request WithdrawRequestRequestObject
-
 	request.ID = id
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.WithdrawRequest(ctx, request.(WithdrawRequestRequestObject))
+	answer, err := h.Server.WithdrawRequest(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitWithdrawRequestResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "WithdrawRequest")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(WithdrawRequestResponseObject); ok {
-		if err := validResponse.VisitWithdrawRequestResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// DescribeRequestTool operation middleware
-func (sh *strictHandler) DescribeRequestTool(ctx *gin.Context, id PathID) {
+// DescribeRequestTool implements ServerInterface.
+func (h StrictHandler) DescribeRequestTool(c *gin.Context, id PathID) {
 	var request DescribeRequestToolRequestObject
-
 	request.ID = id
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.DescribeRequestTool(ctx, request.(DescribeRequestToolRequestObject))
+	answer, err := h.Server.DescribeRequestTool(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitDescribeRequestToolResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "DescribeRequestTool")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(DescribeRequestToolResponseObject); ok {
-		if err := validResponse.VisitDescribeRequestToolResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// RequestTool operation middleware
-func (sh *strictHandler) RequestTool(ctx *gin.Context, id PathID, params RequestToolParams) {
+// RequestTool implements ServerInterface.
+func (h StrictHandler) RequestTool(c *gin.Context, id PathID, params RequestToolParams) {
 	var request RequestToolRequestObject
-
 	request.ID = id
 	request.Params = params
-
 	var body RequestToolJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		sh.options.RequestErrorHandlerFunc(ctx, err)
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
+		request.Body = &body
+	default:
+		h.Malformed(c, err)
 		return
 	}
-	request.Body = &body
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RequestTool(ctx, request.(RequestToolRequestObject))
+	answer, err := h.Server.RequestTool(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitRequestToolResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RequestTool")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(RequestToolResponseObject); ok {
-		if err := validResponse.VisitRequestToolResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// FinishLogin operation middleware
-func (sh *strictHandler) FinishLogin(ctx *gin.Context) {
+// FinishLogin implements ServerInterface.
+func (h StrictHandler) FinishLogin(c *gin.Context) {
 	var request FinishLoginRequestObject
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.FinishLogin(ctx, request.(FinishLoginRequestObject))
+	answer, err := h.Server.FinishLogin(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitFinishLoginResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "FinishLogin")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(FinishLoginResponseObject); ok {
-		if err := validResponse.VisitFinishLoginResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// FollowLink operation middleware
-func (sh *strictHandler) FollowLink(ctx *gin.Context, params FollowLinkParams) {
+// FollowLink implements ServerInterface.
+func (h StrictHandler) FollowLink(c *gin.Context, params FollowLinkParams) {
 	var request FollowLinkRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.FollowLink(ctx, request.(FollowLinkRequestObject))
+	answer, err := h.Server.FollowLink(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitFollowLinkResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "FollowLink")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(FollowLinkResponseObject); ok {
-		if err := validResponse.VisitFollowLinkResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// Login operation middleware
-func (sh *strictHandler) Login(ctx *gin.Context, params LoginParams) {
+// Login implements ServerInterface.
+func (h StrictHandler) Login(c *gin.Context, params LoginParams) {
 	var request LoginRequestObject
-
 	request.Params = params
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.Login(ctx, request.(LoginRequestObject))
+	answer, err := h.Server.Login(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitLoginResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "Login")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(LoginResponseObject); ok {
-		if err := validResponse.VisitLoginResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// Logout operation middleware
-func (sh *strictHandler) Logout(ctx *gin.Context) {
+// Logout implements ServerInterface.
+func (h StrictHandler) Logout(c *gin.Context) {
 	var request LogoutRequestObject
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.Logout(ctx, request.(LogoutRequestObject))
+	answer, err := h.Server.Logout(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitLogoutResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "Logout")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(LogoutResponseObject); ok {
-		if err := validResponse.VisitLogoutResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// BeginSession operation middleware
-func (sh *strictHandler) BeginSession(ctx *gin.Context) {
+// BeginSession implements ServerInterface.
+func (h StrictHandler) BeginSession(c *gin.Context) {
 	var request BeginSessionRequestObject
-
 	var body BeginSessionJSONRequestBody
-	var err error
-	// A request validator built on kin-openapi's openapi3filter with
-	// KeepValidatedValue leaves the value it validated on the body. Bind
-	// that value, matching member names exactly, so the handler receives
-	// what was validated instead of a second, case-insensitive decode.
-	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-		err = ctx.ShouldBindJSON(&body)
-	} else if binding.Validator != nil {
-		// ShouldBindJSON runs the struct validator after decoding; keep that.
-		err = binding.Validator.ValidateStruct(&body)
-	}
-	if err != nil {
-		sh.options.RequestErrorHandlerFunc(ctx, err)
+	switch err := json.NewDecoder(c.Request.Body).Decode(&body); {
+	case err == nil:
+		request.Body = &body
+	default:
+		h.Malformed(c, err)
 		return
 	}
-	request.Body = &body
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.BeginSession(ctx, request.(BeginSessionRequestObject))
+	answer, err := h.Server.BeginSession(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitBeginSessionResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "BeginSession")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(BeginSessionResponseObject); ok {
-		if err := validResponse.VisitBeginSessionResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// GetReference operation middleware
-func (sh *strictHandler) GetReference(ctx *gin.Context) {
+// GetReference implements ServerInterface.
+func (h StrictHandler) GetReference(c *gin.Context) {
 	var request GetReferenceRequestObject
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetReference(ctx, request.(GetReferenceRequestObject))
+	answer, err := h.Server.GetReference(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetReferenceResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetReference")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetReferenceResponseObject); ok {
-		if err := validResponse.VisitGetReferenceResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// GetReferenceFile operation middleware
-func (sh *strictHandler) GetReferenceFile(ctx *gin.Context, path string) {
+// GetReferenceFile implements ServerInterface.
+func (h StrictHandler) GetReferenceFile(c *gin.Context, path string) {
 	var request GetReferenceFileRequestObject
-
 	request.Path = path
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetReferenceFile(ctx, request.(GetReferenceFileRequestObject))
+	answer, err := h.Server.GetReferenceFile(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetReferenceFileResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetReferenceFile")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetReferenceFileResponseObject); ok {
-		if err := validResponse.VisitGetReferenceFileResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// GetHealth operation middleware
-func (sh *strictHandler) GetHealth(ctx *gin.Context) {
+// GetHealth implements ServerInterface.
+func (h StrictHandler) GetHealth(c *gin.Context) {
 	var request GetHealthRequestObject
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetHealth(ctx, request.(GetHealthRequestObject))
+	answer, err := h.Server.GetHealth(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetHealthResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetHealth")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetHealthResponseObject); ok {
-		if err := validResponse.VisitGetHealthResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// GetDocument operation middleware
-func (sh *strictHandler) GetDocument(ctx *gin.Context) {
+// GetDocument implements ServerInterface.
+func (h StrictHandler) GetDocument(c *gin.Context) {
 	var request GetDocumentRequestObject
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetDocument(ctx, request.(GetDocumentRequestObject))
+	answer, err := h.Server.GetDocument(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetDocumentResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetDocument")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetDocumentResponseObject); ok {
-		if err := validResponse.VisitGetDocumentResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }
 
-// GetReadiness operation middleware
-func (sh *strictHandler) GetReadiness(ctx *gin.Context) {
+// GetReadiness implements ServerInterface.
+func (h StrictHandler) GetReadiness(c *gin.Context) {
 	var request GetReadinessRequestObject
-
-	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetReadiness(ctx, request.(GetReadinessRequestObject))
+	answer, err := h.Server.GetReadiness(c, request)
+	if err == nil && answer != nil {
+		err = answer.VisitGetReadinessResponse(c.Writer)
 	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetReadiness")
-	}
-
-	response, err := handler(ctx, request)
-
 	if err != nil {
-		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(GetReadinessResponseObject); ok {
-		if err := validResponse.VisitGetReadinessResponse(ctx.Writer); err != nil {
-			sh.options.ResponseErrorHandlerFunc(ctx, err)
-		}
-	} else if response != nil {
-		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+		h.Failed(c, err)
 	}
 }

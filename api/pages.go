@@ -6,7 +6,7 @@ import (
 	"context"
 	"embed"
 	"encoding/json"
-	"html/template"
+	"html"
 	"io"
 	"mime"
 	"net/http"
@@ -19,13 +19,36 @@ import (
 )
 
 // The pages that the program itself has for people. What they load is in the program too.
-var (
-	//go:embed pages
-	pageFiles embed.FS
-	frontPage = template.Must(template.ParseFS(pageFiles, "pages/front.html"))
-	// problemPage says why a sign-in failed.
-	problemPage = template.Must(template.ParseFS(pageFiles, "pages/problem.html"))
-)
+//
+//go:embed pages
+var pageFiles embed.FS
+
+// filled is a page with HTML in the place of each {name}. It isn't html/template because that calls
+// methods by name, and a program with it keeps all methods of all its types.
+func filled(page string, parts map[string]string) ([]byte, error) {
+	text, err := pageFiles.ReadFile("pages/" + page)
+	var pairs []string
+	for name, part := range parts {
+		pairs = append(pairs, "{"+name+"}", part)
+	}
+	return []byte(strings.NewReplacer(pairs...).Replace(string(text))), err
+}
+
+// signInItem is how a list on a page says where to sign in, nothing where nobody can.
+func (s *Server) signInItem() string {
+	if !s.SignIns.Configured() {
+		return ""
+	}
+	return `<li><a href="/auth/login">Sign in</a></li>` + "\n"
+}
+
+// statusTexts are what the front page says of each status.
+var statusTexts = map[ReadinessStatus]string{
+	ReadinessStatusReady:    `<strong class="ready">Ready.</strong> It authenticates, vends and refuses.`,
+	ReadinessStatusDegraded: `<strong class="degraded">Degraded.</strong> It vends, but a part is down or behind.`,
+	ReadinessStatusNotReady: `<strong class="not_ready">Not ready.</strong> ` +
+		`It is starting or stopping, or it can't reach the event log.`,
+}
 
 const (
 	// frontPolicy lets a page of ours load a style sheet and nothing else (Content Security Policy
@@ -82,18 +105,18 @@ func (s *Server) problemFor(c *gin.Context, call *call, document []byte) []byte 
 		return nil
 	}
 	c.Writer.Header().Add("Vary", "Accept")
-	var shown struct{ Detail, Hint, Code, Instance, SignIn string }
+	var shown struct{ Detail, Hint, Code, Instance string }
 	if !wantsPage(c.Request) || json.Unmarshal(document, &shown) != nil {
 		return nil
 	}
-	if s.SignIns.Configured() {
-		shown.SignIn = "/auth/login"
-	}
-	var html bytes.Buffer
-	if problemPage.Execute(&html, shown) != nil {
+	page, err := filled("problem.html", map[string]string{
+		"detail": html.EscapeString(shown.Detail), "hint": html.EscapeString(shown.Hint),
+		"code": html.EscapeString(shown.Code), "instance": html.EscapeString(shown.Instance), "sign_in": s.signInItem(),
+	})
+	if err != nil {
 		return nil
 	}
-	return html.Bytes()
+	return page
 }
 
 // GetFrontPage answers GET /.
@@ -119,15 +142,28 @@ func (s *Server) GetFrontPage(ctx context.Context, _ GetFrontPageRequestObject) 
 	if !browser {
 		return GetFrontPage200JSONResponse(front), nil
 	}
-	var html bytes.Buffer
-	err := frontPage.Execute(&html, front)
-	return webPage{html.Bytes(), frontPolicy}, err
+	parts := map[string]string{
+		"status": statusTexts[front.Status], "sign_in": s.signInItem(), "demo": "", "version": "", "link": "",
+	}
+	if front.Demo {
+		parts["demo"] = `<p><strong class="degraded">This is a demo.</strong> ` +
+			"Its people, agents and credentials are made up.</p>\n"
+	}
+	if front.Version != "" {
+		parts["version"] = "<p>Version <code>" + html.EscapeString(front.Version) + "</code>, commit <code>" +
+			html.EscapeString(front.Commit) + "</code></p>\n"
+	}
+	if front.SignIn == "" {
+		parts["link"] = ". For a browser's session, have the operator print a link: <code>agentkey admin login</code>"
+	}
+	page, err := filled("front.html", parts)
+	return webPage{page, frontPolicy}, err
 }
 
 // GetReference answers GET /docs.
 func (s *Server) GetReference(context.Context, GetReferenceRequestObject) (GetReferenceResponseObject, error) {
-	html, err := pageFiles.ReadFile("pages/docs.html")
-	return webPage{html, referencePolicy}, err
+	page, err := filled("docs.html", nil)
+	return webPage{page, referencePolicy}, err
 }
 
 // pageFile is a file that a page of ours loads: its text, or what gzip made of it.

@@ -129,15 +129,12 @@ func (s *Server) Handler() (http.Handler, error) {
 		}
 	})
 	engine.NoMethod(func(c *gin.Context) { s.refuse(c, s.routes.methodNotAllowed(c)) })
-	fault := func(c *gin.Context, err error) { s.refuse(c, s.forbidden(callOf(c), err)) }
-	RegisterHandlersWithOptions(headToo{engine, s.routes}, NewStrictHandlerWithOptions(s, nil, StrictGinServerOptions{
+	RegisterHandlersWithOptions(headToo{engine, s.routes}, StrictHandler{
+		Server: s, Failed: func(c *gin.Context, err error) { s.refuse(c, s.forbidden(callOf(c), err)) },
 		// What was validated can be bound; where the document takes more than a type does, the input is
 		// at fault.
-		RequestErrorHandlerFunc: func(c *gin.Context, _ error) {
-			s.refuse(c, domain.Invalid("body", "a value is out of range"))
-		},
-		HandlerErrorFunc: fault, ResponseErrorHandlerFunc: fault,
-	}), GinServerOptions{ErrorHandler: func(c *gin.Context, err error, _ int) {
+		Malformed: func(c *gin.Context, _ error) { s.refuse(c, domain.Invalid("body", "a value is out of range")) },
+	}, GinServerOptions{ErrorHandler: func(c *gin.Context, err error, _ int) {
 		// What the document asks of parameters was checked before; this is what its types ask of them.
 		s.refuse(c, domain.Invalid("parameters", "a parameter is malformed"))
 	}})

@@ -6,8 +6,8 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
-	"text/template"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,8 +20,6 @@ import (
 
 //go:embed readme.txt
 var readmeText string
-
-var readme = template.Must(template.New(formats.ReadmeFile).Parse(readmeText))
 
 // Bundle is a range of an organization's ledger with all that it takes to check it elsewhere.
 type Bundle struct {
@@ -98,7 +96,10 @@ func (b *Bundle) file(ctx context.Context, name string, w io.Writer) error {
 	}
 	switch name {
 	case formats.ReadmeFile:
-		return readme.Execute(w, r)
+		_, err := strings.NewReplacer(
+			"{origin}", r.Origin, "{first}", strconv.FormatInt(r.First, 10), "{last}", strconv.FormatInt(r.Last, 10),
+		).WriteString(w, readmeText)
+		return err
 	case formats.KeysFile:
 		return encoded(w, b.present())
 	case formats.RangeFile:

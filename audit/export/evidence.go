@@ -7,15 +7,15 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"text/template"
+	"strconv"
+	"strings"
+	"time"
 
 	"agentkey/audit/formats"
 )
 
 //go:embed evidence.txt
 var evidenceText string
-
-var evidenceReadme = template.Must(template.New(formats.EvidenceFile).Parse(evidenceText))
 
 // The tables of an evidence pack.
 const (
@@ -87,6 +87,23 @@ var evidenced = []formats.Evidenced{
 	},
 }
 
+// introduce writes the text for people.
+func introduce(w io.Writer, e formats.Evidence) error {
+	var files strings.Builder
+	for _, f := range e.Files {
+		_, _ = fmt.Fprintf(&files, "\n%s\n  %s\n", f.Name, f.Shows) // a builder takes everything
+		for _, c := range f.Controls {
+			_, _ = fmt.Fprintf(&files, "  - %s\n    %s\n", c.ID, c.How)
+		}
+	}
+	_, err := strings.NewReplacer(
+		"{organization}", e.Organization, "{from}", e.From.Format(time.RFC3339Nano), "{to}", e.To.Format(time.RFC3339Nano),
+		"{begin}", strconv.FormatUint(e.Begin, 10), "{end}", strconv.FormatUint(e.End, 10),
+		"{files}", files.String(), "{checkpoint}", e.Checkpoint,
+	).WriteString(w, evidenceText)
+	return err
+}
+
 // WriteEvidence writes an evidence pack. file writes each of its files but the list of them and the
 // text for people. The same content gives the same bytes.
 func WriteEvidence(w io.Writer, e formats.Evidence, file func(name string, w io.Writer) error) error {
@@ -103,7 +120,7 @@ func WriteEvidence(w io.Writer, e formats.Evidence, file func(name string, w io.
 		}
 		return hex.EncodeToString(sum.Sum(nil)), nil
 	}
-	_, err := add(formats.ReadmeFile, zip.Deflate, func(w io.Writer) error { return evidenceReadme.Execute(w, e) })
+	_, err := add(formats.ReadmeFile, zip.Deflate, func(w io.Writer) error { return introduce(w, e) })
 	if err != nil {
 		return err
 	}
