@@ -36,7 +36,7 @@ func (p *program) operations() []operation {
 		params, _ := o["parameters"].([]any)
 		for _, v := range params {
 			if param := resolve(doc, v); param["in"] == "query" {
-				param["schema"] = resolve(doc, param["schema"])
+				param["schema"] = whole(doc, param["schema"])
 				op.params = append(op.params, param)
 			}
 		}
