@@ -1,7 +1,7 @@
 # Tools are pinned in tools/go.mod and tools/lint/go.mod and built on first use.
 tool = go tool -modfile=$(CURDIR)/tools/go.mod
 .DEFAULT_GOAL := help
-.PHONY: help build test quick bench lint format format-check generate generate-check vuln sbom reproducible
+.PHONY: help build test quick bench lint api-lint format format-check generate generate-check vuln sbom reproducible
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
@@ -19,6 +19,11 @@ bench: ## measure fetches, appends, rebuilds, the audit, memory and growth on al
 lint: ## run the language check and golangci-lint, which vets too
 	./scripts/plain-english
 	go tool -modfile=$(CURDIR)/tools/lint/go.mod golangci-lint run ./...
+# Tests hold the same rules without a linter, so CI doesn't need node.
+api-lint: ## lint the OpenAPI document as clients get it, with redocly; needs npx of Node.js 20 or later
+	@mkdir -p bin
+	go run ./api/internal/published > bin/openapi.json
+	npx --yes @redocly/cli@2.77.0 lint bin/openapi.json --config api/lint/redocly.yaml
 format: ## format with gofumpt
 	$(tool) gofumpt -w .
 format-check:

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -44,8 +45,10 @@ var answerHeaders = []struct {
 	{"ETag", func(o *Operation, status string) bool { return o.AnswersETag && (success(status) || status == "304") }},
 	{"Idempotency-Replayed", func(o *Operation, _ string) bool { return o.TakesIdempotencyKey() }},
 	{"Location", func(o *Operation, status string) bool { return o.AnswersETag && status == "201" || status == "302" }},
-	{"Retry-After", func(_ *Operation, status string) bool { return status == "default" }},
-	{"WWW-Authenticate", func(_ *Operation, status string) bool { return status == "default" }},
+	{"Retry-After", func(_ *Operation, status string) bool {
+		return status == "409" || status == "429" || status == "default"
+	}},
+	{"WWW-Authenticate", func(_ *Operation, status string) bool { return status == "401" }},
 	{"X-Event-Position", func(o *Operation, status string) bool {
 		// A refusal may be an event too.
 		return o.TakesIdempotencyKey() || (o.Command || o.TakesParameter("as_of")) && (success(status) || status == "302")
@@ -84,6 +87,7 @@ func public(text []byte, operations []*Operation) ([]byte, error) {
 	}
 	declareHeaders(whole, operations)
 	declareNeeds(whole, operations)
+	declareSessions(whole, operations)
 	strip(whole)
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)
@@ -92,9 +96,9 @@ func public(text []byte, operations []*Operation) ([]byte, error) {
 	return bytes.TrimSpace(out.Bytes()), err
 }
 
-// declareHeaders adds to each operation the headers that it honours and answers with. A response
-// that operations share becomes several: commands have headers that queries don't have, and what
-// anyone may call has no limit to report.
+// declareHeaders adds to each operation the headers that it honours and answers with, and its
+// refusals by their statuses. A response that operations share becomes several: commands have
+// headers that queries don't have, and what anyone may call has no limit to report.
 func declareHeaders(whole any, operations []*Operation) {
 	shared := inside(whole, "components", "responses")
 	declared := map[string]any{}
@@ -110,6 +114,11 @@ func declareHeaders(whole any, operations []*Operation) {
 			o["parameters"] = parameters
 		}
 		responses := inside(o, "responses")
+		for status := range op.Refusals() {
+			if of := responses["default"]; of != nil && refused[status] != "" {
+				responses[strconv.Itoa(status)] = of
+			}
+		}
 		for status, response := range responses {
 			ref, _ := inside(response)["$ref"].(string)
 			name, named := strings.CutPrefix(ref, sharedResponses)
@@ -119,6 +128,9 @@ func declareHeaders(whole any, operations []*Operation) {
 			}
 			response := maps.Clone(inside(shared, name))
 			response["headers"] = headersOf(op, status)
+			if code, err := strconv.Atoi(status); err == nil && code >= http.StatusBadRequest {
+				response["description"], name = refused[code], name+status
+			}
 			switch {
 			case op.TakesIdempotencyKey():
 				name += "OfCommand"
@@ -152,6 +164,17 @@ func declareNeeds(whole any, operations []*Operation) {
 		o := inside(whole, "paths", op.Path, strings.ToLower(op.Method))
 		text, _ := o["description"].(string)
 		o["description"] = strings.TrimSpace(text) + "\n\n" + needs
+	}
+}
+
+// declareSessions lets a browser call as an admin with the cookie of its session.
+func declareSessions(whole any, operations []*Operation) {
+	for _, op := range operations {
+		if op.Caller == "admin" {
+			inside(whole, "paths", op.Path, strings.ToLower(op.Method))["security"] = []any{
+				map[string]any{"bearer": []any{}}, map[string]any{"session": []any{}},
+			}
+		}
 	}
 }
 

@@ -16,7 +16,7 @@ var refusals = []struct {
 	happen func(*Operation) bool // nil: only where the document names the code
 }{
 	{400, []string{"malformed_json"}, (*Operation).takesBody},
-	{400, []string{"validation_failed"}, always},
+	{400, []string{"validation_failed"}, func(o *Operation) bool { return o.isAuthenticated() || o.TakesInput() }},
 	{400, []string{"docs_unavailable"}, nil},
 	{401, []string{
 		"credentials_missing", "credentials_malformed", "credentials_unknown", "credentials_expired",
@@ -38,17 +38,20 @@ var refusals = []struct {
 	{413, []string{"body_too_large"}, func(o *Operation) bool { return o.Method != http.MethodGet }},
 	{415, []string{"unsupported_media_type"}, (*Operation).takesBody},
 	{428, []string{"precondition_required", "simulation_required"}, nil},
-	{429, []string{"rate_limited"}, always},
-	{500, []string{"internal"}, always},
-	{503, []string{"event_log_unavailable", "log_restored", "newer_version_required", "busy"}, always},
+	{429, []string{"rate_limited"}, func(o *Operation) bool { return o.isAuthenticated() || o.signsIn() }},
+	{500, []string{"internal"}, func(*Operation) bool { return true }},
+	{503, []string{"busy"}, func(o *Operation) bool { return o.ID != "getHealth" && o.ID != "getReadiness" }},
+	{503, []string{"event_log_unavailable", "log_restored", "newer_version_required"}, func(o *Operation) bool {
+		return o.isAuthenticated() || o.signsIn() || o.ID == "listVerificationKeys"
+	}},
 	{503, []string{"issuer_unavailable"}, (*Operation).isAuthenticated},
 	{503, []string{"read_model_unavailable", "read_model_behind"}, (*Operation).isAuthenticated},
 	{503, []string{"ai_not_configured", "ai_unavailable", "ai_answer_invalid"}, nil},
 }
 
-func always(*Operation) bool { return true }
-
 func (o *Operation) isAuthenticated() bool { return o.Caller != "anyone" }
+
+func (o *Operation) signsIn() bool { return strings.HasPrefix(o.Path, "/auth/") }
 
 func (o *Operation) takesBody() bool { return o.Body != nil }
 
@@ -63,6 +66,20 @@ func (o *Operation) Refusals() map[int][]string {
 		}
 	}
 	return out
+}
+
+// refused says what each status means for the caller.
+var refused = map[int]string{
+	400: "The request isn't well-formed, or a field or parameter in it isn't valid.",
+	401: "The credentials are missing, wrong or expired.",
+	403: "The caller may not do this.",
+	404: "There is no such thing, or it belongs to another organization.",
+	409: "It doesn't go with how things are now, or with another call.",
+	412: "What the call is about has changed since the caller saw it.",
+	413: "The body is too large.",
+	415: "The body is of another media type.",
+	428: "The call has to say what the caller has seen.",
+	429: "The limit of the call is used up.",
 }
 
 // told is a list of refusals in a line of Markdown.

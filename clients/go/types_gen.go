@@ -1701,6 +1701,9 @@ type Happening struct {
 	ToolID *ID `json:"tool_id,omitempty"`
 }
 
+// Happenings Server-sent events, each with a Happening as its data.
+type Happenings = string
+
 // Hash 32 bytes in base64.
 type Hash = string
 
@@ -2809,6 +2812,9 @@ type SetupGuideDone struct {
 	// LinksRemoved The number of removed links that led away from the product and its documentation.
 	LinksRemoved int `json:"links_removed"`
 }
+
+// SetupGuideEvents Server-sent events, which are meta, delta, done or error.
+type SetupGuideEvents = string
 
 // SetupGuideMeta The data of a meta event.
 type SetupGuideMeta struct {
